@@ -1,0 +1,1 @@
+"""Federated training of vision models with TensorFlow Federated."""

@@ -1,0 +1,221 @@
+"""One experiment, as data: frozen dataclasses that are legal if they exist, with an exact JSON round trip.
+
+A field's name is the name of its command-line flag, so field names are unique over all classes here. Field
+defaults are the only place where a default value stands; `flags/` reads them.
+"""
+
+import dataclasses
+import json
+import typing
+from collections.abc import Mapping
+
+from tff_vision import validate
+
+PARTITIONS = ('natural', 'iid', 'dirichlet')
+ALGORITHMS = ('fedavg', 'fedprox')
+CLIENT_OPTIMIZERS = ('sgd', 'sgdm', 'adam')
+SERVER_OPTIMIZERS = ('sgd', 'sgdm', 'adam', 'yogi', 'adagrad')
+SAMPLINGS = ('poisson', 'fixed')
+PRIVACIES = ('none', 'client_gaussian')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataConfig:
+  """Which images, and how they are spread over clients.
+
+  Attributes:
+    dataset: A key of `tff_vision.data.sources.SOURCES`.
+    data_dir: Folder that holds the files; None means the source's own default places.
+    partition: How examples become clients; `natural` keeps the source's own clients.
+    partition_alpha: Dirichlet concentration; large is near IID. Read by `dirichlet` only.
+    num_clients: How many clients a partition makes, or a generator draws, or a natural source keeps (the
+      first so many). None means the source's own number.
+  """
+  dataset: str = 'digits'
+  data_dir: str | None = None
+  partition: str = 'dirichlet'
+  partition_alpha: float = 1.0
+  num_clients: int | None = 20
+
+  def __post_init__(self):
+    validate.one_of(PARTITIONS, partition=self.partition)
+    validate.positive(partition_alpha=self.partition_alpha)
+    if self.num_clients is not None:
+      validate.positive(num_clients=self.num_clients)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+  """Which Keras model: a key of `tff_vision.models.MODELS`."""
+  model: str = 'mlp'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AlgorithmConfig:
+  """Which federated algorithm.
+
+  Attributes:
+    proximal_strength: The mu of FedProx: weight of the squared distance to the round's starting point.
+  """
+  algorithm: str = 'fedavg'
+  proximal_strength: float = 0.01
+
+  def __post_init__(self):
+    validate.one_of(ALGORITHMS, algorithm=self.algorithm)
+    validate.non_negative(proximal_strength=self.proximal_strength)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClientConfig:
+  """What one client does in one round."""
+  client_optimizer: str = 'sgd'
+  client_learning_rate: float = 0.1
+  client_epochs: int = 1
+  batch_size: int = 20
+
+  def __post_init__(self):
+    validate.one_of(CLIENT_OPTIMIZERS, client_optimizer=self.client_optimizer)
+    validate.positive(client_learning_rate=self.client_learning_rate, client_epochs=self.client_epochs,
+                      batch_size=self.batch_size)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+  """How the server applies the aggregated update."""
+  server_optimizer: str = 'sgd'
+  server_learning_rate: float = 1.0
+
+  def __post_init__(self):
+    validate.one_of(SERVER_OPTIMIZERS, server_optimizer=self.server_optimizer)
+    validate.positive(server_learning_rate=self.server_learning_rate)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CohortConfig:
+  """Which clients take part in a round.
+
+  Attributes:
+    sampling: `poisson`: each client independently with probability cohort_size / population; `fixed`:
+      exactly cohort_size clients, uniformly without replacement.
+    cohort_size: The (expected) number of clients in a round.
+  """
+  sampling: str = 'fixed'
+  cohort_size: int = 10
+
+  def __post_init__(self):
+    validate.one_of(SAMPLINGS, sampling=self.sampling)
+    validate.positive(cohort_size=self.cohort_size)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PrivacyConfig:
+  """What is promised to whom; see docs/privacy.md.
+
+  Attributes:
+    clip_norm: L2 bound on one client's update.
+    noise_multiplier: Standard deviation of the noise on the sum of updates, divided by clip_norm.
+    target_epsilon: Calibrates noise_multiplier for the run's rounds instead of giving it.
+    delta: The delta of (epsilon, delta); None means population ** -1.1.
+  """
+  privacy: str = 'none'
+  clip_norm: float | None = None
+  noise_multiplier: float | None = None
+  target_epsilon: float | None = None
+  delta: float | None = None
+
+  def __post_init__(self):
+    validate.one_of(PRIVACIES, privacy=self.privacy)
+    given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)
+             if f.name != 'privacy' and getattr(self, f.name) is not None}
+    if self.privacy == 'none':
+      for name, value in given.items():
+        raise ValueError(f'{name}={value!r} has no effect with privacy=none; choose a mechanism with --privacy.')
+      return
+    if self.clip_norm is None:
+      raise ValueError(f'clip_norm is missing: privacy={self.privacy} adds noise in proportion to the bound on '
+                       'one update.')
+    validate.positive(clip_norm=self.clip_norm)
+    if (self.noise_multiplier is None) == (self.target_epsilon is None):
+      raise ValueError(f'privacy={self.privacy} takes exactly one of noise_multiplier and target_epsilon; found '
+                       f'noise_multiplier={self.noise_multiplier!r}, target_epsilon={self.target_epsilon!r}.')
+    if self.noise_multiplier is not None:
+      validate.non_negative(noise_multiplier=self.noise_multiplier)
+    if self.target_epsilon is not None:
+      validate.positive(target_epsilon=self.target_epsilon)
+    if self.delta is not None:
+      validate.open_unit(delta=self.delta)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ProgramConfig:
+  """How long to train and how often to look."""
+  rounds: int = 40
+  rounds_per_evaluation: int = 5
+  seed: int = 0
+
+  def __post_init__(self):
+    validate.positive(rounds=self.rounds, rounds_per_evaluation=self.rounds_per_evaluation)
+    validate.non_negative(seed=self.seed)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExperimentConfig:
+  """Everything that the result of a run depends on."""
+  data: DataConfig = DataConfig()
+  model: ModelConfig = ModelConfig()
+  algorithm: AlgorithmConfig = AlgorithmConfig()
+  client: ClientConfig = ClientConfig()
+  server: ServerConfig = ServerConfig()
+  cohort: CohortConfig = CohortConfig()
+  privacy: PrivacyConfig = PrivacyConfig()
+  program: ProgramConfig = ProgramConfig()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LaunchConfig:
+  """Where a run's files go; the result does not depend on it.
+
+  Attributes:
+    run_dir: The run's folder; None means runs/<dataset>-<algorithm>-<time>.
+    resume: Continue the run that run_dir holds.
+    json: File that also receives report.json's content.
+  """
+  run_dir: str | None = None
+  resume: bool = False
+  json: str | None = None
+
+  def __post_init__(self):
+    if self.resume and self.run_dir is None:
+      raise ValueError('resume needs run_dir, the folder of the run to continue.')
+
+
+def sections() -> Mapping[str, type]:
+  """Returns the name and the class of each part of `ExperimentConfig`."""
+  return typing.get_type_hints(ExperimentConfig)
+
+
+def to_json(config: ExperimentConfig) -> str:
+  """Returns `config` as JSON text that `from_json` turns into an equal config."""
+  return json.dumps(dataclasses.asdict(config), indent=2) + '\n'
+
+
+def from_json(text: str) -> ExperimentConfig:
+  """Returns the config that `to_json` wrote.
+
+  Raises:
+    ValueError: The text is no JSON object of exactly these sections and fields, or a value is illegal.
+  """
+  parsed = json.loads(text)
+  _same_names('the config', parsed, sections())
+  made = {}
+  for name, section in sections().items():
+    _same_names(f'section {name} of the config', parsed[name], [f.name for f in dataclasses.fields(section)])
+    made[name] = section(**parsed[name])
+  return ExperimentConfig(**made)
+
+
+def _same_names(what, found, expected):
+  if not isinstance(found, dict):
+    raise ValueError(f'{what} must be a JSON object, found {found!r}.')
+  if wrong := sorted(set(found) ^ set(expected)):
+    raise ValueError(f'{what} lacks or has unknown names: {", ".join(wrong)}.')

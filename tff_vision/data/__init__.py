@@ -1,0 +1,1 @@
+"""Federated image data: sources, partitions, clients, preprocessing."""

@@ -1,0 +1,121 @@
+"""What every data source delivers: the images of each client, a test set, and names.
+
+Arrays stay numpy on the host that holds them; `tff_vision.tasks` turns a client's examples into the `tf.data`
+dataset that a TFF computation receives.
+"""
+
+import abc
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+  """Images with labels.
+
+  Attributes:
+    x: [n, height, width, channels]; uint8 in 0..255, or float32 (kept as it is, no rescaling).
+    y: [n] int32 class numbers, or [n, findings] float32 of 0 and 1 for multi-label data.
+  """
+  x: np.ndarray
+  y: np.ndarray
+
+  def __post_init__(self):
+    if self.x.ndim != 4 or self.x.dtype not in (np.uint8, np.float32):
+      raise ValueError(f'images must be [n, height, width, channels] of uint8 or float32, found '
+                       f'{list(self.x.shape)} of {self.x.dtype}.')
+    if len(self.x) != len(self.y):
+      raise ValueError(f'{len(self.x)} images have {len(self.y)} labels.')
+    if (self.y.dtype, self.y.ndim) not in ((np.int32, 1), (np.float32, 2)):
+      raise ValueError(f'labels must be [n] int32 or [n, findings] float32, found {list(self.y.shape)} of '
+                       f'{self.y.dtype}.')
+
+  def __len__(self) -> int:
+    return len(self.y)
+
+  def take(self, indices: np.ndarray) -> 'Examples':
+    """Returns the examples at `indices`, in that order."""
+    return Examples(self.x[indices], self.y[indices])
+
+
+class ClientImages(abc.ABC):
+  """The training examples of each client, in a fixed order; clients are addressed by position."""
+
+  @property
+  @abc.abstractmethod
+  def client_ids(self) -> Sequence[str]:
+    """Unique names."""
+
+  @abc.abstractmethod
+  def num_examples(self, client: int) -> int:
+    """The size of one client, without loading it."""
+
+  @abc.abstractmethod
+  def examples(self, client: int) -> Examples:
+    """Loads one client."""
+
+  def __len__(self) -> int:
+    return len(self.client_ids)
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayClients(ClientImages):
+  """Clients as index arrays into one pool of examples held in memory."""
+  pool: Examples
+  indices: Sequence[np.ndarray]
+  client_ids: Sequence[str] = ()
+
+  def __post_init__(self):
+    if len(self.client_ids) != len(self.indices):
+      raise ValueError(f'{len(self.client_ids)} client ids for {len(self.indices)} clients.')
+
+  def num_examples(self, client: int) -> int:
+    return len(self.indices[client])
+
+  def examples(self, client: int) -> Examples:
+    return self.pool.take(self.indices[client])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HeldOut:
+  """Examples for evaluation, with the positions that belong to each client (some may have none)."""
+  examples: Examples
+  clients: Sequence[np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+  """How stored pixels become model input; the same for training, evaluation and the exported model.
+
+  Attributes:
+    scale: uint8 pixels are multiplied by this; float32 pixels are taken as they are.
+  """
+  scale: float = 1 / 255
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FederatedImages:
+  """One data set, split over clients.
+
+  Attributes:
+    name: The data set's name.
+    class_names: One for each class number (or finding).
+    train: The clients.
+    test: The global test set; `test.clients[i]` are the positions that belong to training client i.
+    unseen: Test examples of clients that never train, or None.
+    preprocessing: What the model's input is.
+    notes: Sentences a user must see: licence, examples left out and why.
+  """
+  name: str
+  class_names: Sequence[str]
+  train: ClientImages
+  test: HeldOut
+  unseen: HeldOut | None = None
+  preprocessing: Preprocessing = Preprocessing()
+  notes: Sequence[str] = ()
+
+  @property
+  def multi_label(self) -> bool:
+    return self.test.examples.y.ndim == 2

@@ -1,0 +1,1 @@
+"""Execution contexts, local and remote, and the worker processes behind them."""

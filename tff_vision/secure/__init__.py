@@ -1,0 +1,1 @@
+"""Encrypted and masked sums as TFF aggregation factories."""

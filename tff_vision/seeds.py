@@ -1,0 +1,18 @@
+"""The only source of seeds: every random choice is named by a path below the run's root seed.
+
+Two uses never share a stream, and a choice depends on nothing that happened before it: that is what makes a
+resumed run equal to an undisturbed one. Differential-privacy noise and cryptographic keys never come from
+here: a known seed would void them.
+"""
+
+import hashlib
+
+
+def derive(root: int, *path: str | int) -> int:
+  """Returns the seed, in [0, 2**63), of the random choice named `path` below `root`.
+
+  >>> derive(7, 'cohort', 1) == derive(7, 'cohort', 1) != derive(7, 'cohort', 2)
+  True
+  """
+  name = repr((int(root),) + tuple(path)).encode()
+  return int.from_bytes(hashlib.sha256(name).digest()[:8], 'big') >> 1
