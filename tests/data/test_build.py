@@ -8,7 +8,7 @@ import pytest
 
 from tests.data import conftest
 from tff_vision import configs
-from tff_vision.data import build, fetch, tff_sets
+from tff_vision.data import build, fetch, images, tff_sets
 
 
 def _registered(path):
@@ -42,7 +42,7 @@ def test_digits_and_fixed_test_set():
   assert first.class_names == tuple('0123456789') and not first.multi_label
   np.testing.assert_array_equal(first.test.examples.x, second.test.examples.x)
   assert sum(first.train.num_examples(client) for client in range(7)) + len(first.test.examples) == 1797
-  assert first.train.client_ids[0] == 'client_0' and first.test.examples.x.max() == 1
+  assert first.train.client_ids[0] == 'client_0' and first.test.examples.x.max() == 255
   one = first.train.examples(3)
   assert one.x.shape == (first.train.num_examples(3), 8, 8, 1)
   again = build.build(_config(), seed=0)
@@ -80,3 +80,21 @@ def test_emnist_goes_through_label_partitions_too(emnist):
 def test_bad_input(fields, said):
   with pytest.raises(ValueError, match=said):
     build.build(_config(**fields), seed=0)
+
+
+def test_preprocessing_is_the_sources_own_unless_chosen(emnist):
+  natural = {'dataset': 'emnist', 'partition': 'natural', 'num_clients': None}
+  assert build.build(_config(**natural), seed=0).preprocessing == images.Preprocessing()
+  chosen = build.build(_config(**natural, preprocess='invert', crop=20, flip=True, image_channels=3), seed=0)
+  assert chosen.preprocessing == images.Preprocessing(pixels='invert', crop=20, flip=True, channels=3)
+  assert build.build(_config(preprocess='per_image'), seed=0).preprocessing.scale == 1
+  with pytest.raises(ValueError, match='crop=9 is larger than the images, 8x8'):
+    build.build(_config(crop=9), seed=0)
+
+
+def test_standardize_without_published_moments_says_where_they_come_from():
+  found = build.build(_config(preprocess='standardize'), seed=0)
+  x = np.concatenate([found.train.examples(client).x for client in range(7)]) / 255
+  np.testing.assert_allclose(found.preprocessing.mean, [x.mean()], atol=1e-3)
+  np.testing.assert_allclose(found.preprocessing.std, [x.std()], atol=1e-3)
+  assert 'outside of any privacy mechanism' in found.notes[-1]

@@ -5,8 +5,9 @@ import dataclasses
 import numpy as np
 
 from tff_vision import configs, seeds
-from tff_vision.data import images, partition, sources
-from tff_vision.data import pool as pools
+from tff_vision.data import images, partition, preprocess, sources
+
+_MOMENTS_FROM = 10_000
 
 
 def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
@@ -24,7 +25,8 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
     split = _natural(pool, config)
   else:
     split = _partitioned(pool, config, seeds.derive(seed, 'data', 'partition'))
-  return dataclasses.replace(split, preprocessing=_preprocessing(pool, config))
+  preprocessing, notes = _preprocessing(pool, config)
+  return dataclasses.replace(split, preprocessing=preprocessing, notes=(*split.notes, *notes))
 
 
 def _natural(pool, config):
@@ -94,6 +96,30 @@ def _finished(pool, config, names, train, test, unseen, notes):
       train=images.ArrayClients(pool.train, train, names))
 
 
-def _preprocessing(pool: pools.Pool, config: configs.DataConfig) -> images.Preprocessing:
-  """Returns the source's own preprocessing with what the user chose in its place."""
-  return pool.preprocessing
+def _preprocessing(pool, config):
+  """Returns the source's own preprocessing with what the user chose in its place, and notes.
+
+  Raises:
+    ValueError: The images do not admit it.
+  """
+  own = pool.preprocessing
+  pixels = config.preprocess or own.pixels
+  chosen = dataclasses.replace(
+      own, pixels=pixels, channels=config.image_channels or own.channels, size=config.image_size or own.size,
+      crop=(own.crop if config.crop is None else config.crop) or None,
+      flip=own.flip if config.flip is None else config.flip,
+      # Standardizing an image undoes any scale but not the floor on its deviation, which is meant for 0..255.
+      scale=1.0 if pixels == 'per_image' else own.scale)
+  *_, channels = preprocess.input_shape(chosen, pool.train.shape)
+  if pixels != 'standardize' or len(own.mean) == channels == pool.train.shape[-1]:
+    return chosen, ()
+  sample = pool.train.take(np.unique(np.linspace(0, len(pool.train) - 1, _MOMENTS_FROM).astype(np.int64)))
+  raw = dataclasses.replace(chosen, pixels='raw', crop=None)
+  x = np.asarray(preprocess.evaluation_fn(raw, sample.x))
+  mean, std = (tuple(round(float(value), 4) for value in moment(x, axis=(0, 1, 2))) for moment in (np.mean, np.std))
+  if min(std) <= 0:
+    raise ValueError(f'preprocess=standardize divides by the deviation of pixels, which is 0 in dataset='
+                     f'{config.dataset}.')
+  note = (f'The mean {list(mean)} and deviation {list(std)} of preprocess=standardize were computed from '
+          f'{len(sample)} training images, outside of any privacy mechanism.')
+  return dataclasses.replace(chosen, mean=mean, std=std), (note,)

@@ -52,7 +52,7 @@ def load_cifar100(config: configs.DataConfig) -> pool.Pool:
   test, test_owners, test_notes = _examples(path, 'test', _CIFAR_ROW)
   return pool.Pool(train=train, test=test, class_names=cifar_names.CIFAR100, train_owners=train_owners,
                    test_owners=test_owners, strangers=True,
-                   preprocessing=images.Preprocessing(scale=1.0, crop=24, flip=True, pixels='per_image'),
+                   preprocessing=images.Preprocessing(crop=24, flip=True, pixels='per_image'),
                    notes=tuple(dict.fromkeys(train_notes + test_notes)))
 
 
