@@ -7,6 +7,7 @@ operating system or of Keras's cache; Keras's `mnist.npz`; and otherwise through
 import dataclasses
 import functools
 import pathlib
+import string
 import zipfile
 
 import numpy as np
@@ -26,6 +27,7 @@ class MnistLike:
     class_names: In label order.
     folders: Where its IDX files may lie besides `data_dir`.
     keras_file: Its name in Keras's cache if that is an .npz.
+    sideways: Whether height and width must be exchanged.
     tfds: How TFDS makes it.
     mean: Of all training pixels in 0..1.
     std: Likewise.
@@ -36,6 +38,7 @@ class MnistLike:
   keras_file: str | None = None
   mean: float
   std: float
+  sideways: bool = False
 
 
 def _idx_archives(url, facts):
@@ -73,6 +76,16 @@ KMNIST = MnistLike(
          (5120, '20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c')))))
 
 
+# The balanced split of EMNIST (Cohen et al. 2017, arXiv:1702.05373): upper and lower case of 15 letters look alike
+# and are one class. Its images lie on their sides.
+EMNIST_BALANCED = MnistLike(
+    class_names=tuple(string.digits + string.ascii_uppercase + 'abdefghnqrt'), mean=0.1751, std=0.3332, sideways=True,
+    tfds=tfds_sets.TfdsSet(builder='emnist/balanced', archives=(fetch.RemoteFile(
+        url='https://biometrics.nist.gov/cs_links/EMNIST/gzip.zip', name='gzip.zip', size=561753746,
+        digest='sha256:fb9bb67e33772a9cc0b895e4ecf36d2cf35be8b709693c3564cea2a019fcda8e',
+        instead='--dataset=synthetic_emnist'),)))
+
+
 def load(config: configs.DataConfig, *, family: MnistLike) -> pool.Pool:
   """Returns one member of the family.
 
@@ -88,6 +101,8 @@ def load(config: configs.DataConfig, *, family: MnistLike) -> pool.Pool:
       train, test = _read_keras(path)
     else:
       train, test = tfds_sets.load(family.tfds, config.data_dir)
+  if family.sideways:
+    train, test = (images.Examples(part.x.transpose(0, 2, 1, 3), part.y) for part in (train, test))
   return pool.Pool(train=train, test=test, class_names=family.class_names,
                    preprocessing=images.Preprocessing(mean=(family.mean,), std=(family.std,)))
 
@@ -151,6 +166,8 @@ def _read_keras(path):
 load_mnist = functools.partial(load, family=MNIST)
 load_fashion_mnist = functools.partial(load, family=FASHION_MNIST)
 load_kmnist = functools.partial(load, family=KMNIST)
+load_emnist_balanced = functools.partial(load, family=EMNIST_BALANCED)
+locate_emnist_balanced = functools.partial(locate, family=EMNIST_BALANCED)
 locate_mnist = functools.partial(locate, family=MNIST)
 locate_fashion_mnist = functools.partial(locate, family=FASHION_MNIST)
 locate_kmnist = functools.partial(locate, family=KMNIST)

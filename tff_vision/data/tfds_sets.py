@@ -37,8 +37,11 @@ def load(tfds_set: TfdsSet, data_dir: str | None) -> tuple[images.Examples, imag
   prepared = _prepared(tfds_set, data_dir)
   if prepared is None:
     archives = _archives_folder(tfds_set, data_dir)
-    for remote in tfds_set.archives:
-      fetch.fetch(remote, archives)
+    try:
+      for remote in tfds_set.archives:
+        fetch.fetch(remote, archives)
+    except ValueError as error:
+      raise ValueError(' '.join([str(error), *_advice(tfds_set, archives)])) from error
     prepared = fetch.cache_dir(data_dir) / 'tfds'
     with fetch.locked(prepared / tfds_set.builder.replace('/', '-')):
       return _read(tfds_set, prepared, archives)
@@ -52,8 +55,16 @@ def locate(tfds_set: TfdsSet, data_dir: str | None) -> tuple[bool, str]:
   folder = _archives_folder(tfds_set, data_dir)
   for remote in tfds_set.archives:
     if not (folder / remote.name).is_file():
-      return False, ' '.join(filter(None, (fetch.instructions(remote, folder / remote.name), tfds_set.hint)))
+      return False, ' '.join([fetch.instructions(remote, folder / remote.name), *_advice(tfds_set, folder)])
   return True, str(folder)
+
+
+def _advice(tfds_set, folder):
+  others = [f'{remote.url} ({remote.digest})' for remote in tfds_set.archives if not (folder / remote.name).is_file()]
+  if len(others) > 1:
+    yield f'All of these belong into that folder: {", ".join(others)}.'
+  if tfds_set.hint:
+    yield tfds_set.hint
 
 
 def _read(tfds_set, prepared, archives):

@@ -8,7 +8,7 @@ import pathlib
 import string
 
 from tff_vision import configs
-from tff_vision.data import cifar_names, fetch, images, pool, sql
+from tff_vision.data import cifar_names, fetch, pool, sql
 
 _BUCKET = 'https://storage.googleapis.com/tff-datasets-public'
 _INSTEAD = '--dataset=synthetic_emnist --partition=natural'
@@ -43,16 +43,12 @@ def load_emnist_digits(config: configs.DataConfig) -> pool.Pool:
 
 
 def load_cifar100(config: configs.DataConfig) -> pool.Pool:
-  """Returns 500 training and 100 other test clients; 24x24 crops, flips and per-image standardization.
-
-  The preprocessing is that of `tff.simulation.baselines.cifar100` (Reddi et al. 2021, arXiv:2003.00295, C.2).
-  """
+  """Returns 500 training clients of 100 images and 100 other clients for evaluation."""
   path = fetch.fetch_decompressed(CIFAR100_ARCHIVE, _folder(config.data_dir, CIFAR100.name), decompressed=CIFAR100)
   train, train_owners, train_notes = _examples(path, 'train', _CIFAR_ROW)
   test, test_owners, test_notes = _examples(path, 'test', _CIFAR_ROW)
   return pool.Pool(train=train, test=test, class_names=cifar_names.CIFAR100, train_owners=train_owners,
                    test_owners=test_owners, strangers=True,
-                   preprocessing=images.Preprocessing(crop=24, flip=True, pixels='per_image'),
                    notes=tuple(dict.fromkeys(train_notes + test_notes)))
 
 
