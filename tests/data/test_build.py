@@ -11,7 +11,7 @@ from tff_vision import configs
 from tff_vision.data import build, fetch, images, tff_sets
 
 
-def _registered(path):
+def registered(path):
   """Returns the facts of a fixture in place of those of the public file."""
   raw = path.read_bytes()
   return fetch.RemoteFile(url=path.as_uri(), name=path.name, size=len(raw),
@@ -26,8 +26,8 @@ def emnist(tmp_path, monkeypatch):
   database = conftest.write_tff_sqlite(folder / 'emnist_all.sqlite', conftest.writers())
   archive = folder / 'emnist_all.sqlite.lzma'
   archive.write_bytes(lzma.compress(database.read_bytes(), preset=0))
-  monkeypatch.setattr(tff_sets, 'EMNIST', _registered(database))
-  monkeypatch.setattr(tff_sets, 'EMNIST_ARCHIVE', _registered(archive))
+  monkeypatch.setattr(tff_sets, 'EMNIST', registered(database))
+  monkeypatch.setattr(tff_sets, 'EMNIST_ARCHIVE', registered(archive))
   database.unlink()
   return archive
 
@@ -98,3 +98,21 @@ def test_standardize_without_published_moments_says_where_they_come_from():
   np.testing.assert_allclose(found.preprocessing.mean, [x.mean()], atol=1e-3)
   np.testing.assert_allclose(found.preprocessing.std, [x.std()], atol=1e-3)
   assert 'outside of any privacy mechanism' in found.notes[-1]
+
+
+def _npz(tmp_path, **content):
+  np.savez(tmp_path / 'data.npz', **content)
+  return _config(dataset='npz', data_dir=str(tmp_path), partition='natural', num_clients=None)
+
+
+def test_what_may_surprise_is_counted(tmp_path):
+  """A class missing from training, a client with one example, clients that only test."""
+  x = np.arange(6 * 4, dtype=np.uint8).reshape(6, 2, 2)
+  found = build.build(_npz(tmp_path, x=x, y=[0, 0, 2, 0, 2, 2], client=['b', 'b', 'b', 'a', 'b', 'b'], x_test=x[:3],
+                           y_test=[0, 1, 2], client_test=['c', 'a', 'c']), seed=0)
+  assert found.train.client_ids == ['a', 'b'] and [found.train.num_examples(i) for i in range(2)] == [1, 5]
+  assert any('1 of 3 classes have no training example: 1.' in note for note in found.notes)
+  assert any('1 of 2 clients hold a single training example' in note for note in found.notes)
+  assert len(found.test.examples) == 1 and [len(positions) for positions in found.test.clients] == [1, 0]
+  np.testing.assert_array_equal(found.unseen.examples.y, [0, 2])
+  assert [positions.tolist() for positions in found.unseen.clients] == [[0, 1]]

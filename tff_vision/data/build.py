@@ -21,6 +21,8 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
     ValueError: The data is missing, corrupt or does not admit the partition.
   """
   pool = sources.find(config.dataset).load(config)
+  if pool.labels_at_hand:
+    pool = dataclasses.replace(pool, notes=(*pool.notes, *pool.check_labels()))
   if config.partition == 'natural':
     split = _natural(pool, config)
   else:

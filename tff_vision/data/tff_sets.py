@@ -48,7 +48,7 @@ def load_cifar100(config: configs.DataConfig) -> pool.Pool:
   train, train_owners, train_notes = _examples(path, 'train', _CIFAR_ROW)
   test, test_owners, test_notes = _examples(path, 'test', _CIFAR_ROW)
   return pool.Pool(train=train, test=test, class_names=cifar_names.CIFAR100, train_owners=train_owners,
-                   test_owners=test_owners, strangers=True,
+                   test_owners=test_owners, strangers=True, labels_at_hand=False,
                    notes=tuple(dict.fromkeys(train_notes + test_notes)))
 
 
@@ -68,7 +68,8 @@ def _load_emnist(config, part, class_names):
   train, train_owners, train_notes = _examples(path, f'{part}_train', row_format)
   test, test_owners, test_notes = _examples(path, f'{part}_test', row_format)
   return pool.Pool(train=train, test=test, class_names=class_names, train_owners=train_owners,
-                   test_owners=test_owners, notes=tuple(dict.fromkeys(train_notes + test_notes)))
+                   test_owners=test_owners, labels_at_hand=False,
+                   notes=tuple(dict.fromkeys(train_notes + test_notes)))
 
 
 def _examples(path, split, row_format):
