@@ -11,35 +11,25 @@ import pathlib
 import site
 import sys
 
-import setuptools
-
 _ROOT = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(_ROOT))  # A build front end does not put the checkout on the path.
 
-from tff_vision.diagnosis import lock, machine  # noqa: E402
-from tff_vision.diagnosis.finding import Status  # noqa: E402
+from tff_vision.diagnosis import environment, lock  # noqa: E402
 
 
 def refusal() -> str | None:
-  """Why the environment cannot hold `tff_vision`, and the commands that mend it; None if it can."""
-  unfit = [finding for finding in (machine.platform_finding(), machine.interpreter_finding())
-           if finding.status is Status.FAIL]
-  if unfit:
-    return '\n'.join(['', 'tff_vision cannot be installed here:', *(finding.line() for finding in unfit), ''])
-  # An isolated build hides the environment's packages from sys.path, so its own folders are named.
+  """Why this environment cannot hold `tff_vision`, and the commands that mend it; None if it can."""
+  # An isolated build hides the environment's packages from sys.path, so their folders are named.
   folders = [*site.getsitepackages(), site.getusersitepackages(), *sys.path]
-  mismatch = lock.check_folder(_ROOT, lock.installed(folders))
-  if not mismatch.fatal:
-    return None
-  return '\n'.join([
-      '', 'tff_vision needs its locked packages first; pip cannot resolve them by itself. Run these two commands here:',
-      '', f'    {lock.INSTALL_LOCK}', f'    {lock.INSTALL_PROJECT}', '', f'In {sys.prefix}', lock.describe(mismatch), ''])
+  return environment.refusal(environment.environment_findings(_ROOT, folders),
+                             what=f'tff_vision cannot be installed in {sys.prefix}', then=lock.INSTALL_PROJECT)
 
 
 def main() -> None:
   message = refusal()
   if message:
     raise SystemExit(message)
+  import setuptools
   setuptools.setup(
       name='tff_vision',
       version='0.1.0',

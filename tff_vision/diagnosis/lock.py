@@ -57,10 +57,6 @@ class Mismatch:
   broken: tuple[str, ...]
   drifted: tuple[str, ...]
 
-  @property
-  def fatal(self) -> bool:
-    return bool(self.missing or self.broken)
-
 
 def compare(locked: Mapping[str, str], demanded: Iterable[str], present: Mapping[str, str]) -> Mismatch:
   """Compares the lock with the present packages.
@@ -79,21 +75,6 @@ def compare(locked: Mapping[str, str], demanded: Iterable[str], present: Mapping
       drifted=tuple(told for name, told in other.items() if name not in demanded))
 
 
-def check_folder(root: pathlib.Path, present: Mapping[str, str]) -> Mismatch:
-  """Compares the lock of the checkout `root` with the present packages.
-
-  Raises:
-    ValueError: The lock is not there or holds no pin.
-  """
-  path = root / LOCK
-  locked = exact_pins(path.read_text()) if path.is_file() else {}
-  if not locked:
-    raise ValueError(f'{path} holds no name==version line: the lock is missing.')
-  demands = [root / name for name in DEMANDS]
-  demanded = [name for file in demands if file.is_file() for name in exact_pins(file.read_text())]
-  return compare(locked, demanded, present)
-
-
 def _told(names: tuple[str, ...]) -> str:
   rest = len(names) - _SHOWN
   return ', '.join(names[:_SHOWN]) + (f' and {rest} more' if rest > 0 else '')
@@ -106,10 +87,21 @@ def describe(mismatch: Mismatch) -> str:
   return '; '.join(f'{label}: {_told(names)}' for names, label in parts if names)
 
 
-def lock_finding(mismatch: Mismatch, count: int) -> Finding:
-  """The finding on a comparison with a lock of `count` packages."""
+def judge(root: pathlib.Path, present: Mapping[str, str]) -> Finding:
+  """The finding on the lock of the checkout `root` against the present packages.
+
+  Raises:
+    ValueError: The lock is not there or holds no pin.
+  """
+  path = root / LOCK
+  locked = exact_pins(path.read_text()) if path.is_file() else {}
+  if not locked:
+    raise ValueError(f'{path} holds no name==version line: the lock is missing.')
+  demands = [root / name for name in DEMANDS]
+  demanded = [name for file in demands if file.is_file() for name in exact_pins(file.read_text())]
+  mismatch = compare(locked, demanded, present)
   told = describe(mismatch)
   if not told:
-    return Finding(name='lock', status=Status.OK, message=f'all {count} packages are there as locked')
-  status = Status.FAIL if mismatch.fatal else Status.WARN
+    return Finding(name='lock', status=Status.OK, message=f'all {len(locked)} packages are there as locked')
+  status = Status.FAIL if mismatch.missing or mismatch.broken else Status.WARN
   return Finding(name='lock', status=status, message=told, mend=INSTALL_LOCK)
