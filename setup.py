@@ -15,20 +15,16 @@ _ROOT = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(_ROOT))  # A build front end does not put the checkout on the path.
 
 from tff_vision.diagnosis import environment, lock  # noqa: E402
-
-
-def refusal() -> str | None:
-  """Why this environment cannot hold `tff_vision`, and the commands that mend it; None if it can."""
-  # An isolated build hides the environment's packages from sys.path, so their folders are named.
-  folders = [*site.getsitepackages(), site.getusersitepackages(), *sys.path]
-  return environment.refusal(environment.environment_findings(_ROOT, folders),
-                             what=f'tff_vision cannot be installed in {sys.prefix}', then=lock.INSTALL_PROJECT)
+from tff_vision.diagnosis.finding import Status  # noqa: E402
 
 
 def main() -> None:
-  message = refusal()
-  if message:
-    raise SystemExit(message)
+  # An isolated build hides the environment's packages from sys.path, so their folders are named.
+  folders = [*site.getsitepackages(), site.getusersitepackages(), *sys.path]
+  findings = environment.environment_findings(_ROOT, folders)
+  if any(finding.status is Status.FAIL for finding in findings):
+    raise SystemExit(environment.refusal(findings, what=f'tff_vision cannot be installed in {sys.prefix}',
+                                         then=lock.INSTALL_PROJECT))
   import setuptools
   setuptools.setup(
       name='tff_vision',
@@ -36,7 +32,7 @@ def main() -> None:
       description='Federated training of vision models with TensorFlow Federated.',
       python_requires='==3.11.*',
       packages=setuptools.find_packages(include=['tff_vision', 'tff_vision.*']),
-      package_data={'': ['*.json', '*.html', '*.css', '*.npz', '*.txt']},
+      package_data={'': ['*.json', '*.html', '*.css', '*.j2', '*.npz', '*.txt', 'NOTICE']},
       zip_safe=False)
 
 

@@ -6,16 +6,16 @@
 is 1 if there is a FAIL. docs/install.md explains each check.
 """
 
-import json
 import pathlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from absl import app, flags
-
+from flags import output_flags
+from pipelines import launch
 from tff_vision.diagnosis import environment, libraries, machine, workers
 from tff_vision.diagnosis.finding import Finding, Status
+from tff_vision.program import json_file
 
-_JSON = flags.DEFINE_string('json', None, 'File for the findings as JSON.')
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
@@ -59,18 +59,17 @@ def as_json(findings: Sequence[Finding]) -> dict:
                         'mend': finding.mend} for finding in findings]}
 
 
-def main(argv: Sequence[str]) -> int:
-  if len(argv) > 1:
-    raise app.UsageError(f'doctor takes no arguments, found {argv[1]!r}.')
+def main() -> None:
   findings = []
   for finding in run_checks(CHECKS):
     print(finding.line(), flush=True)
     findings.append(finding)
   report = as_json(findings)
-  if _JSON.value:
-    pathlib.Path(_JSON.value).write_text(json.dumps(report, indent=2) + '\n')
-  return 0 if report['fit'] else 1
+  if output_flags.JSON.value is not None:
+    json_file.write(output_flags.JSON.value, report)
+  if not report['fit']:
+    sys.exit(1)
 
 
 if __name__ == '__main__':
-  app.run(main)
+  launch.launch(main, flag_modules=[output_flags])

@@ -30,8 +30,8 @@ def looks_bare() -> bool:
   return any(importlib.util.find_spec(name) is None for name in _CORNERSTONES)
 
 
-def refusal(findings: Iterable[Finding], *, what: str, then: str) -> str | None:
-  """What to tell someone whose environment is unfit, with the commands that mend it; None if it is fit.
+def refusal(findings: Iterable[Finding], *, what: str, then: str) -> str:
+  """What to tell someone whose environment is unfit, with the commands that mend it.
 
   Args:
     findings: Of `environment_findings`.
@@ -39,10 +39,8 @@ def refusal(findings: Iterable[Finding], *, what: str, then: str) -> str | None:
     then: The command to type after the lock is installed.
   """
   unfit = [finding for finding in findings if finding.status is Status.FAIL]
-  if not unfit:
-    return None
   lines = ['', f'{what}:', *(finding.line() for finding in unfit)]
-  if all(finding.name == 'lock' for finding in unfit):
+  if all(finding.name == 'lock' for finding in unfit):  # Elsewhere these commands would fail.
     lines += ['', 'No resolver can find these packages by itself. Type, in the checkout:', '',
               f'    {lock.INSTALL_LOCK}', f'    {then}']
   return '\n'.join([*lines, ''])

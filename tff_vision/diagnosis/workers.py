@@ -1,101 +1,42 @@
 """The worker of TensorFlow Federated, `worker_binary`: does it run here, and are old ones left over?
 
-The worker is a C++ gRPC server that executes all computations. A program that is killed leaves its worker behind,
-with 0.5 to 2 GB of memory and the program's output still open.
+The worker is a C++ gRPC server that executes all computations. This project's own die with their program; one
+that TensorFlow Federated's default context has started outlives it, with 0.5 to 2 GB of memory and the program's
+output still open.
 """
 
 import dataclasses
-import importlib.util
 import pathlib
-import socket
-import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from tff_vision.diagnosis import lock
 from tff_vision.diagnosis.finding import Finding, Status
+from tff_vision.runtime import worker_process
 
 _NAME = 'worker_binary'
-_ANSWER_SECONDS = 60
-_END_SECONDS = 20
 
 
-def worker_binary() -> pathlib.Path:
-  """Where the installed worker lies; looks it up without importing TensorFlow Federated.
-
-  Raises:
-    ValueError: TensorFlow Federated is not installed, or its worker is not there.
-  """
-  spec = importlib.util.find_spec('tensorflow_federated')
-  if spec is None or spec.origin is None:
-    raise ValueError('tensorflow_federated is not installed.')
-  path = pathlib.Path(spec.origin).parent / 'data' / _NAME
-  if not path.is_file():
-    raise ValueError(f'{path} is missing.')
-  return path
+def start_worker() -> worker_process.WorkerProcess:
+  """Starts the installed worker as a run would, but with one thread."""
+  return worker_process.WorkerProcess(threads=1, max_concurrent_clients=1)
 
 
-def _free_port() -> int:
-  with socket.socket() as probe:
-    probe.bind(('localhost', 0))
-    return probe.getsockname()[1]
-
-
-def start_and_stop(command: Sequence[str], answer_seconds: float = _ANSWER_SECONDS) -> float:
-  """Starts a worker, waits until its gRPC server takes a connection, ends it with SIGTERM.
-
-  Args:
-    command: The worker without its `--port`.
-    answer_seconds: How long it may take to answer.
-
-  Returns:
-    Seconds until it answered.
-
-  Raises:
-    ValueError: It did not start, ended early, did not answer, or outlived SIGTERM; it is dead in any case.
-  """
-  import grpc
-  port = _free_port()
+def worker_finding(start: Callable[[], worker_process.WorkerProcess] = start_worker) -> Finding:
+  """Starts a worker for real: it must start, answer over gRPC and be gone when it is told to stop."""
   begin = time.monotonic()
   try:
-    process = subprocess.Popen([*command, f'--port={port}'], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
-  except OSError as error:
-    raise ValueError(f'{command[0]} does not start: {error.strerror}.') from error
-  try:
-    with grpc.insecure_channel(f'localhost:{port}') as channel:
-      _wait_for_answer(grpc.channel_ready_future(channel), process, begin + answer_seconds)
-    seconds = time.monotonic() - begin
-    process.terminate()
-    process.wait(_END_SECONDS)
-  except subprocess.TimeoutExpired as error:
-    raise ValueError(f'the worker did not end within {_END_SECONDS} s of SIGTERM.') from error
-  finally:
-    process.kill()
-    process.wait()
-  return seconds
-
-
-def _wait_for_answer(ready, process: subprocess.Popen, deadline: float) -> None:
-  import grpc
-  while True:
-    if process.poll() is not None:
-      raise ValueError(f'the worker ended at once with exit code {process.returncode}.')
+    worker = start()
     try:
-      ready.result(timeout=0.2)
-      return
-    except grpc.FutureTimeoutError as error:
-      if time.monotonic() > deadline:
-        raise ValueError('the worker does not answer over gRPC.') from error
-
-
-def worker_finding(command: Sequence[str] | None = None, answer_seconds: float = _ANSWER_SECONDS) -> Finding:
-  """Starts the worker (by default the installed one) for real: it must start, answer and die."""
-  try:
-    seconds = start_and_stop(command or [str(worker_binary())], answer_seconds)
-  except ValueError as error:
-    return Finding(name='worker', status=Status.FAIL, message=str(error), mend=lock.INSTALL_LOCK)
-  return Finding(name='worker', status=Status.OK, message=f'answered after {seconds:.1f} s, ended on SIGTERM')
+      worker.wait_until_serving()
+      seconds = time.monotonic() - begin
+    finally:
+      worker.stop()
+  except (OSError, RuntimeError) as error:
+    return Finding('worker', Status.FAIL, str(error), lock.INSTALL_LOCK)
+  if worker.alive():
+    return Finding('worker', Status.FAIL, f'pid {worker.pid} does not end', f'kill -9 {worker.pid}')
+  return Finding('worker', Status.OK, f'answered after {seconds:.1f} s and ended')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
