@@ -7,7 +7,6 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.locked
 UV_VERSION := 0.13.9
-export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 # The first of these commands that is a Python 3.11, or `make PYTHON=/path/to/python3.11 ...`.
 PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,\
