@@ -28,12 +28,13 @@ test: $(INSTALLED)
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
 
-# Two empty targets in one: .venv exists, and it holds this requirements.txt.
+# An empty file that says: .venv exists, and it holds this requirements.txt.
 $(INSTALLED): requirements.txt
-	@test "$$(uname -sm)" = 'Linux x86_64' || { echo "TensorFlow Federated has a wheel for Linux on x86-64 only,\
-	  this is $$(uname -sm): use the Dockerfile (docs/install.md)." >&2; exit 1; }
-	@test -n '$(PYTHON)' || { echo 'No Python 3.11 found. TensorFlow Federated 0.87.0 needs exactly that version: install it,\
-	  or say where it is with PYTHON=/path/to/python3.11.' >&2; exit 1; }
+	@test "$$(uname -sm)" = 'Linux x86_64' || { echo >&2 "This is $$(uname -sm), and TensorFlow Federated has a wheel" \
+	  "for Linux on x86-64 only: use the Dockerfile (docs/install.md)."; exit 1; }
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo >&2 "No Python 3.11 here (looked at: $(or $(PYTHON),python3.11 python3 python)), and no other version will do:" \
+	  "install it, or say where it is: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --no-deps -r requirements.txt
 	@touch $@
