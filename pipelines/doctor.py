@@ -2,8 +2,8 @@
 
     python -m pipelines.doctor [--json=FILE]
 
-`ok` is as it should be, `warn` works or works worse than it could, `FAIL` means that a run would fail; the exit code
-is 1 if there is a FAIL. docs/install.md explains each check.
+`ok` is as it should be, `info` is absent and wanted by some runs only, `warn` works or works worse than it could,
+`FAIL` means that a run would fail; the exit code is 1 if there is a FAIL. docs/install.md explains each check.
 """
 
 import pathlib
@@ -20,10 +20,10 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def dataset_findings() -> list[Finding]:
-  """Which datasets lie on this machine; an absent one is a warning that says how to get it."""
+  """Which datasets lie on this machine; an absent one says how to get it."""
   from tff_vision.data import availability
   return [Finding(f'data {name}', Status.OK, where) if present
-          else Finding(f'data {name}', Status.WARN, 'not on this machine', where)
+          else Finding(f'data {name}', Status.INFO, 'not on this machine', where)
           for name, present, where in availability.report()]
 
 

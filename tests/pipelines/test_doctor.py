@@ -36,6 +36,15 @@ def test_a_line_holds_the_mend_beside_what_is_wrong():
   assert '->' not in _FINE.line()
 
 
+def test_an_absent_dataset_is_no_fault_and_says_how_to_get_it(monkeypatch):
+  from tff_vision.data import availability
+  monkeypatch.setattr(availability, 'report', lambda: [('digits', True, 'here'), ('emnist', False, 'fetch it')])
+  here, absent = doctor.dataset_findings()
+  assert (here.status, here.message, here.mend) == (Status.OK, 'here', '')
+  assert (absent.status, absent.mend) == (Status.INFO, 'fetch it')
+  assert doctor.as_json([here, absent])['fit']
+
+
 def test_the_real_doctor_on_this_machine(tmp_path):
   numbers, output = tmp_path / 'findings.json', tmp_path / 'output'
   with output.open('w') as stream:

@@ -7,8 +7,13 @@ import enum
 
 
 class Status(enum.Enum):
-  """OK: as it should be. WARN: a run works, or worse than it could. FAIL: a run would fail."""
+  """How it stands.
+
+  OK: as it should be. INFO: absent, and wanted by some runs only. WARN: a run works, or works worse than it could.
+  FAIL: a run would fail.
+  """
   OK = 'ok'
+  INFO = 'info'
   WARN = 'warn'
   FAIL = 'FAIL'
 
@@ -20,7 +25,7 @@ class Finding:
   Attributes:
     name: What was checked, a word or two.
     message: What was found, on one line.
-    mend: What to do about it, on one line; empty exactly when all is well.
+    mend: What to do about it, on one line; empty exactly when the status is OK.
   """
   name: str
   status: Status
