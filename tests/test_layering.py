@@ -13,7 +13,7 @@ SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted
 FOUNDATION = {'configs', 'seeds', 'validate'}
 ALLOWED = {
     'validate': set(), 'seeds': set(), 'configs': {'validate'},
-    'data': set(), 'models': set(), 'secure': set(), 'runtime': set(), 'privacy': {'secure'},
+    'data': set(), 'models': set(), 'secure': set(), 'runtime': set(), 'diagnosis': {'runtime'}, 'privacy': {'secure'},
     'tasks': {'data', 'models'},
     'aggregation': {'privacy', 'secure'},
     'learning': {'tasks', 'data', 'models'},
