@@ -9,6 +9,9 @@ from types import ModuleType
 
 from absl import flags
 
+from pipelines import progress
+from tff_vision.data import fetch
+
 
 def launch(main: Callable[[], None], *, flag_modules: Sequence[ModuleType]) -> None:
   """Parses flags, runs `main`, and exits: 0 when it returns, 1 with one sentence on bad input.
@@ -27,7 +30,8 @@ def launch(main: Callable[[], None], *, flag_modules: Sequence[ModuleType]) -> N
     unexpected = flags.FLAGS(sys.argv)[1:]
     if unexpected:
       raise ValueError(f'unexpected argument {unexpected[0]!r}; every setting is a flag, see --help.')
-    main()
+    with fetch.showing(progress.Downloads()):
+      main()
   except flags.Error as error:
     _fail(str(error).rstrip('.') + '. See --help.')
   except ValueError as error:
