@@ -4,6 +4,7 @@ import os
 import pathlib
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from types import ModuleType
 
@@ -52,7 +53,11 @@ def _forget_unused_executor():
 
 def _print_help(script, flag_modules):
   print((script.__doc__ or '').strip() + '\n\nFlags (also --flagfile=FILE, one flag a line):')
-  for module in (*flag_modules, script):
-    if lines := flags.FLAGS.module_help(module).strip().splitlines()[1:]:
+  by_module = flags.FLAGS.flags_by_module_dict()
+  for module, name in (*((module, module.__name__) for module in flag_modules), (script, sys.argv[0])):
+    if defined := by_module.get(name):
       print(f'\n{os.path.relpath(module.__file__)}:')
-      print('\n'.join(line for line in lines if line.strip()))
+      for flag in defined:
+        default = 'none' if flag.default is None else repr(flag.default)
+        print(textwrap.fill(f'--{"[no]" if flag.boolean else ""}{flag.name}: {flag.help} (default: {default})',
+                            width=100, initial_indent='  ', subsequent_indent='      ', break_on_hyphens=False))
