@@ -11,7 +11,7 @@ from types import ModuleType
 from absl import flags
 
 
-def launch(main: Callable[[], None], *, flag_modules: Sequence[ModuleType]) -> None:
+def launch(main: Callable[..., None], *, flag_modules: Sequence[ModuleType], takes_files: bool = False) -> None:
   """Parses flags, runs `main`, and exits: 0 when it returns, 1 with one sentence on bad input.
 
   `absl.app.run` would do for the parsing, but TensorFlow imported below it, as it must be for a quick --help,
@@ -20,15 +20,16 @@ def launch(main: Callable[[], None], *, flag_modules: Sequence[ModuleType]) -> N
   Args:
     main: Raises ValueError for a user's mistake.
     flag_modules: Modules that define this script's flags.
+    takes_files: Whether `main` takes the arguments that are no flags.
   """
   if {'--help', '-h', '-help', '--helpshort', '--helpfull'} & set(sys.argv[1:]):
     _print_help(sys.modules['__main__'], flag_modules)
     sys.exit(0)
   try:
-    unexpected = flags.FLAGS(sys.argv)[1:]
-    if unexpected:
-      raise ValueError(f'unexpected argument {unexpected[0]!r}; every setting is a flag, see --help.')
-    main()
+    arguments = flags.FLAGS(sys.argv)[1:]
+    if arguments and not takes_files:
+      raise ValueError(f'unexpected argument {arguments[0]!r}; every setting is a flag, see --help.')
+    main(arguments) if takes_files else main()
   except flags.Error as error:
     _fail(str(error).rstrip('.') + '. See --help.')
   except ValueError as error:
