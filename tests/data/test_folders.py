@@ -104,6 +104,14 @@ def test_corrupt_file_is_refused_or_left_out_and_counted(tmp_path, damage):
     assert len(_images(found)) == 9
 
 
+def test_what_a_camera_writes_behind_the_image_is_no_damage(tmp_path):
+  _tree(tmp_path, ['x'])
+  path = tmp_path / 'x' / '0.jpg'
+  _image(path)
+  path.write_bytes(path.read_bytes() + b'motion' * 2000)
+  assert len(_images(_build(tmp_path))) == 6
+
+
 def test_damage_in_the_middle_is_named_when_the_file_is_read(tmp_path):
   _tree(tmp_path, ['x'])
   bad = tmp_path / 'x' / '0.png'

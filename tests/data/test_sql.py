@@ -73,6 +73,8 @@ def test_missing_index_is_named_and_listed_once(tmp_path, written, monkeypatch):
   assert not any('FROM examples' in query for query in queries), queries
   np.testing.assert_array_equal(first[0], second[0])
   np.testing.assert_array_equal(first[1], second[1])
+  path.with_name('.x.sqlite.rows.npz').write_bytes(b'PK\x03\x04 torn')
+  np.testing.assert_array_equal(sql.rows_of_split(path, 'all_test')[0], first[0])
 
 
 def _edit(path, *statements):
