@@ -9,16 +9,16 @@ import json
 import typing
 from collections.abc import Mapping
 
-from tff_vision import data_config, validate
+from tff_vision import cohort_config, data_config, validate
 
 DataConfig = data_config.DataConfig
+CohortConfig = cohort_config.CohortConfig
 # What may be chosen; the registries that give the names a meaning need TensorFlow, so the names stand here too,
 # and a test holds both equal.
 MODELS = ('cnn', 'cnn_dropout', 'mlp')
 ALGORITHMS = ('fedavg', 'fedprox')
 CLIENT_OPTIMIZERS = ('sgd', 'sgdm', 'adam')
 SERVER_OPTIMIZERS = ('sgd', 'sgdm', 'adam', 'yogi', 'adagrad')
-SAMPLINGS = ('poisson', 'fixed')
 PRIVACIES = ('none', 'client_gaussian')
 
 
@@ -69,23 +69,6 @@ class ServerConfig:
   def __post_init__(self):
     validate.one_of(SERVER_OPTIMIZERS, server_optimizer=self.server_optimizer)
     validate.positive(server_learning_rate=self.server_learning_rate)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CohortConfig:
-  """Which clients take part in a round.
-
-  Attributes:
-    sampling: `poisson`: each client independently with probability cohort_size / population; `fixed`:
-      exactly cohort_size clients, uniformly without replacement.
-    cohort_size: The (expected) number of clients in a round.
-  """
-  sampling: str = 'fixed'
-  cohort_size: int = 10
-
-  def __post_init__(self):
-    validate.one_of(SAMPLINGS, sampling=self.sampling)
-    validate.positive(cohort_size=self.cohort_size)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow_federated as tff
 
 from tff_vision import configs
-from tff_vision.privacy import accounting, cohorts
+from tff_vision.privacy import accounting, cohorts, participation
 
 
 class PrivacyPlan(abc.ABC):
@@ -113,6 +113,8 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
+  if privacy.privacy != 'none':
+    participation.require_none(cohort, privacy=privacy.privacy)
   sampler = cohorts.build_cohort(cohort, population=population, seed=seed)
   return PLANS[privacy.privacy](privacy, sampler, population, rounds)
 
