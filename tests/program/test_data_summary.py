@@ -44,7 +44,7 @@ def test_multi_label_counts_findings_and_compares_sets_of_them():
 
 def test_iid_clients_are_as_far_off_as_chance_alone():
   rng = np.random.default_rng(0)
-  images = _images([rng.integers(0, 10, 40) for _ in range(50)], list('0123456789'))
+  images = _images([rng.integers(0, 10, 40) for _ in range(600)], list('0123456789'))
   found = data_summary.describe(images, data_summary.label_counts(images), seed=1)
   assert found['total_variation']['mean'] == pytest.approx(found['total_variation_of_iid']['mean'], rel=0.1)
   assert found['total_variation']['mean'] > 0.1
