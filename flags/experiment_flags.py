@@ -9,13 +9,15 @@ from flags import (
     image_flags,
     model_flags,
     output_flags,
+    partition_flags,
     privacy_flags,
     program_flags,
     training_flags,
 )
 from tff_vision import configs
 
-MODULES = (data_flags, image_flags, model_flags, training_flags, privacy_flags, program_flags, output_flags)
+MODULES = (data_flags, partition_flags, image_flags, model_flags, training_flags, privacy_flags, program_flags,
+           output_flags)
 
 
 def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.ExperimentConfig:

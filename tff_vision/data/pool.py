@@ -19,6 +19,7 @@ class Pool:
     train_owners: [len(train)] of str, the natural client of each example; None if the source has none.
     test_owners: The same for `test`.
     strangers: Whether the owners in `test` are other clients than those in `train`, even where names agree.
+    unseen_clients: How many of the owners serve to evaluate on clients that never train, unless the user says.
     coarse_labels: [len(train)] int32, the superclass of each example, for the Pachinko partition.
     preprocessing: What a model of this data set reads unless the user says otherwise.
     labels_at_hand: Whether `y` costs nothing; if not, labels are checked as they are read.
@@ -30,6 +31,7 @@ class Pool:
   train_owners: np.ndarray | None = None
   test_owners: np.ndarray | None = None
   strangers: bool = False
+  unseen_clients: int = 0
   coarse_labels: np.ndarray | None = None
   preprocessing: images.Preprocessing = images.Preprocessing()
   labels_at_hand: bool = True

@@ -72,20 +72,20 @@ def _figures(report: Mapping, history: Sequence[Mapping], mix: report_partition.
   from tff_vision.program import report_figures
   metric, made = report_tables.headline_metric(report), {}
 
-  def add(name, draw, alt, **values):
-    made[name] = {**report_figures.render(functools.partial(draw, **values)), 'alt': alt}
+  def add(name, draw, alt):
+    made[name] = {**report_figures.render(draw), 'alt': alt}
 
   if history:
-    add('curves', report_figures.curves, _curves_alt(history, metric), history=history, metric=metric)
+    add('curves', functools.partial(report_figures.curves, history=history, metric=metric), _curves_alt(history, metric))
   groups = {name: group for name, group in report_tables.client_groups(report).items()
             if any(map(numbers.is_finite, group.get('accuracies') or ()))}
   if groups:
-    add('clients', report_figures.client_histograms, _clients_alt(groups), groups=groups)
+    add('clients', functools.partial(report_figures.client_histograms, groups=groups), _clients_alt(groups))
   if mix is not None:
-    add('mix', report_figures.class_mix, _mix_alt(mix), mix=mix)
+    add('mix', functools.partial(report_figures.class_mix, mix=mix), _mix_alt(mix))
   if report_figures.series(history, 'privacy', 'epsilon')[0]:
     target = report_tables.part(report_tables.part(report, 'config'), 'privacy').get('target_epsilon')
-    add('epsilon', report_figures.epsilon, _epsilon_alt(history), history=history, target=target)
+    add('epsilon', functools.partial(report_figures.epsilon, history=history, target=target), _epsilon_alt(history))
   return made
 
 
