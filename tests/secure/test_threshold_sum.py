@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow_federated as tff
 
-from tff_vision.secure import parameters, threshold_sum
+from tff_vision.secure import fixed_point, parameters, threshold_sum
 
 PARAMS = parameters.threshold_parameters(clients_max=5, value_bits=16)
 RANGE = 2.0
+ENCODING = fixed_point.Encoding(value_bits=16, value_range=RANGE)
 
 
 def _updates(clients):
@@ -17,7 +18,7 @@ def _updates(clients):
 
 @pytest.fixture(name='process', scope='module')
 def _process():
-  return threshold_sum.ThresholdSumFactory(PARAMS, value_range=RANGE).create(tff.TensorType(np.float32, [7]))
+  return threshold_sum.ThresholdSumFactory(PARAMS, ENCODING).create(tff.TensorType(np.float32, [7]))
 
 
 def test_sum_equals_the_plain_one(tff_runtime, process):
@@ -32,7 +33,7 @@ def test_sum_equals_the_plain_one(tff_runtime, process):
 
 
 @pytest.mark.parametrize('updates, words', [
-    ([[0] * 7, [0] * 6 + [np.nan]], 'NaN or infinity'), ([[0] * 7, [-2.1] + [0] * 6], 'beyond secure_range'),
+    ([[0] * 7, [0] * 6 + [np.nan]], 'NaN or infinity'), ([[0] * 7, [-2.1] + [0] * 6], 'beyond 2'),
     ([[0] * 7], 'cohort of one client'), ([[0] * 7] * 6, 'more clients than secure_clients_max')])
 def test_fails_closed(tff_runtime, process, updates, words):
   with pytest.raises(Exception, match=words):
@@ -40,7 +41,7 @@ def test_fails_closed(tff_runtime, process, updates, words):
 
 
 def test_wrong_types_and_sizes_are_refused_when_built():
-  factory = threshold_sum.ThresholdSumFactory(PARAMS, value_range=RANGE)
+  factory = threshold_sum.ThresholdSumFactory(PARAMS, ENCODING)
   with pytest.raises(TypeError, match='float32 vectors'):
     factory.create(tff.TensorType(np.int32, [3]))
   with pytest.raises(TypeError, match='concat_factory'):
