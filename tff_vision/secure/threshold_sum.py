@@ -69,11 +69,7 @@ class ThresholdSteps:
 
     @tff.tensorflow.computation(self.polynomial_type, np.int32)
     def check_cohort(b, clients):
-      few = tf.debugging.Assert(tf.not_equal(clients, 1), [
-          'secure sum: a cohort of one client; its sum would be that client\'s update.'])
-      many = tf.debugging.Assert(clients <= params.clients_max, [
-          'secure sum: more clients than secure_clients_max; raise it, or sample smaller cohorts. Clients:', clients])
-      with tf.control_dependencies([few, many]):
+      with tf.control_dependencies([cohort_assertion(clients, params.clients_max)]):
         return tf.identity(b)
 
     @tff.tensorflow.computation(self.ciphertext_type)
@@ -134,6 +130,15 @@ def encrypt_values(params: BfvParameters, encoding: fixed_point.Encoding, values
   """
   key = entropy.kernel_key()
   return bfv.encrypt(params, encoding.encode(values, fixed_point.dither_seed(key)), public_key, key)
+
+
+def cohort_assertion(clients: tf.Tensor, clients_max: int) -> tf.Operation:
+  """Fails where the cohort is too large for the parameters, or is one client, whose sum is that client's update."""
+  few = tf.debugging.Assert(tf.not_equal(clients, 1), [
+      'secure sum: a cohort of one client; its sum would be that client\'s update.'])
+  many = tf.debugging.Assert(clients <= clients_max, [
+      'secure sum: more clients than secure_clients_max; raise it, or sample smaller cohorts. Clients:', clients])
+  return tf.group(few, many)
 
 
 def modular_sum(value, params: BfvParameters):
