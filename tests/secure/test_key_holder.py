@@ -67,7 +67,7 @@ def test_two_phases_equal_the_plain_mean(tff_runtime, holder):
                            two_phase.OpenedSumFactory())]
   updates = [collections.OrderedDict(a=np.float32([i, -i]), b=np.float32(i / 2)) for i in (1, 2)]
   hidden = means[0].next(means[0].initialize(), updates, [1.0, 3.0])
-  assert set(hidden.measurements) == {'hidden_sum', 'clients'}
+  assert set(hidden.measurements) == {'hidden_sum', 'clients', 'length'}
   opened = holder.open_sum(hidden.measurements['hidden_sum'], 2, length=4, encoding=ENCODING)
   result = means[1].next(two_phase._with_opened(hidden.state, opened), [], []).result
   np.testing.assert_allclose(result['a'], [7 / 4, -7 / 4], atol=1e-3)

@@ -29,14 +29,16 @@ class SecureMeanFactory(tff.aggregators.WeightedAggregationFactory):
 
   def create(self, value_type, weight_type):
     summed = self._sum_factory.create(weighted_type(value_type))
-    weigh = weigh_computation(value_type, weight_type, largest_weight=self._largest_weight,
-                              value_range=self._value_range)
     divide = divide_computation(value_type, value_range=self._value_range)
+
+    @tff.tensorflow.computation(value_type, weight_type)
+    def weighted(value, weight):
+      return weigh(value, weight, self._largest_weight, self._value_range)
 
     @tff.federated_computation(summed.initialize.type_signature.result,
                                tff.FederatedType(value_type, tff.CLIENTS), tff.FederatedType(weight_type, tff.CLIENTS))
     def next_fn(state, value, weight):
-      output = summed.next(state, tff.federated_map(weigh, (value, weight)))
+      output = summed.next(state, tff.federated_map(weighted, (value, weight)))
       return tff.templates.MeasuredProcessOutput(
           output.state, tff.federated_map(divide, output.result), output.measurements)
 
@@ -48,21 +50,16 @@ def weighted_type(value_type) -> tff.Type:
   return tff.types.to_type(collections.OrderedDict(update=value_type, weight=np.float32))
 
 
-def weigh_computation(value_type, weight_type, *, largest_weight: float, value_range: float) -> tff.Computation:
-  """Returns (update, weight) -> what is summed; runs on the client."""
-
-  @tff.tensorflow.computation(value_type, weight_type)
-  def weigh(value, weight):
-    share = tf.cast(weight, tf.float32) / largest_weight
-    legal = tf.debugging.Assert(tf.logical_and(share >= 0, share <= 1), [
-        f'secure sum: a client\'s weight lies outside 0..{largest_weight:g}, the largest number of examples that a '
-        'client may have; nothing was encrypted and the round fails.'])
-    with tf.control_dependencies([legal]):
-      # A client without weight may hold anything, NaN included: it must not matter.
-      scaled = tf.nest.map_structure(lambda v: tf.math.multiply_no_nan(v, share), value)
-      return collections.OrderedDict(update=scaled, weight=share * value_range)
-
-  return weigh
+def weigh(value, weight: tf.Tensor, largest_weight: float, value_range: float):
+  """Returns what is summed, of `weighted_type`; client graph code."""
+  share = tf.cast(weight, tf.float32) / largest_weight
+  legal = tf.debugging.Assert(tf.logical_and(share >= 0, share <= 1), [
+      f'secure sum: a client\'s weight lies outside 0..{largest_weight:g}, the largest number of examples that a '
+      'client may have; nothing was encrypted and the round fails.'])
+  with tf.control_dependencies([legal]):
+    # A client without weight may hold anything, NaN included: it must not matter.
+    scaled = tf.nest.map_structure(lambda v: tf.math.multiply_no_nan(v, share), value)
+    return collections.OrderedDict(update=scaled, weight=share * value_range)
 
 
 def divide_computation(value_type, *, value_range: float) -> tff.Computation:
@@ -70,7 +67,6 @@ def divide_computation(value_type, *, value_range: float) -> tff.Computation:
 
   @tff.tensorflow.computation(weighted_type(value_type))
   def divide(total):
-    # With K clients the weight's own rounding error is below K steps; a sum within one step is a sum of zeros.
     weight = total['weight'] / value_range
     return tf.nest.map_structure(lambda v: tf.math.divide_no_nan(v, weight), total['update'])
 

@@ -56,13 +56,14 @@ def nothing_opened(length: int) -> tff.Computation:
 
 
 def hidden_output(state, hidden, clients, length: int) -> tff.templates.MeasuredProcessOutput:
-  """Returns what a hiding sum returns: zeros, and the hidden sum with the number of clients as measurement."""
+  """Returns what a hiding sum returns: zeros, and as measurement the hidden sum, its clients, its length."""
 
   @tff.tensorflow.computation
   def zeros():
     return tf.zeros([length], tf.float32)
 
-  measured = tff.federated_zip(collections.OrderedDict([(_HIDDEN, hidden), ('clients', clients)]))
+  measured = tff.federated_zip(collections.OrderedDict([
+      (_HIDDEN, hidden), ('clients', clients), ('length', tff.federated_value(np.int32(length), tff.SERVER))]))
   return tff.templates.MeasuredProcessOutput(state, tff.federated_eval(zeros, tff.SERVER), measured)
 
 
@@ -72,14 +73,15 @@ class TwoPhaseProcess:
   def __init__(self, *, hiding: tff.learning.templates.LearningProcess,
                opening: tff.learning.templates.LearningProcess,
                client_data: Callable[[Sequence[Any]], Sequence[Any]],
-               open_sum: Callable[[np.ndarray, int], np.ndarray]):
+               open_sum: Callable[[np.ndarray, int, int], np.ndarray]):
     """Initializes the process.
 
     Args:
       hiding: The process whose innermost sum hides.
       opening: The same process around `OpenedSumFactory`.
       client_data: From the cohort's datasets to what `hiding.next` takes; called once a round.
-      open_sum: From the hidden sum and the number of clients in it to the vector of sums, float32.
+      open_sum: From the hidden sum, the number of clients in it and the length of an update to the vector of
+        sums, [length] float32.
     """
     self._hiding = hiding
     self._opening = opening
@@ -98,7 +100,8 @@ class TwoPhaseProcess:
     """
     hidden = self._hiding.next(state, self._client_data(client_datasets))
     found = _find_hidden(hidden.metrics)
-    total = self._open_sum(np.asarray(found[_HIDDEN]), int(found['clients']))
+    total = self._open_sum(np.asarray(found[_HIDDEN]), int(found['clients']),
+                           int(found['length']))
     opened = self._opening.next(_with_opened(state, np.asarray(total, np.float32)), [])
     metrics = collections.OrderedDict(hidden.metrics, aggregator=opened.metrics['aggregator'],
                                       finalizer=opened.metrics['finalizer'])
