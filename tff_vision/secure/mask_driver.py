@@ -43,9 +43,13 @@ class MaskDriver:
     """Ends the round: returns the sum of the uploaders' values, float32.
 
     Raises:
-      TooFewClientsError: Too few clients answer; the sum stays masked.
+      TooFewClientsError: Too few clients answer, or one was lost unnoticed; the sum stays masked.
     """
     if self._round is None:
       return np.zeros(masked.shape, np.float32)
+    if clients != len(self._round.uploaders):
+      raise mask_round.TooFewClientsError(
+          f'the masked sum holds {clients} clients of {len(self._round.uploaders)}: one was lost inside the computation, '
+          'and its masks do not cancel; nothing was opened, run the round again.')
     total = self._round.unmask(masked).astype(np.int64)
     return self._encoding.decode(tf.constant(total), tf.constant(clients)).numpy()
