@@ -52,6 +52,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   task = tasks.build_task(config)
   plan = plan_lib.build_plan(config.privacy, config.cohort, population=len(task.images.train),
                              rounds=config.program.rounds, seed=config.program.seed)
+  secured.check_folders(config.secure, run_dir=directory.path)
   secured.check_cohorts(config.secure, plan, rounds=config.program.rounds)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
   with directory.opened(config), local.local_runtime() as worker:
@@ -69,6 +70,9 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
     parity = export.export(task, outcome.weights, directory.export, evaluator)
     content = summary.build_report(config, task=task, plan=plan, outcome=outcome, evaluator=evaluator, clock=clock,
                                    parity=parity, worker_pids=[worker.pid])
+    content['secure_sum'] = secured.describe(
+        config.secure, plan, clients=config.cohort.cohort_size,
+        parameters_count=sum(v.size for v in outcome.weights.trainable))
   json_file.write(directory.report_json, content)
   report.write_html(directory.report_html, content, task.images)
   if launch.json is not None:

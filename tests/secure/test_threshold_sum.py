@@ -34,7 +34,7 @@ def test_sum_equals_the_plain_one(tff_runtime, process):
 
 @pytest.mark.parametrize('updates, words', [
     ([[0] * 7, [0] * 6 + [np.nan]], 'NaN or infinity'), ([[0] * 7, [-2.1] + [0] * 6], 'beyond 2'),
-    ([[0] * 7], 'cohort of one client'), ([[0] * 7] * 6, 'more clients than secure_clients_max')])
+    ([[0] * 7], 'cohort of one client'), ([[0] * 7] * 6, 'more than secure_clients_max=5 clients')])
 def test_fails_closed(tff_runtime, process, updates, words):
   with pytest.raises(Exception, match=words):
     process.next(process.initialize(), [np.float32(u) for u in updates])

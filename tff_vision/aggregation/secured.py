@@ -4,8 +4,9 @@ What a training loop gets looks like a TFF learning process in every mode. Where
 TFF computation (key holder, masks), it is a `two_phase.TwoPhaseProcess`.
 """
 
+import pathlib
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import tensorflow_federated as tff
 
@@ -19,11 +20,13 @@ from tff_vision.secure import (
   mask_driver,
   masked_sum,
   parameters,
+  refusal,
+  report,
   threshold_sum,
   two_phase,
 )
 
-LearningProcess = tff.learning.templates.LearningProcess | two_phase.TwoPhaseProcess
+LearningProcess = tff.learning.templates.LearningProcess | refusal.ClearlyRefusing
 ClientWork = tff.learning.templates.ClientWorkProcess
 
 
@@ -46,7 +49,21 @@ def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, buil
   Raises:
     ValueError: The parameters leave no room; the message says what to change.
   """
-  return SECURE_SUMS[config.secure_sum](config, plan, build, largest_weight)
+  if config.secure_sum == 'none':
+    return build(aggregator=stack.build_stack(plan))
+  return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](config, plan, build, largest_weight))
+
+
+def check_folders(config: configs.SecureConfig, *, run_dir: pathlib.Path) -> None:
+  """Refuses a key holder's folder inside of the server's run directory.
+
+  Raises:
+    ValueError: It is.
+  """
+  if config.key_holder_dir is not None and pathlib.Path(config.key_holder_dir).resolve().is_relative_to(
+      run_dir.resolve()):
+    raise ValueError(f'key_holder_dir={config.key_holder_dir!r} lies in run_dir={str(run_dir)!r}, which is the '
+                     'server\'s: the secret key must not.')
 
 
 def check_cohorts(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, rounds: int) -> None:
@@ -67,15 +84,31 @@ def check_cohorts(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, r
                        'update: raise cohort_size.')
 
 
+def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parameters_count: int, clients: int
+             ) -> Mapping[str, Any]:
+  """Returns what was hidden, with which parameters, bytes and seconds, for report.json.
+
+  Args:
+    parameters_count: Trainable parameters of the model.
+    clients: The (expected) cohort.
+  """
+  if config.secure_sum == 'none':
+    return {'mode': 'none', 'scheme': 'none: whoever adds the updates up can read each one'}
+  encoding = encoding_of(config, plan)
+  length = parameters_count + (plan.update_bound is None)  # The weight's slot.
+  if config.secure_sum == 'masks':
+    found = report.describe_masks(encoding, length, clients=clients, clients_max=config.secure_clients_max)
+  else:
+    choose, holder = _BFV[config.secure_sum]
+    params = choose(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
+    found = report.describe_bfv(params, encoding, length, decrypted_by=holder)
+  return {'mode': config.secure_sum, **found}
+
+
 def encoding_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan) -> fixed_point.Encoding:
   """Returns how updates become integers: within the plan's bound, if it has one."""
   return fixed_point.Encoding(value_bits=config.secure_bits, value_range=plan.update_bound or config.secure_range,
                               norm_bound=plan.update_bound)
-
-
-def _plain(config, plan, build, largest_weight):
-  del config, largest_weight
-  return build(aggregator=stack.build_stack(plan))
 
 
 def _threshold(config, plan, build, largest_weight):
@@ -122,8 +155,11 @@ def _stack(plan, vector_sum, encoding, largest_weight):
                                   value_range=encoding.value_range)
 
 
-SECURE_SUMS: Mapping[str, Callable[..., LearningProcess]] = {
-    'none': _plain,
+_BFV = {
+    'he': (parameters.threshold_parameters, 'all clients of a round together, with keys of that round'),
+    'he_keyholder': (parameters.key_holder_parameters, 'the key holder'),
+}
+SECURE_SUMS: Mapping[str, Callable[..., tff.learning.templates.LearningProcess | two_phase.TwoPhaseProcess]] = {
     'he': _threshold,
     'he_keyholder': _key_holder,
     'masks': _masks,

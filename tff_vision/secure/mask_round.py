@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from tff_vision.secure import mask_expansion, mask_graph, mask_protocol, shamir
+from tff_vision.secure import mask_expansion, mask_graph, mask_protocol, refusal, shamir
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Dropouts:
   reveal: Collection[int] = ()
 
 
-class TooFewClientsError(RuntimeError):
+class TooFewClientsError(refusal.RefusedError):
   """Dropouts left too few clients to unmask the sum; nothing was opened."""
 
 

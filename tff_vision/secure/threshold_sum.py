@@ -137,7 +137,7 @@ def cohort_assertion(clients: tf.Tensor, clients_max: int) -> tf.Operation:
   few = tf.debugging.Assert(tf.not_equal(clients, 1), [
       'secure sum: a cohort of one client; its sum would be that client\'s update.'])
   many = tf.debugging.Assert(clients <= clients_max, [
-      'secure sum: more clients than secure_clients_max; raise it, or sample smaller cohorts. Clients:', clients])
+      f'secure sum: more than secure_clients_max={clients_max} clients; raise it, or sample smaller cohorts.'])
   return tf.group(few, many)
 
 

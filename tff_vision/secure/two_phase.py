@@ -95,8 +95,7 @@ class TwoPhaseProcess:
     """Runs one round.
 
     Raises:
-      RuntimeError: A client's update was refused, or the sum cannot be opened; the state is unchanged, so the
-        round can be run again.
+      ValueError: The sum cannot be opened; the state is unchanged, so the round can be run again.
     """
     hidden = self._hiding.next(state, self._client_data(client_datasets))
     found = _find_hidden(hidden.metrics)
