@@ -1,0 +1,105 @@
+"""Starting and stopping the processes of a worker so that none outlives the one that started it."""
+
+import importlib.util
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+
+_STOP_TIMEOUT = 5.0
+
+
+def executor_binary() -> str:
+  """Returns the path of TFF's executor service, without importing TFF.
+
+  Raises:
+    ValueError: TFF is not installed, or this build of it ships no executor.
+  """
+  found = importlib.util.find_spec('tensorflow_federated')
+  if found is None:
+    raise ValueError('tensorflow_federated is not installed: there is no executor to start.')
+  path = os.path.join(found.submodule_search_locations[0], 'data', 'worker_binary')
+  if not os.access(path, os.X_OK):
+    raise ValueError(f'tensorflow_federated ships no executor for this system: {path} is not an executable file.')
+  return path
+
+
+def executor_environment(threads: int | None) -> dict[str, str]:
+  """Returns the environment of an executor: `threads` per operation, None for TensorFlow's choice.
+
+  The rest of the caller's environment stays out: it may hold secrets, and graphs run with it.
+  """
+  kept = {name: os.environ[name] for name in ('PATH', 'HOME', 'TMPDIR') if name in os.environ}
+  limits = {} if threads is None else {'TF_NUM_INTRAOP_THREADS': str(threads)}
+  return {'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': ''} | kept | limits
+
+
+def executor_command(binary: str, port: int, max_concurrent_clients: int | None) -> list[str]:
+  """Returns the command line; `max_concurrent_clients` None means no limit."""
+  calls = -1 if max_concurrent_clients is None else max_concurrent_clients
+  return [binary, f'--port={port}', f'--max_concurrent_computation_calls={calls}']
+
+
+def free_port() -> int:
+  """Returns a TCP port of the loopback interface that nobody uses now."""
+  with socket.socket() as listener:
+    listener.bind(('127.0.0.1', 0))
+    return listener.getsockname()[1]
+
+
+class Process:
+  """A child that is ended when this object is closed, and by the kernel when its parent dies.
+
+  Start it from a thread that lives as long as the child should: Linux ties a child to the thread that made it.
+  """
+
+  def __init__(self, command: Sequence[str], *, log: pathlib.Path, environment: Mapping[str, str],
+               ended_by: signal.Signals = signal.SIGKILL):
+    """Args: `log` is appended to with all output; `ended_by` is what the child gets when its parent dies."""
+    tied = [] if shutil.which('setpriv') is None else ['setpriv', '--pdeathsig', ended_by.name[3:], '--']
+    with open(log, 'ab') as output:
+      self._child = subprocess.Popen([*tied, *command], stdin=subprocess.DEVNULL, stdout=output,
+                                     stderr=subprocess.STDOUT, env=dict(environment))
+    self.log = log
+
+  @property
+  def pid(self) -> int:
+    return self._child.pid
+
+  @property
+  def exit_code(self) -> int | None:
+    """None while it runs; negative: the signal that ended it."""
+    return self._child.poll()
+
+  def close(self, first: signal.Signals = signal.SIGTERM) -> None:
+    """Ends the child: politely, then with SIGKILL."""
+    if self._child.poll() is None:
+      self._child.send_signal(first)
+      try:
+        self._child.wait(_STOP_TIMEOUT)
+      except subprocess.TimeoutExpired:
+        self._child.kill()
+    self._child.wait()
+
+
+def wait_until_listening(process: Process, address: str | tuple[str, int], timeout: float) -> None:
+  """Waits until something accepts connections at `address`, a unix socket's path or (host, port).
+
+  Raises:
+    RuntimeError: The process has ended, or `timeout` seconds have passed.
+  """
+  family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+  deadline = time.monotonic() + timeout
+  while time.monotonic() < deadline:
+    if process.exit_code is not None:
+      raise RuntimeError(f'process {process.pid} ended with code {process.exit_code} before it served; its last '
+                         f'words: {process.log.read_text(errors="replace")[-500:]}')
+    with socket.socket(family) as knock:
+      if knock.connect_ex(address) == 0:
+        return
+    time.sleep(0.05)
+  raise RuntimeError(f'nothing listens at {address} after {timeout} s.')
