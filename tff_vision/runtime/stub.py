@@ -5,6 +5,7 @@ is gone. Here a call ends in time, and a lost worker is an exception that the ca
 """
 
 import collections
+import contextlib
 from collections.abc import Callable
 
 import grpc
@@ -79,9 +80,13 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
     return self._request('Compute', request, self._call_timeout)
 
   def dispose(self, request):
-    if not self.lost:  # Cleaning up after a failure would wait for the same worker again.
-      self._request('Dispose', request, _SHORT_TIMEOUT)
+    self._clean_up('Dispose', request, _SHORT_TIMEOUT)
 
   def dispose_executor(self, request):
-    if not self.lost:
-      self._request('DisposeExecutor', request, _CLEAN_UP_TIMEOUT)
+    self._clean_up('DisposeExecutor', request, _CLEAN_UP_TIMEOUT)
+
+  def _clean_up(self, method, request, timeout):
+    if self.lost:  # It would wait for the same worker again, and there is nothing left to free.
+      return
+    with contextlib.suppress(WorkerLost, ValueError):  # ValueError: grpc's word for a channel closed meanwhile.
+      self._request(method, request, timeout)
