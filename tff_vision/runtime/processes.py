@@ -1,5 +1,6 @@
 """Starting and stopping the processes of a worker so that none outlives the one that started it."""
 
+import contextlib
 import importlib.util
 import os
 import pathlib
@@ -7,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 
@@ -57,18 +59,28 @@ class Process:
   Start it from a thread that lives as long as the child should: Linux ties a child to the thread that made it.
   """
 
-  def __init__(self, command: Sequence[str], *, log: pathlib.Path, environment: Mapping[str, str],
+  def __init__(self, command: Sequence[str], *, log: pathlib.Path | None, environment: Mapping[str, str],
                ended_by: signal.Signals = signal.SIGKILL):
-    """Args: `log` is appended to with all output; `ended_by` is what the child gets when its parent dies."""
+    """Starts `command`.
+
+    Args:
+      log: File that all output is appended to; None sends it where our standard error goes.
+      ended_by: What the child gets when its parent dies.
+    """
     tied = [] if shutil.which('setpriv') is None else ['setpriv', '--pdeathsig', ended_by.name[3:], '--']
-    with open(log, 'ab') as output:
-      self._child = subprocess.Popen([*tied, *command], stdin=subprocess.DEVNULL, stdout=output,
-                                     stderr=subprocess.STDOUT, env=dict(environment))
-    self.log = log
+    # A session of its own: Ctrl-C is for the parent, which ends the child when it is done with it.
+    with contextlib.nullcontext(sys.stderr) if log is None else open(log, 'ab') as output:
+      self._child = subprocess.Popen([*tied, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                                     env=dict(environment), start_new_session=True)
+    self._log = log
 
   @property
   def pid(self) -> int:
     return self._child.pid
+
+  def last_words(self) -> str:
+    """Returns the end of the log."""
+    return '' if self._log is None else self._log.read_text(errors='replace')[-500:].strip()
 
   @property
   def exit_code(self) -> int | None:
@@ -96,8 +108,7 @@ def wait_until_listening(process: Process, address: str | tuple[str, int], timeo
   deadline = time.monotonic() + timeout
   while time.monotonic() < deadline:
     if process.exit_code is not None:
-      raise RuntimeError(f'process {process.pid} ended with code {process.exit_code} before it served; its last '
-                         f'words: {process.log.read_text(errors="replace")[-500:]}')
+      raise RuntimeError(f'a process ended with code {process.exit_code} before it served. {process.last_words()}')
     with socket.socket(family) as knock:
       if knock.connect_ex(address) == 0:
         return
