@@ -1,7 +1,8 @@
 """One worker of a fleet: runs what a coordinator sends, on this machine's data, until it gets SIGTERM.
 
-  python -m pipelines.worker --port=8000 --data_root=/srv/images \\
-      --host=0.0.0.0 --tls_cert=worker.crt --tls_key=worker.key --tls_client_ca=ca.crt
+    python -m pipelines.worker --port=8000
+    python -m pipelines.worker --host=0.0.0.0 --port=8443 --data_root=/srv/images \\
+        --tls_cert=hospital-a.crt --tls_key=hospital-a.key --tls_client_ca=ca.crt
 
 docs/remote.md leads from one machine to a fleet; deploy/ has a systemd unit and container manifests.
 """
@@ -9,27 +10,22 @@ docs/remote.md leads from one machine to a fleet; deploy/ has a systemd unit and
 import contextlib
 import logging
 import signal
+import sys
 import threading
 
-from absl import app
-
-from flags import worker_flags
+from flags import executor_flags, worker_flags
+from pipelines import launch
 from tff_vision.runtime import health, supervisor
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
-def main(argv):
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown argument {argv[1]!r}; every option starts with --.')
+def main() -> None:
   logging.basicConfig(level=logging.INFO, format='%(asctime)s %(levelname)s %(message)s')
-  try:
-    config = worker_flags.worker_config()
-  except ValueError as error:
-    raise app.UsageError(str(error)) from None
+  config = worker_flags.worker_config()
   stopped = threading.Event()
-  for signal_number in (signal.SIGTERM, signal.SIGINT):
-    signal.signal(signal_number, lambda *_: stopped.set())
+  for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, lambda *_: stopped.set())
   try:
     with contextlib.ExitStack() as stack:
       worker = stack.enter_context(supervisor.Supervisor(config))
@@ -37,12 +33,11 @@ def main(argv):
         stack.enter_context(health.served(config.host, config.health_port, worker.serving))
       while not stopped.wait(_SECONDS_BETWEEN_LOOKS):
         worker.look()
-  except (ValueError, RuntimeError) as error:
+  except RuntimeError as error:
     logging.error('%s', error)
-    return 1
+    sys.exit(1)
   logging.info('stopped')
-  return 0
 
 
 if __name__ == '__main__':
-  app.run(main)
+  launch.launch(main, flag_modules=(worker_flags, executor_flags))

@@ -57,7 +57,7 @@ class Fleet:
     self.workers = tuple(workers)
     self._policy = policy
     self._on_fault = on_fault
-    self._given_up: set[int] = set()
+    self._given_up: dict[int, str] = {}  # Worker's number to what it was last seen doing.
     self._lock = threading.Lock()
     # One thread for each worker: TFF's client of an executor blocks while the executor computes.
     self._queues = [concurrent.futures.ThreadPoolExecutor(1, f'worker-{i}') for i in range(len(self.workers))]
@@ -82,9 +82,9 @@ class Fleet:
     """Raises TooFewWorkers if fewer than min_workers are left."""
     left = len(self.workers) - len(self._given_up)
     if left < self._policy.min_workers:
-      names = ', '.join(self.workers[number].name for number in sorted(self._given_up))
+      reasons = '; '.join(reason for _, reason in sorted(self._given_up.items()))
       raise TooFewWorkers(f'{left} of {len(self.workers)} workers answer, min_workers is '
-                          f'{self._policy.min_workers}; lost: {names}.')
+                          f'{self._policy.min_workers}. {reasons}')
 
   def submit(self, chunk: placement.Chunk, computation: tff.Computation,
              argument: object) -> concurrent.futures.Future:
@@ -136,12 +136,12 @@ class Fleet:
 
   def _give_up(self, number, reason, clients):
     with self._lock:
-      self._given_up.add(number)
+      self._given_up[number] = reason
     self._on_fault(Fault(self.workers[number].name, reason, tuple(clients)))
 
   def _welcome(self, number):
     with self._lock:
-      self._given_up.discard(number)
+      self._given_up.pop(number, None)
 
 
 @dataclasses.dataclass(frozen=True)

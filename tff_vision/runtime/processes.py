@@ -10,9 +10,17 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 _STOP_TIMEOUT = 5.0
+# Large blocks stay in the heap: model-sized tensors are allocated anew for every client, and handing each back
+# to the kernel costs page faults worth 15-20 % of a round.
+_ALLOCATOR = {
+    'MALLOC_MMAP_THRESHOLD_': str(1 << 30),
+    'MALLOC_TRIM_THRESHOLD_': str(1 << 31),
+    'MALLOC_TOP_PAD_': str(1 << 26),
+}
+_KEPT = ('PATH', 'HOME', 'TMPDIR', 'LD_LIBRARY_PATH')
 
 
 def executor_binary() -> str:
@@ -35,9 +43,9 @@ def executor_environment(threads: int | None) -> dict[str, str]:
 
   The rest of the caller's environment stays out: it may hold secrets, and graphs run with it.
   """
-  kept = {name: os.environ[name] for name in ('PATH', 'HOME', 'TMPDIR') if name in os.environ}
+  kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
   limits = {} if threads is None else {'TF_NUM_INTRAOP_THREADS': str(threads)}
-  return {'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': ''} | kept | limits
+  return {'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': ''} | _ALLOCATOR | kept | limits
 
 
 def executor_command(binary: str, port: int, max_concurrent_clients: int | None) -> list[str]:
@@ -98,19 +106,39 @@ class Process:
     self._child.wait()
 
 
-def wait_until_listening(process: Process, address: str | tuple[str, int], timeout: float) -> None:
-  """Waits until something accepts connections at `address`, a unix socket's path or (host, port).
+def listens(address: str | tuple[str, int]) -> bool:
+  """Returns whether something accepts connections at `address`, a unix socket's path or (host, port)."""
+  with _socket(address) as knock:
+    return knock.connect_ex(address) == 0
+
+
+def serves(address: str | tuple[str, int]) -> bool:
+  """Returns whether a gRPC service is there: it speaks first, also through a socket that something passes on."""
+  with _socket(address) as knock:
+    try:
+      knock.connect(address)
+      return bool(knock.recv(1))
+    except OSError:
+      return False
+
+
+def wait_until(condition: Callable[[], bool], process: Process, timeout: float) -> None:
+  """Waits for `condition`.
 
   Raises:
     RuntimeError: The process has ended, or `timeout` seconds have passed.
   """
-  family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
   deadline = time.monotonic() + timeout
   while time.monotonic() < deadline:
     if process.exit_code is not None:
       raise RuntimeError(f'a process ended with code {process.exit_code} before it served. {process.last_words()}')
-    with socket.socket(family) as knock:
-      if knock.connect_ex(address) == 0:
-        return
-    time.sleep(0.05)
-  raise RuntimeError(f'nothing listens at {address} after {timeout} s.')
+    if condition():
+      return
+    time.sleep(0.02)
+  raise RuntimeError(f'a process does not serve after {timeout:g} s. {process.last_words()}')
+
+
+def _socket(address):
+  made = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+  made.settimeout(1.0)
+  return made

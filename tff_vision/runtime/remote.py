@@ -9,8 +9,6 @@ with remote_runtime(RuntimeConfig(runtime='workers', workers=('a:8000', 'b:8000'
 """
 
 import contextlib
-import pathlib
-import tempfile
 from collections.abc import Iterator
 
 import tensorflow_federated as tff
@@ -31,11 +29,10 @@ def remote_runtime(config: configs.RuntimeConfig) -> Iterator[context.WorkersCon
   if config.tls_ca is not None:
     tls_files = tls.TlsFiles(ca=config.tls_ca, cert=config.tls_cert, key=config.tls_key)
   with contextlib.ExitStack() as stack:
-    folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='tff_vision-')))
-    coordinator = _connection(config, _local(config, 'coordinator', folder), None)
+    coordinator = _connection(config, _local(config, 'coordinator'), None)
     stack.callback(coordinator.close)
     if config.local_workers:
-      endpoints = [_local(config, f'local-{i}', folder) for i in range(config.local_workers)]
+      endpoints = [_local(config, f'local-{i}') for i in range(config.local_workers)]
     else:
       endpoints = [connection.RemoteEndpoint(address) for address in config.workers]
     policy = fleet.FaultPolicy(attempts=config.attempts, reconnect_timeout=config.reconnect_timeout,
@@ -53,8 +50,8 @@ def remote_runtime(config: configs.RuntimeConfig) -> Iterator[context.WorkersCon
     yield made
 
 
-def _local(config, name, folder):
-  return local_worker.LocalWorker(name, folder=folder, threads=config.threads,
+def _local(config, name):
+  return local_worker.LocalWorker(name, threads=config.threads,
                                   max_concurrent_clients=config.max_concurrent_clients)
 
 

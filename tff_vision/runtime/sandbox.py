@@ -36,13 +36,13 @@ def command(executor: Sequence[str], *, socket_folder: pathlib.Path, data_root: 
                        'Or choose sandbox=none and shut the worker in otherwise.')
   if data_root is not None and not pathlib.Path(data_root).is_dir():
     raise ValueError(f'data_root={data_root!r} is no folder.')
-  settings = [word for name, value in environment.items() if name not in ('HOME', 'TMPDIR')
+  settings = [word for name, value in environment.items() if name not in ('HOME', 'TMPDIR', 'LD_LIBRARY_PATH')
               for word in ('--setenv', name, value)]
   data = [] if data_root is None else ['--ro-bind', data_root, '/data']
   program, *options = executor
   # One door: from the unix socket to the executor's port, which exists in the empty network only.
-  inner = (f'socat UNIX-LISTEN:/run/worker/{SOCKET},fork,mode=600,max-children=64 TCP4:127.0.0.1:{_INNER_PORT} & '
-           'exec /executor "$@"')
+  inner = (f'socat -lf /dev/null UNIX-LISTEN:/run/worker/{SOCKET},fork,mode=600,max-children=64 '
+           f'TCP4:127.0.0.1:{_INNER_PORT} & exec /executor "$@"')
   return ['bwrap', '--unshare-all', '--die-with-parent', '--new-session', '--cap-drop', 'ALL', '--clearenv',
           *settings, *_system(), '--ro-bind', program, '/executor', *data,
           '--bind', str(socket_folder), '/run/worker', '--proc', '/proc', '--dev', '/dev',

@@ -30,6 +30,7 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
   """TFF's executor service over one channel.
 
   Attributes:
+    name: The worker, in messages.
     calls: Number of calls by method name.
     sent, received: Bytes of the messages, by method name, without framing and TLS.
     lost: A call has failed in a way that says the worker's values are gone.
@@ -39,7 +40,7 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
   def __init__(self, channel: grpc.Channel, *, name: str, call_timeout: float):
     """Args: `name` stands in error messages; `call_timeout` bounds calls that compute or carry values, in seconds."""
     self._service = executor_pb2_grpc.ExecutorGroupStub(channel)
-    self._name = name
+    self.name = name
     self._call_timeout = call_timeout
     self.calls = collections.Counter()
     self.sent = collections.Counter()
@@ -56,7 +57,7 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
       if error.code() not in _LOST:
         raise  # An error inside the graph: calling again would fail again.
       self.lost = True
-      raise WorkerLost(f'worker {self._name}: {method}: {error.code().name}: {error.details()}') from None
+      raise WorkerLost(f'worker {self.name}: {method}: {error.code().name}: {error.details()}') from None
     self.received[method] += answer.ByteSize()
     return answer
 

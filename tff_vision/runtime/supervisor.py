@@ -5,13 +5,12 @@ import logging
 import pathlib
 import shutil
 import signal
-import socket
 import tempfile
 
 from tff_vision import validate
 from tff_vision.runtime import connections, door, processes, sandbox
 
-_SANDBOXES = ('bubblewrap', 'none')
+SANDBOXES = ('bubblewrap', 'none')
 _START_TIMEOUT = 30.0
 # A coordinator that has been away for so many looks, a tenth of a minute, has left.
 _LOOKS_UNTIL_LEFT = 12
@@ -48,7 +47,7 @@ class WorkerConfig:
   health_port: int | None = None
 
   def __post_init__(self):
-    validate.one_of(_SANDBOXES, sandbox=self.sandbox)
+    validate.one_of(SANDBOXES, sandbox=self.sandbox)
     validate.positive(port=self.port)
     files = (self.tls_cert, self.tls_key, self.tls_client_ca)
     if any(files) and not all(files):
@@ -113,10 +112,8 @@ class Supervisor:
       self._start_executor()
 
   def serving(self) -> bool:
-    """Returns whether the executor accepts connections."""
-    family = socket.AF_UNIX if isinstance(self._inside, str) else socket.AF_INET
-    with socket.socket(family) as knock:
-      return knock.connect_ex(self._inside) == 0
+    """Returns whether the executor answers."""
+    return processes.serves(self._inside)
 
   @property
   def pids(self) -> list[int]:
@@ -139,8 +136,10 @@ class Supervisor:
       inside.mkdir(mode=0o700)
       self._inside = str(inside / sandbox.SOCKET)
       command = sandbox.command(command, socket_folder=inside, data_root=config.data_root, environment=environment)
+      # What bubblewrap itself is started with can be read from inside.
+      environment = {'PATH': environment['PATH']}
     self._executor = processes.Process(command, log=None, environment=environment)
-    processes.wait_until_listening(self._executor, self._inside, _START_TIMEOUT)
+    processes.wait_until(self.serving, self._executor, _START_TIMEOUT)
 
   def _bare_port(self):
     if self._config.tls is None:
@@ -156,13 +155,13 @@ class Supervisor:
     config = self._config
     if config.sandbox == 'none' and config.tls is None:
       return
-    inside = f'unix:{self._inside}' if isinstance(self._inside, str) else '%s:%d' % self._inside
+    inside = f'unix:{self._inside}' if isinstance(self._inside, str) else '127.0.0.1:' + str(self._inside[1])
     command = door.command(self._folder, host=config.host, port=config.port, executor=inside, tls=config.tls)
     # SIGTERM: nginx's children would go on serving if their master were killed.
     self._door = processes.Process(command, log=None, environment=processes.executor_environment(None),
                                    ended_by=signal.SIGTERM)
     host = '127.0.0.1' if config.host in ('0.0.0.0', '::') else config.host
-    processes.wait_until_listening(self._door, (host, config.port), _START_TIMEOUT)
+    processes.wait_until(lambda: processes.listens((host, config.port)), self._door, _START_TIMEOUT)
 
   def _coordinator_has_left(self):
     if connections.count_established(self._config.port):

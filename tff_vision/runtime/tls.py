@@ -11,7 +11,7 @@ import ssl
 
 import grpc
 
-_CHANNEL_OPTIONS = (
+CHANNEL_OPTIONS = (
     ('grpc.max_receive_message_length', -1), ('grpc.max_send_message_length', -1),
     # No keepalive here: executors answer pings during a long computation with «too many pings» and hang up.
     ('grpc.initial_reconnect_backoff_ms', 200), ('grpc.max_reconnect_backoff_ms', 1000))
@@ -60,7 +60,7 @@ def open_channel(address: str, tls: TlsFiles | None, *, own_connection: bool = F
   Args:
     own_connection: Do not share a TCP connection with another channel to the same address.
   """
-  options = [*_CHANNEL_OPTIONS, ('grpc.use_local_subchannel_pool', int(own_connection))]
+  options = [*CHANNEL_OPTIONS, ('grpc.use_local_subchannel_pool', int(own_connection))]
   if tls is None:
     return grpc.insecure_channel(address, options)
   pem = {}
@@ -99,7 +99,7 @@ def _look(address, secured):
   if secured.selected_alpn_protocol() != 'h2':
     raise TlsRefused(f'{address}: it speaks TLS but not HTTP/2 (no ALPN h2): this is no worker.')
   try:
-    first = secured.recv(64)
+    first = secured.recv(256)
   except TimeoutError:
     return f'{address}: TLS is up, but nothing answers behind it.'
   except ConnectionResetError:
