@@ -211,7 +211,7 @@ class RuntimeConfig:
     data_placement: `driver`: examples are sent to the worker; `worker`: it reads them from its own disk.
     worker_data_dir: Folder of the TFRecord files as the workers' executors see it. Read by `worker` only.
     threads: Threads of one operation in an executor started here; None means TensorFlow's choice.
-    max_concurrent_clients: Clients that an executor started here trains at the same time.
+    max_concurrent_clients: Clients that an executor started here trains at the same time; None means one a core.
     clients_per_call: Largest number of clients of one call to a worker; more are sent in several calls.
     min_workers: The run ends when fewer workers are left; None means all.
     call_timeout: Seconds after which a call to a worker is given up.
@@ -228,7 +228,7 @@ class RuntimeConfig:
   data_placement: str = 'driver'
   worker_data_dir: str = '/data'
   threads: int | None = 1
-  max_concurrent_clients: int | None = 2
+  max_concurrent_clients: int | None = None
   clients_per_call: int = 100
   min_workers: int | None = None
   call_timeout: float = 3600.0

@@ -78,16 +78,34 @@ class Task:
             tf.TensorSpec((None, *labels.shape[1:]), tf.as_dtype(labels.dtype)))
 
   def client_dataset(self, client: int, round_num: int) -> tf.data.Dataset:
-    """Returns what `client` trains on in round `round_num`: shuffled, repeated, batched, preprocessed.
+    """Returns what `client` trains on in round `round_num`.
 
     A pure function of (seed, client, round), so that a repeated round repeats it.
     """
     examples = self.images.train.examples(client)
-    seed = seeds.derive(self.seed, 'client', self.images.train.client_ids[client], round_num)
-    dataset = tf.data.Dataset.from_tensor_slices((examples.x, examples.y))
-    dataset = dataset.shuffle(max(1, len(examples)), seed=seed).repeat(self.client.client_epochs)
-    dataset = dataset.batch(self.client.batch_size).map(
-        preprocess.training_map(self.images.preprocessing, seed=seed))
+    return self.training_batches(examples.x, examples.y, seed=self.round_seed(client, round_num))
+
+  def round_seed(self, client: int, round_num: int) -> int:
+    """Returns the seed of everything random about one client's examples in one round."""
+    return seeds.derive(self.seed, 'client', self.images.train.client_ids[client], round_num)
+
+  def training_batches(self, x: np.ndarray | tf.Tensor, y: np.ndarray | tf.Tensor, *, seed: int | tf.Tensor
+                       ) -> tf.data.Dataset:
+    """Returns one client's examples shuffled anew in each epoch, batched and preprocessed.
+
+    Shuffled by `seed` alone: the shuffle of `tf.data` also depends on TensorFlow's global seed, and a data set made
+    on a worker would differ from the same one made here.
+
+    Args:
+      x: All stored images, y: all labels; arrays or tensors.
+      seed: From `round_seed`; scalar int64 if a tensor.
+    """
+    seed = tf.convert_to_tensor(seed, tf.int64)
+    order = tf.data.Dataset.range(self.client.client_epochs).flat_map(
+        lambda epoch: tf.data.Dataset.from_tensor_slices(
+            tf.random.experimental.stateless_shuffle(tf.range(tf.shape(y)[0]), tf.stack([seed, epoch]))))
+    dataset = order.batch(self.client.batch_size).map(lambda chosen: (tf.gather(x, chosen), tf.gather(y, chosen)))
+    dataset = dataset.map(preprocess.training_map(self.images.preprocessing, seed=seed))
     return dataset.with_options(_SEQUENTIAL)
 
 

@@ -22,6 +22,10 @@ class Endpoint(Protocol):
   def close(self) -> None:
     """Ends what `open` started."""
 
+  @property
+  def pid(self) -> int | None:
+    """The process on this machine, None if it runs elsewhere."""
+
 
 class RemoteEndpoint:
   """A worker that somebody else runs at host:port."""
@@ -34,6 +38,10 @@ class RemoteEndpoint:
 
   def close(self) -> None:
     """The worker is not ours to end."""
+
+  @property
+  def pid(self) -> None:
+    return None
 
 
 class _OneExecutor(tff.framework.ExecutorFactory):
@@ -80,6 +88,11 @@ class WorkerConnection:
     self._probe_interval = probe_interval
     self._lock = threading.RLock()
     self._channel = self._context = self._probe = None
+
+  @property
+  def pid(self) -> int | None:
+    """The worker's process on this machine, None if it runs elsewhere."""
+    return self._endpoint.pid
 
   @property
   def connected(self) -> bool:

@@ -51,6 +51,11 @@ class WorkersContext(tff.framework.SyncContext):
     finally:
       self._cohort = None
 
+  @property
+  def pids(self) -> list[int]:
+    """The processes on this machine that compute for the run."""
+    return [pid for worker in (self._coordinator, *self._fleet.workers) if (pid := worker.pid) is not None]
+
   def take_faults(self) -> list[fleet.Fault]:
     """Returns what has gone wrong since the last call."""
     taken = list(self._faults)

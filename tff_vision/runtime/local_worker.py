@@ -27,6 +27,6 @@ class LocalWorker:
     self._process = None
 
   @property
-  def pid(self) -> int:
-    """The process that `open` started last."""
-    return self._process.pid
+  def pid(self) -> int | None:
+    """The process that `open` started last, None before and after."""
+    return self._process.pid if self._process else None

@@ -49,8 +49,8 @@ def executor_environment(threads: int | None) -> dict[str, str]:
 
 
 def executor_command(binary: str, port: int, max_concurrent_clients: int | None) -> list[str]:
-  """Returns the command line; `max_concurrent_clients` None means no limit."""
-  calls = -1 if max_concurrent_clients is None else max_concurrent_clients
+  """Returns the command line; `max_concurrent_clients` None means one a core: more need memory only."""
+  calls = max_concurrent_clients or os.cpu_count() or 1
   return [binary, f'--port={port}', f'--max_concurrent_computation_calls={calls}']
 
 

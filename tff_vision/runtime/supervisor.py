@@ -31,7 +31,7 @@ class WorkerConfig:
     data_root: Folder that the executor sees as /data, read-only; None shows it no data.
     sandbox: `bubblewrap`: the executor sees nothing else; `none`: this machine, or its container, is the sandbox.
     threads: Threads of one operation; None means TensorFlow's choice.
-    max_concurrent_clients: Clients trained at the same time; None means all.
+    max_concurrent_clients: Clients trained at the same time; None means one a core.
     health_port: Port that answers HTTP GET with 200 while the worker serves, else 503; None answers nowhere.
   """
   host: str = '127.0.0.1'
@@ -43,7 +43,7 @@ class WorkerConfig:
   data_root: str | None = None
   sandbox: str = 'bubblewrap'
   threads: int | None = 1
-  max_concurrent_clients: int | None = 2
+  max_concurrent_clients: int | None = None
   health_port: int | None = None
 
   def __post_init__(self):

@@ -25,7 +25,7 @@ class WorkerProcess:
 
     Args:
       threads: Intra-op threads of each TensorFlow kernel; None means TensorFlow's choice.
-      max_concurrent_clients: How many clients are computed at once; None means all.
+      max_concurrent_clients: How many clients are computed at once; None means one a core.
 
     Raises:
       ValueError: TFF ships no executor for this system.
