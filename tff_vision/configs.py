@@ -77,8 +77,8 @@ class AlgorithmConfig:
 class ClientConfig:
   """What one client does in one round."""
   client_optimizer: str = 'sgd'
-  client_learning_rate: float = 0.1
-  client_epochs: int = 1
+  client_learning_rate: float = 0.2
+  client_epochs: int = 3
   batch_size: int = 20
 
   def __post_init__(self):
@@ -157,8 +157,8 @@ class PrivacyConfig:
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProgramConfig:
   """How long to train and how often to look."""
-  rounds: int = 40
-  rounds_per_evaluation: int = 5
+  rounds: int = 80
+  rounds_per_evaluation: int = 10
   seed: int = 0
 
   def __post_init__(self):

@@ -29,7 +29,7 @@ def calibrate(event_fn: Callable[[float], dp_accounting.DpEvent], *, target_epsi
     upper = dp_accounting.calibrate_dp_mechanism(
         dp_accounting.rdp.RdpAccountant, event_fn, target_epsilon, delta,
         bracket_interval=dp_accounting.ExplicitBracketInterval(1e-2, 1e4), tol=1e-3)
-  except (dp_accounting.NoBracketIntervalFoundError, ValueError) as error:
+  except ValueError as error:
     raise ValueError(f'target_epsilon={target_epsilon:g} is out of reach at delta={delta:g}: it needs more '
                      'than 10,000 times the clip norm as noise.') from error
   noise = dp_accounting.calibrate_dp_mechanism(

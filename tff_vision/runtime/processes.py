@@ -131,11 +131,11 @@ def wait_until(condition: Callable[[], bool], process: Process, timeout: float) 
   deadline = time.monotonic() + timeout
   while time.monotonic() < deadline:
     if process.exit_code is not None:
-      raise RuntimeError(f'a process ended with code {process.exit_code} before it served. {process.last_words()}')
+      raise RuntimeError(f'it ended with code {process.exit_code}. {process.last_words()}')
     if condition():
       return
     time.sleep(0.02)
-  raise RuntimeError(f'a process does not serve after {timeout:g} s. {process.last_words()}')
+  raise RuntimeError(f'nothing serves after {timeout:g} s. {process.last_words()}')
 
 
 def _socket(address):

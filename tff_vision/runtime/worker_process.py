@@ -43,7 +43,10 @@ class WorkerProcess:
     Raises:
       RuntimeError: It ended or did not answer in time; the message holds its last words.
     """
-    processes.wait_until(lambda: processes.serves(('127.0.0.1', self.port)), self._process, timeout_seconds)
+    try:
+      processes.wait_until(lambda: processes.serves(('127.0.0.1', self.port)), self._process, timeout_seconds)
+    except RuntimeError as error:
+      raise RuntimeError(f'The TFF executor on port {self.port} does not answer: {error}') from None
 
   def alive(self) -> bool:
     return self._process.exit_code is None
