@@ -2,9 +2,9 @@
 
 from absl import flags
 
-from tff_vision import configs
+from tff_vision.runtime import runtime_config
 
-_DEFAULTS = configs.RuntimeConfig()
+_DEFAULTS = runtime_config.RuntimeConfig()
 
 flags.DEFINE_integer('threads', _DEFAULTS.threads, 'Threads of one operation in an executor started here.')
 flags.DEFINE_integer('max_concurrent_clients', _DEFAULTS.max_concurrent_clients,

@@ -14,7 +14,7 @@ from tff_vision.aggregation import stack
 from tff_vision.learning import evaluation, on_workers, process
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import export, json_file, loop, report, run_directory, summary
-from tff_vision.runtime import runtimes
+from tff_vision.runtime import runtime_config, runtimes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class RunResult:
 
 
 def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
-        runtime: configs.RuntimeConfig = configs.RuntimeConfig(),  # noqa: B008  Frozen.
+        runtime: runtime_config.RuntimeConfig = runtime_config.RuntimeConfig(),  # noqa: B008  Frozen.
         on_start: Callable[[tasks.Task, plan_lib.PrivacyPlan], None] = lambda task, plan: None,
         on_round: Callable[[loop.RoundRecord], None] = lambda record: None,
         stop_requested: Callable[[], bool] = lambda: False) -> RunResult:

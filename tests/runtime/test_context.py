@@ -13,14 +13,13 @@ from tensorflow_federated.python.core.impl.context_stack import context_base
 from tensorflow_federated.python.core.impl.executors import executors_errors
 
 from tests.runtime import conftest, recording
-from tff_vision import configs
-from tff_vision.runtime import native, remote, tls, worker_process
+from tff_vision.runtime import native, remote, runtime_config, tls, worker_process
 
 CLIENT_FLOATS = tff.FederatedType(np.float32, tff.CLIENTS)
 
 
 def _config(workers, **more):
-  return configs.RuntimeConfig(runtime='workers', local_workers=workers, **more)
+  return runtime_config.RuntimeConfig(runtime='workers', local_workers=workers, **more)
 
 
 @pytest.fixture(scope='module')

@@ -6,8 +6,7 @@ import ssl
 import pytest
 
 from tests.runtime import workers
-from tff_vision import configs
-from tff_vision.runtime import certificates, fleet, remote, tls
+from tff_vision.runtime import certificates, fleet, remote, runtime_config, tls
 
 pytestmark = [workers.needs_nginx, workers.needs_sandbox]
 
@@ -42,7 +41,7 @@ def secured(pki, tmp_path_factory):
 
 
 def _config(addresses, folder, name='coordinator', ca='ca'):
-  return configs.RuntimeConfig(
+  return runtime_config.RuntimeConfig(
       runtime='workers', workers=tuple(addresses), tls_ca=f'{folder / ca}.crt', tls_cert=f'{folder / name}.crt',
       tls_key=f'{folder / name}.key', reconnect_timeout=2.0)
 

@@ -14,8 +14,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests.runtime import workers
-from tff_vision import configs
-from tff_vision.runtime import remote, supervisor
+from tff_vision.runtime import remote, runtime_config, supervisor
 
 pytestmark = [workers.needs_nginx, workers.needs_sandbox]
 
@@ -29,7 +28,7 @@ def data_root(tmp_path):
 
 
 def _runtime(worker, **more):
-  return remote.remote_runtime(configs.RuntimeConfig(runtime='workers', workers=(worker.address,), **more))
+  return remote.remote_runtime(runtime_config.RuntimeConfig(runtime='workers', workers=(worker.address,), **more))
 
 
 def _on_worker(computation, value):

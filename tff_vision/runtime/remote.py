@@ -13,12 +13,11 @@ from collections.abc import Iterator
 
 import tensorflow_federated as tff
 
-from tff_vision import configs
-from tff_vision.runtime import connection, context, fleet, local_worker, placement, tls
+from tff_vision.runtime import connection, context, fleet, local_worker, placement, runtime_config, tls
 
 
 @contextlib.contextmanager
-def remote_runtime(config: configs.RuntimeConfig) -> Iterator[context.WorkersContext]:
+def remote_runtime(config: runtime_config.RuntimeConfig) -> Iterator[context.WorkersContext]:
   """Connects to the workers of `config` and makes them TFF's execution context of this thread.
 
   Raises:

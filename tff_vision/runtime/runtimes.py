@@ -4,8 +4,7 @@ import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from tff_vision import configs
-from tff_vision.runtime import context, fleet, local, remote
+from tff_vision.runtime import context, fleet, local, remote, runtime_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,14 +31,14 @@ def _local(config):
     yield LocalRuntime([worker.pid])
 
 
-RUNTIMES: Mapping[str, Callable[[configs.RuntimeConfig], contextlib.AbstractContextManager]] = {
+RUNTIMES: Mapping[str, Callable[[runtime_config.RuntimeConfig], contextlib.AbstractContextManager]] = {
     'local': _local,
     'workers': remote.remote_runtime,
 }
 
 
 @contextlib.contextmanager
-def open_runtime(config: configs.RuntimeConfig) -> Iterator[LocalRuntime | context.WorkersContext]:
+def open_runtime(config: runtime_config.RuntimeConfig) -> Iterator[LocalRuntime | context.WorkersContext]:
   """Makes TFF computations in the `with` block run where `config` says.
 
   Raises:
