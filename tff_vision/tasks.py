@@ -105,7 +105,7 @@ class Task:
         lambda epoch: tf.data.Dataset.from_tensor_slices(
             tf.random.experimental.stateless_shuffle(tf.range(tf.shape(y)[0]), tf.stack([seed, epoch]))))
     dataset = order.batch(self.client.batch_size).map(lambda chosen: (tf.gather(x, chosen), tf.gather(y, chosen)))
-    dataset = dataset.map(preprocess.training_map(self.images.preprocessing, seed=seed))
+    dataset = preprocess.for_training(dataset, self.images.preprocessing, seed=seed)
     return dataset.with_options(_SEQUENTIAL)
 
 

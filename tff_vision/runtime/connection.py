@@ -1,11 +1,9 @@
 """The coordinator's side of one worker: connect, run, notice its loss, connect again."""
 
-import contextlib
 import threading
 import time
 from typing import Protocol
 
-import grpc
 import tensorflow_federated as tff
 from tensorflow_federated.python.core.environments.tensorflow_frontend import tensorflow_computation
 
@@ -156,15 +154,11 @@ class WorkerConnection:
 
   def _wait_until_ready(self, channel, address, timeout):
     reason, deadline = '', time.monotonic() + timeout
-    while True:
-      left = deadline - time.monotonic()
-      with contextlib.suppress(grpc.FutureTimeoutError):
-        grpc.channel_ready_future(channel).result(max(0.1, min(1.0, left)))
-        return
+    while not probe.answers(channel, max(0.1, min(1.0, deadline - time.monotonic()))):
       if self._tls is not None:
         reason = tls.check(address, self._tls)
-      if left <= 0:
-        raise stub.WorkerLost(f'worker {self.name}: no connection within {timeout:g} s. {reason}')
+      if time.monotonic() >= deadline:
+        raise stub.WorkerLost(f'worker {self.name}: no answer within {timeout:g} s. {reason}')
 
   def _lose(self, service, channel):
     service.lost = True

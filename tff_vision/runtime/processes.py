@@ -27,14 +27,14 @@ def executor_binary() -> str:
   """Returns the path of TFF's executor service, without importing TFF.
 
   Raises:
-    ValueError: TFF is not installed, or this build of it ships no executor.
+    RuntimeError: TFF is not installed, or this build of it ships no executor.
   """
   found = importlib.util.find_spec('tensorflow_federated')
   if found is None:
-    raise ValueError('tensorflow_federated is not installed: there is no executor to start.')
+    raise RuntimeError('tensorflow_federated is not installed: there is no executor to start.')
   path = os.path.join(found.submodule_search_locations[0], 'data', 'worker_binary')
   if not os.access(path, os.X_OK):
-    raise ValueError(f'tensorflow_federated ships no executor for this system: {path} is not an executable file.')
+    raise RuntimeError(f'tensorflow_federated ships no executor for this system: {path} is not an executable file.')
   return path
 
 

@@ -28,7 +28,7 @@ class WorkerProcess:
       max_concurrent_clients: How many clients are computed at once; None means one a core.
 
     Raises:
-      ValueError: TFF ships no executor for this system.
+      RuntimeError: TFF ships no executor for this system.
     """
     self.port = processes.free_port()
     self._folder = tempfile.TemporaryDirectory(prefix='tff_vision-')
