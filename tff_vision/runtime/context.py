@@ -52,6 +52,11 @@ class WorkersContext(tff.framework.SyncContext):
       self._cohort = None
 
   @property
+  def workers(self) -> Sequence[connection.WorkerConnection]:
+    """The workers, in order; for protocols that drive them phase by phase (`handles.Silo`) and for measurements."""
+    return self._fleet.workers
+
+  @property
   def pids(self) -> list[int]:
     """The processes on this machine that compute for the run."""
     return [pid for worker in (self._coordinator, *self._fleet.workers) if (pid := worker.pid) is not None]
