@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import threading
+import time
 
 import grpc
 import numpy as np
@@ -34,20 +35,28 @@ def total(x):
   return tff.federated_sum(x)
 
 
-def _config(workers=3, **more):
-  return runtime_config.RuntimeConfig(**{'runtime': 'workers', 'local_workers': workers, 'probe_interval': 0.3,
+def _config(local_workers=3, **more):
+  return runtime_config.RuntimeConfig(**{'runtime': 'workers', 'local_workers': local_workers, 'probe_interval': 0.3,
                                          'reconnect_timeout': 5.0, **more})
 
 
 @contextlib.contextmanager
 def _in_mid_round(action):
   """Calls `action` while the computation inside runs."""
-  timer = threading.Timer(0.5, action)
-  timer.start()
+  over = threading.Event()
+
+  def act():
+    time.sleep(0.5)
+    action()
+    over.wait()  # A process ends with the thread that started it.
+
+  thread = threading.Thread(target=act)
+  thread.start()
   try:
     yield
   finally:
-    timer.join()
+    over.set()
+    thread.join()
 
 
 def _worker(runtime, number):
@@ -191,7 +200,7 @@ def test_a_result_that_needs_a_lost_client_is_refused(own_workers, tff_runtime):
   with remote.remote_runtime(_remote_config(own_workers, reconnect_timeout=1.0, min_workers=1)):
     assert doubled([1.0, 2.0, 4.0]) == [2.0, 4.0, 8.0]
     own_workers[1].kill()
-    with pytest.raises(stub.WorkerLost, match='the result needs clients'):
+    with pytest.raises(stub.WorkerLost, match=r'the workers of clients \[1\] are gone'):
       doubled([1.0, 2.0, 4.0])
 
 

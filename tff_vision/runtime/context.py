@@ -80,7 +80,7 @@ class WorkersContext(tff.framework.SyncContext):
     form = native.split_once(comp)
     kind = form.up_to_merge.type_signature.parameter
     chunks = self._chunks(arguments.count_clients(arg, kind))
-    merged, chunks = self._aggregate(form, arg, kind, chunks)
+    merged, present = self._aggregate(form, arg, kind, chunks)
     result = form.after_merge.type_signature.result
     if not arguments.has_clients(result):
       nobody = arguments.select(arg, kind, ())
@@ -88,6 +88,7 @@ class WorkersContext(tff.framework.SyncContext):
     if not arguments.only_clients(result):
       raise ValueError('a computation on several workers returns values of the server or of the clients, not both: '
                        f'{result}.')
+    _check_complete(chunks, present)
     return self._finish_on_workers(form, arg, kind, chunks, merged)
 
   def _chunks(self, count):
@@ -114,8 +115,7 @@ class WorkersContext(tff.framework.SyncContext):
     calls = ((chunk, tff.structure.Struct.unnamed(arguments.select(arg, kind, chunk.positions), merged))
              for chunk in chunks)
     done = list(self._on_workers(form.after_merge, calls))
-    if missing := [chunk for chunk, result in done if result is None]:
-      raise stub.WorkerLost(f'the result needs clients {[c.positions for c in missing]}, whose workers are gone.')
+    _check_complete(chunks, [chunk for chunk, result in done if result is not None])
     return arguments.join([result for _, result in done], form.after_merge.type_signature.result,
                           [chunk.positions for chunk, _ in done])
 
@@ -150,3 +150,8 @@ class WorkersContext(tff.framework.SyncContext):
         if attempt + 1 == self._attempts:
           raise
         self._faults.append(fleet.Fault(self._coordinator.name, str(error)))
+
+
+def _check_complete(chunks, present):
+  if missing := [client for chunk in chunks if chunk not in present for client in chunk.clients]:
+    raise stub.WorkerLost(f'the result has a value for each client, but the workers of clients {missing} are gone.')

@@ -30,6 +30,7 @@ def remote_runtime(config: runtime_config.RuntimeConfig) -> Iterator[context.Wor
   with contextlib.ExitStack() as stack:
     coordinator = _connection(config, _local(config, 'coordinator'), None)
     stack.callback(coordinator.close)
+    coordinator.connect(config.reconnect_timeout)
     if config.local_workers:
       endpoints = [_local(config, f'local-{i}') for i in range(config.local_workers)]
     else:
