@@ -5,11 +5,12 @@ are released, and a resumed run releases again what its checkpoint holds. So no 
 published of a round that would be repeated with other noise.
 """
 
+import contextlib
 import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import tensorflow_federated as tff
 
@@ -25,6 +26,16 @@ class Managers:
   """Where state and metrics go."""
   checkpoints: tff.program.ProgramStateManager
   releases: Sequence[tff.program.ReleaseManager]
+
+
+class Runtime(Protocol):
+  """What the loop must tell the place where clients compute, and ask of it."""
+
+  def cohort(self, clients: Sequence[int], population: int) -> contextlib.AbstractContextManager[None]:
+    """Says which clients the data of the calls inside belong to."""
+
+  def take_faults(self) -> Sequence[Any]:
+    """Returns what has gone wrong since the last call: objects with worker, reason and clients dropped out."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,11 +55,13 @@ class Outcome:
 
 
 async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Task, plan: plan_lib.PrivacyPlan,
+              runtime: Runtime, client_data: Callable[[int, int], Any],
               evaluator: evaluation.Evaluator, program: configs.ProgramConfig, managers: Managers,
               on_round: Callable[[RoundRecord], None], stop_requested: Callable[[], bool]) -> Outcome:
   """Trains for `program.rounds` rounds, from the latest checkpoint if there is one.
 
   Args:
+    client_data: From (client, round) to what `process.next` takes for that client.
     on_round: Called after each round's release.
     stop_requested: Asked after each round; True ends the loop with everything saved.
   """
@@ -58,9 +71,14 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
   for round_num in range(len(history) + 1, program.rounds + 1):
     started = time.monotonic()
     cohort = plan.cohort(round_num)
-    output = process.next(state, [task.client_dataset(client, round_num) for client in cohort])
+    with runtime.cohort(cohort, population=len(task.images.train)):
+      output = process.next(state, [client_data(client, round_num) for client in cohort])
     state = output.state
-    record = {'round': round_num, **_training_record(output.metrics, plan, cohort, task, time.monotonic() - started)}
+    faults = runtime.take_faults()
+    present = sorted(set(cohort) - {client for fault in faults for client in fault.clients})
+    record = {'round': round_num, **_training_record(output.metrics, plan, present, task, time.monotonic() - started)}
+    if faults:
+      record |= {'dropped_clients': len(cohort) - len(present), 'faults': [dataclasses.asdict(f) for f in faults]}
     evaluated = None
     if round_num % program.rounds_per_evaluation == 0 or round_num == program.rounds:
       started = time.monotonic()
