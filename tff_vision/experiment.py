@@ -12,7 +12,7 @@ import tensorflow_federated as tff
 
 from tff_vision import configs, tasks
 from tff_vision.aggregation import secured
-from tff_vision.learning import evaluation, on_workers, process
+from tff_vision.learning import client_data, evaluation, process
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import export, json_file, loop, report, run_directory, summary
 from tff_vision.runtime import runtime_config, runtimes
@@ -62,14 +62,14 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
         config.secure, plan, functools.partial(process.build_process, task, algorithm=config.algorithm,
                                                client=config.client, server=config.server),
         largest_weight=task.largest_client * config.client.client_epochs)
-    client_data = task.client_dataset
+    data = client_data.SentData(task=task)
     if runtime.data_placement == 'worker':
-      data = on_workers.WorkerData(task=task, folder=runtime.worker_data_dir)
-      learning_process, client_data = data.read_on_workers(learning_process), data.request
+      data = client_data.WorkerData(task=task, folder=runtime.worker_data_dir)
+      learning_process = data.read_on_workers(learning_process)
     on_start(task, plan)
     clock.setup_done()
     outcome = asyncio.run(loop.run(
-        learning_process, task=task, plan=plan, runtime=place, client_data=client_data, evaluator=evaluator,
+        learning_process, task=task, plan=plan, runtime=place, client_data=data, evaluator=evaluator,
         program=config.program,
         managers=_managers(directory), on_round=on_round, stop_requested=stop_requested))
     if outcome.interrupted:

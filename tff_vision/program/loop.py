@@ -28,8 +28,20 @@ class Managers:
   releases: Sequence[tff.program.ReleaseManager]
 
 
+class ClientData(Protocol):
+  """What a learning process is given for each client."""
+
+  def present(self, cohort: Sequence[int]) -> Sequence[int]:
+    """Returns the clients of `cohort` that have data."""
+
+  def request(self, client: int, round_num: int) -> Any:
+    """Returns what `process.next` takes for `client` in round `round_num`."""
+
+
 class Runtime(Protocol):
   """What the loop must tell the place where clients compute, and ask of it."""
+
+  WorkerLost: type[Exception]
 
   def cohort(self, clients: Sequence[int], population: int) -> contextlib.AbstractContextManager[None]:
     """Says which clients the data of the calls inside belong to."""
@@ -55,13 +67,12 @@ class Outcome:
 
 
 async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Task, plan: plan_lib.PrivacyPlan,
-              runtime: Runtime, client_data: Callable[[int, int], Any],
+              runtime: Runtime, client_data: ClientData,
               evaluator: evaluation.Evaluator, program: configs.ProgramConfig, managers: Managers,
               on_round: Callable[[RoundRecord], None], stop_requested: Callable[[], bool]) -> Outcome:
   """Trains for `program.rounds` rounds, from the latest checkpoint if there is one.
 
   Args:
-    client_data: From (client, round) to what `process.next` takes for that client.
     on_round: Called after each round's release.
     stop_requested: Asked after each round; True ends the loop with everything saved.
   """
@@ -71,14 +82,16 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
   for round_num in range(len(history) + 1, program.rounds + 1):
     started = time.monotonic()
     cohort = plan.cohort(round_num)
-    with runtime.cohort(cohort, population=len(task.images.train)):
-      output = process.next(state, [client_data(client, round_num) for client in cohort])
+    present = _present(cohort, client_data, runtime, task)
+    with runtime.cohort(present, population=len(task.images.train)):
+      output = process.next(state, [client_data.request(client, round_num) for client in present])
     state = output.state
     faults = runtime.take_faults()
-    present = sorted(set(cohort) - {client for fault in faults for client in fault.clients})
-    record = {'round': round_num, **_training_record(output.metrics, plan, present, task, time.monotonic() - started)}
-    if faults:
-      record |= {'dropped_clients': len(cohort) - len(present), 'faults': [dataclasses.asdict(f) for f in faults]}
+    trained = sorted(set(present) - {client for fault in faults for client in fault.clients})
+    record = {'round': round_num, **_training_record(output.metrics, plan, trained, task, time.monotonic() - started)}
+    if faults or len(trained) < len(cohort):
+      record |= {'dropped_clients': len(cohort) - len(trained),
+                 'faults': [dataclasses.asdict(fault) for fault in faults]}
     evaluated = None
     if round_num % program.rounds_per_evaluation == 0 or round_num == program.rounds:
       started = time.monotonic()
@@ -95,6 +108,15 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
       break
   return Outcome(weights=process.get_model_weights(state), history=history, interrupted=interrupted,
                  evaluated=evaluated)
+
+
+def _present(cohort, client_data, runtime, task):
+  """Returns the clients of the cohort with data; those of a worker that is gone drop out when they are trained."""
+  try:
+    with runtime.cohort(cohort, population=len(task.images.train)):
+      return client_data.present(cohort)
+  except runtime.WorkerLost:
+    return cohort
 
 
 async def _resume(process, task, managers):

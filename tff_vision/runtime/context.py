@@ -27,6 +27,8 @@ class WorkersContext(tff.framework.SyncContext):
     placement: Which client runs where.
   """
 
+  WorkerLost = stub.WorkerLost
+
   def __init__(self, *, coordinator: connection.WorkerConnection, workers: fleet.Fleet,
                rule: placement.Placement, attempts: int, faults: list[fleet.Fault]):
     """Args: `faults` is where the fleet reports; `take_faults` empties it."""

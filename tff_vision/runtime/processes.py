@@ -21,6 +21,8 @@ _ALLOCATOR = {
     'MALLOC_TOP_PAD_': str(1 << 26),
 }
 _KEPT = ('PATH', 'HOME', 'TMPDIR', 'LD_LIBRARY_PATH')
+# Marks by which whoever started us finds what we started.
+_MARK = 'TFF_VISION_'
 
 
 def executor_binary() -> str:
@@ -43,7 +45,7 @@ def executor_environment(threads: int | None) -> dict[str, str]:
 
   The rest of the caller's environment stays out: it may hold secrets, and graphs run with it.
   """
-  kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+  kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_MARK)}
   limits = {} if threads is None else {'TF_NUM_INTRAOP_THREADS': str(threads)}
   return {'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': ''} | _ALLOCATOR | kept | limits
 

@@ -3,8 +3,9 @@
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import ClassVar
 
-from tff_vision.runtime import context, fleet, local, remote, runtime_config
+from tff_vision.runtime import context, fleet, local, remote, runtime_config, stub
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +16,8 @@ class LocalRuntime:
     pids: The processes that compute for the run.
   """
   pids: Sequence[int]
+
+  WorkerLost: ClassVar = stub.WorkerLost
 
   def cohort(self, clients: Sequence[int], population: int) -> contextlib.AbstractContextManager[None]:
     """Does nothing: there is one place only."""

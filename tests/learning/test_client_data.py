@@ -9,7 +9,7 @@ from tests import tiny
 from tests.learning import test_process
 from tests.runtime import relay
 from tff_vision.data import images, records
-from tff_vision.learning import on_workers
+from tff_vision.learning import client_data
 from tff_vision.runtime import remote, runtime_config, worker_process
 
 
@@ -42,11 +42,11 @@ def _tapped(workers, data_placement):
       process.stop()
 
 
-def _train(process, task, client_data, runtime, rounds=2):
+def _train(process, task, request, runtime, rounds=2):
   state = process.set_model_weights(process.initialize(), task.initial_weights())
   for round_num in range(1, rounds + 1):
     with runtime.cohort([0, 1, 2], population=3):
-      state = process.next(state, [client_data(client, round_num) for client in range(3)]).state
+      state = process.next(state, [request(client, round_num) for client in range(3)]).state
   return [np.asarray(w) for w in process.get_model_weights(state).trainable]
 
 
@@ -69,7 +69,7 @@ def test_the_same_weights_and_no_example_on_the_wire(task, made, tff_runtime, tm
 
   for client in range(3):
     records.write(tmp_path / records.file_name(client), task.images.train.examples(client))
-  data = on_workers.WorkerData(task=task, folder=str(tmp_path))
+  data = client_data.WorkerData(task=task, folder=str(tmp_path))
   reading = data.read_on_workers(made)
   with _tapped(3, 'worker') as (runtime, wires):
     stayed = _train(reading, task, data.request, runtime)
@@ -87,9 +87,11 @@ def test_the_same_weights_and_no_example_on_the_wire(task, made, tff_runtime, tm
 def test_a_client_whose_file_is_gone_is_left_out(task, made, tff_runtime, tmp_path):
   for client in (0, 2):
     records.write(tmp_path / records.file_name(client), task.images.train.examples(client))
-  data = on_workers.WorkerData(task=task, folder=str(tmp_path))
+  data = client_data.WorkerData(task=task, folder=str(tmp_path))
   config = runtime_config.RuntimeConfig(runtime='workers', local_workers=3, data_placement='worker')
   with remote.remote_runtime(config) as runtime:
+    with runtime.cohort([2, 1, 0], population=3):
+      assert data.present([2, 1, 0]) == [2, 0]
     found = _train(data.read_on_workers(made), task, data.request, runtime)
   expected = test_process.train(made, task, clients=(0, 2))
   for a, b in zip(found, expected, strict=True):
