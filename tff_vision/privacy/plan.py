@@ -48,6 +48,11 @@ class PrivacyPlan(abc.ABC):
   def releases_exact_metrics(self) -> bool:
     """Whether training metrics and attendance, which no noise covers, may leave the round."""
 
+  def attendance(self, round_num: int) -> Mapping[str, int]:
+    """Returns how many clients a round of simulated devices lost on the way; nothing where none are simulated."""
+    del round_num
+    return {}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NoPrivacy(PrivacyPlan):
@@ -71,6 +76,13 @@ class NoPrivacy(PrivacyPlan):
   @property
   def releases_exact_metrics(self):
     return True
+
+  def attendance(self, round_num):
+    if not isinstance(self.sampler, participation.Participation):
+      return {}
+    steps = self.sampler.attendance(round_num)
+    return {'available': len(steps.available), 'selected': len(steps.selected), 'started': len(steps.started),
+            'reported': len(steps.reported), 'dropped': len(steps.selected) - len(steps.reported)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
