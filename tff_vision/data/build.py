@@ -23,7 +23,7 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
   pool = sources.find(config.dataset).load(config)
   notes = list(pool.notes)
   if pool.labels_at_hand:
-    notes += pool.check_labels()
+    notes += pool.check_labels(config.dataset)
   seed = seeds.derive(seed, 'data', 'partition')
   who = (ownership.natural if config.partition == 'natural' else ownership.partitioned)(pool, config, seed=seed)
   who = ownership.hold_out_examples(who, config.client_test_fraction, seed=seed)
