@@ -9,70 +9,18 @@ import json
 import typing
 from collections.abc import Mapping
 
-from tff_vision import validate
+from tff_vision import cohort_config, data_config, validate
 
+DataConfig = data_config.DataConfig
+CohortConfig = cohort_config.CohortConfig
 # What may be chosen; the registries that give the names a meaning need TensorFlow, so the names stand here too,
 # and a test holds both equal.
-PARTITIONS = ('natural', 'iid', 'dirichlet')
-PIXELS = ('raw', 'invert', 'standardize', 'per_image')
-CORRUPT_IMAGES = ('refuse', 'skip')
 MODELS = ('cnn', 'cnn_dropout', 'mlp')
 ALGORITHMS = ('fedavg', 'fedprox')
 CLIENT_OPTIMIZERS = ('sgd', 'sgdm', 'adam')
 SERVER_OPTIMIZERS = ('sgd', 'sgdm', 'adam', 'yogi', 'adagrad')
-SAMPLINGS = ('poisson', 'fixed')
 PRIVACIES = ('none', 'client_gaussian')
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class DataConfig:
-  """Which images, and how they are spread over clients.
-
-  Attributes:
-    dataset: A key of `tff_vision.data.sources.SOURCES`.
-    data_dir: Folder that holds the files; None means the source's own default places.
-    partition: How examples become clients; `natural` keeps the source's own clients.
-    partition_alpha: Dirichlet concentration; large is near IID. Read by `dirichlet` only.
-    num_clients: How many clients a partition makes, or a generator draws, or a natural source keeps (the
-      first so many). None means the source's own number.
-    preprocess: What is done to pixels after scaling: `raw`, `invert` (1 - x), `standardize` (mean and deviation
-      of the data set) or `per_image`. None means the source's own way, as for the fields below.
-    image_size: Height and width that images are resized to; of `medmnist:*`, which of its sizes is read.
-    image_channels: 1 turns colour to grey, 3 repeats grey.
-    crop: Height and width of a crop, random in training and central in evaluation; 0 crops nothing.
-    flip: Whether training mirrors every other image.
-    test_fraction: Share of every class that is held out, of sources without a test set of their own.
-    corrupt_images: Whether an image file that cannot be decoded stops the run (`refuse`) or is left out and
-      counted (`skip`). Read by sources of image files only.
-  """
-  dataset: str = 'digits'
-  data_dir: str | None = None
-  partition: str = 'dirichlet'
-  partition_alpha: float = 1.0
-  num_clients: int | None = 20
-  preprocess: str | None = None
-  image_size: int | None = None
-  image_channels: int | None = None
-  crop: int | None = None
-  flip: bool | None = None
-  test_fraction: float = 0.2
-  corrupt_images: str = 'refuse'
-
-  def __post_init__(self):
-    validate.one_of(PARTITIONS, partition=self.partition)
-    validate.positive(partition_alpha=self.partition_alpha)
-    if self.num_clients is not None:
-      validate.positive(num_clients=self.num_clients)
-    if self.preprocess is not None:
-      validate.one_of(PIXELS, preprocess=self.preprocess)
-    if self.image_size is not None:
-      validate.positive(image_size=self.image_size)
-    if self.image_channels not in (None, 1, 3):
-      raise ValueError(f'image_channels must be 1 or 3, found {self.image_channels!r}.')
-    if self.crop is not None:
-      validate.non_negative(crop=self.crop)
-    validate.open_unit(test_fraction=self.test_fraction)
-    validate.one_of(CORRUPT_IMAGES, corrupt_images=self.corrupt_images)
+SECURE_SUMS = ('none', 'he', 'he_keyholder', 'masks')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -125,23 +73,6 @@ class ServerConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CohortConfig:
-  """Which clients take part in a round.
-
-  Attributes:
-    sampling: `poisson`: each client independently with probability cohort_size / population; `fixed`:
-      exactly cohort_size clients, uniformly without replacement.
-    cohort_size: The (expected) number of clients in a round.
-  """
-  sampling: str = 'fixed'
-  cohort_size: int = 10
-
-  def __post_init__(self):
-    validate.one_of(SAMPLINGS, sampling=self.sampling)
-    validate.positive(cohort_size=self.cohort_size)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class PrivacyConfig:
   """What is promised to whom; see docs/privacy.md.
 
@@ -181,6 +112,39 @@ class PrivacyConfig:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class SecureConfig:
+  """How updates are hidden from whoever adds them up; see docs/secure_sums.md.
+
+  Attributes:
+    secure_sum: `he`: encrypted under a key that all clients of a round hold together; `he_keyholder`:
+      encrypted under the key pair of a key holder; `masks`: masked pairwise, with recovery from dropouts.
+    secure_bits: Bits of one element of a client's update, in fixed point.
+    secure_clients_max: The largest cohort; integers and noise get room for that many.
+    secure_range: The largest magnitude of one element of an update. With differential privacy clip_norm takes
+      its place. An update beyond it fails the round.
+    key_holder_dir: The key holder's folder, outside of run_dir. Read by `he_keyholder` only; keys are made there
+      at the first run.
+  """
+  secure_sum: str = 'none'
+  secure_bits: int = 16
+  secure_clients_max: int = 16
+  secure_range: float = 2.0
+  key_holder_dir: str | None = None
+
+  def __post_init__(self):
+    validate.one_of(SECURE_SUMS, secure_sum=self.secure_sum)
+    if not 2 <= self.secure_bits <= 22:
+      raise ValueError(f'secure_bits must lie in 2..22, found {self.secure_bits}.')
+    if self.secure_clients_max < 2:
+      raise ValueError(f'secure_clients_max must be at least 2, found {self.secure_clients_max}: the sum of one '
+                       'client is that client.')
+    validate.positive(secure_range=self.secure_range)
+    if (self.secure_sum == 'he_keyholder') != (self.key_holder_dir is not None):
+      raise ValueError(f'key_holder_dir={self.key_holder_dir!r} with secure_sum={self.secure_sum}: '
+                       'he_keyholder needs the folder of the key holder, nothing else reads it.')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ProgramConfig:
   """How long to train and how often to look."""
   rounds: int = 80
@@ -202,6 +166,7 @@ class ExperimentConfig:
   server: ServerConfig = ServerConfig()
   cohort: CohortConfig = CohortConfig()
   privacy: PrivacyConfig = PrivacyConfig()
+  secure: SecureConfig = SecureConfig()
   program: ProgramConfig = ProgramConfig()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 import tensorflow_federated as tff
 
 from tff_vision import configs, tasks
-from tff_vision.aggregation import stack
+from tff_vision.aggregation import secured
 from tff_vision.learning import client_data, evaluation, process
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import export, json_file, loop, report, run_directory, summary
@@ -53,11 +54,14 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   task = tasks.build_task(config)
   plan = plan_lib.build_plan(config.privacy, config.cohort, population=len(task.images.train),
                              rounds=config.program.rounds, seed=config.program.seed)
+  secured.check_folders(config.secure, run_dir=directory.path)
+  secured.check_cohorts(config.secure, plan, rounds=config.program.rounds)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
-    learning_process = process.build_process(
-        task, algorithm=config.algorithm, client=config.client, server=config.server,
-        aggregator=stack.build_stack(plan))
+    learning_process = secured.build_process(
+        config.secure, plan, functools.partial(process.build_process, task, algorithm=config.algorithm,
+                                               client=config.client, server=config.server),
+        largest_weight=task.largest_client * config.client.client_epochs)
     data = client_data.SentData(task=task)
     if runtime.data_placement == 'worker':
       data = client_data.WorkerData(task=task, folder=runtime.worker_data_dir)
@@ -73,6 +77,9 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
     parity = export.export(task, outcome.weights, directory.export, evaluator)
     content = summary.build_report(config, task=task, plan=plan, outcome=outcome, evaluator=evaluator, clock=clock,
                                    parity=parity, worker_pids=place.pids)
+    content['secure_sum'] = secured.describe(
+        config.secure, plan, clients=config.cohort.cohort_size,
+        parameters_count=sum(v.size for v in outcome.weights.trainable))
   json_file.write(directory.report_json, content)
   report.write_html(directory.report_html, content, task.images)
   if launch.json is not None:

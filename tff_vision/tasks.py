@@ -42,6 +42,11 @@ class Task:
     return len(self.images.class_names)
 
   @functools.cached_property
+  def largest_client(self) -> int:
+    """The number of examples of the largest client."""
+    return max(self.images.train.num_examples(i) for i in range(len(self.images.train)))
+
+  @functools.cached_property
   def input_shape(self) -> tuple[int, int, int]:
     """Of the model's input, after preprocessing: (height, width, channels)."""
     return preprocess.input_shape(self.images.preprocessing, self.images.test.examples.x.shape[1:])
@@ -91,22 +96,16 @@ class Task:
 
   def training_batches(self, x: np.ndarray | tf.Tensor, y: np.ndarray | tf.Tensor, *, seed: int | tf.Tensor
                        ) -> tf.data.Dataset:
-    """Returns one client's examples shuffled anew in each epoch, batched and preprocessed.
-
-    Shuffled by `seed` alone: the shuffle of `tf.data` also depends on TensorFlow's global seed, and a data set made
-    on a worker would differ from the same one made here.
+    """Returns one client's examples as batches for its local epochs; the same on the driver and on a worker.
 
     Args:
-      x: All stored images, y: all labels; arrays or tensors.
+      x: All stored images of the client; an array, or a tensor inside a client's computation.
+      y: All labels.
       seed: From `round_seed`; scalar int64 if a tensor.
     """
-    seed = tf.convert_to_tensor(seed, tf.int64)
-    order = tf.data.Dataset.range(self.client.client_epochs).flat_map(
-        lambda epoch: tf.data.Dataset.from_tensor_slices(
-            tf.random.experimental.stateless_shuffle(tf.range(tf.shape(y)[0]), tf.stack([seed, epoch]))))
-    dataset = order.batch(self.client.batch_size).map(lambda chosen: (tf.gather(x, chosen), tf.gather(y, chosen)))
-    dataset = preprocess.for_training(dataset, self.images.preprocessing, seed=seed)
-    return dataset.with_options(_SEQUENTIAL)
+    return preprocess.training_batches(
+        x, y, self.images.preprocessing, epochs=self.client.client_epochs, batch_size=self.client.batch_size,
+        seed=seed).with_options(_SEQUENTIAL)
 
 
 def build_task(config: configs.ExperimentConfig) -> Task:
@@ -143,3 +142,5 @@ def _keras_seed(seed: int) -> Iterator[None]:
   finally:
     random.setstate(saved[0])
     np.random.set_state(saved[1])
+    # The order in which `tf.data` shuffles depends on this seed too, and no worker has it.
+    tf.random.set_seed(None)

@@ -7,30 +7,35 @@ Reddi et al., "Adaptive Federated Optimization", ICLR 2021, algorithm 1.
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
 import tensorflow_federated as tff
 
 from tff_vision import configs, tasks
 from tff_vision.learning import local_training, optimizers
 
+ClientWork = tff.learning.templates.ClientWorkProcess
 Aggregator = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
 
 
 def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, client: configs.ClientConfig,
-                  server: configs.ServerConfig, aggregator: Aggregator) -> tff.learning.templates.LearningProcess:
+                  server: configs.ServerConfig, aggregator: Aggregator,
+                  client_work_layer: Callable[[ClientWork], ClientWork] = lambda client_work: client_work
+                  ) -> tff.learning.templates.LearningProcess:
   """Composes broadcast, client work, aggregation and the server's step.
 
   A weighted aggregator weighs each client's update by its number of examples; an unweighted one (differential
   privacy) counts every client once. Client updates with a non-finite value count as zero with weight zero.
+
+  Args:
+    client_work_layer: Wraps what clients do, for aggregators that need more than data from them.
 
   Returns:
     A process whose `next` takes the state and one `tf.data.Dataset` of batches per client of the cohort. The
     state of `initialize` holds arbitrary weights: `task.initial_weights` is round 0's model.
   """
   weighted = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
-  client_work = CLIENT_WORKS[algorithm.algorithm](
+  client_work = client_work_layer(CLIENT_WORKS[algorithm.algorithm](
       task, algorithm, optimizers.CLIENT_OPTIMIZERS[client.client_optimizer](client.client_learning_rate),
-      tff.learning.ClientWeighting.NUM_EXAMPLES if weighted else tff.learning.ClientWeighting.UNIFORM)
+      tff.learning.ClientWeighting.NUM_EXAMPLES if weighted else tff.learning.ClientWeighting.UNIFORM))
 
   @tff.tensorflow.computation
   def initial_weights():
@@ -42,7 +47,8 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
       initial_weights,
       tff.learning.templates.build_broadcast_process(weights_type),
       client_work,
-      weighted_aggregator.create(weights_type.trainable, tff.TensorType(np.float32)),
+      weighted_aggregator.create(weights_type.trainable,
+                                 client_work.next.type_signature.result.result.member.update_weight),
       tff.learning.templates.build_apply_optimizer_finalizer(
           optimizers.SERVER_OPTIMIZERS[server.server_optimizer](server.server_learning_rate), weights_type))
 

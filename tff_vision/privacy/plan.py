@@ -12,9 +12,10 @@ from typing import Any
 import dp_accounting
 import numpy as np
 import tensorflow_federated as tff
+import tensorflow_privacy as tfp
 
 from tff_vision import configs
-from tff_vision.privacy import accounting, cohorts
+from tff_vision.privacy import accounting, cohorts, participation
 
 
 class PrivacyPlan(abc.ABC):
@@ -25,8 +26,18 @@ class PrivacyPlan(abc.ABC):
     """Returns the clients of a round, as sorted indices."""
 
   @abc.abstractmethod
-  def aggregator(self) -> tff.aggregators.UnweightedAggregationFactory | None:
-    """Returns clipping, sum, noise and denominator in one, or None where nothing is promised."""
+  def aggregator(self, sum_factory: tff.aggregators.UnweightedAggregationFactory
+                 ) -> tff.aggregators.UnweightedAggregationFactory | None:
+    """Returns clipping, sum, noise and denominator in one, or None where nothing is promised.
+
+    Args:
+      sum_factory: Adds the clipped updates up, in the clear or hidden from the server.
+    """
+
+  @property
+  @abc.abstractmethod
+  def update_bound(self) -> float | None:
+    """The L2 bound to which updates are clipped before they are summed, or None."""
 
   @abc.abstractmethod
   def ledger(self, rounds: int) -> Mapping[str, Any]:
@@ -46,7 +57,12 @@ class NoPrivacy(PrivacyPlan):
   def cohort(self, round_num):
     return self.sampler(round_num)
 
-  def aggregator(self):
+  def aggregator(self, sum_factory):
+    del sum_factory
+    return None
+
+  @property
+  def update_bound(self):
     return None
 
   def ledger(self, rounds):
@@ -79,12 +95,17 @@ class ClientGaussian(PrivacyPlan):
   def cohort(self, round_num):
     return self.sampler(round_num)
 
-  def aggregator(self):
+  def aggregator(self, sum_factory):
     # The denominator is the expected cohort: attendance is not public, and a denominator that depends on it
     # would change the sensitivity.
-    return tff.aggregators.DifferentiallyPrivateFactory.gaussian_fixed(
-        noise_multiplier=self.noise_multiplier, clients_per_round=self.sampler.rate * self.sampler.population,
-        clip=self.clip_norm)
+    query = tfp.NormalizedQuery(
+        tfp.GaussianSumQuery(l2_norm_clip=self.clip_norm, stddev=self.clip_norm * self.noise_multiplier),
+        denominator=self.sampler.rate * self.sampler.population)
+    return tff.aggregators.DifferentiallyPrivateFactory(query, sum_factory)
+
+  @property
+  def update_bound(self):
+    return self.clip_norm
 
   def event(self, rounds: int) -> dp_accounting.DpEvent:
     """Returns what `rounds` rounds release, for an accountant."""
@@ -113,6 +134,8 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
+  if privacy.privacy != 'none':
+    participation.require_none(cohort, privacy=privacy.privacy)
   sampler = cohorts.build_cohort(cohort, population=population, seed=seed)
   return PLANS[privacy.privacy](privacy, sampler, population, rounds)
 
