@@ -5,10 +5,13 @@ import dataclasses
 from absl import flags
 
 from flags import (
+    availability_flags,
+    cohort_flags,
     data_flags,
     image_flags,
     model_flags,
     output_flags,
+    partition_flags,
     privacy_flags,
     program_flags,
     secure_flags,
@@ -16,8 +19,8 @@ from flags import (
 )
 from tff_vision import configs
 
-MODULES = (data_flags, image_flags, model_flags, training_flags, privacy_flags, secure_flags, program_flags,
-           output_flags)
+MODULES = (data_flags, partition_flags, image_flags, model_flags, training_flags, cohort_flags, availability_flags,
+           privacy_flags, secure_flags, program_flags, output_flags)
 
 
 def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.ExperimentConfig:

@@ -10,6 +10,9 @@ from types import ModuleType
 
 from absl import flags
 
+from pipelines import progress
+from tff_vision.data import fetch
+
 
 def launch(main: Callable[..., None], *, flag_modules: Sequence[ModuleType], takes_files: bool = False) -> None:
   """Parses flags, runs `main`, and exits: 0 when it returns, 1 with one sentence on bad input.
@@ -29,7 +32,8 @@ def launch(main: Callable[..., None], *, flag_modules: Sequence[ModuleType], tak
     arguments = flags.FLAGS(sys.argv)[1:]
     if arguments and not takes_files:
       raise ValueError(f'unexpected argument {arguments[0]!r}; every setting is a flag, see --help.')
-    main(arguments) if takes_files else main()
+    with fetch.showing(progress.Downloads()):
+      main(arguments) if takes_files else main()
   except flags.Error as error:
     _fail(str(error).rstrip('.') + '. See --help.')
   except ValueError as error:

@@ -13,7 +13,7 @@ import pytest
 
 from tff_vision.data import fetch
 
-CONTENT = os.urandom(3 << 20)
+CONTENT = os.urandom(fetch._CHUNK + 100)  # Two blocks.
 
 
 def _remote(path, content=CONTENT, **changes):
@@ -44,7 +44,8 @@ def test_cache_folder(tmp_path, monkeypatch):
 
 def test_download_shows_progress_and_is_reused_without_upstream(upstream, tmp_path):
   seen = []
-  path = fetch.fetch(_remote(upstream), tmp_path / 'new', progress=lambda *call: seen.append(call))
+  with fetch.showing(lambda *call: seen.append(call)):
+    path = fetch.fetch(_remote(upstream), tmp_path / 'new')
   assert path.read_bytes() == CONTENT
   assert seen[-1] == ('data.bin', len(CONTENT), len(CONTENT)) and [call[1] for call in seen] == sorted(
       call[1] for call in seen) and len(seen) > 1
@@ -112,19 +113,22 @@ def test_missing_upstream_and_unwritable_folder(upstream, tmp_path):
     fetch.fetch(remote, tmp_path / 'file')
 
 
-def _archive(folder, content=CONTENT):
+PLAIN = CONTENT[:50_000]
+
+
+def _archive(folder):
   folder.mkdir()
   path = folder / 'data.bin.lzma'
-  path.write_bytes(lzma.compress(content, preset=0))
+  path.write_bytes(lzma.compress(PLAIN, preset=0))
   return path
 
 
 def test_archive_is_decompressed_and_a_placed_one_needs_no_network(tmp_path):
   archive = _archive(tmp_path / 'placed')
   remote = _remote(archive, archive.read_bytes(), url='https://nowhere.invalid/data.bin.lzma')
-  plain = _remote(tmp_path / 'data.bin')
+  plain = _remote(tmp_path / 'data.bin', PLAIN)
   path = fetch.fetch_decompressed(remote, tmp_path / 'placed', decompressed=plain)
-  assert path.read_bytes() == CONTENT
+  assert path.read_bytes() == PLAIN
   archive.unlink()
   assert fetch.fetch_decompressed(remote, tmp_path / 'placed', decompressed=plain) == path
 
@@ -133,14 +137,14 @@ def test_truncated_archive_leaves_nothing(tmp_path):
   archive = _archive(tmp_path / 'placed')
   whole = archive.read_bytes()
   archive.write_bytes(whole[:len(whole) // 2])
-  plain = _remote(tmp_path / 'data.bin')
+  plain = _remote(tmp_path / 'data.bin', PLAIN)
   with pytest.raises(ValueError, match='truncated'):
     fetch.fetch_decompressed(_remote(archive, whole), tmp_path / 'placed', decompressed=plain)
   # Even where nobody knows the right digest of the archive.
   with pytest.raises(ValueError, match='no complete LZMA archive'):
     fetch.fetch_decompressed(_remote(archive, whole, digest=None, size=None), tmp_path / 'placed', decompressed=plain)
   with pytest.raises(ValueError, match='bytes instead of'):
-    archive.write_bytes(lzma.compress(CONTENT[:-5], preset=0))
+    archive.write_bytes(lzma.compress(PLAIN[:-5], preset=0))
     fetch.fetch_decompressed(_remote(archive, whole, digest=None, size=None), tmp_path / 'placed', decompressed=plain)
   assert _visible(tmp_path / 'placed') == ['data.bin.lzma']
 
@@ -149,7 +153,8 @@ def test_two_processes_fetch_at_once(upstream, tmp_path):
   program = ('import sys, pathlib\nfrom tff_vision.data import fetch\n'
              'remote = fetch.RemoteFile(url=sys.argv[1], name="data.bin", digest=sys.argv[2])\n'
              'calls = []\n'
-             'path = fetch.fetch(remote, pathlib.Path(sys.argv[3]), progress=lambda *call: calls.append(call))\n'
+             'with fetch.showing(lambda *call: calls.append(call)):\n'
+             '  path = fetch.fetch(remote, pathlib.Path(sys.argv[3]))\n'
              'print(len(calls), path.stat().st_size)')
   remote = _remote(upstream)
   commands = [sys.executable, '-c', program, remote.url, remote.digest, str(tmp_path / 'new')]

@@ -5,7 +5,7 @@ import pytest
 import tensorflow_federated as tff
 
 from tests import tiny
-from tff_vision import configs
+from tff_vision import cohort_config, configs
 from tff_vision.aggregation import stack
 from tff_vision.learning import optimizers, process
 from tff_vision.privacy import cohorts, plan
@@ -50,7 +50,7 @@ def test_registries_equal_the_configs_choices():
   assert set(process.CLIENT_WORKS) == set(configs.ALGORITHMS)
   assert set(optimizers.CLIENT_OPTIMIZERS) == set(configs.CLIENT_OPTIMIZERS)
   assert set(optimizers.SERVER_OPTIMIZERS) == set(configs.SERVER_OPTIMIZERS)
-  assert set(cohorts.SAMPLINGS) == set(configs.SAMPLINGS)
+  assert set(cohorts.SAMPLINGS) == set(cohort_config.SAMPLINGS)
   assert set(plan.PLANS) == set(configs.PRIVACIES)
 
 

@@ -11,6 +11,7 @@ Keras's own spelling, x_train and y_train, is understood too.
 
 import pathlib
 import zipfile
+from collections.abc import Collection
 
 import numpy as np
 
@@ -37,13 +38,13 @@ def load(config: configs.DataConfig) -> pool.Pool:
   y, y_test, class_names = _labels(found, path)
   x = pixels(found['x'], f'{path}: x')
   owners = found['client'].astype(str) if 'client' in found else None
-  _same_length(path, x=x, y=y, client=owners)
+  _same_length(path, {'x': x, 'y': y, 'client': owners})
   notes = [f'Arrays of {path} that are not read: {", ".join(sorted(unread))}.'] if (unread := names - {
       'x', 'y', 'client', 'x_test', 'y_test', 'client_test', 'class_names'}) else []
   if y_test is not None:
     x_test = pixels(found['x_test'], f'{path}: x_test')
     test_owners = found['client_test'].astype(str) if 'client_test' in found else None
-    _same_length(path, x_test=x_test, y_test=y_test, client_test=test_owners)
+    _same_length(path, {'x_test': x_test, 'y_test': y_test, 'client_test': test_owners})
     return pool.Pool(train=images.Examples(x, y), test=images.Examples(x_test, y_test), class_names=class_names,
                      train_owners=owners, test_owners=test_owners, notes=tuple(notes))
   return _with_held_out(images.Examples(x, y), owners, class_names, config, notes)
@@ -66,15 +67,15 @@ def find(data_dir: str | None) -> pathlib.Path | None:
   return inside[0] if len(inside) == 1 else None
 
 
-def read(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """Returns the arrays of an .npz file; pickled objects, which could run code, are refused.
+def read(path: pathlib.Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+  """Returns the arrays of an .npz file, or those of `names` that it holds; pickled objects are refused.
 
   Raises:
     ValueError: The file is corrupt, truncated, or holds objects.
   """
   try:
     with np.load(path, allow_pickle=False) as found:
-      return dict(found)
+      return {name: found[name] for name in found if names is None or name in names}
   except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:
     raise ValueError(f'{path} cannot be read as an .npz of plain arrays ({error}).') from error
 
@@ -163,7 +164,7 @@ def _with_held_out(everything, owners, class_names, config, notes):
                    test_owners=None if owners is None else owners[test], notes=tuple(notes))
 
 
-def _same_length(path, **arrays):
+def _same_length(path, arrays):
   lengths = {name: len(array) for name, array in arrays.items() if array is not None}
   if len(set(lengths.values())) > 1:
     raise ValueError(f'{path}: lengths differ: ' + ', '.join(f'{name} {n}' for name, n in lengths.items()) + '.')

@@ -1,9 +1,12 @@
 """Stored pixels to model input: one description for training, evaluation and the exported model.
 
-Everything is built-in TensorFlow kernels, since training data are preprocessed wherever the client's computation
-runs. Evaluation and the exported Keras model run the very same functions, on tensors and on symbols.
+Training, evaluation and the exported Keras model run the very same functions, on tensors and on symbols. Everything
+is built-in TensorFlow kernels, so that it can run inside a client's computation too.
 """
 
+import functools
+
+import numpy as np
 import tensorflow as tf
 
 from tff_vision.data import images
@@ -39,17 +42,27 @@ def evaluation_fn(preprocessing: images.Preprocessing, x: tf.Tensor) -> tf.Tenso
   return _normalized(preprocessing, x)
 
 
-def for_training(batches: tf.data.Dataset, preprocessing: images.Preprocessing, *, seed: int) -> tf.data.Dataset:
-  """Maps batches of (stored images, labels) to model input, cropped and mirrored at random.
+def training_batches(x: np.ndarray | tf.Tensor, y: np.ndarray | tf.Tensor, preprocessing: images.Preprocessing, *,
+                     epochs: int, batch_size: int, seed: int | tf.Tensor) -> tf.data.Dataset:
+  """Returns batches of (model input, labels) for local training, a pure function of the arguments.
 
-  Every image has its own crop and its own coin, drawn from `seed` and the number of its batch: the data set may be
-  iterated again and gives the same.
+  Examples are shuffled anew in each epoch; batches run across epochs. With a crop or flip every image of every epoch
+  has its own crop and its own coin. All of it is computed before the data set is made, by functions traced once: a
+  map inside the data set would be traced anew for each client, which costs more than the rest together. The same
+  numbers come out on the driver, from arrays, and inside a client's computation, from tensors.
+
+  Args:
+    x: Stored images.
+    y: Their labels.
+    seed: In [0, 2**63); scalar int64 if a tensor.
   """
   if preprocessing.crop is None and not preprocessing.flip:
-    return batches.map(lambda x, y: (evaluation_fn(preprocessing, x), y))
-  # The counter tells batches and epochs apart; a stateful generator would not survive a second iteration.
-  return tf.data.Dataset.zip((tf.data.Dataset.counter(), batches)).map(
-      lambda number, batch: (_augmented(preprocessing, batch[0], (seed, number)), batch[1]))
+    dataset = tf.data.Dataset.from_tensor_slices((_evaluate(preprocessing, tuple(x.shape[1:]))(x), y))
+    dataset = dataset.shuffle(tf.maximum(tf.shape(y, tf.int64)[0], 1), seed=seed).repeat(epochs)
+  else:
+    dataset = tf.data.Dataset.from_tensor_slices(_augment(preprocessing, tuple(x.shape[1:]), epochs)(
+        x, y, tf.convert_to_tensor(seed, tf.int64)))
+  return dataset.batch(batch_size)
 
 
 def with_preprocessing(model: tf.keras.Model, preprocessing: images.Preprocessing, stored: images.Examples
@@ -85,17 +98,33 @@ def _normalized(preprocessing, x):
   return x
 
 
-def _augmented(preprocessing, x, seed):
-  if x.dtype == tf.uint8:
-    x = tf.cast(x, tf.float32) * preprocessing.scale
-  x = _resized(preprocessing, x)
-  seed_of = lambda purpose: tf.stack([tf.constant(seed[0], tf.int64), seed[1] * 3 + purpose])
-  if preprocessing.crop is not None:
-    for axis in (1, 2):
-      start = tf.random.stateless_uniform([tf.shape(x)[0], 1], seed_of(axis - 1), dtype=tf.int32,
-                                          maxval=x.shape[axis] - preprocessing.crop + 1)
-      x = tf.gather(x, start + tf.range(preprocessing.crop)[tf.newaxis], axis=axis, batch_dims=1)
-  if preprocessing.flip:
-    heads = tf.random.stateless_uniform([tf.shape(x)[0], 1, 1, 1], seed_of(2)) < 0.5
-    x = tf.where(heads, tf.reverse(x, [2]), x)
-  return _normalized(preprocessing, x)
+@functools.lru_cache(maxsize=8)
+def _evaluate(preprocessing, stored_shape):
+  """Returns `evaluation_fn`, traced once for all clients."""
+  del stored_shape  # Another shape is another trace.
+  return tf.function(functools.partial(evaluation_fn, preprocessing), reduce_retracing=True)
+
+
+@functools.lru_cache(maxsize=8)
+def _augment(preprocessing, stored_shape, epochs):
+  """Returns the map from (stored images, labels, seed) to the epochs' shuffled and augmented examples."""
+  del stored_shape
+
+  def augmented(x, y, seed):
+    order = tf.concat([tf.random.experimental.stateless_shuffle(tf.range(tf.shape(y)[0]), tf.stack([seed, epoch]))
+                       for epoch in range(epochs)], axis=0)
+    x, y = tf.gather(x, order), tf.gather(y, order)
+    if x.dtype == tf.uint8:
+      x = tf.cast(x, tf.float32) * preprocessing.scale
+    x = _resized(preprocessing, x)
+    draw = lambda shape, purpose, **kinds: tf.random.stateless_uniform(
+        [tf.shape(x)[0], *shape], tf.stack([seed, epochs + purpose]), **kinds)
+    if preprocessing.crop is not None:
+      for axis in (1, 2):
+        start = draw([1], axis, dtype=tf.int32, maxval=x.shape[axis] - preprocessing.crop + 1)
+        x = tf.gather(x, start + tf.range(preprocessing.crop)[tf.newaxis], axis=axis, batch_dims=1)
+    if preprocessing.flip:
+      x = tf.where(draw([1, 1, 1], 0) < 0.5, tf.reverse(x, [2]), x)
+    return _normalized(preprocessing, x), y
+
+  return tf.function(augmented, reduce_retracing=True)

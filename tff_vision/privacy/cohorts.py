@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tff_vision import configs, seeds
+from tff_vision.privacy import availability, participation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,12 +35,26 @@ class FixedCohort:
     return np.sort(rng.choice(self.population, self.size, replace=False))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RoundRobinCohort:
+  """All clients in one random order, the next `size` in each round, from the start again after the last."""
+  population: int
+  size: int
+  seed: int
+
+  def __call__(self, round_num: int) -> np.ndarray:
+    """Returns the sorted client indices of round `round_num`."""
+    order = np.random.default_rng(seeds.derive(self.seed, 'round_robin')).permutation(self.population)
+    return np.sort(order[(round_num * self.size + np.arange(self.size)) % self.population])
+
+
 Cohort = Callable[[int], np.ndarray]
 
 SAMPLINGS: Mapping[str, Callable[[int, int, int], Cohort]] = {
     'poisson': lambda population, size, seed: PoissonCohort(
         population=population, rate=size / population, seed=seed),
     'fixed': lambda population, size, seed: FixedCohort(population=population, size=size, seed=seed),
+    'round_robin': lambda population, size, seed: RoundRobinCohort(population=population, size=size, seed=seed),
 }
 
 
@@ -47,8 +62,12 @@ def build_cohort(config: configs.CohortConfig, *, population: int, seed: int) ->
   """Returns the sampler that `config` names.
 
   Raises:
-    ValueError: The cohort is larger than the population.
+    ValueError: The cohort is larger than the population, or the availability trace is no such file.
   """
   if config.cohort_size > population:
     raise ValueError(f'cohort_size={config.cohort_size} is larger than the population of {population} clients.')
-  return SAMPLINGS[config.sampling](population, config.cohort_size, seed)
+  if not config.simulated():
+    return SAMPLINGS[config.sampling](population, config.cohort_size, seed)
+  return participation.Participation(
+      config=config, conditions=availability.build(config, population=population, seed=seed),
+      sampler_of=SAMPLINGS[config.sampling], population=population, seed=seed)

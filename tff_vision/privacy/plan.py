@@ -15,7 +15,7 @@ import tensorflow_federated as tff
 import tensorflow_privacy as tfp
 
 from tff_vision import configs
-from tff_vision.privacy import accounting, cohorts
+from tff_vision.privacy import accounting, cohorts, participation
 
 
 class PrivacyPlan(abc.ABC):
@@ -134,6 +134,8 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
+  if privacy.privacy != 'none':
+    participation.require_none(cohort, privacy=privacy.privacy)
   sampler = cohorts.build_cohort(cohort, population=population, seed=seed)
   return PLANS[privacy.privacy](privacy, sampler, population, rounds)
 
