@@ -11,14 +11,11 @@ every client-level mechanism at the same budget.
 
 import json
 import pathlib
-import sys
-from collections.abc import Sequence
 
-from absl import app, flags
+from absl import flags
 
 from flags import budget_flags
-
-flags.adopt_module_key_flags(budget_flags)
+from pipelines import launch
 
 _JSON = flags.DEFINE_string('json', None, 'File that receives the answer; - means standard output, and only that.')
 _PLOT = flags.DEFINE_string('plot', None, 'PNG file that receives the table as a plot.')
@@ -27,24 +24,21 @@ _COMPARE = flags.DEFINE_bool('compare', False, 'Compare the client-level mechani
 _CHANGE = {'poisson': 'adding or removing one', 'fixed': 'replacing one', 'shuffled': 'zeroing out one'}
 
 
-def main(argv: Sequence[str]) -> int:
-  if len(argv) > 1:
-    raise app.UsageError(f'unexpected argument {argv[1]!r}.')
-  try:
-    budget = budget_flags.privacy_budget()
-    return _compare(budget) if _COMPARE.value else _answer(budget)
-  except (ValueError, OSError) as error:
-    print(f'error: {error}', file=sys.stderr)
-    return 2
+def main() -> None:
+  budget = budget_flags.privacy_budget()
+  if _COMPARE.value:
+    _compare(budget)
+  else:
+    _answer(budget)
 
 
-def _answer(budget) -> int:
+def _answer(budget) -> None:
   # Numerical libraries load here, so that --help answers at once.
   from tff_vision.privacy import answer
   found = answer.answer(budget)
   if _JSON.value == '-':
     print(json.dumps(found.to_dict(), indent=2))
-    return 0
+    return
   cells = answer.table(found)
   print(_describe(found))
   print(_as_table(found, cells))
@@ -52,7 +46,6 @@ def _answer(budget) -> int:
     pathlib.Path(_JSON.value).write_text(json.dumps(found.to_dict(), indent=2) + '\n')
   if _PLOT.value:
     _plot(found, cells, _PLOT.value)
-  return 0
 
 
 def _describe(found) -> str:
@@ -102,7 +95,7 @@ def _plot(found, cells, path) -> None:
   figure.savefig(path, dpi=120)
 
 
-def _compare(budget) -> int:
+def _compare(budget) -> None:
   if budget.target_epsilon is None or budget.rounds is None:
     raise ValueError('compare needs target_epsilon and rounds: it finds the noise of each mechanism.')
   if budget.unit != 'client':
@@ -117,7 +110,7 @@ def _compare(budget) -> int:
     text = json.dumps([dataclasses.asdict(row) for row in rows], indent=2)
     if _JSON.value == '-':
       print(text)
-      return 0
+      return
     pathlib.Path(_JSON.value).write_text(text + '\n')
   participation = setting.participation
   print(f'Noise in a prefix sum over the clip norm, at epsilon {setting.target_epsilon:g}, delta {setting.delta:.3g} '
@@ -128,8 +121,7 @@ def _compare(budget) -> int:
     print(f'  {row.mechanism:<36}{row.rms_error:>9.3f}{row.max_error:>9.3f}{row.noise_multiplier:>9.3f}'
           f'{row.buffers:>9}  {row.sampler}')
   print(f'\nTake {planner.recommend(rows)}')
-  return 0
 
 
 if __name__ == '__main__':
-  app.run(main)
+  launch.launch(main, flag_modules=[budget_flags])

@@ -11,7 +11,10 @@ from collections.abc import Mapping
 
 from tff_vision import validate
 
+# What may be chosen; the registries that give the names a meaning need TensorFlow, so the names stand here too,
+# and a test holds both equal.
 PARTITIONS = ('natural', 'iid', 'dirichlet')
+MODELS = ('cnn', 'cnn_dropout', 'mlp')
 ALGORITHMS = ('fedavg', 'fedprox')
 CLIENT_OPTIMIZERS = ('sgd', 'sgdm', 'adam')
 SERVER_OPTIMIZERS = ('sgd', 'sgdm', 'adam', 'yogi', 'adagrad')
@@ -48,6 +51,9 @@ class DataConfig:
 class ModelConfig:
   """Which Keras model: a key of `tff_vision.models.MODELS`."""
   model: str = 'mlp'
+
+  def __post_init__(self):
+    validate.one_of(MODELS, model=self.model)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

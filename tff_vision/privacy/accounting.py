@@ -82,7 +82,7 @@ class SampledGaussian:
     return epsilon_pld(self.event(), delta, self.relation, FINE_INTERVAL if fine else COARSE_INTERVAL)
 
 
-def epsilon_rdp(event: dp_accounting.DpEvent, delta: float, relation: str,
+def epsilon_rdp(event: dp_accounting.DpEvent, delta: float, relation: str = 'add_or_remove_one',
                 orders: tuple[float, ...] | None = None) -> float:
   """Returns epsilon by Renyi differential privacy; over dp_accounting's own orders unless others are given."""
   accountant = rdp.RdpAccountant(orders, neighboring_relation=_accounted(relation))
@@ -90,7 +90,7 @@ def epsilon_rdp(event: dp_accounting.DpEvent, delta: float, relation: str,
 
 
 @functools.lru_cache(maxsize=64)
-def epsilon_pld(event: dp_accounting.DpEvent, delta: float, relation: str,
+def epsilon_pld(event: dp_accounting.DpEvent, delta: float, relation: str = 'add_or_remove_one',
                 interval: float = FINE_INTERVAL) -> float | None:
   """Returns epsilon by privacy loss distributions (an upper bound), None where no distribution is known.
 

@@ -52,7 +52,12 @@ class Budget:
   @property
   def effective_delta(self) -> float:
     """The delta that is accounted for."""
-    return self.population ** -1.1 if self.delta is None else self.delta
+    return default_delta(self.population) if self.delta is None else self.delta
+
+
+def default_delta(population: int) -> float:
+  """Returns population ** -1.1, the field's rule of thumb; below 1 / population."""
+  return population ** -1.1
 
 
 def check_delta(delta: float, population: int) -> None:

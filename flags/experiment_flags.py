@@ -1,0 +1,39 @@
+"""All flags of an experiment, joined into its configs."""
+
+import dataclasses
+
+from absl import flags
+
+from flags import data_flags, model_flags, privacy_flags, program_flags, training_flags
+from tff_vision import configs
+
+MODULES = (data_flags, model_flags, training_flags, privacy_flags, program_flags)
+
+
+def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.ExperimentConfig:
+  """Returns the experiment that the flags describe.
+
+  Args:
+    base: Gives the values of flags that were not given, in place of the defaults.
+
+  Raises:
+    ValueError: A value is illegal.
+  """
+  base = base or configs.ExperimentConfig()
+  return configs.ExperimentConfig(**{
+      name: _from_flags(section, getattr(base, name)) for name, section in configs.sections().items()})
+
+
+def launch_config() -> configs.LaunchConfig:
+  """Returns where the run's files go.
+
+  Raises:
+    ValueError: A value is illegal.
+  """
+  return _from_flags(configs.LaunchConfig, configs.LaunchConfig())
+
+
+def _from_flags(section, base):
+  # `present` counts how often a flag was given, on the command line or in a flagfile.
+  return section(**{field.name: flags.FLAGS[field.name].value if flags.FLAGS[field.name].present
+                    else getattr(base, field.name) for field in dataclasses.fields(section)})

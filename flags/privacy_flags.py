@@ -1,0 +1,14 @@
+"""Flags of `PrivacyConfig`."""
+
+from absl import flags
+
+from tff_vision import configs
+
+_DEFAULTS = configs.PrivacyConfig()
+
+flags.DEFINE_enum('privacy', _DEFAULTS.privacy, configs.PRIVACIES, 'Differential-privacy mechanism.')
+flags.DEFINE_float('clip_norm', _DEFAULTS.clip_norm, 'L2 bound on one client update.')
+flags.DEFINE_float('noise_multiplier', _DEFAULTS.noise_multiplier,
+                   'Standard deviation of the noise on the sum of updates, over clip_norm.')
+flags.DEFINE_float('target_epsilon', _DEFAULTS.target_epsilon, 'Calibrate the noise to this epsilon instead.')
+flags.DEFINE_float('delta', _DEFAULTS.delta, 'The delta of (epsilon, delta); unset means population ** -1.1.')

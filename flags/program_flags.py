@@ -1,0 +1,15 @@
+"""Flags of `ProgramConfig` and `LaunchConfig`."""
+
+from absl import flags
+
+from tff_vision import configs
+
+_PROGRAM = configs.ProgramConfig()
+_LAUNCH = configs.LaunchConfig()
+
+flags.DEFINE_integer('rounds', _PROGRAM.rounds, 'Rounds of training.')
+flags.DEFINE_integer('rounds_per_evaluation', _PROGRAM.rounds_per_evaluation, 'Evaluate every so many rounds.')
+flags.DEFINE_integer('seed', _PROGRAM.seed, 'Fixes data split, cohorts, initial weights and order of examples.')
+flags.DEFINE_string('run_dir', _LAUNCH.run_dir, 'Folder of the run; unset makes one below runs/.')
+flags.DEFINE_bool('resume', _LAUNCH.resume, 'Continue the run in run_dir; flags not given are taken from it.')
+flags.DEFINE_string('json', _LAUNCH.json, 'File that also receives the numbers of the run.')

@@ -1,0 +1,51 @@
+"""How a run shows itself while it trains: a tqdm line, or plain lines where there is no terminal."""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import tqdm
+
+
+class Progress:
+  """Shows rounds as they end."""
+
+  def __init__(self, *, rounds: int):
+    self._rounds = rounds
+    self._bar = None
+    self._shown = {}
+    self._started = time.monotonic()
+    self._first = None
+
+  def __call__(self, record: Mapping[str, Any]) -> None:
+    """Takes one round's record."""
+    number = record['round']
+    self._shown |= _words(record) | {'s/round': f'{record["seconds"]:.2f}'}
+    if self._first is None:
+      self._first = number - 1
+    if not sys.stderr.isatty():
+      if 'evaluation' in record:
+        done = number - self._first
+        left = (time.monotonic() - self._started) / done * (self._rounds - number)
+        words = '  '.join(f'{name} {value}' for name, value in self._shown.items())
+        print(f'round {number}/{self._rounds}  {words}  left {left:.0f} s', file=sys.stderr, flush=True)
+      return
+    if self._bar is None:
+      self._bar = tqdm.tqdm(total=self._rounds, initial=self._first, unit='round', dynamic_ncols=True)
+    self._bar.set_postfix(self._shown, refresh=False)
+    self._bar.update()
+
+  def close(self) -> None:
+    if self._bar is not None:
+      self._bar.close()
+
+
+def _words(record):
+  words = {}
+  for name in ('accuracy', 'loss', 'auc'):
+    if isinstance(record.get('evaluation', {}).get(name), float):
+      words[name] = f'{record["evaluation"][name]:.4f}'
+  if 'epsilon' in record.get('privacy', {}):
+    words['epsilon'] = f'{record["privacy"]["epsilon"]:.3f}'
+  return words

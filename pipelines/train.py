@@ -1,0 +1,99 @@
+"""Trains a vision model over clients whose images stay with them, and reports on it.
+
+    python -m pipelines.train
+    python -m pipelines.train --flagfile=pipelines/recipes/fashion_mnist_fedavg.flags --run_dir=runs/fashion
+
+Stops cleanly on Ctrl-C after the round in progress; `--resume --run_dir=DIR` continues, also after a kill.
+"""
+
+import dataclasses
+import datetime
+import pathlib
+import signal
+import sys
+
+from flags import experiment_flags
+from pipelines import launch, progress
+from tff_vision.program import run_directory
+
+
+def main() -> None:
+  launch_config = experiment_flags.launch_config()
+  if launch_config.resume:
+    saved = run_directory.RunDirectory(pathlib.Path(launch_config.run_dir)).read_config()
+    config = experiment_flags.experiment_config(saved)
+  else:
+    config = experiment_flags.experiment_config()
+  if launch_config.run_dir is None:
+    launch_config = dataclasses.replace(launch_config, run_dir=_fresh_run_dir(config))
+  stop = _StopOnSignal()
+
+  from tff_vision import experiment  # Late: TensorFlow costs seconds that --help and bad flags must not pay.
+  shown = progress.Progress(rounds=config.program.rounds)
+  result = experiment.run(config, launch_config, on_start=_introduce, on_round=shown, stop_requested=stop.requested)
+  shown.close()
+  if result.report is None:
+    print(f'Stopped after round {result.rounds} of {config.program.rounds}; continue with\n'
+          f'  python -m pipelines.train --resume --run_dir={launch_config.run_dir}')
+    sys.exit(128 + stop.signal)
+  _conclude(result)
+
+
+def _fresh_run_dir(config):
+  stamp = datetime.datetime.now().strftime('%Y%m%d-%H%M%S-%f')
+  return str(pathlib.Path('runs') / f'{config.data.dataset}-{config.algorithm.algorithm}-{stamp}'.replace(':', '_'))
+
+
+def _introduce(task, plan):
+  images = task.images
+  print(f'{images.name}: {len(images.train)} clients, {len(images.test.examples)} test images, '
+        f'{len(images.class_names)} classes, model {task.keras_model().name} of '
+        f'{task.keras_model().count_params():,} parameters.')
+  for note in images.notes:
+    print(f'note: {note}')
+
+
+def _conclude(result):
+  found = result.report
+  clients = found['per_client']
+  print(f'accuracy {found["evaluation"]["accuracy"]:.4f}  loss {found["evaluation"]["loss"]:.4f}  after '
+        f'{found["rounds"]} rounds, {found["seconds"]["train"]:.1f} s of training '
+        f'({found["examples_per_second"]:.0f} examples/s)')
+  if clients['count']:
+    print(f'per client: mean {clients["mean"]:.4f}, 10th percentile {clients["percentile_10"]:.4f}, worst '
+          f'{clients["worst"]:.4f}, over {clients["count"]} clients')
+  if found['unseen']:
+    print(f'clients that never trained: accuracy {found["unseen"]["evaluation"]["accuracy"]:.4f}')
+  print(_privacy_sentence(found['privacy']))
+  print(f'report: {result.directory.report_html}')
+  print(f'model:  {result.directory.export / "model.keras"}')
+
+
+def _privacy_sentence(ledger):
+  if ledger['mechanism'] == 'none':
+    return 'privacy: no guarantee (privacy=none)'
+  return (f'privacy: epsilon {ledger["epsilon"]:.3f} at delta {ledger["delta"]:.3g}; unit: {ledger["unit"]}; relation: '
+          f'{ledger["relation"]}; sampling: {ledger["sampling"]}; {ledger["rounds"]} rounds; accountant: '
+          f'{ledger["accountant"]}')
+
+
+class _StopOnSignal:
+  """The first SIGINT or SIGTERM asks for a stop after the round; a second one ends the process at once."""
+
+  def __init__(self):
+    self.signal = 0
+    for number in (signal.SIGINT, signal.SIGTERM):
+      signal.signal(number, self._handle)
+
+  def _handle(self, number, frame):
+    del frame
+    self.signal = number
+    print('Stopping after this round ...', file=sys.stderr, flush=True)
+    signal.signal(number, signal.SIG_DFL)
+
+  def requested(self) -> bool:
+    return self.signal != 0
+
+
+if __name__ == '__main__':
+  launch.launch(main, flag_modules=experiment_flags.MODULES)

@@ -1,0 +1,25 @@
+"""One TFF runtime for the whole session: starting an executor and importing TFF are what tests pay most for."""
+
+import os
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+import pytest
+
+
+@pytest.fixture(scope='session')
+def tff_runtime():
+  """Runs TFF computations of the session on one local executor."""
+  from tff_vision.runtime import local
+  with local.local_runtime() as worker:
+    yield worker
+
+
+@pytest.fixture(scope='session', autouse=True)
+def _no_unused_executor():
+  """Drops TFF's own default context, whose finalizer prints a traceback at interpreter exit."""
+  yield
+  import sys
+  if 'tensorflow_federated' in sys.modules:
+    from tff_vision.runtime import local
+    local.close()

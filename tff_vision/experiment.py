@@ -1,0 +1,80 @@
+"""The composition root: from a config to a finished run directory."""
+
+import asyncio
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow_federated as tff
+
+from tff_vision import configs, tasks
+from tff_vision.aggregation import stack
+from tff_vision.learning import evaluation, process
+from tff_vision.privacy import plan as plan_lib
+from tff_vision.program import export, json_file, loop, report, run_directory, summary
+from tff_vision.runtime import local
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunResult:
+  """A finished or interrupted run.
+
+  Attributes:
+    report: What report.json holds; None when the run was interrupted.
+    rounds: Rounds that are done.
+  """
+  directory: run_directory.RunDirectory
+  report: Mapping[str, Any] | None
+  rounds: int
+
+
+def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
+        on_start: Callable[[tasks.Task, plan_lib.PrivacyPlan], None] = lambda task, plan: None,
+        on_round: Callable[[loop.RoundRecord], None] = lambda record: None,
+        stop_requested: Callable[[], bool] = lambda: False) -> RunResult:
+  """Trains, evaluates, exports and reports what `config` describes.
+
+  Args:
+    launch: `run_dir` must be set.
+    on_start: Called when everything is built and before the first round.
+    on_round: Called after each round.
+    stop_requested: Asked after each round; True ends the run resumably.
+
+  Raises:
+    ValueError: The config cannot be run, or the folder is not this run's; nothing has been written then.
+  """
+  clock = summary.Clock(time.monotonic())
+  directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
+  directory.check_usable(config, resume=launch.resume)
+  task = tasks.build_task(config)
+  plan = plan_lib.build_plan(config.privacy, config.cohort, population=len(task.images.train),
+                             rounds=config.program.rounds, seed=config.program.seed)
+  evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
+  with directory.opened(config), local.local_runtime() as worker:
+    learning_process = process.build_process(
+        task, algorithm=config.algorithm, client=config.client, server=config.server,
+        aggregator=stack.build_stack(plan))
+    on_start(task, plan)
+    clock.setup_done()
+    outcome = asyncio.run(loop.run(
+        learning_process, task=task, plan=plan, evaluator=evaluator, program=config.program,
+        managers=_managers(directory), on_round=on_round, stop_requested=stop_requested))
+    if outcome.interrupted:
+      return RunResult(directory=directory, report=None, rounds=len(outcome.history))
+    parity = export.export(task, outcome.weights, directory.export, evaluator)
+    content = summary.build_report(config, task=task, plan=plan, outcome=outcome, evaluator=evaluator, clock=clock,
+                                   parity=parity, worker_pids=[worker.pid])
+  json_file.write(directory.report_json, content)
+  report.write_html(directory.report_html, content, task.images)
+  if launch.json is not None:
+    json_file.write(launch.json, content)
+  return RunResult(directory=directory, report=content, rounds=len(outcome.history))
+
+
+def _managers(directory):
+  return loop.Managers(
+      checkpoints=tff.program.FileProgramStateManager(str(directory.checkpoints), keep_total=2),
+      releases=(tff.program.CSVFileReleaseManager(str(directory.metrics), key_fieldname='round_num'),
+                tff.program.TensorBoardReleaseManager(str(directory.logdir))))

@@ -1,0 +1,65 @@
+"""From a task and an aggregator to a TFF learning process.
+
+FedAvg: McMahan et al., AISTATS 2017, algorithm 1. FedProx: Li et al., "Federated Optimization in Heterogeneous
+Networks", MLSys 2020, equation 2. The server optimizer applied to the averaged update as a pseudo-gradient:
+Reddi et al., "Adaptive Federated Optimization", ICLR 2021, algorithm 1.
+"""
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow_federated as tff
+
+from tff_vision import configs, tasks
+from tff_vision.learning import optimizers
+
+Aggregator = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
+
+
+def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, client: configs.ClientConfig,
+                  server: configs.ServerConfig, aggregator: Aggregator) -> tff.learning.templates.LearningProcess:
+  """Composes broadcast, client work, aggregation and the server's step.
+
+  A weighted aggregator weighs each client's update by its number of examples; an unweighted one (differential
+  privacy) counts every client once. Client updates with a non-finite value count as zero with weight zero.
+
+  Returns:
+    A process whose `next` takes the state and one `tf.data.Dataset` of batches per client of the cohort. The
+    state of `initialize` holds arbitrary weights: `task.initial_weights` is round 0's model.
+  """
+  weighted = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
+  client_work = CLIENT_WORKS[algorithm.algorithm](
+      task, algorithm, optimizers.CLIENT_OPTIMIZERS[client.client_optimizer](client.client_learning_rate),
+      tff.learning.ClientWeighting.NUM_EXAMPLES if weighted else tff.learning.ClientWeighting.UNIFORM)
+
+  @tff.tensorflow.computation
+  def initial_weights():
+    return tff.learning.models.ModelWeights.from_model(task.model_fn())
+
+  weights_type = initial_weights.type_signature.result
+  weighted_aggregator = aggregator if weighted else tff.aggregators.as_weighted_aggregator(aggregator)
+  return tff.learning.templates.compose_learning_process(
+      initial_weights,
+      tff.learning.templates.build_broadcast_process(weights_type),
+      client_work,
+      weighted_aggregator.create(weights_type.trainable, tff.TensorType(np.float32)),
+      tff.learning.templates.build_apply_optimizer_finalizer(
+          optimizers.SERVER_OPTIMIZERS[server.server_optimizer](server.server_learning_rate), weights_type))
+
+
+def _fedavg(task, algorithm, optimizer, weighting):
+  del algorithm
+  return tff.learning.templates.build_model_delta_client_work(
+      task.model_fn, optimizer, weighting, loop_implementation=tff.learning.LoopImplementation.DATASET_ITERATOR)
+
+
+def _fedprox(task, algorithm, optimizer, weighting):
+  return tff.learning.templates.proximal_client_work.build_model_delta_client_work(
+      task.model_fn, optimizer, algorithm.proximal_strength, weighting,
+      loop_implementation=tff.learning.LoopImplementation.DATASET_ITERATOR)
+
+
+CLIENT_WORKS: Mapping[str, Callable[..., tff.learning.templates.ClientWorkProcess]] = {
+    'fedavg': _fedavg,
+    'fedprox': _fedprox,
+}

@@ -1,0 +1,34 @@
+"""Which Keras models may be trained by federated averaging, checked before anything is built from them."""
+
+import tensorflow as tf
+
+
+def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], num_outputs: int) -> None:
+  """Refuses a model that cannot be trained, or not honestly, over clients.
+
+  BatchNorm is refused: its moving statistics are averages over clients' private batches that no aggregator
+  bounds or protects, and under client heterogeneity they fit nobody (Hsieh et al., ICML 2020).
+
+  Raises:
+    ValueError: Names the layer or the shape, and what to do.
+  """
+  for layer in _leaves(model):
+    if isinstance(layer, tf.keras.layers.BatchNormalization):
+      raise ValueError(f'Layer {layer.name!r} of model {model.name!r} is a batch normalisation, which mixes and '
+                       'leaks statistics across clients; use GroupNormalization instead.')
+  for weight in model.trainable_weights:
+    if weight.dtype != tf.float32:
+      raise ValueError(f'Weight {weight.name!r} of model {model.name!r} is {weight.dtype.name}; only float32 is '
+                       'supported.')
+  if tuple(model.input_shape[1:]) != tuple(input_shape):
+    raise ValueError(f'Model {model.name!r} takes images of {model.input_shape[1:]}, the data has {input_shape}.')
+  if tuple(model.output_shape[1:]) != (num_outputs,):
+    raise ValueError(f'Model {model.name!r} returns {model.output_shape[1:]}, the data needs {(num_outputs,)}.')
+
+
+def _leaves(model):
+  for layer in model.layers:
+    if isinstance(layer, tf.keras.Model):
+      yield from _leaves(layer)
+    else:
+      yield layer

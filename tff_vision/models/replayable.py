@@ -1,0 +1,33 @@
+"""Dropout whose masks can be replayed: a resumed run must equal one that was never interrupted.
+
+TensorFlow's dropout draws from generator state that lives in the executor and cannot be checkpointed. Here
+the mask's seed is a hash of the layer's input: a function of the client's batch and the current weights, so it
+changes with every step and client, and repeats when a round is repeated.
+"""
+
+import tensorflow as tf
+
+
+class ReplayableDropout(tf.keras.layers.Dropout):
+  """Dropout seeded by its input."""
+
+  def call(self, inputs, training=None):
+    if training is None:
+      training = tf.keras.backend.learning_phase()
+    if not training or self.rate == 0:
+      return inputs
+    seed = tf.bitcast(tf.stack([tf.reduce_sum(inputs), tf.reduce_max(inputs)]), tf.int32)
+    keep = tf.random.stateless_uniform(tf.shape(inputs), seed) >= self.rate
+    return tf.where(keep, inputs / (1 - self.rate), 0.0)
+
+
+def with_replayable_dropout(model: tf.keras.Model) -> tf.keras.Model:
+  """Returns `model`, or, if it has Dropout layers, a copy in which they are replayable (weights not copied)."""
+  if not any(type(layer) is tf.keras.layers.Dropout for layer in model.submodules):
+    return model
+  return tf.keras.models.clone_model(model, clone_function=_replayable)
+
+
+def _replayable(layer):
+  made = ReplayableDropout if type(layer) is tf.keras.layers.Dropout else type(layer)
+  return made.from_config(layer.get_config())

@@ -1,0 +1,40 @@
+"""JSON files that are whole or absent."""
+
+import json
+import math
+import os
+import pathlib
+from typing import Any
+
+
+def write(path: str | os.PathLike, content: Any) -> None:
+  """Writes `content` to `path` at once; numbers that JSON cannot hold become the strings 'inf', '-inf', 'nan'."""
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  part = path.with_name(path.name + '.part')
+  part.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + '\n')
+  os.replace(part, path)
+
+
+def read(path: str | os.PathLike) -> Any:
+  """Returns what the file holds.
+
+  Raises:
+    ValueError: It is missing or no JSON.
+  """
+  try:
+    return json.loads(pathlib.Path(path).read_text())
+  except FileNotFoundError:
+    raise ValueError(f'There is no file {str(path)!r}.') from None
+  except json.JSONDecodeError as error:
+    raise ValueError(f'File {str(path)!r} is no JSON: {error}.') from None
+
+
+def _finite(value):
+  if isinstance(value, dict):
+    return {str(key): _finite(element) for key, element in value.items()}
+  if isinstance(value, (list, tuple)):
+    return [_finite(element) for element in value]
+  if isinstance(value, float) and not math.isfinite(value):
+    return str(value)
+  return value

@@ -1,0 +1,122 @@
+"""The only training loop: rounds over a TFF learning process, with every effect behind a `tff.program` manager.
+
+Durable first, visible second: a round's checkpoint, which holds its metrics too, is on disk before the metrics
+are released, and a resumed run releases again what its checkpoint holds. So no metric is lost, and none is
+published of a round that would be repeated with other noise.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow_federated as tff
+
+from tff_vision import configs, tasks
+from tff_vision.learning import evaluation
+from tff_vision.privacy import plan as plan_lib
+
+RoundRecord = Mapping[str, Any]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Managers:
+  """Where state and metrics go."""
+  checkpoints: tff.program.ProgramStateManager
+  releases: Sequence[tff.program.ReleaseManager]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+  """How a loop ended.
+
+  Attributes:
+    weights: The model after the last round.
+    history: One record a round.
+    interrupted: Whether rounds are left because a stop was requested.
+    evaluated: The evaluation of `weights`, if its round had one in this process.
+  """
+  weights: tff.learning.models.ModelWeights
+  history: Sequence[RoundRecord]
+  interrupted: bool
+  evaluated: Mapping[str, Any] | None
+
+
+async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Task, plan: plan_lib.PrivacyPlan,
+              evaluator: evaluation.Evaluator, program: configs.ProgramConfig, managers: Managers,
+              on_round: Callable[[RoundRecord], None], stop_requested: Callable[[], bool]) -> Outcome:
+  """Trains for `program.rounds` rounds, from the latest checkpoint if there is one.
+
+  Args:
+    on_round: Called after each round's release.
+    stop_requested: Asked after each round; True ends the loop with everything saved.
+  """
+  state, history = await _resume(process, task, managers)
+  evaluated = None
+  interrupted = False
+  for round_num in range(len(history) + 1, program.rounds + 1):
+    started = time.monotonic()
+    cohort = plan.cohort(round_num)
+    output = process.next(state, [task.client_dataset(client, round_num) for client in cohort])
+    state = output.state
+    record = {'round': round_num, **_training_record(output.metrics, plan, cohort, task, time.monotonic() - started)}
+    evaluated = None
+    if round_num % program.rounds_per_evaluation == 0 or round_num == program.rounds:
+      started = time.monotonic()
+      process.get_model_weights(state).assign_weights_to(evaluator.model)
+      evaluated = evaluator.evaluate(task.images.test)
+      record |= {'evaluation': evaluated['evaluation'], 'per_client': _scalars(evaluated['per_client']),
+                 'privacy': _scalars(plan.ledger(round_num)), 'evaluation_seconds': time.monotonic() - started}
+    history = [*history, record]
+    await managers.checkpoints.save(_checkpoint(state, history), round_num)
+    await _release(managers, record)
+    on_round(record)
+    if round_num < program.rounds and stop_requested():
+      interrupted = True
+      break
+  return Outcome(weights=process.get_model_weights(state), history=history, interrupted=interrupted,
+                 evaluated=evaluated)
+
+
+async def _resume(process, task, managers):
+  state = process.set_model_weights(process.initialize(), task.initial_weights())
+  saved, _ = await managers.checkpoints.load_latest(_checkpoint(state, []))
+  if saved is None:
+    return state, []
+  history = json.loads(saved['history'].decode())
+  await _release(managers, history[-1])
+  return saved['state'], history
+
+
+def _checkpoint(state, history):
+  return {'state': state, 'history': json.dumps(history).encode()}
+
+
+async def _release(managers, record):
+  for manager in managers.releases:
+    await manager.release(_nested_numbers(record), record['round'])
+
+
+def _training_record(metrics, plan, cohort, task, seconds):
+  if not plan.releases_exact_metrics:
+    return {'seconds': seconds}
+  trained = metrics['client_work']['train']
+  examples = sum(task.images.train.num_examples(client) for client in cohort) * task.client.client_epochs
+  return {'seconds': seconds, 'cohort_size': len(cohort), 'examples': examples,
+          'train': {name: float(trained[name]) for name in ('loss', 'accuracy')} if len(cohort) else {}}
+
+
+def _scalars(values):
+  return {name: value for name, value in values.items() if not isinstance(value, (list, tuple, dict))}
+
+
+def _nested_numbers(record):
+  """Returns the numbers of a record, nested; words and missing values are for the report."""
+  kept = {}
+  for name, value in record.items():
+    if isinstance(value, dict):
+      kept[name] = _nested_numbers(value)
+    elif isinstance(value, (int, float)):
+      kept[name] = value
+  return kept

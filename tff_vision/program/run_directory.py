@@ -1,0 +1,106 @@
+"""The folder of one run: what is in it, who may write to it, and whether a resumed run is the same run.
+
+    config.json  checkpoints/  metrics.csv  logdir/  report.json  report.html  export/
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import os
+import pathlib
+from collections.abc import Iterator
+
+from tff_vision import configs
+
+
+@dataclasses.dataclass(frozen=True)
+class RunDirectory:
+  """Paths of a run."""
+  path: pathlib.Path
+
+  @property
+  def config(self) -> pathlib.Path:
+    return self.path / 'config.json'
+
+  @property
+  def checkpoints(self) -> pathlib.Path:
+    return self.path / 'checkpoints'
+
+  @property
+  def metrics(self) -> pathlib.Path:
+    return self.path / 'metrics.csv'
+
+  @property
+  def logdir(self) -> pathlib.Path:
+    return self.path / 'logdir'
+
+  @property
+  def report_json(self) -> pathlib.Path:
+    return self.path / 'report.json'
+
+  @property
+  def report_html(self) -> pathlib.Path:
+    return self.path / 'report.html'
+
+  @property
+  def export(self) -> pathlib.Path:
+    return self.path / 'export'
+
+  def read_config(self) -> configs.ExperimentConfig:
+    """Returns the config of the run that is here.
+
+    Raises:
+      ValueError: There is no run here, or its config is unreadable.
+    """
+    try:
+      return configs.from_json(self.config.read_text())
+    except FileNotFoundError:
+      raise ValueError(f'run_dir={str(self.path)!r} holds no run: {self.config} is missing.') from None
+    except (ValueError, TypeError, OSError) as error:
+      raise ValueError(f'{self.config} is no config of a run: {error}') from None
+
+  def check_usable(self, config: configs.ExperimentConfig, *, resume: bool) -> None:
+    """Refuses a folder that a run with `config` must not write to; changes nothing.
+
+    Raises:
+      ValueError: Names the folder or the fields that differ.
+    """
+    if resume:
+      if changed := _differences(self.read_config(), config):
+        raise ValueError(f'resume is refused: the run in {str(self.path)!r} has another config: {changed}.')
+    elif self.config.exists():
+      raise ValueError(f'run_dir={str(self.path)!r} already holds a run; continue it with --resume or choose another '
+                       'folder.')
+    elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+      raise ValueError(f'run_dir={str(self.path)!r} exists and is not an empty folder.')
+
+  @contextlib.contextmanager
+  def opened(self, config: configs.ExperimentConfig) -> Iterator[None]:
+    """Makes the folder this run's own for the `with` block.
+
+    Raises:
+      ValueError: Another process is writing to it, or it cannot be written.
+    """
+    try:
+      self.path.mkdir(parents=True, exist_ok=True)
+      if not self.config.exists():
+        part = self.config.with_suffix('.part')
+        part.write_text(configs.to_json(config))
+        os.replace(part, self.config)
+      lock = self.config.open()
+    except OSError as error:
+      raise ValueError(f'run_dir={str(self.path)!r} cannot be written: {error.strerror}.') from None
+    with lock:
+      try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+      except BlockingIOError:
+        raise ValueError(f'run_dir={str(self.path)!r} is in use by another process.') from None
+      yield
+
+
+def _differences(saved, wanted):
+  return '; '.join(
+      f'{field.name} is {getattr(getattr(saved, section), field.name)!r} there and '
+      f'{getattr(getattr(wanted, section), field.name)!r} here'
+      for section, cls in configs.sections().items() for field in dataclasses.fields(cls)
+      if getattr(getattr(saved, section), field.name) != getattr(getattr(wanted, section), field.name))

@@ -1,0 +1,127 @@
+"""A task: client images and the model that learns from them, checked where they meet."""
+
+import contextlib
+import dataclasses
+import functools
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_vision import configs, models, seeds
+from tff_vision.data import build as data_build
+from tff_vision.data import images as images_lib
+from tff_vision.data import preprocess
+from tff_vision.models import check, replayable
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+  """What is learned, from whom.
+
+  Attributes:
+    images: The clients' examples and the test set.
+    model_builder: A key's value of `tff_vision.models.MODELS`.
+    client: Batch size and local epochs.
+    seed: Root seed; it fixes initial weights and the order of examples.
+  """
+  images: images_lib.FederatedImages
+  model_builder: models.ModelBuilder
+  client: configs.ClientConfig
+  seed: int
+
+  def __post_init__(self):
+    if not len(self.images.train):
+      raise ValueError(f'dataset {self.images.name} has no clients.')
+    check.check(self.keras_model(), input_shape=self.input_shape, num_outputs=self.num_outputs)
+
+  @property
+  def num_outputs(self) -> int:
+    return len(self.images.class_names)
+
+  @functools.cached_property
+  def input_shape(self) -> tuple[int, int, int]:
+    """Of the model's input, after preprocessing: (height, width, channels)."""
+    return preprocess.input_shape(self.images.preprocessing, self.images.test.examples.x.shape[1:])
+
+  @property
+  def loss_fn(self) -> tf.keras.losses.Loss:
+    """The loss of logits, averaged over a batch."""
+    if self.images.multi_label:
+      return tf.keras.losses.BinaryCrossentropy(from_logits=True)
+    return tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+  def keras_model(self) -> tf.keras.Model:
+    """Returns a fresh model with arbitrary initial weights."""
+    return self.model_builder(self.input_shape, self.num_outputs)
+
+  def initial_weights(self) -> tff.learning.models.ModelWeights:
+    """Returns round 0's weights, a function of the seed alone."""
+    with _keras_seed(seeds.derive(self.seed, 'initial weights') % 2**32):
+      return tff.learning.models.ModelWeights.from_model(self.keras_model())
+
+  def model_fn(self) -> tff.learning.models.VariableModel:
+    """Returns the model for TFF; traced in TFF's own graph, so it is built anew on each call."""
+    accuracy = (tf.keras.metrics.BinaryAccuracy(name='accuracy', threshold=0.0) if self.images.multi_label
+                else tf.keras.metrics.SparseCategoricalAccuracy(name='accuracy'))
+    return tff.learning.models.from_keras_model(
+        replayable.with_replayable_dropout(self.keras_model()), loss=self.loss_fn, metrics=[accuracy],
+        input_spec=self.batch_spec)
+
+  @property
+  def batch_spec(self) -> tuple[tf.TensorSpec, tf.TensorSpec]:
+    """Of one training batch: float32 [batch, height, width, channels] and its labels."""
+    labels = self.images.test.examples.y
+    return (tf.TensorSpec((None, *self.input_shape), tf.float32),
+            tf.TensorSpec((None, *labels.shape[1:]), tf.as_dtype(labels.dtype)))
+
+  def client_dataset(self, client: int, round_num: int) -> tf.data.Dataset:
+    """Returns what `client` trains on in round `round_num`: shuffled, repeated, batched, preprocessed.
+
+    A pure function of (seed, client, round), so that a repeated round repeats it.
+    """
+    examples = self.images.train.examples(client)
+    seed = seeds.derive(self.seed, 'client', self.images.train.client_ids[client], round_num)
+    dataset = tf.data.Dataset.from_tensor_slices((examples.x, examples.y))
+    dataset = dataset.shuffle(max(1, len(examples)), seed=seed).repeat(self.client.client_epochs)
+    dataset = dataset.batch(self.client.batch_size).map(
+        preprocess.training_map(self.images.preprocessing, seed=seed))
+    return dataset.with_options(_SEQUENTIAL)
+
+
+def build_task(config: configs.ExperimentConfig) -> Task:
+  """Loads the data that `config` names and joins it with the model.
+
+  Raises:
+    ValueError: The data is missing or unusable, or model and data do not fit.
+  """
+  return Task(images=data_build.build(config.data, seed=config.program.seed),
+              model_builder=models.MODELS[config.model.model], client=config.client, seed=config.program.seed)
+
+
+def _sequential_options():
+  # A client's data set is small and lives for one call: tuning it, rewriting it and starting threads for it cost
+  # more than they save.
+  options = tf.data.Options()
+  options.autotune.enabled = False
+  options.experimental_optimization.apply_default_optimizations = False
+  options.threading.private_threadpool_size = 1
+  options.deterministic = True
+  return options
+
+
+_SEQUENTIAL = _sequential_options()
+
+
+@contextlib.contextmanager
+def _keras_seed(seed: int) -> Iterator[None]:
+  """Seeds Keras's initializers, leaving Python's and numpy's generators as they were."""
+  saved = random.getstate(), np.random.get_state()
+  tf.keras.utils.set_random_seed(seed)
+  try:
+    yield
+  finally:
+    random.setstate(saved[0])
+    np.random.set_state(saved[1])
