@@ -1,0 +1,26 @@
+"""Keys from the kernel's random number generator, inside a graph, on the machine that runs the graph.
+
+TensorFlow's own generators are not for keys: they are seeded with at most 64 bits, and seeds that travel in a
+graph are known to whoever wrote it. Linux hands out its cryptographic generator as text, which a `tf.data`
+reader can read.
+"""
+
+import tensorflow as tf
+
+_KERNEL_UUID = '/proc/sys/kernel/random/uuid'  # A new version-4 UUID at each read, Linux only.
+_RANDOM_FIELDS = ((0, 8), (9, 4), (24, 12))  # Start and length of the hex digits that are all random.
+_READS = 3  # 24 random digits a read, 64 needed.
+
+
+def kernel_key() -> tf.Tensor:
+  """Returns a fresh 256-bit key, [8] uint32, drawn where and when the graph runs.
+
+  The file is read by a stateful dataset op: `tf.io.read_file` is stateless, and graph optimisation merges
+  equal stateless ops into one, so that three reads would give one and the same UUID.
+  """
+  lines = tf.data.TextLineDataset(_KERNEL_UUID).repeat(_READS).batch(_READS, drop_remainder=True)
+  uuids = tf.data.Dataset.get_single_element(lines)
+  digits = tf.strings.reduce_join([tf.strings.substr(uuids, start, length) for start, length in _RANDOM_FIELDS])
+  codes = tf.cast(tf.io.decode_raw(tf.strings.substr(digits, 0, 64), tf.uint8), tf.int64)
+  nibbles = tf.reshape(tf.where(codes >= ord('a'), codes - ord('a') + 10, codes - ord('0')), [8, 8])
+  return tf.cast(tf.reduce_sum(nibbles * tf.constant([16**i for i in range(8)], tf.int64), axis=1), tf.uint32)

@@ -1,0 +1,180 @@
+"""A sum that no single party can decrypt: threshold BFV inside one TFF aggregation.
+
+In each round the clients make an ephemeral joint key, encrypt, and decrypt the sum together; each secret share
+stays a client-placed value of that one computation and is gone afterwards. The server adds ciphertexts and
+learns the sum. All shares are needed (n of n): a client that is lost in mid-round fails the round, which may be
+run again with fresh keys.
+"""
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_vision.secure import bfv, entropy, fixed_point, ring
+from tff_vision.secure.parameters import DEGREE, BfvParameters
+
+_MAX_MESSAGE_BYTES = 2 * 10**9  # gRPC's limit for one message.
+
+
+class ThresholdSteps:
+  """The protocol's steps as TensorFlow computations; `steps.encrypt` and so on carry their types.
+
+  Attributes:
+    reference: round number -> a. Public; runs anywhere.
+    make_key: a -> (secret share, public share). Client.
+    add_public_shares, add_ciphertexts, add_shares: Additions modulo each prime, pairwise. Server.
+    encrypt: (values, b, a) -> ciphertexts. Client.
+    decryption_share: (c1, secret share) -> share. Client.
+    combine: (c0, sum of shares, number of clients) -> sum of values. Whoever may learn the sum.
+  """
+
+  def __init__(self, params: BfvParameters, *, length: int, value_range: float):
+    check_message_size(params, length)
+    self.params = params
+    self.length = length
+    self.value_range = value_range
+    shape = bfv.ciphertext_shape(params, length)
+    self.ciphertext_type = tff.TensorType(np.int32, shape)
+    self.share_type = tff.TensorType(np.int32, shape[:1] + shape[2:])
+    self.polynomial_type = tff.TensorType(np.int32, shape[2:])
+    self.secret_type = tff.TensorType(np.int32, [DEGREE])
+    self.value_type = tff.TensorType(np.float32, [length])
+    self._build_client_steps()
+    self._build_server_steps()
+
+  def _build_client_steps(self):
+    params, value_range = self.params, self.value_range
+
+    @tff.tensorflow.computation(np.int64)
+    def reference(round_num):
+      return bfv.reference_polynomial(params, round_num)
+
+    @tff.tensorflow.computation(self.polynomial_type)
+    def make_key(a):
+      return bfv.key_share(params, a, entropy.kernel_key())
+
+    @tff.tensorflow.computation(self.value_type, self.polynomial_type, self.polynomial_type)
+    def encrypt(values, b, a):
+      integers = quantized(params, values, value_range)
+      return bfv.encrypt(params, integers, tf.stack([b, a]), entropy.kernel_key())
+
+    @tff.tensorflow.computation(self.share_type, self.secret_type)
+    def decryption_share(c1, secret):
+      return bfv.decryption_share(params, c1, secret, entropy.kernel_key())
+
+    self.reference, self.make_key = reference, make_key
+    self.encrypt, self.decryption_share = encrypt, decryption_share
+
+  def _build_server_steps(self):
+    params, length, value_range = self.params, self.length, self.value_range
+
+    @tff.tensorflow.computation(self.polynomial_type, np.int32)
+    def check_cohort(b, clients):
+      few = tf.debugging.Assert(tf.not_equal(clients, 1), [
+          'secure sum: a cohort of one client; its sum would be that client\'s update.'])
+      many = tf.debugging.Assert(clients <= params.clients_max, [
+          'secure sum: more clients than secure_clients_max; raise it, or sample smaller cohorts. Clients:', clients])
+      with tf.control_dependencies([few, many]):
+        return tf.identity(b)
+
+    @tff.tensorflow.computation(self.ciphertext_type)
+    def halves(ciphertext):
+      return ciphertext[:, 0], ciphertext[:, 1]
+
+    @tff.tensorflow.computation(self.share_type, self.share_type, np.int32)
+    def combine(c0, shares, clients):
+      total = bfv.decrypt(params, c0, shares, length)
+      return fixed_point.dequantize(total, clients, value_range, params.offset)
+
+    self.check_cohort, self.halves, self.combine = check_cohort, halves, combine
+
+
+class ThresholdSumFactory(tff.aggregators.UnweightedAggregationFactory):
+  """Sums float32 vectors under an ephemeral key that all clients of the round hold together.
+
+  Use `tff.aggregators.concat_factory` around it for structures. The state is the number of the round.
+  """
+
+  def __init__(self, params: BfvParameters, *, value_range: float):
+    """Args: `value_range` bounds the magnitude of each element; larger ones fail the round before encryption."""
+    self._params = params
+    self._value_range = value_range
+
+  def create(self, value_type):
+    steps = ThresholdSteps(self._params, length=vector_length(value_type), value_range=self._value_range)
+
+    @tff.federated_computation
+    def initialize():
+      return tff.federated_value(np.int64(0), tff.SERVER)
+
+    @tff.tensorflow.computation(np.int64)
+    def next_round(round_num):
+      return round_num + 1
+
+    @tff.federated_computation(initialize.type_signature.result, tff.FederatedType(value_type, tff.CLIENTS))
+    def next_fn(state, value):
+      clients = tff.federated_sum(tff.federated_value(np.int32(1), tff.CLIENTS))
+      a = tff.federated_broadcast(tff.federated_map(steps.reference, state))
+      keys = tff.federated_map(steps.make_key, a)
+      b = modular_sum(keys[1], self._params)
+      b = tff.federated_broadcast(tff.federated_map(steps.check_cohort, (b, clients)))
+      total = modular_sum(tff.federated_map(steps.encrypt, (value, b, a)), self._params)
+      c0, c1 = tff.federated_map(steps.halves, total)
+      shares = tff.federated_map(steps.decryption_share, (tff.federated_broadcast(c1), keys[0]))
+      result = tff.federated_map(steps.combine, (c0, modular_sum(shares, self._params), clients))
+      return tff.templates.MeasuredProcessOutput(
+          tff.federated_map(next_round, state), result, tff.federated_value((), tff.SERVER))
+
+    return tff.templates.AggregationProcess(initialize, next_fn)
+
+
+def quantized(params: BfvParameters, values: tf.Tensor, value_range: float) -> tf.Tensor:
+  """Returns the checked values as whole numbers in [0, 2 * offset], float64; client graph code."""
+  checked = fixed_point.refuse_bad_values(values, value_range)
+  seed = tf.bitcast(entropy.kernel_key()[:2], tf.int32)
+  return fixed_point.quantize(checked, value_range, params.offset, seed)
+
+
+def modular_sum(value, params: BfvParameters):
+  """Returns the sum at the server of client-placed int32 residues [..., primes, degree], reduced at each step."""
+  member = value.type_signature.member
+
+  @tff.tensorflow.computation
+  def zero():
+    return tf.zeros(member.shape, tf.int32)
+
+  @tff.tensorflow.computation(member, member)
+  def add(left, right):
+    return ring.add(left, right, params.primes)
+
+  @tff.tensorflow.computation(member)
+  def identity(total):
+    return tf.identity(total)
+
+  return tff.federated_aggregate(value, zero(), add, add, identity)
+
+
+def vector_length(value_type) -> int:
+  """Returns the length of a float32 vector type.
+
+  Raises:
+    TypeError: It is another type.
+  """
+  if not isinstance(value_type, tff.TensorType) or len(value_type.shape) != 1 or value_type.dtype != np.float32:
+    raise TypeError(f'secure sums take float32 vectors, found {value_type}; wrap the factory in '
+                    'tff.aggregators.concat_factory for structures.')
+  return value_type.shape[0]
+
+
+def check_message_size(params: BfvParameters, length: int) -> None:
+  """Refuses models whose ciphertexts exceed one message.
+
+  Raises:
+    ValueError: With what to change.
+  """
+  size = int(np.prod(bfv.ciphertext_shape(params, length), dtype=np.int64)) * 4
+  if size > _MAX_MESSAGE_BYTES:
+    raise ValueError(f'secure_bits={params.value_bits} with secure_clients_max={params.clients_max} makes ciphertexts '
+                     f'of {size / 1e9:.1f} GB for {length} parameters, more than one message of 2 GB carries: lower '
+                     'secure_bits or secure_clients_max so that more values share a coefficient, or take a smaller '
+                     'model.')
