@@ -18,8 +18,9 @@ MODELS = ('cnn', 'cnn_dropout', 'mlp')
 ALGORITHMS = ('fedavg', 'fedprox')
 CLIENT_OPTIMIZERS = ('sgd', 'sgdm', 'adam')
 SERVER_OPTIMIZERS = ('sgd', 'sgdm', 'adam', 'yogi', 'adagrad')
-SAMPLINGS = ('poisson', 'fixed')
-PRIVACIES = ('none', 'client_gaussian')
+SAMPLINGS = ('poisson', 'fixed', 'cyclic')
+PRIVACIES = ('none', 'client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf')
+MF_STRATEGIES = ('blt', 'banded', 'amplified')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,8 +76,8 @@ class AlgorithmConfig:
 class ClientConfig:
   """What one client does in one round."""
   client_optimizer: str = 'sgd'
-  client_learning_rate: float = 0.1
-  client_epochs: int = 1
+  client_learning_rate: float = 0.2
+  client_epochs: int = 3
   batch_size: int = 20
 
   def __post_init__(self):
@@ -102,7 +103,8 @@ class CohortConfig:
 
   Attributes:
     sampling: `poisson`: each client independently with probability cohort_size / population; `fixed`:
-      exactly cohort_size clients, uniformly without replacement.
+      exactly cohort_size clients, uniformly without replacement; `cyclic`: all clients in a fixed order,
+      cohort_size at a time, so that each returns after population // cohort_size rounds.
     cohort_size: The (expected) number of clients in a round.
   """
   sampling: str = 'fixed'
@@ -113,50 +115,79 @@ class CohortConfig:
     validate.positive(cohort_size=self.cohort_size)
 
 
+_READ_BY_EVERY_MECHANISM = ('privacy', 'clip_norm', 'noise_multiplier', 'target_epsilon', 'delta', 'stop_at_epsilon')
+_READ_BY = {
+    'client_gaussian': (),
+    'client_adaptive': ('target_quantile', 'clip_learning_rate', 'count_stddev'),
+    'dp_ftrl': ('tree_efficient',),
+    'dp_mf': ('mf_strategy', 'mf_buffers', 'mf_bands'),
+}
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrivacyConfig:
   """What is promised to whom; see docs/privacy.md.
 
   Attributes:
-    clip_norm: L2 bound on one client's update.
+    clip_norm: L2 bound on one client's update; the first one, where it is tracked.
     noise_multiplier: Standard deviation of the noise on the sum of updates, divided by clip_norm.
     target_epsilon: Calibrates noise_multiplier for the run's rounds instead of giving it.
     delta: The delta of (epsilon, delta); None means population ** -1.1.
+    stop_at_epsilon: Ends the run before the round that would exceed it.
+    target_quantile: client_adaptive: the fraction of updates that the tracked clip leaves as they are.
+    clip_learning_rate: client_adaptive: how fast the clip moves.
+    count_stddev: client_adaptive: noise on the count of unclipped updates; None means cohort_size / 20.
+    tree_efficient: dp_ftrl: estimate tree nodes from their children too.
+    mf_strategy: dp_mf: buffered linear Toeplitz noise, banded noise, or banded noise amplified by sampling.
+    mf_buffers: dp_mf with blt: model-sized buffers on the server.
+    mf_bands: dp_mf with banded or amplified; None means as many as the cohorts allow, or as are best.
   """
   privacy: str = 'none'
   clip_norm: float | None = None
   noise_multiplier: float | None = None
   target_epsilon: float | None = None
   delta: float | None = None
+  stop_at_epsilon: float | None = None
+  target_quantile: float = 0.5
+  clip_learning_rate: float = 0.2
+  count_stddev: float | None = None
+  tree_efficient: bool = True
+  mf_strategy: str = 'blt'
+  mf_buffers: int = 3
+  mf_bands: int | None = None
 
   def __post_init__(self):
     validate.one_of(PRIVACIES, privacy=self.privacy)
-    given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)
-             if f.name != 'privacy' and getattr(self, f.name) is not None}
+    validate.one_of(MF_STRATEGIES, mf_strategy=self.mf_strategy)
+    given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)
+             if getattr(self, field.name) != field.default}
     if self.privacy == 'none':
       for name, value in given.items():
         raise ValueError(f'{name}={value!r} has no effect with privacy=none; choose a mechanism with --privacy.')
       return
+    for name in given.keys() - {*_READ_BY_EVERY_MECHANISM, *_READ_BY[self.privacy]}:
+      raise ValueError(f'{name}={given[name]!r} has no effect with privacy={self.privacy}.')
     if self.clip_norm is None:
       raise ValueError(f'clip_norm is missing: privacy={self.privacy} adds noise in proportion to the bound on '
                        'one update.')
-    validate.positive(clip_norm=self.clip_norm)
     if (self.noise_multiplier is None) == (self.target_epsilon is None):
       raise ValueError(f'privacy={self.privacy} takes exactly one of noise_multiplier and target_epsilon; found '
                        f'noise_multiplier={self.noise_multiplier!r}, target_epsilon={self.target_epsilon!r}.')
-    if self.noise_multiplier is not None:
-      validate.non_negative(noise_multiplier=self.noise_multiplier)
-    if self.target_epsilon is not None:
-      validate.positive(target_epsilon=self.target_epsilon)
-    if self.delta is not None:
-      validate.open_unit(delta=self.delta)
+    validate.open_unit(target_quantile=self.target_quantile)
+    validate.open_unit(**self._present('delta'))
+    validate.non_negative(**self._present('noise_multiplier'))
+    validate.positive(**self._present('clip_norm', 'target_epsilon', 'stop_at_epsilon', 'clip_learning_rate',
+                                      'count_stddev', 'mf_buffers', 'mf_bands'))
+
+  def _present(self, *names):
+    return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProgramConfig:
   """How long to train and how often to look."""
-  rounds: int = 40
-  rounds_per_evaluation: int = 5
+  rounds: int = 80
+  rounds_per_evaluation: int = 10
   seed: int = 0
 
   def __post_init__(self):

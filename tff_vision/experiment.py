@@ -51,6 +51,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   task = tasks.build_task(config)
   plan = plan_lib.build_plan(config.privacy, config.cohort, population=len(task.images.train),
                              rounds=config.program.rounds, seed=config.program.seed)
+  program = _within_budget(config, plan)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
   with directory.opened(config), local.local_runtime() as worker:
     learning_process = process.build_process(
@@ -59,7 +60,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
     on_start(task, plan)
     clock.setup_done()
     outcome = asyncio.run(loop.run(
-        learning_process, task=task, plan=plan, evaluator=evaluator, program=config.program,
+        learning_process, task=task, plan=plan, evaluator=evaluator, program=program,
         managers=_managers(directory), on_round=on_round, stop_requested=stop_requested))
     if outcome.interrupted:
       return RunResult(directory=directory, report=None, rounds=len(outcome.history))
@@ -71,6 +72,18 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   if launch.json is not None:
     json_file.write(launch.json, content)
   return RunResult(directory=directory, report=content, rounds=len(outcome.history))
+
+
+def _within_budget(config, plan):
+  """Returns the program, cut before the round that would exceed `stop_at_epsilon`."""
+  budget = config.privacy.stop_at_epsilon
+  if budget is None:
+    return config.program
+  rounds = plan.affordable_rounds(config.program.rounds, budget)
+  if not rounds:
+    raise ValueError(f'stop_at_epsilon={budget:g} does not pay for one round, which costs epsilon '
+                     f'{plan.ledger(1)["epsilon"]:.3g}.')
+  return dataclasses.replace(config.program, rounds=rounds)
 
 
 def _managers(directory):

@@ -26,6 +26,7 @@ SERVER_OPTIMIZERS: Mapping[str, OptimizerFn] = {
     'adam': lambda rate: tff.learning.optimizers.build_adam(rate, beta_2=_BETA_2, epsilon=_TAU),
     'yogi': lambda rate: tff.learning.optimizers.build_yogi(
         rate, beta_2=_BETA_2, epsilon=_TAU, initial_preconditioner_value=_TAU**2),
+    # This one's epsilon stands under the root.
     'adagrad': lambda rate: tff.learning.optimizers.build_adagrad(
-        rate, initial_preconditioner_value=_TAU**2, epsilon=_TAU),
+        rate, initial_preconditioner_value=_TAU**2, epsilon=_TAU**2),
 }

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow_federated as tff
 
 from tff_vision import configs, tasks
-from tff_vision.learning import optimizers
+from tff_vision.learning import local_training, optimizers
 
 Aggregator = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
 
@@ -47,19 +47,10 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
           optimizers.SERVER_OPTIMIZERS[server.server_optimizer](server.server_learning_rate), weights_type))
 
 
-def _fedavg(task, algorithm, optimizer, weighting):
-  del algorithm
-  return tff.learning.templates.build_model_delta_client_work(
-      task.model_fn, optimizer, weighting, loop_implementation=tff.learning.LoopImplementation.DATASET_ITERATOR)
-
-
-def _fedprox(task, algorithm, optimizer, weighting):
-  return tff.learning.templates.proximal_client_work.build_model_delta_client_work(
-      task.model_fn, optimizer, algorithm.proximal_strength, weighting,
-      loop_implementation=tff.learning.LoopImplementation.DATASET_ITERATOR)
-
-
 CLIENT_WORKS: Mapping[str, Callable[..., tff.learning.templates.ClientWorkProcess]] = {
-    'fedavg': _fedavg,
-    'fedprox': _fedprox,
+    'fedavg': lambda task, algorithm, optimizer, weighting: local_training.build_client_work(
+        task.model_fn, optimizer, weighting=weighting),
+    'fedprox': lambda task, algorithm, optimizer, weighting: local_training.build_client_work(
+        task.model_fn, optimizer, weighting=weighting,
+        gradient_fn=local_training.proximal_gradient(algorithm.proximal_strength)),
 }

@@ -60,6 +60,17 @@ def default_delta(population: int) -> float:
   return population ** -1.1
 
 
+def chosen_delta(given: float | None, population: int) -> float:
+  """Returns `given`, or the default where it is None.
+
+  Raises:
+    ValueError: It promises nothing.
+  """
+  delta = default_delta(population) if given is None else given
+  check_delta(delta, population)
+  return delta
+
+
 def check_delta(delta: float, population: int) -> None:
   """Raises ValueError unless delta is below 1 / population: above it, publishing one record at random would pass."""
   validate.open_unit(delta=delta)

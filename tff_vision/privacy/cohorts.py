@@ -1,6 +1,7 @@
 """Which clients take part in a round: pure functions of (seed, round), so that a resumed run repeats them."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -41,12 +42,69 @@ class FixedCohort:
     return np.sort(rng.choice(self.population, self.size, replace=False))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CyclicCohort:
+  """All clients in one random order, block after block: each returns after exactly `num_blocks` rounds.
+
+  The order never changes: a new one each cycle would let a client return at once.
+  """
+  population: int
+  num_blocks: int
+  seed: int
+
+  def __call__(self, round_num: int) -> np.ndarray:
+    """Returns the sorted client indices of round `round_num`."""
+    return _block(self.population, self.num_blocks, self.seed, round_num)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BlockPoissonCohort:
+  """Blocks of clients in turn; in its turn each client of a block independently with probability `block_rate`.
+
+  Attributes:
+    rate: Share of the population expected in a round.
+  """
+  population: int
+  rate: float
+  num_blocks: int
+  seed: int
+
+  def __post_init__(self):
+    if self.block_rate > 1:
+      raise ValueError(f'mf_bands={self.num_blocks} makes blocks smaller than the cohort: at most '
+                       f'{int(1 / self.rate)} fit.')
+
+  @property
+  def block_rate(self) -> float:
+    """The probability with which a client of the round's block takes part."""
+    return self.rate * self.num_blocks
+
+  def __call__(self, round_num: int) -> np.ndarray:
+    """Returns the sorted client indices of round `round_num`."""
+    block = _block(self.population, self.num_blocks, self.seed, round_num)
+    rng = np.random.default_rng(seeds.derive(self.seed, 'cohort', round_num))
+    return block[rng.random(len(block)) < self.block_rate]
+
+  def releases(self, rounds: int, *, noise_multiplier: float) -> accounting.SampledGaussian:
+    """Returns what one block's turns within `rounds` rounds are, for accounting."""
+    return accounting.SampledGaussian(
+        rounds=math.ceil(rounds / self.num_blocks), cohort_size=self.block_rate * self.population,
+        population=self.population, noise_multiplier=noise_multiplier, sampling='poisson')
+
+
+def _block(population, num_blocks, seed, round_num):
+  order = np.random.default_rng(seeds.derive(seed, 'cycle')).permutation(population)
+  return np.sort(np.array_split(order, num_blocks)[round_num % num_blocks])
+
+
 Cohort = Callable[[int], np.ndarray]
 
 SAMPLINGS: Mapping[str, Callable[[int, int, int], Cohort]] = {
     'poisson': lambda population, size, seed: PoissonCohort(
         population=population, rate=size / population, seed=seed),
     'fixed': lambda population, size, seed: FixedCohort(population=population, size=size, seed=seed),
+    'cyclic': lambda population, size, seed: CyclicCohort(
+        population=population, num_blocks=population // size, seed=seed),
 }
 
 

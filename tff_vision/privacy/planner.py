@@ -85,6 +85,11 @@ def amplified(setting: Setting) -> Candidate:
   return min(tried, key=lambda candidate: candidate.rms_error)
 
 
+def best_bands(setting: Setting) -> int:
+  """Returns the number of bands, a power of two, with the least rms_error under amplification."""
+  return amplified(setting).buffers + 1
+
+
 def _amplified(setting, bands):
   block = setting.population // bands
   noise = solve.noise_multiplier(setting.poisson(rounds=math.ceil(setting.rounds / bands), population=block),

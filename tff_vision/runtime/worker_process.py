@@ -90,11 +90,14 @@ class WorkerProcess:
     with grpc.insecure_channel(f'127.0.0.1:{self.port}', CHANNEL_OPTIONS) as channel:
       ready = grpc.channel_ready_future(channel)
       waited = 0.0
-      while waited < timeout_seconds and self.alive():
-        try:
-          return ready.result(timeout=0.5)
-        except grpc.FutureTimeoutError:
-          waited += 0.5
+      try:
+        while waited < timeout_seconds and self.alive():
+          try:
+            return ready.result(timeout=0.5)
+          except grpc.FutureTimeoutError:
+            waited += 0.5
+      finally:
+        ready.cancel()  # Else its thread watches a closed channel, and says so with a traceback.
     raise RuntimeError(f'The TFF executor on port {self.port} does not answer. {self.last_words()}')
 
   def alive(self) -> bool:

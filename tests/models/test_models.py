@@ -1,0 +1,76 @@
+"""Models: the parameter counts of the papers, refusals, dropout that can be replayed."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tff_vision import configs
+from tff_vision.models import MODELS, check, replayable
+
+
+def test_registry_and_config_name_the_same_models():
+  assert tuple(sorted(MODELS)) == configs.MODELS
+
+
+@pytest.mark.parametrize(('name', 'classes', 'parameters'), [
+    ('cnn', 10, 1_663_370),  # McMahan et al. 2017
+    ('cnn_dropout', 62, 1_206_590),  # Reddi et al. 2021
+    ('mlp', 10, 199_210),  # McMahan et al. 2017, the 2NN
+])
+def test_parameter_counts_of_the_papers(name, classes, parameters):
+  assert MODELS[name]((28, 28, 1), classes).count_params() == parameters
+
+
+@pytest.mark.parametrize('name', MODELS)
+@pytest.mark.parametrize('shape', [(8, 8, 1), (32, 32, 3), (28, 21, 1)])
+def test_every_model_takes_every_image_shape_and_returns_logits(name, shape):
+  model = MODELS[name](shape, 7)
+  check.check(model, input_shape=shape, num_outputs=7)
+  assert model(np.zeros((2, *shape), np.float32)).shape == (2, 7)
+
+
+@pytest.mark.parametrize('name', ['cnn', 'cnn_dropout'])
+def test_too_small_images_are_refused_with_their_size(name):
+  with pytest.raises(ValueError, match='3x3'):
+    MODELS[name]((3, 3, 1), 7)
+
+
+def _sequential(*layers):
+  return tf.keras.Sequential([tf.keras.layers.Input((4, 4, 1)), *layers, tf.keras.layers.Flatten(),
+                              tf.keras.layers.Dense(3)], name='home_made')
+
+
+@pytest.mark.parametrize(('model', 'match'), [
+    (lambda: _sequential(tf.keras.layers.BatchNormalization(name='the_norm')), 'the_norm'),
+    (lambda: _sequential(tf.keras.Sequential([tf.keras.layers.BatchNormalization(name='inner')])), 'inner'),
+    (lambda: _sequential(tf.keras.layers.Dense(2, dtype='float64')), 'float64'),
+])
+def test_unfit_models_are_refused_by_name(model, match):
+  with pytest.raises(ValueError, match=match):
+    check.check(model(), input_shape=(4, 4, 1), num_outputs=3)
+
+
+@pytest.mark.parametrize(('shape', 'outputs'), [((5, 4, 1), 3), ((4, 4, 1), 2)])
+def test_a_model_that_does_not_fit_the_data_is_refused(shape, outputs):
+  with pytest.raises(ValueError, match='home_made'):
+    check.check(_sequential(), input_shape=shape, num_outputs=outputs)
+
+
+def test_replayable_dropout_repeats_for_the_same_input_and_changes_with_it():
+  layer = replayable.ReplayableDropout(0.4)
+  x = np.random.default_rng(0).random((50, 200), np.float32)
+  first, again, other = layer(x, training=True), layer(x, training=True), layer(x + 1e-3, training=True)
+  np.testing.assert_array_equal(first, again)
+  kept, other_kept = np.asarray(first) != 0, np.asarray(other) != 0
+  assert abs(kept.mean() - 0.6) < 4 * np.sqrt(0.24 / kept.size)
+  assert abs((kept & other_kept).mean() - 0.36) < 0.02, 'masks of different inputs must be independent'
+  np.testing.assert_allclose(np.asarray(first)[kept], x[kept] / 0.6, rtol=1e-6)
+  np.testing.assert_array_equal(layer(x, training=False), x)
+
+
+def test_models_without_dropout_are_left_alone_and_dropout_is_replaced():
+  plain = MODELS['mlp']((8, 8, 1), 3)
+  assert replayable.with_replayable_dropout(plain) is plain
+  replaced = replayable.with_replayable_dropout(MODELS['cnn_dropout']((8, 8, 1), 3))
+  kinds = [type(layer) for layer in replaced.layers if isinstance(layer, tf.keras.layers.Dropout)]
+  assert kinds == [replayable.ReplayableDropout] * 2

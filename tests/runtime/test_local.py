@@ -1,0 +1,86 @@
+"""The local runtime: it works, nothing survives it, and no pipe stays open."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import psutil
+import pytest
+import tensorflow_federated as tff
+
+from tff_vision.runtime import worker_process
+
+SCRIPT = """
+import sys
+import numpy as np
+import tensorflow_federated as tff
+from tff_vision.runtime import local
+
+@tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
+def total(x):
+  return tff.federated_sum(x)
+
+with local.local_runtime() as worker:
+  print(total([1, 2]), worker.pid, flush=True)
+  {then}
+try:
+  total([1])
+except RuntimeError as error:
+  print(error)
+"""
+
+
+def start(then):
+  return subprocess.Popen([sys.executable, '-c', SCRIPT.format(then=then)], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True, env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'})
+
+
+def gone(pid, seconds=10):
+  deadline = time.monotonic() + seconds
+  while time.monotonic() < deadline:
+    if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+      return True
+    time.sleep(0.05)
+  return False
+
+
+def test_the_worker_ends_with_the_block_and_the_pipe_closes():
+  script = start('pass')
+  out, err = script.communicate(timeout=120)  # A worker that held the pipe would hang this.
+  total, pid = out.splitlines()[0].split()
+  assert total == '3' and script.returncode == 0
+  assert gone(int(pid))
+  assert 'no runtime is open' in out
+  assert 'Traceback' not in err and 'Exception ignored' not in err
+
+
+def test_the_worker_dies_with_a_killed_parent():
+  script = start('import time; time.sleep(100)')
+  pid = int(script.stdout.readline().split()[1])
+  assert psutil.pid_exists(pid)
+  script.send_signal(signal.SIGKILL)
+  script.communicate(timeout=20)
+  assert gone(pid)
+
+
+def test_cohorts_of_any_size_including_none(tff_runtime):
+  @tff.federated_computation(tff.FederatedType(np.float32, tff.CLIENTS))
+  def total(x):
+    return tff.federated_sum(x)
+  assert [total([]), total([1.5]), total([1.0] * 40)] == [0.0, 1.5, 40.0]
+
+
+def test_a_worker_that_cannot_start_says_so():
+  taken = worker_process.WorkerProcess(threads=1, max_concurrent_clients=1)
+  try:
+    taken.wait_until_serving()
+    os.kill(taken.pid, signal.SIGKILL)
+    while taken.alive():
+      time.sleep(0.01)
+    with pytest.raises(RuntimeError, match=str(taken.port)):
+      taken.wait_until_serving(timeout_seconds=5)
+  finally:
+    taken.stop()

@@ -1,0 +1,84 @@
+"""Configs: legal if they exist, exact JSON round trip, one flag for every field and back."""
+
+import dataclasses
+import json
+
+import pytest
+from absl import flags
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flags import experiment_flags
+from tff_vision import configs, seeds
+
+FIELDS = {field.name: (section, field.default) for section in (*configs.sections().values(), configs.LaunchConfig)
+          for field in dataclasses.fields(section)}
+
+
+@given(st.builds(
+    configs.ExperimentConfig,
+    data=st.builds(configs.DataConfig, partition_alpha=st.floats(1e-6, 1e6),
+                   num_clients=st.none() | st.integers(1, 10**6), data_dir=st.none() | st.text(),
+                   partition=st.sampled_from(configs.PARTITIONS), dataset=st.text()),
+    client=st.builds(configs.ClientConfig, client_learning_rate=st.floats(1e-9, 1e3)),
+    privacy=st.builds(configs.PrivacyConfig, privacy=st.just('client_gaussian'), clip_norm=st.floats(1e-3, 1e3),
+                      noise_multiplier=st.floats(0, 100), target_epsilon=st.none())))
+def test_json_round_trip_is_exact(config):
+  assert configs.from_json(configs.to_json(config)) == config
+
+
+def test_field_names_are_unique_over_all_sections():
+  count = sum(len(dataclasses.fields(s)) for s in (*configs.sections().values(), configs.LaunchConfig))
+  assert len(FIELDS) == count
+
+
+def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field():
+  defined = {flag.name: flag.default for module in experiment_flags.MODULES
+             for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]}
+  assert defined == {name: default for name, (_, default) in FIELDS.items()}
+
+
+def test_no_flag_file_is_long():
+  for module in experiment_flags.MODULES:
+    assert len(flags.FLAGS.flags_by_module_dict()[module.__name__]) <= 10, module.__name__
+
+
+@pytest.mark.parametrize('change', [{'surprise': 1}, {'seed': None, 'delete': 'seed'}])
+def test_a_config_with_unknown_or_missing_fields_is_refused(change):
+  content = json.loads(configs.to_json(configs.ExperimentConfig()))
+  content['program'] |= change
+  if 'delete' in change:
+    del content['program'][content['program'].pop('delete')]
+  with pytest.raises(ValueError, match='surprise|seed'):
+    configs.from_json(json.dumps(content))
+
+
+@pytest.mark.parametrize(('section', 'field', 'value'), [
+    (configs.DataConfig, 'partition_alpha', 0.0), (configs.DataConfig, 'partition_alpha', float('nan')),
+    (configs.DataConfig, 'num_clients', 0), (configs.DataConfig, 'partition', 'pathological'),
+    (configs.ModelConfig, 'model', 'resnet1'), (configs.AlgorithmConfig, 'proximal_strength', -1.0),
+    (configs.ClientConfig, 'batch_size', 0), (configs.ClientConfig, 'client_learning_rate', -0.1),
+    (configs.ServerConfig, 'server_optimizer', 'lamb'), (configs.CohortConfig, 'cohort_size', 0),
+    (configs.ProgramConfig, 'rounds', 0), (configs.ProgramConfig, 'seed', -1),
+    (configs.PrivacyConfig, 'privacy', 'dp'), (configs.PrivacyConfig, 'target_epsilon', 1.0),
+    (configs.PrivacyConfig, 'noise_multiplier', 1.0)])
+def test_an_illegal_value_is_named(section, field, value):
+  with pytest.raises(ValueError) as error:
+    section(**{field: value})
+  assert field in str(error.value) and repr(value).strip("'") in str(error.value)
+
+
+@pytest.mark.parametrize(('wrong', 'match'), [
+    ({'noise_multiplier': 1.0}, 'clip_norm'), ({'clip_norm': 1.0}, 'exactly one'),
+    ({'clip_norm': 1.0, 'noise_multiplier': 1.0, 'target_epsilon': 1.0}, 'exactly one'),
+    ({'clip_norm': 1.0, 'noise_multiplier': 1.0, 'delta': 1.0}, 'delta')])
+def test_a_mechanism_without_its_parameters_is_refused(wrong, match):
+  with pytest.raises(ValueError, match=match):
+    configs.PrivacyConfig(privacy='client_gaussian', **wrong)
+
+
+@given(st.integers(0, 2**40), st.lists(st.integers() | st.text(), max_size=3), st.lists(st.integers() | st.text(),
+                                                                                     max_size=3))
+def test_seeds_differ_where_paths_differ(root, one, other):
+  assert 0 <= seeds.derive(root, *one) < 2**63
+  assert (seeds.derive(root, *one) == seeds.derive(root, *other)) == (one == other)

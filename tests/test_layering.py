@@ -1,0 +1,83 @@
+"""The arrows of the design: which package may import which."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+LIBRARY = sorted((ROOT / 'tff_vision').rglob('*.py'))
+SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted((ROOT / top).rglob('*.py')))]
+
+# Package of tff_vision -> the packages and modules of tff_vision that it may import.
+FOUNDATION = {'configs', 'seeds', 'validate'}
+ALLOWED = {
+    'validate': set(), 'seeds': set(), 'configs': {'validate'},
+    'data': set(), 'models': set(), 'secure': set(), 'runtime': set(), 'privacy': {'secure'},
+    'tasks': {'data', 'models'},
+    'aggregation': {'privacy', 'secure'},
+    'learning': {'tasks', 'data', 'models'},
+    'program': {'learning', 'tasks', 'data', 'models'},
+    'experiment': {'program', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'secure', 'data'},
+}
+# `program` is handed a plan; its type is all that it may know of `privacy`.
+TYPES_ONLY = {('program', 'privacy.plan')}
+
+
+def imported(path):
+  """Returns the dotted names that a file imports, at any depth."""
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+      assert not node.level, f'{path} has a relative import'
+      yield from (f'{node.module}.{alias.name}' for alias in node.names)
+
+
+def package_of(path):
+  parts = path.relative_to(ROOT / 'tff_vision').parts
+  return parts[0].removesuffix('.py')
+
+
+@pytest.mark.parametrize('path', LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_inside_the_library_go_one_way(path):
+  package = package_of(path)
+  for name in imported(path):
+    parts = name.split('.')
+    if parts[0] != 'tff_vision' or len(parts) == 1 or package == '__init__':
+      continue
+    used = parts[1]
+    if used == package or used in FOUNDATION or (package, '.'.join(parts[1:3])) in TYPES_ONLY:
+      continue
+    assert used in ALLOWED[package], f'{package} must not import {name}'
+
+
+@pytest.mark.parametrize('path', LIBRARY, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_library_never_sees_the_command_line(path):
+  for name in imported(path):
+    assert name.split('.')[0] not in ('flags', 'pipelines'), name
+    assert not name.startswith('absl.flags') and not name.startswith('absl.app'), name
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+      assert node.func.id != 'print', f'{path}:{node.lineno} prints'
+
+
+@pytest.mark.parametrize('path', SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_house_rules_of_files(path):
+  lines = path.read_text().splitlines()
+  assert len(lines) <= 300, 'split the module'
+  assert path.stem not in ('utils', 'helpers', 'common')
+  for node in ast.walk(ast.parse(path.read_text())):
+    if isinstance(node, ast.Import):
+      assert all(alias.name.split('.')[0] != 'flags' for alias in node.names), '`import flags` shadows absl.flags'
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and path.stem != 'validate':
+      assert node.args.kwarg is None, f'{node.name} takes **{node.args.kwarg and node.args.kwarg.arg}'
+
+
+def test_pipelines_import_tensorflow_late():
+  heavy = {'tensorflow', 'tensorflow_federated', 'sklearn', 'matplotlib', 'tensorflow_datasets'}
+  for path in (ROOT / 'pipelines').glob('*.py'):
+    for node in ast.parse(path.read_text()).body:
+      names = ([alias.name for alias in node.names] if isinstance(node, ast.Import)
+               else [node.module] if isinstance(node, ast.ImportFrom) else [])
+      assert not {name.split('.')[0] for name in names} & heavy, f'{path.name} imports {names} at the top'

@@ -1,0 +1,61 @@
+"""What every privacy plan answers: who takes part, how updates are aggregated, what it costs."""
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow_federated as tff
+
+from tff_vision.privacy import cohorts
+
+
+class PrivacyPlan(abc.ABC):
+  """How clients are sampled and what is promised to them."""
+
+  @abc.abstractmethod
+  def cohort(self, round_num: int) -> np.ndarray:
+    """Returns the clients of a round, as sorted indices."""
+
+  @abc.abstractmethod
+  def aggregator(self) -> tff.aggregators.UnweightedAggregationFactory | None:
+    """Returns clipping, sum, noise and denominator in one, or None where nothing is promised."""
+
+  @abc.abstractmethod
+  def ledger(self, rounds: int) -> Mapping[str, Any]:
+    """Returns what `rounds` rounds cost, with every condition that makes the number mean something."""
+
+  @property
+  @abc.abstractmethod
+  def releases_exact_metrics(self) -> bool:
+    """Whether training metrics and attendance, which no noise covers, may leave the round."""
+
+  def affordable_rounds(self, rounds: int, budget: float) -> int:
+    """Returns how many of `rounds` rounds cost at most epsilon = `budget`, 0 if not even one does."""
+    if self.ledger(rounds)['epsilon'] <= budget:
+      return rounds
+    low, high = 0, rounds
+    while high - low > 1:
+      middle = (low + high) // 2
+      low, high = (middle, high) if self.ledger(middle)['epsilon'] <= budget else (low, middle)
+    return low
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoPrivacy(PrivacyPlan):
+  """No promise."""
+  sampler: cohorts.Cohort
+
+  def cohort(self, round_num):
+    return self.sampler(round_num)
+
+  def aggregator(self):
+    return None
+
+  def ledger(self, rounds):
+    return {'mechanism': 'none'}
+
+  @property
+  def releases_exact_metrics(self):
+    return True
