@@ -4,10 +4,20 @@ import dataclasses
 
 from absl import flags
 
-from flags import data_flags, mechanism_flags, model_flags, privacy_flags, program_flags, training_flags
+from flags import (
+    data_flags,
+    image_flags,
+    mechanism_flags,
+    model_flags,
+    output_flags,
+    privacy_flags,
+    program_flags,
+    training_flags,
+)
 from tff_vision import configs
 
-MODULES = (data_flags, model_flags, training_flags, privacy_flags, mechanism_flags, program_flags)
+MODULES = (data_flags, image_flags, model_flags, training_flags, privacy_flags, mechanism_flags, program_flags,
+           output_flags)
 
 
 def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.ExperimentConfig:

@@ -1,4 +1,4 @@
-"""Flags of `ProgramConfig` and `LaunchConfig`."""
+"""Flags of `ProgramConfig` and `LaunchConfig`, but for `json`, which every pipeline has."""
 
 from absl import flags
 
@@ -12,4 +12,3 @@ flags.DEFINE_integer('rounds_per_evaluation', _PROGRAM.rounds_per_evaluation, 'E
 flags.DEFINE_integer('seed', _PROGRAM.seed, 'Fixes data split, cohorts, initial weights and order of examples.')
 flags.DEFINE_string('run_dir', _LAUNCH.run_dir, 'Folder of the run; unset makes one below runs/.')
 flags.DEFINE_bool('resume', _LAUNCH.resume, 'Continue the run in run_dir; flags not given are taken from it.')
-flags.DEFINE_string('json', _LAUNCH.json, 'File that also receives the numbers of the run.')

@@ -14,6 +14,8 @@ from tff_vision import validate
 # What may be chosen; the registries that give the names a meaning need TensorFlow, so the names stand here too,
 # and a test holds both equal.
 PARTITIONS = ('natural', 'iid', 'dirichlet')
+PIXELS = ('raw', 'invert', 'standardize', 'per_image')
+CORRUPT_IMAGES = ('refuse', 'skip')
 MODELS = ('cnn', 'cnn_dropout', 'mlp')
 ALGORITHMS = ('fedavg', 'fedprox')
 CLIENT_OPTIMIZERS = ('sgd', 'sgdm', 'adam')
@@ -34,18 +36,44 @@ class DataConfig:
     partition_alpha: Dirichlet concentration; large is near IID. Read by `dirichlet` only.
     num_clients: How many clients a partition makes, or a generator draws, or a natural source keeps (the
       first so many). None means the source's own number.
+    preprocess: What is done to pixels after scaling: `raw`, `invert` (1 - x), `standardize` (mean and deviation
+      of the data set) or `per_image`. None means the source's own way, as for the fields below.
+    image_size: Height and width that images are resized to; of `medmnist:*`, which of its sizes is read.
+    image_channels: 1 turns colour to grey, 3 repeats grey.
+    crop: Height and width of a crop, random in training and central in evaluation; 0 crops nothing.
+    flip: Whether training mirrors every other image.
+    test_fraction: Share of every class that is held out, of sources without a test set of their own.
+    corrupt_images: Whether an image file that cannot be decoded stops the run (`refuse`) or is left out and
+      counted (`skip`). Read by sources of image files only.
   """
   dataset: str = 'digits'
   data_dir: str | None = None
   partition: str = 'dirichlet'
   partition_alpha: float = 1.0
   num_clients: int | None = 20
+  preprocess: str | None = None
+  image_size: int | None = None
+  image_channels: int | None = None
+  crop: int | None = None
+  flip: bool | None = None
+  test_fraction: float = 0.2
+  corrupt_images: str = 'refuse'
 
   def __post_init__(self):
     validate.one_of(PARTITIONS, partition=self.partition)
     validate.positive(partition_alpha=self.partition_alpha)
     if self.num_clients is not None:
       validate.positive(num_clients=self.num_clients)
+    if self.preprocess is not None:
+      validate.one_of(PIXELS, preprocess=self.preprocess)
+    if self.image_size is not None:
+      validate.positive(image_size=self.image_size)
+    if self.image_channels not in (None, 1, 3):
+      raise ValueError(f'image_channels must be 1 or 3, found {self.image_channels!r}.')
+    if self.crop is not None:
+      validate.non_negative(crop=self.crop)
+    validate.open_unit(test_fraction=self.test_fraction)
+    validate.one_of(CORRUPT_IMAGES, corrupt_images=self.corrupt_images)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -86,8 +86,7 @@ class Task:
     seed = seeds.derive(self.seed, 'client', self.images.train.client_ids[client], round_num)
     dataset = tf.data.Dataset.from_tensor_slices((examples.x, examples.y))
     dataset = dataset.shuffle(max(1, len(examples)), seed=seed).repeat(self.client.client_epochs)
-    dataset = dataset.batch(self.client.batch_size).map(
-        preprocess.training_map(self.images.preprocessing, seed=seed))
+    dataset = preprocess.for_training(dataset.batch(self.client.batch_size), self.images.preprocessing, seed=seed)
     return dataset.with_options(_SEQUENTIAL)
 
 

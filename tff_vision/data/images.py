@@ -7,8 +7,29 @@ dataset that a TFF computation receives.
 import abc
 import dataclasses
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
+
+
+class ExamplePool(Protocol):
+  """Examples that can be read by position: `Examples` in memory, or a file that is read as needed.
+
+  Attributes:
+    y: All labels, as in `Examples`; a file may need one pass for them.
+    shape: (height, width, channels) of every image.
+  """
+
+  @property
+  def y(self) -> np.ndarray: ...
+
+  @property
+  def shape(self) -> tuple[int, int, int]: ...
+
+  def __len__(self) -> int: ...
+
+  def take(self, indices: np.ndarray) -> 'Examples':
+    """Returns the examples at `indices`, in that order."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +55,10 @@ class Examples:
 
   def __len__(self) -> int:
     return len(self.y)
+
+  @property
+  def shape(self) -> tuple[int, int, int]:
+    return self.x.shape[1:]
 
   def take(self, indices: np.ndarray) -> 'Examples':
     """Returns the examples at `indices`, in that order."""
@@ -62,8 +87,8 @@ class ClientImages(abc.ABC):
 
 @dataclasses.dataclass(frozen=True)
 class ArrayClients(ClientImages):
-  """Clients as index arrays into one pool of examples held in memory."""
-  pool: Examples
+  """Clients as index arrays into one pool of examples, in memory or read from its files as needed."""
+  pool: ExamplePool
   indices: Sequence[np.ndarray]
   client_ids: Sequence[str] = ()
 
@@ -89,10 +114,27 @@ class HeldOut:
 class Preprocessing:
   """How stored pixels become model input; the same for training, evaluation and the exported model.
 
+  The steps run in the order of the attributes; `tff_vision.data.preprocess` carries them out.
+
   Attributes:
     scale: uint8 pixels are multiplied by this; float32 pixels are taken as they are.
+    channels: 1 turns colour to grey (Rec. 601 luma), 3 repeats grey; None keeps what is stored.
+    size: Height and width to resize to, bilinear with antialiasing; None keeps what is stored.
+    crop: Height and width to crop to: anywhere in training, the centre in evaluation; None crops nothing.
+    flip: Whether training mirrors every other image left to right.
+    pixels: `raw` changes nothing; `invert` is 1 - x; `standardize` subtracts `mean` and divides by `std`;
+      `per_image` gives every image mean 0 and deviation 1 (`tf.image.per_image_standardization`).
+    mean: One for each channel, after `scale`. Read by `standardize` only.
+    std: One for each channel, after `scale`. Read by `standardize` only.
   """
   scale: float = 1 / 255
+  channels: int | None = None
+  size: int | None = None
+  crop: int | None = None
+  flip: bool = False
+  pixels: str = 'raw'
+  mean: tuple[float, ...] = ()
+  std: tuple[float, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,8 @@
-"""Stored pixels to model input, the same for training and evaluation."""
+"""Stored pixels to model input: one description for training, evaluation and the exported model.
 
-from collections.abc import Callable
+Everything is built-in TensorFlow kernels, since training data are preprocessed wherever the client's computation
+runs. Evaluation and the exported Keras model run the very same functions, on tensors and on symbols.
+"""
 
 import tensorflow as tf
 
@@ -8,25 +10,92 @@ from tff_vision.data import images
 
 
 def input_shape(preprocessing: images.Preprocessing, stored_shape: tuple[int, int, int]) -> tuple[int, int, int]:
-  """Returns (height, width, channels) of the model's input for images stored as `stored_shape`."""
-  del preprocessing
-  return tuple(stored_shape)
+  """Returns (height, width, channels) of the model's input for images stored as `stored_shape`.
+
+  Raises:
+    ValueError: The crop is larger than the image, or the number of channels cannot be had.
+  """
+  height, width, channels = stored_shape
+  if preprocessing.channels not in (None, channels) and {channels, preprocessing.channels} != {1, 3}:
+    raise ValueError(f'images of {channels} channels cannot be turned into image_channels={preprocessing.channels}.')
+  if preprocessing.size is not None:
+    height = width = preprocessing.size
+  if preprocessing.crop is not None:
+    if preprocessing.crop > min(height, width):
+      raise ValueError(f'crop={preprocessing.crop} is larger than the images, {height}x{width}.')
+    height = width = preprocessing.crop
+  return height, width, preprocessing.channels or channels
 
 
 def evaluation_fn(preprocessing: images.Preprocessing, x: tf.Tensor) -> tf.Tensor:
-  """Returns stored images [n, ...] as model input, float32."""
-  return tf.cast(x, tf.float32) * preprocessing.scale if x.dtype == tf.uint8 else x
+  """Returns stored images [n, height, width, channels] as model input, float32, cropped at the centre."""
+  if x.dtype == tf.uint8:
+    x = tf.cast(x, tf.float32) * preprocessing.scale
+  x = _resized(preprocessing, x)
+  if preprocessing.crop is not None:
+    # Where the margin is odd the smaller half comes first, as in tf.image.resize_with_crop_or_pad.
+    top, left = ((side - preprocessing.crop) // 2 for side in x.shape[1:3])
+    x = x[:, top:top + preprocessing.crop, left:left + preprocessing.crop, :]
+  return _normalized(preprocessing, x)
 
 
-def training_map(preprocessing: images.Preprocessing, *, seed: int
-                 ) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-  """Returns the map from stored to input batches of (images, labels), for `tf.data`."""
-  del seed
-  return lambda x, y: (evaluation_fn(preprocessing, x), y)
+def for_training(batches: tf.data.Dataset, preprocessing: images.Preprocessing, *, seed: int) -> tf.data.Dataset:
+  """Maps batches of (stored images, labels) to model input, cropped and mirrored at random.
+
+  Every image has its own crop and its own coin, drawn from `seed` and the number of its batch: the data set may be
+  iterated again and gives the same.
+  """
+  if preprocessing.crop is None and not preprocessing.flip:
+    return batches.map(lambda x, y: (evaluation_fn(preprocessing, x), y))
+  # The counter tells batches and epochs apart; a stateful generator would not survive a second iteration.
+  return tf.data.Dataset.zip((tf.data.Dataset.counter(), batches)).map(
+      lambda number, batch: (_augmented(preprocessing, batch[0], (seed, number)), batch[1]))
 
 
 def with_preprocessing(model: tf.keras.Model, preprocessing: images.Preprocessing, stored: images.Examples
                        ) -> tf.keras.Model:
-  """Returns a model of stored pixels, float32 [batch, height, width, channels], that calls `model`."""
-  layers = [tf.keras.layers.Rescaling(preprocessing.scale)] if stored.x.dtype == 'uint8' else []
-  return tf.keras.Sequential([tf.keras.layers.Input(stored.x.shape[1:]), *layers, model], name='with_preprocessing')
+  """Returns a model of stored pixels, float32 [batch, height, width, channels], that calls `model`.
+
+  It consists of Keras layers and TensorFlow operations only and is loaded from a .keras file without custom
+  objects.
+  """
+  pixels = tf.keras.layers.Input(stored.x.shape[1:], name='pixels')
+  x = pixels
+  if stored.x.dtype == 'uint8':
+    x = tf.keras.layers.Rescaling(preprocessing.scale)(x)
+  return tf.keras.Model(pixels, model(evaluation_fn(preprocessing, x)), name='with_preprocessing')
+
+
+def _resized(preprocessing, x):
+  if preprocessing.channels not in (None, x.shape[-1]):
+    to = tf.image.rgb_to_grayscale if preprocessing.channels == 1 else tf.image.grayscale_to_rgb
+    x = to(x)
+  if preprocessing.size not in (None, x.shape[1]) or preprocessing.size not in (None, x.shape[2]):
+    x = tf.image.resize(x, [preprocessing.size, preprocessing.size], antialias=True)
+  return x
+
+
+def _normalized(preprocessing, x):
+  if preprocessing.pixels == 'invert':
+    return 1.0 - x
+  if preprocessing.pixels == 'standardize':
+    return (x - list(preprocessing.mean)) / list(preprocessing.std)
+  if preprocessing.pixels == 'per_image':
+    return tf.image.per_image_standardization(x)
+  return x
+
+
+def _augmented(preprocessing, x, seed):
+  if x.dtype == tf.uint8:
+    x = tf.cast(x, tf.float32) * preprocessing.scale
+  x = _resized(preprocessing, x)
+  seed_of = lambda purpose: tf.stack([tf.constant(seed[0], tf.int64), seed[1] * 3 + purpose])
+  if preprocessing.crop is not None:
+    for axis in (1, 2):
+      start = tf.random.stateless_uniform([tf.shape(x)[0], 1], seed_of(axis - 1), dtype=tf.int32,
+                                          maxval=x.shape[axis] - preprocessing.crop + 1)
+      x = tf.gather(x, start + tf.range(preprocessing.crop)[tf.newaxis], axis=axis, batch_dims=1)
+  if preprocessing.flip:
+    heads = tf.random.stateless_uniform([tf.shape(x)[0], 1, 1, 1], seed_of(2)) < 0.5
+    x = tf.where(heads, tf.reverse(x, [2]), x)
+  return _normalized(preprocessing, x)

@@ -6,6 +6,7 @@ own thread and allocator settings, and dies with us, also when we are killed.
 """
 
 import ctypes
+import importlib.util
 import os
 import pathlib
 import signal
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 import grpc
 
@@ -37,10 +39,13 @@ def worker_binary() -> pathlib.Path:
   """Returns the executor program that the tensorflow-federated wheel carries.
 
   Raises:
-    RuntimeError: The installed wheel carries none.
+    RuntimeError: The wheel is not installed, or carries none.
   """
-  import tensorflow_federated as tff  # Late: costs seconds, and `--help` must not pay for them.
-  path = pathlib.Path(tff.__file__).parent / 'data' / 'worker_binary'
+  # Not an import of the package: that costs seconds, and fails where the doctor must still speak.
+  package = importlib.util.find_spec('tensorflow_federated')
+  if package is None or package.origin is None:
+    raise RuntimeError('tensorflow_federated is not installed.')
+  path = pathlib.Path(package.origin).parent / 'data' / 'worker_binary'
   if not path.is_file():
     raise RuntimeError(f'The tensorflow-federated wheel has no executor at {path}; reinstall the lock.')
   return path
@@ -88,16 +93,16 @@ class WorkerProcess:
       RuntimeError: It ended or did not answer in time; the message holds its last words.
     """
     with grpc.insecure_channel(f'127.0.0.1:{self.port}', CHANNEL_OPTIONS) as channel:
-      ready = grpc.channel_ready_future(channel)
-      waited = 0.0
-      try:
-        while waited < timeout_seconds and self.alive():
-          try:
-            return ready.result(timeout=0.5)
-          except grpc.FutureTimeoutError:
-            waited += 0.5
-      finally:
-        ready.cancel()  # Else its thread watches a closed channel, and says so with a traceback.
+      # A method that no executor has: a server that says so is serving. Watching the channel's state instead would
+      # leave a thread behind that prints a traceback when the channel is closed.
+      ask = channel.unary_unary('/grpc.health.v1.Health/Check')
+      deadline = time.monotonic() + timeout_seconds
+      while time.monotonic() < deadline and self.alive():
+        try:
+          ask(b'', wait_for_ready=True, timeout=0.5)
+        except grpc.RpcError as error:
+          if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return
     raise RuntimeError(f'The TFF executor on port {self.port} does not answer. {self.last_words()}')
 
   def alive(self) -> bool:

@@ -1,0 +1,52 @@
+# The two commands: `make train` and `make test`. Both first make .venv from the lock, requirements.txt.
+.PHONY: help train test lint lock clean
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.locked
+UV_VERSION := 0.13.9
+
+# The first of these commands that is a Python 3.11, or `make PYTHON=/path/to/python3.11 ...`.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,\
+  $(shell $(name) -c 'import sys; print("$(name)" if sys.version_info[:2] == (3, 11) else "")' 2>/dev/null)))
+
+help:
+	@echo 'make train   set up, then train the default model; options: make train FLAGS="--rounds=5 --seed=1"'
+	@echo 'make test    set up, then run every test; options: make test TESTS="-m \"not slow\""'
+	@echo 'make lint    check the style'
+	@echo 'make lock    compile requirements.in into requirements.txt; make lock UPGRADE=--upgrade for newer versions'
+	@echo 'make clean   remove .venv and what tools cache (runs/ stays)'
+
+train: $(INSTALLED)
+	$(RUN) -m pipelines.train $(FLAGS)
+
+test: $(INSTALLED)
+	$(RUN) -m pytest $(TESTS)
+
+lint: $(INSTALLED)
+	$(RUN) -m ruff check .
+
+# An empty file that says: .venv exists, and it holds this requirements.txt.
+$(INSTALLED): requirements.txt
+	@test "$$(uname -sm)" = 'Linux x86_64' || { echo >&2 "This is $$(uname -sm), and TensorFlow Federated has a wheel" \
+	  "for Linux on x86-64 only: use the Dockerfile (docs/install.md)."; exit 1; }
+	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
+	  echo >&2 "No Python 3.11 here (looked at: $(or $(PYTHON),python3.11 python3 python)), and no other version will do:" \
+	  "install it, or say where it is: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --no-deps -r requirements.txt
+	@touch $@
+
+# uv resolves with overrides, which pip cannot; it lives beside .venv, so that the lock need not hold it.
+lock:
+	$(PYTHON) -m venv build/uv
+	build/uv/bin/python -m pip install --quiet uv==$(UV_VERSION)
+	UV_CUSTOM_COMPILE_COMMAND='make lock' build/uv/bin/uv pip compile --quiet $(UPGRADE) --no-emit-index-url \
+	  --python '$(PYTHON)' --python-version 3.11 --python-platform x86_64-manylinux_2_31 \
+	  requirements.in --override requirements.overrides.txt --output-file requirements.txt
+
+clean:
+	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,20 @@
+"""Flags of `DataConfig` about reading and preprocessing images."""
+
+from absl import flags
+
+from tff_vision import configs
+
+_DEFAULTS = configs.DataConfig()
+
+flags.DEFINE_enum('preprocess', _DEFAULTS.preprocess, configs.PIXELS,
+                  'What is done to pixels after scaling; not given, what suits the data set.')
+flags.DEFINE_integer('image_size', _DEFAULTS.image_size,
+                     'Height and width that images are resized to; of medmnist:*, which of its sizes is read.')
+flags.DEFINE_integer('image_channels', _DEFAULTS.image_channels, '1 turns colour to grey, 3 repeats grey.')
+flags.DEFINE_integer('crop', _DEFAULTS.crop,
+                     'Height and width of a crop, random in training and central in evaluation; 0 for none.')
+flags.DEFINE_bool('flip', _DEFAULTS.flip, 'Whether training mirrors every other image.')
+flags.DEFINE_float('test_fraction', _DEFAULTS.test_fraction,
+                   'Share of every class that is held out, of sources without a test set of their own.')
+flags.DEFINE_enum('corrupt_images', _DEFAULTS.corrupt_images, configs.CORRUPT_IMAGES,
+                  'Whether an image file that cannot be decoded stops the run or is left out and counted.')

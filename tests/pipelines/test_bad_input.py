@@ -1,0 +1,70 @@
+"""A user's mistake gets one sentence with the name and the value, exit code 1, and leaves nothing behind."""
+
+import os
+import subprocess
+import time
+
+import pytest
+
+from tests.pipelines.conftest import ROOT, command
+
+MISTAKES = [
+    (['--partition_alpha=0'], 'partition_alpha', '0'),
+    (['--dataset=nonsense'], 'dataset', 'nonsense'),
+    (['--cohort_size=21'], 'cohort_size', '21'),
+    (['--num_clients=5000'], 'num_clients', '5000'),
+    (['--noise_multiplier=1', '--privacy=client_gaussian'], 'clip_norm', 'client_gaussian'),
+    (['--target_epsilon=3'], 'target_epsilon', '3'),
+    (['--privacy=client_gaussian', '--clip_norm=1', '--noise_multiplier=1'], 'sampling', 'poisson'),
+    (['--rounds=0'], 'rounds', '0'),
+    (['--rounds=many'], 'rounds', 'many'),
+    (['--model=resnet1000'], 'model', 'resnet1000'),
+    (['--no_such_flag=1'], 'no_such_flag', ''),
+    (['stray'], 'stray', ''),
+    (['--resume'], 'run_dir', ''),
+    (['--flagfile=/no/such/file.flags'], '/no/such/file.flags', ''),
+]
+
+
+@pytest.mark.parametrize(('flags', 'name', 'value'), MISTAKES, ids=lambda part: str(part)[:40])
+def test_a_mistake_is_one_sentence(run_pipeline, tmp_path, flags, name, value):
+  run_dir = tmp_path / 'run'
+  place = [] if flags == ['--resume'] else [f'--run_dir={run_dir}']
+  done = run_pipeline('train', *flags, *place)
+  assert done.code in (1, 2)
+  assert name in done.err and value in done.err
+  assert len(done.err.strip().splitlines()) == 1 and 'Traceback' not in done.err, done.err
+  assert not run_dir.exists()
+
+
+def test_a_folder_that_is_not_this_runs_is_left_alone(run_pipeline, trained, tmp_path):
+  folder, _ = trained
+  before = sorted(path.stat().st_mtime_ns for path in folder.rglob('*'))
+  done = run_pipeline('train', f'--run_dir={folder}')
+  assert done.code == 1 and str(folder) in done.err and '--resume' in done.err
+  assert before == sorted(path.stat().st_mtime_ns for path in folder.rglob('*'))
+  (tmp_path / 'letter.txt').write_text('dear diary')
+  done = run_pipeline('train', f'--run_dir={tmp_path}')
+  assert done.code == 1 and str(tmp_path) in done.err and os.listdir(tmp_path) == ['letter.txt']
+  done = run_pipeline('train', '--resume', f'--run_dir={tmp_path}')
+  assert done.code == 1 and 'config.json' in done.err
+
+
+def test_a_broken_config_of_a_run_is_named(run_pipeline, tmp_path):
+  (tmp_path / 'config.json').write_text('{"data": {}}')
+  done = run_pipeline('train', '--resume', f'--run_dir={tmp_path}')
+  assert done.code == 1 and 'config.json' in done.err and len(done.err.strip().splitlines()) == 1
+
+
+PIPELINES = sorted(path.stem for path in (ROOT / 'pipelines').glob('*.py')
+                   if "if __name__ == '__main__'" in path.read_text())
+
+
+@pytest.mark.parametrize('pipeline', PIPELINES)
+def test_help_names_every_flag_without_importing_tensorflow(pipeline):
+  started = time.monotonic()
+  done = subprocess.run([*command(pipeline)[:1], '-X', 'importtime', *command(pipeline, '--help')[1:]], cwd=ROOT,
+                        capture_output=True, text=True, timeout=60, check=False)
+  assert done.returncode == 0 and time.monotonic() - started < 30
+  assert 'python -m pipelines.' + pipeline in done.stdout and '(default:' in done.stdout
+  assert '| tensorflow' not in done.stderr.replace('  ', ''), 'help must not wait for TensorFlow'

@@ -1,0 +1,116 @@
+"""pipelines.train as a person uses it: the run directory, resuming after kill -9 at any moment, Ctrl-C."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import time
+
+import numpy as np
+import psutil
+import pytest
+import tensorflow as tf
+
+from tests.pipelines.conftest import ROOT, TINY, command
+
+
+def weights(run_dir):
+  return tf.keras.models.load_model(run_dir / 'export' / 'model.keras', compile=False).get_weights()
+
+
+def test_a_run_leaves_everything_a_user_needs(trained):
+  folder, done = trained
+  report = json.loads((folder / 'report.json').read_text())
+  assert json.loads(folder.with_name('trained.json').read_text()) == report
+  assert {'accuracy', 'loss'} <= set(report['evaluation'])
+  assert {'mean', 'percentile_10', 'worst', 'count'} <= set(report['per_client'])
+  assert {'setup', 'train', 'evaluate', 'total'} <= set(report['seconds'])
+  assert report['rounds'] == 4 and report['config']['client']['client_epochs'] == 1
+  assert report['examples_per_second'] > 0 and report['peak_rss_mb'] > 100
+  assert report['privacy'] == {'mechanism': 'none'} and report['export_parity'] < 1e-3
+  with open(folder / 'metrics.csv') as file:
+    rows = list(csv.DictReader(file))
+  assert [int(row['round_num']) for row in rows] == [1, 2, 3, 4]
+  assert float(rows[-1]['evaluation/accuracy']) == report['evaluation']['accuracy']
+  assert any((folder / 'logdir').iterdir()) and (folder / 'export' / 'saved_model').is_dir()
+  assert (folder / 'report.html').read_text().startswith('<!')
+  assert f'{report["evaluation"]["accuracy"]:.4f}' in done.out and str(folder / 'report.html') in done.out
+  assert 'Traceback' not in done.err and 'Exception ignored' not in done.err
+
+
+def test_progress_is_plain_lines_without_a_terminal(trained):
+  _, done = trained
+  lines = [line for line in done.err.splitlines() if line.startswith('round ')]
+  assert [line.split()[1] for line in lines] == ['2/4', '4/4']
+  assert all(word in lines[-1] for word in ('accuracy', 'loss', 's/round', 'left'))
+
+
+def killed_run(run_dir, when, number=signal.SIGKILL):
+  """Starts a run, sends the signal once `when(run_dir)` holds, and returns the exit code."""
+  with open(run_dir.with_suffix('.out'), 'w') as out:
+    process = subprocess.Popen(command('train', *TINY, f'--run_dir={run_dir}'), cwd=ROOT, stdin=subprocess.DEVNULL,
+                               stdout=out, stderr=out, env=dict(os.environ))
+    deadline = time.monotonic() + 200
+    while not when(run_dir) and process.poll() is None and time.monotonic() < deadline:
+      time.sleep(0.01)
+    assert process.poll() is None, 'the run ended before it could be killed'
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    code = process.wait(timeout=120)
+  psutil.wait_procs(children, timeout=20)
+  assert not [child for child in children if child.is_running()], 'a worker outlived the run'
+  return code
+
+
+def saved(rounds):
+  return lambda run_dir: (run_dir / 'checkpoints' / f'program_state_{rounds}').exists()
+
+
+# Before the first checkpoint, between rounds, and once the metrics of a round are being written.
+@pytest.mark.parametrize('when', [lambda run_dir: (run_dir / 'config.json').exists(), saved(1),
+                                  lambda run_dir: (run_dir / 'metrics.csv').exists() and saved(3)(run_dir)])
+def test_a_killed_run_resumes_to_the_same_weights(trained, run_pipeline, tmp_path, when):
+  folder, _ = trained
+  run_dir = tmp_path / 'killed'
+  assert killed_run(run_dir, when) == -signal.SIGKILL
+  done = run_pipeline('train', '--resume', f'--run_dir={run_dir}')
+  assert done.code == 0, done.err
+  for resumed, undisturbed in zip(weights(run_dir), weights(folder), strict=True):
+    np.testing.assert_array_equal(resumed, undisturbed)
+  with open(run_dir / 'metrics.csv') as file:
+    assert [int(row['round_num']) for row in csv.DictReader(file)] == [1, 2, 3, 4]
+
+
+def test_ctrl_c_finishes_the_checkpoint_and_says_how_to_continue(run_pipeline, tmp_path):
+  run_dir = tmp_path / 'stopped'
+  assert killed_run(run_dir, saved(1), signal.SIGINT) == 128 + signal.SIGINT
+  said = run_dir.with_suffix('.out').read_text()
+  assert '--resume' in said and 'Traceback' not in said
+  done = run_pipeline('train', '--resume', f'--run_dir={run_dir}')
+  assert done.code == 0 and (run_dir / 'report.json').exists()
+
+
+def test_a_finished_run_resumes_to_itself_and_another_config_is_refused(trained, run_pipeline):
+  folder, _ = trained
+  before = weights(folder)
+  again = run_pipeline('train', '--resume', f'--run_dir={folder}')
+  assert again.code == 0, again.err
+  for a, b in zip(before, weights(folder), strict=True):
+    np.testing.assert_array_equal(a, b)
+  other = run_pipeline('train', '--resume', f'--run_dir={folder}', '--batch_size=7', '--seed=3')
+  assert other.code == 1
+  assert 'batch_size is 20 there and 7 here' in other.err and 'seed is 0 there and 3 here' in other.err
+
+
+def test_a_private_run_reports_its_ledger_and_withholds_exact_metrics(run_pipeline, tmp_path):
+  run_dir = tmp_path / 'private'
+  done = run_pipeline('train', *TINY, '--sampling=poisson', '--privacy=client_gaussian', '--clip_norm=0.5',
+                      '--target_epsilon=5', '--delta=0.01', f'--run_dir={run_dir}')
+  assert done.code == 0, done.err
+  report = json.loads((run_dir / 'report.json').read_text())
+  assert 4.9 < report['privacy']['epsilon'] <= 5 and report['privacy']['unit'] == 'client'
+  assert 'epsilon 5.000 at delta 0.01' in done.out or 'epsilon 4.99' in done.out
+  assert all('train' not in record and 'cohort_size' not in record for record in report['history'])
+  header = (run_dir / 'metrics.csv').read_text().splitlines()[0]
+  assert 'privacy/epsilon' in header and 'train/' not in header

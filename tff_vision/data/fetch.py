@@ -1,0 +1,227 @@
+"""Public files, fetched safely: cache, preflight, `.part`, checksum, atomic rename, one writer at a time.
+
+A file that carries its final name has its registered checksum: downloads and decompressions grow under another
+name and are renamed after the check, and a file that somebody placed by hand is checked before its first use.
+What was checked is remembered beside the file (size, time, digest), so that gigabytes are not hashed at every
+start.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import lzma
+import os
+import pathlib
+import socket
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from typing import IO
+
+CACHE_VARIABLE = 'TFF_VISION_CACHE'
+_CHUNK = 1 << 20
+_TIMEOUT_SECONDS = 60
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with (file name, bytes so far, bytes in all or None)."""
+
+
+def no_progress(name: str, done: int, total: int | None) -> None:
+  """Shows nothing."""
+  del name, done, total
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RemoteFile:
+  """One public file.
+
+  Attributes:
+    url: Where it is.
+    name: What it is called in the cache.
+    digest: `sha256:...` or `md5:...`; None means that nobody has published one.
+    size: Bytes, or None if unknown.
+    instead: The option that needs no download, e.g. `--dataset=synthetic_emnist`.
+  """
+  url: str
+  name: str
+  digest: str | None
+  size: int | None = None
+  instead: str = '--dataset=digits'
+
+
+def cache_dir(data_dir: str | None = None) -> pathlib.Path:
+  """Returns the folder for downloaded and generated data: `data_dir`, $TFF_VISION_CACHE or ~/.cache/tff_vision."""
+  chosen = data_dir or os.environ.get(CACHE_VARIABLE) or pathlib.Path.home() / '.cache' / 'tff_vision'
+  return pathlib.Path(chosen).expanduser()
+
+
+def fetch(remote: RemoteFile, folder: pathlib.Path, *, progress: Progress = no_progress) -> pathlib.Path:
+  """Returns the verified `folder`/`remote.name`, downloading it if it is not there.
+
+  Raises:
+    ValueError: There is no network, the download failed, or the file there is not the registered one.
+  """
+  path = folder / remote.name
+  if path.exists():
+    verify(path, remote)
+    return path
+  _preflight(remote, path)
+  with locked(path):
+    if not path.exists():
+      with _replacing(path) as part:
+        _download(remote, part, progress)
+        _check(part, remote, 'The download of ' + remote.url)
+      _remember(path, remote)
+  return path
+
+
+def fetch_decompressed(remote: RemoteFile, folder: pathlib.Path, *, decompressed: RemoteFile,
+                       progress: Progress = no_progress) -> pathlib.Path:
+  """Returns `folder`/`decompressed.name`, made from the LZMA archive `remote`, which is downloaded if need be.
+
+  A verified archive stays where it is: deleting it is its owner's business.
+
+  Raises:
+    ValueError: As in `fetch`; or the archive does not decompress.
+  """
+  path = folder / decompressed.name
+  if path.exists():
+    verify(path, decompressed)
+    return path
+  archive = fetch(remote, folder, progress=progress)
+  with locked(path):
+    if not path.exists():
+      with _replacing(path) as part:
+        _decompress(archive, part, decompressed, progress)
+        _check(part, decompressed, f'What {archive} decompresses to')
+      _remember(path, decompressed)
+  return path
+
+
+def verify(path: pathlib.Path, remote: RemoteFile) -> None:
+  """Refuses a file that is not the registered one; hashes it once and remembers the answer.
+
+  Raises:
+    ValueError: Size or digest differ.
+  """
+  status = path.stat()
+  with contextlib.suppress(OSError, ValueError):
+    if json.loads(_memory(path).read_text()) == [status.st_size, status.st_mtime_ns, remote.digest]:
+      return
+  _check(path, remote, str(path))
+  _remember(path, remote)
+
+
+@contextlib.contextmanager
+def locked(path: pathlib.Path) -> Iterator[None]:
+  """Holds the lock of `path` among all processes of this machine; its folder is made if need be.
+
+  Raises:
+    ValueError: The folder cannot be written.
+  """
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = open(path.parent / f'.{path.name}.lock', 'w')
+  except OSError as error:
+    raise ValueError(f'The folder {path.parent} cannot be written ({error.strerror}); name another one with '
+                     f'--data_dir or ${CACHE_VARIABLE}.') from error
+  with lock:
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    yield
+
+
+def write_atomically(path: pathlib.Path, write: Callable[[IO[bytes]], object]) -> None:
+  """Calls `write` with a binary file that becomes `path` when it is complete; a reader never sees half of it."""
+  with _replacing(path, mark=f'.{os.getpid()}.part') as part, open(part, 'wb') as out:
+    write(out)
+
+
+def instructions(remote: RemoteFile, path: pathlib.Path) -> str:
+  """Returns how to get `remote` by hand and what to use instead: one sentence each."""
+  return (f'Download {remote.url} on a connected machine and place it as {path} '
+          f'({_size(remote.size)}, {remote.digest or "no published checksum"}), or use {remote.instead}, which needs '
+          'no download.')
+
+
+def _preflight(remote, path):
+  """A name look-up fails at once without a network, where a download may hang for minutes."""
+  url = urllib.parse.urlsplit(remote.url)
+  if remote.digest is None:
+    raise ValueError(f'{path.name} has no published checksum, so it is not downloaded unverified. '
+                     + instructions(remote, path))
+  if url.hostname is None:
+    return
+  try:
+    socket.getaddrinfo(url.hostname, url.port or 443)
+  except OSError as error:
+    raise ValueError(f'{path.name} is not on this machine and {url.hostname} cannot be reached. '
+                     + instructions(remote, path)) from error
+
+
+@contextlib.contextmanager
+def _replacing(path, mark='.part'):
+  """Yields the name to write to; it becomes `path` if the body succeeds and is removed if not."""
+  part = path.with_name(path.name + mark)
+  try:
+    yield part
+    os.replace(part, path)
+  finally:
+    part.unlink(missing_ok=True)
+
+
+def _download(remote, part, progress):
+  try:
+    with urllib.request.urlopen(remote.url, timeout=_TIMEOUT_SECONDS) as response, open(part, 'wb') as out:
+      _copy(response, out, remote.name, remote.size, progress)
+  except (urllib.error.URLError, OSError) as error:
+    raise ValueError(f'{remote.url} could not be downloaded ({error}). '
+                     + instructions(remote, part.with_suffix(''))) from error
+
+
+def _decompress(archive, part, decompressed, progress):
+  try:
+    with lzma.open(archive) as compressed, open(part, 'wb') as out:
+      _copy(compressed, out, decompressed.name, decompressed.size, progress)
+  except (lzma.LZMAError, EOFError) as error:
+    raise ValueError(f'{archive} is no complete LZMA archive ({error}); delete it and fetch it again.') from error
+
+
+def _copy(source, out, name, total, progress):
+  done = 0
+  while block := source.read(_CHUNK):
+    out.write(block)
+    done += len(block)
+    progress(name, done, total)
+
+
+def _check(path, remote, what):
+  size = path.stat().st_size
+  if remote.size is not None and size != remote.size:
+    raise ValueError(f'{what} has {size:,} bytes instead of {remote.size:,}: it is truncated or another file, and is '
+                     'not used. Delete it and fetch it again.')
+  if remote.digest is None:
+    return
+  algorithm = remote.digest.partition(':')[0]
+  with open(path, 'rb') as data:
+    found = f'{algorithm}:{hashlib.file_digest(data, algorithm).hexdigest()}'
+  if found != remote.digest:
+    raise ValueError(f'{what} has {found} instead of {remote.digest}: it is altered or another file, and is not '
+                     'used. Delete it and fetch it again.')
+
+
+def _memory(path):
+  return path.parent / f'.{path.name}.verified'
+
+
+def _remember(path, remote):
+  status = path.stat()
+  # A read-only folder only costs the next start another hash.
+  with contextlib.suppress(OSError):
+    _memory(path).write_text(json.dumps([status.st_size, status.st_mtime_ns, remote.digest]))
+
+
+def _size(size):
+  return 'size unknown' if size is None else f'{size:,} bytes'

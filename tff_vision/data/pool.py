@@ -1,0 +1,63 @@
+"""What a source loads, before a partition makes clients of it."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from tff_vision.data import images
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pool:
+  """All examples of one data set.
+
+  Attributes:
+    train: Examples for training.
+    test: Examples for evaluation.
+    class_names: One for each class number (or finding).
+    train_owners: [len(train)] of str, the natural client of each example; None if the source has none.
+    test_owners: The same for `test`.
+    strangers: Whether the owners in `test` are other clients than those in `train`, even where names agree.
+    coarse_labels: [len(train)] int32, the superclass of each example, for the Pachinko partition.
+    preprocessing: What a model of this data set reads unless the user says otherwise.
+    labels_at_hand: Whether `y` costs nothing; if not, labels are checked as they are read.
+    notes: Sentences a user must see: licence, examples left out and why.
+  """
+  train: images.ExamplePool
+  test: images.ExamplePool
+  class_names: Sequence[str]
+  train_owners: np.ndarray | None = None
+  test_owners: np.ndarray | None = None
+  strangers: bool = False
+  coarse_labels: np.ndarray | None = None
+  preprocessing: images.Preprocessing = images.Preprocessing()
+  labels_at_hand: bool = True
+  notes: Sequence[str] = ()
+
+  def __post_init__(self):
+    for split, examples, owners in (('train', self.train, self.train_owners), ('test', self.test, self.test_owners)):
+      if not len(examples):
+        raise ValueError(f'the {split} set holds no example.')
+      if owners is not None and len(owners) != len(examples):
+        raise ValueError(f'{len(examples)} {split} examples have {len(owners)} owners.')
+    if self.train.shape != self.test.shape:
+      raise ValueError(f'training images are {list(self.train.shape)} and test images {list(self.test.shape)}.')
+
+  def check_labels(self) -> list[str]:
+    """Returns notes on classes without training examples.
+
+    Raises:
+      ValueError: A label is no class of this data set.
+    """
+    number = len(self.class_names)
+    for split, y in (('train', self.train.y), ('test', self.test.y)):
+      if y.ndim == 2 and y.shape[1] != number:
+        raise ValueError(f'{split} labels have {y.shape[1]} findings, but {number} are named.')
+      if y.ndim == 1 and (y.min() < 0 or y.max() >= number):
+        where = int(np.flatnonzero((y < 0) | (y >= number))[0])
+        raise ValueError(f'the {split} example {where} has the label {y[where]}, outside 0..{number - 1}.')
+    y = self.train.y
+    counts = np.bincount(y, minlength=number) if y.ndim == 1 else y.sum(axis=0)
+    missing = [str(self.class_names[c]) for c in np.flatnonzero(counts == 0)]
+    return [f'{len(missing)} of {number} classes have no training example: {", ".join(missing)}.'] if missing else []

@@ -1,0 +1,41 @@
+"""What one check found. Runs on Python 3.9 and later, to tell an unfit interpreter so."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+
+class Status(enum.Enum):
+  """How it stands.
+
+  OK: as it should be. INFO: absent, and wanted by some runs only. WARN: a run works, or works worse than it could.
+  FAIL: a run would fail.
+  """
+  OK = 'ok'
+  INFO = 'info'
+  WARN = 'warn'
+  FAIL = 'FAIL'
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+  """The answer of one check.
+
+  Attributes:
+    name: What was checked, a word or two.
+    message: What was found, on one line.
+    mend: What to do about it, on one line; empty exactly when the status is OK.
+  """
+  name: str
+  status: Status
+  message: str
+  mend: str = ''
+
+  def __post_init__(self):
+    assert bool(self.mend) == (self.status is not Status.OK), self
+
+  def line(self) -> str:
+    """The finding on one line, the mend beside what is wrong."""
+    told = f'{self.status.value:4}  {self.name:15} {self.message}'
+    return f'{told}  ->  {self.mend}' if self.mend else told
