@@ -18,9 +18,17 @@ import sys
 import tempfile
 import time
 
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+import numpy as np
+import psutil
+import tensorflow as tf
 from absl import app, flags
 
-os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+from tff_vision import configs, models, tasks
+from tff_vision.data import build, sql
+from tff_vision.data import images as images_lib
+from tff_vision.runtime import local
 
 _JSON = flags.DEFINE_string('json', None, 'File that receives the numbers.')
 _WRITERS = flags.DEFINE_integer('writers', 3400, 'Clients in the SQLite file.')
@@ -43,6 +51,7 @@ print(imported - start, time.perf_counter() - imported, len(found.train), len(fo
 def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {argv[1:]}')
+  local.close()  # Importing TFF opens a runtime, which nothing here needs.
   with tempfile.TemporaryDirectory() as temporary:
     numbers = {'machine': _machine(), 'cold_start': _cold_start(), 'arrays': _arrays()}
     database = _write_sqlite(pathlib.Path(_SCRATCH.value or temporary) / 'writers.sqlite')
@@ -74,15 +83,12 @@ def _cold_start():
 
 def _arrays():
   """Times clients of Fashion-MNIST in cohorts of 10 to 1,000: milliseconds a client."""
-  from tff_vision import configs
-  from tff_vision.data import build
   task = _task(build.build(configs.DataConfig(dataset='fashion_mnist', partition='iid', num_clients=1000), seed=0))
   return {str(cohort): _milliseconds(task, range(cohort)) for cohort in (10, 100, 1000)}
 
 
 def _sqlite(path):
   """Times opening the file and reading writers all over it."""
-  from tff_vision.data import sql
   start = time.perf_counter()
   rows, owners, notes = sql.rows_of_split(path, 'all_train')
   opened = time.perf_counter() - start
@@ -105,9 +111,6 @@ def _sqlite(path):
 
 def _memory(path):
   """Walks through all clients of the SQLite file for many rounds and watches the resident memory."""
-  import psutil
-
-  from tff_vision.data import sql
   rows, owners, _ = sql.rows_of_split(path, 'all_train')
   clients = _sql_clients(path, rows, owners)
   task = _task(_images(clients))
@@ -135,30 +138,23 @@ def _milliseconds(task, cohort):
 
 
 def _task(images):
-  from tff_vision import configs, models, tasks
   return tasks.Task(images=images, model_builder=models.MODELS['mlp'], client=configs.ClientConfig(), seed=0)
 
 
 def _images(clients):
-  from tff_vision.data import images
-  return images.FederatedImages(name='emnist', class_names=[str(c) for c in range(62)], train=clients,
-                                test=images.HeldOut(examples=clients.examples(0), clients=[]))
+  return images_lib.FederatedImages(name='emnist', class_names=[str(c) for c in range(62)], train=clients,
+                                test=images_lib.HeldOut(examples=clients.examples(0), clients=[]))
 
 
 def _sql_clients(path, rows, owners):
-  import numpy as np
-
-  from tff_vision.data import images, sql
   names, starts = np.unique(owners, return_index=True)  # Rows of one writer lie together.
   row_format = sql.RowFormat(image='pixels', shape=(28, 28, 1), floats=True, label='label', num_classes=62)
-  return images.ArrayClients(sql.SqlExamples(path, rows, row_format),
+  return images_lib.ArrayClients(sql.SqlExamples(path, rows, row_format),
                              np.split(np.arange(len(rows)), starts[1:]), names.tolist())
 
 
 def _write_sqlite(path):
   """Writes writers of EMNIST's shape; pictures repeat, since only their size matters here."""
-  import numpy as np
-  import tensorflow as tf
   rng = np.random.default_rng(0)
   pictures = [tf.train.Example(features=tf.train.Features(feature={
       'pixels': tf.train.Feature(float_list=tf.train.FloatList(value=rng.random(784))),

@@ -4,13 +4,17 @@ import os
 import pathlib
 import signal
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from types import ModuleType
 
 from absl import flags
 
+from pipelines import progress
+from tff_vision.data import fetch
 
-def launch(main: Callable[[], None], *, flag_modules: Sequence[ModuleType]) -> None:
+
+def launch(main: Callable[..., None], *, flag_modules: Sequence[ModuleType], takes_files: bool = False) -> None:
   """Parses flags, runs `main`, and exits: 0 when it returns, 1 with one sentence on bad input.
 
   `absl.app.run` would do for the parsing, but TensorFlow imported below it, as it must be for a quick --help,
@@ -19,15 +23,17 @@ def launch(main: Callable[[], None], *, flag_modules: Sequence[ModuleType]) -> N
   Args:
     main: Raises ValueError for a user's mistake.
     flag_modules: Modules that define this script's flags.
+    takes_files: Whether `main` takes the arguments that are no flags.
   """
   if {'--help', '-h', '-help', '--helpshort', '--helpfull'} & set(sys.argv[1:]):
     _print_help(sys.modules['__main__'], flag_modules)
     sys.exit(0)
   try:
-    unexpected = flags.FLAGS(sys.argv)[1:]
-    if unexpected:
-      raise ValueError(f'unexpected argument {unexpected[0]!r}; every setting is a flag, see --help.')
-    main()
+    arguments = flags.FLAGS(sys.argv)[1:]
+    if arguments and not takes_files:
+      raise ValueError(f'unexpected argument {arguments[0]!r}; every setting is a flag, see --help.')
+    with fetch.showing(progress.Downloads()):
+      main(arguments) if takes_files else main()
   except flags.Error as error:
     _fail(str(error).rstrip('.') + '. See --help.')
   except ValueError as error:
@@ -52,7 +58,11 @@ def _forget_unused_executor():
 
 def _print_help(script, flag_modules):
   print((script.__doc__ or '').strip() + '\n\nFlags (also --flagfile=FILE, one flag a line):')
-  for module in (*flag_modules, script):
-    if lines := flags.FLAGS.module_help(module).strip().splitlines()[1:]:
+  by_module = flags.FLAGS.flags_by_module_dict()
+  for module, name in (*((module, module.__name__) for module in flag_modules), (script, sys.argv[0])):
+    if defined := by_module.get(name):
       print(f'\n{os.path.relpath(module.__file__)}:')
-      print('\n'.join(line for line in lines if line.strip()))
+      for flag in defined:
+        default = 'none' if flag.default is None else repr(flag.default)
+        print(textwrap.fill(f'--{"[no]" if flag.boolean else ""}{flag.name}: {flag.help} (default: {default})',
+                            width=100, initial_indent='  ', subsequent_indent='      ', break_on_hyphens=False))

@@ -41,6 +41,25 @@ class Progress:
       self._bar.close()
 
 
+class Downloads:
+  """Shows downloads and decompressions: a bar each, or without a terminal a line at the end of each."""
+
+  def __init__(self):
+    self._bars = {}
+
+  def __call__(self, name: str, done: int, total: int | None) -> None:
+    """Takes the bytes so far, and those in all if known, of the file called `name`."""
+    if sys.stderr.isatty():
+      if name not in self._bars:
+        self._bars[name] = tqdm.tqdm(total=total, desc=name, unit='B', unit_scale=True)
+      bar = self._bars[name]
+      bar.update(done - bar.n)
+      if done == total:
+        bar.close()
+    elif done == total:
+      print(f'{name}: {done:,} bytes', file=sys.stderr, flush=True)
+
+
 def _words(record):
   words = {}
   for name in ('accuracy', 'loss', 'auc'):

@@ -84,10 +84,9 @@ class Task:
     """
     examples = self.images.train.examples(client)
     seed = seeds.derive(self.seed, 'client', self.images.train.client_ids[client], round_num)
-    dataset = tf.data.Dataset.from_tensor_slices((examples.x, examples.y))
-    dataset = dataset.shuffle(max(1, len(examples)), seed=seed).repeat(self.client.client_epochs)
-    dataset = preprocess.for_training(dataset.batch(self.client.batch_size), self.images.preprocessing, seed=seed)
-    return dataset.with_options(_SEQUENTIAL)
+    return preprocess.training_batches(
+        examples, self.images.preprocessing, epochs=self.client.client_epochs, batch_size=self.client.batch_size,
+        seed=seed).with_options(_SEQUENTIAL)
 
 
 def build_task(config: configs.ExperimentConfig) -> Task:

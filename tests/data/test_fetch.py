@@ -44,7 +44,8 @@ def test_cache_folder(tmp_path, monkeypatch):
 
 def test_download_shows_progress_and_is_reused_without_upstream(upstream, tmp_path):
   seen = []
-  path = fetch.fetch(_remote(upstream), tmp_path / 'new', progress=lambda *call: seen.append(call))
+  with fetch.showing(lambda *call: seen.append(call)):
+    path = fetch.fetch(_remote(upstream), tmp_path / 'new')
   assert path.read_bytes() == CONTENT
   assert seen[-1] == ('data.bin', len(CONTENT), len(CONTENT)) and [call[1] for call in seen] == sorted(
       call[1] for call in seen) and len(seen) > 1
@@ -149,7 +150,8 @@ def test_two_processes_fetch_at_once(upstream, tmp_path):
   program = ('import sys, pathlib\nfrom tff_vision.data import fetch\n'
              'remote = fetch.RemoteFile(url=sys.argv[1], name="data.bin", digest=sys.argv[2])\n'
              'calls = []\n'
-             'path = fetch.fetch(remote, pathlib.Path(sys.argv[3]), progress=lambda *call: calls.append(call))\n'
+             'with fetch.showing(lambda *call: calls.append(call)):\n'
+             '  path = fetch.fetch(remote, pathlib.Path(sys.argv[3]))\n'
              'print(len(calls), path.stat().st_size)')
   remote = _remote(upstream)
   commands = [sys.executable, '-c', program, remote.url, remote.digest, str(tmp_path / 'new')]

@@ -58,8 +58,8 @@ def test_evaluation_equals_tffs_cifar_baseline(size):
 
 
 def _trained(preprocessing, examples, *, seed, epochs=1, batch=3):
-  batches = tf.data.Dataset.from_tensor_slices((examples.x, examples.y)).repeat(epochs).batch(batch)
-  return list(preprocess.for_training(batches, preprocessing, seed=seed).as_numpy_iterator())
+  return list(preprocess.training_batches(examples, preprocessing, epochs=epochs, batch_size=batch,
+                                          seed=seed).as_numpy_iterator())
 
 
 def test_training_crops_and_flips_are_pieces_of_the_image():
@@ -83,15 +83,25 @@ def test_training_is_a_function_of_the_seed():
     np.testing.assert_array_equal(x, same)
   assert not np.array_equal(first[0][0], other[0][0])
   assert not np.array_equal(first[0][0], first[2][0])  # The second epoch draws anew.
-  batches = preprocess.for_training(tf.data.Dataset.from_tensor_slices((COLOUR.x, COLOUR.y)).batch(3), CIFAR, seed=7)
+  batches = preprocess.training_batches(COLOUR, CIFAR, epochs=2, batch_size=3, seed=7)
   for (x, _), (same, _) in zip(batches.as_numpy_iterator(), batches.as_numpy_iterator(), strict=True):
     np.testing.assert_array_equal(x, same)
 
 
+@pytest.mark.parametrize('preprocessing', [CIFAR, Preprocessing()])
+def test_every_example_once_an_epoch_in_an_order_of_its_own(preprocessing):
+  batches = _trained(preprocessing, COLOUR, seed=3, epochs=3, batch=4)
+  assert [len(y) for _, y in batches] == [4, 4, 4, 4, 2]
+  epochs = np.split(np.concatenate([y for _, y in batches]), 3)
+  assert all(sorted(epoch) == list(range(6)) for epoch in epochs)
+  assert not np.array_equal(epochs[0], epochs[1])
+
+
 def test_without_augmentation_training_equals_evaluation():
   preprocessing = Preprocessing(pixels='standardize', mean=(.1, .2, .3), std=(.5, .6, .7), size=20)
-  found = np.concatenate([x for x, _ in _trained(preprocessing, COLOUR, seed=0)])
-  np.testing.assert_allclose(found, _evaluated(preprocessing, COLOUR.x), atol=1e-6)
+  expected = _evaluated(preprocessing, COLOUR.x)
+  for x, y in _trained(preprocessing, COLOUR, seed=0):
+    np.testing.assert_allclose(x, expected[y], atol=1e-6)
 
 
 @pytest.mark.parametrize('examples, preprocessing', [

@@ -37,13 +37,13 @@ def load(config: configs.DataConfig) -> pool.Pool:
   y, y_test, class_names = _labels(found, path)
   x = pixels(found['x'], f'{path}: x')
   owners = found['client'].astype(str) if 'client' in found else None
-  _same_length(path, x=x, y=y, client=owners)
+  _same_length(path, {'x': x, 'y': y, 'client': owners})
   notes = [f'Arrays of {path} that are not read: {", ".join(sorted(unread))}.'] if (unread := names - {
       'x', 'y', 'client', 'x_test', 'y_test', 'client_test', 'class_names'}) else []
   if y_test is not None:
     x_test = pixels(found['x_test'], f'{path}: x_test')
     test_owners = found['client_test'].astype(str) if 'client_test' in found else None
-    _same_length(path, x_test=x_test, y_test=y_test, client_test=test_owners)
+    _same_length(path, {'x_test': x_test, 'y_test': y_test, 'client_test': test_owners})
     return pool.Pool(train=images.Examples(x, y), test=images.Examples(x_test, y_test), class_names=class_names,
                      train_owners=owners, test_owners=test_owners, notes=tuple(notes))
   return _with_held_out(images.Examples(x, y), owners, class_names, config, notes)
@@ -163,7 +163,7 @@ def _with_held_out(everything, owners, class_names, config, notes):
                    test_owners=None if owners is None else owners[test], notes=tuple(notes))
 
 
-def _same_length(path, **arrays):
+def _same_length(path, arrays):
   lengths = {name: len(array) for name, array in arrays.items() if array is not None}
   if len(set(lengths.values())) > 1:
     raise ValueError(f'{path}: lengths differ: ' + ', '.join(f'{name} {n}' for name, n in lengths.items()) + '.')

@@ -7,6 +7,7 @@ start.
 """
 
 import contextlib
+import contextvars
 import dataclasses
 import fcntl
 import hashlib
@@ -29,9 +30,17 @@ Progress = Callable[[str, int, int | None], None]
 """Called with (file name, bytes so far, bytes in all or None)."""
 
 
-def no_progress(name: str, done: int, total: int | None) -> None:
-  """Shows nothing."""
-  del name, done, total
+_PROGRESS = contextvars.ContextVar('progress', default=None)
+
+
+@contextlib.contextmanager
+def showing(progress: Progress) -> Iterator[None]:
+  """Calls `progress` about once a megabyte of every download and decompression in the `with` block."""
+  token = _PROGRESS.set(progress)
+  try:
+    yield
+  finally:
+    _PROGRESS.reset(token)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,7 +67,7 @@ def cache_dir(data_dir: str | None = None) -> pathlib.Path:
   return pathlib.Path(chosen).expanduser()
 
 
-def fetch(remote: RemoteFile, folder: pathlib.Path, *, progress: Progress = no_progress) -> pathlib.Path:
+def fetch(remote: RemoteFile, folder: pathlib.Path) -> pathlib.Path:
   """Returns the verified `folder`/`remote.name`, downloading it if it is not there.
 
   Raises:
@@ -72,14 +81,13 @@ def fetch(remote: RemoteFile, folder: pathlib.Path, *, progress: Progress = no_p
   with locked(path):
     if not path.exists():
       with _replacing(path) as part:
-        _download(remote, part, progress)
+        _download(remote, part)
         _check(part, remote, 'The download of ' + remote.url)
       _remember(path, remote)
   return path
 
 
-def fetch_decompressed(remote: RemoteFile, folder: pathlib.Path, *, decompressed: RemoteFile,
-                       progress: Progress = no_progress) -> pathlib.Path:
+def fetch_decompressed(remote: RemoteFile, folder: pathlib.Path, *, decompressed: RemoteFile) -> pathlib.Path:
   """Returns `folder`/`decompressed.name`, made from the LZMA archive `remote`, which is downloaded if need be.
 
   A verified archive stays where it is: deleting it is its owner's business.
@@ -91,11 +99,11 @@ def fetch_decompressed(remote: RemoteFile, folder: pathlib.Path, *, decompressed
   if path.exists():
     verify(path, decompressed)
     return path
-  archive = fetch(remote, folder, progress=progress)
+  archive = fetch(remote, folder)
   with locked(path):
     if not path.exists():
       with _replacing(path) as part:
-        _decompress(archive, part, decompressed, progress)
+        _decompress(archive, part, decompressed)
         _check(part, decompressed, f'What {archive} decompresses to')
       _remember(path, decompressed)
   return path
@@ -152,7 +160,7 @@ def _preflight(remote, path):
   if remote.digest is None:
     raise ValueError(f'{path.name} has no published checksum, so it is not downloaded unverified. '
                      + instructions(remote, path))
-  if url.hostname is None:
+  if url.hostname is None or url.scheme in urllib.request.getproxies():  # A proxy looks names up itself.
     return
   try:
     socket.getaddrinfo(url.hostname, url.port or 443)
@@ -172,29 +180,30 @@ def _replacing(path, mark='.part'):
     part.unlink(missing_ok=True)
 
 
-def _download(remote, part, progress):
+def _download(remote, part):
   try:
     with urllib.request.urlopen(remote.url, timeout=_TIMEOUT_SECONDS) as response, open(part, 'wb') as out:
-      _copy(response, out, remote.name, remote.size, progress)
+      _copy(response, out, remote.name, remote.size)
   except (urllib.error.URLError, OSError) as error:
     raise ValueError(f'{remote.url} could not be downloaded ({error}). '
                      + instructions(remote, part.with_suffix(''))) from error
 
 
-def _decompress(archive, part, decompressed, progress):
+def _decompress(archive, part, decompressed):
   try:
     with lzma.open(archive) as compressed, open(part, 'wb') as out:
-      _copy(compressed, out, decompressed.name, decompressed.size, progress)
+      _copy(compressed, out, decompressed.name, decompressed.size)
   except (lzma.LZMAError, EOFError) as error:
     raise ValueError(f'{archive} is no complete LZMA archive ({error}); delete it and fetch it again.') from error
 
 
-def _copy(source, out, name, total, progress):
-  done = 0
+def _copy(source, out, name, total):
+  progress, done = _PROGRESS.get(), 0
   while block := source.read(_CHUNK):
     out.write(block)
     done += len(block)
-    progress(name, done, total)
+    if progress is not None:
+      progress(name, done, total)
 
 
 def _check(path, remote, what):

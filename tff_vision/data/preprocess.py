@@ -1,11 +1,15 @@
 """Stored pixels to model input: one description for training, evaluation and the exported model.
 
-Everything is built-in TensorFlow kernels, since training data are preprocessed wherever the client's computation
-runs. Evaluation and the exported Keras model run the very same functions, on tensors and on symbols.
+Training, evaluation and the exported Keras model run the very same functions, on tensors and on symbols. Everything
+is built-in TensorFlow kernels, so that it can run inside a client's computation too.
 """
 
+import functools
+
+import numpy as np
 import tensorflow as tf
 
+from tff_vision import seeds
 from tff_vision.data import images
 
 
@@ -39,17 +43,22 @@ def evaluation_fn(preprocessing: images.Preprocessing, x: tf.Tensor) -> tf.Tenso
   return _normalized(preprocessing, x)
 
 
-def for_training(batches: tf.data.Dataset, preprocessing: images.Preprocessing, *, seed: int) -> tf.data.Dataset:
-  """Maps batches of (stored images, labels) to model input, cropped and mirrored at random.
+def training_batches(examples: images.Examples, preprocessing: images.Preprocessing, *, epochs: int, batch_size: int,
+                     seed: int) -> tf.data.Dataset:
+  """Returns batches of (model input, labels) for local training, a pure function of the arguments.
 
-  Every image has its own crop and its own coin, drawn from `seed` and the number of its batch: the data set may be
-  iterated again and gives the same.
+  Examples are shuffled anew in each epoch; batches run across epochs. With a crop or flip every image of every epoch
+  has its own crop and its own coin. All of it is computed here, on the host that holds the examples: a map inside
+  the data set would be traced anew for each client, which costs more than the rest together.
   """
   if preprocessing.crop is None and not preprocessing.flip:
-    return batches.map(lambda x, y: (evaluation_fn(preprocessing, x), y))
-  # The counter tells batches and epochs apart; a stateful generator would not survive a second iteration.
-  return tf.data.Dataset.zip((tf.data.Dataset.counter(), batches)).map(
-      lambda number, batch: (_augmented(preprocessing, batch[0], (seed, number)), batch[1]))
+    x = _evaluate(preprocessing, examples.shape)(examples.x)
+    dataset = tf.data.Dataset.from_tensor_slices((x, examples.y))
+    return dataset.shuffle(max(1, len(examples)), seed=seed).repeat(epochs).batch(batch_size)
+  rng = np.random.default_rng(seeds.derive(seed, 'order of examples'))
+  order = np.concatenate([rng.permutation(len(examples)) for _ in range(epochs)])
+  x = _augment(preprocessing, examples.shape)(examples.x[order], seeds.derive(seed, 'crop and flip'))
+  return tf.data.Dataset.from_tensor_slices((x, examples.y[order])).batch(batch_size)
 
 
 def with_preprocessing(model: tf.keras.Model, preprocessing: images.Preprocessing, stored: images.Examples
@@ -85,17 +94,31 @@ def _normalized(preprocessing, x):
   return x
 
 
-def _augmented(preprocessing, x, seed):
-  if x.dtype == tf.uint8:
-    x = tf.cast(x, tf.float32) * preprocessing.scale
-  x = _resized(preprocessing, x)
-  seed_of = lambda purpose: tf.stack([tf.constant(seed[0], tf.int64), seed[1] * 3 + purpose])
-  if preprocessing.crop is not None:
-    for axis in (1, 2):
-      start = tf.random.stateless_uniform([tf.shape(x)[0], 1], seed_of(axis - 1), dtype=tf.int32,
-                                          maxval=x.shape[axis] - preprocessing.crop + 1)
-      x = tf.gather(x, start + tf.range(preprocessing.crop)[tf.newaxis], axis=axis, batch_dims=1)
-  if preprocessing.flip:
-    heads = tf.random.stateless_uniform([tf.shape(x)[0], 1, 1, 1], seed_of(2)) < 0.5
-    x = tf.where(heads, tf.reverse(x, [2]), x)
-  return _normalized(preprocessing, x)
+@functools.lru_cache(maxsize=8)
+def _evaluate(preprocessing, stored_shape):
+  """Returns `evaluation_fn`, traced once for all clients."""
+  del stored_shape  # Another shape is another trace.
+  return tf.function(functools.partial(evaluation_fn, preprocessing), reduce_retracing=True)
+
+
+@functools.lru_cache(maxsize=8)
+def _augment(preprocessing, stored_shape):
+  """Returns the map from (stored images, seed) to randomly cropped and mirrored model input."""
+  del stored_shape
+
+  def augmented(x, seed):
+    if x.dtype == tf.uint8:
+      x = tf.cast(x, tf.float32) * preprocessing.scale
+    x = _resized(preprocessing, x)
+    if preprocessing.crop is not None:
+      for axis in (1, 2):
+        start = tf.random.stateless_uniform([tf.shape(x)[0], 1], (seed, axis), dtype=tf.int32,
+                                            maxval=x.shape[axis] - preprocessing.crop + 1)
+        x = tf.gather(x, start + tf.range(preprocessing.crop)[tf.newaxis], axis=axis, batch_dims=1)
+    if preprocessing.flip:
+      heads = tf.random.stateless_uniform([tf.shape(x)[0], 1, 1, 1], (seed, 0)) < 0.5
+      x = tf.where(heads, tf.reverse(x, [2]), x)
+    return _normalized(preprocessing, x)
+
+  traced = tf.function(augmented, reduce_retracing=True)
+  return lambda x, seed: traced(x, tf.constant(seed, tf.int64))

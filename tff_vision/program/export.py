@@ -11,6 +11,7 @@ import tensorflow_federated as tff
 from tff_vision import tasks
 from tff_vision.data import preprocess
 from tff_vision.learning import evaluation
+from tff_vision.program import json_file
 
 # Two runtimes may sum in another order; a wrong weight or a lost preprocessing step is far above this.
 _TOLERANCE = 1e-3
@@ -19,9 +20,9 @@ _PARITY_IMAGES = 100
 
 def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: pathlib.Path,
            evaluator: evaluation.Evaluator) -> float:
-  """Writes `model.keras` and `saved_model/` to `folder`, which appears at once and replaces an older one.
+  """Writes `model.keras`, `saved_model/` and `model.json` to `folder`, at once, replacing an older one.
 
-  Both take images as they are stored, float32 [batch, height, width, channels] in the data set's pixel range,
+  model.json names the classes and the image shape. Both models take images as they are stored, float32 [batch, height, width, channels] in the data set's pixel range,
   carry the preprocessing, and return logits [batch, outputs].
 
   Args:
@@ -42,11 +43,18 @@ def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
   part.mkdir(parents=True)
   whole.save(part / 'model.keras')
   tf.saved_model.save(whole, str(part / 'saved_model'))
+  json_file.write(part / 'model.json', _facts(task))
   difference = _parity(part, task, evaluator)
   if folder.exists():
     shutil.rmtree(folder)
   os.replace(part, folder)
   return difference
+
+
+def _facts(task):
+  stored = task.images.test.examples
+  return {'class_names': list(task.images.class_names), 'multi_label': task.images.multi_label,
+          'image_shape': list(stored.x.shape[1:]), 'white': 255.0 if stored.x.dtype == np.uint8 else 1.0}
 
 
 def _parity(folder, task, evaluator):

@@ -1,5 +1,127 @@
-"""report.html (stand-in until the real one is merged)."""
+"""report.html: one self-contained page that says what a run did, how good it is and what it cost.
+
+The page loads nothing (a content security policy forbids it), runs no script, and embeds its figures twice, for
+light and dark screens. It is drawn from the same mapping as report.json.
+"""
+
+import base64
+import functools
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from tff_vision.data import images as images_lib
+from tff_vision.program import report_numbers as numbers
+from tff_vision.program import report_partition, report_tables
+
+TEMPLATE = pathlib.Path(__file__).with_name('report.html.j2')
 
 
-def write_html(path, report, images):
-  path.write_text('<!doctype html><title>run</title>')
+def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.FederatedImages | None) -> None:
+  """Writes report.html; a page that is there already is replaced at once or not at all.
+
+  Args:
+    path: The file to write.
+    report: The content of report.json; every key may be missing or None.
+    images: The run's data, for the class mix and the sample of images; None leaves both out.
+  """
+  path = pathlib.Path(path)
+  part = path.with_name(path.name + '.part')
+  part.write_text(_render(report, images), encoding='utf-8', errors='replace')
+  os.replace(part, path)
+
+
+def _render(report: Mapping, images: images_lib.FederatedImages | None) -> str:
+  import jinja2  # Late, like matplotlib: no --help waits for them.
+  environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+                                   lstrip_blocks=True, keep_trailing_newline=True)
+  environment.filters.update(png=_data_uri, number=numbers.data, duration=numbers.duration)
+  history = [entry for entry in report.get('history') or () if numbers.is_finite(entry.get('round'))]
+  dataset = report_tables.part(report, 'dataset')
+  seconds = {k: v for k, v in report_tables.part(report, 'seconds').items() if numbers.is_finite(v) and k != 'total'}
+  mix = report_partition.class_mix(images) if images is not None and len(images.train) else None
+  return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(
+      name=str(dataset.get('name', 'images')),
+      notes=dataset.get('notes') or (),
+      tiles=report_tables.tiles(report, images and report_partition.commonest_share(images)),
+      privacy_tile=report_tables.privacy_tile(report),
+      guaranteed=report_tables.has_guarantee(report),
+      results=report_tables.results(report),
+      clients=report_tables.clients(report),
+      history=report_tables.history(report, history),
+      costs=report_tables.costs(report),
+      shares={k: v / (sum(seconds.values()) or 1) for k, v in seconds.items()},
+      dataset=report_tables.facts(dataset, 'The data', leave_out=('name', 'notes', 'class names')),
+      privacy=report_tables.facts(report_tables.part(report, 'privacy'), 'The privacy accounting'),
+      config=report_tables.config(report),
+      environment=report_tables.facts(report_tables.part(report, 'environment'), 'Environment'),
+      extras=report_tables.extras(report),
+      figures=_figures(report, history, mix),
+      mix=mix,
+      legend=_legend(mix),
+      samples=report_partition.sample_images(images) if images is not None else ())
+
+
+def _data_uri(png: bytes) -> str:
+  return 'data:image/png;base64,' + base64.b64encode(png).decode()
+
+
+def _figures(report: Mapping, history: Sequence[Mapping], mix: report_partition.ClassMix | None) -> Mapping:
+  """Returns the figures that the report has numbers for: `{name: {'light': PNG, 'dark': PNG, 'alt': text}}`."""
+  from tff_vision.program import report_figures
+  metric, made = report_tables.headline_metric(report), {}
+
+  def add(name, draw, alt, **values):
+    made[name] = {**report_figures.render(functools.partial(draw, **values)), 'alt': alt}
+
+  if history:
+    add('curves', report_figures.curves, _curves_alt(history, metric), history=history, metric=metric)
+  groups = {name: group for name, group in report_tables.client_groups(report).items()
+            if any(map(numbers.is_finite, group.get('accuracies') or ()))}
+  if groups:
+    add('clients', report_figures.client_histograms, _clients_alt(groups, metric), groups=groups, metric=metric)
+  if mix is not None:
+    add('mix', report_figures.class_mix, _mix_alt(mix), mix=mix)
+  if report_figures.series(history, 'privacy', 'epsilon')[0]:
+    target = report_tables.part(report_tables.part(report, 'config'), 'privacy').get('target_epsilon')
+    add('epsilon', report_figures.epsilon, _epsilon_alt(history), history=history, target=target)
+  return made
+
+
+def _ends(points: tuple[list, list], metric: str) -> str:
+  rounds, values = points
+  first, last = (numbers.metric_text(metric, values[i]) for i in (0, -1))
+  return f'{first} in round {rounds[0]}' + (f', {last} in round {rounds[-1]}' if len(rounds) > 1 else '')
+
+
+def _curves_alt(history: Sequence[Mapping], metric: str) -> str:
+  from tff_vision.program import report_figures
+  points = {name: report_figures.series(history, 'evaluation', name) for name in (metric, 'loss')}
+  said = [f'test {numbers.label(name)} {_ends(found, name)}' for name, found in points.items() if found[0]]
+  return f'Curves over rounds: {"; ".join(said) or "nothing evaluated"}.'
+
+
+def _clients_alt(groups: Mapping[str, Mapping], metric: str) -> str:
+  said = [f'{name}: ' + ', '.join(f'{numbers.label(key)} {numbers.metric_text(metric, group.get(key))}'
+                                  for key in ('mean', 'percentile_10', 'worst')) for name, group in groups.items()]
+  return f'Histogram of {numbers.label(metric)} over clients. {"; ".join(said)}.'
+
+
+def _mix_alt(mix: report_partition.ClassMix) -> str:
+  return (f'Training images and class shares of {len(mix.sizes)} clients; they hold {mix.sizes.min():,} to '
+          f'{mix.sizes.max():,} images each, of {len(mix.class_names)} classes.')
+
+
+def _epsilon_alt(history: Sequence[Mapping]) -> str:
+  from tff_vision.program import report_figures
+  return f'Epsilon over rounds: {_ends(report_figures.series(history, "privacy", "epsilon"), "epsilon")}.'
+
+
+def _legend(mix: report_partition.ClassMix | None) -> Sequence[Mapping]:
+  """Returns number, name and, if the figure has one, colour of each class."""
+  if mix is None:
+    return ()
+  from tff_vision.program import report_figures
+  swatches = report_figures.CLASS_COLORS if report_figures.is_stacked(mix) else ()
+  return [{'number': i, 'name': str(name), 'color': swatches[i] if swatches else None}
+          for i, name in enumerate(mix.class_names)]

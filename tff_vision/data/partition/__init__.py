@@ -25,6 +25,7 @@ def _iid(train_labels: np.ndarray, test_labels: np.ndarray, *, num_clients: int,
 def _dirichlet(train_labels: np.ndarray, test_labels: np.ndarray, *, num_clients: int, config: configs.DataConfig,
                seed: int) -> Split:
   rng = np.random.default_rng(seed)
+  train_labels, test_labels = (y if y.ndim == 1 else y.argmax(axis=1) for y in (train_labels, test_labels))
   classes = np.unique(train_labels)
   shares = rng.dirichlet([config.partition_alpha] * num_clients, len(classes))
   parts = []

@@ -1,0 +1,48 @@
+"""Evaluates the model that a run exported: on the whole test set, per client, and on clients that never trained.
+
+    python -m pipelines.evaluate --run_dir=runs/fashion
+
+The data are built again from the run's config.json; the numbers have the keys of report.json.
+"""
+
+import pathlib
+
+from absl import flags
+
+from flags import output_flags
+from pipelines import launch
+from tff_vision.program import json_file, run_directory
+
+_RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
+
+
+def main() -> None:
+  if _RUN_DIR.value is None:
+    raise ValueError('run_dir is missing: the folder of a finished run.')
+  directory = run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value))
+  config = directory.read_config()
+
+  from tff_vision.data import build
+  from tff_vision.program import exported
+  evaluator = exported.ExportedModel(directory).evaluator()
+  images = build.build(config.data, seed=config.program.seed)
+  found = evaluator.evaluate(images.test)
+  found['unseen'] = evaluator.evaluate(images.unseen) if images.unseen is not None else None
+  _show('test set', found)
+  if found['unseen']:
+    _show('clients that never trained', found['unseen'])
+  if output_flags.JSON.value is not None:
+    json_file.write(output_flags.JSON.value, found)
+
+
+def _show(name, found):
+  numbers = '  '.join(f'{key} {value:.4f}' for key, value in found['evaluation'].items() if isinstance(value, float))
+  print(f'{name}: {numbers}')
+  clients = found['per_client']
+  if clients['count']:
+    print(f'  per client: mean {clients["mean"]:.4f}, 10th percentile {clients["percentile_10"]:.4f}, worst '
+          f'{clients["worst"]:.4f}, over {clients["count"]} clients')
+
+
+if __name__ == '__main__':
+  launch.launch(main, flag_modules=(output_flags,))

@@ -1,0 +1,51 @@
+"""The model that a run exported, used without the run's data or TFF."""
+
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from tff_vision.data import decode, images
+from tff_vision.learning import evaluation
+from tff_vision.program import json_file, run_directory
+
+
+class ExportedModel:
+  """A run's exported Keras model with the names of its classes.
+
+  Attributes:
+    class_names: One for each output.
+    multi_label: Whether outputs are independent findings.
+  """
+
+  def __init__(self, directory: run_directory.RunDirectory):
+    """Loads the model.
+
+    Raises:
+      ValueError: The run has exported none, or its files are unreadable.
+    """
+    facts = json_file.read(directory.export / 'model.json')
+    self.class_names: Sequence[str] = facts['class_names']
+    self.multi_label: bool = facts['multi_label']
+    self._shape = tuple(facts['image_shape'])
+    self._white: float = facts['white']
+    path = directory.export / 'model.keras'
+    try:
+      self._model = tf.keras.models.load_model(path, compile=False)
+    except (OSError, ValueError) as error:
+      raise ValueError(f'{path} cannot be loaded as a Keras model: {str(error).splitlines()[0]}') from None
+
+  def evaluator(self) -> evaluation.Evaluator:
+    """Returns an evaluator of images as they are stored; the model does its own preprocessing."""
+    return evaluation.Evaluator(self._model, preprocessing=images.Preprocessing(scale=1.0))
+
+  def predict_file(self, path: pathlib.Path | str) -> np.ndarray:
+    """Returns the probability of each class, or of each finding, for an image of any size, grey or colour.
+
+    Raises:
+      ValueError: The file is missing, no image, or corrupt.
+    """
+    pixels = decode.read(path, self._shape).astype(np.float32) * (self._white / 255)
+    logits = self._model(pixels[np.newaxis], training=False)
+    return (tf.sigmoid(logits) if self.multi_label else tf.nn.softmax(logits)).numpy()[0]

@@ -1,0 +1,109 @@
+"""How a value of report.json is written in report.html.
+
+Every number becomes `<data value="exact">rounded</data>`: people read the rounded text, programs and doubters the
+exact value. Whatever comes from outside (class names, folders, notes) is escaped here or by the template.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import markupsafe
+
+MISSING = '—'
+MAX_LISTED = 12
+_LABELS = {
+    'percentile_10': '10th percentile',
+    'auc': 'AUC',
+    'peak_rss_mb': 'peak memory (MB)',
+    'examples_per_second': 'examples per second',
+    'num_clients': 'training clients',
+    'num_train_examples': 'training images',
+    'num_test_examples': 'test images',
+    'image_shape': 'image shape',
+}
+
+
+def label(key: object) -> str:
+  """Returns a key of the report in words."""
+  return _LABELS.get(key, str(key).replace('_', ' '))
+
+
+def heading(key: object) -> str:
+  """Returns a key of the report in words, with a capital first."""
+  words = label(key)
+  return words[:1].upper() + words[1:]
+
+
+def is_number(value: object) -> bool:
+  """Returns whether `value` is a number, which a truth value is not."""
+  return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_finite(value: object) -> bool:
+  """Returns whether `value` is a number that can be drawn."""
+  return is_number(value) and math.isfinite(value)
+
+
+def plain(value: object) -> str:
+  """Returns `value` as people write it: four significant digits, thousands separated, None as a dash."""
+  if value is None:
+    return MISSING
+  if isinstance(value, bool):
+    return 'yes' if value else 'no'
+  if isinstance(value, int):
+    return f'{value:,}'
+  if isinstance(value, float):
+    return _plain_float(value)
+  if isinstance(value, Mapping):
+    return ', '.join(f'{label(k)}: {plain(v)}' for k, v in value.items()) or MISSING
+  if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+    listed = ', '.join(plain(item) for item in value[:MAX_LISTED])
+    return f'{listed}, … ({len(value):,} values)' if len(value) > MAX_LISTED else listed or MISSING
+  return str(value)
+
+
+def _plain_float(value: float) -> str:
+  if math.isnan(value):
+    return 'not a number'
+  if math.isinf(value):
+    return '∞' if value > 0 else '−∞'
+  if 1e3 <= abs(value) < 1e15:
+    return f'{value:,.0f}'
+  return f'{value:.4g}'
+
+
+def percent(value: float) -> str:
+  """Returns a share in [0, 1] in percent, with one digit after the point; other numbers as `plain` does."""
+  return f'{100 * value:.1f} %' if 0 <= value <= 1 else plain(value)
+
+
+def metric_text(name: str, value: object) -> str:
+  """Returns a metric's value: accuracies in percent, the rest (loss, AUC, ...) as numbers."""
+  return percent(value) if is_finite(value) and 'accuracy' in name else plain(value)
+
+
+def duration(seconds: float) -> str:
+  """Returns a time span in the unit that suits it."""
+  if not math.isfinite(seconds) or seconds < 120:
+    return f'{plain(float(seconds))} s'
+  minutes, rest = divmod(round(seconds), 60)
+  hours, minutes = divmod(minutes, 60)
+  return f'{hours} h {minutes} min' if hours else f'{minutes} min {rest} s'
+
+
+def data(value: object, text: str | None = None) -> markupsafe.Markup:
+  """Returns `text` (default: `plain(value)`) as HTML that also carries the exact value of a number."""
+  text = plain(value) if text is None else text
+  if not is_number(value):
+    return markupsafe.escape(text)
+  return markupsafe.Markup('<data value="{}">{}</data>').format(repr(value), text)
+
+
+def metric(name: str, value: object) -> markupsafe.Markup:
+  """Returns a metric's value as HTML."""
+  return data(value, metric_text(name, value))
+
+
+def exact(value: object) -> markupsafe.Markup:
+  """Returns a configured value as HTML, unrounded: what the table shows can be typed as a flag."""
+  return data(value, str(value)) if is_number(value) else data(value)
