@@ -21,7 +21,8 @@ ALGORITHMS = ('fedavg', 'fedprox')
 CLIENT_OPTIMIZERS = ('sgd', 'sgdm', 'adam')
 SERVER_OPTIMIZERS = ('sgd', 'sgdm', 'adam', 'yogi', 'adagrad')
 SAMPLINGS = ('poisson', 'fixed', 'cyclic')
-PRIVACIES = ('none', 'client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf')
+PRIVACIES = ('none', 'client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf', 'example_dp_sgd', 'local_dp')
+EXAMPLE_SAMPLINGS = ('poisson', 'shuffled')
 MF_STRATEGIES = ('blt', 'banded', 'amplified')
 
 
@@ -149,6 +150,8 @@ _READ_BY = {
     'client_adaptive': ('target_quantile', 'clip_learning_rate', 'count_stddev'),
     'dp_ftrl': ('tree_efficient',),
     'dp_mf': ('mf_strategy', 'mf_buffers', 'mf_bands'),
+    'example_dp_sgd': ('example_sampling',),
+    'local_dp': (),
 }
 
 
@@ -157,8 +160,8 @@ class PrivacyConfig:
   """What is promised to whom; see docs/privacy.md.
 
   Attributes:
-    clip_norm: L2 bound on one client's update; the first one, where it is tracked.
-    noise_multiplier: Standard deviation of the noise on the sum of updates, divided by clip_norm.
+    clip_norm: L2 bound on one client's update (one example's gradient); the first one, where it is tracked.
+    noise_multiplier: Standard deviation of the noise on the sum of updates (gradients), divided by clip_norm.
     target_epsilon: Calibrates noise_multiplier for the run's rounds instead of giving it.
     delta: The delta of (epsilon, delta); None means population ** -1.1.
     stop_at_epsilon: Ends the run before the round that would exceed it.
@@ -169,6 +172,7 @@ class PrivacyConfig:
     mf_strategy: dp_mf: buffered linear Toeplitz noise, banded noise, or banded noise amplified by sampling.
     mf_buffers: dp_mf with blt: model-sized buffers on the server.
     mf_bands: dp_mf with banded or amplified; None means as many as the cohorts allow, or as are best.
+    example_sampling: example_dp_sgd: how a step draws a client's examples.
   """
   privacy: str = 'none'
   clip_norm: float | None = None
@@ -183,10 +187,12 @@ class PrivacyConfig:
   mf_strategy: str = 'blt'
   mf_buffers: int = 3
   mf_bands: int | None = None
+  example_sampling: str = 'poisson'
 
   def __post_init__(self):
     validate.one_of(PRIVACIES, privacy=self.privacy)
     validate.one_of(MF_STRATEGIES, mf_strategy=self.mf_strategy)
+    validate.one_of(EXAMPLE_SAMPLINGS, example_sampling=self.example_sampling)
     given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)
              if getattr(self, field.name) != field.default}
     if self.privacy == 'none':

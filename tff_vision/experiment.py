@@ -49,14 +49,14 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
   directory.check_usable(config, resume=launch.resume)
   task = tasks.build_task(config)
-  plan = plan_lib.build_plan(config.privacy, config.cohort, population=len(task.images.train),
-                             rounds=config.program.rounds, seed=config.program.seed)
+  plan = _build_plan(config, task)
+  task = dataclasses.replace(task, client=plan.client_data(task.client))
   program = _within_budget(config, plan)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
   with directory.opened(config), local.local_runtime() as worker:
     learning_process = process.build_process(
         task, algorithm=config.algorithm, client=config.client, server=config.server,
-        aggregator=stack.build_stack(plan))
+        aggregator=stack.build_stack(plan), private_training=plan.client_work)
     on_start(task, plan)
     clock.setup_done()
     outcome = asyncio.run(loop.run(
@@ -72,6 +72,14 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   if launch.json is not None:
     json_file.write(launch.json, content)
   return RunResult(directory=directory, report=content, rounds=len(outcome.history))
+
+
+def _build_plan(config, task):
+  clients = task.images.train
+  plan = plan_lib.build_plan(
+      config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
+      sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client)
+  return plan.for_model(task.keras_model(), task.batch_spec[0])
 
 
 def _within_budget(config, plan):

@@ -2,12 +2,14 @@
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_vision import configs
 from tff_vision.privacy import cohorts
 
 
@@ -30,6 +32,26 @@ class PrivacyPlan(abc.ABC):
   @abc.abstractmethod
   def releases_exact_metrics(self) -> bool:
     """Whether training metrics and attendance, which no noise covers, may leave the round."""
+
+  def for_model(self, model: tf.keras.Model, input_spec: tf.TensorSpec) -> 'PrivacyPlan':
+    """Returns the plan for this model.
+
+    Raises:
+      ValueError: The model cannot keep the plan's promise.
+    """
+    del model, input_spec
+    return self
+
+  def client_data(self, client: configs.ClientConfig) -> configs.ClientConfig:
+    """Returns how a client's examples reach its training."""
+    return client
+
+  def client_work(self, keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.keras.losses.Loss,
+                  batch_spec: tuple[tf.TensorSpec, tf.TensorSpec], optimizer: tff.learning.optimizers.Optimizer
+                  ) -> tff.learning.templates.ClientWorkProcess | None:
+    """Returns the clients' private training, or None where they train as ever."""
+    del keras_model_fn, loss_fn, batch_spec, optimizer
+    return None
 
   def affordable_rounds(self, rounds: int, budget: float) -> int:
     """Returns how many of `rounds` rounds cost at most epsilon = `budget`, 0 if not even one does."""
