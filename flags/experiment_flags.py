@@ -5,19 +5,23 @@ import dataclasses
 from absl import flags
 
 from flags import (
+    availability_flags,
+    cohort_flags,
     data_flags,
     image_flags,
     mechanism_flags,
     model_flags,
     output_flags,
+    partition_flags,
     privacy_flags,
     program_flags,
+    secure_flags,
     training_flags,
 )
 from tff_vision import configs
 
-MODULES = (data_flags, image_flags, model_flags, training_flags, privacy_flags, mechanism_flags, program_flags,
-           output_flags)
+MODULES = (data_flags, partition_flags, image_flags, model_flags, training_flags, cohort_flags, availability_flags,
+           privacy_flags, mechanism_flags, secure_flags, program_flags, output_flags)
 
 
 def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.ExperimentConfig:

@@ -2,11 +2,11 @@
 
 from absl import flags
 
-from tff_vision import configs
+from tff_vision import configs, data_config
 
 _DEFAULTS = configs.DataConfig()
 
-flags.DEFINE_enum('preprocess', _DEFAULTS.preprocess, configs.PIXELS,
+flags.DEFINE_enum('preprocess', _DEFAULTS.preprocess, data_config.PIXELS,
                   'What is done to pixels after scaling; not given, what suits the data set.')
 flags.DEFINE_integer('image_size', _DEFAULTS.image_size,
                      'Height and width that images are resized to; of medmnist:*, which of its sizes is read.')
@@ -16,5 +16,5 @@ flags.DEFINE_integer('crop', _DEFAULTS.crop,
 flags.DEFINE_bool('flip', _DEFAULTS.flip, 'Whether training mirrors every other image.')
 flags.DEFINE_float('test_fraction', _DEFAULTS.test_fraction,
                    'Share of every class that is held out, of sources without a test set of their own.')
-flags.DEFINE_enum('corrupt_images', _DEFAULTS.corrupt_images, configs.CORRUPT_IMAGES,
+flags.DEFINE_enum('corrupt_images', _DEFAULTS.corrupt_images, data_config.CORRUPT_IMAGES,
                   'Whether an image file that cannot be decoded stops the run or is left out and counted.')

@@ -1,4 +1,4 @@
-"""Flags of `ClientConfig`, `ServerConfig` and `CohortConfig`."""
+"""Flags of `ClientConfig` and `ServerConfig`."""
 
 from absl import flags
 
@@ -6,7 +6,6 @@ from tff_vision import configs
 
 _CLIENT = configs.ClientConfig()
 _SERVER = configs.ServerConfig()
-_COHORT = configs.CohortConfig()
 
 flags.DEFINE_enum('client_optimizer', _CLIENT.client_optimizer, configs.CLIENT_OPTIMIZERS, 'Optimizer on clients.')
 flags.DEFINE_float('client_learning_rate', _CLIENT.client_learning_rate, 'Learning rate on clients.')
@@ -15,5 +14,3 @@ flags.DEFINE_integer('batch_size', _CLIENT.batch_size, 'Batch size on clients.')
 flags.DEFINE_enum('server_optimizer', _SERVER.server_optimizer, configs.SERVER_OPTIMIZERS,
                   'Optimizer on the server; sgdm, adam, yogi, adagrad make FedAvgM, FedAdam, FedYogi, FedAdagrad.')
 flags.DEFINE_float('server_learning_rate', _SERVER.server_learning_rate, 'Learning rate on the server.')
-flags.DEFINE_enum('sampling', _COHORT.sampling, configs.SAMPLINGS, 'How the clients of a round are drawn.')
-flags.DEFINE_integer('cohort_size', _COHORT.cohort_size, 'Clients in a round; the expected number with poisson.')

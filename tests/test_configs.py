@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flags import experiment_flags
-from tff_vision import configs, seeds
+from tff_vision import configs, data_config, seeds
 
 FIELDS = {field.name: (section, field.default) for section in (*configs.sections().values(), configs.LaunchConfig)
           for field in dataclasses.fields(section)}
@@ -19,7 +19,7 @@ FIELDS = {field.name: (section, field.default) for section in (*configs.sections
     configs.ExperimentConfig,
     data=st.builds(configs.DataConfig, partition_alpha=st.floats(1e-6, 1e6),
                    num_clients=st.none() | st.integers(1, 10**6), data_dir=st.none() | st.text(),
-                   partition=st.sampled_from(configs.PARTITIONS), dataset=st.text()),
+                   partition=st.sampled_from(data_config.PARTITIONS), dataset=st.text()),
     client=st.builds(configs.ClientConfig, client_learning_rate=st.floats(1e-9, 1e3)),
     privacy=st.builds(configs.PrivacyConfig, privacy=st.just('client_gaussian'), clip_norm=st.floats(1e-3, 1e3),
                       noise_multiplier=st.floats(0, 100), target_epsilon=st.none())))

@@ -12,7 +12,8 @@ SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted
 # Package of tff_vision -> the packages and modules of tff_vision that it may import.
 FOUNDATION = {'configs', 'seeds', 'validate'}
 ALLOWED = {
-    'validate': set(), 'seeds': set(), 'configs': {'validate'},
+    'validate': set(), 'seeds': set(), 'data_config': {'validate'}, 'cohort_config': {'validate'},
+    'privacy_config': {'validate'}, 'configs': {'validate', 'data_config', 'cohort_config', 'privacy_config'},
     'data': set(), 'models': set(), 'secure': set(), 'runtime': set(), 'diagnosis': {'runtime'}, 'privacy': {'secure'},
     'tasks': {'data', 'models'},
     'aggregation': {'privacy', 'secure'},

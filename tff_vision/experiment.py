@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 import tensorflow_federated as tff
 
 from tff_vision import configs, tasks
-from tff_vision.aggregation import stack
+from tff_vision.aggregation import secured
 from tff_vision.learning import evaluation, process
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import export, json_file, loop, report, run_directory, summary
@@ -52,11 +53,15 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   plan = _build_plan(config, task)
   task = dataclasses.replace(task, client=plan.client_data(task.client))
   program = _within_budget(config, plan)
+  secured.check_folders(config.secure, run_dir=directory.path)
+  secured.check_cohorts(config.secure, plan, rounds=config.program.rounds)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
   with directory.opened(config), local.local_runtime() as worker:
-    learning_process = process.build_process(
-        task, algorithm=config.algorithm, client=config.client, server=config.server,
-        aggregator=stack.build_stack(plan), private_training=plan.client_work)
+    learning_process = secured.build_process(
+        config.secure, plan, functools.partial(process.build_process, task, algorithm=config.algorithm,
+                                               client=config.client, server=config.server,
+                                               private_training=plan.client_work),
+        largest_weight=task.largest_client * config.client.client_epochs)
     on_start(task, plan)
     clock.setup_done()
     outcome = asyncio.run(loop.run(
@@ -67,6 +72,9 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
     parity = export.export(task, outcome.weights, directory.export, evaluator)
     content = summary.build_report(config, task=task, plan=plan, outcome=outcome, evaluator=evaluator, clock=clock,
                                    parity=parity, worker_pids=[worker.pid])
+    content['secure_sum'] = secured.describe(
+        config.secure, plan, clients=config.cohort.cohort_size,
+        parameters_count=sum(v.size for v in outcome.weights.trainable))
   json_file.write(directory.report_json, content)
   report.write_html(directory.report_html, content, task.images)
   if launch.json is not None:

@@ -42,6 +42,11 @@ class Task:
     return len(self.images.class_names)
 
   @functools.cached_property
+  def largest_client(self) -> int:
+    """The number of examples of the largest client."""
+    return max(self.images.train.num_examples(i) for i in range(len(self.images.train)))
+
+  @functools.cached_property
   def input_shape(self) -> tuple[int, int, int]:
     """Of the model's input, after preprocessing: (height, width, channels)."""
     return preprocess.input_shape(self.images.preprocessing, self.images.test.examples.x.shape[1:])

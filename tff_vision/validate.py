@@ -28,6 +28,13 @@ def open_unit(**named: float) -> None:
       raise ValueError(f'{name} must lie strictly between 0 and 1, found {value!r}.')
 
 
+def fraction(**named: float) -> None:
+  """Each value is zero or more and below 1."""
+  for name, value in named.items():
+    if not 0 <= value < 1:
+      raise ValueError(f'{name} must be zero or more and below 1, found {value!r}.')
+
+
 def one_of(choices: Collection[str], **named: str) -> None:
   """Each value is one of `choices`."""
   for name, value in named.items():

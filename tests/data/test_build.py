@@ -72,7 +72,6 @@ def test_emnist_goes_through_label_partitions_too(emnist):
 @pytest.mark.parametrize('fields, said', [
     ({'dataset': 'digitz'}, 'dataset must be one of .*digitz'),
     ({'partition': 'natural'}, 'partition=natural.*dataset=digits'),
-    ({'num_clients': None}, 'num_clients is missing'),
     ({'num_clients': 5000}, 'num_clients=5000.*143[0-9]'),
     ({'dataset': 'idx'}, 'needs data_dir'),
     ({'dataset': 'idx', 'data_dir': '/nowhere'}, '/nowhere holds no train-images'),

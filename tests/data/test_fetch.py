@@ -13,7 +13,7 @@ import pytest
 
 from tff_vision.data import fetch
 
-CONTENT = os.urandom(3 << 20)
+CONTENT = os.urandom(fetch._CHUNK + 100)  # Two blocks.
 
 
 def _remote(path, content=CONTENT, **changes):
@@ -113,19 +113,22 @@ def test_missing_upstream_and_unwritable_folder(upstream, tmp_path):
     fetch.fetch(remote, tmp_path / 'file')
 
 
-def _archive(folder, content=CONTENT):
+PLAIN = CONTENT[:50_000]
+
+
+def _archive(folder):
   folder.mkdir()
   path = folder / 'data.bin.lzma'
-  path.write_bytes(lzma.compress(content, preset=0))
+  path.write_bytes(lzma.compress(PLAIN, preset=0))
   return path
 
 
 def test_archive_is_decompressed_and_a_placed_one_needs_no_network(tmp_path):
   archive = _archive(tmp_path / 'placed')
   remote = _remote(archive, archive.read_bytes(), url='https://nowhere.invalid/data.bin.lzma')
-  plain = _remote(tmp_path / 'data.bin')
+  plain = _remote(tmp_path / 'data.bin', PLAIN)
   path = fetch.fetch_decompressed(remote, tmp_path / 'placed', decompressed=plain)
-  assert path.read_bytes() == CONTENT
+  assert path.read_bytes() == PLAIN
   archive.unlink()
   assert fetch.fetch_decompressed(remote, tmp_path / 'placed', decompressed=plain) == path
 
@@ -134,14 +137,14 @@ def test_truncated_archive_leaves_nothing(tmp_path):
   archive = _archive(tmp_path / 'placed')
   whole = archive.read_bytes()
   archive.write_bytes(whole[:len(whole) // 2])
-  plain = _remote(tmp_path / 'data.bin')
+  plain = _remote(tmp_path / 'data.bin', PLAIN)
   with pytest.raises(ValueError, match='truncated'):
     fetch.fetch_decompressed(_remote(archive, whole), tmp_path / 'placed', decompressed=plain)
   # Even where nobody knows the right digest of the archive.
   with pytest.raises(ValueError, match='no complete LZMA archive'):
     fetch.fetch_decompressed(_remote(archive, whole, digest=None, size=None), tmp_path / 'placed', decompressed=plain)
   with pytest.raises(ValueError, match='bytes instead of'):
-    archive.write_bytes(lzma.compress(CONTENT[:-5], preset=0))
+    archive.write_bytes(lzma.compress(PLAIN[:-5], preset=0))
     fetch.fetch_decompressed(_remote(archive, whole, digest=None, size=None), tmp_path / 'placed', decompressed=plain)
   assert _visible(tmp_path / 'placed') == ['data.bin.lzma']
 

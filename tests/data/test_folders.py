@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tff_vision import configs
-from tff_vision.data import build, decode, files, folders
+from tff_vision.data import build, decode, files, folders, preprocess
 
 RNG = np.random.default_rng(0)
 
@@ -102,6 +102,14 @@ def test_corrupt_file_is_refused_or_left_out_and_counted(tmp_path, damage):
     found = _build(tmp_path, corrupt_images='skip')
     assert any('1 corrupt of 10' in note and '3.png' in note for note in found.notes)
     assert len(_images(found)) == 9
+
+
+def test_what_a_camera_writes_behind_the_image_is_no_damage(tmp_path):
+  _tree(tmp_path, ['x'])
+  path = tmp_path / 'x' / '0.jpg'
+  _image(path)
+  path.write_bytes(path.read_bytes() + b'motion' * 2000)
+  assert len(_images(_build(tmp_path))) == 6
 
 
 def test_damage_in_the_middle_is_named_when_the_file_is_read(tmp_path):
@@ -219,3 +227,18 @@ def test_decoding_many_kinds(tmp_path):
   assert decode.looks_whole(tmp_path / 'deep.png') and not decode.looks_whole(pathlib.Path(tmp_path / 'none.png'))
   empty = files.FileExamples([], np.zeros(0, np.int32), (4, 3, 1))
   assert empty.take(np.zeros(0, int)).x.shape == (0, 4, 3, 1)
+
+
+def test_a_file_gives_the_exported_model_what_evaluation_sees(tmp_path):
+  _tree(tmp_path / 'root', ['x', 'y'])
+  found = _build(tmp_path / 'root', num_clients=1, image_size=9, image_channels=1, crop=7, preprocess='per_image')
+  shape = preprocess.input_shape(found.preprocessing, found.train.pool.shape)
+  inner = tf.keras.Sequential([tf.keras.layers.Input(shape), tf.keras.layers.Flatten(), tf.keras.layers.Dense(3)])
+  preprocess.with_preprocessing(inner, found.preprocessing, found.test.examples).save(tmp_path / 'model.keras')
+  model = tf.keras.models.load_model(tmp_path / 'model.keras', compile=False)
+  expected = inner(preprocess.evaluation_fn(found.preprocessing, tf.constant(found.test.examples.x))).numpy()
+  paths = [path for path in (tmp_path / 'root').rglob('*.png')]
+  stored = {decode.read(path, (9, 9, 1)).tobytes(): path for path in paths}
+  for image, logits in zip(found.test.examples.x, expected, strict=True):
+    pixels = decode.read(stored[image.tobytes()], (9, 9, 1)).astype(np.float32)
+    np.testing.assert_allclose(model(pixels[np.newaxis]).numpy()[0], logits, atol=1e-5)

@@ -8,7 +8,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests.data import conftest
-from tff_vision.data import sql
+from tff_vision import configs
+from tff_vision.data import build, sql
 
 ROW = sql.RowFormat(image='pixels', shape=(28, 28, 1), floats=True, label='label', num_classes=62)
 
@@ -72,6 +73,8 @@ def test_missing_index_is_named_and_listed_once(tmp_path, written, monkeypatch):
   assert not any('FROM examples' in query for query in queries), queries
   np.testing.assert_array_equal(first[0], second[0])
   np.testing.assert_array_equal(first[1], second[1])
+  path.with_name('.x.sqlite.rows.npz').write_bytes(b'PK\x03\x04 torn')
+  np.testing.assert_array_equal(sql.rows_of_split(path, 'all_test')[0], first[0])
 
 
 def _edit(path, *statements):
@@ -127,3 +130,27 @@ def test_label_out_of_range_and_wrong_features(tmp_path):
   other = conftest.write_tff_sqlite(tmp_path / 'y.sqlite', {'s': {'a': [conftest.emnist_example(image[:5], 1)]}})
   with pytest.raises(ValueError, match='y.sqlite'):
     sql.SqlExamples(other, rows, ROW).take(np.arange(1))
+
+
+def test_cifar100_equals_tffs_own_parser_and_its_test_clients_are_strangers(tmp_path):
+  rng = np.random.default_rng(0)
+  rows = {split: {str(client): [conftest.cifar_example(rng.integers(0, 256, (32, 32, 3)), int(rng.integers(100)), 3)
+                                for _ in range(4)] for client in range(clients)}
+          for split, clients in (('train', 3), ('test', 2))}
+  path = conftest.write_tff_sqlite(tmp_path / 'cifar100.sqlite', rows)
+  theirs, their_test = tff.simulation.datasets.cifar100.load_data(cache_dir=str(tmp_path))
+  found = build.build(configs.DataConfig(dataset='cifar100', data_dir=str(tmp_path), partition='natural',
+                                         num_clients=None), seed=0)
+  assert found.train.client_ids == theirs.client_ids == ['0', '1', '2']
+  for client in range(3):
+    batch = next(iter(theirs.create_tf_dataset_for_client(str(client)).batch(100)))
+    np.testing.assert_array_equal(found.train.examples(client).x, batch['image'].numpy())
+    np.testing.assert_array_equal(found.train.examples(client).y, batch['label'].numpy())
+  # Test clients '0' and '1' are not the training clients of that name.
+  assert [len(positions) for positions in found.test.clients] == [0, 0, 0]
+  assert [len(positions) for positions in found.unseen.clients] == [4, 4]
+  batch = next(iter(their_test.create_tf_dataset_for_client('1').batch(100)))
+  np.testing.assert_array_equal(found.unseen.examples.x[found.unseen.clients[1]], batch['image'].numpy())
+  path.write_bytes(path.read_bytes()[:5000])
+  with pytest.raises(ValueError, match='cifar100.sqlite'):
+    build.build(configs.DataConfig(dataset='cifar100', data_dir=str(tmp_path), partition='natural'), seed=0)

@@ -1,18 +1,37 @@
-"""The one place where the order of aggregation layers is decided."""
+"""The one place where the order of aggregation layers is decided.
+
+On the client: clip (by the plan), weigh, quantise, encrypt or mask. On the server: add what cannot be read.
+Whoever may learn the sum decrypts or unmasks it; only then are noise (by the plan) and the division applied.
+"""
 
 import tensorflow_federated as tff
 
 from tff_vision.privacy import plan as plan_lib
+from tff_vision.secure import mean
+
+Aggregator = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
 
 
-def build_stack(plan: plan_lib.PrivacyPlan
-                ) -> tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory:
-  """Returns the aggregator of a run, built inside out.
+def build_stack(plan: plan_lib.PrivacyPlan) -> Aggregator:
+  """Returns the aggregator of a run whose updates are added in the clear, built inside out.
 
   Without a mechanism: the mean weighted by examples. With one: the plan's own clipping, sum, noise and fixed
   denominator, unweighted, because weights would be data-dependent sensitivities.
   """
-  if (private := plan.aggregator()) is not None:
+  if (private := plan.aggregator(None)) is not None:
     return private
   # A cohort may be empty, or every client may hold weight zero: then the model stays as it is.
   return tff.aggregators.MeanFactory(no_nan_division=True)
+
+
+def build_secure_stack(plan: plan_lib.PrivacyPlan, sum_factory: tff.aggregators.UnweightedAggregationFactory, *,
+                       largest_weight: float, value_range: float) -> Aggregator:
+  """Returns the same aggregator over a sum of structures that nobody can read before it is complete.
+
+  Args:
+    largest_weight: The largest number of examples one client may contribute to a round; public.
+    value_range: Largest magnitude of one element of an update.
+  """
+  if (private := plan.aggregator(sum_factory)) is not None:
+    return private
+  return mean.SecureMeanFactory(sum_factory, largest_weight=largest_weight, value_range=value_range)

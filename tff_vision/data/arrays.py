@@ -11,6 +11,7 @@ Keras's own spelling, x_train and y_train, is understood too.
 
 import pathlib
 import zipfile
+from collections.abc import Collection
 
 import numpy as np
 
@@ -66,15 +67,15 @@ def find(data_dir: str | None) -> pathlib.Path | None:
   return inside[0] if len(inside) == 1 else None
 
 
-def read(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """Returns the arrays of an .npz file; pickled objects, which could run code, are refused.
+def read(path: pathlib.Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+  """Returns the arrays of an .npz file, or those of `names` that it holds; pickled objects are refused.
 
   Raises:
     ValueError: The file is corrupt, truncated, or holds objects.
   """
   try:
     with np.load(path, allow_pickle=False) as found:
-      return dict(found)
+      return {name: found[name] for name in found if names is None or name in names}
   except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:
     raise ValueError(f'{path} cannot be read as an .npz of plain arrays ({error}).') from error
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from tff_vision import configs, seeds
-from tff_vision.data import images, partition, preprocess, sources
+from tff_vision.data import devices, images, ownership, preprocess, sources
 
 _MOMENTS_FROM = 10_000
 
@@ -21,81 +21,58 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
     ValueError: The data is missing, corrupt or does not admit the partition.
   """
   pool = sources.find(config.dataset).load(config)
-  if pool.labels_at_hand:
-    pool = dataclasses.replace(pool, notes=(*pool.notes, *pool.check_labels()))
-  if config.partition == 'natural':
-    split = _natural(pool, config)
-  else:
-    split = _partitioned(pool, config, seeds.derive(seed, 'data', 'partition'))
-  preprocessing, notes = _preprocessing(pool, config)
-  return dataclasses.replace(split, preprocessing=preprocessing, notes=(*split.notes, *notes))
-
-
-def _natural(pool, config):
-  """Keeps the source's own clients, in the order of their names."""
-  if pool.train_owners is None:
-    raise ValueError(f'partition=natural needs a source with clients of its own; dataset={config.dataset} has none. '
-                     'Choose partition=iid or dirichlet.')
-  names, train = _grouped(pool.train_owners)
   notes = list(pool.notes)
-  if config.num_clients is not None and config.num_clients > len(names):
-    raise ValueError(f'num_clients={config.num_clients} is more than the {len(names)} clients of '
-                     f'dataset={config.dataset}.')
-  kept = names[:config.num_clients]
-  if len(kept) < len(names):
-    notes.append(f'{len(kept)} of {len(names)} clients were kept, as num_clients says.')
-  owned = dict(zip(*_grouped(pool.test_owners), strict=True))
-  mine = [np.zeros(0, np.int64) if pool.strangers else owned.pop(name, np.zeros(0, np.int64)) for name in kept]
-  strangers = [positions for name, positions in owned.items() if pool.strangers or name not in set(names)]
-  unseen = _held_out(pool.test, strangers) if strangers else None
-  test = unseen if pool.strangers else _held_out(pool.test, mine)
-  if pool.strangers:
-    test = images.HeldOut(examples=unseen.examples, clients=mine)
-  return _finished(pool, config, kept, train[:len(kept)], test, unseen, notes)
-
-
-def _partitioned(pool, config, seed):
-  """Makes clients of all examples, whoever owned them."""
-  number = config.num_clients
-  if number is None:
-    raise ValueError(f'num_clients is missing: partition={config.partition} must know how many clients to make.')
-  if number > len(pool.train):
-    raise ValueError(f'num_clients={number} is more than the {len(pool.train)} training examples of '
-                     f'dataset={config.dataset}.')
-  split = partition.PARTITIONS[config.partition](
-      pool.train.y, pool.test.y, num_clients=number, config=config, seed=seed)
-  width = len(str(number - 1))
-  names = [f'client_{client:0{width}d}' for client in range(number)]
-  test = images.HeldOut(examples=pool.test.take(np.arange(len(pool.test))), clients=split.test)
-  return _finished(pool, config, names, split.train, test, None, list(pool.notes))
-
-
-def _grouped(owners):
-  """Returns the sorted names in `owners` and, for each, its positions in ascending order."""
-  names, codes, sizes = np.unique(owners, return_inverse=True, return_counts=True)
-  return names.tolist(), np.split(np.argsort(codes, kind='stable'), np.cumsum(sizes)[:-1])
-
-
-def _held_out(test, clients):
-  """Loads the examples of `clients`, [positions in `test`] each, and renumbers them."""
-  ends = np.cumsum([0] + [len(positions) for positions in clients])
-  return images.HeldOut(examples=test.take(np.concatenate(clients)),
-                        clients=[np.arange(start, end) for start, end in zip(ends, ends[1:], strict=False)])
-
-
-def _finished(pool, config, names, train, test, unseen, notes):
-  """Leaves out clients without examples and counts everything that may surprise."""
-  sizes = np.array([len(positions) for positions in train])
-  if empty := int((sizes == 0).sum()):
-    notes.append(f'{empty} of {len(names)} clients received no training example and were left out.')
-    kept = np.flatnonzero(sizes)
-    names, train = [names[client] for client in kept], [train[client] for client in kept]
-    test = images.HeldOut(examples=test.examples, clients=[test.clients[client] for client in kept])
-  if single := int((sizes == 1).sum()):
-    notes.append(f'{single} of {len(names)} clients hold a single training example.')
+  if pool.labels_at_hand:
+    notes += pool.check_labels(config.dataset)
+  seed = seeds.derive(seed, 'data', 'partition')
+  who = (ownership.natural if config.partition == 'natural' else ownership.partitioned)(pool, config, seed=seed)
+  who = ownership.hold_out_examples(who, config.client_test_fraction, seed=seed)
+  notes += who.notes
+  trainers = _with_examples(who.trainers, notes)
+  preprocessing, preprocessing_notes = _preprocessing(pool, config)
+  unseen = _held_out(pool, who.unseen) if who.unseen else None
+  test = _held_out(pool, trainers, who.common)
+  if not len(test.examples):  # Only strangers have test examples: they are the test set.
+    test = dataclasses.replace(test, examples=unseen.examples)
   return images.FederatedImages(
-      name=config.dataset, class_names=tuple(pool.class_names), test=test, unseen=unseen, notes=tuple(notes),
-      train=images.ArrayClients(pool.train, train, names))
+      name=config.dataset, class_names=tuple(pool.class_names), train=_clients(pool, trainers), test=test,
+      unseen=unseen, preprocessing=preprocessing, notes=(*notes, *preprocessing_notes))
+
+
+def _with_examples(trainers, notes):
+  """Leaves out clients without examples and counts everything that may surprise."""
+  kept = [owner for owner in trainers if len(owner.train)]
+  if empty := len(trainers) - len(kept):
+    notes.append(f'{empty} of {len(trainers)} clients received no training example and were left out.')
+  if single := sum(len(owner.train) == 1 for owner in kept):
+    notes.append(f'{single} of {len(kept)} clients hold a single training example.')
+  return kept
+
+
+def _clients(pool, trainers):
+  clients = images.ArrayClients(pool.train, [owner.train for owner in trainers], [owner.name for owner in trainers])
+  if all(owner.device is None for owner in trainers):
+    return clients
+  return devices.DeviceClients(clients, [owner.device for owner in trainers])
+
+
+def _held_out(pool, owners, common=()):
+  """Loads what `owners` are tested on, and the test examples in `common`, in the order of the pool.
+
+  A client that never trains is tested on all that it has.
+  """
+  test = np.sort(np.concatenate([common, *(owner.test for owner in owners)])).astype(np.int64)
+  train = np.sort(np.concatenate([owner.kept_back for owner in owners])).astype(np.int64)
+  examples = pool.test.take(test)
+  if len(train):
+    kept_back = pool.train.take(train)
+    examples = images.Examples(np.concatenate([examples.x, kept_back.x]), np.concatenate([examples.y, kept_back.y]))
+  clients = [np.concatenate([np.searchsorted(test, owner.test), len(test) + np.searchsorted(train, owner.kept_back)])
+             for owner in owners]
+  for owner, positions in zip(owners, clients, strict=True):
+    if owner.device is not None:
+      examples.x[positions] = owner.device.apply(examples.take(positions), split='test').x
+  return images.HeldOut(examples=examples, clients=clients)
 
 
 def _preprocessing(pool, config):

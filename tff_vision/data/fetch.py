@@ -181,8 +181,9 @@ def _replacing(path, mark='.part'):
 
 
 def _download(remote, part):
+  request = urllib.request.Request(remote.url, headers={'User-Agent': 'tff_vision'})
   try:
-    with urllib.request.urlopen(remote.url, timeout=_TIMEOUT_SECONDS) as response, open(part, 'wb') as out:
+    with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS) as response, open(part, 'wb') as out:
       _copy(response, out, remote.name, remote.size)
   except (urllib.error.URLError, OSError) as error:
     raise ValueError(f'{remote.url} could not be downloaded ({error}). '

@@ -58,7 +58,7 @@ def usable(paths: Sequence[str], corrupt_images: str) -> tuple[np.ndarray, list[
     if corrupt_images == 'skip':
       good = _decoded_once(paths, threads)
     else:
-      good = np.array(list(threads.map(decode.looks_whole, paths)), bool)
+      good = np.array(list(threads.map(_seems_good, paths)), bool)
   bad = np.flatnonzero(~good)
   if not len(bad):
     return good, []
@@ -94,6 +94,11 @@ def _decoded_once(paths, threads):
   place.parent.mkdir(parents=True, exist_ok=True)
   fetch.write_atomically(place, lambda out: np.save(out, good))
   return good
+
+
+def _seems_good(path):
+  # Cameras write kilobytes behind the image: what looks cut short may still be whole.
+  return decode.looks_whole(path) or _decodes(path)
 
 
 def _decodes(path):

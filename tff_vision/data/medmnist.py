@@ -62,8 +62,8 @@ def _load(flag, config):
   size = config.image_size or SIZES[0]
   remote = remote_file(flag, size)
   path = fetch.fetch(remote, _folder(config.data_dir, remote.name))
-  found = arrays.read(path)
-  wanted = {f'{split}_{part}' for split in ('train', 'val', 'test') for part in ('images', 'labels')}
+  wanted = {'train_images', 'train_labels', 'val_labels', 'test_images', 'test_labels'}
+  found = arrays.read(path, wanted)
   if missing := wanted - set(found):
     raise ValueError(f'{path} lacks {", ".join(sorted(missing))}.')
   train, test = (_examples(facts, found, split, size, path) for split in ('train', 'test'))

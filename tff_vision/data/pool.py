@@ -19,6 +19,7 @@ class Pool:
     train_owners: [len(train)] of str, the natural client of each example; None if the source has none.
     test_owners: The same for `test`.
     strangers: Whether the owners in `test` are other clients than those in `train`, even where names agree.
+    unseen_clients: How many of the owners serve to evaluate on clients that never train, unless the user says.
     coarse_labels: [len(train)] int32, the superclass of each example, for the Pachinko partition.
     preprocessing: What a model of this data set reads unless the user says otherwise.
     labels_at_hand: Whether `y` costs nothing; if not, labels are checked as they are read.
@@ -30,6 +31,7 @@ class Pool:
   train_owners: np.ndarray | None = None
   test_owners: np.ndarray | None = None
   strangers: bool = False
+  unseen_clients: int = 0
   coarse_labels: np.ndarray | None = None
   preprocessing: images.Preprocessing = images.Preprocessing()
   labels_at_hand: bool = True
@@ -44,8 +46,8 @@ class Pool:
     if self.train.shape != self.test.shape:
       raise ValueError(f'training images are {list(self.train.shape)} and test images {list(self.test.shape)}.')
 
-  def check_labels(self) -> list[str]:
-    """Returns notes on classes without training examples.
+  def check_labels(self, dataset: str) -> list[str]:
+    """Returns notes on classes without training examples; `dataset` names the set in errors.
 
     Raises:
       ValueError: A label is no class of this data set.
@@ -53,10 +55,11 @@ class Pool:
     number = len(self.class_names)
     for split, y in (('train', self.train.y), ('test', self.test.y)):
       if y.ndim == 2 and y.shape[1] != number:
-        raise ValueError(f'{split} labels have {y.shape[1]} findings, but {number} are named.')
+        raise ValueError(f'dataset={dataset}: {split} labels have {y.shape[1]} findings, but {number} are named.')
       if y.ndim == 1 and (y.min() < 0 or y.max() >= number):
         where = int(np.flatnonzero((y < 0) | (y >= number))[0])
-        raise ValueError(f'the {split} example {where} has the label {y[where]}, outside 0..{number - 1}.')
+        raise ValueError(f'dataset={dataset}: the {split} example {where} has the label {y[where]}, outside '
+                         f'0..{number - 1}.')
     y = self.train.y
     counts = np.bincount(y, minlength=number) if y.ndim == 1 else y.sum(axis=0)
     missing = [str(self.class_names[c]) for c in np.flatnonzero(counts == 0)]

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from tff_vision import configs, validate
 from tff_vision.data import arrays, cifar, embedded, folders, medmnist, mnist_like, pool, tff_sets
+from tff_vision.data.generators import cache, writers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,8 @@ SOURCES: Mapping[str, Source] = {
     'mnist': Source(about='70,000 handwritten digits of 28x28, 10 classes, no clients of its own',
                     load=mnist_like.load_mnist, locate=mnist_like.locate_mnist),
     'npz': Source(about='your own arrays in an .npz file: --data_dir', load=arrays.load, locate=arrays.locate),
+    'synthetic_emnist': Source(about='generated handwritten characters of 28x28 by any number of writers, 62 classes',
+                               load=writers.load, locate=cache.locate),
     **{f'medmnist:{flag}': Source(about=medmnist.about(flag), load=medmnist.loader(flag), locate=medmnist.locator(flag))
        for flag in medmnist.SETS},
 }

@@ -11,6 +11,7 @@ import dataclasses
 import pathlib
 import sqlite3
 import threading
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 
@@ -190,7 +191,7 @@ def _rows_without_index(connection, path, split):
   stamp = np.array([status.st_size, status.st_mtime_ns])
   places = [path.with_name(f'.{path.name}.rows.npz'), fetch.cache_dir() / f'{path.name}-{status.st_ino}.rows.npz']
   for place in places:
-    with contextlib.suppress(OSError, ValueError, KeyError):
+    with contextlib.suppress(OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
       with np.load(place, allow_pickle=False) as kept:
         if np.array_equal(kept['stamp'], stamp):
           mine = kept['splits'] == split

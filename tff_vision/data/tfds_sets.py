@@ -5,9 +5,11 @@ told apart from a crash. So archives are fetched by `tff_vision.data.fetch` (or 
 builder as its `manual_dir`, where it verifies them once more.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
+import sys
 
 import numpy as np
 
@@ -73,7 +75,8 @@ def _read(tfds_set, prepared, archives):
   builder = tfds.builder(tfds_set.builder, data_dir=prepared)
   if archives is not None:
     config = tfds.download.DownloadConfig(manual_dir=archives, try_download_gcs=False)
-    builder.download_and_prepare(download_config=config)
+    with contextlib.redirect_stdout(sys.stderr):  # TFDS announces what it does.
+      builder.download_and_prepare(download_config=config)
   splits = []
   for split in ('train', 'test'):
     found = tfds.as_numpy(builder.as_dataset(split=split, batch_size=-1))

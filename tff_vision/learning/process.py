@@ -7,25 +7,28 @@ Reddi et al., "Adaptive Federated Optimization", ICLR 2021, algorithm 1.
 
 from collections.abc import Callable, Mapping
 
-import numpy as np
 import tensorflow_federated as tff
 
 from tff_vision import configs, tasks
 from tff_vision.learning import local_training, optimizers
 
+ClientWork = tff.learning.templates.ClientWorkProcess
 PrivateTraining = Callable[..., tff.learning.templates.ClientWorkProcess | None]
 Aggregator = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
 
 
 def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, client: configs.ClientConfig,
                   server: configs.ServerConfig, aggregator: Aggregator,
-                  private_training: PrivateTraining = lambda *_: None) -> tff.learning.templates.LearningProcess:
+                  client_work_layer: Callable[[ClientWork], ClientWork] = lambda client_work: client_work,
+                  private_training: PrivateTraining = lambda *_: None
+                  ) -> tff.learning.templates.LearningProcess:
   """Composes broadcast, client work, aggregation and the server's step.
 
   A weighted aggregator weighs each client's update by its number of examples; an unweighted one (differential
   privacy) counts every client once. Client updates with a non-finite value count as zero with weight zero.
 
   Args:
+    client_work_layer: Wraps what clients do, for aggregators that need more than data from them.
     private_training: (Keras model function, loss, batch spec, client optimizer) -> client work that takes the
       algorithm's place, or None.
 
@@ -42,9 +45,9 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
   if client_work is not None and algorithm.algorithm != 'fedavg':
     raise ValueError(f'algorithm={algorithm.algorithm} changes the gradient that private SGD on clients has clipped; '
                      'it goes with fedavg only.')
-  client_work = client_work or CLIENT_WORKS[algorithm.algorithm](
+  client_work = client_work_layer(client_work or CLIENT_WORKS[algorithm.algorithm](
       task, algorithm, optimizer,
-      tff.learning.ClientWeighting.NUM_EXAMPLES if weighted else tff.learning.ClientWeighting.UNIFORM)
+      tff.learning.ClientWeighting.NUM_EXAMPLES if weighted else tff.learning.ClientWeighting.UNIFORM))
 
   @tff.tensorflow.computation
   def initial_weights():
@@ -56,7 +59,8 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
       initial_weights,
       tff.learning.templates.build_broadcast_process(weights_type),
       client_work,
-      weighted_aggregator.create(weights_type.trainable, tff.TensorType(np.float32)),
+      weighted_aggregator.create(weights_type.trainable,
+                                 client_work.next.type_signature.result.result.member.update_weight),
       tff.learning.templates.build_apply_optimizer_finalizer(
           optimizers.SERVER_OPTIMIZERS[server.server_optimizer](server.server_learning_rate), weights_type))
 

@@ -13,6 +13,22 @@ from tff_vision import configs
 from tff_vision.privacy import cohorts
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+  """What a plan is made for.
+
+  Attributes:
+    population: Number of clients.
+    rounds: The noise of some mechanisms is calibrated for so many.
+    sizes: The number of examples of each client; read where the promise is to examples.
+    client: Local batches and epochs; read where the promise is to examples.
+  """
+  population: int
+  rounds: int
+  sizes: tuple[int, ...]
+  client: configs.ClientConfig
+
+
 class PrivacyPlan(abc.ABC):
   """How clients are sampled and what is promised to them."""
 
@@ -21,8 +37,21 @@ class PrivacyPlan(abc.ABC):
     """Returns the clients of a round, as sorted indices."""
 
   @abc.abstractmethod
-  def aggregator(self) -> tff.aggregators.UnweightedAggregationFactory | None:
-    """Returns clipping, sum, noise and denominator in one, or None where nothing is promised."""
+  def aggregator(self, sum_factory: tff.aggregators.UnweightedAggregationFactory | None
+                 ) -> tff.aggregators.UnweightedAggregationFactory | None:
+    """Returns clipping, sum, noise and denominator in one, or None where updates need nothing of that.
+
+    Args:
+      sum_factory: Adds clipped float32 updates up, hidden from the server; None adds in the clear.
+
+    Raises:
+      ValueError: The mechanism does not go with a hidden sum.
+    """
+
+  @property
+  @abc.abstractmethod
+  def update_bound(self) -> float | None:
+    """The L2 bound to which updates are clipped before they are summed, or None."""
 
   @abc.abstractmethod
   def ledger(self, rounds: int) -> Mapping[str, Any]:
@@ -72,7 +101,12 @@ class NoPrivacy(PrivacyPlan):
   def cohort(self, round_num):
     return self.sampler(round_num)
 
-  def aggregator(self):
+  def aggregator(self, sum_factory):
+    del sum_factory
+    return None
+
+  @property
+  def update_bound(self):
     return None
 
   def ledger(self, rounds):

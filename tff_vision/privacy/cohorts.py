@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tff_vision import configs, seeds
-from tff_vision.privacy import accounting
+from tff_vision.privacy import accounting, availability, participation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,18 +43,25 @@ class FixedCohort:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CyclicCohort:
-  """All clients in one random order, block after block: each returns after exactly `num_blocks` rounds.
+class RoundRobinCohort:
+  """All clients in one random order, the next `size` in each round, from the start again after the last.
 
-  The order never changes: a new one each cycle would let a client return at once.
+  The order never changes, so a client returns after `min_separation` rounds at the earliest; with a new order each
+  time it could return at once.
   """
   population: int
-  num_blocks: int
+  size: int
   seed: int
 
   def __call__(self, round_num: int) -> np.ndarray:
     """Returns the sorted client indices of round `round_num`."""
-    return _block(self.population, self.num_blocks, self.seed, round_num)
+    order = np.random.default_rng(seeds.derive(self.seed, 'round_robin')).permutation(self.population)
+    return np.sort(order[(round_num * self.size + np.arange(self.size)) % self.population])
+
+  @property
+  def min_separation(self) -> int:
+    """The least number of rounds from one turn of a client to its next."""
+    return self.population // self.size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,8 +110,7 @@ SAMPLINGS: Mapping[str, Callable[[int, int, int], Cohort]] = {
     'poisson': lambda population, size, seed: PoissonCohort(
         population=population, rate=size / population, seed=seed),
     'fixed': lambda population, size, seed: FixedCohort(population=population, size=size, seed=seed),
-    'cyclic': lambda population, size, seed: CyclicCohort(
-        population=population, num_blocks=population // size, seed=seed),
+    'round_robin': lambda population, size, seed: RoundRobinCohort(population=population, size=size, seed=seed),
 }
 
 
@@ -112,8 +118,12 @@ def build_cohort(config: configs.CohortConfig, *, population: int, seed: int) ->
   """Returns the sampler that `config` names.
 
   Raises:
-    ValueError: The cohort is larger than the population.
+    ValueError: The cohort is larger than the population, or the availability trace is no such file.
   """
   if config.cohort_size > population:
     raise ValueError(f'cohort_size={config.cohort_size} is larger than the population of {population} clients.')
-  return SAMPLINGS[config.sampling](population, config.cohort_size, seed)
+  if not config.simulated():
+    return SAMPLINGS[config.sampling](population, config.cohort_size, seed)
+  return participation.Participation(
+      config=config, conditions=availability.build(config, population=population, seed=seed),
+      sampler_of=SAMPLINGS[config.sampling], population=population, seed=seed)

@@ -1,7 +1,7 @@
 """Client-level central mechanisms with correlated noise: `dp_ftrl` (trees) and `dp_mf` (matrix factorisation).
 
 The whole run is one Gaussian mechanism C X + Z; what it costs depends on how often a client takes part and how far
-apart, not on chance: cohorts in a fixed cycle keep that promise. Amplified banded noise instead draws Poisson
+apart, not on chance: cohorts in a fixed order keep that promise. Amplified banded noise instead draws Poisson
 cohorts from blocks of clients in turn.
 """
 
@@ -18,11 +18,11 @@ from tff_vision.privacy.matrix import banded, blt, toeplitz, tree
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Separated(base.PrivacyPlan):
-  """Correlated noise over cohorts that return after a fixed number of rounds.
+  """Correlated noise over cohorts that return after a known number of rounds.
 
   Attributes:
     mechanism: For the ledger.
-    sampler: Every client once a cycle.
+    sampler: Every client in a fixed order.
     clip_norm: L2 bound on one client's update.
     noise_multiplier: Standard deviation of the white noise over the clip norm.
     delta: Of (epsilon, delta).
@@ -31,7 +31,7 @@ class Separated(base.PrivacyPlan):
     coefficients: First column of C; empty for trees.
   """
   mechanism: str
-  sampler: cohorts.CyclicCohort
+  sampler: cohorts.RoundRobinCohort
   clip_norm: float
   noise_multiplier: float
   delta: float
@@ -42,10 +42,10 @@ class Separated(base.PrivacyPlan):
   def cohort(self, round_num):
     return self.sampler(round_num)
 
-  def aggregator(self):
+  def aggregator(self, sum_factory):
     return noised_mean.NoisedMeanFactory(
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, stream=self.stream,
-        max_rounds=self.max_rounds, denominator=self.sampler.population / self.sampler.num_blocks)
+        max_rounds=self.max_rounds, denominator=float(self.sampler.size), sum_factory=sum_factory)
 
   def mu(self, rounds: int) -> float:
     """Returns sensitivity over noise of the first `rounds` rounds, whose outputs are a Gaussian mechanism too."""
@@ -61,17 +61,21 @@ class Separated(base.PrivacyPlan):
     return {
         'mechanism': self.mechanism, 'epsilon': gdp.epsilon(self.mu(rounds), self.delta),
         'epsilon_rdp': accounting.epsilon_rdp(self.event(rounds), self.delta), 'delta': self.delta, 'unit': 'client',
-        'relation': 'zero out one client', 'sampling': f'cyclic, every {self.sampler.num_blocks} rounds',
+        'relation': 'zero out one client', 'sampling': f'round_robin, {self.sampler.min_separation} rounds between two turns',
         'accountant': 'Gaussian, exact', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
         'clip_norm': self.clip_norm, 'max_participations': self._participation(rounds).max_participations,
         'noise_buffers': self.stream.num_buffers}
+
+  @property
+  def update_bound(self):
+    return self.clip_norm
 
   @property
   def releases_exact_metrics(self):
     return False
 
   def _participation(self, rounds):
-    return toeplitz.Participation.of(rounds, min(self.sampler.num_blocks, rounds))
+    return toeplitz.Participation.of(rounds, min(self.sampler.min_separation, rounds))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,10 +100,10 @@ class AmplifiedBanded(base.PrivacyPlan):
   def cohort(self, round_num):
     return self.sampler(round_num)
 
-  def aggregator(self):
+  def aggregator(self, sum_factory):
     return noised_mean.NoisedMeanFactory(
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, stream=streams.Banded(self.coefficients),
-        max_rounds=self.max_rounds, denominator=self.sampler.rate * self.sampler.population)
+        max_rounds=self.max_rounds, denominator=self.sampler.rate * self.sampler.population, sum_factory=sum_factory)
 
   def event(self, rounds: int) -> dp_accounting.DpEvent:
     """Returns the sampled Gaussians that one block's turns amount to."""
@@ -117,31 +121,35 @@ class AmplifiedBanded(base.PrivacyPlan):
         'clip_norm': self.clip_norm, 'noise_buffers': len(self.coefficients) - 1}
 
   @property
+  def update_bound(self):
+    return self.clip_norm
+
+  @property
   def releases_exact_metrics(self):
     return False
 
 
-def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, *, population: int, rounds: int
+def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run
           ) -> Separated | AmplifiedBanded:
   """Returns the plan of `dp_ftrl` or `dp_mf`.
 
   Raises:
     ValueError: The cohorts do not keep the promise that the sensitivity relies on, or the budget is out of reach.
   """
-  delta = budget.chosen_delta(privacy.delta, population)
+  delta = budget.chosen_delta(privacy.delta, run.population)
   if privacy.privacy == 'dp_mf' and privacy.mf_strategy == 'amplified':
-    return _amplified(privacy, sampler, rounds, delta)
-  if not isinstance(sampler, cohorts.CyclicCohort):
-    raise ValueError(f'privacy={privacy.privacy} needs sampling=cyclic: its noise counts on a known number of rounds '
+    return _amplified(privacy, sampler, run.rounds, delta)
+  if not isinstance(sampler, cohorts.RoundRobinCohort):
+    raise ValueError(f'privacy={privacy.privacy} needs sampling=round_robin: its noise counts on a known number of rounds '
                      'between two turns of a client, which no random cohort keeps.')
-  participation = toeplitz.Participation.of(rounds, min(sampler.num_blocks, rounds))
+  participation = toeplitz.Participation.of(run.rounds, min(sampler.min_separation, run.rounds))
   stream, coefficients = _stream(privacy, participation)
   noise = privacy.noise_multiplier
   if noise is None:
     noise = _sensitivity(stream, coefficients, participation) / gdp.mu(privacy.target_epsilon, delta)
   name = 'dp_ftrl' if privacy.privacy == 'dp_ftrl' else f'dp_mf {privacy.mf_strategy}'
   return Separated(mechanism=name, sampler=sampler, clip_norm=privacy.clip_norm, noise_multiplier=noise, delta=delta,
-                   stream=stream, max_rounds=rounds, coefficients=tuple(coefficients))
+                   stream=stream, max_rounds=run.rounds, coefficients=tuple(coefficients))
 
 
 def _stream(privacy, participation):

@@ -44,7 +44,12 @@ class ExampleDpSgd(base.PrivacyPlan):
   def cohort(self, round_num):
     return self.sampler(round_num)
 
-  def aggregator(self):
+  def aggregator(self, sum_factory):
+    del sum_factory
+    return None
+
+  @property
+  def update_bound(self):
     return None
 
   @property
@@ -94,25 +99,24 @@ class ExampleDpSgd(base.PrivacyPlan):
 _RELATIONS = {'poisson': 'add or remove one example', 'shuffled': 'zero out one example'}
 
 
-def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, *, sizes: tuple[int, ...], rounds: int,
-          client: configs.ClientConfig) -> ExampleDpSgd:
+def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run) -> ExampleDpSgd:
   """Returns the plan of `example_dp_sgd`.
 
   Raises:
     ValueError: delta promises nothing to the largest client, or the budget is out of reach.
   """
-  delta = budget.chosen_delta(privacy.delta, max(sizes))
+  delta = budget.chosen_delta(privacy.delta, max(run.sizes))
   plan = ExampleDpSgd(
-      sampler=sampler, sizes=sizes, clip_norm=privacy.clip_norm, noise_multiplier=privacy.noise_multiplier or 0.0,
-      delta=delta, batch_size=client.batch_size, epochs=client.client_epochs, sampling=privacy.example_sampling)
+      sampler=sampler, sizes=run.sizes, clip_norm=privacy.clip_norm, noise_multiplier=privacy.noise_multiplier or 0.0,
+      delta=delta, batch_size=run.client.batch_size, epochs=run.client.client_epochs, sampling=privacy.example_sampling)
   if privacy.target_epsilon is None:
     return plan
   noise = 0.0
   # The most turns and the highest rate need not be one client's: each kind of client is asked.
-  for size, turns in {(size, turns) for size, turns in zip(sizes, plan._turns(rounds), strict=True) if turns}:
-    run = _releases(size, turns, plan.batch_size, plan.epochs, plan.sampling, max(noise, 1e-9))
-    if noise == 0.0 or run.epsilon(delta) > privacy.target_epsilon:
-      noise = solve.noise_multiplier(run, privacy.target_epsilon, delta)
+  for size, turns in {(size, turns) for size, turns in zip(run.sizes, plan._turns(run.rounds), strict=True) if turns}:
+    released = _releases(size, turns, plan.batch_size, plan.epochs, plan.sampling, max(noise, 1e-9))
+    if noise == 0.0 or released.epsilon(delta) > privacy.target_epsilon:
+      noise = solve.noise_multiplier(released, privacy.target_epsilon, delta)
   return dataclasses.replace(plan, noise_multiplier=noise)
 
 

@@ -34,10 +34,18 @@ def encode(tensors: list[tf.Tensor], clip_norm: tf.Tensor) -> tuple[list[tf.Tens
 def room(tensors: list[tf.Tensor]) -> float:
   """Returns the norm, in grid steps, that rounding cannot push beyond STEPS."""
   size = sum(math.prod(tensor.shape) for tensor in tensors)
-  left = STEPS - math.sqrt(size) / 2
+  # Half a step a coordinate here, and as much again where a hidden sum comes back as real numbers.
+  left = STEPS - math.sqrt(size)
   if left < STEPS / 2:
     raise ValueError(f'an update of {size} numbers is too large for a grid of {STEPS} steps.')
   return left
+
+
+def steps(total: tf.Tensor, clip_norm: tf.Tensor) -> tf.Tensor:
+  """Returns a sum as int64 grid steps, whether it was kept as integers or comes as real numbers."""
+  if total.dtype == tf.int64:
+    return total
+  return tf.cast(tf.round(tf.cast(total, tf.float64) * (STEPS / tf.cast(clip_norm, tf.float64))), tf.int64)
 
 
 def decode(total: tf.Tensor, noise: tf.Tensor, clip_norm: tf.Tensor) -> tf.Tensor:
@@ -48,5 +56,5 @@ def decode(total: tf.Tensor, noise: tf.Tensor, clip_norm: tf.Tensor) -> tf.Tenso
     noise: Noise over the clip norm, floating point; rounded to the grid.
     clip_norm: Scalar.
   """
-  steps = total + tf.cast(tf.round(tf.cast(noise, tf.float64) * STEPS), tf.int64)
-  return tf.cast(steps, tf.float64) * (tf.cast(clip_norm, tf.float64) / STEPS)
+  noisy = total + tf.cast(tf.round(tf.cast(noise, tf.float64) * STEPS), tf.int64)
+  return tf.cast(noisy, tf.float64) * (tf.cast(clip_norm, tf.float64) / STEPS)

@@ -67,8 +67,15 @@ class LocalDp(base.PrivacyPlan):
   def cohort(self, round_num):
     return self.sampler(round_num)
 
-  def aggregator(self):
+  def aggregator(self, sum_factory):
+    if sum_factory is not None:
+      raise ValueError('privacy=local_dp does not go with a secure sum: its promise holds for updates that are seen, '
+                       'and its noise exceeds any range of hidden ones; use client_gaussian.')
     return LocallyNoisedMeanFactory(clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier)
+
+  @property
+  def update_bound(self):
+    return self.clip_norm
 
   @property
   def releases_exact_metrics(self):
@@ -90,16 +97,16 @@ class LocalDp(base.PrivacyPlan):
     return max(counted.values(), default=0)
 
 
-def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, *, population: int, rounds: int) -> LocalDp:
+def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run) -> LocalDp:
   """Returns the plan of `local_dp`; a target epsilon is met for the client with the most turns.
 
   Raises:
     ValueError: delta promises nothing.
   """
-  delta = budget.chosen_delta(privacy.delta, population)
+  delta = budget.chosen_delta(privacy.delta, run.population)
   plan = LocalDp(sampler=sampler, clip_norm=privacy.clip_norm, delta=delta,
                  noise_multiplier=privacy.noise_multiplier or 0.0)
   if privacy.target_epsilon is None:
     return plan
-  turns = max(1, plan._most_turns(rounds))
+  turns = max(1, plan._most_turns(run.rounds))
   return dataclasses.replace(plan, noise_multiplier=2 * math.sqrt(turns) / gdp.mu(privacy.target_epsilon, delta))

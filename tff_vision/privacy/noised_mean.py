@@ -61,7 +61,8 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
     stream: How white noise becomes the noise of a round.
     max_rounds: The stream's sensitivity was computed for so many rounds; one more fails.
     quantile: How the clip norm moves, None if it stays.
-    sum_factory: Sums int64 tensors exactly.
+    sum_factory: Adds float32 updates of norm at most clip_norm up, hidden from the server, each rounded by itself
+      to a grid of its own; None adds integers up in the clear, exactly.
   """
   clip_norm: float
   noise_multiplier: float
@@ -69,8 +70,7 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
   stream: streams.Stream = streams.White()
   max_rounds: int = 2 ** 31
   quantile: QuantileClip | None = None
-  sum_factory: tff.aggregators.UnweightedAggregationFactory = dataclasses.field(
-      default_factory=tff.aggregators.SumFactory)
+  sum_factory: tff.aggregators.UnweightedAggregationFactory | None = None
 
   def create(self, value_type: tff.Type) -> tff.templates.AggregationProcess:
     """Returns the process for updates of `value_type`, a tensor or a structure of floating-point tensors."""
@@ -82,7 +82,8 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
     def encode(value, clip_norm):
       return self._encode(tf.nest.flatten(value), clip_norm)
 
-    summing = self.sum_factory.create(encode.type_signature.result)
+    sum_factory = self.sum_factory or tff.aggregators.SumFactory()
+    summing = sum_factory.create(encode.type_signature.result)
 
     @tff.tensorflow.computation(mechanism_type, summing.next.type_signature.result.result.member)
     def release(mechanism, total):
@@ -99,8 +100,9 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
       clip_norm = tff.federated_broadcast(state['mechanism']['clip_norm'])
       summed = summing.next(state['summing'], tff.federated_map(encode, (value, clip_norm)))
       released = tff.federated_map(release, (state['mechanism'], summed.result))
-      # The clip that was in force; what the sum reports of itself may be exact, so it stays inside.
-      measured = tff.federated_zip(collections.OrderedDict(clip_norm=state['mechanism']['clip_norm']))
+      # The clip that was in force, and what a hidden sum has to hand out to be opened.
+      measured = tff.federated_zip(collections.OrderedDict(
+          clip_norm=state['mechanism']['clip_norm'], sum=summed.measurements))
       return tff.templates.MeasuredProcessOutput(
           tff.federated_zip(collections.OrderedDict(mechanism=released[1], summing=summed.state)),
           released[0], measured)
@@ -118,6 +120,8 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
     update, norm = grid.encode(tensors, clip_norm)
     inside = norm <= tf.cast(clip_norm, tf.float64)
     below = [tf.where(inside, tf.constant(_HALF, tf.int64), tf.constant(-_HALF, tf.int64))] if self.quantile else []
+    if self.sum_factory is not None:
+      update = [tf.cast(grid.decode(steps, 0.0, clip_norm), tf.float32) for steps in update]
     return collections.OrderedDict(update=update, below=below)
 
   def _release(self, specs, mechanism, total):
@@ -133,7 +137,8 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
         def draw(number, index=index, spec=spec):
           return tf.cast(noise.normal(key, streams.nonce(index, number, round_num), spec.shape), tf.float32)
         fresh, buffers = self.stream.step(buffers, round_num, draw)
-        released = grid.decode(total['update'][index], multiplier * tf.cast(fresh, tf.float64), clip_norm)
+        summed = grid.steps(total['update'][index], clip_norm)
+        released = grid.decode(summed, multiplier * tf.cast(fresh, tf.float64), clip_norm)
         result.append(tf.cast(released / self.denominator, spec.dtype))
         following.append(buffers)
     next_clip = clip_norm

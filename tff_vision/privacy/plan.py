@@ -7,7 +7,7 @@ another algorithm than the one that runs.
 from collections.abc import Sequence
 
 from tff_vision import configs
-from tff_vision.privacy import base, cohorts, correlated_plans, example_plan, local_plan, sampled_plans
+from tff_vision.privacy import base, cohorts, correlated_plans, example_plan, local_plan, participation, sampled_plans
 
 PrivacyPlan = base.PrivacyPlan
 NoPrivacy = base.NoPrivacy
@@ -24,23 +24,19 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
+  if privacy.privacy != 'none':
+    participation.require_none(cohort, privacy=privacy.privacy)
   sampler = cohorts.build_cohort(cohort, population=population, seed=seed)
-  if privacy.privacy == 'example_dp_sgd':
-    return example_plan.build(privacy, sampler, sizes=tuple(sizes), rounds=rounds, client=client)
-  return PLANS[privacy.privacy](privacy, sampler, population=population, rounds=rounds)
+  run = base.Run(population=population, rounds=rounds, sizes=tuple(sizes), client=client or configs.ClientConfig())
+  return PLANS[privacy.privacy](privacy, sampler, run)
 
 
-def _no_privacy(privacy, sampler, *, population, rounds):
-  del privacy, population, rounds
-  return base.NoPrivacy(sampler=sampler)
-
-
-# Mechanisms that know clients only as a number; `example_dp_sgd` knows their sizes too.
 PLANS = {
-    'none': _no_privacy,
+    'none': lambda privacy, sampler, run: base.NoPrivacy(sampler=sampler),
     'client_gaussian': sampled_plans.build,
     'client_adaptive': sampled_plans.build,
     'dp_ftrl': correlated_plans.build,
     'dp_mf': correlated_plans.build,
+    'example_dp_sgd': example_plan.build,
     'local_dp': local_plan.build,
 }

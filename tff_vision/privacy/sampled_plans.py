@@ -34,12 +34,19 @@ class ClientGaussian(base.PrivacyPlan):
   def cohort(self, round_num):
     return self.sampler(round_num)
 
-  def aggregator(self):
+  def aggregator(self, sum_factory):
+    if self.quantile is not None and sum_factory is not None:
+      raise ValueError('privacy=client_adaptive does not go with a secure sum: the clip moves, but the range of hidden '
+                       'updates is fixed; use client_gaussian.')
     # The denominator is the expected cohort: attendance is not public, and a denominator that depends on it
     # would change the sensitivity.
     return noised_mean.NoisedMeanFactory(
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, quantile=self.quantile,
-        denominator=self.sampler.rate * self.sampler.population)
+        denominator=self.sampler.rate * self.sampler.population, sum_factory=sum_factory)
+
+  @property
+  def update_bound(self):
+    return self.clip_norm
 
   def event(self, rounds: int) -> dp_accounting.DpEvent:
     """Returns what `rounds` rounds release, for an accountant."""
@@ -59,7 +66,7 @@ class ClientGaussian(base.PrivacyPlan):
     return False
 
 
-def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, *, population: int, rounds: int) -> ClientGaussian:
+def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run) -> ClientGaussian:
   """Returns the plan of `client_gaussian` or `client_adaptive`.
 
   Raises:
@@ -68,10 +75,10 @@ def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, *, population
   if not isinstance(sampler, cohorts.PoissonCohort):
     raise ValueError(f'privacy={privacy.privacy} needs sampling=poisson: its epsilon counts on every client being '
                      'drawn independently, which a cohort of fixed size is not.')
-  delta = budget.chosen_delta(privacy.delta, population)
+  delta = budget.chosen_delta(privacy.delta, run.population)
   noise = privacy.noise_multiplier
   if noise is None:
-    noise = solve.noise_multiplier(sampler.releases(rounds, noise_multiplier=1.0), privacy.target_epsilon, delta)
+    noise = solve.noise_multiplier(sampler.releases(run.rounds, noise_multiplier=1.0), privacy.target_epsilon, delta)
   quantile = None
   if privacy.privacy == 'client_adaptive':
     # Andrew et al. 2021, section 3.1: a twentieth of the cohort costs the sum next to nothing.

@@ -49,10 +49,11 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None) -> str:
       results=report_tables.results(report),
       clients=report_tables.clients(report),
       history=report_tables.history(report, history),
+      export_parity=report.get('export_parity'),
       costs=report_tables.costs(report),
       shares={k: v / (sum(seconds.values()) or 1) for k, v in seconds.items()},
       dataset=report_tables.facts(dataset, 'The data', leave_out=('name', 'notes', 'class names')),
-      privacy=report_tables.facts(report_tables.part(report, 'privacy'), 'The privacy accounting'),
+      privacy=report_tables.privacy(report),
       config=report_tables.config(report),
       environment=report_tables.facts(report_tables.part(report, 'environment'), 'Environment'),
       extras=report_tables.extras(report),
@@ -71,20 +72,20 @@ def _figures(report: Mapping, history: Sequence[Mapping], mix: report_partition.
   from tff_vision.program import report_figures
   metric, made = report_tables.headline_metric(report), {}
 
-  def add(name, draw, alt, **values):
-    made[name] = {**report_figures.render(functools.partial(draw, **values)), 'alt': alt}
+  def add(name, draw, alt):
+    made[name] = {**report_figures.render(draw), 'alt': alt}
 
   if history:
-    add('curves', report_figures.curves, _curves_alt(history, metric), history=history, metric=metric)
+    add('curves', functools.partial(report_figures.curves, history=history, metric=metric), _curves_alt(history, metric))
   groups = {name: group for name, group in report_tables.client_groups(report).items()
             if any(map(numbers.is_finite, group.get('accuracies') or ()))}
   if groups:
-    add('clients', report_figures.client_histograms, _clients_alt(groups, metric), groups=groups, metric=metric)
+    add('clients', functools.partial(report_figures.client_histograms, groups=groups), _clients_alt(groups))
   if mix is not None:
-    add('mix', report_figures.class_mix, _mix_alt(mix), mix=mix)
+    add('mix', functools.partial(report_figures.class_mix, mix=mix), _mix_alt(mix))
   if report_figures.series(history, 'privacy', 'epsilon')[0]:
     target = report_tables.part(report_tables.part(report, 'config'), 'privacy').get('target_epsilon')
-    add('epsilon', report_figures.epsilon, _epsilon_alt(history), history=history, target=target)
+    add('epsilon', functools.partial(report_figures.epsilon, history=history, target=target), _epsilon_alt(history))
   return made
 
 
@@ -101,10 +102,10 @@ def _curves_alt(history: Sequence[Mapping], metric: str) -> str:
   return f'Curves over rounds: {"; ".join(said) or "nothing evaluated"}.'
 
 
-def _clients_alt(groups: Mapping[str, Mapping], metric: str) -> str:
-  said = [f'{name}: ' + ', '.join(f'{numbers.label(key)} {numbers.metric_text(metric, group.get(key))}'
+def _clients_alt(groups: Mapping[str, Mapping]) -> str:
+  said = [f'{name}: ' + ', '.join(f'{numbers.label(key)} {numbers.metric_text("accuracy", group.get(key))}'
                                   for key in ('mean', 'percentile_10', 'worst')) for name, group in groups.items()]
-  return f'Histogram of {numbers.label(metric)} over clients. {"; ".join(said)}.'
+  return f'Histogram of accuracy over clients. {"; ".join(said)}.'
 
 
 def _mix_alt(mix: report_partition.ClassMix) -> str:

@@ -18,6 +18,7 @@ from tff_vision.program import report_partition
 WIDTH = 9.6
 DPI = 150
 MAX_STACKED_CLASSES = 12
+MAX_TICKED_CLIENTS = 200
 CLASS_COLORS = ('#4e79a7', '#f28e2b', '#59a14f', '#e15759', '#76b7b2', '#edc948', '#b07aa1', '#ff9da7', '#9c755f',
                 '#8f8a86', '#2f8f8b', '#a05195')
 
@@ -78,13 +79,13 @@ def curves(theme: Theme, *, history: Sequence[Mapping], metric: str) -> figure.F
   """Draws a metric, and the loss, over the rounds: test set, clients, and the cohorts' own training examples."""
   fig = figure.Figure(figsize=(WIDTH, 3.5))
   left, right = fig.subplots(1, 2)
-  percent = 'accuracy' in metric
   left.set_title(numbers.heading(metric))
-  _lines(left, theme, {'test set': series(history, 'evaluation', metric),
-                       'mean of clients': series(history, 'per_client', 'mean'),
-                       '10th percentile of clients': series(history, 'per_client', 'percentile_10'),
-                       'training (cohort)': series(history, 'train', metric)})
-  if percent:
+  lines = {'test set': series(history, 'evaluation', metric), 'training (cohort)': series(history, 'train', metric)}
+  if metric == 'accuracy':
+    lines |= {'mean of clients': series(history, 'per_client', 'mean'),
+              '10th percentile of clients': series(history, 'per_client', 'percentile_10')}
+  _lines(left, theme, lines)
+  if 'accuracy' in metric:
     left.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
     left.set_ylim(min(left.get_ylim()[0], 1.0), min(left.get_ylim()[1], 1.02))
   right.set_title('Loss')
@@ -117,30 +118,32 @@ def _lines(axes, theme: Theme, lines: Mapping[str, Points]) -> None:
 
 def _round_axis(axes) -> None:
   axes.set_xlabel('round')
+  first, last = axes.dataLim.intervalx
+  if first == last:
+    axes.set_xlim(first - 1, last + 1)
   axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=8))
 
 
-def client_histograms(theme: Theme, *, groups: Mapping[str, Mapping], metric: str) -> figure.Figure:
-  """Draws, for each group of clients, how many reach which value, with mean, 10th percentile and worst marked."""
+def client_histograms(theme: Theme, *, groups: Mapping[str, Mapping]) -> figure.Figure:
+  """Draws, for each group of clients, how many reach which accuracy; mean, 10th percentile and worst are marked."""
   fig = figure.Figure(figsize=(WIDTH, 3.2))
   for axes, (name, group) in zip(fig.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
     values = np.array([v for v in group['accuracies'] if numbers.is_finite(v)], float)
-    inside = bool(values.min() >= 0 and values.max() <= 1)
-    axes.hist(values, bins=np.linspace(0, 1, 21) if inside else 20, color=theme.first, alpha=0.55,
-              edgecolor=theme.surface, linewidth=1)
-    axes.plot(values, np.zeros_like(values), '|', color=theme.first, markersize=9, clip_on=False)
+    start = min(0.5, np.floor(10 * values.min()) / 10)
+    axes.hist(values, bins=np.linspace(start, 1, 26), color=theme.first, alpha=0.55, edgecolor=theme.surface,
+              linewidth=1)
+    if len(values) <= MAX_TICKED_CLIENTS:
+      axes.plot(values, np.zeros_like(values), '|', color=theme.first, markersize=9, clip_on=False)
     for key, line in (('mean', '-'), ('percentile_10', '--'), ('worst', ':')):
       if numbers.is_finite(group.get(key)):
         axes.axvline(group[key], color=theme.second, linestyle=line, linewidth=1.7,
-                     label=f'{numbers.label(key)} {numbers.metric_text(metric, group[key])}')
+                     label=f'{numbers.label(key)} {numbers.metric_text("accuracy", group[key])}')
     axes.set_title(name)
-    axes.set(xlabel=f'{numbers.label(metric)} on the client’s own test images', ylabel='clients')
+    axes.set(xlabel='accuracy on the client’s own test images', ylabel='clients', xlim=(start - 0.01, 1.01))
     axes.yaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=6))
-    if inside:
-      axes.set_xlim(0, 1.01)
-      if 'accuracy' in metric:
-        axes.xaxis.set_major_formatter(ticker.PercentFormatter(1.0))
-    axes.legend(fontsize=8.5, loc='upper left')
+    axes.xaxis.set_major_formatter(ticker.PercentFormatter(1.0))
+    axes.tick_params(axis='x', pad=7)
+    axes.legend(fontsize=8.5, loc='upper left', frameon=True, framealpha=0.9, edgecolor='none')
   return fig
 
 
@@ -196,7 +199,7 @@ def _heat_map(fig, axes, theme: Theme, mix: report_partition.ClassMix) -> None:
   if mix.shares.size <= 120:
     for (client, row), share in np.ndenumerate(mix.shares):
       axes.text(client, row, f'{100 * share:.0f} %', ha='center', va='center', fontsize=8.5,
-                color=theme.surface if share > 0.55 * mix.shares.max() else theme.ink)
+                color=theme.surface if share > 0.65 * mix.shares.max() else theme.ink)
 
 
 def axis_names(names: Sequence[str]) -> list[str]:

@@ -19,7 +19,8 @@ _LABELS = {
     'num_clients': 'training clients',
     'num_train_examples': 'training images',
     'num_test_examples': 'test images',
-    'image_shape': 'image shape',
+    'count': 'clients with test images',
+    'without_examples': 'clients without test images',
 }
 
 

@@ -13,10 +13,10 @@ from tff_vision.program import report_numbers as numbers
 
 KNOWN_SECTIONS = frozenset((
     'config', 'dataset', 'model', 'evaluation', 'per_client', 'unseen', 'privacy', 'rounds', 'seconds',
-    'examples_per_second', 'peak_rss_mb', 'environment', 'history'))
+    'examples_per_second', 'peak_rss_mb', 'export_parity', 'environment', 'history'))
 MAX_HISTORY_ROWS = 60
 _CONDITIONS = ('delta', 'unit', 'relation', 'sampling', 'rounds', 'accountant')
-_NOT_METRICS = ('per_client', 'loss')
+_SPREAD = ('mean', 'percentile_10', 'worst')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ def part(report: Mapping, key: str) -> Mapping:
 def headline_metric(report: Mapping) -> str:
   """Returns the name of the metric that stands first: accuracy, or the evaluation's first other than the loss."""
   evaluation = part(report, 'evaluation')
-  names = [name for name in evaluation if name not in _NOT_METRICS and numbers.is_number(evaluation[name])]
+  names = [name for name in evaluation if name != 'loss' and numbers.is_number(evaluation[name])]
   return 'accuracy' if 'accuracy' in names or not names else names[0]
 
 
@@ -54,11 +54,11 @@ def tiles(report: Mapping, commonest_share: float | None) -> list[Tile]:
   made = []
   if name in (evaluation := part(report, 'evaluation')):
     made.append(Tile(name=f'Test {numbers.label(name)}', value=numbers.metric(name, evaluation[name]),
-                     note=_test_note(dataset, commonest_share if name == 'accuracy' else None)))
+                     note=_test_note(report, name, commonest_share)))
   if 'percentile_10' in (clients := part(report, 'per_client')):
-    made.append(Tile(name='10th percentile of clients', value=numbers.metric(name, clients['percentile_10']),
-                     note=markupsafe.Markup('worst {}, of {} clients with test images').format(
-                         numbers.metric(name, clients.get('worst')), numbers.data(clients.get('count')))))
+    made.append(Tile(name='10th percentile of clients', value=numbers.metric('accuracy', clients['percentile_10']),
+                     note=markupsafe.Markup('accuracy; worst {}, of {} clients with test images').format(
+                         numbers.metric('accuracy', clients.get('worst')), numbers.data(clients.get('count')))))
   if report.get('rounds') is not None:
     cohort, algorithm = part(config, 'cohort'), part(config, 'algorithm')
     said = [str(algorithm['algorithm'])] if 'algorithm' in algorithm else []
@@ -74,11 +74,13 @@ def tiles(report: Mapping, commonest_share: float | None) -> list[Tile]:
   return made
 
 
-def _test_note(dataset: Mapping, commonest_share: float | None) -> str:
-  said = []
+def _test_note(report: Mapping, name: str, commonest_share: float | None) -> str:
+  dataset, evaluation, said = part(report, 'dataset'), part(report, 'evaluation'), []
   if 'num_test_examples' in dataset:
     said.append(f'on {numbers.plain(dataset["num_test_examples"])} test images')
-  if commonest_share is not None:
+  if name != 'auc' and numbers.is_finite(evaluation.get('auc')):
+    said.append(f'AUC {numbers.plain(evaluation["auc"])}')
+  if commonest_share is not None and name == 'accuracy':
     said.append(f'always guessing the commonest class scores {numbers.percent(commonest_share)}')
   return '; '.join(said)
 
@@ -106,11 +108,17 @@ def privacy_tile(report: Mapping) -> Tile:
               note=f'{privacy["mechanism"]} ran, but its ε is {numbers.plain(privacy.get("epsilon"))}.')
 
 
+def privacy(report: Mapping) -> Table | None:
+  """Returns everything the report says about the mechanism and its cost; nothing if there is no mechanism."""
+  section = part(report, 'privacy')
+  return None if section.get('mechanism', 'none') == 'none' else facts(section, 'The mechanism and its accounting')
+
+
 def results(report: Mapping) -> Table | None:
-  """Returns every metric of the final model on the test set and on unseen clients."""
-  columns = {'Test set': part(report, 'evaluation'), 'Unseen clients': part(report, 'unseen')}
+  """Returns every metric of the final model on the test set and on clients that never trained."""
+  columns = {'Test set': part(report, 'evaluation'), 'Unseen clients': part(part(report, 'unseen'), 'evaluation')}
   columns = {name: metrics for name, metrics in columns.items() if metrics}
-  names = dict.fromkeys(key for metrics in columns.values() for key in metrics if key != 'per_client')
+  names = dict.fromkeys(key for metrics in columns.values() for key in metrics)
   rows = [[numbers.label(n), *(numbers.metric(n, metrics.get(n)) for metrics in columns.values())] for n in names]
   return Table(caption='The final model', header=['metric', *columns], rows=rows) if rows else None
 
@@ -123,14 +131,12 @@ def client_groups(report: Mapping) -> dict[str, Mapping]:
 
 
 def clients(report: Mapping) -> Table | None:
-  """Returns how a metric spreads over the clients."""
-  name, groups = headline_metric(report), client_groups(report)
+  """Returns how accuracy spreads over the clients."""
+  groups = client_groups(report)
   keys = dict.fromkeys(k for group in groups.values() for k, v in group.items() if not isinstance(v, list | tuple))
-  rows = [[numbers.label(key), *(numbers.data(group.get(key)) if key == 'count'
-                                 else numbers.metric(name, group.get(key)) for group in groups.values())]
-          for key in keys]
-  caption = f'{numbers.heading(name)} on each client’s own test images'
-  return Table(caption=caption, header=['', *groups], rows=rows) if rows else None
+  rows = [[numbers.label(key), *(numbers.metric('accuracy' if key in _SPREAD else key, group.get(key))
+                                 for group in groups.values())] for key in keys]
+  return Table(caption='Accuracy on each client’s own test images', header=['', *groups], rows=rows) if rows else None
 
 
 def costs(report: Mapping) -> Table | None:
@@ -160,9 +166,9 @@ def history(report: Mapping, entries: Sequence[Mapping]) -> Table | None:
   if not used:
     return None
   rows = [[numbers.data(entries[i].get('round')),
-           *(numbers.metric(name if columns[t][0] != 'privacy' and columns[t][1] != 'loss' else 'loss', values[i][t])
-             for t in used)] for i in shown]
-  thinned = f', every {step}. evaluation' if step > 1 else ''
+           *(numbers.metric('accuracy' if columns[t][1] in _SPREAD else columns[t][1], values[i][t]) for t in used)]
+          for i in shown]
+  thinned = f' (one evaluation in {step})' if step > 1 else ''
   return Table(caption=f'The numbers behind the curves{thinned}', header=['round', *used], rows=rows)
 
 

@@ -5,46 +5,96 @@ each client, and zero on average, because rounding is stochastic. All functions 
 run on the client before encryption, and on the server after decryption.
 """
 
+import dataclasses
+import math
+
 import tensorflow as tf
 
+from tff_vision import validate
+from tff_vision.secure import chacha20
 
-def refuse_bad_values(values: tf.Tensor, value_range: float) -> tf.Tensor:
-  """Returns `values`; the computation fails where one is not finite or larger than `value_range`.
 
-  The message names no value: it travels to the server.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Encoding:
+  """How real values become integers in [0, 2 * offset], and a sum of integers real values again.
+
+  Attributes:
+    value_bits: Bits of one integer.
+    value_range: The largest magnitude of a value.
+    norm_bound: For differential privacy: the L2 norm that no rounded vector exceeds, whatever is rounded up.
   """
-  finite = tf.debugging.Assert(tf.reduce_all(tf.math.is_finite(values)), [
-      'secure sum: an update of a client holds NaN or infinity, so nothing was encrypted and the round fails; '
-      'lower client_learning_rate or clip updates.'])
-  with tf.control_dependencies([finite]):
-    inside = tf.debugging.Assert(tf.reduce_all(tf.abs(values) <= value_range), [
-        f'secure sum: an update of a client has an element beyond secure_range={value_range:g}, so nothing was '
-        'encrypted and the round fails; raise secure_range or clip updates.'])
-  with tf.control_dependencies([inside]):
-    return tf.identity(values)
+  value_bits: int
+  value_range: float
+  norm_bound: float | None = None
+
+  def __post_init__(self):
+    validate.positive(secure_range=self.value_range)
+
+  @property
+  def offset(self) -> int:
+    """Added to a client's integer to make it non-negative; also the integer of `value_range`."""
+    return 2**(self.value_bits - 1) - 1
+
+  @property
+  def step(self) -> float:
+    """What one integer step is worth: a rounded value is less than this away."""
+    return self.value_range / self.offset
+
+  def clip_norm(self, length: int) -> float:
+    """Returns the norm to which a vector is clipped so that its rounded form stays within `norm_bound`.
+
+    Raises:
+      ValueError: Rounding takes more than half of the bound.
+    """
+    left = self.norm_bound - self.step * math.sqrt(length)
+    if left < self.norm_bound / 2:
+      raise ValueError(f'secure_bits={self.value_bits} is too coarse for {length} parameters within clip_norm='
+                       f'{self.norm_bound:g}: rounding alone may add {self.step * math.sqrt(length):.3g} to the norm; '
+                       'raise secure_bits.')
+    return left
+
+  def encode(self, values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Returns integers with expectation offset * (1 + values / value_range), [n] float64; runs on the client.
+
+    The computation fails where a value is not finite or out of range; the message, which travels to the server,
+    names no value.
+
+    Args:
+      values: [n] float32.
+      seed: [2] int32 for the dither; rounding reveals nothing, so this needs to be no secret.
+    """
+    values = self._finite(values)
+    if self.norm_bound is not None:
+      values = tf.clip_by_norm(values, self.clip_norm(values.shape[0]))
+    values = self._in_range(values)
+    scaled = tf.cast(values, tf.float64) / self.step
+    dither = tf.cast(tf.random.stateless_uniform(tf.shape(values), seed, dtype=tf.float32), tf.float64)
+    offset = float(self.offset)
+    return tf.clip_by_value(tf.floor(scaled + dither), -offset, offset) + offset
+
+  def decode(self, total: tf.Tensor, clients: tf.Tensor) -> tf.Tensor:
+    """Returns the sum of real values, [n] float32, from the sum of `clients` integers, [n] int64."""
+    centred = tf.cast(total - tf.cast(clients, tf.int64) * self.offset, tf.float64)
+    return tf.cast(centred * self.step, tf.float32)
+
+  def _finite(self, values):
+    finite = tf.debugging.Assert(tf.reduce_all(tf.math.is_finite(values)), [
+        'secure sum: an update of a client holds NaN or infinity, so nothing was encrypted and the round fails; '
+        'lower client_learning_rate or clip updates.'])
+    with tf.control_dependencies([finite]):
+      return tf.identity(values)
+
+  def _in_range(self, values):
+    inside = tf.debugging.Assert(tf.reduce_all(tf.abs(values) <= self.value_range), [
+        f'secure sum: an update of a client has an element beyond {self.value_range:g}, so nothing was encrypted '
+        'and the round fails; raise secure_range or clip updates.'])
+    with tf.control_dependencies([inside]):
+      return tf.identity(values)
 
 
-def quantize(values: tf.Tensor, value_range: float, offset: int, seed: tf.Tensor) -> tf.Tensor:
-  """Returns integers in [0, 2 * offset] with expectation offset * (1 + values / value_range).
-
-  Args:
-    values: [n] float32 within value_range.
-    value_range: The magnitude that becomes `offset`.
-    offset: Below 2**22.
-    seed: [2] int32 for the dither; rounding reveals nothing, so this needs to be no secret.
-
-  Returns:
-    [n] float64 of whole numbers.
-  """
-  scaled = tf.cast(values, tf.float64) * (offset / value_range)
-  dither = tf.cast(tf.random.stateless_uniform(tf.shape(values), seed, dtype=tf.float32), tf.float64)
-  return tf.clip_by_value(tf.floor(scaled + dither), -float(offset), float(offset)) + float(offset)
-
-
-def dequantize(total: tf.Tensor, clients: tf.Tensor, value_range: float, offset: int) -> tf.Tensor:
-  """Returns the sum of real values, [n] float32, from the sum of `clients` quantised ones, [n] int64."""
-  centred = tf.cast(total - tf.cast(clients, tf.int64) * offset, tf.float64)
-  return tf.cast(centred * (value_range / offset), tf.float32)
+def dither_seed(key: tf.Tensor) -> tf.Tensor:
+  """Returns a seed for `Encoding.encode`, [2] int32, from the key of a stream whose nonces start with small numbers."""
+  return tf.bitcast(chacha20.key_stream(key, tf.constant([0, 0, 1], tf.uint32), 2), tf.int32)
 
 
 def to_fields(integers: tf.Tensor, values_per_coefficient: int, polynomials: int, degree: int) -> tf.Tensor:

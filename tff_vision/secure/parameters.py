@@ -18,6 +18,7 @@ MAX_PLAIN_BITS = 59  # SEAL, the second implementation, takes plain moduli of at
 SMUDGING_MARGIN_BITS = 30  # A key share is hidden by noise at least this much larger than what it hides.
 CBD_TOSSES = 21  # Errors are centred binomial with variance 21 / 2, as in SEAL.
 MAX_VALUE_BITS = 22  # Scaled messages stay exact in float64.
+MAX_SMUDGING_BITS = 50  # Key shares too, and they are reduced exactly (see `ring.reduce`).
 NOISE_SIGMAS = 8  # Chance of one wrong coefficient in 10^9: about 10^-6.
 
 
@@ -112,12 +113,11 @@ def threshold_parameters(*, clients_max: int, value_bits: int) -> BfvParameters:
   field_bits = value_bits + _headroom_bits(clients_max)
   for values in range(MAX_PLAIN_BITS // field_bits, 0, -1):
     room = math.prod(primes) / 2**(values * field_bits + 1) - noise
-    smudging_bits = math.floor(math.log2(room / clients_max)) if room > 0 else 0
+    smudging_bits = min(math.floor(math.log2(room / clients_max)) if room > 0 else 0, MAX_SMUDGING_BITS)
     if smudging_bits >= math.log2(noise) + SMUDGING_MARGIN_BITS:
-      # More would help nobody: the noise is drawn from two 32-bit words and reduced exactly in float64.
       return BfvParameters(primes=primes, special_primes=(), value_bits=value_bits, field_bits=field_bits,
                            values_per_coefficient=values, clients_max=clients_max,
-                           smudging_bits=min(smudging_bits, 48))
+                           smudging_bits=smudging_bits)
   raise ValueError(_no_room(clients_max, value_bits))
 
 
@@ -153,4 +153,5 @@ def _check_request(clients_max, value_bits):
 
 def _no_room(clients_max, value_bits):
   return (f'secure_bits={value_bits} with secure_clients_max={clients_max} leaves no room in the ciphertext for '
-          'the sum and its noise: lower secure_bits, or lower secure_clients_max.')
+          'the sum and its noise: lower secure_bits or secure_clients_max, or choose secure_sum=masks, which adds no '
+          'noise.')

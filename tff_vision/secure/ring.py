@@ -31,14 +31,14 @@ def product(spectrum: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
 
 
 def reduce(whole: tf.Tensor, primes: Sequence[int]) -> tf.Tensor:
-  """Returns int32 residues in [0, p) of whole numbers of magnitude below 2**50.
+  """Returns int32 residues in [0, p) of whole numbers of magnitude below 2**51.
 
   Args:
     whole: [..., primes, degree] float64.
     primes: One for each row of the axis before the last.
   """
   p = _column(primes, tf.float64)
-  # Adding one half keeps the quotient off the integers by more than its own rounding error.
+  # Adding one half keeps the quotient off the integers by 2**-28, more than its own rounding error.
   quotient = tf.floor((whole + 0.5) * (1 / p))
   return tf.cast(whole - quotient * p, tf.int32)
 

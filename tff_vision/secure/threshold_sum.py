@@ -28,11 +28,11 @@ class ThresholdSteps:
     combine: (c0, sum of shares, number of clients) -> sum of values. Whoever may learn the sum.
   """
 
-  def __init__(self, params: BfvParameters, *, length: int, value_range: float):
+  def __init__(self, params: BfvParameters, encoding: fixed_point.Encoding, *, length: int):
     check_message_size(params, length)
     self.params = params
     self.length = length
-    self.value_range = value_range
+    self.encoding = encoding
     shape = bfv.ciphertext_shape(params, length)
     self.ciphertext_type = tff.TensorType(np.int32, shape)
     self.share_type = tff.TensorType(np.int32, shape[:1] + shape[2:])
@@ -43,7 +43,7 @@ class ThresholdSteps:
     self._build_server_steps()
 
   def _build_client_steps(self):
-    params, value_range = self.params, self.value_range
+    params, encoding = self.params, self.encoding
 
     @tff.tensorflow.computation(np.int64)
     def reference(round_num):
@@ -55,8 +55,7 @@ class ThresholdSteps:
 
     @tff.tensorflow.computation(self.value_type, self.polynomial_type, self.polynomial_type)
     def encrypt(values, b, a):
-      integers = quantized(params, values, value_range)
-      return bfv.encrypt(params, integers, tf.stack([b, a]), entropy.kernel_key())
+      return encrypt_values(params, encoding, values, tf.stack([b, a]))
 
     @tff.tensorflow.computation(self.share_type, self.secret_type)
     def decryption_share(c1, secret):
@@ -66,15 +65,11 @@ class ThresholdSteps:
     self.encrypt, self.decryption_share = encrypt, decryption_share
 
   def _build_server_steps(self):
-    params, length, value_range = self.params, self.length, self.value_range
+    params, length, encoding = self.params, self.length, self.encoding
 
     @tff.tensorflow.computation(self.polynomial_type, np.int32)
     def check_cohort(b, clients):
-      few = tf.debugging.Assert(tf.not_equal(clients, 1), [
-          'secure sum: a cohort of one client; its sum would be that client\'s update.'])
-      many = tf.debugging.Assert(clients <= params.clients_max, [
-          'secure sum: more clients than secure_clients_max; raise it, or sample smaller cohorts. Clients:', clients])
-      with tf.control_dependencies([few, many]):
+      with tf.control_dependencies([cohort_assertion(clients, params.clients_max)]):
         return tf.identity(b)
 
     @tff.tensorflow.computation(self.ciphertext_type)
@@ -84,7 +79,7 @@ class ThresholdSteps:
     @tff.tensorflow.computation(self.share_type, self.share_type, np.int32)
     def combine(c0, shares, clients):
       total = bfv.decrypt(params, c0, shares, length)
-      return fixed_point.dequantize(total, clients, value_range, params.offset)
+      return encoding.decode(total, clients)
 
     self.check_cohort, self.halves, self.combine = check_cohort, halves, combine
 
@@ -95,13 +90,12 @@ class ThresholdSumFactory(tff.aggregators.UnweightedAggregationFactory):
   Use `tff.aggregators.concat_factory` around it for structures. The state is the number of the round.
   """
 
-  def __init__(self, params: BfvParameters, *, value_range: float):
-    """Args: `value_range` bounds the magnitude of each element; larger ones fail the round before encryption."""
+  def __init__(self, params: BfvParameters, encoding: fixed_point.Encoding):
     self._params = params
-    self._value_range = value_range
+    self._encoding = encoding
 
   def create(self, value_type):
-    steps = ThresholdSteps(self._params, length=vector_length(value_type), value_range=self._value_range)
+    steps = ThresholdSteps(self._params, self._encoding, length=vector_length(value_type))
 
     @tff.federated_computation
     def initialize():
@@ -128,16 +122,32 @@ class ThresholdSumFactory(tff.aggregators.UnweightedAggregationFactory):
     return tff.templates.AggregationProcess(initialize, next_fn)
 
 
-def quantized(params: BfvParameters, values: tf.Tensor, value_range: float) -> tf.Tensor:
-  """Returns the checked values as whole numbers in [0, 2 * offset], float64; client graph code."""
-  checked = fixed_point.refuse_bad_values(values, value_range)
-  seed = tf.bitcast(entropy.kernel_key()[:2], tf.int32)
-  return fixed_point.quantize(checked, value_range, params.offset, seed)
+def encrypt_values(params: BfvParameters, encoding: fixed_point.Encoding, values: tf.Tensor, public_key: tf.Tensor
+                   ) -> tf.Tensor:
+  """Returns the ciphertexts, see `bfv.encrypt`, of [n] float32 values; client graph code.
+
+  One kernel key serves both the dither and the encryption: the dither's words come from a nonce of their own.
+  """
+  key = entropy.kernel_key()
+  return bfv.encrypt(params, encoding.encode(values, fixed_point.dither_seed(key)), public_key, key)
+
+
+def cohort_assertion(clients: tf.Tensor, clients_max: int) -> tf.Operation:
+  """Fails where the cohort is too large for the parameters, or is one client, whose sum is that client's update."""
+  few = tf.debugging.Assert(tf.not_equal(clients, 1), [
+      'secure sum: a cohort of one client; its sum would be that client\'s update.'])
+  many = tf.debugging.Assert(clients <= clients_max, [
+      f'secure sum: more than secure_clients_max={clients_max} clients; raise it, or sample smaller cohorts.'])
+  return tf.group(few, many)
 
 
 def modular_sum(value, params: BfvParameters):
-  """Returns the sum at the server of client-placed int32 residues [..., primes, degree], reduced at each step."""
+  """Returns the sum at the server of client-placed int32 residues [..., primes, degree], modulo each prime.
+
+  Up to 16 clients' residues of 27 bits add up in an int32, and are reduced once; more are reduced at each step.
+  """
   member = value.type_signature.member
+  lazy = params.clients_max * max(params.primes) < 2**31
 
   @tff.tensorflow.computation
   def zero():
@@ -145,13 +155,13 @@ def modular_sum(value, params: BfvParameters):
 
   @tff.tensorflow.computation(member, member)
   def add(left, right):
-    return ring.add(left, right, params.primes)
+    return left + right if lazy else ring.add(left, right, params.primes)
 
   @tff.tensorflow.computation(member)
-  def identity(total):
-    return tf.identity(total)
+  def reduced(total):
+    return tf.math.floormod(total, tf.constant(params.primes, tf.int32)[:, None]) if lazy else tf.identity(total)
 
-  return tff.federated_aggregate(value, zero(), add, add, identity)
+  return tff.federated_aggregate(value, zero(), add, add, reduced)
 
 
 def vector_length(value_type) -> int:

@@ -1,43 +1,45 @@
-"""How examples become clients: pure functions of (labels, config, seed)."""
+"""How examples become clients: pure functions of (labels, config, seed).
 
-import dataclasses
-from collections.abc import Sequence
+The table holds the schemes that make clients; `natural` is another matter, for owners bring their names with them,
+and has its own function `natural.by_owner`.
+"""
 
-import numpy as np
+from collections.abc import Mapping
+from typing import Protocol
 
 from tff_vision import configs
+from tff_vision.data.partition import dirichlet, dirichlet_equal, feature_shift, iid, pachinko, quantity, shards
+from tff_vision.data.partition.split import Labels, Split
+
+__all__ = ['PARTITIONS', 'Labels', 'PartitionFn', 'Split']
 
 
-@dataclasses.dataclass(frozen=True)
-class Split:
-  """Positions of each client's training and test examples."""
-  train: Sequence[np.ndarray]
-  test: Sequence[np.ndarray]
+class PartitionFn(Protocol):
+  """Shares examples out over clients; every random choice comes from `seed`."""
+
+  def __call__(self, labels: Labels, *, num_clients: int, config: configs.DataConfig, seed: int) -> Split:
+    """Returns `num_clients` clients that are disjoint and together cover the training examples.
+
+    Test examples are shared out in the manner of the training examples, so that a client is tested on what it
+    trains on; those of a class that nobody trains on may be no client's.
+
+    Args:
+      labels: Of the training and of the test examples.
+      num_clients: How many clients to make.
+      config: The fields that name the scheme are read.
+      seed: Of this partition alone.
+
+    Raises:
+      ValueError: No such split exists, or none was found in a bounded number of draws.
+    """
 
 
-def _iid(train_labels: np.ndarray, test_labels: np.ndarray, *, num_clients: int, config: configs.DataConfig,
-         seed: int) -> Split:
-  del config
-  rng = np.random.default_rng(seed)
-  return Split(*(np.array_split(rng.permutation(len(y)), num_clients) for y in (train_labels, test_labels)))
-
-
-def _dirichlet(train_labels: np.ndarray, test_labels: np.ndarray, *, num_clients: int, config: configs.DataConfig,
-               seed: int) -> Split:
-  rng = np.random.default_rng(seed)
-  train_labels, test_labels = (y if y.ndim == 1 else y.argmax(axis=1) for y in (train_labels, test_labels))
-  classes = np.unique(train_labels)
-  shares = rng.dirichlet([config.partition_alpha] * num_clients, len(classes))
-  parts = []
-  for labels in (train_labels, test_labels):
-    clients = [[] for _ in range(num_clients)]
-    for c, share in zip(classes, shares, strict=True):
-      members = rng.permutation(np.flatnonzero(labels == c))
-      cuts = np.rint(np.cumsum(share[:-1]) * len(members)).astype(int)
-      for client, positions in zip(clients, np.split(members, cuts), strict=True):
-        client.append(positions)
-    parts.append([np.concatenate(client) for client in clients])
-  return Split(*parts)
-
-
-PARTITIONS = {'iid': _iid, 'dirichlet': _dirichlet}
+PARTITIONS: Mapping[str, PartitionFn] = {
+    'iid': iid.partition,
+    'dirichlet': dirichlet.partition,
+    'dirichlet_equal': dirichlet_equal.partition,
+    'shards': shards.partition,
+    'quantity': quantity.partition,
+    'pachinko': pachinko.partition,
+    'feature_shift': feature_shift.partition,
+}

@@ -1,0 +1,37 @@
+"""Describes the clients that a data set and a partition make, before anything is trained.
+
+    python -m pipelines.describe_data --dataset=fashion_mnist --partition=dirichlet --partition_alpha=0.1
+
+Prints client counts, sizes, class mix and total variation from IID, and draws the class mix of each client and a
+contact sheet of a few. Flags of pipelines.train are accepted, so that its flagfiles describe their data.
+"""
+
+from absl import flags
+
+from flags import data_flags, experiment_flags, image_flags, output_flags, partition_flags
+from pipelines import launch
+from tff_vision.program import json_file
+
+_PICTURE = flags.DEFINE_string('picture', 'describe_data.png', 'Image file to draw; empty for none.')
+
+
+def main() -> None:
+  config = experiment_flags.experiment_config()
+
+  from tff_vision.data import build
+  from tff_vision.program import data_picture, data_summary
+  images = build.build(config.data, seed=config.program.seed)
+  counts = data_summary.label_counts(images)
+  described = {'partition': config.data.partition} | data_summary.describe(images, counts, seed=config.program.seed)
+  print(f'{images.name}, partition={config.data.partition}')
+  for name, text in data_summary.table(described):
+    print(f'{name:>26}  {text}')
+  if _PICTURE.value:
+    data_picture.save(_PICTURE.value, images, counts, title=f'{images.name}, partition={config.data.partition}')
+    print(f'{"picture":>26}  {_PICTURE.value}')
+  if output_flags.JSON.value is not None:
+    json_file.write(output_flags.JSON.value, described)
+
+
+if __name__ == '__main__':
+  launch.launch(main, flag_modules=(data_flags, partition_flags, image_flags, output_flags))

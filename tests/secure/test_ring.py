@@ -1,0 +1,94 @@
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tff_vision.secure import parameters, ring
+
+N = parameters.DEGREE
+PRIMES = parameters.threshold_parameters(clients_max=3, value_bits=16).primes
+
+
+@pytest.fixture(name='rng')
+def _rng():
+  return np.random.default_rng(1)
+
+
+def _words(rng, count):
+  return tf.constant(rng.integers(0, 2**32, count, dtype=np.uint32))
+
+
+def test_product_is_negacyclic_and_exact(rng):
+  """Against whole-number arithmetic: x^n = -1, on residues of full size."""
+  dense = rng.integers(-2**26, 2**26, N)
+  small = rng.integers(-1, 2, N)
+  rows = np.array([np.concatenate([-dense[N - k:], dense[:N - k]]) for k in range(N)])  # x^k * dense
+  expected = small @ rows
+  spectra = [ring.transform(tf.constant(v, tf.float64)) for v in (dense, small)]
+  np.testing.assert_array_equal(ring.product(*spectra), expected)
+
+
+def test_rounding_error_is_far_from_one_half(rng):
+  dense = tf.constant(rng.choice([-2.0**26, 2.0**26], [64, N]))
+  small = tf.constant(rng.choice([-1.0, 1.0], [64, N]))
+  folded = tf.signal.ifft(ring.transform(dense) * ring.transform(small)) * np.conj(ring._TWIST)
+  error = np.abs(folded.numpy().view(np.float64) - np.round(folded.numpy().view(np.float64)))
+  assert error.max() < 0.02
+
+
+def test_reduce_centre_and_add(rng):
+  whole = rng.integers(-2**51, 2**51, [4, N])
+  whole[:, :6] = [[k * p + d for k in (-3, 2**23) for d in (-1, 0, 1)] for p in PRIMES]
+  p = np.array(PRIMES)[:, None]
+  residues = ring.reduce(tf.constant(whole, tf.float64), PRIMES)
+  np.testing.assert_array_equal(residues, whole % p)
+  centred = ring.centre(residues, PRIMES).numpy()
+  assert np.all(np.abs(centred) <= p // 2)
+  np.testing.assert_array_equal(centred % p, whole % p)
+  other = rng.integers(0, p, [4, N])
+  np.testing.assert_array_equal(ring.add(residues, tf.constant(other, tf.int32), PRIMES), (whole + other) % p)
+
+
+def test_scaled_rounding_against_big_integers(rng):
+  modulus = math.prod(PRIMES)
+  xs = [int.from_bytes(rng.bytes(16), 'little') % modulus for _ in range(N - 2)] + [0, modulus - 1]
+  residues = np.array([[x % p for x in xs] for p in PRIMES], np.int32)[None]
+  for bits in (17, 40, 57, 59):
+    expected = [(2 * x * 2**bits + modulus) // (2 * modulus) % 2**bits for x in xs]
+    np.testing.assert_array_equal(ring.scaled_rounded(tf.constant(residues), PRIMES, bits)[0], expected)
+
+
+def test_encryption_randomness_has_the_right_distributions(rng):
+  u, errors = ring.encryption_randomness(_words(rng, 3 * 60 * N))
+  assert u.shape == (60, N) and errors.shape == (2, 60, N)
+  counts = np.array([(u.numpy() == v).sum() for v in (-1, 0, 1)])
+  assert counts.sum() == 60 * N
+  _assert_chi_square(counts, 60 * N / 3)
+  ninths = np.bincount((3 * (u[:, :N // 2] + 1) + u[:, N // 2:] + 1).numpy().astype(int).ravel())
+  _assert_chi_square(ninths, 30 * N / 9)  # Both trits of one pair are independent.
+  expected = [math.comb(42, k) / 2**42 for k in range(43)]
+  for e in errors.numpy():
+    seen = np.bincount((e + 21).astype(int).ravel(), minlength=43)
+    keep = np.array(expected) * e.size > 20
+    _assert_chi_square(seen[keep], np.array(expected)[keep] * e.size)
+  assert abs(np.corrcoef(errors[0].numpy().ravel(), errors[1].numpy().ravel())[0, 1]) < 5 / math.sqrt(60 * N)
+
+
+def test_uniform_smudging_and_secrets(rng):
+  residues = ring.uniform(_words(rng, 2 * 4 * N), PRIMES).numpy()
+  assert residues.min() >= 0 and np.all(residues < np.array(PRIMES)[:, None])
+  _assert_chi_square(np.histogram(residues / np.array(PRIMES)[:, None], 64, (0, 1))[0], 4 * N / 64)
+  noise = ring.smudging(_words(rng, 2 * 4 * N), 45).numpy()
+  assert noise.min() >= -2**45 and noise.max() < 2**45 and np.all(noise == np.round(noise))
+  _assert_chi_square(np.histogram(noise, 64, (-2**45, 2**45))[0], 4 * N / 64)
+  trits = ring.ternary(_words(rng, 4 * N)).numpy()
+  _assert_chi_square(np.array([(trits == v).sum() for v in (-1, 0, 1)]), 4 * N / 3)
+  assert abs(ring.error(_words(rng, 2 * N)).numpy().var() - 10.5) < 1.5
+
+
+def _assert_chi_square(counts, expected):
+  """Within five standard deviations of a chi-square variable's mean."""
+  statistic = np.sum((counts - expected)**2 / expected)
+  freedom = len(counts) - 1
+  assert statistic < freedom + 5 * math.sqrt(2 * freedom) + 5

@@ -1,0 +1,59 @@
+"""One client's imaging device: rotation, contrast and noise, the same on every image that the client has."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from tff_vision import seeds
+from tff_vision.data import images
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Device:
+  """How a device's images differ from the originals.
+
+  Attributes:
+    degrees: Rotation about the centre; what comes from outside the image repeats its border.
+    contrast: Factor on the distance of a pixel from middle grey.
+    noise: Deviation of additive Gaussian noise, as a share of full intensity.
+    seed: Of the noise.
+  """
+  degrees: float
+  contrast: float
+  noise: float
+  seed: int
+
+  def apply(self, examples: images.Examples, *, split: str) -> images.Examples:
+    """Returns the device's images: a pure function of (self, examples in this order, split).
+
+    Args:
+      examples: Full intensity is 255 for uint8 and 1 for float32.
+      split: Names the noise, so that a client's training and test images have their own.
+    """
+    from scipy import ndimage  # Late: only one partition needs it.
+    full = 255 if examples.x.dtype == np.uint8 else 1.0
+    x = examples.x.astype(np.float32) / full
+    if self.degrees:
+      x = ndimage.rotate(x, self.degrees, axes=(1, 2), reshape=False, order=1, mode='nearest')
+    x = 0.5 + self.contrast * (x - 0.5)
+    noise = np.random.default_rng(seeds.derive(self.seed, 'noise', split)).standard_normal(x.shape, np.float32)
+    x = full * np.clip(x + self.noise * noise, 0, 1)
+    return images.Examples((np.rint(x) if full == 255 else x).astype(examples.x.dtype), examples.y)
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceClients(images.ClientImages):
+  """Clients whose training images come through a device of their own, computed as they are read."""
+  clients: images.ClientImages
+  devices: Sequence[Device]
+
+  @property
+  def client_ids(self) -> Sequence[str]:
+    return self.clients.client_ids
+
+  def num_examples(self, client: int) -> int:
+    return self.clients.num_examples(client)
+
+  def examples(self, client: int) -> images.Examples:
+    return self.devices[client].apply(self.clients.examples(client), split='train')

@@ -1,0 +1,35 @@
+"""Generated pools on disk: drawn once, read back afterwards."""
+
+import contextlib
+import pathlib
+import zipfile
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tff_vision.data import fetch
+
+
+def load_or_make(name: str, make: Callable[[], Mapping[str, np.ndarray]],
+                 data_dir: str | None = None) -> Mapping[str, np.ndarray]:
+  """Returns the arrays of `name`.npz in the cache, which `make` fills the first time.
+
+  Args:
+    name: Names everything the arrays depend on: generator, its version, parameters, seed.
+    make: Draws the arrays; deterministic, so two processes that draw at once write the same file.
+    data_dir: The folder instead of the cache's. One that cannot be written costs the next start another drawing.
+  """
+  path = pathlib.Path(fetch.cache_dir(data_dir)) / f'{name}.npz'
+  # A file that cannot be read is drawn anew and replaced.
+  with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(path) as stored:
+    return dict(stored)
+  arrays = make()
+  with contextlib.suppress(OSError):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fetch.write_atomically(path, lambda out: np.savez_compressed(out, **arrays))
+  return arrays
+
+
+def locate(data_dir: str | None) -> tuple[bool, str]:
+  """Returns (True, how): generated data is on every machine."""
+  return True, f'generated; kept in {fetch.cache_dir(data_dir)}'

@@ -1,0 +1,129 @@
+"""Who has which examples, decided before an image is read: clients that train, clients that never do, and tests."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from tff_vision import configs, seeds
+from tff_vision.data import partition, pool
+from tff_vision.data.devices import Device
+from tff_vision.data.partition import natural as natural_partition
+
+_NOBODYS = np.zeros(0, np.int64)
+_PARTITIONED_CLIENTS = 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Owner:
+  """One client's examples, as positions in the pool.
+
+  Attributes:
+    train: Training examples that it trains on.
+    kept_back: Training examples that it is tested on; all of them, if it never trains.
+    test: Test examples.
+    device: How its images differ from the pool's.
+  """
+  name: str
+  train: np.ndarray
+  test: np.ndarray
+  kept_back: np.ndarray = dataclasses.field(default_factory=lambda: _NOBODYS)
+  device: Device | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ownership:
+  """All clients.
+
+  Attributes:
+    trainers: Clients that train, and are tested.
+    unseen: Clients that are tested only.
+    common: Test examples that belong to no client.
+    notes: Sentences a user must see.
+  """
+  trainers: Sequence[Owner]
+  unseen: Sequence[Owner]
+  common: np.ndarray
+  notes: Sequence[str]
+
+
+def natural(source: pool.Pool, config: configs.DataConfig, *, seed: int) -> Ownership:
+  """Keeps the source's own clients; those that only test are unseen.
+
+  Raises:
+    ValueError: The source has no clients, or fewer than are wanted.
+  """
+  if source.train_owners is None:
+    raise ValueError(f'partition=natural needs a source with clients of its own; dataset={config.dataset} has none. '
+                     'Choose partition=iid or dirichlet.')
+  train = natural_partition.by_owner(source.train_owners)
+  test = {} if source.test_owners is None else natural_partition.by_owner(source.test_owners)
+  common = np.arange(len(source.test)) if source.test_owners is None else _NOBODYS
+  mine = {name: _NOBODYS if source.strangers else test.pop(name, _NOBODYS) for name in train}
+  clients = [Owner(name=name, train=positions, test=mine[name]) for name, positions in train.items()]
+  strangers = [Owner(name=name, train=_NOBODYS, test=positions) for name, positions in test.items()]
+  number = source.unseen_clients if config.held_out_clients is None else config.held_out_clients
+  wanted = len(clients) - number if config.num_clients is None else config.num_clients
+  if wanted < 1 or wanted + number > len(clients):
+    also = f' and held_out_clients={number}' if number else ''
+    raise ValueError(f'num_clients={max(1, wanted)}{also} is more than the {len(clients)} clients of '
+                     f'dataset={config.dataset}.')
+  # The first ones train where their number is given, so that those with a name here keep it as the number grows.
+  sure = 0 if config.num_clients is None else wanted
+  trainers, unseen = _held_out_clients(clients[sure:], number, seed)
+  notes = ()
+  if wanted + number < len(clients):
+    notes = (f'{wanted + number} of {len(clients)} clients were kept, as num_clients says.',)
+  return Ownership(trainers=[*clients[:sure], *trainers][:wanted], unseen=[*unseen, *strangers], common=common,
+                   notes=notes)
+
+
+def partitioned(source: pool.Pool, config: configs.DataConfig, *, seed: int) -> Ownership:
+  """Makes clients of all examples, whoever owned them.
+
+  Raises:
+    ValueError: There is no such split.
+  """
+  wanted = _PARTITIONED_CLIENTS if config.num_clients is None else config.num_clients
+  held_out = config.held_out_clients or 0
+  number = wanted + held_out
+  if number > len(source.train):
+    also = f' and held_out_clients={held_out}' if held_out else ''
+    raise ValueError(f'num_clients={wanted}{also} is more than the {len(source.train)} training examples of '
+                     f'dataset={config.dataset}.')
+  labels = partition.Labels(train=source.train.y, test=source.test.y, coarse=source.coarse_labels)
+  split = partition.PARTITIONS[config.partition](labels, num_clients=number, config=config, seed=seed)
+  width = len(str(number - 1))
+  clients = [Owner(name=f'client_{client:0{width}d}', train=train, test=test,
+                   device=None if split.devices is None else split.devices[client])
+             for client, (train, test) in enumerate(zip(split.train, split.test, strict=True))]
+  trainers, unseen = _held_out_clients(clients, held_out, seed)
+  common = np.setdiff1d(np.arange(len(source.test)), np.concatenate(split.test))
+  notes = [f'{len(common)} test examples are of classes that no client trains on.'] if len(common) else []
+  if labels.train.ndim == 2:
+    notes.append(f'partition={config.partition} goes by the first positive finding of each example.')
+  return Ownership(trainers=trainers, unseen=unseen, common=common, notes=notes)
+
+
+def hold_out_examples(ownership: Ownership, fraction: float, *, seed: int) -> Ownership:
+  """Returns `ownership` with that share of each trainer's examples kept back to test it on; one at least stays."""
+  if not fraction:
+    return ownership
+  trainers = []
+  for owner in ownership.trainers:
+    number = min(max(1, round(fraction * len(owner.train))), max(0, len(owner.train) - 1))
+    chosen = np.random.default_rng(seeds.derive(seed, 'held-out examples', owner.name)).permutation(
+        len(owner.train))[:number]
+    trainers.append(dataclasses.replace(owner, train=np.delete(owner.train, chosen),
+                                        kept_back=owner.train[np.sort(chosen)]))
+  kept_back = sum(len(owner.kept_back) for owner in trainers)
+  note = f'{kept_back} training examples were held out as test examples of their clients (client_test_fraction).'
+  return dataclasses.replace(ownership, trainers=trainers, notes=(*ownership.notes, note))
+
+
+def _held_out_clients(clients, number, seed):
+  """Returns those that train and `number` that do not, chosen at random."""
+  chosen = set(np.random.default_rng(seeds.derive(seed, 'held-out clients')).permutation(len(clients))[:number])
+  unseen = [dataclasses.replace(client, train=_NOBODYS, kept_back=client.train)
+            for place, client in enumerate(clients) if place in chosen]
+  return [client for place, client in enumerate(clients) if place not in chosen], unseen

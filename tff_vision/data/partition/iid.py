@@ -1,0 +1,23 @@
+"""IID: every client is a uniform sample of the whole, all of one size (McMahan et al. 2017, arXiv:1602.05629)."""
+
+import numpy as np
+
+from tff_vision import configs, seeds
+from tff_vision.data.partition import split
+
+
+def partition(labels: split.Labels, *, num_clients: int, config: configs.DataConfig, seed: int) -> split.Split:
+  """Shuffles and deals out evenly; sizes differ by at most one. Of the labels only their number is read.
+
+  Raises:
+    ValueError: There are more clients than training examples.
+  """
+  del config  # IID has no parameter.
+  split.require_examples(len(labels.train), num_clients)
+  return split.Split(*(shuffled(len(part), split.even_sizes(len(part), num_clients), seeds.derive(seed, 'iid', which))
+                       for which, part in (('train', labels.train), ('test', labels.test))))
+
+
+def shuffled(num_examples: int, sizes: np.ndarray, seed: int) -> list[np.ndarray]:
+  """Returns clients of the given sizes that share out `num_examples` at random."""
+  return split.cut(np.random.default_rng(seed).permutation(num_examples), sizes)

@@ -1,0 +1,14 @@
+"""The clients that a source brings with it."""
+
+import numpy as np
+
+
+def by_owner(owners: np.ndarray) -> dict[str, np.ndarray]:
+  """Returns what each client owns, in order of their names: positions in ascending order.
+
+  Args:
+    owners: [n] of str, the client of each example.
+  """
+  names, numbers, sizes = np.unique(owners, return_inverse=True, return_counts=True)
+  positions = np.split(np.argsort(numbers, kind='stable'), np.cumsum(sizes)[:-1])
+  return dict(zip(names.tolist(), positions, strict=True))

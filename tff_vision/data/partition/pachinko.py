@@ -1,0 +1,51 @@
+"""Pachinko allocation over superclasses and classes (Li and McCallum 2006; Reddi et al. 2021, arXiv:2003.00295,
+appendix F, which makes the 500 clients of the federated CIFAR-100 so).
+
+Each client draws a distribution over superclasses and, within each, one over its classes; then it draws its examples
+without replacement, superclass first. What has run out is renormalised away, so the last clients get what is left.
+"""
+
+import numpy as np
+
+from tff_vision import configs, seeds
+from tff_vision.data.partition import split
+
+
+def partition(labels: split.Labels, *, num_clients: int, config: configs.DataConfig, seed: int) -> split.Split:
+  """Gives clients equal numbers of examples by two-level distributions of their own, the same for test.
+
+  Raises:
+    ValueError: The source has no superclasses, or there are more clients than training examples.
+  """
+  if labels.coarse is None:
+    raise ValueError('partition=pachinko needs a source with superclasses (dataset=cifar100 or synthetic_shapes).')
+  split.require_examples(len(labels.train), num_clients)
+  train, test, num_classes = labels.class_numbers()
+  members = [np.unique(train[labels.coarse == c]) for c in range(1 + labels.coarse.max())]
+  members = [fine for fine in members if len(fine)]
+  rng = np.random.default_rng(seeds.derive(seed, 'pachinko', 'distributions'))
+  draws = [_Draw(coarse=split.draw_dirichlet(rng, np.full(len(members), config.pachinko_coarse_alpha)),
+                 fine=[split.draw_dirichlet(rng, np.full(len(fine), config.pachinko_fine_alpha)) for fine in members])
+           for _ in range(num_clients)]
+  return split.Split(*(_share_out(classes, num_classes, members, draws, seeds.derive(seed, 'pachinko', which))
+                       for which, classes in (('train', train), ('test', test))))
+
+
+class _Draw:
+  """One client's distributions: over superclasses, and over the classes of each."""
+
+  def __init__(self, coarse: np.ndarray, fine: list[np.ndarray]):
+    self.coarse, self.fine = coarse, fine
+
+
+def _share_out(classes, num_classes, members, draws, seed):
+  rng = np.random.default_rng(seed)
+  left = np.bincount(classes, minlength=num_classes)
+  known = sum(int(left[fine].sum()) for fine in members)  # Test examples of untrained classes are nobody's.
+  counts = np.zeros((len(draws), num_classes), np.int64)
+  for own, size, draw in zip(counts, split.even_sizes(known, len(draws)), draws, strict=True):
+    coarse = split.draw_classes(rng, size, draw.coarse, np.array([left[fine].sum() for fine in members]))
+    for fine, number, weights in zip(members, coarse, draw.fine, strict=True):
+      own[fine] = split.draw_classes(rng, number, weights, left[fine])
+    left = left - own
+  return split.deal(rng, classes, counts)

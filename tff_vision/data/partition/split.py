@@ -1,0 +1,134 @@
+"""What partitions read and make: labels, and for each client the positions of its training and test examples."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from tff_vision.data.devices import Device
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Labels:
+  """What a partition may know of the examples.
+
+  Attributes:
+    train: [n] int32 class numbers, or [n, findings] float32 of 0 and 1.
+    test: The same for the test examples.
+    coarse: [n] int32 superclass of each training example, or None.
+  """
+  train: np.ndarray
+  test: np.ndarray
+  coarse: np.ndarray | None = None
+
+  def class_numbers(self) -> tuple[np.ndarray, np.ndarray, int]:
+    """Returns [n] class numbers for training and for test examples, and how many classes there are.
+
+    A multi-label example counts as its first positive finding, or as one class more if it has none: a film with
+    two findings goes where films with the first one go.
+    """
+    train, test = _class_numbers(self.train), _class_numbers(self.test)
+    return train, test, 1 + int(max(train.max(initial=0), test.max(initial=0)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """Which examples each client has; client i is the same in all lists.
+
+  Attributes:
+    train: For each client, positions among the training examples; disjoint.
+    test: For each client, positions among the test examples; disjoint, some may be empty.
+    devices: For each client, how its images differ from those in the pool; None if they do not.
+  """
+  train: Sequence[np.ndarray]
+  test: Sequence[np.ndarray]
+  devices: Sequence[Device] | None = None
+
+  def __len__(self) -> int:
+    return len(self.train)
+
+
+def positions_by_class(rng: np.random.Generator, classes: np.ndarray, num_classes: int) -> list[np.ndarray]:
+  """Returns the shuffled positions of each class 0..num_classes-1 in `classes`, [n] int."""
+  return [rng.permutation(np.flatnonzero(classes == c)) for c in range(num_classes)]
+
+
+def require_examples(num_examples: int, num_clients: int, each: int = 1) -> None:
+  """Raises ValueError unless every client can have `each` training examples."""
+  if num_examples < num_clients * each:
+    wanted = 'a training example' if each == 1 else f'min_client_examples={each} training examples'
+    raise ValueError(f'num_clients={num_clients} cannot each have {wanted}: there are only {num_examples} (clients '
+                     'that are held out count too).')
+
+
+def even_sizes(num_examples: int, num_clients: int) -> np.ndarray:
+  """Returns [num_clients] sizes that differ by at most one and sum to `num_examples`."""
+  return np.full(num_clients, num_examples // num_clients) + (np.arange(num_clients) < num_examples % num_clients)
+
+
+def proportional_sizes(num_examples: int, proportions: np.ndarray) -> np.ndarray:
+  """Returns sizes in `proportions` that sum to `num_examples`, each within one of its exact share.
+
+  Args:
+    num_examples: How many there are to share out.
+    proportions: [clients], sums to 1. Cutting at the rounded running total keeps the sum exact.
+  """
+  cuts = np.rint(np.cumsum(proportions) * num_examples).astype(np.int64)
+  cuts[-1] = num_examples
+  return np.diff(cuts, prepend=0)
+
+
+def cut(positions: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
+  """Returns consecutive pieces of `positions`, one of each size; `sizes` sum to its length."""
+  return np.split(positions, np.cumsum(sizes)[:-1])
+
+
+def deal(rng: np.random.Generator, classes: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
+  """Returns for each client `counts[client, c]` examples of each class c, in random order.
+
+  Args:
+    classes: [n] class numbers.
+    counts: [clients, classes]; no class is asked for more often than it is there. What is left is nobody's.
+  """
+  pieces = []
+  for positions, sizes in zip(positions_by_class(rng, classes, counts.shape[1]), counts.T, strict=True):
+    pieces.append(np.split(positions, np.cumsum(sizes))[:-1])
+  return [rng.permutation(np.concatenate(own)) for own in zip(*pieces, strict=True)]
+
+
+def draw_classes(rng: np.random.Generator, size: int, weights: np.ndarray, left: np.ndarray) -> np.ndarray:
+  """Draws `size` classes without replacement: as often as they come up, until they run out.
+
+  One draw after the other picks a class in proportion to `weights`, renormalised over the classes that are left;
+  this makes the draws in bulk, with the same distribution.
+
+  Args:
+    size: At most the sum of `left`.
+    weights: [classes] zero or more.
+    left: [classes] how many of each there are.
+
+  Returns:
+    [classes] how many of each were drawn.
+  """
+  drawn = np.zeros_like(left)
+  while missing := size - drawn.sum():
+    open_weights = np.where(drawn < left, weights, 0.0)
+    if not open_weights.sum() > 0:  # All that is wanted has run out: what is left is all the same.
+      open_weights = (left - drawn).astype(float)
+    drawn = np.minimum(drawn + rng.multinomial(missing, open_weights / open_weights.sum()), left)
+  return drawn
+
+
+def draw_dirichlet(rng: np.random.Generator, alphas: np.ndarray) -> np.ndarray:
+  """Returns a Dirichlet draw; where it underflows, its limit: all weight on one, in proportion to `alphas`."""
+  drawn = rng.dirichlet(alphas)
+  if np.isclose(drawn.sum(), 1):
+    return drawn
+  return np.eye(len(alphas))[rng.choice(len(alphas), p=alphas / alphas.sum())]
+
+
+def _class_numbers(labels):
+  if labels.ndim == 1:
+    return labels
+  positive = labels > 0.5
+  return np.where(positive.any(axis=1), positive.argmax(axis=1), labels.shape[1])

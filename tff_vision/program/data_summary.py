@@ -1,0 +1,103 @@
+"""How far a split is from IID, in numbers: sizes, class mixes, total variation.
+
+The total variation of a client is half the L1 distance between the shares of labels at the client and at all
+training clients together: 0 is the same mix, 1 is no label in common. Even an IID client of few examples is not at
+0, so the value that chance alone gives clients of the same sizes stands beside it. The use of total variation for
+label skew is that of Hsu et al. 2019, arXiv:1909.06335, section 3.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tff_vision import seeds
+from tff_vision.data import images as images_lib
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LabelCounts:
+  """How often each client has each label.
+
+  Attributes:
+    labels: [labels, findings] distinct sets of findings; of single-label data [classes, 1], the class numbers.
+    counts: [clients, labels] training examples.
+  """
+  labels: np.ndarray
+  counts: np.ndarray
+
+
+def label_counts(images: images_lib.FederatedImages) -> LabelCounts:
+  """Loads one client after another and counts its labels."""
+  per_client = []
+  for client in range(len(images.train)):
+    y = images.train.examples(client).y
+    per_client.append(np.unique(y.reshape(len(y), -1), axis=0, return_counts=True))
+  labels = np.unique(np.concatenate([found for found, _ in per_client]), axis=0)
+  place = {tuple(label): column for column, label in enumerate(labels)}
+  counts = np.zeros((len(per_client), len(labels)), np.int64)
+  for row, (found, number) in zip(counts, per_client, strict=True):
+    row[[place[tuple(label)] for label in found]] = number
+  return LabelCounts(labels=labels, counts=counts)
+
+
+def total_variation(counts: np.ndarray) -> np.ndarray:
+  """Returns [clients] distances of each row's shares from those of all rows together; [clients, labels] counts."""
+  overall = counts.sum(axis=0) / counts.sum()
+  return np.abs(counts / counts.sum(axis=1, keepdims=True) - overall).sum(axis=1) / 2
+
+
+def describe(images: images_lib.FederatedImages, counts: LabelCounts, *, seed: int) -> dict[str, Any]:
+  """Returns everything in plain numbers.
+
+  Args:
+    images: The clients.
+    counts: Of the same images.
+    seed: Of the IID clients to compare with.
+  """
+  sizes = counts.counts.sum(axis=1)
+  rng = np.random.default_rng(seeds.derive(seed, 'describe data'))
+  by_chance = np.stack([rng.multinomial(size, counts.counts.sum(axis=0) / sizes.sum()) for size in sizes])
+  return {
+      'dataset': images.name, 'clients': len(sizes), 'train_examples': int(sizes.sum()),
+      'image_shape': list(images.train.examples(0).x.shape[1:]), 'classes': list(map(str, images.class_names)),
+      'test_examples': len(images.test.examples),
+      'clients_with_test_examples': sum(len(own) > 0 for own in images.test.clients),
+      'unseen_clients': len(images.unseen.clients) if images.unseen else 0,
+      'unseen_examples': len(images.unseen.examples) if images.unseen else 0,
+      'examples_per_client': _spread(sizes), 'labels_per_client': _spread((counts.counts > 0).sum(axis=1)),
+      'class_counts': dict(zip(map(str, images.class_names), _class_counts(counts, images), strict=True)),
+      'total_variation': _spread(total_variation(counts.counts)),
+      'total_variation_of_iid': _spread(total_variation(by_chance)), 'notes': list(images.notes)}
+
+
+def table(described: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
+  """Returns what `describe` found as pairs of a name and a text."""
+  numbers = lambda name, form: '  '.join(f'{key} {value:{form}}' for key, value in described[name].items())
+  counted = ', '.join(f'{name}: {count}' for name, count in described['class_counts'].items())
+  test = (f'{described["test_examples"]:,} examples; {described["clients_with_test_examples"]} clients have some of '
+          'their own')
+  unseen = f'{described["unseen_clients"]} with {described["unseen_examples"]:,} examples'
+  return [
+      ('images', 'x'.join(map(str, described['image_shape'])) + f', {len(described["classes"])} classes'),
+      ('clients', f'{described["clients"]} with {described["train_examples"]:,} training examples'),
+      ('examples of a client', numbers('examples_per_client', ',.0f')),
+      ('labels of a client', numbers('labels_per_client', '.0f')),
+      ('total variation', numbers('total_variation', '.3f')),
+      ('  of IID clients', numbers('total_variation_of_iid', '.3f')),
+      ('class mix', counted), ('test set', test), ('clients that never train', unseen),
+      *(('note', note) for note in described['notes'])]
+
+
+def _spread(values):
+  return {'min': float(values.min()), 'median': float(np.median(values)), 'mean': float(values.mean()),
+          'max': float(values.max())}
+
+
+def _class_counts(counts, images):
+  """Returns [classes] training examples of each class, or with each finding."""
+  totals = counts.counts.sum(axis=0)
+  if images.multi_label:
+    return [int(number) for number in totals @ counts.labels]
+  return [int(totals[counts.labels[:, 0] == number].sum()) for number in range(len(images.class_names))]

@@ -1,0 +1,83 @@
+"""What a run hid, from whom, with which parameters and at what cost: the section `secure_sum` of report.json."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tff_vision.secure import bfv, entropy, fixed_point, mask_expansion, mask_graph
+from tff_vision.secure.parameters import DEGREE, BfvParameters
+
+# One machine ran every party, so what was hidden was hidden from nobody.
+SIMULATION = ('This run simulated all parties on one machine: it demonstrates the protocol and its cost, not secrecy. '
+              'The cryptographic code is unaudited and does not run in constant time.')
+
+
+def describe_bfv(params: BfvParameters, encoding: fixed_point.Encoding, length: int, *, decrypted_by: str
+                 ) -> Mapping[str, Any]:
+  """Returns the section for encrypted sums of `length` values."""
+  polynomials = bfv.num_polynomials(params, length)
+  ciphertext = polynomials * 2 * len(params.primes) * DEGREE * 4
+  share = ciphertext // 2 if params.smudging_bits else 0
+  return {
+      'scheme': 'additive BFV', 'decrypted_by': decrypted_by, 'security_bits': 128, 'ring_degree': DEGREE,
+      'log2_modulus': params.key_modulus_bits, 'log2_plain_modulus': params.plain_bits,
+      'values_per_coefficient': params.values_per_coefficient, 'smudging_bits': params.smudging_bits,
+      'clients_max': params.clients_max, **_describe_encoding(encoding, length),
+      'bytes_per_client': {'ciphertext': ciphertext, 'decryption_share': share},
+      'bytes_per_parameter': ciphertext / length,
+      'client_seconds': _encryption_seconds(params, encoding, length)}
+
+
+def describe_masks(encoding: fixed_point.Encoding, length: int, *, clients: int, clients_max: int
+                   ) -> Mapping[str, Any]:
+  """Returns the section for masked sums over cohorts of `clients`."""
+  degree = mask_graph.default_degree(clients)
+  return {
+      'scheme': 'pairwise masks', 'key_agreement': 'X25519, HKDF-SHA256', 'mask_generator': 'ChaCha20',
+      'security_bits': 128, 'neighbours': degree,
+      'shares_needed': mask_graph.random_graph(clients, degree).threshold if clients > 1 else None,
+      'clients_max': clients_max, **_describe_encoding(encoding, length),
+      'bytes_per_client': {'masked_update': 4 * length}, 'bytes_per_parameter': 4.0,
+      'client_seconds': _mask_seconds(length, degree + 1)}
+
+
+def _describe_encoding(encoding, length):
+  return {'hidden': 'client updates' + ('' if encoding.norm_bound else ' and their weights'), 'values': length,
+          'value_bits': encoding.value_bits, 'value_range': encoding.value_range, 'step': encoding.step,
+          'simulation': SIMULATION}
+
+
+def _encryption_seconds(params, encoding, length):
+  """Measures one chunk of polynomials here and scales: encryption and, for joint keys, the decryption share."""
+  polynomials = min(16, bfv.num_polynomials(params, length))
+  count = polynomials * params.values_per_coefficient * DEGREE
+  key = entropy.kernel_key()
+  reference = bfv.reference_polynomial(params, tf.constant(0, tf.int64))
+  secret, public = bfv.key_share(params, reference, key)
+
+  @tf.function(autograph=False)
+  def client(values):
+    ciphertext = bfv.encrypt(params, encoding.encode(values, fixed_point.dither_seed(key)),
+                             tf.stack([public, reference]), key)
+    if not params.smudging_bits:
+      return ciphertext
+    return bfv.decryption_share(params, ciphertext[:, 1], secret, key)
+
+  return _seconds(client, tf.zeros([count])) * bfv.num_polynomials(params, length) / polynomials
+
+
+def _mask_seconds(length, masks):
+  count = min(length, 1 << 18)
+  rows = tf.zeros([masks, mask_expansion.ROW_WORDS], tf.uint32)
+  add = tf.function(mask_expansion.add_masks, autograph=False)
+  return _seconds(lambda values: add(values, rows), tf.zeros([count], tf.int32)) * length / count
+
+
+def _seconds(fn, argument):
+  """Returns the seconds of the second call: the first one traces."""
+  fn(argument)
+  started = time.monotonic()
+  fn(argument)
+  return time.monotonic() - started

@@ -1,0 +1,124 @@
+"""Rounds in which somebody outside of the TFF computation opens the sum: key holder or unmasking.
+
+The aggregation stack exists twice. In the first, the innermost sum hides each update and adds up what it hid; the
+hidden sum leaves the round as a measurement, and the stack's own result is zero and unused. Then the sum is
+opened. In the second, the innermost sum is a constant that the state brings in; it runs without clients, so all
+it does is what follows a sum: division, noise, the server's optimizer. Layers that learn from clients between
+rounds (adaptive clipping by quantiles) would see no clients in the second, and do not fit here.
+"""
+
+import collections
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+import tree
+
+from tff_vision.secure import threshold_sum
+
+_OPENED = 'opened_sum'
+_HIDDEN = 'hidden_sum'
+
+
+class OpenedSumFactory(tff.aggregators.UnweightedAggregationFactory):
+  """A sum that ignores its clients and returns the vector in its state."""
+
+  def create(self, value_type):
+    length = threshold_sum.vector_length(value_type)
+
+    @tff.federated_computation
+    def initialize():
+      return tff.federated_eval(nothing_opened(length), tff.SERVER)
+
+    @tff.tensorflow.computation(initialize.type_signature.result.member)
+    def opened(state):
+      return state[_OPENED]
+
+    @tff.federated_computation(initialize.type_signature.result, tff.FederatedType(value_type, tff.CLIENTS))
+    def next_fn(state, value):
+      del value
+      return tff.templates.MeasuredProcessOutput(
+          state, tff.federated_map(opened, state), tff.federated_value((), tff.SERVER))
+
+    return tff.templates.AggregationProcess(initialize, next_fn)
+
+
+def nothing_opened(length: int) -> tff.Computation:
+  """Returns a computation of the state of a sum that waits to be opened: `length` zeros, or none."""
+
+  @tff.tensorflow.computation
+  def state():
+    return collections.OrderedDict([(_OPENED, tf.zeros([length], tf.float32))])
+
+  return state
+
+
+def hidden_output(state, hidden, clients, length: int) -> tff.templates.MeasuredProcessOutput:
+  """Returns what a hiding sum returns: zeros, and as measurement the hidden sum, its clients, its length."""
+
+  @tff.tensorflow.computation
+  def zeros():
+    return tf.zeros([length], tf.float32)
+
+  measured = tff.federated_zip(collections.OrderedDict([
+      (_HIDDEN, hidden), ('clients', clients), ('length', tff.federated_value(np.int32(length), tff.SERVER))]))
+  return tff.templates.MeasuredProcessOutput(state, tff.federated_eval(zeros, tff.SERVER), measured)
+
+
+class TwoPhaseProcess:
+  """Looks like a `tff.learning.templates.LearningProcess` to a training loop."""
+
+  def __init__(self, *, hiding: tff.learning.templates.LearningProcess,
+               opening: tff.learning.templates.LearningProcess,
+               client_data: Callable[[Sequence[Any]], Sequence[Any]],
+               open_sum: Callable[[np.ndarray, int, int], np.ndarray]):
+    """Initializes the process.
+
+    Args:
+      hiding: The process whose innermost sum hides.
+      opening: The same process around `OpenedSumFactory`.
+      client_data: From the cohort's datasets to what `hiding.next` takes; called once a round.
+      open_sum: From the hidden sum, the number of clients in it and the length of an update to the vector of
+        sums, [length] float32.
+    """
+    self._hiding = hiding
+    self._opening = opening
+    self._client_data = client_data
+    self._open_sum = open_sum
+    self.initialize = hiding.initialize
+    self.get_model_weights = hiding.get_model_weights
+    self.set_model_weights = hiding.set_model_weights
+
+  def next(self, state, client_datasets: Sequence[Any]) -> tff.learning.templates.LearningProcessOutput:
+    """Runs one round.
+
+    Raises:
+      ValueError: The sum cannot be opened; the state is unchanged, so the round can be run again.
+    """
+    hidden = self._hiding.next(state, self._client_data(client_datasets))
+    found = _find_hidden(hidden.metrics)
+    total = self._open_sum(np.asarray(found[_HIDDEN]), int(found['clients']),
+                           int(found['length']))
+    opened = self._opening.next(_with_opened(state, np.asarray(total, np.float32)), [])
+    metrics = collections.OrderedDict(hidden.metrics, aggregator=opened.metrics['aggregator'],
+                                      finalizer=opened.metrics['finalizer'])
+    return tff.learning.templates.LearningProcessOutput(
+        _with_opened(opened.state, np.zeros([0], np.float32)), metrics)
+
+
+def _find_hidden(metrics):
+  """Returns the only nested mapping that holds a hidden sum."""
+  if isinstance(metrics, Mapping):
+    if _HIDDEN in metrics:
+      return metrics
+    found = [m for value in metrics.values() if (m := _find_hidden(value)) is not None]
+    assert len(found) <= 1, 'two hidden sums in one stack'
+    return found[0] if found else None
+  return None
+
+
+def _with_opened(state, vector):
+  return tree.map_structure_with_path(
+      lambda path, leaf: vector if path and path[-1] == _OPENED else leaf, state)
