@@ -13,7 +13,7 @@ import tensorflow_federated as tff
 from tff_vision import configs, models, seeds
 from tff_vision.data import build as data_build
 from tff_vision.data import images as images_lib
-from tff_vision.data import preprocess
+from tff_vision.data import preprocess, sequential
 from tff_vision.models import check, replayable
 
 
@@ -105,7 +105,7 @@ class Task:
     """
     return preprocess.training_batches(
         x, y, self.images.preprocessing, epochs=self.client.client_epochs, batch_size=self.client.batch_size,
-        seed=seed).with_options(_SEQUENTIAL)
+        seed=seed).with_options(sequential.options())
 
 
 def build_task(config: configs.ExperimentConfig) -> Task:
@@ -116,20 +116,6 @@ def build_task(config: configs.ExperimentConfig) -> Task:
   """
   return Task(images=data_build.build(config.data, seed=config.program.seed),
               model_builder=models.MODELS[config.model.model], client=config.client, seed=config.program.seed)
-
-
-def _sequential_options():
-  # A client's data set is small and lives for one call: tuning it, rewriting it and starting threads for it cost
-  # more than they save.
-  options = tf.data.Options()
-  options.autotune.enabled = False
-  options.experimental_optimization.apply_default_optimizations = False
-  options.threading.private_threadpool_size = 1
-  options.deterministic = True
-  return options
-
-
-_SEQUENTIAL = _sequential_options()
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ import pathlib
 
 import tensorflow as tf
 
-from tff_vision.data import images
+from tff_vision.data import images, sequential
 
 
 def file_name(client: int) -> str:
@@ -42,6 +42,6 @@ def read(path: tf.Tensor, like: images.Examples) -> tuple[tf.Tensor, tf.Tensor]:
                  for name, array in (('x', like.x), ('y', like.y)))
 
   nothing = tuple(tf.zeros([0, *array.shape[1:]], array.dtype) for array in (like.x, like.y))
-  file = tf.data.TFRecordDataset(tf.io.matching_files(path))
+  file = tf.data.TFRecordDataset(tf.io.matching_files(path)).with_options(sequential.options())
   count = file.reduce(tf.constant(0, tf.int64), lambda total, _: total + 1)
   return file.map(parse).batch(tf.maximum(count, 1)).reduce(nothing, lambda _, everything: everything)
