@@ -52,15 +52,17 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
   directory.check_usable(config, resume=launch.resume)
   task = tasks.build_task(config)
-  plan = plan_lib.build_plan(config.privacy, config.cohort, population=len(task.images.train),
-                             rounds=config.program.rounds, seed=config.program.seed)
+  plan = _build_plan(config, task)
+  task = dataclasses.replace(task, client=plan.client_data(task.client))
+  program = _within_budget(config, plan)
   secured.check_folders(config.secure, run_dir=directory.path)
   secured.check_cohorts(config.secure, plan, rounds=config.program.rounds)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
     learning_process = secured.build_process(
         config.secure, plan, functools.partial(process.build_process, task, algorithm=config.algorithm,
-                                               client=config.client, server=config.server),
+                                               client=config.client, server=config.server,
+                                               private_training=plan.client_work),
         largest_weight=task.largest_client * config.client.client_epochs)
     data = client_data.SentData(task=task)
     if runtime.data_placement == 'worker':
@@ -70,8 +72,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
     clock.setup_done()
     outcome = asyncio.run(loop.run(
         learning_process, task=task, plan=plan, runtime=place, client_data=data, evaluator=evaluator,
-        program=config.program,
-        managers=_managers(directory), on_round=on_round, stop_requested=stop_requested))
+        program=program, managers=_managers(directory), on_round=on_round, stop_requested=stop_requested))
     if outcome.interrupted:
       return RunResult(directory=directory, report=None, rounds=len(outcome.history))
     parity = export.export(task, outcome.weights, directory.export, evaluator)
@@ -85,6 +86,26 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   if launch.json is not None:
     json_file.write(launch.json, content)
   return RunResult(directory=directory, report=content, rounds=len(outcome.history))
+
+
+def _build_plan(config, task):
+  clients = task.images.train
+  plan = plan_lib.build_plan(
+      config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
+      sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client)
+  return plan.for_model(task.keras_model(), task.batch_spec[0])
+
+
+def _within_budget(config, plan):
+  """Returns the program, cut before the round that would exceed `stop_at_epsilon`."""
+  budget = config.privacy.stop_at_epsilon
+  if budget is None:
+    return config.program
+  rounds = plan.affordable_rounds(config.program.rounds, budget)
+  if not rounds:
+    raise ValueError(f'stop_at_epsilon={budget:g} does not pay for one round, which costs epsilon '
+                     f'{plan.ledger(1)["epsilon"]:.3g}.')
+  return dataclasses.replace(config.program, rounds=rounds)
 
 
 def _managers(directory):
