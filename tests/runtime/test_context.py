@@ -115,6 +115,7 @@ def test_values_of_clients_come_back_in_order(recorded_fleet):
   values = [1.0, 2.0, 3.0, 4.0, 5.0]
   assert deviations(values, 1.0) == [v - 14.0 for v in values]
   with runtime.cohort([2, 0], population=3):
+    assert total([]) == 0.0
     assert deviations([5.0, 7.0], 1.0) == [-6.0, -4.0]
 
 
