@@ -54,18 +54,18 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   task = tasks.build_task(config)
   plan = plan_lib.build_plan(config.privacy, config.cohort, population=len(task.images.train),
                              rounds=config.program.rounds, seed=config.program.seed)
-  secured.check_folders(config.secure, run_dir=directory.path)
-  secured.check_cohorts(config.secure, plan, rounds=config.program.rounds)
+  secured.check_run(config.secure, plan, rounds=config.program.rounds, run_dir=directory.path, runtime=runtime.runtime,
+                    data_placement=runtime.data_placement)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
-    learning_process = secured.build_process(
-        config.secure, plan, functools.partial(process.build_process, task, algorithm=config.algorithm,
-                                               client=config.client, server=config.server),
-        largest_weight=task.largest_client * config.client.client_epochs)
     data = client_data.SentData(task=task)
+    build = functools.partial(process.build_process, task, algorithm=config.algorithm, client=config.client,
+                              server=config.server)
     if runtime.data_placement == 'worker':
       data = client_data.WorkerData(task=task, folder=runtime.worker_data_dir)
-      learning_process = data.read_on_workers(learning_process)
+      build = _reading(build, data)
+    learning_process = secured.build_process(config.secure, plan, build,
+                                             largest_weight=task.largest_client * config.client.client_epochs)
     on_start(task, plan)
     clock.setup_done()
     outcome = asyncio.run(loop.run(
@@ -85,6 +85,11 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   if launch.json is not None:
     json_file.write(launch.json, content)
   return RunResult(directory=directory, report=content, rounds=len(outcome.history))
+
+
+def _reading(build, data):
+  """Returns `build` for clients whose examples are read on their workers."""
+  return lambda *, aggregator: data.read_on_workers(build(aggregator=aggregator))
 
 
 def _managers(directory):
