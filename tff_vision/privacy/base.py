@@ -62,6 +62,10 @@ class PrivacyPlan(abc.ABC):
   def releases_exact_metrics(self) -> bool:
     """Whether training metrics and attendance, which no noise covers, may leave the round."""
 
+  def turn_mu(self) -> float | None:
+    """Returns mu of one turn of a client in a round that is known, without any sampling; None if none is promised."""
+    return None
+
   def for_model(self, model: tf.keras.Model, input_spec: tf.TensorSpec) -> 'PrivacyPlan':
     """Returns the plan for this model.
 
