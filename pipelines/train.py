@@ -12,13 +12,14 @@ import pathlib
 import signal
 import sys
 
-from flags import experiment_flags
+from flags import executor_flags, experiment_flags, runtime_flags
 from pipelines import launch, progress
 from tff_vision.program import run_directory
 
 
 def main() -> None:
   launch_config = experiment_flags.launch_config()
+  runtime = runtime_flags.chosen_runtime()
   if launch_config.resume:
     saved = run_directory.RunDirectory(pathlib.Path(launch_config.run_dir)).read_config()
     config = experiment_flags.experiment_config(saved)
@@ -30,7 +31,8 @@ def main() -> None:
 
   from tff_vision import experiment  # Late: TensorFlow costs seconds that --help and bad flags must not pay.
   shown = progress.Progress(rounds=config.program.rounds)
-  result = experiment.run(config, launch_config, on_start=_introduce, on_round=shown, stop_requested=stop.requested)
+  result = experiment.run(config, launch_config, runtime=runtime, on_start=_introduce,
+                          on_round=shown, stop_requested=stop.requested)
   shown.close()
   if result.report is None:
     print(f'Stopped after round {result.rounds} of {config.program.rounds}; continue with\n'
@@ -96,4 +98,4 @@ class _StopOnSignal:
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=experiment_flags.MODULES)
+  launch.launch(main, flag_modules=(*experiment_flags.MODULES, runtime_flags, executor_flags))

@@ -12,10 +12,10 @@ import tensorflow_federated as tff
 
 from tff_vision import configs, tasks
 from tff_vision.aggregation import secured
-from tff_vision.learning import evaluation, process
+from tff_vision.learning import client_data, evaluation, process
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import export, json_file, loop, report, run_directory, summary
-from tff_vision.runtime import local
+from tff_vision.runtime import runtime_config, runtimes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,7 @@ class RunResult:
 
 
 def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
+        runtime: runtime_config.RuntimeConfig = runtime_config.RuntimeConfig(),  # noqa: B008  Frozen.
         on_start: Callable[[tasks.Task, plan_lib.PrivacyPlan], None] = lambda task, plan: None,
         on_round: Callable[[loop.RoundRecord], None] = lambda record: None,
         stop_requested: Callable[[], bool] = lambda: False) -> RunResult:
@@ -39,6 +40,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
 
   Args:
     launch: `run_dir` must be set.
+    runtime: Where the clients' work is done.
     on_start: Called when everything is built and before the first round.
     on_round: Called after each round.
     stop_requested: Asked after each round; True ends the run resumably.
@@ -50,28 +52,32 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
   directory.check_usable(config, resume=launch.resume)
   task = tasks.build_task(config)
-  plan = _build_plan(config, task)
+  plan = build_plan(config, task)
   task = dataclasses.replace(task, client=plan.client_data(task.client))
   program = _within_budget(config, plan)
   secured.check_folders(config.secure, run_dir=directory.path)
   secured.check_cohorts(config.secure, plan, rounds=config.program.rounds)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
-  with directory.opened(config), local.local_runtime() as worker:
+  with directory.opened(config), runtimes.open_runtime(runtime) as place:
     learning_process = secured.build_process(
         config.secure, plan, functools.partial(process.build_process, task, algorithm=config.algorithm,
                                                client=config.client, server=config.server,
                                                private_training=plan.client_work),
         largest_weight=task.largest_client * config.client.client_epochs)
+    data = client_data.SentData(task=task)
+    if runtime.data_placement == 'worker':
+      data = client_data.WorkerData(task=task, folder=runtime.worker_data_dir)
+      learning_process = data.read_on_workers(learning_process)
     on_start(task, plan)
     clock.setup_done()
     outcome = asyncio.run(loop.run(
-        learning_process, task=task, plan=plan, evaluator=evaluator, program=program,
-        managers=_managers(directory), on_round=on_round, stop_requested=stop_requested))
+        learning_process, task=task, plan=plan, runtime=place, client_data=data, evaluator=evaluator,
+        program=program, managers=_managers(directory), on_round=on_round, stop_requested=stop_requested))
     if outcome.interrupted:
       return RunResult(directory=directory, report=None, rounds=len(outcome.history))
     parity = export.export(task, outcome.weights, directory.export, evaluator)
     content = summary.build_report(config, task=task, plan=plan, outcome=outcome, evaluator=evaluator, clock=clock,
-                                   parity=parity, worker_pids=[worker.pid])
+                                   parity=parity, worker_pids=place.pids)
     content['secure_sum'] = secured.describe(
         config.secure, plan, clients=config.cohort.cohort_size,
         parameters_count=sum(v.size for v in outcome.weights.trainable))
@@ -82,7 +88,12 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   return RunResult(directory=directory, report=content, rounds=len(outcome.history))
 
 
-def _build_plan(config, task):
+def build_plan(config: configs.ExperimentConfig, task: tasks.Task) -> plan_lib.PrivacyPlan:
+  """Returns the privacy plan of a config for its task.
+
+  Raises:
+    ValueError: The settings would make the stated epsilon false, or cannot be met.
+  """
   clients = task.images.train
   plan = plan_lib.build_plan(
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,

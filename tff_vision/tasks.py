@@ -83,14 +83,28 @@ class Task:
             tf.TensorSpec((None, *labels.shape[1:]), tf.as_dtype(labels.dtype)))
 
   def client_dataset(self, client: int, round_num: int) -> tf.data.Dataset:
-    """Returns what `client` trains on in round `round_num`: shuffled, repeated, batched, preprocessed.
+    """Returns what `client` trains on in round `round_num`.
 
     A pure function of (seed, client, round), so that a repeated round repeats it.
     """
     examples = self.images.train.examples(client)
-    seed = seeds.derive(self.seed, 'client', self.images.train.client_ids[client], round_num)
+    return self.training_batches(examples.x, examples.y, seed=self.round_seed(client, round_num))
+
+  def round_seed(self, client: int, round_num: int) -> int:
+    """Returns the seed of everything random about one client's examples in one round."""
+    return seeds.derive(self.seed, 'client', self.images.train.client_ids[client], round_num)
+
+  def training_batches(self, x: np.ndarray | tf.Tensor, y: np.ndarray | tf.Tensor, *, seed: int | tf.Tensor
+                       ) -> tf.data.Dataset:
+    """Returns one client's examples as batches for its local epochs; the same on the driver and on a worker.
+
+    Args:
+      x: All stored images of the client; an array, or a tensor inside a client's computation.
+      y: All labels.
+      seed: From `round_seed`; scalar int64 if a tensor.
+    """
     return preprocess.training_batches(
-        examples, self.images.preprocessing, epochs=self.client.client_epochs, batch_size=self.client.batch_size,
+        x, y, self.images.preprocessing, epochs=self.client.client_epochs, batch_size=self.client.batch_size,
         seed=seed).with_options(_SEQUENTIAL)
 
 
@@ -128,3 +142,5 @@ def _keras_seed(seed: int) -> Iterator[None]:
   finally:
     random.setstate(saved[0])
     np.random.set_state(saved[1])
+    # The order in which `tf.data` shuffles depends on this seed too, and no worker has it.
+    tf.random.set_seed(None)

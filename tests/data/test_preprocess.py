@@ -58,7 +58,7 @@ def test_evaluation_equals_tffs_cifar_baseline(size):
 
 
 def _trained(preprocessing, examples, *, seed, epochs=1, batch=3):
-  return list(preprocess.training_batches(examples, preprocessing, epochs=epochs, batch_size=batch,
+  return list(preprocess.training_batches(examples.x, examples.y, preprocessing, epochs=epochs, batch_size=batch,
                                           seed=seed).as_numpy_iterator())
 
 
@@ -83,7 +83,7 @@ def test_training_is_a_function_of_the_seed():
     np.testing.assert_array_equal(x, same)
   assert not np.array_equal(first[0][0], other[0][0])
   assert not np.array_equal(first[0][0], first[2][0])  # The second epoch draws anew.
-  batches = preprocess.training_batches(COLOUR, CIFAR, epochs=2, batch_size=3, seed=7)
+  batches = preprocess.training_batches(COLOUR.x, COLOUR.y, CIFAR, epochs=2, batch_size=3, seed=7)
   for (x, _), (same, _) in zip(batches.as_numpy_iterator(), batches.as_numpy_iterator(), strict=True):
     np.testing.assert_array_equal(x, same)
 

@@ -9,7 +9,6 @@ import functools
 import numpy as np
 import tensorflow as tf
 
-from tff_vision import seeds
 from tff_vision.data import images
 
 
@@ -43,22 +42,27 @@ def evaluation_fn(preprocessing: images.Preprocessing, x: tf.Tensor) -> tf.Tenso
   return _normalized(preprocessing, x)
 
 
-def training_batches(examples: images.Examples, preprocessing: images.Preprocessing, *, epochs: int, batch_size: int,
-                     seed: int) -> tf.data.Dataset:
+def training_batches(x: np.ndarray | tf.Tensor, y: np.ndarray | tf.Tensor, preprocessing: images.Preprocessing, *,
+                     epochs: int, batch_size: int, seed: int | tf.Tensor) -> tf.data.Dataset:
   """Returns batches of (model input, labels) for local training, a pure function of the arguments.
 
   Examples are shuffled anew in each epoch; batches run across epochs. With a crop or flip every image of every epoch
-  has its own crop and its own coin. All of it is computed here, on the host that holds the examples: a map inside
-  the data set would be traced anew for each client, which costs more than the rest together.
+  has its own crop and its own coin. All of it is computed before the data set is made, by functions traced once: a
+  map inside the data set would be traced anew for each client, which costs more than the rest together. The same
+  numbers come out on the driver, from arrays, and inside a client's computation, from tensors.
+
+  Args:
+    x: Stored images.
+    y: Their labels.
+    seed: In [0, 2**63); scalar int64 if a tensor.
   """
   if preprocessing.crop is None and not preprocessing.flip:
-    x = _evaluate(preprocessing, examples.shape)(examples.x)
-    dataset = tf.data.Dataset.from_tensor_slices((x, examples.y))
-    return dataset.shuffle(max(1, len(examples)), seed=seed).repeat(epochs).batch(batch_size)
-  rng = np.random.default_rng(seeds.derive(seed, 'order of examples'))
-  order = np.concatenate([rng.permutation(len(examples)) for _ in range(epochs)])
-  x = _augment(preprocessing, examples.shape)(examples.x[order], seeds.derive(seed, 'crop and flip'))
-  return tf.data.Dataset.from_tensor_slices((x, examples.y[order])).batch(batch_size)
+    dataset = tf.data.Dataset.from_tensor_slices((_evaluate(preprocessing, tuple(x.shape[1:]))(x), y))
+    dataset = dataset.shuffle(tf.maximum(tf.shape(y, tf.int64)[0], 1), seed=seed).repeat(epochs)
+  else:
+    dataset = tf.data.Dataset.from_tensor_slices(_augment(preprocessing, tuple(x.shape[1:]), epochs)(
+        x, y, tf.convert_to_tensor(seed, tf.int64)))
+  return dataset.batch(batch_size)
 
 
 def with_preprocessing(model: tf.keras.Model, preprocessing: images.Preprocessing, stored: images.Examples
@@ -102,23 +106,25 @@ def _evaluate(preprocessing, stored_shape):
 
 
 @functools.lru_cache(maxsize=8)
-def _augment(preprocessing, stored_shape):
-  """Returns the map from (stored images, seed) to randomly cropped and mirrored model input."""
+def _augment(preprocessing, stored_shape, epochs):
+  """Returns the map from (stored images, labels, seed) to the epochs' shuffled and augmented examples."""
   del stored_shape
 
-  def augmented(x, seed):
+  def augmented(x, y, seed):
+    order = tf.concat([tf.random.experimental.stateless_shuffle(tf.range(tf.shape(y)[0]), tf.stack([seed, epoch]))
+                       for epoch in range(epochs)], axis=0)
+    x, y = tf.gather(x, order), tf.gather(y, order)
     if x.dtype == tf.uint8:
       x = tf.cast(x, tf.float32) * preprocessing.scale
     x = _resized(preprocessing, x)
+    draw = lambda shape, purpose, **kinds: tf.random.stateless_uniform(
+        [tf.shape(x)[0], *shape], tf.stack([seed, epochs + purpose]), **kinds)
     if preprocessing.crop is not None:
       for axis in (1, 2):
-        start = tf.random.stateless_uniform([tf.shape(x)[0], 1], (seed, axis), dtype=tf.int32,
-                                            maxval=x.shape[axis] - preprocessing.crop + 1)
+        start = draw([1], axis, dtype=tf.int32, maxval=x.shape[axis] - preprocessing.crop + 1)
         x = tf.gather(x, start + tf.range(preprocessing.crop)[tf.newaxis], axis=axis, batch_dims=1)
     if preprocessing.flip:
-      heads = tf.random.stateless_uniform([tf.shape(x)[0], 1, 1, 1], (seed, 0)) < 0.5
-      x = tf.where(heads, tf.reverse(x, [2]), x)
-    return _normalized(preprocessing, x)
+      x = tf.where(draw([1, 1, 1], 0) < 0.5, tf.reverse(x, [2]), x)
+    return _normalized(preprocessing, x), y
 
-  traced = tf.function(augmented, reduce_retracing=True)
-  return lambda x, seed: traced(x, tf.constant(seed, tf.int64))
+  return tf.function(augmented, reduce_retracing=True)

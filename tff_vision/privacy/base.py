@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs
-from tff_vision.privacy import cohorts
+from tff_vision.privacy import cohorts, participation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,6 +66,11 @@ class PrivacyPlan(abc.ABC):
     """Returns mu of one turn of a client in a round that is known, without any sampling; None if none is promised."""
     return None
 
+  def attendance(self, round_num: int) -> Mapping[str, int]:
+    """Returns how many clients a round of simulated devices lost on the way; nothing where none are simulated."""
+    del round_num
+    return {}
+
   def for_model(self, model: tf.keras.Model, input_spec: tf.TensorSpec) -> 'PrivacyPlan':
     """Returns the plan for this model.
 
@@ -119,3 +124,10 @@ class NoPrivacy(PrivacyPlan):
   @property
   def releases_exact_metrics(self):
     return True
+
+  def attendance(self, round_num):
+    if not isinstance(self.sampler, participation.Participation):
+      return {}
+    steps = self.sampler.attendance(round_num)
+    return {'available': len(steps.available), 'selected': len(steps.selected), 'started': len(steps.started),
+            'reported': len(steps.reported), 'dropped': len(steps.selected) - len(steps.reported)}

@@ -5,11 +5,12 @@ are released, and a resumed run releases again what its checkpoint holds. So no 
 published of a round that would be repeated with other noise.
 """
 
+import contextlib
 import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import tensorflow_federated as tff
 
@@ -25,6 +26,28 @@ class Managers:
   """Where state and metrics go."""
   checkpoints: tff.program.ProgramStateManager
   releases: Sequence[tff.program.ReleaseManager]
+
+
+class ClientData(Protocol):
+  """What a learning process is given for each client."""
+
+  def present(self, cohort: Sequence[int]) -> Sequence[int]:
+    """Returns the clients of `cohort` that have data."""
+
+  def request(self, client: int, round_num: int) -> Any:
+    """Returns what `process.next` takes for `client` in round `round_num`."""
+
+
+class Runtime(Protocol):
+  """What the loop must tell the place where clients compute, and ask of it."""
+
+  WorkerLost: type[Exception]
+
+  def cohort(self, clients: Sequence[int], population: int) -> contextlib.AbstractContextManager[None]:
+    """Says which clients the data of the calls inside belong to."""
+
+  def take_faults(self) -> Sequence[Any]:
+    """Returns what has gone wrong since the last call: objects with worker, reason and clients dropped out."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,6 +67,7 @@ class Outcome:
 
 
 async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Task, plan: plan_lib.PrivacyPlan,
+              runtime: Runtime, client_data: ClientData,
               evaluator: evaluation.Evaluator, program: configs.ProgramConfig, managers: Managers,
               on_round: Callable[[RoundRecord], None], stop_requested: Callable[[], bool]) -> Outcome:
   """Trains for `program.rounds` rounds, from the latest checkpoint if there is one.
@@ -58,9 +82,18 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
   for round_num in range(len(history) + 1, program.rounds + 1):
     started = time.monotonic()
     cohort = plan.cohort(round_num)
-    output = process.next(state, [task.client_dataset(client, round_num) for client in cohort])
+    present = _present(cohort, client_data, runtime, task)
+    with runtime.cohort(present, population=len(task.images.train)):
+      output = process.next(state, [client_data.request(client, round_num) for client in present])
     state = output.state
-    record = {'round': round_num, **_training_record(output.metrics, plan, cohort, task, time.monotonic() - started)}
+    faults = runtime.take_faults()
+    trained = sorted(set(present) - {client for fault in faults for client in fault.clients})
+    record = {'round': round_num, **_training_record(output.metrics, plan, trained, task, time.monotonic() - started)}
+    if attendance := plan.attendance(round_num):
+      record['attendance'] = dict(attendance)
+    if faults or len(trained) < len(cohort):
+      record |= {'dropped_clients': len(cohort) - len(trained),
+                 'faults': [dataclasses.asdict(fault) for fault in faults]}
     evaluated = None
     if round_num % program.rounds_per_evaluation == 0 or round_num == program.rounds:
       started = time.monotonic()
@@ -77,6 +110,15 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
       break
   return Outcome(weights=process.get_model_weights(state), history=history, interrupted=interrupted,
                  evaluated=evaluated)
+
+
+def _present(cohort, client_data, runtime, task):
+  """Returns the clients of the cohort with data; those of a worker that is gone drop out when they are trained."""
+  try:
+    with runtime.cohort(cohort, population=len(task.images.train)):
+      return client_data.present(cohort)
+  except runtime.WorkerLost:
+    return cohort
 
 
 async def _resume(process, task, managers):

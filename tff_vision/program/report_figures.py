@@ -143,7 +143,8 @@ def client_histograms(theme: Theme, *, groups: Mapping[str, Mapping]) -> figure.
     axes.yaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=6))
     axes.xaxis.set_major_formatter(ticker.PercentFormatter(1.0))
     axes.tick_params(axis='x', pad=7)
-    axes.legend(fontsize=8.5, loc='upper left', frameon=True, framealpha=0.9, edgecolor='none')
+    side = 'right' if np.median(values) < (start + 1) / 2 else 'left'
+    axes.legend(fontsize=8.5, loc=f'upper {side}', frameon=True, framealpha=0.9, edgecolor='none')
   return fig
 
 

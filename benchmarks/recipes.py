@@ -1,0 +1,66 @@
+"""Measures recipes: mean and standard deviation over seeds of what a flagfile's run reports.
+
+    python -m benchmarks.recipes --recipe=pipelines/recipes/fashion_mnist_fedavg.flags --seeds=0,1,2 --json=out.json
+
+Runs `pipelines.train` once a seed, as a process of its own. JSON keys: recipe, commit, machine, seeds, and for each
+number its mean, sd (n - 1) and values.
+"""
+
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+
+from absl import flags
+
+from flags import output_flags
+from pipelines import launch
+from tff_vision.program import json_file
+
+_RECIPE = flags.DEFINE_string('recipe', None, 'Flagfile to run.')
+_SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds, separated by commas.')
+_EXTRA = flags.DEFINE_multi_string('extra', [], 'A further flag of pipelines.train; may be given several times.')
+
+
+def main() -> None:
+  if _RECIPE.value is None or not pathlib.Path(_RECIPE.value).is_file():
+    raise ValueError(f'recipe must name a flagfile, found {_RECIPE.value!r}.')
+  reports = [_run(seed) for seed in _SEEDS.value]
+  content = {'recipe': _RECIPE.value, 'extra': _EXTRA.value, 'seeds': _SEEDS.value,
+             'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip(),
+             'machine': {'cores': os.cpu_count(), 'platform': platform.platform()}}
+  for name, find in _NUMBERS.items():
+    values = [find(report) for report in reports]
+    if all(isinstance(value, float) for value in values):
+      sd = statistics.stdev(values) if len(values) > 1 else 0.0
+      content[name] = {'mean': statistics.mean(values), 'sd': sd, 'values': values}
+      print(f'{name}: {content[name]["mean"]:.4f} ± {sd:.4f} over {len(values)} seeds')
+  if output_flags.JSON.value is not None:
+    json_file.write(output_flags.JSON.value, content)
+
+
+_NUMBERS = {
+    'accuracy': lambda report: report['evaluation']['accuracy'],
+    'auc': lambda report: report['evaluation'].get('auc'),
+    'client_percentile_10': lambda report: report['per_client'].get('percentile_10'),
+    'unseen_accuracy': lambda report: report['unseen'] and report['unseen']['evaluation']['accuracy'],
+    'epsilon': lambda report: report['privacy'].get('epsilon'),
+    'train_seconds': lambda report: report['seconds']['train'],
+}
+
+
+def _run(seed):
+  with tempfile.TemporaryDirectory() as folder:
+    numbers = pathlib.Path(folder) / 'numbers.json'
+    subprocess.run([sys.executable, '-m', 'pipelines.train', f'--flagfile={_RECIPE.value}', *_EXTRA.value,
+                    f'--seed={seed}', f'--run_dir={folder}/run', f'--json={numbers}'],
+                   stdout=subprocess.DEVNULL, check=True)
+    return json.loads(numbers.read_text())
+
+
+if __name__ == '__main__':
+  launch.launch(main, flag_modules=(output_flags,))

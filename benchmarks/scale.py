@@ -1,0 +1,121 @@
+"""What a client costs in cohorts of 10, 100 and 1,000 on 1 and 2 workers in network namespaces of their own.
+
+    python -m benchmarks.scale --json=FILE [--delay_ms=20 --loss_percent=0.1]
+
+Two bars: the cost of a client is flat within 15 % from 100 to 1,000 clients a round, and the driver's memory does not
+grow with the cohort. The clients' examples lie with the workers; the model is the MLP of 28x28 images. Bytes are
+those of messages, counted by the driver, a round and worker.
+"""
+
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import tempfile
+import time
+
+from absl import flags
+
+from benchmarks import namespaces
+from pipelines import launch
+
+_JSON = flags.DEFINE_string('json', None, 'File that receives the numbers.')
+_COHORTS = flags.DEFINE_list('cohorts', ['10', '100', '1000'], 'Clients in a round.')
+_WORKERS = flags.DEFINE_list('worker_counts', ['1', '2'], 'Numbers of workers.')
+_EXAMPLES = flags.DEFINE_integer('examples_per_client', 20, 'Images of a client.')
+_ROUNDS = flags.DEFINE_integer('repeats', 3, 'Rounds measured for each cohort, after one that compiles.')
+_DELAY = flags.DEFINE_float('delay_ms', 20.0, 'Added to each direction, where Linux has netem.')
+_LOSS = flags.DEFINE_float('loss_percent', 0.1, 'Of packets, where Linux has netem.')
+
+
+def main() -> None:
+  if not namespaces.available():
+    raise ValueError('network namespaces need root and iproute2.')
+  numbers = {'machine': _machine(), 'runs': []}
+  with tempfile.TemporaryDirectory() as folder:
+    os.chmod(folder, 0o755)
+    data, process = _federation(pathlib.Path(folder))
+    for count in map(int, _WORKERS.value):
+      with namespaces.workers(count, options=[f'--data_root={folder}'], delay_ms=_DELAY.value,
+                              loss_percent=_LOSS.value) as (addresses, shaped):
+        for found in _measure(addresses, data, process):
+          numbers['runs'].append({'workers': count, 'delay_ms': _DELAY.value if shaped else 0,
+                                  'loss_percent': _LOSS.value if shaped else 0, **found})
+          print(json.dumps(numbers['runs'][-1]), flush=True)
+  text = json.dumps(numbers, indent=2) + '\n'
+  if _JSON.value:
+    pathlib.Path(_JSON.value).write_text(text)
+
+
+def _federation(folder):
+  """Writes every client's file and returns (where the data is, the learning process that reads it)."""
+  import numpy as np
+
+  from tff_vision import configs, models, tasks
+  from tff_vision.aggregation import stack
+  from tff_vision.data import images, records
+  from tff_vision.learning import client_data, process
+  from tff_vision.privacy import plan
+  population, size = max(map(int, _COHORTS.value)), _EXAMPLES.value
+  rng = np.random.default_rng(0)
+  pool = images.Examples(rng.integers(0, 256, (10 * size, 28, 28, 1)).astype(np.uint8),
+                         rng.integers(0, 10, 10 * size).astype(np.int32))
+  clients = images.ArrayClients(pool, [rng.permutation(10 * size)[:size] for _ in range(population)],
+                                [str(i) for i in range(population)])
+  for client in range(population):
+    records.write(folder / records.file_name(client), clients.examples(client))
+  made = images.FederatedImages(name='noise', class_names=[str(c) for c in range(10)], train=clients,
+                                test=images.HeldOut(examples=pool, clients=[]))
+  settings = configs.ExperimentConfig(client=configs.ClientConfig(client_epochs=1))
+  task = tasks.Task(images=made, model_builder=models.MODELS['mlp'], client=settings.client, seed=0)
+  data = client_data.WorkerData(task=task, folder='/data')
+  sampled = plan.NoPrivacy(sampler=lambda round_num: np.arange(population))
+  return data, data.read_on_workers(process.build_process(
+      task, algorithm=settings.algorithm, client=settings.client, server=settings.server,
+      aggregator=stack.build_stack(sampled)))
+
+
+def _measure(addresses, data, process):
+  """Yields the numbers of each cohort, smallest first."""
+  from tff_vision.runtime import remote, runtime_config
+  config = runtime_config.RuntimeConfig(runtime='workers', workers=tuple(addresses), data_placement='worker')
+  population = len(data.task.images.train)
+  with remote.remote_runtime(config) as runtime:
+    state = process.set_model_weights(process.initialize(), data.task.initial_weights())
+    for cohort in sorted(map(int, _COHORTS.value)):
+      seconds = []
+      for round_num in range(_ROUNDS.value + 1):
+        before = _traffic(runtime)
+        started = time.perf_counter()
+        with runtime.cohort(range(cohort), population):
+          process.next(state, [data.request(client, round_num) for client in range(cohort)])
+        seconds.append(time.perf_counter() - started)
+        traffic = [after - earlier for after, earlier in zip(_traffic(runtime), before, strict=True)]
+      best = min(seconds[1:])
+      yield {'cohort': cohort, 'seconds': round(best, 3), 'milliseconds_a_client': round(1000 * best / cohort, 2),
+             'megabytes_sent': round(traffic[0] / 1e6, 3), 'megabytes_received': round(traffic[1] / 1e6, 3),
+             'driver_rss_mb': _rss_mb(), 'seconds_of_rounds': [round(s, 3) for s in seconds]}
+
+
+def _traffic(runtime):
+  """Returns (bytes sent, bytes received) so far, the mean over workers."""
+  services = [service for worker in runtime.workers for service in worker.traffic]
+  return [sum(sum(counted.values()) for counted in counts) / len(runtime.workers)
+          for counts in ([s.sent for s in services], [s.received for s in services])]
+
+
+def _rss_mb():
+  import psutil
+  return round(psutil.Process().memory_info().rss / 2**20)
+
+
+def _machine():
+  revision = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True, check=False)
+  return {'system': platform.platform(), 'processor': platform.processor() or platform.machine(),
+          'cores': os.cpu_count(), 'load_before': os.getloadavg()[0], 'python': platform.python_version(),
+          'commit': revision.stdout.strip(), 'time': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}
+
+
+if __name__ == '__main__':
+  launch.launch(main, flag_modules=())

@@ -1,0 +1,32 @@
+"""Makes the certificates of a federation: one authority, one certificate for each worker, one for the coordinator.
+
+    python -m pipelines.certificates --dir=pki --hosts=hospital-a.example.org,192.0.2.7
+
+Run it on the machine that keeps ca.key, and nowhere else; run it again with other hosts to add workers. Each worker
+gets ca.crt and its own .crt and .key, the coordinator gets ca.crt, coordinator.crt and coordinator.key. A site that
+has an authority of its own uses that instead: docs/remote.md says what a certificate must carry.
+"""
+
+import pathlib
+
+from absl import flags
+
+from pipelines import launch
+from tff_vision.runtime import certificates
+
+_DIR = flags.DEFINE_string('dir', 'pki', 'Folder of the authority and of what it signs.')
+_HOSTS = flags.DEFINE_list('hosts', [], 'Names or addresses by which the coordinator reaches the workers.')
+
+
+def main() -> None:
+  folder = pathlib.Path(_DIR.value)
+  certificates.make_authority(folder)
+  if not (folder / 'coordinator.crt').exists():
+    certificates.make_coordinator(folder)
+  for host in _HOSTS.value:
+    certificates.make_worker(folder, host)
+  print(f'in {folder}: {", ".join(sorted(path.name for path in folder.iterdir()))}')
+
+
+if __name__ == '__main__':
+  launch.launch(main, flag_modules=())

@@ -1,0 +1,43 @@
+"""One worker of a fleet: runs what a coordinator sends, on this machine's data, until it gets SIGTERM.
+
+    python -m pipelines.worker --port=8000
+    python -m pipelines.worker --host=0.0.0.0 --port=8443 --data_root=/srv/images \\
+        --tls_cert=hospital-a.crt --tls_key=hospital-a.key --tls_client_ca=ca.crt
+
+docs/remote.md leads from one machine to a fleet; deploy/ has a systemd unit and container manifests.
+"""
+
+import contextlib
+import logging
+import signal
+import sys
+import threading
+
+from flags import executor_flags, worker_flags
+from pipelines import launch
+from tff_vision.runtime import health, supervisor
+
+_SECONDS_BETWEEN_LOOKS = 0.5
+
+
+def main() -> None:
+  logging.basicConfig(level=logging.INFO, format='%(asctime)s %(levelname)s %(message)s')
+  config = worker_flags.worker_config()
+  stopped = threading.Event()
+  for number in (signal.SIGTERM, signal.SIGINT):
+    signal.signal(number, lambda *_: stopped.set())
+  try:
+    with contextlib.ExitStack() as stack:
+      worker = stack.enter_context(supervisor.Supervisor(config))
+      if config.health_port is not None:
+        stack.enter_context(health.served(config.host, config.health_port, worker.serving))
+      while not stopped.wait(_SECONDS_BETWEEN_LOOKS):
+        worker.look()
+  except RuntimeError as error:
+    logging.error('%s', error)
+    sys.exit(1)
+  logging.info('stopped')
+
+
+if __name__ == '__main__':
+  launch.launch(main, flag_modules=(worker_flags, executor_flags))

@@ -1,0 +1,73 @@
+"""The run directory: one run, one process, one config; JSON files that are whole or absent."""
+
+import dataclasses
+import json
+import math
+import multiprocessing
+
+import pytest
+
+from tff_vision import configs
+from tff_vision.program import json_file, run_directory
+
+CONFIG = configs.ExperimentConfig()
+
+
+def test_a_fresh_folder_is_taken_and_keeps_its_config(tmp_path):
+  directory = run_directory.RunDirectory(tmp_path / 'a' / 'b')
+  directory.check_usable(CONFIG, resume=False)
+  assert not directory.path.exists(), 'checking must not write'
+  with directory.opened(CONFIG):
+    assert directory.read_config() == CONFIG
+  directory.check_usable(CONFIG, resume=True)
+  with pytest.raises(ValueError, match='already holds a run'):
+    directory.check_usable(CONFIG, resume=False)
+
+
+def test_another_config_is_refused_naming_every_field(tmp_path):
+  directory = run_directory.RunDirectory(tmp_path)
+  with directory.opened(CONFIG):
+    pass
+  other = dataclasses.replace(CONFIG, program=configs.ProgramConfig(rounds=7, seed=9))
+  with pytest.raises(ValueError, match='rounds is 80 there and 7 here; seed is 0 there and 9 here'):
+    directory.check_usable(other, resume=True)
+
+
+def _open(path, answers):
+  try:
+    with run_directory.RunDirectory(path).opened(CONFIG):
+      answers.put('opened')
+  except ValueError as error:
+    answers.put(str(error))
+
+
+def test_two_processes_never_write_to_one_folder(tmp_path):
+  context = multiprocessing.get_context('spawn')
+  answers = context.Queue()
+  with run_directory.RunDirectory(tmp_path).opened(CONFIG):
+    process = context.Process(target=_open, args=(tmp_path, answers))
+    process.start()
+    assert 'in use by another process' in answers.get(timeout=60)
+    process.join()
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+  (tmp_path / 'file').write_text('')
+  with pytest.raises(ValueError, match='file/run'):
+    with run_directory.RunDirectory(tmp_path / 'file' / 'run').opened(CONFIG):
+      pass
+
+
+def test_json_files_are_whole_and_hold_what_json_cannot(tmp_path):
+  path = tmp_path / 'deep' / 'numbers.json'
+  json_file.write(path, {'a': math.inf, 'b': [-math.inf, math.nan, 1.5], 3: (1, None)})
+  assert json.loads(path.read_text()) == {'a': 'inf', 'b': ['-inf', 'nan', 1.5], '3': [1, None]}
+  before = path.read_text()
+  with pytest.raises(TypeError):
+    json_file.write(path, {'a': object()})
+  assert path.read_text() == before and [p.name for p in path.parent.iterdir()] == ['numbers.json']
+  path.write_text('{')
+  with pytest.raises(ValueError, match='numbers.json'):
+    json_file.read(path)
+  with pytest.raises(ValueError, match='nothing.json'):
+    json_file.read(tmp_path / 'nothing.json')

@@ -1,0 +1,37 @@
+"""The runtime's settings: one flag for every field, and refusals in words."""
+
+import dataclasses
+
+import pytest
+from absl import flags
+
+from flags import executor_flags, runtime_flags, worker_flags
+from tff_vision.runtime import runtime_config, supervisor
+
+
+@pytest.mark.parametrize(('module', 'config'), [(runtime_flags, runtime_config.RuntimeConfig),
+                                                (worker_flags, supervisor.WorkerConfig)])
+def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(module, config):
+  fields = {field.name: field.default for field in dataclasses.fields(config)}
+  by_module = flags.FLAGS.flags_by_module_dict()
+  own = {flag.name: flag.default for flag in by_module[module.__name__]}
+  shared = {flag.name: flag.default for flag in by_module[executor_flags.__name__]}
+  assert {name: default if default != [] else () for name, default in (own | shared).items()} == fields
+
+
+@pytest.mark.parametrize(('settings', 'words'), [
+    (dict(runtime='cloud'), "runtime must be one of local, workers; found 'cloud'"),
+    (dict(runtime='workers'), 'name workers for runtime=workers'),
+    (dict(workers=('a:1',)), 'runtime=local does not go with workers'),
+    (dict(runtime='workers', workers=('a',)), "workers must be host:port each, found 'a'"),
+    (dict(runtime='workers', workers=('a:1', 'a:1')), 'names a:1 more than once'),
+    (dict(runtime='workers', workers=('a:1',), local_workers=2), 'exclude each other'),
+    (dict(runtime='workers', workers=('a:1',), tls_ca='ca.crt'), 'given together'),
+    (dict(runtime='workers', local_workers=1, tls_ca='a', tls_cert='b', tls_key='c'), 'only with workers'),
+    (dict(runtime='workers', local_workers=2, min_workers=3), 'min_workers=3 is more than the 2 workers'),
+    (dict(data_placement='worker'), 'needs runtime=workers'),
+    (dict(runtime='workers', local_workers=2, probe_interval=0.0), 'probe_interval must be positive'),
+])
+def test_a_runtime_that_cannot_be_is_refused_in_words(settings, words):
+  with pytest.raises(ValueError, match=words):
+    runtime_config.RuntimeConfig(**settings)

@@ -1,0 +1,116 @@
+"""Mutual TLS as an outsider meets it."""
+
+import socket
+import ssl
+
+import pytest
+
+from tests.runtime import workers
+from tff_vision.runtime import certificates, fleet, remote, runtime_config, tls
+
+pytestmark = [workers.needs_nginx, workers.needs_sandbox]
+
+
+@pytest.fixture(scope='module')
+def pki(tmp_path_factory):
+  """Folders with certificates: of the federation, and of a stranger who made the same for himself."""
+  folders = {name: tmp_path_factory.mktemp(name) for name in ('federation', 'stranger')}
+  for folder in folders.values():
+    certificates.make_authority(folder)
+    certificates.make_worker(folder, '127.0.0.1')
+    certificates.make_worker(folder, 'elsewhere.example')
+    certificates.make_coordinator(folder)
+    certificates.make_coordinator(folder, 'somebody')
+  return folders
+
+
+def _worker_options(folder, host='127.0.0.1'):
+  return (f'--tls_cert={folder / host}.crt', f'--tls_key={folder / host}.key', f'--tls_client_ca={folder / "ca.crt"}')
+
+
+@pytest.fixture(scope='module')
+def secured(pki, tmp_path_factory):
+  """Three workers behind TLS."""
+  folder = tmp_path_factory.mktemp('workers')
+  started = [workers.Worker(folder, *_worker_options(pki['federation'])) for _ in range(3)]
+  try:
+    yield [worker.wait_until_healthy() for worker in started]
+  finally:
+    for worker in started:
+      worker.stop()
+
+
+def _config(addresses, folder, name='coordinator', ca='ca'):
+  return runtime_config.RuntimeConfig(
+      runtime='workers', workers=tuple(addresses), tls_ca=f'{folder / ca}.crt', tls_cert=f'{folder / name}.crt',
+      tls_key=f'{folder / name}.key', reconnect_timeout=2.0)
+
+
+def test_the_same_bits_through_tls(secured, pki, federation, local_digest):
+  for fleet_size in (1, 3):
+    addresses = [worker.address for worker in secured[:fleet_size]]
+    with remote.remote_runtime(_config(addresses, pki['federation'])):
+      assert federation.digest(federation.clients[:3]) == local_digest[3]
+
+
+def test_a_certificate_of_another_authority_gets_nowhere(secured, pki, tmp_path):
+  mixed = tmp_path
+  for name in ('coordinator.crt', 'coordinator.key'):
+    (mixed / name).write_bytes((pki['stranger'] / name).read_bytes())
+  (mixed / 'ca.crt').write_bytes((pki['federation'] / 'ca.crt').read_bytes())
+  with pytest.raises(fleet.TooFewWorkers, match='does not accept our certificate'):
+    with remote.remote_runtime(_config([secured[0].address], mixed)):
+      pass
+  assert 'client SSL certificate verify error' in secured[0].log.read_text()
+
+
+@pytest.mark.parametrize('name', ['somebody', '127.0.0.1'])
+def test_another_certificate_of_our_authority_gets_nowhere(secured, pki, name):
+  """Neither another client's nor another hospital's."""
+  with pytest.raises((tls.TlsRefused, fleet.TooFewWorkers), match='coordinator only|does not accept our certificate'):
+    with remote.remote_runtime(_config([secured[0].address], pki['federation'], name)):
+      pass
+
+
+def test_no_certificate_or_no_tls_gets_not_one_byte(secured, pki):
+  context = ssl.create_default_context(cafile=pki['federation'] / 'ca.crt')
+  with socket.create_connection(('127.0.0.1', secured[0].port), 5) as raw:
+    with context.wrap_socket(raw, server_hostname='127.0.0.1') as bare:
+      assert bare.recv(1) == b''
+  with socket.create_connection(('127.0.0.1', secured[0].port), 5) as plain:
+    plain.sendall(b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+    assert plain.recv(1) == b''
+
+
+def test_a_worker_that_our_authority_has_not_signed_is_refused_at_once(secured, pki, tmp_path):
+  for name in ('coordinator.crt', 'coordinator.key'):
+    (tmp_path / name).write_bytes((pki['federation'] / name).read_bytes())
+  (tmp_path / 'ca.crt').write_bytes((pki['stranger'] / 'ca.crt').read_bytes())
+  with pytest.raises(tls.TlsRefused, match='its certificate is not accepted here: .*signature failure|self.signed'):
+    with remote.remote_runtime(_config([secured[0].address], tmp_path)):
+      pass
+
+
+def test_a_worker_with_another_name_is_refused_at_once(pki, tmp_path):
+  with workers.running(tmp_path, *_worker_options(pki['federation'], 'elsewhere.example')) as worker:
+    with pytest.raises(tls.TlsRefused, match="not valid for '127.0.0.1'"):
+      with remote.remote_runtime(_config([worker.address], pki['federation'])):
+        pass
+
+
+def test_files_that_do_not_fit_are_named(pki, tmp_path):
+  folder = pki['federation']
+  swapped = tls.TlsFiles(ca=str(folder / 'ca.crt'), cert=str(folder / 'coordinator.crt'),
+                         key=str(folder / 'somebody.key'))
+  with pytest.raises(tls.TlsRefused, match='coordinator.crt.*KEY_VALUES_MISMATCH'):
+    swapped.client_context()
+  missing = tls.TlsFiles(ca=str(folder / 'ca.crt'), cert=str(folder / 'coordinator.crt'), key='nowhere.key')
+  with pytest.raises(tls.TlsRefused, match='tls_key: cannot read nowhere.key'):
+    missing.client_context()
+
+
+def test_keys_are_private_and_nothing_is_overwritten(pki):
+  folder = pki['federation']
+  assert all(path.stat().st_mode & 0o77 == 0 for path in folder.glob('*.key'))
+  with pytest.raises(ValueError, match='exists'):
+    certificates.make_coordinator(folder)

@@ -1,0 +1,69 @@
+"""What the driver hands to a learning process for each client: its examples, or where its worker finds them."""
+
+import dataclasses
+import functools
+import posixpath
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_vision import tasks
+from tff_vision.data import records
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SentData:
+  """The driver holds the examples and sends them."""
+  task: tasks.Task
+
+  def present(self, cohort: Sequence[int]) -> Sequence[int]:
+    """Returns the clients of `cohort` that have data: all."""
+    return cohort
+
+  def request(self, client: int, round_num: int) -> tf.data.Dataset:
+    """Returns what `process.next` takes for `client`."""
+    return self.task.client_dataset(client, round_num)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WorkerData:
+  """The examples lie on the workers: the driver sends names, and the worker's graph reads the files.
+
+  Attributes:
+    folder: Where the files are, as the executors see it, the same on every worker.
+  """
+  task: tasks.Task
+  folder: str
+
+  def present(self, cohort: Sequence[int]) -> Sequence[int]:
+    """Returns the clients of `cohort` whose files are there, asked of their workers.
+
+    Raises:
+      WorkerLost: A worker is gone.
+    """
+    found = self._exist([self._path(client) for client in cohort]) if len(cohort) else []
+    return [client for client, exists in zip(cohort, found, strict=True) if exists]
+
+  def request(self, client: int, round_num: int) -> tuple[str, int]:
+    """Returns what is sent instead of the examples: (path, seed)."""
+    return self._path(client), self.task.round_seed(client, round_num)
+
+  def read_on_workers(self, process: tff.learning.templates.LearningProcess) -> tff.learning.templates.LearningProcess:
+    """Returns a process whose `next` takes a `request` for each client; same weights as with the examples sent."""
+
+    @tff.tensorflow.computation(np.str_, np.int64)
+    def batches(path, seed):
+      return self.task.training_batches(*records.read(path, self.task.images.test.examples), seed=seed)
+
+    return tff.simulation.compose_dataset_computation_with_learning_process(batches, process)
+
+  def _path(self, client):
+    return posixpath.join(self.folder, records.file_name(client))
+
+  @functools.cached_property
+  def _exist(self):
+    exists = tff.tensorflow.computation(lambda path: tf.size(tf.io.matching_files(path)) > 0, np.str_)
+    return tff.federated_computation(lambda paths: tff.federated_map(exists, paths),
+                                     tff.FederatedType(np.str_, tff.CLIENTS))

@@ -1,0 +1,65 @@
+"""Taking the argument of a federated computation apart by clients, and putting results together again.
+
+A value is per client where its type is CLIENTS-placed and not all equal; there it is a list with one element for
+each client. Everything else goes to every worker unchanged.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow_federated as tff
+from tensorflow_federated.python.core.impl.executors import cardinalities_utils
+from tensorflow_federated.python.core.impl.types import type_conversions
+
+structure = tff.structure
+
+
+def _per_client(kind):
+  return isinstance(kind, tff.FederatedType) and kind.placement is tff.CLIENTS and not kind.all_equal
+
+
+def has_clients(kind: tff.Type | None) -> bool:
+  """Returns whether values of this type hold one element for each client somewhere."""
+  return kind is not None and tff.types.contains(kind, _per_client)
+
+
+def only_clients(kind: tff.Type) -> bool:
+  """Returns whether every federated part of the type is per client."""
+  return not tff.types.contains(kind, lambda part: isinstance(part, tff.FederatedType) and not _per_client(part))
+
+
+def count_clients(value: object, kind: tff.Type) -> int:
+  """Returns the length of the lists of clients.
+
+  Raises:
+    ValueError: The lists have different lengths.
+  """
+  return cardinalities_utils.infer_cardinalities(value, kind)[tff.CLIENTS]
+
+
+def select(value: object, kind: tff.Type, positions: Sequence[int]) -> object:
+  """Returns `value` with only the clients at `positions`, in that order."""
+  if isinstance(kind, tff.StructType):
+    parts = structure.iter_elements(structure.from_container(value))
+    return structure.Struct([(name, select(part, part_kind, positions))
+                             for (_, part), (name, part_kind)
+                             in zip(parts, structure.iter_elements(kind), strict=True)])
+  return [value[position] for position in positions] if _per_client(kind) else value
+
+
+def join(values: Sequence[object], kind: tff.Type, positions: Sequence[Sequence[int]]) -> object:
+  """Returns the whole of which `values[i]` holds the clients at `positions[i]`.
+
+  Args:
+    kind: The type of the values; per client throughout.
+  """
+  return type_conversions.type_to_py_container(_join(values, kind, positions), kind)
+
+
+def _join(values, kind, positions):
+  if isinstance(kind, tff.StructType):
+    parts = [structure.from_container(value) for value in values]
+    return structure.Struct([(name, _join([part[i] for part in parts], part_kind, positions))
+                             for i, (name, part_kind) in enumerate(structure.iter_elements(kind))])
+  placed = {position: element for value, chunk in zip(values, positions, strict=True)
+            for position, element in zip(chunk, value, strict=True)}
+  return [placed[position] for position in sorted(placed)]

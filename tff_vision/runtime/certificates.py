@@ -1,0 +1,84 @@
+"""A private certificate authority for one federation: small, in files, no service.
+
+Keys are ECDSA P-256. A worker's certificate serves TLS servers only and carries its host name or address; the
+coordinator's serves TLS clients only. So one hospital's certificate opens no other hospital's worker.
+"""
+
+import datetime
+import ipaddress
+import os
+import pathlib
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509 import oid
+
+_CA_DAYS = 3650
+_LEAF_DAYS = 730
+
+
+def make_authority(folder: pathlib.Path) -> None:
+  """Writes ca.crt and ca.key into `folder`, which is made if need be; leaves an authority that is there as it is."""
+  folder.mkdir(parents=True, exist_ok=True)
+  if (folder / 'ca.crt').exists():
+    return
+  key = ec.generate_private_key(ec.SECP256R1())
+  name = x509.Name([x509.NameAttribute(oid.NameOID.COMMON_NAME, 'tff_vision federation')])
+  builder = (_certificate(name, name, key.public_key(), _CA_DAYS)
+             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+             .add_extension(_usage(signs_certificates=True), critical=True))
+  _write(folder, 'ca', key, builder.sign(key, hashes.SHA256()))
+
+
+def make_worker(folder: pathlib.Path, host: str) -> None:
+  """Writes host.crt and host.key for a worker that the coordinator reaches as `host`, a name or an IP address."""
+  try:
+    names = x509.IPAddress(ipaddress.ip_address(host))
+  except ValueError:
+    names = x509.DNSName(host)
+  _make_leaf(folder, host, oid.ExtendedKeyUsageOID.SERVER_AUTH, x509.SubjectAlternativeName([names]))
+
+
+def make_coordinator(folder: pathlib.Path, name: str = 'coordinator') -> None:
+  """Writes name.crt and name.key with the subject CN=`name`, which workers ask for (`tls_client_name`)."""
+  _make_leaf(folder, name, oid.ExtendedKeyUsageOID.CLIENT_AUTH, None)
+
+
+def _make_leaf(folder, name, purpose, names):
+  if (folder / f'{name}.crt').exists():
+    raise ValueError(f'{folder / name}.crt exists; remove it and its key to make new ones.')
+  authority = x509.load_pem_x509_certificate((folder / 'ca.crt').read_bytes())
+  authority_key = serialization.load_pem_private_key((folder / 'ca.key').read_bytes(), None)
+  key = ec.generate_private_key(ec.SECP256R1())
+  subject = x509.Name([x509.NameAttribute(oid.NameOID.COMMON_NAME, name)])
+  builder = (_certificate(subject, authority.subject, key.public_key(), _LEAF_DAYS)
+             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+             .add_extension(_usage(signs_certificates=False), critical=True)
+             .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False))
+  if names is not None:
+    builder = builder.add_extension(names, critical=False)
+  _write(folder, name, key, builder.sign(authority_key, hashes.SHA256()))
+
+
+def _certificate(subject, issuer, public_key, days):
+  now = datetime.datetime.now(datetime.UTC)
+  # An hour back: the clocks of hospitals differ.
+  return (x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(public_key)
+          .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1))
+          .not_valid_after(now + datetime.timedelta(days=days)))
+
+
+def _usage(*, signs_certificates):
+  return x509.KeyUsage(
+      digital_signature=not signs_certificates, key_cert_sign=signs_certificates, crl_sign=signs_certificates,
+      content_commitment=False, key_encipherment=False, data_encipherment=False, key_agreement=False,
+      encipher_only=False, decipher_only=False)
+
+
+def _write(folder, name, key, certificate):
+  pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                          serialization.NoEncryption())
+  with open(os.open(folder / f'{name}.key', os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb') as file:
+    file.write(pem)
+  (folder / f'{name}.crt').write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

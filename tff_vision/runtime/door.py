@@ -1,0 +1,92 @@
+"""The one way into a worker: nginx passes a TCP port on to the executor, after mutual TLS.
+
+The executor itself has neither encryption nor authentication. nginx's `stream` module ends TLS and hands on bytes,
+so that HTTP/2 with its deadlines stays end to end. (stunnel cannot stand here: as a server it selects no ALPN
+protocol, and gRPC refuses such a connection.)
+"""
+
+import dataclasses
+import glob
+import os
+import pathlib
+import pwd
+import re
+import shutil
+
+_MODULES = ('/usr/lib/nginx/modules/ngx_stream_module.so', '/usr/lib64/nginx/modules/ngx_stream_module.so')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DoorTls:
+  """Attributes: `client_name` is the only certificate name let in; its subject must be CN=client_name alone."""
+  cert: str
+  key: str
+  client_ca: str
+  client_name: str
+
+  def __post_init__(self):
+    for name in ('cert', 'key', 'client_ca'):
+      path = getattr(self, name)
+      if not os.access(path, os.R_OK):
+        raise ValueError(f'tls_{name}: cannot read {path}.')
+      if not re.fullmatch(r'[\w./+@%=-]+', path):
+        raise ValueError(f'tls_{name}={path!r} has characters that the configuration of nginx cannot hold.')
+    if not re.fullmatch(r'[\w.-]+', self.client_name):
+      raise ValueError(f'tls_client_name={self.client_name!r} may have letters, digits, dots and hyphens only.')
+
+
+def command(folder: pathlib.Path, *, host: str, port: int, executor: str, tls: DoorTls | None) -> list[str]:
+  """Writes nginx's configuration into `folder` and returns the command that serves it in the foreground.
+
+  Args:
+    executor: Where connections go: unix:/path or host:port.
+    tls: None: whoever reaches the port is let in.
+
+  Raises:
+    ValueError: nginx or its stream module is not installed.
+  """
+  nginx = shutil.which('nginx') or shutil.which('/usr/sbin/nginx')
+  if nginx is None:
+    raise ValueError('nginx is not installed; on Debian: apt-get install nginx-light libnginx-mod-stream.')
+  file = folder / 'nginx.conf'
+  file.write_text(_configuration(folder, host, port, executor, tls))
+  return [nginx, '-c', str(file), '-p', str(folder), '-e', 'stderr']
+
+
+def _configuration(folder, host, port, executor, tls):
+  # As root nginx would serve as another user, who may not open the executor's socket.
+  user = f'user {pwd.getpwuid(0).pw_name};' if os.getuid() == 0 else ''
+  module = next((f'load_module {path};' for path in _MODULES if glob.glob(path)), '')
+  listen = f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
+  return f'''{module} {user}
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr {'info' if tls else 'warn'};
+events {{ worker_connections 256; }}
+stream {{
+  {_guard(folder, executor, tls)}
+  server {{
+    listen {listen} {'ssl' if tls else ''} so_keepalive=on;
+    {_secrets(tls)}
+    proxy_pass {'$behind' if tls else executor};
+    proxy_connect_timeout 5s;
+    proxy_timeout 24h;  # A round may be silent for long; the coordinator has deadlines of its own.
+  }}
+}}
+'''
+
+
+def _guard(folder, executor, tls):
+  if tls is None:
+    return ''
+  return f'''map $ssl_client_s_dn $behind {{ "CN={tls.client_name}" {executor}; default unix:{folder}/refused.sock; }}
+  server {{
+    listen unix:{folder}/refused.sock;
+    return "refused: this worker serves the certificate name {tls.client_name} only\\n";
+  }}'''
+
+
+def _secrets(tls):
+  if tls is None:
+    return ''
+  return f'''ssl_certificate {tls.cert}; ssl_certificate_key {tls.key};
+    ssl_client_certificate {tls.client_ca}; ssl_verify_client on; ssl_verify_depth 2;
+    ssl_protocols TLSv1.3; ssl_alpn h2; ssl_session_cache off; ssl_session_tickets off;'''

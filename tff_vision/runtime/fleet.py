@@ -1,0 +1,149 @@
+"""Several workers as one: each has a queue of its own, and a lost one costs its part of a round, not the round.
+
+What a chunk of clients computes depends on its arguments only, so a chunk that was lost is computed again, on the
+same worker or (if its clients are not bound to one) on another, and the result is the one that was lost.
+"""
+
+import concurrent.futures
+import dataclasses
+import threading
+from collections.abc import Callable, Sequence
+
+import tensorflow_federated as tff
+
+from tff_vision.runtime import connection, placement, stub
+
+# How long a worker that had been given up, or whose clients can go elsewhere, gets to show that it is back.
+_QUICK = 1.0
+
+
+class TooFewWorkers(ValueError):
+  """Fewer workers answer than the run needs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+  """Something went wrong and was survived.
+
+  Attributes:
+    worker: Its name.
+    reason: What was seen.
+    clients: The numbers of the clients that dropped out of the round; empty if the call was repeated with
+      success.
+  """
+  worker: str
+  reason: str
+  clients: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FaultPolicy:
+  """Attributes: as in `RuntimeConfig`."""
+  attempts: int
+  reconnect_timeout: float
+  min_workers: int
+
+
+class Fleet:
+  """The workers of a run.
+
+  Attributes:
+    workers: In a fixed order, lost ones included.
+  """
+
+  def __init__(self, workers: Sequence[connection.WorkerConnection], policy: FaultPolicy,
+               on_fault: Callable[[Fault], None]):
+    """Args: `on_fault` is called from the workers' threads."""
+    self.workers = tuple(workers)
+    self._policy = policy
+    self._on_fault = on_fault
+    self._given_up: dict[int, str] = {}  # Worker's number to what it was last seen doing.
+    self._lock = threading.Lock()
+    # One thread for each worker: TFF's client of an executor blocks while the executor computes.
+    self._queues = [concurrent.futures.ThreadPoolExecutor(1, f'worker-{i}') for i in range(len(self.workers))]
+
+  def connect(self, timeout: float) -> None:
+    """Connects to all workers at the same time.
+
+    Raises:
+      TooFewWorkers: Fewer than min_workers answer within `timeout` seconds.
+      TlsRefused: A worker does not accept our certificate or we not its.
+    """
+    waiting = [queue.submit(worker.connect, timeout)
+               for queue, worker in zip(self._queues, self.workers, strict=True)]
+    for number, done in enumerate(waiting):
+      try:
+        done.result()
+      except stub.WorkerLost as lost:
+        self._give_up(number, str(lost), ())
+    self.check_size()
+
+  def check_size(self) -> None:
+    """Raises TooFewWorkers if fewer than min_workers are left."""
+    left = len(self.workers) - len(self._given_up)
+    if left < self._policy.min_workers:
+      reasons = '; '.join(reason for _, reason in sorted(self._given_up.items()))
+      raise TooFewWorkers(f'{left} of {len(self.workers)} workers answer, min_workers is '
+                          f'{self._policy.min_workers}. {reasons}')
+
+  def submit(self, chunk: placement.Chunk, computation: tff.Computation,
+             argument: object) -> concurrent.futures.Future:
+    """Queues a call for the chunk's worker; the future's result is None if its clients have dropped out."""
+    return self._queues[chunk.worker].submit(self._run, chunk, computation, argument)
+
+  def close(self) -> None:
+    for queue in self._queues:
+      queue.shutdown(cancel_futures=True)
+    for worker in self.workers:
+      worker.close()
+
+  def _run(self, chunk, computation, argument):
+    reason = self._try(chunk.worker, chunk, computation, argument)
+    if not isinstance(reason, _Lost):
+      return reason
+    if chunk.pinned:
+      self._give_up(chunk.worker, reason.text, chunk.clients)
+      return None
+    self._give_up(chunk.worker, reason.text, ())
+    count = len(self.workers)
+    for other in ((chunk.worker + step) % count for step in range(1, count)):
+      result = self._try(other, chunk, computation, argument)
+      if not isinstance(result, _Lost):
+        return result
+      self._give_up(other, result.text, ())
+    raise TooFewWorkers(f'none of {count} workers answers; the last said: {reason.text}')
+
+  def _try(self, number, chunk, computation, argument):
+    """Returns the result of the call on one worker, or why there is none after all attempts."""
+    worker = self.workers[number]
+    patient = chunk.pinned and number not in self._given_up
+    lost = None
+    for _ in range(self._policy.attempts):
+      try:
+        worker.connect(self._policy.reconnect_timeout if patient else _QUICK)
+      except stub.WorkerLost as error:
+        return _Lost(str(lost or error))
+      self._welcome(number)
+      try:
+        result = worker.invoke(computation, argument)
+      except stub.WorkerLost as error:
+        lost = error
+        continue
+      if lost:
+        self._on_fault(Fault(worker.name, str(lost)))
+      return result
+    return _Lost(str(lost))
+
+  def _give_up(self, number, reason, clients):
+    with self._lock:
+      self._given_up[number] = reason
+    self._on_fault(Fault(self.workers[number].name, reason, tuple(clients)))
+
+  def _welcome(self, number):
+    with self._lock:
+      self._given_up.pop(number, None)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Lost:
+  text: str

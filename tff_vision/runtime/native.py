@@ -1,0 +1,43 @@
+"""Compiled forms of computations, shared by all workers of a process."""
+
+import functools
+import threading
+
+import tensorflow_federated as tff
+from tensorflow_federated.python.core.backends.native import compiler, mergeable_comp_compiler
+
+_lock = threading.Lock()
+# Enough for the computations of a run; a process that makes more of them compiles the oldest again.
+_KEPT = 64
+
+
+def compile_once(computation: tff.Computation) -> tff.Computation:
+  """Returns the form that executors run. Workers that ask together wait for one compilation."""
+  with _lock:
+    return _native(computation)
+
+
+def split_once(computation: tff.Computation) -> tff.framework.MergeableCompForm:
+  """Returns the parts before, in and after the aggregation.
+
+  Raises:
+    ValueError: One aggregation depends on the result of another, so that there is no single place to split.
+  """
+  with _lock:
+    try:
+      return _split(computation)
+    except ValueError as error:
+      if 'dependent on another' not in str(error):
+        raise
+      raise ValueError('this computation aggregates over clients twice, the second time depending on the first, '
+                       'and cannot run on several workers; use runtime=local.') from error
+
+
+@functools.lru_cache(_KEPT)
+def _native(computation):
+  return compiler.desugar_and_transform_to_native(computation)
+
+
+@functools.lru_cache(_KEPT)
+def _split(computation):
+  return mergeable_comp_compiler.compile_to_mergeable_comp_form(computation)

@@ -1,0 +1,72 @@
+"""Which client runs on which worker: a pure function, so that the order of every sum is fixed."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Sequence
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+  """Clients that one call trains together.
+
+  Attributes:
+    positions: Places of the clients in the argument's lists.
+    clients: Their numbers in the population.
+    worker: The worker's number.
+    pinned: These clients may run on no other worker.
+  """
+  positions: tuple[int, ...]
+  clients: tuple[int, ...]
+  worker: int
+  pinned: bool
+
+
+def spread(clients: Sequence[int], num_workers: int, clients_per_call: int) -> list[Chunk]:
+  """Returns contiguous chunks, as even as can be, that take the workers in turn; any worker may run any of them."""
+  total = len(clients)
+  count = max(min(num_workers, total), math.ceil(total / clients_per_call))
+  bounds = [total * i // count for i in range(count + 1)] if count else []
+  return [Chunk(tuple(range(start, end)), tuple(clients[start:end]), i % num_workers, False)
+          for i, (start, end) in enumerate(itertools.pairwise(bounds))]
+
+
+def pin(clients: Sequence[int], num_workers: int, clients_per_call: int) -> list[Chunk]:
+  """Returns chunks in which client c runs on worker c modulo `num_workers` and nowhere else.
+
+  With one client for each worker the chunks keep the clients' order, so that sums equal those of one machine.
+  """
+  by_worker = {}
+  for position, client in enumerate(clients):
+    by_worker.setdefault(client % num_workers, []).append(position)
+  chunks = []
+  for worker, positions in by_worker.items():
+    for start in range(0, len(positions), clients_per_call):
+      part = tuple(positions[start:start + clients_per_call])
+      chunks.append(Chunk(part, tuple(clients[position] for position in part), worker, True))
+  return sorted(chunks, key=lambda chunk: chunk.positions[0])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Placement:
+  """The rule of a fleet.
+
+  Attributes:
+    num_workers: How many workers the fleet has, lost ones included: chunks do not depend on faults.
+    clients_per_call: Largest number of clients in one call.
+    data_on_workers: Client c's examples lie on worker c modulo num_workers.
+  """
+  num_workers: int
+  clients_per_call: int
+  data_on_workers: bool
+
+  def chunks(self, clients: Sequence[int], population: int) -> list[Chunk]:
+    """Returns the chunks of a cohort.
+
+    Args:
+      clients: The numbers of the clients in the population, in the order of the argument's lists.
+      population: How many clients there are. No more than workers: every client has its own worker.
+    """
+    if self.data_on_workers or population <= self.num_workers:
+      return pin(clients, self.num_workers, self.clients_per_call)
+    return spread(clients, self.num_workers, self.clients_per_call)

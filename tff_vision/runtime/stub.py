@@ -1,0 +1,93 @@
+"""One worker's executor service with a deadline on every call, no endless retry, and a count of bytes.
+
+TFF's own stub waits for ever on a worker that hangs, and TFF's execution context calls again for ever on one that
+is gone. Here a call ends in time, and a lost worker is an exception that the caller can act on.
+"""
+
+import collections
+import contextlib
+from collections.abc import Callable
+
+import grpc
+import tensorflow_federated as tff
+from tensorflow_federated.proto.v0 import executor_pb2_grpc
+
+_LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.FAILED_PRECONDITION,
+         grpc.StatusCode.CANCELLED)
+# Bookkeeping calls answer at once on a living worker, whatever it is computing.
+_SHORT_TIMEOUT = 30.0
+_CLEAN_UP_TIMEOUT = 2.0
+
+
+class WorkerLost(RuntimeError):
+  """A worker did not answer in time, is gone, or has forgotten its values (it was restarted).
+
+  Not a `tff.framework.RetryableError`, so TFF does not call again by itself.
+  """
+
+
+class DeadlineStub(tff.framework.RemoteExecutorStub):
+  """TFF's executor service over one channel.
+
+  Attributes:
+    name: The worker, in messages.
+    calls: Number of calls by method name.
+    sent, received: Bytes of the messages, by method name, without framing and TLS.
+    lost: A call has failed in a way that says the worker's values are gone.
+  """
+  is_ready = True
+
+  def __init__(self, channel: grpc.Channel, *, name: str, call_timeout: float):
+    """Args: `name` stands in error messages; `call_timeout` bounds calls that compute or carry values, in seconds."""
+    self._service = executor_pb2_grpc.ExecutorGroupStub(channel)
+    self.name = name
+    self._call_timeout = call_timeout
+    self.calls = collections.Counter()
+    self.sent = collections.Counter()
+    self.received = collections.Counter()
+    self.lost = False
+
+  def _request(self, method: str, message, timeout: float):
+    send: Callable = getattr(self._service, method)
+    self.calls[method] += 1
+    self.sent[method] += message.ByteSize()
+    try:
+      answer = send(message, timeout=timeout)
+    except grpc.RpcError as error:
+      if error.code() not in _LOST:
+        raise  # An error inside the graph: calling again would fail again.
+      self.lost = True
+      raise WorkerLost(f'worker {self.name}: {method}: {error.code().name}: {error.details()}') from None
+    self.received[method] += answer.ByteSize()
+    return answer
+
+  def get_executor(self, request):
+    return self._request('GetExecutor', request, _SHORT_TIMEOUT)
+
+  def create_value(self, request):
+    return self._request('CreateValue', request, self._call_timeout)
+
+  def create_struct(self, request):
+    return self._request('CreateStruct', request, _SHORT_TIMEOUT)
+
+  def create_selection(self, request):
+    return self._request('CreateSelection', request, _SHORT_TIMEOUT)
+
+  def create_call(self, request):
+    # A federated computation runs inside this call, a plain one inside Compute.
+    return self._request('CreateCall', request, self._call_timeout)
+
+  def compute(self, request):
+    return self._request('Compute', request, self._call_timeout)
+
+  def dispose(self, request):
+    self._clean_up('Dispose', request, _SHORT_TIMEOUT)
+
+  def dispose_executor(self, request):
+    self._clean_up('DisposeExecutor', request, _CLEAN_UP_TIMEOUT)
+
+  def _clean_up(self, method, request, timeout):
+    if self.lost:  # It would wait for the same worker again, and there is nothing left to free.
+      return
+    with contextlib.suppress(WorkerLost, ValueError):  # ValueError: grpc's word for a channel closed meanwhile.
+      self._request(method, request, timeout)

@@ -1,0 +1,112 @@
+"""Mutual TLS between the coordinator and a worker, and plain words for why it failed.
+
+gRPC reports a refused certificate as UNAVAILABLE, the same as a worker that is down. `check` makes the handshake
+with Python's ssl and says which of the two it is.
+"""
+
+import dataclasses
+import os
+import socket
+import ssl
+
+import grpc
+
+CHANNEL_OPTIONS = (
+    ('grpc.max_receive_message_length', -1), ('grpc.max_send_message_length', -1),
+    # No keepalive here: executors answer pings during a long computation with «too many pings» and hang up.
+    ('grpc.initial_reconnect_backoff_ms', 200), ('grpc.max_reconnect_backoff_ms', 1000))
+
+
+class TlsRefused(ValueError):
+  """A certificate, a key or a name is wrong; trying again cannot help."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TlsFiles:
+  """Paths of PEM files.
+
+  Attributes:
+    ca: The authority whose signature the other side's certificate must carry.
+    cert: This side's certificate.
+    key: The private key of `cert`.
+  """
+  ca: str
+  cert: str
+  key: str
+
+  def client_context(self) -> ssl.SSLContext:
+    """Returns a context for this side as a TLS client, TLS 1.3 only.
+
+    Raises:
+      TlsRefused: A file is missing or no PEM, or the key is not the certificate's.
+    """
+    for name, path in dataclasses.asdict(self).items():
+      if not os.access(path, os.R_OK):
+        raise TlsRefused(f'tls_{name}: cannot read {path}.')
+    try:
+      context = ssl.create_default_context(cafile=self.ca)
+      context.load_cert_chain(self.cert, self.key)
+    except ssl.SSLError as error:
+      raise TlsRefused(f'tls_ca={self.ca}, tls_cert={self.cert}, tls_key={self.key} do not fit together: '
+                       f'{error.reason or error}.') from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(['h2'])
+    return context
+
+
+def open_channel(address: str, tls: TlsFiles | None, *, own_connection: bool = False) -> grpc.Channel:
+  """Returns a channel to `address` (host:port or unix:path).
+
+  Args:
+    own_connection: Do not share a TCP connection with another channel to the same address.
+  """
+  options = [*CHANNEL_OPTIONS, ('grpc.use_local_subchannel_pool', int(own_connection))]
+  if tls is None:
+    return grpc.insecure_channel(address, options)
+  pem = {}
+  for name, path in dataclasses.asdict(tls).items():
+    with open(path, 'rb') as file:
+      pem[name] = file.read()
+  return grpc.secure_channel(address, grpc.ssl_channel_credentials(pem['ca'], pem['key'], pem['cert']), options)
+
+
+def check(address: str, tls: TlsFiles, timeout: float = 3.0) -> str:
+  """Makes one TLS handshake as a client of host:port and looks at what follows.
+
+  Returns:
+    What is wrong in a way that may pass (nothing listens, the connection is closed), or '' when all is well.
+
+  Raises:
+    TlsRefused: One side does not accept the other's certificate, name or protocol.
+  """
+  context = tls.client_context()
+  host, _, port = address.rpartition(':')
+  host = host.strip('[]')
+  try:
+    with (socket.create_connection((host, int(port)), timeout) as raw,
+          context.wrap_socket(raw, server_hostname=host) as secured):
+      return _look(address, secured)
+  except ssl.SSLCertVerificationError as error:
+    raise TlsRefused(f'{address}: its certificate is not accepted here: {error.verify_message} '
+                     f'(trusted authority: {tls.ca}).') from None
+  except ssl.SSLError as error:
+    raise TlsRefused(f'{address}: TLS failed: {error.reason or error} (our certificate: {tls.cert}).') from None
+  except OSError as error:
+    return f'{address}: {error}'
+
+
+def _look(address, secured):
+  if secured.selected_alpn_protocol() != 'h2':
+    raise TlsRefused(f'{address}: it speaks TLS but not HTTP/2 (no ALPN h2): this is no worker.')
+  try:
+    first = secured.recv(256)
+  except TimeoutError:
+    return f'{address}: TLS is up, but nothing answers behind it.'
+  except ConnectionResetError:
+    first = b''
+  if first.startswith(b'refused'):
+    raise TlsRefused(f'{address}: {first.decode().strip()}')
+  if not first:
+    return (f'{address}: TLS is up, but the connection is closed at once: the worker does not accept our '
+            'certificate, or its executor is down; the worker\'s log says which.')
+  return ''
