@@ -52,7 +52,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
   directory.check_usable(config, resume=launch.resume)
   task = tasks.build_task(config)
-  plan = _build_plan(config, task)
+  plan = build_plan(config, task)
   task = dataclasses.replace(task, client=plan.client_data(task.client))
   program = _within_budget(config, plan)
   secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path, runtime=runtime.runtime,
@@ -87,7 +87,12 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   return RunResult(directory=directory, report=content, rounds=len(outcome.history))
 
 
-def _build_plan(config, task):
+def build_plan(config: configs.ExperimentConfig, task: tasks.Task) -> plan_lib.PrivacyPlan:
+  """Returns the privacy plan of a config for its task.
+
+  Raises:
+    ValueError: The settings would make the stated epsilon false, or cannot be met.
+  """
   clients = task.images.train
   plan = plan_lib.build_plan(
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
