@@ -62,6 +62,10 @@ class PrivacyPlan(abc.ABC):
   def releases_exact_metrics(self) -> bool:
     """Whether training metrics and attendance, which no noise covers, may leave the round."""
 
+  def turn_mu(self) -> float | None:
+    """Returns mu of one turn of a client in a round that is known, without any sampling; None if none is promised."""
+    return None
+
   def attendance(self, round_num: int) -> Mapping[str, int]:
     """Returns how many clients a round of simulated devices lost on the way; nothing where none are simulated."""
     del round_num

@@ -53,6 +53,12 @@ class Separated(base.PrivacyPlan):
       return math.inf
     return _sensitivity(self.stream, self.coefficients, self._participation(rounds)) / self.noise_multiplier
 
+  def turn_mu(self):
+    if self.noise_multiplier == 0:
+      return math.inf
+    once = toeplitz.Participation.of(self.max_rounds, self.max_rounds)
+    return _sensitivity(self.stream, self.coefficients, once) / self.noise_multiplier
+
   def event(self, rounds: int) -> dp_accounting.DpEvent:
     """Returns one Gaussian release for all `rounds` rounds."""
     return dp_accounting.GaussianDpEvent(1 / self.mu(rounds))
@@ -104,6 +110,11 @@ class AmplifiedBanded(base.PrivacyPlan):
     return noised_mean.NoisedMeanFactory(
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, stream=streams.Banded(self.coefficients),
         max_rounds=self.max_rounds, denominator=self.sampler.rate * self.sampler.population, sum_factory=sum_factory)
+
+  def turn_mu(self):
+    if self.noise_multiplier == 0:
+      return math.inf
+    return math.sqrt(sum(c * c for c in self.coefficients)) / self.noise_multiplier
 
   def event(self, rounds: int) -> dp_accounting.DpEvent:
     """Returns the sampled Gaussians that one block's turns amount to."""

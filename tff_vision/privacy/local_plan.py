@@ -81,6 +81,9 @@ class LocalDp(base.PrivacyPlan):
   def releases_exact_metrics(self):
     return False
 
+  def turn_mu(self):
+    return 2 / self.noise_multiplier if self.noise_multiplier else math.inf
+
   def ledger(self, rounds):
     turns = self._most_turns(rounds)
     mu = 2 * math.sqrt(turns) / self.noise_multiplier if self.noise_multiplier else math.inf

@@ -6,6 +6,7 @@ promise is to whoever sees models and metrics, not to the server.
 """
 
 import dataclasses
+import math
 
 import dp_accounting
 
@@ -47,6 +48,9 @@ class ClientGaussian(base.PrivacyPlan):
   @property
   def update_bound(self):
     return self.clip_norm
+
+  def turn_mu(self):
+    return 1 / self.noise_multiplier if self.noise_multiplier else math.inf
 
   def event(self, rounds: int) -> dp_accounting.DpEvent:
     """Returns what `rounds` rounds release, for an accountant."""

@@ -94,7 +94,7 @@ class WorkersContext(tff.framework.SyncContext):
     return self._finish_on_workers(form, arg, kind, chunks, merged)
 
   def _chunks(self, count):
-    if not count:  # What follows a sum may be run by itself, over nobody, inside any cohort.
+    if not count:  # Also inside of a cohort: a computation of the server's, with nobody to ask.
       return []
     clients, population = self._cohort or (range(count), count)
     if len(clients) != count:
