@@ -9,6 +9,7 @@ from flags import (
     cohort_flags,
     data_flags,
     image_flags,
+    mechanism_flags,
     model_flags,
     output_flags,
     partition_flags,
@@ -20,7 +21,7 @@ from flags import (
 from tff_vision import configs
 
 MODULES = (data_flags, partition_flags, image_flags, model_flags, training_flags, cohort_flags, availability_flags,
-           privacy_flags, secure_flags, program_flags, output_flags)
+           privacy_flags, mechanism_flags, secure_flags, program_flags, output_flags)
 
 
 def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.ExperimentConfig:

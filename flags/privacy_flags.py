@@ -2,13 +2,14 @@
 
 from absl import flags
 
-from tff_vision import configs
+from tff_vision import privacy_config
 
-_DEFAULTS = configs.PrivacyConfig()
+_DEFAULTS = privacy_config.PrivacyConfig()
 
-flags.DEFINE_enum('privacy', _DEFAULTS.privacy, configs.PRIVACIES, 'Differential-privacy mechanism.')
+flags.DEFINE_enum('privacy', _DEFAULTS.privacy, privacy_config.PRIVACIES, 'Differential-privacy mechanism.')
 flags.DEFINE_float('clip_norm', _DEFAULTS.clip_norm, 'L2 bound on one client update.')
 flags.DEFINE_float('noise_multiplier', _DEFAULTS.noise_multiplier,
                    'Standard deviation of the noise on the sum of updates, over clip_norm.')
 flags.DEFINE_float('target_epsilon', _DEFAULTS.target_epsilon, 'Calibrate the noise to this epsilon instead.')
 flags.DEFINE_float('delta', _DEFAULTS.delta, 'The delta of (epsilon, delta); unset means population ** -1.1.')
+flags.DEFINE_float('stop_at_epsilon', _DEFAULTS.stop_at_epsilon, 'End before the round that would exceed it.')

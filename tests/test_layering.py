@@ -13,7 +13,7 @@ SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted
 FOUNDATION = {'configs', 'seeds', 'validate'}
 ALLOWED = {
     'validate': set(), 'seeds': set(), 'data_config': {'validate'}, 'cohort_config': {'validate'},
-    'configs': {'validate', 'data_config', 'cohort_config'},
+    'privacy_config': {'validate'}, 'configs': {'validate', 'data_config', 'cohort_config', 'privacy_config'},
     'data': set(), 'models': set(), 'secure': set(), 'runtime': set(), 'diagnosis': {'runtime'}, 'privacy': {'secure'},
     'tasks': {'data', 'models'},
     'aggregation': {'privacy', 'secure'},

@@ -9,17 +9,17 @@ import json
 import typing
 from collections.abc import Mapping
 
-from tff_vision import cohort_config, data_config, validate
+from tff_vision import cohort_config, data_config, privacy_config, validate
 
 DataConfig = data_config.DataConfig
 CohortConfig = cohort_config.CohortConfig
+PrivacyConfig = privacy_config.PrivacyConfig
 # What may be chosen; the registries that give the names a meaning need TensorFlow, so the names stand here too,
 # and a test holds both equal.
 MODELS = ('cnn', 'cnn_dropout', 'mlp')
 ALGORITHMS = ('fedavg', 'fedprox')
 CLIENT_OPTIMIZERS = ('sgd', 'sgdm', 'adam')
 SERVER_OPTIMIZERS = ('sgd', 'sgdm', 'adam', 'yogi', 'adagrad')
-PRIVACIES = ('none', 'client_gaussian')
 SECURE_SUMS = ('none', 'he', 'he_keyholder', 'masks')
 
 
@@ -70,45 +70,6 @@ class ServerConfig:
   def __post_init__(self):
     validate.one_of(SERVER_OPTIMIZERS, server_optimizer=self.server_optimizer)
     validate.positive(server_learning_rate=self.server_learning_rate)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PrivacyConfig:
-  """What is promised to whom; see docs/privacy.md.
-
-  Attributes:
-    clip_norm: L2 bound on one client's update.
-    noise_multiplier: Standard deviation of the noise on the sum of updates, divided by clip_norm.
-    target_epsilon: Calibrates noise_multiplier for the run's rounds instead of giving it.
-    delta: The delta of (epsilon, delta); None means population ** -1.1.
-  """
-  privacy: str = 'none'
-  clip_norm: float | None = None
-  noise_multiplier: float | None = None
-  target_epsilon: float | None = None
-  delta: float | None = None
-
-  def __post_init__(self):
-    validate.one_of(PRIVACIES, privacy=self.privacy)
-    given = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)
-             if f.name != 'privacy' and getattr(self, f.name) is not None}
-    if self.privacy == 'none':
-      for name, value in given.items():
-        raise ValueError(f'{name}={value!r} has no effect with privacy=none; choose a mechanism with --privacy.')
-      return
-    if self.clip_norm is None:
-      raise ValueError(f'clip_norm is missing: privacy={self.privacy} adds noise in proportion to the bound on '
-                       'one update.')
-    validate.positive(clip_norm=self.clip_norm)
-    if (self.noise_multiplier is None) == (self.target_epsilon is None):
-      raise ValueError(f'privacy={self.privacy} takes exactly one of noise_multiplier and target_epsilon; found '
-                       f'noise_multiplier={self.noise_multiplier!r}, target_epsilon={self.target_epsilon!r}.')
-    if self.noise_multiplier is not None:
-      validate.non_negative(noise_multiplier=self.noise_multiplier)
-    if self.target_epsilon is not None:
-      validate.positive(target_epsilon=self.target_epsilon)
-    if self.delta is not None:
-      validate.open_unit(delta=self.delta)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

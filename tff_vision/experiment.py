@@ -52,15 +52,16 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
   directory.check_usable(config, resume=launch.resume)
   task = tasks.build_task(config)
-  plan = plan_lib.build_plan(config.privacy, config.cohort, population=len(task.images.train),
-                             rounds=config.program.rounds, seed=config.program.seed)
-  secured.check_run(config.secure, plan, rounds=config.program.rounds, run_dir=directory.path, runtime=runtime.runtime,
+  plan = build_plan(config, task)
+  task = dataclasses.replace(task, client=plan.client_data(task.client))
+  program = _within_budget(config, plan)
+  secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path, runtime=runtime.runtime,
                     data_placement=runtime.data_placement)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
     data = client_data.SentData(task=task)
     build = functools.partial(process.build_process, task, algorithm=config.algorithm, client=config.client,
-                              server=config.server)
+                              server=config.server, private_training=plan.client_work)
     if runtime.data_placement == 'worker':
       data = client_data.WorkerData(task=task, folder=runtime.worker_data_dir)
       build = _reading(build, data)
@@ -70,8 +71,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
     clock.setup_done()
     outcome = asyncio.run(loop.run(
         learning_process, task=task, plan=plan, runtime=place, client_data=data, evaluator=evaluator,
-        program=config.program,
-        managers=_managers(directory), on_round=on_round, stop_requested=stop_requested))
+        program=program, managers=_managers(directory), on_round=on_round, stop_requested=stop_requested))
     if outcome.interrupted:
       return RunResult(directory=directory, report=None, rounds=len(outcome.history))
     parity = export.export(task, outcome.weights, directory.export, evaluator)
@@ -85,6 +85,31 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   if launch.json is not None:
     json_file.write(launch.json, content)
   return RunResult(directory=directory, report=content, rounds=len(outcome.history))
+
+
+def build_plan(config: configs.ExperimentConfig, task: tasks.Task) -> plan_lib.PrivacyPlan:
+  """Returns the privacy plan of a config for its task.
+
+  Raises:
+    ValueError: The settings would make the stated epsilon false, or cannot be met.
+  """
+  clients = task.images.train
+  plan = plan_lib.build_plan(
+      config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
+      sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client)
+  return plan.for_model(task.keras_model(), task.batch_spec[0])
+
+
+def _within_budget(config, plan):
+  """Returns the program, cut before the round that would exceed `stop_at_epsilon`."""
+  budget = config.privacy.stop_at_epsilon
+  if budget is None:
+    return config.program
+  rounds = plan.affordable_rounds(config.program.rounds, budget)
+  if not rounds:
+    raise ValueError(f'stop_at_epsilon={budget:g} does not pay for one round, which costs epsilon '
+                     f'{plan.ledger(1)["epsilon"]:.3g}.')
+  return dataclasses.replace(config.program, rounds=rounds)
 
 
 def _reading(build, data):

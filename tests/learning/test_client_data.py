@@ -4,11 +4,12 @@ import contextlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests import tiny
 from tests.learning import test_process
 from tests.runtime import relay
-from tff_vision.data import images, records
+from tff_vision.data import images, preprocess, records
 from tff_vision.learning import client_data
 from tff_vision.runtime import remote, runtime_config, worker_process
 
@@ -53,8 +54,8 @@ def _train(process, task, request, runtime, rounds=2):
 def _on_wire(task, client, wire):
   """Returns how many of the client's images are seen as stored, or as the model's input."""
   stored = task.images.train.examples(client).x
-  return sum(image.tobytes() in wire.sent or (image.astype(np.float32) / 255).tobytes() in wire.sent
-             for image in stored)
+  inputs = preprocess.evaluation_fn(task.images.preprocessing, tf.constant(stored)).numpy()
+  return sum(a.tobytes() in wire.sent or b.tobytes() in wire.sent for a, b in zip(stored, inputs, strict=True))
 
 
 def test_the_same_weights_and_no_example_on_the_wire(task, made, tff_runtime, tmp_path):

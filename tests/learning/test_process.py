@@ -5,10 +5,10 @@ import pytest
 import tensorflow_federated as tff
 
 from tests import tiny
-from tff_vision import cohort_config, configs
+from tff_vision import cohort_config, configs, privacy_config
 from tff_vision.aggregation import stack
 from tff_vision.learning import optimizers, process
-from tff_vision.privacy import cohorts, plan
+from tff_vision.privacy import cohorts, plan, sampled_plans
 
 
 def build(task, *, algorithm='fedavg', mu=0.0, server='sgd', aggregator=None, rate=0.1, server_rate=1.0):
@@ -51,7 +51,7 @@ def test_registries_equal_the_configs_choices():
   assert set(optimizers.CLIENT_OPTIMIZERS) == set(configs.CLIENT_OPTIMIZERS)
   assert set(optimizers.SERVER_OPTIMIZERS) == set(configs.SERVER_OPTIMIZERS)
   assert set(cohorts.SAMPLINGS) == set(cohort_config.SAMPLINGS)
-  assert set(plan.PLANS) == set(configs.PRIVACIES)
+  assert set(plan.PLANS) == set(privacy_config.PRIVACIES)
 
 
 def test_fedavg_equals_tff_and_numpy(tff_runtime):
@@ -120,7 +120,7 @@ def test_client_gaussian_without_noise_is_a_clipped_sum_over_the_expected_cohort
   """Expected cohort 2 although four come: the denominator is fixed, and examples do not weigh."""
   task = tiny.task()
   start = [np.asarray(w) for w in task.initial_weights().trainable]
-  private = plan.ClientGaussian(sampler=cohorts.PoissonCohort(population=4, rate=0.5, seed=0), clip_norm=0.05,
+  private = sampled_plans.ClientGaussian(sampler=cohorts.PoissonCohort(population=4, rate=0.5, seed=0), clip_norm=0.05,
                                 noise_multiplier=0.0, delta=1e-3)
   made = build(task, aggregator=stack.build_stack(private))
   result = train(made, task, rounds=1)

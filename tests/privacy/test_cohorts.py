@@ -127,6 +127,18 @@ def test_nobody_there_is_an_empty_cohort(tmp_path):
   assert len(cohort(1)) == 0 and len(cohort(5)) == 2
 
 
+def test_a_plan_counts_whom_a_round_lost():
+  build = lambda **fields: plan.build_plan(configs.PrivacyConfig(), configs.CohortConfig(cohort_size=20, **fields),
+                                           population=30, rounds=3, seed=0)
+  lossy = build(dropout_before=0.3, dropout_after=0.4, over_selection=1.2)
+  for round_num in (1, 2, 3):
+    counts = lossy.attendance(round_num)
+    assert counts['reported'] == len(lossy.cohort(round_num)) and counts['selected'] == 24
+    assert counts['available'] >= counts['selected'] >= counts['started'] >= counts['reported']
+    assert counts['dropped'] == counts['selected'] - counts['reported'] > 0
+  assert build().attendance(1) == {}
+
+
 @pytest.mark.parametrize('fields', [
     {'dropout_before': 0.1}, {'dropout_after': 0.1}, {'day_rounds': 4}, {'arrival_rounds': 4}, {'stay_rounds': 4.0},
     {'round_deadline': 2.0}, {'availability_trace': 'some.csv'}])

@@ -18,7 +18,7 @@ def build_stack(plan: plan_lib.PrivacyPlan) -> Aggregator:
   Without a mechanism: the mean weighted by examples. With one: the plan's own clipping, sum, noise and fixed
   denominator, unweighted, because weights would be data-dependent sensitivities.
   """
-  if (private := plan.aggregator(tff.aggregators.SumFactory())) is not None:
+  if (private := plan.aggregator(None)) is not None:
     return private
   # A cohort may be empty, or every client may hold weight zero: then the model stays as it is.
   return tff.aggregators.MeanFactory(no_nan_division=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from tff_vision import configs, validate
 from tff_vision.data import arrays, cifar, embedded, folders, medmnist, mnist_like, pool, tff_sets
-from tff_vision.data.generators import cache, writers
+from tff_vision.data.generators import cache, chest, shapes, writers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,8 +48,14 @@ SOURCES: Mapping[str, Source] = {
     'mnist': Source(about='70,000 handwritten digits of 28x28, 10 classes, no clients of its own',
                     load=mnist_like.load_mnist, locate=mnist_like.locate_mnist),
     'npz': Source(about='your own arrays in an .npz file: --data_dir', load=arrays.load, locate=arrays.locate),
+    'synthetic_chest': Source(about='3,700 generated chest films of 28x28 or 64x64 from 3 hospitals, normal or abnormal',
+                              load=chest.load, locate=cache.locate),
+    'synthetic_chest:findings': Source(about='the same films with 4 findings, multi-label',
+                                       load=chest.load_findings, locate=cache.locate),
     'synthetic_emnist': Source(about='generated handwritten characters of 28x28 by any number of writers, 62 classes',
                                load=writers.load, locate=cache.locate),
+    'synthetic_shapes': Source(about='7,000 generated colour shapes of 32x32x3, 10 classes, no clients of its own',
+                               load=shapes.load, locate=cache.locate),
     **{f'medmnist:{flag}': Source(about=medmnist.about(flag), load=medmnist.loader(flag), locate=medmnist.locator(flag))
        for flag in medmnist.SETS},
 }

@@ -13,12 +13,14 @@ from tff_vision import configs, tasks
 from tff_vision.learning import local_training, optimizers
 
 ClientWork = tff.learning.templates.ClientWorkProcess
+PrivateTraining = Callable[..., tff.learning.templates.ClientWorkProcess | None]
 Aggregator = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
 
 
 def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, client: configs.ClientConfig,
                   server: configs.ServerConfig, aggregator: Aggregator,
-                  client_work_layer: Callable[[ClientWork], ClientWork] = lambda client_work: client_work
+                  client_work_layer: Callable[[ClientWork], ClientWork] = lambda client_work: client_work,
+                  private_training: PrivateTraining = lambda *_: None
                   ) -> tff.learning.templates.LearningProcess:
   """Composes broadcast, client work, aggregation and the server's step.
 
@@ -27,14 +29,24 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
 
   Args:
     client_work_layer: Wraps what clients do, for aggregators that need more than data from them.
+    private_training: (Keras model function, loss, batch spec, client optimizer) -> client work that takes the
+      algorithm's place, or None.
+
+  Raises:
+    ValueError: Private training replaces an algorithm other than FedAvg.
 
   Returns:
     A process whose `next` takes the state and one `tf.data.Dataset` of batches per client of the cohort. The
     state of `initialize` holds arbitrary weights: `task.initial_weights` is round 0's model.
   """
   weighted = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
-  client_work = client_work_layer(CLIENT_WORKS[algorithm.algorithm](
-      task, algorithm, optimizers.CLIENT_OPTIMIZERS[client.client_optimizer](client.client_learning_rate),
+  optimizer = optimizers.CLIENT_OPTIMIZERS[client.client_optimizer](client.client_learning_rate)
+  client_work = private_training(task.keras_model, task.loss_fn, task.batch_spec, optimizer)
+  if client_work is not None and algorithm.algorithm != 'fedavg':
+    raise ValueError(f'algorithm={algorithm.algorithm} changes the gradient that private SGD on clients has clipped; '
+                     'it goes with fedavg only.')
+  client_work = client_work_layer(client_work or CLIENT_WORKS[algorithm.algorithm](
+      task, algorithm, optimizer,
       tff.learning.ClientWeighting.NUM_EXAMPLES if weighted else tff.learning.ClientWeighting.UNIFORM))
 
   @tff.tensorflow.computation

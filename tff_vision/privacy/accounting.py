@@ -1,50 +1,141 @@
-"""Epsilon of an event and noise for an epsilon, by Google's dp-accounting.
+"""What a run of noised sums costs: its event, and epsilon by two accountants. Nothing here imports TensorFlow.
 
-PLD is tight and takes a second; RDP (Mironov, CSF 2017) is an upper bound in milliseconds.
+Every round releases sum(clipped records) + N(0, (noise_multiplier * clip)^2) over a cohort; a record is one client's
+update or one example's gradient, as the unit says. How the cohort is drawn decides the event and the neighbouring
+relation:
+
+* `poisson`: each record independently with probability cohort_size / population; add or remove one record.
+* `fixed`: cohort_size records uniformly without replacement; the size is public, so the relation is replacing one
+  record, under which a clipped sum moves by 2 * clip. Renyi accounting only: no tight privacy loss distribution of
+  its composition is known (Lebeda et al. 2024, arXiv:2405.20769).
+* `shuffled`: passes over the records in batches, each record once a pass. No amplification is claimed: a record costs
+  one plain Gaussian release a pass; zero out one record.
 """
 
-from collections.abc import Callable
+import dataclasses
+import functools
+import math
 
 import dp_accounting
+import numpy as np
+from dp_accounting import pld, rdp
+
+from tff_vision import validate
+from tff_vision.privacy import gdp
+
+RELATIONS = {'poisson': 'add_or_remove_one', 'fixed': 'replace_one', 'shuffled': 'zero_out_one'}
+FINE_INTERVAL = 1e-4
+COARSE_INTERVAL = 1e-3
+
+QUICK_ORDERS = (1.25, 1.5, 1.75, 2.5, 3.5, *range(2, 13), *range(14, 64, 4), 96, 128, 256)
+_REPLACE_ONE = dp_accounting.NeighboringRelation.REPLACE_ONE
+_ADD_OR_REMOVE_ONE = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
 
 
-def epsilon_pld(event: dp_accounting.DpEvent, delta: float) -> float:
-  """Returns epsilon at `delta` by privacy loss distributions; infinity when nothing is protected."""
-  return float(dp_accounting.pld.PLDAccountant().compose(event).get_epsilon(delta))
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SampledGaussian:
+  """`rounds` noised sums over sampled cohorts.
 
-
-def epsilon_rdp(event: dp_accounting.DpEvent, delta: float) -> float:
-  """Returns an upper bound on epsilon at `delta` by Renyi differential privacy."""
-  return float(dp_accounting.rdp.RdpAccountant().compose(event).get_epsilon(delta))
-
-
-def calibrate(event_fn: Callable[[float], dp_accounting.DpEvent], *, target_epsilon: float, delta: float) -> float:
-  """Returns the noise multiplier, to 0.1 %, whose event costs at most `target_epsilon` (PLD).
-
-  Raises:
-    ValueError: No noise multiplier up to 10,000 reaches it.
+  Attributes:
+    rounds: Releases (optimizer steps, where a record is an example).
+    cohort_size: The (expected) number of records in one.
+    population: The number of records to draw from.
+    noise_multiplier: Standard deviation of the noise on the sum, over the clip norm.
+    sampling: A key of RELATIONS.
   """
-  # RDP is looser but 30 times faster: its answer is the upper end of the bracket that PLD searches.
-  try:
-    upper = dp_accounting.calibrate_dp_mechanism(
-        dp_accounting.rdp.RdpAccountant, event_fn, target_epsilon, delta,
-        bracket_interval=dp_accounting.ExplicitBracketInterval(1e-2, 1e4), tol=1e-3)
-  except ValueError as error:
-    raise ValueError(f'target_epsilon={target_epsilon:g} is out of reach at delta={delta:g}: it needs more '
-                     'than 10,000 times the clip norm as noise.') from error
-  noise = dp_accounting.calibrate_dp_mechanism(
-      dp_accounting.pld.PLDAccountant, event_fn, target_epsilon, delta,
-      bracket_interval=dp_accounting.LowerEndpointAndGuess(upper / 2, upper), tol=upper * 1e-3)
-  return noise if epsilon_pld(event_fn(noise), delta) <= target_epsilon else noise * 1.001
+  rounds: int
+  cohort_size: float
+  population: int
+  noise_multiplier: float
+  sampling: str
+
+  def __post_init__(self):
+    validate.one_of(RELATIONS, sampling=self.sampling)
+    validate.positive(rounds=self.rounds, cohort_size=self.cohort_size, population=self.population)
+    validate.non_negative(noise_multiplier=self.noise_multiplier)
+    if self.cohort_size > self.population:
+      raise ValueError(f'cohort_size={self.cohort_size} exceeds population={self.population}.')
+
+  @property
+  def relation(self) -> str:
+    return RELATIONS[self.sampling]
+
+  def event(self) -> dp_accounting.DpEvent:
+    """Returns the whole run's event, under the relation that `relation` names."""
+    if self.sampling == 'poisson':
+      once = dp_accounting.PoissonSampledDpEvent(self.cohort_size / self.population,
+                                                 dp_accounting.GaussianDpEvent(self.noise_multiplier))
+      return dp_accounting.SelfComposedDpEvent(once, self.rounds)
+    if self.sampling == 'fixed':
+      once = dp_accounting.SampledWithoutReplacementDpEvent(
+          self.population, int(self.cohort_size), dp_accounting.GaussianDpEvent(self.noise_multiplier / 2))
+      return dp_accounting.SelfComposedDpEvent(once, self.rounds)
+    passes = math.ceil(self.rounds * self.cohort_size / self.population)
+    return dp_accounting.SelfComposedDpEvent(dp_accounting.GaussianDpEvent(self.noise_multiplier), passes)
+
+  def epsilon(self, delta: float, *, fine: bool = False) -> float:
+    """Returns the tighter epsilon of the two accountants; unless `fine`, a quick one some 0.1 % to 1 % larger."""
+    if self.sampling == 'fixed':
+      orders = None if fine else QUICK_ORDERS
+      renyi, once = _one_fixed_round(self.population, int(self.cohort_size), self.noise_multiplier, orders)
+      return float(rdp.compute_epsilon(renyi, self.rounds * once, delta)[0])
+    return epsilon_pld(self.event(), delta, self.relation, FINE_INTERVAL if fine else COARSE_INTERVAL)
 
 
-def default_delta(population: int) -> float:
-  """Returns population ** -1.1, the field's rule of thumb; below 1 / population."""
-  return population ** -1.1
+def epsilon_rdp(event: dp_accounting.DpEvent, delta: float, relation: str = 'add_or_remove_one',
+                orders: tuple[float, ...] | None = None) -> float:
+  """Returns epsilon by Renyi differential privacy; over dp_accounting's own orders unless others are given."""
+  accountant = rdp.RdpAccountant(orders, neighboring_relation=_accounted(relation))
+  return float(accountant.compose(event).get_epsilon(delta))
 
 
-def check_delta(delta: float, *, population: int) -> None:
-  """Raises ValueError where `delta` would allow publishing whole clients outright."""
-  if delta >= 1 / population:
-    raise ValueError(f'delta={delta:g} must be below 1 / population = {1 / population:g}: otherwise a mechanism that '
-                     'publishes one client entirely would count as private.')
+@functools.lru_cache(maxsize=64)
+def epsilon_pld(event: dp_accounting.DpEvent, delta: float, relation: str = 'add_or_remove_one',
+                interval: float = FINE_INTERVAL) -> float | None:
+  """Returns epsilon by privacy loss distributions (an upper bound), None where no distribution is known.
+
+  Args:
+    event: The whole run's.
+    delta: The delta of (epsilon, delta).
+    relation: A value of RELATIONS.
+    interval: Discretisation of the privacy loss; smaller is tighter and slower.
+  """
+  if relation == 'replace_one':
+    return None
+  accountant = pld.PLDAccountant(value_discretization_interval=interval)
+  return float(accountant.compose(event).get_epsilon(delta))
+
+
+def replacement_epsilon(releases: SampledGaussian, delta: float) -> float:
+  """Returns epsilon for replacing one record by another: what any change inside one client amounts to.
+
+  `poisson`: a removal, then an addition: 2 e at (1 + exp(e)) d, the best e = epsilon(d) that meets delta.
+  `shuffled`: sensitivity 2 * clip, in closed form. `fixed` is accounted for replacements to begin with.
+  """
+  if releases.sampling == 'fixed':
+    return releases.epsilon(delta)
+  if releases.noise_multiplier == 0:
+    return math.inf
+  if releases.sampling == 'shuffled':
+    return gdp.epsilon(2 * math.sqrt(releases.event().count) / releases.noise_multiplier, delta)
+  accountant = pld.PLDAccountant(value_discretization_interval=COARSE_INTERVAL).compose(releases.event())
+  best = math.inf
+  for log_delta in math.log(delta) - np.linspace(0.7, 18, 60):
+    epsilon = accountant.get_epsilon(math.exp(log_delta))
+    if log_delta + math.log1p(math.exp(min(epsilon, 700.0))) <= math.log(delta):
+      best = min(best, 2 * epsilon)
+  return float(best)
+
+
+@functools.lru_cache
+def _one_fixed_round(population, cohort_size, noise_multiplier, orders):
+  """Returns the Renyi orders and the divergences of one round; a run's are `rounds` times as large."""
+  accountant = rdp.RdpAccountant(orders, neighboring_relation=_REPLACE_ONE)
+  accountant.compose(dp_accounting.SampledWithoutReplacementDpEvent(
+      population, cohort_size, dp_accounting.GaussianDpEvent(noise_multiplier / 2)))
+  return accountant.orders, accountant.rdp
+
+
+def _accounted(relation):
+  # Zeroing out one record in a fixed schedule moves the sum by clip, as adding or removing it does.
+  return _REPLACE_ONE if relation == 'replace_one' else _ADD_OR_REMOVE_ONE

@@ -1,12 +1,13 @@
 """Which clients take part in a round: pure functions of (seed, round), so that a resumed run repeats them."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from tff_vision import configs, seeds
-from tff_vision.privacy import availability, participation
+from tff_vision.privacy import accounting, availability, participation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,12 @@ class PoissonCohort:
     """Returns the sorted client indices of round `round_num`."""
     rng = np.random.default_rng(seeds.derive(self.seed, 'cohort', round_num))
     return np.flatnonzero(rng.random(self.population) < self.rate)
+
+  def releases(self, rounds: int, *, noise_multiplier: float) -> accounting.SampledGaussian:
+    """Returns what noised sums over the cohorts of `rounds` rounds are, for accounting."""
+    return accounting.SampledGaussian(rounds=rounds, cohort_size=self.rate * self.population,
+                                      population=self.population, noise_multiplier=noise_multiplier,
+                                      sampling='poisson')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,7 +44,11 @@ class FixedCohort:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RoundRobinCohort:
-  """All clients in one random order, the next `size` in each round, from the start again after the last."""
+  """All clients in one random order, the next `size` in each round, from the start again after the last.
+
+  The order never changes, so a client returns after `min_separation` rounds at the earliest; with a new order each
+  time it could return at once.
+  """
   population: int
   size: int
   seed: int
@@ -46,6 +57,51 @@ class RoundRobinCohort:
     """Returns the sorted client indices of round `round_num`."""
     order = np.random.default_rng(seeds.derive(self.seed, 'round_robin')).permutation(self.population)
     return np.sort(order[(round_num * self.size + np.arange(self.size)) % self.population])
+
+  @property
+  def min_separation(self) -> int:
+    """The least number of rounds from one turn of a client to its next."""
+    return self.population // self.size
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BlockPoissonCohort:
+  """Blocks of clients in turn; in its turn each client of a block independently with probability `block_rate`.
+
+  Attributes:
+    rate: Share of the population expected in a round.
+  """
+  population: int
+  rate: float
+  num_blocks: int
+  seed: int
+
+  def __post_init__(self):
+    if self.block_rate > 1:
+      raise ValueError(f'mf_bands={self.num_blocks} makes blocks smaller than the cohort: at most '
+                       f'{int(1 / self.rate)} fit.')
+
+  @property
+  def block_rate(self) -> float:
+    """The probability with which a client of the round's block takes part."""
+    return self.rate * self.num_blocks
+
+  def __call__(self, round_num: int) -> np.ndarray:
+    """Returns the sorted client indices of round `round_num`."""
+    block = _block(self.population, self.num_blocks, self.seed, round_num)
+    rng = np.random.default_rng(seeds.derive(self.seed, 'cohort', round_num))
+    return block[rng.random(len(block)) < self.block_rate]
+
+  def releases(self, rounds: int, *, noise_multiplier: float) -> accounting.SampledGaussian:
+    """Returns what one block's turns within `rounds` rounds are, for accounting."""
+    return accounting.SampledGaussian(
+        rounds=math.ceil(rounds / self.num_blocks), cohort_size=self.block_rate * self.population,
+        population=self.population, noise_multiplier=noise_multiplier, sampling='poisson')
+
+
+def _block(population, num_blocks, seed, round_num):
+  order = np.random.default_rng(seeds.derive(seed, 'cycle')).permutation(population)
+  return np.sort(np.array_split(order, num_blocks)[round_num % num_blocks])
 
 
 Cohort = Callable[[int], np.ndarray]

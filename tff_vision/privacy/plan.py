@@ -4,132 +4,22 @@ Because the sampler, the mechanism and the accounted event come from the same pl
 another algorithm than the one that runs.
 """
 
-import abc
-import dataclasses
-from collections.abc import Mapping
-from typing import Any
-
-import dp_accounting
-import numpy as np
-import tensorflow_federated as tff
-import tensorflow_privacy as tfp
+from collections.abc import Sequence
 
 from tff_vision import configs
-from tff_vision.privacy import accounting, cohorts, participation
+from tff_vision.privacy import base, cohorts, correlated_plans, example_plan, local_plan, participation, sampled_plans
+
+PrivacyPlan = base.PrivacyPlan
+NoPrivacy = base.NoPrivacy
 
 
-class PrivacyPlan(abc.ABC):
-  """How clients are sampled and what is promised to them."""
-
-  @abc.abstractmethod
-  def cohort(self, round_num: int) -> np.ndarray:
-    """Returns the clients of a round, as sorted indices."""
-
-  @abc.abstractmethod
-  def aggregator(self, sum_factory: tff.aggregators.UnweightedAggregationFactory
-                 ) -> tff.aggregators.UnweightedAggregationFactory | None:
-    """Returns clipping, sum, noise and denominator in one, or None where nothing is promised.
-
-    Args:
-      sum_factory: Adds the clipped updates up, in the clear or hidden from the server.
-    """
-
-  @property
-  @abc.abstractmethod
-  def update_bound(self) -> float | None:
-    """The L2 bound to which updates are clipped before they are summed, or None."""
-
-  @abc.abstractmethod
-  def ledger(self, rounds: int) -> Mapping[str, Any]:
-    """Returns what `rounds` rounds cost, with every condition that makes the number mean something."""
-
-  @property
-  @abc.abstractmethod
-  def releases_exact_metrics(self) -> bool:
-    """Whether training metrics and attendance, which no noise covers, may leave the round."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NoPrivacy(PrivacyPlan):
-  """No promise."""
-  sampler: cohorts.Cohort
-
-  def cohort(self, round_num):
-    return self.sampler(round_num)
-
-  def aggregator(self, sum_factory):
-    del sum_factory
-    return None
-
-  @property
-  def update_bound(self):
-    return None
-
-  def ledger(self, rounds):
-    return {'mechanism': 'none'}
-
-  @property
-  def releases_exact_metrics(self):
-    return True
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ClientGaussian(PrivacyPlan):
-  """Client-level central differential privacy: DP-FedAvg with a fixed clip.
-
-  McMahan et al., "Learning Differentially Private Recurrent Language Models", ICLR 2018, algorithm 1 (fixed
-  denominator, flat clipping). The server adds the noise: the promise is to whoever sees models and metrics, not
-  to the server.
-
-  Attributes:
-    sampler: Poisson: the only sampling for which the accounted amplification holds.
-    clip_norm: L2 bound on one client's update.
-    noise_multiplier: Standard deviation of the noise on the sum, divided by clip_norm.
-    delta: Of (epsilon, delta).
-  """
-  sampler: cohorts.PoissonCohort
-  clip_norm: float
-  noise_multiplier: float
-  delta: float
-
-  def cohort(self, round_num):
-    return self.sampler(round_num)
-
-  def aggregator(self, sum_factory):
-    # The denominator is the expected cohort: attendance is not public, and a denominator that depends on it
-    # would change the sensitivity.
-    query = tfp.NormalizedQuery(
-        tfp.GaussianSumQuery(l2_norm_clip=self.clip_norm, stddev=self.clip_norm * self.noise_multiplier),
-        denominator=self.sampler.rate * self.sampler.population)
-    return tff.aggregators.DifferentiallyPrivateFactory(query, sum_factory)
-
-  @property
-  def update_bound(self):
-    return self.clip_norm
-
-  def event(self, rounds: int) -> dp_accounting.DpEvent:
-    """Returns what `rounds` rounds release, for an accountant."""
-    released = dp_accounting.GaussianDpEvent(self.noise_multiplier)
-    return dp_accounting.SelfComposedDpEvent(
-        dp_accounting.PoissonSampledDpEvent(self.sampler.rate, released), rounds)
-
-  def ledger(self, rounds):
-    event = self.event(rounds)
-    return {
-        'mechanism': 'client_gaussian', 'epsilon': accounting.epsilon_pld(event, self.delta),
-        'epsilon_rdp': accounting.epsilon_rdp(event, self.delta), 'delta': self.delta, 'unit': 'client',
-        'relation': 'add or remove one client', 'sampling': f'poisson, rate {self.sampler.rate:g}',
-        'accountant': 'PLD', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
-        'clip_norm': self.clip_norm}
-
-  @property
-  def releases_exact_metrics(self):
-    return False
-
-
-def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, population: int, rounds: int,
-               seed: int) -> PrivacyPlan:
+def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, population: int, rounds: int, seed: int,
+               sizes: Sequence[int] = (), client: configs.ClientConfig | None = None) -> PrivacyPlan:
   """Returns the plan of a run of `rounds` rounds over `population` clients.
+
+  Args:
+    sizes: The number of examples of each client; read where the promise is to examples.
+    client: Local batches and epochs; read where the promise is to examples.
 
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.
@@ -137,28 +27,16 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
   if privacy.privacy != 'none':
     participation.require_none(cohort, privacy=privacy.privacy)
   sampler = cohorts.build_cohort(cohort, population=population, seed=seed)
-  return PLANS[privacy.privacy](privacy, sampler, population, rounds)
+  run = base.Run(population=population, rounds=rounds, sizes=tuple(sizes), client=client or configs.ClientConfig())
+  return PLANS[privacy.privacy](privacy, sampler, run)
 
 
-def _no_privacy(privacy, sampler, population, rounds):
-  del privacy, population, rounds
-  return NoPrivacy(sampler=sampler)
-
-
-def _client_gaussian(privacy, sampler, population, rounds):
-  if not isinstance(sampler, cohorts.PoissonCohort):
-    raise ValueError('privacy=client_gaussian needs sampling=poisson: its epsilon counts on every client being '
-                     'drawn independently, which a cohort of fixed size is not.')
-  delta = privacy.delta if privacy.delta is not None else accounting.default_delta(population)
-  accounting.check_delta(delta, population=population)
-  plan = ClientGaussian(sampler=sampler, clip_norm=privacy.clip_norm, delta=delta,
-                        noise_multiplier=privacy.noise_multiplier or 0.0)
-  if privacy.target_epsilon is None:
-    return plan
-  calibrated = accounting.calibrate(
-      lambda noise: dataclasses.replace(plan, noise_multiplier=noise).event(rounds),
-      target_epsilon=privacy.target_epsilon, delta=delta)
-  return dataclasses.replace(plan, noise_multiplier=calibrated)
-
-
-PLANS = {'none': _no_privacy, 'client_gaussian': _client_gaussian}
+PLANS = {
+    'none': lambda privacy, sampler, run: base.NoPrivacy(sampler=sampler),
+    'client_gaussian': sampled_plans.build,
+    'client_adaptive': sampled_plans.build,
+    'dp_ftrl': correlated_plans.build,
+    'dp_mf': correlated_plans.build,
+    'example_dp_sgd': example_plan.build,
+    'local_dp': local_plan.build,
+}

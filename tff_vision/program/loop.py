@@ -89,6 +89,8 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     faults = runtime.take_faults()
     trained = sorted(set(present) - {client for fault in faults for client in fault.clients})
     record = {'round': round_num, **_training_record(output.metrics, plan, trained, task, time.monotonic() - started)}
+    if attendance := plan.attendance(round_num):
+      record['attendance'] = dict(attendance)
     if faults or len(trained) < len(cohort):
       record |= {'dropped_clients': len(cohort) - len(trained),
                  'faults': [dataclasses.asdict(fault) for fault in faults]}

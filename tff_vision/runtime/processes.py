@@ -67,6 +67,9 @@ class Process:
   """A child that is ended when this object is closed, and by the kernel when its parent dies.
 
   Start it from a thread that lives as long as the child should: Linux ties a child to the thread that made it.
+
+  Attributes:
+    name: Of the program, for messages.
   """
 
   def __init__(self, command: Sequence[str], *, log: pathlib.Path | None, environment: Mapping[str, str],
@@ -83,6 +86,7 @@ class Process:
       self._child = subprocess.Popen([*tied, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                                      env=dict(environment), start_new_session=True)
     self._log = log
+    self.name = os.path.basename(command[0])
 
   @property
   def pid(self) -> int:
@@ -133,11 +137,11 @@ def wait_until(condition: Callable[[], bool], process: Process, timeout: float) 
   deadline = time.monotonic() + timeout
   while time.monotonic() < deadline:
     if process.exit_code is not None:
-      raise RuntimeError(f'it ended with code {process.exit_code}. {process.last_words()}')
+      raise RuntimeError(f'{process.name} ended with code {process.exit_code}. {process.last_words()}')
     if condition():
       return
     time.sleep(0.02)
-  raise RuntimeError(f'nothing serves after {timeout:g} s. {process.last_words()}')
+  raise RuntimeError(f'{process.name} does not serve after {timeout:g} s. {process.last_words()}')
 
 
 def _socket(address):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 import pathlib
 import shutil
 import signal
@@ -61,8 +62,9 @@ class WorkerConfig:
     """The door's half of mutual TLS."""
     if self.tls_cert is None:
       return None
-    return door.DoorTls(cert=self.tls_cert, key=self.tls_key, client_ca=self.tls_client_ca,
-                        client_name=self.tls_client_name)
+    # nginx takes relative paths from a folder of its own.
+    cert, key, client_ca = map(os.path.abspath, (self.tls_cert, self.tls_key, self.tls_client_ca))
+    return door.DoorTls(cert=cert, key=key, client_ca=client_ca, client_name=self.tls_client_name)
 
 
 class Supervisor:

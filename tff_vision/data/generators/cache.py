@@ -21,7 +21,7 @@ def load_or_make(name: str, make: Callable[[], Mapping[str, np.ndarray]],
   """
   path = pathlib.Path(fetch.cache_dir(data_dir)) / f'{name}.npz'
   # A file that cannot be read is drawn anew and replaced.
-  with contextlib.suppress(OSError, ValueError, KeyError, zipfile.BadZipFile), np.load(path) as stored:
+  with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile), np.load(path) as stored:
     return dict(stored)
   arrays = make()
   with contextlib.suppress(OSError):

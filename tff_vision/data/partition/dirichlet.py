@@ -36,9 +36,7 @@ def _proportions(class_counts, num_clients, config, rng):
   """Returns [classes, clients] proportions that give every client enough training examples."""
   draws = max(1, min(_MAX_DRAWS, _MAX_NUMBERS // (num_clients * len(class_counts))))
   for _ in range(draws):
-    drawn = rng.dirichlet(np.full(num_clients, config.partition_alpha), size=len(class_counts))
-    if not np.allclose(drawn.sum(axis=1), 1):  # Underflow: alpha is below what float64 can draw from.
-      break
+    drawn = split.draw_dirichlet(rng, np.full(num_clients, config.partition_alpha), len(class_counts))
     if _counts(class_counts, drawn).sum(axis=1).min() >= config.min_client_examples:
       return drawn
   raise ValueError(

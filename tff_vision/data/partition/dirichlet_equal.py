@@ -24,8 +24,8 @@ def partition(labels: split.Labels, *, num_clients: int, config: configs.DataCon
   trained = np.flatnonzero(frequencies)
   rng = np.random.default_rng(seeds.derive(seed, 'dirichlet_equal', 'distributions'))
   wanted = np.zeros((num_clients, num_classes))
-  for client in range(num_clients):
-    wanted[client, trained] = split.draw_dirichlet(rng, config.partition_alpha * len(trained) * frequencies[trained])
+  wanted[:, trained] = split.draw_dirichlet(rng, config.partition_alpha * len(trained) * frequencies[trained],
+                                            num_clients)
   return split.Split(*(_share_out(classes, wanted, seeds.derive(seed, 'dirichlet_equal', which))
                        for which, classes in (('train', train), ('test', test))))
 

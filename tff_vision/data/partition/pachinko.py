@@ -24,18 +24,11 @@ def partition(labels: split.Labels, *, num_clients: int, config: configs.DataCon
   members = [np.unique(train[labels.coarse == c]) for c in range(1 + labels.coarse.max())]
   members = [fine for fine in members if len(fine)]
   rng = np.random.default_rng(seeds.derive(seed, 'pachinko', 'distributions'))
-  draws = [_Draw(coarse=split.draw_dirichlet(rng, np.full(len(members), config.pachinko_coarse_alpha)),
-                 fine=[split.draw_dirichlet(rng, np.full(len(fine), config.pachinko_fine_alpha)) for fine in members])
-           for _ in range(num_clients)]
+  coarse = split.draw_dirichlet(rng, np.full(len(members), config.pachinko_coarse_alpha), num_clients)
+  fine = [split.draw_dirichlet(rng, np.full(len(own), config.pachinko_fine_alpha), num_clients) for own in members]
+  draws = list(zip(coarse, zip(*fine, strict=True), strict=True))
   return split.Split(*(_share_out(classes, num_classes, members, draws, seeds.derive(seed, 'pachinko', which))
                        for which, classes in (('train', train), ('test', test))))
-
-
-class _Draw:
-  """One client's distributions: over superclasses, and over the classes of each."""
-
-  def __init__(self, coarse: np.ndarray, fine: list[np.ndarray]):
-    self.coarse, self.fine = coarse, fine
 
 
 def _share_out(classes, num_classes, members, draws, seed):
@@ -43,9 +36,10 @@ def _share_out(classes, num_classes, members, draws, seed):
   left = np.bincount(classes, minlength=num_classes)
   known = sum(int(left[fine].sum()) for fine in members)  # Test examples of untrained classes are nobody's.
   counts = np.zeros((len(draws), num_classes), np.int64)
-  for own, size, draw in zip(counts, split.even_sizes(known, len(draws)), draws, strict=True):
-    coarse = split.draw_classes(rng, size, draw.coarse, np.array([left[fine].sum() for fine in members]))
-    for fine, number, weights in zip(members, coarse, draw.fine, strict=True):
+  sizes = split.even_sizes(known, len(draws))
+  for own, size, (coarse_weights, fine_weights) in zip(counts, sizes, draws, strict=True):
+    coarse = split.draw_classes(rng, size, coarse_weights, np.array([left[fine].sum() for fine in members]))
+    for fine, number, weights in zip(members, coarse, fine_weights, strict=True):
       own[fine] = split.draw_classes(rng, number, weights, left[fine])
     left = left - own
   return split.deal(rng, classes, counts)

@@ -32,7 +32,7 @@ def _lognormal(rng, num_clients, config):
 
 
 def _dirichlet(rng, num_clients, config):
-  return split.draw_dirichlet(rng, np.full(num_clients, config.partition_alpha))
+  return split.draw_dirichlet(rng, np.full(num_clients, config.partition_alpha), 1)[0]
 
 
 _DRAWS = {'lognormal': _lognormal, 'dirichlet': _dirichlet}

@@ -7,6 +7,8 @@ import numpy as np
 
 from tff_vision.data.devices import Device
 
+_ONE_HOT_BELOW = 1e-5
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Labels:
@@ -119,12 +121,15 @@ def draw_classes(rng: np.random.Generator, size: int, weights: np.ndarray, left:
   return drawn
 
 
-def draw_dirichlet(rng: np.random.Generator, alphas: np.ndarray) -> np.ndarray:
-  """Returns a Dirichlet draw; where it underflows, its limit: all weight on one, in proportion to `alphas`."""
-  drawn = rng.dirichlet(alphas)
-  if np.isclose(drawn.sum(), 1):
-    return drawn
-  return np.eye(len(alphas))[rng.choice(len(alphas), p=alphas / alphas.sum())]
+def draw_dirichlet(rng: np.random.Generator, alphas: np.ndarray, draws: int) -> np.ndarray:
+  """Returns [draws, len(alphas)] Dirichlet draws, each of sum 1.
+
+  For concentrations near zero it takes their limit, all weight on one in proportion to `alphas`: numpy's sampler
+  does not come back from them.
+  """
+  if alphas.max() < _ONE_HOT_BELOW:
+    return np.eye(len(alphas))[rng.choice(len(alphas), size=draws, p=alphas / alphas.sum())]
+  return rng.dirichlet(alphas, size=draws)
 
 
 def _class_numbers(labels):

@@ -1,0 +1,30 @@
+"""Flags of `pipelines.privacy_budget`: one for each field of `tff_vision.privacy.budget.Budget`."""
+
+from absl import flags
+
+from tff_vision.privacy import budget
+
+_POPULATION = flags.DEFINE_integer('population', None, 'Clients (or examples of one silo) to draw from.')
+_COHORT_SIZE = flags.DEFINE_integer('cohort_size', None, 'Expected clients in a round (or examples in a batch).')
+_ROUNDS = flags.DEFINE_integer('rounds', None, 'Rounds (or optimizer steps); left out, they are found.')
+_NOISE_MULTIPLIER = flags.DEFINE_float(
+    'noise_multiplier', None, 'Standard deviation of the noise over the clip norm; left out, it is found.')
+_TARGET_EPSILON = flags.DEFINE_float('target_epsilon', None, 'The budget; left out, epsilon is found.')
+_DELTA = flags.DEFINE_float('delta', None, 'The delta of (epsilon, delta); default population ** -1.1.')
+_SAMPLING = flags.DEFINE_enum('sampling', budget.Budget.sampling, budget.SAMPLINGS, 'How a round draws its records.')
+_UNIT = flags.DEFINE_enum('unit', budget.Budget.unit, budget.UNITS, 'What one record is.')
+
+
+def privacy_budget() -> budget.Budget:
+  """Returns the question that the command line asks.
+
+  Raises:
+    ValueError: It is no legal question.
+  """
+  for flag in (_POPULATION, _COHORT_SIZE):
+    if flag.value is None:
+      raise ValueError(f'{flag.name} is missing.')
+  return budget.Budget(
+      population=_POPULATION.value, cohort_size=_COHORT_SIZE.value, rounds=_ROUNDS.value,
+      noise_multiplier=_NOISE_MULTIPLIER.value, target_epsilon=_TARGET_EPSILON.value, delta=_DELTA.value,
+      sampling=_SAMPLING.value, unit=_UNIT.value)

@@ -1,0 +1,127 @@
+"""How much noise, how many rounds, or what epsilon: the price of a run before it is started.
+
+  python -m pipelines.privacy_budget --population=3383 --cohort_size=120 --rounds=100 --target_epsilon=2 --delta=1e-5
+  python -m pipelines.privacy_budget --population=3383 --cohort_size=120 --rounds=100 --noise_multiplier=1.2
+  python -m pipelines.privacy_budget --population=1569 --cohort_size=32 --rounds=980 --target_epsilon=3 --unit=example
+  python -m pipelines.privacy_budget --population=3400 --cohort_size=100 --rounds=340 --target_epsilon=8 --compare
+
+Two of --rounds, --noise_multiplier and --target_epsilon are given; the third is found. --compare prints the noise of
+every client-level mechanism at the same budget.
+"""
+
+import json
+import pathlib
+
+from absl import flags
+
+from flags import budget_flags
+from pipelines import launch
+
+_JSON = flags.DEFINE_string('json', None, 'File that receives the answer; - means standard output, and only that.')
+_PLOT = flags.DEFINE_string('plot', None, 'PNG file that receives the table as a plot.')
+_COMPARE = flags.DEFINE_bool('compare', False, 'Compare the client-level mechanisms at this budget.')
+
+_CHANGE = {'poisson': 'adding or removing one', 'fixed': 'replacing one', 'shuffled': 'zeroing out one'}
+
+
+def main() -> None:
+  budget = budget_flags.privacy_budget()
+  if _COMPARE.value:
+    _compare(budget)
+  else:
+    _answer(budget)
+
+
+def _answer(budget) -> None:
+  # Numerical libraries load here, so that --help answers at once.
+  from tff_vision.privacy import answer
+  found = answer.answer(budget)
+  if _JSON.value == '-':
+    print(json.dumps(found.to_dict(), indent=2))
+    return
+  cells = answer.table(found)
+  print(_describe(found))
+  print(_as_table(found, cells))
+  if _JSON.value:
+    pathlib.Path(_JSON.value).write_text(json.dumps(found.to_dict(), indent=2) + '\n')
+  if _PLOT.value:
+    _plot(found, cells, _PLOT.value)
+
+
+def _describe(found) -> str:
+  run, records = found.releases, f'{found.unit}s'
+  pld = 'not known for this sampling' if found.epsilon_pld is None else f'{found.epsilon_pld:.4f}'
+  by_unit = found.epsilon_by_unit
+  lines = [
+      f'{run.rounds} rounds, {run.cohort_size} of {run.population} {records} a round, sampling {run.sampling}, '
+      f'noise multiplier {run.noise_multiplier:.6g}', '',
+      f'  epsilon (PLD)  {pld}', f'  epsilon (RDP)  {found.epsilon_rdp:.4f}',
+      f'  delta          {found.delta:.3g}', f'  relation       {run.relation}: {_CHANGE[run.sampling]} {found.unit}',
+      '', '  unit      epsilon   against']
+  if found.unit == 'client':
+    lines += [f'  client    {by_unit["client"]:<9.4f} {_CHANGE[run.sampling]} client',
+              f'  example   {by_unit["example"]:<9.4f} any change of one client\'s examples, so of one example']
+  else:
+    lines += ['  client    none      a client holds many examples; protect clients with --unit=client',
+              f'  example   {by_unit["example"]:<9.4f} {_CHANGE[run.sampling]} example']
+  return '\n'.join(lines)
+
+
+def _as_table(found, cells) -> str:
+  cohorts = list(dict.fromkeys(cohort for _, cohort, _ in cells))
+  noises = list(dict.fromkeys(noise for noise, _, _ in cells))
+  epsilons = {(noise, cohort): epsilon for noise, cohort, epsilon in cells}
+  lines = ['', f'  epsilon (RDP) after {found.releases.rounds} rounds, by noise multiplier and cohort size',
+           '  noise     ' + ''.join(f'{cohort:>10}' for cohort in cohorts)]
+  for noise in noises:
+    lines.append(f'  {noise:<10.4g}' + ''.join(f'{epsilons[noise, cohort]:>10.3f}' for cohort in cohorts))
+  return '\n'.join(lines)
+
+
+def _plot(found, cells, path) -> None:
+  import matplotlib
+  matplotlib.use('Agg')
+  from matplotlib import pyplot
+  figure, axes = pyplot.subplots(figsize=(6, 4), layout='constrained')
+  for cohort in dict.fromkeys(cohort for _, cohort, _ in cells):
+    line = [(noise, epsilon) for noise, size, epsilon in cells if size == cohort]
+    axes.loglog(*zip(*line, strict=True), marker='o', label=f'{cohort} {found.unit}s a round')
+  axes.set_xlabel('noise multiplier')
+  axes.set_ylabel(f'epsilon at delta = {found.delta:.2g}')
+  axes.set_title(f'{found.releases.rounds} rounds, {found.releases.population} {found.unit}s, '
+                 f'{found.releases.sampling} sampling')
+  axes.grid(True, which='both', alpha=0.3)
+  axes.legend()
+  figure.savefig(path, dpi=120)
+
+
+def _compare(budget) -> None:
+  if budget.target_epsilon is None or budget.rounds is None:
+    raise ValueError('compare needs target_epsilon and rounds: it finds the noise of each mechanism.')
+  if budget.unit != 'client':
+    raise ValueError(f'compare covers mechanisms that protect clients, found unit={budget.unit!r}.')
+  import dataclasses
+
+  from tff_vision.privacy import planner
+  setting = planner.Setting(population=budget.population, cohort_size=budget.cohort_size, rounds=budget.rounds,
+                            target_epsilon=budget.target_epsilon, delta=budget.effective_delta)
+  rows = planner.compare(setting)
+  if _JSON.value:
+    text = json.dumps([dataclasses.asdict(row) for row in rows], indent=2)
+    if _JSON.value == '-':
+      print(text)
+      return
+    pathlib.Path(_JSON.value).write_text(text + '\n')
+  participation = setting.participation
+  print(f'Noise in a prefix sum over the clip norm, at epsilon {setting.target_epsilon:g}, delta {setting.delta:.3g} '
+        f'for one client;\n{setting.rounds} rounds, {setting.cohort_size} of {setting.population} clients a round; '
+        f'min_separation {participation.min_separation}, at most {participation.max_participations} turns a client.\n')
+  print(f'  {"mechanism":<36}{"rms":>9}{"max":>9}{"noise":>9}{"buffers":>9}  cohorts')
+  for row in rows:
+    print(f'  {row.mechanism:<36}{row.rms_error:>9.3f}{row.max_error:>9.3f}{row.noise_multiplier:>9.3f}'
+          f'{row.buffers:>9}  {row.sampler}')
+  print(f'\nTake {planner.recommend(rows)}')
+
+
+if __name__ == '__main__':
+  launch.launch(main, flag_modules=[budget_flags])

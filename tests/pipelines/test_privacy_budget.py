@@ -1,0 +1,61 @@
+import json
+import subprocess
+import sys
+
+import dp_accounting
+import pytest
+
+
+def run(*arguments):
+  return subprocess.run([sys.executable, '-m', 'pipelines.privacy_budget', *arguments], capture_output=True, text=True,
+                        timeout=120)
+
+
+def test_noise_for_a_budget_with_table_plot_and_json(tmp_path):
+  out, plot = tmp_path / 'answer.json', tmp_path / 'table.png'
+  done = run('--population=3383', '--cohort_size=120', '--rounds=100', '--target_epsilon=2', '--delta=1e-5',
+             f'--json={out}', f'--plot={plot}')
+  assert done.returncode == 0, done.stderr
+  found = json.loads(out.read_text())
+  assert {'epsilon_rdp', 'epsilon_pld', 'noise_multiplier', 'rounds', 'delta', 'unit', 'relation',
+          'sampling'} <= set(found)
+  event = dp_accounting.SelfComposedDpEvent(dp_accounting.PoissonSampledDpEvent(
+      120 / 3383, dp_accounting.GaussianDpEvent(found['noise_multiplier'])), 100)
+  assert found['epsilon_pld'] == pytest.approx(
+      dp_accounting.pld.PLDAccountant().compose(event).get_epsilon(1e-5), abs=1e-6)
+  assert found['epsilon_pld'] == pytest.approx(2.0, abs=1e-4)
+  assert found['relation'] == 'add_or_remove_one' and found['unit'] == 'client'
+  assert 'client    2.0000' in done.stdout and 'example' in done.stdout and '240' in done.stdout
+  assert plot.read_bytes()[:4] == b'\x89PNG'
+
+
+def test_epsilon_for_noise_on_standard_output():
+  done = run('--population=1569', '--cohort_size=32', '--rounds=98', '--noise_multiplier=1', '--unit=example',
+             '--delta=1e-4', '--json=-')
+  found = json.loads(done.stdout)
+  assert found['epsilon_by_unit']['client'] is None
+  assert found['epsilon_by_unit']['example'] == found['epsilon_pld'] < found['epsilon_rdp']
+
+
+def test_rounds_for_both_and_fixed_cohorts():
+  done = run('--population=3400', '--cohort_size=100', '--noise_multiplier=3', '--target_epsilon=2', '--delta=1e-5',
+             '--sampling=fixed', '--json=-')
+  found = json.loads(done.stdout)
+  assert found['epsilon_pld'] is None and found['relation'] == 'replace_one'
+  assert found['epsilon_rdp'] <= 2.0 and found['rounds'] > 10
+
+
+def test_compare_prints_every_mechanism():
+  done = run('--population=340', '--cohort_size=20', '--rounds=34', '--target_epsilon=3', '--compare')
+  for name in ('client_gaussian', 'dp_ftrl efficient', 'dp_mf banded', 'dp_mf blt', 'dp_mf amplified', 'Take '):
+    assert name in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize('arguments, complaint', [
+    (['--rounds=10', '--noise_multiplier=1'], 'population'),
+    (['--population=100', '--cohort_size=10', '--rounds=10'], 'give two'),
+    (['--population=100', '--cohort_size=200', '--rounds=10', '--noise_multiplier=1'], 'cohort_size=200'),
+    (['--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1', '--delta=0.02'], 'delta=0.02')])
+def test_one_sentence_on_bad_input(arguments, complaint):
+  done = run(*arguments)
+  assert done.returncode != 0 and complaint in done.stderr and 'Traceback' not in done.stderr

@@ -1,0 +1,36 @@
+import math
+
+import dp_accounting
+import pytest
+from dp_accounting import pld
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tff_vision.privacy import gdp
+
+
+@pytest.mark.parametrize('noise, participations, norm_squared, rho, epsilon', [
+    (1.411, 3, 0.2, 0.1506840, 3.42401), (8.35, 2, 1.0, 0.0143426, 0.99355)])
+def test_the_published_budgets_of_the_gboard_models(noise, participations, norm_squared, rho, epsilon):
+  """es-ES and pt-BR of google-research/federated, delta = 1e-10."""
+  mu = math.sqrt(participations * norm_squared) / noise
+  assert gdp.rho(mu) == pytest.approx(rho, abs=5e-7)
+  assert gdp.epsilon(mu, 1e-10) == pytest.approx(epsilon, abs=5e-6)
+
+
+@pytest.mark.parametrize('noise, delta', [(0.7, 1e-5), (2.0, 1e-6), (8.0, 1e-3)])
+def test_equals_the_numerical_accountant(noise, delta):
+  accountant = pld.PLDAccountant(value_discretization_interval=1e-4)
+  accountant.compose(dp_accounting.GaussianDpEvent(noise))
+  assert gdp.epsilon(1 / noise, delta) == pytest.approx(accountant.get_epsilon(delta), abs=2e-4)
+
+
+@given(st.floats(0.01, 50), st.floats(1e-12, 1e-2))
+def test_mu_and_epsilon_are_inverse(epsilon, delta):
+  assert gdp.epsilon(gdp.mu(epsilon, delta), delta) == pytest.approx(epsilon, rel=1e-6)
+
+
+def test_the_ends():
+  assert gdp.epsilon(0.0, 1e-5) == 0.0
+  assert gdp.epsilon(math.inf, 1e-5) == math.inf
+  assert gdp.epsilon(1e-7, 1e-5) == 0.0

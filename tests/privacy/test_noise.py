@@ -1,0 +1,86 @@
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import special, stats
+
+from tff_vision.privacy import noise
+from tff_vision.secure import entropy
+
+N = 200_000
+KEY = tf.constant(np.arange(8), tf.uint32)
+
+
+def nonce(*words):
+  return tf.constant(words, tf.uint32)
+
+
+@pytest.fixture(scope='module')
+def normals():
+  return noise.normal(KEY, nonce(0, 0, 0), (N,)).numpy()
+
+
+def test_normal_numbers_are_standard_normal(normals):
+  assert stats.kstest(normals, 'norm').pvalue > 1e-3
+  assert abs(normals.mean()) < 4 / math.sqrt(N)
+  assert abs(normals.var() - 1) < 4 * math.sqrt(2 / N)
+  assert abs(stats.kurtosis(normals)) < 4 * math.sqrt(24 / N)
+  # Both halves of a Box-Muller pair share a radius: their squares must be uncorrelated all the same.
+  assert abs(np.corrcoef(normals[:N // 2] ** 2, normals[N // 2:] ** 2)[0, 1]) < 4 / math.sqrt(N // 2)
+  assert abs(np.corrcoef(normals[:-1], normals[1:])[0, 1]) < 4 / math.sqrt(N)
+
+
+def test_rounds_tensors_and_clients_are_independent(normals):
+  others = [noise.normal(KEY, nonce(0, 0, 1), (N,)), noise.normal(KEY, nonce(1, 0, 0), (N,)),
+            noise.normal(tf.constant(np.arange(1, 9), tf.uint32), nonce(0, 0, 0), (N,))]
+  for other in others:
+    assert abs(np.corrcoef(normals, other.numpy())[0, 1]) < 4.5 / math.sqrt(N)
+    assert abs(np.corrcoef(normals ** 2, other.numpy() ** 2)[0, 1]) < 4.5 / math.sqrt(N)
+
+
+def test_a_name_fixes_the_noise_and_the_kernel_fixes_none():
+  again = [noise.normal(KEY, nonce(3, 1, 4), (5, 2)).numpy() for _ in range(2)]
+  np.testing.assert_array_equal(*again)
+  keys = {tuple(entropy.kernel_key().numpy()) for _ in range(3)}
+  assert len(keys) == 3
+
+
+def chi_square(draws, values, masses):
+  """P-value over the values whose expected count exceeds 20; the rest is one class."""
+  common = masses * len(draws) > 20
+  observed = np.array([(draws == value).sum() for value in values[common]])
+  observed = np.append(observed, len(draws) - observed.sum())
+  expected = np.append(masses[common], 1 - masses[common].sum()) * len(draws)
+  return stats.chisquare(observed, expected).pvalue
+
+
+@pytest.mark.parametrize('sigma', [0.5, 1.0, 10.0])
+def test_discrete_gaussian(sigma):
+  draws = noise.discrete_gaussian(KEY, nonce(7, 0, 0), (N,), sigma).numpy()
+  values = np.arange(-math.ceil(12 * sigma), math.ceil(12 * sigma) + 1)
+  masses = np.exp(-values ** 2 / (2 * sigma ** 2))
+  assert chi_square(draws, values, masses / masses.sum()) > 1e-3
+
+
+@pytest.mark.parametrize('variance', [0.5, 4.0, 100.0])
+def test_skellam(variance):
+  draws = noise.skellam(KEY, nonce(8, 0, 0), (N,), variance).numpy()
+  reach = math.ceil(12 * math.sqrt(variance) + 40)
+  values = np.arange(-reach, reach + 1)
+  # scipy's ive is the Bessel function times exp(-variance): Irwin's formula for two equal means.
+  assert chi_square(draws, values, special.ive(np.abs(values), variance)) > 1e-3
+
+
+def test_tables_are_symmetric_distribution_functions():
+  for table in (noise.discrete_gaussian_table(2.5), noise.skellam_table(3.0)):
+    middle = (len(table) - 1) // 2
+    assert (np.diff(table) >= 0).all() and table[-1] == 2 ** 63 - 1
+    for k in range(1, 8):
+      # P(X <= -k) + P(X <= k - 1) = 1.
+      assert abs(int(table[middle - k]) + int(table[middle + k - 1]) - 2 ** 63) <= 2
+
+
+def test_tables_that_do_not_fit_are_refused():
+  with pytest.raises(ValueError, match='sigma=100000'):
+    noise.discrete_gaussian_table(1e5)

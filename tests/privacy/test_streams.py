@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tff_vision.privacy import streams
+from tff_vision.privacy.matrix import banded, blt, toeplitz, tree
+
+ROUNDS = 24
+STRATEGY = blt.optimise(toeplitz.Participation.of(ROUNDS, 6), 2, restarts=1)
+BANDS = banded.optimise(ROUNDS, 6)
+
+
+def run(stream, white):
+  """Returns e, [rounds, *shape], for white[round][draw], by the stream's own steps."""
+  buffers = tf.zeros([stream.num_buffers, *white.shape[2:]])
+  step = tf.function(lambda buffers, round_num, drawn: stream.step(
+      buffers, round_num, lambda number: tf.gather(drawn, number)))
+  released = []
+  for round_num, drawn in enumerate(white):
+    noise, buffers = step(buffers, tf.constant(round_num, tf.int64), tf.constant(drawn, tf.float32))
+    released.append(noise.numpy())
+  return np.array(released)
+
+
+@pytest.mark.parametrize('stream, coefficients', [
+    (streams.White(), np.ones(1)), (streams.Banded(tuple(BANDS)), BANDS), (streams.Banded((1.0,)), np.ones(1)),
+    (streams.Buffered(STRATEGY), STRATEGY.coefficients(ROUNDS))])
+def test_streams_apply_the_inverse_matrix(stream, coefficients):
+  white = np.random.default_rng(0).normal(size=(ROUNDS, 1, 3, 2))
+  expected = np.linalg.solve(toeplitz.matrix(coefficients, ROUNDS), white[:, 0].reshape(ROUNDS, 6))
+  np.testing.assert_allclose(run(stream, white).reshape(ROUNDS, 6), expected, atol=1e-6)
+
+
+def test_the_covariance_of_a_stream_is_that_of_the_inverse():
+  white = np.random.default_rng(1).normal(size=(ROUNDS, 1, 20_000))
+  inverse = np.linalg.inv(toeplitz.matrix(STRATEGY.coefficients(ROUNDS), ROUNDS))
+  expected = inverse @ inverse.T
+  # Each entry's Monte-Carlo error is at most sqrt(2) * diagonal / sqrt(20000).
+  np.testing.assert_allclose(np.cov(run(streams.Buffered(STRATEGY), white)), expected, atol=5 * 2 ** 0.5 / 20_000 ** 0.5)
+
+
+@pytest.mark.parametrize('efficient', [False, True])
+@pytest.mark.parametrize('rounds, b', [(8, 8), (13, 4), (11, 8)])
+def test_trees_release_prefixes_of_noisy_nodes(rounds, b, efficient):
+  participation = toeplitz.Participation.of(rounds, b)
+  period = tree.restart_period(participation)
+  stream = streams.Tree(period, efficient)
+  # The stream is linear in its draws: one impulse a (round, draw) reads off the whole matrix.
+  impulses = np.eye(rounds * stream.num_buffers).reshape(rounds, stream.num_buffers, -1)
+  prefixes = np.cumsum(run(stream, impulses), 0)
+  variances = (prefixes ** 2).sum(1)
+  assert variances.max() == pytest.approx(tree.error_squared(participation, 'max', efficient=efficient), rel=1e-5)
+  assert variances.mean() == pytest.approx(tree.error_squared(participation, 'mean', efficient=efficient), rel=1e-5)
+  # Draw (t, l) is the noise of the node over 2^l rounds that ends in t. The weights of a prefix, applied to the
+  # nodes' sums, must give the prefix itself: only then is adding the noise post-processing of noisy nodes.
+  nodes = np.zeros((rounds, stream.num_buffers, rounds))
+  for t in range(rounds):
+    for level in range(stream.num_buffers):
+      if (t % period + 1) % 2 ** level == 0:
+        nodes[t, level, t + 1 - 2 ** level:t + 1] = 1
+  np.testing.assert_allclose(prefixes @ nodes.reshape(-1, rounds), np.tril(np.ones((rounds, rounds))), atol=1e-5)

@@ -1,0 +1,163 @@
+"""Chest films of three hospitals that differ in scanner, in how ill their patients are, and in the marker they use.
+
+The marker gives a hospital away and with it the odds of disease: a shortcut that a model trained at one place learns
+and that fails elsewhere. Films are phantoms (see `chest_anatomy`), for experiments and never for diagnosis.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from tff_vision import configs, seeds
+from tff_vision.data import images
+from tff_vision.data.generators import cache, chest_anatomy
+from tff_vision.data.pool import Pool
+
+SIZES = (28, 64)
+_VERSION = 1
+_BATCH = 100  # Films drawn at once: what they need fits into the processor's cache.
+_MAIN_FINDING = (0.5, 0.25, 0.15, 0.10)
+_SECOND_FINDING = 0.2
+_REFERENCE = 64  # Lengths of scanners are in pixels of films of this size.
+_LETTERS = {'R': ('1110', '1001', '1110', '1010', '1001'), 'L': ('1000', '1000', '1000', '1000', '1111')}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Hospital:
+  """One client.
+
+  Attributes:
+    train, test: Numbers of films.
+    prevalence: Share of films with a finding.
+    gain, offset, gamma: Of the detector: (gain * exposure + offset) ** gamma.
+    noise: Deviation of quantum noise at full exposure; it grows with the root of exposure.
+    blur: Deviation of the focal spot, in pixels at 64.
+    vignette: Loss of light in the corners.
+    marker: Letter in the corner, or ''.
+    collimation: Largest dark border, as a share of the film.
+  """
+  train: int
+  prevalence: float
+  gain: float = 1.0
+  offset: float = 0.0
+  gamma: float = 1.0
+  noise: float
+  blur: float
+  vignette: float
+  marker: str = ''
+  collimation: float = 0.0
+  test: int = 400
+
+
+HOSPITALS = {
+    'north': Hospital(train=1200, prevalence=0.25, noise=0.020, blur=0.5, vignette=0.05, marker='R'),
+    'coast': Hospital(train=500, prevalence=0.50, gain=0.80, offset=0.06, gamma=1.45, noise=0.055, blur=0.9,
+                      vignette=0.20, collimation=0.05),
+    'metro': Hospital(train=800, prevalence=0.70, gain=1.20, offset=-0.04, gamma=0.75, noise=0.035, blur=0.3,
+                      vignette=0.10, marker='L', collimation=0.10),
+}
+
+
+def load(config: configs.DataConfig) -> Pool:
+  """Returns films that are normal or abnormal; image_size is 28, unless said, or 64."""
+  return _load(config, multi_label=False)
+
+
+def load_findings(config: configs.DataConfig) -> Pool:
+  """Returns the same films with the four findings of `chest_anatomy.FINDINGS` as labels; some have two or none."""
+  return _load(config, multi_label=True)
+
+
+def pool(*, seed: int, size: int = 28, multi_label: bool = False, data_dir: str | None = None) -> Pool:
+  """Draws the films of three hospitals: seconds at 28 pixels, once.
+
+  Args:
+    seed: Everything depends on it.
+    size: One of `SIZES`.
+    multi_label: Whether labels are findings, or 0 for normal and 1 for abnormal.
+    data_dir: Where to keep the arrays, if not in the cache.
+
+  Raises:
+    ValueError: There is no such size.
+  """
+  if size not in SIZES:
+    raise ValueError(f'image_size={size} is no size of synthetic_chest; choose {" or ".join(map(str, SIZES))}.')
+  arrays = cache.load_or_make(f'synthetic_chest-v{_VERSION}-{size}-s{seed}', lambda: _draw(seed, size), data_dir)
+  parts = {}
+  for split in ('train', 'test'):
+    findings = arrays[f'{split}_findings']
+    labels = findings.astype(np.float32) if multi_label else findings.any(axis=1).astype(np.int32)
+    parts[split] = images.Examples(arrays[f'{split}_x'], labels)
+  return Pool(train=parts['train'], test=parts['test'], train_owners=arrays['train_owners'],
+              test_owners=arrays['test_owners'],
+              class_names=chest_anatomy.FINDINGS if multi_label else ('normal', 'abnormal'),
+              preprocessing=images.Preprocessing(pixels='per_image'),
+              notes=('synthetic_chest holds drawings, not films of patients: nothing learned from it serves '
+                     'diagnosis.',))
+
+
+def _load(config, multi_label):
+  return pool(seed=0, size=config.image_size or SIZES[0], multi_label=multi_label, data_dir=config.data_dir)
+
+
+def _draw(seed, size):
+  parts = {f'{split}_{what}': [] for split in ('train', 'test') for what in ('x', 'findings', 'owners')}
+  for name, hospital in HOSPITALS.items():
+    for split, number in (('train', hospital.train), ('test', hospital.test)):
+      for start in range(0, number, _BATCH):
+        rng = np.random.default_rng(seeds.derive(seed, 'synthetic_chest', name, split, start))
+        films = min(_BATCH, number - start)
+        findings = _diagnose(rng, films, hospital.prevalence)
+        severity = rng.beta(1.5, 1.5, films)
+        parts[f'{split}_x'].append(scan(rng, chest_anatomy.draw(rng, findings, severity, size), hospital))
+        parts[f'{split}_findings'].append(findings)
+        parts[f'{split}_owners'].append(np.full(films, name))
+  return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+def _diagnose(rng, films, prevalence):
+  """Returns [films, findings] of bool: no, one or two findings."""
+  number = len(chest_anatomy.FINDINGS)
+  ill = rng.random(films) < prevalence
+  main = np.eye(number, dtype=bool)[rng.choice(number, films, p=_MAIN_FINDING)]
+  second = np.eye(number, dtype=bool)[rng.integers(0, number, films)] & (rng.random((films, 1)) < _SECOND_FINDING)
+  return ill[:, None] & (main | second)
+
+
+def scan(rng: np.random.Generator, film: np.ndarray, hospital: Hospital) -> np.ndarray:
+  """Returns what a hospital's scanner makes of ideal films.
+
+  Args:
+    rng: Chance: exposure, noise and where the border lies.
+    film: [films, size, size] float.
+    hospital: Whose scanner.
+
+  Returns:
+    [films, size, size, 1] uint8.
+  """
+  from scipy import ndimage  # Late: only drawing needs it.
+  films, size, _ = film.shape
+  blur = hospital.blur * size / _REFERENCE
+  seen = ndimage.gaussian_filter(film, (0, blur, blur), mode='nearest')
+  exposure = np.clip(seen * hospital.gain + hospital.offset + rng.normal(0, 0.02, (films, 1, 1)), 0, None)
+  seen = exposure ** (hospital.gamma * np.exp(rng.normal(0, 0.06, (films, 1, 1))))
+  y, x = np.mgrid[-1:1:size * 1j, -1:1:size * 1j]
+  seen = seen * (1 - hospital.vignette * (x**2 + y**2) / 2)
+  seen = seen + hospital.noise * rng.standard_normal(seen.shape) * np.sqrt(np.clip(seen, 0.05, 1))
+  marker = _marker(hospital.marker, size)
+  seen = seen * (1 - marker) + 0.95 * marker
+  border = hospital.collimation * size * rng.uniform(0.5, 1, (films, 1, 1))
+  inside = np.minimum(*(np.minimum(at, size - 1 - at) for at in np.mgrid[:size, :size])) >= np.floor(border)
+  return np.rint(255 * np.clip(np.where(inside, seen, 0.02), 0, 1)).astype(np.uint8)[..., None]
+
+
+def _marker(letter, size):
+  """Returns [size, size] how much of each pixel the letter covers."""
+  template = np.zeros((_REFERENCE, _REFERENCE))
+  for row, bits in enumerate(_LETTERS.get(letter, ())):
+    for column, bit in enumerate(bits):
+      template[4 + row, 4 + column] = int(bit)
+  cuts = np.linspace(0, _REFERENCE, size + 1)
+  covered = np.clip(np.minimum(cuts[1:, None], np.arange(1, _REFERENCE + 1))
+                    - np.maximum(cuts[:-1, None], np.arange(_REFERENCE)), 0, None) * size / _REFERENCE
+  return covered @ template @ covered.T

@@ -1,0 +1,76 @@
+"""Answers a `Budget`: the missing one of noise, rounds and epsilon, by two accountants, for both units."""
+
+import dataclasses
+
+from tff_vision.privacy import accounting, solve
+from tff_vision.privacy.budget import Budget
+
+NOISE_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0)
+COHORT_FACTORS = (0.5, 1.0, 2.0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answer:
+  """A full description of a run and its price.
+
+  Attributes:
+    releases: The run, nothing missing.
+    delta: The delta of both epsilons.
+    unit: What one record is.
+    epsilon_rdp: By Renyi differential privacy.
+    epsilon_pld: By privacy loss distributions; None where none is known.
+    epsilon_by_unit: For `client` and `example`, the epsilon at the same delta for any change of one of them; None
+      where nothing useful is promised.
+  """
+  releases: accounting.SampledGaussian
+  delta: float
+  unit: str
+  epsilon_rdp: float
+  epsilon_pld: float | None
+  epsilon_by_unit: dict[str, float | None]
+
+  def to_dict(self) -> dict[str, object]:
+    """Returns the answer as JSON types."""
+    run = self.releases
+    return {'epsilon_rdp': self.epsilon_rdp, 'epsilon_pld': self.epsilon_pld,
+            'noise_multiplier': run.noise_multiplier, 'rounds': run.rounds, 'delta': self.delta, 'unit': self.unit,
+            'relation': run.relation, 'sampling': run.sampling, 'cohort_size': run.cohort_size,
+            'population': run.population, 'epsilon_by_unit': self.epsilon_by_unit}
+
+
+def answer(budget: Budget) -> Answer:
+  """Returns what `budget` asks for.
+
+  Raises:
+    ValueError: No noise, or not even one round, meets the budget.
+  """
+  delta = budget.effective_delta
+  releases = accounting.SampledGaussian(
+      rounds=budget.rounds or 1, cohort_size=budget.cohort_size, population=budget.population,
+      noise_multiplier=budget.noise_multiplier or 1.0, sampling=budget.sampling)
+  if budget.noise_multiplier is None:
+    noise = solve.noise_multiplier(releases, budget.target_epsilon, delta)
+    releases = dataclasses.replace(releases, noise_multiplier=noise)
+  elif budget.rounds is None:
+    releases = dataclasses.replace(releases, rounds=solve.rounds(releases, budget.target_epsilon, delta))
+  epsilon_rdp = accounting.epsilon_rdp(releases.event(), delta, releases.relation)
+  epsilon_pld = accounting.epsilon_pld(releases.event(), delta, releases.relation)
+  own = epsilon_rdp if epsilon_pld is None else epsilon_pld
+  if budget.unit == 'client':
+    by_unit = {'client': own, 'example': accounting.replacement_epsilon(releases, delta)}
+  else:
+    by_unit = {'client': None, 'example': own}
+  return Answer(releases=releases, delta=delta, unit=budget.unit, epsilon_rdp=epsilon_rdp, epsilon_pld=epsilon_pld,
+                epsilon_by_unit=by_unit)
+
+
+def table(found: Answer) -> list[tuple[float, int, float]]:
+  """Returns (noise multiplier, cohort size, epsilon) around the answer; epsilon by Renyi accounting, for speed."""
+  run, cells = found.releases, []
+  for noise_factor in NOISE_FACTORS:
+    for cohort_factor in COHORT_FACTORS:
+      cohort = min(max(1, round(cohort_factor * run.cohort_size)), run.population)
+      cell = dataclasses.replace(run, noise_multiplier=noise_factor * run.noise_multiplier, cohort_size=cohort)
+      epsilon = accounting.epsilon_rdp(cell.event(), found.delta, cell.relation, accounting.QUICK_ORDERS)
+      cells.append((cell.noise_multiplier, cohort, epsilon))
+  return cells

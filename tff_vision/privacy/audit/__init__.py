@@ -1,0 +1,1 @@
+"""Evidence beside theory: what an attacker measures must stay below what the accountant says."""

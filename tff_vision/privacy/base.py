@@ -1,0 +1,133 @@
+"""What every privacy plan answers: who takes part, how updates are aggregated, what it costs."""
+
+import abc
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_vision import configs
+from tff_vision.privacy import cohorts, participation
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+  """What a plan is made for.
+
+  Attributes:
+    population: Number of clients.
+    rounds: The noise of some mechanisms is calibrated for so many.
+    sizes: The number of examples of each client; read where the promise is to examples.
+    client: Local batches and epochs; read where the promise is to examples.
+  """
+  population: int
+  rounds: int
+  sizes: tuple[int, ...]
+  client: configs.ClientConfig
+
+
+class PrivacyPlan(abc.ABC):
+  """How clients are sampled and what is promised to them."""
+
+  @abc.abstractmethod
+  def cohort(self, round_num: int) -> np.ndarray:
+    """Returns the clients of a round, as sorted indices."""
+
+  @abc.abstractmethod
+  def aggregator(self, sum_factory: tff.aggregators.UnweightedAggregationFactory | None
+                 ) -> tff.aggregators.UnweightedAggregationFactory | None:
+    """Returns clipping, sum, noise and denominator in one, or None where updates need nothing of that.
+
+    Args:
+      sum_factory: Adds clipped float32 updates up, hidden from the server; None adds in the clear.
+
+    Raises:
+      ValueError: The mechanism does not go with a hidden sum.
+    """
+
+  @property
+  @abc.abstractmethod
+  def update_bound(self) -> float | None:
+    """The L2 bound to which updates are clipped before they are summed, or None."""
+
+  @abc.abstractmethod
+  def ledger(self, rounds: int) -> Mapping[str, Any]:
+    """Returns what `rounds` rounds cost, with every condition that makes the number mean something."""
+
+  @property
+  @abc.abstractmethod
+  def releases_exact_metrics(self) -> bool:
+    """Whether training metrics and attendance, which no noise covers, may leave the round."""
+
+  def turn_mu(self) -> float | None:
+    """Returns mu of one turn of a client in a round that is known, without any sampling; None if none is promised."""
+    return None
+
+  def attendance(self, round_num: int) -> Mapping[str, int]:
+    """Returns how many clients a round of simulated devices lost on the way; nothing where none are simulated."""
+    del round_num
+    return {}
+
+  def for_model(self, model: tf.keras.Model, input_spec: tf.TensorSpec) -> 'PrivacyPlan':
+    """Returns the plan for this model.
+
+    Raises:
+      ValueError: The model cannot keep the plan's promise.
+    """
+    del model, input_spec
+    return self
+
+  def client_data(self, client: configs.ClientConfig) -> configs.ClientConfig:
+    """Returns how a client's examples reach its training."""
+    return client
+
+  def client_work(self, keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.keras.losses.Loss,
+                  batch_spec: tuple[tf.TensorSpec, tf.TensorSpec], optimizer: tff.learning.optimizers.Optimizer
+                  ) -> tff.learning.templates.ClientWorkProcess | None:
+    """Returns the clients' private training, or None where they train as ever."""
+    del keras_model_fn, loss_fn, batch_spec, optimizer
+    return None
+
+  def affordable_rounds(self, rounds: int, budget: float) -> int:
+    """Returns how many of `rounds` rounds cost at most epsilon = `budget`, 0 if not even one does."""
+    if self.ledger(rounds)['epsilon'] <= budget:
+      return rounds
+    low, high = 0, rounds
+    while high - low > 1:
+      middle = (low + high) // 2
+      low, high = (middle, high) if self.ledger(middle)['epsilon'] <= budget else (low, middle)
+    return low
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoPrivacy(PrivacyPlan):
+  """No promise."""
+  sampler: cohorts.Cohort
+
+  def cohort(self, round_num):
+    return self.sampler(round_num)
+
+  def aggregator(self, sum_factory):
+    del sum_factory
+    return None
+
+  @property
+  def update_bound(self):
+    return None
+
+  def ledger(self, rounds):
+    return {'mechanism': 'none'}
+
+  @property
+  def releases_exact_metrics(self):
+    return True
+
+  def attendance(self, round_num):
+    if not isinstance(self.sampler, participation.Participation):
+      return {}
+    steps = self.sampler.attendance(round_num)
+    return {'available': len(steps.available), 'selected': len(steps.selected), 'started': len(steps.started),
+            'reported': len(steps.reported), 'dropped': len(steps.selected) - len(steps.reported)}

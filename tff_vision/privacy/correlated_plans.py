@@ -1,0 +1,207 @@
+"""Client-level central mechanisms with correlated noise: `dp_ftrl` (trees) and `dp_mf` (matrix factorisation).
+
+The whole run is one Gaussian mechanism C X + Z; what it costs depends on how often a client takes part and how far
+apart, not on chance: cohorts in a fixed order keep that promise. Amplified banded noise instead draws Poisson
+cohorts from blocks of clients in turn.
+"""
+
+import dataclasses
+import math
+
+import dp_accounting
+import numpy as np
+
+from tff_vision import configs
+from tff_vision.privacy import accounting, base, budget, cohorts, gdp, noised_mean, planner, solve, streams
+from tff_vision.privacy.matrix import banded, blt, toeplitz, tree
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Separated(base.PrivacyPlan):
+  """Correlated noise over cohorts that return after a known number of rounds.
+
+  Attributes:
+    mechanism: For the ledger.
+    sampler: Every client in a fixed order.
+    clip_norm: L2 bound on one client's update.
+    noise_multiplier: Standard deviation of the white noise over the clip norm.
+    delta: Of (epsilon, delta).
+    stream: How white noise becomes a round's noise.
+    max_rounds: What the noise was calibrated for.
+    coefficients: First column of C; empty for trees.
+  """
+  mechanism: str
+  sampler: cohorts.RoundRobinCohort
+  clip_norm: float
+  noise_multiplier: float
+  delta: float
+  stream: streams.Stream
+  max_rounds: int
+  coefficients: tuple[float, ...] = ()
+
+  def cohort(self, round_num):
+    return self.sampler(round_num)
+
+  def aggregator(self, sum_factory):
+    return noised_mean.NoisedMeanFactory(
+        clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, stream=self.stream,
+        max_rounds=self.max_rounds, denominator=float(self.sampler.size), sum_factory=sum_factory)
+
+  def mu(self, rounds: int) -> float:
+    """Returns sensitivity over noise of the first `rounds` rounds, whose outputs are a Gaussian mechanism too."""
+    if self.noise_multiplier == 0:
+      return math.inf
+    return _sensitivity(self.stream, self.coefficients, self._participation(rounds)) / self.noise_multiplier
+
+  def turn_mu(self):
+    if self.noise_multiplier == 0:
+      return math.inf
+    once = toeplitz.Participation.of(self.max_rounds, self.max_rounds)
+    return _sensitivity(self.stream, self.coefficients, once) / self.noise_multiplier
+
+  def event(self, rounds: int) -> dp_accounting.DpEvent:
+    """Returns one Gaussian release for all `rounds` rounds."""
+    return dp_accounting.GaussianDpEvent(1 / self.mu(rounds))
+
+  def ledger(self, rounds):
+    return {
+        'mechanism': self.mechanism, 'epsilon': gdp.epsilon(self.mu(rounds), self.delta),
+        'epsilon_rdp': accounting.epsilon_rdp(self.event(rounds), self.delta), 'delta': self.delta, 'unit': 'client',
+        'relation': 'zero out one client', 'sampling': f'round_robin, {self.sampler.min_separation} rounds between two turns',
+        'accountant': 'Gaussian, exact', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
+        'clip_norm': self.clip_norm, 'max_participations': self._participation(rounds).max_participations,
+        'noise_buffers': self.stream.num_buffers}
+
+  @property
+  def update_bound(self):
+    return self.clip_norm
+
+  @property
+  def releases_exact_metrics(self):
+    return False
+
+  def _participation(self, rounds):
+    return toeplitz.Participation.of(rounds, min(self.sampler.min_separation, rounds))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AmplifiedBanded(base.PrivacyPlan):
+  """Banded noise over Poisson cohorts from blocks in turn; arXiv:2306.08153, Theorem 4.
+
+  Attributes:
+    sampler: As many blocks as bands.
+    clip_norm: L2 bound on one client's update.
+    noise_multiplier: Standard deviation of the white noise over the clip norm.
+    delta: Of (epsilon, delta).
+    coefficients: First column of C.
+    max_rounds: What the noise was calibrated for.
+  """
+  sampler: cohorts.BlockPoissonCohort
+  clip_norm: float
+  noise_multiplier: float
+  delta: float
+  coefficients: tuple[float, ...]
+  max_rounds: int
+
+  def cohort(self, round_num):
+    return self.sampler(round_num)
+
+  def aggregator(self, sum_factory):
+    return noised_mean.NoisedMeanFactory(
+        clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, stream=streams.Banded(self.coefficients),
+        max_rounds=self.max_rounds, denominator=self.sampler.rate * self.sampler.population, sum_factory=sum_factory)
+
+  def turn_mu(self):
+    if self.noise_multiplier == 0:
+      return math.inf
+    return math.sqrt(sum(c * c for c in self.coefficients)) / self.noise_multiplier
+
+  def event(self, rounds: int) -> dp_accounting.DpEvent:
+    """Returns the sampled Gaussians that one block's turns amount to."""
+    norm = math.sqrt(sum(c * c for c in self.coefficients))
+    return self.sampler.releases(rounds, noise_multiplier=self.noise_multiplier / norm).event()
+
+  def ledger(self, rounds):
+    event = self.event(rounds)
+    return {
+        'mechanism': 'dp_mf amplified', 'epsilon': accounting.epsilon_pld(event, self.delta),
+        'epsilon_rdp': accounting.epsilon_rdp(event, self.delta), 'delta': self.delta, 'unit': 'client',
+        'relation': 'add or remove one client',
+        'sampling': f'{self.sampler.num_blocks} blocks in turn, poisson at rate {self.sampler.block_rate:g}',
+        'accountant': 'PLD', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
+        'clip_norm': self.clip_norm, 'noise_buffers': len(self.coefficients) - 1}
+
+  @property
+  def update_bound(self):
+    return self.clip_norm
+
+  @property
+  def releases_exact_metrics(self):
+    return False
+
+
+def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run
+          ) -> Separated | AmplifiedBanded:
+  """Returns the plan of `dp_ftrl` or `dp_mf`.
+
+  Raises:
+    ValueError: The cohorts do not keep the promise that the sensitivity relies on, or the budget is out of reach.
+  """
+  delta = budget.chosen_delta(privacy.delta, run.population)
+  if privacy.privacy == 'dp_mf' and privacy.mf_strategy == 'amplified':
+    return _amplified(privacy, sampler, run.rounds, delta)
+  if not isinstance(sampler, cohorts.RoundRobinCohort):
+    raise ValueError(f'privacy={privacy.privacy} needs sampling=round_robin: its noise counts on a known number of rounds '
+                     'between two turns of a client, which no random cohort keeps.')
+  participation = toeplitz.Participation.of(run.rounds, min(sampler.min_separation, run.rounds))
+  stream, coefficients = _stream(privacy, participation)
+  noise = privacy.noise_multiplier
+  if noise is None:
+    noise = _sensitivity(stream, coefficients, participation) / gdp.mu(privacy.target_epsilon, delta)
+  name = 'dp_ftrl' if privacy.privacy == 'dp_ftrl' else f'dp_mf {privacy.mf_strategy}'
+  return Separated(mechanism=name, sampler=sampler, clip_norm=privacy.clip_norm, noise_multiplier=noise, delta=delta,
+                   stream=stream, max_rounds=run.rounds, coefficients=tuple(coefficients))
+
+
+def _stream(privacy, participation):
+  """Returns the noise stream and the first column of C, empty for trees."""
+  if privacy.privacy == 'dp_ftrl':
+    return streams.Tree(tree.restart_period(participation), privacy.tree_efficient), ()
+  if privacy.mf_strategy == 'blt':
+    strategy = blt.optimise(participation, privacy.mf_buffers)
+    return streams.Buffered(strategy), strategy.coefficients(participation.rounds)
+  bands = min(privacy.mf_bands or participation.min_separation, participation.rounds)
+  if bands > participation.min_separation:
+    raise ValueError(f'mf_bands={bands} exceeds the {participation.min_separation} rounds between two turns of a '
+                     'client: the bands of two turns would overlap.')
+  coefficients = banded.optimise(participation.rounds, bands)
+  return streams.Banded(tuple(coefficients)), coefficients
+
+
+def _sensitivity(stream, coefficients, participation):
+  if isinstance(stream, streams.Tree):
+    return math.sqrt(participation.max_participations * stream.num_buffers)
+  return math.sqrt(toeplitz.sensitivity_squared(np.array(coefficients), participation))
+
+
+def _amplified(privacy, sampler, rounds, delta):
+  if not isinstance(sampler, cohorts.PoissonCohort):
+    raise ValueError('mf_strategy=amplified needs sampling=poisson: its epsilon counts on every client of a block '
+                     'being drawn independently.')
+  bands = privacy.mf_bands
+  if bands is None:
+    if privacy.target_epsilon is None:
+      raise ValueError('mf_bands is missing: the best number of bands follows from target_epsilon, not from '
+                       'noise_multiplier.')
+    bands = planner.best_bands(planner.Setting(
+        population=sampler.population, cohort_size=round(sampler.rate * sampler.population), rounds=rounds,
+        target_epsilon=privacy.target_epsilon, delta=delta))
+  blocks = cohorts.BlockPoissonCohort(population=sampler.population, rate=sampler.rate, num_blocks=bands,
+                                      seed=sampler.seed)
+  coefficients = banded.optimise(rounds, bands)
+  norm = math.sqrt((coefficients ** 2).sum())
+  noise = privacy.noise_multiplier
+  if noise is None:
+    noise = norm * solve.noise_multiplier(blocks.releases(rounds, noise_multiplier=1.0), privacy.target_epsilon, delta)
+  return AmplifiedBanded(sampler=blocks, clip_norm=privacy.clip_norm, noise_multiplier=noise, delta=delta,
+                         coefficients=tuple(coefficients), max_rounds=rounds)

@@ -1,0 +1,134 @@
+"""Example-level differential privacy: each client runs private SGD on its own examples and keeps its own ledger.
+
+Clients hold different examples, so the run costs an example what its own client's training costs (parallel
+composition). The update is private before it leaves the client; which clients take part is public and buys nothing.
+"""
+
+import collections
+import dataclasses
+import functools
+
+import numpy as np
+import tensorflow as tf
+
+from tff_vision import configs
+from tff_vision.privacy import accounting, base, budget, cohorts, example_work, solve
+from tff_vision.privacy.ghost import clipped
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExampleDpSgd(base.PrivacyPlan):
+  """DP-SGD on every client.
+
+  Attributes:
+    sampler: Which clients train in a round.
+    sizes: The number of examples of each client, public.
+    clip_norm: L2 bound on one example's gradient.
+    noise_multiplier: Standard deviation of the noise on a batch's sum, over clip_norm.
+    delta: Of (epsilon, delta).
+    batch_size: Expected examples of one step.
+    epochs: Passes over a client's examples in a round.
+    sampling: How a step's examples are drawn.
+    method: How gradients are clipped, once the model is known.
+  """
+  sampler: cohorts.Cohort
+  sizes: tuple[int, ...]
+  clip_norm: float
+  noise_multiplier: float
+  delta: float
+  batch_size: int
+  epochs: int
+  sampling: str
+  method: clipped.Method | None = None
+
+  def cohort(self, round_num):
+    return self.sampler(round_num)
+
+  def aggregator(self, sum_factory):
+    del sum_factory
+    return None
+
+  @property
+  def update_bound(self):
+    return None
+
+  @property
+  def releases_exact_metrics(self):
+    return False
+
+  def for_model(self, model, input_spec):
+    return dataclasses.replace(self, method=clipped.examine(model, input_spec))
+
+  def client_data(self, client):
+    # Once each: private training does its own sampling and its own passes.
+    return dataclasses.replace(client, client_epochs=1)
+
+  def client_work(self, keras_model_fn, loss_fn, batch_spec, optimizer):
+    training = example_work.ExampleSgd(
+        clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, batch_size=self.batch_size,
+        epochs=self.epochs, sampling=self.sampling, ghost=self.method.ghost)
+    loss = type(loss_fn).from_config({**loss_fn.get_config(), 'reduction': tf.keras.losses.Reduction.NONE})
+    return example_work.build_client_work(keras_model_fn, loss, batch_spec, optimizer, training)
+
+  def releases(self, client: int, turns: int) -> accounting.SampledGaussian:
+    """Returns what `turns` rounds of a client's training release."""
+    return _releases(self.sizes[client], turns, self.batch_size, self.epochs, self.sampling, self.noise_multiplier)
+
+  def ledger(self, rounds):
+    turns = self._turns(rounds)
+    quick = [_quick_epsilon(self.releases(client, turns[client]), self.delta) if turns[client] else 0.0
+             for client in range(len(self.sizes))]
+    worst = int(np.argmax(quick))
+    run = self.releases(worst, max(1, turns[worst]))
+    return {
+        'mechanism': 'example_dp_sgd',
+        'epsilon': accounting.epsilon_pld(run.event(), self.delta, run.relation),
+        'epsilon_rdp': accounting.epsilon_rdp(run.event(), self.delta, run.relation), 'delta': self.delta,
+        'unit': 'example', 'relation': _RELATIONS[self.sampling],
+        'sampling': f'{self.sampling}, {self.batch_size} of a client\'s examples a step', 'accountant': 'PLD',
+        'rounds': rounds, 'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm,
+        'per_client': [{'examples': size, 'rounds': int(turn), 'epsilon_rdp': epsilon}
+                       for size, turn, epsilon in zip(self.sizes, turns, quick, strict=True)],
+        'gradients': None if self.method is None else dataclasses.asdict(self.method)}
+
+  def _turns(self, rounds):
+    counted = collections.Counter(int(client) for number in range(1, rounds + 1) for client in self.sampler(number))
+    return [counted[client] for client in range(len(self.sizes))]
+
+
+_RELATIONS = {'poisson': 'add or remove one example', 'shuffled': 'zero out one example'}
+
+
+def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run) -> ExampleDpSgd:
+  """Returns the plan of `example_dp_sgd`.
+
+  Raises:
+    ValueError: delta promises nothing to the largest client, or the budget is out of reach.
+  """
+  delta = budget.chosen_delta(privacy.delta, max(run.sizes))
+  plan = ExampleDpSgd(
+      sampler=sampler, sizes=run.sizes, clip_norm=privacy.clip_norm, noise_multiplier=privacy.noise_multiplier or 0.0,
+      delta=delta, batch_size=run.client.batch_size, epochs=run.client.client_epochs, sampling=privacy.example_sampling)
+  if privacy.target_epsilon is None:
+    return plan
+  noise = 0.0
+  # The most turns and the highest rate need not be one client's: each kind of client is asked.
+  for size, turns in {(size, turns) for size, turns in zip(run.sizes, plan._turns(run.rounds), strict=True) if turns}:
+    released = _releases(size, turns, plan.batch_size, plan.epochs, plan.sampling, max(noise, 1e-9))
+    if noise == 0.0 or released.epsilon(delta) > privacy.target_epsilon:
+      noise = solve.noise_multiplier(released, privacy.target_epsilon, delta)
+  return dataclasses.replace(plan, noise_multiplier=noise)
+
+
+def _releases(size, turns, batch_size, epochs, sampling, noise_multiplier):
+  if sampling == 'shuffled':
+    # Each example once a pass.
+    return accounting.SampledGaussian(rounds=turns * epochs, cohort_size=size, population=size,
+                                      noise_multiplier=noise_multiplier, sampling=sampling)
+  return accounting.SampledGaussian(rounds=turns * epochs * -(-size // batch_size), cohort_size=min(size, batch_size),
+                                    population=size, noise_multiplier=noise_multiplier, sampling=sampling)
+
+
+@functools.lru_cache(maxsize=4096)
+def _quick_epsilon(run, delta):
+  return accounting.epsilon_rdp(run.event(), delta, run.relation, accounting.QUICK_ORDERS)

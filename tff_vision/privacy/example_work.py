@@ -1,0 +1,148 @@
+"""Differentially private SGD as TFF client work: the promise is to each example, made on the client's own machine.
+
+Abadi et al. 2016, arXiv:1607.00133, algorithm 1. Steps, batches and noise are drawn on the client from its kernel's
+randomness; what leaves it is already private, so any aggregation may follow. Built-in TensorFlow kernels only.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_vision.privacy import grid, noise
+from tff_vision.privacy.ghost import clipped
+from tff_vision.secure import chacha20, entropy
+
+_SAMPLING = 2 ** 16  # Names the words that choose batches; noise is named by its tensor's position.
+_CHUNK = 256
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExampleSgd:
+  """One client's training in one round.
+
+  Attributes:
+    clip_norm: L2 bound on one example's gradient.
+    noise_multiplier: Standard deviation of the noise on a batch's sum, over clip_norm.
+    batch_size: Expected examples in a step; a client with fewer takes all of them.
+    epochs: Passes, or as many steps as make that many passes on average.
+    sampling: `poisson` or `shuffled`, as `tff_vision.privacy.accounting` has them.
+    ghost: Whether the model can be tapped, see `ghost.clipped.examine`.
+  """
+  clip_norm: float
+  noise_multiplier: float
+  batch_size: int
+  epochs: int
+  sampling: str
+  ghost: bool
+
+  def steps(self, num_examples: int | tf.Tensor) -> int | tf.Tensor:
+    """Returns the number of optimizer steps of a client in a round."""
+    return self.epochs * -(-num_examples // self.batch_size)
+
+
+def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.keras.losses.Loss,
+                      batch_spec: tuple[tf.TensorSpec, tf.TensorSpec],
+                      optimizer: tff.learning.optimizers.Optimizer, training: ExampleSgd
+                      ) -> tff.learning.templates.ClientWorkProcess:
+  """Returns client work whose update is the server's weights minus the client's after its last step.
+
+  The client's dataset is its examples once, in batches of any size. The number of a client's examples is public: it
+  sets the sampling rate and the update's weight.
+
+  Args:
+    loss_fn: Of logits, with no reduction.
+  """
+  @tff.tensorflow.computation
+  def initial_weights():
+    return tff.learning.models.ModelWeights.from_model(keras_model_fn())
+
+  weights_type = initial_weights.type_signature.result
+  data_type = tff.SequenceType(tff.types.tensorflow_to_type(batch_spec))
+
+  @tff.tensorflow.computation(weights_type, data_type)
+  def train(server_weights, batches):
+    return _build_train_fn(keras_model_fn(), loss_fn, optimizer, training)(server_weights, batches)
+
+  @tff.federated_computation
+  def initialize():
+    return tff.federated_value((), tff.SERVER)
+
+  @tff.federated_computation(initialize.type_signature.result, tff.FederatedType(weights_type, tff.CLIENTS),
+                             tff.FederatedType(data_type, tff.CLIENTS))
+  def next_fn(state, weights, client_data):
+    # Losses are not noised, so none are measured.
+    return tff.templates.MeasuredProcessOutput(state, tff.federated_map(train, (weights, client_data)),
+                                               tff.federated_value((), tff.SERVER))
+
+  return tff.learning.templates.ClientWorkProcess(initialize, next_fn)
+
+
+def _build_train_fn(model, loss_fn, optimizer, training):
+  weights = tff.learning.models.ModelWeights.from_model(model)
+  trainable = list(weights.trainable)
+  # Rounding to the grid may move a sum by half a step a coordinate; the clip leaves room for it.
+  size = sum(variable.shape.num_elements() for variable in trainable)
+  clip_norm = training.clip_norm * (1 - math.sqrt(size) / grid.STEPS)
+
+  def noised_mean(x, y, chosen, key, step):
+    sums = _clipped_sums(model, loss_fn, x, y, chosen, clip_norm, training.ghost)
+    expected = tf.cast(tf.minimum(training.batch_size, tf.shape(x)[0]), tf.float64)
+    means = []
+    for index, total in enumerate(sums):
+      steps = tf.cast(tf.round(tf.cast(total, tf.float64) * (grid.STEPS / training.clip_norm)), tf.int64)
+      white = noise.normal(key, tf.stack([tf.constant(index, tf.uint32), tf.cast(step, tf.uint32), tf.constant(
+          0, tf.uint32)]), tuple(total.shape))
+      released = grid.decode(steps, training.noise_multiplier * white, training.clip_norm)
+      means.append(tf.cast(released / expected, tf.float32))
+    return means
+
+  @tf.function
+  def train(server_weights, batches):
+    tf.nest.map_structure(lambda w, w0: w.assign(w0), weights, server_weights)
+    x, y = tf.data.Dataset.get_single_element(batches.unbatch().batch(2 ** 40))
+    key, count = entropy.kernel_key(), tf.shape(x)[0]
+    state = optimizer.initialize(tuple(tf.TensorSpec(w.shape, w.dtype) for w in trainable))
+    for step in tf.range(training.steps(count)):
+      chosen = _batch(training, key, step, count)
+      gradients = noised_mean(x, y, chosen, key, step)
+      state, updated = optimizer.next(state, tuple(trainable), tuple(gradients))
+      for weight, value in zip(trainable, updated, strict=True):
+        weight.assign(value)
+    update = [w0 - w for w0, w in zip(server_weights.trainable, trainable, strict=True)]
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(u)) for u in update])
+    return tff.learning.templates.ClientResult(
+        update=tf.nest.pack_sequence_as(server_weights.trainable, [tf.where(finite, u, 0.0) for u in update]),
+        update_weight=tf.where(finite, tf.cast(count, tf.float32), 0.0))
+
+  return train
+
+
+def _clipped_sums(model, loss_fn, x, y, chosen, clip_norm, ghost):
+  """Returns the clipped sum over the chosen examples, chunk after chunk."""
+  sums = [tf.zeros(variable.shape) for variable in model.trainable_variables]
+  for start in tf.range(0, tf.shape(chosen)[0], _CHUNK):
+    rows = chosen[start:start + _CHUNK]
+    found = clipped.clipped_sum(model, loss_fn, tf.gather(x, rows), tf.gather(y, rows), clip_norm,
+                                tf.ones(tf.shape(rows)[0]), ghost=ghost)
+    sums = [total + part for total, part in zip(sums, found.gradients, strict=True)]
+  return sums
+
+
+def _batch(training, key, step, count):
+  """Returns the positions of a step's examples; a client smaller than a batch gives all of them."""
+  if training.sampling == 'poisson':
+    words = chacha20.key_stream(key, _sampling_nonce(step), count)
+    rate = training.batch_size * 2.0 ** 32 / tf.cast(count, tf.float64)
+    return tf.where(tf.cast(words, tf.float64) < rate)[:, 0]
+  # The order of a pass is that of one word an example, the same words for all steps of the pass.
+  steps_a_pass = -(-count // training.batch_size)
+  order = tf.argsort(tf.cast(chacha20.key_stream(key, _sampling_nonce(step // steps_a_pass), count), tf.int64))
+  first = step % steps_a_pass * training.batch_size
+  return order[first:first + training.batch_size]
+
+
+def _sampling_nonce(number):
+  return tf.stack([tf.constant(_SAMPLING, tf.uint32), tf.cast(number, tf.uint32), tf.constant(1, tf.uint32)])

@@ -1,0 +1,40 @@
+"""The Gaussian mechanism in closed form: everything an unsampled release costs.
+
+A mechanism that adds N(0, (sigma * clip)^2) to a sum of L2 sensitivity `sensitivity * clip` is exactly mu-GDP with
+mu = sensitivity / sigma (Dong, Roth & Su 2019, arXiv:1905.02383); k of them compose to sqrt(sum mu_i^2). delta(epsilon)
+is that of Balle & Wang 2018 (arXiv:1805.06530), so RDP's slack does not arise.
+"""
+
+import math
+
+from scipy import optimize, special
+
+
+def delta(mu: float, epsilon: float) -> float:
+  """Returns the smallest delta for which mu-GDP implies (epsilon, delta)-DP."""
+  above = special.ndtr(mu / 2 - epsilon / mu)
+  return above - math.exp(epsilon + special.log_ndtr(-epsilon / mu - mu / 2))
+
+
+def epsilon(mu: float, target_delta: float) -> float:
+  """Returns the smallest epsilon for which mu-GDP implies (epsilon, target_delta)-DP; inf for mu = inf."""
+  if mu == 0 or (math.isfinite(mu) and delta(mu, 0.0) <= target_delta):
+    return 0.0
+  if not math.isfinite(mu):
+    return math.inf
+  # delta(mu, e) falls below exp(-x^2 / 2) at e = mu^2 / 2 + x mu.
+  upper = mu * mu / 2 + mu * math.sqrt(2 * math.log(1 / target_delta)) + 1e-9
+  return optimize.brentq(lambda e: delta(mu, e) - target_delta, 0.0, upper, xtol=1e-12)
+
+
+def mu(target_epsilon: float, target_delta: float) -> float:
+  """Returns the largest mu that is (target_epsilon, target_delta)-DP."""
+  upper = 1.0
+  while delta(upper, target_epsilon) < target_delta:
+    upper *= 2
+  return optimize.brentq(lambda m: delta(m, target_epsilon) - target_delta, 1e-9, upper, xtol=1e-14)
+
+
+def rho(mu_value: float) -> float:
+  """Returns the zero-concentrated DP parameter of the same mechanism, mu^2 / 2 (Bun & Steinke 2016)."""
+  return mu_value * mu_value / 2

@@ -1,0 +1,144 @@
+"""The sum of clipped per-example gradients: what differentially private SGD adds noise to.
+
+Abadi et al. 2016, arXiv:1607.00133, algorithm 1. One forward pass and one backward pass; where a model cannot be
+tapped, a loop over examples.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import tensorflow as tf
+
+from tff_vision.privacy.ghost import rules, taps
+
+# float32 rounding in a norm and in the scaled sum must not carry a contribution over the clip.
+_SLACK = 1 - 1e-5
+_RULES: Sequence[tuple[type, Callable[[taps.Tap], bool], Callable]] = (
+    (tf.keras.layers.Dense, lambda tap: True, rules.dense),
+    (tf.keras.layers.Conv2D, lambda tap: type(tap.layer) is tf.keras.layers.Conv2D and tap.layer.groups == 1
+     and tap.layer.data_format == 'channels_last', rules.conv2d),
+    (tf.keras.layers.DepthwiseConv2D, lambda tap: tap.layer.data_format == 'channels_last'
+     and tuple(tap.layer.dilation_rate) == (1, 1) and tap.layer.strides[0] == tap.layer.strides[1],
+     rules.depthwise_conv2d),
+    (tf.keras.layers.EinsumDense, lambda tap: rules.is_plain_einsum(tap.layer.equation), rules.einsum_dense),
+    (taps.NORMALIZATIONS, lambda tap: tap.normalized is not None, rules.normalization),
+    (tf.keras.layers.Embedding, lambda tap: True, rules.embedding),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Method:
+  """How a model's per-example gradients are clipped.
+
+  Attributes:
+    ghost: Whether norms come from taps; else examples are differentiated one by one.
+    reason: Why not, or ''.
+    layers: For each tapped layer the name of its rule; `any_layer` is the slow one.
+  """
+  ghost: bool
+  reason: str
+  layers: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClippedSum:
+  """Attributes: gradients: one tensor for each trainable variable. norms: [batch], before clipping. losses: [batch]."""
+  gradients: Sequence[tf.Tensor]
+  norms: tf.Tensor
+  losses: tf.Tensor
+
+
+def examine(model: tf.keras.Model, input_spec: tf.TensorSpec) -> Method:
+  """Returns how the model's gradients will be clipped; runs a forward pass in a graph of its own.
+
+  Raises:
+    ValueError: A layer mixes the examples of a batch.
+  """
+  taps.refuse_mixing(model)
+  layers = {}
+
+  def forward(inputs):
+    with taps.tapped(model) as found:
+      model(inputs, training=True)
+    layers.update({tap.layer.name: _rule(tap).__name__ for tap in found})
+
+  try:
+    tf.function(forward, autograph=False).get_concrete_function(
+        tf.TensorSpec((2, *input_spec.shape[1:]), input_spec.dtype))
+  except taps.UnsupportedError as error:
+    return Method(ghost=False, reason=str(error), layers={})
+  return Method(ghost=True, reason='', layers=layers)
+
+
+def clipped_sum(model: tf.keras.Model, loss_fn: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], x: tf.Tensor,
+                y: tf.Tensor, clip_norm: float, mask: tf.Tensor, *, ghost: bool = True) -> ClippedSum:
+  """Returns sum_i mask_i * g_i * min(1, clip_norm / ||g_i||), with g_i the gradient of example i's loss.
+
+  An example with a non-finite gradient counts as zero.
+
+  Args:
+    loss_fn: (labels, outputs) -> [batch] losses (no reduction).
+    mask: [batch] of 0 and 1; padding has 0.
+    ghost: As `examine` says.
+  """
+  return (_by_taps if ghost else _by_loop)(model, loss_fn, x, y, clip_norm, mask)
+
+
+def _by_taps(model, loss_fn, x, y, clip_norm, mask):
+  with tf.GradientTape() as tape:
+    with taps.tapped(model) as found:
+      outputs = model(x, training=True)
+    losses = loss_fn(y, outputs)
+    total = tf.reduce_sum(losses)
+  derivatives = tape.gradient(total, [tap.outputs for tap in found],
+                              unconnected_gradients=tf.UnconnectedGradients.ZERO)
+  parts = [_rule(tap)(tap, dz) for tap, dz in zip(found, derivatives, strict=True)]
+  norms = tf.sqrt(tf.add_n([part.squared_norms for part in parts]))
+  coefficients, keep = _coefficients(norms, clip_norm, mask)
+  gradients = {}
+  for tap, part in zip(found, parts, strict=True):
+    for weight, value in zip(taps.own_weights(tap.layer), part.weighted_sum(coefficients, keep), strict=True):
+      gradients[weight.ref()] = tf.reshape(value, weight.shape)
+  return ClippedSum(gradients=[gradients.get(weight.ref(), tf.zeros(weight.shape)) for weight in
+                               model.trainable_variables], norms=norms, losses=losses)
+
+
+def _coefficients(norms, clip_norm, mask):
+  """Returns the factor of each example and a function that zeroes the rows of broken ones: 0 * nan is nan."""
+  sound = tf.math.is_finite(norms)
+  factors = tf.where(sound, mask * (clip_norm * _SLACK / tf.maximum(norms, clip_norm)), tf.zeros_like(norms))
+
+  def keep(tensor):
+    rows = tf.reshape(sound, [-1] + [1] * (tensor.shape.rank - 1))
+    return tf.cond(tf.reduce_all(sound), lambda: tensor, lambda: tf.where(rows, tensor, tf.zeros_like(tensor)))
+
+  return factors, keep
+
+
+def _by_loop(model, loss_fn, x, y, clip_norm, mask):
+  variables = model.trainable_variables
+
+  def gradient(index, sums, norms, losses):
+    with tf.GradientTape() as tape:
+      loss = tf.reduce_sum(loss_fn(y[index][None], model(x[index][None], training=True)))
+    found = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    found = [tf.convert_to_tensor(value) for value in found]
+    norm = tf.linalg.global_norm(found)
+    factor = mask[index] * clip_norm * _SLACK / tf.maximum(norm, clip_norm)
+    sums = [total + tf.where(tf.math.is_finite(norm), factor * value, tf.zeros_like(value))
+            for total, value in zip(sums, found, strict=True)]
+    return index + 1, sums, norms.write(index, norm), losses.write(index, loss)
+
+  batch = tf.shape(x)[0]
+  arrays = [tf.TensorArray(tf.float32, batch) for _ in range(2)]
+  _, sums, norms, losses = tf.while_loop(
+      lambda index, *_: index < batch, gradient,
+      (tf.constant(0), [tf.zeros(variable.shape) for variable in variables], *arrays), parallel_iterations=1)
+  return ClippedSum(gradients=sums, norms=norms.stack(), losses=losses.stack())
+
+
+def _rule(tap):
+  for kind, fits, rule in _RULES:
+    if isinstance(tap.layer, kind) and fits(tap):
+      return rule
+  return rules.any_layer

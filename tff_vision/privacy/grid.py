@@ -1,0 +1,60 @@
+"""Updates as integers on a grid, so that noise and data never meet in floating point.
+
+The low bits of a floating-point sum can tell which numbers were added (Mironov, CCS 2012). Here a client clips and
+rounds its update to multiples of clip * 2^-20, sums are exact, and noise joins as an integer: every output lies on
+the same grid whatever the data. Rounding moves an update by at most half a grid step a coordinate, which the clip
+leaves room for, so the sensitivity is the clip norm exactly.
+"""
+
+import math
+
+import tensorflow as tf
+
+STEPS = 2 ** 20  # Grid steps in one clip norm.
+
+
+def encode(tensors: list[tf.Tensor], clip_norm: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+  """Returns the clipped update in grid steps, int64, of L2 norm at most STEPS, and its norm before clipping.
+
+  Runs on the client. An update with a non-finite value counts as zero.
+
+  Args:
+    tensors: The update, floating point.
+    clip_norm: Scalar, positive.
+  """
+  scaled = [tf.cast(tensor, tf.float64) * (STEPS / tf.cast(clip_norm, tf.float64)) for tensor in tensors]
+  norm = tf.sqrt(tf.add_n([tf.reduce_sum(tensor * tensor) for tensor in scaled]))
+  finite = tf.math.is_finite(norm)
+  factor = tf.minimum(tf.constant(1.0, tf.float64), room(tensors) / norm)
+  # 0 * inf is no number: non-finite updates are replaced, not scaled.
+  clipped = [tf.where(finite, tensor * factor, tf.zeros_like(tensor)) for tensor in scaled]
+  return [tf.cast(tf.round(tensor), tf.int64) for tensor in clipped], norm / STEPS * tf.cast(clip_norm, tf.float64)
+
+
+def room(tensors: list[tf.Tensor]) -> float:
+  """Returns the norm, in grid steps, that rounding cannot push beyond STEPS."""
+  size = sum(math.prod(tensor.shape) for tensor in tensors)
+  # Half a step a coordinate here, and as much again where a hidden sum comes back as real numbers.
+  left = STEPS - math.sqrt(size)
+  if left < STEPS / 2:
+    raise ValueError(f'an update of {size} numbers is too large for a grid of {STEPS} steps.')
+  return left
+
+
+def steps(total: tf.Tensor, clip_norm: tf.Tensor) -> tf.Tensor:
+  """Returns a sum as int64 grid steps, whether it was kept as integers or comes as real numbers."""
+  if total.dtype == tf.int64:
+    return total
+  return tf.cast(tf.round(tf.cast(total, tf.float64) * (STEPS / tf.cast(clip_norm, tf.float64))), tf.int64)
+
+
+def decode(total: tf.Tensor, noise: tf.Tensor, clip_norm: tf.Tensor) -> tf.Tensor:
+  """Returns float64 (total + noise) in the update's own units; runs on the server.
+
+  Args:
+    total: int64 sum of encoded updates.
+    noise: Noise over the clip norm, floating point; rounded to the grid.
+    clip_norm: Scalar.
+  """
+  noisy = total + tf.cast(tf.round(tf.cast(noise, tf.float64) * STEPS), tf.int64)
+  return tf.cast(noisy, tf.float64) * (tf.cast(clip_norm, tf.float64) / STEPS)

@@ -1,0 +1,115 @@
+"""Local differential privacy for whole updates: each client clips and noises its own before anyone sees it.
+
+The server may read every released update and knows who sent it: nothing is amplified, and a client's update could
+have been any other, so the sensitivity is twice the clip norm (Kasiviswanathan et al. 2008, arXiv:0803.0924).
+"""
+
+import collections
+import dataclasses
+import math
+
+import dp_accounting
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_vision import configs
+from tff_vision.privacy import accounting, base, budget, cohorts, gdp, grid, noise
+from tff_vision.secure import entropy
+
+
+class LocallyNoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
+  """Plain mean of updates that were clipped and noised on their clients."""
+
+  def __init__(self, *, clip_norm: float, noise_multiplier: float):
+    self._clip_norm = clip_norm
+    self._noise_multiplier = noise_multiplier
+
+  def create(self, value_type: tff.Type) -> tff.templates.AggregationProcess:
+    template = tff.types.type_to_tf_tensor_specs(value_type)
+
+    @tff.tensorflow.computation(value_type)
+    def release(value):
+      clip_norm, key = tf.constant(self._clip_norm, tf.float32), entropy.kernel_key()
+      encoded, _ = grid.encode(tf.nest.flatten(value), clip_norm)
+      released = []
+      for index, (steps, spec) in enumerate(zip(encoded, tf.nest.flatten(template), strict=True)):
+        white = noise.normal(key, tf.constant([index, 0, 0], tf.uint32), tuple(spec.shape))
+        released.append(tf.cast(grid.decode(steps, self._noise_multiplier * white, clip_norm), spec.dtype))
+      return tf.nest.pack_sequence_as(template, released)
+
+    @tff.tensorflow.computation(value_type, np.float32)
+    def divide(total, count):
+      return tf.nest.map_structure(lambda tensor: tensor / tf.cast(tf.maximum(count, 1.0), tensor.dtype), total)
+
+    @tff.federated_computation
+    def init_fn():
+      return tff.federated_value((), tff.SERVER)
+
+    @tff.federated_computation(init_fn.type_signature.result, tff.FederatedType(value_type, tff.CLIENTS))
+    def next_fn(state, value):
+      count = tff.federated_sum(tff.federated_value(np.float32(1), tff.CLIENTS))
+      total = tff.federated_sum(tff.federated_map(release, value))
+      return tff.templates.MeasuredProcessOutput(state, tff.federated_map(divide, (total, count)),
+                                                 tff.federated_value((), tff.SERVER))
+
+    return tff.templates.AggregationProcess(init_fn, next_fn)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LocalDp(base.PrivacyPlan):
+  """Attributes: as `sampled_plans.ClientGaussian`; any sampler will do."""
+  sampler: cohorts.Cohort
+  clip_norm: float
+  noise_multiplier: float
+  delta: float
+
+  def cohort(self, round_num):
+    return self.sampler(round_num)
+
+  def aggregator(self, sum_factory):
+    if sum_factory is not None:
+      raise ValueError('privacy=local_dp does not go with a secure sum: its promise holds for updates that are seen, '
+                       'and its noise exceeds any range of hidden ones; use client_gaussian.')
+    return LocallyNoisedMeanFactory(clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier)
+
+  @property
+  def update_bound(self):
+    return self.clip_norm
+
+  @property
+  def releases_exact_metrics(self):
+    return False
+
+  def turn_mu(self):
+    return 2 / self.noise_multiplier if self.noise_multiplier else math.inf
+
+  def ledger(self, rounds):
+    turns = self._most_turns(rounds)
+    mu = 2 * math.sqrt(turns) / self.noise_multiplier if self.noise_multiplier else math.inf
+    event = dp_accounting.GaussianDpEvent(1 / mu) if mu else dp_accounting.NoOpDpEvent()
+    return {
+        'mechanism': 'local_dp', 'epsilon': gdp.epsilon(mu, self.delta),
+        'epsilon_rdp': accounting.epsilon_rdp(event, self.delta), 'delta': self.delta, 'unit': 'client',
+        'relation': 'replace one client\'s update, against the server too', 'sampling': 'none claimed',
+        'accountant': 'Gaussian, exact', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
+        'clip_norm': self.clip_norm, 'max_participations': turns}
+
+  def _most_turns(self, rounds):
+    counted = collections.Counter(int(client) for number in range(1, rounds + 1) for client in self.sampler(number))
+    return max(counted.values(), default=0)
+
+
+def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run) -> LocalDp:
+  """Returns the plan of `local_dp`; a target epsilon is met for the client with the most turns.
+
+  Raises:
+    ValueError: delta promises nothing.
+  """
+  delta = budget.chosen_delta(privacy.delta, run.population)
+  plan = LocalDp(sampler=sampler, clip_norm=privacy.clip_norm, delta=delta,
+                 noise_multiplier=privacy.noise_multiplier or 0.0)
+  if privacy.target_epsilon is None:
+    return plan
+  turns = max(1, plan._most_turns(run.rounds))
+  return dataclasses.replace(plan, noise_multiplier=2 * math.sqrt(turns) / gdp.mu(privacy.target_epsilon, delta))

@@ -1,0 +1,1 @@
+"""Matrix-factorisation mechanisms: correlated noise for prefix sums, one Gaussian mechanism for a whole run."""

@@ -1,0 +1,94 @@
+"""Client-level central mechanisms with independent noise, amplified by Poisson sampling.
+
+DP-FedAvg: McMahan et al., "Learning Differentially Private Recurrent Language Models", ICLR 2018, algorithm 1 (fixed
+denominator, flat clipping); with a tracked clip: Andrew et al. 2021, arXiv:1905.03871. The server adds the noise: the
+promise is to whoever sees models and metrics, not to the server.
+"""
+
+import dataclasses
+import math
+
+import dp_accounting
+
+from tff_vision import configs
+from tff_vision.privacy import accounting, base, budget, cohorts, noised_mean, solve
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClientGaussian(base.PrivacyPlan):
+  """Clip, sum, Gaussian noise, a fixed denominator.
+
+  Attributes:
+    sampler: Poisson: the only sampling for which the accounted amplification holds.
+    clip_norm: L2 bound on one client's update; the first one, where `quantile` moves it.
+    noise_multiplier: What is accounted for: standard deviation of the noise on the sum over the clip norm, or, with
+      `quantile`, of the one Gaussian that costs as much as sum and count together.
+    delta: Of (epsilon, delta).
+    quantile: How the clip moves, or None.
+  """
+  sampler: cohorts.PoissonCohort
+  clip_norm: float
+  noise_multiplier: float
+  delta: float
+  quantile: noised_mean.QuantileClip | None = None
+
+  def cohort(self, round_num):
+    return self.sampler(round_num)
+
+  def aggregator(self, sum_factory):
+    if self.quantile is not None and sum_factory is not None:
+      raise ValueError('privacy=client_adaptive does not go with a secure sum: the clip moves, but the range of hidden '
+                       'updates is fixed; use client_gaussian.')
+    # The denominator is the expected cohort: attendance is not public, and a denominator that depends on it
+    # would change the sensitivity.
+    return noised_mean.NoisedMeanFactory(
+        clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, quantile=self.quantile,
+        denominator=self.sampler.rate * self.sampler.population, sum_factory=sum_factory)
+
+  @property
+  def update_bound(self):
+    return self.clip_norm
+
+  def turn_mu(self):
+    return 1 / self.noise_multiplier if self.noise_multiplier else math.inf
+
+  def event(self, rounds: int) -> dp_accounting.DpEvent:
+    """Returns what `rounds` rounds release, for an accountant."""
+    return self.sampler.releases(rounds, noise_multiplier=self.noise_multiplier).event()
+
+  def ledger(self, rounds):
+    event = self.event(rounds)
+    return {
+        'mechanism': 'client_adaptive' if self.quantile else 'client_gaussian',
+        'epsilon': accounting.epsilon_pld(event, self.delta), 'epsilon_rdp': accounting.epsilon_rdp(event, self.delta),
+        'delta': self.delta, 'unit': 'client', 'relation': 'add or remove one client',
+        'sampling': f'poisson, rate {self.sampler.rate:g}', 'accountant': 'PLD', 'rounds': rounds,
+        'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm}
+
+  @property
+  def releases_exact_metrics(self):
+    return False
+
+
+def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run) -> ClientGaussian:
+  """Returns the plan of `client_gaussian` or `client_adaptive`.
+
+  Raises:
+    ValueError: The settings would make the stated epsilon false, or cannot be met.
+  """
+  if not isinstance(sampler, cohorts.PoissonCohort):
+    raise ValueError(f'privacy={privacy.privacy} needs sampling=poisson: its epsilon counts on every client being '
+                     'drawn independently, which a cohort of fixed size is not.')
+  delta = budget.chosen_delta(privacy.delta, run.population)
+  noise = privacy.noise_multiplier
+  if noise is None:
+    noise = solve.noise_multiplier(sampler.releases(run.rounds, noise_multiplier=1.0), privacy.target_epsilon, delta)
+  quantile = None
+  if privacy.privacy == 'client_adaptive':
+    # Andrew et al. 2021, section 3.1: a twentieth of the cohort costs the sum next to nothing.
+    count_stddev = privacy.count_stddev or sampler.rate * sampler.population / 20
+    quantile = noised_mean.QuantileClip(quantile=privacy.target_quantile, count_stddev=count_stddev,
+                                        learning_rate=privacy.clip_learning_rate)
+    quantile.sum_noise_multiplier(noise)
+  return ClientGaussian(sampler=sampler, clip_norm=privacy.clip_norm, delta=delta, noise_multiplier=noise,
+                        quantile=quantile)
