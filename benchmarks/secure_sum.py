@@ -4,8 +4,7 @@
 
 Bars: encrypted sums at most 0.35 s for a million parameters and client and 18 bytes a parameter; masks at most 0.06 s
 for a mask of a million parameters and 4 bytes; a round of the 1.2 M parameter CNN with 3 hospitals x 500 images at
-most 1.6 times a plain one; 50 clients x 1.2 M below 1.5 GB in the worker (by phases, which hold one ciphertext at a
-time). Each mode runs in turn with the plain sum in one process; the wall times are the best of the repeats, so that
+most 1.6 times a plain one; 50 clients x 1.2 M below 1.5 GB in the worker (`he` by phases, `he_keyholder` by sub-cohorts). Each mode runs in turn with the plain sum in one process; the wall times are the best of the repeats, so that
 other load on the machine matters least, and the executor's CPU seconds stand beside them.
 """
 
@@ -35,7 +34,7 @@ from tff_vision.data import images
 from tff_vision.learning import process
 from tff_vision.models import MODELS
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.runtime import local
+from tff_vision.runtime import handles, runtime_config, runtimes
 from tff_vision.secure import (
     fixed_point,
     key_holder,
@@ -62,7 +61,7 @@ def main(argv):
   numbers = {'machine': _machine(), 'sums': []}
   for case in _CASES.value:
     length, clients = (int(part) for part in case.split('x'))
-    for mode in (_threshold, _key_holder, _masks, _phases):
+    for mode in (_threshold, _phases, _key_holder, _key_holder_in_parts, _masks):
       numbers['sums'].append({'parameters': length, 'clients': clients, **mode(length, clients)})
       print(json.dumps(numbers['sums'][-1]), flush=True)
   numbers['ckks'] = _ckks(1_200_000)
@@ -91,14 +90,19 @@ def _threshold(length, clients):
   return {'mode': 'he', 'bytes_per_parameter': params.bytes_per_value, **found}
 
 
-def _key_holder(length, clients):
+def _key_holder_in_parts(length, clients):
+  """The same over sub-cohorts of five: the worker holds five ciphertexts at a time, the coordinator adds the sums."""
+  return _key_holder(length, clients, runtime=_sub_cohorts(5)) | {'mode': 'he_keyholder, five clients a call'}
+
+
+def _key_holder(length, clients, runtime=runtime_config.RuntimeConfig()):  # noqa: B008  Frozen.
   params = parameters.key_holder_parameters(clients_max=clients, value_bits=16)
   with tempfile.TemporaryDirectory() as folder:
     holder = key_holder.KeyHolder(pathlib.Path(folder) / 'keys', params)
     upload = key_holder_sum.EncryptedUploadFactory(params, _ENCODING, holder.public_key)
     sum_process = upload.create(tff.TensorType(np.float32, [length]))
     found = _measure(sum_process, length, clients, lambda output: holder.open_sum(
-        output.measurements['hidden_sum'], clients, length=length, encoding=_ENCODING))
+        output.measurements['hidden_sum'], clients, length=length, encoding=_ENCODING), runtime=runtime)
   return {'mode': 'he_keyholder', 'bytes_per_parameter': params.bytes_per_value, **found}
 
 
@@ -121,7 +125,8 @@ def _masks(length, clients):
           'cpu_seconds_per_mask_per_million': found['cpu_seconds_per_million_per_client'] / masks}
 
 
-def _measure(sum_process, length, clients, open_sum, weights=None):
+def _measure(sum_process, length, clients, open_sum, weights=None,
+             runtime=runtime_config.RuntimeConfig()):  # noqa: B008  Frozen.
   """Times sums of `sum_process`, opened, in turn with plain ones."""
   update = _update_computation(length)
   seeds = tff.FederatedType(np.int32, tff.CLIENTS)
@@ -140,12 +145,12 @@ def _measure(sum_process, length, clients, open_sum, weights=None):
     def hidden(state, seed, rows):
       return sum_process.next(state, tff.federated_map(update, seed), rows)
 
-  with local.local_runtime() as worker:
+  with runtimes.open_runtime(runtime) as place:
     everyone = list(range(clients))
     state = sum_process.initialize()
-    plain_meter, hidden_meter, open_meter = (_Meter(worker.pid) for _ in range(3))
+    plain_meter, hidden_meter, open_meter = (_Meter(place.pids) for _ in range(3))
     plain(everyone)
-    plain_peak = _peak_mb(worker.pid)
+    plain_peak = _peak_mb(place.pids)
     for _ in range(_REPEATS.value + 1):  # The first is warm-up.
       expected = plain_meter.time(lambda: plain(everyone))
       extra = [] if weights is None else [weights()]
@@ -158,41 +163,31 @@ def _measure(sum_process, length, clients, open_sum, weights=None):
         'plain_seconds': plain_meter.wall, 'seconds': hidden_meter.wall, 'open_seconds': open_meter.wall,
         'seconds_per_million_per_client': (hidden_meter.wall - plain_meter.wall) / millions,
         'cpu_seconds_per_million_per_client': (hidden_meter.cpu - plain_meter.cpu) / millions,
-        'largest_error': error, 'worker_peak_mb': _peak_mb(worker.pid), 'worker_peak_mb_plain': plain_peak}
+        'largest_error': error, 'worker_peak_mb': _peak_mb(place.pids), 'worker_peak_mb_plain': plain_peak}
 
 
 def _phases(length, clients):
   """The threshold sum by handles on one worker: what a coordinator of many clients with little memory runs."""
-  from tff_vision.runtime import handles, worker_process
   params = parameters.threshold_parameters(clients_max=clients, value_bits=16)
   steps = threshold_sum.ThresholdSteps(params, _ENCODING, length=length)
   update = _update_computation(length)
-  worker = worker_process.WorkerProcess(threads=1, max_concurrent_clients=1)
-  try:
-    worker.wait_until_serving()
-    silo = handles.Silo(functools.partial(_open_executor, worker.port))
+  with runtimes.open_runtime(_sub_cohorts(1)) as place:
+    silo = handles.Silo(place.workers[0].executor)
     parties = [phases.Party(silo, silo.call(update, np.int32(i))) for i in range(clients)]
     expected = sum(np.asarray(silo.fetch(party.update), np.float64) for party in parties)
-    meter = _Meter(worker.pid)
+    meter = _Meter(place.pids)
     for round_num in range(2):
       result = meter.time(lambda n=round_num: phases.PhasedThresholdSum(steps).sum(parties, n))
     error = float(np.abs(result - expected).max())
     assert error < clients * _ENCODING.step + 1e-3, error
+    silo.close()
     return {'mode': 'he by phases', 'bytes_per_parameter': params.bytes_per_value, 'seconds': meter.wall,
             'cpu_seconds_per_million_per_client': meter.cpu / (clients * length / 1e6), 'largest_error': error,
-            'worker_peak_mb': _peak_mb(worker.pid)}
-  finally:
-    worker.stop()
+            'worker_peak_mb': _peak_mb(place.pids)}
 
 
-def _open_executor(port):
-  import grpc
-
-  from tff_vision.runtime import worker_process
-  stub = tff.framework.RemoteExecutorGrpcStub(grpc.insecure_channel(f'127.0.0.1:{port}', worker_process.CHANNEL_OPTIONS))
-  executor = tff.framework.RemoteExecutor(stub, dispose_batch_size=1)
-  executor.set_cardinalities({tff.CLIENTS: 0})
-  return executor
+def _sub_cohorts(clients_per_call):
+  return runtime_config.RuntimeConfig(runtime='workers', local_workers=1, clients_per_call=clients_per_call)
 
 
 def _ckks(length):
@@ -227,13 +222,13 @@ def _training_round():
   build = functools.partial(process.build_process, task, algorithm=configs.AlgorithmConfig(), client=task.client,
                             server=configs.ServerConfig())
   meters, found = collections.OrderedDict(), {}
-  with local.local_runtime() as worker, tempfile.TemporaryDirectory() as folder:
+  with runtimes.open_runtime(runtime_config.RuntimeConfig()) as place, tempfile.TemporaryDirectory() as folder:
     made = {mode: secured.build_process(
         configs.SecureConfig(secure_sum=mode, secure_clients_max=3,
                              key_holder_dir=f'{folder}/keys' if mode == 'he_keyholder' else None),
         plan, build, largest_weight=500) for mode in configs.SECURE_SUMS}
     states = {mode: p.set_model_weights(p.initialize(), task.initial_weights()) for mode, p in made.items()}
-    meters = {mode: _Meter(worker.pid) for mode in made}
+    meters = {mode: _Meter(place.pids) for mode in made}
     for round_num in range(_REPEATS.value + 1):
       for mode, learning_process in made.items():
         data = [task.client_dataset(i, round_num) for i in range(3)]
@@ -245,10 +240,10 @@ def _training_round():
 
 
 class _Meter:
-  """Best wall time, and CPU of the executor and this process in the cheapest call; the first call is warm-up."""
+  """Best wall time, and CPU of executors and this process in the cheapest call; the first call is warm-up."""
 
-  def __init__(self, pid):
-    self._pid = pid
+  def __init__(self, pids):
+    self._pids = pids
     self._calls = 0
     self.wall = self.cpu = float('inf')
 
@@ -262,14 +257,18 @@ class _Meter:
     return result
 
   def _cpu(self):
-    fields = pathlib.Path(f'/proc/{self._pid}/stat').read_text().rsplit(')', 1)[1].split()
     own = resource.getrusage(resource.RUSAGE_SELF)
-    return (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK') + own.ru_utime + own.ru_stime
+    total = own.ru_utime + own.ru_stime
+    for pid in self._pids:
+      fields = pathlib.Path(f'/proc/{pid}/stat').read_text().rsplit(')', 1)[1].split()
+      total += (int(fields[11]) + int(fields[12])) / os.sysconf('SC_CLK_TCK')
+    return total
 
 
-def _peak_mb(pid):
-  status = pathlib.Path(f'/proc/{pid}/status').read_text()
-  return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith('VmHWM'))
+def _peak_mb(pids):
+  """Of the largest executor."""
+  return max(int(line.split()[1]) // 1024 for pid in pids
+             for line in pathlib.Path(f'/proc/{pid}/status').read_text().splitlines() if line.startswith('VmHWM'))
 
 
 def _machine():

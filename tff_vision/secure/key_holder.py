@@ -119,7 +119,7 @@ class KeyHolder:
 def _words(polynomials):
   """Returns the int64 words of a plaintext or ciphertext; the binding gives them one by one."""
   words = polynomials.dyn_array()
-  return np.fromiter((words.at(i) for i in range(words.size())), np.int64, words.size())
+  return np.array(list(map(words.at, range(words.size()))), np.int64)
 
 
 def _context(params):
