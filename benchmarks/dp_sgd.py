@@ -20,7 +20,12 @@ import time
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
+import numpy as np
+import tensorflow as tf
 from absl import app, flags
+from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads, layer_registry
+
+from tff_vision.privacy.ghost import clipped
 
 _JSON = flags.DEFINE_string('json', None, 'File that receives the numbers.')
 _NETWORK = flags.DEFINE_enum('network', 'cnn', ['cnn', 'resnet20'], 'Which network.')
@@ -58,8 +63,6 @@ def _in_a_process(method, batch):
 
 
 def _measure(network, method, batch):
-  import numpy as np
-  import tensorflow as tf
   shape, classes = ((28, 28, 1), 62) if network == 'cnn' else ((32, 32, 3), 10)
   model = _NETWORKS[network](shape, classes)
   rng = np.random.default_rng(0)
@@ -93,7 +96,6 @@ def _commit():
 
 def _cnn(shape, classes):
   """The CNN of `models.cnn.build_cnn_dropout`, without Dropout, under which tensorflow-privacy clips nothing."""
-  import tensorflow as tf
   layers = tf.keras.layers
   return tf.keras.Sequential([
       layers.Input(shape), layers.Conv2D(32, 3, activation='relu'), layers.Conv2D(64, 3, activation='relu'),
@@ -101,7 +103,6 @@ def _cnn(shape, classes):
 
 
 def _resnet20(shape, classes):
-  import tensorflow as tf
   layers = tf.keras.layers
 
   def block(hidden, width, stride):
@@ -120,12 +121,10 @@ def _resnet20(shape, classes):
 
 
 def _loss():
-  import tensorflow as tf
   return tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction='none')
 
 
 def _plain(model):
-  import tensorflow as tf
   loss_fn = _loss()
 
   def step(x, y):
@@ -138,16 +137,12 @@ def _plain(model):
 
 def _ours(ghost):
   def build(model):
-    import tensorflow as tf
-
-    from tff_vision.privacy.ghost import clipped
     return lambda x, y: clipped.clipped_sum(model, _loss(), x, y, _CLIP_NORM, tf.ones(tf.shape(x)[0]),
                                             ghost=ghost).gradients
   return build
 
 
 def _vectorized_map(model):
-  import tensorflow as tf
   loss_fn = _loss()
 
   def clipped_gradient(example):
@@ -160,19 +155,16 @@ def _vectorized_map(model):
 
 
 def _tfp(model):
-  import tensorflow as tf
-  from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads, layer_registry
   registry = layer_registry.make_default_layer_registry()
   registry.insert(tf.keras.layers.Conv2D, _tfp_conv2d)
-  model.compile(loss=_loss())
+  model.compile(loss=tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
   return lambda x, y: clip_grads.compute_clipped_gradients_and_outputs(model, _CLIP_NORM, registry, x, y)[0]
 
 
 def _tfp_conv2d(layer, arguments, options, tape, num_microbatches):
   """What tensorflow-privacy needs to know of Conv2D, which it does not have."""
-  import tensorflow as tf
   del options, num_microbatches
-  activation, layer.activation = layer.activation, None
+  activation, layer.activation = layer.activation, tf.keras.activations.linear
   outputs = layer(*arguments)
   tape.watch(outputs)
   layer.activation = activation
