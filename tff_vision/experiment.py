@@ -55,19 +55,18 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   plan = build_plan(config, task)
   task = dataclasses.replace(task, client=plan.client_data(task.client))
   program = _within_budget(config, plan)
-  secured.check_folders(config.secure, run_dir=directory.path)
-  secured.check_cohorts(config.secure, plan, rounds=config.program.rounds)
+  secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path, runtime=runtime.runtime,
+                    data_placement=runtime.data_placement)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
-    learning_process = secured.build_process(
-        config.secure, plan, functools.partial(process.build_process, task, algorithm=config.algorithm,
-                                               client=config.client, server=config.server,
-                                               private_training=plan.client_work),
-        largest_weight=task.largest_client * config.client.client_epochs)
     data = client_data.SentData(task=task)
+    build = functools.partial(process.build_process, task, algorithm=config.algorithm, client=config.client,
+                              server=config.server, private_training=plan.client_work)
     if runtime.data_placement == 'worker':
       data = client_data.WorkerData(task=task, folder=runtime.worker_data_dir)
-      learning_process = data.read_on_workers(learning_process)
+      build = _reading(build, data)
+    learning_process = secured.build_process(config.secure, plan, build,
+                                             largest_weight=task.largest_client * config.client.client_epochs)
     on_start(task, plan)
     clock.setup_done()
     outcome = asyncio.run(loop.run(
@@ -111,6 +110,11 @@ def _within_budget(config, plan):
     raise ValueError(f'stop_at_epsilon={budget:g} does not pay for one round, which costs epsilon '
                      f'{plan.ledger(1)["epsilon"]:.3g}.')
   return dataclasses.replace(config.program, rounds=rounds)
+
+
+def _reading(build, data):
+  """Returns `build` for clients whose examples are read on their workers."""
+  return lambda *, aggregator: data.read_on_workers(build(aggregator=aggregator))
 
 
 def _managers(directory):

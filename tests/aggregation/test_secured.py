@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 
 import numpy as np
 import pytest
@@ -137,19 +138,34 @@ def test_description_by_hand(task, mode):
   assert 'not secrecy' in found['simulation']
 
 
+def _check(secure, plan, run_dir='run', runtime='local', data_placement='driver'):
+  secured.check_run(secure, plan, rounds=3, run_dir=pathlib.Path(run_dir), runtime=runtime,
+                    data_placement=data_placement)
+
+
+def _plan_of(clients):
+  return plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(clients))
+
+
 def test_key_holder_s_folder_must_lie_outside_of_the_run(tmp_path):
   inside = configs.SecureConfig(secure_sum='he_keyholder', key_holder_dir=str(tmp_path / 'run' / 'keys'))
   with pytest.raises(ValueError, match='lies in run_dir'):
-    secured.check_folders(inside, run_dir=tmp_path / 'run')
-  secured.check_folders(inside, run_dir=tmp_path / 'other')
+    _check(inside, _plan_of(3), run_dir=tmp_path / 'run')
+  _check(inside, _plan_of(3), run_dir=tmp_path / 'other')
   with pytest.raises(ValueError, match='key_holder_dir=None with secure_sum=he_keyholder'):
     configs.SecureConfig(secure_sum='he_keyholder')
 
 
 @pytest.mark.parametrize('clients, words', [(17, 'secure_clients_max=16, but round 1 has 17'), (1, 'one client')])
 def test_cohorts_that_cannot_be_served_are_refused_before_the_run(clients, words):
-  cohort = configs.CohortConfig(cohort_size=clients)
-  plan = plan_lib.build_plan(configs.PrivacyConfig(), cohort, population=20, rounds=3, seed=0)
   with pytest.raises(ValueError, match=words):
-    secured.check_cohorts(configs.SecureConfig(secure_sum='he'), plan, rounds=3)
-  secured.check_cohorts(configs.SecureConfig(), plan, rounds=3)
+    _check(configs.SecureConfig(secure_sum='he'), _plan_of(clients))
+  _check(configs.SecureConfig(), _plan_of(clients))
+  _check(configs.SecureConfig(secure_sum='he'), _plan_of(0))
+
+
+def test_places_where_a_mode_cannot_run_are_refused():
+  with pytest.raises(ValueError, match='secure_sum=he cannot run with runtime=workers'):
+    _check(configs.SecureConfig(secure_sum='he'), _plan_of(3), runtime='workers')
+  with pytest.raises(ValueError, match='secure_sum=masks cannot run with data_placement=worker'):
+    _check(configs.SecureConfig(secure_sum='masks'), _plan_of(3), runtime='workers', data_placement='worker')

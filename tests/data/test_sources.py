@@ -34,7 +34,7 @@ def test_offline_answer(name, partition, tmp_path):
   assert 'cannot be reached' in said and '://' in said and str(tmp_path) in said
   assert ('sha256:' in said or 'md5:' in said) and '--dataset=' in said
   instead = said.partition('--dataset=')[2].split()[0].rstrip(',.')
-  assert instead in sources.SOURCES or instead.startswith('synthetic_')
+  assert instead in sources.SOURCES and sources.find(instead).locate(str(tmp_path))[1]
   assert not any(tmp_path.iterdir()), 'nothing half-written'
 
 

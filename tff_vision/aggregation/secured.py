@@ -54,26 +54,26 @@ def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, buil
   return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](config, plan, build, largest_weight))
 
 
-def check_folders(config: configs.SecureConfig, *, run_dir: pathlib.Path) -> None:
-  """Refuses a key holder's folder inside of the server's run directory.
+def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, rounds: int, run_dir: pathlib.Path,
+              runtime: str, data_placement: str) -> None:
+  """Refuses a run that a secure sum cannot serve, before it begins.
 
   Raises:
-    ValueError: It is.
+    ValueError: A round's cohort is too large, or one client; the mode cannot run where the clients' work is done;
+      or the key holder's folder lies in the run's.
   """
+  if config.secure_sum == 'none':
+    return
+  if config.secure_sum == 'he' and runtime != 'local':
+    raise ValueError(f'secure_sum=he cannot run with runtime={runtime}: its joint decryption depends on its encrypted '
+                     'sum, and TFF splits a computation over workers at one sum; choose he_keyholder or masks.')
+  if config.secure_sum == 'masks' and data_placement != 'driver':
+    raise ValueError(f'secure_sum=masks cannot run with data_placement={data_placement}: mask seeds travel with the '
+                     'examples; choose he_keyholder.')
   if config.key_holder_dir is not None and pathlib.Path(config.key_holder_dir).resolve().is_relative_to(
       run_dir.resolve()):
     raise ValueError(f'key_holder_dir={config.key_holder_dir!r} lies in run_dir={str(run_dir)!r}, which is the '
                      'server\'s: the secret key must not.')
-
-
-def check_cohorts(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, rounds: int) -> None:
-  """Refuses a run that would come to a cohort that no secure sum can serve: too large, or one client.
-
-  Raises:
-    ValueError: Names the first such round.
-  """
-  if config.secure_sum == 'none':
-    return
   for round_num in range(1, rounds + 1):
     size = len(plan.cohort(round_num))
     if size > config.secure_clients_max:

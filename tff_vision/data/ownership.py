@@ -64,10 +64,12 @@ def natural(source: pool.Pool, config: configs.DataConfig, *, seed: int) -> Owne
   strangers = [Owner(name=name, train=_NOBODYS, test=positions) for name, positions in test.items()]
   number = source.unseen_clients if config.held_out_clients is None else config.held_out_clients
   wanted = len(clients) - number if config.num_clients is None else config.num_clients
-  if wanted < 1 or wanted + number > len(clients):
-    also = f' and held_out_clients={number}' if number else ''
-    raise ValueError(f'num_clients={max(1, wanted)}{also} is more than the {len(clients)} clients of '
+  if wanted < 1 and config.num_clients is None:
+    raise ValueError(f'held_out_clients={number} leaves nobody to train of the {len(clients)} clients of '
                      f'dataset={config.dataset}.')
+  if wanted + number > len(clients):
+    also = f' and held_out_clients={number}' if number else ''
+    raise ValueError(f'num_clients={wanted}{also} is more than the {len(clients)} clients of dataset={config.dataset}.')
   # The first ones train where their number is given, so that those with a name here keep it as the number grows.
   sure = 0 if config.num_clients is None else wanted
   trainers, unseen = _held_out_clients(clients[sure:], number, seed)

@@ -94,6 +94,8 @@ class WorkersContext(tff.framework.SyncContext):
     return self._finish_on_workers(form, arg, kind, chunks, merged)
 
   def _chunks(self, count):
+    if not count:  # Also inside of a cohort: a computation of the server's, with nobody to ask.
+      return []
     clients, population = self._cohort or (range(count), count)
     if len(clients) != count:
       raise ValueError(f'the cohort has {len(clients)} clients, the computation was called with {count}.')

@@ -13,7 +13,7 @@ from tff_vision.data.pool import Pool
 CLASSES = ('disc', 'ring', 'crescent', 'triangle', 'square', 'pentagon', 'star', 'cross', 'bars', 'checkers')
 # Round, polygons, pointed, patterns.
 COARSE_OF_CLASS = np.array([0, 0, 0, 1, 1, 1, 2, 2, 3, 3], np.int32)
-_VERSION = 1
+_VERSION = 2
 _SIDE = 32
 _BATCH = 200
 _TRAIN, _TEST = 6000, 1000
@@ -107,7 +107,7 @@ _DEPTHS = (
     lambda x, y: np.minimum(0.95 - np.hypot(x, y), np.hypot(x - 0.45, y) - 0.75),
     _polygon(3), _polygon(4), _polygon(5), _star, _cross,
     lambda x, y: np.minimum(_within_square(x, y), 0.15 - np.abs(np.mod(y + 0.85, 0.6) - 0.3)),
-    lambda x, y: np.minimum(_within_square(x, y), 0.2 * np.sign(np.sin(3.7 * x) * np.sin(3.7 * y))),
+    lambda x, y: np.minimum(_within_square(x, y), 0.5 * np.sign(x * y)),
 )
 
 
