@@ -107,9 +107,8 @@ def _inversion(task, ledger, path):
   update = inversion.gradient(model, task.loss_fn, x, example.y[:1])
   noise = ledger.get('noise_multiplier') or 0.0
   noised = inversion.noised(update, clip_norm=ledger.get('clip_norm', 1.0), noise_multiplier=noise, seed=0)
-  sent = np.random.default_rng(0).integers(0, 2 ** 16, x[0].shape)  # A ciphertext's coefficients look uniform.
   images = {'the example': x[0], 'from the plain update': inversion.reconstruct(model, update),
-            'from the noised update': inversion.reconstruct(model, noised), 'an encrypted update': sent}
+            'from the noised update': inversion.reconstruct(model, noised), 'from the masked update': inversion.reconstruct(model, inversion.masked(update))}
   if not noise:
     del images['from the noised update']
   _draw(images, path)

@@ -114,6 +114,20 @@ def test_equals_per_example_gradients(name, ghost):
 def test_what_is_fast_and_what_is_not_is_said():
   found = clipped.examine(made('other layers'), tf.TensorSpec((None, 8, 8, 2)))
   assert found.ghost and sorted(found.layers.values()) == ['any_layer'] * 4 + ['dense']
+
+
+def test_networks_of_convolutions_are_timed(monkeypatch):
+  model = sequential(L.Conv2D(16, 3), L.Conv2D(16, 3), L.GlobalAveragePooling2D())
+  spec = tf.TensorSpec((None, 8, 8, 2))
+  assert 'examples/s' in clipped.examine(model, spec).reason
+  for slow in (True, False):
+    monkeypatch.setattr(clipped, '_seconds', lambda model, spec, ghost, slow=slow: 2.0 if ghost == slow else 1.0)
+    found = clipped.examine(model, spec)
+    assert found.ghost != slow and bool(found.layers) != slow
+  assert 'dense' in clipped.examine(sequential(L.Flatten()), spec).reason
+
+
+def test_attention_is_projections():
   found = clipped.examine(made('attention'), tf.TensorSpec((None, 8, 8, 2)))
   assert set(found.layers.values()) == {'einsum_dense', 'normalization', 'dense'}
 

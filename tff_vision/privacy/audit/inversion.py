@@ -7,6 +7,8 @@ example (Phong et al. 2018, "Privacy-preserving deep learning via additively hom
 import numpy as np
 import tensorflow as tf
 
+from tff_vision.secure import chacha20, entropy
+
 
 def first_dense(model: tf.keras.Model) -> int:
   """Returns the position in `trainable_variables` of the first layer's kernel, which must see pixels directly.
@@ -35,6 +37,17 @@ def noised(update: list[np.ndarray], *, clip_norm: float, noise_multiplier: floa
   norm = np.sqrt(sum((part ** 2).sum() for part in update))
   rng = np.random.default_rng(seed)
   return [part * min(1, clip_norm / norm) + rng.normal(0, clip_norm * noise_multiplier, part.shape) for part in update]
+
+
+def masked(update: list[np.ndarray]) -> list[np.ndarray]:
+  """Returns the update as a masked upload shows it: fixed point plus a ChaCha20 key stream, modulo 2^32."""
+  words = chacha20.key_stream(entropy.kernel_key(), tf.zeros([3], tf.uint32), sum(part.size for part in update)).numpy()
+  hidden, start = [], 0
+  for part in update:
+    integers = np.round(part * 2.0 ** 16).astype(np.int64).ravel() + words[start:start + part.size]
+    hidden.append((integers % 2 ** 32 - 2.0 ** 31).reshape(part.shape))
+    start += part.size
+  return hidden
 
 
 def reconstruct(model: tf.keras.Model, update: list[np.ndarray]) -> np.ndarray:

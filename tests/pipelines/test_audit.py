@@ -1,0 +1,33 @@
+"""The audit of runs that really were, by the real command."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+
+def run(module, *arguments):
+  return subprocess.run([sys.executable, '-m', module, *arguments], capture_output=True, text=True, timeout=400)
+
+
+@pytest.mark.slow
+def test_a_private_run_is_audited(tmp_path):
+  folder, out = tmp_path / 'run', tmp_path / 'audit.json'
+  trained = run('pipelines.train', f'--run_dir={folder}', '--rounds=2', '--rounds_per_evaluation=2', '--num_clients=6',
+                '--cohort_size=3', '--privacy=client_gaussian', '--sampling=poisson', '--noise_multiplier=2',
+                '--clip_norm=1')
+  assert trained.returncode == 0, trained.stderr
+  done = run('pipelines.audit', f'--run_dir={folder}', '--canaries=60', '--dimension=3000', f'--json={out}')
+  assert done.returncode == 0, done.stderr
+  found = json.loads(out.read_text())
+  assert found['canaries']['epsilon_low'] <= found['canaries']['epsilon_theory']
+  assert found['membership']['all']['epsilon_low'] < 1 and len(found['membership']['per_client']) == 6
+  correlation = found['inversion']['correlation']
+  assert correlation['from the plain update'] > 0.999 and correlation['from the noised update'] < 0.5
+  assert (folder / 'inversion.png').read_bytes()[:4] == b'\x89PNG'
+
+
+def test_without_a_run_one_sentence():
+  done = run('pipelines.audit', '--run_dir=/nowhere')
+  assert done.returncode == 1 and 'run_dir' in done.stderr and 'Traceback' not in done.stderr
