@@ -64,6 +64,11 @@ def _plain(tff_runtime, task):
   return _trained(CONFIG, task, 'none')
 
 
+@pytest.fixture(name='private', scope='module')
+def _private(tff_runtime, task):
+  return _trained(PRIVATE, task, 'none')
+
+
 def _fedavg_bound(task):
   """Each client's weighted update is off by less than a step of the largest weight."""
   examples = [task.images.train.num_examples(i) for i in range(4)]
@@ -86,9 +91,11 @@ def test_fedadam_takes_the_same_step(plain, task):
   assert np.abs(expected).max() > 0.005
 
 
-def test_differential_privacy_s_clipped_sum_is_the_plain_one(tff_runtime, task):
+@pytest.mark.parametrize('mode', ['he', 'he_keyholder', 'masks'])
+def test_differential_privacy_s_clipped_sum_is_the_plain_one(private, task, tmp_path, mode):
   """Noise off; unweighted, each update clipped to 0.1, over an expected cohort of 4."""
-  plain, moved = (_trained(PRIVATE, task, mode) for mode in ('none', 'he'))
+  plain = private
+  moved = _trained(PRIVATE, task, mode, str(tmp_path / 'keys') if mode == 'he_keyholder' else None)
   step = 0.1 / (2**(BITS - 1) - 1)
   margin = step * np.sqrt(len(plain))  # The norm is clipped by this much more, so that rounding cannot exceed it.
   assert np.linalg.norm(plain) > 0.03

@@ -125,6 +125,7 @@ def _key_holder(config, plan, build, largest_weight):
   return two_phase.TwoPhaseProcess(
       hiding=build(aggregator=_stack(plan, upload, encoding, largest_weight)),
       opening=build(aggregator=_stack(plan, two_phase.OpenedSumFactory(), encoding, largest_weight)),
+      shared_stack=True,
       client_data=lambda datasets: datasets,
       open_sum=lambda hidden, clients, length: holder.open_sum(hidden, clients, length=length, encoding=encoding))
 
@@ -146,6 +147,7 @@ def masked_process(driver: mask_driver.MaskDriver, encoding: fixed_point.Encodin
   return two_phase.TwoPhaseProcess(
       hiding=build(aggregator=upload, client_work_layer=masked_sum.with_mask_rows),
       opening=build(aggregator=_stack(plan, two_phase.OpenedSumFactory(), encoding, largest_weight)),
+      shared_stack=False,
       client_data=driver.client_data,
       open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients))
 

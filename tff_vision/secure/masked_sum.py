@@ -46,7 +46,7 @@ class MaskedUploadFactory(tff.aggregators.WeightedAggregationFactory):
 
     @tff.federated_computation
     def initialize():
-      return tff.federated_eval(two_phase.nothing_opened(0), tff.SERVER)
+      return tff.federated_eval(two_phase.nothing_opened, tff.SERVER)
 
     @tff.federated_computation(initialize.type_signature.result, tff.FederatedType(value_type, tff.CLIENTS),
                                tff.FederatedType(weight_type, tff.CLIENTS))

@@ -20,6 +20,7 @@ from tff_vision.secure import threshold_sum
 
 _OPENED = 'opened_sum'
 _HIDDEN = 'hidden_sum'
+_NOTHING = np.zeros([0], np.float32)
 
 
 class OpenedSumFactory(tff.aggregators.UnweightedAggregationFactory):
@@ -30,11 +31,11 @@ class OpenedSumFactory(tff.aggregators.UnweightedAggregationFactory):
 
     @tff.federated_computation
     def initialize():
-      return tff.federated_eval(nothing_opened(length), tff.SERVER)
+      return tff.federated_eval(nothing_opened, tff.SERVER)
 
     @tff.tensorflow.computation(initialize.type_signature.result.member)
     def opened(state):
-      return state[_OPENED]
+      return tf.ensure_shape(state[_OPENED], [length])
 
     @tff.federated_computation(initialize.type_signature.result, tff.FederatedType(value_type, tff.CLIENTS))
     def next_fn(state, value):
@@ -45,14 +46,10 @@ class OpenedSumFactory(tff.aggregators.UnweightedAggregationFactory):
     return tff.templates.AggregationProcess(initialize, next_fn)
 
 
-def nothing_opened(length: int) -> tff.Computation:
-  """Returns a computation of the state of a sum that waits to be opened: `length` zeros, or none."""
-
-  @tff.tensorflow.computation
-  def state():
-    return collections.OrderedDict([(_OPENED, tf.zeros([length], tf.float32))])
-
-  return state
+@tff.tensorflow.computation
+def nothing_opened():
+  """Returns the state of a sum that waits to be opened: a vector of any length, empty between rounds."""
+  return collections.OrderedDict([(_OPENED, tf.compat.v1.placeholder_with_default(tf.zeros([0]), [None]))])
 
 
 def hidden_output(state, hidden, clients, length: int) -> tff.templates.MeasuredProcessOutput:
@@ -72,13 +69,16 @@ class TwoPhaseProcess:
 
   def __init__(self, *, hiding: tff.learning.templates.LearningProcess,
                opening: tff.learning.templates.LearningProcess,
+               shared_stack: bool,
                client_data: Callable[[Sequence[Any]], Sequence[Any]],
                open_sum: Callable[[np.ndarray, int, int], np.ndarray]):
     """Initializes the process.
 
     Args:
       hiding: The process whose innermost sum hides.
-      opening: The same process around `OpenedSumFactory`.
+      opening: The same process around `OpenedSumFactory`; its state is this process's.
+      shared_stack: Whether the layers around the hiding sum are those around `OpenedSumFactory`, and need their
+        state; otherwise the hiding sum stands alone.
       client_data: From the cohort's datasets to what `hiding.next` takes; called once a round.
       open_sum: From the hidden sum, the number of clients in it and the length of an update to the vector of
         sums, [length] float32.
@@ -87,9 +87,10 @@ class TwoPhaseProcess:
     self._opening = opening
     self._client_data = client_data
     self._open_sum = open_sum
-    self.initialize = hiding.initialize
-    self.get_model_weights = hiding.get_model_weights
-    self.set_model_weights = hiding.set_model_weights
+    self._shared_stack = shared_stack
+    self.initialize = opening.initialize
+    self.get_model_weights = opening.get_model_weights
+    self.set_model_weights = opening.set_model_weights
 
   def next(self, state, client_datasets: Sequence[Any]) -> tff.learning.templates.LearningProcessOutput:
     """Runs one round.
@@ -97,7 +98,9 @@ class TwoPhaseProcess:
     Raises:
       ValueError: The sum cannot be opened; the state is unchanged, so the round can be run again.
     """
-    hidden = self._hiding.next(state, self._client_data(client_datasets))
+    alone = state if self._shared_stack else state._replace(
+        aggregator=collections.OrderedDict([(_OPENED, _NOTHING)]))
+    hidden = self._hiding.next(alone, self._client_data(client_datasets))
     found = _find_hidden(hidden.metrics)
     total = self._open_sum(np.asarray(found[_HIDDEN]), int(found['clients']),
                            int(found['length']))
@@ -105,7 +108,7 @@ class TwoPhaseProcess:
     metrics = collections.OrderedDict(hidden.metrics, aggregator=opened.metrics['aggregator'],
                                       finalizer=opened.metrics['finalizer'])
     return tff.learning.templates.LearningProcessOutput(
-        _with_opened(opened.state, np.zeros([0], np.float32)), metrics)
+        _with_opened(opened.state, _NOTHING), metrics)
 
 
 def _find_hidden(metrics):
