@@ -23,7 +23,7 @@ train: $(INSTALLED)
 	$(RUN) -m pipelines.train $(FLAGS)
 
 test: $(INSTALLED)
-	$(RUN) -m pytest $(TESTS)
+	$(RUN) -m pytest -n 2 --dist=loadfile $(TESTS)
 
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
