@@ -4,7 +4,12 @@ import os
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
+import hypothesis
 import pytest
+
+# A busy machine is no failure: no test is timed.
+hypothesis.settings.register_profile('tff_vision', deadline=None)
+hypothesis.settings.load_profile('tff_vision')
 
 
 @pytest.fixture(scope='session')
