@@ -67,6 +67,9 @@ def _conclude(result):
   if found['unseen']:
     print(f'clients that never trained: accuracy {found["unseen"]["evaluation"]["accuracy"]:.4f}')
   print(_privacy_sentence(found['privacy']))
+  if found['privacy'].get('delta', 0) > 0.01:
+    print(f'note: with probability {found["privacy"]["delta"]:.3g} the guarantee fails altogether; so few clients or '
+          'examples make no smaller default. Choose --delta, or protect examples instead of clients.')
   print(f'report: {result.directory.report_html}')
   print(f'model:  {result.directory.export / "model.keras"}')
 
