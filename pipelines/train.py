@@ -14,6 +14,7 @@ import sys
 
 from flags import executor_flags, experiment_flags, runtime_flags
 from pipelines import launch, progress
+from tff_vision.data import availability
 from tff_vision.program import run_directory
 
 
@@ -27,9 +28,11 @@ def main() -> None:
     config = experiment_flags.experiment_config()
   if launch_config.run_dir is None:
     launch_config = dataclasses.replace(launch_config, run_dir=_fresh_run_dir(config))
+  run_directory.RunDirectory(pathlib.Path(launch_config.run_dir)).check_usable(config, resume=launch_config.resume)
+  availability.require(config.data)
   stop = _StopOnSignal()
 
-  from tff_vision import experiment  # Late: TensorFlow costs seconds that --help and bad flags must not pay.
+  from tff_vision import experiment  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
   shown = progress.Progress(rounds=config.program.rounds)
   result = experiment.run(config, launch_config, runtime=runtime, on_start=_introduce,
                           on_round=shown, stop_requested=stop.requested)

@@ -68,3 +68,13 @@ def test_help_names_every_flag_without_importing_tensorflow(pipeline):
   assert done.returncode == 0 and time.monotonic() - started < 30
   assert 'python -m pipelines.' + pipeline in done.stdout and '(default:' in done.stdout
   assert '| tensorflow' not in done.stderr.replace('  ', ''), 'help must not wait for TensorFlow'
+
+
+@pytest.mark.parametrize('pipeline', ['train', 'describe_data'])
+def test_missing_data_is_named_before_tensorflow_is_imported(tmp_path, pipeline):
+  environment = {**os.environ, 'TFF_VISION_CACHE': str(tmp_path), 'HOME': str(tmp_path)}
+  done = subprocess.run([*command(pipeline)[:1], '-X', 'importtime',
+                         *command(pipeline, '--dataset=npz', f'--data_dir={tmp_path / "none.npz"}')[1:]],
+                        cwd=ROOT, capture_output=True, text=True, timeout=60, check=False, env=environment)
+  assert done.returncode == 1 and str(tmp_path / 'none.npz') in done.stderr.splitlines()[-1]
+  assert '| tensorflow' not in done.stderr.replace('  ', '')
