@@ -143,6 +143,31 @@ def test_a_worker_gets_its_own_clients_and_the_broadcast_only(recorded_fleet):
     assert not any(stubs[worker].saw(other) for other in partials if other != client_value)
 
 
+def test_what_only_the_server_may_know_never_reaches_a_worker(recorded_fleet):
+  runtime, stubs = recorded_fleet
+  state_type = tff.FederatedType(tff.StructWithPythonType([
+      ('mechanism', [('clip', np.float32), ('server_secret_key', tff.TensorType(np.uint32, [4]))])], dict), tff.SERVER)
+
+  @tff.tensorflow.computation(np.float32, np.float32)
+  def clipped(x, clip):
+    return tf.minimum(x, clip)
+
+  @tff.tensorflow.computation(np.float32, state_type.member)
+  def noised(total, state):
+    return total + tf.cast(state['mechanism']['server_secret_key'][0], tf.float32)
+
+  @tff.federated_computation(state_type, CLIENT_FLOATS)
+  def released(state, x):
+    bounded = tff.federated_map(clipped, (x, tff.federated_broadcast(state['mechanism']['clip'])))
+    return tff.federated_map(noised, (tff.federated_sum(bounded), state))
+
+  key = np.array([1 << 20, 0xdeadbeef, 0x12345678, 0x9abcdef0], np.uint32)
+  state = {'mechanism': {'clip': np.float32(2), 'server_secret_key': key}}
+  with runtime.cohort([0, 1, 2], population=3):
+    assert released(state, [1.0, 5.0, 9.0]) == 5 + (1 << 20)
+  assert all(stub.count('CreateCall') and not stub.saw(key.tobytes()) for stub in stubs)
+
+
 class TestDefectsOfTffsContext:
   """Each shows the defect, then the cure."""
 

@@ -112,8 +112,8 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
   def _initial(self, specs):
     """Returns the mechanism's state before the first round; the key comes from the server's kernel."""
     return collections.OrderedDict(
-        key=entropy.kernel_key(), round=tf.constant(0, tf.int64), clip_norm=tf.constant(self.clip_norm, tf.float32),
-        buffers=[tf.zeros([self.stream.num_buffers, *spec.shape], tf.float32) for spec in specs])
+        server_secret_key=entropy.kernel_key(), round=tf.constant(0, tf.int64), clip_norm=tf.constant(self.clip_norm, tf.float32),
+        server_secret_buffers=[tf.zeros([self.stream.num_buffers, *spec.shape], tf.float32) for spec in specs])
 
   def _encode(self, tensors, clip_norm):
     """Runs on the client."""
@@ -126,14 +126,15 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
 
   def _release(self, specs, mechanism, total):
     """Runs on the server: returns the noised mean, flat, and the next state."""
-    key, round_num, clip_norm = mechanism['key'], mechanism['round'], mechanism['clip_norm']
+    round_num, clip_norm = mechanism['round'], mechanism['clip_norm']
+    key = mechanism['server_secret_key']
     promised = tf.debugging.assert_less(round_num, tf.constant(self.max_rounds, tf.int64),
                                         message='more rounds than the noise was calibrated for')
     multiplier = (self.quantile.sum_noise_multiplier(self.noise_multiplier) if self.quantile
                   else self.noise_multiplier)
     result, following = [], []
     with tf.control_dependencies([promised]):
-      for index, (spec, buffers) in enumerate(zip(specs, mechanism['buffers'], strict=True)):
+      for index, (spec, buffers) in enumerate(zip(specs, mechanism['server_secret_buffers'], strict=True)):
         def draw(number, index=index, spec=spec):
           return tf.cast(noise.normal(key, streams.nonce(index, number, round_num), spec.shape), tf.float32)
         fresh, buffers = self.stream.step(buffers, round_num, draw)
@@ -145,7 +146,8 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
     if self.quantile:
       white = noise.normal(key, streams.nonce(len(specs), 0, round_num), ())
       next_clip = self._moved_clip(clip_norm, total['below'][0], white)
-    return result, collections.OrderedDict(key=key, round=round_num + 1, clip_norm=next_clip, buffers=following)
+    return result, collections.OrderedDict(
+        server_secret_key=key, round=round_num + 1, clip_norm=next_clip, server_secret_buffers=following)
 
   def _moved_clip(self, clip_norm, below, white):
     balance = grid.decode(below, self.quantile.count_stddev * white, 1.0)

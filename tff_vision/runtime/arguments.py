@@ -6,11 +6,15 @@ each client. Everything else goes to every worker unchanged.
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow_federated as tff
 from tensorflow_federated.python.core.impl.executors import cardinalities_utils
 from tensorflow_federated.python.core.impl.types import type_conversions
 
 structure = tff.structure
+
+# Elements of a state whose names begin so are kept from workers.
+SERVER_SECRET = 'server_secret'
 
 
 def _per_client(kind):
@@ -44,6 +48,29 @@ def select(value: object, kind: tff.Type, positions: Sequence[int]) -> object:
                              for (_, part), (name, part_kind)
                              in zip(parts, structure.iter_elements(kind), strict=True)])
   return [value[position] for position in positions] if _per_client(kind) else value
+
+
+def without_secrets(value: object, kind: tff.Type) -> object:
+  """Returns `value` for a worker: zeros stand where a name says that only the server may have it.
+
+  TFF hands the whole argument of a computation to every part of it. What makes a client's update never depends on
+  these, so nothing changes but what a worker can learn, for one the noise of differential privacy.
+  """
+  member = kind.member if isinstance(kind, tff.FederatedType) else kind
+  if _per_client(kind) or not isinstance(member, tff.StructType):
+    return value
+  parts = structure.iter_elements(structure.from_container(value))
+  return structure.Struct([
+      (name, _zeros(part, part_kind) if name and name.startswith(SERVER_SECRET) else without_secrets(part, part_kind))
+      for (_, part), (name, part_kind) in zip(parts, structure.iter_elements(member), strict=True)])
+
+
+def _zeros(value, kind):
+  if isinstance(kind, tff.StructType):
+    parts = structure.iter_elements(structure.from_container(value))
+    return structure.Struct([(name, _zeros(part, part_kind)) for (_, part), (name, part_kind)
+                             in zip(parts, structure.iter_elements(kind), strict=True)])
+  return np.zeros_like(np.asarray(value))
 
 
 def join(values: Sequence[object], kind: tff.Type, positions: Sequence[Sequence[int]]) -> object:

@@ -104,7 +104,8 @@ class WorkersContext(tff.framework.SyncContext):
   def _aggregate(self, form, arg, kind, chunks):
     """Returns the merged partial result and the chunks that are in it."""
     merged, present = None, []
-    for chunk, partial in self._on_workers(form.up_to_merge, ((c, arguments.select(arg, kind, c.positions))
+    public = arguments.without_secrets(arg, kind)
+    for chunk, partial in self._on_workers(form.up_to_merge, ((c, arguments.select(public, kind, c.positions))
                                                               for c in chunks)):
       if partial is None:
         continue
