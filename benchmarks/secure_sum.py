@@ -28,7 +28,7 @@ import tenseal
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, tasks
+from tff_vision import configs, secure_config, tasks
 from tff_vision.aggregation import secured
 from tff_vision.data import images
 from tff_vision.learning import process
@@ -226,7 +226,7 @@ def _training_round():
     made = {mode: secured.build_process(
         configs.SecureConfig(secure_sum=mode, secure_clients_max=3,
                              key_holder_dir=f'{folder}/keys' if mode == 'he_keyholder' else None),
-        plan, build, largest_weight=500) for mode in configs.SECURE_SUMS}
+        plan, build, largest_weight=500) for mode in secure_config.SECURE_SUMS}
     states = {mode: p.set_model_weights(p.initialize(), task.initial_weights()) for mode, p in made.items()}
     meters = {mode: _Meter(place.pids) for mode in made}
     for round_num in range(_REPEATS.value + 1):

@@ -2,11 +2,11 @@
 
 from absl import flags
 
-from tff_vision import configs
+from tff_vision import model_config, training_config
 
-_MODEL = configs.ModelConfig()
-_ALGORITHM = configs.AlgorithmConfig()
+_MODEL = model_config.ModelConfig()
+_ALGORITHM = training_config.AlgorithmConfig()
 
-flags.DEFINE_enum('model', _MODEL.model, configs.MODELS, 'Architecture.')
-flags.DEFINE_enum('algorithm', _ALGORITHM.algorithm, configs.ALGORITHMS, 'Federated algorithm.')
+flags.DEFINE_enum('model', _MODEL.model, model_config.MODELS, 'Architecture.')
+flags.DEFINE_enum('algorithm', _ALGORITHM.algorithm, training_config.ALGORITHMS, 'Federated algorithm.')
 flags.DEFINE_float('proximal_strength', _ALGORITHM.proximal_strength, 'The mu of fedprox.')

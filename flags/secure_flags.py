@@ -2,11 +2,11 @@
 
 from absl import flags
 
-from tff_vision import configs
+from tff_vision import secure_config
 
-_DEFAULTS = configs.SecureConfig()
+_DEFAULTS = secure_config.SecureConfig()
 
-flags.DEFINE_enum('secure_sum', _DEFAULTS.secure_sum, configs.SECURE_SUMS,
+flags.DEFINE_enum('secure_sum', _DEFAULTS.secure_sum, secure_config.SECURE_SUMS,
                   'How client updates are hidden from the server that adds them up.')
 flags.DEFINE_integer('secure_bits', _DEFAULTS.secure_bits, 'Bits of one element of an update in a secure sum.')
 flags.DEFINE_integer('secure_clients_max', _DEFAULTS.secure_clients_max, 'Largest cohort of a secure sum.')

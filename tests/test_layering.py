@@ -10,10 +10,11 @@ LIBRARY = sorted((ROOT / 'tff_vision').rglob('*.py'))
 SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted((ROOT / top).rglob('*.py')))]
 
 # Package of tff_vision -> the packages and modules of tff_vision that it may import.
-FOUNDATION = {'configs', 'seeds', 'validate'}
+SECTIONS = {path.stem for path in (ROOT / 'tff_vision').glob('*_config.py')}
+FOUNDATION = {'configs', 'seeds', 'validate', *SECTIONS}
 ALLOWED = {
-    'validate': set(), 'seeds': set(), 'data_config': {'validate'}, 'cohort_config': {'validate'},
-    'privacy_config': {'validate'}, 'configs': {'validate', 'data_config', 'cohort_config', 'privacy_config'},
+    'validate': set(), 'seeds': set(), **{section: {'validate'} for section in SECTIONS},
+    'configs': {'validate', *SECTIONS},
     'data': set(), 'models': set(), 'secure': set(), 'runtime': set(), 'diagnosis': {'runtime'}, 'privacy': {'secure'},
     'tasks': {'data', 'models'},
     'aggregation': {'privacy', 'secure'},

@@ -1,7 +1,8 @@
 """One experiment, as data: frozen dataclasses that are legal if they exist, with an exact JSON round trip.
 
 A field's name is the name of its command-line flag, so field names are unique over all classes here. Field
-defaults are the only place where a default value stands; `flags/` reads them.
+defaults are the only place where a default value stands; `flags/` reads them. What may be chosen stands in these
+modules too, because the registries that give the names a meaning need TensorFlow; tests hold both equal.
 """
 
 import dataclasses
@@ -9,100 +10,24 @@ import json
 import typing
 from collections.abc import Mapping
 
-from tff_vision import cohort_config, data_config, privacy_config, validate
+from tff_vision import (
+  cohort_config,
+  data_config,
+  model_config,
+  privacy_config,
+  secure_config,
+  training_config,
+  validate,
+)
 
 DataConfig = data_config.DataConfig
 CohortConfig = cohort_config.CohortConfig
 PrivacyConfig = privacy_config.PrivacyConfig
-# What may be chosen; the registries that give the names a meaning need TensorFlow, so the names stand here too,
-# and a test holds both equal.
-MODELS = ('cnn', 'cnn_dropout', 'mlp')
-ALGORITHMS = ('fedavg', 'fedprox')
-CLIENT_OPTIMIZERS = ('sgd', 'sgdm', 'adam')
-SERVER_OPTIMIZERS = ('sgd', 'sgdm', 'adam', 'yogi', 'adagrad')
-SECURE_SUMS = ('none', 'he', 'he_keyholder', 'masks')
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-  """Which Keras model: a key of `tff_vision.models.MODELS`."""
-  model: str = 'mlp'
-
-  def __post_init__(self):
-    validate.one_of(MODELS, model=self.model)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AlgorithmConfig:
-  """Which federated algorithm.
-
-  Attributes:
-    proximal_strength: The mu of FedProx: weight of the squared distance to the round's starting point.
-  """
-  algorithm: str = 'fedavg'
-  proximal_strength: float = 0.01
-
-  def __post_init__(self):
-    validate.one_of(ALGORITHMS, algorithm=self.algorithm)
-    validate.non_negative(proximal_strength=self.proximal_strength)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ClientConfig:
-  """What one client does in one round."""
-  client_optimizer: str = 'sgd'
-  client_learning_rate: float = 0.2
-  client_epochs: int = 3
-  batch_size: int = 20
-
-  def __post_init__(self):
-    validate.one_of(CLIENT_OPTIMIZERS, client_optimizer=self.client_optimizer)
-    validate.positive(client_learning_rate=self.client_learning_rate, client_epochs=self.client_epochs,
-                      batch_size=self.batch_size)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ServerConfig:
-  """How the server applies the aggregated update."""
-  server_optimizer: str = 'sgd'
-  server_learning_rate: float = 1.0
-
-  def __post_init__(self):
-    validate.one_of(SERVER_OPTIMIZERS, server_optimizer=self.server_optimizer)
-    validate.positive(server_learning_rate=self.server_learning_rate)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class SecureConfig:
-  """How updates are hidden from whoever adds them up; see docs/secure_sums.md.
-
-  Attributes:
-    secure_sum: `he`: encrypted under a key that all clients of a round hold together; `he_keyholder`:
-      encrypted under the key pair of a key holder; `masks`: masked pairwise, with recovery from dropouts.
-    secure_bits: Bits of one element of a client's update, in fixed point.
-    secure_clients_max: The largest cohort; integers and noise get room for that many.
-    secure_range: The largest magnitude of one element of an update. With differential privacy clip_norm takes
-      its place. An update beyond it fails the round.
-    key_holder_dir: The key holder's folder, outside of run_dir. Read by `he_keyholder` only; keys are made there
-      at the first run.
-  """
-  secure_sum: str = 'none'
-  secure_bits: int = 16
-  secure_clients_max: int = 16
-  secure_range: float = 2.0
-  key_holder_dir: str | None = None
-
-  def __post_init__(self):
-    validate.one_of(SECURE_SUMS, secure_sum=self.secure_sum)
-    if not 2 <= self.secure_bits <= 22:
-      raise ValueError(f'secure_bits must lie in 2..22, found {self.secure_bits}.')
-    if self.secure_clients_max < 2:
-      raise ValueError(f'secure_clients_max must be at least 2, found {self.secure_clients_max}: the sum of one '
-                       'client is that client.')
-    validate.positive(secure_range=self.secure_range)
-    if (self.secure_sum == 'he_keyholder') != (self.key_holder_dir is not None):
-      raise ValueError(f'key_holder_dir={self.key_holder_dir!r} with secure_sum={self.secure_sum}: '
-                       'he_keyholder needs the folder of the key holder, nothing else reads it.')
+ModelConfig = model_config.ModelConfig
+AlgorithmConfig = training_config.AlgorithmConfig
+ClientConfig = training_config.ClientConfig
+ServerConfig = training_config.ServerConfig
+SecureConfig = secure_config.SecureConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ import pytest
 import tensorflow_federated as tff
 
 from tests import tiny
-from tff_vision import cohort_config, configs, privacy_config
+from tff_vision import cohort_config, configs, privacy_config, training_config
 from tff_vision.aggregation import stack
 from tff_vision.learning import optimizers, process
 from tff_vision.privacy import cohorts, plan, sampled_plans
@@ -47,9 +47,9 @@ def softmax_round(task, weights, rates, mu=0.0):
 
 
 def test_registries_equal_the_configs_choices():
-  assert set(process.CLIENT_WORKS) == set(configs.ALGORITHMS)
-  assert set(optimizers.CLIENT_OPTIMIZERS) == set(configs.CLIENT_OPTIMIZERS)
-  assert set(optimizers.SERVER_OPTIMIZERS) == set(configs.SERVER_OPTIMIZERS)
+  assert set(process.CLIENT_WORKS) == set(training_config.ALGORITHMS)
+  assert set(optimizers.CLIENT_OPTIMIZERS) == set(training_config.CLIENT_OPTIMIZERS)
+  assert set(optimizers.SERVER_OPTIMIZERS) == set(training_config.SERVER_OPTIMIZERS)
   assert set(cohorts.SAMPLINGS) == set(cohort_config.SAMPLINGS)
   assert set(plan.PLANS) == set(privacy_config.PRIVACIES)
 

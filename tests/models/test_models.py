@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_vision import configs
+from tff_vision import model_config
 from tff_vision.models import MODELS, check, replayable
 
 
 def test_registry_and_config_name_the_same_models():
-  assert tuple(sorted(MODELS)) == configs.MODELS
+  assert tuple(sorted(MODELS)) == model_config.MODELS
 
 
 @pytest.mark.parametrize(('name', 'classes', 'parameters'), [

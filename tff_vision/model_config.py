@@ -1,0 +1,16 @@
+"""Which model is trained."""
+
+import dataclasses
+
+from tff_vision import validate
+
+MODELS = ('cnn', 'cnn_dropout', 'mlp')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+  """Which Keras model: a key of `tff_vision.models.MODELS`."""
+  model: str = 'mlp'
+
+  def __post_init__(self):
+    validate.one_of(MODELS, model=self.model)
