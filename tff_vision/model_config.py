@@ -4,7 +4,7 @@ import dataclasses
 
 from tff_vision import validate
 
-MODELS = ('cnn', 'cnn_dropout', 'mlp')
+MODELS = ('cnn', 'cnn_dropout', 'linear', 'mlp', 'mobilenet_v3_small', 'resnet18_gn', 'resnet20_gn', 'vit_tiny')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

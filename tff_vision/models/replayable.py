@@ -23,11 +23,13 @@ class ReplayableDropout(tf.keras.layers.Dropout):
 
 def with_replayable_dropout(model: tf.keras.Model) -> tf.keras.Model:
   """Returns `model`, or, if it has Dropout layers, a copy in which they are replayable (weights not copied)."""
-  if not any(type(layer) is tf.keras.layers.Dropout for layer in model.submodules):
+  if not any(type(layer) is tf.keras.layers.Dropout and layer.rate for layer in model.submodules):
     return model
   return tf.keras.models.clone_model(model, clone_function=_replayable)
 
 
 def _replayable(layer):
+  if isinstance(layer, tf.keras.Model):
+    return tf.keras.models.clone_model(layer, clone_function=_replayable)
   made = ReplayableDropout if type(layer) is tf.keras.layers.Dropout else type(layer)
   return made.from_config(layer.get_config())
