@@ -52,9 +52,12 @@ class KeepingProcess:
     return servers_part
 
 
+Process = templates.LearningProcess | KeepingProcess
+
+
 def compose(initial_weights: tff.Computation, client_work: templates.ClientWorkProcess,
             aggregator: tff.templates.AggregationProcess, finalizer: templates.FinalizerProcess, *,
-            reads_server_state: bool) -> templates.LearningProcess | KeepingProcess:
+            reads_server_state: bool) -> Process:
   """Returns a learning process, or a `KeepingProcess` if the client work keeps state.
 
   Args:

@@ -32,10 +32,11 @@ class FedBuff(algorithm.Algorithm):
 
   def work(self, client):
     late = client.brought
+    newest = client.server_weights
     begun_with = tff.learning.models.ModelWeights(
-        tuple(tf.where(late > 0, old[tf.maximum(late - 1, 0)], now)
-              for old, now in zip(client.shown, client.server_weights.trainable, strict=True)),
-        client.server_weights.non_trainable)
+        tf.nest.pack_sequence_as(newest.trainable, [
+            tf.where(late > 0, old[tf.maximum(late - 1, 0)], now)
+            for old, now in zip(client.shown, newest.trainable, strict=True)]), newest.non_trainable)
     trained = dataclasses.replace(client, server_weights=begun_with).descend()
     weight = tf.math.rsqrt(1 + tf.cast(late, tf.float32))
     return algorithm.Work(trained=trained, sent=tuple(weight * u for u in trained.update()))

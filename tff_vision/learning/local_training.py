@@ -60,7 +60,7 @@ def build_client_work(task: tasks.Task, algorithm: algorithm_lib.Algorithm, loca
   at_first = brought_at_first(task, algorithm)
   data_type = tff.SequenceType(tff.types.tensorflow_to_type(task.batch_reader.element_spec))
   if at_first is not None:
-    data_type = keeping.data_type(data_type, tff.types.infer_unplaced_type(at_first))
+    data_type = keeping.data_type(data_type, tff.types.tensorflow_to_type(tf.nest.map_structure(_spec, at_first)))
 
   @tff.tensorflow.computation(server_state_type or ())
   def show(state):
@@ -100,6 +100,10 @@ def brought_at_first(task: tasks.Task, algorithm: algorithm_lib.Algorithm):
   shapes = tff.types.type_to_tf_tensor_specs(task.weights_type).trainable
   brought = algorithm.brings(tuple(shapes))
   return None if brought is None else tf.nest.map_structure(lambda tensor: tensor.numpy(), brought)
+
+
+def _spec(array):
+  return tf.TensorSpec(np.shape(array), array.dtype)
 
 
 def _result(algorithm, work, brought, weighting):

@@ -22,6 +22,7 @@ from tff_vision.learning import (
   schedules,
   server_step,
 )
+from tff_vision.models import blank
 
 ClientWork = tff.learning.templates.ClientWorkProcess
 PrivateTraining = Callable[..., tff.learning.templates.ClientWorkProcess | None]
@@ -63,7 +64,7 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
       total_weight=_total_weight(task, algorithm, weighted))
   local = local_training.LocalOptimization(
       client=client, schedule=None if schedule.client_is_constant() else schedules.client_schedule(schedule, rounds))
-  client_work = private_training(task.keras_model, task.loss_fn, task.batch_reader,
+  client_work = private_training(lambda: blank.blank_model(task.keras_model), task.loss_fn, task.batch_reader,
                                  local.optimizer(client.client_learning_rate))
   reads_server_state = client_work is None and (local.schedule is not None or chosen.shows)
   client_work = client_work_layer(client_work or local_training.build_client_work(

@@ -7,6 +7,7 @@ algorithm 1.
 import collections
 import dataclasses
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
@@ -55,7 +56,8 @@ class ServerStep:
     """
     initial = self.initial_state()
     if self.algorithm.reads_share:
-      sent_type = tff.types.to_type(collections.OrderedDict([('mean', sent_type), (composition.COHORT_WEIGHT, tf.float32)]))
+      sent_type = tff.types.to_type(collections.OrderedDict(
+          [('mean', sent_type), (composition.COHORT_WEIGHT, np.float32)]))
 
     @tff.tensorflow.computation(initial.type_signature.result, self.weights_type, sent_type)
     def step(state, weights, update):
