@@ -5,7 +5,6 @@ The loop over batches is `local_steps.descend`; what an algorithm adds is in its
 
 import collections
 import dataclasses
-from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -13,8 +12,8 @@ import tensorflow_federated as tff
 
 from tff_vision import configs, tasks
 from tff_vision.client_state import keeping
-from tff_vision.learning import composition, local_steps, optimizers, schedules
 from tff_vision.learning import algorithm as algorithm_lib
+from tff_vision.learning import composition, local_steps, optimizers, schedules
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

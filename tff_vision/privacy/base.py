@@ -24,17 +24,6 @@ class ExamplesReader(Protocol):
     """Returns an object whose `one_epoch()` is (model input, labels) of every example once."""
 
 
-class ExamplesReader(Protocol):
-  """How a client's computation gets at the examples that it is given; see `tff_vision.data.batches`."""
-
-  @property
-  def element_spec(self) -> Mapping[str, tf.TensorSpec]:
-    """Of the one element of a client's data set."""
-
-  def open(self, dataset: tf.data.Dataset) -> Any:
-    """Returns an object whose `one_epoch()` is (model input, labels) of every example once."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
   """What a plan is made for.
