@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from tff_vision.models import cnn, mobilenet, resnet, vit
+from tff_vision.models import cnn, mobilenet, resnet, scattering, vit
 
 ModelBuilder = Callable[[tuple[int, int, int], int], tf.keras.Model]
 
@@ -21,4 +21,6 @@ MODELS: Mapping[str, ModelBuilder] = {
     'resnet20_gn': resnet.build_resnet20,
     'mobilenet_v3_small': mobilenet.build,
     'vit_tiny': vit.build,
+    'cnn_tanh': cnn.build_cnn_tanh,
+    'scattering': scattering.build_scattering,
 }
