@@ -38,18 +38,26 @@ class Evaluator:
 
 
 def per_client(correct: np.ndarray, clients: Sequence[np.ndarray]) -> dict[str, Any]:
-  """Summarises accuracy over clients; those without test examples are counted, not guessed.
+  """Summarises accuracy over clients.
 
   Args:
     correct: [n] in 0..1, one value per example.
     clients: The positions that belong to each client.
   """
-  accuracies = [float(correct[positions].mean()) if len(positions) else None for positions in clients]
-  known = [a for a in accuracies if a is not None]
+  return summary([float(correct[positions].mean()) if len(positions) else None for positions in clients])
+
+
+def summary(values: Sequence[float | None]) -> dict[str, Any]:
+  """Summarises one number a client; those that lack it are counted, not guessed.
+
+  Returns:
+    mean, percentile_10, worst, count, without_examples and `accuracies`: the values, whatever they are.
+  """
+  known = [value for value in values if value is not None]
+  counts = {'count': len(known), 'without_examples': len(values) - len(known), 'accuracies': list(values)}
   if not known:
-    return {'count': 0, 'without_examples': len(accuracies), 'accuracies': accuracies}
-  return {'mean': float(np.mean(known)), 'percentile_10': float(np.percentile(known, 10)), 'worst': min(known),
-          'count': len(known), 'without_examples': len(accuracies) - len(known), 'accuracies': accuracies}
+    return counts
+  return {'mean': float(np.mean(known)), 'percentile_10': float(np.percentile(known, 10)), 'worst': min(known), **counts}
 
 
 def _correct(logits, y):
