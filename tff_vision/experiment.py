@@ -55,8 +55,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   plan = build_plan(config, task)
   task = dataclasses.replace(task, client=plan.client_data(task.client))
   program = _within_budget(config, plan)
-  secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path, runtime=runtime.runtime,
-                    data_placement=runtime.data_placement)
+  secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
     data = client_data.SentData(task=task)
@@ -66,7 +65,8 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
       data = client_data.WorkerData(task=task, folder=runtime.worker_data_dir)
       build = _reading(build, data)
     learning_process = secured.build_process(config.secure, plan, build,
-                                             largest_weight=task.largest_client * config.client.client_epochs)
+                                             largest_weight=task.largest_client * config.client.client_epochs,
+                                             place=place)
     on_start(task, plan)
     clock.setup_done()
     outcome = asyncio.run(loop.run(
@@ -114,7 +114,10 @@ def _within_budget(config, plan):
 
 def _reading(build, data):
   """Returns `build` for clients whose examples are read on their workers."""
-  return lambda *, aggregator: data.read_on_workers(build(aggregator=aggregator))
+  def build_reading(*, aggregator, client_work_layer=lambda client_work: client_work):
+    return data.read_on_workers(build(aggregator=aggregator, client_work_layer=client_work_layer))
+
+  return build_reading
 
 
 def _managers(directory):

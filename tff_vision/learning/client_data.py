@@ -51,13 +51,25 @@ class WorkerData:
     return self._path(client), self.task.round_seed(client, round_num)
 
   def read_on_workers(self, process: tff.learning.templates.LearningProcess) -> tff.learning.templates.LearningProcess:
-    """Returns a process whose `next` takes a `request` for each client; same weights as with the examples sent."""
+    """Returns a process whose `next` takes a `request` in the place of each data set; same weights as with those."""
 
-    @tff.tensorflow.computation(np.str_, np.int64)
     def batches(path, seed):
       return self.task.training_batches(*records.read(path, self.task.images.test.examples), seed=seed)
 
-    return tff.simulation.compose_dataset_computation_with_learning_process(batches, process)
+    state_type, data_type = process.next.type_signature.parameter
+    if isinstance(data_type.member, tff.SequenceType):
+      read = tff.tensorflow.computation(batches, (np.str_, np.int64))
+    else:  # A secure sum sends something beside the examples.
+      read = tff.tensorflow.computation(lambda request, beside: (batches(*request), beside),
+                                        [(np.str_, np.int64), data_type.member[1]])
+
+    @tff.federated_computation(state_type, tff.FederatedType(read.type_signature.parameter, tff.CLIENTS))
+    def next_fn(state, requests):
+      return process.next(state, tff.federated_map(read, requests))
+
+    return tff.learning.templates.LearningProcess(
+        process.initialize, next_fn, process.get_model_weights, process.set_model_weights,
+        get_hparams_fn=process.get_hparams, set_hparams_fn=process.set_hparams)
 
   def _path(self, client):
     return posixpath.join(self.folder, records.file_name(client))
