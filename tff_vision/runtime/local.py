@@ -102,7 +102,10 @@ class LocalContext(context_base.SyncContext):
 
   @contextlib.contextmanager
   def limited(self, clients_per_call: int) -> Iterator[None]:
-    """Splits the calls inside, if they have more clients: for values that fill the executor's memory."""
+    """Splits the calls inside, if they have more clients: for values that fill the executor's memory.
+
+    Calls that return values of clients stay whole.
+    """
     self._clients_per_call = max(clients_per_call, self._concurrent_calls)
     try:
       yield
@@ -116,10 +119,10 @@ class LocalContext(context_base.SyncContext):
 
   def invoke(self, comp: tff.Computation, arg: object = None) -> object:
     """Runs `comp`; called by TFF."""
-    limit = self._clients_per_call
-    if limit is None or arg is None or not arguments.has_clients(comp.type_signature.parameter):
+    limit, kind = self._clients_per_call, comp.type_signature
+    if limit is None or arg is None or not arguments.has_clients(kind.parameter) or arguments.has_clients(kind.result):
       return self._inner.invoke(comp, arg)
-    count = arguments.count_clients(arg, comp.type_signature.parameter)
+    count = arguments.count_clients(arg, kind.parameter)
     if count <= limit:
       return self._inner.invoke(comp, arg)
     return self._invoke_in_parts(native.split_once(comp), arg, count, limit)
