@@ -143,7 +143,9 @@ def test_description_by_hand(task, mode):
   sizes = {'he': {'ciphertext': 9 * 4096 * 32, 'decryption_share': 9 * 4096 * 16},
            'he_keyholder': {'ciphertext': 9 * 4096 * 24, 'decryption_share': 0}, 'masks': {'masked_update': 400_004}}
   assert found['bytes_per_client'] == sizes[mode]
-  assert 'not secrecy' in found['simulation']
+  assert 'on one machine: it demonstrates the protocol and its cost, not secrecy' in found['simulation']
+  there = secured.describe(secure, _plan(CONFIG, task), parameters_count=100_000, clients=3, on_workers=True)
+  assert 'one machine' not in there['simulation'] and 'unaudited' in there['simulation']
 
 
 def _check(secure, plan, run_dir='run'):

@@ -52,11 +52,15 @@ class Rounds:
     return np.concatenate([np.ravel(w - v) for w, v in zip(weights, before.trainable, strict=True)])
 
 
+@pytest.fixture(name='in_the_clear', scope='module')
+def _in_the_clear(tff_runtime, task):
+  return Rounds(task, 'none', tff_runtime, client_data.SentData(task=task))
+
+
 @pytest.fixture(name='plain', scope='module')
-def _plain(tff_runtime, task):
+def _plain(in_the_clear):
   """Clients to what a round over them does, in the clear, here."""
-  rounds = Rounds(task, 'none', tff_runtime, client_data.SentData(task=task))
-  return {clients: rounds.moved(clients) for clients in (EVERYONE, (0, 1), (0,), (1,), (2,))}
+  return {clients: in_the_clear.moved(clients) for clients in (EVERYONE, (0, 1), (0,), (1,), (2,))}
 
 
 def _bound(clients):
@@ -144,7 +148,7 @@ def _check_taps(taps, own_workers, plain, expected):
   assert found == (expected * np.eye(3, dtype=bool)).tolist()
 
 
-def test_encrypted_rounds(own_workers, plain, task, taps, monkeypatch):
+def test_encrypted_rounds(own_workers, in_the_clear, plain, task, taps, monkeypatch):
   fetched, keys = [], []
   fetch, make = handles.Silo.fetch, joint_key.JointKeys.make
   monkeypatch.setattr(handles.Silo, 'fetch', lambda self, h: fetched.append(h.type_signature) or fetch(self, h))
@@ -152,7 +156,7 @@ def test_encrypted_rounds(own_workers, plain, task, taps, monkeypatch):
   data = client_data.SentData(task=task)
   with _runtime(own_workers) as place:
     # The tap works: in the clear every worker tells its own client's update.
-    np.testing.assert_allclose(Rounds(task, 'none', place, data).moved(), plain[EVERYONE], atol=1e-6)
+    np.testing.assert_allclose(in_the_clear.moved(), plain[EVERYONE], atol=1e-6)
     _check_taps(taps, own_workers, plain, True)
     for tap in taps:
       tap.answers.clear()

@@ -50,11 +50,6 @@ class Place(Protocol):
     """Bounds the clients of one call of the computations inside."""
 
 
-# TFF keeps a call's ciphertexts, about two and a half times, until they are all added up; a call has this many bytes
-# of them.
-_CALL_BYTES = 150 * 10**6
-
-
 def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: BuildProcess, *,
                   largest_weight: float, place: Place | None = None) -> LearningProcess:
   """Returns the learning process of a run.
@@ -95,13 +90,14 @@ def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, round
                        'update: raise cohort_size.')
 
 
-def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parameters_count: int, clients: int
-             ) -> Mapping[str, Any]:
+def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parameters_count: int, clients: int,
+             on_workers: bool = False) -> Mapping[str, Any]:
   """Returns what was hidden, with which parameters, bytes and seconds, for report.json.
 
   Args:
     parameters_count: Trainable parameters of the model.
     clients: The (expected) cohort.
+    on_workers: Whether other processes than the coordinator's own ran the clients.
   """
   if config.secure_sum == 'none':
     return {'mode': 'none', 'scheme': 'none: whoever adds the updates up can read each one'}
@@ -113,7 +109,8 @@ def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parame
     choose, holder = _BFV[config.secure_sum]
     params = choose(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
     found = report.describe_bfv(params, encoding, length, decrypted_by=holder)
-  return {'mode': config.secure_sum, **found}
+  return {'mode': config.secure_sum, **found,
+          'simulation': report.ON_WORKERS[config.secure_sum] if on_workers else report.SIMULATION}
 
 
 def encoding_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan) -> fixed_point.Encoding:
@@ -147,8 +144,8 @@ def _encrypted(params, encoding, plan, build, largest_weight, place):
                                        two_phase.OpenedSumFactory()))
   model = opening.initialize.type_signature.result.member.global_model_weights.trainable
   length = sum(int(np.prod(kind.shape)) for kind in tff.structure.flatten(model)) + (plan.update_bound is None)
-  calls = max(1, _CALL_BYTES // encrypted_sum.ciphertext_bytes(params, length))
-  return {'hiding': _Limited(hiding, functools.partial(place.limited, calls)), 'opening': opening}
+  limited = functools.partial(place.limited, encrypted_sum.clients_per_call(params, length))
+  return {'hiding': _Limited(hiding, limited), 'opening': opening}
 
 
 class _Limited:

@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +12,7 @@ import tensorflow_federated as tff
 
 from tff_vision import tasks
 from tff_vision.data import records
+from tff_vision.learning import composition
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,26 +52,17 @@ class WorkerData:
     """Returns what is sent instead of the examples: (path, seed)."""
     return self._path(client), self.task.round_seed(client, round_num)
 
-  def read_on_workers(self, process: tff.learning.templates.LearningProcess) -> tff.learning.templates.LearningProcess:
-    """Returns a process whose `next` takes a `request` in the place of each data set; same weights as with those."""
+  def read_on_workers(self, process: composition.Process) -> composition.Process:
+    """Returns a process whose `next` takes a `request` for each client; same weights as with the examples sent."""
 
-    def batches(path, seed):
-      return self.task.training_batches(*records.read(path, self.task.images.test.examples), seed=seed)
+    @tff.tensorflow.computation(np.str_, np.int64)
+    def dataset(path, seed):
+      return self.task.batch_reader.dataset(*records.read(path, self.task.images.test.examples), seed=seed)
 
-    state_type, data_type = process.next.type_signature.parameter
-    if isinstance(data_type.member, tff.SequenceType):
-      read = tff.tensorflow.computation(batches, (np.str_, np.int64))
-    else:  # A secure sum sends something beside the examples.
-      read = tff.tensorflow.computation(lambda request, beside: (batches(*request), beside),
-                                        [(np.str_, np.int64), data_type.member[1]])
-
-    @tff.federated_computation(state_type, tff.FederatedType(read.type_signature.parameter, tff.CLIENTS))
-    def next_fn(state, requests):
-      return process.next(state, tff.federated_map(read, requests))
-
+    if isinstance(process, composition.KeepingProcess):
+      return dataclasses.replace(process, next_of_clients=_reading(dataset, process.next_of_clients))
     return tff.learning.templates.LearningProcess(
-        process.initialize, next_fn, process.get_model_weights, process.set_model_weights,
-        get_hparams_fn=process.get_hparams, set_hparams_fn=process.set_hparams)
+        process.initialize, _reading(dataset, process.next), process.get_model_weights, process.set_model_weights)
 
   def _path(self, client):
     return posixpath.join(self.folder, records.file_name(client))
@@ -79,3 +72,50 @@ class WorkerData:
     exists = tff.tensorflow.computation(lambda path: tf.size(tf.io.matching_files(path)) > 0, np.str_)
     return tff.federated_computation(lambda paths: tff.federated_map(exists, paths),
                                      tff.FederatedType(np.str_, tff.CLIENTS))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LateData:
+  """The data of clients whose updates may come late, each with how late.
+
+  Attributes:
+    data: Of clients that are in time.
+    begun: From a client and the round that takes its update to the round in which it began.
+  """
+  data: SentData | WorkerData
+  begun: Callable[[int, int], int]
+
+  def present(self, cohort: Sequence[int]) -> Sequence[int]:
+    """Returns the clients of `cohort` that have data."""
+    return self.data.present(cohort)
+
+  def request(self, client: int, round_num: int) -> tuple[Any, tf.data.Dataset]:
+    """Returns what `process.next` takes for `client`: its data of the round in which it began, and the delay."""
+    begun = self.begun(client, round_num)
+    return self.data.request(client, begun), tf.data.Dataset.from_tensors(np.int32(round_num - begun))
+
+
+def _reading(dataset, next_fn):
+  """Returns `next_fn` with `dataset` in its clients' data: the examples, or pairs of those and something else.
+
+  Pairs may lie in pairs: what a client keeps, how late it is, the seeds of its masks.
+  """
+  state_type, data_type = next_fn.type_signature.parameter
+
+  @tff.federated_computation(state_type, tff.FederatedType(_requests_type(dataset, data_type.member), tff.CLIENTS))
+  def reading(state, requests):
+    return next_fn(state, _read(dataset, data_type.member, requests))
+
+  return reading
+
+
+def _requests_type(dataset, kind):
+  if isinstance(kind, tff.SequenceType):
+    return dataset.type_signature.parameter
+  return tff.types.to_type((_requests_type(dataset, kind[0]), kind[1]))
+
+
+def _read(dataset, kind, requests):
+  if isinstance(kind, tff.SequenceType):
+    return tff.federated_map(dataset, requests)
+  return tff.federated_zip((_read(dataset, kind[0], requests[0]), requests[1]))

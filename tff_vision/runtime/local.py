@@ -16,7 +16,7 @@ from tensorflow_federated.python.core.impl.context_stack import context_base
 from tensorflow_federated.python.core.impl.execution_contexts import sync_execution_context
 from tensorflow_federated.python.core.impl.executor_stacks import python_executor_stacks
 
-from tff_vision.runtime import arguments, handles, native, stub, tls, worker_process
+from tff_vision.runtime import arguments, datasets, handles, native, stub, tls, worker_process
 
 Result = TypeVar('Result')
 
@@ -75,6 +75,7 @@ class LocalContext(context_base.SyncContext):
   WorkerLost: ClassVar = stub.WorkerLost
 
   def __init__(self, worker: worker_process.WorkerProcess, concurrent_calls: int):
+    datasets.lift_size_limit()
     self.pid = worker.pid
     self._concurrent_calls = concurrent_calls
     self._clients_per_call = None

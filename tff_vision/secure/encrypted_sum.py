@@ -13,6 +13,8 @@ from tff_vision.secure import bfv, entropy, fixed_point, ring, two_phase
 from tff_vision.secure.parameters import DEGREE, BfvParameters
 
 _MAX_MESSAGE_BYTES = 2 * 10**9  # gRPC's limit for one message.
+# TFF keeps the ciphertexts of a call, about two and a half times, until all of them are added up.
+_CALL_BYTES = 150 * 10**6
 
 
 class EncryptedSumFactory(tff.aggregators.UnweightedAggregationFactory):
@@ -64,9 +66,9 @@ def encrypt_values(params: BfvParameters, encoding: fixed_point.Encoding, values
   return bfv.encrypt(params, encoding.encode(values, fixed_point.dither_seed(key)), public_key, key)
 
 
-def ciphertext_bytes(params: BfvParameters, length: int) -> int:
-  """Returns the size of one client's ciphertexts."""
-  return int(np.prod(bfv.ciphertext_shape(params, length), dtype=np.int64)) * 4
+def clients_per_call(params: BfvParameters, length: int) -> int:
+  """Returns how many clients one call to a worker may encrypt for without filling its memory."""
+  return max(1, _CALL_BYTES // _ciphertext_bytes(params, length))
 
 
 def check_message_size(params: BfvParameters, length: int) -> None:
@@ -75,12 +77,16 @@ def check_message_size(params: BfvParameters, length: int) -> None:
   Raises:
     ValueError: With what to change.
   """
-  size = ciphertext_bytes(params, length)
+  size = _ciphertext_bytes(params, length)
   if size > _MAX_MESSAGE_BYTES:
     raise ValueError(f'secure_bits={params.value_bits} with secure_clients_max={params.clients_max} makes ciphertexts '
                      f'of {size / 1e9:.1f} GB for {length} parameters, more than one message of 2 GB carries: lower '
                      'secure_bits or secure_clients_max so that more values share a coefficient, or take a smaller '
                      'model.')
+
+
+def _ciphertext_bytes(params, length):
+  return int(np.prod(bfv.ciphertext_shape(params, length), dtype=np.int64)) * 4
 
 
 def _modular_sum(value, params):

@@ -18,6 +18,9 @@ import tree
 
 _OPENED = 'opened_sum'
 _HIDDEN = 'hidden_sum'
+# What a server's step may read beside the sum: the clients' weights, measured by client work. It has a place in the
+# state for it, since no client is there when the sum is open.
+_COHORT_WEIGHT = 'cohort_weight'
 _NOTHING = np.zeros([0], np.float32)
 
 
@@ -132,11 +135,14 @@ class TwoPhaseProcess:
     hidden = self._hiding.next(alone, self._client_data(client_datasets))
     found = _find_hidden(hidden.metrics)
     total = self._open_sum(np.asarray(found[_HIDDEN]), int(found['clients']), int(found['length']))
-    opened = self._opening.next(_with_innermost(state, opened_state(np.asarray(total, np.float32))), [])
+    measured = hidden.metrics['client_work']
+    weight = measured.get(_COHORT_WEIGHT, 0.0) if isinstance(measured, Mapping) else 0.0
+    opened = self._opening.next(
+        _with_opened(state, opened_state(np.asarray(total, np.float32)), np.float32(weight)), [])
     metrics = collections.OrderedDict(hidden.metrics, aggregator=opened.metrics['aggregator'],
                                       finalizer=opened.metrics['finalizer'])
     return tff.learning.templates.LearningProcessOutput(
-        _with_innermost(opened.state, opened_state()), metrics)
+        _with_opened(opened.state, opened_state(), np.float32(0)), metrics)
 
 
 def _find_hidden(metrics):
@@ -153,6 +159,12 @@ def _find_hidden(metrics):
 def opened_state(vector: np.ndarray = _NOTHING) -> collections.OrderedDict:
   """Returns the state of an `OpenedSumFactory` that brings in `vector`; by default nothing."""
   return collections.OrderedDict([(_OPENED, vector)])
+
+
+def _with_opened(state, replacement, weight):
+  """Returns `state` with another state of the innermost sum, and the weight where a step reads it."""
+  return tree.map_structure_with_path(
+      lambda path, leaf: weight if path and path[-1] == _COHORT_WEIGHT else leaf, _with_innermost(state, replacement))
 
 
 def _with_innermost(state, replacement):
