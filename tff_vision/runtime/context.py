@@ -73,8 +73,7 @@ class WorkersContext(tff.framework.SyncContext):
     Computations inside of it are over these clients. It is called again, from the start, if a worker is lost.
 
     Raises:
-      TooFewWorkers: Fewer than min_workers are left.
-      WorkerLost: Workers were lost in every attempt.
+      TooFewWorkers: Fewer than min_workers are left, or workers were lost in every attempt.
     """
     for attempt in range(self._attempts):
       try:
@@ -83,7 +82,8 @@ class WorkersContext(tff.framework.SyncContext):
       except stub.WorkerLost as error:
         self._fleet.report_lost(str(error))
         if attempt + 1 == self._attempts:
-          raise
+          raise fleet.TooFewWorkers(f'workers were lost in all {self._attempts} attempts at a round; at last: {error}'
+                                    ) from error
 
   @contextlib.contextmanager
   def _reached(self, count):
