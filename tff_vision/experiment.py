@@ -58,11 +58,10 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   plan = build_plan(config, task)
   task = dataclasses.replace(task, client=plan.client_data(task.client))
   program = _within_budget(config, plan)
-  secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path, runtime=runtime.runtime,
-                    data_placement=runtime.data_placement)
+  secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
-    learning_process, data = _build_process(config, task, plan, runtime, directory)
+    learning_process, data = _build_process(config, task, plan, runtime, directory, place)
     on_start(task, plan)
     clock.setup_done()
     outcome = asyncio.run(loop.run(
@@ -74,7 +73,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
     content = summary.build_report(config, task=task, plan=plan, outcome=outcome, evaluator=evaluator, clock=clock,
                                    parity=parity, worker_pids=place.pids)
     content['secure_sum'] = secured.describe(
-        config.secure, plan, clients=config.cohort.cohort_size,
+        config.secure, plan, clients=config.cohort.cohort_size, on_workers=bool(runtime.workers),
         parameters_count=sum(v.size for v in outcome.weights.trainable))
   json_file.write(directory.report_json, content)
   report.write_html(directory.report_html, content, task.images)
@@ -83,7 +82,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   return RunResult(directory=directory, report=content, rounds=len(outcome.history))
 
 
-def _build_process(config, task, plan, runtime, directory):
+def _build_process(config, task, plan, runtime, directory, place):
   """Returns the learning process, and what it is given for each client."""
   data = client_data.SentData(task=task)
   build = functools.partial(process.build_process, task, algorithm=config.algorithm, client=config.client,
@@ -92,7 +91,8 @@ def _build_process(config, task, plan, runtime, directory):
   if runtime.data_placement == 'worker':
     data = client_data.WorkerData(task=task, folder=runtime.worker_data_dir)
     build = _reading(build, data)
-  made = secured.build_process(config.secure, plan, build, largest_weight=process.largest_weight(task, config.algorithm))
+  made = secured.build_process(config.secure, plan, build, largest_weight=process.largest_weight(task, config.algorithm),
+                               place=place)
   if config.algorithm.algorithm == 'fedbuff':
     data = client_data.LateData(data=data, begun=plan.begun)
   kept = process.kept_at_first(task, config.algorithm, config.client)
@@ -129,7 +129,10 @@ def _within_budget(config, plan):
 
 def _reading(build, data):
   """Returns `build` for clients whose examples are read on their workers."""
-  return lambda *, aggregator: data.read_on_workers(build(aggregator=aggregator))
+  def build_reading(*, aggregator, client_work_layer=lambda client_work: client_work):
+    return data.read_on_workers(build(aggregator=aggregator, client_work_layer=client_work_layer))
+
+  return build_reading
 
 
 def _managers(directory):
