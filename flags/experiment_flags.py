@@ -5,6 +5,8 @@ import dataclasses
 from absl import flags
 
 from flags import (
+    aggregation_flags,
+    attack_flags,
     availability_flags,
     cohort_flags,
     data_flags,
@@ -21,7 +23,7 @@ from flags import (
 from tff_vision import configs
 
 MODULES = (data_flags, partition_flags, image_flags, model_flags, training_flags, cohort_flags, availability_flags,
-           privacy_flags, mechanism_flags, secure_flags, program_flags, output_flags)
+           privacy_flags, mechanism_flags, secure_flags, aggregation_flags, attack_flags, program_flags, output_flags)
 
 
 def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.ExperimentConfig:

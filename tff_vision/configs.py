@@ -11,6 +11,8 @@ import typing
 from collections.abc import Mapping
 
 from tff_vision import (
+  aggregation_config,
+  attack_config,
   cohort_config,
   data_config,
   model_config,
@@ -28,6 +30,8 @@ AlgorithmConfig = training_config.AlgorithmConfig
 ClientConfig = training_config.ClientConfig
 ServerConfig = training_config.ServerConfig
 SecureConfig = secure_config.SecureConfig
+AggregationConfig = aggregation_config.AggregationConfig
+AttackConfig = attack_config.AttackConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +57,8 @@ class ExperimentConfig:
   cohort: CohortConfig = CohortConfig()
   privacy: PrivacyConfig = PrivacyConfig()
   secure: SecureConfig = SecureConfig()
+  aggregation: AggregationConfig = AggregationConfig()
+  attack: AttackConfig = AttackConfig()
   program: ProgramConfig = ProgramConfig()
 
 
