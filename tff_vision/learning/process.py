@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 import tensorflow_federated as tff
 
 from tff_vision import configs, tasks
-from tff_vision.learning import local_training, optimizers
+from tff_vision.client_state import keeping
+from tff_vision.learning import composition, local_training, optimizers
 
 ClientWork = tff.learning.templates.ClientWorkProcess
 PrivateTraining = Callable[..., tff.learning.templates.ClientWorkProcess | None]
@@ -21,14 +22,15 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
                   server: configs.ServerConfig, aggregator: Aggregator,
                   client_work_layer: Callable[[ClientWork], ClientWork] = lambda client_work: client_work,
                   private_training: PrivateTraining = lambda *_: None
-                  ) -> tff.learning.templates.LearningProcess:
+                  ) -> tff.learning.templates.LearningProcess | composition.KeepingProcess:
   """Composes broadcast, client work, aggregation and the server's step.
 
   A weighted aggregator weighs each client's update by its number of examples; an unweighted one (differential
   privacy) counts every client once. Client updates with a non-finite value count as zero with weight zero.
 
   Args:
-    client_work_layer: Wraps what clients do, for aggregators that need more than data from them.
+    client_work_layer: Wraps what clients do: for aggregators that need more than data from them, for compression
+      with a memory, for attacks.
     private_training: (Keras model function, loss, batch spec, client optimizer) -> client work that takes the
       algorithm's place, or None.
 
@@ -37,7 +39,8 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
 
   Returns:
     A process whose `next` takes the state and one `tf.data.Dataset` of batches per client of the cohort. The
-    state of `initialize` holds arbitrary weights: `task.initial_weights` is round 0's model.
+    state of `initialize` holds arbitrary weights: `task.initial_weights` is round 0's model. If the clients keep
+    state, a `KeepingProcess` of pairs.
   """
   weighted = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
   optimizer = optimizers.CLIENT_OPTIMIZERS[client.client_optimizer](client.client_learning_rate)
@@ -55,14 +58,13 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
 
   weights_type = initial_weights.type_signature.result
   weighted_aggregator = aggregator if weighted else tff.aggregators.as_weighted_aggregator(aggregator)
-  return tff.learning.templates.compose_learning_process(
-      initial_weights,
-      tff.learning.templates.build_broadcast_process(weights_type),
-      client_work,
-      weighted_aggregator.create(weights_type.trainable,
+  return composition.compose(
+      initial_weights, client_work,
+      weighted_aggregator.create(keeping.sent_type(client_work),
                                  client_work.next.type_signature.result.result.member.update_weight),
       tff.learning.templates.build_apply_optimizer_finalizer(
-          optimizers.SERVER_OPTIMIZERS[server.server_optimizer](server.server_learning_rate), weights_type))
+          optimizers.SERVER_OPTIMIZERS[server.server_optimizer](server.server_learning_rate), weights_type),
+      reads_server_state=False)
 
 
 CLIENT_WORKS: Mapping[str, Callable[..., tff.learning.templates.ClientWorkProcess]] = {
