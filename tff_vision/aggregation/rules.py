@@ -73,7 +73,7 @@ def multi_krum(rows: tf.Tensor, weights: tf.Tensor, *, fraction: float, only_bes
   neighbours = tf.minimum(tf.maximum(count - tolerated - 2, 1), count - 1)
   # The first of the sorted distances is that of a client to itself.
   scores = tf.reduce_sum(tf.sort(distances, axis=1)[:, 1:1 + neighbours], axis=1)
-  best = tf.argsort(scores, stable=True)[:1 if only_best else count - tolerated]
+  best = tf.argsort(scores, stable=True)[:1 if only_best else tf.maximum(count - tolerated, 1)]
   return _mean(tf.gather(rows, best), tf.gather(weights, best))
 
 
