@@ -31,14 +31,14 @@ _ATTACKS = flags.DEFINE_list('attacks', ['none', 'label_flip', 'sign_flip', 'sca
 
 _BASE = configs.ExperimentConfig(
     data=configs.DataConfig(dataset='digits', num_clients=10, partition='iid'),
-    client=configs.ClientConfig(client_epochs=3, batch_size=20, client_learning_rate=0.1),
+    client=configs.ClientConfig(client_epochs=1, batch_size=20, client_learning_rate=0.2),
     cohort=configs.CohortConfig(cohort_size=10))
 _SETTINGS = {'none': {}, 'label_flip': {}, 'sign_flip': {'attack_scale': 4.0}, 'scaled_update': {},
              'backdoor_patch': {'attack_patch': 2}}
 _COMPRESSIONS = {
-    'none': {}, 'uniform 8 bits': {'compression': 'uniform'}, 'stochastic 8 bits': {'compression': 'stochastic'},
-    **{f'{name} {bits} bit{"s" * (bits > 1)}': {'compression': name, 'compression_bits': bits}
-       for bits in (2, 1) for name in ('uniform', 'stochastic', 'hadamard', 'dft')},
+    'none': {}, 'uniform 8 bits': {'compression': 'uniform'}, 'hadamard 4 bits': {'compression': 'hadamard', 'compression_bits': 4},
+    **{f'{name} 1 bit': {'compression': name, 'compression_bits': 1}
+       for name in ('uniform', 'stochastic', 'hadamard', 'dft')},
     'top_k 10 %': {'compression': 'top_k'}, 'top_k 1 %': {'compression': 'top_k', 'top_k_fraction': 0.01}}
 
 
@@ -125,6 +125,7 @@ class _Run:
     from tff_vision.learning import attacked_work, process
     from tff_vision.privacy import plan
     self._aggregation = aggregation
+    self._evaluator = None
     layer = attacked_work.with_factors
     if aggregation.compression == 'top_k':
       layer = lambda work: error_feedback.with_error_feedback(
@@ -169,7 +170,9 @@ class _Run:
         data = driver.NumberedData(data)
       for number in range(1, _ROUNDS.value + 1):
         state = process.next(state, [data.request(client, number) for client in range(10)]).state
-    evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
+    if self._evaluator is None:
+      self._evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
+    evaluator = self._evaluator
     self._process.get_model_weights(state).assign_weights_to(evaluator.model)
     found = {'accuracy': evaluator.evaluate(task.images.test)['evaluation']['accuracy']}
     if config.attack.attack == 'backdoor_patch':

@@ -8,8 +8,6 @@ _DEFAULTS = aggregation_config.AggregationConfig()
 
 flags.DEFINE_enum('aggregator', _DEFAULTS.aggregator, aggregation_config.AGGREGATORS,
                   'How the updates of a round become one.')
-flags.DEFINE_enum('aggregation_weighting', _DEFAULTS.aggregation_weighting, aggregation_config.AGGREGATION_WEIGHTINGS,
-                  'What a client counts for; unset means what the aggregator\'s paper has.')
 flags.DEFINE_float('update_norm_bound', _DEFAULTS.update_norm_bound,
                    'L2 norm above which norm_clipping shortens an update and zeroing drops it.')
 flags.DEFINE_float('tolerated_fraction', _DEFAULTS.tolerated_fraction,

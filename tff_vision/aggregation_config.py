@@ -5,24 +5,21 @@ import dataclasses
 from tff_vision import validate
 
 AGGREGATORS = ('mean', 'norm_clipping', 'zeroing', 'median', 'trimmed_mean', 'krum', 'multi_krum', 'geometric_median')
-AGGREGATION_WEIGHTINGS = ('examples', 'uniform')
 COMPRESSIONS = ('none', 'uniform', 'stochastic', 'hadamard', 'dft', 'top_k')
 
 _BOUNDED = ('norm_clipping', 'zeroing')
 _TOLERANT = ('trimmed_mean', 'krum', 'multi_krum')
 _QUANTISED = ('uniform', 'stochastic', 'hadamard', 'dft')
-# McMahan et al. and Pillutla et al. weigh clients by their examples; Yin et al. and Blanchard et al. count clients.
-_WEIGHTED = ('mean', 'norm_clipping', 'zeroing', 'geometric_median')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AggregationConfig:
   """How updates are sent and aggregated; docs/robustness.md says what each rule withstands and what it costs.
 
+  A client counts for what `client_weighting` says, with every aggregator but krum, which takes one update as it is.
+
   Attributes:
     aggregator: From the updates of a round to one update.
-    aggregation_weighting: What a client counts for: `examples`, the number that it trained on, or `uniform`. None
-      is what the rule's paper has: examples for mean, norm_clipping, zeroing and geometric_median, else uniform.
     update_norm_bound: norm_clipping shortens updates to this L2 norm, zeroing makes longer ones zero.
     tolerated_fraction: Share of attackers that trimmed_mean, krum and multi_krum are set up for.
     compression: How a client writes its update before it sends it.
@@ -30,7 +27,6 @@ class AggregationConfig:
     top_k_fraction: top_k: share of an update's values that is sent; the rest waits for the client's next turn.
   """
   aggregator: str = 'mean'
-  aggregation_weighting: str | None = None
   update_norm_bound: float | None = None
   tolerated_fraction: float = 0.2
   compression: str = 'none'
@@ -40,8 +36,6 @@ class AggregationConfig:
   def __post_init__(self):
     validate.one_of(AGGREGATORS, aggregator=self.aggregator)
     validate.one_of(COMPRESSIONS, compression=self.compression)
-    if self.aggregation_weighting is not None:
-      validate.one_of(AGGREGATION_WEIGHTINGS, aggregation_weighting=self.aggregation_weighting)
     if (self.aggregator in _BOUNDED) != (self.update_norm_bound is not None):
       raise ValueError(f'update_norm_bound={self.update_norm_bound!r} with aggregator={self.aggregator}: '
                        f'{" and ".join(_BOUNDED)} need the bound, nothing else reads it.')
@@ -57,18 +51,8 @@ class AggregationConfig:
     self._read('tolerated_fraction', 'aggregator', _TOLERANT)
     self._read('compression_bits', 'compression', _QUANTISED)
     self._read('top_k_fraction', 'compression', ('top_k',))
-    if self.aggregator == 'krum' and self.aggregation_weighting is not None:
-      raise ValueError(f'aggregation_weighting={self.aggregation_weighting} has no effect with aggregator=krum, which '
-                       'takes one client\'s update as it is.')
 
   def _read(self, name, by, readers):
     """Refuses a field that was set where nothing reads it."""
     if getattr(self, name) != type(self).__dataclass_fields__[name].default and getattr(self, by) not in readers:
       raise ValueError(f'{name}={getattr(self, name)!r} has no effect with {by}={getattr(self, by)}.')
-
-  @property
-  def weighted(self) -> bool:
-    """Whether clients count for their numbers of examples."""
-    if self.aggregation_weighting is not None:
-      return self.aggregation_weighting == 'examples'
-    return self.aggregator in _WEIGHTED

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow_federated as tff
 
-from tff_vision import configs, tasks
-from tff_vision.aggregation import codecs, composing, error_feedback, secured, traffic
-from tff_vision.client_state import driver, store
+from tff_vision import compatibility, configs, tasks
+from tff_vision.aggregation import codecs, composing, error_feedback, flat, secured, traffic
+from tff_vision.client_state import driver, keeping, store
 from tff_vision.data import attacked
 from tff_vision.learning import attacked_work, client_data, evaluation, process
 from tff_vision.privacy import plan as plan_lib
@@ -55,6 +55,8 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
   directory.check_usable(config, resume=launch.resume)
   composing.check(config, data_placement=runtime.data_placement)
+  compatibility.check(config.algorithm.algorithm, f'runtime={runtime.runtime}',
+                      f'data_placement={runtime.data_placement}')
   task = tasks.build_task(config)
   plan = build_plan(config, task)
   task = dataclasses.replace(task, client=plan.client_data(task.client))
@@ -63,26 +65,16 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
                     data_placement=runtime.data_placement)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
-    data = client_data.SentData(task=task)
-    build = functools.partial(process.build_process, task, algorithm=config.algorithm, client=config.client,
-                              server=config.server, private_training=plan.client_work)
-    build, data = _with_client_layers(config, task, build, data)
-    if runtime.data_placement == 'worker':
-      data = client_data.WorkerData(task=task, folder=runtime.worker_data_dir)
-      build = _reading(build, data)
-    learning_process = secured.build_process(config.secure, plan, build, aggregation=config.aggregation,
-                                             largest_weight=task.largest_client * config.client.client_epochs)
-    length, down = _sizes(task)
-    if config.aggregation.compression == 'top_k':
-      learning_process, data = driver.KeptStateProcess(learning_process, store.Store(
-          directory.client_states, np.zeros(length, np.float32))), driver.NumberedData(data)
-    secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size, parameters_count=length)
-    client_traffic = loop.Traffic(bytes_down=down, bytes_up=traffic.bytes_up(config, secure_sum, length=length))
+    learning_process, data, sent_length = _build_process(config, task, plan, runtime, directory)
+    secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size, parameters_count=sent_length)
+    client_traffic = loop.Traffic(bytes_down=traffic.bytes_down(config, evaluator.model),
+                                  bytes_up=traffic.bytes_up(config, secure_sum, length=sent_length))
     on_start(task, plan)
     clock.setup_done()
     outcome = asyncio.run(loop.run(
         learning_process, task=task, plan=plan, runtime=place, client_data=data, traffic=client_traffic,
-        evaluator=evaluator, program=program, managers=_managers(directory), on_round=on_round, stop_requested=stop_requested))
+        evaluator=evaluator, program=program, managers=_managers(directory), on_round=on_round,
+        stop_requested=stop_requested))
     if outcome.interrupted:
       return RunResult(directory=directory, report=None, rounds=len(outcome.history))
     parity = export.export(task, outcome.weights, directory.export, evaluator)
@@ -99,6 +91,38 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   return RunResult(directory=directory, report=content, rounds=len(outcome.history))
 
 
+def _build_process(config, task, plan, runtime, directory):
+  """Returns the learning process, what it is given for each client, and how many values a client sends."""
+  data = client_data.SentData(task=task)
+  sent = _SentLength()
+  build = _layered(functools.partial(
+      process.build_process, task, algorithm=config.algorithm, client=config.client, server=config.server,
+      schedule=config.schedule, rounds=config.program.rounds, private_training=plan.client_work), sent)
+  if runtime.data_placement == 'worker':
+    data = client_data.WorkerData(task=task, folder=runtime.worker_data_dir)
+    build = _reading(build, data)
+  if config.algorithm.algorithm == 'fedbuff':
+    data = client_data.LateData(data=data, begun=plan.begun)
+  build, data = _with_client_layers(config, task, build, data)
+  made = secured.build_process(config.secure, plan, build, aggregation=config.aggregation,
+                               largest_weight=process.largest_weight(task, config.algorithm))
+  kept = process.kept_at_first(task, config.algorithm, config.client)
+  if config.aggregation.compression == 'top_k':
+    kept = np.zeros(sent.length, np.float32)
+  if kept is not None:
+    made = driver.KeptStateProcess(made, store.Store(directory.client_states, kept))
+    data = driver.NumberedData(data)
+  return made, data, sent.length
+
+
+class _SentLength:
+  """A layer that leaves client work as it is and notes how many values it sends."""
+
+  def __call__(self, client_work):
+    self.length = flat.length(keeping.sent_type(client_work))
+    return client_work
+
+
 def build_plan(config: configs.ExperimentConfig, task: tasks.Task) -> plan_lib.PrivacyPlan:
   """Returns the privacy plan of a config for its task.
 
@@ -108,7 +132,8 @@ def build_plan(config: configs.ExperimentConfig, task: tasks.Task) -> plan_lib.P
   clients = task.images.train
   plan = plan_lib.build_plan(
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
-      sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client)
+      sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client,
+      max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None)
   return plan.for_model(task.keras_model(), task.batch_spec[0])
 
 
@@ -150,13 +175,6 @@ def _layered(build, layer):
 
 def _same(client_work):
   return client_work
-
-
-def _sizes(task):
-  """Returns the number of values in an update, and the bytes of the model that a client receives."""
-  model = task.keras_model()
-  return (sum(w.shape.num_elements() for w in model.trainable_weights),
-          sum(w.shape.num_elements() * w.dtype.size for w in model.weights))
 
 
 def _managers(directory):

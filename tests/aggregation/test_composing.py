@@ -2,13 +2,13 @@
 
 import pytest
 
+from tests import tiny
 from tff_vision import configs
 from tff_vision.aggregation import composing
+from tff_vision.learning import process
 
 KINDS = {
     'rule': {'aggregation': configs.AggregationConfig(aggregator='median')},
-    'weighting': {'aggregation': configs.AggregationConfig(aggregation_weighting='examples')},
-    'uniform weighting': {'aggregation': configs.AggregationConfig(aggregation_weighting='uniform')},
     'compression': {'aggregation': configs.AggregationConfig(compression='uniform')},
     'top_k': {'aggregation': configs.AggregationConfig(compression='top_k')},
     'update attack': {'attack': configs.AttackConfig(attack='sign_flip')},
@@ -21,10 +21,18 @@ RUNS = {
     'local differential privacy': {'privacy': configs.PrivacyConfig(privacy='local_dp', **PRIVATE)},
     'a secure sum': {'secure': configs.SecureConfig(secure_sum='masks')},
     'data on the workers': {},
+    'an algorithm whose clients keep state': {'algorithm': configs.AlgorithmConfig(algorithm='scaffold')},
     'example-level differential privacy': {'privacy': configs.PrivacyConfig(privacy='example_dp_sgd', **PRIVATE)},
 }
 # Asked for by the same flag as another kind.
-ALSO = {'uniform weighting': ('weighting',), 'top_k': ('compression',)}
+ALSO = {'top_k': ('compression',)}
+
+
+def test_the_algorithms_that_keep_state_are_those():
+  task = tiny.task()
+  keep = [name for name, make in process.ALGORITHMS.items()
+          if make(task, configs.AlgorithmConfig(algorithm=name), configs.ClientConfig()).keeps]
+  assert set(keep) == set(composing.KEEPING_ALGORITHMS)
 
 
 @pytest.mark.parametrize('run', RUNS)

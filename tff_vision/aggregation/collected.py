@@ -22,19 +22,13 @@ class CollectedFactory(tff.aggregators.WeightedAggregationFactory):
   collects, then cohort x model x 4 bytes, a few times over (x 3 for coordinate rules, x 2 for distances).
   """
 
-  def __init__(self, rule: rules.Rule, codec_for: CodecFor, *, weighted: bool):
-    """Initializes the factory.
-
-    Args:
-      weighted: Whether clients count for their weight; if not, each one whose weight is not zero counts once.
-    """
+  def __init__(self, rule: rules.Rule, codec_for: CodecFor):
     self._rule = rule
     self._codec_for = codec_for
-    self._weighted = weighted
 
   def create(self, value_type, weight_type):
     codec = self._codec_for(flat.length(value_type))
-    write = write_computation(codec, value_type, weight_type, weighted=self._weighted)
+    write = write_computation(codec, value_type, weight_type)
     collect = flat.build_collect(write.type_signature.result)
 
     @tff.tensorflow.computation(collect.type_signature.result.member)
@@ -54,14 +48,12 @@ class CollectedFactory(tff.aggregators.WeightedAggregationFactory):
 class DecodedMeanFactory(tff.aggregators.WeightedAggregationFactory):
   """The mean of updates that are read one by one as they arrive; nobody, or no weight at all, gives zero."""
 
-  def __init__(self, codec_for: CodecFor, *, weighted: bool):
-    """Args: `weighted` as in `CollectedFactory`."""
+  def __init__(self, codec_for: CodecFor):
     self._codec_for = codec_for
-    self._weighted = weighted
 
   def create(self, value_type, weight_type):
     codec = self._codec_for(flat.length(value_type))
-    write = write_computation(codec, value_type, weight_type, weighted=self._weighted)
+    write = write_computation(codec, value_type, weight_type)
     total_type = tff.types.to_type(collections.OrderedDict(
         total=tff.TensorType(np.float32, [codec.length]), weight=np.float32))
 
@@ -91,13 +83,10 @@ class DecodedMeanFactory(tff.aggregators.WeightedAggregationFactory):
     return flat.build_stateless(value_type, weight_type, aggregate)
 
 
-def write_computation(codec: codecs.Codec, value_type: tff.Type, weight_type: tff.Type, *, weighted: bool
-                      ) -> tff.Computation:
+def write_computation(codec: codecs.Codec, value_type: tff.Type, weight_type: tff.Type) -> tff.Computation:
   """Returns (update, weight) -> what a client sends: the payload's tensors and `weight`, float32."""
   @tff.tensorflow.computation(value_type, weight_type)
   def write(value, weight):
-    weight = tf.cast(weight, tf.float32)
-    counted = weight if weighted else tf.cast(weight > 0, tf.float32)
-    return collections.OrderedDict(codec.encode(flat.flatten(value)), weight=counted)
+    return collections.OrderedDict(codec.encode(flat.flatten(value)), weight=tf.cast(weight, tf.float32))
 
   return write

@@ -21,10 +21,6 @@ REFUSED: Mapping[tuple[str, str], str] = {
     ('rule', _LOCAL_DP): 'the noise on every single update drowns the distances and orders that the rule goes by',
     ('rule', _SECURE): 'the rule needs single updates, which the sum hides; norm_clipping and zeroing change each '
                        'update by itself and go with it',
-    ('weighting', _CLIENT_DP): 'there every client counts once, because a weight would be a sensitivity that depends '
-                               'on data',
-    ('weighting', _LOCAL_DP): 'there every client counts once',
-    ('uniform weighting', _SECURE): 'the hidden sum carries each client\'s number of examples',
     ('compression', _CLIENT_DP): 'rounding could carry an update beyond the bound that the noise is calibrated to',
     ('compression', _LOCAL_DP): 'the noise on each update leaves nothing to compress',
     ('compression', _SECURE): 'hidden updates have a fixed point of their own, secure_bits, and hidden values cannot '
@@ -35,6 +31,7 @@ REFUSED: Mapping[tuple[str, str], str] = {
     ('top_k', _KEEPING): 'the memory of what was not sent would have to be kept beside that state',
 }
 _CLIENT_MECHANISMS = ('client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf')
+KEEPING_ALGORITHMS = ('scaffold', 'feddyn')
 _UPDATE_ATTACKS = ('sign_flip', 'scaled_update')
 
 
@@ -57,10 +54,6 @@ def _asked(config) -> Iterator[tuple[str, str]]:
   aggregation = config.aggregation
   if aggregation.aggregator in rules.RULES:
     yield 'rule', f'aggregator={aggregation.aggregator}'
-  if aggregation.aggregation_weighting is not None:
-    yield 'weighting', f'aggregation_weighting={aggregation.aggregation_weighting}'
-  if aggregation.aggregation_weighting == 'uniform':
-    yield 'uniform weighting', 'aggregation_weighting=uniform'
   if aggregation.compression != 'none':
     yield 'compression', f'compression={aggregation.compression}'
   if aggregation.compression == 'top_k':
@@ -79,6 +72,8 @@ def _environment(config, data_placement) -> Iterator[tuple[str, str]]:
     yield _LOCAL_DP, f'privacy={privacy}'
   if secure_sum != 'none':
     yield _SECURE, f'secure_sum={secure_sum}'
+  if config.algorithm.algorithm in KEEPING_ALGORITHMS:
+    yield _KEEPING, f'algorithm={config.algorithm.algorithm}'
   if data_placement == 'worker':
     yield _WORKER_DATA, 'data_placement=worker'
 

@@ -30,9 +30,9 @@ def build_stack(plan: plan_lib.PrivacyPlan,
 def _readable(config):
   codec_for = functools.partial(codecs.build_codec, config)
   if config.aggregator in rules.RULES:
-    return collected.CollectedFactory(rules.build_rule(config), codec_for, weighted=config.weighted)
-  if config.compression != 'none' or not config.weighted:
-    return collected.DecodedMeanFactory(codec_for, weighted=config.weighted)
+    return collected.CollectedFactory(rules.build_rule(config), codec_for)
+  if config.compression != 'none':
+    return collected.DecodedMeanFactory(codec_for)
   # A cohort may be empty, or every client may hold weight zero: then the model stays as it is.
   return tff.aggregators.MeanFactory(no_nan_division=True)
 
