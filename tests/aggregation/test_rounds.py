@@ -14,8 +14,8 @@ from tff_vision.learning import attacked_work, client_data, process
 from tff_vision.privacy import cohorts, plan, sampled_plans
 from tff_vision.runtime import remote, runtime_config
 
-VALUE = tff.types.to_type(collections.OrderedDict(kernel=tff.TensorType(np.float32, [3, 4]),
-                                                  bias=tff.TensorType(np.float32, [5])))
+VALUE = tff.types.to_type(collections.OrderedDict(a=tff.TensorType(np.float32, [3, 4]),
+                                                  b=tff.TensorType(np.float32, [5])))
 RNG = np.random.default_rng(7)
 ROWS = RNG.normal(size=(5, 17)).astype(np.float32)
 WEIGHTS = np.array([2, 1, 0, 4, 1], np.float32)
@@ -24,9 +24,9 @@ WEIGHTS = np.array([2, 1, 0, 4, 1], np.float32)
 def aggregate(rows, weights, **settings):
   made = stack.build_stack(plan.NoPrivacy(sampler=None), configs.AggregationConfig(**settings)).create(
       VALUE, tff.TensorType(np.float32))
-  values = [collections.OrderedDict(kernel=row[:12].reshape(3, 4), bias=row[12:]) for row in rows]
+  values = [collections.OrderedDict(a=row[:12].reshape(3, 4), b=row[12:]) for row in rows]
   found = made.next(made.initialize(), values, list(weights)).result
-  return np.concatenate([np.ravel(found['kernel']), found['bias']])
+  return np.concatenate([np.ravel(found['a']), found['b']])
 
 
 def test_rules_and_means_in_tff(tff_runtime):
