@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow_federated as tff
 
 from tff_vision import configs
-from tff_vision.aggregation import stack
+from tff_vision.aggregation import limits, stack
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.secure import (
   encrypted_sum,
@@ -51,20 +51,27 @@ class Place(Protocol):
 
 
 def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: BuildProcess, *,
-                  largest_weight: float, place: Place | None = None) -> LearningProcess:
+                  largest_weight: float, place: Place | None = None,
+                  aggregation: configs.AggregationConfig = configs.AggregationConfig()  # noqa: B008  Frozen.
+                  ) -> LearningProcess:
   """Returns the learning process of a run.
 
   Args:
     build: Makes a process around an aggregator.
     largest_weight: The largest number of examples one client may contribute to a round; public.
     place: The open runtime. Encryption needs it; with masks it says which clients can be reached.
+    aggregation: Of it, a secure sum takes what is done to each update by itself.
 
   Raises:
     ValueError: The parameters leave no room; the message says what to change.
   """
   if config.secure_sum == 'none':
-    return build(aggregator=stack.build_stack(plan))
-  return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](config, plan, build, largest_weight, place))
+    return build(aggregator=stack.build_stack(plan, aggregation))
+
+  def build_limited(*, aggregator, client_work_layer=lambda client_work: client_work):
+    return build(aggregator=limits.limited(aggregator, aggregation), client_work_layer=client_work_layer)
+
+  return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](config, plan, build_limited, largest_weight, place))
 
 
 def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, rounds: int, run_dir: pathlib.Path
