@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import tiny
 from tff_vision import model_config
 from tff_vision.models import MODELS, check, replayable
 
@@ -15,6 +16,7 @@ def test_registry_and_config_name_the_same_models():
 @pytest.mark.parametrize(('name', 'classes', 'parameters'), [
     ('cnn', 10, 1_663_370),  # McMahan et al. 2017
     ('cnn_dropout', 62, 1_206_590),  # Reddi et al. 2021
+    ('cnn_tanh', 10, 26_010),  # Papernot et al. 2021
     ('mlp', 10, 199_210),  # McMahan et al. 2017, the 2NN
 ])
 def test_parameter_counts_of_the_papers(name, classes, parameters):
@@ -22,14 +24,14 @@ def test_parameter_counts_of_the_papers(name, classes, parameters):
 
 
 @pytest.mark.parametrize('name', MODELS)
-@pytest.mark.parametrize('shape', [(8, 8, 1), (32, 32, 3), (28, 21, 1)])
+@pytest.mark.parametrize('shape', [(16, 16, 1), (32, 32, 3), (28, 21, 1)])
 def test_every_model_takes_every_image_shape_and_returns_logits(name, shape):
   model = MODELS[name](shape, 7)
   check.check(model, input_shape=shape, num_outputs=7)
   assert model(np.zeros((2, *shape), np.float32)).shape == (2, 7)
 
 
-@pytest.mark.parametrize('name', ['cnn', 'cnn_dropout'])
+@pytest.mark.parametrize('name', ['cnn', 'cnn_dropout', 'cnn_tanh', 'scattering'])
 def test_too_small_images_are_refused_with_their_size(name):
   with pytest.raises(ValueError, match='3x3'):
     MODELS[name]((3, 3, 1), 7)
@@ -69,8 +71,8 @@ def test_replayable_dropout_repeats_for_the_same_input_and_changes_with_it():
 
 
 def test_models_without_dropout_are_left_alone_and_dropout_is_replaced():
-  plain = MODELS['mlp']((8, 8, 1), 3)
-  assert replayable.with_replayable_dropout(plain) is plain
-  replaced = replayable.with_replayable_dropout(MODELS['cnn_dropout']((8, 8, 1), 3))
+  plain = tiny.linear((8, 8, 1), 3)
+  assert replayable.with_replayable_dropout(lambda: plain) is plain
+  replaced = replayable.with_replayable_dropout(lambda: MODELS['cnn_dropout']((8, 8, 1), 3))
   kinds = [type(layer) for layer in replaced.layers if isinstance(layer, tf.keras.layers.Dropout)]
   assert kinds == [replayable.ReplayableDropout] * 2

@@ -3,14 +3,25 @@
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs
-from tff_vision.privacy import cohorts, participation
+from tff_vision.privacy import cohorts, late_arrivals, participation
+
+
+class ExamplesReader(Protocol):
+  """How a client's computation gets at the examples that it is given; see `tff_vision.data.batches`."""
+
+  @property
+  def element_spec(self) -> Mapping[str, tf.TensorSpec]:
+    """Of the one element of a client's data set."""
+
+  def open(self, dataset: tf.data.Dataset) -> Any:
+    """Returns an object whose `one_epoch()` is (model input, labels) of every example once."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,6 +82,11 @@ class PrivacyPlan(abc.ABC):
     del round_num
     return {}
 
+  def begun(self, client: int, round_num: int) -> int:
+    """Returns the round in which a client began whose update round `round_num` takes."""
+    del client
+    return round_num
+
   def for_model(self, model: tf.keras.Model, input_spec: tf.TensorSpec) -> 'PrivacyPlan':
     """Returns the plan for this model.
 
@@ -85,10 +101,10 @@ class PrivacyPlan(abc.ABC):
     return client
 
   def client_work(self, keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.keras.losses.Loss,
-                  batch_spec: tuple[tf.TensorSpec, tf.TensorSpec], optimizer: tff.learning.optimizers.Optimizer
+                  reader: ExamplesReader, optimizer: tff.learning.optimizers.Optimizer
                   ) -> tff.learning.templates.ClientWorkProcess | None:
     """Returns the clients' private training, or None where they train as ever."""
-    del keras_model_fn, loss_fn, batch_spec, optimizer
+    del keras_model_fn, loss_fn, reader, optimizer
     return None
 
   def affordable_rounds(self, rounds: int, budget: float) -> int:
@@ -126,8 +142,9 @@ class NoPrivacy(PrivacyPlan):
     return True
 
   def attendance(self, round_num):
-    if not isinstance(self.sampler, participation.Participation):
-      return {}
-    steps = self.sampler.attendance(round_num)
-    return {'available': len(steps.available), 'selected': len(steps.selected), 'started': len(steps.started),
-            'reported': len(steps.reported), 'dropped': len(steps.selected) - len(steps.reported)}
+    return self.sampler.counts(round_num) if isinstance(self.sampler, participation.Participation) else {}
+
+  def begun(self, client, round_num):
+    if isinstance(self.sampler, late_arrivals.LateArrivals):
+      return self.sampler.begun(round_num)[client]
+    return round_num
