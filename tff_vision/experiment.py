@@ -60,7 +60,8 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   program = _within_budget(config, plan)
   secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path, runtime=runtime.runtime,
                     data_placement=runtime.data_placement)
-  evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
+  evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing,
+                                   objective=task.objective)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
     learning_process, data = _build_process(config, task, plan, runtime, directory)
     on_start(task, plan)

@@ -22,7 +22,7 @@ def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
            evaluator: evaluation.Evaluator) -> float:
   """Writes `model.keras`, `saved_model/` and `model.json` to `folder`, at once, replacing an older one.
 
-  model.json names the classes and the image shape. Both models take images as they are stored, float32 [batch, height, width, channels] in the data set's pixel range,
+  model.json names the task, the classes and the image shape; for tasks without classes it says what outputs mean. Both models take images as they are stored, float32 [batch, height, width, channels] in the data set's pixel range,
   carry the preprocessing, and return logits [batch, outputs].
 
   Args:
@@ -43,7 +43,7 @@ def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
   part.mkdir(parents=True)
   whole.save(part / 'model.keras')
   tf.saved_model.save(whole, str(part / 'saved_model'))
-  json_file.write(part / 'model.json', _facts(task))
+  json_file.write(part / 'model.json', _facts(task, evaluator.logits(task.images.test.examples.x)))
   difference = _parity(part, task, evaluator)
   if folder.exists():
     shutil.rmtree(folder)
@@ -51,10 +51,11 @@ def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
   return difference
 
 
-def _facts(task):
+def _facts(task, outputs):
   stored = task.images.test.examples
-  return {'class_names': list(task.images.class_names), 'multi_label': task.images.multi_label,
-          'image_shape': list(stored.x.shape[1:]), 'white': 255.0 if stored.x.dtype == np.uint8 else 1.0}
+  return {'task': task.objective.task, 'class_names': list(task.images.class_names), 'multi_label': task.images.multi_label,
+          'image_shape': list(stored.x.shape[1:]), 'white': 255.0 if stored.x.dtype == np.uint8 else 1.0,
+          **task.objective.yardstick(outputs, stored.y)}
 
 
 def _parity(folder, task, evaluator):
