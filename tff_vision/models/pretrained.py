@@ -35,7 +35,8 @@ class Pretrained:
     del input_shape, num_outputs
     model = tf.keras.Model.from_config(self.config)
     for layer in check.leaves(model):
-      layer.trainable = layer.name not in self.frozen
+      if layer.name in self.frozen:
+        layer.trainable = False
     return model
 
   def start(self, model: tf.keras.Model) -> None:
@@ -88,17 +89,16 @@ def read(path: str) -> tf.keras.Model:
   # A Sequential model is one too, once its input is known.
   if not getattr(model, '_is_graph_network', False) or len(model.inputs) != 1 or len(model.outputs) != 1:
     raise ValueError(f'{path} holds no functional or sequential Keras model with one input and one output.')
-  return tf.keras.Model(model.inputs, model.outputs, name=model.name) if _is_sequential(model) else model
-
-
-def _is_sequential(model):
-  return isinstance(model, tf.keras.Sequential)
+  return model
 
 
 def _inner(model):
-  """Returns the model inside of one that takes stored pixels."""
+  """Returns the functional model inside of one that takes stored pixels, or the model itself as one."""
   last = model.layers[-1]
-  return last if model.name == 'with_preprocessing' and isinstance(last, tf.keras.Model) else model
+  if model.name == 'with_preprocessing' and isinstance(last, tf.keras.Model):
+    model = last
+  # A sequential model's config is of another kind.
+  return tf.keras.Model(model.inputs, model.outputs, name=model.name)
 
 
 def _at_shape(model, input_shape, path):
@@ -130,12 +130,14 @@ def _with_outputs(model, num_outputs, notes):
       isinstance(layer, tf.keras.layers.Conv2D) and tuple(head.shape[1:3]) == (1, 1))
   if tuple(outputs.shape[1:]) == (num_outputs,):
     linear = tf.keras.activations.linear
+    if outputs is not model.output:
+      model = tf.keras.Model(model.inputs, outputs, name=model.name)
     if replaceable and layer.activation is not linear:
       notes.append(f'The activation {layer.activation.__name__} of its last layer {layer.name} was taken off: training '
                    'is on logits.')
       layer.activation = linear
-      model = _rebuilt(model, outputs)
-    return (model if outputs is model.output else tf.keras.Model(model.inputs, outputs, name=model.name)), None
+      model = _copy(model)
+    return model, None
   features = layer.input if replaceable else outputs
   if features.shape.rank == 4:
     features = tf.keras.layers.GlobalAveragePooling2D()(features)
@@ -147,11 +149,10 @@ def _with_outputs(model, num_outputs, notes):
   return tf.keras.Model(model.inputs, tf.keras.layers.Dense(num_outputs, name=name)(features), name=model.name), name
 
 
-def _rebuilt(model, outputs):
-  """Returns the model up to `outputs` with layers made anew from their configs, since calls keep activations."""
-  cut = tf.keras.Model(model.inputs, outputs, name=model.name)
-  made = tf.keras.models.clone_model(cut)
-  made.set_weights(cut.get_weights())
+def _copy(model):
+  """Returns the model with layers made anew, so that their settings as they are now take effect."""
+  made = tf.keras.models.clone_model(model)
+  made.set_weights(model.get_weights())
   return made
 
 
@@ -171,8 +172,8 @@ def _frozen(model, patterns, notes):
       raise ValueError(f'frozen_layers: no layer is called {pattern!r}; layers with weights are {listed}.')
     found |= chosen
   if found:
-    weights = sum(leaf.count_params() for leaf in check.leaves(model) if leaf.name in found)
-    notes.append(f'{len(found)} layers with {weights:,} parameters are frozen.')
+    weighted = [leaf.count_params() for leaf in check.leaves(model) if leaf.name in found and leaf.weights]
+    notes.append(f'{len(weighted)} layers with {sum(weighted):,} parameters are frozen.')
   return found
 
 

@@ -51,8 +51,8 @@ class Anomaly:
     if tuple(autoencoder.output_shape[1:]) != tuple(input_shape):
       raise ValueError(f'task=anomaly needs a model that returns images of {input_shape}; model {autoencoder.name!r} '
                        f'returns {autoencoder.output_shape[1:]}.')
-    images = tf.keras.layers.Input(input_shape)
-    error = tf.reduce_mean(tf.square(autoencoder(images) - images), axis=3, keepdims=True)
+    images = autoencoder.inputs[0]
+    error = tf.reduce_mean(tf.square(autoencoder.outputs[0] - images), axis=3, keepdims=True)
     window = max(1, min(input_shape[:2]) // _WINDOWS_ALONG_A_SIDE)
     largest = tf.keras.layers.GlobalMaxPooling2D()(tf.keras.layers.AveragePooling2D(window, strides=1)(error))
     mean = tf.keras.layers.GlobalAveragePooling2D()(error)

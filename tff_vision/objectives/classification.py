@@ -37,8 +37,8 @@ class Classification:
   def right(self, outputs, y):
     """Of several findings, the share of them for each example."""
     if self.multi_label:
-      return tf.reduce_sum(tf.reduce_mean(tf.cast((outputs > 0) == (y > 0.5), tf.float64), axis=1))
-    return tf.reduce_sum(tf.cast(tf.argmax(outputs, 1, tf.int32) == tf.cast(y, tf.int32), tf.float64))
+      return tf.reduce_sum(tf.reduce_mean(tf.cast(tf.equal(outputs > 0, y > 0.5), tf.float64), axis=1))
+    return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(outputs, 1, tf.int32), tf.cast(y, tf.int32)), tf.float64))
 
   def metrics(self):
     return [tf.keras.metrics.BinaryAccuracy(name='accuracy', threshold=0.0) if self.multi_label

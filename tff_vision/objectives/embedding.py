@@ -26,11 +26,12 @@ class InBatchContrast(tf.keras.losses.Loss):
   def call(self, y_true, y_pred):
     alike = tf.matmul(y_pred, y_pred, transpose_b=True) / _TEMPERATURE
     itself = tf.eye(tf.shape(alike)[0])
-    same = tf.cast(y_true[:, None] == y_true[None], tf.float32) - itself
+    equal = tf.equal(y_true[:, None], y_true[None])  # In a graph of TensorFlow 1's style `==` is identity.
+    same = tf.cast(equal, tf.float32) - itself
     log_share = alike - tf.reduce_logsumexp(alike - 1e9 * itself, axis=1, keepdims=True)
     count = tf.reduce_sum(same, 1)
     losses = -tf.math.divide_no_nan(tf.reduce_sum(same * log_share, 1), count)
-    return losses * tf.cast(tf.reduce_any(y_true[:, None] != y_true[None], axis=1), tf.float32)
+    return losses * tf.cast(tf.reduce_any(~equal, axis=1), tf.float32)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

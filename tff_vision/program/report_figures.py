@@ -81,7 +81,7 @@ def curves(theme: Theme, *, history: Sequence[Mapping], metric: str) -> figure.F
   left, right = fig.subplots(1, 2)
   left.set_title(numbers.heading(metric))
   lines = {'test set': series(history, 'evaluation', metric), 'training (cohort)': series(history, 'train', metric)}
-  if all(metric == (entry.get('per_client') or {}).get('metric', 'accuracy') for entry in history):
+  if {entry['per_client'].get('metric', 'accuracy') for entry in history if entry.get('per_client')} == {metric}:
     lines |= {'mean of clients': series(history, 'per_client', 'mean'),
               '10th percentile of clients': series(history, 'per_client', 'percentile_10')}
   _lines(left, theme, lines)

@@ -1,7 +1,7 @@
 """Machined discs photographed in eight factories, good ones and ones with a defect, 32x32x1: inspection in small.
 
 The layout of industrial inspection sets such as MVTec AD (Bergmann et al., CVPR 2019): only good parts to train on,
-and every kind of defect to test on. Factories have their own product, light, lens and sensor.
+and every kind of defect to test on. Factories have products of their own, light, lens and sensor.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from tff_vision.data.generators import cache
 from tff_vision.data.pool import Pool
 
 CLASSES = ('good', 'scratch', 'hole', 'stain', 'chip', 'missing_bore')
-_VERSION = 1
+_VERSION = 2
 _SIDE = 32
 _TEST_GOOD, _TEST_OF_EACH_DEFECT = 50, 10
 
@@ -25,14 +25,14 @@ class Factory:
 
   Attributes:
     train: Number of good parts to train on.
-    bores: Holes around the centre of its product.
+    bores: Holes around the centre of each of its products.
     gain, gamma: Of its camera.
     noise: Deviation of its sensor's noise.
     blur: Of its lens, in pixels.
     light: How much brighter one side is than the other.
   """
   train: int
-  bores: int
+  bores: tuple[int, ...]
   gain: float
   gamma: float
   noise: float
@@ -41,14 +41,14 @@ class Factory:
 
 
 FACTORIES = {
-    'aachen': Factory(train=400, bores=6, gain=1.0, gamma=1.0, noise=0.02, blur=0.5, light=0.1),
-    'brno': Factory(train=250, bores=4, gain=0.85, gamma=1.1, noise=0.03, blur=0.6, light=-0.2),
-    'cordoba': Factory(train=150, bores=5, gain=1.1, gamma=0.9, noise=0.02, blur=0.4, light=0.2),
-    'daegu': Factory(train=350, bores=6, gain=0.9, gamma=1.2, noise=0.04, blur=0.5, light=0.0),
-    'esbjerg': Factory(train=100, bores=8, gain=1.0, gamma=0.85, noise=0.03, blur=0.7, light=0.15),
-    'fukuoka': Factory(train=300, bores=4, gain=1.05, gamma=1.0, noise=0.015, blur=0.4, light=-0.1),
-    'guadalajara': Factory(train=200, bores=5, gain=0.8, gamma=1.0, noise=0.035, blur=0.6, light=0.25),
-    'haifa': Factory(train=120, bores=8, gain=0.95, gamma=1.15, noise=0.025, blur=0.5, light=-0.25),
+    'aachen': Factory(train=400, bores=(4, 6), gain=1.0, gamma=1.0, noise=0.02, blur=0.5, light=0.1),
+    'brno': Factory(train=250, bores=(4, 5), gain=0.85, gamma=1.1, noise=0.03, blur=0.6, light=-0.2),
+    'cordoba': Factory(train=150, bores=(5, 6), gain=1.1, gamma=0.9, noise=0.02, blur=0.4, light=0.2),
+    'daegu': Factory(train=350, bores=(6, 8), gain=0.9, gamma=1.2, noise=0.04, blur=0.5, light=0.0),
+    'esbjerg': Factory(train=100, bores=(5, 8), gain=1.0, gamma=0.85, noise=0.03, blur=0.7, light=0.15),
+    'fukuoka': Factory(train=300, bores=(4, 8), gain=1.05, gamma=1.0, noise=0.015, blur=0.4, light=-0.1),
+    'guadalajara': Factory(train=200, bores=(4, 5, 6), gain=0.8, gamma=1.0, noise=0.035, blur=0.6, light=0.25),
+    'haifa': Factory(train=120, bores=(6, 8), gain=0.95, gamma=1.15, noise=0.025, blur=0.5, light=-0.25),
 }
 
 
@@ -67,6 +67,7 @@ def pool(*, seed: int, data_dir: str | None = None) -> Pool:
   arrays = cache.load_or_make(f'synthetic_parts-v{_VERSION}-s{seed}', lambda: _draw(seed), data_dir)
   return Pool(train=images.Examples(arrays['train_x'], arrays['train_y']),
               test=images.Examples(arrays['test_x'], arrays['test_y']), class_names=CLASSES,
+              preprocessing=images.Preprocessing(pixels='per_image'),
               train_owners=arrays['train_owners'], test_owners=arrays['test_owners'])
 
 
@@ -76,7 +77,7 @@ def photograph(rng: np.random.Generator, labels: np.ndarray, factory: Factory) -
   Args:
     rng: Chance: how the part lies, its texture, the defect, light and noise.
     labels: [n] numbers of `CLASSES`.
-    factory: Whose product and camera.
+    factory: Whose products and camera.
 
   Returns:
     [n, 32, 32, 1] uint8.
@@ -90,11 +91,12 @@ def photograph(rng: np.random.Generator, labels: np.ndarray, factory: Factory) -
   x, y = x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)
   radius = np.hypot(x, y)
   metal = np.minimum(_edge(0.88 - radius), _edge(radius - 0.27))
-  missing = np.where(labels == CLASSES.index('missing_bore'), rng.integers(0, factory.bores, n), -1)
-  for bore in range(factory.bores):
-    angle = 2 * np.pi * bore / factory.bores
+  bores = rng.choice(factory.bores, n)
+  missing = np.where(labels == CLASSES.index('missing_bore'), rng.integers(0, bores), -1)
+  for bore in range(max(factory.bores)):
+    angle = 2 * np.pi * bore / bores[:, None, None]
     open_ = _edge(0.11 - np.hypot(x - 0.58 * np.cos(angle), y - 0.58 * np.sin(angle)))
-    metal = np.minimum(metal, 1 - open_ * (missing != bore)[:, None, None])
+    metal = np.minimum(metal, 1 - open_ * ((bore < bores) & (missing != bore))[:, None, None])
   # Turning leaves grooves around the centre.
   grooves = 0.04 * np.sin(34 * radius + rng.uniform(0, 2 * np.pi, number)) + 0.03 * rng.standard_normal((n, _SIDE, _SIDE))
   surface = _damaged(rng, labels, x, y, 0.72 + grooves)
