@@ -8,6 +8,7 @@ from matplotlib import figure, ticker
 from tff_vision.program import report_figures, report_numbers
 
 _PLACES = (0.001, 0.01, 0.1)
+_LEAST_RATE = 1e-4
 
 
 def draw(theme: report_figures.Theme, *, curves: Mapping[str, Mapping]) -> figure.Figure:
@@ -19,14 +20,14 @@ def draw(theme: report_figures.Theme, *, curves: Mapping[str, Mapping]) -> figur
   fig = figure.Figure(figsize=(report_figures.WIDTH, 3.5))
   axes = fig.subplots()
   for (name, curve), color in zip(curves.items(), (theme.first, theme.second), strict=False):
-    axes.step(np.maximum(curve['false_positive_rate'], 1e-5), curve['true_positive_rate'], where='post', label=name,
+    axes.step(np.maximum(curve['false_positive_rate'], _LEAST_RATE / 10), curve['true_positive_rate'], where='post', label=name,
               color=color)
-  start = max(1e-5, min(_least(curve) for curve in curves.values()))
+  start = max(_LEAST_RATE, min(_least(curve) for curve in curves.values()))
   chance = np.geomspace(start, 1, 50)
   axes.plot(chance, chance, color=theme.third, linestyle='--', linewidth=1.1, label='chance')
   axes.set(xscale='log', xlim=(start, 1), ylim=(0, 1.02), xlabel='false positive rate', ylabel='true positive rate')
   for axis in (axes.xaxis, axes.yaxis):
-    axis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=None))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f'{100 * share:g}%'))
   axes.set_title('ROC')
   axes.legend(fontsize=8.5, loc='lower right')
   return fig
