@@ -62,7 +62,8 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   task = dataclasses.replace(task, client=plan.client_data(task.client))
   program = _within_budget(config, plan)
   secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path)
-  evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
+  evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing,
+                                   objective=task.objective)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
     learning_process, data, sent_length = _build_process(config, task, plan, runtime, directory, place)
     secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size, parameters_count=sent_length,
