@@ -21,8 +21,8 @@ ALLOWED = {
     'aggregation': {'privacy', 'secure', 'client_state'},
     'learning': {'tasks', 'data', 'models', 'client_state', 'objectives'},
     'program': {'learning', 'tasks', 'data', 'models', 'objectives'},
-    'experiment': {'program', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'secure', 'data',
-                   'client_state'},
+    'assembly': {'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'data', 'client_state'},
+    'experiment': {'assembly', 'program', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'secure', 'data'},
 }
 # `program` is handed a plan; its type is all that it may know of `privacy`.
 TYPES_ONLY = {('program', 'privacy.plan')}

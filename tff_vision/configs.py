@@ -77,6 +77,10 @@ class ExperimentConfig:
     if name == 'fedbuff' and not waits:
       raise ValueError('algorithm=fedbuff takes updates that come late, and none does without over_selection or '
                        'round_deadline.')
+    if self.algorithm.personalize_epochs and self.privacy.privacy != 'none':
+      raise ValueError(f'personalize_epochs={self.algorithm.personalize_epochs} does not go with '
+                       f'privacy={self.privacy.privacy}: the report would tell how good the clients\' own models are, and '
+                       'no noise covers that.')
     if self.privacy.privacy == 'example_dp_sgd':
       _refuse_other_training(self)
 

@@ -76,6 +76,12 @@ class Task:
     self.start(model)
     return tff.learning.models.ModelWeights.from_model(model)
 
+  def initial_trainable(self, variant: int = 0) -> tuple[np.ndarray, ...]:
+    """Returns the trainable part of round 0's weights; another variant draws them anew."""
+    path = ('initial weights', variant) if variant else ('initial weights',)
+    with _keras_seed(seeds.derive(self.seed, *path) % 2**32):
+      return tuple(weight.numpy() for weight in self.keras_model().trainable_weights)
+
   def training_model(self) -> tf.keras.Model:
     """Returns a model for a client's computation, whose weights are zero until they are assigned."""
     return blank.blank_model(lambda: replayable.with_replayable_dropout(self.keras_model))

@@ -25,6 +25,8 @@ _LABELS = {
     'num_test_examples': 'test images',
     'count': 'clients with test images',
     'without_examples': 'clients without test images',
+    'gaining': 'share of clients that gain',
+    'never_trained': 'clients without a model of their own',
 }
 
 

@@ -13,7 +13,7 @@ from tff_vision.program import report_numbers as numbers
 
 KNOWN_SECTIONS = frozenset((
     'config', 'dataset', 'model', 'evaluation', 'per_client', 'unseen', 'privacy', 'rounds', 'seconds',
-    'examples_per_second', 'peak_rss_mb', 'export_parity', 'environment', 'history', 'task', 'roc'))
+    'examples_per_second', 'personal', 'peak_rss_mb', 'export_parity', 'environment', 'history', 'task', 'roc'))
 MAX_HISTORY_ROWS = 60
 _CONDITIONS = ('delta', 'unit', 'relation', 'sampling', 'rounds', 'accountant')
 _SPREAD = ('mean', 'percentile_10', 'worst')
@@ -132,8 +132,14 @@ def results(report: Mapping) -> Table | None:
 def client_groups(report: Mapping) -> dict[str, Mapping]:
   """Returns the per-client results by group: clients that trained, clients that never did."""
   groups = {'Training clients': part(report, 'per_client'),
-            'Unseen clients': part(part(report, 'unseen'), 'per_client')}
+            'Unseen clients': part(part(report, 'unseen'), 'per_client'),
+            'Own models': _own_models(part(report, 'personal'))}
   return {name: group for name, group in groups.items() if group}
+
+
+def _own_models(personal: Mapping) -> Mapping:
+  kept = {key: personal[key] for key in ('gaining', 'never_trained') if key in personal}
+  return {**part(personal, 'own'), **kept} if personal else {}
 
 
 def clients(report: Mapping) -> Table | None:
