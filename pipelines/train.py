@@ -51,28 +51,31 @@ def _fresh_run_dir(config):
 
 def _introduce(task, plan):
   images = task.images
+  model = task.keras_model()
   print(f'{images.name}: {len(images.train)} clients, {len(images.test.examples)} test images, '
-        f'{len(images.class_names)} classes, model {task.keras_model().name} of '
-        f'{task.keras_model().count_params():,} parameters.')
-  for note in images.notes:
+        f'{len(images.class_names)} classes, model {model.name} of {model.count_params():,} parameters.')
+  for note in (*images.notes, *task.notes):
     print(f'note: {note}')
 
 
 def _conclude(result):
   found = result.report
   clients = found['per_client']
-  print(f'accuracy {found["evaluation"]["accuracy"]:.4f}  loss {found["evaluation"]["loss"]:.4f}  after '
+  print(f'{progress.numbers(found["evaluation"])}  after '
         f'{found["rounds"]} rounds, {found["seconds"]["train"]:.1f} s of training '
         f'({found["examples_per_second"]:.0f} examples/s)')
   if clients['count']:
-    print(f'per client: mean {clients["mean"]:.4f}, 10th percentile {clients["percentile_10"]:.4f}, worst '
+    print(f'{progress.client_title(clients)}: mean {clients["mean"]:.4f}, 10th percentile {clients["percentile_10"]:.4f}, worst '
           f'{clients["worst"]:.4f}, over {clients["count"]} clients')
   if found['unseen']:
-    print(f'clients that never trained: accuracy {found["unseen"]["evaluation"]["accuracy"]:.4f}')
+    print(f'clients that never trained: {progress.numbers(found["unseen"]["evaluation"])}')
   print(_privacy_sentence(found['privacy']))
   if found['privacy'].get('delta', 0) > 0.01:
     print(f'note: with probability {found["privacy"]["delta"]:.3g} the guarantee fails altogether; so few clients or '
           'examples make no smaller default. Choose --delta, or protect examples instead of clients.')
+  print(_traffic_sentence(found['traffic']))
+  if 'attack' in found:
+    print(_attack_sentence(found['attack']))
   print(f'report: {result.directory.report_html}')
   print(f'model:  {result.directory.export / "model.keras"}')
 
@@ -83,6 +86,17 @@ def _privacy_sentence(ledger):
   return (f'privacy: epsilon {ledger["epsilon"]:.3f} at delta {ledger["delta"]:.3g}; unit: {ledger["unit"]}; relation: '
           f'{ledger["relation"]}; sampling: {ledger["sampling"]}; {ledger["rounds"]} rounds; accountant: '
           f'{ledger["accountant"]}')
+
+
+def _traffic_sentence(traffic):
+  return (f'traffic: a client receives {traffic["bytes_down_per_client_and_round"]:,} bytes and sends '
+          f'{traffic["bytes_up_per_client_and_round"]:,} bytes a round')
+
+
+def _attack_sentence(attack):
+  opened = attack.get('backdoor_success_rate')
+  return (f'attack: {attack["attack"]} by {attack["attackers"]} of {attack["clients"]} clients' +
+          (f'; the backdoor opens for {opened:.4f} of patched test images' if opened is not None else ''))
 
 
 class _StopOnSignal:

@@ -11,12 +11,11 @@ from typing import Any
 
 import tensorflow_federated as tff
 
-from tff_vision import compatibility, configs, tasks
-from tff_vision.aggregation import secured
-from tff_vision.client_state import driver, store
-from tff_vision.learning import client_data, evaluation, process
+from tff_vision import assembly, compatibility, configs, tasks
+from tff_vision.aggregation import composing, secured, traffic
+from tff_vision.learning import evaluation
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.program import export, json_file, loop, report, run_directory, summary
+from tff_vision.program import attack_report, export, json_file, loop, report, run_directory, summary
 from tff_vision.runtime import runtime_config, runtimes
 
 
@@ -64,53 +63,45 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
   clock = summary.Clock(time.monotonic())
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
   directory.check_usable(config, resume=launch.resume)
+  composing.check(config, data_placement=runtime.data_placement)
   compatibility.check(config.algorithm.algorithm, f'runtime={runtime.runtime}',
                       f'data_placement={runtime.data_placement}')
   task = tasks.build_task(config)
   plan = build_plan(config, task)
   task = dataclasses.replace(task, client=plan.client_data(task.client))
   program = _within_budget(config, plan)
-  secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path, runtime=runtime.runtime,
-                    data_placement=runtime.data_placement)
-  evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
+  secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path)
+  evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing,
+                                   objective=task.objective)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
-    learning_process, data = _build_process(config, task, plan, runtime, directory)
+    parts = assembly.assemble(config, task, plan, runtime, directory.client_states, place)
+    secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
+                                  parameters_count=parts.sent_length, on_workers=bool(runtime.workers))
+    client_traffic = loop.Traffic(bytes_down=traffic.bytes_down(config, evaluator.model),
+                                  bytes_up=traffic.bytes_up(config, secure_sum, length=parts.sent_length))
     on_start(task, plan)
     clock.setup_done()
     outcome = asyncio.run(loop.run(
-        learning_process, task=task, plan=plan, runtime=place, client_data=data, evaluator=evaluator,
-        program=program, managers=_managers(directory), on_round=on_round, stop_requested=stop_requested))
+        parts.process, task=task, plan=plan, runtime=place, client_data=parts.data, traffic=client_traffic,
+        evaluator=evaluator, program=program, managers=_managers(directory), on_round=on_round,
+        stop_requested=stop_requested,
+        evaluate_personal=parts.own_models and functools.partial(parts.own_models.evaluate, evaluator)))
     if outcome.interrupted:
       return RunResult(directory=directory, report=None, rounds=len(outcome.history))
+    personal = outcome.personal or assembly.personalize(config, task, runtime, place, outcome.weights, evaluator)
     parity = export.export(task, outcome.weights, directory.export, evaluator)
     content = summary.build_report(config, task=task, plan=plan, outcome=outcome, evaluator=evaluator, clock=clock,
                                    parity=parity, worker_pids=place.pids)
-    content['secure_sum'] = secured.describe(
-        config.secure, plan, clients=config.cohort.cohort_size,
-        parameters_count=sum(v.size for v in outcome.weights.trainable))
+    content['personal'] = personal
+    content['secure_sum'] = secure_sum
+    content['traffic'] = summary.traffic(outcome.history, client_traffic)
+    if config.attack.attack != 'none':
+      content['attack'] = attack_report.describe(config.attack, task, evaluator)
   json_file.write(directory.report_json, content)
   report.write_html(directory.report_html, content, task.images)
   if launch.json is not None:
     json_file.write(launch.json, content)
   return RunResult(directory=directory, report=content, rounds=len(outcome.history))
-
-
-def _build_process(config, task, plan, runtime, directory):
-  """Returns the learning process, and what it is given for each client."""
-  data = client_data.SentData(task=task)
-  build = functools.partial(process.build_process, task, algorithm=config.algorithm, client=config.client,
-                            server=config.server, schedule=config.schedule, rounds=config.program.rounds,
-                            private_training=plan.client_work)
-  if runtime.data_placement == 'worker':
-    data = client_data.WorkerData(task=task, folder=runtime.worker_data_dir)
-    build = _reading(build, data)
-  made = secured.build_process(config.secure, plan, build, largest_weight=process.largest_weight(task, config.algorithm))
-  if config.algorithm.algorithm == 'fedbuff':
-    data = client_data.LateData(data=data, begun=plan.begun)
-  kept = process.kept_at_first(task, config.algorithm, config.client)
-  if kept is None:
-    return made, data
-  return driver.KeptStateProcess(made, store.Store(directory.client_states, kept)), driver.NumberedData(data)
 
 
 def build_plan(config: configs.ExperimentConfig, task: tasks.Task) -> plan_lib.PrivacyPlan:
@@ -137,11 +128,6 @@ def _within_budget(config, plan):
     raise ValueError(f'stop_at_epsilon={budget:g} does not pay for one round, which costs epsilon '
                      f'{plan.ledger(1)["epsilon"]:.3g}.')
   return dataclasses.replace(config.program, rounds=rounds)
-
-
-def _reading(build, data):
-  """Returns `build` for clients whose examples are read on their workers."""
-  return lambda *, aggregator: data.read_on_workers(build(aggregator=aggregator))
 
 
 def _managers(directory):
