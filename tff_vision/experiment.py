@@ -1,6 +1,7 @@
 """The composition root: from a config to a finished run directory."""
 
 import asyncio
+import concurrent.futures
 import dataclasses
 import functools
 import pathlib
@@ -48,6 +49,17 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   Raises:
     ValueError: The config cannot be run, or the folder is not this run's; nothing has been written then.
   """
+  arguments = (config, launch, runtime, on_start, on_round, stop_requested)
+  try:
+    asyncio.get_running_loop()
+  except RuntimeError:
+    return _run(*arguments)
+  # A notebook's kernel runs an event loop in this thread, so ours needs another; TFF's contexts are a thread's own.
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    return pool.submit(_run, *arguments).result()
+
+
+def _run(config, launch, runtime, on_start, on_round, stop_requested):
   clock = summary.Clock(time.monotonic())
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
   directory.check_usable(config, resume=launch.resume)
