@@ -1,6 +1,7 @@
 """The composition root: from a config to a finished run directory."""
 
 import asyncio
+import concurrent.futures
 import dataclasses
 import functools
 import pathlib
@@ -48,6 +49,17 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   Raises:
     ValueError: The config cannot be run, or the folder is not this run's; nothing has been written then.
   """
+  arguments = (config, launch, runtime, on_start, on_round, stop_requested)
+  try:
+    asyncio.get_running_loop()
+  except RuntimeError:
+    return _run(*arguments)
+  # A notebook's kernel runs an event loop in this thread, so ours needs another; TFF's contexts are a thread's own.
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    return pool.submit(_run, *arguments).result()
+
+
+def _run(config, launch, runtime, on_start, on_round, stop_requested):
   clock = summary.Clock(time.monotonic())
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
   directory.check_usable(config, resume=launch.resume)
@@ -59,7 +71,8 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   task = dataclasses.replace(task, client=plan.client_data(task.client))
   program = _within_budget(config, plan)
   secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path)
-  evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
+  evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing,
+                                   objective=task.objective)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
     parts = assembly.assemble(config, task, plan, runtime, directory.client_states, place)
     secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,

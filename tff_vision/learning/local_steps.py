@@ -157,11 +157,4 @@ def _gradients(task, model, trainable, x, y):
     logits = model(x, training=True)
     loss = tf.add_n([task.loss_fn(y, logits), *model.losses])
   count = tf.cast(tf.shape(y)[0], tf.float64)
-  return tape.gradient(loss, trainable), tf.stack([tf.cast(loss, tf.float64) * count, _right(logits, y)])
-
-
-def _right(logits, y):
-  """Returns how many answers are right, float64 []; of several findings, the share of them for each example."""
-  if y.shape.rank == 1:
-    return tf.reduce_sum(tf.cast(tf.argmax(logits, 1, tf.int32) == tf.cast(y, tf.int32), tf.float64))
-  return tf.reduce_sum(tf.reduce_mean(tf.cast((logits > 0) == (y > 0.5), tf.float64), axis=1))
+  return tape.gradient(loss, trainable), tf.stack([tf.cast(loss, tf.float64) * count, task.objective.right(logits, y)])

@@ -173,7 +173,7 @@ def _training_record(metrics, plan, cohort, task, seconds):
   trained = metrics['client_work']['train']
   examples = sum(task.images.train.num_examples(client) for client in cohort) * task.client.client_epochs
   return {'seconds': seconds, 'cohort_size': len(cohort), 'examples': examples,
-          'train': {name: float(trained[name]) for name in ('loss', 'accuracy')} if len(cohort) else {}}
+          'train': {name: float(trained[name]) for name in ('loss', task.objective.metric) if name in trained} if len(cohort) else {}}
 
 
 def _scalars(values):
