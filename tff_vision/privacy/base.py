@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs
-from tff_vision.privacy import cohorts, participation
+from tff_vision.privacy import cohorts, late_arrivals, participation
 
 
 class ExamplesReader(Protocol):
@@ -82,6 +82,11 @@ class PrivacyPlan(abc.ABC):
     del round_num
     return {}
 
+  def begun(self, client: int, round_num: int) -> int:
+    """Returns the round in which a client began whose update round `round_num` takes."""
+    del client
+    return round_num
+
   def for_model(self, model: tf.keras.Model, input_spec: tf.TensorSpec) -> 'PrivacyPlan':
     """Returns the plan for this model.
 
@@ -137,8 +142,9 @@ class NoPrivacy(PrivacyPlan):
     return True
 
   def attendance(self, round_num):
-    if not isinstance(self.sampler, participation.Participation):
-      return {}
-    steps = self.sampler.attendance(round_num)
-    return {'available': len(steps.available), 'selected': len(steps.selected), 'started': len(steps.started),
-            'reported': len(steps.reported), 'dropped': len(steps.selected) - len(steps.reported)}
+    return self.sampler.counts(round_num) if isinstance(self.sampler, participation.Participation) else {}
+
+  def begun(self, client, round_num):
+    if isinstance(self.sampler, late_arrivals.LateArrivals):
+      return self.sampler.begun(round_num)[client]
+    return round_num
