@@ -3,7 +3,6 @@
     python -m benchmarks.peers.flower_simulation WORKLOAD
 """
 
-import functools
 import os
 
 import flwr
@@ -14,11 +13,6 @@ from flwr.serverapp import ServerApp
 from flwr.serverapp.strategy import FedAvg
 
 from benchmarks.peers import protocol, torch_models, workload
-
-
-@functools.cache
-def _data(work: workload.Workload):
-  return torch_models.tensors(work)
 
 
 def _batches(work, x, y):
@@ -52,7 +46,7 @@ def _client_app(work: workload.Workload) -> ClientApp:
     torch.set_num_threads(1)
     net = torch_models.build(work)
     net.load_state_dict(message.content['arrays'].to_torch_state_dict())
-    x, y = _data(work)[context.node_config['partition-id']]
+    x, y = torch_models.tensors(work)[context.node_config['partition-id']]
     _train(work, net, x, y)
     return Message(RecordDict({'arrays': ArrayRecord(net.state_dict()),
                                'metrics': MetricRecord({'num-examples': len(y)})}), reply_to=message)

@@ -1,6 +1,7 @@
 """Starts the systems of one workload, lets them take turns, and says what each turn took."""
 
 import json
+import os
 import pathlib
 import signal
 import statistics
@@ -55,7 +56,8 @@ class _System:
     with open(self._log, 'wb') as log:
       # A session of its own, so that whatever it starts can be found and ended.
       self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                                       cwd=_ROOT, text=True, start_new_session=True)
+                                       cwd=_ROOT, text=True, start_new_session=True,
+                                       env=os.environ | {'PYTHONPATH': str(_ROOT)})
     started = time.perf_counter()
     self._answer()
     self._seconds_to_first = time.perf_counter() - started

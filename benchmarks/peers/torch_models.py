@@ -1,5 +1,7 @@
 """The models of the workloads in PyTorch, for the systems that are built on it."""
 
+import functools
+
 import torch
 
 from benchmarks.peers import workload
@@ -15,6 +17,7 @@ def build(work: workload.Workload) -> torch.nn.Module:
       torch.nn.Linear(128, work.classes))
 
 
+@functools.cache
 def tensors(work: workload.Workload) -> list[tuple[torch.Tensor, torch.Tensor]]:
   """Returns each client's (images [n, channels, height, width], labels int64)."""
   return [(torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(), torch.from_numpy(y).long())
