@@ -1,7 +1,11 @@
 """This pipeline, with its defaults.
 
-    python -m benchmarks.peers.this_pipeline WORKLOAD [--math=bfloat16]
+    python -m benchmarks.peers.this_pipeline WORKLOAD [bfloat16]
 """
+
+import itertools
+import sys
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,22 +19,27 @@ from tff_vision.runtime import runtime_config, runtimes
 
 
 def main() -> None:
-  work = protocol.requested()
+  settings = {'math': sys.argv[2]} if len(sys.argv) > 2 else {}
+  with runtimes.open_runtime(runtime_config.RuntimeConfig(**settings)):
+    protocol.serve(build(protocol.requested()))
+
+
+def build(work: workload.Workload) -> Callable[[], None]:
+  """Returns a function that does one round, on the runtime that is open."""
   client = configs.ClientConfig(client_epochs=1, client_learning_rate=work.learning_rate, batch_size=work.batch_size)
   task = _task(work, client)
   plan = _plan(work, client).for_model(task.keras_model(), task.batch_spec[0])
   made = process.build_process(
       task, algorithm=configs.AlgorithmConfig(), client=client, server=configs.ServerConfig(),
       aggregator=stack.build_stack(plan), private_training=plan.client_work)
-  with runtimes.open_runtime(runtime_config.RuntimeConfig()):
-    state = [made.set_model_weights(made.initialize(), task.initial_weights())]
-    rounds = [0]
+  state = [made.set_model_weights(made.initialize(), task.initial_weights())]
+  rounds = itertools.count(1)
 
-    def run_round():
-      rounds[0] += 1
-      state[0] = made.next(state[0], [task.client_dataset(i, rounds[0]) for i in range(work.clients)]).state
+  def run_round():
+    round_num = next(rounds)
+    state[0] = made.next(state[0], [task.client_dataset(i, round_num) for i in range(work.clients)]).state
 
-    protocol.serve(run_round)
+  return run_round
 
 
 def _task(work: workload.Workload, client: configs.ClientConfig) -> tasks.Task:

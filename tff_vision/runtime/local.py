@@ -19,13 +19,14 @@ from tff_vision.runtime import datasets, tls, worker_process
 
 
 @contextlib.contextmanager
-def local_runtime(*, threads: int = 1, max_concurrent_clients: int | None = None
+def local_runtime(*, threads: int = 1, max_concurrent_clients: int | None = None, math: str = 'float32'
                   ) -> Iterator[worker_process.WorkerProcess]:
   """Makes every TFF computation in the `with` block run on a local executor process.
 
   Args:
     threads: Intra-op threads of a kernel. One, with a client per core, is fastest for cohorts.
     max_concurrent_clients: Clients computed at once; None means one per core.
+    math: See `RuntimeConfig`.
 
   Yields:
     The executor process.
@@ -34,7 +35,7 @@ def local_runtime(*, threads: int = 1, max_concurrent_clients: int | None = None
     RuntimeError: The executor does not start.
   """
   worker = worker_process.WorkerProcess(
-      threads=threads, max_concurrent_clients=max_concurrent_clients or os.cpu_count() or 1)
+      threads=threads, max_concurrent_clients=max_concurrent_clients or os.cpu_count() or 1, math=math)
   try:
     worker.wait_until_serving()
     tff.framework.set_default_context(_context(worker.port))

@@ -30,7 +30,8 @@ class LocalRuntime:
 
 @contextlib.contextmanager
 def _local(config):
-  with local.local_runtime(threads=config.threads, max_concurrent_clients=config.max_concurrent_clients) as worker:
+  with local.local_runtime(threads=config.threads, max_concurrent_clients=config.max_concurrent_clients,
+                           math=config.math) as worker:
     yield LocalRuntime([worker.pid])
 
 
