@@ -15,7 +15,7 @@ import psutil
 
 from benchmarks.peers import workload
 
-_ROOT = pathlib.Path(__file__).parent.parent.parent
+ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
 def measure(work: workload.Workload, pythons: Mapping[str, str], *, repetitions: int, seconds: float
@@ -56,8 +56,8 @@ class _System:
     with open(self._log, 'wb') as log:
       # A session of its own, so that whatever it starts can be found and ended.
       self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
-                                       cwd=_ROOT, text=True, start_new_session=True,
-                                       env=os.environ | {'PYTHONPATH': str(_ROOT)})
+                                       cwd=ROOT, text=True, start_new_session=True,
+                                       env=os.environ | {'PYTHONPATH': str(ROOT)})
     started = time.perf_counter()
     self._answer()
     self._seconds_to_first = time.perf_counter() - started
@@ -104,9 +104,9 @@ class _System:
       pass  # The answer will say so.
 
   def _answer(self):
-    line = self._process.stdout.readline()
-    if line:
-      return json.loads(line)
+    for line in self._process.stdout:
+      if line.startswith('{"rounds"'):  # Libraries may have printed before the system had its say.
+        return json.loads(line)
     words = self._log.read_text(errors='replace').strip().splitlines()
     self._error = f'failed: {words[-1][:200] if words else "no message"}'
     return None

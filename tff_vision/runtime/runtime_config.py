@@ -1,4 +1,4 @@
-"""Where the clients' work is done, as data. Not part of an experiment: the result depends on nothing here but `math`."""
+"""Where the clients' work is done, as data. Not part of an experiment: only `math` changes the result."""
 
 import dataclasses
 
