@@ -30,7 +30,7 @@ def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(module, 
     (dict(runtime='workers', local_workers=1, tls_ca='a', tls_cert='b', tls_key='c'), 'only with workers'),
     (dict(runtime='workers', local_workers=2, min_workers=3), 'min_workers=3 is more than the 2 workers'),
     (dict(data_placement='worker'), 'needs runtime=workers'),
-    (dict(math='float16'), "math must be one of float32, bfloat16; found 'float16'"),
+    (dict(math='float16'), "math must be one of bfloat16, float32; found 'float16'"),
     (dict(math='bfloat16', runtime='workers', workers=('a:1',)), 'math=bfloat16 is for executors started here'),
     (dict(runtime='workers', local_workers=2, probe_interval=0.0), 'probe_interval must be positive'),
 ])
