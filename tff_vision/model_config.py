@@ -4,7 +4,7 @@ import dataclasses
 
 from tff_vision import validate
 
-MODELS = ('cnn', 'cnn_dropout', 'mlp')
+MODELS = ('cnn', 'cnn_dropout', 'cnn_tanh', 'mlp', 'scattering')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

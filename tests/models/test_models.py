@@ -16,6 +16,7 @@ def test_registry_and_config_name_the_same_models():
 @pytest.mark.parametrize(('name', 'classes', 'parameters'), [
     ('cnn', 10, 1_663_370),  # McMahan et al. 2017
     ('cnn_dropout', 62, 1_206_590),  # Reddi et al. 2021
+    ('cnn_tanh', 10, 26_010),  # Papernot et al. 2021
     ('mlp', 10, 199_210),  # McMahan et al. 2017, the 2NN
 ])
 def test_parameter_counts_of_the_papers(name, classes, parameters):
@@ -23,14 +24,14 @@ def test_parameter_counts_of_the_papers(name, classes, parameters):
 
 
 @pytest.mark.parametrize('name', MODELS)
-@pytest.mark.parametrize('shape', [(8, 8, 1), (32, 32, 3), (28, 21, 1)])
+@pytest.mark.parametrize('shape', [(16, 16, 1), (32, 32, 3), (28, 21, 1)])
 def test_every_model_takes_every_image_shape_and_returns_logits(name, shape):
   model = MODELS[name](shape, 7)
   check.check(model, input_shape=shape, num_outputs=7)
   assert model(np.zeros((2, *shape), np.float32)).shape == (2, 7)
 
 
-@pytest.mark.parametrize('name', ['cnn', 'cnn_dropout'])
+@pytest.mark.parametrize('name', ['cnn', 'cnn_dropout', 'cnn_tanh', 'scattering'])
 def test_too_small_images_are_refused_with_their_size(name):
   with pytest.raises(ValueError, match='3x3'):
     MODELS[name]((3, 3, 1), 7)

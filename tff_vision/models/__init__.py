@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from tff_vision.models import cnn
+from tff_vision.models import cnn, scattering
 
 ModelBuilder = Callable[[tuple[int, int, int], int], tf.keras.Model]
 
@@ -16,4 +16,6 @@ MODELS: Mapping[str, ModelBuilder] = {
     'mlp': cnn.build_mlp,
     'cnn': cnn.build_cnn,
     'cnn_dropout': cnn.build_cnn_dropout,
+    'cnn_tanh': cnn.build_cnn_tanh,
+    'scattering': scattering.build_scattering,
 }

@@ -4,6 +4,8 @@
 AISTATS 2017, section 3 (the 2NN and the CNN of 1,663,370 parameters at 28x28x1 and 10 classes).
 `cnn_dropout`: Reddi et al., "Adaptive Federated Optimization", ICLR 2021, appendix C.2 (1,206,590 parameters at
 28x28x1 and 62 classes).
+`cnn_tanh`: Papernot et al., "Tempered Sigmoid Activations for Deep Learning with Differential Privacy", AAAI 2021,
+arXiv:2007.14191, table 1 (26,010 parameters at 28x28x1 and 10 classes).
 """
 
 import tensorflow as tf
@@ -49,6 +51,21 @@ def build_cnn_dropout(input_shape: tuple[int, int, int], num_classes: int) -> tf
       tf.keras.layers.Dropout(0.5),
       tf.keras.layers.Dense(num_classes),
   ], name='cnn_dropout')
+
+
+def build_cnn_tanh(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:
+  """Two convolutions with stride 2 and tanh, whose bounded activations keep gradients near the clip."""
+  _at_least(14, input_shape, 'cnn_tanh')
+  return tf.keras.Sequential([
+      tf.keras.layers.Input(input_shape),
+      tf.keras.layers.Conv2D(16, 8, 2, padding='same', activation='tanh'),
+      tf.keras.layers.MaxPool2D(2, 1),
+      tf.keras.layers.Conv2D(32, 4, 2, activation='tanh'),
+      tf.keras.layers.MaxPool2D(2, 1),
+      tf.keras.layers.Flatten(),
+      tf.keras.layers.Dense(32, activation='tanh'),
+      tf.keras.layers.Dense(num_classes),
+  ], name='cnn_tanh')
 
 
 def _at_least(pixels, input_shape, model):

@@ -15,7 +15,7 @@ from tensorflow_federated.python.core.impl.context_stack import context_base
 from tensorflow_federated.python.core.impl.execution_contexts import sync_execution_context
 from tensorflow_federated.python.core.impl.executor_stacks import python_executor_stacks
 
-from tff_vision.runtime import tls, worker_process
+from tff_vision.runtime import datasets, tls, worker_process
 
 
 @contextlib.contextmanager
@@ -60,6 +60,7 @@ class _Closed(context_base.SyncContext):
 
 
 def _context(port):
+  datasets.lift_size_limit()
   channel = grpc.insecure_channel(f'127.0.0.1:{port}', tls.CHANNEL_OPTIONS)
   stub = tff.framework.RemoteExecutorGrpcStub(channel)
 

@@ -1,0 +1,159 @@
+"""Accuracy at a given epsilon on Fashion-MNIST: the utility table of the README.
+
+    nice python -m benchmarks.private_utility --json=FILE [--cells=central,silos,clients,noise,cnn] [--seeds=0,1,2]
+
+Test accuracy, mean and standard deviation over seeds, of
+
+* `central`: example-level DP-SGD in one silo of 60,000 images, delta = 1e-5;
+* `silos`: the same in three silos of 20,000, each private on its own, averaged every two passes;
+* `clients`: client-level DP-FedAvg over Poisson cohorts, delta = 1e-6. 10,000 clients are SIMULATED by cohort scaling:
+  1,000 clients of 60 images train, 50 a round, and the noise is that of cohorts ten times as large;
+* `noise`: the same with cohorts in a fixed order and no sampling assumption: independent, tree and BLT noise;
+* `cnn`: `central` with the CNN of Papernot et al. 2021 (0.861 at epsilon 2.7) in place of scattering features.
+
+Clients, mechanisms, noise and aggregation are the library's own, in TFF's runtime on one thread. All but `cnn` train
+the model `scattering`; its fixed features are computed once, outside of the runs, which changes nothing but time.
+Runs that FILE already holds are not repeated.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import time
+
+from absl import flags
+
+from flags import output_flags
+from pipelines import launch
+from tff_vision import configs
+from tff_vision.program import json_file
+
+_CELLS = flags.DEFINE_list('cells', ['central', 'silos', 'clients', 'noise', 'cnn'], 'Which parts of the table.')
+_SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds, separated by commas.')
+_SCALE = 10  # Simulated clients for each that trains.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cell:
+  """One number of the table, for each seed.
+
+  Attributes:
+    row: What is compared; epsilons of one row stand side by side.
+    epsilon: The budget; None adds no noise, to the same clipped updates.
+    model: `scattering`, or a key of MODELS.
+    num_clients: Among which the images are divided evenly.
+    scale: How many clients each stands for.
+  """
+  row: str
+  epsilon: float | None
+  model: str
+  num_clients: int
+  cohort: configs.CohortConfig
+  client: configs.ClientConfig
+  server: configs.ServerConfig
+  rounds: int
+  privacy: configs.PrivacyConfig
+  scale: int = 1
+
+  @property
+  def key(self) -> str:
+    return f'{self.row}, epsilon {"inf" if self.epsilon is None else f"{self.epsilon:g}"}'
+
+
+def cells() -> dict[str, list[Cell]]:
+  """Returns the table's cells by part."""
+  return {
+      'central': [_example_cell('central', epsilon, 1) for epsilon in (1.0, 2.7, 3.0, 8.0, None)],
+      'silos': [_example_cell('silos', epsilon, 3) for epsilon in (1.0, 2.7, 3.0, 8.0, None)],
+      'clients': [_client_cell('clients', epsilon, 'poisson', privacy='client_gaussian')
+                  for epsilon in (1.0, 3.0, 8.0, None)],
+      'noise': [_client_cell(f'noise {name}', epsilon, 'round_robin', **mechanism)
+                for epsilon in (1.0, 8.0) for name, mechanism in _CORRELATIONS.items()],
+      'cnn': [_cnn_cell()],
+  }
+
+
+_CORRELATIONS = {
+    'independent': {'privacy': 'dp_mf', 'mf_strategy': 'banded', 'mf_bands': 1},
+    'tree': {'privacy': 'dp_ftrl'},
+    'blt': {'privacy': 'dp_mf', 'mf_strategy': 'blt'},
+}
+
+
+def _example_cell(row, epsilon, silos):
+  batch, rate, rounds, epochs = (2048, 8.0, 1, 8) if silos == 1 else (1024, 16.0, 4, 2)
+  return Cell(
+      row=row, epsilon=epsilon, model='scattering', num_clients=silos, rounds=rounds,
+      cohort=configs.CohortConfig(cohort_size=silos), server=configs.ServerConfig(),
+      client=configs.ClientConfig(client_optimizer='sgdm', client_learning_rate=rate, client_epochs=epochs,
+                                  batch_size=batch),
+      privacy=_privacy(epsilon, 1e-5, privacy='example_dp_sgd', clip_norm=0.1))
+
+
+def _cnn_cell():
+  return Cell(
+      row='cnn', epsilon=2.7, model='cnn_tanh', num_clients=1, rounds=1,
+      cohort=configs.CohortConfig(cohort_size=1), server=configs.ServerConfig(),
+      client=configs.ClientConfig(client_optimizer='sgdm', client_learning_rate=4.0, client_epochs=40,
+                                  batch_size=2048),
+      privacy=_privacy(2.7, 1e-5, privacy='example_dp_sgd', clip_norm=0.1))
+
+
+def _client_cell(row, epsilon, sampling, **mechanism):
+  return Cell(
+      row=row, epsilon=epsilon, model='scattering', num_clients=1000, rounds=40, scale=_SCALE,
+      cohort=configs.CohortConfig(sampling=sampling, cohort_size=50),
+      server=configs.ServerConfig(server_optimizer='sgdm', server_learning_rate=3.0),
+      client=configs.ClientConfig(client_learning_rate=0.01, client_epochs=1, batch_size=20),
+      privacy=_privacy(epsilon, 1e-6, clip_norm=0.1, **mechanism))
+
+
+def _privacy(epsilon, delta, **mechanism):
+  budget = {'noise_multiplier': 0.0} if epsilon is None else {'target_epsilon': epsilon}
+  return configs.PrivacyConfig(delta=delta, **budget, **mechanism)
+
+
+def main() -> None:
+  if output_flags.JSON.value is None:
+    raise ValueError('json is missing: the file that receives the table and lets an interrupted one go on.')
+  known = cells()
+  if wrong := sorted(set(_CELLS.value) - set(known)):
+    raise ValueError(f'cells must be among {", ".join(known)}; found {", ".join(wrong)}.')
+  file = pathlib.Path(output_flags.JSON.value)
+  found = json.loads(file.read_text())['runs'] if file.exists() else {}
+  # Seed by seed, so that an interrupted table has all of its cells.
+  for seed in _SEEDS.value:
+    for cell in (cell for part in _CELLS.value for cell in known[part]):
+      key = f'{cell.key}, seed {seed}'
+      if key not in found:
+        found[key] = run(cell, int(seed))
+        _write(file, known, found)
+        print(f'{key}: {found[key]}', flush=True)
+  _write(file, known, found)
+
+
+def run(cell: Cell, seed: int) -> dict[str, float | None]:
+  """Trains once and returns accuracy, what it cost, and seconds."""
+  from benchmarks import private_utility_run
+  started = time.monotonic()
+  return {**private_utility_run.accuracy(cell, seed), 'seconds': round(time.monotonic() - started, 1)}
+
+
+def _write(file, known, found):
+  table = {}
+  for cell in (cell for part in known.values() for cell in part):
+    values = [result['accuracy'] for key, result in found.items() if key.startswith(f'{cell.key}, seed ')]
+    if values:
+      table[cell.key] = {'mean': statistics.mean(values), 'seeds': len(values),
+                         'sd': statistics.stdev(values) if len(values) > 1 else None}
+  json_file.write(str(file), {
+      'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip(),
+      'machine': {'cores': os.cpu_count(), 'platform': platform.platform()}, 'table': table, 'runs': found})
+
+
+if __name__ == '__main__':
+  launch.launch(main, flag_modules=(output_flags,))
