@@ -75,7 +75,8 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
                                    parity=parity, worker_pids=place.pids)
     content['secure_sum'] = secured.describe(
         config.secure, plan, clients=config.cohort.cohort_size,
-        parameters_count=sum(v.size for v in outcome.weights.trainable))
+        parameters_count=process.values_sent(task, config.algorithm, config.client,
+                                             sum(v.size for v in outcome.weights.trainable)))
   json_file.write(directory.report_json, content)
   report.write_html(directory.report_html, content, task.images)
   if launch.json is not None:

@@ -73,7 +73,7 @@ def scaffold(o):
     c = np.average(controls, axis=0, weights=o.weight)
     ys, new = [], controls.copy()
     for i in cohort:
-      y, steps = o.local(x, i, r, change=lambda g, w, i=i, c=c: g - controls[i] + c)
+      y, steps = o.local(x, i, r, change=lambda g, w, own=controls[i], c=c: g - own + c)
       ys.append(y)
       new[i] = controls[i] - c + (x - y) / (steps * o.rate)
     x, controls = o.mean(cohort, ys), new
