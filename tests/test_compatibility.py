@@ -56,7 +56,7 @@ def test_the_page_shows_the_table():
   page = (pathlib.Path(__file__).parent.parent / 'docs' / 'algorithms.md').read_text()
   rows = [line.strip('| ').split(' | ') for line in page.splitlines() if line.startswith('|')]
   shown = {row[0].strip('`'): row[1:] for row in rows if len(row) == 1 + len(compatibility.COLUMNS)}
-  assert shown.pop('') == list(compatibility.COLUMNS)
+  assert shown.pop('algorithm') == list(compatibility.COLUMNS)
   assert shown == {algorithm: ['no' if column in refused else 'yes' for column in compatibility.COLUMNS]
                    for algorithm, refused in compatibility.REFUSED.items()}
   for reason in {reason for refused in compatibility.REFUSED.values() for reason in refused.values()}:
