@@ -91,10 +91,6 @@ class Algorithm:
     trained = client.descend()
     return Work(trained=trained, sent=tuple(trained.update()))
 
-  def values_sent(self, parameters: int) -> int:
-    """Returns how many numbers a client sends, its weight apart, for a model of so many trainable ones."""
-    return parameters
-
   def step(self, server: Any, mean: Any, share: tf.Tensor, weights: Tensors) -> tuple[Any, Sequence[tf.Tensor]]:
     """Returns the server's next state, and what its optimizer descends.
 

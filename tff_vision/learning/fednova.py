@@ -29,9 +29,6 @@ class FedNova(algorithm.Algorithm):
     self._strength = strength
     self._largest = largest
 
-  def values_sent(self, parameters):
-    return parameters + 1
-
   def work(self, client):
     trained = client.descend(algorithm.proximal_gradient(self._strength))
     share = self._sum_of_coefficients(trained.steps, client.learning_rate) / self._largest

@@ -62,9 +62,6 @@ class MimeLite(algorithm.Algorithm):
     """Args: `momentum` is beta."""
     self._beta = momentum
 
-  def values_sent(self, parameters):
-    return 2 * parameters
-
   def server_state(self, weights):
     return scaffold.zeros_like(weights)
 

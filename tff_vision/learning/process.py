@@ -89,12 +89,6 @@ def kept_at_first(task: tasks.Task, algorithm: configs.AlgorithmConfig, client: 
   return local_training.brought_at_first(task, chosen) if chosen.keeps else None
 
 
-def values_sent(task: tasks.Task, algorithm: configs.AlgorithmConfig, client: configs.ClientConfig,
-                parameters: int) -> int:
-  """Returns how many numbers a client sends in a round, its weight apart, for so many trainable parameters."""
-  return ALGORITHMS[algorithm.algorithm](task, algorithm, client).values_sent(parameters)
-
-
 def largest_weight(task: tasks.Task, algorithm: configs.AlgorithmConfig) -> float:
   """Returns the most that one client's update may weigh in a weighted mean; public."""
   return task.largest_client * task.client.client_epochs if algorithm.client_weighting == 'examples' else 1.0

@@ -25,9 +25,6 @@ class Scaffold(algorithm.Algorithm):
   def shown(self, server):
     return server
 
-  def values_sent(self, parameters):
-    return 2 * parameters
-
   def brings(self, weights):
     return zeros_like(weights)
 
