@@ -67,7 +67,7 @@ def test_the_page_shows_the_table():
 @pytest.mark.parametrize(('algorithm', 'mode'), [('scaffold', 'masks'), ('feddyn', 'he_keyholder'), ('fednova', 'he')])
 def test_hidden_sums_lead_to_the_same_model(tff_runtime, tmp_path, algorithm, mode):
   plain = Run(algorithm, folder=tmp_path / 'plain').train(COHORTS)
-  hidden = Run(algorithm, folder=tmp_path / 'hidden', secure=mode).train(COHORTS)
+  hidden = Run(algorithm, folder=tmp_path / 'hidden', secure=mode, place=tff_runtime).train(COHORTS)
   assert 0 < np.abs(hidden - plain).max() < 2e-3
 
 

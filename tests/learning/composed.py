@@ -25,8 +25,9 @@ class Run:
   """
 
   def __init__(self, algorithm, *, folder=None, sizes=SIZES, rounds=3, schedule=None, server=None, weighting='examples',
-               strength=None, client=None, secure='none', data_on_workers=False, begun=None, **settings):
-    """Args: `begun(client, round_num)` is the round in which a late client began."""
+               strength=None, client=None, secure='none', place=None, data_on_workers=False, begun=None,
+               **settings):
+    """Args: `begun(client, round_num)` is the round in which a late client began; `place` is the open runtime."""
     self.client = configs.ClientConfig(batch_size=4, client_learning_rate=0.1,
                                        **{'client_epochs': 1 if algorithm == 'fedsgd' else 2, **(client or {})})
     self.task = tiny.task(sizes=sizes, **{name: getattr(self.client, name) for name in (
@@ -40,11 +41,11 @@ class Run:
       for i in range(len(sizes)):
         records.write(folder / records.file_name(i), self.task.images.train.examples(i))
       self.data = client_data.WorkerData(task=self.task, folder=str(folder))
-      plain, build = build, lambda *, aggregator: self.data.read_on_workers(plain(aggregator=aggregator))
+      plain, build = build, lambda **layers: self.data.read_on_workers(plain(**layers))
     hidden = configs.SecureConfig(secure_sum=secure, secure_clients_max=4, secure_bits=20, secure_range=8.0,
                                   key_holder_dir=str(folder / 'keys') if secure == 'he_keyholder' else None)
     self.process = secured.build_process(hidden, plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(4)), build,
-                                         largest_weight=process.largest_weight(self.task, config))
+                                         largest_weight=process.largest_weight(self.task, config), place=place)
     if algorithm == 'fedbuff':
       self.data = client_data.LateData(data=self.data, begun=begun or (lambda client, round_num: round_num))
     self.store = None
