@@ -23,7 +23,7 @@ def _config(algorithm, choice):
   secure = {} if name != 'secure_sum' else {'secure_sum': value}
   return configs.ExperimentConfig(
       algorithm=configs.AlgorithmConfig(algorithm=algorithm), privacy=configs.PrivacyConfig(**privacy),
-      client=configs.ClientConfig(client_epochs=1), secure=configs.SecureConfig(
+      client=configs.ClientConfig(client_epochs=1 if algorithm == 'fedsgd' else 2), secure=configs.SecureConfig(
           key_holder_dir='keys' if value == 'he_keyholder' else None, **secure),
       cohort=configs.CohortConfig(sampling=sampling, over_selection=1.5 if buffered else 1.0))
 

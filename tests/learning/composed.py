@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tests import tiny
+from tests.learning import numpy_algorithms
 from tff_vision import configs
 from tff_vision.aggregation import secured
 from tff_vision.client_state import driver, store
@@ -14,6 +15,7 @@ from tff_vision.data import records
 from tff_vision.learning import client_data, process
 from tff_vision.privacy import plan as plan_lib
 
+COHORTS = [[0, 1, 3], [1, 2], [0, 2, 3]]
 SIZES = (7, 12, 3, 9)
 
 
@@ -22,15 +24,16 @@ class Run:
 
   Attributes:
     store: What clients keep; None where they keep nothing.
+    state: The server's, after `train`.
   """
 
   def __init__(self, algorithm, *, folder=None, sizes=SIZES, rounds=3, schedule=None, server=None, weighting='examples',
-               strength=None, client=None, secure='none', place=None, data_on_workers=False, begun=None,
-               **settings):
+               strength=None, client=None, builder=tiny.linear, secure='none', place=None, data_on_workers=False,
+               begun=None, **settings):
     """Args: `begun(client, round_num)` is the round in which a late client began; `place` is the open runtime."""
     self.client = configs.ClientConfig(batch_size=4, client_learning_rate=0.1,
                                        **{'client_epochs': 1 if algorithm == 'fedsgd' else 2, **(client or {})})
-    self.task = tiny.task(sizes=sizes, **{name: getattr(self.client, name) for name in (
+    self.task = tiny.task(builder, sizes=sizes, **{name: getattr(self.client, name) for name in (
         'client_learning_rate', 'client_epochs', 'batch_size')})
     config = configs.AlgorithmConfig(algorithm=algorithm, client_weighting=weighting, proximal_strength=strength,
                                      **settings)
@@ -69,10 +72,16 @@ class Run:
     state = self.begin()
     for round_num, cohort in enumerate(cohorts, start=1):
       state = self.next(state, round_num, cohort, runtime)
+    self.state = state
     return self.model(state)
 
   def model(self, state):
     return np.concatenate([np.asarray(w).ravel() for w in self.process.get_model_weights(state).trainable])
+
+  def oracle(self, weighting='examples'):
+    """Returns what the algorithms in numpy take, over COHORTS."""
+    return numpy_algorithms.Oracle(self.task, COHORTS, rate=0.1, weighting=weighting,
+                                   clip=self.client.client_gradient_clip, decay=self.client.client_weight_decay)
 
 
 def forget(server_state):
