@@ -55,6 +55,9 @@ _NUMBERS = {
     **{f'unseen_{name}': functools.partial(lambda name, report: report['unseen'] and report['unseen']['evaluation'].get(name),
                                            name)
        for name in ('accuracy', 'auc', 'equal_error_rate', 'true_accept_rate_at_0.01')},
+    **{f'{whose}_{name}': functools.partial(lambda whose, name, report: (report.get('personal') or {}).get(whose, {}).get(name),
+                                           whose, name) for whose in ('shared', 'own') for name in ('mean', 'worst')},
+    'gaining': lambda report: (report.get('personal') or {}).get('gaining'),
     'epsilon': lambda report: report['privacy'].get('epsilon'),
     'train_seconds': lambda report: report['seconds']['train'],
 }
