@@ -67,6 +67,8 @@ def _conclude(result):
   if clients['count']:
     print(f'{progress.client_title(clients)}: mean {clients["mean"]:.4f}, 10th percentile {clients["percentile_10"]:.4f}, worst '
           f'{clients["worst"]:.4f}, over {clients["count"]} clients')
+  if found.get('personal'):
+    _conclude_personal(found)
   if found['unseen']:
     print(f'clients that never trained: {progress.numbers(found["unseen"]["evaluation"])}')
   print(_privacy_sentence(found['privacy']))
@@ -78,6 +80,16 @@ def _conclude(result):
     print(_attack_sentence(found['attack']))
   print(f'report: {result.directory.report_html}')
   print(f'model:  {result.directory.export / "model.keras"}')
+
+
+def _conclude_personal(found):
+  shared, own = found['personal']['shared'], found['personal']['own']
+  if own['count']:
+    print(f'own models: mean {own["mean"]:.4f}, against {shared["mean"]:.4f} of the shared one; '
+          f'{found["personal"]["gaining"]:.0%} of {own["count"]} clients gain')
+  algorithm = found['config']['algorithm']['algorithm']
+  if algorithm in ('fedper', 'fedrep'):
+    print(f'note: with algorithm={algorithm} the shared model\'s head stays as it was initialized: judge by the own models.')
 
 
 def _privacy_sentence(ledger):
