@@ -15,12 +15,14 @@ FOUNDATION = {'configs', 'seeds', 'validate', *SECTIONS}
 ALLOWED = {
     'validate': set(), 'seeds': set(), **{section: {'validate'} for section in SECTIONS},
     'configs': {'validate', *SECTIONS},
-    'data': set(), 'models': set(), 'secure': set(), 'runtime': set(), 'diagnosis': {'runtime'}, 'privacy': {'secure'},
+    'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'runtime': set(), 'diagnosis': {'runtime'},
+    'privacy': {'secure'},
     'tasks': {'data', 'models'},
-    'aggregation': {'privacy', 'secure'},
-    'learning': {'tasks', 'data', 'models'},
+    'aggregation': {'privacy', 'secure', 'client_state'},
+    'learning': {'tasks', 'data', 'models', 'client_state'},
     'program': {'learning', 'tasks', 'data', 'models'},
-    'experiment': {'program', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'secure', 'data'},
+    'experiment': {'program', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'secure', 'data',
+                   'client_state'},
 }
 # `program` is handed a plan; its type is all that it may know of `privacy`.
 TYPES_ONLY = {('program', 'privacy.plan')}

@@ -1,6 +1,6 @@
 """The folder of one run: what is in it, who may write to it, and whether a resumed run is the same run.
 
-    config.json  checkpoints/  metrics.csv  logdir/  report.json  report.html  export/
+    config.json  checkpoints/  client_states/  metrics.csv  logdir/  report.json  report.html  export/
 """
 
 import contextlib
@@ -25,6 +25,10 @@ class RunDirectory:
   @property
   def checkpoints(self) -> pathlib.Path:
     return self.path / 'checkpoints'
+
+  @property
+  def client_states(self) -> pathlib.Path:
+    return self.path / 'client_states'
 
   @property
   def metrics(self) -> pathlib.Path:

@@ -26,9 +26,10 @@ def has_clients(kind: tff.Type | None) -> bool:
   return kind is not None and tff.types.contains(kind, _per_client)
 
 
-def only_clients(kind: tff.Type) -> bool:
-  """Returns whether every federated part of the type is per client."""
-  return not tff.types.contains(kind, lambda part: isinstance(part, tff.FederatedType) and not _per_client(part))
+def is_mixed(kind: tff.Type) -> bool:
+  """Returns whether a type holds federated parts that are per client and others that are not."""
+  return has_clients(kind) and tff.types.contains(
+      kind, lambda part: isinstance(part, tff.FederatedType) and not _per_client(part))
 
 
 def count_clients(value: object, kind: tff.Type) -> int:

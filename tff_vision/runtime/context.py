@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow_federated as tff
 
-from tff_vision.runtime import arguments, connection, fleet, native, placement, stub
+from tff_vision.runtime import arguments, connection, fleet, mixed, native, placement, stub
 
 
 class WorkersContext(tff.framework.SyncContext):
@@ -72,6 +72,9 @@ class WorkersContext(tff.framework.SyncContext):
   def invoke(self, comp: tff.Computation, arg: object = None) -> object:
     """Runs `comp`; called by TFF.
 
+    A result that holds values of the server and of the clients is computed in two passes, and what the clients do is
+    done in both.
+
     Raises:
       TooFewWorkers: Fewer than min_workers are left.
       WorkerLost: A worker whose clients' results are part of the result is gone.
@@ -79,6 +82,8 @@ class WorkersContext(tff.framework.SyncContext):
     """
     if arg is None or not arguments.has_clients(comp.type_signature.parameter):
       return self._coordinate(comp, arg)
+    if arguments.is_mixed(comp.type_signature.result):
+      return mixed.invoke(self.invoke, comp, arg)
     form = native.split_once(comp)
     kind = form.up_to_merge.type_signature.parameter
     chunks = self._chunks(arguments.count_clients(arg, kind))
@@ -87,9 +92,6 @@ class WorkersContext(tff.framework.SyncContext):
     if not arguments.has_clients(result):
       nobody = arguments.select(arg, kind, ())
       return self._coordinate(form.after_merge, tff.structure.Struct.unnamed(nobody, merged))
-    if not arguments.only_clients(result):
-      raise ValueError('a computation on several workers returns values of the server or of the clients, not both: '
-                       f'{result}.')
     _check_complete(chunks, present)
     return self._finish_on_workers(form, arg, kind, chunks, merged)
 

@@ -1,0 +1,86 @@
+"""What each client keeps, as files: one folder a client, one immutable file for each round in which it changed.
+
+    client_states/000012/000007.npz      what client 12 keeps since round 7
+
+A round reads the version before it and writes its own, so a round that is run again after a kill reads what it read
+the first time. Clients that do not take part are not touched. Only the clients of one round are ever in memory.
+"""
+
+import os
+import pathlib
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tree
+
+
+class Store:
+  """The versions of every client's state."""
+
+  def __init__(self, folder: pathlib.Path, initial: Any):
+    """Initializes the store; writes nothing.
+
+    Args:
+      folder: Made when the first state is written.
+      initial: Structure of arrays: what a client has that never took part.
+    """
+    self._folder = folder
+    self._initial = initial
+
+  def read(self, client: int, round_num: int) -> Any:
+    """Returns what `client` keeps when round `round_num` begins: its newest version of an earlier round.
+
+    Raises:
+      ValueError: The file is damaged, or holds another model's state.
+    """
+    earlier = [version for version in self._versions(client) if version < round_num]
+    if not earlier:
+      return self._initial
+    path = self._path(client, max(earlier))
+    try:
+      with np.load(path) as saved:
+        leaves = [saved[f'arr_{i}'] for i in range(len(saved.files))]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+      raise ValueError(f'{path} is no state of a client: {error}') from None
+    expected = tree.flatten(self._initial)
+    if [leaf.shape for leaf in leaves] != [np.shape(leaf) for leaf in expected]:
+      raise ValueError(f'{path} holds the state of another model.')
+    return tree.unflatten_as(self._initial, leaves)
+
+  def write(self, client: int, round_num: int, value: Any) -> None:
+    """Saves what `client` keeps after round `round_num`, whole or not at all.
+
+    The checkpoints of the two rounds before may still be resumed from: versions that they need stay, older ones go.
+    """
+    path = self._path(client, round_num)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix('.part')
+    with part.open('wb') as file:
+      np.savez(file, *(np.asarray(leaf) for leaf in tree.flatten(value)))
+    os.replace(part, path)
+    needed = max((version for version in self._versions(client) if version < round_num - 1), default=0)
+    for version in self._versions(client):
+      if version < needed:
+        self._path(client, version).unlink()
+
+  def forget_from(self, round_num: int) -> None:
+    """Deletes every version of round `round_num` or later: of rounds that a resumed run has yet to run."""
+    for client in self._clients():
+      for version in self._versions(client):
+        if version >= round_num:
+          self._path(client, version).unlink()
+
+  def _path(self, client, round_num):
+    return self._folder / f'{client:06}' / f'{round_num:06}.npz'
+
+  def _clients(self) -> Iterator[int]:
+    if self._folder.is_dir():
+      with os.scandir(self._folder) as entries:
+        for entry in entries:
+          yield int(entry.name)
+
+  def _versions(self, client):
+    folder = self._folder / f'{client:06}'
+    return [int(path.stem) for path in folder.glob('*.npz')] if folder.is_dir() else []
