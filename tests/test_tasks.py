@@ -10,7 +10,7 @@ from tff_vision.data import images
 
 
 def batches(task, client, round_num):
-  return list(task.client_dataset(client, round_num).as_numpy_iterator())
+  return list(task.client_batches(client, round_num).as_numpy_iterator())
 
 
 def test_a_client_data_set_holds_every_example_once_an_epoch_scaled_and_batched():

@@ -11,10 +11,10 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs, models, seeds
+from tff_vision.data import batches, preprocess
 from tff_vision.data import build as data_build
 from tff_vision.data import images as images_lib
-from tff_vision.data import preprocess, sequential
-from tff_vision.models import check, replayable
+from tff_vision.models import blank, check, replayable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,13 +67,23 @@ class Task:
     with _keras_seed(seeds.derive(self.seed, 'initial weights') % 2**32):
       return tff.learning.models.ModelWeights.from_model(self.keras_model())
 
+  def training_model(self) -> tf.keras.Model:
+    """Returns a model for a client's computation, whose weights are zero until they are assigned."""
+    return blank.blank_model(lambda: replayable.with_replayable_dropout(self.keras_model))
+
   def model_fn(self) -> tff.learning.models.VariableModel:
-    """Returns the model for TFF; traced in TFF's own graph, so it is built anew on each call."""
+    """Returns the model for TFF's own algorithms; traced in TFF's graph, so it is built anew on each call."""
     accuracy = (tf.keras.metrics.BinaryAccuracy(name='accuracy', threshold=0.0) if self.images.multi_label
                 else tf.keras.metrics.SparseCategoricalAccuracy(name='accuracy'))
     return tff.learning.models.from_keras_model(
-        replayable.with_replayable_dropout(self.keras_model()), loss=self.loss_fn, metrics=[accuracy],
+        replayable.with_replayable_dropout(self.keras_model), loss=self.loss_fn, metrics=[accuracy],
         input_spec=self.batch_spec)
+
+  @functools.cached_property
+  def weights_type(self) -> tff.StructType:
+    """Of the model's weights, as TFF sees them."""
+    return tff.tensorflow.computation(
+        lambda: tff.learning.models.ModelWeights.from_model(self.keras_model())).type_signature.result
 
   @property
   def batch_spec(self) -> tuple[tf.TensorSpec, tf.TensorSpec]:
@@ -82,30 +92,28 @@ class Task:
     return (tf.TensorSpec((None, *self.input_shape), tf.float32),
             tf.TensorSpec((None, *labels.shape[1:]), tf.as_dtype(labels.dtype)))
 
+  @functools.cached_property
+  def batch_reader(self) -> batches.BatchReader:
+    """How one client's data set becomes the batches of its local epochs."""
+    return batches.BatchReader(stored=self.images.test.examples, preprocessing=self.images.preprocessing,
+                               epochs=self.client.client_epochs, batch_size=self.client.batch_size)
+
   def client_dataset(self, client: int, round_num: int) -> tf.data.Dataset:
-    """Returns what `client` trains on in round `round_num`.
+    """Returns what a learning process takes for `client` in round `round_num`: one element for `batch_reader`.
 
     A pure function of (seed, client, round), so that a repeated round repeats it.
     """
     examples = self.images.train.examples(client)
-    return self.training_batches(examples.x, examples.y, seed=self.round_seed(client, round_num))
+    return self.batch_reader.dataset(examples.x, examples.y, seed=self.round_seed(client, round_num))
+
+  def client_batches(self, client: int, round_num: int) -> tf.data.Dataset:
+    """Returns the batches that `client` trains on in round `round_num`, for other training loops than ours."""
+    everything = self.batch_reader.open(self.client_dataset(client, round_num)).all_epochs()
+    return tf.data.Dataset.from_tensor_slices(everything).batch(self.client.batch_size)
 
   def round_seed(self, client: int, round_num: int) -> int:
     """Returns the seed of everything random about one client's examples in one round."""
     return seeds.derive(self.seed, 'client', self.images.train.client_ids[client], round_num)
-
-  def training_batches(self, x: np.ndarray | tf.Tensor, y: np.ndarray | tf.Tensor, *, seed: int | tf.Tensor
-                       ) -> tf.data.Dataset:
-    """Returns one client's examples as batches for its local epochs; the same on the driver and on a worker.
-
-    Args:
-      x: All stored images of the client; an array, or a tensor inside a client's computation.
-      y: All labels.
-      seed: From `round_seed`; scalar int64 if a tensor.
-    """
-    return preprocess.training_batches(
-        x, y, self.images.preprocessing, epochs=self.client.client_epochs, batch_size=self.client.batch_size,
-        seed=seed).with_options(sequential.options())
 
 
 def build_task(config: configs.ExperimentConfig) -> Task:

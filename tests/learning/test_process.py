@@ -1,11 +1,13 @@
 """FedAvg and FedProx against TFF's own algorithms and against arithmetic in numpy."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow_federated as tff
 
 from tests import tiny
-from tff_vision import cohort_config, configs, privacy_config, training_config
+from tff_vision import cohort_config, configs, privacy_config, tasks, training_config
 from tff_vision.aggregation import stack
 from tff_vision.learning import optimizers, process
 from tff_vision.privacy import cohorts, plan, sampled_plans
@@ -19,10 +21,10 @@ def build(task, *, algorithm='fedavg', mu=0.0, server='sgd', aggregator=None, ra
       aggregator=aggregator or stack.build_stack(plan.NoPrivacy(sampler=lambda round_num: np.arange(4))))
 
 
-def train(made, task, rounds=2, clients=range(4)):
+def train(made, task, rounds=2, clients=range(4), data=tasks.Task.client_dataset):
   state = made.set_model_weights(made.initialize(), task.initial_weights())
   for round_num in range(1, rounds + 1):
-    state = made.next(state, [task.client_dataset(client, round_num) for client in clients]).state
+    state = made.next(state, [data(task, client, round_num) for client in clients]).state
   return [np.asarray(w) for w in made.get_model_weights(state).trainable]
 
 
@@ -32,7 +34,7 @@ def softmax_round(task, weights, rates, mu=0.0):
   for client in range(4):
     kernel, bias = (w.astype(np.float64) for w in weights)
     n = 0
-    for x, y in task.client_dataset(client, 1).as_numpy_iterator():
+    for x, y in task.client_batches(client, 1).as_numpy_iterator():
       flat = x.reshape(len(x), -1).astype(np.float64)
       logits = flat @ kernel + bias
       p = np.exp(logits - logits.max(1, keepdims=True))
@@ -59,7 +61,7 @@ def test_fedavg_equals_tff_and_numpy(tff_runtime):
   ours = train(build(task), task)
   theirs = tff.learning.algorithms.build_weighted_fed_avg(
       task.model_fn, client_optimizer_fn=tff.learning.optimizers.build_sgdm(0.1))
-  for mine, reference in zip(ours, train(theirs, task), strict=True):
+  for mine, reference in zip(ours, train(theirs, task, data=tasks.Task.client_batches), strict=True):
     np.testing.assert_allclose(mine, reference, atol=1e-6)
   start = [np.asarray(w) for w in task.initial_weights().trainable]
   for mine, reference in zip(train(build(task), task, rounds=1), softmax_round(task, start, 0.1), strict=True):
@@ -79,14 +81,18 @@ def test_fedprox_equals_numpy_and_is_fedavg_without_proximal_term(tff_runtime):
   moved = lambda weights: sum(np.abs(w - w0).sum() for w, w0 in zip(weights, start, strict=True))
   theirs = tff.learning.algorithms.build_weighted_fed_prox(
       task.model_fn, 2.0, client_optimizer_fn=tff.learning.optimizers.build_sgdm(0.1))
-  assert moved(proximal) < moved(train(build(task), task, rounds=1)) < moved(train(theirs, task, rounds=1))
+  assert moved(proximal) < moved(train(build(task), task, rounds=1)) < moved(train(theirs, task, rounds=1, data=tasks.Task.client_batches))
 
 
 def test_a_client_with_non_finite_weights_counts_for_nothing(tff_runtime):
-  task = tiny.task()
+  images = tiny.federated_images()
+  pool = images.test.examples
+  as_floats = dataclasses.replace(images.train, pool=dataclasses.replace(pool, x=pool.x.astype(np.float32) / 255))
+  held_out = dataclasses.replace(images.test, examples=as_floats.pool)
+  task = dataclasses.replace(tiny.task(), images=dataclasses.replace(images, train=as_floats, test=held_out))
   sane = build(task)
   state = sane.set_model_weights(sane.initialize(), task.initial_weights())
-  spoiled = task.client_dataset(1, 1).map(lambda x, y: (x * float('nan'), y))
+  spoiled = task.client_dataset(1, 1).map(lambda element: {**element, 'x': element['x'] * float('nan')})
   with_nan = sane.next(state, [task.client_dataset(0, 1), spoiled]).state
   for mine, alone in zip(sane.get_model_weights(with_nan).trainable, train(sane, task, rounds=1, clients=(0,)),
                          strict=True):

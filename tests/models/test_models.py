@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tests import tiny
 from tff_vision import model_config
 from tff_vision.models import MODELS, check, replayable
 
@@ -70,8 +71,8 @@ def test_replayable_dropout_repeats_for_the_same_input_and_changes_with_it():
 
 
 def test_models_without_dropout_are_left_alone_and_dropout_is_replaced():
-  plain = MODELS['mlp']((8, 8, 1), 3)
-  assert replayable.with_replayable_dropout(plain) is plain
-  replaced = replayable.with_replayable_dropout(MODELS['cnn_dropout']((8, 8, 1), 3))
+  plain = tiny.linear((8, 8, 1), 3)
+  assert replayable.with_replayable_dropout(lambda: plain) is plain
+  replaced = replayable.with_replayable_dropout(lambda: MODELS['cnn_dropout']((8, 8, 1), 3))
   kinds = [type(layer) for layer in replaced.layers if isinstance(layer, tf.keras.layers.Dropout)]
   assert kinds == [replayable.ReplayableDropout] * 2

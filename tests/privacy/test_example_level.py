@@ -23,7 +23,7 @@ def build(sizes=(7, 12, 3, 9), rounds=5, sampling='fixed', cohort_size=None, cli
 
 def client_work(task, made, learning_rate=0.5):
   made = made.for_model(task.keras_model(), task.batch_spec[0])
-  work = made.client_work(task.keras_model, task.loss_fn, task.batch_spec,
+  work = made.client_work(task.keras_model, task.loss_fn, task.batch_reader,
                           tff.learning.optimizers.build_sgdm(learning_rate))
   weights = task.initial_weights()
 

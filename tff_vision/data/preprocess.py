@@ -4,9 +4,9 @@ Training, evaluation and the exported Keras model run the very same functions, o
 is built-in TensorFlow kernels, so that it can run inside a client's computation too.
 """
 
-import functools
+import dataclasses
+from collections.abc import Mapping
 
-import numpy as np
 import tensorflow as tf
 
 from tff_vision.data import images
@@ -32,9 +32,7 @@ def input_shape(preprocessing: images.Preprocessing, stored_shape: tuple[int, in
 
 def evaluation_fn(preprocessing: images.Preprocessing, x: tf.Tensor) -> tf.Tensor:
   """Returns stored images [n, height, width, channels] as model input, float32, cropped at the centre."""
-  if x.dtype == tf.uint8:
-    x = tf.cast(x, tf.float32) * preprocessing.scale
-  x = _resized(preprocessing, x)
+  x = _resized(preprocessing, _scaled(preprocessing, x))
   if preprocessing.crop is not None:
     # Where the margin is odd the smaller half comes first, as in tf.image.resize_with_crop_or_pad.
     top, left = ((side - preprocessing.crop) // 2 for side in x.shape[1:3])
@@ -42,27 +40,36 @@ def evaluation_fn(preprocessing: images.Preprocessing, x: tf.Tensor) -> tf.Tenso
   return _normalized(preprocessing, x)
 
 
-def training_batches(x: np.ndarray | tf.Tensor, y: np.ndarray | tf.Tensor, preprocessing: images.Preprocessing, *,
-                     epochs: int, batch_size: int, seed: int | tf.Tensor) -> tf.data.Dataset:
-  """Returns batches of (model input, labels) for local training, a pure function of the arguments.
-
-  Examples are shuffled anew in each epoch; batches run across epochs. With a crop or flip every image of every epoch
-  has its own crop and its own coin. All of it is computed before the data set is made, by functions traced once: a
-  map inside the data set would be traced anew for each client, which costs more than the rest together. The same
-  numbers come out on the driver, from arrays, and inside a client's computation, from tensors.
+def draw(preprocessing: images.Preprocessing, stored_shape: tuple[int, int, int], count: int | tf.Tensor,
+         seed: tf.Tensor) -> Mapping[str, tf.Tensor]:
+  """Returns what chance decides about `count` training images, one row each: where to crop, whether to mirror.
 
   Args:
-    x: Stored images.
-    y: Their labels.
-    seed: In [0, 2**63); scalar int64 if a tensor.
+    seed: Scalar int64; the draw is a function of it.
   """
-  if preprocessing.crop is None and not preprocessing.flip:
-    dataset = tf.data.Dataset.from_tensor_slices((_evaluate(preprocessing, tuple(x.shape[1:]))(x), y))
-    dataset = dataset.shuffle(tf.maximum(tf.shape(y, tf.int64)[0], 1), seed=seed).repeat(epochs)
-  else:
-    dataset = tf.data.Dataset.from_tensor_slices(_augment(preprocessing, tuple(x.shape[1:]), epochs)(
-        x, y, tf.convert_to_tensor(seed, tf.int64)))
-  return dataset.batch(batch_size)
+  uniform = lambda shape, purpose, **kinds: tf.random.stateless_uniform(
+      [count, *shape], tf.stack([seed, purpose]), **kinds)
+  drawn = {}
+  if preprocessing.crop is not None:
+    uncropped = input_shape(dataclasses.replace(preprocessing, crop=None), stored_shape)
+    for purpose, (name, side) in enumerate(zip(('top', 'left'), uncropped[:2], strict=True), start=1):
+      drawn[name] = uniform([1], purpose, dtype=tf.int32, maxval=side - preprocessing.crop + 1)
+  if preprocessing.flip:
+    drawn['mirrored'] = uniform([1, 1, 1], 3) < 0.5
+  return drawn
+
+
+def training_fn(preprocessing: images.Preprocessing, x: tf.Tensor, drawn: Mapping[str, tf.Tensor]) -> tf.Tensor:
+  """Returns stored images [n, height, width, channels] as model input, float32, cropped and mirrored as drawn."""
+  if not drawn:
+    return evaluation_fn(preprocessing, x)
+  x = _resized(preprocessing, _scaled(preprocessing, x))
+  for axis, name in ((1, 'top'), (2, 'left')):
+    if name in drawn:
+      x = tf.gather(x, drawn[name] + tf.range(preprocessing.crop)[tf.newaxis], axis=axis, batch_dims=1)
+  if 'mirrored' in drawn:
+    x = tf.where(drawn['mirrored'], tf.reverse(x, [2]), x)
+  return _normalized(preprocessing, x)
 
 
 def with_preprocessing(model: tf.keras.Model, preprocessing: images.Preprocessing, stored: images.Examples
@@ -77,6 +84,10 @@ def with_preprocessing(model: tf.keras.Model, preprocessing: images.Preprocessin
   if stored.x.dtype == 'uint8':
     x = tf.keras.layers.Rescaling(preprocessing.scale)(x)
   return tf.keras.Model(pixels, model(evaluation_fn(preprocessing, x)), name='with_preprocessing')
+
+
+def _scaled(preprocessing, x):
+  return tf.cast(x, tf.float32) * preprocessing.scale if x.dtype == tf.uint8 else x
 
 
 def _resized(preprocessing, x):
@@ -96,35 +107,3 @@ def _normalized(preprocessing, x):
   if preprocessing.pixels == 'per_image':
     return tf.image.per_image_standardization(x)
   return x
-
-
-@functools.lru_cache(maxsize=8)
-def _evaluate(preprocessing, stored_shape):
-  """Returns `evaluation_fn`, traced once for all clients."""
-  del stored_shape  # Another shape is another trace.
-  return tf.function(functools.partial(evaluation_fn, preprocessing), reduce_retracing=True)
-
-
-@functools.lru_cache(maxsize=8)
-def _augment(preprocessing, stored_shape, epochs):
-  """Returns the map from (stored images, labels, seed) to the epochs' shuffled and augmented examples."""
-  del stored_shape
-
-  def augmented(x, y, seed):
-    order = tf.concat([tf.random.experimental.stateless_shuffle(tf.range(tf.shape(y)[0]), tf.stack([seed, epoch]))
-                       for epoch in range(epochs)], axis=0)
-    x, y = tf.gather(x, order), tf.gather(y, order)
-    if x.dtype == tf.uint8:
-      x = tf.cast(x, tf.float32) * preprocessing.scale
-    x = _resized(preprocessing, x)
-    draw = lambda shape, purpose, **kinds: tf.random.stateless_uniform(
-        [tf.shape(x)[0], *shape], tf.stack([seed, epochs + purpose]), **kinds)
-    if preprocessing.crop is not None:
-      for axis in (1, 2):
-        start = draw([1], axis, dtype=tf.int32, maxval=x.shape[axis] - preprocessing.crop + 1)
-        x = tf.gather(x, start + tf.range(preprocessing.crop)[tf.newaxis], axis=axis, batch_dims=1)
-    if preprocessing.flip:
-      x = tf.where(draw([1, 1, 1], 0) < 0.5, tf.reverse(x, [2]), x)
-    return _normalized(preprocessing, x), y
-
-  return tf.function(augmented, reduce_retracing=True)

@@ -54,10 +54,10 @@ class WorkerData:
     """Returns a process whose `next` takes a `request` for each client; same weights as with the examples sent."""
 
     @tff.tensorflow.computation(np.str_, np.int64)
-    def batches(path, seed):
-      return self.task.training_batches(*records.read(path, self.task.images.test.examples), seed=seed)
+    def dataset(path, seed):
+      return self.task.batch_reader.dataset(*records.read(path, self.task.images.test.examples), seed=seed)
 
-    return tff.simulation.compose_dataset_computation_with_learning_process(batches, process)
+    return tff.simulation.compose_dataset_computation_with_learning_process(dataset, process)
 
   def _path(self, client):
     return posixpath.join(self.folder, records.file_name(client))

@@ -4,8 +4,11 @@ Server adaptivity: Reddi et al., "Adaptive Federated Optimization", ICLR 2021: `
 0.9), `adam`, `yogi` and `adagrad` are FedAdam, FedYogi and FedAdagrad with tau = 1e-3 and beta = (0.9, 0.99).
 """
 
-from collections.abc import Callable, Mapping
+import collections
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import tensorflow as tf
 import tensorflow_federated as tff
 
 OptimizerFn = Callable[[float], tff.learning.optimizers.Optimizer]
@@ -14,8 +17,40 @@ _MOMENTUM = 0.9
 _TAU = 1e-3
 _BETA_2 = 0.99
 
+class PlainSgd(tff.learning.optimizers.Optimizer):
+  """w - rate * g. `step_in_place` runs it as one fused kernel, without a second copy of the weights."""
+
+  def __init__(self, rate: float):
+    self.rate = rate
+
+  def initialize(self, specs):
+    del specs
+    return collections.OrderedDict()
+
+  def next(self, state, weights, gradients):
+    return state, tf.nest.map_structure(lambda w, g: w - self.rate * g, weights, gradients)
+
+
+def initial_state(optimizer: tff.learning.optimizers.Optimizer, weights: Sequence[tf.Variable]) -> Any:
+  """Returns the optimizer's state before the first step; runs on the client."""
+  return optimizer.initialize(tuple(tf.TensorSpec(w.shape, w.dtype) for w in weights))
+
+
+def step_in_place(optimizer: tff.learning.optimizers.Optimizer, state: Any, weights: Sequence[tf.Variable],
+                  gradients: Sequence[tf.Tensor]) -> Any:
+  """Assigns the weights after one step and returns the optimizer's next state; runs on the client."""
+  if isinstance(optimizer, PlainSgd):
+    for weight, gradient in zip(weights, gradients, strict=True):
+      tf.raw_ops.ResourceApplyGradientDescent(var=weight.handle, alpha=optimizer.rate, delta=gradient)
+    return state
+  state, updated = optimizer.next(state, tuple(weights), tuple(gradients))
+  for weight, value in zip(weights, updated, strict=True):
+    weight.assign(value)
+  return state
+
+
 CLIENT_OPTIMIZERS: Mapping[str, OptimizerFn] = {
-    'sgd': lambda rate: tff.learning.optimizers.build_sgdm(rate),
+    'sgd': PlainSgd,
     'sgdm': lambda rate: tff.learning.optimizers.build_sgdm(rate, momentum=_MOMENTUM),
     'adam': lambda rate: tff.learning.optimizers.build_adam(rate),
 }

@@ -11,6 +11,7 @@ import tensorflow_federated as tff
 
 from tff_vision import configs, tasks
 from tff_vision.learning import local_training, optimizers
+from tff_vision.models import blank
 
 ClientWork = tff.learning.templates.ClientWorkProcess
 PrivateTraining = Callable[..., tff.learning.templates.ClientWorkProcess | None]
@@ -29,19 +30,19 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
 
   Args:
     client_work_layer: Wraps what clients do, for aggregators that need more than data from them.
-    private_training: (Keras model function, loss, batch spec, client optimizer) -> client work that takes the
+    private_training: (Keras model function, loss, batch reader, client optimizer) -> client work that takes the
       algorithm's place, or None.
 
   Raises:
     ValueError: Private training replaces an algorithm other than FedAvg.
 
   Returns:
-    A process whose `next` takes the state and one `tf.data.Dataset` of batches per client of the cohort. The
-    state of `initialize` holds arbitrary weights: `task.initial_weights` is round 0's model.
+    A process whose `next` takes the state and `task.client_dataset` of each client of the cohort. The
+    state of `initialize` holds zero weights: `task.initial_weights` is round 0's model.
   """
   weighted = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
   optimizer = optimizers.CLIENT_OPTIMIZERS[client.client_optimizer](client.client_learning_rate)
-  client_work = private_training(task.keras_model, task.loss_fn, task.batch_spec, optimizer)
+  client_work = private_training(lambda: blank.blank_model(task.keras_model), task.loss_fn, task.batch_reader, optimizer)
   if client_work is not None and algorithm.algorithm != 'fedavg':
     raise ValueError(f'algorithm={algorithm.algorithm} changes the gradient that private SGD on clients has clipped; '
                      'it goes with fedavg only.')
@@ -51,9 +52,9 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
 
   @tff.tensorflow.computation
   def initial_weights():
-    return tff.learning.models.ModelWeights.from_model(task.model_fn())
+    return tff.learning.models.ModelWeights.from_model(task.training_model())
 
-  weights_type = initial_weights.type_signature.result
+  weights_type = task.weights_type
   weighted_aggregator = aggregator if weighted else tff.aggregators.as_weighted_aggregator(aggregator)
   return tff.learning.templates.compose_learning_process(
       initial_weights,
@@ -67,8 +68,8 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
 
 CLIENT_WORKS: Mapping[str, Callable[..., tff.learning.templates.ClientWorkProcess]] = {
     'fedavg': lambda task, algorithm, optimizer, weighting: local_training.build_client_work(
-        task.model_fn, optimizer, weighting=weighting),
+        task, optimizer, weighting=weighting),
     'fedprox': lambda task, algorithm, optimizer, weighting: local_training.build_client_work(
-        task.model_fn, optimizer, weighting=weighting,
-        gradient_fn=local_training.proximal_gradient(algorithm.proximal_strength)),
+        task, optimizer, weighting=weighting,
+        change=local_training.proximal_gradient(algorithm.proximal_strength)),
 }

@@ -5,6 +5,8 @@ the mask's seed is a hash of the layer's input: a function of the client's batch
 changes with every step and client, and repeats when a round is repeated.
 """
 
+from collections.abc import Callable
+
 import tensorflow as tf
 
 
@@ -21,11 +23,13 @@ class ReplayableDropout(tf.keras.layers.Dropout):
     return tf.where(keep, inputs / (1 - self.rate), 0.0)
 
 
-def with_replayable_dropout(model: tf.keras.Model) -> tf.keras.Model:
-  """Returns `model`, or, if it has Dropout layers, a copy in which they are replayable (weights not copied)."""
-  if not any(type(layer) is tf.keras.layers.Dropout for layer in model.submodules):
-    return model
-  return tf.keras.models.clone_model(model, clone_function=_replayable)
+def with_replayable_dropout(model_fn: Callable[[], tf.keras.Model]) -> tf.keras.Model:
+  """Returns what `model_fn` builds, or, if that has Dropout layers, a copy in which they are replayable."""
+  with tf.Graph().as_default():  # Variables of the original must not end up in a client's graph.
+    original = model_fn()
+  if not any(type(layer) is tf.keras.layers.Dropout for layer in original.submodules):
+    return model_fn()
+  return tf.keras.models.clone_model(original, clone_function=_replayable)
 
 
 def _replayable(layer):

@@ -3,7 +3,7 @@
 import abc
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +11,17 @@ import tensorflow_federated as tff
 
 from tff_vision import configs
 from tff_vision.privacy import cohorts, participation
+
+
+class ExamplesReader(Protocol):
+  """How a client's computation gets at the examples that it is given; see `tff_vision.data.batches`."""
+
+  @property
+  def element_spec(self) -> Mapping[str, tf.TensorSpec]:
+    """Of the one element of a client's data set."""
+
+  def open(self, dataset: tf.data.Dataset) -> Any:
+    """Returns an object whose `one_epoch()` is (model input, labels) of every example once."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,10 +96,10 @@ class PrivacyPlan(abc.ABC):
     return client
 
   def client_work(self, keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.keras.losses.Loss,
-                  batch_spec: tuple[tf.TensorSpec, tf.TensorSpec], optimizer: tff.learning.optimizers.Optimizer
+                  reader: ExamplesReader, optimizer: tff.learning.optimizers.Optimizer
                   ) -> tff.learning.templates.ClientWorkProcess | None:
     """Returns the clients' private training, or None where they train as ever."""
-    del keras_model_fn, loss_fn, batch_spec, optimizer
+    del keras_model_fn, loss_fn, reader, optimizer
     return None
 
   def affordable_rounds(self, rounds: int, budget: float) -> int:

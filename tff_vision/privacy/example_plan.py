@@ -63,12 +63,12 @@ class ExampleDpSgd(base.PrivacyPlan):
     # Once each: private training does its own sampling and its own passes.
     return dataclasses.replace(client, client_epochs=1)
 
-  def client_work(self, keras_model_fn, loss_fn, batch_spec, optimizer):
+  def client_work(self, keras_model_fn, loss_fn, reader, optimizer):
     training = example_work.ExampleSgd(
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, batch_size=self.batch_size,
         epochs=self.epochs, sampling=self.sampling, ghost=self.method.ghost)
     loss = type(loss_fn).from_config({**loss_fn.get_config(), 'reduction': tf.keras.losses.Reduction.NONE})
-    return example_work.build_client_work(keras_model_fn, loss, batch_spec, optimizer, training)
+    return example_work.build_client_work(keras_model_fn, loss, reader, optimizer, training)
 
   def releases(self, client: int, turns: int) -> accounting.SampledGaussian:
     """Returns what `turns` rounds of a client's training release."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision.privacy import grid, noise
+from tff_vision.privacy import base, grid, noise
 from tff_vision.privacy.ghost import clipped
 from tff_vision.secure import chacha20, entropy
 
@@ -44,15 +44,16 @@ class ExampleSgd:
 
 
 def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.keras.losses.Loss,
-                      batch_spec: tuple[tf.TensorSpec, tf.TensorSpec],
+                      reader: base.ExamplesReader,
                       optimizer: tff.learning.optimizers.Optimizer, training: ExampleSgd
                       ) -> tff.learning.templates.ClientWorkProcess:
   """Returns client work whose update is the server's weights minus the client's after its last step.
 
-  The client's dataset is its examples once, in batches of any size. The number of a client's examples is public: it
+  The number of a client's examples is public: it
   sets the sampling rate and the update's weight.
 
   Args:
+    reader: Opens what the process is given for a client.
     loss_fn: Of logits, with no reduction.
   """
   @tff.tensorflow.computation
@@ -60,11 +61,12 @@ def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.
     return tff.learning.models.ModelWeights.from_model(keras_model_fn())
 
   weights_type = initial_weights.type_signature.result
-  data_type = tff.SequenceType(tff.types.tensorflow_to_type(batch_spec))
+  data_type = tff.SequenceType(tff.types.tensorflow_to_type(reader.element_spec))
 
   @tff.tensorflow.computation(weights_type, data_type)
-  def train(server_weights, batches):
-    return _build_train_fn(keras_model_fn(), loss_fn, optimizer, training)(server_weights, batches)
+  def train(server_weights, dataset):
+    return _build_train_fn(keras_model_fn(), loss_fn, optimizer, training)(
+        server_weights, *reader.open(dataset).one_epoch())
 
   @tff.federated_computation
   def initialize():
@@ -100,9 +102,8 @@ def _build_train_fn(model, loss_fn, optimizer, training):
     return means
 
   @tf.function
-  def train(server_weights, batches):
+  def train(server_weights, x, y):
     tf.nest.map_structure(lambda w, w0: w.assign(w0), weights, server_weights)
-    x, y = tf.data.Dataset.get_single_element(batches.unbatch().batch(2 ** 40))
     key, count = entropy.kernel_key(), tf.shape(x)[0]
     state = optimizer.initialize(tuple(tf.TensorSpec(w.shape, w.dtype) for w in trainable))
     for step in tf.range(training.steps(count)):

@@ -1,0 +1,95 @@
+"""One client's examples in one round as ONE element, and the batches that local training slices out of it.
+
+A `tf.data` pipeline of batches costs more for a client of 20 images than training on them. So a client's images travel
+as they are stored, with a seed; its own graph draws order, crops and flips from the seed and preprocesses each batch
+when its turn comes. Nothing here iterates a data set; everything is built-in TensorFlow kernels, and the same on the
+driver, eagerly, and inside a client's computation.
+"""
+
+import collections
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from tff_vision.data import images, preprocess, sequential
+
+Element = Mapping[str, tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BatchReader:
+  """How a client's element becomes batches.
+
+  Attributes:
+    stored: Gives the shapes and types of one stored image and one label; its values are not used.
+    epochs: Passes over the examples, each in an order of its own; batches run across passes.
+  """
+  stored: images.Examples
+  preprocessing: images.Preprocessing
+  epochs: int
+  batch_size: int
+
+  @property
+  def element_spec(self) -> Mapping[str, tf.TensorSpec]:
+    """Of the one element: seed int64 [], x [n, height, width, channels] as stored, y [n, ...]."""
+    return collections.OrderedDict(
+        seed=tf.TensorSpec((), tf.int64),
+        x=tf.TensorSpec((None, *self.stored.x.shape[1:]), tf.as_dtype(self.stored.x.dtype)),
+        y=tf.TensorSpec((None, *self.stored.y.shape[1:]), tf.as_dtype(self.stored.y.dtype)))
+
+  def dataset(self, x: np.ndarray | tf.Tensor, y: np.ndarray | tf.Tensor, *, seed: int | tf.Tensor) -> tf.data.Dataset:
+    """Returns the data set of one element that stands for a client in one round.
+
+    Args:
+      x: All stored images of the client.
+      y: Their labels.
+      seed: In [0, 2**63); scalar int64 if a tensor.
+    """
+    element = collections.OrderedDict(seed=tf.convert_to_tensor(seed, tf.int64), x=x, y=y)
+    return tf.data.Dataset.from_tensors(element).with_options(sequential.options())
+
+  def open(self, dataset: tf.data.Dataset) -> 'Batches':
+    """Returns the batches of the client whose element is in `dataset`."""
+    return Batches(self, dataset.get_single_element())
+
+
+class Batches:
+  """The batches of one client in one round, a pure function of its element.
+
+  Attributes:
+    num_examples: How many the client has, int32 [].
+    num_batches: Over all epochs, int32 []; the last one may be smaller. Zero for a client without examples.
+  """
+
+  def __init__(self, reader: BatchReader, element: Element):
+    self._reader = reader
+    self._x, self._y = (tf.ensure_shape(element[name], reader.element_spec[name].shape) for name in ('x', 'y'))
+    seed = element['seed']
+    self.num_examples = tf.shape(self._y)[0]
+    self._total = self.num_examples * reader.epochs
+    self.num_batches = -(-self._total // reader.batch_size)
+    keys = tf.random.stateless_uniform([reader.epochs, self.num_examples], tf.stack([seed, 0]), minval=None,
+                                       maxval=None, dtype=tf.int64)
+    self._order = tf.reshape(tf.argsort(keys, axis=1), [-1])
+    self._drawn = preprocess.draw(reader.preprocessing, reader.stored.shape, self._total, seed)
+
+  def batch(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns (model input, labels) of batch number `index`, float32 [b, height, width, channels] and [b, ...]."""
+    first = index * self._reader.batch_size
+    return self._examples(first, tf.minimum(first + self._reader.batch_size, self._total))
+
+  def one_epoch(self) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns (model input, labels) of every example, in the order of the first epoch."""
+    return self._examples(0, self.num_examples)
+
+  def all_epochs(self) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns (model input, labels) of all epochs, one after the other."""
+    return self._examples(0, self._total)
+
+  def _examples(self, first, end):
+    rows = self._order[first:end]
+    drawn = tf.nest.map_structure(lambda values: values[first:end], self._drawn)
+    x = preprocess.training_fn(self._reader.preprocessing, tf.gather(self._x, rows), drawn)
+    return x, tf.gather(self._y, rows)
