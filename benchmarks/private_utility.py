@@ -67,8 +67,8 @@ class Cell:
 def cells() -> dict[str, list[Cell]]:
   """Returns the table's cells by part."""
   return {
-      'central': [_example_cell('central', epsilon, 1) for epsilon in (1.0, 2.7, 3.0, 8.0, None)],
-      'silos': [_example_cell('silos', epsilon, 3) for epsilon in (1.0, 2.7, 3.0, 8.0, None)],
+      'central': [_example_cell('central', epsilon, 1) for epsilon in (1.0, 3.0, 8.0, None)],
+      'silos': [_example_cell('silos', epsilon, 3) for epsilon in (1.0, 3.0, 8.0, None)],
       'clients': [_client_cell('clients', epsilon, 'poisson', privacy='client_gaussian')
                   for epsilon in (1.0, 3.0, 8.0, None)],
       'noise': [_client_cell(f'noise {name}', epsilon, 'round_robin', **mechanism)

@@ -15,6 +15,7 @@ from tff_vision.aggregation import secured
 from tff_vision.learning import client_data, evaluation, process
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import export, json_file, loop, report, run_directory, summary
+from tff_vision.program import journal as journal_lib
 from tff_vision.runtime import runtime_config, runtimes
 
 
@@ -52,7 +53,8 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
   directory.check_usable(config, resume=launch.resume)
   task = tasks.build_task(config)
-  plan = build_plan(config, task)
+  journal = journal_lib.Journal(directory.journal)
+  plan = build_plan(config, task).charged(journal.past())
   task = dataclasses.replace(task, client=plan.client_data(task.client))
   program = _within_budget(config, plan)
   secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path, runtime=runtime.runtime,
@@ -71,9 +73,10 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
     clock.setup_done()
     outcome = asyncio.run(loop.run(
         learning_process, task=task, plan=plan, runtime=place, client_data=data, evaluator=evaluator,
-        program=program, managers=_managers(directory), on_round=on_round, stop_requested=stop_requested))
+        program=program, managers=_managers(directory), journal=journal, on_round=on_round, stop_requested=stop_requested))
     if outcome.interrupted:
       return RunResult(directory=directory, report=None, rounds=len(outcome.history))
+    plan = plan.charged(journal.past())
     parity = export.export(task, outcome.weights, directory.export, evaluator)
     content = summary.build_report(config, task=task, plan=plan, outcome=outcome, evaluator=evaluator, clock=clock,
                                    parity=parity, worker_pids=place.pids)
@@ -97,7 +100,7 @@ def build_plan(config: configs.ExperimentConfig, task: tasks.Task) -> plan_lib.P
   plan = plan_lib.build_plan(
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
       sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client)
-  return plan.for_model(task.keras_model(), task.batch_spec[0])
+  return plan.for_secure_sum(config.secure).for_model(task.keras_model(), task.batch_spec[0])
 
 
 def _within_budget(config, plan):

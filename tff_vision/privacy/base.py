@@ -30,14 +30,29 @@ class Run:
 
   Attributes:
     population: Number of clients.
+    cohort_size: The (expected) number of clients in a round.
     rounds: The noise of some mechanisms is calibrated for so many.
     sizes: The number of examples of each client; read where the promise is to examples.
     client: Local batches and epochs; read where the promise is to examples.
   """
   population: int
+  cohort_size: int
   rounds: int
   sizes: tuple[int, ...]
   client: configs.ClientConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Past:
+  """What became of a run's rounds so far, where that changes what they cost.
+
+  Attributes:
+    replayed: Rounds that were begun and not finished, once for each time: they are run again, and noise that clients
+      draw anew makes them a second release.
+    delivered: For finished rounds, how many clients' updates are in the sum.
+  """
+  replayed: tuple[int, ...] = ()
+  delivered: Mapping[int, int] = dataclasses.field(default_factory=dict)
 
 
 class PrivacyPlan(abc.ABC):
@@ -73,6 +88,14 @@ class PrivacyPlan(abc.ABC):
   def releases_exact_metrics(self) -> bool:
     """Whether training metrics and attendance, which no noise covers, may leave the round."""
 
+  def quick_epsilon(self, rounds: int) -> float | None:
+    """Returns epsilon of `rounds` rounds by Renyi accounting, for each round of a run; None without a mechanism.
+
+    Never below the ledger's; where the mechanism is a Gaussian in closed form, it is that.
+    """
+    del rounds
+    return None
+
   def turn_mu(self) -> float | None:
     """Returns mu of one turn of a client in a round that is known, without any sampling; None if none is promised."""
     return None
@@ -81,6 +104,24 @@ class PrivacyPlan(abc.ABC):
     """Returns how many clients a round of simulated devices lost on the way; nothing where none are simulated."""
     del round_num
     return {}
+
+  def charged(self, past: Past) -> 'PrivacyPlan':
+    """Returns the plan whose ledger counts what happened; itself where repeated rounds repeat their noise."""
+    del past
+    return self
+
+  def for_secure_sum(self, secure: configs.SecureConfig) -> 'PrivacyPlan':
+    """Returns the plan for updates that are summed so.
+
+    Raises:
+      ValueError: The mechanism does not go with it.
+    """
+    del secure
+    return self
+
+  def sum_encoding(self) -> Any:
+    """Returns how updates become a secure sum's integers, like `secure.fixed_point.Encoding`, or None for that one."""
+    return None
 
   def for_model(self, model: tf.keras.Model, input_spec: tf.TensorSpec) -> 'PrivacyPlan':
     """Returns the plan for this model.
@@ -137,8 +178,13 @@ class NoPrivacy(PrivacyPlan):
     return True
 
   def attendance(self, round_num):
-    if not isinstance(self.sampler, participation.Participation):
-      return {}
-    steps = self.sampler.attendance(round_num)
-    return {'available': len(steps.available), 'selected': len(steps.selected), 'started': len(steps.started),
-            'reported': len(steps.reported), 'dropped': len(steps.selected) - len(steps.reported)}
+    return attendance_of(self.sampler, round_num)
+
+
+def attendance_of(sampler: cohorts.Cohort, round_num: int) -> Mapping[str, int]:
+  """Returns `PrivacyPlan.attendance` of a sampler: nothing unless it simulates devices."""
+  if not isinstance(sampler, participation.Participation):
+    return {}
+  steps = sampler.attendance(round_num)
+  return {'available': len(steps.available), 'selected': len(steps.selected), 'started': len(steps.started),
+          'reported': len(steps.reported), 'dropped': len(steps.selected) - len(steps.reported)}

@@ -30,6 +30,7 @@ class ExampleDpSgd(base.PrivacyPlan):
     epochs: Passes over a client's examples in a round.
     sampling: How a step's examples are drawn.
     method: How gradients are clipped, once the model is known.
+    past: What happened in the run so far.
   """
   sampler: cohorts.Cohort
   sizes: tuple[int, ...]
@@ -40,6 +41,10 @@ class ExampleDpSgd(base.PrivacyPlan):
   epochs: int
   sampling: str
   method: clipped.Method | None = None
+  past: base.Past = base.Past()
+
+  def charged(self, past):
+    return dataclasses.replace(self, past=past)
 
   def cohort(self, round_num):
     return self.sampler(round_num)
@@ -74,10 +79,16 @@ class ExampleDpSgd(base.PrivacyPlan):
     """Returns what `turns` rounds of a client's training release."""
     return _releases(self.sizes[client], turns, self.batch_size, self.epochs, self.sampling, self.noise_multiplier)
 
+  def quick_epsilon(self, rounds):
+    return max(self._quick_epsilons(self._turns(rounds)))
+
+  def _quick_epsilons(self, turns):
+    return [_quick_epsilon(self.releases(client, turns[client]), self.delta) if turns[client] else 0.0
+            for client in range(len(self.sizes))]
+
   def ledger(self, rounds):
     turns = self._turns(rounds)
-    quick = [_quick_epsilon(self.releases(client, turns[client]), self.delta) if turns[client] else 0.0
-             for client in range(len(self.sizes))]
+    quick = self._quick_epsilons(turns)
     worst = int(np.argmax(quick))
     run = self.releases(worst, max(1, turns[worst]))
     return {
@@ -87,12 +98,15 @@ class ExampleDpSgd(base.PrivacyPlan):
         'unit': 'example', 'relation': _RELATIONS[self.sampling],
         'sampling': f'{self.sampling}, {self.batch_size} of a client\'s examples a step', 'accountant': 'PLD',
         'rounds': rounds, 'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm,
+        'replayed_rounds': len(self.past.replayed),
         'per_client': [{'examples': size, 'rounds': int(turn), 'epsilon_rdp': epsilon}
                        for size, turn, epsilon in zip(self.sizes, turns, quick, strict=True)],
         'gradients': None if self.method is None else dataclasses.asdict(self.method)}
 
   def _turns(self, rounds):
-    counted = collections.Counter(int(client) for number in range(1, rounds + 1) for client in self.sampler(number))
+    # A round that is run again is a second release: clients draw other noise.
+    charged = [*range(1, rounds + 1), *self.past.replayed]
+    counted = collections.Counter(int(client) for number in charged for client in self.sampler(number))
     return [counted[client] for client in range(len(self.sizes))]
 
 

@@ -17,6 +17,7 @@ import tensorflow_federated as tff
 from tff_vision import configs, tasks
 from tff_vision.learning import evaluation
 from tff_vision.privacy import plan as plan_lib
+from tff_vision.program import journal as journal_lib
 
 RoundRecord = Mapping[str, Any]
 
@@ -69,10 +70,12 @@ class Outcome:
 async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Task, plan: plan_lib.PrivacyPlan,
               runtime: Runtime, client_data: ClientData,
               evaluator: evaluation.Evaluator, program: configs.ProgramConfig, managers: Managers,
+              journal: journal_lib.Journal,
               on_round: Callable[[RoundRecord], None], stop_requested: Callable[[], bool]) -> Outcome:
   """Trains for `program.rounds` rounds, from the latest checkpoint if there is one.
 
   Args:
+    journal: Of this run; knows the rounds that an earlier process began and did not finish.
     on_round: Called after each round's release.
     stop_requested: Asked after each round; True ends the loop with everything saved.
   """
@@ -83,12 +86,16 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     started = time.monotonic()
     cohort = plan.cohort(round_num)
     present = _present(cohort, client_data, runtime, task)
+    journal.begin(round_num)
     with runtime.cohort(present, population=len(task.images.train)):
       output = process.next(state, [client_data.request(client, round_num) for client in present])
     state = output.state
     faults = runtime.take_faults()
     trained = sorted(set(present) - {client for fault in faults for client in fault.clients})
     record = {'round': round_num, **_training_record(output.metrics, plan, trained, task, time.monotonic() - started)}
+    plan = plan.charged(journal.after(round_num, len(trained)))
+    if (epsilon := plan.quick_epsilon(round_num)) is not None:
+      record['privacy'] = {'epsilon_rdp': epsilon}
     if attendance := plan.attendance(round_num):
       record['attendance'] = dict(attendance)
     if faults or len(trained) < len(cohort):
@@ -103,6 +110,7 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
                  'privacy': _scalars(plan.ledger(round_num)), 'evaluation_seconds': time.monotonic() - started}
     history = [*history, record]
     await managers.checkpoints.save(_checkpoint(state, history), round_num)
+    journal.end(round_num, len(trained))
     await _release(managers, record)
     on_round(record)
     if round_num < program.rounds and stop_requested():
