@@ -68,12 +68,16 @@ class ExampleDpSgd(base.PrivacyPlan):
     # Once each: private training does its own sampling and its own passes.
     return dataclasses.replace(client, client_epochs=1)
 
-  def client_work(self, keras_model_fn, loss_fn, reader, optimizer):
-    training = example_work.ExampleSgd(
+  @property
+  def training(self) -> example_work.ExampleSgd:
+    """One client's training in one round, once the model is known."""
+    return example_work.ExampleSgd(
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, batch_size=self.batch_size,
         epochs=self.epochs, sampling=self.sampling, ghost=self.method.ghost)
+
+  def client_work(self, keras_model_fn, loss_fn, reader, optimizer):
     loss = type(loss_fn).from_config({**loss_fn.get_config(), 'reduction': tf.keras.losses.Reduction.NONE})
-    return example_work.build_client_work(keras_model_fn, loss, reader, optimizer, training)
+    return example_work.build_client_work(keras_model_fn, loss, reader, optimizer, self.training)
 
   def releases(self, client: int, turns: int) -> accounting.SampledGaussian:
     """Returns what `turns` rounds of a client's training release."""
