@@ -5,6 +5,7 @@ import dataclasses
 from absl import flags
 
 from flags import (
+    algorithm_flags,
     availability_flags,
     cohort_flags,
     data_flags,
@@ -15,12 +16,14 @@ from flags import (
     partition_flags,
     privacy_flags,
     program_flags,
+    schedule_flags,
     secure_flags,
     training_flags,
 )
 from tff_vision import configs
 
-MODULES = (data_flags, partition_flags, image_flags, model_flags, training_flags, cohort_flags, availability_flags,
+MODULES = (data_flags, partition_flags, image_flags, model_flags, training_flags, algorithm_flags,
+           schedule_flags, cohort_flags, availability_flags,
            privacy_flags, mechanism_flags, secure_flags, program_flags, output_flags)
 
 

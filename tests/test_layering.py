@@ -11,10 +11,10 @@ SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted
 
 # Package of tff_vision -> the packages and modules of tff_vision that it may import.
 SECTIONS = {path.stem for path in (ROOT / 'tff_vision').glob('*_config.py')}
-FOUNDATION = {'configs', 'seeds', 'validate', *SECTIONS}
+FOUNDATION = {'configs', 'compatibility', 'seeds', 'validate', *SECTIONS}
 ALLOWED = {
-    'validate': set(), 'seeds': set(), **{section: {'validate'} for section in SECTIONS},
-    'configs': {'validate', *SECTIONS},
+    'validate': set(), 'compatibility': set(), 'seeds': set(), **{section: {'validate'} for section in SECTIONS},
+    'configs': {'validate', 'compatibility', *SECTIONS},
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'runtime': set(), 'diagnosis': {'runtime'},
     'privacy': {'secure'},
     'tasks': {'data', 'models'},

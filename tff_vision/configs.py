@@ -12,9 +12,11 @@ from collections.abc import Mapping
 
 from tff_vision import (
   cohort_config,
+  compatibility,
   data_config,
   model_config,
   privacy_config,
+  schedule_config,
   secure_config,
   training_config,
   validate,
@@ -27,6 +29,7 @@ ModelConfig = model_config.ModelConfig
 AlgorithmConfig = training_config.AlgorithmConfig
 ClientConfig = training_config.ClientConfig
 ServerConfig = training_config.ServerConfig
+ScheduleConfig = schedule_config.ScheduleConfig
 SecureConfig = secure_config.SecureConfig
 
 
@@ -50,10 +53,22 @@ class ExperimentConfig:
   algorithm: AlgorithmConfig = AlgorithmConfig()
   client: ClientConfig = ClientConfig()
   server: ServerConfig = ServerConfig()
+  schedule: ScheduleConfig = ScheduleConfig()
   cohort: CohortConfig = CohortConfig()
   privacy: PrivacyConfig = PrivacyConfig()
   secure: SecureConfig = SecureConfig()
   program: ProgramConfig = ProgramConfig()
+
+  def __post_init__(self):
+    training_config.check_together(self.algorithm, self.client, self.server)
+    name = self.algorithm.algorithm
+    compatibility.check(name, f'privacy={self.privacy.privacy}', f'secure_sum={self.secure.secure_sum}')
+    waits = self.cohort.over_selection > 1 or self.cohort.round_deadline is not None
+    if name == 'fedbuff' and not waits:
+      raise ValueError('algorithm=fedbuff takes updates that come late, and none does without over_selection or '
+                       'round_deadline.')
+    if self.privacy.privacy == 'example_dp_sgd':
+      _refuse_other_training(self)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,6 +112,17 @@ def from_json(text: str) -> ExperimentConfig:
     _same_names(f'section {name} of the config', parsed[name], [f.name for f in dataclasses.fields(section)])
     made[name] = section(**parsed[name])
   return ExperimentConfig(**made)
+
+
+def _refuse_other_training(config):
+  """Refuses what only the ordinary local training reads."""
+  unread = {'client_gradient_clip': config.client.client_gradient_clip,
+            'client_weight_decay': config.client.client_weight_decay or None,
+            'client_schedule': None if config.schedule.client_is_constant() else config.schedule.client_schedule,
+            'client_weighting': None if config.algorithm.client_weighting == 'examples' else 'uniform'}
+  for name, value in unread.items():
+    if value is not None:
+      raise ValueError(f'{name}={value} has no effect with privacy=example_dp_sgd, which trains on clients by itself.')
 
 
 def _same_names(what, found, expected):

@@ -10,8 +10,9 @@ from typing import Any
 
 import tensorflow_federated as tff
 
-from tff_vision import configs, tasks
+from tff_vision import compatibility, configs, tasks
 from tff_vision.aggregation import secured
+from tff_vision.client_state import driver, store
 from tff_vision.learning import client_data, evaluation, process
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import export, json_file, loop, report, run_directory, summary
@@ -52,6 +53,8 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   clock = summary.Clock(time.monotonic())
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
   directory.check_usable(config, resume=launch.resume)
+  compatibility.check(config.algorithm.algorithm, f'runtime={runtime.runtime}',
+                      f'data_placement={runtime.data_placement}')
   task = tasks.build_task(config)
   journal = journal_lib.Journal(directory.journal)
   plan = build_plan(config, task).charged(journal.past())
@@ -61,14 +64,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
                     data_placement=runtime.data_placement)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
-    data = client_data.SentData(task=task)
-    build = functools.partial(process.build_process, task, algorithm=config.algorithm, client=config.client,
-                              server=config.server, private_training=plan.client_work)
-    if runtime.data_placement == 'worker':
-      data = client_data.WorkerData(task=task, folder=runtime.worker_data_dir)
-      build = _reading(build, data)
-    learning_process = secured.build_process(config.secure, plan, build,
-                                             largest_weight=task.largest_client * config.client.client_epochs)
+    learning_process, data = _build_process(config, task, plan, runtime, directory)
     on_start(task, plan)
     clock.setup_done()
     outcome = asyncio.run(loop.run(
@@ -90,6 +86,24 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   return RunResult(directory=directory, report=content, rounds=len(outcome.history))
 
 
+def _build_process(config, task, plan, runtime, directory):
+  """Returns the learning process, and what it is given for each client."""
+  data = client_data.SentData(task=task)
+  build = functools.partial(process.build_process, task, algorithm=config.algorithm, client=config.client,
+                            server=config.server, schedule=config.schedule, rounds=config.program.rounds,
+                            private_training=plan.client_work)
+  if runtime.data_placement == 'worker':
+    data = client_data.WorkerData(task=task, folder=runtime.worker_data_dir)
+    build = _reading(build, data)
+  made = secured.build_process(config.secure, plan, build, largest_weight=process.largest_weight(task, config.algorithm))
+  if config.algorithm.algorithm == 'fedbuff':
+    data = client_data.LateData(data=data, begun=plan.begun)
+  kept = process.kept_at_first(task, config.algorithm, config.client)
+  if kept is None:
+    return made, data
+  return driver.KeptStateProcess(made, store.Store(directory.client_states, kept)), driver.NumberedData(data)
+
+
 def build_plan(config: configs.ExperimentConfig, task: tasks.Task) -> plan_lib.PrivacyPlan:
   """Returns the privacy plan of a config for its task.
 
@@ -99,7 +113,8 @@ def build_plan(config: configs.ExperimentConfig, task: tasks.Task) -> plan_lib.P
   clients = task.images.train
   plan = plan_lib.build_plan(
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
-      sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client)
+      sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client,
+      max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None)
   return plan.for_secure_sum(config.secure).for_model(task.keras_model(), task.batch_spec[0])
 
 

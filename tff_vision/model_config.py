@@ -4,7 +4,8 @@ import dataclasses
 
 from tff_vision import validate
 
-MODELS = ('cnn', 'cnn_dropout', 'cnn_tanh', 'mlp', 'scattering')
+MODELS = ('cnn', 'cnn_dropout', 'cnn_tanh', 'linear', 'mlp', 'mobilenet_v3_small', 'resnet18_gn', 'resnet20_gn',
+          'scattering', 'vit_tiny')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

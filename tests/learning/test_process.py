@@ -7,15 +7,15 @@ import pytest
 import tensorflow_federated as tff
 
 from tests import tiny
-from tff_vision import cohort_config, configs, privacy_config, tasks, training_config
+from tff_vision import cohort_config, configs, privacy_config, schedule_config, tasks, training_config
 from tff_vision.aggregation import stack
-from tff_vision.learning import optimizers, process
+from tff_vision.learning import optimizers, process, schedules
 from tff_vision.privacy import cohorts, plan, sampled_plans
 
 
 def build(task, *, algorithm='fedavg', mu=0.0, server='sgd', aggregator=None, rate=0.1, server_rate=1.0):
   return process.build_process(
-      task, algorithm=configs.AlgorithmConfig(algorithm=algorithm, proximal_strength=mu),
+      task, algorithm=configs.AlgorithmConfig(algorithm=algorithm, proximal_strength=mu if algorithm == 'fedprox' else None),
       client=configs.ClientConfig(client_learning_rate=rate),
       server=configs.ServerConfig(server_optimizer=server, server_learning_rate=server_rate),
       aggregator=aggregator or stack.build_stack(plan.NoPrivacy(sampler=lambda round_num: np.arange(4))))
@@ -49,8 +49,9 @@ def softmax_round(task, weights, rates, mu=0.0):
 
 
 def test_registries_equal_the_configs_choices():
-  assert set(process.CLIENT_WORKS) == set(training_config.ALGORITHMS)
+  assert set(process.ALGORITHMS) == set(training_config.ALGORITHMS)
   assert set(optimizers.CLIENT_OPTIMIZERS) == set(training_config.CLIENT_OPTIMIZERS)
+  assert set(schedules.SCHEDULES) == set(schedule_config.SCHEDULES)
   assert set(optimizers.SERVER_OPTIMIZERS) == set(training_config.SERVER_OPTIMIZERS)
   assert set(cohorts.SAMPLINGS) == set(cohort_config.SAMPLINGS)
   assert set(plan.PLANS) == set(privacy_config.PRIVACIES)

@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests import tiny
 from tff_vision import model_config
-from tff_vision.models import MODELS, check, replayable
+from tff_vision.models import MODELS, check, normalization, replayable
 
 
 def test_registry_and_config_name_the_same_models():
@@ -23,7 +23,44 @@ def test_parameter_counts_of_the_papers(name, classes, parameters):
   assert MODELS[name]((28, 28, 1), classes).count_params() == parameters
 
 
-@pytest.mark.parametrize('name', MODELS)
+LARGE = ('mobilenet_v3_small', 'resnet18_gn', 'resnet20_gn', 'vit_tiny')  # Seconds each to build.
+
+
+@pytest.mark.parametrize(('name', 'shape', 'classes', 'parameters'), [
+    ('linear', (28, 28, 1), 10, 7850),
+    ('resnet20_gn', (32, 32, 3), 10, 269_722),  # He et al. 2016, 0.27 M
+    ('vit_tiny', (224, 224, 3), 1000, 5_717_416 - 2 * 192),  # DeiT-Ti without class token and its position
+])
+def test_parameter_counts_of_larger_models(name, shape, classes, parameters):
+  assert MODELS[name](shape, classes).count_params() == parameters
+
+
+def test_resnet18_has_the_parameters_of_tffs():
+  from tensorflow_federated.python.simulation.models import resnet_models
+  theirs = resnet_models.create_resnet(
+      (32, 32, 3), 100, resnet_models.ResidualBlock.BASIC, [2, 2, 2, 2], initial_strides=(1, 1),
+      initial_kernel_size=(3, 3), initial_max_pooling=False)
+  assert MODELS['resnet18_gn']((32, 32, 3), 100).count_params() == theirs.count_params() == 11_220_132
+
+
+@pytest.mark.parametrize('name', LARGE)
+def test_large_models_take_odd_images_and_come_back_from_a_keras_file(name, tmp_path):
+  model = MODELS[name]((28, 21, 1), 7)
+  check.check(model, input_shape=(28, 21, 1), num_outputs=7)
+  x = np.random.default_rng(0).random((3, 28, 21, 1), np.float32)
+  logits = model(x)
+  assert logits.shape == (3, 7) and np.ptp(logits, axis=0).min() > 0, 'the images make a difference'
+  model.save(tmp_path / 'model.keras')
+  np.testing.assert_array_equal(tf.keras.models.load_model(tmp_path / 'model.keras', compile=False)(x), logits)
+
+
+@pytest.mark.parametrize(('channels', 'groups'), [(16, 2), (24, 3), (64, 8), (88, 11), (512, 32), (576, 32), (7, 1),
+                                                  (34, 2), (1, 1)])
+def test_groups_divide_the_channels_and_are_not_small(channels, groups):
+  assert normalization.groups_of(channels) == groups
+
+
+@pytest.mark.parametrize('name', [name for name in MODELS if name not in LARGE])
 @pytest.mark.parametrize('shape', [(16, 16, 1), (32, 32, 3), (28, 21, 1)])
 def test_every_model_takes_every_image_shape_and_returns_logits(name, shape):
   model = MODELS[name](shape, 7)

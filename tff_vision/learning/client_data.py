@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import posixpath
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +12,7 @@ import tensorflow_federated as tff
 
 from tff_vision import tasks
 from tff_vision.data import records
+from tff_vision.learning import composition
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,14 +52,19 @@ class WorkerData:
     """Returns what is sent instead of the examples: (path, seed)."""
     return self._path(client), self.task.round_seed(client, round_num)
 
-  def read_on_workers(self, process: tff.learning.templates.LearningProcess) -> tff.learning.templates.LearningProcess:
+  def read_on_workers(self, process: composition.Process) -> composition.Process:
     """Returns a process whose `next` takes a `request` for each client; same weights as with the examples sent."""
 
     @tff.tensorflow.computation(np.str_, np.int64)
     def dataset(path, seed):
       return self.task.batch_reader.dataset(*records.read(path, self.task.images.test.examples), seed=seed)
 
-    return tff.simulation.compose_dataset_computation_with_learning_process(dataset, process)
+    if isinstance(process, composition.KeepingProcess):
+      return dataclasses.replace(process, next_of_clients=_reading_pairs(dataset, process.next_of_clients))
+    if isinstance(process.next.type_signature.parameter[1].member, tff.SequenceType):
+      return tff.simulation.compose_dataset_computation_with_learning_process(dataset, process)
+    return tff.learning.templates.LearningProcess(
+        process.initialize, _reading_pairs(dataset, process.next), process.get_model_weights, process.set_model_weights)
 
   def _path(self, client):
     return posixpath.join(self.folder, records.file_name(client))
@@ -67,3 +74,36 @@ class WorkerData:
     exists = tff.tensorflow.computation(lambda path: tf.size(tf.io.matching_files(path)) > 0, np.str_)
     return tff.federated_computation(lambda paths: tff.federated_map(exists, paths),
                                      tff.FederatedType(np.str_, tff.CLIENTS))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LateData:
+  """The data of clients whose updates may come late, each with how late.
+
+  Attributes:
+    data: Of clients that are in time.
+    begun: From a client and the round that takes its update to the round in which it began.
+  """
+  data: SentData | WorkerData
+  begun: Callable[[int, int], int]
+
+  def present(self, cohort: Sequence[int]) -> Sequence[int]:
+    """Returns the clients of `cohort` that have data."""
+    return self.data.present(cohort)
+
+  def request(self, client: int, round_num: int) -> tuple[Any, tf.data.Dataset]:
+    """Returns what `process.next` takes for `client`: its data of the round in which it began, and the delay."""
+    begun = self.begun(client, round_num)
+    return self.data.request(client, begun), tf.data.Dataset.from_tensors(np.int32(round_num - begun))
+
+
+def _reading_pairs(dataset, next_fn):
+  """Returns `next_fn`, whose clients have pairs of a data set and something else, with `dataset` in its first part."""
+  state_type, pairs_type = next_fn.type_signature.parameter
+  requests_type = tff.types.to_type((dataset.type_signature.parameter, pairs_type.member[1]))
+
+  @tff.federated_computation(state_type, tff.FederatedType(requests_type, tff.CLIENTS))
+  def reading(state, requests):
+    return next_fn(state, tff.federated_zip((tff.federated_map(dataset, requests[0]), requests[1])))
+
+  return reading

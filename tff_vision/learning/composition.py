@@ -15,6 +15,8 @@ import tensorflow_federated as tff
 from tff_vision.client_state import keeping
 
 templates = tff.learning.templates
+# A measurement of client work, which a finalizer takes beside the mean: the sum of the clients' weights.
+COHORT_WEIGHT = 'cohort_weight'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,9 +52,12 @@ class KeepingProcess:
     return servers_part
 
 
+Process = templates.LearningProcess | KeepingProcess
+
+
 def compose(initial_weights: tff.Computation, client_work: templates.ClientWorkProcess,
             aggregator: tff.templates.AggregationProcess, finalizer: templates.FinalizerProcess, *,
-            reads_server_state: bool) -> templates.LearningProcess | KeepingProcess:
+            reads_server_state: bool) -> Process:
   """Returns a learning process, or a `KeepingProcess` if the client work keeps state.
 
   Args:
@@ -63,6 +68,8 @@ def compose(initial_weights: tff.Computation, client_work: templates.ClientWorkP
   """
   distributor = templates.build_broadcast_process(initial_weights.type_signature.result)
   keeps = keeping.keeps(client_work)
+  measured = client_work.next.type_signature.result.measurements.member
+  reads_cohort_weight = isinstance(measured, tff.StructType) and COHORT_WEIGHT in tff.structure.name_list(measured)
 
   @tff.federated_computation
   def nothing():
@@ -83,7 +90,11 @@ def compose(initial_weights: tff.Computation, client_work: templates.ClientWorkP
                               client_data)
     sent = worked.result.update.sent if keeps else worked.result.update
     summed = aggregator.next(state.aggregator, sent, worked.result.update_weight)
-    stepped = finalizer.next(state.finalizer, state.global_model_weights, summed.result)
+    result = summed.result
+    if reads_cohort_weight:
+      result = tff.federated_zip(collections.OrderedDict(
+          mean=result, cohort_weight=worked.measurements.cohort_weight))
+    stepped = finalizer.next(state.finalizer, state.global_model_weights, result)
     after = tff.federated_zip(templates.LearningAlgorithmState(
         stepped.result, broadcast.state, state.client_work if reads_server_state else worked.state, summed.state,
         stepped.state))

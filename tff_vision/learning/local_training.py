@@ -1,72 +1,127 @@
-"""What a client of FedAvg or FedProx does in a round: some epochs of local training from the server's model.
+"""What a client does in a round, as TFF client work: the part that all algorithms share.
 
-The loop is `local_steps.descend`; an algorithm is a change of the gradient. (TFF has such a client work for FedAvg and
-for FedProx. In TFF 0.87 the latter's proximal term has the wrong sign: it drives clients away from the server's model;
-`tests/learning/test_process.py` shows it.)
+The loop over batches is `local_steps.descend`; what an algorithm adds is in its `work`.
 """
 
 import collections
+import dataclasses
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import tasks
-from tff_vision.learning import local_steps
+from tff_vision import configs, tasks
+from tff_vision.client_state import keeping
+from tff_vision.learning import algorithm as algorithm_lib
+from tff_vision.learning import composition, local_steps, optimizers, schedules
 
 
-def proximal_gradient(strength: float) -> local_steps.GradientChange:
-  """FedProx: adds the gradient of strength / 2 * ||w - w_server||^2 (Li et al., MLSys 2020, equation 2)."""
-  def change(carried, gradients, weights, server_weights):
-    return carried, [g + strength * (w - w0) for g, w, w0 in zip(gradients, weights, server_weights, strict=True)]
-  return change
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LocalOptimization:
+  """How clients descend, whatever the algorithm.
+
+  Attributes:
+    schedule: Factor on the learning rate by round; None: always 1.
+  """
+  client: configs.ClientConfig
+  schedule: schedules.Schedule | None = None
+
+  def learning_rate(self, round_num: tf.Tensor | None) -> tf.Tensor | float:
+    """Returns the rate of a round, counted from 1; `round_num` is read if there is a schedule."""
+    if self.schedule is None:
+      return self.client.client_learning_rate
+    return self.client.client_learning_rate * self.schedule(tf.cast(round_num, tf.float32))
+
+  def optimizer(self, learning_rate: tf.Tensor | float) -> tff.learning.optimizers.Optimizer:
+    return optimizers.CLIENT_OPTIMIZERS[self.client.client_optimizer](learning_rate, self.client)
+
+  def change(self, gradients, weights):
+    """Returns the gradients clipped together, then with weight decay."""
+    if self.client.client_gradient_clip is not None:
+      gradients, _ = tf.clip_by_global_norm(gradients, self.client.client_gradient_clip)
+    if self.client.client_weight_decay:
+      gradients = [g + self.client.client_weight_decay * w for g, w in zip(gradients, weights, strict=True)]
+    return gradients
 
 
-def build_client_work(task: tasks.Task, optimizer: tff.learning.optimizers.Optimizer, *,
-                      weighting: tff.learning.ClientWeighting,
-                      change: local_steps.GradientChange = local_steps.plain_gradient
+def build_client_work(task: tasks.Task, algorithm: algorithm_lib.Algorithm, local: LocalOptimization, *,
+                      weighting: tff.learning.ClientWeighting, server_state_type: tff.Type | None
                       ) -> tff.learning.templates.ClientWorkProcess:
-  """Returns client work whose update is the server's weights minus the client's after its last batch.
+  """Returns client work for `composition.compose`.
 
-  A client whose training leaves a non-finite weight sends zero with weight zero. Runs on clients, in built-in
-  TensorFlow kernels.
+  A client whose work leaves a number that is not finite sends zero with weight zero, and keeps what it kept. Runs on
+  clients, in built-in TensorFlow kernels.
 
   Args:
     weighting: By examples seen, or uniform.
-    change: Of the gradient; it carries nothing.
+    server_state_type: Of the finalizer's state, which the process then takes for its own; None: it takes none.
   """
-  weights_type = task.weights_type
+  at_first = brought_at_first(task, algorithm)
   data_type = tff.SequenceType(tff.types.tensorflow_to_type(task.batch_reader.element_spec))
+  if at_first is not None:
+    data_type = keeping.data_type(data_type, tff.types.tensorflow_to_type(tf.nest.map_structure(_spec, at_first)))
 
-  @tff.tensorflow.computation(weights_type, data_type)
-  def train(server_weights, dataset):
-    trained = local_steps.descend(task, optimizer, server_weights, dataset, change=change)
-    return client_result(trained, server_weights, weighting), trained.metrics
+  @tff.tensorflow.computation(server_state_type or ())
+  def show(state):
+    if server_state_type is None:
+      return ()
+    return collections.OrderedDict(round_num=state['rounds'] + 1, shown=algorithm.shown(state['algorithm']))
+
+  @tff.tensorflow.computation(show.type_signature.result, task.weights_type, data_type)
+  def train(shown, weights, data):
+    dataset, brought = (data, None) if at_first is None else (data[0], keeping.state_of(data[1]))
+    rate = local.learning_rate(shown['round_num'] if server_state_type is not None else None)
+    work = algorithm.work(algorithm_lib.Client(
+        task=task, optimizer=local.optimizer(rate), learning_rate=tf.convert_to_tensor(rate, tf.float32),
+        change=local.change, server_weights=weights, dataset=dataset,
+        shown=shown['shown'] if server_state_type is not None else (), brought=brought))
+    return _result(algorithm, work, brought, weighting), work.trained.metrics
 
   @tff.federated_computation
   def initialize():
-    return tff.federated_value((), tff.SERVER)
+    return tff.federated_eval(_zeros(show.type_signature.parameter), tff.SERVER)
 
-  @tff.federated_computation(initialize.type_signature.result, tff.FederatedType(weights_type, tff.CLIENTS),
+  @tff.federated_computation(initialize.type_signature.result, tff.FederatedType(task.weights_type, tff.CLIENTS),
                              tff.FederatedType(data_type, tff.CLIENTS))
   def next_fn(state, weights, client_data):
-    result, metrics = tff.federated_map(train, (weights, client_data))
-    measured = tff.federated_zip(collections.OrderedDict(train=local_steps.metrics_aggregator(metrics)))
-    return tff.templates.MeasuredProcessOutput(state, result, measured)
+    shown = tff.federated_broadcast(tff.federated_map(show, state))
+    result, metrics = tff.federated_map(train, (shown, weights, client_data))
+    measured = collections.OrderedDict(train=local_steps.metrics_aggregator(metrics))
+    if algorithm.reads_share:
+      measured[composition.COHORT_WEIGHT] = tff.federated_sum(result.update_weight)
+    return tff.templates.MeasuredProcessOutput(state, result, tff.federated_zip(measured))
 
   return tff.learning.templates.ClientWorkProcess(initialize, next_fn)
 
 
-def client_result(trained: local_steps.Trained, server_weights: tff.learning.models.ModelWeights,
-                  weighting: tff.learning.ClientWeighting) -> tff.learning.templates.ClientResult:
-  """Returns a client's update and its weight; both are zero if the update is not finite."""
-  weight = (tf.cast(trained.examples, tf.float32) if weighting == tff.learning.ClientWeighting.NUM_EXAMPLES
-            else tf.constant(1.0))
-  update, weight = finite_or_nothing(trained.update(), weight)
-  return tff.learning.templates.ClientResult(
-      update=tf.nest.pack_sequence_as(server_weights.trainable, update), update_weight=weight)
+def brought_at_first(task: tasks.Task, algorithm: algorithm_lib.Algorithm):
+  """Returns, as arrays, what a client's data comes with that never took part; None if nothing does."""
+  shapes = tff.types.type_to_tf_tensor_specs(task.weights_type).trainable
+  brought = algorithm.brings(tuple(shapes))
+  return None if brought is None else tf.nest.map_structure(lambda tensor: tensor.numpy(), brought)
 
 
-def finite_or_nothing(update: list[tf.Tensor], weight: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-  """Returns the update and its weight, or zeros if the update holds a number that is not finite."""
-  finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(u)) for u in update])
-  return tf.cond(finite, lambda: (update, weight), lambda: tf.nest.map_structure(tf.zeros_like, (update, weight)))
+def _spec(array):
+  return tf.TensorSpec(np.shape(array), array.dtype)
+
+
+def _result(algorithm, work, brought, weighting):
+  weight = tf.constant(1.0)
+  if weighting == tff.learning.ClientWeighting.NUM_EXAMPLES:
+    weight = tf.cast(work.trained.examples, tf.float32)
+  finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(part)) for part in tf.nest.flatten((work.sent, work.kept))
+                          if part is not None])
+  nothing = lambda structure: tf.nest.map_structure(tf.zeros_like, structure)
+  sent, weight = tf.cond(finite, lambda: (work.sent, weight), lambda: nothing((work.sent, weight)))
+  if not algorithm.keeps:
+    return tff.learning.templates.ClientResult(sent, weight)
+  kept = tf.cond(finite, lambda: work.kept, lambda: brought)
+  return tff.learning.templates.ClientResult(keeping.update(sent, kept), weight)
+
+
+def _zeros(kind: tff.Type) -> tff.Computation:
+  """Returns a computation of zeros: a state that is never read, only its type is."""
+  @tff.tensorflow.computation
+  def zeros():
+    return tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), tff.types.type_to_tf_tensor_specs(kind))
+  return zeros

@@ -1,7 +1,7 @@
 """Client and server optimizers by name, with the constants of the federated literature.
 
 Server adaptivity: Reddi et al., "Adaptive Federated Optimization", ICLR 2021: `sgdm` is FedAvgM (momentum
-0.9), `adam`, `yogi` and `adagrad` are FedAdam, FedYogi and FedAdagrad with tau = 1e-3 and beta = (0.9, 0.99).
+0.9 by default), `adam`, `yogi` and `adagrad` are FedAdam, FedYogi and FedAdagrad with tau = 1e-3 and beta = (0.9, 0.99).
 """
 
 import collections
@@ -11,11 +11,11 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
-OptimizerFn = Callable[[float], tff.learning.optimizers.Optimizer]
+from tff_vision import configs
 
-_MOMENTUM = 0.9
 _TAU = 1e-3
 _BETA_2 = 0.99
+
 
 class PlainSgd(tff.learning.optimizers.Optimizer):
   """w - rate * g. `step_in_place` runs it as one fused kernel, without a second copy of the weights."""
@@ -49,19 +49,23 @@ def step_in_place(optimizer: tff.learning.optimizers.Optimizer, state: Any, weig
   return state
 
 
-CLIENT_OPTIMIZERS: Mapping[str, OptimizerFn] = {
-    'sgd': PlainSgd,
-    'sgdm': lambda rate: tff.learning.optimizers.build_sgdm(rate, momentum=_MOMENTUM),
-    'adam': lambda rate: tff.learning.optimizers.build_adam(rate),
+# From a learning rate, a number or float32 [], and the config's section to an optimizer.
+CLIENT_OPTIMIZERS: Mapping[str, Callable[[float, configs.ClientConfig], tff.learning.optimizers.Optimizer]] = {
+    'sgd': lambda rate, client: PlainSgd(rate),
+    'sgdm': lambda rate, client: tff.learning.optimizers.build_sgdm(rate, momentum=client.client_momentum),
+    'adam': lambda rate, client: tff.learning.optimizers.build_adam(rate),
 }
 
-SERVER_OPTIMIZERS: Mapping[str, OptimizerFn] = {
-    'sgd': lambda rate: tff.learning.optimizers.build_sgdm(rate),
-    'sgdm': lambda rate: tff.learning.optimizers.build_sgdm(rate, momentum=_MOMENTUM),
-    'adam': lambda rate: tff.learning.optimizers.build_adam(rate, beta_2=_BETA_2, epsilon=_TAU),
-    'yogi': lambda rate: tff.learning.optimizers.build_yogi(
+SERVER_OPTIMIZERS: Mapping[str, Callable[[float, configs.ServerConfig], tff.learning.optimizers.Optimizer]] = {
+    'sgd': lambda rate, server: tff.learning.optimizers.build_sgdm(rate),
+    'sgdm': lambda rate, server: tff.learning.optimizers.build_sgdm(rate, momentum=server.server_momentum),
+    'adam': lambda rate, server: tff.learning.optimizers.build_adam(rate, beta_2=_BETA_2, epsilon=_TAU),
+    # Loshchilov and Hutter 2019, arXiv:1711.05101.
+    'adamw': lambda rate, server: tff.learning.optimizers.build_adamw(
+        rate, beta_2=_BETA_2, epsilon=_TAU, weight_decay=server.server_weight_decay),
+    'yogi': lambda rate, server: tff.learning.optimizers.build_yogi(
         rate, beta_2=_BETA_2, epsilon=_TAU, initial_preconditioner_value=_TAU**2),
     # This one's epsilon stands under the root.
-    'adagrad': lambda rate: tff.learning.optimizers.build_adagrad(
+    'adagrad': lambda rate, server: tff.learning.optimizers.build_adagrad(
         rate, initial_preconditioner_value=_TAU**2, epsilon=_TAU**2),
 }

@@ -1,75 +1,128 @@
-"""From a task and an aggregator to a TFF learning process.
-
-FedAvg: McMahan et al., AISTATS 2017, algorithm 1. FedProx: Li et al., "Federated Optimization in Heterogeneous
-Networks", MLSys 2020, equation 2. The server optimizer applied to the averaged update as a pseudo-gradient:
-Reddi et al., "Adaptive Federated Optimization", ICLR 2021, algorithm 1.
-"""
+"""From a task and an aggregator to a TFF learning process: which algorithm has which parts."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import tensorflow_federated as tff
 
 from tff_vision import configs, tasks
-from tff_vision.learning import local_training, optimizers
+from tff_vision.client_state import keeping
+from tff_vision.learning import (
+  algorithm as algorithm_lib,
+)
+from tff_vision.learning import (
+  composition,
+  fedbuff,
+  feddyn,
+  fednova,
+  full_gradient,
+  local_training,
+  optimizers,
+  scaffold,
+  schedules,
+  server_step,
+)
 from tff_vision.models import blank
 
 ClientWork = tff.learning.templates.ClientWorkProcess
 PrivateTraining = Callable[..., tff.learning.templates.ClientWorkProcess | None]
 Aggregator = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
+_Weighting = tff.learning.ClientWeighting
 
 
 def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, client: configs.ClientConfig,
                   server: configs.ServerConfig, aggregator: Aggregator,
+                  schedule: configs.ScheduleConfig = configs.ScheduleConfig(), rounds: int = 1,  # noqa: B008  Frozen.
                   client_work_layer: Callable[[ClientWork], ClientWork] = lambda client_work: client_work,
                   private_training: PrivateTraining = lambda *_: None
-                  ) -> tff.learning.templates.LearningProcess:
+                  ) -> tff.learning.templates.LearningProcess | composition.KeepingProcess:
   """Composes broadcast, client work, aggregation and the server's step.
 
-  A weighted aggregator weighs each client's update by its number of examples; an unweighted one (differential
+  A weighted aggregator weighs each client's update as `client_weighting` says; an unweighted one (differential
   privacy) counts every client once. Client updates with a non-finite value count as zero with weight zero.
 
   Args:
+    rounds: Of the run; schedules may run over them.
     client_work_layer: Wraps what clients do, for aggregators that need more than data from them.
     private_training: (Keras model function, loss, batch reader, client optimizer) -> client work that takes the
       algorithm's place, or None.
 
   Raises:
-    ValueError: Private training replaces an algorithm other than FedAvg.
+    ValueError: Algorithm and optimizers do not fit.
 
   Returns:
-    A process whose `next` takes the state and `task.client_dataset` of each client of the cohort. The
-    state of `initialize` holds zero weights: `task.initial_weights` is round 0's model.
+    A process whose `next` takes the state and `task.client_dataset` of each client of the cohort, or, where
+    `kept_at_first` is not None, pairs of that and what the client keeps. The state of `initialize` holds arbitrary
+    weights: `task.initial_weights` is round 0's model.
   """
   weighted = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
-  optimizer = optimizers.CLIENT_OPTIMIZERS[client.client_optimizer](client.client_learning_rate)
-  client_work = private_training(lambda: blank.blank_model(task.keras_model), task.loss_fn, task.batch_reader, optimizer)
-  if client_work is not None and algorithm.algorithm != 'fedavg':
-    raise ValueError(f'algorithm={algorithm.algorithm} changes the gradient that private SGD on clients has clipped; '
-                     'it goes with fedavg only.')
-  client_work = client_work_layer(client_work or CLIENT_WORKS[algorithm.algorithm](
-      task, algorithm, optimizer,
-      tff.learning.ClientWeighting.NUM_EXAMPLES if weighted else tff.learning.ClientWeighting.UNIFORM))
+  chosen = ALGORITHMS[algorithm.algorithm](task, algorithm, client)
+  step = server_step.ServerStep(
+      algorithm=chosen, optimizer=optimizers.SERVER_OPTIMIZERS[server.server_optimizer](server.server_learning_rate, server),
+      learning_rate=server.server_learning_rate, weights_type=task.weights_type,
+      schedule=None if schedule.server_is_constant() else schedules.server_schedule(schedule, rounds),
+      total_weight=_total_weight(task, algorithm, weighted))
+  local = local_training.LocalOptimization(
+      client=client, schedule=None if schedule.client_is_constant() else schedules.client_schedule(schedule, rounds))
+  client_work = private_training(lambda: blank.blank_model(task.keras_model), task.loss_fn, task.batch_reader,
+                                 local.optimizer(client.client_learning_rate))
+  reads_server_state = client_work is None and (local.schedule is not None or chosen.shows)
+  client_work = client_work_layer(client_work or local_training.build_client_work(
+      task, chosen, local, weighting=weighting_of(algorithm, weighted),
+      server_state_type=step.initial_state().type_signature.result if reads_server_state else None))
+  sent_type = keeping.sent_type(client_work)
+  weighted_aggregator = aggregator if weighted else tff.aggregators.as_weighted_aggregator(aggregator)
 
   @tff.tensorflow.computation
   def initial_weights():
     return tff.learning.models.ModelWeights.from_model(task.training_model())
 
-  weights_type = task.weights_type
-  weighted_aggregator = aggregator if weighted else tff.aggregators.as_weighted_aggregator(aggregator)
-  return tff.learning.templates.compose_learning_process(
-      initial_weights,
-      tff.learning.templates.build_broadcast_process(weights_type),
-      client_work,
-      weighted_aggregator.create(weights_type.trainable,
-                                 client_work.next.type_signature.result.result.member.update_weight),
-      tff.learning.templates.build_apply_optimizer_finalizer(
-          optimizers.SERVER_OPTIMIZERS[server.server_optimizer](server.server_learning_rate), weights_type))
+  return composition.compose(
+      initial_weights, client_work,
+      weighted_aggregator.create(sent_type, client_work.next.type_signature.result.result.member.update_weight),
+      step.finalizer(sent_type), reads_server_state=reads_server_state)
 
 
-CLIENT_WORKS: Mapping[str, Callable[..., tff.learning.templates.ClientWorkProcess]] = {
-    'fedavg': lambda task, algorithm, optimizer, weighting: local_training.build_client_work(
-        task, optimizer, weighting=weighting),
-    'fedprox': lambda task, algorithm, optimizer, weighting: local_training.build_client_work(
-        task, optimizer, weighting=weighting,
-        change=local_training.proximal_gradient(algorithm.proximal_strength)),
+def kept_at_first(task: tasks.Task, algorithm: configs.AlgorithmConfig, client: configs.ClientConfig) -> Any:
+  """Returns what a client keeps before its first round, as arrays; None if the algorithm's clients keep nothing."""
+  chosen = ALGORITHMS[algorithm.algorithm](task, algorithm, client)
+  return local_training.brought_at_first(task, chosen) if chosen.keeps else None
+
+
+def largest_weight(task: tasks.Task, algorithm: configs.AlgorithmConfig) -> float:
+  """Returns the most that one client's update may weigh in a weighted mean; public."""
+  return task.largest_client * task.client.client_epochs if algorithm.client_weighting == 'examples' else 1.0
+
+
+def weighting_of(algorithm: configs.AlgorithmConfig, weighted: bool) -> _Weighting:
+  """Returns what an update weighs; with an aggregator that takes no weights, the same as any other."""
+  return _Weighting.NUM_EXAMPLES if weighted and algorithm.client_weighting == 'examples' else _Weighting.UNIFORM
+
+
+def _total_weight(task, algorithm, weighted):
+  clients = task.images.train
+  if weighting_of(algorithm, weighted) == _Weighting.UNIFORM:
+    return float(len(clients))
+  return float(sum(clients.num_examples(i) for i in range(len(clients))) * task.client.client_epochs)
+
+
+def _fednova(task, algorithm, client):
+  momentum = client.client_momentum if client.client_optimizer == 'sgdm' else 0.0
+  steps = -(-task.largest_client * client.client_epochs // client.batch_size)
+  return fednova.FedNova(momentum=momentum, strength=algorithm.proximal_strength or 0.0,
+                         largest=steps / (1 - momentum))
+
+
+_DEFAULT_PROXIMAL_STRENGTH = 0.01
+
+ALGORITHMS: Mapping[str, Callable[..., algorithm_lib.Algorithm]] = {
+    'fedavg': lambda task, algorithm, client: algorithm_lib.Algorithm(),
+    'fedprox': lambda task, algorithm, client: algorithm_lib.FedProx(
+        _DEFAULT_PROXIMAL_STRENGTH if algorithm.proximal_strength is None else algorithm.proximal_strength),
+    'fedsgd': lambda task, algorithm, client: full_gradient.FedSgd(),
+    'scaffold': lambda task, algorithm, client: scaffold.Scaffold(),
+    'fednova': _fednova,
+    'feddyn': lambda task, algorithm, client: feddyn.FedDyn(algorithm.feddyn_strength),
+    'mime_lite': lambda task, algorithm, client: full_gradient.MimeLite(algorithm.mime_momentum),
+    'fedbuff': lambda task, algorithm, client: fedbuff.FedBuff(algorithm.max_staleness),
 }

@@ -8,14 +8,19 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from tff_vision.models import cnn, scattering
+from tff_vision.models import cnn, mobilenet, resnet, scattering, vit
 
 ModelBuilder = Callable[[tuple[int, int, int], int], tf.keras.Model]
 
 MODELS: Mapping[str, ModelBuilder] = {
+    'linear': cnn.build_linear,
     'mlp': cnn.build_mlp,
     'cnn': cnn.build_cnn,
     'cnn_dropout': cnn.build_cnn_dropout,
+    'resnet18_gn': resnet.build_resnet18,
+    'resnet20_gn': resnet.build_resnet20,
+    'mobilenet_v3_small': mobilenet.build,
+    'vit_tiny': vit.build,
     'cnn_tanh': cnn.build_cnn_tanh,
     'scattering': scattering.build_scattering,
 }

@@ -4,11 +4,21 @@
 AISTATS 2017, section 3 (the 2NN and the CNN of 1,663,370 parameters at 28x28x1 and 10 classes).
 `cnn_dropout`: Reddi et al., "Adaptive Federated Optimization", ICLR 2021, appendix C.2 (1,206,590 parameters at
 28x28x1 and 62 classes).
+`linear`: the convex baseline.
 `cnn_tanh`: Papernot et al., "Tempered Sigmoid Activations for Deep Learning with Differential Privacy", AAAI 2021,
 arXiv:2007.14191, table 1 (26,010 parameters at 28x28x1 and 10 classes).
 """
 
 import tensorflow as tf
+
+
+def build_linear(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:
+  """Multinomial logistic regression on pixels."""
+  return tf.keras.Sequential([
+      tf.keras.layers.Input(input_shape),
+      tf.keras.layers.Flatten(),
+      tf.keras.layers.Dense(num_classes),
+  ], name='linear')
 
 
 def build_mlp(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:

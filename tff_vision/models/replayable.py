@@ -27,11 +27,13 @@ def with_replayable_dropout(model_fn: Callable[[], tf.keras.Model]) -> tf.keras.
   """Returns what `model_fn` builds, or, if that has Dropout layers, a copy in which they are replayable."""
   with tf.Graph().as_default():  # Variables of the original must not end up in a client's graph.
     original = model_fn()
-  if not any(type(layer) is tf.keras.layers.Dropout for layer in original.submodules):
+  if not any(type(layer) is tf.keras.layers.Dropout and layer.rate for layer in original.submodules):
     return model_fn()
   return tf.keras.models.clone_model(original, clone_function=_replayable)
 
 
 def _replayable(layer):
+  if isinstance(layer, tf.keras.Model):
+    return tf.keras.models.clone_model(layer, clone_function=_replayable)
   made = ReplayableDropout if type(layer) is tf.keras.layers.Dropout else type(layer)
   return made.from_config(layer.get_config())

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs
-from tff_vision.privacy import cohorts, participation
+from tff_vision.privacy import cohorts, late_arrivals, participation
 
 
 class ExamplesReader(Protocol):
@@ -123,6 +123,11 @@ class PrivacyPlan(abc.ABC):
     """Returns how updates become a secure sum's integers, like `secure.fixed_point.Encoding`, or None for that one."""
     return None
 
+  def begun(self, client: int, round_num: int) -> int:
+    """Returns the round in which a client began whose update round `round_num` takes."""
+    del client
+    return round_num
+
   def for_model(self, model: tf.keras.Model, input_spec: tf.TensorSpec) -> 'PrivacyPlan':
     """Returns the plan for this model.
 
@@ -180,11 +185,12 @@ class NoPrivacy(PrivacyPlan):
   def attendance(self, round_num):
     return attendance_of(self.sampler, round_num)
 
+  def begun(self, client, round_num):
+    if isinstance(self.sampler, late_arrivals.LateArrivals):
+      return self.sampler.begun(round_num)[client]
+    return round_num
+
 
 def attendance_of(sampler: cohorts.Cohort, round_num: int) -> Mapping[str, int]:
   """Returns `PrivacyPlan.attendance` of a sampler: nothing unless it simulates devices."""
-  if not isinstance(sampler, participation.Participation):
-    return {}
-  steps = sampler.attendance(round_num)
-  return {'available': len(steps.available), 'selected': len(steps.selected), 'started': len(steps.started),
-          'reported': len(steps.reported), 'dropped': len(steps.selected) - len(steps.reported)}
+  return sampler.counts(round_num) if isinstance(sampler, participation.Participation) else {}

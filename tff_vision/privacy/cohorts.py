@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tff_vision import configs, seeds
-from tff_vision.privacy import accounting, availability, participation
+from tff_vision.privacy import accounting, availability, late_arrivals, participation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -114,8 +114,12 @@ SAMPLINGS: Mapping[str, Callable[[int, int, int], Cohort]] = {
 }
 
 
-def build_cohort(config: configs.CohortConfig, *, population: int, seed: int) -> Cohort:
+def build_cohort(config: configs.CohortConfig, *, population: int, seed: int,
+                 max_staleness: int | None = None) -> Cohort:
   """Returns the sampler that `config` names.
+
+  Args:
+    max_staleness: Updates that come late count in a later round, up to so many rounds; None: they are dropped.
 
   Raises:
     ValueError: The cohort is larger than the population, or the availability trace is no such file.
@@ -124,6 +128,8 @@ def build_cohort(config: configs.CohortConfig, *, population: int, seed: int) ->
     raise ValueError(f'cohort_size={config.cohort_size} is larger than the population of {population} clients.')
   if not config.simulated():
     return SAMPLINGS[config.sampling](population, config.cohort_size, seed)
-  return participation.Participation(
-      config=config, conditions=availability.build(config, population=population, seed=seed),
-      sampler_of=SAMPLINGS[config.sampling], population=population, seed=seed)
+  settings = {'config': config, 'conditions': availability.build(config, population=population, seed=seed),
+              'sampler_of': SAMPLINGS[config.sampling], 'population': population, 'seed': seed}
+  if max_staleness is None:
+    return participation.Participation(**settings)
+  return late_arrivals.LateArrivals(max_staleness=max_staleness, **settings)

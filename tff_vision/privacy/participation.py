@@ -7,7 +7,7 @@ delivered or time is up. All of it is a pure function of (seed, round).
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -58,30 +58,48 @@ class Participation:
 
   def attendance(self, round_num: int) -> Attendance:
     """Returns who is there, asked, begins and delivers in round `round_num`."""
+    places = math.ceil(self.config.cohort_size * self.config.over_selection)
+    available, selected, started, delivering = self.begin(round_num, places=places, busy=())
+    return Attendance(available, selected, started, self._in_time(delivering, round_num))
+
+  def begin(self, round_num: int, *, places: int, busy: Sequence[int]) -> tuple[np.ndarray, ...]:
+    """Returns who is there and has time, is asked, begins, and will deliver sooner or later.
+
+    Args:
+      places: So many clients are asked.
+      busy: Clients that cannot be asked.
+    """
     there = np.ones(self.population, bool)
     for condition in self.conditions:
       there &= condition(round_num)
+    there[list(busy)] = False
     available = np.flatnonzero(there)
-    asked = min(math.ceil(self.config.cohort_size * self.config.over_selection), len(available))
-    selected = available
+    asked = max(0, min(places, len(available)))
+    selected = available[:0]
     if asked:
       selected = available[self.sampler_of(len(available), asked, self.seed)(round_num)]
     # A coin for each client, not for each one selected: whether one drops out depends on nobody else.
     begins, delivers = (self._stream(name, round_num).random(self.population) >= probability for name, probability
                         in (('before', self.config.dropout_before), ('after', self.config.dropout_after)))
     started = selected[begins[selected]]
-    return Attendance(available, selected, started, self._in_time(started[delivers[started]], round_num))
+    return available, selected, started, started[delivers[started]]
+
+  def counts(self, round_num: int) -> Mapping[str, int]:
+    """Returns how many clients a round lost on the way."""
+    steps = self.attendance(round_num)
+    return {'available': len(steps.available), 'selected': len(steps.selected), 'started': len(steps.started),
+            'reported': len(steps.reported), 'dropped': len(steps.selected) - len(steps.reported)}
 
   def _in_time(self, delivering, round_num):
     """Returns the clients that deliver before the round closes: after cohort_size updates or at the deadline."""
-    times = self._times(round_num)[delivering]
+    times = self.times(round_num)[delivering]
     if self.config.round_deadline is not None:
       delivering, times = (array[times <= self.config.round_deadline] for array in (delivering, times))
     if self.config.over_selection > 1:
       delivering = delivering[np.argsort(times, kind='stable')[:self.config.cohort_size]]
     return np.sort(delivering)
 
-  def _times(self, round_num):
+  def times(self, round_num):
     """Returns [population] times to train and deliver; the median client's is 1."""
     own = self._stream('speed').normal(0, self.config.speed_spread, self.population)
     return np.exp(own + self._stream('jitter', round_num).normal(0, _JITTER, self.population))

@@ -24,20 +24,23 @@ NoPrivacy = base.NoPrivacy
 
 
 def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, population: int, rounds: int, seed: int,
-               sizes: Sequence[int] = (), client: configs.ClientConfig | None = None) -> PrivacyPlan:
+               sizes: Sequence[int] = (), client: configs.ClientConfig | None = None,
+               max_staleness: int | None = None) -> PrivacyPlan:
   """Returns the plan of a run of `rounds` rounds over `population` clients.
 
   Args:
     sizes: The number of examples of each client; read where the promise is to examples.
     client: Local batches and epochs; read where the promise is to examples.
+    max_staleness: Updates that come late count in a later round, up to so many rounds; None: they are dropped.
 
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
   if privacy.privacy not in _TOLERANT_OF_DEVICES:
     participation.require_none(cohort, privacy=privacy.privacy)
-  sampler = cohorts.build_cohort(cohort, population=population, seed=seed)
-  run = base.Run(population=population, cohort_size=cohort.cohort_size, rounds=rounds, sizes=tuple(sizes), client=client or configs.ClientConfig())
+  sampler = cohorts.build_cohort(cohort, population=population, seed=seed, max_staleness=max_staleness)
+  run = base.Run(population=population, cohort_size=cohort.cohort_size, rounds=rounds, sizes=tuple(sizes),
+                 client=client or configs.ClientConfig())
   return PLANS[privacy.privacy](privacy, sampler, run)
 
 

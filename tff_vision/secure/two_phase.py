@@ -20,6 +20,9 @@ from tff_vision.secure import threshold_sum
 
 _OPENED = 'opened_sum'
 _HIDDEN = 'hidden_sum'
+# What a server's step may read beside the sum: the clients' weights, measured by client work. It has a place in the
+# state for it, since no client is there when the sum is open.
+_COHORT_WEIGHT = 'cohort_weight'
 _NOTHING = np.zeros([0], np.float32)
 
 
@@ -104,11 +107,13 @@ class TwoPhaseProcess:
     found = _find_hidden(hidden.metrics)
     total = self._open_sum(np.asarray(found[_HIDDEN]), int(found['clients']),
                            int(found['length']))
-    opened = self._opening.next(_with_opened(state, np.asarray(total, np.float32)), [])
+    measured = hidden.metrics['client_work']
+    weight = measured.get(_COHORT_WEIGHT, 0.0) if isinstance(measured, Mapping) else 0.0
+    opened = self._opening.next(_with_opened(state, np.asarray(total, np.float32), np.float32(weight)), [])
     metrics = collections.OrderedDict(hidden.metrics, aggregator=opened.metrics['aggregator'],
                                       finalizer=opened.metrics['finalizer'])
     return tff.learning.templates.LearningProcessOutput(
-        _with_opened(opened.state, _NOTHING), metrics)
+        _with_opened(opened.state, _NOTHING, np.float32(0)), metrics)
 
 
 def _find_hidden(metrics):
@@ -122,6 +127,6 @@ def _find_hidden(metrics):
   return None
 
 
-def _with_opened(state, vector):
-  return tree.map_structure_with_path(
-      lambda path, leaf: vector if path and path[-1] == _OPENED else leaf, state)
+def _with_opened(state, vector, weight):
+  put = {_OPENED: vector, _COHORT_WEIGHT: weight}
+  return tree.map_structure_with_path(lambda path, leaf: put.get(path[-1], leaf) if path else leaf, state)

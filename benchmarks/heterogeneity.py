@@ -1,0 +1,198 @@
+"""Accuracy of algorithms over clients that differ: one table on Fashion-MNIST, mean and deviation over seeds.
+
+    python -m benchmarks.heterogeneity --json=heterogeneity.json        # goes on where it was stopped
+    python -m benchmarks.heterogeneity --json=heterogeneity.json --show
+
+20 clients share 10,000 training images; 10 of them train in each of 30 rounds, 5 epochs in batches of 20, whatever the
+algorithm. Learning rates are the best of a grid (`GRIDS`) on a seed of its own, on the Dirichlet 0.1 split. The score is
+the mean accuracy on the 10,000 test images over the last five rounds. JSON keys: machine, commit, grid and cells, both
+of objects with the settings, accuracy and seconds.
+"""
+
+import itertools
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import tempfile
+import time
+
+from absl import flags
+
+from flags import output_flags
+from pipelines import launch
+from tff_vision import configs
+from tff_vision.program import json_file
+
+_SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds, separated by commas.')
+_ROUNDS = flags.DEFINE_integer('rounds', 30, 'Rounds of every run.')
+_SHOW = flags.DEFINE_bool('show', False, 'Print the table of the JSON file and run nothing.')
+
+_CLIENTS, _COHORT, _IMAGES, _GRID_SEED = 20, 10, 10_000, 100
+SPLITS = {
+    'IID': configs.DataConfig(dataset='fashion_mnist', partition='iid', num_clients=_CLIENTS),
+    'Dirichlet 0.5': configs.DataConfig(dataset='fashion_mnist', partition='dirichlet', partition_alpha=0.5,
+                                        num_clients=_CLIENTS, min_client_examples=20),
+    'Dirichlet 0.1': configs.DataConfig(dataset='fashion_mnist', partition='dirichlet', partition_alpha=0.1,
+                                        num_clients=_CLIENTS, min_client_examples=20),
+    '2 shards': configs.DataConfig(dataset='fashion_mnist', partition='shards', classes_per_client=2,
+                                   num_clients=_CLIENTS),
+}
+_RATES = {'client_learning_rate': (0.03, 0.1, 0.3)}
+# Method -> (algorithm, server optimizer, the settings to choose from).
+GRIDS = {
+    'FedAvg': ('fedavg', 'sgd', _RATES),
+    'FedProx': ('fedprox', 'sgd', {**_RATES, 'proximal_strength': (0.01, 0.1)}),
+    'SCAFFOLD': ('scaffold', 'sgd', _RATES),
+    'FedNova': ('fednova', 'sgd', _RATES),
+    'FedDyn': ('feddyn', 'sgd', {**_RATES, 'feddyn_strength': (0.03, 0.1, 0.3)}),
+    'FedAdam': ('fedavg', 'adam', {**_RATES, 'server_learning_rate': (0.003, 0.01, 0.03)}),
+}
+
+
+def main() -> None:
+  if output_flags.JSON.value is None:
+    raise ValueError('json is missing: the file that holds the cells, also of a run that was stopped.')
+  path = pathlib.Path(output_flags.JSON.value)
+  content = json_file.read(path) if path.exists() else {
+      'machine': {'cores': os.cpu_count(), 'platform': platform.platform()},
+      'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip(),
+      'rounds': _ROUNDS.value, 'grid': [], 'cells': []}
+  if not _SHOW.value:
+    from tff_vision.runtime import local  # Late: TensorFlow.
+    with local.local_runtime(threads=1, max_concurrent_clients=1):
+      _fill(content, path)
+  print(table(content))
+
+
+def _fill(content, path):
+  runner = _Runner()
+  for method in GRIDS:
+    for settings in _settings(method):
+      _once(content, 'grid', path, runner, method, 'Dirichlet 0.1', _GRID_SEED, settings)
+  for seed, split, method in itertools.product(map(int, _SEEDS.value), SPLITS, GRIDS):
+    _once(content, 'cells', path, runner, method, split, seed, best(content, method))
+
+
+def _once(content, part, path, runner, method, split, seed, settings):
+  """Runs one cell unless the file has it."""
+  cell = {'method': method, 'split': split, 'seed': seed, 'settings': settings}
+  if any(cell.items() <= done.items() for done in content[part]):
+    return
+  started = time.monotonic()
+  accuracies = runner.run(method, split, seed, settings)
+  content[part].append({**cell, 'accuracy': statistics.mean(accuracies[-5:]), 'accuracies': accuracies,
+                        'seconds': round(time.monotonic() - started, 1)})
+  json_file.write(path, content)
+  print(f'{part} {method}, {split}, seed {seed}, {settings}: {content[part][-1]["accuracy"]:.4f} in '
+        f'{content[part][-1]["seconds"]} s', flush=True)
+
+
+def best(content, method):
+  """Returns the settings of a method with the best accuracy on the grid's seed."""
+  return max((done for done in content['grid'] if done['method'] == method), key=lambda done: done['accuracy'])['settings']
+
+
+def table(content) -> str:
+  """Returns the cells as a table in Markdown: percent, mean +- standard deviation (n - 1) over seeds."""
+  lines = ['| | ' + ' | '.join(SPLITS) + ' | chosen |', '|---' * (len(SPLITS) + 2) + '|']
+  for method in GRIDS:
+    row = [method]
+    for split in SPLITS:
+      found = [100 * done['accuracy'] for done in content['cells']
+               if (done['method'], done['split']) == (method, split)]
+      row.append(f'{statistics.mean(found):.1f} ± {statistics.stdev(found):.1f}' if len(found) > 1 else '')
+    chosen = best(content, method) if any(done['method'] == method for done in content['grid']) else {}
+    row.append(', '.join(f'{name} {value:g}' for name, value in chosen.items()))
+    lines.append('| ' + ' | '.join(row) + ' |')
+  return '\n'.join(lines)
+
+
+def _settings(method):
+  choices = GRIDS[method][2]
+  return [dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())]
+
+
+class _Runner:
+  """Runs cells; a process is built once for each method with its settings, for all splits and seeds."""
+
+  def __init__(self):
+    from tff_vision.data import sources
+    config = SPLITS['IID']
+    self._pool = sources.find(config.dataset).load(config)
+    self._built = {}
+
+  def run(self, method, split, seed, settings) -> list[float]:
+    """Returns the test accuracy after each round."""
+    from tff_vision.client_state import driver, store
+    from tff_vision.learning import client_data, evaluation, process
+    from tff_vision.privacy import cohorts
+    task, algorithm, client = self._task(method, split, seed, settings)
+    made = self._process(method, task, algorithm, client, settings)
+    data = client_data.SentData(task=task)
+    evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
+    cohort = cohorts.FixedCohort(population=_CLIENTS, size=_COHORT, seed=seed)
+    accuracies = []
+    with tempfile.TemporaryDirectory() as folder:
+      if (kept := process.kept_at_first(task, algorithm, client)) is not None:
+        made = driver.KeptStateProcess(made, store.Store(pathlib.Path(folder), kept))
+        data = driver.NumberedData(data)
+      state = made.set_model_weights(made.initialize(), task.initial_weights())
+      for round_num in range(1, _ROUNDS.value + 1):
+        state = made.next(state, [data.request(int(i), round_num) for i in cohort(round_num)]).state
+        made.get_model_weights(state).assign_weights_to(evaluator.model)
+        accuracies.append(evaluator.evaluate(task.images.test)['evaluation']['accuracy'])
+    return accuracies
+
+  def _task(self, method, split, seed, settings):
+    from tff_vision import tasks
+    client = configs.ClientConfig(client_epochs=5, batch_size=20,
+                                  client_learning_rate=settings['client_learning_rate'])
+    algorithm = configs.AlgorithmConfig(algorithm=GRIDS[method][0], **{
+        name: value for name, value in settings.items() if name in ('proximal_strength', 'feddyn_strength')})
+    return tasks.Task(images=self._images(SPLITS[split], seed), model_builder=_network, client=client,
+                      seed=seed), algorithm, client
+
+  def _images(self, config, seed):
+    import numpy as np
+
+    from tff_vision import seeds
+    from tff_vision.data import images, partition
+    chosen = np.random.default_rng(seeds.derive(seed, 'heterogeneity')).permutation(len(self._pool.train))[:_IMAGES]
+    train, test = self._pool.train.take(np.sort(chosen)), self._pool.test.take(np.arange(len(self._pool.test)))
+    split = partition.PARTITIONS[config.partition](
+        partition.Labels(train=train.y, test=test.y), num_clients=_CLIENTS, config=config, seed=seed)
+    return images.FederatedImages(
+        name=config.dataset, class_names=tuple(self._pool.class_names), preprocessing=self._pool.preprocessing,
+        train=images.ArrayClients(train, split.train, [f'client {i}' for i in range(_CLIENTS)]),
+        test=images.HeldOut(examples=test, clients=split.test))
+
+  def _process(self, method, task, algorithm, client, settings):
+    """Two tasks of this benchmark have the same model, image shape and number of examples: they share processes.
+
+    (FedNova's unit of steps, the largest client, differs, and cancels.)
+    """
+    from tff_vision.aggregation import stack
+    from tff_vision.learning import process
+    from tff_vision.privacy import plan
+    key = (method, *settings.items())
+    if key not in self._built:
+      self._built[key] = process.build_process(
+          task, algorithm=algorithm, client=client,
+          server=configs.ServerConfig(server_optimizer=GRIDS[method][1],
+                                      server_learning_rate=settings.get('server_learning_rate', 1.0)),
+          aggregator=stack.build_stack(plan.NoPrivacy(sampler=None)))
+    return self._built[key]
+
+
+def _network(input_shape, num_classes):
+  """One hidden layer of 50 units: 39,760 parameters on 28x28 images in ten classes."""
+  import tensorflow as tf
+  layers = tf.keras.layers
+  return tf.keras.Sequential([layers.Input(input_shape), layers.Flatten(), layers.Dense(50, activation='relu'),
+                              layers.Dense(num_classes)], name='hidden50')
+
+
+if __name__ == '__main__':
+  launch.launch(main, flag_modules=(output_flags,))

@@ -1,0 +1,137 @@
+"""The algorithms again, in numpy and float64, from their papers: what `tff_vision.learning` is compared with.
+
+The model is softmax regression; a model is one vector. Every function here returns the model after some rounds.
+"""
+
+import numpy as np
+
+
+class Oracle:
+  """One task, its cohorts, and what a client sees.
+
+  Attributes:
+    cohorts: Lists of clients, one a round.
+  """
+
+  def __init__(self, task, cohorts, *, rate, weighting='examples', clip=None, decay=0.0):
+    self.task, self.cohorts, self.rate = task, cohorts, rate
+    self.sizes = [task.images.train.num_examples(i) for i in range(len(task.images.train))]
+    self.weight = self.sizes if weighting == 'examples' else [1.0] * len(self.sizes)
+    self.start = np.concatenate([np.asarray(w, np.float64).ravel() for w in task.initial_weights().trainable])
+    self.clip, self.decay = clip, decay
+
+  def batches(self, client, round_num):
+    return [(x.reshape(len(x), -1).astype(np.float64), y)
+            for x, y in self.task.client_batches(client, round_num).as_numpy_iterator()]
+
+  def gradient(self, w, x, y):
+    kernel, bias = w[:-3].reshape(-1, 3), w[-3:]
+    logits = x @ kernel + bias
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    error = p / p.sum(1, keepdims=True) - np.eye(3)[y]
+    g = np.concatenate([(x.T @ error / len(x)).ravel(), error.mean(0)])
+    if self.clip is not None:
+      g = g * min(1, self.clip / np.linalg.norm(g))
+    return g + self.decay * w
+
+  def local(self, start, client, round_num, change=lambda g, w: g, momentum=0.0, rate=None):
+    """Returns (weights after the local epochs, number of steps)."""
+    w, velocity, batches = start.copy(), 0.0, self.batches(client, round_num)
+    for x, y in batches:
+      velocity = momentum * velocity + change(self.gradient(w, x, y), w)
+      w = w - (self.rate if rate is None else rate) * velocity
+    return w, len(batches)
+
+  def mean(self, cohort, values):
+    return np.average(values, axis=0, weights=[self.weight[i] for i in cohort])
+
+  def full_gradient(self, w, client, round_num):
+    """The gradient over each example once: `round_num`'s batches hold each equally often."""
+    x, y = (np.concatenate(part) for part in zip(*self.batches(client, round_num), strict=True))
+    return self.gradient(w, x, y)
+
+
+def fedavg(o, momentum=0.0, rates=None, server_rates=None):
+  w = o.start
+  for r, cohort in enumerate(o.cohorts, start=1):
+    ys = [o.local(w, i, r, momentum=momentum, rate=rates and rates[r - 1])[0] for i in cohort]
+    w = w + (server_rates[r - 1] if server_rates else 1.0) * (o.mean(cohort, ys) - w)
+  return w
+
+
+def fedsgd(o, server_rate):
+  w = o.start
+  for r, cohort in enumerate(o.cohorts, start=1):
+    w = w - server_rate * o.mean(cohort, [o.full_gradient(w, i, r) for i in cohort])
+  return w
+
+
+def scaffold(o):
+  """Algorithm 1, option II; c as the weighted mean of all c_i, by definition and not by increments."""
+  x, controls = o.start, np.zeros((len(o.sizes), len(o.start)))
+  for r, cohort in enumerate(o.cohorts, start=1):
+    c = np.average(controls, axis=0, weights=o.weight)
+    ys, new = [], controls.copy()
+    for i in cohort:
+      y, steps = o.local(x, i, r, change=lambda g, w, i=i, c=c: g - controls[i] + c)
+      ys.append(y)
+      new[i] = controls[i] - c + (x - y) / (steps * o.rate)
+    x, controls = o.mean(cohort, ys), new
+  return x, controls
+
+
+def fednova(o, momentum=0.0, mu=0.0):
+  """Equation 9; the coefficients a_i by explicit matrix of the steps' influence."""
+  x = o.start
+  for r, cohort in enumerate(o.cohorts, start=1):
+    normalised, norms = [], []
+    for i in cohort:
+      y, steps = o.local(x, i, r, change=lambda g, w, x=x: g + mu * (w - x), momentum=momentum)
+      a = np.zeros(steps)
+      for k in range(steps):  # What a unit gradient in step k alone adds up to.
+        moved = velocity = 0.0
+        for step in range(steps):
+          velocity = momentum * velocity + (step == k) - mu * o.rate * moved
+          moved += velocity
+        a[k] = moved
+      norms.append(a.sum())
+      normalised.append((x - y) / a.sum())
+    x = x - o.mean(cohort, norms) * o.mean(cohort, normalised)
+  return x
+
+
+def feddyn(o, alpha):
+  theta, linear, h = o.start, np.zeros((len(o.sizes), len(o.start))), np.zeros(len(o.start))
+  share = np.array(o.weight) / np.sum(o.weight)
+  for r, cohort in enumerate(o.cohorts, start=1):
+    models = []
+    for k in cohort:
+      model, _ = o.local(theta, k, r, change=lambda g, w, k=k, t=theta: g - linear[k] + alpha * (w - t))
+      models.append(model)
+    for k, model in zip(cohort, models, strict=True):
+      linear[k] -= alpha * (model - theta)
+      h = h - alpha * share[k] * (model - theta)
+    theta = o.mean(cohort, models) - h / alpha
+  return theta, linear
+
+
+def mime_lite(o, beta):
+  x, m = o.start, np.zeros(len(o.start))
+  for r, cohort in enumerate(o.cohorts, start=1):
+    ys = [o.local(x, i, r, change=lambda g, w, m=m: (1 - beta) * g + beta * m)[0] for i in cohort]
+    m = (1 - beta) * o.mean(cohort, [o.full_gradient(x, i, r) for i in cohort]) + beta * m
+    x = o.mean(cohort, ys)
+  return x
+
+
+def fedbuff(o, begun):
+  """`begun[r][i]`: the round in which the client began whose update round r takes."""
+  models = [o.start]
+  for r, cohort in enumerate(o.cohorts, start=1):
+    updates = []
+    for i in cohort:
+      first = begun[r - 1][i]
+      moved = o.local(models[first - 1], i, first)[0] - models[first - 1]
+      updates.append(moved / np.sqrt(1 + r - first))
+    models.append(models[-1] + o.mean(cohort, updates))
+  return models[-1]

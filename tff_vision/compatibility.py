@@ -1,0 +1,49 @@
+"""What goes with which algorithm: one table that refusals read, tests walk and docs/algorithms.md shows."""
+
+from collections.abc import Mapping
+
+CLIENT_LEVEL = ('client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf', 'local_dp')
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    'client-level privacy': tuple(f'privacy={name}' for name in CLIENT_LEVEL),
+    'example-level privacy': ('privacy=example_dp_sgd',),
+    'threshold encryption': ('secure_sum=he',),
+    'encryption to a key holder': ('secure_sum=he_keyholder',),
+    'masks': ('secure_sum=masks',),
+    'remote workers': ('runtime=workers',),
+    'data on workers': ('data_placement=worker',),
+}
+_TWO_QUANTITIES = ('clients send a second quantity beside their update, and one clip for both is a mechanism that '
+                   'nobody has analysed')
+_CLIPPED_GRADIENT = 'it changes the gradient that private SGD on clients has clipped and noised'
+_ALL_AT_ONCE = 'private SGD takes steps of its own on clients, and this algorithm has none'
+_DEVICES = ('its late updates come from devices that come and go, and an epsilon counts on every client being drawn at '
+            'the accounted rate')
+
+# Algorithm -> column -> why not. What is not here goes together.
+REFUSED: Mapping[str, Mapping[str, str]] = {
+    'fedavg': {},
+    'fedprox': {'example-level privacy': _CLIPPED_GRADIENT},
+    'fedsgd': {'example-level privacy': _ALL_AT_ONCE},
+    'scaffold': {'client-level privacy': _TWO_QUANTITIES, 'example-level privacy': _CLIPPED_GRADIENT},
+    'fednova': {'client-level privacy': 'the number of a client\'s steps, which it sends, tells how many examples it has',
+                'example-level privacy': 'it counts steps that private SGD does not take'},
+    'feddyn': {'client-level privacy': 'its server adds up the updates of all rounds, and with them all their noise',
+               'example-level privacy': _CLIPPED_GRADIENT},
+    'mime_lite': {'client-level privacy': _TWO_QUANTITIES, 'example-level privacy': _CLIPPED_GRADIENT},
+    'fedbuff': {'client-level privacy': _DEVICES, 'example-level privacy': _DEVICES},
+}
+
+
+def check(algorithm: str, *chosen: str) -> None:
+  """Refuses an algorithm that does not go with what else is chosen.
+
+  Args:
+    chosen: As in `COLUMNS`, such as 'privacy=none'.
+
+  Raises:
+    ValueError: With the reason.
+  """
+  for column, reason in REFUSED[algorithm].items():
+    for choice in chosen:
+      if choice in COLUMNS[column]:
+        raise ValueError(f'algorithm={algorithm} does not go with {choice}: {reason}.')

@@ -1,0 +1,51 @@
+"""FedNova: Wang et al., "Tackling the Objective Inconsistency Problem in Heterogeneous Federated Optimization", 2020.
+
+Clients with more examples take more steps, and the plain mean of their updates minimises another objective than the
+clients' mean loss. FedNova divides each update by what its steps would add up to under a constant gradient, |a_i|, and
+multiplies the mean by the mean of the |a_i| (equation 9, with tau_eff as in section 4). |a_i| is the number of steps for
+plain SGD; with momentum and a proximal term it follows the same recursion as the weights.
+"""
+
+import collections
+
+import tensorflow as tf
+
+from tff_vision.learning import algorithm
+
+
+class FedNova(algorithm.Algorithm):
+  """Sent: the update over |a_i|, and |a_i|, both in units of the largest client's."""
+
+  def __init__(self, *, momentum: float, strength: float, largest: float):
+    """Initializes the algorithm.
+
+    Args:
+      momentum: Of the clients' optimizer.
+      strength: The mu of a proximal term; 0: none.
+      largest: An upper bound of |a_i|, public. What is sent has then the scale of an update and of 1: encodings of
+        encrypted sums have a fixed range.
+    """
+    self._momentum = momentum
+    self._strength = strength
+    self._largest = largest
+
+  def work(self, client):
+    trained = client.descend(algorithm.proximal_gradient(self._strength))
+    share = self._sum_of_coefficients(trained.steps, client.learning_rate) / self._largest
+    return algorithm.Work(trained=trained, sent=collections.OrderedDict(
+        update=tuple(tf.math.divide_no_nan(u, share) for u in trained.update()), steps=share))
+
+  def step(self, server, mean, share, weights):
+    del share, weights
+    return server, [u * mean['steps'] for u in mean['update']]
+
+  def _sum_of_coefficients(self, steps, learning_rate):
+    """Returns |a_i|: how far, over the rate, the steps go along a gradient of 1."""
+    if not self._momentum and not self._strength:
+      return tf.cast(steps, tf.float32)
+    def step(moved, velocity):
+      velocity = self._momentum * velocity + 1 - self._strength * learning_rate * moved
+      return moved + velocity, velocity
+
+    return tf.while_loop(lambda moved, velocity: True, step, [tf.constant(0.0), tf.constant(0.0)],
+                         maximum_iterations=steps)[0]

@@ -1,0 +1,94 @@
+"""What the server does with the mean of what clients sent: the algorithm's step, then the server's optimizer.
+
+The optimizer descends the averaged update as a gradient: Reddi et al., "Adaptive Federated Optimization", ICLR 2021,
+algorithm 1.
+"""
+
+import collections
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_vision.learning import algorithm as algorithm_lib
+from tff_vision.learning import composition, schedules
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ServerStep:
+  """One algorithm's step on one model.
+
+  Attributes:
+    learning_rate: Of `optimizer`, which the schedule multiplies.
+    schedule: Factor by round; None: always 1.
+    weights_type: Of the model's weights.
+    total_weight: Of all clients together: what their updates would weigh if all took part.
+  """
+  algorithm: algorithm_lib.Algorithm
+  optimizer: tff.learning.optimizers.Optimizer
+  learning_rate: float
+  schedule: schedules.Schedule | None
+  weights_type: tff.StructType
+  total_weight: float
+
+  def initial_state(self) -> tff.Computation:
+    """Returns a computation of the state before round 1: optimizer, number of rounds, the algorithm's own.
+
+    `cohort_weight`, where there is one, is zero between rounds; whoever runs the step apart from the clients puts the
+    sum of their weights there.
+    """
+    @tff.tensorflow.computation
+    def initial():
+      specs = tuple(tff.types.type_to_tf_tensor_specs(self.weights_type).trainable)
+      state = collections.OrderedDict(optimizer=self.optimizer.initialize(specs), rounds=tf.constant(0),
+                                      algorithm=self.algorithm.server_state(specs))
+      if self.algorithm.reads_share:
+        state[composition.COHORT_WEIGHT] = tf.constant(0.0)
+      return state
+    return initial
+
+  def finalizer(self, sent_type: tff.Type) -> tff.learning.templates.FinalizerProcess:
+    """Returns the step as a finalizer; an update that is not finite changes nothing.
+
+    Args:
+      sent_type: Of the mean of what clients sent.
+    """
+    initial = self.initial_state()
+    if self.algorithm.reads_share:
+      sent_type = tff.types.to_type(collections.OrderedDict(
+          [('mean', sent_type), (composition.COHORT_WEIGHT, np.float32)]))
+
+    @tff.tensorflow.computation(initial.type_signature.result, self.weights_type, sent_type)
+    def step(state, weights, update):
+      finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(part)) for part in tf.nest.flatten(update)])
+      changed = tf.cond(finite, lambda: self._step(state, weights, update),
+                        lambda: (state['optimizer'], state['algorithm'], tuple(weights.trainable)))
+      after = collections.OrderedDict(state, optimizer=changed[0], algorithm=changed[1], rounds=state['rounds'] + 1)
+      return after, tff.learning.models.ModelWeights(
+          tf.nest.pack_sequence_as(weights.trainable, changed[2]), weights.non_trainable)
+
+    @tff.federated_computation
+    def initialize():
+      return tff.federated_eval(initial, tff.SERVER)
+
+    @tff.federated_computation(initialize.type_signature.result, tff.FederatedType(self.weights_type, tff.SERVER),
+                               tff.FederatedType(sent_type, tff.SERVER))
+    def next_fn(state, weights, update):
+      after, stepped = tff.federated_map(step, (state, weights, update))
+      return tff.templates.MeasuredProcessOutput(after, stepped, tff.federated_value((), tff.SERVER))
+
+    return tff.learning.templates.FinalizerProcess(initialize, next_fn)
+
+  def _step(self, state, weights, update):
+    mean, share, trainable = update, tf.constant(0.0), tuple(weights.trainable)
+    if self.algorithm.reads_share:
+      mean = update['mean']
+      share = (update[composition.COHORT_WEIGHT] + state[composition.COHORT_WEIGHT]) / self.total_weight
+    own, gradient = self.algorithm.step(state['algorithm'], mean, share, trainable)
+    optimizer_state = state['optimizer']
+    if self.schedule is not None:
+      rate = self.learning_rate * self.schedule(tf.cast(state['rounds'] + 1, tf.float32))
+      optimizer_state = self.optimizer.set_hparams(optimizer_state, collections.OrderedDict(learning_rate=rate))
+    optimizer_state, stepped = self.optimizer.next(optimizer_state, trainable, tuple(gradient))
+    return optimizer_state, own, tuple(stepped)
