@@ -9,6 +9,7 @@ import functools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from tff_vision.data import images as images_lib
 from tff_vision.program import report_numbers as numbers
@@ -17,21 +18,23 @@ from tff_vision.program import report_partition, report_tables
 TEMPLATE = pathlib.Path(__file__).with_name('report.html.j2')
 
 
-def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.FederatedImages | None) -> None:
+def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.FederatedImages | None, *,
+               pictures: Mapping[str, bytes] = MappingProxyType({})) -> None:
   """Writes report.html; a page that is there already is replaced at once or not at all.
 
   Args:
     path: The file to write.
     report: The content of report.json; every key may be missing or None.
     images: The run's data, for the class mix and the sample of images; None leaves both out.
+    pictures: Further PNG pictures by caption.
   """
   path = pathlib.Path(path)
   part = path.with_name(path.name + '.part')
-  part.write_text(_render(report, images), encoding='utf-8', errors='replace')
+  part.write_text(_render(report, images, pictures), encoding='utf-8', errors='replace')
   os.replace(part, path)
 
 
-def _render(report: Mapping, images: images_lib.FederatedImages | None) -> str:
+def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures: Mapping[str, bytes]) -> str:
   import jinja2  # Late, like matplotlib: no --help waits for them.
   environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
                                    lstrip_blocks=True, keep_trailing_newline=True)
@@ -57,6 +60,7 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None) -> str:
       config=report_tables.config(report),
       environment=report_tables.facts(report_tables.part(report, 'environment'), 'Environment'),
       extras=report_tables.extras(report),
+      pictures=pictures,
       figures=_figures(report, history, mix),
       mix=mix,
       legend=_legend(mix),
