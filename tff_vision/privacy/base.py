@@ -97,7 +97,10 @@ class PrivacyPlan(abc.ABC):
     return None
 
   def turn_mu(self) -> float | None:
-    """Returns mu of one turn of a client in a round that is known, without any sampling; None if none is promised."""
+    """Returns mu of one turn of a client in a round that is known, without any sampling; None if none is promised.
+
+    Where the promise is to examples: of one step that an example is known to be in.
+    """
     return None
 
   def attendance(self, round_num: int) -> Mapping[str, int]:

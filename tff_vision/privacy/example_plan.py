@@ -7,6 +7,7 @@ composition). The update is private before it leaves the client; which clients t
 import collections
 import dataclasses
 import functools
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -67,6 +68,10 @@ class ExampleDpSgd(base.PrivacyPlan):
   def client_data(self, client):
     # Once each: private training does its own sampling and its own passes.
     return dataclasses.replace(client, client_epochs=1)
+
+  def turn_mu(self):
+    # Of one step whose examples are known; a round has many.
+    return 1 / self.noise_multiplier if self.noise_multiplier else math.inf
 
   @property
   def training(self) -> example_work.ExampleSgd:
