@@ -6,8 +6,12 @@ Orientation tags (EXIF) are not applied.
 
 import os
 import pathlib
+import typing
 
 import numpy as np
+
+if typing.TYPE_CHECKING:
+  import tensorflow as tf
 
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.gif', '.bmp')
 # First and last bytes of a whole file. A GIF may carry bytes after its trailer and a BMP has none.
@@ -34,16 +38,36 @@ def read(path: str | pathlib.Path, shape: tuple[int, int, int] | None = None) ->
     raise ValueError(f'{path} cannot be read ({error.strerror}).') from error
   except tf.errors.InvalidArgumentError as error:
     raise ValueError(f'{path} is no PNG, JPEG, GIF or BMP image, or it is corrupt.') from error
-  channels = image.shape[-1]
-  image = image[..., :channels - 1] if channels in (2, 4) else image
-  if shape is None or image.shape == shape:
-    return image.numpy()
+  if shape is None:
+    return _without_alpha(image).numpy()
+  return fitted(image, shape).numpy()
+
+
+def fitted(image: 'tf.Tensor', shape: tuple[int, int, int]) -> 'tf.Tensor':
+  """Returns a decoded image, uint8 [height, width, 1..4], as `read` does; also in a graph that knows no shape.
+
+  Args:
+    image: What `tf.io.decode_image` returns.
+    shape: (height, width, channels) to bring it to.
+  """
+  import tensorflow as tf
+  image = _without_alpha(image)
+  if image.shape == shape:
+    return image
   image = tf.cast(image, tf.float32)
-  if image.shape[-1] != shape[-1]:
-    image = tf.image.rgb_to_grayscale(image) if shape[-1] == 1 else tf.image.grayscale_to_rgb(image)
-  if image.shape[:2] != shape[:2]:
-    image = tf.image.resize(image, shape[:2], antialias=True)
-  return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8).numpy()
+  grey = tf.shape(image)[-1] == 1
+  if shape[-1] == 1:
+    image = tf.cond(grey, lambda: image, lambda: tf.image.rgb_to_grayscale(image[..., :3]))
+  else:
+    image = tf.cond(grey, lambda: tf.repeat(image, 3, axis=-1), lambda: image)
+  image = tf.image.resize(tf.ensure_shape(image, [None, None, shape[-1]]), shape[:2], antialias=True)
+  return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
+
+
+def _without_alpha(image):
+  import tensorflow as tf
+  channels = tf.shape(image)[-1]
+  return image[..., :channels - 1 + channels % 2]
 
 
 def looks_whole(path: str | pathlib.Path) -> bool:

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -43,7 +44,7 @@ def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
   part.mkdir(parents=True)
   whole.save(part / 'model.keras')
   tf.saved_model.save(whole, str(part / 'saved_model'))
-  json_file.write(part / 'model.json', _facts(task))
+  json_file.write(part / 'model.json', facts(task))
   difference = _parity(part, task, evaluator)
   if folder.exists():
     shutil.rmtree(folder)
@@ -51,7 +52,8 @@ def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
   return difference
 
 
-def _facts(task):
+def facts(task: tasks.Task) -> dict[str, Any]:
+  """Returns what a user of the model must know of its images and outputs: the content of model.json."""
   stored = task.images.test.examples
   return {'class_names': list(task.images.class_names), 'multi_label': task.images.multi_label,
           'image_shape': list(stored.x.shape[1:]), 'white': 255.0 if stored.x.dtype == np.uint8 else 1.0}
@@ -64,6 +66,20 @@ def _parity(folder, task, evaluator):
   keras = tf.keras.models.load_model(folder / 'model.keras', compile=False)(images, training=False).numpy()
   served = tf.saved_model.load(str(folder / 'saved_model')).signatures['serving_default'](tf.constant(images))
   difference = max(float(np.abs(found - expected).max()) for found in (keras, *(v.numpy() for v in served.values())))
-  if not difference <= _TOLERANCE * max(1.0, float(np.abs(expected).max())):
-    raise RuntimeError(f'The exported model differs from the federated state by {difference:g} on test images.')
+  check_difference(difference, float(np.abs(expected).max()), what='exported model')
   return difference
+
+
+def check_difference(difference: float, scale: float, *, what: str) -> None:
+  """Refuses a file whose logits differ too much from the federated state's.
+
+  Args:
+    difference: The largest one.
+    scale: The largest logit.
+    what: The file, in words.
+
+  Raises:
+    RuntimeError: The difference is above 1e-3 of the scale.
+  """
+  if not difference <= _TOLERANCE * max(1.0, scale):
+    raise RuntimeError(f'The {what} differs from the federated state by {difference:g} on test images.')

@@ -52,6 +52,17 @@ class Runtime(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Traffic:
+  """Bytes of one client in one round: what it receives and what it sends."""
+  bytes_down: int
+  bytes_up: int
+
+  def of_round(self, *, started: int, delivered: int) -> Mapping[str, int]:
+    """Returns the bytes of all clients of a round."""
+    return {'bytes_down': self.bytes_down * started, 'bytes_up': self.bytes_up * delivered}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
   """How a loop ended.
 
@@ -68,7 +79,7 @@ class Outcome:
 
 
 async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Task, plan: plan_lib.PrivacyPlan,
-              runtime: Runtime, client_data: ClientData,
+              runtime: Runtime, client_data: ClientData, traffic: Traffic,
               evaluator: evaluation.Evaluator, program: configs.ProgramConfig, managers: Managers,
               journal: journal_lib.Journal,
               on_round: Callable[[RoundRecord], None], stop_requested: Callable[[], bool]) -> Outcome:
@@ -96,8 +107,12 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     plan = plan.charged(journal.after(round_num, len(trained)))
     if (epsilon := plan.quick_epsilon(round_num)) is not None:
       record['privacy'] = {'epsilon_rdp': epsilon}
-    if attendance := plan.attendance(round_num):
+    attendance = plan.attendance(round_num)
+    if attendance:
       record['attendance'] = dict(attendance)
+    if plan.releases_exact_metrics:
+      record['traffic'] = dict(traffic.of_round(started=attendance.get('started', len(present)),
+                                                delivered=len(trained)))
     if faults or len(trained) < len(cohort):
       record |= {'dropped_clients': len(cohort) - len(trained),
                  'faults': [dataclasses.asdict(fault) for fault in faults]}

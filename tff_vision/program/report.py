@@ -4,18 +4,14 @@ The page loads nothing (a content security policy forbids it), runs no script, a
 light and dark screens. It is drawn from the same mapping as report.json.
 """
 
-import base64
 import functools
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from tff_vision.data import images as images_lib
+from tff_vision.program import pages, report_partition, report_tables
 from tff_vision.program import report_numbers as numbers
-from tff_vision.program import report_partition, report_tables
-
-TEMPLATE = pathlib.Path(__file__).with_name('report.html.j2')
 
 
 def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.FederatedImages | None, *,
@@ -28,22 +24,16 @@ def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.Fede
     images: The run's data, for the class mix and the sample of images; None leaves both out.
     pictures: Further PNG pictures by caption.
   """
-  path = pathlib.Path(path)
-  part = path.with_name(path.name + '.part')
-  part.write_text(_render(report, images, pictures), encoding='utf-8', errors='replace')
-  os.replace(part, path)
+  pages.write(path, _render(report, images, pictures))
 
 
 def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures: Mapping[str, bytes]) -> str:
-  import jinja2  # Late, like matplotlib: no --help waits for them.
-  environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-                                   lstrip_blocks=True, keep_trailing_newline=True)
-  environment.filters.update(png=_data_uri, number=numbers.data, duration=numbers.duration)
   history = [entry for entry in report.get('history') or () if numbers.is_finite(entry.get('round'))]
   dataset = report_tables.part(report, 'dataset')
   seconds = {k: v for k, v in report_tables.part(report, 'seconds').items() if numbers.is_finite(v) and k != 'total'}
   mix = report_partition.class_mix(images) if images is not None and len(images.train) else None
-  return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(
+  return pages.render(
+      'report.html.j2',
       name=str(dataset.get('name', 'images')),
       notes=dataset.get('notes') or (),
       tiles=report_tables.tiles(report, images and report_partition.commonest_share(images)),
@@ -65,10 +55,6 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
       mix=mix,
       legend=_legend(mix),
       samples=report_partition.sample_images(images) if images is not None else ())
-
-
-def _data_uri(png: bytes) -> str:
-  return 'data:image/png;base64,' + base64.b64encode(png).decode()
 
 
 def _figures(report: Mapping, history: Sequence[Mapping], mix: report_partition.ClassMix | None) -> Mapping:

@@ -189,7 +189,7 @@ def _stacked_bars(axes, theme: Theme, mix: report_partition.ClassMix) -> None:
 
 
 def _heat_map(fig, axes, theme: Theme, mix: report_partition.ClassMix) -> None:
-  scale = colors.LinearSegmentedColormap.from_list('shares', [theme.surface, theme.first])
+  scale = scale_to(theme)
   classes = len(mix.class_names)
   image = axes.imshow(mix.shares.T, aspect='auto', cmap=scale, vmin=0, interpolation='nearest')
   axes.grid(False)
@@ -201,6 +201,11 @@ def _heat_map(fig, axes, theme: Theme, mix: report_partition.ClassMix) -> None:
     for (client, row), share in np.ndenumerate(mix.shares):
       axes.text(client, row, f'{100 * share:.0f} %', ha='center', va='center', fontsize=8.5,
                 color=theme.surface if share > 0.65 * mix.shares.max() else theme.ink)
+
+
+def scale_to(theme: Theme) -> colors.Colormap:
+  """Returns the colours of a heat map: from the page's own to the first one's."""
+  return colors.LinearSegmentedColormap.from_list('values', [theme.surface, theme.first])
 
 
 def axis_names(names: Sequence[str]) -> list[str]:

@@ -1,0 +1,73 @@
+"""Exports a finished run's model for deployment, with a model card; each file is compared with the federated state.
+
+    python -m pipelines.export --run_dir=runs/fashion
+    python -m pipelines.export --run_dir=runs/fashion --format=saved_model,tflite,tflite_int8 --output_dir=served
+
+Preprocessing is inside: models take images as they are stored, in batches of any size; the SavedModel also takes the
+content of image files. Starting TensorFlow Serving on it, and TFLite: docs/deployment.md. The activation ranges of
+tflite_int8 are measured on the run's test images, or on yours in --calibration_dir: they leave with the file.
+"""
+
+import pathlib
+
+from absl import flags
+
+from flags import output_flags
+from pipelines import launch
+from tff_vision import validate
+from tff_vision.program import json_file, run_directory
+
+# The keys of `tff_vision.program.deployment.FORMATS`, which needs TensorFlow.
+FORMATS = ('keras', 'saved_model', 'tflite', 'tflite_int8')
+_CALIBRATION_IMAGES = 200
+
+_RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
+_FORMAT = flags.DEFINE_list('format', ['keras', 'saved_model', 'tflite'], f'Some of {", ".join(FORMATS)}.')
+_OUTPUT_DIR = flags.DEFINE_string('output_dir', None, 'Folder to make; unset is run_dir/deployment.')
+_CALIBRATION_DIR = flags.DEFINE_string(
+    'calibration_dir', None, 'Folder of image files that tflite_int8 measures ranges on; unset takes test images.')
+
+
+def main() -> None:
+  if _RUN_DIR.value is None:
+    raise ValueError('run_dir is missing: the folder of a finished run.')
+  for name in _FORMAT.value:
+    validate.one_of(FORMATS, format=name)
+  formats = list(dict.fromkeys(_FORMAT.value))
+  if not formats:
+    raise ValueError(f'format names nothing; choose from {", ".join(FORMATS)}.')
+  if _CALIBRATION_DIR.value is not None and 'tflite_int8' not in formats:
+    raise ValueError(f'calibration_dir={_CALIBRATION_DIR.value!r} is read by --format=tflite_int8 only.')
+  directory = run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value))
+  config = directory.read_config()
+  report = json_file.read(directory.report_json)
+  folder = pathlib.Path(_OUTPUT_DIR.value or directory.path / 'deployment')
+  if folder.exists():
+    raise ValueError(f'output_dir={str(folder)!r} exists already.')
+
+  from tff_vision import tasks
+  from tff_vision.learning import evaluation
+  from tff_vision.program import calibration, deployment, final_state, model_card
+  task = tasks.build_task(config)
+  model = task.keras_model()
+  weights = final_state.read_weights(directory, model)
+  ranges = None
+  if 'tflite_int8' in formats:
+    ranges = (calibration.from_test_images(task, _CALIBRATION_IMAGES) if _CALIBRATION_DIR.value is None
+              else calibration.from_folder(task, pathlib.Path(_CALIBRATION_DIR.value), _CALIBRATION_IMAGES))
+    print(f'note: the ranges of activations in tflite_int8 are measured on {ranges.source}; they can be read from the '
+          'file.')
+  found = deployment.deploy(task, weights, folder, formats=formats, calibration=ranges)
+  weights.assign_weights_to(model)
+  card = model_card.describe(report, task, evaluation.Evaluator(model, preprocessing=task.images.preprocessing), found)
+  model_card.write(folder, card)
+  for name, parity in found.items():
+    print(f'{name:>12}  {folder / parity["file"]}  {parity["bytes"]:,} bytes; {parity["images"]} test images: largest '
+          f'difference of logits {parity["max_logit_difference"]:.2g}, same decision {parity["same_class"]:.3f}')
+  print(f'{"model card":>12}  {folder / "model_card.md"}')
+  if output_flags.JSON.value is not None:
+    json_file.write(output_flags.JSON.value, card)
+
+
+if __name__ == '__main__':
+  launch.launch(main, flag_modules=(output_flags,))

@@ -1,0 +1,129 @@
+"""Trains one run for each cell of a grid, or for random draws from it; resumes where a kill left it.
+
+    python -m pipelines.sweep --dataset=digits --rounds=20 --run_dir=sweeps/lr \\
+        --grid='client_learning_rate=0.01,0.03,0.1;client_epochs=1,2'
+    python -m pipelines.sweep --flagfile=pipelines/recipes/fashion_mnist_fedavg.flags --run_dir=sweeps/random \\
+        --grid='client_learning_rate=0.01..1;batch_size=8..64;seed=0,1,2' --random=20 --parallel=2
+
+Every cell is a run directory of its own below --run_dir. The same command again finishes what is missing: finished
+cells stay as they are, a cell that was under way continues from its last round. At the end: a table, sweep.html and
+sweep.json. Cells are ranked by the metric on the test set, so report the chosen one from a fresh seed.
+"""
+
+import os
+import pathlib
+import sys
+import time
+
+from absl import flags
+
+from flags import executor_flags, experiment_flags, runtime_flags
+from pipelines import launch
+from tff_vision import configs, validate
+from tff_vision.data import availability
+from tff_vision.program import cells, json_file, run_directory
+from tff_vision.runtime import processes
+
+_GRID = flags.DEFINE_string('grid', None, 'name=value,value;name=value: settings of runs. With --random also low..high.')
+_RANDOM = flags.DEFINE_integer('random', None, 'Draw so many cells instead of all combinations.')
+_PARALLEL = flags.DEFINE_integer('parallel', 1, 'Runs at a time.')
+
+
+def main() -> None:
+  if _GRID.value is None:
+    raise ValueError('grid is missing: --grid=\'client_learning_rate=0.01,0.1;client_epochs=1,2\'.')
+  validate.positive(parallel=_PARALLEL.value)
+  if _RANDOM.value is not None:
+    validate.positive(random=_RANDOM.value)
+  launch_config = experiment_flags.launch_config()
+  if launch_config.run_dir is None:
+    raise ValueError('run_dir is missing: the folder of the sweep, which the same command finds again to continue.')
+  runtime_flags.chosen_runtime()
+  folder = pathlib.Path(launch_config.run_dir)
+  made = cells.make(experiment_flags.experiment_config(), cells.parse(_GRID.value), draws=_RANDOM.value)
+  for cell in made:
+    _prepare(folder, cell)
+  _run([cell for cell in made if not _directory(folder, cell).report_json.exists()], folder)
+  _conclude(folder, made, launch_config)
+
+
+def _directory(folder, cell):
+  return run_directory.RunDirectory(folder / cell.name)
+
+
+def _prepare(folder, cell):
+  """Makes sure that a cell can run: its data is here, and its folder is its own or new."""
+  availability.require(cell.config.data)
+  directory = _directory(folder, cell)
+  directory.check_usable(cell.config, resume=directory.config.exists())
+
+
+def _run(waiting, folder):
+  """Runs cells, some at a time; each is a process of its own, so that one cell's end frees all its memory."""
+  print(f'{len(waiting)} cells to run.', flush=True)
+  running, total = {}, len(waiting)
+  try:
+    while waiting or running:
+      while waiting and len(running) < _PARALLEL.value:
+        cell = waiting.pop(0)
+        running[cell.name] = _start(folder, cell)
+      time.sleep(0.2)
+      for name in [name for name, process in running.items() if process.exit_code is not None]:
+        process = running.pop(name)
+        print(f'[{total - len(waiting) - len(running)}/{total}] {name}: '
+              f'{"done" if process.exit_code == 0 else _reason(process)}', flush=True)
+  finally:
+    for process in running.values():
+      process.close()
+
+
+def _start(folder, cell):
+  """Starts a cell by resuming it: a run whose config is written and whose checkpoints are none begins at round 1."""
+  directory = _directory(folder, cell)
+  if not directory.config.exists():
+    directory.path.mkdir(parents=True, exist_ok=True)
+    part = directory.config.with_suffix('.part')
+    part.write_text(configs.to_json(cell.config))
+    os.replace(part, directory.config)
+  given = [argument for module in (runtime_flags, executor_flags)
+           for flag in flags.FLAGS.flags_by_module_dict()[module.__name__] if flag.present
+           for argument in flag.serialize().splitlines()]
+  return processes.Process(
+      [sys.executable, '-m', 'pipelines.train', '--resume', f'--run_dir={directory.path}', *given],
+      log=folder / f'{cell.name}.log', environment=os.environ)
+
+
+def _reason(process):
+  return f'failed: {(process.last_words().splitlines() or [f"exit code {process.exit_code}"])[-1]}'
+
+
+def _conclude(folder, made, launch_config):
+  from tff_vision.program import comparison
+  finished = [cell for cell in made if _directory(folder, cell).report_json.exists()]
+  if not finished:
+    raise ValueError(f'no cell has finished; their logs are in {folder}.')
+  groups = comparison.read([str(folder / cell.name) for cell in finished])
+  rows = comparison.summary(groups)
+  metric = next(name for name in ('auc', 'accuracy', 'loss') if all(name in row for row in rows))
+
+  from tff_vision.program import comparison_figures
+  best = rows[comparison_figures.best_row(rows, metric)]
+  for row in rows:
+    print(f'{row["group"]}: {metric} {comparison.spread(metric, row[metric])}  ({row["runs"]} '
+          f'run{"s" * (row["runs"] > 1)})')
+  print(f'best by {metric} on the test set: {best["group"]}')
+  comparison.write_html(folder / 'sweep.html', groups, title=f'Sweep of {len(finished)} runs',
+                        figures=comparison_figures.sweep(rows, metric=metric))
+  content = {'metric': metric, 'best': best['group'], 'groups': rows,
+             'unfinished': [cell.name for cell in made if cell not in finished]}
+  json_file.write(folder / 'sweep.json', content)
+  if launch_config.json is not None:
+    json_file.write(launch_config.json, content)
+  print(f'page: {folder / "sweep.html"}')
+  if content['unfinished']:
+    raise ValueError(f'{len(content["unfinished"])} of {len(made)} cells have not finished, the first is '
+                     f'{content["unfinished"][0]}; their logs are in {folder}.')
+
+
+if __name__ == '__main__':
+  launch.launch(main, flag_modules=(*experiment_flags.MODULES, runtime_flags, executor_flags))

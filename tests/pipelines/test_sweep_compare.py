@@ -1,0 +1,65 @@
+"""pipelines.sweep killed and continued; pipelines.compare on what it leaves."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+
+from tests.pipelines.conftest import ROOT, TINY, command
+
+
+def test_a_killed_sweep_continues_and_finished_cells_are_not_run_again(run_pipeline, tmp_path):
+  folder = tmp_path / 'sweep'
+  arguments = [*TINY, '--rounds=2', f'--run_dir={folder}', '--grid=client_learning_rate=0.01,0.3;seed=0,1']
+  first, last = (folder / f'client_learning_rate={cell}' / 'report.json' for cell in ('0.01,seed=0', '0.3,seed=1'))
+  with open(tmp_path / 'out', 'w') as out:
+    process = subprocess.Popen(command('sweep', *arguments), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    deadline = time.monotonic() + 200
+    while not first.exists() and process.poll() is None and time.monotonic() < deadline:
+      time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+  assert first.exists() and not last.exists()
+  before = first.stat().st_mtime_ns
+  deadline = time.monotonic() + 60  # The kernel ends the run that was under way; its folder is free then.
+  while _in_use(folder) and time.monotonic() < deadline:
+    time.sleep(0.2)
+  done = run_pipeline('sweep', *arguments, '--parallel=2', timeout=400)
+  assert done.code == 0, done.err
+  assert first.stat().st_mtime_ns == before and '3 cells to run' in done.out
+  found = json.loads((folder / 'sweep.json').read_text())
+  assert [(row['runs'], row['seeds']) for row in found['groups']] == [(2, [0, 1]), (2, [0, 1])]
+  assert found['best'] == 'client_learning_rate=0.3' and not found['unfinished']
+  assert (folder / 'sweep.html').exists() and 'best by accuracy' in done.out
+
+  done = run_pipeline('sweep', *arguments, '--batch_size=7')
+  assert done.code == 1 and 'batch_size is 20 there and 7 here' in done.err
+  done = run_pipeline('compare', *sorted(folder.glob('client*/')), f'--output={tmp_path / "c.html"}',
+                      f'--json={tmp_path / "c.json"}')
+  assert done.code == 0 and json.loads((tmp_path / 'c.json').read_text())['groups'] == found['groups']
+  assert (tmp_path / 'c.html').read_text().count('<picture>') == 2
+
+
+def _in_use(folder):
+  return any('pipelines.train' in ' '.join(_arguments(pid)) and str(folder) in ' '.join(_arguments(pid))
+             for pid in os.listdir('/proc') if pid.isdigit())
+
+
+def _arguments(pid):
+  try:
+    with open(f'/proc/{pid}/cmdline') as line:
+      return line.read().split('\0')
+  except OSError:
+    return []
+
+
+def test_mistakes_are_one_sentence(run_pipeline, tmp_path):
+  place = f'--run_dir={tmp_path / "none"}'
+  for arguments, named in (([place], 'grid'), (['--grid=rounds=1'], 'run_dir'), ([place, '--grid=nonsense=1'], 'nonsense'),
+                           ([place, '--grid=rounds=1', '--parallel=0'], 'parallel')):
+    done = run_pipeline('sweep', *arguments)
+    assert done.code == 1 and named in done.err and len(done.err.strip().splitlines()) == 1, done.err
+  assert not (tmp_path / 'none').exists()
+  done = run_pipeline('compare')
+  assert done.code == 1 and 'run directory' in done.err

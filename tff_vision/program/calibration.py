@@ -1,0 +1,31 @@
+"""The images on which an 8-bit model's ranges are measured, and whose they are."""
+
+import pathlib
+
+import numpy as np
+
+from tff_vision import tasks
+from tff_vision.data import decode
+from tff_vision.program import deployment, export
+
+
+def from_test_images(task: tasks.Task, count: int) -> deployment.Calibration:
+  """Returns the last `count` test images, which the parity check sees last; never training images."""
+  x = task.images.test.examples.x[-count:].astype(np.float32)
+  return deployment.Calibration(
+      images=x, source=f'{len(x)} test images of {task.images.name}, which lie outside of any privacy guarantee')
+
+
+def from_folder(task: tasks.Task, folder: pathlib.Path, count: int) -> deployment.Calibration:
+  """Returns the first `count` image files below `folder`, brought to the size of the run's images.
+
+  Raises:
+    ValueError: There is none, or one is no image.
+  """
+  paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in decode.SUFFIXES)[:count]
+  if not paths:
+    raise ValueError(f'calibration_dir={str(folder)!r} holds no image file.')
+  shape = task.images.test.examples.shape
+  scale = export.facts(task)['white'] / 255
+  x = np.stack([decode.read(path, shape) for path in paths]).astype(np.float32) * scale
+  return deployment.Calibration(images=x.astype(np.float32), source=f'{len(x)} image files of the exporter\'s choice')

@@ -1,0 +1,149 @@
+"""A finished run's model in the formats of deployment, each compared with the federated state before it counts.
+
+    keras/model.keras  saved_model/1/  tflite/model.tflite  tflite_int8/model.tflite  model.json
+
+`saved_model/1` is laid out for TensorFlow Serving, whose folder of a model holds one folder for each version.
+"""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_vision import tasks
+from tff_vision.data import preprocess
+from tff_vision.learning import evaluation
+from tff_vision.program import export, json_file, lite, serving
+
+PARITY_IMAGES = 100
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Calibration:
+  """What the ranges of an 8-bit model are measured on.
+
+  Attributes:
+    images: As they are stored, float32 [n, height, width, channels].
+    source: Whose images they are, in words.
+  """
+  images: np.ndarray
+  source: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Build:
+  """What the writers of all formats share; logits of the federated state are what files are compared with."""
+  folder: pathlib.Path
+  served: serving.ServedModel
+  calibration: Calibration | None
+  logits: Callable[[np.ndarray], np.ndarray]
+  images: np.ndarray
+  white: float
+  multi_label: bool
+
+
+def deploy(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: pathlib.Path, *,
+           formats: Sequence[str], calibration: Calibration | None = None) -> dict[str, dict[str, Any]]:
+  """Writes the model to `folder`, in each format, all at once.
+
+  Args:
+    task: Gives architecture, preprocessing, and the test images of the comparison.
+    weights: The federated state's.
+    folder: Must not exist.
+    formats: Keys of `FORMATS`.
+    calibration: Needed by `tflite_int8`.
+
+  Returns:
+    For each format: `file`, `bytes`, `images` compared, `max_logit_difference`, `same_class` (share of images with
+    the same decision), and what more there is to say of it.
+
+  Raises:
+    RuntimeError: A float format's logits differ by more than 1e-3 of their scale.
+  """
+  model = task.keras_model()
+  weights.assign_weights_to(model)
+  evaluator = evaluation.Evaluator(model, preprocessing=task.images.preprocessing)
+  stored = task.images.test.examples
+  facts = export.facts(task)
+  whole = preprocess.with_preprocessing(model, task.images.preprocessing, stored)
+  part = folder.with_name(folder.name + '.part')
+  shutil.rmtree(part, ignore_errors=True)
+  part.mkdir(parents=True)
+  build = _Build(
+      folder=part, calibration=calibration, logits=evaluator.logits, images=stored.x[:PARITY_IMAGES],
+      served=serving.ServedModel(whole, white=facts['white'], multi_label=facts['multi_label']), white=facts['white'],
+      multi_label=facts['multi_label'])
+  found = {name: FORMATS[name](build) for name in formats}
+  for name, parity in found.items():
+    parity['bytes'] = sum(path.stat().st_size for path in (part / name).rglob('*') if path.is_file())
+  json_file.write(part / 'model.json', facts)
+  os.replace(part, folder)
+  return found
+
+
+def _keras(build):
+  path = build.folder / 'keras' / 'model.keras'
+  path.parent.mkdir()
+  build.served.model.save(path)
+  model = tf.keras.models.load_model(path, compile=False)
+  return {'file': 'keras/model.keras'} | _exact(
+      build, 'model.keras', model(build.images.astype(np.float32), training=False).numpy())
+
+
+def _saved_model(build):
+  path = build.folder / 'saved_model' / '1'
+  tf.saved_model.save(build.served, str(path), signatures=build.served.signatures())
+  loaded = tf.saved_model.load(str(path)).signatures
+  by_tensor = loaded[serving.TENSORS](pixels=tf.constant(build.images.astype(np.float32)))['logits'].numpy()
+  # A file holds 8 bits: float images are compared as the bits that a file of them holds.
+  pixels = np.round(build.images * (255 / build.white)).astype(np.uint8)
+  files = tf.stack([tf.io.encode_png(image) for image in pixels])
+  by_file = loaded[serving.FILES](image_bytes=files)['logits'].numpy()
+  held = pixels if build.images.dtype == np.uint8 else (pixels * (build.white / 255)).astype(np.float32)
+  compared = _exact(build, 'SavedModel, given files,', by_file, build.logits(held))
+  return {'file': 'saved_model/1', 'signatures': [serving.TENSORS, serving.FILES],
+          'max_logit_difference_of_files': compared['max_logit_difference']
+          } | _exact(build, 'SavedModel', by_tensor)
+
+
+def _tflite(build):
+  return {'file': 'tflite/model.tflite'} | _exact(build, 'TFLite file', _converted(build, 'tflite', None))
+
+
+def _tflite_int8(build):
+  found = _converted(build, 'tflite_int8', build.calibration.images)
+  return {'file': 'tflite_int8/model.tflite', 'calibration_images': len(build.calibration.images),
+          'calibration_source': build.calibration.source} | _agreement(build, found, build.logits(build.images))
+
+
+def _converted(build, name, calibration):
+  path = build.folder / name / 'model.tflite'
+  path.parent.mkdir()
+  path.write_bytes(lite.convert(build.served, calibration=calibration))
+  return lite.logits_fn(path)(build.images.astype(np.float32))
+
+
+def _exact(build, what, found, expected=None):
+  agreement = _agreement(build, found, build.logits(build.images) if expected is None else expected)
+  export.check_difference(agreement['max_logit_difference'], agreement.pop('scale'), what=what)
+  return agreement
+
+
+def _agreement(build, found, expected):
+  decide = (lambda logits: logits > 0) if build.multi_label else (lambda logits: logits.argmax(axis=1))
+  return {'images': len(found), 'max_logit_difference': float(np.abs(found - expected).max()),
+          'scale': float(np.abs(expected).max()), 'same_class': float(np.mean(decide(found) == decide(expected)))}
+
+
+FORMATS: Mapping[str, Callable[[_Build], dict[str, Any]]] = {
+    'keras': _keras,
+    'saved_model': _saved_model,
+    'tflite': _tflite,
+    'tflite_int8': _tflite_int8,
+}

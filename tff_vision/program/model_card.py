@@ -1,0 +1,112 @@
+"""The model card: what a model was trained on, by whom, under which promises, how good it is where, and its limits.
+
+After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. It is drawn from report.json, so it can claim
+nothing that the run did not record.
+"""
+
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tff_vision import tasks
+from tff_vision.data import images as images_lib
+from tff_vision.learning import evaluation
+from tff_vision.program import json_file
+from tff_vision.program import report_numbers as numbers
+
+TEMPLATE = pathlib.Path(__file__).with_name('model_card.md.j2')
+MAX_CLIENTS = 50
+_SETTINGS = {'algorithm': ('algorithm',), 'client': ('client_optimizer', 'client_learning_rate', 'client_epochs',
+                                                     'batch_size'),
+             'server': ('server_optimizer', 'server_learning_rate'), 'cohort': ('sampling', 'cohort_size'),
+             'program': ('rounds', 'seed')}
+_PHANTOMS = 'synthetic_'
+
+
+def describe(report: Mapping[str, Any], task: tasks.Task, evaluator: evaluation.Evaluator,
+             formats: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+  """Returns the card's content: what model_card.json holds.
+
+  Args:
+    report: The run's report.json.
+    task: The run's.
+    evaluator: Holds the run's final weights.
+    formats: What `deployment.deploy` returned.
+  """
+  config = report['config']
+  return {
+      'name': f'{report["model"]["name"]} for {report["dataset"]["name"]}',
+      'model': report['model'],
+      'data': report['dataset'] | {'partition': config['data']['partition']},
+      'training': {name: config[section][name] for section, names in _SETTINGS.items() for name in names}
+                  | {'rounds': report['rounds']},
+      'privacy': {key: value for key, value in report['privacy'].items() if key != 'per_client'},
+      'secure_sum': report.get('secure_sum', {'mode': 'none'}),
+      'evaluation': report['evaluation'],
+      'clients': clients(report, task.images, evaluator),
+      'num_clients': len(task.images.train),
+      'spread': {key: value for key, value in report['per_client'].items() if key != 'accuracies'},
+      'formats': {name: dict(parity) for name, parity in formats.items()},
+      'environment': report['environment'],
+      'limits': limits(report, formats),
+  }
+
+
+def clients(report: Mapping[str, Any], images: images_lib.FederatedImages, evaluator: evaluation.Evaluator
+            ) -> Sequence[Mapping[str, Any]]:
+  """Returns size, epsilon and test metrics of each client; of none where they are more than a table holds."""
+  if len(images.train) > MAX_CLIENTS:
+    return ()
+  ledgers = report['privacy'].get('per_client') or [{}] * len(images.train)
+  found = []
+  for client, (name, positions, ledger) in enumerate(
+      zip(images.train.client_ids, images.test.clients, ledgers, strict=True)):
+    own = images_lib.HeldOut(examples=images.test.examples.take(positions), clients=())
+    measured = evaluator.evaluate(own)['evaluation'] if len(positions) else {}
+    epsilon = ledger.get('epsilon', ledger.get('epsilon_rdp'))
+    found.append({'client': str(name), 'training_images': images.train.num_examples(client),
+                  'test_images': len(positions), 'accuracy': measured.get('accuracy'), 'auc': measured.get('auc')}
+                 | ({} if epsilon is None else {'epsilon': epsilon}))
+  return found
+
+
+def limits(report: Mapping[str, Any], formats: Mapping[str, Mapping[str, Any]]) -> list[str]:
+  """Returns the sentences about what the model is not for and what is not promised."""
+  said = []
+  if report['dataset']['name'].startswith(_PHANTOMS):
+    said.append('It was trained on generated images. It knows nothing of real ones and must not serve any decision.')
+  said.append('It was tested on images of the clients that trained it, or of their kind; elsewhere, on another '
+              'scanner or camera, it may be much worse. Test it where it is to be used.')
+  said.append('Its probabilities are uncalibrated, and the decision threshold is a choice of those who use it.')
+  if report['privacy'].get('mechanism', 'none') == 'none':
+    said.append('No differential privacy: nothing bounds what the model reveals of single training images.')
+  else:
+    said.append('The guarantee is about training images. Test images, metrics on them and the calibration of 8-bit '
+                'models lie outside of it.')
+  if report.get('secure_sum', {}).get('mode', 'none') == 'none':
+    said.append('Updates were not encrypted: whoever ran the server could read each client\'s.')
+  if 'tflite_int8' in formats:
+    said.append(f'The ranges of the 8-bit model were measured on {formats["tflite_int8"]["calibration_source"]}.')
+  return said
+
+
+def write(folder: pathlib.Path, card: Mapping[str, Any]) -> None:
+  """Writes model_card.json and model_card.md to `folder`."""
+  json_file.write(folder / 'model_card.json', card)
+  part = folder / 'model_card.md.part'
+  part.write_text(_markdown(card), encoding='utf-8')
+  os.replace(part, folder / 'model_card.md')
+
+
+def _markdown(card: Mapping[str, Any]) -> str:
+  import jinja2  # Late: no --help waits for it.
+  environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+                                   keep_trailing_newline=True)
+  environment.filters.update(number=_cell, label=numbers.label, heading=numbers.heading)
+  return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(card)
+
+
+def _cell(value: object) -> str:
+  """Returns a value as a Markdown table's cell."""
+  return ' '.join(numbers.plain(value).split()).replace('|', '\\|')

@@ -1,0 +1,31 @@
+"""HTML pages from the templates in this folder: one file each, no script, nothing fetched, every value escaped."""
+
+import base64
+import os
+import pathlib
+from typing import Any
+
+from tff_vision.program import report_numbers as numbers
+
+
+def render(template: str, /, **values: Any) -> str:
+  """Returns the page that a template makes of `values`."""
+  import jinja2  # Late, like matplotlib: no --help waits for them.
+  environment = jinja2.Environment(
+      loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent), autoescape=True,
+      undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
+  environment.filters.update(png=_data_uri, number=numbers.data, duration=numbers.duration)
+  return environment.get_template(template).render(values)
+
+
+def write(path: os.PathLike | str, page: str) -> None:
+  """Writes a page; one that is there already is replaced at once or not at all."""
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  part = path.with_name(path.name + '.part')
+  part.write_text(page, encoding='utf-8', errors='replace')
+  os.replace(part, path)
+
+
+def _data_uri(png: bytes) -> str:
+  return 'data:image/png;base64,' + base64.b64encode(png).decode()

@@ -1,0 +1,56 @@
+"""A model as TensorFlow Serving and TFLite take it: preprocessing inside, signatures for tensors and for image files.
+
+Both signatures return `logits` and `probabilities`, [batch, classes]; the size of a batch is free.
+"""
+
+import tensorflow as tf
+
+from tff_vision.data import decode
+
+TENSORS = 'serving_default'
+FILES = 'serving_bytes'
+
+
+class ServedModel(tf.Module):
+  """What `tf.saved_model.save` writes.
+
+  Attributes:
+    model: Takes images as they are stored, float32 [batch, height, width, channels], and returns logits.
+  """
+
+  def __init__(self, model: tf.keras.Model, *, white: float, multi_label: bool):
+    """Wraps `model`.
+
+    Args:
+      white: The largest value of a stored pixel.
+      multi_label: Whether outputs are independent findings.
+    """
+    super().__init__()
+    self.model = model
+    self._shape = tuple(model.input_shape[1:])
+    self._white = white
+    self._probabilities = tf.sigmoid if multi_label else tf.nn.softmax
+
+  def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+    """Returns the functions of both signatures by name."""
+    pixels = tf.TensorSpec((None, *self._shape), tf.float32, name='pixels')
+    files = tf.TensorSpec((None,), tf.string, name='image_bytes')
+    return {TENSORS: self.classify_pixels.get_concrete_function(pixels),
+            FILES: self.classify_files.get_concrete_function(files)}
+
+  @tf.function
+  def classify_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns logits and probabilities of stored images, float32 [batch, height, width, channels]."""
+    logits = self.model(pixels, training=False)
+    return {'logits': logits, 'probabilities': self._probabilities(logits)}
+
+  @tf.function
+  def classify_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns the same for the content of PNG, JPEG, BMP or GIF files of any size, string [batch]."""
+    pixels = tf.map_fn(self._decoded, image_bytes,
+                       fn_output_signature=tf.TensorSpec(self._shape, tf.float32))
+    return self.classify_pixels(pixels)
+
+  def _decoded(self, content):
+    image = tf.ensure_shape(tf.io.decode_image(content, expand_animations=False), [None, None, None])
+    return tf.cast(decode.fitted(image, self._shape), tf.float32) * (self._white / 255)
