@@ -106,14 +106,13 @@ def built(privacy='distributed_gaussian', secure='masks', rounds=4, cohort=None,
 
 
 @pytest.mark.parametrize('mode', ['he', 'masks'])
-@pytest.mark.usefixtures('tff_runtime')
-def test_a_round_without_noise_is_the_mean_of_clipped_updates_and_noise_has_its_size(mode):
+def test_a_round_without_noise_is_the_mean_of_clipped_updates_and_noise_has_its_size(tff_runtime, mode):
   client = configs.ClientConfig(batch_size=4, client_learning_rate=0.5)
 
   def moved(made, config):
     build = lambda **given: process.build_process(
         task, algorithm=configs.AlgorithmConfig(), client=client, server=configs.ServerConfig(), **given)
-    learning = secured.build_process(config, made, build, largest_weight=12)
+    learning = secured.build_process(config, made, build, largest_weight=12, place=tff_runtime)
     start = task.initial_weights()
     state = learning.set_model_weights(learning.initialize(), start)
     state = learning.next(state, [task.client_dataset(i, 1) for i in range(4)]).state

@@ -30,7 +30,8 @@ REFUSED: Mapping[tuple[str, str], str] = {
     ('data attack', _WORKER_DATA): 'the driver changes attackers\' examples, and these lie on the workers',
     ('top_k', _KEEPING): 'the memory of what was not sent would have to be kept beside that state',
 }
-_CLIENT_MECHANISMS = ('client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf')
+_CLIENT_MECHANISMS = ('client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf', 'distributed_gaussian',
+                      'distributed_skellam')
 KEEPING_ALGORITHMS = ('scaffold', 'feddyn')
 _UPDATE_ATTACKS = ('sign_flip', 'scaled_update')
 
