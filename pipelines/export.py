@@ -40,6 +40,9 @@ def main() -> None:
     raise ValueError(f'calibration_dir={_CALIBRATION_DIR.value!r} is read by --format=tflite_int8 only.')
   directory = run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value))
   config = directory.read_config()
+  if config.task.task != 'classification':
+    raise ValueError(f'servers and formats here answer with classes, and {_RUN_DIR.value} was trained for task='
+                     f'{config.task.task}; its own folder export holds a Keras file and a SavedModel.')
   report = json_file.read(directory.report_json)
   folder = pathlib.Path(_OUTPUT_DIR.value or directory.path / 'deployment')
   if folder.exists():

@@ -32,7 +32,7 @@ REFUSED: Mapping[tuple[str, str], str] = {
 }
 _CLIENT_MECHANISMS = ('client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf', 'distributed_gaussian',
                       'distributed_skellam')
-KEEPING_ALGORITHMS = ('scaffold', 'feddyn')
+KEEPING_ALGORITHMS = ('scaffold', 'feddyn', 'fedper', 'fedrep', 'ditto', 'apfl', 'ifca')
 _UPDATE_ATTACKS = ('sign_flip', 'scaled_update')
 
 
