@@ -16,13 +16,12 @@ from tff_vision import configs, models
 from tff_vision.aggregation import stack
 from tff_vision.data import build as data_build
 from tff_vision.data import images, preprocess
-from tff_vision.learning import optimizers
 from tff_vision.models import scattering
 from tff_vision.privacy import example_work
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.runtime import local
 
-_MOMENTUM = 0.9  # Of the server in client-level runs.
+_MOMENTUM = 0.9  # Of the server in client-level runs, of the client in example-level ones.
 
 
 def accuracy(cell, seed: int) -> dict[str, float | None]:
@@ -50,7 +49,7 @@ def _by_examples(cell, plan, train, parts, test, seed):
   client = example_work.build_train_fn(
       builder(train.x.shape[1:], 10),
       tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction='none'),
-      optimizers.CLIENT_OPTIMIZERS[cell.client.client_optimizer](cell.client.client_learning_rate), plan.training)
+      tff.learning.optimizers.build_sgdm(cell.client.client_learning_rate, momentum=_MOMENTUM), plan.training)
   for _ in range(cell.rounds):
     start = tff.learning.models.ModelWeights.from_model(model)
     start = tf.nest.map_structure(tf.identity, start)
