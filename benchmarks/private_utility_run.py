@@ -1,52 +1,96 @@
-"""One run of `benchmarks.private_utility`: the part that needs TensorFlow."""
+"""One run of `benchmarks.private_utility`: the part that needs TensorFlow.
+
+What a client computes runs in this process, not in an executor, which spares the copies of its features. Private
+SGD is the library's own graph. A client of a client-level run trains one linear layer, whose gradient is written out
+here for a whole cohort at once; clipping, noise and the mean are the library's aggregator, in TFF.
+"""
 
 import dataclasses
 import functools
-import math
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_federated as tff
 
-from tff_vision import configs, models, tasks
+from tff_vision import configs, models
 from tff_vision.aggregation import stack
 from tff_vision.data import build as data_build
-from tff_vision.data import images
-from tff_vision.learning import evaluation, process
+from tff_vision.data import images, preprocess
 from tff_vision.models import scattering
+from tff_vision.privacy import example_work
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.runtime import local
+
+_MOMENTUM = 0.9  # Of the server in client-level runs, of the client in example-level ones.
 
 
 def accuracy(cell, seed: int) -> dict[str, float | None]:
   """Returns the test accuracy after the last round, epsilon as accounted, and the noise multiplier."""
-  task = _task(cell, seed)
-  sizes = [task.images.train.num_examples(client) for client in range(cell.num_clients)]
+  train, test = _features() if cell.model == 'scattering' else _pixels()
+  parts = np.array_split(np.random.default_rng(seed).permutation(len(train)), cell.num_clients)
   plan = plan_lib.build_plan(cell.privacy, cell.cohort, population=cell.num_clients, rounds=cell.rounds, seed=seed,
-                             sizes=sizes, client=cell.client).for_model(task.keras_model(), task.batch_spec[0])
+                             sizes=[len(part) for part in parts], client=cell.client)
   accounted = {'epsilon': None if cell.epsilon is None else plan.ledger(cell.rounds)['epsilon'],
                'noise_multiplier': plan.noise_multiplier}
   # Cohort scaling: with so many times the clients the noise on the mean is so many times smaller; the sampling
   # rate, and with it the cost, stays.
   plan = dataclasses.replace(plan, noise_multiplier=plan.noise_multiplier / cell.scale)
-  task = dataclasses.replace(task, client=plan.client_data(task.client))
+  tf.keras.utils.set_random_seed(seed)
+  found = (_by_clients if cell.scale > 1 else _by_examples)(cell, plan, train, parts, test, seed)
+  return {'accuracy': float(found), **accounted}
+
+
+def _by_examples(cell, plan, train, parts, test, seed):
+  """Private SGD in each silo; weights are averaged after each round."""
+  del seed
+  builder = _linear if cell.model == 'scattering' else models.MODELS[cell.model]
+  model = builder(train.x.shape[1:], 10)
+  plan = plan.for_model(model, tf.TensorSpec((None, *train.x.shape[1:]), tf.float32))
+  client = example_work.build_train_fn(
+      builder(train.x.shape[1:], 10),
+      tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction='none'),
+      tff.learning.optimizers.build_sgdm(cell.client.client_learning_rate, momentum=_MOMENTUM), plan.training)
+  for _ in range(cell.rounds):
+    start = tff.learning.models.ModelWeights.from_model(model)
+    start = tf.nest.map_structure(tf.identity, start)
+    updates = [client(start, tf.constant(train.x[part]), tf.constant(train.y[part])).update for part in parts]
+    for weight, *found in zip(model.trainable_variables, *updates, strict=True):
+      weight.assign_sub(tf.add_n(found) / len(found))
+  logits = np.concatenate([model(test.x[i:i + 500]).numpy() for i in range(0, len(test), 500)])
+  return (logits.argmax(1) == test.y).mean()
+
+
+def _by_clients(cell, plan, train, parts, test, seed):
+  """DP-FedAvg with server momentum on one linear layer."""
+  x, y = train.x.reshape(len(train), -1), np.eye(10, dtype=np.float32)[train.y]
+  weights = [np.zeros((x.shape[1], 10), np.float32), np.zeros(10, np.float32)]
+  momentum = [np.zeros_like(weight) for weight in weights]
+  value_type = tff.to_type([tff.TensorType(np.float32, weight.shape) for weight in weights])
   with local.local_runtime(threads=1, max_concurrent_clients=1):
-    learning = process.build_process(
-        task, algorithm=configs.AlgorithmConfig(), client=cell.client, server=cell.server,
-        aggregator=stack.build_stack(plan), private_training=plan.client_work)
-    state = learning.set_model_weights(learning.initialize(), task.initial_weights())
+    aggregation = stack.build_stack(plan).create(value_type)
+    state = aggregation.initialize()
     for round_num in range(1, cell.rounds + 1):
-      state = learning.next(state, [task.client_dataset(client, round_num) for client in plan.cohort(round_num)]).state
-    evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
-    learning.get_model_weights(state).assign_weights_to(evaluator.model)
-  found = evaluator.evaluate(task.images.test)['evaluation']['accuracy']
-  assert math.isfinite(found)
-  return {'accuracy': found, **accounted}
+      rng = np.random.default_rng([seed, round_num])
+      cohort = [rng.permutation(parts[client]) for client in plan.cohort(round_num)]
+      output = aggregation.next(state, _local_updates(cell.client, weights, x, y, np.array(cohort, int)))
+      state = output.state
+      momentum = [_MOMENTUM * m + update for m, update in zip(momentum, output.result, strict=True)]
+      weights = [w - cell.server.server_learning_rate * m for w, m in zip(weights, momentum, strict=True)]
+  logits = test.x.reshape(len(test), -1) @ weights[0] + weights[1]
+  return (logits.argmax(1) == test.y).mean()
 
 
-def _task(cell, seed):
-  scattered = cell.model == 'scattering'
-  return tasks.Task(images=_images(cell.num_clients, seed, scattered), seed=seed, client=cell.client,
-                    model_builder=_linear if scattered else models.MODELS[cell.model])
+def _local_updates(client, weights, x, y, cohort):
+  """Returns each client's update, the server's weights minus its own, after one pass of SGD; cohort [clients, n]."""
+  kernel, bias = (np.repeat(weight[None], len(cohort), 0) for weight in weights)
+  for start in range(0, cohort.shape[-1] if len(cohort) else 0, client.batch_size):
+    rows = cohort[:, start:start + client.batch_size]
+    logits = x[rows] @ kernel + bias[:, None]
+    exponentials = np.exp(logits - logits.max(2, keepdims=True))
+    error = (exponentials / exponentials.sum(2, keepdims=True) - y[rows]) / rows.shape[1]
+    kernel -= client.client_learning_rate * x[rows].transpose(0, 2, 1) @ error
+    bias -= client.client_learning_rate * error.sum(1)
+  return [[weights[0] - own, weights[1] - shift] for own, shift in zip(kernel, bias, strict=True)]
 
 
 def _linear(input_shape, num_classes):
@@ -55,32 +99,24 @@ def _linear(input_shape, num_classes):
                               tf.keras.layers.Dense(num_classes, kernel_initializer='zeros')], name='linear')
 
 
-def _images(num_clients, seed, scattered):
-  """Returns Fashion-MNIST divided evenly, as images or as scattering features."""
-  whole = _whole()
-  if not scattered:
-    return dataclasses.replace(whole, train=_divided(whole.train.examples(0), num_clients, seed))
-  train, test = _features()
-  return dataclasses.replace(
-      whole, preprocessing=images.Preprocessing(), train=_divided(train, num_clients, seed),
-      test=dataclasses.replace(whole.test, examples=test))
-
-
-def _divided(pool, num_clients, seed):
-  order = np.random.default_rng(seed).permutation(len(pool))
-  return images.ArrayClients(pool, np.array_split(order, num_clients), [f'client{i}' for i in range(num_clients)])
+@functools.cache
+def _whole():
+  whole = data_build.build(configs.DataConfig(dataset='fashion_mnist', partition='iid', num_clients=1), seed=0)
+  return whole.preprocessing, whole.train.examples(0), whole.test.examples
 
 
 @functools.cache
-def _whole():
-  return data_build.build(configs.DataConfig(dataset='fashion_mnist', partition='iid', num_clients=1), seed=0)
+def _pixels():
+  """Returns all training and test examples as a model's input."""
+  preprocessing, *parts = _whole()
+  return tuple(images.Examples(preprocess.evaluation_fn(preprocessing, tf.constant(part.x)).numpy(), part.y)
+               for part in parts)
 
 
 @functools.cache
 def _features():
-  """Returns all training and test examples as scattering features."""
-  whole = _whole()
+  """Returns all training and test examples as scattering features of pixels in 0..1."""
   features = scattering.build_features((28, 28, 1))
   step = tf.function(lambda x: features(tf.cast(x, tf.float32) / 255))
   return tuple(images.Examples(np.concatenate([step(part.x[i:i + 500]).numpy() for i in range(0, len(part), 500)]),
-                               part.y) for part in (whole.train.examples(0), whole.test.examples))
+                               part.y) for part in _whole()[1:])

@@ -16,5 +16,7 @@ flags.DEFINE_enum('mf_strategy', _DEFAULTS.mf_strategy, privacy_config.MF_STRATE
 flags.DEFINE_integer('mf_buffers', _DEFAULTS.mf_buffers, 'dp_mf with blt: model-sized buffers on the server.')
 flags.DEFINE_integer('mf_bands', _DEFAULTS.mf_bands,
                      'dp_mf with banded or amplified: bands; unset means as many as allowed, or as are best.')
+flags.DEFINE_integer('noise_survivors', _DEFAULTS.noise_survivors,
+                     'distributed_*: noise suffices while so many clients of a cohort deliver; unset means all.')
 flags.DEFINE_enum('example_sampling', _DEFAULTS.example_sampling, privacy_config.EXAMPLE_SAMPLINGS,
                   'example_dp_sgd: how a step draws a client\'s examples.')

@@ -21,6 +21,8 @@ from tff_vision.program import json_file, run_directory
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
 _CANARIES = flags.DEFINE_integer('canaries', 200, 'Clients with random directions.')
 _DIMENSION = flags.DEFINE_integer('dimension', 10_000, 'Size of a canary; large beside their number.')
+_INVERSION_STEPS = flags.DEFINE_integer('inversion_steps', 400, 'Of the search for an image, for models that do not '
+                                        'begin with a dense layer.')
 _MAX_CLIENTS = flags.DEFINE_integer('max_clients', 20, 'Clients whose own membership attack is shown.')
 
 _ROUNDS = 8  # Of the mechanism, for canaries in a known round.
@@ -46,6 +48,7 @@ def main() -> None:
            'membership': _membership(task, exported.ExportedModel(directory).evaluator(), ledger),
            'inversion': _inversion(task, ledger, directory.path / 'inversion.png')}
   _show(found, ledger)
+  _into_report(found, directory, task)
   if output_flags.JSON.value is not None:
     json_file.write(output_flags.JSON.value, found)
   if found['canaries'] and found['canaries']['epsilon_low'] > found['canaries']['epsilon_theory']:
@@ -54,17 +57,28 @@ def main() -> None:
 
 
 def _canaries(plan, config, ledger):
-  """Returns what canaries in a known round show, or None where no promise is made to clients."""
-  from tff_vision.privacy import gdp
+  """Returns what canaries in a known round (of private SGD: in a known step) show, or None without a promise."""
   from tff_vision.privacy.audit import canary
   from tff_vision.runtime import local
   mu = plan.turn_mu()
   if mu is None:
     return None
+  if ledger['unit'] == 'example':
+    finding = canary.known_step(plan.training, steps=_ROUNDS, canaries=_CANARIES.value, dimension=_DIMENSION.value,
+                                delta=ledger['delta'], seed=config.program.seed)
+    return _beside_theory(finding, mu, ledger)
+  if ledger['mechanism'].startswith('distributed'):
+    # Nobody sees these updates but as a hidden sum, whose noise is measured by the tests of the mechanism.
+    return None
   with local.local_runtime():
     finding = canary.known_round(plan.aggregator(None), rounds=min(_ROUNDS, config.program.rounds),
                                  canaries=_CANARIES.value, dimension=_DIMENSION.value, delta=ledger['delta'],
                                  seed=config.program.seed)
+  return _beside_theory(finding, mu, ledger)
+
+
+def _beside_theory(finding, mu, ledger):
+  from tff_vision.privacy import gdp
   return {**dataclasses.asdict(finding), 'mu_theory': mu, 'epsilon_theory': gdp.epsilon(mu, ledger['delta'])}
 
 
@@ -100,22 +114,47 @@ def _inversion(task, ledger, path):
   from tff_vision.privacy.audit import inversion
   model = task.keras_model()
   task.initial_weights().assign_weights_to(model)
-  try:
-    inversion.first_dense(model)
-  except ValueError as error:
-    return {'skipped': str(error)}
+  if task.images.multi_label:
+    return {'skipped': 'the attack infers one label from one update; these images have several findings each.'}
   example = task.images.train.examples(0)
   x = np.asarray(preprocess.evaluation_fn(task.images.preprocessing, example.x[:1]))
   update = inversion.gradient(model, task.loss_fn, x, example.y[:1])
   noise = ledger.get('noise_multiplier') or 0.0
   noised = inversion.noised(update, clip_norm=ledger.get('clip_norm', 1.0), noise_multiplier=noise, seed=0)
-  images = {'the example': x[0], 'from the plain update': inversion.reconstruct(model, update),
-            'from the noised update': inversion.reconstruct(model, noised), 'from the masked update': inversion.reconstruct(model, inversion.masked(update))}
+  updates = {'plain': update, 'noised': noised, 'masked': inversion.masked(update)}
   if not noise:
-    del images['from the noised update']
+    del updates['noised']
+  method, attack = _attack(model, task.loss_fn)
+  images = {'the example': x[0], **{f'from the {name} update': attack(seen) for name, seen in updates.items()}}
   _draw(images, path)
-  return {'picture': str(path), 'correlation': {
-      name: float(np.corrcoef(image.ravel(), x.ravel())[0, 1]) for name, image in images.items()}}
+  # An image of one value correlates with nothing; numpy calls that no number.
+  return {'picture': str(path), 'method': method, 'correlation': {
+      name: float(np.nan_to_num(np.corrcoef(image.ravel(), x.ravel())[0, 1])) for name, image in images.items()}}
+
+
+def _attack(model, loss_fn):
+  """Returns the name of the attack on this model, and update -> image."""
+  from tff_vision.privacy.audit import gradient_matching, inversion
+  try:
+    inversion.first_dense(model)
+  except ValueError:
+    return 'gradient matching', lambda seen: gradient_matching.reconstruct(
+        model, loss_fn, seen, steps=_INVERSION_STEPS.value, seed=0)[0]
+  return 'closed form', lambda seen: inversion.reconstruct(model, seen)
+
+
+def _into_report(found, directory, task):
+  """Writes the run's report.html again, with what the attacks found."""
+  from tff_vision.program import report
+  everyone = found['membership']['all']
+  audit = {'membership by loss: AUC': everyone['auc'], 'membership by loss: epsilon at least': everyone['epsilon_low'],
+           **({'canaries: epsilon': found['canaries']['epsilon'],
+               'canaries: epsilon in theory': found['canaries']['epsilon_theory']} if found['canaries'] else {}),
+           **{f'correlation, {name}': value for name, value in found['inversion'].get('correlation', {}).items()}}
+  picture = found['inversion'].get('picture')
+  report.write_html(
+      directory.report_html, {**json_file.read(directory.report_json), 'audit': audit}, task.images,
+      pictures={'What one update gives away': pathlib.Path(picture).read_bytes()} if picture else {})
 
 
 def _draw(images, path):
@@ -137,7 +176,7 @@ def _show(found, ledger):
   theory = f'{ledger["epsilon"]:.3f}' if 'epsilon' in ledger else 'no promise'
   if found['canaries']:
     canaries = found['canaries']
-    print(f'{"canaries, one known round: epsilon":<44}{canaries["epsilon"]:>12.3f}{canaries["epsilon_theory"]:>12.3f}')
+    print(f'{"canaries, one known round or step: epsilon":<44}{canaries["epsilon"]:>12.3f}{canaries["epsilon_theory"]:>12.3f}')
     print(f'{"  exceeded with 99.95 % confidence":<44}{canaries["epsilon_low"]:>12.3f}')
   everyone = found['membership']['all']
   unit = ledger.get('unit', 'none')

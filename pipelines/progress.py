@@ -79,4 +79,6 @@ def _words(record):
       words[name] = f'{evaluation[name]:.4f}'
   if 'epsilon' in record.get('privacy', {}):
     words['epsilon'] = f'{record["privacy"]["epsilon"]:.3f}'
+  elif 'epsilon_rdp' in record.get('privacy', {}):
+    words['epsilon'] = f'{record["privacy"]["epsilon_rdp"]:.3f} (RDP)'
   return words

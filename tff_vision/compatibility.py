@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-CLIENT_LEVEL = ('client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf', 'local_dp')
+CLIENT_LEVEL = ('client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf', 'distributed_gaussian', 'distributed_skellam',
+                'local_dp')
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     'client-level privacy': tuple(f'privacy={name}' for name in CLIENT_LEVEL),
     'example-level privacy': ('privacy=example_dp_sgd',),

@@ -16,6 +16,7 @@ from tff_vision.aggregation import composing, secured, traffic
 from tff_vision.learning import evaluation
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import attack_report, export, json_file, loop, report, run_directory, summary
+from tff_vision.program import journal as journal_lib
 from tff_vision.runtime import runtime_config, runtimes
 
 
@@ -67,7 +68,8 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
   compatibility.check(config.algorithm.algorithm, f'runtime={runtime.runtime}',
                       f'data_placement={runtime.data_placement}')
   task = tasks.build_task(config)
-  plan = build_plan(config, task)
+  journal = journal_lib.Journal(directory.journal)
+  plan = build_plan(config, task).charged(journal.past())
   task = dataclasses.replace(task, client=plan.client_data(task.client))
   program = _within_budget(config, plan)
   secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path)
@@ -83,12 +85,13 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
     clock.setup_done()
     outcome = asyncio.run(loop.run(
         parts.process, task=task, plan=plan, runtime=place, client_data=parts.data, traffic=client_traffic,
-        evaluator=evaluator, program=program, managers=_managers(directory), on_round=on_round,
+        evaluator=evaluator, program=program, managers=_managers(directory), journal=journal, on_round=on_round,
         stop_requested=stop_requested,
         evaluate_personal=parts.own_models and functools.partial(parts.own_models.evaluate, evaluator)))
     if outcome.interrupted:
       return RunResult(directory=directory, report=None, rounds=len(outcome.history))
     personal = outcome.personal or assembly.personalize(config, task, runtime, place, outcome.weights, evaluator)
+    plan = plan.charged(journal.past())
     parity = export.export(task, outcome.weights, directory.export, evaluator)
     content = summary.build_report(config, task=task, plan=plan, outcome=outcome, evaluator=evaluator, clock=clock,
                                    parity=parity, worker_pids=place.pids)
@@ -115,7 +118,7 @@ def build_plan(config: configs.ExperimentConfig, task: tasks.Task) -> plan_lib.P
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
       sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client,
       max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None)
-  return plan.for_model(task.keras_model(), task.batch_spec[0])
+  return plan.for_secure_sum(config.secure).for_model(task.keras_model(), task.batch_spec[0])
 
 
 def _within_budget(config, plan):

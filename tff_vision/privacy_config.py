@@ -4,7 +4,8 @@ import dataclasses
 
 from tff_vision import validate
 
-PRIVACIES = ('none', 'client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf', 'example_dp_sgd', 'local_dp')
+PRIVACIES = ('none', 'client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf', 'distributed_gaussian',
+             'distributed_skellam', 'example_dp_sgd', 'local_dp')
 EXAMPLE_SAMPLINGS = ('poisson', 'shuffled')
 MF_STRATEGIES = ('blt', 'banded', 'amplified')
 
@@ -14,6 +15,8 @@ _READ_BY = {
     'client_adaptive': ('target_quantile', 'clip_learning_rate', 'count_stddev'),
     'dp_ftrl': ('tree_efficient',),
     'dp_mf': ('mf_strategy', 'mf_buffers', 'mf_bands'),
+    'distributed_gaussian': ('noise_survivors',),
+    'distributed_skellam': ('noise_survivors',),
     'example_dp_sgd': ('example_sampling',),
     'local_dp': (),
 }
@@ -36,6 +39,7 @@ class PrivacyConfig:
     mf_strategy: dp_mf: buffered linear Toeplitz noise, banded noise, or banded noise amplified by sampling.
     mf_buffers: dp_mf with blt: model-sized buffers on the server.
     mf_bands: dp_mf with banded or amplified; None means as many as the cohorts allow, or as are best.
+    noise_survivors: distributed_*: the noise suffices while so many clients of a cohort deliver; None means all.
     example_sampling: example_dp_sgd: how a step draws a client's examples.
   """
   privacy: str = 'none'
@@ -51,6 +55,7 @@ class PrivacyConfig:
   mf_strategy: str = 'blt'
   mf_buffers: int = 3
   mf_bands: int | None = None
+  noise_survivors: int | None = None
   example_sampling: str = 'poisson'
 
   def __post_init__(self):
@@ -75,7 +80,7 @@ class PrivacyConfig:
     validate.open_unit(**self._present('delta'))
     validate.non_negative(**self._present('noise_multiplier'))
     validate.positive(**self._present('clip_norm', 'target_epsilon', 'stop_at_epsilon', 'clip_learning_rate',
-                                      'count_stddev', 'mf_buffers', 'mf_bands'))
+                                      'count_stddev', 'mf_buffers', 'mf_bands', 'noise_survivors'))
 
   def _present(self, *names):
     return {name: getattr(self, name) for name in names if getattr(self, name) is not None}

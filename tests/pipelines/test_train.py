@@ -114,3 +114,18 @@ def test_a_private_run_reports_its_ledger_and_withholds_exact_metrics(run_pipeli
   assert all('train' not in record and 'cohort_size' not in record for record in report['history'])
   header = (run_dir / 'metrics.csv').read_text().splitlines()[0]
   assert 'privacy/epsilon' in header and 'train/' not in header
+
+
+def test_a_round_that_clients_noise_anew_is_charged_again_after_kill_9(run_pipeline, tmp_path):
+  run_dir = tmp_path / 'killed'
+  begun = lambda folder: (folder / 'journal.jsonl').exists() and '"begin": 2' in (folder / 'journal.jsonl').read_text()
+  killed_run(run_dir, begun, options=('--privacy=local_dp', '--clip_norm=0.5', '--noise_multiplier=4', '--delta=0.01',
+                                   '--cohort_size=6'))
+  # Round 2, or one after it if it ended before the signal came.
+  replayed = (run_dir / 'journal.jsonl').read_text().count('begin') - (run_dir / 'journal.jsonl').read_text().count('end')
+  done = run_pipeline('train', '--resume', f'--run_dir={run_dir}')
+  assert done.code == 0, done.err
+  report = json.loads((run_dir / 'report.json').read_text())
+  assert report['privacy']['replayed_rounds'] == replayed == 1
+  assert report['privacy']['max_participations'] == 4 + 1
+  assert all(record['privacy']['epsilon_rdp'] > 0 for record in report['history'])

@@ -11,7 +11,7 @@ import tensorflow_federated as tff
 
 from tests import tiny
 from tff_vision import configs
-from tff_vision.privacy import gdp, local_plan, plan
+from tff_vision.privacy import accounting, gdp, local_plan, plan
 
 
 def build(sizes=(7, 12, 3, 9), rounds=5, sampling='fixed', cohort_size=None, client=None, **privacy):
@@ -148,3 +148,10 @@ def test_the_report_says_how_gradients_are_clipped():
   mixed = tf.keras.Sequential([tf.keras.layers.Input((4, 4, 1)), tf.keras.layers.BatchNormalization()])
   with pytest.raises(ValueError, match='GroupNormalization'):
     made.for_model(mixed, task.batch_spec[0])
+
+
+def test_the_ledger_is_that_of_the_dearest_client_by_either_accountant():
+  sizes = (30, 33, 41, 57, 20)
+  made = build(sizes=sizes, noise_multiplier=0.9, rounds=3)
+  each = [accounting.epsilon_pld(run.event(), 1e-3) for run in (made.releases(client, 3) for client in range(5))]
+  assert made.ledger(3)['epsilon'] == pytest.approx(max(each), rel=1e-9)

@@ -35,7 +35,8 @@ REFUSED: Mapping[tuple[str, str], str] = {
     ('compression', _SEVERAL): 'rounding would blur a client\'s choice of a model, by which its update is divided',
     ('update attack', _SEVERAL): 'it would multiply the attacker\'s choice of a model together with its update',
 }
-_CLIENT_MECHANISMS = ('client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf')
+_CLIENT_MECHANISMS = ('client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf', 'distributed_gaussian',
+                      'distributed_skellam')
 KEEPING_ALGORITHMS = ('scaffold', 'feddyn', 'fedper', 'fedrep', 'ditto', 'apfl', 'ifca')
 _UPDATE_ATTACKS = ('sign_flip', 'scaled_update')
 

@@ -121,9 +121,10 @@ def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parame
 
 
 def encoding_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan) -> fixed_point.Encoding:
-  """Returns how updates become integers: within the plan's bound, if it has one."""
-  return fixed_point.Encoding(value_bits=config.secure_bits, value_range=plan.update_bound or config.secure_range,
-                              norm_bound=plan.update_bound)
+  """Returns how updates become integers: the plan's own way, or within its bound, if it has one."""
+  return plan.sum_encoding() or fixed_point.Encoding(
+      value_bits=config.secure_bits, value_range=plan.update_bound or config.secure_range,
+      norm_bound=plan.update_bound)
 
 
 def _joint_key(config, plan, build, largest_weight, place):

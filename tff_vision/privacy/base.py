@@ -30,14 +30,29 @@ class Run:
 
   Attributes:
     population: Number of clients.
+    cohort_size: The (expected) number of clients in a round.
     rounds: The noise of some mechanisms is calibrated for so many.
     sizes: The number of examples of each client; read where the promise is to examples.
     client: Local batches and epochs; read where the promise is to examples.
   """
   population: int
+  cohort_size: int
   rounds: int
   sizes: tuple[int, ...]
   client: configs.ClientConfig
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Past:
+  """What became of a run's rounds so far, where that changes what they cost.
+
+  Attributes:
+    replayed: Rounds that were begun and not finished, once for each time: they are run again, and noise that clients
+      draw anew makes them a second release.
+    delivered: For finished rounds, how many clients' updates are in the sum.
+  """
+  replayed: tuple[int, ...] = ()
+  delivered: Mapping[int, int] = dataclasses.field(default_factory=dict)
 
 
 class PrivacyPlan(abc.ABC):
@@ -73,14 +88,43 @@ class PrivacyPlan(abc.ABC):
   def releases_exact_metrics(self) -> bool:
     """Whether training metrics and attendance, which no noise covers, may leave the round."""
 
+  def quick_epsilon(self, rounds: int) -> float | None:
+    """Returns epsilon of `rounds` rounds by Renyi accounting, for each round of a run; None without a mechanism.
+
+    Never below the ledger's; where the mechanism is a Gaussian in closed form, it is that.
+    """
+    del rounds
+    return None
+
   def turn_mu(self) -> float | None:
-    """Returns mu of one turn of a client in a round that is known, without any sampling; None if none is promised."""
+    """Returns mu of one turn of a client in a round that is known, without any sampling; None if none is promised.
+
+    Where the promise is to examples: of one step that an example is known to be in.
+    """
     return None
 
   def attendance(self, round_num: int) -> Mapping[str, int]:
     """Returns how many clients a round of simulated devices lost on the way; nothing where none are simulated."""
     del round_num
     return {}
+
+  def charged(self, past: Past) -> 'PrivacyPlan':
+    """Returns the plan whose ledger counts what happened; itself where repeated rounds repeat their noise."""
+    del past
+    return self
+
+  def for_secure_sum(self, secure: configs.SecureConfig) -> 'PrivacyPlan':
+    """Returns the plan for updates that are summed so.
+
+    Raises:
+      ValueError: The mechanism does not go with it.
+    """
+    del secure
+    return self
+
+  def sum_encoding(self) -> Any:
+    """Returns how updates become a secure sum's integers, like `secure.fixed_point.Encoding`, or None for that one."""
+    return None
 
   def begun(self, client: int, round_num: int) -> int:
     """Returns the round in which a client began whose update round `round_num` takes."""
@@ -142,9 +186,14 @@ class NoPrivacy(PrivacyPlan):
     return True
 
   def attendance(self, round_num):
-    return self.sampler.counts(round_num) if isinstance(self.sampler, participation.Participation) else {}
+    return attendance_of(self.sampler, round_num)
 
   def begun(self, client, round_num):
     if isinstance(self.sampler, late_arrivals.LateArrivals):
       return self.sampler.begun(round_num)[client]
     return round_num
+
+
+def attendance_of(sampler: cohorts.Cohort, round_num: int) -> Mapping[str, int]:
+  """Returns `PrivacyPlan.attendance` of a sampler: nothing unless it simulates devices."""
+  return sampler.counts(round_num) if isinstance(sampler, participation.Participation) else {}

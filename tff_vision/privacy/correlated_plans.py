@@ -63,10 +63,13 @@ class Separated(base.PrivacyPlan):
     """Returns one Gaussian release for all `rounds` rounds."""
     return dp_accounting.GaussianDpEvent(1 / self.mu(rounds))
 
+  def quick_epsilon(self, rounds):
+    return accounting.epsilon_rdp(self.event(rounds), self.delta)
+
   def ledger(self, rounds):
     return {
         'mechanism': self.mechanism, 'epsilon': gdp.epsilon(self.mu(rounds), self.delta),
-        'epsilon_rdp': accounting.epsilon_rdp(self.event(rounds), self.delta), 'delta': self.delta, 'unit': 'client',
+        'epsilon_rdp': self.quick_epsilon(rounds), 'delta': self.delta, 'unit': 'client',
         'relation': 'zero out one client', 'sampling': f'round_robin, {self.sampler.min_separation} rounds between two turns',
         'accountant': 'Gaussian, exact', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
         'clip_norm': self.clip_norm, 'max_participations': self._participation(rounds).max_participations,
@@ -121,11 +124,14 @@ class AmplifiedBanded(base.PrivacyPlan):
     norm = math.sqrt(sum(c * c for c in self.coefficients))
     return self.sampler.releases(rounds, noise_multiplier=self.noise_multiplier / norm).event()
 
+  def quick_epsilon(self, rounds):
+    return accounting.epsilon_rdp(self.event(rounds), self.delta)
+
   def ledger(self, rounds):
     event = self.event(rounds)
     return {
         'mechanism': 'dp_mf amplified', 'epsilon': accounting.epsilon_pld(event, self.delta),
-        'epsilon_rdp': accounting.epsilon_rdp(event, self.delta), 'delta': self.delta, 'unit': 'client',
+        'epsilon_rdp': self.quick_epsilon(rounds), 'delta': self.delta, 'unit': 'client',
         'relation': 'add or remove one client',
         'sampling': f'{self.sampler.num_blocks} blocks in turn, poisson at rate {self.sampler.block_rate:g}',
         'accountant': 'PLD', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,

@@ -7,6 +7,7 @@ composition). The update is private before it leaves the client; which clients t
 import collections
 import dataclasses
 import functools
+import math
 
 import numpy as np
 import tensorflow as tf
@@ -30,6 +31,7 @@ class ExampleDpSgd(base.PrivacyPlan):
     epochs: Passes over a client's examples in a round.
     sampling: How a step's examples are drawn.
     method: How gradients are clipped, once the model is known.
+    past: What happened in the run so far.
   """
   sampler: cohorts.Cohort
   sizes: tuple[int, ...]
@@ -40,6 +42,10 @@ class ExampleDpSgd(base.PrivacyPlan):
   epochs: int
   sampling: str
   method: clipped.Method | None = None
+  past: base.Past = base.Past()
+
+  def charged(self, past):
+    return dataclasses.replace(self, past=past)
 
   def cohort(self, round_num):
     return self.sampler(round_num)
@@ -63,39 +69,75 @@ class ExampleDpSgd(base.PrivacyPlan):
     # Once each: private training does its own sampling and its own passes.
     return dataclasses.replace(client, client_epochs=1)
 
-  def client_work(self, keras_model_fn, loss_fn, reader, optimizer):
-    training = example_work.ExampleSgd(
+  def turn_mu(self):
+    # Of one step whose examples are known; a round has many.
+    return 1 / self.noise_multiplier if self.noise_multiplier else math.inf
+
+  @property
+  def training(self) -> example_work.ExampleSgd:
+    """One client's training in one round, once the model is known."""
+    return example_work.ExampleSgd(
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, batch_size=self.batch_size,
         epochs=self.epochs, sampling=self.sampling, ghost=self.method.ghost)
+
+  def client_work(self, keras_model_fn, loss_fn, reader, optimizer):
     loss = type(loss_fn).from_config({**loss_fn.get_config(), 'reduction': tf.keras.losses.Reduction.NONE})
-    return example_work.build_client_work(keras_model_fn, loss, reader, optimizer, training)
+    return example_work.build_client_work(keras_model_fn, loss, reader, optimizer, self.training)
 
   def releases(self, client: int, turns: int) -> accounting.SampledGaussian:
     """Returns what `turns` rounds of a client's training release."""
     return _releases(self.sizes[client], turns, self.batch_size, self.epochs, self.sampling, self.noise_multiplier)
 
+  def quick_epsilon(self, rounds):
+    return max(self._quick_epsilons(self._turns(rounds)))
+
+  def _quick_epsilons(self, turns):
+    return [_quick_epsilon(self.releases(client, turns[client]), self.delta) if turns[client] else 0.0
+            for client in range(len(self.sizes))]
+
   def ledger(self, rounds):
     turns = self._turns(rounds)
-    quick = [_quick_epsilon(self.releases(client, turns[client]), self.delta) if turns[client] else 0.0
-             for client in range(len(self.sizes))]
+    quick = self._quick_epsilons(turns)
     worst = int(np.argmax(quick))
     run = self.releases(worst, max(1, turns[worst]))
     return {
         'mechanism': 'example_dp_sgd',
-        'epsilon': accounting.epsilon_pld(run.event(), self.delta, run.relation),
+        'epsilon': self._largest_epsilon(quick, turns),
         'epsilon_rdp': accounting.epsilon_rdp(run.event(), self.delta, run.relation), 'delta': self.delta,
         'unit': 'example', 'relation': _RELATIONS[self.sampling],
         'sampling': f'{self.sampling}, {self.batch_size} of a client\'s examples a step', 'accountant': 'PLD',
         'rounds': rounds, 'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm,
+        'replayed_rounds': len(self.past.replayed),
         'per_client': [{'examples': size, 'rounds': int(turn), 'epsilon_rdp': epsilon}
                        for size, turn, epsilon in zip(self.sizes, turns, quick, strict=True)],
         'gradients': None if self.method is None else dataclasses.asdict(self.method)}
 
+  def _largest_epsilon(self, quick, turns):
+    """Returns the largest epsilon of any client by privacy loss distributions.
+
+    Whose Renyi epsilon is largest need not be the one, but nobody's exceeds it. So clients are asked in that order,
+    until no further one can matter; after a few kinds of clients the Renyi bound has to do for the others.
+    """
+    kinds = {(size, turn): (epsilon, client) for client, (size, turn, epsilon) in enumerate(
+        zip(self.sizes, turns, quick, strict=True)) if turn}
+    largest = 0.0
+    for asked, (epsilon, client) in enumerate(sorted(kinds.values(), reverse=True)):
+      if epsilon <= largest:
+        break
+      if asked == _KINDS_ASKED:
+        return epsilon
+      run = self.releases(client, turns[client])
+      largest = max(largest, accounting.epsilon_pld(run.event(), self.delta, run.relation))
+    return largest
+
   def _turns(self, rounds):
-    counted = collections.Counter(int(client) for number in range(1, rounds + 1) for client in self.sampler(number))
+    # A round that is run again is a second release: clients draw other noise.
+    charged = [*range(1, rounds + 1), *self.past.replayed]
+    counted = collections.Counter(int(client) for number in charged for client in self.sampler(number))
     return [counted[client] for client in range(len(self.sizes))]
 
 
+_KINDS_ASKED = 6
 _RELATIONS = {'poisson': 'add or remove one example', 'shuffled': 'zero out one example'}
 
 

@@ -65,7 +65,7 @@ def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.
 
   @tff.tensorflow.computation(weights_type, data_type)
   def train(server_weights, dataset):
-    return _build_train_fn(keras_model_fn(), loss_fn, optimizer, training)(
+    return build_train_fn(keras_model_fn(), loss_fn, optimizer, training)(
         server_weights, *reader.open(dataset).one_epoch())
 
   @tff.federated_computation
@@ -82,7 +82,12 @@ def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.
   return tff.learning.templates.ClientWorkProcess(initialize, next_fn)
 
 
-def _build_train_fn(model, loss_fn, optimizer, training):
+def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
+                   optimizer: tff.learning.optimizers.Optimizer, training: ExampleSgd) -> Callable:
+  """Returns what a client computes: (the server's `ModelWeights`, its images, their labels) -> `ClientResult`.
+
+  Args: as `build_client_work`; `model` is overwritten at each call.
+  """
   weights = tff.learning.models.ModelWeights.from_model(model)
   trainable = list(weights.trainable)
   # Rounding to the grid may move a sum by half a step a coordinate; the clip leaves room for it.

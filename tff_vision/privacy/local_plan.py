@@ -63,6 +63,10 @@ class LocalDp(base.PrivacyPlan):
   clip_norm: float
   noise_multiplier: float
   delta: float
+  past: base.Past = base.Past()
+
+  def charged(self, past):
+    return dataclasses.replace(self, past=past)
 
   def cohort(self, round_num):
     return self.sampler(round_num)
@@ -84,19 +88,30 @@ class LocalDp(base.PrivacyPlan):
   def turn_mu(self):
     return 2 / self.noise_multiplier if self.noise_multiplier else math.inf
 
+  def quick_epsilon(self, rounds):
+    return gdp.epsilon(self._mu(rounds), self.delta)
+
+  def _mu(self, rounds):
+    return 2 * math.sqrt(self._most_turns(rounds)) / self.noise_multiplier if self.noise_multiplier else math.inf
+
   def ledger(self, rounds):
-    turns = self._most_turns(rounds)
-    mu = 2 * math.sqrt(turns) / self.noise_multiplier if self.noise_multiplier else math.inf
+    mu = self._mu(rounds)
     event = dp_accounting.GaussianDpEvent(1 / mu) if mu else dp_accounting.NoOpDpEvent()
     return {
         'mechanism': 'local_dp', 'epsilon': gdp.epsilon(mu, self.delta),
         'epsilon_rdp': accounting.epsilon_rdp(event, self.delta), 'delta': self.delta, 'unit': 'client',
         'relation': 'replace one client\'s update, against the server too', 'sampling': 'none claimed',
         'accountant': 'Gaussian, exact', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
-        'clip_norm': self.clip_norm, 'max_participations': turns}
+        'clip_norm': self.clip_norm, 'max_participations': self._most_turns(rounds),
+        'replayed_rounds': len(self.past.replayed)}
+
+  def _charged_rounds(self, rounds):
+    # A round that is run again is a second release: clients draw other noise.
+    return [*range(1, rounds + 1), *self.past.replayed]
 
   def _most_turns(self, rounds):
-    counted = collections.Counter(int(client) for number in range(1, rounds + 1) for client in self.sampler(number))
+    counted = collections.Counter(int(client) for number in self._charged_rounds(rounds)
+                                  for client in self.sampler(number))
     return max(counted.values(), default=0)
 
 

@@ -7,9 +7,19 @@ another algorithm than the one that runs.
 from collections.abc import Sequence
 
 from tff_vision import configs
-from tff_vision.privacy import base, cohorts, correlated_plans, example_plan, local_plan, participation, sampled_plans
+from tff_vision.privacy import (
+  base,
+  cohorts,
+  correlated_plans,
+  distributed_plan,
+  example_plan,
+  local_plan,
+  participation,
+  sampled_plans,
+)
 
 PrivacyPlan = base.PrivacyPlan
+Past = base.Past
 NoPrivacy = base.NoPrivacy
 
 
@@ -26,19 +36,24 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
-  if privacy.privacy != 'none':
+  if privacy.privacy not in _TOLERANT_OF_DEVICES:
     participation.require_none(cohort, privacy=privacy.privacy)
   sampler = cohorts.build_cohort(cohort, population=population, seed=seed, max_staleness=max_staleness)
-  run = base.Run(population=population, rounds=rounds, sizes=tuple(sizes), client=client or configs.ClientConfig())
+  run = base.Run(population=population, cohort_size=cohort.cohort_size, rounds=rounds, sizes=tuple(sizes),
+                 client=client or configs.ClientConfig())
   return PLANS[privacy.privacy](privacy, sampler, run)
 
 
+# Their cost counts on no chance, and on those alone who deliver.
+_TOLERANT_OF_DEVICES = ('none', 'distributed_gaussian', 'distributed_skellam')
 PLANS = {
     'none': lambda privacy, sampler, run: base.NoPrivacy(sampler=sampler),
     'client_gaussian': sampled_plans.build,
     'client_adaptive': sampled_plans.build,
     'dp_ftrl': correlated_plans.build,
     'dp_mf': correlated_plans.build,
+    'distributed_gaussian': distributed_plan.build,
+    'distributed_skellam': distributed_plan.build,
     'example_dp_sgd': example_plan.build,
     'local_dp': local_plan.build,
 }

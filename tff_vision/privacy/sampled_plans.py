@@ -56,11 +56,14 @@ class ClientGaussian(base.PrivacyPlan):
     """Returns what `rounds` rounds release, for an accountant."""
     return self.sampler.releases(rounds, noise_multiplier=self.noise_multiplier).event()
 
+  def quick_epsilon(self, rounds):
+    return accounting.epsilon_rdp(self.event(rounds), self.delta)
+
   def ledger(self, rounds):
     event = self.event(rounds)
     return {
         'mechanism': 'client_adaptive' if self.quantile else 'client_gaussian',
-        'epsilon': accounting.epsilon_pld(event, self.delta), 'epsilon_rdp': accounting.epsilon_rdp(event, self.delta),
+        'epsilon': accounting.epsilon_pld(event, self.delta), 'epsilon_rdp': self.quick_epsilon(rounds),
         'delta': self.delta, 'unit': 'client', 'relation': 'add or remove one client',
         'sampling': f'poisson, rate {self.sampler.rate:g}', 'accountant': 'PLD', 'rounds': rounds,
         'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm}

@@ -18,6 +18,7 @@ from tff_vision import configs, tasks
 from tff_vision.learning import evaluation
 from tff_vision.learning import personal as personal_lib
 from tff_vision.privacy import plan as plan_lib
+from tff_vision.program import journal as journal_lib
 
 RoundRecord = Mapping[str, Any]
 
@@ -83,11 +84,13 @@ class Outcome:
 async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Task, plan: plan_lib.PrivacyPlan,
               runtime: Runtime, client_data: ClientData, traffic: Traffic,
               evaluator: evaluation.Evaluator, program: configs.ProgramConfig, managers: Managers,
+              journal: journal_lib.Journal,
               evaluate_personal: Callable[[Any, int], Mapping[str, Any]] | None,
               on_round: Callable[[RoundRecord], None], stop_requested: Callable[[], bool]) -> Outcome:
   """Trains for `program.rounds` rounds, from the latest checkpoint if there is one.
 
   Args:
+    journal: Of this run; knows the rounds that an earlier process began and did not finish.
     evaluate_personal: From a state and its round to `learning.personal.compare`'s numbers, where clients have models
       of their own.
     on_round: Called after each round's release.
@@ -100,12 +103,16 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     started = time.monotonic()
     cohort = plan.cohort(round_num)
     present = _present(cohort, client_data, runtime, task)
+    journal.begin(round_num)
     with runtime.cohort(present, population=len(task.images.train)):
       output = process.next(state, [client_data.request(client, round_num) for client in present])
     state = output.state
     faults = runtime.take_faults()
     trained = sorted(set(present) - {client for fault in faults for client in fault.clients})
     record = {'round': round_num, **_training_record(output.metrics, plan, trained, task, time.monotonic() - started)}
+    plan = plan.charged(journal.after(round_num, len(trained)))
+    if (epsilon := plan.quick_epsilon(round_num)) is not None:
+      record['privacy'] = {'epsilon_rdp': epsilon}
     attendance = plan.attendance(round_num)
     if attendance:
       record['attendance'] = dict(attendance)
@@ -128,6 +135,7 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
       record['evaluation_seconds'] = time.monotonic() - started
     history = [*history, record]
     await managers.checkpoints.save(_checkpoint(state, history), round_num)
+    journal.end(round_num, len(trained))
     await _release(managers, record)
     on_round(record)
     if round_num < program.rounds and stop_requested():

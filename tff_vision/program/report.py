@@ -7,24 +7,27 @@ light and dark screens. It is drawn from the same mapping as report.json.
 import functools
 import os
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from tff_vision.data import images as images_lib
 from tff_vision.program import pages, report_partition, report_tables
 from tff_vision.program import report_numbers as numbers
 
 
-def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.FederatedImages | None) -> None:
+def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.FederatedImages | None, *,
+               pictures: Mapping[str, bytes] = MappingProxyType({})) -> None:
   """Writes report.html; a page that is there already is replaced at once or not at all.
 
   Args:
     path: The file to write.
     report: The content of report.json; every key may be missing or None.
     images: The run's data, for the class mix and the sample of images; None leaves both out.
+    pictures: Further PNG pictures by caption.
   """
-  pages.write(path, _render(report, images))
+  pages.write(path, _render(report, images, pictures))
 
 
-def _render(report: Mapping, images: images_lib.FederatedImages | None) -> str:
+def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures: Mapping[str, bytes]) -> str:
   history = [entry for entry in report.get('history') or () if numbers.is_finite(entry.get('round'))]
   dataset = report_tables.part(report, 'dataset')
   seconds = {k: v for k, v in report_tables.part(report, 'seconds').items() if numbers.is_finite(v) and k != 'total'}
@@ -47,6 +50,7 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None) -> str:
       config=report_tables.config(report),
       environment=report_tables.facts(report_tables.part(report, 'environment'), 'Environment'),
       extras=report_tables.extras(report),
+      pictures=pictures,
       figures=_figures(report, history, mix),
       mix=mix,
       legend=_legend(mix),

@@ -1,6 +1,6 @@
 """The folder of one run: what is in it, who may write to it, and whether a resumed run is the same run.
 
-    config.json  checkpoints/  client_states/  metrics.csv  logdir/  report.json  report.html  export/
+    config.json  journal.jsonl  checkpoints/  client_states/  metrics.csv  logdir/  report.json  report.html  export/
 """
 
 import contextlib
@@ -21,6 +21,10 @@ class RunDirectory:
   @property
   def config(self) -> pathlib.Path:
     return self.path / 'config.json'
+
+  @property
+  def journal(self) -> pathlib.Path:
+    return self.path / 'journal.jsonl'
 
   @property
   def checkpoints(self) -> pathlib.Path:

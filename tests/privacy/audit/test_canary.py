@@ -5,10 +5,13 @@ import math
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from tff_vision.privacy import gdp, grid, noised_mean, streams
+from tff_vision.privacy import example_work, gdp, grid, noised_mean, streams
 from tff_vision.privacy.audit import canary
+from tff_vision.privacy.ghost import clipped
 from tff_vision.privacy.matrix import blt, toeplitz
+from tff_vision.secure import entropy
 
 pytestmark = pytest.mark.usefixtures('tff_runtime')
 ROUNDS, NOISE = 4, 2.0
@@ -56,3 +59,28 @@ def test_a_whole_run_with_sampling():
                            delta=1e-5, seed=1)
   # Each canary is in 1.2 of four rounds on average; the sum carries twice the noise of one.
   assert found.mu == pytest.approx(1.2 / (2 * NOISE), abs=4 / math.sqrt(60))
+
+
+STEP = example_work.ExampleSgd(clip_norm=0.5, noise_multiplier=NOISE, batch_size=4, epochs=3, sampling='poisson', ghost=True)
+
+
+def find_in_steps(training=STEP):
+  return canary.known_step(training, steps=ROUNDS, canaries=80, dimension=4000, delta=1e-5, seed=1)
+
+
+def test_private_sgd_shows_its_own_noise_and_no_less():
+  found = find_in_steps()
+  assert found.mu == pytest.approx(1 / NOISE, abs=4 / math.sqrt(80))
+  assert found.epsilon_low <= gdp.epsilon(1 / NOISE, 1e-5)
+
+
+@pytest.mark.parametrize('broken', ['noise off', 'sensitivity', 'noise reused'])
+def test_broken_private_sgd_is_caught(broken, monkeypatch):
+  if broken == 'sensitivity':
+    honest = clipped.clipped_sum
+    monkeypatch.setattr(clipped, 'clipped_sum', lambda model, loss_fn, x, y, clip, mask, ghost: honest(
+        model, loss_fn, x, y, 8 * clip, mask, ghost=ghost))
+  if broken == 'noise reused':
+    monkeypatch.setattr(entropy, 'kernel_key', lambda: tf.zeros([8], tf.uint32))
+  training = dataclasses.replace(STEP, noise_multiplier=0.0) if broken == 'noise off' else STEP
+  assert find_in_steps(training).epsilon_low > gdp.epsilon(1 / NOISE, 1e-5)

@@ -174,3 +174,23 @@ def test_an_example_that_is_no_number_counts_as_zero(ghost):
   expected = clipped.clipped_sum(model, LOSS, x, y, 0.1, mask, ghost=ghost)
   for one, other in zip(got.gradients, expected.gradients, strict=True):
     np.testing.assert_allclose(one, other, atol=1e-7)
+
+
+def test_a_large_batch_is_taken_in_pieces_with_the_same_sum(monkeypatch):
+  monkeypatch.setattr(clipped, '_SMALL_PIECE', 4)
+  model = tf.keras.Sequential([tf.keras.layers.Input((6, 6, 1)), tf.keras.layers.Conv2D(3, 3, activation='tanh'),
+                               tf.keras.layers.Flatten(), tf.keras.layers.Dense(3)])
+  loss_fn = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction='none')
+  rng = np.random.default_rng(0)
+  x, y = tf.constant(rng.normal(size=(11, 6, 6, 1)), tf.float32), tf.constant(rng.integers(0, 3, 11))
+  mask = tf.constant(rng.integers(0, 2, 11), tf.float32)
+
+  def summed(ghost):
+    found = clipped.clipped_sum(model, loss_fn, x, y, 0.1, mask, ghost=ghost)
+    return found.gradients, found.norms, found.losses
+
+  pieces, loop = (tf.function(summed)(ghost) for ghost in (True, False))
+  for one, other in zip(pieces[0], loop[0], strict=True):
+    np.testing.assert_allclose(one, other, atol=1e-5)
+  np.testing.assert_allclose(pieces[1], loop[1], rtol=1e-4)
+  np.testing.assert_allclose(pieces[2], loop[2], rtol=1e-5)

@@ -10,9 +10,10 @@ import math
 from collections.abc import Callable
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision.privacy import gdp
+from tff_vision.privacy import example_work, gdp
 
 _CONFIDENCE = 3.29  # One-sided 99.95 %: an audit looks at several numbers, and an alarm must mean something.
 _LOUD = 1e3  # A canary's update is so many times what a model update would be: an honest clip cuts it.
@@ -38,8 +39,7 @@ def known_round(factory: tff.aggregators.UnweightedAggregationFactory, *, rounds
                 delta: float, seed: int) -> Finding:
   """Returns what can be told about a client that took one turn, in a round that the attacker knows.
 
-  Two statistics, the round's release and its difference from the round before; the second finds noise that is used
-  again.
+  Two statistics, see `_strongest`; the second finds noise that is used again.
 
   Args:
     factory: The mechanism, without its sampler.
@@ -49,9 +49,34 @@ def known_round(factory: tff.aggregators.UnweightedAggregationFactory, *, rounds
   """
   turns = np.arange(canaries) % rounds
   releases, directions = _run(factory, lambda number: np.flatnonzero(turns == number), rounds, canaries, dimension, seed)
-  before = np.concatenate([np.zeros((1, dimension)), releases[:-1]])
-  return max((_finding(_shifts(statistic[turns], directions), delta) for statistic in (releases, releases - before)),
-             key=lambda finding: finding.mu_low)
+  return _strongest(releases, directions, turns, delta)
+
+
+def known_step(training: example_work.ExampleSgd, *, steps: int, canaries: int, dimension: int, delta: float, seed: int
+               ) -> Finding:
+  """Returns what can be told about an example in a step of private SGD that the attacker knows it to be in.
+
+  The client's own code trains a linear model without bias under the loss -w x, whose gradient is the example.
+
+  Args:
+    training: What is audited; its batches are made large enough to hold every canary of a step.
+    steps: How many are run, each from the start; canaries are spread over them.
+    canaries: Planted in all, as examples with random directions.
+    dimension: Of an example; large beside `canaries`.
+  """
+  directions = _directions(canaries, dimension, seed)
+  model = tf.keras.Sequential([tf.keras.layers.Input((dimension,)),
+                               tf.keras.layers.Dense(1, use_bias=False, kernel_initializer='zeros')])
+  start = tf.nest.map_structure(tf.identity, tff.learning.models.ModelWeights.from_model(model))
+  client = example_work.build_train_fn(
+      model, lambda y, outputs: -outputs[:, 0], tff.learning.optimizers.build_sgdm(1.0),
+      dataclasses.replace(training, epochs=1, batch_size=canaries, ghost=True))
+  turns, releases = np.arange(canaries) % steps, []
+  for number in range(steps):
+    own = directions[turns == number]
+    update = client(start, tf.constant(_LOUD * own), tf.zeros(len(own), tf.int32)).update
+    releases.append(-tf.nest.flatten(update)[0].numpy()[:, 0].astype(np.float64))
+  return _strongest(np.array(releases), directions, turns, delta)
 
 
 def whole_run(factory: tff.aggregators.UnweightedAggregationFactory, cohort: Callable[[int], np.ndarray], *,
@@ -70,8 +95,7 @@ def whole_run(factory: tff.aggregators.UnweightedAggregationFactory, cohort: Cal
 
 def _run(factory, members, rounds, canaries, dimension, seed):
   """Returns the releases, [rounds, dimension], and the canaries' directions, [canaries, dimension]."""
-  directions = np.random.default_rng(seed).normal(size=(canaries, dimension)).astype(np.float32)
-  directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+  directions = _directions(canaries, dimension, seed)
   process = factory.create(tff.TensorType(np.float32, [dimension]))
   state, releases = process.initialize(), []
   for number in range(rounds):
@@ -79,6 +103,18 @@ def _run(factory, members, rounds, canaries, dimension, seed):
     state = output.state
     releases.append(np.asarray(output.result, np.float64))
   return np.array(releases), directions
+
+
+def _strongest(releases, directions, turns, delta):
+  """Returns what each canary's own release shows, or its difference from the one before, whichever is more."""
+  before = np.concatenate([np.zeros((1, releases.shape[1])), releases[:-1]])
+  return max((_finding(_shifts(statistic[turns], directions), delta) for statistic in (releases, releases - before)),
+             key=lambda finding: finding.mu_low)
+
+
+def _directions(canaries, dimension, seed):
+  directions = np.random.default_rng(seed).normal(size=(canaries, dimension)).astype(np.float32)
+  return directions / np.linalg.norm(directions, axis=1, keepdims=True)
 
 
 def _shifts(releases, directions):

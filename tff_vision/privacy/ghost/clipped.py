@@ -15,6 +15,9 @@ from tff_vision.privacy.ghost import rules, taps
 # float32 rounding in a norm and in the scaled sum must not carry a contribution over the clip.
 _SLACK = 1 - 1e-5
 _TRIAL = 16  # Examples in a timed batch.
+# What is kept of a batch until its norms are known grows with it: it is taken in pieces, of so many examples each.
+# Small models are over before so few have paid for starting an operation.
+_PIECE, _SMALL_PIECE, _SMALL_MODEL = 64, 256, 200_000
 _RULES: Sequence[tuple[type, Callable[[taps.Tap], bool], Callable]] = (
     (tf.keras.layers.Dense, lambda tap: True, rules.dense),
     (tf.keras.layers.Conv2D, lambda tap: type(tap.layer) is tf.keras.layers.Conv2D and tap.layer.groups == 1
@@ -109,7 +112,30 @@ def clipped_sum(model: tf.keras.Model, loss_fn: Callable[[tf.Tensor, tf.Tensor],
     mask: [batch] of 0 and 1; padding has 0.
     ghost: As `examine` says.
   """
-  return (_by_taps if ghost else _by_loop)(model, loss_fn, x, y, clip_norm, mask)
+  if not ghost:
+    return _by_loop(model, loss_fn, x, y, clip_norm, mask)
+  piece = _SMALL_PIECE if model.count_params() < _SMALL_MODEL else _PIECE
+  if x.shape[0] is not None and x.shape[0] <= piece:
+    return _by_taps(model, loss_fn, x, y, clip_norm, mask)
+  return _in_pieces(model, loss_fn, x, y, clip_norm, mask, piece)
+
+
+def _in_pieces(model, loss_fn, x, y, clip_norm, mask, size):
+  """`_by_taps` on `size` examples after the other."""
+  batch = tf.shape(x)[0]
+
+  def add(start, sums, norms, losses):
+    piece = slice(start, start + size)
+    found = _by_taps(model, loss_fn, x[piece], y[piece], clip_norm, mask[piece])
+    sums = [total + part for total, part in zip(sums, found.gradients, strict=True)]
+    return start + size, sums, norms.write(start // size, found.norms), losses.write(start // size, found.losses)
+
+  arrays = [tf.TensorArray(tf.float32, -(-batch // size), infer_shape=False, element_shape=[None]) for _ in range(2)]
+  _, sums, norms, losses = tf.while_loop(
+      lambda start, *_: start < batch, add,
+      (tf.constant(0), [tf.zeros(variable.shape) for variable in model.trainable_variables], *arrays),
+      parallel_iterations=1)
+  return ClippedSum(gradients=sums, norms=norms.concat(), losses=losses.concat())
 
 
 def _by_taps(model, loss_fn, x, y, clip_norm, mask):

@@ -1,0 +1,169 @@
+"""Noise shares under a secure sum: arithmetic by hand, variance, bounds, accounting against dp_accounting."""
+
+import dataclasses
+import math
+
+import dp_accounting
+import numpy as np
+import pytest
+import tensorflow as tf
+from dp_accounting import pld, rdp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import special
+
+from tests import tiny
+from tff_vision import configs
+from tff_vision.aggregation import secured
+from tff_vision.learning import process
+from tff_vision.privacy import integer_shares, noise_shares, plan
+
+SEED = tf.constant([0, 0])
+
+
+def shares(kind='gaussian', offset=2**15 - 1, length=40, noise_multiplier=1.0, survivors=4):
+  return integer_shares.fit(kind, offset=offset, length=length, noise_multiplier=noise_multiplier, survivors=survivors)
+
+
+def encoding(clip_norm=2.0, value_bits=16, **found):
+  return noise_shares.NoiseShareEncoding(
+      value_bits=value_bits, clip_norm=clip_norm, shares=shares(offset=2**(value_bits - 1) - 1, **found))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=2, max_size=30), st.floats(1e-3, 1e3), st.integers(6, 18))
+def test_no_rounded_update_exceeds_the_sensitivity_and_none_leaves_its_range(values, clip_norm, bits):
+  made = encoding(clip_norm, bits, length=len(values), noise_multiplier=0.0)
+  integers = made.encode(tf.constant(values, tf.float32), SEED).numpy() - made.offset
+  assert np.linalg.norm(integers) <= made.shares.sensitivity
+  np.testing.assert_array_equal(integers, np.round(integers))
+  short = np.float32(values) / max(1.0, np.linalg.norm(np.float64(np.float32(values))) / clip_norm)
+  np.testing.assert_allclose(integers * made.step, short, atol=1.001 * made.step)
+
+
+@pytest.mark.parametrize('kind', integer_shares.KINDS)
+def test_shares_add_up_to_the_promised_variance_and_stay_in_range(kind):
+  length, clients = 10_000, 5
+  made = encoding(kind=kind, length=length, noise_multiplier=0.3, survivors=clients)
+  sent = [made.encode(tf.zeros([length]), SEED) for _ in range(clients)]
+  for integers in sent:
+    assert integers.numpy().min() >= 0 and integers.numpy().max() <= 2 * made.offset
+  total = made.decode(tf.cast(tf.add_n(sent), tf.int64), tf.constant(clients)).numpy()
+  assert total.std() == pytest.approx(0.3 * made.norm_bound, rel=4 / math.sqrt(2 * length))
+  assert abs(np.corrcoef(sent[0], sent[1])[0, 1]) < 0.045
+
+
+def test_an_update_that_is_no_number_counts_as_zero():
+  made = encoding(length=2, noise_multiplier=0.0)
+  assert made.encode(tf.constant([1.0, math.nan]), SEED).numpy().tolist() == [made.offset] * 2
+
+
+def test_the_grid_is_the_finest_that_has_room_and_too_few_bits_are_refused():
+  found = shares(noise_multiplier=2.0)
+  used = math.ceil(found.clip_steps) + 1 + math.ceil(12 * found.stddev) + 40
+  assert 2**15 - 40 < used <= 2**15 - 1
+  assert found.stddev * math.sqrt(4) == pytest.approx(2.0 * found.sensitivity)
+  with pytest.raises(ValueError, match='secure_bits=10 is too coarse for 1000000 parameters'):
+    shares(offset=2**9 - 1, length=10**6)
+
+
+@pytest.mark.parametrize('kind', integer_shares.KINDS)
+def test_epsilon_is_that_of_the_continuous_gaussian_where_the_grid_is_fine(kind):
+  found = shares(kind, noise_multiplier=1.5)
+  gaussian = rdp.RdpAccountant(integer_shares.ORDERS).compose(
+      dp_accounting.SelfComposedDpEvent(dp_accounting.GaussianDpEvent(1.5), 7)).get_epsilon(1e-5)
+  assert integer_shares.epsilon(7 * found.divergence(4), 1e-5) == pytest.approx(gaussian, rel=1e-3)
+  # Half of the shares are missing: as if the noise were smaller by the root of two.
+  fewer = rdp.RdpAccountant(integer_shares.ORDERS).compose(
+      dp_accounting.GaussianDpEvent(1.5 / math.sqrt(2))).get_epsilon(1e-5)
+  assert integer_shares.epsilon(found.divergence(2), 1e-5) == pytest.approx(fewer, rel=1e-3)
+  assert integer_shares.epsilon(found.divergence(0), 1e-5) == math.inf
+
+
+def test_no_epsilon_is_below_the_exact_one_of_a_single_coordinate():
+  """A sum of two coarse shares of one coordinate, whose privacy loss dp_accounting knows exactly."""
+  found = integer_shares.Shares(kind='gaussian', clip_steps=1.0, length=1, stddev=1.2)
+  values = np.arange(-60, 61)
+  one = np.exp(-values ** 2 / (2 * 1.2 ** 2))
+  two = np.convolve(one / one.sum(), one / one.sum())
+  found_skellam = dataclasses.replace(found, kind='skellam')
+  for made, masses in ((found, two), (found_skellam, special.ive(np.abs(np.arange(-120, 121)), 2 * 1.2 ** 2))):
+    for shift in (1, int(made.sensitivity)):
+      upper = {k: mass for k, mass in enumerate(masses) if mass > 1e-300}
+      lower = {k + shift: mass for k, mass in upper.items()}
+      exact = pld.privacy_loss_distribution.from_two_probability_mass_functions(
+          {k: math.log(m) for k, m in upper.items()}, {k: math.log(m) for k, m in lower.items()})
+      assert exact.get_epsilon_for_delta(1e-4) <= integer_shares.epsilon(made.divergence(2), 1e-4)
+
+
+def built(privacy='distributed_gaussian', secure='masks', rounds=4, cohort=None, bits=18, **options):
+  task = tiny.task(client_epochs=1)
+  made = plan.build_plan(
+      configs.PrivacyConfig(**{'privacy': privacy, 'clip_norm': 0.1, 'delta': 0.01, **options}),
+      configs.CohortConfig(**{'cohort_size': 4, **(cohort or {})}), population=4, rounds=rounds, seed=0)
+  config = configs.SecureConfig(secure_sum=secure, secure_clients_max=4, secure_bits=bits)
+  return task, made.for_secure_sum(config).for_model(task.keras_model(), task.batch_spec[0]), config
+
+
+@pytest.mark.parametrize('mode', ['he', 'masks'])
+def test_a_round_without_noise_is_the_mean_of_clipped_updates_and_noise_has_its_size(tff_runtime, mode):
+  client = configs.ClientConfig(batch_size=4, client_learning_rate=0.5)
+
+  def moved(made, config):
+    build = lambda **given: process.build_process(
+        task, algorithm=configs.AlgorithmConfig(), client=client, server=configs.ServerConfig(), **given)
+    learning = secured.build_process(config, made, build, largest_weight=12, place=tff_runtime)
+    start = task.initial_weights()
+    state = learning.set_model_weights(learning.initialize(), start)
+    state = learning.next(state, [task.client_dataset(i, 1) for i in range(4)]).state
+    return np.concatenate([np.ravel(w - v) for w, v in zip(
+        learning.get_model_weights(state).trainable, start.trainable, strict=True)])
+
+  task, quiet, config = built(secure=mode, noise_multiplier=0.0)
+  clear = plan.build_plan(
+      configs.PrivacyConfig(privacy='client_gaussian', clip_norm=0.1, delta=0.01, noise_multiplier=0.0),
+      configs.CohortConfig(cohort_size=4, sampling='poisson'), population=4, rounds=4, seed=0)
+  expected = moved(clear, configs.SecureConfig())
+  np.testing.assert_allclose(moved(quiet, config), expected, atol=1.01 * quiet.sum_encoding().step)
+  _, noisy, _ = built(secure=mode, noise_multiplier=50.0)
+  deviation = (moved(noisy, config) - expected).std()
+  assert deviation == pytest.approx(50 * noisy.sum_encoding().norm_bound / 4, rel=4 / math.sqrt(2 * len(expected)))
+
+
+def test_the_ledger_counts_turns_survivors_and_repetitions():
+  _, made, _ = built(noise_multiplier=2.0)
+  once = made.shares.divergence(4)
+  assert made.ledger(3)['epsilon'] == integer_shares.epsilon(3 * once, 0.01) == made.quick_epsilon(3)
+  repeated = made.charged(plan.Past(replayed=(3, 3), delivered={1: 2}))
+  assert repeated.ledger(3)['epsilon'] == pytest.approx(
+      integer_shares.epsilon(4 * once + made.shares.divergence(2), 0.01))
+  assert repeated.ledger(3)['replayed_rounds'] == 2 and repeated.ledger(3)['fewest_clients_in_a_sum'] == 2
+
+
+def test_devices_that_do_not_deliver_make_it_dearer_and_shares_may_be_sized_for_them():
+  lost = {'dropout_after': 0.3}
+  _, full, _ = built(noise_multiplier=2.0, rounds=20)
+  _, thin, _ = built(noise_multiplier=2.0, rounds=20, cohort=lost)
+  _, sized, _ = built(noise_multiplier=2.0, rounds=20, cohort=lost, noise_survivors=2)
+  assert thin.shares.stddev == full.shares.stddev
+  assert thin.ledger(20)['fewest_clients_in_a_sum'] < 4
+  # One client's turns are fewer, but each is dearer than one of the full cohort.
+  turns = lambda made: made.ledger(20)['max_participations']
+  assert thin.ledger(20)['epsilon'] > integer_shares.epsilon(turns(thin) * full.shares.divergence(4), 0.01)
+  assert sized.ledger(20)['epsilon'] < thin.ledger(20)['epsilon'] and turns(sized) == turns(thin)
+
+
+def test_a_target_is_met_but_not_far_exceeded():
+  for privacy in ('distributed_gaussian', 'distributed_skellam'):
+    _, made, _ = built(privacy, target_epsilon=3.0)
+    assert 2.98 < made.ledger(4)['epsilon'] <= 3.0
+
+
+@pytest.mark.parametrize(('options', 'match'), [
+    ({'secure': 'none', 'noise_multiplier': 1.0}, 'needs a secure sum'),
+    ({'noise_survivors': 9, 'noise_multiplier': 1.0}, 'noise_survivors=9 exceeds cohort_size=4'),
+    ({'bits': 4, 'noise_multiplier': 3.0}, 'secure_bits=4 is too coarse'),
+])
+def test_dishonest_settings_are_refused(options, match):
+  with pytest.raises(ValueError, match=match):
+    built(**options)

@@ -1,0 +1,21 @@
+"""What a journal remembers, also of a process that was killed while it wrote."""
+
+from tff_vision.privacy import plan
+from tff_vision.program import journal
+
+
+def test_begun_rounds_are_charged_until_they_end_and_torn_lines_are_not_believed(tmp_path):
+  path = tmp_path / 'journal.jsonl'
+  first = journal.Journal(path)
+  first.begin(1)
+  first.end(1, 5)
+  first.begin(2)
+  assert first.after(2, 4) == plan.Past(replayed=(), delivered={1: 5, 2: 4})
+  with path.open('a') as file:
+    file.write('{"begin"')
+  second = journal.Journal(path)
+  assert second.past() == plan.Past(replayed=(2,), delivered={1: 5})
+  second.begin(2)
+  assert second.after(2, 3) == plan.Past(replayed=(2,), delivered={1: 5, 2: 3})
+  second.end(2, 3)
+  assert journal.Journal(path).past() == second.past() == plan.Past(replayed=(2,), delivered={1: 5, 2: 3})

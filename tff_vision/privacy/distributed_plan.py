@@ -1,0 +1,191 @@
+"""Client-level privacy without a trusted server: every client adds a share of the noise, a secure sum hides the rest.
+
+`distributed_gaussian` and `distributed_skellam`, see `integer_shares`. Whoever opens the sum sees it with the noise
+of all clients that delivered. The noise is sized for the fewest that may; what it costs is computed for those who
+did. Which clients take part is public and buys nothing.
+"""
+
+import collections
+import dataclasses
+import functools
+import math
+from collections.abc import Mapping
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_vision import configs
+from tff_vision.privacy import base, budget, cohorts, integer_shares, noise_shares
+
+_KINDS = {'distributed_gaussian': 'gaussian', 'distributed_skellam': 'skellam'}
+
+
+class _FixedDenominatorFactory(tff.aggregators.UnweightedAggregationFactory):
+  """A hidden sum over a public number."""
+
+  def __init__(self, sum_factory, denominator: float):
+    self._sum_factory = sum_factory
+    self._denominator = denominator
+
+  def create(self, value_type):
+    summing = self._sum_factory.create(value_type)
+
+    @tff.tensorflow.computation(value_type)
+    def divide(total):
+      return tf.nest.map_structure(lambda tensor: tensor / tf.cast(self._denominator, tensor.dtype), total)
+
+    @tff.federated_computation(summing.initialize.type_signature.result, tff.FederatedType(value_type, tff.CLIENTS))
+    def next_fn(state, value):
+      output = summing.next(state, value)
+      return tff.templates.MeasuredProcessOutput(
+          output.state, tff.federated_map(divide, output.result), output.measurements)
+
+    return tff.templates.AggregationProcess(summing.initialize, next_fn)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Distributed(base.PrivacyPlan):
+  """Clipping, rounding and noise shares on clients.
+
+  Attributes:
+    mechanism: A key of `_KINDS`.
+    sampler: Which clients deliver in a round; any will do.
+    clip_norm: L2 bound on one client's update.
+    noise_multiplier: Standard deviation of the noise in the sum over the sensitivity of rounded updates, while no
+      more than `survivors` clients deliver; None until it is calibrated for `target_epsilon`.
+    delta: Of (epsilon, delta).
+    survivors: The fewest clients that the noise is sized for.
+    denominator: Of the mean.
+    rounds: The run's.
+    value_bits: Of one integer of the secure sum, once it is known.
+    length: Parameters of the model, once it is known.
+    past: What happened in the run so far.
+  """
+  mechanism: str
+  sampler: cohorts.Cohort
+  clip_norm: float
+  noise_multiplier: float | None
+  target_epsilon: float | None
+  delta: float
+  survivors: int
+  denominator: int
+  rounds: int
+  value_bits: int | None = None
+  length: int | None = None
+  past: base.Past = base.Past()
+
+  def cohort(self, round_num):
+    return self.sampler(round_num)
+
+  def attendance(self, round_num):
+    return base.attendance_of(self.sampler, round_num)
+
+  def aggregator(self, sum_factory):
+    if sum_factory is None:
+      raise ValueError(f'privacy={self.mechanism} needs a secure sum: each client adds only a share of the noise, which '
+                       'hides nothing where single updates are seen; choose secure_sum=masks, he or he_keyholder.')
+    return _FixedDenominatorFactory(sum_factory, float(self.denominator))
+
+  def sum_encoding(self):
+    return noise_shares.NoiseShareEncoding(value_bits=self.value_bits, clip_norm=self.clip_norm, shares=self.shares)
+
+  def for_secure_sum(self, secure):
+    if secure.secure_sum == 'none':
+      self.aggregator(None)
+    if secure.secure_range != configs.SecureConfig().secure_range:
+      raise ValueError(f'secure_range={secure.secure_range!r} has no effect with privacy={self.mechanism}: the range '
+                       'follows from clip_norm and the noise.')
+    return dataclasses.replace(self, value_bits=secure.secure_bits)
+
+  def for_model(self, model, input_spec):
+    del input_spec
+    length = sum(weight.shape.num_elements() for weight in model.trainable_weights)
+    plan = dataclasses.replace(self, length=length)
+    if plan.noise_multiplier is None:
+      plan = plan._calibrated()
+    plan.shares  # noqa: B018  Raises where the integers are too small.
+    return plan
+
+  def charged(self, past):
+    return dataclasses.replace(self, past=past)
+
+  @functools.cached_property
+  def shares(self) -> integer_shares.Shares:
+    """The grid and one client's noise; known once the model and the secure sum are."""
+    return integer_shares.fit(
+        _KINDS[self.mechanism], offset=2**(self.value_bits - 1) - 1, length=self.length,
+        noise_multiplier=self.noise_multiplier, survivors=self.survivors)
+
+  @property
+  def update_bound(self):
+    return self.clip_norm
+
+  @property
+  def releases_exact_metrics(self):
+    return False
+
+  def turn_mu(self):
+    return 1 / self.noise_multiplier if self.noise_multiplier else math.inf
+
+  def quick_epsilon(self, rounds):
+    return max(map(self._epsilon, self._turns(rounds)), default=0.0)
+
+  def ledger(self, rounds):
+    worst = max(self._turns(rounds), key=self._epsilon, default=())
+    delivered = [clients for clients, _ in worst]
+    return {
+        'mechanism': self.mechanism, 'epsilon': self._epsilon(worst), 'epsilon_rdp': self._epsilon(worst),
+        'delta': self.delta, 'unit': 'client', 'relation': 'zero out one client\'s update, against the server too',
+        'sampling': 'none claimed', 'accountant': 'RDP', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
+        'clip_norm': self.clip_norm, 'max_participations': sum(count for _, count in worst),
+        'replayed_rounds': len(self.past.replayed), 'noise_sized_for_clients': self.survivors, 'fewest_clients_in_a_sum': min(delivered, default=None),
+        'share_stddev_steps': self.shares.stddev, 'clip_norm_steps': self.shares.clip_steps,
+        'rounding_adds_to_sensitivity': self.shares.sensitivity / self.shares.clip_steps - 1}
+
+  def _turns(self, rounds) -> set[tuple[tuple[int, int], ...]]:
+    """Returns, of every kind of client, how often it took part in a sum of how many: ((clients, count), ...)."""
+    counted: Mapping[int, collections.Counter] = collections.defaultdict(collections.Counter)
+    for round_num in [*range(1, rounds + 1), *self.past.replayed]:
+      cohort = self.sampler(round_num)
+      # The noise of those who did not deliver is missing; each one who was asked is charged all the same.
+      delivered = min(len(cohort), self.past.delivered.get(round_num, len(cohort)))
+      for client in cohort:
+        counted[int(client)][delivered] += 1
+    return {tuple(sorted(found.items())) for found in counted.values()}
+
+  def _epsilon(self, turns):
+    if not turns:
+      return 0.0
+    return integer_shares.epsilon(sum(count * self.shares.divergence(clients) for clients, count in turns), self.delta)
+
+  def _calibrated(self):
+    """Returns the plan with the least noise that meets the target for every client, to a thousandth."""
+    low, high = 1e-2, 1e4
+    while high > 1.001 * low:
+      middle = math.sqrt(low * high)
+      plan = dataclasses.replace(self, noise_multiplier=middle)
+      low, high = (low, middle) if self._meets(plan) else (middle, high)
+    return dataclasses.replace(self, noise_multiplier=high)
+
+  def _meets(self, plan):
+    try:
+      return plan.ledger(self.rounds)['epsilon'] <= self.target_epsilon
+    except ValueError:
+      # More noise than the integers have room for: the bound on the noise from above, reported when it is fitted.
+      return True
+
+
+def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run) -> Distributed:
+  """Returns the plan of `distributed_gaussian` or `distributed_skellam`.
+
+  Raises:
+    ValueError: delta promises nothing.
+  """
+  survivors = privacy.noise_survivors or run.cohort_size
+  if survivors > run.cohort_size:
+    raise ValueError(f'noise_survivors={survivors} exceeds cohort_size={run.cohort_size}.')
+  return Distributed(
+      mechanism=privacy.privacy, sampler=sampler, clip_norm=privacy.clip_norm,
+      noise_multiplier=privacy.noise_multiplier, target_epsilon=privacy.target_epsilon,
+      delta=budget.chosen_delta(privacy.delta, run.population), survivors=survivors, denominator=run.cohort_size,
+      rounds=run.rounds)
