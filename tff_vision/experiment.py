@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import compatibility, configs, tasks
@@ -62,7 +63,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
                     data_placement=runtime.data_placement)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
-    learning_process, data = _build_process(config, task, plan, runtime, directory)
+    learning_process, data = build_process(config, task, plan, runtime, directory)
     on_start(task, plan)
     clock.setup_done()
     outcome = asyncio.run(loop.run(
@@ -73,9 +74,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
     parity = export.export(task, outcome.weights, directory.export, evaluator)
     content = summary.build_report(config, task=task, plan=plan, outcome=outcome, evaluator=evaluator, clock=clock,
                                    parity=parity, worker_pids=place.pids)
-    content['secure_sum'] = secured.describe(
-        config.secure, plan, clients=config.cohort.cohort_size,
-        parameters_count=sum(v.size for v in outcome.weights.trainable))
+    content['secure_sum'] = describe_secure_sum(config, plan, task)
   json_file.write(directory.report_json, content)
   report.write_html(directory.report_html, content, task.images)
   if launch.json is not None:
@@ -83,8 +82,13 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   return RunResult(directory=directory, report=content, rounds=len(outcome.history))
 
 
-def _build_process(config, task, plan, runtime, directory):
-  """Returns the learning process, and what it is given for each client."""
+def build_process(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,
+                  runtime: runtime_config.RuntimeConfig, directory: run_directory.RunDirectory):
+  """Returns the learning process, and what it is given for each client.
+
+  Args:
+    task: With the plan's `client_data`.
+  """
   data = client_data.SentData(task=task)
   build = functools.partial(process.build_process, task, algorithm=config.algorithm, client=config.client,
                             server=config.server, schedule=config.schedule, rounds=config.program.rounds,
@@ -99,6 +103,13 @@ def _build_process(config, task, plan, runtime, directory):
   if kept is None:
     return made, data
   return driver.KeptStateProcess(made, store.Store(directory.client_states, kept)), driver.NumberedData(data)
+
+
+def describe_secure_sum(config: configs.ExperimentConfig, plan: plan_lib.PrivacyPlan, task: tasks.Task
+                        ) -> Mapping[str, Any]:
+  """Returns what was hidden from whoever adds updates up, with parameters and sizes."""
+  trainable = sum(int(tf.size(weight)) for weight in task.keras_model().trainable_weights)
+  return secured.describe(config.secure, plan, clients=config.cohort.cohort_size, parameters_count=trainable)
 
 
 def build_plan(config: configs.ExperimentConfig, task: tasks.Task) -> plan_lib.PrivacyPlan:

@@ -91,11 +91,26 @@ class ExampleDpSgd(base.PrivacyPlan):
                        for size, turn, epsilon in zip(self.sizes, turns, quick, strict=True)],
         'gradients': None if self.method is None else dataclasses.asdict(self.method)}
 
+  def final_ledger(self, rounds):
+    found = dict(self.ledger(rounds))
+    if len(self.sizes) <= _EXACT_CLIENTS:
+      found['per_client'] = [
+          one | {'epsilon': self.client_epsilon(client, one['rounds'])} for client, one in enumerate(found['per_client'])]
+    return found
+
+  def client_epsilon(self, client: int, turns: int) -> float:
+    """Returns what `turns` rounds cost an example of one client, by PLD accounting; one that never trained pays 0."""
+    if not turns:
+      return 0.0
+    run = self.releases(client, turns)
+    return accounting.epsilon_pld(run.event(), self.delta, run.relation)
+
   def _turns(self, rounds):
     counted = collections.Counter(int(client) for number in range(1, rounds + 1) for client in self.sampler(number))
     return [counted[client] for client in range(len(self.sizes))]
 
 
+_EXACT_CLIENTS = 20  # Seconds each.
 _RELATIONS = {'poisson': 'add or remove one example', 'shuffled': 'zero out one example'}
 
 

@@ -27,12 +27,14 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
   if privacy.privacy != 'none':
-    participation.require_none(cohort, privacy=privacy.privacy)
+    participation.require_none(cohort, privacy=privacy.privacy, but=_GOES_WITH.get(privacy.privacy, ()))
   sampler = cohorts.build_cohort(cohort, population=population, seed=seed, max_staleness=max_staleness)
   run = base.Run(population=population, rounds=rounds, sizes=tuple(sizes), client=client or configs.ClientConfig())
   return PLANS[privacy.privacy](privacy, sampler, run)
 
 
+# Every client keeps a ledger of its own, of the rounds in which it took part: no chance of being drawn counts.
+_GOES_WITH = {'example_dp_sgd': participation.MEMBERSHIP}
 PLANS = {
     'none': lambda privacy, sampler, run: base.NoPrivacy(sampler=sampler),
     'client_gaussian': sampled_plans.build,
