@@ -7,7 +7,8 @@
 Each hospital alone, all images pooled, FedAvg, FedProx, a personal variant, FedAvg with example-level differential
 privacy, with encrypted updates, and with both: AUC and balanced accuracy at every hospital with bootstrap intervals,
 calibration, epsilon of each hospital; as table and figures in report.html. Each hospital's decision threshold is
-chosen on images kept back from its training. The same command again continues a comparison that was stopped.
+chosen on images kept back from its training. With --model=scattering the part that is never trained is computed
+once. The same command again continues a comparison that was stopped.
 """
 
 import dataclasses
@@ -37,12 +38,12 @@ _MODULES = (data_flags, partition_flags, image_flags, model_flags, training_flag
 # What the ways of training set themselves, or nothing here reads.
 _FIXED = ('algorithm', 'rounds_per_evaluation', 'resume')
 _DEFAULT = configs.ExperimentConfig(
-    data=configs.DataConfig(dataset='synthetic_chest', partition='natural'),
-    model=configs.ModelConfig(model='cnn_tanh'),
+    data=configs.DataConfig(dataset='synthetic_chest:large', partition='natural'),
+    model=configs.ModelConfig(model='scattering'),
     client=configs.ClientConfig(client_learning_rate=0.1, client_epochs=1, batch_size=32),
-    program=configs.ProgramConfig(rounds=30))
+    program=configs.ProgramConfig(rounds=40))
 # Whose images belong to clients already; of others, three hospitals unequal in size and prevalence are made.
-_WITH_CLIENTS = ('synthetic_chest', 'folder')
+_WITH_CLIENTS = ('synthetic_chest', 'synthetic_chest:large', 'folder')
 
 
 def main() -> None:

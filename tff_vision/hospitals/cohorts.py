@@ -36,17 +36,25 @@ class Hospitals:
     return made
 
 
-def divide(images: images_lib.FederatedImages, *, validation_share: float, seed: int) -> Hospitals:
-  """Returns the clients of `images` as hospitals.
+def check(images: images_lib.FederatedImages) -> None:
+  """Refuses images that are not of two classes, or of one hospital.
 
   Raises:
-    ValueError: There are not two classes, or not two hospitals with test images and both classes everywhere.
+    ValueError: Says so.
   """
   if images.multi_label or len(images.class_names) != 2:
     raise ValueError(f'hospitals compares models of two classes; dataset {images.name} has '
                      f'{len(images.class_names)} {"findings" if images.multi_label else "classes"}.')
   if len(images.train) < 2:
     raise ValueError(f'hospitals compares two hospitals or more; found {len(images.train)} client.')
+
+
+def divide(images: images_lib.FederatedImages, *, validation_share: float, seed: int) -> Hospitals:
+  """Returns the clients of `images` as hospitals.
+
+  Raises:
+    ValueError: A hospital has not both classes among its training, validation and test images.
+  """
   kept, validation, test = [], [], []
   for client, name in enumerate(images.train.client_ids):
     whole = images.train.examples(client)
@@ -60,8 +68,8 @@ def divide(images: images_lib.FederatedImages, *, validation_share: float, seed:
                          'client_test_fraction to give each hospital test images.')
   names = [str(name) for name in images.train.client_ids]
   return Hospitals(names=names, validation=validation, test=test,
-                   images=dataclasses.replace(images, train=_clients(kept, names)),
-                   pooled=dataclasses.replace(images, train=_clients([_joined(kept)], ['pooled'])))
+                   images=dataclasses.replace(images, train=clients_of(kept, names)),
+                   pooled=dataclasses.replace(images, train=clients_of([joined(kept)], ['pooled'])))
 
 
 def _apart(y, share, seed):
@@ -71,10 +79,12 @@ def _apart(y, share, seed):
   return np.sort(np.concatenate([positions[:max(1, round(share * len(positions)))] for positions in chosen]))
 
 
-def _joined(parts):
+def joined(parts: Sequence[images_lib.Examples]) -> images_lib.Examples:
+  """Returns all examples in one."""
   return images_lib.Examples(np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts]))
 
 
-def _clients(parts, names):
+def clients_of(parts: Sequence[images_lib.Examples], names: Sequence[str]) -> images_lib.ArrayClients:
+  """Returns clients that hold these examples."""
   ends = np.cumsum([len(part) for part in parts])[:-1]
-  return images_lib.ArrayClients(_joined(parts), np.split(np.arange(sum(map(len, parts))), ends), names)
+  return images_lib.ArrayClients(joined(parts), np.split(np.arange(sum(map(len, parts))), ends), names)

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tff_vision import configs, models, seeds
+from tff_vision import configs, seeds
 from tff_vision.data import images as images_lib
 from tff_vision.data import preprocess
-from tff_vision.hospitals import cohorts, measures, report, study_config, training, ways
+from tff_vision.hospitals import cohorts, features, measures, report, study_config, training, ways
 from tff_vision.learning import evaluation
 from tff_vision.program import json_file
 from tff_vision.runtime import runtime_config, runtimes
@@ -33,14 +33,16 @@ def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, st
   Raises:
     ValueError: The images or the folder do not serve.
   """
+  cohorts.check(images)
+  images, builder = features.trained_part(images, config.model.model)
   hospitals = cohorts.divide(images, validation_share=study.validation_share, seed=config.program.seed)
   _claim(run_dir, config, study)
-  model = models.MODELS[config.model.model](
+  model = builder(
       preprocess.input_shape(images.preprocessing, images.test.examples.shape), len(images.class_names))
   evaluator = evaluation.Evaluator(model, preprocessing=images.preprocessing)
   started, measured = time.monotonic(), {}
   with runtimes.open_runtime(runtime_config.RuntimeConfig()) as place:
-    trainer = training.Trainer(hospitals, config, study, place=place, folder=run_dir)
+    trainer = training.Trainer(hospitals, config, study, builder=builder, place=place, folder=run_dir)
     scores = {key: _timed(key, trainer, hospitals, evaluator, on_model)
               for key in (*map(ways.alone, hospitals.names), *ways.WAYS)}
     ledgers = {key: dict(trainer.ledger(key)) for key, way in ways.WAYS.items() if way.private}

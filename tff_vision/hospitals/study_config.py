@@ -24,8 +24,8 @@ class StudyConfig:
   private_epsilon: float = 4.0
   private_clip_norm: float = 1.0
   private_learning_rate: float = 0.5
-  private_batch_size: int = 64
-  private_rounds: int = 10
+  private_batch_size: int = 32
+  private_rounds: int = 20
   bootstraps: int = 1000
 
   def __post_init__(self):

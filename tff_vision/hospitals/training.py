@@ -29,11 +29,12 @@ class Trainer:
   """Trains ways, in an open runtime; finished models are kept in files, so that a killed comparison continues."""
 
   def __init__(self, hospitals: cohorts.Hospitals, config: configs.ExperimentConfig, study: study_config.StudyConfig, *,
-               place: runtimes.LocalRuntime, folder: pathlib.Path):
-    """Args: see `comparison.run`; `place` is where clients compute, `folder` keeps the models."""
+               builder: models.ModelBuilder, place: runtimes.LocalRuntime, folder: pathlib.Path):
+    """Args: see `comparison.run`; `builder` makes the model, in `place` clients compute, `folder` keeps the models."""
     self._hospitals = hospitals
     self._config = config
     self._study = study
+    self._builder = builder
     self._place = place
     self._folder = folder
     self._built = {}
@@ -79,7 +80,7 @@ class Trainer:
   def _way(self, key):
     if key not in self._built:
       config = self.config_of(ways.WAYS[key])
-      task = tasks.Task(images=self._hospitals.images, model_builder=models.MODELS[config.model.model],
+      task = tasks.Task(images=self._hospitals.images, model_builder=self._builder,
                         client=config.client, seed=config.program.seed)
       plan = experiment.build_plan(config, task)
       trained = dataclasses.replace(task, client=plan.client_data(task.client))
