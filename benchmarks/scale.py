@@ -1,6 +1,6 @@
 """What a client costs in cohorts of 10, 100 and 1,000 on 1 and 2 workers in network namespaces of their own.
 
-    python -m benchmarks.scale --json=FILE [--delay_ms=20 --loss_percent=0.1]
+    python -m benchmarks.scale --json=FILE [--repeats=2] [--delay_ms=20 --loss_percent=0.1]
 
 Two bars: the cost of a client is flat within 15 % from 100 to 1,000 clients a round, and the driver's memory does not
 grow with the cohort. The clients' examples lie with the workers; the model is the MLP of 28x28 images. Bytes are
@@ -24,7 +24,7 @@ _JSON = flags.DEFINE_string('json', None, 'File that receives the numbers.')
 _COHORTS = flags.DEFINE_list('cohorts', ['10', '100', '1000'], 'Clients in a round.')
 _WORKERS = flags.DEFINE_list('worker_counts', ['1', '2'], 'Numbers of workers.')
 _EXAMPLES = flags.DEFINE_integer('examples_per_client', 20, 'Images of a client.')
-_REPEATS = flags.DEFINE_integer('repeats', 3, 'Rounds measured for each cohort.')
+_REPEATS = flags.DEFINE_integer('repeats', 2, 'Rounds measured for each cohort.')
 _DELAY = flags.DEFINE_float('delay_ms', 20.0, 'Added to each direction, where Linux has netem.')
 _LOSS = flags.DEFINE_float('loss_percent', 0.1, 'Of packets, where Linux has netem.')
 

@@ -1,11 +1,12 @@
 """What hiding updates costs: seconds, bytes and memory of each secure sum, beside plain sums and TenSEAL's CKKS.
 
-    python -m benchmarks.secure_sum --json=FILE [--cases=1200000x3,1200000x50,11000000x3] [--noround]
+    python -m benchmarks.secure_sum --json=FILE [--cases=1200000x3,1200000x50,11000000x3] [--repeats=2] [--noround]
 
-Bars: encrypted sums at most 0.35 s for a million parameters and client and 18 bytes a parameter; masks at most 0.06 s
-for a mask of a million parameters and 4 bytes; a round of the 1.2 M parameter CNN with 3 hospitals x 500 images at
-most 1.6 times a plain one; 50 clients x 1.2 M below 1.5 GB in the worker (`he` by phases, `he_keyholder` by sub-cohorts). Each mode runs in turn with the plain sum in one process; the wall times are the best of the repeats, so that
-other load on the machine matters least, and the executor's CPU seconds stand beside them.
+takes some five minutes on two idle cores. Bars: encrypted sums at most 0.35 s for a million parameters and client and
+18 bytes a parameter; masks at most 0.06 s for a mask of a million parameters and 4 bytes; a round of the 1.2 M
+parameter CNN with 3 hospitals x 500 images at most 1.6 times a plain one; 50 clients x 1.2 M below 1.5 GB in the
+executor. Each mode runs in turn with the plain sum on an executor of its own; the wall times are the best of the
+repeats, so that other load on the machine matters least, and CPU seconds stand beside them.
 """
 
 import collections
@@ -34,23 +35,23 @@ from tff_vision.data import images
 from tff_vision.learning import process
 from tff_vision.models import MODELS
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.runtime import handles, runtime_config, runtimes
+from tff_vision.runtime import runtime_config, runtimes
 from tff_vision.secure import (
+    encrypted_sum,
     fixed_point,
+    joint_key,
     key_holder,
-    key_holder_sum,
     mask_graph,
     mask_round,
     masked_sum,
     parameters,
-    phases,
-    threshold_sum,
+    two_phase,
 )
 
 _JSON = flags.DEFINE_string('json', None, 'File that receives the numbers.')
 _CASES = flags.DEFINE_list('cases', ['1200000x3', '1200000x50', '11000000x3'], 'Parameters x clients.')
 _ROUND = flags.DEFINE_bool('round', True, 'Also train: 3 hospitals, 500 images each.')
-_REPEATS = flags.DEFINE_integer('repeats', 3, 'Repeats; the best counts.')
+_REPEATS = flags.DEFINE_integer('repeats', 2, 'Repeats; the best counts.')
 
 _ENCODING = fixed_point.Encoding(value_bits=16, value_range=2.0)
 
@@ -61,8 +62,9 @@ def main(argv):
   numbers = {'machine': _machine(), 'sums': []}
   for case in _CASES.value:
     length, clients = (int(part) for part in case.split('x'))
-    for mode in (_threshold, _phases, _key_holder, _key_holder_in_parts, _masks):
-      numbers['sums'].append({'parameters': length, 'clients': clients, **mode(length, clients)})
+    for mode, prepare in MODES.items():
+      numbers['sums'].append({'mode': mode, 'parameters': length, 'clients': clients,
+                              **_measure(prepare, length, clients)})
       print(json.dumps(numbers['sums'][-1]), flush=True)
   numbers['ckks'] = _ckks(1_200_000)
   print(json.dumps(numbers['ckks']), flush=True)
@@ -83,111 +85,92 @@ def _update_computation(length):
   return update
 
 
-def _threshold(length, clients):
-  params = parameters.threshold_parameters(clients_max=clients, value_bits=16)
-  sum_process = threshold_sum.ThresholdSumFactory(params, _ENCODING).create(tff.TensorType(np.float32, [length]))
-  found = _measure(sum_process, length, clients, lambda output: output.result)
-  return {'mode': 'he', 'bytes_per_parameter': params.bytes_per_value, **found}
-
-
-def _key_holder_in_parts(length, clients):
-  """The same over sub-cohorts of five: the worker holds five ciphertexts at a time, the coordinator adds the sums."""
-  return _key_holder(length, clients, runtime=_sub_cohorts(5)) | {'mode': 'he_keyholder, five clients a call'}
-
-
-def _key_holder(length, clients, runtime=runtime_config.RuntimeConfig()):  # noqa: B008  Frozen.
-  params = parameters.key_holder_parameters(clients_max=clients, value_bits=16)
-  with tempfile.TemporaryDirectory() as folder:
-    holder = key_holder.KeyHolder(pathlib.Path(folder) / 'keys', params)
-    upload = key_holder_sum.EncryptedUploadFactory(params, _ENCODING, holder.public_key)
-    sum_process = upload.create(tff.TensorType(np.float32, [length]))
-    found = _measure(sum_process, length, clients, lambda output: holder.open_sum(
-        output.measurements['hidden_sum'], clients, length=length, encoding=_ENCODING), runtime=runtime)
-  return {'mode': 'he_keyholder', 'bytes_per_parameter': params.bytes_per_value, **found}
-
-
-def _masks(length, clients):
-  upload = masked_sum.MaskedUploadFactory(_ENCODING, clients_max=clients)
-  sum_process = upload.create(tff.TensorType(np.float32, [length]), masked_sum.ROWS_TYPE)
-  protocol = [None]
-
-  def rows():
-    protocol[0] = mask_round.MaskRound(clients, round_num=1, dropouts=mask_round.Dropouts())
-    return [protocol[0].mask_rows(i) for i in range(clients)]
-
-  def opened(output):
-    total = protocol[0].unmask(output.measurements['hidden_sum']).astype(np.int64)
-    return _ENCODING.decode(tf.constant(total), tf.constant(clients)).numpy()
-
-  found = _measure(sum_process, length, clients, opened, rows)
-  masks = mask_graph.default_degree(clients) + 1
-  return {'mode': 'masks', 'bytes_per_parameter': 4.0, 'masks_per_client': masks, **found,
-          'cpu_seconds_per_mask_per_million': found['cpu_seconds_per_million_per_client'] / masks}
-
-
-def _measure(sum_process, length, clients, open_sum, weights=None,
-             runtime=runtime_config.RuntimeConfig()):  # noqa: B008  Frozen.
-  """Times sums of `sum_process`, opened, in turn with plain ones."""
-  update = _update_computation(length)
-  seeds = tff.FederatedType(np.int32, tff.CLIENTS)
-  state_type = sum_process.initialize.type_signature.result
+def _measure(prepare, length, clients):
+  """Times a mode's sums, opened, in turn with plain ones."""
+  update, seeds = _update_computation(length), tff.FederatedType(np.int32, tff.CLIENTS)
 
   @tff.federated_computation(seeds)
   def plain(seed):
     return tff.federated_sum(tff.federated_map(update, seed))
 
-  if weights is None:
-    @tff.federated_computation(state_type, seeds)
-    def hidden(state, seed):
-      return sum_process.next(state, tff.federated_map(update, seed))
-  else:
-    @tff.federated_computation(state_type, seeds, tff.FederatedType(masked_sum.ROWS_TYPE, tff.CLIENTS))
-    def hidden(state, seed, rows):
-      return sum_process.next(state, tff.federated_map(update, seed), rows)
-
-  with runtimes.open_runtime(runtime) as place:
-    everyone = list(range(clients))
-    state = sum_process.initialize()
-    plain_meter, hidden_meter, open_meter = (_Meter(place.pids) for _ in range(3))
-    plain(everyone)
+  with runtimes.open_runtime(runtime_config.RuntimeConfig()) as place, tempfile.TemporaryDirectory() as folder:
+    plain_meter, hidden_meter = (_Meter(place.pids) for _ in range(2))
+    plain(list(range(clients)))
     plain_peak = _peak_mb(place.pids)
+    hidden, facts = prepare(place, update, length, clients, pathlib.Path(folder))
     for _ in range(_REPEATS.value + 1):  # The first is warm-up.
-      expected = plain_meter.time(lambda: plain(everyone))
-      extra = [] if weights is None else [weights()]
-      output = hidden_meter.time(functools.partial(hidden, state, everyone, *extra))
-      result = open_meter.time(functools.partial(open_sum, output))
+      expected = plain_meter.time(lambda: plain(list(range(clients))))
+      result = hidden_meter.time(hidden)
     error = float(np.abs(result - expected).max())
     assert error < clients * _ENCODING.step + 1e-3, error
     millions = clients * length / 1e6
-    return {
-        'plain_seconds': plain_meter.wall, 'seconds': hidden_meter.wall, 'open_seconds': open_meter.wall,
-        'seconds_per_million_per_client': (hidden_meter.wall - plain_meter.wall) / millions,
-        'cpu_seconds_per_million_per_client': (hidden_meter.cpu - plain_meter.cpu) / millions,
-        'largest_error': error, 'worker_peak_mb': _peak_mb(place.pids), 'worker_peak_mb_plain': plain_peak}
+    cpu = (hidden_meter.cpu - plain_meter.cpu) / millions
+    if 'masks_per_client' in facts:
+      facts['cpu_seconds_per_mask_per_million'] = cpu / facts['masks_per_client']
+    return {'plain_seconds': plain_meter.wall, 'seconds': hidden_meter.wall,
+            'seconds_per_million_per_client': (hidden_meter.wall - plain_meter.wall) / millions,
+            'cpu_seconds_per_million_per_client': cpu, **facts, 'largest_error': error,
+            'worker_peak_mb': _peak_mb(place.pids), 'worker_peak_mb_plain': plain_peak}
 
 
-def _phases(length, clients):
-  """The threshold sum by handles on one worker: what a coordinator of many clients with little memory runs."""
+def _he(place, update, length, clients, folder):
+  """Returns a round of the encrypted sum under a joint key, and its constants."""
+  del folder
   params = parameters.threshold_parameters(clients_max=clients, value_bits=16)
-  steps = threshold_sum.ThresholdSteps(params, _ENCODING, length=length)
-  update = _update_computation(length)
-  with runtimes.open_runtime(_sub_cohorts(1)) as place:
-    silo = handles.Silo(place.workers[0].executor)
-    parties = [phases.Party(silo, silo.call(update, np.int32(i))) for i in range(clients)]
-    expected = sum(np.asarray(silo.fetch(party.update), np.float64) for party in parties)
-    meter = _Meter(place.pids)
-    for round_num in range(2):
-      result = meter.time(lambda n=round_num: phases.PhasedThresholdSum(steps).sum(parties, n))
-    error = float(np.abs(result - expected).max())
-    assert error < clients * _ENCODING.step + 1e-3, error
-    silo.close()
-    return {'mode': 'he by phases', 'bytes_per_parameter': params.bytes_per_value, 'seconds': meter.wall,
-            'cpu_seconds_per_million_per_client': meter.cpu / (clients * length / 1e6), 'largest_error': error,
-            'worker_peak_mb': _peak_mb(place.pids)}
+  keys, hidden = joint_key.JointKeys(params, _ENCODING), _encrypted(place, update, params, length, clients)
+
+  def protocol(parties):
+    key = keys.make(parties)
+    return key.open_sum(hidden(key.public), clients, length)
+
+  return lambda: place.with_parties(clients, protocol), {'bytes_per_parameter': params.bytes_per_value}
 
 
-def _sub_cohorts(clients_per_call):
-  return runtime_config.RuntimeConfig(runtime='workers', local_workers=1, clients_per_call=clients_per_call)
+def _key_holder(place, update, length, clients, folder):
+  """Returns a round of the encrypted sum under a key holder's key, and its constants."""
+  params = parameters.key_holder_parameters(clients_max=clients, value_bits=16)
+  holder = key_holder.KeyHolder(folder / 'keys', params)
+  hidden = _encrypted(place, update, params, length, clients)
+  return (lambda: holder.open_sum(hidden(holder.public_key), clients, length=length, encoding=_ENCODING),
+          {'bytes_per_parameter': params.bytes_per_value})
+
+
+def _encrypted(place, update, params, length, clients):
+  """Returns public key -> sum of the clients' ciphertexts, in calls as a run makes them."""
+  hiding = encrypted_sum.EncryptedSumFactory(params, _ENCODING).create(tff.TensorType(np.float32, [length]))
+
+  @tff.federated_computation(hiding.initialize.type_signature.result, tff.FederatedType(np.int32, tff.CLIENTS))
+  def hidden(state, seed):
+    return hiding.next(state, tff.federated_map(update, seed)).measurements
+
+  def call(public_key):
+    with place.limited(encrypted_sum.clients_per_call(params, length)):
+      return np.asarray(hidden(encrypted_sum.key_state(public_key), list(range(clients)))['hidden_sum'])
+
+  return call
+
+
+def _masks(place, update, length, clients, folder):
+  """Returns a round of the masked sum, and its constants."""
+  del place, folder
+  hiding = masked_sum.MaskedUploadFactory(_ENCODING, clients_max=clients).create(
+      tff.TensorType(np.float32, [length]), masked_sum.ROWS_TYPE)
+
+  @tff.federated_computation(hiding.initialize.type_signature.result, tff.FederatedType(np.int32, tff.CLIENTS),
+                             tff.FederatedType(masked_sum.ROWS_TYPE, tff.CLIENTS))
+  def hidden(state, seed, rows):
+    return hiding.next(state, tff.federated_map(update, seed), rows).measurements
+
+  def one_round():
+    protocol = mask_round.MaskRound(clients, round_num=1, dropouts=mask_round.Dropouts())
+    found = hidden(two_phase.opened_state(), list(range(clients)), [protocol.mask_rows(i) for i in range(clients)])
+    total = protocol.unmask(np.asarray(found['hidden_sum'])).astype(np.int64)
+    return _ENCODING.decode(tf.constant(total), tf.constant(clients)).numpy()
+
+  return one_round, {'bytes_per_parameter': 4.0, 'masks_per_client': mask_graph.default_degree(clients) + 1}
+
+
+MODES = {'he': _he, 'he_keyholder': _key_holder, 'masks': _masks}
 
 
 def _ckks(length):
@@ -226,7 +209,7 @@ def _training_round():
     made = {mode: secured.build_process(
         configs.SecureConfig(secure_sum=mode, secure_clients_max=3,
                              key_holder_dir=f'{folder}/keys' if mode == 'he_keyholder' else None),
-        plan, build, largest_weight=500) for mode in secure_config.SECURE_SUMS}
+        plan, build, largest_weight=500, place=place) for mode in secure_config.SECURE_SUMS}
     states = {mode: p.set_model_weights(p.initialize(), task.initial_weights()) for mode, p in made.items()}
     meters = {mode: _Meter(place.pids) for mode in made}
     for round_num in range(_REPEATS.value + 1):

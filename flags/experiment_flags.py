@@ -5,26 +5,28 @@ import dataclasses
 from absl import flags
 
 from flags import (
-    algorithm_flags,
-    availability_flags,
-    cohort_flags,
-    data_flags,
-    image_flags,
-    mechanism_flags,
-    model_flags,
-    output_flags,
-    partition_flags,
-    privacy_flags,
-    program_flags,
-    schedule_flags,
-    secure_flags,
-    training_flags,
+  aggregation_flags,
+  algorithm_flags,
+  attack_flags,
+  availability_flags,
+  cohort_flags,
+  data_flags,
+  image_flags,
+  mechanism_flags,
+  model_flags,
+  output_flags,
+  partition_flags,
+  privacy_flags,
+  program_flags,
+  schedule_flags,
+  secure_flags,
+  training_flags,
 )
 from tff_vision import configs
 
 MODULES = (data_flags, partition_flags, image_flags, model_flags, training_flags, algorithm_flags,
            schedule_flags, cohort_flags, availability_flags,
-           privacy_flags, mechanism_flags, secure_flags, program_flags, output_flags)
+           privacy_flags, mechanism_flags, secure_flags, aggregation_flags, attack_flags, program_flags, output_flags)
 
 
 def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.ExperimentConfig:

@@ -73,6 +73,9 @@ def _conclude(result):
   if found['privacy'].get('delta', 0) > 0.01:
     print(f'note: with probability {found["privacy"]["delta"]:.3g} the guarantee fails altogether; so few clients or '
           'examples make no smaller default. Choose --delta, or protect examples instead of clients.')
+  print(_traffic_sentence(found['traffic']))
+  if 'attack' in found:
+    print(_attack_sentence(found['attack']))
   print(f'report: {result.directory.report_html}')
   print(f'model:  {result.directory.export / "model.keras"}')
 
@@ -83,6 +86,17 @@ def _privacy_sentence(ledger):
   return (f'privacy: epsilon {ledger["epsilon"]:.3f} at delta {ledger["delta"]:.3g}; unit: {ledger["unit"]}; relation: '
           f'{ledger["relation"]}; sampling: {ledger["sampling"]}; {ledger["rounds"]} rounds; accountant: '
           f'{ledger["accountant"]}')
+
+
+def _traffic_sentence(traffic):
+  return (f'traffic: a client receives {traffic["bytes_down_per_client_and_round"]:,} bytes and sends '
+          f'{traffic["bytes_up_per_client_and_round"]:,} bytes a round')
+
+
+def _attack_sentence(attack):
+  opened = attack.get('backdoor_success_rate')
+  return (f'attack: {attack["attack"]} by {attack["attackers"]} of {attack["clients"]} clients' +
+          (f'; the backdoor opens for {opened:.4f} of patched test images' if opened is not None else ''))
 
 
 class _StopOnSignal:

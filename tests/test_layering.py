@@ -23,7 +23,7 @@ ALLOWED = {
     'program': {'learning', 'tasks', 'data', 'models'},
     'experiment': {'program', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'secure', 'data',
                    'client_state'},
-    'hospitals': {'experiment', 'program', 'runtime', 'learning', 'tasks', 'data', 'models'},
+    'hospitals': {'experiment', 'aggregation', 'program', 'runtime', 'learning', 'tasks', 'data', 'models'},
 }
 # `program` is handed a plan; its type is all that it may know of `privacy`.
 TYPES_ONLY = {('program', 'privacy.plan')}

@@ -11,6 +11,8 @@ import typing
 from collections.abc import Mapping
 
 from tff_vision import (
+  aggregation_config,
+  attack_config,
   cohort_config,
   compatibility,
   data_config,
@@ -31,6 +33,8 @@ ClientConfig = training_config.ClientConfig
 ServerConfig = training_config.ServerConfig
 ScheduleConfig = schedule_config.ScheduleConfig
 SecureConfig = secure_config.SecureConfig
+AggregationConfig = aggregation_config.AggregationConfig
+AttackConfig = attack_config.AttackConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,6 +61,8 @@ class ExperimentConfig:
   cohort: CohortConfig = CohortConfig()
   privacy: PrivacyConfig = PrivacyConfig()
   secure: SecureConfig = SecureConfig()
+  aggregation: AggregationConfig = AggregationConfig()
+  attack: AttackConfig = AttackConfig()
   program: ProgramConfig = ProgramConfig()
 
   def __post_init__(self):

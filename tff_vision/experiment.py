@@ -8,15 +8,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import tensorflow as tf
+import numpy as np
 import tensorflow_federated as tff
 
 from tff_vision import compatibility, configs, tasks
-from tff_vision.aggregation import secured
-from tff_vision.client_state import driver, store
-from tff_vision.learning import client_data, evaluation, process
+from tff_vision.aggregation import codecs, composing, error_feedback, flat, secured, traffic
+from tff_vision.client_state import driver, keeping, store
+from tff_vision.data import attacked
+from tff_vision.learning import attacked_work, client_data, evaluation, process
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.program import export, json_file, loop, report, run_directory, summary
+from tff_vision.program import attack_report, export, json_file, loop, report, run_directory, summary
 from tff_vision.runtime import runtime_config, runtimes
 
 
@@ -53,28 +54,36 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   clock = summary.Clock(time.monotonic())
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
   directory.check_usable(config, resume=launch.resume)
+  composing.check(config, data_placement=runtime.data_placement)
   compatibility.check(config.algorithm.algorithm, f'runtime={runtime.runtime}',
                       f'data_placement={runtime.data_placement}')
   task = tasks.build_task(config)
   plan = build_plan(config, task)
   task = dataclasses.replace(task, client=plan.client_data(task.client))
   program = _within_budget(config, plan)
-  secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path, runtime=runtime.runtime,
-                    data_placement=runtime.data_placement)
+  secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
-    learning_process, data = build_process(config, task, plan, runtime, directory)
+    learning_process, data, sent_length = build_process(config, task, plan, runtime, directory, place)
+    secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size, parameters_count=sent_length,
+                                  on_workers=bool(runtime.workers))
+    client_traffic = loop.Traffic(bytes_down=traffic.bytes_down(config, evaluator.model),
+                                  bytes_up=traffic.bytes_up(config, secure_sum, length=sent_length))
     on_start(task, plan)
     clock.setup_done()
     outcome = asyncio.run(loop.run(
-        learning_process, task=task, plan=plan, runtime=place, client_data=data, evaluator=evaluator,
-        program=program, managers=_managers(directory), on_round=on_round, stop_requested=stop_requested))
+        learning_process, task=task, plan=plan, runtime=place, client_data=data, traffic=client_traffic,
+        evaluator=evaluator, program=program, managers=_managers(directory), on_round=on_round,
+        stop_requested=stop_requested))
     if outcome.interrupted:
       return RunResult(directory=directory, report=None, rounds=len(outcome.history))
     parity = export.export(task, outcome.weights, directory.export, evaluator)
     content = summary.build_report(config, task=task, plan=plan, outcome=outcome, evaluator=evaluator, clock=clock,
                                    parity=parity, worker_pids=place.pids)
-    content['secure_sum'] = describe_secure_sum(config, plan, task)
+    content['secure_sum'] = secure_sum
+    content['traffic'] = summary.traffic(outcome.history, client_traffic)
+    if config.attack.attack != 'none':
+      content['attack'] = attack_report.describe(config.attack, task, evaluator)
   json_file.write(directory.report_json, content)
   report.write_html(directory.report_html, content, task.images)
   if launch.json is not None:
@@ -83,33 +92,41 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
 
 
 def build_process(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,
-                  runtime: runtime_config.RuntimeConfig, directory: run_directory.RunDirectory):
-  """Returns the learning process, and what it is given for each client.
+                  runtime: runtime_config.RuntimeConfig, directory: run_directory.RunDirectory, place: Any):
+  """Returns the learning process, what it is given for each client, and how many values a client sends.
 
   Args:
     task: With the plan's `client_data`.
+    place: What `runtimes.open_runtime` opened.
   """
   data = client_data.SentData(task=task)
-  build = functools.partial(process.build_process, task, algorithm=config.algorithm, client=config.client,
-                            server=config.server, schedule=config.schedule, rounds=config.program.rounds,
-                            private_training=plan.client_work)
+  sent = _SentLength()
+  build = _layered(functools.partial(
+      process.build_process, task, algorithm=config.algorithm, client=config.client, server=config.server,
+      schedule=config.schedule, rounds=config.program.rounds, private_training=plan.client_work), sent)
   if runtime.data_placement == 'worker':
     data = client_data.WorkerData(task=task, folder=runtime.worker_data_dir)
     build = _reading(build, data)
-  made = secured.build_process(config.secure, plan, build, largest_weight=process.largest_weight(task, config.algorithm))
   if config.algorithm.algorithm == 'fedbuff':
     data = client_data.LateData(data=data, begun=plan.begun)
+  build, data = _with_client_layers(config, task, build, data)
+  made = secured.build_process(config.secure, plan, build, aggregation=config.aggregation, place=place,
+                               largest_weight=process.largest_weight(task, config.algorithm))
   kept = process.kept_at_first(task, config.algorithm, config.client)
-  if kept is None:
-    return made, data
-  return driver.KeptStateProcess(made, store.Store(directory.client_states, kept)), driver.NumberedData(data)
+  if config.aggregation.compression == 'top_k':
+    kept = np.zeros(sent.length, np.float32)
+  if kept is not None:
+    made = driver.KeptStateProcess(made, store.Store(directory.client_states, kept))
+    data = driver.NumberedData(data)
+  return made, data, sent.length
 
 
-def describe_secure_sum(config: configs.ExperimentConfig, plan: plan_lib.PrivacyPlan, task: tasks.Task
-                        ) -> Mapping[str, Any]:
-  """Returns what was hidden from whoever adds updates up, with parameters and sizes."""
-  trainable = sum(int(tf.size(weight)) for weight in task.keras_model().trainable_weights)
-  return secured.describe(config.secure, plan, clients=config.cohort.cohort_size, parameters_count=trainable)
+class _SentLength:
+  """A layer that leaves client work as it is and notes how many values it sends."""
+
+  def __call__(self, client_work):
+    self.length = flat.length(keeping.sent_type(client_work))
+    return client_work
 
 
 def build_plan(config: configs.ExperimentConfig, task: tasks.Task) -> plan_lib.PrivacyPlan:
@@ -140,7 +157,30 @@ def _within_budget(config, plan):
 
 def _reading(build, data):
   """Returns `build` for clients whose examples are read on their workers."""
-  return lambda *, aggregator: data.read_on_workers(build(aggregator=aggregator))
+  return lambda *, aggregator, client_work_layer=_same: data.read_on_workers(
+      build(aggregator=aggregator, client_work_layer=client_work_layer))
+
+
+def _with_client_layers(config, task, build, data):
+  """Returns `build` and the clients' data with what the config does to single updates: attacks, then compression."""
+  if config.attack.attack in attacked_work.UPDATE_ATTACKS:
+    chosen = attacked.attackers(config.attack, len(task.images.train), seed=config.program.seed)
+    build, data = (_layered(build, attacked_work.with_factors),
+                   attacked_work.FactorData(data, config.attack, chosen))
+  if config.aggregation.compression == 'top_k':
+    codec_for = functools.partial(codecs.build_codec, config.aggregation)
+    build = _layered(build, functools.partial(error_feedback.with_error_feedback, codec_for=codec_for))
+  return build, data
+
+
+def _layered(build, layer):
+  """Returns `build` with one more layer around the client work, inside of those that are asked for later."""
+  return lambda *, aggregator, client_work_layer=_same: build(
+      aggregator=aggregator, client_work_layer=lambda client_work: client_work_layer(layer(client_work)))
+
+
+def _same(client_work):
+  return client_work
 
 
 def _managers(directory):

@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs, models, seeds
-from tff_vision.data import batches, preprocess
+from tff_vision.data import attacked, batches, preprocess
 from tff_vision.data import build as data_build
 from tff_vision.data import images as images_lib
 from tff_vision.models import blank, check, replayable
@@ -117,13 +117,14 @@ class Task:
 
 
 def build_task(config: configs.ExperimentConfig) -> Task:
-  """Loads the data that `config` names and joins it with the model.
+  """Loads the data that `config` names, lets attackers at theirs, and joins it with the model.
 
   Raises:
     ValueError: The data is missing or unusable, or model and data do not fit.
   """
-  return Task(images=data_build.build(config.data, seed=config.program.seed),
-              model_builder=models.MODELS[config.model.model], client=config.client, seed=config.program.seed)
+  images = attacked.attacked(config.attack, data_build.build(config.data, seed=config.program.seed),
+                             seed=config.program.seed)
+  return Task(images=images, model_builder=models.MODELS[config.model.model], client=config.client, seed=config.program.seed)
 
 
 @contextlib.contextmanager

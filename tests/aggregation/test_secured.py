@@ -41,12 +41,12 @@ def _build(config, task):
                            server=config.server)
 
 
-def _trained(config, task, mode, folder=None):
+def _trained(place, config, task, mode, folder=None):
   """Returns how far one round moves the model, as one vector."""
   secure = configs.SecureConfig(secure_sum=mode, secure_clients_max=4, secure_bits=BITS, secure_range=1.0,
                                 key_holder_dir=folder)
   return _moved(secured.build_process(secure, _plan(config, task), _build(config, task),
-                                      largest_weight=task.largest_client), task, rounds=1)
+                                      largest_weight=task.largest_client, place=place), task, rounds=1)
 
 
 def _moved(learning_process, task, *, rounds, clients=(0, 1, 2, 3)):
@@ -61,12 +61,12 @@ def _moved(learning_process, task, *, rounds, clients=(0, 1, 2, 3)):
 
 @pytest.fixture(name='plain', scope='module')
 def _plain(tff_runtime, task):
-  return _trained(CONFIG, task, 'none')
+  return _trained(tff_runtime, CONFIG, task, 'none')
 
 
 @pytest.fixture(name='private', scope='module')
 def _private(tff_runtime, task):
-  return _trained(PRIVATE, task, 'none')
+  return _trained(tff_runtime, PRIVATE, task, 'none')
 
 
 def _fedavg_bound(task):
@@ -76,26 +76,26 @@ def _fedavg_bound(task):
 
 
 @pytest.mark.parametrize('mode', ['he', 'he_keyholder', 'masks'])
-def test_weighted_fedavg_equals_the_plain_one_within_the_rounding(plain, task, tmp_path, mode):
-  moved = _trained(CONFIG, task, mode, str(tmp_path / 'keys') if mode == 'he_keyholder' else None)
+def test_weighted_fedavg_equals_the_plain_one_within_the_rounding(tff_runtime, plain, task, tmp_path, mode):
+  moved = _trained(tff_runtime, CONFIG, task, mode, str(tmp_path / 'keys') if mode == 'he_keyholder' else None)
   assert _fedavg_bound(task) < np.abs(plain).max() / 1000
   np.testing.assert_allclose(moved, plain, atol=_fedavg_bound(task))
   assert np.any(moved != plain)
 
 
-def test_fedadam_takes_the_same_step(plain, task):
+def test_fedadam_takes_the_same_step(tff_runtime, plain, task):
   """By hand: with beta 0.9 and 0.99, Adam's first step is rate * x / (|x| + 10 * epsilon)."""
-  moved = _trained(ADAM, task, 'he')
+  moved = _trained(tff_runtime, ADAM, task, 'he')
   expected = 0.01 * plain / (np.abs(plain) + 10 * TAU)
   np.testing.assert_allclose(moved, expected, atol=0.01 / (10 * TAU) * _fedavg_bound(task))
   assert np.abs(expected).max() > 0.005
 
 
 @pytest.mark.parametrize('mode', ['he', 'he_keyholder', 'masks'])
-def test_differential_privacy_s_clipped_sum_is_the_plain_one(private, task, tmp_path, mode):
+def test_differential_privacy_s_clipped_sum_is_the_plain_one(tff_runtime, private, task, tmp_path, mode):
   """Noise off; unweighted, each update clipped to 0.1, over an expected cohort of 4."""
   plain = private
-  moved = _trained(PRIVATE, task, mode, str(tmp_path / 'keys') if mode == 'he_keyholder' else None)
+  moved = _trained(tff_runtime, PRIVATE, task, mode, str(tmp_path / 'keys') if mode == 'he_keyholder' else None)
   step = 0.1 / (2**(BITS - 1) - 1)
   margin = step * np.sqrt(len(plain))  # The norm is clipped by this much more, so that rounding cannot exceed it.
   assert np.linalg.norm(plain) > 0.03
@@ -126,7 +126,8 @@ def _check_output(state, output):
 
 def test_an_update_out_of_range_ends_the_round_with_one_sentence(tff_runtime, task):
   secure = configs.SecureConfig(secure_sum='he', secure_clients_max=4, secure_range=1e-4)
-  refusing = secured.build_process(secure, _plan(CONFIG, task), _build(CONFIG, task), largest_weight=12)
+  refusing = secured.build_process(secure, _plan(CONFIG, task), _build(CONFIG, task), largest_weight=12,
+                                   place=tff_runtime)
   with pytest.raises(ValueError, match=r'^secure sum: an update of a client has an element beyond 0.0001, so nothing '
                                        r'was encrypted and the round fails; raise secure_range or clip updates.$'):
     _moved(refusing, task, rounds=1)
@@ -142,12 +143,13 @@ def test_description_by_hand(task, mode):
   sizes = {'he': {'ciphertext': 9 * 4096 * 32, 'decryption_share': 9 * 4096 * 16},
            'he_keyholder': {'ciphertext': 9 * 4096 * 24, 'decryption_share': 0}, 'masks': {'masked_update': 400_004}}
   assert found['bytes_per_client'] == sizes[mode]
-  assert 'not secrecy' in found['simulation']
+  assert 'on one machine: it demonstrates the protocol and its cost, not secrecy' in found['simulation']
+  there = secured.describe(secure, _plan(CONFIG, task), parameters_count=100_000, clients=3, on_workers=True)
+  assert 'one machine' not in there['simulation'] and 'unaudited' in there['simulation']
 
 
-def _check(secure, plan, run_dir='run', runtime='local', data_placement='driver'):
-  secured.check_run(secure, plan, rounds=3, run_dir=pathlib.Path(run_dir), runtime=runtime,
-                    data_placement=data_placement)
+def _check(secure, plan, run_dir='run'):
+  secured.check_run(secure, plan, rounds=3, run_dir=pathlib.Path(run_dir))
 
 
 def _plan_of(clients):
@@ -169,10 +171,3 @@ def test_cohorts_that_cannot_be_served_are_refused_before_the_run(clients, words
     _check(configs.SecureConfig(secure_sum='he'), _plan_of(clients))
   _check(configs.SecureConfig(), _plan_of(clients))
   _check(configs.SecureConfig(secure_sum='he'), _plan_of(0))
-
-
-def test_places_where_a_mode_cannot_run_are_refused():
-  with pytest.raises(ValueError, match='secure_sum=he cannot run with runtime=workers'):
-    _check(configs.SecureConfig(secure_sum='he'), _plan_of(3), runtime='workers')
-  with pytest.raises(ValueError, match='secure_sum=masks cannot run with data_placement=worker'):
-    _check(configs.SecureConfig(secure_sum='masks'), _plan_of(3), runtime='workers', data_placement='worker')

@@ -46,10 +46,10 @@ def test_progress_is_plain_lines_without_a_terminal(trained):
   assert all(word in lines[-1] for word in ('accuracy', 'loss', 's/round', 'left'))
 
 
-def killed_run(run_dir, when, number=signal.SIGKILL):
+def killed_run(run_dir, when, number=signal.SIGKILL, options=()):
   """Starts a run, sends the signal once `when(run_dir)` holds, and returns the exit code."""
   with open(run_dir.with_suffix('.out'), 'w') as out:
-    process = subprocess.Popen(command('train', *TINY, f'--run_dir={run_dir}'), cwd=ROOT, stdin=subprocess.DEVNULL,
+    process = subprocess.Popen(command('train', *TINY, *options, f'--run_dir={run_dir}'), cwd=ROOT, stdin=subprocess.DEVNULL,
                                stdout=out, stderr=out, env=dict(os.environ))
     deadline = time.monotonic() + 200
     while not when(run_dir) and process.poll() is None and time.monotonic() < deadline:

@@ -61,8 +61,7 @@ def test_one_that_left_pays_no_more_and_one_that_has_not_come_pays_nothing(trace
 
 def test_encryption_follows_the_cohort_and_never_hides_one_alone(trace, tmp_path):
   secure = configs.SecureConfig(secure_sum='he_keyholder', key_holder_dir=str(tmp_path / 'keys'))
-  check = lambda made: secured.check_run(secure, made, rounds=ROUNDS, run_dir=tmp_path / 'run', runtime='local',
-                                         data_placement='driver')
+  check = lambda made: secured.check_run(secure, made, rounds=ROUNDS, run_dir=tmp_path / 'run')
   check(build(trace))
   alone = tmp_path / 'alone.csv'
   alone.write_text('client,join,leave\n0,1,6\n1,9,\n')

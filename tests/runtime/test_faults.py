@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tests.runtime import conftest
-from tff_vision.runtime import fleet, processes, remote, runtime_config, stub
+from tests.runtime import conftest, workers
+from tff_vision.runtime import fleet, remote, runtime_config, stub
 
 FLOATS = tff.FederatedType(np.float32, tff.CLIENTS)
 
@@ -63,28 +63,9 @@ def _worker(runtime, number):
   return runtime.pids[1 + number]  # The first is the coordinator's own.
 
 
-class OwnWorker:
-  """An executor on a fixed port that the test starts and ends, as another machine's owner would."""
-
-  def __init__(self, folder):
-    self.port = processes.free_port()
-    self.address = f'127.0.0.1:{self.port}'
-    self._folder = folder
-    self.start()
-
-  def start(self):
-    self._process = processes.Process(
-        processes.executor_command(processes.executor_binary(), self.port, 1),
-        log=self._folder / f'{self.port}.log', environment=processes.executor_environment(1))
-    processes.wait_until(lambda: processes.serves(('127.0.0.1', self.port)), self._process, 20)
-
-  def kill(self):
-    self._process.close(signal.SIGKILL)
-
-
 @pytest.fixture
 def own_workers(tmp_path):
-  made = [OwnWorker(tmp_path) for _ in range(3)]
+  made = [workers.OwnExecutor(tmp_path) for _ in range(3)]
   yield made
   for worker in made:
     worker.kill()

@@ -85,6 +85,25 @@ class Worker:
     return self._process.wait(20)
 
 
+class OwnExecutor:
+  """An executor on a fixed port that the test starts and ends, as another machine's owner would."""
+
+  def __init__(self, folder):
+    self.port = processes.free_port()
+    self.address = f'127.0.0.1:{self.port}'
+    self._folder = folder
+    self.start()
+
+  def start(self):
+    self._process = processes.Process(
+        processes.executor_command(processes.executor_binary(), self.port, 1),
+        log=self._folder / f'{self.port}.log', environment=processes.executor_environment(1))
+    processes.wait_until(lambda: processes.serves(('127.0.0.1', self.port)), self._process, 20)
+
+  def kill(self):
+    self._process.close(signal.SIGKILL)
+
+
 @contextlib.contextmanager
 def running(folder, *options):
   """Yields a healthy worker."""

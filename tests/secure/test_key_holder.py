@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision.secure import fixed_point, key_holder, key_holder_sum, mean, parameters, ring, threshold_sum, two_phase
+from tff_vision.secure import encrypted_sum, fixed_point, key_holder, mean, parameters, ring, two_phase
 
 PARAMS = parameters.key_holder_parameters(clients_max=3, value_bits=16)
 ENCODING = fixed_point.Encoding(value_bits=16, value_range=2.0)
@@ -27,7 +27,7 @@ def _updates(clients):
 
 def test_seal_opens_the_sum_of_our_ciphertexts(holder):
   updates = _updates(3)
-  ciphertexts = [threshold_sum.encrypt_values(PARAMS, ENCODING, tf.constant(u), tf.constant(holder.public_key))
+  ciphertexts = [encrypted_sum.encrypt_values(PARAMS, ENCODING, tf.constant(u), tf.constant(holder.public_key))
                  for u in updates]
   total = ring.add(ring.add(ciphertexts[0], ciphertexts[1], PARAMS.primes), ciphertexts[2], PARAMS.primes)
   opened = holder.open_sum(total.numpy(), 3, length=LENGTH, encoding=ENCODING)
@@ -39,7 +39,7 @@ def test_seal_opens_the_sum_of_our_ciphertexts(holder):
 
 def test_another_key_opens_noise(holder, tmp_path):
   stranger = key_holder.KeyHolder(tmp_path / 'keys', PARAMS)
-  ciphertext = threshold_sum.encrypt_values(PARAMS, ENCODING, tf.zeros([3000]), tf.constant(holder.public_key)).numpy()
+  ciphertext = encrypted_sum.encrypt_values(PARAMS, ENCODING, tf.zeros([3000]), tf.constant(holder.public_key)).numpy()
   right = holder.open_sum(ciphertext, 2, length=3000, encoding=ENCODING)
   wrong = stranger.open_sum(ciphertext, 2, length=3000, encoding=ENCODING)
   assert np.ptp(right) == 0 and len(np.unique(wrong)) > 2900
@@ -63,12 +63,11 @@ def test_two_phases_equal_the_plain_mean(tff_runtime, holder):
   value_type = tff.types.to_type(collections.OrderedDict(a=tff.TensorType(np.float32, [2]), b=np.float32))
   means = [mean.SecureMeanFactory(tff.aggregators.concat_factory(factory), largest_weight=4.0, value_range=2.0)
            .create(value_type, tff.TensorType(np.float32))
-           for factory in (key_holder_sum.EncryptedUploadFactory(PARAMS, ENCODING, holder.public_key),
-                           two_phase.OpenedSumFactory())]
+           for factory in (encrypted_sum.EncryptedSumFactory(PARAMS, ENCODING), two_phase.OpenedSumFactory())]
   updates = [collections.OrderedDict(a=np.float32([i, -i]), b=np.float32(i / 2)) for i in (1, 2)]
-  hidden = means[0].next(means[0].initialize(), updates, [1.0, 3.0])
+  hidden = means[0].next(encrypted_sum.key_state(holder.public_key), updates, [1.0, 3.0])
   assert set(hidden.measurements) == {'hidden_sum', 'clients', 'length'}
   opened = holder.open_sum(hidden.measurements['hidden_sum'], 2, length=4, encoding=ENCODING)
-  result = means[1].next(two_phase._with_opened(hidden.state, opened), [], []).result
+  result = means[1].next(two_phase.opened_state(opened), [], []).result
   np.testing.assert_allclose(result['a'], [7 / 4, -7 / 4], atol=1e-3)
   np.testing.assert_allclose(result['b'], 7 / 8, atol=1e-3)

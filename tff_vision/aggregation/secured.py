@@ -1,28 +1,31 @@
 """From `secure_sum` to a process whose updates are hidden from whoever adds them up.
 
-What a training loop gets looks like a TFF learning process in every mode. Where the sum is opened outside of the
-TFF computation (key holder, masks), it is a `two_phase.TwoPhaseProcess`.
+What a training loop gets looks like a TFF learning process in every mode. Where updates are hidden, the sum is opened
+outside of the TFF computation; see `two_phase`.
 """
 
+import contextlib
+import functools
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import tensorflow_federated as tff
 
 from tff_vision import configs
-from tff_vision.aggregation import stack
+from tff_vision.aggregation import limits, stack
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.secure import (
+  encrypted_sum,
   fixed_point,
+  joint_key,
   key_holder,
-  key_holder_sum,
   mask_driver,
   masked_sum,
   parameters,
   refusal,
   report,
-  threshold_sum,
   two_phase,
 )
 
@@ -38,38 +41,48 @@ class BuildProcess(Protocol):
     ...
 
 
+class Place(Protocol):
+  """Where the clients' work is done, such as what `runtime.runtimes.open_runtime` yields."""
+  with_parties: joint_key.WithParties
+  WorkerLost: type[Exception]
+
+  def limited(self, clients_per_call: int) -> contextlib.AbstractContextManager[None]:
+    """Bounds the clients of one call of the computations inside."""
+
+
 def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: BuildProcess, *,
-                  largest_weight: float) -> LearningProcess:
+                  largest_weight: float, place: Place | None = None,
+                  aggregation: configs.AggregationConfig = configs.AggregationConfig()  # noqa: B008  Frozen.
+                  ) -> LearningProcess:
   """Returns the learning process of a run.
 
   Args:
     build: Makes a process around an aggregator.
     largest_weight: The largest number of examples one client may contribute to a round; public.
+    place: The open runtime. Encryption needs it; with masks it says which clients can be reached.
+    aggregation: Of it, a secure sum takes what is done to each update by itself.
 
   Raises:
     ValueError: The parameters leave no room; the message says what to change.
   """
   if config.secure_sum == 'none':
-    return build(aggregator=stack.build_stack(plan))
-  return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](config, plan, build, largest_weight))
+    return build(aggregator=stack.build_stack(plan, aggregation))
+
+  def build_limited(*, aggregator, client_work_layer=lambda client_work: client_work):
+    return build(aggregator=limits.limited(aggregator, aggregation), client_work_layer=client_work_layer)
+
+  return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](config, plan, build_limited, largest_weight, place))
 
 
-def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, rounds: int, run_dir: pathlib.Path,
-              runtime: str, data_placement: str) -> None:
+def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, rounds: int, run_dir: pathlib.Path
+              ) -> None:
   """Refuses a run that a secure sum cannot serve, before it begins.
 
   Raises:
-    ValueError: A round's cohort is too large, or one client; the mode cannot run where the clients' work is done;
-      or the key holder's folder lies in the run's.
+    ValueError: A round's cohort is too large, or one client; or the key holder's folder lies in the run's.
   """
   if config.secure_sum == 'none':
     return
-  if config.secure_sum == 'he' and runtime != 'local':
-    raise ValueError(f'secure_sum=he cannot run with runtime={runtime}: its joint decryption depends on its encrypted '
-                     'sum, and TFF splits a computation over workers at one sum; choose he_keyholder or masks.')
-  if config.secure_sum == 'masks' and data_placement != 'driver':
-    raise ValueError(f'secure_sum=masks cannot run with data_placement={data_placement}: mask seeds travel with the '
-                     'examples; choose he_keyholder.')
   if config.key_holder_dir is not None and pathlib.Path(config.key_holder_dir).resolve().is_relative_to(
       run_dir.resolve()):
     raise ValueError(f'key_holder_dir={config.key_holder_dir!r} lies in run_dir={str(run_dir)!r}, which is the '
@@ -84,13 +97,14 @@ def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, round
                        'update: raise cohort_size.')
 
 
-def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parameters_count: int, clients: int
-             ) -> Mapping[str, Any]:
+def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parameters_count: int, clients: int,
+             on_workers: bool = False) -> Mapping[str, Any]:
   """Returns what was hidden, with which parameters, bytes and seconds, for report.json.
 
   Args:
     parameters_count: Trainable parameters of the model.
     clients: The (expected) cohort.
+    on_workers: Whether other processes than the coordinator's own ran the clients.
   """
   if config.secure_sum == 'none':
     return {'mode': 'none', 'scheme': 'none: whoever adds the updates up can read each one'}
@@ -102,7 +116,8 @@ def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parame
     choose, holder = _BFV[config.secure_sum]
     params = choose(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
     found = report.describe_bfv(params, encoding, length, decrypted_by=holder)
-  return {'mode': config.secure_sum, **found}
+  return {'mode': config.secure_sum, **found,
+          'simulation': report.ON_WORKERS[config.secure_sum] if on_workers else report.SIMULATION}
 
 
 def encoding_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan) -> fixed_point.Encoding:
@@ -111,30 +126,74 @@ def encoding_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan) -> fix
                               norm_bound=plan.update_bound)
 
 
-def _threshold(config, plan, build, largest_weight):
+def _joint_key(config, plan, build, largest_weight, place):
   encoding = encoding_of(config, plan)
   params = parameters.threshold_parameters(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
-  return build(aggregator=_stack(plan, threshold_sum.ThresholdSumFactory(params, encoding), encoding, largest_weight))
+  processes = _encrypted(params, encoding, plan, build, largest_weight, place)
+  return joint_key.JointKeyProcess(joint_key.JointKeys(params, encoding), place.with_parties, **processes)
 
 
-def _key_holder(config, plan, build, largest_weight):
+def _key_holder(config, plan, build, largest_weight, place):
   encoding = encoding_of(config, plan)
   params = parameters.key_holder_parameters(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
   holder = key_holder.KeyHolder(config.key_holder_dir, params)
-  upload = key_holder_sum.EncryptedUploadFactory(params, encoding, holder.public_key)
   return two_phase.TwoPhaseProcess(
-      hiding=build(aggregator=_stack(plan, upload, encoding, largest_weight)),
-      opening=build(aggregator=_stack(plan, two_phase.OpenedSumFactory(), encoding, largest_weight)),
-      shared_stack=True,
+      **_encrypted(params, encoding, plan, build, largest_weight, place),
+      hiding_state=encrypted_sum.key_state(holder.public_key), shared_stack=True,
       client_data=lambda datasets: datasets,
       open_sum=lambda hidden, clients, length: holder.open_sum(hidden, clients, length=length, encoding=encoding))
 
 
-def _masks(config, plan, build, largest_weight):
+def _encrypted(params, encoding, plan, build, largest_weight, place):
+  """Returns the process whose innermost sum adds ciphertexts, and the one around what they held."""
+  hiding, opening = (build(aggregator=_stack(plan, innermost, encoding, largest_weight))
+                     for innermost in (encrypted_sum.EncryptedSumFactory(params, encoding),
+                                       two_phase.OpenedSumFactory()))
+  model = opening.initialize.type_signature.result.member.global_model_weights.trainable
+  length = sum(int(np.prod(kind.shape)) for kind in tff.structure.flatten(model)) + (plan.update_bound is None)
+  limited = functools.partial(place.limited, encrypted_sum.clients_per_call(params, length))
+  return {'hiding': _Limited(hiding, limited), 'opening': opening}
+
+
+class _Limited:
+  """A process whose calls to workers are small enough for their memory."""
+
+  def __init__(self, process, limited):
+    self._process = process
+    self._limited = limited
+
+  def next(self, state: Any, client_datasets: Sequence[Any]) -> tff.learning.templates.LearningProcessOutput:
+    with self._limited():
+      return self._process.next(state, client_datasets)
+
+
+def _masks(config, plan, build, largest_weight, place):
   encoding = encoding_of(config, plan)
   driver = mask_driver.MaskDriver(encoding)
-  return masked_process(driver, encoding, plan, build, largest_weight=largest_weight,
-                        clients_max=config.secure_clients_max)
+  masked = masked_process(driver, encoding, plan, build, largest_weight=largest_weight,
+                          clients_max=config.secure_clients_max)
+  return masked if place is None else _Reachable(masked, place)
+
+
+class _Reachable:
+  """A process over the clients that can be reached; a round in which one is lost unnoticed begins again."""
+
+  def __init__(self, process, place):
+    self._process = process
+    self._place = place
+    self.initialize = process.initialize
+    self.get_model_weights = process.get_model_weights
+    self.set_model_weights = process.set_model_weights
+
+  def next(self, state: Any, client_datasets: Sequence[Any]) -> tff.learning.templates.LearningProcessOutput:
+
+    def run(parties):
+      try:
+        return self._process.next(state, [client_datasets[party.position] for party in parties])
+      except mask_driver.LostClientsError as error:
+        raise self._place.WorkerLost(str(error)) from error
+
+    return self._place.with_parties(len(client_datasets), run)
 
 
 def masked_process(driver: mask_driver.MaskDriver, encoding: fixed_point.Encoding, plan: plan_lib.PrivacyPlan,
@@ -147,7 +206,7 @@ def masked_process(driver: mask_driver.MaskDriver, encoding: fixed_point.Encodin
   return two_phase.TwoPhaseProcess(
       hiding=build(aggregator=upload, client_work_layer=masked_sum.with_mask_rows),
       opening=build(aggregator=_stack(plan, two_phase.OpenedSumFactory(), encoding, largest_weight)),
-      shared_stack=False,
+      hiding_state=two_phase.opened_state(), shared_stack=False,
       client_data=driver.client_data,
       open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients))
 
@@ -161,8 +220,8 @@ _BFV = {
     'he': (parameters.threshold_parameters, 'all clients of a round together, with keys of that round'),
     'he_keyholder': (parameters.key_holder_parameters, 'the key holder'),
 }
-SECURE_SUMS: Mapping[str, Callable[..., tff.learning.templates.LearningProcess | two_phase.TwoPhaseProcess]] = {
-    'he': _threshold,
+SECURE_SUMS: Mapping[str, Callable[..., two_phase.TwoPhaseProcess | joint_key.JointKeyProcess]] = {
+    'he': _joint_key,
     'he_keyholder': _key_holder,
     'masks': _masks,
 }

@@ -1,25 +1,38 @@
 """The one place where the order of aggregation layers is decided.
 
-On the client: clip (by the plan), weigh, quantise, encrypt or mask. On the server: add what cannot be read.
-Whoever may learn the sum decrypts or unmasks it; only then are noise (by the plan) and the division applied.
+On the client: limit (by the aggregator), clip (by the plan), weigh, quantise, encrypt or mask. On the server: add what
+cannot be read. Whoever may learn the sum decrypts or unmasks it; only then are noise (by the plan) and the division
+applied. Where the server may read updates: limit and compress on the client; read, then add up or decide on the server.
 """
+
+import functools
 
 import tensorflow_federated as tff
 
+from tff_vision import configs
+from tff_vision.aggregation import codecs, collected, limits, rules
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.secure import mean
 
 Aggregator = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
 
 
-def build_stack(plan: plan_lib.PrivacyPlan) -> Aggregator:
-  """Returns the aggregator of a run whose updates are added in the clear, built inside out.
+def build_stack(plan: plan_lib.PrivacyPlan,
+                config: configs.AggregationConfig = configs.AggregationConfig()) -> Aggregator:  # noqa: B008  Frozen.
+  """Returns the aggregator of a run whose server may read updates, built inside out.
 
-  Without a mechanism: the mean weighted by examples. With one: the plan's own clipping, sum, noise and fixed
-  denominator, unweighted, because weights would be data-dependent sensitivities.
+  With a client-level mechanism: the plan's own clipping, sum, noise and fixed denominator, unweighted, because weights
+  would be data-dependent sensitivities. Else what `config` asks for, the mean weighted by examples by default.
   """
-  if (private := plan.aggregator(None)) is not None:
-    return private
+  return limits.limited(plan.aggregator(None) or _readable(config), config)
+
+
+def _readable(config):
+  codec_for = functools.partial(codecs.build_codec, config)
+  if config.aggregator in rules.RULES:
+    return collected.CollectedFactory(rules.build_rule(config), codec_for)
+  if config.compression != 'none':
+    return collected.DecodedMeanFactory(codec_for)
   # A cohort may be empty, or every client may hold weight zero: then the model stays as it is.
   return tff.aggregators.MeanFactory(no_nan_division=True)
 

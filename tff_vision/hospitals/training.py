@@ -9,9 +9,10 @@ import numpy as np
 import tensorflow_federated as tff
 
 from tff_vision import configs, experiment, models, tasks
+from tff_vision.aggregation import secured
 from tff_vision.hospitals import cohorts, study_config, ways
 from tff_vision.program import run_directory
-from tff_vision.runtime import runtime_config, runtimes
+from tff_vision.runtime import local, runtime_config
 
 Weights = tff.learning.models.ModelWeights
 
@@ -23,13 +24,14 @@ class _Built:
   process: tff.learning.templates.LearningProcess
   task: tasks.Task
   ledger: Mapping
+  secure_sum: Mapping
 
 
 class Trainer:
   """Trains ways, in an open runtime; finished models are kept in files, so that a killed comparison continues."""
 
   def __init__(self, hospitals: cohorts.Hospitals, config: configs.ExperimentConfig, study: study_config.StudyConfig, *,
-               builder: models.ModelBuilder, place: runtimes.LocalRuntime, folder: pathlib.Path):
+               builder: models.ModelBuilder, place: local.LocalContext, folder: pathlib.Path):
     """Args: see `comparison.run`; `builder` makes the model, in `place` clients compute, `folder` keeps the models."""
     self._hospitals = hospitals
     self._config = config
@@ -55,8 +57,7 @@ class Trainer:
 
   def describe_secure_sum(self, key: str) -> Mapping:
     """Returns what an encrypted way hid, and from whom."""
-    config, task = self._way(key).config, self._way(key).task
-    return experiment.describe_secure_sum(config, experiment.build_plan(config, task), task)
+    return self._way(key).secure_sum
 
   def _trained(self, key):
     built = self._way('fedavg' if key.startswith('alone:') or key == 'pooled' else key)
@@ -84,10 +85,12 @@ class Trainer:
                         client=config.client, seed=config.program.seed)
       plan = experiment.build_plan(config, task)
       trained = dataclasses.replace(task, client=plan.client_data(task.client))
-      process, _ = experiment.build_process(config, trained, plan, runtime_config.RuntimeConfig(),
-                                            run_directory.RunDirectory(self._folder))
-      self._built[key] = _Built(config=config, process=process, task=trained,
-                                ledger=plan.final_ledger(config.program.rounds))
+      process, _, length = experiment.build_process(
+          config, trained, plan, runtime_config.RuntimeConfig(), run_directory.RunDirectory(self._folder), self._place)
+      self._built[key] = _Built(
+          config=config, process=process, task=trained, ledger=plan.final_ledger(config.program.rounds),
+          secure_sum=secured.describe(config.secure, plan, clients=len(self._hospitals.names), parameters_count=length,
+                                      on_workers=False))
     return self._built[key]
 
   def config_of(self, way: ways.Way) -> configs.ExperimentConfig:

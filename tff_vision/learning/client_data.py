@@ -60,11 +60,9 @@ class WorkerData:
       return self.task.batch_reader.dataset(*records.read(path, self.task.images.test.examples), seed=seed)
 
     if isinstance(process, composition.KeepingProcess):
-      return dataclasses.replace(process, next_of_clients=_reading_pairs(dataset, process.next_of_clients))
-    if isinstance(process.next.type_signature.parameter[1].member, tff.SequenceType):
-      return tff.simulation.compose_dataset_computation_with_learning_process(dataset, process)
+      return dataclasses.replace(process, next_of_clients=_reading(dataset, process.next_of_clients))
     return tff.learning.templates.LearningProcess(
-        process.initialize, _reading_pairs(dataset, process.next), process.get_model_weights, process.set_model_weights)
+        process.initialize, _reading(dataset, process.next), process.get_model_weights, process.set_model_weights)
 
   def _path(self, client):
     return posixpath.join(self.folder, records.file_name(client))
@@ -97,13 +95,27 @@ class LateData:
     return self.data.request(client, begun), tf.data.Dataset.from_tensors(np.int32(round_num - begun))
 
 
-def _reading_pairs(dataset, next_fn):
-  """Returns `next_fn`, whose clients have pairs of a data set and something else, with `dataset` in its first part."""
-  state_type, pairs_type = next_fn.type_signature.parameter
-  requests_type = tff.types.to_type((dataset.type_signature.parameter, pairs_type.member[1]))
+def _reading(dataset, next_fn):
+  """Returns `next_fn` with `dataset` in its clients' data: the examples, or pairs of those and something else.
 
-  @tff.federated_computation(state_type, tff.FederatedType(requests_type, tff.CLIENTS))
+  Pairs may lie in pairs: what a client keeps, how late it is, the seeds of its masks.
+  """
+  state_type, data_type = next_fn.type_signature.parameter
+
+  @tff.federated_computation(state_type, tff.FederatedType(_requests_type(dataset, data_type.member), tff.CLIENTS))
   def reading(state, requests):
-    return next_fn(state, tff.federated_zip((tff.federated_map(dataset, requests[0]), requests[1])))
+    return next_fn(state, _read(dataset, data_type.member, requests))
 
   return reading
+
+
+def _requests_type(dataset, kind):
+  if isinstance(kind, tff.SequenceType):
+    return dataset.type_signature.parameter
+  return tff.types.to_type((_requests_type(dataset, kind[0]), kind[1]))
+
+
+def _read(dataset, kind, requests):
+  if isinstance(kind, tff.SequenceType):
+    return tff.federated_map(dataset, requests)
+  return tff.federated_zip((_read(dataset, kind[0], requests[0]), requests[1]))

@@ -51,6 +51,17 @@ class Runtime(Protocol):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Traffic:
+  """Bytes of one client in one round: what it receives and what it sends."""
+  bytes_down: int
+  bytes_up: int
+
+  def of_round(self, *, started: int, delivered: int) -> Mapping[str, int]:
+    """Returns the bytes of all clients of a round."""
+    return {'bytes_down': self.bytes_down * started, 'bytes_up': self.bytes_up * delivered}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
   """How a loop ended.
 
@@ -67,7 +78,7 @@ class Outcome:
 
 
 async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Task, plan: plan_lib.PrivacyPlan,
-              runtime: Runtime, client_data: ClientData,
+              runtime: Runtime, client_data: ClientData, traffic: Traffic,
               evaluator: evaluation.Evaluator, program: configs.ProgramConfig, managers: Managers,
               on_round: Callable[[RoundRecord], None], stop_requested: Callable[[], bool]) -> Outcome:
   """Trains for `program.rounds` rounds, from the latest checkpoint if there is one.
@@ -89,8 +100,12 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     faults = runtime.take_faults()
     trained = sorted(set(present) - {client for fault in faults for client in fault.clients})
     record = {'round': round_num, **_training_record(output.metrics, plan, trained, task, time.monotonic() - started)}
-    if attendance := plan.attendance(round_num):
+    attendance = plan.attendance(round_num)
+    if attendance:
       record['attendance'] = dict(attendance)
+    if plan.releases_exact_metrics:
+      record['traffic'] = dict(traffic.of_round(started=attendance.get('started', len(present)),
+                                                delivered=len(trained)))
     if faults or len(trained) < len(cohort):
       record |= {'dropped_clients': len(cohort) - len(trained),
                  'faults': [dataclasses.asdict(fault) for fault in faults]}

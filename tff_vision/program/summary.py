@@ -56,6 +56,14 @@ def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: pl
   }
 
 
+def traffic(history: Sequence[loop.RoundRecord], client: loop.Traffic) -> dict[str, int]:
+  """Returns the bytes of a client in a round, and of the whole run where attendance is public."""
+  rounds = [record['traffic'] for record in history if 'traffic' in record]
+  totals = {f'{name}_total': sum(record[name] for record in rounds) for name in ('bytes_down', 'bytes_up')}
+  return {'bytes_down_per_client_and_round': client.bytes_down, 'bytes_up_per_client_and_round': client.bytes_up,
+          **(totals if rounds else {})}
+
+
 def _examples_per_second(history, config, images, seconds):
   """Uses the expected cohort where attendance is not public, so that the speed gives nothing away."""
   examples = [record['examples'] for record in history if 'examples' in record]

@@ -134,12 +134,7 @@ class WorkerConnection:
     with self._lock:
       if not self.connected:
         raise stub.WorkerLost(f'worker {self.name}: not connected.')
-      try:
-        return self._context.invoke(computation, argument)
-      except ValueError as error:  # What grpc raises for a call on a channel that the probe has closed.
-        if self.connected or 'closed channel' not in str(error):
-          raise
-        raise stub.WorkerLost(f'worker {self.name}: it has stopped answering.') from None
+      return self._context.invoke(computation, argument)
 
   def executor(self) -> tff.framework.RemoteExecutor:
     """Returns a new executor on this worker for `handles.Silo`."""

@@ -13,11 +13,15 @@ worker finishes last and in the order in which they finish, and calls a dead wor
 
 import collections
 import contextlib
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import tensorflow_federated as tff
 
-from tff_vision.runtime import arguments, connection, fleet, mixed, native, placement, stub
+from tff_vision.runtime import arguments, connection, fleet, handles, mixed, native, placement, stub
+
+Result = TypeVar('Result')
 
 
 class WorkersContext(tff.framework.SyncContext):
@@ -47,11 +51,52 @@ class WorkersContext(tff.framework.SyncContext):
       clients: Their numbers in the population, in the order of the lists.
       population: How many clients there are in all.
     """
-    self._cohort = (tuple(clients), population)
+    before, self._cohort = self._cohort, (tuple(clients), population)
     try:
       yield
     finally:
-      self._cohort = None
+      self._cohort = before
+
+  @contextlib.contextmanager
+  def limited(self, clients_per_call: int) -> Iterator[None]:
+    """Makes the calls inside smaller, if they are larger: for values that fill a worker's memory."""
+    before = self.placement
+    self.placement = dataclasses.replace(before, clients_per_call=min(clients_per_call, before.clients_per_call))
+    try:
+      yield
+    finally:
+      self.placement = before
+
+  def with_parties(self, count: int, protocol: Callable[[Sequence[handles.Party]], Result]) -> Result:
+    """Returns what `protocol` returns for those of the cohort's `count` clients whose workers can be reached.
+
+    Computations inside of it are over these clients. It is called again, from the start, if a worker is lost.
+
+    Raises:
+      TooFewWorkers: Fewer than min_workers are left, or workers were lost in every attempt.
+    """
+    for attempt in range(self._attempts):
+      try:
+        with self._reached(count) as parties:
+          return protocol(parties)
+      except stub.WorkerLost as error:
+        self._fleet.report_lost(str(error))
+        if attempt + 1 == self._attempts:
+          raise fleet.TooFewWorkers(f'workers were lost in all {self._attempts} attempts at a round; at last: {error}'
+                                    ) from error
+
+  @contextlib.contextmanager
+  def _reached(self, count):
+    """Yields the parties that can be reached, which are the cohort inside."""
+    chunks = [(chunk, worker) for chunk in self._chunks(count) if (worker := self._fleet.reach(chunk)) is not None]
+    workers = list({id(worker): worker for _, worker in chunks}.values())
+    with handles.opened([worker.executor for worker in workers]) as silos:
+      silo_of = {id(worker): silo for worker, silo in zip(workers, silos, strict=True)}
+      parties = sorted((handles.Party(position, silo_of[id(worker)])
+                        for chunk, worker in chunks for position in chunk.positions), key=lambda p: p.position)
+      clients, population = self._cohort or (range(count), count)
+      with self.cohort([clients[party.position] for party in parties], population):
+        yield parties
 
   @property
   def workers(self) -> Sequence[connection.WorkerConnection]:

@@ -91,6 +91,32 @@ class Fleet:
     """Queues a call for the chunk's worker; the future's result is None if its clients have dropped out."""
     return self._queues[chunk.worker].submit(self._run, chunk, computation, argument)
 
+  def reach(self, chunk: placement.Chunk) -> connection.WorkerConnection | None:
+    """Returns a connected worker for the chunk's clients; None if theirs is gone, so that they drop out.
+
+    Raises:
+      TooFewWorkers: Fewer than min_workers are left, or none.
+    """
+    count = len(self.workers)
+    for number in ((chunk.worker + step) % count for step in range(1 if chunk.pinned else count)):
+      try:
+        self.workers[number].connect(self._patience(chunk, number))
+      except stub.WorkerLost as lost:
+        self._give_up(number, str(lost), chunk.clients if chunk.pinned else ())
+        self.check_size()
+        continue
+      self._welcome(number)
+      return self.workers[number]
+    if chunk.pinned:
+      return None
+    raise TooFewWorkers(f'none of {count} workers answers.')
+
+  def report_lost(self, reason: str) -> None:
+    """Reports the workers that a protocol has found lost; they are connected to again when next needed."""
+    for worker in self.workers:
+      if not worker.connected:
+        self._on_fault(Fault(worker.name, reason))
+
   def close(self) -> None:
     for queue in self._queues:
       queue.shutdown(cancel_futures=True)
@@ -116,11 +142,11 @@ class Fleet:
   def _try(self, number, chunk, computation, argument):
     """Returns the result of the call on one worker, or why there is none after all attempts."""
     worker = self.workers[number]
-    patient = chunk.pinned and number not in self._given_up
+    patience = self._patience(chunk, number)
     lost = None
     for _ in range(self._policy.attempts):
       try:
-        worker.connect(self._policy.reconnect_timeout if patient else _QUICK)
+        worker.connect(patience)
       except stub.WorkerLost as error:
         return _Lost(str(lost or error))
       self._welcome(number)
@@ -133,6 +159,10 @@ class Fleet:
         self._on_fault(Fault(worker.name, str(lost)))
       return result
     return _Lost(str(lost))
+
+  def _patience(self, chunk, number):
+    """Returns how many seconds to wait for a worker: only where the clients cannot go elsewhere, and only once."""
+    return self._policy.reconnect_timeout if chunk.pinned and number not in self._given_up else _QUICK
 
   def _give_up(self, number, reason, clients):
     with self._lock:

@@ -5,7 +5,9 @@ secret from one phase to the next needs values that the coordinator can name but
 computation at a time on one worker and hands out such names.
 """
 
-from collections.abc import Callable
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
 
 import tensorflow_federated as tff
 from tensorflow_federated.python.common_libs import async_utils, structure
@@ -45,6 +47,10 @@ class Silo:
     """
     return self._runner.run_coro_and_return_result(self._call(computation, arguments))
 
+  def send(self, value: object, kind: tff.Type) -> Handle:
+    """Returns the handle of a value that several calls will use; it is sent once."""
+    return self._runner.run_coro_and_return_result(self._place(value, kind))
+
   def select(self, handle: Handle, index: int) -> Handle:
     """Returns the handle of one element of a tuple; nothing is fetched."""
     return self._runner.run_coro_and_return_result(self._executor.create_selection(handle, index))
@@ -78,3 +84,26 @@ class Silo:
     if isinstance(value, executor_value_base.ExecutorValue):
       return value
     return await self._executor.create_value(value, kind)
+
+
+@dataclasses.dataclass(frozen=True)
+class Party:
+  """One client of a protocol.
+
+  Attributes:
+    position: In the cohort.
+    silo: Its worker, which may stand for several clients.
+  """
+  position: int
+  silo: Silo
+
+
+@contextlib.contextmanager
+def opened(executors: list[Callable[[], tff.framework.RemoteExecutor]]) -> Iterator[list[Silo]]:
+  """Yields a silo for each executor and frees everything in them afterwards."""
+  with contextlib.ExitStack() as stack:
+    silos = []
+    for open_executor in executors:
+      silos.append(Silo(open_executor))
+      stack.callback(silos[-1].close)
+    yield silos

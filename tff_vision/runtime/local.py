@@ -3,7 +3,8 @@
 import contextlib
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar, TypeVar
 
 import grpc
 import tensorflow_federated as tff
@@ -15,12 +16,13 @@ from tensorflow_federated.python.core.impl.context_stack import context_base
 from tensorflow_federated.python.core.impl.execution_contexts import sync_execution_context
 from tensorflow_federated.python.core.impl.executor_stacks import python_executor_stacks
 
-from tff_vision.runtime import datasets, tls, worker_process
+from tff_vision.runtime import arguments, datasets, handles, native, stub, tls, worker_process
+
+Result = TypeVar('Result')
 
 
 @contextlib.contextmanager
-def local_runtime(*, threads: int = 1, max_concurrent_clients: int | None = None
-                  ) -> Iterator[worker_process.WorkerProcess]:
+def local_runtime(*, threads: int = 1, max_concurrent_clients: int | None = None) -> Iterator['LocalContext']:
   """Makes every TFF computation in the `with` block run on a local executor process.
 
   Args:
@@ -28,20 +30,24 @@ def local_runtime(*, threads: int = 1, max_concurrent_clients: int | None = None
     max_concurrent_clients: Clients computed at once; None means one per core.
 
   Yields:
-    The executor process.
+    The context.
 
   Raises:
     RuntimeError: The executor does not start.
   """
-  worker = worker_process.WorkerProcess(
-      threads=threads, max_concurrent_clients=max_concurrent_clients or os.cpu_count() or 1)
+  concurrent = max_concurrent_clients or os.cpu_count() or 1
+  worker = worker_process.WorkerProcess(threads=threads, max_concurrent_clients=concurrent)
+  context = None
   try:
     worker.wait_until_serving()
-    tff.framework.set_default_context(_context(worker.port))
-    yield worker
+    context = LocalContext(worker, concurrent)
+    tff.framework.set_default_context(context)
+    yield context
   finally:
-    # A context frees what it holds on the executor when it is collected: first replace it, then collect, then
+    # A context frees what it holds on the executor when it is collected: first let go of it, then collect, then
     # stop the process.
+    if context is not None:
+      context.close()
     close()
     worker.stop()
 
@@ -59,18 +65,84 @@ class _Closed(context_base.SyncContext):
     raise RuntimeError('TFF computations run inside `with local_runtime():` only; no runtime is open.')
 
 
-def _context(port):
-  datasets.lift_size_limit()
-  channel = grpc.insecure_channel(f'127.0.0.1:{port}', tls.CHANNEL_OPTIONS)
-  stub = tff.framework.RemoteExecutorGrpcStub(channel)
+class LocalContext(context_base.SyncContext):
+  """Runs computations on one executor of this machine: every client runs there, and its end is the run's end.
 
-  def executor(cardinalities):
-    made = tff.framework.RemoteExecutor(stub)
-    made.set_cardinalities({tff.CLIENTS: cardinalities.get(tff.CLIENTS, 0)})
+  Attributes:
+    pid: The executor's process.
+  """
+
+  WorkerLost: ClassVar = stub.WorkerLost
+
+  def __init__(self, worker: worker_process.WorkerProcess, concurrent_calls: int):
+    datasets.lift_size_limit()
+    self.pid = worker.pid
+    self._concurrent_calls = concurrent_calls
+    self._clients_per_call = None
+    self._stub = tff.framework.RemoteExecutorGrpcStub(
+        grpc.insecure_channel(f'127.0.0.1:{worker.port}', tls.CHANNEL_OPTIONS))
+    self._inner = sync_execution_context.SyncExecutionContext(
+        executor_fn=python_executor_stacks.ResourceManagingExecutorFactory(
+            lambda cardinalities: self._executor(cardinalities.get(tff.CLIENTS, 0))),
+        compiler_fn=compiler.desugar_and_transform_to_native,
+        transform_args=tensorflow_computation.transform_args,
+        transform_result=tensorflow_computation.transform_result)
+
+  @property
+  def pids(self) -> Sequence[int]:
+    """The processes that compute for the run."""
+    return [self.pid]
+
+  def cohort(self, clients: Sequence[int], population: int) -> contextlib.AbstractContextManager[None]:
+    """Does nothing: there is one place only."""
+    del clients, population
+    return contextlib.nullcontext()
+
+  def take_faults(self) -> Sequence[object]:
+    return ()
+
+  @contextlib.contextmanager
+  def limited(self, clients_per_call: int) -> Iterator[None]:
+    """Splits the calls inside, if they have more clients: for values that fill the executor's memory.
+
+    Calls that return values of clients stay whole.
+    """
+    self._clients_per_call = max(clients_per_call, self._concurrent_calls)
+    try:
+      yield
+    finally:
+      self._clients_per_call = None
+
+  def with_parties(self, count: int, protocol: Callable[[Sequence[handles.Party]], Result]) -> Result:
+    """Returns what `protocol` returns for `count` clients, all of which are here."""
+    with handles.opened([lambda: self._executor(0)] * min(count, self._concurrent_calls)) as silos:
+      return protocol([handles.Party(i, silos[i % len(silos)]) for i in range(count)])
+
+  def invoke(self, comp: tff.Computation, arg: object = None) -> object:
+    """Runs `comp`; called by TFF."""
+    limit, kind = self._clients_per_call, comp.type_signature
+    if limit is None or arg is None or not arguments.has_clients(kind.parameter) or arguments.has_clients(kind.result):
+      return self._inner.invoke(comp, arg)
+    count = arguments.count_clients(arg, kind.parameter)
+    if count <= limit:
+      return self._inner.invoke(comp, arg)
+    return self._invoke_in_parts(native.split_once(comp), arg, count, limit)
+
+  def close(self) -> None:
+    """Lets go of the executor, also where somebody still holds this object."""
+    self._inner = self._stub = None
+
+  def _invoke_in_parts(self, form, arg, count, limit):
+    kind, merged = form.up_to_merge.type_signature.parameter, None
+    for start in range(0, count, limit):
+      part = arguments.select(arg, kind, range(start, min(start + limit, count)))
+      partial = self._inner.invoke(form.up_to_merge, part)
+      merged = partial if merged is None else self._inner.invoke(
+          form.merge, tff.structure.Struct.unnamed(merged, partial))
+    nobody = arguments.select(arg, kind, ())
+    return self._inner.invoke(form.after_merge, tff.structure.Struct.unnamed(nobody, merged))
+
+  def _executor(self, clients):
+    made = tff.framework.RemoteExecutor(self._stub, dispose_batch_size=1)
+    made.set_cardinalities({tff.CLIENTS: clients})
     return made
-
-  return sync_execution_context.SyncExecutionContext(
-      executor_fn=python_executor_stacks.ResourceManagingExecutorFactory(executor),
-      compiler_fn=compiler.desugar_and_transform_to_native,
-      transform_args=tensorflow_computation.transform_args,
-      transform_result=tensorflow_computation.transform_result)

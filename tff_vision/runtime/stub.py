@@ -48,6 +48,8 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
     self.lost = False
 
   def _request(self, method: str, message, timeout: float):
+    if self.lost:
+      raise WorkerLost(f'worker {self.name}: it was lost, and with it what it was asked for.')
     send: Callable = getattr(self._service, method)
     self.calls[method] += 1
     self.sent[method] += message.ByteSize()
@@ -58,6 +60,11 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
         raise  # An error inside the graph: calling again would fail again.
       self.lost = True
       raise WorkerLost(f'worker {self.name}: {method}: {error.code().name}: {error.details()}') from None
+    except ValueError as error:  # What grpc raises for a call on a channel that somebody has closed.
+      if 'closed channel' not in str(error):
+        raise
+      self.lost = True
+      raise WorkerLost(f'worker {self.name}: {method}: it has stopped answering.') from None
     self.received[method] += answer.ByteSize()
     return answer
 
@@ -89,5 +96,5 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
   def _clean_up(self, method, request, timeout):
     if self.lost:  # It would wait for the same worker again, and there is nothing left to free.
       return
-    with contextlib.suppress(WorkerLost, ValueError):  # ValueError: grpc's word for a channel closed meanwhile.
+    with contextlib.suppress(WorkerLost):
       self._request(method, request, timeout)

@@ -13,6 +13,10 @@ import tensorflow as tf
 from tff_vision.secure import fixed_point, mask_round
 
 
+class LostClientsError(mask_round.TooFewClientsError):
+  """Clients were lost inside of the computation that added their masked updates up; the sum stays masked."""
+
+
 class MaskDriver:
   """The two callables of `two_phase.TwoPhaseProcess` for masked sums."""
 
@@ -43,12 +47,13 @@ class MaskDriver:
     """Ends the round: returns the sum of the uploaders' values, float32.
 
     Raises:
-      TooFewClientsError: Too few clients answer, or one was lost unnoticed; the sum stays masked.
+      LostClientsError: The sum is not over all uploaders.
+      TooFewClientsError: Too few clients answer; the sum stays masked.
     """
     if self._round is None:
       return np.zeros(masked.shape, np.float32)
     if clients != len(self._round.uploaders):
-      raise mask_round.TooFewClientsError(
+      raise LostClientsError(
           f'the masked sum holds {clients} clients of {len(self._round.uploaders)}: one was lost inside the computation, '
           'and its masks do not cancel; nothing was opened, run the round again.')
     total = self._round.unmask(masked).astype(np.int64)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision.secure import entropy, fixed_point, mask_expansion, mean, threshold_sum, two_phase
+from tff_vision.secure import entropy, fixed_point, mask_expansion, mean, two_phase
 
 ROWS_TYPE = tff.TensorType(np.uint32, [None, mask_expansion.ROW_WORDS])
 _MODULUS_BITS = 32
@@ -32,17 +32,12 @@ class MaskedUploadFactory(tff.aggregators.WeightedAggregationFactory):
     self._clients_max = clients_max
 
   def create(self, value_type, weight_type):
-    length = threshold_sum.vector_length(value_type)
+    length = two_phase.vector_length(value_type)
 
     @tff.tensorflow.computation(value_type, weight_type)
     def mask(values, rows):
       integers = self._encoding.encode(values, fixed_point.dither_seed(entropy.kernel_key()))
       return mask_expansion.add_masks(tf.cast(integers, tf.int32), rows)
-
-    @tff.tensorflow.computation(tff.TensorType(np.int32, [length]), np.int32)
-    def check_cohort(total, clients):
-      with tf.control_dependencies([threshold_sum.cohort_assertion(clients, self._clients_max)]):
-        return tf.identity(total)
 
     @tff.federated_computation
     def initialize():
@@ -51,9 +46,8 @@ class MaskedUploadFactory(tff.aggregators.WeightedAggregationFactory):
     @tff.federated_computation(initialize.type_signature.result, tff.FederatedType(value_type, tff.CLIENTS),
                                tff.FederatedType(weight_type, tff.CLIENTS))
     def next_fn(state, value, weight):
-      clients = tff.federated_sum(tff.federated_value(np.int32(1), tff.CLIENTS))
       total = tff.federated_sum(tff.federated_map(mask, (value, weight)))
-      return two_phase.hidden_output(state, tff.federated_map(check_cohort, (total, clients)), clients, length)
+      return two_phase.hidden_output(state, total, clients_max=self._clients_max, length=length)
 
     return tff.templates.AggregationProcess(initialize, next_fn)
 

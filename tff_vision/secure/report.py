@@ -9,9 +9,18 @@ import tensorflow as tf
 from tff_vision.secure import bfv, entropy, fixed_point, mask_expansion, mask_graph
 from tff_vision.secure.parameters import DEGREE, BfvParameters
 
-# One machine ran every party, so what was hidden was hidden from nobody.
+_UNAUDITED = 'The cryptographic code is unaudited and does not run in constant time.'
+_CURIOUS = 'The coordinator wrote the graphs: this protects from one that is honest but curious.'
+# Where one machine ran every party, what was hidden was hidden from nobody.
 SIMULATION = ('This run simulated all parties on one machine: it demonstrates the protocol and its cost, not secrecy. '
-              'The cryptographic code is unaudited and does not run in constant time.')
+              + _UNAUDITED)
+ON_WORKERS = {
+    'he': f'Each worker made and kept the secrets of its clients. {_CURIOUS} {_UNAUDITED}',
+    'he_keyholder': f'Updates were encrypted on the workers; the key holder\'s key opens each of them. {_CURIOUS} '
+                    f'{_UNAUDITED}',
+    'masks': 'Updates were masked on the workers, but the coordinator played the clients\' part of the key agreement and '
+             f'could unmask them: this demonstrates the protocol, not secrecy from the coordinator. {_UNAUDITED}',
+}
 
 
 def describe_bfv(params: BfvParameters, encoding: fixed_point.Encoding, length: int, *, decrypted_by: str
@@ -45,8 +54,7 @@ def describe_masks(encoding: fixed_point.Encoding, length: int, *, clients: int,
 
 def _describe_encoding(encoding, length):
   return {'hidden': 'client updates' + ('' if encoding.norm_bound else ' and their weights'), 'values': length,
-          'value_bits': encoding.value_bits, 'value_range': encoding.value_range, 'step': encoding.step,
-          'simulation': SIMULATION}
+          'value_bits': encoding.value_bits, 'value_range': encoding.value_range, 'step': encoding.step}
 
 
 def _encryption_seconds(params, encoding, length):

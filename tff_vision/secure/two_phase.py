@@ -9,14 +9,12 @@ rounds (adaptive clipping by quantiles) would see no clients in the second, and 
 
 import collections
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 import tree
-
-from tff_vision.secure import threshold_sum
 
 _OPENED = 'opened_sum'
 _HIDDEN = 'hidden_sum'
@@ -26,11 +24,18 @@ _COHORT_WEIGHT = 'cohort_weight'
 _NOTHING = np.zeros([0], np.float32)
 
 
+class Hiding(Protocol):
+  """A learning process whose innermost sum hides."""
+
+  def next(self, state: Any, client_datasets: Sequence[Any]) -> tff.learning.templates.LearningProcessOutput:
+    """Runs one round."""
+
+
 class OpenedSumFactory(tff.aggregators.UnweightedAggregationFactory):
   """A sum that ignores its clients and returns the vector in its state."""
 
   def create(self, value_type):
-    length = threshold_sum.vector_length(value_type)
+    length = vector_length(value_type)
 
     @tff.federated_computation
     def initialize():
@@ -55,24 +60,46 @@ def nothing_opened():
   return collections.OrderedDict([(_OPENED, tf.compat.v1.placeholder_with_default(tf.zeros([0]), [None]))])
 
 
-def hidden_output(state, hidden, clients, length: int) -> tff.templates.MeasuredProcessOutput:
-  """Returns what a hiding sum returns: zeros, and as measurement the hidden sum, its clients, its length."""
+def hidden_output(state, hidden, *, clients_max: int, length: int) -> tff.templates.MeasuredProcessOutput:
+  """Returns what a hiding sum returns: zeros, and as measurement the hidden sum, its clients, its length.
+
+  Args:
+    hidden: The sum, server-placed; it fails where it is over one client, or more than `clients_max`.
+  """
 
   @tff.tensorflow.computation
   def zeros():
     return tf.zeros([length], tf.float32)
 
+  @tff.tensorflow.computation(hidden.type_signature.member, np.int32)
+  def checked(total, clients):
+    with tf.control_dependencies([_cohort_assertion(clients, clients_max)]):
+      return tf.identity(total)
+
+  clients = tff.federated_sum(tff.federated_value(np.int32(1), tff.CLIENTS))
   measured = tff.federated_zip(collections.OrderedDict([
-      (_HIDDEN, hidden), ('clients', clients), ('length', tff.federated_value(np.int32(length), tff.SERVER))]))
+      (_HIDDEN, tff.federated_map(checked, (hidden, clients))), ('clients', clients),
+      ('length', tff.federated_value(np.int32(length), tff.SERVER))]))
   return tff.templates.MeasuredProcessOutput(state, tff.federated_eval(zeros, tff.SERVER), measured)
+
+
+def vector_length(value_type) -> int:
+  """Returns the length of a float32 vector type.
+
+  Raises:
+    TypeError: It is another type.
+  """
+  if not isinstance(value_type, tff.TensorType) or len(value_type.shape) != 1 or value_type.dtype != np.float32:
+    raise TypeError(f'secure sums take float32 vectors, found {value_type}; wrap the factory in '
+                    'tff.aggregators.concat_factory for structures.')
+  return value_type.shape[0]
 
 
 class TwoPhaseProcess:
   """Looks like a `tff.learning.templates.LearningProcess` to a training loop."""
 
-  def __init__(self, *, hiding: tff.learning.templates.LearningProcess,
-               opening: tff.learning.templates.LearningProcess,
-               shared_stack: bool,
+  def __init__(self, *, hiding: Hiding, opening: tff.learning.templates.LearningProcess,
+               hiding_state: Mapping[str, Any], shared_stack: bool,
                client_data: Callable[[Sequence[Any]], Sequence[Any]],
                open_sum: Callable[[np.ndarray, int, int], np.ndarray]):
     """Initializes the process.
@@ -80,6 +107,7 @@ class TwoPhaseProcess:
     Args:
       hiding: The process whose innermost sum hides.
       opening: The same process around `OpenedSumFactory`; its state is this process's.
+      hiding_state: The state of the hiding sum.
       shared_stack: Whether the layers around the hiding sum are those around `OpenedSumFactory`, and need their
         state; otherwise the hiding sum stands alone.
       client_data: From the cohort's datasets to what `hiding.next` takes; called once a round.
@@ -88,6 +116,7 @@ class TwoPhaseProcess:
     """
     self._hiding = hiding
     self._opening = opening
+    self._hiding_state = hiding_state
     self._client_data = client_data
     self._open_sum = open_sum
     self._shared_stack = shared_stack
@@ -101,19 +130,19 @@ class TwoPhaseProcess:
     Raises:
       ValueError: The sum cannot be opened; the state is unchanged, so the round can be run again.
     """
-    alone = state if self._shared_stack else state._replace(
-        aggregator=collections.OrderedDict([(_OPENED, _NOTHING)]))
+    alone = (_with_innermost(state, self._hiding_state) if self._shared_stack
+             else state._replace(aggregator=self._hiding_state))
     hidden = self._hiding.next(alone, self._client_data(client_datasets))
     found = _find_hidden(hidden.metrics)
-    total = self._open_sum(np.asarray(found[_HIDDEN]), int(found['clients']),
-                           int(found['length']))
+    total = self._open_sum(np.asarray(found[_HIDDEN]), int(found['clients']), int(found['length']))
     measured = hidden.metrics['client_work']
     weight = measured.get(_COHORT_WEIGHT, 0.0) if isinstance(measured, Mapping) else 0.0
-    opened = self._opening.next(_with_opened(state, np.asarray(total, np.float32), np.float32(weight)), [])
+    opened = self._opening.next(
+        _with_opened(state, opened_state(np.asarray(total, np.float32)), np.float32(weight)), [])
     metrics = collections.OrderedDict(hidden.metrics, aggregator=opened.metrics['aggregator'],
                                       finalizer=opened.metrics['finalizer'])
     return tff.learning.templates.LearningProcessOutput(
-        _with_opened(opened.state, _NOTHING, np.float32(0)), metrics)
+        _with_opened(opened.state, opened_state(), np.float32(0)), metrics)
 
 
 def _find_hidden(metrics):
@@ -127,6 +156,26 @@ def _find_hidden(metrics):
   return None
 
 
-def _with_opened(state, vector, weight):
-  put = {_OPENED: vector, _COHORT_WEIGHT: weight}
-  return tree.map_structure_with_path(lambda path, leaf: put.get(path[-1], leaf) if path else leaf, state)
+def opened_state(vector: np.ndarray = _NOTHING) -> collections.OrderedDict:
+  """Returns the state of an `OpenedSumFactory` that brings in `vector`; by default nothing."""
+  return collections.OrderedDict([(_OPENED, vector)])
+
+
+def _with_opened(state, replacement, weight):
+  """Returns `state` with another state of the innermost sum, and the weight where a step reads it."""
+  return tree.map_structure_with_path(
+      lambda path, leaf: weight if path and path[-1] == _COHORT_WEIGHT else leaf, _with_innermost(state, replacement))
+
+
+def _with_innermost(state, replacement):
+  """Returns `state` with another state of the innermost sum."""
+  return tree.traverse(lambda part: replacement if isinstance(part, Mapping) and _OPENED in part else None, state)
+
+
+def _cohort_assertion(clients, clients_max):
+  """Fails where there are too many clients, or one, whose sum is that client's update."""
+  few = tf.debugging.Assert(tf.not_equal(clients, 1), [
+      'secure sum: a cohort of one client; its sum would be that client\'s update.'])
+  many = tf.debugging.Assert(clients <= clients_max, [
+      f'secure sum: more than secure_clients_max={clients_max} clients; raise it, or sample smaller cohorts.'])
+  return tf.group(few, many)

@@ -1,0 +1,18 @@
+"""Flags of `AggregationConfig`."""
+
+from absl import flags
+
+from tff_vision import aggregation_config
+
+_DEFAULTS = aggregation_config.AggregationConfig()
+
+flags.DEFINE_enum('aggregator', _DEFAULTS.aggregator, aggregation_config.AGGREGATORS,
+                  'How the updates of a round become one.')
+flags.DEFINE_float('update_norm_bound', _DEFAULTS.update_norm_bound,
+                   'L2 norm above which norm_clipping shortens an update and zeroing drops it.')
+flags.DEFINE_float('tolerated_fraction', _DEFAULTS.tolerated_fraction,
+                   'Share of attackers that trimmed_mean, krum and multi_krum are set up for.')
+flags.DEFINE_enum('compression', _DEFAULTS.compression, aggregation_config.COMPRESSIONS,
+                  'How a client writes its update before it sends it.')
+flags.DEFINE_integer('compression_bits', _DEFAULTS.compression_bits, 'Bits of one value of a quantised update.')
+flags.DEFINE_float('top_k_fraction', _DEFAULTS.top_k_fraction, 'Share of an update that top_k sends.')

@@ -1,0 +1,60 @@
+"""Keys of a round over two worker processes, driven through handles."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.secure import silos
+from tff_vision.runtime import handles
+from tff_vision.secure import bfv, encrypted_sum, fixed_point, joint_key, parameters, ring
+from tff_vision.secure.parameters import DEGREE
+
+LENGTH = 20
+PARAMS = parameters.threshold_parameters(clients_max=3, value_bits=16)
+ENCODING = fixed_point.Encoding(value_bits=16, value_range=4.0)
+
+
+@pytest.fixture(name='place', scope='module')
+def _place():
+  with silos.running(2) as (one, two):
+    yield [handles.Party(i, silo) for i, silo in enumerate([one, two, one])], (one, two)
+
+
+def _encrypted(key, updates):
+  total = 0
+  for update in updates:
+    total = ring.add(total, encrypted_sum.encrypt_values(PARAMS, ENCODING, tf.constant(update), key.public),
+                     PARAMS.primes)
+  return total.numpy()
+
+
+def test_all_together_open_the_sum_and_what_left_their_workers(place):
+  parties, (one, two) = place
+  updates = np.random.default_rng(0).uniform(-4, 4, [3, LENGTH]).astype(np.float32)
+  keys = joint_key.JointKeys(PARAMS, ENCODING)
+  publics = set()
+  for clients in (3, 2):  # Every holder of a key is needed, also where fewer updates are in the sum.
+    key = keys.make(parties)
+    publics.add(key.public.tobytes())
+    opened = key.open_sum(_encrypted(key, updates[:clients]), clients, LENGTH)
+    np.testing.assert_allclose(opened, updates[:clients].sum(0), atol=3 * ENCODING.step + 1e-5)
+  assert len(publics) == 2
+  # Of secrets, one polynomial of trits each, nothing was fetched: public shares, and one sum of shares a worker.
+  polynomials, _, primes, _ = bfv.ciphertext_shape(PARAMS, LENGTH)
+  shapes = [tuple(kind.shape) for silo in (one, two) for kind in silo.fetched]
+  assert sorted(shapes) == sorted([(primes, DEGREE)] * 2 * 3 + [(polynomials, primes, DEGREE)] * 2 * 2)
+  assert all(kind.dtype == np.int32 for silo in (one, two) for kind in silo.fetched)
+
+
+def test_a_missing_share_leaves_noise(place):
+  parties, _ = place
+  key = joint_key.JointKeys(PARAMS, ENCODING).make(parties)
+  ciphertexts = _encrypted(key, np.zeros([2, 3000], np.float32))
+  assert np.abs(key.open_sum(ciphertexts, 2, 3000)).max() <= 2 * ENCODING.step
+  key._held = key._held[:1]
+  assert len(np.unique(key.open_sum(ciphertexts, 2, 3000))) > 2900
+
+
+def test_a_sum_over_nobody_is_zero():
+  key = joint_key.JointKeys(PARAMS, ENCODING).make([])
+  assert np.all(key.open_sum(np.ones(bfv.ciphertext_shape(PARAMS, LENGTH), np.int32), 0, LENGTH) == 0)

@@ -1,0 +1,184 @@
+"""How a client writes an update down, and how the server reads it: the payload is what would cross the network.
+
+A codec works on the whole update as one vector and has a payload of fixed size: its bytes are those of its tensors.
+Everything random about a payload is drawn from a hash of the update, so that a repeated round repeats it.
+
+Quantisation within blocks, plain and after a random rotation: Suresh et al., "Distributed Mean Estimation with Limited
+Communication", ICML 2017, sections 2.2 and 3; Alistarh et al., "QSGD", NIPS 2017, section 4 (blocks). Largest values
+only: Aji and Heafield, EMNLP 2017; what it leaves out is the business of `error_feedback`.
+"""
+
+import abc
+import collections
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+from tff_vision import aggregation_config
+from tff_vision.aggregation import bits, rotations
+
+_BLOCK = 1024
+Payload = Mapping[str, tf.Tensor]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Codec(abc.ABC):
+  """Writes and reads vectors of `length` float32."""
+  length: int
+
+  @abc.abstractmethod
+  def encode(self, vector: tf.Tensor) -> Payload:
+    """Returns tensors of fixed shapes; runs on the client."""
+
+  @abc.abstractmethod
+  def decode(self, payload: Payload) -> tf.Tensor:
+    """Returns [length] float32; runs on the server."""
+
+  def decode_rows(self, payloads: Payload) -> tf.Tensor:
+    """Returns [n, length] float32 for the payloads of n clients, stacked; runs on the server."""
+    return tf.map_fn(self.decode, payloads, fn_output_signature=tf.TensorSpec([self.length], tf.float32))
+
+  def num_bytes(self) -> int:
+    """Returns the size of every payload."""
+    written = tf.function(self.encode, autograph=False).get_concrete_function(tf.TensorSpec([self.length], tf.float32))
+    return sum(tensor.shape.num_elements() * tensor.dtype.size for tensor in written.structured_outputs.values())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plain(Codec):
+  """float32 as it is."""
+
+  def encode(self, vector):
+    return collections.OrderedDict(values=vector)
+
+  def decode(self, payload):
+    return payload['values']
+
+  def decode_rows(self, payloads):
+    return payloads['values']
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Quantised(Codec):
+  """The nearest, or a random neighbouring, of 2**bits evenly spaced values between a block's least and largest.
+
+  Attributes:
+    bits: Of one value.
+    stochastic: Whether a value is rounded up with the probability that makes the result right on average.
+    rotation: Applied to every block first, with a seed of the client's, and undone by the server.
+  """
+  bits: int
+  stochastic: bool
+  rotation: rotations.Rotation = rotations.NOTHING
+
+  def encode(self, vector):
+    seed = _seed(vector)
+    rows = tf.reshape(tf.pad(vector, [[0, self._rows * self._width - self.length]]), [self._rows, self._width])
+    rows = self.rotation.turn(rows, seed)
+    low, high = tf.reduce_min(rows, axis=1), tf.reduce_max(rows, axis=1)
+    step = (high - low) / self._levels
+    steps = tf.math.divide_no_nan(rows - low[:, None], step[:, None])
+    above = tf.random.stateless_uniform(tf.shape(rows), seed + 1) if self.stochastic else tf.constant(0.5)
+    numbers = tf.clip_by_value(tf.cast(tf.floor(steps + above), tf.int32), 0, self._levels)
+    payload = collections.OrderedDict(
+        numbers=bits.pack(tf.reshape(numbers, [-1])[:self._kept], self.bits), low=low, step=step)
+    return payload | ({'seed': seed} if self.rotation.seeded else {})
+
+  def decode(self, payload):
+    numbers = bits.unpack(payload['numbers'], self._kept)
+    numbers = tf.reshape(tf.pad(numbers, [[0, self._rows * self._width - self._kept]]), [self._rows, self._width])
+    rows = payload['low'][:, None] + tf.cast(numbers, tf.float32) * payload['step'][:, None]
+    if self.rotation.seeded:
+      rows = self.rotation.turn_back(rows, payload['seed'])
+    return tf.reshape(rows, [-1])[:self.length]
+
+  @property
+  def _levels(self):
+    return 2**self.bits - 1
+
+  @property
+  def _width(self):
+    """Of a block: a power of two, for the rotations."""
+    return min(_BLOCK, 2**math.ceil(math.log2(max(2, self.length))))
+
+  @property
+  def _rows(self):
+    return -(-self.length // self._width)
+
+  @property
+  def _kept(self):
+    """The numbers that are sent: a rotation fills the last block up, without one its padding is known."""
+    return self._rows * self._width if self.rotation.seeded else self.length
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TopK(Codec):
+  """The values of largest magnitude, and where they stand; zero elsewhere.
+
+  Positions take the fewer bytes of one bit for each value of the vector, or a number for each value sent.
+
+  Attributes:
+    fraction: Of the values; at least one is sent.
+  """
+  fraction: float
+
+  def encode(self, vector):
+    if self._count == self.length:
+      return collections.OrderedDict(values=vector)
+    positions = tf.sort(tf.math.top_k(tf.abs(vector), self._count, sorted=False).indices)
+    if self._as_bitmap:
+      sent = tf.scatter_nd(positions[:, None], tf.ones([self._count], tf.int32), [self.length])
+      where = bits.pack(sent, 1)
+    else:
+      where = bits.pack(positions, self._position_bits)
+    return collections.OrderedDict(values=tf.gather(vector, positions), positions=where)
+
+  def decode(self, payload):
+    if self._count == self.length:
+      return payload['values']
+    if self._as_bitmap:
+      positions = tf.cast(tf.where(bits.unpack(payload['positions'], self.length) > 0)[:, 0], tf.int32)
+    else:
+      positions = bits.unpack(payload['positions'], self._count)
+    return tf.scatter_nd(positions[:, None], payload['values'], [self.length])
+
+  @property
+  def _count(self):
+    return max(1, round(self.fraction * self.length))
+
+  @property
+  def _position_bits(self):
+    return max(1, math.ceil(math.log2(self.length)))
+
+  @property
+  def _as_bitmap(self):
+    return bits.packed_length(self.length) <= self._position_bits * bits.packed_length(self._count)
+
+
+def build_codec(config: aggregation_config.AggregationConfig, length: int) -> Codec:
+  """Returns what `config.compression` names, for updates of `length` values."""
+  return CODECS[config.compression](config, length)
+
+
+def _seed(vector):
+  """Returns [2] int32, a function of every bit of the vector; whole numbers, so the order of adding does not matter."""
+  words = tf.cast(tf.bitcast(vector, tf.int32), tf.int64)
+  places = tf.range(1, 2 * int(vector.shape[0]), 2, tf.int64)
+  return tf.bitcast(tf.reduce_sum(words * places), tf.int32)
+
+
+def _quantised(stochastic, rotation=rotations.NOTHING):
+  return lambda config, length: Quantised(length=length, bits=config.compression_bits, stochastic=stochastic,
+                                          rotation=rotation)
+
+
+CODECS: Mapping[str, Callable[[aggregation_config.AggregationConfig, int], Codec]] = {
+    'none': lambda config, length: Plain(length=length),
+    'uniform': _quantised(stochastic=False),
+    'stochastic': _quantised(stochastic=True),
+    'hadamard': _quantised(stochastic=True, rotation=rotations.HADAMARD),
+    'dft': _quantised(stochastic=True, rotation=rotations.FOURIER),
+    'top_k': lambda config, length: TopK(length=length, fraction=config.top_k_fraction),
+}

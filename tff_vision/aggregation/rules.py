@@ -1,0 +1,122 @@
+"""Robust rules: from all updates of a round, side by side on the server, to one update.
+
+Each is a pure function of `rows` [n, length] float32 and `weights` [n] float32, and returns [length]. Rows with weight
+zero or with a value that is not finite do not count; nobody left gives zeros. Built-in TensorFlow kernels only.
+
+Coordinate median and trimmed mean: Yin et al., "Byzantine-Robust Distributed Learning", ICML 2018, definitions 1, 2.
+Krum and multi-Krum: Blanchard et al., "Machine Learning with Adversaries", NIPS 2017, section 4 and 5. Geometric
+median: Pillutla et al., "Robust Aggregation for Federated Learning", IEEE TSP 2022, algorithm 2.
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+from tff_vision import aggregation_config
+
+Rule = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+
+_SMOOTHING = 1e-6  # The paper's nu: a point that is nearer counts as if it were so far.
+_MOST_STEPS = 100
+_STEP_ENDS = 1e-6  # Of the median's length.
+
+
+def build_rule(config: aggregation_config.AggregationConfig) -> Rule:
+  """Returns the rule that `config.aggregator` names, with its parameters."""
+  return functools.partial(_on_present, RULES[config.aggregator](config))
+
+
+def trimmed_mean(rows: tf.Tensor, weights: tf.Tensor, *, fraction: float) -> tf.Tensor:
+  """Returns the mean of each coordinate without `fraction` of the weight at each end.
+
+  A value at the border counts for the part of its weight that lies inside, so that any number of clients goes with any
+  fraction; with equal weights and a whole number of clients to trim this is the paper's definition.
+  """
+  values, shares = _sorted_columns(rows, weights)
+  total = tf.reduce_sum(weights)
+  above = tf.cumsum(shares, axis=1)
+  kept = tf.minimum(above, (1 - fraction) * total) - tf.maximum(above - shares, fraction * total)
+  kept = tf.maximum(kept, 0.0)
+  return tf.math.divide_no_nan(tf.reduce_sum(tf.math.multiply_no_nan(values, kept), axis=1),
+                               tf.reduce_sum(kept, axis=1))
+
+
+def median(rows: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+  """Returns the weighted median of each coordinate; where half of the weight lies on each side, the middle of both."""
+  values, shares = _sorted_columns(rows, weights)
+  above = tf.cumsum(shares, axis=1)
+  half = tf.reduce_sum(weights) / 2
+  last = tf.shape(rows)[0] - 1
+
+  def value_after(passed):
+    position = tf.minimum(tf.reduce_sum(tf.cast(passed, tf.int32), axis=1), last)
+    return tf.gather(values, position, batch_dims=1)
+
+  lower, upper = value_after(above < half), value_after(above <= half)
+  return lower / 2 + upper / 2
+
+
+def multi_krum(rows: tf.Tensor, weights: tf.Tensor, *, fraction: float, only_best: bool) -> tf.Tensor:
+  """Returns the weighted mean of the updates that are nearest to their neighbours.
+
+  A client's score is the sum of squared distances to its n - f - 2 nearest others, f being the tolerated number.
+
+  Args:
+    fraction: f / n; f is rounded up.
+    only_best: Krum takes the best score alone, multi-Krum the n - f best.
+  """
+  count = tf.shape(rows)[0]
+  # A product such as 0.1 * 30, which is above 3 in floating point, must not be rounded up.
+  tolerated = tf.cast(tf.math.ceil(fraction * tf.cast(count, tf.float64) - 1e-6), tf.int32)
+  distances = tf.map_fn(lambda row: tf.reduce_sum(tf.square(rows - row), axis=1), rows)
+  neighbours = tf.minimum(tf.maximum(count - tolerated - 2, 1), count - 1)
+  # The first of the sorted distances is that of a client to itself.
+  scores = tf.reduce_sum(tf.sort(distances, axis=1)[:, 1:1 + neighbours], axis=1)
+  best = tf.argsort(scores, stable=True)[:1 if only_best else tf.maximum(count - tolerated, 1)]
+  return _mean(tf.gather(rows, best), tf.gather(weights, best))
+
+
+def geometric_median(rows: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+  """Returns the point whose weighted sum of distances to the updates is least, by the smoothed Weiszfeld algorithm.
+
+  It starts from zero, the model as it was, and ends after 100 steps or when a step is shorter than a millionth.
+  """
+  def step(point, moved, number):
+    del moved
+    distances = tf.norm(rows - point, axis=1)
+    following = _mean(rows, weights / tf.maximum(distances, _SMOOTHING))
+    return following, tf.norm(following - point), number + 1
+
+  def unfinished(point, moved, number):
+    return tf.logical_and(number < _MOST_STEPS, moved > _STEP_ENDS * tf.norm(point))
+
+  zero = tf.zeros_like(rows[0])
+  return tf.while_loop(unfinished, step, step(zero, 0.0, 0))[0]
+
+
+def _on_present(rule, rows, weights):
+  present = tf.logical_and(weights > 0, tf.reduce_all(tf.math.is_finite(rows), axis=1))
+  rows, weights = tf.boolean_mask(rows, present), tf.boolean_mask(weights, present)
+  return tf.cond(tf.size(weights) > 0, lambda: rule(rows, weights), lambda: tf.zeros(tf.shape(rows)[1:]))
+
+
+def _sorted_columns(rows, weights):
+  """Returns [length, n]: each coordinate's values in ascending order, and whose weight stands where."""
+  columns = tf.transpose(rows)
+  order = tf.argsort(columns, axis=1)
+  return tf.gather(columns, order, batch_dims=1), tf.gather(weights, order)
+
+
+def _mean(rows, weights):
+  weights = weights[:, None]
+  return tf.math.divide_no_nan(tf.reduce_sum(tf.math.multiply_no_nan(rows, weights), axis=0), tf.reduce_sum(weights))
+
+
+RULES: Mapping[str, Callable[[aggregation_config.AggregationConfig], Rule]] = {
+    'median': lambda config: median,
+    'trimmed_mean': lambda config: functools.partial(trimmed_mean, fraction=config.tolerated_fraction),
+    'krum': lambda config: functools.partial(multi_krum, fraction=config.tolerated_fraction, only_best=True),
+    'multi_krum': lambda config: functools.partial(multi_krum, fraction=config.tolerated_fraction, only_best=False),
+    'geometric_median': lambda config: geometric_median,
+}

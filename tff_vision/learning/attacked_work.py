@@ -1,0 +1,74 @@
+"""Clients that change their update before they send it: multiplied by a factor that travels with their data.
+
+Sign flipping: Damaskinos et al., ICML 2018, section 5, and Li et al., "RSA", AAAI 2019, section 5. Scaling: the model
+replacement of Bagdasaryan et al., "How To Backdoor Federated Learning", AISTATS 2020, section 4.2.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_vision import configs
+from tff_vision.client_state import keeping
+
+_FACTOR = tff.SequenceType(np.float32)  # Of one element: TFF lets only sequences in here.
+
+# From attack_scale to the factor on an attacker's update.
+UPDATE_ATTACKS: Mapping[str, Callable[[float], float]] = {
+    'sign_flip': lambda scale: -scale,
+    'scaled_update': lambda scale: scale,
+}
+
+
+class FactorData:
+  """What a process is given for each client, with the factor on that client's update."""
+
+  def __init__(self, client_data: Any, config: configs.AttackConfig, attackers: Collection[int]):
+    """Args: `client_data` says what the clients' data are without the factors."""
+    self._client_data = client_data
+    self._factor = UPDATE_ATTACKS[config.attack](config.attack_scale)
+    self._attackers = frozenset(attackers)
+
+  def present(self, cohort: Sequence[int]) -> Sequence[int]:
+    """Returns the clients of `cohort` that have data."""
+    return self._client_data.present(cohort)
+
+  def request(self, client: int, round_num: int) -> tuple[Any, tf.data.Dataset]:
+    """Returns what a process over `with_factors` takes for `client`."""
+    factor = self._factor if client in self._attackers else 1.0
+    return self._client_data.request(client, round_num), tf.data.Dataset.from_tensors(np.float32(factor))
+
+
+def with_factors(client_work: keeping.ClientWork) -> keeping.ClientWork:
+  """Returns the same client work on pairs (data, factor), whose updates are multiplied by the factor.
+
+  What a keeping client work keeps stays as it is; its data are ((data, factor), state). Runs on clients.
+  """
+  keeps = keeping.keeps(client_work)
+  state_type, weights_type, data_type = client_work.next.type_signature.parameter
+  own_type = data_type.member[0] if keeps else data_type.member
+  pair_type = tff.types.to_type((own_type, _FACTOR))
+  result_type = client_work.next.type_signature.result.result.member
+
+  @tff.tensorflow.computation(result_type, _FACTOR)
+  def multiply(result, factor):
+    factor = tf.data.Dataset.get_single_element(factor)
+    multiplied = tf.nest.map_structure(lambda value: value * tf.cast(factor, value.dtype),
+                                       result.update['sent'] if keeps else result.update)
+    return tff.learning.templates.ClientResult(
+        keeping.update(multiplied, result.update['kept']) if keeps else multiplied, result.update_weight)
+
+  given_type = (pair_type, data_type.member[1]) if keeps else pair_type
+
+  @tff.federated_computation(state_type, weights_type, tff.FederatedType(given_type, tff.CLIENTS))
+  def next_fn(state, weights, given):
+    pair = given[0] if keeps else given
+    own = tff.federated_zip((pair[0], given[1])) if keeps else pair[0]
+    output = client_work.next(state, weights, own)
+    result = tff.federated_map(multiply, (output.result, pair[1]))
+    return tff.templates.MeasuredProcessOutput(output.state, result, output.measurements)
+
+  return tff.learning.templates.ClientWorkProcess(client_work.initialize, next_fn)

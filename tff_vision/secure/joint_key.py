@@ -1,0 +1,179 @@
+"""Sums that no single party can decrypt: in each round the clients make a key that they hold together.
+
+Three phases. Each client makes a secret and a public share on its own machine; the public shares add up to the
+round's public key. The clients train and encrypt under it in one TFF computation, whose hidden result is the sum of
+the ciphertexts. Then each client multiplies the sum with its secret and hides the product under noise; these shares
+open the sum, and nothing else. All are needed (n of n). A secret stays where it was made, as a handle that the
+coordinator can name but does not fetch, and is gone after its round; an update never leaves the graph that made it.
+
+Mouchet et al., "Multiparty Homomorphic Encryption from Ring-Learning-with-Errors", 2021, sections 4.1 to 4.3. The
+coordinator writes the graphs: this protects from one that is honest but curious.
+"""
+
+import concurrent.futures
+import functools
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_vision.secure import bfv, encrypted_sum, entropy, fixed_point, ring, two_phase
+from tff_vision.secure.parameters import DEGREE, BfvParameters
+
+
+class Silo(Protocol):
+  """A worker that keeps values between calls, such as `runtime.handles.Silo`; one call at a time."""
+
+  def send(self, value: object, kind: tff.Type) -> object:
+    """Returns the handle of a value that is sent there."""
+
+  def call(self, computation: tff.Computation, *arguments: object) -> object:
+    """Runs the computation on handles or plain values; returns a handle."""
+
+  def select(self, handle: object, index: int) -> object:
+    """Returns the handle of one element of a tuple."""
+
+  def fetch(self, handle: object) -> object:
+    """Returns the value of a handle."""
+
+
+class Party(Protocol):
+  """One client of a round: its position in the cohort and its worker, which it may share with others."""
+  position: int
+  silo: Silo
+
+
+# Calls a protocol with those of `count` clients that can be reached, again if one is lost meanwhile; inside, the
+# cohort is these clients.
+WithParties = Callable[[int, Callable[[Sequence[Party]], Any]], Any]
+
+
+class JointKeys:
+  """Makes the keys of rounds."""
+
+  def __init__(self, params: BfvParameters, encoding: fixed_point.Encoding):
+    self.params = params
+    self.encoding = encoding
+
+    @tff.tensorflow.computation(np.int64)
+    def make_key(seed):
+      # Each worker computes the reference itself: it is public, and nobody can give it a structure.
+      return bfv.key_share(params, bfv.reference_polynomial(params, seed), entropy.kernel_key())
+
+    self._make_key = make_key
+
+  def make(self, parties: Sequence[Party]) -> 'RoundKey':
+    """Returns a fresh key of these parties."""
+    seed = secrets.randbits(62)
+    by_silo: dict[int, list[Party]] = {}
+    for party in parties:
+      by_silo.setdefault(id(party.silo), []).append(party)
+
+    def shares(group):
+      pairs = [party.silo.call(self._make_key, np.int64(seed)) for party in group]
+      silo = group[0].silo
+      return ((silo, [silo.select(pair, 0) for pair in pairs]), [silo.fetch(silo.select(pair, 1)) for pair in pairs])
+
+    made = _side_by_side(shares, list(by_silo.values()))
+    b = _added([share for _, public in made for share in public], self.params)
+    a = bfv.reference_polynomial(self.params, tf.constant(seed, tf.int64)).numpy()
+    return RoundKey(self, np.stack([b, a]), [held for held, _ in made])
+
+  @functools.lru_cache(4)  # noqa: B019  Lives as long as the process that owns it.
+  def share_steps(self, length: int) -> tuple[tff.Computation, tff.Computation]:
+    """Returns (c1, secret) -> decryption share, and the sum of two shares, for vectors of `length`."""
+    polynomials, _, primes, _ = bfv.ciphertext_shape(self.params, length)
+    share_type = tff.TensorType(np.int32, [polynomials, primes, DEGREE])
+
+    @tff.tensorflow.computation(share_type, tff.TensorType(np.int32, [DEGREE]))
+    def decryption_share(c1, secret):
+      return bfv.decryption_share(self.params, c1, secret, entropy.kernel_key())
+
+    @tff.tensorflow.computation(share_type, share_type)
+    def add(left, right):
+      return ring.add(left, right, self.params.primes)
+
+    return decryption_share, add
+
+
+class RoundKey:
+  """The key of one round.
+
+  Attributes:
+    public: [2, primes, degree] int32, (b, a).
+  """
+
+  def __init__(self, keys: JointKeys, public: np.ndarray, held: Sequence[tuple[Silo, Sequence[object]]]):
+    """Args: `held` are the silos, each with the handles of the secrets in it."""
+    self.public = public
+    self._keys = keys
+    self._held = held
+
+  def open_sum(self, ciphertexts: np.ndarray, clients: int, length: int) -> np.ndarray:
+    """Returns the sum of the values of `clients` clients, [length] float32.
+
+    Args:
+      ciphertexts: [polynomials, 2, primes, degree] int32, their sum.
+    """
+    if not clients:
+      return np.zeros([length], np.float32)
+    params, c1 = self._keys.params, np.ascontiguousarray(ciphertexts[:, 1])
+    decryption_share, add = self._keys.share_steps(length)
+
+    def shares(silo_and_secrets):
+      silo, handles = silo_and_secrets
+      sent = silo.send(c1, add.type_signature.result)
+      # Added up over there: one share crosses the wire, however many clients the worker stands for.
+      return silo.fetch(functools.reduce(lambda left, right: silo.call(add, left, right),
+                                         (silo.call(decryption_share, sent, secret) for secret in handles)))
+
+    total = _added(_side_by_side(shares, self._held), params)
+    opened = bfv.decrypt(params, tf.constant(ciphertexts[:, 0]), tf.constant(total), length)
+    return self._keys.encoding.decode(opened, tf.constant(clients)).numpy()
+
+
+class JointKeyProcess:
+  """Looks like a `tff.learning.templates.LearningProcess` to a training loop; each round has a key of its own."""
+
+  def __init__(self, keys: JointKeys, with_parties: WithParties, *, hiding: two_phase.Hiding,
+               opening: tff.learning.templates.LearningProcess):
+    """Args: `hiding` holds an `encrypted_sum.EncryptedSumFactory`; `opening` as in `two_phase.TwoPhaseProcess`."""
+    self._keys = keys
+    self._with_parties = with_parties
+    self._hiding = hiding
+    self._opening = opening
+    self.initialize = opening.initialize
+    self.get_model_weights = opening.get_model_weights
+    self.set_model_weights = opening.set_model_weights
+
+  def next(self, state, client_datasets: Sequence[Any]) -> tff.learning.templates.LearningProcessOutput:
+    """Runs one round over the clients that can be reached; a round in which one is lost begins again with a new key."""
+
+    def run(parties):
+      key = self._keys.make(parties)
+      process = two_phase.TwoPhaseProcess(
+          hiding=self._hiding, opening=self._opening, hiding_state=encrypted_sum.key_state(key.public),
+          shared_stack=True, client_data=lambda datasets: [datasets[party.position] for party in parties],
+          open_sum=key.open_sum)
+      return process.next(state, client_datasets)
+
+    return self._with_parties(len(client_datasets), run)
+
+
+def _side_by_side(fn, groups):
+  """Returns fn of each group, in order; each in a thread of its own, because a silo takes one call at a time."""
+  if not groups:
+    return []
+  with concurrent.futures.ThreadPoolExecutor(len(groups)) as pool:
+    return list(pool.map(fn, groups))
+
+
+def _added(residues, params):
+  primes = np.array(params.primes, np.int64)[:, None]
+  total = np.zeros([len(params.primes), DEGREE], np.int64)
+  for one in residues:
+    total = (total + one) % primes
+  return total.astype(np.int32)
