@@ -22,11 +22,11 @@ def write_html(path: os.PathLike | str, content: Mapping) -> None:
       'auc': {**report_figures.render(functools.partial(figures.areas, content=content)), 'alt': _areas_alt(content)},
       'reliability': {**report_figures.render(functools.partial(figures.reliability, content=content)),
                       'alt': 'Observed frequency of the second class against its predicted probability, by hospital.'}}
-  pages.write(path, pages.render(
-      'hospitals.html.j2', content=content, figures=shown, hospitals=_hospitals(content), aucs=_aucs(content, names),
+  pages.write(path, pages.render('hospitals.html.j2', dict(
+      content=content, figures=shown, hospitals=_hospitals(content), aucs=_aucs(content, names),
       accuracies=_accuracies(content, names), findings=_findings(content), privacy=_privacy(content, names),
       secured=[table for key, one in content['secure_sum'].items()
-               if (table := report_tables.facts(one, ways.WAYS[key].title))]))
+               if (table := report_tables.facts(one, ways.WAYS[key].title))])))
 
 
 def _hospitals(content):
