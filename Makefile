@@ -14,7 +14,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,\
 
 help:
 	@echo 'make train   set up, then train the default model; options: make train FLAGS="--rounds=5 --seed=1"'
-	@echo 'make test    set up, then run every test; options: make test TESTS="-m \"not slow\""'
+	@echo 'make test    set up, then run every test; options: make test TESTS="-m ci"'
 	@echo 'make lint    check the style'
 	@echo 'make lock    compile requirements.in into requirements.txt; make lock UPGRADE=--upgrade for newer versions'
 	@echo 'make clean   remove .venv and what tools cache (runs/ stays)'

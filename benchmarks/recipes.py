@@ -6,6 +6,7 @@ Runs `pipelines.train` once a seed, as a process of its own. JSON keys: recipe, 
 number its mean, sd (n - 1) and values.
 """
 
+import functools
 import json
 import os
 import pathlib
@@ -44,10 +45,19 @@ def main() -> None:
 
 
 _NUMBERS = {
-    'accuracy': lambda report: report['evaluation']['accuracy'],
+    'accuracy': lambda report: report['evaluation'].get('accuracy'),
     'auc': lambda report: report['evaluation'].get('auc'),
+    'average_precision': lambda report: report['evaluation'].get('average_precision'),
+    'defects_found_at_5_percent_false_alarms': lambda report: report['evaluation'].get('true_positive_rate_at_0.05'),
+    'equal_error_rate': lambda report: report['evaluation'].get('equal_error_rate'),
+    'client_worst': lambda report: report['per_client'].get('worst'),
     'client_percentile_10': lambda report: report['per_client'].get('percentile_10'),
-    'unseen_accuracy': lambda report: report['unseen'] and report['unseen']['evaluation']['accuracy'],
+    **{f'unseen_{name}': functools.partial(lambda name, report: report['unseen'] and report['unseen']['evaluation'].get(name),
+                                           name)
+       for name in ('accuracy', 'auc', 'equal_error_rate', 'true_accept_rate_at_0.01')},
+    **{f'{whose}_{name}': functools.partial(lambda whose, name, report: (report.get('personal') or {}).get(whose, {}).get(name),
+                                           whose, name) for whose in ('shared', 'own') for name in ('mean', 'worst')},
+    'gaining': lambda report: (report.get('personal') or {}).get('gaining'),
     'epsilon': lambda report: report['privacy'].get('epsilon'),
     'train_seconds': lambda report: report['seconds']['train'],
 }

@@ -16,17 +16,20 @@ from flags import (
   model_flags,
   output_flags,
   partition_flags,
+  personal_flags,
   privacy_flags,
   program_flags,
   schedule_flags,
   secure_flags,
+  task_flags,
   training_flags,
 )
 from tff_vision import configs
 
-MODULES = (data_flags, partition_flags, image_flags, model_flags, training_flags, algorithm_flags,
+MODULES = (data_flags, partition_flags, image_flags, task_flags, model_flags, training_flags, algorithm_flags,
            schedule_flags, cohort_flags, availability_flags,
-           privacy_flags, mechanism_flags, secure_flags, aggregation_flags, attack_flags, program_flags, output_flags)
+           personal_flags, privacy_flags, mechanism_flags, secure_flags, aggregation_flags, attack_flags, program_flags,
+           output_flags)
 
 
 def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.ExperimentConfig:

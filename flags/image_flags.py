@@ -14,6 +14,8 @@ flags.DEFINE_integer('image_channels', _DEFAULTS.image_channels, '1 turns colour
 flags.DEFINE_integer('crop', _DEFAULTS.crop,
                      'Height and width of a crop, random in training and central in evaluation; 0 for none.')
 flags.DEFINE_bool('flip', _DEFAULTS.flip, 'Whether training mirrors every other image.')
+flags.DEFINE_string('normal_class', _DEFAULTS.normal_class,
+                    'The class that task=anomaly trains on; other training images are left out.')
 flags.DEFINE_float('test_fraction', _DEFAULTS.test_fraction,
                    'Share of every class that is held out, of sources without a test set of their own.')
 flags.DEFINE_enum('corrupt_images', _DEFAULTS.corrupt_images, data_config.CORRUPT_IMAGES,

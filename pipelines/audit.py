@@ -32,6 +32,8 @@ def main() -> None:
     raise ValueError('run_dir is missing: the folder of a finished run.')
   directory = run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value))
   config = directory.read_config()
+  if config.task.task != 'classification':
+    raise ValueError(f'attacks are on the loss of classes, and {_RUN_DIR.value} was trained for task={config.task.task}.')
 
   from tff_vision import experiment, tasks
   from tff_vision.program import exported

@@ -10,7 +10,7 @@ import pathlib
 from absl import flags
 
 from flags import output_flags
-from pipelines import launch
+from pipelines import launch, progress
 from tff_vision.program import json_file, run_directory
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
@@ -22,10 +22,12 @@ def main() -> None:
   directory = run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value))
   config = directory.read_config()
 
+  from tff_vision import objectives
   from tff_vision.data import build
   from tff_vision.program import exported
-  evaluator = exported.ExportedModel(directory).evaluator()
   images = build.build(config.data, seed=config.program.seed)
+  evaluator = exported.ExportedModel(directory).evaluator(objectives.TASKS[config.task.task](
+      config.task, tuple(images.class_names), images.multi_label, config.data.normal_class))
   found = evaluator.evaluate(images.test)
   found['unseen'] = evaluator.evaluate(images.unseen) if images.unseen is not None else None
   _show('test set', found)
@@ -36,11 +38,10 @@ def main() -> None:
 
 
 def _show(name, found):
-  numbers = '  '.join(f'{key} {value:.4f}' for key, value in found['evaluation'].items() if isinstance(value, float))
-  print(f'{name}: {numbers}')
+  print(f'{name}: {progress.numbers(found["evaluation"])}')
   clients = found['per_client']
   if clients['count']:
-    print(f'  per client: mean {clients["mean"]:.4f}, 10th percentile {clients["percentile_10"]:.4f}, worst '
+    print(f'  {progress.client_title(clients)}: mean {clients["mean"]:.4f}, 10th percentile {clients["percentile_10"]:.4f}, worst '
           f'{clients["worst"]:.4f}, over {clients["count"]} clients')
 
 

@@ -40,6 +40,9 @@ def main() -> None:
     raise ValueError(f'calibration_dir={_CALIBRATION_DIR.value!r} is read by --format=tflite_int8 only.')
   directory = run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value))
   config = directory.read_config()
+  if config.task.task != 'classification':
+    raise ValueError(f'servers and formats here answer with classes, and {_RUN_DIR.value} was trained for task='
+                     f'{config.task.task}; its own folder export holds a Keras file and a SavedModel.')
   report = json_file.read(directory.report_json)
   folder = pathlib.Path(_OUTPUT_DIR.value or directory.path / 'deployment')
   if folder.exists():
@@ -49,6 +52,9 @@ def main() -> None:
   from tff_vision.learning import evaluation
   from tff_vision.program import calibration, deployment, final_state, model_card
   task = tasks.build_task(config)
+  if not task.images.class_names or task.objective.task != 'classification':
+    raise ValueError(f'task={task.objective.task}: only models of classes or findings are exported; the run\'s own '
+                     f'Keras file is {directory.export / "model.keras"}.')
   model = task.keras_model()
   weights = final_state.read_weights(directory, model)
   ranges = None

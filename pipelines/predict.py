@@ -1,10 +1,13 @@
-"""Classifies image files with the model that a run exported.
+"""Classifies or scores image files, or compares them with each other, with the model that a run exported.
 
     python -m pipelines.predict --run_dir=runs/fashion shoe.png bag.jpg
 
-Takes PNG, JPEG, GIF and BMP of any size, grey or colour; prints the likeliest classes of each with probabilities.
+Takes PNG, JPEG, GIF and BMP of any size, grey or colour; prints the likeliest classes of each with probabilities; of task=anomaly, each image's score and how
+many good test images have a lower one; of task=embedding, how alike the images are. --json=FILE receives `predictions`:
+by file, probabilities by class, `score`, or the `embedding`.
 """
 
+import itertools
 import pathlib
 from collections.abc import Sequence
 
@@ -31,12 +34,41 @@ def main(paths: Sequence[str]) -> None:
 
   from tff_vision.program import exported
   model = exported.ExportedModel(run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value)))
+  if model.task == 'classification':
+    predictions = _classes(model, paths)
+  else:
+    predictions = (_scores if model.task == 'anomaly' else _likeness)(model, paths)
+  if output_flags.JSON.value is not None:
+    json_file.write(output_flags.JSON.value, {'predictions': predictions})
+
+
+def _classes(model, paths):
   predictions = {path: dict(zip(model.class_names, model.predict_file(path).tolist(), strict=True)) for path in paths}
   for path, probabilities in predictions.items():
     likeliest = sorted(probabilities.items(), key=lambda item: -item[1])[:_TOP.value]
     print(f'{path}: ' + ', '.join(f'{name} {probability:.4f}' for name, probability in likeliest))
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, {'predictions': predictions})
+  return predictions
+
+
+def _scores(model, paths):
+  """Prints how far each image is from good ones."""
+  predictions = {path: {'score': float(model.outputs(path)[1])} for path in paths}
+  good = model.facts.get('good_scores')
+  for path, found in predictions.items():
+    below = f', higher than of {sum(score < found["score"] for score in good[1:])} % of good test images' if good else ''
+    print(f'{path}: score {found["score"]:.4g}{below}')
+  return predictions
+
+
+def _likeness(model, paths):
+  """Prints the cosine of every two images' vectors."""
+  vectors = {path: model.outputs(path) for path in paths}
+  threshold = model.facts.get('threshold')
+  for first, second in itertools.combinations(paths, 2):
+    cosine = float(vectors[first] @ vectors[second])
+    said = '' if threshold is None else f', {"alike" if cosine > threshold else "different"} by the threshold {threshold:.4f}'
+    print(f'{first} and {second}: cosine {cosine:.4f}{said}')
+  return {path: {'embedding': vector.tolist()} for path, vector in vectors.items()}
 
 
 if __name__ == '__main__':

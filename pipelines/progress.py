@@ -41,6 +41,17 @@ class Progress:
       self._bar.close()
 
 
+def client_title(per_client: Mapping[str, Any]) -> str:
+  """Returns what the numbers of clients are, as a run's summary prints it."""
+  metric = per_client.get('metric', 'accuracy')
+  return 'per client' if metric == 'accuracy' else f'{metric} per client'
+
+
+def numbers(evaluation: Mapping[str, Any]) -> str:
+  """Returns the numbers of an evaluation in one line."""
+  return '  '.join(f'{name} {value:.4f}' for name, value in evaluation.items() if isinstance(value, float))
+
+
 class Downloads:
   """Shows downloads and decompressions: a bar each, or without a terminal a line at the end of each."""
 
@@ -62,9 +73,10 @@ class Downloads:
 
 def _words(record):
   words = {}
-  for name in ('accuracy', 'loss', 'auc'):
-    if isinstance(record.get('evaluation', {}).get(name), float):
-      words[name] = f'{record["evaluation"][name]:.4f}'
+  evaluation = record.get('evaluation', {})
+  for name in ('accuracy', 'loss', 'auc', 'equal_error_rate'):
+    if isinstance(evaluation.get(name), float):
+      words[name] = f'{evaluation[name]:.4f}'
   if 'epsilon' in record.get('privacy', {}):
     words['epsilon'] = f'{record["privacy"]["epsilon"]:.3f}'
   return words

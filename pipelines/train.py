@@ -51,24 +51,24 @@ def _fresh_run_dir(config):
 
 def _introduce(task, plan):
   images = task.images
+  model = task.keras_model()
   print(f'{images.name}: {len(images.train)} clients, {len(images.test.examples)} test images, '
-        f'{len(images.class_names)} classes, model {task.keras_model().name} of '
-        f'{task.keras_model().count_params():,} parameters.')
-  for note in images.notes:
+        f'{len(images.class_names)} classes, model {model.name} of {model.count_params():,} parameters.')
+  for note in (*images.notes, *task.notes):
     print(f'note: {note}')
 
 
 def _conclude(result):
   found = result.report
   clients = found['per_client']
-  print(f'accuracy {found["evaluation"]["accuracy"]:.4f}  loss {found["evaluation"]["loss"]:.4f}  after '
+  print(f'{progress.numbers(found["evaluation"])}  after '
         f'{found["rounds"]} rounds, {found["seconds"]["train"]:.1f} s of training '
         f'({found["examples_per_second"]:.0f} examples/s)')
   if clients['count']:
-    print(f'per client: mean {clients["mean"]:.4f}, 10th percentile {clients["percentile_10"]:.4f}, worst '
+    print(f'{progress.client_title(clients)}: mean {clients["mean"]:.4f}, 10th percentile {clients["percentile_10"]:.4f}, worst '
           f'{clients["worst"]:.4f}, over {clients["count"]} clients')
   if found['unseen']:
-    print(f'clients that never trained: accuracy {found["unseen"]["evaluation"]["accuracy"]:.4f}')
+    print(f'clients that never trained: {progress.numbers(found["unseen"]["evaluation"])}')
   print(_privacy_sentence(found['privacy']))
   if found['privacy'].get('delta', 0) > 0.01:
     print(f'note: with probability {found["privacy"]["delta"]:.3g} the guarantee fails altogether; so few clients or '

@@ -13,17 +13,18 @@ SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted
 SECTIONS = {path.stem for path in (ROOT / 'tff_vision').glob('*_config.py')}
 FOUNDATION = {'configs', 'compatibility', 'seeds', 'validate', *SECTIONS}
 ALLOWED = {
-    'validate': set(), 'compatibility': set(), 'seeds': set(), **{section: {'validate'} for section in SECTIONS},
+    'validate': set(), 'compatibility': set(), 'seeds': set(), **{section: {'validate', *SECTIONS} for section in SECTIONS},
     'configs': {'validate', 'compatibility', *SECTIONS},
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'runtime': set(), 'diagnosis': {'runtime'},
     'privacy': {'secure'},
-    'tasks': {'data', 'models'},
+    'objectives': {'models'}, 'tasks': {'data', 'models', 'objectives'},
     'aggregation': {'privacy', 'secure', 'client_state'},
-    'learning': {'tasks', 'data', 'models', 'client_state'},
-    'program': {'learning', 'tasks', 'data', 'models'},
-    'experiment': {'program', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'secure', 'data',
-                   'client_state'},
-    'hospitals': {'experiment', 'aggregation', 'program', 'runtime', 'learning', 'tasks', 'data', 'models'},
+    'learning': {'tasks', 'data', 'models', 'client_state', 'objectives'},
+    'program': {'learning', 'tasks', 'data', 'models', 'objectives'},
+    'assembly': {'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'data', 'client_state'},
+    'experiment': {'assembly', 'program', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'secure', 'data'},
+    'hospitals': {'experiment', 'assembly', 'aggregation', 'program', 'runtime', 'learning', 'tasks', 'data', 'models',
+                  'objectives'},
 }
 # `program` is handed a plan; its type is all that it may know of `privacy`.
 TYPES_ONLY = {('program', 'privacy.plan')}

@@ -14,6 +14,11 @@ def linear(input_shape, num_classes):
                               tf.keras.layers.Dense(num_classes)], name='linear')
 
 
+def two_layers(input_shape, num_classes):
+  return tf.keras.Sequential([tf.keras.layers.Input(input_shape), tf.keras.layers.Flatten(),
+                              tf.keras.layers.Dense(4, 'relu'), tf.keras.layers.Dense(num_classes)], name='two_layers')
+
+
 def federated_images(sizes=(7, 12, 3, 9), seed=0):
   """Returns clients of the given sizes."""
   rng = np.random.default_rng(seed)

@@ -19,6 +19,9 @@ _ALL_AT_ONCE = 'private SGD takes steps of its own on clients, and this algorith
 _DEVICES = ('its late updates come from devices that come and go, and an epsilon counts on every client being drawn at '
             'the accounted rate')
 
+_NOT_COVERED = 'the report tells how good the clients\' own models are, and no noise covers that'
+_MAGNIFIED = 'each model is divided by the share of clients that chose it, which magnifies the rounding of a hidden sum'
+
 # Algorithm -> column -> why not. What is not here goes together.
 REFUSED: Mapping[str, Mapping[str, str]] = {
     'fedavg': {},
@@ -30,6 +33,10 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
     'feddyn': {'client-level privacy': 'its server adds up the updates of all rounds, and with them all their noise',
                'example-level privacy': _CLIPPED_GRADIENT},
     'mime_lite': {'client-level privacy': _TWO_QUANTITIES, 'example-level privacy': _CLIPPED_GRADIENT},
+    **dict.fromkeys(('fedper', 'fedrep', 'ditto', 'apfl'), {
+        'client-level privacy': _NOT_COVERED, 'example-level privacy': _NOT_COVERED}),
+    'ifca': {'client-level privacy': _NOT_COVERED, 'example-level privacy': _NOT_COVERED,
+             'threshold encryption': _MAGNIFIED, 'encryption to a key holder': _MAGNIFIED, 'masks': _MAGNIFIED},
     'fedbuff': {'client-level privacy': _DEVICES, 'example-level privacy': _DEVICES},
 }
 

@@ -20,6 +20,7 @@ from tff_vision import (
   privacy_config,
   schedule_config,
   secure_config,
+  task_config,
   training_config,
   validate,
 )
@@ -35,6 +36,7 @@ ScheduleConfig = schedule_config.ScheduleConfig
 SecureConfig = secure_config.SecureConfig
 AggregationConfig = aggregation_config.AggregationConfig
 AttackConfig = attack_config.AttackConfig
+TaskConfig = task_config.TaskConfig
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,7 @@ class ProgramConfig:
 class ExperimentConfig:
   """Everything that the result of a run depends on."""
   data: DataConfig = DataConfig()
+  task: TaskConfig = TaskConfig()
   model: ModelConfig = ModelConfig()
   algorithm: AlgorithmConfig = AlgorithmConfig()
   client: ClientConfig = ClientConfig()
@@ -67,12 +70,17 @@ class ExperimentConfig:
 
   def __post_init__(self):
     training_config.check_together(self.algorithm, self.client, self.server)
+    task_config.check_together(self.task, self.data, self.model, self.privacy.privacy)
     name = self.algorithm.algorithm
     compatibility.check(name, f'privacy={self.privacy.privacy}', f'secure_sum={self.secure.secure_sum}')
     waits = self.cohort.over_selection > 1 or self.cohort.round_deadline is not None
     if name == 'fedbuff' and not waits:
       raise ValueError('algorithm=fedbuff takes updates that come late, and none does without over_selection or '
                        'round_deadline.')
+    if self.algorithm.personalize_epochs and self.privacy.privacy != 'none':
+      raise ValueError(f'personalize_epochs={self.algorithm.personalize_epochs} does not go with '
+                       f'privacy={self.privacy.privacy}: the report would tell how good the clients\' own models are, and '
+                       'no noise covers that.')
     if self.privacy.privacy == 'example_dp_sgd':
       _refuse_other_training(self)
 

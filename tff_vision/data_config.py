@@ -43,6 +43,7 @@ class DataConfig:
     image_channels: 1 turns colour to grey, 3 repeats grey.
     crop: Height and width of a crop, random in training and central in evaluation; 0 crops nothing.
     flip: Whether training mirrors every other image.
+    normal_class: Training examples of other classes are left out; test examples stay. For task=anomaly.
     test_fraction: Share of every class that is held out, of sources without a test set of their own.
     corrupt_images: Whether an image file that cannot be decoded stops the run (`refuse`) or is left out and
       counted (`skip`). Read by sources of image files only.
@@ -68,6 +69,7 @@ class DataConfig:
   image_channels: int | None = None
   crop: int | None = None
   flip: bool | None = None
+  normal_class: str | None = None
   test_fraction: float = 0.2
   corrupt_images: str = 'refuse'
 

@@ -4,17 +4,18 @@ import contextlib
 import dataclasses
 import functools
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, models, seeds
+from tff_vision import configs, models, objectives, seeds
 from tff_vision.data import attacked, batches, preprocess
 from tff_vision.data import build as data_build
 from tff_vision.data import images as images_lib
-from tff_vision.models import blank, check, replayable
+from tff_vision.models import blank, check, pretrained, replayable
+from tff_vision.objectives import classification
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,20 +27,28 @@ class Task:
     model_builder: A key's value of `tff_vision.models.MODELS`.
     client: Batch size and local epochs.
     seed: Root seed; it fixes initial weights and the order of examples.
+    learned: What the model is for; None means the images' classes or findings.
+    start: Changes a fresh model's weights to those of round 0, where they are not random.
+    notes: Sentences on the model that a user must see.
   """
   images: images_lib.FederatedImages
   model_builder: models.ModelBuilder
   client: configs.ClientConfig
   seed: int
+  learned: objectives.Objective | None = None
+  start: Callable[[tf.keras.Model], None] = lambda model: None
+  notes: Sequence[str] = ()
 
   def __post_init__(self):
     if not len(self.images.train):
       raise ValueError(f'dataset {self.images.name} has no clients.')
-    check.check(self.keras_model(), input_shape=self.input_shape, num_outputs=self.num_outputs)
+    check.check(self.keras_model(), input_shape=self.input_shape, num_outputs=self.objective.num_outputs)
 
-  @property
-  def num_outputs(self) -> int:
-    return len(self.images.class_names)
+  @functools.cached_property
+  def objective(self) -> objectives.Objective:
+    """What is learned."""
+    return self.learned or classification.Classification(num_outputs=len(self.images.class_names),
+                                                         multi_label=self.images.multi_label)
 
   @functools.cached_property
   def largest_client(self) -> int:
@@ -53,19 +62,25 @@ class Task:
 
   @property
   def loss_fn(self) -> tf.keras.losses.Loss:
-    """The loss of logits, averaged over a batch."""
-    if self.images.multi_label:
-      return tf.keras.losses.BinaryCrossentropy(from_logits=True)
-    return tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    """The loss of outputs, averaged over a batch."""
+    return self.objective.loss_fn
 
   def keras_model(self) -> tf.keras.Model:
     """Returns a fresh model with arbitrary initial weights."""
-    return self.model_builder(self.input_shape, self.num_outputs)
+    return self.objective.keras_model(self.model_builder, self.input_shape)
 
   def initial_weights(self) -> tff.learning.models.ModelWeights:
-    """Returns round 0's weights, a function of the seed alone."""
+    """Returns round 0's weights, a function of the seed and of the model file, if there is one."""
     with _keras_seed(seeds.derive(self.seed, 'initial weights') % 2**32):
-      return tff.learning.models.ModelWeights.from_model(self.keras_model())
+      model = self.keras_model()
+    self.start(model)
+    return tff.learning.models.ModelWeights.from_model(model)
+
+  def initial_trainable(self, variant: int = 0) -> tuple[np.ndarray, ...]:
+    """Returns the trainable part of round 0's weights; another variant draws them anew."""
+    path = ('initial weights', variant) if variant else ('initial weights',)
+    with _keras_seed(seeds.derive(self.seed, *path) % 2**32):
+      return tuple(weight.numpy() for weight in self.keras_model().trainable_weights)
 
   def training_model(self) -> tf.keras.Model:
     """Returns a model for a client's computation, whose weights are zero until they are assigned."""
@@ -73,11 +88,9 @@ class Task:
 
   def model_fn(self) -> tff.learning.models.VariableModel:
     """Returns the model for TFF's own algorithms; traced in TFF's graph, so it is built anew on each call."""
-    accuracy = (tf.keras.metrics.BinaryAccuracy(name='accuracy', threshold=0.0) if self.images.multi_label
-                else tf.keras.metrics.SparseCategoricalAccuracy(name='accuracy'))
     return tff.learning.models.from_keras_model(
-        replayable.with_replayable_dropout(self.keras_model), loss=self.loss_fn, metrics=[accuracy],
-        input_spec=self.batch_spec)
+        replayable.with_replayable_dropout(self.keras_model), loss=self.loss_fn,
+        metrics=self.objective.metrics(), input_spec=self.batch_spec)
 
   @functools.cached_property
   def weights_type(self) -> tff.StructType:
@@ -124,7 +137,15 @@ def build_task(config: configs.ExperimentConfig) -> Task:
   """
   images = attacked.attacked(config.attack, data_build.build(config.data, seed=config.program.seed),
                              seed=config.program.seed)
-  return Task(images=images, model_builder=models.MODELS[config.model.model], client=config.client, seed=config.program.seed)
+  objective = objectives.TASKS[config.task.task](config.task, tuple(images.class_names), images.multi_label,
+                                                 config.data.normal_class)
+  make = functools.partial(Task, images=images, client=config.client, seed=config.program.seed, learned=objective)
+  if config.model.initial_model is None:
+    return make(model_builder=models.MODELS[config.model.model])
+  given = pretrained.load(
+      config.model.initial_model, frozen_layers=config.model.frozen_layers, num_outputs=objective.head,
+      input_shape=preprocess.input_shape(images.preprocessing, images.test.examples.x.shape[1:]))
+  return make(model_builder=given.build, start=given.start, notes=given.notes)
 
 
 @contextlib.contextmanager

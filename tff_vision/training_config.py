@@ -4,14 +4,20 @@ import dataclasses
 
 from tff_vision import validate
 
-ALGORITHMS = ('fedavg', 'fedprox', 'fedsgd', 'scaffold', 'fednova', 'feddyn', 'mime_lite', 'fedbuff')
+ALGORITHMS = ('fedavg', 'fedprox', 'fedsgd', 'scaffold', 'fednova', 'feddyn', 'mime_lite', 'fedbuff', 'fedper',
+              'fedrep', 'ditto', 'apfl', 'ifca')
+PERSONAL_ALGORITHMS = ('fedper', 'fedrep', 'ditto', 'apfl', 'ifca')
 CLIENT_OPTIMIZERS = ('sgd', 'sgdm', 'adam')
 SERVER_OPTIMIZERS = ('sgd', 'sgdm', 'adam', 'yogi', 'adagrad', 'adamw')
 CLIENT_WEIGHTINGS = ('examples', 'uniform')
 # SCAFFOLD, MimeLite and FedDyn change the gradient of plain SGD; FedNova normalises for SGD with and without momentum.
-_CLIENT_OPTIMIZERS_OF = {'scaffold': ('sgd',), 'mime_lite': ('sgd',), 'feddyn': ('sgd',), 'fednova': ('sgd', 'sgdm')}
+# FedRep keeps a part of the model still, which momentum would move; APFL steps along its own gradient.
+_CLIENT_OPTIMIZERS_OF = {'scaffold': ('sgd',), 'mime_lite': ('sgd',), 'feddyn': ('sgd',), 'fednova': ('sgd', 'sgdm'),
+                         'fedrep': ('sgd',), 'apfl': ('sgd',)}
 _READ_BY_ALGORITHM = {'proximal_strength': ('fedprox', 'fednova'), 'feddyn_strength': ('feddyn',),
-                      'mime_momentum': ('mime_lite',), 'max_staleness': ('fedbuff',)}
+                      'mime_momentum': ('mime_lite',), 'max_staleness': ('fedbuff',), 'personal_layers': ('fedper', 'fedrep'),
+                      'fedrep_head_epochs': ('fedrep',), 'ditto_strength': ('ditto',), 'apfl_alpha': ('apfl',),
+                      'apfl_adaptive': ('apfl',), 'ifca_clusters': ('ifca',)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +32,15 @@ class AlgorithmConfig:
     feddyn_strength: The alpha of FedDyn: weight of its dynamic regulariser.
     mime_momentum: The beta of MimeLite: share of the old momentum in the new.
     max_staleness: fedbuff: an update that arrives more rounds late is lost; the server keeps so many old models.
+    personal_layers: fedper, fedrep: names of the layers that stay on each client, separated by commas; empty: the last
+      layer that has weights; `none`: no layer.
+    fedrep_head_epochs: The first so many local epochs train the head, the others the body; None: all but the last.
+    ditto_strength: The lambda of Ditto: how strongly a personal model is drawn to the shared one; 0: not at all.
+    apfl_alpha: The share of a client's own model in what it uses; at first, if `apfl_adaptive`.
+    apfl_adaptive: Whether each client learns that share.
+    ifca_clusters: The number of models of IFCA.
+    personalize_epochs: After the last round every client trains the shared model on for so many local epochs, and the
+      report compares both on the client's own test examples; 0: no such comparison.
   """
   algorithm: str = 'fedavg'
   client_weighting: str = 'examples'
@@ -33,12 +48,26 @@ class AlgorithmConfig:
   feddyn_strength: float = 0.1
   mime_momentum: float = 0.9
   max_staleness: int = 4
+  personal_layers: str = ''
+  fedrep_head_epochs: int | None = None
+  ditto_strength: float = 0.1
+  apfl_alpha: float = 0.5
+  apfl_adaptive: bool = False
+  ifca_clusters: int = 2
+  personalize_epochs: int = 0
 
   def __post_init__(self):
     validate.one_of(ALGORITHMS, algorithm=self.algorithm)
     validate.one_of(CLIENT_WEIGHTINGS, client_weighting=self.client_weighting)
     validate.non_negative(proximal_strength=self.proximal_strength or 0.0)
-    validate.positive(feddyn_strength=self.feddyn_strength, max_staleness=self.max_staleness)
+    validate.positive(feddyn_strength=self.feddyn_strength, max_staleness=self.max_staleness,
+                      ifca_clusters=self.ifca_clusters)
+    validate.non_negative(ditto_strength=self.ditto_strength, personalize_epochs=self.personalize_epochs)
+    if not 0 <= self.apfl_alpha <= 1:
+      raise ValueError(f'apfl_alpha must lie in 0..1, found {self.apfl_alpha!r}.')
+    if self.personalize_epochs and self.algorithm in PERSONAL_ALGORITHMS:
+      raise ValueError(f'personalize_epochs={self.personalize_epochs} fine-tunes a shared model, but with '
+                       f'algorithm={self.algorithm} every client has a model of its own already.')
     validate.fraction(mime_momentum=self.mime_momentum)
     for name, readers in _READ_BY_ALGORITHM.items():
       _refuse_unread(self, name, self.algorithm in readers, f'algorithm={" or ".join(readers)}')
@@ -105,6 +134,13 @@ def check_together(algorithm: AlgorithmConfig, client: ClientConfig, server: Ser
   if client.client_optimizer not in optimizers:
     raise ValueError(f'client_optimizer={client.client_optimizer} does not go with algorithm={name}, which is defined '
                      f'for {" and ".join(optimizers)} on clients.')
+  if name == 'fedrep' and not 0 < (algorithm.fedrep_head_epochs or client.client_epochs - 1) < client.client_epochs:
+    raise ValueError(f'client_epochs={client.client_epochs} with fedrep_head_epochs={algorithm.fedrep_head_epochs}: '
+                     'fedrep needs at least one local epoch for the head and one for the body.')
+  if name == 'ifca' and (server.server_optimizer, server.server_learning_rate) != ('sgd', 1.0):
+    raise ValueError(f'server_optimizer={server.server_optimizer} with server_learning_rate='
+                     f'{server.server_learning_rate:g} does not go with algorithm=ifca, whose models are the means of '
+                     'their clients: choose sgd and 1.')
   if name == 'feddyn' and server.server_optimizer != 'sgd':
     raise ValueError(f'server_optimizer={server.server_optimizer} does not go with algorithm=feddyn: its drift term '
                      'cancels the clients\' only if the server takes their mean as it is; choose sgd.')

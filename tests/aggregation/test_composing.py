@@ -29,7 +29,7 @@ ALSO = {'top_k': ('compression',)}
 
 
 def test_the_algorithms_that_keep_state_are_those():
-  task = tiny.task()
+  task = tiny.task(tiny.two_layers)
   keep = [name for name, make in process.ALGORITHMS.items()
           if make(task, configs.AlgorithmConfig(algorithm=name), configs.ClientConfig()).keeps]
   assert set(keep) == set(composing.KEEPING_ALGORITHMS)

@@ -42,6 +42,13 @@ class Oracle:
       w = w - (self.rate if rate is None else rate) * velocity
     return w, len(batches)
 
+  def loss(self, w, client):
+    """The mean loss over the client's examples."""
+    examples = self.task.images.train.examples(client)
+    x = examples.x.reshape(len(examples), -1) * self.task.images.preprocessing.scale
+    logits = x @ w[:-3].reshape(-1, 3) + w[-3:]
+    return np.mean(np.log(np.exp(logits).sum(1)) - logits[np.arange(len(logits)), examples.y])
+
   def mean(self, cohort, values):
     return np.average(values, axis=0, weights=[self.weight[i] for i in cohort])
 
@@ -73,7 +80,7 @@ def scaffold(o):
     c = np.average(controls, axis=0, weights=o.weight)
     ys, new = [], controls.copy()
     for i in cohort:
-      y, steps = o.local(x, i, r, change=lambda g, w, i=i, c=c: g - controls[i] + c)
+      y, steps = o.local(x, i, r, change=lambda g, w, own=controls[i], c=c: g - own + c)
       ys.append(y)
       new[i] = controls[i] - c + (x - y) / (steps * o.rate)
     x, controls = o.mean(cohort, ys), new
@@ -135,3 +142,68 @@ def fedbuff(o, begun):
       updates.append(moved / np.sqrt(1 + r - first))
     models.append(models[-1] + o.mean(cohort, updates))
   return models[-1]
+
+
+HEAD = slice(-3, None)  # Of the flat weights: the bias plays the personal layer.
+
+
+def fedper(o, head_steps=None):
+  """`head_steps`: of a client's number of batches, those that train the head; None: all steps train everything."""
+  w, heads = o.start, np.tile(o.start[HEAD], (len(o.sizes), 1))
+  for r, cohort in enumerate(o.cohorts, start=1):
+    ys = []
+    for i in cohort:
+      y = w.copy()
+      y[HEAD] = heads[i]
+      for step, (x, labels) in enumerate(o.batches(i, r)):
+        g = o.gradient(y, x, labels)
+        if head_steps is not None:
+          still = np.ones(len(g), bool)
+          still[HEAD] = False
+          g = np.where(still == (step >= head_steps(i)), g, 0)
+        y = y - o.rate * g
+      heads[i] = y[HEAD]
+      ys.append(y)
+    mean = o.mean(cohort, ys)
+    w = np.concatenate([mean[:-3], o.start[HEAD]])
+  return w, heads
+
+
+def ditto(o, strength):
+  w, own = o.start, np.tile(o.start, (len(o.sizes), 1))
+  for r, cohort in enumerate(o.cohorts, start=1):
+    ys = [o.local(w, i, r)[0] for i in cohort]
+    for i in cohort:
+      own[i], _ = o.local(own[i], i, r, change=lambda g, v, w=w: g + strength * (v - w))
+    w = o.mean(cohort, ys)
+  return w, own
+
+
+def apfl(o, alpha, *, adaptive):
+  w, own, mixed = o.start, np.tile(o.start, (len(o.sizes), 1)), np.tile(o.start, (len(o.sizes), 1))
+  alphas = np.full(len(o.sizes), float(alpha))
+  for r, cohort in enumerate(o.cohorts, start=1):
+    ys = []
+    for i in cohort:
+      y = w.copy()
+      for step, (x, labels) in enumerate(o.batches(i, r)):
+        a = alphas[i]
+        g = o.gradient(a * own[i] + (1 - a) * y, x, labels)
+        if adaptive and step == 0:
+          alphas[i] = np.clip(a - o.rate * (own[i] - y) @ g, 0, 1)
+        y, own[i] = y - o.rate * o.gradient(y, x, labels), own[i] - o.rate * a * g
+      mixed[i] = alphas[i] * own[i] + (1 - alphas[i]) * y
+      ys.append(y)
+    w = o.mean(cohort, ys)
+  return w, mixed, alphas
+
+
+def ifca(o, starts):
+  """`starts`: the models before round 1."""
+  models, chosen = [start.copy() for start in starts], {}
+  for r, cohort in enumerate(o.cohorts, start=1):
+    for i in cohort:
+      chosen[i] = int(np.argmin([o.loss(model, i) for model in models]))
+    models = [o.mean(members, [o.local(model, i, r)[0] for i in members])
+              if (members := [i for i in cohort if chosen[i] == j]) else model for j, model in enumerate(models)]
+  return models, chosen

@@ -20,10 +20,10 @@ class Run:
   """One algorithm on the tiny task."""
 
   def __init__(self, algorithm, *, folder=None, sizes=SIZES, rounds=3, schedule=None, server=None, weighting='examples',
-               strength=None, client=None, **settings):
+               strength=None, client=None, builder=tiny.linear, **settings):
     self.client = configs.ClientConfig(batch_size=4, client_learning_rate=0.1,
                                        **{'client_epochs': 2, **(client or {})})
-    self.task = tiny.task(sizes=sizes, **{name: getattr(self.client, name) for name in (
+    self.task = tiny.task(builder, sizes=sizes, **{name: getattr(self.client, name) for name in (
         'client_learning_rate', 'client_epochs', 'batch_size')})
     config = configs.AlgorithmConfig(algorithm=algorithm, client_weighting=weighting, proximal_strength=strength,
                                      **settings)
@@ -48,6 +48,7 @@ class Run:
         data = [(self.task.client_dataset(i, begun[r - 1][i]),
                  tf.data.Dataset.from_tensors(np.int32(r - begun[r - 1][i]))) for i in cohort]
       state = self.process.next(state, data).state
+    self.state = state
     return np.concatenate([np.asarray(w).ravel() for w in self.process.get_model_weights(state).trainable])
 
   def oracle(self, cohorts=COHORTS, weighting='examples'):

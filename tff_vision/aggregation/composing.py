@@ -31,7 +31,7 @@ REFUSED: Mapping[tuple[str, str], str] = {
     ('top_k', _KEEPING): 'the memory of what was not sent would have to be kept beside that state',
 }
 _CLIENT_MECHANISMS = ('client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf')
-KEEPING_ALGORITHMS = ('scaffold', 'feddyn')
+KEEPING_ALGORITHMS = ('scaffold', 'feddyn', 'fedper', 'fedrep', 'ditto', 'apfl', 'ifca')
 _UPDATE_ATTACKS = ('sign_flip', 'scaled_update')
 
 

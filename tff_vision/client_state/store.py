@@ -49,6 +49,10 @@ class Store:
       raise ValueError(f'{path} holds the state of another model.')
     return tree.unflatten_as(self._initial, leaves)
 
+  def knows(self, client: int) -> bool:
+    """Returns whether `client` ever took part."""
+    return bool(self._versions(client))
+
   def write(self, client: int, round_num: int, value: Any) -> None:
     """Saves what `client` keeps after round `round_num`, whole or not at all.
 

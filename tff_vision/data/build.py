@@ -28,7 +28,7 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
   who = (ownership.natural if config.partition == 'natural' else ownership.partitioned)(pool, config, seed=seed)
   who = ownership.hold_out_examples(who, config.client_test_fraction, seed=seed)
   notes += who.notes
-  trainers = _with_examples(who.trainers, notes)
+  trainers = _with_examples(_of_class(who.trainers, pool, config, notes), notes)
   preprocessing, preprocessing_notes = _preprocessing(pool, config)
   unseen = _held_out(pool, who.unseen) if who.unseen else None
   test = _held_out(pool, trainers, who.common)
@@ -37,6 +37,21 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
   return images.FederatedImages(
       name=config.dataset, class_names=tuple(pool.class_names), train=_clients(pool, trainers), test=test,
       unseen=unseen, preprocessing=preprocessing, notes=(*notes, *preprocessing_notes))
+
+
+def _of_class(trainers, pool, config, notes):
+  """Leaves out training examples of other classes than normal_class."""
+  if config.normal_class is None:
+    return trainers
+  if config.normal_class not in pool.class_names or pool.train.y.ndim == 2:
+    raise ValueError(f'normal_class={config.normal_class} is no class of dataset={config.dataset}; its classes are '
+                     f'{", ".join(map(str, pool.class_names[:12]))}.')
+  normal = pool.train.y == list(pool.class_names).index(config.normal_class)
+  kept = [dataclasses.replace(owner, train=owner.train[normal[owner.train]]) for owner in trainers]
+  number = sum(len(owner.train) for owner in trainers) - sum(len(owner.train) for owner in kept)
+  if number:
+    notes.append(f'{number} training examples of other classes than {config.normal_class} were left out.')
+  return kept
 
 
 def _with_examples(trainers, notes):

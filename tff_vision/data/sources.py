@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 from tff_vision import configs, validate
 from tff_vision.data import arrays, cifar, embedded, folders, medmnist, mnist_like, pool, tff_sets
-from tff_vision.data.generators import cache, chest, shapes, writers
+from tff_vision.data.generators import cache, chest, parts, shapes, signers, writers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,6 +56,10 @@ SOURCES: Mapping[str, Source] = {
                                     load=chest.load_large, locate=cache.locate),
     'synthetic_emnist': Source(about='generated handwritten characters of 28x28 by any number of writers, 62 classes',
                                load=writers.load, locate=cache.locate),
+    'synthetic_emnist:writers': Source(about='samples of 56x56 in generated hands, whose classes are the writers, at 24 '
+                                       'offices', load=signers.load, locate=cache.locate),
+    'synthetic_parts': Source(about='2,670 generated machined parts of 32x32 from 8 factories, good and with 5 defects',
+                              load=parts.load, locate=cache.locate),
     'synthetic_shapes': Source(about='7,000 generated colour shapes of 32x32x3, 10 classes, no clients of its own',
                                load=shapes.load, locate=cache.locate),
     **{f'medmnist:{flag}': Source(about=medmnist.about(flag), load=medmnist.loader(flag), locate=medmnist.locator(flag))

@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow_federated as tff
 
-from tff_vision import configs, experiment, models, tasks
+from tff_vision import assembly, configs, experiment, models, tasks
 from tff_vision.aggregation import secured
 from tff_vision.hospitals import cohorts, study_config, ways
-from tff_vision.program import run_directory
 from tff_vision.runtime import local, runtime_config
 
 Weights = tff.learning.models.ModelWeights
@@ -85,12 +84,12 @@ class Trainer:
                         client=config.client, seed=config.program.seed)
       plan = experiment.build_plan(config, task)
       trained = dataclasses.replace(task, client=plan.client_data(task.client))
-      process, _, length = experiment.build_process(
-          config, trained, plan, runtime_config.RuntimeConfig(), run_directory.RunDirectory(self._folder), self._place)
+      parts = assembly.assemble(config, trained, plan, runtime_config.RuntimeConfig(), self._folder / 'client_states',
+                                self._place)
       self._built[key] = _Built(
-          config=config, process=process, task=trained, ledger=plan.final_ledger(config.program.rounds),
-          secure_sum=secured.describe(config.secure, plan, clients=len(self._hospitals.names), parameters_count=length,
-                                      on_workers=False))
+          config=config, process=parts.process, task=trained, ledger=plan.final_ledger(config.program.rounds),
+          secure_sum=secured.describe(config.secure, plan, clients=len(self._hospitals.names),
+                                      parameters_count=parts.sent_length, on_workers=False))
     return self._built[key]
 
   def config_of(self, way: ways.Way) -> configs.ExperimentConfig:

@@ -8,6 +8,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
@@ -39,11 +40,16 @@ class Client:
   shown: Any
   brought: Any
 
-  def descend(self, change: local_steps.GradientChange = local_steps.plain_gradient) -> local_steps.Trained:
-    """Returns the client after its local epochs; `change` adds the algorithm's part to the gradient."""
+  def descend(self, change: local_steps.GradientChange = local_steps.plain_gradient, *, carried: Any = (),
+              start: Sequence[tf.Tensor] | None = None, beside: local_steps.Beside | None = None) -> local_steps.Trained:
+    """Returns the client after its local epochs; `change` adds the algorithm's part to the gradient.
+
+    Args: The others as in `local_steps.descend`.
+    """
     def both(carried, gradients, weights, server_weights):
       return change(carried, self.change(gradients, weights), weights, server_weights)
-    return local_steps.descend(self.task, self.optimizer, self.server_weights, self.dataset, change=both)
+    return local_steps.descend(self.task, self.optimizer, self.server_weights, self.dataset, change=both,
+                               carried=carried, start=start, beside=beside)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,10 +72,12 @@ class Algorithm:
     keeps: Whether clients keep what `brings` describes from round to round.
     reads_share: Whether `step` reads `share`.
     shows: Whether clients are shown anything of the server's state.
+    personal: Whether a client's own model, `own_model`, is another than the server's.
   """
   keeps = False
   reads_share = False
   shows = False
+  personal = False
 
   def server_state(self, weights: Tensors) -> Any:
     """Returns the server's state beside model and optimizer before round 1, in the shapes of `weights`."""
@@ -85,6 +93,16 @@ class Algorithm:
     """Returns what comes with a client's data at first, in the shapes of `weights`; None for nothing."""
     del weights
     return None
+
+  def own_model(self, kept: Any, server: Any, weights: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """Returns the trainable weights of a client that keeps `kept`; on the driver, for evaluation.
+
+    Args:
+      server: The server's state beside model and optimizer.
+      weights: The server's model.
+    """
+    del kept, server
+    return weights
 
   def work(self, client: Client) -> Work:
     """Returns what one client does in a round; runs on the client."""

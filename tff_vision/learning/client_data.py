@@ -55,14 +55,18 @@ class WorkerData:
   def read_on_workers(self, process: composition.Process) -> composition.Process:
     """Returns a process whose `next` takes a `request` for each client; same weights as with the examples sent."""
 
+    if isinstance(process, composition.KeepingProcess):
+      return dataclasses.replace(process, next_of_clients=_reading(self.dataset, process.next_of_clients))
+    return tff.learning.templates.LearningProcess(
+        process.initialize, _reading(self.dataset, process.next), process.get_model_weights, process.set_model_weights)
+
+  @functools.cached_property
+  def dataset(self) -> tff.Computation:
+    """A computation from a client's `request` to its data set; runs on the worker."""
     @tff.tensorflow.computation(np.str_, np.int64)
     def dataset(path, seed):
       return self.task.batch_reader.dataset(*records.read(path, self.task.images.test.examples), seed=seed)
-
-    if isinstance(process, composition.KeepingProcess):
-      return dataclasses.replace(process, next_of_clients=_reading(dataset, process.next_of_clients))
-    return tff.learning.templates.LearningProcess(
-        process.initialize, _reading(dataset, process.next), process.get_model_weights, process.set_model_weights)
+    return dataset
 
   def _path(self, client):
     return posixpath.join(self.folder, records.file_name(client))

@@ -15,6 +15,8 @@ import tensorflow_federated as tff
 from tff_vision import tasks
 from tff_vision.learning import optimizers
 
+# (carried, model input, labels, weights) -> carried; called before a step with the weights that it begins with.
+Beside = Callable[[Any, tf.Tensor, tf.Tensor, Sequence[tf.Variable]], Any]
 # (carried, gradients, weights, the server's weights) -> (carried, gradients); the last three and the gradients are
 # sequences of tensors like the model's trainable weights.
 GradientChange = Callable[[Any, Sequence[tf.Tensor], Sequence[tf.Variable], Sequence[tf.Tensor]],
@@ -26,8 +28,8 @@ class Trained:
   """One client after its local epochs.
 
   Attributes:
-    start: The server's trainable weights.
-    weights: The client's, after the last step.
+    start: The trainable weights before the first step, the server's unless others were given.
+    weights: Those after the last step.
     steps: int32 [], how many there were.
     examples: int64 [], over all steps; an example counts once an epoch.
     metrics: Sums over those examples for `metrics_aggregator`, float64 [].
@@ -41,7 +43,7 @@ class Trained:
   carried: Any
 
   def update(self) -> list[tf.Tensor]:
-    """Returns the server's weights minus the client's: TFF's sign, a gradient that the server's optimizer descends."""
+    """Returns the weights before minus those after: TFF's sign, a gradient that the server's optimizer descends."""
     return [before - after for before, after in zip(self.start, self.weights, strict=True)]
 
 
@@ -53,7 +55,8 @@ def plain_gradient(carried, gradients, weights, server_weights):
 
 def descend(task: tasks.Task, optimizer: tff.learning.optimizers.Optimizer,
             server_weights: tff.learning.models.ModelWeights, dataset: tf.data.Dataset, *,
-            change: GradientChange = plain_gradient, carried: Any = ()) -> Trained:
+            change: GradientChange = plain_gradient, carried: Any = (), start: Sequence[tf.Tensor] | None = None,
+            beside: Beside | None = None) -> Trained:
   """Trains from `server_weights` on the client in `dataset`; call it inside a `tff.tensorflow.computation`.
 
   Args:
@@ -61,21 +64,27 @@ def descend(task: tasks.Task, optimizer: tff.learning.optimizers.Optimizer,
     change: Traced once, in the body of a loop: it may use tensors from outside, and what differs from step to step
       is in `carried`.
     carried: What `change` gets in the first step: a structure of tensors whose shapes and types stay.
+    start: Trainable weights to begin with instead.
+    beside: What else is done with each batch; it sees what `change` carries first. Traced once, like `change`.
   """
   model = task.training_model()
   weights = tff.learning.models.ModelWeights.from_model(model)
-  trainable, start = list(weights.trainable), list(server_weights.trainable)
+  trainable, server_trainable = list(weights.trainable), list(server_weights.trainable)
+  start = server_trainable if start is None else list(start)
 
   @tf.function
   def run(server_weights, carried):
-    tf.nest.map_structure(lambda w, w0: w.assign(w0), weights, server_weights)
+    for weight, value in zip([*trainable, *weights.non_trainable], [*start, *server_weights.non_trainable], strict=True):
+      weight.assign(value)
     client = task.batch_reader.open(dataset)
     state = optimizers.initial_state(optimizer, trainable)
     sums = tf.zeros([2], tf.float64)
     for index in tf.range(client.num_batches):
       x, y = client.batch(index)
       gradients, measured = _gradients(task, model, trainable, x, y)
-      carried, gradients = change(carried, gradients, trainable, start)
+      if beside is not None:
+        carried = beside(carried, x, y, trainable)
+      carried, gradients = change(carried, gradients, trainable, server_trainable)
       state = optimizers.step_in_place(optimizer, state, trainable, gradients)
       sums += measured
     examples = tf.cast(client.num_examples, tf.int64) * task.client.client_epochs
@@ -84,6 +93,47 @@ def descend(task: tasks.Task, optimizer: tff.learning.optimizers.Optimizer,
   trained, steps, examples, sums, carried = run(server_weights, carried)
   metrics = collections.OrderedDict(loss=sums[0], correct=sums[1], examples=tf.cast(examples, tf.float64))
   return Trained(start=start, weights=trained, steps=steps, examples=examples, metrics=metrics, carried=carried)
+
+
+def gradient_at(task: tasks.Task, server_weights: tff.learning.models.ModelWeights
+                ) -> Callable[[Sequence[tf.Tensor], tf.Tensor, tf.Tensor], Sequence[tf.Tensor]]:
+  """Returns a function of (trainable weights, model input, labels): the gradient of the batch's mean loss there.
+
+  Call this one inside a `tff.tensorflow.computation` and outside of the loop: it makes a model.
+  """
+  model = task.training_model()
+  weights = tff.learning.models.ModelWeights.from_model(model)
+
+  def gradient(at, x, y):
+    for weight, value in zip([*weights.trainable, *weights.non_trainable], [*at, *server_weights.non_trainable],
+                             strict=True):
+      weight.assign(value)
+    return _gradients(task, model, list(weights.trainable), x, y)[0]
+
+  return gradient
+
+
+def mean_loss(task: tasks.Task, trainable: Sequence[tf.Tensor], server_weights: tff.learning.models.ModelWeights,
+              dataset: tf.data.Dataset) -> tf.Tensor:
+  """Returns the mean loss of a model over the client's examples, float64 []; inside a `tff.tensorflow.computation`."""
+  model = task.training_model()
+  weights = tff.learning.models.ModelWeights.from_model(model)
+
+  @tf.function
+  def run(trainable, non_trainable):
+    for weight, value in zip([*weights.trainable, *weights.non_trainable], [*trainable, *non_trainable], strict=True):
+      weight.assign(value)
+    client, total = task.batch_reader.open(dataset), tf.constant(0.0, tf.float64)
+    size = task.client.batch_size
+    for first in tf.range(0, client.num_examples, size):
+      x, y = client.batch(first // size)
+      # The batches run on into the next epoch: of the last one, only what belongs to the first epoch counts.
+      count = tf.minimum(size, client.num_examples - first)
+      loss = task.loss_fn(y[:count], model(x[:count], training=False))
+      total += tf.cast(loss, tf.float64) * tf.cast(count, tf.float64)
+    return tf.math.divide_no_nan(total, tf.cast(client.num_examples, tf.float64))
+
+  return run(list(trainable), list(server_weights.non_trainable))
 
 
 def metrics_aggregator(metrics: tff.FederatedType) -> Any:
@@ -107,11 +157,4 @@ def _gradients(task, model, trainable, x, y):
     logits = model(x, training=True)
     loss = tf.add_n([task.loss_fn(y, logits), *model.losses])
   count = tf.cast(tf.shape(y)[0], tf.float64)
-  return tape.gradient(loss, trainable), tf.stack([tf.cast(loss, tf.float64) * count, _right(logits, y)])
-
-
-def _right(logits, y):
-  """Returns how many answers are right, float64 []; of several findings, the share of them for each example."""
-  if y.shape.rank == 1:
-    return tf.reduce_sum(tf.cast(tf.argmax(logits, 1, tf.int32) == tf.cast(y, tf.int32), tf.float64))
-  return tf.reduce_sum(tf.reduce_mean(tf.cast((logits > 0) == (y > 0.5), tf.float64), axis=1))
+  return tape.gradient(loss, trainable), tf.stack([tf.cast(loss, tf.float64) * count, task.objective.right(logits, y)])

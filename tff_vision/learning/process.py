@@ -16,8 +16,11 @@ from tff_vision.learning import (
   feddyn,
   fednova,
   full_gradient,
+  ifca,
   local_training,
   optimizers,
+  personal_head,
+  personal_models,
   scaffold,
   schedules,
   server_step,
@@ -124,5 +127,12 @@ ALGORITHMS: Mapping[str, Callable[..., algorithm_lib.Algorithm]] = {
     'fednova': _fednova,
     'feddyn': lambda task, algorithm, client: feddyn.FedDyn(algorithm.feddyn_strength),
     'mime_lite': lambda task, algorithm, client: full_gradient.MimeLite(algorithm.mime_momentum),
+    'fedper': lambda task, algorithm, client: personal_head.FedPer(task, algorithm.personal_layers),
+    'fedrep': lambda task, algorithm, client: personal_head.FedRep(
+        task, algorithm.personal_layers, algorithm.fedrep_head_epochs or client.client_epochs - 1),
+    'ditto': lambda task, algorithm, client: personal_models.Ditto(task, algorithm.ditto_strength),
+    'apfl': lambda task, algorithm, client: personal_models.Apfl(
+        task, algorithm.apfl_alpha, adaptive=algorithm.apfl_adaptive),
+    'ifca': lambda task, algorithm, client: ifca.Ifca(task, algorithm.ifca_clusters),
     'fedbuff': lambda task, algorithm, client: fedbuff.FedBuff(algorithm.max_staleness),
 }

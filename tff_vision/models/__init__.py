@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from tff_vision.models import cnn, mobilenet, resnet, scattering, vit
+from tff_vision.models import autoencoder, cnn, mobilenet, resnet, scattering, vit
 
 ModelBuilder = Callable[[tuple[int, int, int], int], tf.keras.Model]
 
 MODELS: Mapping[str, ModelBuilder] = {
+    'autoencoder': autoencoder.build,
     'linear': cnn.build_linear,
     'mlp': cnn.build_mlp,
     'cnn': cnn.build_cnn,

@@ -1,5 +1,7 @@
 """Which Keras models may be trained by federated averaging, checked before anything is built from them."""
 
+from collections.abc import Iterator
+
 import tensorflow as tf
 
 
@@ -7,15 +9,17 @@ def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], num_outpu
   """Refuses a model that cannot be trained, or not honestly, over clients.
 
   BatchNorm is refused: its moving statistics are averages over clients' private batches that no aggregator
-  bounds or protects, and under client heterogeneity they fit nobody (Hsieh et al., ICML 2020).
+  bounds or protects, and under client heterogeneity they fit nobody (Hsieh et al., ICML 2020). A frozen one computes
+  with the moments that it came with, and may stay.
 
   Raises:
     ValueError: Names the layer or the shape, and what to do.
   """
-  for layer in _leaves(model):
-    if isinstance(layer, tf.keras.layers.BatchNormalization):
+  for layer in leaves(model):
+    if isinstance(layer, tf.keras.layers.BatchNormalization) and layer.trainable:
       raise ValueError(f'Layer {layer.name!r} of model {model.name!r} is a batch normalisation, which mixes and '
-                       'leaks statistics across clients; use GroupNormalization instead.')
+                       'leaks statistics across clients; use GroupNormalization instead (pipelines.convert_model puts it in '
+                       'its place) or freeze the layer.')
   for weight in model.trainable_weights:
     if weight.dtype != tf.float32:
       raise ValueError(f'Weight {weight.name!r} of model {model.name!r} is {weight.dtype.name}; only float32 is '
@@ -26,9 +30,10 @@ def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], num_outpu
     raise ValueError(f'Model {model.name!r} returns {model.output_shape[1:]}, the data needs {(num_outputs,)}.')
 
 
-def _leaves(model):
+def leaves(model: tf.keras.Model) -> Iterator[tf.keras.layers.Layer]:
+  """Yields the layers of a model and of the models in it."""
   for layer in model.layers:
     if isinstance(layer, tf.keras.Model):
-      yield from _leaves(layer)
+      yield from leaves(layer)
     else:
       yield layer

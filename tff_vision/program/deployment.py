@@ -68,7 +68,7 @@ def deploy(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
   """
   model = task.keras_model()
   weights.assign_weights_to(model)
-  evaluator = evaluation.Evaluator(model, preprocessing=task.images.preprocessing)
+  evaluator = evaluation.Evaluator(model, preprocessing=task.images.preprocessing, objective=task.objective)
   stored = task.images.test.examples
   facts = export.facts(task)
   whole = preprocess.with_preprocessing(model, task.images.preprocessing, stored)

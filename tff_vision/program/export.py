@@ -23,7 +23,7 @@ def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
            evaluator: evaluation.Evaluator) -> float:
   """Writes `model.keras`, `saved_model/` and `model.json` to `folder`, at once, replacing an older one.
 
-  model.json names the classes and the image shape. Both models take images as they are stored, float32 [batch, height, width, channels] in the data set's pixel range,
+  model.json names the task, the classes and the image shape; for tasks without classes it says what outputs mean. Both models take images as they are stored, float32 [batch, height, width, channels] in the data set's pixel range,
   carry the preprocessing, and return logits [batch, outputs].
 
   Args:
@@ -44,7 +44,8 @@ def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
   part.mkdir(parents=True)
   whole.save(part / 'model.keras')
   tf.saved_model.save(whole, str(part / 'saved_model'))
-  json_file.write(part / 'model.json', facts(task))
+  json_file.write(part / 'model.json', {**facts(task), **task.objective.yardstick(
+      evaluator.logits(task.images.test.examples.x), task.images.test.examples.y)})
   difference = _parity(part, task, evaluator)
   if folder.exists():
     shutil.rmtree(folder)
@@ -55,8 +56,9 @@ def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
 def facts(task: tasks.Task) -> dict[str, Any]:
   """Returns what a user of the model must know of its images and outputs: the content of model.json."""
   stored = task.images.test.examples
-  return {'class_names': list(task.images.class_names), 'multi_label': task.images.multi_label,
-          'image_shape': list(stored.x.shape[1:]), 'white': 255.0 if stored.x.dtype == np.uint8 else 1.0}
+  return {'task': task.objective.task, 'class_names': list(task.images.class_names),
+          'multi_label': task.images.multi_label, 'image_shape': list(stored.x.shape[1:]),
+          'white': 255.0 if stored.x.dtype == np.uint8 else 1.0}
 
 
 def _parity(folder, task, evaluator):

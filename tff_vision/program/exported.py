@@ -1,11 +1,13 @@
 """The model that a run exported, used without the run's data or TFF."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from tff_vision import objectives
 from tff_vision.data import decode, images
 from tff_vision.learning import evaluation
 from tff_vision.program import json_file, run_directory
@@ -17,6 +19,8 @@ class ExportedModel:
   Attributes:
     class_names: One for each output.
     multi_label: Whether outputs are independent findings.
+    task: `classification`, `anomaly` or `embedding`: what outputs are.
+    facts: All of model.json.
   """
 
   def __init__(self, directory: run_directory.RunDirectory):
@@ -26,6 +30,8 @@ class ExportedModel:
       ValueError: The run has exported none, or its files are unreadable.
     """
     facts = json_file.read(directory.export / 'model.json')
+    self.facts: Mapping[str, Any] = facts
+    self.task: str = facts.get('task', 'classification')
     self.class_names: Sequence[str] = facts['class_names']
     self.multi_label: bool = facts['multi_label']
     self._shape = tuple(facts['image_shape'])
@@ -36,9 +42,18 @@ class ExportedModel:
     except (OSError, ValueError) as error:
       raise ValueError(f'{path} cannot be loaded as a Keras model: {str(error).splitlines()[0]}') from None
 
-  def evaluator(self) -> evaluation.Evaluator:
+  def evaluator(self, objective: objectives.Objective | None = None) -> evaluation.Evaluator:
     """Returns an evaluator of images as they are stored; the model does its own preprocessing."""
-    return evaluation.Evaluator(self._model, preprocessing=images.Preprocessing(scale=1.0))
+    return evaluation.Evaluator(self._model, preprocessing=images.Preprocessing(scale=1.0), objective=objective)
+
+  def outputs(self, path: pathlib.Path | str) -> np.ndarray:
+    """Returns the model's outputs, [outputs] float32, for an image of any size, grey or colour.
+
+    Raises:
+      ValueError: The file is missing, no image, or corrupt.
+    """
+    pixels = decode.read(path, self._shape).astype(np.float32) * (self._white / 255)
+    return self._model(pixels[np.newaxis], training=False).numpy()[0]
 
   def predict_file(self, path: pathlib.Path | str) -> np.ndarray:
     """Returns the probability of each class, or of each finding, for an image of any size, grey or colour.
@@ -46,6 +61,5 @@ class ExportedModel:
     Raises:
       ValueError: The file is missing, no image, or corrupt.
     """
-    pixels = decode.read(path, self._shape).astype(np.float32) * (self._white / 255)
-    logits = self._model(pixels[np.newaxis], training=False)
+    logits = self.outputs(path)[np.newaxis]
     return (tf.sigmoid(logits) if self.multi_label else tf.nn.softmax(logits)).numpy()[0]

@@ -16,6 +16,7 @@ import tensorflow_federated as tff
 
 from tff_vision import configs, tasks
 from tff_vision.learning import evaluation
+from tff_vision.learning import personal as personal_lib
 from tff_vision.privacy import plan as plan_lib
 
 RoundRecord = Mapping[str, Any]
@@ -70,25 +71,30 @@ class Outcome:
     history: One record a round.
     interrupted: Whether rounds are left because a stop was requested.
     evaluated: The evaluation of `weights`, if its round had one in this process.
+    personal: That of the clients' own models, if they have some.
   """
   weights: tff.learning.models.ModelWeights
   history: Sequence[RoundRecord]
   interrupted: bool
   evaluated: Mapping[str, Any] | None
+  personal: Mapping[str, Any] | None
 
 
 async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Task, plan: plan_lib.PrivacyPlan,
               runtime: Runtime, client_data: ClientData, traffic: Traffic,
               evaluator: evaluation.Evaluator, program: configs.ProgramConfig, managers: Managers,
+              evaluate_personal: Callable[[Any, int], Mapping[str, Any]] | None,
               on_round: Callable[[RoundRecord], None], stop_requested: Callable[[], bool]) -> Outcome:
   """Trains for `program.rounds` rounds, from the latest checkpoint if there is one.
 
   Args:
+    evaluate_personal: From a state and its round to `learning.personal.compare`'s numbers, where clients have models
+      of their own.
     on_round: Called after each round's release.
     stop_requested: Asked after each round; True ends the loop with everything saved.
   """
   state, history = await _resume(process, task, managers)
-  evaluated = None
+  evaluated = personal = None
   interrupted = False
   for round_num in range(len(history) + 1, program.rounds + 1):
     started = time.monotonic()
@@ -109,13 +115,17 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     if faults or len(trained) < len(cohort):
       record |= {'dropped_clients': len(cohort) - len(trained),
                  'faults': [dataclasses.asdict(fault) for fault in faults]}
-    evaluated = None
+    evaluated = personal = None
     if round_num % program.rounds_per_evaluation == 0 or round_num == program.rounds:
       started = time.monotonic()
       process.get_model_weights(state).assign_weights_to(evaluator.model)
       evaluated = evaluator.evaluate(task.images.test)
       record |= {'evaluation': evaluated['evaluation'], 'per_client': _scalars(evaluated['per_client']),
-                 'privacy': _scalars(plan.ledger(round_num)), 'evaluation_seconds': time.monotonic() - started}
+                 'privacy': _scalars(plan.ledger(round_num))}
+      if evaluate_personal is not None:
+        personal = evaluate_personal(state, round_num)
+        record['personal'] = personal_lib.scalars(personal)
+      record['evaluation_seconds'] = time.monotonic() - started
     history = [*history, record]
     await managers.checkpoints.save(_checkpoint(state, history), round_num)
     await _release(managers, record)
@@ -123,8 +133,10 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     if round_num < program.rounds and stop_requested():
       interrupted = True
       break
+  if personal is None and evaluate_personal is not None and not interrupted:
+    personal = evaluate_personal(state, len(history))
   return Outcome(weights=process.get_model_weights(state), history=history, interrupted=interrupted,
-                 evaluated=evaluated)
+                 evaluated=evaluated, personal=personal)
 
 
 def _present(cohort, client_data, runtime, task):
@@ -161,7 +173,7 @@ def _training_record(metrics, plan, cohort, task, seconds):
   trained = metrics['client_work']['train']
   examples = sum(task.images.train.num_examples(client) for client in cohort) * task.client.client_epochs
   return {'seconds': seconds, 'cohort_size': len(cohort), 'examples': examples,
-          'train': {name: float(trained[name]) for name in ('loss', 'accuracy')} if len(cohort) else {}}
+          'train': {name: float(trained[name]) for name in ('loss', task.objective.metric) if name in trained} if len(cohort) else {}}
 
 
 def _scalars(values):

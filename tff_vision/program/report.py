@@ -54,7 +54,7 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None) -> str:
 
 def _figures(report: Mapping, history: Sequence[Mapping], mix: report_partition.ClassMix | None) -> Mapping:
   """Returns the figures that the report has numbers for: `{name: {'light': PNG, 'dark': PNG, 'alt': text}}`."""
-  from tff_vision.program import report_figures
+  from tff_vision.program import report_figures, report_roc
   metric, made = report_tables.headline_metric(report), {}
 
   def add(name, draw, alt):
@@ -66,6 +66,9 @@ def _figures(report: Mapping, history: Sequence[Mapping], mix: report_partition.
             if any(map(numbers.is_finite, group.get('accuracies') or ()))}
   if groups:
     add('clients', functools.partial(report_figures.client_histograms, groups=groups), _clients_alt(groups))
+  if rocs := {name: curve for name, curve in (('Test set', report.get('roc')), ('Unseen clients', report_tables.part(
+      report, 'unseen').get('roc'))) if curve}:
+    add('roc', functools.partial(report_roc.draw, curves=rocs), report_roc.describe(rocs))
   if mix is not None:
     add('mix', functools.partial(report_figures.class_mix, mix=mix), _mix_alt(mix))
   if report_figures.series(history, 'privacy', 'epsilon')[0]:
@@ -88,9 +91,11 @@ def _curves_alt(history: Sequence[Mapping], metric: str) -> str:
 
 
 def _clients_alt(groups: Mapping[str, Mapping]) -> str:
-  said = [f'{name}: ' + ', '.join(f'{numbers.label(key)} {numbers.metric_text("accuracy", group.get(key))}'
+  said = [f'{name}: ' + ', '.join(f'{numbers.label(key)} '
+                                  f'{numbers.metric_text(report_tables.spread_metric(group), group.get(key))}'
                                   for key in ('mean', 'percentile_10', 'worst')) for name, group in groups.items()]
-  return f'Histogram of accuracy over clients. {"; ".join(said)}.'
+  metric = numbers.label(report_tables.spread_metric(next(iter(groups.values()))))
+  return f'Histogram of {metric} over clients. {"; ".join(said)}.'
 
 
 def _mix_alt(mix: report_partition.ClassMix) -> str:

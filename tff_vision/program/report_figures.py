@@ -81,7 +81,7 @@ def curves(theme: Theme, *, history: Sequence[Mapping], metric: str) -> figure.F
   left, right = fig.subplots(1, 2)
   left.set_title(numbers.heading(metric))
   lines = {'test set': series(history, 'evaluation', metric), 'training (cohort)': series(history, 'train', metric)}
-  if metric == 'accuracy':
+  if {entry['per_client'].get('metric', 'accuracy') for entry in history if entry.get('per_client')} == {metric}:
     lines |= {'mean of clients': series(history, 'per_client', 'mean'),
               '10th percentile of clients': series(history, 'per_client', 'percentile_10')}
   _lines(left, theme, lines)
@@ -125,9 +125,10 @@ def _round_axis(axes) -> None:
 
 
 def client_histograms(theme: Theme, *, groups: Mapping[str, Mapping]) -> figure.Figure:
-  """Draws, for each group of clients, how many reach which accuracy; mean, 10th percentile and worst are marked."""
+  """Draws, for each group of clients, how many reach which accuracy, or other metric; mean, 10th percentile and worst are marked."""
   fig = figure.Figure(figsize=(WIDTH, 3.2))
   for axes, (name, group) in zip(fig.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
+    metric = group.get('metric', 'accuracy')
     values = np.array([v for v in group['accuracies'] if numbers.is_finite(v)], float)
     start = min(0.5, np.floor(10 * values.min()) / 10)
     axes.hist(values, bins=np.linspace(start, 1, 26), color=theme.first, alpha=0.55, edgecolor=theme.surface,
@@ -137,11 +138,12 @@ def client_histograms(theme: Theme, *, groups: Mapping[str, Mapping]) -> figure.
     for key, line in (('mean', '-'), ('percentile_10', '--'), ('worst', ':')):
       if numbers.is_finite(group.get(key)):
         axes.axvline(group[key], color=theme.second, linestyle=line, linewidth=1.7,
-                     label=f'{numbers.label(key)} {numbers.metric_text("accuracy", group[key])}')
+                     label=f'{numbers.label(key)} {numbers.metric_text(metric, group[key])}')
     axes.set_title(name)
-    axes.set(xlabel='accuracy on the client’s own test images', ylabel='clients', xlim=(start - 0.01, 1.01))
+    axes.set(xlabel=f'{numbers.label(metric)} on the client’s own test images', ylabel='clients', xlim=(start - 0.01, 1.01))
     axes.yaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=6))
-    axes.xaxis.set_major_formatter(ticker.PercentFormatter(1.0))
+    if metric == 'accuracy':
+      axes.xaxis.set_major_formatter(ticker.PercentFormatter(1.0))
     axes.tick_params(axis='x', pad=7)
     side = 'right' if np.median(values) < (start + 1) / 2 else 'left'
     axes.legend(fontsize=8.5, loc=f'upper {side}', frameon=True, framealpha=0.9, edgecolor='none')

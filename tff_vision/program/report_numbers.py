@@ -14,6 +14,10 @@ MAX_LISTED = 12
 _LABELS = {
     'percentile_10': '10th percentile',
     'auc': 'AUC',
+    'true_positive_rate_at_0.05': 'defects found at 5 % false alarms',
+    'true_accept_rate_at_0.1': 'true accepts at 10 % false accepts',
+    'true_accept_rate_at_0.01': 'true accepts at 1 % false accepts',
+    'true_accept_rate_at_0.001': 'true accepts at 0.1 % false accepts',
     'peak_rss_mb': 'peak memory (MB)',
     'examples_per_second': 'examples per second',
     'num_clients': 'training clients',
@@ -21,6 +25,8 @@ _LABELS = {
     'num_test_examples': 'test images',
     'count': 'clients with test images',
     'without_examples': 'clients without test images',
+    'gaining': 'share of clients that gain',
+    'never_trained': 'clients without a model of their own',
 }
 
 
@@ -79,8 +85,8 @@ def percent(value: float) -> str:
 
 
 def metric_text(name: str, value: object) -> str:
-  """Returns a metric's value: accuracies in percent, the rest (loss, AUC, ...) as numbers."""
-  return percent(value) if is_finite(value) and 'accuracy' in name else plain(value)
+  """Returns a metric's value: accuracies and rates in percent, the rest (loss, AUC, ...) as numbers."""
+  return percent(value) if is_finite(value) and ('accuracy' in name or '_rate' in name) and 'learning' not in name else plain(value)
 
 
 def duration(seconds: float) -> str:

@@ -13,7 +13,7 @@ from tff_vision.program import report_numbers as numbers
 
 KNOWN_SECTIONS = frozenset((
     'config', 'dataset', 'model', 'evaluation', 'per_client', 'unseen', 'privacy', 'rounds', 'seconds',
-    'examples_per_second', 'peak_rss_mb', 'export_parity', 'environment', 'history'))
+    'examples_per_second', 'personal', 'peak_rss_mb', 'export_parity', 'environment', 'history', 'task', 'roc'))
 MAX_HISTORY_ROWS = 60
 _CONDITIONS = ('delta', 'unit', 'relation', 'sampling', 'rounds', 'accountant')
 _SPREAD = ('mean', 'percentile_10', 'worst')
@@ -48,6 +48,11 @@ def headline_metric(report: Mapping) -> str:
   return 'accuracy' if 'accuracy' in names or not names else names[0]
 
 
+def spread_metric(per_client: Mapping) -> str:
+  """Returns the metric whose spread over clients a section holds."""
+  return str(per_client.get('metric', 'accuracy'))
+
+
 def tiles(report: Mapping, commonest_share: float | None) -> list[Tile]:
   """Returns the headline numbers; `commonest_share` is what always guessing the commonest class would score."""
   dataset, config, name = part(report, 'dataset'), part(report, 'config'), headline_metric(report)
@@ -56,9 +61,10 @@ def tiles(report: Mapping, commonest_share: float | None) -> list[Tile]:
     made.append(Tile(name=f'Test {numbers.label(name)}', value=numbers.metric(name, evaluation[name]),
                      note=_test_note(report, name, commonest_share)))
   if 'percentile_10' in (clients := part(report, 'per_client')):
-    made.append(Tile(name='10th percentile of clients', value=numbers.metric('accuracy', clients['percentile_10']),
-                     note=markupsafe.Markup('accuracy; worst {}, of {} clients with test images').format(
-                         numbers.metric('accuracy', clients.get('worst')), numbers.data(clients.get('count')))))
+    made.append(Tile(name='10th percentile of clients', value=numbers.metric(spread_metric(clients), clients['percentile_10']),
+                     note=markupsafe.Markup('{}; worst {}, of {} clients with test images').format(
+                         numbers.label(spread_metric(clients)), numbers.metric(spread_metric(clients), clients.get('worst')),
+                         numbers.data(clients.get('count')))))
   if report.get('rounds') is not None:
     cohort, algorithm = part(config, 'cohort'), part(config, 'algorithm')
     said = [str(algorithm['algorithm'])] if 'algorithm' in algorithm else []
@@ -126,17 +132,25 @@ def results(report: Mapping) -> Table | None:
 def client_groups(report: Mapping) -> dict[str, Mapping]:
   """Returns the per-client results by group: clients that trained, clients that never did."""
   groups = {'Training clients': part(report, 'per_client'),
-            'Unseen clients': part(part(report, 'unseen'), 'per_client')}
+            'Unseen clients': part(part(report, 'unseen'), 'per_client'),
+            'Own models': _own_models(part(report, 'personal'))}
   return {name: group for name, group in groups.items() if group}
+
+
+def _own_models(personal: Mapping) -> Mapping:
+  kept = {key: personal[key] for key in ('gaining', 'never_trained') if key in personal}
+  return {**part(personal, 'own'), **kept} if personal else {}
 
 
 def clients(report: Mapping) -> Table | None:
   """Returns how accuracy spreads over the clients."""
   groups = client_groups(report)
-  keys = dict.fromkeys(k for group in groups.values() for k, v in group.items() if not isinstance(v, list | tuple))
-  rows = [[numbers.label(key), *(numbers.metric('accuracy' if key in _SPREAD else key, group.get(key))
+  keys = dict.fromkeys(k for group in groups.values() for k, v in group.items()
+                       if k != 'metric' and not isinstance(v, list | tuple))
+  rows = [[numbers.label(key), *(numbers.metric(spread_metric(group) if key in _SPREAD else key, group.get(key))
                                  for group in groups.values())] for key in keys]
-  return Table(caption='Accuracy on each client’s own test images', header=['', *groups], rows=rows) if rows else None
+  name = numbers.heading(spread_metric(next(iter(groups.values()), {})))
+  return Table(caption=f'{name} on each client’s own test images', header=['', *groups], rows=rows) if rows else None
 
 
 def costs(report: Mapping) -> Table | None:
@@ -166,7 +180,7 @@ def history(report: Mapping, entries: Sequence[Mapping]) -> Table | None:
   if not used:
     return None
   rows = [[numbers.data(entries[i].get('round')),
-           *(numbers.metric('accuracy' if columns[t][1] in _SPREAD else columns[t][1], values[i][t]) for t in used)]
+           *(numbers.metric(name if columns[t][1] in _SPREAD else columns[t][1], values[i][t]) for t in used)]
           for i in shown]
   thinned = f' (one evaluation in {step})' if step > 1 else ''
   return Table(caption=f'The numbers behind the curves{thinned}', header=['round', *used], rows=rows)

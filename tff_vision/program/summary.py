@@ -9,6 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tff_vision import configs, tasks
 from tff_vision.learning import evaluation
 from tff_vision.privacy import plan as plan_lib
@@ -40,7 +42,8 @@ def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: pl
           'num_train_examples': sum(images.train.num_examples(i) for i in range(len(images.train))),
           'num_test_examples': len(images.test.examples), 'class_names': list(images.class_names),
           'image_shape': list(images.test.examples.x.shape[1:]), 'notes': list(images.notes)},
-      'model': {'name': config.model.model, 'parameters': evaluator.model.count_params()},
+      'task': {'name': config.task.task, 'metric': task.objective.metric},
+      'model': _model(config, task, evaluator.model),
       **final,
       'unseen': evaluator.evaluate(images.unseen) if images.unseen is not None else None,
       'privacy': dict(plan.final_ledger(len(outcome.history))),
@@ -54,6 +57,12 @@ def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: pl
       'environment': _environment(),
       'history': list(outcome.history),
   }
+
+
+def _model(config, task, model):
+  trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+  return {'name': config.model.model, 'parameters': model.count_params(), 'trained_parameters': trainable,
+          'notes': list(task.notes)}
 
 
 def traffic(history: Sequence[loop.RoundRecord], client: loop.Traffic) -> dict[str, int]:

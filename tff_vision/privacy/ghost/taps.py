@@ -43,7 +43,7 @@ NORMALIZATIONS = (tf.keras.layers.GroupNormalization, tf.keras.layers.LayerNorma
 def refuse_mixing(model: tf.keras.Model) -> None:
   """Raises ValueError if a layer's output for one example depends on the others of its batch."""
   for layer in model._flatten_layers(include_self=False, recursive=True):
-    if isinstance(layer, tf.keras.layers.BatchNormalization):
+    if isinstance(layer, tf.keras.layers.BatchNormalization) and layer.trainable:
       raise ValueError(f'layer {layer.name} normalises over the batch: one example then moves every gradient and no '
                        'clip bounds its influence; use GroupNormalization.')
 

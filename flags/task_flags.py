@@ -1,0 +1,12 @@
+"""Flags of `TaskConfig`."""
+
+from absl import flags
+
+from tff_vision import task_config
+
+_DEFAULTS = task_config.TaskConfig()
+
+flags.DEFINE_enum('task', _DEFAULTS.task, task_config.TASKS,
+                  'What is learned: classes or findings, what deviates from normal_class, or vectors that tell whether '
+                  'two images show the same.')
+flags.DEFINE_integer('embedding_size', _DEFAULTS.embedding_size, 'Length of the vectors of task=embedding.')

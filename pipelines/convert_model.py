@@ -1,0 +1,50 @@
+"""Replaces BatchNorm by GroupNorm in a Keras file, which then can be trained over clients, and says what it changed.
+
+    python -m pipelines.convert_model --model=resnet50.keras --output=resnet50_gn.keras
+    python -m pipelines.train --model=keras_file --initial_model=resnet50_gn.keras --frozen_layers='conv1*,conv2*'
+
+Scale and shift of each layer go along, its moving statistics cannot: the converted model must be trained again before
+it is accurate. --json=FILE receives `changes`: a list of layer, channels, groups, carried, dropped.
+"""
+
+import dataclasses
+import pathlib
+
+from absl import flags
+
+from flags import output_flags
+from pipelines import launch
+from tff_vision.program import json_file
+
+_MODEL = flags.DEFINE_string('model', None, 'Keras file to read, .keras or .h5.')
+_OUTPUT = flags.DEFINE_string('output', None, 'File to write, .keras; one that is there already is kept.')
+
+
+def main() -> None:
+  for name, value in (('model', _MODEL.value), ('output', _OUTPUT.value)):
+    if value is None:
+      raise ValueError(f'{name} is missing: a Keras file.')
+  output = pathlib.Path(_OUTPUT.value)
+  if output.suffix != '.keras':
+    raise ValueError(f'output={_OUTPUT.value} must end in .keras.')
+  if output.exists() or not output.parent.is_dir():
+    raise ValueError(f'output={_OUTPUT.value} {"is there already" if output.exists() else "lies in no folder"}.')
+
+  from tff_vision.models import convert, pretrained
+  made, changes = convert.to_group_norm(pretrained.read(_MODEL.value))
+  if not changes:
+    raise ValueError(f'{_MODEL.value} has no BatchNormalization layer: there is nothing to convert.')
+  made.save(output)
+  for change in changes:
+    kept = ' and '.join(change.carried) or 'nothing'
+    print(f'{change.layer}: BatchNormalization of {change.channels} channels -> GroupNormalization of {change.groups} '
+          f'groups; {kept} carried over, {" and ".join(change.dropped)} dropped')
+  print(f'{len(changes)} layers replaced. The model computes something else now: it must be trained again before it is '
+        'accurate.')
+  print(f'model:  {output}')
+  if output_flags.JSON.value is not None:
+    json_file.write(output_flags.JSON.value, {'changes': [dataclasses.asdict(change) for change in changes]})
+
+
+if __name__ == '__main__':
+  launch.launch(main, flag_modules=(output_flags,))

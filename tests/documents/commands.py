@@ -1,0 +1,53 @@
+"""The commands that stand in the project's documents, as they would be typed."""
+
+import dataclasses
+import pathlib
+import re
+import shlex
+from collections.abc import Iterator
+
+ROOT = pathlib.Path(__file__).parents[2]
+DOCUMENTS = sorted([*ROOT.glob('README*.md'), *(ROOT / 'docs').glob('*.md')])
+
+# Blocks marked so are run as one shell script, by a test of that document.
+_SCRIPT = re.compile(r'<!-- run -->\n```\w*\n.*?```', re.DOTALL)
+_BLOCK = re.compile(r'^```\w*\n(.*?)^```', re.DOTALL | re.MULTILINE)
+_INLINE = re.compile(r'`((?:\.venv/bin/)?python -m [^`]+)`')
+_START = re.compile(r'^!?(?:\.venv/bin/)?python -m ')
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+  """`python -m MODULE ARGUMENTS`.
+
+  Attributes:
+    document: File name of the document it stands in.
+    whole: Whether it stands in a block of its own, to be typed as it is; otherwise it is mentioned in a sentence.
+  """
+  document: str
+  module: str
+  arguments: tuple[str, ...]
+  whole: bool
+
+  def __str__(self) -> str:
+    return f'{self.document}: {self.module} {" ".join(self.arguments)}'
+
+
+def commands(document: pathlib.Path) -> list[Command]:
+  """Returns the commands of a document in the order in which they stand there."""
+  return list(_commands(document.name, document.read_text()))
+
+
+def _commands(name, text) -> Iterator[Command]:
+  text = _SCRIPT.sub('', text)
+  for block in _BLOCK.findall(text):
+    for line in block.replace('\\\n', ' ').splitlines():
+      if _START.match(line.strip()):
+        yield _command(name, line.strip(), whole=True)
+  for line in _INLINE.findall(_BLOCK.sub('', text)):
+    yield _command(name, line.replace('\n', ' '), whole=False)
+
+
+def _command(name, line, *, whole):
+  _, _, module, *arguments = shlex.split(line, comments=True)
+  return Command(document=name, module=module, arguments=tuple(arguments), whole=whole)

@@ -1,0 +1,89 @@
+"""What the documents tell the reader to type works as it stands, with fewer rounds."""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.documents import commands
+
+# Flags that make a command short; appended, so that they win.
+SHORT = {
+    'pipelines.train': ['--rounds=2', '--rounds_per_evaluation=2'],
+    'pipelines.sweep': ['--rounds=2', '--rounds_per_evaluation=2'],
+    'pipelines.hospitals': ['--dataset=synthetic_chest', '--rounds=1', '--private_rounds=1', '--bootstraps=20'],
+}
+PLACEHOLDER = re.compile(r'[A-Z]{2,}|…|\.\.\.')
+ALL = [command for document in commands.DOCUMENTS for command in commands.commands(document)]
+
+
+def test_commands_are_found():
+  assert len({command.module for command in ALL}) > 8
+  assert any(command.document == 'README.md' and command.whole for command in ALL)
+
+
+@pytest.mark.parametrize('module', sorted({command.module for command in ALL if command.module != 'pipelines.NAME'}))
+def test_every_module_and_flag_that_a_document_names_exists(module):
+  source = commands.ROOT / (module.replace('.', '/') + '.py')
+  assert source.is_file(), module
+  if not any(command.arguments for command in ALL if command.module == module):
+    return
+  told = subprocess.run([sys.executable, '-m', module, '--helpfull'], cwd=commands.ROOT, capture_output=True, text=True,
+                        stdin=subprocess.DEVNULL, timeout=120).stdout
+  known = set(re.findall(r'^\s*--(?:\[no\])?([a-z_0-9]+)', told, re.MULTILINE)) | {'help', 'helpfull', 'flagfile'}
+  for command in ALL:
+    if command.module == module:
+      named = {name for argument in command.arguments for name in re.findall(r'^--(?:no)?([a-z_0-9]+)', argument)}
+      assert named <= known, f'{command}: no flag {named - known}'
+
+
+@pytest.fixture(scope='module')
+def checkout(tmp_path_factory):
+  """A folder in which a reader could sit: the recipes of the checkout, and the files that the documents mention."""
+  from PIL import Image
+  folder = tmp_path_factory.mktemp('reader')
+  shutil.copytree(commands.ROOT / 'pipelines' / 'recipes', folder / 'pipelines' / 'recipes')
+  shade = np.random.default_rng(0)
+  Image.fromarray(shade.integers(0, 256, (28, 28), np.uint8)).save(folder / 'photo.png')
+  for hospital in ('east', 'north', 'west'):
+    for finding in ('healthy', 'ill'):
+      images = folder / 'home' / 'xrays' / hospital / finding
+      images.mkdir(parents=True)
+      for i in range(12):
+        Image.fromarray(shade.integers(0, 256, (64, 64), np.uint8)).save(images / f'{i}.png')
+  return folder
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize('document', commands.DOCUMENTS, ids=lambda path: path.name)
+def test_every_command_of_a_document_runs(document, checkout):
+  environment = os.environ | {'PYTHONPATH': str(commands.ROOT), 'TF_CPP_MIN_LOG_LEVEL': '3',
+                              'HOME': str(checkout / 'home')}
+  shutil.rmtree(checkout / 'runs', ignore_errors=True)
+  for command in commands.commands(document):
+    if not command.whole or not command.module.startswith('pipelines.'):
+      continue  # Mentioned, or a benchmark: its module and flags are checked above.
+    assert not any(PLACEHOLDER.fullmatch(part) for argument in command.arguments
+                   for part in argument.split('=')[1:]), f'{command} stands in a block and cannot be typed as it is'
+    arguments = [argument.replace('~', str(checkout / 'home')) for argument in command.arguments]
+    log = checkout / 'log'
+    with open(log, 'wb') as output:
+      done = subprocess.run([sys.executable, '-m', command.module, *arguments, *SHORT.get(command.module, [])],
+                            cwd=checkout, env=environment, stdin=subprocess.DEVNULL, stdout=output,
+                            stderr=subprocess.STDOUT, timeout=600)
+    told = log.read_text()
+    if done.returncode and _cannot_be_fetched(told):
+      continue
+    assert done.returncode == 0, f'{command}\n{told[-3000:]}'
+    assert 'Traceback' not in told, f'{command}\n{told[-3000:]}'
+
+
+def _cannot_be_fetched(told: str) -> bool:
+  """Whether a command ended with the one sentence that says which data is missing and where to put it."""
+  lines = told.strip().splitlines()
+  return len(lines) <= 2 and 'Traceback' not in told and 'not on this machine' in lines[-1]

@@ -1,0 +1,168 @@
+"""Models of the clients' own beside implementations in numpy, and their evaluation."""
+
+import contextlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests import tiny
+from tests.learning import numpy_algorithms
+from tests.learning.test_algorithms import COHORTS, SIZES, Run, close
+from tff_vision import configs
+from tff_vision.client_state import store
+from tff_vision.learning import client_data, evaluation, local_training, personal, personal_head, process
+
+
+def flat(weights):
+  return np.concatenate([np.ravel(w) for w in weights])
+
+
+def kept(run, client):
+  return run.store.read(client, 99)
+
+
+@pytest.fixture(scope='module')
+def averaged(tff_runtime):
+  """FedAvg over COHORTS."""
+  return Run('fedavg').train(COHORTS)
+
+
+def two_layers(input_shape, num_classes):
+  """The linear model, its bias as a layer of its own."""
+  return tf.keras.Sequential([
+      tf.keras.layers.Input(input_shape), tf.keras.layers.Flatten(),
+      tf.keras.layers.Dense(num_classes, use_bias=False, name='body'), Bias(name='head')], name='two_layers')
+
+
+class Bias(tf.keras.layers.Layer):
+
+  def build(self, input_shape):
+    self.bias = self.add_weight('bias', shape=input_shape[-1:], initializer='zeros')
+
+  def call(self, inputs):
+    return inputs + self.bias
+
+
+def test_fedper_and_its_evaluation(tff_runtime, tmp_path):
+  run = Run('fedper', folder=tmp_path, builder=two_layers)
+  expected, heads = numpy_algorithms.fedper(run.oracle())
+  close(run.train(COHORTS), expected)
+  for client in range(4):
+    close(flat(kept(run, client)), heads[client])
+  assert len(np.unique(heads[:, 0])) > 3, 'heads that are all the same show nothing'
+
+  algorithm = process.ALGORITHMS['fedper'](run.task, configs.AlgorithmConfig(algorithm='fedper'), run.client)
+  found = personal.KeptModels(algorithm=algorithm, store=run.store, task=run.task).evaluate(
+      evaluation.Evaluator(run.task.keras_model(), preprocessing=run.task.images.preprocessing), run.state, 3)
+  o, test = run.oracle(), run.task.images.test
+  for client, positions in enumerate(test.clients):
+    x = test.examples.x[positions].reshape(len(positions), -1) * run.task.images.preprocessing.scale
+    right = lambda head, x=x, y=test.examples.y[positions]: np.mean(
+        (x @ expected[:-3].reshape(-1, 3) + head).argmax(1) == y)
+    assert found['own']['accuracies'][client] == pytest.approx(right(heads[client]))
+    assert found['shared']['accuracies'][client] == pytest.approx(right(o.start[-3:]))
+  gains = np.array(found['own']['accuracies']) > np.array(found['shared']['accuracies'])
+  assert found['gaining'] == gains.mean() and found['never_trained'] == 0
+
+
+def test_fedper_without_a_personal_layer_is_fedavg(averaged, tff_runtime):
+  close(Run('fedper', personal_layers='none').train(COHORTS), averaged, atol=1e-7)
+
+
+def test_fedrep(tff_runtime, tmp_path):
+  run = Run('fedrep', folder=tmp_path, builder=two_layers)
+  expected, heads = numpy_algorithms.fedper(run.oracle(), head_steps=lambda i: -(-SIZES[i] // 4))
+  close(run.train(COHORTS), expected)
+  for client in range(4):
+    close(flat(kept(run, client)), heads[client])
+
+
+@pytest.mark.parametrize('strength', [0.0, 0.7])
+def test_ditto(averaged, tff_runtime, tmp_path, strength):
+  run = Run('ditto', folder=tmp_path, ditto_strength=strength)
+  _, own = numpy_algorithms.ditto(run.oracle(), strength)
+  close(run.train(COHORTS), averaged, atol=1e-7)
+  for client in range(4):
+    close(flat(kept(run, client)), own[client])
+  if not strength:  # Local training, which never hears of the others.
+    w = run.oracle().start
+    for round_num, cohort in enumerate(COHORTS, start=1):
+      w = run.oracle().local(w, 0, round_num)[0] if 0 in cohort else w
+    close(flat(kept(run, 0)), w)
+
+
+@pytest.mark.parametrize('alpha, adaptive', [(0.0, False), (0.6, True)])
+def test_apfl(averaged, tff_runtime, tmp_path, alpha, adaptive):
+  run = Run('apfl', folder=tmp_path, apfl_alpha=alpha, apfl_adaptive=adaptive)
+  _, mixed, alphas = numpy_algorithms.apfl(run.oracle(), alpha, adaptive=adaptive)
+  close(run.train(COHORTS), averaged, atol=1e-7)
+  for client in range(4):
+    found = kept(run, client)
+    close(flat(found['mixed']), mixed[client])
+    close(found['alpha'], alphas[client])
+  assert adaptive == (np.abs(alphas - alpha).max() > 1e-4)
+
+
+def test_ifca(averaged, tff_runtime, tmp_path):
+  run = Run('ifca', folder=tmp_path, ifca_clusters=6)
+  starts = [flat(run.task.initial_trainable(i)) for i in range(6)]
+  models, chosen = numpy_algorithms.ifca(run.oracle(), starts)
+  close(run.train(COHORTS), models[0])
+  for i, others in enumerate(run.state.finalizer['algorithm'], start=1):
+    close(flat(others), models[i])
+  assert [int(np.argmax(kept(run, client))) for client in range(4)] == [chosen[i] for i in range(4)]
+  assert len(set(chosen.values())) > 1, 'clients that all choose the same model show nothing'
+
+
+def test_ifca_with_one_model_is_fedavg(averaged, tff_runtime, tmp_path):
+  close(Run('ifca', folder=tmp_path, ifca_clusters=1).train(COHORTS), averaged, atol=1e-6)
+
+
+def test_fine_tuning_trains_on_and_leaves_the_shared_model(tff_runtime):
+  task, client = tiny.task(), configs.ClientConfig(batch_size=4, client_learning_rate=0.1)
+  asked = []
+
+  @contextlib.contextmanager
+  def cohort(clients, population):
+    asked.append((tuple(clients), population))
+    yield
+
+  weights = task.initial_weights()
+  found = dict(personal.fine_tuned(
+      task, local_training.LocalOptimization(client=client), weights, data=client_data.SentData(task=task), epochs=2,
+      round_num=9, cohort=cohort))
+  run = Run('fedavg')
+  for i in range(4):
+    close(flat(found[i]), numpy_algorithms.Oracle(run.task, [], rate=0.1).local(flat(w.numpy() for w in weights.trainable),
+                                                                               i, 9)[0])
+  assert asked[0] == ((0, 1, 2, 3), 4)
+
+
+def test_clients_that_never_trained_fall_back_and_are_counted(tmp_path):
+  task = tiny.task()
+  algorithm = process.ALGORITHMS['ditto'](task, configs.AlgorithmConfig(algorithm='ditto'), task.client)
+  states = store.Store(tmp_path, task.initial_trainable())
+  states.write(2, 1, [w + 1 for w in task.initial_trainable()])
+  models = [(i, algorithm.own_model(states.read(i, 5), (), ()) if states.knows(i) else None) for i in range(4)]
+  evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
+  found = personal.compare(evaluator, task.images.test, task.initial_trainable(), models)
+  assert found['never_trained'] == 3
+  assert [a == b for a, b in zip(found['own']['accuracies'], found['shared']['accuracies'], strict=True)][:2] == [True] * 2
+  np.testing.assert_array_equal(evaluator.model.trainable_weights[0], task.initial_trainable()[0])
+
+
+@pytest.mark.parametrize('layers, part', [('dense_9', 'no layer'), ('body,head', 'nothing would be shared')])
+def test_personal_layers_that_do_not_fit_are_named(layers, part):
+  with pytest.raises(ValueError, match=part):
+    personal_head.head_mask(two_layers((4, 4, 1), 3), layers)
+
+
+@pytest.mark.parametrize('settings', [
+    {'algorithm': configs.AlgorithmConfig(algorithm='fedrep'), 'client': configs.ClientConfig(client_epochs=1)},
+    {'algorithm': configs.AlgorithmConfig(algorithm='ifca'), 'server': configs.ServerConfig(server_optimizer='adam')},
+    {'algorithm': configs.AlgorithmConfig(personalize_epochs=1),
+     'privacy': configs.PrivacyConfig(privacy='client_gaussian', clip_norm=1, noise_multiplier=1)}])
+def test_settings_that_do_not_fit_are_refused(settings):
+  with pytest.raises(ValueError, match='fedrep_head_epochs|server_optimizer|personalize_epochs'):
+    configs.ExperimentConfig(**settings)

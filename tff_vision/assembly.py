@@ -1,0 +1,127 @@
+"""The parts of a run put together: one learning process, and what it is given for each client.
+
+From the inside out: the algorithm's client work, reading of data on workers, late arrivals, attacks on updates, error
+feedback of a compression, the aggregation with its secure sum, and the states that clients keep.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow_federated as tff
+
+from tff_vision import configs, tasks
+from tff_vision.aggregation import codecs, error_feedback, flat, secured
+from tff_vision.client_state import driver, keeping, store
+from tff_vision.data import attacked
+from tff_vision.learning import attacked_work, client_data, evaluation, local_training, process
+from tff_vision.learning import personal as personal_lib
+from tff_vision.privacy import plan as plan_lib
+from tff_vision.runtime import runtime_config
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Parts:
+  """What a training loop runs.
+
+  Attributes:
+    process: Looks like a `tff.learning.templates.LearningProcess`.
+    data: What its `next` is given for each client; a `program.loop.ClientData`.
+    sent_length: How many numbers a client sends.
+    own_models: The clients' own models, if the algorithm has some.
+  """
+  process: Any
+  data: Any
+  sent_length: int
+  own_models: personal_lib.KeptModels | None
+
+
+def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,
+             runtime: runtime_config.RuntimeConfig, client_states: pathlib.Path, place: secured.Place) -> Parts:
+  """Builds the process of a run.
+
+  Args:
+    client_states: Folder of what clients keep between rounds.
+    place: The open runtime.
+
+  Raises:
+    ValueError: The parts do not fit.
+  """
+  data, sent = _client_data(task, runtime), _SentLength()
+  build = _layered(functools.partial(
+      process.build_process, task, algorithm=config.algorithm, client=config.client, server=config.server,
+      schedule=config.schedule, rounds=config.program.rounds, private_training=plan.client_work), sent)
+  if runtime.data_placement == 'worker':
+    build = _reading(build, data)
+  if config.algorithm.algorithm == 'fedbuff':
+    data = client_data.LateData(data=data, begun=plan.begun)
+  build, data = _with_client_layers(config, task, build, data)
+  made = secured.build_process(config.secure, plan, build, aggregation=config.aggregation, place=place,
+                               largest_weight=process.largest_weight(task, config.algorithm))
+  kept = process.kept_at_first(task, config.algorithm, config.client)
+  if config.aggregation.compression == 'top_k':
+    kept = np.zeros(sent.length, np.float32)
+  own_models = None
+  if kept is not None:
+    states = store.Store(client_states, kept)
+    made, data = driver.KeptStateProcess(made, states), driver.NumberedData(data)
+    algorithm = process.ALGORITHMS[config.algorithm.algorithm](task, config.algorithm, config.client)
+    if algorithm.personal:
+      own_models = personal_lib.KeptModels(algorithm=algorithm, store=states, task=task)
+  return Parts(process=made, data=data, sent_length=sent.length, own_models=own_models)
+
+
+def personalize(config: configs.ExperimentConfig, task: tasks.Task, runtime: runtime_config.RuntimeConfig, place: Any,
+                weights: tff.learning.models.ModelWeights, evaluator: evaluation.Evaluator) -> Mapping[str, Any] | None:
+  """Returns how the final model does after each client has trained it on; None if that is not asked for."""
+  if not config.algorithm.personalize_epochs:
+    return None
+  models = personal_lib.fine_tuned(
+      task, local_training.LocalOptimization(client=config.client), weights, data=_client_data(task, runtime),
+      epochs=config.algorithm.personalize_epochs, round_num=config.program.rounds + 1, cohort=place.cohort)
+  return personal_lib.compare(evaluator, task.images.test, [np.asarray(w) for w in weights.trainable], models)
+
+
+def _client_data(task, runtime):
+  if runtime.data_placement == 'worker':
+    return client_data.WorkerData(task=task, folder=runtime.worker_data_dir)
+  return client_data.SentData(task=task)
+
+
+class _SentLength:
+  """A layer that leaves client work as it is and notes how many values it sends."""
+
+  def __call__(self, client_work):
+    self.length = flat.length(keeping.sent_type(client_work))
+    return client_work
+
+
+def _reading(build, data):
+  """Returns `build` for clients whose examples are read on their workers."""
+  return lambda *, aggregator, client_work_layer=_same: data.read_on_workers(
+      build(aggregator=aggregator, client_work_layer=client_work_layer))
+
+
+def _with_client_layers(config, task, build, data):
+  """Returns `build` and the clients' data with what the config does to single updates: attacks, then compression."""
+  if config.attack.attack in attacked_work.UPDATE_ATTACKS:
+    chosen = attacked.attackers(config.attack, len(task.images.train), seed=config.program.seed)
+    build, data = (_layered(build, attacked_work.with_factors),
+                   attacked_work.FactorData(data, config.attack, chosen))
+  if config.aggregation.compression == 'top_k':
+    codec_for = functools.partial(codecs.build_codec, config.aggregation)
+    build = _layered(build, functools.partial(error_feedback.with_error_feedback, codec_for=codec_for))
+  return build, data
+
+
+def _layered(build, layer):
+  """Returns `build` with one more layer around the client work, inside of those that are asked for later."""
+  return lambda *, aggregator, client_work_layer=_same: build(
+      aggregator=aggregator, client_work_layer=lambda client_work: client_work_layer(layer(client_work)))
+
+
+def _same(client_work):
+  return client_work

@@ -1,0 +1,150 @@
+"""Machined discs photographed in eight factories, good ones and ones with a defect, 32x32x1: inspection in small.
+
+The layout of industrial inspection sets such as MVTec AD (Bergmann et al., CVPR 2019): only good parts to train on,
+and every kind of defect to test on. Factories have products of their own, light, lens and sensor.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from tff_vision import configs, seeds
+from tff_vision.data import images
+from tff_vision.data.generators import cache
+from tff_vision.data.pool import Pool
+
+CLASSES = ('good', 'scratch', 'hole', 'stain', 'chip', 'missing_bore')
+_VERSION = 2
+_SIDE = 32
+_TEST_GOOD, _TEST_OF_EACH_DEFECT = 50, 10
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Factory:
+  """One client.
+
+  Attributes:
+    train: Number of good parts to train on.
+    bores: Holes around the centre of each of its products.
+    gain, gamma: Of its camera.
+    noise: Deviation of its sensor's noise.
+    blur: Of its lens, in pixels.
+    light: How much brighter one side is than the other.
+  """
+  train: int
+  bores: tuple[int, ...]
+  gain: float
+  gamma: float
+  noise: float
+  blur: float
+  light: float
+
+
+FACTORIES = {
+    'aachen': Factory(train=400, bores=(4, 6), gain=1.0, gamma=1.0, noise=0.02, blur=0.5, light=0.1),
+    'brno': Factory(train=250, bores=(4, 5), gain=0.85, gamma=1.1, noise=0.03, blur=0.6, light=-0.2),
+    'cordoba': Factory(train=150, bores=(5, 6), gain=1.1, gamma=0.9, noise=0.02, blur=0.4, light=0.2),
+    'daegu': Factory(train=350, bores=(6, 8), gain=0.9, gamma=1.2, noise=0.04, blur=0.5, light=0.0),
+    'esbjerg': Factory(train=100, bores=(5, 8), gain=1.0, gamma=0.85, noise=0.03, blur=0.7, light=0.15),
+    'fukuoka': Factory(train=300, bores=(4, 8), gain=1.05, gamma=1.0, noise=0.015, blur=0.4, light=-0.1),
+    'guadalajara': Factory(train=200, bores=(4, 5, 6), gain=0.8, gamma=1.0, noise=0.035, blur=0.6, light=0.25),
+    'haifa': Factory(train=120, bores=(6, 8), gain=0.95, gamma=1.15, noise=0.025, blur=0.5, light=-0.25),
+}
+
+
+def load(config: configs.DataConfig) -> Pool:
+  """Returns the parts, the same whatever the run's seed: 1,870 to train on, 800 to test on."""
+  return pool(seed=0, data_dir=config.data_dir)
+
+
+def pool(*, seed: int, data_dir: str | None = None) -> Pool:
+  """Draws the parts of all factories: a second, once.
+
+  Args:
+    seed: Everything depends on it.
+    data_dir: Where to keep the arrays, if not in the cache.
+  """
+  arrays = cache.load_or_make(f'synthetic_parts-v{_VERSION}-s{seed}', lambda: _draw(seed), data_dir)
+  return Pool(train=images.Examples(arrays['train_x'], arrays['train_y']),
+              test=images.Examples(arrays['test_x'], arrays['test_y']), class_names=CLASSES,
+              preprocessing=images.Preprocessing(pixels='per_image'),
+              train_owners=arrays['train_owners'], test_owners=arrays['test_owners'])
+
+
+def photograph(rng: np.random.Generator, labels: np.ndarray, factory: Factory) -> np.ndarray:
+  """Returns one image for each label.
+
+  Args:
+    rng: Chance: how the part lies, its texture, the defect, light and noise.
+    labels: [n] numbers of `CLASSES`.
+    factory: Whose products and camera.
+
+  Returns:
+    [n, 32, 32, 1] uint8.
+  """
+  from scipy import ndimage  # Late: only drawing needs it.
+  n = len(labels)
+  number = (n, 1, 1)
+  y, x = np.mgrid[-1:1:_SIDE * 1j, -1:1:_SIDE * 1j][:, None]
+  x, y = x - rng.normal(0, 0.02, number), y - rng.normal(0, 0.02, number)
+  turn = rng.normal(0, 0.04, number)
+  x, y = x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)
+  radius = np.hypot(x, y)
+  metal = np.minimum(_edge(0.88 - radius), _edge(radius - 0.27))
+  bores = rng.choice(factory.bores, n)
+  missing = np.where(labels == CLASSES.index('missing_bore'), rng.integers(0, bores), -1)
+  for bore in range(max(factory.bores)):
+    angle = 2 * np.pi * bore / bores[:, None, None]
+    open_ = _edge(0.11 - np.hypot(x - 0.58 * np.cos(angle), y - 0.58 * np.sin(angle)))
+    metal = np.minimum(metal, 1 - open_ * ((bore < bores) & (missing != bore))[:, None, None])
+  # Turning leaves grooves around the centre.
+  grooves = 0.04 * np.sin(34 * radius + rng.uniform(0, 2 * np.pi, number)) + 0.03 * rng.standard_normal((n, _SIDE, _SIDE))
+  surface = _damaged(rng, labels, x, y, 0.72 + grooves)
+  metal = np.minimum(metal, 1 - _chips(rng, labels, x, y))
+  picture = 0.12 * (1 - metal) + surface * metal
+  picture *= 1 + factory.light * x + rng.normal(0, 0.03, number)
+  picture = ndimage.gaussian_filter(picture, (0, factory.blur, factory.blur), mode='nearest')
+  picture = np.clip(factory.gain * picture, 0, None) ** factory.gamma + rng.normal(0, factory.noise, picture.shape)
+  return np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)[..., None]
+
+
+def _edge(depth):
+  """Returns how much of a pixel is covered whose centre lies so deep within a shape."""
+  return np.clip(0.5 + depth * _SIDE / 2, 0, 1)
+
+
+def _damaged(rng, labels, x, y, surface):
+  """Returns the surface with scratches, holes and stains of their classes, each of its own strength."""
+  number = (len(labels), 1, 1)
+  is_a = lambda name: (labels == CLASSES.index(name))[:, None, None]
+  angle, along = rng.uniform(0, 2 * np.pi, number), rng.uniform(0.4, 0.75, number)
+  dx, dy = x - along * np.cos(angle), y - along * np.sin(angle)
+  direction, strength = rng.uniform(0, np.pi, number), rng.uniform(0.2, 0.5, number)
+  across = np.abs(dx * np.sin(direction) - dy * np.cos(direction))
+  length = np.abs(dx * np.cos(direction) + dy * np.sin(direction))
+  scratch = np.minimum(_edge(0.035 - across), _edge(rng.uniform(0.2, 0.4, number) - length))
+  hole = _edge(rng.uniform(0.05, 0.1, number) - np.hypot(dx, dy))
+  stain = np.exp(-(dx**2 + dy**2) / (2 * rng.uniform(0.12, 0.22, number) ** 2)) * rng.choice([-1, 1], number)
+  return (surface - is_a('scratch') * strength * scratch - is_a('hole') * 0.6 * hole
+          - is_a('stain') * 0.6 * strength * stain)
+
+
+def _chips(rng, labels, x, y):
+  """Returns what is broken off the rim."""
+  number = (len(labels), 1, 1)
+  angle = rng.uniform(0, 2 * np.pi, number)
+  chip = _edge(rng.uniform(0.1, 0.2, number) - np.hypot(x - 0.88 * np.cos(angle), y - 0.88 * np.sin(angle)))
+  return chip * (labels == CLASSES.index('chip'))[:, None, None]
+
+
+def _draw(seed):
+  parts = {f'{split}_{what}': [] for split in ('train', 'test') for what in ('x', 'y', 'owners')}
+  for name, factory in FACTORIES.items():
+    test = np.repeat(np.arange(len(CLASSES)), [_TEST_GOOD] + [_TEST_OF_EACH_DEFECT] * (len(CLASSES) - 1))
+    for split, labels in (('train', np.zeros(factory.train)), ('test', test)):
+      labels = labels.astype(np.int32)
+      rng = np.random.default_rng(seeds.derive(seed, 'synthetic_parts', name, split))
+      parts[f'{split}_x'].append(photograph(rng, labels, factory))
+      parts[f'{split}_y'].append(labels)
+      parts[f'{split}_owners'].append(np.full(len(labels), name))
+  return {name: np.concatenate(arrays) for name, arrays in parts.items()}

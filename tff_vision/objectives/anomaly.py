@@ -1,0 +1,102 @@
+"""What is not as it should be, learned from good images alone: where an autoencoder fails to repeat the image.
+
+Sakurada and Yairi, "Anomaly Detection Using Autoencoders with Nonlinear Dimensionality Reduction", MLSDA 2014. A
+defect is small, so an image's score is not its mean error but the largest mean over a small window.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tff_vision.objectives import base
+
+_WINDOWS_ALONG_A_SIDE = 8
+_FALSE_ALARMS = 0.05
+
+
+@tf.keras.utils.register_keras_serializable('tff_vision')
+class FirstOutput(tf.keras.losses.Loss):
+  """The model's first output is the loss; labels are not read."""
+
+  def call(self, y_true, y_pred):
+    del y_true
+    return y_pred[:, 0]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Anomaly:
+  """Outputs are [batch, 2]: mean squared error of the image, which is trained on, and the score.
+
+  Attributes:
+    normal: Number of the class of good images.
+  """
+  normal: int
+  metric: str = 'auc'
+  task: str = 'anomaly'
+  num_outputs: int = 2
+  head: None = None
+
+  @property
+  def loss_fn(self):
+    return FirstOutput()
+
+  def keras_model(self, builder, input_shape):
+    """Returns the autoencoder with its error computed behind it.
+
+    Raises:
+      ValueError: The model does not return images like those it takes.
+    """
+    autoencoder = builder(input_shape, 0)
+    if tuple(autoencoder.output_shape[1:]) != tuple(input_shape):
+      raise ValueError(f'task=anomaly needs a model that returns images of {input_shape}; model {autoencoder.name!r} '
+                       f'returns {autoencoder.output_shape[1:]}.')
+    images = autoencoder.inputs[0]
+    error = tf.reduce_mean(tf.square(autoencoder.outputs[0] - images), axis=3, keepdims=True)
+    window = max(1, min(input_shape[:2]) // _WINDOWS_ALONG_A_SIDE)
+    largest = tf.keras.layers.GlobalMaxPooling2D()(tf.keras.layers.AveragePooling2D(window, strides=1)(error))
+    mean = tf.keras.layers.GlobalAveragePooling2D()(error)
+    return tf.keras.Model(images, tf.keras.layers.Concatenate()([mean, largest]), name=autoencoder.name)
+
+  def right(self, outputs, y):
+    del outputs, y
+    return tf.constant(0.0, tf.float64)
+
+  def metrics(self):
+    return []
+
+  def measure(self, outputs, y):
+    """Returns how well the score tells good images from others, and the mean error of good ones as loss."""
+    from sklearn import metrics  # Late: half a second.
+    bad, scores = y != self.normal, outputs[:, 1]
+    if not 0 < bad.sum() < len(bad):
+      return {'evaluation': {'loss': float(outputs[~bad, 0].mean())} if len(bad) - bad.sum() else {}}
+    return {'evaluation': {
+        'auc': float(metrics.roc_auc_score(bad, scores)),
+        'average_precision': float(metrics.average_precision_score(bad, scores)),
+        f'true_positive_rate_at_{_FALSE_ALARMS:g}': base.true_rate_at(bad, scores, _FALSE_ALARMS),
+        'loss': float(outputs[~bad, 0].mean())}, 'roc': base.roc(bad, scores)}
+
+  def yardstick(self, outputs, y):
+    """Returns the scores of good test images at every percent of them."""
+    good = outputs[y == self.normal, 1]
+    return {'good_scores': np.percentile(good, np.arange(101)).tolist()} if len(good) else {}
+
+  def client_values(self, outputs, y, clients):
+    from sklearn import metrics
+    bad = y != self.normal
+    return [float(metrics.roc_auc_score(bad[own], outputs[own, 1])) if 0 < bad[own].sum() < len(own) else None
+            for own in map(np.asarray, clients)]
+
+
+def build(settings, class_names, multi_label, normal_class) -> base.Objective:
+  """Returns the objective for these classes.
+
+  Raises:
+    ValueError: Images have several labels, or no class is called normal_class.
+  """
+  del settings
+  if multi_label or normal_class not in class_names:
+    raise ValueError(f'normal_class={normal_class} is no class of this data set; its '
+                     f'{"findings" if multi_label else "classes"} are {", ".join(map(str, class_names[:12]))}.')
+  return Anomaly(normal=list(class_names).index(normal_class))

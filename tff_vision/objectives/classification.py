@@ -1,0 +1,85 @@
+"""One class to an image, or any number of findings."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tff_vision.objectives import base
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classification:
+  """Cross-entropy of logits.
+
+  Attributes:
+    num_outputs: Classes or findings.
+    multi_label: Whether an image has findings, each with a logit of its own.
+  """
+  num_outputs: int
+  multi_label: bool
+  metric: str = 'accuracy'
+  task: str = 'classification'
+
+  @property
+  def head(self):
+    return self.num_outputs
+
+  @property
+  def loss_fn(self):
+    if self.multi_label:
+      return tf.keras.losses.BinaryCrossentropy(from_logits=True)
+    return tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+  def keras_model(self, builder, input_shape):
+    return builder(input_shape, self.num_outputs)
+
+  def right(self, outputs, y):
+    """Of several findings, the share of them for each example."""
+    if self.multi_label:
+      return tf.reduce_sum(tf.reduce_mean(tf.cast(tf.equal(outputs > 0, y > 0.5), tf.float64), axis=1))
+    return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(outputs, 1, tf.int32), tf.cast(y, tf.int32)), tf.float64))
+
+  def metrics(self):
+    return [tf.keras.metrics.BinaryAccuracy(name='accuracy', threshold=0.0) if self.multi_label
+            else tf.keras.metrics.SparseCategoricalAccuracy(name='accuracy')]
+
+  def measure(self, outputs, y):
+    """Returns accuracy and loss, and AUC where it means something: two classes, or one value per finding."""
+    return {'evaluation': {'accuracy': float(self._correct(outputs, y).mean()),
+                           'loss': float(self._losses(outputs, y).mean()), **self._ranking(outputs, y)}}
+
+  def yardstick(self, outputs, y):
+    del outputs, y
+    return {}
+
+  def client_values(self, outputs, y, clients):
+    correct = self._correct(outputs, y)
+    return [float(correct[positions].mean()) if len(positions) else None for positions in clients]
+
+  def _correct(self, logits, y):
+    if self.multi_label:
+      return ((logits > 0) == (y > 0.5)).mean(axis=1)
+    return (logits.argmax(axis=1) == y).astype(np.float64)
+
+  def _losses(self, logits, y):
+    if self.multi_label:
+      return tf.keras.losses.binary_crossentropy(y, logits, from_logits=True).numpy()
+    return tf.keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True).numpy()
+
+  def _ranking(self, logits, y):
+    from sklearn import metrics  # Late: half a second.
+    if not self.multi_label:
+      if logits.shape[1] != 2 or len(np.unique(y)) < 2:
+        return {}
+      return {'auc': float(metrics.roc_auc_score(y, logits[:, 1] - logits[:, 0]))}
+    by_finding = [float(metrics.roc_auc_score(y[:, i], logits[:, i])) if 0 < y[:, i].sum() < len(y) else None
+                  for i in range(y.shape[1])]
+    known = [auc for auc in by_finding if auc is not None]
+    return {'auc': float(np.mean(known)) if known else None, 'auc_by_finding': by_finding}
+
+
+def build(settings, class_names, multi_label, normal_class) -> base.Objective:
+  """Returns the objective for these classes."""
+  del settings, normal_class
+  return Classification(num_outputs=len(class_names), multi_label=multi_label)

@@ -1,0 +1,120 @@
+"""Unit vectors whose cosine says whether two images show the same: verification of people that nobody trained on.
+
+The loss contrasts each image of a client's batch with the others in it (Khosla et al., "Supervised Contrastive
+Learning", NeurIPS 2020, equation 2), so clients need no common list of identities and never name theirs.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tff_vision.objectives import base
+
+_TEMPERATURE = 0.1
+_MOST_IMAGES = 2000  # Two million pairs.
+_FALSE_ACCEPTS = (0.1, 0.01, 0.001)
+
+
+@tf.keras.utils.register_keras_serializable('tff_vision')
+class InBatchContrast(tf.keras.losses.Loss):
+  """For each image of a batch the mean of -log softmax similarity to the others of its class.
+
+  An image without another of its class, or none of a different class, adds zero.
+  """
+
+  def call(self, y_true, y_pred):
+    alike = tf.matmul(y_pred, y_pred, transpose_b=True) / _TEMPERATURE
+    itself = tf.eye(tf.shape(alike)[0])
+    equal = tf.equal(y_true[:, None], y_true[None])  # In a graph of TensorFlow 1's style `==` is identity.
+    same = tf.cast(equal, tf.float32) - itself
+    log_share = alike - tf.reduce_logsumexp(alike - 1e9 * itself, axis=1, keepdims=True)
+    count = tf.reduce_sum(same, 1)
+    losses = -tf.math.divide_no_nan(tf.reduce_sum(same * log_share, 1), count)
+    return losses * tf.cast(tf.reduce_any(~equal, axis=1), tf.float32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Embedding:
+  """Outputs are [batch, size], of length one."""
+  num_outputs: int
+  metric: str = 'auc'
+  task: str = 'embedding'
+
+  @property
+  def head(self):
+    return self.num_outputs
+
+  @property
+  def loss_fn(self):
+    return InBatchContrast()
+
+  def keras_model(self, builder, input_shape):
+    """Returns the model of `size` outputs with their length divided out."""
+    inner = builder(input_shape, self.num_outputs)
+    return tf.keras.Model(inner.inputs, tf.keras.layers.UnitNormalization()(inner.outputs[0]), name=inner.name)
+
+  def right(self, outputs, y):
+    del outputs, y
+    return tf.constant(0.0, tf.float64)
+
+  def metrics(self):
+    return []
+
+  def measure(self, outputs, y):
+    """Returns error rates over all pairs of images, of up to 2,000 images evenly spaced in the test set."""
+    same, alike = _pairs(outputs, y)
+    if not 0 < same.sum() < len(same):
+      return {'evaluation': {}}
+    from sklearn import metrics  # Late: half a second.
+    return {'evaluation': {
+        'auc': float(metrics.roc_auc_score(same, alike)), 'equal_error_rate': equal_error_rate(same, alike),
+        **{f'true_accept_rate_at_{rate:g}': base.true_rate_at(same, alike, rate) for rate in _FALSE_ACCEPTS},
+        'pairs': len(same), 'same_pairs': int(same.sum())}, 'roc': base.roc(same, alike)}
+
+  def yardstick(self, outputs, y):
+    """Returns the cosine above which as many test pairs of different classes lie as pairs of one class below."""
+    same, alike = _pairs(outputs, y)
+    if not 0 < same.sum() < len(same):
+      return {}
+    rate = equal_error_rate(same, alike)
+    return {'threshold': float(np.quantile(alike[~same], 1 - rate)), 'equal_error_rate': rate}
+
+  def client_values(self, outputs, y, clients):
+    from sklearn import metrics
+    values = []
+    for own in clients:
+      same, alike = _pairs(outputs[own], y[own])
+      values.append(float(metrics.roc_auc_score(same, alike)) if 0 < same.sum() < len(same) else None)
+    return values
+
+
+def equal_error_rate(same: np.ndarray, alike: np.ndarray) -> float:
+  """Returns the rate at which as large a share of equals is rejected as of others accepted."""
+  from sklearn import metrics
+  false_rate, true_rate, _ = metrics.roc_curve(same, alike)
+  gap = 1 - true_rate - false_rate  # Falls from 1 to -1.
+  after = int(np.argmax(gap <= 0))
+  share = gap[after - 1] / (gap[after - 1] - gap[after])
+  return float(false_rate[after - 1] + share * (false_rate[after] - false_rate[after - 1]))
+
+
+def _pairs(outputs, y):
+  """Returns of each pair of images whether they show the same, and the cosine of their vectors."""
+  if len(y) > _MOST_IMAGES:
+    chosen = np.linspace(0, len(y) - 1, _MOST_IMAGES).astype(np.int64)
+    outputs, y = outputs[chosen], y[chosen]
+  first, second = np.triu_indices(len(y), 1)
+  return y[first] == y[second], (outputs @ outputs.T)[first, second]
+
+
+def build(settings, class_names, multi_label, normal_class) -> base.Objective:
+  """Returns the objective; classes are identities.
+
+  Raises:
+    ValueError: Images have several labels.
+  """
+  del class_names, normal_class
+  if multi_label:
+    raise ValueError('task=embedding needs one class to an image, and this data set has findings.')
+  return Embedding(num_outputs=settings.embedding_size)

@@ -1,0 +1,46 @@
+"""What is learned: classes of images, what a good image looks like, or who is alike."""
+
+import dataclasses
+
+from tff_vision import data_config, model_config, validate
+
+TASKS = ('anomaly', 'classification', 'embedding')
+AUTOENCODERS = ('autoencoder', 'keras_file')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskConfig:
+  """A key of `tff_vision.objectives.TASKS` and its settings.
+
+  Attributes:
+    task: `classification`, also of several findings to an image; `anomaly`, an autoencoder trained on the images of
+      normal_class alone, whose error on an image is its score; `embedding`, unit vectors that are near each other for
+      images of one class, also of a class that nobody trained on.
+    embedding_size: Length of the vectors of `embedding`.
+  """
+  task: str = 'classification'
+  embedding_size: int = 64
+
+  def __post_init__(self):
+    validate.one_of(TASKS, task=self.task)
+    validate.positive(embedding_size=self.embedding_size)
+
+
+def check_together(task: TaskConfig, data: data_config.DataConfig, model: model_config.ModelConfig,
+                   privacy: str) -> None:
+  """Refuses settings that a task would not read, and what it cannot do.
+
+  Raises:
+    ValueError: In one sentence.
+  """
+  if (data.normal_class is not None) != (task.task == 'anomaly'):
+    raise ValueError(f'task={task.task} and normal_class={data.normal_class}: task=anomaly, and no other, needs the '
+                     'class of images that are as they should be.')
+  if task.task == 'anomaly' and model.model not in AUTOENCODERS:
+    raise ValueError(f'task=anomaly needs a model that returns images: one of {", ".join(AUTOENCODERS)}, found '
+                     f'model={model.model}.')
+  if task.task != 'anomaly' and model.model == 'autoencoder':
+    raise ValueError(f'model=autoencoder goes with task=anomaly, found task={task.task}.')
+  if task.task == 'embedding' and privacy == 'example_dp_sgd':
+    raise ValueError('privacy=example_dp_sgd does not go with task=embedding: its loss compares the images of a batch, '
+                     'so no clip bounds what one image changes. Choose a client-level mechanism.')
