@@ -1,7 +1,6 @@
 """What the documents tell the reader to type works as it stands, with fewer rounds."""
 
 import os
-import pathlib
 import re
 import shutil
 import subprocess
