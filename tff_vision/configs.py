@@ -77,6 +77,10 @@ class ExperimentConfig:
     if name == 'fedbuff' and not waits:
       raise ValueError('algorithm=fedbuff takes updates that come late, and none does without over_selection or '
                        'round_deadline.')
+    if name == 'ifca' and not self.schedule.server_is_constant():
+      raise ValueError(f'server_schedule={self.schedule.server_schedule} with server_warmup_rounds='
+                       f'{self.schedule.server_warmup_rounds} does not go with algorithm=ifca, whose models are the means '
+                       'of their clients: choose constant and 0.')
     if self.algorithm.personalize_epochs and self.privacy.privacy != 'none':
       raise ValueError(f'personalize_epochs={self.algorithm.personalize_epochs} does not go with '
                        f'privacy={self.privacy.privacy}: the report would tell how good the clients\' own models are, and '

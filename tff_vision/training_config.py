@@ -68,6 +68,8 @@ class AlgorithmConfig:
     if self.personalize_epochs and self.algorithm in PERSONAL_ALGORITHMS:
       raise ValueError(f'personalize_epochs={self.personalize_epochs} fine-tunes a shared model, but with '
                        f'algorithm={self.algorithm} every client has a model of its own already.')
+    if self.fedrep_head_epochs is not None:
+      validate.positive(fedrep_head_epochs=self.fedrep_head_epochs)
     validate.fraction(mime_momentum=self.mime_momentum)
     for name, readers in _READ_BY_ALGORITHM.items():
       _refuse_unread(self, name, self.algorithm in readers, f'algorithm={" or ".join(readers)}')

@@ -22,6 +22,7 @@ RUNS = {
     'a secure sum': {'secure': configs.SecureConfig(secure_sum='masks')},
     'data on the workers': {},
     'an algorithm whose clients keep state': {'algorithm': configs.AlgorithmConfig(algorithm='scaffold')},
+    'an algorithm with several models': {'algorithm': configs.AlgorithmConfig(algorithm='ifca')},
     'example-level differential privacy': {'privacy': configs.PrivacyConfig(privacy='example_dp_sgd', **PRIVATE)},
 }
 # Asked for by the same flag as another kind.

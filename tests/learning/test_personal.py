@@ -161,8 +161,9 @@ def test_personal_layers_that_do_not_fit_are_named(layers, part):
 @pytest.mark.parametrize('settings', [
     {'algorithm': configs.AlgorithmConfig(algorithm='fedrep'), 'client': configs.ClientConfig(client_epochs=1)},
     {'algorithm': configs.AlgorithmConfig(algorithm='ifca'), 'server': configs.ServerConfig(server_optimizer='adam')},
+    {'algorithm': configs.AlgorithmConfig(algorithm='ifca'), 'schedule': configs.ScheduleConfig(server_warmup_rounds=2)},
     {'algorithm': configs.AlgorithmConfig(personalize_epochs=1),
      'privacy': configs.PrivacyConfig(privacy='client_gaussian', clip_norm=1, noise_multiplier=1)}])
 def test_settings_that_do_not_fit_are_refused(settings):
-  with pytest.raises(ValueError, match='fedrep_head_epochs|server_optimizer|personalize_epochs'):
+  with pytest.raises(ValueError, match='fedrep_head_epochs|server_optimizer|server_schedule|personalize_epochs'):
     configs.ExperimentConfig(**settings)

@@ -6,13 +6,14 @@ Whatever is not in the table composes. docs/robustness.md shows it to users.
 from collections.abc import Iterator, Mapping
 
 from tff_vision import configs
-from tff_vision.aggregation import rules
+from tff_vision.aggregation import limits, rules
 
 _CLIENT_DP = 'client-level differential privacy'
 _LOCAL_DP = 'local differential privacy'
 _SECURE = 'a secure sum'
 _WORKER_DATA = 'data on the workers'
 _KEEPING = 'an algorithm whose clients keep state'
+_SEVERAL = 'an algorithm with several models'
 
 # (what the aggregation has, what the run has) -> the reason.
 REFUSED: Mapping[tuple[str, str], str] = {
@@ -29,6 +30,10 @@ REFUSED: Mapping[tuple[str, str], str] = {
     ('update attack', _WORKER_DATA): 'an attacker\'s flag travels with its examples',
     ('data attack', _WORKER_DATA): 'the driver changes attackers\' examples, and these lie on the workers',
     ('top_k', _KEEPING): 'the memory of what was not sent would have to be kept beside that state',
+    ('rule', _SEVERAL): 'a client sends zeros for the models that it did not choose, and the rule takes them for updates',
+    ('limit', _SEVERAL): 'the bound would shorten a client\'s choice of a model together with its update',
+    ('compression', _SEVERAL): 'rounding would blur a client\'s choice of a model, by which its update is divided',
+    ('update attack', _SEVERAL): 'it would multiply the attacker\'s choice of a model together with its update',
 }
 _CLIENT_MECHANISMS = ('client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf')
 KEEPING_ALGORITHMS = ('scaffold', 'feddyn', 'fedper', 'fedrep', 'ditto', 'apfl', 'ifca')
@@ -54,6 +59,8 @@ def _asked(config) -> Iterator[tuple[str, str]]:
   aggregation = config.aggregation
   if aggregation.aggregator in rules.RULES:
     yield 'rule', f'aggregator={aggregation.aggregator}'
+  if aggregation.aggregator in limits.LIMITS:
+    yield 'limit', f'aggregator={aggregation.aggregator}'
   if aggregation.compression != 'none':
     yield 'compression', f'compression={aggregation.compression}'
   if aggregation.compression == 'top_k':
@@ -74,6 +81,8 @@ def _environment(config, data_placement) -> Iterator[tuple[str, str]]:
     yield _SECURE, f'secure_sum={secure_sum}'
   if config.algorithm.algorithm in KEEPING_ALGORITHMS:
     yield _KEEPING, f'algorithm={config.algorithm.algorithm}'
+  if config.algorithm.algorithm == 'ifca' and config.algorithm.ifca_clusters > 1:
+    yield _SEVERAL, 'algorithm=ifca'
   if data_placement == 'worker':
     yield _WORKER_DATA, 'data_placement=worker'
 
