@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
+from scipy import special
 
 from tff_vision import configs, seeds
 from tff_vision.data import images as images_lib
@@ -92,10 +92,15 @@ def _timed(key, trainer, hospitals, evaluator, on_model):
   for number in range(len(hospitals.names)):
     weights = trainer.personal(number) if personal else trainer.model(key)
     weights.assign_weights_to(evaluator.model)
-    found.append([tf.nn.softmax(evaluator.logits(part[number].x)).numpy()[:, 1].astype(np.float64)
-                  for part in (hospitals.validation, hospitals.test)])
+    found.append([_probabilities(evaluator.logits(part[number].x)) for part in (hospitals.validation, hospitals.test)])
   on_model(key, time.monotonic() - started)
   return found
+
+
+def _probabilities(logits):
+  """Returns the second class's, in double precision: in single a confident model's are all 1, and rank nothing."""
+  logits = logits.astype(np.float64)
+  return special.expit(logits[:, 1] - logits[:, 0])
 
 
 def _claim(run_dir, config, study):
