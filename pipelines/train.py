@@ -8,6 +8,8 @@ Stops cleanly on Ctrl-C after the round in progress; `--resume --run_dir=DIR` co
 
 import dataclasses
 import datetime
+import functools
+import os
 import pathlib
 import signal
 import sys
@@ -34,7 +36,7 @@ def main() -> None:
 
   from tff_vision import experiment  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
   shown = progress.Progress(rounds=config.program.rounds)
-  result = experiment.run(config, launch_config, runtime=runtime, on_start=_introduce,
+  result = experiment.run(config, launch_config, runtime=runtime, on_start=functools.partial(_introduce, runtime),
                           on_round=shown, stop_requested=stop.requested)
   shown.close()
   if result.report is None:
@@ -49,13 +51,23 @@ def _fresh_run_dir(config):
   return str(pathlib.Path('runs') / f'{config.data.dataset}-{config.algorithm.algorithm}-{stamp}'.replace(':', '_'))
 
 
-def _introduce(task, plan):
+def _introduce(runtime, task, plan):
   images = task.images
   model = task.keras_model()
   print(f'{images.name}: {len(images.train)} clients, {len(images.test.examples)} test images, '
         f'{len(images.class_names)} classes, model {model.name} of {model.count_params():,} parameters.')
+  print(f'clients: {_executors(runtime)}.')
   for note in (*images.notes, *task.notes):
     print(f'note: {note}')
+
+
+def _executors(runtime):
+  """Returns where clients are trained, and how many at a time."""
+  if runtime.workers:
+    return f'on {runtime.num_workers} workers, as each was started'
+  threads = 'threads as TensorFlow chooses' if runtime.threads is None else f'{runtime.threads} thread(s) each'
+  return (f'{runtime.max_concurrent_clients or os.cpu_count()} at a time on each of {runtime.num_workers or 1} '
+          f'executor(s), {threads}, {runtime.math} (--max_concurrent_clients, --threads, --math)')
 
 
 def _conclude(result):
@@ -67,6 +79,8 @@ def _conclude(result):
   if clients['count']:
     print(f'{progress.client_title(clients)}: mean {clients["mean"]:.4f}, 10th percentile {clients["percentile_10"]:.4f}, worst '
           f'{clients["worst"]:.4f}, over {clients["count"]} clients')
+  if found.get('personal'):
+    _conclude_personal(found)
   if found['unseen']:
     print(f'clients that never trained: {progress.numbers(found["unseen"]["evaluation"])}')
   print(_privacy_sentence(found['privacy']))
@@ -78,6 +92,16 @@ def _conclude(result):
     print(_attack_sentence(found['attack']))
   print(f'report: {result.directory.report_html}')
   print(f'model:  {result.directory.export / "model.keras"}')
+
+
+def _conclude_personal(found):
+  shared, own = found['personal']['shared'], found['personal']['own']
+  if own['count']:
+    print(f'own models: mean {own["mean"]:.4f}, against {shared["mean"]:.4f} of the shared one; '
+          f'{found["personal"]["gaining"]:.0%} of {own["count"]} clients gain')
+  algorithm = found['config']['algorithm']['algorithm']
+  if algorithm in ('fedper', 'fedrep'):
+    print(f'note: with algorithm={algorithm} the shared model\'s head stays as it was initialized: judge by the own models.')
 
 
 def _privacy_sentence(ledger):

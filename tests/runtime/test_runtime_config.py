@@ -6,7 +6,7 @@ import pytest
 from absl import flags
 
 from flags import executor_flags, runtime_flags, worker_flags
-from tff_vision.runtime import runtime_config, supervisor
+from tff_vision.runtime import processes, runtime_config, supervisor
 
 
 @pytest.mark.parametrize(('module', 'config'), [(runtime_flags, runtime_config.RuntimeConfig),
@@ -30,8 +30,16 @@ def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(module, 
     (dict(runtime='workers', local_workers=1, tls_ca='a', tls_cert='b', tls_key='c'), 'only with workers'),
     (dict(runtime='workers', local_workers=2, min_workers=3), 'min_workers=3 is more than the 2 workers'),
     (dict(data_placement='worker'), 'needs runtime=workers'),
+    (dict(math='float16'), "math must be one of bfloat16, float32; found 'float16'"),
+    (dict(math='bfloat16', runtime='workers', workers=('a:1',)), 'math=bfloat16 is for executors started here'),
     (dict(runtime='workers', local_workers=2, probe_interval=0.0), 'probe_interval must be positive'),
 ])
 def test_a_runtime_that_cannot_be_is_refused_in_words(settings, words):
   with pytest.raises(ValueError, match=words):
     runtime_config.RuntimeConfig(**settings)
+
+
+def test_bfloat16_math_reaches_the_executor_and_is_not_the_default():
+  name = 'TF_SET_ONEDNN_FPMATH_MODE'
+  assert processes.executor_environment(1, 'bfloat16')[name] == 'BF16'
+  assert name not in processes.executor_environment(1, runtime_config.RuntimeConfig().math)

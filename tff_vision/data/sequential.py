@@ -1,8 +1,11 @@
 """How `tf.data` treats one client's examples."""
 
+import functools
+
 import tensorflow as tf
 
 
+@functools.cache
 def options() -> tf.data.Options:
   """Returns options for a data set that is small and lives for one call.
 

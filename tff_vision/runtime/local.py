@@ -22,12 +22,14 @@ Result = TypeVar('Result')
 
 
 @contextlib.contextmanager
-def local_runtime(*, threads: int = 1, max_concurrent_clients: int | None = None) -> Iterator['LocalContext']:
+def local_runtime(*, threads: int = 1, max_concurrent_clients: int | None = None, math: str = 'float32'
+                  ) -> Iterator['LocalContext']:
   """Makes every TFF computation in the `with` block run on a local executor process.
 
   Args:
     threads: Intra-op threads of a kernel. One, with a client per core, is fastest for cohorts.
     max_concurrent_clients: Clients computed at once; None means one per core.
+    math: See `RuntimeConfig`.
 
   Yields:
     The context.
@@ -36,7 +38,7 @@ def local_runtime(*, threads: int = 1, max_concurrent_clients: int | None = None
     RuntimeError: The executor does not start.
   """
   concurrent = max_concurrent_clients or os.cpu_count() or 1
-  worker = worker_process.WorkerProcess(threads=threads, max_concurrent_clients=concurrent)
+  worker = worker_process.WorkerProcess(threads=threads, max_concurrent_clients=concurrent, math=math)
   context = None
   try:
     worker.wait_until_serving()

@@ -40,13 +40,15 @@ def executor_binary() -> str:
   return path
 
 
-def executor_environment(threads: int | None) -> dict[str, str]:
-  """Returns the environment of an executor: `threads` per operation, None for TensorFlow's choice.
+def executor_environment(threads: int | None, math: str = 'float32') -> dict[str, str]:
+  """Returns the environment of an executor: `threads` per operation, None for TensorFlow's choice, and its `math`.
 
   The rest of the caller's environment stays out: it may hold secrets, and graphs run with it.
   """
   kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_MARK)}
   limits = {} if threads is None else {'TF_NUM_INTRAOP_THREADS': str(threads)}
+  if math == 'bfloat16':
+    limits['TF_SET_ONEDNN_FPMATH_MODE'] = 'BF16'
   return {'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': ''} | _ALLOCATOR | kept | limits
 
 

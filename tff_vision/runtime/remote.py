@@ -52,7 +52,7 @@ def remote_runtime(config: runtime_config.RuntimeConfig) -> Iterator[context.Wor
 
 def _local(config, name):
   return local_worker.LocalWorker(name, threads=config.threads,
-                                  max_concurrent_clients=config.max_concurrent_clients)
+                                  max_concurrent_clients=config.max_concurrent_clients, math=config.math)
 
 
 def _connection(config, endpoint, tls_files):

@@ -1,4 +1,4 @@
-"""Where the clients' work is done, as data. Not part of an experiment: the result does not depend on it."""
+"""Where the clients' work is done, as data. Not part of an experiment: only `math` changes the result."""
 
 import dataclasses
 
@@ -6,11 +6,12 @@ from tff_vision import validate
 
 RUNTIMES = ('local', 'workers')
 DATA_PLACEMENTS = ('driver', 'worker')
+MATHS = ('float32', 'bfloat16')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RuntimeConfig:
-  """Where the clients' work is done; the result does not depend on it.
+  """Where the clients' work is done; but for `math`, the result does not depend on it.
 
   Attributes:
     runtime: `local`: one executor on this machine; `workers`: those of `workers`, or `local_workers` of them.
@@ -23,6 +24,8 @@ class RuntimeConfig:
     worker_data_dir: Folder of the TFRecord files as the workers' executors see it. Read by `worker` only.
     threads: Threads of one operation in an executor started here; None means TensorFlow's choice.
     max_concurrent_clients: Clients that an executor started here trains at the same time; None means one a core.
+    math: `float32`, or `bfloat16`: convolutions and matrix products of executors started here multiply numbers cut to 8
+      bits of mantissa and add in float32, where the processor can; weights stay float32. See docs/speed.md.
     clients_per_call: Largest number of clients of one call to a worker; more are sent in several calls.
     min_workers: The run ends when fewer workers are left; None means all.
     call_timeout: Seconds after which a call to a worker is given up.
@@ -40,6 +43,7 @@ class RuntimeConfig:
   worker_data_dir: str = '/data'
   threads: int | None = 1
   max_concurrent_clients: int | None = None
+  math: str = 'float32'
   clients_per_call: int = 100
   min_workers: int | None = None
   call_timeout: float = 3600.0
@@ -50,6 +54,7 @@ class RuntimeConfig:
   def __post_init__(self):
     validate.one_of(RUNTIMES, runtime=self.runtime)
     validate.one_of(DATA_PLACEMENTS, data_placement=self.data_placement)
+    validate.one_of(MATHS, math=self.math)
     validate.positive(clients_per_call=self.clients_per_call, call_timeout=self.call_timeout,
                       probe_interval=self.probe_interval, reconnect_timeout=self.reconnect_timeout,
                       attempts=self.attempts)
@@ -75,6 +80,8 @@ class RuntimeConfig:
       raise ValueError(f'tls_ca, tls_cert and tls_key are given together, and only with workers; found {tls}.')
     if self.data_placement == 'worker' and self.runtime == 'local':
       raise ValueError('data_placement=worker needs runtime=workers: a local run reads the data itself.')
+    if self.math != 'float32' and self.workers:
+      raise ValueError(f'math={self.math} is for executors started here; pipelines.worker has a flag of its own.')
     if self.min_workers is not None and self.min_workers > self.num_workers:
       raise ValueError(f'min_workers={self.min_workers} is more than the {self.num_workers} workers there are.')
 

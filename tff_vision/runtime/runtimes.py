@@ -8,7 +8,8 @@ from tff_vision.runtime import context, local, remote, runtime_config
 
 @contextlib.contextmanager
 def _local(config):
-  with local.local_runtime(threads=config.threads, max_concurrent_clients=config.max_concurrent_clients) as opened:
+  with local.local_runtime(threads=config.threads, max_concurrent_clients=config.max_concurrent_clients,
+                           math=config.math) as opened:
     yield opened
 
 

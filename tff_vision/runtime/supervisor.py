@@ -9,7 +9,7 @@ import signal
 import tempfile
 
 from tff_vision import validate
-from tff_vision.runtime import connections, door, processes, sandbox
+from tff_vision.runtime import connections, door, processes, runtime_config, sandbox
 
 SANDBOXES = ('bubblewrap', 'none')
 _START_TIMEOUT = 30.0
@@ -33,6 +33,7 @@ class WorkerConfig:
     sandbox: `bubblewrap`: the executor sees nothing else; `none`: this machine, or its container, is the sandbox.
     threads: Threads of one operation; None means TensorFlow's choice.
     max_concurrent_clients: Clients trained at the same time; None means one a core.
+    math: `float32` or `bfloat16`, see `RuntimeConfig`.
     health_port: Port that answers HTTP GET with 200 while the worker serves, else 503; None answers nowhere.
   """
   host: str = '127.0.0.1'
@@ -45,10 +46,12 @@ class WorkerConfig:
   sandbox: str = 'bubblewrap'
   threads: int | None = 1
   max_concurrent_clients: int | None = None
+  math: str = 'float32'
   health_port: int | None = None
 
   def __post_init__(self):
     validate.one_of(SANDBOXES, sandbox=self.sandbox)
+    validate.one_of(runtime_config.MATHS, math=self.math)
     validate.positive(port=self.port)
     files = (self.tls_cert, self.tls_key, self.tls_client_ca)
     if any(files) and not all(files):
@@ -127,7 +130,7 @@ class Supervisor:
       self._executor.close(signal.SIGKILL)
     self._present = self._away = 0
     config = self._config
-    environment = processes.executor_environment(config.threads)
+    environment = processes.executor_environment(config.threads, config.math)
     boxed = config.sandbox == 'bubblewrap'
     port = sandbox.inner_port() if boxed else self._bare_port()
     command = processes.executor_command(processes.executor_binary(), port, config.max_concurrent_clients)

@@ -20,12 +20,13 @@ class WorkerProcess:
     pid: Its process id.
   """
 
-  def __init__(self, *, threads: int | None, max_concurrent_clients: int | None):
+  def __init__(self, *, threads: int | None, max_concurrent_clients: int | None, math: str = 'float32'):
     """Starts the process on a free port.
 
     Args:
       threads: Intra-op threads of each TensorFlow kernel; None means TensorFlow's choice.
       max_concurrent_clients: How many clients are computed at once; None means one a core.
+      math: See `RuntimeConfig`.
 
     Raises:
       RuntimeError: TFF ships no executor for this system.
@@ -34,7 +35,7 @@ class WorkerProcess:
     self._folder = tempfile.TemporaryDirectory(prefix='tff_vision-')
     self._process = processes.Process(
         processes.executor_command(processes.executor_binary(), self.port, max_concurrent_clients),
-        log=pathlib.Path(self._folder.name, 'executor.log'), environment=processes.executor_environment(threads))
+        log=pathlib.Path(self._folder.name, 'executor.log'), environment=processes.executor_environment(threads, math))
     self.pid = self._process.pid
 
   def wait_until_serving(self, timeout_seconds: float = 60.0) -> None:

@@ -1,0 +1,45 @@
+"""The Python that runs each system: ours, or one of a virtual environment made from a pinned file."""
+
+import hashlib
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import time
+from typing import Any
+
+HERE = pathlib.Path(__file__).parent
+_ENVIRONMENTS = HERE.parent.parent / 'build' / 'peers'
+
+
+def python_of(system: str) -> str:
+  """Returns the interpreter for a system; makes its environment first if there is none of the present pins.
+
+  Raises:
+    ValueError: The packages cannot be installed.
+  """
+  pins = HERE / f'{system}.txt'
+  if not pins.exists():
+    return sys.executable
+  folder = _ENVIRONMENTS / f'{system}-{hashlib.sha256(pins.read_bytes()).hexdigest()[:12]}'
+  python = folder / 'bin' / 'python'
+  complete = folder / 'complete'
+  if not complete.exists():
+    print(f'making {os.path.relpath(folder)} from {os.path.relpath(pins)} ...', flush=True)
+    subprocess.run([sys.executable, '-m', 'venv', '--clear', str(folder)], check=True)
+    done = subprocess.run([str(python), '-m', 'pip', 'install', '--quiet', '-r', str(pins)], check=False)
+    if done.returncode:
+      raise ValueError(f'the packages of {os.path.relpath(pins)} cannot be installed; leave {system} out of systems.')
+    complete.touch()
+  return str(python)
+
+
+def machine() -> dict[str, Any]:
+  """Returns where and when a measurement was made."""
+  revision = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True, check=False)
+  names = [line.partition(':')[2].strip() for line in pathlib.Path('/proc/cpuinfo').read_text().splitlines()
+           if line.startswith('model name')]
+  return {'system': platform.platform(), 'processor': names[0] if names else platform.machine(),
+          'cores': os.cpu_count(), 'load_before': os.getloadavg()[0], 'python': platform.python_version(),
+          'commit': revision.stdout.strip(), 'time': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}

@@ -1,0 +1,141 @@
+"""Starts the systems of one workload, lets them take turns, and says what each turn took."""
+
+import json
+import os
+import pathlib
+import signal
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import psutil
+
+from benchmarks.peers import workload
+
+_LONG_ROUND = 15.0
+ROOT = pathlib.Path(__file__).parent.parent.parent
+
+
+def measure(work: workload.Workload, pythons: Mapping[str, str], *, repetitions: int, seconds: float
+            ) -> dict[str, dict[str, Any]]:
+  """Returns each system's numbers; a system that fails has an `error` instead.
+
+  Args:
+    pythons: The interpreter of each system.
+    repetitions: Measurements of each system; the systems take turns.
+    seconds: Shortest measurement.
+  """
+  with tempfile.TemporaryDirectory() as folder:
+    systems = {name: _System(name, python, work, pathlib.Path(folder, name)) for name, python in pythons.items()}
+    try:
+      for system in systems.values():
+        system.start()
+      for _ in range(repetitions):
+        for system in systems.values():
+          system.take_turn(seconds)
+      return {name: system.numbers() for name, system in systems.items()}
+    finally:
+      for system in systems.values():
+        system.stop()
+
+
+class _System:
+
+  def __init__(self, name, python, work, log):
+    self._command = [python, '-m', f'benchmarks.peers.{name}', work.name]
+    self._images = work.images
+    self._log = log
+    self._process = None
+    self._error = None
+    self._turns = []
+
+  def start(self):
+    """Starts the system and waits for its first round, alone on the machine."""
+    with open(self._log, 'wb') as log:
+      # A session of its own, so that whatever it starts can be found and ended.
+      self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
+                                       cwd=ROOT, text=True, start_new_session=True,
+                                       env=os.environ | {'PYTHONPATH': str(ROOT)})
+    started = time.perf_counter()
+    first = self._answer()
+    self._seconds_to_first = time.perf_counter() - started
+    if first is not None and first['seconds'] < _LONG_ROUND:
+      self._ask(0.0)  # The second round still allocates and compiles; beside a long one that is nothing.
+      self._answer()
+
+  def take_turn(self, seconds):
+    if self._error is not None:
+      return
+    before = self._cpu()
+    self._ask(seconds)
+    if (answer := self._answer()) is not None:
+      images = answer['rounds'] * self._images
+      self._turns.append((images / answer['seconds'], images / (self._cpu() - before)))
+
+  def numbers(self):
+    if self._error is not None:
+      return {'error': self._error}
+    walls, cpus = zip(*self._turns, strict=True)
+    return {'images_per_second': statistics.median(walls), 'images_per_cpu_second': statistics.median(cpus),
+            'images_per_second_of_turns': walls, 'images_per_cpu_second_of_turns': cpus,
+            'peak_megabytes': self._peak(), 'seconds_to_first_round': self._seconds_to_first}
+
+  def stop(self):
+    """Ends the system with everything that it has started."""
+    if self._process is None:
+      return
+    left = self._tree()
+    self._process.stdin.close()
+    for process in left:
+      try:
+        process.send_signal(signal.SIGKILL)
+      except psutil.NoSuchProcess:
+        pass
+    self._process.wait()
+    self._process.stdout.close()
+
+  def _ask(self, seconds):
+    try:
+      self._process.stdin.write(f'{seconds}\n')
+      self._process.stdin.flush()
+    except BrokenPipeError:
+      pass  # The answer will say so.
+
+  def _answer(self):
+    for line in self._process.stdout:
+      if line.startswith('{"rounds"'):  # Libraries may have printed before the system had its say.
+        return json.loads(line)
+    words = self._log.read_text(errors='replace').strip().splitlines()
+    self._error = f'failed: {words[-1][:200] if words else "no message"}'
+    return None
+
+  def _tree(self):
+    try:
+      top = psutil.Process(self._process.pid)
+      return [top, *top.children(recursive=True)]
+    except psutil.NoSuchProcess:
+      return []
+
+  def _cpu(self):
+    """Returns the processor seconds so far of all processes; those that have ended count with their parents."""
+    total = 0.0
+    for process in self._tree():
+      try:
+        total += sum(process.cpu_times()[:4])
+      except psutil.NoSuchProcess:
+        pass
+    return total
+
+  def _peak(self):
+    """Returns the sum over processes of each one's highest resident memory, which counts shared pages repeatedly."""
+    total = 0
+    for process in self._tree():
+      try:
+        for line in pathlib.Path(f'/proc/{process.pid}/status').read_text().splitlines():
+          total += int(line.split()[1]) if line.startswith('VmHWM') else 0
+      except (FileNotFoundError, ProcessLookupError):
+        pass
+    return total / 1024
