@@ -52,6 +52,9 @@ def main() -> None:
   from tff_vision.learning import evaluation
   from tff_vision.program import calibration, deployment, final_state, model_card
   task = tasks.build_task(config)
+  if not task.images.class_names or task.objective.task != 'classification':
+    raise ValueError(f'task={task.objective.task}: only models of classes or findings are exported; the run\'s own '
+                     f'Keras file is {directory.export / "model.keras"}.')
   model = task.keras_model()
   weights = final_state.read_weights(directory, model)
   ranges = None

@@ -23,6 +23,8 @@ ALLOWED = {
     'program': {'learning', 'tasks', 'data', 'models', 'objectives'},
     'assembly': {'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'data', 'client_state'},
     'experiment': {'assembly', 'program', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'secure', 'data'},
+    'hospitals': {'experiment', 'assembly', 'aggregation', 'program', 'runtime', 'learning', 'tasks', 'data', 'models',
+                  'objectives'},
 }
 # `program` is handed a plan; its type is all that it may know of `privacy`.
 TYPES_ONLY = {('program', 'privacy.plan')}

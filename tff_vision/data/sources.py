@@ -52,6 +52,8 @@ SOURCES: Mapping[str, Source] = {
                               load=chest.load, locate=cache.locate),
     'synthetic_chest:findings': Source(about='the same films with 4 findings, multi-label',
                                        load=chest.load_findings, locate=cache.locate),
+    'synthetic_chest:large': Source(about='11,200 such films, normal or abnormal: four times as many for training',
+                                    load=chest.load_large, locate=cache.locate),
     'synthetic_emnist': Source(about='generated handwritten characters of 28x28 by any number of writers, 62 classes',
                                load=writers.load, locate=cache.locate),
     'synthetic_emnist:writers': Source(about='samples of 56x56 in generated hands, whose classes are the writers, at 24 '

@@ -83,6 +83,10 @@ class PrivacyPlan(abc.ABC):
   def ledger(self, rounds: int) -> Mapping[str, Any]:
     """Returns what `rounds` rounds cost, with every condition that makes the number mean something."""
 
+  def final_ledger(self, rounds: int) -> Mapping[str, Any]:
+    """Returns `ledger` of a finished run, with what is too slow to compute in every round."""
+    return self.ledger(rounds)
+
   @property
   @abc.abstractmethod
   def releases_exact_metrics(self) -> bool:

@@ -130,6 +130,20 @@ class ExampleDpSgd(base.PrivacyPlan):
       largest = max(largest, accounting.epsilon_pld(run.event(), self.delta, run.relation))
     return largest
 
+  def final_ledger(self, rounds):
+    found = dict(self.ledger(rounds))
+    if len(self.sizes) <= _EXACT_CLIENTS:
+      found['per_client'] = [
+          one | {'epsilon': self.client_epsilon(client, one['rounds'])} for client, one in enumerate(found['per_client'])]
+    return found
+
+  def client_epsilon(self, client: int, turns: int) -> float:
+    """Returns what `turns` rounds cost an example of one client, by PLD accounting; one that never trained pays 0."""
+    if not turns:
+      return 0.0
+    run = self.releases(client, turns)
+    return accounting.epsilon_pld(run.event(), self.delta, run.relation)
+
   def _turns(self, rounds):
     # A round that is run again is a second release: clients draw other noise.
     charged = [*range(1, rounds + 1), *self.past.replayed]
@@ -138,6 +152,7 @@ class ExampleDpSgd(base.PrivacyPlan):
 
 
 _KINDS_ASKED = 6
+_EXACT_CLIENTS = 20  # Seconds each.
 _RELATIONS = {'poisson': 'add or remove one example', 'shuffled': 'zero out one example'}
 
 

@@ -37,7 +37,7 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
   if privacy.privacy not in _TOLERANT_OF_DEVICES:
-    participation.require_none(cohort, privacy=privacy.privacy)
+    participation.require_none(cohort, privacy=privacy.privacy, but=_GOES_WITH.get(privacy.privacy, ()))
   sampler = cohorts.build_cohort(cohort, population=population, seed=seed, max_staleness=max_staleness)
   run = base.Run(population=population, cohort_size=cohort.cohort_size, rounds=rounds, sizes=tuple(sizes),
                  client=client or configs.ClientConfig())
@@ -46,6 +46,8 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
 
 # Their cost counts on no chance, and on those alone who deliver.
 _TOLERANT_OF_DEVICES = ('none', 'distributed_gaussian', 'distributed_skellam')
+# Every client keeps a ledger of its own, of the rounds in which it took part: no chance of being drawn counts.
+_GOES_WITH = {'example_dp_sgd': participation.MEMBERSHIP}
 PLANS = {
     'none': lambda privacy, sampler, run: base.NoPrivacy(sampler=sampler),
     'client_gaussian': sampled_plans.build,

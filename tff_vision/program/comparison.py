@@ -150,5 +150,6 @@ def write_html(path: os.PathLike | str, groups: Sequence[Group], *, title: str,
     figures: Further ones by caption: `{'light': PNG, 'dark': PNG, 'alt': text}`.
   """
   from tff_vision.program import comparison_figures  # Late: matplotlib.
-  pages.write(path, pages.render('comparison.html.j2', title=title, tables=tables(summary(groups)),
-                                 figures={**(figures or {}), **comparison_figures.curves(groups)}))
+  pages.write(path, pages.render('comparison.html.j2', dict(
+      title=title, tables=tables(summary(groups)),
+      figures={**(figures or {}), **comparison_figures.curves(groups)})))

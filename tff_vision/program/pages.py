@@ -3,12 +3,13 @@
 import base64
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 from tff_vision.program import report_numbers as numbers
 
 
-def render(template: str, /, **values: Any) -> str:
+def render(template: str, values: Mapping[str, Any]) -> str:
   """Returns the page that a template makes of `values`."""
   import jinja2  # Late, like matplotlib: no --help waits for them.
   environment = jinja2.Environment(

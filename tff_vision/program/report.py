@@ -32,8 +32,7 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
   dataset = report_tables.part(report, 'dataset')
   seconds = {k: v for k, v in report_tables.part(report, 'seconds').items() if numbers.is_finite(v) and k != 'total'}
   mix = report_partition.class_mix(images) if images is not None and len(images.train) else None
-  return pages.render(
-      'report.html.j2',
+  return pages.render('report.html.j2', dict(
       name=str(dataset.get('name', 'images')),
       notes=dataset.get('notes') or (),
       tiles=report_tables.tiles(report, images and report_partition.commonest_share(images)),
@@ -54,7 +53,7 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
       figures=_figures(report, history, mix),
       mix=mix,
       legend=_legend(mix),
-      samples=report_partition.sample_images(images) if images is not None else ())
+      samples=report_partition.sample_images(images) if images is not None else ()))
 
 
 def _figures(report: Mapping, history: Sequence[Mapping], mix: report_partition.ClassMix | None) -> Mapping:

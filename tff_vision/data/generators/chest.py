@@ -68,7 +68,12 @@ def load_findings(config: configs.DataConfig) -> Pool:
   return _load(config, multi_label=True)
 
 
-def pool(*, seed: int, size: int = 28, multi_label: bool = False, data_dir: str | None = None) -> Pool:
+def load_large(config: configs.DataConfig) -> Pool:
+  """Returns the films of hospitals with four times as many for training: 4,800, 2,000 and 3,200."""
+  return _load(config, multi_label=False, times=4)
+
+
+def pool(*, seed: int, size: int = 28, multi_label: bool = False, data_dir: str | None = None, times: int = 1) -> Pool:
   """Draws the films of three hospitals: seconds at 28 pixels, once.
 
   Args:
@@ -76,13 +81,15 @@ def pool(*, seed: int, size: int = 28, multi_label: bool = False, data_dir: str 
     size: One of `SIZES`.
     multi_label: Whether labels are findings, or 0 for normal and 1 for abnormal.
     data_dir: Where to keep the arrays, if not in the cache.
+    times: Hospitals have so many times their training films.
 
   Raises:
     ValueError: There is no such size.
   """
   if size not in SIZES:
     raise ValueError(f'image_size={size} is no size of synthetic_chest; choose {" or ".join(map(str, SIZES))}.')
-  arrays = cache.load_or_make(f'synthetic_chest-v{_VERSION}-{size}-s{seed}', lambda: _draw(seed, size), data_dir)
+  arrays = cache.load_or_make(f'synthetic_chest-v{_VERSION}-{size}-s{seed}' + (f'-x{times}' if times > 1 else ''),
+                              lambda: _draw(seed, size, times), data_dir)
   parts = {}
   for split in ('train', 'test'):
     findings = arrays[f'{split}_findings']
@@ -96,14 +103,15 @@ def pool(*, seed: int, size: int = 28, multi_label: bool = False, data_dir: str 
                      'diagnosis.',))
 
 
-def _load(config, multi_label):
-  return pool(seed=0, size=config.image_size or SIZES[0], multi_label=multi_label, data_dir=config.data_dir)
+def _load(config, multi_label, times=1):
+  return pool(seed=0, size=config.image_size or SIZES[0], multi_label=multi_label, data_dir=config.data_dir,
+              times=times)
 
 
-def _draw(seed, size):
+def _draw(seed, size, times=1):
   parts = {f'{split}_{what}': [] for split in ('train', 'test') for what in ('x', 'findings', 'owners')}
   for name, hospital in HOSPITALS.items():
-    for split, number in (('train', hospital.train), ('test', hospital.test)):
+    for split, number in (('train', times * hospital.train), ('test', hospital.test)):
       for start in range(0, number, _BATCH):
         rng = np.random.default_rng(seeds.derive(seed, 'synthetic_chest', name, split, start))
         films = min(_BATCH, number - start)

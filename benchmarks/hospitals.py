@@ -1,0 +1,47 @@
+"""The comparison over three hospitals for several seeds: mean and standard deviation of what each way loses.
+
+    python -m benchmarks.hospitals --seeds=0,1,2 --run_dir=runs/hospitals --json=hospitals.json
+
+Every seed divides the images anew, draws other weights and, of private ways, other noise. A second run continues.
+"""
+
+import pathlib
+import statistics
+import subprocess
+import sys
+
+from absl import flags
+
+from flags import output_flags
+from pipelines import launch
+from tff_vision.program import json_file
+
+_SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds.')
+_RUN_DIR = flags.DEFINE_string('run_dir', 'runs/hospitals', 'Folder of all comparisons.')
+
+
+def main() -> None:
+  found = []
+  for seed in _SEEDS.value:
+    folder = pathlib.Path(_RUN_DIR.value) / f'seed_{seed}'
+    done = subprocess.run([sys.executable, '-m', 'pipelines.hospitals', f'--seed={seed}', f'--run_dir={folder}'],
+                          stdin=subprocess.DEVNULL, check=False)
+    if done.returncode:
+      raise ValueError(f'seed {seed} ended with code {done.returncode}.')
+    found.append(json_file.read(folder / 'report.json'))
+  rows = {key: {name: _spread([one['findings'][key][name] for one in found])
+                for name in ('behind_pooled', 'ahead_of_foreign')} for key in found[0]['findings']}
+  for key, row in rows.items():
+    print(f'{key:>18}  ' + '  '.join(f'{name} {value["mean"]:+.4f} ± {value["deviation"]:.4f}'
+                                     for name, value in row.items()))
+  if output_flags.JSON.value is not None:
+    json_file.write(output_flags.JSON.value, rows)
+
+
+def _spread(values):
+  return {'mean': statistics.fmean(values), 'deviation': statistics.stdev(values) if len(values) > 1 else 0.0,
+          'values': values}
+
+
+if __name__ == '__main__':
+  launch.launch(main, flag_modules=(output_flags,))

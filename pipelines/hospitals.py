@@ -1,0 +1,101 @@
+"""Compares, at each of several hospitals, every way to train one model on images that may not leave them.
+
+    python -m pipelines.hospitals
+    python -m pipelines.hospitals --dataset=medmnist:pneumoniamnist --partition=quantity --num_clients=3
+    python -m pipelines.hospitals --dataset=folder --data_dir=films --client_test_fraction=0.2 --run_dir=runs/hospitals
+
+Each hospital alone, all images pooled, FedAvg, FedProx, a personal variant, FedAvg with example-level differential
+privacy, with encrypted updates, and with both: AUC and balanced accuracy at every hospital with bootstrap intervals,
+calibration, epsilon of each hospital; as table and figures in report.html. Each hospital's decision threshold is
+chosen on images kept back from its training. With --model=scattering the part that is never trained is computed
+once. The same command again continues a comparison that was stopped.
+"""
+
+import dataclasses
+import datetime
+import pathlib
+
+from absl import flags
+
+from flags import (
+    data_flags,
+    experiment_flags,
+    hospitals_flags,
+    image_flags,
+    model_flags,
+    output_flags,
+    partition_flags,
+    program_flags,
+    training_flags,
+)
+from pipelines import launch
+from tff_vision import configs
+from tff_vision.data import availability
+from tff_vision.program import json_file
+
+_MODULES = (data_flags, partition_flags, image_flags, model_flags, training_flags, program_flags, output_flags,
+            hospitals_flags)
+# What the ways of training set themselves, or nothing here reads.
+_FIXED = ('algorithm', 'rounds_per_evaluation', 'resume')
+_DEFAULT = configs.ExperimentConfig(
+    data=configs.DataConfig(dataset='synthetic_chest:large', partition='natural'),
+    model=configs.ModelConfig(model='scattering'),
+    client=configs.ClientConfig(client_learning_rate=0.005, client_epochs=1, batch_size=32),
+    program=configs.ProgramConfig(rounds=40))
+# Whose images belong to clients already; of others, three hospitals unequal in size and prevalence are made.
+_WITH_CLIENTS = ('synthetic_chest', 'synthetic_chest:large', 'folder')
+
+
+def main() -> None:
+  read = {flag.name for module in _MODULES for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]}
+  for module in experiment_flags.MODULES:
+    for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]:
+      if flag.present and (flag.name not in read or flag.name in _FIXED):
+        raise ValueError(f'{flag.name}={flag.value!r} has no effect here: the comparison sets it, way by way.')
+  config = experiment_flags.experiment_config(_defaults())
+  study = hospitals_flags.study()
+  availability.require(config.data)
+  launch_config = experiment_flags.launch_config()
+  run_dir = pathlib.Path(launch_config.run_dir or
+                         pathlib.Path('runs') / f'hospitals-{datetime.datetime.now():%Y%m%d-%H%M%S-%f}')
+
+  from tff_vision.data import build  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
+  from tff_vision.hospitals import comparison
+  images = build.build(config.data, seed=config.program.seed)
+  for note in images.notes:
+    print(f'note: {note}')
+  content = comparison.run(images, config, study, run_dir,
+                           on_model=lambda key, seconds: print(f'{comparison.title(key)}: {seconds:.1f} s', flush=True))
+  _show(content)
+  print(f'report: {run_dir / "report.html"}')
+  if launch_config.json is not None:
+    json_file.write(launch_config.json, content)
+
+
+def _defaults():
+  """Returns the experiment whose values flags replace."""
+  dataset = flags.FLAGS['dataset']
+  if not dataset.present or dataset.value in _WITH_CLIENTS:
+    return _DEFAULT
+  return dataclasses.replace(_DEFAULT, data=configs.DataConfig(partition='dirichlet', partition_alpha=2.0, num_clients=3))
+
+
+def _show(content):
+  names = [one['hospital'] for one in content['hospitals']]
+  print(f'\n{"AUC at":>32}  ' + '  '.join(f'{name:>22}' for name in names))
+  for way in content['ways'].values():
+    print(f'{way["title"]:>32}  ' + '  '.join(_cell(way['hospitals'][name]) for name in names))
+  for key, ledger in content['privacy'].items():
+    spent = ', '.join(f'{name} {one["epsilon"]:.3f}' for name, one in zip(names, ledger['per_client'], strict=True))
+    print(f'{content["ways"][key]["title"]}: epsilon {spent} at delta {ledger["delta"]:.3g}; unit: {ledger["unit"]}; '
+          f'relation: {ledger["relation"]}; sampling: {ledger["sampling"]}; {ledger["rounds"]} rounds; accountant: '
+          f'{ledger["accountant"]}')
+
+
+def _cell(found):
+  low, high = found['auc_interval']
+  return f'{found["auc"]:.3f} ({low:.3f}-{high:.3f})'.rjust(22)
+
+
+if __name__ == '__main__':
+  launch.launch(main, flag_modules=_MODULES)

@@ -1,0 +1,48 @@
+"""pipelines.hospitals: every way at every hospital, epsilon of each, continued after a stop; mistakes in one sentence."""
+
+import json
+
+import pytest
+
+from tff_vision.hospitals import ways
+
+SMALL = ('--dataset=synthetic_chest', '--rounds=2', '--private_rounds=2', '--personal_rounds=1', '--bootstraps=20')
+
+
+@pytest.mark.slow
+def test_all_ways_are_measured_and_a_second_run_trains_nothing_again(run_pipeline, tmp_path):
+  folder = tmp_path / 'run'
+  done = run_pipeline('hospitals', *SMALL, f'--run_dir={folder}', timeout=500)
+  assert done.code == 0, done.err
+  report = json.loads((folder / 'report.json').read_text())
+  names = [one['hospital'] for one in report['hospitals']]
+  assert sorted(names) == ['coast', 'metro', 'north']
+  assert set(report['ways']) == {*map(ways.alone, names), *ways.WAYS}
+  for way in report['ways'].values():
+    for found in way['hospitals'].values():
+      assert found['auc_interval'][0] <= found['auc'] <= found['auc_interval'][1] + 0.02
+      assert 0 <= found['calibration_error'] <= 1 and sum(one['images'] for one in found['reliability']) == 400
+  # Encryption changes nothing but rounding: same updates, same weights.
+  for name in names:
+    assert report['ways']['encrypted']['hospitals'][name]['auc'] == pytest.approx(
+        report['ways']['fedavg']['hospitals'][name]['auc'], abs=2e-3)
+  for ledger in report['privacy'].values():
+    epsilons = [one['epsilon'] for one in ledger['per_client']]
+    assert max(epsilons) == pytest.approx(4.0, rel=0.03) and min(epsilons) < 0.9 * max(epsilons)
+  assert report['secure_sum']['encrypted']['mode' if 'mode' in report['secure_sum']['encrypted'] else 'scheme']
+  assert (folder / 'report.html').exists() and 'epsilon coast' in done.out
+  before = {path: path.stat().st_mtime_ns for path in (folder / 'models').iterdir()}
+  done = run_pipeline('hospitals', *SMALL, f'--run_dir={folder}', timeout=500)
+  assert done.code == 0 and before == {path: path.stat().st_mtime_ns for path in (folder / 'models').iterdir()}
+  assert json.loads((folder / 'report.json').read_text())['ways'] == report['ways']
+  done = run_pipeline('hospitals', *SMALL, '--seed=1', f'--run_dir={folder}')
+  assert done.code == 1 and str(folder) in done.err
+
+
+@pytest.mark.parametrize(('flags', 'named'), [
+    (['--algorithm=fedprox'], 'algorithm'), (['--privacy=local_dp'], 'privacy'), (['--private_epsilon=0'], 'private_epsilon'),
+    (['--dataset=digits'], 'two classes'), (['--validation_share=1'], 'validation_share')])
+def test_a_mistake_is_one_sentence(run_pipeline, tmp_path, flags, named):
+  done = run_pipeline('hospitals', *flags, f'--run_dir={tmp_path / "run"}')
+  assert done.code == 1 and named in done.err and len(done.err.strip().splitlines()) == 1, done.err
+  assert not (tmp_path / 'run').exists()

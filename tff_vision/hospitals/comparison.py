@@ -1,0 +1,120 @@
+"""Trains in every way that hospitals compare and measures each model at each hospital."""
+
+import dataclasses
+import json
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from tff_vision import configs, seeds
+from tff_vision.data import images as images_lib
+from tff_vision.data import preprocess
+from tff_vision.hospitals import cohorts, features, measures, report, study_config, training, ways
+from tff_vision.learning import evaluation
+from tff_vision.program import json_file
+from tff_vision.runtime import runtime_config, runtimes
+
+
+def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, study: study_config.StudyConfig,
+        run_dir: pathlib.Path, *, on_model: Callable[[str, float], None] = lambda key, seconds: None) -> Mapping[str, Any]:
+  """Compares every way of training over the clients of `images`, and writes report.json and report.html.
+
+  Args:
+    images: Two classes; every client is a hospital.
+    config: Model, training and seed that the ways share; what sets ways apart takes the place of its own.
+    study: See there.
+    run_dir: Holds this comparison, or is new.
+    on_model: Called with each model's key and seconds when it is there.
+
+  Raises:
+    ValueError: The images or the folder do not serve.
+  """
+  cohorts.check(images)
+  images, builder = features.trained_part(images, config.model.model)
+  hospitals = cohorts.divide(images, validation_share=study.validation_share, seed=config.program.seed)
+  _claim(run_dir, config, study)
+  model = builder(
+      preprocess.input_shape(images.preprocessing, images.test.examples.shape), len(images.class_names))
+  evaluator = evaluation.Evaluator(model, preprocessing=images.preprocessing)
+  started, measured = time.monotonic(), {}
+  with runtimes.open_runtime(runtime_config.RuntimeConfig()) as place:
+    trainer = training.Trainer(hospitals, config, study, builder=builder, place=place, folder=run_dir)
+    scores = {key: _timed(key, trainer, hospitals, evaluator, on_model)
+              for key in (*map(ways.alone, hospitals.names), *ways.WAYS)}
+    ledgers = {key: dict(trainer.ledger(key)) for key, way in ways.WAYS.items() if way.private}
+    hidden = {key: dict(trainer.describe_secure_sum(key)) for key, way in ways.WAYS.items() if way.encrypted}
+  for number, name in enumerate(hospitals.names):
+    test = hospitals.test[number].y
+    drawn = measures.resamples(test, number=study.bootstraps, seed=seeds.derive(config.program.seed, 'bootstrap', name))
+    for key, of_hospitals in scores.items():
+      validation, tested = of_hospitals[number]
+      threshold = measures.best_threshold(validation, hospitals.validation[number].y)
+      found = measures.measure(drawn, tested, threshold=threshold)
+      found |= measures.difference(drawn, tested, scores[ways.REFERENCE][number][1])
+      measured.setdefault(key, {})[name] = found
+  content = {
+      'config': dataclasses.asdict(config), 'study': dataclasses.asdict(study), 'dataset': images.name,
+      'notes': list(images.notes), 'class_names': list(images.class_names), 'hospitals': hospitals.describe(),
+      'ways': {key: {'title': title(key), 'hospitals': one} for key, one in measured.items()},
+      'privacy': ledgers, 'secure_sum': hidden, 'findings': findings(hospitals.names, measured),
+      'parameters': model.count_params(), 'seconds': time.monotonic() - started}
+  json_file.write(run_dir / 'report.json', content)
+  report.write_html(run_dir / 'report.html', content)
+  return content
+
+
+def title(key: str) -> str:
+  """Returns a way in words."""
+  return ways.WAYS[key].title if key in ways.WAYS else f'{key.removeprefix("alone:")} alone'
+
+
+def findings(names: list[str], measured: Mapping[str, Mapping[str, Mapping]]) -> dict[str, Any]:
+  """Returns what the comparison is there to show.
+
+  `behind_pooled`: the most that a way's AUC lies below the pooled model's at any hospital; `ahead_of_foreign`: the
+  least by which it lies above the best model that another hospital trained alone.
+  """
+  auc = lambda key, name: measured[key][name]['auc']
+  best_foreign = {name: max(auc(ways.alone(other), name) for other in names if other != name) for name in names}
+  return {key: {'behind_pooled': max(auc(ways.REFERENCE, name) - auc(key, name) for name in names),
+                'ahead_of_foreign': min(auc(key, name) - best_foreign[name] for name in names)} for key in ways.WAYS}
+
+
+def _timed(key, trainer, hospitals, evaluator, on_model):
+  """Returns, for each hospital, the probabilities of the second class of its validation and its test images."""
+  started = time.monotonic()
+  personal = key in ways.WAYS and ways.WAYS[key].personal
+  found = []
+  for number in range(len(hospitals.names)):
+    weights = trainer.personal(number) if personal else trainer.model(key)
+    weights.assign_weights_to(evaluator.model)
+    found.append([_probabilities(evaluator.logits(part[number].x)) for part in (hospitals.validation, hospitals.test)])
+  on_model(key, time.monotonic() - started)
+  return found
+
+
+def _probabilities(logits):
+  """Returns the second class's, in double precision: in single a confident model's are all 1, and rank nothing."""
+  logits = logits.astype(np.float64)
+  return special.expit(logits[:, 1] - logits[:, 0])
+
+
+def _claim(run_dir, config, study):
+  """Makes `run_dir` this comparison's.
+
+  Raises:
+    ValueError: It holds something else.
+  """
+  mine = json.loads(json.dumps({'config': dataclasses.asdict(config), 'study': dataclasses.asdict(study)}))
+  path = run_dir / 'comparison.json'
+  if path.exists():
+    if json_file.read(path) != mine:
+      raise ValueError(f'run_dir={str(run_dir)!r} holds a comparison with other settings.')
+  elif run_dir.exists() and any(run_dir.iterdir()):
+    raise ValueError(f'run_dir={str(run_dir)!r} is not empty and holds no comparison.')
+  else:
+    json_file.write(path, mine)

@@ -1,0 +1,122 @@
+"""Trains the models that hospitals compare; ways that differ in data alone share one TFF process."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import tensorflow_federated as tff
+
+from tff_vision import assembly, configs, experiment, models, tasks
+from tff_vision.aggregation import secured
+from tff_vision.hospitals import cohorts, study_config, ways
+from tff_vision.runtime import local, runtime_config
+
+Weights = tff.learning.models.ModelWeights
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Built:
+  """A process with what runs it."""
+  config: configs.ExperimentConfig
+  process: tff.learning.templates.LearningProcess
+  task: tasks.Task
+  ledger: Mapping
+  secure_sum: Mapping
+
+
+class Trainer:
+  """Trains ways, in an open runtime; finished models are kept in files, so that a killed comparison continues."""
+
+  def __init__(self, hospitals: cohorts.Hospitals, config: configs.ExperimentConfig, study: study_config.StudyConfig, *,
+               builder: models.ModelBuilder, place: local.LocalContext, folder: pathlib.Path):
+    """Args: see `comparison.run`; `builder` makes the model, in `place` clients compute, `folder` keeps the models."""
+    self._hospitals = hospitals
+    self._config = config
+    self._study = study
+    self._builder = builder
+    self._place = place
+    self._folder = folder
+    self._built = {}
+
+  def model(self, key: str) -> Weights:
+    """Returns the model of a way that gives one to all: a key of `ways.WAYS`, or from `ways.alone`."""
+    return self._kept(key, lambda: self._trained(key))
+
+  def personal(self, hospital: int) -> Weights:
+    """Returns the federated model after further rounds on one hospital's images."""
+    name = self._hospitals.names[hospital]
+    return self._kept(f'personal:{name}', lambda: self._rounds(
+        self._way('fedavg'), [hospital], start=self.model('fedavg'), rounds=self._study.personal_rounds))
+
+  def ledger(self, key: str) -> Mapping:
+    """Returns what a private way cost, hospital by hospital."""
+    return self._way(key).ledger
+
+  def describe_secure_sum(self, key: str) -> Mapping:
+    """Returns what an encrypted way hid, and from whom."""
+    return self._way(key).secure_sum
+
+  def _trained(self, key):
+    built = self._way('fedavg' if key.startswith('alone:') or key == 'pooled' else key)
+    members = list(range(len(self._hospitals.names)))
+    if key == 'pooled':
+      pooled = dataclasses.replace(built.task, images=self._hospitals.pooled)
+      return self._rounds(dataclasses.replace(built, task=pooled), [0])
+    if key.startswith('alone:'):
+      members = [self._hospitals.names.index(key.removeprefix('alone:'))]
+    return self._rounds(built, members)
+
+  def _rounds(self, built, members: Sequence[int], *, start: Weights | None = None, rounds: int | None = None):
+    """Returns the model after rounds of `members` together; from `start`, after so many more."""
+    task, done = built.task, built.config.program.rounds
+    state = built.process.set_model_weights(built.process.initialize(), start or task.initial_weights())
+    for round_num in range(1, done + 1) if start is None else range(done + 1, done + rounds + 1):
+      with self._place.cohort(members, population=len(self._hospitals.names)):
+        state = built.process.next(state, [task.client_dataset(member, round_num) for member in members]).state
+    return built.process.get_model_weights(state)
+
+  def _way(self, key):
+    if key not in self._built:
+      config = self.config_of(ways.WAYS[key])
+      task = tasks.Task(images=self._hospitals.images, model_builder=self._builder,
+                        client=config.client, seed=config.program.seed)
+      plan = experiment.build_plan(config, task)
+      trained = dataclasses.replace(task, client=plan.client_data(task.client))
+      parts = assembly.assemble(config, trained, plan, runtime_config.RuntimeConfig(), self._folder / 'client_states',
+                                self._place)
+      self._built[key] = _Built(
+          config=config, process=parts.process, task=trained, ledger=plan.final_ledger(config.program.rounds),
+          secure_sum=secured.describe(config.secure, plan, clients=len(self._hospitals.names),
+                                      parameters_count=parts.sent_length, on_workers=False))
+    return self._built[key]
+
+  def config_of(self, way: ways.Way) -> configs.ExperimentConfig:
+    """Returns the experiment of a way: the shared one, with what sets the way apart."""
+    base, study = self._config, self._study
+    changes = {
+        'algorithm': dataclasses.replace(base.algorithm, algorithm=way.algorithm),
+        'cohort': configs.CohortConfig(sampling='fixed', cohort_size=len(self._hospitals.names))}
+    if way.private:
+      changes['privacy'] = configs.PrivacyConfig(privacy='example_dp_sgd', clip_norm=study.private_clip_norm,
+                                                 target_epsilon=study.private_epsilon)
+      changes['client'] = dataclasses.replace(base.client, client_learning_rate=study.private_learning_rate,
+                                              batch_size=study.private_batch_size, client_epochs=1)
+      changes['program'] = dataclasses.replace(base.program, rounds=study.private_rounds)
+    if way.encrypted:
+      changes['secure'] = configs.SecureConfig(secure_sum='he')
+    return dataclasses.replace(base, **changes)
+
+  def _kept(self, key, train):
+    path = self._folder / 'models' / f'{key.replace(":", "-").replace("/", "_")}.npz'
+    if not path.exists():
+      weights = train()
+      path.parent.mkdir(parents=True, exist_ok=True)
+      part = path.with_suffix('.part.npz')
+      np.savez(part, *weights.trainable, *weights.non_trainable, split=len(weights.trainable))
+      os.replace(part, path)
+    with np.load(path) as held:
+      values = [held[f'arr_{i}'] for i in range(len(held.files) - 1)]
+      split = int(held['split'])
+    return Weights(trainable=values[:split], non_trainable=values[split:])
