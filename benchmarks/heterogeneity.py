@@ -2,8 +2,10 @@
 
     python -m benchmarks.heterogeneity --json=heterogeneity.json        # goes on where it was stopped
     python -m benchmarks.heterogeneity --json=heterogeneity.json --show
+    python -m benchmarks.heterogeneity --json=all.json --participants=20 --methods=FedAvg,FedNova --splits='Dirichlet 0.1'
+    python -m benchmarks.heterogeneity --json=iid.json --grid_split=IID --methods=FedAvg,SCAFFOLD --splits=IID
 
-20 clients share 10,000 training images; 10 of them train in each of 30 rounds, 5 epochs in batches of 20, whatever the
+20 clients share 10,000 training images; 10 of them train in each of 30 rounds, 5 epochs in batches of 50, whatever the
 algorithm. Learning rates are the best of a grid (`GRIDS`) on a seed of its own, on the Dirichlet 0.1 split. The score is
 the mean accuracy on the 10,000 test images over the last five rounds. JSON keys: machine, commit, grid and cells, both
 of objects with the settings, accuracy and seconds.
@@ -27,9 +29,13 @@ from tff_vision.program import json_file
 
 _SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds, separated by commas.')
 _ROUNDS = flags.DEFINE_integer('rounds', 30, 'Rounds of every run.')
+_PARTICIPANTS = flags.DEFINE_integer('participants', 10, 'Clients in every round, of 20.')
+_METHODS = flags.DEFINE_list('methods', [], 'Methods, separated by commas; none: all.')
+_SPLITS = flags.DEFINE_list('splits', [], 'Splits, separated by commas; none: all.')
+_GRID_SPLIT = flags.DEFINE_string('grid_split', 'Dirichlet 0.1', 'The split on which learning rates are chosen.')
 _SHOW = flags.DEFINE_bool('show', False, 'Print the table of the JSON file and run nothing.')
 
-_CLIENTS, _COHORT, _IMAGES, _GRID_SEED = 20, 10, 10_000, 100
+_CLIENTS, _IMAGES, _SCORED, _GRID_SEED = 20, 10_000, 5, 100
 SPLITS = {
     'IID': configs.DataConfig(dataset='fashion_mnist', partition='iid', num_clients=_CLIENTS),
     'Dirichlet 0.5': configs.DataConfig(dataset='fashion_mnist', partition='dirichlet', partition_alpha=0.5,
@@ -46,8 +52,8 @@ GRIDS = {
     'FedProx': ('fedprox', 'sgd', {**_RATES, 'proximal_strength': (0.01, 0.1)}),
     'SCAFFOLD': ('scaffold', 'sgd', _RATES),
     'FedNova': ('fednova', 'sgd', _RATES),
-    'FedDyn': ('feddyn', 'sgd', {**_RATES, 'feddyn_strength': (0.03, 0.1, 0.3)}),
-    'FedAdam': ('fedavg', 'adam', {**_RATES, 'server_learning_rate': (0.003, 0.01, 0.03)}),
+    'FedDyn': ('feddyn', 'sgd', {**_RATES, 'feddyn_strength': (0.03, 0.1)}),
+    'FedAdam': ('fedavg', 'adam', {**_RATES, 'server_learning_rate': (0.003, 0.01)}),
 }
 
 
@@ -58,7 +64,7 @@ def main() -> None:
   content = json_file.read(path) if path.exists() else {
       'machine': {'cores': os.cpu_count(), 'platform': platform.platform()},
       'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip(),
-      'rounds': _ROUNDS.value, 'grid': [], 'cells': []}
+      'rounds': _ROUNDS.value, 'participants': _PARTICIPANTS.value, 'grid': [], 'cells': []}
   if not _SHOW.value:
     from tff_vision.runtime import local  # Late: TensorFlow.
     with local.local_runtime(threads=1, max_concurrent_clients=1):
@@ -68,10 +74,11 @@ def main() -> None:
 
 def _fill(content, path):
   runner = _Runner()
-  for method in GRIDS:
+  methods, splits = _METHODS.value or list(GRIDS), _SPLITS.value or list(SPLITS)
+  for method in methods:
     for settings in _settings(method):
-      _once(content, 'grid', path, runner, method, 'Dirichlet 0.1', _GRID_SEED, settings)
-  for seed, split, method in itertools.product(map(int, _SEEDS.value), SPLITS, GRIDS):
+      _once(content, 'grid', path, runner, method, _GRID_SPLIT.value, _GRID_SEED, settings)
+  for seed, split, method in itertools.product(map(int, _SEEDS.value), splits, methods):
     _once(content, 'cells', path, runner, method, split, seed, best(content, method))
 
 
@@ -82,7 +89,7 @@ def _once(content, part, path, runner, method, split, seed, settings):
     return
   started = time.monotonic()
   accuracies = runner.run(method, split, seed, settings)
-  content[part].append({**cell, 'accuracy': statistics.mean(accuracies[-5:]), 'accuracies': accuracies,
+  content[part].append({**cell, 'accuracy': statistics.mean(accuracies), 'accuracies': accuracies,
                         'seconds': round(time.monotonic() - started, 1)})
   json_file.write(path, content)
   print(f'{part} {method}, {split}, seed {seed}, {settings}: {content[part][-1]["accuracy"]:.4f} in '
@@ -124,7 +131,7 @@ class _Runner:
     self._built = {}
 
   def run(self, method, split, seed, settings) -> list[float]:
-    """Returns the test accuracy after each round."""
+    """Returns the test accuracies after the last rounds."""
     from tff_vision.client_state import driver, store
     from tff_vision.learning import client_data, evaluation, process
     from tff_vision.privacy import cohorts
@@ -132,7 +139,7 @@ class _Runner:
     made = self._process(method, task, algorithm, client, settings)
     data = client_data.SentData(task=task)
     evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
-    cohort = cohorts.FixedCohort(population=_CLIENTS, size=_COHORT, seed=seed)
+    cohort = cohorts.FixedCohort(population=_CLIENTS, size=_PARTICIPANTS.value, seed=seed)
     accuracies = []
     with tempfile.TemporaryDirectory() as folder:
       if (kept := process.kept_at_first(task, algorithm, client)) is not None:
@@ -141,13 +148,14 @@ class _Runner:
       state = made.set_model_weights(made.initialize(), task.initial_weights())
       for round_num in range(1, _ROUNDS.value + 1):
         state = made.next(state, [data.request(int(i), round_num) for i in cohort(round_num)]).state
-        made.get_model_weights(state).assign_weights_to(evaluator.model)
-        accuracies.append(evaluator.evaluate(task.images.test)['evaluation']['accuracy'])
+        if round_num > _ROUNDS.value - _SCORED:
+          made.get_model_weights(state).assign_weights_to(evaluator.model)
+          accuracies.append(evaluator.evaluate(task.images.test)['evaluation']['accuracy'])
     return accuracies
 
   def _task(self, method, split, seed, settings):
     from tff_vision import tasks
-    client = configs.ClientConfig(client_epochs=5, batch_size=20,
+    client = configs.ClientConfig(client_epochs=5, batch_size=50,
                                   client_learning_rate=settings['client_learning_rate'])
     algorithm = configs.AlgorithmConfig(algorithm=GRIDS[method][0], **{
         name: value for name, value in settings.items() if name in ('proximal_strength', 'feddyn_strength')})

@@ -21,3 +21,4 @@ flags.DEFINE_float('client_weight_decay', _CLIENT.client_weight_decay,
                    'Adds so much of the weights to each gradient on clients.')
 flags.DEFINE_float('server_momentum', _SERVER.server_momentum, 'Momentum of server_optimizer=sgdm.')
 flags.DEFINE_float('server_weight_decay', _SERVER.server_weight_decay, 'Weight decay of server_optimizer=adamw.')
+flags.DEFINE_float('server_epsilon', _SERVER.server_epsilon, 'The tau of adaptive server optimizers.')

@@ -82,3 +82,25 @@ def test_a_mechanism_without_its_parameters_is_refused(wrong, match):
 def test_seeds_differ_where_paths_differ(root, one, other):
   assert 0 <= seeds.derive(root, *one) < 2**63
   assert (seeds.derive(root, *one) == seeds.derive(root, *other)) == (one == other)
+
+
+@pytest.mark.parametrize(('sections', 'match'), [
+    ({'algorithm': {'algorithm': 'fedbuff'}}, 'over_selection or round_deadline'),
+    ({'algorithm': {'algorithm': 'scaffold'}, 'client': {'client_optimizer': 'sgdm'}}, 'client_optimizer=sgdm.*scaffold'),
+    ({'algorithm': {'algorithm': 'feddyn'}, 'server': {'server_optimizer': 'adam'}}, 'server_optimizer=adam.*feddyn'),
+    ({'algorithm': {'algorithm': 'fedsgd'}}, 'client_epochs=3.*fedsgd'),
+    ({'privacy': {'privacy': 'example_dp_sgd', 'clip_norm': 1.0, 'noise_multiplier': 1.0},
+      'schedule': {'client_schedule': 'cosine'}}, 'client_schedule=.*example_dp_sgd')])
+def test_sections_that_do_not_fit_are_refused(sections, match):
+  with pytest.raises(ValueError, match=match):
+    configs.ExperimentConfig(**{name: configs.sections()[name](**fields) for name, fields in sections.items()})
+
+
+@pytest.mark.parametrize(('section', 'fields'), [
+    ('algorithm', {'feddyn_strength': 0.5}), ('algorithm', {'proximal_strength': 0.5}),
+    ('algorithm', {'algorithm': 'fedprox', 'max_staleness': 2}), ('client', {'client_momentum': 0.5}),
+    ('server', {'server_momentum': 0.5}), ('server', {'server_epsilon': 0.1}), ('schedule', {'schedule_final': 0.1}),
+    ('schedule', {'client_schedule': 'cosine', 'schedule_step_rounds': 5})])
+def test_what_nothing_reads_is_refused(section, fields):
+  with pytest.raises(ValueError, match='has no effect without'):
+    configs.sections()[section](**fields)

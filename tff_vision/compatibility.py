@@ -13,8 +13,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     'remote workers': ('runtime=workers',),
     'data on workers': ('data_placement=worker',),
 }
-_TWO_QUANTITIES = ('clients send a second quantity beside their update, and one clip for both is a mechanism that '
-                   'nobody has analysed')
+_TWO_QUANTITIES = ('clients send a second quantity beside their update, and the mechanisms here bound and account '
+                   'for one')
 _CLIPPED_GRADIENT = 'it changes the gradient that private SGD on clients has clipped and noised'
 _ALL_AT_ONCE = 'private SGD takes steps of its own on clients, and this algorithm has none'
 _DEVICES = ('its late updates come from devices that come and go, and an epsilon counts on every client being drawn at '

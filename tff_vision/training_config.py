@@ -110,19 +110,22 @@ class ServerConfig:
   Attributes:
     server_momentum: Of the optimizer sgdm.
     server_weight_decay: Of the optimizer adamw, decoupled from its moments.
+    server_epsilon: The tau of the adaptive optimizers, which bounds their steps.
   """
   server_optimizer: str = 'sgd'
   server_learning_rate: float = 1.0
   server_momentum: float = 0.9
   server_weight_decay: float = 0.004
+  server_epsilon: float = 1e-3
 
   def __post_init__(self):
     validate.one_of(SERVER_OPTIMIZERS, server_optimizer=self.server_optimizer)
-    validate.positive(server_learning_rate=self.server_learning_rate)
+    validate.positive(server_learning_rate=self.server_learning_rate, server_epsilon=self.server_epsilon)
     validate.open_unit(server_momentum=self.server_momentum)
     validate.non_negative(server_weight_decay=self.server_weight_decay)
     _refuse_unread(self, 'server_momentum', self.server_optimizer == 'sgdm', 'server_optimizer=sgdm')
     _refuse_unread(self, 'server_weight_decay', self.server_optimizer == 'adamw', 'server_optimizer=adamw')
+    _refuse_unread(self, 'server_epsilon', self.server_optimizer not in ('sgd', 'sgdm'), 'an adaptive server_optimizer')
 
 
 def check_together(algorithm: AlgorithmConfig, client: ClientConfig, server: ServerConfig) -> None:

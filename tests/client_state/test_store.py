@@ -69,7 +69,7 @@ def final(folder, clients=5):
   return [store.Store(folder, ZERO).read(client, 10**6) for client in range(clients)]
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.lists(st.lists(st.integers(0, 4), unique=True, max_size=4).map(sorted), min_size=2, max_size=8),
        st.data())
 def test_a_kill_anywhere_changes_nothing(tmp_path_factory, cohorts, data):

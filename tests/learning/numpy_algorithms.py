@@ -88,7 +88,7 @@ def scaffold(o):
 
 
 def fednova(o, momentum=0.0, mu=0.0):
-  """Equation 9; the coefficients a_i by explicit matrix of the steps' influence."""
+  """The coefficients a_i by explicit matrix of the steps' influence."""
   x = o.start
   for r, cohort in enumerate(o.cohorts, start=1):
     normalised, norms = [], []

@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from tests import tiny
 from tests.learning import numpy_algorithms
-from tests.learning.test_algorithms import COHORTS, SIZES, Run, close
+from tests.learning.composed import COHORTS, SIZES, Run
+from tests.learning.test_algorithms import close
 from tff_vision import configs
 from tff_vision.client_state import store
 from tff_vision.learning import client_data, evaluation, local_training, personal, personal_head, process
@@ -129,9 +130,13 @@ def test_fine_tuning_trains_on_and_leaves_the_shared_model(tff_runtime):
     yield
 
   weights = task.initial_weights()
-  found = dict(personal.fine_tuned(
+  evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
+  models = lambda: personal.fine_tuned(
       task, local_training.LocalOptimization(client=client), weights, data=client_data.SentData(task=task), epochs=2,
-      round_num=9, cohort=cohort))
+      round_num=9, cohort=cohort)
+  compared = personal.compare(evaluator, task.images.test, [w.numpy() for w in weights.trainable], models())
+  assert compared['never_trained'] == 0 and compared['own']['mean'] != compared['shared']['mean']
+  found = dict(models())
   run = Run('fedavg')
   for i in range(4):
     close(flat(found[i]), numpy_algorithms.Oracle(run.task, [], rate=0.1).local(flat(w.numpy() for w in weights.trainable),

@@ -100,19 +100,22 @@ def test_a_client_with_non_finite_weights_counts_for_nothing(tff_runtime):
     np.testing.assert_array_equal(mine, alone)
 
 
-@pytest.mark.parametrize('server', ['sgdm', 'adam', 'yogi', 'adagrad'])
+@pytest.mark.parametrize('server', ['sgdm', 'adam', 'adamw', 'yogi', 'adagrad'])
 def test_server_optimizers_step_along_the_mean_update(tff_runtime, server):
-  """One step of Reddi et al. 2021, algorithm 2; adam and yogi with Keras's bias correction, tau = 1e-3."""
+  """One step of Reddi et al. 2021, algorithm 2; adam and yogi with Keras's bias correction, tau = 1e-3;
+  adamw takes its share of the weights off too."""
   task = tiny.task()
   start = [np.asarray(w) for w in task.initial_weights().trainable]
   result = train(build(task, server=server, server_rate=0.1), task, rounds=1)
   averaged = softmax_round(task, start, 0.1)
   for mine, w, mean in zip(result, start, averaged, strict=True):
     d = mean - w
-    second = {'adam': 0.01 * d**2, 'yogi': 1e-6 + 0.01 * np.sign(d**2 - 1e-6) * d**2}.get(server)
+    second = {'adam': 0.01 * d**2, 'adamw': 0.01 * d**2, 'yogi': 1e-6 + 0.01 * np.sign(d**2 - 1e-6) * d**2}.get(server)
     step = {'sgdm': d, 'adagrad': d / np.sqrt(d**2 + 2e-6)}.get(server)
     if step is None:
       step = 0.1 * d / (np.sqrt(second) + 1e-3)
+    if server == 'adamw':
+      step = step - 0.004 * w
     np.testing.assert_allclose(mine - w, 0.1 * step, atol=2e-5)
 
 

@@ -163,3 +163,47 @@ def test_round_robin_states_no_epsilon():
 def test_bad_settings(fields, said):
   with pytest.raises(ValueError, match=said):
     configs.CohortConfig(**fields)
+
+
+_SEMI_SYNCHRONOUS = st.fixed_dictionaries({'over_selection': st.floats(1.1, 3)}, optional={
+    'round_deadline': st.floats(0.3, 3), 'dropout_before': st.floats(0, 0.5), 'dropout_after': st.floats(0, 0.5),
+    'day_rounds': st.integers(0, 6), 'speed_spread': st.floats(0, 1.5)})
+
+
+@_QUICK
+@given(fields=_SEMI_SYNCHRONOUS, max_staleness=st.integers(1, 4), seed=st.integers(0, 99), rounds=st.integers(1, 12))
+def test_late_updates_arrive_once_and_are_functions_of_seed_and_round(fields, max_staleness, seed, rounds):
+  build = lambda: cohorts.build_cohort(configs.CohortConfig(cohort_size=5, **fields), population=40, seed=seed,
+                                       max_staleness=max_staleness)
+  late, again = build(), build()
+  again(rounds)  # Asked for the last round first.
+  on_the_way = {}
+  for round_num in range(1, rounds + 1):
+    steps, counts = late.attendance(round_num), late.counts(round_num)
+    np.testing.assert_array_equal(steps.reported, again(round_num))
+    assert not np.isin(steps.selected, list(on_the_way)).any(), 'a client that still trains is not asked'
+    assert len(on_the_way) + len(steps.selected) <= np.ceil(5 * fields['over_selection'])
+    on_the_way |= {int(client): round_num for client in steps.started}
+    begun = late.begun(round_num)
+    assert sorted(begun) == list(steps.reported) and len(begun) <= 5
+    for client, first in begun.items():
+      assert on_the_way.pop(client) == first and round_num - first <= max_staleness
+    assert counts['late'] == sum(first < round_num for first in begun.values())
+    waiting = {update.client for update in late._round(round_num).waiting}
+    on_the_way = {client: first for client, first in on_the_way.items() if client in waiting}
+    assert set(on_the_way) == waiting and counts['waiting'] == len(waiting)
+
+
+def test_who_is_late_by_hand():
+  """Three train at a time; the two that arrive first are taken, the third is late in the round after."""
+  late = cohorts.build_cohort(configs.CohortConfig(cohort_size=2, over_selection=1.5), population=30, seed=1,
+                              max_staleness=3)
+  clock, training = 0.0, {}
+  for round_num in range(1, 8):
+    for client in late.attendance(round_num).started:
+      training[int(client)] = (clock + late.times(round_num)[client], round_num)
+    first = sorted(training, key=training.get)[:2]
+    clock = training[first[-1]][0]
+    assert late.begun(round_num) == {client: training.pop(client)[1] for client in first}
+    assert len(training) == 1
+  assert sum(late.counts(round_num)['late'] for round_num in range(1, 8)) >= 3

@@ -102,7 +102,7 @@ def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parame
   """Returns what was hidden, with which parameters, bytes and seconds, for report.json.
 
   Args:
-    parameters_count: Trainable parameters of the model.
+    parameters_count: How many numbers a client sends: the model's trainable parameters, and what its algorithm adds.
     clients: The (expected) cohort.
     on_workers: Whether other processes than the coordinator's own ran the clients.
   """

@@ -69,7 +69,7 @@ class KeptStateProcess:
     """Runs one round; the states are on disk when it returns.
 
     Raises:
-      ValueError: A file of a client's state is damaged.
+      ValueError: A file of a client's state is damaged, or a client was lost; the states are as before.
     """
     if requests and not self._swept:
       self._store.forget_from(requests[0].round_num)
@@ -77,7 +77,10 @@ class KeptStateProcess:
     output = self._process.next(state, [
         (request.data, _sequence(self._store.read(request.client, request.round_num))) for request in requests])
     metrics = dict(output.metrics)
-    for request, kept in zip(requests, metrics.pop('kept'), strict=True):
+    if len(states := metrics.pop('kept')) != len(requests):
+      raise ValueError(f'round {requests[0].round_num} lost {len(requests) - len(states)} of {len(requests)} clients, and '
+                       'what these keep between rounds would no longer fit; resume the run when all workers are back.')
+    for request, kept in zip(requests, states, strict=True):
       self._store.write(request.client, request.round_num, kept)
     return tff.learning.templates.LearningProcessOutput(output.state, metrics)
 

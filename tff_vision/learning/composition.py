@@ -104,8 +104,12 @@ def compose(initial_weights: tff.Computation, client_work: templates.ClientWorkP
       return templates.LearningProcessOutput(after, collections.OrderedDict(metrics, kept=worked.result.update.kept))
     return templates.LearningProcessOutput(after, tff.federated_zip(metrics))
 
-  state_type = initialize.type_signature.result.member
+  return (KeepingProcess if keeps else templates.LearningProcess)(
+      initialize, next_fn, *_weights_of(initialize.type_signature.result.member))
 
+
+def _weights_of(state_type):
+  """Returns computations that get the model's weights from a state, and that set them."""
   @tff.tensorflow.computation(state_type)
   def get_model_weights(state):
     return state.global_model_weights
@@ -115,5 +119,4 @@ def compose(initial_weights: tff.Computation, client_work: templates.ClientWorkP
     return templates.LearningAlgorithmState(weights, state.distributor, state.client_work, state.aggregator,
                                             state.finalizer)
 
-  return (KeepingProcess if keeps else templates.LearningProcess)(
-      initialize, next_fn, get_model_weights, set_model_weights)
+  return get_model_weights, set_model_weights

@@ -2,8 +2,8 @@
 
 Clients with more examples take more steps, and the plain mean of their updates minimises another objective than the
 clients' mean loss. FedNova divides each update by what its steps would add up to under a constant gradient, |a_i|, and
-multiplies the mean by the mean of the |a_i| (equation 9, with tau_eff as in section 4). |a_i| is the number of steps for
-plain SGD; with momentum and a proximal term it follows the same recursion as the weights.
+multiplies the mean by the mean of the |a_i| (the paper's tau_eff). |a_i| is the number of steps for plain SGD; with
+momentum and a proximal term it follows the same recursion as the weights.
 """
 
 import collections

@@ -1,7 +1,8 @@
 """Client and server optimizers by name, with the constants of the federated literature.
 
 Server adaptivity: Reddi et al., "Adaptive Federated Optimization", ICLR 2021: `sgdm` is FedAvgM (momentum
-0.9 by default), `adam`, `yogi` and `adagrad` are FedAdam, FedYogi and FedAdagrad with tau = 1e-3 and beta = (0.9, 0.99).
+0.9 by default), `adam`, `yogi` and `adagrad` are FedAdam, FedYogi and FedAdagrad with beta = (0.9, 0.99) and, by default,
+tau = 1e-3.
 """
 
 import collections
@@ -13,7 +14,6 @@ import tensorflow_federated as tff
 
 from tff_vision import configs
 
-_TAU = 1e-3
 _BETA_2 = 0.99
 
 
@@ -59,13 +59,13 @@ CLIENT_OPTIMIZERS: Mapping[str, Callable[[float, configs.ClientConfig], tff.lear
 SERVER_OPTIMIZERS: Mapping[str, Callable[[float, configs.ServerConfig], tff.learning.optimizers.Optimizer]] = {
     'sgd': lambda rate, server: tff.learning.optimizers.build_sgdm(rate),
     'sgdm': lambda rate, server: tff.learning.optimizers.build_sgdm(rate, momentum=server.server_momentum),
-    'adam': lambda rate, server: tff.learning.optimizers.build_adam(rate, beta_2=_BETA_2, epsilon=_TAU),
+    'adam': lambda rate, server: tff.learning.optimizers.build_adam(rate, beta_2=_BETA_2, epsilon=server.server_epsilon),
     # Loshchilov and Hutter 2019, arXiv:1711.05101.
     'adamw': lambda rate, server: tff.learning.optimizers.build_adamw(
-        rate, beta_2=_BETA_2, epsilon=_TAU, weight_decay=server.server_weight_decay),
+        rate, beta_2=_BETA_2, epsilon=server.server_epsilon, weight_decay=server.server_weight_decay),
     'yogi': lambda rate, server: tff.learning.optimizers.build_yogi(
-        rate, beta_2=_BETA_2, epsilon=_TAU, initial_preconditioner_value=_TAU**2),
+        rate, beta_2=_BETA_2, epsilon=server.server_epsilon, initial_preconditioner_value=server.server_epsilon**2),
     # This one's epsilon stands under the root.
     'adagrad': lambda rate, server: tff.learning.optimizers.build_adagrad(
-        rate, initial_preconditioner_value=_TAU**2, epsilon=_TAU**2),
+        rate, initial_preconditioner_value=server.server_epsilon**2, epsilon=server.server_epsilon**2),
 }

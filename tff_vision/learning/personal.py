@@ -88,6 +88,9 @@ def fine_tuned(task: tasks.Task, local: local_training.LocalOptimization, weight
   task = dataclasses.replace(task, client=dataclasses.replace(task.client, client_epochs=epochs))
   data = dataclasses.replace(data, task=task)
   train = _build_fine_tuning(task, local, data)
+  # Keras layers made in a graph turn their classes, and so the evaluator's model, into those of TensorFlow 1, until a
+  # model is made outside of one.
+  task.keras_model()
   population = range(len(task.images.train))
   for first in population[::_AT_ONCE]:
     clients = population[first:first + _AT_ONCE]

@@ -1,6 +1,6 @@
 """Devices whose updates may come late and count all the same, in a later round: semi-synchronous training.
 
-The clock of FedBuff (Nguyen et al., AISTATS 2022, sections 3 and 5): at most over_selection x cohort_size clients train
+The clock of FedBuff (Nguyen et al., AISTATS 2022): at most over_selection x cohort_size clients train
 at a time; the server steps as soon as cohort_size updates have arrived, or at the deadline; those that are still
 training go on with the model they have, and nobody asks them again before they have delivered. Rounds are simulated
 one after the other, each a pure function of the seed and of the rounds before it.
