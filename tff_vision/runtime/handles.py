@@ -7,6 +7,7 @@ computation at a time on one worker and hands out such names.
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 
 import tensorflow_federated as tff
@@ -66,7 +67,7 @@ class Silo:
 
   async def _call(self, computation, arguments):
     if computation not in self._functions:
-      native = compiler.desugar_and_transform_to_native(computation)
+      native = _lowered(computation)
       self._functions[computation] = await self._executor.create_value(native, native.type_signature)
     function = self._functions[computation]
     parameter = computation.type_signature.parameter
@@ -84,6 +85,12 @@ class Silo:
     if isinstance(value, executor_value_base.ExecutorValue):
       return value
     return await self._executor.create_value(value, kind)
+
+
+@functools.lru_cache(16)
+def _lowered(computation):
+  """Returns the computation as executors take it: a second or two for an encryption, paid once a run."""
+  return compiler.desugar_and_transform_to_native(computation)
 
 
 @dataclasses.dataclass(frozen=True)
