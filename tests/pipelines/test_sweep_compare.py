@@ -6,6 +6,8 @@ import signal
 import subprocess
 import time
 
+import pytest
+
 from tests.pipelines.conftest import ROOT, TINY, command
 
 
