@@ -18,7 +18,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 BLOCK = re.compile(r'<!-- run -->\n```sh\n(.*?)```', re.DOTALL)
 
 
-@pytest.mark.slow
+@pytest.mark.ci
 @workers.needs_nginx
 @workers.needs_sandbox
 def test_the_page_can_be_copied_into_a_shell(tmp_path):

@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 HOSTS = ('127.0.0.1', '127.0.0.2', '127.0.0.3')
 
 
-@pytest.mark.slow
+@pytest.mark.ci
 @workers.needs_nginx
 def test_three_hospitals_train_encrypted_on_data_of_their_own(tmp_path):
   out = tmp_path / 'out'

@@ -38,7 +38,7 @@ def test_a_recipe_is_legal_and_says_what_to_type(recipe):
     assert (twin.algorithm, twin.server, twin.model) == (config.algorithm, config.server, config.model)
 
 
-@pytest.mark.slow
+@pytest.mark.ci
 def test_a_published_setting_runs_on_its_twin(run_pipeline, tmp_path):
   recipes = pathlib.Path('pipelines') / 'recipes'
   done = run_pipeline('train', f'--flagfile={recipes / "cifar10_dirichlet_scaffold.flags"}',

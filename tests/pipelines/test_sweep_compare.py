@@ -6,9 +6,12 @@ import signal
 import subprocess
 import time
 
+import pytest
+
 from tests.pipelines.conftest import ROOT, TINY, command
 
 
+@pytest.mark.ci
 def test_a_killed_sweep_continues_and_finished_cells_are_not_run_again(run_pipeline, tmp_path):
   folder = tmp_path / 'sweep'
   arguments = [*TINY, '--rounds=2', f'--run_dir={folder}', '--grid=client_learning_rate=0.01,0.3;seed=0,1']

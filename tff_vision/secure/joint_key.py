@@ -83,20 +83,20 @@ class JointKeys:
     return RoundKey(self, np.stack([b, a]), [held for held, _ in made])
 
   @functools.lru_cache(4)  # noqa: B019  Lives as long as the process that owns it.
-  def share_steps(self, length: int) -> tuple[tff.Computation, tff.Computation]:
-    """Returns (c1, secret) -> decryption share, and the sum of two shares, for vectors of `length`."""
+  def add_share(self, length: int) -> tff.Computation:
+    """Returns (sum of shares, c1, secret) -> the sum with this client's decryption share, for vectors of `length`.
+
+    Each call waits for the one before: shares that are made at the same time would fill a worker's memory.
+    """
     polynomials, _, primes, _ = bfv.ciphertext_shape(self.params, length)
     share_type = tff.TensorType(np.int32, [polynomials, primes, DEGREE])
 
-    @tff.tensorflow.computation(share_type, tff.TensorType(np.int32, [DEGREE]))
-    def decryption_share(c1, secret):
-      return bfv.decryption_share(self.params, c1, secret, entropy.kernel_key())
+    @tff.tensorflow.computation(share_type, share_type, tff.TensorType(np.int32, [DEGREE]))
+    def add_share(total, c1, secret):
+      share = bfv.decryption_share(self.params, c1, secret, entropy.kernel_key())
+      return ring.add(total, share, self.params.primes)
 
-    @tff.tensorflow.computation(share_type, share_type)
-    def add(left, right):
-      return ring.add(left, right, self.params.primes)
-
-    return decryption_share, add
+    return add_share
 
 
 class RoundKey:
@@ -121,14 +121,16 @@ class RoundKey:
     if not clients:
       return np.zeros([length], np.float32)
     params, c1 = self._keys.params, np.ascontiguousarray(ciphertexts[:, 1])
-    decryption_share, add = self._keys.share_steps(length)
+    add_share = self._keys.add_share(length)
 
     def shares(silo_and_secrets):
       silo, handles = silo_and_secrets
-      sent = silo.send(c1, add.type_signature.result)
+      sent = silo.send(c1, add_share.type_signature.result)
       # Added up over there: one share crosses the wire, however many clients the worker stands for.
-      return silo.fetch(functools.reduce(lambda left, right: silo.call(add, left, right),
-                                         (silo.call(decryption_share, sent, secret) for secret in handles)))
+      total = silo.send(np.zeros_like(c1), add_share.type_signature.result)
+      for secret in handles:
+        total = silo.call(add_share, total, sent, secret)
+      return silo.fetch(total)
 
     total = _added(_side_by_side(shares, self._held), params)
     opened = bfv.decrypt(params, tf.constant(ciphertexts[:, 0]), tf.constant(total), length)
