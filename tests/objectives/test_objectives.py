@@ -72,14 +72,14 @@ def test_equal_error_rates_of_extremes(gap, rate):
   assert embedding.equal_error_rate(same, np.nan_to_num(scores, posinf=1.0, neginf=-1.0)) == pytest.approx(rate)
 
 
-def test_an_anomaly_is_the_largest_error_in_a_window_and_training_is_on_the_mean():
+def test_an_anomaly_is_the_largest_smoothed_difference_and_training_is_on_the_mean_square():
   identity = lambda shape, outputs: tf.keras.Sequential([tf.keras.layers.Input(shape), tf.keras.layers.ReLU()], name='id')
   learned = anomaly.Anomaly(normal=0)
-  model = learned.keras_model(identity, (16, 16, 1))
-  x = np.zeros((2, 16, 16, 1), np.float32)
-  x[1, 3, 4:6] = -1  # ReLU does not repeat what is negative.
-  np.testing.assert_allclose(model(x), [[0, 0], [2 / 256, 2 / 4]], atol=1e-6)
-  assert learned.loss_fn(np.zeros(2), model(x)).numpy() == pytest.approx(1 / 256)
+  model = learned.keras_model(identity, (32, 32, 1))
+  x = np.zeros((2, 32, 32, 1), np.float32)
+  x[1, 3, 4:6] = -1  # ReLU does not repeat what is negative. Boxes of two pixels, twice, weigh 1/4, 1/2, 1/4 a side.
+  np.testing.assert_allclose(model(x), [[0, 0], [2 / 1024, (1 / 2 * 3 / 4)**2]], atol=1e-6)
+  assert learned.loss_fn(np.zeros(2), model(x)).numpy() == pytest.approx(1 / 1024)
   with pytest.raises(ValueError, match='returns images'):
     learned.keras_model(tiny.linear, (4, 4, 1))
 
