@@ -14,9 +14,6 @@ from tests.documents import commands
 # Flags that make a command short; appended, so that they win.
 SHORT = {
     'pipelines.train': ['--rounds=2', '--rounds_per_evaluation=2'],
-    'pipelines.hospitals': ['--dataset=synthetic_chest', '--model=linear', '--rounds=2', '--private_rounds=2',
-                            '--personal_rounds=1', '--bootstraps=20'],
-    'pipelines.sweep': ['--rounds=2'],
     'pipelines.sweep': ['--rounds=2', '--rounds_per_evaluation=2'],
     'pipelines.hospitals': ['--dataset=synthetic_chest', '--rounds=1', '--private_rounds=1', '--bootstraps=20'],
 }
