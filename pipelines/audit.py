@@ -26,6 +26,8 @@ _INVERSION_STEPS = flags.DEFINE_integer('inversion_steps', 400, 'Of the search f
                                         'begin with a dense layer.')
 _SHADOW_MODELS = flags.DEFINE_integer('shadow_models', 8, 'Trained on halves of all examples, to tell members by their '
                                       'likelihood ratio; 4 or more, or 0: none.')
+flags.register_validator('shadow_models', lambda number: number == 0 or number >= 4,
+                         'two that learned from an example and two that did not are needed: 4 or more, or 0 for none')
 _MAX_CLIENTS = flags.DEFINE_integer('max_clients', 20, 'Clients whose own membership attack is shown.')
 
 _ROUNDS = 8  # Of the mechanism, for canaries in a known round.
@@ -111,34 +113,20 @@ def _likelihood_ratio(task, config, evaluator, ledger, rounds):
   clients, begun = task.images.train, time.monotonic()
   parts = [*(clients.examples(client) for client in range(len(clients))), task.images.test.examples]
   pool = images.Examples(*(np.concatenate([getattr(part, name) for part in parts]) for name in 'xy'))
-  inside = likelihood_ratio.halves(_SHADOW_MODELS.value, len(pool), seed=seeds.derive(config.program.seed, 'shadows'))
-  passes = shadows.passes(config, rounds=rounds, population=len(clients))
-  shadow = _shadow_confidences(task, pool, inside, passes=passes, seed=config.program.seed)
+  inside = likelihood_ratio.halves(_SHADOW_MODELS.value, len(pool), seed=seeds.derive(config.program.seed, 'halves'))
+  passes, shadow = shadows.passes(config, rounds=rounds, population=len(clients)), []
+  for logits in shadows.logits(task, pool, inside, passes=passes):
+    shadow.append(likelihood_ratio.confidences(logits, pool.y))
+    if len(shadow) == 1:
+      print(f'{len(inside)} shadow models, {passes} passes over about {len(pool) // 2} examples each: about '
+            f'{len(inside) * (time.monotonic() - begun):.0f} s.', file=sys.stderr)
   effort = {'shadow_models': len(inside), 'passes': passes, 'seconds': time.monotonic() - begun}
   if not np.isfinite(shadow).all():
     return {**effort, 'skipped': 'a shadow model diverged: pooled training does not bear this learning rate.'}
-  ratios = likelihood_ratio.log_ratios(likelihood_ratio.confidences(evaluator.logits(pool.x), pool.y), shadow, inside)
+  observed = likelihood_ratio.confidences(evaluator.logits(pool.x), pool.y)
+  ratios = likelihood_ratio.log_ratios(observed, np.array(shadow), inside)
   *members, others = np.split(-ratios, np.cumsum([len(part) for part in parts])[:-1])
   return {**_attacks(task.images, members, others, ledger), **effort}
-
-
-def _shadow_confidences(task, pool, inside, *, passes, seed):
-  """Returns the confidence of each shadow model on each example, [models, examples]; says how long it will take."""
-  import numpy as np
-
-  from tff_vision import seeds
-  from tff_vision.learning import evaluation, shadows
-  from tff_vision.privacy.audit import likelihood_ratio
-  train, found, begun = shadows.trainer(task, passes=passes), [], time.monotonic()
-  shadow = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
-  for number, chosen in enumerate(inside):
-    weights = train(pool.take(np.flatnonzero(chosen)), seeds.derive(seed, 'shadow', number))
-    weights.assign_weights_to(shadow.model)
-    found.append(likelihood_ratio.confidences(shadow.logits(pool.x), pool.y))
-    if not number:
-      print(f'{len(inside)} shadow models, {passes} passes over {chosen.sum()} examples each: about '
-            f'{len(inside) * (time.monotonic() - begun):.0f} s.', file=sys.stderr)
-  return np.array(found)
 
 
 def _attacks(images, members, others, ledger):
@@ -215,7 +203,7 @@ def _into_report(found, directory, task):
 def _by_attack(found):
   """Returns (its name, its numbers over all examples, those of each client) of each membership attack made."""
   return [(name, found[key]['all'], found[key]['per_client'])
-          for name, key in (('loss', 'membership'), ('likelihood ratio', 'likelihood_ratio')) if 'all' in (found[key] or {})]
+          for name, key in (('loss', 'membership'), ('LiRA', 'likelihood_ratio')) if 'all' in (found[key] or {})]
 
 
 def _draw(images, path):

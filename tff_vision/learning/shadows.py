@@ -5,20 +5,35 @@ learn how a model behaves that has seen an example. Runs on the driver, without 
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, tasks
+from tff_vision import configs, seeds, tasks
 from tff_vision.data import images
-from tff_vision.learning import local_steps, local_training
+from tff_vision.learning import evaluation, local_steps, local_training
 
 
 def passes(config: configs.ExperimentConfig, *, rounds: int, population: int) -> int:
   """Returns how often, on average, a run of so many rounds went over each example; at least 1."""
   share = min(1.0, config.cohort.cohort_size / population)
   return max(1, round(rounds * config.client.client_epochs * share))
+
+
+def logits(task: tasks.Task, pool: images.Examples, inside: np.ndarray, *, passes: int) -> Iterator[np.ndarray]:
+  """Yields what each shadow model says of every example, [n, outputs], when it is trained.
+
+  Args:
+    inside: Which model learns from which example, bool [models, n].
+  """
+  train = trainer(task, passes=passes)
+  evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
+  for number, chosen in enumerate(inside):
+    weights = train(pool.take(np.flatnonzero(chosen)), seeds.derive(task.seed, 'shadow model', number))
+    weights.assign_weights_to(evaluator.model)
+    yield evaluator.logits(pool.x)
 
 
 def trainer(task: tasks.Task, *, passes: int

@@ -71,34 +71,38 @@ def hidden(input_shape, num_classes):
                               tf.keras.layers.Dense(32, 'relu'), tf.keras.layers.Dense(num_classes)])
 
 
-def noise(seed):
-  """Images and labels that have nothing to do with each other: they can only be learned by heart."""
+def mixed(seed):
+  """Half can be told by their brightness; the labels of the others are random and can only be learned by heart."""
   rng = np.random.default_rng(seed)
-  return images.Examples(rng.integers(0, 256, (SIZE, 4, 4, 1)).astype(np.uint8), rng.integers(0, 3, SIZE).astype(np.int32))
+  x = rng.integers(0, 256, (SIZE, 4, 4, 1)).astype(np.uint8)
+  y = rng.integers(0, 3, SIZE).astype(np.int32)
+  easy = rng.random(SIZE) < 0.5
+  x[easy] = (100 * y[easy] + rng.integers(0, 30, (4, 4, easy.sum()))).T[:, :, :, np.newaxis].astype(np.uint8)
+  return images.Examples(x, y)
 
 
 def test_members_are_found_in_a_model_that_saw_them_and_not_in_another():
   task = tiny.task(hidden, batch_size=10)
-  train = shadows.trainer(task, passes=60)
+  train = shadows.trainer(task, passes=120)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
-  members, others, strangers = noise(1), noise(2), noise(3)
+  members, others, strangers = mixed(1), mixed(2), mixed(3)
   pool = images.Examples(np.concatenate([members.x, others.x]), np.concatenate([members.y, others.y]))
 
-  def logits(examples, seed):
-    train(examples, seed).assign_weights_to(evaluator.model)
+  def logits(examples):
+    train(examples, 1).assign_weights_to(evaluator.model)
     return evaluator.logits(pool.x)
 
   inside = likelihood_ratio.halves(8, len(pool), seed=0)
-  shadow = np.array([likelihood_ratio.confidences(logits(pool.take(np.flatnonzero(own)), 10 + number), pool.y)
-                     for number, own in enumerate(inside)])
+  shadow = np.array([likelihood_ratio.confidences(seen, pool.y)
+                     for seen in shadows.logits(task, pool, inside, passes=120)])
 
   def attack(seen):
     ratios = -likelihood_ratio.log_ratios(likelihood_ratio.confidences(seen, pool.y), shadow, inside)
     losses = membership.example_losses(seen, task.loss_fn, pool.y)
     return [membership.attack(scores[:SIZE], scores[SIZE:], delta=1e-5) for scores in (ratios, losses)]
 
-  ratio, loss = attack(logits(members, 1))
-  assert ratio.auc > 0.75 and ratio.auc >= loss.auc and ratio.epsilon_low > 0.3
+  ratio, loss = attack(logits(members))
+  assert ratio.auc > 0.7 and ratio.auc > loss.auc and ratio.epsilon_low > 0
   assert ratio.true_positive_rate > loss.true_positive_rate
-  unseen, _ = attack(logits(strangers, 2))
+  unseen, _ = attack(logits(strangers))
   assert unseen.auc == pytest.approx(0.5, abs=0.1) and unseen.epsilon_low == 0
