@@ -4,8 +4,8 @@
     python -m pipelines.audit --run_dir=runs/private --canaries=400 --json=audit.json
 
 Canaries are planted in the run's own aggregation, built again from its config with fresh noise; membership is inferred
-from the exported model, by its loss and by its confidence beside that of shadow models; an image is reconstructed from one update, with and without the run's noise. Exit code 3 if
-an attack measures more than theory allows.
+from the exported model, by its loss and by its confidence beside that of shadow models; an image is reconstructed from
+one update, with and without the run's noise. Exit code 3 if an attack measures more than theory allows.
 """
 
 import dataclasses
