@@ -4,13 +4,14 @@
     python -m pipelines.audit --run_dir=runs/private --canaries=400 --json=audit.json
 
 Canaries are planted in the run's own aggregation, built again from its config with fresh noise; membership is inferred
-from the exported model; an image is reconstructed from one update, with and without the run's noise. Exit code 3 if
-an attack measures more than theory allows.
+from the exported model, by its loss and by its confidence beside that of shadow models; an image is reconstructed from
+one update, with and without the run's noise. Exit code 3 if an attack measures more than theory allows.
 """
 
 import dataclasses
 import pathlib
 import sys
+import time
 
 from absl import flags
 
@@ -23,6 +24,10 @@ _CANARIES = flags.DEFINE_integer('canaries', 200, 'Clients with random direction
 _DIMENSION = flags.DEFINE_integer('dimension', 10_000, 'Size of a canary; large beside their number.')
 _INVERSION_STEPS = flags.DEFINE_integer('inversion_steps', 400, 'Of the search for an image, for models that do not '
                                         'begin with a dense layer.')
+_SHADOW_MODELS = flags.DEFINE_integer('shadow_models', 8, 'Trained on halves of all examples, to tell members by their '
+                                      'likelihood ratio; 4 or more, or 0: none.')
+flags.register_validator('shadow_models', lambda number: number == 0 or number >= 4,
+                         'two that learned from an example and two that did not are needed: 4 or more, or 0 for none')
 _MAX_CLIENTS = flags.DEFINE_integer('max_clients', 20, 'Clients whose own membership attack is shown.')
 
 _ROUNDS = 8  # Of the mechanism, for canaries in a known round.
@@ -42,10 +47,11 @@ def main() -> None:
   task = tasks.build_task(config)
   plan = experiment.build_plan(config, task)
   rounds = json_file.read(directory.report_json)['rounds']
-  ledger = plan.ledger(rounds)
+  ledger, evaluator = plan.ledger(rounds), exported.ExportedModel(directory).evaluator()
   found = {'theory': {key: value for key, value in ledger.items() if isinstance(value, (int, float, str))},
            'canaries': _canaries(plan, config, ledger),
-           'membership': _membership(task, exported.ExportedModel(directory).evaluator(), ledger),
+           'membership': _membership(task, evaluator, ledger),
+           'likelihood_ratio': _likelihood_ratio(task, config, evaluator, ledger, rounds),
            'inversion': _inversion(task, ledger, directory.path / 'inversion.png')}
   _show(found, ledger)
   _into_report(found, directory, task)
@@ -84,23 +90,60 @@ def _beside_theory(finding, mu, ledger):
 
 def _membership(task, evaluator, ledger):
   """Returns loss-threshold attacks on all examples and on each client's; members are training examples."""
-  import numpy as np
-
   from tff_vision.privacy.audit import membership
-  delta, test = ledger.get('delta', 1e-5), task.images.test
+  clients = task.images.train
 
   def losses(examples):
     return membership.example_losses(evaluator.logits(examples.x), task.loss_fn, examples.y)
 
-  others = losses(test.examples)
-  clients = task.images.train
-  per_client, members = [], []
-  for client in range(len(clients)):
-    own = losses(clients.examples(client))
-    members.append(own)
-    unseen = others[test.clients[client]]
+  return _attacks(task.images, [losses(clients.examples(client)) for client in range(len(clients))],
+                  losses(task.images.test.examples), ledger)
+
+
+def _likelihood_ratio(task, config, evaluator, ledger, rounds):
+  """Returns likelihood-ratio attacks on the same examples, why there are none, or None if they were not asked for."""
+  import numpy as np
+
+  from tff_vision import seeds
+  from tff_vision.data import images
+  from tff_vision.learning import shadows
+  from tff_vision.privacy.audit import likelihood_ratio
+  if not _SHADOW_MODELS.value:
+    return None
+  clients, begun = task.images.train, time.monotonic()
+  parts = [*(clients.examples(client) for client in range(len(clients))), task.images.test.examples]
+  pool = images.Examples(*(np.concatenate([getattr(part, name) for part in parts]) for name in 'xy'))
+  inside = likelihood_ratio.halves(_SHADOW_MODELS.value, len(pool), seed=seeds.derive(config.program.seed, 'halves'))
+  passes, shadow = shadows.passes(config, rounds=rounds, population=len(clients)), []
+  for logits in shadows.logits(task, pool, inside, passes=passes):
+    shadow.append(likelihood_ratio.confidences(logits, pool.y))
+    if len(shadow) == 1:
+      print(f'{len(inside)} shadow models, {passes} passes over about {len(pool) // 2} examples each: about '
+            f'{len(inside) * (time.monotonic() - begun):.0f} s.', file=sys.stderr)
+  effort = {'shadow_models': len(inside), 'passes': passes, 'seconds': time.monotonic() - begun}
+  if not np.isfinite(shadow).all():
+    return {**effort, 'skipped': 'a shadow model diverged: pooled training does not bear this learning rate.'}
+  observed = likelihood_ratio.confidences(evaluator.logits(pool.x), pool.y)
+  ratios = likelihood_ratio.log_ratios(observed, np.array(shadow), inside)
+  *members, others = np.split(-ratios, np.cumsum([len(part) for part in parts])[:-1])
+  return {**_attacks(task.images, members, others, ledger), **effort}
+
+
+def _attacks(images, members, others, ledger):
+  """Returns attacks by threshold on all examples and on each client's.
+
+  Args:
+    members: Scores of each client's training examples; low ones speak for a member.
+    others: Scores of the test examples.
+  """
+  import numpy as np
+
+  from tff_vision.privacy.audit import membership
+  delta, per_client = ledger.get('delta', 1e-5), []
+  for client, own in enumerate(members):
+    unseen = others[images.test.clients[client]]
     if len(per_client) < _MAX_CLIENTS.value and min(len(own), len(unseen)) > 1:
-      per_client.append({'client': clients.client_ids[client],
+      per_client.append({'client': images.train.client_ids[client],
                          **dataclasses.asdict(membership.attack(own, unseen, delta=delta))})
   return {'all': dataclasses.asdict(membership.attack(np.concatenate(members), others, delta=delta)),
           'per_client': per_client}
@@ -146,8 +189,8 @@ def _attack(model, loss_fn):
 def _into_report(found, directory, task):
   """Writes the run's report.html again, with what the attacks found."""
   from tff_vision.program import report
-  everyone = found['membership']['all']
-  audit = {'membership by loss: AUC': everyone['auc'], 'membership by loss: epsilon at least': everyone['epsilon_low'],
+  audit = {**{f'membership by {name}: {fact}': everyone[key] for name, everyone, _ in _by_attack(found)
+              for fact, key in (('AUC', 'auc'), ('epsilon at least', 'epsilon_low'))},
            **({'canaries: epsilon': found['canaries']['epsilon'],
                'canaries: epsilon in theory': found['canaries']['epsilon_theory']} if found['canaries'] else {}),
            **{f'correlation, {name}': value for name, value in found['inversion'].get('correlation', {}).items()}}
@@ -155,6 +198,12 @@ def _into_report(found, directory, task):
   report.write_html(
       directory.report_html, {**json_file.read(directory.report_json), 'audit': audit}, task.images,
       pictures={'What one update gives away': pathlib.Path(picture).read_bytes()} if picture else {})
+
+
+def _by_attack(found):
+  """Returns (its name, its numbers over all examples, those of each client) of each membership attack made."""
+  return [(name, found[key]['all'], found[key]['per_client'])
+          for name, key in (('loss', 'membership'), ('LiRA', 'likelihood_ratio')) if 'all' in (found[key] or {})]
 
 
 def _draw(images, path):
@@ -178,17 +227,18 @@ def _show(found, ledger):
     canaries = found['canaries']
     print(f'{"canaries, one known round or step: epsilon":<44}{canaries["epsilon"]:>12.3f}{canaries["epsilon_theory"]:>12.3f}')
     print(f'{"  exceeded with 99.95 % confidence":<44}{canaries["epsilon_low"]:>12.3f}')
-  everyone = found['membership']['all']
-  unit = ledger.get('unit', 'none')
-  print(f'{"membership by loss, examples: epsilon at least":<44}{everyone["epsilon_low"]:>12.3f}'
-        f'{theory if unit == "example" else "-":>12}')
-  print(f'  AUC {everyone["auc"]:.4f}, {100 * everyone["true_positive_rate"]:.2f} % found at 1 % false alarms')
-  for entry in found['membership']['per_client']:
-    print(f'  {entry["client"]:<42}AUC {entry["auc"]:.3f} ({entry["members"]} against {entry["others"]})')
+  for name, everyone, per_client in _by_attack(found):
+    print(f'{f"membership by {name}: epsilon at least":<44}{everyone["epsilon_low"]:>12.3f}'
+          f'{theory if ledger.get("unit") == "example" else "-":>12}')
+    print(f'  AUC {everyone["auc"]:.4f}, {100 * everyone["true_positive_rate"]:.2f} % found at 1 % false alarms')
+    for entry in per_client:
+      print(f'  {entry["client"]:<42}AUC {entry["auc"]:.3f}, epsilon at least {entry["epsilon_low"]:.3f} '
+            f'({entry["members"]} against {entry["others"]})')
   for name, value in found['inversion'].get('correlation', {}).items():
     print(f'{"image: " + name:<44}{value:>12.3f} correlation')
-  if 'skipped' in found['inversion']:
-    print(f'inversion skipped: {found["inversion"]["skipped"]}')
+  for name in 'likelihood_ratio', 'inversion':
+    if 'skipped' in (found[name] or {}):
+      print(f'{name} skipped: {found[name]["skipped"]}')
 
 
 if __name__ == '__main__':

@@ -18,11 +18,16 @@ def test_a_private_run_is_audited(tmp_path):
                 '--cohort_size=3', '--privacy=client_gaussian', '--sampling=poisson', '--noise_multiplier=2',
                 '--clip_norm=1')
   assert trained.returncode == 0, trained.stderr
-  done = run('pipelines.audit', f'--run_dir={folder}', '--canaries=60', '--dimension=3000', f'--json={out}')
+  done = run('pipelines.audit', f'--run_dir={folder}', '--canaries=60', '--dimension=3000', '--shadow_models=4',
+             f'--json={out}')
   assert done.returncode == 0, done.stderr
   found = json.loads(out.read_text())
   assert found['canaries']['epsilon_low'] <= found['canaries']['epsilon_theory']
   assert found['membership']['all']['epsilon_low'] < 1 and len(found['membership']['per_client']) == 6
+  ratio = found['likelihood_ratio']
+  assert ratio['all'].keys() == found['membership']['all'].keys() and len(ratio['per_client']) == 6
+  assert ratio['all']['epsilon_low'] < 1 and (ratio['shadow_models'], ratio['passes']) == (4, 3)
+  assert 'membership by LiRA' in done.stdout and 'shadow models' in done.stderr
   correlation = found['inversion']['correlation']
   assert correlation['from the plain update'] > 0.999 and correlation['from the noised update'] < 0.5
   assert (folder / 'inversion.png').read_bytes()[:4] == b'\x89PNG'
@@ -31,3 +36,8 @@ def test_a_private_run_is_audited(tmp_path):
 def test_without_a_run_one_sentence():
   done = run('pipelines.audit', '--run_dir=/nowhere')
   assert done.returncode == 1 and 'run_dir' in done.stderr and 'Traceback' not in done.stderr
+
+
+def test_too_few_shadow_models_are_refused_at_once():
+  done = run('pipelines.audit', '--run_dir=/nowhere', '--shadow_models=3')
+  assert done.returncode == 1 and 'shadow_models' in done.stderr and 'Traceback' not in done.stderr
