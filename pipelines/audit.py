@@ -118,7 +118,7 @@ def _likelihood_ratio(task, config, evaluator, ledger, rounds):
   for logits in shadows.logits(task, pool, inside, passes=passes):
     shadow.append(likelihood_ratio.confidences(logits, pool.y))
     if len(shadow) == 1:
-      print(f'{len(inside)} shadow models, {passes} passes over about {len(pool) // 2} examples each: about '
+      print(f'{len(inside)} shadow models, {passes} passes over about {len(pool) // 2} examples each: at most about '
             f'{len(inside) * (time.monotonic() - begun):.0f} s.', file=sys.stderr)
   effort = {'shadow_models': len(inside), 'passes': passes, 'seconds': time.monotonic() - begun}
   if not np.isfinite(shadow).all():
