@@ -82,7 +82,11 @@ class Process:
       log: File that all output is appended to; None sends it where our standard error goes.
       ended_by: What the child gets when its parent dies.
     """
-    tied = [] if shutil.which('setpriv') is None else ['setpriv', '--pdeathsig', ended_by.name[3:], '--']
+    tied = []
+    if shutil.which('setpriv') is not None:
+      # A parent that died before the tie was made sends nothing: the shell, which `command` replaces, looks who it has.
+      tied = ['setpriv', '--pdeathsig', ended_by.name[3:], '--',
+              'sh', '-c', '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())]
     # A session of its own: Ctrl-C is for the parent, which ends the child when it is done with it.
     with contextlib.nullcontext(sys.stderr) if log is None else open(log, 'ab') as output:
       self._child = subprocess.Popen([*tied, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
