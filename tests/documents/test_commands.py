@@ -15,6 +15,7 @@ from tests.documents import commands
 SHORT = {
     'pipelines.train': ['--rounds=2', '--rounds_per_evaluation=2'],
     'pipelines.sweep': ['--rounds=2', '--rounds_per_evaluation=2'],
+    'pipelines.control': ['--rounds=2', '--rounds_per_evaluation=2', '--environments=2', '--cohort_size=2'],
     'pipelines.hospitals': ['--dataset=synthetic_chest', '--rounds=1', '--private_rounds=1', '--bootstraps=20'],
 }
 PLACEHOLDER = re.compile(r'[A-Z]{2,}|…|\.\.\.')
