@@ -55,3 +55,4 @@ def test_a_round_is_the_mean_of_what_clients_learn_by_playing(tff_runtime):
       assert nobody.metrics['client_work']['train']['catch_rate'] == 0
       assert np.array_equal(made.get_model_weights(nobody.state).trainable[0], weights[0])
       assert 0 <= output.metrics['client_work']['train']['catch_rate'] <= 1
+      assert np.isfinite(output.metrics['client_work']['train']['loss'])

@@ -57,6 +57,11 @@ def draw_action(logits: tf.Tensor, choice: tf.Tensor) -> tf.Tensor:
   return tf.reduce_sum(tf.cast(choice[:, None] >= below, tf.int32), axis=1)
 
 
+def catch_rate(played: Played) -> tf.Tensor:
+  """Returns the share of balls that were caught, float32 []."""
+  return tf.reduce_mean(tf.reduce_sum(played.rewards, axis=0))
+
+
 def returns(rewards: tf.Tensor, discount: float) -> tf.Tensor:
   """Returns [STEPS, batch]: the reward of each step and, discounted, of all that follow."""
   ahead, summed = tf.zeros_like(rewards[0]), []

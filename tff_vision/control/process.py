@@ -53,7 +53,7 @@ class Player:
     """Plays and learns for one round; inside of a `tff.tensorflow.computation` on the client.
 
     Returns:
-      The weights before minus those after, TFF's sign; and the mean reward of an episode as it was learned from.
+      The weights before minus those after, TFF's sign; and float32 [2], the mean of `gradient`'s second over the updates.
     """
     model, local = self.client_model(), local_training.LocalOptimization(client=self.config.client)
     own = tff.learning.models.ModelWeights.from_model(model)
@@ -64,25 +64,29 @@ class Player:
       for weight, value in zip([*trainable, *own.non_trainable], [*weights.trainable, *weights.non_trainable], strict=True):
         weight.assign(value)
       element, state = data.get_single_element(), optimizers.initial_state(optimizer, trainable)
-      reward = tf.constant(0.0)
+      measured = tf.zeros([2])
       for update in tf.range(self.config.client.client_epochs):
         seed = element['seed'] + tf.stack([tf.constant(0, tf.int64), tf.cast(update, tf.int64) * 16])
-        gradients, caught = self.gradient(model, trainable, element['environment'], seed)
+        gradients, found = self.gradient(model, trainable, element['environment'], seed)
         state = optimizers.step_in_place(optimizer, state, trainable, local.change(gradients, trainable))
-        reward += caught / self.config.client.client_epochs
-      return [before - after.read_value() for before, after in zip(weights.trainable, trainable, strict=True)], reward
+        measured += found / self.config.client.client_epochs
+      return [before - after.read_value() for before, after in zip(weights.trainable, trainable, strict=True)], measured
 
     return run(weights, data)
 
   def gradient(self, model: tf.keras.Model, trainable: list[tf.Variable], environment: tf.Tensor, seed: tf.Tensor
                ) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Plays a batch of episodes; returns the gradient of `policy.loss` over them, and their mean reward, float32 []."""
+    """Plays a batch of episodes.
+
+    Returns:
+      The gradient of `policy.loss` over them; and float32 [2], that loss and the share of balls that were caught.
+    """
     played = policy.play(model, environment, catch.draw_chance(self.config.client.batch_size, seed))
     reached = tf.reshape(policy.returns(played.rewards, self.config.control.discount), [-1])
     with tf.GradientTape() as tape:
       outputs = model(tf.reshape(played.images, [-1, *catch.IMAGE_SHAPE]), training=True)
       loss = policy.loss(outputs, tf.reshape(played.actions, [-1]), reached, self.config.control)
-    return tape.gradient(loss, trainable), tf.reduce_mean(tf.reduce_sum(played.rewards, axis=0))
+    return tape.gradient(loss, trainable), tf.stack([loss, policy.catch_rate(played)])
 
 
 def build_process(player: Player, *, aggregator: stack.Aggregator,
@@ -116,15 +120,16 @@ def _client_work(player):
 
   @tff.tensorflow.computation(player.weights_type, data_type)
   def learn(weights, data):
-    update, reward = player.learn(weights, data)
+    update, measured = player.learn(weights, data)
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(part)) for part in update])
     # As with images, a client that diverged sends zeros of weight zero.
     sent = tuple(tf.where(finite, part, tf.zeros_like(part)) for part in update)
-    return tff.learning.templates.ClientResult(sent, tf.cast(finite, tf.float32)), reward
+    return tff.learning.templates.ClientResult(sent, tf.cast(finite, tf.float32)), measured
 
-  @tff.tensorflow.computation(np.float32, np.float32)
+  @tff.tensorflow.computation(tff.TensorType(np.float32, [2]), np.float32)
   def mean(total, clients):  # A cohort may be empty.
-    return collections.OrderedDict(train=collections.OrderedDict(catch_rate=tf.math.divide_no_nan(total, clients)))
+    measured = tf.math.divide_no_nan(total, clients)
+    return collections.OrderedDict(train=collections.OrderedDict(loss=measured[0], catch_rate=measured[1]))
 
   @tff.federated_computation
   def initialize():
@@ -133,8 +138,8 @@ def _client_work(player):
   @tff.federated_computation(initialize.type_signature.result, tff.FederatedType(player.weights_type, tff.CLIENTS),
                              tff.FederatedType(data_type, tff.CLIENTS))
   def next_fn(state, weights, data):
-    result, reward = tff.federated_map(learn, (weights, data))
-    measured = tff.federated_map(mean, tff.federated_sum((reward, tff.federated_value(1.0, tff.CLIENTS))))
+    result, played = tff.federated_map(learn, (weights, data))
+    measured = tff.federated_map(mean, tff.federated_sum((played, tff.federated_value(1.0, tff.CLIENTS))))
     return tff.templates.MeasuredProcessOutput(state, result, measured)
 
   return tff.learning.templates.ClientWorkProcess(initialize, next_fn)

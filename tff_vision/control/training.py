@@ -46,8 +46,7 @@ class Arena:
                               environment.as_vector(), greedy=False))
 
   def _caught(self, model, environment, *, greedy):
-    played = policy.play(model, environment, catch.draw_chance(self._episodes, self._seed), greedy=greedy)
-    return tf.reduce_mean(tf.reduce_sum(played.rewards, axis=0))
+    return policy.catch_rate(policy.play(model, environment, catch.draw_chance(self._episodes, self._seed), greedy=greedy))
 
 
 def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, *, runtime: runtime_config.RuntimeConfig,
@@ -102,7 +101,7 @@ async def _train(made, player, known, arena, plan, place, directory, on_round):
       output = made.next(state, [player.request(known[i], i, round_num) for i in cohort])
     state, faults = output.state, place.take_faults()
     record = {'round': round_num, 'seconds': time.monotonic() - began, 'cohort_size': len(cohort),
-              'train': {'catch_rate': float(output.metrics['client_work']['train']['catch_rate'])}}
+              'train': {name: float(value) for name, value in output.metrics['client_work']['train'].items()}}
     if faults:
       record['faults'] = [dataclasses.asdict(fault) for fault in faults]
     if round_num % program.rounds_per_evaluation == 0 or round_num == program.rounds:

@@ -33,7 +33,7 @@ class Managers:
   @classmethod
   def in_directory(cls, directory: run_directory.RunDirectory) -> 'Managers':
     """Returns those of a run that is written to a folder."""
-    return cls(checkpoints=tff.program.FileProgramStateManager(str(directory.checkpoints), keep_total=2),
+    return cls(checkpoints=tff.program.FileProgramStateManager(str(directory.checkpoints), keep_total=2, keep_first=False),
                releases=(tff.program.CSVFileReleaseManager(str(directory.metrics), key_fieldname='round_num'),
                          tff.program.TensorBoardReleaseManager(str(directory.logdir))))
 
