@@ -57,9 +57,12 @@ def _fill(template, values):
   maker = next(node for node in graph.node if node.op == 'TensorDataset')
   shapes = [tf.TensorShape(value.shape).as_proto() for value in values]
   for name, value, shape in zip(maker.input, values, shapes, strict=True):
-    constants[name].tensor_shape.CopyFrom(shape)
-    constants[name].ClearField('int64_val')
-    constants[name].tensor_content = np.ascontiguousarray(value).tobytes()
+    tensor = constants[name]
+    dtype = tensor.dtype
+    tensor.Clear()
+    tensor.dtype = dtype
+    tensor.tensor_shape.CopyFrom(shape)
+    tensor.tensor_content = value.tobytes()
   for node in graph.node:
     if 'output_shapes' in node.attr:
       kept = node.attr['output_shapes'].list
