@@ -1,9 +1,5 @@
 """All flags of an experiment, joined into its configs."""
 
-import dataclasses
-
-from absl import flags
-
 from flags import (
   aggregation_flags,
   algorithm_flags,
@@ -20,6 +16,7 @@ from flags import (
   privacy_flags,
   program_flags,
   schedule_flags,
+  sections,
   secure_flags,
   task_flags,
   training_flags,
@@ -43,7 +40,7 @@ def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.E
   """
   base = base or configs.ExperimentConfig()
   return configs.ExperimentConfig(**{
-      name: _from_flags(section, getattr(base, name)) for name, section in configs.sections().items()})
+      name: sections.read(getattr(base, name)) for name in configs.sections()})
 
 
 def launch_config() -> configs.LaunchConfig:
@@ -52,10 +49,4 @@ def launch_config() -> configs.LaunchConfig:
   Raises:
     ValueError: A value is illegal.
   """
-  return _from_flags(configs.LaunchConfig, configs.LaunchConfig())
-
-
-def _from_flags(section, base):
-  # `present` counts how often a flag was given, on the command line or in a flagfile.
-  return section(**{field.name: flags.FLAGS[field.name].value if flags.FLAGS[field.name].present
-                    else getattr(base, field.name) for field in dataclasses.fields(section)})
+  return sections.read(configs.LaunchConfig())
