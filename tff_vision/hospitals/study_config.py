@@ -23,9 +23,9 @@ class StudyConfig:
   personal_epochs: int = 2
   private_epsilon: float = 4.0
   private_clip_norm: float = 1.0
-  private_learning_rate: float = 0.4
-  private_batch_size: int = 64
-  private_rounds: int = 20
+  private_learning_rate: float = 0.3
+  private_batch_size: int = 128
+  private_rounds: int = 40
   bootstraps: int = 1000
 
   def __post_init__(self):
