@@ -97,3 +97,10 @@ def test_who_knows_the_seed_does_not_know_the_cohorts(privacy):
   sizes = [len(one.cohort(number)) for number in range(400)]
   assert np.mean(sizes) == pytest.approx(50, abs=4 * math.sqrt(50 / 400))
   assert repr(one.sampler.secret) not in repr(one)
+
+
+def test_a_task_without_accuracy_is_refused():
+  with pytest.raises(ValueError, match='metrics_noise_multiplier=4.0 releases accuracy'):
+    configs.ExperimentConfig(
+        task=configs.TaskConfig(task='embedding'), privacy=configs.PrivacyConfig(
+            privacy='client_gaussian', clip_norm=1.0, noise_multiplier=1.0, metrics_noise_multiplier=4.0))
