@@ -10,7 +10,6 @@ than theory allows. (Single clients' attacks are at 95 %: of twenty, one may exc
 """
 
 import dataclasses
-import math
 import pathlib
 import sys
 import time
@@ -67,27 +66,13 @@ def main() -> None:
 
 def _bounds(found, ledger):
   """Returns (the attack's name, epsilon that it exceeds, epsilon in theory at its delta) where there is a theory."""
+  from tff_vision.privacy.audit import promise
   canaries = found['canaries']
   known = [('canaries', canaries['epsilon_low'], canaries['epsilon_theory'])] if canaries else []
   if 'epsilon' in ledger:
-    known += [(f'membership by {name}', everyone['epsilon_low'], _of_examples(ledger)[0])
+    known += [(f'membership by {name}', everyone['epsilon_low'], promise.to_examples(ledger)[0])
               for name, everyone, _ in _by_attack(found)]
   return known
-
-
-def _of_examples(ledger):
-  """Returns the epsilon and delta that the ledger promises to one example; infinite without a promise.
-
-  One more example in a client is another client: a removal and an addition, unless that is the relation to begin with.
-  """
-  from tff_vision.privacy import accounting
-  if 'epsilon' not in ledger:
-    return math.inf, 1e-5
-  epsilon, delta = ledger['epsilon'], ledger['delta']
-  if ledger['unit'] == 'example' or ledger['relation'].startswith('replace'):
-    return epsilon, delta
-  doubled, larger_delta = accounting.twice(epsilon, delta)
-  return (doubled, larger_delta) if larger_delta < 0.5 else (math.inf, delta)
 
 
 def _canaries(plan, config, ledger):
@@ -167,8 +152,8 @@ def _attacks(images, members, others, ledger):
   """
   import numpy as np
 
-  from tff_vision.privacy.audit import membership
-  delta, per_client = _of_examples(ledger)[1], []
+  from tff_vision.privacy.audit import membership, promise
+  delta, per_client = promise.to_examples(ledger)[1], []
   for client, own in enumerate(members):
     unseen = others[images.test.clients[client]]
     if len(per_client) < _MAX_CLIENTS.value and min(len(own), len(unseen)) > 1:
@@ -250,8 +235,9 @@ def _draw(images, path):
 
 
 def _show(found, ledger):
+  from tff_vision.privacy.audit import promise
   print(f'{"attack":<44}{"measured":>12}{"theory":>12}')
-  theory = f'{_of_examples(ledger)[0]:.3f}' if 'epsilon' in ledger else 'no promise'
+  theory = f'{promise.to_examples(ledger)[0]:.3f}' if 'epsilon' in ledger else 'no promise'
   if found['canaries']:
     canaries = found['canaries']
     print(f'{"canaries, one known round or step: epsilon":<44}{canaries["epsilon"]:>12.3f}{canaries["epsilon_theory"]:>12.3f}')

@@ -16,6 +16,7 @@ from tff_vision.privacy import (
   accounting,
   base,
   budget,
+  client_level,
   cohorts,
   gdp,
   noised_mean,
@@ -28,7 +29,7 @@ from tff_vision.privacy.matrix import banded, blt, toeplitz, tree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Separated(base.Central):
+class Separated(client_level.Central):
   """Correlated noise over cohorts that return after a known number of rounds.
 
   Attributes:
@@ -85,7 +86,7 @@ class Separated(base.Central):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AmplifiedBanded(base.Central):
+class AmplifiedBanded(client_level.Central):
   """Banded noise over Poisson cohorts from blocks in turn; arXiv:2306.08153, Theorem 4.
 
   Attributes:
@@ -143,7 +144,7 @@ def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run
                      'between two turns of a client, which no random cohort keeps.')
   participation = toeplitz.Participation.of(run.rounds, min(sampler.min_separation, run.rounds))
   stream, coefficients = _stream(privacy, participation)
-  noise, metrics = privacy.noise_multiplier, base.metrics_of(privacy, run)
+  noise, metrics = privacy.noise_multiplier, client_level.metrics_of(privacy, run)
   if noise is None:
     noise = _sensitivity(stream, coefficients, participation) * _left_for_updates(
         gdp.mu(privacy.target_epsilon, delta), metrics, participation)
@@ -200,7 +201,7 @@ def _amplified(privacy, sampler, run, delta):
                                       seed=sampler.seed, secret=run.secret)
   coefficients = banded.optimise(run.rounds, bands)
   norm = math.sqrt((coefficients ** 2).sum())
-  noise, metrics = privacy.noise_multiplier, base.metrics_of(privacy, run)
+  noise, metrics = privacy.noise_multiplier, client_level.metrics_of(privacy, run)
   if noise is None:
     noise = norm * noised_metrics.left_for_updates(solve.noise_multiplier(
         blocks.releases(run.rounds, noise_multiplier=1.0), privacy.target_epsilon, delta), metrics)

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs
-from tff_vision.privacy import base, budget, cohorts, integer_shares, noise_shares
+from tff_vision.privacy import base, budget, client_level, cohorts, integer_shares, noise_shares
 
 _KINDS = {'distributed_gaussian': 'gaussian', 'distributed_skellam': 'skellam'}
 
@@ -44,7 +44,7 @@ class _FixedDenominatorFactory(tff.aggregators.UnweightedAggregationFactory):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Distributed(base.ClientLevel):
+class Distributed(client_level.ClientLevel):
   """Clipping, rounding and noise shares on clients.
 
   Attributes:

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs
-from tff_vision.privacy import accounting, base, budget, cohorts, gdp, grid, noise
+from tff_vision.privacy import accounting, base, budget, client_level, cohorts, gdp, grid, noise
 from tff_vision.secure import entropy
 
 
@@ -57,7 +57,7 @@ class LocallyNoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LocalDp(base.ClientLevel):
+class LocalDp(client_level.ClientLevel):
   """Noise on each update; any sampler will do. Attributes: past: What happened in the run so far."""
   past: base.Past = base.Past()
 

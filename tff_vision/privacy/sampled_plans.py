@@ -11,11 +11,11 @@ import math
 import dp_accounting
 
 from tff_vision import configs
-from tff_vision.privacy import accounting, base, budget, cohorts, noised_mean, noised_metrics, solve
+from tff_vision.privacy import accounting, base, budget, client_level, cohorts, noised_mean, noised_metrics, solve
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClientGaussian(base.Central):
+class ClientGaussian(client_level.Central):
   """Clip, sum, Gaussian noise, a fixed denominator.
 
   Attributes:
@@ -68,7 +68,7 @@ def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run
   if not isinstance(sampler, cohorts.PoissonCohort):
     raise ValueError(f'privacy={privacy.privacy} needs sampling=poisson: its epsilon counts on every client being '
                      'drawn independently, which a cohort of fixed size is not.')
-  delta, metrics = budget.chosen_delta(privacy.delta, run.population), base.metrics_of(privacy, run)
+  delta, metrics = budget.chosen_delta(privacy.delta, run.population), client_level.metrics_of(privacy, run)
   sampler = dataclasses.replace(sampler, secret=run.secret)
   noise = privacy.noise_multiplier
   if noise is None:
