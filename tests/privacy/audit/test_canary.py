@@ -92,7 +92,7 @@ def test_noise_shares_add_up_to_their_theory_and_missing_ones_are_caught(privacy
   made = plan.build_plan(
       configs.PrivacyConfig(privacy=privacy, clip_norm=1.0, noise_multiplier=NOISE, delta=1e-5),
       configs.CohortConfig(cohort_size=20), population=20, rounds=ROUNDS, seed=0)
-  made = dataclasses.replace(made.for_secure_sum(configs.SecureConfig(secure_sum='masks', secure_bits=20)), length=4000)
+  made = dataclasses.replace(made.for_secure_sum(configs.SecureConfig(secure_sum='masks', secure_bits=14)), length=4000)
 
   def shown(encoding):
     return find(made.aggregator(opened_sum.OpenedSumFactory(encoding)))
