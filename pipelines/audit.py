@@ -32,6 +32,7 @@ flags.register_validator('shadow_models', lambda number: number == 0 or number >
 _MAX_CLIENTS = flags.DEFINE_integer('max_clients', 20, 'Clients whose own membership attack is shown.')
 
 _ROUNDS = 8  # Of the mechanism, for canaries in a known round.
+_MANY = 2000  # Canaries, beside whom there are no more rounds.
 _BROKEN = 3
 
 
@@ -44,9 +45,9 @@ def main() -> None:
     raise ValueError(f'attacks are on the loss of classes, and {_RUN_DIR.value} was trained for task={config.task.task}.')
 
   from tff_vision import experiment, tasks
-  from tff_vision.program import exported
+  from tff_vision.program import exported, journal
   task = tasks.build_task(config)
-  plan = experiment.build_plan(config, task)
+  plan = experiment.build_plan(config, task).charged(journal.Journal(directory.journal).past())
   rounds = json_file.read(directory.report_json)['rounds']
   ledger, evaluator = plan.ledger(rounds), exported.ExportedModel(directory).evaluator()
   found = {'theory': {key: value for key, value in ledger.items() if isinstance(value, (int, float, str))},
@@ -90,6 +91,7 @@ def _canaries(plan, config, ledger):
   if ledger['mechanism'].startswith('distributed'):
     # Of what the secure sum opens. As many canaries a round as the noise is sized for: each brings a share.
     plan = dataclasses.replace(plan, length=_DIMENSION.value)
+    rounds = max(1, min(rounds, _MANY // plan.survivors))
     summing, canaries = opened_sum.OpenedSumFactory(plan.sum_encoding()), rounds * plan.survivors
   with local.local_runtime():
     finding = canary.known_round(plan.aggregator(summing), rounds=rounds, canaries=canaries, dimension=_DIMENSION.value,
