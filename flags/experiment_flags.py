@@ -1,6 +1,8 @@
 """All flags of an experiment, joined into its configs."""
 
 import dataclasses
+from collections.abc import Collection
+from typing import Any
 
 from absl import flags
 
@@ -41,9 +43,29 @@ def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.E
   Raises:
     ValueError: A value is illegal.
   """
-  base = base or configs.ExperimentConfig()
-  return configs.ExperimentConfig(**{
-      name: _from_flags(section, getattr(base, name)) for name, section in configs.sections().items()})
+  return any_config(base or configs.ExperimentConfig())
+
+
+def any_config(base: Any) -> Any:
+  """Returns an experiment of the class of `base`, which gives the values of flags that were not given.
+
+  Raises:
+    ValueError: A value is illegal.
+  """
+  return type(base)(**{name: _from_flags(section, getattr(base, name))
+                       for name, section in configs.sections(type(base)).items()})
+
+
+def refuse_others(read: Collection[str], reason: str) -> None:
+  """Refuses flags of an experiment that were given and are none of `read`.
+
+  Raises:
+    ValueError: Names the flag, and says the reason.
+  """
+  for module in MODULES:
+    for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]:
+      if flag.present and flag.name not in read:
+        raise ValueError(f'{flag.name}={flag.value!r} has no effect here: {reason}.')
 
 
 def launch_config() -> configs.LaunchConfig:

@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs, models, objectives, seeds
-from tff_vision.data import attacked, batches, preprocess
+from tff_vision.data import attacked, batches, one_element, preprocess
 from tff_vision.data import build as data_build
 from tff_vision.data import images as images_lib
 from tff_vision.models import blank, check, pretrained, replayable
@@ -71,7 +71,7 @@ class Task:
 
   def initial_weights(self) -> tff.learning.models.ModelWeights:
     """Returns round 0's weights, a function of the seed and of the model file, if there is one."""
-    with _keras_seed(seeds.derive(self.seed, 'initial weights') % 2**32):
+    with keras_seed(seeds.derive(self.seed, 'initial weights') % 2**32):
       model = self.keras_model()
     self.start(model)
     return tff.learning.models.ModelWeights.from_model(model)
@@ -79,7 +79,7 @@ class Task:
   def initial_trainable(self, variant: int = 0) -> tuple[np.ndarray, ...]:
     """Returns the trainable part of round 0's weights; another variant draws them anew."""
     path = ('initial weights', variant) if variant else ('initial weights',)
-    with _keras_seed(seeds.derive(self.seed, *path) % 2**32):
+    with keras_seed(seeds.derive(self.seed, *path) % 2**32):
       return tuple(weight.numpy() for weight in self.keras_model().trainable_weights)
 
   def training_model(self) -> tf.keras.Model:
@@ -116,8 +116,12 @@ class Task:
 
     A pure function of (seed, client, round), so that a repeated round repeats it.
     """
+    return self.client_element(client, round_num).dataset()
+
+  def client_element(self, client: int, round_num: int) -> one_element.OneElement:
+    """Returns `client_dataset` in the form that is quick to send."""
     examples = self.images.train.examples(client)
-    return self.batch_reader.dataset(examples.x, examples.y, seed=self.round_seed(client, round_num))
+    return self.batch_reader.element(examples.x, examples.y, seed=self.round_seed(client, round_num))
 
   def client_batches(self, client: int, round_num: int) -> tf.data.Dataset:
     """Returns the batches that `client` trains on in round `round_num`, for other training loops than ours."""
@@ -149,7 +153,7 @@ def build_task(config: configs.ExperimentConfig) -> Task:
 
 
 @contextlib.contextmanager
-def _keras_seed(seed: int) -> Iterator[None]:
+def keras_seed(seed: int) -> Iterator[None]:
   """Seeds Keras's initializers, leaving Python's and numpy's generators as they were."""
   saved = random.getstate(), np.random.get_state()
   tf.keras.utils.set_random_seed(seed)

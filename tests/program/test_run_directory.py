@@ -17,7 +17,7 @@ def test_a_fresh_folder_is_taken_and_keeps_its_config(tmp_path):
   directory = run_directory.RunDirectory(tmp_path / 'a' / 'b')
   directory.check_usable(CONFIG, resume=False)
   assert not directory.path.exists(), 'checking must not write'
-  with directory.opened(CONFIG, b'0' * 32):
+  with directory.opened(CONFIG):
     assert directory.read_config() == CONFIG
   directory.check_usable(CONFIG, resume=True)
   with pytest.raises(ValueError, match='already holds a run'):
@@ -36,7 +36,7 @@ def test_the_first_secret_stays_and_only_its_owner_reads_it(tmp_path):
 
 def test_another_config_is_refused_naming_every_field(tmp_path):
   directory = run_directory.RunDirectory(tmp_path)
-  with directory.opened(CONFIG, b'0' * 32):
+  with directory.opened(CONFIG):
     pass
   other = dataclasses.replace(CONFIG, program=configs.ProgramConfig(rounds=7, seed=9))
   with pytest.raises(ValueError, match='rounds is 80 there and 7 here; seed is 0 there and 9 here'):
@@ -45,7 +45,7 @@ def test_another_config_is_refused_naming_every_field(tmp_path):
 
 def _open(path, answers):
   try:
-    with run_directory.RunDirectory(path).opened(CONFIG, b'0' * 32):
+    with run_directory.RunDirectory(path).opened(CONFIG):
       answers.put('opened')
   except ValueError as error:
     answers.put(str(error))
@@ -54,7 +54,7 @@ def _open(path, answers):
 def test_two_processes_never_write_to_one_folder(tmp_path):
   context = multiprocessing.get_context('spawn')
   answers = context.Queue()
-  with run_directory.RunDirectory(tmp_path).opened(CONFIG, b'0' * 32):
+  with run_directory.RunDirectory(tmp_path).opened(CONFIG):
     process = context.Process(target=_open, args=(tmp_path, answers))
     process.start()
     assert 'in use by another process' in answers.get(timeout=60)
@@ -64,7 +64,7 @@ def test_two_processes_never_write_to_one_folder(tmp_path):
 def test_a_folder_that_cannot_be_made_is_named(tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(ValueError, match='file/run'):
-    with run_directory.RunDirectory(tmp_path / 'file' / 'run').opened(CONFIG, b'0' * 32):
+    with run_directory.RunDirectory(tmp_path / 'file' / 'run').opened(CONFIG):
       pass
 
 

@@ -10,14 +10,20 @@ import os
 import pathlib
 import secrets
 from collections.abc import Iterator
+from typing import Any
 
 from tff_vision import configs
 
 
 @dataclasses.dataclass(frozen=True)
 class RunDirectory:
-  """Paths of a run."""
+  """Paths of a run.
+
+  Attributes:
+    kind: The class of its config, whose fields are sections.
+  """
   path: pathlib.Path
+  kind: type = configs.ExperimentConfig
 
   @property
   def config(self) -> pathlib.Path:
@@ -59,14 +65,14 @@ class RunDirectory:
   def export(self) -> pathlib.Path:
     return self.path / 'export'
 
-  def read_config(self) -> configs.ExperimentConfig:
+  def read_config(self) -> Any:
     """Returns the config of the run that is here.
 
     Raises:
       ValueError: There is no run here, or its config is unreadable.
     """
     try:
-      return configs.from_json(self.config.read_text())
+      return configs.from_json(self.config.read_text(), self.kind)
     except FileNotFoundError:
       raise ValueError(f'run_dir={str(self.path)!r} holds no run: {self.config} is missing.') from None
     except (ValueError, TypeError, OSError) as error:
@@ -76,7 +82,7 @@ class RunDirectory:
     """Returns the run's 32 bytes that no reader of its results may know: fresh ones until `opened` has kept some."""
     return self.server_secret.read_bytes() if self.server_secret.exists() else secrets.token_bytes(32)
 
-  def check_usable(self, config: configs.ExperimentConfig, *, resume: bool) -> None:
+  def check_usable(self, config: Any, *, resume: bool) -> None:
     """Refuses a folder that a run with `config` must not write to; changes nothing.
 
     Raises:
@@ -92,8 +98,8 @@ class RunDirectory:
       raise ValueError(f'run_dir={str(self.path)!r} exists and is not an empty folder.')
 
   @contextlib.contextmanager
-  def opened(self, config: configs.ExperimentConfig, secret: bytes) -> Iterator[None]:
-    """Makes the folder this run's own for the `with` block, and keeps its secret.
+  def opened(self, config: Any, secret: bytes | None = None) -> Iterator[None]:
+    """Makes the folder this run's own for the `with` block, and keeps its secret, if it has one.
 
     Raises:
       ValueError: Another process is writing to it, or it cannot be written.
@@ -112,7 +118,7 @@ class RunDirectory:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
       except BlockingIOError:
         raise ValueError(f'run_dir={str(self.path)!r} is in use by another process.') from None
-      if not self.server_secret.exists():
+      if secret is not None and not self.server_secret.exists():
         part = self.server_secret.with_suffix('.part')
         part.touch(mode=0o600)
         part.write_bytes(secret)
@@ -124,5 +130,5 @@ def _differences(saved, wanted):
   return '; '.join(
       f'{field.name} is {getattr(getattr(saved, section), field.name)!r} there and '
       f'{getattr(getattr(wanted, section), field.name)!r} here'
-      for section, cls in configs.sections().items() for field in dataclasses.fields(cls)
+      for section, cls in configs.sections(type(saved)).items() for field in dataclasses.fields(cls)
       if getattr(getattr(saved, section), field.name) != getattr(getattr(wanted, section), field.name))
