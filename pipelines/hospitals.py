@@ -40,7 +40,7 @@ _FIXED = ('algorithm', 'rounds_per_evaluation', 'resume')
 _DEFAULT = configs.ExperimentConfig(
     data=configs.DataConfig(dataset='synthetic_chest:large', partition='natural'),
     model=configs.ModelConfig(model='scattering'),
-    client=configs.ClientConfig(client_learning_rate=0.005, client_epochs=1, batch_size=32),
+    client=configs.ClientConfig(client_learning_rate=0.008, client_epochs=2, batch_size=32),
     program=configs.ProgramConfig(rounds=40))
 # Whose images belong to clients already; of others, three hospitals unequal in size and prevalence are made.
 _WITH_CLIENTS = ('synthetic_chest', 'synthetic_chest:large', 'folder')
