@@ -63,7 +63,9 @@ def encrypt_values(params: BfvParameters, encoding: fixed_point.Encoding, values
   One kernel key serves both the dither and the encryption: the dither's words come from a nonce of their own.
   """
   key = entropy.kernel_key()
-  return bfv.encrypt(params, encoding.encode(values, fixed_point.dither_seed(key)), public_key, key)
+  seed = fixed_point.dither_seed(key)
+  return bfv.encrypt(params, encoding.checked(values), public_key, key,
+                     quantize=lambda index, part: encoding.rounded(part, seed + tf.stack([0, index])))
 
 
 def clients_per_call(params: BfvParameters, length: int) -> int:
@@ -107,6 +109,6 @@ def _modular_sum(value, params):
 
   @tff.tensorflow.computation(member)
   def reduced(total):
-    return tf.math.floormod(total, tf.constant(params.primes, tf.int32)[:, None]) if lazy else tf.identity(total)
+    return ring.fold(total, params.clients_max, params.primes) if lazy else tf.identity(total)
 
   return tff.federated_aggregate(value, zero(), add, add, reduced)
