@@ -15,6 +15,9 @@ from tff_vision.secure.parameters import DEGREE, BfvParameters
 _MAX_MESSAGE_BYTES = 2 * 10**9  # gRPC's limit for one message.
 # TFF keeps the ciphertexts of a call, about two and a half times, until all of them are added up.
 _CALL_BYTES = 150 * 10**6
+# A handful of large ciphertexts goes in one call all the same: sums of several calls travel back and forth to be added,
+# which takes longer than encrypting and as much memory.
+_FEW_CLIENTS = 4
 
 
 class EncryptedSumFactory(tff.aggregators.UnweightedAggregationFactory):
@@ -70,7 +73,7 @@ def encrypt_values(params: BfvParameters, encoding: fixed_point.Encoding, values
 
 def clients_per_call(params: BfvParameters, length: int) -> int:
   """Returns how many clients one call to a worker may encrypt for without filling its memory."""
-  return max(1, _CALL_BYTES // _ciphertext_bytes(params, length))
+  return max(_FEW_CLIENTS, _CALL_BYTES // _ciphertext_bytes(params, length))
 
 
 def check_message_size(params: BfvParameters, length: int) -> None:
