@@ -15,7 +15,7 @@ FOUNDATION = {'configs', 'compatibility', 'seeds', 'validate', *SECTIONS}
 ALLOWED = {
     'validate': set(), 'compatibility': set(), 'seeds': set(), **{section: {'validate', *SECTIONS} for section in SECTIONS},
     'configs': {'validate', 'compatibility', *SECTIONS},
-    'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'runtime': set(), 'diagnosis': {'runtime'},
+    'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'runtime': {'data'}, 'diagnosis': {'runtime'},
     'privacy': {'secure'},
     'objectives': {'models'}, 'tasks': {'data', 'models', 'objectives'},
     'aggregation': {'privacy', 'secure', 'client_state'},

@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs, models, objectives, seeds
-from tff_vision.data import attacked, batches, preprocess
+from tff_vision.data import attacked, batches, one_element, preprocess
 from tff_vision.data import build as data_build
 from tff_vision.data import images as images_lib
 from tff_vision.models import blank, check, pretrained, replayable
@@ -116,8 +116,12 @@ class Task:
 
     A pure function of (seed, client, round), so that a repeated round repeats it.
     """
+    return self.client_element(client, round_num).dataset()
+
+  def client_element(self, client: int, round_num: int) -> one_element.OneElement:
+    """Returns `client_dataset` in the form that is quick to send."""
     examples = self.images.train.examples(client)
-    return self.batch_reader.dataset(examples.x, examples.y, seed=self.round_seed(client, round_num))
+    return self.batch_reader.element(examples.x, examples.y, seed=self.round_seed(client, round_num))
 
   def client_batches(self, client: int, round_num: int) -> tf.data.Dataset:
     """Returns the batches that `client` trains on in round `round_num`, for other training loops than ours."""

@@ -37,7 +37,7 @@ def build(work: workload.Workload) -> Callable[[], None]:
 
   def run_round():
     round_num = next(rounds)
-    state[0] = made.next(state[0], [task.client_dataset(i, round_num) for i in range(work.clients)]).state
+    state[0] = made.next(state[0], [task.client_element(i, round_num) for i in range(work.clients)]).state
 
   return run_round
 

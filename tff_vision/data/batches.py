@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from tff_vision.data import images, preprocess, sequential
+from tff_vision.data import images, one_element, preprocess, sequential
 
 Element = Mapping[str, tf.Tensor]
 
@@ -49,6 +49,10 @@ class BatchReader:
     """
     element = collections.OrderedDict(seed=tf.convert_to_tensor(seed, tf.int64), x=x, y=y)
     return tf.data.Dataset.from_tensors(element).with_options(sequential.options())
+
+  def element(self, x: np.ndarray, y: np.ndarray, *, seed: int) -> one_element.OneElement:
+    """Returns the same for an executor: nothing is made of it before it is sent."""
+    return one_element.OneElement({'seed': np.int64(seed), 'x': x, 'y': y}, self.element_spec)
 
   def open(self, dataset: tf.data.Dataset) -> 'Batches':
     """Returns the batches of the client whose element is in `dataset`."""

@@ -74,7 +74,7 @@ class Trainer:
     state = built.process.set_model_weights(built.process.initialize(), start or task.initial_weights())
     for round_num in range(1, done + 1) if start is None else range(done + 1, done + rounds + 1):
       with self._place.cohort(members, population=len(self._hospitals.names)):
-        state = built.process.next(state, [task.client_dataset(member, round_num) for member in members]).state
+        state = built.process.next(state, [task.client_element(member, round_num) for member in members]).state
     return built.process.get_model_weights(state)
 
   def _way(self, key):

@@ -11,7 +11,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import tasks
-from tff_vision.data import records
+from tff_vision.data import one_element, records
 from tff_vision.learning import composition
 
 
@@ -24,9 +24,9 @@ class SentData:
     """Returns the clients of `cohort` that have data: all."""
     return cohort
 
-  def request(self, client: int, round_num: int) -> tf.data.Dataset:
+  def request(self, client: int, round_num: int) -> one_element.OneElement:
     """Returns what `process.next` takes for `client`."""
-    return self.task.client_dataset(client, round_num)
+    return self.task.client_element(client, round_num)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -77,7 +77,7 @@ class LocalContext(context_base.SyncContext):
   WorkerLost: ClassVar = stub.WorkerLost
 
   def __init__(self, worker: worker_process.WorkerProcess, concurrent_calls: int):
-    datasets.lift_size_limit()
+    datasets.teach_tff()
     self.pid = worker.pid
     self._concurrent_calls = concurrent_calls
     self._clients_per_call = None

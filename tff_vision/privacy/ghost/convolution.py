@@ -1,13 +1,15 @@
 """Convolution pieces: patches, and filter gradients of a batch or of each example.
 
-Per-example filter gradients run example after example through the batch kernel: on CPUs that beats both one large
-contraction over patches, which must be written out, and `vectorized_map`. Images of few channels are the exception:
-their patches are small, and their kernels too short to be started one by one.
+A per-example filter gradient is a matrix product of patches and dz. Patches are written out where they are small: of
+few channels, and with strides. Else one product is taken for each place of a small kernel, over the image moved so
+far; a large kernel would move it too often, and its examples go through the batch kernel one after the other. On CPUs
+each was the fastest there; `vectorized_map` is slower everywhere.
 """
 
 import tensorflow as tf
 
 _FEW_CHANNELS = 4
+_FEW_PLACES = 9
 
 
 def patches(layer: tf.keras.layers.Conv2D, inputs: tf.Tensor) -> tf.Tensor:
@@ -25,14 +27,32 @@ def filter_gradient(layer: tf.keras.layers.Conv2D, inputs: tf.Tensor, dz: tf.Ten
 
 def example_filter_gradients(layer: tf.keras.layers.Conv2D, inputs: tf.Tensor, dz: tf.Tensor) -> tf.Tensor:
   """Returns [batch, *kernel shape]."""
-  if inputs.shape[-1] <= _FEW_CHANNELS:
-    positions = dz.shape[1] * dz.shape[2]
-    rows = tf.reshape(_few_channel_patches(layer, inputs), [-1, positions, layer.kernel.shape[:3].num_elements()])
-    found = tf.matmul(rows, tf.reshape(dz, [-1, positions, dz.shape[-1]]), transpose_a=True)
-    return tf.reshape(found, [-1, *layer.kernel.shape])
+  few_channels = inputs.shape[-1] <= _FEW_CHANNELS
+  if few_channels or max(layer.strides) > 1:
+    rows = _few_channel_patches(layer, inputs) if few_channels else patches(layer, inputs)
+    return tf.reshape(_products(rows, dz), [-1, *layer.kernel.shape])
+  if layer.kernel.shape[:2].num_elements() <= _FEW_PLACES:
+    return tf.reshape(tf.stack([_products(moved, dz) for moved in _moved(layer, inputs, dz)], 1),
+                      [-1, *layer.kernel.shape])
   # A slice of one example shares its memory; elements that `map_fn` takes apart are copies.
   return tf.map_fn(lambda i: filter_gradient(layer, inputs[i:i + 1], dz[i:i + 1]), tf.range(tf.shape(dz)[0]),
                    fn_output_signature=tf.TensorSpec(layer.kernel.shape, dz.dtype))
+
+
+def _products(rows, dz):
+  """Returns [batch, features of rows, filters], summed over the positions of both, [batch, height, width, ...]."""
+  positions = dz.shape[1] * dz.shape[2]
+  return tf.matmul(tf.reshape(rows, [-1, positions, rows.shape[-1]]), tf.reshape(dz, [-1, positions, dz.shape[-1]]),
+                   transpose_a=True)
+
+
+def _moved(layer, inputs, dz):
+  """Returns, for each place of the kernel, what it sees at each of the outputs' positions; without strides."""
+  reach = [(size - 1) * rate for size, rate in zip(layer.kernel_size, layer.dilation_rate, strict=True)]
+  if layer.padding == 'same':
+    inputs = tf.pad(inputs, [[0, 0], *([total // 2, total - total // 2] for total in reach), [0, 0]])
+  down, across = (range(0, total + 1, rate) for total, rate in zip(reach, layer.dilation_rate, strict=True))
+  return [inputs[:, i:i + dz.shape[1], j:j + dz.shape[2]] for i in down for j in across]
 
 
 def _few_channel_patches(layer, inputs):
