@@ -63,17 +63,17 @@ class Encoding:
       values: [n] float32.
       seed: [2] int32 for the dither; rounding reveals nothing, so this needs to be no secret.
     """
-    return self.rounded(self.checked(values), seed)
+    return self.integers(self.prepared(values), seed)
 
-  def checked(self, values: tf.Tensor) -> tf.Tensor:
-    """Returns the values, clipped to the norm bound if there is one, after the checks of `encode`."""
+  def prepared(self, values: tf.Tensor) -> tf.Tensor:
+    """Does what of `encode` needs the whole vector: checks, and clipping to the norm bound if there is one."""
     values = self._finite(values)
     if self.norm_bound is not None:
       values = tf.clip_by_norm(values, self.clip_norm(values.shape[0]))
     return self._in_range(values)
 
-  def rounded(self, values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Returns the integers of `encode` of checked values, or of a part of them with a seed of its own."""
+  def integers(self, values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Returns the integers of prepared values, or of a part of them with a seed of its own."""
     scaled = tf.cast(values, tf.float64) / self.step
     dither = tf.cast(tf.random.stateless_uniform(tf.shape(values), seed, dtype=tf.float32), tf.float64)
     offset = float(self.offset)
