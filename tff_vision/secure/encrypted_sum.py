@@ -14,7 +14,7 @@ from tff_vision.secure.parameters import DEGREE, BfvParameters
 
 _MAX_MESSAGE_BYTES = 2 * 10**9  # gRPC's limit for one message.
 # TFF keeps the ciphertexts of a call, about two and a half times, until all of them are added up.
-_CALL_BYTES = 150 * 10**6
+_CALL_BYTES = 100 * 10**6
 # A handful of large ciphertexts goes in one call all the same: sums of several calls travel back and forth to be added,
 # which takes longer than encrypting and as much memory.
 _FEW_CLIENTS = 4
