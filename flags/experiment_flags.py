@@ -1,6 +1,7 @@
 """All flags of an experiment, joined into its configs."""
 
-import dataclasses
+from collections.abc import Collection
+from typing import TypeVar
 
 from absl import flags
 
@@ -20,11 +21,14 @@ from flags import (
   privacy_flags,
   program_flags,
   schedule_flags,
+  sections,
   secure_flags,
   task_flags,
   training_flags,
 )
 from tff_vision import configs
+
+Experiment = TypeVar('Experiment')
 
 MODULES = (data_flags, partition_flags, image_flags, task_flags, model_flags, training_flags, algorithm_flags,
            schedule_flags, cohort_flags, availability_flags,
@@ -41,9 +45,28 @@ def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.E
   Raises:
     ValueError: A value is illegal.
   """
-  base = base or configs.ExperimentConfig()
-  return configs.ExperimentConfig(**{
-      name: _from_flags(section, getattr(base, name)) for name, section in configs.sections().items()})
+  return any_config(base or configs.ExperimentConfig())
+
+
+def any_config(base: Experiment) -> Experiment:
+  """Returns an experiment of the class of `base`, which gives the values of flags that were not given.
+
+  Raises:
+    ValueError: A value is illegal.
+  """
+  return type(base)(**{name: sections.read(getattr(base, name)) for name in configs.sections(type(base))})
+
+
+def refuse_others(read: Collection[str], reason: str) -> None:
+  """Refuses flags of an experiment that were given and are none of `read`.
+
+  Raises:
+    ValueError: Names the flag, and says the reason.
+  """
+  for module in MODULES:
+    for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]:
+      if flag.present and flag.name not in read:
+        raise ValueError(f'{flag.name}={flag.value!r} has no effect here: {reason}.')
 
 
 def launch_config() -> configs.LaunchConfig:
@@ -52,10 +75,4 @@ def launch_config() -> configs.LaunchConfig:
   Raises:
     ValueError: A value is illegal.
   """
-  return _from_flags(configs.LaunchConfig, configs.LaunchConfig())
-
-
-def _from_flags(section, base):
-  # `present` counts how often a flag was given, on the command line or in a flagfile.
-  return section(**{field.name: flags.FLAGS[field.name].value if flags.FLAGS[field.name].present
-                    else getattr(base, field.name) for field in dataclasses.fields(section)})
+  return sections.read(configs.LaunchConfig())

@@ -1,15 +1,14 @@
 """Flags of `StudyConfig`."""
 
-import dataclasses
-
 from absl import flags
 
+from flags import sections
 from tff_vision.hospitals import study_config
 
 _DEFAULTS = study_config.StudyConfig()
 
 flags.DEFINE_float('validation_share', _DEFAULTS.validation_share, 'Share of training images kept for thresholds.')
-flags.DEFINE_integer('personal_rounds', _DEFAULTS.personal_rounds, 'Rounds alone, from the federated model on.')
+flags.DEFINE_integer('personal_epochs', _DEFAULTS.personal_epochs, 'Local epochs alone, from the federated model on.')
 flags.DEFINE_float('private_epsilon', _DEFAULTS.private_epsilon, 'Largest epsilon of any hospital.')
 flags.DEFINE_float('private_clip_norm', _DEFAULTS.private_clip_norm, 'L2 bound on the gradient of one image.')
 flags.DEFINE_float('private_learning_rate', _DEFAULTS.private_learning_rate, 'Learning rate of private training.')
@@ -24,5 +23,4 @@ def study() -> study_config.StudyConfig:
   Raises:
     ValueError: A value is illegal.
   """
-  return study_config.StudyConfig(**{
-      field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(study_config.StudyConfig)})
+  return sections.read(_DEFAULTS)

@@ -1,10 +1,11 @@
 """Flags of `RuntimeConfig`; those that a worker has too are in executor_flags."""
 
-import dataclasses
-
 from absl import flags
 
-from flags import executor_flags  # noqa: F401  Defines the shared flags.
+from flags import (
+    executor_flags,  # noqa: F401  Defines the shared flags.
+    sections,
+)
 from tff_vision.runtime import runtime_config
 
 _DEFAULTS = runtime_config.RuntimeConfig()
@@ -31,5 +32,4 @@ def chosen_runtime() -> runtime_config.RuntimeConfig:
   Raises:
     ValueError: A value is illegal.
   """
-  given = {field.name: flags.FLAGS[field.name].value for field in dataclasses.fields(runtime_config.RuntimeConfig)}
-  return runtime_config.RuntimeConfig(**given | {'workers': tuple(given['workers'])})
+  return sections.read(_DEFAULTS)

@@ -25,7 +25,7 @@ def main(paths: Sequence[str]) -> None:
   groups = comparison.read(paths)
   rows = comparison.summary(groups)
   for row in rows:
-    said = [f'{name} {comparison.spread(name, row[name])}' for name in ('accuracy', 'auc', 'loss') if name in row]
+    said = [f'{name} {comparison.spread(name, row[name])}' for name in comparison.METRICS if name in row]
     if 'epsilon' in row['privacy']:
       said.append(f'epsilon {row["privacy"]["epsilon"]:.3f} at delta {row["privacy"]["delta"]:.3g}, unit '
                   f'{row["privacy"]["unit"]}')

@@ -40,7 +40,7 @@ _FIXED = ('algorithm', 'rounds_per_evaluation', 'resume')
 _DEFAULT = configs.ExperimentConfig(
     data=configs.DataConfig(dataset='synthetic_chest:large', partition='natural'),
     model=configs.ModelConfig(model='scattering'),
-    client=configs.ClientConfig(client_learning_rate=0.005, client_epochs=1, batch_size=32),
+    client=configs.ClientConfig(client_learning_rate=0.008, client_epochs=2, batch_size=32),
     program=configs.ProgramConfig(rounds=40))
 # Whose images belong to clients already; of others, three hospitals unequal in size and prevalence are made.
 _WITH_CLIENTS = ('synthetic_chest', 'synthetic_chest:large', 'folder')
@@ -48,10 +48,7 @@ _WITH_CLIENTS = ('synthetic_chest', 'synthetic_chest:large', 'folder')
 
 def main() -> None:
   read = {flag.name for module in _MODULES for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]}
-  for module in experiment_flags.MODULES:
-    for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]:
-      if flag.present and (flag.name not in read or flag.name in _FIXED):
-        raise ValueError(f'{flag.name}={flag.value!r} has no effect here: the comparison sets it, way by way.')
+  experiment_flags.refuse_others(read - set(_FIXED), 'the comparison sets it, way by way')
   config = experiment_flags.experiment_config(_defaults())
   study = hospitals_flags.study()
   availability.require(config.data)

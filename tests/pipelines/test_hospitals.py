@@ -6,7 +6,7 @@ import pytest
 
 from tff_vision.hospitals import ways
 
-SMALL = ('--dataset=synthetic_chest', '--rounds=2', '--private_rounds=2', '--personal_rounds=1', '--bootstraps=20')
+SMALL = ('--dataset=synthetic_chest', '--rounds=2', '--private_rounds=2', '--personal_epochs=1', '--bootstraps=20')
 
 
 @pytest.mark.ci

@@ -1,6 +1,7 @@
 """Trains the models that hospitals compare; ways that differ in data alone share one TFF process."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,8 @@ import tensorflow_federated as tff
 from tff_vision import assembly, configs, experiment, models, tasks
 from tff_vision.aggregation import secured
 from tff_vision.hospitals import cohorts, study_config, ways
+from tff_vision.learning import client_data, local_training
+from tff_vision.learning import personal as personal_lib
 from tff_vision.runtime import local, runtime_config
 
 Weights = tff.learning.models.ModelWeights
@@ -45,10 +48,8 @@ class Trainer:
     return self._kept(key, lambda: self._trained(key))
 
   def personal(self, hospital: int) -> Weights:
-    """Returns the federated model after further rounds on one hospital's images."""
-    name = self._hospitals.names[hospital]
-    return self._kept(f'personal:{name}', lambda: self._rounds(
-        self._way('fedavg'), [hospital], start=self.model('fedavg'), rounds=self._study.personal_rounds))
+    """Returns the federated model after further epochs on one hospital's images."""
+    return self._kept(f'personal:{self._hospitals.names[hospital]}', lambda: self._personal[hospital])
 
   def ledger(self, key: str) -> Mapping:
     """Returns what a private way cost, hospital by hospital."""
@@ -57,6 +58,16 @@ class Trainer:
   def describe_secure_sum(self, key: str) -> Mapping:
     """Returns what an encrypted way hid, and from whom."""
     return self._way(key).secure_sum
+
+  @functools.cached_property
+  def _personal(self):
+    """The federated model, trained on at each hospital."""
+    built, shared = self._way('fedavg'), self.model('fedavg')
+    tuned = personal_lib.fine_tuned(
+        built.task, local_training.LocalOptimization(client=built.task.client), shared,
+        data=client_data.SentData(task=built.task), epochs=self._study.personal_epochs,
+        round_num=built.config.program.rounds + 1, cohort=self._place.cohort)
+    return {hospital: Weights(trainable=trainable, non_trainable=shared.non_trainable) for hospital, trainable in tuned}
 
   def _trained(self, key):
     built = self._way('fedavg' if key.startswith('alone:') or key == 'pooled' else key)
@@ -68,11 +79,11 @@ class Trainer:
       members = [self._hospitals.names.index(key.removeprefix('alone:'))]
     return self._rounds(built, members)
 
-  def _rounds(self, built, members: Sequence[int], *, start: Weights | None = None, rounds: int | None = None):
-    """Returns the model after rounds of `members` together; from `start`, after so many more."""
-    task, done = built.task, built.config.program.rounds
-    state = built.process.set_model_weights(built.process.initialize(), start or task.initial_weights())
-    for round_num in range(1, done + 1) if start is None else range(done + 1, done + rounds + 1):
+  def _rounds(self, built, members: Sequence[int]):
+    """Returns the model that `members` train together."""
+    task = built.task
+    state = built.process.set_model_weights(built.process.initialize(), task.initial_weights())
+    for round_num in range(1, built.config.program.rounds + 1):
       with self._place.cohort(members, population=len(self._hospitals.names)):
         state = built.process.next(state, [task.client_element(member, round_num) for member in members]).state
     return built.process.get_model_weights(state)

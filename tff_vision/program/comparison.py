@@ -11,7 +11,7 @@ from typing import Any
 from tff_vision.program import json_file, pages, report_tables, run_directory
 from tff_vision.program import report_numbers as numbers
 
-_METRICS = ('accuracy', 'auc', 'loss')
+METRICS = ('accuracy', 'auc', 'equal_error_rate', 'loss')
 _CONDITIONS = ('mechanism', 'epsilon', 'delta', 'unit', 'relation', 'sampling', 'rounds', 'accountant')
 _NAMED_FIELDS = 3
 
@@ -99,7 +99,7 @@ def summary(groups: Sequence[Group]) -> list[dict[str, Any]]:
     row = {'group': one.name, 'settings': dict(one.settings), 'runs': len(one.reports),
            'seeds': [report['config']['program']['seed'] for report in one.reports],
            'rounds': one.reports[0].get('rounds')}
-    finals = {**{name: one.values('evaluation', name) for name in _METRICS},
+    finals = {**{name: one.values('evaluation', name) for name in METRICS},
               'worst_client': one.values('per_client', 'worst'), 'train_seconds': one.values('seconds', 'train')}
     row |= {name: {'mean': statistics.fmean(values), 'deviation': deviation(values), 'runs': len(values)}
             for name, values in finals.items() if values}
@@ -113,7 +113,7 @@ def summary(groups: Sequence[Group]) -> list[dict[str, Any]]:
 
 def tables(rows: Sequence[Mapping[str, Any]]) -> list[report_tables.Table]:
   """Returns the tables of the page: metrics, privacy, and the settings that differ."""
-  metrics = [name for name in (*_METRICS, 'worst_client', 'train_seconds') if any(name in row for row in rows)]
+  metrics = [name for name in (*METRICS, 'worst_client', 'train_seconds') if any(name in row for row in rows)]
   made = [report_tables.Table(
       caption='Final numbers: mean ± standard deviation over runs', header=[
           'group', 'runs', 'rounds', *map(numbers.label, metrics), 'secure sum'],

@@ -9,7 +9,8 @@ from matplotlib import figure, ticker
 from tff_vision.program import comparison, report_figures
 from tff_vision.program import report_numbers as numbers
 
-_CURVES = {'accuracy': 'evaluation', 'auc': 'evaluation', 'loss': 'evaluation', 'epsilon': 'privacy'}
+_CURVES = {'accuracy': 'evaluation', 'auc': 'evaluation', 'equal_error_rate': 'evaluation', 'loss': 'evaluation',
+           'epsilon': 'privacy'}
 _COLOURED = len(report_figures.CLASS_COLORS)
 
 
