@@ -9,7 +9,8 @@ _CLIENT = training_config.ClientConfig()
 _SERVER = training_config.ServerConfig()
 
 flags.DEFINE_enum('client_weighting', _ALGORITHM.client_weighting, training_config.CLIENT_WEIGHTINGS,
-                  'What an update weighs in the mean: the examples seen, or the same for every client.')
+                  'What an update weighs in the mean: the examples seen (the default but for the privacy of clients), '
+                  'or the same for every client.')
 flags.DEFINE_float('feddyn_strength', _ALGORITHM.feddyn_strength, 'The alpha of feddyn.')
 flags.DEFINE_float('mime_momentum', _ALGORITHM.mime_momentum, 'The beta of mime_lite.')
 flags.DEFINE_integer('max_staleness', _ALGORITHM.max_staleness,

@@ -90,7 +90,11 @@ def test_seeds_differ_where_paths_differ(root, one, other):
     ({'algorithm': {'algorithm': 'feddyn'}, 'server': {'server_optimizer': 'adam'}}, 'server_optimizer=adam.*feddyn'),
     ({'algorithm': {'algorithm': 'fedsgd'}}, 'client_epochs=3.*fedsgd'),
     ({'privacy': {'privacy': 'example_dp_sgd', 'clip_norm': 1.0, 'noise_multiplier': 1.0},
-      'schedule': {'client_schedule': 'cosine'}}, 'client_schedule=.*example_dp_sgd')])
+      'schedule': {'client_schedule': 'cosine'}}, 'client_schedule=.*example_dp_sgd'),
+    ({'privacy': {'privacy': 'client_gaussian', 'clip_norm': 1.0, 'noise_multiplier': 1.0},
+      'algorithm': {'client_weighting': 'examples'}}, 'client_weighting=examples .*client_gaussian'),
+    ({'privacy': {'privacy': 'local_dp', 'clip_norm': 1.0, 'noise_multiplier': 1.0},
+      'algorithm': {'client_weighting': 'examples'}}, 'client_weighting=examples .*local_dp')])
 def test_sections_that_do_not_fit_are_refused(sections, match):
   with pytest.raises(ValueError, match=match):
     configs.ExperimentConfig(**{name: configs.sections()[name](**fields) for name, fields in sections.items()})

@@ -89,6 +89,10 @@ class ExperimentConfig:
     if self.privacy.metrics_noise_multiplier is not None and self.task.task != 'classification':
       raise ValueError(f'metrics_noise_multiplier={self.privacy.metrics_noise_multiplier} releases accuracy, which '
                        f'task={self.task.task} has none of.')
+    if self.privacy.privacy in compatibility.CLIENT_LEVEL and self.algorithm.client_weighting == 'examples':
+      raise ValueError(f'client_weighting=examples does not go with privacy={self.privacy.privacy}: how much an update '
+                       'weighs would depend on the client\'s data, and the noise is calibrated to clients that all weigh '
+                       'the same.')
     if self.privacy.privacy == 'example_dp_sgd':
       _refuse_other_training(self)
 
@@ -141,7 +145,7 @@ def _refuse_other_training(config):
   unread = {'client_gradient_clip': config.client.client_gradient_clip,
             'client_weight_decay': config.client.client_weight_decay or None,
             'client_schedule': None if config.schedule.client_is_constant() else config.schedule.client_schedule,
-            'client_weighting': None if config.algorithm.client_weighting == 'examples' else 'uniform'}
+            'client_weighting': 'uniform' if config.algorithm.client_weighting == 'uniform' else None}
   for name, value in unread.items():
     if value is not None:
       raise ValueError(f'{name}={value} has no effect with privacy=example_dp_sgd, which trains on clients by itself.')

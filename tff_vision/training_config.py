@@ -26,7 +26,7 @@ class AlgorithmConfig:
 
   Attributes:
     client_weighting: Each client's update weighs as many examples as it has seen, or every client weighs the same.
-      Read without differential privacy, under which every client weighs the same.
+      None: by examples, but the same where the privacy of whole clients is promised.
     proximal_strength: The mu of FedProx: weight of the squared distance to the round's starting point. None: 0.01
       with fedprox, and fednova without such a term.
     feddyn_strength: The alpha of FedDyn: weight of its dynamic regulariser.
@@ -43,7 +43,7 @@ class AlgorithmConfig:
       report compares both on the client's own test examples; 0: no such comparison.
   """
   algorithm: str = 'fedavg'
-  client_weighting: str = 'examples'
+  client_weighting: str | None = None
   proximal_strength: float | None = None
   feddyn_strength: float = 0.1
   mime_momentum: float = 0.9
@@ -58,7 +58,8 @@ class AlgorithmConfig:
 
   def __post_init__(self):
     validate.one_of(ALGORITHMS, algorithm=self.algorithm)
-    validate.one_of(CLIENT_WEIGHTINGS, client_weighting=self.client_weighting)
+    if self.client_weighting is not None:
+      validate.one_of(CLIENT_WEIGHTINGS, client_weighting=self.client_weighting)
     validate.non_negative(proximal_strength=self.proximal_strength or 0.0)
     validate.positive(feddyn_strength=self.feddyn_strength, max_staleness=self.max_staleness,
                       ifca_clusters=self.ifca_clusters)

@@ -94,12 +94,12 @@ def kept_at_first(task: tasks.Task, algorithm: configs.AlgorithmConfig, client: 
 
 def largest_weight(task: tasks.Task, algorithm: configs.AlgorithmConfig) -> float:
   """Returns the most that one client's update may weigh in a weighted mean; public."""
-  return task.largest_client * task.client.client_epochs if algorithm.client_weighting == 'examples' else 1.0
+  return task.largest_client * task.client.client_epochs if algorithm.client_weighting != 'uniform' else 1.0
 
 
 def weighting_of(algorithm: configs.AlgorithmConfig, weighted: bool) -> _Weighting:
   """Returns what an update weighs; with an aggregator that takes no weights, the same as any other."""
-  return _Weighting.NUM_EXAMPLES if weighted and algorithm.client_weighting == 'examples' else _Weighting.UNIFORM
+  return _Weighting.NUM_EXAMPLES if weighted and algorithm.client_weighting != 'uniform' else _Weighting.UNIFORM
 
 
 def _total_weight(task, algorithm, weighted):
