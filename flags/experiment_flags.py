@@ -1,5 +1,10 @@
 """All flags of an experiment, joined into its configs."""
 
+from collections.abc import Collection
+from typing import TypeVar
+
+from absl import flags
+
 from flags import (
   aggregation_flags,
   algorithm_flags,
@@ -23,6 +28,8 @@ from flags import (
 )
 from tff_vision import configs
 
+Experiment = TypeVar('Experiment')
+
 MODULES = (data_flags, partition_flags, image_flags, task_flags, model_flags, training_flags, algorithm_flags,
            schedule_flags, cohort_flags, availability_flags,
            personal_flags, privacy_flags, mechanism_flags, secure_flags, aggregation_flags, attack_flags, program_flags,
@@ -38,9 +45,28 @@ def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.E
   Raises:
     ValueError: A value is illegal.
   """
-  base = base or configs.ExperimentConfig()
-  return configs.ExperimentConfig(**{
-      name: sections.read(getattr(base, name)) for name in configs.sections()})
+  return any_config(base or configs.ExperimentConfig())
+
+
+def any_config(base: Experiment) -> Experiment:
+  """Returns an experiment of the class of `base`, which gives the values of flags that were not given.
+
+  Raises:
+    ValueError: A value is illegal.
+  """
+  return type(base)(**{name: sections.read(getattr(base, name)) for name in configs.sections(type(base))})
+
+
+def refuse_others(read: Collection[str], reason: str) -> None:
+  """Refuses flags of an experiment that were given and are none of `read`.
+
+  Raises:
+    ValueError: Names the flag, and says the reason.
+  """
+  for module in MODULES:
+    for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]:
+      if flag.present and flag.name not in read:
+        raise ValueError(f'{flag.name}={flag.value!r} has no effect here: {reason}.')
 
 
 def launch_config() -> configs.LaunchConfig:

@@ -48,10 +48,7 @@ _WITH_CLIENTS = ('synthetic_chest', 'synthetic_chest:large', 'folder')
 
 def main() -> None:
   read = {flag.name for module in _MODULES for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]}
-  for module in experiment_flags.MODULES:
-    for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]:
-      if flag.present and (flag.name not in read or flag.name in _FIXED):
-        raise ValueError(f'{flag.name}={flag.value!r} has no effect here: the comparison sets it, way by way.')
+  experiment_flags.refuse_others(read - set(_FIXED), 'the comparison sets it, way by way')
   config = experiment_flags.experiment_config(_defaults())
   study = hospitals_flags.study()
   availability.require(config.data)

@@ -74,7 +74,7 @@ class Downloads:
 def _words(record):
   words = {}
   evaluation = record.get('evaluation', {})
-  for name in ('accuracy', 'loss', 'auc', 'equal_error_rate'):
+  for name in ('accuracy', 'loss', 'auc', 'equal_error_rate', 'catch_rate'):
     if isinstance(evaluation.get(name), float):
       words[name] = f'{evaluation[name]:.4f}'
   if 'epsilon' in record.get('privacy', {}):

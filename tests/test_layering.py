@@ -23,6 +23,7 @@ ALLOWED = {
     'program': {'learning', 'tasks', 'data', 'models', 'objectives'},
     'assembly': {'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'data', 'client_state'},
     'experiment': {'assembly', 'program', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'secure', 'data'},
+    'control': {'program', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'models'},
     'hospitals': {'experiment', 'assembly', 'aggregation', 'program', 'runtime', 'learning', 'tasks', 'data', 'models',
                   'objectives'},
 }

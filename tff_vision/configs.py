@@ -9,6 +9,7 @@ import dataclasses
 import json
 import typing
 from collections.abc import Mapping
+from typing import Any
 
 from tff_vision import (
   aggregation_config,
@@ -107,29 +108,29 @@ class LaunchConfig:
       raise ValueError('resume needs run_dir, the folder of the run to continue.')
 
 
-def sections() -> Mapping[str, type]:
-  """Returns the name and the class of each part of `ExperimentConfig`."""
-  return typing.get_type_hints(ExperimentConfig)
+def sections(kind: type = ExperimentConfig) -> Mapping[str, type]:
+  """Returns the name and the class of each part of an experiment; `kind` is its class."""
+  return typing.get_type_hints(kind)
 
 
-def to_json(config: ExperimentConfig) -> str:
+def to_json(config: Any) -> str:
   """Returns `config` as JSON text that `from_json` turns into an equal config."""
   return json.dumps(dataclasses.asdict(config), indent=2) + '\n'
 
 
-def from_json(text: str) -> ExperimentConfig:
-  """Returns the config that `to_json` wrote.
+def from_json(text: str, kind: type = ExperimentConfig) -> Any:
+  """Returns the config of class `kind` that `to_json` wrote.
 
   Raises:
     ValueError: The text is no JSON object of exactly these sections and fields, or a value is illegal.
   """
   parsed = json.loads(text)
-  _same_names('the config', parsed, sections())
+  _same_names('the config', parsed, sections(kind))
   made = {}
-  for name, section in sections().items():
+  for name, section in sections(kind).items():
     _same_names(f'section {name} of the config', parsed[name], [f.name for f in dataclasses.fields(section)])
     made[name] = section(**parsed[name])
-  return ExperimentConfig(**made)
+  return kind(**made)
 
 
 def _refuse_other_training(config):

@@ -9,8 +9,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import tensorflow_federated as tff
-
 from tff_vision import assembly, compatibility, configs, tasks
 from tff_vision.aggregation import composing, secured, traffic
 from tff_vision.learning import evaluation
@@ -85,7 +83,7 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
     clock.setup_done()
     outcome = asyncio.run(loop.run(
         parts.process, task=task, plan=plan, runtime=place, client_data=parts.data, traffic=client_traffic,
-        evaluator=evaluator, program=program, managers=_managers(directory), journal=journal, on_round=on_round,
+        evaluator=evaluator, program=program, managers=loop.Managers.in_directory(directory), journal=journal, on_round=on_round,
         stop_requested=stop_requested,
         evaluate_personal=parts.own_models and functools.partial(parts.own_models.evaluate, evaluator)))
     if outcome.interrupted:
@@ -131,10 +129,3 @@ def _within_budget(config, plan):
     raise ValueError(f'stop_at_epsilon={budget:g} does not pay for one round, which costs epsilon '
                      f'{plan.ledger(1)["epsilon"]:.3g}.')
   return dataclasses.replace(config.program, rounds=rounds)
-
-
-def _managers(directory):
-  return loop.Managers(
-      checkpoints=tff.program.FileProgramStateManager(str(directory.checkpoints), keep_total=2),
-      releases=(tff.program.CSVFileReleaseManager(str(directory.metrics), key_fieldname='round_num'),
-                tff.program.TensorBoardReleaseManager(str(directory.logdir))))

@@ -71,7 +71,7 @@ class Task:
 
   def initial_weights(self) -> tff.learning.models.ModelWeights:
     """Returns round 0's weights, a function of the seed and of the model file, if there is one."""
-    with _keras_seed(seeds.derive(self.seed, 'initial weights') % 2**32):
+    with keras_seed(seeds.derive(self.seed, 'initial weights') % 2**32):
       model = self.keras_model()
     self.start(model)
     return tff.learning.models.ModelWeights.from_model(model)
@@ -79,7 +79,7 @@ class Task:
   def initial_trainable(self, variant: int = 0) -> tuple[np.ndarray, ...]:
     """Returns the trainable part of round 0's weights; another variant draws them anew."""
     path = ('initial weights', variant) if variant else ('initial weights',)
-    with _keras_seed(seeds.derive(self.seed, *path) % 2**32):
+    with keras_seed(seeds.derive(self.seed, *path) % 2**32):
       return tuple(weight.numpy() for weight in self.keras_model().trainable_weights)
 
   def training_model(self) -> tf.keras.Model:
@@ -153,7 +153,7 @@ def build_task(config: configs.ExperimentConfig) -> Task:
 
 
 @contextlib.contextmanager
-def _keras_seed(seed: int) -> Iterator[None]:
+def keras_seed(seed: int) -> Iterator[None]:
   """Seeds Keras's initializers, leaving Python's and numpy's generators as they were."""
   saved = random.getstate(), np.random.get_state()
   tf.keras.utils.set_random_seed(seed)

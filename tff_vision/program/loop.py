@@ -19,6 +19,7 @@ from tff_vision.learning import evaluation
 from tff_vision.learning import personal as personal_lib
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import journal as journal_lib
+from tff_vision.program import run_directory
 
 RoundRecord = Mapping[str, Any]
 
@@ -28,6 +29,13 @@ class Managers:
   """Where state and metrics go."""
   checkpoints: tff.program.ProgramStateManager
   releases: Sequence[tff.program.ReleaseManager]
+
+  @classmethod
+  def in_directory(cls, directory: run_directory.RunDirectory) -> 'Managers':
+    """Returns those of a run that is written to a folder."""
+    return cls(checkpoints=tff.program.FileProgramStateManager(str(directory.checkpoints), keep_total=2, keep_first=False),
+               releases=(tff.program.CSVFileReleaseManager(str(directory.metrics), key_fieldname='round_num'),
+                         tff.program.TensorBoardReleaseManager(str(directory.logdir))))
 
 
 class ClientData(Protocol):
@@ -136,7 +144,7 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     history = [*history, record]
     await managers.checkpoints.save(_checkpoint(state, history), round_num)
     journal.end(round_num, len(trained))
-    await _release(managers, record)
+    await release(managers, record)
     on_round(record)
     if round_num < program.rounds and stop_requested():
       interrupted = True
@@ -162,7 +170,7 @@ async def _resume(process, task, managers):
   if saved is None:
     return state, []
   history = json.loads(saved['history'].decode())
-  await _release(managers, history[-1])
+  await release(managers, history[-1])
   return saved['state'], history
 
 
@@ -170,7 +178,8 @@ def _checkpoint(state, history):
   return {'state': state, 'history': json.dumps(history).encode()}
 
 
-async def _release(managers, record):
+async def release(managers: Managers, record: RoundRecord) -> None:
+  """Makes the numbers of a round visible."""
   for manager in managers.releases:
     await manager.release(_nested_numbers(record), record['round'])
 

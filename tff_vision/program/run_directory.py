@@ -9,14 +9,20 @@ import fcntl
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import Any
 
 from tff_vision import configs
 
 
 @dataclasses.dataclass(frozen=True)
 class RunDirectory:
-  """Paths of a run."""
+  """Paths of a run.
+
+  Attributes:
+    kind: The class of its config, whose fields are sections.
+  """
   path: pathlib.Path
+  kind: type = configs.ExperimentConfig
 
   @property
   def config(self) -> pathlib.Path:
@@ -54,20 +60,20 @@ class RunDirectory:
   def export(self) -> pathlib.Path:
     return self.path / 'export'
 
-  def read_config(self) -> configs.ExperimentConfig:
+  def read_config(self) -> Any:
     """Returns the config of the run that is here.
 
     Raises:
       ValueError: There is no run here, or its config is unreadable.
     """
     try:
-      return configs.from_json(self.config.read_text())
+      return configs.from_json(self.config.read_text(), self.kind)
     except FileNotFoundError:
       raise ValueError(f'run_dir={str(self.path)!r} holds no run: {self.config} is missing.') from None
     except (ValueError, TypeError, OSError) as error:
       raise ValueError(f'{self.config} is no config of a run: {error}') from None
 
-  def check_usable(self, config: configs.ExperimentConfig, *, resume: bool) -> None:
+  def check_usable(self, config: Any, *, resume: bool) -> None:
     """Refuses a folder that a run with `config` must not write to; changes nothing.
 
     Raises:
@@ -83,7 +89,7 @@ class RunDirectory:
       raise ValueError(f'run_dir={str(self.path)!r} exists and is not an empty folder.')
 
   @contextlib.contextmanager
-  def opened(self, config: configs.ExperimentConfig) -> Iterator[None]:
+  def opened(self, config: Any) -> Iterator[None]:
     """Makes the folder this run's own for the `with` block.
 
     Raises:
@@ -110,5 +116,5 @@ def _differences(saved, wanted):
   return '; '.join(
       f'{field.name} is {getattr(getattr(saved, section), field.name)!r} there and '
       f'{getattr(getattr(wanted, section), field.name)!r} here'
-      for section, cls in configs.sections().items() for field in dataclasses.fields(cls)
+      for section, cls in configs.sections(type(saved)).items() for field in dataclasses.fields(cls)
       if getattr(getattr(saved, section), field.name) != getattr(getattr(wanted, section), field.name))
