@@ -25,7 +25,7 @@ def main() -> None:
   numbers = {'machine': environments.machine(), 'growth': _growth(), 'peak_megabytes': {}}
   print(json.dumps(numbers['growth']), flush=True)
   for cohort in _COHORTS.value:
-    found = running.measure(workload.parse(f'{cohort}x20'), {'this_pipeline': sys.executable}, repetitions=3,
+    found = running.measure(workload.parse(f'{cohort}x20'), {'this_pipeline': sys.executable}, repetitions=1,
                             seconds=0.0)
     numbers['peak_megabytes'][cohort] = round(found['this_pipeline']['peak_megabytes'])
     print(f'cohort {cohort}: peak {numbers["peak_megabytes"][cohort]} MB', flush=True)

@@ -12,4 +12,6 @@ flags.DEFINE_float('noise_multiplier', _DEFAULTS.noise_multiplier,
                    'Standard deviation of the noise on the sum of updates, over clip_norm.')
 flags.DEFINE_float('target_epsilon', _DEFAULTS.target_epsilon, 'Calibrate the noise to this epsilon instead.')
 flags.DEFINE_float('delta', _DEFAULTS.delta, 'The delta of (epsilon, delta); unset means population ** -1.1.')
+flags.DEFINE_float('metrics_noise_multiplier', _DEFAULTS.metrics_noise_multiplier,
+                   'Release each round\'s number of clients and their accuracy with this noise; unset withholds both.')
 flags.DEFINE_float('stop_at_epsilon', _DEFAULTS.stop_at_epsilon, 'End before the round that would exceed it.')

@@ -5,7 +5,8 @@
 
 Canaries are planted in the run's own aggregation, built again from its config with fresh noise; membership is inferred
 from the exported model, by its loss and by its confidence beside that of shadow models; an image is reconstructed from
-one update, with and without the run's noise. Exit code 3 if an attack measures more than theory allows.
+one update, with and without the run's noise. Exit code 3 if an attack on all examples, or the canaries, measure more
+than theory allows. (Single clients' attacks are at 95 %: of twenty, one may exceed anything by chance.)
 """
 
 import dataclasses
@@ -31,6 +32,7 @@ flags.register_validator('shadow_models', lambda number: number == 0 or number >
 _MAX_CLIENTS = flags.DEFINE_integer('max_clients', 20, 'Clients whose own membership attack is shown.')
 
 _ROUNDS = 8  # Of the mechanism, for canaries in a known round.
+_MANY = 2000  # Canaries, beside whom there are no more rounds.
 _BROKEN = 3
 
 
@@ -43,9 +45,9 @@ def main() -> None:
     raise ValueError(f'attacks are on the loss of classes, and {_RUN_DIR.value} was trained for task={config.task.task}.')
 
   from tff_vision import experiment, tasks
-  from tff_vision.program import exported
+  from tff_vision.program import exported, journal
   task = tasks.build_task(config)
-  plan = experiment.build_plan(config, task)
+  plan = experiment.build_plan(config, task).charged(journal.Journal(directory.journal).past())
   rounds = json_file.read(directory.report_json)['rounds']
   ledger, evaluator = plan.ledger(rounds), exported.ExportedModel(directory).evaluator()
   found = {'theory': {key: value for key, value in ledger.items() if isinstance(value, (int, float, str))},
@@ -57,14 +59,26 @@ def main() -> None:
   _into_report(found, directory, task)
   if output_flags.JSON.value is not None:
     json_file.write(output_flags.JSON.value, found)
-  if found['canaries'] and found['canaries']['epsilon_low'] > found['canaries']['epsilon_theory']:
-    print('BROKEN: canaries measure more than theory allows.', file=sys.stderr)
+  if broken := [name for name, low, theory in _bounds(found, ledger) if low > theory]:
+    print(f'BROKEN: {", ".join(broken)}: measured more than theory allows. (For membership a fault of the mechanism, or '
+          'test images of another kind than the training images.)', file=sys.stderr)
     sys.exit(_BROKEN)
+
+
+def _bounds(found, ledger):
+  """Returns (the attack's name, epsilon that it exceeds, epsilon in theory at its delta) where there is a theory."""
+  from tff_vision.privacy.audit import promise
+  canaries = found['canaries']
+  known = [('canaries', canaries['epsilon_low'], canaries['epsilon_theory'])] if canaries else []
+  if 'epsilon' in ledger:
+    known += [(f'membership by {name}', everyone['epsilon_low'], promise.to_examples(ledger)[0])
+              for name, everyone, _ in _by_attack(found)]
+  return known
 
 
 def _canaries(plan, config, ledger):
   """Returns what canaries in a known round (of private SGD: in a known step) show, or None without a promise."""
-  from tff_vision.privacy.audit import canary
+  from tff_vision.privacy.audit import canary, opened_sum
   from tff_vision.runtime import local
   mu = plan.turn_mu()
   if mu is None:
@@ -73,13 +87,15 @@ def _canaries(plan, config, ledger):
     finding = canary.known_step(plan.training, steps=_ROUNDS, canaries=_CANARIES.value, dimension=_DIMENSION.value,
                                 delta=ledger['delta'], seed=config.program.seed)
     return _beside_theory(finding, mu, ledger)
+  rounds, canaries, summing = min(_ROUNDS, config.program.rounds), _CANARIES.value, None
   if ledger['mechanism'].startswith('distributed'):
-    # Nobody sees these updates but as a hidden sum, whose noise is measured by the tests of the mechanism.
-    return None
+    # Of what the secure sum opens. As many canaries a round as the noise is sized for: each brings a share.
+    plan = dataclasses.replace(plan, length=_DIMENSION.value)
+    rounds = max(1, min(rounds, _MANY // plan.survivors))
+    summing, canaries = opened_sum.OpenedSumFactory(plan.sum_encoding()), rounds * plan.survivors
   with local.local_runtime():
-    finding = canary.known_round(plan.aggregator(None), rounds=min(_ROUNDS, config.program.rounds),
-                                 canaries=_CANARIES.value, dimension=_DIMENSION.value, delta=ledger['delta'],
-                                 seed=config.program.seed)
+    finding = canary.known_round(plan.aggregator(summing), rounds=rounds, canaries=canaries, dimension=_DIMENSION.value,
+                                 delta=ledger['delta'], seed=config.program.seed)
   return _beside_theory(finding, mu, ledger)
 
 
@@ -138,8 +154,8 @@ def _attacks(images, members, others, ledger):
   """
   import numpy as np
 
-  from tff_vision.privacy.audit import membership
-  delta, per_client = ledger.get('delta', 1e-5), []
+  from tff_vision.privacy.audit import membership, promise
+  delta, per_client = promise.to_examples(ledger)[1], []
   for client, own in enumerate(members):
     unseen = others[images.test.clients[client]]
     if len(per_client) < _MAX_CLIENTS.value and min(len(own), len(unseen)) > 1:
@@ -221,15 +237,16 @@ def _draw(images, path):
 
 
 def _show(found, ledger):
+  from tff_vision.privacy.audit import promise
   print(f'{"attack":<44}{"measured":>12}{"theory":>12}')
-  theory = f'{ledger["epsilon"]:.3f}' if 'epsilon' in ledger else 'no promise'
+  theory = f'{promise.to_examples(ledger)[0]:.3f}' if 'epsilon' in ledger else 'no promise'
   if found['canaries']:
     canaries = found['canaries']
     print(f'{"canaries, one known round or step: epsilon":<44}{canaries["epsilon"]:>12.3f}{canaries["epsilon_theory"]:>12.3f}')
     print(f'{"  exceeded with 99.95 % confidence":<44}{canaries["epsilon_low"]:>12.3f}')
   for name, everyone, per_client in _by_attack(found):
     print(f'{f"membership by {name}: epsilon at least":<44}{everyone["epsilon_low"]:>12.3f}'
-          f'{theory if ledger.get("unit") == "example" else "-":>12}')
+          f'{theory:>12}')
     print(f'  AUC {everyone["auc"]:.4f}, {100 * everyone["true_positive_rate"]:.2f} % found at 1 % false alarms')
     for entry in per_client:
       print(f'  {entry["client"]:<42}AUC {entry["auc"]:.3f}, epsilon at least {entry["epsilon_low"]:.3f} '

@@ -87,6 +87,8 @@ def _conclude(result):
   if found['privacy'].get('delta', 0) > 0.01:
     print(f'note: with probability {found["privacy"]["delta"]:.3g} the guarantee fails altogether; so few clients or '
           'examples make no smaller default. Choose --delta, or protect examples instead of clients.')
+  if found['secure_sum']['mode'] != 'none':
+    print(_secure_sentence(found['secure_sum']))
   print(_traffic_sentence(found['traffic']))
   if 'attack' in found:
     print(_attack_sentence(found['attack']))
@@ -110,6 +112,12 @@ def _privacy_sentence(ledger):
   return (f'privacy: epsilon {ledger["epsilon"]:.3f} at delta {ledger["delta"]:.3g}; unit: {ledger["unit"]}; relation: '
           f'{ledger["relation"]}; sampling: {ledger["sampling"]}; {ledger["rounds"]} rounds; accountant: '
           f'{ledger["accountant"]}')
+
+
+def _secure_sentence(hidden):
+  return (f'secure sum: {hidden["mode"]} ({hidden["scheme"]}), {hidden["security_bits"]} bits of security; hidden: '
+          f'{hidden["hidden"]}; {hidden["bytes_per_parameter"]:.1f} bytes a parameter, {hidden["client_seconds"]:.2f} s a '
+          f'client and round. {hidden["simulation"]}')
 
 
 def _traffic_sentence(traffic):

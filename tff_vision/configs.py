@@ -86,6 +86,9 @@ class ExperimentConfig:
       raise ValueError(f'personalize_epochs={self.algorithm.personalize_epochs} does not go with '
                        f'privacy={self.privacy.privacy}: the report would tell how good the clients\' own models are, and '
                        'no noise covers that.')
+    if self.privacy.metrics_noise_multiplier is not None and self.task.task != 'classification':
+      raise ValueError(f'metrics_noise_multiplier={self.privacy.metrics_noise_multiplier} releases accuracy, which '
+                       f'task={self.task.task} has none of.')
     if self.privacy.privacy == 'example_dp_sgd':
       _refuse_other_training(self)
 

@@ -67,13 +67,14 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
                       f'data_placement={runtime.data_placement}')
   task = tasks.build_task(config)
   journal = journal_lib.Journal(directory.journal)
-  plan = build_plan(config, task).charged(journal.past())
+  secret = directory.secret()
+  plan = build_plan(config, task, secret=secret).charged(journal.past())
   task = dataclasses.replace(task, client=plan.client_data(task.client))
   program = _within_budget(config, plan)
   secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing,
                                    objective=task.objective)
-  with directory.opened(config), runtimes.open_runtime(runtime) as place:
+  with directory.opened(config, secret), runtimes.open_runtime(runtime) as place:
     parts = assembly.assemble(config, task, plan, runtime, directory.client_states, place)
     secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
                                   parameters_count=parts.sent_length, on_workers=bool(runtime.workers))
@@ -105,8 +106,12 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
   return RunResult(directory=directory, report=content, rounds=len(outcome.history))
 
 
-def build_plan(config: configs.ExperimentConfig, task: tasks.Task) -> plan_lib.PrivacyPlan:
+def build_plan(config: configs.ExperimentConfig, task: tasks.Task, *, secret: bytes | None = None
+               ) -> plan_lib.PrivacyPlan:
   """Returns the privacy plan of a config for its task.
+
+  Args:
+    secret: The run's; None: cohorts that count on chance, and noise on metrics, are others than the run's.
 
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.
@@ -115,7 +120,8 @@ def build_plan(config: configs.ExperimentConfig, task: tasks.Task) -> plan_lib.P
   plan = plan_lib.build_plan(
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
       sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client,
-      max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None)
+      max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None,
+      secret=secret)
   return plan.for_secure_sum(config.secure).for_model(task.keras_model(), task.batch_spec[0])
 
 

@@ -11,10 +11,10 @@ MF_STRATEGIES = ('blt', 'banded', 'amplified')
 
 _READ_BY_EVERY_MECHANISM = ('privacy', 'clip_norm', 'noise_multiplier', 'target_epsilon', 'delta', 'stop_at_epsilon')
 _READ_BY = {
-    'client_gaussian': (),
-    'client_adaptive': ('target_quantile', 'clip_learning_rate', 'count_stddev'),
-    'dp_ftrl': ('tree_efficient',),
-    'dp_mf': ('mf_strategy', 'mf_buffers', 'mf_bands'),
+    'client_gaussian': ('metrics_noise_multiplier',),
+    'client_adaptive': ('target_quantile', 'clip_learning_rate', 'count_stddev', 'metrics_noise_multiplier'),
+    'dp_ftrl': ('tree_efficient', 'metrics_noise_multiplier'),
+    'dp_mf': ('mf_strategy', 'mf_buffers', 'mf_bands', 'metrics_noise_multiplier'),
     'distributed_gaussian': ('noise_survivors',),
     'distributed_skellam': ('noise_survivors',),
     'example_dp_sgd': ('example_sampling',),
@@ -40,6 +40,8 @@ class PrivacyConfig:
     mf_buffers: dp_mf with blt: model-sized buffers on the server.
     mf_bands: dp_mf with banded or amplified; None means as many as the cohorts allow, or as are best.
     noise_survivors: distributed_*: the noise suffices while so many clients of a cohort deliver; None means all.
+    metrics_noise_multiplier: Where the server adds the noise: releases each round's number of clients and their mean
+      accuracy in training with this noise, over the sensitivity, at a cost that epsilon includes; None withholds both.
     example_sampling: example_dp_sgd: how a step draws a client's examples.
   """
   privacy: str = 'none'
@@ -56,6 +58,7 @@ class PrivacyConfig:
   mf_buffers: int = 3
   mf_bands: int | None = None
   noise_survivors: int | None = None
+  metrics_noise_multiplier: float | None = None
   example_sampling: str = 'poisson'
 
   def __post_init__(self):
@@ -80,7 +83,8 @@ class PrivacyConfig:
     validate.open_unit(**self._present('delta'))
     validate.non_negative(**self._present('noise_multiplier'))
     validate.positive(**self._present('clip_norm', 'target_epsilon', 'stop_at_epsilon', 'clip_learning_rate',
-                                      'count_stddev', 'mf_buffers', 'mf_bands', 'noise_survivors'))
+                                      'count_stddev', 'mf_buffers', 'mf_bands', 'noise_survivors',
+                                      'metrics_noise_multiplier'))
 
   def _present(self, *names):
     return {name: getattr(self, name) for name in names if getattr(self, name) is not None}

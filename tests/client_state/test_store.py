@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tff_vision.client_state import driver, store
+from tff_vision.secure import two_phase
 
 ZERO = {'control': (np.zeros((2, 3), np.float32), np.zeros(3, np.float32)), 'count': np.int64(0)}
 
@@ -107,3 +108,24 @@ def test_damaged_and_foreign_files_are_named(tmp_path):
   (tmp_path / '000001' / '000001.npz').write_bytes(b'half')
   with pytest.raises(ValueError, match='000001.npz is no state'):
     kept.read(1, 2)
+
+
+def test_an_absent_client_keeps_what_it_had(tmp_path):
+  class WithoutTheSecond(Process):
+    def next(self, state, pairs):
+      output = super().next(state, [pairs[0], pairs[2]])
+      return two_phase.for_whole_cohort(output, [0, 2], 3)
+
+  kept, data = store.Store(tmp_path, ZERO), driver.NumberedData(Data())
+  state = 0.0
+  for round_num, process in ((1, Process()), (2, WithoutTheSecond())):
+    output = driver.KeptStateProcess(process, kept).next(state, [data.request(client, round_num) for client in (4, 3, 1)])
+    state = output.state
+  assert [int(kept.read(client, 3)['count']) for client in (4, 3, 1)] == [2, 1, 2]
+  with pytest.raises(ValueError, match='round 3 lost 1 of 2 clients'):
+    driver.KeptStateProcess(Losing(), kept).next(state, [data.request(client, 3) for client in (4, 3)])
+
+
+class Losing(Process):
+  def next(self, state, pairs):
+    return super().next(state, pairs[:1])

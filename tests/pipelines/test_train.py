@@ -12,7 +12,11 @@ import psutil
 import pytest
 import tensorflow as tf
 
+from pipelines import train
 from tests.pipelines.conftest import ROOT, TINY, command
+from tff_vision import configs
+from tff_vision.aggregation import secured
+from tff_vision.privacy import plan as plan_lib
 
 
 def weights(run_dir):
@@ -106,14 +110,15 @@ def test_a_finished_run_resumes_to_itself_and_another_config_is_refused(trained,
 def test_a_private_run_reports_its_ledger_and_withholds_exact_metrics(run_pipeline, tmp_path):
   run_dir = tmp_path / 'private'
   done = run_pipeline('train', *TINY, '--sampling=poisson', '--privacy=client_gaussian', '--clip_norm=0.5',
-                      '--target_epsilon=5', '--delta=0.01', f'--run_dir={run_dir}')
+                      '--target_epsilon=5', '--delta=0.01', '--metrics_noise_multiplier=6', f'--run_dir={run_dir}')
   assert done.code == 0, done.err
   report = json.loads((run_dir / 'report.json').read_text())
   assert 4.9 < report['privacy']['epsilon'] <= 5 and report['privacy']['unit'] == 'client'
   assert 'epsilon 5.000 at delta 0.01' in done.out or 'epsilon 4.99' in done.out
   assert all('train' not in record and 'cohort_size' not in record for record in report['history'])
   header = (run_dir / 'metrics.csv').read_text().splitlines()[0]
-  assert 'privacy/epsilon' in header and 'train/' not in header
+  assert 'privacy/epsilon' in header and 'noised/accuracy' in header and 'train/' not in header
+  assert all(record['noised'].keys() == {'cohort_size', 'accuracy'} for record in report['history'])
 
 
 def test_a_round_that_clients_noise_anew_is_charged_again_after_kill_9(run_pipeline, tmp_path):
@@ -129,3 +134,12 @@ def test_a_round_that_clients_noise_anew_is_charged_again_after_kill_9(run_pipel
   assert report['privacy']['replayed_rounds'] == replayed == 1
   assert report['privacy']['max_participations'] == 4 + 1
   assert all(record['privacy']['epsilon_rdp'] > 0 for record in report['history'])
+
+
+def test_a_run_says_what_its_secure_sum_shows_and_what_not():
+  plan = plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(3))
+  for mode, scheme in (('he', 'additive BFV'), ('masks', 'pairwise masks')):
+    hidden = secured.describe(configs.SecureConfig(secure_sum=mode), plan, parameters_count=1000, clients=3)
+    sentence = train._secure_sentence(hidden)
+    assert f'secure sum: {mode} ({scheme})' in sentence and 'bytes a parameter' in sentence
+    assert 'demonstrates the protocol and its cost, not secrecy' in sentence

@@ -24,6 +24,16 @@ def test_a_fresh_folder_is_taken_and_keeps_its_config(tmp_path):
     directory.check_usable(CONFIG, resume=False)
 
 
+def test_the_first_secret_stays_and_only_its_owner_reads_it(tmp_path):
+  directory = run_directory.RunDirectory(tmp_path)
+  first = directory.secret()
+  assert len(first) == 32 and first != directory.secret(), 'nothing is kept before the folder is opened'
+  for secret in (first, b'1' * 32):
+    with directory.opened(CONFIG, secret):
+      assert directory.secret() == first
+  assert directory.server_secret.stat().st_mode & 0o077 == 0
+
+
 def test_another_config_is_refused_naming_every_field(tmp_path):
   directory = run_directory.RunDirectory(tmp_path)
   with directory.opened(CONFIG):

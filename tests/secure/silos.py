@@ -6,15 +6,15 @@ from tff_vision.runtime import handles, remote, runtime_config
 
 
 class RecordingSilo(handles.Silo):
-  """Remembers the type of everything that was fetched."""
+  """Remembers everything that was fetched."""
 
   def __init__(self, open_executor):
     super().__init__(open_executor)
     self.fetched = []
 
   def fetch(self, handle):
-    self.fetched.append(handle.type_signature)
-    return super().fetch(handle)
+    self.fetched.append(super().fetch(handle))
+    return self.fetched[-1]
 
 
 @contextlib.contextmanager

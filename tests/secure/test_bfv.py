@@ -33,7 +33,8 @@ def _coefficients(values):
 
 
 def _encrypt(values, public_key):
-  return bfv.encrypt(PARAMS, tf.constant(values, tf.float64), tf.constant(public_key), entropy.kernel_key())
+  return bfv.encrypt(PARAMS, tf.constant(values, tf.float64), tf.constant(public_key), entropy.kernel_key(),
+                     quantize=lambda index, part: part)
 
 
 def _joint_keys():
@@ -44,7 +45,7 @@ def _joint_keys():
 
 
 def _shares(c1, secrets):
-  return [bfv.decryption_share(PARAMS, tf.constant(c1), tf.constant(s), entropy.kernel_key()).numpy() for s in secrets]
+  return [bfv.decryption_share(PARAMS, LENGTH, tf.constant(c1), tf.constant(s), entropy.kernel_key()).numpy() for s in secrets]
 
 
 def _sum(residues):

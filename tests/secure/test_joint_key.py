@@ -41,9 +41,21 @@ def test_all_together_open_the_sum_and_what_left_their_workers(place):
   assert len(publics) == 2
   # Of secrets, one polynomial of trits each, nothing was fetched: public shares, and one sum of shares a worker.
   polynomials, _, primes, _ = bfv.ciphertext_shape(PARAMS, LENGTH)
-  shapes = [tuple(kind.shape) for silo in (one, two) for kind in silo.fetched]
+  shapes = [np.shape(value) for silo in (one, two) for value in silo.fetched]
   assert sorted(shapes) == sorted([(primes, DEGREE)] * 2 * 3 + [(polynomials, primes, DEGREE)] * 2 * 2)
-  assert all(kind.dtype == np.int32 for silo in (one, two) for kind in silo.fetched)
+  assert all(np.asarray(value).dtype == np.int32 for silo in (one, two) for value in silo.fetched)
+
+
+def test_long_vectors_are_opened_in_pieces(place):
+  """Two clients of one worker and one of another; the last piece is shorter."""
+  parties, _ = place
+  length = 35 * PARAMS.values_per_coefficient * DEGREE - 1
+  pieces = bfv.pieces(PARAMS, length)
+  assert [piece.stop - piece.start for piece in pieces] == [24, 12] and pieces[0].stop == pieces[1].start == 24
+  key = joint_key.JointKeys(PARAMS, ENCODING).make(parties)
+  updates = np.random.default_rng(1).uniform(-4, 4, [3, length]).astype(np.float32)
+  np.testing.assert_allclose(key.open_sum(_encrypted(key, updates), 3, length), updates.sum(0),
+                             atol=3 * ENCODING.step + 1e-5)
 
 
 def test_a_missing_share_leaves_noise(place):

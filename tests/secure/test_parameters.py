@@ -59,5 +59,5 @@ def test_exact_arithmetic_has_room():
   """Scaled messages and smudged products stay whole numbers below 2**51 in float64."""
   params = parameters.threshold_parameters(clients_max=2, value_bits=parameters.MAX_VALUE_BITS)
   message = params.values_per_coefficient * 2**parameters.MAX_VALUE_BITS * 2**parameters.PRIME_BITS
-  product = parameters.DEGREE * 2**(parameters.PRIME_BITS - 1)
+  product = parameters.DEGREE * 2**parameters.PRIME_BITS
   assert max(message + product, 2**params.smudging_bits + product) < 2**51

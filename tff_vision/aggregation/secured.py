@@ -150,10 +150,16 @@ def _encrypted(params, encoding, plan, build, largest_weight, place):
   hiding, opening = (build(aggregator=_stack(plan, innermost, encoding, largest_weight))
                      for innermost in (encrypted_sum.EncryptedSumFactory(params, encoding),
                                        two_phase.OpenedSumFactory()))
+  hiding = _measured_only(hiding)
   model = opening.initialize.type_signature.result.member.global_model_weights.trainable
   length = sum(int(np.prod(kind.shape)) for kind in tff.structure.flatten(model)) + (plan.update_bound is None)
   limited = functools.partial(place.limited, encrypted_sum.clients_per_call(params, length))
   return {'hiding': _Limited(hiding, limited), 'opening': opening}
+
+
+def _measured_only(hiding):
+  """Returns the process for its metrics alone, unless clients keep something, which comes back with them."""
+  return two_phase.MeasuredOnly(hiding) if isinstance(hiding, tff.learning.templates.LearningProcess) else hiding
 
 
 class _Limited:
@@ -189,8 +195,11 @@ class _Reachable:
   def next(self, state: Any, client_datasets: Sequence[Any]) -> tff.learning.templates.LearningProcessOutput:
 
     def run(parties):
+      positions = [party.position for party in parties]
       try:
-        return self._process.next(state, [client_datasets[party.position] for party in parties])
+        return two_phase.for_whole_cohort(
+            self._process.next(state, [client_datasets[position] for position in positions]), positions,
+            len(client_datasets))
       except mask_driver.LostClientsError as error:
         raise self._place.WorkerLost(str(error)) from error
 
@@ -205,7 +214,7 @@ def masked_process(driver: mask_driver.MaskDriver, encoding: fixed_point.Encodin
       masked_sum.MaskedUploadFactory(encoding, clients_max=clients_max),
       largest_weight=largest_weight if weighted else None, value_range=encoding.value_range)
   return two_phase.TwoPhaseProcess(
-      hiding=build(aggregator=upload, client_work_layer=masked_sum.with_mask_rows),
+      hiding=_measured_only(build(aggregator=upload, client_work_layer=masked_sum.with_mask_rows)),
       opening=build(aggregator=_stack(plan, two_phase.OpenedSumFactory(), encoding, largest_weight)),
       hiding_state=two_phase.opened_state(), shared_stack=False,
       client_data=driver.client_data,

@@ -55,7 +55,7 @@ class KeptStateProcess:
 
     Args:
       process: Like a learning process, whose `next` takes pairs (data, state) and returns among its metrics, as
-        `kept`, a list of the clients' new states.
+        `kept`, a list of the clients' new states; None for a client that was absent, whose state stays as it is.
       store: Where they are between rounds.
     """
     self._process = process
@@ -81,7 +81,8 @@ class KeptStateProcess:
       raise ValueError(f'round {requests[0].round_num} lost {len(requests) - len(states)} of {len(requests)} clients, and '
                        'what these keep between rounds would no longer fit; resume the run when all workers are back.')
     for request, kept in zip(requests, states, strict=True):
-      self._store.write(request.client, request.round_num, kept)
+      if kept is not None:
+        self._store.write(request.client, request.round_num, kept)
     return tff.learning.templates.LearningProcessOutput(output.state, metrics)
 
 

@@ -23,6 +23,10 @@ GradientChange = Callable[[Any, Sequence[tf.Tensor], Sequence[tf.Variable], Sequ
                           tuple[Any, Sequence[tf.Tensor]]]
 
 
+# As fine as the grid of private sums, `privacy.grid`; a test holds both equal.
+ACCURACY_STEPS = 2 ** 20
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Trained:
   """One client after its local epochs.
@@ -91,7 +95,11 @@ def descend(task: tasks.Task, optimizer: tff.learning.optimizers.Optimizer,
     return [w.read_value() for w in trainable], client.num_batches, examples, sums, carried
 
   trained, steps, examples, sums, carried = run(server_weights, carried)
-  metrics = collections.OrderedDict(loss=sums[0], correct=sums[1], examples=tf.cast(examples, tf.float64))
+  examples_seen = tf.cast(examples, tf.float64)
+  accuracy = tf.clip_by_value(tf.math.divide_no_nan(sums[1], examples_seen), 0.0, 1.0)
+  metrics = collections.OrderedDict(
+      loss=sums[0], correct=sums[1], examples=examples_seen, clients=tf.constant(1.0, tf.float64),
+      accuracy_steps=tf.round(accuracy * ACCURACY_STEPS))
   return Trained(start=start, weights=trained, steps=steps, examples=examples, metrics=metrics, carried=carried)
 
 
@@ -139,14 +147,18 @@ def mean_loss(task: tasks.Task, trainable: Sequence[tf.Tensor], server_weights: 
 def metrics_aggregator(metrics: tff.FederatedType) -> Any:
   """Returns the mean loss and accuracy over all clients' examples, and their number; called while TFF traces.
 
+  And what one client moves by no more than a known amount: the number of clients, and the sum of their accuracies,
+  each in whole steps of 1 / ACCURACY_STEPS.
+
   Args:
     metrics: `Trained.metrics` of each client.
   """
   @tff.tensorflow.computation(metrics.type_signature.member)
   def finalize(sums):
     mean = lambda total: tf.cast(tf.math.divide_no_nan(total, sums['examples']), tf.float32)
-    return collections.OrderedDict(loss=mean(sums['loss']), accuracy=mean(sums['correct']),
-                                   num_examples=tf.cast(sums['examples'], tf.int64))
+    return collections.OrderedDict(
+        loss=mean(sums['loss']), accuracy=mean(sums['correct']), num_examples=tf.cast(sums['examples'], tf.int64),
+        clients=tf.cast(sums['clients'], tf.int64), accuracy_steps=tf.cast(sums['accuracy_steps'], tf.int64))
 
   return tff.federated_map(finalize, tff.federated_sum(metrics))
 

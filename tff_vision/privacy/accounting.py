@@ -127,6 +127,11 @@ def replacement_epsilon(releases: SampledGaussian, delta: float) -> float:
   return float(best)
 
 
+def twice(epsilon: float, delta: float) -> tuple[float, float]:
+  """Returns what (epsilon, delta) for one record promises for two changes in a row, such as replacing the record."""
+  return 2 * epsilon, delta * (1 + math.exp(min(epsilon, 700.0)))
+
+
 @functools.lru_cache
 def _one_fixed_round(population, cohort_size, noise_multiplier, orders):
   """Returns the Renyi orders and the divergences of one round; a run's are `rounds` times as large."""

@@ -34,12 +34,15 @@ class Run:
     rounds: The noise of some mechanisms is calibrated for so many.
     sizes: The number of examples of each client; read where the promise is to examples.
     client: Local batches and epochs; read where the promise is to examples.
+    secret: 32 bytes that decide what a reader of the released models must not know: cohorts whose chance is counted
+      on, and the noise on metrics.
   """
   population: int
   cohort_size: int
   rounds: int
   sizes: tuple[int, ...]
   client: configs.ClientConfig
+  secret: bytes = dataclasses.field(repr=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,6 +94,15 @@ class PrivacyPlan(abc.ABC):
   @abc.abstractmethod
   def releases_exact_metrics(self) -> bool:
     """Whether training metrics and attendance, which no noise covers, may leave the round."""
+
+  def released_metrics(self, metrics: Mapping[str, Any], round_num: int) -> Mapping[str, float]:
+    """Returns what may be told of a round's training because noise of its own covers it; nothing unless paid for.
+
+    Args:
+      metrics: The learning process's own.
+    """
+    del metrics, round_num
+    return {}
 
   def quick_epsilon(self, rounds: int) -> float | None:
     """Returns epsilon of `rounds` rounds by Renyi accounting, for each round of a run; None without a mechanism.

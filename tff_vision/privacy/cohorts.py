@@ -1,6 +1,7 @@
 """Which clients take part in a round: pure functions of (seed, round), so that a resumed run repeats them."""
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 
@@ -12,15 +13,19 @@ from tff_vision.privacy import accounting, availability, late_arrivals, particip
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PoissonCohort:
-  """Each client independently with probability `rate`; a cohort may be empty."""
+  """Each client independently with probability `rate`; a cohort may be empty.
+
+  Attributes:
+    secret: Decides cohorts in the seed's place, so that nobody who knows the seed knows them; None: the seed does.
+  """
   population: int
   rate: float
   seed: int
+  secret: bytes | None = dataclasses.field(default=None, repr=False)
 
   def __call__(self, round_num: int) -> np.ndarray:
     """Returns the sorted client indices of round `round_num`."""
-    rng = np.random.default_rng(seeds.derive(self.seed, 'cohort', round_num))
-    return np.flatnonzero(rng.random(self.population) < self.rate)
+    return np.flatnonzero(_uniform(self.population, self.seed, self.secret, round_num) < self.rate)
 
   def releases(self, rounds: int, *, noise_multiplier: float) -> accounting.SampledGaussian:
     """Returns what noised sums over the cohorts of `rounds` rounds are, for accounting."""
@@ -70,11 +75,13 @@ class BlockPoissonCohort:
 
   Attributes:
     rate: Share of the population expected in a round.
+    secret: As of `PoissonCohort`; the blocks are public.
   """
   population: int
   rate: float
   num_blocks: int
   seed: int
+  secret: bytes | None = dataclasses.field(default=None, repr=False)
 
   def __post_init__(self):
     if self.block_rate > 1:
@@ -89,14 +96,21 @@ class BlockPoissonCohort:
   def __call__(self, round_num: int) -> np.ndarray:
     """Returns the sorted client indices of round `round_num`."""
     block = _block(self.population, self.num_blocks, self.seed, round_num)
-    rng = np.random.default_rng(seeds.derive(self.seed, 'cohort', round_num))
-    return block[rng.random(len(block)) < self.block_rate]
+    return block[_uniform(len(block), self.seed, self.secret, round_num) < self.block_rate]
 
   def releases(self, rounds: int, *, noise_multiplier: float) -> accounting.SampledGaussian:
     """Returns what one block's turns within `rounds` rounds are, for accounting."""
     return accounting.SampledGaussian(
         rounds=math.ceil(rounds / self.num_blocks), cohort_size=self.block_rate * self.population,
         population=self.population, noise_multiplier=noise_multiplier, sampling='poisson')
+
+
+def _uniform(size, seed, secret, round_num):
+  """Returns a number in [0, 1) for each client."""
+  if secret is None:
+    return np.random.default_rng(seeds.derive(seed, 'cohort', round_num)).random(size)
+  stream = hashlib.shake_256(b'cohort' + secret + round_num.to_bytes(8, 'big')).digest(8 * size)
+  return (np.frombuffer(stream, np.uint64) >> np.uint64(11)) * 2.0**-53
 
 
 def _block(population, num_blocks, seed, round_num):

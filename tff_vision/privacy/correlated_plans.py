@@ -12,35 +12,39 @@ import dp_accounting
 import numpy as np
 
 from tff_vision import configs
-from tff_vision.privacy import accounting, base, budget, cohorts, gdp, noised_mean, planner, solve, streams
+from tff_vision.privacy import (
+  accounting,
+  base,
+  budget,
+  client_level,
+  cohorts,
+  gdp,
+  noised_mean,
+  noised_metrics,
+  planner,
+  solve,
+  streams,
+)
 from tff_vision.privacy.matrix import banded, blt, toeplitz, tree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Separated(base.PrivacyPlan):
+class Separated(client_level.Central):
   """Correlated noise over cohorts that return after a known number of rounds.
 
   Attributes:
     mechanism: For the ledger.
     sampler: Every client in a fixed order.
-    clip_norm: L2 bound on one client's update.
     noise_multiplier: Standard deviation of the white noise over the clip norm.
-    delta: Of (epsilon, delta).
     stream: How white noise becomes a round's noise.
     max_rounds: What the noise was calibrated for.
     coefficients: First column of C; empty for trees.
   """
   mechanism: str
   sampler: cohorts.RoundRobinCohort
-  clip_norm: float
-  noise_multiplier: float
-  delta: float
   stream: streams.Stream
   max_rounds: int
   coefficients: tuple[float, ...] = ()
-
-  def cohort(self, round_num):
-    return self.sampler(round_num)
 
   def aggregator(self, sum_factory):
     return noised_mean.NoisedMeanFactory(
@@ -51,7 +55,9 @@ class Separated(base.PrivacyPlan):
     """Returns sensitivity over noise of the first `rounds` rounds, whose outputs are a Gaussian mechanism too."""
     if self.noise_multiplier == 0:
       return math.inf
-    return _sensitivity(self.stream, self.coefficients, self._participation(rounds)) / self.noise_multiplier
+    participation = self._participation(rounds)
+    updates = _sensitivity(self.stream, self.coefficients, participation) / self.noise_multiplier
+    return math.hypot(updates, _metrics_mu(self.metrics, participation))
 
   def turn_mu(self):
     if self.noise_multiplier == 0:
@@ -73,41 +79,25 @@ class Separated(base.PrivacyPlan):
         'relation': 'zero out one client', 'sampling': f'round_robin, {self.sampler.min_separation} rounds between two turns',
         'accountant': 'Gaussian, exact', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
         'clip_norm': self.clip_norm, 'max_participations': self._participation(rounds).max_participations,
-        'noise_buffers': self.stream.num_buffers}
-
-  @property
-  def update_bound(self):
-    return self.clip_norm
-
-  @property
-  def releases_exact_metrics(self):
-    return False
+        'noise_buffers': self.stream.num_buffers, **self.metrics_ledger()}
 
   def _participation(self, rounds):
     return toeplitz.Participation.of(rounds, min(self.sampler.min_separation, rounds))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AmplifiedBanded(base.PrivacyPlan):
+class AmplifiedBanded(client_level.Central):
   """Banded noise over Poisson cohorts from blocks in turn; arXiv:2306.08153, Theorem 4.
 
   Attributes:
     sampler: As many blocks as bands.
-    clip_norm: L2 bound on one client's update.
     noise_multiplier: Standard deviation of the white noise over the clip norm.
-    delta: Of (epsilon, delta).
     coefficients: First column of C.
     max_rounds: What the noise was calibrated for.
   """
   sampler: cohorts.BlockPoissonCohort
-  clip_norm: float
-  noise_multiplier: float
-  delta: float
   coefficients: tuple[float, ...]
   max_rounds: int
-
-  def cohort(self, round_num):
-    return self.sampler(round_num)
 
   def aggregator(self, sum_factory):
     return noised_mean.NoisedMeanFactory(
@@ -121,8 +111,9 @@ class AmplifiedBanded(base.PrivacyPlan):
 
   def event(self, rounds: int) -> dp_accounting.DpEvent:
     """Returns the sampled Gaussians that one block's turns amount to."""
-    norm = math.sqrt(sum(c * c for c in self.coefficients))
-    return self.sampler.releases(rounds, noise_multiplier=self.noise_multiplier / norm).event()
+    noise = self.noise_multiplier / math.sqrt(sum(c * c for c in self.coefficients))
+    return self.sampler.releases(
+        rounds, noise_multiplier=self.metrics.accounted(noise) if self.metrics else noise).event()
 
   def quick_epsilon(self, rounds):
     return accounting.epsilon_rdp(self.event(rounds), self.delta)
@@ -135,15 +126,7 @@ class AmplifiedBanded(base.PrivacyPlan):
         'relation': 'add or remove one client',
         'sampling': f'{self.sampler.num_blocks} blocks in turn, poisson at rate {self.sampler.block_rate:g}',
         'accountant': 'PLD', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
-        'clip_norm': self.clip_norm, 'noise_buffers': len(self.coefficients) - 1}
-
-  @property
-  def update_bound(self):
-    return self.clip_norm
-
-  @property
-  def releases_exact_metrics(self):
-    return False
+        'clip_norm': self.clip_norm, 'noise_buffers': len(self.coefficients) - 1, **self.metrics_ledger()}
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run
@@ -155,18 +138,30 @@ def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run
   """
   delta = budget.chosen_delta(privacy.delta, run.population)
   if privacy.privacy == 'dp_mf' and privacy.mf_strategy == 'amplified':
-    return _amplified(privacy, sampler, run.rounds, delta)
+    return _amplified(privacy, sampler, run, delta)
   if not isinstance(sampler, cohorts.RoundRobinCohort):
     raise ValueError(f'privacy={privacy.privacy} needs sampling=round_robin: its noise counts on a known number of rounds '
                      'between two turns of a client, which no random cohort keeps.')
   participation = toeplitz.Participation.of(run.rounds, min(sampler.min_separation, run.rounds))
   stream, coefficients = _stream(privacy, participation)
-  noise = privacy.noise_multiplier
+  noise, metrics = privacy.noise_multiplier, client_level.metrics_of(privacy, run)
   if noise is None:
-    noise = _sensitivity(stream, coefficients, participation) / gdp.mu(privacy.target_epsilon, delta)
+    noise = _sensitivity(stream, coefficients, participation) * _left_for_updates(
+        gdp.mu(privacy.target_epsilon, delta), metrics, participation)
   name = 'dp_ftrl' if privacy.privacy == 'dp_ftrl' else f'dp_mf {privacy.mf_strategy}'
   return Separated(mechanism=name, sampler=sampler, clip_norm=privacy.clip_norm, noise_multiplier=noise, delta=delta,
-                   stream=stream, max_rounds=run.rounds, coefficients=tuple(coefficients))
+                   stream=stream, max_rounds=run.rounds, coefficients=tuple(coefficients), metrics=metrics)
+
+
+def _metrics_mu(metrics, participation):
+  """Returns mu of the metrics of all of a client's turns; each is one more coordinate of the same Gaussian."""
+  return math.sqrt(participation.max_participations) / metrics.noise_multiplier if metrics else 0.0
+
+
+def _left_for_updates(mu, metrics, participation):
+  """Returns the noise over sensitivity for which updates and metrics are mu-GDP together."""
+  turns = math.sqrt(participation.max_participations)
+  return noised_metrics.left_for_updates(1 / (mu / turns), metrics) / turns
 
 
 def _stream(privacy, participation):
@@ -190,7 +185,7 @@ def _sensitivity(stream, coefficients, participation):
   return math.sqrt(toeplitz.sensitivity_squared(np.array(coefficients), participation))
 
 
-def _amplified(privacy, sampler, rounds, delta):
+def _amplified(privacy, sampler, run, delta):
   if not isinstance(sampler, cohorts.PoissonCohort):
     raise ValueError('mf_strategy=amplified needs sampling=poisson: its epsilon counts on every client of a block '
                      'being drawn independently.')
@@ -200,14 +195,15 @@ def _amplified(privacy, sampler, rounds, delta):
       raise ValueError('mf_bands is missing: the best number of bands follows from target_epsilon, not from '
                        'noise_multiplier.')
     bands = planner.best_bands(planner.Setting(
-        population=sampler.population, cohort_size=round(sampler.rate * sampler.population), rounds=rounds,
-        target_epsilon=privacy.target_epsilon, delta=delta))
+        population=sampler.population, cohort_size=round(sampler.rate * sampler.population),
+        rounds=run.rounds, target_epsilon=privacy.target_epsilon, delta=delta))
   blocks = cohorts.BlockPoissonCohort(population=sampler.population, rate=sampler.rate, num_blocks=bands,
-                                      seed=sampler.seed)
-  coefficients = banded.optimise(rounds, bands)
+                                      seed=sampler.seed, secret=run.secret)
+  coefficients = banded.optimise(run.rounds, bands)
   norm = math.sqrt((coefficients ** 2).sum())
-  noise = privacy.noise_multiplier
+  noise, metrics = privacy.noise_multiplier, client_level.metrics_of(privacy, run)
   if noise is None:
-    noise = norm * solve.noise_multiplier(blocks.releases(rounds, noise_multiplier=1.0), privacy.target_epsilon, delta)
+    noise = norm * noised_metrics.left_for_updates(solve.noise_multiplier(
+        blocks.releases(run.rounds, noise_multiplier=1.0), privacy.target_epsilon, delta), metrics)
   return AmplifiedBanded(sampler=blocks, clip_norm=privacy.clip_norm, noise_multiplier=noise, delta=delta,
-                         coefficients=tuple(coefficients), max_rounds=rounds)
+                         coefficients=tuple(coefficients), max_rounds=run.rounds, metrics=metrics)

@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs
-from tff_vision.privacy import base, budget, cohorts, integer_shares, noise_shares
+from tff_vision.privacy import base, budget, client_level, cohorts, integer_shares, noise_shares
 
 _KINDS = {'distributed_gaussian': 'gaussian', 'distributed_skellam': 'skellam'}
 
@@ -44,16 +44,14 @@ class _FixedDenominatorFactory(tff.aggregators.UnweightedAggregationFactory):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Distributed(base.PrivacyPlan):
+class Distributed(client_level.ClientLevel):
   """Clipping, rounding and noise shares on clients.
 
   Attributes:
     mechanism: A key of `_KINDS`.
     sampler: Which clients deliver in a round; any will do.
-    clip_norm: L2 bound on one client's update.
     noise_multiplier: Standard deviation of the noise in the sum over the sensitivity of rounded updates, while no
       more than `survivors` clients deliver; None until it is calibrated for `target_epsilon`.
-    delta: Of (epsilon, delta).
     survivors: The fewest clients that the noise is sized for.
     denominator: Of the mean.
     rounds: The run's.
@@ -62,20 +60,14 @@ class Distributed(base.PrivacyPlan):
     past: What happened in the run so far.
   """
   mechanism: str
-  sampler: cohorts.Cohort
-  clip_norm: float
   noise_multiplier: float | None
   target_epsilon: float | None
-  delta: float
   survivors: int
   denominator: int
   rounds: int
   value_bits: int | None = None
   length: int | None = None
   past: base.Past = base.Past()
-
-  def cohort(self, round_num):
-    return self.sampler(round_num)
 
   def attendance(self, round_num):
     return base.attendance_of(self.sampler, round_num)
@@ -115,14 +107,6 @@ class Distributed(base.PrivacyPlan):
     return integer_shares.fit(
         _KINDS[self.mechanism], offset=2**(self.value_bits - 1) - 1, length=self.length,
         noise_multiplier=self.noise_multiplier, survivors=self.survivors)
-
-  @property
-  def update_bound(self):
-    return self.clip_norm
-
-  @property
-  def releases_exact_metrics(self):
-    return False
 
   def turn_mu(self):
     return 1 / self.noise_multiplier if self.noise_multiplier else math.inf

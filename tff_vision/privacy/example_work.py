@@ -16,7 +16,6 @@ from tff_vision.privacy.ghost import clipped
 from tff_vision.secure import chacha20, entropy
 
 _SAMPLING = 2 ** 16  # Names the words that choose batches; noise is named by its tensor's position.
-_CHUNK = 256
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -95,15 +94,17 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
   clip_norm = training.clip_norm * (1 - math.sqrt(size) / grid.STEPS)
 
   def noised_mean(x, y, chosen, key, step):
-    sums = _clipped_sums(model, loss_fn, x, y, chosen, clip_norm, training.ghost)
+    sums = clipped.clipped_sum(model, loss_fn, tf.gather(x, chosen), tf.gather(y, chosen), clip_norm,
+                               tf.ones(tf.shape(chosen)[0]), ghost=training.ghost).gradients
     expected = tf.cast(tf.minimum(training.batch_size, tf.shape(x)[0]), tf.float64)
     means = []
     for index, total in enumerate(sums):
-      steps = tf.cast(tf.round(tf.cast(total, tf.float64) * (grid.STEPS / training.clip_norm)), tf.int64)
       white = noise.normal(key, tf.stack([tf.constant(index, tf.uint32), tf.cast(step, tf.uint32), tf.constant(
           0, tf.uint32)]), tuple(total.shape))
-      released = grid.decode(steps, training.noise_multiplier * white, training.clip_norm)
-      means.append(tf.cast(released / expected, tf.float32))
+      # Whole numbers below 2^53 are added exactly in float64; the way to integers and back costs as much again.
+      steps = (tf.round(tf.cast(total, tf.float64) * (grid.STEPS / training.clip_norm))
+               + tf.round(white * (training.noise_multiplier * grid.STEPS)))
+      means.append(tf.cast(steps * (training.clip_norm / grid.STEPS / expected), tf.float32))
     return means
 
   @tf.function
@@ -124,17 +125,6 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
         update_weight=tf.where(finite, tf.cast(count, tf.float32), 0.0))
 
   return train
-
-
-def _clipped_sums(model, loss_fn, x, y, chosen, clip_norm, ghost):
-  """Returns the clipped sum over the chosen examples, chunk after chunk."""
-  sums = [tf.zeros(variable.shape) for variable in model.trainable_variables]
-  for start in tf.range(0, tf.shape(chosen)[0], _CHUNK):
-    rows = chosen[start:start + _CHUNK]
-    found = clipped.clipped_sum(model, loss_fn, tf.gather(x, rows), tf.gather(y, rows), clip_norm,
-                                tf.ones(tf.shape(rows)[0]), ghost=ghost)
-    sums = [total + part for total, part in zip(sums, found.gradients, strict=True)]
-  return sums
 
 
 def _batch(training, key, step, count):

@@ -35,6 +35,21 @@ def mu(target_epsilon: float, target_delta: float) -> float:
   return optimize.brentq(lambda m: delta(m, target_epsilon) - target_delta, 1e-9, upper, xtol=1e-14)
 
 
+def together(*noise_multipliers: float) -> float:
+  """Returns the noise multiplier of the one Gaussian release that costs as much as all these; 0 if one has no noise."""
+  if 0.0 in noise_multipliers:
+    return 0.0
+  return sum(noise ** -2 for noise in noise_multipliers) ** -0.5
+
+
+def beside(total: float, other: float) -> float | None:
+  """Returns the noise multiplier of what costs, together with `other`, as much as `total`; None if nothing is left."""
+  if total == 0:
+    return 0.0
+  left = total ** -2 - other ** -2
+  return left ** -0.5 if left > 0 else None
+
+
 def rho(mu_value: float) -> float:
   """Returns the zero-concentrated DP parameter of the same mechanism, mu^2 / 2 (Bun & Steinke 2016)."""
   return mu_value * mu_value / 2

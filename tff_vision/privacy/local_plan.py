@@ -14,7 +14,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs
-from tff_vision.privacy import accounting, base, budget, cohorts, gdp, grid, noise
+from tff_vision.privacy import accounting, base, budget, client_level, cohorts, gdp, grid, noise
 from tff_vision.secure import entropy
 
 
@@ -57,33 +57,18 @@ class LocallyNoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LocalDp(base.PrivacyPlan):
-  """Attributes: as `sampled_plans.ClientGaussian`; any sampler will do."""
-  sampler: cohorts.Cohort
-  clip_norm: float
-  noise_multiplier: float
-  delta: float
+class LocalDp(client_level.ClientLevel):
+  """Noise on each update; any sampler will do. Attributes: past: What happened in the run so far."""
   past: base.Past = base.Past()
 
   def charged(self, past):
     return dataclasses.replace(self, past=past)
-
-  def cohort(self, round_num):
-    return self.sampler(round_num)
 
   def aggregator(self, sum_factory):
     if sum_factory is not None:
       raise ValueError('privacy=local_dp does not go with a secure sum: its promise holds for updates that are seen, '
                        'and its noise exceeds any range of hidden ones; use client_gaussian.')
     return LocallyNoisedMeanFactory(clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier)
-
-  @property
-  def update_bound(self):
-    return self.clip_norm
-
-  @property
-  def releases_exact_metrics(self):
-    return False
 
   def turn_mu(self):
     return 2 / self.noise_multiplier if self.noise_multiplier else math.inf

@@ -57,12 +57,20 @@ class NoiseShareEncoding:
       values: [n] float32.
       seed: Not read: rounding and noise have a key of their own, of 256 bits.
     """
-    del seed
+    return self.integers(self.prepared(values), seed)
+
+  def prepared(self, values: tf.Tensor) -> tf.Tensor:
+    """Does all of `encode`: rounding keeps the norm of the whole update, not of parts."""
     key = entropy.kernel_key()
     integers = self._rounded(self._clipped(values), key)
     if self.shares.stddev:
       integers += tf.cast(self._share(key, tuple(values.shape)), tf.float64)
     return integers + float(self.offset)
+
+  def integers(self, values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Returns what `prepared` returned, or a part of it, as it is."""
+    del seed
+    return values
 
   def decode(self, total: tf.Tensor, clients: tf.Tensor) -> tf.Tensor:
     """Returns the noised sum, [n] float32, from the sum of `clients` integers, [n] int64."""

@@ -11,7 +11,7 @@ import dataclasses
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision.privacy import grid, noise, streams
+from tff_vision.privacy import gdp, grid, noise, streams
 from tff_vision.secure import entropy
 
 _HALF = grid.STEPS // 2  # A client's indicator is sent as plus or minus one half, in grid steps.
@@ -38,13 +38,11 @@ class QuantileClip:
     Raises:
       ValueError: The count alone costs as much.
     """
-    if total == 0:
-      return 0.0
-    left = total ** -2 - (2 * self.count_stddev) ** -2
-    if left <= 0:
+    noise = gdp.beside(total, 2 * self.count_stddev)
+    if noise is None:
       raise ValueError(f'count_stddev={self.count_stddev:g} is too small beside noise_multiplier={total:g}: the clip '
                        f'alone would cost the whole budget; it must exceed {total / 2:g}.')
-    return left ** -0.5
+    return noise
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ Because the sampler, the mechanism and the accounted event come from the same pl
 another algorithm than the one that runs.
 """
 
+import secrets
 from collections.abc import Sequence
 
 from tff_vision import configs
@@ -25,13 +26,14 @@ NoPrivacy = base.NoPrivacy
 
 def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, population: int, rounds: int, seed: int,
                sizes: Sequence[int] = (), client: configs.ClientConfig | None = None,
-               max_staleness: int | None = None) -> PrivacyPlan:
+               max_staleness: int | None = None, secret: bytes | None = None) -> PrivacyPlan:
   """Returns the plan of a run of `rounds` rounds over `population` clients.
 
   Args:
     sizes: The number of examples of each client; read where the promise is to examples.
     client: Local batches and epochs; read where the promise is to examples.
     max_staleness: Updates that come late count in a later round, up to so many rounds; None: they are dropped.
+    secret: 32 bytes of the run's own, see `base.Run`; None draws them. A run that goes on needs those it began with.
 
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.
@@ -40,7 +42,7 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
     participation.require_none(cohort, privacy=privacy.privacy, but=_GOES_WITH.get(privacy.privacy, ()))
   sampler = cohorts.build_cohort(cohort, population=population, seed=seed, max_staleness=max_staleness)
   run = base.Run(population=population, cohort_size=cohort.cohort_size, rounds=rounds, sizes=tuple(sizes),
-                 client=client or configs.ClientConfig())
+                 client=client or configs.ClientConfig(), secret=secret or secrets.token_bytes(32))
   return PLANS[privacy.privacy](privacy, sampler, run)
 
 

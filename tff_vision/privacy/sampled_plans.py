@@ -11,29 +11,22 @@ import math
 import dp_accounting
 
 from tff_vision import configs
-from tff_vision.privacy import accounting, base, budget, cohorts, noised_mean, solve
+from tff_vision.privacy import accounting, base, budget, client_level, cohorts, noised_mean, noised_metrics, solve
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClientGaussian(base.PrivacyPlan):
+class ClientGaussian(client_level.Central):
   """Clip, sum, Gaussian noise, a fixed denominator.
 
   Attributes:
     sampler: Poisson: the only sampling for which the accounted amplification holds.
     clip_norm: L2 bound on one client's update; the first one, where `quantile` moves it.
-    noise_multiplier: What is accounted for: standard deviation of the noise on the sum over the clip norm, or, with
-      `quantile`, of the one Gaussian that costs as much as sum and count together.
-    delta: Of (epsilon, delta).
+    noise_multiplier: Standard deviation of the noise on the sum over the clip norm, or, with `quantile`, of the one
+      Gaussian that costs as much as sum and count together.
     quantile: How the clip moves, or None.
   """
   sampler: cohorts.PoissonCohort
-  clip_norm: float
-  noise_multiplier: float
-  delta: float
   quantile: noised_mean.QuantileClip | None = None
-
-  def cohort(self, round_num):
-    return self.sampler(round_num)
 
   def aggregator(self, sum_factory):
     if self.quantile is not None and sum_factory is not None:
@@ -45,16 +38,13 @@ class ClientGaussian(base.PrivacyPlan):
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, quantile=self.quantile,
         denominator=self.sampler.rate * self.sampler.population, sum_factory=sum_factory)
 
-  @property
-  def update_bound(self):
-    return self.clip_norm
-
   def turn_mu(self):
     return 1 / self.noise_multiplier if self.noise_multiplier else math.inf
 
   def event(self, rounds: int) -> dp_accounting.DpEvent:
     """Returns what `rounds` rounds release, for an accountant."""
-    return self.sampler.releases(rounds, noise_multiplier=self.noise_multiplier).event()
+    noise = self.metrics.accounted(self.noise_multiplier) if self.metrics else self.noise_multiplier
+    return self.sampler.releases(rounds, noise_multiplier=noise).event()
 
   def quick_epsilon(self, rounds):
     return accounting.epsilon_rdp(self.event(rounds), self.delta)
@@ -66,11 +56,7 @@ class ClientGaussian(base.PrivacyPlan):
         'epsilon': accounting.epsilon_pld(event, self.delta), 'epsilon_rdp': self.quick_epsilon(rounds),
         'delta': self.delta, 'unit': 'client', 'relation': 'add or remove one client',
         'sampling': f'poisson, rate {self.sampler.rate:g}', 'accountant': 'PLD', 'rounds': rounds,
-        'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm}
-
-  @property
-  def releases_exact_metrics(self):
-    return False
+        'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm, **self.metrics_ledger()}
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run) -> ClientGaussian:
@@ -82,10 +68,12 @@ def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run
   if not isinstance(sampler, cohorts.PoissonCohort):
     raise ValueError(f'privacy={privacy.privacy} needs sampling=poisson: its epsilon counts on every client being '
                      'drawn independently, which a cohort of fixed size is not.')
-  delta = budget.chosen_delta(privacy.delta, run.population)
+  delta, metrics = budget.chosen_delta(privacy.delta, run.population), client_level.metrics_of(privacy, run)
+  sampler = dataclasses.replace(sampler, secret=run.secret)
   noise = privacy.noise_multiplier
   if noise is None:
-    noise = solve.noise_multiplier(sampler.releases(run.rounds, noise_multiplier=1.0), privacy.target_epsilon, delta)
+    noise = noised_metrics.left_for_updates(solve.noise_multiplier(
+        sampler.releases(run.rounds, noise_multiplier=1.0), privacy.target_epsilon, delta), metrics)
   quantile = None
   if privacy.privacy == 'client_adaptive':
     # Andrew et al. 2021, section 3.1: a twentieth of the cohort costs the sum next to nothing.
@@ -94,4 +82,4 @@ def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run
                                         learning_rate=privacy.clip_learning_rate)
     quantile.sum_noise_multiplier(noise)
   return ClientGaussian(sampler=sampler, clip_norm=privacy.clip_norm, delta=delta, noise_multiplier=noise,
-                        quantile=quantile)
+                        quantile=quantile, metrics=metrics)

@@ -121,6 +121,8 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     plan = plan.charged(journal.after(round_num, len(trained)))
     if (epsilon := plan.quick_epsilon(round_num)) is not None:
       record['privacy'] = {'epsilon_rdp': epsilon}
+    if noised := plan.released_metrics(output.metrics, round_num):
+      record['noised'] = dict(noised)
     attendance = plan.attendance(round_num)
     if attendance:
       record['attendance'] = dict(attendance)

@@ -171,7 +171,8 @@ def history(report: Mapping, entries: Sequence[Mapping]) -> Table | None:
   name = headline_metric(report)
   columns = {f'test {numbers.label(name)}': ('evaluation', name), 'test loss': ('evaluation', 'loss'),
              'clients’ mean': ('per_client', 'mean'), 'clients’ 10th percentile': ('per_client', 'percentile_10'),
-             'clients’ worst': ('per_client', 'worst'), 'training loss': ('train', 'loss'), 'ε': ('privacy', 'epsilon')}
+             'clients’ worst': ('per_client', 'worst'), 'training loss': ('train', 'loss'),
+             'noised number of clients': ('noised', 'cohort_size'), 'noised training accuracy': ('noised', 'accuracy'), 'ε': ('privacy', 'epsilon')}
   values = [{title: part(entry, section).get(key) for title, (section, key) in columns.items()} for entry in entries]
   evaluated = [i for i, entry in enumerate(entries) if part(entry, 'evaluation')] or range(len(entries))
   step = max(1, -(-len(evaluated) // MAX_HISTORY_ROWS))

@@ -1,6 +1,6 @@
 """The folder of one run: what is in it, who may write to it, and whether a resumed run is the same run.
 
-    config.json  journal.jsonl  checkpoints/  client_states/  metrics.csv  logdir/  report.json  report.html  export/
+    config.json  server_secret  journal.jsonl  checkpoints/  client_states/  metrics.csv  logdir/  report.json  report.html  export/
 """
 
 import contextlib
@@ -8,6 +8,7 @@ import dataclasses
 import fcntl
 import os
 import pathlib
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,6 +28,10 @@ class RunDirectory:
   @property
   def config(self) -> pathlib.Path:
     return self.path / 'config.json'
+
+  @property
+  def server_secret(self) -> pathlib.Path:
+    return self.path / 'server_secret'
 
   @property
   def journal(self) -> pathlib.Path:
@@ -73,6 +78,10 @@ class RunDirectory:
     except (ValueError, TypeError, OSError) as error:
       raise ValueError(f'{self.config} is no config of a run: {error}') from None
 
+  def secret(self) -> bytes:
+    """Returns the run's 32 bytes that no reader of its results may know: fresh ones until `opened` has kept some."""
+    return self.server_secret.read_bytes() if self.server_secret.exists() else secrets.token_bytes(32)
+
   def check_usable(self, config: Any, *, resume: bool) -> None:
     """Refuses a folder that a run with `config` must not write to; changes nothing.
 
@@ -89,8 +98,8 @@ class RunDirectory:
       raise ValueError(f'run_dir={str(self.path)!r} exists and is not an empty folder.')
 
   @contextlib.contextmanager
-  def opened(self, config: Any) -> Iterator[None]:
-    """Makes the folder this run's own for the `with` block.
+  def opened(self, config: Any, secret: bytes | None = None) -> Iterator[None]:
+    """Makes the folder this run's own for the `with` block, and keeps its secret, if it has one.
 
     Raises:
       ValueError: Another process is writing to it, or it cannot be written.
@@ -109,6 +118,11 @@ class RunDirectory:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
       except BlockingIOError:
         raise ValueError(f'run_dir={str(self.path)!r} is in use by another process.') from None
+      if secret is not None and not self.server_secret.exists():
+        part = self.server_secret.with_suffix('.part')
+        part.touch(mode=0o600)
+        part.write_bytes(secret)
+        os.replace(part, self.server_secret)
       yield
 
 

@@ -81,7 +81,7 @@ class LocalContext(context_base.SyncContext):
     self.pid = worker.pid
     self._concurrent_calls = concurrent_calls
     self._clients_per_call = None
-    self._silos: list[handles.Silo] = []
+    self._silo: handles.Silo | None = None
     self._stub = tff.framework.RemoteExecutorGrpcStub(
         grpc.insecure_channel(f'127.0.0.1:{worker.port}', tls.CHANNEL_OPTIONS))
     self._inner = sync_execution_context.SyncExecutionContext(
@@ -118,10 +118,9 @@ class LocalContext(context_base.SyncContext):
 
   def with_parties(self, count: int, protocol: Callable[[Sequence[handles.Party]], Result]) -> Result:
     """Returns what `protocol` returns for `count` clients, all of which are here."""
-    wanted = min(count, self._concurrent_calls)
-    while len(self._silos) < wanted:  # They stay open: a new one would build its computations' graphs anew.
-      self._silos.append(handles.Silo(lambda: self._executor(0)))
-    return protocol([handles.Party(i, self._silos[i % wanted]) for i in range(count)])
+    if self._silo is None:  # It stays open: a new one would build its computations' graphs anew.
+      self._silo = handles.Silo(lambda: self._executor(0))
+    return protocol([handles.Party(position, self._silo) for position in range(count)])
 
   def invoke(self, comp: tff.Computation, arg: object = None) -> object:
     """Runs `comp`; called by TFF."""
@@ -135,10 +134,9 @@ class LocalContext(context_base.SyncContext):
 
   def close(self) -> None:
     """Lets go of the executor, also where somebody still holds this object."""
-    for silo in self._silos:
-      silo.close()
-    self._silos.clear()
-    self._inner = self._stub = None
+    if self._silo is not None:
+      self._silo.close()
+    self._inner = self._stub = self._silo = None
 
   def _invoke_in_parts(self, form, arg, count, limit):
     kind, merged = form.up_to_merge.type_signature.parameter, None

@@ -10,6 +10,7 @@ Every function is graph code. Randomness is passed in as the key of a ChaCha20 s
 """
 
 import hashlib
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -18,6 +19,8 @@ from tff_vision.secure import chacha20, fixed_point, ring
 from tff_vision.secure.parameters import DEGREE, BfvParameters
 
 _CHUNK = 16  # Polynomials worked on at a time: temporaries stay in the cache, and small.
+_PIECE_CHUNKS = 16  # Up to 17 MB of a decryption share: what is sent and computed at a time.
+_CHUNKS_AT_A_TIME = 2  # A core that has no client left to work for takes every other chunk.
 _REFERENCE_KEY = np.frombuffer(hashlib.sha256(b'tff_vision threshold BFV common reference polynomial').digest(), '<u4')
 
 
@@ -52,55 +55,68 @@ def key_share(params: BfvParameters, reference: tf.Tensor, key: tf.Tensor) -> tu
   return tf.cast(secret, tf.int32), ring.reduce(ring.error(words[DEGREE:]) - masked, params.primes)
 
 
-def encrypt(params: BfvParameters, integers: tf.Tensor, public_key: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-  """Encrypts whole numbers in [0, 2 * params.offset].
+def encrypt(params: BfvParameters, values: tf.Tensor, public_key: tf.Tensor, key: tf.Tensor, *,
+            quantize: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> tf.Tensor:
+  """Encrypts a vector.
 
   Args:
-    integers: [length] float64, see `fixed_point.quantize`.
+    values: [length].
     public_key: [2, primes, degree] int32, (b, a).
     key: [8] uint32, fresh.
+    quantize: From the number of a part of the vector and the part, [n], to whole numbers in [0, 2 * params.offset],
+      [n] float64; zeros fill up the last part. It is called part by part because the whole would leave the cache.
 
   Returns:
     [polynomials, 2, primes, degree] int32.
   """
-  chunks, size = _chunks(params, integers.shape[0])
-  fields = fixed_point.to_fields(integers, params.values_per_coefficient, chunks * size, DEGREE)
+  length = values.shape[0]
+  chunks, size = _chunks(params, length)
+  fields = fixed_point.to_fields(values, params.values_per_coefficient, chunks * size, DEGREE)
+  fields = tf.reshape(fields, [chunks, size, params.values_per_coefficient, DEGREE])
   spectrum = ring.transform(ring.centre(public_key, params.primes))  # [2, primes, degree / 2]
 
-  def encrypt_chunk(chunk):
-    index, values = chunk
+  def encrypt_chunk(index):
+    part = fields[index]
+    integers = tf.reshape(quantize(index, tf.reshape(part, [-1])), part.shape)
     words = chacha20.key_stream(key, _nonce(index), 3 * size * DEGREE)
     u, errors = ring.encryption_randomness(words)
     masked = ring.product(ring.transform(u)[:, None, None], spectrum[None])
-    body = masked[:, 0] + errors[0][:, None] + _scaled_message(params, values)
+    body = masked[:, 0] + errors[0][:, None] + _scaled_message(params, integers)
     return tf.stack([ring.reduce(body, params.primes),
                      ring.reduce(masked[:, 1] + errors[1][:, None], params.primes)], axis=1)
 
-  grouped = tf.reshape(fields, [chunks, size, params.values_per_coefficient, DEGREE])
-  return _by_chunk(encrypt_chunk, grouped, ciphertext_shape(params, integers.shape[0]))
+  shape = ciphertext_shape(params, length)
+  return tf.reshape(_by_chunk(encrypt_chunk, chunks, [size, *shape[1:]]), shape)
 
 
-def decryption_share(params: BfvParameters, c1: tf.Tensor, secret: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-  """Returns c1 * s_i plus smudging noise, [polynomials, primes, degree] int32.
+def pieces(params: BfvParameters, length: int) -> list[slice]:
+  """Returns the polynomials of a vector's ciphertext in pieces for `decryption_share`: two or more, if it has them."""
+  chunks, size = _chunks(params, length)
+  step = size * min(_PIECE_CHUNKS, -(-chunks // 2))
+  return [slice(start, min(start + step, chunks * size)) for start in range(0, chunks * size, step)]
+
+
+def decryption_share(params: BfvParameters, length: int, c1: tf.Tensor, secret: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+  """Returns c1 * s_i plus smudging noise, [n, primes, degree] int32.
 
   Args:
-    c1: [polynomials, primes, degree] int32, the second half of a sum of ciphertexts.
+    length: Of the vector that was encrypted.
+    c1: [n, primes, degree] int32: of the second half of a sum of ciphertexts, all polynomials or one of `pieces`; their
+      number may be known only when the graph runs.
     secret: [degree] int32, s_i.
     key: [8] uint32, fresh.
   """
-  polynomials = c1.shape[0]
-  chunks = -(-polynomials // _CHUNK)
-  size = polynomials // chunks
+  _, size = _chunks(params, length)
   spectrum = ring.transform(tf.cast(secret, tf.float64))
+  grouped = tf.reshape(c1, [-1, size, len(params.primes), DEGREE])
 
-  def share_chunk(chunk):
-    index, part = chunk
+  def share_chunk(index):
+    # No need to centre: below 2**27 times a trit, as in a key.
+    part = tf.cast(grouped[index], tf.float64)
     noise = ring.smudging(chacha20.key_stream(key, _nonce(index), 2 * size * DEGREE), params.smudging_bits)
-    exact = ring.product(ring.transform(ring.centre(part, params.primes)), spectrum)
-    return ring.reduce(exact + noise[:, None], params.primes)
+    return ring.reduce(ring.product(ring.transform(part), spectrum) + noise[:, None], params.primes)
 
-  grouped = tf.reshape(c1, [chunks, size, len(params.primes), DEGREE])
-  return _by_chunk(share_chunk, grouped, c1.shape)
+  return tf.reshape(_by_chunk(share_chunk, tf.shape(grouped)[0], grouped.shape[1:]), tf.shape(c1))
 
 
 def decrypt(params: BfvParameters, c0: tf.Tensor, shares: tf.Tensor, length: int) -> tf.Tensor:
@@ -133,12 +149,19 @@ def _chunks(params, length):
   return chunks, -(-polynomials // chunks)
 
 
-def _by_chunk(fn, grouped, shape):
-  """Returns fn((index, chunk)) for each chunk of `grouped`, one after the other, reshaped to `shape`."""
-  if grouped.shape[0] == 1:
-    return tf.reshape(fn((tf.constant(0), grouped[0])), shape)
-  mapped = tf.map_fn(fn, (tf.range(grouped.shape[0]), grouped), fn_output_signature=tf.int32, parallel_iterations=1)
-  return tf.reshape(mapped, shape)
+def _by_chunk(fn, chunks, shape):
+  """Returns [chunks, *shape] int32: fn(index), of `shape`, for each chunk.
+
+  They are written into one buffer in place: `tf.map_fn` would collect them and then copy all.
+  """
+  def write(index, buffer):
+    return index + 1, tf.raw_ops.InplaceUpdate(x=buffer, i=index[None], v=fn(index)[None])
+
+  buffer = tf.raw_ops.Empty(shape=tf.stack([chunks, *shape]), dtype=tf.int32)
+  _, filled = tf.while_loop(lambda index, _: index < chunks, write, [tf.constant(0), buffer],
+                            shape_invariants=[tf.TensorShape([]), tf.TensorShape([None, *shape])],
+                            parallel_iterations=_CHUNKS_AT_A_TIME)
+  return filled
 
 
 def _nonce(index):

@@ -14,7 +14,10 @@ from tff_vision.secure.parameters import DEGREE, BfvParameters
 
 _MAX_MESSAGE_BYTES = 2 * 10**9  # gRPC's limit for one message.
 # TFF keeps the ciphertexts of a call, about two and a half times, until all of them are added up.
-_CALL_BYTES = 150 * 10**6
+_CALL_BYTES = 100 * 10**6
+# A handful of large ciphertexts goes in one call all the same: sums of several calls travel back and forth to be added,
+# which takes longer than encrypting and as much memory.
+_FEW_CLIENTS = 4
 
 
 class EncryptedSumFactory(tff.aggregators.UnweightedAggregationFactory):
@@ -63,12 +66,14 @@ def encrypt_values(params: BfvParameters, encoding: fixed_point.Encoding, values
   One kernel key serves both the dither and the encryption: the dither's words come from a nonce of their own.
   """
   key = entropy.kernel_key()
-  return bfv.encrypt(params, encoding.encode(values, fixed_point.dither_seed(key)), public_key, key)
+  seed = fixed_point.dither_seed(key)
+  return bfv.encrypt(params, encoding.prepared(values), public_key, key,
+                     quantize=lambda index, part: encoding.integers(part, seed + tf.stack([0, index])))
 
 
 def clients_per_call(params: BfvParameters, length: int) -> int:
   """Returns how many clients one call to a worker may encrypt for without filling its memory."""
-  return max(1, _CALL_BYTES // _ciphertext_bytes(params, length))
+  return max(_FEW_CLIENTS, _CALL_BYTES // _ciphertext_bytes(params, length))
 
 
 def check_message_size(params: BfvParameters, length: int) -> None:
@@ -107,6 +112,6 @@ def _modular_sum(value, params):
 
   @tff.tensorflow.computation(member)
   def reduced(total):
-    return tf.math.floormod(total, tf.constant(params.primes, tf.int32)[:, None]) if lazy else tf.identity(total)
+    return ring.fold(total, params.clients_max, params.primes) if lazy else tf.identity(total)
 
   return tff.federated_aggregate(value, zero(), add, add, reduced)

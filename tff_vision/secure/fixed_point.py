@@ -63,10 +63,17 @@ class Encoding:
       values: [n] float32.
       seed: [2] int32 for the dither; rounding reveals nothing, so this needs to be no secret.
     """
+    return self.integers(self.prepared(values), seed)
+
+  def prepared(self, values: tf.Tensor) -> tf.Tensor:
+    """Does what of `encode` needs the whole vector: checks, and clipping to the norm bound if there is one."""
     values = self._finite(values)
     if self.norm_bound is not None:
       values = tf.clip_by_norm(values, self.clip_norm(values.shape[0]))
-    values = self._in_range(values)
+    return self._in_range(values)
+
+  def integers(self, values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Returns the integers of prepared values, or of a part of them with a seed of its own."""
     scaled = tf.cast(values, tf.float64) / self.step
     dither = tf.cast(tf.random.stateless_uniform(tf.shape(values), seed, dtype=tf.float32), tf.float64)
     offset = float(self.offset)
@@ -97,10 +104,10 @@ def dither_seed(key: tf.Tensor) -> tf.Tensor:
   return tf.bitcast(chacha20.key_stream(key, tf.constant([0, 0, 1], tf.uint32), 2), tf.int32)
 
 
-def to_fields(integers: tf.Tensor, values_per_coefficient: int, polynomials: int, degree: int) -> tf.Tensor:
-  """Returns [polynomials, values_per_coefficient, degree]: `integers`, [n], padded with zeros."""
+def to_fields(values: tf.Tensor, values_per_coefficient: int, polynomials: int, degree: int) -> tf.Tensor:
+  """Returns [polynomials, values_per_coefficient, degree]: `values`, [n], padded with zeros."""
   capacity = polynomials * values_per_coefficient * degree
-  padded = tf.pad(integers, [[0, capacity - integers.shape[0]]])
+  padded = tf.pad(values, [[0, capacity - values.shape[0]]])
   return tf.reshape(padded, [polynomials, values_per_coefficient, degree])
 
 

@@ -64,6 +64,8 @@ class JointKeys:
       return bfv.key_share(params, bfv.reference_polynomial(params, seed), entropy.kernel_key())
 
     self._make_key = make_key
+    self.reference = tf.function(functools.partial(bfv.reference_polynomial, params), autograph=False)
+    self.opened = tf.function(self._opened, autograph=False)
 
   def make(self, parties: Sequence[Party]) -> 'RoundKey':
     """Returns a fresh key of these parties."""
@@ -79,24 +81,29 @@ class JointKeys:
 
     made = _side_by_side(shares, list(by_silo.values()))
     b = _added([share for _, public in made for share in public], self.params)
-    a = bfv.reference_polynomial(self.params, tf.constant(seed, tf.int64)).numpy()
+    a = self.reference(tf.constant(seed, tf.int64)).numpy()
     return RoundKey(self, np.stack([b, a]), [held for held, _ in made])
 
   @functools.lru_cache(4)  # noqa: B019  Lives as long as the process that owns it.
   def add_share(self, length: int) -> tff.Computation:
     """Returns (sum of shares, c1, secret) -> the sum with this client's decryption share, for vectors of `length`.
 
-    Each call waits for the one before: shares that are made at the same time would fill a worker's memory.
+    All are pieces of as many polynomials; the first one's sum is empty. Each call waits for the one before: shares
+    that are made at the same time would fill a worker's memory.
     """
-    polynomials, _, primes, _ = bfv.ciphertext_shape(self.params, length)
-    share_type = tff.TensorType(np.int32, [polynomials, primes, DEGREE])
+    piece_type = tff.TensorType(np.int32, [None, len(self.params.primes), DEGREE])
 
-    @tff.tensorflow.computation(share_type, share_type, tff.TensorType(np.int32, [DEGREE]))
+    @tff.tensorflow.computation(piece_type, piece_type, tff.TensorType(np.int32, [DEGREE]))
     def add_share(total, c1, secret):
-      share = bfv.decryption_share(self.params, c1, secret, entropy.kernel_key())
+      share = bfv.decryption_share(self.params, length, c1, secret, entropy.kernel_key())
+      total = tf.pad(total, [[0, tf.shape(c1)[0] - tf.shape(total)[0]], [0, 0], [0, 0]])
       return ring.add(total, share, self.params.primes)
 
     return add_share
+
+  def _opened(self, ciphertexts, shares, clients, length):
+    total = functools.reduce(lambda left, right: ring.add(left, right, self.params.primes), shares)
+    return self.encoding.decode(bfv.decrypt(self.params, ciphertexts[:, 0], total, length), clients)
 
 
 class RoundKey:
@@ -120,21 +127,23 @@ class RoundKey:
     """
     if not clients:
       return np.zeros([length], np.float32)
-    params, c1 = self._keys.params, np.ascontiguousarray(ciphertexts[:, 1])
-    add_share = self._keys.add_share(length)
+    c1, add_share = ciphertexts[:, 1], self._keys.add_share(length)
+    kind = add_share.type_signature.result
+    pieces = bfv.pieces(self._keys.params, length)
 
     def shares(silo_and_secrets):
       silo, handles = silo_and_secrets
-      sent = silo.send(c1, add_share.type_signature.result)
-      # Added up over there: one share crosses the wire, however many clients the worker stands for.
-      total = silo.send(np.zeros_like(c1), add_share.type_signature.result)
-      for secret in handles:
-        total = silo.call(add_share, total, sent, secret)
-      return silo.fetch(total)
+      totals = []
+      for piece in pieces:  # A worker computes with one while the next is on its way.
+        sent, total = silo.send(c1[piece], kind), silo.send(c1[:0], kind)
+        # Added up over there: one share crosses the wire, however many clients the worker stands for.
+        for secret in handles:
+          total = silo.call(add_share, total, sent, secret)
+        totals.append(total)
+      return np.concatenate([silo.fetch(total) for total in totals])
 
-    total = _added(_side_by_side(shares, self._held), params)
-    opened = bfv.decrypt(params, tf.constant(ciphertexts[:, 0]), tf.constant(total), length)
-    return self._keys.encoding.decode(opened, tf.constant(clients)).numpy()
+    found = [tf.constant(share) for share in _side_by_side(shares, self._held)]
+    return self._keys.opened(tf.constant(ciphertexts), found, tf.constant(clients), length).numpy()
 
 
 class JointKeyProcess:
@@ -160,7 +169,8 @@ class JointKeyProcess:
           hiding=self._hiding, opening=self._opening, hiding_state=encrypted_sum.key_state(key.public),
           shared_stack=True, client_data=lambda datasets: [datasets[party.position] for party in parties],
           open_sum=key.open_sum)
-      return process.next(state, client_datasets)
+      return two_phase.for_whole_cohort(process.next(state, client_datasets), [party.position for party in parties],
+                                        len(client_datasets))
 
     return self._with_parties(len(client_datasets), run)
 

@@ -19,6 +19,7 @@ SMUDGING_MARGIN_BITS = 30  # A key share is hidden by noise at least this much l
 CBD_TOSSES = 21  # Errors are centred binomial with variance 21 / 2, as in SEAL.
 MAX_VALUE_BITS = 22  # Scaled messages stay exact in float64.
 MAX_SMUDGING_BITS = 50  # Key shares too, and they are reduced exactly (see `ring.reduce`).
+ROUNDING_MARGIN = 2**-20  # Decryption rounds rightly up to this close to one half (see `ring.scaled_rounded`).
 NOISE_SIGMAS = 8  # Chance of one wrong coefficient in 10^9: about 10^-6.
 
 
@@ -64,7 +65,7 @@ class BfvParameters:
     assert self.plain_bits <= MAX_PLAIN_BITS, self
     noise = noise_bound(clients=self.clients_max, key_shares=self.clients_max if self.smudging_bits else 1)
     smudging = self.clients_max * 2**self.smudging_bits if self.smudging_bits else 0
-    assert 2 * (noise + smudging) * 2**self.plain_bits < self.modulus, self
+    assert 2 * (noise + smudging) * 2**self.plain_bits < self.modulus * (1 - ROUNDING_MARGIN), self
 
   @property
   def modulus(self) -> int:
@@ -112,7 +113,7 @@ def threshold_parameters(*, clients_max: int, value_bits: int) -> BfvParameters:
   noise = noise_bound(clients=clients_max, key_shares=clients_max)
   field_bits = value_bits + _headroom_bits(clients_max)
   for values in range(MAX_PLAIN_BITS // field_bits, 0, -1):
-    room = math.prod(primes) / 2**(values * field_bits + 1) - noise
+    room = math.prod(primes) * (1 - ROUNDING_MARGIN) / 2**(values * field_bits + 1) - noise
     smudging_bits = min(math.floor(math.log2(room / clients_max)) if room > 0 else 0, MAX_SMUDGING_BITS)
     if smudging_bits >= math.log2(noise) + SMUDGING_MARGIN_BITS:
       return BfvParameters(primes=primes, special_primes=(), value_bits=value_bits, field_bits=field_bits,
@@ -132,7 +133,7 @@ def key_holder_parameters(*, clients_max: int, value_bits: int) -> BfvParameters
   noise = noise_bound(clients=clients_max, key_shares=1)
   field_bits = value_bits + _headroom_bits(clients_max)
   for values in range(MAX_PLAIN_BITS // field_bits, 0, -1):
-    if 2 * noise * 2**(values * field_bits) < math.prod(primes):
+    if 2 * noise * 2**(values * field_bits) < math.prod(primes) * (1 - ROUNDING_MARGIN):
       return BfvParameters(primes=tuple(primes), special_primes=(special,), value_bits=value_bits,
                            field_bits=field_bits, values_per_coefficient=values, clients_max=clients_max,
                            smudging_bits=0)

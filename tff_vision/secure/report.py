@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tff_vision.secure import bfv, entropy, fixed_point, mask_expansion, mask_graph
+from tff_vision.secure import bfv, encrypted_sum, entropy, fixed_point, mask_expansion, mask_graph
 from tff_vision.secure.parameters import DEGREE, BfvParameters
 
 _UNAUDITED = 'The cryptographic code is unaudited and does not run in constant time.'
@@ -61,17 +61,15 @@ def _encryption_seconds(params, encoding, length):
   """Measures one chunk of polynomials here and scales: encryption and, for joint keys, the decryption share."""
   polynomials = min(16, bfv.num_polynomials(params, length))
   count = polynomials * params.values_per_coefficient * DEGREE
-  key = entropy.kernel_key()
   reference = bfv.reference_polynomial(params, tf.constant(0, tf.int64))
-  secret, public = bfv.key_share(params, reference, key)
+  secret, public = bfv.key_share(params, reference, entropy.kernel_key())
 
   @tf.function(autograph=False)
   def client(values):
-    ciphertext = bfv.encrypt(params, encoding.encode(values, fixed_point.dither_seed(key)),
-                             tf.stack([public, reference]), key)
+    ciphertext = encrypted_sum.encrypt_values(params, encoding, values, tf.stack([public, reference]))
     if not params.smudging_bits:
       return ciphertext
-    return bfv.decryption_share(params, ciphertext[:, 1], secret, key)
+    return bfv.decryption_share(params, values.shape[0], ciphertext[:, 1], secret, entropy.kernel_key())
 
   return _seconds(client, tf.zeros([count])) * bfv.num_polynomials(params, length) / polynomials
 

@@ -51,9 +51,16 @@ def centre(residues: tf.Tensor, primes: Sequence[int]) -> tf.Tensor:
 
 def add(left: tf.Tensor, right: tf.Tensor, primes: Sequence[int]) -> tf.Tensor:
   """Returns the int32 residues of the sum of two int32 residues."""
-  p = _column(primes, tf.int32)
-  total = left + right
-  return tf.where(total >= p, total - p, total)
+  return fold(left + right, 2, primes)
+
+
+def fold(total: tf.Tensor, terms: int, primes: Sequence[int]) -> tf.Tensor:
+  """Returns the int32 residues of a plain int32 sum of up to `terms` residues, `terms` times a prime below 2**31."""
+  total = tf.bitcast(total, tf.uint32)
+  for shift in reversed(range((terms - 1).bit_length())):
+    # What becomes negative is, read without a sign, the larger one.
+    total = tf.minimum(total, total - tf.bitcast(_column(primes, tf.int32) * (1 << shift), tf.uint32))
+  return tf.bitcast(total, tf.int32)
 
 
 def uniform(words: tf.Tensor, primes: Sequence[int]) -> tf.Tensor:
@@ -109,27 +116,20 @@ def smudging(words: tf.Tensor, bits: int) -> tf.Tensor:
 def scaled_rounded(residues: tf.Tensor, primes: Sequence[int], plain_bits: int) -> tf.Tensor:
   """Returns round(x * 2**plain_bits / q) modulo 2**plain_bits, [n, degree] int64, of x given by residues.
 
-  With y_j = x * (q / p_j)^-1 mod p_j, x / q is the sum of y_j / p_j up to an integer (the Chinese remainder
-  theorem). Each quotient is divided out in steps of 19 bits so that nothing leaves 63 bits.
+  With y_j = (q / p_j)^-1 mod p_j, x / q is the sum of x_j * y_j / p_j up to an integer (the Chinese remainder
+  theorem). The integer part of 2**plain_bits * y_j / p_j is multiplied modulo 2**64, which 2**plain_bits divides;
+  the fraction in real numbers, right within 2**-23: `parameters` keeps noise further than that from one half.
 
   Args:
     residues: [n, primes, degree] int32.
   """
   modulus = math.prod(primes)
-  steps = -(-plain_bits // 19)
-  widths = [plain_bits * (k + 1) // steps - plain_bits * k // steps for k in range(steps)]
   whole = tf.zeros([], tf.int64)
   fraction = tf.zeros([], tf.float64)
   for j, prime in enumerate(primes):
-    rest = tf.math.floormod(tf.cast(residues[:, j], tf.int64) * pow(modulus // prime, -1, prime), prime)
-    quotient = tf.zeros([], tf.int64)
-    for width in widths:
-      rest = tf.bitwise.left_shift(rest, tf.constant(width, tf.int64))
-      digit = rest // prime
-      rest -= digit * prime
-      quotient = tf.bitwise.left_shift(quotient, tf.constant(width, tf.int64)) + digit
-    whole += quotient
-    fraction += tf.cast(rest, tf.float64) / prime
+    factor, rest = divmod(pow(modulus // prime, -1, prime) << plain_bits, prime)
+    whole += tf.cast(residues[:, j], tf.int64) * factor
+    fraction += tf.cast(residues[:, j], tf.float64) * (rest / prime)
   return tf.bitwise.bitwise_and(whole + tf.cast(tf.round(fraction), tf.int64), tf.constant(2**plain_bits - 1, tf.int64))
 
 

@@ -21,6 +21,8 @@ _HIDDEN = 'hidden_sum'
 # What a server's step may read beside the sum: the clients' weights, measured by client work. It has a place in the
 # state for it, since no client is there when the sum is open.
 _COHORT_WEIGHT = 'cohort_weight'
+# A list, one element a client: what each keeps until its next round.
+_KEPT = 'kept'
 _NOTHING = np.zeros([0], np.float32)
 
 
@@ -29,6 +31,22 @@ class Hiding(Protocol):
 
   def next(self, state: Any, client_datasets: Sequence[Any]) -> tff.learning.templates.LearningProcessOutput:
     """Runs one round."""
+
+
+class MeasuredOnly:
+  """A learning process of which only the metrics are computed and sent: no step of the server, no state."""
+
+  def __init__(self, process: tff.learning.templates.LearningProcess):
+
+    @tff.federated_computation(*process.next.type_signature.parameter)
+    def measure(state, client_data):
+      return process.next(state, client_data).metrics
+
+    self._measure = measure
+
+  def next(self, state: Any, client_datasets: Sequence[Any]) -> tff.learning.templates.LearningProcessOutput:
+    """Runs one round; the state that it returns is the one before."""
+    return tff.learning.templates.LearningProcessOutput(state, self._measure(state, client_datasets))
 
 
 class OpenedSumFactory(tff.aggregators.UnweightedAggregationFactory):
@@ -143,6 +161,19 @@ class TwoPhaseProcess:
                                       finalizer=opened.metrics['finalizer'])
     return tff.learning.templates.LearningProcessOutput(
         _with_opened(opened.state, opened_state(), np.float32(0)), metrics)
+
+
+def for_whole_cohort(output: tff.learning.templates.LearningProcessOutput, positions: Sequence[int], count: int
+                     ) -> tff.learning.templates.LearningProcessOutput:
+  """Returns the output of a round over part of a cohort: absent clients keep what they had, so None stands for them.
+
+  Args:
+    positions: Of the clients of the round in the cohort of `count`.
+  """
+  if (kept := output.metrics.get(_KEPT)) is None:
+    return output
+  found = dict(zip(positions, kept, strict=True))
+  return output._replace(metrics=dict(output.metrics, **{_KEPT: [found.get(i) for i in range(count)]}))
 
 
 def _find_hidden(metrics):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_vision.privacy import example_work, gdp, grid, noised_mean, streams
-from tff_vision.privacy.audit import canary
+from tff_vision import configs
+from tff_vision.privacy import example_work, gdp, grid, noised_mean, plan, streams
+from tff_vision.privacy.audit import canary, opened_sum
 from tff_vision.privacy.ghost import clipped
 from tff_vision.privacy.matrix import blt, toeplitz
 from tff_vision.secure import entropy
@@ -84,3 +85,19 @@ def test_broken_private_sgd_is_caught(broken, monkeypatch):
     monkeypatch.setattr(entropy, 'kernel_key', lambda: tf.zeros([8], tf.uint32))
   training = dataclasses.replace(STEP, noise_multiplier=0.0) if broken == 'noise off' else STEP
   assert find_in_steps(training).epsilon_low > gdp.epsilon(1 / NOISE, 1e-5)
+
+
+@pytest.mark.parametrize('privacy', ['distributed_gaussian', 'distributed_skellam'])
+def test_noise_shares_add_up_to_their_theory_and_missing_ones_are_caught(privacy):
+  made = plan.build_plan(
+      configs.PrivacyConfig(privacy=privacy, clip_norm=1.0, noise_multiplier=NOISE, delta=1e-5),
+      configs.CohortConfig(cohort_size=20), population=20, rounds=ROUNDS, seed=0)
+  made = dataclasses.replace(made.for_secure_sum(configs.SecureConfig(secure_sum='masks', secure_bits=14)), length=4000)
+
+  def shown(encoding):
+    return find(made.aggregator(opened_sum.OpenedSumFactory(encoding)))
+
+  found, theory = shown(made.sum_encoding()), gdp.epsilon(made.turn_mu(), 1e-5)
+  assert found.mu == pytest.approx(1 / NOISE, abs=4 / math.sqrt(80)) and found.epsilon_low <= theory
+  thin = dataclasses.replace(made.shares, stddev=made.shares.stddev / 8)
+  assert shown(dataclasses.replace(made.sum_encoding(), shares=thin)).epsilon_low > theory

@@ -198,3 +198,13 @@ def test_a_large_batch_is_taken_in_pieces_with_the_same_sum(monkeypatch):
     np.testing.assert_allclose(one, other, atol=1e-5)
   np.testing.assert_allclose(pieces[1], loop[1], rtol=1e-4)
   np.testing.assert_allclose(pieces[2], loop[2], rtol=1e-5)
+
+
+@pytest.mark.parametrize('ghost', [True, False])
+def test_a_batch_that_no_example_was_drawn_into_sums_to_zero(ghost):
+  model, (x, y) = made('conv, more channels'), batch('')
+  summed = tf.function(lambda x, y: clipped.clipped_sum(model, LOSS, x, y, 0.1, tf.ones(tf.shape(x)[0]),
+                                                        ghost=ghost).gradients,
+                       input_signature=[tf.TensorSpec([None, 8, 8, 2]), tf.TensorSpec([None], tf.int32)])
+  assert not any(part.numpy().any() for part in summed(x[:0], y[:0]))
+  assert all(part.numpy().any() for part in summed(x, y)[-2:])

@@ -1,0 +1,66 @@
+"""How many clients a round had and how often they were right, released with noise of its own.
+
+A client's record is (1, its accuracy on its own examples while it trains - 1/2), of L2 norm sqrt(5) / 2 at most, on the
+grid of `grid`; the server adds the records up and Gaussian noise to both numbers. Runs on the server, outside of TFF.
+"""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tff_vision.privacy import gdp, grid, noise
+
+SENSITIVITY = math.sqrt(1.25)  # Of adding, removing or zeroing out one record.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoisedMetrics:
+  """Releases of a Gaussian mechanism.
+
+  Attributes:
+    noise_multiplier: Standard deviation of the noise on each number over SENSITIVITY.
+    secret: Of the run; a round that is repeated from it repeats its noise.
+  """
+  noise_multiplier: float
+  secret: bytes = dataclasses.field(repr=False)
+
+  def accounted(self, noise_multiplier: float) -> float:
+    """Returns the noise of the one Gaussian that costs as much as these metrics and a sum with `noise_multiplier`."""
+    return gdp.together(noise_multiplier, self.noise_multiplier)
+
+  def release(self, measured: Mapping[str, Any], round_num: int) -> Mapping[str, float]:
+    """Returns `cohort_size` and `accuracy`, the mean over clients, both as noise has left them.
+
+    Args:
+      measured: Has `clients`, their number, and `accuracy_steps`, the sum of their accuracies in steps of
+        1 / grid.STEPS, rounded for each client.
+    """
+    key = tf.constant(np.frombuffer(hashlib.sha256(b'metrics' + self.secret).digest(), np.uint32))
+    white = noise.normal(key, tf.constant([0, 0, round_num], tf.uint32), (2,))
+    clients = int(measured['clients'])
+    exact = [clients * grid.STEPS, int(measured['accuracy_steps']) - clients * grid.STEPS // 2]
+    noised = grid.decode(tf.constant(exact, tf.int64), white * (self.noise_multiplier * SENSITIVITY), 1.0).numpy()
+    # What follows is arithmetic on what is already private.
+    count = float(noised[0])
+    accuracy = 0.5 + float(noised[1]) / max(count, 1.0)
+    return {'cohort_size': count, 'accuracy': min(max(accuracy, 0.0), 1.0)}
+
+
+def left_for_updates(total: float, metrics: NoisedMetrics | None) -> float:
+  """Returns the noise on updates that costs, with the metrics, as much as `total`.
+
+  Raises:
+    ValueError: The metrics alone cost as much.
+  """
+  if metrics is None:
+    return total
+  left = gdp.beside(total, metrics.noise_multiplier)
+  if left is None:
+    raise ValueError(f'metrics_noise_multiplier={metrics.noise_multiplier:g} would cost the whole budget: it must exceed '
+                     f'{total:.4g}.')
+  return left
