@@ -52,7 +52,7 @@ class WorkersContext(tff.framework.SyncContext):
       clients: Their numbers in the population, in the order of the lists.
       population: How many clients there are in all.
     """
-    before, self._cohort = self._cohort, (tuple(clients), population)
+    before, self._cohort = self._cohort, (tuple(map(int, clients)), population)  # Reports in JSON name them.
     try:
       yield
     finally:
