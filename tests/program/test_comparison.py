@@ -47,6 +47,22 @@ def test_the_page_states_epsilon_with_its_conditions_and_escapes(tmp_path):
   assert page.count('data:image/png;base64,') == 6  # Accuracy, loss and the sweep, each light and dark.
 
 
+def test_runs_of_an_embedding_are_compared_by_their_equal_error_rate(tmp_path):
+  runs = []
+  for seed, rate in ((0, 0.1), (1, 0.2)):
+    one = report({1: 0.5}, seed=seed)
+    measured = {'auc': 1 - rate, 'equal_error_rate': rate}
+    runs.append(one | {'evaluation': measured, 'history': [{'round': 1, 'evaluation': measured}]})
+  groups = comparison.group(runs)
+  row, = comparison.summary(groups)
+  assert row['equal_error_rate'] == pytest.approx({'mean': 0.15, 'deviation': 0.005 ** 0.5, 'runs': 2})
+  assert comparison_figures.best_row([{'equal_error_rate': {'mean': mean}} for mean in (0.3, 0.1, 0.2)],
+                                     'equal_error_rate') == 1
+  comparison.write_html(tmp_path / 'page.html', groups, title='Hands')
+  page = (tmp_path / 'page.html').read_text()
+  assert 'equal error rate' in page and page.count('data:image/png;base64,') == 4
+
+
 def test_a_folder_without_a_finished_run_is_named(tmp_path):
   with pytest.raises(ValueError, match=str(tmp_path)):
     comparison.read([str(tmp_path)])

@@ -66,8 +66,8 @@ def sweep(rows: Sequence[Mapping], *, metric: str) -> dict[str, Mapping]:
 
 
 def best_row(rows: Sequence[Mapping], metric: str) -> int:
-  """Returns the position of the row with the best mean: the least loss, the most of anything else."""
-  values = [row[metric]['mean'] * (-1 if metric == 'loss' else 1) for row in rows]
+  """Returns the position of the row with the best mean: the least loss or error, the most of anything else."""
+  values = [row[metric]['mean'] * (-1 if metric in ('loss', 'equal_error_rate') else 1) for row in rows]
   return int(np.argmax(values))
 
 
