@@ -69,8 +69,9 @@ class Worker:
     """Returns the process ids of the worker and of everything below it."""
     found = [self.pid]
     for pid in found:
-      for children in pathlib.Path(f'/proc/{pid}/task').glob('*/children'):
-        found.extend(int(child) for child in children.read_text().split())
+      with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # It may have ended meanwhile.
+        for children in pathlib.Path(f'/proc/{pid}/task').glob('*/children'):
+          found.extend(int(child) for child in children.read_text().split())
     return found
 
   def executor_pid(self):
