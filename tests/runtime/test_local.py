@@ -1,5 +1,6 @@
 """The local runtime: it works, nothing survives it, and no pipe stays open."""
 
+import collections
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 import numpy as np
 import psutil
 import pytest
+import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision.runtime import worker_process
@@ -71,6 +73,40 @@ def test_cohorts_of_any_size_including_none(tff_runtime):
   def total(x):
     return tff.federated_sum(x)
   assert [total([]), total([1.5]), total([1.0] * 40)] == [0.0, 1.5, 40.0]
+
+
+def test_a_large_cohort_takes_several_calls_and_gives_the_same(tff_runtime, monkeypatch):
+  @tff.tensorflow.computation(np.float32)
+  def half(x):
+    return x / 2
+
+  @tff.tensorflow.computation(np.float32, np.float32)
+  def larger(x, y):
+    return tf.maximum(x, y)
+
+  @tff.federated_computation(tff.FederatedType(np.float32, tff.SERVER), tff.FederatedType(np.float32, tff.CLIENTS))
+  def measured(state, x):
+    halves = tff.federated_map(half, x)
+    return collections.OrderedDict(
+        state=state, total=tff.federated_sum(halves),
+        largest=tff.federated_aggregate(x, np.float32(0), larger, larger, half))
+
+  @tff.federated_computation(tff.FederatedType(np.float32, tff.SERVER), tff.FederatedType(np.float32, tff.CLIENTS))
+  def twice(state, x):
+    first = tff.federated_broadcast(tff.federated_sum(x))
+    return tff.federated_sum(tff.federated_map(larger, (x, first))), state
+
+  values = [float(i) for i in range(23)]
+  with tff_runtime.limited(5):
+    parts = []
+    monkeypatch.setattr(tff_runtime, '_invoke_in_parts', lambda *a, made=tff_runtime._invoke_in_parts: (
+        parts.append(a[-2:]), made(*a))[1])
+    found = measured(7.0, values)
+    assert parts == [(23, 5)]
+    assert twice(7.0, values) == (23 * sum(values), 7.0), 'one aggregation needs the other: in one call'
+    assert len(parts) == 1
+  assert isinstance(found, collections.OrderedDict)
+  assert dict(found) == {'state': 7.0, 'total': sum(values) / 2, 'largest': 11.0}
 
 
 def test_a_worker_that_cannot_start_says_so():

@@ -16,20 +16,21 @@ from tensorflow_federated.python.core.impl.context_stack import context_base
 from tensorflow_federated.python.core.impl.execution_contexts import sync_execution_context
 from tensorflow_federated.python.core.impl.executor_stacks import python_executor_stacks
 
-from tff_vision.runtime import arguments, datasets, handles, native, stub, tls, worker_process
+from tff_vision.runtime import arguments, datasets, handles, native, runtime_config, stub, tls, worker_process
 
 Result = TypeVar('Result')
 
 
 @contextlib.contextmanager
-def local_runtime(*, threads: int = 1, max_concurrent_clients: int | None = None, math: str = 'float32'
-                  ) -> Iterator['LocalContext']:
+def local_runtime(*, threads: int = 1, max_concurrent_clients: int | None = None, math: str = 'float32',
+                  clients_per_call: int = runtime_config.RuntimeConfig().clients_per_call) -> Iterator['LocalContext']:
   """Makes every TFF computation in the `with` block run on a local executor process.
 
   Args:
     threads: Intra-op threads of a kernel. One, with a client per core, is fastest for cohorts.
     max_concurrent_clients: Clients computed at once; None means one per core.
     math: See `RuntimeConfig`.
+    clients_per_call: See `RuntimeConfig`.
 
   Yields:
     The context.
@@ -42,7 +43,7 @@ def local_runtime(*, threads: int = 1, max_concurrent_clients: int | None = None
   context = None
   try:
     worker.wait_until_serving()
-    context = LocalContext(worker, concurrent)
+    context = LocalContext(worker, concurrent, clients_per_call)
     tff.framework.set_default_context(context)
     yield context
   finally:
@@ -76,11 +77,11 @@ class LocalContext(context_base.SyncContext):
 
   WorkerLost: ClassVar = stub.WorkerLost
 
-  def __init__(self, worker: worker_process.WorkerProcess, concurrent_calls: int):
+  def __init__(self, worker: worker_process.WorkerProcess, concurrent_calls: int, clients_per_call: int):
     datasets.teach_tff()
     self.pid = worker.pid
     self._concurrent_calls = concurrent_calls
-    self._clients_per_call = None
+    self._clients_per_call = clients_per_call
     self._silo: handles.Silo | None = None
     self._stub = tff.framework.RemoteExecutorGrpcStub(
         grpc.insecure_channel(f'127.0.0.1:{worker.port}', tls.CHANNEL_OPTIONS))
@@ -110,11 +111,12 @@ class LocalContext(context_base.SyncContext):
 
     Calls that return values of clients stay whole.
     """
-    self._clients_per_call = max(clients_per_call, self._concurrent_calls)
+    before = self._clients_per_call
+    self._clients_per_call = min(max(clients_per_call, self._concurrent_calls), before)
     try:
       yield
     finally:
-      self._clients_per_call = None
+      self._clients_per_call = before
 
   def with_parties(self, count: int, protocol: Callable[[Sequence[handles.Party]], Result]) -> Result:
     """Returns what `protocol` returns for `count` clients, all of which are here."""
@@ -123,14 +125,24 @@ class LocalContext(context_base.SyncContext):
     return protocol([handles.Party(position, self._silo) for position in range(count)])
 
   def invoke(self, comp: tff.Computation, arg: object = None) -> object:
-    """Runs `comp`; called by TFF."""
+    """Runs `comp`; called by TFF.
+
+    An executor keeps all that clients send in a call until it is added up: large cohorts take several calls, where the
+    computation can be split.
+    """
     limit, kind = self._clients_per_call, comp.type_signature
-    if limit is None or arg is None or not arguments.has_clients(kind.parameter) or arguments.has_clients(kind.result):
+    if arg is None or not arguments.has_clients(kind.parameter) or arguments.has_clients(kind.result):
       return self._inner.invoke(comp, arg)
     count = arguments.count_clients(arg, kind.parameter)
     if count <= limit:
       return self._inner.invoke(comp, arg)
-    return self._invoke_in_parts(native.split_once(comp), arg, count, limit)
+    try:
+      form = native.split_once(comp)
+    except ValueError:  # An aggregation after an aggregation.
+      return self._inner.invoke(comp, arg)
+    if _grows(form.up_to_merge.type_signature.result):  # All updates, collected: better kept where they are.
+      return self._inner.invoke(comp, arg)
+    return self._invoke_in_parts(form, arg, count, limit)
 
   def close(self) -> None:
     """Lets go of the executor, also where somebody still holds this object."""
@@ -152,3 +164,9 @@ class LocalContext(context_base.SyncContext):
     made = tff.framework.RemoteExecutor(self._stub, dispose_batch_size=1)
     made.set_cardinalities({tff.CLIENTS: clients})
     return made
+
+
+def _grows(kind):
+  """Returns whether values of this type may have a size that depends on the number of clients."""
+  return tff.types.contains(kind, lambda part: isinstance(part, tff.SequenceType) or (
+      isinstance(part, tff.TensorType) and (part.shape is None or None in part.shape)))

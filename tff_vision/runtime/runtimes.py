@@ -9,7 +9,7 @@ from tff_vision.runtime import context, local, remote, runtime_config
 @contextlib.contextmanager
 def _local(config):
   with local.local_runtime(threads=config.threads, max_concurrent_clients=config.max_concurrent_clients,
-                           math=config.math) as opened:
+                           math=config.math, clients_per_call=config.clients_per_call) as opened:
     yield opened
 
 
