@@ -50,6 +50,9 @@ def test_reduce_centre_and_add(rng):
   centred = ring.centre(residues, PRIMES).numpy()
   assert np.all(np.abs(centred) <= p // 2)
   np.testing.assert_array_equal(centred % p, whole % p)
+  high, low = rng.integers(-2**35, 2**35, N), rng.integers(-2**50, 2**50, [4, N])
+  wide = ring.reduce_words(tf.constant(high, tf.float64)[None], tf.constant(low, tf.float64), PRIMES)
+  np.testing.assert_array_equal(wide, (high.astype(object) * 2**32 + low) % p)
   other = rng.integers(0, p, [4, N])
   np.testing.assert_array_equal(ring.add(residues, tf.constant(other, tf.int32), PRIMES), (whole + other) % p)
 
@@ -83,7 +86,8 @@ def test_uniform_smudging_and_secrets(rng):
   residues = ring.uniform(_words(rng, 2 * 4 * N), PRIMES).numpy()
   assert residues.min() >= 0 and np.all(residues < np.array(PRIMES)[:, None])
   _assert_chi_square(np.histogram(residues / np.array(PRIMES)[:, None], 64, (0, 1))[0], 4 * N / 64)
-  noise = ring.smudging(_words(rng, 2 * 4 * N), 45).numpy()
+  high, low = (part.numpy() for part in ring.smudging(_words(rng, 2 * 4 * N), 45))
+  noise = high * 2.0**32 + low
   assert noise.min() >= -2**45 and noise.max() < 2**45 and np.all(noise == np.round(noise))
   _assert_chi_square(np.histogram(noise, 64, (-2**45, 2**45))[0], 4 * N / 64)
   trits = ring.ternary(_words(rng, 4 * N)).numpy()

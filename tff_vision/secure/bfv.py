@@ -117,20 +117,18 @@ def decryption_share(params: BfvParameters, length: int, c1: tf.Tensor, secrets:
   grouped = tf.reshape(c1, [-1, size, len(params.primes), DEGREE])
 
   def share_chunk(index):
-    # No need to centre: `parameters` keeps 2**27 times the secrets of all clients, and noise, within what is reduced.
+    # No need to centre: `parameters` keeps 2**27 times the secrets of all clients, and their noise, exact.
     product = ring.product(ring.transform(tf.cast(grouped[index], tf.float64)), spectrum)
 
-    def noise(client):
+    def add_noise(client, high, low):
       words = chacha20.key_stream(keys[client], _nonce(index), 2 * size * DEGREE)
-      return ring.smudging(words, params.smudging_bits)[:, None]
+      more = ring.smudging(words, params.smudging_bits)
+      return client + 1, high + more[0], low + more[1]
 
-    def add_noise(client, total):
-      return client + 1, ring.add(total, ring.reduce(noise(client), params.primes), params.primes)
-
-    first = ring.reduce(product + noise(0), params.primes)
-    _, total = tf.while_loop(lambda client, _: client < tf.shape(keys)[0], add_noise, [tf.constant(1), first],
-                             parallel_iterations=1)
-    return total
+    nothing = tf.zeros([size, DEGREE], tf.float64)
+    _, high, low = tf.while_loop(lambda client, *_: client < tf.shape(keys)[0], add_noise,
+                                 [tf.constant(0), nothing, nothing], parallel_iterations=1)
+    return ring.reduce_words(high[:, None], product + low[:, None], params.primes)
 
   return tf.reshape(_by_chunk(share_chunk, tf.shape(grouped)[0], grouped.shape[1:]), tf.shape(c1))
 
