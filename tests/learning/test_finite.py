@@ -15,11 +15,15 @@ def test_all_finite_is_exact(spoiled):
   # Two infinities of opposite sign, which cancel in a sum.
   for these in (parts, [*parts, -parts[0]]):
     expected = all(np.isfinite(part).all() for part in these)
-    traced = tf.function(lambda these=these: finite.all_finite([tf.constant(part) for part in these]))
-    assert bool(traced()) == expected
+    assert _all_finite(these) == expected
+
+
+def _all_finite(parts):
+  traced = tf.function(lambda: finite.all_finite([tf.constant(part) for part in parts]))
+  return bool(traced())
 
 
 def test_doubles_beyond_float32_and_nothing_are_finite():
-  assert bool(finite.all_finite([tf.constant(1e200, tf.float64)]))
-  assert not bool(finite.all_finite([tf.constant(np.inf, tf.float64)]))
-  assert bool(finite.all_finite([]))
+  assert _all_finite([np.float64(1e200)])
+  assert not _all_finite([np.float64(np.inf)])
+  assert _all_finite([])

@@ -47,6 +47,16 @@ def executor_environment(threads: int | None, math: str = 'float32') -> dict[str
   return {'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': ''} | allocator.environment() | kept | limits
 
 
+def note_on_math(math: str, cpuinfo: pathlib.Path = pathlib.Path('/proc/cpuinfo')) -> str | None:
+  """Returns a sentence if this machine's processor computes as ever, whatever `math` asks for; else None.
+
+  oneDNN computes float32 convolutions with bfloat16 instructions on AMX only, not with those of AVX512_BF16.
+  """
+  if math == 'float32' or not cpuinfo.exists() or 'amx_bf16' in cpuinfo.read_text().split():
+    return None
+  return f'math={math} changes nothing on this processor, which has no AMX for it.'
+
+
 def executor_command(binary: str, port: int, max_concurrent_clients: int | None) -> list[str]:
   """Returns the command line; `max_concurrent_clients` None means one a core: more need memory only."""
   calls = max_concurrent_clients or os.cpu_count() or 1
