@@ -24,7 +24,8 @@ from tff_vision.data import availability
 from tff_vision.program import cells, json_file, run_directory
 from tff_vision.runtime import processes
 
-_GRID = flags.DEFINE_string('grid', None, 'name=value,value;name=value: settings of runs. With --random also low..high.')
+_GRID = flags.DEFINE_string('grid', None,
+                            'name=value,value;name=value: settings of runs. With --random also low..high.')
 _RANDOM = flags.DEFINE_integer('random', None, 'Draw so many cells instead of all combinations.')
 _PARALLEL = flags.DEFINE_integer('parallel', 1, 'Runs at a time.')
 

@@ -49,7 +49,8 @@ def test_embeddings_begin_with_an_exported_model_whose_first_layer_stays(trained
   paths = []
   for seed in range(2):
     paths.append(tmp_path / f'{seed}.png')
-    paths[-1].write_bytes(tf.io.encode_png(np.random.default_rng(seed).integers(0, 256, (8, 8, 1)).astype(np.uint8)).numpy())
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 1)).astype(np.uint8)
+    paths[-1].write_bytes(tf.io.encode_png(pixels).numpy())
   done = run_pipeline('predict', f'--run_dir={run_dir}', *paths)
   assert done.code == 0 and 'cosine' in done.out and 'threshold' in done.out, done.err
 

@@ -1,4 +1,4 @@
-"""What is sent to executors is what TFF and TensorFlow would send, and data sets above TFF's limit are sent at all."""
+"""What executors are sent is what TFF and TensorFlow would send; data sets above TFF's limit are sent at all."""
 
 import collections
 

@@ -20,7 +20,8 @@ from tff_vision.runtime import runtime_config, runtimes
 
 
 def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, study: study_config.StudyConfig,
-        run_dir: pathlib.Path, *, on_model: Callable[[str, float], None] = lambda key, seconds: None) -> Mapping[str, Any]:
+        run_dir: pathlib.Path, *, on_model: Callable[[str, float], None] = lambda key, seconds: None
+        ) -> Mapping[str, Any]:
   """Compares every way of training over the clients of `images`, and writes report.json and report.html.
 
   Args:
