@@ -4,7 +4,6 @@ After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. It is drawn
 nothing that the run did not record.
 """
 
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 from tff_vision import tasks
 from tff_vision.data import images as images_lib
 from tff_vision.learning import evaluation
-from tff_vision.program import json_file
+from tff_vision.program import json_file, whole_file
 from tff_vision.program import report_numbers as numbers
 
 TEMPLATE = pathlib.Path(__file__).with_name('model_card.md.j2')
@@ -94,9 +93,7 @@ def limits(report: Mapping[str, Any], formats: Mapping[str, Mapping[str, Any]]) 
 def write(folder: pathlib.Path, card: Mapping[str, Any]) -> None:
   """Writes model_card.json and model_card.md to `folder`."""
   json_file.write(folder / 'model_card.json', card)
-  part = folder / 'model_card.md.part'
-  part.write_text(_markdown(card), encoding='utf-8')
-  os.replace(part, folder / 'model_card.md')
+  whole_file.write(folder / 'model_card.md', _markdown(card))
 
 
 def _markdown(card: Mapping[str, Any]) -> str:
