@@ -49,8 +49,7 @@ def main() -> None:
     raise ValueError(f'output_dir={str(folder)!r} exists already.')
 
   from tff_vision import tasks
-  from tff_vision.learning import evaluation
-  from tff_vision.program import calibration, deployment, final_state, model_card
+  from tff_vision.program import calibration, deployment, final_state
   task = tasks.build_task(config)
   if not task.images.class_names or task.objective.task != 'classification':
     raise ValueError(f'task={task.objective.task}: only models of classes or findings are exported; the run\'s own '
@@ -63,11 +62,8 @@ def main() -> None:
               else calibration.from_folder(task, pathlib.Path(_CALIBRATION_DIR.value), _CALIBRATION_IMAGES))
     print(f'note: the ranges of activations in tflite_int8 are measured on {ranges.source}; they can be read from the '
           'file.')
-  found = deployment.deploy(task, weights, folder, formats=formats, calibration=ranges)
-  weights.assign_weights_to(model)
-  card = model_card.describe(report, task, evaluation.Evaluator(model, preprocessing=task.images.preprocessing), found)
-  model_card.write(folder, card)
-  for name, parity in found.items():
+  card = deployment.deploy(task, weights, folder, report=report, formats=formats, calibration=ranges)
+  for name, parity in card['formats'].items():
     print(f'{name:>12}  {folder / parity["file"]}  {parity["bytes"]:,} bytes; {parity["images"]} test images: largest '
           f'difference of logits {parity["max_logit_difference"]:.2g}, same decision {parity["same_class"]:.3f}')
   print(f'{"model card":>12}  {folder / "model_card.md"}')

@@ -1,10 +1,11 @@
 """A finished run's model in the formats of deployment, each compared with the federated state before it counts.
 
-    keras/model.keras  saved_model/1/  tflite/model.tflite  tflite_int8/model.tflite  model.json
+    keras/model.keras  saved_model/1/  tflite/model.tflite  tflite_int8/model.tflite  model.json  model_card.md  model_card.json
 
 `saved_model/1` is laid out for TensorFlow Serving, whose folder of a model holds one folder for each version.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -19,7 +20,7 @@ import tensorflow_federated as tff
 from tff_vision import tasks
 from tff_vision.data import preprocess
 from tff_vision.learning import evaluation
-from tff_vision.program import export, json_file, lite, serving
+from tff_vision.program import export, json_file, lite, model_card, serving
 
 PARITY_IMAGES = 100
 
@@ -49,22 +50,24 @@ class _Build:
 
 
 def deploy(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: pathlib.Path, *,
-           formats: Sequence[str], calibration: Calibration | None = None) -> dict[str, dict[str, Any]]:
-  """Writes the model to `folder`, in each format, all at once.
+           report: Mapping[str, Any], formats: Sequence[str], calibration: Calibration | None = None) -> dict[str, Any]:
+  """Writes the model to `folder`, in each format, with its card, all at once.
 
   Args:
     task: Gives architecture, preprocessing, and the test images of the comparison.
     weights: The federated state's.
     folder: Must not exist.
+    report: The run's report.json.
     formats: Keys of `FORMATS`.
     calibration: Needed by `tflite_int8`.
 
   Returns:
-    For each format: `file`, `bytes`, `images` compared, `max_logit_difference`, `same_class` (share of images with
-    the same decision), and what more there is to say of it.
+    The model card. Its `formats` holds for each format: `file`, `bytes`, `images` compared, `max_logit_difference`,
+    `same_class` (share of images with the same decision), and what more there is to say of it.
 
   Raises:
     RuntimeError: A float format's logits differ by more than 1e-3 of their scale.
+    ValueError: The model cannot be had in a format, or the folder cannot be made.
   """
   model = task.keras_model()
   weights.assign_weights_to(model)
@@ -72,19 +75,34 @@ def deploy(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
   stored = task.images.test.examples
   facts = export.facts(task)
   whole = preprocess.with_preprocessing(model, task.images.preprocessing, stored)
+  with _whole(folder) as part:
+    build = _Build(
+        folder=part, calibration=calibration, logits=evaluator.logits, images=stored.x[:PARITY_IMAGES],
+        served=serving.ServedModel(whole, white=facts['white'], multi_label=facts['multi_label']), white=facts['white'],
+        multi_label=facts['multi_label'])
+    found = {name: FORMATS[name](build) for name in formats}
+    for name, parity in found.items():
+      parity['bytes'] = sum(path.stat().st_size for path in (part / name).rglob('*') if path.is_file())
+    json_file.write(part / 'model.json', facts)
+    card = model_card.describe(report, task, evaluator, found)
+    model_card.write(part, card)
+  return card
+
+
+@contextlib.contextmanager
+def _whole(folder):
+  """Yields a folder that becomes `folder` if the body succeeds and is removed if not."""
   part = folder.with_name(folder.name + '.part')
   shutil.rmtree(part, ignore_errors=True)
-  part.mkdir(parents=True)
-  build = _Build(
-      folder=part, calibration=calibration, logits=evaluator.logits, images=stored.x[:PARITY_IMAGES],
-      served=serving.ServedModel(whole, white=facts['white'], multi_label=facts['multi_label']), white=facts['white'],
-      multi_label=facts['multi_label'])
-  found = {name: FORMATS[name](build) for name in formats}
-  for name, parity in found.items():
-    parity['bytes'] = sum(path.stat().st_size for path in (part / name).rglob('*') if path.is_file())
-  json_file.write(part / 'model.json', facts)
-  os.replace(part, folder)
-  return found
+  try:
+    part.mkdir(parents=True)
+  except OSError as error:
+    raise ValueError(f'folder {str(folder)!r} cannot be made: {error.strerror}.') from None
+  try:
+    yield part
+    os.replace(part, folder)
+  finally:
+    shutil.rmtree(part, ignore_errors=True)
 
 
 def _keras(build):
