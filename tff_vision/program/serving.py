@@ -29,7 +29,12 @@ class ServedModel(tf.Module):
     self.model = model
     self._shape = tuple(model.input_shape[1:])
     self._white = white
+    self._multi_label = multi_label
     self._probabilities = tf.sigmoid if multi_label else tf.nn.softmax
+
+  def with_model(self, model: tf.keras.Model) -> 'ServedModel':
+    """Returns the same around another model."""
+    return ServedModel(model, white=self._white, multi_label=self._multi_label)
 
   def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
     """Returns the functions of both signatures by name."""
