@@ -110,20 +110,34 @@ class RunDirectory:
         part = self.config.with_suffix('.part')
         part.write_text(configs.to_json(config))
         os.replace(part, self.config)
-      lock = self.config.open()
     except OSError as error:
       raise ValueError(f'run_dir={str(self.path)!r} cannot be written: {error.strerror}.') from None
-    with lock:
-      try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError:
-        raise ValueError(f'run_dir={str(self.path)!r} is in use by another process.') from None
+    with exclusive(self.config):
       if secret is not None and not self.server_secret.exists():
         part = self.server_secret.with_suffix('.part')
         part.touch(mode=0o600)
         part.write_bytes(secret)
         os.replace(part, self.server_secret)
       yield
+
+
+@contextlib.contextmanager
+def exclusive(path: pathlib.Path) -> Iterator[None]:
+  """Keeps every other process out of the folder of `path`, a file that is there, for the `with` block.
+
+  Raises:
+    ValueError: Another process is writing to the folder, or the file cannot be read.
+  """
+  try:
+    lock = path.open()
+  except OSError as error:
+    raise ValueError(f'run_dir={str(path.parent)!r} cannot be used: {error.strerror}.') from None
+  with lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise ValueError(f'run_dir={str(path.parent)!r} is in use by another process.') from None
+    yield
 
 
 def _differences(saved, wanted):
