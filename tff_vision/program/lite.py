@@ -22,7 +22,7 @@ def convert(served: serving.ServedModel, *, calibration: np.ndarray | None = Non
     ValueError: The model has an operation that TFLite lacks.
   """
   served = served.with_model(_four_axes(served.model))
-  function = served.signatures()[serving.TENSORS]
+  function = served.classify_some.get_concrete_function(served.pixels())
   converter = tf.lite.TFLiteConverter.from_concrete_functions([function], served)
   if calibration is not None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]

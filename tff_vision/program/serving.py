@@ -38,14 +38,25 @@ class ServedModel(tf.Module):
 
   def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
     """Returns the functions of both signatures by name."""
-    pixels = tf.TensorSpec((None, *self._shape), tf.float32, name='pixels')
     files = tf.TensorSpec((None,), tf.string, name='image_bytes')
-    return {TENSORS: self.classify_pixels.get_concrete_function(pixels),
+    return {TENSORS: self.classify_pixels.get_concrete_function(self.pixels()),
             FILES: self.classify_files.get_concrete_function(files)}
+
+  def pixels(self) -> tf.TensorSpec:
+    """Returns what a batch of images is."""
+    return tf.TensorSpec((None, *self._shape), tf.float32, name='pixels')
 
   @tf.function
   def classify_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
     """Returns logits and probabilities of stored images, float32 [batch, height, width, channels]."""
+    number = tf.shape(pixels)[0]
+    # TensorFlow's fused convolutions fail on a batch of none, which a queue may well send: it becomes one black image.
+    padded = tf.pad(pixels, [[0, tf.cast(number == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
+    return {name: values[:number] for name, values in self.classify_some(padded).items()}
+
+  @tf.function
+  def classify_some(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns the same for one image or more."""
     logits = self.model(pixels, training=False)
     return {'logits': logits, 'probabilities': self._probabilities(logits)}
 
