@@ -43,6 +43,8 @@ def main() -> None:
   if run_directory.RunDirectory(folder).config.exists():
     raise ValueError(f'run_dir={str(folder)!r} holds a run; a sweep needs a folder of its own, with a run in it for each cell.')
   made = cells.make(experiment_flags.experiment_config(), cells.parse(_GRID.value), draws=_RANDOM.value)
+  if len(tasks := {cell.config.task.task for cell in made}) > 1:
+    raise ValueError(f'grid: cells of task={" and ".join(sorted(tasks))} have no metric by which one could be best.')
   for cell in made:
     _prepare(folder, cell)
   _run([cell for cell in made if not _directory(folder, cell).report_json.exists()], folder)
@@ -103,7 +105,9 @@ def _conclude(folder, made, launch_config):
     raise ValueError(f'no cell has finished; their logs are in {folder}.')
   groups = comparison.read([str(folder / cell.name) for cell in finished])
   rows = comparison.summary(groups)
-  metric = next(name for name in ('auc', 'accuracy', 'loss') if all(name in row for row in rows))
+  metric = next((name for name in ('auc', 'accuracy', 'loss') if all(name in row for row in rows)), None)
+  if metric is None:
+    raise ValueError(f'the cells in {folder} have no metric in common by which one could be best.')
 
   from tff_vision.program import comparison_figures
   best = rows[comparison_figures.best_row(rows, metric)]

@@ -69,18 +69,18 @@ def _one_by_one(images) -> Iterator[list[np.ndarray]]:
     yield [image[np.newaxis]]
 
 
-def logits_fn(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
-  """Returns a function from stored images, float32 [n, height, width, channels], to the file's logits.
+def outputs_fn(path: pathlib.Path, name: str) -> Callable[[np.ndarray], np.ndarray]:
+  """Returns a function from stored images, float32 [n, height, width, channels], to the file's answer called `name`.
 
   The function raises ValueError if TFLite cannot run the file, whose operations it knows, on so many images.
   """
   interpreter = tf.lite.Interpreter(model_path=str(path), num_threads=1)
   run = interpreter.get_signature_runner(serving.TENSORS)
 
-  def logits(images):
+  def outputs(images):
     try:
-      return run(pixels=images)['logits']
+      return run(pixels=images)[name]
     except RuntimeError as error:
       raise ValueError(f'TFLite cannot run the model on {len(images)} images: {str(error).splitlines()[0]} Leave '
                        'tflite and tflite_int8 out of --format.') from error
-  return logits
+  return outputs

@@ -27,6 +27,8 @@ _PHANTOMS = 'synthetic_'
 _OWN_HEADS = ('Each client kept a head of its own; the head in these files is as it was initialized, and what it answers '
               'means nothing before it is trained.')
 _OWN_MODELS = 'Each client kept a model of its own; these files hold the one that all share.'
+_ANSWERS = {'classification': 'Its probabilities are uncalibrated', 'anomaly': 'Its scores are no probabilities of a defect',
+            'embedding': 'That two images are alike to it is no proof that they show the same'}
 _PERSONAL = {'fedper': _OWN_HEADS, 'fedrep': _OWN_HEADS, 'ditto': _OWN_MODELS, 'apfl': _OWN_MODELS,
              'ifca': 'Clients chose between several models; these files hold the first of them.'}
 
@@ -98,7 +100,7 @@ def limits(report: Mapping[str, Any], formats: Mapping[str, Mapping[str, Any]]) 
                 f'{report["attack"]["clients"]} clients): it is for study and not for use.')
   said.append('It was tested on images of the clients that trained it, or of their kind; elsewhere, on another '
               'scanner or camera, it may be much worse. Test it where it is to be used.')
-  said.append('Its probabilities are uncalibrated, and the decision threshold is a choice of those who use it.')
+  said.append(f'{_ANSWERS[report["task"]["name"]]}, and the decision threshold is a choice of those who use it.')
   if report['privacy'].get('mechanism', 'none') == 'none':
     said.append('No differential privacy: nothing bounds what the model reveals of single training images.')
   else:

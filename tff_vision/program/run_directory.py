@@ -9,10 +9,13 @@ import fcntl
 import os
 import pathlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tff_vision import configs
+from tff_vision.program import json_file
+
+_IN_EVERY_REPORT = {'config', 'dataset', 'model', 'evaluation', 'per_client', 'privacy', 'rounds', 'environment'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +80,20 @@ class RunDirectory:
       raise ValueError(f'run_dir={str(self.path)!r} holds no run: {self.config} is missing.') from None
     except (ValueError, TypeError, OSError) as error:
       raise ValueError(f'{self.config} is no config of a run: {error}') from None
+
+  def read_report(self) -> Mapping[str, Any]:
+    """Returns what the finished run here reported.
+
+    Raises:
+      ValueError: The run is not finished, or its report is unreadable.
+    """
+    if not self.report_json.exists():
+      raise ValueError(f'the run in {str(self.path)!r} is not finished: it has no report.json.')
+    report = json_file.read(self.report_json)
+    if not isinstance(report, dict) or (missing := _IN_EVERY_REPORT - set(report)):
+      lacks = f', it lacks {", ".join(sorted(missing))}' if isinstance(report, dict) else ''
+      raise ValueError(f'{self.report_json} is no report of a run{lacks}.')
+    return report
 
   def secret(self) -> bytes:
     """Returns the run's 32 bytes that no reader of its results may know: fresh ones until `opened` has kept some."""
