@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from tff_vision import configs, seeds
 from tff_vision.data import images as images_lib
@@ -83,19 +82,21 @@ def findings(names: list[str], measured: Mapping[str, Mapping[str, Mapping]]) ->
 
 
 def _timed(key, trainer, hospitals, evaluator, on_model):
-  """Returns, for each hospital, the probabilities of the second class of its validation and its test images."""
+  """Returns, for each hospital, the scores of its validation and its test images: the second class's logit less the first's.
+
+  Raises:
+    ValueError: Training has diverged.
+  """
   started = time.monotonic()
   personal = key in ways.WAYS and ways.WAYS[key].personal
   found = []
   for number in range(len(hospitals.names)):
     weights = trainer.personal(number) if personal else trainer.model(key)
     weights.assign_weights_to(evaluator.model)
-    found.append([_probabilities(evaluator.logits(part[number].x)) for part in (hospitals.validation, hospitals.test)])
+    logits = [evaluator.logits(part[number].x).astype(np.float64) for part in (hospitals.validation, hospitals.test)]
+    if not all(np.isfinite(part).all() for part in logits):
+      raise ValueError(f'{title(key)}: training has diverged, the model answers with no numbers; choose a smaller '
+                       f'{"private" if ways.is_private(key) else "client"}_learning_rate.')
+    found.append([part[:, 1] - part[:, 0] for part in logits])
   on_model(key, time.monotonic() - started)
   return found
-
-
-def _probabilities(logits):
-  """Returns the second class's, in double precision: in single a confident model's are all 1, and rank nothing."""
-  logits = logits.astype(np.float64)
-  return special.expit(logits[:, 1] - logits[:, 0])
