@@ -58,7 +58,8 @@ def _measured(privacy, batch):
   task = tasks.Task(images=_images(), model_builder=models.MODELS['cnn_dropout'], client=client, seed=0)
   plan = plan_lib.build_plan(privacy, configs.CohortConfig(cohort_size=1), population=1, rounds=1, seed=0,
                              sizes=[_EXAMPLES], client=client).for_model(task.keras_model(), task.batch_spec[0])
-  task = tasks.Task(images=_images(), model_builder=models.MODELS['cnn_dropout'], client=plan.client_data(client), seed=0)
+  task = tasks.Task(images=_images(), model_builder=models.MODELS['cnn_dropout'],
+                    client=plan.client_data(client), seed=0)
   learning = process.build_process(
       task, algorithm=configs.AlgorithmConfig(), client=client, server=configs.ServerConfig(),
       aggregator=stack.build_stack(plan), private_training=plan.client_work)
@@ -75,7 +76,8 @@ def _measured(privacy, batch):
 @functools.cache
 def _images():
   rng = np.random.default_rng(0)
-  pool = images.Examples(rng.random((_EXAMPLES, 28, 28, 1), np.float32), rng.integers(0, 62, _EXAMPLES).astype(np.int32))
+  pool = images.Examples(rng.random((_EXAMPLES, 28, 28, 1), np.float32),
+                         rng.integers(0, 62, _EXAMPLES).astype(np.int32))
   everything = [np.arange(_EXAMPLES)]
   return images.FederatedImages(
       name='generated', class_names=tuple(map(str, range(62))), train=images.ArrayClients(pool, everything, ['client']),

@@ -2,13 +2,14 @@
 
     python -m benchmarks.heterogeneity --json=heterogeneity.json        # goes on where it was stopped
     python -m benchmarks.heterogeneity --json=heterogeneity.json --show
-    python -m benchmarks.heterogeneity --json=all.json --participants=20 --methods=FedAvg,FedNova --splits='Dirichlet 0.1'
+    python -m benchmarks.heterogeneity --json=all.json --participants=20 --methods=FedAvg,FedNova \\
+        --splits='Dirichlet 0.1'
     python -m benchmarks.heterogeneity --json=iid.json --grid_split=IID --methods=FedAvg,SCAFFOLD --splits=IID
 
 20 clients share 10,000 training images; 10 of them train in each of 30 rounds, 5 epochs in batches of 50, whatever the
-algorithm. Learning rates are the best of a grid (`GRIDS`) on a seed of its own, on the Dirichlet 0.1 split. The score is
-the mean accuracy on the 10,000 test images over the last five rounds. JSON keys: machine, commit, grid and cells, both
-of objects with the settings, accuracy and seconds.
+algorithm. Learning rates are the best of a grid (`GRIDS`) on a seed of its own, on the Dirichlet 0.1 split. The score
+is the mean accuracy on the 10,000 test images over the last five rounds. JSON keys: machine, commit, grid and cells,
+both of objects with the settings, accuracy and seconds.
 """
 
 import itertools
@@ -98,7 +99,8 @@ def _once(content, part, path, runner, method, split, seed, settings):
 
 def best(content, method):
   """Returns the settings of a method with the best accuracy on the grid's seed."""
-  return max((done for done in content['grid'] if done['method'] == method), key=lambda done: done['accuracy'])['settings']
+  return max((done for done in content['grid'] if done['method'] == method),
+             key=lambda done: done['accuracy'])['settings']
 
 
 def table(content) -> str:

@@ -52,11 +52,12 @@ _NUMBERS = {
     'equal_error_rate': lambda report: report['evaluation'].get('equal_error_rate'),
     'client_worst': lambda report: report['per_client'].get('worst'),
     'client_percentile_10': lambda report: report['per_client'].get('percentile_10'),
-    **{f'unseen_{name}': functools.partial(lambda name, report: report['unseen'] and report['unseen']['evaluation'].get(name),
-                                           name)
+    **{f'unseen_{name}': functools.partial(
+        lambda name, report: report['unseen'] and report['unseen']['evaluation'].get(name), name)
        for name in ('accuracy', 'auc', 'equal_error_rate', 'true_accept_rate_at_0.01')},
-    **{f'{whose}_{name}': functools.partial(lambda whose, name, report: (report.get('personal') or {}).get(whose, {}).get(name),
-                                           whose, name) for whose in ('shared', 'own') for name in ('mean', 'worst')},
+    **{f'{whose}_{name}': functools.partial(
+        lambda whose, name, report: (report.get('personal') or {}).get(whose, {}).get(name), whose, name)
+       for whose in ('shared', 'own') for name in ('mean', 'worst')},
     'gaining': lambda report: (report.get('personal') or {}).get('gaining'),
     'epsilon': lambda report: report['privacy'].get('epsilon'),
     'train_seconds': lambda report: report['seconds']['train'],

@@ -36,7 +36,8 @@ _BASE = configs.ExperimentConfig(
 _SETTINGS = {'none': {}, 'label_flip': {}, 'sign_flip': {'attack_scale': 4.0}, 'scaled_update': {},
              'backdoor_patch': {'attack_patch': 2}}
 _COMPRESSIONS = {
-    'none': {}, 'uniform 8 bits': {'compression': 'uniform'}, 'hadamard 4 bits': {'compression': 'hadamard', 'compression_bits': 4},
+    'none': {}, 'uniform 8 bits': {'compression': 'uniform'},
+    'hadamard 4 bits': {'compression': 'hadamard', 'compression_bits': 4},
     **{f'{name} 1 bit': {'compression': name, 'compression_bits': 1}
        for name in ('uniform', 'stochastic', 'hadamard', 'dft')},
     'top_k 10 %': {'compression': 'top_k'}, 'top_k 1 %': {'compression': 'top_k', 'top_k_fraction': 0.01}}
@@ -80,7 +81,8 @@ def _bounds():
   task = _task(_BASE, seed=0)
   start, norms = run.flat(run.start(task)), []
   for client in range(len(task.images.train)):
-    norms.append(float(np.linalg.norm(run.flat(run.round(run.start(task), run.data(_BASE, task), [client], 1)) - start)))
+    after = run.round(run.start(task), run.data(_BASE, task), [client], 1)
+    norms.append(float(np.linalg.norm(run.flat(after) - start)))
   return {'norm_clipping': round(statistics.median(norms), 2), 'zeroing': round(3 * statistics.median(norms), 2)}
 
 

@@ -12,7 +12,8 @@ flags.DEFINE_float('clip_learning_rate', _DEFAULTS.clip_learning_rate, 'client_a
 flags.DEFINE_float('count_stddev', _DEFAULTS.count_stddev,
                    'client_adaptive: noise on the count of unclipped updates; unset means cohort_size / 20.')
 flags.DEFINE_bool('tree_efficient', _DEFAULTS.tree_efficient, 'dp_ftrl: estimate tree nodes from their children too.')
-flags.DEFINE_enum('mf_strategy', _DEFAULTS.mf_strategy, privacy_config.MF_STRATEGIES, 'dp_mf: shape of the correlated noise.')
+flags.DEFINE_enum('mf_strategy', _DEFAULTS.mf_strategy, privacy_config.MF_STRATEGIES,
+                  'dp_mf: shape of the correlated noise.')
 flags.DEFINE_integer('mf_buffers', _DEFAULTS.mf_buffers, 'dp_mf with blt: model-sized buffers on the server.')
 flags.DEFINE_integer('mf_bands', _DEFAULTS.mf_bands,
                      'dp_mf with banded or amplified: bands; unset means as many as allowed, or as are best.')

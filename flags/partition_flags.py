@@ -8,7 +8,8 @@ _DEFAULTS = configs.DataConfig()
 
 flags.DEFINE_integer('min_client_examples', _DEFAULTS.min_client_examples,
                      'dirichlet, quantity: no client has fewer training examples.')
-flags.DEFINE_integer('classes_per_client', _DEFAULTS.classes_per_client, 'shards: a client has at most so many classes.')
+flags.DEFINE_integer('classes_per_client', _DEFAULTS.classes_per_client,
+                     'shards: a client has at most so many classes.')
 flags.DEFINE_enum('quantity_distribution', _DEFAULTS.quantity_distribution, data_config.QUANTITY_DISTRIBUTIONS,
                   'quantity: what client sizes are in proportion to.')
 flags.DEFINE_float('quantity_sigma', _DEFAULTS.quantity_sigma,

@@ -7,7 +7,8 @@ from tff_vision import training_config
 _CLIENT = training_config.ClientConfig()
 _SERVER = training_config.ServerConfig()
 
-flags.DEFINE_enum('client_optimizer', _CLIENT.client_optimizer, training_config.CLIENT_OPTIMIZERS, 'Optimizer on clients.')
+flags.DEFINE_enum('client_optimizer', _CLIENT.client_optimizer, training_config.CLIENT_OPTIMIZERS,
+                  'Optimizer on clients.')
 flags.DEFINE_float('client_learning_rate', _CLIENT.client_learning_rate, 'Learning rate on clients.')
 flags.DEFINE_integer('client_epochs', _CLIENT.client_epochs, 'Local epochs in a round.')
 flags.DEFINE_integer('batch_size', _CLIENT.batch_size, 'Batch size on clients.')

@@ -42,7 +42,8 @@ def main() -> None:
   directory = run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value))
   config = directory.read_config()
   if config.task.task != 'classification':
-    raise ValueError(f'attacks are on the loss of classes, and {_RUN_DIR.value} was trained for task={config.task.task}.')
+    raise ValueError(f'attacks are on the loss of classes, and {_RUN_DIR.value} was trained for '
+                     f'task={config.task.task}.')
 
   from tff_vision import experiment, tasks
   from tff_vision.program import exported, journal
@@ -60,8 +61,8 @@ def main() -> None:
   if output_flags.JSON.value is not None:
     json_file.write(output_flags.JSON.value, found)
   if broken := [name for name, low, theory in _bounds(found, ledger) if low > theory]:
-    print(f'BROKEN: {", ".join(broken)}: measured more than theory allows. (For membership a fault of the mechanism, or '
-          'test images of another kind than the training images.)', file=sys.stderr)
+    print(f'BROKEN: {", ".join(broken)}: measured more than theory allows. (For membership a fault of the mechanism, '
+          'or test images of another kind than the training images.)', file=sys.stderr)
     sys.exit(_BROKEN)
 
 
@@ -242,7 +243,8 @@ def _show(found, ledger):
   theory = f'{promise.to_examples(ledger)[0]:.3f}' if 'epsilon' in ledger else 'no promise'
   if found['canaries']:
     canaries = found['canaries']
-    print(f'{"canaries, one known round or step: epsilon":<44}{canaries["epsilon"]:>12.3f}{canaries["epsilon_theory"]:>12.3f}')
+    print(f'{"canaries, one known round or step: epsilon":<44}{canaries["epsilon"]:>12.3f}'
+          f'{canaries["epsilon_theory"]:>12.3f}')
     print(f'{"  exceeded with 99.95 % confidence":<44}{canaries["epsilon_low"]:>12.3f}')
   for name, everyone, per_client in _by_attack(found):
     print(f'{f"membership by {name}: epsilon at least":<44}{everyone["epsilon_low"]:>12.3f}'

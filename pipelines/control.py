@@ -1,12 +1,13 @@
-"""Reinforcement learning over clients: each plays catch, from pixels, in an environment of its own; policies are averaged.
+"""Reinforcement learning over clients: each plays catch, from pixels, in a world of its own; policies are averaged.
 
     python -m pipelines.control
     python -m pipelines.control --run_dir=runs/control --alone
     python -m pipelines.control --run_dir=runs/masked --secure_sum=masks --rounds=20
 
-Environments differ in wind, paddle and camera. --alone trains every client by itself too, for comparison. --client_epochs
-is the number of updates that a client makes in a round, --batch_size the number of episodes that it plays for each.
-`--resume --run_dir=DIR` continues a run that was stopped. docs/reinforcement.md lists the keys of report.json.
+Environments differ in wind, paddle and camera. --alone trains every client by itself too, for comparison.
+--client_epochs is the number of updates that a client makes in a round, --batch_size the number of episodes that it
+plays for each. `--resume --run_dir=DIR` continues a run that was stopped. docs/reinforcement.md lists the keys of
+report.json.
 """
 
 import dataclasses

@@ -41,8 +41,9 @@ def _show(name, found):
   print(f'{name}: {progress.numbers(found["evaluation"])}')
   clients = found['per_client']
   if clients['count']:
-    print(f'  {progress.client_title(clients)}: mean {clients["mean"]:.4f}, 10th percentile {clients["percentile_10"]:.4f}, worst '
-          f'{clients["worst"]:.4f}, over {clients["count"]} clients')
+    print(f'  {progress.client_title(clients)}: mean {clients["mean"]:.4f}, '
+          f'10th percentile {clients["percentile_10"]:.4f}, worst {clients["worst"]:.4f}, '
+          f'over {clients["count"]} clients')
 
 
 if __name__ == '__main__':

@@ -76,7 +76,8 @@ def _defaults():
   dataset = flags.FLAGS['dataset']
   if not dataset.present or dataset.value in _WITH_CLIENTS:
     return _DEFAULT
-  return dataclasses.replace(_DEFAULT, data=configs.DataConfig(partition='dirichlet', partition_alpha=2.0, num_clients=3))
+  data = configs.DataConfig(partition='dirichlet', partition_alpha=2.0, num_clients=3)
+  return dataclasses.replace(_DEFAULT, data=data)
 
 
 def _show(content):

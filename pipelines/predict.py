@@ -2,9 +2,9 @@
 
     python -m pipelines.predict --run_dir=runs/fashion shoe.png bag.jpg
 
-Takes PNG, JPEG, GIF and BMP of any size, grey or colour; prints the likeliest classes of each with probabilities; of task=anomaly, each image's score and how
-many good test images have a lower one; of task=embedding, how alike the images are. --json=FILE receives `predictions`:
-by file, probabilities by class, `score`, or the `embedding`.
+Takes PNG, JPEG, GIF and BMP of any size, grey or colour; prints the likeliest classes of each with probabilities; of
+task=anomaly, each image's score and how many good test images have a lower one; of task=embedding, how alike the images
+are. --json=FILE receives `predictions`: by file, probabilities by class, `score`, or the `embedding`.
 """
 
 import itertools
@@ -55,7 +55,9 @@ def _scores(model, paths):
   predictions = {path: {'score': float(model.outputs(path)[1])} for path in paths}
   good = model.facts.get('good_scores')
   for path, found in predictions.items():
-    below = f', higher than of {sum(score < found["score"] for score in good[1:])} % of good test images' if good else ''
+    below = ''
+    if good:
+      below = f', higher than of {sum(score < found["score"] for score in good[1:])} % of good test images'
     print(f'{path}: score {found["score"]:.4g}{below}')
   return predictions
 
@@ -66,7 +68,9 @@ def _likeness(model, paths):
   threshold = model.facts.get('threshold')
   for first, second in itertools.combinations(paths, 2):
     cosine = float(vectors[first] @ vectors[second])
-    said = '' if threshold is None else f', {"alike" if cosine > threshold else "different"} by the threshold {threshold:.4f}'
+    said = ''
+    if threshold is not None:
+      said = f', {"alike" if cosine > threshold else "different"} by the threshold {threshold:.4f}'
     print(f'{first} and {second}: cosine {cosine:.4f}{said}')
   return {path: {'embedding': vector.tolist()} for path, vector in vectors.items()}
 

@@ -24,7 +24,8 @@ from tff_vision.data import availability
 from tff_vision.program import cells, json_file, run_directory, whole_file
 from tff_vision.runtime import processes
 
-_GRID = flags.DEFINE_string('grid', None, 'name=value,value;name=value: settings of runs. With --random also low..high.')
+_GRID = flags.DEFINE_string('grid', None,
+                            'name=value,value;name=value: settings of runs. With --random also low..high.')
 _RANDOM = flags.DEFINE_integer('random', None, 'Draw so many cells instead of all combinations.')
 _PARALLEL = flags.DEFINE_integer('parallel', 1, 'Runs at a time.')
 
@@ -41,7 +42,8 @@ def main() -> None:
   runtime_flags.chosen_runtime()
   folder = pathlib.Path(launch_config.run_dir)
   if run_directory.RunDirectory(folder).config.exists():
-    raise ValueError(f'run_dir={str(folder)!r} holds a run; a sweep needs a folder of its own, with a run in it for each cell.')
+    raise ValueError(f'run_dir={str(folder)!r} holds a run; a sweep needs a folder of its own, with a run in it for '
+                     'each cell.')
   made = cells.make(experiment_flags.experiment_config(), cells.parse(_GRID.value), draws=_RANDOM.value)
   if len(tasks := {cell.config.task.task for cell in made}) > 1:
     raise ValueError(f'grid: cells of task={" and ".join(sorted(tasks))} have no metric by which one could be best.')

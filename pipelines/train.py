@@ -77,8 +77,9 @@ def _conclude(result):
         f'{found["rounds"]} rounds, {found["seconds"]["train"]:.1f} s of training '
         f'({found["examples_per_second"]:.0f} examples/s)')
   if clients['count']:
-    print(f'{progress.client_title(clients)}: mean {clients["mean"]:.4f}, 10th percentile {clients["percentile_10"]:.4f}, worst '
-          f'{clients["worst"]:.4f}, over {clients["count"]} clients')
+    print(f'{progress.client_title(clients)}: mean {clients["mean"]:.4f}, '
+          f'10th percentile {clients["percentile_10"]:.4f}, worst {clients["worst"]:.4f}, '
+          f'over {clients["count"]} clients')
   if found.get('personal'):
     _conclude_personal(found)
   if found['unseen']:
@@ -103,7 +104,8 @@ def _conclude_personal(found):
           f'{found["personal"]["gaining"]:.0%} of {own["count"]} clients gain')
   algorithm = found['config']['algorithm']['algorithm']
   if algorithm in ('fedper', 'fedrep'):
-    print(f'note: with algorithm={algorithm} the shared model\'s head stays as it was initialized: judge by the own models.')
+    print(f'note: with algorithm={algorithm} the shared model\'s head stays as it was initialized: judge by the own '
+          'models.')
 
 
 def _privacy_sentence(ledger):
@@ -116,8 +118,8 @@ def _privacy_sentence(ledger):
 
 def _secure_sentence(hidden):
   return (f'secure sum: {hidden["mode"]} ({hidden["scheme"]}), {hidden["security_bits"]} bits of security; hidden: '
-          f'{hidden["hidden"]}; {hidden["bytes_per_parameter"]:.1f} bytes a parameter, {hidden["client_seconds"]:.2f} s a '
-          f'client and round. {hidden["simulation"]}')
+          f'{hidden["hidden"]}; {hidden["bytes_per_parameter"]:.1f} bytes a parameter, {hidden["client_seconds"]:.2f} '
+          f's a client and round. {hidden["simulation"]}')
 
 
 def _traffic_sentence(traffic):

@@ -1,4 +1,4 @@
-"""What goes with which algorithm: the table, the refusals that read it, the page that shows it, and rounds that show it."""
+"""What goes with which algorithm: the table, the refusals that read it, the page and the rounds that show it."""
 
 import pathlib
 

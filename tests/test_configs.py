@@ -86,7 +86,8 @@ def test_seeds_differ_where_paths_differ(root, one, other):
 
 @pytest.mark.parametrize(('sections', 'match'), [
     ({'algorithm': {'algorithm': 'fedbuff'}}, 'over_selection or round_deadline'),
-    ({'algorithm': {'algorithm': 'scaffold'}, 'client': {'client_optimizer': 'sgdm'}}, 'client_optimizer=sgdm.*scaffold'),
+    ({'algorithm': {'algorithm': 'scaffold'}, 'client': {'client_optimizer': 'sgdm'}},
+     'client_optimizer=sgdm.*scaffold'),
     ({'algorithm': {'algorithm': 'feddyn'}, 'server': {'server_optimizer': 'adam'}}, 'server_optimizer=adam.*feddyn'),
     ({'algorithm': {'algorithm': 'fedsgd'}}, 'client_epochs=3.*fedsgd'),
     ({'privacy': {'privacy': 'example_dp_sgd', 'clip_norm': 1.0, 'noise_multiplier': 1.0},

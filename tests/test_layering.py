@@ -13,9 +13,11 @@ SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted
 SECTIONS = {path.stem for path in (ROOT / 'tff_vision').glob('*_config.py')}
 FOUNDATION = {'configs', 'compatibility', 'seeds', 'validate', *SECTIONS}
 ALLOWED = {
-    'validate': set(), 'compatibility': set(), 'seeds': set(), **{section: {'validate', *SECTIONS} for section in SECTIONS},
+    'validate': set(), 'compatibility': set(), 'seeds': set(),
+    **{section: {'validate', *SECTIONS} for section in SECTIONS},
     'configs': {'validate', 'compatibility', *SECTIONS},
-    'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'runtime': {'data'}, 'diagnosis': {'runtime'},
+    'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'runtime': {'data'},
+    'diagnosis': {'runtime'},
     'privacy': {'secure'},
     'objectives': {'models'}, 'tasks': {'data', 'models', 'objectives'},
     'aggregation': {'privacy', 'secure', 'client_state'},
@@ -77,7 +79,8 @@ def test_house_rules_of_files(path):
   for node in ast.walk(ast.parse(path.read_text())):
     if isinstance(node, ast.Import):
       assert all(alias.name.split('.')[0] != 'flags' for alias in node.names), '`import flags` shadows absl.flags'
-    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and path.stem != 'validate' and not node.name.startswith('_'):
+    if (isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and path.stem != 'validate'
+        and not node.name.startswith('_')):
       assert node.args.kwarg is None, f'{node.name} takes **{node.args.kwarg and node.args.kwarg.arg}'
 
 

@@ -29,7 +29,8 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
     'fedprox': {'example-level privacy': _CLIPPED_GRADIENT},
     'fedsgd': {'example-level privacy': _ALL_AT_ONCE},
     'scaffold': {'client-level privacy': _TWO_QUANTITIES, 'example-level privacy': _CLIPPED_GRADIENT},
-    'fednova': {'client-level privacy': 'the number of a client\'s steps, which it sends, tells how many examples it has',
+    'fednova': {'client-level privacy': 'the number of a client\'s steps, which it sends, tells how many examples it '
+                                        'has',
                 'example-level privacy': 'it counts steps that private SGD does not take'},
     'feddyn': {'client-level privacy': 'its server adds up the updates of all rounds, and with them all their noise',
                'example-level privacy': _CLIPPED_GRADIENT},

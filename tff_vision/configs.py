@@ -80,19 +80,19 @@ class ExperimentConfig:
                        'round_deadline.')
     if name == 'ifca' and not self.schedule.server_is_constant():
       raise ValueError(f'server_schedule={self.schedule.server_schedule} with server_warmup_rounds='
-                       f'{self.schedule.server_warmup_rounds} does not go with algorithm=ifca, whose models are the means '
-                       'of their clients: choose constant and 0.')
+                       f'{self.schedule.server_warmup_rounds} does not go with algorithm=ifca, whose models are the '
+                       'means of their clients: choose constant and 0.')
     if self.algorithm.personalize_epochs and self.privacy.privacy != 'none':
       raise ValueError(f'personalize_epochs={self.algorithm.personalize_epochs} does not go with '
-                       f'privacy={self.privacy.privacy}: the report would tell how good the clients\' own models are, and '
-                       'no noise covers that.')
+                       f'privacy={self.privacy.privacy}: the report would tell how good the clients\' own models are, '
+                       'and no noise covers that.')
     if self.privacy.metrics_noise_multiplier is not None and self.task.task != 'classification':
       raise ValueError(f'metrics_noise_multiplier={self.privacy.metrics_noise_multiplier} releases accuracy, which '
                        f'task={self.task.task} has none of.')
     if self.privacy.privacy in compatibility.CLIENT_LEVEL and self.algorithm.client_weighting == 'examples':
       raise ValueError(f'client_weighting=examples does not go with privacy={self.privacy.privacy}: how much an update '
-                       'weighs would depend on the client\'s data, and the noise is calibrated to clients that all weigh '
-                       'the same.')
+                       'weighs would depend on the client\'s data, and the noise is calibrated to clients that all '
+                       'weigh the same.')
     if self.privacy.privacy == 'example_dp_sgd':
       _refuse_other_training(self)
 

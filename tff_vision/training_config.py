@@ -15,7 +15,8 @@ CLIENT_WEIGHTINGS = ('examples', 'uniform')
 _CLIENT_OPTIMIZERS_OF = {'scaffold': ('sgd',), 'mime_lite': ('sgd',), 'feddyn': ('sgd',), 'fednova': ('sgd', 'sgdm'),
                          'fedrep': ('sgd',), 'apfl': ('sgd',)}
 _READ_BY_ALGORITHM = {'proximal_strength': ('fedprox', 'fednova'), 'feddyn_strength': ('feddyn',),
-                      'mime_momentum': ('mime_lite',), 'max_staleness': ('fedbuff',), 'personal_layers': ('fedper', 'fedrep'),
+                      'mime_momentum': ('mime_lite',), 'max_staleness': ('fedbuff',),
+                      'personal_layers': ('fedper', 'fedrep'),
                       'fedrep_head_epochs': ('fedrep',), 'ditto_strength': ('ditto',), 'apfl_alpha': ('apfl',),
                       'apfl_adaptive': ('apfl',), 'ifca_clusters': ('ifca',)}
 

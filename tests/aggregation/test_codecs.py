@@ -36,7 +36,8 @@ def test_numbers_come_back_from_their_bits(width, count, seed):
 
 def test_rotations_are_the_textbook_transforms_and_come_back():
   rows = RNG.normal(size=(3, 16)).astype(np.float32)
-  np.testing.assert_allclose(rotations.walsh_hadamard(tf.constant(rows)), rows @ scipy.linalg.hadamard(16) / 4, atol=1e-6)
+  np.testing.assert_allclose(rotations.walsh_hadamard(tf.constant(rows)),
+                             rows @ scipy.linalg.hadamard(16) / 4, atol=1e-6)
   seed = tf.constant([3, -4])
   for rotation in (rotations.HADAMARD, rotations.FOURIER):
     matrix = rotation.turn(tf.eye(16), seed).numpy()

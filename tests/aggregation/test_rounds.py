@@ -153,7 +153,8 @@ def test_attacks_and_memory_on_work_that_keeps_state():
 def test_norm_clipping_goes_before_a_private_clip(tff_runtime):
   private = sampled_plans.ClientGaussian(sampler=cohorts.PoissonCohort(population=4, rate=1.0, seed=0), clip_norm=100.0,
                                          noise_multiplier=0.0, delta=1e-3)
-  made = stack.build_stack(private, configs.AggregationConfig(aggregator='norm_clipping', update_norm_bound=1.0)).create(
-      tff.TensorType(np.float32, [17]))
+  clipping = configs.AggregationConfig(aggregator='norm_clipping', update_norm_bound=1.0)
+  made = stack.build_stack(private, clipping).create(tff.TensorType(np.float32, [17]))
   found = made.next(made.initialize(), list(ROWS[:4])).result
-  np.testing.assert_allclose(found, (ROWS[:4] / np.linalg.norm(ROWS[:4], axis=1, keepdims=True)).mean(axis=0), atol=1e-4)
+  units = ROWS[:4] / np.linalg.norm(ROWS[:4], axis=1, keepdims=True)
+  np.testing.assert_allclose(found, units.mean(axis=0), atol=1e-4)

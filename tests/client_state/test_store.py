@@ -119,7 +119,8 @@ def test_an_absent_client_keeps_what_it_had(tmp_path):
   kept, data = store.Store(tmp_path, ZERO), driver.NumberedData(Data())
   state = 0.0
   for round_num, process in ((1, Process()), (2, WithoutTheSecond())):
-    output = driver.KeptStateProcess(process, kept).next(state, [data.request(client, round_num) for client in (4, 3, 1)])
+    requests = [data.request(client, round_num) for client in (4, 3, 1)]
+    output = driver.KeptStateProcess(process, kept).next(state, requests)
     state = output.state
   assert [int(kept.read(client, 3)['count']) for client in (4, 3, 1)] == [2, 1, 2]
   with pytest.raises(ValueError, match='round 3 lost 1 of 2 clients'):

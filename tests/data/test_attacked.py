@@ -63,11 +63,13 @@ def test_multi_label_examples_are_attacked_too():
   flipped = attacked.DATA_ATTACKS['label_flip'](config('label_flip'), 2)(examples)
   np.testing.assert_array_equal(flipped.y, 1 - y)
   attack = config('backdoor_patch', attack_target=0)
-  np.testing.assert_array_equal(attacked.DATA_ATTACKS['backdoor_patch'](attack, 2)(examples).y, [[1, 1], [1, 0], [1, 0]])
+  np.testing.assert_array_equal(attacked.DATA_ATTACKS['backdoor_patch'](attack, 2)(examples).y,
+                                [[1, 1], [1, 0], [1, 0]])
   np.testing.assert_array_equal(attacked.backdoor_test(attack, examples).y, y[[0, 2]])
 
 
-@pytest.mark.parametrize(('settings', 'name'), [({'attack_target': 3}, 'attack_target=3'), ({'attack_patch': 5}, 'attack_patch=5')])
+@pytest.mark.parametrize(('settings', 'name'), [({'attack_target': 3}, 'attack_target=3'),
+                                                ({'attack_patch': 5}, 'attack_patch=5')])
 def test_a_backdoor_that_does_not_fit_is_refused(settings, name):
   with pytest.raises(ValueError, match=name):
     attacked.attacked(config('backdoor_patch', **settings), tiny.federated_images(), seed=0)

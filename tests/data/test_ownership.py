@@ -60,7 +60,8 @@ def test_the_source_says_how_many_are_unseen_unless_the_user_does():
 
 @pytest.mark.parametrize('fields, said', [
     ({'num_clients': 7, 'held_out_clients': 2}, 'num_clients=7 and held_out_clients=2 is more than the 8 clients'),
-    ({'held_out_clients': 8}, 'held_out_clients=8 leaves nobody'), ({'num_clients': 9}, 'num_clients=9 is more than the 8'),
+    ({'held_out_clients': 8}, 'held_out_clients=8 leaves nobody'),
+    ({'num_clients': 9}, 'num_clients=9 is more than the 8'),
     ({'partition': 'iid', 'num_clients': 39, 'held_out_clients': 2}, 'num_clients=39 and held_out_clients=2.*40')])
 def test_more_than_there_are_is_refused(fields, said):
   made = config(**fields)

@@ -13,7 +13,8 @@ _VERSIONS = st.dictionaries(st.sampled_from(['absl-py', 'jax', 'numpy', 'pytest'
 
 
 def _checkout(folder: pathlib.Path) -> pathlib.Path:
-  (folder / 'requirements.txt').write_text('# made by\nnumpy==1.25.2\n    # via x\nzipp==4.1.2\njax==0.4.18\nabsl-py==1.4.0\n')
+  (folder / 'requirements.txt').write_text(
+      '# made by\nnumpy==1.25.2\n    # via x\nzipp==4.1.2\njax==0.4.18\nabsl-py==1.4.0\n')
   (folder / 'requirements.in').write_text('# why==not\nabsl-py\nnumpy<2\n')
   (folder / 'requirements.overrides.txt').write_text('jax==0.4.18\n')
   return folder

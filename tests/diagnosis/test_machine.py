@@ -34,7 +34,8 @@ def test_cores(cores, status):
   assert machine.cores_finding(cores).status is status
 
 
-@pytest.mark.parametrize('free, status, told', [(4 * 2**30, Status.OK, '4.0 GiB'), (4 * 2**30 - 1, Status.WARN, '4.0 GiB'),
+@pytest.mark.parametrize('free, status, told', [(4 * 2**30, Status.OK, '4.0 GiB'),
+                                                (4 * 2**30 - 1, Status.WARN, '4.0 GiB'),
                                                 (512 * 2**20, Status.WARN, '0.5 GiB free')])
 def test_memory(free, status, told):
   finding = machine.memory_finding(free)

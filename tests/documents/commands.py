@@ -9,7 +9,7 @@ from collections.abc import Iterator
 ROOT = pathlib.Path(__file__).parents[2]
 DOCUMENTS = sorted([*ROOT.glob('README*.md'), *(ROOT / 'docs').glob('*.md')])
 
-# File name of a document in another language -> that of its original; tests/documents/test_translations.py holds both equal.
+# File name of a document in another language -> that of its original; test_translations.py holds both equal.
 TRANSLATIONS = {'README.zh-CN.md': 'README.md'}
 
 # Blocks marked so are run as one shell script, by a test of that document.

@@ -33,7 +33,8 @@ def test_a_translation_says_the_same(translated, original):
   assert links[0] == links[1]
   for path, other in ((translated, original), (original, translated)):
     assert f']({other.name})' in path.read_text(), f'{path.name} does not link to {other.name}'
-  headings = [re.findall(r'^#+(?= )', _BLOCK.sub('', path.read_text()), re.MULTILINE) for path in (translated, original)]
+  headings = [re.findall(r'^#+(?= )', _BLOCK.sub('', path.read_text()), re.MULTILINE)
+              for path in (translated, original)]
   assert headings[0] == headings[1]
   code = [sorted(_CODE.findall(_text(path))) for path in (translated, original)]
   assert code[0] == code[1]

@@ -45,7 +45,8 @@ def test_calibration_by_hand():
 
 def test_a_model_that_is_all_too_confident_is_ranked_all_the_same():
   scores, y = np.array([40.0, 90.0, 60.0, 300.0]), np.array([0, 1, 0, 1])
-  found = measures.measure(measures.resamples(y, number=5, seed=0), scores, threshold=measures.best_threshold(scores, y))
+  drawn = measures.resamples(y, number=5, seed=0)
+  found = measures.measure(drawn, scores, threshold=measures.best_threshold(scores, y))
   assert found['auc'] == found['balanced_accuracy'] == 1
   assert found['threshold'] == 1 and found['calibration_error'] == pytest.approx(0.5)
 

@@ -16,7 +16,8 @@ def content():
   drawn = measures.resamples(y, number=20, seed=0)
   keys = {**{ways.alone(name): f'{name} alone' for name in NAMES}, **{key: way.title for key, way in ways.WAYS.items()}}
   found = lambda: measures.measure(drawn, np.clip(0.3 * y + 0.7 * rng.random(60), 0, 1), threshold=0.5)
-  ledger = {'mechanism': 'example_dp_sgd', 'epsilon': 3.99, 'delta': 1e-4, 'unit': 'example', 'relation': 'add or remove',
+  ledger = {'mechanism': 'example_dp_sgd', 'epsilon': 3.99, 'delta': 1e-4, 'unit': 'example',
+            'relation': 'add or remove',
             'sampling': 'poisson', 'accountant': 'PLD', 'rounds': 20, 'noise_multiplier': 0.9, 'clip_norm': 1.0,
             'per_client': [{'rounds': 20, 'epsilon': 3.99}, {'rounds': 20, 'epsilon': 2.71828}]}
   return {

@@ -139,8 +139,8 @@ def test_fine_tuning_trains_on_and_leaves_the_shared_model(tff_runtime):
   found = dict(models())
   run = Run('fedavg')
   for i in range(4):
-    close(flat(found[i]), numpy_algorithms.Oracle(run.task, [], rate=0.1).local(flat(w.numpy() for w in weights.trainable),
-                                                                               i, 9)[0])
+    oracle = numpy_algorithms.Oracle(run.task, [], rate=0.1)
+    close(flat(found[i]), oracle.local(flat(w.numpy() for w in weights.trainable), i, 9)[0])
   assert asked[0] == ((0, 1, 2, 3), 4)
 
 
@@ -153,7 +153,8 @@ def test_clients_that_never_trained_fall_back_and_are_counted(tmp_path):
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
   found = personal.compare(evaluator, task.images.test, task.initial_trainable(), models)
   assert found['never_trained'] == 3
-  assert [a == b for a, b in zip(found['own']['accuracies'], found['shared']['accuracies'], strict=True)][:2] == [True] * 2
+  own, shared = found['own']['accuracies'], found['shared']['accuracies']
+  assert [a == b for a, b in zip(own, shared, strict=True)][:2] == [True] * 2
   np.testing.assert_array_equal(evaluator.model.trainable_weights[0], task.initial_trainable()[0])
 
 
@@ -166,7 +167,8 @@ def test_personal_layers_that_do_not_fit_are_named(layers, part):
 @pytest.mark.parametrize('settings', [
     {'algorithm': configs.AlgorithmConfig(algorithm='fedrep'), 'client': configs.ClientConfig(client_epochs=1)},
     {'algorithm': configs.AlgorithmConfig(algorithm='ifca'), 'server': configs.ServerConfig(server_optimizer='adam')},
-    {'algorithm': configs.AlgorithmConfig(algorithm='ifca'), 'schedule': configs.ScheduleConfig(server_warmup_rounds=2)},
+    {'algorithm': configs.AlgorithmConfig(algorithm='ifca'),
+     'schedule': configs.ScheduleConfig(server_warmup_rounds=2)},
     {'algorithm': configs.AlgorithmConfig(personalize_epochs=1),
      'privacy': configs.PrivacyConfig(privacy='client_gaussian', clip_norm=1, noise_multiplier=1)}])
 def test_settings_that_do_not_fit_are_refused(settings):

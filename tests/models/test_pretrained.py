@@ -95,8 +95,8 @@ def test_a_head_of_another_size_is_replaced_and_the_rest_kept(saved):
 
 
 @pytest.mark.parametrize(('patterns', 'left'), [
-    ('backbone', {'norm_top', 'top'}), ('conv_*, norm_top', {'norm_a', 'top'}), ('norm_?', {'conv_a', 'conv_b', 'norm_top',
-                                                                                          'top'})])
+    ('backbone', {'norm_top', 'top'}), ('conv_*, norm_top', {'norm_a', 'top'}),
+    ('norm_?', {'conv_a', 'conv_b', 'norm_top', 'top'})])
 def test_frozen_layers_are_no_trainable_weights_of_anything(saved, patterns, left):
   given = load(saved(network(norm=tf.keras.layers.LayerNormalization)), frozen=patterns)
   made = given.build(SHAPE, 5)
@@ -150,5 +150,6 @@ def test_a_task_starts_with_the_file_and_its_new_head_with_the_seed(saved):
   one, again = (tasks.build_task(config).initial_weights() for _ in range(2))
   for a, b in zip(one.trainable, again.trainable, strict=True):
     np.testing.assert_array_equal(a, b)
-  assert [w.shape for w in one.trainable] == [(6, 10), (10,)] and [w.shape for w in one.non_trainable] == [(64, 6), (6,)]
+  assert [w.shape for w in one.trainable] == [(6, 10), (10,)]
+  assert [w.shape for w in one.non_trainable] == [(64, 6), (6,)]
   np.testing.assert_array_equal(one.non_trainable[0], pretrained.read(path).get_layer('hidden').kernel)

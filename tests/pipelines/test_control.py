@@ -5,7 +5,8 @@ import shutil
 
 import pytest
 
-QUICK = ('--model=mlp', '--client_learning_rate=0.005', '--environments=2', '--unseen_environments=1', '--cohort_size=2',
+QUICK = ('--model=mlp', '--client_learning_rate=0.005', '--environments=2', '--unseen_environments=1',
+         '--cohort_size=2',
          '--rounds=20', '--rounds_per_evaluation=10', '--evaluation_episodes=200', '--seed=1')
 
 

@@ -1,4 +1,4 @@
-"""pipelines.hospitals: every way at every hospital, epsilon of each, continued after a stop; mistakes in one sentence."""
+"""pipelines.hospitals: every way at every hospital, epsilon of each, continued after a stop; mistakes in a sentence."""
 
 import json
 
@@ -42,7 +42,8 @@ def test_all_ways_are_measured_and_a_second_run_trains_nothing_again(run_pipelin
 
 
 @pytest.mark.parametrize(('flags', 'named'), [
-    (['--algorithm=fedprox'], 'algorithm'), (['--privacy=local_dp'], 'privacy'), (['--private_epsilon=0'], 'private_epsilon'),
+    (['--algorithm=fedprox'], 'algorithm'), (['--privacy=local_dp'], 'privacy'),
+    (['--private_epsilon=0'], 'private_epsilon'),
     (['--dataset=digits'], 'two classes'), (['--validation_share=1'], 'validation_share')])
 def test_a_mistake_is_one_sentence(run_pipeline, tmp_path, flags, named):
   done = run_pipeline('hospitals', *flags, f'--run_dir={tmp_path / "run"}')

@@ -58,7 +58,8 @@ def test_embeddings_begin_with_an_exported_model_whose_first_layer_stays(trained
   paths = []
   for seed in range(2):
     paths.append(tmp_path / f'{seed}.png')
-    paths[-1].write_bytes(tf.io.encode_png(np.random.default_rng(seed).integers(0, 256, (8, 8, 1)).astype(np.uint8)).numpy())
+    pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 1)).astype(np.uint8)
+    paths[-1].write_bytes(tf.io.encode_png(pixels).numpy())
   done = run_pipeline('predict', f'--run_dir={run_dir}', *paths, f'--json={tmp_path / "vectors.json"}')
   assert done.code == 0 and 'cosine' in done.out and 'threshold' in done.out, done.err
   predicted = json.loads((tmp_path / 'vectors.json').read_text())['predictions']
@@ -66,7 +67,8 @@ def test_embeddings_begin_with_an_exported_model_whose_first_layer_stays(trained
   assert done.code == 0 and 'same decision 1.000' in done.out, done.err
   lite = tf.lite.Interpreter(str(run_dir / 'deployment' / 'tflite' / 'model.tflite')).get_signature_runner()
   pixels = np.stack([tf.io.decode_image(path.read_bytes()) for path in paths]).astype(np.float32)
-  np.testing.assert_allclose(lite(pixels=pixels)['embedding'], [one['embedding'] for one in predicted.values()], atol=1e-4)
+  vectors = [one['embedding'] for one in predicted.values()]
+  np.testing.assert_allclose(lite(pixels=pixels)['embedding'], vectors, atol=1e-4)
 
 
 def test_a_batch_norm_is_converted_and_every_change_printed(run_pipeline, tmp_path):

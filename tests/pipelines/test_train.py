@@ -53,7 +53,8 @@ def test_progress_is_plain_lines_without_a_terminal(trained):
 def killed_run(run_dir, when, number=signal.SIGKILL, options=()):
   """Starts a run, sends the signal once `when(run_dir)` holds, and returns the exit code."""
   with open(run_dir.with_suffix('.out'), 'w') as out:
-    process = subprocess.Popen(command('train', *TINY, *options, f'--run_dir={run_dir}'), cwd=ROOT, stdin=subprocess.DEVNULL,
+    process = subprocess.Popen(command('train', *TINY, *options, f'--run_dir={run_dir}'), cwd=ROOT,
+                               stdin=subprocess.DEVNULL,
                                stdout=out, stderr=out, env=dict(os.environ))
     deadline = time.monotonic() + 200
     while not when(run_dir) and process.poll() is None and time.monotonic() < deadline:
@@ -127,7 +128,8 @@ def test_a_round_that_clients_noise_anew_is_charged_again_after_kill_9(run_pipel
   killed_run(run_dir, begun, options=('--privacy=local_dp', '--clip_norm=0.5', '--noise_multiplier=4', '--delta=0.01',
                                    '--cohort_size=6'))
   # Round 2, or one after it if it ended before the signal came.
-  replayed = (run_dir / 'journal.jsonl').read_text().count('begin') - (run_dir / 'journal.jsonl').read_text().count('end')
+  journal = (run_dir / 'journal.jsonl').read_text()
+  replayed = journal.count('begin') - journal.count('end')
   done = run_pipeline('train', '--resume', f'--run_dir={run_dir}')
   assert done.code == 0, done.err
   report = json.loads((run_dir / 'report.json').read_text())

@@ -63,8 +63,10 @@ def test_a_trace_is_obeyed_to_the_round(tmp_path):
 
 @pytest.mark.parametrize(('text', 'said'), [
     ('', 'columns client, join, leave; found nothing'), ('who,join,leave\n', 'found who, join, leave'),
-    ('client,join,leave\n', 'no line below'), ('client,join,leave\n0,1,\n3,1,2\n', 'line 3: there is no client 3 among 3'),
-    ('client,join,leave\n0,5,5\n', 'line 2: client 0 leaves in round 5'), ('client,join,leave\n0,soon,\n', "line 2.*'soon'"),
+    ('client,join,leave\n', 'no line below'),
+    ('client,join,leave\n0,1,\n3,1,2\n', 'line 3: there is no client 3 among 3'),
+    ('client,join,leave\n0,5,5\n', 'line 2: client 0 leaves in round 5'),
+    ('client,join,leave\n0,soon,\n', "line 2.*'soon'"),
     ('client,join,leave\n0,1\n', 'line 2'), ('client,join,leave\n0,1,2,3\n', 'line 2')])
 def test_a_bad_trace_is_named(tmp_path, text, said):
   trace = tmp_path / 'trace.csv'

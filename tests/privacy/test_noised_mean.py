@@ -12,7 +12,8 @@ from tff_vision.privacy import grid, noised_mean, streams
 from tff_vision.privacy.matrix import blt, toeplitz
 
 pytestmark = pytest.mark.usefixtures('tff_runtime')
-UPDATE = tff.to_type(collections.OrderedDict(a=tff.TensorType(np.float32, [2]), b=(tff.TensorType(np.float32, [1, 1]),)))
+UPDATE = tff.to_type(collections.OrderedDict(a=tff.TensorType(np.float32, [2]),
+                                             b=(tff.TensorType(np.float32, [1, 1]),)))
 
 
 def update(x, y, z):

@@ -36,7 +36,8 @@ def test_the_covariance_of_a_stream_is_that_of_the_inverse():
   inverse = np.linalg.inv(toeplitz.matrix(STRATEGY.coefficients(ROUNDS), ROUNDS))
   expected = inverse @ inverse.T
   # Each entry's Monte-Carlo error is at most sqrt(2) * diagonal / sqrt(20000).
-  np.testing.assert_allclose(np.cov(run(streams.Buffered(STRATEGY), white)), expected, atol=5 * 2 ** 0.5 / 20_000 ** 0.5)
+  np.testing.assert_allclose(np.cov(run(streams.Buffered(STRATEGY), white)), expected,
+                             atol=5 * 2 ** 0.5 / 20_000 ** 0.5)
 
 
 @pytest.mark.parametrize('efficient', [False, True])

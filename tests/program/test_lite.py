@@ -25,7 +25,8 @@ def normalized():
 
 def test_group_normalisation_runs_on_one_image_and_on_many(normalized, tmp_path):
   path = tmp_path / 'model.tflite'
-  path.write_bytes(lite.convert(serving.ServedModel(normalized, white=255.0, answers=serving.ANSWERS['classification'])))
+  served = serving.ServedModel(normalized, white=255.0, answers=serving.ANSWERS['classification'])
+  path.write_bytes(lite.convert(served))
   logits = lite.outputs_fn(path, 'logits')
   for count in (1, 7, 2):
     images = np.random.default_rng(count).uniform(0, 255, (count, 6, 8, 1)).astype(np.float32)

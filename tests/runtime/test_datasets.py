@@ -1,4 +1,4 @@
-"""Data sets above TFF's own limit reach an executor, and those that TensorFlow never made are what it would have made."""
+"""Data sets above TFF's own limit reach an executor; those that TensorFlow never made are what it would have made."""
 
 import collections
 

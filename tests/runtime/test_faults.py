@@ -1,4 +1,4 @@
-"""Workers that are killed, hang, are slow, come back or stay away; and errors that are nobody's fault but the graph's."""
+"""Workers that are killed, hang, are slow, come back or stay away; and errors that are the graph's own fault."""
 
 import contextlib
 import os

@@ -45,7 +45,8 @@ def _joint_keys():
 
 
 def _shares(c1, secrets):
-  return [bfv.decryption_share(PARAMS, LENGTH, tf.constant(c1), tf.constant(s), entropy.kernel_key()).numpy() for s in secrets]
+  return [bfv.decryption_share(PARAMS, LENGTH, tf.constant(c1), tf.constant(s), entropy.kernel_key()).numpy()
+          for s in secrets]
 
 
 def _sum(residues):

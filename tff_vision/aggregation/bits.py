@@ -16,9 +16,8 @@ def pack(numbers: tf.Tensor, bits: int) -> tf.Tensor:
   count = int(numbers.shape[0])
   eights = tf.reshape(tf.pad(numbers, [[0, 8 * packed_length(count) - count]]), [-1, 8])
   places = tf.constant([1 << i for i in range(8)], tf.int32)
-  return tf.stack([
-      tf.cast(tf.reduce_sum(tf.bitwise.bitwise_and(tf.bitwise.right_shift(eights, plane), 1) * places, axis=1), tf.uint8)
-      for plane in range(bits)])
+  planes = (tf.bitwise.bitwise_and(tf.bitwise.right_shift(eights, plane), 1) for plane in range(bits))
+  return tf.stack([tf.cast(tf.reduce_sum(ones * places, axis=1), tf.uint8) for ones in planes])
 
 
 def unpack(packed: tf.Tensor, count: int) -> tf.Tensor:

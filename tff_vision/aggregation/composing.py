@@ -30,7 +30,8 @@ REFUSED: Mapping[tuple[str, str], str] = {
     ('update attack', _WORKER_DATA): 'an attacker\'s flag travels with its examples',
     ('data attack', _WORKER_DATA): 'the driver changes attackers\' examples, and these lie on the workers',
     ('top_k', _KEEPING): 'the memory of what was not sent would have to be kept beside that state',
-    ('rule', _SEVERAL): 'a client sends zeros for the models that it did not choose, and the rule takes them for updates',
+    ('rule', _SEVERAL): 'a client sends zeros for the models that it did not choose, and the rule takes them for '
+                        'updates',
     ('limit', _SEVERAL): 'the bound would shorten a client\'s choice of a model together with its update',
     ('compression', _SEVERAL): 'rounding would blur a client\'s choice of a model, by which its update is divided',
     ('update attack', _SEVERAL): 'it would multiply the attacker\'s choice of a model together with its update',
@@ -93,5 +94,5 @@ def _check_krum(config):
   clients, fraction = config.cohort.cohort_size, config.aggregation.tolerated_fraction
   if 'krum' in config.aggregation.aggregator and clients <= 2 * fraction * clients + 2:
     raise ValueError(f'aggregator={config.aggregation.aggregator} with tolerated_fraction={fraction} says nothing with '
-                     f'cohort_size={clients}: it takes more than twice the tolerated clients and two; raise cohort_size '
-                     'or lower tolerated_fraction.')
+                     f'cohort_size={clients}: it takes more than twice the tolerated clients and two; raise '
+                     'cohort_size or lower tolerated_fraction.')

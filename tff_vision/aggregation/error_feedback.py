@@ -1,7 +1,7 @@
 """A client's memory of what compression left out of its update: added to its next one.
 
-Stich et al., "Sparsified SGD with Memory", NeurIPS 2018, algorithm 1; Karimireddy et al., "Error Feedback Fixes SignSGD",
-ICML 2019. Between its rounds the memory is kept as every client state is, see `client_state`.
+Stich et al., "Sparsified SGD with Memory", NeurIPS 2018, algorithm 1; Karimireddy et al., "Error Feedback Fixes
+SignSGD", ICML 2019. Between its rounds the memory is kept as every client state is, see `client_state`.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,8 @@ from tff_vision.aggregation import codecs, flat
 from tff_vision.client_state import keeping
 
 
-def with_error_feedback(client_work: keeping.ClientWork, codec_for: Callable[[int], codecs.Codec]) -> keeping.ClientWork:
+def with_error_feedback(client_work: keeping.ClientWork,
+                        codec_for: Callable[[int], codecs.Codec]) -> keeping.ClientWork:
   """Returns keeping client work, whose updates are what the codec makes of update and memory together.
 
   A client whose training failed (weight zero) sends zeros and keeps its memory as it was. Runs on clients.

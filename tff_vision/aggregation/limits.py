@@ -1,8 +1,8 @@
 """What is done to each client's update before anything is added up; it goes with sums that hide updates.
 
-Norm clipping: Sun et al., "Can You Really Backdoor Federated Learning?", 2019, arXiv:1911.07963, section 4. In a deployment
-an attacker leaves its own limit out: then it withstands attackers only if whoever receives single updates repeats it.
-(TFF's `clipping_factory` and `zeroing_factory` do the same and count the clients concerned, in the clear.)
+Norm clipping: Sun et al., "Can You Really Backdoor Federated Learning?", 2019, arXiv:1911.07963, section 4. In a
+deployment an attacker leaves its own limit out: then it withstands attackers only if whoever receives single updates
+repeats it. (TFF's `clipping_factory` and `zeroing_factory` do the same and count the clients concerned, in the clear.)
 """
 
 from collections.abc import Callable, Mapping

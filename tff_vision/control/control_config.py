@@ -44,8 +44,8 @@ class ControlConfig:
 class ControlExperiment:
   """Everything that the result of a run depends on.
 
-  Of `client`, `client_epochs` are the updates that a client makes in a round, and `batch_size` the episodes that it plays
-  for each of them.
+  Of `client`, `client_epochs` are the updates that a client makes in a round, and `batch_size` the episodes that it
+  plays for each of them.
   """
   control: ControlConfig = ControlConfig()
   model: configs.ModelConfig = configs.ModelConfig(model='cnn')
@@ -61,5 +61,5 @@ class ControlExperiment:
     if self.model.model not in POLICY_MODELS:
       raise ValueError(f'model={self.model.model} makes no policy: choose one of {", ".join(POLICY_MODELS)}.')
     if self.aggregation.compression == 'top_k':
-      raise ValueError('compression=top_k keeps what a client has not sent beside its examples, and a client that plays '
-                       'has none: choose another compression.')
+      raise ValueError('compression=top_k keeps what a client has not sent beside its examples, and a client that '
+                       'plays has none: choose another compression.')

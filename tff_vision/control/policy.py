@@ -1,8 +1,8 @@
 """Playing episodes with a policy, and the gradient that makes it better: advantage actor-critic.
 
 REINFORCE with a learned baseline: Williams, "Simple Statistical Gradient-Following Algorithms for Connectionist
-Reinforcement Learning", Machine Learning 8, 1992; Sutton and Barto, "Reinforcement Learning", 2nd edition, 2018, section
-13.4. A model's first outputs are the actions' logits, its last one is the critic's value of the state.
+Reinforcement Learning", Machine Learning 8, 1992; Sutton and Barto, "Reinforcement Learning", 2nd edition, 2018,
+section 13.4. A model's first outputs are the actions' logits, its last one is the critic's value of the state.
 """
 
 import dataclasses

@@ -49,11 +49,13 @@ class Player:
     return tf.data.Dataset.from_tensors(collections.OrderedDict(
         environment=environment.as_vector(), seed=tf.constant([seed, 0], tf.int64)))
 
-  def learn(self, weights: tff.learning.models.ModelWeights, data: tf.data.Dataset) -> tuple[list[tf.Tensor], tf.Tensor]:
+  def learn(self, weights: tff.learning.models.ModelWeights,
+            data: tf.data.Dataset) -> tuple[list[tf.Tensor], tf.Tensor]:
     """Plays and learns for one round; inside of a `tff.tensorflow.computation` on the client.
 
     Returns:
-      The weights before minus those after, TFF's sign; and float32 [2], the mean of `gradient`'s second over the updates.
+      The weights before minus those after, TFF's sign; and float32 [2], the mean of `gradient`'s second over all
+      updates.
     """
     model, local = self.client_model(), local_training.LocalOptimization(client=self.config.client)
     own = tff.learning.models.ModelWeights.from_model(model)
@@ -61,7 +63,8 @@ class Player:
 
     @tf.function
     def run(weights, data):
-      for weight, value in zip([*trainable, *own.non_trainable], [*weights.trainable, *weights.non_trainable], strict=True):
+      for weight, value in zip([*trainable, *own.non_trainable], [*weights.trainable, *weights.non_trainable],
+                               strict=True):
         weight.assign(value)
       element, state = data.get_single_element(), optimizers.initial_state(optimizer, trainable)
       measured = tf.zeros([2])

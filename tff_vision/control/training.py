@@ -46,10 +46,12 @@ class Arena:
                               environment.as_vector(), greedy=False))
 
   def _caught(self, model, environment, *, greedy):
-    return policy.catch_rate(policy.play(model, environment, catch.draw_chance(self._episodes, self._seed), greedy=greedy))
+    return policy.catch_rate(policy.play(model, environment, catch.draw_chance(self._episodes, self._seed),
+                                         greedy=greedy))
 
 
-def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, *, runtime: runtime_config.RuntimeConfig,
+def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, *,
+        runtime: runtime_config.RuntimeConfig,
         on_round: Callable[[loop.RoundRecord], None]) -> Mapping[str, Any]:
   """Trains, evaluates and writes report.json, report.html and export/policy.keras; returns what report.json holds.
 
@@ -65,7 +67,8 @@ def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, 
                              rounds=config.program.rounds, seed=seed)
   secured.check_run(config.secure, plan, rounds=config.program.rounds, run_dir=directory.path)
   player, started = process.Player(config), time.monotonic()
-  environments = catch.draw_environments(control.environments + control.unseen_environments, wind=control.wind, seed=seed)
+  environments = catch.draw_environments(control.environments + control.unseen_environments,
+                                         wind=control.wind, seed=seed)
   known, unseen = environments[:control.environments], environments[control.environments:]
   arena = Arena(player)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
@@ -75,7 +78,8 @@ def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, 
     alone = _train_alone(player, known, arena, plan, place) if control.alone else None
   content = _report(config, arena, weights, history, known, unseen, alone)
   content['secure_sum'] = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
-                                           parameters_count=arena.model.count_params(), on_workers=bool(runtime.workers))
+                                           parameters_count=arena.model.count_params(),
+                                           on_workers=bool(runtime.workers))
   content['seconds'] = {'train': sum(record['seconds'] for record in history), 'total': time.monotonic() - started}
   weights.assign_weights_to(arena.model)
   directory.export.mkdir(exist_ok=True)

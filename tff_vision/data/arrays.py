@@ -102,7 +102,8 @@ def pixels(x: np.ndarray, what: str) -> np.ndarray:
       raise ValueError(f'{what} holds whole numbers in {x.min()}..{x.max()}; pixels are 0..255.')
     return x.astype(np.uint8)
   if x.dtype.kind != 'f' or not np.isfinite(x).all():
-    raise ValueError(f'{what} must be finite numbers, found {x.dtype}{" with NaN or infinity" * (x.dtype.kind == "f")}.')
+    raise ValueError(f'{what} must be finite numbers, found {x.dtype}'
+                     f'{" with NaN or infinity" * (x.dtype.kind == "f")}.')
   if np.abs(x).max() > _LARGEST_FLOAT:
     raise ValueError(f'{what} holds floats up to {np.abs(x).max():g}: store 0..255 as uint8, or floats divided by 255.')
   return x.astype(np.float32)

@@ -1,7 +1,7 @@
 """Clients whose stored examples an attacker has changed, and the test set that shows whether it worked.
 
-Label flipping: Tolpegin et al., "Data Poisoning Attacks Against Federated Learning Systems", ESORICS 2020. Backdoor by a
-patch of pixels: Gu et al., "BadNets", 2017, arXiv:1708.06733; in federated training Bagdasaryan et al., AISTATS 2020.
+Label flipping: Tolpegin et al., "Data Poisoning Attacks Against Federated Learning Systems", ESORICS 2020. Backdoor by
+a patch of pixels: Gu et al., "BadNets", 2017, arXiv:1708.06733; in federated training Bagdasaryan et al., AISTATS 2020.
 """
 
 import dataclasses
@@ -25,8 +25,8 @@ def attackers(config: configs.AttackConfig, population: int, *, seed: int) -> tu
     return ()
   count = round(config.attack_fraction * population)
   if not 0 < count < population:
-    raise ValueError(f'attack_fraction={config.attack_fraction} of {population} clients is {count}: some must attack and '
-                     'some must not.')
+    raise ValueError(f'attack_fraction={config.attack_fraction} of {population} clients is {count}: some must attack '
+                     'and some must not.')
   rng = np.random.default_rng(seeds.derive(seed, 'attackers'))
   return tuple(sorted(int(client) for client in rng.choice(population, count, replace=False)))
 

@@ -48,7 +48,8 @@ CIFAR10 = Cifar(
     tfds=tfds_sets.TfdsSet(builder='cifar10', archives=_archive(
         'cifar-10-binary.tar.gz', 170052171, 'c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd')))
 CIFAR100 = Cifar(
-    class_names=cifar_names.CIFAR100, folder='cifar-100-python', label_key=b'fine_labels', files=(('train',), ('test',)),
+    class_names=cifar_names.CIFAR100, folder='cifar-100-python', label_key=b'fine_labels',
+    files=(('train',), ('test',)),
     coarse_of_fine=cifar_names.CIFAR100_COARSE_OF_FINE,
     tfds=tfds_sets.TfdsSet(builder='cifar100', archives=_archive(
         'cifar-100-binary.tar.gz', 168513733, '58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec')))

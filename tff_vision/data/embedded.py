@@ -10,7 +10,9 @@ _DARKEST = 16
 
 
 def load(config: configs.DataConfig) -> pool.Pool:
-  """Returns the 1,797 digits of 8x8 pixels, 17 levels of grey spread over 0..255 (UCI «Optical Recognition of Handwritten Digits», test part).
+  """Returns the 1,797 digits of 8x8 pixels, 17 levels of grey spread over 0..255.
+
+  They are the test part of «Optical Recognition of Handwritten Digits» (UCI).
 
   A share of every class is held out. The data has no writers: they were left out when it was published.
   """

@@ -55,7 +55,8 @@ def load_medical_mnist(config: configs.DataConfig) -> pool.Pool:
   found = {entry.name for entry in root.iterdir() if entry.is_dir()}
   missing, extra = set(MEDICAL_MNIST_CLASSES) - found, found - set(MEDICAL_MNIST_CLASSES)
   if missing or extra:
-    said = [f'{what} {", ".join(sorted(names))}' for what, names in (('lacks', missing), ('also holds', extra)) if names]
+    said = [f'{what} {", ".join(sorted(names))}'
+            for what, names in (('lacks', missing), ('also holds', extra)) if names]
     raise ValueError(f'{root} is not the Medical MNIST set: it {" and ".join(said)}. For other classes use '
                      'dataset=folder.')
   return _pool(_from_folders(root), config, MEDICAL_MNIST_CLASSES)

@@ -48,7 +48,8 @@ SOURCES: Mapping[str, Source] = {
     'mnist': Source(about='70,000 handwritten digits of 28x28, 10 classes, no clients of its own',
                     load=mnist_like.load_mnist, locate=mnist_like.locate_mnist),
     'npz': Source(about='your own arrays in an .npz file: --data_dir', load=arrays.load, locate=arrays.locate),
-    'synthetic_chest': Source(about='3,700 generated chest films of 28x28 or 64x64 from 3 hospitals, normal or abnormal',
+    'synthetic_chest': Source(about='3,700 generated chest films of 28x28 or 64x64 from 3 hospitals, normal or '
+                              'abnormal',
                               load=chest.load, locate=cache.locate),
     'synthetic_chest:findings': Source(about='the same films with 4 findings, multi-label',
                                        load=chest.load_findings, locate=cache.locate),
@@ -56,8 +57,8 @@ SOURCES: Mapping[str, Source] = {
                                     load=chest.load_large, locate=cache.locate),
     'synthetic_emnist': Source(about='generated handwritten characters of 28x28 by any number of writers, 62 classes',
                                load=writers.load, locate=cache.locate),
-    'synthetic_emnist:writers': Source(about='samples of 56x56 in generated hands, whose classes are the writers, at 24 '
-                                       'offices', load=signers.load, locate=cache.locate),
+    'synthetic_emnist:writers': Source(about='samples of 56x56 in generated hands, whose classes are the writers, at '
+                                       '24 offices', load=signers.load, locate=cache.locate),
     'synthetic_parts': Source(about='2,670 generated machined parts of 32x32 from 8 factories, good and with 5 defects',
                               load=parts.load, locate=cache.locate),
     'synthetic_shapes': Source(about='7,000 generated colour shapes of 32x32x3, 10 classes, no clients of its own',

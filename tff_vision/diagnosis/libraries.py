@@ -51,7 +51,7 @@ def try_code(code: str, limit_seconds: float = _LIMIT_SECONDS) -> Trial:
 
 
 def protobuf_finding(trial: Trial) -> Finding:
-  """Judges the trial of `PROTOBUF`: the runtime's major version, its implementation, and generated code that it reads."""
+  """Judges the trial of `PROTOBUF`: the runtime's major version, its implementation, generated code that it reads."""
   version, _, implementation = trial.output.partition(' ')
   told = f'{version} ({implementation})'
   if not implementation:

@@ -18,7 +18,8 @@ from tff_vision.runtime import runtime_config, runtimes
 
 
 def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, study: study_config.StudyConfig,
-        run_dir: pathlib.Path, *, on_model: Callable[[str, float], None] = lambda key, seconds: None) -> Mapping[str, Any]:
+        run_dir: pathlib.Path, *, on_model: Callable[[str, float], None] = lambda key, seconds: None
+        ) -> Mapping[str, Any]:
   """Compares every way of training over the clients of `images`, and writes report.json and report.html.
 
   Args:
@@ -82,7 +83,7 @@ def findings(names: list[str], measured: Mapping[str, Mapping[str, Mapping]]) ->
 
 
 def _timed(key, trainer, hospitals, evaluator, on_model):
-  """Returns, for each hospital, the scores of its validation and its test images: the second class's logit less the first's.
+  """Returns, for each hospital, scores of validation and test images: the second class's logit less the first's.
 
   Raises:
     ValueError: Training has diverged.

@@ -41,7 +41,8 @@ class Client:
   brought: Any
 
   def descend(self, change: local_steps.GradientChange = local_steps.plain_gradient, *, carried: Any = (),
-              start: Sequence[tf.Tensor] | None = None, beside: local_steps.Beside | None = None) -> local_steps.Trained:
+              start: Sequence[tf.Tensor] | None = None,
+              beside: local_steps.Beside | None = None) -> local_steps.Trained:
     """Returns the client after its local epochs; `change` adds the algorithm's part to the gradient.
 
     Args: The others as in `local_steps.descend`.

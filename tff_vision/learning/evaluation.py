@@ -72,4 +72,5 @@ def summary(values: Sequence[float | None]) -> dict[str, Any]:
   counts = {'count': len(known), 'without_examples': len(values) - len(known), 'accuracies': list(values)}
   if not known:
     return counts
-  return {'mean': float(np.mean(known)), 'percentile_10': float(np.percentile(known, 10)), 'worst': min(known), **counts}
+  return {'mean': float(np.mean(known)), 'percentile_10': float(np.percentile(known, 10)),
+          'worst': min(known), **counts}

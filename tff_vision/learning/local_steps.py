@@ -78,7 +78,8 @@ def descend(task: tasks.Task, optimizer: tff.learning.optimizers.Optimizer,
 
   @tf.function
   def run(server_weights, carried):
-    for weight, value in zip([*trainable, *weights.non_trainable], [*start, *server_weights.non_trainable], strict=True):
+    for weight, value in zip([*trainable, *weights.non_trainable], [*start, *server_weights.non_trainable],
+                             strict=True):
       weight.assign(value)
     client = task.batch_reader.open(dataset)
     state = optimizers.initial_state(optimizer, trainable)

@@ -1,8 +1,8 @@
 """Client and server optimizers by name, with the constants of the federated literature.
 
 Server adaptivity: Reddi et al., "Adaptive Federated Optimization", ICLR 2021: `sgdm` is FedAvgM (momentum
-0.9 by default), `adam`, `yogi` and `adagrad` are FedAdam, FedYogi and FedAdagrad with beta = (0.9, 0.99) and, by default,
-tau = 1e-3.
+0.9 by default), `adam`, `yogi` and `adagrad` are FedAdam, FedYogi and FedAdagrad with beta = (0.9, 0.99) and, by
+default, tau = 1e-3.
 """
 
 import collections
@@ -59,7 +59,8 @@ CLIENT_OPTIMIZERS: Mapping[str, Callable[[float, configs.ClientConfig], tff.lear
 SERVER_OPTIMIZERS: Mapping[str, Callable[[float, configs.ServerConfig], tff.learning.optimizers.Optimizer]] = {
     'sgd': lambda rate, server: tff.learning.optimizers.build_sgdm(rate),
     'sgdm': lambda rate, server: tff.learning.optimizers.build_sgdm(rate, momentum=server.server_momentum),
-    'adam': lambda rate, server: tff.learning.optimizers.build_adam(rate, beta_2=_BETA_2, epsilon=server.server_epsilon),
+    'adam': lambda rate, server: tff.learning.optimizers.build_adam(
+        rate, beta_2=_BETA_2, epsilon=server.server_epsilon),
     # Loshchilov and Hutter 2019, arXiv:1711.05101.
     'adamw': lambda rate, server: tff.learning.optimizers.build_adamw(
         rate, beta_2=_BETA_2, epsilon=server.server_epsilon, weight_decay=server.server_weight_decay),

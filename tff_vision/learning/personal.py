@@ -78,7 +78,7 @@ def compare(evaluator: evaluation.Evaluator, held_out: images.HeldOut, shared: T
 def fine_tuned(task: tasks.Task, local: local_training.LocalOptimization, weights: tff.learning.models.ModelWeights, *,
                data: client_data.SentData | client_data.WorkerData, epochs: int, round_num: int,
                cohort: Callable[..., Any]) -> Iterator[tuple[int, Trainable | None]]:
-  """Yields every client with the shared model after `epochs` local epochs more; computed where the clients' work is done.
+  """Yields every client with the shared model after `epochs` local epochs more; computed where clients work.
 
   Args:
     local: How clients descend.

@@ -1,7 +1,8 @@
 """Algorithms whose clients share a body and keep a head of their own.
 
-FedPer: Arivazhagan et al., "Federated Learning with Personalization Layers", 2019, arXiv:1912.00818, algorithms 1 and 2.
-FedRep: Collins et al., "Exploiting Shared Representations for Personalized Federated Learning", ICML 2021, algorithm 1.
+FedPer: Arivazhagan et al., "Federated Learning with Personalization Layers", 2019, arXiv:1912.00818, algorithms 1
+and 2. FedRep: Collins et al., "Exploiting Shared Representations for Personalized Federated Learning", ICML 2021,
+algorithm 1.
 
 The head never leaves its client; the head of the server's model stays as it was initialized.
 """
@@ -71,7 +72,8 @@ class FedRep(FedPer):
     def one_part(step, gradients, weights, server_weights):
       del weights, server_weights
       turn = step < head_steps
-      return step + 1, [tf.where(turn if own else ~turn, g, 0.0) for g, own in zip(gradients, self._is_head, strict=True)]
+      return step + 1, [tf.where(turn if own else ~turn, g, 0.0)
+                        for g, own in zip(gradients, self._is_head, strict=True)]
 
     return client.descend(one_part, carried=tf.constant(0), start=start)
 

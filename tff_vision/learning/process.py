@@ -61,7 +61,8 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
   weighted = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
   chosen = ALGORITHMS[algorithm.algorithm](task, algorithm, client)
   step = server_step.ServerStep(
-      algorithm=chosen, optimizer=optimizers.SERVER_OPTIMIZERS[server.server_optimizer](server.server_learning_rate, server),
+      algorithm=chosen,
+      optimizer=optimizers.SERVER_OPTIMIZERS[server.server_optimizer](server.server_learning_rate, server),
       learning_rate=server.server_learning_rate, weights_type=task.weights_type,
       schedule=None if schedule.server_is_constant() else schedules.server_schedule(schedule, rounds),
       total_weight=_total_weight(task, algorithm, weighted))

@@ -18,8 +18,8 @@ def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], num_outpu
   for layer in leaves(model):
     if isinstance(layer, tf.keras.layers.BatchNormalization) and layer.trainable:
       raise ValueError(f'Layer {layer.name!r} of model {model.name!r} is a batch normalisation, which mixes and '
-                       'leaks statistics across clients; use GroupNormalization instead (pipelines.convert_model puts it in '
-                       'its place) or freeze the layer.')
+                       'leaks statistics across clients; use GroupNormalization instead (pipelines.convert_model puts '
+                       'it in its place) or freeze the layer.')
   for weight in model.trainable_weights:
     if weight.dtype != tf.float32:
       raise ValueError(f'Weight {weight.name!r} of model {model.name!r} is {weight.dtype.name}; only float32 is '

@@ -145,7 +145,8 @@ def _with_outputs(model, num_outputs, notes):
     features = tf.keras.layers.Flatten()(features)
   name = f'head_of_{num_outputs}'
   notes.append(f'Its last layer {layer.name} with {layer.output_shape[-1]} outputs gave way to a new one with '
-               f'{num_outputs}, {name}.' if replaceable else f'A new layer with {num_outputs} outputs, {name}, was put on top.')
+               f'{num_outputs}, {name}.' if replaceable else
+               f'A new layer with {num_outputs} outputs, {name}, was put on top.')
   return tf.keras.Model(model.inputs, tf.keras.layers.Dense(num_outputs, name=name)(features), name=model.name), name
 
 

@@ -45,7 +45,8 @@ class Budget:
     validate.positive(**given)
     if len(given) != 2:
       shown = ', '.join(f'{name}={value!r}' for name, value in asked.items())
-      raise ValueError(f'give two of target_epsilon, noise_multiplier and rounds, and the third is found; found {shown}.')
+      raise ValueError('give two of target_epsilon, noise_multiplier and rounds, and the third is found; found '
+                       f'{shown}.')
     if self.delta is not None:
       check_delta(self.delta, self.population)
 

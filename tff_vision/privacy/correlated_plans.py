@@ -76,7 +76,8 @@ class Separated(client_level.Central):
     return {
         'mechanism': self.mechanism, 'epsilon': gdp.epsilon(self.mu(rounds), self.delta),
         'epsilon_rdp': self.quick_epsilon(rounds), 'delta': self.delta, 'unit': 'client',
-        'relation': 'zero out one client', 'sampling': f'round_robin, {self.sampler.min_separation} rounds between two turns',
+        'relation': 'zero out one client',
+        'sampling': f'round_robin, {self.sampler.min_separation} rounds between two turns',
         'accountant': 'Gaussian, exact', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
         'clip_norm': self.clip_norm, 'max_participations': self._participation(rounds).max_participations,
         'noise_buffers': self.stream.num_buffers, **self.metrics_ledger()}
@@ -140,8 +141,8 @@ def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run
   if privacy.privacy == 'dp_mf' and privacy.mf_strategy == 'amplified':
     return _amplified(privacy, sampler, run, delta)
   if not isinstance(sampler, cohorts.RoundRobinCohort):
-    raise ValueError(f'privacy={privacy.privacy} needs sampling=round_robin: its noise counts on a known number of rounds '
-                     'between two turns of a client, which no random cohort keeps.')
+    raise ValueError(f'privacy={privacy.privacy} needs sampling=round_robin: its noise counts on a known number of '
+                     'rounds between two turns of a client, which no random cohort keeps.')
   participation = toeplitz.Participation.of(run.rounds, min(sampler.min_separation, run.rounds))
   stream, coefficients = _stream(privacy, participation)
   noise, metrics = privacy.noise_multiplier, client_level.metrics_of(privacy, run)

@@ -74,8 +74,9 @@ class Distributed(client_level.ClientLevel):
 
   def aggregator(self, sum_factory):
     if sum_factory is None:
-      raise ValueError(f'privacy={self.mechanism} needs a secure sum: each client adds only a share of the noise, which '
-                       'hides nothing where single updates are seen; choose secure_sum=masks, he or he_keyholder.')
+      raise ValueError(f'privacy={self.mechanism} needs a secure sum: each client adds only a share of the noise, '
+                       'which hides nothing where single updates are seen; choose secure_sum=masks, he or '
+                       'he_keyholder.')
     return _FixedDenominatorFactory(sum_factory, float(self.denominator))
 
   def sum_encoding(self):
@@ -122,7 +123,8 @@ class Distributed(client_level.ClientLevel):
         'delta': self.delta, 'unit': 'client', 'relation': 'zero out one client\'s update, against the server too',
         'sampling': 'none claimed', 'accountant': 'RDP', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
         'clip_norm': self.clip_norm, 'max_participations': sum(count for _, count in worst),
-        'replayed_rounds': len(self.past.replayed), 'noise_sized_for_clients': self.survivors, 'fewest_clients_in_a_sum': min(delivered, default=None),
+        'replayed_rounds': len(self.past.replayed), 'noise_sized_for_clients': self.survivors,
+        'fewest_clients_in_a_sum': min(delivered, default=None),
         'share_stddev_steps': self.shares.stddev, 'clip_norm_steps': self.shares.clip_steps,
         'rounding_adds_to_sensitivity': self.shares.sensitivity / self.shares.clip_steps - 1}
 

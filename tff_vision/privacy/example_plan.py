@@ -134,7 +134,8 @@ class ExampleDpSgd(base.PrivacyPlan):
     found = dict(self.ledger(rounds))
     if len(self.sizes) <= _EXACT_CLIENTS:
       found['per_client'] = [
-          one | {'epsilon': self.client_epsilon(client, one['rounds'])} for client, one in enumerate(found['per_client'])]
+          one | {'epsilon': self.client_epsilon(client, one['rounds'])}
+          for client, one in enumerate(found['per_client'])]
     return found
 
   def client_epsilon(self, client: int, turns: int) -> float:

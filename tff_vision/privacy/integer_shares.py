@@ -84,9 +84,9 @@ def fit(kind: str, *, offset: int, length: int, noise_multiplier: float, survivo
     middle = (low + high) / 2
     low, high = (middle, high) if fits(made(middle)) else (low, middle)
   if rounded_norm(low, length) > 2 * low:
-    raise ValueError(f'secure_bits={(offset + 1).bit_length()} is too coarse for {length} parameters with noise shares of '
-                     f'noise_multiplier={noise_multiplier:.3g} over {survivors} clients: rounding alone would more than '
-                     'double the norm of an update; raise secure_bits.')
+    raise ValueError(f'secure_bits={(offset + 1).bit_length()} is too coarse for {length} parameters with noise shares '
+                     f'of noise_multiplier={noise_multiplier:.3g} over {survivors} clients: rounding alone would more '
+                     'than double the norm of an update; raise secure_bits.')
   return made(low)
 
 

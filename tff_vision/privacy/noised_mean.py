@@ -110,7 +110,8 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
   def _initial(self, specs):
     """Returns the mechanism's state before the first round; the key comes from the server's kernel."""
     return collections.OrderedDict(
-        server_secret_key=entropy.kernel_key(), round=tf.constant(0, tf.int64), clip_norm=tf.constant(self.clip_norm, tf.float32),
+        server_secret_key=entropy.kernel_key(), round=tf.constant(0, tf.int64),
+        clip_norm=tf.constant(self.clip_norm, tf.float32),
         server_secret_buffers=[tf.zeros([self.stream.num_buffers, *spec.shape], tf.float32) for spec in specs])
 
   def _encode(self, tensors, clip_norm):

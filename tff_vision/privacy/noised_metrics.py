@@ -61,6 +61,6 @@ def left_for_updates(total: float, metrics: NoisedMetrics | None) -> float:
     return total
   left = gdp.beside(total, metrics.noise_multiplier)
   if left is None:
-    raise ValueError(f'metrics_noise_multiplier={metrics.noise_multiplier:g} would cost the whole budget: it must exceed '
-                     f'{total:.4g}.')
+    raise ValueError(f'metrics_noise_multiplier={metrics.noise_multiplier:g} would cost the whole budget: it must '
+                     f'exceed {total:.4g}.')
   return left

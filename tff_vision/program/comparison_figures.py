@@ -60,8 +60,8 @@ def sweep(rows: Sequence[Mapping], *, metric: str) -> dict[str, Mapping]:
     return {}
   best = rows[best_row(rows, metric)]
   made = {**report_figures.render(functools.partial(_sweep, rows=rows, names=names, metric=metric)),
-          'alt': f'{numbers.heading(metric)} of {len(rows)} cells over {", ".join(names)}; best is {best["group"]} with '
-                 f'{comparison.spread(metric, best[metric])}.'}
+          'alt': f'{numbers.heading(metric)} of {len(rows)} cells over {", ".join(names)}; best is {best["group"]} '
+                 f'with {comparison.spread(metric, best[metric])}.'}
   return {f'Final {numbers.label(metric)} of each cell.': made}
 
 

@@ -1,6 +1,6 @@
 """A finished run's model in the formats of deployment, each compared with the federated state before it counts.
 
-    keras/model.keras  saved_model/1/  tflite/model.tflite  tflite_int8/model.tflite  model.json  model_card.md  model_card.json
+    keras/model.keras  saved_model/1/  tflite/model.tflite  tflite_int8/model.tflite  model.json  model_card.{md,json}
 
 `saved_model/1` is laid out for TensorFlow Serving, whose folder of a model holds one folder for each version.
 """

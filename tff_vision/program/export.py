@@ -23,8 +23,9 @@ def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
            evaluator: evaluation.Evaluator) -> float:
   """Writes `model.keras`, `saved_model/` and `model.json` to `folder`, at once, replacing an older one.
 
-  model.json names the task, the classes and the image shape; for tasks without classes it says what outputs mean. Both models take images as they are stored, float32 [batch, height, width, channels] in the data set's pixel range,
-  carry the preprocessing, and return logits [batch, outputs].
+  model.json names the task, the classes and the image shape; for tasks without classes it says what outputs mean. Both
+  models take images as they are stored, float32 [batch, height, width, channels] in the data set's pixel range, carry
+  the preprocessing, and return logits [batch, outputs].
 
   Args:
     evaluator: Gives the federated state's own logits.

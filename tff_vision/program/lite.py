@@ -51,7 +51,7 @@ def _cloned(layer):
 
 
 class _FourAxes(tf.keras.layers.GroupNormalization):
-  """Keras computes it on [n, height, width, groups, channels]; TFLite broadcasts five axes only if it knows them all."""
+  """Keras computes it on [n, height, width, groups, channels]; TFLite broadcasts five axes of known sizes only."""
 
   def call(self, inputs):
     if self.axis not in (-1, len(inputs.shape) - 1) or None in inputs.shape[1:]:

@@ -33,7 +33,8 @@ class Managers:
   @classmethod
   def in_directory(cls, directory: run_directory.RunDirectory) -> 'Managers':
     """Returns those of a run that is written to a folder."""
-    return cls(checkpoints=tff.program.FileProgramStateManager(str(directory.checkpoints), keep_total=2, keep_first=False),
+    return cls(checkpoints=tff.program.FileProgramStateManager(str(directory.checkpoints), keep_total=2,
+                                                               keep_first=False),
                releases=(tff.program.CSVFileReleaseManager(str(directory.metrics), key_fieldname='round_num'),
                          tff.program.TensorBoardReleaseManager(str(directory.logdir))))
 
@@ -189,10 +190,11 @@ async def release(managers: Managers, record: RoundRecord) -> None:
 def _training_record(metrics, plan, cohort, task, seconds):
   if not plan.releases_exact_metrics:
     return {'seconds': seconds}
+  names = ('loss', task.objective.metric) if len(cohort) else ()
   trained = metrics['client_work']['train']
   examples = sum(task.images.train.num_examples(client) for client in cohort) * task.client.client_epochs
   return {'seconds': seconds, 'cohort_size': len(cohort), 'examples': examples,
-          'train': {name: float(trained[name]) for name in ('loss', task.objective.metric) if name in trained} if len(cohort) else {}}
+          'train': {name: float(trained[name]) for name in names if name in trained}}
 
 
 def _scalars(values):

@@ -24,10 +24,11 @@ _SETTINGS = {'algorithm': ('algorithm',), 'client': ('client_optimizer', 'client
 # Of these sections the card also shows every setting that is not the default.
 _FURTHER = ('algorithm', 'client', 'server', 'schedule', 'cohort', 'aggregation')
 _PHANTOMS = 'synthetic_'
-_OWN_HEADS = ('Each client kept a head of its own; the head in these files is as it was initialized, and what it answers '
-              'means nothing before it is trained.')
+_OWN_HEADS = ('Each client kept a head of its own; the head in these files is as it was initialized, and what it '
+              'answers means nothing before it is trained.')
 _OWN_MODELS = 'Each client kept a model of its own; these files hold the one that all share.'
-_ANSWERS = {'classification': 'Its probabilities are uncalibrated', 'anomaly': 'Its scores are no probabilities of a defect',
+_ANSWERS = {'classification': 'Its probabilities are uncalibrated',
+            'anomaly': 'Its scores are no probabilities of a defect',
             'embedding': 'That two images are alike to it is no proof that they show the same'}
 _PERSONAL = {'fedper': _OWN_HEADS, 'fedrep': _OWN_HEADS, 'ditto': _OWN_MODELS, 'apfl': _OWN_MODELS,
              'ifca': 'Clients chose between several models; these files hold the first of them.'}
@@ -96,8 +97,9 @@ def limits(report: Mapping[str, Any], formats: Mapping[str, Mapping[str, Any]]) 
   if (algorithm := report['config']['algorithm']['algorithm']) in _PERSONAL:
     said.append(_PERSONAL[algorithm])
   if 'attack' in report:
-    said.append(f'An attack was simulated in training ({report["attack"]["attack"]}, {report["attack"]["attackers"]} of '
-                f'{report["attack"]["clients"]} clients): it is for study and not for use.')
+    attack = report['attack']
+    said.append(f'An attack was simulated in training ({attack["attack"]}, {attack["attackers"]} of {attack["clients"]} '
+                'clients): it is for study and not for use.')
   said.append('It was tested on images of the clients that trained it, or of their kind; elsewhere, on another '
               'scanner or camera, it may be much worse. Test it where it is to be used.')
   said.append(f'{_ANSWERS[report["task"]["name"]]}, and the decision threshold is a choice of those who use it.')

@@ -65,7 +65,8 @@ def _figures(report: Mapping, history: Sequence[Mapping], mix: report_partition.
     made[name] = {**report_figures.render(draw), 'alt': alt}
 
   if history:
-    add('curves', functools.partial(report_figures.curves, history=history, metric=metric), _curves_alt(history, metric))
+    add('curves', functools.partial(report_figures.curves, history=history, metric=metric),
+        _curves_alt(history, metric))
   groups = {name: group for name, group in report_tables.client_groups(report).items()
             if any(map(numbers.is_finite, group.get('accuracies') or ()))}
   if groups:

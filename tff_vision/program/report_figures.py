@@ -125,7 +125,10 @@ def _round_axis(axes) -> None:
 
 
 def client_histograms(theme: Theme, *, groups: Mapping[str, Mapping]) -> figure.Figure:
-  """Draws, for each group of clients, how many reach which accuracy, or other metric; mean, 10th percentile and worst are marked."""
+  """Draws, for each group of clients, how many reach which accuracy, or other metric.
+
+  Mean, 10th percentile and worst are marked.
+  """
   fig = figure.Figure(figsize=(WIDTH, 3.2))
   for axes, (name, group) in zip(fig.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
     metric = group.get('metric', 'accuracy')
@@ -140,7 +143,8 @@ def client_histograms(theme: Theme, *, groups: Mapping[str, Mapping]) -> figure.
         axes.axvline(group[key], color=theme.second, linestyle=line, linewidth=1.7,
                      label=f'{numbers.label(key)} {numbers.metric_text(metric, group[key])}')
     axes.set_title(name)
-    axes.set(xlabel=f'{numbers.label(metric)} on the client’s own test images', ylabel='clients', xlim=(start - 0.01, 1.01))
+    axes.set(xlabel=f'{numbers.label(metric)} on the client’s own test images', ylabel='clients',
+             xlim=(start - 0.01, 1.01))
     axes.yaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=6))
     if metric == 'accuracy':
       axes.xaxis.set_major_formatter(ticker.PercentFormatter(1.0))

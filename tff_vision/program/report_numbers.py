@@ -86,7 +86,8 @@ def percent(value: float) -> str:
 
 def metric_text(name: str, value: object) -> str:
   """Returns a metric's value: accuracies and rates in percent, the rest (loss, AUC, ...) as numbers."""
-  return percent(value) if is_finite(value) and ('accuracy' in name or '_rate' in name) and 'learning' not in name else plain(value)
+  is_share = ('accuracy' in name or '_rate' in name) and 'learning' not in name
+  return percent(value) if is_finite(value) and is_share else plain(value)
 
 
 def duration(seconds: float) -> str:

@@ -20,7 +20,8 @@ def draw(theme: report_figures.Theme, *, curves: Mapping[str, Mapping]) -> figur
   fig = figure.Figure(figsize=(report_figures.WIDTH, 3.5))
   axes = fig.subplots()
   for (name, curve), color in zip(curves.items(), (theme.first, theme.second), strict=False):
-    axes.step(np.maximum(curve['false_positive_rate'], _LEAST_RATE / 10), curve['true_positive_rate'], where='post', label=name,
+    axes.step(np.maximum(curve['false_positive_rate'], _LEAST_RATE / 10), curve['true_positive_rate'],
+              where='post', label=name,
               color=color)
   start = max(_LEAST_RATE, min(_least(curve) for curve in curves.values()))
   chance = np.geomspace(start, 1, 50)

@@ -61,9 +61,11 @@ def tiles(report: Mapping, commonest_share: float | None) -> list[Tile]:
     made.append(Tile(name=f'Test {numbers.label(name)}', value=numbers.metric(name, evaluation[name]),
                      note=_test_note(report, name, commonest_share)))
   if 'percentile_10' in (clients := part(report, 'per_client')):
-    made.append(Tile(name='10th percentile of clients', value=numbers.metric(spread_metric(clients), clients['percentile_10']),
+    made.append(Tile(name='10th percentile of clients',
+                     value=numbers.metric(spread_metric(clients), clients['percentile_10']),
                      note=markupsafe.Markup('{}; worst {}, of {} clients with test images').format(
-                         numbers.label(spread_metric(clients)), numbers.metric(spread_metric(clients), clients.get('worst')),
+                         numbers.label(spread_metric(clients)),
+                         numbers.metric(spread_metric(clients), clients.get('worst')),
                          numbers.data(clients.get('count')))))
   if report.get('rounds') is not None:
     cohort, algorithm = part(config, 'cohort'), part(config, 'algorithm')
@@ -101,8 +103,9 @@ def privacy_tile(report: Mapping) -> Tile:
   """Returns epsilon together with everything it depends on, or that there is no guarantee."""
   privacy = part(report, 'privacy')
   if has_guarantee(report):
-    conditions = '; '.join(f'{numbers.label(key)}: {numbers.plain(privacy.get(key)) if key in privacy else "not stated"}'
-                           for key in _CONDITIONS)
+    conditions = '; '.join(
+        f'{numbers.label(key)}: {numbers.plain(privacy.get(key)) if key in privacy else "not stated"}'
+        for key in _CONDITIONS)
     return Tile(name='Differential privacy', note=conditions,
                 value=markupsafe.Markup('ε = {}').format(numbers.data(privacy['epsilon'])))
   if privacy.get('mechanism', 'none') == 'none':
@@ -172,7 +175,8 @@ def history(report: Mapping, entries: Sequence[Mapping]) -> Table | None:
   columns = {f'test {numbers.label(name)}': ('evaluation', name), 'test loss': ('evaluation', 'loss'),
              'clients’ mean': ('per_client', 'mean'), 'clients’ 10th percentile': ('per_client', 'percentile_10'),
              'clients’ worst': ('per_client', 'worst'), 'training loss': ('train', 'loss'),
-             'noised number of clients': ('noised', 'cohort_size'), 'noised training accuracy': ('noised', 'accuracy'), 'ε': ('privacy', 'epsilon')}
+             'noised number of clients': ('noised', 'cohort_size'), 'noised training accuracy': ('noised', 'accuracy'),
+             'ε': ('privacy', 'epsilon')}
   values = [{title: part(entry, section).get(key) for title, (section, key) in columns.items()} for entry in entries]
   evaluated = [i for i, entry in enumerate(entries) if part(entry, 'evaluation')] or range(len(entries))
   step = max(1, -(-len(evaluated) // MAX_HISTORY_ROWS))

@@ -1,6 +1,7 @@
 """The folder of one run: what is in it, who may write to it, and whether a resumed run is the same run.
 
-    config.json  server_secret  journal.jsonl  checkpoints/  client_states/  metrics.csv  logdir/  report.json  report.html  export/
+    config.json  server_secret  journal.jsonl  checkpoints/  client_states/  metrics.csv  logdir/
+    report.json  report.html  export/
 """
 
 import contextlib

@@ -54,7 +54,7 @@ class MaskDriver:
       return np.zeros(masked.shape, np.float32)
     if clients != len(self._round.uploaders):
       raise LostClientsError(
-          f'the masked sum holds {clients} clients of {len(self._round.uploaders)}: one was lost inside the computation, '
-          'and its masks do not cancel; nothing was opened, run the round again.')
+          f'the masked sum holds {clients} clients of {len(self._round.uploaders)}: one was lost inside the '
+          'computation, and its masks do not cancel; nothing was opened, run the round again.')
     total = self._round.unmask(masked).astype(np.int64)
     return self._encoding.decode(tf.constant(total), tf.constant(clients)).numpy()

@@ -18,8 +18,8 @@ ON_WORKERS = {
     'he': f'Each worker made and kept the secrets of its clients. {_CURIOUS} {_UNAUDITED}',
     'he_keyholder': f'Updates were encrypted on the workers; the key holder\'s key opens each of them. {_CURIOUS} '
                     f'{_UNAUDITED}',
-    'masks': 'Updates were masked on the workers, but the coordinator played the clients\' part of the key agreement and '
-             f'could unmask them: this demonstrates the protocol, not secrecy from the coordinator. {_UNAUDITED}',
+    'masks': 'Updates were masked on the workers, but the coordinator played the clients\' part of the key agreement '
+             f'and could unmask them: this demonstrates the protocol, not secrecy from the coordinator. {_UNAUDITED}',
 }
 
 

@@ -1,4 +1,4 @@
-"""Three hospitals: prevalence, scanners and markers as declared, findings where they should be, both kinds of labels."""
+"""Three hospitals: prevalence, scanners and markers as declared, findings where they should be, both labels."""
 
 import numpy as np
 import pytest

@@ -62,7 +62,8 @@ def test_a_whole_run_with_sampling():
   assert found.mu == pytest.approx(1.2 / (2 * NOISE), abs=4 / math.sqrt(60))
 
 
-STEP = example_work.ExampleSgd(clip_norm=0.5, noise_multiplier=NOISE, batch_size=4, epochs=3, sampling='poisson', ghost=True)
+STEP = example_work.ExampleSgd(clip_norm=0.5, noise_multiplier=NOISE, batch_size=4, epochs=3,
+                               sampling='poisson', ghost=True)
 
 
 def find_in_steps(training=STEP):

@@ -56,7 +56,8 @@ MODELS = {
     'conv, few positions': lambda: sequential(L.Conv2D(16, 5, 4, activation='tanh'), L.Conv2D(20, 1)),
     'conv, more channels': lambda: sequential(L.Conv2D(6, 3, padding='same'), L.Conv2D(4, 3), L.Conv2D(
         5, (2, 3), padding='same', dilation_rate=2)),
-    'conv, strides and more channels': lambda: sequential(L.Conv2D(6, 3, padding='same'), L.Conv2D(4, 3, (2, 1), 'same')),
+    'conv, strides and more channels': lambda: sequential(L.Conv2D(6, 3, padding='same'),
+                                                          L.Conv2D(4, 3, (2, 1), 'same')),
     'conv, large kernel': lambda: sequential(L.Conv2D(6, 1), L.Conv2D(4, 5, padding='same')),
     'conv, groups': lambda: sequential(L.Conv2D(4, 3, groups=2)),
     'depthwise': lambda: sequential(L.DepthwiseConv2D(3, depth_multiplier=2, activation='relu'),

@@ -116,7 +116,8 @@ def _bones(chance, x, y, torso):
   """Returns ribs, behind and in front, and clavicles."""
   raised, bright = chance.normal(0.03), 0.05 + chance.normal(0.012)
   aside = np.abs(x)
-  bones = 0.10 * np.exp(-np.square((y + 0.70 + 0.13 * (aside - 0.1) - raised) / 0.03)) * ((aside > 0.08) & (aside < 0.8))
+  bones = (0.10 * np.exp(-np.square((y + 0.70 + 0.13 * (aside - 0.1) - raised) / 0.03))
+           * ((aside > 0.08) & (aside < 0.8)))
   for rib in range(_RIBS):
     top = -0.78 + 0.175 * rib + raised
     behind = np.exp(-np.square((y - top - 0.30 * aside**1.6 - 0.03 * rib * aside) / 0.028))

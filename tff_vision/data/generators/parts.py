@@ -98,7 +98,8 @@ def photograph(rng: np.random.Generator, labels: np.ndarray, factory: Factory) -
     open_ = _edge(0.11 - np.hypot(x - 0.58 * np.cos(angle), y - 0.58 * np.sin(angle)))
     metal = np.minimum(metal, 1 - open_ * ((bore < bores) & (missing != bore))[:, None, None])
   # Turning leaves grooves around the centre.
-  grooves = 0.04 * np.sin(34 * radius + rng.uniform(0, 2 * np.pi, number)) + 0.03 * rng.standard_normal((n, _SIDE, _SIDE))
+  grooves = (0.04 * np.sin(34 * radius + rng.uniform(0, 2 * np.pi, number))
+             + 0.03 * rng.standard_normal((n, _SIDE, _SIDE)))
   surface = _damaged(rng, labels, x, y, 0.72 + grooves)
   metal = np.minimum(metal, 1 - _chips(rng, labels, x, y))
   picture = 0.12 * (1 - metal) + surface * metal

@@ -48,7 +48,8 @@ def known_round(factory: tff.aggregators.UnweightedAggregationFactory, *, rounds
     dimension: Of an update; large beside `canaries`.
   """
   turns = np.arange(canaries) % rounds
-  releases, directions = _run(factory, lambda number: np.flatnonzero(turns == number), rounds, canaries, dimension, seed)
+  releases, directions = _run(factory, lambda number: np.flatnonzero(turns == number), rounds, canaries,
+                              dimension, seed)
   return _strongest(releases, directions, turns, delta)
 
 
