@@ -59,7 +59,6 @@ def _arguments(pid):
 
 def test_mistakes_are_one_sentence(run_pipeline, tmp_path):
   place = f'--run_dir={tmp_path / "none"}'
-<<<<<<< HEAD
   for arguments, named in (
       ([place], 'grid'), (['--grid=rounds=1'], 'run_dir'), ([place, '--grid=nonsense=1'], 'nonsense'),
       ([place, '--grid=rounds=1', '--parallel=0'], 'parallel'),

@@ -98,8 +98,8 @@ def limits(report: Mapping[str, Any], formats: Mapping[str, Mapping[str, Any]]) 
     said.append(_PERSONAL[algorithm])
   if 'attack' in report:
     attack = report['attack']
-    said.append(f'An attack was simulated in training ({attack["attack"]}, {attack["attackers"]} of {attack["clients"]} '
-                'clients): it is for study and not for use.')
+    said.append(f'An attack was simulated in training ({attack["attack"]}, {attack["attackers"]} of '
+                f'{attack["clients"]} clients): it is for study and not for use.')
   said.append('It was tested on images of the clients that trained it, or of their kind; elsewhere, on another '
               'scanner or camera, it may be much worse. Test it where it is to be used.')
   said.append(f'{_ANSWERS[report["task"]["name"]]}, and the decision threshold is a choice of those who use it.')
