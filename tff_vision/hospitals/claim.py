@@ -18,8 +18,13 @@ def check(run_dir: pathlib.Path, config: configs.ExperimentConfig, study: study_
     ValueError: It holds something else.
   """
   if _file(run_dir).exists():
-    if json_file.read(_file(run_dir)) != _content(config, study):
-      raise ValueError(f'run_dir={str(run_dir)!r} holds a comparison with other settings.')
+    there, here = (_settings(content) for content in (json_file.read(_file(run_dir)), _content(config, study)))
+    if not there:
+      raise ValueError(f'{_file(run_dir)} holds no settings of a comparison.')
+    if there != here:
+      differing = '; '.join(f'{name} is {there.get(name)!r} there and {here.get(name)!r} here'
+                            for name in {**there, **here} if there.get(name) != here.get(name))
+      raise ValueError(f'run_dir={str(run_dir)!r} holds a comparison with other settings: {differing}.')
   elif run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
     raise ValueError(f'run_dir={str(run_dir)!r} is not an empty folder and holds no comparison.')
 
@@ -40,6 +45,14 @@ def claimed(run_dir: pathlib.Path, config: configs.ExperimentConfig, study: stud
 
 def _file(run_dir):
   return run_dir / 'comparison.json'
+
+
+def _settings(content):
+  """Returns the settings in a file by name; of what is no such file, none."""
+  if not isinstance(content, dict) or not isinstance(content.get('config'), dict):
+    return {}
+  return {name: value for section in (*content['config'].values(), content.get('study')) if isinstance(section, dict)
+          for name, value in section.items()}
 
 
 def _content(config, study):
