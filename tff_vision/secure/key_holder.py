@@ -41,7 +41,8 @@ class KeyHolder:
       self._make_keys()
     self._check_files()
     self._decryptor = sealapi.Decryptor(self._context, self._loaded(sealapi.SecretKey(), _SECRET))
-    self.public_key = self._coefficients(self._loaded(sealapi.PublicKey(), _PUBLIC).data())
+    public = self._loaded(sealapi.PublicKey(), _PUBLIC)  # Its data live as long as this name.
+    self.public_key = self._coefficients(public.data())
     # b + a * s is small for the key's own s, as if it were an encryption of zero.
     if np.any(self._decrypt(self.public_key)):
       raise ValueError(f'key_holder_dir={self._folder}: {_PUBLIC} and {_SECRET} are not of one pair.')
