@@ -21,10 +21,9 @@ def check(run_dir: pathlib.Path, config: configs.ExperimentConfig, study: study_
     there, here = (_settings(content) for content in (json_file.read(_file(run_dir)), _content(config, study)))
     if not there:
       raise ValueError(f'{_file(run_dir)} holds no settings of a comparison.')
-    if there != here:
-      differing = '; '.join(f'{name} is {there.get(name)!r} there and {here.get(name)!r} here'
-                            for name in {**there, **here} if there.get(name) != here.get(name))
-      raise ValueError(f'run_dir={str(run_dir)!r} holds a comparison with other settings: {differing}.')
+    if differing := [name for name in {**there, **here} if there.get(name) != here.get(name)]:
+      said = '; '.join(f'{name} is {there.get(name)!r} there and {here.get(name)!r} here' for name in differing)
+      raise ValueError(f'run_dir={str(run_dir)!r} holds a comparison with other settings: {said}.')
   elif run_dir.exists() and (not run_dir.is_dir() or any(run_dir.iterdir())):
     raise ValueError(f'run_dir={str(run_dir)!r} is not an empty folder and holds no comparison.')
 
