@@ -33,6 +33,9 @@ def main() -> None:
 
 
 def _answer(budget) -> None:
+  for name, path in (('json', _JSON.value), ('plot', _PLOT.value)):
+    if path not in (None, '-') and not pathlib.Path(path).absolute().parent.is_dir():
+      raise ValueError(f'{name}={path!r}: there is no folder {str(pathlib.Path(path).parent)!r}.')
   # Numerical libraries load here, so that --help answers at once.
   from tff_vision.privacy import answer
   found = answer.answer(budget)
@@ -100,6 +103,9 @@ def _compare(budget) -> None:
     raise ValueError('compare needs target_epsilon and rounds: it finds the noise of each mechanism.')
   if budget.unit != 'client':
     raise ValueError(f'compare covers mechanisms that protect clients, found unit={budget.unit!r}.')
+  for name, given in (('sampling', budget.sampling != 'poisson'), ('plot', _PLOT.value is not None)):
+    if given:
+      raise ValueError(f'{name} has no effect with compare: each mechanism has its own cohorts, and a table.')
   import dataclasses
 
   from tff_vision.privacy import planner

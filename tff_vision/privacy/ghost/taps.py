@@ -58,8 +58,10 @@ def weighted_layers(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
   for layer in layers:
     if any(own_weights(inner) for inner in layer._flatten_layers(include_self=False, recursive=True)):
       raise UnsupportedError(f'layer {layer.name} owns weights beside those of its inner layers')
-  owned = {weight.ref() for layer in layers for weight in own_weights(layer)}
-  if owned != {weight.ref() for weight in model.trainable_variables}:
+  owned = [weight.ref() for layer in layers for weight in own_weights(layer)]
+  if len(owned) > len(set(owned)):
+    raise UnsupportedError('two layers own the same weight: the norms of its uses do not add up')
+  if set(owned) != {weight.ref() for weight in model.trainable_variables}:
     raise UnsupportedError('the model owns weights outside of its layers')
   return layers
 
@@ -97,20 +99,22 @@ def tapped(model: tf.keras.Model) -> Iterator[list[Tap]]:
 def _recording(layer, original, taps, problems):
   accepted = set(inspect.signature(original).parameters)
 
-  def call(inputs, *others, training=None, mask=None):
+  # A layer's own options are passed on: what they are only it knows.
+  def call(inputs, *others, training=None, mask=None, **own):
     options = {name: value for name, value in (('training', training), ('mask', mask)) if name in accepted}
-    if others or not tf.is_tensor(inputs):
+    if others or own or not tf.is_tensor(inputs):
       problems.append(f'layer {layer.name} takes more than one input')
-      return original(inputs, *others, **options)
+      return original(inputs, *others, **options, **own)
     if any(tap.layer is layer for tap in taps):
       problems.append(f'layer {layer.name} is used twice: the norms of its uses do not add up')
 
     def recompute(values):
       return original(values, **options)
 
-    if isinstance(layer, _LINEAR_THEN_ACTIVATION):
+    # A subclass may compute anything.
+    if type(layer) in _LINEAR_THEN_ACTIVATION:
       return _record_activated(layer, inputs, recompute, taps)
-    if isinstance(layer, NORMALIZATIONS) and _axes(layer, inputs.shape.rank) == [inputs.shape.rank - 1]:
+    if type(layer) in NORMALIZATIONS and _axes(layer, inputs.shape.rank) == [inputs.shape.rank - 1]:
       return _record_normalization(layer, inputs, recompute, taps)
     return _record_plain(layer, inputs, recompute, taps)
 
