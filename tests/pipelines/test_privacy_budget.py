@@ -62,7 +62,7 @@ def test_compare_prints_every_mechanism():
     (['--rounds=10', '--noise_multiplier=1'], 'population'),
     (['--population=100', '--cohort_size=10', '--rounds=10'], 'give two'),
     (['--population=1', '--cohort_size=1', '--rounds=10', '--noise_multiplier=1'], 'population of 1'),
-    (['--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1', '--plot=/no/folder.png'], 'folder'),
+    (['--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1', '--plot=/no/a.png'], 'folder'),
     (['--population=100', '--cohort_size=10', '--rounds=10', '--target_epsilon=1', '--compare', '--sampling=fixed'],
      'sampling'),
     (['--population=100', '--cohort_size=200', '--rounds=10', '--noise_multiplier=1'], 'cohort_size=200'),
