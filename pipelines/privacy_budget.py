@@ -53,7 +53,7 @@ def _answer(budget) -> None:
 
 def _describe(found) -> str:
   run, records = found.releases, f'{found.unit}s'
-  pld = 'not known for this sampling' if found.epsilon_pld is None else f'{found.epsilon_pld:.4f}'
+  pld = 'not known for this sampling or delta' if found.epsilon_pld is None else f'{found.epsilon_pld:.4f}'
   by_unit = found.epsilon_by_unit
   lines = [
       f'{run.rounds} rounds, {run.cohort_size} of {run.population} {records} a round, sampling {run.sampling}, '

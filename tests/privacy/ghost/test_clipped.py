@@ -254,7 +254,6 @@ ODD = {
     'batch folded': lambda: sequential(L.Lambda(lambda x: tf.reshape(x, [-1, 64])), L.Dense(4), L.Lambda(
         lambda x: tf.reshape(x, [-1, 8]))),
     'mixing': lambda: sequential(L.Lambda(lambda x: x - tf.reduce_mean(x, 0, keepdims=True)), L.Dense(4)),
-    'mixing, by normalisation': lambda: sequential(L.LayerNormalization(axis=0), L.Dense(4)),
 }
 
 
