@@ -6,14 +6,16 @@ import os
 import pathlib
 from typing import Any
 
+from tff_vision.program import whole_file
+
 
 def write(path: str | os.PathLike, content: Any) -> None:
-  """Writes `content` to `path` at once; numbers that JSON cannot hold become the strings 'inf', '-inf', 'nan'."""
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(path.name + '.part')
-  part.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + '\n')
-  os.replace(part, path)
+  """Writes `content` to `path` at once; numbers that JSON cannot hold become the strings 'inf', '-inf', 'nan'.
+
+  Raises:
+    ValueError: The file cannot be written.
+  """
+  whole_file.write(path, json.dumps(_finite(content), indent=2, allow_nan=False) + '\n')
 
 
 def read(path: str | os.PathLike) -> Any:
