@@ -10,6 +10,7 @@ every client-level mechanism at the same budget.
 """
 
 import json
+import pathlib
 
 from absl import flags
 
