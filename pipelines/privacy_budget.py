@@ -34,9 +34,8 @@ def main() -> None:
 
 
 def _answer(budget) -> None:
-  for name, path in (('json', _JSON.value), ('plot', _PLOT.value)):
-    if path not in (None, '-') and not pathlib.Path(path).absolute().parent.is_dir():
-      raise ValueError(f'{name}={path!r}: there is no folder {str(pathlib.Path(path).parent)!r}.')
+  if _PLOT.value is not None and not pathlib.Path(_PLOT.value).absolute().parent.is_dir():
+    raise ValueError(f'plot={_PLOT.value!r}: there is no folder {str(pathlib.Path(_PLOT.value).parent)!r}.')
   # Numerical libraries load here, so that --help answers at once.
   from tff_vision.privacy import answer
   found = answer.answer(budget)

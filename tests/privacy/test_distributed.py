@@ -3,7 +3,6 @@
 import dataclasses
 import math
 
-import dp_accounting
 import numpy as np
 import pytest
 import tensorflow as tf
