@@ -276,3 +276,20 @@ def test_a_subclass_of_a_known_layer_is_not_taken_for_it():
   model = sequential(Doubled(5, activation='tanh'))
   sums = clipped.clipped_sum(model, LOSS, x, y, 1.0, tf.ones(6))
   np.testing.assert_allclose(sums.norms, np.linalg.norm(by_hand(model, x, y), axis=1), rtol=1e-4)
+
+
+class Optional(L.Layer):
+  """A layer with an option of its own."""
+
+  def build(self, shape):
+    self.scale = self.add_weight('scale', [shape[-1]], initializer='ones')
+
+  def call(self, inputs, factor=1.0):
+    return inputs * self.scale * factor
+
+
+def test_a_layer_with_options_of_its_own_is_differentiated_one_by_one():
+  inputs = L.Input((8, 8, 2))
+  model = tf.keras.Model(inputs, L.Dense(3)(L.Flatten()(Optional()(inputs, factor=2.0))))
+  found = clipped.examine(model, tf.TensorSpec([None, 8, 8, 2], tf.float32))
+  assert not found.ghost and 'factor' in found.reason

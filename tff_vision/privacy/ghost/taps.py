@@ -76,11 +76,15 @@ def tapped(model: tf.keras.Model) -> Iterator[list[Tap]]:
   """Records a `Tap` for each use of a weighted layer while the block runs, in order of use.
 
   Raises:
-    UnsupportedError: See `weighted_layers`; at the block's end, if a layer was used twice or took several inputs.
+    UnsupportedError: See `weighted_layers`, or a layer takes options of its own; at the block's end, if a layer was
+      used twice or took several inputs.
   """
   taps: list[Tap] = []
   problems: list[str] = []
   layers = weighted_layers(model)
+  for layer in layers:
+    if more := _options(layer.call) - {'training', 'mask'}:
+      raise UnsupportedError(f'layer {layer.name} takes more than one input: {", ".join(sorted(more))}')
   own_calls = [(layer, layer.__dict__['call']) for layer in layers if 'call' in layer.__dict__]
   try:
     for layer in layers:
@@ -97,14 +101,13 @@ def tapped(model: tf.keras.Model) -> Iterator[list[Tap]]:
 
 
 def _recording(layer, original, taps, problems):
-  accepted = set(inspect.signature(original).parameters)
+  accepted = _options(original)
 
-  # A layer's own options are passed on: what they are only it knows.
-  def call(inputs, *others, training=None, mask=None, **own):
+  def call(inputs, *others, training=None, mask=None):
     options = {name: value for name, value in (('training', training), ('mask', mask)) if name in accepted}
-    if others or own or not tf.is_tensor(inputs):
+    if others or not tf.is_tensor(inputs):
       problems.append(f'layer {layer.name} takes more than one input')
-      return original(inputs, *others, **options, **own)
+      return original(inputs, *others, **options)
     if any(tap.layer is layer for tap in taps):
       problems.append(f'layer {layer.name} is used twice: the norms of its uses do not add up')
 
@@ -119,6 +122,11 @@ def _recording(layer, original, taps, problems):
     return _record_plain(layer, inputs, recompute, taps)
 
   return call
+
+
+def _options(call):
+  """Returns the names of what `call` takes beside its inputs."""
+  return set(list(inspect.signature(call).parameters)[1:])
 
 
 def _axes(layer, rank):
