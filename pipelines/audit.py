@@ -89,7 +89,9 @@ def _canaries(plan, config, ledger):
                                 delta=ledger['delta'], seed=config.program.seed)
     return _beside_theory(finding, mu, ledger)
   rounds, canaries, summing = min(_ROUNDS, config.program.rounds), _CANARIES.value, None
-  if ledger['mechanism'].startswith('distributed'):
+  if ledger['mechanism'] == 'local_dp':
+    rounds = canaries  # Every update lies open by itself.
+  elif ledger['mechanism'].startswith('distributed'):
     # Of what the secure sum opens. As many canaries a round as the noise is sized for: each brings a share.
     plan = dataclasses.replace(plan, length=_DIMENSION.value)
     rounds = max(1, min(rounds, _MANY // plan.survivors))

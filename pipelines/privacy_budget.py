@@ -10,6 +10,7 @@ every client-level mechanism at the same budget.
 """
 
 import json
+import pathlib
 
 from absl import flags
 
@@ -33,6 +34,8 @@ def main() -> None:
 
 
 def _answer(budget) -> None:
+  if _PLOT.value is not None and not pathlib.Path(_PLOT.value).absolute().parent.is_dir():
+    raise ValueError(f'plot={_PLOT.value!r}: there is no folder {str(pathlib.Path(_PLOT.value).parent)!r}.')
   # Numerical libraries load here, so that --help answers at once.
   from tff_vision.privacy import answer
   found = answer.answer(budget)
@@ -50,7 +53,7 @@ def _answer(budget) -> None:
 
 def _describe(found) -> str:
   run, records = found.releases, f'{found.unit}s'
-  pld = 'not known for this sampling' if found.epsilon_pld is None else f'{found.epsilon_pld:.4f}'
+  pld = 'not known for this sampling or delta' if found.epsilon_pld is None else f'{found.epsilon_pld:.4f}'
   by_unit = found.epsilon_by_unit
   lines = [
       f'{run.rounds} rounds, {run.cohort_size} of {run.population} {records} a round, sampling {run.sampling}, '
@@ -100,6 +103,9 @@ def _compare(budget) -> None:
     raise ValueError('compare needs target_epsilon and rounds: it finds the noise of each mechanism.')
   if budget.unit != 'client':
     raise ValueError(f'compare covers mechanisms that protect clients, found unit={budget.unit!r}.')
+  for name, given in (('sampling', budget.sampling != 'poisson'), ('plot', _PLOT.value is not None)):
+    if given:
+      raise ValueError(f'{name} has no effect with compare: each mechanism has its own cohorts, and a table.')
   import dataclasses
 
   from tff_vision.privacy import planner

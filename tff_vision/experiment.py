@@ -85,7 +85,7 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
     outcome = asyncio.run(loop.run(
         parts.process, task=task, plan=plan, runtime=place, client_data=parts.data, traffic=client_traffic,
         evaluator=evaluator, program=program, managers=loop.Managers.in_directory(directory), journal=journal,
-        on_round=on_round,
+        stop_at_epsilon=config.privacy.stop_at_epsilon, on_round=on_round,
         stop_requested=stop_requested,
         evaluate_personal=parts.own_models and functools.partial(parts.own_models.evaluate, evaluator)))
     if outcome.interrupted:

@@ -17,8 +17,8 @@ def test_noise_for_a_budget_with_table_plot_and_json(tmp_path):
              f'--json={out}', f'--plot={plot}')
   assert done.returncode == 0, done.stderr
   found = json.loads(out.read_text())
-  assert {'epsilon_rdp', 'epsilon_pld', 'noise_multiplier', 'rounds', 'delta', 'unit', 'relation',
-          'sampling'} <= set(found)
+  assert set(found) == {'epsilon_rdp', 'epsilon_pld', 'noise_multiplier', 'rounds', 'delta', 'unit', 'relation',
+                        'sampling'}
   event = dp_accounting.SelfComposedDpEvent(dp_accounting.PoissonSampledDpEvent(
       120 / 3383, dp_accounting.GaussianDpEvent(found['noise_multiplier'])), 100)
   assert found['epsilon_pld'] == pytest.approx(
@@ -33,8 +33,15 @@ def test_epsilon_for_noise_on_standard_output():
   done = run('--population=1569', '--cohort_size=32', '--rounds=98', '--noise_multiplier=1', '--unit=example',
              '--delta=1e-4', '--json=-')
   found = json.loads(done.stdout)
-  assert found['epsilon_by_unit']['client'] is None
-  assert found['epsilon_by_unit']['example'] == found['epsilon_pld'] < found['epsilon_rdp']
+  assert found['unit'] == 'example' and found['epsilon_pld'] < found['epsilon_rdp']
+
+
+def test_hardly_any_noise_is_answered_in_seconds_and_a_tiny_delta_by_renyi():
+  done = run('--population=100', '--cohort_size=10', '--rounds=100', '--noise_multiplier=0.02', '--json=-')
+  found = json.loads(done.stdout)
+  assert 1e4 < found['epsilon_pld'] < 1e6
+  done = run('--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1', '--delta=1e-200')
+  assert 'epsilon (PLD)  not known' in done.stdout and 'client    inf' not in done.stdout
 
 
 def test_rounds_for_both_and_fixed_cohorts():
@@ -54,6 +61,10 @@ def test_compare_prints_every_mechanism():
 @pytest.mark.parametrize('arguments, complaint', [
     (['--rounds=10', '--noise_multiplier=1'], 'population'),
     (['--population=100', '--cohort_size=10', '--rounds=10'], 'give two'),
+    (['--population=1', '--cohort_size=1', '--rounds=10', '--noise_multiplier=1'], 'population of 1'),
+    (['--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1', '--plot=/no/a.png'], 'folder'),
+    (['--population=100', '--cohort_size=10', '--rounds=10', '--target_epsilon=1', '--compare', '--sampling=fixed'],
+     'sampling'),
     (['--population=100', '--cohort_size=200', '--rounds=10', '--noise_multiplier=1'], 'cohort_size=200'),
     (['--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1', '--delta=0.02'], 'delta=0.02')])
 def test_one_sentence_on_bad_input(arguments, complaint):

@@ -19,3 +19,7 @@ def test_begun_rounds_are_charged_until_they_end_and_torn_lines_are_not_believed
   assert second.after(2, 3) == plan.Past(replayed=(2,), delivered={1: 5, 2: 3})
   second.end(2, 3)
   assert journal.Journal(path).past() == second.past() == plan.Past(replayed=(2,), delivered={1: 5, 2: 3})
+  second.begin(2)  # Its checkpoint was lost after it had ended.
+  assert second.after(2, 3) == plan.Past(replayed=(2, 2), delivered={1: 5, 2: 3})
+  second.end(2, 3)
+  assert journal.Journal(path).past() == plan.Past(replayed=(2, 2), delivered={1: 5, 2: 3})

@@ -26,6 +26,8 @@ from tff_vision.privacy import gdp
 RELATIONS = {'poisson': 'add_or_remove_one', 'fixed': 'replace_one', 'shuffled': 'zero_out_one'}
 FINE_INTERVAL = 1e-4
 COARSE_INTERVAL = 1e-3
+_LARGE = 20.0
+_MOST_INTERVALS = 2e5  # Of a distribution up to epsilon; a larger epsilon is computed at the same relative precision.
 
 QUICK_ORDERS = (1.25, 1.5, 1.75, 2.5, 3.5, *range(2, 13), *range(14, 64, 4), 96, 128, 256)
 _REPLACE_ONE = dp_accounting.NeighboringRelation.REPLACE_ONE
@@ -79,7 +81,8 @@ class SampledGaussian:
       orders = None if fine else QUICK_ORDERS
       renyi, once = _one_fixed_round(self.population, int(self.cohort_size), self.noise_multiplier, orders)
       return float(rdp.compute_epsilon(renyi, self.rounds * once, delta)[0])
-    return epsilon_pld(self.event(), delta, self.relation, FINE_INTERVAL if fine else COARSE_INTERVAL)
+    epsilon, _ = tightest(self.event(), delta, self.relation, FINE_INTERVAL if fine else COARSE_INTERVAL)
+    return epsilon
 
 
 def epsilon_rdp(event: dp_accounting.DpEvent, delta: float, relation: str = 'add_or_remove_one',
@@ -98,12 +101,36 @@ def epsilon_pld(event: dp_accounting.DpEvent, delta: float, relation: str = 'add
     event: The whole run's.
     delta: The delta of (epsilon, delta).
     relation: A value of RELATIONS.
-    interval: Discretisation of the privacy loss; smaller is tighter and slower.
+    interval: Discretisation of the privacy loss; smaller is tighter and slower. Widened where epsilon is so large that
+      the distribution would take minutes.
   """
   if relation == 'replace_one':
     return None
-  accountant = pld.PLDAccountant(value_discretization_interval=interval)
-  return float(accountant.compose(event).get_epsilon(delta))
+  accountant = _loss_distribution(event, delta, relation, interval)
+  return float(accountant.get_epsilon(delta)) if accountant else math.inf
+
+
+def tightest(event: dp_accounting.DpEvent, delta: float, relation: str = 'add_or_remove_one',
+             interval: float = FINE_INTERVAL) -> tuple[float, str]:
+  """Returns the smaller of two upper bounds on epsilon, and whose it is, `PLD` or `RDP`.
+
+  Renyi's is the smaller one where distributions end: below a delta of some 1e-15, and at a very large epsilon.
+  """
+  by_loss = epsilon_pld(event, delta, relation, interval)
+  if by_loss is not None and by_loss < _LARGE and math.isfinite(by_loss):
+    return by_loss, 'PLD'
+  renyi = epsilon_rdp(event, delta, relation)
+  return (renyi, 'RDP') if by_loss is None or renyi < by_loss else (by_loss, 'PLD')
+
+
+@functools.lru_cache(maxsize=4)
+def _loss_distribution(event, delta, relation, interval):
+  """Returns the accountant that has composed `event`, None if nothing bounds its loss."""
+  expected = epsilon_rdp(event, delta, relation, QUICK_ORDERS)
+  if not math.isfinite(expected):
+    return None
+  return pld.PLDAccountant(
+      value_discretization_interval=max(interval, expected / _MOST_INTERVALS)).compose(event)
 
 
 def replacement_epsilon(releases: SampledGaussian, delta: float) -> float:
@@ -118,8 +145,10 @@ def replacement_epsilon(releases: SampledGaussian, delta: float) -> float:
     return math.inf
   if releases.sampling == 'shuffled':
     return gdp.epsilon(2 * math.sqrt(releases.event().count) / releases.noise_multiplier, delta)
-  accountant = pld.PLDAccountant(value_discretization_interval=COARSE_INTERVAL).compose(releases.event())
+  accountant = _loss_distribution(releases.event(), delta, releases.relation, COARSE_INTERVAL)
   best = math.inf
+  if accountant is None:
+    return best
   for log_delta in math.log(delta) - np.linspace(0.7, 18, 60):
     epsilon = accountant.get_epsilon(math.exp(log_delta))
     if log_delta + math.log1p(math.exp(min(epsilon, 700.0))) <= math.log(delta):

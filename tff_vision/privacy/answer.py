@@ -1,6 +1,7 @@
 """Answers a `Budget`: the missing one of noise, rounds and epsilon, by two accountants, for both units."""
 
 import dataclasses
+import math
 
 from tff_vision.privacy import accounting, solve
 from tff_vision.privacy.budget import Budget
@@ -18,7 +19,7 @@ class Answer:
     delta: The delta of both epsilons.
     unit: What one record is.
     epsilon_rdp: By Renyi differential privacy.
-    epsilon_pld: By privacy loss distributions; None where none is known.
+    epsilon_pld: By privacy loss distributions; None where none is known or none reaches such a small delta.
     epsilon_by_unit: For `client` and `example`, the epsilon at the same delta for any change of one of them; None
       where nothing useful is promised.
   """
@@ -34,8 +35,7 @@ class Answer:
     run = self.releases
     return {'epsilon_rdp': self.epsilon_rdp, 'epsilon_pld': self.epsilon_pld,
             'noise_multiplier': run.noise_multiplier, 'rounds': run.rounds, 'delta': self.delta, 'unit': self.unit,
-            'relation': run.relation, 'sampling': run.sampling, 'cohort_size': run.cohort_size,
-            'population': run.population, 'epsilon_by_unit': self.epsilon_by_unit}
+            'relation': run.relation, 'sampling': run.sampling}
 
 
 def answer(budget: Budget) -> Answer:
@@ -55,7 +55,9 @@ def answer(budget: Budget) -> Answer:
     releases = dataclasses.replace(releases, rounds=solve.rounds(releases, budget.target_epsilon, delta))
   epsilon_rdp = accounting.epsilon_rdp(releases.event(), delta, releases.relation)
   epsilon_pld = accounting.epsilon_pld(releases.event(), delta, releases.relation)
-  own = epsilon_rdp if epsilon_pld is None else epsilon_pld
+  if epsilon_pld is not None and not math.isfinite(epsilon_pld):
+    epsilon_pld = None
+  own = min(epsilon for epsilon in (epsilon_rdp, epsilon_pld) if epsilon is not None)
   if budget.unit == 'client':
     by_unit = {'client': own, 'example': accounting.replacement_epsilon(releases, delta)}
   else:

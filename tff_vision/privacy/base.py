@@ -104,6 +104,11 @@ class PrivacyPlan(abc.ABC):
     del metrics, round_num
     return {}
 
+  @property
+  def hides_attendance(self) -> bool:
+    """Whether the promise counts on nobody knowing who took part in a round."""
+    return False
+
   def quick_epsilon(self, rounds: int) -> float | None:
     """Returns epsilon of `rounds` rounds by Renyi accounting, for each round of a run; None without a mechanism.
 

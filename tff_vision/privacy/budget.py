@@ -47,8 +47,7 @@ class Budget:
       shown = ', '.join(f'{name}={value!r}' for name, value in asked.items())
       raise ValueError('give two of target_epsilon, noise_multiplier and rounds, and the third is found; found '
                        f'{shown}.')
-    if self.delta is not None:
-      check_delta(self.delta, self.population)
+    chosen_delta(self.delta, self.population)
 
   @property
   def effective_delta(self) -> float:
@@ -67,6 +66,8 @@ def chosen_delta(given: float | None, population: int) -> float:
   Raises:
     ValueError: It promises nothing.
   """
+  if given is None and population == 1:
+    raise ValueError('delta is missing: a population of 1 has no default; choose one far below 1.')
   delta = default_delta(population) if given is None else given
   check_delta(delta, population)
   return delta

@@ -105,6 +105,10 @@ class AmplifiedBanded(client_level.Central):
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, stream=streams.Banded(self.coefficients),
         max_rounds=self.max_rounds, denominator=self.sampler.rate * self.sampler.population, sum_factory=sum_factory)
 
+  @property
+  def hides_attendance(self):
+    return True
+
   def turn_mu(self):
     if self.noise_multiplier == 0:
       return math.inf
@@ -121,12 +125,13 @@ class AmplifiedBanded(client_level.Central):
 
   def ledger(self, rounds):
     event = self.event(rounds)
+    epsilon, accountant = accounting.tightest(event, self.delta)
     return {
-        'mechanism': 'dp_mf amplified', 'epsilon': accounting.epsilon_pld(event, self.delta),
+        'mechanism': 'dp_mf amplified', 'epsilon': epsilon,
         'epsilon_rdp': self.quick_epsilon(rounds), 'delta': self.delta, 'unit': 'client',
         'relation': 'add or remove one client',
         'sampling': f'{self.sampler.num_blocks} blocks in turn, poisson at rate {self.sampler.block_rate:g}',
-        'accountant': 'PLD', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
+        'accountant': accountant, 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
         'clip_norm': self.clip_norm, 'noise_buffers': len(self.coefficients) - 1, **self.metrics_ledger()}
 
 

@@ -113,7 +113,7 @@ class ExampleDpSgd(base.PrivacyPlan):
         'gradients': None if self.method is None else dataclasses.asdict(self.method)}
 
   def _largest_epsilon(self, quick, turns):
-    """Returns the largest epsilon of any client by privacy loss distributions.
+    """Returns the largest epsilon of any client by privacy loss distributions where they reach.
 
     Whose Renyi epsilon is largest need not be the one, but nobody's exceeds it. So clients are asked in that order,
     until no further one can matter; after a few kinds of clients the Renyi bound has to do for the others.
@@ -127,7 +127,7 @@ class ExampleDpSgd(base.PrivacyPlan):
       if asked == _KINDS_ASKED:
         return epsilon
       run = self.releases(client, turns[client])
-      largest = max(largest, accounting.epsilon_pld(run.event(), self.delta, run.relation))
+      largest = max(largest, accounting.tightest(run.event(), self.delta, run.relation)[0])
     return largest
 
   def final_ledger(self, rounds):
@@ -143,7 +143,7 @@ class ExampleDpSgd(base.PrivacyPlan):
     if not turns:
       return 0.0
     run = self.releases(client, turns)
-    return accounting.epsilon_pld(run.event(), self.delta, run.relation)
+    return accounting.tightest(run.event(), self.delta, run.relation)[0]
 
   def _turns(self, rounds):
     # A round that is run again is a second release: clients draw other noise.

@@ -111,7 +111,8 @@ def _skellam(shares, clients):
   """arXiv:2110.04995, Theorem 3.5; the L1 norm of an integer vector is at most its squared L2 norm."""
   variance, two = clients * shares.stddev ** 2, shares.sensitivity
   one = min(math.sqrt(shares.length) * two, two ** 2)
-  orders = np.array(ORDERS)
+  # The theorem is of whole orders; the divergence grows with the order, so the next one bounds those between.
+  orders = np.ceil(ORDERS)
   excess = np.minimum(((2 * orders - 1) * two ** 2 + 6 * one) / (4 * variance ** 2), 3 * one / (2 * variance))
   return orders * two ** 2 / (2 * variance) + excess
 

@@ -38,6 +38,10 @@ class ClientGaussian(client_level.Central):
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, quantile=self.quantile,
         denominator=self.sampler.rate * self.sampler.population, sum_factory=sum_factory)
 
+  @property
+  def hides_attendance(self):
+    return True
+
   def turn_mu(self):
     return 1 / self.noise_multiplier if self.noise_multiplier else math.inf
 
@@ -51,11 +55,12 @@ class ClientGaussian(client_level.Central):
 
   def ledger(self, rounds):
     event = self.event(rounds)
+    epsilon, accountant = accounting.tightest(event, self.delta)
     return {
         'mechanism': 'client_adaptive' if self.quantile else 'client_gaussian',
-        'epsilon': accounting.epsilon_pld(event, self.delta), 'epsilon_rdp': self.quick_epsilon(rounds),
+        'epsilon': epsilon, 'epsilon_rdp': self.quick_epsilon(rounds),
         'delta': self.delta, 'unit': 'client', 'relation': 'add or remove one client',
-        'sampling': f'poisson, rate {self.sampler.rate:g}', 'accountant': 'PLD', 'rounds': rounds,
+        'sampling': f'poisson, rate {self.sampler.rate:g}', 'accountant': accountant, 'rounds': rounds,
         'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm, **self.metrics_ledger()}
 
 

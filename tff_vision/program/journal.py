@@ -19,6 +19,7 @@ class Journal:
     self._path = path
     self._begun: list[int] = []
     self._delivered: dict[int, int] = {}
+    self._again: list[int] = []
     lines = path.read_text().split('\n') if path.exists() else []
     for line in lines:
       self._take(_parsed(line))
@@ -34,17 +35,23 @@ class Journal:
     self._write({'end': round_num, 'clients': clients})
 
   def past(self) -> plan_lib.Past:
-    """Returns what the rounds so far cost beyond the plan: those begun and not ended will be repeated."""
-    return plan_lib.Past(replayed=tuple(self._begun), delivered=dict(self._delivered))
+    """Returns what the rounds so far cost beyond the plan.
+
+    Rounds that were begun and not ended will be repeated; those that were begun after their end, because a checkpoint
+    was lost, have been.
+    """
+    return plan_lib.Past(replayed=(*self._begun, *self._again), delivered=dict(self._delivered))
 
   def after(self, round_num: int, clients: int) -> plan_lib.Past:
     """Returns `past` as it is once the round that was begun last is ended; writes nothing."""
     begun = list(self._begun)
     begun.remove(round_num)
-    return plan_lib.Past(replayed=tuple(begun), delivered={**self._delivered, round_num: clients})
+    return plan_lib.Past(replayed=(*begun, *self._again), delivered={**self._delivered, round_num: clients})
 
   def _take(self, entry: Mapping[str, int]) -> None:
     if 'begin' in entry:
+      if entry['begin'] in self._delivered:
+        self._again.append(entry['begin'])
       self._begun.append(entry['begin'])
     elif 'end' in entry and entry['end'] in self._begun:
       self._begun.remove(entry['end'])

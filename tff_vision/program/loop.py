@@ -93,19 +93,27 @@ class Outcome:
 async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Task, plan: plan_lib.PrivacyPlan,
               runtime: Runtime, client_data: ClientData, traffic: Traffic,
               evaluator: evaluation.Evaluator, program: configs.ProgramConfig, managers: Managers,
-              journal: journal_lib.Journal,
+              journal: journal_lib.Journal, stop_at_epsilon: float | None = None,
               evaluate_personal: Callable[[Any, int], Mapping[str, Any]] | None,
               on_round: Callable[[RoundRecord], None], stop_requested: Callable[[], bool]) -> Outcome:
   """Trains for `program.rounds` rounds, from the latest checkpoint if there is one.
 
   Args:
     journal: Of this run; knows the rounds that an earlier process began and did not finish.
+    stop_at_epsilon: Where lost clients make a round cost more than was planned, later rounds that no longer fit are
+      left out; None: there is no budget.
     evaluate_personal: From a state and its round to `learning.personal.compare`'s numbers, where clients have models
       of their own.
     on_round: Called after each round's release.
     stop_requested: Asked after each round; True ends the loop with everything saved.
+
+  Raises:
+    ValueError: The journal has finished rounds, and no checkpoint is left.
   """
   state, history = await _resume(process, task, managers)
+  if not history and (finished := journal.past().delivered):
+    raise ValueError(f'resume is refused: {max(finished)} rounds are finished, and no checkpoint of them is left; to '
+                     'train them again would release them a second time. Start a new run.')
   evaluated = personal = None
   interrupted = False
   for round_num in range(len(history) + 1, program.rounds + 1):
@@ -120,6 +128,9 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     trained = sorted(set(present) - {client for fault in faults for client in fault.clients})
     record = {'round': round_num, **_training_record(output.metrics, plan, trained, task, time.monotonic() - started)}
     plan = plan.charged(journal.after(round_num, len(trained)))
+    if stop_at_epsilon is not None and len(trained) < len(cohort):
+      affordable = plan.affordable_rounds(program.rounds, stop_at_epsilon)
+      program = dataclasses.replace(program, rounds=max(round_num, affordable))
     if (epsilon := plan.quick_epsilon(round_num)) is not None:
       record['privacy'] = {'epsilon_rdp': epsilon}
     if noised := plan.released_metrics(output.metrics, round_num):
@@ -130,7 +141,9 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     if plan.releases_exact_metrics:
       record['traffic'] = dict(traffic.of_round(started=attendance.get('started', len(present)),
                                                 delivered=len(trained)))
-    if faults or len(trained) < len(cohort):
+    if faults and plan.hides_attendance:
+      record['faults'] = [{'worker': fault.worker, 'reason': fault.reason} for fault in faults]
+    elif faults or len(trained) < len(cohort) and not plan.hides_attendance:
       record |= {'dropped_clients': len(cohort) - len(trained),
                  'faults': [dataclasses.asdict(fault) for fault in faults]}
     evaluated = personal = None
@@ -149,7 +162,9 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     journal.end(round_num, len(trained))
     await release(managers, record)
     on_round(record)
-    if round_num < program.rounds and stop_requested():
+    if round_num == program.rounds:
+      break
+    if stop_requested():
       interrupted = True
       break
   if personal is None and evaluate_personal is not None and not interrupted:

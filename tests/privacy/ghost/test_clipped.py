@@ -209,3 +209,87 @@ def test_a_batch_that_no_example_was_drawn_into_sums_to_zero(ghost):
                        input_signature=[tf.TensorSpec([None, 8, 8, 2]), tf.TensorSpec([None], tf.int32)])
   assert not any(part.numpy().any() for part in summed(x[:0], y[:0]))
   assert all(part.numpy().any() for part in summed(x, y)[-2:])
+
+
+class Tied(tf.keras.Model):
+  """Uses one kernel forth and back, once behind its layer's back."""
+
+  def __init__(self):
+    super().__init__()
+    self.first, self.head = L.Dense(6), L.Dense(3)
+
+  def call(self, inputs, training=None):
+    flat = L.Flatten()(inputs)
+    return self.head(tf.matmul(self.first(flat), self.first.kernel, transpose_b=True))
+
+
+class Borrowed(L.Layer):
+  """Owns another layer's weight."""
+
+  def __init__(self, lender):
+    super().__init__()
+    self.kernel = lender.kernel
+
+  def call(self, inputs):
+    return tf.matmul(inputs, self.kernel, transpose_b=True)
+
+
+class Doubled(L.Dense):
+  """Not what a dense layer computes."""
+
+  def call(self, inputs):
+    return 2 * super().call(inputs)
+
+
+def borrowing():
+  lender = L.Dense(6)
+  lender.build([None, 128])
+  return tf.keras.Sequential([L.Input((8, 8, 2)), L.Flatten(), lender, Borrowed(lender), L.Dense(3)])
+
+
+ODD = {
+    'a weight used outside of its layer': Tied, 'a weight of two layers': borrowing,
+    'recurrent': lambda: sequential(L.Reshape((8, 16)), L.LSTM(4)),
+    'time as batch': lambda: sequential(L.TimeDistributed(L.Dense(4))),
+    'batch folded': lambda: sequential(L.Lambda(lambda x: tf.reshape(x, [-1, 64])), L.Dense(4), L.Lambda(
+        lambda x: tf.reshape(x, [-1, 8]))),
+    'mixing': lambda: sequential(L.Lambda(lambda x: x - tf.reduce_mean(x, 0, keepdims=True)), L.Dense(4)),
+}
+
+
+@pytest.mark.parametrize('name', ODD)
+def test_what_taps_would_get_wrong_is_differentiated_one_by_one(name):
+  model, (x, y) = ODD[name](), batch(name)
+  model(x)
+  found = clipped.examine(model, tf.TensorSpec([None, 8, 8, 2], tf.float32))
+  assert not found.ghost, found
+  expected = by_hand(model, x, y)
+  sums = clipped.clipped_sum(model, LOSS, x, y, 1e9, tf.ones(6), ghost=False)
+  np.testing.assert_allclose(np.concatenate([np.ravel(g) for g in sums.gradients]), expected.sum(0), rtol=1e-4,
+                             atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_subclass_of_a_known_layer_is_not_taken_for_it():
+  model, (x, y) = sequential(Doubled(5, activation='tanh'), L.Dropout(0.5)), batch('subclass')
+  found = clipped.examine(model, tf.TensorSpec([None, 8, 8, 2], tf.float32))
+  assert found.ghost and [name for name in found.layers.values()] == ['any_layer', 'dense']
+  model = sequential(Doubled(5, activation='tanh'))
+  sums = clipped.clipped_sum(model, LOSS, x, y, 1.0, tf.ones(6))
+  np.testing.assert_allclose(sums.norms, np.linalg.norm(by_hand(model, x, y), axis=1), rtol=1e-4)
+
+
+class Optional(L.Layer):
+  """A layer with an option of its own."""
+
+  def build(self, shape):
+    self.scale = self.add_weight('scale', [shape[-1]], initializer='ones')
+
+  def call(self, inputs, factor=1.0):
+    return inputs * self.scale * factor
+
+
+def test_a_layer_with_options_of_its_own_is_differentiated_one_by_one():
+  inputs = L.Input((8, 8, 2))
+  model = tf.keras.Model(inputs, L.Dense(3)(L.Flatten()(Optional()(inputs, factor=2.0))))
+  found = clipped.examine(model, tf.TensorSpec([None, 8, 8, 2], tf.float32))
+  assert not found.ghost and 'factor' in found.reason

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
-from tff_vision.privacy.ghost import rules, taps
+from tff_vision.privacy.ghost import rules, taps, trial
 
 # float32 rounding in a norm and in the scaled sum must not carry a contribution over the clip.
 _SLACK = 1 - 1e-5
@@ -20,13 +20,13 @@ _TRIAL = 16  # Examples in a timed batch.
 _PIECE, _SMALL_PIECE, _SMALL_MODEL = 64, 256, 200_000
 _RULES: Sequence[tuple[type, Callable[[taps.Tap], bool], Callable]] = (
     (tf.keras.layers.Dense, lambda tap: True, rules.dense),
-    (tf.keras.layers.Conv2D, lambda tap: type(tap.layer) is tf.keras.layers.Conv2D and tap.layer.groups == 1
-     and tap.layer.data_format == 'channels_last', rules.conv2d),
+    (tf.keras.layers.Conv2D, lambda tap: tap.layer.groups == 1 and tap.layer.data_format == 'channels_last',
+     rules.conv2d),
     (tf.keras.layers.DepthwiseConv2D, lambda tap: tap.layer.data_format == 'channels_last'
      and tuple(tap.layer.dilation_rate) == (1, 1) and tap.layer.strides[0] == tap.layer.strides[1],
      rules.depthwise_conv2d),
     (tf.keras.layers.EinsumDense, lambda tap: rules.is_plain_einsum(tap.layer.equation), rules.einsum_dense),
-    (taps.NORMALIZATIONS, lambda tap: tap.normalized is not None, rules.normalization),
+    *((kind, lambda tap: tap.normalized is not None, rules.normalization) for kind in taps.NORMALIZATIONS),
     (tf.keras.layers.Embedding, lambda tap: True, rules.embedding),
 )
 
@@ -70,6 +70,7 @@ def examine(model: tf.keras.Model, input_spec: tf.TensorSpec) -> Method:
   try:
     tf.function(forward, autograph=False).get_concrete_function(
         tf.TensorSpec((2, *input_spec.shape[1:]), input_spec.dtype))
+    trial.check(model, input_spec, _rule)
   except taps.UnsupportedError as error:
     return Method(ghost=False, reason=str(error), layers={})
   if _mostly_dense(model):
@@ -193,6 +194,6 @@ def _by_loop(model, loss_fn, x, y, clip_norm, mask):
 
 def _rule(tap):
   for kind, fits, rule in _RULES:
-    if isinstance(tap.layer, kind) and fits(tap):
+    if type(tap.layer) is kind and fits(tap):
       return rule
   return rules.any_layer

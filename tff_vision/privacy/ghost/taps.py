@@ -58,8 +58,10 @@ def weighted_layers(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
   for layer in layers:
     if any(own_weights(inner) for inner in layer._flatten_layers(include_self=False, recursive=True)):
       raise UnsupportedError(f'layer {layer.name} owns weights beside those of its inner layers')
-  owned = {weight.ref() for layer in layers for weight in own_weights(layer)}
-  if owned != {weight.ref() for weight in model.trainable_variables}:
+  owned = [weight.ref() for layer in layers for weight in own_weights(layer)]
+  if len(owned) > len(set(owned)):
+    raise UnsupportedError('two layers own the same weight: the norms of its uses do not add up')
+  if set(owned) != {weight.ref() for weight in model.trainable_variables}:
     raise UnsupportedError('the model owns weights outside of its layers')
   return layers
 
@@ -74,11 +76,15 @@ def tapped(model: tf.keras.Model) -> Iterator[list[Tap]]:
   """Records a `Tap` for each use of a weighted layer while the block runs, in order of use.
 
   Raises:
-    UnsupportedError: See `weighted_layers`; at the block's end, if a layer was used twice or took several inputs.
+    UnsupportedError: See `weighted_layers`, or a layer takes options of its own; at the block's end, if a layer was
+      used twice or took several inputs.
   """
   taps: list[Tap] = []
   problems: list[str] = []
   layers = weighted_layers(model)
+  for layer in layers:
+    if more := _options(layer.call) - {'training', 'mask'}:
+      raise UnsupportedError(f'layer {layer.name} takes more than one input: {", ".join(sorted(more))}')
   own_calls = [(layer, layer.__dict__['call']) for layer in layers if 'call' in layer.__dict__]
   try:
     for layer in layers:
@@ -95,7 +101,7 @@ def tapped(model: tf.keras.Model) -> Iterator[list[Tap]]:
 
 
 def _recording(layer, original, taps, problems):
-  accepted = set(inspect.signature(original).parameters)
+  accepted = _options(original)
 
   def call(inputs, *others, training=None, mask=None):
     options = {name: value for name, value in (('training', training), ('mask', mask)) if name in accepted}
@@ -108,13 +114,19 @@ def _recording(layer, original, taps, problems):
     def recompute(values):
       return original(values, **options)
 
-    if isinstance(layer, _LINEAR_THEN_ACTIVATION):
+    # A subclass may compute anything.
+    if type(layer) in _LINEAR_THEN_ACTIVATION:
       return _record_activated(layer, inputs, recompute, taps)
-    if isinstance(layer, NORMALIZATIONS) and _axes(layer, inputs.shape.rank) == [inputs.shape.rank - 1]:
+    if type(layer) in NORMALIZATIONS and _axes(layer, inputs.shape.rank) == [inputs.shape.rank - 1]:
       return _record_normalization(layer, inputs, recompute, taps)
     return _record_plain(layer, inputs, recompute, taps)
 
   return call
+
+
+def _options(call):
+  """Returns the names of what `call` takes beside its inputs."""
+  return set(list(inspect.signature(call).parameters)[1:])
 
 
 def _axes(layer, rank):

@@ -1,0 +1,85 @@
+"""The loop's own decisions, over a process and a place that only pretend."""
+
+import asyncio
+import collections
+import contextlib
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+
+from tff_vision import configs
+from tff_vision.privacy import plan as plan_lib
+from tff_vision.program import journal, loop
+
+Fault = dataclasses.make_dataclass('Fault', ['worker', 'reason', 'clients'])
+
+
+def run(plan, tmp_path, faults=(), rounds=6, **options):
+  """Runs the loop; `faults` are those of the rounds, in order. Returns its outcome and the journal."""
+  kept, faults = [], collections.deque(faults)
+
+  async def load_latest(structure):
+    del structure
+    return None, 0
+
+  async def save(state, round_num):
+    del round_num
+    kept.append(state)
+
+  weights = types.SimpleNamespace(assign_weights_to=lambda model: None)
+  process = types.SimpleNamespace(
+      initialize=lambda: 0, set_model_weights=lambda state, _: state, get_model_weights=lambda _: weights,
+      next=lambda state, data: types.SimpleNamespace(state=state + len(data), metrics={}))
+  evaluated = {'evaluation': {'accuracy': 0.5}, 'per_client': {}}
+  book = journal.Journal(tmp_path / 'journal.jsonl')
+  outcome = asyncio.run(loop.run(
+      process, plan=plan, client_data=types.SimpleNamespace(present=list, request=lambda client, _: client),
+      task=types.SimpleNamespace(images=types.SimpleNamespace(train=[None] * 4, test=None), initial_weights=lambda: 0),
+      runtime=types.SimpleNamespace(cohort=lambda *_, **__: contextlib.nullcontext(), WorkerLost=KeyError,
+                                    take_faults=lambda: faults.popleft() if faults else []),
+      traffic=loop.Traffic(bytes_down=1, bytes_up=1), journal=book, evaluate_personal=None,
+      evaluator=types.SimpleNamespace(model=None, evaluate=lambda _: evaluated),
+      program=configs.ProgramConfig(rounds=rounds, rounds_per_evaluation=100),
+      managers=loop.Managers(checkpoints=types.SimpleNamespace(load_latest=load_latest, save=save), releases=()),
+      on_round=lambda record: None, stop_requested=lambda: False, **options))
+  assert len(kept) == len(outcome.history)
+  return outcome, book
+
+
+def build(sampling, **privacy):
+  return plan_lib.build_plan(
+      configs.PrivacyConfig(clip_norm=1.0, delta=1e-3, **privacy),
+      configs.CohortConfig(cohort_size=4, sampling=sampling), population=4, rounds=6, seed=1)
+
+
+def test_a_budget_that_lost_clients_use_up_ends_the_run_earlier(tmp_path):
+  plan = dataclasses.replace(build('fixed', privacy='distributed_gaussian', noise_multiplier=2.0), value_bits=32,
+                             length=10)
+  budget = plan.ledger(6)['epsilon']
+  lost = Fault('worker', 'gone', (0, 1, 2))
+  outcome, book = run(plan, tmp_path, [[], [lost]], stop_at_epsilon=budget)
+  charged = plan.charged(book.past())
+  done = len(outcome.history)
+  # Rounds cost in inverse proportion to the clients that delivered: 1, then 4, and one more fits into six.
+  assert done == 3
+  assert charged.ledger(done)['epsilon'] <= budget < charged.ledger(done + 1)['epsilon']
+  assert 'evaluation' in outcome.history[-1] and not outcome.interrupted
+  assert outcome.history[1]['dropped_clients'] == 3
+
+
+def test_who_was_lost_is_not_told_where_attendance_is_secret(tmp_path):
+  plan = build('poisson', privacy='client_gaussian', noise_multiplier=1.0)
+  outcome, _ = run(plan, tmp_path, [[Fault('worker', 'gone', (0,))]], rounds=1)
+  assert outcome.history[0]['faults'] == [{'worker': 'worker', 'reason': 'gone'}]
+  assert 'dropped_clients' not in outcome.history[0]
+
+
+def test_finished_rounds_without_a_checkpoint_are_not_released_again(tmp_path):
+  plan = plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(0))
+  book = journal.Journal(tmp_path / 'journal.jsonl')
+  book.begin(1)
+  book.end(1, 4)
+  with pytest.raises(ValueError, match='no checkpoint of them is left'):
+    run(plan, tmp_path)
