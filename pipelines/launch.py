@@ -21,7 +21,7 @@ def launch(main: Callable[..., None], *, flag_modules: Sequence[ModuleType], tak
   builds Keras models in the style of TensorFlow 1.
 
   Args:
-    main: Raises ValueError for a user's mistake.
+    main: Raises ValueError for a user's mistake, and OSError for a file that cannot be read or written.
     flag_modules: Modules that define this script's flags.
     takes_files: Whether `main` takes the arguments that are no flags.
   """
@@ -38,6 +38,10 @@ def launch(main: Callable[..., None], *, flag_modules: Sequence[ModuleType], tak
     _fail(str(error).rstrip('.') + '. See --help.')
   except ValueError as error:
     _fail(str(error))
+  except OSError as error:
+    if error.filename is None:
+      raise
+    _fail(f'{error.filename}: {error.strerror}.')
   except KeyboardInterrupt:
     sys.exit(128 + signal.SIGINT)
   finally:

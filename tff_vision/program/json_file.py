@@ -8,12 +8,22 @@ from typing import Any
 
 
 def write(path: str | os.PathLike, content: Any) -> None:
-  """Writes `content` to `path` at once; numbers that JSON cannot hold become the strings 'inf', '-inf', 'nan'."""
+  """Writes `content` to `path` at once; numbers that JSON cannot hold become the strings 'inf', '-inf', 'nan'.
+
+  Raises:
+    ValueError: The file cannot be written.
+  """
   path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(path.name + '.part')
-  part.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + '\n')
-  os.replace(part, path)
+  if path.is_dir():
+    raise ValueError(f'File {str(path)!r} cannot be written: it is a folder.')
+  text = json.dumps(_finite(content), indent=2, allow_nan=False) + '\n'
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + '.part')
+    part.write_text(text)
+    os.replace(part, path)
+  except OSError as error:
+    raise ValueError(f'File {str(path)!r} cannot be written: {error.strerror}.') from None
 
 
 def read(path: str | os.PathLike) -> Any:
@@ -26,7 +36,9 @@ def read(path: str | os.PathLike) -> Any:
     return json.loads(pathlib.Path(path).read_text())
   except FileNotFoundError:
     raise ValueError(f'There is no file {str(path)!r}.') from None
-  except json.JSONDecodeError as error:
+  except OSError as error:
+    raise ValueError(f'File {str(path)!r} cannot be read: {error.strerror}.') from None
+  except ValueError as error:  # No JSON, or no text.
     raise ValueError(f'File {str(path)!r} is no JSON: {error}.') from None
 
 
