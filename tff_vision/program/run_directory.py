@@ -129,7 +129,7 @@ class RunDirectory:
         os.replace(part, self.server_secret)
       try:
         yield
-      except ValueError:
+      except (ValueError, OSError):
         if new_run and set(self.path.iterdir()) <= {self.config, self.server_secret}:
           self.config.unlink()
           self.server_secret.unlink(missing_ok=True)

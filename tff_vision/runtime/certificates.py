@@ -37,7 +37,7 @@ def make_worker(folder: pathlib.Path, host: str) -> None:
   Raises:
     ValueError: `host` is no name, or has a certificate already.
   """
-  if pathlib.PurePath(host).name != host:
+  if not host or pathlib.PurePath(host).name != host:
     raise ValueError(f'hosts must be names or addresses, found {host!r}.')
   try:
     names = x509.IPAddress(ipaddress.ip_address(host))

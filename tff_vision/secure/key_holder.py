@@ -31,7 +31,8 @@ class KeyHolder:
     """Loads the folder's keys; makes them if the folder has none.
 
     Raises:
-      ValueError: The secret key can be read by others, or one of the two files is missing.
+      ValueError: The secret key can be read by others, or one of the two files is missing, damaged or of other
+        parameters.
     """
     self._folder = pathlib.Path(folder)
     self._params = params
@@ -39,11 +40,14 @@ class KeyHolder:
     if not self._folder.exists() or not any(self._folder.iterdir()):
       self._make_keys()
     self._check_files()
-    secret = sealapi.SecretKey()
-    secret.load(self._context, str(self._folder / _SECRET))
+    secret, public = sealapi.SecretKey(), sealapi.PublicKey()
+    for key, name in ((secret, _SECRET), (public, _PUBLIC)):
+      try:
+        key.load(self._context, str(self._folder / name))
+      except (RuntimeError, ValueError):  # SEAL's own words name neither file nor reason.
+        raise ValueError(f'key_holder_dir={self._folder}: {name} is damaged, or was made for other secure_bits or '
+                         'secure_clients_max; give the folder of the right keys, or an empty one.') from None
     self._decryptor = sealapi.Decryptor(self._context, secret)
-    public = sealapi.PublicKey()
-    public.load(self._context, str(self._folder / _PUBLIC))
     self.public_key = self._coefficients(public.data())
 
   def open_sum(self, ciphertexts: np.ndarray, clients: int, *, length: int, encoding: fixed_point.Encoding
