@@ -1,5 +1,6 @@
 """What every pipeline's command line shares: quick help grouped by file, and errors as one sentence."""
 
+import errno
 import os
 import pathlib
 import signal
@@ -39,9 +40,9 @@ def launch(main: Callable[..., None], *, flag_modules: Sequence[ModuleType], tak
   except ValueError as error:
     _fail(str(error))
   except OSError as error:
-    if error.filename is None:
+    if error.filename is None and error.errno != errno.ENOSPC:
       raise
-    _fail(f'{error.filename}: {error.strerror}.')
+    _fail(f'{error.filename or "disk"}: {error.strerror}.')
   except KeyboardInterrupt:
     sys.exit(128 + signal.SIGINT)
   finally:
