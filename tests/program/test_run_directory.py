@@ -99,10 +99,11 @@ def test_json_files_are_whole_and_hold_what_json_cannot(tmp_path):
   with pytest.raises(ValueError, match='nothing.json'):
     json_file.read(tmp_path / 'nothing.json')
   (tmp_path / 'binary.json').write_bytes(b'\xff\xfe')
-  for unreadable in 'binary.json', 'deep':
+  (tmp_path / 'list.json').write_text('[1]')
+  for unreadable in 'binary.json', 'list.json', 'deep':
     with pytest.raises(ValueError, match=unreadable):
       json_file.read(tmp_path / unreadable)
   for unwritable in tmp_path / 'deep', path / 'below':
     with pytest.raises(ValueError, match='cannot be written'):
       json_file.write(unwritable, {})
-  assert sorted(p.name for p in tmp_path.iterdir()) == ['binary.json', 'deep']
+  assert sorted(p.name for p in tmp_path.iterdir()) == ['binary.json', 'deep', 'list.json']
