@@ -29,7 +29,8 @@ def main(paths: Sequence[str]) -> None:
     if 'epsilon' in row['privacy']:
       said.append(f'epsilon {row["privacy"]["epsilon"]:.3f} at delta {row["privacy"]["delta"]:.3g}, unit '
                   f'{row["privacy"]["unit"]}')
-    print(f'{row["group"]}: {"  ".join(said)}  ({row["runs"]} run{"s" * (row["runs"] > 1)})')
+    print(f'{row["group"]}: {"  ".join(said)}  ({row["runs"]} run{"s" * (row["runs"] > 1)}: '
+          f'{", ".join(row["run_dirs"])})')
   comparison.write_html(_OUTPUT.value, groups, title=f'Comparison of {len(paths)} runs')
   print(f'page: {_OUTPUT.value}')
   if output_flags.JSON.value is not None:

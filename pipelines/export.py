@@ -40,21 +40,14 @@ def main() -> None:
     raise ValueError(f'calibration_dir={_CALIBRATION_DIR.value!r} is read by --format=tflite_int8 only.')
   directory = run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value))
   config = directory.read_config()
-  if config.task.task != 'classification':
-    raise ValueError(f'servers and formats here answer with classes, and {_RUN_DIR.value} was trained for task='
-                     f'{config.task.task}; its own folder export holds a Keras file and a SavedModel.')
-  report = json_file.read(directory.report_json)
+  report = directory.read_report()
   folder = pathlib.Path(_OUTPUT_DIR.value or directory.path / 'deployment')
   if folder.exists():
     raise ValueError(f'output_dir={str(folder)!r} exists already.')
 
   from tff_vision import tasks
-  from tff_vision.learning import evaluation
-  from tff_vision.program import calibration, deployment, final_state, model_card
+  from tff_vision.program import calibration, deployment, final_state
   task = tasks.build_task(config)
-  if not task.images.class_names or task.objective.task != 'classification':
-    raise ValueError(f'task={task.objective.task}: only models of classes or findings are exported; the run\'s own '
-                     f'Keras file is {directory.export / "model.keras"}.')
   model = task.keras_model()
   weights = final_state.read_weights(directory, model)
   ranges = None
@@ -63,13 +56,11 @@ def main() -> None:
               else calibration.from_folder(task, pathlib.Path(_CALIBRATION_DIR.value), _CALIBRATION_IMAGES))
     print(f'note: the ranges of activations in tflite_int8 are measured on {ranges.source}; they can be read from the '
           'file.')
-  found = deployment.deploy(task, weights, folder, formats=formats, calibration=ranges)
-  weights.assign_weights_to(model)
-  card = model_card.describe(report, task, evaluation.Evaluator(model, preprocessing=task.images.preprocessing), found)
-  model_card.write(folder, card)
-  for name, parity in found.items():
+  card = deployment.deploy(task, weights, folder, report=report, formats=formats, calibration=ranges)
+  for name, parity in card['formats'].items():
     print(f'{name:>12}  {folder / parity["file"]}  {parity["bytes"]:,} bytes; {parity["images"]} test images: largest '
-          f'difference of logits {parity["max_logit_difference"]:.2g}, same decision {parity["same_class"]:.3f}')
+          f'difference of outputs {parity["max_logit_difference"]:.2g}'
+          + ('' if parity['same_class'] is None else f', same decision {parity["same_class"]:.3f}'))
   print(f'{"model card":>12}  {folder / "model_card.md"}')
   if output_flags.JSON.value is not None:
     json_file.write(output_flags.JSON.value, card)

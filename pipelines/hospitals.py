@@ -31,6 +31,7 @@ from flags import (
 from pipelines import launch
 from tff_vision import configs
 from tff_vision.data import availability
+from tff_vision.hospitals import claim
 from tff_vision.program import json_file
 
 _MODULES = (data_flags, partition_flags, image_flags, model_flags, training_flags, program_flags, output_flags,
@@ -48,13 +49,14 @@ _WITH_CLIENTS = ('synthetic_chest', 'synthetic_chest:large', 'folder')
 
 def main() -> None:
   read = {flag.name for module in _MODULES for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]}
-  experiment_flags.refuse_others(read - set(_FIXED), 'the comparison sets it, way by way')
+  experiment_flags.refuse_others(read - set(_FIXED), 'the comparison sets it, way by way, or has no use for it')
   config = experiment_flags.experiment_config(_defaults())
   study = hospitals_flags.study()
   availability.require(config.data)
   launch_config = experiment_flags.launch_config()
   run_dir = pathlib.Path(launch_config.run_dir or
                          pathlib.Path('runs') / f'hospitals-{datetime.datetime.now():%Y%m%d-%H%M%S-%f}')
+  claim.check(run_dir, config, study)
 
   from tff_vision.data import build  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
   from tff_vision.hospitals import comparison

@@ -12,7 +12,10 @@ from types import ModuleType
 from absl import flags
 
 from pipelines import progress
+from tff_vision import validate
 from tff_vision.data import fetch
+
+_WRITTEN = ('json', 'output')  # Flags that name a file which is written at the end, maybe hours later.
 
 
 def launch(main: Callable[..., None], *, flag_modules: Sequence[ModuleType], takes_files: bool = False) -> None:
@@ -33,6 +36,7 @@ def launch(main: Callable[..., None], *, flag_modules: Sequence[ModuleType], tak
     arguments = flags.FLAGS(sys.argv)[1:]
     if arguments and not takes_files:
       raise ValueError(f'unexpected argument {arguments[0]!r}; every setting is a flag, see --help.')
+    _refuse_what_cannot_be_written()
     with fetch.showing(progress.Downloads()):
       main(arguments) if takes_files else main()
   except flags.Error as error:
@@ -47,6 +51,13 @@ def launch(main: Callable[..., None], *, flag_modules: Sequence[ModuleType], tak
     sys.exit(128 + signal.SIGINT)
   finally:
     _forget_unused_executor()
+
+
+def _refuse_what_cannot_be_written():
+  for name in _WRITTEN:
+    path = flags.FLAGS[name].value if name in flags.FLAGS else None
+    if path not in (None, '-'):
+      validate.writable_file(**{name: path})
 
 
 def _fail(sentence):

@@ -10,12 +10,12 @@ every client-level mechanism at the same budget.
 """
 
 import json
-import pathlib
 
 from absl import flags
 
 from flags import budget_flags
 from pipelines import launch
+from tff_vision.program import whole_file
 
 _JSON = flags.DEFINE_string('json', None, 'File that receives the answer; - means standard output, and only that.')
 _PLOT = flags.DEFINE_string('plot', None, 'PNG file that receives the table as a plot.')
@@ -45,7 +45,7 @@ def _answer(budget) -> None:
   print(_describe(found))
   print(_as_table(found, cells))
   if _JSON.value:
-    pathlib.Path(_JSON.value).write_text(json.dumps(found.to_dict(), indent=2) + '\n')
+    whole_file.write(_JSON.value, json.dumps(found.to_dict(), indent=2) + '\n')
   if _PLOT.value:
     _plot(found, cells, _PLOT.value)
 
@@ -115,7 +115,7 @@ def _compare(budget) -> None:
     if _JSON.value == '-':
       print(text)
       return
-    pathlib.Path(_JSON.value).write_text(text + '\n')
+    whole_file.write(_JSON.value, text + '\n')
   participation = setting.participation
   print(f'Noise in a prefix sum over the clip norm, at epsilon {setting.target_epsilon:g}, delta {setting.delta:.3g} '
         f'for one client;\n{setting.rounds} rounds, {setting.cohort_size} of {setting.population} clients a round; '

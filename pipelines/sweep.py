@@ -21,7 +21,7 @@ from flags import executor_flags, experiment_flags, runtime_flags
 from pipelines import launch
 from tff_vision import configs, validate
 from tff_vision.data import availability
-from tff_vision.program import cells, json_file, run_directory
+from tff_vision.program import cells, json_file, run_directory, whole_file
 from tff_vision.runtime import processes
 
 _GRID = flags.DEFINE_string('grid', None,
@@ -41,7 +41,12 @@ def main() -> None:
     raise ValueError('run_dir is missing: the folder of the sweep, which the same command finds again to continue.')
   runtime_flags.chosen_runtime()
   folder = pathlib.Path(launch_config.run_dir)
+  if run_directory.RunDirectory(folder).config.exists():
+    raise ValueError(f'run_dir={str(folder)!r} holds a run; a sweep needs a folder of its own, with a run in it for '
+                     'each cell.')
   made = cells.make(experiment_flags.experiment_config(), cells.parse(_GRID.value), draws=_RANDOM.value)
+  if len(tasks := {cell.config.task.task for cell in made}) > 1:
+    raise ValueError(f'grid: cells of task={" and ".join(sorted(tasks))} have no metric by which one could be best.')
   for cell in made:
     _prepare(folder, cell)
   _run([cell for cell in made if not _directory(folder, cell).report_json.exists()], folder)
@@ -82,10 +87,7 @@ def _start(folder, cell):
   """Starts a cell by resuming it: a run whose config is written and whose checkpoints are none begins at round 1."""
   directory = _directory(folder, cell)
   if not directory.config.exists():
-    directory.path.mkdir(parents=True, exist_ok=True)
-    part = directory.config.with_suffix('.part')
-    part.write_text(configs.to_json(cell.config))
-    os.replace(part, directory.config)
+    whole_file.write(directory.config, configs.to_json(cell.config))
   given = [argument for module in (runtime_flags, executor_flags)
            for flag in flags.FLAGS.flags_by_module_dict()[module.__name__] if flag.present
            for argument in flag.serialize().splitlines()]
@@ -105,7 +107,9 @@ def _conclude(folder, made, launch_config):
     raise ValueError(f'no cell has finished; their logs are in {folder}.')
   groups = comparison.read([str(folder / cell.name) for cell in finished])
   rows = comparison.summary(groups)
-  metric = next(name for name in ('auc', 'accuracy', 'loss') if all(name in row for row in rows))
+  metric = next((name for name in ('auc', 'accuracy', 'loss') if all(name in row for row in rows)), None)
+  if metric is None:
+    raise ValueError(f'the cells in {folder} have no metric in common by which one could be best.')
 
   from tff_vision.program import comparison_figures
   best = rows[comparison_figures.best_row(rows, metric)]

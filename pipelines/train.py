@@ -18,6 +18,7 @@ from flags import executor_flags, experiment_flags, runtime_flags
 from pipelines import launch, progress
 from tff_vision.data import availability
 from tff_vision.program import run_directory
+from tff_vision.runtime import processes
 
 
 def main() -> None:
@@ -57,7 +58,8 @@ def _introduce(runtime, task, plan):
   print(f'{images.name}: {len(images.train)} clients, {len(images.test.examples)} test images, '
         f'{len(images.class_names)} classes, model {model.name} of {model.count_params():,} parameters.')
   print(f'clients: {_executors(runtime)}.')
-  for note in (*images.notes, *task.notes):
+  math = None if runtime.workers else processes.note_on_math(runtime.math)
+  for note in (*images.notes, *task.notes, *([math] if math else [])):
     print(f'note: {note}')
 
 

@@ -15,7 +15,7 @@ import threading
 
 from flags import executor_flags, worker_flags
 from pipelines import launch
-from tff_vision.runtime import health, supervisor
+from tff_vision.runtime import health, processes, supervisor
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -23,6 +23,8 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 def main() -> None:
   logging.basicConfig(level=logging.INFO, format='%(asctime)s %(levelname)s %(message)s')
   config = worker_flags.worker_config()
+  if note := processes.note_on_math(config.math):
+    logging.warning('%s', note)
   stopped = threading.Event()
   for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda *_: stopped.set())

@@ -4,6 +4,7 @@ Every function raises `ValueError` with one sentence that holds the name and the
 """
 
 import math
+import os
 from collections.abc import Collection
 
 
@@ -40,3 +41,18 @@ def one_of(choices: Collection[str], **named: str) -> None:
   for name, value in named.items():
     if value not in choices:
       raise ValueError(f'{name} must be one of {", ".join(sorted(choices))}; found {value!r}.')
+
+
+def writable_file(**named: str) -> None:
+  """Each value is a path at which a file can be written, now or after its folders have been made."""
+  for name, value in named.items():
+    path = os.path.abspath(value)
+    if os.path.isdir(path):
+      raise ValueError(f'{name}={value!r} is a folder, not a file.')
+    folder = os.path.dirname(path)
+    while not os.path.lexists(folder):
+      folder = os.path.dirname(folder)
+    if not os.path.isdir(folder):
+      raise ValueError(f'{name}={value!r} cannot be written: {folder} is no folder.')
+    if not os.access(folder, os.W_OK | os.X_OK):
+      raise ValueError(f'{name}={value!r} cannot be written: no permission to write to {folder}.')

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests import tiny
+from tests.learning import composed
 from tests.runtime import recording, workers
 from tff_vision import configs
 from tff_vision.aggregation import secured
@@ -149,7 +150,7 @@ def _check_taps(taps, own_workers, plain, expected):
   assert found == (expected * np.eye(3, dtype=bool)).tolist()
 
 
-def test_encrypted_rounds(own_workers, in_the_clear, plain, task, taps, monkeypatch):
+def test_encrypted_rounds(own_workers, in_the_clear, plain, task, taps, monkeypatch, tmp_path):
   fetched, keys = [], []
   fetch, make = handles.Silo.fetch, joint_key.JointKeys.make
   monkeypatch.setattr(handles.Silo, 'fetch', lambda self, h: fetched.append(h.type_signature) or fetch(self, h))
@@ -181,6 +182,16 @@ def test_encrypted_rounds(own_workers, in_the_clear, plain, task, taps, monkeypa
     assert (2,) in {fault.clients for fault in place.take_faults()}
     with place.cohort(EVERYONE, population=3):
       np.testing.assert_allclose(rounds.moved(), plain[0, 1], atol=_bound((0, 1)))
+
+    # In the clear too, where what clients keep comes back from each of them.
+    keeping = composed.Run('scaffold', folder=tmp_path, sizes=SIZES, place=place)
+    found = []
+    for cohort in (EVERYONE, (0, 1)):
+      with place.cohort(cohort, population=3):
+        output = keeping.process.next(keeping.begin(), [keeping.data.request(client, 1) for client in cohort])
+      found.append(np.concatenate(list(map(np.ravel, keeping.process.get_model_weights(output.state).trainable))))
+    np.testing.assert_array_equal(*found)
+    assert [keeping.store.knows(client) for client in EVERYONE] == [True, True, False]
 
 
 def test_masked_rounds_over_data_on_workers(own_workers, plain, task, taps, monkeypatch, tmp_path):

@@ -43,6 +43,14 @@ def test_calibration_by_hand():
   assert error == pytest.approx(0.2 * 0.05 + 0.4 * 0.35 + 0.4 * 0.025)
 
 
+def test_a_model_that_is_all_too_confident_is_ranked_all_the_same():
+  scores, y = np.array([40.0, 90.0, 60.0, 300.0]), np.array([0, 1, 0, 1])
+  drawn = measures.resamples(y, number=5, seed=0)
+  found = measures.measure(drawn, scores, threshold=measures.best_threshold(scores, y))
+  assert found['auc'] == found['balanced_accuracy'] == 1
+  assert found['threshold'] == 1 and found['calibration_error'] == pytest.approx(0.5)
+
+
 def test_intervals_have_the_width_that_theory_gives():
   rng = np.random.default_rng(0)
   y = np.repeat([0, 1], 200)

@@ -35,6 +35,8 @@ def test_every_format_gives_the_runs_logits_in_batches_of_any_size(exported):
     np.testing.assert_allclose(by_tensor['logits'], logits[:count], atol=1e-4)
     np.testing.assert_allclose(by_tensor['probabilities'], tf.nn.softmax(logits[:count]), atol=1e-5)
     np.testing.assert_allclose(lite(pixels=pixels[:count])['logits'], logits[:count], atol=1e-4)
+  assert served['serving_default'](pixels=tf.zeros((0, *pixels.shape[1:])))['logits'].shape == (0, logits.shape[1])
+  assert served['serving_bytes'](image_bytes=tf.constant([], tf.string))['probabilities'].shape == (0, logits.shape[1])
   again = tf.keras.models.load_model(place / 'keras' / 'model.keras', compile=False)
   np.testing.assert_allclose(again(pixels), logits, atol=1e-5)
 

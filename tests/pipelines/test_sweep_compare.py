@@ -59,9 +59,10 @@ def _arguments(pid):
 
 def test_mistakes_are_one_sentence(run_pipeline, tmp_path):
   place = f'--run_dir={tmp_path / "none"}'
-  for arguments, named in (([place], 'grid'), (['--grid=rounds=1'], 'run_dir'),
-                           ([place, '--grid=nonsense=1'], 'nonsense'),
-                           ([place, '--grid=rounds=1', '--parallel=0'], 'parallel')):
+  for arguments, named in (
+      ([place], 'grid'), (['--grid=rounds=1'], 'run_dir'), ([place, '--grid=nonsense=1'], 'nonsense'),
+      ([place, '--grid=rounds=1', '--parallel=0'], 'parallel'),
+      ([place, '--grid=task=classification,embedding'], 'task=classification and embedding')):
     done = run_pipeline('sweep', *arguments)
     assert done.code == 1 and named in done.err and len(done.err.strip().splitlines()) == 1, done.err
   assert not (tmp_path / 'none').exists()

@@ -26,8 +26,17 @@ def test_an_anomaly_detector_is_trained_evaluated_and_used(run_pipeline, tmp_pat
   np.testing.assert_allclose(again['evaluation']['auc'], report['evaluation']['auc'], atol=1e-4)
   for name, image in (('a.png', np.zeros((8, 8, 1))), ('b.png', 255 * (np.indices((8, 8)).sum(0) % 2)[..., None])):
     (tmp_path / name).write_bytes(tf.io.encode_png(image.astype(np.uint8)).numpy())
-  done = run_pipeline('predict', f'--run_dir={run_dir}', tmp_path / 'a.png', tmp_path / 'b.png')
+  done = run_pipeline('predict', f'--run_dir={run_dir}', tmp_path / 'a.png', tmp_path / 'b.png',
+                      f'--json={tmp_path / "scores.json"}')
   assert done.code == 0 and done.out.count('of good test images') == 2, done.err
+  predicted = json.loads((tmp_path / 'scores.json').read_text())['predictions']
+  done = run_pipeline('export', f'--run_dir={run_dir}', '--format=saved_model,tflite_int8')
+  assert done.code == 0, done.err
+  served = tf.saved_model.load(str(run_dir / 'deployment' / 'saved_model' / '1')).signatures['serving_bytes']
+  found = served(image_bytes=tf.constant([(tmp_path / name).read_bytes() for name in ('a.png', 'b.png')]))
+  np.testing.assert_allclose(found['score'], [one['score'] for one in predicted.values()], rtol=1e-4)
+  card = json.loads((run_dir / 'deployment' / 'model_card.json').read_text())
+  assert card['formats']['saved_model']['same_class'] == 1 and card['evaluation'] == report['evaluation']
 
 
 def test_embeddings_begin_with_an_exported_model_whose_first_layer_stays(trained, run_pipeline, tmp_path):
@@ -51,8 +60,15 @@ def test_embeddings_begin_with_an_exported_model_whose_first_layer_stays(trained
     paths.append(tmp_path / f'{seed}.png')
     pixels = np.random.default_rng(seed).integers(0, 256, (8, 8, 1)).astype(np.uint8)
     paths[-1].write_bytes(tf.io.encode_png(pixels).numpy())
-  done = run_pipeline('predict', f'--run_dir={run_dir}', *paths)
+  done = run_pipeline('predict', f'--run_dir={run_dir}', *paths, f'--json={tmp_path / "vectors.json"}')
   assert done.code == 0 and 'cosine' in done.out and 'threshold' in done.out, done.err
+  predicted = json.loads((tmp_path / 'vectors.json').read_text())['predictions']
+  done = run_pipeline('export', f'--run_dir={run_dir}', '--format=tflite')
+  assert done.code == 0 and 'same decision 1.000' in done.out, done.err
+  lite = tf.lite.Interpreter(str(run_dir / 'deployment' / 'tflite' / 'model.tflite')).get_signature_runner()
+  pixels = np.stack([tf.io.decode_image(path.read_bytes()) for path in paths]).astype(np.float32)
+  vectors = [one['embedding'] for one in predicted.values()]
+  np.testing.assert_allclose(lite(pixels=pixels)['embedding'], vectors, atol=1e-4)
 
 
 def test_a_batch_norm_is_converted_and_every_change_printed(run_pipeline, tmp_path):

@@ -25,9 +25,10 @@ RUNS = [report({1: 0.2, 2: 0.5, 4: 0.6}, seed=0), report({1: 0.4, 2: 0.7, 3: 0.7
 
 
 def test_runs_that_differ_in_the_seed_alone_are_one_group_with_mean_and_deviation():
-  groups = comparison.group(RUNS)
+  groups = comparison.group(RUNS, ['a', 'b', 'c'])
   assert [g.name for g in groups] == ['client_learning_rate=0.1', 'client_learning_rate=0.3']
   rows = comparison.summary(groups)
+  assert [row['run_dirs'] for row in rows] == [['a', 'b'], ['c']]
   assert rows[0]['runs'] == 2 and rows[0]['seeds'] == [0, 1] and rows[1]['runs'] == 1
   assert rows[0]['accuracy'] == pytest.approx({'mean': 0.7, 'deviation': 0.02 ** 0.5, 'runs': 2})
   rounds, means, deviations = groups[0].curve('evaluation', 'accuracy')
@@ -37,7 +38,7 @@ def test_runs_that_differ_in_the_seed_alone_are_one_group_with_mean_and_deviatio
 
 
 def test_the_page_states_epsilon_with_its_conditions_and_escapes(tmp_path):
-  groups = comparison.group(RUNS)
+  groups = comparison.group(RUNS, ['a', 'b', 'c'])
   comparison.write_html(tmp_path / 'page.html', groups, title='<b>Two</b>',
                         figures=comparison_figures.sweep(comparison.summary(groups), metric='accuracy'))
   page = (tmp_path / 'page.html').read_text()
@@ -53,7 +54,7 @@ def test_runs_of_an_embedding_are_compared_by_their_equal_error_rate(tmp_path):
     one = report({1: 0.5}, seed=seed)
     measured = {'auc': 1 - rate, 'equal_error_rate': rate}
     runs.append(one | {'evaluation': measured, 'history': [{'round': 1, 'evaluation': measured}]})
-  groups = comparison.group(runs)
+  groups = comparison.group(runs, ['a', 'b'])
   row, = comparison.summary(groups)
   assert row['equal_error_rate'] == pytest.approx({'mean': 0.15, 'deviation': 0.005 ** 0.5, 'runs': 2})
   assert comparison_figures.best_row([{'equal_error_rate': {'mean': mean}} for mean in (0.3, 0.1, 0.2)],
@@ -69,5 +70,9 @@ def test_a_folder_without_a_finished_run_is_named(tmp_path):
   (tmp_path / 'config.json').write_text(configs.to_json(configs.ExperimentConfig()))
   with pytest.raises(ValueError, match='not finished'):
     comparison.read([str(tmp_path)])
+  for broken in ('[]', '{}', '{'):
+    (tmp_path / 'report.json').write_text(broken)
+    with pytest.raises(ValueError, match=f'{tmp_path}/report.json.* no '):
+      comparison.read([str(tmp_path)])
   with pytest.raises(ValueError, match='twice'):
     comparison.read([str(tmp_path), str(tmp_path / '.')])

@@ -4,11 +4,12 @@ import dataclasses
 import json
 import math
 import multiprocessing
+import os
 
 import pytest
 
-from tff_vision import configs
-from tff_vision.program import json_file, run_directory
+from tff_vision import configs, validate
+from tff_vision.program import json_file, run_directory, whole_file
 
 CONFIG = configs.ExperimentConfig()
 
@@ -103,7 +104,27 @@ def test_json_files_are_whole_and_hold_what_json_cannot(tmp_path):
   for unreadable in 'binary.json', 'list.json', 'deep':
     with pytest.raises(ValueError, match=unreadable):
       json_file.read(tmp_path / unreadable)
-  for unwritable in tmp_path / 'deep', path / 'below':
+
+
+def test_what_is_no_ordinary_file_is_written_to_and_a_link_stays_one(tmp_path):
+  terminal, end = os.openpty()
+  place = os.ttyname(end)
+  whole_file.write(place, 'said')
+  assert os.read(terminal, 4) == b'said' and os.isatty(end)
+  os.close(terminal)
+  os.close(end)
+  (tmp_path / 'link').symlink_to('target')
+  whole_file.write(tmp_path / 'link', 'text')
+  assert (tmp_path / 'link').is_symlink() and (tmp_path / 'target').read_text() == 'text'
+
+
+def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
+  (tmp_path / 'file').write_text('')
+  for path, said in ((tmp_path, 'is a folder'), (tmp_path / 'file' / 'a' / 'b.json', 'file is no folder')):
+    with pytest.raises(ValueError, match=f'json=.*{said}'):
+      validate.writable_file(json=str(path))
     with pytest.raises(ValueError, match='cannot be written'):
-      json_file.write(unwritable, {})
-  assert sorted(p.name for p in tmp_path.iterdir()) == ['binary.json', 'deep', 'list.json']
+      whole_file.write(path, 'text')
+  assert [path.name for path in tmp_path.iterdir()] == ['file']
+  assert not tmp_path.with_name(tmp_path.name + '.part').exists()
+  validate.writable_file(json=str(tmp_path / 'new' / 'folder' / 'numbers.json'))

@@ -45,3 +45,13 @@ def test_bfloat16_math_reaches_the_executor_and_is_not_the_default():
   name = 'TF_SET_ONEDNN_FPMATH_MODE'
   assert processes.executor_environment(1, 'bfloat16')[name] == 'BF16'
   assert name not in processes.executor_environment(1, runtime_config.RuntimeConfig().math)
+
+
+@pytest.mark.parametrize('math, found, noted', [
+    ('float32', 'flags : fpu avx512_bf16', False), ('bfloat16', 'flags : fpu avx512_bf16', True),
+    ('bfloat16', 'flags : fpu avx512_bf16 amx_bf16 amx_tile', False), ('bfloat16', None, False)])
+def test_a_processor_on_which_bfloat16_changes_nothing_is_noted(tmp_path, math, found, noted):
+  path = tmp_path / 'cpuinfo'
+  if found is not None:
+    path.write_text(found + '\n')
+  assert (processes.note_on_math(math, path) is not None) == noted

@@ -45,8 +45,12 @@ def _joint_keys():
 
 
 def _shares(c1, secrets):
-  return [bfv.decryption_share(PARAMS, LENGTH, tf.constant(c1), tf.constant(s), entropy.kernel_key()).numpy()
-          for s in secrets]
+  return [_share_of_worker(c1, [s]) for s in secrets]
+
+
+def _share_of_worker(c1, secrets):
+  return bfv.decryption_share(PARAMS, LENGTH, tf.constant(c1), tf.constant(np.stack(secrets)),
+                              entropy.kernel_keys(len(secrets))).numpy()
 
 
 def _sum(residues):
@@ -95,10 +99,13 @@ def test_smudging_hides_the_exact_share():
   exact = ring.product(ring.transform(ring.centre(tf.constant(c1), PARAMS.primes)),
                        ring.transform(tf.constant(secrets[0], tf.float64))).numpy()
   modulus = [int(p) for p in PARAMS.primes]
-  difference = (_shares(c1, secrets[:1])[0].astype(object) - exact.astype(np.int64).astype(object)) % PRIMES
-  noise = _centred_integers(difference[0], modulus)
-  assert np.abs(noise).max() < 2.0**PARAMS.smudging_bits
-  assert abs(noise.std() / (2.0**PARAMS.smudging_bits / np.sqrt(3)) - 1) < 0.1
+  exact = exact.astype(np.int64).astype(object)
+  # Three equal clients of one worker: three times the product, and each client's own noise.
+  for clients in (1, 3):
+    difference = (_share_of_worker(c1, secrets[:1] * clients).astype(object) - clients * exact) % PRIMES
+    noise = _centred_integers(difference[0], modulus)
+    assert np.abs(noise).max() < clients * 2.0**PARAMS.smudging_bits
+    assert abs(noise.std() / (2.0**PARAMS.smudging_bits * np.sqrt(clients / 3)) - 1) < 0.1
 
 
 def test_with_one_share_missing_the_result_is_noise():

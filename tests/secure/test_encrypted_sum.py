@@ -38,7 +38,7 @@ def test_the_hidden_sum_holds_the_plain_one(tff_runtime, process, key):
     np.testing.assert_array_equal(output.state['public_key'], state['public_key'])
     assert np.all(output.result == 0) and output.measurements['clients'] == clients
     total = tf.constant(output.measurements['hidden_sum'])
-    share = bfv.decryption_share(PARAMS, 7, total[:, 1], secret, entropy.kernel_key())
+    share = bfv.decryption_share(PARAMS, 7, total[:, 1], secret[None], entropy.kernel_keys(1))
     opened = ENCODING.decode(bfv.decrypt(PARAMS, total[:, 0], share, 7), tf.constant(clients))
     np.testing.assert_allclose(opened, np.sum(updates, axis=0) if clients else np.zeros(7),
                                atol=clients * ENCODING.step + 1e-6)
@@ -53,7 +53,7 @@ def test_the_order_and_the_parts_of_a_sum_do_not_matter(tff_runtime, process, ke
   assert found['clients'] == 5
   total = tf.constant(found['hidden_sum'])
   assert 0 <= total.numpy().min() and np.all(total.numpy().max((0, 1, 3)) < PARAMS.primes)
-  share = bfv.decryption_share(PARAMS, 7, total[:, 1], secret, entropy.kernel_key())
+  share = bfv.decryption_share(PARAMS, 7, total[:, 1], secret[None], entropy.kernel_keys(1))
   opened = ENCODING.decode(bfv.decrypt(PARAMS, total[:, 0], share, 7), tf.constant(5))
   np.testing.assert_allclose(opened, np.zeros(7), atol=5 * ENCODING.step)
 

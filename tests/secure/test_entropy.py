@@ -12,15 +12,15 @@ def test_every_client_and_round_draws_other_words(tff_runtime):
 
   @tff.tensorflow.computation(np.int32)
   def draw(_):
-    return tf.stack([entropy.kernel_key(), entropy.kernel_key()])
+    return tf.concat([entropy.kernel_key()[None], entropy.kernel_keys(tf.constant(2))], 0)
 
   @tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
   def draw_all(clients):
     return tff.federated_map(draw, clients)
 
   keys = np.concatenate([np.stack(draw_all([0, 0])) for _ in range(2)])
-  assert keys.shape == (4, 2, 8)
-  assert len(np.unique(keys)) == 64  # A chance collision of 64 words has probability 5e-7.
+  assert keys.shape == (4, 3, 8)
+  assert len(np.unique(keys)) == 96  # A chance collision of 96 words has probability 1e-6.
 
 
 def test_bits_are_balanced():

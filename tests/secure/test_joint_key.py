@@ -39,10 +39,10 @@ def test_all_together_open_the_sum_and_what_left_their_workers(place):
     opened = key.open_sum(_encrypted(key, updates[:clients]), clients, LENGTH)
     np.testing.assert_allclose(opened, updates[:clients].sum(0), atol=3 * ENCODING.step + 1e-5)
   assert len(publics) == 2
-  # Of secrets, one polynomial of trits each, nothing was fetched: public shares, and one sum of shares a worker.
+  # Of secrets, one polynomial of trits each, nothing was fetched: a sum of public shares, and one of shares, a worker.
   polynomials, _, primes, _ = bfv.ciphertext_shape(PARAMS, LENGTH)
   shapes = [np.shape(value) for silo in (one, two) for value in silo.fetched]
-  assert sorted(shapes) == sorted([(primes, DEGREE)] * 2 * 3 + [(polynomials, primes, DEGREE)] * 2 * 2)
+  assert sorted(shapes) == sorted([(primes, DEGREE)] * 2 * 2 + [(polynomials, primes, DEGREE)] * 2 * 2)
   assert all(np.asarray(value).dtype == np.int32 for silo in (one, two) for value in silo.fetched)
 
 

@@ -50,13 +50,15 @@ def test_secret_key_is_private_and_kept(holder, tmp_path):
   first = key_holder.KeyHolder(folder, PARAMS)
   assert stat.S_IMODE(os.stat(folder / 'secret.key').st_mode) == 0o600
   np.testing.assert_array_equal(key_holder.KeyHolder(folder, PARAMS).public_key, first.public_key)
-  with pytest.raises(ValueError, match='keys: secret.key is damaged, or was made for other secure_bits'):
-    key_holder.KeyHolder(folder, parameters.key_holder_parameters(clients_max=30, value_bits=16))
+  with pytest.raises(ValueError, match='secret.key is damaged, or was made for another secure_bits'):
+    key_holder.KeyHolder(folder, parameters.key_holder_parameters(clients_max=100, value_bits=16))
   whole = (folder / 'public.key').read_bytes()
-  for damaged in whole[:5000], b'', whole[:5000] + b'0' * (len(whole) - 5000):
-    (folder / 'public.key').write_bytes(damaged)
-    with pytest.raises(ValueError, match='keys: public.key is damaged'):
+  for content, words in ((whole[:1000], 'public.key is damaged'), (b'', 'public.key is damaged'),
+                         ((holder._folder / 'public.key').read_bytes(), 'not of one pair')):
+    (folder / 'public.key').write_bytes(content)
+    with pytest.raises(ValueError, match=words):
       key_holder.KeyHolder(folder, PARAMS)
+  (folder / 'public.key').write_bytes(whole)
   os.chmod(folder / 'secret.key', 0o644)
   with pytest.raises(ValueError, match='mode 0600'):
     key_holder.KeyHolder(folder, PARAMS)

@@ -59,14 +59,18 @@ def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, buil
   Args:
     build: Makes a process around an aggregator.
     largest_weight: The largest number of examples one client may contribute to a round; public.
-    place: The open runtime. Encryption needs it; with masks it says which clients can be reached.
+    place: The open runtime. Encryption needs it; with masks, or clients that keep something, it says which can be
+      reached.
     aggregation: Of it, a secure sum takes what is done to each update by itself.
 
   Raises:
     ValueError: The parameters leave no room; the message says what to change.
   """
   if config.secure_sum == 'none':
-    return build(aggregator=stack.build_stack(plan, aggregation))
+    made = build(aggregator=stack.build_stack(plan, aggregation))
+    # A computation that returns what its clients keep is over all of them, or fails.
+    keeps = not isinstance(made, tff.learning.templates.LearningProcess)
+    return _Reachable(made, place) if keeps and place is not None else made
 
   def build_limited(*, aggregator, client_work_layer=lambda client_work: client_work):
     return build(aggregator=limits.limited(aggregator, aggregation), client_work_layer=client_work_layer)

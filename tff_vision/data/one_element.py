@@ -21,7 +21,7 @@ from tff_vision.data import sequential
 class OneElement:
   """Stands for `tf.data.Dataset.from_tensors(values)` where a TFF computation takes a data set.
 
-  `tff_vision.runtime.datasets` teaches TFF to take it. It holds the arrays themselves, no copy of them.
+  `tff_vision.runtime.sending` teaches TFF to take it. It holds the arrays themselves, no copy of them.
 
   Attributes:
     values: Numeric arrays in the order of the element.

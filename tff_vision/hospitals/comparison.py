@@ -1,19 +1,17 @@
 """Trains in every way that hospitals compare and measures each model at each hospital."""
 
 import dataclasses
-import json
 import pathlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from tff_vision import configs, seeds
 from tff_vision.data import images as images_lib
 from tff_vision.data import preprocess
-from tff_vision.hospitals import cohorts, features, measures, report, study_config, training, ways
+from tff_vision.hospitals import claim, cohorts, features, measures, report, study_config, training, ways
 from tff_vision.learning import evaluation
 from tff_vision.program import json_file
 from tff_vision.runtime import runtime_config, runtimes
@@ -37,12 +35,11 @@ def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, st
   cohorts.check(images)
   images, builder = features.trained_part(images, config.model.model)
   hospitals = cohorts.divide(images, validation_share=study.validation_share, seed=config.program.seed)
-  _claim(run_dir, config, study)
   model = builder(
       preprocess.input_shape(images.preprocessing, images.test.examples.shape), len(images.class_names))
   evaluator = evaluation.Evaluator(model, preprocessing=images.preprocessing)
   started, measured = time.monotonic(), {}
-  with runtimes.open_runtime(runtime_config.RuntimeConfig()) as place:
+  with claim.claimed(run_dir, config, study), runtimes.open_runtime(runtime_config.RuntimeConfig()) as place:
     trainer = training.Trainer(hospitals, config, study, builder=builder, place=place, folder=run_dir)
     scores = {key: _timed(key, trainer, hospitals, evaluator, on_model)
               for key in (*map(ways.alone, hospitals.names), *ways.WAYS)}
@@ -86,36 +83,21 @@ def findings(names: list[str], measured: Mapping[str, Mapping[str, Mapping]]) ->
 
 
 def _timed(key, trainer, hospitals, evaluator, on_model):
-  """Returns, for each hospital, the probabilities of the second class of its validation and its test images."""
+  """Returns, for each hospital, scores of validation and test images: the second class's logit less the first's.
+
+  Raises:
+    ValueError: Training has diverged.
+  """
   started = time.monotonic()
   personal = key in ways.WAYS and ways.WAYS[key].personal
   found = []
   for number in range(len(hospitals.names)):
     weights = trainer.personal(number) if personal else trainer.model(key)
     weights.assign_weights_to(evaluator.model)
-    found.append([_probabilities(evaluator.logits(part[number].x)) for part in (hospitals.validation, hospitals.test)])
+    logits = [evaluator.logits(part[number].x).astype(np.float64) for part in (hospitals.validation, hospitals.test)]
+    if not all(np.isfinite(part).all() for part in logits):
+      raise ValueError(f'{title(key)}: training has diverged, the model answers with no numbers; choose a smaller '
+                       f'{"private" if ways.is_private(key) else "client"}_learning_rate.')
+    found.append([part[:, 1] - part[:, 0] for part in logits])
   on_model(key, time.monotonic() - started)
   return found
-
-
-def _probabilities(logits):
-  """Returns the second class's, in double precision: in single a confident model's are all 1, and rank nothing."""
-  logits = logits.astype(np.float64)
-  return special.expit(logits[:, 1] - logits[:, 0])
-
-
-def _claim(run_dir, config, study):
-  """Makes `run_dir` this comparison's.
-
-  Raises:
-    ValueError: It holds something else.
-  """
-  mine = json.loads(json.dumps({'config': dataclasses.asdict(config), 'study': dataclasses.asdict(study)}))
-  path = run_dir / 'comparison.json'
-  if path.exists():
-    if json_file.read(path) != mine:
-      raise ValueError(f'run_dir={str(run_dir)!r} holds a comparison with other settings.')
-  elif run_dir.exists() and any(run_dir.iterdir()):
-    raise ValueError(f'run_dir={str(run_dir)!r} is not empty and holds no comparison.')
-  else:
-    json_file.write(path, mine)

@@ -1,7 +1,8 @@
 """How good a score is at one hospital: AUC, balanced accuracy at a chosen threshold, calibration, with intervals.
 
 Intervals are percentiles of the bootstrap, drawn within each class so that both are always there (Efron & Tibshirani
-1993, chapter 13). Scores are probabilities of the second class.
+1993, chapter 13). Scores are logits of the second class's probability: a confident model's probabilities are all 1, and
+rank nothing.
 """
 
 import dataclasses
@@ -9,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 _BINS = 10
 _INTERVAL = (2.5, 97.5)
@@ -62,22 +64,22 @@ def best_threshold(scores: np.ndarray, y: np.ndarray) -> float:
   return float(candidates[int(np.argmax(quality))])
 
 
-def calibration(scores: np.ndarray, y: np.ndarray) -> tuple[float, Sequence[Mapping[str, float]]]:
+def calibration(probabilities: np.ndarray, y: np.ndarray) -> tuple[float, Sequence[Mapping[str, float]]]:
   """Returns the expected calibration error and its bins of equal width (Guo et al., ICML 2017, equation 3)."""
-  bins = np.minimum((scores * _BINS).astype(int), _BINS - 1)
-  curve = [{'predicted': float(scores[bins == b].mean()), 'observed': float(y[bins == b].mean()),
+  bins = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
+  curve = [{'predicted': float(probabilities[bins == b].mean()), 'observed': float(y[bins == b].mean()),
             'images': int((bins == b).sum())} for b in range(_BINS) if (bins == b).any()]
   error = sum(one['images'] * abs(one['predicted'] - one['observed']) for one in curve) / len(y)
   return error, curve
 
 
 def measure(drawn: Resamples, scores: np.ndarray, *, threshold: float) -> dict[str, Any]:
-  """Returns every number of one model at one hospital."""
+  """Returns every number of one model at one hospital; of the threshold, the probability."""
   aucs, accuracies = drawn.aucs(scores), drawn.balanced_accuracies(scores, threshold)
-  error, curve = calibration(scores, drawn.y)
+  error, curve = calibration(special.expit(scores), drawn.y)
   return {'auc': float(aucs[0]), 'auc_interval': interval(aucs[1:]),
           'balanced_accuracy': float(accuracies[0]), 'balanced_accuracy_interval': interval(accuracies[1:]),
-          'threshold': threshold, 'calibration_error': error, 'reliability': curve}
+          'threshold': float(special.expit(threshold)), 'calibration_error': error, 'reliability': curve}
 
 
 def difference(drawn: Resamples, scores: np.ndarray, reference: np.ndarray) -> dict[str, Any]:

@@ -120,7 +120,7 @@ class Trainer:
     return dataclasses.replace(base, **changes)
 
   def _kept(self, key, train):
-    path = self._folder / 'models' / f'{key.replace(":", "-").replace("/", "_")}.npz'
+    path = self._folder / 'models' / f'{_file_name(key)}.npz'
     if not path.exists():
       weights = train()
       path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,3 +131,8 @@ class Trainer:
       values = [held[f'arr_{i}'] for i in range(len(held.files) - 1)]
       split = int(held['split'])
     return Weights(trainable=values[:split], non_trainable=values[split:])
+
+
+def _file_name(key):
+  """Returns the name of a model's file; no two hospitals' are the same."""
+  return key.replace(':', '-', 1).replace('%', '%25').replace('/', '%2F')

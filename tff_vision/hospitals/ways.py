@@ -36,6 +36,11 @@ WAYS: Mapping[str, Way] = {
 REFERENCE = 'pooled'
 
 
+def is_private(key: str) -> bool:
+  """Returns whether the hospitals train with differential privacy in this way."""
+  return key in WAYS and WAYS[key].private
+
+
 def alone(hospital: str) -> str:
   """Returns the key of the model that one hospital trains alone."""
   return f'alone:{hospital}'

@@ -13,7 +13,7 @@ import tensorflow_federated as tff
 from tff_vision import configs, tasks
 from tff_vision.client_state import keeping
 from tff_vision.learning import algorithm as algorithm_lib
-from tff_vision.learning import composition, local_steps, optimizers, schedules
+from tff_vision.learning import composition, finite, local_steps, optimizers, schedules
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,13 +109,12 @@ def _result(algorithm, work, brought, weighting):
   weight = tf.constant(1.0)
   if weighting == tff.learning.ClientWeighting.NUM_EXAMPLES:
     weight = tf.cast(work.trained.examples, tf.float32)
-  finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(part)) for part in tf.nest.flatten((work.sent, work.kept))
-                          if part is not None])
+  is_finite = finite.all_finite([part for part in tf.nest.flatten((work.sent, work.kept)) if part is not None])
   nothing = lambda structure: tf.nest.map_structure(tf.zeros_like, structure)
-  sent, weight = tf.cond(finite, lambda: (work.sent, weight), lambda: nothing((work.sent, weight)))
+  sent, weight = tf.cond(is_finite, lambda: (work.sent, weight), lambda: nothing((work.sent, weight)))
   if not algorithm.keeps:
     return tff.learning.templates.ClientResult(sent, weight)
-  kept = tf.cond(finite, lambda: work.kept, lambda: brought)
+  kept = tf.cond(is_finite, lambda: work.kept, lambda: brought)
   return tff.learning.templates.ClientResult(keeping.update(sent, kept), weight)
 
 

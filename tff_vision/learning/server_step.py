@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision.learning import algorithm as algorithm_lib
-from tff_vision.learning import composition, schedules
+from tff_vision.learning import composition, finite, schedules
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,8 +61,7 @@ class ServerStep:
 
     @tff.tensorflow.computation(initial.type_signature.result, self.weights_type, sent_type)
     def step(state, weights, update):
-      finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(part)) for part in tf.nest.flatten(update)])
-      changed = tf.cond(finite, lambda: self._step(state, weights, update),
+      changed = tf.cond(finite.all_finite(tf.nest.flatten(update)), lambda: self._step(state, weights, update),
                         lambda: (state['optimizer'], state['algorithm'], tuple(weights.trainable)))
       after = collections.OrderedDict(state, optimizer=changed[0], algorithm=changed[1], rounds=state['rounds'] + 1)
       return after, tff.learning.models.ModelWeights(

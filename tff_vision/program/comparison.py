@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tff_vision.program import json_file, pages, report_tables, run_directory
+from tff_vision.program import pages, report_tables, run_directory
 from tff_vision.program import report_numbers as numbers
 
 METRICS = ('accuracy', 'auc', 'equal_error_rate', 'loss')
@@ -24,10 +24,12 @@ class Group:
     name: What sets the group apart, short enough for a legend.
     settings: The values of the fields in which the compared groups differ.
     reports: Content of report.json of each run.
+    folders: Of the runs, as they were named.
   """
   name: str
   settings: Mapping[str, Any]
   reports: Sequence[Mapping[str, Any]]
+  folders: Sequence[str]
 
   def values(self, section: str, key: str) -> list[float]:
     """Returns a final number of each run that has it."""
@@ -58,22 +60,20 @@ def read(paths: Sequence[str]) -> list[Group]:
   for folder in folders:
     if [other.resolve() for other in folders].count(folder.resolve()) > 1:
       raise ValueError(f'run directory {str(folder)!r} is named twice.')
-  return group([_report(run_directory.RunDirectory(folder)) for folder in folders])
+  return group([_report(run_directory.RunDirectory(folder)) for folder in folders], paths)
 
 
 def _report(directory):
   directory.read_config()
-  if not directory.report_json.exists():
-    raise ValueError(f'the run in {str(directory.path)!r} is not finished: it has no report.json.')
-  return json_file.read(directory.report_json)
+  return directory.read_report()
 
 
-def group(reports: Sequence[Mapping[str, Any]]) -> list[Group]:
-  """Returns `reports` as groups, named by the fields of their configs that differ."""
+def group(reports: Sequence[Mapping[str, Any]], folders: Sequence[str]) -> list[Group]:
+  """Returns `reports`, of runs in `folders`, as groups, named by the fields of their configs that differ."""
   grouped = {}
-  for report in reports:
-    grouped.setdefault(json.dumps(_settings(report), sort_keys=True), []).append(report)
-  settings = [_settings(members[0]) for members in grouped.values()]
+  for report, folder in zip(reports, folders, strict=True):
+    grouped.setdefault(json.dumps(_settings(report), sort_keys=True), []).append((report, folder))
+  settings = [_settings(members[0][0]) for members in grouped.values()]
   names = dict.fromkeys(name for one in settings for name in one)
   differing = [name for name in names if len({json.dumps(one.get(name)) for one in settings}) > 1]
   made = []
@@ -83,7 +83,8 @@ def group(reports: Sequence[Mapping[str, Any]]) -> list[Group]:
     if differing:
       name = ', '.join(f'{key}={value}' for key, value in shown.items()) if len(differing) <= _NAMED_FIELDS else (
           f'group {number}')
-    made.append(Group(name=name, settings=shown, reports=members))
+    made.append(Group(name=name, settings=shown, reports=[report for report, _ in members],
+                      folders=[str(folder) for _, folder in members]))
   return made
 
 
@@ -96,7 +97,7 @@ def summary(groups: Sequence[Group]) -> list[dict[str, Any]]:
   """Returns a row of numbers for each group: mean and deviation of its final metrics, epsilon with its conditions."""
   rows = []
   for one in groups:
-    row = {'group': one.name, 'settings': dict(one.settings), 'runs': len(one.reports),
+    row = {'group': one.name, 'settings': dict(one.settings), 'runs': len(one.reports), 'run_dirs': list(one.folders),
            'seeds': [report['config']['program']['seed'] for report in one.reports],
            'rounds': one.reports[0].get('rounds')}
     finals = {**{name: one.values('evaluation', name) for name in METRICS},
@@ -127,6 +128,8 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> list[report_tables.Table]:
     made.append(report_tables.Table(
         caption='Settings that differ', header=['group', *fields],
         rows=[[row['group'], *(numbers.exact(row['settings'][name]) for name in fields)] for row in rows]))
+  made.append(report_tables.Table(caption='Run directories', header=['group', 'seeds', 'folders'], rows=[
+      [row['group'], numbers.data(row['seeds']), numbers.data(row['run_dirs'])] for row in rows]))
   return made
 
 

@@ -1,10 +1,11 @@
 """A finished run's model in the formats of deployment, each compared with the federated state before it counts.
 
-    keras/model.keras  saved_model/1/  tflite/model.tflite  tflite_int8/model.tflite  model.json
+    keras/model.keras  saved_model/1/  tflite/model.tflite  tflite_int8/model.tflite  model.json  model_card.{md,json}
 
 `saved_model/1` is laid out for TensorFlow Serving, whose folder of a model holds one folder for each version.
 """
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -19,7 +20,7 @@ import tensorflow_federated as tff
 from tff_vision import tasks
 from tff_vision.data import preprocess
 from tff_vision.learning import evaluation
-from tff_vision.program import export, json_file, lite, serving
+from tff_vision.program import export, json_file, lite, model_card, serving
 
 PARITY_IMAGES = 100
 
@@ -38,53 +39,85 @@ class Calibration:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Build:
-  """What the writers of all formats share; logits of the federated state are what files are compared with."""
+  """What the writers of all formats share; outputs of the federated state are what files are compared with."""
   folder: pathlib.Path
   served: serving.ServedModel
   calibration: Calibration | None
-  logits: Callable[[np.ndarray], np.ndarray]
+  outputs: Callable[[np.ndarray], np.ndarray]
   images: np.ndarray
   white: float
-  multi_label: bool
+  decide: Callable[[np.ndarray], np.ndarray] | None
 
 
 def deploy(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: pathlib.Path, *,
-           formats: Sequence[str], calibration: Calibration | None = None) -> dict[str, dict[str, Any]]:
-  """Writes the model to `folder`, in each format, all at once.
+           report: Mapping[str, Any], formats: Sequence[str], calibration: Calibration | None = None) -> dict[str, Any]:
+  """Writes the model to `folder`, in each format, with its card, all at once.
 
   Args:
     task: Gives architecture, preprocessing, and the test images of the comparison.
     weights: The federated state's.
     folder: Must not exist.
+    report: The run's report.json.
     formats: Keys of `FORMATS`.
     calibration: Needed by `tflite_int8`.
 
   Returns:
-    For each format: `file`, `bytes`, `images` compared, `max_logit_difference`, `same_class` (share of images with
-    the same decision), and what more there is to say of it.
+    The model card. Its `formats` holds for each format: `file`, `bytes`, `images` compared, `max_logit_difference` (of
+    outputs, whatever the task), `same_class` (share of same decisions; None if the test images tell no threshold), and
+    what more there is to say of it.
 
   Raises:
-    RuntimeError: A float format's logits differ by more than 1e-3 of their scale.
+    RuntimeError: A float format's outputs differ by more than 1e-3 of their scale.
+    ValueError: The model cannot be had in a format, or the folder cannot be made.
   """
   model = task.keras_model()
   weights.assign_weights_to(model)
   evaluator = evaluation.Evaluator(model, preprocessing=task.images.preprocessing, objective=task.objective)
   stored = task.images.test.examples
-  facts = export.facts(task)
+  facts = {**export.facts(task), **task.objective.yardstick(evaluator.logits(stored.x), stored.y)}
+  answers = serving.ANSWERS['findings' if facts['multi_label'] else facts['task']]
   whole = preprocess.with_preprocessing(model, task.images.preprocessing, stored)
+  with _whole(folder) as part:
+    build = _Build(
+        folder=part, calibration=calibration, outputs=evaluator.logits, images=stored.x[:PARITY_IMAGES],
+        served=serving.ServedModel(whole, white=facts['white'], answers=answers), white=facts['white'],
+        decide=_decision(facts))
+    found = {name: FORMATS[name](build) for name in formats}
+    for name, parity in found.items():
+      parity['bytes'] = sum(path.stat().st_size for path in (part / name).rglob('*') if path.is_file())
+    json_file.write(part / 'model.json', facts)
+    card = model_card.describe(report, task, evaluator, found)
+    model_card.write(part, card)
+  return card
+
+
+@contextlib.contextmanager
+def _whole(folder):
+  """Yields a folder that becomes `folder` if the body succeeds and is removed if not."""
   part = folder.with_name(folder.name + '.part')
   shutil.rmtree(part, ignore_errors=True)
-  part.mkdir(parents=True)
-  build = _Build(
-      folder=part, calibration=calibration, logits=evaluator.logits, images=stored.x[:PARITY_IMAGES],
-      served=serving.ServedModel(whole, white=facts['white'], multi_label=facts['multi_label']), white=facts['white'],
-      multi_label=facts['multi_label'])
-  found = {name: FORMATS[name](build) for name in formats}
-  for name, parity in found.items():
-    parity['bytes'] = sum(path.stat().st_size for path in (part / name).rglob('*') if path.is_file())
-  json_file.write(part / 'model.json', facts)
-  os.replace(part, folder)
-  return found
+  try:
+    part.mkdir(parents=True)
+  except OSError as error:
+    raise ValueError(f'folder {str(folder)!r} cannot be made: {error.strerror}.') from None
+  try:
+    yield part
+    os.replace(part, folder)
+  finally:
+    shutil.rmtree(part, ignore_errors=True)
+
+
+def _decision(facts):
+  """Returns the function from outputs to the decisions on which formats should agree; None if there is no threshold."""
+  if facts['multi_label']:
+    return lambda logits: logits > 0
+  if facts['task'] == 'classification':
+    return lambda logits: logits.argmax(axis=1)
+  if 'good_scores' in facts:  # Of task=anomaly: an alarm, at 5 % false ones.
+    return lambda errors: errors[:, 1] > facts['good_scores'][95]
+  if 'threshold' in facts:  # Of task=embedding: whether two images are alike.
+    return lambda vectors: vectors @ vectors.T > facts['threshold']
+  return None
 
 
 def _keras(build):
@@ -100,13 +133,14 @@ def _saved_model(build):
   path = build.folder / 'saved_model' / '1'
   tf.saved_model.save(build.served, str(path), signatures=build.served.signatures())
   loaded = tf.saved_model.load(str(path)).signatures
-  by_tensor = loaded[serving.TENSORS](pixels=tf.constant(build.images.astype(np.float32)))['logits'].numpy()
+  name = build.served.answers.outputs
+  by_tensor = loaded[serving.TENSORS](pixels=tf.constant(build.images.astype(np.float32)))[name].numpy()
   # A file holds 8 bits: float images are compared as the bits that a file of them holds.
   pixels = np.round(build.images * (255 / build.white)).astype(np.uint8)
   files = tf.stack([tf.io.encode_png(image) for image in pixels])
-  by_file = loaded[serving.FILES](image_bytes=files)['logits'].numpy()
+  by_file = loaded[serving.FILES](image_bytes=files)[name].numpy()
   held = pixels if build.images.dtype == np.uint8 else (pixels * (build.white / 255)).astype(np.float32)
-  compared = _exact(build, 'SavedModel, given files,', by_file, build.logits(held))
+  compared = _exact(build, 'SavedModel, given files,', by_file, build.outputs(held))
   return {'file': 'saved_model/1', 'signatures': [serving.TENSORS, serving.FILES],
           'max_logit_difference_of_files': compared['max_logit_difference']
           } | _exact(build, 'SavedModel', by_tensor)
@@ -119,26 +153,26 @@ def _tflite(build):
 def _tflite_int8(build):
   found = _converted(build, 'tflite_int8', build.calibration.images)
   return {'file': 'tflite_int8/model.tflite', 'calibration_images': len(build.calibration.images),
-          'calibration_source': build.calibration.source} | _agreement(build, found, build.logits(build.images))
+          'calibration_source': build.calibration.source} | _agreement(build, found, build.outputs(build.images))
 
 
 def _converted(build, name, calibration):
   path = build.folder / name / 'model.tflite'
   path.parent.mkdir()
   path.write_bytes(lite.convert(build.served, calibration=calibration))
-  return lite.logits_fn(path)(build.images.astype(np.float32))
+  return lite.outputs_fn(path, build.served.answers.outputs)(build.images.astype(np.float32))
 
 
 def _exact(build, what, found, expected=None):
-  agreement = _agreement(build, found, build.logits(build.images) if expected is None else expected)
+  agreement = _agreement(build, found, build.outputs(build.images) if expected is None else expected)
   export.check_difference(agreement['max_logit_difference'], agreement.pop('scale'), what=what)
   return agreement
 
 
 def _agreement(build, found, expected):
-  decide = (lambda logits: logits > 0) if build.multi_label else (lambda logits: logits.argmax(axis=1))
+  same = None if build.decide is None else float(np.mean(build.decide(found) == build.decide(expected)))
   return {'images': len(found), 'max_logit_difference': float(np.abs(found - expected).max()),
-          'scale': float(np.abs(expected).max()), 'same_class': float(np.mean(decide(found) == decide(expected)))}
+          'scale': float(np.abs(expected).max()), 'same_class': same}
 
 
 FORMATS: Mapping[str, Callable[[_Build], dict[str, Any]]] = {

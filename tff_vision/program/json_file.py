@@ -6,6 +6,8 @@ import os
 import pathlib
 from typing import Any
 
+from tff_vision.program import whole_file
+
 
 def write(path: str | os.PathLike, content: Any) -> None:
   """Writes `content` to `path` at once; numbers that JSON cannot hold become the strings 'inf', '-inf', 'nan'.
@@ -13,17 +15,7 @@ def write(path: str | os.PathLike, content: Any) -> None:
   Raises:
     ValueError: The file cannot be written.
   """
-  path = pathlib.Path(path)
-  if path.is_dir():
-    raise ValueError(f'File {str(path)!r} cannot be written: it is a folder.')
-  text = json.dumps(_finite(content), indent=2, allow_nan=False) + '\n'
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    part.write_text(text)
-    os.replace(part, path)
-  except OSError as error:
-    raise ValueError(f'File {str(path)!r} cannot be written: {error.strerror}.') from None
+  whole_file.write(path, json.dumps(_finite(content), indent=2, allow_nan=False) + '\n')
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Models as TFLite files for phones and small devices, and the interpreter that checks them."""
 
+import math
 import pathlib
 from collections.abc import Callable, Iterator
 
@@ -20,7 +21,8 @@ def convert(served: serving.ServedModel, *, calibration: np.ndarray | None = Non
   Raises:
     ValueError: The model has an operation that TFLite lacks.
   """
-  function = served.signatures()[serving.TENSORS]
+  served = served.with_model(_four_axes(served.model))
+  function = served.classify_some.get_concrete_function(served.pixels())
   converter = tf.lite.TFLiteConverter.from_concrete_functions([function], served)
   if calibration is not None:
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -32,13 +34,53 @@ def convert(served: serving.ServedModel, *, calibration: np.ndarray | None = Non
     raise ValueError(f'the model cannot be converted to TFLite: {str(error).splitlines()[0]}') from error
 
 
+def _four_axes(model):
+  """Returns the same model with group normalisations that TFLite can compute for a batch of any size."""
+  if not any(isinstance(part, tf.keras.layers.GroupNormalization) for part in model.submodules):
+    return model
+  made = tf.keras.models.clone_model(model, clone_function=_cloned)
+  made.set_weights(model.get_weights())
+  return made
+
+
+def _cloned(layer):
+  if isinstance(layer, tf.keras.Model):
+    return tf.keras.models.clone_model(layer, clone_function=_cloned)
+  kind = _FourAxes if type(layer) is tf.keras.layers.GroupNormalization else type(layer)
+  return kind.from_config(layer.get_config())
+
+
+class _FourAxes(tf.keras.layers.GroupNormalization):
+  """Keras computes it on [n, height, width, groups, channels]; TFLite broadcasts five axes of known sizes only."""
+
+  def call(self, inputs):
+    if self.axis not in (-1, len(inputs.shape) - 1) or None in inputs.shape[1:]:
+      return super().call(inputs)
+    groups = (self.groups, inputs.shape[-1] // self.groups)
+    x = tf.reshape(inputs, (-1, math.prod(inputs.shape[1:-1]), *groups))
+    mean, variance = tf.nn.moments(x, (1, 3), keepdims=True)
+    offset, scale = (None if weight is None else tf.reshape(weight, groups) for weight in (self.beta, self.gamma))
+    x = tf.nn.batch_normalization(x, mean, variance, offset, scale, self.epsilon)
+    return tf.reshape(x, (-1, *inputs.shape[1:]))
+
+
 def _one_by_one(images) -> Iterator[list[np.ndarray]]:
   for image in images:
     yield [image[np.newaxis]]
 
 
-def logits_fn(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
-  """Returns a function from stored images, float32 [n, height, width, channels], to the file's logits."""
+def outputs_fn(path: pathlib.Path, name: str) -> Callable[[np.ndarray], np.ndarray]:
+  """Returns a function from stored images, float32 [n, height, width, channels], to the file's answer called `name`.
+
+  The function raises ValueError if TFLite cannot run the file, whose operations it knows, on so many images.
+  """
   interpreter = tf.lite.Interpreter(model_path=str(path), num_threads=1)
   run = interpreter.get_signature_runner(serving.TENSORS)
-  return lambda images: run(pixels=images)['logits']
+
+  def outputs(images):
+    try:
+      return run(pixels=images)[name]
+    except RuntimeError as error:
+      raise ValueError(f'TFLite cannot run the model on {len(images)} images: {str(error).splitlines()[0]} Leave '
+                       'tflite and tflite_int8 out of --format.') from error
+  return outputs

@@ -4,15 +4,15 @@ After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. It is drawn
 nothing that the run did not record.
 """
 
-import os
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tff_vision import tasks
+from tff_vision import configs, tasks
 from tff_vision.data import images as images_lib
 from tff_vision.learning import evaluation
-from tff_vision.program import json_file
+from tff_vision.program import json_file, whole_file
 from tff_vision.program import report_numbers as numbers
 
 TEMPLATE = pathlib.Path(__file__).with_name('model_card.md.j2')
@@ -21,7 +21,17 @@ _SETTINGS = {'algorithm': ('algorithm',), 'client': ('client_optimizer', 'client
                                                      'batch_size'),
              'server': ('server_optimizer', 'server_learning_rate'), 'cohort': ('sampling', 'cohort_size'),
              'program': ('rounds', 'seed')}
+# Of these sections the card also shows every setting that is not the default.
+_FURTHER = ('algorithm', 'client', 'server', 'schedule', 'cohort', 'aggregation')
 _PHANTOMS = 'synthetic_'
+_OWN_HEADS = ('Each client kept a head of its own; the head in these files is as it was initialized, and what it '
+              'answers means nothing before it is trained.')
+_OWN_MODELS = 'Each client kept a model of its own; these files hold the one that all share.'
+_ANSWERS = {'classification': 'Its probabilities are uncalibrated',
+            'anomaly': 'Its scores are no probabilities of a defect',
+            'embedding': 'That two images are alike to it is no proof that they show the same'}
+_PERSONAL = {'fedper': _OWN_HEADS, 'fedrep': _OWN_HEADS, 'ditto': _OWN_MODELS, 'apfl': _OWN_MODELS,
+             'ifca': 'Clients chose between several models; these files hold the first of them.'}
 
 
 def describe(report: Mapping[str, Any], task: tasks.Task, evaluator: evaluation.Evaluator,
@@ -32,15 +42,14 @@ def describe(report: Mapping[str, Any], task: tasks.Task, evaluator: evaluation.
     report: The run's report.json.
     task: The run's.
     evaluator: Holds the run's final weights.
-    formats: What `deployment.deploy` returned.
+    formats: What there is to say of each, as `deployment.deploy` returns it.
   """
   config = report['config']
   return {
       'name': f'{report["model"]["name"]} for {report["dataset"]["name"]}',
       'model': report['model'],
       'data': report['dataset'] | {'partition': config['data']['partition']},
-      'training': {name: config[section][name] for section, names in _SETTINGS.items() for name in names}
-                  | {'rounds': report['rounds']},
+      'training': settings(config) | {'rounds': report['rounds']},
       'privacy': {key: value for key, value in report['privacy'].items() if key != 'per_client'},
       'secure_sum': report.get('secure_sum', {'mode': 'none'}),
       'evaluation': report['evaluation'],
@@ -53,9 +62,18 @@ def describe(report: Mapping[str, Any], task: tasks.Task, evaluator: evaluation.
   }
 
 
+def settings(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+  """Returns the settings of training by which the model can be understood: what always counts, and what is unusual."""
+  shown = {name: config[section][name] for section, names in _SETTINGS.items() for name in names}
+  for section in _FURTHER:
+    usual = dataclasses.asdict(configs.sections()[section]())
+    shown |= {name: value for name, value in config[section].items() if value != usual[name]}
+  return shown
+
+
 def clients(report: Mapping[str, Any], images: images_lib.FederatedImages, evaluator: evaluation.Evaluator
             ) -> Sequence[Mapping[str, Any]]:
-  """Returns size, epsilon and test metrics of each client; of none where they are more than a table holds."""
+  """Returns size, test metrics, epsilon and its rounds of each client; of none if they are more than a table holds."""
   if len(images.train) > MAX_CLIENTS:
     return ()
   ledgers = report['privacy'].get('per_client') or [{}] * len(images.train)
@@ -67,7 +85,7 @@ def clients(report: Mapping[str, Any], images: images_lib.FederatedImages, evalu
     epsilon = ledger.get('epsilon', ledger.get('epsilon_rdp'))
     found.append({'client': str(name), 'training_images': images.train.num_examples(client),
                   'test_images': len(positions), 'accuracy': measured.get('accuracy'), 'auc': measured.get('auc')}
-                 | ({} if epsilon is None else {'epsilon': epsilon}))
+                 | ({} if epsilon is None else {'epsilon': epsilon, 'rounds': ledger['rounds']}))
   return found
 
 
@@ -76,14 +94,20 @@ def limits(report: Mapping[str, Any], formats: Mapping[str, Mapping[str, Any]]) 
   said = []
   if report['dataset']['name'].startswith(_PHANTOMS):
     said.append('It was trained on generated images. It knows nothing of real ones and must not serve any decision.')
+  if (algorithm := report['config']['algorithm']['algorithm']) in _PERSONAL:
+    said.append(_PERSONAL[algorithm])
+  if 'attack' in report:
+    attack = report['attack']
+    said.append(f'An attack was simulated in training ({attack["attack"]}, {attack["attackers"]} of '
+                f'{attack["clients"]} clients): it is for study and not for use.')
   said.append('It was tested on images of the clients that trained it, or of their kind; elsewhere, on another '
               'scanner or camera, it may be much worse. Test it where it is to be used.')
-  said.append('Its probabilities are uncalibrated, and the decision threshold is a choice of those who use it.')
+  said.append(f'{_ANSWERS[report["task"]["name"]]}, and the decision threshold is a choice of those who use it.')
   if report['privacy'].get('mechanism', 'none') == 'none':
     said.append('No differential privacy: nothing bounds what the model reveals of single training images.')
   else:
-    said.append('The guarantee is about training images. Test images, metrics on them and the calibration of 8-bit '
-                'models lie outside of it.')
+    said.append('The guarantee is about what the model learned from training images. Test images, metrics on them, the '
+                'calibration of 8-bit models, and the names and sizes of clients in this card lie outside of it.')
   if report.get('secure_sum', {}).get('mode', 'none') == 'none':
     said.append('Updates were not encrypted: whoever ran the server could read each client\'s.')
   if 'tflite_int8' in formats:
@@ -94,9 +118,7 @@ def limits(report: Mapping[str, Any], formats: Mapping[str, Mapping[str, Any]]) 
 def write(folder: pathlib.Path, card: Mapping[str, Any]) -> None:
   """Writes model_card.json and model_card.md to `folder`."""
   json_file.write(folder / 'model_card.json', card)
-  part = folder / 'model_card.md.part'
-  part.write_text(_markdown(card), encoding='utf-8')
-  os.replace(part, folder / 'model_card.md')
+  whole_file.write(folder / 'model_card.md', _markdown(card))
 
 
 def _markdown(card: Mapping[str, Any]) -> str:

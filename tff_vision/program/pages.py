@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tff_vision.program import report_numbers as numbers
+from tff_vision.program import whole_file
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
@@ -20,12 +21,12 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 
 
 def write(path: os.PathLike | str, page: str) -> None:
-  """Writes a page; one that is there already is replaced at once or not at all."""
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  part = path.with_name(path.name + '.part')
-  part.write_text(page, encoding='utf-8', errors='replace')
-  os.replace(part, path)
+  """Writes a page; one that is there already is replaced at once or not at all.
+
+  Raises:
+    ValueError: The file cannot be written.
+  """
+  whole_file.write(path, page)
 
 
 def _data_uri(png: bytes) -> str:

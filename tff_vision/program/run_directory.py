@@ -10,10 +10,13 @@ import fcntl
 import os
 import pathlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tff_vision import configs
+from tff_vision.program import json_file
+
+_IN_EVERY_REPORT = {'config', 'dataset', 'model', 'evaluation', 'per_client', 'privacy', 'rounds', 'environment'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,6 +82,20 @@ class RunDirectory:
     except (ValueError, TypeError, OSError) as error:
       raise ValueError(f'{self.config} is no config of a run: {error}') from None
 
+  def read_report(self) -> Mapping[str, Any]:
+    """Returns what the finished run here reported.
+
+    Raises:
+      ValueError: The run is not finished, or its report is unreadable.
+    """
+    if not self.report_json.exists():
+      raise ValueError(f'the run in {str(self.path)!r} is not finished: it has no report.json.')
+    report = json_file.read(self.report_json)
+    if not isinstance(report, dict) or (missing := _IN_EVERY_REPORT - set(report)):
+      lacks = f', it lacks {", ".join(sorted(missing))}' if isinstance(report, dict) else ''
+      raise ValueError(f'{self.report_json} is no report of a run{lacks}.')
+    return report
+
   def secret(self) -> bytes:
     """Returns the run's 32 bytes that no reader of its results may know: fresh ones until `opened` has kept some."""
     return self.server_secret.read_bytes() if self.server_secret.exists() else secrets.token_bytes(32)
@@ -114,14 +131,9 @@ class RunDirectory:
         part = self.config.with_suffix('.part')
         part.write_text(configs.to_json(config))
         os.replace(part, self.config)
-      lock = self.config.open()
     except OSError as error:
       raise ValueError(f'run_dir={str(self.path)!r} cannot be written: {error.strerror}.') from None
-    with lock:
-      try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-      except BlockingIOError:
-        raise ValueError(f'run_dir={str(self.path)!r} is in use by another process.') from None
+    with exclusive(self.config):
       if secret is not None and not self.server_secret.exists():
         part = self.server_secret.with_suffix('.part')
         part.touch(mode=0o600)
@@ -136,6 +148,25 @@ class RunDirectory:
           if new_folder:
             self.path.rmdir()
         raise
+
+
+@contextlib.contextmanager
+def exclusive(path: pathlib.Path) -> Iterator[None]:
+  """Keeps every other process out of the folder of `path`, a file that is there, for the `with` block.
+
+  Raises:
+    ValueError: Another process is writing to the folder, or the file cannot be read.
+  """
+  try:
+    lock = path.open()
+  except OSError as error:
+    raise ValueError(f'run_dir={str(path.parent)!r} cannot be used: {error.strerror}.') from None
+  with lock:
+    try:
+      fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise ValueError(f'run_dir={str(path.parent)!r} is in use by another process.') from None
+    yield
 
 
 def _differences(saved, wanted):

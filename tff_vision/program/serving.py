@@ -1,7 +1,10 @@
 """A model as TensorFlow Serving and TFLite take it: preprocessing inside, signatures for tensors and for image files.
 
-Both signatures return `logits` and `probabilities`, [batch, classes]; the size of a batch is free.
+Both signatures return what `ANSWERS` has for the task, [batch, ...]; the size of a batch is free.
 """
+
+import dataclasses
+from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
@@ -11,38 +14,69 @@ TENSORS = 'serving_default'
 FILES = 'serving_bytes'
 
 
+@dataclasses.dataclass(frozen=True)
+class Answers:
+  """What a server returns.
+
+  Attributes:
+    outputs: The name under which `named` has the model's outputs as they are.
+    named: From outputs, [batch, outputs], to what is returned.
+  """
+  outputs: str
+  named: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+
+
+# By task; of classification, 'findings' if there are several to an image.
+ANSWERS: Mapping[str, Answers] = {
+    'classification': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.nn.softmax(logits)}),
+    'findings': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.sigmoid(logits)}),
+    'anomaly': Answers('errors', lambda errors: {'errors': errors, 'score': errors[:, 1]}),
+    'embedding': Answers('embedding', lambda vectors: {'embedding': vectors}),
+}
+
+
 class ServedModel(tf.Module):
   """What `tf.saved_model.save` writes.
 
   Attributes:
-    model: Takes images as they are stored, float32 [batch, height, width, channels], and returns logits.
+    model: Takes images as they are stored, float32 [batch, height, width, channels], and returns outputs.
+    answers: What is made of them.
   """
 
-  def __init__(self, model: tf.keras.Model, *, white: float, multi_label: bool):
-    """Wraps `model`.
-
-    Args:
-      white: The largest value of a stored pixel.
-      multi_label: Whether outputs are independent findings.
-    """
+  def __init__(self, model: tf.keras.Model, *, white: float, answers: Answers):
+    """Wraps `model`; `white` is the largest value of a stored pixel."""
     super().__init__()
     self.model = model
     self._shape = tuple(model.input_shape[1:])
     self._white = white
-    self._probabilities = tf.sigmoid if multi_label else tf.nn.softmax
+    self.answers = answers
+
+  def with_model(self, model: tf.keras.Model) -> 'ServedModel':
+    """Returns the same around another model."""
+    return ServedModel(model, white=self._white, answers=self.answers)
 
   def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
     """Returns the functions of both signatures by name."""
-    pixels = tf.TensorSpec((None, *self._shape), tf.float32, name='pixels')
     files = tf.TensorSpec((None,), tf.string, name='image_bytes')
-    return {TENSORS: self.classify_pixels.get_concrete_function(pixels),
+    return {TENSORS: self.classify_pixels.get_concrete_function(self.pixels()),
             FILES: self.classify_files.get_concrete_function(files)}
+
+  def pixels(self) -> tf.TensorSpec:
+    """Returns what a batch of images is."""
+    return tf.TensorSpec((None, *self._shape), tf.float32, name='pixels')
 
   @tf.function
   def classify_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Returns logits and probabilities of stored images, float32 [batch, height, width, channels]."""
-    logits = self.model(pixels, training=False)
-    return {'logits': logits, 'probabilities': self._probabilities(logits)}
+    """Returns the answers for stored images, float32 [batch, height, width, channels]."""
+    number = tf.shape(pixels)[0]
+    # TensorFlow's fused convolutions fail on a batch of none, which a queue may well send: it becomes one black image.
+    padded = tf.pad(pixels, [[0, tf.cast(number == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
+    return {name: values[:number] for name, values in self.classify_some(padded).items()}
+
+  @tf.function
+  def classify_some(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns the same for one image or more."""
+    return self.answers.named(self.model(pixels, training=False))
 
   @tf.function
   def classify_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -19,7 +19,7 @@ from typing import TypeVar
 
 import tensorflow_federated as tff
 
-from tff_vision.runtime import arguments, connection, datasets, fleet, handles, mixed, native, placement, stub
+from tff_vision.runtime import allocator, arguments, connection, fleet, handles, mixed, native, placement, sending, stub
 
 Result = TypeVar('Result')
 
@@ -36,7 +36,8 @@ class WorkersContext(tff.framework.SyncContext):
   def __init__(self, *, coordinator: connection.WorkerConnection, workers: fleet.Fleet,
                rule: placement.Placement, attempts: int, faults: list[fleet.Fault]):
     """Args: `faults` is where the fleet reports; `take_faults` empties it."""
-    datasets.teach_tff()
+    sending.teach_tff()
+    allocator.keep_freed_memory()
     self.placement = rule
     self._coordinator = coordinator
     self._fleet = workers

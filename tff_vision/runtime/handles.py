@@ -48,10 +48,6 @@ class Silo:
     """
     return self._runner.run_coro_and_return_result(self._call(computation, arguments))
 
-  def send(self, value: object, kind: tff.Type) -> Handle:
-    """Returns the handle of a value that several calls will use; it is sent once."""
-    return self._runner.run_coro_and_return_result(self._place(value, kind))
-
   def select(self, handle: Handle, index: int) -> Handle:
     """Returns the handle of one element of a tuple; nothing is fetched."""
     return self._runner.run_coro_and_return_result(self._executor.create_selection(handle, index))

@@ -16,7 +16,7 @@ from tensorflow_federated.python.core.impl.context_stack import context_base
 from tensorflow_federated.python.core.impl.execution_contexts import sync_execution_context
 from tensorflow_federated.python.core.impl.executor_stacks import python_executor_stacks
 
-from tff_vision.runtime import arguments, datasets, handles, native, runtime_config, stub, tls, worker_process
+from tff_vision.runtime import allocator, arguments, handles, native, runtime_config, sending, stub, tls, worker_process
 
 Result = TypeVar('Result')
 
@@ -78,7 +78,8 @@ class LocalContext(context_base.SyncContext):
   WorkerLost: ClassVar = stub.WorkerLost
 
   def __init__(self, worker: worker_process.WorkerProcess, concurrent_calls: int, clients_per_call: int):
-    datasets.teach_tff()
+    sending.teach_tff()
+    allocator.keep_freed_memory()
     self.pid = worker.pid
     self._concurrent_calls = concurrent_calls
     self._clients_per_call = clients_per_call

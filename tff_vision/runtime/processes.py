@@ -12,14 +12,9 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from tff_vision.runtime import allocator
+
 _STOP_TIMEOUT = 5.0
-# Large blocks stay in the heap: model-sized tensors are allocated anew for every client, and handing each back
-# to the kernel costs page faults worth 15-20 % of a round.
-_ALLOCATOR = {
-    'MALLOC_MMAP_THRESHOLD_': str(1 << 30),
-    'MALLOC_TRIM_THRESHOLD_': str(1 << 31),
-    'MALLOC_TOP_PAD_': str(1 << 26),
-}
 _KEPT = ('PATH', 'HOME', 'TMPDIR', 'LD_LIBRARY_PATH')
 # Marks by which whoever started us finds what we started.
 _MARK = 'TFF_VISION_'
@@ -49,7 +44,17 @@ def executor_environment(threads: int | None, math: str = 'float32') -> dict[str
   limits = {} if threads is None else {'TF_NUM_INTRAOP_THREADS': str(threads)}
   if math == 'bfloat16':
     limits['TF_SET_ONEDNN_FPMATH_MODE'] = 'BF16'
-  return {'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': ''} | _ALLOCATOR | kept | limits
+  return {'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': ''} | allocator.environment() | kept | limits
+
+
+def note_on_math(math: str, cpuinfo: pathlib.Path = pathlib.Path('/proc/cpuinfo')) -> str | None:
+  """Returns a sentence if this machine's processor computes as ever, whatever `math` asks for; else None.
+
+  oneDNN computes float32 convolutions with bfloat16 instructions on AMX only, not with those of AVX512_BF16.
+  """
+  if math == 'float32' or not cpuinfo.exists() or 'amx_bf16' in cpuinfo.read_text().split():
+    return None
+  return f'math={math} changes nothing on this processor, which has no AMX for it.'
 
 
 def executor_command(binary: str, port: int, max_concurrent_clients: int | None) -> list[str]:

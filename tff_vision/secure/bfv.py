@@ -96,25 +96,39 @@ def pieces(params: BfvParameters, length: int) -> list[slice]:
   return [slice(start, min(start + step, chunks * size)) for start in range(0, chunks * size, step)]
 
 
-def decryption_share(params: BfvParameters, length: int, c1: tf.Tensor, secret: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
-  """Returns c1 * s_i plus smudging noise, [n, primes, degree] int32.
+def decryption_share(params: BfvParameters, length: int, c1: tf.Tensor, secrets: tf.Tensor, keys: tf.Tensor
+                     ) -> tf.Tensor:
+  """Returns the sum of what some clients of one worker contribute, c1 * s_i plus smudging noise each.
+
+  Products add up like the secrets, so all clients together take one; each draws noise of its own.
 
   Args:
     length: Of the vector that was encrypted.
     c1: [n, primes, degree] int32: of the second half of a sum of ciphertexts, all polynomials or one of `pieces`; their
       number may be known only when the graph runs.
-    secret: [degree] int32, s_i.
-    key: [8] uint32, fresh.
+    secrets: [clients, degree] int32, s_i of one client or more.
+    keys: [clients, 8] uint32, fresh.
+
+  Returns:
+    [n, primes, degree] int32.
   """
   _, size = _chunks(params, length)
-  spectrum = ring.transform(tf.cast(secret, tf.float64))
+  spectrum = ring.transform(tf.cast(tf.reduce_sum(secrets, 0), tf.float64))
   grouped = tf.reshape(c1, [-1, size, len(params.primes), DEGREE])
 
   def share_chunk(index):
-    # No need to centre: below 2**27 times a trit, as in a key.
-    part = tf.cast(grouped[index], tf.float64)
-    noise = ring.smudging(chacha20.key_stream(key, _nonce(index), 2 * size * DEGREE), params.smudging_bits)
-    return ring.reduce(ring.product(ring.transform(part), spectrum) + noise[:, None], params.primes)
+    # No need to centre: `parameters` keeps 2**27 times the secrets of all clients, and their noise, exact.
+    product = ring.product(ring.transform(tf.cast(grouped[index], tf.float64)), spectrum)
+
+    def add_noise(client, high, low):
+      words = chacha20.key_stream(keys[client], _nonce(index), 2 * size * DEGREE)
+      more = ring.smudging(words, params.smudging_bits)
+      return client + 1, high + more[0], low + more[1]
+
+    nothing = tf.zeros([size, DEGREE], tf.float64)
+    _, high, low = tf.while_loop(lambda client, *_: client < tf.shape(keys)[0], add_noise,
+                                 [tf.constant(0), nothing, nothing], parallel_iterations=1)
+    return ring.reduce_words(high[:, None], product + low[:, None], params.primes)
 
   return tf.reshape(_by_chunk(share_chunk, tf.shape(grouped)[0], grouped.shape[1:]), tf.shape(c1))
 
@@ -143,10 +157,11 @@ def _scaled_message(params, values):
 
 
 def _chunks(params, length):
-  """Returns the number of chunks and their size: at most _CHUNK, and nearly no padding."""
+  """Returns the number of chunks and their size: at most _CHUNK, more than half of it, and the least padding."""
   polynomials = -(-length // (params.values_per_coefficient * DEGREE))
-  chunks = -(-polynomials // _CHUNK)
-  return chunks, -(-polynomials // chunks)
+  sizes = range(min(polynomials, _CHUNK), min(polynomials, _CHUNK // 2), -1) or [polynomials]
+  size = min(sizes, key=lambda size: -(-polynomials // size) * size)
+  return -(-polynomials // size), size
 
 
 def _by_chunk(fn, chunks, shape):

@@ -13,14 +13,21 @@ _READS = 3  # 24 random digits a read, 64 needed.
 
 
 def kernel_key() -> tf.Tensor:
-  """Returns a fresh 256-bit key, [8] uint32, drawn where and when the graph runs.
+  """Returns a fresh 256-bit key, [8] uint32, drawn where and when the graph runs."""
+  return kernel_keys(1)[0]
+
+
+def kernel_keys(count: tf.Tensor | int) -> tf.Tensor:
+  """Returns as many fresh 256-bit keys, [count, 8] uint32, drawn where and when the graph runs.
 
   The file is read by a stateful dataset op: `tf.io.read_file` is stateless, and graph optimisation merges
   equal stateless ops into one, so that three reads would give one and the same UUID.
   """
-  lines = tf.data.TextLineDataset(_KERNEL_UUID).repeat(_READS).batch(_READS, drop_remainder=True)
-  uuids = tf.data.Dataset.get_single_element(lines)
-  digits = tf.strings.reduce_join([tf.strings.substr(uuids, start, length) for start, length in _RANDOM_FIELDS])
+  reads = tf.cast(count, tf.int64) * _READS
+  lines = tf.data.TextLineDataset(_KERNEL_UUID).repeat(reads).batch(reads, drop_remainder=True)
+  uuids = tf.reshape(tf.data.Dataset.get_single_element(lines), [-1, _READS])
+  digits = tf.strings.reduce_join([tf.strings.substr(uuids, start, length) for start, length in _RANDOM_FIELDS],
+                                  axis=[0, 2])
   codes = tf.cast(tf.io.decode_raw(tf.strings.substr(digits, 0, 64), tf.uint8), tf.int64)
-  nibbles = tf.reshape(tf.where(codes >= ord('a'), codes - ord('a') + 10, codes - ord('0')), [8, 8])
-  return tf.cast(tf.reduce_sum(nibbles * tf.constant([16**i for i in range(8)], tf.int64), axis=1), tf.uint32)
+  nibbles = tf.reshape(tf.where(codes >= ord('a'), codes - ord('a') + 10, codes - ord('0')), [-1, 8, 8])
+  return tf.cast(tf.reduce_sum(nibbles * tf.constant([16**i for i in range(8)], tf.int64), axis=2), tf.uint32)

@@ -27,9 +27,6 @@ from tff_vision.secure.parameters import DEGREE, BfvParameters
 class Silo(Protocol):
   """A worker that keeps values between calls, such as `runtime.handles.Silo`; one call at a time."""
 
-  def send(self, value: object, kind: tff.Type) -> object:
-    """Returns the handle of a value that is sent there."""
-
   def call(self, computation: tff.Computation, *arguments: object) -> object:
     """Runs the computation on handles or plain values; returns a handle."""
 
@@ -58,12 +55,16 @@ class JointKeys:
     self.params = params
     self.encoding = encoding
 
-    @tff.tensorflow.computation(np.int64)
-    def make_key(seed):
+    @tff.tensorflow.computation(np.int64, np.int32)
+    def make_keys(seed, clients):
       # Each worker computes the reference itself: it is public, and nobody can give it a structure.
-      return bfv.key_share(params, bfv.reference_polynomial(params, seed), entropy.kernel_key())
+      reference = bfv.reference_polynomial(params, seed)
+      made, shares = tf.map_fn(lambda key: bfv.key_share(params, reference, key), entropy.kernel_keys(clients),
+                               fn_output_signature=(tf.TensorSpec([DEGREE], tf.int32),
+                                                    tf.TensorSpec([len(params.primes), DEGREE], tf.int32)))
+      return made, ring.reduce(tf.reduce_sum(tf.cast(shares, tf.float64), 0), params.primes)
 
-    self._make_key = make_key
+    self._make_keys = make_keys
     self.reference = tf.function(functools.partial(bfv.reference_polynomial, params), autograph=False)
     self.opened = tf.function(self._opened, autograph=False)
 
@@ -75,31 +76,25 @@ class JointKeys:
       by_silo.setdefault(id(party.silo), []).append(party)
 
     def shares(group):
-      pairs = [party.silo.call(self._make_key, np.int64(seed)) for party in group]
       silo = group[0].silo
-      return ((silo, [silo.select(pair, 0) for pair in pairs]), [silo.fetch(silo.select(pair, 1)) for pair in pairs])
+      pair = silo.call(self._make_keys, np.int64(seed), np.int32(len(group)))
+      return (silo, silo.select(pair, 0)), silo.fetch(silo.select(pair, 1))
 
     made = _side_by_side(shares, list(by_silo.values()))
-    b = _added([share for _, public in made for share in public], self.params)
+    b = _added([public for _, public in made], self.params)
     a = self.reference(tf.constant(seed, tf.int64)).numpy()
     return RoundKey(self, np.stack([b, a]), [held for held, _ in made])
 
   @functools.lru_cache(4)  # noqa: B019  Lives as long as the process that owns it.
-  def add_share(self, length: int) -> tff.Computation:
-    """Returns (sum of shares, c1, secret) -> the sum with this client's decryption share, for vectors of `length`.
-
-    All are pieces of as many polynomials; the first one's sum is empty. Each call waits for the one before: shares
-    that are made at the same time would fill a worker's memory.
-    """
+  def share(self, length: int) -> tff.Computation:
+    """Returns (c1, secrets) -> decryption share, for vectors of `length`, of the clients whose secrets these are."""
     piece_type = tff.TensorType(np.int32, [None, len(self.params.primes), DEGREE])
 
-    @tff.tensorflow.computation(piece_type, piece_type, tff.TensorType(np.int32, [DEGREE]))
-    def add_share(total, c1, secret):
-      share = bfv.decryption_share(self.params, length, c1, secret, entropy.kernel_key())
-      total = tf.pad(total, [[0, tf.shape(c1)[0] - tf.shape(total)[0]], [0, 0], [0, 0]])
-      return ring.add(total, share, self.params.primes)
+    @tff.tensorflow.computation(piece_type, tff.TensorType(np.int32, [None, DEGREE]))
+    def share(c1, secrets):
+      return bfv.decryption_share(self.params, length, c1, secrets, entropy.kernel_keys(tf.shape(secrets)[0]))
 
-    return add_share
+    return share
 
   def _opened(self, ciphertexts, shares, clients, length):
     total = functools.reduce(lambda left, right: ring.add(left, right, self.params.primes), shares)
@@ -113,8 +108,8 @@ class RoundKey:
     public: [2, primes, degree] int32, (b, a).
   """
 
-  def __init__(self, keys: JointKeys, public: np.ndarray, held: Sequence[tuple[Silo, Sequence[object]]]):
-    """Args: `held` are the silos, each with the handles of the secrets in it."""
+  def __init__(self, keys: JointKeys, public: np.ndarray, held: Sequence[tuple[Silo, object]]):
+    """Args: `held` are the silos, each with the handle of the secrets in it."""
     self.public = public
     self._keys = keys
     self._held = held
@@ -127,20 +122,14 @@ class RoundKey:
     """
     if not clients:
       return np.zeros([length], np.float32)
-    c1, add_share = ciphertexts[:, 1], self._keys.add_share(length)
-    kind = add_share.type_signature.result
+    c1, share = ciphertexts[:, 1], self._keys.share(length)
     pieces = bfv.pieces(self._keys.params, length)
 
     def shares(silo_and_secrets):
-      silo, handles = silo_and_secrets
-      totals = []
-      for piece in pieces:  # A worker computes with one while the next is on its way.
-        sent, total = silo.send(c1[piece], kind), silo.send(c1[:0], kind)
-        # Added up over there: one share crosses the wire, however many clients the worker stands for.
-        for secret in handles:
-          total = silo.call(add_share, total, sent, secret)
-        totals.append(total)
-      return np.concatenate([silo.fetch(total) for total in totals])
+      # A worker computes with one piece while the next is on its way. Added up over there: one share crosses the wire,
+      # however many clients the worker stands for.
+      silo, held = silo_and_secrets
+      return np.concatenate([silo.fetch(handle) for handle in [silo.call(share, c1[piece], held) for piece in pieces]])
 
     found = [tf.constant(share) for share in _side_by_side(shares, self._held)]
     return self._keys.opened(tf.constant(ciphertexts), found, tf.constant(clients), length).numpy()

@@ -31,8 +31,8 @@ class KeyHolder:
     """Loads the folder's keys; makes them if the folder has none.
 
     Raises:
-      ValueError: The secret key can be read by others, or one of the two files is missing, damaged or of other
-        parameters.
+      ValueError: The secret key can be read by others, or one of the two files is missing, damaged, of a key for
+        other parameters, or of another pair.
     """
     self._folder = pathlib.Path(folder)
     self._params = params
@@ -40,15 +40,12 @@ class KeyHolder:
     if not self._folder.exists() or not any(self._folder.iterdir()):
       self._make_keys()
     self._check_files()
-    secret, public = sealapi.SecretKey(), sealapi.PublicKey()
-    for key, name in ((secret, _SECRET), (public, _PUBLIC)):
-      try:
-        key.load(self._context, str(self._folder / name))
-      except (RuntimeError, ValueError):  # SEAL's own words name neither file nor reason.
-        raise ValueError(f'key_holder_dir={self._folder}: {name} is damaged, or was made for other secure_bits or '
-                         'secure_clients_max; give the folder of the right keys, or an empty one.') from None
-    self._decryptor = sealapi.Decryptor(self._context, secret)
+    self._decryptor = sealapi.Decryptor(self._context, self._loaded(sealapi.SecretKey(), _SECRET))
+    public = self._loaded(sealapi.PublicKey(), _PUBLIC)  # Its data live as long as this name.
     self.public_key = self._coefficients(public.data())
+    # b + a * s is small for the key's own s, as if it were an encryption of zero.
+    if np.any(self._decrypt(self.public_key)):
+      raise ValueError(f'key_holder_dir={self._folder}: {_PUBLIC} and {_SECRET} are not of one pair.')
 
   def open_sum(self, ciphertexts: np.ndarray, clients: int, *, length: int, encoding: fixed_point.Encoding
                ) -> np.ndarray:
@@ -86,6 +83,14 @@ class KeyHolder:
                          'one.')
     if (self._folder / _SECRET).stat().st_mode & 0o077:
       raise ValueError(f'{self._folder / _SECRET} can be read by others than its owner; make it mode 0600.')
+
+  def _loaded(self, key, name):
+    try:
+      key.load(self._context, str(self._folder / name))
+    except (RuntimeError, ValueError) as error:
+      raise ValueError(f'{self._folder / name} is damaged, or was made for another secure_bits or secure_clients_max '
+                       f'({error}); give those, or an empty key_holder_dir.') from None
+    return key
 
   def _decrypt(self, residues):
     plain = sealapi.Plaintext()

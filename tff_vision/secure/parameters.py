@@ -18,7 +18,7 @@ MAX_PLAIN_BITS = 59  # SEAL, the second implementation, takes plain moduli of at
 SMUDGING_MARGIN_BITS = 30  # A key share is hidden by noise at least this much larger than what it hides.
 CBD_TOSSES = 21  # Errors are centred binomial with variance 21 / 2, as in SEAL.
 MAX_VALUE_BITS = 22  # Scaled messages stay exact in float64.
-MAX_SMUDGING_BITS = 50  # Key shares too, and they are reduced exactly (see `ring.reduce`).
+MAX_SMUDGING_BITS = 50  # Key shares too, and they are reduced exactly (see `ring.reduce_words`).
 ROUNDING_MARGIN = 2**-20  # Decryption rounds rightly up to this close to one half (see `ring.scaled_rounded`).
 NOISE_SIGMAS = 8  # Chance of one wrong coefficient in 10^9: about 10^-6.
 
@@ -66,6 +66,8 @@ class BfvParameters:
     noise = noise_bound(clients=self.clients_max, key_shares=self.clients_max if self.smudging_bits else 1)
     smudging = self.clients_max * 2**self.smudging_bits if self.smudging_bits else 0
     assert 2 * (noise + smudging) * 2**self.plain_bits < self.modulus * (1 - ROUNDING_MARGIN), self
+    # A worker multiplies with the sum of its clients' secrets, and adds their noise (see `ring.reduce_words`).
+    assert not self.smudging_bits or self.clients_max * (DEGREE * 2**PRIME_BITS + 2**32) < 2**50, self
 
   @property
   def modulus(self) -> int:

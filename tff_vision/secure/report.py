@@ -69,7 +69,8 @@ def _encryption_seconds(params, encoding, length):
     ciphertext = encrypted_sum.encrypt_values(params, encoding, values, tf.stack([public, reference]))
     if not params.smudging_bits:
       return ciphertext
-    return bfv.decryption_share(params, values.shape[0], ciphertext[:, 1], secret, entropy.kernel_key())
+    return bfv.decryption_share(params, values.shape[0], ciphertext[:, 1], secret[None],
+                                entropy.kernel_keys(1))
 
   return _seconds(client, tf.zeros([count])) * bfv.num_polynomials(params, length) / polynomials
 

@@ -106,11 +106,25 @@ def error(words: tf.Tensor) -> tf.Tensor:
   return _binomial(first, tf.bitwise.bitwise_and(second, _u32(0x3FF)))
 
 
-def smudging(words: tf.Tensor, bits: int) -> tf.Tensor:
-  """Returns uniform whole numbers in [-2**bits, 2**bits), [n, degree] float64, from 2 * n * degree words."""
+def smudging(words: tf.Tensor, bits: int) -> tuple[tf.Tensor, tf.Tensor]:
+  """Returns uniform whole numbers in [-2**bits, 2**bits) as (high, low), high * 2**32 + low, from 2 * n * degree words.
+
+  Both are [n, degree] float64, so that sums of them stay exact; see `reduce_words`.
+  """
   high, low = tf.unstack(tf.reshape(words, [2, -1, parameters.DEGREE]))
   high = tf.bitwise.bitwise_and(high, _u32((1 << (bits + 1 - 32)) - 1))
-  return tf.cast(high, tf.float64) * 2.0**32 + tf.cast(low, tf.float64) - 2.0**bits
+  return tf.cast(high, tf.float64) - 2.0**(bits - 32), tf.cast(low, tf.float64)
+
+
+def reduce_words(high: tf.Tensor, low: tf.Tensor, primes: Sequence[int]) -> tf.Tensor:
+  """Returns the int32 residues of high * 2**32 + low, of whole numbers, `high` below 2**35 and `low` below 2**50.
+
+  Args:
+    high: [..., 1, degree] float64.
+    low: [..., primes, degree] float64.
+  """
+  half = reduce(high * 2.0**16, primes)
+  return reduce(tf.cast(half, tf.float64) * 2.0**16 + low, primes)
 
 
 def scaled_rounded(residues: tf.Tensor, primes: Sequence[int], plain_bits: int) -> tf.Tensor:

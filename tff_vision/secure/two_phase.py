@@ -50,7 +50,7 @@ class MeasuredOnly:
 
 
 class OpenedSumFactory(tff.aggregators.UnweightedAggregationFactory):
-  """A sum that ignores its clients and returns the vector in its state."""
+  """A sum that ignores its clients and returns the vector in its state, which it leaves empty."""
 
   def create(self, value_type):
     length = vector_length(value_type)
@@ -67,7 +67,7 @@ class OpenedSumFactory(tff.aggregators.UnweightedAggregationFactory):
     def next_fn(state, value):
       del value
       return tff.templates.MeasuredProcessOutput(
-          state, tff.federated_map(opened, state), tff.federated_value((), tff.SERVER))
+          initialize(), tff.federated_map(opened, state), tff.federated_value((), tff.SERVER))
 
     return tff.templates.AggregationProcess(initialize, next_fn)
 

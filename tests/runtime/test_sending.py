@@ -1,4 +1,4 @@
-"""Data sets above TFF's own limit reach an executor; those that TensorFlow never made are what it would have made."""
+"""What executors are sent is what TFF and TensorFlow would send; data sets above TFF's limit are sent at all."""
 
 import collections
 
@@ -10,7 +10,7 @@ from tensorflow.core.framework import graph_pb2
 from tensorflow_federated.python.core.impl.executors import value_serialization
 
 from tff_vision.data import one_element
-from tff_vision.runtime import datasets
+from tff_vision.runtime import sending
 
 SPEC = collections.OrderedDict(seed=tf.TensorSpec((), tf.int64), x=tf.TensorSpec((None, 5, 4, 1), tf.float32),
                                y=tf.TensorSpec((None, 2), tf.uint8))
@@ -24,7 +24,7 @@ def _element(n):
 
 def test_a_silo_of_more_than_100_mb_is_serialized():
   size = 101 * 2 ** 20
-  datasets.teach_tff()
+  sending.teach_tff()
   found = value_serialization._serialize_dataset(tf.data.Dataset.from_tensors(np.zeros(size, np.uint8)))
   assert len(found) > size
 
@@ -56,8 +56,39 @@ def test_an_executor_finds_the_values(tff_runtime):
     np.testing.assert_allclose(total, _element(n).values['x'].sum(), rtol=1e-6)
 
 
+KIND = tff.to_type(collections.OrderedDict(
+    named=collections.OrderedDict(b=np.int32, a=tff.TensorType(np.float32, (None, 2))),
+    tuple=((), np.str_, tff.TensorType(np.bool_, (3,)), tff.TensorType(np.float32, (0, 4))),
+    server=tff.FederatedType((np.float64, [tff.TensorType(np.uint8, (2,))]), tff.SERVER),
+    clients=tff.FederatedType((np.int64, tff.TensorType(np.str_, (2,))), tff.CLIENTS)))
+
+
+def test_structures_are_sent_as_tff_would_send_them(monkeypatch):
+  rows = np.arange(12, dtype=np.float32).reshape(2, 6).T  # Not contiguous.
+  value = collections.OrderedDict(
+      named={'b': 3, 'a': rows}, tuple=[(), 'text', np.array([True, False, True]), np.zeros((0, 4), np.float32)],
+      server=(0.5, [[7, 8]]), clients=[(np.int64(client), np.array(['text', ''], object)) for client in range(3)])
+  found, kind = sending.serialize_value(value, KIND)
+  monkeypatch.setattr(value_serialization, 'serialize_value', sending._of_tff)
+  assert (found, kind) == sending._of_tff(value, KIND)
+  back, _ = value_serialization.deserialize_value(found, KIND)
+  np.testing.assert_array_equal(back[0][1], rows)
+
+
+@pytest.mark.parametrize('value, kind', [
+    ((1,), (np.int32, np.int32)), (1, (np.int32,)), (1, tff.FederatedType(np.int32, tff.CLIENTS)),
+    ((np.zeros((3, 2), np.float32),), (tff.TensorType(np.float32, (2, 2)),)),
+    ((np.zeros(2, np.float64),), (tff.TensorType(np.float32, (2,)),))])
+def test_a_value_of_another_type_is_refused(monkeypatch, value, kind):
+  with pytest.raises(TypeError):
+    sending.serialize_value(value, tff.to_type(kind))
+  monkeypatch.setattr(value_serialization, 'serialize_value', sending._of_tff)
+  with pytest.raises(TypeError):
+    sending._of_tff(value, tff.to_type(kind))
+
+
 def test_an_element_of_another_type_is_refused():
-  datasets.teach_tff()
+  sending.teach_tff()
   other = tff.SequenceType(tff.types.tensorflow_to_type(SPEC | {'x': tf.TensorSpec((None, 5, 5, 1), tf.float32)}))
   with pytest.raises(TypeError):
     value_serialization.serialize_value(_element(1), other)

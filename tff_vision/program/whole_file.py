@@ -1,0 +1,29 @@
+"""Text files that are whole or absent."""
+
+import os
+import pathlib
+
+
+def write(path: str | os.PathLike, text: str) -> None:
+  """Writes `text` to `path`: a reader sees the file that was there, or all of the new one.
+
+  What is no ordinary file (a terminal, a pipe, /dev/null) is written to and not replaced; of a link, its target is.
+
+  Raises:
+    ValueError: It cannot be written.
+  """
+  path = pathlib.Path(path)
+  try:
+    if path.exists() and not path.is_file() and not path.is_dir():
+      path.write_text(text, encoding='utf-8', errors='replace')
+      return
+    whole = path.resolve()
+    whole.parent.mkdir(parents=True, exist_ok=True)
+    part = whole.with_name(whole.name + '.part')
+    try:
+      part.write_text(text, encoding='utf-8', errors='replace')
+      os.replace(part, whole)
+    finally:
+      part.unlink(missing_ok=True)
+  except OSError as error:
+    raise ValueError(f'file {str(path)!r} cannot be written: {error.strerror}.') from None
