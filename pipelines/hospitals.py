@@ -76,7 +76,9 @@ def _defaults():
   dataset = flags.FLAGS['dataset']
   if not dataset.present or dataset.value in _WITH_CLIENTS:
     return _DEFAULT
-  data = configs.DataConfig(partition='dirichlet', partition_alpha=2.0, num_clients=3)
+  data = configs.DataConfig(num_clients=3)
+  if flags.FLAGS['partition'].value == 'dirichlet':
+    data = dataclasses.replace(data, partition_alpha=2.0)
   return dataclasses.replace(_DEFAULT, data=data)
 
 

@@ -1,5 +1,6 @@
 """What every pipeline's command line shares: quick help grouped by file, and errors as one sentence."""
 
+import errno
 import os
 import pathlib
 import signal
@@ -24,7 +25,7 @@ def launch(main: Callable[..., None], *, flag_modules: Sequence[ModuleType], tak
   builds Keras models in the style of TensorFlow 1.
 
   Args:
-    main: Raises ValueError for a user's mistake.
+    main: Raises ValueError for a user's mistake, and OSError for a file that cannot be read or written.
     flag_modules: Modules that define this script's flags.
     takes_files: Whether `main` takes the arguments that are no flags.
   """
@@ -42,6 +43,10 @@ def launch(main: Callable[..., None], *, flag_modules: Sequence[ModuleType], tak
     _fail(str(error).rstrip('.') + '. See --help.')
   except ValueError as error:
     _fail(str(error))
+  except OSError as error:
+    if error.filename is None and error.errno != errno.ENOSPC:
+      raise
+    _fail(f'{error.filename or "disk"}: {error.strerror}.')
   except KeyboardInterrupt:
     sys.exit(128 + signal.SIGINT)
   finally:

@@ -41,6 +41,8 @@ def _answer(budget) -> None:
   found = answer.answer(budget)
   if _JSON.value == '-':
     print(json.dumps(found.to_dict(), indent=2))
+    if _PLOT.value:
+      _plot(found, answer.table(found), _PLOT.value)
     return
   cells = answer.table(found)
   print(_describe(found))
@@ -99,6 +101,8 @@ def _plot(found, cells, path) -> None:
 
 
 def _compare(budget) -> None:
+  if _PLOT.value:
+    raise ValueError(f'plot={_PLOT.value} has no effect with --compare.')
   if budget.target_epsilon is None or budget.rounds is None:
     raise ValueError('compare needs target_epsilon and rounds: it finds the noise of each mechanism.')
   if budget.unit != 'client':

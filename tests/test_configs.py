@@ -17,9 +17,9 @@ FIELDS = {field.name: (section, field.default) for section in (*configs.sections
 
 @given(st.builds(
     configs.ExperimentConfig,
-    data=st.builds(configs.DataConfig, partition_alpha=st.floats(1e-6, 1e6),
-                   num_clients=st.none() | st.integers(1, 10**6), data_dir=st.none() | st.text(),
-                   partition=st.sampled_from(data_config.PARTITIONS), dataset=st.text()),
+    data=st.builds(configs.DataConfig, num_clients=st.none() | st.integers(1, 10**6), data_dir=st.none() | st.text(),
+                   partition=st.sampled_from(data_config.PARTITIONS), dataset=st.text())
+    | st.builds(configs.DataConfig, partition_alpha=st.floats(1e-6, 1e6)),
     client=st.builds(configs.ClientConfig, client_learning_rate=st.floats(1e-9, 1e3)),
     privacy=st.builds(configs.PrivacyConfig, privacy=st.just('client_gaussian'), clip_norm=st.floats(1e-3, 1e3),
                       noise_multiplier=st.floats(0, 100), target_epsilon=st.none())))
@@ -105,7 +105,12 @@ def test_sections_that_do_not_fit_are_refused(sections, match):
     ('algorithm', {'feddyn_strength': 0.5}), ('algorithm', {'proximal_strength': 0.5}),
     ('algorithm', {'algorithm': 'fedprox', 'max_staleness': 2}), ('client', {'client_momentum': 0.5}),
     ('server', {'server_momentum': 0.5}), ('server', {'server_epsilon': 0.1}), ('schedule', {'schedule_final': 0.1}),
-    ('schedule', {'client_schedule': 'cosine', 'schedule_step_rounds': 5})])
+    ('schedule', {'client_schedule': 'cosine', 'schedule_step_rounds': 5}), ('secure', {'secure_bits': 20}),
+    ('task', {'embedding_size': 5}), ('task', {'task': 'anomaly', 'embedding_size': 5}),
+    ('data', {'classes_per_client': 3}), ('data', {'partition': 'iid', 'partition_alpha': 0.1}),
+    ('data', {'partition': 'dirichlet_equal', 'min_client_examples': 5}),
+    ('data', {'partition': 'quantity', 'partition_alpha': 0.1}),
+    ('data', {'partition': 'quantity', 'quantity_distribution': 'dirichlet', 'quantity_sigma': 2.0})])
 def test_what_nothing_reads_is_refused(section, fields):
-  with pytest.raises(ValueError, match='has no effect without'):
+  with pytest.raises(ValueError, match=f'{[*fields][-1]}=.* has no effect with'):
     configs.sections()[section](**fields)

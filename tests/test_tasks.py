@@ -44,6 +44,12 @@ def test_initial_weights_depend_on_the_seed_alone_and_leave_global_generators_al
     np.testing.assert_array_equal(a, b)
 
 
+def test_layers_have_the_same_names_in_every_model():
+  task = tiny.task(tiny.two_layers)
+  first, second = ([layer.name for layer in task.keras_model().layers] for _ in range(2))
+  assert first == second == ['flatten', 'dense', 'dense_1'], 'personal_layers goes by them'
+
+
 def test_a_model_that_does_not_fit_is_refused_when_the_task_is_built():
   with pytest.raises(ValueError, match='linear'):
     tiny.task(builder=lambda shape, classes: tiny.linear(shape, classes + 1))

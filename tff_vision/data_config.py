@@ -11,6 +11,16 @@ QUANTITY_DISTRIBUTIONS = ('lognormal', 'dirichlet')
 PIXELS = ('raw', 'invert', 'standardize', 'per_image')
 CORRUPT_IMAGES = ('refuse', 'skip')
 
+_READ_BY_PARTITION = {
+    'partition_alpha': ('dirichlet', 'dirichlet_equal', 'quantity'),
+    'min_client_examples': ('dirichlet', 'quantity'),
+    'classes_per_client': ('shards',),
+    **dict.fromkeys(('quantity_distribution', 'quantity_sigma'), ('quantity',)),
+    **dict.fromkeys(('pachinko_coarse_alpha', 'pachinko_fine_alpha'), ('pachinko',)),
+    **dict.fromkeys(('shift_rotation', 'shift_contrast', 'shift_noise'), ('feature_shift',)),
+}
+_READ_BY_QUANTITY_DISTRIBUTION = {'partition_alpha': 'dirichlet', 'quantity_sigma': 'lognormal'}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -99,3 +109,16 @@ class DataConfig:
       validate.positive(num_clients=self.num_clients)
     if self.held_out_clients is not None:
       validate.non_negative(held_out_clients=self.held_out_clients)
+    self._refuse_unread()
+
+  def _refuse_unread(self):
+    for name, partitions in _READ_BY_PARTITION.items():
+      value, default = getattr(self, name), type(self).__dataclass_fields__[name].default
+      if value == default:
+        continue
+      if self.partition not in partitions:
+        raise ValueError(f'{name}={value!r} has no effect with partition={self.partition}; it is read by '
+                         f'{", ".join(partitions)}.')
+      distribution = _READ_BY_QUANTITY_DISTRIBUTION.get(name, self.quantity_distribution)
+      if self.partition == 'quantity' and self.quantity_distribution != distribution:
+        raise ValueError(f'{name}={value!r} has no effect with quantity_distribution={self.quantity_distribution}.')

@@ -38,3 +38,6 @@ class SecureConfig:
     if (self.secure_sum == 'he_keyholder') != (self.key_holder_dir is not None):
       raise ValueError(f'key_holder_dir={self.key_holder_dir!r} with secure_sum={self.secure_sum}: '
                        'he_keyholder needs the folder of the key holder, nothing else reads it.')
+    for field in dataclasses.fields(self) if self.secure_sum == 'none' else ():
+      if (value := getattr(self, field.name)) != field.default:
+        raise ValueError(f'{field.name}={value!r} has no effect with secure_sum=none.')

@@ -24,6 +24,8 @@ class TaskConfig:
   def __post_init__(self):
     validate.one_of(TASKS, task=self.task)
     validate.positive(embedding_size=self.embedding_size)
+    if self.task != 'embedding' and self.embedding_size != type(self).embedding_size:
+      raise ValueError(f'embedding_size={self.embedding_size} has no effect with task={self.task}.')
 
 
 def check_together(task: TaskConfig, data: data_config.DataConfig, model: model_config.ModelConfig,

@@ -66,7 +66,8 @@ class Task:
     return self.objective.loss_fn
 
   def keras_model(self) -> tf.keras.Model:
-    """Returns a fresh model with arbitrary initial weights."""
+    """Returns a fresh model with arbitrary initial weights, whose layers have the same names each time."""
+    tf.keras.backend.reset_uids()
     return self.objective.keras_model(self.model_builder, self.input_shape)
 
   def initial_weights(self) -> tff.learning.models.ModelWeights:

@@ -44,6 +44,11 @@ def test_own_data_need_data_dir(name):
     sources.find(name).load(configs.DataConfig(dataset=name))
 
 
+def test_a_folder_of_own_data_is_not_passed_over():
+  with pytest.raises(ValueError, match='data_dir=films has no effect with dataset=digits'):
+    sources.find('digits').load(configs.DataConfig(dataset='digits', data_dir='films'))
+
+
 def test_every_source_says_whether_it_is_here(tmp_path):
   found = {name: (present, where) for name, present, where in availability.report(str(tmp_path))}
   assert set(found) == set(sources.SOURCES)

@@ -50,6 +50,12 @@ def test_a_folder_that_is_not_this_runs_is_left_alone(run_pipeline, trained, tmp
   assert done.code == 1 and 'config.json' in done.err
 
 
+def test_a_place_that_cannot_be_written_is_one_sentence(run_pipeline, tmp_path):
+  (tmp_path / 'file').write_text('')
+  done = run_pipeline('certificates', f'--dir={tmp_path / "file"}')
+  assert done.code == 1 and done.err.strip() == f'certificates: error: {tmp_path / "file"}: File exists.'
+
+
 def test_a_broken_config_of_a_run_is_named(run_pipeline, tmp_path):
   (tmp_path / 'config.json').write_text('{"data": {}}')
   done = run_pipeline('train', '--resume', f'--run_dir={tmp_path}')

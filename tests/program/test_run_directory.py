@@ -69,6 +69,23 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
       pass
 
 
+@pytest.mark.parametrize('folder_there', [True, False])
+def test_a_run_refused_before_its_first_round_leaves_nothing(tmp_path, folder_there):
+  directory = run_directory.RunDirectory(tmp_path / 'run')
+  if folder_there:
+    directory.path.mkdir()
+  with pytest.raises(ValueError, match='no room'), directory.opened(CONFIG, b'1' * 32):
+    raise ValueError('no room')
+  assert directory.path.exists() == folder_there and not list(tmp_path.rglob('run/*'))
+  for refused_at_once in False, True:  # A run that has begun stays, and so does one that is refused on resume.
+    with pytest.raises(ValueError), directory.opened(CONFIG, b'1' * 32):
+      if not refused_at_once:
+        directory.journal.write_text('')
+      raise ValueError
+    assert directory.config.exists() and directory.server_secret.exists()
+    directory.journal.unlink(missing_ok=True)
+
+
 def test_json_files_are_whole_and_hold_what_json_cannot(tmp_path):
   path = tmp_path / 'deep' / 'numbers.json'
   json_file.write(path, {'a': math.inf, 'b': [-math.inf, math.nan, 1.5], 3: (1, None)})
@@ -82,6 +99,11 @@ def test_json_files_are_whole_and_hold_what_json_cannot(tmp_path):
     json_file.read(path)
   with pytest.raises(ValueError, match='nothing.json'):
     json_file.read(tmp_path / 'nothing.json')
+  (tmp_path / 'binary.json').write_bytes(b'\xff\xfe')
+  (tmp_path / 'list.json').write_text('[1]')
+  for unreadable in 'binary.json', 'list.json', 'deep':
+    with pytest.raises(ValueError, match=unreadable):
+      json_file.read(tmp_path / unreadable)
 
 
 def test_what_is_no_ordinary_file_is_written_to_and_a_link_stays_one(tmp_path):

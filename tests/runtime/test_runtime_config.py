@@ -32,6 +32,8 @@ def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(module, 
     (dict(data_placement='worker'), 'needs runtime=workers'),
     (dict(math='float16'), "math must be one of bfloat16, float32; found 'float16'"),
     (dict(math='bfloat16', runtime='workers', workers=('a:1',)), 'math=bfloat16 is for executors started here'),
+    (dict(attempts=5), 'attempts=5 has no effect without runtime=workers'),
+    (dict(runtime='workers', local_workers=2, worker_data_dir='/x'), 'worker_data_dir=/x has no effect without'),
     (dict(runtime='workers', local_workers=2, probe_interval=0.0), 'probe_interval must be positive'),
 ])
 def test_a_runtime_that_cannot_be_is_refused_in_words(settings, words):

@@ -105,7 +105,9 @@ def test_an_executor_that_dies_or_whose_coordinator_was_killed_is_replaced(tmp_p
     (dict(tls_cert='a.crt'), 'given together'),
     (dict(sandbox='jail'), "sandbox must be one of bubblewrap, none; found 'jail'"),
     (dict(data_root='/data', sandbox='none'), 'data_root needs sandbox=bubblewrap'),
-    (dict(port=0), 'port must be positive'),
+    (dict(port=0), 'port must lie in 1..65535'),
+    (dict(health_port=70000), 'health_port must lie in 1..65535, found 70000'),
+    (dict(tls_client_name='me'), 'tls_client_name=me has no effect without'),
 ])
 def test_a_worker_that_cannot_be_is_refused_in_words(settings, words):
   with pytest.raises(ValueError, match=words):

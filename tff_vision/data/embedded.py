@@ -15,7 +15,13 @@ def load(config: configs.DataConfig) -> pool.Pool:
   They are the test part of «Optical Recognition of Handwritten Digits» (UCI).
 
   A share of every class is held out. The data has no writers: they were left out when it was published.
+
+  Raises:
+    ValueError: A folder was named.
   """
+  if config.data_dir is not None:
+    raise ValueError(f'data_dir={config.data_dir} has no effect with dataset=digits, which comes with scikit-learn; '
+                     'dataset=folder, npz and idx read images of your own.')
   from sklearn import datasets  # Late: it takes half a second.
   found = datasets.load_digits()
   pixels = np.rint(found.images[..., np.newaxis] * (255 / _DARKEST)).astype(np.uint8)

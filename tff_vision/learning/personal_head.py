@@ -90,12 +90,13 @@ def head_mask(model: tf.keras.Model, layers: str) -> Sequence[bool]:
   found = {layer.name: layer for layer in model.submodules
            if isinstance(layer, tf.keras.layers.Layer) and layer.trainable_weights}
   last = [layer.name for layer in model.layers if layer.trainable_weights][-1]
-  names = [] if layers == NONE else [name.strip() for name in layers.split(',')] if layers else [last]
+  names = [] if layers == NONE else [name.strip() for name in (layers or last).split(',')]
   if wrong := [name for name in names if name not in found]:
     raise ValueError(f'personal_layers={layers!r}: the model has no layer {wrong[0]!r} with weights; it has '
                      f'{", ".join(sorted(found))}.')
   own = {weight.ref() for name in names for weight in found[name].trainable_weights}
   mask = tuple(weight.ref() in own for weight in model.trainable_weights)
   if all(mask):
-    raise ValueError(f'personal_layers={layers or last!r} are all layers with weights: nothing would be shared.')
+    raise ValueError(f'personal_layers={layers!r} makes all layers with weights personal ({", ".join(names)}): nothing '
+                     'would be shared; name fewer, or choose a model of more layers.')
   return mask

@@ -32,10 +32,13 @@ class ExportedModel:
     facts = json_file.read(directory.export / 'model.json')
     self.facts: Mapping[str, Any] = facts
     self.task: str = facts.get('task', 'classification')
-    self.class_names: Sequence[str] = facts['class_names']
-    self.multi_label: bool = facts['multi_label']
-    self._shape = tuple(facts['image_shape'])
-    self._white: float = facts['white']
+    try:
+      self.class_names: Sequence[str] = facts['class_names']
+      self.multi_label: bool = facts['multi_label']
+      self._shape = tuple(facts['image_shape'])
+      self._white: float = facts['white']
+    except KeyError as error:
+      raise ValueError(f'{directory.export / "model.json"} lacks {error}.') from None
     path = directory.export / 'model.keras'
     try:
       self._model = tf.keras.models.load_model(path, compile=False)

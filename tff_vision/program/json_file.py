@@ -18,18 +18,23 @@ def write(path: str | os.PathLike, content: Any) -> None:
   whole_file.write(path, json.dumps(_finite(content), indent=2, allow_nan=False) + '\n')
 
 
-def read(path: str | os.PathLike) -> Any:
-  """Returns what the file holds.
+def read(path: str | os.PathLike) -> dict[str, Any]:
+  """Returns the object that the file holds.
 
   Raises:
-    ValueError: It is missing or no JSON.
+    ValueError: It is missing or holds no JSON object.
   """
   try:
-    return json.loads(pathlib.Path(path).read_text())
+    found = json.loads(pathlib.Path(path).read_text())
   except FileNotFoundError:
     raise ValueError(f'There is no file {str(path)!r}.') from None
-  except json.JSONDecodeError as error:
+  except OSError as error:
+    raise ValueError(f'File {str(path)!r} cannot be read: {error.strerror}.') from None
+  except ValueError as error:  # No JSON, or no text.
     raise ValueError(f'File {str(path)!r} is no JSON: {error}.') from None
+  if not isinstance(found, dict):
+    raise ValueError(f'File {str(path)!r} holds no JSON object, found {str(found)[:40]!r}.')
+  return found
 
 
 def _finite(value):

@@ -119,9 +119,12 @@ class RunDirectory:
   def opened(self, config: Any, secret: bytes | None = None) -> Iterator[None]:
     """Makes the folder this run's own for the `with` block, and keeps its secret, if it has one.
 
+    A run that is refused in the block, before its first round, leaves nothing behind.
+
     Raises:
       ValueError: Another process is writing to it, or it cannot be written.
     """
+    new_run, new_folder = not self.config.exists(), not self.path.exists()
     try:
       self.path.mkdir(parents=True, exist_ok=True)
       if not self.config.exists():
@@ -136,7 +139,15 @@ class RunDirectory:
         part.touch(mode=0o600)
         part.write_bytes(secret)
         os.replace(part, self.server_secret)
-      yield
+      try:
+        yield
+      except (ValueError, OSError):
+        if new_run and set(self.path.iterdir()) <= {self.config, self.server_secret}:
+          self.config.unlink()
+          self.server_secret.unlink(missing_ok=True)
+          if new_folder:
+            self.path.rmdir()
+        raise
 
 
 @contextlib.contextmanager

@@ -32,7 +32,13 @@ def make_authority(folder: pathlib.Path) -> None:
 
 
 def make_worker(folder: pathlib.Path, host: str) -> None:
-  """Writes host.crt and host.key for a worker that the coordinator reaches as `host`, a name or an IP address."""
+  """Writes host.crt and host.key for a worker that the coordinator reaches as `host`, a name or an IP address.
+
+  Raises:
+    ValueError: `host` is no name, or has a certificate already.
+  """
+  if not host or pathlib.PurePath(host).name != host:
+    raise ValueError(f'hosts must be names or addresses, found {host!r}.')
   try:
     names = x509.IPAddress(ipaddress.ip_address(host))
   except ValueError:

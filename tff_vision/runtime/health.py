@@ -8,7 +8,11 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def served(host: str, port: int, healthy: Callable[[], bool]) -> Iterator[None]:
-  """Answers at host:port while the context is open; `healthy` is called in another thread, once a request."""
+  """Answers at host:port while the context is open; `healthy` is called in another thread, once a request.
+
+  Raises:
+    ValueError: The port cannot be had.
+  """
 
   class Handler(http.server.BaseHTTPRequestHandler):
 
@@ -19,7 +23,10 @@ def served(host: str, port: int, healthy: Callable[[], bool]) -> Iterator[None]:
     def log_message(self, format, *args):
       """Checks come every few seconds; the log is for other things."""
 
-  server = http.server.ThreadingHTTPServer((host, port), Handler)
+  try:
+    server = http.server.ThreadingHTTPServer((host, port), Handler)
+  except OSError as error:
+    raise ValueError(f'health_port={port} at host={host} cannot be listened at: {error.strerror}.') from None
   thread = threading.Thread(target=server.serve_forever, name='health', daemon=True)
   thread.start()
   try:

@@ -81,10 +81,23 @@ class RuntimeConfig:
       raise ValueError(f'tls_ca, tls_cert and tls_key are given together, and only with workers; found {tls}.')
     if self.data_placement == 'worker' and self.runtime == 'local':
       raise ValueError('data_placement=worker needs runtime=workers: a local run reads the data itself.')
-    if self.math != 'float32' and self.workers:
-      raise ValueError(f'math={self.math} is for executors started here; pipelines.worker has a flag of its own.')
+    self._check_read()
     if self.min_workers is not None and self.min_workers > self.num_workers:
       raise ValueError(f'min_workers={self.min_workers} is more than the {self.num_workers} workers there are.')
+
+  def _check_read(self):
+    """Refuses a field that was set where nothing reads it."""
+    unread = {}
+    if self.workers:
+      unread['math'] = 'is for executors started here; pipelines.worker has a flag of its own'
+    if self.runtime == 'local':
+      unread |= dict.fromkeys(('call_timeout', 'probe_interval', 'reconnect_timeout', 'attempts'),
+                              'has no effect without runtime=workers')
+    if self.data_placement == 'driver':
+      unread['worker_data_dir'] = 'has no effect without data_placement=worker'
+    for name, reason in unread.items():
+      if (value := getattr(self, name)) != type(self).__dataclass_fields__[name].default:
+        raise ValueError(f'{name}={value} {reason}.')
 
   @property
   def num_workers(self) -> int:

@@ -52,10 +52,15 @@ class WorkerConfig:
   def __post_init__(self):
     validate.one_of(SANDBOXES, sandbox=self.sandbox)
     validate.one_of(runtime_config.MATHS, math=self.math)
-    validate.positive(port=self.port)
+    for name in ('port', 'health_port'):
+      if (port := getattr(self, name)) is not None and not 0 < port < 65536:
+        raise ValueError(f'{name} must lie in 1..65535, found {port}.')
     files = (self.tls_cert, self.tls_key, self.tls_client_ca)
     if any(files) and not all(files):
       raise ValueError(f'tls_cert, tls_key and tls_client_ca are given together; found {files}.')
+    if self.tls_client_name != type(self).tls_client_name and not any(files):
+      raise ValueError(f'tls_client_name={self.tls_client_name} has no effect without tls_cert, tls_key and '
+                       'tls_client_ca: nobody is asked for a name.')
     if self.data_root is not None and self.sandbox == 'none':
       raise ValueError('data_root needs sandbox=bubblewrap: without it the executor sees the files of the machine '
                        'under their own names.')
