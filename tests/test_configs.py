@@ -105,7 +105,7 @@ def test_sections_that_do_not_fit_are_refused(sections, match):
     ('algorithm', {'feddyn_strength': 0.5}), ('algorithm', {'proximal_strength': 0.5}),
     ('algorithm', {'algorithm': 'fedprox', 'max_staleness': 2}), ('client', {'client_momentum': 0.5}),
     ('server', {'server_momentum': 0.5}), ('server', {'server_epsilon': 0.1}), ('schedule', {'schedule_final': 0.1}),
-    ('schedule', {'client_schedule': 'cosine', 'schedule_step_rounds': 5}), ('secure', {'secure_bits': 20}),
+    ('schedule', {'client_schedule': 'cosine', 'schedule_step_rounds': 5}),
     ('task', {'embedding_size': 5}), ('task', {'task': 'anomaly', 'embedding_size': 5}),
     ('data', {'classes_per_client': 3}), ('data', {'partition': 'iid', 'partition_alpha': 0.1}),
     ('data', {'partition': 'dirichlet_equal', 'min_client_examples': 5}),
