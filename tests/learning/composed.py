@@ -45,9 +45,8 @@ class Run:
         records.write(folder / records.file_name(i), self.task.images.train.examples(i))
       self.data = client_data.WorkerData(task=self.task, folder=str(folder))
       plain, build = build, lambda **layers: self.data.read_on_workers(plain(**layers))
-    hidden = configs.SecureConfig() if secure == 'none' else configs.SecureConfig(
-        secure_sum=secure, secure_clients_max=4, secure_bits=20, secure_range=8.0,
-        key_holder_dir=str(folder / 'keys') if secure == 'he_keyholder' else None)
+    hidden = configs.SecureConfig(secure_sum=secure, secure_clients_max=4, secure_bits=20, secure_range=8.0,
+                                  key_holder_dir=str(folder / 'keys') if secure == 'he_keyholder' else None)
     self.process = secured.build_process(hidden, plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(4)), build,
                                          largest_weight=process.largest_weight(self.task, config), place=place)
     if algorithm == 'fedbuff':
