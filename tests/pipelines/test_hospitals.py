@@ -2,11 +2,12 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from tff_vision.hospitals import ways
 
-SMALL = ('--dataset=synthetic_chest', '--rounds=2', '--private_rounds=2', '--personal_epochs=1', '--bootstraps=20')
+SMALL = ('--dataset=synthetic_chest', '--rounds=1', '--private_rounds=2', '--personal_epochs=1', '--bootstraps=20')
 
 
 @pytest.mark.ci
@@ -22,10 +23,11 @@ def test_all_ways_are_measured_and_a_second_run_trains_nothing_again(run_pipelin
     for found in way['hospitals'].values():
       assert found['auc_interval'][0] <= found['auc'] <= found['auc_interval'][1] + 0.02
       assert 0 <= found['calibration_error'] <= 1 and sum(one['images'] for one in found['reliability']) == 400
-  # Encryption changes nothing but rounding, which shows in a model of so few rounds.
-  for name in names:
-    assert report['ways']['encrypted']['hospitals'][name]['auc'] == pytest.approx(
-        report['ways']['fedavg']['hospitals'][name]['auc'], abs=2e-2)
+  # Encryption changes nothing but rounding: a weight is a sum of three, each less than a step off, over shares of the
+  # largest hospital that add up to more than one.
+  with np.load(folder / 'models/fedavg.npz') as plain, np.load(folder / 'models/encrypted.npz') as encrypted:
+    off = max(np.abs(plain[name] - encrypted[name]).max() for name in plain.files if name != 'split')
+  assert 0 < off < 3 * report['secure_sum']['encrypted']['step']
   for ledger in report['privacy'].values():
     epsilons = [one['epsilon'] for one in ledger['per_client']]
     assert max(epsilons) == pytest.approx(4.0, rel=0.03) and min(epsilons) < 0.9 * max(epsilons)
