@@ -1,5 +1,6 @@
 """The coordinator's side of one worker: connect, run, notice its loss, connect again."""
 
+import functools
 import threading
 import time
 from typing import Protocol
@@ -7,7 +8,7 @@ from typing import Protocol
 import tensorflow_federated as tff
 from tensorflow_federated.python.core.environments.tensorflow_frontend import tensorflow_computation
 
-from tff_vision.runtime import native, probe, stub, tls
+from tff_vision.runtime import executors, native, probe, stub, tls
 
 
 class Endpoint(Protocol):
@@ -42,31 +43,6 @@ class RemoteEndpoint:
     return None
 
 
-class _OneExecutor(tff.framework.ExecutorFactory):
-  """Keeps one executor on the worker: another number of clients replaces it, so that nothing piles up there."""
-
-  def __init__(self, service):
-    self._service = service
-    self._cardinalities = None
-    self._executor = None
-
-  def create_executor(self, cardinalities):
-    wanted = {tff.CLIENTS: cardinalities.get(tff.CLIENTS, 0)}
-    if self._executor is None or wanted != self._cardinalities:
-      self.clean_up_executor(cardinalities)
-      # A value is disposed of when its last reference goes: 20 sets of weights need not wait for each other.
-      self._executor = tff.framework.RemoteExecutor(self._service, dispose_batch_size=1)
-      self._executor.set_cardinalities(wanted)
-      self._cardinalities = wanted
-    return self._executor
-
-  def clean_up_executor(self, cardinalities):
-    del cardinalities  # There is only one.
-    if self._executor is not None:
-      self._executor.close()
-    self._executor = None
-
-
 class WorkerConnection:
   """One worker. Calls from several threads wait for each other.
 
@@ -85,7 +61,7 @@ class WorkerConnection:
     self._call_timeout = call_timeout
     self._probe_interval = probe_interval
     self._lock = threading.RLock()
-    self._channel = self._context = self._probe = None
+    self._channel = self._context = self._executors = self._probe = None
 
   @property
   def pid(self) -> int | None:
@@ -117,8 +93,10 @@ class WorkerConnection:
         raise
       service = stub.DeadlineStub(channel, name=self.name, call_timeout=self._call_timeout)
       self.traffic.append(service)
+      # One executor: another number of clients replaces it, so that nothing piles up on the worker.
+      self._executors = executors.LeanExecutors(functools.partial(executors.open_executor, service), 1)
       self._context = tff.framework.SyncExecutionContext(
-          _OneExecutor(service), native.compile_once, transform_args=tensorflow_computation.transform_args,
+          self._executors, native.compile_once, transform_args=tensorflow_computation.transform_args,
           transform_result=tensorflow_computation.transform_result)
       self._channel = channel
       # Closing the channel ends a call that hangs: it raises WorkerLost in the thread that made it.
@@ -134,7 +112,9 @@ class WorkerConnection:
     with self._lock:
       if not self.connected:
         raise stub.WorkerLost(f'worker {self.name}: not connected.')
-      return self._context.invoke(computation, argument)
+      result = self._context.invoke(computation, argument)
+      self._executors.forget()
+      return result
 
   def executor(self) -> tff.framework.RemoteExecutor:
     """Returns a new executor on this worker for `handles.Silo`."""
@@ -163,6 +143,6 @@ class WorkerConnection:
     if self._channel is None:
       return
     self._probe.close()
-    self._context.executor_factory.clean_up_executor({})
+    self._executors.close()
     self._channel.close()
-    self._channel = self._context = self._probe = None
+    self._channel = self._context = self._executors = self._probe = None

@@ -1,6 +1,7 @@
 """The execution context of a run on this machine: one executor process, gone when the run is over."""
 
 import contextlib
+import functools
 import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -10,15 +11,26 @@ import grpc
 import tensorflow_federated as tff
 
 # Not public API; TFF builds its own local context from these parts.
-from tensorflow_federated.python.core.backends.native import compiler
 from tensorflow_federated.python.core.environments.tensorflow_frontend import tensorflow_computation
 from tensorflow_federated.python.core.impl.context_stack import context_base
 from tensorflow_federated.python.core.impl.execution_contexts import sync_execution_context
-from tensorflow_federated.python.core.impl.executor_stacks import python_executor_stacks
 
-from tff_vision.runtime import allocator, arguments, handles, native, runtime_config, sending, stub, tls, worker_process
+from tff_vision.runtime import (
+  allocator,
+  arguments,
+  executors,
+  handles,
+  native,
+  runtime_config,
+  sending,
+  stub,
+  tls,
+  worker_process,
+)
 
 Result = TypeVar('Result')
+# Cohorts whose sizes vary come back to the same few sizes; an executor starts its computations anew.
+_EXECUTORS_KEPT = 10
 
 
 @contextlib.contextmanager
@@ -86,10 +98,10 @@ class LocalContext(context_base.SyncContext):
     self._silo: handles.Silo | None = None
     self._stub = tff.framework.RemoteExecutorGrpcStub(
         grpc.insecure_channel(f'127.0.0.1:{worker.port}', tls.CHANNEL_OPTIONS))
+    self._executors = executors.LeanExecutors(functools.partial(executors.open_executor, self._stub), _EXECUTORS_KEPT)
     self._inner = sync_execution_context.SyncExecutionContext(
-        executor_fn=python_executor_stacks.ResourceManagingExecutorFactory(
-            lambda cardinalities: self._executor(cardinalities.get(tff.CLIENTS, 0))),
-        compiler_fn=compiler.desugar_and_transform_to_native,
+        executor_fn=self._executors,
+        compiler_fn=native.compile_once,
         transform_args=tensorflow_computation.transform_args,
         transform_result=tensorflow_computation.transform_result)
 
@@ -122,7 +134,7 @@ class LocalContext(context_base.SyncContext):
   def with_parties(self, count: int, protocol: Callable[[Sequence[handles.Party]], Result]) -> Result:
     """Returns what `protocol` returns for `count` clients, all of which are here."""
     if self._silo is None:  # It stays open: a new one would build its computations' graphs anew.
-      self._silo = handles.Silo(lambda: self._executor(0))
+      self._silo = handles.Silo(functools.partial(_open_for_handles, self._stub))
     return protocol([handles.Party(position, self._silo) for position in range(count)])
 
   def invoke(self, comp: tff.Computation, arg: object = None) -> object:
@@ -133,38 +145,46 @@ class LocalContext(context_base.SyncContext):
     """
     limit, kind = self._clients_per_call, comp.type_signature
     if arg is None or not arguments.has_clients(kind.parameter) or arguments.has_clients(kind.result):
-      return self._inner.invoke(comp, arg)
+      return self._run(comp, arg)
     count = arguments.count_clients(arg, kind.parameter)
     if count <= limit:
-      return self._inner.invoke(comp, arg)
+      return self._run(comp, arg)
     try:
       form = native.split_once(comp)
     except ValueError:  # An aggregation after an aggregation.
-      return self._inner.invoke(comp, arg)
+      return self._run(comp, arg)
     if _grows(form.up_to_merge.type_signature.result):  # All updates, collected: better kept where they are.
-      return self._inner.invoke(comp, arg)
+      return self._run(comp, arg)
     return self._invoke_in_parts(form, arg, count, limit)
 
   def close(self) -> None:
     """Lets go of the executor, also where somebody still holds this object."""
     if self._silo is not None:
       self._silo.close()
-    self._inner = self._stub = self._silo = None
+    if self._executors is not None:
+      self._executors.close()
+    self._inner = self._executors = self._stub = self._silo = None
 
   def _invoke_in_parts(self, form, arg, count, limit):
     kind, merged = form.up_to_merge.type_signature.parameter, None
     for start in range(0, count, limit):
       part = arguments.select(arg, kind, range(start, min(start + limit, count)))
-      partial = self._inner.invoke(form.up_to_merge, part)
-      merged = partial if merged is None else self._inner.invoke(
+      partial = self._run(form.up_to_merge, part)
+      merged = partial if merged is None else self._run(
           form.merge, tff.structure.Struct.unnamed(merged, partial))
     nobody = arguments.select(arg, kind, ())
-    return self._inner.invoke(form.after_merge, tff.structure.Struct.unnamed(nobody, merged))
+    return self._run(form.after_merge, tff.structure.Struct.unnamed(nobody, merged))
 
-  def _executor(self, clients):
-    made = tff.framework.RemoteExecutor(self._stub, dispose_batch_size=1)
-    made.set_cardinalities({tff.CLIENTS: clients})
-    return made
+  def _run(self, comp, arg):
+    result = self._inner.invoke(comp, arg)
+    self._executors.forget()
+    return result
+
+
+def _open_for_handles(service):
+  made = tff.framework.RemoteExecutor(service, dispose_batch_size=1)
+  made.set_cardinalities({tff.CLIENTS: 0})
+  return made
 
 
 def _grows(kind):

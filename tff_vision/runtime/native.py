@@ -6,6 +6,8 @@ import threading
 import tensorflow_federated as tff
 from tensorflow_federated.python.core.backends.native import compiler, mergeable_comp_compiler
 
+from tff_vision.runtime import fusing
+
 _lock = threading.Lock()
 # Enough for the computations of a run; a process that makes more of them compiles the oldest again.
 _KEPT = 64
@@ -35,9 +37,9 @@ def split_once(computation: tff.Computation) -> tff.framework.MergeableCompForm:
 
 @functools.lru_cache(_KEPT)
 def _native(computation):
-  return compiler.desugar_and_transform_to_native(computation)
+  return compiler.desugar_and_transform_to_native(fusing.fused(computation))
 
 
 @functools.lru_cache(_KEPT)
 def _split(computation):
-  return mergeable_comp_compiler.compile_to_mergeable_comp_form(computation)
+  return mergeable_comp_compiler.compile_to_mergeable_comp_form(fusing.fused(computation))
