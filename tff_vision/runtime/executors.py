@@ -1,13 +1,15 @@
-"""Executors that are sent a computation once, and told in one message what they may forget.
+"""Executors that are not sent what they have, and are told in one message what they may forget.
 
-TFF sends the computation anew in every round and takes leave of every value by itself: 10 ms of the driver's time, in
-which no client computes.
+TFF sends the computation and the server's state anew in every round and takes leave of every value by itself: of 5 MB
+of weights, 15 ms of the driver's time, in which no client computes.
 """
 
 import collections
+import operator
 import sys
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow_federated as tff
 
 # Of one executor: a round, an evaluation, and what few others a run alternates between.
@@ -15,14 +17,22 @@ _COMPUTATIONS_KEPT = 8
 
 
 class LeanExecutor(tff.framework.RemoteExecutor):
-  """A remote executor that keeps its computations; other values go with `forget`, once nobody refers to them."""
+  """A remote executor that keeps its computations and the last result.
+
+  The state that a round returned is the next one's argument: as long as its arrays are the very ones that were
+  fetched, and cannot have been written to, it is taken from where it was computed. Other values go with `forget`, once
+  nobody refers to them.
+  """
 
   def __init__(self, service: tff.framework.RemoteExecutorStub):
     super().__init__(service, dispose_batch_size=sys.maxsize)
     self._computations = collections.OrderedDict()
+    self._result = self._fetched = None
 
   async def create_value(self, value, type_spec=None):
     if not isinstance(value, tff.Computation):
+      if (index := self._position_in_result(value, type_spec)) is not None:
+        return await self.create_selection(self._result, index)
       return await super().create_value(value, type_spec)
     if id(value) in self._computations:
       self._computations.move_to_end(id(value))
@@ -32,6 +42,28 @@ class LeanExecutor(tff.framework.RemoteExecutor):
         self._computations.popitem(last=False)
     return self._computations[id(value)][1]
 
+  async def create_call(self, comp, arg=None):
+    self._result = self._fetched = None
+    self._result = await super().create_call(comp, arg)
+    return self._result
+
+  async def _compute(self, value_ref, type_spec):
+    found = await super()._compute(value_ref, type_spec)
+    if self._result is not None and value_ref is self._result.reference and isinstance(type_spec, tff.StructType):
+      self._fetched = [_constants(part) if _is_servers(kind) else None
+                       for part, kind in zip(found, type_spec, strict=True)]
+    return found
+
+  def _position_in_result(self, value, kind):
+    """Returns which element of the last result `value` is, None if it is another value."""
+    if self._fetched is None or not _is_servers(kind) or (constants := _constants(value)) is None:
+      return None
+    for index, part in enumerate(self._fetched):
+      if (part is not None and len(part) == len(constants) and all(map(operator.is_, part, constants))
+          and kind.is_equivalent_to(self._result.type_signature[index])):
+        return index
+    return None
+
   def forget(self) -> None:
     """Frees the values on the worker that nobody here refers to any more."""
     if self._dispose_request is not None and self._dispose_request.value_ref:
@@ -40,7 +72,9 @@ class LeanExecutor(tff.framework.RemoteExecutor):
       self._stub.dispose(request)
 
   def close(self) -> None:
-    self._computations.clear()  # Each refers to this executor: nobody else would free it.
+    # Each refers to this executor: nobody else would free them.
+    self._computations.clear()
+    self._result = self._fetched = None
     super().close()
 
 
@@ -83,3 +117,15 @@ def open_executor(service: tff.framework.RemoteExecutorStub, clients: int) -> Le
   executor = LeanExecutor(service)
   executor.set_cardinalities({tff.CLIENTS: clients})
   return executor
+
+
+def _is_servers(kind):
+  return (isinstance(kind, tff.FederatedType) and kind.placement is tff.SERVER
+          and isinstance(kind.member, tff.StructType))
+
+
+def _constants(value):
+  """Returns the parts of a structure; None if it has no array, or one that may be written to."""
+  parts = tff.structure.flatten(tff.structure.from_container(value, recursive=True))
+  arrays = [part for part in parts if isinstance(part, np.ndarray)]
+  return parts if arrays and not any(part.flags.writeable for part in arrays) else None

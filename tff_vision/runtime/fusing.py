@@ -35,10 +35,11 @@ def fused(computation: tff.Computation) -> tff.Computation:
     sent = tff.federated_map(form.work, tff.federated_zip([data, broadcast]))
     total = tff.federated_aggregate(sent[0], form.zero(), form.accumulate, form.merge, form.report)
     nothing = tff.federated_value((), tff.SERVER)
-    after, told = tff.federated_map(form.update, tff.federated_zip((state, (total, nothing, nothing, nothing))))
-    return after, told
+    results = tff.federated_map(form.update, tff.federated_zip((state, (total, nothing, nothing, nothing))))
+    names = tff.structure.name_list_with_nones(computation.type_signature.result)
+    return tff.structure.Struct([(name, results[i]) for i, name in enumerate(names)])
 
-  return whole
+  return tff.framework.ConcreteComputation.with_type(whole, computation.type_signature)
 
 
 def _is_round(kind):

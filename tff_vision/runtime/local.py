@@ -101,7 +101,7 @@ class LocalContext(context_base.SyncContext):
     self._executors = executors.LeanExecutors(functools.partial(executors.open_executor, self._stub), _EXECUTORS_KEPT)
     self._inner = sync_execution_context.SyncExecutionContext(
         executor_fn=self._executors,
-        compiler_fn=native.compile_once,
+        compiler_fn=native.native_form,
         transform_args=tensorflow_computation.transform_args,
         transform_result=tensorflow_computation.transform_result)
 

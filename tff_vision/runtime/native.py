@@ -1,4 +1,4 @@
-"""Compiled forms of computations, shared by all workers of a process."""
+"""Compiled forms of computations."""
 
 import functools
 import threading
@@ -13,8 +13,13 @@ _lock = threading.Lock()
 _KEPT = 64
 
 
+def native_form(computation: tff.Computation) -> tff.Computation:
+  """Returns the form that executors run, compiled afresh."""
+  return compiler.desugar_and_transform_to_native(fusing.fused(computation))
+
+
 def compile_once(computation: tff.Computation) -> tff.Computation:
-  """Returns the form that executors run. Workers that ask together wait for one compilation."""
+  """Returns `native_form`, for all workers of this process: those that ask together wait for one compilation."""
   with _lock:
     return _native(computation)
 
@@ -37,7 +42,7 @@ def split_once(computation: tff.Computation) -> tff.framework.MergeableCompForm:
 
 @functools.lru_cache(_KEPT)
 def _native(computation):
-  return compiler.desugar_and_transform_to_native(fusing.fused(computation))
+  return native_form(computation)
 
 
 @functools.lru_cache(_KEPT)
