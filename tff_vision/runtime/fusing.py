@@ -7,6 +7,7 @@ is then trained, weighed, and added up three times: update, weight and metrics. 
 
 import tensorflow as tf
 import tensorflow_federated as tff
+from tensorflow_federated.python.core.backends.mapreduce import compiler
 
 # The compiler optimises graphs afterwards.
 _NOT_OPTIMISED = tf.compat.v1.ConfigProto()
@@ -17,13 +18,13 @@ def fused(computation: tff.Computation) -> tff.Computation:
   """Returns the same computation in few calls, if it is a round: (state, clients' data) -> (state, what is told).
 
   Any other computation is returned as it is: one that gives clients values, or that aggregates or broadcasts what
-  depends on an aggregation.
+  depends on an aggregation. So is one that TFF cannot bring into its map-reduce form.
   """
   if not _is_round(computation.type_signature):
     return computation
   try:
     form = tff.backends.mapreduce.get_map_reduce_form_for_computation(computation, _NOT_OPTIMISED)
-  except ValueError:
+  except (ValueError, compiler.MapReduceFormCompilationError):
     return computation
   if form.securely_aggregates_tensors:
     return computation
