@@ -61,7 +61,7 @@ class WorkerConnection:
     self._call_timeout = call_timeout
     self._probe_interval = probe_interval
     self._lock = threading.RLock()
-    self._channel = self._context = self._executors = self._probe = None
+    self._channel = self._context = self._probe = None
 
   @property
   def pid(self) -> int | None:
@@ -94,9 +94,9 @@ class WorkerConnection:
       service = stub.DeadlineStub(channel, name=self.name, call_timeout=self._call_timeout)
       self.traffic.append(service)
       # One executor: another number of clients replaces it, so that nothing piles up on the worker.
-      self._executors = executors.LeanExecutors(functools.partial(executors.open_executor, service), 1)
       self._context = tff.framework.SyncExecutionContext(
-          self._executors, native.compile_once, transform_args=tensorflow_computation.transform_args,
+          executors.LeanExecutors(functools.partial(executors.open_executor, service), 1), native.compile_once,
+          transform_args=tensorflow_computation.transform_args,
           transform_result=tensorflow_computation.transform_result)
       self._channel = channel
       # Closing the channel ends a call that hangs: it raises WorkerLost in the thread that made it.
@@ -113,14 +113,12 @@ class WorkerConnection:
       if not self.connected:
         raise stub.WorkerLost(f'worker {self.name}: not connected.')
       result = self._context.invoke(computation, argument)
-      self._executors.forget()
+      self._context.executor_factory.forget()
       return result
 
   def executor(self) -> tff.framework.RemoteExecutor:
     """Returns a new executor on this worker for `handles.Silo`."""
-    executor = tff.framework.RemoteExecutor(self.traffic[-1], dispose_batch_size=1)
-    executor.set_cardinalities({tff.CLIENTS: 0})
-    return executor
+    return executors.open_for_handles(self.traffic[-1])
 
   def close(self) -> None:
     with self._lock:
@@ -143,6 +141,6 @@ class WorkerConnection:
     if self._channel is None:
       return
     self._probe.close()
-    self._executors.close()
+    self._context.executor_factory.close()
     self._channel.close()
-    self._channel = self._context = self._executors = self._probe = None
+    self._channel = self._context = self._probe = None

@@ -119,6 +119,13 @@ def open_executor(service: tff.framework.RemoteExecutorStub, clients: int) -> Le
   return executor
 
 
+def open_for_handles(service: tff.framework.RemoteExecutorStub) -> tff.framework.RemoteExecutor:
+  """Returns a new executor on a worker for `handles.Silo`, which frees each value when its handle goes."""
+  executor = tff.framework.RemoteExecutor(service, dispose_batch_size=1)
+  executor.set_cardinalities({tff.CLIENTS: 0})
+  return executor
+
+
 def _is_servers(kind):
   return (isinstance(kind, tff.FederatedType) and kind.placement is tff.SERVER
           and isinstance(kind.member, tff.StructType))

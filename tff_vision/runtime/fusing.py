@@ -49,4 +49,3 @@ def _is_round(kind):
           and placed(kind.parameter[0], tff.SERVER) and placed(kind.parameter[1], tff.CLIENTS)
           and isinstance(kind.result, tff.StructType) and len(kind.result) == 2
           and all(placed(part, tff.SERVER) for part in kind.result))
-

@@ -7,13 +7,13 @@ computation at a time on one worker and hands out such names.
 
 import contextlib
 import dataclasses
-import functools
 from collections.abc import Callable, Iterator
 
 import tensorflow_federated as tff
 from tensorflow_federated.python.common_libs import async_utils, structure
-from tensorflow_federated.python.core.backends.native import compiler
 from tensorflow_federated.python.core.impl.executors import executor_value_base
+
+from tff_vision.runtime import native
 
 # Dropping the last reference to a handle frees the value on the worker.
 Handle = executor_value_base.ExecutorValue
@@ -63,8 +63,8 @@ class Silo:
 
   async def _call(self, computation, arguments):
     if computation not in self._functions:
-      native = _lowered(computation)
-      self._functions[computation] = await self._executor.create_value(native, native.type_signature)
+      compiled = native.compile_once(computation)  # A second or two for an encryption, paid once a run.
+      self._functions[computation] = await self._executor.create_value(compiled, compiled.type_signature)
     function = self._functions[computation]
     parameter = computation.type_signature.parameter
     if parameter is None:
@@ -81,12 +81,6 @@ class Silo:
     if isinstance(value, executor_value_base.ExecutorValue):
       return value
     return await self._executor.create_value(value, kind)
-
-
-@functools.lru_cache(16)
-def _lowered(computation):
-  """Returns the computation as executors take it: a second or two for an encryption, paid once a run."""
-  return compiler.desugar_and_transform_to_native(computation)
 
 
 @dataclasses.dataclass(frozen=True)

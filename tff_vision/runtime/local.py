@@ -98,9 +98,8 @@ class LocalContext(context_base.SyncContext):
     self._silo: handles.Silo | None = None
     self._stub = tff.framework.RemoteExecutorGrpcStub(
         grpc.insecure_channel(f'127.0.0.1:{worker.port}', tls.CHANNEL_OPTIONS))
-    self._executors = executors.LeanExecutors(functools.partial(executors.open_executor, self._stub), _EXECUTORS_KEPT)
     self._inner = sync_execution_context.SyncExecutionContext(
-        executor_fn=self._executors,
+        executor_fn=executors.LeanExecutors(functools.partial(executors.open_executor, self._stub), _EXECUTORS_KEPT),
         compiler_fn=native.native_form,
         transform_args=tensorflow_computation.transform_args,
         transform_result=tensorflow_computation.transform_result)
@@ -134,7 +133,7 @@ class LocalContext(context_base.SyncContext):
   def with_parties(self, count: int, protocol: Callable[[Sequence[handles.Party]], Result]) -> Result:
     """Returns what `protocol` returns for `count` clients, all of which are here."""
     if self._silo is None:  # It stays open: a new one would build its computations' graphs anew.
-      self._silo = handles.Silo(functools.partial(_open_for_handles, self._stub))
+      self._silo = handles.Silo(functools.partial(executors.open_for_handles, self._stub))
     return protocol([handles.Party(position, self._silo) for position in range(count)])
 
   def invoke(self, comp: tff.Computation, arg: object = None) -> object:
@@ -161,9 +160,9 @@ class LocalContext(context_base.SyncContext):
     """Lets go of the executor, also where somebody still holds this object."""
     if self._silo is not None:
       self._silo.close()
-    if self._executors is not None:
-      self._executors.close()
-    self._inner = self._executors = self._stub = self._silo = None
+    if self._inner is not None:
+      self._inner.executor_factory.close()
+    self._inner = self._stub = self._silo = None
 
   def _invoke_in_parts(self, form, arg, count, limit):
     kind, merged = form.up_to_merge.type_signature.parameter, None
@@ -177,14 +176,8 @@ class LocalContext(context_base.SyncContext):
 
   def _run(self, comp, arg):
     result = self._inner.invoke(comp, arg)
-    self._executors.forget()
+    self._inner.executor_factory.forget()
     return result
-
-
-def _open_for_handles(service):
-  made = tff.framework.RemoteExecutor(service, dispose_batch_size=1)
-  made.set_cardinalities({tff.CLIENTS: 0})
-  return made
 
 
 def _grows(kind):

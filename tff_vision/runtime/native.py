@@ -31,13 +31,11 @@ def split_once(computation: tff.Computation) -> tff.framework.MergeableCompForm:
     ValueError: One aggregation depends on the result of another, so that there is no single place to split.
   """
   with _lock:
-    try:
-      return _split(computation)
-    except ValueError as error:
-      if 'dependent on another' not in str(error):
-        raise
-      raise ValueError('this computation aggregates over clients twice, the second time depending on the first, '
-                       'and cannot run on several workers; use runtime=local.') from error
+    form = _split(computation)
+  if form is None:
+    raise ValueError('this computation aggregates over clients twice, the second time depending on the first, '
+                     'and cannot run on several workers; use runtime=local.')
+  return form
 
 
 @functools.lru_cache(_KEPT)
@@ -47,4 +45,10 @@ def _native(computation):
 
 @functools.lru_cache(_KEPT)
 def _split(computation):
-  return mergeable_comp_compiler.compile_to_mergeable_comp_form(fusing.fused(computation))
+  """Returns the form, or None, kept too: a round that cannot be split asks again each time."""
+  try:
+    return mergeable_comp_compiler.compile_to_mergeable_comp_form(fusing.fused(computation))
+  except ValueError as error:
+    if 'dependent on another' not in str(error):
+      raise
+    return None
