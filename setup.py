@@ -14,6 +14,7 @@ import sys
 _ROOT = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(_ROOT))  # A build front end does not put the checkout on the path.
 
+import tff_vision  # noqa: E402  Imports nothing heavy.
 from tff_vision.diagnosis import environment, lock  # noqa: E402
 from tff_vision.diagnosis.finding import Status  # noqa: E402
 
@@ -28,11 +29,14 @@ def main() -> None:
   import setuptools
   setuptools.setup(
       name='tff_vision',
-      version='0.1.0',
+      version=tff_vision.__version__,
       description='Federated training of vision models with TensorFlow Federated.',
       python_requires='==3.11.*',
-      packages=setuptools.find_packages(include=['tff_vision', 'tff_vision.*']),
-      package_data={'': ['*.json', '*.html', '*.css', '*.j2', '*.npz', '*.txt', 'NOTICE']},
+      license='Apache-2.0',
+      packages=setuptools.find_packages(include=['tff_vision', 'tff_vision.*', 'pipelines', 'pipelines.*', 'flags']),
+      entry_points={'console_scripts': ['tff-vision = pipelines.command:main']},
+      package_data={'': ['*.json', '*.html', '*.css', '*.j2', '*.npz', '*.txt', 'NOTICE'],
+                    'pipelines': ['recipes/*']},
       zip_safe=False)
 
 

@@ -6,8 +6,11 @@ from tff_vision import aggregation_config
 
 _DEFAULTS = aggregation_config.AggregationConfig()
 
-flags.DEFINE_enum('aggregator', _DEFAULTS.aggregator, aggregation_config.AGGREGATORS,
-                  'How the updates of a round become one.')
+flags.DEFINE_string('aggregator', _DEFAULTS.aggregator,
+                    f'How the updates of a round become one: {", ".join(aggregation_config.AGGREGATORS)}; or '
+                    'package.module:attribute, a tff.aggregators factory of your own.')
+flags.DEFINE_multi_string('aggregator_option', _DEFAULTS.aggregator_option,
+                          'key=value for the function of --aggregator, repeatable.')
 flags.DEFINE_float('update_norm_bound', _DEFAULTS.update_norm_bound,
                    'L2 norm above which norm_clipping shortens an update and zeroing drops it.')
 flags.DEFINE_float('tolerated_fraction', _DEFAULTS.tolerated_fraction,

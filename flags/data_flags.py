@@ -6,7 +6,8 @@ from tff_vision import configs, data_config
 
 _DEFAULTS = configs.DataConfig()
 
-flags.DEFINE_string('dataset', _DEFAULTS.dataset, 'Data set; `python -m pipelines.doctor` lists what is here.')
+flags.DEFINE_string('dataset', _DEFAULTS.dataset,
+                    'Data set; `python -m pipelines.doctor` lists what is here; or package.module:attribute.')
 flags.DEFINE_string('data_dir', _DEFAULTS.data_dir, 'Folder that holds the files of the data set.')
 flags.DEFINE_enum('partition', _DEFAULTS.partition, data_config.PARTITIONS, 'How examples become clients.')
 flags.DEFINE_float('partition_alpha', _DEFAULTS.partition_alpha,

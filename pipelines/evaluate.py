@@ -26,8 +26,8 @@ def main() -> None:
   from tff_vision.data import build
   from tff_vision.program import exported
   images = build.build(config.data, seed=config.program.seed)
-  evaluator = exported.ExportedModel(directory).evaluator(objectives.TASKS[config.task.task](
-      config.task, tuple(images.class_names), images.multi_label, config.data.normal_class))
+  evaluator = exported.ExportedModel(directory).evaluator(
+      objectives.build(config.task, images, config.data.normal_class))
   found = evaluator.evaluate(images.test)
   found['unseen'] = evaluator.evaluate(images.unseen) if images.unseen is not None else None
   _show('test set', found)

@@ -11,11 +11,11 @@ SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted
 
 # Package of tff_vision -> the packages and modules of tff_vision that it may import.
 SECTIONS = {path.stem for path in (ROOT / 'tff_vision').glob('*_config.py')}
-FOUNDATION = {'configs', 'compatibility', 'seeds', 'validate', *SECTIONS}
+FOUNDATION = {'configs', 'compatibility', 'plugins', 'seeds', 'validate', 'values', *SECTIONS}
 ALLOWED = {
-    'validate': set(), 'compatibility': set(), 'seeds': set(),
-    **{section: {'validate', *SECTIONS} for section in SECTIONS},
-    'configs': {'validate', 'compatibility', *SECTIONS},
+    'validate': {'plugins'}, 'compatibility': {'plugins'}, 'seeds': set(), 'plugins': set(), 'progress': set(),
+    **{section: {'validate', 'plugins', *SECTIONS} for section in SECTIONS},
+    'configs': {'validate', 'compatibility', 'plugins', *SECTIONS}, 'values': {'configs'},
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'runtime': {'data'},
     'diagnosis': {'runtime'},
     'privacy': {'secure'},
@@ -25,6 +25,9 @@ ALLOWED = {
     'program': {'learning', 'tasks', 'data', 'models', 'objectives'},
     'assembly': {'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'data', 'client_state'},
     'experiment': {'assembly', 'program', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'secure', 'data'},
+    'api': {'experiment', 'program', 'runtime', 'tasks'},
+    'testing': {'api', 'experiment', 'program', 'runtime', 'learning', 'tasks', 'models', 'data',
+                'objectives'},
     'control': {'program', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'models'},
     'hospitals': {'experiment', 'assembly', 'aggregation', 'program', 'runtime', 'learning', 'tasks', 'data', 'models',
                   'objectives'},

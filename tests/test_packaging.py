@@ -103,8 +103,8 @@ def test_setup_goes_on_when_only_an_unchosen_version_differs(tmp_path):
   assert (done.returncode, done.stdout.strip()) == (0, 'tff_vision')
 
 
-def test_only_the_library_is_packed(tmp_path):
-  """What lands in a build is the package `tff_vision` with every file in it, and nothing else."""
+def test_the_library_and_the_pipelines_are_packed(tmp_path):
+  """With every file in them, and nothing else."""
   source = tmp_path / 'source'
   source.mkdir()
   for name in ('setup.py', 'requirements.txt', 'requirements.in', 'requirements.overrides.txt'):
@@ -114,7 +114,8 @@ def test_only_the_library_is_packed(tmp_path):
   subprocess.run([sys.executable, 'setup.py', '-q', 'build', '--build-lib', str(tmp_path / 'out')], cwd=source,
                  check=True, timeout=120, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
   packed = {path.relative_to(tmp_path / 'out') for path in (tmp_path / 'out').rglob('*') if path.is_file()}
-  expected = {path.relative_to(source) for path in (source / 'tff_vision').rglob('*') if path.is_file()}
+  expected = {path.relative_to(source) for top in (source / 'tff_vision', source / 'flags', source / 'pipelines')
+              for path in top.rglob('*') if path.is_file()}
   assert packed == expected
 
 

@@ -1,1 +1,49 @@
-"""Federated training of vision models with TensorFlow Federated."""
+"""Federated training of vision models with TensorFlow Federated.
+
+`Experiment` is the whole of it: images, a model, an algorithm, privacy, a secure sum, each a value. Names are imported
+when they are used first, so that `import tff_vision` costs nothing.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = '0.2.0'
+
+# Name -> the module that defines it.
+_PUBLIC = {
+    'Experiment': 'tff_vision.api',
+    'RunResult': 'tff_vision.experiment',
+    **dict.fromkeys(('Algorithm', 'Work'), 'tff_vision.learning.algorithm'),
+    **dict.fromkeys((
+        'Task', 'Classification', 'Embedding', 'Client', 'Server', 'sgd', 'adam', 'adamw', 'yogi', 'adagrad', 'Fixed',
+        'Poisson', 'RoundRobin', 'ClientGaussian', 'MatrixFactorization', 'DistributedGaussian', 'ExampleDpSgd',
+        'ThresholdEncryption', 'KeyHolderEncryption', 'Masks', 'Natural', 'Iid', 'Dirichlet', 'Shards'),
+        'tff_vision.values'),
+    'RuntimeConfig': 'tff_vision.runtime.runtime_config',
+    'show_progress': 'tff_vision.progress',
+}
+_MODULES = ('data', 'testing')
+__all__ = ['__version__', *_MODULES, *_PUBLIC]
+
+if TYPE_CHECKING:
+  from tff_vision import data as data
+  from tff_vision import testing as testing
+  from tff_vision.api import Experiment as Experiment
+  from tff_vision.experiment import RunResult as RunResult
+  from tff_vision.learning.algorithm import Algorithm as Algorithm
+  from tff_vision.learning.algorithm import Work as Work
+  from tff_vision.progress import show_progress as show_progress
+  from tff_vision.runtime.runtime_config import RuntimeConfig as RuntimeConfig
+  from tff_vision.values import *  # noqa: F403
+
+
+def __getattr__(name: str) -> Any:
+  if name in _MODULES:
+    return importlib.import_module(f'tff_vision.{name}')
+  if name in _PUBLIC:
+    return getattr(importlib.import_module(_PUBLIC[name]), name)
+  raise AttributeError(f'module tff_vision has no attribute {name!r}.')
+
+
+def __dir__() -> list[str]:
+  return sorted([*globals(), *__all__])

@@ -1,8 +1,9 @@
 """How the updates of a round become one, as data: the aggregation section of an experiment."""
 
 import dataclasses
+from typing import Any
 
-from tff_vision import validate
+from tff_vision import training_config, validate
 
 AGGREGATORS = ('mean', 'norm_clipping', 'zeroing', 'median', 'trimmed_mean', 'krum', 'multi_krum', 'geometric_median')
 COMPRESSIONS = ('none', 'uniform', 'stochastic', 'hadamard', 'dft', 'top_k')
@@ -19,14 +20,17 @@ class AggregationConfig:
   A client counts for what `client_weighting` says, with every aggregator but krum, which takes one update as it is.
 
   Attributes:
-    aggregator: From the updates of a round to one update.
+    aggregator: From the updates of a round to one update: a name, a `tff.aggregators` factory, or a reference to one
+      or to a function that makes one.
+    aggregator_option: `key=value` for the function of a reference.
     update_norm_bound: norm_clipping shortens updates to this L2 norm, zeroing makes longer ones zero.
     tolerated_fraction: Share of attackers that trimmed_mean, krum and multi_krum are set up for.
     compression: How a client writes its update before it sends it.
     compression_bits: Bits of one value; of every compression but top_k.
     top_k_fraction: top_k: share of an update's values that is sent; the rest waits for the client's next turn.
   """
-  aggregator: str = 'mean'
+  aggregator: Any = 'mean'
+  aggregator_option: tuple[str, ...] = ()
   update_norm_bound: float | None = None
   tolerated_fraction: float = 0.2
   compression: str = 'none'
@@ -34,7 +38,8 @@ class AggregationConfig:
   top_k_fraction: float = 0.1
 
   def __post_init__(self):
-    validate.one_of(AGGREGATORS, aggregator=self.aggregator)
+    validate.one_of_or_own(AGGREGATORS, aggregator=self.aggregator)
+    training_config.check_options(AGGREGATORS, self.aggregator, self.aggregator_option, 'aggregator')
     validate.one_of(COMPRESSIONS, compression=self.compression)
     if (self.aggregator in _BOUNDED) != (self.update_norm_bound is not None):
       raise ValueError(f'update_norm_bound={self.update_norm_bound!r} with aggregator={self.aggregator}: '

@@ -7,13 +7,13 @@ feedback of a compression, the aggregation with its secure sum, and the states t
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow_federated as tff
 
-from tff_vision import configs, tasks
+from tff_vision import configs, plugins, tasks
 from tff_vision.aggregation import codecs, error_feedback, flat, secured
 from tff_vision.client_state import driver, keeping, store
 from tff_vision.data import attacked
@@ -31,11 +31,13 @@ class Parts:
     process: Looks like a `tff.learning.templates.LearningProcess`.
     data: What its `next` is given for each client; a `program.loop.ClientData`.
     sent_length: How many numbers a client sends.
+    shown: What clients are shown of the server's state beside the model, as tensors.
     own_models: The clients' own models, if the algorithm has some.
   """
   process: Any
   data: Any
   sent_length: int
+  shown: Sequence[Any]
   own_models: personal_lib.KeptModels | None
 
 
@@ -50,6 +52,12 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
   Raises:
     ValueError: The parts do not fit.
   """
+  chosen = process.algorithm_of(task, config.algorithm, config.client)
+  if not plan.releases_exact_metrics and (chosen.personal or chosen.reads_share):
+    raise ValueError(f'algorithm={plugins.shown(config.algorithm.algorithm)} does not go with '
+                     f'privacy={config.privacy.privacy}: ' + (
+                         'the report tells how good the clients\' own models are, and no noise covers that.'
+                         if chosen.personal else 'the server reads the sum of the clients\' weights without noise.'))
   data, sent = _client_data(task, runtime), _SentLength()
   build = _layered(functools.partial(
       process.build_process, task, algorithm=config.algorithm, client=config.client, server=config.server,
@@ -68,10 +76,10 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
   if kept is not None:
     states = store.Store(client_states, kept)
     made, data = driver.KeptStateProcess(made, states), driver.NumberedData(data)
-    algorithm = process.ALGORITHMS[config.algorithm.algorithm](task, config.algorithm, config.client)
-    if algorithm.personal:
-      own_models = personal_lib.KeptModels(algorithm=algorithm, store=states, task=task)
-  return Parts(process=made, data=data, sent_length=sent.length, own_models=own_models)
+    if chosen.personal:
+      own_models = personal_lib.KeptModels(algorithm=chosen, store=states, task=task)
+  return Parts(process=made, data=data, sent_length=sent.length, own_models=own_models,
+               shown=process.shown(task, config.algorithm, config.client))
 
 
 def personalize(config: configs.ExperimentConfig, task: tasks.Task, runtime: runtime_config.RuntimeConfig, place: Any,

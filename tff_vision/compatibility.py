@@ -1,6 +1,9 @@
 """What goes with which algorithm: one table that refusals read, tests walk and docs/algorithms.md shows."""
 
 from collections.abc import Mapping
+from typing import Any
+
+from tff_vision import plugins
 
 CLIENT_LEVEL = ('client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf', 'distributed_gaussian', 'distributed_skellam',
                 'local_dp')
@@ -43,16 +46,21 @@ REFUSED: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def check(algorithm: str, *chosen: str) -> None:
+# What no algorithm of one's own goes with; what depends on it is checked when it is built, by `learning.process`.
+OWN: Mapping[str, str] = {'example-level privacy': _CLIPPED_GRADIENT}
+
+
+def check(algorithm: Any, *chosen: str) -> None:
   """Refuses an algorithm that does not go with what else is chosen.
 
   Args:
+    algorithm: A name; an algorithm of one's own is an object or a reference, see `OWN`.
     chosen: As in `COLUMNS`, such as 'privacy=none'.
 
   Raises:
     ValueError: With the reason.
   """
-  for column, reason in REFUSED[algorithm].items():
+  for column, reason in (REFUSED[algorithm] if algorithm in REFUSED else OWN).items():
     for choice in chosen:
       if choice in COLUMNS[column]:
-        raise ValueError(f'algorithm={algorithm} does not go with {choice}: {reason}.')
+        raise ValueError(f'algorithm={plugins.shown(algorithm)} does not go with {choice}: {reason}.')

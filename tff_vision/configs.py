@@ -18,6 +18,7 @@ from tff_vision import (
   compatibility,
   data_config,
   model_config,
+  plugins,
   privacy_config,
   schedule_config,
   secure_config,
@@ -38,6 +39,10 @@ SecureConfig = secure_config.SecureConfig
 AggregationConfig = aggregation_config.AggregationConfig
 AttackConfig = attack_config.AttackConfig
 TaskConfig = task_config.TaskConfig
+
+
+# Grows with every new field; what an older file lacks has the field's default.
+SCHEMA = 2
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,24 +125,64 @@ def sections(kind: type = ExperimentConfig) -> Mapping[str, type]:
   return typing.get_type_hints(kind)
 
 
+def described(config: Any) -> dict[str, dict[str, Any]]:
+  """Returns section -> field -> value, as JSON has it; an object is described by `plugins.describe`."""
+  return {name: {field.name: plugins.describe(getattr(getattr(config, name), field.name))
+                 for field in dataclasses.fields(section)} for name, section in sections(type(config)).items()}
+
+
+def readable(config: Any) -> dict[str, dict[str, Any]]:
+  """Returns `described` with the name of each object in the object's place, for reports."""
+  return {section: {name: value[plugins.OWN] if isinstance(value, dict) and plugins.OWN in value else value
+                    for name, value in fields.items()} for section, fields in described(config).items()}
+
+
 def to_json(config: Any) -> str:
-  """Returns `config` as JSON text that `from_json` turns into an equal config."""
-  return json.dumps(dataclasses.asdict(config), indent=2) + '\n'
+  """Returns `config` as JSON text that `from_json` turns into an equal config, unless it holds objects."""
+  return json.dumps({'schema': SCHEMA, **described(config)}, indent=2) + '\n'
+
+
+def read_description(text: str, kind: type = ExperimentConfig) -> dict[str, dict[str, Any]]:
+  """Returns what `described` gave, from `to_json`'s text; fields that an older schema lacks have their defaults.
+
+  Raises:
+    ValueError: The text is no JSON object of exactly these sections and fields, or of a newer schema.
+  """
+  parsed = json.loads(text)
+  schema = parsed.pop('schema', 1) if isinstance(parsed, dict) else 1
+  if not isinstance(schema, int) or schema > SCHEMA:
+    raise ValueError(f'the config has schema {schema!r}; this version reads schemas up to {SCHEMA}.')
+  defaults = {name: {field.name: plugins.describe(_default(field)) for field in dataclasses.fields(section)}
+              for name, section in sections(kind).items()}
+  if schema < SCHEMA and isinstance(parsed, dict):
+    parsed = {**{name: fields for name, fields in defaults.items() if name not in parsed}, **parsed}
+  _same_names('the config', parsed, defaults)
+  for name, fields in defaults.items():
+    if schema < SCHEMA and isinstance(parsed[name], dict):
+      parsed[name] = {**fields, **parsed[name]}
+    _same_names(f'section {name} of the config', parsed[name], fields)
+  return parsed
 
 
 def from_json(text: str, kind: type = ExperimentConfig) -> Any:
   """Returns the config of class `kind` that `to_json` wrote.
 
   Raises:
-    ValueError: The text is no JSON object of exactly these sections and fields, or a value is illegal.
+    ValueError: As `read_description`; or a value is illegal, or an object that text cannot bring back.
   """
-  parsed = json.loads(text)
-  _same_names('the config', parsed, sections(kind))
   made = {}
-  for name, section in sections(kind).items():
-    _same_names(f'section {name} of the config', parsed[name], [f.name for f in dataclasses.fields(section)])
-    made[name] = section(**parsed[name])
+  for name, fields in read_description(text, kind).items():
+    for field, value in fields.items():
+      if isinstance(value, dict) and plugins.OWN in value:
+        raise ValueError(f'{field} is an object of the Python program that made the run ({value[plugins.OWN]}): go on '
+                         f'from there, or give {field} as package.module:attribute, which every pipeline can read.')
+    made[name] = sections(kind)[name](**{
+        field: tuple(value) if isinstance(value, list) else value for field, value in fields.items()})
   return kind(**made)
+
+
+def _default(field):
+  return field.default if field.default is not dataclasses.MISSING else field.default_factory()
 
 
 def _refuse_other_training(config):

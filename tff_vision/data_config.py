@@ -1,6 +1,7 @@
 """The section of an experiment about images and clients; use it as `configs.DataConfig`."""
 
 import dataclasses
+from typing import Any
 
 from tff_vision import validate
 
@@ -27,7 +28,9 @@ class DataConfig:
   """Which images, and how they are spread over clients; docs/partitions.md explains the schemes.
 
   Attributes:
-    dataset: A key of `tff_vision.data.sources.SOURCES`.
+    dataset: A key of `tff_vision.data.sources.SOURCES`; or images that are spread over clients already
+      (`data.images.FederatedImages`); or a reference to those or to a function that takes this section and returns
+      them, or a `data.pool.Pool` that the partition spreads.
     data_dir: Folder that holds the files; None means the source's own default places.
     partition: How examples become clients; `natural` keeps the source's own clients.
     partition_alpha: Dirichlet concentration; large is near IID. Read by `dirichlet` (a class over clients),
@@ -58,7 +61,7 @@ class DataConfig:
     corrupt_images: Whether an image file that cannot be decoded stops the run (`refuse`) or is left out and
       counted (`skip`). Read by sources of image files only.
   """
-  dataset: str = 'digits'
+  dataset: Any = 'digits'
   data_dir: str | None = None
   partition: str = 'dirichlet'
   partition_alpha: float = 1.0
@@ -85,6 +88,11 @@ class DataConfig:
 
   def __post_init__(self):
     self._check_partition()
+    if not isinstance(self.dataset, str):
+      for field in dataclasses.fields(self):
+        if field.name != 'dataset' and getattr(self, field.name) != field.default:
+          raise ValueError(f'{field.name}={getattr(self, field.name)!r} has no effect with images that are given as an '
+                           'object: they have their clients and their preprocessing.')
     if self.preprocess is not None:
       validate.one_of(PIXELS, preprocess=self.preprocess)
     if self.image_size is not None:

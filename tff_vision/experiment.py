@@ -4,18 +4,34 @@ import asyncio
 import concurrent.futures
 import dataclasses
 import functools
+import os
 import pathlib
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tff_vision import assembly, compatibility, configs, tasks
+import tensorflow as tf
+
+from tff_vision import assembly, compatibility, configs, tasks, validate
 from tff_vision.aggregation import composing, secured, traffic
 from tff_vision.learning import evaluation
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.program import attack_report, export, json_file, loop, report, run_directory, summary
+from tff_vision.program import (
+  attack_report,
+  calibration,
+  deployment,
+  export,
+  final_state,
+  json_file,
+  loop,
+  report,
+  run_directory,
+  summary,
+)
 from tff_vision.program import journal as journal_lib
 from tff_vision.runtime import runtime_config, runtimes
+
+_CALIBRATION_IMAGES = 200
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,6 +45,52 @@ class RunResult:
   directory: run_directory.RunDirectory
   report: Mapping[str, Any] | None
   rounds: int
+  task: tasks.Task
+
+  @property
+  def evaluation(self) -> Mapping[str, Any]:
+    """The final model's numbers on the test set; empty where the run was interrupted."""
+    return {} if self.report is None else self.report['evaluation']
+
+  @property
+  def ledger(self) -> Mapping[str, Any]:
+    """What the run cost, with every condition of epsilon; empty where the run was interrupted."""
+    return {} if self.report is None else self.report['privacy']
+
+  @property
+  def model(self) -> tf.keras.Model:
+    """The final model: takes images as they are stored, float32 [batch, height, width, channels]; returns logits.
+
+    Raises:
+      ValueError: The run was interrupted, so that there is none.
+    """
+    if self.report is None:
+      raise ValueError(f'the run in {self.directory.path} was interrupted after round {self.rounds}: run it on first.')
+    return tf.keras.models.load_model(self.directory.export / 'model.keras', compile=False)
+
+  def export(self, *formats: str, folder: str | os.PathLike[str] | None = None) -> Mapping[str, Any]:
+    """Writes the model for deployment, with a model card.
+
+    Args:
+      formats: Some of `keras`, `saved_model`, `tflite`, `tflite_int8`; none: the first three.
+      folder: To make; None: `deployment` in the run's.
+
+    Raises:
+      ValueError: A format is unknown, the folder exists, or the run was interrupted.
+
+    Returns:
+      The model card's numbers.
+    """
+    chosen = formats or ('keras', 'saved_model', 'tflite')
+    for name in chosen:
+      validate.one_of(deployment.FORMATS, format=name)
+    target = pathlib.Path(folder) if folder is not None else self.directory.path / 'deployment'
+    if target.exists():
+      raise ValueError(f'folder={str(target)!r} exists already.')
+    weights = final_state.read_weights(self.directory, self.task.keras_model())
+    ranges = calibration.from_test_images(self.task, _CALIBRATION_IMAGES) if 'tflite_int8' in chosen else None
+    return deployment.deploy(self.task, weights, target, report=self.directory.read_report(), formats=list(chosen),
+                             calibration=ranges)
 
 
 def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
@@ -78,7 +140,7 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
     parts = assembly.assemble(config, task, plan, runtime, directory.client_states, place)
     secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
                                   parameters_count=parts.sent_length, on_workers=bool(runtime.workers))
-    client_traffic = loop.Traffic(bytes_down=traffic.bytes_down(config, evaluator.model),
+    client_traffic = loop.Traffic(bytes_down=traffic.bytes_down(evaluator.model, parts.shown),
                                   bytes_up=traffic.bytes_up(config, secure_sum, length=parts.sent_length))
     on_start(task, plan)
     clock.setup_done()
@@ -89,7 +151,7 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
         stop_requested=stop_requested,
         evaluate_personal=parts.own_models and functools.partial(parts.own_models.evaluate, evaluator)))
     if outcome.interrupted:
-      return RunResult(directory=directory, report=None, rounds=len(outcome.history))
+      return RunResult(directory=directory, report=None, rounds=len(outcome.history), task=task)
     personal = outcome.personal or assembly.personalize(config, task, runtime, place, outcome.weights, evaluator)
     plan = plan.charged(journal.past())
     parity = export.export(task, outcome.weights, directory.export, evaluator)
@@ -104,7 +166,7 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
   report.write_html(directory.report_html, content, task.images)
   if launch.json is not None:
     json_file.write(launch.json, content)
-  return RunResult(directory=directory, report=content, rounds=len(outcome.history))
+  return RunResult(directory=directory, report=content, rounds=len(outcome.history), task=task)
 
 
 def build_plan(config: configs.ExperimentConfig, task: tasks.Task, *, secret: bytes | None = None

@@ -1,8 +1,9 @@
 """What is learned: classes of images, what a good image looks like, or who is alike."""
 
 import dataclasses
+from typing import Any
 
-from tff_vision import data_config, model_config, validate
+from tff_vision import data_config, model_config, plugins, training_config, validate
 
 TASKS = ('anomaly', 'classification', 'embedding')
 AUTOENCODERS = ('autoencoder', 'keras_file')
@@ -13,16 +14,27 @@ class TaskConfig:
   """A key of `tff_vision.objectives.TASKS` and its settings.
 
   Attributes:
+    loss: Of classification: a `tf.keras.losses.Loss`, or a function (labels, logits) -> the loss of each example, or a
+      reference to one, in place of cross-entropy.
+    loss_option: `key=value`, keyword arguments of a reference's class.
     task: `classification`, also of several findings to an image; `anomaly`, an autoencoder trained on the images of
       normal_class alone, whose error on an image is its score; `embedding`, unit vectors that are near each other for
       images of one class, also of a class that nobody trained on.
     embedding_size: Length of the vectors of `embedding`.
   """
-  task: str = 'classification'
+  task: Any = 'classification'
+  loss: Any = None
+  loss_option: tuple[str, ...] = ()
   embedding_size: int = 64
 
   def __post_init__(self):
-    validate.one_of(TASKS, task=self.task)
+    if isinstance(self.task, str):
+      validate.one_of(TASKS, task=self.task)
+    if self.loss is not None:
+      validate.one_of_or_own((), loss=self.loss)
+      if self.task != 'classification':
+        raise ValueError(f'loss={self.loss} has no effect with task={self.task}, which has a loss of its own.')
+    training_config.check_options((), self.loss, self.loss_option, 'loss')
     validate.positive(embedding_size=self.embedding_size)
     if self.task != 'embedding' and self.embedding_size != type(self).embedding_size:
       raise ValueError(f'embedding_size={self.embedding_size} has no effect with task={self.task}.')
@@ -38,7 +50,7 @@ def check_together(task: TaskConfig, data: data_config.DataConfig, model: model_
   if (data.normal_class is not None) != (task.task == 'anomaly'):
     raise ValueError(f'task={task.task} and normal_class={data.normal_class}: task=anomaly, and no other, needs the '
                      'class of images that are as they should be.')
-  if task.task == 'anomaly' and model.model not in AUTOENCODERS:
+  if task.task == 'anomaly' and not (model.model in AUTOENCODERS or plugins.is_own(model.model, model_config.MODELS)):
     raise ValueError(f'task=anomaly needs a model that returns images: one of {", ".join(AUTOENCODERS)}, found '
                      f'model={model.model}.')
   if task.task != 'anomaly' and model.model == 'autoencoder':

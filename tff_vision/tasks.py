@@ -142,11 +142,11 @@ def build_task(config: configs.ExperimentConfig) -> Task:
   """
   images = attacked.attacked(config.attack, data_build.build(config.data, seed=config.program.seed),
                              seed=config.program.seed)
-  objective = objectives.TASKS[config.task.task](config.task, tuple(images.class_names), images.multi_label,
-                                                 config.data.normal_class)
+  objective = objectives.build(config.task, images, config.data.normal_class)
   make = functools.partial(Task, images=images, client=config.client, seed=config.program.seed, learned=objective)
   if config.model.initial_model is None:
-    return make(model_builder=models.MODELS[config.model.model])
+    return make(model_builder=models.builder(config.model))
+  models.import_modules(config.model)
   given = pretrained.load(
       config.model.initial_model, frozen_layers=config.model.frozen_layers, num_outputs=objective.head,
       input_shape=preprocess.input_shape(images.preprocessing, images.test.examples.x.shape[1:]))

@@ -1,8 +1,9 @@
 """What clients and server compute in a round: the algorithm, local training, the server's step."""
 
 import dataclasses
+from typing import Any
 
-from tff_vision import validate
+from tff_vision import plugins, validate
 
 ALGORITHMS = ('fedavg', 'fedprox', 'fedsgd', 'scaffold', 'fednova', 'feddyn', 'mime_lite', 'fedbuff', 'fedper',
               'fedrep', 'ditto', 'apfl', 'ifca')
@@ -26,6 +27,9 @@ class AlgorithmConfig:
   """Which federated algorithm; docs/algorithms.md tells them apart.
 
   Attributes:
+    algorithm: A name, a `learning.algorithm.Algorithm` or a reference to one, to its class or to a function that
+      makes one.
+    algorithm_option: `key=value` for the class or function of a reference.
     client_weighting: Each client's update weighs as many examples as it has seen, or every client weighs the same.
       None: by examples, but the same where the privacy of whole clients is promised.
     proximal_strength: The mu of FedProx: weight of the squared distance to the round's starting point. None: 0.01
@@ -43,7 +47,8 @@ class AlgorithmConfig:
     personalize_epochs: After the last round every client trains the shared model on for so many local epochs, and the
       report compares both on the client's own test examples; 0: no such comparison.
   """
-  algorithm: str = 'fedavg'
+  algorithm: Any = 'fedavg'
+  algorithm_option: tuple[str, ...] = ()
   client_weighting: str | None = None
   proximal_strength: float | None = None
   feddyn_strength: float = 0.1
@@ -58,7 +63,8 @@ class AlgorithmConfig:
   personalize_epochs: int = 0
 
   def __post_init__(self):
-    validate.one_of(ALGORITHMS, algorithm=self.algorithm)
+    validate.one_of_or_own(ALGORITHMS, algorithm=self.algorithm)
+    check_options(ALGORITHMS, self.algorithm, self.algorithm_option, 'algorithm')
     if self.client_weighting is not None:
       validate.one_of(CLIENT_WEIGHTINGS, client_weighting=self.client_weighting)
     validate.non_negative(proximal_strength=self.proximal_strength or 0.0)
@@ -82,11 +88,13 @@ class ClientConfig:
   """What one client does in one round.
 
   Attributes:
+    client_optimizer: A name, or a `tff.learning.optimizers.Optimizer`, whose own rate then counts; a schedule needs
+      its hyperparameter `learning_rate`.
     client_momentum: Of the optimizer sgdm.
     client_gradient_clip: L2 bound on the gradient of one batch; None: none. What an algorithm adds is not bounded.
     client_weight_decay: Adds so much of the weights to each gradient.
   """
-  client_optimizer: str = 'sgd'
+  client_optimizer: Any = 'sgd'
   client_learning_rate: float = 0.2
   client_epochs: int = 3
   batch_size: int = 20
@@ -95,7 +103,7 @@ class ClientConfig:
   client_weight_decay: float = 0.0
 
   def __post_init__(self):
-    validate.one_of(CLIENT_OPTIMIZERS, client_optimizer=self.client_optimizer)
+    _check_optimizer(CLIENT_OPTIMIZERS, client_optimizer=self.client_optimizer)
     validate.positive(client_learning_rate=self.client_learning_rate, client_epochs=self.client_epochs,
                       batch_size=self.batch_size)
     validate.open_unit(client_momentum=self.client_momentum)
@@ -110,24 +118,45 @@ class ServerConfig:
   """How the server applies the aggregated update.
 
   Attributes:
+    server_optimizer: As `client_optimizer`.
     server_momentum: Of the optimizer sgdm.
     server_weight_decay: Of the optimizer adamw, decoupled from its moments.
     server_epsilon: The tau of the adaptive optimizers, which bounds their steps.
   """
-  server_optimizer: str = 'sgd'
+  server_optimizer: Any = 'sgd'
   server_learning_rate: float = 1.0
   server_momentum: float = 0.9
   server_weight_decay: float = 0.004
   server_epsilon: float = 1e-3
 
   def __post_init__(self):
-    validate.one_of(SERVER_OPTIMIZERS, server_optimizer=self.server_optimizer)
+    _check_optimizer(SERVER_OPTIMIZERS, server_optimizer=self.server_optimizer)
     validate.positive(server_learning_rate=self.server_learning_rate, server_epsilon=self.server_epsilon)
     validate.open_unit(server_momentum=self.server_momentum)
     validate.non_negative(server_weight_decay=self.server_weight_decay)
     _refuse_unread(self, 'server_momentum', self.server_optimizer == 'sgdm', 'server_optimizer=sgdm')
     _refuse_unread(self, 'server_weight_decay', self.server_optimizer == 'adamw', 'server_optimizer=adamw')
     _refuse_unread(self, 'server_epsilon', self.server_optimizer not in ('sgd', 'sgdm'), 'an adaptive server_optimizer')
+
+
+def check_options(choices: tuple[str, ...], choice: Any, given: tuple[str, ...], field: str) -> None:
+  """Refuses options of anything but a reference: a built-in name reads fields, an object has its parameters.
+
+  Raises:
+    ValueError: Names the field.
+  """
+  plugins.options(given, field=f'{field}_option')
+  if given and not (plugins.is_reference(choice) and choice not in choices):
+    raise ValueError(f'{field}_option={",".join(given)} has no effect without {field}=package.module:attribute.')
+
+
+def _check_optimizer(choices, **named):
+  for name, value in named.items():
+    if isinstance(value, str):
+      validate.one_of(choices, **named)
+    elif not all(callable(getattr(value, method, None)) for method in ('initialize', 'next')):
+      raise ValueError(f'{name} must be one of {", ".join(choices)} or a tff.learning.optimizers.Optimizer, found '
+                       f'{value!r}.')
 
 
 def check_together(algorithm: AlgorithmConfig, client: ClientConfig, server: ServerConfig) -> None:
@@ -137,20 +166,20 @@ def check_together(algorithm: AlgorithmConfig, client: ClientConfig, server: Ser
     ValueError: Names the field.
   """
   name = algorithm.algorithm
-  optimizers = _CLIENT_OPTIMIZERS_OF.get(name, CLIENT_OPTIMIZERS)
-  if client.client_optimizer not in optimizers:
-    raise ValueError(f'client_optimizer={client.client_optimizer} does not go with algorithm={name}, which is defined '
-                     f'for {" and ".join(optimizers)} on clients.')
+  optimizers = _CLIENT_OPTIMIZERS_OF.get(name)
+  if optimizers is not None and client.client_optimizer not in optimizers:
+    raise ValueError(f'client_optimizer={plugins.shown(client.client_optimizer)} does not go with algorithm={name}, '
+                     f'which is defined for {" and ".join(optimizers)} on clients.')
   if name == 'fedrep' and not 0 < (algorithm.fedrep_head_epochs or client.client_epochs - 1) < client.client_epochs:
     raise ValueError(f'client_epochs={client.client_epochs} with fedrep_head_epochs={algorithm.fedrep_head_epochs}: '
                      'fedrep needs at least one local epoch for the head and one for the body.')
   if name == 'ifca' and (server.server_optimizer, server.server_learning_rate) != ('sgd', 1.0):
-    raise ValueError(f'server_optimizer={server.server_optimizer} with server_learning_rate='
+    raise ValueError(f'server_optimizer={plugins.shown(server.server_optimizer)} with server_learning_rate='
                      f'{server.server_learning_rate:g} does not go with algorithm=ifca, whose models are the means of '
                      'their clients: choose sgd and 1.')
   if name == 'feddyn' and server.server_optimizer != 'sgd':
-    raise ValueError(f'server_optimizer={server.server_optimizer} does not go with algorithm=feddyn: its drift term '
-                     'cancels the clients\' only if the server takes their mean as it is; choose sgd.')
+    raise ValueError(f'server_optimizer={plugins.shown(server.server_optimizer)} does not go with algorithm=feddyn: '
+                     'its drift term cancels the clients\' only if the server takes their mean as it is; choose sgd.')
   if name == 'fedsgd' and client.client_epochs != 1:
     raise ValueError(f'client_epochs={client.client_epochs} does not go with algorithm=fedsgd, which takes the '
                      'gradient over all examples of a client once: set client_epochs=1.')

@@ -6,6 +6,9 @@ Every function raises `ValueError` with one sentence that holds the name and the
 import math
 import os
 from collections.abc import Collection
+from typing import Any
+
+from tff_vision import plugins
 
 
 def positive(**named: float) -> None:
@@ -41,6 +44,14 @@ def one_of(choices: Collection[str], **named: str) -> None:
   for name, value in named.items():
     if value not in choices:
       raise ValueError(f'{name} must be one of {", ".join(sorted(choices))}; found {value!r}.')
+
+
+def one_of_or_own(choices: Collection[str], **named: Any) -> None:
+  """Each value is one of `choices`, a reference or an object; nothing is imported."""
+  for name, value in named.items():
+    if value is None or isinstance(value, str) and value not in choices and not plugins.is_reference(value):
+      raise ValueError(f'{name} must be one of {", ".join(sorted(choices))}, or package.module:attribute of your own; '
+                       f'found {value!r}.')
 
 
 def writable_file(**named: str) -> None:

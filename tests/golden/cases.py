@@ -6,6 +6,8 @@ Each case is a mapping from field names to values over `BASE`; a field's name is
 BASE = {'dataset': 'digits', 'model': 'linear', 'num_clients': 6, 'cohort_size': 3, 'client_epochs': 1, 'rounds': 2,
         'rounds_per_evaluation': 1, 'seed': 3}
 
+_UNIT_NOISE = {'clip_norm': 0.5, 'noise_multiplier': 1.0, 'delta': 1e-2}
+
 CASES = {
     'fedavg': {},
     'fedavg_uniform_cosine': {'client_weighting': 'uniform', 'client_schedule': 'cosine', 'server_optimizer': 'adam',
@@ -31,12 +33,15 @@ CASES = {
     'he': {'secure_sum': 'he'},
     'masks': {'secure_sum': 'masks'},
     'masks_scaffold': {'secure_sum': 'masks', 'algorithm': 'scaffold'},
-    'client_gaussian': {'privacy': 'client_gaussian', 'sampling': 'poisson', 'clip_norm': 0.5, 'noise_multiplier': 1.0, 'delta': 1e-2},
-    'client_adaptive': {'privacy': 'client_adaptive', 'sampling': 'poisson', 'clip_norm': 0.5, 'noise_multiplier': 0.8, 'delta': 1e-2,
+    'client_gaussian': {'privacy': 'client_gaussian', 'sampling': 'poisson', **_UNIT_NOISE},
+    'client_adaptive': {'privacy': 'client_adaptive', 'sampling': 'poisson', 'clip_norm': 0.5,
+                        'noise_multiplier': 0.8, 'delta': 1e-2,
                         'count_stddev': 1.0},
-    'dp_ftrl': {'privacy': 'dp_ftrl', 'sampling': 'round_robin', 'clip_norm': 0.5, 'noise_multiplier': 1.0, 'delta': 1e-2},
-    'dp_mf_blt': {'privacy': 'dp_mf', 'sampling': 'round_robin', 'clip_norm': 0.5, 'target_epsilon': 8.0, 'delta': 1e-2},
-    'distributed_gaussian': {'privacy': 'distributed_gaussian', 'secure_sum': 'masks', 'clip_norm': 0.5, 'noise_multiplier': 1.0,
+    'dp_ftrl': {'privacy': 'dp_ftrl', 'sampling': 'round_robin', **_UNIT_NOISE},
+    'dp_mf_blt': {'privacy': 'dp_mf', 'sampling': 'round_robin', 'clip_norm': 0.5, 'target_epsilon': 8.0,
+                  'delta': 1e-2},
+    'distributed_gaussian': {'privacy': 'distributed_gaussian', 'secure_sum': 'masks', 'clip_norm': 0.5,
+                             'noise_multiplier': 1.0,
                              'delta': 1e-2},
     'example_dp_sgd': {'privacy': 'example_dp_sgd', 'clip_norm': 0.5, 'noise_multiplier': 1.0, 'delta': 1e-3},
     'local_dp': {'privacy': 'local_dp', 'clip_norm': 0.5, 'noise_multiplier': 4.0, 'delta': 1e-2},

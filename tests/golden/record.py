@@ -1,4 +1,6 @@
-"""Runs the golden cases and writes what they give: `python -m tests.golden.record [CASE ...] > tests/golden/expected.json`.
+"""Runs the golden cases and writes what they give.
+
+    python -m tests.golden.record [CASE ...] > expected.json
 
 Run it only where a change of results is meant, and say in the commit which results changed and why.
 """

@@ -5,7 +5,7 @@ Whatever is not in the table composes. docs/robustness.md shows it to users.
 
 from collections.abc import Iterator, Mapping
 
-from tff_vision import configs
+from tff_vision import aggregation_config, configs, plugins
 from tff_vision.aggregation import limits, rules
 
 _CLIENT_DP = 'client-level differential privacy'
@@ -22,6 +22,11 @@ REFUSED: Mapping[tuple[str, str], str] = {
     ('rule', _LOCAL_DP): 'the noise on every single update drowns the distances and orders that the rule goes by',
     ('rule', _SECURE): 'the rule needs single updates, which the sum hides; norm_clipping and zeroing change each '
                        'update by itself and go with it',
+    ('own', _CLIENT_DP): 'the mechanism clips, adds up and noises updates by itself, and what another factory does to '
+                         'them no noise is calibrated to',
+    ('own', _LOCAL_DP): 'the mechanism clips and noises updates by itself',
+    ('own', _SECURE): 'the secure sum adds updates up by itself, and shows nobody a single one',
+    ('own', _SEVERAL): 'a client sends zeros for the models that it did not choose',
     ('compression', _CLIENT_DP): 'rounding could carry an update beyond the bound that the noise is calibrated to',
     ('compression', _LOCAL_DP): 'the noise on each update leaves nothing to compress',
     ('compression', _SECURE): 'hidden updates have a fixed point of their own, secure_bits, and hidden values cannot '
@@ -61,6 +66,8 @@ def _asked(config) -> Iterator[tuple[str, str]]:
   aggregation = config.aggregation
   if aggregation.aggregator in rules.RULES:
     yield 'rule', f'aggregator={aggregation.aggregator}'
+  if plugins.is_own(aggregation.aggregator, aggregation_config.AGGREGATORS):
+    yield 'own', f'aggregator={plugins.shown(aggregation.aggregator)}'
   if aggregation.aggregator in limits.LIMITS:
     yield 'limit', f'aggregator={aggregation.aggregator}'
   if aggregation.compression != 'none':
@@ -92,7 +99,7 @@ def _environment(config, data_placement) -> Iterator[tuple[str, str]]:
 def _check_krum(config):
   """Blanchard et al. 2017, proposition 1, asks for n > 2 f + 2."""
   clients, fraction = config.cohort.cohort_size, config.aggregation.tolerated_fraction
-  if 'krum' in config.aggregation.aggregator and clients <= 2 * fraction * clients + 2:
+  if config.aggregation.aggregator in ('krum', 'multi_krum') and clients <= 2 * fraction * clients + 2:
     raise ValueError(f'aggregator={config.aggregation.aggregator} with tolerated_fraction={fraction} says nothing with '
                      f'cohort_size={clients}: it takes more than twice the tolerated clients and two; raise '
                      'cohort_size or lower tolerated_fraction.')

@@ -9,7 +9,7 @@ import functools
 
 import tensorflow_federated as tff
 
-from tff_vision import configs
+from tff_vision import aggregation_config, configs, plugins
 from tff_vision.aggregation import codecs, collected, limits, rules
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.secure import mean
@@ -24,10 +24,38 @@ def build_stack(plan: plan_lib.PrivacyPlan,
   With a client-level mechanism: the plan's own clipping, sum, noise and fixed denominator, unweighted, because weights
   would be data-dependent sensitivities. Else what `config` asks for, the mean weighted by examples by default.
   """
-  return limits.limited(plan.aggregator(None) or _readable(config), config)
+  private = plan.aggregator(None)
+  if private is not None and (own(config) is not None or config.aggregator in rules.RULES
+                              or config.compression != 'none'):
+    raise ValueError(f'aggregator={config.aggregator} with compression={config.compression} does not go with the '
+                     'privacy mechanism, which clips, adds up and noises updates by itself.')
+  return limits.limited(private or _readable(config), config)
+
+
+def own(config: configs.AggregationConfig) -> Aggregator | None:
+  """Returns the user's own factory, or None where the config names a built-in rule.
+
+  Raises:
+    ValueError: A reference leads nowhere, or to no factory.
+  """
+  chosen = config.aggregator
+  if not plugins.is_own(chosen, aggregation_config.AGGREGATORS):
+    return None
+  made = plugins.value_of(chosen, {}, field='aggregator')
+  kinds = (tff.aggregators.UnweightedAggregationFactory, tff.aggregators.WeightedAggregationFactory)
+  if callable(made) and not isinstance(made, kinds):
+    given = plugins.options(config.aggregator_option, field='aggregator_option')
+    plugins.check_call(made, given, setting=f'aggregator={plugins.shown(chosen)}')
+    made = made(**given)
+  if not isinstance(made, kinds):
+    raise ValueError(f'aggregator={plugins.shown(chosen)} must be a tff.aggregators factory, found '
+                     f'{type(made).__name__}.')
+  return made
 
 
 def _readable(config):
+  if (given := own(config)) is not None:
+    return given
   codec_for = functools.partial(codecs.build_codec, config)
   if config.aggregator in rules.RULES:
     return collected.CollectedFactory(rules.build_rule(config), codec_for)

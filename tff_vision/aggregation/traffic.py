@@ -3,7 +3,7 @@
 What a transport adds (framing, TLS) is not counted, nor what a key agreement takes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -13,14 +13,15 @@ from tff_vision.aggregation import codecs
 
 _STEP_BYTES = 8  # Clipped updates are whole numbers of steps of a grid, in 64 bits.
 _FLOAT_BYTES = 4
-# Their server sends a control variate, or a momentum, as large as what is trained.
-_SHOWN_BESIDE_THE_MODEL = ('scaffold', 'mime_lite')
 
 
-def bytes_down(config: configs.ExperimentConfig, model: tf.keras.Model) -> int:
-  """Returns what a client receives in a round: the model, and what else the algorithm shows it."""
-  shown = model.trainable_weights if config.algorithm.algorithm in _SHOWN_BESIDE_THE_MODEL else []
-  return sum(weight.shape.num_elements() * weight.dtype.size for weight in (*model.weights, *shown))
+def bytes_down(model: tf.keras.Model, shown: Sequence[tf.Tensor | tf.TensorSpec]) -> int:
+  """Returns what a client receives in a round: the model, and what else the algorithm shows it.
+
+  Args:
+    shown: Tensors of the server's state that clients are shown, see `learning.algorithm.Algorithm.shown`.
+  """
+  return sum(tensor.shape.num_elements() * tensor.dtype.size for tensor in (*model.weights, *shown))
 
 
 def bytes_up(config: configs.ExperimentConfig, secure_sum: Mapping[str, Any], *, length: int) -> int:

@@ -4,8 +4,9 @@ import dataclasses
 
 import numpy as np
 
-from tff_vision import configs, seeds
+from tff_vision import configs, plugins, seeds
 from tff_vision.data import devices, images, ownership, preprocess, sources
+from tff_vision.data import pool as pool_lib
 
 _MOMENTS_FROM = 10_000
 
@@ -20,7 +21,9 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
   Raises:
     ValueError: The data is missing, corrupt or does not admit the partition.
   """
-  pool = sources.find(config.dataset).load(config)
+  pool = own(config) if plugins.is_own(config.dataset, sources.SOURCES) else sources.find(config.dataset).load(config)
+  if isinstance(pool, images.FederatedImages):
+    return pool
   notes = list(pool.notes)
   if pool.labels_at_hand:
     notes += pool.check_labels(config.dataset)
@@ -37,6 +40,22 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
   return images.FederatedImages(
       name=config.dataset, class_names=tuple(pool.class_names), train=_clients(pool, trainers), test=test,
       unseen=unseen, preprocessing=preprocessing, notes=(*notes, *preprocessing_notes))
+
+
+def own(config: configs.DataConfig) -> images.FederatedImages | pool_lib.Pool:
+  """Returns the images that a config holds or refers to.
+
+  Raises:
+    ValueError: A reference leads nowhere or to something else.
+  """
+  made = plugins.value_of(config.dataset, {}, field='dataset')
+  if callable(made):
+    plugins.check_call(made, {}, setting=f'dataset={plugins.shown(config.dataset)}', positional=1)
+    made = made(config)
+  if not isinstance(made, (images.FederatedImages, pool_lib.Pool)):
+    raise ValueError(f'dataset={plugins.shown(config.dataset)} must be tff_vision.data.FederatedImages or a '
+                     f'function of the data settings that returns them, found {type(made).__name__}.')
+  return made
 
 
 def _of_class(trainers, pool, config, notes):

@@ -161,3 +161,8 @@ class FederatedImages:
   @property
   def multi_label(self) -> bool:
     return self.test.examples.y.ndim == 2
+
+  def describe(self) -> dict[str, object]:
+    """Returns what config.json says of images that were given as an object; nothing of any client's examples."""
+    return {'name': self.name, 'clients': len(self.train), 'class_names': list(self.class_names),
+            'image_shape': list(self.test.examples.shape), 'preprocessing': dataclasses.asdict(self.preprocessing)}

@@ -42,7 +42,8 @@ class Client:
 
   def descend(self, change: local_steps.GradientChange = local_steps.plain_gradient, *, carried: Any = (),
               start: Sequence[tf.Tensor] | None = None,
-              beside: local_steps.Beside | None = None) -> local_steps.Trained:
+              beside: local_steps.Beside | None = None,
+              loss: local_steps.BatchLoss | None = None) -> local_steps.Trained:
     """Returns the client after its local epochs; `change` adds the algorithm's part to the gradient.
 
     Args: The others as in `local_steps.descend`.
@@ -50,7 +51,20 @@ class Client:
     def both(carried, gradients, weights, server_weights):
       return change(carried, self.change(gradients, weights), weights, server_weights)
     return local_steps.descend(self.task, self.optimizer, self.server_weights, self.dataset, change=both,
-                               carried=carried, start=start, beside=beside)
+                               carried=carried, start=start, beside=beside, loss=loss)
+
+  def examples(self) -> tuple[tf.Tensor, tf.Tensor]:
+    """Returns (model input [n, height, width, channels], labels) of every example of the client once."""
+    return self.task.batch_reader.open(self.dataset).one_epoch()
+
+  def model_at(self, trainable: Sequence[tf.Tensor]) -> tf.keras.Model:
+    """Returns another model, with these trainable weights; call it outside of `descend`'s functions."""
+    model = self.task.training_model()
+    for weight, value in zip(model.trainable_weights, trainable, strict=True):
+      weight.assign(value)
+    for weight, value in zip(model.non_trainable_weights, self.server_weights.non_trainable, strict=True):
+      weight.assign(value)
+    return model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,6 +17,9 @@ from tff_vision.learning import optimizers
 
 # (carried, model input, labels, weights) -> carried; called before a step with the weights that it begins with.
 Beside = Callable[[Any, tf.Tensor, tf.Tensor, Sequence[tf.Variable]], Any]
+# (model, model input, labels, outputs) -> the batch's loss, [], in place of the task's; the model's own regularisation
+# losses are added to it. Outputs are those of the model in training.
+BatchLoss = Callable[[tf.keras.Model, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
 # (carried, gradients, weights, the server's weights) -> (carried, gradients); the last three and the gradients are
 # sequences of tensors like the model's trainable weights.
 GradientChange = Callable[[Any, Sequence[tf.Tensor], Sequence[tf.Variable], Sequence[tf.Tensor]],
@@ -60,7 +63,7 @@ def plain_gradient(carried, gradients, weights, server_weights):
 def descend(task: tasks.Task, optimizer: tff.learning.optimizers.Optimizer,
             server_weights: tff.learning.models.ModelWeights, dataset: tf.data.Dataset, *,
             change: GradientChange = plain_gradient, carried: Any = (), start: Sequence[tf.Tensor] | None = None,
-            beside: Beside | None = None) -> Trained:
+            beside: Beside | None = None, loss: BatchLoss | None = None) -> Trained:
   """Trains from `server_weights` on the client in `dataset`; call it inside a `tff.tensorflow.computation`.
 
   Args:
@@ -69,6 +72,7 @@ def descend(task: tasks.Task, optimizer: tff.learning.optimizers.Optimizer,
       is in `carried`.
     carried: What `change` gets in the first step: a structure of tensors whose shapes and types stay.
     start: Trainable weights to begin with instead.
+    loss: What is descended in place of the task's loss; also what is measured. Traced once, like `change`.
     beside: What else is done with each batch; it sees what `change` carries first. Traced once, like `change`.
   """
   model = task.training_model()
@@ -86,7 +90,7 @@ def descend(task: tasks.Task, optimizer: tff.learning.optimizers.Optimizer,
     sums = tf.zeros([2], tf.float64)
     for index in tf.range(client.num_batches):
       x, y = client.batch(index)
-      gradients, measured = _gradients(task, model, trainable, x, y)
+      gradients, measured = _gradients(task, model, trainable, x, y, loss)
       if beside is not None:
         carried = beside(carried, x, y, trainable)
       carried, gradients = change(carried, gradients, trainable, server_trainable)
@@ -164,10 +168,10 @@ def metrics_aggregator(metrics: tff.FederatedType) -> Any:
   return tff.federated_map(finalize, tff.federated_sum(metrics))
 
 
-def _gradients(task, model, trainable, x, y):
+def _gradients(task, model, trainable, x, y, loss_of=None):
   """Returns the gradient of the mean loss over a batch, and (sum of losses, number of right answers)."""
   with tf.GradientTape() as tape:
     logits = model(x, training=True)
-    loss = tf.add_n([task.loss_fn(y, logits), *model.losses])
+    loss = tf.add_n([task.loss_fn(y, logits) if loss_of is None else loss_of(model, x, y, logits), *model.losses])
   count = tf.cast(tf.shape(y)[0], tf.float64)
   return tape.gradient(loss, trainable), tf.stack([tf.cast(loss, tf.float64) * count, task.objective.right(logits, y)])

@@ -28,12 +28,13 @@ class LocalOptimization:
 
   def learning_rate(self, round_num: tf.Tensor | None) -> tf.Tensor | float:
     """Returns the rate of a round, counted from 1; `round_num` is read if there is a schedule."""
+    rate = optimizers.learning_rate(self.client.client_optimizer, self.client.client_learning_rate)
     if self.schedule is None:
-      return self.client.client_learning_rate
-    return self.client.client_learning_rate * self.schedule(tf.cast(round_num, tf.float32))
+      return rate
+    return rate * self.schedule(tf.cast(round_num, tf.float32))
 
   def optimizer(self, learning_rate: tf.Tensor | float) -> tff.learning.optimizers.Optimizer:
-    return optimizers.CLIENT_OPTIMIZERS[self.client.client_optimizer](learning_rate, self.client)
+    return optimizers.client_optimizer(learning_rate, self.client, scheduled=self.schedule is not None)
 
   def change(self, gradients, weights):
     """Returns the gradients clipped together, then with weight decay."""

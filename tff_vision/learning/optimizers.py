@@ -49,6 +49,71 @@ def step_in_place(optimizer: tff.learning.optimizers.Optimizer, state: Any, weig
   return state
 
 
+class _Scheduled(tff.learning.optimizers.Optimizer):
+  """An optimizer of the user's, whose rate is set when it begins; runs where the other does."""
+
+  def __init__(self, optimizer: tff.learning.optimizers.Optimizer, rate: float | tf.Tensor):
+    self._optimizer = optimizer
+    self._rate = rate
+
+  def initialize(self, specs):
+    return self._optimizer.set_hparams(self._optimizer.initialize(specs),
+                                       collections.OrderedDict(learning_rate=tf.cast(self._rate, tf.float32)))
+
+  def next(self, state, weights, gradients):
+    return self._optimizer.next(state, weights, gradients)
+
+
+def client_optimizer(rate: float | tf.Tensor, client: configs.ClientConfig, *, scheduled: bool
+                     ) -> tff.learning.optimizers.Optimizer:
+  """Returns the optimizer of one client in one round.
+
+  Args:
+    rate: Of the round; an optimizer that is given as an object reads it only if it is `scheduled`.
+
+  Raises:
+    ValueError: A schedule moves a rate that the object does not have.
+  """
+  chosen = client.client_optimizer
+  if isinstance(chosen, str):
+    return CLIENT_OPTIMIZERS[chosen](rate, client)
+  return _Scheduled(_with_rate('client', chosen), rate) if scheduled else chosen
+
+
+def server_optimizer(server: configs.ServerConfig, *, scheduled: bool) -> tff.learning.optimizers.Optimizer:
+  """Returns the server's optimizer.
+
+  Raises:
+    ValueError: As `client_optimizer`.
+  """
+  chosen = server.server_optimizer
+  if isinstance(chosen, str):
+    return SERVER_OPTIMIZERS[chosen](server.server_learning_rate, server)
+  return _with_rate('server', chosen) if scheduled else chosen
+
+
+def learning_rate(optimizer: Any, configured: float) -> float:
+  """Returns the rate that a schedule multiplies: `configured` for a name, its own for an object that has one.
+
+  An object without the hyperparameter `learning_rate` counts as 1.
+  """
+  if isinstance(optimizer, str):
+    return configured
+  state = optimizer.initialize((tf.TensorSpec((1,), tf.float32),))
+  try:
+    return float(optimizer.get_hparams(state).get('learning_rate', 1.0))
+  except (AttributeError, NotImplementedError):
+    return 1.0
+
+
+def _with_rate(side, optimizer):
+  state = optimizer.initialize((tf.TensorSpec((1,), tf.float32),))
+  if 'learning_rate' not in optimizer.get_hparams(state):
+    raise ValueError(f'{side}_schedule needs a {side}_optimizer with the hyperparameter learning_rate; '
+                     f'{type(optimizer).__name__} has {sorted(optimizer.get_hparams(state)) or "none"}.')
+  return optimizer
+
+
 # From a learning rate, a number or float32 [], and the config's section to an optimizer.
 CLIENT_OPTIMIZERS: Mapping[str, Callable[[float, configs.ClientConfig], tff.learning.optimizers.Optimizer]] = {
     'sgd': lambda rate, client: PlainSgd(rate),

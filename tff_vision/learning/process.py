@@ -1,11 +1,12 @@
 """From a task and an aggregator to a TFF learning process: which algorithm has which parts."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, tasks
+from tff_vision import configs, plugins, tasks
 from tff_vision.client_state import keeping
 from tff_vision.learning import (
   algorithm as algorithm_lib,
@@ -59,11 +60,12 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
     weights: `task.initial_weights` is round 0's model.
   """
   weighted = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
-  chosen = ALGORITHMS[algorithm.algorithm](task, algorithm, client)
+  chosen = algorithm_of(task, algorithm, client)
   step = server_step.ServerStep(
       algorithm=chosen,
-      optimizer=optimizers.SERVER_OPTIMIZERS[server.server_optimizer](server.server_learning_rate, server),
-      learning_rate=server.server_learning_rate, weights_type=task.weights_type,
+      optimizer=optimizers.server_optimizer(server, scheduled=not schedule.server_is_constant()),
+      learning_rate=optimizers.learning_rate(server.server_optimizer, server.server_learning_rate),
+      weights_type=task.weights_type,
       schedule=None if schedule.server_is_constant() else schedules.server_schedule(schedule, rounds),
       total_weight=_total_weight(task, algorithm, weighted))
   local = local_training.LocalOptimization(
@@ -89,8 +91,37 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
 
 def kept_at_first(task: tasks.Task, algorithm: configs.AlgorithmConfig, client: configs.ClientConfig) -> Any:
   """Returns what a client keeps before its first round, as arrays; None if the algorithm's clients keep nothing."""
-  chosen = ALGORITHMS[algorithm.algorithm](task, algorithm, client)
+  chosen = algorithm_of(task, algorithm, client)
   return local_training.brought_at_first(task, chosen) if chosen.keeps else None
+
+
+def algorithm_of(task: tasks.Task, config: configs.AlgorithmConfig, client: configs.ClientConfig
+                 ) -> algorithm_lib.Algorithm:
+  """Returns the algorithm that a config names, holds or refers to.
+
+  Raises:
+    ValueError: A reference leads nowhere, or to something else.
+  """
+  chosen = config.algorithm
+  if not plugins.is_own(chosen, ALGORITHMS):
+    return ALGORITHMS[chosen](task, config, client)
+  made = plugins.value_of(chosen, ALGORITHMS, field='algorithm')
+  if not isinstance(made, algorithm_lib.Algorithm) and callable(made):
+    given = plugins.options(config.algorithm_option, field='algorithm_option')
+    plugins.check_call(made, given, setting=f'algorithm={plugins.shown(chosen)}')
+    made = made(**given)
+  if not isinstance(made, algorithm_lib.Algorithm):
+    raise ValueError(f'algorithm={plugins.shown(chosen)} is no tff_vision.Algorithm but {type(made).__name__}.')
+  return made
+
+
+def shown(task: tasks.Task, algorithm: configs.AlgorithmConfig, client: configs.ClientConfig) -> Sequence[tf.Tensor]:
+  """Returns what clients are shown of the server's state beside the model, as tensors of round 1."""
+  chosen = algorithm_of(task, algorithm, client)
+  if not chosen.shows:
+    return ()
+  specs = tuple(tff.types.type_to_tf_tensor_specs(task.weights_type).trainable)
+  return [tf.convert_to_tensor(part) for part in tf.nest.flatten(chosen.shown(chosen.server_state(specs)))]
 
 
 def largest_weight(task: tasks.Task, algorithm: configs.AlgorithmConfig) -> float:

@@ -4,10 +4,12 @@ A builder takes `input_shape` (height, width, channels) and `num_classes`, and r
 logits [batch, num_classes].
 """
 
+import functools
 from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
+from tff_vision import model_config, plugins
 from tff_vision.models import autoencoder, cnn, mobilenet, resnet, scattering, vit
 
 ModelBuilder = Callable[[tuple[int, int, int], int], tf.keras.Model]
@@ -25,3 +27,40 @@ MODELS: Mapping[str, ModelBuilder] = {
     'cnn_tanh': cnn.build_cnn_tanh,
     'scattering': scattering.build_scattering,
 }
+
+
+def builder(config: model_config.ModelConfig) -> ModelBuilder:
+  """Returns the function that a config names, holds or refers to, with its options; of no model file.
+
+  Raises:
+    ValueError: A reference leads nowhere, or the function has no such option.
+  """
+  import_modules(config)
+  chosen = config.model
+  if not plugins.is_own(chosen, MODELS):
+    return MODELS[chosen]
+  function = plugins.value_of(chosen, MODELS, field='model')
+  if not callable(function):
+    raise ValueError(f'model={plugins.shown(chosen)} must be a function (input_shape, num_classes) -> '
+                     f'Keras model, found {type(function).__name__}.')
+  given = plugins.options(config.model_option, field='model_option')
+  plugins.check_call(function, given, setting=f'model={plugins.shown(chosen)}', positional=2)
+
+  @functools.wraps(function)
+  def build(input_shape, num_classes):
+    made = function(input_shape, num_classes, **given)
+    if not isinstance(made, tf.keras.Model):
+      raise ValueError(f'model={plugins.name_of(function)} must return a tf.keras.Model, found {type(made).__name__}.')
+    return made
+
+  return build
+
+
+def import_modules(config: model_config.ModelConfig) -> None:
+  """Imports the modules that a config names: they register layers and losses of the user's.
+
+  Raises:
+    ValueError: One cannot be imported.
+  """
+  for name in config.imports:
+    plugins.import_module(name, f'import={name}')

@@ -1,6 +1,7 @@
 """What the model is for: outputs, loss, and how good it is, by task."""
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from tff_vision import task_config
 from tff_vision.objectives import anomaly, base, classification, embedding
@@ -13,3 +14,16 @@ TASKS: Mapping[str, Callable[[task_config.TaskConfig, tuple[str, ...], bool, str
     'classification': classification.build,
     'embedding': embedding.build,
 }
+
+
+class Labelled(Protocol):
+  """Images of known classes, such as `data.images.FederatedImages`."""
+  class_names: tuple[str, ...]
+  multi_label: bool
+
+
+def build(settings: task_config.TaskConfig, images: Labelled, normal_class: str | None) -> base.Objective:
+  """Returns what a config says is learned from these images; an objective that is an object is itself."""
+  if not isinstance(settings.task, str):
+    return settings.task
+  return TASKS[settings.task](settings, tuple(images.class_names), images.multi_label, normal_class)

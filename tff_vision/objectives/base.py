@@ -1,5 +1,6 @@
 """What a task must say of itself, and curves that several tasks have."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -48,6 +49,16 @@ class Objective(Protocol):
 
   def client_values(self, outputs: np.ndarray, y: np.ndarray, clients: Sequence[np.ndarray]) -> list[float | None]:
     """Returns the metric of each client, None where its test examples do not determine it."""
+
+
+def per_example(loss: tf.keras.losses.Loss) -> tf.keras.losses.Loss:
+  """Returns the same loss, (labels, outputs) -> [batch], one number an example.
+
+  A copy and not `from_config`: a loss of the user's may keep parameters that its config does not hold.
+  """
+  one_each = copy.copy(loss)
+  one_each.reduction = tf.keras.losses.Reduction.NONE
+  return one_each
 
 
 def roc(positive: np.ndarray, scores: np.ndarray) -> dict[str, list[float]]:

@@ -1,23 +1,27 @@
 """One class to an image, or any number of findings."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import tensorflow as tf
 
+from tff_vision import plugins
 from tff_vision.objectives import base
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Classification:
-  """Cross-entropy of logits.
+  """Cross-entropy of logits, or a loss of the user's.
 
   Attributes:
+    loss: In place of cross-entropy, of (labels, logits); None: cross-entropy.
     num_outputs: Classes or findings.
     multi_label: Whether an image has findings, each with a logit of its own.
   """
   num_outputs: int
   multi_label: bool
+  loss: tf.keras.losses.Loss | None = None
   metric: str = 'accuracy'
   task: str = 'classification'
 
@@ -27,6 +31,8 @@ class Classification:
 
   @property
   def loss_fn(self):
+    if self.loss is not None:
+      return self.loss
     if self.multi_label:
       return tf.keras.losses.BinaryCrossentropy(from_logits=True)
     return tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -63,6 +69,8 @@ class Classification:
     return (logits.argmax(axis=1) == y).astype(np.float64)
 
   def _losses(self, logits, y):
+    if self.loss is not None:
+      return base.per_example(self.loss)(y, logits).numpy()
     if self.multi_label:
       return tf.keras.losses.binary_crossentropy(y, logits, from_logits=True).numpy()
     return tf.keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True).numpy()
@@ -81,5 +89,40 @@ class Classification:
 
 def build(settings, class_names, multi_label, normal_class) -> base.Objective:
   """Returns the objective for these classes."""
-  del settings, normal_class
-  return Classification(num_outputs=len(class_names), multi_label=multi_label)
+  del normal_class
+  return Classification(num_outputs=len(class_names), multi_label=multi_label, loss=_loss(settings))
+
+
+class _OfFunction(tf.keras.losses.Loss):
+  """The loss that a plain function computes for each example."""
+
+  def __init__(self, function):
+    super().__init__(name=getattr(function, '__name__', 'loss'))
+    self._function = function
+
+  def call(self, y_true, y_pred):
+    return self._function(y_true, y_pred)
+
+
+def _loss(settings):
+  """Returns the user's loss, or None.
+
+  Raises:
+    ValueError: A reference leads nowhere, or to nothing that can be called.
+  """
+  if settings.loss is None:
+    return None
+  found = plugins.value_of(settings.loss, {}, field='loss')
+  given = plugins.options(settings.loss_option, field='loss_option')
+  if isinstance(found, type):
+    plugins.check_call(found, given, setting=f'loss={plugins.shown(settings.loss)}')
+    found = found(**given)
+  elif given and callable(found):
+    plugins.check_call(found, given, setting=f'loss={plugins.shown(settings.loss)}', positional=2)
+    found = functools.partial(found, **given)
+  if isinstance(found, tf.keras.losses.Loss):
+    return found
+  if not callable(found):
+    raise ValueError(f'loss={plugins.shown(settings.loss)} must be a tf.keras.losses.Loss or a function (labels, '
+                     f'logits) -> losses, found {type(found).__name__}.')
+  return _OfFunction(found)

@@ -5,6 +5,7 @@ composition). The update is private before it leaves the client; which clients t
 """
 
 import collections
+import copy
 import dataclasses
 import functools
 import math
@@ -81,7 +82,8 @@ class ExampleDpSgd(base.PrivacyPlan):
         epochs=self.epochs, sampling=self.sampling, ghost=self.method.ghost)
 
   def client_work(self, keras_model_fn, loss_fn, reader, optimizer):
-    loss = type(loss_fn).from_config({**loss_fn.get_config(), 'reduction': tf.keras.losses.Reduction.NONE})
+    loss = copy.copy(loss_fn)  # Not `from_config`: a user's loss may keep parameters that its config does not hold.
+    loss.reduction = tf.keras.losses.Reduction.NONE
     return example_work.build_client_work(keras_model_fn, loss, reader, optimizer, self.training)
 
   def releases(self, client: int, turns: int) -> accounting.SampledGaussian:

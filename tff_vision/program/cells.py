@@ -124,7 +124,9 @@ def _kinds() -> dict[str, Sequence[type]]:
   found = {}
   for section in configs.sections().values():
     for name, hint in typing.get_type_hints(section).items():
-      found[name] = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+      # Fields that take objects too are text in a grid: names and references.
+      found[name] = ((str, type(None)) if hint is Any
+                     else typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,))
   return found
 
 

@@ -9,7 +9,7 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tff_vision import configs, tasks
+from tff_vision import configs, plugins, tasks
 from tff_vision.data import images as images_lib
 from tff_vision.learning import evaluation
 from tff_vision.program import json_file, whole_file
@@ -66,7 +66,8 @@ def settings(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
   """Returns the settings of training by which the model can be understood: what always counts, and what is unusual."""
   shown = {name: config[section][name] for section, names in _SETTINGS.items() for name in names}
   for section in _FURTHER:
-    usual = dataclasses.asdict(configs.sections()[section]())
+    usual = {field.name: plugins.describe(field.default)
+             for field in dataclasses.fields(configs.sections()[section])}
     shown |= {name: value for name, value in config[section].items() if value != usual[name]}
   return shown
 
@@ -102,7 +103,8 @@ def limits(report: Mapping[str, Any], formats: Mapping[str, Mapping[str, Any]]) 
                 f'{attack["clients"]} clients): it is for study and not for use.')
   said.append('It was tested on images of the clients that trained it, or of their kind; elsewhere, on another '
               'scanner or camera, it may be much worse. Test it where it is to be used.')
-  said.append(f'{_ANSWERS[report["task"]["name"]]}, and the decision threshold is a choice of those who use it.')
+  answers = _ANSWERS.get(report['task']['name'], 'Its outputs are what its objective says')
+  said.append(f'{answers}, and the decision threshold is a choice of those who use it.')
   if report['privacy'].get('mechanism', 'none') == 'none':
     said.append('No differential privacy: nothing bounds what the model reveals of single training images.')
   else:

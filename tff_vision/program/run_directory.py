@@ -7,6 +7,7 @@
 import contextlib
 import dataclasses
 import fcntl
+import json
 import os
 import pathlib
 import secrets
@@ -75,8 +76,14 @@ class RunDirectory:
     Raises:
       ValueError: There is no run here, or its config is unreadable.
     """
+    return self._read(configs.from_json)
+
+  def _description(self):
+    return json.loads(json.dumps(self._read(configs.read_description)))
+
+  def _read(self, parse):
     try:
-      return configs.from_json(self.config.read_text(), self.kind)
+      return parse(self.config.read_text(), self.kind)
     except FileNotFoundError:
       raise ValueError(f'run_dir={str(self.path)!r} holds no run: {self.config} is missing.') from None
     except (ValueError, TypeError, OSError) as error:
@@ -107,7 +114,7 @@ class RunDirectory:
       ValueError: Names the folder or the fields that differ.
     """
     if resume:
-      if changed := _differences(self.read_config(), config):
+      if changed := _differences(self._description(), json.loads(json.dumps(configs.described(config)))):
         raise ValueError(f'resume is refused: the run in {str(self.path)!r} has another config: {changed}.')
     elif self.config.exists():
       raise ValueError(f'run_dir={str(self.path)!r} already holds a run; continue it with --resume or choose another '
@@ -170,8 +177,6 @@ def exclusive(path: pathlib.Path) -> Iterator[None]:
 
 
 def _differences(saved, wanted):
-  return '; '.join(
-      f'{field.name} is {getattr(getattr(saved, section), field.name)!r} there and '
-      f'{getattr(getattr(wanted, section), field.name)!r} here'
-      for section, cls in configs.sections(type(saved)).items() for field in dataclasses.fields(cls)
-      if getattr(getattr(saved, section), field.name) != getattr(getattr(wanted, section), field.name))
+  return '; '.join(f'{name} is {saved[section][name]!r} there and {value!r} here'
+                   for section, fields in wanted.items() for name, value in fields.items()
+                   if saved[section][name] != value)

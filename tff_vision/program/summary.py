@@ -36,13 +36,13 @@ def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: pl
   train_seconds = sum(record['seconds'] for record in outcome.history)
   images = task.images
   return {
-      'config': dataclasses.asdict(config),
+      'config': configs.readable(config),
       'dataset': {
           'name': images.name, 'num_clients': len(images.train),
           'num_train_examples': sum(images.train.num_examples(i) for i in range(len(images.train))),
           'num_test_examples': len(images.test.examples), 'class_names': list(images.class_names),
           'image_shape': list(images.test.examples.x.shape[1:]), 'notes': list(images.notes)},
-      'task': {'name': config.task.task, 'metric': task.objective.metric},
+      'task': {'name': task.objective.task, 'metric': task.objective.metric},
       'model': _model(config, task, evaluator.model),
       **final,
       'unseen': evaluator.evaluate(images.unseen) if images.unseen is not None else None,
@@ -61,7 +61,8 @@ def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: pl
 
 def _model(config, task, model):
   trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
-  return {'name': config.model.model, 'parameters': model.count_params(), 'trained_parameters': trainable,
+  name = config.model.model if isinstance(config.model.model, str) else model.name
+  return {'name': name, 'parameters': model.count_params(), 'trained_parameters': trainable,
           'notes': list(task.notes)}
 
 

@@ -1,0 +1,152 @@
+"""An experiment made of values: own objects go in, a run goes on, and both ways of writing it down are the same."""
+
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+
+import tff_vision as tv
+from tff_vision import configs, experiment, plugins
+
+
+class Signs(tv.Algorithm):
+  """Clients descend the sign of the gradient."""
+
+  def work(self, client):
+    trained = client.descend(lambda carried, g, w, w0: (carried, [tf.sign(x) for x in g]))
+    return tv.Work(trained=trained, sent=tuple(trained.update()))
+
+
+def network(input_shape, num_classes, units=4):
+  layers = tf.keras.layers
+  return tf.keras.Sequential([layers.Input(input_shape), layers.Flatten(), layers.Dense(units, 'relu'),
+                              layers.Dense(num_classes)])
+
+
+def double(y, logits):
+  return 2 * tf.keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True)
+
+
+def made(**parts):
+  fields = {'participation': tv.Fixed(3), 'client': tv.Client(tv.sgd(0.05), epochs=1, batch_size=4), 'rounds': 2,
+            'rounds_per_evaluation': 1, 'seed': 4}
+  return tv.Experiment(parts.pop('task', tv.Task(tv.testing.tiny_images(), model='linear')), **(fields | parts))
+
+
+def test_every_public_name_is_there_and_nothing_is_imported_before():
+  for name in tv.__all__:
+    assert getattr(tv, name) is not None
+  with pytest.raises(AttributeError, match='no_such_name'):
+    tv.no_such_name  # noqa: B018
+
+
+def test_values_and_a_config_give_the_same_weights(tmp_path):
+  images = tv.data.load('digits', partition=tv.Dirichlet(1.0, clients=6), seed=3)
+  ours = tv.Experiment(tv.Task(images, model='linear'), participation=tv.Fixed(3), rounds=2, seed=3,
+                       client=tv.Client(epochs=1)).run(tmp_path / 'values')
+  theirs = experiment.run(configs.ExperimentConfig(
+      data=configs.DataConfig(num_clients=6), model=configs.ModelConfig(model='linear'),
+      client=configs.ClientConfig(client_epochs=1), cohort=configs.CohortConfig(cohort_size=3),
+      program=configs.ProgramConfig(rounds=2, seed=3)), configs.LaunchConfig(run_dir=str(tmp_path / 'config')))
+  for one, other in zip(ours.model.get_weights(), tf.keras.models.load_model(
+      theirs.directory.export / 'model.keras', compile=False).get_weights(), strict=True):
+    np.testing.assert_array_equal(one, other)
+  assert ours.evaluation == theirs.report['evaluation']
+
+
+def test_own_objects_in_every_place(tmp_path):
+  task = tv.Task(tv.testing.tiny_images(), model=network, objective=tv.Classification(loss=double))
+  run = made(task=task, algorithm=Signs(), server=tv.Server(tff.learning.optimizers.build_adam(0.05)),
+             client=tv.Client(tff.learning.optimizers.build_sgdm(0.01, momentum=0.5), epochs=1, batch_size=4),
+             aggregator=tff.aggregators.MeanFactory()).run(tmp_path / 'own')
+  assert run.model.count_params() == 64 * 4 + 4 + 4 * 3 + 3
+  logits = run.model(task.images.test.examples.x.astype(np.float32)).numpy()
+  expected = double(task.images.test.examples.y, logits).numpy().mean()
+  assert run.evaluation['loss'] == pytest.approx(expected, rel=1e-4)
+  card = run.export('keras')
+  assert card['formats']['keras']['max_logit_difference'] < 1e-4
+
+
+def test_a_loop_over_rounds_stops_and_goes_on(tmp_path):
+  whole = [record['evaluation'] for record in made(rounds=3).iterate(tmp_path / 'whole')]
+  parts = made(rounds=3)
+  for record in parts.iterate(tmp_path / 'parts'):
+    first = record['evaluation']
+    break
+  rest = [record['evaluation'] for record in parts.iterate(tmp_path / 'parts')]
+  assert [first, *rest] == whole
+
+
+def test_a_changed_object_does_not_go_on(tmp_path):
+  class Other(Signs):
+    """Another class."""
+
+  for _ in made(algorithm=Signs()).iterate(tmp_path / 'run'):
+    break
+  with pytest.raises(ValueError, match='algorithm is .*Signs.*Other'):
+    made(algorithm=Other()).run(tmp_path / 'run')
+  with pytest.raises(ValueError, match='dataset is an object of the Python program'):
+    experiment.run_directory.RunDirectory(tmp_path / 'run').read_config()
+
+
+def test_the_ledger_stands_before_anything_is_trained():
+  ledger = made(participation=tv.Poisson(2), rounds=5, privacy=tv.ClientGaussian(
+      clip_norm=0.5, target_epsilon=6.0, delta=0.02)).ledger()
+  assert ledger['epsilon'] == pytest.approx(6.0, abs=0.01) and ledger['rounds'] == 5
+
+
+@pytest.mark.parametrize(('parts', 'match'), [
+    ({'algorithm': 'fedagv'}, 'algorithm must be one of .*fedagv'),
+    ({'aggregator': 'medain'}, 'aggregator must be one of'),
+    ({'algorithm': Signs(), 'privacy': tv.ExampleDpSgd(clip_norm=1.0, noise_multiplier=1.0)},
+     'Signs does not go with privacy=example_dp_sgd')])
+def test_what_does_not_fit_is_refused_when_the_experiment_is_made(parts, match):
+  with pytest.raises(ValueError, match=match):
+    made(**parts)
+
+
+@pytest.mark.parametrize(('aggregator', 'parts', 'match'), [
+    (tff.aggregators.MeanFactory(), {'participation': tv.Poisson(2), 'privacy': tv.ClientGaussian(
+        clip_norm=1.0, noise_multiplier=1.0, delta=0.05)}, 'MeanFactory does not go with privacy=client_gaussian'),
+    (tff.aggregators.SumFactory(), {'secure_sum': tv.Masks()}, 'SumFactory does not go with secure_sum=masks')])
+def test_an_own_aggregator_is_never_silently_ignored(aggregator, parts, match, tmp_path):
+  with pytest.raises(ValueError, match=match):
+    made(aggregator=aggregator, **parts).run(tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+def test_references_lead_to_values_or_say_why_not():
+  assert plugins.load('tests.test_api:network', field='model') is network
+  with pytest.raises(ValueError, match='model=tests.no_module:x: there is no module'):
+    plugins.load('tests.no_module:x', field='model')
+  with pytest.raises(ValueError, match="model=tests.test_api:nothing: tests.test_api has no attribute 'nothing'"):
+    plugins.load('tests.test_api:nothing', field='model')
+  assert plugins.options(['a=1', 'b=x', 'c=(1, 2)'], field='o') == {'a': 1, 'b': 'x', 'c': (1, 2)}
+  with pytest.raises(ValueError, match="o must be key=value, found 'a'"):
+    plugins.options(['a'], field='o')
+
+
+def test_the_contract_tests_ring():
+  with pytest.raises(AssertionError, match='logits'):
+    tv.testing.check_model(lambda shape, n: tf.keras.Sequential([
+        tf.keras.layers.Input(shape), tf.keras.layers.Flatten(), tf.keras.layers.Dense(n, 'softmax')]))
+  with pytest.raises(AssertionError, match='one number an example'):
+    tv.testing.check_loss(lambda y, logits: tf.zeros([tf.shape(logits)[0], 3]) + logits)
+  with pytest.raises(AssertionError, match='depends on the others'):
+    tv.testing.check_loss(lambda y, logits: tf.reduce_mean(logits) + logits[:, 0])
+  with pytest.raises(AssertionError, match='outside'):
+    tv.testing.check_dataset(lambda config: tv.data.FederatedImages(
+        name='x', class_names=('a',), train=tv.testing.tiny_images().train, test=tv.testing.tiny_images().test))
+  tv.testing.check_dataset(tv.testing.tiny_images())
+  tv.testing.check_aggregator(tff.aggregators.MeanFactory())
+
+
+def test_a_config_of_an_older_schema_has_the_defaults_of_new_fields():
+  content = json.loads(configs.to_json(configs.ExperimentConfig()))
+  del content['schema'], content['model']['model_option'], content['task']['loss']
+  assert configs.from_json(json.dumps(content)) == configs.ExperimentConfig()
+  content['schema'] = 99
+  with pytest.raises(ValueError, match='schema 99'):
+    configs.from_json(json.dumps(content))

@@ -1,0 +1,108 @@
+"""An experiment as one value: what a program that imports `tff_vision` writes down and runs."""
+
+import concurrent.futures
+import dataclasses
+import functools
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from tff_vision import configs, experiment, tasks, values
+from tff_vision.program import handover, loop, run_directory
+from tff_vision.runtime import runtime_config
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """One experiment, made of values; an object of one's own may stand in the place of any name.
+
+  Attributes:
+    task: Images, model and objective.
+    algorithm: A name, a `configs.AlgorithmConfig`, or an `Algorithm`.
+    client: From `Client`.
+    server: From `Server`.
+    participation: From `Fixed`, `Poisson` or `RoundRobin`.
+    privacy: From `ClientGaussian` and its like; by default nothing is promised.
+    secure_sum: From `ThresholdEncryption` and its like; by default the server sees updates.
+    aggregator: A name, a `configs.AggregationConfig`, or any `tff.aggregators` factory; None: the mean.
+    rounds: Of training.
+    rounds_per_evaluation: The test set is looked at every so many rounds.
+    seed: Fixes cohorts, first weights and the order of examples.
+    schedule: Of learning rates.
+    attack: Simulated attackers.
+    runtime: Where clients' work is done; the results do not depend on it.
+  """
+  task: values.Task
+  _: dataclasses.KW_ONLY
+  algorithm: Any = 'fedavg'
+  client: configs.ClientConfig = configs.ClientConfig()
+  server: configs.ServerConfig = configs.ServerConfig()
+  participation: configs.CohortConfig = configs.CohortConfig()
+  privacy: configs.PrivacyConfig = configs.PrivacyConfig()
+  secure_sum: configs.SecureConfig = configs.SecureConfig()
+  aggregator: Any = None
+  rounds: int = 80
+  rounds_per_evaluation: int = 10
+  seed: int = 0
+  schedule: configs.ScheduleConfig = configs.ScheduleConfig()
+  attack: configs.AttackConfig = configs.AttackConfig()
+  runtime: runtime_config.RuntimeConfig = runtime_config.RuntimeConfig()
+
+  def __post_init__(self):
+    self.config  # noqa: B018  Raises where parts do not fit.
+
+  @functools.cached_property
+  def config(self) -> configs.ExperimentConfig:
+    """The same experiment as sections of fields, some of which hold objects."""
+    algorithm, aggregator = self.algorithm, 'mean' if self.aggregator is None else self.aggregator
+    return configs.ExperimentConfig(
+        **self.task.sections(), client=self.client, server=self.server, cohort=self.participation,
+        algorithm=(algorithm if isinstance(algorithm, configs.AlgorithmConfig)
+                   else configs.AlgorithmConfig(algorithm=algorithm)),
+        aggregation=(aggregator if isinstance(aggregator, configs.AggregationConfig)
+                     else configs.AggregationConfig(aggregator=aggregator)),
+        privacy=self.privacy, secure=self.secure_sum, schedule=self.schedule, attack=self.attack,
+        program=configs.ProgramConfig(rounds=self.rounds, rounds_per_evaluation=self.rounds_per_evaluation,
+                                      seed=self.seed))
+
+  def describe(self) -> Mapping[str, Any]:
+    """Returns what config.json holds: by this, a run that goes on knows that it is the same experiment."""
+    return configs.described(self.config)
+
+  def ledger(self, rounds: int | None = None) -> Mapping[str, Any]:
+    """Returns what the run, or its first `rounds` rounds, will cost; nothing is trained."""
+    plan = experiment.build_plan(self.config, tasks.build_task(self.config))
+    return plan.ledger(self.rounds if rounds is None else rounds)
+
+  def run(self, directory: str | os.PathLike[str], *,
+          on_round: Callable[[loop.RoundRecord], None] = lambda record: None,
+          stop_requested: Callable[[], bool] = lambda: False) -> experiment.RunResult:
+    """Trains, evaluates, exports and reports; goes on where `directory` holds this experiment's unfinished run.
+
+    Args:
+      directory: The run's folder; made where it is missing.
+      on_round: Called with each round's record.
+      stop_requested: Asked after each round; True ends the run so that the next call goes on.
+
+    Raises:
+      ValueError: `directory` holds another experiment's run, or the parts do not fit.
+    """
+    path = pathlib.Path(directory)
+    launch = configs.LaunchConfig(run_dir=str(path), resume=run_directory.RunDirectory(path).config.exists())
+    return experiment.run(self.config, launch, runtime=self.runtime, on_round=on_round, stop_requested=stop_requested)
+
+  def iterate(self, directory: str | os.PathLike[str]) -> Iterator[loop.RoundRecord]:
+    """Yields each round's record, and trains the next round when it is asked for.
+
+    Leaving the loop stops the run after the round in progress; the next call of `iterate` or `run` goes on.
+    """
+    records = handover.Handover()
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+      training = pool.submit(self.run, directory, on_round=records.give, stop_requested=records.stopped)
+      training.add_done_callback(lambda _: records.finish())
+      try:
+        yield from records
+      finally:
+        records.stop()
+      training.result()

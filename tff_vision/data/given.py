@@ -1,0 +1,122 @@
+"""Images that a Python program has at hand, as clients: arrays, or a `tff.simulation` client data set."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tff_vision import configs, values
+from tff_vision.data import arrays, images
+
+Arrays = tuple[np.ndarray, np.ndarray]
+
+
+def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Arrays], name: str = 'arrays',
+                class_names: Sequence[str] | None = None,
+                preprocessing: images.Preprocessing | None = None) -> images.FederatedImages:
+  """Returns clients' arrays as federated images.
+
+  Args:
+    clients: Client id -> (x, y): x [n, height, width] or [n, height, width, channels], uint8 in 0..255 or floats in
+      0..1; y [n] class numbers from 0, or [n, findings] of 0 and 1.
+    test: (x, y) that belong to no client, or client id -> (x, y), which also gives each client's own numbers.
+    name: Stands in reports.
+    class_names: One for each class or finding; by default their numbers.
+    preprocessing: How stored pixels become model input; by default uint8 is scaled to 0..1.
+
+  Raises:
+    ValueError: An array is not as described; the client is named.
+  """
+  if not clients:
+    raise ValueError('from_arrays needs at least one client.')
+  loaded = {str(client): _examples(x, y, f'client {client}') for client, (x, y) in clients.items()}
+  shared = not isinstance(test, Mapping)
+  parts = {'': _examples(*test, 'test')} if shared else {
+      str(client): _examples(x, y, f'test of client {client}') for client, (x, y) in test.items()}
+  if strangers := sorted(set(parts) - set(loaded) - {''}):
+    raise ValueError(f'test has examples of {", ".join(strangers)}, which are no clients.')
+  first = next(iter(loaded.values()))
+  for where, examples in (*loaded.items(), *((f'test {name}', part) for name, part in parts.items())):
+    if (examples.x.shape[1:], examples.x.dtype, examples.y.ndim) != (first.x.shape[1:], first.x.dtype, first.y.ndim):
+      raise ValueError(f'{where} has images {list(examples.x.shape[1:])} of {examples.x.dtype} with labels of '
+                       f'{examples.y.ndim} dimension(s), the first client {list(first.x.shape[1:])} of {first.x.dtype} '
+                       f'with {first.y.ndim}.')
+  names = _class_names(class_names, [*loaded.values(), *parts.values()])
+  pooled = _joined(loaded.values())
+  bounds = np.cumsum([0, *(len(examples) for examples in loaded.values())])
+  held_out, positions, start = _joined(parts.values()), {}, 0
+  for client, part in parts.items():
+    positions[client] = np.arange(start, start + len(part))
+    start += len(part)
+  return images.FederatedImages(
+      name=name, class_names=names,
+      train=images.ArrayClients(pooled, [np.arange(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)],
+                                list(loaded)),
+      test=images.HeldOut(examples=held_out, clients=[positions.get(client, np.zeros(0, np.int64))
+                                                      for client in loaded]),
+      preprocessing=preprocessing or images.Preprocessing())
+
+
+def from_client_data(train: Any, test: Any, *, image: str = 'pixels', label: str = 'label', name: str = 'client data',
+                     class_names: Sequence[str] | None = None,
+                     preprocessing: images.Preprocessing | None = None) -> images.FederatedImages:
+  """Returns `tff.simulation.datasets.ClientData` as federated images; everything is read into memory once.
+
+  Args:
+    train: Whose `client_ids` become the clients.
+    test: Of the same or fewer clients.
+    image: Key of the image in an element; label: key of its label.
+    name: As in `from_arrays`, like the rest.
+
+  Raises:
+    ValueError: An element has no such key; or as `from_arrays`.
+  """
+  read = lambda data: {client: _read(data.create_tf_dataset_for_client(client), image, label)
+                       for client in data.client_ids}
+  return from_arrays(read(train), test=read(test), name=name, class_names=class_names, preprocessing=preprocessing)
+
+
+def _read(dataset, image, label):
+  elements = list(dataset.as_numpy_iterator())
+  if not elements:
+    raise ValueError('a client of the client data has no example.')
+  if missing := {image, label} - set(elements[0]):
+    raise ValueError(f'elements of the client data lack {", ".join(sorted(missing))}; they have '
+                     f'{", ".join(sorted(elements[0]))}.')
+  return np.stack([element[image] for element in elements]), np.stack([element[label] for element in elements])
+
+
+def _examples(x, y, what):
+  return images.Examples(arrays.pixels(np.asarray(x), f'{what}: x'), arrays.classes(np.asarray(y), f'{what}: y'))
+
+
+def _class_names(given, parts):
+  y = np.concatenate([part.y for part in parts])
+  number = int(y.max()) + 1 if y.ndim == 1 else y.shape[1]
+  if given is None:
+    return tuple(map(str, range(number)))
+  if len(given) < number:
+    raise ValueError(f'class_names has {len(given)} names, the labels have {number} classes.')
+  return tuple(map(str, given))
+
+
+def _joined(parts):
+  return images.Examples(np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts]))
+
+
+def load(dataset: str, *, partition: values.Partition | None = None, data_dir: str | None = None, seed: int = 0
+         ) -> images.FederatedImages:
+  """Returns a built-in data set, spread over clients.
+
+  Args:
+    dataset: A name that `python -m pipelines.doctor` lists.
+    partition: From `Dirichlet`, `Iid`, `Shards` or `Natural`; None: the default, Dirichlet(1.0).
+    data_dir: Folder of the files; None: the source's own places.
+    seed: Of the partition.
+
+  Raises:
+    ValueError: There is no such data set, or it is not on this machine.
+  """
+  from tff_vision.data import build  # Late: the sources take a moment to import.
+  fields = dict(partition.fields) if partition is not None else {}
+  return build.build(configs.DataConfig(dataset=dataset, data_dir=data_dir, **fields), seed=seed)

@@ -1,0 +1,156 @@
+"""Objects of one's own in the place of built-in names.
+
+A field that chooses a model, an algorithm, a loss, an aggregator, a data set or an optimizer takes a built-in name, an
+object, or a reference `package.module:attribute` to one. A reference is text, so that a flag can hold it and a finished
+run can be read again by any pipeline; an object works from Python only.
+"""
+
+import ast
+import dataclasses
+import hashlib
+import importlib
+import inspect
+import os
+import re
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+_REFERENCE = re.compile(r'[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*')
+OWN = 'own'  # The key under which the description of an object stands in config.json.
+
+
+def is_reference(choice: Any) -> bool:
+  """Returns whether `choice` is text of the form `package.module:attribute`."""
+  return isinstance(choice, str) and _REFERENCE.fullmatch(choice) is not None
+
+
+def is_own(choice: Any, choices: Collection[str]) -> bool:
+  """Returns whether `choice` is an object or a reference, and none of the built-in names."""
+  return not isinstance(choice, str) or (choice not in choices and is_reference(choice))
+
+
+def value_of(choice: Any, registry: Mapping[str, Any], *, field: str) -> Any:
+  """Returns what a name of `registry` or a reference stands for; an object is itself.
+
+  Raises:
+    ValueError: A reference leads nowhere; names `field`.
+  """
+  if not isinstance(choice, str):
+    return choice
+  return registry[choice] if choice in registry else load(choice, field=field)
+
+
+def load(reference: str, *, field: str) -> Any:
+  """Imports `package.module:attribute`, from the working directory too.
+
+  Raises:
+    ValueError: There is no such module or attribute, or the module cannot be imported.
+  """
+  module_name, _, path = reference.partition(':')
+  value = import_module(module_name, f'{field}={reference}')
+  for part in path.split('.'):
+    if not hasattr(value, part):
+      raise ValueError(f'{field}={reference}: {module_name} has no attribute {path!r}.')
+    value = getattr(value, part)
+  return value
+
+
+def import_module(name: str, setting: str) -> Any:
+  """Imports a module, from the working directory too; `setting` stands in the error.
+
+  Raises:
+    ValueError: It is not there, or raises an error of its own.
+  """
+  if os.getcwd() not in sys.path and '' not in sys.path:
+    sys.path.append(os.getcwd())
+  try:
+    return importlib.import_module(name)
+  except ModuleNotFoundError as error:
+    raise ValueError(f'{setting}: there is no module {error.name!r} on the path or in {os.getcwd()}.') from error
+  except Exception as error:
+    raise ValueError(f'{setting}: importing {name} fails with {type(error).__name__}: {error}') from error
+
+
+def options(pairs: Sequence[str], *, field: str) -> dict[str, Any]:
+  """Returns keyword arguments from texts `key=value`; a value is a Python literal where it is one, else text.
+
+  Raises:
+    ValueError: A text has another form, or a key twice.
+  """
+  found: dict[str, Any] = {}
+  for pair in pairs:
+    key, equals, text = pair.partition('=')
+    if not equals or not key.isidentifier():
+      raise ValueError(f'{field} must be key=value, found {pair!r}.')
+    if key in found:
+      raise ValueError(f'{field} names {key} twice.')
+    try:
+      found[key] = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+      found[key] = text
+  return found
+
+
+def check_call(function: Any, given: Mapping[str, Any], *, setting: str, positional: int = 0) -> None:
+  """Refuses a call with so many positional arguments and these named ones, if `function` cannot be called so.
+
+  Raises:
+    ValueError: Says why not.
+  """
+  try:
+    signature = inspect.signature(function)
+  except (TypeError, ValueError):  # Some built-in functions do not say what they take.
+    return
+  try:
+    signature.bind(*[None] * positional, **given)
+  except TypeError as error:
+    raise ValueError(f'{setting} cannot be called with {positional} arguments and the options '
+                     f'{", ".join(given) or "none"}: {error}.') from None
+
+
+def describe(value: Any) -> Any:
+  """Returns what of a value goes into config.json: plain values as they are, an object as its name and parameters.
+
+  An object may say it itself with a method `describe() -> dict`. Else its public attributes that JSON can hold are
+  taken, and a digest of its source code, so that a changed object does not resume another one's run.
+  """
+  if value is None or isinstance(value, (bool, int, float, str)):
+    return value
+  if isinstance(value, (tuple, list)):
+    return [describe(element) for element in value]
+  if isinstance(value, Mapping):
+    return {str(key): describe(element) for key, element in value.items()}
+  if callable(getattr(value, 'describe', None)) and not isinstance(value, type):
+    return {OWN: name_of(value), **value.describe()}
+  return {OWN: name_of(value), 'parameters': _parameters(value), 'source': _source_digest(value)}
+
+
+def name_of(value: Any) -> str:
+  """Returns `module.name` of a function or class, or of an object's class."""
+  named = value if hasattr(value, '__qualname__') else type(value)
+  return f'{named.__module__}.{named.__qualname__}'
+
+
+def shown(choice: Any) -> str:
+  """Returns a name or a reference as it is, and the name of an object, for sentences."""
+  return choice if isinstance(choice, str) else name_of(choice)
+
+
+def _parameters(value):
+  if isinstance(value, type) or inspect.isroutine(value):
+    return {}
+  if dataclasses.is_dataclass(value):
+    held = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+  else:
+    held = dict(getattr(value, '__dict__', {}))
+  plain = (bool, int, float, str, type(None))
+  return {name: found for name, found in held.items() if isinstance(found, plain)}
+
+
+def _source_digest(value):
+  try:
+    text = inspect.getsource(value if hasattr(value, '__qualname__') else type(value))
+  except (OSError, TypeError):
+    return None
+  return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,18 @@
+"""One line a round, for scripts and notebooks that drive an experiment themselves."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+
+def show_progress(record: Mapping[str, Any]) -> None:
+  """Writes the numbers of a round to standard output; give it to `Experiment.run` as `on_round`.
+
+  Args:
+    record: Of a round, as in the history of report.json.
+  """
+  shown = {**record.get('train', {}), **{f'test {name}': value for name, value in record.get('evaluation', {}).items()},
+           **record.get('privacy', {})}
+  numbers = '  '.join(f'{name} {value:.4g}' for name, value in shown.items()
+                      if isinstance(value, (int, float)) and not isinstance(value, bool))
+  sys.stdout.write(f'round {record["round"]}  {numbers}\n')

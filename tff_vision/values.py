@@ -1,0 +1,226 @@
+"""The parts of an experiment as values: `tff_vision.Experiment` takes them, or objects of one's own in their place.
+
+Each function returns a frozen section of a config, so that an experiment that is made in Python and one that is made of
+flags are the same data. Imports no TensorFlow.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from tff_vision import configs
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+  """A built-in optimizer with its learning rate; a `tff.learning.optimizers.Optimizer` may stand in its place.
+
+  Attributes:
+    name: Of `tff_vision.training_config`.
+    learning_rate: Of one step.
+    settings: Further constants by name: `momentum`, `weight_decay`, `epsilon`.
+  """
+  name: str
+  learning_rate: float
+  settings: tuple[tuple[str, float], ...] = ()
+
+
+def sgd(learning_rate: float, *, momentum: float = 0.0) -> Optimizer:
+  """Returns SGD; with momentum on the server this is FedAvgM."""
+  return Optimizer('sgdm', learning_rate, (('momentum', momentum),)) if momentum else Optimizer('sgd', learning_rate)
+
+
+def adam(learning_rate: float, *, epsilon: float | None = None) -> Optimizer:
+  """Returns Adam; on the server this is FedAdam. `epsilon`, the tau of the paper, is read on the server."""
+  return _adaptive('adam', learning_rate, epsilon)
+
+
+def yogi(learning_rate: float, *, epsilon: float | None = None) -> Optimizer:
+  """Returns Yogi, for the server: FedYogi."""
+  return _adaptive('yogi', learning_rate, epsilon)
+
+
+def adagrad(learning_rate: float, *, epsilon: float | None = None) -> Optimizer:
+  """Returns Adagrad, for the server: FedAdagrad."""
+  return _adaptive('adagrad', learning_rate, epsilon)
+
+
+def adamw(learning_rate: float, *, weight_decay: float = 0.004) -> Optimizer:
+  """Returns AdamW, for the server."""
+  return Optimizer('adamw', learning_rate, (('weight_decay', weight_decay),))
+
+
+def _adaptive(name, learning_rate, epsilon):
+  return Optimizer(name, learning_rate, () if epsilon is None else (('epsilon', epsilon),))
+
+
+# The capitalised functions below read as the parts that they return.
+
+def Client(optimizer: Any = Optimizer('sgd', 0.2), *, epochs: int = 3, batch_size: int = 20,
+           gradient_clip: float | None = None, weight_decay: float = 0.0) -> configs.ClientConfig:
+  """Returns what one client does in a round.
+
+  Args:
+    optimizer: From `sgd` or `adam`, or a `tff.learning.optimizers.Optimizer`.
+    epochs: Passes over the client's examples.
+    batch_size: Examples of one step.
+    gradient_clip: L2 bound on the gradient of a batch; None: none.
+    weight_decay: Adds so much of the weights to each gradient.
+
+  Raises:
+    ValueError: A value is illegal; it is named.
+  """
+  return configs.ClientConfig(**_optimizer('client', optimizer), client_epochs=epochs, batch_size=batch_size,
+                              client_gradient_clip=gradient_clip, client_weight_decay=weight_decay)
+
+
+def Server(optimizer: Any = Optimizer('sgd', 1.0)) -> configs.ServerConfig:
+  """Returns how the server applies the mean update. Args: as `Client`."""
+  return configs.ServerConfig(**_optimizer('server', optimizer))
+
+
+def _optimizer(side, optimizer):
+  if not isinstance(optimizer, Optimizer):
+    return {f'{side}_optimizer': optimizer}
+  settings = {f'{side}_{name}': value for name, value in optimizer.settings}
+  known = {field.name for field in dataclasses.fields(configs.sections()[side])}
+  if unknown := sorted(set(settings) - known):
+    raise ValueError(f'{optimizer.name} on the {side} does not read {", ".join(unknown)}.')
+  return {f'{side}_optimizer': optimizer.name, f'{side}_learning_rate': optimizer.learning_rate, **settings}
+
+
+def Fixed(cohort_size: int) -> configs.CohortConfig:
+  """Returns participation of exactly `cohort_size` clients a round. `configs.CohortConfig` simulates devices too."""
+  return configs.CohortConfig(sampling='fixed', cohort_size=cohort_size)
+
+
+def Poisson(cohort_size: int) -> configs.CohortConfig:
+  """Returns participation of each client independently, `cohort_size` of them expected in a round."""
+  return configs.CohortConfig(sampling='poisson', cohort_size=cohort_size)
+
+
+def RoundRobin(cohort_size: int) -> configs.CohortConfig:
+  """Returns participation in turn, all clients in one random order."""
+  return configs.CohortConfig(sampling='round_robin', cohort_size=cohort_size)
+
+
+def ClientGaussian(*, clip_norm: float, noise_multiplier: float | None = None, target_epsilon: float | None = None,
+                   delta: float | None = None, metrics_noise_multiplier: float | None = None) -> configs.PrivacyConfig:
+  """Returns client-level privacy with Gaussian noise that the server adds; it needs `Poisson`.
+
+  Args:
+    clip_norm: L2 bound on one client's update.
+    noise_multiplier: Standard deviation of the noise over clip_norm; either this or target_epsilon.
+    target_epsilon: Calibrates the noise for the run's rounds.
+    delta: None: population ** -1.1.
+    metrics_noise_multiplier: Releases counts and accuracy with noise of their own.
+  """
+  return configs.PrivacyConfig(privacy='client_gaussian', clip_norm=clip_norm, noise_multiplier=noise_multiplier,
+                               target_epsilon=target_epsilon, delta=delta,
+                               metrics_noise_multiplier=metrics_noise_multiplier)
+
+
+def MatrixFactorization(*, clip_norm: float, strategy: str = 'blt', noise_multiplier: float | None = None,
+                        target_epsilon: float | None = None, delta: float | None = None) -> configs.PrivacyConfig:
+  """Returns client-level privacy with correlated noise; `RoundRobin`, or `Poisson` for strategy='amplified'.
+
+  Args: strategy: `blt`, `banded` or `amplified`; the others as of `ClientGaussian`.
+  """
+  return configs.PrivacyConfig(privacy='dp_mf', mf_strategy=strategy, clip_norm=clip_norm, delta=delta,
+                               noise_multiplier=noise_multiplier, target_epsilon=target_epsilon)
+
+
+def DistributedGaussian(*, clip_norm: float, noise_multiplier: float | None = None,
+                        target_epsilon: float | None = None, delta: float | None = None) -> configs.PrivacyConfig:
+  """Returns client-level privacy by noise shares under a secure sum. Args: as of `ClientGaussian`."""
+  return configs.PrivacyConfig(privacy='distributed_gaussian', clip_norm=clip_norm, delta=delta,
+                               noise_multiplier=noise_multiplier, target_epsilon=target_epsilon)
+
+
+def ExampleDpSgd(*, clip_norm: float, noise_multiplier: float | None = None, target_epsilon: float | None = None,
+                 delta: float | None = None) -> configs.PrivacyConfig:
+  """Returns example-level privacy: private SGD on clients. Args: as of `ClientGaussian`; clip_norm: of a gradient."""
+  return configs.PrivacyConfig(privacy='example_dp_sgd', clip_norm=clip_norm, delta=delta,
+                               noise_multiplier=noise_multiplier, target_epsilon=target_epsilon)
+
+
+def ThresholdEncryption() -> configs.SecureConfig:
+  """Returns encrypted sums that the cohort decrypts together (BFV)."""
+  return configs.SecureConfig(secure_sum='he')
+
+
+def Masks() -> configs.SecureConfig:
+  """Returns sums under pairwise masks, with recovery of clients that drop out."""
+  return configs.SecureConfig(secure_sum='masks')
+
+
+def KeyHolderEncryption(key_holder_dir: str) -> configs.SecureConfig:
+  """Returns sums encrypted to a key holder. Args: key_holder_dir: Folder of the key pair."""
+  return configs.SecureConfig(secure_sum='he_keyholder', key_holder_dir=key_holder_dir)
+
+
+@dataclasses.dataclass(frozen=True)
+class Partition:
+  """How a data set is spread over clients: fields of `configs.DataConfig`."""
+  fields: tuple[tuple[str, Any], ...]
+
+
+def Natural() -> Partition:
+  """Returns the source's own clients."""
+  return Partition((('partition', 'natural'),))
+
+
+def Iid(clients: int) -> Partition:
+  """Returns equal random parts."""
+  return Partition((('partition', 'iid'), ('num_clients', clients)))
+
+
+def Dirichlet(alpha: float, *, clients: int) -> Partition:
+  """Returns a Dirichlet draw of clients for each class; large alpha is near IID."""
+  return Partition((('partition', 'dirichlet'), ('partition_alpha', alpha), ('num_clients', clients)))
+
+
+def Shards(classes_per_client: int, *, clients: int) -> Partition:
+  """Returns sorted shards: a client has at most so many classes."""
+  return Partition((('partition', 'shards'), ('classes_per_client', classes_per_client), ('num_clients', clients)))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classification:
+  """One class to an image, or several findings.
+
+  Attributes:
+    loss: A `tf.keras.losses.Loss`, or a function (labels, logits) -> the loss of each example; None: cross-entropy.
+  """
+  loss: Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Embedding:
+  """Vectors of `size` numbers that are near each other for images of one class."""
+  size: int = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """What is learned, from whom.
+
+  Attributes:
+    images: `data.FederatedImages`, from `data.from_arrays`, `data.from_client_data` or `data.load`.
+    model: A built-in name, or a function (input_shape, num_classes) -> Keras model of logits.
+    objective: `Classification` or `Embedding`, or an object with the methods of `objectives.Objective`.
+  """
+  images: Any
+  model: str | Callable[[tuple[int, int, int], int], Any] = 'mlp'
+  objective: Any = Classification()
+
+  def sections(self) -> dict[str, Any]:
+    """Returns the sections `data`, `model` and `task` of a config."""
+    if isinstance(self.objective, Classification):
+      task = configs.TaskConfig(loss=self.objective.loss)
+    elif isinstance(self.objective, Embedding):
+      task = configs.TaskConfig(task='embedding', embedding_size=self.objective.size)
+    else:
+      task = configs.TaskConfig(task=self.objective)
+    return {'data': configs.DataConfig(dataset=self.images), 'model': configs.ModelConfig(model=self.model),
+            'task': task}
