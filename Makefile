@@ -1,11 +1,15 @@
 # The two commands: `make train` and `make test`. Both first make .venv from the lock, requirements.txt.
-.PHONY: help train test lint lock clean
+.PHONY: help train test check lint types lock clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.locked
+# Tests that start no executor.
+FAST := tests/test_configs.py tests/test_layering.py tests/test_compatibility.py tests/test_packaging.py tests/data/partition \
+  tests/data/test_folders.py tests/privacy/test_cohorts.py tests/privacy/test_gdp.py tests/program/test_cells.py \
+  tests/program/test_journal.py tests/secure/test_shamir.py
 UV_VERSION := 0.13.9
 
 # The first of these commands that is a Python 3.11, or `make PYTHON=/path/to/python3.11 ...`.
@@ -15,7 +19,9 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,\
 help:
 	@echo 'make train   set up, then train the default model; options: make train FLAGS="--rounds=5 --seed=1"'
 	@echo 'make test    set up, then run every test; options: make test TESTS="-m ci"'
+	@echo 'make check   style, types and the fast tests, in under two minutes'
 	@echo 'make lint    check the style'
+	@echo 'make types   check the types of the public API'
 	@echo 'make lock    compile requirements.in into requirements.txt; make lock UPGRADE=--upgrade for newer versions'
 	@echo 'make clean   remove .venv and what tools cache (runs/ stays)'
 
@@ -25,8 +31,14 @@ train: $(INSTALLED)
 test: $(INSTALLED)
 	$(RUN) -m pytest -n 2 --dist=loadfile $(TESTS)
 
+check: lint types
+	$(RUN) -m pytest -n 2 --dist=loadfile -m 'not slow and not ci' $(FAST)
+
 lint: $(INSTALLED)
 	$(RUN) -m ruff check .
+
+types: $(INSTALLED)
+	$(RUN) -m mypy
 
 # An empty file that says: .venv exists, and it holds this requirements.txt.
 $(INSTALLED): requirements.txt

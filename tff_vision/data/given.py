@@ -30,9 +30,11 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
   if not clients:
     raise ValueError('from_arrays needs at least one client.')
   loaded = {str(client): _examples(x, y, f'client {client}') for client, (x, y) in clients.items()}
-  shared = not isinstance(test, Mapping)
-  parts = {'': _examples(*test, 'test')} if shared else {
-      str(client): _examples(x, y, f'test of client {client}') for client, (x, y) in test.items()}
+  if isinstance(test, Mapping):
+    parts = {str(client): _examples(x, y, f'test of client {client}') for client, (x, y) in test.items()}
+  else:
+    x, y = test
+    parts = {'': _examples(x, y, 'test')}
   if strangers := sorted(set(parts) - set(loaded) - {''}):
     raise ValueError(f'test has examples of {", ".join(strangers)}, which are no clients.')
   first = next(iter(loaded.values()))
