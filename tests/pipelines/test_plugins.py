@@ -39,8 +39,8 @@ def test_what_leads_nowhere_is_one_sentence(flag, said, run_pipeline, tmp_path):
 
 
 def test_the_console_command_runs_a_pipeline():
-  ask = lambda *args: subprocess.run([sys.executable, '-c', 'from pipelines import command; command.main()', *args], capture_output=True, text=True,
-                                     cwd=ROOT, check=False, timeout=60)
+  ask = lambda *args: subprocess.run([sys.executable, '-c', 'from pipelines import command; command.main()', *args],
+                                     capture_output=True, text=True, cwd=ROOT, check=False, timeout=60)
   assert 'train' in ask().stdout and ask('--version').stdout.strip() == '0.2.0'
   assert '--rounds' in ask('train', '--help').stdout
   wrong = ask('trian')
