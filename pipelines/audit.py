@@ -6,8 +6,9 @@
 Canaries are planted in the run's own aggregation, built again from its config with fresh noise; membership is inferred
 from the exported model, by its loss and by its confidence beside that of shadow models; an image is reconstructed from
 one update, with and without the run's noise. What is computed from training images is no part of any promise: of a run
-under one it is printed, and lies in run_dir/secret/audit unless --show_training_data puts it into the report. Exit code 3 if an attack on all examples, or the canaries, measure more
-than theory allows. (Single clients' attacks are at 95 %: of twenty, one may exceed anything by chance.)
+under one it is printed, and lies in run_dir/secret/audit unless --show_training_data puts it into the report. Exit code
+3 if an attack on all examples, or the canaries, measure more than theory allows. (Single clients' attacks are at 95 %:
+of twenty, one may exceed anything by chance.)
 """
 
 import dataclasses
@@ -213,9 +214,9 @@ def _attack(model, loss_fn):
 
 
 def _into_report(found, told, directory, task, shown):
-  """Writes the run's report.html again, with what the attacks found; what training images give away only if it is shown.
+  """Writes the run's report.html again, with what the attacks found.
 
-  If it is not, a report with all of it is written for the run's owner.
+  What comes from training images stands there only if it is shown; if not, in a report for the run's owner.
   """
   from tff_vision import secret_files
   from tff_vision.program import report
@@ -223,7 +224,8 @@ def _into_report(found, told, directory, task, shown):
               'canaries: epsilon in theory': found['canaries']['epsilon_theory']} if found['canaries'] else {}
   audit = {**{f'membership by {name}: {fact}': everyone[key] for name, everyone, _ in _by_attack(found)
               for fact, key in (('AUC', 'auc'), ('epsilon at least', 'epsilon_low'))},
-           **canaries, **{f'correlation, {name}': value for name, value in found['inversion'].get('correlation', {}).items()}}
+           **canaries,
+           **{f'correlation, {name}': value for name, value in found['inversion'].get('correlation', {}).items()}}
   picture = found['inversion'].get('picture')
   pictures = {'What one update gives away': pathlib.Path(picture).read_bytes()} if picture else {}
   told = {**told, 'training_data_shown': shown}

@@ -37,8 +37,8 @@ def main() -> None:
 
   from tff_vision import experiment  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
   shown = progress.Progress(rounds=config.program.rounds)
-  result = experiment.run(config, launch_config, runtime=runtime, on_start=functools.partial(_introduce, runtime, launch_config),
-                          on_round=shown, stop_requested=stop.requested)
+  result = experiment.run(config, launch_config, runtime=runtime, on_round=shown, stop_requested=stop.requested,
+                          on_start=functools.partial(_introduce, runtime, launch_config))
   shown.close()
   if result.report is None:
     print(f'Stopped after round {result.rounds} of {config.program.rounds}; continue with\n'

@@ -135,9 +135,9 @@ def build_plan(config: configs.ExperimentConfig, task: tasks.Task, *, secret: by
   """
   clients = task.images.train
   if config.privacy.privacy != 'none' and task.images.preprocessing.measured:
-    raise ValueError(f'preprocess=standardize does not go with privacy={config.privacy.privacy} here: mean and deviation '
-                     f'would be computed from the clients\' own images of dataset={config.data.dataset} and told with '
-                     'the model, and no noise covers them; choose per_image, raw or invert.')
+    raise ValueError(f'preprocess=standardize does not go with privacy={config.privacy.privacy} and dataset='
+                     f'{config.data.dataset}: mean and deviation would be computed from the clients\' own images and '
+                     'told with the model, and no noise covers them; choose per_image, raw or invert.')
   plan = plan_lib.build_plan(
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
       sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client,

@@ -43,7 +43,7 @@ def claimed(run_dir: pathlib.Path, config: configs.ExperimentConfig, study: stud
 
 
 def secrets(run_dir: pathlib.Path) -> pathlib.Path:
-  """Returns the folder of the finished models, which is its owner's alone; those of earlier versions are moved there."""
+  """Returns the folder of the finished models, its owner's alone; those of earlier versions are moved there."""
   folder = run_dir / 'secret'
   secret_files.make_folder(folder)
   if (run_dir / 'models').exists():

@@ -30,7 +30,8 @@ def write_html(path: os.PathLike | str, content: Mapping) -> None:
 
 
 def _hospitals(content):
-  rows = [[one['hospital'], *(numbers.data(one[key]) for key in ('training_images', 'validation_images', 'test_images')),
+  rows = [[one['hospital'],
+           *(numbers.data(one[key]) for key in ('training_images', 'validation_images', 'test_images')),
            *(numbers.metric('accuracy', one[key]) for key in ('share_of_second_class',) if key in one)]
           for one in content['hospitals']]
   header = ['hospital', 'training', 'validation', 'test', f'{content["class_names"][1]} among training images']

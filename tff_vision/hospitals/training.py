@@ -34,7 +34,7 @@ class Trainer:
 
   def __init__(self, hospitals: cohorts.Hospitals, config: configs.ExperimentConfig, study: study_config.StudyConfig, *,
                builder: models.ModelBuilder, place: local.LocalContext, folder: pathlib.Path):
-    """Args: see `comparison.run`; `builder` makes the model, in `place` clients compute, `folder`, which is there, keeps the models."""
+    """Args: see `comparison.run`; `builder` makes the model, in `place` clients compute, `folder` keeps the models."""
     self._hospitals = hospitals
     self._config = config
     self._study = study

@@ -1,4 +1,4 @@
-"""The weights that a run ended with, read without building its TFF process: as released, or from its last checkpoint."""
+"""The weights that a run ended with, read without building its TFF process: as exported, or of its last checkpoint."""
 
 import pathlib
 import zipfile

@@ -16,7 +16,7 @@ from tff_vision.privacy import plan as plan_lib
 class Journal:
   """A file of one JSON object a line, only ever appended to; each line is on disk when its method returns.
 
-  It holds exact sizes of cohorts: it is its owner's alone, and what it adds to the cost of a finished run stands in that
+  It holds exact sizes of cohorts: it is its owner's alone. What it adds to the cost of a finished run stands in that
   run's report.
   """
 

@@ -111,8 +111,8 @@ def limits(report: Mapping[str, Any], formats: Mapping[str, Mapping[str, Any]]) 
     said.append('No differential privacy: nothing bounds what the model reveals of single training images.')
   else:
     said.append('The guarantee is about what the model learned from training images. Test images, metrics on them, the '
-                'calibration of 8-bit models and the names of clients lie outside of it, and so does every number of training '
-                'images in this card.')
+                'calibration of 8-bit models and the names of clients lie outside of it, and so does every number of '
+                'training images in this card.')
   if report.get('secure_sum', {}).get('mode', 'none') == 'none':
     said.append('Updates were not encrypted: whoever ran the server could read each client\'s.')
   if 'tflite_int8' in formats:

@@ -2,8 +2,8 @@
 
 Under differential privacy a record and the report hold what is noised, what follows from the settings or from test
 images, and what the mechanism counts as public: who took part where its cost does not rest on chance, the number of a
-client's examples under `example_dp_sgd`. Nothing else is told exactly: a time or a peak of memory tells how many clients
-a round had and how much data. A hidden sum without noise tells the sum; what single clients hold stays untold.
+client's examples under `example_dp_sgd`. Nothing else is told exactly: times and memory tell how many clients a round
+had, and how much data. A hidden sum without noise tells the sum; what single clients hold stays untold.
 """
 
 from collections.abc import Mapping
