@@ -70,7 +70,7 @@ def test_a_budget_that_lost_clients_use_up_ends_the_run_earlier(tmp_path):
 
 
 def test_who_was_lost_is_told_only_where_attendance_is_public(tmp_path):
-  """A worker that failed was called: even its name says that its clients took part, and how long a round took, how many."""
+  """A worker that failed was called: its name says that its clients took part, and a round's time, how many did."""
   for name, options, told in (
       ('secret', {'sampling': 'poisson', 'privacy': 'client_gaussian'}, set()),
       ('public', {'sampling': 'fixed', 'privacy': 'local_dp'}, {'faults', 'dropped_clients'})):

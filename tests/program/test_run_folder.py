@@ -20,7 +20,8 @@ import pytest
 import tensorflow as tf
 
 from tff_vision import assembly, configs, experiment
-from tff_vision.program import checkpoints, final_state, report_figures, run_directory
+from tff_vision.learning import evaluation
+from tff_vision.program import checkpoints, final_state, model_card, released, report_figures, run_directory
 
 RELEASED = (r'config\.json', r'metrics\.csv', r'report\.json', r'report\.html', 'logdir', 'export',
             r'export/(model\.keras|weights\.npz|model\.json|saved_model(/.*)?)')
@@ -65,12 +66,12 @@ CASES = {
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-  """An .npz file of eight clients; noise, so that no image occurs by chance."""
+  """An .npz file of eight clients, one with a single image; noise, so that no image occurs by chance."""
   rng = np.random.default_rng(0)
   x, y = rng.integers(0, 256, (52, 5, 5, 1)).astype(np.uint8), rng.integers(0, 3, 52)
   path = tmp_path_factory.mktemp('data') / 'noise.npz'
-  np.savez(path, x=x[:40], y=y[:40], client=np.repeat(np.arange(8), 5), x_test=x[40:], y_test=y[40:],
-           client_test=np.arange(12) % 8)
+  np.savez(path, x=x[:40], y=y[:40], client=np.repeat(np.arange(8), [5, 5, 5, 5, 5, 5, 9, 1]),
+           x_test=x[40:], y_test=y[40:], client_test=np.arange(12) % 8)
   return path
 
 
@@ -135,16 +136,19 @@ def assert_closed(directory):
 
 
 def train(config, folder, **launch):
-  """Returns the run's result and the secrets that its folder held while it trained."""
-  directory, secrets = run_directory.RunDirectory(folder), set()
+  """Returns the run's result, the secrets that its folder held while it trained, and the exact sizes of its cohorts."""
+  directory, secrets, sizes = run_directory.RunDirectory(folder), set(), {}
 
   def on_round(record):
     assert_closed(directory)
     secrets.update(secrets_of(directory))
+    ended = [json.loads(line) for line in directory.journal.read_text().splitlines() if 'end' in line]
+    sizes.update({line['end']: line['clients'] for line in ended})
     if config.privacy.privacy != 'none':
       assert set(record) <= {*ROUND, 'noised'}, 'what is shown while it trains'
 
-  return experiment.run(config, configs.LaunchConfig(run_dir=str(folder), **launch), on_round=on_round), secrets
+  result = experiment.run(config, configs.LaunchConfig(run_dir=str(folder), **launch), on_round=on_round)
+  return result, secrets, [sizes[number] for number in sorted(sizes)]
 
 
 def contents(folder):
@@ -169,13 +173,19 @@ def events(folder):
 
 
 def assert_of_the_run(folder, config):
-  """What was exported is one model, and read without a checkpoint."""
-  directory = run_directory.RunDirectory(folder)
-  model = experiment.tasks.build_task(config).keras_model()
+  """What was exported is one model, and read without a checkpoint; its card tells no sizes."""
+  directory, task = run_directory.RunDirectory(folder), experiment.tasks.build_task(config)
+  model = task.keras_model()
   final_state.read_weights(directory, model).assign_weights_to(model)
   whole = tf.keras.models.load_model(folder / 'export' / 'model.keras', compile=False)
   for a, b in zip(model.get_weights(), whole.get_weights(), strict=True):
     np.testing.assert_array_equal(a, b)
+  card = model_card.describe(directory.read_report(), task, evaluation.Evaluator(
+      model, preprocessing=task.images.preprocessing, objective=task.objective), {})
+  model_card.write(folder, card)
+  text = (folder / 'model_card.md').read_text()
+  assert 'training images' not in text.split('## Limits')[0] and 'single training example' not in text
+  assert len(card['clients']) == 8 and '| client | test images |' in text
   (folder / 'export' / 'weights.npz').unlink()
   with pytest.raises(ValueError, match='holds no weights'):
     final_state.read_weights(directory, model)
@@ -184,7 +194,7 @@ def assert_of_the_run(folder, config):
 @pytest.mark.parametrize('name', CASES)
 def test_a_finished_run_under_a_promise_leaves_what_the_promise_covers(name, data, tmp_path):
   case, folder = CASES[name], tmp_path / 'run'
-  result, secrets = train(configured(data, name), folder)
+  result, secrets, sizes = train(configured(data, name), folder)
   assert len(secrets) >= (2 if case.secure == 'none' and name not in ('local_dp', 'example_dp_sgd') else 1)
   names = {str(path.relative_to(folder)) for path in folder.rglob('*')}
   unknown = [found for found in names if not any(re.fullmatch(form, found) for form in
@@ -209,12 +219,13 @@ def test_a_finished_run_under_a_promise_leaves_what_the_promise_covers(name, dat
       {'round', 'privacy'} | noised, ROUND | noised]
   last = report['history'][-1]
   assert set(last['per_client']) == SPREAD and set(last['privacy']) <= LEDGER | case.says
-  if noised:
-    assert all(abs(value - round(value)) > 1e-9 for record in report['history']
-               for value in [record['noised']['cohort_size']])
+  assert not report['dataset']['notes'], 'they count training images'
 
   with open(folder / 'metrics.csv') as file:
-    header = {column.split('/')[0] for column in next(csv.reader(file))}
+    rows = list(csv.DictReader(file))
+  header = {column.split('/')[0] for column in rows[0]}
+  for column in set(rows[0]) - {'round_num'}:
+    assert [row[column] for row in rows] != [str(size) for size in sizes], column
   assert header <= {'round_num', *ROUND, *noised}
   seen = events(folder / 'logdir')
   assert all(event.wall_time == 0 for event in seen) and {event.step for event in seen} == {0, 1, 2}
@@ -233,6 +244,7 @@ def test_without_a_promise_nothing_is_withheld(data, tmp_path):
   report = json.loads((folder / 'report.json').read_text())
   assert {'examples_per_second', 'peak_rss_mb'} <= set(report) and report['dataset']['num_train_examples'] == 40
   assert {'seconds', 'cohort_size', 'examples', 'train', 'traffic'} <= set(report['history'][0])
+  assert report['dataset']['notes'] == ['1 of 8 clients hold a single training example.']
   assert 'A sample of training images' in (folder / 'report.html').read_text()
   directory = run_directory.RunDirectory(folder)
   assert checkpoints.versions(directory.checkpoints) == [1, 2] and not directory.is_wiped()
@@ -337,7 +349,7 @@ def test_a_stopped_run_keeps_its_secrets_closed_and_resumes_from_old_and_new_fol
   with pytest.raises(ValueError, match='its secrets are lost'):
     experiment.run(config, configs.LaunchConfig(run_dir=str(tmp_path / 'lost'), resume=True))
   secrets = secrets_of(directory)
-  reports = []
+  weights = []
   for place in folder, tmp_path / 'earlier':
     result = experiment.run(config, configs.LaunchConfig(run_dir=str(place), resume=True))
     assert result.rounds == 2 and run_directory.RunDirectory(place).is_wiped()
@@ -345,11 +357,31 @@ def test_a_stopped_run_keeps_its_secrets_closed_and_resumes_from_old_and_new_fol
         'config.json', 'metrics.csv', 'logdir', 'report.json', 'report.html', 'export'}
     assert_nothing_of(place, secrets)
     with np.load(place / 'export' / 'weights.npz') as held:
-      reports.append([held[name].tolist() for name in held.files])
-  assert reports[0] == reports[1], 'the same noise, wherever the key was'
+      weights.append([held[name].tolist() for name in held.files])
+  assert weights[0] == weights[1], 'the same noise, wherever the key was'
   # A finished run is read, not run: nothing can be charged to it or released by it.
   again = experiment.run(config, configs.LaunchConfig(run_dir=str(folder), resume=True))
   assert again.report['privacy'] == result.report['privacy'] and again.rounds == 2
   longer = dataclasses.replace(config, program=dataclasses.replace(config.program, rounds=5))
   with pytest.raises(ValueError, match='rounds is 2 there and 5 here'):
     experiment.run(longer, configs.LaunchConfig(run_dir=str(folder), resume=True))
+
+
+def test_moments_of_training_images_are_no_part_of_a_private_model(data, tmp_path):
+  config = configured(data, 'client_gaussian')
+  config = dataclasses.replace(config, data=dataclasses.replace(config.data, preprocess='standardize'))
+  with pytest.raises(ValueError, match='preprocess=standardize does not go with privacy=client_gaussian'):
+    experiment.run(config, configs.LaunchConfig(run_dir=str(tmp_path / 'run')))
+  assert not (tmp_path / 'run').exists()
+
+
+def test_a_report_of_an_earlier_version_shows_by_its_promises_and_times_are_coarse():
+  for content, shown in (({}, True), ({'privacy': {'mechanism': 'none'}, 'secure_sum': {'mode': 'none'}}, True),
+                         ({'privacy': {'mechanism': 'dp_ftrl'}}, False), ({'secure_sum': {'mode': 'he'}}, False),
+                         ({'privacy': {'mechanism': 'dp_ftrl'}, 'training_data_shown': True}, True)):
+    assert released.training_data_shown(content) == shown
+  assert not released.client_sizes_are_public({'secure_sum': {'mode': 'he'}})
+  assert released.client_sizes_are_public({'privacy': {'mechanism': 'example_dp_sgd'}})
+  times = [0, 0.04, 0.1, 0.11, 0.3, 0.51, 1, 7, 11, 20, 20.1, 99, 4_000]
+  assert [released.coarse(value) for value in times] == [
+      0.1, 0.1, 0.1, 0.2, 0.5, 1, 1, 10, 20, 20, 50, 100, 5_000]
