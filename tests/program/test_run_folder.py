@@ -51,7 +51,7 @@ class Case:
 
 CASES = {
     'client_gaussian': Case({'metrics_noise_multiplier': 4.0}, says=frozenset({'metrics_noise_multiplier'})),
-    'client_adaptive': Case({}),
+    'client_adaptive': Case({'count_stddev': 4.0}),
     'dp_ftrl': Case({}, 'round_robin', says=frozenset(CORRELATED)),
     'dp_mf blt': Case({'mf_strategy': 'blt'}, 'round_robin', says=frozenset(CORRELATED)),
     'dp_mf banded': Case({'mf_strategy': 'banded'}, 'round_robin', says=frozenset(CORRELATED)),
