@@ -259,6 +259,7 @@ def test_a_hidden_sum_alone_keeps_what_single_clients_hold(data, tmp_path):
   assert run_directory.RunDirectory(folder).is_wiped() and not (folder / 'secret').exists()
   report = json.loads((folder / 'report.json').read_text())
   assert report['dataset']['num_train_examples'] == 40, 'the sum of what was hidden is told'
+  assert not report['dataset']['notes'], 'and no note on single clients'
 
 
 class Attacker:
