@@ -66,7 +66,7 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
     kept = np.zeros(sent.length, np.float32)
   own_models = None
   if kept is not None:
-    states = store.Store(client_states, kept)
+    states = store.Store(client_states, kept, wiped=config.promises)
     made, data = driver.KeptStateProcess(made, states), driver.NumberedData(data)
     algorithm = process.ALGORITHMS[config.algorithm.algorithm](task, config.algorithm, config.client)
     if algorithm.personal:
