@@ -5,8 +5,10 @@
 
 Canaries are planted in the run's own aggregation, built again from its config with fresh noise; membership is inferred
 from the exported model, by its loss and by its confidence beside that of shadow models; an image is reconstructed from
-one update, with and without the run's noise. Exit code 3 if an attack on all examples, or the canaries, measure more
-than theory allows. (Single clients' attacks are at 95 %: of twenty, one may exceed anything by chance.)
+one update, with and without the run's noise. What is computed from training images is no part of any promise: of a run
+under one it is printed, and lies in run_dir/secret/audit unless --show_training_data puts it into the report. Exit code
+3 if an attack on all examples, or the canaries, measure more than theory allows. (Single clients' attacks are at 95 %:
+of twenty, one may exceed anything by chance.)
 """
 
 import dataclasses
@@ -29,6 +31,8 @@ _SHADOW_MODELS = flags.DEFINE_integer('shadow_models', 8, 'Trained on halves of 
                                       'likelihood ratio; 4 or more, or 0: none.')
 flags.register_validator('shadow_models', lambda number: number == 0 or number >= 4,
                          'two that learned from an example and two that did not are needed: 4 or more, or 0 for none')
+_SHOW_TRAINING_DATA = flags.DEFINE_bool('show_training_data', False, 'Put all findings, and the image, into the report '
+                                        'of a run under a promise, which does not cover them.')
 _MAX_CLIENTS = flags.DEFINE_integer('max_clients', 20, 'Clients whose own membership attack is shown.')
 
 _ROUNDS = 8  # Of the mechanism, for canaries in a known round.
@@ -45,19 +49,23 @@ def main() -> None:
     raise ValueError(f'attacks are on the loss of classes, and {_RUN_DIR.value} was trained for '
                      f'task={config.task.task}.')
 
-  from tff_vision import experiment, tasks
-  from tff_vision.program import exported, journal
+  from tff_vision import experiment, secret_files, tasks
+  from tff_vision.program import exported, released
   task = tasks.build_task(config)
-  plan = experiment.build_plan(config, task).charged(journal.Journal(directory.journal).past())
-  rounds = json_file.read(directory.report_json)['rounds']
-  ledger, evaluator = plan.ledger(rounds), exported.ExportedModel(directory).evaluator()
+  plan, report = experiment.build_plan(config, task), directory.read_report()
+  # As the run's end computed it, with every round that was run twice: what it was computed from may be gone.
+  ledger, evaluator = report['privacy'], exported.ExportedModel(directory).evaluator()
+  shown = _SHOW_TRAINING_DATA.value or released.training_data_shown(report)
+  if not shown:
+    for folder in directory.secrets, directory.audit:
+      secret_files.make_folder(folder)
   found = {'theory': {key: value for key, value in ledger.items() if isinstance(value, (int, float, str))},
            'canaries': _canaries(plan, config, ledger),
            'membership': _membership(task, evaluator, ledger),
-           'likelihood_ratio': _likelihood_ratio(task, config, evaluator, ledger, rounds),
-           'inversion': _inversion(task, ledger, directory.path / 'inversion.png')}
+           'likelihood_ratio': _likelihood_ratio(task, config, evaluator, ledger, report['rounds']),
+           'inversion': _inversion(task, ledger, (directory.path if shown else directory.audit) / 'inversion.png')}
   _show(found, ledger)
-  _into_report(found, directory, task)
+  _into_report(found, report, directory, task, shown)
   if output_flags.JSON.value is not None:
     json_file.write(output_flags.JSON.value, found)
   if broken := [name for name, low, theory in _bounds(found, ledger) if low > theory]:
@@ -205,18 +213,31 @@ def _attack(model, loss_fn):
   return 'closed form', lambda seen: inversion.reconstruct(model, seen)
 
 
-def _into_report(found, directory, task):
-  """Writes the run's report.html again, with what the attacks found."""
+def _into_report(found, told, directory, task, shown):
+  """Writes the run's report.html again, with what the attacks found.
+
+  What comes from training images stands there only if it is shown; if not, in a report for the run's owner.
+  """
+  from tff_vision import secret_files
   from tff_vision.program import report
+  canaries = {'canaries: epsilon': found['canaries']['epsilon'],
+              'canaries: epsilon in theory': found['canaries']['epsilon_theory']} if found['canaries'] else {}
   audit = {**{f'membership by {name}: {fact}': everyone[key] for name, everyone, _ in _by_attack(found)
               for fact, key in (('AUC', 'auc'), ('epsilon at least', 'epsilon_low'))},
-           **({'canaries: epsilon': found['canaries']['epsilon'],
-               'canaries: epsilon in theory': found['canaries']['epsilon_theory']} if found['canaries'] else {}),
+           **canaries,
            **{f'correlation, {name}': value for name, value in found['inversion'].get('correlation', {}).items()}}
   picture = found['inversion'].get('picture')
-  report.write_html(
-      directory.report_html, {**json_file.read(directory.report_json), 'audit': audit}, task.images,
-      pictures={'What one update gives away': pathlib.Path(picture).read_bytes()} if picture else {})
+  pictures = {'What one update gives away': pathlib.Path(picture).read_bytes()} if picture else {}
+  told = {**told, 'training_data_shown': shown}
+  if shown:
+    report.write_html(directory.report_html, {**told, 'audit': audit}, task.images, pictures=pictures)
+    return
+  if canaries:
+    report.write_html(directory.report_html, {**told, 'audit': canaries}, task.images)
+  with secret_files.made_within():
+    report.write_html(directory.audit / 'report.html', {**told, 'audit': audit}, task.images, pictures=pictures)
+    json_file.write(directory.audit / 'audit.json', found)
+  secret_files.close_to_others(directory.audit)
 
 
 def _by_attack(found):

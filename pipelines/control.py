@@ -24,7 +24,7 @@ from tff_vision.program import run_directory
 def main() -> None:
   launch_config, runtime = experiment_flags.launch_config(), runtime_flags.chosen_runtime()
   read = {field.name for section in (*configs.sections(control_config.ControlExperiment).values(), configs.LaunchConfig)
-          for field in dataclasses.fields(section)}
+          for field in dataclasses.fields(section)} - {'keep_secrets', 'show_training_data'}
   experiment_flags.refuse_others(read, 'a client that plays has no images, and nothing is promised about its episodes')
   if runtime.data_placement == 'worker':
     raise ValueError('data_placement=worker has no effect here: a client that plays has no images to read.')

@@ -8,7 +8,8 @@ Each hospital alone, all images pooled, FedAvg, FedProx, a personal variant, Fed
 privacy, with encrypted updates, and with both: AUC and balanced accuracy at every hospital with bootstrap intervals,
 calibration, epsilon of each hospital; as table and figures in report.html. Each hospital's decision threshold is
 chosen on images kept back from its training. With --model=scattering the part that is never trained is computed
-once. The same command again continues a comparison that was stopped.
+once. The same command again continues a comparison that was stopped. At the end the models are wiped (--keep_secrets
+leaves them in run_dir/secret): most are trained without a promise on images that others promise something to.
 """
 
 import dataclasses
@@ -59,11 +60,14 @@ def main() -> None:
   claim.check(run_dir, config, study)
 
   from tff_vision.data import build  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
+  from tff_vision.data import images as images_lib
   from tff_vision.hospitals import comparison
   images = build.build(config.data, seed=config.program.seed)
   for note in images.notes:
-    print(f'note: {note}')
-  content = comparison.run(images, config, study, run_dir,
+    if launch_config.show_training_data or not isinstance(note, images_lib.Counted):
+      print(f'note: {note}')
+  content = comparison.run(images, config, study, run_dir, keep_secrets=launch_config.keep_secrets,
+                           show_training_data=launch_config.show_training_data,
                            on_model=lambda key, seconds: print(f'{comparison.title(key)}: {seconds:.1f} s', flush=True))
   _show(content)
   print(f'report: {run_dir / "report.html"}')

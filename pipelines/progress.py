@@ -1,4 +1,7 @@
-"""How a run shows itself while it trains: a tqdm line, or plain lines where there is no terminal."""
+"""How a run shows itself while it trains: a tqdm line, or plain lines where there is no terminal.
+
+Lines are kept in logs. Where a record tells no seconds, because these would tell who took part, lines tell none either.
+"""
 
 import sys
 import time
@@ -21,15 +24,18 @@ class Progress:
   def __call__(self, record: Mapping[str, Any]) -> None:
     """Takes one round's record."""
     number = record['round']
-    self._shown |= _words(record) | {'s/round': f'{record["seconds"]:.2f}'}
+    self._shown |= _words(record)
+    if 'seconds' in record:
+      self._shown['s/round'] = f'{record["seconds"]:.2f}'
     if self._first is None:
       self._first = number - 1
     if not sys.stderr.isatty():
       if 'evaluation' in record:
         done = number - self._first
         left = (time.monotonic() - self._started) / done * (self._rounds - number)
-        words = '  '.join(f'{name} {value}' for name, value in self._shown.items())
-        print(f'round {number}/{self._rounds}  {words}  left {left:.0f} s', file=sys.stderr, flush=True)
+        words = [f'{name} {value}' for name, value in self._shown.items()]
+        words += [f'left {left:.0f} s'] if 'seconds' in record else []
+        print('  '.join((f'round {number}/{self._rounds}', *words)), file=sys.stderr, flush=True)
       return
     if self._bar is None:
       self._bar = tqdm.tqdm(total=self._rounds, initial=self._first, unit='round', dynamic_ncols=True)

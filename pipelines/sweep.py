@@ -49,7 +49,9 @@ def main() -> None:
     raise ValueError(f'grid: cells of task={" and ".join(sorted(tasks))} have no metric by which one could be best.')
   for cell in made:
     _prepare(folder, cell)
-  _run([cell for cell in made if not _directory(folder, cell).report_json.exists()], folder)
+  _run([cell for cell in made if not _directory(folder, cell).report_json.exists()], folder, launch_config)
+  if not launch_config.keep_secrets:
+    _wipe(folder, made)
   _conclude(folder, made, launch_config)
 
 
@@ -64,7 +66,16 @@ def _prepare(folder, cell):
   directory.check_usable(cell.config, resume=directory.config.exists())
 
 
-def _run(waiting, folder):
+def _wipe(folder, made):
+  """Finishes the wiping of cells that were killed between their report and their end."""
+  for cell in made:
+    directory = _directory(folder, cell)
+    if cell.config.promises and directory.report_json.exists():
+      with directory.opened(cell.config):
+        directory.wipe()
+
+
+def _run(waiting, folder, launch_config):
   """Runs cells, some at a time; each is a process of its own, so that one cell's end frees all its memory."""
   print(f'{len(waiting)} cells to run.', flush=True)
   running, total = {}, len(waiting)
@@ -72,7 +83,7 @@ def _run(waiting, folder):
     while waiting or running:
       while waiting and len(running) < _PARALLEL.value:
         cell = waiting.pop(0)
-        running[cell.name] = _start(folder, cell)
+        running[cell.name] = _start(folder, cell, launch_config)
       time.sleep(0.2)
       for name in [name for name, process in running.items() if process.exit_code is not None]:
         process = running.pop(name)
@@ -83,7 +94,7 @@ def _run(waiting, folder):
       process.close()
 
 
-def _start(folder, cell):
+def _start(folder, cell, launch_config):
   """Starts a cell by resuming it: a run whose config is written and whose checkpoints are none begins at round 1."""
   directory = _directory(folder, cell)
   if not directory.config.exists():
@@ -91,6 +102,7 @@ def _start(folder, cell):
   given = [argument for module in (runtime_flags, executor_flags)
            for flag in flags.FLAGS.flags_by_module_dict()[module.__name__] if flag.present
            for argument in flag.serialize().splitlines()]
+  given += [f'--{name}' for name in ('keep_secrets', 'show_training_data') if getattr(launch_config, name)]
   return processes.Process(
       [sys.executable, '-m', 'pipelines.train', '--resume', f'--run_dir={directory.path}', *given],
       log=folder / f'{cell.name}.log', environment=os.environ)

@@ -37,8 +37,8 @@ def main() -> None:
 
   from tff_vision import experiment  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
   shown = progress.Progress(rounds=config.program.rounds)
-  result = experiment.run(config, launch_config, runtime=runtime, on_start=functools.partial(_introduce, runtime),
-                          on_round=shown, stop_requested=stop.requested)
+  result = experiment.run(config, launch_config, runtime=runtime, on_round=shown, stop_requested=stop.requested,
+                          on_start=functools.partial(_introduce, runtime, launch_config))
   shown.close()
   if result.report is None:
     print(f'Stopped after round {result.rounds} of {config.program.rounds}; continue with\n'
@@ -52,15 +52,18 @@ def _fresh_run_dir(config):
   return str(pathlib.Path('runs') / f'{config.data.dataset}-{config.algorithm.algorithm}-{stamp}'.replace(':', '_'))
 
 
-def _introduce(runtime, task, plan):
+def _introduce(runtime, config, task, plan):
+  from tff_vision.data import images as images_lib
   images = task.images
   model = task.keras_model()
   print(f'{images.name}: {len(images.train)} clients, {len(images.test.examples)} test images, '
         f'{len(images.class_names)} classes, model {model.name} of {model.count_params():,} parameters.')
   print(f'clients: {_executors(runtime)}.')
+  shown = config.show_training_data or plan.releases_exact_metrics
   math = None if runtime.workers else processes.note_on_math(runtime.math)
   for note in (*images.notes, *task.notes, *([math] if math else [])):
-    print(f'note: {note}')
+    if shown or not isinstance(note, images_lib.Counted):
+      print(f'note: {note}')
 
 
 def _executors(runtime):
@@ -75,9 +78,9 @@ def _executors(runtime):
 def _conclude(result):
   found = result.report
   clients = found['per_client']
-  print(f'{progress.numbers(found["evaluation"])}  after '
-        f'{found["rounds"]} rounds, {found["seconds"]["train"]:.1f} s of training '
-        f'({found["examples_per_second"]:.0f} examples/s)')
+  speed = f' ({found["examples_per_second"]:.0f} examples/s)' if 'examples_per_second' in found else ''
+  print(f'{progress.numbers(found["evaluation"])}  after {found["rounds"]} rounds, '
+        f'{found["seconds"]["train"]:.1f} s of training{speed}')
   if clients['count']:
     print(f'{progress.client_title(clients)}: mean {clients["mean"]:.4f}, '
           f'10th percentile {clients["percentile_10"]:.4f}, worst {clients["worst"]:.4f}, '
@@ -95,6 +98,8 @@ def _conclude(result):
   print(_traffic_sentence(found['traffic']))
   if 'attack' in found:
     print(_attack_sentence(found['attack']))
+  if result.directory.is_wiped():
+    print('secrets: checkpoints, journal and what clients kept are wiped (--keep_secrets leaves them)')
   print(f'report: {result.directory.report_html}')
   print(f'model:  {result.directory.export / "model.keras"}')
 

@@ -11,9 +11,10 @@ SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted
 
 # Package of tff_vision -> the packages and modules of tff_vision that it may import.
 SECTIONS = {path.stem for path in (ROOT / 'tff_vision').glob('*_config.py')}
-FOUNDATION = {'configs', 'compatibility', 'plugins', 'seeds', 'validate', 'values', *SECTIONS}
+FOUNDATION = {'configs', 'compatibility', 'plugins', 'secret_files', 'seeds', 'validate', 'values', *SECTIONS}
 ALLOWED = {
-    'validate': {'plugins'}, 'compatibility': {'plugins'}, 'seeds': set(), 'plugins': set(), 'progress': set(),
+    'validate': {'plugins'}, 'compatibility': {'plugins'}, 'secret_files': set(), 'seeds': set(),
+    'plugins': set(), 'progress': set(),
     **{section: {'validate', 'plugins', *SECTIONS} for section in SECTIONS},
     'configs': {'validate', 'compatibility', 'plugins', *SECTIONS}, 'values': {'configs'},
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'runtime': {'data'},

@@ -74,7 +74,7 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
     kept = np.zeros(sent.length, np.float32)
   own_models = None
   if kept is not None:
-    states = store.Store(client_states, kept)
+    states = store.Store(client_states, kept, wiped=config.promises)
     made, data = driver.KeptStateProcess(made, states), driver.NumberedData(data)
     if chosen.personal:
       own_models = personal_lib.KeptModels(algorithm=chosen, store=states, task=task)

@@ -74,6 +74,11 @@ class ExperimentConfig:
   attack: AttackConfig = AttackConfig()
   program: ProgramConfig = ProgramConfig()
 
+  @property
+  def promises(self) -> bool:
+    """Whether something is promised to clients or examples, by differential privacy or by a hidden sum."""
+    return self.privacy.privacy != 'none' or self.secure.secure_sum != 'none'
+
   def __post_init__(self):
     training_config.check_together(self.algorithm, self.client, self.server)
     task_config.check_together(self.task, self.data, self.model, self.privacy.privacy)
@@ -110,10 +115,15 @@ class LaunchConfig:
     run_dir: The run's folder; None means runs/<dataset>-<algorithm>-<time>.
     resume: Continue the run that run_dir holds.
     json: File that also receives report.json's content.
+    keep_secrets: Leave checkpoints, journal and clients' states in the folder when a run under a promise has ended.
+    show_training_data: Put training images and class mix into the report of a run under a promise, which does not cover
+      them.
   """
   run_dir: str | None = None
   resume: bool = False
   json: str | None = None
+  keep_secrets: bool = False
+  show_training_data: bool = False
 
   def __post_init__(self):
     if self.resume and self.run_dir is None:

@@ -24,6 +24,7 @@ from tff_vision.program import (
   final_state,
   json_file,
   loop,
+  released,
   report,
   run_directory,
   summary,
@@ -104,7 +105,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
     launch: `run_dir` must be set.
     runtime: Where the clients' work is done.
     on_start: Called when everything is built and before the first round.
-    on_round: Called after each round.
+    on_round: Called after each round, with what of it may be told.
     stop_requested: Asked after each round; True ends the run resumably.
 
   Raises:
@@ -124,6 +125,8 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
   clock = summary.Clock(time.monotonic())
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
   directory.check_usable(config, resume=launch.resume)
+  if launch.resume and directory.is_wiped():
+    return _finished(directory, config, launch)
   composing.check(config, data_placement=runtime.data_placement)
   compatibility.check(config.algorithm.algorithm, f'runtime={runtime.runtime}',
                       f'data_placement={runtime.data_placement}')
@@ -146,7 +149,8 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
     clock.setup_done()
     outcome = asyncio.run(loop.run(
         parts.process, task=task, plan=plan, runtime=place, client_data=parts.data, traffic=client_traffic,
-        evaluator=evaluator, program=program, managers=loop.Managers.in_directory(directory), journal=journal,
+        evaluator=evaluator, program=program, journal=journal,
+        managers=loop.Managers.in_directory(directory, wiped=config.promises, timeless=not plan.releases_exact_metrics),
         stop_at_epsilon=config.privacy.stop_at_epsilon, on_round=on_round,
         stop_requested=stop_requested,
         evaluate_personal=parts.own_models and functools.partial(parts.own_models.evaluate, evaluator)))
@@ -162,11 +166,24 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
     content['traffic'] = summary.traffic(outcome.history, client_traffic)
     if config.attack.attack != 'none':
       content['attack'] = attack_report.describe(config.attack, task, evaluator)
-  json_file.write(directory.report_json, content)
-  report.write_html(directory.report_html, content, task.images)
+    content = released.report(content, config, plan, show_training_data=launch.show_training_data)
+    report.write_html(directory.report_html, content, task.images)
+    json_file.write(directory.report_json, content)
+    if launch.json is not None:
+      json_file.write(launch.json, content)
+    if config.promises and not launch.keep_secrets:
+      directory.wipe()
+  return RunResult(directory=directory, report=content, rounds=len(outcome.history), task=task)
+
+
+def _finished(directory, config, launch):
+  """Returns the run in a folder that nothing is left to do in, but for a wiping that was cut off."""
+  with directory.opened(config):
+    directory.wipe()
+  content = directory.read_report()
   if launch.json is not None:
     json_file.write(launch.json, content)
-  return RunResult(directory=directory, report=content, rounds=len(outcome.history), task=task)
+  return RunResult(directory=directory, report=content, rounds=content['rounds'], task=tasks.build_task(config))
 
 
 def build_plan(config: configs.ExperimentConfig, task: tasks.Task, *, secret: bytes | None = None
@@ -180,6 +197,10 @@ def build_plan(config: configs.ExperimentConfig, task: tasks.Task, *, secret: by
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
   clients = task.images.train
+  if config.privacy.privacy != 'none' and task.images.preprocessing.measured:
+    raise ValueError(f'preprocess=standardize does not go with privacy={config.privacy.privacy} and dataset='
+                     f'{config.data.dataset}: mean and deviation would be computed from the clients\' own images and '
+                     'told with the model, and no noise covers them; choose per_image, raw or invert.')
   plan = plan_lib.build_plan(
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
       sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client,

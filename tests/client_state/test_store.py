@@ -123,7 +123,7 @@ def test_an_absent_client_keeps_what_it_had(tmp_path):
     output = driver.KeptStateProcess(process, kept).next(state, requests)
     state = output.state
   assert [int(kept.read(client, 3)['count']) for client in (4, 3, 1)] == [2, 1, 2]
-  with pytest.raises(ValueError, match='round 3 lost 1 of 2 clients'):
+  with pytest.raises(ValueError, match='round 3 lost clients'):
     driver.KeptStateProcess(Losing(), kept).next(state, [data.request(client, 3) for client in (4, 3)])
 
 

@@ -30,7 +30,15 @@ def test_a_private_run_is_audited(tmp_path):
   assert 'membership by LiRA' in done.stdout and 'shadow models' in done.stderr
   correlation = found['inversion']['correlation']
   assert correlation['from the plain update'] > 0.999 and correlation['from the noised update'] < 0.5
-  assert (folder / 'inversion.png').read_bytes()[:4] == b'\x89PNG'
+  # An image, and exact statistics of training images, are for the run's owner; canaries are for all.
+  audit = folder / 'secret' / 'audit'
+  assert (audit / 'inversion.png').read_bytes()[:4] == b'\x89PNG' and not (folder / 'inversion.png').exists()
+  assert json.loads((audit / 'audit.json').read_text()) == found
+  assert {path.stat().st_mode & 0o777 for path in audit.iterdir()} == {0o600} and audit.stat().st_mode & 0o777 == 0o700
+  page, own = (folder / 'report.html').read_text(), (audit / 'report.html').read_text()
+  assert 'canaries: epsilon' in page and 'canaries: epsilon' in own
+  for word in 'membership by', 'correlation', 'What one update gives away', 'A sample of training images':
+    assert word not in page and (word in own) == (word != 'A sample of training images')
 
 
 def test_without_a_run_one_sentence():

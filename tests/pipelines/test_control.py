@@ -22,7 +22,7 @@ def test_a_policy_learns_and_a_run_that_was_killed_ends_the_same(run_pipeline, t
   assert [record['round'] for record in report['history']] == list(range(1, 21))
   page = (folder / 'report.html').read_text()
   assert 'catch rate' in page and 'not a number' not in page
-  (last,) = folder.glob('checkpoints/*_20')
+  (last,) = folder.glob('secret/checkpoints/*_20')
   shutil.rmtree(last)
   (folder / 'report.json').unlink()
   again = run_pipeline('control', '--resume', f'--run_dir={folder}')

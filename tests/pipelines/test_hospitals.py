@@ -13,8 +13,9 @@ SMALL = ('--dataset=synthetic_chest', '--rounds=1', '--private_rounds=2', '--per
 @pytest.mark.ci
 def test_all_ways_are_measured_and_a_second_run_trains_nothing_again(run_pipeline, tmp_path):
   folder = tmp_path / 'run'
-  done = run_pipeline('hospitals', *SMALL, f'--run_dir={folder}', timeout=500)
+  done = run_pipeline('hospitals', *SMALL, '--keep_secrets', f'--run_dir={folder}', timeout=500)
   assert done.code == 0, done.err
+  models = folder / 'secret' / 'models'
   report = json.loads((folder / 'report.json').read_text())
   names = [one['hospital'] for one in report['hospitals']]
   assert sorted(names) == ['coast', 'metro', 'north']
@@ -25,7 +26,7 @@ def test_all_ways_are_measured_and_a_second_run_trains_nothing_again(run_pipelin
       assert 0 <= found['calibration_error'] <= 1 and sum(one['images'] for one in found['reliability']) == 400
   # Encryption changes nothing but rounding: a weight is a sum of three, each less than a step off, over shares of the
   # largest hospital that add up to more than one.
-  with np.load(folder / 'models/fedavg.npz') as plain, np.load(folder / 'models/encrypted.npz') as encrypted:
+  with np.load(models / 'fedavg.npz') as plain, np.load(models / 'encrypted.npz') as encrypted:
     off = max(np.abs(plain[name] - encrypted[name]).max() for name in plain.files if name != 'split')
   assert 0 < off < 3 * report['secure_sum']['encrypted']['step']
   for ledger in report['privacy'].values():
@@ -33,12 +34,21 @@ def test_all_ways_are_measured_and_a_second_run_trains_nothing_again(run_pipelin
     assert max(epsilons) == pytest.approx(4.0, rel=0.03) and min(epsilons) < 0.9 * max(epsilons)
   assert report['secure_sum']['encrypted']['mode' if 'mode' in report['secure_sum']['encrypted'] else 'scheme']
   assert (folder / 'report.html').exists() and 'epsilon coast' in done.out
-  before = {path: path.stat().st_mtime_ns for path in (folder / 'models').iterdir()}
-  done = run_pipeline('hospitals', *SMALL, f'--run_dir={folder}', timeout=500)
-  assert done.code == 0 and before == {path: path.stat().st_mtime_ns for path in (folder / 'models').iterdir()}
+  assert all('share_of_second_class' not in one for one in report['hospitals'])
+  before = {path: path.stat() for path in models.iterdir()}
+  assert {found.st_mode & 0o777 for found in before.values()} == {0o600} and models.stat().st_mode & 0o777 == 0o700
+  models.rename(folder / 'models')  # As earlier versions had it.
+  done = run_pipeline('hospitals', *SMALL, '--keep_secrets', f'--run_dir={folder}', timeout=500)
+  assert done.code == 0, done.err
+  assert {path: found.st_mtime_ns for path, found in before.items()} == {
+      path: path.stat().st_mtime_ns for path in models.iterdir()}
   assert json.loads((folder / 'report.json').read_text())['ways'] == report['ways']
   done = run_pipeline('hospitals', *SMALL, '--seed=1', f'--run_dir={folder}')
   assert done.code == 1 and 'seed is 0 there and 1 here' in done.err, done.err
+  for _ in range(2):  # Wipes the models; then there is nothing to do.
+    done = run_pipeline('hospitals', *SMALL, f'--run_dir={folder}', timeout=500)
+    assert done.code == 0 and 'epsilon coast' in done.out and not (folder / 'secret').exists(), done.err
+  (folder / 'models' / 'any').mkdir(parents=True)
   for other in (folder / 'models', folder / 'report.json'):
     done = run_pipeline('hospitals', *SMALL, f'--run_dir={other}')
     assert done.code == 1 and str(other) in done.err and len(done.err.strip().splitlines()) == 1, done.err

@@ -47,4 +47,4 @@ def test_a_published_setting_runs_on_its_twin(run_pipeline, tmp_path):
   report = json.loads((tmp_path / 'run' / 'report.json').read_text())
   assert report['rounds'] == 2 and report['config']['algorithm']['algorithm'] == 'scaffold'
   assert 0 < report['evaluation']['accuracy'] <= 1
-  assert len(list((tmp_path / 'run' / 'client_states').glob('*/*.npz'))) >= 2
+  assert len(list((tmp_path / 'run' / 'secret' / 'client_states').glob('*/*.npz'))) >= 2

@@ -5,10 +5,14 @@ import os
 import signal
 import subprocess
 import time
+import types
 
 import pytest
 
+from pipelines import sweep
 from tests.pipelines.conftest import ROOT, TINY, command
+from tff_vision import configs
+from tff_vision.program import run_directory
 
 
 @pytest.mark.ci
@@ -68,3 +72,18 @@ def test_mistakes_are_one_sentence(run_pipeline, tmp_path):
   assert not (tmp_path / 'none').exists()
   done = run_pipeline('compare')
   assert done.code == 1 and 'run directory' in done.err
+
+
+def test_a_sweep_finishes_the_wiping_of_cells_that_were_killed_after_their_report(tmp_path):
+  private = configs.ExperimentConfig(
+      privacy=configs.PrivacyConfig(privacy='local_dp', noise_multiplier=1.0, clip_norm=1.0))
+  made = [types.SimpleNamespace(name=name, config=config) for name, config in (
+      ('finished', private), ('stopped', private), ('open', configs.ExperimentConfig()))]
+  for cell in made:
+    directory = run_directory.RunDirectory(tmp_path / cell.name)
+    with directory.opened(cell.config, b'1' * 32):
+      if cell.name != 'stopped':
+        directory.report_json.write_text('{}')
+  sweep._wipe(tmp_path, made)
+  assert {cell.name: (tmp_path / cell.name / 'secret').exists() for cell in made} == {
+      'finished': False, 'stopped': True, 'open': True}

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -69,7 +70,7 @@ def killed_run(run_dir, when, number=signal.SIGKILL, options=()):
 
 
 def saved(rounds):
-  return lambda run_dir: (run_dir / 'checkpoints' / f'program_state_{rounds}').exists()
+  return lambda run_dir: (run_dir / 'secret' / 'checkpoints' / f'program_state_{rounds}').exists()
 
 
 # Before the first checkpoint, between rounds, and once the metrics of a round are being written.
@@ -117,6 +118,7 @@ def test_a_private_run_reports_its_ledger_and_withholds_exact_metrics(run_pipeli
   assert 4.9 < report['privacy']['epsilon'] <= 5 and report['privacy']['unit'] == 'client'
   assert 'epsilon 5.000 at delta 0.01' in done.out or 'epsilon 4.99' in done.out
   assert all('train' not in record and 'cohort_size' not in record for record in report['history'])
+  assert not (run_dir / 'secret').exists() and not re.search(r's/round|left \d|examples/s', done.out + done.err)
   header = (run_dir / 'metrics.csv').read_text().splitlines()[0]
   assert 'privacy/epsilon' in header and 'noised/accuracy' in header and 'train/' not in header
   assert all(record['noised'].keys() == {'cohort_size', 'accuracy'} for record in report['history'])
@@ -124,11 +126,12 @@ def test_a_private_run_reports_its_ledger_and_withholds_exact_metrics(run_pipeli
 
 def test_a_round_that_clients_noise_anew_is_charged_again_after_kill_9(run_pipeline, tmp_path):
   run_dir = tmp_path / 'killed'
-  begun = lambda folder: (folder / 'journal.jsonl').exists() and '"begin": 2' in (folder / 'journal.jsonl').read_text()
+  path = run_dir / 'secret' / 'journal.jsonl'
+  begun = lambda folder: path.exists() and '"begin": 2' in path.read_text()
   killed_run(run_dir, begun, options=('--privacy=local_dp', '--clip_norm=0.5', '--noise_multiplier=4', '--delta=0.01',
                                    '--cohort_size=6'))
   # Round 2, or one after it if it ended before the signal came.
-  journal = (run_dir / 'journal.jsonl').read_text()
+  journal = path.read_text()
   replayed = journal.count('begin') - journal.count('end')
   done = run_pipeline('train', '--resume', f'--run_dir={run_dir}')
   assert done.code == 0, done.err

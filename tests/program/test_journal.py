@@ -1,15 +1,20 @@
 """What a journal remembers, also of a process that was killed while it wrote."""
 
+import os
+
 from tff_vision.privacy import plan
 from tff_vision.program import journal
 
 
 def test_begun_rounds_are_charged_until_they_end_and_torn_lines_are_not_believed(tmp_path):
   path = tmp_path / 'journal.jsonl'
+  before = os.umask(0)
   first = journal.Journal(path)
   first.begin(1)
   first.end(1, 5)
   first.begin(2)
+  os.umask(before)
+  assert path.stat().st_mode & 0o777 == 0o600, 'it holds exact sizes of cohorts'
   assert first.after(2, 4) == plan.Past(replayed=(), delivered={1: 5, 2: 4})
   with path.open('a') as file:
     file.write('{"begin"')

@@ -43,7 +43,7 @@ def run(plan, tmp_path, faults=(), rounds=6, **options):
       evaluator=types.SimpleNamespace(model=None, evaluate=lambda _: evaluated),
       program=configs.ProgramConfig(rounds=rounds, rounds_per_evaluation=100),
       managers=loop.Managers(checkpoints=types.SimpleNamespace(load_latest=load_latest, save=save), releases=()),
-      on_round=lambda record: None, stop_requested=lambda: False, **options))
+      stop_requested=lambda: False, **{'on_round': lambda record: None, **options}))
   assert len(kept) == len(outcome.history)
   return outcome, book
 
@@ -69,11 +69,18 @@ def test_a_budget_that_lost_clients_use_up_ends_the_run_earlier(tmp_path):
   assert outcome.history[1]['dropped_clients'] == 3
 
 
-def test_who_was_lost_is_not_told_where_attendance_is_secret(tmp_path):
-  plan = build('poisson', privacy='client_gaussian', noise_multiplier=1.0)
-  outcome, _ = run(plan, tmp_path, [[Fault('worker', 'gone', (0,))]], rounds=1)
-  assert outcome.history[0]['faults'] == [{'worker': 'worker', 'reason': 'gone'}]
-  assert 'dropped_clients' not in outcome.history[0]
+def test_who_was_lost_is_told_only_where_attendance_is_public(tmp_path):
+  """A worker that failed was called: its name says that its clients took part, and a round's time, how many did."""
+  for name, options, told in (
+      ('secret', {'sampling': 'poisson', 'privacy': 'client_gaussian'}, set()),
+      ('public', {'sampling': 'fixed', 'privacy': 'local_dp'}, {'faults', 'dropped_clients'})):
+    (tmp_path / name).mkdir()
+    plan, shown = build(noise_multiplier=1.0, **options), []
+    outcome, _ = run(plan, tmp_path / name, [[Fault('worker', 'gone', (0,))]], rounds=1, on_round=shown.append)
+    assert set(shown[0]) == {'round', 'evaluation', 'per_client', 'privacy'} | told
+    # The checkpoint, which is secret, keeps them for whoever has to find the fault.
+    assert outcome.history[0]['faults'] == [{'worker': 'worker', 'reason': 'gone', 'clients': (0,)}]
+    assert outcome.history[0]['seconds'] >= 0
 
 
 def test_finished_rounds_without_a_checkpoint_are_not_released_again(tmp_path):

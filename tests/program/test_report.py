@@ -84,7 +84,8 @@ def make_report(rounds=3, **changed):
                   'rounds': rounds, 'noise_multiplier': 1.1},
       'rounds': rounds, 'seconds': {'setup': 4.25, 'train': 21.5, 'evaluate': 3.0, 'total': 130.0},
       'examples_per_second': 1312.4, 'peak_rss_mb': 1480.2, 'export_parity': 2.5e-6,
-      'environment': {'python': '3.11.9', 'cores': 2}, 'history': history, **changed}
+      'environment': {'python': '3.11.9', 'cores': 2}, 'history': history,
+      'training_data_shown': True, **changed}
 
 
 def write(tmp_path, content, data):

@@ -5,6 +5,7 @@ import json
 import math
 import multiprocessing
 import os
+import shutil
 
 import pytest
 
@@ -128,3 +129,35 @@ def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(tmp_path):
   assert [path.name for path in tmp_path.iterdir()] == ['file']
   assert not tmp_path.with_name(tmp_path.name + '.part').exists()
   validate.writable_file(json=str(tmp_path / 'new' / 'folder' / 'numbers.json'))
+
+
+def test_the_secrets_of_an_earlier_version_are_read_closed_and_wiped_where_they_are(tmp_path):
+  directory = run_directory.RunDirectory(tmp_path / 'run')
+  with directory.opened(CONFIG, b'1' * 32):
+    directory.journal.write_text('')
+    directory.checkpoints.mkdir()
+    (directory.checkpoints / 'state').write_bytes(b'key')
+  for path in directory.secrets.iterdir():
+    path.rename(directory.path / path.name)
+    (directory.path / path.name).chmod(0o755)
+  directory.secrets.rmdir()
+  assert directory.secret() == b'1' * 32
+  assert directory.journal == directory.path / 'journal.jsonl' and not directory.is_wiped()
+  with directory.opened(CONFIG, b'2' * 32):
+    assert directory.secret() == b'1' * 32
+    for path in directory.server_secret, directory.journal, directory.checkpoints / 'state':
+      assert path.stat().st_mode & 0o777 == 0o600
+    json_file.write(directory.report_json, {})
+    directory.wipe()
+  assert directory.is_wiped() and {path.name for path in directory.path.iterdir()} == {'config.json', 'report.json'}
+  with directory.opened(CONFIG, b'3' * 32):  # A finished run gets no secrets again.
+    assert not directory.secrets.exists()
+
+
+def test_a_run_without_its_secrets_does_not_go_on(tmp_path):
+  directory = run_directory.RunDirectory(tmp_path)
+  with directory.opened(CONFIG, b'1' * 32):
+    directory.metrics.write_text('round_num\n1\n')
+  shutil.rmtree(directory.secrets)
+  with pytest.raises(ValueError, match='its secrets are lost'):
+    directory.secret()

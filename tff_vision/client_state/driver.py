@@ -78,9 +78,8 @@ class KeptStateProcess:
         (request.data, _sequence(self._store.read(request.client, request.round_num))) for request in requests])
     metrics = dict(output.metrics)
     if len(states := metrics.pop('kept')) != len(requests):
-      raise ValueError(f'round {requests[0].round_num} lost {len(requests) - len(states)} of {len(requests)} clients, '
-                       'and what these keep between rounds would no longer fit; resume the run when all workers are '
-                       'back.')
+      raise ValueError(f'round {requests[0].round_num} lost clients, and what these keep between rounds would no '
+                       'longer fit; resume the run when all workers are back.')
     for request, kept in zip(requests, states, strict=True):
       if kept is not None:
         self._store.write(request.client, request.round_num, kept)

@@ -2,6 +2,9 @@
 
     client_states/000012/000007.npz      what client 12 keeps since round 7
 
+The files are of the rank of a client's update without noise, and their names tell who took part when: they are their
+owner's alone.
+
 A round reads the version before it and writes its own, so a round that is run again after a kill reads what it read
 the first time. Clients that do not take part are not touched. Only the clients of one round are ever in memory.
 """
@@ -15,19 +18,23 @@ from typing import Any
 import numpy as np
 import tree
 
+from tff_vision import secret_files
+
 
 class Store:
   """The versions of every client's state."""
 
-  def __init__(self, folder: pathlib.Path, initial: Any):
+  def __init__(self, folder: pathlib.Path, initial: Any, *, wiped: bool = False):
     """Initializes the store; writes nothing.
 
     Args:
-      folder: Made when the first state is written.
+      folder: Made when the first state is written; the folder that it is in is there.
       initial: Structure of arrays: what a client has that never took part.
+      wiped: Whether versions that go are overwritten first.
     """
     self._folder = folder
     self._initial = initial
+    self._forget = secret_files.wipe if wiped else pathlib.Path.unlink
 
   def read(self, client: int, round_num: int) -> Any:
     """Returns what `client` keeps when round `round_num` begins: its newest version of an earlier round.
@@ -59,22 +66,23 @@ class Store:
     The checkpoints of the two rounds before may still be resumed from: versions that they need stay, older ones go.
     """
     path = self._path(client, round_num)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    for folder in self._folder, path.parent:
+      secret_files.make_folder(folder)
     part = path.with_suffix('.part')
-    with part.open('wb') as file:
+    with secret_files.opened(part, 'wb') as file:
       np.savez(file, *(np.asarray(leaf) for leaf in tree.flatten(value)))
     os.replace(part, path)
     needed = max((version for version in self._versions(client) if version < round_num - 1), default=0)
     for version in self._versions(client):
       if version < needed:
-        self._path(client, version).unlink()
+        self._forget(self._path(client, version))
 
   def forget_from(self, round_num: int) -> None:
     """Deletes every version of round `round_num` or later: of rounds that a resumed run has yet to run."""
     for client in self._clients():
       for version in self._versions(client):
         if version >= round_num:
-          self._path(client, version).unlink()
+          self._forget(self._path(client, version))
 
   def _path(self, client, round_num):
     return self._folder / f'{client:06}' / f'{round_num:06}.npz'

@@ -157,8 +157,8 @@ def _labels(found, path):
 def _with_held_out(everything, owners, class_names, config, notes):
   y = everything.y
   is_test = heldout.stratified(y.sum(axis=1) if y.ndim == 2 else y, config.test_fraction, owners)
-  notes.append(f'There is no test set: {is_test.sum()} of {len(y)} images were held out (test_fraction='
-               f'{config.test_fraction}).')
+  notes.append(images.Counted(f'There is no test set: {is_test.sum()} of {len(y)} images were held out '
+                              f'(test_fraction={config.test_fraction}).'))
   train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
   return pool.Pool(train=everything.take(train), test=everything.take(test), class_names=class_names,
                    train_owners=None if owners is None else owners[train],

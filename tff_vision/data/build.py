@@ -69,7 +69,8 @@ def _of_class(trainers, pool, config, notes):
   kept = [dataclasses.replace(owner, train=owner.train[normal[owner.train]]) for owner in trainers]
   number = sum(len(owner.train) for owner in trainers) - sum(len(owner.train) for owner in kept)
   if number:
-    notes.append(f'{number} training examples of other classes than {config.normal_class} were left out.')
+    notes.append(images.Counted(
+        f'{number} training examples of other classes than {config.normal_class} were left out.'))
   return kept
 
 
@@ -77,9 +78,9 @@ def _with_examples(trainers, notes):
   """Leaves out clients without examples and counts everything that may surprise."""
   kept = [owner for owner in trainers if len(owner.train)]
   if empty := len(trainers) - len(kept):
-    notes.append(f'{empty} of {len(trainers)} clients received no training example and were left out.')
+    notes.append(images.Counted(f'{empty} of {len(trainers)} clients received no training example and were left out.'))
   if single := sum(len(owner.train) == 1 for owner in kept):
-    notes.append(f'{single} of {len(kept)} clients hold a single training example.')
+    notes.append(images.Counted(f'{single} of {len(kept)} clients hold a single training example.'))
   return kept
 
 
@@ -133,6 +134,6 @@ def _preprocessing(pool, config):
   if min(std) <= 0:
     raise ValueError(f'preprocess=standardize divides by the deviation of pixels, which is 0 in dataset='
                      f'{config.dataset}.')
-  note = (f'The mean {list(mean)} and deviation {list(std)} of preprocess=standardize were computed from '
-          f'{len(sample)} training images, outside of any privacy mechanism.')
-  return dataclasses.replace(chosen, mean=mean, std=std), (note,)
+  note = images.Counted(f'The mean {list(mean)} and deviation {list(std)} of preprocess=standardize were computed from '
+                        f'{len(sample)} training images, outside of any privacy mechanism.')
+  return dataclasses.replace(chosen, mean=mean, std=std, measured=True), (note,)

@@ -65,7 +65,8 @@ def usable(paths: Sequence[str], corrupt_images: str) -> tuple[np.ndarray, list[
   if corrupt_images == 'refuse':
     raise ValueError(f'{paths[bad[0]]} is corrupt or no image ({len(bad)} of {len(paths)} files are); mend it, or '
                      'leave such files out with corrupt_images=skip.')
-  return good, [f'{len(bad)} corrupt of {len(paths)} image files left out, the first is {paths[bad[0]]}.']
+  return good, [images.Counted(
+      f'{len(bad)} corrupt of {len(paths)} image files left out, the first is {paths[bad[0]]}.')]
 
 
 def stored_shape(path: str, config: configs.DataConfig) -> tuple[tuple[int, int, int], list[str]]:

@@ -16,7 +16,7 @@ from collections import Counter
 import numpy as np
 
 from tff_vision import configs
-from tff_vision.data import decode, files, heldout, pool
+from tff_vision.data import decode, files, heldout, images, pool
 
 _SPLITS = {'train': 'train', 'training': 'train', 'test': 'test', 'testing': 'test', 'val': 'val', 'valid': 'val',
            'validation': 'val'}
@@ -168,8 +168,8 @@ def _pool(listing, config, class_names):
   owned = clients[0] is not None
   if splits[0] is None:
     is_test = heldout.stratified(y, config.test_fraction, clients.astype(str) if owned else None)
-    notes.append(f'There is no test set: {is_test.sum()} of {len(y)} images were held out (test_fraction='
-                 f'{config.test_fraction}).')
+    notes.append(images.Counted(f'There is no test set: {is_test.sum()} of {len(y)} images were held out '
+                                f'(test_fraction={config.test_fraction}).'))
     is_train = ~is_test
   else:
     is_train = splits == 'train'

@@ -126,6 +126,7 @@ class Preprocessing:
       `per_image` gives every image mean 0 and deviation 1 (`tf.image.per_image_standardization`).
     mean: One for each channel, after `scale`. Read by `standardize` only.
     std: One for each channel, after `scale`. Read by `standardize` only.
+    measured: Whether mean and std were computed from the clients' own examples, which the model then tells.
   """
   scale: float = 1 / 255
   channels: int | None = None
@@ -135,6 +136,11 @@ class Preprocessing:
   pixels: str = 'raw'
   mean: tuple[float, ...] = ()
   std: tuple[float, ...] = ()
+  measured: bool = False
+
+
+class Counted(str):
+  """A note that tells what was counted or measured in the clients' own examples: not for readers of a private run."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -148,7 +154,8 @@ class FederatedImages:
     test: The global test set; `test.clients[i]` are the positions that belong to training client i.
     unseen: Test examples of clients that never train, or None.
     preprocessing: What the model's input is.
-    notes: Sentences a user must see: licence, examples left out and why.
+    notes: Sentences a user must see: licence, examples left out and why; those that tell of training examples are
+      `Counted`.
   """
   name: str
   class_names: Sequence[str]

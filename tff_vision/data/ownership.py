@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tff_vision import configs, seeds
-from tff_vision.data import partition, pool
+from tff_vision.data import images, partition, pool
 from tff_vision.data.devices import Device
 from tff_vision.data.partition import natural as natural_partition
 
@@ -101,7 +101,8 @@ def partitioned(source: pool.Pool, config: configs.DataConfig, *, seed: int) -> 
              for client, (train, test) in enumerate(zip(split.train, split.test, strict=True))]
   trainers, unseen = _held_out_clients(clients, held_out, seed)
   common = np.setdiff1d(np.arange(len(source.test)), np.concatenate(split.test))
-  notes = [f'{len(common)} test examples are of classes that no client trains on.'] if len(common) else []
+  notes = [images.Counted(f'{len(common)} test examples are of classes that no client trains on.')
+           ] if len(common) else []
   if labels.train.ndim == 2:
     notes.append(f'partition={config.partition} goes by the first positive finding of each example.')
   return Ownership(trainers=trainers, unseen=unseen, common=common, notes=notes)
@@ -119,7 +120,8 @@ def hold_out_examples(ownership: Ownership, fraction: float, *, seed: int) -> Ow
     trainers.append(dataclasses.replace(owner, train=np.delete(owner.train, chosen),
                                         kept_back=owner.train[np.sort(chosen)]))
   kept_back = sum(len(owner.kept_back) for owner in trainers)
-  note = f'{kept_back} training examples were held out as test examples of their clients (client_test_fraction).'
+  note = images.Counted(
+      f'{kept_back} training examples were held out as test examples of their clients (client_test_fraction).')
   return dataclasses.replace(ownership, trainers=trainers, notes=(*ownership.notes, note))
 
 

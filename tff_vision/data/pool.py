@@ -63,4 +63,5 @@ class Pool:
     y = self.train.y
     counts = np.bincount(y, minlength=number) if y.ndim == 1 else y.sum(axis=0)
     missing = [str(self.class_names[c]) for c in np.flatnonzero(counts == 0)]
-    return [f'{len(missing)} of {number} classes have no training example: {", ".join(missing)}.'] if missing else []
+    return [images.Counted(f'{len(missing)} of {number} classes have no training example: {", ".join(missing)}.')
+            ] if missing else []

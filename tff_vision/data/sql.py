@@ -159,7 +159,7 @@ def rows_of_split(path: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarra
     raise ValueError(f'{path} holds examples of client {next(iter(counted))!r} in {split}, which its client_metadata '
                      'does not list.')
   if empty := sum(number == 0 for number in announced.values()):
-    notes.append(f'{empty} client{"s" * (empty > 1)} of {split} without an example left out.')
+    notes.append(images.Counted(f'{empty} client{"s" * (empty > 1)} of {split} without an example left out.'))
   return rows, owners, notes
 
 

@@ -1,4 +1,4 @@
-"""Whose folder it is: one comparison, one process."""
+"""Whose folder it is: one comparison, one process; and what in it is secret."""
 
 import contextlib
 import dataclasses
@@ -6,7 +6,7 @@ import json
 import pathlib
 from collections.abc import Iterator
 
-from tff_vision import configs
+from tff_vision import configs, secret_files
 from tff_vision.hospitals import study_config
 from tff_vision.program import json_file, run_directory
 
@@ -40,6 +40,34 @@ def claimed(run_dir: pathlib.Path, config: configs.ExperimentConfig, study: stud
     json_file.write(_file(run_dir), _content(config, study))
   with run_directory.exclusive(_file(run_dir)):
     yield
+
+
+def secrets(run_dir: pathlib.Path) -> pathlib.Path:
+  """Returns the folder of the finished models, its owner's alone; those of earlier versions are moved there."""
+  folder = run_dir / 'secret'
+  secret_files.make_folder(folder)
+  if (run_dir / 'models').exists():
+    secret_files.move(run_dir / 'models', folder / 'models')
+    secret_files.close_to_others(folder)
+  return folder
+
+
+def wipe(run_dir: pathlib.Path) -> None:
+  """Overwrites and deletes the models, all at once; finishes a wiping that was cut off.
+
+  Raises:
+    OSError: A file could be neither overwritten nor deleted.
+  """
+  doomed = run_dir / 'secret.wiped'
+  secret_files.wipe(doomed)
+  if (run_dir / 'secret').exists():
+    secret_files.move(run_dir / 'secret', doomed)
+    secret_files.wipe(doomed)
+
+
+def is_finished(run_dir: pathlib.Path) -> bool:
+  """Returns whether the report is there and no model is left to make it again from."""
+  return (run_dir / 'report.json').exists() and not any((run_dir / name).exists() for name in ('secret', 'models'))
 
 
 def _file(run_dir):

@@ -26,18 +26,19 @@ class Hospitals:
   validation: Sequence[images_lib.Examples]
   test: Sequence[images_lib.Examples]
 
-  def describe(self) -> list[Mapping]:
-    """Returns size and prevalence of each hospital."""
+  def describe(self, *, prevalence: bool) -> list[Mapping]:
+    """Returns the size of each hospital, and its `prevalence` if that may be told: no promise to images covers it."""
     made = []
     for client, name in enumerate(self.names):
       y = self.images.train.examples(client).y
       made.append({'hospital': name, 'training_images': len(y), 'validation_images': len(self.validation[client]),
-                   'test_images': len(self.test[client]), 'share_of_second_class': float(np.mean(y))})
+                   'test_images': len(self.test[client]),
+                   **({'share_of_second_class': float(np.mean(y))} if prevalence else {})})
     return made
 
 
 def check(images: images_lib.FederatedImages) -> None:
-  """Refuses images that are not of two classes, or of one hospital.
+  """Refuses images that are not of two classes, or of one hospital, and what no promise would cover.
 
   Raises:
     ValueError: Says so.
@@ -45,6 +46,9 @@ def check(images: images_lib.FederatedImages) -> None:
   if images.multi_label or len(images.class_names) != 2:
     raise ValueError(f'hospitals compares models of two classes; dataset {images.name} has '
                      f'{len(images.class_names)} {"findings" if images.multi_label else "classes"}.')
+  if images.preprocessing.measured:
+    raise ValueError('preprocess=standardize does not go with hospitals: mean and deviation would be computed from the '
+                     'hospitals\' own images and told with the private models; choose per_image, raw or invert.')
   if len(images.train) < 2:
     raise ValueError(f'hospitals compares two hospitals or more; found {len(images.train)} client.')
 

@@ -18,21 +18,28 @@ from tff_vision.runtime import runtime_config, runtimes
 
 
 def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, study: study_config.StudyConfig,
-        run_dir: pathlib.Path, *, on_model: Callable[[str, float], None] = lambda key, seconds: None
-        ) -> Mapping[str, Any]:
+        run_dir: pathlib.Path, *, keep_secrets: bool = False, show_training_data: bool = False,
+        on_model: Callable[[str, float], None] = lambda key, seconds: None) -> Mapping[str, Any]:
   """Compares every way of training over the clients of `images`, and writes report.json and report.html.
 
   Args:
     images: Two classes; every client is a hospital.
     config: Model, training and seed that the ways share; what sets ways apart takes the place of its own.
     study: See there.
-    run_dir: Holds this comparison, or is new.
+    run_dir: Holds this comparison, or is new. If it is finished and its models are wiped, its report is the answer.
+    keep_secrets: Leave the models in run_dir/secret; else they are wiped at the end. Most are trained without any
+      promise, on the images to which the private ways promise something.
+    show_training_data: Tell each hospital's prevalence, and what was counted in its training images.
     on_model: Called with each model's key and seconds when it is there.
 
   Raises:
     ValueError: The images or the folder do not serve.
   """
   cohorts.check(images)
+  if claim.is_finished(run_dir):
+    with claim.claimed(run_dir, config, study):
+      claim.wipe(run_dir)
+    return json_file.read(run_dir / 'report.json')
   images, builder = features.trained_part(images, config.model.model)
   hospitals = cohorts.divide(images, validation_share=study.validation_share, seed=config.program.seed)
   model = builder(
@@ -40,7 +47,7 @@ def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, st
   evaluator = evaluation.Evaluator(model, preprocessing=images.preprocessing)
   started, measured = time.monotonic(), {}
   with claim.claimed(run_dir, config, study), runtimes.open_runtime(runtime_config.RuntimeConfig()) as place:
-    trainer = training.Trainer(hospitals, config, study, builder=builder, place=place, folder=run_dir)
+    trainer = training.Trainer(hospitals, config, study, builder=builder, place=place, folder=claim.secrets(run_dir))
     scores = {key: _timed(key, trainer, hospitals, evaluator, on_model)
               for key in (*map(ways.alone, hospitals.names), *ways.WAYS)}
     ledgers = {key: dict(trainer.ledger(key)) for key, way in ways.WAYS.items() if way.private}
@@ -56,12 +63,16 @@ def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, st
       measured.setdefault(key, {})[name] = found
   content = {
       'config': dataclasses.asdict(config), 'study': dataclasses.asdict(study), 'dataset': images.name,
-      'notes': list(images.notes), 'class_names': list(images.class_names), 'hospitals': hospitals.describe(),
+      'notes': [note for note in images.notes if show_training_data or not isinstance(note, images_lib.Counted)],
+      'class_names': list(images.class_names), 'hospitals': hospitals.describe(prevalence=show_training_data),
       'ways': {key: {'title': title(key), 'hospitals': one} for key, one in measured.items()},
       'privacy': ledgers, 'secure_sum': hidden, 'findings': findings(hospitals.names, measured),
       'parameters': model.count_params(), 'seconds': time.monotonic() - started}
-  json_file.write(run_dir / 'report.json', content)
-  report.write_html(run_dir / 'report.html', content)
+  with claim.claimed(run_dir, config, study):
+    report.write_html(run_dir / 'report.html', content)
+    json_file.write(run_dir / 'report.json', content)
+    if not keep_secrets:
+      claim.wipe(run_dir)
   return content
 
 

@@ -30,11 +30,12 @@ def write_html(path: os.PathLike | str, content: Mapping) -> None:
 
 
 def _hospitals(content):
-  rows = [[one['hospital'], *(numbers.data(one[key]) for key in (
-      'training_images', 'validation_images', 'test_images')), numbers.metric('accuracy', one['share_of_second_class'])]
-      for one in content['hospitals']]
-  return report_tables.Table(caption='The hospitals', rows=rows, header=[
-      'hospital', 'training', 'validation', 'test', f'{content["class_names"][1]} among training images'])
+  rows = [[one['hospital'],
+           *(numbers.data(one[key]) for key in ('training_images', 'validation_images', 'test_images')),
+           *(numbers.metric('accuracy', one[key]) for key in ('share_of_second_class',) if key in one)]
+          for one in content['hospitals']]
+  header = ['hospital', 'training', 'validation', 'test', f'{content["class_names"][1]} among training images']
+  return report_tables.Table(caption='The hospitals', rows=rows, header=header[:max(map(len, rows))])
 
 
 def _aucs(content, names):

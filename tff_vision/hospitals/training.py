@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow_federated as tff
 
-from tff_vision import assembly, configs, experiment, models, tasks
+from tff_vision import assembly, configs, experiment, models, secret_files, tasks
 from tff_vision.aggregation import secured
 from tff_vision.hospitals import cohorts, study_config, ways
 from tff_vision.learning import client_data, local_training
@@ -123,9 +123,10 @@ class Trainer:
     path = self._folder / 'models' / f'{_file_name(key)}.npz'
     if not path.exists():
       weights = train()
-      path.parent.mkdir(parents=True, exist_ok=True)
+      secret_files.make_folder(path.parent)
       part = path.with_suffix('.part.npz')
-      np.savez(part, *weights.trainable, *weights.non_trainable, split=len(weights.trainable))
+      with secret_files.opened(part, 'wb') as file:
+        np.savez(file, *weights.trainable, *weights.non_trainable, split=len(weights.trainable))
       os.replace(part, path)
     with np.load(path) as held:
       values = [held[f'arr_{i}'] for i in range(len(held.files) - 1)]

@@ -12,7 +12,7 @@ import tensorflow_federated as tff
 from tff_vision import tasks
 from tff_vision.data import preprocess
 from tff_vision.learning import evaluation
-from tff_vision.program import json_file
+from tff_vision.program import final_state, json_file
 
 # Two runtimes may sum in another order; a wrong weight or a lost preprocessing step is far above this.
 _TOLERANCE = 1e-3
@@ -21,8 +21,9 @@ _PARITY_IMAGES = 100
 
 def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: pathlib.Path,
            evaluator: evaluation.Evaluator) -> float:
-  """Writes `model.keras`, `saved_model/` and `model.json` to `folder`, at once, replacing an older one.
+  """Writes `model.keras`, `saved_model/`, `weights.npz` and `model.json` to `folder`, at once, replacing an older one.
 
+  weights.npz holds the federated state's weights as they are, for `final_state.read_weights`.
   model.json names the task, the classes and the image shape; for tasks without classes it says what outputs mean. Both
   models take images as they are stored, float32 [batch, height, width, channels] in the data set's pixel range, carry
   the preprocessing, and return logits [batch, outputs].
@@ -45,6 +46,7 @@ def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
   part.mkdir(parents=True)
   whole.save(part / 'model.keras')
   tf.saved_model.save(whole, str(part / 'saved_model'))
+  final_state.write_weights(part, weights)
   json_file.write(part / 'model.json', {**facts(task), **task.objective.yardstick(
       evaluator.logits(task.images.test.examples.x), task.images.test.examples.y)})
   difference = _parity(part, task, evaluator)

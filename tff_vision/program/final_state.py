@@ -1,16 +1,26 @@
-"""The federated state that a run ended with, read from its last checkpoint without building its TFF process."""
+"""The weights that a run ended with, read without building its TFF process: as exported, or of its last checkpoint."""
 
+import pathlib
+import zipfile
+
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 import tree
 
-from tff_vision.program import run_directory
+from tff_vision.program import checkpoints, run_directory
 
-_PREFIX = 'program_state_'
+FILE = 'weights.npz'
+
+
+def write_weights(folder: pathlib.Path, weights: tff.learning.models.ModelWeights) -> None:
+  """Writes what `read_weights` reads to `folder`."""
+  arrays = [np.asarray(value) for value in (*weights.trainable, *weights.non_trainable)]
+  np.savez(folder / FILE, *arrays)
 
 
 def read_weights(directory: run_directory.RunDirectory, model: tf.keras.Model) -> tff.learning.models.ModelWeights:
-  """Returns the weights in the newest checkpoint of a run.
+  """Returns the weights that a run has exported; of an earlier version's run, which did not, of its newest checkpoint.
 
   A checkpoint is {'history', 'state'}; a learning process's state begins with the model's trainable and other weights,
   in the model's order, whatever algorithm and aggregation follow.
@@ -19,22 +29,36 @@ def read_weights(directory: run_directory.RunDirectory, model: tf.keras.Model) -
     model: Of the run's architecture; its values are not read.
 
   Raises:
-    ValueError: There is no checkpoint, or it is of another model.
+    ValueError: There are none, or they are of another model.
   """
-  rounds = [int(path.name.removeprefix(_PREFIX)) for path in directory.checkpoints.glob(_PREFIX + '*')
-            if path.name.removeprefix(_PREFIX).isdigit()]
+  expected = tff.learning.models.ModelWeights.from_model(model)
+  shapes = [tuple(value.shape) for value in (*expected.trainable, *expected.non_trainable)]
+  path = directory.export / FILE
+  values = _exported(path) if path.exists() else None
+  if values is None:
+    path, values = _saved(directory, len(shapes))
+  if [value.shape for value in values] != shapes:
+    raise ValueError(f'{str(path)!r} holds other weights than model {model.name!r}.')
+  split = len(expected.trainable)
+  return tff.learning.models.ModelWeights(trainable=values[:split], non_trainable=values[split:])
+
+
+def _exported(path):
+  try:
+    with np.load(path) as held:
+      return [held[f'arr_{i}'] for i in range(len(held.files))]
+  except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    raise ValueError(f'{str(path)!r} cannot be read: {error}') from None
+
+
+def _saved(directory, count):
+  """Returns the newest checkpoint and the first `count` values of its state."""
+  rounds = checkpoints.versions(directory.checkpoints)
   if not rounds:
-    raise ValueError(f'run_dir={str(directory.path)!r} holds no checkpoint, so that nothing can be exported.')
-  path = directory.checkpoints / f'{_PREFIX}{max(rounds)}'
+    raise ValueError(f'run_dir={str(directory.path)!r} holds no weights, so that nothing can be exported.')
+  path = directory.checkpoints / f'{checkpoints.PREFIX}{rounds[-1]}'
   try:
     saved = tf.saved_model.load(str(path))()['state']
   except (OSError, KeyError, TypeError, tf.errors.OpError) as error:
     raise ValueError(f'checkpoint {str(path)!r} cannot be read: {str(error).splitlines()[0]}') from None
-  expected = tff.learning.models.ModelWeights.from_model(model)
-  leaves = tree.flatten(saved)[:len(tree.flatten([expected.trainable, expected.non_trainable]))]
-  shapes = [tuple(value.shape) for value in (*expected.trainable, *expected.non_trainable)]
-  if [tuple(leaf.shape) for leaf in leaves] != shapes:
-    raise ValueError(f'checkpoint {str(path)!r} holds other weights than model {model.name!r}.')
-  values = [leaf.numpy() for leaf in leaves]
-  split = len(expected.trainable)
-  return tff.learning.models.ModelWeights(trainable=values[:split], non_trainable=values[split:])
+  return path, [leaf.numpy() for leaf in tree.flatten(saved)[:count]]

@@ -9,11 +9,16 @@ import os
 import pathlib
 from collections.abc import Mapping
 
+from tff_vision import secret_files
 from tff_vision.privacy import plan as plan_lib
 
 
 class Journal:
-  """A file of one JSON object a line, only ever appended to; each line is on disk when its method returns."""
+  """A file of one JSON object a line, only ever appended to; each line is on disk when its method returns.
+
+  It holds exact sizes of cohorts: it is its owner's alone. What it adds to the cost of a finished run stands in that
+  run's report.
+  """
 
   def __init__(self, path: pathlib.Path):
     self._path = path
@@ -59,7 +64,7 @@ class Journal:
 
   def _write(self, entry):
     self._take(entry)
-    with self._path.open('a') as file:
+    with secret_files.opened(self._path, 'a') as file:
       file.write(self._before + json.dumps(entry) + '\n')
       file.flush()
       os.fsync(file.fileno())

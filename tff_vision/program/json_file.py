@@ -8,6 +8,8 @@ from typing import Any
 
 from tff_vision.program import whole_file
 
+_NO_NUMBERS = ('inf', '-inf', 'nan')
+
 
 def write(path: str | os.PathLike, content: Any) -> None:
   """Writes `content` to `path` at once; numbers that JSON cannot hold become the strings 'inf', '-inf', 'nan'.
@@ -35,6 +37,15 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
   if not isinstance(found, dict):
     raise ValueError(f'File {str(path)!r} holds no JSON object, found {str(found)[:40]!r}.')
   return found
+
+
+def with_numbers(value: Any) -> Any:
+  """Returns what `read` found with the numbers in it that `write` made strings."""
+  if isinstance(value, dict):
+    return {key: with_numbers(element) for key, element in value.items()}
+  if isinstance(value, list):
+    return [with_numbers(element) for element in value]
+  return float(value) if isinstance(value, str) and value in _NO_NUMBERS else value
 
 
 def _finite(value):

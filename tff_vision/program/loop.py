@@ -18,8 +18,9 @@ from tff_vision import configs, tasks
 from tff_vision.learning import evaluation
 from tff_vision.learning import personal as personal_lib
 from tff_vision.privacy import plan as plan_lib
+from tff_vision.program import checkpoints as checkpoints_lib
 from tff_vision.program import journal as journal_lib
-from tff_vision.program import run_directory
+from tff_vision.program import released, run_directory, timeless_events
 
 RoundRecord = Mapping[str, Any]
 
@@ -31,12 +32,18 @@ class Managers:
   releases: Sequence[tff.program.ReleaseManager]
 
   @classmethod
-  def in_directory(cls, directory: run_directory.RunDirectory) -> 'Managers':
-    """Returns those of a run that is written to a folder."""
-    return cls(checkpoints=tff.program.FileProgramStateManager(str(directory.checkpoints), keep_total=2,
-                                                               keep_first=False),
-               releases=(tff.program.CSVFileReleaseManager(str(directory.metrics), key_fieldname='round_num'),
-                         tff.program.TensorBoardReleaseManager(str(directory.logdir))))
+  def in_directory(cls, directory: run_directory.RunDirectory, *, wiped: bool = False, timeless: bool = False
+                   ) -> 'Managers':
+    """Returns those of a run that is written to a folder, which is open.
+
+    Args:
+      wiped: Whether outlived checkpoints are overwritten.
+      timeless: Whether TensorBoard is not told when.
+    """
+    events = timeless_events.TimelessEvents(directory.logdir) if timeless else tff.program.TensorBoardReleaseManager(
+        str(directory.logdir))
+    return cls(checkpoints=checkpoints_lib.Checkpoints(directory.checkpoints, wiped=wiped),
+               releases=(tff.program.CSVFileReleaseManager(str(directory.metrics), key_fieldname='round_num'), events))
 
 
 class ClientData(Protocol):
@@ -78,7 +85,7 @@ class Outcome:
 
   Attributes:
     weights: The model after the last round.
-    history: One record a round.
+    history: One record a round, as the checkpoints hold it: `released.record` says what of it may be told.
     interrupted: Whether rounds are left because a stop was requested.
     evaluated: The evaluation of `weights`, if its round had one in this process.
     personal: That of the clients' own models, if they have some.
@@ -104,13 +111,13 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
       left out; None: there is no budget.
     evaluate_personal: From a state and its round to `learning.personal.compare`'s numbers, where clients have models
       of their own.
-    on_round: Called after each round's release.
+    on_round: Called after each round's release, with what was released.
     stop_requested: Asked after each round; True ends the loop with everything saved.
 
   Raises:
     ValueError: The journal has finished rounds, and no checkpoint is left.
   """
-  state, history = await _resume(process, task, managers)
+  state, history = await _resume(process, task, plan, managers)
   if not history and (finished := journal.past().delivered):
     raise ValueError(f'resume is refused: {max(finished)} rounds are finished, and no checkpoint of them is left; to '
                      'train them again would release them a second time. Start a new run.')
@@ -141,9 +148,7 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     if plan.releases_exact_metrics:
       record['traffic'] = dict(traffic.of_round(started=attendance.get('started', len(present)),
                                                 delivered=len(trained)))
-    if faults and plan.hides_attendance:
-      record['faults'] = [{'worker': fault.worker, 'reason': fault.reason} for fault in faults]
-    elif faults or len(trained) < len(cohort) and not plan.hides_attendance:
+    if faults or len(trained) < len(cohort):
       record |= {'dropped_clients': len(cohort) - len(trained),
                  'faults': [dataclasses.asdict(fault) for fault in faults]}
     evaluated = personal = None
@@ -160,8 +165,9 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     history = [*history, record]
     await managers.checkpoints.save(_checkpoint(state, history), round_num)
     journal.end(round_num, len(trained))
-    await release(managers, record)
-    on_round(record)
+    told = released.record(record, plan)
+    await release(managers, told)
+    on_round(told)
     if round_num == program.rounds:
       break
     if stop_requested():
@@ -182,13 +188,13 @@ def _present(cohort, client_data, runtime, task):
     return cohort
 
 
-async def _resume(process, task, managers):
+async def _resume(process, task, plan, managers):
   state = process.set_model_weights(process.initialize(), task.initial_weights())
   saved, _ = await managers.checkpoints.load_latest(_checkpoint(state, []))
   if saved is None:
     return state, []
   history = json.loads(saved['history'].decode())
-  await release(managers, history[-1])
+  await release(managers, released.record(history[-1], plan))
   return saved['state'], history
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from tff_vision import configs, plugins, tasks
 from tff_vision.data import images as images_lib
 from tff_vision.learning import evaluation
-from tff_vision.program import json_file, whole_file
+from tff_vision.program import json_file, released, whole_file
 from tff_vision.program import report_numbers as numbers
 
 TEMPLATE = pathlib.Path(__file__).with_name('model_card.md.j2')
@@ -48,7 +48,7 @@ def describe(report: Mapping[str, Any], task: tasks.Task, evaluator: evaluation.
   return {
       'name': f'{report["model"]["name"]} for {report["dataset"]["name"]}',
       'model': report['model'],
-      'data': report['dataset'] | {'partition': config['data']['partition']},
+      'data': {'num_train_examples': None} | report['dataset'] | {'partition': config['data']['partition']},
       'training': settings(config) | {'rounds': report['rounds']},
       'privacy': {key: value for key, value in report['privacy'].items() if key != 'per_client'},
       'secure_sum': report.get('secure_sum', {'mode': 'none'}),
@@ -74,7 +74,10 @@ def settings(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def clients(report: Mapping[str, Any], images: images_lib.FederatedImages, evaluator: evaluation.Evaluator
             ) -> Sequence[Mapping[str, Any]]:
-  """Returns size, test metrics, epsilon and its rounds of each client; of none if they are more than a table holds."""
+  """Returns test metrics, epsilon and its rounds, and where it is public the size, of each client.
+
+  Of none if they are more than a table holds.
+  """
   if len(images.train) > MAX_CLIENTS:
     return ()
   ledgers = report['privacy'].get('per_client') or [{}] * len(images.train)
@@ -84,8 +87,9 @@ def clients(report: Mapping[str, Any], images: images_lib.FederatedImages, evalu
     own = images_lib.HeldOut(examples=images.test.examples.take(positions), clients=())
     measured = evaluator.evaluate(own)['evaluation'] if len(positions) else {}
     epsilon = ledger.get('epsilon', ledger.get('epsilon_rdp'))
-    found.append({'client': str(name), 'training_images': images.train.num_examples(client),
-                  'test_images': len(positions), 'accuracy': measured.get('accuracy'), 'auc': measured.get('auc')}
+    size = {'training_images': images.train.num_examples(client)} if released.client_sizes_are_public(report) else {}
+    found.append({'client': str(name), **size, 'test_images': len(positions), 'accuracy': measured.get('accuracy'),
+                  'auc': measured.get('auc')}
                  | ({} if epsilon is None else {'epsilon': epsilon, 'rounds': ledger['rounds']}))
   return found
 
@@ -109,7 +113,8 @@ def limits(report: Mapping[str, Any], formats: Mapping[str, Mapping[str, Any]]) 
     said.append('No differential privacy: nothing bounds what the model reveals of single training images.')
   else:
     said.append('The guarantee is about what the model learned from training images. Test images, metrics on them, the '
-                'calibration of 8-bit models, and the names and sizes of clients in this card lie outside of it.')
+                'calibration of 8-bit models and the names of clients lie outside of it, and so does every number of '
+                'training images in this card.')
   if report.get('secure_sum', {}).get('mode', 'none') == 'none':
     said.append('Updates were not encrypted: whoever ran the server could read each client\'s.')
   if 'tflite_int8' in formats:

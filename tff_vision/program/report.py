@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from tff_vision.data import images as images_lib
-from tff_vision.program import pages, report_partition, report_tables
+from tff_vision.program import pages, released, report_partition, report_tables
 from tff_vision.program import report_numbers as numbers
 
 
@@ -21,7 +21,8 @@ def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.Fede
   Args:
     path: The file to write.
     report: The content of report.json; every key may be missing or None.
-    images: The run's data, for the class mix and the sample of images; None leaves both out.
+    images: The run's data, for the class mix and the sample of images, where the report says that training data are
+      shown; None leaves both out.
     pictures: Further PNG pictures by caption.
   """
   pages.write(path, _render(report, images, pictures))
@@ -31,7 +32,8 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
   history = [entry for entry in report.get('history') or () if numbers.is_finite(entry.get('round'))]
   dataset = report_tables.part(report, 'dataset')
   seconds = {k: v for k, v in report_tables.part(report, 'seconds').items() if numbers.is_finite(v) and k != 'total'}
-  mix = report_partition.class_mix(images) if images is not None and len(images.train) else None
+  shown = images if images is not None and len(images.train) and released.training_data_shown(report) else None
+  mix = report_partition.class_mix(shown) if shown else None
   return pages.render('report.html.j2', dict(
       name=str(dataset.get('name', 'images')),
       notes=dataset.get('notes') or (),
@@ -53,7 +55,7 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
       figures=_figures(report, history, mix),
       mix=mix,
       legend=_legend(mix),
-      samples=report_partition.sample_images(images) if images is not None else ()))
+      samples=report_partition.sample_images(shown) if shown else ()))
 
 
 def _figures(report: Mapping, history: Sequence[Mapping], mix: report_partition.ClassMix | None) -> Mapping:

@@ -13,7 +13,8 @@ from tff_vision.program import report_numbers as numbers
 
 KNOWN_SECTIONS = frozenset((
     'config', 'dataset', 'model', 'evaluation', 'per_client', 'unseen', 'privacy', 'rounds', 'seconds',
-    'examples_per_second', 'personal', 'peak_rss_mb', 'export_parity', 'environment', 'history', 'task', 'roc'))
+    'examples_per_second', 'training_data_shown', 'personal', 'peak_rss_mb', 'export_parity', 'environment', 'history',
+    'task', 'roc'))
 MAX_HISTORY_ROWS = 60
 _CONDITIONS = ('delta', 'unit', 'relation', 'sampling', 'rounds', 'accountant')
 _SPREAD = ('mean', 'percentile_10', 'worst')
@@ -74,8 +75,8 @@ def tiles(report: Mapping, commonest_share: float | None) -> list[Tile]:
       said.append(f'{numbers.plain(cohort["cohort_size"])} clients a round ({cohort.get("sampling", "")} sampling)')
     made.append(Tile(name='Rounds', value=numbers.data(report['rounds']), note=', '.join(said)))
   if 'num_clients' in dataset:
-    made.append(Tile(name='Clients', value=numbers.data(dataset['num_clients']),
-                     note=f'{numbers.plain(dataset.get("num_train_examples"))} training images'))
+    told = f'{numbers.plain(dataset["num_train_examples"])} training images' if 'num_train_examples' in dataset else ''
+    made.append(Tile(name='Clients', value=numbers.data(dataset['num_clients']), note=told))
   if 'parameters' in (model := part(report, 'model')):
     made.append(Tile(name='Model', value=str(model.get('name', numbers.MISSING)),
                      note=markupsafe.Markup('{} parameters').format(numbers.data(model['parameters']))))

@@ -1,7 +1,11 @@
-"""The folder of one run: what is in it, who may write to it, and whether a resumed run is the same run.
+"""The folder of one run: what is in it, who may read it and write to it, and whether a resumed run is the same run.
 
-    config.json  server_secret  journal.jsonl  checkpoints/  client_states/  metrics.csv  logdir/
-    report.json  report.html  export/
+    config.json  metrics.csv  logdir/  report.json  report.html  export/          released
+    secret/      server_secret  journal.jsonl  checkpoints/  client_states/       for the server alone
+
+What is released holds nothing that the run's promises do not cover; docs/privacy.md goes through it file by file. What
+is secret is its owner's alone, whatever the umask, and is wiped when a run under a promise ends. Folders of earlier
+versions hold the secret files beside the others; they are read where they are.
 """
 
 import contextlib
@@ -14,9 +18,10 @@ import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tff_vision import configs
+from tff_vision import configs, secret_files
 from tff_vision.program import json_file
 
+_SECRETS = ('server_secret', 'journal.jsonl', 'checkpoints', 'client_states')
 _IN_EVERY_REPORT = {'config', 'dataset', 'model', 'evaluation', 'per_client', 'privacy', 'rounds', 'environment'}
 
 
@@ -35,20 +40,28 @@ class RunDirectory:
     return self.path / 'config.json'
 
   @property
+  def secrets(self) -> pathlib.Path:
+    return self.path / 'secret'
+
+  @property
   def server_secret(self) -> pathlib.Path:
-    return self.path / 'server_secret'
+    return self._secret('server_secret')
 
   @property
   def journal(self) -> pathlib.Path:
-    return self.path / 'journal.jsonl'
+    return self._secret('journal.jsonl')
 
   @property
   def checkpoints(self) -> pathlib.Path:
-    return self.path / 'checkpoints'
+    return self._secret('checkpoints')
 
   @property
   def client_states(self) -> pathlib.Path:
-    return self.path / 'client_states'
+    return self._secret('client_states')
+
+  @property
+  def audit(self) -> pathlib.Path:
+    return self.secrets / 'audit'
 
   @property
   def metrics(self) -> pathlib.Path:
@@ -101,11 +114,46 @@ class RunDirectory:
     if not isinstance(report, dict) or (missing := _IN_EVERY_REPORT - set(report)):
       lacks = f', it lacks {", ".join(sorted(missing))}' if isinstance(report, dict) else ''
       raise ValueError(f'{self.report_json} is no report of a run{lacks}.')
-    return report
+    # Names may read like numbers.
+    return {**json_file.with_numbers(report), 'config': report['config'], 'dataset': report['dataset']}
 
   def secret(self) -> bytes:
-    """Returns the run's 32 bytes that no reader of its results may know: fresh ones until `opened` has kept some."""
-    return self.server_secret.read_bytes() if self.server_secret.exists() else secrets.token_bytes(32)
+    """Returns the run's 32 bytes that no reader of its results may know: fresh ones until `opened` has kept some.
+
+    Raises:
+      ValueError: Rounds have begun under bytes that are lost.
+    """
+    if self.server_secret.exists():
+      return self.server_secret.read_bytes()
+    if self.journal.exists() or self.metrics.exists():
+      raise ValueError(f'resume is refused: the run in {str(self.path)!r} has begun, and its secrets are lost '
+                       f'({self.server_secret} is missing); to train on would release rounds a second time. Start a '
+                       'new run.')
+    return secrets.token_bytes(32)
+
+  def is_wiped(self) -> bool:
+    """Returns whether the run is finished and none of its own secrets is left to go on from."""
+    return self.report_json.exists() and not any(self._secret(name).exists() for name in _SECRETS)
+
+  def wipe(self) -> None:
+    """Overwrites and deletes what is secret; to be called by who has the folder `opened`, after the report is there.
+
+    All of it goes at once, by a rename: no half of it is ever taken for a run to go on with. A wiping that was cut off
+    is finished by the next call.
+
+    Raises:
+      OSError: A file could be neither overwritten nor deleted.
+    """
+    doomed = self.path / 'secret.wiped'
+    secret_files.wipe(doomed)
+    if not any(self._secret(name).exists() for name in _SECRETS):
+      return
+    secret_files.make_folder(self.secrets)
+    for name in _SECRETS:  # Of earlier versions.
+      if (self.path / name).exists():
+        secret_files.move(self.path / name, self.secrets / name)
+    secret_files.move(self.secrets, doomed)
+    secret_files.wipe(doomed)
 
   def check_usable(self, config: Any, *, resume: bool) -> None:
     """Refuses a folder that a run with `config` must not write to; changes nothing.
@@ -133,7 +181,7 @@ class RunDirectory:
     """
     new_run, new_folder = not self.config.exists(), not self.path.exists()
     try:
-      self.path.mkdir(parents=True, exist_ok=True)
+      self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
       if not self.config.exists():
         part = self.config.with_suffix('.part')
         part.write_text(configs.to_json(config))
@@ -141,20 +189,40 @@ class RunDirectory:
     except OSError as error:
       raise ValueError(f'run_dir={str(self.path)!r} cannot be written: {error.strerror}.') from None
     with exclusive(self.config):
-      if secret is not None and not self.server_secret.exists():
-        part = self.server_secret.with_suffix('.part')
-        part.touch(mode=0o600)
-        part.write_bytes(secret)
-        os.replace(part, self.server_secret)
+      if not self.is_wiped():
+        self._close_secrets(secret)
       try:
         yield
       except (ValueError, OSError):
-        if new_run and set(self.path.iterdir()) <= {self.config, self.server_secret}:
+        if new_run and self._has_not_begun():
           self.config.unlink()
-          self.server_secret.unlink(missing_ok=True)
+          secret_files.wipe(self.secrets)
           if new_folder:
             self.path.rmdir()
         raise
+
+  def _secret(self, name):
+    """Returns where a secret file is: beside the others if an earlier version put it there."""
+    earlier = self.path / name
+    return earlier if earlier.exists() else self.secrets / name
+
+  def _close_secrets(self, secret):
+    """Keeps the run's secret, if it has one, and everybody else from all that is secret."""
+    secret_files.make_folder(self.secrets)
+    for name in _SECRETS:
+      secret_files.close_to_others(self._secret(name))
+    if secret is not None and not self.server_secret.exists():
+      part = self.server_secret.with_suffix('.part')
+      part.unlink(missing_ok=True)
+      with secret_files.opened(part, 'wb') as file:
+        file.write(secret)
+        file.flush()
+        os.fsync(file.fileno())
+      secret_files.move(part, self.server_secret)
+
+  def _has_not_begun(self):
+    return (set(self.path.iterdir()) <= {self.config, self.secrets} and
+            set(self.secrets.iterdir()) <= {self.server_secret})
 
 
 @contextlib.contextmanager

@@ -30,7 +30,10 @@ class Clock:
 def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: plan_lib.PrivacyPlan,
                  outcome: loop.Outcome, evaluator: evaluation.Evaluator, clock: Clock, parity: float,
                  worker_pids: Sequence[int]) -> dict[str, Any]:
-  """Returns report.json's content; evaluates the final weights where the loop has not."""
+  """Returns all that report.json could hold; evaluates the final weights where the loop has not.
+
+  `released.report` says what of it may be told.
+  """
   outcome.weights.assign_weights_to(evaluator.model)
   final = outcome.evaluated or evaluator.evaluate(task.images.test)
   train_seconds = sum(record['seconds'] for record in outcome.history)
@@ -51,7 +54,7 @@ def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: pl
       'seconds': {'setup': clock.setup_ended - clock.started, 'train': train_seconds,
                   'evaluate': sum(record.get('evaluation_seconds', 0.0) for record in outcome.history),
                   'total': time.monotonic() - clock.started},
-      'examples_per_second': _examples_per_second(outcome.history, config, images, train_seconds),
+      'examples_per_second': _examples_per_second(outcome.history, train_seconds),
       'peak_rss_mb': _peak_rss_mb(worker_pids),
       'export_parity': parity,
       'environment': _environment(),
@@ -74,13 +77,8 @@ def traffic(history: Sequence[loop.RoundRecord], client: loop.Traffic) -> dict[s
           **(totals if rounds else {})}
 
 
-def _examples_per_second(history, config, images, seconds):
-  """Uses the expected cohort where attendance is not public, so that the speed gives nothing away."""
-  examples = [record['examples'] for record in history if 'examples' in record]
-  if not examples:
-    mean = sum(images.train.num_examples(i) for i in range(len(images.train))) / len(images.train)
-    examples = [mean * config.cohort.cohort_size * config.client.client_epochs] * len(history)
-  return sum(examples) / seconds if seconds else 0.0
+def _examples_per_second(history, seconds):
+  return sum(record.get('examples', 0) for record in history) / seconds if seconds else 0.0
 
 
 def _peak_rss_mb(worker_pids):

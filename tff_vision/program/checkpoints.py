@@ -1,0 +1,40 @@
+"""The checkpoints of a run: TFF's files, but for their owner alone, and overwritten when they are outlived."""
+
+import asyncio
+import pathlib
+import shutil
+
+import tensorflow_federated as tff
+
+from tff_vision import secret_files
+
+PREFIX = 'program_state_'
+_KEPT = 2
+
+
+def versions(folder: pathlib.Path) -> list[int]:
+  """Returns the rounds whose state is whole in `folder`, in order."""
+  names = [path.name.removeprefix(PREFIX) for path in folder.glob(PREFIX + '*')]
+  return sorted(int(name) for name in names if name.isdigit())
+
+
+class Checkpoints(tff.program.FileProgramStateManager):
+  """The state of the last two rounds.
+
+  What a state may hold (the noise's key, the buffers of correlated noise, times and faults of rounds) is of the rank of
+  the raw updates: nobody else may read it, and under a promise it is overwritten before it is deleted.
+  """
+
+  def __init__(self, folder: pathlib.Path, *, wiped: bool):
+    """Args: wiped: Whether outlived states are overwritten."""
+    secret_files.make_folder(folder)
+    super().__init__(str(folder), prefix=PREFIX, keep_total=0, keep_first=False)
+    self._folder = folder
+    self._forget = secret_files.wipe if wiped else shutil.rmtree
+
+  async def save(self, program_state: tff.program.ProgramStateStructure, version: int) -> None:
+    """Saves a state, whole or not at all; see the base class."""
+    with secret_files.made_within():
+      await super().save(program_state, version)
+    for outlived in versions(self._folder)[:-_KEPT]:
+      await asyncio.to_thread(self._forget, self._folder / f'{PREFIX}{outlived}')
