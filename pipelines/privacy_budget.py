@@ -58,7 +58,8 @@ def _describe(found) -> str:
   pld = 'not known for this sampling or delta' if found.epsilon_pld is None else f'{found.epsilon_pld:.4f}'
   by_unit = found.epsilon_by_unit
   lines = [
-      f'{run.rounds} rounds, {run.cohort_size} of {run.population} {records} a round, sampling {run.sampling}, '
+      f'{run.rounds} rounds, {run.cohort_size} of {run.population} {records} a round, sampling {run.sampling}'
+      f'{run.sizes.describe()}, '
       f'noise multiplier {run.noise_multiplier:.6g}', '',
       f'  epsilon (PLD)  {pld}', f'  epsilon (RDP)  {found.epsilon_rdp:.4f}',
       f'  delta          {found.delta:.3g}', f'  relation       {run.relation}: {_CHANGE[run.sampling]} {found.unit}',
@@ -112,9 +113,10 @@ def _compare(budget) -> None:
       raise ValueError(f'{name} has no effect with compare: each mechanism has its own cohorts, and a table.')
   import dataclasses
 
-  from tff_vision.privacy import planner
+  from tff_vision.privacy import answer, planner
   setting = planner.Setting(population=budget.population, cohort_size=budget.cohort_size, rounds=budget.rounds,
-                            target_epsilon=budget.target_epsilon, delta=budget.effective_delta)
+                            target_epsilon=budget.target_epsilon, delta=budget.effective_delta,
+                            sizes=answer.sizes_of(budget))
   rows = planner.compare(setting)
   if _JSON.value:
     text = json.dumps([dataclasses.asdict(row) for row in rows], indent=2)

@@ -71,7 +71,7 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
   plan = build_plan(config, task, secret=secret).charged(journal.past())
   task = dataclasses.replace(task, client=plan.client_data(task.client))
   program = _within_budget(config, plan)
-  secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path)
+  secured.check_run(config.secure, run_dir=directory.path)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing,
                                    objective=task.objective)
   with directory.opened(config, secret), runtimes.open_runtime(runtime) as place:
@@ -122,7 +122,7 @@ def build_plan(config: configs.ExperimentConfig, task: tasks.Task, *, secret: by
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
       sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client,
       max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None,
-      secret=secret)
+      secret=secret, cohort_size_bounds=secured.cohort_size_bounds(config.secure))
   return plan.for_secure_sum(config.secure).for_model(task.keras_model(), task.batch_spec[0])
 
 

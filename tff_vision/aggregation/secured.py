@@ -15,6 +15,7 @@ import tensorflow_federated as tff
 
 from tff_vision import configs
 from tff_vision.aggregation import limits, stack
+from tff_vision.privacy import cohort_sizes
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.secure import (
   encrypted_sum,
@@ -78,27 +79,25 @@ def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, buil
   return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](config, plan, build_limited, largest_weight, place))
 
 
-def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, rounds: int, run_dir: pathlib.Path
-              ) -> None:
+def check_run(config: configs.SecureConfig, *, run_dir: pathlib.Path) -> None:
   """Refuses a run that a secure sum cannot serve, before it begins.
 
+  No cohort is looked at: whoever launches again for another draw conditions it, see `cohort_size_bounds`.
+
   Raises:
-    ValueError: A round's cohort is too large, or one client; or the key holder's folder lies in the run's.
+    ValueError: The key holder's folder lies in the run's.
   """
-  if config.secure_sum == 'none':
-    return
   if config.key_holder_dir is not None and pathlib.Path(config.key_holder_dir).resolve().is_relative_to(
       run_dir.resolve()):
     raise ValueError(f'key_holder_dir={config.key_holder_dir!r} lies in run_dir={str(run_dir)!r}, which is the '
                      'server\'s: the secret key must not.')
-  for round_num in range(1, rounds + 1):
-    size = len(plan.cohort(round_num))
-    if size > config.secure_clients_max:
-      raise ValueError(f'secure_clients_max={config.secure_clients_max}, but round {round_num} has {size} clients: '
-                       'raise secure_clients_max or lower cohort_size.')
-    if size == 1:
-      raise ValueError(f'secure_sum={config.secure_sum}, but round {round_num} has one client, whose sum would be its '
-                       'update: raise cohort_size.')
+
+
+def cohort_size_bounds(config: configs.SecureConfig) -> cohort_sizes.Sizes:
+  """Returns the sizes of cohorts that the secure sum serves: the sampler keeps to them, and they are accounted for."""
+  if config.secure_sum == 'none':
+    return cohort_sizes.Sizes()
+  return cohort_sizes.Sizes(least=2, most=config.secure_clients_max)
 
 
 def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parameters_count: int, clients: int,

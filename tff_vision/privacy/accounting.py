@@ -4,7 +4,8 @@ Every round releases sum(clipped records) + N(0, (noise_multiplier * clip)^2) ov
 update or one example's gradient, as the unit says. How the cohort is drawn decides the event and the neighbouring
 relation:
 
-* `poisson`: each record independently with probability cohort_size / population; add or remove one record.
+* `poisson`: each record independently with probability cohort_size / population; add or remove one record. Where the
+  sizes of cohorts are kept within bounds, as `events` has it.
 * `fixed`: cohort_size records uniformly without replacement; the size is public, so the relation is replacing one
   record, under which a clipped sum moves by 2 * clip. Renyi accounting only: no tight privacy loss distribution of
   its composition is known (Lebeda et al. 2024, arXiv:2405.20769).
@@ -18,10 +19,10 @@ import math
 
 import dp_accounting
 import numpy as np
-from dp_accounting import pld, rdp
+from dp_accounting import rdp
 
 from tff_vision import validate
-from tff_vision.privacy import gdp
+from tff_vision.privacy import cohort_sizes, events, gdp
 
 RELATIONS = {'poisson': 'add_or_remove_one', 'fixed': 'replace_one', 'shuffled': 'zero_out_one'}
 FINE_INTERVAL = 1e-4
@@ -44,12 +45,17 @@ class SampledGaussian:
     population: The number of records to draw from.
     noise_multiplier: Standard deviation of the noise on the sum, over the clip norm.
     sampling: A key of RELATIONS.
+    sizes: Of `poisson`: what sizes the sampler keeps cohorts to.
+    largest: Of `poisson`: the most records to draw from, where rounds differ (`population` is the fewest then); None:
+      they do not.
   """
   rounds: int
   cohort_size: float
   population: int
   noise_multiplier: float
   sampling: str
+  sizes: cohort_sizes.Sizes = cohort_sizes.Sizes()
+  largest: int | None = None
 
   def __post_init__(self):
     validate.one_of(RELATIONS, sampling=self.sampling)
@@ -65,15 +71,20 @@ class SampledGaussian:
   def event(self) -> dp_accounting.DpEvent:
     """Returns the whole run's event, under the relation that `relation` names."""
     if self.sampling == 'poisson':
-      once = dp_accounting.PoissonSampledDpEvent(self.cohort_size / self.population,
-                                                 dp_accounting.GaussianDpEvent(self.noise_multiplier))
-      return dp_accounting.SelfComposedDpEvent(once, self.rounds)
+      return dp_accounting.SelfComposedDpEvent(self._poisson_round(), self.rounds)
     if self.sampling == 'fixed':
       once = dp_accounting.SampledWithoutReplacementDpEvent(
           self.population, int(self.cohort_size), dp_accounting.GaussianDpEvent(self.noise_multiplier / 2))
       return dp_accounting.SelfComposedDpEvent(once, self.rounds)
     passes = math.ceil(self.rounds * self.cohort_size / self.population)
     return dp_accounting.SelfComposedDpEvent(dp_accounting.GaussianDpEvent(self.noise_multiplier), passes)
+
+  def _poisson_round(self):
+    rate, largest = self.cohort_size / self.population, self.largest or self.population
+    # A neighbour has one record more.
+    if self.sizes.bind(largest + 1):
+      return events.TruncatedPoissonGaussianDpEvent(rate, self.noise_multiplier, self.sizes, self.population, largest)
+    return dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(self.noise_multiplier))
 
   def epsilon(self, delta: float, *, fine: bool = False) -> float:
     """Returns the tighter epsilon of the two accountants; unless `fine`, a quick one some 0.1 % to 1 % larger."""
@@ -88,7 +99,7 @@ class SampledGaussian:
 def epsilon_rdp(event: dp_accounting.DpEvent, delta: float, relation: str = 'add_or_remove_one',
                 orders: tuple[float, ...] | None = None) -> float:
   """Returns epsilon by Renyi differential privacy; over dp_accounting's own orders unless others are given."""
-  accountant = rdp.RdpAccountant(orders, neighboring_relation=_accounted(relation))
+  accountant = events.RdpAccountant(orders, neighboring_relation=_accounted(relation))
   return float(accountant.compose(event).get_epsilon(delta))
 
 
@@ -129,7 +140,7 @@ def _loss_distribution(event, delta, relation, interval):
   expected = epsilon_rdp(event, delta, relation, QUICK_ORDERS)
   if not math.isfinite(expected):
     return None
-  return pld.PLDAccountant(
+  return events.PldAccountant(
       value_discretization_interval=max(interval, expected / _MOST_INTERVALS)).compose(event)
 
 

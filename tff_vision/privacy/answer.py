@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from tff_vision.privacy import accounting, solve
+from tff_vision.privacy import accounting, cohort_sizes, solve
 from tff_vision.privacy.budget import Budget
 
 NOISE_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0)
@@ -47,7 +47,7 @@ def answer(budget: Budget) -> Answer:
   delta = budget.effective_delta
   releases = accounting.SampledGaussian(
       rounds=budget.rounds or 1, cohort_size=budget.cohort_size, population=budget.population,
-      noise_multiplier=budget.noise_multiplier or 1.0, sampling=budget.sampling)
+      noise_multiplier=budget.noise_multiplier or 1.0, sampling=budget.sampling, sizes=sizes_of(budget))
   if budget.noise_multiplier is None:
     noise = solve.noise_multiplier(releases, budget.target_epsilon, delta)
     releases = dataclasses.replace(releases, noise_multiplier=noise)
@@ -64,6 +64,19 @@ def answer(budget: Budget) -> Answer:
     by_unit = {'client': None, 'example': own}
   return Answer(releases=releases, delta=delta, unit=budget.unit, epsilon_rdp=epsilon_rdp, epsilon_pld=epsilon_pld,
                 epsilon_by_unit=by_unit)
+
+
+def sizes_of(budget: Budget) -> cohort_sizes.Sizes:
+  """Returns the sizes that the sampler keeps cohorts to.
+
+  Raises:
+    ValueError: A secure sum would hardly ever serve such cohorts.
+  """
+  if budget.secure_clients_max is None:
+    return cohort_sizes.Sizes()
+  sizes = cohort_sizes.Sizes(least=2, most=budget.secure_clients_max)
+  cohort_sizes.check(sizes, expected=budget.cohort_size, records=budget.population, sampling=budget.sampling)
+  return sizes
 
 
 def table(found: Answer) -> list[tuple[float, int, float]]:

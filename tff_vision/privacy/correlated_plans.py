@@ -130,7 +130,8 @@ class AmplifiedBanded(client_level.Central):
         'mechanism': 'dp_mf amplified', 'epsilon': epsilon,
         'epsilon_rdp': self.quick_epsilon(rounds), 'delta': self.delta, 'unit': 'client',
         'relation': 'add or remove one client',
-        'sampling': f'{self.sampler.num_blocks} blocks in turn, poisson at rate {self.sampler.block_rate:g}',
+        'sampling': f'{self.sampler.num_blocks} blocks in turn, poisson at rate {self.sampler.block_rate:g}'
+                    f'{self.sampler.sizes.describe()}',
         'accountant': accountant, 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
         'clip_norm': self.clip_norm, 'noise_buffers': len(self.coefficients) - 1, **self.metrics_ledger()}
 
@@ -202,9 +203,9 @@ def _amplified(privacy, sampler, run, delta):
                        'noise_multiplier.')
     bands = planner.best_bands(planner.Setting(
         population=sampler.population, cohort_size=round(sampler.rate * sampler.population),
-        rounds=run.rounds, target_epsilon=privacy.target_epsilon, delta=delta))
+        rounds=run.rounds, target_epsilon=privacy.target_epsilon, delta=delta, sizes=sampler.sizes))
   blocks = cohorts.BlockPoissonCohort(population=sampler.population, rate=sampler.rate, num_blocks=bands,
-                                      seed=sampler.seed, secret=run.secret)
+                                      seed=sampler.seed, secret=run.secret, sizes=sampler.sizes)
   coefficients = banded.optimise(run.rounds, bands)
   norm = math.sqrt((coefficients ** 2).sum())
   noise, metrics = privacy.noise_multiplier, client_level.metrics_of(privacy, run)

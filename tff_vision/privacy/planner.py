@@ -8,7 +8,7 @@ noise, the memory it needs on the server, and what the sampler must promise for 
 import dataclasses
 import math
 
-from tff_vision.privacy import accounting, gdp, solve
+from tff_vision.privacy import accounting, cohort_sizes, gdp, solve
 from tff_vision.privacy.matrix import banded, blt, toeplitz, tree
 
 BLT_BUFFERS = 3
@@ -19,12 +19,13 @@ SEPARATED = 'any cohorts; a client returns after min_separation rounds at the ea
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
-  """The run to plan: clients, expected clients a round, rounds, and the budget of one client."""
+  """The run to plan: clients, expected clients a round, rounds, the budget of one client, and sizes of cohorts."""
   population: int
   cohort_size: int
   rounds: int
   target_epsilon: float
   delta: float
+  sizes: cohort_sizes.Sizes = cohort_sizes.Sizes()
 
   @property
   def participation(self) -> toeplitz.Participation:
@@ -32,10 +33,12 @@ class Setting:
     separation = min(self.population // self.cohort_size, self.rounds)
     return toeplitz.Participation.of(self.rounds, separation)
 
-  def poisson(self, *, rounds: int, population: int) -> accounting.SampledGaussian:
-    """Returns the sampled releases whose noise is to be found."""
-    return accounting.SampledGaussian(rounds=rounds, cohort_size=self.cohort_size, population=population,
-                                      noise_multiplier=0.0, sampling='poisson')
+  def poisson(self, *, blocks: int = 1) -> accounting.SampledGaussian:
+    """Returns the sampled releases whose noise is to be found, of one of so many blocks of clients in turn."""
+    smallest = self.population // blocks
+    return accounting.SampledGaussian(
+        rounds=math.ceil(self.rounds / blocks), cohort_size=self.cohort_size, population=smallest,
+        largest=math.ceil(self.population / blocks), noise_multiplier=0.0, sampling='poisson', sizes=self.sizes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,8 +69,7 @@ def compare(setting: Setting) -> list[Candidate]:
 
 def independent(setting: Setting) -> Candidate:
   """Returns `client_gaussian`: fresh noise each round, amplified by Poisson sampling."""
-  noise = solve.noise_multiplier(setting.poisson(rounds=setting.rounds, population=setting.population),
-                                 setting.target_epsilon, setting.delta, fine=False)
+  noise = solve.noise_multiplier(setting.poisson(), setting.target_epsilon, setting.delta, fine=False)
   n = setting.rounds
   return Candidate(mechanism='client_gaussian', noise_multiplier=noise, rms_error=noise * math.sqrt((n + 1) / 2),
                    max_error=noise * math.sqrt(n), buffers=0, sampler=POISSON)
@@ -80,7 +82,8 @@ def amplified(setting: Setting) -> Candidate:
   ceil(rounds / bands) Poisson-sampled Gaussians at bands times the rate (arXiv:2306.08153, Theorem 4). One band is
   `client_gaussian`.
   """
-  widest = setting.participation.min_separation
+  # A block holds a round's clients.
+  widest = min(setting.participation.min_separation, setting.population // max(1, setting.sizes.least))
   tried = [_amplified(setting, 2 ** power) for power in range(widest.bit_length())]
   return min(tried, key=lambda candidate: candidate.rms_error)
 
@@ -91,9 +94,7 @@ def best_bands(setting: Setting) -> int:
 
 
 def _amplified(setting, bands):
-  block = setting.population // bands
-  noise = solve.noise_multiplier(setting.poisson(rounds=math.ceil(setting.rounds / bands), population=block),
-                                 setting.target_epsilon, setting.delta, fine=False)
+  noise = solve.noise_multiplier(setting.poisson(blocks=bands), setting.target_epsilon, setting.delta, fine=False)
   coefficients = banded.optimise(setting.rounds, bands)
   # A client's turns touch disjoint rows of C, each with the norm of one column.
   scale = noise * math.sqrt((coefficients ** 2).sum())

@@ -60,8 +60,9 @@ class ClientGaussian(client_level.Central):
         'mechanism': 'client_adaptive' if self.quantile else 'client_gaussian',
         'epsilon': epsilon, 'epsilon_rdp': self.quick_epsilon(rounds),
         'delta': self.delta, 'unit': 'client', 'relation': 'add or remove one client',
-        'sampling': f'poisson, rate {self.sampler.rate:g}', 'accountant': accountant, 'rounds': rounds,
-        'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm, **self.metrics_ledger()}
+        'sampling': f'poisson, rate {self.sampler.rate:g}{self.sampler.sizes.describe()}', 'accountant': accountant,
+        'rounds': rounds, 'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm,
+        **self.metrics_ledger()}
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run) -> ClientGaussian:
