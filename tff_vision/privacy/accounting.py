@@ -9,6 +9,8 @@ relation:
 * `fixed`: cohort_size records uniformly without replacement; the size is public, so the relation is replacing one
   record, under which a clipped sum moves by 2 * clip. Renyi accounting only: no tight privacy loss distribution of
   its composition is known (Lebeda et al. 2024, arXiv:2405.20769).
+* `balls_in_bins`: passes over the records; in each, every record falls into one of the rounds of the pass, uniformly
+  and by itself, as `allocation` has it; add or remove one record.
 * `shuffled`: passes over the records in batches, each record once a pass. No amplification is claimed: a record costs
   one plain Gaussian release a pass; zero out one record.
 """
@@ -24,7 +26,8 @@ from dp_accounting import rdp
 from tff_vision import validate
 from tff_vision.privacy import cohort_sizes, events, gdp
 
-RELATIONS = {'poisson': 'add_or_remove_one', 'fixed': 'replace_one', 'shuffled': 'zero_out_one'}
+RELATIONS = {'poisson': 'add_or_remove_one', 'fixed': 'replace_one', 'shuffled': 'zero_out_one',
+             'balls_in_bins': 'add_or_remove_one'}
 FINE_INTERVAL = 1e-4
 COARSE_INTERVAL = 1e-3
 _LARGE = 20.0
@@ -76,8 +79,17 @@ class SampledGaussian:
       once = dp_accounting.SampledWithoutReplacementDpEvent(
           self.population, int(self.cohort_size), dp_accounting.GaussianDpEvent(self.noise_multiplier / 2))
       return dp_accounting.SelfComposedDpEvent(once, self.rounds)
+    if self.sampling == 'balls_in_bins':
+      # Of a pass that is begun, all is charged.
+      once = events.AllocatedGaussianDpEvent(self.steps_a_pass, self.noise_multiplier)
+      return dp_accounting.SelfComposedDpEvent(once, math.ceil(self.rounds / self.steps_a_pass))
     passes = math.ceil(self.rounds * self.cohort_size / self.population)
     return dp_accounting.SelfComposedDpEvent(dp_accounting.GaussianDpEvent(self.noise_multiplier), passes)
+
+  @property
+  def steps_a_pass(self) -> int:
+    """The fewest rounds that go once over the population with at most cohort_size records each."""
+    return math.ceil(self.population / self.cohort_size * (1 - 1e-12))
 
   def _poisson_round(self):
     rate, largest = self.cohort_size / self.population, self.largest or self.population
@@ -132,6 +144,25 @@ def tightest(event: dp_accounting.DpEvent, delta: float, relation: str = 'add_or
     return by_loss, 'PLD'
   renyi = epsilon_rdp(event, delta, relation)
   return (renyi, 'RDP') if by_loss is None or renyi < by_loss else (by_loss, 'PLD')
+
+
+def profile(runs: tuple[dp_accounting.DpEvent, ...], delta: float, relation: str, places: np.ndarray
+            ) -> tuple[np.ndarray, np.ndarray] | None:
+  """Returns (epsilons, upper bounds on delta there) by privacy loss distributions; None where they do not reach.
+
+  Args:
+    runs: The bounds hold for each of these events.
+    delta: The curve ends near a thousandth of it.
+    places: Of the epsilons: 0 is 0, and 1 is the end.
+  """
+  ends, accountants = [], [_loss_distribution(event, delta, relation, FINE_INTERVAL) for event in runs]
+  for accountant in accountants:
+    found = [accountant.get_epsilon(least) for least in (1e-3 * delta, delta)] if accountant else [math.inf]
+    if not math.isfinite(found[-1]):
+      return None
+    ends.append(next(filter(math.isfinite, found)))
+  epsilons = max(*ends, 1e-6) * places
+  return epsilons, np.clip(np.max([accountant.deltas(epsilons) for accountant in accountants], axis=0), 0.0, 1.0)
 
 
 @functools.lru_cache(maxsize=4)

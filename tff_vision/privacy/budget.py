@@ -7,7 +7,7 @@ import dataclasses
 
 from tff_vision import validate
 
-SAMPLINGS = ('poisson', 'fixed', 'shuffled')
+SAMPLINGS = ('poisson', 'fixed', 'shuffled', 'balls_in_bins')
 UNITS = ('client', 'example')
 
 

@@ -60,6 +60,9 @@ def check(sizes: Sizes, *, expected: float, records: int, sampling: str) -> None
   Raises:
     ValueError: The sentence names what to change.
   """
+  if sampling == 'allocation' and sizes.bind(records + 1):
+    raise ValueError('sampling=allocation does not go with a secure sum: each client takes part once in a pass, '
+                     'whatever size a round gets by that, and a secure sum serves some only; choose sampling=poisson.')
   if sizes.most is not None and expected > sizes.most:
     raise ValueError(f'cohort_size={expected:g} exceeds secure_clients_max={sizes.most}: raise secure_clients_max or '
                      'lower cohort_size.')

@@ -35,6 +35,10 @@ class PoissonCohort:
                                       population=self.population, noise_multiplier=noise_multiplier,
                                       sampling='poisson', sizes=self.sizes)
 
+  def describe(self) -> str:
+    """Returns the words for a ledger."""
+    return f'poisson, rate {self.rate:g}{self.sizes.describe()}'
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FixedCohort:
@@ -114,16 +118,51 @@ class BlockPoissonCohort:
         sampling='poisson', sizes=self.sizes)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AllocationCohort:
+  """Each client in one round of each pass, drawn uniformly and independently: balls into bins.
+
+  Attributes:
+    rounds_a_pass: How many rounds a pass has, from the first round on.
+    secret: As of `PoissonCohort`.
+  """
+  population: int
+  rounds_a_pass: int
+  seed: int
+  secret: bytes | None = dataclasses.field(default=None, repr=False)
+
+  @property
+  def rate(self) -> float:
+    """The share of the population expected in a round."""
+    return 1 / self.rounds_a_pass
+
+  def __call__(self, round_num: int) -> np.ndarray:
+    """Returns the sorted client indices of round `round_num`, from 1."""
+    number, place = divmod(round_num - 1, self.rounds_a_pass)
+    places = _uniform(self.population, self.seed, self.secret, number, use='allocation') * self.rounds_a_pass
+    return np.flatnonzero(places.astype(np.int64) == place)
+
+  def releases(self, rounds: int, *, noise_multiplier: float) -> accounting.SampledGaussian:
+    """Returns what noised sums over the cohorts of `rounds` rounds are, for accounting."""
+    return accounting.SampledGaussian(rounds=rounds, cohort_size=self.rate * self.population,
+                                      population=self.population, noise_multiplier=noise_multiplier,
+                                      sampling='balls_in_bins')
+
+  def describe(self) -> str:
+    """Returns the words for a ledger."""
+    return f'random allocation, each client to one of the {self.rounds_a_pass} rounds of a pass'
+
+
 def _drawn(uniform, rate, sizes):
   """Returns the sorted positions below `rate`, or of the smallest numbers if those are too many or too few."""
   return np.sort(sizes.first(np.argsort(uniform, kind='stable'), np.count_nonzero(uniform < rate)))
 
 
-def _uniform(size, seed, secret, round_num):
+def _uniform(size, seed, secret, round_num, use='cohort'):
   """Returns a number in [0, 1) for each client."""
   if secret is None:
-    return np.random.default_rng(seeds.derive(seed, 'cohort', round_num)).random(size)
-  stream = hashlib.shake_256(b'cohort' + secret + round_num.to_bytes(8, 'big')).digest(8 * size)
+    return np.random.default_rng(seeds.derive(seed, use, round_num)).random(size)
+  stream = hashlib.shake_256(use.encode() + secret + round_num.to_bytes(8, 'big')).digest(8 * size)
   return (np.frombuffer(stream, np.uint64) >> np.uint64(11)) * 2.0**-53
 
 
@@ -139,6 +178,8 @@ SAMPLINGS: Mapping[str, Callable[[int, int, int], Cohort]] = {
         population=population, rate=size / population, seed=seed),
     'fixed': lambda population, size, seed: FixedCohort(population=population, size=size, seed=seed),
     'round_robin': lambda population, size, seed: RoundRobinCohort(population=population, size=size, seed=seed),
+    'allocation': lambda population, size, seed: AllocationCohort(
+        population=population, rounds_a_pass=-(-population // size), seed=seed),
 }
 
 

@@ -22,6 +22,7 @@ from tff_vision.privacy import (
   noised_mean,
   noised_metrics,
   planner,
+  profiles,
   solve,
   streams,
 )
@@ -68,6 +69,9 @@ class Separated(client_level.Central):
   def event(self, rounds: int) -> dp_accounting.DpEvent:
     """Returns one Gaussian release for all `rounds` rounds."""
     return dp_accounting.GaussianDpEvent(1 / self.mu(rounds))
+
+  def promise(self, rounds):
+    return profiles.Promise(mu=self.mu(rounds), population=self.sampler.population)
 
   def quick_epsilon(self, rounds):
     return accounting.epsilon_rdp(self.event(rounds), self.delta)
@@ -119,6 +123,9 @@ class AmplifiedBanded(client_level.Central):
     noise = self.noise_multiplier / math.sqrt(sum(c * c for c in self.coefficients))
     return self.sampler.releases(
         rounds, noise_multiplier=self.metrics.accounted(noise) if self.metrics else noise).event()
+
+  def promise(self, rounds):
+    return profiles.Promise(events=(self.event(rounds),), population=self.sampler.population)
 
   def quick_epsilon(self, rounds):
     return accounting.epsilon_rdp(self.event(rounds), self.delta)

@@ -15,6 +15,8 @@ directions: a mixture, by a public label, of a Poisson-sampled Gaussian with pro
 sensitivity with probability w = P[|T| < least or |T| >= most]. w and the second rate are taken at their largest over
 the numbers of records that the run's data and its neighbours have. (Without `least` this is the truncated sampling of
 arXiv:2508.15089.) No bound: w = 0, and the event is dp-accounting's.
+
+**Random allocation** (`AllocatedGaussianDpEvent`): see `allocation`.
 """
 
 import dataclasses
@@ -27,7 +29,7 @@ from dp_accounting import pld, rdp
 from dp_accounting.pld import pld_pmf, privacy_loss_distribution
 from scipy import special
 
-from tff_vision.privacy import cohort_sizes
+from tff_vision.privacy import allocation, cohort_sizes
 
 _TAIL = 9.7  # Standard deviations: beyond them lies less than exp(-50).
 _ADD_OR_REMOVE_ONE = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
@@ -60,18 +62,36 @@ class TruncatedPoissonGaussianDpEvent(dp_accounting.DpEvent):
     return [component for component in mixed if component[0]]
 
 
+@dataclasses.dataclass(frozen=True)
+class AllocatedGaussianDpEvent(dp_accounting.DpEvent):
+  """Gaussian sums at all steps of a pass, each record in one of them.
+
+  Attributes:
+    steps: Of a pass.
+    noise_multiplier: Standard deviation over the norm of one record.
+  """
+  steps: int
+  noise_multiplier: float
+
+
 class PldAccountant(pld.PLDAccountant):
   """Accounts by privacy loss distributions."""
 
+  def deltas(self, epsilons: np.ndarray) -> np.ndarray:
+    """Returns `get_delta` of rising epsilons."""
+    if self._contains_non_dp_event:
+      return np.ones(len(epsilons))
+    return np.asarray(self._pld.get_delta_for_epsilon(epsilons))
+
   def _maybe_compose(self, event, count, do_compose):
-    if not isinstance(event, TruncatedPoissonGaussianDpEvent):
+    if type(event) not in _ONE_ROUND:
       return super()._maybe_compose(event, count, do_compose)
     if self.neighboring_relation != _ADD_OR_REMOVE_ONE:
       return self.CompositionErrorDetails(event, 'neighboring_relation must be ADD_OR_REMOVE_ONE.')
     if do_compose and event.noise_multiplier == 0:
       self._contains_non_dp_event = True
     elif do_compose:
-      once = _mixture(event.components(), self._value_discretization_interval)
+      once = distribution(*_ONE_ROUND[type(event)](event), self._value_discretization_interval)
       self._pld = self._pld.compose(once.self_compose(count))
     return None
 
@@ -80,11 +100,15 @@ class RdpAccountant(rdp.RdpAccountant):
   """Accounts by Renyi differential privacy."""
 
   def _maybe_compose(self, event, count, do_compose):
-    if not isinstance(event, TruncatedPoissonGaussianDpEvent):
+    if type(event) not in _ONE_ROUND:
       return super()._maybe_compose(event, count, do_compose)
     if self.neighboring_relation != _ADD_OR_REMOVE_ONE:
       return self.CompositionErrorDetails(event, 'neighboring_relation must be ADD_OR_REMOVE_ONE.')
-    if do_compose:
+    if do_compose and event.noise_multiplier == 0:
+      self._rdp = self._rdp + np.inf
+    elif do_compose and isinstance(event, AllocatedGaussianDpEvent):
+      self._rdp = self._rdp + count * allocation.renyi(event.steps, event.noise_multiplier, tuple(self._orders))
+    elif do_compose:
       self._rdp = self._rdp + count * _mixed_rdp(event.components(), self._orders)
     return None
 
@@ -121,14 +145,21 @@ def distribution(removed: Curve, added: Curve, interval: float) -> privacy_loss_
   return privacy_loss_distribution.PrivacyLossDistribution(dominating(removed), dominating(added))
 
 
-def _mixture(components, interval):
-  """Returns the distribution of a mixture whose component is told: its delta is the mean of theirs."""
+def _mixture(event):
+  """Returns the curves of a mixture whose component is told: their deltas are the mean of the components'."""
   def mean(curve):
-    parts = [(weight, curve(rate, noise)) for weight, rate, noise in components]
+    parts = [(weight, curve(rate, noise)) for weight, rate, noise in event.components()]
     return Curve(lambda epsilons: sum(weight * part.delta(epsilons) for weight, part in parts),
                  min(part.lower for _, part in parts), max(part.upper for _, part in parts))
 
-  return distribution(mean(_removed), mean(_added), interval)
+  return mean(_removed), mean(_added)
+
+
+def _allocated(event):
+  """Returns the curves of a pass of random allocation."""
+  found = allocation.law(event.steps, event.noise_multiplier)
+  low, high = found.log_ratio[[0, -1]]
+  return Curve(found.removed, low, high), Curve(found.added, -high, -low)
 
 
 def _removed(rate, noise):
@@ -167,3 +198,7 @@ def _mixed_rdp(components, orders):
     parts.append(math.log(weight) + (orders - 1) * once.rdp)
   total = np.logaddexp.reduce(parts)
   return np.where(np.isnan(total), np.inf, total / (orders - 1))
+
+
+# Event -> its curves, removed and added.
+_ONE_ROUND = {TruncatedPoissonGaussianDpEvent: _mixture, AllocatedGaussianDpEvent: _allocated}

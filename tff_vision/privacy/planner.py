@@ -13,6 +13,7 @@ from tff_vision.privacy.matrix import banded, blt, toeplitz, tree
 
 BLT_BUFFERS = 3
 POISSON = 'Poisson cohorts'
+ALLOCATED = 'each client in one round of each pass, drawn by chance (sampling=allocation)'
 BLOCKS = 'clients in as many blocks as bands, one block a round in turn, Poisson within it'
 SEPARATED = 'any cohorts; a client returns after min_separation rounds at the earliest'
 
@@ -64,15 +65,52 @@ class Candidate:
 def compare(setting: Setting) -> list[Candidate]:
   """Returns a candidate for each mechanism, the least rms_error first."""
   found = [independent(setting), *_trees(setting), _banded(setting), _blt(setting), amplified(setting)]
+  if not setting.sizes.bind(setting.population + 1):
+    found.append(allocated(setting))
   return sorted(found, key=lambda candidate: candidate.rms_error)
 
 
 def independent(setting: Setting) -> Candidate:
   """Returns `client_gaussian`: fresh noise each round, amplified by Poisson sampling."""
-  noise = solve.noise_multiplier(setting.poisson(), setting.target_epsilon, setting.delta, fine=False)
+  return _independent(setting, setting.poisson(), 'client_gaussian', POISSON)
+
+
+def allocated(setting: Setting) -> Candidate:
+  """Returns `client_gaussian` over cohorts of random allocation."""
+  released = dataclasses.replace(setting.poisson(), sampling='balls_in_bins')
+  return _independent(setting, released, 'client_gaussian, allocation', ALLOCATED)
+
+
+def without_amplification(releases: accounting.SampledGaussian, target_epsilon: float, delta: float) -> float:
+  """Returns the noise multiplier of the same rounds where each record takes part once a pass, at a known time."""
+  passes = dataclasses.replace(releases, sampling='shuffled', sizes=cohort_sizes.Sizes()).event().count
+  return math.sqrt(passes) / gdp.mu(target_epsilon, delta)
+
+
+def savings(rows: list[Candidate], setting: Setting) -> str | None:
+  """Returns what random allocation saves, as one sentence; None where it is no candidate."""
+  noise = {row.sampler: row.noise_multiplier for row in rows if row.mechanism.startswith('client_gaussian')}
+  if ALLOCATED not in noise:
+    return None
+  plain = without_amplification(setting.poisson(), setting.target_epsilon, setting.delta)
+  return saved(noise[ALLOCATED], poisson=noise[POISSON], plain=plain)
+
+
+def saved(noise: float, *, poisson: float, plain: float) -> str:
+  """Returns one sentence about the noise of random allocation beside that of others at the same epsilon."""
+  def compared(other):
+    change = 100 * (noise / other - 1)
+    return f'{abs(change):.1f} % {"less" if change < 0 else "more"} than'
+
+  return (f'Random allocation takes noise {noise:.4g}: {compared(poisson)} Poisson sampling\'s {poisson:.4g}, '
+          f'{compared(plain)} {plain:.4g} without amplification.')
+
+
+def _independent(setting, releases, mechanism, sampler):
+  noise = solve.noise_multiplier(releases, setting.target_epsilon, setting.delta, fine=False)
   n = setting.rounds
-  return Candidate(mechanism='client_gaussian', noise_multiplier=noise, rms_error=noise * math.sqrt((n + 1) / 2),
-                   max_error=noise * math.sqrt(n), buffers=0, sampler=POISSON)
+  return Candidate(mechanism=mechanism, noise_multiplier=noise, rms_error=noise * math.sqrt((n + 1) / 2),
+                   max_error=noise * math.sqrt(n), buffers=0, sampler=sampler)
 
 
 def amplified(setting: Setting) -> Candidate:
