@@ -207,9 +207,10 @@ def _attack(model, loss_fn):
 
 def _into_report(found, directory, task):
   """Writes the run's report.html again, with what the attacks found."""
-  from tff_vision.program import report
+  from tff_vision.program import report, report_profile
   audit = {**{f'membership by {name}: {fact}': everyone[key] for name, everyone, _ in _by_attack(found)
-              for fact, key in (('AUC', 'auc'), ('epsilon at least', 'epsilon_low'))},
+              for fact, key in (('AUC', 'auc'), ('epsilon at least', 'epsilon_low'),
+                                (report_profile.FOUND, 'true_positive_rate'))},
            **({'canaries: epsilon': found['canaries']['epsilon'],
                'canaries: epsilon in theory': found['canaries']['epsilon_theory']} if found['canaries'] else {}),
            **{f'correlation, {name}': value for name, value in found['inversion'].get('correlation', {}).items()}}

@@ -166,3 +166,13 @@ def test_the_planner_says_what_it_saves():
   said = planner.savings(rows, setting)
   assert f'{plain:.4g} without amplification' in said and 'less than Poisson sampling' in said
   assert planner.savings(rows[:1], setting) is None
+
+
+def test_the_figures_of_the_documents():
+  """Noise 1, delta 1e-5; the first pair of bounds is another implementation's, PLD_accounting 2.0."""
+  for steps, count, sampled, plain in ((100, 1.70, 1.83, 17.9), (10, 6.12, 7.05, 17.9)):
+    found = [releases(sampling, rounds=10 * steps, cohort_size=1, population=steps).epsilon(1e-5)
+             for sampling in ('balls_in_bins', 'poisson', 'shuffled')]
+    np.testing.assert_allclose(found, [count, sampled, plain], rtol=3e-3)
+  assert 2.1825 < spent(passes(10, 1.0), 1e-4).get_epsilon(1e-5) < 2.1982
+  assert 6.1018 < spent(passes(10, 1.0, 10), 1e-4).get_epsilon(1e-5) < 6.1392

@@ -185,3 +185,11 @@ def test_the_plan_calibrates_and_the_planner_foretells_at_bounded_sizes():
   row = planner.independent(planner.Setting(population=200, cohort_size=10, rounds=20, target_epsilon=3.0, delta=1e-4,
                                             sizes=sizes))
   assert row.noise_multiplier == pytest.approx(made.noise_multiplier, rel=5e-3)
+
+
+def test_what_a_small_limit_costs():
+  """The figures of docs/privacy.md: 10 of 100 clients, noise 1, 100 rounds, delta 1e-5."""
+  found = [accounting.SampledGaussian(
+      rounds=100, cohort_size=10, population=100, noise_multiplier=1.0, sampling='poisson', sizes=sizes).epsilon(1e-5)
+           for sizes in (cohort_sizes.Sizes(), *(cohort_sizes.Sizes(least=2, most=most) for most in (32, 16)))]
+  np.testing.assert_allclose(found, [7.05, 7.37, 12.4], rtol=3e-3)

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from tff_vision import configs
-from tff_vision.privacy import accounting, gdp, plan, profiles
+from tff_vision.privacy import accounting, events, gdp, plan, profiles
 
 
 def gaussian(mu):
@@ -66,6 +66,16 @@ def test_renyi_accounting_gives_a_looser_curve():
   assert 1.0 < by_renyi['mu'] < 1.8
   for epsilon, delta in zip(by_renyi['epsilon'], by_renyi['delta'], strict=True):
     assert gdp.delta(1.0, epsilon) <= delta
+
+
+def test_many_deltas_at_once_are_those_of_the_package():
+  event = dp_accounting.SelfComposedDpEvent(
+      dp_accounting.PoissonSampledDpEvent(0.1, dp_accounting.GaussianDpEvent(0.7)), 30)
+  epsilons = np.array([0.0, 0.31, 1.0, 5.0, 50.0])
+  np.testing.assert_allclose(
+      events.PldAccountant(value_discretization_interval=1e-3).compose(event).deltas(epsilons),
+      dp_accounting.pld.PLDAccountant(value_discretization_interval=1e-3).compose(event)._pld.get_delta_for_epsilon(
+          epsilons), rtol=1e-9, atol=1e-13)
 
 
 def test_several_kinds_of_clients_are_covered_by_the_dearest_at_each_delta():

@@ -157,10 +157,11 @@ def profile(runs: tuple[dp_accounting.DpEvent, ...], delta: float, relation: str
   """
   ends, accountants = [], [_loss_distribution(event, delta, relation, FINE_INTERVAL) for event in runs]
   for accountant in accountants:
-    found = [accountant.get_epsilon(least) for least in (1e-3 * delta, delta)] if accountant else [math.inf]
-    if not math.isfinite(found[-1]):
+    known = (accountant.get_epsilon(least) for least in (1e-3 * delta, delta)) if accountant else ()
+    end = next(filter(math.isfinite, known), None)
+    if end is None:
       return None
-    ends.append(next(filter(math.isfinite, found)))
+    ends.append(end)
   epsilons = max(*ends, 1e-6) * places
   return epsilons, np.clip(np.max([accountant.deltas(epsilons) for accountant in accountants], axis=0), 0.0, 1.0)
 

@@ -78,10 +78,10 @@ class PldAccountant(pld.PLDAccountant):
   """Accounts by privacy loss distributions."""
 
   def deltas(self, epsilons: np.ndarray) -> np.ndarray:
-    """Returns `get_delta` of rising epsilons."""
+    """Returns `get_delta` of many epsilons, none of them negative, at once."""
     if self._contains_non_dp_event:
       return np.ones(len(epsilons))
-    return np.asarray(self._pld.get_delta_for_epsilon(epsilons))
+    return np.maximum(*(_deltas(pmf.to_dense_pmf(), epsilons) for pmf in (self._pld._pmf_remove, self._pld._pmf_add)))
 
   def _maybe_compose(self, event, count, do_compose):
     if type(event) not in _ONE_ROUND:
@@ -143,6 +143,15 @@ def distribution(removed: Curve, added: Curve, interval: float) -> privacy_loss_
     return pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(interval, first, last, found)
 
   return privacy_loss_distribution.PrivacyLossDistribution(dominating(removed), dominating(added))
+
+
+def _deltas(pmf, epsilons):
+  losses = (pmf._lower_loss + np.arange(len(pmf._probs))) * pmf._discretization
+  first = np.searchsorted(losses, 0.0, side='right')
+  losses, mass = losses[first:], pmf._probs[first:]
+  upper, lower = (np.append(np.cumsum(part[::-1])[::-1], 0.0) for part in (mass, mass * np.exp(-losses)))
+  at = np.searchsorted(losses, epsilons, side='right')
+  return pmf._infinity_mass + upper[at] - np.exp(epsilons) * lower[at]
 
 
 def _mixture(event):
