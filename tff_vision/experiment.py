@@ -71,7 +71,7 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
   plan = build_plan(config, task, secret=secret).charged(journal.past())
   task = dataclasses.replace(task, client=plan.client_data(task.client))
   program = _within_budget(config, plan)
-  secured.check_run(config.secure, run_dir=directory.path)
+  secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing,
                                    objective=task.objective)
   with directory.opened(config, secret), runtimes.open_runtime(runtime) as place:

@@ -150,7 +150,7 @@ def test_description_by_hand(task, mode):
 def test_key_holder_s_folder_must_lie_outside_of_the_run(tmp_path):
   inside = configs.SecureConfig(secure_sum='he_keyholder', key_holder_dir=str(tmp_path / 'run' / 'keys'))
   with pytest.raises(ValueError, match='lies in run_dir'):
-    secured.check_run(inside, run_dir=tmp_path / 'run')
-  secured.check_run(inside, run_dir=tmp_path / 'other')
+    secured.check_run(inside, plan_lib.NoPrivacy(sampler=None), rounds=3, run_dir=tmp_path / 'run')
+  secured.check_run(inside, plan_lib.NoPrivacy(sampler=None), rounds=3, run_dir=tmp_path / 'other')
   with pytest.raises(ValueError, match='key_holder_dir=None with secure_sum=he_keyholder'):
     configs.SecureConfig(secure_sum='he_keyholder')

@@ -148,7 +148,7 @@ def test_every_draw_is_one_that_a_secure_sum_serves(cohort, tmp_path):
   secure = configs.SecureConfig(secure_sum='masks', secure_clients_max=5)
   for _ in range(8):
     made = _plan(secure, **cohort)  # With a new secret each time.
-    secured.check_run(secure, run_dir=tmp_path)
+    secured.check_run(secure, made, rounds=40, run_dir=tmp_path)
     sizes = {len(made.cohort(round_num)) for round_num in range(1, 41)}
     # Of devices that drop out, too few may be left: then nobody's update is taken.
     assert sizes <= ({0} if 'dropout_after' in cohort else set()) | set(range(2, 6))

@@ -108,8 +108,8 @@ def test_a_weak_delta_is_said():
 def test_the_final_ledger_of_each_mechanism_holds_a_curve_through_its_epsilon(privacy, sampling):
   made = plan.build_plan(
       configs.PrivacyConfig(clip_norm=1.0, delta=1e-3, **privacy),
-      configs.CohortConfig(sampling=sampling, cohort_size=5), population=20, rounds=8, seed=1,
-      sizes=[25] * 20, client=configs.ClientConfig(batch_size=5))
+      configs.CohortConfig(sampling=sampling, cohort_size=4), population=8, rounds=8, seed=1,
+      sizes=[25] * 8, client=configs.ClientConfig(batch_size=5))
   ledger = made.final_ledger(8)
   found = ledger['profile']
   assert 'profile' not in made.ledger(8)

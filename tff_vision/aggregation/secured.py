@@ -15,7 +15,7 @@ import tensorflow_federated as tff
 
 from tff_vision import configs
 from tff_vision.aggregation import limits, stack
-from tff_vision.privacy import cohort_sizes
+from tff_vision.privacy import cohort_sizes, participation
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.secure import (
   encrypted_sum,
@@ -79,18 +79,27 @@ def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, buil
   return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](config, plan, build_limited, largest_weight, place))
 
 
-def check_run(config: configs.SecureConfig, *, run_dir: pathlib.Path) -> None:
+def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, rounds: int, run_dir: pathlib.Path
+              ) -> None:
   """Refuses a run that a secure sum cannot serve, before it begins.
 
-  No cohort is looked at: whoever launches again for another draw conditions it, see `cohort_size_bounds`.
+  No cohort that was drawn is looked at: whoever launches again for another draw conditions it, see
+  `cohort_size_bounds`. A schedule that a file holds is another matter.
 
   Raises:
-    ValueError: The key holder's folder lies in the run's.
+    ValueError: The key holder's folder lies in the run's, or the schedule leaves a client alone.
   """
   if config.key_holder_dir is not None and pathlib.Path(config.key_holder_dir).resolve().is_relative_to(
       run_dir.resolve()):
     raise ValueError(f'key_holder_dir={config.key_holder_dir!r} lies in run_dir={str(run_dir)!r}, which is the '
                      'server\'s: the secret key must not.')
+  sampler = getattr(plan, 'sampler', None)
+  if config.secure_sum == 'none' or not isinstance(sampler, participation.Participation):
+    return
+  for round_num in range(1, rounds + 1):
+    if sampler.scheduled(round_num) == 1:
+      raise ValueError(f'secure_sum={config.secure_sum}, but by the availability trace round {round_num} has one '
+                       'client, whose sum would be its update: change the schedule.')
 
 
 def cohort_size_bounds(config: configs.SecureConfig) -> cohort_sizes.Sizes:

@@ -66,7 +66,7 @@ def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, 
   plan = plan_lib.build_plan(configs.PrivacyConfig(), config.cohort, population=control.environments,
                              rounds=config.program.rounds, seed=seed,
                              cohort_size_bounds=secured.cohort_size_bounds(config.secure))
-  secured.check_run(config.secure, run_dir=directory.path)
+  secured.check_run(config.secure, plan, rounds=config.program.rounds, run_dir=directory.path)
   player, started = process.Player(config), time.monotonic()
   environments = catch.draw_environments(control.environments + control.unseen_environments,
                                          wind=control.wind, seed=seed)

@@ -111,8 +111,13 @@ class SampledGaussian:
 def epsilon_rdp(event: dp_accounting.DpEvent, delta: float, relation: str = 'add_or_remove_one',
                 orders: tuple[float, ...] | None = None) -> float:
   """Returns epsilon by Renyi differential privacy; over dp_accounting's own orders unless others are given."""
-  accountant = events.RdpAccountant(orders, neighboring_relation=_accounted(relation))
-  return float(accountant.compose(event).get_epsilon(delta))
+  return float(renyi(event, relation, orders).get_epsilon(delta))
+
+
+def renyi(event: dp_accounting.DpEvent, relation: str = 'add_or_remove_one', orders: tuple[float, ...] | None = None
+          ) -> events.RdpAccountant:
+  """Returns the accountant that has composed `event`; it answers for any delta."""
+  return events.RdpAccountant(orders, neighboring_relation=_accounted(relation)).compose(event)
 
 
 @functools.lru_cache(maxsize=64)

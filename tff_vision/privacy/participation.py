@@ -40,7 +40,7 @@ class Participation:
 
   Attributes:
     config: What is simulated.
-    conditions: A client is there if all of them hold.
+    conditions: A client is there if all of them hold; `availability.build` puts the trace's first.
     sampler_of: From (population, cohort size, seed) to the sampler that `config.sampling` names: it draws from the
       clients that are there.
     population: Number of clients.
@@ -85,6 +85,12 @@ class Participation:
                         in (('before', self.config.dropout_before), ('after', self.config.dropout_after)))
     started = selected[begins[selected]]
     return available, selected, started, started[delivers[started]]
+
+  def scheduled(self, round_num: int) -> int | None:
+    """Returns how many clients the availability trace has in a round, None without one: no chance decides it."""
+    if self.config.availability_trace is None:
+      return None
+    return int(np.count_nonzero(self.conditions[0](round_num)))
 
   def counts(self, round_num: int) -> Mapping[str, int]:
     """Returns how many clients a round lost on the way."""
