@@ -1,6 +1,7 @@
 """Poisson cohorts of bounded size: their law, their price by brute force, and no refusal that depends on a draw."""
 
 import collections
+import functools
 import itertools
 import math
 
@@ -16,6 +17,7 @@ from tff_vision.privacy import accounting, cohort_sizes, cohorts, events, plan, 
 GRID = np.linspace(-16, 16, 6401)
 
 
+@functools.lru_cache
 def law(records, rate, least, most):
   """Returns the probability of every cohort, by listing all draws and all ways to mend them."""
   found = collections.Counter()
@@ -34,8 +36,10 @@ def law(records, rate, least, most):
 
 def density(values, rate, noise, least, most):
   """Returns the density of the noised sum of one round, on GRID."""
-  return sum(chance * stats.norm.pdf(GRID, sum(values[i] for i in cohort), noise)
-             for cohort, chance in law(len(values), rate, least, most).items())
+  sums = collections.Counter()
+  for cohort, chance in law(len(values), rate, least, most).items():
+    sums[sum(values[i] for i in cohort)] += chance
+  return sum(chance * stats.norm.pdf(GRID, total, noise) for total, chance in sums.items())
 
 
 def hockey_stick(upper, lower, epsilon):
@@ -153,8 +157,8 @@ def test_every_draw_is_one_that_a_secure_sum_serves(cohort, tmp_path):
     # Of devices that drop out, too few may be left: then nobody's update is taken.
     assert sizes <= ({0} if 'dropout_after' in cohort else set()) | set(range(2, 6))
   if made.hides_attendance:
-    assert 'at least 2 and at most 5' in made.ledger(40)['sampling']
-    assert made.ledger(40)['epsilon'] > _plan(configs.SecureConfig(), **cohort).ledger(40)['epsilon']
+    assert 'at least 2 and at most 5' in made.sampler.describe()
+    assert made.quick_epsilon(40) > _plan(configs.SecureConfig(), **cohort).quick_epsilon(40)
   free = {len(_plan(configs.SecureConfig(), **cohort).cohort(round_num)) for round_num in range(1, 200)}
   assert cohort['sampling'] == 'fixed' or not free <= set(range(2, 6))
 

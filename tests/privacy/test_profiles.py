@@ -85,6 +85,14 @@ def test_several_kinds_of_clients_are_covered_by_the_dearest_at_each_delta():
   assert both == one
 
 
+def test_of_many_kinds_the_renyi_curves_are_taken_together():
+  many = tuple(gaussian(mu) for mu in np.linspace(0.1, 1.0, 9))
+  found = profiles.section(profiles.Promise(events=many, population=100), 1e-5, unit='example')
+  for epsilon, delta in zip(found['epsilon'], found['delta'], strict=True):
+    assert gdp.delta(1.0, epsilon) <= delta
+  assert found['true_positive_rate']['0.01'] < 0.4
+
+
 def test_what_promises_nothing_has_no_profile():
   assert profiles.section(profiles.Promise(mu=math.inf, population=9), 1e-3, unit='client') is None
   event = dp_accounting.PoissonSampledDpEvent(0.1, dp_accounting.GaussianDpEvent(0.0))

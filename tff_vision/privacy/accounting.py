@@ -18,6 +18,7 @@ relation:
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 
 import dp_accounting
 import numpy as np
@@ -111,13 +112,16 @@ class SampledGaussian:
 def epsilon_rdp(event: dp_accounting.DpEvent, delta: float, relation: str = 'add_or_remove_one',
                 orders: tuple[float, ...] | None = None) -> float:
   """Returns epsilon by Renyi differential privacy; over dp_accounting's own orders unless others are given."""
-  return float(renyi(event, relation, orders).get_epsilon(delta))
+  return renyi((event,), relation, orders)(delta)
 
 
-def renyi(event: dp_accounting.DpEvent, relation: str = 'add_or_remove_one', orders: tuple[float, ...] | None = None
-          ) -> events.RdpAccountant:
-  """Returns the accountant that has composed `event`; it answers for any delta."""
-  return events.RdpAccountant(orders, neighboring_relation=_accounted(relation)).compose(event)
+def renyi(runs: tuple[dp_accounting.DpEvent, ...], relation: str = 'add_or_remove_one',
+          orders: tuple[float, ...] | None = None) -> Callable[[float], float]:
+  """Returns epsilon as a function of delta, one that holds for each of the events `runs`."""
+  accountants = [events.RdpAccountant(orders, neighboring_relation=_accounted(relation)).compose(event)
+                 for event in runs]
+  divergences = np.max([accountant.rdp for accountant in accountants], axis=0)
+  return lambda delta: float(rdp.compute_epsilon(accountants[0].orders, divergences, delta)[0])
 
 
 @functools.lru_cache(maxsize=64)

@@ -102,8 +102,8 @@ def points(promise: Promise, delta: float) -> tuple[np.ndarray, np.ndarray] | No
     found = accounting.profile(promise.events, delta, promise.relation, np.linspace(0, 1, _POINTS))
     if found is not None:
       return found
-  accountants = [accounting.renyi(event, promise.relation) for event in promise.events]
-  epsilon = promise.epsilon or (lambda at: max(accountant.get_epsilon(at) for accountant in accountants))
+  orders = accounting.QUICK_ORDERS if len(promise.events) > _DISTRIBUTIONS else None
+  epsilon = promise.epsilon or accounting.renyi(promise.events, promise.relation, orders)
   deltas = np.logspace(math.log10(0.5), math.log10(least), _POINTS)
   epsilons = np.array([epsilon(at) for at in deltas])
   known = np.isfinite(epsilons)

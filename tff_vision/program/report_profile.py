@@ -70,6 +70,8 @@ def draw(theme: report_figures.Theme, *, report: Mapping) -> figure.Figure:
     left.plot([ledger['epsilon']], [ledger['delta']], 'o', color=theme.second, label='stated')
     left.legend(fontsize=8.5, loc='upper right')
   left.set(xlabel='ε', ylabel='δ')
+  left.yaxis.set_major_formatter(ticker.FuncFormatter(lambda delta, _: f'{delta:g}'))
+  left.yaxis.set_minor_formatter(ticker.NullFormatter())
   left.set_title('The privacy profile δ(ε)')
   right.plot(profile['false_positive_rates'], profile['true_positive_rates'], color=theme.first,
              label=f'allowed, of a {ledger.get("unit", "record")}')
@@ -85,6 +87,7 @@ def draw(theme: report_figures.Theme, *, report: Mapping) -> figure.Figure:
             ylabel='members found')
   for axis in (right.xaxis, right.yaxis):
     axis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f'{100 * share:g}%'))
+    axis.set_minor_formatter(ticker.NullFormatter())
   right.set_title('The best test of membership')
   right.legend(fontsize=8, loc='lower right')
   return fig
