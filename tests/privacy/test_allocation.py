@@ -87,6 +87,12 @@ def test_it_costs_less_than_a_known_step_and_about_as_much_as_poisson():
   assert 2 * run.epsilon(1e-5) < accounting.replacement_epsilon(run, 1e-5) < math.inf
 
 
+def test_hardly_any_noise_is_a_plain_release_a_pass():
+  assert accounting.tightest(passes(50, 0.03, 2), 1e-5) == accounting.tightest(
+      dp_accounting.SelfComposedDpEvent(dp_accounting.GaussianDpEvent(0.03), 2), 1e-5)
+  assert math.isfinite(accounting.tightest(passes(50, 0.06, 2), 1e-5)[0])
+
+
 def test_noise_meets_the_budget():
   noise = solve.noise_multiplier(releases('balls_in_bins', rounds=300), 2.0, 1e-5)
   assert 1.999 < releases('balls_in_bins', rounds=300, noise_multiplier=noise).epsilon(1e-5, fine=True) <= 2.0

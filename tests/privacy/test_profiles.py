@@ -1,5 +1,6 @@
 """The whole curve of a promise, against closed forms and against attacks."""
 
+import dataclasses
 import math
 
 import dp_accounting
@@ -125,3 +126,13 @@ def test_the_final_ledger_of_each_mechanism_holds_a_curve_through_its_epsilon(pr
   assert 0.01 < found['true_positive_rate']['0.01'] < 1 and found['true_positive_rate']['0.001'] < 1
   assert np.all(np.diff(found['delta']) <= 0) and np.all(np.diff(found['true_positive_rates']) >= 0)
   assert ('true_positive_rate_example' in found) == (ledger['unit'] == 'client' and privacy['privacy'] != 'local_dp')
+
+
+def test_noise_shares_have_the_curve_of_their_renyi_accounting():
+  made = plan.build_plan(
+      configs.PrivacyConfig(privacy='distributed_gaussian', clip_norm=1.0, noise_multiplier=3.0, delta=1e-3),
+      configs.CohortConfig(cohort_size=10), population=60, rounds=20, seed=1)
+  ledger = dataclasses.replace(made, value_bits=24, length=1000).final_ledger(20)
+  found = ledger['profile']
+  assert np.interp(ledger['epsilon'], found['epsilon'], found['delta']) == pytest.approx(1e-3, rel=0.1)
+  assert found['population'] == 60 and 0.01 < found['true_positive_rate']['0.01'] < 1

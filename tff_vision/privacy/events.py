@@ -32,6 +32,7 @@ from scipy import special
 from tff_vision.privacy import allocation, cohort_sizes
 
 _TAIL = 9.7  # Standard deviations: beyond them lies less than exp(-50).
+_LEAST_ALLOCATED_NOISE = 0.05  # Below, ratios of densities are no float64.
 _ADD_OR_REMOVE_ONE = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
 
 
@@ -84,6 +85,7 @@ class PldAccountant(pld.PLDAccountant):
     return np.maximum(*(_deltas(pmf.to_dense_pmf(), epsilons) for pmf in (self._pld._pmf_remove, self._pld._pmf_add)))
 
   def _maybe_compose(self, event, count, do_compose):
+    event = _where_told(event)
     if type(event) not in _ONE_ROUND:
       return super()._maybe_compose(event, count, do_compose)
     if self.neighboring_relation != _ADD_OR_REMOVE_ONE:
@@ -100,6 +102,7 @@ class RdpAccountant(rdp.RdpAccountant):
   """Accounts by Renyi differential privacy."""
 
   def _maybe_compose(self, event, count, do_compose):
+    event = _where_told(event)
     if type(event) not in _ONE_ROUND:
       return super()._maybe_compose(event, count, do_compose)
     if self.neighboring_relation != _ADD_OR_REMOVE_ONE:
@@ -125,6 +128,13 @@ class Curve:
   delta: Callable[[np.ndarray], np.ndarray]
   lower: float
   upper: float
+
+
+def _where_told(event):
+  """Returns the event to account for: with hardly any noise, one that tells the step, which costs no less."""
+  if isinstance(event, AllocatedGaussianDpEvent) and event.noise_multiplier < _LEAST_ALLOCATED_NOISE:
+    return dp_accounting.GaussianDpEvent(event.noise_multiplier)
+  return event
 
 
 def distribution(removed: Curve, added: Curve, interval: float) -> privacy_loss_distribution.PrivacyLossDistribution:
