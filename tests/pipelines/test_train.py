@@ -141,8 +141,8 @@ def test_a_round_that_clients_noise_anew_is_charged_again_after_kill_9(run_pipel
 def test_poisson_cohorts_of_a_secure_sum_are_never_refused(run_pipeline, tmp_path):
   """Two of six clients expected: of twelve cohorts of any size, all but one draw in fifty have one client or five."""
   done = run_pipeline('train', *TINY, '--sampling=poisson', '--cohort_size=2', '--rounds=12',
-                      '--privacy=client_gaussian', '--clip_norm=0.5', '--noise_multiplier=2', '--delta=0.01', '--secure_sum=masks',
-                      '--secure_clients_max=4', f'--run_dir={tmp_path / "run"}')
+                      '--privacy=client_gaussian', '--clip_norm=0.5', '--noise_multiplier=2', '--delta=0.01',
+                      '--secure_sum=masks', '--secure_clients_max=4', f'--run_dir={tmp_path / "run"}')
   assert done.code == 0, done.err
   report = json.loads((tmp_path / 'run' / 'report.json').read_text())
   assert report['rounds'] == 12 and report['privacy']['sampling'] == (
