@@ -13,6 +13,8 @@ _TARGET_EPSILON = flags.DEFINE_float('target_epsilon', None, 'The budget; left o
 _DELTA = flags.DEFINE_float('delta', None, 'The delta of (epsilon, delta); default population ** -1.1.')
 _SAMPLING = flags.DEFINE_enum('sampling', budget.Budget.sampling, budget.SAMPLINGS, 'How a round draws its records.')
 _UNIT = flags.DEFINE_enum('unit', budget.Budget.unit, budget.UNITS, 'What one record is.')
+_SECURE_CLIENTS_MAX = flags.DEFINE_integer('secure_clients_max', None,
+                                           'Rounds are secure sums of 2 to so many clients.')
 
 
 def privacy_budget() -> budget.Budget:
@@ -27,4 +29,4 @@ def privacy_budget() -> budget.Budget:
   return budget.Budget(
       population=_POPULATION.value, cohort_size=_COHORT_SIZE.value, rounds=_ROUNDS.value,
       noise_multiplier=_NOISE_MULTIPLIER.value, target_epsilon=_TARGET_EPSILON.value, delta=_DELTA.value,
-      sampling=_SAMPLING.value, unit=_UNIT.value)
+      sampling=_SAMPLING.value, unit=_UNIT.value, secure_clients_max=_SECURE_CLIENTS_MAX.value)

@@ -219,11 +219,12 @@ def _into_report(found, told, directory, task, shown):
   What comes from training images stands there only if it is shown; if not, in a report for the run's owner.
   """
   from tff_vision import secret_files
-  from tff_vision.program import report
+  from tff_vision.program import report, report_profile
   canaries = {'canaries: epsilon': found['canaries']['epsilon'],
               'canaries: epsilon in theory': found['canaries']['epsilon_theory']} if found['canaries'] else {}
   audit = {**{f'membership by {name}: {fact}': everyone[key] for name, everyone, _ in _by_attack(found)
-              for fact, key in (('AUC', 'auc'), ('epsilon at least', 'epsilon_low'))},
+              for fact, key in (('AUC', 'auc'), ('epsilon at least', 'epsilon_low'),
+                                (report_profile.FOUND, 'true_positive_rate'))},
            **canaries,
            **{f'correlation, {name}': value for name, value in found['inversion'].get('correlation', {}).items()}}
   picture = found['inversion'].get('picture')

@@ -22,7 +22,8 @@ _JSON = flags.DEFINE_string('json', None, 'File that receives the answer; - mean
 _PLOT = flags.DEFINE_string('plot', None, 'PNG file that receives the table as a plot.')
 _COMPARE = flags.DEFINE_bool('compare', False, 'Compare the client-level mechanisms at this budget.')
 
-_CHANGE = {'poisson': 'adding or removing one', 'fixed': 'replacing one', 'shuffled': 'zeroing out one'}
+_CHANGE = {'poisson': 'adding or removing one', 'fixed': 'replacing one', 'shuffled': 'zeroing out one',
+           'balls_in_bins': 'adding or removing one'}
 
 
 def main() -> None:
@@ -58,7 +59,8 @@ def _describe(found) -> str:
   pld = 'not known for this sampling or delta' if found.epsilon_pld is None else f'{found.epsilon_pld:.4f}'
   by_unit = found.epsilon_by_unit
   lines = [
-      f'{run.rounds} rounds, {run.cohort_size} of {run.population} {records} a round, sampling {run.sampling}, '
+      f'{run.rounds} rounds, {run.cohort_size} of {run.population} {records} a round, sampling {run.sampling}'
+      f'{run.sizes.describe()}, '
       f'noise multiplier {run.noise_multiplier:.6g}', '',
       f'  epsilon (PLD)  {pld}', f'  epsilon (RDP)  {found.epsilon_rdp:.4f}',
       f'  delta          {found.delta:.3g}', f'  relation       {run.relation}: {_CHANGE[run.sampling]} {found.unit}',
@@ -69,7 +71,25 @@ def _describe(found) -> str:
   else:
     lines += ['  client    none      a client holds many examples; protect clients with --unit=client',
               f'  example   {by_unit["example"]:<9.4f} {_CHANGE[run.sampling]} example']
-  return '\n'.join(lines)
+  if found.alternatives:
+    from tff_vision.privacy import planner
+    lines += ['', '  ' + planner.saved(run.noise_multiplier, **found.alternatives)]
+  return '\n'.join([*lines, *_profile(found)])
+
+
+def _profile(found) -> list[str]:
+  """Returns the lines about the whole curve: what one epsilon leaves out."""
+  profile = found.profile
+  if profile is None:
+    return []
+  lines = ['', '  delta at epsilon  ' + ', '.join(
+      f'{profile["epsilon"][i]:.3g}: {profile["delta"][i]:.2g}' for i in range(0, len(profile['epsilon']), 20))]
+  exact = 'exact' if profile['mu_exact'] else f'up to delta {profile["mu_slack"]:.2g}'
+  lines.append(f'  mu (Gaussian)     {profile["mu"]:.4f}, {exact}')
+  for name, unit in (('true_positive_rate', found.unit), ('true_positive_rate_example', 'example')):
+    lines += [f'  best attack       finds {100 * power:.3g} % of members at {100 * float(alarms):g} % false alarms, '
+              f'{unit} level' for alarms, power in profile.get(name, {}).items()]
+  return [*lines, *([f'  warning           {profile["warning"]}'] if profile['warning'] else [])]
 
 
 def _as_table(found, cells) -> str:
@@ -112,9 +132,10 @@ def _compare(budget) -> None:
       raise ValueError(f'{name} has no effect with compare: each mechanism has its own cohorts, and a table.')
   import dataclasses
 
-  from tff_vision.privacy import planner
+  from tff_vision.privacy import answer, planner
   setting = planner.Setting(population=budget.population, cohort_size=budget.cohort_size, rounds=budget.rounds,
-                            target_epsilon=budget.target_epsilon, delta=budget.effective_delta)
+                            target_epsilon=budget.target_epsilon, delta=budget.effective_delta,
+                            sizes=answer.sizes_of(budget))
   rows = planner.compare(setting)
   if _JSON.value:
     text = json.dumps([dataclasses.asdict(row) for row in rows], indent=2)
@@ -130,6 +151,8 @@ def _compare(budget) -> None:
   for row in rows:
     print(f'  {row.mechanism:<36}{row.rms_error:>9.3f}{row.max_error:>9.3f}{row.noise_multiplier:>9.3f}'
           f'{row.buffers:>9}  {row.sampler}')
+  if (saved := planner.savings(rows, setting)) is not None:
+    print(f'\n{saved}')
   print(f'\nTake {planner.recommend(rows)}')
 
 

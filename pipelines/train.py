@@ -93,6 +93,8 @@ def _conclude(result):
   if found['privacy'].get('delta', 0) > 0.01:
     print(f'note: with probability {found["privacy"]["delta"]:.3g} the guarantee fails altogether; so few clients or '
           'examples make no smaller default. Choose --delta, or protect examples instead of clients.')
+  elif warning := (found['privacy'].get('profile') or {}).get('warning'):
+    print(f'note: {warning}')
   if found['secure_sum']['mode'] != 'none':
     print(_secure_sentence(found['secure_sum']))
   print(_traffic_sentence(found['traffic']))

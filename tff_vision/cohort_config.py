@@ -4,7 +4,7 @@ import dataclasses
 
 from tff_vision import validate
 
-SAMPLINGS = ('poisson', 'fixed', 'round_robin')
+SAMPLINGS = ('poisson', 'fixed', 'round_robin', 'allocation')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -17,7 +17,8 @@ class CohortConfig:
   Attributes:
     sampling: `poisson`: each client independently with probability cohort_size / population; `fixed`:
       exactly cohort_size clients, uniformly without replacement; `round_robin`: all clients in one random order,
-      the next cohort_size in each round.
+      the next cohort_size in each round; `allocation`: the rounds come in passes of population / cohort_size, rounded
+      up, and each client takes part in one round of each pass, drawn uniformly and independently.
     cohort_size: The (expected) number of clients in a round.
     availability_trace: CSV file with the columns client (number from 0), join, leave: when clients are there.
     arrival_rounds: Clients join at random within the first so many rounds; 0: all are there from the start.
@@ -57,6 +58,9 @@ class CohortConfig:
     for name, reader in ('day_share', 'day_rounds'), ('speed_spread', 'over_selection or round_deadline'):
       if name in self.simulated() and not any(read in self.simulated() for read in reader.split(' or ')):
         raise ValueError(f'{name}={getattr(self, name)!r} has no effect without {reader}.')
+    if self.sampling == 'allocation' and self.simulated():
+      raise ValueError(f'{self.simulated()[0]}={getattr(self, self.simulated()[0])!r} does not go with '
+                       'sampling=allocation: devices that come and go do not take part once in each pass.')
     if self.over_selection > 1 and self.sampling == 'poisson':
       raise ValueError(f'over_selection={self.over_selection} closes a round after cohort_size updates, but '
                        'sampling=poisson makes cohorts of any size; choose sampling=fixed.')

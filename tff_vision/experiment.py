@@ -205,7 +205,7 @@ def build_plan(config: configs.ExperimentConfig, task: tasks.Task, *, secret: by
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
       sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client,
       max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None,
-      secret=secret)
+      secret=secret, cohort_size_bounds=secured.cohort_size_bounds(config.secure))
   return plan.for_secure_sum(config.secure).for_model(task.keras_model(), task.batch_spec[0])
 
 

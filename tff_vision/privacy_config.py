@@ -6,7 +6,7 @@ from tff_vision import validate
 
 PRIVACIES = ('none', 'client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf', 'distributed_gaussian',
              'distributed_skellam', 'example_dp_sgd', 'local_dp')
-EXAMPLE_SAMPLINGS = ('poisson', 'shuffled')
+EXAMPLE_SAMPLINGS = ('poisson', 'shuffled', 'balls_in_bins')
 MF_STRATEGIES = ('blt', 'banded', 'amplified')
 
 _READ_BY_EVERY_MECHANISM = ('privacy', 'clip_norm', 'noise_multiplier', 'target_epsilon', 'delta', 'stop_at_epsilon')

@@ -5,6 +5,8 @@ import sys
 import dp_accounting
 import pytest
 
+from tff_vision.privacy import accounting
+
 
 def run(*arguments):
   return subprocess.run([sys.executable, '-m', 'pipelines.privacy_budget', *arguments], capture_output=True, text=True,
@@ -18,7 +20,7 @@ def test_noise_for_a_budget_with_table_plot_and_json(tmp_path):
   assert done.returncode == 0, done.stderr
   found = json.loads(out.read_text())
   assert set(found) == {'epsilon_rdp', 'epsilon_pld', 'noise_multiplier', 'rounds', 'delta', 'unit', 'relation',
-                        'sampling'}
+                        'sampling', 'profile'}
   event = dp_accounting.SelfComposedDpEvent(dp_accounting.PoissonSampledDpEvent(
       120 / 3383, dp_accounting.GaussianDpEvent(found['noise_multiplier'])), 100)
   assert found['epsilon_pld'] == pytest.approx(
@@ -27,6 +29,10 @@ def test_noise_for_a_budget_with_table_plot_and_json(tmp_path):
   assert found['relation'] == 'add_or_remove_one' and found['unit'] == 'client'
   assert 'client    2.0000' in done.stdout and 'example' in done.stdout and '240' in done.stdout
   assert plot.read_bytes()[:4] == b'\x89PNG'
+  assert 0.01 < found['profile']['true_positive_rate']['0.01'] < 0.2
+  for said in ('delta at epsilon  0: ', 'mu (Gaussian)', 'best attack       finds',
+               'at 0.1 % false alarms, client level', 'at 1 % false alarms, example level'):
+    assert said in done.stdout
 
 
 def test_epsilon_for_noise_on_standard_output():
@@ -52,9 +58,26 @@ def test_rounds_for_both_and_fixed_cohorts():
   assert found['epsilon_rdp'] <= 2.0 and found['rounds'] > 10
 
 
+def test_secure_sums_bound_cohorts_and_the_price_says_so():
+  asked = ['--population=200', '--cohort_size=10', '--rounds=20', '--noise_multiplier=1.5', '--delta=1e-4']
+  done = run(*asked, '--secure_clients_max=16')
+  assert 'sampling poisson, at least 2 and at most 16 a round' in done.stdout, done.stderr
+  free = accounting.SampledGaussian(rounds=20, cohort_size=10, population=200, noise_multiplier=1.5, sampling='poisson')
+  assert float(done.stdout.split('epsilon (PLD)')[1].split()[0]) > 1.2 * free.epsilon(1e-4)
+
+
+def test_random_allocation_says_what_it_saves():
+  done = run('--population=500', '--cohort_size=20', '--rounds=50', '--noise_multiplier=1', '--delta=1e-4',
+             '--sampling=balls_in_bins', '--unit=example')
+  assert 'Random allocation takes noise 1:' in done.stdout, done.stderr
+  assert "less than Poisson sampling's" in done.stdout and 'without amplification' in done.stdout
+  assert 'warning           delta = 0.0001 is weak' not in done.stdout
+
+
 def test_compare_prints_every_mechanism():
   done = run('--population=340', '--cohort_size=20', '--rounds=34', '--target_epsilon=3', '--compare')
-  for name in ('client_gaussian', 'dp_ftrl efficient', 'dp_mf banded', 'dp_mf blt', 'dp_mf amplified', 'Take '):
+  for name in ('client_gaussian', 'client_gaussian, allocation', 'Random allocation takes noise',
+               'dp_ftrl efficient', 'dp_mf banded', 'dp_mf blt', 'dp_mf amplified', 'Take '):
     assert name in done.stdout, done.stderr
 
 
@@ -65,6 +88,10 @@ def test_compare_prints_every_mechanism():
     (['--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1', '--plot=/no/a.png'], 'folder'),
     (['--population=100', '--cohort_size=10', '--rounds=10', '--target_epsilon=1', '--compare', '--sampling=fixed'],
      'sampling'),
+    (['--population=100', '--cohort_size=20', '--rounds=10', '--noise_multiplier=1', '--secure_clients_max=16'],
+     'cohort_size=20 exceeds secure_clients_max=16'),
+    (['--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1', '--secure_clients_max=16',
+      '--sampling=fixed'], 'secure_clients_max=16 has no effect'),
     (['--population=100', '--cohort_size=200', '--rounds=10', '--noise_multiplier=1'], 'cohort_size=200'),
     (['--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1', '--delta=0.02'], 'delta=0.02')])
 def test_one_sentence_on_bad_input(arguments, complaint):

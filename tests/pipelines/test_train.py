@@ -141,6 +141,20 @@ def test_a_round_that_clients_noise_anew_is_charged_again_after_kill_9(run_pipel
   assert all(record['privacy']['epsilon_rdp'] > 0 for record in report['history'])
 
 
+def test_poisson_cohorts_of_a_secure_sum_are_never_refused(run_pipeline, tmp_path):
+  """Two of six clients expected: of twelve cohorts of any size, all but one draw in fifty have one client or five."""
+  done = run_pipeline('train', *TINY, '--sampling=poisson', '--cohort_size=2', '--rounds=12',
+                      '--privacy=client_gaussian', '--clip_norm=0.5', '--noise_multiplier=2', '--delta=0.01',
+                      '--secure_sum=masks', '--secure_clients_max=4', f'--run_dir={tmp_path / "run"}')
+  assert done.code == 0, done.err
+  report = json.loads((tmp_path / 'run' / 'report.json').read_text())
+  assert report['rounds'] == 12 and report['privacy']['sampling'] == (
+      'poisson, rate 0.333333, at least 2 and at most 4 a round')
+  profile = report['privacy']['profile']
+  assert np.interp(report['privacy']['epsilon'], profile['epsilon'], profile['delta']) == pytest.approx(0.01, rel=0.05)
+  assert 'the whole promise' in (tmp_path / 'run' / 'report.html').read_text().lower()
+
+
 def test_a_run_says_what_its_secure_sum_shows_and_what_not():
   plan = plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(3))
   for mode, scheme in (('he', 'additive BFV'), ('masks', 'pairwise masks')):

@@ -51,7 +51,7 @@ def clipped_step(weights, x, y, clip, learning_rate, denominator):
 def test_two_passes_over_a_client_that_fits_into_one_batch_by_hand():
   task = tiny.task(client_epochs=1, batch_size=20)
   # Fewer examples than a batch: every one takes part in each step, and the denominator is their number.
-  for sampling in ('poisson', 'shuffled'):
+  for sampling in ('poisson', 'shuffled', 'balls_in_bins'):
     made = build(noise_multiplier=0.0, clip_norm=0.5, example_sampling=sampling,
                  client=configs.ClientConfig(batch_size=20, client_epochs=2))
     run, weights = client_work(task, made)
@@ -101,7 +101,7 @@ def test_a_client_pays_for_the_rounds_it_took_part_in():
   assert sum(turns) == 8 and turns == [sum(c in made.cohort(r) for r in range(1, 9)) for c in range(4)]
 
 
-@pytest.mark.parametrize('sampling', ['poisson', 'shuffled'])
+@pytest.mark.parametrize('sampling', ['poisson', 'shuffled', 'balls_in_bins'])
 def test_calibration_serves_the_client_that_pays_most(sampling):
   made = build(target_epsilon=4.0, example_sampling=sampling)
   assert 3.9 < made.ledger(5)['epsilon'] <= 4.0

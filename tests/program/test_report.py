@@ -12,7 +12,15 @@ import pytest
 from matplotlib import image
 
 from tff_vision.data import images
-from tff_vision.program import report, report_figures, report_numbers, report_partition, report_tables
+from tff_vision.privacy import profiles
+from tff_vision.program import (
+  report,
+  report_figures,
+  report_numbers,
+  report_partition,
+  report_profile,
+  report_tables,
+)
 
 HOSTILE = ['</td><script>alert(1)</script>', '" onerror="alert(2)', '$\\frac{', '_犬 & {{ 7 * 7 }}\x00\n\ud800']
 
@@ -117,6 +125,24 @@ def test_every_number_is_the_reports_and_is_rounded_rightly(tmp_path, drawn_only
   for text in ('91.2 %', '81.2 %', '0.3457', '43.8 %', '1.532', '1,663,370', '0.012345678', '1,312', '2 min 10 s'):
     assert text in shown
   assert '1' in {text for exact, text in page.data if exact == 1.0}  # A count is no percentage.
+
+
+def test_the_whole_promise_is_drawn_beside_what_the_audit_measured(tmp_path):
+  profile = profiles.section(profiles.Promise(mu=1.0, population=5000), 1e-4, unit='client')
+  content = make_report(audit={f'membership by loss: {report_profile.FOUND}': 0.0173, 'membership by loss: AUC': 0.5})
+  content['privacy'] |= {'profile': profile, 'delta': 1e-4}
+  page = write(tmp_path, content, None)
+  text = ''.join(page.text)
+  # 9.24 % and 1.83 %: the normal probability beyond 2.326 - 1 and 3.09 - 1.
+  for said in ('μ of Gaussian differential privacy, exactly', 'members found at 1 % false alarms, at most', '9.24 %',
+               '1.83 %', 'Warning: delta = 0.0001 is weak for 5000 clients'):
+    assert said in text
+  assert {exact for exact, _ in page.data} <= numbers_of(content) | {21.5 / 3}
+  assert 'membership by loss: found at 1 % false alarms: 1.73 %' in report_profile.describe(content)
+  # The table of the mechanism does not list the curve's points.
+  assert 'profile:' not in text and 'epsilon: 0' not in text
+  assert report_profile.card(content['privacy'])['μ of Gaussian differential privacy, exactly'] == '1'
+  assert report_profile.table(make_report()) is None and report_profile.card({'mechanism': 'none'}) is None
 
 
 def test_epsilon_stands_with_its_conditions_and_what_is_missing_is_said(tmp_path, drawn_only):

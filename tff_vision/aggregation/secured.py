@@ -15,6 +15,7 @@ import tensorflow_federated as tff
 
 from tff_vision import configs
 from tff_vision.aggregation import limits, stack
+from tff_vision.privacy import cohort_sizes, participation
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.secure import (
   encrypted_sum,
@@ -82,23 +83,30 @@ def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, round
               ) -> None:
   """Refuses a run that a secure sum cannot serve, before it begins.
 
+  No cohort that was drawn is looked at: whoever launches again for another draw conditions it, see
+  `cohort_size_bounds`. A schedule that a file holds is another matter.
+
   Raises:
-    ValueError: A round's cohort is too large, or one client; or the key holder's folder lies in the run's.
+    ValueError: The key holder's folder lies in the run's, or the schedule leaves a client alone.
   """
-  if config.secure_sum == 'none':
-    return
   if config.key_holder_dir is not None and pathlib.Path(config.key_holder_dir).resolve().is_relative_to(
       run_dir.resolve()):
     raise ValueError(f'key_holder_dir={config.key_holder_dir!r} lies in run_dir={str(run_dir)!r}, which is the '
                      'server\'s: the secret key must not.')
+  sampler = getattr(plan, 'sampler', None)
+  if config.secure_sum == 'none' or not isinstance(sampler, participation.Participation):
+    return
   for round_num in range(1, rounds + 1):
-    size = len(plan.cohort(round_num))
-    if size > config.secure_clients_max:
-      raise ValueError(f'secure_clients_max={config.secure_clients_max}, but round {round_num} has {size} clients: '
-                       'raise secure_clients_max or lower cohort_size.')
-    if size == 1:
-      raise ValueError(f'secure_sum={config.secure_sum}, but round {round_num} has one client, whose sum would be its '
-                       'update: raise cohort_size.')
+    if sampler.scheduled(round_num) == 1:
+      raise ValueError(f'secure_sum={config.secure_sum}, but by the availability trace round {round_num} has one '
+                       'client, whose sum would be its update: change the schedule.')
+
+
+def cohort_size_bounds(config: configs.SecureConfig) -> cohort_sizes.Sizes:
+  """Returns the sizes of cohorts that the secure sum serves: the sampler keeps to them, and they are accounted for."""
+  if config.secure_sum == 'none':
+    return cohort_sizes.Sizes()
+  return cohort_sizes.Sizes(least=2, most=config.secure_clients_max)
 
 
 def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parameters_count: int, clients: int,

@@ -64,7 +64,8 @@ def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, 
                   data_placement='driver')
   control, seed = config.control, config.program.seed
   plan = plan_lib.build_plan(configs.PrivacyConfig(), config.cohort, population=control.environments,
-                             rounds=config.program.rounds, seed=seed)
+                             rounds=config.program.rounds, seed=seed,
+                             cohort_size_bounds=secured.cohort_size_bounds(config.secure))
   secured.check_run(config.secure, plan, rounds=config.program.rounds, run_dir=directory.path)
   player, started = process.Player(config), time.monotonic()
   environments = catch.draw_environments(control.environments + control.unseen_environments,

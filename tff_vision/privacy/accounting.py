@@ -4,10 +4,13 @@ Every round releases sum(clipped records) + N(0, (noise_multiplier * clip)^2) ov
 update or one example's gradient, as the unit says. How the cohort is drawn decides the event and the neighbouring
 relation:
 
-* `poisson`: each record independently with probability cohort_size / population; add or remove one record.
+* `poisson`: each record independently with probability cohort_size / population; add or remove one record. Where the
+  sizes of cohorts are kept within bounds, as `events` has it.
 * `fixed`: cohort_size records uniformly without replacement; the size is public, so the relation is replacing one
   record, under which a clipped sum moves by 2 * clip. Renyi accounting only: no tight privacy loss distribution of
   its composition is known (Lebeda et al. 2024, arXiv:2405.20769).
+* `balls_in_bins`: passes over the records; in each, every record falls into one of the rounds of the pass, uniformly
+  and by itself, as `allocation` has it; add or remove one record.
 * `shuffled`: passes over the records in batches, each record once a pass. No amplification is claimed: a record costs
   one plain Gaussian release a pass; zero out one record.
 """
@@ -15,15 +18,17 @@ relation:
 import dataclasses
 import functools
 import math
+from collections.abc import Callable
 
 import dp_accounting
 import numpy as np
-from dp_accounting import pld, rdp
+from dp_accounting import rdp
 
 from tff_vision import validate
-from tff_vision.privacy import gdp
+from tff_vision.privacy import cohort_sizes, events, gdp
 
-RELATIONS = {'poisson': 'add_or_remove_one', 'fixed': 'replace_one', 'shuffled': 'zero_out_one'}
+RELATIONS = {'poisson': 'add_or_remove_one', 'fixed': 'replace_one', 'shuffled': 'zero_out_one',
+             'balls_in_bins': 'add_or_remove_one'}
 FINE_INTERVAL = 1e-4
 COARSE_INTERVAL = 1e-3
 _LARGE = 20.0
@@ -44,12 +49,17 @@ class SampledGaussian:
     population: The number of records to draw from.
     noise_multiplier: Standard deviation of the noise on the sum, over the clip norm.
     sampling: A key of RELATIONS.
+    sizes: Of `poisson`: what sizes the sampler keeps cohorts to.
+    largest: Of `poisson`: the most records to draw from, where rounds differ (`population` is the fewest then); None:
+      they do not.
   """
   rounds: int
   cohort_size: float
   population: int
   noise_multiplier: float
   sampling: str
+  sizes: cohort_sizes.Sizes = cohort_sizes.Sizes()
+  largest: int | None = None
 
   def __post_init__(self):
     validate.one_of(RELATIONS, sampling=self.sampling)
@@ -65,15 +75,29 @@ class SampledGaussian:
   def event(self) -> dp_accounting.DpEvent:
     """Returns the whole run's event, under the relation that `relation` names."""
     if self.sampling == 'poisson':
-      once = dp_accounting.PoissonSampledDpEvent(self.cohort_size / self.population,
-                                                 dp_accounting.GaussianDpEvent(self.noise_multiplier))
-      return dp_accounting.SelfComposedDpEvent(once, self.rounds)
+      return dp_accounting.SelfComposedDpEvent(self._poisson_round(), self.rounds)
     if self.sampling == 'fixed':
       once = dp_accounting.SampledWithoutReplacementDpEvent(
           self.population, int(self.cohort_size), dp_accounting.GaussianDpEvent(self.noise_multiplier / 2))
       return dp_accounting.SelfComposedDpEvent(once, self.rounds)
+    if self.sampling == 'balls_in_bins':
+      # Of a pass that is begun, all is charged.
+      once = events.AllocatedGaussianDpEvent(self.steps_a_pass, self.noise_multiplier)
+      return dp_accounting.SelfComposedDpEvent(once, math.ceil(self.rounds / self.steps_a_pass))
     passes = math.ceil(self.rounds * self.cohort_size / self.population)
     return dp_accounting.SelfComposedDpEvent(dp_accounting.GaussianDpEvent(self.noise_multiplier), passes)
+
+  @property
+  def steps_a_pass(self) -> int:
+    """The fewest rounds that go once over the population with at most cohort_size records each."""
+    return math.ceil(self.population / self.cohort_size * (1 - 1e-12))
+
+  def _poisson_round(self):
+    rate, largest = self.cohort_size / self.population, self.largest or self.population
+    # A neighbour has one record more.
+    if self.sizes.bind(largest + 1):
+      return events.TruncatedPoissonGaussianDpEvent(rate, self.noise_multiplier, self.sizes, self.population, largest)
+    return dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(self.noise_multiplier))
 
   def epsilon(self, delta: float, *, fine: bool = False) -> float:
     """Returns the tighter epsilon of the two accountants; unless `fine`, a quick one some 0.1 % to 1 % larger."""
@@ -88,8 +112,16 @@ class SampledGaussian:
 def epsilon_rdp(event: dp_accounting.DpEvent, delta: float, relation: str = 'add_or_remove_one',
                 orders: tuple[float, ...] | None = None) -> float:
   """Returns epsilon by Renyi differential privacy; over dp_accounting's own orders unless others are given."""
-  accountant = rdp.RdpAccountant(orders, neighboring_relation=_accounted(relation))
-  return float(accountant.compose(event).get_epsilon(delta))
+  return renyi((event,), relation, orders)(delta)
+
+
+def renyi(runs: tuple[dp_accounting.DpEvent, ...], relation: str = 'add_or_remove_one',
+          orders: tuple[float, ...] | None = None) -> Callable[[float], float]:
+  """Returns epsilon as a function of delta, one that holds for each of the events `runs`."""
+  accountants = [events.RdpAccountant(orders, neighboring_relation=_accounted(relation)).compose(event)
+                 for event in runs]
+  divergences = np.max([accountant.rdp for accountant in accountants], axis=0)
+  return lambda delta: float(rdp.compute_epsilon(accountants[0].orders, divergences, delta)[0])
 
 
 @functools.lru_cache(maxsize=64)
@@ -123,13 +155,33 @@ def tightest(event: dp_accounting.DpEvent, delta: float, relation: str = 'add_or
   return (renyi, 'RDP') if by_loss is None or renyi < by_loss else (by_loss, 'PLD')
 
 
+def profile(runs: tuple[dp_accounting.DpEvent, ...], delta: float, relation: str, places: np.ndarray
+            ) -> tuple[np.ndarray, np.ndarray] | None:
+  """Returns (epsilons, upper bounds on delta there) by privacy loss distributions; None where they do not reach.
+
+  Args:
+    runs: The bounds hold for each of these events.
+    delta: The curve ends near a thousandth of it.
+    places: Of the epsilons: 0 is 0, and 1 is the end.
+  """
+  ends, accountants = [], [_loss_distribution(event, delta, relation, FINE_INTERVAL) for event in runs]
+  for accountant in accountants:
+    known = (accountant.get_epsilon(least) for least in (1e-3 * delta, delta)) if accountant else ()
+    end = next(filter(math.isfinite, known), None)
+    if end is None:
+      return None
+    ends.append(end)
+  epsilons = max(*ends, 1e-6) * places
+  return epsilons, np.clip(np.max([accountant.deltas(epsilons) for accountant in accountants], axis=0), 0.0, 1.0)
+
+
 @functools.lru_cache(maxsize=4)
 def _loss_distribution(event, delta, relation, interval):
   """Returns the accountant that has composed `event`, None if nothing bounds its loss."""
   expected = epsilon_rdp(event, delta, relation, QUICK_ORDERS)
   if not math.isfinite(expected):
     return None
-  return pld.PLDAccountant(
+  return events.PldAccountant(
       value_discretization_interval=max(interval, expected / _MOST_INTERVALS)).compose(event)
 
 

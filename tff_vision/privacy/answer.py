@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 
-from tff_vision.privacy import accounting, solve
+from tff_vision.privacy import accounting, cohort_sizes, planner, profiles, solve
 from tff_vision.privacy.budget import Budget
 
 NOISE_FACTORS = (0.5, 0.75, 1.0, 1.5, 2.0)
@@ -22,6 +23,9 @@ class Answer:
     epsilon_pld: By privacy loss distributions; None where none is known or none reaches such a small delta.
     epsilon_by_unit: For `client` and `example`, the epsilon at the same delta for any change of one of them; None
       where nothing useful is promised.
+    alternatives: Of random allocation: the noise multipliers at the same epsilon of Poisson sampling (`poisson`) and
+      where a record's round is known (`plain`).
+    profile: What the run says at every delta, see `profiles.section`; None where epsilon is infinite.
   """
   releases: accounting.SampledGaussian
   delta: float
@@ -29,13 +33,16 @@ class Answer:
   epsilon_rdp: float
   epsilon_pld: float | None
   epsilon_by_unit: dict[str, float | None]
+  alternatives: dict[str, float] = dataclasses.field(default_factory=dict)
+  profile: Mapping[str, object] | None = None
 
   def to_dict(self) -> dict[str, object]:
     """Returns the answer as JSON types."""
     run = self.releases
     return {'epsilon_rdp': self.epsilon_rdp, 'epsilon_pld': self.epsilon_pld,
             'noise_multiplier': run.noise_multiplier, 'rounds': run.rounds, 'delta': self.delta, 'unit': self.unit,
-            'relation': run.relation, 'sampling': run.sampling}
+            'relation': run.relation, 'sampling': run.sampling, 'profile': self.profile,
+            **({'noise_multiplier_otherwise': self.alternatives} if self.alternatives else {})}
 
 
 def answer(budget: Budget) -> Answer:
@@ -47,7 +54,7 @@ def answer(budget: Budget) -> Answer:
   delta = budget.effective_delta
   releases = accounting.SampledGaussian(
       rounds=budget.rounds or 1, cohort_size=budget.cohort_size, population=budget.population,
-      noise_multiplier=budget.noise_multiplier or 1.0, sampling=budget.sampling)
+      noise_multiplier=budget.noise_multiplier or 1.0, sampling=budget.sampling, sizes=sizes_of(budget))
   if budget.noise_multiplier is None:
     noise = solve.noise_multiplier(releases, budget.target_epsilon, delta)
     releases = dataclasses.replace(releases, noise_multiplier=noise)
@@ -63,7 +70,37 @@ def answer(budget: Budget) -> Answer:
   else:
     by_unit = {'client': None, 'example': own}
   return Answer(releases=releases, delta=delta, unit=budget.unit, epsilon_rdp=epsilon_rdp, epsilon_pld=epsilon_pld,
-                epsilon_by_unit=by_unit)
+                epsilon_by_unit=by_unit, alternatives=_alternatives(releases, own, delta),
+                profile=profiles.section(_promise(releases), delta, unit=budget.unit))
+
+
+def _promise(releases):
+  if releases.sampling == 'shuffled' and releases.noise_multiplier:
+    mu = math.sqrt(releases.event().count) / releases.noise_multiplier
+    return profiles.Promise(mu=mu, population=releases.population)
+  return profiles.Promise(events=(releases.event(),), relation=releases.relation, population=releases.population,
+                          replaces=releases.relation == 'replace_one')
+
+
+def _alternatives(releases, epsilon, delta):
+  if releases.sampling != 'balls_in_bins' or not math.isfinite(epsilon):
+    return {}
+  poisson = dataclasses.replace(releases, sampling='poisson')
+  return {'poisson': solve.noise_multiplier(poisson, epsilon, delta, fine=False),
+          'plain': planner.without_amplification(releases, epsilon, delta)}
+
+
+def sizes_of(budget: Budget) -> cohort_sizes.Sizes:
+  """Returns the sizes that the sampler keeps cohorts to.
+
+  Raises:
+    ValueError: A secure sum would hardly ever serve such cohorts.
+  """
+  if budget.secure_clients_max is None:
+    return cohort_sizes.Sizes()
+  sizes = cohort_sizes.Sizes(least=2, most=budget.secure_clients_max)
+  cohort_sizes.check(sizes, expected=budget.cohort_size, records=budget.population, sampling=budget.sampling)
+  return sizes
 
 
 def table(found: Answer) -> list[tuple[float, int, float]]:

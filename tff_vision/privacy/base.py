@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs
-from tff_vision.privacy import cohorts, late_arrivals, participation
+from tff_vision.privacy import cohorts, late_arrivals, participation, profiles
 
 
 class ExamplesReader(Protocol):
@@ -87,8 +87,16 @@ class PrivacyPlan(abc.ABC):
     """Returns what `rounds` rounds cost, with every condition that makes the number mean something."""
 
   def final_ledger(self, rounds: int) -> Mapping[str, Any]:
-    """Returns `ledger` of a finished run, with what is too slow to compute in every round."""
-    return self.ledger(rounds)
+    """Returns `ledger` of a finished run, with what is too slow to compute in every round, such as its `profile`."""
+    found, promise = dict(self.ledger(rounds)), self.promise(rounds) if rounds else None
+    if promise is not None:
+      found['profile'] = profiles.section(promise, found['delta'], unit=found['unit'])
+    return found
+
+  def promise(self, rounds: int) -> profiles.Promise | None:
+    """Returns what `rounds` rounds cost at every delta; None without a mechanism."""
+    del rounds
+    return None
 
   @property
   @abc.abstractmethod

@@ -7,7 +7,7 @@ import dataclasses
 
 from tff_vision import validate
 
-SAMPLINGS = ('poisson', 'fixed', 'shuffled')
+SAMPLINGS = ('poisson', 'fixed', 'shuffled', 'balls_in_bins')
 UNITS = ('client', 'example')
 
 
@@ -24,6 +24,8 @@ class Budget:
     delta: The delta of (epsilon, delta); None means population ** -1.1.
     sampling: How a round's records are drawn, see `tff_vision.privacy.accounting`.
     unit: What one record is.
+    secure_clients_max: The clients of a round are added up in a secure sum of at most so many, and at least two;
+      None: they are not.
   """
   population: int
   cohort_size: int
@@ -33,6 +35,7 @@ class Budget:
   delta: float | None = None
   sampling: str = 'poisson'
   unit: str = 'client'
+  secure_clients_max: int | None = None
 
   def __post_init__(self):
     validate.one_of(SAMPLINGS, sampling=self.sampling)
@@ -48,6 +51,9 @@ class Budget:
       raise ValueError('give two of target_epsilon, noise_multiplier and rounds, and the third is found; found '
                        f'{shown}.')
     chosen_delta(self.delta, self.population)
+    if self.secure_clients_max is not None and (self.sampling, self.unit) != ('poisson', 'client'):
+      raise ValueError(f'secure_clients_max={self.secure_clients_max} has no effect with sampling={self.sampling}, '
+                       f'unit={self.unit}: it bounds the sizes of Poisson cohorts of clients.')
 
   @property
   def effective_delta(self) -> float:

@@ -8,30 +8,36 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from tff_vision import configs, seeds
-from tff_vision.privacy import accounting, availability, late_arrivals, participation
+from tff_vision.privacy import accounting, availability, cohort_sizes, late_arrivals, participation
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PoissonCohort:
-  """Each client independently with probability `rate`; a cohort may be empty.
+  """Each client independently with probability `rate`; a cohort may be empty, unless `sizes` says otherwise.
 
   Attributes:
     secret: Decides cohorts in the seed's place, so that nobody who knows the seed knows them; None: the seed does.
+    sizes: Where more or fewer are drawn, random ones are left out, or taken in addition.
   """
   population: int
   rate: float
   seed: int
   secret: bytes | None = dataclasses.field(default=None, repr=False)
+  sizes: cohort_sizes.Sizes = cohort_sizes.Sizes()
 
   def __call__(self, round_num: int) -> np.ndarray:
     """Returns the sorted client indices of round `round_num`."""
-    return np.flatnonzero(_uniform(self.population, self.seed, self.secret, round_num) < self.rate)
+    return _drawn(_uniform(self.population, self.seed, self.secret, round_num), self.rate, self.sizes)
 
   def releases(self, rounds: int, *, noise_multiplier: float) -> accounting.SampledGaussian:
     """Returns what noised sums over the cohorts of `rounds` rounds are, for accounting."""
     return accounting.SampledGaussian(rounds=rounds, cohort_size=self.rate * self.population,
                                       population=self.population, noise_multiplier=noise_multiplier,
-                                      sampling='poisson')
+                                      sampling='poisson', sizes=self.sizes)
+
+  def describe(self) -> str:
+    """Returns the words for a ledger."""
+    return f'poisson, rate {self.rate:g}{self.sizes.describe()}'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,17 +82,22 @@ class BlockPoissonCohort:
   Attributes:
     rate: Share of the population expected in a round.
     secret: As of `PoissonCohort`; the blocks are public.
+    sizes: As of `PoissonCohort`; nobody of another block is taken.
   """
   population: int
   rate: float
   num_blocks: int
   seed: int
   secret: bytes | None = dataclasses.field(default=None, repr=False)
+  sizes: cohort_sizes.Sizes = cohort_sizes.Sizes()
 
   def __post_init__(self):
     if self.block_rate > 1:
       raise ValueError(f'mf_bands={self.num_blocks} makes blocks smaller than the cohort: at most '
                        f'{int(1 / self.rate)} fit.')
+    if self.population // self.num_blocks < self.sizes.least:
+      raise ValueError(f'mf_bands={self.num_blocks} makes blocks of {self.population // self.num_blocks} clients, and '
+                       f'a round needs {self.sizes.least}: lower mf_bands.')
 
   @property
   def block_rate(self) -> float:
@@ -96,20 +107,62 @@ class BlockPoissonCohort:
   def __call__(self, round_num: int) -> np.ndarray:
     """Returns the sorted client indices of round `round_num`."""
     block = _block(self.population, self.num_blocks, self.seed, round_num)
-    return block[_uniform(len(block), self.seed, self.secret, round_num) < self.block_rate]
+    return block[_drawn(_uniform(len(block), self.seed, self.secret, round_num), self.block_rate, self.sizes)]
 
   def releases(self, rounds: int, *, noise_multiplier: float) -> accounting.SampledGaussian:
     """Returns what one block's turns within `rounds` rounds are, for accounting."""
+    smallest = self.population // self.num_blocks
     return accounting.SampledGaussian(
-        rounds=math.ceil(rounds / self.num_blocks), cohort_size=self.block_rate * self.population,
-        population=self.population, noise_multiplier=noise_multiplier, sampling='poisson')
+        rounds=math.ceil(rounds / self.num_blocks), cohort_size=self.block_rate * smallest,
+        population=smallest, largest=-(-self.population // self.num_blocks), noise_multiplier=noise_multiplier,
+        sampling='poisson', sizes=self.sizes)
 
 
-def _uniform(size, seed, secret, round_num):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AllocationCohort:
+  """Each client in one round of each pass, drawn uniformly and independently: balls into bins.
+
+  Attributes:
+    rounds_a_pass: How many rounds a pass has, from the first round on.
+    secret: As of `PoissonCohort`.
+  """
+  population: int
+  rounds_a_pass: int
+  seed: int
+  secret: bytes | None = dataclasses.field(default=None, repr=False)
+
+  @property
+  def rate(self) -> float:
+    """The share of the population expected in a round."""
+    return 1 / self.rounds_a_pass
+
+  def __call__(self, round_num: int) -> np.ndarray:
+    """Returns the sorted client indices of round `round_num`, from 1."""
+    number, place = divmod(round_num - 1, self.rounds_a_pass)
+    places = _uniform(self.population, self.seed, self.secret, number, use='allocation') * self.rounds_a_pass
+    return np.flatnonzero(places.astype(np.int64) == place)
+
+  def releases(self, rounds: int, *, noise_multiplier: float) -> accounting.SampledGaussian:
+    """Returns what noised sums over the cohorts of `rounds` rounds are, for accounting."""
+    return accounting.SampledGaussian(rounds=rounds, cohort_size=self.rate * self.population,
+                                      population=self.population, noise_multiplier=noise_multiplier,
+                                      sampling='balls_in_bins')
+
+  def describe(self) -> str:
+    """Returns the words for a ledger."""
+    return f'random allocation, each client to one of the {self.rounds_a_pass} rounds of a pass'
+
+
+def _drawn(uniform, rate, sizes):
+  """Returns the sorted positions below `rate`, or of the smallest numbers if those are too many or too few."""
+  return np.sort(sizes.first(np.argsort(uniform, kind='stable'), np.count_nonzero(uniform < rate)))
+
+
+def _uniform(size, seed, secret, round_num, use='cohort'):
   """Returns a number in [0, 1) for each client."""
   if secret is None:
-    return np.random.default_rng(seeds.derive(seed, 'cohort', round_num)).random(size)
-  stream = hashlib.shake_256(b'cohort' + secret + round_num.to_bytes(8, 'big')).digest(8 * size)
+    return np.random.default_rng(seeds.derive(seed, use, round_num)).random(size)
+  stream = hashlib.shake_256(use.encode() + secret + round_num.to_bytes(8, 'big')).digest(8 * size)
   return (np.frombuffer(stream, np.uint64) >> np.uint64(11)) * 2.0**-53
 
 
@@ -125,25 +178,31 @@ SAMPLINGS: Mapping[str, Callable[[int, int, int], Cohort]] = {
         population=population, rate=size / population, seed=seed),
     'fixed': lambda population, size, seed: FixedCohort(population=population, size=size, seed=seed),
     'round_robin': lambda population, size, seed: RoundRobinCohort(population=population, size=size, seed=seed),
+    'allocation': lambda population, size, seed: AllocationCohort(
+        population=population, rounds_a_pass=-(-population // size), seed=seed),
 }
 
 
-def build_cohort(config: configs.CohortConfig, *, population: int, seed: int,
-                 max_staleness: int | None = None) -> Cohort:
+def build_cohort(config: configs.CohortConfig, *, population: int, seed: int, max_staleness: int | None = None,
+                 sizes: cohort_sizes.Sizes = cohort_sizes.Sizes()) -> Cohort:  # noqa: B008  Frozen.
   """Returns the sampler that `config` names.
 
   Args:
     max_staleness: Updates that come late count in a later round, up to so many rounds; None: they are dropped.
+    sizes: That a cohort may have. Of simulated devices nobody delivers where too few would.
 
   Raises:
-    ValueError: The cohort is larger than the population, or the availability trace is no such file.
+    ValueError: The cohort is larger than the population, would hardly ever have an allowed size, or the availability
+      trace is no such file.
   """
   if config.cohort_size > population:
     raise ValueError(f'cohort_size={config.cohort_size} is larger than the population of {population} clients.')
+  cohort_sizes.check(sizes, expected=config.cohort_size, records=population, sampling=config.sampling)
   if not config.simulated():
-    return SAMPLINGS[config.sampling](population, config.cohort_size, seed)
+    sampler = SAMPLINGS[config.sampling](population, config.cohort_size, seed)
+    return dataclasses.replace(sampler, sizes=sizes) if isinstance(sampler, PoissonCohort) else sampler
   settings = {'config': config, 'conditions': availability.build(config, population=population, seed=seed),
-              'sampler_of': SAMPLINGS[config.sampling], 'population': population, 'seed': seed}
+              'sampler_of': SAMPLINGS[config.sampling], 'population': population, 'seed': seed, 'sizes': sizes}
   if max_staleness is None:
     return participation.Participation(**settings)
   return late_arrivals.LateArrivals(max_staleness=max_staleness, **settings)

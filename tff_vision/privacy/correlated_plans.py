@@ -22,6 +22,7 @@ from tff_vision.privacy import (
   noised_mean,
   noised_metrics,
   planner,
+  profiles,
   solve,
   streams,
 )
@@ -68,6 +69,9 @@ class Separated(client_level.Central):
   def event(self, rounds: int) -> dp_accounting.DpEvent:
     """Returns one Gaussian release for all `rounds` rounds."""
     return dp_accounting.GaussianDpEvent(1 / self.mu(rounds))
+
+  def promise(self, rounds):
+    return profiles.Promise(mu=self.mu(rounds), population=self.sampler.population)
 
   def quick_epsilon(self, rounds):
     return accounting.epsilon_rdp(self.event(rounds), self.delta)
@@ -120,6 +124,9 @@ class AmplifiedBanded(client_level.Central):
     return self.sampler.releases(
         rounds, noise_multiplier=self.metrics.accounted(noise) if self.metrics else noise).event()
 
+  def promise(self, rounds):
+    return profiles.Promise(events=(self.event(rounds),), population=self.sampler.population)
+
   def quick_epsilon(self, rounds):
     return accounting.epsilon_rdp(self.event(rounds), self.delta)
 
@@ -130,7 +137,8 @@ class AmplifiedBanded(client_level.Central):
         'mechanism': 'dp_mf amplified', 'epsilon': epsilon,
         'epsilon_rdp': self.quick_epsilon(rounds), 'delta': self.delta, 'unit': 'client',
         'relation': 'add or remove one client',
-        'sampling': f'{self.sampler.num_blocks} blocks in turn, poisson at rate {self.sampler.block_rate:g}',
+        'sampling': f'{self.sampler.num_blocks} blocks in turn, poisson at rate {self.sampler.block_rate:g}'
+                    f'{self.sampler.sizes.describe()}',
         'accountant': accountant, 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
         'clip_norm': self.clip_norm, 'noise_buffers': len(self.coefficients) - 1, **self.metrics_ledger()}
 
@@ -202,9 +210,9 @@ def _amplified(privacy, sampler, run, delta):
                        'noise_multiplier.')
     bands = planner.best_bands(planner.Setting(
         population=sampler.population, cohort_size=round(sampler.rate * sampler.population),
-        rounds=run.rounds, target_epsilon=privacy.target_epsilon, delta=delta))
+        rounds=run.rounds, target_epsilon=privacy.target_epsilon, delta=delta, sizes=sampler.sizes))
   blocks = cohorts.BlockPoissonCohort(population=sampler.population, rate=sampler.rate, num_blocks=bands,
-                                      seed=sampler.seed, secret=run.secret)
+                                      seed=sampler.seed, secret=run.secret, sizes=sampler.sizes)
   coefficients = banded.optimise(run.rounds, bands)
   norm = math.sqrt((coefficients ** 2).sum())
   noise, metrics = privacy.noise_multiplier, client_level.metrics_of(privacy, run)

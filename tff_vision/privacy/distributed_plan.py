@@ -15,7 +15,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs
-from tff_vision.privacy import base, budget, client_level, cohorts, integer_shares, noise_shares
+from tff_vision.privacy import base, budget, client_level, cohorts, integer_shares, noise_shares, profiles
 
 _KINDS = {'distributed_gaussian': 'gaussian', 'distributed_skellam': 'skellam'}
 
@@ -115,6 +115,11 @@ class Distributed(client_level.ClientLevel):
   def quick_epsilon(self, rounds):
     return max(map(self._epsilon, self._turns(rounds)), default=0.0)
 
+  def promise(self, rounds):
+    turns = self._turns(rounds)
+    return profiles.Promise(epsilon=lambda delta: max((self._epsilon(turn, delta) for turn in turns), default=0.0),
+                            population=self.sampler.population)
+
   def ledger(self, rounds):
     worst = max(self._turns(rounds), key=self._epsilon, default=())
     delivered = [clients for clients, _ in worst]
@@ -139,10 +144,11 @@ class Distributed(client_level.ClientLevel):
         counted[int(client)][delivered] += 1
     return {tuple(sorted(found.items())) for found in counted.values()}
 
-  def _epsilon(self, turns):
+  def _epsilon(self, turns, delta=None):
     if not turns:
       return 0.0
-    return integer_shares.epsilon(sum(count * self.shares.divergence(clients) for clients, count in turns), self.delta)
+    return integer_shares.epsilon(sum(count * self.shares.divergence(clients) for clients, count in turns),
+                                  self.delta if delta is None else delta)
 
   def _calibrated(self):
     """Returns the plan with the least noise that meets the target for every client, to a thousandth."""

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_vision import configs
-from tff_vision.privacy import accounting, base, budget, cohorts, example_work, solve
+from tff_vision.privacy import accounting, base, budget, cohorts, example_work, profiles, solve
 from tff_vision.privacy.ghost import clipped
 
 
@@ -133,12 +133,19 @@ class ExampleDpSgd(base.PrivacyPlan):
     return largest
 
   def final_ledger(self, rounds):
-    found = dict(self.ledger(rounds))
+    found = dict(super().final_ledger(rounds))
     if len(self.sizes) <= _EXACT_CLIENTS:
       found['per_client'] = [
           one | {'epsilon': self.client_epsilon(client, one['rounds'])}
           for client, one in enumerate(found['per_client'])]
     return found
+
+  def promise(self, rounds):
+    runs = {self.releases(client, turns) for client, turns in enumerate(self._turns(rounds)) if turns}
+    if not runs:
+      return None
+    return profiles.Promise(events=tuple(run.event() for run in runs), relation=next(iter(runs)).relation,
+                            population=max(self.sizes))
 
   def client_epsilon(self, client: int, turns: int) -> float:
     """Returns what `turns` rounds cost an example of one client, by PLD accounting; one that never trained pays 0."""
@@ -156,7 +163,8 @@ class ExampleDpSgd(base.PrivacyPlan):
 
 _KINDS_ASKED = 6
 _EXACT_CLIENTS = 20  # Seconds each.
-_RELATIONS = {'poisson': 'add or remove one example', 'shuffled': 'zero out one example'}
+_RELATIONS = {'poisson': 'add or remove one example', 'shuffled': 'zero out one example',
+              'balls_in_bins': 'add or remove one example'}
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run) -> ExampleDpSgd:

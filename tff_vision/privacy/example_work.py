@@ -27,7 +27,7 @@ class ExampleSgd:
     noise_multiplier: Standard deviation of the noise on a batch's sum, over clip_norm.
     batch_size: Expected examples in a step; a client with fewer takes all of them.
     epochs: Passes, or as many steps as make that many passes on average.
-    sampling: `poisson` or `shuffled`, as `tff_vision.privacy.accounting` has them.
+    sampling: `poisson`, `shuffled` or `balls_in_bins`, as `tff_vision.privacy.accounting` has them.
     ghost: Whether the model can be tapped, see `ghost.clipped.examine`.
   """
   clip_norm: float
@@ -39,7 +39,11 @@ class ExampleSgd:
 
   def steps(self, num_examples: int | tf.Tensor) -> int | tf.Tensor:
     """Returns the number of optimizer steps of a client in a round."""
-    return self.epochs * -(-num_examples // self.batch_size)
+    return self.epochs * self.steps_a_pass(num_examples)
+
+  def steps_a_pass(self, num_examples: int | tf.Tensor) -> int | tf.Tensor:
+    """Returns the number of steps that go once over a client's examples, in the mean for `poisson`."""
+    return -(-num_examples // self.batch_size)
 
 
 def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.keras.losses.Loss,
@@ -96,7 +100,7 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
   def noised_mean(x, y, chosen, key, step):
     sums = clipped.clipped_sum(model, loss_fn, tf.gather(x, chosen), tf.gather(y, chosen), clip_norm,
                                tf.ones(tf.shape(chosen)[0]), ghost=training.ghost).gradients
-    expected = tf.cast(tf.minimum(training.batch_size, tf.shape(x)[0]), tf.float64)
+    expected = _expected(training, tf.shape(x)[0])
     means = []
     for index, total in enumerate(sums):
       white = noise.normal(key, tf.stack([tf.constant(index, tf.uint32), tf.cast(step, tf.uint32), tf.constant(
@@ -127,14 +131,30 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
   return train
 
 
+def _expected(training, count):
+  """Returns the expected number of examples in a step: public, like their number at the client."""
+  if training.sampling == 'balls_in_bins':
+    return tf.cast(count, tf.float64) / tf.cast(training.steps_a_pass(count), tf.float64)
+  return tf.cast(tf.minimum(training.batch_size, count), tf.float64)
+
+
 def _batch(training, key, step, count):
   """Returns the positions of a step's examples; a client smaller than a batch gives all of them."""
   if training.sampling == 'poisson':
     words = chacha20.key_stream(key, _sampling_nonce(step), count)
     rate = training.batch_size * 2.0 ** 32 / tf.cast(count, tf.float64)
     return tf.where(tf.cast(words, tf.float64) < rate)[:, 0]
+  if training.sampling == 'balls_in_bins':
+    # A step of the pass for each example; the same words for all steps of the pass.
+    steps_a_pass = training.steps_a_pass(count)
+    words = tf.cast(tf.reshape(chacha20.key_stream(key, _sampling_nonce(step // steps_a_pass), 2 * count), [count, 2]),
+                    tf.float64)
+    # 53 bits: a step's probability is off by 2^-53 a step at most.
+    uniform = (tf.floor(words[:, 0] / 2 ** 5) * 2.0 ** 26 + tf.floor(words[:, 1] / 2 ** 6)) * 2.0 ** -53
+    places = tf.cast(tf.floor(uniform * tf.cast(steps_a_pass, tf.float64)), count.dtype)
+    return tf.where(tf.equal(places, step % steps_a_pass))[:, 0]
   # The order of a pass is that of one word an example, the same words for all steps of the pass.
-  steps_a_pass = -(-count // training.batch_size)
+  steps_a_pass = training.steps_a_pass(count)
   order = tf.argsort(tf.cast(chacha20.key_stream(key, _sampling_nonce(step // steps_a_pass), count), tf.int64))
   first = step % steps_a_pass * training.batch_size
   return order[first:first + training.batch_size]

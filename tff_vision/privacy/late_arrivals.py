@@ -77,6 +77,7 @@ class LateArrivals(participation.Participation):
                      key=lambda update: (update.arrives, update.client))
     arrived, closes = self._close(opens, waiting)
     taken = [update for update in arrived if round_num - update.begun <= self.max_staleness]
+    taken = taken[:len(self.sizes.delivered(np.arange(len(taken))))]  # Some rounds take nobody's.
     attendance = participation.Attendance(available, selected, started,
                                           np.sort(np.array([update.client for update in taken], np.int64)))
     lost = len(selected) - len(delivering) + len(arrived) - len(taken)
@@ -85,6 +86,7 @@ class LateArrivals(participation.Participation):
   def _close(self, opens, waiting):
     """Returns the updates that arrive before the round closes, and when that is."""
     buffer = self.config.cohort_size if self.config.over_selection > 1 else len(waiting)
+    buffer = min(buffer, self.sizes.most or buffer)
     arrived = waiting[:buffer]
     closes = arrived[-1].arrives if arrived else opens
     if self.config.round_deadline is None:

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs
-from tff_vision.privacy import accounting, base, budget, client_level, cohorts, gdp, grid, noise
+from tff_vision.privacy import accounting, base, budget, client_level, cohorts, gdp, grid, noise, profiles
 from tff_vision.secure import entropy
 
 
@@ -75,6 +75,9 @@ class LocalDp(client_level.ClientLevel):
 
   def quick_epsilon(self, rounds):
     return gdp.epsilon(self._mu(rounds), self.delta)
+
+  def promise(self, rounds):
+    return profiles.Promise(mu=self._mu(rounds), population=self.sampler.population, replaces=True)
 
   def _mu(self, rounds):
     return 2 * math.sqrt(self._most_turns(rounds)) / self.noise_multiplier if self.noise_multiplier else math.inf

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from tff_vision import configs, seeds
-from tff_vision.privacy import availability
+from tff_vision.privacy import availability, cohort_sizes
 
 # A device is not equally fast each time: deviation of the logarithm of its time from round to round.
 _JITTER = 0.2
@@ -40,17 +40,19 @@ class Participation:
 
   Attributes:
     config: What is simulated.
-    conditions: A client is there if all of them hold.
+    conditions: A client is there if all of them hold; `availability.build` puts the trace's first.
     sampler_of: From (population, cohort size, seed) to the sampler that `config.sampling` names: it draws from the
       clients that are there.
     population: Number of clients.
     seed: Of the cohorts.
+    sizes: That a round may have: it closes when it has the most, and takes nobody's update where it has too few.
   """
   config: configs.CohortConfig
   conditions: Sequence[availability.Availability]
   sampler_of: Callable[[int, int, int], Callable[[int], np.ndarray]]
   population: int
   seed: int
+  sizes: cohort_sizes.Sizes = cohort_sizes.Sizes()
 
   def __call__(self, round_num: int) -> np.ndarray:
     """Returns the sorted indices of the clients whose updates round `round_num` takes; may be empty."""
@@ -84,6 +86,12 @@ class Participation:
     started = selected[begins[selected]]
     return available, selected, started, started[delivers[started]]
 
+  def scheduled(self, round_num: int) -> int | None:
+    """Returns how many clients the availability trace has in a round, None without one: no chance decides it."""
+    if self.config.availability_trace is None:
+      return None
+    return int(np.count_nonzero(self.conditions[0](round_num)))
+
   def counts(self, round_num: int) -> Mapping[str, int]:
     """Returns how many clients a round lost on the way."""
     steps = self.attendance(round_num)
@@ -95,9 +103,10 @@ class Participation:
     times = self.times(round_num)[delivering]
     if self.config.round_deadline is not None:
       delivering, times = (array[times <= self.config.round_deadline] for array in (delivering, times))
+    delivering = delivering[np.argsort(times, kind='stable')]
     if self.config.over_selection > 1:
-      delivering = delivering[np.argsort(times, kind='stable')[:self.config.cohort_size]]
-    return np.sort(delivering)
+      delivering = delivering[:self.config.cohort_size]
+    return np.sort(self.sizes.delivered(delivering))
 
   def times(self, round_num):
     """Returns [population] times to train and deliver; the median client's is 1."""

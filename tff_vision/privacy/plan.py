@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from tff_vision import configs
 from tff_vision.privacy import (
   base,
+  cohort_sizes,
   cohorts,
   correlated_plans,
   distributed_plan,
@@ -26,7 +27,8 @@ NoPrivacy = base.NoPrivacy
 
 def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, population: int, rounds: int, seed: int,
                sizes: Sequence[int] = (), client: configs.ClientConfig | None = None,
-               max_staleness: int | None = None, secret: bytes | None = None) -> PrivacyPlan:
+               max_staleness: int | None = None, secret: bytes | None = None,
+               cohort_size_bounds: cohort_sizes.Sizes = cohort_sizes.Sizes()) -> PrivacyPlan:  # noqa: B008  Frozen.
   """Returns the plan of a run of `rounds` rounds over `population` clients.
 
   Args:
@@ -34,13 +36,15 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
     client: Local batches and epochs; read where the promise is to examples.
     max_staleness: Updates that come late count in a later round, up to so many rounds; None: they are dropped.
     secret: 32 bytes of the run's own, see `base.Run`; None draws them. A run that goes on needs those it began with.
+    cohort_size_bounds: The sizes that a round may have, see `aggregation.secured.cohort_size_bounds`.
 
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
   if privacy.privacy not in _TOLERANT_OF_DEVICES:
     participation.require_none(cohort, privacy=privacy.privacy, but=_GOES_WITH.get(privacy.privacy, ()))
-  sampler = cohorts.build_cohort(cohort, population=population, seed=seed, max_staleness=max_staleness)
+  sampler = cohorts.build_cohort(cohort, population=population, seed=seed, max_staleness=max_staleness,
+                                 sizes=cohort_size_bounds)
   run = base.Run(population=population, cohort_size=cohort.cohort_size, rounds=rounds, sizes=tuple(sizes),
                  client=client or configs.ClientConfig(), secret=secret or secrets.token_bytes(32))
   return PLANS[privacy.privacy](privacy, sampler, run)

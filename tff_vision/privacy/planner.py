@@ -8,23 +8,25 @@ noise, the memory it needs on the server, and what the sampler must promise for 
 import dataclasses
 import math
 
-from tff_vision.privacy import accounting, gdp, solve
+from tff_vision.privacy import accounting, cohort_sizes, gdp, solve
 from tff_vision.privacy.matrix import banded, blt, toeplitz, tree
 
 BLT_BUFFERS = 3
 POISSON = 'Poisson cohorts'
+ALLOCATED = 'each client in one round of each pass, drawn by chance (sampling=allocation)'
 BLOCKS = 'clients in as many blocks as bands, one block a round in turn, Poisson within it'
 SEPARATED = 'any cohorts; a client returns after min_separation rounds at the earliest'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
-  """The run to plan: clients, expected clients a round, rounds, and the budget of one client."""
+  """The run to plan: clients, expected clients a round, rounds, the budget of one client, and sizes of cohorts."""
   population: int
   cohort_size: int
   rounds: int
   target_epsilon: float
   delta: float
+  sizes: cohort_sizes.Sizes = cohort_sizes.Sizes()
 
   @property
   def participation(self) -> toeplitz.Participation:
@@ -32,10 +34,12 @@ class Setting:
     separation = min(self.population // self.cohort_size, self.rounds)
     return toeplitz.Participation.of(self.rounds, separation)
 
-  def poisson(self, *, rounds: int, population: int) -> accounting.SampledGaussian:
-    """Returns the sampled releases whose noise is to be found."""
-    return accounting.SampledGaussian(rounds=rounds, cohort_size=self.cohort_size, population=population,
-                                      noise_multiplier=0.0, sampling='poisson')
+  def poisson(self, *, blocks: int = 1) -> accounting.SampledGaussian:
+    """Returns the sampled releases whose noise is to be found, of one of so many blocks of clients in turn."""
+    smallest = self.population // blocks
+    return accounting.SampledGaussian(
+        rounds=math.ceil(self.rounds / blocks), cohort_size=self.cohort_size, population=smallest,
+        largest=math.ceil(self.population / blocks), noise_multiplier=0.0, sampling='poisson', sizes=self.sizes)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,16 +65,52 @@ class Candidate:
 def compare(setting: Setting) -> list[Candidate]:
   """Returns a candidate for each mechanism, the least rms_error first."""
   found = [independent(setting), *_trees(setting), _banded(setting), _blt(setting), amplified(setting)]
+  if not setting.sizes.bind(setting.population + 1):
+    found.append(allocated(setting))
   return sorted(found, key=lambda candidate: candidate.rms_error)
 
 
 def independent(setting: Setting) -> Candidate:
   """Returns `client_gaussian`: fresh noise each round, amplified by Poisson sampling."""
-  noise = solve.noise_multiplier(setting.poisson(rounds=setting.rounds, population=setting.population),
-                                 setting.target_epsilon, setting.delta, fine=False)
+  return _independent(setting, setting.poisson(), 'client_gaussian', POISSON)
+
+
+def allocated(setting: Setting) -> Candidate:
+  """Returns `client_gaussian` over cohorts of random allocation."""
+  released = dataclasses.replace(setting.poisson(), sampling='balls_in_bins')
+  return _independent(setting, released, 'client_gaussian, allocation', ALLOCATED)
+
+
+def without_amplification(releases: accounting.SampledGaussian, target_epsilon: float, delta: float) -> float:
+  """Returns the noise multiplier of the same rounds where each record takes part once a pass, at a known time."""
+  passes = dataclasses.replace(releases, sampling='shuffled', sizes=cohort_sizes.Sizes()).event().count
+  return math.sqrt(passes) / gdp.mu(target_epsilon, delta)
+
+
+def savings(rows: list[Candidate], setting: Setting) -> str | None:
+  """Returns what random allocation saves, as one sentence; None where it is no candidate."""
+  noise = {row.sampler: row.noise_multiplier for row in rows if row.mechanism.startswith('client_gaussian')}
+  if ALLOCATED not in noise:
+    return None
+  plain = without_amplification(setting.poisson(), setting.target_epsilon, setting.delta)
+  return saved(noise[ALLOCATED], poisson=noise[POISSON], plain=plain)
+
+
+def saved(noise: float, *, poisson: float, plain: float) -> str:
+  """Returns one sentence about the noise of random allocation beside that of others at the same epsilon."""
+  def compared(other):
+    change = 100 * (noise / other - 1)
+    return f'{abs(change):.1f} % {"less" if change < 0 else "more"} than'
+
+  return (f'Random allocation takes noise {noise:.4g}: {compared(poisson)} Poisson sampling\'s {poisson:.4g}, '
+          f'{compared(plain)} {plain:.4g} without amplification.')
+
+
+def _independent(setting, releases, mechanism, sampler):
+  noise = solve.noise_multiplier(releases, setting.target_epsilon, setting.delta, fine=False)
   n = setting.rounds
-  return Candidate(mechanism='client_gaussian', noise_multiplier=noise, rms_error=noise * math.sqrt((n + 1) / 2),
-                   max_error=noise * math.sqrt(n), buffers=0, sampler=POISSON)
+  return Candidate(mechanism=mechanism, noise_multiplier=noise, rms_error=noise * math.sqrt((n + 1) / 2),
+                   max_error=noise * math.sqrt(n), buffers=0, sampler=sampler)
 
 
 def amplified(setting: Setting) -> Candidate:
@@ -80,7 +120,8 @@ def amplified(setting: Setting) -> Candidate:
   ceil(rounds / bands) Poisson-sampled Gaussians at bands times the rate (arXiv:2306.08153, Theorem 4). One band is
   `client_gaussian`.
   """
-  widest = setting.participation.min_separation
+  # A block holds a round's clients.
+  widest = min(setting.participation.min_separation, setting.population // max(1, setting.sizes.least))
   tried = [_amplified(setting, 2 ** power) for power in range(widest.bit_length())]
   return min(tried, key=lambda candidate: candidate.rms_error)
 
@@ -91,9 +132,7 @@ def best_bands(setting: Setting) -> int:
 
 
 def _amplified(setting, bands):
-  block = setting.population // bands
-  noise = solve.noise_multiplier(setting.poisson(rounds=math.ceil(setting.rounds / bands), population=block),
-                                 setting.target_epsilon, setting.delta, fine=False)
+  noise = solve.noise_multiplier(setting.poisson(blocks=bands), setting.target_epsilon, setting.delta, fine=False)
   coefficients = banded.optimise(setting.rounds, bands)
   # A client's turns touch disjoint rows of C, each with the norm of one column.
   scale = noise * math.sqrt((coefficients ** 2).sum())

@@ -1,4 +1,4 @@
-"""Client-level central mechanisms with independent noise, amplified by Poisson sampling.
+"""Client-level central mechanisms with independent noise, amplified by Poisson sampling or random allocation.
 
 DP-FedAvg: McMahan et al., "Learning Differentially Private Recurrent Language Models", ICLR 2018, algorithm 1 (fixed
 denominator, flat clipping); with a tracked clip: Andrew et al. 2021, arXiv:1905.03871. The server adds the noise: the
@@ -11,7 +11,17 @@ import math
 import dp_accounting
 
 from tff_vision import configs
-from tff_vision.privacy import accounting, base, budget, client_level, cohorts, noised_mean, noised_metrics, solve
+from tff_vision.privacy import (
+  accounting,
+  base,
+  budget,
+  client_level,
+  cohorts,
+  noised_mean,
+  noised_metrics,
+  profiles,
+  solve,
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,13 +29,13 @@ class ClientGaussian(client_level.Central):
   """Clip, sum, Gaussian noise, a fixed denominator.
 
   Attributes:
-    sampler: Poisson: the only sampling for which the accounted amplification holds.
+    sampler: Of a sampling for which the accounted amplification holds.
     clip_norm: L2 bound on one client's update; the first one, where `quantile` moves it.
     noise_multiplier: Standard deviation of the noise on the sum over the clip norm, or, with `quantile`, of the one
       Gaussian that costs as much as sum and count together.
     quantile: How the clip moves, or None.
   """
-  sampler: cohorts.PoissonCohort
+  sampler: cohorts.PoissonCohort | cohorts.AllocationCohort
   quantile: noised_mean.QuantileClip | None = None
 
   def aggregator(self, sum_factory):
@@ -50,6 +60,9 @@ class ClientGaussian(client_level.Central):
     noise = self.metrics.accounted(self.noise_multiplier) if self.metrics else self.noise_multiplier
     return self.sampler.releases(rounds, noise_multiplier=noise).event()
 
+  def promise(self, rounds):
+    return profiles.Promise(events=(self.event(rounds),), population=self.sampler.population)
+
   def quick_epsilon(self, rounds):
     return accounting.epsilon_rdp(self.event(rounds), self.delta)
 
@@ -60,8 +73,9 @@ class ClientGaussian(client_level.Central):
         'mechanism': 'client_adaptive' if self.quantile else 'client_gaussian',
         'epsilon': epsilon, 'epsilon_rdp': self.quick_epsilon(rounds),
         'delta': self.delta, 'unit': 'client', 'relation': 'add or remove one client',
-        'sampling': f'poisson, rate {self.sampler.rate:g}', 'accountant': accountant, 'rounds': rounds,
-        'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm, **self.metrics_ledger()}
+        'sampling': self.sampler.describe(), 'accountant': accountant,
+        'rounds': rounds, 'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm,
+        **self.metrics_ledger()}
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run) -> ClientGaussian:
@@ -70,9 +84,9 @@ def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
-  if not isinstance(sampler, cohorts.PoissonCohort):
-    raise ValueError(f'privacy={privacy.privacy} needs sampling=poisson: its epsilon counts on every client being '
-                     'drawn independently, which a cohort of fixed size is not.')
+  if not isinstance(sampler, cohorts.PoissonCohort | cohorts.AllocationCohort):
+    raise ValueError(f'privacy={privacy.privacy} needs sampling=poisson or allocation: its epsilon counts on every '
+                     'client being drawn independently, which a cohort of fixed size is not.')
   delta, metrics = budget.chosen_delta(privacy.delta, run.population), client_level.metrics_of(privacy, run)
   sampler = dataclasses.replace(sampler, secret=run.secret)
   noise = privacy.noise_multiplier

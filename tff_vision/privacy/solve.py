@@ -44,6 +44,7 @@ def _first_guess(releases, target_epsilon, delta):
   mu = gdp.mu(target_epsilon, delta)
   if releases.sampling == 'shuffled':
     return math.log(math.sqrt(releases.event().count) / mu)
+  # Random allocation costs about what Poisson sampling costs.
   spread = mu / (releases.cohort_size / releases.population * math.sqrt(releases.rounds))
   scale = 2 if releases.sampling == 'fixed' else 1
   return math.log(scale / math.sqrt(math.log1p(spread * spread)))

@@ -12,7 +12,7 @@ from typing import Any
 from tff_vision import configs, plugins, tasks
 from tff_vision.data import images as images_lib
 from tff_vision.learning import evaluation
-from tff_vision.program import json_file, released, whole_file
+from tff_vision.program import json_file, released, report_profile, whole_file
 from tff_vision.program import report_numbers as numbers
 
 TEMPLATE = pathlib.Path(__file__).with_name('model_card.md.j2')
@@ -50,7 +50,9 @@ def describe(report: Mapping[str, Any], task: tasks.Task, evaluator: evaluation.
       'model': report['model'],
       'data': {'num_train_examples': None} | report['dataset'] | {'partition': config['data']['partition']},
       'training': settings(config) | {'rounds': report['rounds']},
-      'privacy': {key: value for key, value in report['privacy'].items() if key != 'per_client'},
+      'privacy': {key: value for key, value in report['privacy'].items() if key not in ('per_client', 'profile')},
+      'privacy_profile': report_profile.card(report['privacy']),
+      'privacy_warnings': report_profile.warnings(report['privacy']),
       'secure_sum': report.get('secure_sum', {'mode': 'none'}),
       'evaluation': report['evaluation'],
       'clients': clients(report, task.images, evaluator),

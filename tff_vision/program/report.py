@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from tff_vision.data import images as images_lib
-from tff_vision.program import pages, released, report_partition, report_tables
+from tff_vision.program import pages, released, report_partition, report_profile, report_tables
 from tff_vision.program import report_numbers as numbers
 
 
@@ -48,6 +48,8 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
       shares={k: v / (sum(seconds.values()) or 1) for k, v in seconds.items()},
       dataset=report_tables.facts(dataset, 'The data', leave_out=('name', 'notes', 'class names')),
       privacy=report_tables.privacy(report),
+      privacy_profile=report_profile.table(report),
+      privacy_warnings=report_profile.warnings(report_tables.part(report, 'privacy')),
       config=report_tables.config(report),
       environment=report_tables.facts(report_tables.part(report, 'environment'), 'Environment'),
       extras=report_tables.extras(report),
@@ -81,6 +83,8 @@ def _figures(report: Mapping, history: Sequence[Mapping], mix: report_partition.
   if report_figures.series(history, 'privacy', 'epsilon')[0]:
     target = report_tables.part(report_tables.part(report, 'config'), 'privacy').get('target_epsilon')
     add('epsilon', functools.partial(report_figures.epsilon, history=history, target=target), _epsilon_alt(history))
+  if report_profile.of(report):
+    add('profile', functools.partial(report_profile.draw, report=report), report_profile.describe(report))
   return made
 
 

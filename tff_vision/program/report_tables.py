@@ -121,7 +121,9 @@ def privacy_tile(report: Mapping) -> Tile:
 def privacy(report: Mapping) -> Table | None:
   """Returns everything the report says about the mechanism and its cost; nothing if there is no mechanism."""
   section = part(report, 'privacy')
-  return None if section.get('mechanism', 'none') == 'none' else facts(section, 'The mechanism and its accounting')
+  if section.get('mechanism', 'none') == 'none':
+    return None
+  return facts({key: value for key, value in section.items() if key != 'profile'}, 'The mechanism and its accounting')
 
 
 def results(report: Mapping) -> Table | None:
