@@ -5,6 +5,7 @@ denominator, flat clipping); with a tracked clip: Andrew et al. 2021, arXiv:1905
 promise is to whoever sees models and metrics, not to the server.
 """
 
+import collections
 import dataclasses
 import math
 
@@ -36,7 +37,11 @@ class ClientGaussian(client_level.Central):
     # would change the sensitivity.
     return noised_mean.NoisedMeanFactory(
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, quantile=self.quantile,
-        denominator=self.sampler.rate * self.sampler.population, sum_factory=sum_factory)
+        denominator=self.denominator, sum_factory=sum_factory)
+
+  @property
+  def denominator(self):
+    return self.sampler.rate * self.sampler.population
 
   @property
   def hides_attendance(self):
@@ -46,9 +51,16 @@ class ClientGaussian(client_level.Central):
     return 1 / self.noise_multiplier if self.noise_multiplier else math.inf
 
   def event(self, rounds: int) -> dp_accounting.DpEvent:
-    """Returns what `rounds` rounds release, for an accountant."""
+    """Returns what `rounds` rounds release, for an accountant.
+
+    A round that was released k times is k Gaussian releases over one and the same cohort, which costs more than k
+    cohorts drawn independently: together they are one sampled Gaussian with noise smaller by sqrt(k).
+    """
     noise = self.metrics.accounted(self.noise_multiplier) if self.metrics else self.noise_multiplier
-    return self.sampler.releases(rounds, noise_multiplier=noise).event()
+    times = collections.Counter(self.past.released(rounds).values())
+    events = tuple(self.sampler.releases(count, noise_multiplier=noise / math.sqrt(k)).event()
+                   for k, count in sorted(times.items()))
+    return events[0] if len(events) == 1 else dp_accounting.ComposedDpEvent(events)
 
   def quick_epsilon(self, rounds):
     return accounting.epsilon_rdp(self.event(rounds), self.delta)
@@ -61,7 +73,7 @@ class ClientGaussian(client_level.Central):
         'epsilon': epsilon, 'epsilon_rdp': self.quick_epsilon(rounds),
         'delta': self.delta, 'unit': 'client', 'relation': 'add or remove one client',
         'sampling': f'poisson, rate {self.sampler.rate:g}', 'accountant': accountant, 'rounds': rounds,
-        'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm, **self.metrics_ledger()}
+        **self.common_ledger()}
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run) -> ClientGaussian:
