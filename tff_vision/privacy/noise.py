@@ -30,14 +30,15 @@ _HALF_WORD = 16
 def gaussian(key: tf.Tensor, nonce: tf.Tensor, shape: tuple[int, ...], sigma: float) -> tf.Tensor:
   """Returns int64 Gaussian noise of standard deviation `sigma`, any integer of the bulk with its probability.
 
-  c K + U - V: K is a rounded Gaussian of deviation sigma / c, from `normal`, c a power of two for which that is 2^14
-  to 2^18, and U and V are uniform on 0..c-1, from bits of their own. So the low digits are exact random bits whatever
-  sigma is, and the high ones need no more than 21 of a float64's 53 bits.
+  c K + U - V: K is a rounded Gaussian of deviation sigma / c, by Box & Muller 1958, c a power of two for which that is
+  2^14 to 2^18, and U and V are uniform on 0..c-1, from bits of their own. So the low digits are exact random bits
+  whatever sigma is, and the high ones need no more than 21 of a float64's 53 bits.
 
   Of an integer within 6 deviations the probability is that of a Gaussian of variance sigma^2 + c^2 / 4 but for a
   factor 1 +- 2^-25, 2^-29 in the mean square: the interpolation that U - V does (c^2 |z^2 - 1| / (8 sigma^2) at most),
   and K's float64 logarithm, root and cosine (2^-49 of the Box-Muller radius, in deviations) and 53-bit angle.
-  docs/privacy.md says what that adds to epsilon. It ends at 8.57 deviations (probability 1e-17 a number).
+  docs/privacy.md says what that adds to epsilon. It ends at 8.57 deviations (probability 1e-17 a number); with
+  32-bit uniforms that would be 6.7, which a large model crosses too often to neglect beside delta.
 
   Args:
     key: [8] uint32, secret.
@@ -78,21 +79,6 @@ def gaussian_of(words: tf.Tensor, size: int, sigma: float) -> tf.Tensor:
   mask = tf.constant(2 ** bits - 1, tf.uint32)
   up, down = (tf.cast(tf.bitwise.bitwise_and(field, mask), tf.int64) for field in (up, down))
   return coarse * 2 ** bits + up - down
-
-
-def normal(key: tf.Tensor, nonce: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
-  """Returns standard normal float64 numbers of `shape` by Box & Muller 1958 from 53-bit uniforms.
-
-  With 32-bit uniforms the tail would end at 6.7 standard deviations, which a large model crosses too often to
-  neglect beside delta; with 53 bits it ends at 8.57 (probability 1e-17 a number).
-
-  Args:
-    key: [8] uint32, secret.
-    nonce: [3] uint32, never used twice with one key for different purposes.
-    shape: Static.
-  """
-  size = math.prod(shape)
-  return tf.reshape(_box_muller(chacha20.key_stream(key, nonce, 4 * ((size + 1) // 2)))[:size], shape)
 
 
 def discrete_gaussian(key: tf.Tensor, nonce: tf.Tensor, shape: tuple[int, ...], sigma: float) -> tf.Tensor:
