@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -122,6 +123,21 @@ def test_a_private_run_reports_its_ledger_and_withholds_exact_metrics(run_pipeli
   header = (run_dir / 'metrics.csv').read_text().splitlines()[0]
   assert 'privacy/epsilon' in header and 'noised/accuracy' in header and 'train/' not in header
   assert all(record['noised'].keys() == {'cohort_size', 'accuracy'} for record in report['history'])
+  assert report['privacy']['replayed_rounds'] == 0
+  # The last checkpoint is lost after its round was seen: what comes now is a second release, with noise of its own.
+  latest = max((run_dir / 'checkpoints').iterdir(), key=lambda path: int(path.name.rpartition('_')[2]))
+  shutil.rmtree(latest)
+  before = weights(run_dir)
+  done = run_pipeline('train', '--resume', f'--run_dir={run_dir}')
+  assert done.code == 0, done.err
+  again = json.loads((run_dir / 'report.json').read_text())
+  assert again['privacy']['replayed_rounds'] == 1 and again['privacy']['epsilon'] > report['privacy']['epsilon']
+  assert again['history'][-1]['privacy']['epsilon_rdp'] > report['history'][-1]['privacy']['epsilon_rdp']
+  assert again['history'][-1]['noised'] != report['history'][-1]['noised']
+  moved = np.concatenate([(a - b).ravel() for a, b in zip(before, weights(run_dir), strict=True)])
+  # The same clients, the same model before: their difference is noise, of all parameters.
+  assert np.median(abs(moved)) > 0.1 * 2 ** 0.5 * report['privacy']['noise_multiplier'] * 0.5 / report['config'][
+      'cohort']['cohort_size']
 
 
 def test_a_round_that_clients_noise_anew_is_charged_again_after_kill_9(run_pipeline, tmp_path):

@@ -16,9 +16,14 @@ def nonce(*words):
   return tf.constant(words, tf.uint32)
 
 
+def normal(key, name, shape):
+  """Returns the noise in deviations."""
+  return noise.gaussian(key, name, shape, 2.0 ** 20).numpy() / 2 ** 20
+
+
 @pytest.fixture(scope='module')
 def normals():
-  return noise.normal(KEY, nonce(0, 0, 0), (N,)).numpy()
+  return normal(KEY, nonce(0, 0, 0), (N,))
 
 
 def test_normal_numbers_are_standard_normal(normals):
@@ -32,15 +37,15 @@ def test_normal_numbers_are_standard_normal(normals):
 
 
 def test_rounds_tensors_and_clients_are_independent(normals):
-  others = [noise.normal(KEY, nonce(0, 0, 1), (N,)), noise.normal(KEY, nonce(1, 0, 0), (N,)),
-            noise.normal(tf.constant(np.arange(1, 9), tf.uint32), nonce(0, 0, 0), (N,))]
+  others = [normal(KEY, nonce(0, 0, 1), (N,)), normal(KEY, nonce(1, 0, 0), (N,)),
+            normal(tf.constant(np.arange(1, 9), tf.uint32), nonce(0, 0, 0), (N,))]
   for other in others:
-    assert abs(np.corrcoef(normals, other.numpy())[0, 1]) < 4.5 / math.sqrt(N)
-    assert abs(np.corrcoef(normals ** 2, other.numpy() ** 2)[0, 1]) < 4.5 / math.sqrt(N)
+    assert abs(np.corrcoef(normals, other)[0, 1]) < 4.5 / math.sqrt(N)
+    assert abs(np.corrcoef(normals ** 2, other ** 2)[0, 1]) < 4.5 / math.sqrt(N)
 
 
 def test_a_name_fixes_the_noise_and_the_kernel_fixes_none():
-  again = [noise.normal(KEY, nonce(3, 1, 4), (5, 2)).numpy() for _ in range(2)]
+  again = [normal(KEY, nonce(3, 1, 4), (5, 2)) for _ in range(2)]
   np.testing.assert_array_equal(*again)
   keys = {tuple(entropy.kernel_key().numpy()) for _ in range(3)}
   assert len(keys) == 3
@@ -74,11 +79,33 @@ def test_skellam(variance):
 
 def test_tables_are_symmetric_distribution_functions():
   for table in (noise.discrete_gaussian_table(2.5), noise.skellam_table(3.0)):
-    middle = (len(table) - 1) // 2
-    assert (np.diff(table) >= 0).all() and table[-1] == 2 ** 63 - 1
-    for k in range(1, 8):
-      # P(X <= -k) + P(X <= k - 1) = 1.
-      assert abs(int(table[middle - k]) + int(table[middle + k - 1]) - 2 ** 63) <= 2
+    body, reach = table.body.astype(object), table.body_reach
+    assert (np.diff(table.body) > 0).all() and (np.diff(table.tail) >= 0).all()
+    for k in range(reach + 1):
+      # P(X <= -k - 1) + P(X <= k) = 1.
+      assert abs(body[reach - k] + body[reach + 1 + k] - 2 ** 63) <= 2
+
+
+@pytest.mark.parametrize('sigma', [1.0, 37.0, 4000.0])
+def test_a_discrete_gaussian_ends_at_twelve_deviations_and_not_before(sigma, monkeypatch):
+  table, end = noise.discrete_gaussian_table(sigma), math.ceil(12 * sigma)
+  assert table.reach == end
+  # The tail is what is missing in the body, within the body's own resolution of 2^-63.
+  values = np.arange(table.body_reach + 1, end + 1)
+  masses = np.exp(-(values / sigma) ** 2 / 2)
+  beyond = 2 * masses.sum() / (1 + 2 * np.exp(-(np.arange(1, end + 1) / sigma) ** 2 / 2).sum())
+  assert 0 < beyond < 2.0 ** -53 and table.body[0] == pytest.approx(beyond / 2 * 2.0 ** 63, abs=1)
+  np.testing.assert_allclose(np.append(table.tail, 2 ** 63) / 2 ** 63, np.cumsum(masses) / masses.sum(), atol=1e-9)
+  # The most extreme words: all zeros and all ones, twice.
+  for word, sign in ((0, -1), (2 ** 32 - 1, 1)):
+    monkeypatch.setattr(noise.chacha20, 'key_stream', lambda key, name, number, word=word: tf.fill(
+        [number], tf.constant(word if name[2] < 2 ** 31 else 2 ** 32 - 1, tf.uint32)))
+    assert noise.discrete_gaussian(KEY, nonce(0, 0, 0), (2,), sigma).numpy().tolist() == [sign * end] * 2
+
+
+def test_skellam_reaches_as_far_as_it_is_said_to():
+  table = noise.skellam_table(100.0)
+  assert table.reach == 12 * 10 + 40 and len(table.tail) > 20
 
 
 def test_tables_that_do_not_fit_are_refused():

@@ -25,6 +25,27 @@ def test_begun_rounds_are_charged_until_they_end_and_torn_lines_are_not_believed
   second.end(2, 3)
   assert journal.Journal(path).past() == second.past() == plan.Past(replayed=(2,), delivered={1: 5, 2: 3})
   second.begin(2)  # Its checkpoint was lost after it had ended.
-  assert second.after(2, 3) == plan.Past(replayed=(2, 2), delivered={1: 5, 2: 3})
+  assert second.after(2, 3) == plan.Past(replayed=(2, 2), delivered={1: 5, 2: 3}, repeated=(2,))
   second.end(2, 3)
-  assert journal.Journal(path).past() == plan.Past(replayed=(2, 2), delivered={1: 5, 2: 3})
+  assert journal.Journal(path).past() == plan.Past(replayed=(2, 2), delivered={1: 5, 2: 3}, repeated=(2,))
+
+
+def test_a_round_that_was_seen_is_repeated_when_it_is_begun_again(tmp_path):
+  book = journal.Journal(tmp_path / 'journal.jsonl')
+  assert not book.resume(0) and not (tmp_path / 'journal.jsonl').exists()
+  for number in (1, 2, 3):
+    book.begin(number)
+    if number < 3:  # Killed after the checkpoint of round 3 was saved, before its end was written.
+      book.end(number, 4)
+  again = journal.Journal(tmp_path / 'journal.jsonl')
+  assert not again.resume(3) and again.once_more(4) is None
+  later = journal.Journal(tmp_path / 'journal.jsonl')
+  assert later.resume(1)  # Two checkpoints were lost.
+  assert later.once_more(2).repeated == (2,) and later.once_more(2).replayed == (2, 3)
+  assert later.past().released(1) == {1: 1, 2: 1}
+  for number in (2, 3):
+    later.begin(number)
+    later.end(number, 4)
+  past = journal.Journal(tmp_path / 'journal.jsonl').past()
+  assert past.repeated == (2, 3) and past.released(3) == {1: 1, 2: 2, 3: 2}
+  assert sorted(past.sent(3)) == [1, 2, 2, 3, 3]

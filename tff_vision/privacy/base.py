@@ -1,6 +1,7 @@
 """What every privacy plan answers: who takes part, how updates are aggregated, what it costs."""
 
 import abc
+import collections
 import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
@@ -50,12 +51,27 @@ class Past:
   """What became of a run's rounds so far, where that changes what they cost.
 
   Attributes:
-    replayed: Rounds that were begun and not finished, once for each time: they are run again, and noise that clients
-      draw anew makes them a second release.
+    replayed: Rounds that were begun more often than they count in the run, once for each time: not finished and run
+      again, or begun after their end. Noise that clients draw anew makes each a further release.
     delivered: For finished rounds, how many clients' updates are in the sum.
+    repeated: Of these, the rounds that were begun after their end, because a checkpoint was lost. The first output was
+      public by then, so each is a further release whoever adds the noise.
   """
   replayed: tuple[int, ...] = ()
   delivered: Mapping[int, int] = dataclasses.field(default_factory=dict)
+  repeated: tuple[int, ...] = ()
+
+  def sent(self, rounds: int) -> list[int]:
+    """Returns the rounds in which clients sent noised updates by the end of round `rounds`, once for each time."""
+    return [*self._once(rounds), *self.replayed]
+
+  def released(self, rounds: int) -> collections.Counter:
+    """Returns how often each round's output was released by the server by the end of round `rounds`."""
+    return collections.Counter([*self._once(rounds), *self.repeated])
+
+  def _once(self, rounds):
+    # A run that lost checkpoints may have finished rounds that are still ahead of it.
+    return [*range(1, rounds + 1), *(number for number in self.delivered if number > rounds)]
 
 
 class PrivacyPlan(abc.ABC):
@@ -138,9 +154,16 @@ class PrivacyPlan(abc.ABC):
     return {}
 
   def charged(self, past: Past) -> 'PrivacyPlan':
-    """Returns the plan whose ledger counts what happened; itself where repeated rounds repeat their noise."""
+    """Returns the plan whose ledger counts what happened; itself where nothing is promised."""
     del past
     return self
+
+  def with_fresh_noise(self, state: Any) -> Any:
+    """Returns a learning process' state whose next rounds get noise that owes nothing to what was released before.
+
+    For rounds whose checkpoints were lost after their outputs were seen; itself where no noise comes from the state.
+    """
+    return state
 
   def for_secure_sum(self, secure: configs.SecureConfig) -> 'PrivacyPlan':
     """Returns the plan for updates that are summed so.

@@ -1,11 +1,12 @@
 """What plans with a promise to clients share: the clip, what stays inside, and metrics with noise of their own."""
 
+import abc
 import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from tff_vision import configs
-from tff_vision.privacy import base, cohorts, noised_metrics
+from tff_vision.privacy import base, binding, cohorts, grid, noised_metrics
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,15 +42,48 @@ class Central(ClientLevel):
 
   Attributes:
     metrics: The noise on counts and accuracy of the cohorts, or None if they are withheld.
+    hidden: Whether a secure sum adds the updates up.
+    length: Parameters of the model, once it is known.
+    past: What happened in the run so far.
   """
   metrics: noised_metrics.NoisedMetrics | None = None
+  hidden: bool = False
+  length: int | None = None
+  past: base.Past = base.Past()
+
+  @property
+  @abc.abstractmethod
+  def denominator(self) -> float:
+    """Of the mean: the expected number of clients in a round."""
+
+  def charged(self, past):
+    return dataclasses.replace(self, past=past)
+
+  def with_fresh_noise(self, state):
+    return binding.with_fresh_keys(state)
+
+  def for_secure_sum(self, secure):
+    return dataclasses.replace(self, hidden=secure.secure_sum != 'none')
+
+  def for_model(self, model, input_spec):
+    del input_spec
+    return dataclasses.replace(self, length=sum(weight.shape.num_elements() for weight in model.trainable_weights))
 
   def released_metrics(self, metrics, round_num):
-    return {} if self.metrics is None else self.metrics.release(metrics['client_work']['train'], round_num)
+    if self.metrics is None:
+      return {}
+    return self.metrics.release(metrics['client_work']['train'], round_num, self.past.repeated.count(round_num))
 
-  def metrics_ledger(self) -> Mapping[str, Any]:
-    """Returns what the ledger says of the metrics' own noise."""
-    return {} if self.metrics is None else {'metrics_noise_multiplier': self.metrics.noise_multiplier}
+  def common_ledger(self) -> Mapping[str, Any]:
+    """Returns what every central mechanism's ledger says."""
+    said = {'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm,
+            'replayed_rounds': len(self.past.repeated)}
+    if self.hidden and self.length:
+      # The noise is in proportion to the clip norm and this.
+      said['rounding_adds_to_sensitivity'] = grid.hidden_sensitivity(self.length, self.denominator) / grid.STEPS - 1
+    if self.metrics is not None:
+      said['metrics_noise_multiplier'] = self.metrics.noise_multiplier
+    return said
 
 
 def metrics_of(privacy: configs.PrivacyConfig, run: base.Run) -> noised_metrics.NoisedMetrics | None:

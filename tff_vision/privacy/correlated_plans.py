@@ -50,15 +50,28 @@ class Separated(client_level.Central):
   def aggregator(self, sum_factory):
     return noised_mean.NoisedMeanFactory(
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, stream=self.stream,
-        max_rounds=self.max_rounds, denominator=float(self.sampler.size), sum_factory=sum_factory)
+        max_rounds=self.max_rounds, denominator=self.denominator, sum_factory=sum_factory)
+
+  @property
+  def denominator(self):
+    return float(self.sampler.size)
 
   def mu(self, rounds: int) -> float:
-    """Returns sensitivity over noise of the first `rounds` rounds, whose outputs are a Gaussian mechanism too."""
+    """Returns sensitivity over noise of the first `rounds` rounds, whose outputs are a Gaussian mechanism too.
+
+    A round that is run after its end, from an older checkpoint, draws fresh noise: its row of C X + Z is released once
+    more, over the same cohort, and with other rounds before it only where those were repeated as well. What a client
+    adds to row t has norm w_t at most, a number that depends on the rounds of its turns alone, the same in every
+    repetition: rows of bands that do not overlap have one turn, those of non-negative coefficients at worst the sum. So
+    the squared mu is at most sum_t k_t w_t^2 / noise^2 for rows released k_t times, and that is at most max_t k_t times
+    the one of rows released once. The nodes of trees, and the metrics of turns, are such rows as well.
+    """
     if self.noise_multiplier == 0:
       return math.inf
-    participation = self._participation(rounds)
+    times = self.past.released(rounds)
+    participation = self._participation(max(times))
     updates = _sensitivity(self.stream, self.coefficients, participation) / self.noise_multiplier
-    return math.hypot(updates, _metrics_mu(self.metrics, participation))
+    return math.hypot(updates, _metrics_mu(self.metrics, participation)) * math.sqrt(max(times.values()))
 
   def turn_mu(self):
     if self.noise_multiplier == 0:
@@ -82,9 +95,9 @@ class Separated(client_level.Central):
         'epsilon_rdp': self.quick_epsilon(rounds), 'delta': self.delta, 'unit': 'client',
         'relation': 'zero out one client',
         'sampling': f'round_robin, {self.sampler.min_separation} rounds between two turns',
-        'accountant': 'Gaussian, exact', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
-        'clip_norm': self.clip_norm, 'max_participations': self._participation(rounds).max_participations,
-        'noise_buffers': self.stream.num_buffers, **self.metrics_ledger()}
+        'accountant': 'Gaussian, exact', 'rounds': rounds,
+        'max_participations': self._participation(rounds).max_participations,
+        'noise_buffers': self.stream.num_buffers, **self.common_ledger()}
 
   def _participation(self, rounds):
     return toeplitz.Participation.of(rounds, min(self.sampler.min_separation, rounds))
@@ -107,7 +120,11 @@ class AmplifiedBanded(client_level.Central):
   def aggregator(self, sum_factory):
     return noised_mean.NoisedMeanFactory(
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, stream=streams.Banded(self.coefficients),
-        max_rounds=self.max_rounds, denominator=self.sampler.rate * self.sampler.population, sum_factory=sum_factory)
+        max_rounds=self.max_rounds, denominator=self.denominator, sum_factory=sum_factory)
+
+  @property
+  def denominator(self):
+    return self.sampler.rate * self.sampler.population
 
   @property
   def hides_attendance(self):
@@ -119,10 +136,15 @@ class AmplifiedBanded(client_level.Central):
     return math.sqrt(sum(c * c for c in self.coefficients)) / self.noise_multiplier
 
   def event(self, rounds: int) -> dp_accounting.DpEvent:
-    """Returns the sampled Gaussians that one block's turns amount to."""
+    """Returns the sampled Gaussians that one block's turns amount to.
+
+    A turn is one Gaussian release of the rows of C X + Z within a band after it. Where no row was released more than k
+    times, over the same cohort each time, that Gaussian has k times the squared mu at most, as in `Separated.mu`.
+    """
+    times = self.past.released(rounds)
     noise = self.noise_multiplier / math.sqrt(sum(c * c for c in self.coefficients))
-    return self.sampler.releases(
-        rounds, noise_multiplier=self.metrics.accounted(noise) if self.metrics else noise).event()
+    noise = (self.metrics.accounted(noise) if self.metrics else noise) / math.sqrt(max(times.values()))
+    return self.sampler.releases(max(times), noise_multiplier=noise).event()
 
   def promise(self, rounds):
     return profiles.Promise(events=(self.event(rounds),), population=self.sampler.population)
@@ -139,8 +161,8 @@ class AmplifiedBanded(client_level.Central):
         'relation': 'add or remove one client',
         'sampling': f'{self.sampler.num_blocks} blocks in turn, poisson at rate {self.sampler.block_rate:g}'
                     f'{self.sampler.sizes.describe()}',
-        'accountant': accountant, 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
-        'clip_norm': self.clip_norm, 'noise_buffers': len(self.coefficients) - 1, **self.metrics_ledger()}
+        'accountant': accountant, 'rounds': rounds, 'noise_buffers': len(self.coefficients) - 1,
+        **self.common_ledger()}
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run
@@ -189,7 +211,7 @@ def _stream(privacy, participation):
   if bands > participation.min_separation:
     raise ValueError(f'mf_bands={bands} exceeds the {participation.min_separation} rounds between two turns of a '
                      'client: the bands of two turns would overlap.')
-  coefficients = banded.optimise(participation.rounds, bands)
+  coefficients = streams.on_grid(banded.optimise(participation.rounds, bands))
   return streams.Banded(tuple(coefficients)), coefficients
 
 
@@ -213,7 +235,7 @@ def _amplified(privacy, sampler, run, delta):
         rounds=run.rounds, target_epsilon=privacy.target_epsilon, delta=delta, sizes=sampler.sizes))
   blocks = cohorts.BlockPoissonCohort(population=sampler.population, rate=sampler.rate, num_blocks=bands,
                                       seed=sampler.seed, secret=run.secret, sizes=sampler.sizes)
-  coefficients = banded.optimise(run.rounds, bands)
+  coefficients = streams.on_grid(banded.optimise(run.rounds, bands))
   norm = math.sqrt((coefficients ** 2).sum())
   noise, metrics = privacy.noise_multiplier, client_level.metrics_of(privacy, run)
   if noise is None:

@@ -136,7 +136,7 @@ class Distributed(client_level.ClientLevel):
   def _turns(self, rounds) -> set[tuple[tuple[int, int], ...]]:
     """Returns, of every kind of client, how often it took part in a sum of how many: ((clients, count), ...)."""
     counted: Mapping[int, collections.Counter] = collections.defaultdict(collections.Counter)
-    for round_num in [*range(1, rounds + 1), *self.past.replayed]:
+    for round_num in self.past.sent(rounds):
       cohort = self.sampler(round_num)
       # The noise of those who did not deliver is missing; each one who was asked is charged all the same.
       delivered = min(len(cohort), self.past.delivered.get(round_num, len(cohort)))

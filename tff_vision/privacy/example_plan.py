@@ -156,8 +156,7 @@ class ExampleDpSgd(base.PrivacyPlan):
 
   def _turns(self, rounds):
     # A round that is run again is a second release: clients draw other noise.
-    charged = [*range(1, rounds + 1), *self.past.replayed]
-    counted = collections.Counter(int(client) for number in charged for client in self.sampler(number))
+    counted = collections.Counter(int(client) for number in self.past.sent(rounds) for client in self.sampler(number))
     return [counted[client] for client in range(len(self.sizes))]
 
 

@@ -103,11 +103,12 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
     expected = _expected(training, tf.shape(x)[0])
     means = []
     for index, total in enumerate(sums):
-      white = noise.normal(key, tf.stack([tf.constant(index, tf.uint32), tf.cast(step, tf.uint32), tf.constant(
-          0, tf.uint32)]), tuple(total.shape))
+      fresh = noise.gaussian(
+          key, tf.stack([tf.constant(index, tf.uint32), tf.cast(step, tf.uint32), tf.constant(0, tf.uint32)]),
+          tuple(total.shape), training.noise_multiplier * grid.STEPS)
       # Whole numbers below 2^53 are added exactly in float64; the way to integers and back costs as much again.
       steps = (tf.round(tf.cast(total, tf.float64) * (grid.STEPS / training.clip_norm))
-               + tf.round(white * (training.noise_multiplier * grid.STEPS)))
+               + tf.cast(fresh, tf.float64))
       means.append(tf.cast(steps * (training.clip_norm / grid.STEPS / expected), tf.float32))
     return means
 

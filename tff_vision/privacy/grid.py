@@ -3,7 +3,8 @@
 The low bits of a floating-point sum can tell which numbers were added (Mironov, CCS 2012). Here a client clips and
 rounds its update to multiples of clip * 2^-20, sums are exact, and noise joins as an integer: every output lies on
 the same grid whatever the data. Rounding moves an update by at most half a grid step a coordinate, which the clip
-leaves room for, so the sensitivity is the clip norm exactly.
+leaves room for, so the sensitivity is the clip norm exactly. Where a hidden sum hands real numbers back, those are
+rounded to the grid as well: `hidden_sensitivity`.
 """
 
 import math
@@ -34,11 +35,26 @@ def encode(tensors: list[tf.Tensor], clip_norm: tf.Tensor) -> tuple[list[tf.Tens
 def room(tensors: list[tf.Tensor]) -> float:
   """Returns the norm, in grid steps, that rounding cannot push beyond STEPS."""
   size = sum(math.prod(tensor.shape) for tensor in tensors)
-  # Half a step a coordinate here, and as much again where a hidden sum comes back as real numbers.
+  # Half a step a coordinate here, and as much again for what a noise stream rounds of its past, see `streams`.
   left = STEPS - math.sqrt(size)
   if left < STEPS / 2:
     raise ValueError(f'an update of {size} numbers is too large for a grid of {STEPS} steps.')
   return left
+
+
+def hidden_sensitivity(size: int, clients: float) -> float:
+  """Returns the L2 norm, in grid steps, by which one client moves a hidden sum that was rounded by `steps`.
+
+  A client's integers, in the secure sum's own fixed point, keep the clip norm, `secure.fixed_point.Encoding`. But two
+  sums that differ by a vector v, each rounded to the grid, differ by up to |v| + sqrt(size) there: half a step a
+  coordinate each. Before that they were cast to float32, which moves a sum of n updates by up to n STEPS / 2^24; the
+  clip in fixed point is in float32 too, good to a quarter of a step.
+
+  Args:
+    size: Numbers of an update.
+    clients: Expected in a sum; a Poisson cohort of twice as many and 64 has a probability below 2^-100.
+  """
+  return STEPS + math.sqrt(size) + 2 * (2 * clients + 64) * STEPS / 2**24 + 1
 
 
 def steps(total: tf.Tensor, clip_norm: tf.Tensor) -> tf.Tensor:
@@ -48,13 +64,12 @@ def steps(total: tf.Tensor, clip_norm: tf.Tensor) -> tf.Tensor:
   return tf.cast(tf.round(tf.cast(total, tf.float64) * (STEPS / tf.cast(clip_norm, tf.float64))), tf.int64)
 
 
-def decode(total: tf.Tensor, noise: tf.Tensor, clip_norm: tf.Tensor) -> tf.Tensor:
+def decode(total: tf.Tensor, noise: tf.Tensor | int, clip_norm: tf.Tensor) -> tf.Tensor:
   """Returns float64 (total + noise) in the update's own units; runs on the server.
 
   Args:
     total: int64 sum of encoded updates.
-    noise: Noise over the clip norm, floating point; rounded to the grid.
+    noise: int64, in grid steps: no floating-point number may come near a total before it has its noise.
     clip_norm: Scalar.
   """
-  noisy = total + tf.cast(tf.round(tf.cast(noise, tf.float64) * STEPS), tf.int64)
-  return tf.cast(noisy, tf.float64) * (tf.cast(clip_norm, tf.float64) / STEPS)
+  return tf.cast(total + noise, tf.float64) * (tf.cast(clip_norm, tf.float64) / STEPS)

@@ -34,8 +34,9 @@ class LocallyNoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
       encoded, _ = grid.encode(tf.nest.flatten(value), clip_norm)
       released = []
       for index, (steps, spec) in enumerate(zip(encoded, tf.nest.flatten(template), strict=True)):
-        white = noise.normal(key, tf.constant([index, 0, 0], tf.uint32), tuple(spec.shape))
-        released.append(tf.cast(grid.decode(steps, self._noise_multiplier * white, clip_norm), spec.dtype))
+        fresh = noise.gaussian(key, tf.constant([index, 0, 0], tf.uint32), tuple(spec.shape),
+                               self._noise_multiplier * grid.STEPS)
+        released.append(tf.cast(grid.decode(steps, fresh, clip_norm), spec.dtype))
       return tf.nest.pack_sequence_as(template, released)
 
     @tff.tensorflow.computation(value_type, np.float32)
@@ -93,13 +94,9 @@ class LocalDp(client_level.ClientLevel):
         'clip_norm': self.clip_norm, 'max_participations': self._most_turns(rounds),
         'replayed_rounds': len(self.past.replayed)}
 
-  def _charged_rounds(self, rounds):
-    # A round that is run again is a second release: clients draw other noise.
-    return [*range(1, rounds + 1), *self.past.replayed]
-
   def _most_turns(self, rounds):
-    counted = collections.Counter(int(client) for number in self._charged_rounds(rounds)
-                                  for client in self.sampler(number))
+    # A round that is run again is a second release: clients draw other noise.
+    counted = collections.Counter(int(client) for number in self.past.sent(rounds) for client in self.sampler(number))
     return max(counted.values(), default=0)
 
 

@@ -1,13 +1,16 @@
 """Noise from a cryptographic generator, in TensorFlow ops, wherever the graph runs.
 
 TensorFlow's own random ops are seeded with 32 bits unless told otherwise: all their noise can be enumerated. Here
-every number comes from the ChaCha20 key stream under a key drawn from the kernel; (key, nonce) names it, so a round
-that is repeated after a crash repeats its noise and releases nothing new.
+every number comes from the ChaCha20 key stream under a key drawn from the kernel; (key, nonce) names it.
+
+Noise that joins integers is integers here, made without a coarse floating-point number on the way: noise that cannot
+take some values tells, with certainty, which totals an output cannot have come from (Mironov, CCS 2012).
 """
 
 import decimal
 import functools
 import math
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -15,34 +18,75 @@ import tensorflow as tf
 from tff_vision.secure import chacha20
 
 _TABLE_BITS = 63
-_TABLE_DIGITS = 50
+_TABLE_DIGITS = 60
 _MAX_TABLE = 2 ** 20
+_TAIL_NONCE = np.array([0, 0, 2**31], np.uint32)  # What is added to a nonce for the draws in the tails.
+_TAIL = decimal.Decimal(2) ** -55  # Of a table's distribution; drawn from a table of its own.
+_COARSE_BITS = 14  # The floating-point part of an integer Gaussian has a deviation of 2^14 or more.
+_SPARE_BITS = 5  # Twice as many are left over in the words of that part.
+_HALF_WORD = 16
 
 
-def normal(key: tf.Tensor, nonce: tf.Tensor, shape: tuple[int, ...]) -> tf.Tensor:
-  """Returns standard normal float64 numbers of `shape` by Box & Muller 1958 from 53-bit uniforms.
+def gaussian(key: tf.Tensor, nonce: tf.Tensor, shape: tuple[int, ...], sigma: float) -> tf.Tensor:
+  """Returns int64 Gaussian noise of standard deviation `sigma`, any integer of the bulk with its probability.
 
-  With 32-bit uniforms the tail would end at 6.7 standard deviations, which a large model crosses too often to
-  neglect beside delta; with 53 bits it ends at 8.57 (probability 1e-17 a number).
+  c K + U - V: K is a rounded Gaussian of deviation sigma / c, by Box & Muller 1958, c a power of two for which that is
+  2^14 to 2^18, and U and V are uniform on 0..c-1, from bits of their own. So the low digits are exact random bits
+  whatever sigma is, and the high ones need no more than 21 of a float64's 53 bits.
+
+  Of an integer within 6 deviations the probability is that of a Gaussian of variance sigma^2 + c^2 / 4 but for a
+  factor 1 +- 2^-25, 2^-29 in the mean square: the interpolation that U - V does (c^2 |z^2 - 1| / (8 sigma^2) at most),
+  and K's float64 logarithm, root and cosine (2^-49 of the Box-Muller radius, in deviations) and 53-bit angle.
+  docs/privacy.md says what that adds to epsilon. It ends at 8.57 deviations (probability 1e-17 a number); with
+  32-bit uniforms that would be 6.7, which a large model crosses too often to neglect beside delta.
 
   Args:
     key: [8] uint32, secret.
     nonce: [3] uint32, never used twice with one key for different purposes.
     shape: Static.
+    sigma: 0 gives zeros.
+
+  Raises:
+    ValueError: sigma is 2^47 or more, in which integers would overflow.
   """
+  if not sigma:
+    return tf.zeros(shape, tf.int64)
   size = math.prod(shape)
-  half = (size + 1) // 2
-  words = tf.reshape(chacha20.key_stream(key, nonce, 4 * half), [4, half])
-  radius = tf.sqrt(-2.0 * tf.math.log(_uniform(words[0], words[1])))
-  angle = 2 * np.pi * _uniform(words[2], words[3])
-  return tf.reshape(tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], 0)[:size], shape)
+  words = chacha20.key_stream(key, nonce, words_of(size, sigma))
+  return tf.reshape(gaussian_of(words, size, sigma), shape)
+
+
+def words_of(size: int, sigma: float) -> int:
+  """Returns how many random words `gaussian_of` takes."""
+  return 4 * ((size + 1) // 2) + size * _low_words(_low_bits(sigma))
+
+
+def gaussian_of(words: tf.Tensor, size: int, sigma: float) -> tf.Tensor:
+  """Returns the `size` integers of `gaussian` from `words_of` random words: first those of K, then those of U and V."""
+  bits, pairs = _low_bits(sigma), 4 * ((size + 1) // 2)
+  coarse = tf.cast(tf.round(_box_muller(words[:pairs])[:size] * (sigma * 2.0 ** -bits)), tf.int64)
+  if not bits:
+    return coarse
+  low = words[pairs:]
+  if bits <= _SPARE_BITS:
+    # Of each word that `_uniform` takes as a low one, it leaves the last 11 bits.
+    fields = tf.reshape(tf.reshape(words, [4, -1])[1::2], [-1])[:size]
+    up, down = fields, tf.bitwise.right_shift(fields, tf.constant(_SPARE_BITS, tf.uint32))
+  elif bits <= _HALF_WORD:
+    up, down = low, tf.bitwise.right_shift(low, tf.constant(_HALF_WORD, tf.uint32))
+  else:
+    up, down = low[:size], low[size:]
+  mask = tf.constant(2 ** bits - 1, tf.uint32)
+  up, down = (tf.cast(tf.bitwise.bitwise_and(field, mask), tf.int64) for field in (up, down))
+  return coarse * 2 ** bits + up - down
 
 
 def discrete_gaussian(key: tf.Tensor, nonce: tf.Tensor, shape: tuple[int, ...], sigma: float) -> tf.Tensor:
-  """Returns int64 numbers k with probability proportional to exp(-k^2 / (2 sigma^2)).
+  """Returns int64 numbers k with probability proportional to exp(-k^2 / (2 sigma^2)), |k| <= 12 sigma.
 
   Canonne, Kamath & Steinke 2020, arXiv:2004.00010. Inversion of a table of 63-bit thresholds: no floating-point
-  number is involved after the table, and each draw takes the same time.
+  number is involved after the table, and each draw takes the same time, but for one in 2^55 that is drawn again
+  from the table of the tails.
   """
   return _invert(key, nonce, shape, discrete_gaussian_table(sigma))
 
@@ -52,9 +96,30 @@ def skellam(key: tf.Tensor, nonce: tf.Tensor, shape: tuple[int, ...], variance: 
   return _invert(key, nonce, shape, skellam_table(variance))
 
 
+class Table(NamedTuple):
+  """Thresholds of an inversion, of a symmetric distribution on -m..m.
+
+  Attributes:
+    body: [2 b + 2] int64, floor(2^63 P(X <= k)) for k = -b-1..b; what lies outside has some 2^-55.
+    tail: [m - b - 1] int64, floor(2^63 P(|X| <= k given |X| > b)) for k = b+1..m-1.
+  """
+  body: np.ndarray
+  tail: np.ndarray
+
+  @property
+  def body_reach(self) -> int:
+    """b."""
+    return len(self.body) // 2 - 1
+
+  @property
+  def reach(self) -> int:
+    """m, the largest number that is ever drawn."""
+    return self.body_reach + 1 + len(self.tail)
+
+
 @functools.lru_cache
-def discrete_gaussian_table(sigma: float) -> np.ndarray:
-  """Returns the thresholds of the inversion, [2 m + 1] int64, for the values -m..m; m = 12 sigma.
+def discrete_gaussian_table(sigma: float) -> Table:
+  """Returns the thresholds of the inversion for the values -m..m; m = 12 sigma.
 
   Raises:
     ValueError: The table would not fit into memory sensibly.
@@ -63,11 +128,11 @@ def discrete_gaussian_table(sigma: float) -> np.ndarray:
   with decimal.localcontext(prec=_TABLE_DIGITS):
     scale = -1 / (2 * decimal.Decimal(sigma) ** 2)
     masses = [(scale * k * k).exp() for k in range(reach + 1)]
-    return _thresholds(masses)
+    return _table(masses)
 
 
 @functools.lru_cache
-def skellam_table(variance: float) -> np.ndarray:
+def skellam_table(variance: float) -> Table:
   """Returns the thresholds of the inversion, as `discrete_gaussian_table`.
 
   The masses are proportional to Bessel functions I_k(variance), by Miller's downward recurrence
@@ -81,7 +146,29 @@ def skellam_table(variance: float) -> np.ndarray:
       above, here = here, above + (2 * k / decimal.Decimal(variance)) * here
       if k <= reach + 1:
         masses.append(here)
-    return _thresholds(masses[::-1])
+    return _table(masses[::-1])
+
+
+def _low_bits(sigma):
+  """Returns log2 of c, see `gaussian`."""
+  magnitude = math.frexp(sigma)[1] - 1
+  if magnitude > 46:
+    raise ValueError(f'noise of {sigma:.3g} grid steps has no room in integers: lower noise_multiplier.')
+  if magnitude < _COARSE_BITS + 4 + _SPARE_BITS:
+    return min(max(0, magnitude - _COARSE_BITS), _SPARE_BITS)
+  return magnitude - _COARSE_BITS
+
+
+def _low_words(bits):
+  return 0 if bits <= _SPARE_BITS else 1 if bits <= _HALF_WORD else 2
+
+
+def _box_muller(words):
+  """Returns as many standard normal numbers, float64, as half the words."""
+  words = tf.reshape(words, [4, -1])
+  radius = tf.sqrt(-2.0 * tf.math.log(_uniform(words[0], words[1])))
+  angle = 2 * np.pi * _uniform(words[2], words[3])
+  return tf.concat([radius * tf.cos(angle), radius * tf.sin(angle)], 0)
 
 
 def _uniform(high, low):
@@ -93,11 +180,23 @@ def _uniform(high, low):
 
 def _invert(key, nonce, shape, table):
   size = math.prod(shape)
+  value = _below(key, nonce, size, table.body) - 1 - table.body_reach
+  outside = tf.abs(value) > table.body_reach
+
+  def with_tails():
+    again = _below(key, tf.bitwise.bitwise_xor(nonce, _TAIL_NONCE), size, table.tail)
+    return tf.where(outside, tf.sign(value) * (table.body_reach + 1 + again), value)
+
+  # Nearly never computed; that it took longer tells of a number beyond 8 deviations somewhere, and no more.
+  return tf.reshape(tf.cond(tf.reduce_any(outside), with_tails, lambda: value), shape)
+
+
+def _below(key, nonce, size, thresholds):
+  """Returns for `size` draws of 63 random bits how many thresholds each reaches, int64."""
   words = tf.reshape(chacha20.key_stream(key, nonce, 2 * size), [2, size])
   high = tf.cast(tf.bitwise.bitwise_and(words[0], tf.constant(2 ** 31 - 1, tf.uint32)), tf.int64)
   uniform = tf.bitwise.bitwise_or(tf.bitwise.left_shift(high, tf.constant(32, tf.int64)), tf.cast(words[1], tf.int64))
-  index = tf.searchsorted(tf.constant(table), uniform, side='right', out_type=tf.int64)
-  return tf.reshape(index - (len(table) - 1) // 2, shape)
+  return tf.searchsorted(tf.constant(thresholds), uniform, side='right', out_type=tf.int64)
 
 
 def _reach(width, name):
@@ -107,11 +206,26 @@ def _reach(width, name):
   return reach
 
 
-def _thresholds(masses):
-  """Returns floor(2^63 P(X <= k)), capped below 2^63, from masses of 0, 1, 2, ... of a symmetric distribution."""
-  total = 2 * sum(masses) - masses[0]
-  below, thresholds = decimal.Decimal(0), []
-  for mass in [*masses[:0:-1], *masses]:
+def _table(masses):
+  """Returns the thresholds for masses, up to a factor, of 0, 1, 2, ... of a symmetric distribution."""
+  total, outside, body = 2 * sum(masses) - masses[0], decimal.Decimal(0), len(masses) - 1
+  # Not less: the body's resolution of 2^-63 is too coarse for that.
+  while body and (outside < _TAIL * total / 32 or outside + 2 * masses[body] < _TAIL * total):
+    outside += 2 * masses[body]
+    body -= 1
+  below = outside / 2
+  thresholds = [_threshold(below / total)]
+  for mass in [*masses[body:0:-1], *masses[:body + 1]]:
     below += mass
-    thresholds.append(min(int(below / total * 2 ** _TABLE_BITS), 2 ** _TABLE_BITS - 1))
-  return np.array(thresholds, np.int64)
+    thresholds.append(_threshold(below / total))
+  inside, tail = decimal.Decimal(0), []
+  # The last threshold would be 2^63, which no draw reaches.
+  for mass in masses[body + 1:-1]:
+    inside += 2 * mass
+    tail.append(_threshold(inside / outside))
+  return Table(np.array(thresholds, np.int64), np.array(tail, np.int64))
+
+
+def _threshold(probability):
+  # Capped: 2^63 is no int64.
+  return min(int(probability * 2 ** _TABLE_BITS), 2 ** _TABLE_BITS - 1)

@@ -11,7 +11,7 @@ import dataclasses
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision.privacy import gdp, grid, noise, streams
+from tff_vision.privacy import binding, gdp, grid, noise, streams
 from tff_vision.secure import entropy
 
 _HALF = grid.STEPS // 2  # A client's indicator is sent as plus or minus one half, in grid steps.
@@ -50,11 +50,13 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
   """Mean of clipped updates over `denominator`, with noise on the sum.
 
   Its state is secret: it holds the noise key and the buffers of correlated noise. A round that is repeated from
-  the same state over the same clients repeats its output exactly and so releases nothing new.
+  the same state over the same clients repeats its output exactly and so releases nothing new; over other clients it
+  gets other noise, see `binding`.
 
   Attributes:
     clip_norm: L2 bound on one client's update (with `quantile`, its first value).
-    noise_multiplier: Standard deviation of the white noise over the clip norm.
+    noise_multiplier: Standard deviation of the white noise over the sensitivity: the clip norm, and under a hidden sum
+      what rounding adds to it.
     denominator: The expected number of clients; attendance itself is not public.
     stream: How white noise becomes the noise of a round.
     max_rounds: The stream's sensitivity was computed for so many rounds; one more fails.
@@ -112,7 +114,7 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
     return collections.OrderedDict(
         server_secret_key=entropy.kernel_key(), round=tf.constant(0, tf.int64),
         clip_norm=tf.constant(self.clip_norm, tf.float32),
-        server_secret_buffers=[tf.zeros([self.stream.num_buffers, *spec.shape], tf.float32) for spec in specs])
+        server_secret_buffers=[tf.zeros([self.stream.num_buffers, *spec.shape], self.stream.dtype) for spec in specs])
 
   def _encode(self, tensors, clip_norm):
     """Runs on the client."""
@@ -120,36 +122,45 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
     inside = norm <= tf.cast(clip_norm, tf.float64)
     below = [tf.where(inside, tf.constant(_HALF, tf.int64), tf.constant(-_HALF, tf.int64))] if self.quantile else []
     if self.sum_factory is not None:
-      update = [tf.cast(grid.decode(steps, 0.0, clip_norm), tf.float32) for steps in update]
+      update = [tf.cast(grid.decode(steps, 0, clip_norm), tf.float32) for steps in update]
     return collections.OrderedDict(update=update, below=below)
 
   def _release(self, specs, mechanism, total):
     """Runs on the server: returns the noised mean, flat, and the next state."""
     round_num, clip_norm = mechanism['round'], mechanism['clip_norm']
-    key = mechanism['server_secret_key']
     promised = tf.debugging.assert_less(round_num, tf.constant(self.max_rounds, tf.int64),
                                         message='more rounds than the noise was calibrated for')
-    multiplier = (self.quantile.sum_noise_multiplier(self.noise_multiplier) if self.quantile
-                  else self.noise_multiplier)
-    result, following = [], []
     with tf.control_dependencies([promised]):
-      for index, (spec, buffers) in enumerate(zip(specs, mechanism['server_secret_buffers'], strict=True)):
-        def draw(number, index=index, spec=spec):
-          return tf.cast(noise.normal(key, streams.nonce(index, number, round_num), spec.shape), tf.float32)
-        fresh, buffers = self.stream.step(buffers, round_num, draw)
-        summed = grid.steps(total['update'][index], clip_norm)
-        released = grid.decode(summed, multiplier * tf.cast(fresh, tf.float64), clip_norm)
-        result.append(tf.cast(released / self.denominator, spec.dtype))
-        following.append(buffers)
+      summed = [grid.steps(part, clip_norm) for part in total['update']]
+      key = binding.round_key(mechanism['server_secret_key'], round_num, [*summed, *total['below']])
+    sigma = self._stddev_steps(specs)
+    result, following = [], []
+    for index, (spec, buffers) in enumerate(zip(specs, mechanism['server_secret_buffers'], strict=True)):
+      def draw(number, index=index, spec=spec):
+        return noise.gaussian(key, streams.nonce(index, number, round_num), spec.shape, sigma)
+      fresh, buffers = self.stream.step(buffers, round_num, draw)
+      released = grid.decode(summed[index], fresh, clip_norm)
+      result.append(tf.cast(released / self.denominator, spec.dtype))
+      following.append(buffers)
     next_clip = clip_norm
     if self.quantile:
-      white = noise.normal(key, streams.nonce(len(specs), 0, round_num), ())
+      white = noise.gaussian(key, streams.nonce(len(specs), 0, round_num), (), self.quantile.count_stddev * grid.STEPS)
       next_clip = self._moved_clip(clip_norm, total['below'][0], white)
     return result, collections.OrderedDict(
-        server_secret_key=key, round=round_num + 1, clip_norm=next_clip, server_secret_buffers=following)
+        server_secret_key=mechanism['server_secret_key'], round=round_num + 1, clip_norm=next_clip,
+        server_secret_buffers=following)
+
+  def _stddev_steps(self, specs):
+    """Returns the standard deviation of the white noise in grid steps / 2^fraction_bits of the stream."""
+    multiplier = (self.quantile.sum_noise_multiplier(self.noise_multiplier) if self.quantile
+                  else self.noise_multiplier)
+    sensitivity = grid.STEPS
+    if self.sum_factory is not None:
+      sensitivity = grid.hidden_sensitivity(sum(spec.shape.num_elements() for spec in specs), self.denominator)
+    return multiplier * sensitivity * 2 ** self.stream.fraction_bits
 
   def _moved_clip(self, clip_norm, below, white):
-    balance = grid.decode(below, self.quantile.count_stddev * white, 1.0)
+    balance = grid.decode(below, white, 1.0)
     fraction = balance / self.denominator + 0.5
     factor = tf.exp(-self.quantile.learning_rate * (fraction - self.quantile.quantile))
     return clip_norm * tf.cast(factor, tf.float32)

@@ -5,8 +5,9 @@ grid of `grid`; the server adds the records up and Gaussian noise to both number
 """
 
 import dataclasses
-import hashlib
+import hmac
 import math
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ class NoisedMetrics:
 
   Attributes:
     noise_multiplier: Standard deviation of the noise on each number over SENSITIVITY.
-    secret: Of the run; a round that is repeated from it repeats its noise.
+    secret: Of the run; a round that is repeated over the same numbers repeats its noise.
   """
   noise_multiplier: float
   secret: bytes = dataclasses.field(repr=False)
@@ -33,18 +34,22 @@ class NoisedMetrics:
     """Returns the noise of the one Gaussian that costs as much as these metrics and a sum with `noise_multiplier`."""
     return gdp.together(noise_multiplier, self.noise_multiplier)
 
-  def release(self, measured: Mapping[str, Any], round_num: int) -> Mapping[str, float]:
+  def release(self, measured: Mapping[str, Any], round_num: int, released_before: int = 0) -> Mapping[str, float]:
     """Returns `cohort_size` and `accuracy`, the mean over clients, both as noise has left them.
 
     Args:
       measured: Has `clients`, their number, and `accuracy_steps`, the sum of their accuracies in steps of
         1 / grid.STEPS, rounded for each client.
+      round_num: Of the run.
+      released_before: How often the round was begun after its end: each time is one more release, with other noise.
     """
-    key = tf.constant(np.frombuffer(hashlib.sha256(b'metrics' + self.secret).digest(), np.uint32))
-    white = noise.normal(key, tf.constant([0, 0, round_num], tf.uint32), (2,))
     clients = int(measured['clients'])
     exact = [clients * grid.STEPS, int(measured['accuracy_steps']) - clients * grid.STEPS // 2]
-    noised = grid.decode(tf.constant(exact, tf.int64), white * (self.noise_multiplier * SENSITIVITY), 1.0).numpy()
+    # The noise belongs to the numbers that it covers, as in `binding`: the round over other clients gets other noise.
+    covered = struct.pack('>4q', round_num, released_before, *exact)
+    key = tf.constant(np.frombuffer(hmac.digest(self.secret, b'metrics' + covered, 'sha256'), np.uint32))
+    fresh = noise.gaussian(key, tf.zeros([3], tf.uint32), (2,), self.noise_multiplier * SENSITIVITY * grid.STEPS)
+    noised = grid.decode(tf.constant(exact, tf.int64), fresh, 1.0).numpy()
     # What follows is arithmetic on what is already private.
     count = float(noised[0])
     accuracy = 0.5 + float(noised[1]) / max(count, 1.0)

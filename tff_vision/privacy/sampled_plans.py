@@ -5,6 +5,7 @@ denominator, flat clipping); with a tracked clip: Andrew et al. 2021, arXiv:1905
 promise is to whoever sees models and metrics, not to the server.
 """
 
+import collections
 import dataclasses
 import math
 
@@ -46,7 +47,11 @@ class ClientGaussian(client_level.Central):
     # would change the sensitivity.
     return noised_mean.NoisedMeanFactory(
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, quantile=self.quantile,
-        denominator=self.sampler.rate * self.sampler.population, sum_factory=sum_factory)
+        denominator=self.denominator, sum_factory=sum_factory)
+
+  @property
+  def denominator(self):
+    return self.sampler.rate * self.sampler.population
 
   @property
   def hides_attendance(self):
@@ -56,9 +61,20 @@ class ClientGaussian(client_level.Central):
     return 1 / self.noise_multiplier if self.noise_multiplier else math.inf
 
   def event(self, rounds: int) -> dp_accounting.DpEvent:
-    """Returns what `rounds` rounds release, for an accountant."""
+    """Returns what `rounds` rounds release, for an accountant.
+
+    A round that was released k times is k Gaussian releases over one and the same cohort, which costs more than k
+    cohorts drawn independently: together they are one sampled Gaussian with noise smaller by sqrt(k).
+    """
     noise = self.metrics.accounted(self.noise_multiplier) if self.metrics else self.noise_multiplier
-    return self.sampler.releases(rounds, noise_multiplier=noise).event()
+    if isinstance(self.sampler, cohorts.AllocationCohort):
+      # Rounds of a pass are not independent: every round counts as often as the one released most often.
+      released = self.past.released(rounds)
+      return self.sampler.releases(max(released), noise_multiplier=noise / math.sqrt(max(released.values()))).event()
+    times = collections.Counter(self.past.released(rounds).values())
+    events = tuple(self.sampler.releases(count, noise_multiplier=noise / math.sqrt(k)).event()
+                   for k, count in sorted(times.items()))
+    return events[0] if len(events) == 1 else dp_accounting.ComposedDpEvent(events)
 
   def promise(self, rounds):
     return profiles.Promise(events=(self.event(rounds),), population=self.sampler.population)
@@ -73,9 +89,7 @@ class ClientGaussian(client_level.Central):
         'mechanism': 'client_adaptive' if self.quantile else 'client_gaussian',
         'epsilon': epsilon, 'epsilon_rdp': self.quick_epsilon(rounds),
         'delta': self.delta, 'unit': 'client', 'relation': 'add or remove one client',
-        'sampling': self.sampler.describe(), 'accountant': accountant,
-        'rounds': rounds, 'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm,
-        **self.metrics_ledger()}
+        'sampling': self.sampler.describe(), 'accountant': accountant, 'rounds': rounds, **self.common_ledger()}
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run) -> ClientGaussian:

@@ -2,6 +2,16 @@
 
 A stream turns white z_1, z_2, ... into e_1, e_2, ... one round at a time; each tensor of the model has its own. The
 buffers hold past noise: whoever reads them can subtract it, so a checkpoint is as secret as the raw updates.
+
+Numbers are integers, in steps of `grid`, and the buffers hold what was released, rounded as it was. That is what the
+proof needs. A round releases r_t = x_t + e_t with the integer total x_t and e_t = round(z_t - sum_j c_j e_(t-j)), hence
+
+  r_t = round((C X)_t + z_t - sum_j c_j r_(t-j)):
+
+post-processing of the Gaussian mechanism C X + Z and of what was released before, since rounding commutes with adding
+the integer x_t. No assumption about the accuracy of e is made: it depends on X only through r. White noise, trees and
+banded streams compute this in integers, exactly; z_t has `fraction_bits` binary places more than the grid. The buffers
+of a BLT are float64, with an error far below a step, which the clip has room for (`Buffered`).
 """
 
 import dataclasses
@@ -13,23 +23,26 @@ import tensorflow as tf
 from tff_vision.privacy.matrix import blt
 
 Draw = Callable[[tf.Tensor | int], tf.Tensor]
+FRACTION_BITS = 12  # Of white noise and coefficients, where a stream multiplies.
 
 
 @dataclasses.dataclass(frozen=True)
 class White:
   """e_t = z_t: independent noise each round."""
+  fraction_bits = 0
+  dtype = tf.int64
 
   @property
   def num_buffers(self) -> int:
     return 0
 
   def step(self, buffers: tf.Tensor, round_num: tf.Tensor, draw: Draw) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns this round's noise and the next buffers.
+    """Returns this round's noise, int64 in grid steps, and the next buffers.
 
     Args:
-      buffers: [num_buffers, *shape] float32, zeros before round 0.
+      buffers: [num_buffers, *shape] of the stream's `dtype`, zeros before round 0.
       round_num: int64, from 0.
-      draw: Gives the round's white noise number 0, 1, ..., each [*shape] float32.
+      draw: Gives the round's white noise number 0, 1, ..., each [*shape] int64 in grid steps / 2^fraction_bits.
     """
     del round_num
     return draw(0), buffers
@@ -37,8 +50,14 @@ class White:
 
 @dataclasses.dataclass(frozen=True)
 class Banded:
-  """e = C^-1 z for a banded Toeplitz C: e_t = z_t - sum_j c_j e_(t-j)."""
+  """e = C^-1 z for a banded Toeplitz C: e_t = z_t - sum_j c_j e_(t-j).
+
+  Attributes:
+    coefficients: First column of C, from c_0 = 1 on; multiples of 2^-FRACTION_BITS, see `on_grid`: others are rounded.
+  """
   coefficients: tuple[float, ...]
+  fraction_bits = FRACTION_BITS
+  dtype = tf.int64
 
   @property
   def num_buffers(self) -> int:
@@ -47,17 +66,27 @@ class Banded:
   def step(self, buffers, round_num, draw):
     """As `White.step`; the buffers are the last released noises, the latest first."""
     del round_num
-    released = draw(0)
+    noise = draw(0)
     if self.num_buffers:
-      released -= tf.tensordot(tf.constant(self.coefficients[1:], tf.float32), buffers, 1)
+      whole = np.round(np.array(self.coefficients[1:]) * 2 ** FRACTION_BITS).astype(np.int64)
+      noise -= tf.tensordot(tf.constant(whole), buffers, 1)
+    released = _rounded(noise, FRACTION_BITS)
+    if self.num_buffers:
       buffers = tf.concat([released[None], buffers[:-1]], 0)
     return released, buffers
 
 
 @dataclasses.dataclass(frozen=True)
 class Buffered:
-  """e = C^-1 z for a BLT: e_t = z_t - sum_i omega_i S_i, then S_i <- theta_i S_i + e_t."""
+  """e = C^-1 z for a BLT: e_t = z_t - sum_i omega_i S_i, then S_i <- theta_i S_i + e_t.
+
+  S is float64, and sum_i omega_i S_i is rounded to 2^-FRACTION_BITS steps: that moves what one client adds to (C X)_t
+  by no more than 2^-11 steps a coordinate, half of it for buffers that miss the exact ones by 2^-13. In all of T rounds
+  that is an L2 norm of sqrt(T d) 2^-11 at most, and `grid.room` has left sqrt(d) / 2 for it: enough for 2^20 rounds.
+  """
   strategy: blt.BufferedToeplitz
+  fraction_bits = FRACTION_BITS
+  dtype = tf.float64
 
   @property
   def num_buffers(self) -> int:
@@ -66,9 +95,11 @@ class Buffered:
   def step(self, buffers, round_num, draw):
     """As `White.step`."""
     del round_num
-    released = draw(0) - tf.tensordot(tf.constant(self.strategy.weights, tf.float32), buffers, 1)
+    # Added up in this order everywhere: a run that goes on elsewhere computes the same.
+    past = tf.add_n([weight * buffers[index] for index, weight in enumerate(self.strategy.weights)])
+    released = _rounded(draw(0) - tf.cast(tf.round(past * 2.0 ** FRACTION_BITS), tf.int64), FRACTION_BITS)
     decays = np.reshape(self.strategy.decays, [-1] + [1] * (buffers.shape.rank - 1))
-    return released, tf.constant(decays, tf.float32) * buffers + released[None]
+    return released, tf.constant(decays, tf.float64) * buffers + tf.cast(released, tf.float64)[None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +107,9 @@ class Tree:
   """Binary-tree aggregation that restarts every `period` rounds; arXiv:2103.00039.
 
   Buffer l holds the noise of the finished node over 2^l rounds whose sibling is still open. The noise of a prefix
-  is the sum of the buffers; a round releases the difference of two prefixes.
+  is the sum of the buffers; a round releases the difference of two prefixes. A node's noise plus its integer total is
+  a function of the noisy totals below it and its own: the estimate rounds after weights that add up to one, and so
+  commutes with adding the total to each of them.
 
   Attributes:
     period: A power of two.
@@ -84,6 +117,8 @@ class Tree:
   """
   period: int
   efficient: bool
+  fraction_bits = 0
+  dtype = tf.int64
 
   @property
   def num_buffers(self) -> int:
@@ -102,7 +137,8 @@ class Tree:
     leaf = round_num % self.period
     buffers = tf.where(tf.equal(leaf, 0), tf.zeros_like(buffers), buffers)
     before = tf.reduce_sum(buffers, 0)
-    shares = tf.constant(self.own_shares(), tf.float32)
+    one = 2 ** FRACTION_BITS
+    shares = tf.constant([round(share * one) for share in self.own_shares()], tf.int64)
 
     def sibling_waits(level, node, buffers):
       del node, buffers
@@ -111,12 +147,22 @@ class Tree:
     def merge(level, node, buffers):
       # The own draw has variance 1, the children's sum 2 v: shares are inverse variances, normalised.
       own = shares[level]
-      merged = own * draw(level + 1) + (1 - own) * (node + buffers[level])
+      merged = _rounded(own * draw(level + 1) + (one - own) * (node + buffers[level]), FRACTION_BITS)
       return level + 1, merged, _replace(buffers, level, tf.zeros_like(node))
 
     level, node, buffers = tf.while_loop(sibling_waits, merge, (tf.constant(0), draw(0), buffers))
     buffers = _replace(buffers, level, node)
     return tf.reduce_sum(buffers, 0) - before, buffers
+
+
+def on_grid(coefficients: np.ndarray) -> np.ndarray:
+  """Returns coefficients as `Banded` computes with them; the sensitivity is to be computed of these."""
+  return np.round(np.asarray(coefficients) * 2 ** FRACTION_BITS) / 2 ** FRACTION_BITS
+
+
+def _rounded(value, bits):
+  """Returns value / 2^bits as an integer, halves up: so that rounding commutes with adding integers, exactly."""
+  return tf.bitwise.right_shift(value + 2 ** (bits - 1), tf.constant(bits, tf.int64))
 
 
 def _replace(buffers, level, value):

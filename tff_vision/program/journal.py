@@ -4,6 +4,7 @@ A round that is killed and run again may have released its clients' noised updat
 noise anew that is a second release. A checkpoint cannot know of it, so the beginnings are written down on their own.
 """
 
+import collections
 import json
 import os
 import pathlib
@@ -22,14 +23,25 @@ class Journal:
 
   def __init__(self, path: pathlib.Path):
     self._path = path
-    self._begun: list[int] = []
+    self._begins: collections.Counter[int] = collections.Counter()
     self._delivered: dict[int, int] = {}
     self._again: list[int] = []
+    self._kept = 0
     lines = path.read_text().split('\n') if path.exists() else []
     for line in lines:
       self._take(_parsed(line))
     # A line that was torn off by a crash is ended, so that the next one stands alone.
     self._before = '\n' if lines and lines[-1] else ''
+
+  def resume(self, rounds: int) -> bool:
+    """Writes that the run goes on after round `rounds`, what its checkpoint holds.
+
+    Returns:
+      Whether rounds after that one have been finished, and their outputs seen, already.
+    """
+    if rounds:
+      self._write({'resume': rounds})
+    return max(self._kept, *self._delivered, 0) > rounds
 
   def begin(self, round_num: int) -> None:
     """Writes that the round is about to be computed."""
@@ -45,22 +57,36 @@ class Journal:
     Rounds that were begun and not ended will be repeated; those that were begun after their end, because a checkpoint
     was lost, have been.
     """
-    return plan_lib.Past(replayed=(*self._begun, *self._again), delivered=dict(self._delivered))
+    return self._past(self._begins, self._again, self._delivered)
 
   def after(self, round_num: int, clients: int) -> plan_lib.Past:
     """Returns `past` as it is once the round that was begun last is ended; writes nothing."""
-    begun = list(self._begun)
-    begun.remove(round_num)
-    return plan_lib.Past(replayed=(*begun, *self._again), delivered={**self._delivered, round_num: clients})
+    return self._past(self._begins, self._again, {**self._delivered, round_num: clients})
+
+  def once_more(self, round_num: int) -> plan_lib.Past | None:
+    """Returns `past` as it would be if the round were begun; None if that repeats no output."""
+    if not self._ended(round_num):
+      return None
+    return self._past(self._begins + collections.Counter([round_num]), [*self._again, round_num], self._delivered)
+
+  def _past(self, begins, again, delivered):
+    # One beginning of a finished round is the one that counts.
+    replayed = [number for number, count in begins.items() for _ in range(count - (number in delivered))]
+    return plan_lib.Past(replayed=tuple(replayed), repeated=tuple(again), delivered=dict(delivered))
+
+  def _ended(self, round_num):
+    # A process that was killed after it had saved a checkpoint wrote no end; the next one has shown what was in it.
+    return round_num in self._delivered or round_num <= self._kept
 
   def _take(self, entry: Mapping[str, int]) -> None:
     if 'begin' in entry:
-      if entry['begin'] in self._delivered:
+      if self._ended(entry['begin']):
         self._again.append(entry['begin'])
-      self._begun.append(entry['begin'])
-    elif 'end' in entry and entry['end'] in self._begun:
-      self._begun.remove(entry['end'])
+      self._begins[entry['begin']] += 1
+    elif 'end' in entry and self._begins[entry['end']]:
       self._delivered[entry['end']] = entry['clients']
+    elif 'resume' in entry:
+      self._kept = max(self._kept, entry['resume'])
 
   def _write(self, entry):
     self._take(entry)

@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import tensorflow_federated as tff
+import tree
 
 from tff_vision import configs, tasks
 from tff_vision.learning import evaluation
@@ -107,24 +109,30 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
 
   Args:
     journal: Of this run; knows the rounds that an earlier process began and did not finish.
-    stop_at_epsilon: Where lost clients make a round cost more than was planned, later rounds that no longer fit are
-      left out; None: there is no budget.
+    stop_at_epsilon: Where lost clients or a repetition make a round cost more than was planned, later rounds that no
+      longer fit are left out; None: there is no budget.
     evaluate_personal: From a state and its round to `learning.personal.compare`'s numbers, where clients have models
       of their own.
     on_round: Called after each round's release, with what was released.
     stop_requested: Asked after each round; True ends the loop with everything saved.
 
   Raises:
-    ValueError: The journal has finished rounds, and no checkpoint is left.
+    ValueError: The journal has finished rounds, and no checkpoint is left, or what is left is of another version.
   """
   state, history = await _resume(process, task, plan, managers)
   if not history and (finished := journal.past().delivered):
     raise ValueError(f'resume is refused: {max(finished)} rounds are finished, and no checkpoint of them is left; to '
                      'train them again would release them a second time. Start a new run.')
+  if journal.resume(len(history)):
+    # The rounds ahead were released once, and a reader knows that output: they get noise that owes nothing to it.
+    state = plan.with_fresh_noise(state)
   evaluated = personal = None
   interrupted = False
   for round_num in range(len(history) + 1, program.rounds + 1):
     started = time.monotonic()
+    if (repeated := journal.once_more(round_num)) and stop_at_epsilon is not None:
+      if plan.charged(repeated).ledger(round_num).get('epsilon', 0.0) > stop_at_epsilon:
+        break
     cohort = plan.cohort(round_num)
     present = _present(cohort, client_data, runtime, task)
     journal.begin(round_num)
@@ -135,7 +143,7 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     trained = sorted(set(present) - {client for fault in faults for client in fault.clients})
     record = {'round': round_num, **_training_record(output.metrics, plan, trained, task, time.monotonic() - started)}
     plan = plan.charged(journal.after(round_num, len(trained)))
-    if stop_at_epsilon is not None and len(trained) < len(cohort):
+    if stop_at_epsilon is not None and (repeated or len(trained) < len(cohort)):
       affordable = plan.affordable_rounds(program.rounds, stop_at_epsilon)
       program = dataclasses.replace(program, rounds=max(round_num, affordable))
     if (epsilon := plan.quick_epsilon(round_num)) is not None:
@@ -193,9 +201,17 @@ async def _resume(process, task, plan, managers):
   saved, _ = await managers.checkpoints.load_latest(_checkpoint(state, []))
   if saved is None:
     return state, []
+  if _kinds(saved['state']) != _kinds(state):
+    raise ValueError('resume is refused: the checkpoint holds other numbers than this version keeps (noise was float32 '
+                     'once, too coarse for the privacy that it stood for); start a new run.')
   history = json.loads(saved['history'].decode())
   await release(managers, released.record(history[-1], plan))
   return saved['state'], history
+
+
+def _kinds(state):
+  """Returns the types of a state's numbers."""
+  return [np.asarray(leaf).dtype for leaf in tree.flatten(state)]
 
 
 def _checkpoint(state, history):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from tff_vision import configs
-from tff_vision.privacy import example_work, gdp, grid, noised_mean, plan, streams
+from tff_vision.privacy import binding, example_work, gdp, grid, noised_mean, plan, streams
 from tff_vision.privacy.audit import canary, opened_sum
 from tff_vision.privacy.ghost import clipped
 from tff_vision.privacy.matrix import blt, toeplitz
@@ -48,8 +48,10 @@ def test_a_clip_that_lets_more_through_is_caught(monkeypatch):
 
 
 def test_noise_that_is_used_again_is_caught(monkeypatch):
+  # A function of the tensor alone, whatever the round and whoever takes part.
   original = streams.nonce
   monkeypatch.setattr(streams, 'nonce', lambda tensor, draw, round_num: original(tensor, draw, 0 * round_num))
+  monkeypatch.setattr(binding, 'round_key', lambda key, round_num, totals: key)
   assert find(FACTORY).epsilon_low > 10 * gdp.epsilon(1 / NOISE, 1e-5)
 
 
