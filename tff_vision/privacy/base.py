@@ -2,7 +2,7 @@
 
 import abc
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -52,9 +52,12 @@ class Past:
   Attributes:
     replayed: Rounds that were begun and not finished, once for each time: they are run again, and noise that clients
       draw anew makes them a second release.
+    again: Of calls to workers that were made again although they may have been answered: the round, and the clients
+      who may have computed in it once more. Told only where clients draw noise of their own.
     delivered: For finished rounds, how many clients' updates are in the sum.
   """
   replayed: tuple[int, ...] = ()
+  again: tuple[tuple[int, tuple[int, ...]], ...] = ()
   delivered: Mapping[int, int] = dataclasses.field(default_factory=dict)
 
 
@@ -103,6 +106,16 @@ class PrivacyPlan(abc.ABC):
     """
     del metrics, round_num
     return {}
+
+  @property
+  def clients_draw_noise(self) -> bool:
+    """Whether a client that computes something again has other noise, so that both are releases."""
+    return False
+
+  @property
+  def example_counts(self) -> Sequence[int]:
+    """The number of examples of each client that the promise counts on; empty if it counts on none."""
+    return ()
 
   @property
   def hides_attendance(self) -> bool:

@@ -96,8 +96,9 @@ class LocalContext(context_base.SyncContext):
     self._concurrent_calls = concurrent_calls
     self._clients_per_call = clients_per_call
     self._silo: handles.Silo | None = None
-    self._stub = tff.framework.RemoteExecutorGrpcStub(
-        grpc.insecure_channel(f'127.0.0.1:{worker.port}', tls.CHANNEL_OPTIONS))
+    # TFF's own would call again for ever where the executor is gone, also what must not be computed twice.
+    self._stub = stub.DeadlineStub(grpc.insecure_channel(f'127.0.0.1:{worker.port}', tls.CHANNEL_OPTIONS),
+                                   name='of this machine', call_timeout=None)
     self._inner = sync_execution_context.SyncExecutionContext(
         executor_fn=executors.LeanExecutors(functools.partial(executors.open_executor, self._stub), _EXECUTORS_KEPT),
         compiler_fn=native.native_form,
@@ -109,9 +110,10 @@ class LocalContext(context_base.SyncContext):
     """The processes that compute for the run."""
     return [self.pid]
 
-  def cohort(self, clients: Sequence[int], population: int) -> contextlib.AbstractContextManager[None]:
-    """Does nothing: there is one place only."""
-    del clients, population
+  def cohort(self, clients: Sequence[int], population: int, again: object = None
+             ) -> contextlib.AbstractContextManager[None]:
+    """Does nothing: there is one place only, and nothing is tried twice."""
+    del clients, population, again
     return contextlib.nullcontext()
 
   def take_faults(self) -> Sequence[object]:
