@@ -82,7 +82,7 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
                                   bytes_up=traffic.bytes_up(config, secure_sum, length=parts.sent_length))
     on_start(task, plan)
     clock.setup_done()
-    journal.agree_on_counts(plan.example_counts)
+    journal.note_counts(plan.example_counts)
     outcome = asyncio.run(loop.run(
         parts.process, task=task, plan=plan, runtime=place, client_data=parts.data, traffic=client_traffic,
         evaluator=evaluator, program=program, managers=loop.Managers.in_directory(directory), journal=journal,
@@ -130,6 +130,7 @@ def build_plan(config: configs.ExperimentConfig, task: tasks.Task, *, secret: by
 def _plan_run(config, task, *, journal, secret, directory):
   """Returns the task as its clients see it, the plan charged with the past, and the rounds that the budget pays for."""
   plan = build_plan(config, task, secret=secret).charged(journal.past())
+  journal.check_counts(plan.example_counts)
   program = _within_budget(config, plan)
   secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path)
   return dataclasses.replace(task, client=plan.client_data(task.client)), plan, program

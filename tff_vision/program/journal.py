@@ -44,16 +44,21 @@ class Journal:
 
   def repeat(self, round_num: int, clients: Sequence[int]) -> None:
     """Writes that `clients` may be about to compute something of the round once more, with other noise."""
-    self._write({'again': round_num, 'clients': list(clients)})
+    self._write({'again': round_num, 'clients': [int(client) for client in clients]})
 
-  def agree_on_counts(self, counts: Sequence[int]) -> None:
-    """Writes the clients' numbers of examples, if the run has just begun, and compares them if it goes on.
+  def note_counts(self, counts: Sequence[int]) -> None:
+    """Writes the clients' numbers of examples, if the run has just begun and there are any."""
+    if not self._counts and counts:
+      self._write({'example_counts': [int(count) for count in counts]})
+
+  def check_counts(self, counts: Sequence[int]) -> None:
+    """Compares the clients' numbers of examples with those that the run began with, if it has.
 
     Raises:
-      ValueError: A client's is another than when the run began.
+      ValueError: A client's is another.
     """
-    if not self._counts and counts:
-      self._write({'example_counts': list(counts)})
+    if not self._counts:
+      return
     if len(self._counts) != len(counts):
       raise ValueError(f'resume is refused: there are {len(counts)} clients and were {len(self._counts)} when the run '
                        'began. Start a new run.')
@@ -64,7 +69,7 @@ class Journal:
 
   @property
   def example_counts(self) -> tuple[int, ...]:
-    """What `agree_on_counts` has written; empty before."""
+    """What `note_counts` has written; empty before."""
     return self._counts
 
   def past(self) -> plan_lib.Past:
