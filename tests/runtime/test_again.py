@@ -178,9 +178,10 @@ def test_the_executor_of_a_local_run_is_not_called_again_either(tff_runtime, cou
   try:
     with tff.framework.get_context_stack().install(context):
       counted.total(VALUES)
-      with losing('CreateCall', answered=True, worker='of this machine'), pytest.raises(stub.WorkerLost):
+      with losing('CreateCall', answered=True, worker='of this machine'), pytest.raises(
+          local.ExecutorGone, match='the executor of this machine .* is gone'):
         counted.total(VALUES)
-    assert counted.runs == 8
+    assert counted.runs == 8 and issubclass(local.ExecutorGone, ValueError)
   finally:
     context.close()
     worker.stop()

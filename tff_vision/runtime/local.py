@@ -73,6 +73,10 @@ def close() -> None:
   gc.collect()
 
 
+class ExecutorGone(stub.WorkerLost, ValueError):
+  """The executor of this machine has ended."""
+
+
 class _Closed(context_base.SyncContext):
   """What stands between runs. TFF's own default would start an executor that nobody stops."""
 
@@ -136,13 +140,17 @@ class LocalContext(context_base.SyncContext):
     """Returns what `protocol` returns for `count` clients, all of which are here."""
     if self._silo is None:  # It stays open: a new one would build its computations' graphs anew.
       self._silo = handles.Silo(functools.partial(executors.open_for_handles, self._stub))
-    return protocol([handles.Party(position, self._silo) for position in range(count)])
+    with self._saying_that_it_is_gone():
+      return protocol([handles.Party(position, self._silo) for position in range(count)])
 
   def invoke(self, comp: tff.Computation, arg: object = None) -> object:
     """Runs `comp`; called by TFF.
 
     An executor keeps all that clients send in a call until it is added up: large cohorts take several calls, where the
     computation can be split.
+
+    Raises:
+      ExecutorGone: The executor has ended; nothing is tried again.
     """
     limit, kind = self._clients_per_call, comp.type_signature
     if arg is None or not arguments.has_clients(kind.parameter) or arguments.has_clients(kind.result):
@@ -177,9 +185,18 @@ class LocalContext(context_base.SyncContext):
     return self._run(form.after_merge, tff.structure.Struct.unnamed(nobody, merged))
 
   def _run(self, comp, arg):
-    result = self._inner.invoke(comp, arg)
-    self._inner.executor_factory.forget()
-    return result
+    with self._saying_that_it_is_gone():
+      result = self._inner.invoke(comp, arg)
+      self._inner.executor_factory.forget()
+      return result
+
+  @contextlib.contextmanager
+  def _saying_that_it_is_gone(self):
+    try:
+      yield
+    except stub.WorkerLost as error:
+      raise ExecutorGone(f'the executor of this machine (process {self.pid}) is gone, maybe for want of memory: '
+                         f'{error}') from None
 
 
 def _grows(kind):
