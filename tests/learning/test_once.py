@@ -62,6 +62,7 @@ def test_a_round_is_one_training_of_each_client(tff_runtime, tmp_path, algorithm
     assert len(list(tmp_path.iterdir())) == 4 * (workers + 1)
     for a, b in zip(here.state.global_model_weights.trainable, there.state.global_model_weights.trainable, strict=True):
       np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    assert type(here.state) is type(there.state)
     if keeps:
       for a, b in zip(tf.nest.flatten(list(here.metrics['kept'])), tf.nest.flatten(list(there.metrics['kept'])),
                       strict=True):

@@ -83,12 +83,14 @@ def parts(computation: tff.Computation) -> Parts | None:
       kept = work(arg)
       return form.up_to_merge([arg, kept]), of_clients([arg, kept])
 
+    at_once = _returning(at_once, [form.up_to_merge.type_signature.result, _kinds(kind, True)])
+
   def half(per_client):
     @tff.federated_computation(arg_type, kept_type, form.after_merge.type_signature.parameter[1])
     def chosen(arg, kept, merged):
       return [leaf for leaf, leaf_kind in _leaves(form.after_merge([arg, kept], merged), kind)
               if arguments.has_clients(leaf_kind) == per_client]
-    return chosen
+    return _returning(chosen, _kinds(kind, per_client))
 
   return Parts(work, up_to_merge, at_once, form.merge, half(False), half(True))
 
@@ -162,6 +164,17 @@ def _computation(block):
   block, _ = tree_transformations.remove_unused_block_locals(block)
   return computation_impl.ConcreteComputation(computation_proto=block.proto,
                                               context_stack=context_stack_impl.context_stack)
+
+
+def _kinds(kind, per_client):
+  """Returns the types of the server's or of the clients' values in a result, with the containers that Python sees."""
+  return [leaf for leaf, _ in _leaves(kind, kind) if arguments.has_clients(leaf) == per_client]
+
+
+def _returning(computation, kinds):
+  """Returns the computation with containers of Python in its result, which compiling has taken away."""
+  return computation_impl.ConcreteComputation.with_type(
+      computation, tff.FunctionType(computation.type_signature.parameter, tff.types.to_type(kinds)))
 
 
 def _leaves(value, kind) -> Iterator[tuple[object, tff.Type]]:
