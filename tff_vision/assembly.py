@@ -16,7 +16,7 @@ import tensorflow_federated as tff
 from tff_vision import configs, plugins, tasks
 from tff_vision.aggregation import codecs, error_feedback, flat, secured
 from tff_vision.client_state import driver, keeping, store
-from tff_vision.data import attacked
+from tff_vision.data import attacked, images
 from tff_vision.learning import attacked_work, client_data, evaluation, local_training, process
 from tff_vision.learning import personal as personal_lib
 from tff_vision.privacy import plan as plan_lib
@@ -80,6 +80,30 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
       own_models = personal_lib.KeptModels(algorithm=chosen, store=states, task=task)
   return Parts(process=made, data=data, sent_length=sent.length, own_models=own_models,
                shown=process.shown(task, config.algorithm, config.client))
+
+
+def counted(task: tasks.Task, runtime: runtime_config.RuntimeConfig, place: secured.Place,
+            known: Sequence[int] = ()) -> tasks.Task:
+  """Returns the task with the clients' numbers of examples as their workers have them; as it is, if we send them.
+
+  Sampling rates, steps, weights and the bounds on what clients send follow from these numbers.
+
+  Args:
+    place: The open runtime.
+    known: Of an earlier part of the run, for clients that cannot be reached or whose file is away now. Without these
+      the copies here stand in, and a worker that comes back with another number refuses.
+  """
+  if runtime.data_placement != 'worker':
+    return task
+  copies = task.images.train
+  found = dict(enumerate(known)) | dict(_client_data(task, runtime).count(place.with_parties))
+  counts = [found.get(client, copies.num_examples(client)) for client in range(len(copies))]
+  if all(number == copies.num_examples(client) for client, number in enumerate(counts)):
+    return task
+  notes = [*task.images.notes, 'Some clients have another number of examples on their workers than in the copies here: '
+           'what their workers have counts.']
+  return dataclasses.replace(task, images=dataclasses.replace(
+      task.images, train=images.CountedClients(copies=copies, counts=counts), notes=notes))
 
 
 def personalize(config: configs.ExperimentConfig, task: tasks.Task, runtime: runtime_config.RuntimeConfig, place: Any,

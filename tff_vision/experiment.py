@@ -133,13 +133,13 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
   task = tasks.build_task(config)
   journal = journal_lib.Journal(directory.journal)
   secret = directory.secret()
-  plan = build_plan(config, task, secret=secret).charged(journal.past())
-  task = dataclasses.replace(task, client=plan.client_data(task.client))
-  program = _within_budget(config, plan)
-  secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path)
+  plan_run = functools.partial(_plan_run, config, journal=journal, secret=secret, directory=directory)
+  # Where the workers have the data, only they know what the plan must be made for.
+  planned = plan_run(task) if runtime.data_placement == 'driver' else None
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing,
                                    objective=task.objective)
   with directory.opened(config, secret), runtimes.open_runtime(runtime) as place:
+    task, plan, program = planned or plan_run(assembly.counted(task, runtime, place, journal.example_counts))
     parts = assembly.assemble(config, task, plan, runtime, directory.client_states, place)
     secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
                                   parameters_count=parts.sent_length, on_workers=bool(runtime.workers))
@@ -147,6 +147,7 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
                                   bytes_up=traffic.bytes_up(config, secure_sum, length=parts.sent_length))
     on_start(task, plan)
     clock.setup_done()
+    journal.note_counts(plan.example_counts)
     outcome = asyncio.run(loop.run(
         parts.process, task=task, plan=plan, runtime=place, client_data=parts.data, traffic=client_traffic,
         evaluator=evaluator, program=program, journal=journal,
@@ -207,6 +208,15 @@ def build_plan(config: configs.ExperimentConfig, task: tasks.Task, *, secret: by
       max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None,
       secret=secret, cohort_size_bounds=secured.cohort_size_bounds(config.secure))
   return plan.for_secure_sum(config.secure).for_model(task.keras_model(), task.batch_spec[0])
+
+
+def _plan_run(config, task, *, journal, secret, directory):
+  """Returns the task as its clients see it, the plan charged with the past, and the rounds that the budget pays for."""
+  plan = build_plan(config, task, secret=secret).charged(journal.past())
+  journal.check_counts(plan.example_counts)
+  program = _within_budget(config, plan)
+  secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path)
+  return dataclasses.replace(task, client=plan.client_data(task.client)), plan, program
 
 
 def _within_budget(config, plan):

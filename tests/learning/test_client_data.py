@@ -9,8 +9,9 @@ import tensorflow as tf
 from tests import tiny
 from tests.learning import test_process
 from tests.runtime import relay
+from tff_vision import assembly, configs
 from tff_vision.data import images, preprocess, records
-from tff_vision.learning import client_data
+from tff_vision.learning import client_data, process
 from tff_vision.runtime import remote, runtime_config, worker_process
 
 
@@ -97,6 +98,49 @@ def test_a_client_whose_file_is_gone_is_left_out(task, made, tff_runtime, tmp_pa
   expected = test_process.train(made, task, clients=(0, 2))
   for a, b in zip(found, expected, strict=True):
     np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7)
+
+
+def _shortened(task, folder, client, count):
+  examples = task.images.train.examples(client)
+  records.write(folder / records.file_name(client), images.Examples(examples.x[:count], examples.y[:count]))
+
+
+def test_what_the_workers_have_decides_and_what_changes_is_refused(task, made, tff_runtime, tmp_path):
+  for client, count in ((0, 10), (1, 25)):  # Announced are 40, 25 and 33; the third has no file.
+    _shortened(task, tmp_path, client, count)
+  config = runtime_config.RuntimeConfig(runtime='workers', local_workers=2, data_placement='worker',
+                                        worker_data_dir=str(tmp_path))
+  assert assembly.counted(task, runtime_config.RuntimeConfig(), tff_runtime) is task
+  counted = assembly.counted(task, config, tff_runtime)
+  sizes = lambda task: [task.images.train.num_examples(client) for client in range(3)]
+  assert sizes(counted) == [10, 25, 33] and len(counted.images.notes) == len(task.images.notes) + 1
+  assert sizes(assembly.counted(task, config, tff_runtime, known=(11, 24, 7))) == [10, 25, 7]
+  # Bounds and totals follow.
+  assert process.largest_weight(task, configs.AlgorithmConfig()) == 40 * 2
+  assert process.largest_weight(counted, configs.AlgorithmConfig()) == 33 * 2
+  assert process._total_weight(counted, configs.AlgorithmConfig(), True) == (10 + 25 + 33) * 2
+  assert process.ALGORITHMS['fednova'](counted, configs.AlgorithmConfig(), counted.client)._largest == -(-33 * 2 // 4)
+
+  state = made.set_model_weights(made.initialize(), task.initial_weights())
+  with remote.remote_runtime(config) as runtime:
+    assert sizes(assembly.counted(task, config, runtime)) == [10, 25, 33]
+
+    def round_of(announced, clients):
+      data = client_data.WorkerData(task=announced, folder=str(tmp_path))
+      return data.read_on_workers(made).next(state, [data.request(client, 1) for client in clients])
+
+    with runtime.cohort([0, 1], population=3):
+      trained = round_of(counted, (0, 1)).metrics['client_work']['train']
+      assert trained['num_examples'] == (10 + 25) * 2
+    for announced, found in ((task, 10), (counted, 12)):  # As the copies here have it; as it was at the start.
+      _shortened(task, tmp_path, 0, found)
+      with runtime.cohort([1, 0], population=3), pytest.raises(
+          ValueError, match=f'^client 0 was announced with {announced.images.train.num_examples(0)} examples, and its '
+                            f'file on the worker has {found};'):
+        round_of(announced, (1, 0))
+    (tmp_path / records.file_name(0)).unlink()  # It teaches nobody anything.
+    with runtime.cohort([0, 1], population=3):
+      assert round_of(counted, (0, 1)).metrics['client_work']['train']['num_examples'] == 25 * 2
 
 
 @pytest.mark.parametrize('like', [

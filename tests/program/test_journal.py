@@ -1,6 +1,9 @@
 """What a journal remembers, also of a process that was killed while it wrote."""
 
 import os
+import threading
+
+import pytest
 
 from tff_vision.privacy import plan
 from tff_vision.program import journal
@@ -49,3 +52,36 @@ def test_a_round_that_was_seen_is_repeated_when_it_is_begun_again(tmp_path):
   past = journal.Journal(tmp_path / 'journal.jsonl').past()
   assert past.repeated == (2, 3) and past.released(3) == {1: 1, 2: 2, 3: 2}
   assert sorted(past.sent(3)) == [1, 2, 2, 3, 3]
+
+
+def test_repeated_calls_are_charged_whoever_writes_them(tmp_path):
+  path = tmp_path / 'journal.jsonl'
+  first = journal.Journal(path)
+  first.begin(1)
+  writers = [threading.Thread(target=first.repeat, args=(1, [client, 9])) for client in range(8)]
+  for writer in writers:
+    writer.start()
+  for writer in writers:
+    writer.join()
+  assert first.after(1, 3).replayed == () and first.past().replayed == (1,)
+  first.end(1, 3)
+  read = journal.Journal(path).past()
+  assert read == first.past() and read.replayed == ()
+  assert sorted(read.again) == [(1, (client, 9)) for client in range(8)]
+
+
+def test_a_run_goes_on_with_the_examples_that_it_began_with(tmp_path):
+  path = tmp_path / 'journal.jsonl'
+  first = journal.Journal(path)
+  first.check_counts([5, 7])
+  first.note_counts(())  # A promise that counts on no examples.
+  assert not path.exists()
+  first.note_counts([5, 7])
+  again = journal.Journal(path)
+  again.check_counts([5, 7])
+  again.note_counts([5, 7])
+  assert again.example_counts == (5, 7) and len(path.read_text().splitlines()) == 1
+  with pytest.raises(ValueError, match='client 1 has 6 examples and had 7'):
+    again.check_counts([5, 6])
+  with pytest.raises(ValueError, match='there are 3 clients and were 2'):
+    again.check_counts([5, 7, 1])

@@ -27,24 +27,39 @@ def count(state, data):
   return types.SimpleNamespace(state=state + len(data), metrics={})
 
 
-def run(plan, tmp_path, faults=(), rounds=6, load_latest=nothing_saved, first=0, compute=count, **options):
-  """Runs the loop; `faults` are those of the rounds, in order. Returns its outcome and the journal."""
-  kept, faults = [], collections.deque(faults)
+def run(plan, tmp_path, faults=(), rounds=6, load_latest=nothing_saved, first=0, compute=count, repeated=None,
+        **options):
+  """Runs the loop; returns its outcome and the journal.
+
+  Args:
+    faults: Those of the rounds, in order.
+    repeated: From a round to the groups of clients that a lost worker lets compute again in it.
+  """
+  kept, faults, place = [], collections.deque(faults), types.SimpleNamespace(again=None)
 
   async def save(state, round_num):
     del round_num
     kept.append(state)
 
+  def play(state, data):
+    for clients in (repeated or {}).get(len(kept) + 1, ()):
+      place.again(clients)
+    return compute(state, data)
+
+  def cohort(clients, population, again=None):
+    place.again = again
+    return contextlib.nullcontext()
+
   weights = types.SimpleNamespace(assign_weights_to=lambda model: None)
   process = types.SimpleNamespace(
       initialize=lambda: first, set_model_weights=lambda state, _: state, get_model_weights=lambda _: weights,
-      next=compute)
+      next=play)
   evaluated = {'evaluation': {'accuracy': 0.5}, 'per_client': {}}
   book = journal.Journal(tmp_path / 'journal.jsonl')
   outcome = asyncio.run(loop.run(
       process, plan=plan, client_data=types.SimpleNamespace(present=list, request=lambda client, _: client),
       task=types.SimpleNamespace(images=types.SimpleNamespace(train=[None] * 4, test=None), initial_weights=lambda: 0),
-      runtime=types.SimpleNamespace(cohort=lambda *_, **__: contextlib.nullcontext(), WorkerLost=KeyError,
+      runtime=types.SimpleNamespace(cohort=cohort, WorkerLost=KeyError,
                                     take_faults=lambda: faults.popleft() if faults else []),
       traffic=loop.Traffic(bytes_down=1, bytes_up=1), journal=book, evaluate_personal=None,
       evaluator=types.SimpleNamespace(model=None, evaluate=lambda _: evaluated),
@@ -55,15 +70,65 @@ def run(plan, tmp_path, faults=(), rounds=6, load_latest=nothing_saved, first=0,
   return outcome, book
 
 
-def build(sampling, **privacy):
-  return plan_lib.build_plan(
+def build(sampling, cohort_size=4, **privacy):
+  made = plan_lib.build_plan(
       configs.PrivacyConfig(clip_norm=1.0, delta=1e-3, **privacy),
-      configs.CohortConfig(cohort_size=4, sampling=sampling), population=4, rounds=6, seed=1)
+      configs.CohortConfig(cohort_size=cohort_size, sampling=sampling), population=4, rounds=6, seed=1,
+      sizes=(90, 80, 70, 60), client=configs.ClientConfig(batch_size=10))
+  if 'distributed' in privacy['privacy']:
+    made = dataclasses.replace(made, value_bits=32, length=10)
+  return made
+
+
+SELF_NOISING = ('local_dp', 'example_dp_sgd', 'distributed_gaussian', 'distributed_skellam')
+
+
+@pytest.mark.parametrize('mechanism', SELF_NOISING)
+def test_what_clients_release_twice_is_charged_twice(tmp_path, mechanism):
+  plan = build('round_robin', 2, privacy=mechanism, noise_multiplier=4.0)
+  pair = tuple(plan.cohort(2))
+  expected = plan.charged(plan_lib.Past(replayed=(2, 2))).ledger(6)['epsilon']
+  if mechanism == 'example_dp_sgd':  # Each client has a ledger of its own.
+    turns = [3 + 2 * int(client == pair[0]) + int(client == pair[1]) for client in range(4)]
+    expected = max(map(plan.client_epsilon, range(4), turns))
+  outcome, book = run(plan, tmp_path, repeated={2: [pair[:1], pair]})
+  assert len(outcome.history) == 6 and book.past().again == ((2, pair[:1]), (2, pair))
+  charged = plan.charged(journal.Journal(tmp_path / 'journal.jsonl').past())
+  # Two turns more for the one, one for its partner. Of shares of noise, a sum that has a new one is a sum more.
+  assert charged.ledger(6)['epsilon'] == pytest.approx(expected) and expected > plan.ledger(6)['epsilon']
+  assert charged.ledger(6)['replayed_rounds'] == 2
+  assert outcome.history[-1]['privacy']['replayed_rounds'] == 2
+  if mechanism == 'example_dp_sgd':
+    assert [client['rounds'] for client in charged.ledger(6)['per_client']] == turns
+
+
+@pytest.mark.parametrize('mechanism', ['local_dp', 'example_dp_sgd', 'distributed_gaussian'])
+def test_a_budget_holds_for_what_is_released_twice(tmp_path, mechanism):
+  plan = build('fixed', privacy=mechanism, noise_multiplier=4.0)
+  budget = plan.ledger(6)['epsilon']
+  outcome, book = run(plan, tmp_path / '.', repeated={2: [(0, 1, 2, 3)]}, stop_at_epsilon=budget)
+  assert len(outcome.history) == 5 and not outcome.interrupted, 'the sixth round is paid for the second'
+  assert plan.charged(book.past()).ledger(5)['epsilon'] == pytest.approx(budget)
+
+  # In the last round nothing is left to pay with: what may have been answered is charged, and the run ends before it.
+  (tmp_path / 'last').mkdir()
+  outcome, book = run(plan, tmp_path / 'last', repeated={6: [(0, 1, 2, 3)]}, stop_at_epsilon=budget)
+  assert len(outcome.history) == 5 and book.past().again == ()
+  assert plan.charged(book.past()).ledger(5)['epsilon'] == pytest.approx(budget)
+
+  (tmp_path / 'first').mkdir()
+  with pytest.raises(ValueError, match=r'stop_at_epsilon=.* does not pay for round 1 once more'):
+    run(plan, tmp_path / 'first', rounds=1, repeated={1: [(0, 1, 2, 3)]}, stop_at_epsilon=plan.ledger(1)['epsilon'])
+
+
+def test_nothing_is_told_where_noise_is_the_servers(tmp_path):
+  for plan in (build('poisson', privacy='client_gaussian', noise_multiplier=1.0),
+               plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(0))):
+    assert not plan.clients_draw_noise and plan.example_counts == ()
 
 
 def test_a_budget_that_lost_clients_use_up_ends_the_run_earlier(tmp_path):
-  plan = dataclasses.replace(build('fixed', privacy='distributed_gaussian', noise_multiplier=2.0), value_bits=32,
-                             length=10)
+  plan = build('fixed', privacy='distributed_gaussian', noise_multiplier=2.0)
   budget = plan.ledger(6)['epsilon']
   lost = Fault('worker', 'gone', (0, 1, 2))
   outcome, book = run(plan, tmp_path, [[], [lost]], stop_at_epsilon=budget)

@@ -1,6 +1,7 @@
 """Our context beside TFF's local one (same bits) and TFF's mergeable one (five defects)."""
 
 import asyncio
+import collections
 import threading
 
 import grpc
@@ -145,8 +146,9 @@ def test_a_worker_gets_its_own_clients_and_the_broadcast_only(recorded_fleet):
 
 def test_what_only_the_server_may_know_never_reaches_a_worker(recorded_fleet):
   runtime, stubs = recorded_fleet
-  state_type = tff.FederatedType(tff.StructWithPythonType([
-      ('mechanism', [('clip', np.float32), ('server_secret_key', tff.TensorType(np.uint32, [4]))])], dict), tff.SERVER)
+  state_type = tff.FederatedType(tff.types.to_type(collections.OrderedDict(
+      mechanism=collections.OrderedDict(clip=np.float32, server_secret_key=(np.uint32, [4])),
+      secrets=[collections.OrderedDict(a=np.float32)])), tff.SERVER)
 
   @tff.tensorflow.computation(np.float32, np.float32)
   def clipped(x, clip):
@@ -154,18 +156,54 @@ def test_what_only_the_server_may_know_never_reaches_a_worker(recorded_fleet):
 
   @tff.tensorflow.computation(np.float32, state_type.member)
   def noised(total, state):
-    return total + tf.cast(state['mechanism']['server_secret_key'][0], tf.float32)
+    return total + tf.cast(state['mechanism']['server_secret_key'][0], tf.float32) + state['secrets'][0]['a']
 
-  @tff.federated_computation(state_type, CLIENT_FLOATS)
+  def sum_and_clients(state, x):
+    clip = tff.federated_broadcast(tff.federated_map(
+        tff.tensorflow.computation(lambda state: state['mechanism']['clip'], state_type.member), state))
+    bounded = tff.federated_map(clipped, (x, clip))
+    total = tff.federated_sum(bounded)
+    return tff.federated_map(noised, (total, state)), total, bounded
+
+  on = tff.federated_computation(state_type, CLIENT_FLOATS)
+
+  @on
   def released(state, x):
-    bounded = tff.federated_map(clipped, (x, tff.federated_broadcast(state['mechanism']['clip'])))
-    return tff.federated_map(noised, (tff.federated_sum(bounded), state))
+    return sum_and_clients(state, x)[0]
 
-  key = np.array([1 << 20, 0xdeadbeef, 0x12345678, 0x9abcdef0], np.uint32)
-  state = {'mechanism': {'clip': np.float32(2), 'server_secret_key': key}}
-  with runtime.cohort([0, 1, 2], population=3):
-    assert released(state, [1.0, 5.0, 9.0]) == 5 + (1 << 20)
-  assert all(stub.count('CreateCall') and not stub.saw(key.tobytes()) for stub in stubs)
+  @on
+  def released_and_kept(state, x):
+    noised_sum, _, bounded = sum_and_clients(state, x)
+    return noised_sum, bounded
+
+  @on
+  def kept_alone(state, x):
+    return sum_and_clients(state, x)[2]
+
+  @on
+  def told_the_sum(state, x):
+    noised_sum, total, bounded = sum_and_clients(state, x)
+    return noised_sum, tff.federated_map(clipped, (bounded, tff.federated_broadcast(total)))
+
+  @on
+  def told_only_the_sum(state, x):
+    _, total, bounded = sum_and_clients(state, x)
+    return tff.federated_map(clipped, (bounded, tff.federated_broadcast(total)))
+
+  key, other = np.array([1 << 20, 0xdeadbeef, 0x12345678, 0x9abcdef0], np.uint32), np.float32(0.1234567)
+  state = {'mechanism': {'clip': np.float32(2), 'server_secret_key': key}, 'secrets': [{'a': other}]}
+  noised_sum, bounded = pytest.approx(5 + (1 << 20) + other), [1.0, 2.0, 2.0]
+  expected = {released: noised_sum, released_and_kept: (noised_sum, bounded), kept_alone: bounded,
+              told_the_sum: (noised_sum, bounded), told_only_the_sum: bounded}
+  for computation, result in expected.items():
+    before = [stub.count('CreateCall') for stub in stubs]
+    with runtime.cohort([0, 1, 2], population=3):
+      assert computation(state, [1.0, 5.0, 9.0]) == result
+    with runtime.cohort([], population=3):
+      computation(state, [])
+    assert all(stub.count('CreateCall') > n for stub, n in zip(stubs, before, strict=True))
+  # An array is sent as its bytes, a lone number as such or packed.
+  assert not any(stub.saw(secret.tobytes()) for stub in stubs for secret in (key, key[1:2], other))
 
 
 class TestDefectsOfTffsContext:

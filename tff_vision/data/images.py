@@ -104,6 +104,28 @@ class ArrayClients(ClientImages):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class CountedClients(ClientImages):
+  """Clients who train on files of their own, of which this machine knows the sizes, and has copies that may differ.
+
+  Attributes:
+    copies: What is here; `examples` returns these.
+    counts: The number of examples of each client in its own file.
+  """
+  copies: ClientImages
+  counts: Sequence[int]
+
+  @property
+  def client_ids(self) -> Sequence[str]:
+    return self.copies.client_ids
+
+  def num_examples(self, client: int) -> int:
+    return self.counts[client]
+
+  def examples(self, client: int) -> Examples:
+    return self.copies.examples(client)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class HeldOut:
   """Examples for evaluation, with the positions that belong to each client (some may have none)."""
   examples: Examples

@@ -6,6 +6,7 @@ set's. Reading uses TensorFlow's built-in kernels only, so it runs in any execut
 
 import pathlib
 
+import numpy as np
 import tensorflow as tf
 
 from tff_vision.data import images, sequential
@@ -27,6 +28,28 @@ def write(path: pathlib.Path, examples: images.Examples) -> None:
   part.replace(path)
 
 
+def count(path: tf.Tensor) -> tf.Tensor:
+  """Returns the number of examples in the file `path`, int64 []; -1 if it is not there. Runs where the file is."""
+  found = tf.io.matching_files(path)
+  return tf.where(tf.size(found) > 0, _length(_records(found)), np.int64(-1))
+
+
+def agreed(path: tf.Tensor, found: tf.Tensor, announced: tf.Tensor) -> tf.Operation:
+  """Fails where a client's file has another number of examples than was announced; runs where the file is.
+
+  What a round may cost, and the bounds of what a client sends, follow from the announced number. A file that is empty
+  or not there teaches nobody anything.
+
+  Args:
+    found, announced: int64 [].
+  """
+  client = tf.strings.regex_replace(path, r'.*client_0*([0-9]+)\.tfrecord$', r'\1')
+  fits = tf.equal(found, announced) | tf.equal(found, 0)  # In a graph, == may compare tensors as objects.
+  return tf.debugging.Assert(fits, [tf.strings.join([
+      'refused: client ', client, ' was announced with ', tf.strings.as_string(announced), ' examples, and its file on '
+      'the worker has ', tf.strings.as_string(found), '; begin a new run, which asks for the number.'])])
+
+
 def read(path: tf.Tensor, like: images.Examples) -> tuple[tf.Tensor, tf.Tensor]:
   """Returns all images and labels in the file `path`, in order; runs where the file is.
 
@@ -42,6 +65,13 @@ def read(path: tf.Tensor, like: images.Examples) -> tuple[tf.Tensor, tf.Tensor]:
                  for name, array in (('x', like.x), ('y', like.y)))
 
   nothing = tuple(tf.zeros([0, *array.shape[1:]], array.dtype) for array in (like.x, like.y))
-  file = tf.data.TFRecordDataset(tf.io.matching_files(path)).with_options(sequential.options())
-  count = file.reduce(tf.constant(0, tf.int64), lambda total, _: total + 1)
-  return file.map(parse).batch(tf.maximum(count, 1)).reduce(nothing, lambda _, everything: everything)
+  file = _records(tf.io.matching_files(path))
+  return file.map(parse).batch(tf.maximum(_length(file), 1)).reduce(nothing, lambda _, everything: everything)
+
+
+def _records(files):
+  return tf.data.TFRecordDataset(files).with_options(sequential.options())
+
+
+def _length(file):
+  return file.reduce(tf.constant(0, tf.int64), lambda total, _: total + 1)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,9 @@ import tensorflow_federated as tff
 from tff_vision import tasks
 from tff_vision.data import one_element, records
 from tff_vision.learning import composition
+
+# From a number of clients and a function of those that can be reached, each with its `position`, to what it returns.
+WithParties = Callable[[int, Callable[[Sequence[Any]], Any]], Any]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +37,7 @@ class WorkerData:
   """The examples lie on the workers: the driver sends names, and the worker's graph reads the files.
 
   Attributes:
+    task: Its `images.train` tells how many examples are in each file; a worker that finds another number refuses.
     folder: Where the files are, as the executors see it, the same on every worker.
   """
   task: tasks.Task
@@ -48,13 +52,29 @@ class WorkerData:
     found = self._exist([self._path(client) for client in cohort]) if len(cohort) else []
     return [client for client, exists in zip(cohort, found, strict=True) if exists]
 
-  def request(self, client: int, round_num: int) -> tuple[str, int]:
-    """Returns what is sent instead of the examples: (path, seed)."""
-    return self._path(client), self.task.round_seed(client, round_num)
+  def count(self, with_parties: WithParties) -> Mapping[int, int]:
+    """Returns how many examples the clients have in their files, of those that can be reached and have one.
+
+    Args:
+      with_parties: As `runtime.context.WorkersContext.with_parties`.
+    """
+    paths = [self._path(client) for client in range(len(self.task.images.train))]
+
+    def ask(parties):
+      clients = [party.position for party in parties]
+      return dict(zip(clients, self._count([paths[client] for client in clients]), strict=True)) if clients else {}
+
+    return {client: int(number) for client, number in with_parties(len(paths), ask).items() if number >= 0}
+
+  def request(self, client: int, round_num: int) -> tuple[str, int, int]:
+    """Returns what is sent instead of the examples: (path, seed, announced number of examples)."""
+    return self._path(client), self.task.round_seed(client, round_num), self.task.images.train.num_examples(client)
 
   def read_on_workers(self, process: composition.Process) -> composition.Process:
-    """Returns a process whose `next` takes a `request` for each client; same weights as with the examples sent."""
+    """Returns a process whose `next` takes a `request` for each client; same weights as with the examples sent.
 
+    A round fails where a client has not as many examples as was announced, before any is trained on.
+    """
     if isinstance(process, composition.KeepingProcess):
       return dataclasses.replace(process, next_of_clients=_reading(self.dataset, process.next_of_clients))
     return tff.learning.templates.LearningProcess(
@@ -63,13 +83,21 @@ class WorkerData:
   @functools.cached_property
   def dataset(self) -> tff.Computation:
     """A computation from a client's `request` to its data set; runs on the worker."""
-    @tff.tensorflow.computation(np.str_, np.int64)
-    def dataset(path, seed):
-      return self.task.batch_reader.dataset(*records.read(path, self.task.images.test.examples), seed=seed)
+    @tff.tensorflow.computation(np.str_, np.int64, np.int64)
+    def dataset(path, seed, announced):
+      x, y = records.read(path, self.task.images.test.examples)
+      with tf.control_dependencies([records.agreed(path, tf.shape(y, tf.int64)[0], announced)]):
+        return self.task.batch_reader.dataset(tf.identity(x), tf.identity(y), seed=seed)
     return dataset
 
   def _path(self, client):
     return posixpath.join(self.folder, records.file_name(client))
+
+  @functools.cached_property
+  def _count(self):
+    count = tff.tensorflow.computation(records.count, np.str_)
+    return tff.federated_computation(lambda paths: tff.federated_map(count, paths),
+                                     tff.FederatedType(np.str_, tff.CLIENTS))
 
   @functools.cached_property
   def _exist(self):

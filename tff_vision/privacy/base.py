@@ -3,7 +3,7 @@
 import abc
 import collections
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -53,11 +53,14 @@ class Past:
   Attributes:
     replayed: Rounds that were begun more often than they count in the run, once for each time: not finished and run
       again, or begun after their end. Noise that clients draw anew makes each a further release.
+    again: Of calls to workers that were made again although they may have been answered: the round, and the clients
+      who may have computed in it once more. Told only where clients draw noise of their own.
     delivered: For finished rounds, how many clients' updates are in the sum.
     repeated: Of these, the rounds that were begun after their end, because a checkpoint was lost. The first output was
       public by then, so each is a further release whoever adds the noise.
   """
   replayed: tuple[int, ...] = ()
+  again: tuple[tuple[int, tuple[int, ...]], ...] = ()
   delivered: Mapping[int, int] = dataclasses.field(default_factory=dict)
   repeated: tuple[int, ...] = ()
 
@@ -127,6 +130,16 @@ class PrivacyPlan(abc.ABC):
     """
     del metrics, round_num
     return {}
+
+  @property
+  def clients_draw_noise(self) -> bool:
+    """Whether a client that computes something again has other noise, so that both are releases."""
+    return False
+
+  @property
+  def example_counts(self) -> Sequence[int]:
+    """The number of examples of each client that the promise counts on; empty if it counts on none."""
+    return ()
 
   @property
   def hides_attendance(self) -> bool:

@@ -69,6 +69,10 @@ class Distributed(client_level.ClientLevel):
   length: int | None = None
   past: base.Past = base.Past()
 
+  @property
+  def clients_draw_noise(self):
+    return True
+
   def attendance(self, round_num):
     return base.attendance_of(self.sampler, round_num)
 
@@ -128,7 +132,7 @@ class Distributed(client_level.ClientLevel):
         'delta': self.delta, 'unit': 'client', 'relation': 'zero out one client\'s update, against the server too',
         'sampling': 'none claimed', 'accountant': 'RDP', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
         'clip_norm': self.clip_norm, 'max_participations': sum(count for _, count in worst),
-        'replayed_rounds': len(self.past.replayed), 'noise_sized_for_clients': self.survivors,
+        'replayed_rounds': len(self.past.replayed) + len(self.past.again), 'noise_sized_for_clients': self.survivors,
         'fewest_clients_in_a_sum': min(delivered, default=None),
         'share_stddev_steps': self.shares.stddev, 'clip_norm_steps': self.shares.clip_steps,
         'rounding_adds_to_sensitivity': self.shares.sensitivity / self.shares.clip_steps - 1}
@@ -136,7 +140,8 @@ class Distributed(client_level.ClientLevel):
   def _turns(self, rounds) -> set[tuple[tuple[int, int], ...]]:
     """Returns, of every kind of client, how often it took part in a sum of how many: ((clients, count), ...)."""
     counted: Mapping[int, collections.Counter] = collections.defaultdict(collections.Counter)
-    for round_num in self.past.sent(rounds):
+    # Shares that a few clients draw again leave less noise that is new in the sum: it is a second sum for everyone.
+    for round_num in [*self.past.sent(rounds), *(number for number, _ in self.past.again)]:
       cohort = self.sampler(round_num)
       # The noise of those who did not deliver is missing; each one who was asked is charged all the same.
       delivered = min(len(cohort), self.past.delivered.get(round_num, len(cohort)))

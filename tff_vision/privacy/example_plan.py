@@ -60,6 +60,14 @@ class ExampleDpSgd(base.PrivacyPlan):
     return None
 
   @property
+  def clients_draw_noise(self):
+    return True
+
+  @property
+  def example_counts(self):
+    return self.sizes
+
+  @property
   def releases_exact_metrics(self):
     return False
 
@@ -109,7 +117,7 @@ class ExampleDpSgd(base.PrivacyPlan):
         'unit': 'example', 'relation': _RELATIONS[self.sampling],
         'sampling': f'{self.sampling}, {self.batch_size} of a client\'s examples a step', 'accountant': 'PLD',
         'rounds': rounds, 'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm,
-        'replayed_rounds': len(self.past.replayed),
+        'replayed_rounds': len(self.past.replayed) + len(self.past.again),
         'per_client': [{'examples': size, 'rounds': int(turn), 'epsilon_rdp': epsilon}
                        for size, turn, epsilon in zip(self.sizes, turns, quick, strict=True)],
         'gradients': None if self.method is None else dataclasses.asdict(self.method)}
@@ -157,6 +165,7 @@ class ExampleDpSgd(base.PrivacyPlan):
   def _turns(self, rounds):
     # A round that is run again is a second release: clients draw other noise.
     counted = collections.Counter(int(client) for number in self.past.sent(rounds) for client in self.sampler(number))
+    counted.update(client for _, clients in self.past.again for client in clients)
     return [counted[client] for client in range(len(self.sizes))]
 
 

@@ -92,11 +92,16 @@ class LocalDp(client_level.ClientLevel):
         'relation': 'replace one client\'s update, against the server too', 'sampling': 'none claimed',
         'accountant': 'Gaussian, exact', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
         'clip_norm': self.clip_norm, 'max_participations': self._most_turns(rounds),
-        'replayed_rounds': len(self.past.replayed)}
+        'replayed_rounds': len(self.past.replayed) + len(self.past.again)}
+
+  @property
+  def clients_draw_noise(self):
+    return True
 
   def _most_turns(self, rounds):
     # A round that is run again is a second release: clients draw other noise.
     counted = collections.Counter(int(client) for number in self.past.sent(rounds) for client in self.sampler(number))
+    counted.update(client for _, clients in self.past.again for client in clients)
     return max(counted.values(), default=0)
 
 

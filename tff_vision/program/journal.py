@@ -8,7 +8,9 @@ import collections
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tff_vision import secret_files
 from tff_vision.privacy import plan as plan_lib
@@ -19,6 +21,7 @@ class Journal:
 
   It holds exact sizes of cohorts: it is its owner's alone. What it adds to the cost of a finished run stands in that
   run's report.
+  Several threads may write.
   """
 
   def __init__(self, path: pathlib.Path):
@@ -27,6 +30,9 @@ class Journal:
     self._delivered: dict[int, int] = {}
     self._again: list[int] = []
     self._kept = 0
+    self._repeated: list[tuple[int, tuple[int, ...]]] = []
+    self._counts: tuple[int, ...] = ()
+    self._lock = threading.Lock()
     lines = path.read_text().split('\n') if path.exists() else []
     for line in lines:
       self._take(_parsed(line))
@@ -51,6 +57,36 @@ class Journal:
     """Writes that the round is in a checkpoint, with the updates of so many clients."""
     self._write({'end': round_num, 'clients': clients})
 
+  def repeat(self, round_num: int, clients: Sequence[int]) -> None:
+    """Writes that `clients` may be about to compute something of the round once more, with other noise."""
+    self._write({'again': round_num, 'clients': [int(client) for client in clients]})
+
+  def note_counts(self, counts: Sequence[int]) -> None:
+    """Writes the clients' numbers of examples, if the run has just begun and there are any."""
+    if not self._counts and counts:
+      self._write({'example_counts': [int(count) for count in counts]})
+
+  def check_counts(self, counts: Sequence[int]) -> None:
+    """Compares the clients' numbers of examples with those that the run began with, if it has.
+
+    Raises:
+      ValueError: A client's is another.
+    """
+    if not self._counts:
+      return
+    if len(self._counts) != len(counts):
+      raise ValueError(f'resume is refused: there are {len(counts)} clients and were {len(self._counts)} when the run '
+                       'began. Start a new run.')
+    for client, (before, now) in enumerate(zip(self._counts, counts, strict=True)):
+      if before != now:
+        raise ValueError(f'resume is refused: client {client} has {now} examples and had {before} when the run began, '
+                         'and what its rounds have cost depends on that number. Start a new run.')
+
+  @property
+  def example_counts(self) -> tuple[int, ...]:
+    """What `note_counts` has written; empty before."""
+    return self._counts
+
   def past(self) -> plan_lib.Past:
     """Returns what the rounds so far cost beyond the plan.
 
@@ -72,14 +108,19 @@ class Journal:
   def _past(self, begins, again, delivered):
     # One beginning of a finished round is the one that counts.
     replayed = [number for number, count in begins.items() for _ in range(count - (number in delivered))]
-    return plan_lib.Past(replayed=tuple(replayed), repeated=tuple(again), delivered=dict(delivered))
+    return plan_lib.Past(replayed=tuple(replayed), again=tuple(self._repeated), repeated=tuple(again),
+                         delivered=dict(delivered))
 
   def _ended(self, round_num):
     # A process that was killed after it had saved a checkpoint wrote no end; the next one has shown what was in it.
     return round_num in self._delivered or round_num <= self._kept
 
-  def _take(self, entry: Mapping[str, int]) -> None:
-    if 'begin' in entry:
+  def _take(self, entry: Mapping[str, Any]) -> None:
+    if 'again' in entry:
+      self._repeated.append((entry['again'], tuple(entry['clients'])))
+    elif 'example_counts' in entry:
+      self._counts = tuple(entry['example_counts'])
+    elif 'begin' in entry:
       if self._ended(entry['begin']):
         self._again.append(entry['begin'])
       self._begins[entry['begin']] += 1
@@ -89,12 +130,13 @@ class Journal:
       self._kept = max(self._kept, entry['resume'])
 
   def _write(self, entry):
-    self._take(entry)
-    with secret_files.opened(self._path, 'a') as file:
-      file.write(self._before + json.dumps(entry) + '\n')
-      file.flush()
-      os.fsync(file.fileno())
-    self._before = ''
+    with self._lock:
+      self._take(entry)
+      with secret_files.opened(self._path, 'a') as file:
+        file.write(self._before + json.dumps(entry) + '\n')
+        file.flush()
+        os.fsync(file.fileno())
+      self._before = ''
 
 
 def _parsed(line):

@@ -8,6 +8,7 @@ published of a round that would be repeated with other noise.
 import contextlib
 import dataclasses
 import json
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -63,8 +64,13 @@ class Runtime(Protocol):
 
   WorkerLost: type[Exception]
 
-  def cohort(self, clients: Sequence[int], population: int) -> contextlib.AbstractContextManager[None]:
-    """Says which clients the data of the calls inside belong to."""
+  def cohort(self, clients: Sequence[int], population: int, again: Callable[[Sequence[int]], None] | None = None
+             ) -> contextlib.AbstractContextManager[None]:
+    """Says which clients the data of the calls inside belong to.
+
+    Args:
+      again: Called with clients who may have computed, before they do it again; None: nobody needs to know.
+    """
 
   def take_faults(self) -> Sequence[Any]:
     """Returns what has gone wrong since the last call: objects with worker, reason and clients dropped out."""
@@ -79,6 +85,10 @@ class Traffic:
   def of_round(self, *, started: int, delivered: int) -> Mapping[str, int]:
     """Returns the bytes of all clients of a round."""
     return {'bytes_down': self.bytes_down * started, 'bytes_up': self.bytes_up * delivered}
+
+
+class OverBudgetError(ValueError):
+  """Clients would have to release something a second time, which the budget does not pay for."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,8 +119,9 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
 
   Args:
     journal: Of this run; knows the rounds that an earlier process began and did not finish.
-    stop_at_epsilon: Where lost clients or a repetition make a round cost more than was planned, later rounds that no
-      longer fit are left out; None: there is no budget.
+    stop_at_epsilon: Where lost clients, what they released twice, or a repetition make a round cost more than was
+      planned, later rounds that no longer fit are left out; a call that may not be made again ends the run before its round. None:
+      there is no budget.
     evaluate_personal: From a state and its round to `learning.personal.compare`'s numbers, where clients have models
       of their own.
     on_round: Called after each round's release, with what was released.
@@ -136,14 +147,21 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     cohort = plan.cohort(round_num)
     present = _present(cohort, client_data, runtime, task)
     journal.begin(round_num)
-    with runtime.cohort(present, population=len(task.images.train)):
-      output = process.next(state, [client_data.request(client, round_num) for client in present])
+    again = _charging(plan, journal, round_num, len(present), stop_at_epsilon)
+    try:
+      with runtime.cohort(present, population=len(task.images.train), again=again):
+        output = process.next(state, [client_data.request(client, round_num) for client in present])
+    except OverBudgetError:
+      if not history:
+        raise
+      break
     state = output.state
     faults = runtime.take_faults()
     trained = sorted(set(present) - {client for fault in faults for client in fault.clients})
     record = {'round': round_num, **_training_record(output.metrics, plan, trained, task, time.monotonic() - started)}
-    plan = plan.charged(journal.after(round_num, len(trained)))
-    if stop_at_epsilon is not None and (repeated or len(trained) < len(cohort)):
+    past = journal.after(round_num, len(trained))
+    plan = plan.charged(past)
+    if stop_at_epsilon is not None and (repeated or len(trained) < len(cohort) or round_num in dict(past.again)):
       affordable = plan.affordable_rounds(program.rounds, stop_at_epsilon)
       program = dataclasses.replace(program, rounds=max(round_num, affordable))
     if (epsilon := plan.quick_epsilon(round_num)) is not None:
@@ -185,6 +203,30 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     personal = evaluate_personal(state, len(history))
   return Outcome(weights=process.get_model_weights(state), history=history, interrupted=interrupted,
                  evaluated=evaluated, personal=personal)
+
+
+def _charging(plan, journal, round_num, clients, budget):
+  """Returns what is called before clients of the round compute something again; None if that releases nothing new.
+
+  Raises, when called:
+    OverBudgetError: The budget does not pay for it.
+  """
+  if not plan.clients_draw_noise:
+    return None
+  lock = threading.Lock()  # Several workers may be lost at the same time.
+
+  def again(repeating):
+    with lock:
+      if budget is not None:
+        past = journal.after(round_num, clients)
+        cost = plan.charged(dataclasses.replace(past, again=(*past.again, (round_num, tuple(repeating)))))
+        if (epsilon := cost.ledger(round_num)['epsilon']) > budget:
+          raise OverBudgetError(
+              f'stop_at_epsilon={budget:g} does not pay for round {round_num} once more: a worker was lost that may '
+              f'have answered, and what its clients compute now is a second release, in all epsilon {epsilon:.3g}.')
+      journal.repeat(round_num, repeating)
+
+  return again
 
 
 def _present(cohort, client_data, runtime, task):

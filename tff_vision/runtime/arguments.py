@@ -13,8 +13,8 @@ from tensorflow_federated.python.core.impl.types import type_conversions
 
 structure = tff.structure
 
-# Elements of a state whose names begin so are kept from workers.
-SERVER_SECRET = 'server_secret'
+# Elements of a state in whose names this stands are kept from workers.
+SECRET = 'secret'
 
 
 def _per_client(kind):
@@ -52,7 +52,7 @@ def select(value: object, kind: tff.Type, positions: Sequence[int]) -> object:
 
 
 def without_secrets(value: object, kind: tff.Type) -> object:
-  """Returns `value` for a worker: zeros stand where a name says that only the server may have it.
+  """Returns `value` for a worker: zeros stand where a name says that it is a secret, the server's.
 
   TFF hands the whole argument of a computation to every part of it. What makes a client's update never depends on
   these, so nothing changes but what a worker can learn, for one the noise of differential privacy.
@@ -62,7 +62,7 @@ def without_secrets(value: object, kind: tff.Type) -> object:
     return value
   parts = structure.iter_elements(structure.from_container(value))
   return structure.Struct([
-      (name, _zeros(part, part_kind) if name and name.startswith(SERVER_SECRET) else without_secrets(part, part_kind))
+      (name, _zeros(part, part_kind) if name and SECRET in name else without_secrets(part, part_kind))
       for (_, part), (name, part_kind) in zip(parts, structure.iter_elements(member), strict=True)])
 
 

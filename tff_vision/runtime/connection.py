@@ -1,14 +1,20 @@
 """The coordinator's side of one worker: connect, run, notice its loss, connect again."""
 
+import collections
+import contextlib
 import functools
 import threading
 import time
+from collections.abc import Iterator
 from typing import Protocol
 
 import tensorflow_federated as tff
 from tensorflow_federated.python.core.environments.tensorflow_frontend import tensorflow_computation
 
-from tff_vision.runtime import executors, native, probe, stub, tls
+from tff_vision.runtime import executors, handles, native, probe, stub, tls
+
+# Numbers of clients for which a silo is kept open. The calls of one round have two or three.
+_SILOS_KEPT = 8
 
 
 class Endpoint(Protocol):
@@ -61,6 +67,7 @@ class WorkerConnection:
     self._call_timeout = call_timeout
     self._probe_interval = probe_interval
     self._lock = threading.RLock()
+    self._silos: collections.OrderedDict[int, handles.Silo] = collections.OrderedDict()
     self._channel = self._context = self._probe = None
 
   @property
@@ -109,12 +116,41 @@ class WorkerConnection:
     Raises:
       WorkerLost: See `DeadlineStub`; `connect` before the next call.
     """
-    with self._lock:
-      if not self.connected:
-        raise stub.WorkerLost(f'worker {self.name}: not connected.')
+    with self._lock, self.computing():
       result = self._context.invoke(computation, argument)
       self._context.executor_factory.forget()
       return result
+
+  @contextlib.contextmanager
+  def computing(self) -> Iterator[None]:
+    """Lets a `WorkerLost` of the `with` block say whether the worker was asked to compute anything before.
+
+    Raises:
+      WorkerLost: There is no connection.
+    """
+    self._check_connected()
+    service = self.traffic[-1]
+    calls = service.calls['CreateCall']
+    try:
+      yield
+    except stub.WorkerLost as error:
+      error.may_have_computed = service.calls['CreateCall'] > calls
+      raise
+
+  def silo(self, clients: int) -> handles.Silo:
+    """Returns where computations over so many clients leave their results; it lasts as long as the connection.
+
+    Raises:
+      WorkerLost: There is no connection.
+    """
+    with self._lock:
+      self._check_connected()
+      if clients not in self._silos:
+        while len(self._silos) >= _SILOS_KEPT:
+          self._silos.popitem(last=False)[1].close()
+        self._silos[clients] = handles.Silo(functools.partial(executors.open_for_handles, self.traffic[-1], clients))
+      self._silos.move_to_end(clients)
+      return self._silos[clients]
 
   def executor(self) -> tff.framework.RemoteExecutor:
     """Returns a new executor on this worker for `handles.Silo`."""
@@ -124,6 +160,12 @@ class WorkerConnection:
     with self._lock:
       self._disconnect()
       self._endpoint.close()
+
+  def _check_connected(self):
+    if not self.connected:
+      error = stub.WorkerLost(f'worker {self.name}: not connected.')
+      error.may_have_computed = False
+      raise error
 
   def _wait_until_ready(self, channel, address, timeout):
     reason, deadline = '', time.monotonic() + timeout
@@ -141,6 +183,8 @@ class WorkerConnection:
     if self._channel is None:
       return
     self._probe.close()
+    while self._silos:
+      self._silos.popitem()[1].close()
     self._context.executor_factory.close()
     self._channel.close()
     self._channel = self._context = self._probe = None

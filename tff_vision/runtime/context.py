@@ -14,10 +14,12 @@ worker finishes last and in the order in which they finish, and calls a dead wor
 import collections
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import tensorflow_federated as tff
+from tensorflow_federated.python.core.impl.types import type_conversions
 
 from tff_vision.runtime import allocator, arguments, connection, fleet, handles, mixed, native, placement, sending, stub
 
@@ -43,17 +45,22 @@ class WorkersContext(tff.framework.SyncContext):
     self._fleet = workers
     self._attempts = attempts
     self._faults = faults
-    self._cohort = None
+    self._cohort: _Cohort | None = None
+    self._asked: set[int] = set()  # Clients that a call of the present attempt was over.
 
   @contextlib.contextmanager
-  def cohort(self, clients: Sequence[int], population: int) -> Iterator[None]:
+  def cohort(self, clients: Sequence[int], population: int, again: fleet.Again | None = None) -> Iterator[None]:
     """Says which clients the lists of the calls inside are: without it, client 0, 1, ... of as many.
 
     Args:
       clients: Their numbers in the population, in the order of the lists.
       population: How many clients there are in all.
+      again: Called with the numbers of clients before these may compute something for a second time, because a worker
+        that may have answered was lost; None: what they compute is a function of what they are sent. May be called from
+        several threads. What it raises ends the call.
     """
-    before, self._cohort = self._cohort, (tuple(map(int, clients)), population)  # Reports in JSON name them.
+    # Reports in JSON name the clients.
+    before, self._cohort = self._cohort, _Cohort(tuple(map(int, clients)), population, again)
     try:
       yield
     finally:
@@ -78,6 +85,7 @@ class WorkersContext(tff.framework.SyncContext):
       TooFewWorkers: Fewer than min_workers are left, or workers were lost in every attempt.
     """
     for attempt in range(self._attempts):
+      self._asked = set()
       try:
         with self._reached(count) as parties:
           return protocol(parties)
@@ -86,6 +94,8 @@ class WorkersContext(tff.framework.SyncContext):
         if attempt + 1 == self._attempts:
           raise fleet.TooFewWorkers(f'workers were lost in all {self._attempts} attempts at a round; at last: {error}'
                                     ) from error
+      if self._asked and self._cohort is not None and self._cohort.again is not None:
+        self._cohort.again(sorted(self._asked))
 
   @contextlib.contextmanager
   def _reached(self, count):
@@ -96,8 +106,8 @@ class WorkersContext(tff.framework.SyncContext):
       silo_of = {id(worker): silo for worker, silo in zip(workers, silos, strict=True)}
       parties = sorted((handles.Party(position, silo_of[id(worker)])
                         for chunk, worker in chunks for position in chunk.positions), key=lambda p: p.position)
-      clients, population = self._cohort or (range(count), count)
-      with self.cohort([clients[party.position] for party in parties], population):
+      whole = self._cohort or _Cohort(tuple(range(count)), count)
+      with self.cohort([whole.clients[party.position] for party in parties], whole.population, whole.again):
         yield parties
 
   @property
@@ -117,10 +127,7 @@ class WorkersContext(tff.framework.SyncContext):
     return taken
 
   def invoke(self, comp: tff.Computation, arg: object = None) -> object:
-    """Runs `comp`; called by TFF.
-
-    A result that holds values of the server and of the clients is computed in two passes, and what the clients do is
-    done in both.
+    """Runs `comp`; called by TFF. What a client computes, it computes once, also for a result that holds its values.
 
     Raises:
       TooFewWorkers: Fewer than min_workers are left.
@@ -129,55 +136,83 @@ class WorkersContext(tff.framework.SyncContext):
     """
     if arg is None or not arguments.has_clients(comp.type_signature.parameter):
       return self._coordinate(comp, arg)
-    if arguments.is_mixed(comp.type_signature.result):
-      return mixed.invoke(self.invoke, comp, arg)
-    form = native.split_once(comp)
-    kind = form.up_to_merge.type_signature.parameter
+    kind = comp.type_signature.parameter
     chunks = self._chunks(arguments.count_clients(arg, kind))
-    merged, present = self._aggregate(form, arg, kind, chunks)
-    result = form.after_merge.type_signature.result
-    if not arguments.has_clients(result):
-      nobody = arguments.select(arg, kind, ())
-      return self._coordinate(form.after_merge, tff.structure.Struct.unnamed(nobody, merged))
-    _check_complete(chunks, present)
-    return self._finish_on_workers(form, arg, kind, chunks, merged)
+    # TFF hands the whole argument to every part: what is the server's secret stays here on every path.
+    public = arguments.without_secrets(arg, kind)
+    calls = [(chunk, arguments.select(public, kind, chunk.positions)) for chunk in chunks]
+    nobody = arguments.select(arg, kind, ())
+    if arguments.has_clients(comp.type_signature.result):
+      return self._values_of_clients(comp, calls, nobody)
+    form = native.split_once(comp)
+    partials = self._on_workers((chunk, _invoking(form.up_to_merge, part)) for chunk, part in calls)
+    merged = self._merged(form.merge, (partial for _, partial in partials if partial is not None))
+    if merged is None:  # An empty cohort: the sum over nobody.
+      merged = self._coordinate(form.up_to_merge, nobody)
+    return self._coordinate(form.after_merge, tff.structure.Struct.unnamed(nobody, merged))
 
   def _chunks(self, count):
     if not count:  # Also inside of a cohort: a computation of the server's, with nobody to ask.
       return []
-    clients, population = self._cohort or (range(count), count)
-    if len(clients) != count:
-      raise ValueError(f'the cohort has {len(clients)} clients, the computation was called with {count}.')
-    return self.placement.chunks(clients, population)
+    cohort = self._cohort or _Cohort(tuple(range(count)), count)
+    if len(cohort.clients) != count:
+      raise ValueError(f'the cohort has {len(cohort.clients)} clients, the computation was called with {count}.')
+    return self.placement.chunks(cohort.clients, cohort.population)
 
-  def _aggregate(self, form, arg, kind, chunks):
-    """Returns the merged partial result and the chunks that are in it."""
-    merged, present = None, []
-    public = arguments.without_secrets(arg, kind)
-    for chunk, partial in self._on_workers(form.up_to_merge, ((c, arguments.select(public, kind, c.positions))
-                                                              for c in chunks)):
-      if partial is None:
-        continue
-      present.append(chunk)
-      merged = partial if merged is None else self._coordinate(
-          form.merge, tff.structure.Struct.unnamed(merged, partial))
-    if not present:  # An empty cohort: the sum over nobody.
-      merged = self._coordinate(form.up_to_merge, arguments.select(arg, kind, ()))
-    return merged, present
+  def _merged(self, merge, partials):
+    """Returns the sum of partial results, in order; None if there are none."""
+    merged = None
+    for partial in partials:
+      merged = partial if merged is None else self._coordinate(merge, tff.structure.Struct.unnamed(merged, partial))
+    return merged
 
-  def _finish_on_workers(self, form, arg, kind, chunks, merged):
-    calls = ((chunk, tff.structure.Struct.unnamed(arguments.select(arg, kind, chunk.positions), merged))
-             for chunk in chunks)
-    done = list(self._on_workers(form.after_merge, calls))
-    _check_complete(chunks, [chunk for chunk, result in done if result is not None])
-    return arguments.join([result for _, result in done], form.after_merge.type_signature.result,
-                          [chunk.positions for chunk, _ in done])
+  def _values_of_clients(self, comp, calls, nobody):
+    """Runs a computation that returns values of clients, and maybe of the server: over all clients, or it fails."""
+    kind, parts = comp.type_signature.result, mixed.parts(comp)
+    positions = [chunk.positions for chunk, _ in calls]
+    if parts is None:  # No aggregation.
+      done = self._complete((chunk, _invoking(comp, part)) for chunk, part in calls)
+      return arguments.join(done, kind, positions)
+    if parts.at_once is not None:
+      done = self._complete((chunk, _invoking(parts.at_once, part)) for chunk, part in calls)
+      partials, values = [partial for partial, _ in done], [value for _, value in done]
+    else:
+      begun = self._complete((chunk, functools.partial(_begin, parts, part, len(chunk.positions)))
+                             for chunk, part in calls)
+      partials = [one.partial for one in begun]
+    merged = self._merged(parts.merge, partials)
+    if merged is None:
+      merged = self._coordinate(parts.up_to_merge, tff.structure.Struct.unnamed(nobody, parts.nobody()))
+    servers = ()
+    if arguments.is_mixed(kind):
+      servers = self._coordinate(parts.servers, tff.structure.Struct.unnamed(nobody, parts.nobody(), merged))
+    if parts.at_once is None:
+      waiting = [self._fleet.follow_up(one.worker, functools.partial(_end, parts, one, merged)) for one in begun]
+      values = [future.result() for future in waiting]
+    clients = arguments.join(values, parts.clients.type_signature.result, positions)
+    return type_conversions.type_to_py_container(mixed.assemble(kind, servers, clients), kind)
 
-  def _on_workers(self, computation, calls):
-    """Yields (chunk, result) in order; hands out a few calls ahead, so that results do not pile up here."""
+  def _complete(self, calls):
+    """Returns the results of calls of all chunks, in order.
+
+    Raises:
+      WorkerLost: There is none of one of them.
+    """
+    done = list(self._on_workers(calls))
+    if missing := [client for chunk, result in done if result is None for client in chunk.clients]:
+      raise stub.WorkerLost(f'the result has a value for each client, but the workers of clients {missing} are gone.')
+    return [result for _, result in done]
+
+  def _on_workers(self, calls):
+    """Yields (chunk, result) in order, from pairs of a chunk and its work.
+
+    Hands out a few calls ahead, so that results do not pile up here.
+    """
     waiting = collections.deque()
-    for chunk, argument in calls:
-      waiting.append((chunk, self._fleet.submit(chunk, computation, argument)))
+    again = self._cohort and self._cohort.again
+    for chunk, work in calls:
+      self._asked.update(chunk.clients)
+      waiting.append((chunk, self._fleet.submit(chunk, work, again)))
       if len(waiting) > 2 * self.placement.num_workers:
         yield self._next(waiting)
     while waiting:
@@ -206,6 +241,48 @@ class WorkersContext(tff.framework.SyncContext):
         self._faults.append(fleet.Fault(self._coordinator.name, str(error)))
 
 
-def _check_complete(chunks, present):
-  if missing := [client for chunk in chunks if chunk not in present for client in chunk.clients]:
-    raise stub.WorkerLost(f'the result has a value for each client, but the workers of clients {missing} are gone.')
+@dataclasses.dataclass(frozen=True)
+class _Cohort:
+  """Whom the lists of calls are about; see `WorkersContext.cohort`."""
+  clients: tuple[int, ...]
+  population: int
+  again: fleet.Again | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Begun:
+  """What a worker keeps of a chunk while the sum is made.
+
+  Attributes:
+    argument, kept: Handles in `silo`.
+    partial: The chunk's part of the sum.
+  """
+  worker: connection.WorkerConnection
+  silo: handles.Silo
+  argument: handles.Handle
+  kept: handles.Handle
+  partial: object
+
+
+def _invoking(computation, argument):
+  return lambda worker: worker.invoke(computation, argument)
+
+
+def _begin(parts, argument, clients, worker):
+  """Does the clients' work on `worker` and leaves it there, beside the part of the sum."""
+  with worker.computing():
+    silo = worker.silo(clients)
+    argument = silo.put(argument, parts.work.type_signature.parameter)
+    kept = silo.call(parts.work, argument)
+    partial = _fetched(silo, silo.call(parts.up_to_merge, argument, kept), parts.up_to_merge)
+  return _Begun(worker, silo, argument, kept, partial)
+
+
+def _end(parts, begun, merged, worker):
+  """Returns the values of the chunk's clients, once the sum is known."""
+  with worker.computing():
+    return _fetched(begun.silo, begun.silo.call(parts.clients, begun.argument, begun.kept, merged), parts.clients)
+
+
+def _fetched(silo, handle, computation):
+  return type_conversions.type_to_py_container(silo.fetch(handle), computation.type_signature.result)

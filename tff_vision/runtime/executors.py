@@ -119,10 +119,14 @@ def open_executor(service: tff.framework.RemoteExecutorStub, clients: int) -> Le
   return executor
 
 
-def open_for_handles(service: tff.framework.RemoteExecutorStub) -> tff.framework.RemoteExecutor:
-  """Returns a new executor on a worker for `handles.Silo`, which frees each value when its handle goes."""
+def open_for_handles(service: tff.framework.RemoteExecutorStub, clients: int = 0) -> tff.framework.RemoteExecutor:
+  """Returns a new executor on a worker for `handles.Silo`, which frees each value when its handle goes.
+
+  Args:
+    clients: How many clients' values one call is over; 0 for computations without placements.
+  """
   executor = tff.framework.RemoteExecutor(service, dispose_batch_size=1)
-  executor.set_cardinalities({tff.CLIENTS: 0})
+  executor.set_cardinalities({tff.CLIENTS: clients})
   return executor
 
 

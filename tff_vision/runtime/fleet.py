@@ -1,7 +1,8 @@
 """Several workers as one: each has a queue of its own, and a lost one costs its part of a round, not the round.
 
 What a chunk of clients computes depends on its arguments only, so a chunk that was lost is computed again, on the
-same worker or (if its clients are not bound to one) on another, and the result is the one that was lost.
+same worker or (if its clients are not bound to one) on another, and the result is the one that was lost. Where clients
+draw noise of their own it is another: what was lost may have been seen, and whoever keeps the ledger is told first.
 """
 
 import concurrent.futures
@@ -9,9 +10,12 @@ import dataclasses
 import threading
 from collections.abc import Callable, Sequence
 
-import tensorflow_federated as tff
-
 from tff_vision.runtime import connection, placement, stub
+
+# What is done on a worker, such as a call of its `invoke`.
+Work = Callable[[connection.WorkerConnection], object]
+# Told of clients, by number, before they may compute something a second time; what it raises ends the round.
+Again = Callable[[Sequence[int]], None]
 
 # How long a worker that had been given up, or whose clients can go elsewhere, gets to show that it is back.
 _QUICK = 1.0
@@ -86,10 +90,17 @@ class Fleet:
       raise TooFewWorkers(f'{left} of {len(self.workers)} workers answer, min_workers is '
                           f'{self._policy.min_workers}. {reasons}')
 
-  def submit(self, chunk: placement.Chunk, computation: tff.Computation,
-             argument: object) -> concurrent.futures.Future:
-    """Queues a call for the chunk's worker; the future's result is None if its clients have dropped out."""
-    return self._queues[chunk.worker].submit(self._run, chunk, computation, argument)
+  def submit(self, chunk: placement.Chunk, work: Work, again: Again | None = None) -> concurrent.futures.Future:
+    """Queues work for the chunk's worker; the future's result is None if its clients have dropped out.
+
+    Args:
+      again: Called in a worker's thread.
+    """
+    return self._queues[chunk.worker].submit(self._run, chunk, _Repeated(work, chunk.clients, again))
+
+  def follow_up(self, worker: connection.WorkerConnection, work: Work) -> concurrent.futures.Future:
+    """Queues work that needs what earlier work has left on this very worker: it is tried once."""
+    return self._queues[self.workers.index(worker)].submit(work, worker)
 
   def reach(self, chunk: placement.Chunk) -> connection.WorkerConnection | None:
     """Returns a connected worker for the chunk's clients; None if theirs is gone, so that they drop out.
@@ -123,8 +134,8 @@ class Fleet:
     for worker in self.workers:
       worker.close()
 
-  def _run(self, chunk, computation, argument):
-    reason = self._try(chunk.worker, chunk, computation, argument)
+  def _run(self, chunk, work):
+    reason = self._try(chunk.worker, chunk, work)
     if not isinstance(reason, _Lost):
       return reason
     if chunk.pinned:
@@ -133,14 +144,14 @@ class Fleet:
     self._give_up(chunk.worker, reason.text, ())
     count = len(self.workers)
     for other in ((chunk.worker + step) % count for step in range(1, count)):
-      result = self._try(other, chunk, computation, argument)
+      result = self._try(other, chunk, work)
       if not isinstance(result, _Lost):
         return result
       self._give_up(other, result.text, ())
     raise TooFewWorkers(f'none of {count} workers answers; the last said: {reason.text}')
 
-  def _try(self, number, chunk, computation, argument):
-    """Returns the result of the call on one worker, or why there is none after all attempts."""
+  def _try(self, number, chunk, work):
+    """Returns the result of the work on one worker, or why there is none after all attempts."""
     worker = self.workers[number]
     patience = self._patience(chunk, number)
     lost = None
@@ -151,7 +162,7 @@ class Fleet:
         return _Lost(str(lost or error))
       self._welcome(number)
       try:
-        result = worker.invoke(computation, argument)
+        result = work(worker)
       except stub.WorkerLost as error:
         lost = error
         continue
@@ -172,6 +183,25 @@ class Fleet:
   def _welcome(self, number):
     with self._lock:
       self._given_up.pop(number, None)
+
+
+class _Repeated:
+  """Work of a chunk's clients that may be tried several times, on several workers, one after the other."""
+
+  def __init__(self, work, clients, again):
+    self._work = work
+    self._clients = clients
+    self._again = again
+    self._may_have_computed = False
+
+  def __call__(self, worker):
+    if self._may_have_computed and self._again is not None:
+      self._again(self._clients)
+    try:
+      return self._work(worker)
+    except stub.WorkerLost as error:
+      self._may_have_computed |= error.may_have_computed
+      raise
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,16 +37,21 @@ class Silo:
     self._functions = {}
 
   def call(self, computation: tff.Computation, *arguments: object) -> Handle:
-    """Runs a `tff.tensorflow.computation` on the worker; its result stays there.
+    """Runs a computation on the worker; its result stays there.
 
     Args:
-      computation: No placements in its type.
-      *arguments: One for each parameter: handles of this silo, or plain values, which are sent.
+      computation: Its type has placements only if the executor is one for clients.
+      *arguments: One for each parameter: handles of this silo, or plain values, which are sent; or one handle of
+        all of them.
 
     Raises:
       WorkerLost: The worker is gone and with it every handle: begin the protocol again with fresh secrets.
     """
     return self._runner.run_coro_and_return_result(self._call(computation, arguments))
+
+  def put(self, value: object, kind: tff.Type) -> Handle:
+    """Sends a value of this type, which more than one call needs."""
+    return self._runner.run_coro_and_return_result(self._place(value, kind))
 
   def select(self, handle: Handle, index: int) -> Handle:
     """Returns the handle of one element of a tuple; nothing is fetched."""
@@ -69,7 +74,7 @@ class Silo:
     parameter = computation.type_signature.parameter
     if parameter is None:
       return await self._executor.create_call(function)
-    if len(arguments) == 1 and not isinstance(parameter, tff.StructType):
+    if len(arguments) == 1 and (not isinstance(parameter, tff.StructType) or _is_whole(arguments[0], parameter)):
       return await self._executor.create_call(function, await self._place(arguments[0], parameter))
     if not isinstance(parameter, tff.StructType) or len(parameter) != len(arguments):
       raise TypeError(f'{len(arguments)} arguments for a computation of type {computation.type_signature}.')
@@ -81,6 +86,11 @@ class Silo:
     if isinstance(value, executor_value_base.ExecutorValue):
       return value
     return await self._executor.create_value(value, kind)
+
+
+def _is_whole(argument, parameter):
+  return (isinstance(argument, executor_value_base.ExecutorValue)
+          and parameter.is_assignable_from(argument.type_signature))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,6 +73,10 @@ def close() -> None:
   gc.collect()
 
 
+class ExecutorGone(stub.WorkerLost, ValueError):
+  """The executor of this machine has ended."""
+
+
 class _Closed(context_base.SyncContext):
   """What stands between runs. TFF's own default would start an executor that nobody stops."""
 
@@ -96,8 +100,9 @@ class LocalContext(context_base.SyncContext):
     self._concurrent_calls = concurrent_calls
     self._clients_per_call = clients_per_call
     self._silo: handles.Silo | None = None
-    self._stub = tff.framework.RemoteExecutorGrpcStub(
-        grpc.insecure_channel(f'127.0.0.1:{worker.port}', tls.CHANNEL_OPTIONS))
+    # TFF's own would call again for ever where the executor is gone, also what must not be computed twice.
+    self._stub = stub.DeadlineStub(grpc.insecure_channel(f'127.0.0.1:{worker.port}', tls.CHANNEL_OPTIONS),
+                                   name='of this machine', call_timeout=None)
     self._inner = sync_execution_context.SyncExecutionContext(
         executor_fn=executors.LeanExecutors(functools.partial(executors.open_executor, self._stub), _EXECUTORS_KEPT),
         compiler_fn=native.native_form,
@@ -109,9 +114,10 @@ class LocalContext(context_base.SyncContext):
     """The processes that compute for the run."""
     return [self.pid]
 
-  def cohort(self, clients: Sequence[int], population: int) -> contextlib.AbstractContextManager[None]:
-    """Does nothing: there is one place only."""
-    del clients, population
+  def cohort(self, clients: Sequence[int], population: int, again: object = None
+             ) -> contextlib.AbstractContextManager[None]:
+    """Does nothing: there is one place only, and nothing is tried twice."""
+    del clients, population, again
     return contextlib.nullcontext()
 
   def take_faults(self) -> Sequence[object]:
@@ -134,13 +140,17 @@ class LocalContext(context_base.SyncContext):
     """Returns what `protocol` returns for `count` clients, all of which are here."""
     if self._silo is None:  # It stays open: a new one would build its computations' graphs anew.
       self._silo = handles.Silo(functools.partial(executors.open_for_handles, self._stub))
-    return protocol([handles.Party(position, self._silo) for position in range(count)])
+    with self._saying_that_it_is_gone():
+      return protocol([handles.Party(position, self._silo) for position in range(count)])
 
   def invoke(self, comp: tff.Computation, arg: object = None) -> object:
     """Runs `comp`; called by TFF.
 
     An executor keeps all that clients send in a call until it is added up: large cohorts take several calls, where the
     computation can be split.
+
+    Raises:
+      ExecutorGone: The executor has ended; nothing is tried again.
     """
     limit, kind = self._clients_per_call, comp.type_signature
     if arg is None or not arguments.has_clients(kind.parameter) or arguments.has_clients(kind.result):
@@ -175,9 +185,18 @@ class LocalContext(context_base.SyncContext):
     return self._run(form.after_merge, tff.structure.Struct.unnamed(nobody, merged))
 
   def _run(self, comp, arg):
-    result = self._inner.invoke(comp, arg)
-    self._inner.executor_factory.forget()
-    return result
+    with self._saying_that_it_is_gone():
+      result = self._inner.invoke(comp, arg)
+      self._inner.executor_factory.forget()
+      return result
+
+  @contextlib.contextmanager
+  def _saying_that_it_is_gone(self):
+    try:
+      yield
+    except stub.WorkerLost as error:
+      raise ExecutorGone(f'the executor of this machine (process {self.pid}) is gone, maybe for want of memory: '
+                         f'{error}') from None
 
 
 def _grows(kind):

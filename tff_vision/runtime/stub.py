@@ -6,6 +6,7 @@ is gone. Here a call ends in time, and a lost worker is an exception that the ca
 
 import collections
 import contextlib
+import re
 from collections.abc import Callable
 
 import grpc
@@ -17,13 +18,23 @@ _LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.St
 # Bookkeeping calls answer at once on a living worker, whatever it is computing.
 _SHORT_TIMEOUT = 30.0
 _CLEAN_UP_TIMEOUT = 2.0
+# Assertions in graphs that a user should read begin so, and end with a full stop before what TensorFlow adds.
+_REFUSAL = re.compile(r'refused: (.*?[.])(?=[\]\s]|$)', re.DOTALL)
 
 
 class WorkerLost(RuntimeError):
   """A worker did not answer in time, is gone, or has forgotten its values (it was restarted).
 
   Not a `tff.framework.RetryableError`, so TFF does not call again by itself.
+
+  Attributes:
+    may_have_computed: False where it is known that nothing was computed: the call did not get so far.
   """
+  may_have_computed = True
+
+
+class RefusedByWorker(ValueError):
+  """A graph found on the worker that something is not as it was announced; it says what, in one sentence."""
 
 
 class DeadlineStub(tff.framework.RemoteExecutorStub):
@@ -37,8 +48,13 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
   """
   is_ready = True
 
-  def __init__(self, channel: grpc.Channel, *, name: str, call_timeout: float):
-    """Args: `name` stands in error messages; `call_timeout` bounds calls that compute or carry values, in seconds."""
+  def __init__(self, channel: grpc.Channel, *, name: str, call_timeout: float | None):
+    """Initializes the service.
+
+    Args:
+      name: Stands in error messages.
+      call_timeout: Bounds calls that compute or carry values, in seconds; None: they may take for ever.
+    """
     self._service = executor_pb2_grpc.ExecutorGroupStub(channel)
     self.name = name
     self._call_timeout = call_timeout
@@ -47,7 +63,7 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
     self.received = collections.Counter()
     self.lost = False
 
-  def _request(self, method: str, message, timeout: float):
+  def _request(self, method: str, message, timeout: float | None):
     if self.lost:
       raise WorkerLost(f'worker {self.name}: it was lost, and with it what it was asked for.')
     send: Callable = getattr(self._service, method)
@@ -56,8 +72,10 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
     try:
       answer = send(message, timeout=timeout)
     except grpc.RpcError as error:
-      if error.code() not in _LOST:
-        raise  # An error inside the graph: calling again would fail again.
+      if error.code() not in _LOST:  # An error inside the graph: calling again would fail again.
+        if (refusal := _REFUSAL.search(error.details() or '')) is not None:
+          raise RefusedByWorker(' '.join(refusal.group(1).split())) from None
+        raise
       self.lost = True
       raise WorkerLost(f'worker {self.name}: {method}: {error.code().name}: {error.details()}') from None
     except ValueError as error:  # What grpc raises for a call on a channel that somebody has closed.
