@@ -120,8 +120,8 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
   Args:
     journal: Of this run; knows the rounds that an earlier process began and did not finish.
     stop_at_epsilon: Where lost clients, what they released twice, or a repetition make a round cost more than was
-      planned, later rounds that no longer fit are left out; a call that may not be made again ends the run before its round. None:
-      there is no budget.
+      planned, later rounds that no longer fit are left out; a call that may not be made again ends the run before its
+      round. None: there is no budget.
     evaluate_personal: From a state and its round to `learning.personal.compare`'s numbers, where clients have models
       of their own.
     on_round: Called after each round's release, with what was released.
