@@ -209,7 +209,8 @@ def _training_round():
     made = {mode: secured.build_process(
         configs.SecureConfig(secure_sum=mode, secure_clients_max=3,
                              key_holder_dir=f'{folder}/keys' if mode == 'he_keyholder' else None),
-        plan, build, largest_weight=500, place=place) for mode in secure_config.SECURE_SUMS}
+        plan, build, tells=process.tells(task, configs.AlgorithmConfig()), place=place)
+            for mode in secure_config.SECURE_SUMS}
     states = {mode: p.set_model_weights(p.initialize(), task.initial_weights()) for mode, p in made.items()}
     meters = {mode: _Meter(place.pids) for mode in made}
     for round_num in range(_REPEATS.value + 1):

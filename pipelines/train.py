@@ -120,8 +120,8 @@ def _privacy_sentence(ledger):
 
 def _secure_sentence(hidden):
   return (f'secure sum: {hidden["mode"]} ({hidden["scheme"]}), {hidden["security_bits"]} bits of security; hidden: '
-          f'{hidden["hidden"]}; {hidden["bytes_per_parameter"]:.1f} bytes a parameter, {hidden["client_seconds"]:.2f} '
-          f's a client and round. {hidden["simulation"]}')
+          f'{", ".join(hidden["hidden"])}; {hidden["bytes_per_parameter"]:.1f} bytes a parameter, '
+          f'{hidden["client_seconds"]:.2f} s a client and round. {hidden["simulation"]}')
 
 
 def _traffic_sentence(traffic):

@@ -11,9 +11,9 @@ SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted
 
 # Package of tff_vision -> the packages and modules of tff_vision that it may import.
 SECTIONS = {path.stem for path in (ROOT / 'tff_vision').glob('*_config.py')}
-FOUNDATION = {'configs', 'compatibility', 'seeds', 'validate', *SECTIONS}
+FOUNDATION = {'configs', 'compatibility', 'seeds', 'told', 'validate', *SECTIONS}
 ALLOWED = {
-    'validate': set(), 'compatibility': set(), 'seeds': set(),
+    'validate': set(), 'compatibility': set(), 'seeds': set(), 'told': set(),
     **{section: {'validate', *SECTIONS} for section in SECTIONS},
     'configs': {'validate', 'compatibility', *SECTIONS},
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'runtime': {'data'},

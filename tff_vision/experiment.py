@@ -11,7 +11,7 @@ from typing import Any
 
 from tff_vision import assembly, compatibility, configs, tasks
 from tff_vision.aggregation import composing, secured, traffic
-from tff_vision.learning import evaluation
+from tff_vision.learning import evaluation, process
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import attack_report, export, json_file, loop, report, run_directory, summary
 from tff_vision.program import journal as journal_lib
@@ -77,7 +77,8 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
   with directory.opened(config, secret), runtimes.open_runtime(runtime) as place:
     parts = assembly.assemble(config, task, plan, runtime, directory.client_states, place)
     secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
-                                  parameters_count=parts.sent_length, on_workers=bool(runtime.workers))
+                                  parameters_count=parts.sent_length, on_workers=bool(runtime.workers),
+                                  tells=process.tells(task, config.algorithm), kept=parts.kept)
     client_traffic = loop.Traffic(bytes_down=traffic.bytes_down(config, evaluator.model),
                                   bytes_up=traffic.bytes_up(config, secure_sum, length=parts.sent_length))
     on_start(task, plan)

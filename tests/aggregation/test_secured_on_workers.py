@@ -40,8 +40,8 @@ class Rounds:
       sent = build
       build = lambda **layers: data.read_on_workers(sent(**layers))
     self._process = secured.build_process(
-        secure, plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(3)), build, largest_weight=max(SIZES),
-        place=place)
+        secure, plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(3)), build, place=place,
+        tells=process.tells(task, configs.AlgorithmConfig()))
     self._task = task
     self._data = data
 

@@ -48,7 +48,7 @@ class Run:
     hidden = configs.SecureConfig(secure_sum=secure, secure_clients_max=4, secure_bits=20, secure_range=8.0,
                                   key_holder_dir=str(folder / 'keys') if secure == 'he_keyholder' else None)
     self.process = secured.build_process(hidden, plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(4)), build,
-                                         largest_weight=process.largest_weight(self.task, config), place=place)
+                                         tells=process.tells(self.task, config), place=place)
     if algorithm == 'fedbuff':
       self.data = client_data.LateData(data=self.data, begun=begun or (lambda client, round_num: round_num))
     self.store = None

@@ -111,7 +111,8 @@ def test_a_round_without_noise_is_the_mean_of_clipped_updates_and_noise_has_its_
   def moved(made, config):
     build = lambda **given: process.build_process(
         task, algorithm=configs.AlgorithmConfig(), client=client, server=configs.ServerConfig(), **given)
-    learning = secured.build_process(config, made, build, largest_weight=12, place=tff_runtime)
+    learning = secured.build_process(config, made, build, tells=process.tells(task, configs.AlgorithmConfig()),
+                                     place=tff_runtime)
     start = task.initial_weights()
     state = learning.set_model_weights(learning.initialize(), start)
     state = learning.next(state, [task.client_dataset(i, 1) for i in range(4)]).state

@@ -4,6 +4,7 @@ What a training loop gets looks like a TFF learning process in every mode. Where
 outside of the TFF computation; see `two_phase`.
 """
 
+import collections
 import contextlib
 import functools
 import pathlib
@@ -11,22 +12,26 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs
+from tff_vision import configs, told
 from tff_vision.aggregation import limits, stack
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.secure import (
   encrypted_sum,
   fixed_point,
+  hidden_update,
   joint_key,
   key_holder,
   mask_driver,
+  mask_round,
   masked_sum,
   parameters,
   refusal,
   report,
   two_phase,
+  whole_numbers,
 )
 
 LearningProcess = tff.learning.templates.LearningProcess | refusal.ClearlyRefusing
@@ -37,7 +42,8 @@ class BuildProcess(Protocol):
   """`learning.process.build_process` with everything but the aggregation given."""
 
   def __call__(self, *, aggregator: stack.Aggregator,
-               client_work_layer: Callable[[ClientWork], ClientWork] = ...) -> tff.learning.templates.LearningProcess:
+               client_work_layer: Callable[[ClientWork], ClientWork] = ..., beside: told.Beside = ...
+               ) -> tff.learning.templates.LearningProcess:
     ...
 
 
@@ -51,14 +57,15 @@ class Place(Protocol):
 
 
 def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: BuildProcess, *,
-                  largest_weight: float, place: Place | None = None,
+                  tells: told.Told, place: Place | None = None,
                   aggregation: configs.AggregationConfig = configs.AggregationConfig()  # noqa: B008  Frozen.
                   ) -> LearningProcess:
   """Returns the learning process of a run.
 
   Args:
     build: Makes a process around an aggregator.
-    largest_weight: The largest number of examples one client may contribute to a round; public.
+    tells: What a client can tell beside its update, and its largest weight; public. The plan says what of it may
+      leave: in the clear where there is no secure sum, else inside of it.
     place: The open runtime. Encryption needs it; with masks, or clients that keep something, it says which can be
       reached.
     aggregation: Of it, a secure sum takes what is done to each update by itself.
@@ -67,15 +74,16 @@ def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, buil
     ValueError: The parameters leave no room; the message says what to change.
   """
   if config.secure_sum == 'none':
-    made = build(aggregator=stack.build_stack(plan, aggregation))
+    made = build(aggregator=stack.build_stack(plan, aggregation), beside=told.Beside(measured=plan.measured))
     # A computation that returns what its clients keep is over all of them, or fails.
     keeps = not isinstance(made, tff.learning.templates.LearningProcess)
     return _Reachable(made, place) if keeps and place is not None else made
 
-  def build_limited(*, aggregator, client_work_layer=lambda client_work: client_work):
-    return build(aggregator=limits.limited(aggregator, aggregation), client_work_layer=client_work_layer)
+  def build_limited(*, aggregator, beside, client_work_layer=lambda client_work: client_work):
+    return build(aggregator=limits.limited(aggregator, aggregation), client_work_layer=client_work_layer,
+                 beside=beside)
 
-  return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](config, plan, build_limited, largest_weight, place))
+  return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](config, plan, build_limited, tells, place))
 
 
 def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, rounds: int, run_dir: pathlib.Path
@@ -102,18 +110,20 @@ def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, round
 
 
 def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parameters_count: int, clients: int,
-             on_workers: bool = False) -> Mapping[str, Any]:
+             tells: told.Told, on_workers: bool = False, kept: bool = False) -> Mapping[str, Any]:
   """Returns what was hidden, with which parameters, bytes and seconds, for report.json.
 
   Args:
     parameters_count: How many numbers a client sends: the model's trainable parameters, and what its algorithm adds.
     clients: The (expected) cohort.
+    tells: As `build_process` takes it.
+    kept: Whether clients keep something between rounds.
     on_workers: Whether other processes than the coordinator's own ran the clients.
   """
   if config.secure_sum == 'none':
     return {'mode': 'none', 'scheme': 'none: whoever adds the updates up can read each one'}
-  encoding = encoding_of(config, plan)
-  length = parameters_count + (plan.update_bound is None)  # The weight's slot.
+  encoding, numbers = encoding_of(config, plan), numbers_of(config, plan, tells)
+  length = parameters_count + numbers.length
   if config.secure_sum == 'masks':
     found = report.describe_masks(encoding, length, clients=clients, clients_max=config.secure_clients_max)
   else:
@@ -121,6 +131,8 @@ def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parame
     params = choose(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
     found = report.describe_bfv(params, encoding, length, decrypted_by=holder)
   return {'mode': config.secure_sum, **found,
+          **report.describe_fields(encoding, numbers, parameters_count, kept=kept, known={
+              told.WEIGHT, *(name for names in tells.quantities.values() for name in names)}),
           'simulation': report.ON_WORKERS[config.secure_sum] if on_workers else report.SIMULATION}
 
 
@@ -131,39 +143,90 @@ def encoding_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan) -> fix
       norm_bound=plan.update_bound)
 
 
-def _joint_key(config, plan, build, largest_weight, place):
-  encoding = encoding_of(config, plan)
+def numbers_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, tells: told.Told
+               ) -> whole_numbers.WholeNumbers:
+  """Returns the numbers that travel beside an update in a secure sum: its weight, if it has one, and metrics."""
+  quantities = dict(tells.quantities[plan.measured])
+  if _weighs(plan):
+    quantities = {told.WEIGHT: told.whole(tells.largest_weight), **quantities}
+  return whole_numbers.WholeNumbers(quantities=quantities, value_bits=config.secure_bits)
+
+
+def _weighs(plan):
+  return plan.update_bound is None
+
+
+def _hiding(upload, config, plan, build, tells, **layers):
+  """Returns the process of the clients' part: what `upload` hides is an update and what is told beside it."""
+  factory = hidden_update.HiddenUpdateFactory(
+      upload, numbers=numbers_of(config, plan, tells),
+      largest_weight=tells.largest_weight if _weighs(plan) else None)
+  made = build(aggregator=factory, beside=told.Beside(measured=plan.measured, hidden=True, weighs=_weighs(plan)),
+               **layers)
+  # For its metrics alone, unless clients keep something, which comes back with them.
+  return two_phase.MeasuredOnly(made) if isinstance(made, tff.learning.templates.LearningProcess) else made
+
+
+def _opening(plan, build, tells):
+  """Returns the process of what follows the sum; its state is the run's."""
+  return build(
+      aggregator=stack.build_secure_stack(plan, tff.aggregators.concat_factory(two_phase.OpenedSumFactory()),
+                                          largest_weight=tells.largest_weight),
+      beside=told.Beside(measured=told.Measured.NOTHING, weighs=_weighs(plan)))
+
+
+def _read(config, plan, tells):
+  """Returns how an open sum is read: (sums, clients) -> `two_phase.Opened`."""
+  numbers = numbers_of(config, plan, tells)
+
+  def read(total, clients):
+    sums = numbers.decode(total[:numbers.length], clients)
+    vector = np.asarray(total[numbers.length:], np.float32)
+    weight = sums.pop(told.WEIGHT, 0.0)
+    if _weighs(plan):
+      vector = np.append(vector, np.float32(weight / tells.largest_weight))
+    if not sums:
+      return two_phase.Opened(vector=vector, weight=weight)
+    summary = tells.summary({name: tf.constant(value, tf.float64)
+                             for name, value in (*sums.items(), ('clients', clients))})
+    return two_phase.Opened(vector=vector, weight=weight, measured=collections.OrderedDict(
+        (name, value.numpy()) for name, value in summary.items()))
+
+  return read
+
+
+def _encoding_beside(config, plan, tells):
+  """Returns how a client's whole vector becomes integers: what it tells, then its update."""
+  encoding, count = encoding_of(config, plan), numbers_of(config, plan, tells).length
+  return whole_numbers.BesideUpdate(encoding=encoding, count=count) if count else encoding
+
+
+def _joint_key(config, plan, build, tells, place):
   params = parameters.threshold_parameters(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
-  processes = _encrypted(params, encoding, plan, build, largest_weight, place)
-  return joint_key.JointKeyProcess(joint_key.JointKeys(params, encoding), place.with_parties, **processes)
+  keys = joint_key.JointKeys(params, _encoding_beside(config, plan, tells))
+  return joint_key.JointKeyProcess(keys, place.with_parties, read=_read(config, plan, tells),
+                                   **_encrypted(params, config, plan, build, tells, place))
 
 
-def _key_holder(config, plan, build, largest_weight, place):
-  encoding = encoding_of(config, plan)
+def _key_holder(config, plan, build, tells, place):
+  encoding = _encoding_beside(config, plan, tells)
   params = parameters.key_holder_parameters(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
   holder = key_holder.KeyHolder(config.key_holder_dir, params)
   return two_phase.TwoPhaseProcess(
-      **_encrypted(params, encoding, plan, build, largest_weight, place),
-      hiding_state=encrypted_sum.key_state(holder.public_key), shared_stack=True,
-      client_data=lambda datasets: datasets,
+      **_encrypted(params, config, plan, build, tells, place), read=_read(config, plan, tells),
+      hiding_state=encrypted_sum.key_state(holder.public_key), client_data=lambda datasets: datasets,
       open_sum=lambda hidden, clients, length: holder.open_sum(hidden, clients, length=length, encoding=encoding))
 
 
-def _encrypted(params, encoding, plan, build, largest_weight, place):
-  """Returns the process whose innermost sum adds ciphertexts, and the one around what they held."""
-  hiding, opening = (build(aggregator=_stack(plan, innermost, encoding, largest_weight))
-                     for innermost in (encrypted_sum.EncryptedSumFactory(params, encoding),
-                                       two_phase.OpenedSumFactory()))
-  hiding = _measured_only(hiding)
+def _encrypted(params, config, plan, build, tells, place):
+  """Returns the process whose sum adds ciphertexts, and the one of what follows."""
+  opening, encoding = _opening(plan, build, tells), _encoding_beside(config, plan, tells)
+  hiding = _hiding(encrypted_sum.EncryptedSumFactory(params, encoding), config, plan, build, tells)
   model = opening.initialize.type_signature.result.member.global_model_weights.trainable
-  length = sum(int(np.prod(kind.shape)) for kind in tff.structure.flatten(model)) + (plan.update_bound is None)
+  length = (sum(int(np.prod(kind.shape)) for kind in tff.structure.flatten(model))
+            + numbers_of(config, plan, tells).length)
   limited = functools.partial(place.limited, encrypted_sum.clients_per_call(params, length))
   return {'hiding': _Limited(hiding, limited), 'opening': opening}
-
-
-def _measured_only(hiding):
-  """Returns the process for its metrics alone, unless clients keep something, which comes back with them."""
-  return two_phase.MeasuredOnly(hiding) if isinstance(hiding, tff.learning.templates.LearningProcess) else hiding
 
 
 class _Limited:
@@ -178,11 +241,8 @@ class _Limited:
       return self._process.next(state, client_datasets)
 
 
-def _masks(config, plan, build, largest_weight, place):
-  encoding = encoding_of(config, plan)
-  driver = mask_driver.MaskDriver(encoding)
-  masked = masked_process(driver, encoding, plan, build, largest_weight=largest_weight,
-                          clients_max=config.secure_clients_max)
+def _masks(config, plan, build, tells, place):
+  masked = masked_process(config, plan, build, tells)
   return masked if place is None else _Reachable(masked, place)
 
 
@@ -210,24 +270,17 @@ class _Reachable:
     return self._place.with_parties(len(client_datasets), run)
 
 
-def masked_process(driver: mask_driver.MaskDriver, encoding: fixed_point.Encoding, plan: plan_lib.PrivacyPlan,
-                   build: BuildProcess, *, largest_weight: float, clients_max: int) -> two_phase.TwoPhaseProcess:
-  """Returns a process over masked sums whose key agreement, and dropouts, `driver` plays."""
-  weighted = plan.update_bound is None
-  upload = masked_sum.MaskedUpdateFactory(
-      masked_sum.MaskedUploadFactory(encoding, clients_max=clients_max),
-      largest_weight=largest_weight if weighted else None, value_range=encoding.value_range)
+def masked_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: BuildProcess, tells: told.Told, *,
+                   dropouts: Callable[[int], mask_round.Dropouts] = lambda round_num: mask_round.Dropouts()
+                   ) -> two_phase.TwoPhaseProcess:
+  """Returns a process over masked sums whose key agreement, and dropouts, the driver plays."""
+  encoding = _encoding_beside(config, plan, tells)
+  driver = mask_driver.MaskDriver(encoding, dropouts=dropouts)
   return two_phase.TwoPhaseProcess(
-      hiding=_measured_only(build(aggregator=upload, client_work_layer=masked_sum.with_mask_rows)),
-      opening=build(aggregator=_stack(plan, two_phase.OpenedSumFactory(), encoding, largest_weight)),
-      hiding_state=two_phase.opened_state(), shared_stack=False,
-      client_data=driver.client_data,
-      open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients))
-
-
-def _stack(plan, vector_sum, encoding, largest_weight):
-  return stack.build_secure_stack(plan, tff.aggregators.concat_factory(vector_sum), largest_weight=largest_weight,
-                                  value_range=encoding.value_range)
+      hiding=_hiding(masked_sum.MaskedUploadFactory(encoding, clients_max=config.secure_clients_max), config, plan,
+                     build, tells, client_work_layer=masked_sum.with_mask_rows),
+      opening=_opening(plan, build, tells), hiding_state=two_phase.opened_state(), read=_read(config, plan, tells),
+      client_data=driver.client_data, open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients))
 
 
 _BFV = {

@@ -73,11 +73,11 @@ def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, 
   arena = Arena(player)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
     made = secured.build_process(config.secure, plan, functools.partial(process.build_process, player),
-                                 largest_weight=1.0, place=place, aggregation=config.aggregation)
+                                 tells=process.TELLS, place=place, aggregation=config.aggregation)
     weights, history = asyncio.run(_train(made, player, known, arena, plan, place, directory, on_round))
     alone = _train_alone(player, known, arena, plan, place) if control.alone else None
   content = _report(config, arena, weights, history, known, unseen, alone)
-  content['secure_sum'] = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
+  content['secure_sum'] = secured.describe(config.secure, plan, clients=config.cohort.cohort_size, tells=process.TELLS,
                                            parameters_count=arena.model.count_params(),
                                            on_workers=bool(runtime.workers))
   content['seconds'] = {'train': sum(record['seconds'] for record in history), 'total': time.monotonic() - started}

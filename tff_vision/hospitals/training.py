@@ -12,7 +12,7 @@ import tensorflow_federated as tff
 from tff_vision import assembly, configs, experiment, models, tasks
 from tff_vision.aggregation import secured
 from tff_vision.hospitals import cohorts, study_config, ways
-from tff_vision.learning import client_data, local_training
+from tff_vision.learning import client_data, local_training, process
 from tff_vision.learning import personal as personal_lib
 from tff_vision.runtime import local, runtime_config
 
@@ -100,7 +100,8 @@ class Trainer:
       self._built[key] = _Built(
           config=config, process=parts.process, task=trained, ledger=plan.final_ledger(config.program.rounds),
           secure_sum=secured.describe(config.secure, plan, clients=len(self._hospitals.names),
-                                      parameters_count=parts.sent_length, on_workers=False))
+                                      parameters_count=parts.sent_length, on_workers=False,
+                                      tells=process.tells(trained, config.algorithm)))
     return self._built[key]
 
   def config_of(self, way: ways.Way) -> configs.ExperimentConfig:

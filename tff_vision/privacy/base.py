@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs
+from tff_vision import configs, told
 from tff_vision.privacy import cohorts, late_arrivals, participation
 
 
@@ -94,6 +94,11 @@ class PrivacyPlan(abc.ABC):
   @abc.abstractmethod
   def releases_exact_metrics(self) -> bool:
     """Whether training metrics and attendance, which no noise covers, may leave the round."""
+
+  @property
+  def measured(self) -> told.Measured:
+    """What of its training a client may tell whoever adds up."""
+    return told.Measured.NOTHING
 
   def released_metrics(self, metrics: Mapping[str, Any], round_num: int) -> Mapping[str, float]:
     """Returns what may be told of a round's training because noise of its own covers it; nothing unless paid for.
@@ -205,6 +210,10 @@ class NoPrivacy(PrivacyPlan):
   @property
   def releases_exact_metrics(self):
     return True
+
+  @property
+  def measured(self):
+    return told.Measured.EXACT
 
   def attendance(self, round_num):
     return attendance_of(self.sampler, round_num)

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tff_vision import configs
+from tff_vision import configs, told
 from tff_vision.privacy import base, cohorts, noised_metrics
 
 
@@ -43,6 +43,10 @@ class Central(ClientLevel):
     metrics: The noise on counts and accuracy of the cohorts, or None if they are withheld.
   """
   metrics: noised_metrics.NoisedMetrics | None = None
+
+  @property
+  def measured(self):
+    return told.Measured.NOTHING if self.metrics is None else told.Measured.NOISED
 
   def released_metrics(self, metrics, round_num):
     return {} if self.metrics is None else self.metrics.release(metrics['client_work']['train'], round_num)

@@ -68,7 +68,8 @@ def encrypt_values(params: BfvParameters, encoding: fixed_point.Encoding, values
   key = entropy.kernel_key()
   seed = fixed_point.dither_seed(key)
   return bfv.encrypt(params, encoding.prepared(values), public_key, key,
-                     quantize=lambda index, part: encoding.integers(part, seed + tf.stack([0, index])))
+                     quantize=lambda index, part: encoding.integers(part, seed + tf.stack([0, index]),
+                                                                    index * tf.size(part)))
 
 
 def clients_per_call(params: BfvParameters, length: int) -> int:

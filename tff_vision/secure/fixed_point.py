@@ -72,8 +72,9 @@ class Encoding:
       values = tf.clip_by_norm(values, self.clip_norm(values.shape[0]))
     return self._in_range(values)
 
-  def integers(self, values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Returns the integers of prepared values, or of a part of them with a seed of its own."""
+  def integers(self, values: tf.Tensor, seed: tf.Tensor, first: tf.Tensor | int = 0) -> tf.Tensor:
+    """Returns the integers of prepared values, or of a part of them, from `first` on, with a seed of its own."""
+    del first
     scaled = tf.cast(values, tf.float64) / self.step
     dither = tf.cast(tf.random.stateless_uniform(tf.shape(values), seed, dtype=tf.float32), tf.float64)
     offset = float(self.offset)

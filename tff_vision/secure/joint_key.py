@@ -139,8 +139,9 @@ class JointKeyProcess:
   """Looks like a `tff.learning.templates.LearningProcess` to a training loop; each round has a key of its own."""
 
   def __init__(self, keys: JointKeys, with_parties: WithParties, *, hiding: two_phase.Hiding,
-               opening: tff.learning.templates.LearningProcess):
-    """Args: `hiding` holds an `encrypted_sum.EncryptedSumFactory`; `opening` as in `two_phase.TwoPhaseProcess`."""
+               opening: tff.learning.templates.LearningProcess, read: Callable[[np.ndarray, int], two_phase.Opened]):
+    """Args: `hiding` holds an `encrypted_sum.EncryptedSumFactory`; the others as in `two_phase.TwoPhaseProcess`."""
+    self._read = read
     self._keys = keys
     self._with_parties = with_parties
     self._hiding = hiding
@@ -156,7 +157,7 @@ class JointKeyProcess:
       key = self._keys.make(parties)
       process = two_phase.TwoPhaseProcess(
           hiding=self._hiding, opening=self._opening, hiding_state=encrypted_sum.key_state(key.public),
-          shared_stack=True, client_data=lambda datasets: [datasets[party.position] for party in parties],
+          read=self._read, client_data=lambda datasets: [datasets[party.position] for party in parties],
           open_sum=key.open_sum)
       return two_phase.for_whole_cohort(process.next(state, client_datasets), [party.position for party in parties],
                                         len(client_datasets))
