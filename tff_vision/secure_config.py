@@ -15,7 +15,8 @@ class SecureConfig:
 
   Attributes:
     secure_sum: `he`: encrypted under a key that all clients of a round hold together; `he_keyholder`:
-      encrypted under the key pair of a key holder; `masks`: masked pairwise, with recovery from dropouts.
+      encrypted under the key pair of a key holder, who runs in the coordinator's process; `masks`: masked pairwise,
+      with recovery from dropouts, by a key agreement of which the coordinator plays the clients' half.
     secure_bits: Bits of one element of a client's update, in fixed point.
     secure_clients_max: The largest cohort; integers and noise get room for that many.
     secure_range: The largest magnitude of one element of an update. With differential privacy clip_norm takes

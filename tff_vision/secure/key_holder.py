@@ -1,6 +1,7 @@
 """The key holder: makes a key pair with Microsoft SEAL (through TenSEAL) and decrypts sums, nothing else.
 
-Not the server: it gets ciphertexts of sums and the public key only. The two files of a key holder's folder are
+It runs in the coordinator's process and is handed ciphertexts of sums and the public key only; a party of its own it is
+not. The two files of a key holder's folder are
 `public.key`, for everybody, and `secret.key`, mode 0600, which never leaves the folder.
 """
 
