@@ -25,6 +25,7 @@ class Run:
   Attributes:
     store: What clients keep; None where they keep nothing.
     state: The server's, after `train`.
+    measured: What the last round's clients told of their training.
   """
 
   def __init__(self, algorithm, *, folder=None, sizes=SIZES, rounds=3, schedule=None, server=None, weighting='examples',
@@ -65,7 +66,9 @@ class Run:
     """Returns the state after one round."""
     place = runtime.cohort(cohort, population=4) if runtime else contextlib.nullcontext()
     with place:
-      return self.process.next(state, [self.data.request(client, round_num) for client in cohort]).state
+      output = self.process.next(state, [self.data.request(client, round_num) for client in cohort])
+    self.measured = dict(output.metrics['client_work']['train'])
+    return output.state
 
   def train(self, cohorts, runtime=None):
     """Returns the model as one vector."""
