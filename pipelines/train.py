@@ -9,6 +9,7 @@ Stops cleanly on Ctrl-C after the round in progress; `--resume --run_dir=DIR` co
 import dataclasses
 import datetime
 import functools
+import math
 import os
 import pathlib
 import signal
@@ -58,8 +59,8 @@ def _introduce(runtime, task, plan):
   print(f'{images.name}: {len(images.train)} clients, {len(images.test.examples)} test images, '
         f'{len(images.class_names)} classes, model {model.name} of {model.count_params():,} parameters.')
   print(f'clients: {_executors(runtime)}.')
-  math = None if runtime.workers else processes.note_on_math(runtime.math)
-  for note in (*images.notes, *task.notes, *([math] if math else [])):
+  arithmetic = None if runtime.workers else processes.note_on_math(runtime.math)
+  for note in (*images.notes, *task.notes, *([arithmetic] if arithmetic else [])):
     print(f'note: {note}')
 
 
@@ -119,9 +120,15 @@ def _privacy_sentence(ledger):
 
 
 def _secure_sentence(hidden):
-  return (f'secure sum: {hidden["mode"]} ({hidden["scheme"]}), {hidden["security_bits"]} bits of security; hidden: '
+  return (f'secure sum: {hidden["mode"]} ({hidden["scheme"]}), {hidden["security_bits"]} bits of security'
+          f'{_opening(hidden)}; hidden: '
           f'{hidden["hidden"]}; {hidden["bytes_per_parameter"]:.1f} bytes a parameter, {hidden["client_seconds"]:.2f} '
           f's a client and round. {hidden["simulation"]}')
+
+
+def _opening(hidden):
+  bits = hidden.get('decryption_security', {}).get('statistical_bits')
+  return '' if bits is None else f', {math.floor(bits)} statistical ones of joint decryption over all rounds'
 
 
 def _traffic_sentence(traffic):

@@ -60,7 +60,8 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
     data = client_data.LateData(data=data, begun=plan.begun)
   build, data = _with_client_layers(config, task, build, data)
   made = secured.build_process(config.secure, plan, build, aggregation=config.aggregation, place=place,
-                               largest_weight=process.largest_weight(task, config.algorithm))
+                               largest_weight=process.largest_weight(task, config.algorithm),
+                               rounds=config.program.rounds)
   kept = process.kept_at_first(task, config.algorithm, config.client)
   if config.aggregation.compression == 'top_k':
     kept = np.zeros(sent.length, np.float32)

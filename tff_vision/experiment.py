@@ -77,7 +77,8 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
   with directory.opened(config, secret), runtimes.open_runtime(runtime) as place:
     parts = assembly.assemble(config, task, plan, runtime, directory.client_states, place)
     secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
-                                  parameters_count=parts.sent_length, on_workers=bool(runtime.workers))
+                                  parameters_count=parts.sent_length, on_workers=bool(runtime.workers),
+                                    rounds=config.program.rounds)
     client_traffic = loop.Traffic(bytes_down=traffic.bytes_down(config, evaluator.model),
                                   bytes_up=traffic.bytes_up(config, secure_sum, length=parts.sent_length))
     on_start(task, plan)

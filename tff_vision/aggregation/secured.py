@@ -31,6 +31,7 @@ from tff_vision.secure import (
 
 LearningProcess = tff.learning.templates.LearningProcess | refusal.ClearlyRefusing
 ClientWork = tff.learning.templates.ClientWorkProcess
+_ROUNDS = 1000  # Of a run whose length is not known.
 
 
 class BuildProcess(Protocol):
@@ -51,7 +52,7 @@ class Place(Protocol):
 
 
 def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: BuildProcess, *,
-                  largest_weight: float, place: Place | None = None,
+                  largest_weight: float, place: Place | None = None, rounds: int = _ROUNDS,
                   aggregation: configs.AggregationConfig = configs.AggregationConfig()  # noqa: B008  Frozen.
                   ) -> LearningProcess:
   """Returns the learning process of a run.
@@ -61,6 +62,7 @@ def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, buil
     largest_weight: The largest number of examples one client may contribute to a round; public.
     place: The open runtime. Encryption needs it; with masks, or clients that keep something, it says which can be
       reached.
+    rounds: Of the run: so many sums are opened.
     aggregation: Of it, a secure sum takes what is done to each update by itself.
 
   Raises:
@@ -75,7 +77,8 @@ def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, buil
   def build_limited(*, aggregator, client_work_layer=lambda client_work: client_work):
     return build(aggregator=limits.limited(aggregator, aggregation), client_work_layer=client_work_layer)
 
-  return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](config, plan, build_limited, largest_weight, place))
+  return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](
+      config, plan, build_limited, largest_weight, place, rounds))
 
 
 def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, rounds: int, run_dir: pathlib.Path
@@ -102,13 +105,14 @@ def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, round
 
 
 def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parameters_count: int, clients: int,
-             on_workers: bool = False) -> Mapping[str, Any]:
+             on_workers: bool = False, rounds: int = _ROUNDS) -> Mapping[str, Any]:
   """Returns what was hidden, with which parameters, bytes and seconds, for report.json.
 
   Args:
     parameters_count: How many numbers a client sends: the model's trainable parameters, and what its algorithm adds.
     clients: The (expected) cohort.
     on_workers: Whether other processes than the coordinator's own ran the clients.
+    rounds: Of the run.
   """
   if config.secure_sum == 'none':
     return {'mode': 'none', 'scheme': 'none: whoever adds the updates up can read each one'}
@@ -118,8 +122,7 @@ def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parame
     found = report.describe_masks(encoding, length, clients=clients, clients_max=config.secure_clients_max)
   else:
     choose, holder = _BFV[config.secure_sum]
-    params = choose(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
-    found = report.describe_bfv(params, encoding, length, decrypted_by=holder)
+    found = report.describe_bfv(choose(config, length, rounds), encoding, length, decrypted_by=holder, rounds=rounds)
   return {'mode': config.secure_sum, **found,
           'simulation': report.ON_WORKERS[config.secure_sum] if on_workers else report.SIMULATION}
 
@@ -131,34 +134,33 @@ def encoding_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan) -> fix
       norm_bound=plan.update_bound)
 
 
-def _joint_key(config, plan, build, largest_weight, place):
-  encoding = encoding_of(config, plan)
-  params = parameters.threshold_parameters(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
-  processes = _encrypted(params, encoding, plan, build, largest_weight, place)
-  return joint_key.JointKeyProcess(joint_key.JointKeys(params, encoding), place.with_parties, **processes)
+def _joint_key(config, plan, build, largest_weight, place, rounds):
+  params, processes = _encrypted(config, plan, build, largest_weight, place, rounds)
+  return joint_key.JointKeyProcess(joint_key.JointKeys(params, encoding_of(config, plan)), place.with_parties,
+                                   **processes)
 
 
-def _key_holder(config, plan, build, largest_weight, place):
+def _key_holder(config, plan, build, largest_weight, place, rounds):
   encoding = encoding_of(config, plan)
-  params = parameters.key_holder_parameters(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
+  params, processes = _encrypted(config, plan, build, largest_weight, place, rounds)
   holder = key_holder.KeyHolder(config.key_holder_dir, params)
   return two_phase.TwoPhaseProcess(
-      **_encrypted(params, encoding, plan, build, largest_weight, place),
+      **processes,
       hiding_state=encrypted_sum.key_state(holder.public_key), shared_stack=True,
       client_data=lambda datasets: datasets,
       open_sum=lambda hidden, clients, length: holder.open_sum(hidden, clients, length=length, encoding=encoding))
 
 
-def _encrypted(params, encoding, plan, build, largest_weight, place):
-  """Returns the process whose innermost sum adds ciphertexts, and the one around what they held."""
-  hiding, opening = (build(aggregator=_stack(plan, innermost, encoding, largest_weight))
-                     for innermost in (encrypted_sum.EncryptedSumFactory(params, encoding),
-                                       two_phase.OpenedSumFactory()))
-  hiding = _measured_only(hiding)
-  model = opening.initialize.type_signature.result.member.global_model_weights.trainable
-  length = sum(int(np.prod(kind.shape)) for kind in tff.structure.flatten(model)) + (plan.update_bound is None)
-  limited = functools.partial(place.limited, encrypted_sum.clients_per_call(params, length))
-  return {'hiding': _Limited(hiding, limited), 'opening': opening}
+def _encrypted(config, plan, build, largest_weight, place, rounds):
+  """Returns the parameters, the process whose innermost sum adds ciphertexts, and the one around what they held."""
+  encoding, opened = encoding_of(config, plan), two_phase.OpenedSumFactory()
+  opening = build(aggregator=_stack(plan, opened, encoding, largest_weight))
+  choose, _ = _BFV[config.secure_sum]
+  params = choose(config, opened.length, rounds)
+  hiding = _measured_only(build(aggregator=_stack(
+      plan, encrypted_sum.EncryptedSumFactory(params, encoding), encoding, largest_weight)))
+  limited = functools.partial(place.limited, encrypted_sum.clients_per_call(params, opened.length))
+  return params, {'hiding': _Limited(hiding, limited), 'opening': opening}
 
 
 def _measured_only(hiding):
@@ -178,7 +180,8 @@ class _Limited:
       return self._process.next(state, client_datasets)
 
 
-def _masks(config, plan, build, largest_weight, place):
+def _masks(config, plan, build, largest_weight, place, rounds):
+  del rounds
   encoding = encoding_of(config, plan)
   driver = mask_driver.MaskDriver(encoding)
   masked = masked_process(driver, encoding, plan, build, largest_weight=largest_weight,
@@ -230,9 +233,20 @@ def _stack(plan, vector_sum, encoding, largest_weight):
                                   value_range=encoding.value_range)
 
 
+def _joint_parameters(config, length, rounds):
+  return parameters.threshold_parameters(
+      clients_max=config.secure_clients_max, value_bits=config.secure_bits, length=length, rounds=rounds,
+      statistical_bits=config.secure_statistical_bits)
+
+
+def _holder_parameters(config, length, rounds):
+  del length, rounds
+  return parameters.key_holder_parameters(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
+
+
 _BFV = {
-    'he': (parameters.threshold_parameters, 'all clients of a round together, with keys of that round'),
-    'he_keyholder': (parameters.key_holder_parameters, 'the key holder'),
+    'he': (_joint_parameters, 'all clients of a round together, with keys of that round'),
+    'he_keyholder': (_holder_parameters, 'the key holder'),
 }
 SECURE_SUMS: Mapping[str, Callable[..., two_phase.TwoPhaseProcess | joint_key.JointKeyProcess]] = {
     'he': _joint_key,

@@ -100,7 +100,8 @@ class Trainer:
       self._built[key] = _Built(
           config=config, process=parts.process, task=trained, ledger=plan.final_ledger(config.program.rounds),
           secure_sum=secured.describe(config.secure, plan, clients=len(self._hospitals.names),
-                                      parameters_count=parts.sent_length, on_workers=False))
+                                      parameters_count=parts.sent_length, on_workers=False,
+                                      rounds=config.program.rounds))
     return self._built[key]
 
   def config_of(self, way: ways.Way) -> configs.ExperimentConfig:

@@ -50,10 +50,15 @@ class MeasuredOnly:
 
 
 class OpenedSumFactory(tff.aggregators.UnweightedAggregationFactory):
-  """A sum that ignores its clients and returns the vector in its state, which it leaves empty."""
+  """A sum that ignores its clients and returns the vector in its state, which it leaves empty.
+
+  Attributes:
+    length: Of the vector, once a sum was made.
+  """
+  length: int | None = None
 
   def create(self, value_type):
-    length = vector_length(value_type)
+    self.length = length = vector_length(value_type)
 
     @tff.federated_computation
     def initialize():
