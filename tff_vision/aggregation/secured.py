@@ -137,16 +137,16 @@ def encoding_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan) -> fix
 def _joint_key(config, plan, build, largest_weight, place, rounds):
   params, processes = _encrypted(config, plan, build, largest_weight, place, rounds)
   return joint_key.JointKeyProcess(joint_key.JointKeys(params, encoding_of(config, plan)), place.with_parties,
-                                   **processes)
+                                   fewest=plan.fewest_clients, **processes)
 
 
 def _key_holder(config, plan, build, largest_weight, place, rounds):
   encoding = encoding_of(config, plan)
   params, processes = _encrypted(config, plan, build, largest_weight, place, rounds)
-  holder = key_holder.KeyHolder(config.key_holder_dir, params)
+  holder = key_holder.KeyHolder(config.key_holder_dir, params, fewest=plan.fewest_clients)
   return two_phase.TwoPhaseProcess(
       **processes,
-      hiding_state=encrypted_sum.key_state(holder.public_key), shared_stack=True,
+      hiding_state=encrypted_sum.key_state(holder.public_key), shared_stack=True, fewest=plan.fewest_clients,
       client_data=lambda datasets: datasets,
       open_sum=lambda hidden, clients, length: holder.open_sum(hidden, clients, length=length, encoding=encoding))
 
@@ -158,7 +158,7 @@ def _encrypted(config, plan, build, largest_weight, place, rounds):
   choose, _ = _BFV[config.secure_sum]
   params = choose(config, opened.length, rounds)
   hiding = _measured_only(build(aggregator=_stack(
-      plan, encrypted_sum.EncryptedSumFactory(params, encoding), encoding, largest_weight)))
+      plan, encrypted_sum.EncryptedSumFactory(params, encoding, fewest=plan.fewest_clients), encoding, largest_weight)))
   limited = functools.partial(place.limited, encrypted_sum.clients_per_call(params, opened.length))
   return params, {'hiding': _Limited(hiding, limited), 'opening': opening}
 
@@ -183,7 +183,7 @@ class _Limited:
 def _masks(config, plan, build, largest_weight, place, rounds):
   del rounds
   encoding = encoding_of(config, plan)
-  driver = mask_driver.MaskDriver(encoding)
+  driver = mask_driver.MaskDriver(encoding, fewest=plan.fewest_clients)
   masked = masked_process(driver, encoding, plan, build, largest_weight=largest_weight,
                           clients_max=config.secure_clients_max)
   return masked if place is None else _Reachable(masked, place)
@@ -218,12 +218,12 @@ def masked_process(driver: mask_driver.MaskDriver, encoding: fixed_point.Encodin
   """Returns a process over masked sums whose key agreement, and dropouts, `driver` plays."""
   weighted = plan.update_bound is None
   upload = masked_sum.MaskedUpdateFactory(
-      masked_sum.MaskedUploadFactory(encoding, clients_max=clients_max),
+      masked_sum.MaskedUploadFactory(encoding, clients_max=clients_max, fewest=plan.fewest_clients),
       largest_weight=largest_weight if weighted else None, value_range=encoding.value_range)
   return two_phase.TwoPhaseProcess(
       hiding=_measured_only(build(aggregator=upload, client_work_layer=masked_sum.with_mask_rows)),
       opening=build(aggregator=_stack(plan, two_phase.OpenedSumFactory(), encoding, largest_weight)),
-      hiding_state=two_phase.opened_state(), shared_stack=False,
+      hiding_state=two_phase.opened_state(), shared_stack=False, fewest=plan.fewest_clients,
       client_data=driver.client_data,
       open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients))
 

@@ -78,6 +78,11 @@ class PrivacyPlan(abc.ABC):
     """
 
   @property
+  def fewest_clients(self) -> int:
+    """The fewest clients whose secure sum may be opened; the sum of one is that client's update."""
+    return 2
+
+  @property
   @abc.abstractmethod
   def update_bound(self) -> float | None:
     """The L2 bound to which updates are clipped before they are summed, or None."""

@@ -23,7 +23,9 @@ _FEW_CLIENTS = 4
 class EncryptedSumFactory(tff.aggregators.UnweightedAggregationFactory):
   """Encrypts float32 vectors and adds the ciphertexts up; see `two_phase`. The state is `key_state`."""
 
-  def __init__(self, params: BfvParameters, encoding: fixed_point.Encoding):
+  def __init__(self, params: BfvParameters, encoding: fixed_point.Encoding, *, fewest: int = 2):
+    """Args: `fewest`: a sum over fewer clients fails."""
+    self._fewest = fewest
     self._params = params
     self._encoding = encoding
 
@@ -49,7 +51,7 @@ class EncryptedSumFactory(tff.aggregators.UnweightedAggregationFactory):
     def next_fn(state, value):
       ciphertexts = tff.federated_map(encrypt, (value, tff.federated_broadcast(state)))
       return two_phase.hidden_output(state, _modular_sum(ciphertexts, params), clients_max=params.clients_max,
-                                     length=length)
+                                     length=length, fewest=self._fewest)
 
     return tff.templates.AggregationProcess(initialize, next_fn)
 

@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision.secure import bfv, encrypted_sum, entropy, fixed_point, ring, two_phase
+from tff_vision.secure import bfv, encrypted_sum, entropy, fixed_point, refusal, ring, two_phase
 from tff_vision.secure.parameters import BfvParameters
 
 
@@ -139,8 +139,9 @@ class JointKeyProcess:
   """Looks like a `tff.learning.templates.LearningProcess` to a training loop; each round has a key of its own."""
 
   def __init__(self, keys: JointKeys, with_parties: WithParties, *, hiding: two_phase.Hiding,
-               opening: tff.learning.templates.LearningProcess):
-    """Args: `hiding` holds an `encrypted_sum.EncryptedSumFactory`; `opening` as in `two_phase.TwoPhaseProcess`."""
+               opening: tff.learning.templates.LearningProcess, fewest: int = 2):
+    """Args: `hiding` holds an `encrypted_sum.EncryptedSumFactory`; the others as in `two_phase.TwoPhaseProcess`."""
+    self._fewest = fewest
     self._keys = keys
     self._with_parties = with_parties
     self._hiding = hiding
@@ -153,11 +154,13 @@ class JointKeyProcess:
     """Runs one round over the clients that can be reached; a round in which one is lost begins again with a new key."""
 
     def run(parties):
+      if 0 < len(parties) < self._fewest:
+        raise refusal.RefusedError(two_phase.few_clients(len(parties), self._fewest))
       key = self._keys.make(parties)
       process = two_phase.TwoPhaseProcess(
           hiding=self._hiding, opening=self._opening, hiding_state=encrypted_sum.key_state(key.public),
           shared_stack=True, client_data=lambda datasets: [datasets[party.position] for party in parties],
-          open_sum=key.open_sum)
+          open_sum=key.open_sum, fewest=self._fewest)
       return two_phase.for_whole_cohort(process.next(state, client_datasets), [party.position for party in parties],
                                         len(client_datasets))
 

@@ -16,6 +16,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 import tree
 
+from tff_vision.secure import refusal
+
 _OPENED = 'opened_sum'
 _HIDDEN = 'hidden_sum'
 # What a server's step may read beside the sum: the clients' weights, measured by client work. It has a place in the
@@ -83,11 +85,12 @@ def nothing_opened():
   return collections.OrderedDict([(_OPENED, tf.compat.v1.placeholder_with_default(tf.zeros([0]), [None]))])
 
 
-def hidden_output(state, hidden, *, clients_max: int, length: int) -> tff.templates.MeasuredProcessOutput:
+def hidden_output(state, hidden, *, clients_max: int, length: int, fewest: int = 2) -> tff.templates.MeasuredProcessOutput:
   """Returns what a hiding sum returns: zeros, and as measurement the hidden sum, its clients, its length.
 
   Args:
-    hidden: The sum, server-placed; it fails where it is over one client, or more than `clients_max`.
+    hidden: The sum, server-placed; it fails where it is over one client, fewer than `fewest`, or more than
+      `clients_max`. A sum over nobody does not fail, and is not opened.
   """
 
   @tff.tensorflow.computation
@@ -96,7 +99,7 @@ def hidden_output(state, hidden, *, clients_max: int, length: int) -> tff.templa
 
   @tff.tensorflow.computation(hidden.type_signature.member, np.int32)
   def checked(total, clients):
-    with tf.control_dependencies([_cohort_assertion(clients, clients_max)]):
+    with tf.control_dependencies([_cohort_assertion(clients, clients_max, fewest)]):
       return tf.identity(total)
 
   clients = tff.federated_sum(tff.federated_value(np.int32(1), tff.CLIENTS))
@@ -124,7 +127,7 @@ class TwoPhaseProcess:
   def __init__(self, *, hiding: Hiding, opening: tff.learning.templates.LearningProcess,
                hiding_state: Mapping[str, Any], shared_stack: bool,
                client_data: Callable[[Sequence[Any]], Sequence[Any]],
-               open_sum: Callable[[np.ndarray, int, int], np.ndarray]):
+               open_sum: Callable[[np.ndarray, int, int], np.ndarray], fewest: int = 2):
     """Initializes the process.
 
     Args:
@@ -136,7 +139,9 @@ class TwoPhaseProcess:
       client_data: From the cohort's datasets to what `hiding.next` takes; called once a round.
       open_sum: From the hidden sum, the number of clients in it and the length of an update to the vector of
         sums, [length] float32.
+      fewest: No sum over fewer clients is opened.
     """
+    self._fewest = fewest
     self._hiding = hiding
     self._opening = opening
     self._hiding_state = hiding_state
@@ -151,13 +156,15 @@ class TwoPhaseProcess:
     """Runs one round.
 
     Raises:
-      ValueError: The sum cannot be opened; the state is unchanged, so the round can be run again.
+      ValueError: The sum cannot be opened, or is over too few; the state is unchanged, so the round can be run again.
     """
     alone = (_with_innermost(state, self._hiding_state) if self._shared_stack
              else state._replace(aggregator=self._hiding_state))
     hidden = self._hiding.next(alone, self._client_data(client_datasets))
     found = _find_hidden(hidden.metrics)
-    total = self._open_sum(np.asarray(found[_HIDDEN]), int(found['clients']), int(found['length']))
+    if 0 < (clients := int(found['clients'])) < self._fewest:
+      raise refusal.RefusedError(few_clients(clients, self._fewest))
+    total = self._open_sum(np.asarray(found[_HIDDEN]), clients, int(found['length']))
     measured = hidden.metrics['client_work']
     weight = measured.get(_COHORT_WEIGHT, 0.0) if isinstance(measured, Mapping) else 0.0
     opened = self._opening.next(
@@ -208,10 +215,18 @@ def _with_innermost(state, replacement):
   return tree.traverse(lambda part: replacement if isinstance(part, Mapping) and _OPENED in part else None, state)
 
 
-def _cohort_assertion(clients, clients_max):
-  """Fails where there are too many clients, or one, whose sum is that client's update."""
+def few_clients(clients: int | str, fewest: int) -> str:
+  """Returns the sentence that refuses a sum of fewer clients than its noise was promised for."""
+  return (f'secure sum: {clients} clients delivered, and {fewest} are needed for the noise that was promised '
+          '(noise_survivors); nothing was opened, and the round can be run again.')
+
+
+def _cohort_assertion(clients, clients_max, fewest):
+  """Fails where there are too many clients, too few, or one, whose sum is that client's update."""
   few = tf.debugging.Assert(tf.not_equal(clients, 1), [
       'secure sum: a cohort of one client; its sum would be that client\'s update.'])
   many = tf.debugging.Assert(clients <= clients_max, [
       f'secure sum: more than secure_clients_max={clients_max} clients; raise it, or sample smaller cohorts.'])
-  return tf.group(few, many)
+  enough = tf.debugging.Assert(tf.logical_or(tf.equal(clients, 0), clients >= fewest), [
+      few_clients(f'fewer than {fewest}', fewest)])
+  return tf.group(few, many, enough)
