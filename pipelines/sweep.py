@@ -17,7 +17,7 @@ import time
 
 from absl import flags
 
-from flags import executor_flags, experiment_flags, runtime_flags
+from flags import budget_file_flags, executor_flags, experiment_flags, runtime_flags
 from pipelines import launch
 from tff_vision import configs, validate
 from tff_vision.data import availability
@@ -40,6 +40,7 @@ def main() -> None:
   if launch_config.run_dir is None:
     raise ValueError('run_dir is missing: the folder of the sweep, which the same command finds again to continue.')
   runtime_flags.chosen_runtime()
+  budget_file_flags.chosen()
   folder = pathlib.Path(launch_config.run_dir)
   if run_directory.RunDirectory(folder).config.exists():
     raise ValueError(f'run_dir={str(folder)!r} holds a run; a sweep needs a folder of its own, with a run in it for '
@@ -88,7 +89,7 @@ def _start(folder, cell):
   directory = _directory(folder, cell)
   if not directory.config.exists():
     whole_file.write(directory.config, configs.to_json(cell.config))
-  given = [argument for module in (runtime_flags, executor_flags)
+  given = [argument for module in (runtime_flags, executor_flags, budget_file_flags)
            for flag in flags.FLAGS.flags_by_module_dict()[module.__name__] if flag.present
            for argument in flag.serialize().splitlines()]
   return processes.Process(
@@ -131,4 +132,4 @@ def _conclude(folder, made, launch_config):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(*experiment_flags.MODULES, runtime_flags, executor_flags))
+  launch.launch(main, flag_modules=(*experiment_flags.MODULES, runtime_flags, executor_flags, budget_file_flags))

@@ -15,7 +15,7 @@ import pathlib
 import signal
 import sys
 
-from flags import executor_flags, experiment_flags, runtime_flags
+from flags import budget_file_flags, executor_flags, experiment_flags, runtime_flags
 from pipelines import launch, progress
 from tff_vision.data import availability
 from tff_vision.program import run_directory
@@ -24,7 +24,7 @@ from tff_vision.runtime import processes
 
 def main() -> None:
   launch_config = experiment_flags.launch_config()
-  runtime = runtime_flags.chosen_runtime()
+  runtime, budget = runtime_flags.chosen_runtime(), budget_file_flags.chosen()
   if launch_config.resume:
     saved = run_directory.RunDirectory(pathlib.Path(launch_config.run_dir)).read_config()
     config = experiment_flags.experiment_config(saved)
@@ -38,8 +38,9 @@ def main() -> None:
 
   from tff_vision import experiment  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
   shown = progress.Progress(rounds=config.program.rounds)
-  result = experiment.run(config, launch_config, runtime=runtime, on_start=functools.partial(_introduce, runtime),
-                          on_round=shown, stop_requested=stop.requested)
+  result = experiment.run(config, launch_config, runtime=runtime, budget=budget,
+                          on_start=functools.partial(_introduce, runtime), on_round=shown,
+                          stop_requested=stop.requested)
   shown.close()
   if result.report is None:
     print(f'Stopped after round {result.rounds} of {config.program.rounds}; continue with\n'
@@ -91,6 +92,9 @@ def _conclude(result):
   if found['privacy'].get('delta', 0) > 0.01:
     print(f'note: with probability {found["privacy"]["delta"]:.3g} the guarantee fails altogether; so few clients or '
           'examples make no smaller default. Choose --delta, or protect examples instead of clients.')
+  if 'budget_file' in found:
+    from tff_vision.privacy import charge
+    print(charge.sentence(found['budget_file'], found['budget_file']['file']))
   if found['secure_sum']['mode'] != 'none':
     print(_secure_sentence(found['secure_sum']))
   print(_traffic_sentence(found['traffic']))
@@ -161,4 +165,4 @@ class _StopOnSignal:
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(*experiment_flags.MODULES, runtime_flags, executor_flags))
+  launch.launch(main, flag_modules=(*experiment_flags.MODULES, runtime_flags, executor_flags, budget_file_flags))

@@ -145,11 +145,12 @@ def test_description_by_hand(task, mode):
   sizes = {'he': {'ciphertext': 2 * 8192 * 64, 'decryption_share': 2 * 8192 * 32},
            'he_keyholder': {'ciphertext': 9 * 4096 * 24, 'decryption_share': 0}, 'masks': {'masked_update': 400_004}}
   assert found['bytes_per_client'] == sizes[mode]
-  there = secured.describe(secure, _plan(CONFIG, task), parameters_count=100_000, clients=3, on_workers=True, rounds=100)
+  there = secured.describe(secure, _plan(CONFIG, task), parameters_count=100_000, clients=3, on_workers=True,
+                            rounds=100)
   if mode != 'masks':
     bits = there['decryption_security']['statistical_bits']
-    # 2^14 coefficients in 200 openings; variance 8 * 10.5 * (1 + 8192 * 4 / 3 * 8); plus a rounded message a client.
-    by_hand = there['smudging_bits'] + 1 - 14 - math.log2(200) - math.log2(
+    # 2^14 coefficients in 400 openings; variance 8 * 10.5 * (1 + 8192 * 4 / 3 * 8); plus a rounded message a client.
+    by_hand = there['smudging_bits'] + 1 - 14 - math.log2(400) - math.log2(
         math.sqrt(8 * 10.5 * (1 + 8192 * 4 / 3 * 8)) + 8)
     assert bits == (pytest.approx(by_hand) if mode == 'he' else None) and (bits is None or bits >= 40)
   assert 'on one machine: it demonstrates the protocol and its cost, not secrecy' in found['simulation']

@@ -96,7 +96,8 @@ def test_no_epsilon_is_below_the_exact_one_of_a_single_coordinate():
       assert exact.get_epsilon_for_delta(1e-4) <= integer_shares.epsilon(made.divergence(2), 1e-4)
 
 
-def built(privacy='distributed_gaussian', secure='masks', rounds=4, cohort=None, bits=18, key_holder_dir=None, **options):
+def built(privacy='distributed_gaussian', secure='masks', rounds=4, cohort=None, bits=18, key_holder_dir=None,
+          **options):
   task = tiny.task(client_epochs=1)
   made = plan.build_plan(
       configs.PrivacyConfig(**{'privacy': privacy, 'clip_norm': 0.1, 'delta': 0.01, **options}),

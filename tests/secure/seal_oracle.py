@@ -31,7 +31,8 @@ class Seal:
   def public_polynomials(self):
     """Returns (b, a), [2, primes, degree] int32 in coefficient form, of SEAL's own key."""
     rows = np.frombuffer(self.public_key.to_string(), '<u8', offset=len(self.public_key.to_string())
-                         - 2 * (len(self.primes) + 1) * self.degree * 8).reshape(2, -1, self.degree)[:, :len(self.primes)]
+                         - 2 * (len(self.primes) + 1) * self.degree * 8)
+    rows = rows.reshape(2, -1, self.degree)[:, :len(self.primes)]
     head = bytearray(self._head)
     head[_NTT_FLAG] = 1
     cipher = seal.Ciphertext()
@@ -50,7 +51,8 @@ class Seal:
     plain = seal.Plaintext(' + '.join(f'{int(c):x}x^{self.degree - 1 - i}' if i < self.degree - 1 else f'{int(c):x}'
                                       for i, c in enumerate(coefficients[::-1]) if c) or '0')
     data = self._encryptor.encrypt(plain).to_string(seal.compr_mode_type.none)
-    return np.frombuffer(data, '<u8', offset=_CIPHERTEXT_HEAD).reshape(2, len(self.primes), self.degree).astype(np.int32)
+    rows = np.frombuffer(data, '<u8', offset=_CIPHERTEXT_HEAD)
+    return rows.reshape(2, len(self.primes), self.degree).astype(np.int32)
 
   def decryptor(self, secret, tmp_path):
     """Returns SEAL's decryptor for a secret key given by its coefficients, [degree] small integers."""

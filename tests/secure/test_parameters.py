@@ -32,9 +32,9 @@ def test_three_hospitals_by_hand():
   # Standard deviation of e1 + e2 * s - e * u with three shares, three ciphertexts summed.
   deviation = math.sqrt(3 * 10.5 * (1 + 8192 * (2 / 3) * 3 * 2))
   assert parameters.noise_bound(clients=3, key_shares=3, degree=8192) == pytest.approx(8 * deviation + 3)
-  # 1.2 M values are 21 polynomials of 7 * 8192, in 7 chunks of 3: 4 have room in the cache. Twice 100 openings.
+  # 1.2 M values are 21 polynomials of 7 * 8192, in 7 chunks of 3: 4 have room in the cache. Four times 100 openings.
   assert params.chunks(1_200_000) == (7, 3)
-  distance = 200 * 21 * 8192 * (deviation + 3) / 2**(params.smudging_bits + 1)
+  distance = 400 * 21 * 8192 * (deviation + 3) / 2**(params.smudging_bits + 1)
   bits = parameters.decryption_bits(params, length=1_200_000, openings=parameters.openings_of(100))
   assert bits == pytest.approx(-math.log2(distance)) and 40 <= bits
 
@@ -43,7 +43,7 @@ def test_three_hospitals_by_hand():
 def test_ordinary_runs_keep_the_statistical_bar_within_sixteen_bytes(length, rounds):
   for clients_max in (3, 8, 16, 50, 100):
     params = parameters.threshold_parameters(clients_max=clients_max, value_bits=16, length=length, rounds=rounds)
-    assert parameters.decryption_bits(params, length=length, openings=2 * rounds) >= 40
+    assert parameters.decryption_bits(params, length=length, openings=4 * rounds) >= 40
     assert params.ciphertext_bytes(length) / length <= (16 if length > 54_000 else 17.1)  # Of one, the last is padding.
 
 
@@ -67,7 +67,7 @@ def test_every_choice_has_room_or_is_refused_with_what_to_change(clients_max, va
     if shares > 1:
       chunks, size = params.chunks(length)
       assert chunks * size * params.values_per_coefficient * params.degree >= length
-      distance = 2 * rounds * chunks * size * params.degree * noise / 8 / 2**(params.smudging_bits + 1)
+      distance = 4 * rounds * chunks * size * params.degree * noise / 8 / 2**(params.smudging_bits + 1)
       assert distance <= 2.0**-bits
     else:
       assert params.plain_bits <= 59
@@ -85,7 +85,7 @@ def test_a_bar_out_of_reach_is_refused_and_a_lower_one_is_not():
   with pytest.raises(ValueError, match='secure_statistical_bits=170 over 100 rounds of 1200000 values'):
     parameters.threshold_parameters(clients_max=3, value_bits=16, statistical_bits=170, **CNN)
   low = parameters.threshold_parameters(clients_max=3, value_bits=16, statistical_bits=1, **CNN)
-  assert 1 <= parameters.decryption_bits(low, length=1_200_000, openings=200)
+  assert 1 <= parameters.decryption_bits(low, length=1_200_000, openings=400)
   assert low.ciphertext_bytes(1_200_000) < parameters.threshold_parameters(
       clients_max=3, value_bits=16, **CNN).ciphertext_bytes(1_200_000)
 

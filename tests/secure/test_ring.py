@@ -72,7 +72,8 @@ def test_scaled_rounding_against_big_integers(rng):
     expected = [(2 * x * 2**bits + modulus) // (2 * modulus) % 2**bits for x in xs]
     found = ring.scaled_fields(tf.constant(residues), PRIMES, field_bits, fields)[0].numpy()
     assert found.min() >= 0 and found.max() < 2**field_bits
-    np.testing.assert_array_equal(sum(field.astype(object) << field_bits * k for k, field in enumerate(found)), expected)
+    whole = sum(field.astype(object) << field_bits * k for k, field in enumerate(found))
+    np.testing.assert_array_equal(whole, expected)
 
 
 def test_encryption_randomness_has_the_right_distributions(rng):
@@ -96,7 +97,8 @@ def test_uniform_smudging_and_secrets(rng):
   assert residues.min() >= 0 and np.all(residues < np.array(PRIMES)[:, None])
   _assert_chi_square(np.histogram(residues / np.array(PRIMES)[:, None], 64, (0, 1))[0], len(PRIMES) * N / 64)
   for bits, count in ((31, 1), (45, 2), (63, 2), (80, 3)):
-    words = [word.numpy().astype(np.int64).astype(object) for word in ring.smudging(_words(rng, count * 4 * N), bits, N)]
+    words = [word.numpy().astype(np.int64).astype(object)
+             for word in ring.smudging(_words(rng, count * 4 * N), bits, N)]
     noise = sum(word << 32 * (count - 1 - i) for i, word in enumerate(words))
     assert noise.min() >= -2**bits and noise.max() < 2**bits
     _assert_chi_square(np.histogram(noise.astype(float), 64, (-2.0**bits, 2.0**bits))[0], 4 * N / 64)

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs
-from tff_vision.privacy import cohorts, late_arrivals, participation
+from tff_vision.privacy import cohorts, late_arrivals, losses, participation
 
 
 class ExamplesReader(Protocol):
@@ -119,6 +119,11 @@ class PrivacyPlan(abc.ABC):
 
     Never below the ledger's; where the mechanism is a Gaussian in closed form, it is that.
     """
+    del rounds
+    return None
+
+  def spent(self, rounds: int) -> losses.Spent | None:
+    """Returns what `rounds` rounds cost, for a budget over several runs; None where nothing is promised."""
     del rounds
     return None
 

@@ -12,11 +12,12 @@ import functools
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs
-from tff_vision.privacy import base, budget, client_level, cohorts, integer_shares, noise_shares
+from tff_vision.privacy import base, budget, client_level, cohorts, integer_shares, losses, noise_shares
 
 _KINDS = {'distributed_gaussian': 'gaussian', 'distributed_skellam': 'skellam'}
 
@@ -144,6 +145,11 @@ class Distributed(client_level.ClientLevel):
         'fewest_clients_in_a_sum': min(delivered, default=None),
         'share_stddev_steps': self.shares.stddev, 'clip_norm_steps': self.shares.clip_steps,
         'rounding_adds_to_sensitivity': self.shares.sensitivity / self.shares.clip_steps - 1}
+
+  def spent(self, rounds):
+    found = [sum(count * self.shares.divergence(clients) for clients, count in turns) for turns in self._turns(rounds)]
+    divergences = np.max(found, axis=0) if found else np.zeros(len(integer_shares.ORDERS))
+    return losses.Spent(unit='client', kinds=(losses.Loss(divergences=tuple(map(float, divergences))),))
 
   def _turns(self, rounds) -> set[tuple[tuple[int, int], ...]]:
     """Returns, of every kind of client, how often it took part in a sum of how many: ((clients, count), ...)."""

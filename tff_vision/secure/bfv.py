@@ -51,7 +51,8 @@ def key_share(params: BfvParameters, reference: tf.Tensor, key: tf.Tensor) -> tu
   words = chacha20.key_stream(key, _nonce(0), 3 * params.degree)
   secret = ring.ternary(words[:params.degree], params.degree)[0]
   masked = ring.product(ring.transform(ring.centre(reference, params.primes)), ring.transform(secret))
-  return tf.cast(secret, tf.int32), ring.reduce(ring.error(words[params.degree:], params.degree) - masked, params.primes)
+  error = ring.error(words[params.degree:], params.degree)
+  return tf.cast(secret, tf.int32), ring.reduce(error - masked, params.primes)
 
 
 def encrypt(params: BfvParameters, values: tf.Tensor, public_key: tf.Tensor, key: tf.Tensor, *,
@@ -116,7 +117,7 @@ def decryption_share(params: BfvParameters, length: int, c1: tf.Tensor, secrets:
   grouped = tf.reshape(c1, [-1, size, len(params.primes), params.degree])
 
   def share_chunk(index):
-    # No need to centre: `parameters.BfvParameters` keeps 2**27 times the secrets of all clients, and their noise, exact.
+    # No need to centre: `parameters` keeps 2**27 times the secrets of all clients, and their noise, exact.
     product = ring.product(ring.transform(tf.cast(grouped[index], tf.float64)), spectrum)
 
     def add_noise(client, *noise):
@@ -143,8 +144,8 @@ def _scaled_message(params, values):
   """Returns q / t * m within one, [n, primes, degree] whole float64, congruent modulo each prime.
 
   m = sum of values[k] << (field_bits * k). Each field has its own factor q / t << (field_bits * k), whose
-  integer part is reduced modulo p, to at most half of it (see `parameters.BfvParameters`), and whose fraction is added up in
-  real numbers and rounded once.
+  integer part is reduced modulo p, to at most half of it (see `parameters.BfvParameters`), and whose fraction is added
+  up in real numbers and rounded once.
   """
   scaled = tf.zeros([], tf.float64)
   fraction = tf.zeros([], tf.float64)

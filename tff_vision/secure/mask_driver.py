@@ -22,7 +22,7 @@ class MaskDriver:
 
   def __init__(self, encoding: fixed_point.Encoding, *, fewest: int = 2,
                dropouts: Callable[[int], mask_round.Dropouts] = lambda round_num: mask_round.Dropouts()):
-    """Args: `dropouts`: which clients are lost in the driver's n-th round, counted from 1; `fewest`: see `MaskRound`."""
+    """Args: `fewest` as in `MaskRound`; `dropouts` says which clients are lost in the n-th round, counted from 1."""
     self._fewest = fewest
     self._encoding = encoding
     self._dropouts = dropouts

@@ -162,9 +162,12 @@ def decryption_bits(params: BfvParameters, *, length: int, openings: int) -> flo
 
 
 def openings_of(rounds: int) -> int:
-  """Returns how many openings a run of `rounds` rounds is counted for: as many may have begun, lost a client, and ended
-  with a second one."""
-  return 2 * rounds
+  """Returns how many openings a run of `rounds` rounds is counted for.
+
+  A round that loses a client begins again with a new key, up to three times in all unless `attempts` says otherwise,
+  and once more after the run was resumed; shares may have been sent each time.
+  """
+  return 4 * rounds
 
 
 def threshold_parameters(*, clients_max: int, value_bits: int, length: int, rounds: int,
@@ -199,10 +202,11 @@ def _widest(degree, primes, clients_max, value_bits, length, openings, statistic
     room = math.prod(primes) * (1 - 2 * ROUNDING_MARGIN) / 2**(values * field_bits + 1) - noise
     if room < 2 * clients_max:
       continue
+    widest = math.floor(math.log2(room / clients_max))
     try:
-      params = BfvParameters(
-          degree=degree, primes=primes, special_primes=(), value_bits=value_bits, field_bits=field_bits,
-          values_per_coefficient=values, clients_max=clients_max, smudging_bits=math.floor(math.log2(room / clients_max)))
+      params = BfvParameters(degree=degree, primes=primes, special_primes=(), value_bits=value_bits,
+                             field_bits=field_bits, values_per_coefficient=values, clients_max=clients_max,
+                             smudging_bits=widest)
     except ValueError:
       continue
     spare = math.floor(decryption_bits(params, length=length, openings=openings) - statistical_bits)

@@ -143,7 +143,7 @@ def reduce_words(words: Sequence[tf.Tensor], low: tf.Tensor, primes: Sequence[in
 
 
 def scaled_fields(residues: tf.Tensor, primes: Sequence[int], field_bits: int, fields: int) -> tf.Tensor:
-  """Returns the fields of round(x * t / q) modulo t = 2**(field_bits * fields), the lowest first, of x given by residues.
+  """Returns the fields of round(x * t / q) modulo t = 2**(field_bits * fields), the lowest first; x by its residues.
 
   With y_j = (q / p_j)^-1 mod p_j, x / q is the sum of x_j * y_j / p_j up to an integer (the Chinese remainder
   theorem). The integer part of t * y_j / p_j is cut into fields; residues of 27 bits times fields of up to 32 add up in
