@@ -20,8 +20,8 @@ class SecureConfig:
     secure_clients_max: The largest cohort; integers and noise get room for that many.
     secure_range: The largest magnitude of one element of an update. With differential privacy clip_norm takes
       its place. An update beyond it fails the round.
-    secure_statistical_bits: `he`: over the whole run, what the clients' joint decryption tells beside the sums is within
-      2**-secure_statistical_bits of nothing; fewer bits leave more room in a ciphertext.
+    secure_statistical_bits: `he`: over the whole run, what the clients' joint decryption tells beside the sums is
+      within 2**-secure_statistical_bits of nothing; fewer bits leave more room in a ciphertext.
     key_holder_dir: The key holder's folder, outside of run_dir. Read by `he_keyholder` only; keys are made there
       at the first run.
   """

@@ -85,7 +85,8 @@ def nothing_opened():
   return collections.OrderedDict([(_OPENED, tf.compat.v1.placeholder_with_default(tf.zeros([0]), [None]))])
 
 
-def hidden_output(state, hidden, *, clients_max: int, length: int, fewest: int = 2) -> tff.templates.MeasuredProcessOutput:
+def hidden_output(state, hidden, *, clients_max: int, length: int, fewest: int = 2
+                  ) -> tff.templates.MeasuredProcessOutput:
   """Returns what a hiding sum returns: zeros, and as measurement the hidden sum, its clients, its length.
 
   Args:
