@@ -7,7 +7,8 @@
 
 Every cell is a run directory of its own below --run_dir. The same command again finishes what is missing: finished
 cells stay as they are, a cell that was under way continues from its last round. At the end: a table, sweep.html and
-sweep.json. Cells are ranked by the metric on the test set, so report the chosen one from a fresh seed.
+sweep.json. Cells are ranked by the metric on the test set, so report the chosen one from a fresh seed. With
+--budget_file every cell is charged to a budget over several runs; docs/privacy.md.
 """
 
 import os
@@ -97,11 +98,20 @@ def _start(folder, cell):
       log=folder / f'{cell.name}.log', environment=os.environ)
 
 
+def _totals(budget):
+  """Returns what all runs on the budget cost: every cell is charged, so whichever is chosen and shown is paid for."""
+  if budget.budget_file is None:
+    return None
+  from tff_vision.privacy import budget_file
+  return budget_file.BudgetFile(budget).totals().to_dict()
+
+
 def _reason(process):
   return f'failed: {(process.last_words().splitlines() or [f"exit code {process.exit_code}"])[-1]}'
 
 
 def _conclude(folder, made, launch_config):
+  budget = budget_file_flags.chosen()
   from tff_vision.program import comparison
   finished = [cell for cell in made if _directory(folder, cell).report_json.exists()]
   if not finished:
@@ -121,10 +131,13 @@ def _conclude(folder, made, launch_config):
   comparison.write_html(folder / 'sweep.html', groups, title=f'Sweep of {len(finished)} runs',
                         figures=comparison_figures.sweep(rows, metric=metric))
   content = {'metric': metric, 'best': best['group'], 'groups': rows,
-             'unfinished': [cell.name for cell in made if cell not in finished]}
+             'unfinished': [cell.name for cell in made if cell not in finished], 'budget_file': _totals(budget)}
   json_file.write(folder / 'sweep.json', content)
   if launch_config.json is not None:
     json_file.write(launch_config.json, content)
+  if content['budget_file'] is not None:
+    from tff_vision.privacy import charge
+    print(charge.sentence(content['budget_file'], budget.budget_file) + '; the choice among them is paid with them.')
   print(f'page: {folder / "sweep.html"}')
   if content['unfinished']:
     raise ValueError(f'{len(content["unfinished"])} of {len(made)} cells have not finished, the first is '

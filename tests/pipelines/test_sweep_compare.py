@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.pipelines.conftest import ROOT, TINY, command
+from tff_vision.privacy import gdp
 
 
 @pytest.mark.ci
@@ -55,6 +56,23 @@ def _arguments(pid):
       return line.read().split('\0')
   except OSError:
     return []
+
+
+@pytest.mark.ci
+def test_every_cell_of_a_sweep_is_charged_and_one_that_does_not_fit_is_named(run_pipeline, tmp_path):
+  """A client of every round moves its noised update by two clips of noise 20 (and 10): mu = sqrt(2) / 10 (and / 5)."""
+  folder, budget = tmp_path / 'sweep', tmp_path / 'budget'
+  arguments = [*TINY, '--model=linear', '--num_clients=3', '--rounds=2', '--privacy=local_dp', '--clip_norm=1',
+               '--delta=0.01', f'--run_dir={folder}', f'--budget_file={budget}', '--grid=noise_multiplier=20,25,10']
+  limit = gdp.epsilon((2 / 100 + 2 * (2 / 25) ** 2 + 1 / 100) ** 0.5, 0.01)
+  done = run_pipeline('sweep', *arguments, f'--budget_epsilon={limit}')
+  assert done.code == 1 and 'the first is noise_multiplier=10' in done.err, done.err
+  assert 'noise_multiplier=10: failed: ' in done.out and 'does not fit: the 2 other runs' in done.out, done.out
+  lines = [json.loads(line) for line in budget.read_text().splitlines()]
+  assert [next(iter(line)) for line in lines] == ['budget', 'reserve', 'settle', 'reserve', 'settle']
+  found = json.loads((folder / 'sweep.json').read_text())
+  assert found['budget_file']['runs'] == 2 and 'budget: 2 runs on this data cost epsilon' in done.out
+  assert found['budget_file']['epsilon'] == pytest.approx(gdp.epsilon((2 / 100 + 2 * (2 / 25) ** 2) ** 0.5, 0.01))
 
 
 def test_mistakes_are_one_sentence(run_pipeline, tmp_path):
