@@ -153,6 +153,16 @@ def fingerprint(images: images_lib.FederatedImages) -> budget_file.Data:
       [(name, images.train.num_examples(client)) for client, name in enumerate(images.train.client_ids)])
 
 
+def planned(config: configs.ExperimentConfig) -> tuple[budget_file.Data, plan_lib.PrivacyPlan]:
+  """Returns the data of a run and its plan, without running it.
+
+  Raises:
+    ValueError: The config cannot be run.
+  """
+  task = tasks.build_task(config)
+  return fingerprint(task.images), build_plan(config, task)
+
+
 def _same_budget(budget, journal):
   """Returns the budget of a run, with the whole path of its file: that of its beginning, if it goes on.
 

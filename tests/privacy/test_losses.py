@@ -77,6 +77,22 @@ def test_losses_come_back_as_they_were_written():
       losses.Loss.from_json(content)
 
 
+def test_the_best_of_a_random_number_of_runs_costs_what_repeat_and_select_does():
+  event = sampled(0.02, 2.0, 100)
+  spent = losses.Spent(unit='client', kinds=(losses.Loss(event=event),))
+  for mean in (1.0, 3.0, 20.0):
+    accountant = rdp.RdpAccountant(losses.ORDERS).compose(dp_event.RepeatAndSelectDpEvent(event, mean, 1.0))
+    found = losses.best_of_random_runs([spent, spent], mean)
+    np.testing.assert_allclose(found.kinds[0].renyi, accountant.rdp)
+    # Of 20 runs it is far below what all of them cost.
+    if mean == 20:
+      chosen = losses.Composition(found.kinds).epsilon(DELTA)
+      assert epsilon(event) < chosen < 0.7 * epsilon(sampled(0.02, 2.0, 2000))
+  dearer = losses.Spent(unit='client', kinds=(losses.Loss(event=sampled(0.02, 1.0, 100)),))
+  assert np.all(losses.best_of_random_runs([spent, dearer], 3.0).kinds[0].renyi
+                == losses.best_of_random_runs([dearer], 3.0).kinds[0].renyi)
+
+
 def test_the_largest_of_different_clients_bounds_each():
   kinds = (losses.Loss(event=sampled(0.3, 1.0, 10)), losses.Loss(event=sampled(0.03, 1.0, 900)))
   spent = losses.Spent(unit='example', kinds=kinds, kind_of=(0, 1, 0))

@@ -94,6 +94,24 @@ class Spent:
     return Loss(divergences=tuple(np.max([kind.renyi for kind in self.kinds], axis=0)))
 
 
+def best_of_random_runs(cells: Sequence[Spent], mean: float) -> Spent:
+  """Returns what it costs to show the best of a random number of runs, each of a random cell, and nothing of others.
+
+  Their number is drawn from the geometric distribution of this mean, which looks at no data: Papernot and Steinke,
+  "Hyperparameter Tuning with Renyi Differential Privacy", ICLR 2022 (arXiv:2110.03620), Theorem 2 with eta = 1; it is
+  `RepeatAndSelectDpEvent` with shape 1, for runs that need not be of one event.
+
+  Args:
+    cells: What a run of each cell costs, of one unit.
+  """
+  orders = np.array(ORDERS)
+  once = np.max([cell.largest.renyi for cell in cells], axis=0)
+  found = once + math.log(mean) / (orders - 1) + 2 * np.min((1 - 1 / orders) * once + math.log(mean) / orders)
+  # A divergence grows with its order, so those of larger ones bound it.
+  found = np.minimum.accumulate(found[::-1])[::-1]
+  return Spent(unit=cells[0].unit, kinds=(Loss(divergences=tuple(map(float, found))),))
+
+
 class Composition:
   """Losses of one record, composed."""
 
