@@ -63,7 +63,8 @@ def test_every_cell_of_a_sweep_is_charged_and_one_that_does_not_fit_is_named(run
   """A client of every round moves its noised update by two clips of noise 20 (and 10): mu = sqrt(2) / 10 (and / 5)."""
   folder, budget = tmp_path / 'sweep', tmp_path / 'budget'
   arguments = [*TINY, '--model=linear', '--num_clients=3', '--rounds=2', '--privacy=local_dp', '--clip_norm=1',
-               '--delta=0.01', '--noise_multiplier=30', f'--run_dir={folder}', f'--budget_file={budget}', '--grid=noise_multiplier=20,25,10']
+               '--delta=0.01', '--noise_multiplier=30', f'--run_dir={folder}', f'--budget_file={budget}',
+               '--grid=noise_multiplier=20,25,10']
   limit = gdp.epsilon((2 / 100 + 2 * (2 / 25) ** 2 + 1 / 100) ** 0.5, 0.01)
   done = run_pipeline('sweep', *arguments, f'--budget_epsilon={limit}')
   assert done.code == 1 and 'the first is noise_multiplier=10' in done.err, done.err
@@ -79,7 +80,8 @@ def test_every_cell_of_a_sweep_is_charged_and_one_that_does_not_fit_is_named(run
 def test_the_best_of_a_random_number_of_runs_is_all_that_is_kept(run_pipeline, tmp_path):
   folder, budget = tmp_path / 'sweep', tmp_path / 'budget'
   arguments = [*TINY, '--model=linear', '--num_clients=3', '--rounds=2', '--privacy=local_dp', '--clip_norm=1',
-               '--delta=0.01', '--noise_multiplier=30', f'--run_dir={folder}', '--grid=noise_multiplier=20,25', '--random_runs=1.3']
+               '--delta=0.01', '--noise_multiplier=30', f'--run_dir={folder}', '--grid=noise_multiplier=20,25',
+               '--random_runs=1.3']
   done = run_pipeline('sweep', *arguments, f'--budget_file={budget}', '--budget_epsilon=9', timeout=400)
   assert done.code == 0, done.err
   assert sorted(path.name for path in folder.iterdir()) == ['export', 'sweep.json']
