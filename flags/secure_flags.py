@@ -13,6 +13,8 @@ flags.DEFINE_integer('secure_bits', _DEFAULTS.secure_bits, 'Bits of one element 
 flags.DEFINE_integer('secure_clients_max', _DEFAULTS.secure_clients_max, 'Largest cohort of a secure sum.')
 flags.DEFINE_float('secure_range', _DEFAULTS.secure_range,
                    'Largest magnitude of one element of an update in a secure sum; clip_norm replaces it.')
+flags.DEFINE_integer('secure_statistical_bits', _DEFAULTS.secure_statistical_bits,
+                     'secure_sum=he: what joint decryption tells over the whole run is within 2^-bits of nothing.')
 flags.DEFINE_string('key_holder_dir', _DEFAULTS.key_holder_dir,
                     'Folder of the key holder for secure_sum=he_keyholder, outside of run_dir. The coordinator\'s '
                     'process reads the secret key there.')

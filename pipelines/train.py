@@ -9,12 +9,13 @@ Stops cleanly on Ctrl-C after the round in progress; `--resume --run_dir=DIR` co
 import dataclasses
 import datetime
 import functools
+import math
 import os
 import pathlib
 import signal
 import sys
 
-from flags import executor_flags, experiment_flags, runtime_flags
+from flags import budget_file_flags, executor_flags, experiment_flags, runtime_flags
 from pipelines import launch, progress
 from tff_vision.data import availability
 from tff_vision.program import run_directory
@@ -23,7 +24,7 @@ from tff_vision.runtime import processes
 
 def main() -> None:
   launch_config = experiment_flags.launch_config()
-  runtime = runtime_flags.chosen_runtime()
+  runtime, budget = runtime_flags.chosen_runtime(), budget_file_flags.chosen()
   if launch_config.resume:
     saved = run_directory.RunDirectory(pathlib.Path(launch_config.run_dir)).read_config()
     config = experiment_flags.experiment_config(saved)
@@ -37,8 +38,9 @@ def main() -> None:
 
   from tff_vision import experiment  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
   shown = progress.Progress(rounds=config.program.rounds)
-  result = experiment.run(config, launch_config, runtime=runtime, on_start=functools.partial(_introduce, runtime),
-                          on_round=shown, stop_requested=stop.requested)
+  result = experiment.run(config, launch_config, runtime=runtime, budget=budget,
+                          on_start=functools.partial(_introduce, runtime), on_round=shown,
+                          stop_requested=stop.requested)
   shown.close()
   if result.report is None:
     print(f'Stopped after round {result.rounds} of {config.program.rounds}; continue with\n'
@@ -58,8 +60,8 @@ def _introduce(runtime, task, plan):
   print(f'{images.name}: {len(images.train)} clients, {len(images.test.examples)} test images, '
         f'{len(images.class_names)} classes, model {model.name} of {model.count_params():,} parameters.')
   print(f'clients: {_executors(runtime)}.')
-  math = None if runtime.workers else processes.note_on_math(runtime.math)
-  for note in (*images.notes, *task.notes, *([math] if math else [])):
+  arithmetic = None if runtime.workers else processes.note_on_math(runtime.math)
+  for note in (*images.notes, *task.notes, *([arithmetic] if arithmetic else [])):
     print(f'note: {note}')
 
 
@@ -90,6 +92,9 @@ def _conclude(result):
   if found['privacy'].get('delta', 0) > 0.01:
     print(f'note: with probability {found["privacy"]["delta"]:.3g} the guarantee fails altogether; so few clients or '
           'examples make no smaller default. Choose --delta, or protect examples instead of clients.')
+  if 'budget_file' in found:
+    from tff_vision.privacy import charge
+    print(charge.sentence(found['budget_file'], found['budget_file']['file']))
   if found['secure_sum']['mode'] != 'none':
     print(_secure_sentence(found['secure_sum']))
   print(_traffic_sentence(found['traffic']))
@@ -119,9 +124,15 @@ def _privacy_sentence(ledger):
 
 
 def _secure_sentence(hidden):
-  return (f'secure sum: {hidden["mode"]} ({hidden["scheme"]}), {hidden["security_bits"]} bits of security; hidden: '
+  return (f'secure sum: {hidden["mode"]} ({hidden["scheme"]}), {hidden["security_bits"]} bits of security'
+          f'{_opening(hidden)}; hidden: '
           f'{", ".join(hidden["hidden"])}; {hidden["bytes_per_parameter"]:.1f} bytes a parameter, '
           f'{hidden["client_seconds"]:.2f} s a client and round. {hidden["simulation"]}')
+
+
+def _opening(hidden):
+  bits = hidden.get('decryption_security', {}).get('statistical_bits')
+  return '' if bits is None else f', {math.floor(bits)} statistical ones of joint decryption over all rounds'
 
 
 def _traffic_sentence(traffic):
@@ -154,4 +165,4 @@ class _StopOnSignal:
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(*experiment_flags.MODULES, runtime_flags, executor_flags))
+  launch.launch(main, flag_modules=(*experiment_flags.MODULES, runtime_flags, executor_flags, budget_file_flags))

@@ -26,8 +26,8 @@ ALLOWED = {
     'assembly': {'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'data', 'client_state'},
     'experiment': {'assembly', 'program', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'secure', 'data'},
     'control': {'program', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'models'},
-    'hospitals': {'experiment', 'assembly', 'aggregation', 'program', 'runtime', 'learning', 'tasks', 'data', 'models',
-                  'objectives'},
+    'hospitals': {'experiment', 'assembly', 'privacy', 'aggregation', 'program', 'runtime', 'learning', 'tasks', 'data',
+                  'models', 'objectives'},
 }
 # `program` is handed a plan; its type is all that it may know of `privacy`.
 TYPES_ONLY = {('program', 'privacy.plan')}

@@ -62,7 +62,7 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
     data = client_data.LateData(data=data, begun=plan.begun)
   build, data = _with_client_layers(config, task, build, data)
   made = secured.build_process(config.secure, plan, build, aggregation=config.aggregation, place=place,
-                               tells=process.tells(task, config.algorithm))
+                               tells=process.tells(task, config.algorithm), rounds=config.program.rounds)
   kept = process.kept_at_first(task, config.algorithm, config.client)
   if config.aggregation.compression == 'top_k':
     kept = np.zeros(sent.length, np.float32)

@@ -9,9 +9,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tff_vision import assembly, compatibility, configs, tasks
+from tff_vision import assembly, budget_file_config, compatibility, configs, tasks
 from tff_vision.aggregation import composing, secured, traffic
+from tff_vision.data import images as images_lib
 from tff_vision.learning import evaluation, process
+from tff_vision.privacy import budget_file, charge
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import attack_report, export, json_file, loop, report, run_directory, summary
 from tff_vision.program import journal as journal_lib
@@ -33,6 +35,7 @@ class RunResult:
 
 def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
         runtime: runtime_config.RuntimeConfig = runtime_config.RuntimeConfig(),  # noqa: B008  Frozen.
+        budget: budget_file_config.BudgetFileConfig = budget_file_config.BudgetFileConfig(),  # noqa: B008  Frozen.
         on_start: Callable[[tasks.Task, plan_lib.PrivacyPlan], None] = lambda task, plan: None,
         on_round: Callable[[loop.RoundRecord], None] = lambda record: None,
         stop_requested: Callable[[], bool] = lambda: False) -> RunResult:
@@ -41,6 +44,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   Args:
     launch: `run_dir` must be set.
     runtime: Where the clients' work is done.
+    budget: What the run is charged to; a run that goes on is charged to what it was charged to before.
     on_start: Called when everything is built and before the first round.
     on_round: Called after each round.
     stop_requested: Asked after each round; True ends the run resumably.
@@ -48,7 +52,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   Raises:
     ValueError: The config cannot be run, or the folder is not this run's; nothing has been written then.
   """
-  arguments = (config, launch, runtime, on_start, on_round, stop_requested)
+  arguments = (config, launch, runtime, budget, on_start, on_round, stop_requested)
   try:
     asyncio.get_running_loop()
   except RuntimeError:
@@ -58,7 +62,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
     return pool.submit(_run, *arguments).result()
 
 
-def _run(config, launch, runtime, on_start, on_round, stop_requested):
+def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
   clock = summary.Clock(time.monotonic())
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
   directory.check_usable(config, resume=launch.resume)
@@ -71,6 +75,9 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
   plan = build_plan(config, task, secret=secret).charged(journal.past())
   task = dataclasses.replace(task, client=plan.client_data(task.client))
   program = _within_budget(config, plan)
+  budget = _same_budget(budget, journal)
+  charged = charge.Charge(budget, run=secret, data=fingerprint(task.images), delta=getattr(plan, 'delta', None),
+                          label=f'run_dir={launch.run_dir}')
   secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing,
                                    objective=task.objective)
@@ -78,17 +85,28 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
     parts = assembly.assemble(config, task, plan, runtime, directory.client_states, place)
     secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
                                   parameters_count=parts.sent_length, on_workers=bool(runtime.workers),
-                                  tells=process.tells(task, config.algorithm), kept=parts.kept)
+                                  tells=process.tells(task, config.algorithm), kept=parts.kept,
+                                  rounds=config.program.rounds)
     client_traffic = loop.Traffic(bytes_down=traffic.bytes_down(config, evaluator.model),
                                   bytes_up=traffic.bytes_up(config, secure_sum, length=parts.sent_length))
+    charged.reserve(plan.spent(program.rounds))
+    if budget.budget_file is not None:
+      journal.charge_to(budget.budget_file)
     on_start(task, plan)
     clock.setup_done()
-    outcome = asyncio.run(loop.run(
+    training = loop.run(
         parts.process, task=task, plan=plan, runtime=place, client_data=parts.data, traffic=client_traffic,
         evaluator=evaluator, program=program, managers=loop.Managers.in_directory(directory), journal=journal,
         stop_at_epsilon=config.privacy.stop_at_epsilon, on_round=on_round,
         stop_requested=stop_requested,
-        evaluate_personal=parts.own_models and functools.partial(parts.own_models.evaluate, evaluator)))
+        evaluate_personal=parts.own_models and functools.partial(parts.own_models.evaluate, evaluator))
+    try:
+      outcome = asyncio.run(training)
+    except BaseException:
+      if journal.past() == plan_lib.Past():
+        charged.release()
+      raise
+    totals = charged.settle(plan.charged(journal.past()).spent(len(outcome.history)))
     if outcome.interrupted:
       return RunResult(directory=directory, report=None, rounds=len(outcome.history))
     personal = outcome.personal or assembly.personalize(config, task, runtime, place, outcome.weights, evaluator)
@@ -98,6 +116,8 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
                                    parity=parity, worker_pids=place.pids)
     content['personal'] = personal
     content['secure_sum'] = secure_sum
+    if totals is not None:
+      content['budget_file'] = {**totals, 'file': budget.budget_file}
     content['traffic'] = summary.traffic(outcome.history, client_traffic)
     if config.attack.attack != 'none':
       content['attack'] = attack_report.describe(config.attack, task, evaluator)
@@ -125,6 +145,39 @@ def build_plan(config: configs.ExperimentConfig, task: tasks.Task, *, secret: by
       max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None,
       secret=secret)
   return plan.for_secure_sum(config.secure).for_model(task.keras_model(), task.batch_spec[0])
+
+
+def fingerprint(images: images_lib.FederatedImages) -> budget_file.Data:
+  """Returns what a budget over several runs knows the data by."""
+  return budget_file.fingerprint(
+      images.name, images.class_names,
+      [(name, images.train.num_examples(client)) for client, name in enumerate(images.train.client_ids)])
+
+
+def planned(config: configs.ExperimentConfig) -> tuple[budget_file.Data, plan_lib.PrivacyPlan]:
+  """Returns the data of a run and its plan, without running it.
+
+  Raises:
+    ValueError: The config cannot be run.
+  """
+  task = tasks.build_task(config)
+  return fingerprint(task.images), build_plan(config, task)
+
+
+def _same_budget(budget, journal):
+  """Returns the budget of a run, with the whole path of its file: that of its beginning, if it goes on.
+
+  Raises:
+    ValueError: It was charged to another.
+  """
+  if budget.budget_file is not None:
+    budget = dataclasses.replace(budget, budget_file=str(pathlib.Path(budget.budget_file).resolve()))
+  if journal.budget_file is None or journal.budget_file == budget.budget_file:
+    return budget
+  if budget.budget_file is None:
+    return budget_file_config.BudgetFileConfig(budget_file=journal.budget_file)
+  raise ValueError(f'budget_file={budget.budget_file}, but this run was charged to {journal.budget_file}; leave '
+                   'budget_file out.')
 
 
 def _within_budget(config, plan):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import pathlib
 
 import numpy as np
@@ -143,13 +144,20 @@ def test_description_by_hand(task, mode):
   assert list(found['hidden']) == ['update', 'weight', 'loss', 'correct', 'examples']
   assert found['not_sent'] == ['accuracy_steps'] and list(found['in_the_clear']) == ['attendance']
   assert found['client_seconds'] > 0 and found['security_bits'] == 128
-  # 100,008 values, three a coefficient, 9 polynomials of 4096 coefficients, 2 halves of 4 (3) primes, 4 bytes each.
-  sizes = {'he': {'ciphertext': 9 * 4096 * 32, 'decryption_share': 9 * 4096 * 16},
+  # 100,008 values: seven a coefficient, 2 polynomials of 8192 coefficients, 2 halves of 8 primes, 4 bytes each; a key
+  # holder's three a coefficient, 9 polynomials of 4096, 3 primes.
+  sizes = {'he': {'ciphertext': 2 * 8192 * 64, 'decryption_share': 2 * 8192 * 32},
            'he_keyholder': {'ciphertext': 9 * 4096 * 24, 'decryption_share': 0}, 'masks': {'masked_update': 400_032}}
   assert found['bytes_per_client'] == sizes[mode]
-  assert 'on one machine: it demonstrates the protocol and its cost, not secrecy' in found['simulation']
   there = secured.describe(secure, _plan(CONFIG, task), parameters_count=100_000, clients=3, tells=tells,
-                           on_workers=True, kept=True)
+                           on_workers=True, kept=True, rounds=100)
+  if mode != 'masks':
+    bits = there['decryption_security']['statistical_bits']
+    # 2^14 coefficients in 400 openings; variance 8 * 10.5 * (1 + 8192 * 4 / 3 * 8); plus a rounded message a client.
+    by_hand = there['smudging_bits'] + 1 - 14 - math.log2(400) - math.log2(
+        math.sqrt(8 * 10.5 * (1 + 8192 * 4 / 3 * 8)) + 8)
+    assert bits == (pytest.approx(by_hand) if mode == 'he' else None) and (bits is None or bits >= 40)
+  assert 'on one machine: it demonstrates the protocol and its cost, not secrecy' in found['simulation']
   assert list(there['in_the_clear']) == ['attendance', 'kept']
   assert mode == 'he' or 'not secrecy from the coordinator' in there['simulation']
   assert 'one machine' not in there['simulation'] and 'unaudited' in there['simulation']

@@ -13,7 +13,8 @@ SMALL = ('--dataset=synthetic_chest', '--rounds=1', '--private_rounds=2', '--per
 @pytest.mark.ci
 def test_all_ways_are_measured_and_a_second_run_trains_nothing_again(run_pipeline, tmp_path):
   folder = tmp_path / 'run'
-  done = run_pipeline('hospitals', *SMALL, f'--run_dir={folder}', timeout=500)
+  budget = (f'--budget_file={tmp_path / "budget"}', '--budget_epsilon=7', '--budget_delta=0.002')
+  done = run_pipeline('hospitals', *SMALL, *budget, f'--run_dir={folder}', timeout=500)
   assert done.code == 0, done.err
   report = json.loads((folder / 'report.json').read_text())
   names = [one['hospital'] for one in report['hospitals']]
@@ -34,9 +35,16 @@ def test_all_ways_are_measured_and_a_second_run_trains_nothing_again(run_pipelin
   assert report['secure_sum']['encrypted']['mode' if 'mode' in report['secure_sum']['encrypted'] else 'scheme']
   assert (folder / 'report.html').exists() and 'epsilon coast' in done.out
   before = {path: path.stat().st_mtime_ns for path in (folder / 'models').iterdir()}
-  done = run_pipeline('hospitals', *SMALL, f'--run_dir={folder}', timeout=500)
+  # Both private ways, hospital by hospital: more than one of them, less than their sum.
+  assert report['budget_file']['runs'] == 2 and report['budget_file']['unit'] == 'example'
+  assert 4.2 < report['budget_file']['epsilon'] < 7 and 'budget: 2 runs on this data cost epsilon' in done.out
+  charged = (tmp_path / 'budget').read_text()
+  done = run_pipeline('hospitals', *SMALL, *budget, f'--run_dir={folder}', timeout=500)
+  assert (tmp_path / 'budget').read_text().count("\"reserve\"") == charged.count('"reserve"') == 2
   assert done.code == 0 and before == {path: path.stat().st_mtime_ns for path in (folder / 'models').iterdir()}
   assert json.loads((folder / 'report.json').read_text())['ways'] == report['ways']
+  done = run_pipeline('hospitals', *SMALL, *budget, f'--run_dir={tmp_path / "again"}')
+  assert done.code == 1 and 'does not fit: the ' in done.err and 'alone' not in done.out, done.err
   done = run_pipeline('hospitals', *SMALL, '--seed=1', f'--run_dir={folder}')
   assert done.code == 1 and 'seed is 0 there and 1 here' in done.err, done.err
   for other in (folder / 'models', folder / 'report.json'):

@@ -36,6 +36,7 @@ from tff_vision.secure import (
 
 LearningProcess = tff.learning.templates.LearningProcess | refusal.ClearlyRefusing
 ClientWork = tff.learning.templates.ClientWorkProcess
+_ROUNDS = 1000  # Of a run whose length is not known.
 
 
 class BuildProcess(Protocol):
@@ -57,7 +58,7 @@ class Place(Protocol):
 
 
 def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: BuildProcess, *,
-                  tells: told.Told, place: Place | None = None,
+                  tells: told.Told, place: Place | None = None, rounds: int = _ROUNDS,
                   aggregation: configs.AggregationConfig = configs.AggregationConfig()  # noqa: B008  Frozen.
                   ) -> LearningProcess:
   """Returns the learning process of a run.
@@ -68,6 +69,7 @@ def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, buil
       leave: in the clear where there is no secure sum, else inside of it.
     place: The open runtime. Encryption needs it; with masks, or clients that keep something, it says which can be
       reached.
+    rounds: Of the run: so many sums are opened.
     aggregation: Of it, a secure sum takes what is done to each update by itself.
 
   Raises:
@@ -83,7 +85,7 @@ def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, buil
     return build(aggregator=limits.limited(aggregator, aggregation), client_work_layer=client_work_layer,
                  beside=beside)
 
-  return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](config, plan, build_limited, tells, place))
+  return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](config, plan, build_limited, tells, place, rounds))
 
 
 def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, rounds: int, run_dir: pathlib.Path
@@ -110,7 +112,8 @@ def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, round
 
 
 def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parameters_count: int, clients: int,
-             tells: told.Told, on_workers: bool = False, kept: bool = False) -> Mapping[str, Any]:
+             tells: told.Told, on_workers: bool = False, kept: bool = False, rounds: int = _ROUNDS
+             ) -> Mapping[str, Any]:
   """Returns what was hidden, with which parameters, bytes and seconds, for report.json.
 
   Args:
@@ -119,6 +122,7 @@ def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parame
     tells: As `build_process` takes it.
     kept: Whether clients keep something between rounds.
     on_workers: Whether other processes than the coordinator's own ran the clients.
+    rounds: Of the run.
   """
   if config.secure_sum == 'none':
     return {'mode': 'none', 'scheme': 'none: whoever adds the updates up can read each one'}
@@ -128,8 +132,7 @@ def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parame
     found = report.describe_masks(encoding, length, clients=clients, clients_max=config.secure_clients_max)
   else:
     choose, holder = _BFV[config.secure_sum]
-    params = choose(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
-    found = report.describe_bfv(params, encoding, length, decrypted_by=holder)
+    found = report.describe_bfv(choose(config, length, rounds), encoding, length, decrypted_by=holder, rounds=rounds)
   return {'mode': config.secure_sum, **found,
           **report.describe_fields(encoding, numbers, parameters_count, kept=kept, known={
               told.WEIGHT, *(name for names in tells.quantities.values() for name in names)}),
@@ -168,11 +171,13 @@ def _hiding(upload, config, plan, build, tells, **layers):
 
 
 def _opening(plan, build, tells):
-  """Returns the process of what follows the sum; its state is the run's."""
-  return build(
-      aggregator=stack.build_secure_stack(plan, tff.aggregators.concat_factory(two_phase.OpenedSumFactory()),
+  """Returns the process of what follows the sum, whose state is the run's, and the length of an update."""
+  opened = two_phase.OpenedSumFactory()
+  made = build(
+      aggregator=stack.build_secure_stack(plan, tff.aggregators.concat_factory(opened),
                                           largest_weight=tells.largest_weight),
       beside=told.Beside(measured=told.Measured.NOTHING, weighs=_weighs(plan)))
+  return made, opened.length - _weighs(plan)
 
 
 def _read(config, plan, tells):
@@ -201,32 +206,33 @@ def _encoding_beside(config, plan, tells):
   return whole_numbers.BesideUpdate(encoding=encoding, count=count) if count else encoding
 
 
-def _joint_key(config, plan, build, tells, place):
-  params = parameters.threshold_parameters(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
+def _joint_key(config, plan, build, tells, place, rounds):
+  params, processes = _encrypted(config, plan, build, tells, place, rounds)
   keys = joint_key.JointKeys(params, _encoding_beside(config, plan, tells))
   return joint_key.JointKeyProcess(keys, place.with_parties, read=_read(config, plan, tells),
-                                   **_encrypted(params, config, plan, build, tells, place))
+                                   fewest=plan.fewest_clients, **processes)
 
 
-def _key_holder(config, plan, build, tells, place):
+def _key_holder(config, plan, build, tells, place, rounds):
   encoding = _encoding_beside(config, plan, tells)
-  params = parameters.key_holder_parameters(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
-  holder = key_holder.KeyHolder(config.key_holder_dir, params)
+  params, processes = _encrypted(config, plan, build, tells, place, rounds)
+  holder = key_holder.KeyHolder(config.key_holder_dir, params, fewest=plan.fewest_clients)
   return two_phase.TwoPhaseProcess(
-      **_encrypted(params, config, plan, build, tells, place), read=_read(config, plan, tells),
+      **processes, read=_read(config, plan, tells), fewest=plan.fewest_clients,
       hiding_state=encrypted_sum.key_state(holder.public_key), client_data=lambda datasets: datasets,
       open_sum=lambda hidden, clients, length: holder.open_sum(hidden, clients, length=length, encoding=encoding))
 
 
-def _encrypted(params, config, plan, build, tells, place):
-  """Returns the process whose sum adds ciphertexts, and the one of what follows."""
-  opening, encoding = _opening(plan, build, tells), _encoding_beside(config, plan, tells)
-  hiding = _hiding(encrypted_sum.EncryptedSumFactory(params, encoding), config, plan, build, tells)
-  model = opening.initialize.type_signature.result.member.global_model_weights.trainable
-  length = (sum(int(np.prod(kind.shape)) for kind in tff.structure.flatten(model))
-            + numbers_of(config, plan, tells).length)
+def _encrypted(config, plan, build, tells, place, rounds):
+  """Returns the parameters, the process whose sum adds ciphertexts, and the one of what follows."""
+  opening, update_length = _opening(plan, build, tells)
+  length = update_length + numbers_of(config, plan, tells).length
+  choose, _ = _BFV[config.secure_sum]
+  params = choose(config, length, rounds)
+  upload = encrypted_sum.EncryptedSumFactory(params, _encoding_beside(config, plan, tells), fewest=plan.fewest_clients)
+  hiding = _hiding(upload, config, plan, build, tells)
   limited = functools.partial(place.limited, encrypted_sum.clients_per_call(params, length))
-  return {'hiding': _Limited(hiding, limited), 'opening': opening}
+  return params, {'hiding': _Limited(hiding, limited), 'opening': opening}
 
 
 class _Limited:
@@ -241,7 +247,8 @@ class _Limited:
       return self._process.next(state, client_datasets)
 
 
-def _masks(config, plan, build, tells, place):
+def _masks(config, plan, build, tells, place, rounds):
+  del rounds
   masked = masked_process(config, plan, build, tells)
   return masked if place is None else _Reachable(masked, place)
 
@@ -274,18 +281,30 @@ def masked_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, bui
                    dropouts: Callable[[int], mask_round.Dropouts] = lambda round_num: mask_round.Dropouts()
                    ) -> two_phase.TwoPhaseProcess:
   """Returns a process over masked sums whose key agreement, and dropouts, the driver plays."""
-  encoding = _encoding_beside(config, plan, tells)
-  driver = mask_driver.MaskDriver(encoding, dropouts=dropouts)
+  encoding, fewest = _encoding_beside(config, plan, tells), plan.fewest_clients
+  driver = mask_driver.MaskDriver(encoding, dropouts=dropouts, fewest=fewest)
+  upload = masked_sum.MaskedUploadFactory(encoding, clients_max=config.secure_clients_max, fewest=fewest)
+  opening, _ = _opening(plan, build, tells)
   return two_phase.TwoPhaseProcess(
-      hiding=_hiding(masked_sum.MaskedUploadFactory(encoding, clients_max=config.secure_clients_max), config, plan,
-                     build, tells, client_work_layer=masked_sum.with_mask_rows),
-      opening=_opening(plan, build, tells), hiding_state=two_phase.opened_state(), read=_read(config, plan, tells),
+      hiding=_hiding(upload, config, plan, build, tells, client_work_layer=masked_sum.with_mask_rows),
+      opening=opening, hiding_state=two_phase.opened_state(), read=_read(config, plan, tells), fewest=fewest,
       client_data=driver.client_data, open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients))
 
 
+def _joint_parameters(config, length, rounds):
+  return parameters.threshold_parameters(
+      clients_max=config.secure_clients_max, value_bits=config.secure_bits, length=length, rounds=rounds,
+      statistical_bits=config.secure_statistical_bits)
+
+
+def _holder_parameters(config, length, rounds):
+  del length, rounds
+  return parameters.key_holder_parameters(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
+
+
 _BFV = {
-    'he': (parameters.threshold_parameters, 'all clients of a round together, with keys of that round'),
-    'he_keyholder': (parameters.key_holder_parameters, 'the key holder'),
+    'he': (_joint_parameters, 'all clients of a round together, with keys of that round'),
+    'he_keyholder': (_holder_parameters, 'the key holder'),
 }
 SECURE_SUMS: Mapping[str, Callable[..., two_phase.TwoPhaseProcess | joint_key.JointKeyProcess]] = {
     'he': _joint_key,

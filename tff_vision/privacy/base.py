@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs, told
-from tff_vision.privacy import cohorts, late_arrivals, participation
+from tff_vision.privacy import cohorts, late_arrivals, losses, participation
 
 
 class ExamplesReader(Protocol):
@@ -78,6 +78,11 @@ class PrivacyPlan(abc.ABC):
     """
 
   @property
+  def fewest_clients(self) -> int:
+    """The fewest clients whose secure sum may be opened; the sum of one is that client's update."""
+    return 2
+
+  @property
   @abc.abstractmethod
   def update_bound(self) -> float | None:
     """The L2 bound to which updates are clipped before they are summed, or None."""
@@ -119,6 +124,11 @@ class PrivacyPlan(abc.ABC):
 
     Never below the ledger's; where the mechanism is a Gaussian in closed form, it is that.
     """
+    del rounds
+    return None
+
+  def spent(self, rounds: int) -> losses.Spent | None:
+    """Returns what `rounds` rounds cost, for a budget over several runs; None where nothing is promised."""
     del rounds
     return None
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tff_vision import configs, told
-from tff_vision.privacy import base, cohorts, noised_metrics
+from tff_vision.privacy import base, cohorts, losses, noised_metrics
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,9 @@ class ClientLevel(base.PrivacyPlan):
 
   def cohort(self, round_num):
     return self.sampler(round_num)
+
+  def spent(self, rounds):
+    return losses.Spent(unit='client', kinds=(losses.Loss(event=self.event(rounds)),))
 
   @property
   def update_bound(self):

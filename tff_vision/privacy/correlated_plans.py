@@ -67,7 +67,7 @@ class Separated(client_level.Central):
 
   def event(self, rounds: int) -> dp_accounting.DpEvent:
     """Returns one Gaussian release for all `rounds` rounds."""
-    return dp_accounting.GaussianDpEvent(1 / self.mu(rounds))
+    return gdp.event(self.mu(rounds))
 
   def quick_epsilon(self, rounds):
     return accounting.epsilon_rdp(self.event(rounds), self.delta)

@@ -20,6 +20,7 @@ class Journal:
     self._begun: list[int] = []
     self._delivered: dict[int, int] = {}
     self._again: list[int] = []
+    self.budget_file: str | None = None  # The budget over several runs to which this one is charged.
     lines = path.read_text().split('\n') if path.exists() else []
     for line in lines:
       self._take(_parsed(line))
@@ -33,6 +34,11 @@ class Journal:
   def end(self, round_num: int, clients: int) -> None:
     """Writes that the round is in a checkpoint, with the updates of so many clients."""
     self._write({'end': round_num, 'clients': clients})
+
+  def charge_to(self, budget_file: str) -> None:
+    """Writes to which budget the run is charged, unless that is known."""
+    if self.budget_file != budget_file:
+      self._write({'budget_file': budget_file})
 
   def past(self) -> plan_lib.Past:
     """Returns what the rounds so far cost beyond the plan.
@@ -49,7 +55,9 @@ class Journal:
     return plan_lib.Past(replayed=(*begun, *self._again), delivered={**self._delivered, round_num: clients})
 
   def _take(self, entry: Mapping[str, int]) -> None:
-    if 'begin' in entry:
+    if 'budget_file' in entry:
+      self.budget_file = entry['budget_file']
+    elif 'begin' in entry:
       if entry['begin'] in self._delivered:
         self._again.append(entry['begin'])
       self._begun.append(entry['begin'])

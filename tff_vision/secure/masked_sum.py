@@ -19,8 +19,11 @@ _MODULUS_BITS = 32
 class MaskedUploadFactory(tff.aggregators.WeightedAggregationFactory):
   """Masks and sums float32 vectors; the "weight" is the client's mask seeds, `ROWS_TYPE`. See `two_phase`."""
 
-  def __init__(self, encoding: fixed_point.Encoding, *, clients_max: int):
+  def __init__(self, encoding: fixed_point.Encoding, *, clients_max: int, fewest: int = 2):
     """Initializes the factory.
+
+    Args:
+      fewest: A sum over fewer clients fails.
 
     Raises:
       ValueError: The sum of so many values does not fit.
@@ -30,6 +33,7 @@ class MaskedUploadFactory(tff.aggregators.WeightedAggregationFactory):
                        f'into {_MODULUS_BITS} bits; lower one of them.')
     self._encoding = encoding
     self._clients_max = clients_max
+    self._fewest = fewest
 
   def create(self, value_type, weight_type):
     length = two_phase.vector_length(value_type)
@@ -47,7 +51,8 @@ class MaskedUploadFactory(tff.aggregators.WeightedAggregationFactory):
                                tff.FederatedType(weight_type, tff.CLIENTS))
     def next_fn(state, value, weight):
       total = tff.federated_sum(tff.federated_map(mask, (value, weight)))
-      return two_phase.hidden_output(state, total, clients_max=self._clients_max, length=length)
+      return two_phase.hidden_output(state, total, clients_max=self._clients_max, length=length,
+                                     fewest=self._fewest)
 
     return tff.templates.AggregationProcess(initialize, next_fn)
 

@@ -6,8 +6,17 @@ from typing import Any
 
 import tensorflow as tf
 
-from tff_vision.secure import bfv, encrypted_sum, entropy, fixed_point, mask_expansion, mask_graph, whole_numbers
-from tff_vision.secure.parameters import DEGREE, BfvParameters
+from tff_vision.secure import (
+  bfv,
+  encrypted_sum,
+  entropy,
+  fixed_point,
+  mask_expansion,
+  mask_graph,
+  parameters,
+  whole_numbers,
+)
+from tff_vision.secure.parameters import BfvParameters
 
 _UNAUDITED = 'The cryptographic code is unaudited and does not run in constant time.'
 _CURIOUS = 'The coordinator wrote the graphs: this protects from one that is honest but curious.'
@@ -25,14 +34,14 @@ ON_WORKERS = {
 }
 
 
-def describe_bfv(params: BfvParameters, encoding: fixed_point.Encoding, length: int, *, decrypted_by: str
+def describe_bfv(params: BfvParameters, encoding: fixed_point.Encoding, length: int, *, decrypted_by: str, rounds: int
                  ) -> Mapping[str, Any]:
-  """Returns the section for encrypted sums of `length` values."""
-  polynomials = bfv.num_polynomials(params, length)
-  ciphertext = polynomials * 2 * len(params.primes) * DEGREE * 4
+  """Returns the section for encrypted sums of `length` values over `rounds` rounds."""
+  ciphertext = params.ciphertext_bytes(length)
   share = ciphertext // 2 if params.smudging_bits else 0
   return {
-      'scheme': 'additive BFV', 'decrypted_by': decrypted_by, 'security_bits': 128, 'ring_degree': DEGREE,
+      'scheme': 'additive BFV', 'decrypted_by': decrypted_by, 'security_bits': 128,
+      'decryption_security': _decryption_security(params, length, rounds), 'ring_degree': params.degree,
       'log2_modulus': params.key_modulus_bits, 'log2_plain_modulus': params.plain_bits,
       'values_per_coefficient': params.values_per_coefficient, 'smudging_bits': params.smudging_bits,
       'clients_max': params.clients_max, **_describe_encoding(encoding, length),
@@ -74,6 +83,18 @@ def describe_fields(encoding: fixed_point.Encoding, numbers: whole_numbers.Whole
       'not_sent': sorted(set(known) - set(numbers.quantities)), 'in_the_clear': clear}
 
 
+def _decryption_security(params, length, rounds):
+  """Returns what is statistical in opening a sum, with the run that it is counted for."""
+  if not params.smudging_bits:
+    return {'statistical_bits': None, 'reason': 'the holder of the whole key decrypts alone and returns rounded sums, '
+                                                'in which nothing of the ciphertexts\' noise is left'}
+  openings = parameters.openings_of(rounds)
+  return {'statistical_bits': parameters.decryption_bits(params, length=length, openings=openings),
+          'openings': openings, 'coefficients': bfv.num_polynomials(params, length) * params.degree,
+          'formula': 'openings * coefficients * (noise deviation + clients_max) / 2^(smudging_bits + 1)',
+          'source': 'Asharov et al., EUROCRYPT 2012, Lemma 1, and a union bound'}
+
+
 def _describe_encoding(encoding, length):
   return {'values': length, 'value_bits': encoding.value_bits, 'value_range': encoding.value_range,
           'step': encoding.step}
@@ -81,8 +102,8 @@ def _describe_encoding(encoding, length):
 
 def _encryption_seconds(params, encoding, length):
   """Measures one chunk of polynomials here and scales: encryption and, for joint keys, the decryption share."""
-  polynomials = min(16, bfv.num_polynomials(params, length))
-  count = polynomials * params.values_per_coefficient * DEGREE
+  polynomials = params.chunks(length)[1]
+  count = polynomials * params.values_per_coefficient * params.degree
   reference = bfv.reference_polynomial(params, tf.constant(0, tf.int64))
   secret, public = bfv.key_share(params, reference, entropy.kernel_key())
 

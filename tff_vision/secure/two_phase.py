@@ -17,6 +17,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 import tree
 
+from tff_vision.secure import refusal
+
 _OPENED = 'opened_sum'
 _HIDDEN = 'hidden_sum'
 # What a server's step may read beside the sum: the clients' weights. The state has a place for it, since no client is
@@ -65,10 +67,15 @@ class MeasuredOnly:
 
 
 class OpenedSumFactory(tff.aggregators.UnweightedAggregationFactory):
-  """A sum that ignores its clients and returns the vector in its state, which it leaves empty."""
+  """A sum that ignores its clients and returns the vector in its state, which it leaves empty.
+
+  Attributes:
+    length: Of the vector, once a sum was made.
+  """
+  length: int | None = None
 
   def create(self, value_type):
-    length = vector_length(value_type)
+    self.length = length = vector_length(value_type)
 
     @tff.federated_computation
     def initialize():
@@ -93,11 +100,13 @@ def nothing_opened():
   return collections.OrderedDict([(_OPENED, tf.compat.v1.placeholder_with_default(tf.zeros([0]), [None]))])
 
 
-def hidden_output(state, hidden, *, clients_max: int, length: int) -> tff.templates.MeasuredProcessOutput:
+def hidden_output(state, hidden, *, clients_max: int, length: int, fewest: int = 2
+                  ) -> tff.templates.MeasuredProcessOutput:
   """Returns what a hiding sum returns: zeros, and as measurement the hidden sum, its clients, its length.
 
   Args:
-    hidden: The sum, server-placed; it fails where it is over one client, or more than `clients_max`.
+    hidden: The sum, server-placed; it fails where it is over one client, fewer than `fewest`, or more than
+      `clients_max`. A sum over nobody does not fail, and is not opened.
   """
 
   @tff.tensorflow.computation
@@ -106,7 +115,7 @@ def hidden_output(state, hidden, *, clients_max: int, length: int) -> tff.templa
 
   @tff.tensorflow.computation(hidden.type_signature.member, np.int32)
   def checked(total, clients):
-    with tf.control_dependencies([_cohort_assertion(clients, clients_max)]):
+    with tf.control_dependencies([_cohort_assertion(clients, clients_max, fewest)]):
       return tf.identity(total)
 
   clients = tff.federated_sum(tff.federated_value(np.int32(1), tff.CLIENTS))
@@ -134,7 +143,7 @@ class TwoPhaseProcess:
   def __init__(self, *, hiding: Hiding, opening: tff.learning.templates.LearningProcess,
                hiding_state: Mapping[str, Any], read: Callable[[np.ndarray, int], Opened],
                client_data: Callable[[Sequence[Any]], Sequence[Any]],
-               open_sum: Callable[[np.ndarray, int, int], np.ndarray]):
+               open_sum: Callable[[np.ndarray, int, int], np.ndarray], fewest: int = 2):
     """Initializes the process.
 
     Args:
@@ -145,7 +154,9 @@ class TwoPhaseProcess:
       client_data: From the cohort's datasets to what `hiding.next` takes; called once a round.
       open_sum: From the hidden sum, the number of clients in it and the length of what each hid to the vector of
         sums, [length].
+      fewest: No sum over fewer clients is opened.
     """
+    self._fewest = fewest
     self._hiding = hiding
     self._opening = opening
     self._hiding_state = hiding_state
@@ -160,11 +171,12 @@ class TwoPhaseProcess:
     """Runs one round.
 
     Raises:
-      ValueError: The sum cannot be opened; the state is unchanged, so the round can be run again.
+      ValueError: The sum cannot be opened, or is over too few; the state is unchanged, so the round can be run again.
     """
     hidden = self._hiding.next(state._replace(aggregator=self._hiding_state), self._client_data(client_datasets))
     found = _find_hidden(hidden.metrics)
-    clients = int(found['clients'])
+    if 0 < (clients := int(found['clients'])) < self._fewest:
+      raise refusal.RefusedError(few_clients(clients, self._fewest))
     total = self._read(np.asarray(self._open_sum(np.asarray(found[_HIDDEN]), clients, int(found['length']))), clients)
     opened = self._opening.next(_with_opened(state, opened_state(total.vector), np.float32(total.weight)), [])
     metrics = collections.OrderedDict(hidden.metrics, aggregator=opened.metrics['aggregator'],
@@ -214,10 +226,18 @@ def _with_innermost(state, replacement):
   return tree.traverse(lambda part: replacement if isinstance(part, Mapping) and _OPENED in part else None, state)
 
 
-def _cohort_assertion(clients, clients_max):
-  """Fails where there are too many clients, or one, whose sum is that client's update."""
+def few_clients(clients: int | str, fewest: int) -> str:
+  """Returns the sentence that refuses a sum of fewer clients than its noise was promised for."""
+  return (f'secure sum: {clients} clients delivered, and {fewest} are needed for the noise that was promised '
+          '(noise_survivors); nothing was opened, and the round can be run again.')
+
+
+def _cohort_assertion(clients, clients_max, fewest):
+  """Fails where there are too many clients, too few, or one, whose sum is that client's update."""
   few = tf.debugging.Assert(tf.not_equal(clients, 1), [
       'secure sum: a cohort of one client; its sum would be that client\'s update.'])
   many = tf.debugging.Assert(clients <= clients_max, [
       f'secure sum: more than secure_clients_max={clients_max} clients; raise it, or sample smaller cohorts.'])
-  return tf.group(few, many)
+  enough = tf.debugging.Assert(tf.logical_or(tf.equal(clients, 0), clients >= fewest), [
+      few_clients(f'fewer than {fewest}', fewest)])
+  return tf.group(few, many, enough)
