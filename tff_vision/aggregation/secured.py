@@ -4,7 +4,6 @@ What a training loop gets looks like a TFF learning process in every mode. Where
 outside of the TFF computation; see `two_phase`.
 """
 
-import collections
 import contextlib
 import functools
 import pathlib
@@ -12,15 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs, told
-from tff_vision.aggregation import limits, stack
+from tff_vision.aggregation import limits, stack, vectors
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.secure import (
   encrypted_sum,
-  fixed_point,
   hidden_update,
   joint_key,
   key_holder,
@@ -31,7 +28,6 @@ from tff_vision.secure import (
   refusal,
   report,
   two_phase,
-  whole_numbers,
 )
 
 LearningProcess = tff.learning.templates.LearningProcess | refusal.ClearlyRefusing
@@ -122,7 +118,7 @@ def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parame
   """
   if config.secure_sum == 'none':
     return {'mode': 'none', 'scheme': 'none: whoever adds the updates up can read each one'}
-  encoding, numbers = encoding_of(config, plan), numbers_of(config, plan, tells)
+  encoding, numbers = vectors.encoding_of(config, plan), vectors.numbers_of(config, plan, tells)
   length = parameters_count + numbers.length
   if config.secure_sum == 'masks':
     found = report.describe_masks(encoding, length, clients=clients, clients_max=config.secure_clients_max)
@@ -136,32 +132,12 @@ def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parame
           'simulation': report.ON_WORKERS[config.secure_sum] if on_workers else report.SIMULATION}
 
 
-def encoding_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan) -> fixed_point.Encoding:
-  """Returns how updates become integers: the plan's own way, or within its bound, if it has one."""
-  return plan.sum_encoding() or fixed_point.Encoding(
-      value_bits=config.secure_bits, value_range=plan.update_bound or config.secure_range,
-      norm_bound=plan.update_bound)
-
-
-def numbers_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, tells: told.Told
-               ) -> whole_numbers.WholeNumbers:
-  """Returns the numbers that travel beside an update in a secure sum: its weight, if it has one, and metrics."""
-  quantities = dict(tells.quantities[plan.measured])
-  if _weighs(plan):
-    quantities = {told.WEIGHT: told.whole(tells.largest_weight), **quantities}
-  return whole_numbers.WholeNumbers(quantities=quantities, value_bits=config.secure_bits)
-
-
-def _weighs(plan):
-  return plan.update_bound is None
-
-
 def _hiding(upload, config, plan, build, tells, **layers):
   """Returns the process of the clients' part: what `upload` hides is an update and what is told beside it."""
   factory = hidden_update.HiddenUpdateFactory(
-      upload, numbers=numbers_of(config, plan, tells),
-      largest_weight=tells.largest_weight if _weighs(plan) else None)
-  made = build(aggregator=factory, beside=told.Beside(measured=plan.measured, hidden=True, weighs=_weighs(plan)),
+      upload, numbers=vectors.numbers_of(config, plan, tells),
+      largest_weight=tells.largest_weight if vectors.weighs(plan) else None)
+  made = build(aggregator=factory, beside=told.Beside(measured=plan.measured, hidden=True, weighs=vectors.weighs(plan)),
                **layers)
   # For its metrics alone, unless clients keep something, which comes back with them.
   return two_phase.MeasuredOnly(made) if isinstance(made, tff.learning.templates.LearningProcess) else made
@@ -172,59 +148,33 @@ def _opening(plan, build, tells):
   return build(
       aggregator=stack.build_secure_stack(plan, tff.aggregators.concat_factory(two_phase.OpenedSumFactory()),
                                           largest_weight=tells.largest_weight),
-      beside=told.Beside(measured=told.Measured.NOTHING, weighs=_weighs(plan)))
-
-
-def _read(config, plan, tells):
-  """Returns how an open sum is read: (sums, clients) -> `two_phase.Opened`."""
-  numbers = numbers_of(config, plan, tells)
-
-  def read(total, clients):
-    sums = numbers.decode(total[:numbers.length], clients)
-    vector = np.asarray(total[numbers.length:], np.float32)
-    weight = sums.pop(told.WEIGHT, 0.0)
-    if _weighs(plan):
-      vector = np.append(vector, np.float32(weight / tells.largest_weight))
-    if not sums:
-      return two_phase.Opened(vector=vector, weight=weight)
-    summary = tells.summary({name: tf.constant(value, tf.float64)
-                             for name, value in (*sums.items(), ('clients', clients))})
-    return two_phase.Opened(vector=vector, weight=weight, measured=collections.OrderedDict(
-        (name, value.numpy()) for name, value in summary.items()))
-
-  return read
-
-
-def _encoding_beside(config, plan, tells):
-  """Returns how a client's whole vector becomes integers: what it tells, then its update."""
-  encoding, count = encoding_of(config, plan), numbers_of(config, plan, tells).length
-  return whole_numbers.BesideUpdate(encoding=encoding, count=count) if count else encoding
+      beside=told.Beside(measured=told.Measured.NOTHING, weighs=vectors.weighs(plan)))
 
 
 def _joint_key(config, plan, build, tells, place):
   params = parameters.threshold_parameters(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
-  keys = joint_key.JointKeys(params, _encoding_beside(config, plan, tells))
-  return joint_key.JointKeyProcess(keys, place.with_parties, read=_read(config, plan, tells),
+  keys = joint_key.JointKeys(params, vectors.encoding_beside(config, plan, tells))
+  return joint_key.JointKeyProcess(keys, place.with_parties, read=vectors.reader(config, plan, tells),
                                    **_encrypted(params, config, plan, build, tells, place))
 
 
 def _key_holder(config, plan, build, tells, place):
-  encoding = _encoding_beside(config, plan, tells)
+  encoding = vectors.encoding_beside(config, plan, tells)
   params = parameters.key_holder_parameters(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
   holder = key_holder.KeyHolder(config.key_holder_dir, params)
   return two_phase.TwoPhaseProcess(
-      **_encrypted(params, config, plan, build, tells, place), read=_read(config, plan, tells),
+      **_encrypted(params, config, plan, build, tells, place), read=vectors.reader(config, plan, tells),
       hiding_state=encrypted_sum.key_state(holder.public_key), client_data=lambda datasets: datasets,
       open_sum=lambda hidden, clients, length: holder.open_sum(hidden, clients, length=length, encoding=encoding))
 
 
 def _encrypted(params, config, plan, build, tells, place):
   """Returns the process whose sum adds ciphertexts, and the one of what follows."""
-  opening, encoding = _opening(plan, build, tells), _encoding_beside(config, plan, tells)
+  opening, encoding = _opening(plan, build, tells), vectors.encoding_beside(config, plan, tells)
   hiding = _hiding(encrypted_sum.EncryptedSumFactory(params, encoding), config, plan, build, tells)
   model = opening.initialize.type_signature.result.member.global_model_weights.trainable
   length = (sum(int(np.prod(kind.shape)) for kind in tff.structure.flatten(model))
-            + numbers_of(config, plan, tells).length)
+            + vectors.numbers_of(config, plan, tells).length)
   limited = functools.partial(place.limited, encrypted_sum.clients_per_call(params, length))
   return {'hiding': _Limited(hiding, limited), 'opening': opening}
 
@@ -274,13 +224,13 @@ def masked_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, bui
                    dropouts: Callable[[int], mask_round.Dropouts] = lambda round_num: mask_round.Dropouts()
                    ) -> two_phase.TwoPhaseProcess:
   """Returns a process over masked sums whose key agreement, and dropouts, the driver plays."""
-  encoding = _encoding_beside(config, plan, tells)
+  encoding = vectors.encoding_beside(config, plan, tells)
   driver = mask_driver.MaskDriver(encoding, dropouts=dropouts)
   return two_phase.TwoPhaseProcess(
       hiding=_hiding(masked_sum.MaskedUploadFactory(encoding, clients_max=config.secure_clients_max), config, plan,
                      build, tells, client_work_layer=masked_sum.with_mask_rows),
-      opening=_opening(plan, build, tells), hiding_state=two_phase.opened_state(), read=_read(config, plan, tells),
-      client_data=driver.client_data, open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients))
+      opening=_opening(plan, build, tells), hiding_state=two_phase.opened_state(),
+      read=vectors.reader(config, plan, tells), client_data=driver.client_data, open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients))
 
 
 _BFV = {
