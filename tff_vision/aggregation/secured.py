@@ -10,7 +10,6 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import tensorflow_federated as tff
 
 from tff_vision import configs, told
@@ -179,7 +178,8 @@ def _encrypted(config, plan, build, tells, place, rounds):
   length = update_length + vectors.numbers_of(config, plan, tells).length
   choose, _ = _BFV[config.secure_sum]
   params = choose(config, length, rounds)
-  upload = encrypted_sum.EncryptedSumFactory(params, vectors.encoding_beside(config, plan, tells), fewest=plan.fewest_clients)
+  upload = encrypted_sum.EncryptedSumFactory(params, vectors.encoding_beside(config, plan, tells),
+                                             fewest=plan.fewest_clients)
   hiding = _hiding(upload, config, plan, build, tells)
   limited = functools.partial(place.limited, encrypted_sum.clients_per_call(params, length))
   return params, {'hiding': _Limited(hiding, limited), 'opening': opening}
