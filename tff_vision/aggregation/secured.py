@@ -230,7 +230,8 @@ def masked_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, bui
       hiding=_hiding(masked_sum.MaskedUploadFactory(encoding, clients_max=config.secure_clients_max), config, plan,
                      build, tells, client_work_layer=masked_sum.with_mask_rows),
       opening=_opening(plan, build, tells), hiding_state=two_phase.opened_state(),
-      read=vectors.reader(config, plan, tells), client_data=driver.client_data, open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients))
+      read=vectors.reader(config, plan, tells), client_data=driver.client_data,
+      open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients))
 
 
 _BFV = {
