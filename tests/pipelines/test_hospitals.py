@@ -40,7 +40,7 @@ def test_all_ways_are_measured_and_a_second_run_trains_nothing_again(run_pipelin
   assert 4.2 < report['budget_file']['epsilon'] < 7 and 'budget: 2 runs on this data cost epsilon' in done.out
   charged = (tmp_path / 'budget').read_text()
   done = run_pipeline('hospitals', *SMALL, *budget, f'--run_dir={folder}', timeout=500)
-  assert (tmp_path / 'budget').read_text().count("\"reserve\"") == charged.count('"reserve"') == 2
+  assert (tmp_path / 'budget').read_text() == charged
   assert done.code == 0 and before == {path: path.stat().st_mtime_ns for path in (folder / 'models').iterdir()}
   assert json.loads((folder / 'report.json').read_text())['ways'] == report['ways']
   done = run_pipeline('hospitals', *SMALL, *budget, f'--run_dir={tmp_path / "again"}')
