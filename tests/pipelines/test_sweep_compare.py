@@ -68,7 +68,8 @@ def test_every_cell_of_a_sweep_is_charged_and_one_that_does_not_fit_is_named(run
   limit = gdp.epsilon((2 / 100 + 2 * (2 / 25) ** 2 + 1 / 100) ** 0.5, 0.01)
   done = run_pipeline('sweep', *arguments, f'--budget_epsilon={limit}')
   assert done.code == 1 and 'the first is noise_multiplier=10' in done.err, done.err
-  assert 'noise_multiplier=10: failed: ' in done.out and 'does not fit: the 2 other runs' in done.out, done.out
+  assert 'noise_multiplier=10.0: failed: ' in done.out, done.out
+  assert 'does not fit: other runs on this data (2)' in done.out
   lines = [json.loads(line) for line in budget.read_text().splitlines()]
   assert [next(iter(line)) for line in lines] == ['budget', 'reserve', 'settle', 'reserve', 'settle']
   found = json.loads((folder / 'sweep.json').read_text())

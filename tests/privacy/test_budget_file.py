@@ -64,7 +64,7 @@ def test_what_does_not_fit_is_refused_with_the_numbers_and_not_charged(tmp_path)
   file = opened(tmp_path / 'budget', budget_epsilon=gdp.epsilon(0.5, DELTA))
   reserve(file, 'one', gaussian(0.3))
   before, together = gdp.epsilon(0.3, DELTA), gdp.epsilon(math.hypot(0.3, 0.45), DELTA)
-  with pytest.raises(ValueError, match=f'two does not fit: the 1 other runs on this data cost epsilon {before:.4g}, '
+  with pytest.raises(ValueError, match=rf'two does not fit: other runs on this data \(1\) cost epsilon {before:.4g}, '
                                        f'with it {together:.4g}'):
     reserve(file, 'two', gaussian(0.45))
   assert file.totals().runs == 1

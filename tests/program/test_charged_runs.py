@@ -47,7 +47,7 @@ def test_what_runs_on_one_budget_are_charged(tmp_path):
   found = run('one').report['budget_file']
   assert found['epsilon'] == spent() == epsilon(4 + 3) and found['runs'] == 2 and found['file'] == str(path)
 
-  with pytest.raises(ValueError, match='three does not fit: the 2 other runs'):
+  with pytest.raises(ValueError, match=r'three does not fit: other runs on this data \(2\)'):
     run('three', budget=budget)
   assert not (tmp_path / 'three').exists() and spent() == epsilon(7)
   other = dataclasses.replace(budget, budget_file=str(tmp_path / 'other'))

@@ -91,7 +91,7 @@ class BudgetFile:
         del entries[run]
         others = _totals(header, entries).epsilon if entries else 0.0
         raise ValueError(
-            f'budget_file={self._path}: {label} does not fit: the {len(entries)} other runs on this data cost epsilon '
+            f'budget_file={self._path}: {label} does not fit: other runs on this data ({len(entries)}) cost epsilon '
             f'{others:.4g}, with it {totals.epsilon:.4g}, of {totals.budget:g} at delta {totals.delta:.3g} for one '
             f'{totals.unit}; lower its cost (rounds, noise_multiplier, target_epsilon)'
             + (', or leave it where it stopped.' if before else '.'))
