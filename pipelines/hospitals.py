@@ -19,6 +19,7 @@ import pathlib
 from absl import flags
 
 from flags import (
+    budget_file_flags,
     data_flags,
     experiment_flags,
     hospitals_flags,
@@ -36,7 +37,7 @@ from tff_vision.hospitals import claim
 from tff_vision.program import json_file
 
 _MODULES = (data_flags, partition_flags, image_flags, model_flags, training_flags, program_flags, output_flags,
-            hospitals_flags)
+            hospitals_flags, budget_file_flags)
 # What the ways of training set themselves, or nothing here reads.
 _FIXED = ('algorithm', 'rounds_per_evaluation', 'resume')
 _DEFAULT = configs.ExperimentConfig(
@@ -53,6 +54,7 @@ def main() -> None:
   experiment_flags.refuse_others(read - set(_FIXED), 'the comparison sets it, way by way, or has no use for it')
   config = experiment_flags.experiment_config(_defaults())
   study = hospitals_flags.study()
+  budget = budget_file_flags.chosen()
   availability.require(config.data)
   launch_config = experiment_flags.launch_config()
   run_dir = pathlib.Path(launch_config.run_dir or
@@ -66,10 +68,15 @@ def main() -> None:
   for note in images.notes:
     if launch_config.show_training_data or not isinstance(note, images_lib.Counted):
       print(f'note: {note}')
-  content = comparison.run(images, config, study, run_dir, keep_secrets=launch_config.keep_secrets,
+  content = comparison.run(images, config, study, run_dir, budget=budget, keep_secrets=launch_config.keep_secrets,
                            show_training_data=launch_config.show_training_data,
                            on_model=lambda key, seconds: print(f'{comparison.title(key)}: {seconds:.1f} s', flush=True))
   _show(content)
+  if 'budget_file' in content:
+    from tff_vision.privacy import charge
+    print(charge.sentence(content['budget_file'], budget.budget_file))
+    print('note: of this comparison the private ways are charged; the others promise nothing, and whoever sees them is '
+          'outside of the budget.')
   print(f'report: {run_dir / "report.html"}')
   if launch_config.json is not None:
     json_file.write(launch_config.json, content)

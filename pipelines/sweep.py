@@ -7,17 +7,23 @@
 
 Every cell is a run directory of its own below --run_dir. The same command again finishes what is missing: finished
 cells stay as they are, a cell that was under way continues from its last round. At the end: a table, sweep.html and
-sweep.json. Cells are ranked by the metric on the test set, so report the chosen one from a fresh seed.
+sweep.json. Cells are ranked by the metric on the test set, so report the chosen one from a fresh seed. With
+--budget_file every cell is charged to a budget over several runs; --random_runs makes a choice among private runs that
+costs less than all of them; docs/privacy.md has both.
 """
 
+import dataclasses
+import math
 import os
 import pathlib
+import secrets
 import sys
+import tempfile
 import time
 
 from absl import flags
 
-from flags import executor_flags, experiment_flags, runtime_flags
+from flags import budget_file_flags, executor_flags, experiment_flags, runtime_flags
 from pipelines import launch
 from tff_vision import configs, validate
 from tff_vision.data import availability
@@ -27,6 +33,9 @@ from tff_vision.runtime import processes
 _GRID = flags.DEFINE_string('grid', None,
                             'name=value,value;name=value: settings of runs. With --random also low..high.')
 _RANDOM = flags.DEFINE_integer('random', None, 'Draw so many cells instead of all combinations.')
+_RANDOM_RUNS = flags.DEFINE_float(
+    'random_runs', None, 'Run a random number of random cells, of this mean, and keep nothing but the best model: its '
+    'epsilon covers the choice.')
 _PARALLEL = flags.DEFINE_integer('parallel', 1, 'Runs at a time.')
 
 
@@ -40,6 +49,7 @@ def main() -> None:
   if launch_config.run_dir is None:
     raise ValueError('run_dir is missing: the folder of the sweep, which the same command finds again to continue.')
   runtime_flags.chosen_runtime()
+  budget_file_flags.chosen()
   folder = pathlib.Path(launch_config.run_dir)
   if run_directory.RunDirectory(folder).config.exists():
     raise ValueError(f'run_dir={str(folder)!r} holds a run; a sweep needs a folder of its own, with a run in it for '
@@ -47,6 +57,9 @@ def main() -> None:
   made = cells.make(experiment_flags.experiment_config(), cells.parse(_GRID.value), draws=_RANDOM.value)
   if len(tasks := {cell.config.task.task for cell in made}) > 1:
     raise ValueError(f'grid: cells of task={" and ".join(sorted(tasks))} have no metric by which one could be best.')
+  if _RANDOM_RUNS.value is not None:
+    _choose(folder, made, launch_config)
+    return
   for cell in made:
     _prepare(folder, cell)
   _run([cell for cell in made if not _directory(folder, cell).report_json.exists()], folder, launch_config)
@@ -75,31 +88,35 @@ def _wipe(folder, made):
         directory.wipe()
 
 
-def _run(waiting, folder, launch_config):
+def _tell(text):
+  print(text, flush=True)
+
+
+def _run(waiting, folder, launch_config, *, tell=_tell, charged=True):
   """Runs cells, some at a time; each is a process of its own, so that one cell's end frees all its memory."""
-  print(f'{len(waiting)} cells to run.', flush=True)
+  tell(f'{len(waiting)} cells to run.')
   running, total = {}, len(waiting)
   try:
     while waiting or running:
       while waiting and len(running) < _PARALLEL.value:
         cell = waiting.pop(0)
-        running[cell.name] = _start(folder, cell, launch_config)
+        running[cell.name] = _start(folder, cell, launch_config, charged)
       time.sleep(0.2)
       for name in [name for name, process in running.items() if process.exit_code is not None]:
         process = running.pop(name)
-        print(f'[{total - len(waiting) - len(running)}/{total}] {name}: '
-              f'{"done" if process.exit_code == 0 else _reason(process)}', flush=True)
+        tell(f'[{total - len(waiting) - len(running)}/{total}] {name}: '
+             f'{"done" if process.exit_code == 0 else _reason(process)}')
   finally:
     for process in running.values():
       process.close()
 
 
-def _start(folder, cell, launch_config):
+def _start(folder, cell, launch_config, charged):
   """Starts a cell by resuming it: a run whose config is written and whose checkpoints are none begins at round 1."""
   directory = _directory(folder, cell)
   if not directory.config.exists():
     whole_file.write(directory.config, configs.to_json(cell.config))
-  given = [argument for module in (runtime_flags, executor_flags)
+  given = [argument for module in (runtime_flags, executor_flags, *([budget_file_flags] if charged else []))
            for flag in flags.FLAGS.flags_by_module_dict()[module.__name__] if flag.present
            for argument in flag.serialize().splitlines()]
   given += [f'--{name}' for name in ('keep_secrets', 'show_training_data') if getattr(launch_config, name)]
@@ -108,11 +125,91 @@ def _start(folder, cell, launch_config):
       log=folder / f'{cell.name}.log', environment=os.environ)
 
 
+def _choose(folder, made, launch_config):
+  """Shows the best model of a random number of runs, and what the choice costs; the runs and their number stay hidden.
+
+  A run that fails is one that is not chosen: to tell of it would tell of the data.
+  """
+  _check_choice(folder, made)
+  from tff_vision import experiment
+  from tff_vision.privacy import charge, losses
+  found = [experiment.planned(cell.config) for cell in made]
+  costs = [plan.spent(cell.config.program.rounds) for cell, (_, plan) in zip(made, found, strict=True)]
+  if len({cost.unit for cost in costs}) > 1:
+    raise ValueError('random_runs needs cells that protect the same: clients or examples.')
+  spent, delta = losses.best_of_random_runs(costs, _RANDOM_RUNS.value), min(plan.delta for _, plan in found)
+  budget = budget_file_flags.chosen()
+  charged = charge.Charge(budget, run=secrets.token_bytes(32), data=found[0][0], delta=delta,
+                          label=f'the choice in run_dir={folder}')
+  charged.reserve(spent)
+  drawn = [made[secrets.randbelow(len(made))] for _ in range(_geometric(_RANDOM_RUNS.value))]
+  print('Runs as many cells as were drawn; their number and what becomes of each is told nobody.', flush=True)
+  folder.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(dir=folder, prefix='hidden-') as hidden:
+    hidden = pathlib.Path(hidden)
+    drawn = [dataclasses.replace(cell, name=str(number)) for number, cell in enumerate(drawn)]
+    _run(list(drawn), hidden, tell=lambda text: None, charged=False)
+    reports = [(cell, json_file.read(_directory(hidden, cell).report_json)) for cell in drawn
+               if _directory(hidden, cell).report_json.exists()]
+    if not reports:
+      raise ValueError('no run that was drawn has finished, so nothing is chosen; train one cell by itself to see why.')
+    metric = next(name for name in ('auc', 'accuracy', 'loss') if name in reports[0][1]['evaluation'])
+    sign = -1 if metric == 'loss' else 1
+    cell, report = max(reports, key=lambda one: sign * float(one[1]['evaluation'].get(metric, -sign * math.inf)))
+    os.replace(_directory(hidden, cell).export, folder / 'export')
+  epsilon = losses.Composition([spent.largest]).epsilon(delta)
+  content = {'chosen': dict(cell.settings), 'metric': metric, 'evaluation': report['evaluation'],
+             'privacy': {'epsilon': epsilon, 'delta': delta, 'unit': spent.unit, 'accountant': 'RDP, best of a random '
+                         f'number of runs of mean {_RANDOM_RUNS.value:g}', 'relation': report['privacy']['relation']},
+             'budget_file': charged.settle(spent)}
+  for path in (folder / 'sweep.json', launch_config.json):
+    if path is not None:
+      json_file.write(path, content)
+  print(f'chosen: {cell.settings}, {metric} {report["evaluation"][metric]:.4f}; the choice costs epsilon {epsilon:.3f} '
+        f'at delta {delta:.3g}; unit: {spent.unit}\nmodel: {folder / "export" / "model.keras"}')
+  if content['budget_file'] is not None:
+    print(charge.sentence(content['budget_file'], budget.budget_file))
+
+
+def _check_choice(folder, made):
+  if _RANDOM_RUNS.value < 1:
+    raise ValueError(f'random_runs must be at least 1, found {_RANDOM_RUNS.value:g}.')
+  if folder.exists() and any(folder.iterdir()):
+    raise ValueError(f'run_dir={str(folder)!r} is not empty: a choice is made in one go, in a folder of its own.')
+  for cell in made:
+    availability.require(cell.config.data)
+    if cell.config.privacy.privacy == 'none' or cell.config.privacy.stop_at_epsilon is not None:
+      raise ValueError('random_runs chooses among private runs of known cost: choose --privacy, without '
+                       'stop_at_epsilon.')
+    if cell.config.data.dataset != made[0].config.data.dataset:
+      raise ValueError('random_runs chooses among runs on one data set.')
+  if runtime_flags.chosen_runtime().workers:
+    raise ValueError('random_runs trains on this machine: what rounds that lost a worker cost more is not known '
+                     'before.')
+
+
+def _geometric(mean):
+  """Returns a draw of the geometric distribution on 1, 2, ..., by the kernel's randomness."""
+  count = 1
+  while secrets.randbelow(2**53) >= 2**53 / mean:
+    count += 1
+  return count
+
+
+def _totals(budget):
+  """Returns what all runs on the budget cost: every cell is charged, so whichever is chosen and shown is paid for."""
+  if budget.budget_file is None:
+    return None
+  from tff_vision.privacy import budget_file
+  return budget_file.BudgetFile(budget).totals().to_dict()
+
+
 def _reason(process):
   return f'failed: {(process.last_words().splitlines() or [f"exit code {process.exit_code}"])[-1]}'
 
 
 def _conclude(folder, made, launch_config):
+  budget = budget_file_flags.chosen()
   from tff_vision.program import comparison
   finished = [cell for cell in made if _directory(folder, cell).report_json.exists()]
   if not finished:
@@ -132,10 +229,13 @@ def _conclude(folder, made, launch_config):
   comparison.write_html(folder / 'sweep.html', groups, title=f'Sweep of {len(finished)} runs',
                         figures=comparison_figures.sweep(rows, metric=metric))
   content = {'metric': metric, 'best': best['group'], 'groups': rows,
-             'unfinished': [cell.name for cell in made if cell not in finished]}
+             'unfinished': [cell.name for cell in made if cell not in finished], 'budget_file': _totals(budget)}
   json_file.write(folder / 'sweep.json', content)
   if launch_config.json is not None:
     json_file.write(launch_config.json, content)
+  if content['budget_file'] is not None:
+    from tff_vision.privacy import charge
+    print(charge.sentence(content['budget_file'], budget.budget_file) + '; the choice among them is paid with them.')
   print(f'page: {folder / "sweep.html"}')
   if content['unfinished']:
     raise ValueError(f'{len(content["unfinished"])} of {len(made)} cells have not finished, the first is '
@@ -143,4 +243,4 @@ def _conclude(folder, made, launch_config):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(*experiment_flags.MODULES, runtime_flags, executor_flags))
+  launch.launch(main, flag_modules=(*experiment_flags.MODULES, runtime_flags, executor_flags, budget_file_flags))

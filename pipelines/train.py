@@ -9,12 +9,13 @@ Stops cleanly on Ctrl-C after the round in progress; `--resume --run_dir=DIR` co
 import dataclasses
 import datetime
 import functools
+import math
 import os
 import pathlib
 import signal
 import sys
 
-from flags import executor_flags, experiment_flags, runtime_flags
+from flags import budget_file_flags, executor_flags, experiment_flags, runtime_flags
 from pipelines import launch, progress
 from tff_vision.data import availability
 from tff_vision.program import run_directory
@@ -23,7 +24,7 @@ from tff_vision.runtime import processes
 
 def main() -> None:
   launch_config = experiment_flags.launch_config()
-  runtime = runtime_flags.chosen_runtime()
+  runtime, budget = runtime_flags.chosen_runtime(), budget_file_flags.chosen()
   if launch_config.resume:
     saved = run_directory.RunDirectory(pathlib.Path(launch_config.run_dir)).read_config()
     config = experiment_flags.experiment_config(saved)
@@ -37,8 +38,9 @@ def main() -> None:
 
   from tff_vision import experiment  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
   shown = progress.Progress(rounds=config.program.rounds)
-  result = experiment.run(config, launch_config, runtime=runtime, on_round=shown, stop_requested=stop.requested,
-                          on_start=functools.partial(_introduce, runtime, launch_config))
+  result = experiment.run(config, launch_config, runtime=runtime, budget=budget, on_round=shown,
+                          on_start=functools.partial(_introduce, runtime, launch_config),
+                          stop_requested=stop.requested)
   shown.close()
   if result.report is None:
     print(f'Stopped after round {result.rounds} of {config.program.rounds}; continue with\n'
@@ -60,8 +62,8 @@ def _introduce(runtime, config, task, plan):
         f'{len(images.class_names)} classes, model {model.name} of {model.count_params():,} parameters.')
   print(f'clients: {_executors(runtime)}.')
   shown = config.show_training_data or plan.releases_exact_metrics
-  math = None if runtime.workers else processes.note_on_math(runtime.math)
-  for note in (*images.notes, *task.notes, *([math] if math else [])):
+  arithmetic = None if runtime.workers else processes.note_on_math(runtime.math)
+  for note in (*images.notes, *task.notes, *([arithmetic] if arithmetic else [])):
     if shown or not isinstance(note, images_lib.Counted):
       print(f'note: {note}')
 
@@ -95,6 +97,9 @@ def _conclude(result):
           'examples make no smaller default. Choose --delta, or protect examples instead of clients.')
   elif warning := (found['privacy'].get('profile') or {}).get('warning'):
     print(f'note: {warning}')
+  if 'budget_file' in found:
+    from tff_vision.privacy import charge
+    print(charge.sentence(found['budget_file'], found['budget_file']['file']))
   if found['secure_sum']['mode'] != 'none':
     print(_secure_sentence(found['secure_sum']))
   print(_traffic_sentence(found['traffic']))
@@ -126,9 +131,15 @@ def _privacy_sentence(ledger):
 
 
 def _secure_sentence(hidden):
-  return (f'secure sum: {hidden["mode"]} ({hidden["scheme"]}), {hidden["security_bits"]} bits of security; hidden: '
-          f'{hidden["hidden"]}; {hidden["bytes_per_parameter"]:.1f} bytes a parameter, {hidden["client_seconds"]:.2f} '
-          f's a client and round. {hidden["simulation"]}')
+  return (f'secure sum: {hidden["mode"]} ({hidden["scheme"]}), {hidden["security_bits"]} bits of security'
+          f'{_opening(hidden)}; hidden: '
+          f'{", ".join(hidden["hidden"])}; {hidden["bytes_per_parameter"]:.1f} bytes a parameter, '
+          f'{hidden["client_seconds"]:.2f} s a client and round. {hidden["simulation"]}')
+
+
+def _opening(hidden):
+  bits = hidden.get('decryption_security', {}).get('statistical_bits')
+  return '' if bits is None else f', {math.floor(bits)} statistical ones of joint decryption over all rounds'
 
 
 def _traffic_sentence(traffic):
@@ -161,4 +172,4 @@ class _StopOnSignal:
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(*experiment_flags.MODULES, runtime_flags, executor_flags))
+  launch.launch(main, flag_modules=(*experiment_flags.MODULES, runtime_flags, executor_flags, budget_file_flags))

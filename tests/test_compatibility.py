@@ -66,9 +66,15 @@ def test_the_page_shows_the_table():
 # One algorithm of each kind of composition: two quantities sent, a server that reads who took part, one number more.
 @pytest.mark.parametrize(('algorithm', 'mode'), [('scaffold', 'masks'), ('feddyn', 'he_keyholder'), ('fednova', 'he')])
 def test_hidden_sums_lead_to_the_same_model(tff_runtime, tmp_path, algorithm, mode):
-  plain = Run(algorithm, folder=tmp_path / 'plain').train(COHORTS)
-  hidden = Run(algorithm, folder=tmp_path / 'hidden', secure=mode, place=tff_runtime).train(COHORTS)
+  runs = [Run(algorithm, folder=tmp_path / 'plain'),
+          Run(algorithm, folder=tmp_path / 'hidden', secure=mode, place=tff_runtime)]
+  plain, hidden = (run.train(COHORTS) for run in runs)
   assert 0 < np.abs(hidden - plain).max() < 2e-3
+  # So do their metrics, whose sums have no rounding but that of a loss.
+  measured = [run.measured for run in runs]
+  assert list(measured[0]) == list(measured[1]) == ['loss', 'accuracy', 'num_examples']
+  for name in measured[0]:
+    assert measured[1][name] == pytest.approx(measured[0][name], abs=2e-3 if name == 'loss' else 0)
 
 
 def test_workers_lead_to_the_same_model_from_data_that_they_hold(tff_runtime, tmp_path):

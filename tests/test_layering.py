@@ -11,10 +11,10 @@ SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted
 
 # Package of tff_vision -> the packages and modules of tff_vision that it may import.
 SECTIONS = {path.stem for path in (ROOT / 'tff_vision').glob('*_config.py')}
-FOUNDATION = {'configs', 'compatibility', 'plugins', 'secret_files', 'seeds', 'validate', 'values', *SECTIONS}
+FOUNDATION = {'configs', 'compatibility', 'plugins', 'secret_files', 'seeds', 'told', 'validate', 'values', *SECTIONS}
 ALLOWED = {
     'validate': {'plugins'}, 'compatibility': {'plugins'}, 'secret_files': set(), 'seeds': set(),
-    'plugins': set(), 'progress': set(),
+    'plugins': set(), 'told': set(), 'progress': set(),
     **{section: {'validate', 'plugins', *SECTIONS} for section in SECTIONS},
     'configs': {'validate', 'compatibility', 'plugins', *SECTIONS}, 'values': {'configs'},
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'runtime': {'data'},
@@ -30,8 +30,8 @@ ALLOWED = {
     'testing': {'api', 'experiment', 'program', 'runtime', 'learning', 'tasks', 'models', 'data',
                 'objectives'},
     'control': {'program', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'models'},
-    'hospitals': {'experiment', 'assembly', 'aggregation', 'program', 'runtime', 'learning', 'tasks', 'data', 'models',
-                  'objectives'},
+    'hospitals': {'experiment', 'assembly', 'privacy', 'aggregation', 'program', 'runtime', 'learning', 'tasks', 'data',
+                  'models', 'objectives'},
 }
 # `program` is handed a plan; its type is all that it may know of `privacy`.
 TYPES_ONLY = {('program', 'privacy.plan')}

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow_federated as tff
 
-from tff_vision import configs, plugins, tasks
+from tff_vision import configs, plugins, tasks, told
 from tff_vision.aggregation import codecs, error_feedback, flat, secured
 from tff_vision.client_state import driver, keeping, store
 from tff_vision.data import attacked, images
@@ -33,12 +33,14 @@ class Parts:
     sent_length: How many numbers a client sends.
     shown: What clients are shown of the server's state beside the model, as tensors.
     own_models: The clients' own models, if the algorithm has some.
+    kept: Whether clients keep something between rounds.
   """
   process: Any
   data: Any
   sent_length: int
   shown: Sequence[Any]
   own_models: personal_lib.KeptModels | None
+  kept: bool
 
 
 def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,
@@ -68,7 +70,7 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
     data = client_data.LateData(data=data, begun=plan.begun)
   build, data = _with_client_layers(config, task, build, data)
   made = secured.build_process(config.secure, plan, build, aggregation=config.aggregation, place=place,
-                               largest_weight=process.largest_weight(task, config.algorithm))
+                               tells=process.tells(task, config.algorithm), rounds=config.program.rounds)
   kept = process.kept_at_first(task, config.algorithm, config.client)
   if config.aggregation.compression == 'top_k':
     kept = np.zeros(sent.length, np.float32)
@@ -79,7 +81,7 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
     if chosen.personal:
       own_models = personal_lib.KeptModels(algorithm=chosen, store=states, task=task)
   return Parts(process=made, data=data, sent_length=sent.length, own_models=own_models,
-               shown=process.shown(task, config.algorithm, config.client))
+               kept=kept is not None, shown=process.shown(task, config.algorithm, config.client))
 
 
 def counted(task: tasks.Task, runtime: runtime_config.RuntimeConfig, place: secured.Place,
@@ -133,8 +135,8 @@ class _SentLength:
 
 def _reading(build, data):
   """Returns `build` for clients whose examples are read on their workers."""
-  return lambda *, aggregator, client_work_layer=_same: data.read_on_workers(
-      build(aggregator=aggregator, client_work_layer=client_work_layer))
+  return lambda *, aggregator, client_work_layer=_same, beside=told.IN_THE_CLEAR: data.read_on_workers(
+      build(aggregator=aggregator, client_work_layer=client_work_layer, beside=beside))
 
 
 def _with_client_layers(config, task, build, data):
@@ -151,8 +153,9 @@ def _with_client_layers(config, task, build, data):
 
 def _layered(build, layer):
   """Returns `build` with one more layer around the client work, inside of those that are asked for later."""
-  return lambda *, aggregator, client_work_layer=_same: build(
-      aggregator=aggregator, client_work_layer=lambda client_work: client_work_layer(layer(client_work)))
+  return lambda *, aggregator, client_work_layer=_same, beside=told.IN_THE_CLEAR: build(
+      aggregator=aggregator, beside=beside,
+      client_work_layer=lambda client_work: client_work_layer(layer(client_work)))
 
 
 def _same(client_work):

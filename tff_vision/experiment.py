@@ -12,9 +12,11 @@ from typing import Any
 
 import tensorflow as tf
 
-from tff_vision import assembly, compatibility, configs, tasks, validate
+from tff_vision import assembly, budget_file_config, compatibility, configs, tasks, validate
 from tff_vision.aggregation import composing, secured, traffic
-from tff_vision.learning import evaluation
+from tff_vision.data import images as images_lib
+from tff_vision.learning import evaluation, process
+from tff_vision.privacy import budget_file, charge
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import (
   attack_report,
@@ -96,6 +98,7 @@ class RunResult:
 
 def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
         runtime: runtime_config.RuntimeConfig = runtime_config.RuntimeConfig(),  # noqa: B008  Frozen.
+        budget: budget_file_config.BudgetFileConfig = budget_file_config.BudgetFileConfig(),  # noqa: B008  Frozen.
         on_start: Callable[[tasks.Task, plan_lib.PrivacyPlan], None] = lambda task, plan: None,
         on_round: Callable[[loop.RoundRecord], None] = lambda record: None,
         stop_requested: Callable[[], bool] = lambda: False) -> RunResult:
@@ -104,6 +107,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   Args:
     launch: `run_dir` must be set.
     runtime: Where the clients' work is done.
+    budget: What the run is charged to; a run that goes on is charged to what it was charged to before.
     on_start: Called when everything is built and before the first round.
     on_round: Called after each round, with what of it may be told.
     stop_requested: Asked after each round; True ends the run resumably.
@@ -111,7 +115,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
   Raises:
     ValueError: The config cannot be run, or the folder is not this run's; nothing has been written then.
   """
-  arguments = (config, launch, runtime, on_start, on_round, stop_requested)
+  arguments = (config, launch, runtime, budget, on_start, on_round, stop_requested)
   try:
     asyncio.get_running_loop()
   except RuntimeError:
@@ -121,7 +125,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
     return pool.submit(_run, *arguments).result()
 
 
-def _run(config, launch, runtime, on_start, on_round, stop_requested):
+def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
   clock = summary.Clock(time.monotonic())
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
   directory.check_usable(config, resume=launch.resume)
@@ -135,26 +139,41 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
   secret = directory.secret()
   plan_run = functools.partial(_plan_run, config, journal=journal, secret=secret, directory=directory)
   # Where the workers have the data, only they know what the plan must be made for.
-  planned = plan_run(task) if runtime.data_placement == 'driver' else None
+  ready = plan_run(task) if runtime.data_placement == 'driver' else None
+  budget = _same_budget(budget, journal)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing,
                                    objective=task.objective)
   with directory.opened(config, secret), runtimes.open_runtime(runtime) as place:
-    task, plan, program = planned or plan_run(assembly.counted(task, runtime, place, journal.example_counts))
+    task, plan, program = ready or plan_run(assembly.counted(task, runtime, place, journal.example_counts))
+    charged = charge.Charge(budget, run=secret, data=fingerprint(task.images), delta=getattr(plan, 'delta', None),
+                            label=f'run_dir={launch.run_dir}')
     parts = assembly.assemble(config, task, plan, runtime, directory.client_states, place)
     secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
-                                  parameters_count=parts.sent_length, on_workers=bool(runtime.workers))
+                                  parameters_count=parts.sent_length, on_workers=bool(runtime.workers),
+                                  tells=process.tells(task, config.algorithm), kept=parts.kept,
+                                  rounds=config.program.rounds)
     client_traffic = loop.Traffic(bytes_down=traffic.bytes_down(evaluator.model, parts.shown),
                                   bytes_up=traffic.bytes_up(config, secure_sum, length=parts.sent_length))
+    charged.reserve(plan.spent(program.rounds))
+    if budget.budget_file is not None:
+      journal.charge_to(budget.budget_file)
     on_start(task, plan)
     clock.setup_done()
     journal.note_counts(plan.example_counts)
-    outcome = asyncio.run(loop.run(
+    training = loop.run(
         parts.process, task=task, plan=plan, runtime=place, client_data=parts.data, traffic=client_traffic,
         evaluator=evaluator, program=program, journal=journal,
         managers=loop.Managers.in_directory(directory, wiped=config.promises, timeless=not plan.releases_exact_metrics),
         stop_at_epsilon=config.privacy.stop_at_epsilon, on_round=on_round,
         stop_requested=stop_requested,
-        evaluate_personal=parts.own_models and functools.partial(parts.own_models.evaluate, evaluator)))
+        evaluate_personal=parts.own_models and functools.partial(parts.own_models.evaluate, evaluator))
+    try:
+      outcome = asyncio.run(training)
+    except BaseException:
+      if journal.past() == plan_lib.Past():
+        charged.release()
+      raise
+    totals = charged.settle(plan.charged(journal.past()).spent(len(outcome.history)))
     if outcome.interrupted:
       return RunResult(directory=directory, report=None, rounds=len(outcome.history), task=task)
     personal = outcome.personal or assembly.personalize(config, task, runtime, place, outcome.weights, evaluator)
@@ -164,6 +183,8 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
                                    parity=parity, worker_pids=place.pids)
     content['personal'] = personal
     content['secure_sum'] = secure_sum
+    if totals is not None:
+      content['budget_file'] = {**totals, 'file': budget.budget_file}
     content['traffic'] = summary.traffic(outcome.history, client_traffic)
     if config.attack.attack != 'none':
       content['attack'] = attack_report.describe(config.attack, task, evaluator)
@@ -217,6 +238,39 @@ def _plan_run(config, task, *, journal, secret, directory):
   program = _within_budget(config, plan)
   secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path)
   return dataclasses.replace(task, client=plan.client_data(task.client)), plan, program
+
+
+def fingerprint(images: images_lib.FederatedImages) -> budget_file.Data:
+  """Returns what a budget over several runs knows the data by."""
+  return budget_file.fingerprint(
+      images.name, images.class_names,
+      [(name, images.train.num_examples(client)) for client, name in enumerate(images.train.client_ids)])
+
+
+def planned(config: configs.ExperimentConfig) -> tuple[budget_file.Data, plan_lib.PrivacyPlan]:
+  """Returns the data of a run and its plan, without running it.
+
+  Raises:
+    ValueError: The config cannot be run.
+  """
+  task = tasks.build_task(config)
+  return fingerprint(task.images), build_plan(config, task)
+
+
+def _same_budget(budget, journal):
+  """Returns the budget of a run, with the whole path of its file: that of its beginning, if it goes on.
+
+  Raises:
+    ValueError: It was charged to another.
+  """
+  if budget.budget_file is not None:
+    budget = dataclasses.replace(budget, budget_file=str(pathlib.Path(budget.budget_file).resolve()))
+  if journal.budget_file is None or journal.budget_file == budget.budget_file:
+    return budget
+  if budget.budget_file is None:
+    return budget_file_config.BudgetFileConfig(budget_file=journal.budget_file)
+  raise ValueError(f'budget_file={budget.budget_file}, but this run was charged to {journal.budget_file}; leave '
+                   'budget_file out.')
 
 
 def _within_budget(config, plan):

@@ -15,11 +15,14 @@ class SecureConfig:
 
   Attributes:
     secure_sum: `he`: encrypted under a key that all clients of a round hold together; `he_keyholder`:
-      encrypted under the key pair of a key holder; `masks`: masked pairwise, with recovery from dropouts.
+      encrypted under the key pair of a key holder, who runs in the coordinator's process; `masks`: masked pairwise,
+      with recovery from dropouts, by a key agreement of which the coordinator plays the clients' half.
     secure_bits: Bits of one element of a client's update, in fixed point.
     secure_clients_max: The largest cohort; integers and noise get room for that many.
     secure_range: The largest magnitude of one element of an update. With differential privacy clip_norm takes
       its place. An update beyond it fails the round.
+    secure_statistical_bits: `he`: over the whole run, what the clients' joint decryption tells beside the sums is
+      within 2**-secure_statistical_bits of nothing; fewer bits leave more room in a ciphertext.
     key_holder_dir: The key holder's folder, outside of run_dir. Read by `he_keyholder` only; keys are made there
       at the first run.
   """
@@ -27,6 +30,7 @@ class SecureConfig:
   secure_bits: int = 16
   secure_clients_max: int = 16
   secure_range: float = 2.0
+  secure_statistical_bits: int = 40
   key_holder_dir: str | None = None
 
   def __post_init__(self):
@@ -36,7 +40,7 @@ class SecureConfig:
     if self.secure_clients_max < 2:
       raise ValueError(f'secure_clients_max must be at least 2, found {self.secure_clients_max}: the sum of one '
                        'client is that client.')
-    validate.positive(secure_range=self.secure_range)
+    validate.positive(secure_range=self.secure_range, secure_statistical_bits=self.secure_statistical_bits)
     if (self.secure_sum == 'he_keyholder') != (self.key_holder_dir is not None):
       raise ValueError(f'key_holder_dir={self.key_holder_dir!r} with secure_sum={self.secure_sum}: '
                        'he_keyholder needs the folder of the key holder, nothing else reads it.')

@@ -16,8 +16,7 @@ from tff_vision.data import records
 from tff_vision.learning import client_data, process
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.runtime import handles, remote, runtime_config
-from tff_vision.secure import joint_key, mask_round
-from tff_vision.secure.parameters import DEGREE
+from tff_vision.secure import joint_key, mask_round, refusal
 
 SIZES = (7, 12, 9)
 BITS = 18
@@ -40,8 +39,8 @@ class Rounds:
       sent = build
       build = lambda **layers: data.read_on_workers(sent(**layers))
     self._process = secured.build_process(
-        secure, plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(3)), build, largest_weight=max(SIZES),
-        place=place)
+        secure, plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(3)), build, place=place,
+        tells=process.tells(task, configs.AlgorithmConfig()))
     self._task = task
     self._data = data
 
@@ -167,7 +166,7 @@ def test_encrypted_rounds(own_workers, in_the_clear, plain, task, taps, monkeypa
     np.testing.assert_allclose(rounds.moved(), plain[EVERYONE], atol=_bound(EVERYONE))
     _check_taps(taps, own_workers, plain, False)
     # What left a worker besides the sum of ciphertexts: public shares and decryption shares, no secret of trits.
-    assert len(fetched) == 6 and all(kind.shape[-2:] == (4, DEGREE) for kind in fetched)
+    assert len(fetched) == 6 and len({kind.shape[-2:] for kind in fetched}) == 1
     assert place.take_faults() == [] and len(keys) == 1
 
     # Lost before the clients train, and before the sum is opened: both times with the secret, so with a new key.
@@ -178,6 +177,13 @@ def test_encrypted_rounds(own_workers, in_the_clear, plain, task, taps, monkeypa
     assert len(keys) == 5 and len({key.public.tobytes() for key in keys}) == 5
 
     own_workers[2].kill()
+    # Where a promise needs three, nothing is opened, whoever asks; the round is no more than refused.
+    monkeypatch.setattr(rounds._process._process, '_fewest', 3)
+    opened = len(fetched)
+    with pytest.raises(refusal.RefusedError, match='secure sum: 2 clients delivered, and 3 are needed for the noise'):
+      rounds.moved()
+    assert len(fetched) == opened
+    monkeypatch.setattr(rounds._process._process, '_fewest', 2)
     np.testing.assert_allclose(rounds.moved(), plain[0, 1], atol=_bound((0, 1)))
     assert (2,) in {fault.clients for fault in place.take_faults()}
     with place.cohort(EVERYONE, population=3):
@@ -207,6 +213,11 @@ def test_masked_rounds_over_data_on_workers(own_workers, plain, task, taps, monk
     _once(monkeypatch, mask_round.MaskRound, '__init__', own_workers[2].kill)
     np.testing.assert_allclose(rounds.moved(), plain[0, 1], atol=_bound((0, 1)))
     assert (2,) in {fault.clients for fault in place.take_faults()}
+    _once(monkeypatch, mask_round.MaskRound, '__init__', own_workers[2].kill)
+    monkeypatch.setattr(rounds._process._process._process, '_fewest', 3)
+    with pytest.raises(refusal.RefusedError, match='secure sum: 2 clients delivered, and 3 are needed for the noise'):
+      rounds.moved()
+    monkeypatch.setattr(rounds._process._process._process, '_fewest', 2)
     own_workers[2].start()
     np.testing.assert_allclose(rounds.moved(), plain[EVERYONE], atol=_bound(EVERYONE))
     os.kill(place.pids[0], signal.SIGKILL)  # The coordinator's own executor.

@@ -41,7 +41,7 @@ def test_a_round_is_the_mean_of_what_clients_learn_by_playing(tff_runtime):
   for mode, tolerance in (('none', 1e-5), ('masks', 1e-3)):
     hidden = configs.SecureConfig(secure_sum=mode, **({'secure_clients_max': 4, 'secure_bits': 20, 'secure_range': 1.0}
                                                       if mode == 'masks' else {}))
-    made = secured.build_process(hidden, plan, functools.partial(process.build_process, player), largest_weight=1.0,
+    made = secured.build_process(hidden, plan, functools.partial(process.build_process, player), tells=process.TELLS,
                                  place=tff_runtime)
     state = made.set_model_weights(made.initialize(), start)
     output = made.next(state, requests)

@@ -25,6 +25,7 @@ class Run:
   Attributes:
     store: What clients keep; None where they keep nothing.
     state: The server's, after `train`.
+    measured: What the last round's clients told of their training.
   """
 
   def __init__(self, algorithm, *, folder=None, sizes=SIZES, rounds=3, schedule=None, server=None, weighting='examples',
@@ -48,7 +49,7 @@ class Run:
     hidden = configs.SecureConfig(secure_sum=secure, secure_clients_max=4, secure_bits=20, secure_range=8.0,
                                   key_holder_dir=str(folder / 'keys') if secure == 'he_keyholder' else None)
     self.process = secured.build_process(hidden, plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(4)), build,
-                                         largest_weight=process.largest_weight(self.task, config), place=place)
+                                         tells=process.tells(self.task, config), place=place)
     if algorithm == 'fedbuff':
       self.data = client_data.LateData(data=self.data, begun=begun or (lambda client, round_num: round_num))
     self.store = None
@@ -65,7 +66,9 @@ class Run:
     """Returns the state after one round."""
     place = runtime.cohort(cohort, population=4) if runtime else contextlib.nullcontext()
     with place:
-      return self.process.next(state, [self.data.request(client, round_num) for client in cohort]).state
+      output = self.process.next(state, [self.data.request(client, round_num) for client in cohort])
+    self.measured = dict(output.metrics['client_work']['train'])
+    return output.state
 
   def train(self, cohorts, runtime=None):
     """Returns the model as one vector."""

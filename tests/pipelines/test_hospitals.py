@@ -13,7 +13,8 @@ SMALL = ('--dataset=synthetic_chest', '--rounds=1', '--private_rounds=2', '--per
 @pytest.mark.ci
 def test_all_ways_are_measured_and_a_second_run_trains_nothing_again(run_pipeline, tmp_path):
   folder = tmp_path / 'run'
-  done = run_pipeline('hospitals', *SMALL, '--keep_secrets', f'--run_dir={folder}', timeout=500)
+  budget = (f'--budget_file={tmp_path / "budget"}', '--budget_epsilon=7', '--budget_delta=0.002')
+  done = run_pipeline('hospitals', *SMALL, *budget, '--keep_secrets', f'--run_dir={folder}', timeout=500)
   assert done.code == 0, done.err
   models = folder / 'secret' / 'models'
   report = json.loads((folder / 'report.json').read_text())
@@ -34,15 +35,23 @@ def test_all_ways_are_measured_and_a_second_run_trains_nothing_again(run_pipelin
     assert max(epsilons) == pytest.approx(4.0, rel=0.03) and min(epsilons) < 0.9 * max(epsilons)
   assert report['secure_sum']['encrypted']['mode' if 'mode' in report['secure_sum']['encrypted'] else 'scheme']
   assert (folder / 'report.html').exists() and 'epsilon coast' in done.out
+  # Both private ways, hospital by hospital: more than one of them, less than their sum.
+  assert report['budget_file']['runs'] == 2 and report['budget_file']['unit'] == 'example'
+  assert 4.2 < report['budget_file']['epsilon'] < 7 and 'budget: 2 runs on this data cost epsilon' in done.out
+  charged = (tmp_path / 'budget').read_text()
   assert all('share_of_second_class' not in one for one in report['hospitals'])
   before = {path: path.stat() for path in models.iterdir()}
   assert {found.st_mode & 0o777 for found in before.values()} == {0o600} and models.stat().st_mode & 0o777 == 0o700
   models.rename(folder / 'models')  # As earlier versions had it.
-  done = run_pipeline('hospitals', *SMALL, '--keep_secrets', f'--run_dir={folder}', timeout=500)
+  done = run_pipeline('hospitals', *SMALL, *budget, '--keep_secrets', f'--run_dir={folder}', timeout=500)
   assert done.code == 0, done.err
   assert {path: found.st_mtime_ns for path, found in before.items()} == {
       path: path.stat().st_mtime_ns for path in models.iterdir()}
+  assert (tmp_path / 'budget').read_text() == charged
   assert json.loads((folder / 'report.json').read_text())['ways'] == report['ways']
+  done = run_pipeline('hospitals', *SMALL, *budget, f'--run_dir={tmp_path / "again"}')
+  assert done.code == 1 and 'does not fit: other runs on this data (2)' in done.err, done.err
+  assert 'alone' not in done.out
   done = run_pipeline('hospitals', *SMALL, '--seed=1', f'--run_dir={folder}')
   assert done.code == 1 and 'seed is 0 there and 1 here' in done.err, done.err
   for _ in range(2):  # Wipes the models; then there is nothing to do.

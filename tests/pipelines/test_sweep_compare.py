@@ -12,6 +12,7 @@ import pytest
 from pipelines import sweep
 from tests.pipelines.conftest import ROOT, TINY, command
 from tff_vision import configs
+from tff_vision.privacy import gdp, losses
 from tff_vision.program import run_directory
 
 
@@ -59,6 +60,45 @@ def _arguments(pid):
       return line.read().split('\0')
   except OSError:
     return []
+
+
+@pytest.mark.ci
+def test_every_cell_of_a_sweep_is_charged_and_one_that_does_not_fit_is_named(run_pipeline, tmp_path):
+  """A client of every round moves its noised update by two clips of noise 20 (and 10): mu = sqrt(2) / 10 (and / 5)."""
+  folder, budget = tmp_path / 'sweep', tmp_path / 'budget'
+  arguments = [*TINY, '--model=linear', '--num_clients=3', '--rounds=2', '--privacy=local_dp', '--clip_norm=1',
+               '--delta=0.01', '--noise_multiplier=30', f'--run_dir={folder}', f'--budget_file={budget}',
+               '--grid=noise_multiplier=20,25,10']
+  limit = gdp.epsilon((2 / 100 + 2 * (2 / 25) ** 2 + 1 / 100) ** 0.5, 0.01)
+  done = run_pipeline('sweep', *arguments, f'--budget_epsilon={limit}')
+  assert done.code == 1 and 'the first is noise_multiplier=10' in done.err, done.err
+  assert 'noise_multiplier=10.0: failed: ' in done.out, done.out
+  assert 'does not fit: other runs on this data (2)' in done.out
+  lines = [json.loads(line) for line in budget.read_text().splitlines()]
+  assert [next(iter(line)) for line in lines] == ['budget', 'reserve', 'settle', 'reserve', 'settle']
+  found = json.loads((folder / 'sweep.json').read_text())
+  assert found['budget_file']['runs'] == 2 and 'budget: 2 runs on this data cost epsilon' in done.out
+  assert found['budget_file']['epsilon'] == pytest.approx(gdp.epsilon((2 / 100 + 2 * (2 / 25) ** 2) ** 0.5, 0.01))
+
+
+@pytest.mark.ci
+def test_the_best_of_a_random_number_of_runs_is_all_that_is_kept(run_pipeline, tmp_path):
+  folder, budget = tmp_path / 'sweep', tmp_path / 'budget'
+  arguments = [*TINY, '--model=linear', '--num_clients=3', '--rounds=2', '--privacy=local_dp', '--clip_norm=1',
+               '--delta=0.01', '--noise_multiplier=30', f'--run_dir={folder}', '--grid=noise_multiplier=20,25',
+               '--random_runs=1.3']
+  done = run_pipeline('sweep', *arguments, f'--budget_file={budget}', '--budget_epsilon=9', timeout=400)
+  assert done.code == 0, done.err
+  assert sorted(path.name for path in folder.iterdir()) == ['export', 'sweep.json']
+  assert (folder / 'export' / 'model.keras').exists()
+  found = json.loads((folder / 'sweep.json').read_text())
+  once = losses.Spent(unit='client', kinds=(losses.Loss(event=gdp.event(2 / 20 * 2 ** 0.5)),))
+  expected = losses.Composition(losses.best_of_random_runs([once], 1.3).kinds).epsilon(0.01)
+  assert found['privacy']['epsilon'] == pytest.approx(expected) == found['budget_file']['epsilon']
+  assert found['budget_file']['runs'] == 1 and f'costs epsilon {expected:.3f}' in done.out
+  assert found['chosen']['noise_multiplier'] in (20, 25) and 'done' not in done.out
+  done = run_pipeline('sweep', *arguments)
+  assert done.code == 1 and 'is not empty' in done.err
 
 
 def test_mistakes_are_one_sentence(run_pipeline, tmp_path):

@@ -18,6 +18,7 @@ from pipelines import train
 from tests.pipelines.conftest import ROOT, TINY, command
 from tff_vision import configs
 from tff_vision.aggregation import secured
+from tff_vision.control import process as control_process
 from tff_vision.privacy import plan as plan_lib
 
 
@@ -174,7 +175,9 @@ def test_poisson_cohorts_of_a_secure_sum_are_never_refused(run_pipeline, tmp_pat
 def test_a_run_says_what_its_secure_sum_shows_and_what_not():
   plan = plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(3))
   for mode, scheme in (('he', 'additive BFV'), ('masks', 'pairwise masks')):
-    hidden = secured.describe(configs.SecureConfig(secure_sum=mode), plan, parameters_count=1000, clients=3)
+    hidden = secured.describe(configs.SecureConfig(secure_sum=mode), plan, parameters_count=1000, clients=3,
+                              tells=control_process.TELLS)
     sentence = train._secure_sentence(hidden)
     assert f'secure sum: {mode} ({scheme})' in sentence and 'bytes a parameter' in sentence
+    assert 'hidden: update, weight, loss, catch_rate; ' in sentence
     assert 'demonstrates the protocol and its cost, not secrecy' in sentence

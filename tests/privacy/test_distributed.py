@@ -16,6 +16,7 @@ from tff_vision import configs
 from tff_vision.aggregation import secured
 from tff_vision.learning import process
 from tff_vision.privacy import integer_shares, noise_shares, plan
+from tff_vision.secure import bfv, joint_key, key_holder, mask_round, refusal
 
 SEED = tf.constant([0, 0])
 
@@ -95,12 +96,14 @@ def test_no_epsilon_is_below_the_exact_one_of_a_single_coordinate():
       assert exact.get_epsilon_for_delta(1e-4) <= integer_shares.epsilon(made.divergence(2), 1e-4)
 
 
-def built(privacy='distributed_gaussian', secure='masks', rounds=4, cohort=None, bits=18, **options):
+def built(privacy='distributed_gaussian', secure='masks', rounds=4, cohort=None, bits=18, key_holder_dir=None,
+          **options):
   task = tiny.task(client_epochs=1)
   made = plan.build_plan(
       configs.PrivacyConfig(**{'privacy': privacy, 'clip_norm': 0.1, 'delta': 0.01, **options}),
       configs.CohortConfig(**{'cohort_size': 4, **(cohort or {})}), population=4, rounds=rounds, seed=0)
-  config = configs.SecureConfig(secure_sum=secure, secure_clients_max=4, secure_bits=bits)
+  config = configs.SecureConfig(secure_sum=secure, secure_clients_max=4, secure_bits=bits,
+                                key_holder_dir=key_holder_dir)
   return task, made.for_secure_sum(config).for_model(task.keras_model(), task.batch_spec[0]), config
 
 
@@ -111,7 +114,8 @@ def test_a_round_without_noise_is_the_mean_of_clipped_updates_and_noise_has_its_
   def moved(made, config):
     build = lambda **given: process.build_process(
         task, algorithm=configs.AlgorithmConfig(), client=client, server=configs.ServerConfig(), **given)
-    learning = secured.build_process(config, made, build, largest_weight=12, place=tff_runtime)
+    learning = secured.build_process(config, made, build, tells=process.tells(task, configs.AlgorithmConfig()),
+                                     place=tff_runtime)
     start = task.initial_weights()
     state = learning.set_model_weights(learning.initialize(), start)
     state = learning.next(state, [task.client_dataset(i, 1) for i in range(4)]).state
@@ -150,6 +154,55 @@ def test_devices_that_do_not_deliver_make_it_dearer_and_shares_may_be_sized_for_
   turns = lambda made: made.ledger(20)['max_participations']
   assert thin.ledger(20)['epsilon'] > integer_shares.epsilon(turns(thin) * full.shares.divergence(4), 0.01)
   assert sized.ledger(20)['epsilon'] < thin.ledger(20)['epsilon'] and turns(sized) == turns(thin)
+
+
+def test_a_sum_of_fewer_clients_than_the_noise_needs_is_not_opened(tff_runtime, monkeypatch, tmp_path):
+  """Real losses: clients that are gone when the round begins, in each mode; the same clients are enough for less."""
+  client = configs.ClientConfig(batch_size=4, client_learning_rate=0.5)
+  opened = []
+  for owner, name in ((joint_key.RoundKey, 'open_sum'), (mask_round.MaskRound, 'unmask'), (bfv, 'decryption_share'),
+                      (key_holder.KeyHolder, '_decrypt')):
+    original = getattr(owner, name)
+    monkeypatch.setattr(owner, name, lambda *args, original=original, name=name, **kw: (
+        opened.append(name), original(*args, **kw))[1])
+  for mode in ('he', 'masks', 'he_keyholder'):
+    task, made, config = built(secure=mode, noise_multiplier=1.0, noise_survivors=3,
+                               key_holder_dir=str(tmp_path / 'keys') if mode == 'he_keyholder' else None)
+    build = lambda *, task=task, **given: process.build_process(
+        task, algorithm=configs.AlgorithmConfig(), client=client, server=configs.ServerConfig(), **given)
+    learning = secured.build_process(config, made, build, tells=process.tells(task, configs.AlgorithmConfig()),
+                                     place=tff_runtime)
+    state = learning.set_model_weights(learning.initialize(), task.initial_weights())
+    opened.clear()
+    with pytest.raises(refusal.RefusedError, match='3 clients delivered, and 3 are needed|2 clients delivered, and 3 '
+                                                   'are needed for the noise .* nothing was opened'):
+      learning.next(state, [task.client_dataset(i, 1) for i in range(2)])
+    assert not opened
+    after = learning.next(state, [task.client_dataset(i, 1) for i in range(3)]).state
+    assert opened and any(np.any(a != b) for a, b in zip(
+        learning.get_model_weights(after).trainable, task.initial_weights().trainable, strict=True))
+
+
+def test_simulated_rounds_below_the_floor_take_nobody_s_update_and_cost_nothing():
+  lost = {'dropout_after': 0.5}
+  _, thin, _ = built(noise_multiplier=2.0, rounds=40, cohort=lost)
+  _, sized, _ = built(noise_multiplier=2.0, rounds=40, cohort=lost, noise_survivors=3)
+  drawn = [len(sized.sampler(r)) for r in range(1, 41)]
+  assert {0, 1, 2, 3, 4} >= set(drawn) and {1, 2, 3} <= set(drawn)
+  # Unset: what the simulation delivers at least, as the ledger has counted; never one client.
+  assert thin.fewest_clients == min(n for n in drawn if n > 1) == 2 and sized.fewest_clients == 3
+  for made in (thin, sized):
+    assert [len(made.cohort(r)) for r in range(1, 41)] == [n if n >= made.fewest_clients else 0 for n in drawn]
+    assert made.ledger(40)['failed_rounds'] == sum(n < made.fewest_clients for n in drawn)
+    assert made.ledger(40)['fewest_clients_in_a_sum'] >= made.fewest_clients
+  failed = 1 + drawn.index(2)
+  assert sized.attendance(failed)['reported'] == 0 < thin.attendance(failed)['reported']
+  # Only sums of three or four are charged, at noise that is sized for three.
+  by_client = [[len(sized.sampler(r)) for r in range(1, 41) if client in sized.cohort(r)] for client in range(4)]
+  expected = max(integer_shares.epsilon(sum(sized.shares.divergence(n) for n in sums), 0.01) for sums in by_client)
+  assert sized.ledger(40)['epsilon'] == pytest.approx(expected) and min(map(min, by_client)) == 3
+  with pytest.raises(ValueError, match='noise_survivors=4, but at most . clients deliver in any of the 2 rounds'):
+    built(noise_multiplier=2.0, rounds=2, cohort={'dropout_after': 0.9}, noise_survivors=4)
 
 
 def test_a_target_is_met_but_not_far_exceeded():

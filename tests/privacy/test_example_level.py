@@ -48,6 +48,15 @@ def clipped_step(weights, x, y, clip, learning_rate, denominator):
 
 
 @pytest.mark.usefixtures('tff_runtime')
+def test_a_client_that_overflows_weighs_as_many_as_it_has():
+  """Its number of examples is public; whether its training went well is not."""
+  run, _ = client_work(tiny.task(client_epochs=1), build(noise_multiplier=1.0), learning_rate=float('inf'))
+  for size, result in zip((7, 12), run([0, 1]), strict=True):
+    assert result.update_weight == size
+    assert all(np.all(np.asarray(part) == 0) for part in result.update)
+
+
+@pytest.mark.usefixtures('tff_runtime')
 def test_two_passes_over_a_client_that_fits_into_one_batch_by_hand():
   task = tiny.task(client_epochs=1, batch_size=20)
   # Fewer examples than a batch: every one takes part in each step, and the denominator is their number.

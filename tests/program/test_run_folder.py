@@ -35,7 +35,8 @@ TESTED = {'accuracy', 'loss'}
 LEDGER = {'mechanism', 'epsilon', 'epsilon_rdp', 'delta', 'unit', 'relation', 'sampling', 'accountant', 'rounds',
           'noise_multiplier', 'clip_norm'}
 # Of any of them: rounds that were released twice, what rounding adds, the promise as a curve, other settings' noise.
-ANY = {'replayed_rounds', 'rounding_adds_to_sensitivity', 'profile', 'noise_multiplier_otherwise'}
+ANY = {'replayed_rounds', 'opened_from_clients', 'failed_rounds', 'rounding_adds_to_sensitivity', 'profile',
+       'noise_multiplier_otherwise'}
 CORRELATED = {'max_participations', 'noise_buffers'}
 SHARES = {'max_participations', 'replayed_rounds', 'noise_sized_for_clients', 'fewest_clients_in_a_sum',
           'share_stddev_steps', 'clip_norm_steps', 'rounding_adds_to_sensitivity'}

@@ -1,5 +1,6 @@
 """Our BFV against Microsoft SEAL's, and what a single ciphertext shows."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -10,14 +11,15 @@ from tests.secure.seal_oracle import Seal
 from tff_vision.secure import bfv, entropy, fixed_point, parameters, ring
 
 CLIENTS = 3
-PARAMS = parameters.threshold_parameters(clients_max=CLIENTS, value_bits=16)
-LENGTH = PARAMS.values_per_coefficient * parameters.DEGREE - 5  # One ciphertext, some padding.
+WIDE = parameters.threshold_parameters(clients_max=CLIENTS, value_bits=16, length=1_200_000, rounds=100)
+PARAMS = dataclasses.replace(WIDE, values_per_coefficient=3)  # SEAL's plain modulus has room for three.
+LENGTH = PARAMS.values_per_coefficient * PARAMS.degree - 5  # One ciphertext, some padding.
 PRIMES = np.array(PARAMS.primes)[:, None]
 
 
 @pytest.fixture(name='oracle', scope='module')
 def _oracle():
-  return Seal(PARAMS.primes, PARAMS.plain_bits)
+  return Seal(PARAMS.primes, PARAMS.plain_bits, PARAMS.degree)
 
 
 def _values(seed):
@@ -37,9 +39,9 @@ def _encrypt(values, public_key):
                      quantize=lambda index, part: part)
 
 
-def _joint_keys():
-  reference = bfv.reference_polynomial(PARAMS, tf.constant(5, tf.int64))
-  keys = [bfv.key_share(PARAMS, reference, entropy.kernel_key()) for _ in range(CLIENTS)]
+def _joint_keys(params=PARAMS):
+  reference = bfv.reference_polynomial(params, tf.constant(5, tf.int64))
+  keys = [bfv.key_share(params, reference, entropy.kernel_key()) for _ in range(CLIENTS)]
   b = sum(k[1].numpy().astype(np.int64) for k in keys) % PRIMES
   return [k[0].numpy() for k in keys], np.stack([b, reference.numpy()]).astype(np.int32)
 
@@ -90,7 +92,7 @@ def test_joint_decryption_is_exact_and_seal_agrees(oracle, tmp_path):
   np.testing.assert_array_equal(by_seal, _coefficients(values.sum(0)))
   # SEAL counts the room left in bits of 2 * noise: the noise stays below the bound the parameters assume.
   noise = math.log2(PARAMS.modulus) - PARAMS.plain_bits - 1 - budget
-  assert noise <= np.log2(parameters.noise_bound(clients=CLIENTS, key_shares=CLIENTS)) + 1
+  assert noise <= np.log2(parameters.noise_bound(clients=CLIENTS, key_shares=CLIENTS, degree=PARAMS.degree)) + 1
 
 
 def test_smudging_hides_the_exact_share():
@@ -127,7 +129,7 @@ def test_a_ciphertext_s_view_does_not_depend_on_the_update():
   cells = 64
   counts = [np.stack([np.histogram(view[:, half, j], cells, (0, p))[0] for half in range(2) for j, p in
                       enumerate(PARAMS.primes)]) for view in views]
-  expected = 8 * parameters.DEGREE / cells
+  expected = 8 * PARAMS.degree / cells
   bound = cells + 6 * np.sqrt(2 * cells)
   assert np.all(np.sum((counts[0] - expected)**2 / expected, axis=1) < bound)
   assert np.all(np.sum((counts[1] - expected)**2 / expected, axis=1) < bound)
@@ -143,7 +145,7 @@ def test_encryption_is_never_repeated():
 def test_chunks_use_different_randomness():
   """Equal plaintext in each polynomial must not give equal ciphertext: a repeated nonce would."""
   _, key = _joint_keys()
-  length = 40 * PARAMS.values_per_coefficient * parameters.DEGREE
+  length = 40 * PARAMS.values_per_coefficient * PARAMS.degree
   ciphertext = _encrypt(np.zeros(length), key).numpy()
   assert ciphertext.shape == tuple(bfv.ciphertext_shape(PARAMS, length)) and len(ciphertext) >= 40
   assert len({row.tobytes() for row in ciphertext[:, 1, 0]}) == len(ciphertext)
@@ -155,11 +157,45 @@ def test_reference_polynomial_is_public_and_new_each_round():
   assert np.mean(rounds[0] == rounds[2]) < 0.001 and np.mean(rounds[0] == rounds[3]) < 0.001
 
 
-def test_more_than_four_fields_in_a_coefficient():
-  params = parameters.threshold_parameters(clients_max=2, value_bits=8)
-  assert params.values_per_coefficient == 6
-  fields = fixed_point.to_fields(tf.range(100.0, dtype=tf.float64), 6, 1, parameters.DEGREE)
-  assert fields.shape == (1, 6, parameters.DEGREE)
+def test_more_fields_in_a_coefficient_than_a_word_holds():
+  """The parameters of a run, whose plain modulus no library takes: all is as exact as with fewer fields."""
+  assert WIDE.values_per_coefficient == 7 and WIDE.plain_bits == 126
+  length = 7 * WIDE.degree - 5
+  values = np.random.default_rng(7).integers(0, 2 * WIDE.offset + 1, [CLIENTS, length])
+  values[:, :7], values[:, 7:14] = 0, 2 * WIDE.offset  # Carries go up through all fields, or through none.
+  secrets, key = _joint_keys(WIDE)
+  total = _sum([bfv.encrypt(WIDE, tf.constant(v, tf.float64), tf.constant(key), entropy.kernel_key(),
+                            quantize=lambda index, part: part) for v in values])
+  share = bfv.decryption_share(WIDE, length, tf.constant(total[:, 1]), tf.constant(np.stack(secrets)),
+                               entropy.kernel_keys(CLIENTS))
+  np.testing.assert_array_equal(bfv.decrypt(WIDE, tf.constant(total[:, 0]), share, length), values.sum(0))
+  assert fixed_point.to_fields(tf.range(100.0, dtype=tf.float64), 7, 1, WIDE.degree).shape == (1, 7, WIDE.degree)
+
+
+def test_a_share_tells_of_the_noise_what_the_bound_says():
+  """An adversary that knows all but one secret: from the share it computes U + E, and E is as large as is assumed.
+
+  With noise of few bits the best test (is U + E beyond the range of U?) has the advantage that the bound gives, so the
+  bound is no better and no worse than what it describes.
+  """
+  narrow = dataclasses.replace(WIDE, values_per_coefficient=3, smudging_bits=16)
+  (mine, *others), key = _joint_keys(narrow)
+  values = np.zeros([CLIENTS, narrow.degree * 3 * 4])
+  total = _sum([bfv.encrypt(narrow, tf.constant(v), tf.constant(key), entropy.kernel_key(),
+                            quantize=lambda index, part: part) for v in values])
+  share = bfv.decryption_share(narrow, values.shape[1], tf.constant(total[:, 1]), tf.constant(mine[None]),
+                               entropy.kernel_keys(1)).numpy()
+  theirs = ring.product(ring.transform(ring.centre(tf.constant(total[:, 1]), narrow.primes)),
+                        ring.transform(tf.constant(sum(others), tf.float64))).numpy().astype(np.int64)
+  # Sums of zeros: c0 + c1 * (all secrets) is E alone.
+  seen = [_centred_integers((total[i, 0] + theirs[i].astype(object) + share[i]) % PRIMES, narrow.primes)
+          for i in range(len(total))]
+  beyond = np.concatenate(seen)
+  advantage = np.mean((beyond < -2.0**16) | (beyond >= 2.0**16))
+  bits = parameters.decryption_bits(narrow, length=values.shape[1], openings=1)
+  per_coefficient = 2**-bits / beyond.size
+  # Of a centred Gaussian E|x| is 0.8 standard deviations; with three rounded messages the bound counts 3 more.
+  assert 0.6 * per_coefficient < advantage < per_coefficient
 
 
 def _centred_integers(residues, primes):

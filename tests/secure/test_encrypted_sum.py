@@ -7,7 +7,7 @@ import tensorflow_federated as tff
 
 from tff_vision.secure import bfv, encrypted_sum, entropy, fixed_point, parameters
 
-PARAMS = parameters.threshold_parameters(clients_max=5, value_bits=16)
+PARAMS = parameters.threshold_parameters(clients_max=5, value_bits=16, length=7, rounds=10)
 RANGE = 2.0
 ENCODING = fixed_point.Encoding(value_bits=16, value_range=RANGE)
 

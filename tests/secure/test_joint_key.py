@@ -7,10 +7,9 @@ import tensorflow as tf
 from tests.secure import silos
 from tff_vision.runtime import handles
 from tff_vision.secure import bfv, encrypted_sum, fixed_point, joint_key, parameters, ring
-from tff_vision.secure.parameters import DEGREE
 
 LENGTH = 20
-PARAMS = parameters.threshold_parameters(clients_max=3, value_bits=16)
+PARAMS = parameters.threshold_parameters(clients_max=3, value_bits=16, length=20, rounds=10)
 ENCODING = fixed_point.Encoding(value_bits=16, value_range=4.0)
 
 
@@ -42,14 +41,15 @@ def test_all_together_open_the_sum_and_what_left_their_workers(place):
   # Of secrets, one polynomial of trits each, nothing was fetched: a sum of public shares, and one of shares, a worker.
   polynomials, _, primes, _ = bfv.ciphertext_shape(PARAMS, LENGTH)
   shapes = [np.shape(value) for silo in (one, two) for value in silo.fetched]
-  assert sorted(shapes) == sorted([(primes, DEGREE)] * 2 * 2 + [(polynomials, primes, DEGREE)] * 2 * 2)
+  of_key, of_sum = (primes, PARAMS.degree), (polynomials, primes, PARAMS.degree)
+  assert sorted(shapes) == sorted([of_key] * 2 * 2 + [of_sum] * 2 * 2)
   assert all(np.asarray(value).dtype == np.int32 for silo in (one, two) for value in silo.fetched)
 
 
 def test_long_vectors_are_opened_in_pieces(place):
   """Two clients of one worker and one of another; the last piece is shorter."""
   parties, _ = place
-  length = 35 * PARAMS.values_per_coefficient * DEGREE - 1
+  length = 35 * PARAMS.values_per_coefficient * PARAMS.degree - 1
   pieces = bfv.pieces(PARAMS, length)
   assert [piece.stop - piece.start for piece in pieces] == [24, 12] and pieces[0].stop == pieces[1].start == 24
   key = joint_key.JointKeys(PARAMS, ENCODING).make(parties)

@@ -70,7 +70,7 @@ def test_secret_key_is_private_and_kept(holder, tmp_path):
 def test_two_phases_equal_the_plain_mean(tff_runtime, holder):
   """The aggregation stack alone, as a process whose model is the running sum of means."""
   value_type = tff.types.to_type(collections.OrderedDict(a=tff.TensorType(np.float32, [2]), b=np.float32))
-  means = [mean.SecureMeanFactory(tff.aggregators.concat_factory(factory), largest_weight=4.0, value_range=2.0)
+  means = [mean.SecureMeanFactory(tff.aggregators.concat_factory(factory), largest_weight=4.0)
            .create(value_type, tff.TensorType(np.float32))
            for factory in (encrypted_sum.EncryptedSumFactory(PARAMS, ENCODING), two_phase.OpenedSumFactory())]
   updates = [collections.OrderedDict(a=np.float32([i, -i]), b=np.float32(i / 2)) for i in (1, 2)]

@@ -51,6 +51,16 @@ def test_three_hospitals_survive_one_loss_in_any_phase():
     assert (1 in uploaders) == (phase == 'reveal')
 
 
+def test_neither_server_nor_clients_open_a_sum_over_fewer_than_were_agreed():
+  protocol = mask_round.MaskRound(4, round_num=1, dropouts=mask_round.Dropouts(upload=[3]), fewest=4)
+  uploads = [_masked(np.ones(LENGTH, np.uint32), protocol.mask_rows(i)) for i in protocol.uploaders]
+  with pytest.raises(mask_round.TooFewClientsError, match='3 clients delivered, and 4 are needed'):
+    protocol.unmask(sum(uploads, np.zeros(LENGTH, np.uint32)))
+  # A server that asks all the same.
+  with pytest.raises(ValueError, match='client 0 refuses: too few clients have uploaded, 3 of at least 4'):
+    protocol._clients[0].reveal(uploaded=[0, 1, 2], dropped=[3])
+
+
 @pytest.mark.parametrize('dropouts', [
     mask_round.Dropouts(upload=[1, 2]), mask_round.Dropouts(reveal=[0, 1]), mask_round.Dropouts(advertise=[0, 1]),
     mask_round.Dropouts(share=[0], upload=[1]), mask_round.Dropouts(advertise=[0], share=[1])])

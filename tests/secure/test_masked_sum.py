@@ -6,23 +6,28 @@ import numpy as np
 import pytest
 import tensorflow_federated as tff
 
-from tff_vision.secure import fixed_point, mask_driver, mask_round, masked_sum
+from tff_vision import told
+from tff_vision.secure import fixed_point, hidden_update, mask_driver, mask_round, masked_sum, whole_numbers
 
 ENCODING = fixed_point.Encoding(value_bits=16, value_range=2.0)
 VALUE_TYPE = tff.types.to_type(collections.OrderedDict(a=tff.TensorType(np.float32, [2]), b=np.float32))
-WEIGHT_TYPE = tff.types.to_type(collections.OrderedDict(weight=np.float32, mask_rows=masked_sum.ROWS_TYPE))
+WEIGHT_TYPE = tff.types.to_type(collections.OrderedDict(told=np.float32, mask_rows=masked_sum.ROWS_TYPE))
 
 
 def _hide(encoding, largest_weight, updates, weights, dropouts):
   """Returns the opened sum over clients, some of which are lost, and who uploaded."""
+  numbers = whole_numbers.WholeNumbers(
+      quantities={told.WEIGHT: told.whole(largest_weight)} if largest_weight else {}, value_bits=encoding.value_bits)
+  if numbers.length:
+    encoding = whole_numbers.BesideUpdate(encoding=encoding, count=numbers.length)
   driver = mask_driver.MaskDriver(encoding, dropouts=lambda round_num: dropouts)
-  process = masked_sum.MaskedUpdateFactory(
+  process = hidden_update.HiddenUpdateFactory(
       masked_sum.MaskedUploadFactory(encoding, clients_max=6), largest_weight=largest_weight,
-      value_range=encoding.value_range).create(VALUE_TYPE, WEIGHT_TYPE)
+      numbers=numbers).create(VALUE_TYPE, WEIGHT_TYPE)
   data = driver.client_data(list(range(len(updates))))
   rows = [np.stack(list(rows.as_numpy_iterator())) for _, rows in data]
   output = process.next(process.initialize(), [updates[i] for i, _ in data], [
-      collections.OrderedDict(weight=weights[i], mask_rows=r) for (i, _), r in zip(data, rows, strict=True)])
+      collections.OrderedDict(told=weights[i], mask_rows=r) for (i, _), r in zip(data, rows, strict=True)])
   found = output.measurements
   assert found['clients'] == len(data) and np.all(output.result['a'] == 0)
   return driver.open_sum(found['hidden_sum'], int(found['clients'])), [i for i, _ in data]
@@ -43,7 +48,8 @@ def test_weighted_sum_with_its_weights(tff_runtime):
   opened, uploaders = _hide(ENCODING, 50.0, updates, weights, mask_round.Dropouts(share=[1], upload=[4]))
   assert uploaders == [0, 2, 3, 5]
   expected = sum(_vector(updates[i]) * weights[i] / 50 for i in uploaders)
-  np.testing.assert_allclose(opened, np.append(expected, 2.0 * weights[uploaders].sum() / 50), atol=4 * ENCODING.step)
+  assert opened[0] == weights[uploaders].sum()
+  np.testing.assert_allclose(opened[1:], expected, atol=4 * ENCODING.step)
 
 
 def test_unweighted_sum_is_clipped_for_differential_privacy(tff_runtime):

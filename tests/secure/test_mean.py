@@ -13,8 +13,8 @@ VALUE_TYPE = tff.types.to_type(collections.OrderedDict(a=tff.TensorType(np.float
 
 @pytest.fixture(name='process', scope='module')
 def _process():
-  return mean.SecureMeanFactory(tff.aggregators.concat_factory(tff.aggregators.SumFactory()), largest_weight=50.0,
-                                value_range=4.0).create(VALUE_TYPE, tff.TensorType(np.float32))
+  return mean.SecureMeanFactory(tff.aggregators.concat_factory(tff.aggregators.SumFactory()), largest_weight=50.0
+                                ).create(VALUE_TYPE, tff.TensorType(np.float32))
 
 
 def _update(*values):

@@ -10,19 +10,19 @@ import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import tensorflow_federated as tff
 
-from tff_vision import configs
-from tff_vision.aggregation import limits, stack
+from tff_vision import configs, told
+from tff_vision.aggregation import limits, stack, vectors
 from tff_vision.privacy import cohort_sizes, participation
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.secure import (
   encrypted_sum,
-  fixed_point,
+  hidden_update,
   joint_key,
   key_holder,
   mask_driver,
+  mask_round,
   masked_sum,
   parameters,
   refusal,
@@ -32,13 +32,15 @@ from tff_vision.secure import (
 
 LearningProcess = tff.learning.templates.LearningProcess | refusal.ClearlyRefusing
 ClientWork = tff.learning.templates.ClientWorkProcess
+_ROUNDS = 1000  # Of a run whose length is not known.
 
 
 class BuildProcess(Protocol):
   """`learning.process.build_process` with everything but the aggregation given."""
 
   def __call__(self, *, aggregator: stack.Aggregator,
-               client_work_layer: Callable[[ClientWork], ClientWork] = ...) -> tff.learning.templates.LearningProcess:
+               client_work_layer: Callable[[ClientWork], ClientWork] = ..., beside: told.Beside = ...
+               ) -> tff.learning.templates.LearningProcess:
     ...
 
 
@@ -52,31 +54,34 @@ class Place(Protocol):
 
 
 def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: BuildProcess, *,
-                  largest_weight: float, place: Place | None = None,
+                  tells: told.Told, place: Place | None = None, rounds: int = _ROUNDS,
                   aggregation: configs.AggregationConfig = configs.AggregationConfig()  # noqa: B008  Frozen.
                   ) -> LearningProcess:
   """Returns the learning process of a run.
 
   Args:
     build: Makes a process around an aggregator.
-    largest_weight: The largest number of examples one client may contribute to a round; public.
+    tells: What a client can tell beside its update, and its largest weight; public. The plan says what of it may
+      leave: in the clear where there is no secure sum, else inside of it.
     place: The open runtime. Encryption needs it; with masks, or clients that keep something, it says which can be
       reached.
+    rounds: Of the run: so many sums are opened.
     aggregation: Of it, a secure sum takes what is done to each update by itself.
 
   Raises:
     ValueError: The parameters leave no room; the message says what to change.
   """
   if config.secure_sum == 'none':
-    made = build(aggregator=stack.build_stack(plan, aggregation))
+    made = build(aggregator=stack.build_stack(plan, aggregation), beside=told.Beside(measured=plan.measured))
     # A computation that returns what its clients keep is over all of them, or fails.
     keeps = not isinstance(made, tff.learning.templates.LearningProcess)
     return _Reachable(made, place) if keeps and place is not None else made
 
-  def build_limited(*, aggregator, client_work_layer=lambda client_work: client_work):
-    return build(aggregator=limits.limited(aggregator, aggregation), client_work_layer=client_work_layer)
+  def build_limited(*, aggregator, beside, client_work_layer=lambda client_work: client_work):
+    return build(aggregator=limits.limited(aggregator, aggregation), client_work_layer=client_work_layer,
+                 beside=beside)
 
-  return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](config, plan, build_limited, largest_weight, place))
+  return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](config, plan, build_limited, tells, place, rounds))
 
 
 def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, rounds: int, run_dir: pathlib.Path
@@ -110,68 +115,82 @@ def cohort_size_bounds(config: configs.SecureConfig) -> cohort_sizes.Sizes:
 
 
 def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parameters_count: int, clients: int,
-             on_workers: bool = False) -> Mapping[str, Any]:
+             tells: told.Told, on_workers: bool = False, kept: bool = False, rounds: int = _ROUNDS
+             ) -> Mapping[str, Any]:
   """Returns what was hidden, with which parameters, bytes and seconds, for report.json.
 
   Args:
     parameters_count: How many numbers a client sends: the model's trainable parameters, and what its algorithm adds.
     clients: The (expected) cohort.
+    tells: As `build_process` takes it.
+    kept: Whether clients keep something between rounds.
     on_workers: Whether other processes than the coordinator's own ran the clients.
+    rounds: Of the run.
   """
   if config.secure_sum == 'none':
     return {'mode': 'none', 'scheme': 'none: whoever adds the updates up can read each one'}
-  encoding = encoding_of(config, plan)
-  length = parameters_count + (plan.update_bound is None)  # The weight's slot.
+  encoding, numbers = vectors.encoding_of(config, plan), vectors.numbers_of(config, plan, tells)
+  length = parameters_count + numbers.length
   if config.secure_sum == 'masks':
     found = report.describe_masks(encoding, length, clients=clients, clients_max=config.secure_clients_max)
   else:
     choose, holder = _BFV[config.secure_sum]
-    params = choose(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
-    found = report.describe_bfv(params, encoding, length, decrypted_by=holder)
+    found = report.describe_bfv(choose(config, length, rounds), encoding, length, decrypted_by=holder, rounds=rounds)
   return {'mode': config.secure_sum, **found,
+          **report.describe_fields(encoding, numbers, parameters_count, kept=kept, known={
+              told.WEIGHT, *(name for names in tells.quantities.values() for name in names)}),
           'simulation': report.ON_WORKERS[config.secure_sum] if on_workers else report.SIMULATION}
 
 
-def encoding_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan) -> fixed_point.Encoding:
-  """Returns how updates become integers: the plan's own way, or within its bound, if it has one."""
-  return plan.sum_encoding() or fixed_point.Encoding(
-      value_bits=config.secure_bits, value_range=plan.update_bound or config.secure_range,
-      norm_bound=plan.update_bound)
+def _hiding(upload, config, plan, build, tells, **layers):
+  """Returns the process of the clients' part: what `upload` hides is an update and what is told beside it."""
+  factory = hidden_update.HiddenUpdateFactory(
+      upload, numbers=vectors.numbers_of(config, plan, tells),
+      largest_weight=tells.largest_weight if vectors.weighs(plan) else None)
+  made = build(aggregator=factory, beside=told.Beside(measured=plan.measured, hidden=True, weighs=vectors.weighs(plan)),
+               **layers)
+  # For its metrics alone, unless clients keep something, which comes back with them.
+  return two_phase.MeasuredOnly(made) if isinstance(made, tff.learning.templates.LearningProcess) else made
 
 
-def _joint_key(config, plan, build, largest_weight, place):
-  encoding = encoding_of(config, plan)
-  params = parameters.threshold_parameters(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
-  processes = _encrypted(params, encoding, plan, build, largest_weight, place)
-  return joint_key.JointKeyProcess(joint_key.JointKeys(params, encoding), place.with_parties, **processes)
+def _opening(plan, build, tells):
+  """Returns the process of what follows the sum, whose state is the run's, and the length of an update."""
+  opened = two_phase.OpenedSumFactory()
+  made = build(
+      aggregator=stack.build_secure_stack(plan, tff.aggregators.concat_factory(opened),
+                                          largest_weight=tells.largest_weight),
+      beside=told.Beside(measured=told.Measured.NOTHING, weighs=vectors.weighs(plan)))
+  return made, opened.length - vectors.weighs(plan)
 
 
-def _key_holder(config, plan, build, largest_weight, place):
-  encoding = encoding_of(config, plan)
-  params = parameters.key_holder_parameters(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
-  holder = key_holder.KeyHolder(config.key_holder_dir, params)
+def _joint_key(config, plan, build, tells, place, rounds):
+  params, processes = _encrypted(config, plan, build, tells, place, rounds)
+  keys = joint_key.JointKeys(params, vectors.encoding_beside(config, plan, tells))
+  return joint_key.JointKeyProcess(keys, place.with_parties, read=vectors.reader(config, plan, tells),
+                                   fewest=plan.fewest_clients, **processes)
+
+
+def _key_holder(config, plan, build, tells, place, rounds):
+  encoding = vectors.encoding_beside(config, plan, tells)
+  params, processes = _encrypted(config, plan, build, tells, place, rounds)
+  holder = key_holder.KeyHolder(config.key_holder_dir, params, fewest=plan.fewest_clients)
   return two_phase.TwoPhaseProcess(
-      **_encrypted(params, encoding, plan, build, largest_weight, place),
-      hiding_state=encrypted_sum.key_state(holder.public_key), shared_stack=True,
-      client_data=lambda datasets: datasets,
+      **processes, read=vectors.reader(config, plan, tells), fewest=plan.fewest_clients,
+      hiding_state=encrypted_sum.key_state(holder.public_key), client_data=lambda datasets: datasets,
       open_sum=lambda hidden, clients, length: holder.open_sum(hidden, clients, length=length, encoding=encoding))
 
 
-def _encrypted(params, encoding, plan, build, largest_weight, place):
-  """Returns the process whose innermost sum adds ciphertexts, and the one around what they held."""
-  hiding, opening = (build(aggregator=_stack(plan, innermost, encoding, largest_weight))
-                     for innermost in (encrypted_sum.EncryptedSumFactory(params, encoding),
-                                       two_phase.OpenedSumFactory()))
-  hiding = _measured_only(hiding)
-  model = opening.initialize.type_signature.result.member.global_model_weights.trainable
-  length = sum(int(np.prod(kind.shape)) for kind in tff.structure.flatten(model)) + (plan.update_bound is None)
+def _encrypted(config, plan, build, tells, place, rounds):
+  """Returns the parameters, the process whose sum adds ciphertexts, and the one of what follows."""
+  opening, update_length = _opening(plan, build, tells)
+  length = update_length + vectors.numbers_of(config, plan, tells).length
+  choose, _ = _BFV[config.secure_sum]
+  params = choose(config, length, rounds)
+  upload = encrypted_sum.EncryptedSumFactory(params, vectors.encoding_beside(config, plan, tells),
+                                             fewest=plan.fewest_clients)
+  hiding = _hiding(upload, config, plan, build, tells)
   limited = functools.partial(place.limited, encrypted_sum.clients_per_call(params, length))
-  return {'hiding': _Limited(hiding, limited), 'opening': opening}
-
-
-def _measured_only(hiding):
-  """Returns the process for its metrics alone, unless clients keep something, which comes back with them."""
-  return two_phase.MeasuredOnly(hiding) if isinstance(hiding, tff.learning.templates.LearningProcess) else hiding
+  return params, {'hiding': _Limited(hiding, limited), 'opening': opening}
 
 
 class _Limited:
@@ -186,11 +205,9 @@ class _Limited:
       return self._process.next(state, client_datasets)
 
 
-def _masks(config, plan, build, largest_weight, place):
-  encoding = encoding_of(config, plan)
-  driver = mask_driver.MaskDriver(encoding)
-  masked = masked_process(driver, encoding, plan, build, largest_weight=largest_weight,
-                          clients_max=config.secure_clients_max)
+def _masks(config, plan, build, tells, place, rounds):
+  del rounds
+  masked = masked_process(config, plan, build, tells)
   return masked if place is None else _Reachable(masked, place)
 
 
@@ -218,29 +235,34 @@ class _Reachable:
     return self._place.with_parties(len(client_datasets), run)
 
 
-def masked_process(driver: mask_driver.MaskDriver, encoding: fixed_point.Encoding, plan: plan_lib.PrivacyPlan,
-                   build: BuildProcess, *, largest_weight: float, clients_max: int) -> two_phase.TwoPhaseProcess:
-  """Returns a process over masked sums whose key agreement, and dropouts, `driver` plays."""
-  weighted = plan.update_bound is None
-  upload = masked_sum.MaskedUpdateFactory(
-      masked_sum.MaskedUploadFactory(encoding, clients_max=clients_max),
-      largest_weight=largest_weight if weighted else None, value_range=encoding.value_range)
+def masked_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: BuildProcess, tells: told.Told, *,
+                   dropouts: Callable[[int], mask_round.Dropouts] = lambda round_num: mask_round.Dropouts()
+                   ) -> two_phase.TwoPhaseProcess:
+  """Returns a process over masked sums whose key agreement, and dropouts, the driver plays."""
+  encoding, fewest = vectors.encoding_beside(config, plan, tells), plan.fewest_clients
+  driver = mask_driver.MaskDriver(encoding, dropouts=dropouts, fewest=fewest)
+  upload = masked_sum.MaskedUploadFactory(encoding, clients_max=config.secure_clients_max, fewest=fewest)
+  opening, _ = _opening(plan, build, tells)
   return two_phase.TwoPhaseProcess(
-      hiding=_measured_only(build(aggregator=upload, client_work_layer=masked_sum.with_mask_rows)),
-      opening=build(aggregator=_stack(plan, two_phase.OpenedSumFactory(), encoding, largest_weight)),
-      hiding_state=two_phase.opened_state(), shared_stack=False,
-      client_data=driver.client_data,
-      open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients))
+      hiding=_hiding(upload, config, plan, build, tells, client_work_layer=masked_sum.with_mask_rows),
+      opening=opening, hiding_state=two_phase.opened_state(), read=vectors.reader(config, plan, tells), fewest=fewest,
+      client_data=driver.client_data, open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients))
 
 
-def _stack(plan, vector_sum, encoding, largest_weight):
-  return stack.build_secure_stack(plan, tff.aggregators.concat_factory(vector_sum), largest_weight=largest_weight,
-                                  value_range=encoding.value_range)
+def _joint_parameters(config, length, rounds):
+  return parameters.threshold_parameters(
+      clients_max=config.secure_clients_max, value_bits=config.secure_bits, length=length, rounds=rounds,
+      statistical_bits=config.secure_statistical_bits)
+
+
+def _holder_parameters(config, length, rounds):
+  del length, rounds
+  return parameters.key_holder_parameters(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
 
 
 _BFV = {
-    'he': (parameters.threshold_parameters, 'all clients of a round together, with keys of that round'),
-    'he_keyholder': (parameters.key_holder_parameters, 'the key holder'),
+    'he': (_joint_parameters, 'all clients of a round together, with keys of that round'),
+    'he_keyholder': (_holder_parameters, 'the key holder'),
 }
 SECURE_SUMS: Mapping[str, Callable[..., two_phase.TwoPhaseProcess | joint_key.JointKeyProcess]] = {
     'he': _joint_key,

@@ -66,13 +66,12 @@ def _readable(config):
 
 
 def build_secure_stack(plan: plan_lib.PrivacyPlan, sum_factory: tff.aggregators.UnweightedAggregationFactory, *,
-                       largest_weight: float, value_range: float) -> Aggregator:
+                       largest_weight: float) -> Aggregator:
   """Returns the same aggregator over a sum of structures that nobody can read before it is complete.
 
   Args:
-    largest_weight: The largest number of examples one client may contribute to a round; public.
-    value_range: Largest magnitude of one element of an update.
+    largest_weight: The largest weight of one client in a round; public.
   """
   if (private := plan.aggregator(sum_factory)) is not None:
     return private
-  return mean.SecureMeanFactory(sum_factory, largest_weight=largest_weight, value_range=value_range)
+  return mean.SecureMeanFactory(sum_factory, largest_weight=largest_weight)

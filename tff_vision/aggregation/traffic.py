@@ -1,6 +1,7 @@
 """The bytes that a client receives and sends in a round, counted from what would cross the network.
 
-What a transport adds (framing, TLS) is not counted, nor what a key agreement takes.
+What a transport adds (framing, TLS) is not counted, nor what a key agreement takes, nor the three numbers that a client
+tells of its training in the clear; in a secure sum they are part of what is hidden, and count.
 """
 
 from collections.abc import Mapping, Sequence
@@ -25,7 +26,7 @@ def bytes_down(model: tf.keras.Model, shown: Sequence[tf.Tensor | tf.TensorSpec]
 
 
 def bytes_up(config: configs.ExperimentConfig, secure_sum: Mapping[str, Any], *, length: int) -> int:
-  """Returns what a client sends in a round: its update and, where it weighs, its weight.
+  """Returns what a client sends in a round: its update, where it weighs its weight, and what is hidden with them.
 
   Args:
     secure_sum: From `secured.describe`.

@@ -8,11 +8,10 @@ import collections
 import dataclasses
 import functools
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import models, seeds
+from tff_vision import models, seeds, told
 from tff_vision.aggregation import stack
 from tff_vision.control import catch, control_config, policy
 from tff_vision.learning import algorithm, composition, local_training, optimizers, server_step
@@ -92,14 +91,23 @@ class Player:
     return tape.gradient(loss, trainable), tf.stack([loss, policy.catch_rate(played)])
 
 
-def build_process(player: Player, *, aggregator: stack.Aggregator,
-                  client_work_layer=lambda client_work: client_work) -> tff.learning.templates.LearningProcess:
+TELLS = told.Told(largest_weight=1.0, summary=lambda sums: collections.OrderedDict(
+    (name, tf.cast(tf.math.divide_no_nan(sums[name], sums['clients']), tf.float32)) for name in ('loss', 'catch_rate')),
+                  quantities={told.Measured.EXACT: collections.OrderedDict(
+                      loss=told.fixed_point(-2.0**16, 2.0**16, 2.0**-16, open_ended=True),
+                      catch_rate=told.fixed_point(0, 1, 2.0**-20)),
+                              told.Measured.NOTHING: {}})
+
+
+def build_process(player: Player, *, aggregator: stack.Aggregator, client_work_layer=lambda client_work: client_work,
+                  beside: told.Beside = told.IN_THE_CLEAR) -> tff.learning.templates.LearningProcess:
   """Composes broadcast, play, aggregation and the server's step; every client counts the same.
 
   Args:
     client_work_layer: Wraps what clients do, for aggregators that need more than data from them.
+    beside: What a client's computation returns beside its update.
   """
-  client_work = client_work_layer(_client_work(player))
+  client_work = client_work_layer(_client_work(player, beside))
   kinds = client_work.next.type_signature.result.result.member
   server = player.config.server
   step = server_step.ServerStep(
@@ -118,7 +126,7 @@ def build_process(player: Player, *, aggregator: stack.Aggregator,
           kinds.update, kinds.update_weight), step.finalizer(kinds.update), reads_server_state=False)
 
 
-def _client_work(player):
+def _client_work(player, beside):
   data_type = tff.SequenceType(tff.types.tensorflow_to_type(ELEMENT_SPEC))
 
   @tff.tensorflow.computation(player.weights_type, data_type)
@@ -127,12 +135,11 @@ def _client_work(player):
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(part)) for part in update])
     # As with images, a client that diverged sends zeros of weight zero.
     sent = tuple(tf.where(finite, part, tf.zeros_like(part)) for part in update)
-    return tff.learning.templates.ClientResult(sent, tf.cast(finite, tf.float32)), measured
-
-  @tff.tensorflow.computation(tff.TensorType(np.float32, [2]), np.float32)
-  def mean(total, clients):  # A cohort may be empty.
-    measured = tf.math.divide_no_nan(total, clients)
-    return collections.OrderedDict(train=collections.OrderedDict(loss=measured[0], catch_rate=measured[1]))
+    measured = tf.cast(measured, tf.float64)
+    numbers = collections.OrderedDict(loss=measured[0], catch_rate=measured[1])
+    return local_training.returned(
+        tff.learning.templates.ClientResult(sent, tf.cast(finite, tf.float32)),
+        collections.OrderedDict((name, numbers[name]) for name in TELLS.quantities[beside.measured]), beside)
 
   @tff.federated_computation
   def initialize():
@@ -141,8 +148,7 @@ def _client_work(player):
   @tff.federated_computation(initialize.type_signature.result, tff.FederatedType(player.weights_type, tff.CLIENTS),
                              tff.FederatedType(data_type, tff.CLIENTS))
   def next_fn(state, weights, data):
-    result, played = tff.federated_map(learn, (weights, data))
-    measured = tff.federated_map(mean, tff.federated_sum((played, tff.federated_value(1.0, tff.CLIENTS))))
-    return tff.templates.MeasuredProcessOutput(state, result, measured)
+    result, measured = local_training.split(tff.federated_map(learn, (weights, data)), TELLS.summary)
+    return tff.templates.MeasuredProcessOutput(state, result, local_training.zipped(measured))
 
   return tff.learning.templates.ClientWorkProcess(initialize, next_fn)

@@ -74,13 +74,14 @@ def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, 
   arena = Arena(player)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
     made = secured.build_process(config.secure, plan, functools.partial(process.build_process, player),
-                                 largest_weight=1.0, place=place, aggregation=config.aggregation)
+                                 tells=process.TELLS, place=place, aggregation=config.aggregation,
+                                 rounds=config.program.rounds)
     weights, history = asyncio.run(_train(made, player, known, arena, plan, place, directory, on_round))
     alone = _train_alone(player, known, arena, plan, place) if control.alone else None
   content = _report(config, arena, weights, history, known, unseen, alone)
-  content['secure_sum'] = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
+  content['secure_sum'] = secured.describe(config.secure, plan, clients=config.cohort.cohort_size, tells=process.TELLS,
                                            parameters_count=arena.model.count_params(),
-                                           on_workers=bool(runtime.workers))
+                                           on_workers=bool(runtime.workers), rounds=config.program.rounds)
   content['seconds'] = {'train': sum(record['seconds'] for record in history), 'total': time.monotonic() - started}
   weights.assign_weights_to(arena.model)
   directory.export.mkdir(exist_ok=True)

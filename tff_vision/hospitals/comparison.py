@@ -8,18 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from tff_vision import configs, seeds
+from tff_vision import budget_file_config, configs, seeds
 from tff_vision.data import images as images_lib
 from tff_vision.data import preprocess
 from tff_vision.hospitals import claim, cohorts, features, measures, report, study_config, training, ways
 from tff_vision.learning import evaluation
+from tff_vision.privacy import budget_file
 from tff_vision.program import json_file
 from tff_vision.runtime import runtime_config, runtimes
 
 
 def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, study: study_config.StudyConfig,
         run_dir: pathlib.Path, *, keep_secrets: bool = False, show_training_data: bool = False,
-        on_model: Callable[[str, float], None] = lambda key, seconds: None) -> Mapping[str, Any]:
+        on_model: Callable[[str, float], None] = lambda key, seconds: None,
+        budget: budget_file_config.BudgetFileConfig = budget_file_config.BudgetFileConfig()  # noqa: B008  Frozen.
+        ) -> Mapping[str, Any]:
   """Compares every way of training over the clients of `images`, and writes report.json and report.html.
 
   Args:
@@ -31,6 +34,7 @@ def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, st
       promise, on the images to which the private ways promise something.
     show_training_data: Tell each hospital's prevalence, and what was counted in its training images.
     on_model: Called with each model's key and seconds when it is there.
+    budget: What the private ways are charged to; the others promise nothing.
 
   Raises:
     ValueError: The images or the folder do not serve.
@@ -47,7 +51,9 @@ def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, st
   evaluator = evaluation.Evaluator(model, preprocessing=images.preprocessing)
   started, measured = time.monotonic(), {}
   with claim.claimed(run_dir, config, study), runtimes.open_runtime(runtime_config.RuntimeConfig()) as place:
-    trainer = training.Trainer(hospitals, config, study, builder=builder, place=place, folder=claim.secrets(run_dir))
+    trainer = training.Trainer(hospitals, config, study, builder=builder, place=place, folder=claim.secrets(run_dir),
+                               budget=budget)
+    trainer.check_budget()
     scores = {key: _timed(key, trainer, hospitals, evaluator, on_model)
               for key in (*map(ways.alone, hospitals.names), *ways.WAYS)}
     ledgers = {key: dict(trainer.ledger(key)) for key, way in ways.WAYS.items() if way.private}
@@ -68,6 +74,8 @@ def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, st
       'ways': {key: {'title': title(key), 'hospitals': one} for key, one in measured.items()},
       'privacy': ledgers, 'secure_sum': hidden, 'findings': findings(hospitals.names, measured),
       'parameters': model.count_params(), 'seconds': time.monotonic() - started}
+  if budget.budget_file is not None:
+    content['budget_file'] = {**budget_file.BudgetFile(budget).totals().to_dict(), 'file': budget.budget_file}
   with claim.claimed(run_dir, config, study):
     report.write_html(run_dir / 'report.html', content)
     json_file.write(run_dir / 'report.json', content)

@@ -4,16 +4,18 @@ import dataclasses
 import functools
 import os
 import pathlib
+import secrets
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow_federated as tff
 
-from tff_vision import assembly, configs, experiment, models, secret_files, tasks
+from tff_vision import assembly, budget_file_config, configs, experiment, models, secret_files, tasks
 from tff_vision.aggregation import secured
 from tff_vision.hospitals import cohorts, study_config, ways
-from tff_vision.learning import client_data, local_training
+from tff_vision.learning import client_data, local_training, process
 from tff_vision.learning import personal as personal_lib
+from tff_vision.privacy import charge, losses
 from tff_vision.runtime import local, runtime_config
 
 Weights = tff.learning.models.ModelWeights
@@ -26,6 +28,8 @@ class _Built:
   process: tff.learning.templates.LearningProcess
   task: tasks.Task
   ledger: Mapping
+  spent: losses.Spent | None
+  delta: float | None
   secure_sum: Mapping
 
 
@@ -33,8 +37,10 @@ class Trainer:
   """Trains ways, in an open runtime; finished models are kept in files, so that a killed comparison continues."""
 
   def __init__(self, hospitals: cohorts.Hospitals, config: configs.ExperimentConfig, study: study_config.StudyConfig, *,
-               builder: models.ModelBuilder, place: local.LocalContext, folder: pathlib.Path):
+               builder: models.ModelBuilder, place: local.LocalContext, folder: pathlib.Path,
+               budget: budget_file_config.BudgetFileConfig):
     """Args: see `comparison.run`; `builder` makes the model, in `place` clients compute, `folder` keeps the models."""
+    self._budget = budget
     self._hospitals = hospitals
     self._config = config
     self._study = study
@@ -45,11 +51,26 @@ class Trainer:
 
   def model(self, key: str) -> Weights:
     """Returns the model of a way that gives one to all: a key of `ways.WAYS`, or from `ways.alone`."""
-    return self._kept(key, lambda: self._trained(key))
+    return self._kept(key, lambda: self._charged(key) if ways.is_private(key) else self._trained(key))
 
   def personal(self, hospital: int) -> Weights:
     """Returns the federated model after further epochs on one hospital's images."""
     return self._kept(f'personal:{self._hospitals.names[hospital]}', lambda: self._personal[hospital])
+
+  def check_budget(self) -> None:
+    """Refuses private ways whose models are missing and that the budget over several runs does not pay for.
+
+    Raises:
+      ValueError: With the numbers; nothing is charged.
+    """
+    charges = []
+    try:
+      for key in (key for key in ways.WAYS if ways.is_private(key) and not self._file(key).exists()):
+        charges.append(self._charge(key))
+        charges[-1].reserve(self._way(key).spent)
+    finally:
+      for one in charges:
+        one.release()
 
   def ledger(self, key: str) -> Mapping:
     """Returns what a private way cost, hospital by hospital."""
@@ -68,6 +89,18 @@ class Trainer:
         data=client_data.SentData(task=built.task), epochs=self._study.personal_epochs,
         round_num=built.config.program.rounds + 1, cohort=self._place.cohort)
     return {hospital: Weights(trainable=trainable, non_trainable=shared.non_trainable) for hospital, trainable in tuned}
+
+  def _charged(self, key):
+    """Trains a private way, which the budget over several runs is charged for each time that it is trained."""
+    built, charged = self._way(key), self._charge(key)
+    charged.reserve(built.spent)
+    weights = self._trained(key)
+    charged.settle(built.spent)
+    return weights
+
+  def _charge(self, key):
+    return charge.Charge(self._budget, run=secrets.token_bytes(32), data=experiment.fingerprint(self._hospitals.images),
+                         delta=self._way(key).delta, label=f'{ways.WAYS[key].title} in run_dir={self._folder}')
 
   def _trained(self, key):
     built = self._way('fedavg' if key.startswith('alone:') or key == 'pooled' else key)
@@ -99,8 +132,11 @@ class Trainer:
                                 self._place)
       self._built[key] = _Built(
           config=config, process=parts.process, task=trained, ledger=plan.final_ledger(config.program.rounds),
+          spent=plan.spent(config.program.rounds), delta=getattr(plan, 'delta', None),
           secure_sum=secured.describe(config.secure, plan, clients=len(self._hospitals.names),
-                                      parameters_count=parts.sent_length, on_workers=False))
+                                      parameters_count=parts.sent_length, on_workers=False,
+                                      tells=process.tells(trained, config.algorithm),
+                                      rounds=config.program.rounds))
     return self._built[key]
 
   def config_of(self, way: ways.Way) -> configs.ExperimentConfig:
@@ -119,8 +155,11 @@ class Trainer:
       changes['secure'] = configs.SecureConfig(secure_sum='he')
     return dataclasses.replace(base, **changes)
 
+  def _file(self, key):
+    return self._folder / 'models' / f'{_file_name(key)}.npz'
+
   def _kept(self, key, train):
-    path = self._folder / 'models' / f'{_file_name(key)}.npz'
+    path = self._file(key)
     if not path.exists():
       weights = train()
       secret_files.make_folder(path.parent)

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow_federated as tff
 
 from tff_vision.client_state import keeping
@@ -69,7 +70,6 @@ def compose(initial_weights: tff.Computation, client_work: templates.ClientWorkP
   distributor = templates.build_broadcast_process(initial_weights.type_signature.result)
   keeps = keeping.keeps(client_work)
   measured = client_work.next.type_signature.result.measurements.member
-  reads_cohort_weight = isinstance(measured, tff.StructType) and COHORT_WEIGHT in tff.structure.name_list(measured)
 
   @tff.federated_computation
   def nothing():
@@ -91,9 +91,11 @@ def compose(initial_weights: tff.Computation, client_work: templates.ClientWorkP
     sent = worked.result.update.sent if keeps else worked.result.update
     summed = aggregator.next(state.aggregator, sent, worked.result.update_weight)
     result = summed.result
-    if reads_cohort_weight:
-      result = tff.federated_zip(collections.OrderedDict(
-          mean=result, cohort_weight=worked.measurements.cohort_weight))
+    if _has_cohort_weight(finalizer.next.type_signature.parameter[2].member):
+      # Where weights are hidden, nobody knows it before the sum is open.
+      weight = (worked.measurements.cohort_weight if _has_cohort_weight(measured)
+                else tff.federated_value(np.float32(0), tff.SERVER))
+      result = tff.federated_zip(collections.OrderedDict(mean=result, cohort_weight=weight))
     stepped = finalizer.next(state.finalizer, state.global_model_weights, result)
     after = tff.federated_zip(templates.LearningAlgorithmState(
         stepped.result, broadcast.state, state.client_work if reads_server_state else worked.state, summed.state,
@@ -106,6 +108,10 @@ def compose(initial_weights: tff.Computation, client_work: templates.ClientWorkP
 
   return (KeepingProcess if keeps else templates.LearningProcess)(
       initialize, next_fn, *_weights_of(initialize.type_signature.result.member))
+
+
+def _has_cohort_weight(kind):
+  return isinstance(kind, tff.StructType) and COHORT_WEIGHT in tff.structure.name_list(kind)
 
 
 def _weights_of(state_type):

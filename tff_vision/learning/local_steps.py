@@ -9,10 +9,11 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import tasks
+from tff_vision import tasks, told
 from tff_vision.learning import optimizers
 
 # (carried, model input, labels, weights) -> carried; called before a step with the weights that it begins with.
@@ -28,6 +29,8 @@ GradientChange = Callable[[Any, Sequence[tf.Tensor], Sequence[tf.Variable], Sequ
 
 # As fine as the grid of private sums, `privacy.grid`; a test holds both equal.
 ACCURACY_STEPS = 2 ** 20
+# Of the sum of a client's losses beside a hidden update; beyond so large a mean loss nothing is said of it.
+LOSS_STEP, LARGEST_LOSS = 2.0 ** -16, 2.0 ** 16
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,7 @@ class Trained:
     weights: Those after the last step.
     steps: int32 [], how many there were.
     examples: int64 [], over all steps; an example counts once an epoch.
-    metrics: Sums over those examples for `metrics_aggregator`, float64 [].
+    metrics: Sums over those examples, float64 [], named as in `quantities`.
     carried: What the gradient change carried out of the last step.
   """
   start: Sequence[tf.Tensor]
@@ -103,8 +106,7 @@ def descend(task: tasks.Task, optimizer: tff.learning.optimizers.Optimizer,
   examples_seen = tf.cast(examples, tf.float64)
   accuracy = tf.clip_by_value(tf.math.divide_no_nan(sums[1], examples_seen), 0.0, 1.0)
   metrics = collections.OrderedDict(
-      loss=sums[0], correct=sums[1], examples=examples_seen, clients=tf.constant(1.0, tf.float64),
-      accuracy_steps=tf.round(accuracy * ACCURACY_STEPS))
+      loss=sums[0], correct=sums[1], examples=examples_seen, accuracy_steps=tf.round(accuracy * ACCURACY_STEPS))
   return Trained(start=start, weights=trained, steps=steps, examples=examples, metrics=metrics, carried=carried)
 
 
@@ -149,23 +151,52 @@ def mean_loss(task: tasks.Task, trainable: Sequence[tf.Tensor], server_weights: 
   return run(list(trainable), list(server_weights.non_trainable))
 
 
-def metrics_aggregator(metrics: tff.FederatedType) -> Any:
-  """Returns the mean loss and accuracy over all clients' examples, and their number; called while TFF traces.
-
-  And what one client moves by no more than a known amount: the number of clients, and the sum of their accuracies,
-  each in whole steps of 1 / ACCURACY_STEPS.
+def quantities(examples: int) -> Mapping[told.Measured, Mapping[str, told.Quantity]]:
+  """Returns which of `Trained.metrics` are for what, and their ranges.
 
   Args:
-    metrics: `Trained.metrics` of each client.
+    examples: The most that a client sees in a round; public.
   """
-  @tff.tensorflow.computation(metrics.type_signature.member)
-  def finalize(sums):
-    mean = lambda total: tf.cast(tf.math.divide_no_nan(total, sums['examples']), tf.float32)
-    return collections.OrderedDict(
-        loss=mean(sums['loss']), accuracy=mean(sums['correct']), num_examples=tf.cast(sums['examples'], tf.int64),
-        clients=tf.cast(sums['clients'], tf.int64), accuracy_steps=tf.cast(sums['accuracy_steps'], tf.int64))
+  return {
+      told.Measured.EXACT: collections.OrderedDict(
+          loss=told.fixed_point(-LARGEST_LOSS * examples, LARGEST_LOSS * examples, LOSS_STEP, open_ended=True),
+          correct=told.fixed_point(0, examples, LOSS_STEP), examples=told.whole(examples)),
+      # What one client moves by no more than a known amount.
+      told.Measured.NOISED: collections.OrderedDict(accuracy_steps=told.whole(ACCURACY_STEPS)),
+      told.Measured.NOTHING: {}}
 
-  return tff.federated_map(finalize, tff.federated_sum(metrics))
+
+def summary(sums: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
+  """Returns what is said of sums over clients of one kind of `quantities`.
+
+  Exact: the mean loss and accuracy over all clients' examples, and their number. To be noised: the number of clients,
+  and the sum of their accuracies in whole steps of 1 / ACCURACY_STEPS.
+
+  Args:
+    sums: float64 []; `clients` is their number.
+  """
+  found = collections.OrderedDict()
+  if 'examples' in sums:
+    mean = lambda total: tf.cast(tf.math.divide_no_nan(total, sums['examples']), tf.float32)
+    found |= collections.OrderedDict(loss=mean(sums['loss']), accuracy=mean(sums['correct']),
+                                     num_examples=tf.cast(sums['examples'], tf.int64))
+  if 'accuracy_steps' in sums:
+    found |= collections.OrderedDict(clients=tf.cast(sums['clients'], tf.int64),
+                                     accuracy_steps=tf.cast(sums['accuracy_steps'], tf.int64))
+  return found
+
+
+def added_up(numbers: tff.FederatedType, summary: Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]]) -> Any:
+  """Returns `summary` of clients' numbers, added up in the clear; called while TFF traces.
+
+  Args:
+    numbers: float64 [] of each client, named.
+  """
+  @tff.tensorflow.computation(numbers.type_signature.member, np.float64)
+  def finish(sums, clients):
+    return summary(collections.OrderedDict(sums, clients=clients))
+
+  return tff.federated_map(finish, tff.federated_sum((numbers, tff.federated_value(np.float64(1), tff.CLIENTS))))
 
 
 def _gradients(task, model, trainable, x, y, loss_of=None):

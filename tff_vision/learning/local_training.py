@@ -5,12 +5,14 @@ The loop over batches is `local_steps.descend`; what an algorithm adds is in its
 
 import collections
 import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, tasks
+from tff_vision import configs, tasks, told
 from tff_vision.client_state import keeping
 from tff_vision.learning import algorithm as algorithm_lib
 from tff_vision.learning import composition, finite, local_steps, optimizers, schedules
@@ -46,17 +48,19 @@ class LocalOptimization:
 
 
 def build_client_work(task: tasks.Task, algorithm: algorithm_lib.Algorithm, local: LocalOptimization, *,
-                      weighting: tff.learning.ClientWeighting, server_state_type: tff.Type | None
-                      ) -> tff.learning.templates.ClientWorkProcess:
+                      weighting: tff.learning.ClientWeighting | None, server_state_type: tff.Type | None,
+                      beside: told.Beside = told.IN_THE_CLEAR) -> tff.learning.templates.ClientWorkProcess:
   """Returns client work for `composition.compose`.
 
   A client whose work leaves a number that is not finite sends zero with weight zero, and keeps what it kept. Runs on
   clients, in built-in TensorFlow kernels.
 
   Args:
-    weighting: By examples seen, or uniform.
+    weighting: By examples seen, or uniform; None: every update counts as one, whatever became of it.
     server_state_type: Of the finalizer's state, which the process then takes for its own; None: it takes none.
+    beside: What a client's computation returns beside its update.
   """
+  names = tuple(local_steps.quantities(task.largest_client)[beside.measured])
   at_first = brought_at_first(task, algorithm)
   data_type = tff.SequenceType(tff.types.tensorflow_to_type(task.batch_reader.element_spec))
   if at_first is not None:
@@ -76,7 +80,8 @@ def build_client_work(task: tasks.Task, algorithm: algorithm_lib.Algorithm, loca
         task=task, optimizer=local.optimizer(rate), learning_rate=tf.convert_to_tensor(rate, tf.float32),
         change=local.change, server_weights=weights, dataset=dataset,
         shown=shown['shown'] if server_state_type is not None else (), brought=brought))
-    return _result(algorithm, work, brought, weighting), work.trained.metrics
+    numbers = collections.OrderedDict((name, work.trained.metrics[name]) for name in names)
+    return returned(_result(algorithm, work, brought, weighting), numbers, beside)
 
   @tff.federated_computation
   def initialize():
@@ -86,13 +91,41 @@ def build_client_work(task: tasks.Task, algorithm: algorithm_lib.Algorithm, loca
                              tff.FederatedType(data_type, tff.CLIENTS))
   def next_fn(state, weights, client_data):
     shown = tff.federated_broadcast(tff.federated_map(show, state))
-    result, metrics = tff.federated_map(train, (shown, weights, client_data))
-    measured = collections.OrderedDict(train=local_steps.metrics_aggregator(metrics))
-    if algorithm.reads_share:
+    result, measured = split(tff.federated_map(train, (shown, weights, client_data)), local_steps.summary)
+    if algorithm.reads_share and not beside.hidden:
       measured[composition.COHORT_WEIGHT] = tff.federated_sum(result.update_weight)
-    return tff.templates.MeasuredProcessOutput(state, result, tff.federated_zip(measured))
+    return tff.templates.MeasuredProcessOutput(state, result, zipped(measured))
 
   return tff.learning.templates.ClientWorkProcess(initialize, next_fn)
+
+
+def returned(result: tff.learning.templates.ClientResult, numbers: Mapping[str, tf.Tensor], beside: told.Beside
+             ) -> tuple[Any, ...]:
+  """Returns what a client's computation does, for `split`: numbers go with the weight, or apart, or do not exist."""
+  if not numbers:
+    return (result,)
+  if not beside.hidden:
+    return result, numbers
+  return (tff.learning.templates.ClientResult(
+      result.update, collections.OrderedDict(weight=result.update_weight, numbers=numbers)),)
+
+
+def split(values: Any, summary: Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]]
+          ) -> tuple[Any, collections.OrderedDict]:
+  """Returns clients' results, and what is measured in the clear: `summary` as `train`; called while TFF traces.
+
+  Args:
+    values: CLIENTS-placed, of what `returned` returns.
+  """
+  measured = collections.OrderedDict()
+  if len(values.type_signature.member) == 2:
+    measured['train'] = local_steps.added_up(values[1], summary)
+  return values[0], measured
+
+
+def zipped(measured: Mapping[str, Any]) -> Any:
+  """Returns measurements as one server-placed value; called while TFF traces."""
+  return tff.federated_zip(measured) if measured else tff.federated_value((), tff.SERVER)
 
 
 def brought_at_first(task: tasks.Task, algorithm: algorithm_lib.Algorithm):
@@ -107,12 +140,14 @@ def _spec(array):
 
 
 def _result(algorithm, work, brought, weighting):
-  weight = tf.constant(1.0)
+  constant = weight = tf.constant(1.0)
   if weighting == tff.learning.ClientWeighting.NUM_EXAMPLES:
     weight = tf.cast(work.trained.examples, tf.float32)
   is_finite = finite.all_finite([part for part in tf.nest.flatten((work.sent, work.kept)) if part is not None])
   nothing = lambda structure: tf.nest.map_structure(tf.zeros_like, structure)
   sent, weight = tf.cond(is_finite, lambda: (work.sent, weight), lambda: nothing((work.sent, weight)))
+  if weighting is None:
+    weight = constant
   if not algorithm.keeps:
     return tff.learning.templates.ClientResult(sent, weight)
   kept = tf.cond(is_finite, lambda: work.kept, lambda: brought)

@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, plugins, tasks
+from tff_vision import configs, plugins, tasks, told
 from tff_vision.client_state import keeping
 from tff_vision.learning import (
   algorithm as algorithm_lib,
@@ -18,6 +18,7 @@ from tff_vision.learning import (
   fednova,
   full_gradient,
   ifca,
+  local_steps,
   local_training,
   optimizers,
   personal_head,
@@ -38,7 +39,7 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
                   server: configs.ServerConfig, aggregator: Aggregator,
                   schedule: configs.ScheduleConfig = configs.ScheduleConfig(), rounds: int = 1,  # noqa: B008  Frozen.
                   client_work_layer: Callable[[ClientWork], ClientWork] = lambda client_work: client_work,
-                  private_training: PrivateTraining = lambda *_: None
+                  private_training: PrivateTraining = lambda *_: None, beside: told.Beside = told.IN_THE_CLEAR
                   ) -> tff.learning.templates.LearningProcess | composition.KeepingProcess:
   """Composes broadcast, client work, aggregation and the server's step.
 
@@ -50,6 +51,7 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
     client_work_layer: Wraps what clients do, for aggregators that need more than data from them.
     private_training: (Keras model function, loss, batch reader, client optimizer) -> client work that takes the
       algorithm's place, or None.
+    beside: What a client's computation returns beside its update; private training has nothing but a weight.
 
   Raises:
     ValueError: Algorithm and optimizers do not fit.
@@ -59,7 +61,8 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
     `kept_at_first` is not None, pairs of that and what the client keeps. The state of `initialize` holds arbitrary
     weights: `task.initial_weights` is round 0's model.
   """
-  weighted = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
+  takes_weights = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
+  weighted = takes_weights and beside.weighs
   chosen = algorithm_of(task, algorithm, client)
   step = server_step.ServerStep(
       algorithm=chosen,
@@ -74,10 +77,10 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
                                  local.optimizer(client.client_learning_rate))
   reads_server_state = client_work is None and (local.schedule is not None or chosen.shows)
   client_work = client_work_layer(client_work or local_training.build_client_work(
-      task, chosen, local, weighting=weighting_of(algorithm, weighted),
+      task, chosen, local, weighting=weighting_of(algorithm, weighted) if weighted else None, beside=beside,
       server_state_type=step.initial_state().type_signature.result if reads_server_state else None))
   sent_type = keeping.sent_type(client_work)
-  weighted_aggregator = aggregator if weighted else tff.aggregators.as_weighted_aggregator(aggregator)
+  weighted_aggregator = aggregator if takes_weights else tff.aggregators.as_weighted_aggregator(aggregator)
 
   @tff.tensorflow.computation
   def initial_weights():
@@ -122,6 +125,12 @@ def shown(task: tasks.Task, algorithm: configs.AlgorithmConfig, client: configs.
     return ()
   specs = tuple(tff.types.type_to_tf_tensor_specs(task.weights_type).trainable)
   return [tf.convert_to_tensor(part) for part in tf.nest.flatten(chosen.shown(chosen.server_state(specs)))]
+
+
+def tells(task: tasks.Task, algorithm: configs.AlgorithmConfig) -> told.Told:
+  """Returns what clients can tell beside their updates."""
+  return told.Told(largest_weight=largest_weight(task, algorithm), summary=local_steps.summary,
+                   quantities=local_steps.quantities(task.largest_client * task.client.client_epochs))
 
 
 def largest_weight(task: tasks.Task, algorithm: configs.AlgorithmConfig) -> float:

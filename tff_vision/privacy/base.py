@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs
-from tff_vision.privacy import cohorts, late_arrivals, participation, profiles
+from tff_vision import configs, told
+from tff_vision.privacy import cohorts, late_arrivals, losses, participation, profiles
 
 
 class ExamplesReader(Protocol):
@@ -97,6 +97,11 @@ class PrivacyPlan(abc.ABC):
     """
 
   @property
+  def fewest_clients(self) -> int:
+    """The fewest clients whose secure sum may be opened; the sum of one is that client's update."""
+    return 2
+
+  @property
   @abc.abstractmethod
   def update_bound(self) -> float | None:
     """The L2 bound to which updates are clipped before they are summed, or None."""
@@ -121,6 +126,11 @@ class PrivacyPlan(abc.ABC):
   @abc.abstractmethod
   def releases_exact_metrics(self) -> bool:
     """Whether training metrics and attendance, which no noise covers, may leave the round."""
+
+  @property
+  def measured(self) -> told.Measured:
+    """What of its training a client may tell whoever adds up."""
+    return told.Measured.NOTHING
 
   def released_metrics(self, metrics: Mapping[str, Any], round_num: int) -> Mapping[str, float]:
     """Returns what may be told of a round's training because noise of its own covers it; nothing unless paid for.
@@ -151,6 +161,11 @@ class PrivacyPlan(abc.ABC):
 
     Never below the ledger's; where the mechanism is a Gaussian in closed form, it is that.
     """
+    del rounds
+    return None
+
+  def spent(self, rounds: int) -> losses.Spent | None:
+    """Returns what `rounds` rounds cost, for a budget over several runs; None where nothing is promised."""
     del rounds
     return None
 
@@ -249,6 +264,10 @@ class NoPrivacy(PrivacyPlan):
   @property
   def releases_exact_metrics(self):
     return True
+
+  @property
+  def measured(self):
+    return told.Measured.EXACT
 
   def attendance(self, round_num):
     return attendance_of(self.sampler, round_num)

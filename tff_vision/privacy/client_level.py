@@ -5,8 +5,8 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from tff_vision import configs
-from tff_vision.privacy import base, binding, cohorts, grid, noised_metrics
+from tff_vision import configs, told
+from tff_vision.privacy import base, binding, cohorts, grid, losses, noised_metrics
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,6 +26,9 @@ class ClientLevel(base.PrivacyPlan):
 
   def cohort(self, round_num):
     return self.sampler(round_num)
+
+  def spent(self, rounds):
+    return losses.Spent(unit='client', kinds=(losses.Loss(event=self.event(rounds)),))
 
   @property
   def update_bound(self):
@@ -68,6 +71,10 @@ class Central(ClientLevel):
   def for_model(self, model, input_spec):
     del input_spec
     return dataclasses.replace(self, length=sum(weight.shape.num_elements() for weight in model.trainable_weights))
+
+  @property
+  def measured(self):
+    return told.Measured.NOTHING if self.metrics is None else told.Measured.NOISED
 
   def released_metrics(self, metrics, round_num):
     if self.metrics is None:

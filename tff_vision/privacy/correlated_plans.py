@@ -81,7 +81,7 @@ class Separated(client_level.Central):
 
   def event(self, rounds: int) -> dp_accounting.DpEvent:
     """Returns one Gaussian release for all `rounds` rounds."""
-    return dp_accounting.GaussianDpEvent(1 / self.mu(rounds))
+    return gdp.event(self.mu(rounds))
 
   def promise(self, rounds):
     return profiles.Promise(mu=self.mu(rounds), population=self.sampler.population)

@@ -2,7 +2,8 @@
 
 `distributed_gaussian` and `distributed_skellam`, see `integer_shares`. Whoever opens the sum sees it with the noise
 of all clients that delivered. The noise is sized for the fewest that may; what it costs is computed for those who
-did. Which clients take part is public and buys nothing.
+did. Where fewer deliver than the floor, the round fails and nothing is opened. Which clients take part is public and
+buys nothing.
 """
 
 import collections
@@ -11,11 +12,12 @@ import functools
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs
-from tff_vision.privacy import base, budget, client_level, cohorts, integer_shares, noise_shares, profiles
+from tff_vision.privacy import base, budget, client_level, cohorts, integer_shares, losses, noise_shares, profiles
 
 _KINDS = {'distributed_gaussian': 'gaussian', 'distributed_skellam': 'skellam'}
 
@@ -53,6 +55,7 @@ class Distributed(client_level.ClientLevel):
     noise_multiplier: Standard deviation of the noise in the sum over the sensitivity of rounded updates, while no
       more than `survivors` clients deliver; None until it is calibrated for `target_epsilon`.
     survivors: The fewest clients that the noise is sized for.
+    floor: The fewest clients whose sum is opened.
     denominator: Of the mean.
     rounds: The run's.
     value_bits: Of one integer of the secure sum, once it is known.
@@ -63,6 +66,7 @@ class Distributed(client_level.ClientLevel):
   noise_multiplier: float | None
   target_epsilon: float | None
   survivors: int
+  floor: int
   denominator: int
   rounds: int
   value_bits: int | None = None
@@ -73,8 +77,20 @@ class Distributed(client_level.ClientLevel):
   def clients_draw_noise(self):
     return True
 
+  def cohort(self, round_num):
+    # A simulated round that fails takes nobody's update, as a real one.
+    delivering = self.sampler(round_num)
+    return delivering if len(delivering) >= self.floor else delivering[:0]
+
+  @property
+  def fewest_clients(self):
+    return self.floor
+
   def attendance(self, round_num):
-    return base.attendance_of(self.sampler, round_num)
+    found = base.attendance_of(self.sampler, round_num)
+    if found and not len(self.cohort(round_num)):
+      return {**found, 'reported': 0, 'dropped': found['selected']}
+    return found
 
   def aggregator(self, sum_factory):
     if sum_factory is None:
@@ -133,19 +149,26 @@ class Distributed(client_level.ClientLevel):
         'sampling': 'none claimed', 'accountant': 'RDP', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
         'clip_norm': self.clip_norm, 'max_participations': sum(count for _, count in worst),
         'replayed_rounds': len(self.past.replayed) + len(self.past.again), 'noise_sized_for_clients': self.survivors,
+        'opened_from_clients': self.floor,
+        'failed_rounds': sum(not len(self.cohort(round_num)) for round_num in range(1, rounds + 1)),
         'fewest_clients_in_a_sum': min(delivered, default=None),
         'share_stddev_steps': self.shares.stddev, 'clip_norm_steps': self.shares.clip_steps,
         'rounding_adds_to_sensitivity': self.shares.sensitivity / self.shares.clip_steps - 1}
+
+  def spent(self, rounds):
+    found = [sum(count * self.shares.divergence(clients) for clients, count in turns) for turns in self._turns(rounds)]
+    divergences = np.max(found, axis=0) if found else np.zeros(len(integer_shares.ORDERS))
+    return losses.Spent(unit='client', kinds=(losses.Loss(divergences=tuple(map(float, divergences))),))
 
   def _turns(self, rounds) -> set[tuple[tuple[int, int], ...]]:
     """Returns, of every kind of client, how often it took part in a sum of how many: ((clients, count), ...)."""
     counted: Mapping[int, collections.Counter] = collections.defaultdict(collections.Counter)
     # Shares that a few clients draw again leave less noise that is new in the sum: it is a second sum for everyone.
     for round_num in [*self.past.sent(rounds), *(number for number, _ in self.past.again)]:
-      cohort = self.sampler(round_num)
+      cohort = self.cohort(round_num)
       # The noise of those who did not deliver is missing; each one who was asked is charged all the same.
       delivered = min(len(cohort), self.past.delivered.get(round_num, len(cohort)))
-      for client in cohort:
+      for client in cohort if delivered else ():  # A sum over nobody is not opened.
         counted[int(client)][delivered] += 1
     return {tuple(sorted(found.items())) for found in counted.values()}
 
@@ -175,14 +198,24 @@ class Distributed(client_level.ClientLevel):
 def build(privacy: configs.PrivacyConfig, sampler: cohorts.Cohort, run: base.Run) -> Distributed:
   """Returns the plan of `distributed_gaussian` or `distributed_skellam`.
 
+  Without `noise_survivors` the noise is sized for the whole cohort, and the floor is the smallest cohort of the run's
+  rounds: the whole one too, unless simulated devices come and go or cohorts are drawn by coins. Those are known, and
+  counted, before the run.
+
   Raises:
-    ValueError: delta promises nothing.
+    ValueError: delta promises nothing, or no round delivers enough.
   """
   survivors = privacy.noise_survivors or run.cohort_size
   if survivors > run.cohort_size:
     raise ValueError(f'noise_survivors={survivors} exceeds cohort_size={run.cohort_size}.')
+  delivering = [len(sampler(round_num)) for round_num in range(1, run.rounds + 1)]
+  floor = max(2, privacy.noise_survivors or min((count for count in delivering if count > 1), default=run.cohort_size))
+  if max(delivering) < floor:
+    raise ValueError(f'noise_survivors={survivors}, but at most {max(delivering)} clients deliver in any of the '
+                     f'{run.rounds} rounds, so none would be opened: lower noise_survivors.')
   return Distributed(
       mechanism=privacy.privacy, sampler=sampler, clip_norm=privacy.clip_norm,
       noise_multiplier=privacy.noise_multiplier, target_epsilon=privacy.target_epsilon,
-      delta=budget.chosen_delta(privacy.delta, run.population), survivors=survivors, denominator=run.cohort_size,
+      delta=budget.chosen_delta(privacy.delta, run.population), survivors=survivors, floor=floor,
+      denominator=run.cohort_size,
       rounds=run.rounds)

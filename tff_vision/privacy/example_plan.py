@@ -10,11 +10,12 @@ import dataclasses
 import functools
 import math
 
+import dp_accounting
 import numpy as np
 import tensorflow as tf
 
 from tff_vision import configs
-from tff_vision.privacy import accounting, base, budget, cohorts, example_work, profiles, solve
+from tff_vision.privacy import accounting, base, budget, cohorts, example_work, losses, profiles, solve
 from tff_vision.privacy.ghost import clipped
 
 
@@ -161,6 +162,13 @@ class ExampleDpSgd(base.PrivacyPlan):
       return 0.0
     run = self.releases(client, turns)
     return accounting.tightest(run.event(), self.delta, run.relation)[0]
+
+  def spent(self, rounds):
+    clients = list(zip(self.sizes, self._turns(rounds), strict=True))
+    kinds = {kind: number for number, kind in enumerate(dict.fromkeys(clients))}
+    found = [losses.Loss(event=self.releases(self.sizes.index(size), turns).event() if turns
+                         else dp_accounting.NoOpDpEvent()) for size, turns in kinds]
+    return losses.Spent(unit='example', kinds=tuple(found), kind_of=tuple(kinds[client] for client in clients))
 
   def _turns(self, rounds):
     # A round that is run again is a second release: clients draw other noise.

@@ -124,10 +124,11 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
       for weight, value in zip(trainable, updated, strict=True):
         weight.assign(value)
     update = [w0 - w for w0, w in zip(server_weights.trainable, trainable, strict=True)]
+    # Noise covers what an update is, finite or not; nothing would cover a weight that tells it.
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(u)) for u in update])
     return tff.learning.templates.ClientResult(
         update=tf.nest.pack_sequence_as(server_weights.trainable, [tf.where(finite, u, 0.0) for u in update]),
-        update_weight=tf.where(finite, tf.cast(count, tf.float32), 0.0))
+        update_weight=tf.cast(count, tf.float32))
 
   return train
 

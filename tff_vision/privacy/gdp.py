@@ -7,6 +7,7 @@ is that of Balle & Wang 2018 (arXiv:1805.06530), so RDP's slack does not arise.
 
 import math
 
+import dp_accounting
 from scipy import optimize, special
 
 
@@ -48,6 +49,11 @@ def beside(total: float, other: float) -> float | None:
     return 0.0
   left = total ** -2 - other ** -2
   return left ** -0.5 if left > 0 else None
+
+
+def event(mu_value: float) -> dp_accounting.DpEvent:
+  """Returns the event of a Gaussian mechanism."""
+  return dp_accounting.GaussianDpEvent(1 / mu_value) if mu_value else dp_accounting.NoOpDpEvent()
 
 
 def rho(mu_value: float) -> float:

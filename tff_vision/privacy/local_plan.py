@@ -83,12 +83,15 @@ class LocalDp(client_level.ClientLevel):
   def _mu(self, rounds):
     return 2 * math.sqrt(self._most_turns(rounds)) / self.noise_multiplier if self.noise_multiplier else math.inf
 
+  def event(self, rounds: int) -> dp_accounting.DpEvent:
+    """Returns what `rounds` rounds cost the client with the most turns."""
+    return gdp.event(self._mu(rounds))
+
   def ledger(self, rounds):
     mu = self._mu(rounds)
-    event = dp_accounting.GaussianDpEvent(1 / mu) if mu else dp_accounting.NoOpDpEvent()
     return {
         'mechanism': 'local_dp', 'epsilon': gdp.epsilon(mu, self.delta),
-        'epsilon_rdp': accounting.epsilon_rdp(event, self.delta), 'delta': self.delta, 'unit': 'client',
+        'epsilon_rdp': accounting.epsilon_rdp(self.event(rounds), self.delta), 'delta': self.delta, 'unit': 'client',
         'relation': 'replace one client\'s update, against the server too', 'sampling': 'none claimed',
         'accountant': 'Gaussian, exact', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
         'clip_norm': self.clip_norm, 'max_participations': self._most_turns(rounds),

@@ -67,9 +67,9 @@ class NoiseShareEncoding:
       integers += tf.cast(self._share(key, tuple(values.shape)), tf.float64)
     return integers + float(self.offset)
 
-  def integers(self, values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+  def integers(self, values: tf.Tensor, seed: tf.Tensor, first: tf.Tensor | int = 0) -> tf.Tensor:
     """Returns what `prepared` returned, or a part of it, as it is."""
-    del seed
+    del seed, first
     return values
 
   def decode(self, total: tf.Tensor, clients: tf.Tensor) -> tf.Tensor:

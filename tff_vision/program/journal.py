@@ -33,6 +33,7 @@ class Journal:
     self._repeated: list[tuple[int, tuple[int, ...]]] = []
     self._counts: tuple[int, ...] = ()
     self._lock = threading.Lock()
+    self.budget_file: str | None = None  # The budget over several runs to which this one is charged.
     lines = path.read_text().split('\n') if path.exists() else []
     for line in lines:
       self._take(_parsed(line))
@@ -87,6 +88,11 @@ class Journal:
     """What `note_counts` has written; empty before."""
     return self._counts
 
+  def charge_to(self, budget_file: str) -> None:
+    """Writes to which budget the run is charged, unless that is known."""
+    if self.budget_file != budget_file:
+      self._write({'budget_file': budget_file})
+
   def past(self) -> plan_lib.Past:
     """Returns what the rounds so far cost beyond the plan.
 
@@ -116,7 +122,9 @@ class Journal:
     return round_num in self._delivered or round_num <= self._kept
 
   def _take(self, entry: Mapping[str, Any]) -> None:
-    if 'again' in entry:
+    if 'budget_file' in entry:
+      self.budget_file = entry['budget_file']
+    elif 'again' in entry:
       self._repeated.append((entry['again'], tuple(entry['clients'])))
     elif 'example_counts' in entry:
       self._counts = tuple(entry['example_counts'])

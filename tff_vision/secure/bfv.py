@@ -16,9 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from tff_vision.secure import chacha20, fixed_point, ring
-from tff_vision.secure.parameters import DEGREE, BfvParameters
+from tff_vision.secure.parameters import BfvParameters
 
-_CHUNK = 16  # Polynomials worked on at a time: temporaries stay in the cache, and small.
 _PIECE_CHUNKS = 16  # Up to 17 MB of a decryption share: what is sent and computed at a time.
 _CHUNKS_AT_A_TIME = 2  # A core that has no client left to work for takes every other chunk.
 _REFERENCE_KEY = np.frombuffer(hashlib.sha256(b'tff_vision threshold BFV common reference polynomial').digest(), '<u4')
@@ -26,13 +25,13 @@ _REFERENCE_KEY = np.frombuffer(hashlib.sha256(b'tff_vision threshold BFV common 
 
 def num_polynomials(params: BfvParameters, length: int) -> int:
   """Returns how many ciphertexts a vector of `length` values takes: whole chunks of equal size."""
-  chunks, size = _chunks(params, length)
+  chunks, size = params.chunks(length)
   return chunks * size
 
 
 def ciphertext_shape(params: BfvParameters, length: int) -> list[int]:
   """Returns [polynomials, 2, primes, degree]; residues are int32."""
-  return [num_polynomials(params, length), 2, len(params.primes), DEGREE]
+  return [num_polynomials(params, length), 2, len(params.primes), params.degree]
 
 
 def reference_polynomial(params: BfvParameters, round_num: tf.Tensor) -> tf.Tensor:
@@ -43,16 +42,17 @@ def reference_polynomial(params: BfvParameters, round_num: tf.Tensor) -> tf.Tens
   """
   low = tf.bitcast(round_num, tf.uint32)
   words = chacha20.key_stream(tf.constant(_REFERENCE_KEY, tf.uint32), tf.concat([low, tf.zeros([1], tf.uint32)], 0),
-                              2 * len(params.primes) * DEGREE)
-  return ring.uniform(words, params.primes)
+                              2 * len(params.primes) * params.degree)
+  return ring.uniform(words, params.primes, params.degree)
 
 
 def key_share(params: BfvParameters, reference: tf.Tensor, key: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
   """Returns one party's secret s_i, [degree] int32 of -1, 0 and 1, and public share b_i, [primes, degree]."""
-  words = chacha20.key_stream(key, _nonce(0), 3 * DEGREE)
-  secret = ring.ternary(words[:DEGREE])[0]
+  words = chacha20.key_stream(key, _nonce(0), 3 * params.degree)
+  secret = ring.ternary(words[:params.degree], params.degree)[0]
   masked = ring.product(ring.transform(ring.centre(reference, params.primes)), ring.transform(secret))
-  return tf.cast(secret, tf.int32), ring.reduce(ring.error(words[DEGREE:]) - masked, params.primes)
+  error = ring.error(words[params.degree:], params.degree)
+  return tf.cast(secret, tf.int32), ring.reduce(error - masked, params.primes)
 
 
 def encrypt(params: BfvParameters, values: tf.Tensor, public_key: tf.Tensor, key: tf.Tensor, *,
@@ -70,16 +70,16 @@ def encrypt(params: BfvParameters, values: tf.Tensor, public_key: tf.Tensor, key
     [polynomials, 2, primes, degree] int32.
   """
   length = values.shape[0]
-  chunks, size = _chunks(params, length)
-  fields = fixed_point.to_fields(values, params.values_per_coefficient, chunks * size, DEGREE)
-  fields = tf.reshape(fields, [chunks, size, params.values_per_coefficient, DEGREE])
+  chunks, size = params.chunks(length)
+  fields = fixed_point.to_fields(values, params.values_per_coefficient, chunks * size, params.degree)
+  fields = tf.reshape(fields, [chunks, size, params.values_per_coefficient, params.degree])
   spectrum = ring.transform(ring.centre(public_key, params.primes))  # [2, primes, degree / 2]
 
   def encrypt_chunk(index):
     part = fields[index]
     integers = tf.reshape(quantize(index, tf.reshape(part, [-1])), part.shape)
-    words = chacha20.key_stream(key, _nonce(index), 3 * size * DEGREE)
-    u, errors = ring.encryption_randomness(words)
+    words = chacha20.key_stream(key, _nonce(index), 3 * size * params.degree)
+    u, errors = ring.encryption_randomness(words, params.degree)
     masked = ring.product(ring.transform(u)[:, None, None], spectrum[None])
     body = masked[:, 0] + errors[0][:, None] + _scaled_message(params, integers)
     return tf.stack([ring.reduce(body, params.primes),
@@ -91,7 +91,7 @@ def encrypt(params: BfvParameters, values: tf.Tensor, public_key: tf.Tensor, key
 
 def pieces(params: BfvParameters, length: int) -> list[slice]:
   """Returns the polynomials of a vector's ciphertext in pieces for `decryption_share`: two or more, if it has them."""
-  chunks, size = _chunks(params, length)
+  chunks, size = params.chunks(length)
   step = size * min(_PIECE_CHUNKS, -(-chunks // 2))
   return [slice(start, min(start + step, chunks * size)) for start in range(0, chunks * size, step)]
 
@@ -112,56 +112,49 @@ def decryption_share(params: BfvParameters, length: int, c1: tf.Tensor, secrets:
   Returns:
     [n, primes, degree] int32.
   """
-  _, size = _chunks(params, length)
+  _, size = params.chunks(length)
   spectrum = ring.transform(tf.cast(tf.reduce_sum(secrets, 0), tf.float64))
-  grouped = tf.reshape(c1, [-1, size, len(params.primes), DEGREE])
+  grouped = tf.reshape(c1, [-1, size, len(params.primes), params.degree])
 
   def share_chunk(index):
     # No need to centre: `parameters` keeps 2**27 times the secrets of all clients, and their noise, exact.
     product = ring.product(ring.transform(tf.cast(grouped[index], tf.float64)), spectrum)
 
-    def add_noise(client, high, low):
-      words = chacha20.key_stream(keys[client], _nonce(index), 2 * size * DEGREE)
-      more = ring.smudging(words, params.smudging_bits)
-      return client + 1, high + more[0], low + more[1]
+    def add_noise(client, *noise):
+      words = chacha20.key_stream(keys[client], _nonce(index), params.smudging_words * size * params.degree)
+      more = ring.smudging(words, params.smudging_bits, params.degree)
+      return client + 1, *(left + right for left, right in zip(noise, more, strict=True))
 
-    nothing = tf.zeros([size, DEGREE], tf.float64)
-    _, high, low = tf.while_loop(lambda client, *_: client < tf.shape(keys)[0], add_noise,
-                                 [tf.constant(0), nothing, nothing], parallel_iterations=1)
-    return ring.reduce_words(high[:, None], product + low[:, None], params.primes)
+    nothing = [tf.zeros([size, params.degree], tf.float64)] * params.smudging_words
+    _, *high, low = tf.while_loop(lambda client, *_: client < tf.shape(keys)[0], add_noise,
+                                  [tf.constant(0), *nothing], parallel_iterations=1)
+    return ring.reduce_words([word[:, None] for word in high], product + low[:, None], params.primes)
 
   return tf.reshape(_by_chunk(share_chunk, tf.shape(grouped)[0], grouped.shape[1:]), tf.shape(c1))
 
 
 def decrypt(params: BfvParameters, c0: tf.Tensor, shares: tf.Tensor, length: int) -> tf.Tensor:
   """Returns the sums, [length] int64, from c0 and the sum of all decryption shares (c1 * s, noise included)."""
-  coefficients = ring.scaled_rounded(ring.add(c0, shares, params.primes), params.primes, params.plain_bits)
-  return fixed_point.from_coefficients(coefficients, params.field_bits, params.values_per_coefficient, length)
+  fields = ring.scaled_fields(ring.add(c0, shares, params.primes), params.primes, params.field_bits,
+                              params.values_per_coefficient)
+  return tf.reshape(fields, [-1])[:length]
 
 
 def _scaled_message(params, values):
   """Returns q / t * m within one, [n, primes, degree] whole float64, congruent modulo each prime.
 
   m = sum of values[k] << (field_bits * k). Each field has its own factor q / t << (field_bits * k), whose
-  integer part is reduced modulo p (values have at most 22 bits, residues 27), and whose fraction is added up in
-  real numbers and rounded once.
+  integer part is reduced modulo p, to at most half of it (see `parameters.BfvParameters`), and whose fraction is added
+  up in real numbers and rounded once.
   """
   scaled = tf.zeros([], tf.float64)
   fraction = tf.zeros([], tf.float64)
   for k in range(params.values_per_coefficient):
     whole, rest = divmod(params.modulus << (params.field_bits * k), 1 << params.plain_bits)
-    factors = tf.constant([whole % p for p in params.primes], tf.float64)[:, None]
+    factors = tf.constant([(whole + p // 2) % p - p // 2 for p in params.primes], tf.float64)[:, None]
     scaled += values[:, k, None] * factors
     fraction += values[:, k] * (rest / 2**params.plain_bits)
   return scaled + tf.round(fraction)[:, None]
-
-
-def _chunks(params, length):
-  """Returns the number of chunks and their size: at most _CHUNK, more than half of it, and the least padding."""
-  polynomials = -(-length // (params.values_per_coefficient * DEGREE))
-  sizes = range(min(polynomials, _CHUNK), min(polynomials, _CHUNK // 2), -1) or [polynomials]
-  size = min(sizes, key=lambda size: -(-polynomials // size) * size)
-  return -(-polynomials // size), size
 
 
 def _by_chunk(fn, chunks, shape):

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision.secure import bfv, entropy, fixed_point, ring, two_phase
-from tff_vision.secure.parameters import DEGREE, BfvParameters
+from tff_vision.secure.parameters import BfvParameters
 
 _MAX_MESSAGE_BYTES = 2 * 10**9  # gRPC's limit for one message.
 # TFF keeps the ciphertexts of a call, about two and a half times, until all of them are added up.
@@ -23,7 +23,9 @@ _FEW_CLIENTS = 4
 class EncryptedSumFactory(tff.aggregators.UnweightedAggregationFactory):
   """Encrypts float32 vectors and adds the ciphertexts up; see `two_phase`. The state is `key_state`."""
 
-  def __init__(self, params: BfvParameters, encoding: fixed_point.Encoding):
+  def __init__(self, params: BfvParameters, encoding: fixed_point.Encoding, *, fewest: int = 2):
+    """Args: `fewest`: a sum over fewer clients fails."""
+    self._fewest = fewest
     self._params = params
     self._encoding = encoding
 
@@ -33,7 +35,7 @@ class EncryptedSumFactory(tff.aggregators.UnweightedAggregationFactory):
 
     @tff.tensorflow.computation
     def no_key():
-      return key_state(tf.zeros([2, len(params.primes), DEGREE], tf.int32))
+      return key_state(tf.zeros([2, len(params.primes), params.degree], tf.int32))
 
     state_type = no_key.type_signature.result
 
@@ -49,7 +51,7 @@ class EncryptedSumFactory(tff.aggregators.UnweightedAggregationFactory):
     def next_fn(state, value):
       ciphertexts = tff.federated_map(encrypt, (value, tff.federated_broadcast(state)))
       return two_phase.hidden_output(state, _modular_sum(ciphertexts, params), clients_max=params.clients_max,
-                                     length=length)
+                                     length=length, fewest=self._fewest)
 
     return tff.templates.AggregationProcess(initialize, next_fn)
 
@@ -68,12 +70,13 @@ def encrypt_values(params: BfvParameters, encoding: fixed_point.Encoding, values
   key = entropy.kernel_key()
   seed = fixed_point.dither_seed(key)
   return bfv.encrypt(params, encoding.prepared(values), public_key, key,
-                     quantize=lambda index, part: encoding.integers(part, seed + tf.stack([0, index])))
+                     quantize=lambda index, part: encoding.integers(part, seed + tf.stack([0, index]),
+                                                                    index * tf.size(part)))
 
 
 def clients_per_call(params: BfvParameters, length: int) -> int:
   """Returns how many clients one call to a worker may encrypt for without filling its memory."""
-  return max(_FEW_CLIENTS, _CALL_BYTES // _ciphertext_bytes(params, length))
+  return max(_FEW_CLIENTS, _CALL_BYTES // params.ciphertext_bytes(length))
 
 
 def check_message_size(params: BfvParameters, length: int) -> None:
@@ -82,16 +85,12 @@ def check_message_size(params: BfvParameters, length: int) -> None:
   Raises:
     ValueError: With what to change.
   """
-  size = _ciphertext_bytes(params, length)
+  size = params.ciphertext_bytes(length)
   if size > _MAX_MESSAGE_BYTES:
     raise ValueError(f'secure_bits={params.value_bits} with secure_clients_max={params.clients_max} makes ciphertexts '
                      f'of {size / 1e9:.1f} GB for {length} parameters, more than one message of 2 GB carries: lower '
                      'secure_bits or secure_clients_max so that more values share a coefficient, or take a smaller '
                      'model.')
-
-
-def _ciphertext_bytes(params, length):
-  return int(np.prod(bfv.ciphertext_shape(params, length), dtype=np.int64)) * 4
 
 
 def _modular_sum(value, params):

@@ -69,11 +69,14 @@ class Encoding:
     """Does what of `encode` needs the whole vector: checks, and clipping to the norm bound if there is one."""
     values = self._finite(values)
     if self.norm_bound is not None:
-      values = tf.clip_by_norm(values, self.clip_norm(values.shape[0]))
+      # In float64, and a little shorter than its rounding: what follows may not exceed the bound by anything.
+      values, bound = tf.cast(values, tf.float64), self.clip_norm(values.shape[0]) * (1 - 1e-9)
+      values *= bound / tf.maximum(tf.norm(values), bound)
     return self._in_range(values)
 
-  def integers(self, values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Returns the integers of prepared values, or of a part of them with a seed of its own."""
+  def integers(self, values: tf.Tensor, seed: tf.Tensor, first: tf.Tensor | int = 0) -> tf.Tensor:
+    """Returns the integers of prepared values, or of a part of them, from `first` on, with a seed of its own."""
+    del first
     scaled = tf.cast(values, tf.float64) / self.step
     dither = tf.cast(tf.random.stateless_uniform(tf.shape(values), seed, dtype=tf.float32), tf.float64)
     offset = float(self.offset)

@@ -20,8 +20,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision.secure import bfv, encrypted_sum, entropy, fixed_point, ring, two_phase
-from tff_vision.secure.parameters import DEGREE, BfvParameters
+from tff_vision.secure import bfv, encrypted_sum, entropy, fixed_point, refusal, ring, two_phase
+from tff_vision.secure.parameters import BfvParameters
 
 
 class Silo(Protocol):
@@ -60,8 +60,8 @@ class JointKeys:
       # Each worker computes the reference itself: it is public, and nobody can give it a structure.
       reference = bfv.reference_polynomial(params, seed)
       made, shares = tf.map_fn(lambda key: bfv.key_share(params, reference, key), entropy.kernel_keys(clients),
-                               fn_output_signature=(tf.TensorSpec([DEGREE], tf.int32),
-                                                    tf.TensorSpec([len(params.primes), DEGREE], tf.int32)))
+                               fn_output_signature=(tf.TensorSpec([params.degree], tf.int32),
+                                                    tf.TensorSpec([len(params.primes), params.degree], tf.int32)))
       return made, ring.reduce(tf.reduce_sum(tf.cast(shares, tf.float64), 0), params.primes)
 
     self._make_keys = make_keys
@@ -88,9 +88,9 @@ class JointKeys:
   @functools.lru_cache(4)  # noqa: B019  Lives as long as the process that owns it.
   def share(self, length: int) -> tff.Computation:
     """Returns (c1, secrets) -> decryption share, for vectors of `length`, of the clients whose secrets these are."""
-    piece_type = tff.TensorType(np.int32, [None, len(self.params.primes), DEGREE])
+    piece_type = tff.TensorType(np.int32, [None, len(self.params.primes), self.params.degree])
 
-    @tff.tensorflow.computation(piece_type, tff.TensorType(np.int32, [None, DEGREE]))
+    @tff.tensorflow.computation(piece_type, tff.TensorType(np.int32, [None, self.params.degree]))
     def share(c1, secrets):
       return bfv.decryption_share(self.params, length, c1, secrets, entropy.kernel_keys(tf.shape(secrets)[0]))
 
@@ -139,8 +139,11 @@ class JointKeyProcess:
   """Looks like a `tff.learning.templates.LearningProcess` to a training loop; each round has a key of its own."""
 
   def __init__(self, keys: JointKeys, with_parties: WithParties, *, hiding: two_phase.Hiding,
-               opening: tff.learning.templates.LearningProcess):
-    """Args: `hiding` holds an `encrypted_sum.EncryptedSumFactory`; `opening` as in `two_phase.TwoPhaseProcess`."""
+               opening: tff.learning.templates.LearningProcess, read: Callable[[np.ndarray, int], two_phase.Opened],
+               fewest: int = 2):
+    """Args: `hiding` holds an `encrypted_sum.EncryptedSumFactory`; the others as in `two_phase.TwoPhaseProcess`."""
+    self._read = read
+    self._fewest = fewest
     self._keys = keys
     self._with_parties = with_parties
     self._hiding = hiding
@@ -153,11 +156,13 @@ class JointKeyProcess:
     """Runs one round over the clients that can be reached; a round in which one is lost begins again with a new key."""
 
     def run(parties):
+      if 0 < len(parties) < self._fewest:
+        raise refusal.RefusedError(two_phase.few_clients(len(parties), self._fewest))
       key = self._keys.make(parties)
       process = two_phase.TwoPhaseProcess(
           hiding=self._hiding, opening=self._opening, hiding_state=encrypted_sum.key_state(key.public),
-          shared_stack=True, client_data=lambda datasets: [datasets[party.position] for party in parties],
-          open_sum=key.open_sum)
+          read=self._read, client_data=lambda datasets: [datasets[party.position] for party in parties],
+          open_sum=key.open_sum, fewest=self._fewest)
       return two_phase.for_whole_cohort(process.next(state, client_datasets), [party.position for party in parties],
                                         len(client_datasets))
 
@@ -174,7 +179,7 @@ def _side_by_side(fn, groups):
 
 def _added(residues, params):
   primes = np.array(params.primes, np.int64)[:, None]
-  total = np.zeros([len(params.primes), DEGREE], np.int64)
+  total = np.zeros([len(params.primes), params.degree], np.int64)
   for one in residues:
     total = (total + one) % primes
   return total.astype(np.int32)

@@ -1,6 +1,7 @@
 """The key holder: makes a key pair with Microsoft SEAL (through TenSEAL) and decrypts sums, nothing else.
 
-Not the server: it gets ciphertexts of sums and the public key only. The two files of a key holder's folder are
+It runs in the coordinator's process and is handed ciphertexts of sums and the public key only; a party of its own it is
+not. The two files of a key holder's folder are
 `public.key`, for everybody, and `secret.key`, mode 0600, which never leaves the folder.
 """
 
@@ -12,7 +13,7 @@ import tempfile
 import numpy as np
 from tenseal import sealapi
 
-from tff_vision.secure import fixed_point
+from tff_vision.secure import fixed_point, refusal, two_phase
 from tff_vision.secure.parameters import DEGREE, BfvParameters
 
 _SECRET, _PUBLIC = 'secret.key', 'public.key'
@@ -27,8 +28,11 @@ class KeyHolder:
     public_key: [2, primes, degree] int32, (b, a).
   """
 
-  def __init__(self, folder: str | os.PathLike, params: BfvParameters):
+  def __init__(self, folder: str | os.PathLike, params: BfvParameters, *, fewest: int = 2):
     """Loads the folder's keys; makes them if the folder has none.
+
+    Args:
+      fewest: It opens no sum over fewer clients.
 
     Raises:
       ValueError: The secret key can be read by others, or one of the two files is missing, damaged, of a key for
@@ -36,6 +40,7 @@ class KeyHolder:
     """
     self._folder = pathlib.Path(folder)
     self._params = params
+    self._fewest = fewest
     self._context = _context(params)
     if not self._folder.exists() or not any(self._folder.iterdir()):
       self._make_keys()
@@ -55,10 +60,12 @@ class KeyHolder:
       ciphertexts: [polynomials, 2, primes, degree] int32, the sum of `clients` encryptions.
 
     Raises:
-      ValueError: One client only: its sum is its update.
+      ValueError: One client only, whose sum is its update, or fewer than this holder opens for.
     """
     if clients == 1:
       raise ValueError('the key holder does not decrypt a sum over one client.')
+    if 0 < clients < self._fewest:
+      raise refusal.RefusedError('the key holder: ' + two_phase.few_clients(clients, self._fewest))
     if clients == 0:
       return np.zeros([length], np.float32)
     coefficients = np.stack([self._decrypt(c) for c in ciphertexts])

@@ -20,9 +20,10 @@ class LostClientsError(mask_round.TooFewClientsError):
 class MaskDriver:
   """The two callables of `two_phase.TwoPhaseProcess` for masked sums."""
 
-  def __init__(self, encoding: fixed_point.Encoding, *,
+  def __init__(self, encoding: fixed_point.Encoding, *, fewest: int = 2,
                dropouts: Callable[[int], mask_round.Dropouts] = lambda round_num: mask_round.Dropouts()):
-    """Args: `dropouts` says which clients are lost in the driver's n-th round, counted from 1."""
+    """Args: `fewest` as in `MaskRound`; `dropouts` says which clients are lost in the n-th round, counted from 1."""
+    self._fewest = fewest
     self._encoding = encoding
     self._dropouts = dropouts
     self._round_num = 0
@@ -39,7 +40,7 @@ class MaskDriver:
     if not datasets:
       return []
     self._round = mask_round.MaskRound(len(datasets), round_num=self._round_num,
-                                       dropouts=self._dropouts(self._round_num))
+                                       dropouts=self._dropouts(self._round_num), fewest=self._fewest)
     return [(datasets[i], tf.data.Dataset.from_tensor_slices(self._round.mask_rows(i)))
             for i in self._round.uploaders]
 

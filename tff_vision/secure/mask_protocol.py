@@ -30,10 +30,12 @@ class PublicKeys(NamedTuple):
 class MaskClient:
   """One client in one round; every secret of the protocol lives here."""
 
-  def __init__(self, index: int, *, round_num: int, threshold: int):
+  def __init__(self, index: int, *, round_num: int, threshold: int, fewest: int = 2):
+    """Args: `fewest`: it helps to open no sum over fewer clients; `threshold`: shares that open one secret."""
     self.index = index
     self._round_num = round_num
     self._threshold = threshold
+    self._fewest = fewest
     self._masking = X25519PrivateKey.generate()
     self._sealing = X25519PrivateKey.generate()
     self._self_seed = os.urandom(shamir.SECRET_BYTES)
@@ -91,7 +93,10 @@ class MaskClient:
     """
     if set(uploaded) & set(dropped) or self._revealed:
       raise ValueError(f'client {self.index} refuses: it reveals one of a client\'s two secrets, once.')
-    if len(set(uploaded) & set(self._shares_held)) < self._threshold or len(set(uploaded)) < 2:
+    if len(set(uploaded)) < self._fewest:
+      raise ValueError(f'client {self.index} refuses: too few clients have uploaded, {len(set(uploaded))} of at least '
+                       f'{self._fewest}.')
+    if len(set(uploaded) & set(self._shares_held)) < self._threshold:
       raise ValueError(f'client {self.index} refuses: too few of its neighbours have uploaded.')
     self._revealed = True
     return {owner: seed_share if owner in set(uploaded) else key_share

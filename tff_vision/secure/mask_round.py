@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from tff_vision.secure import mask_expansion, mask_graph, mask_protocol, refusal, shamir
+from tff_vision.secure import mask_expansion, mask_graph, mask_protocol, refusal, shamir, two_phase
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,17 +38,20 @@ class MaskRound:
     uploaders: Positions of the clients whose updates the sum holds, ascending.
   """
 
-  def __init__(self, clients: int, *, round_num: int, dropouts: Dropouts, degree: int | None = None):
+  def __init__(self, clients: int, *, round_num: int, dropouts: Dropouts, degree: int | None = None, fewest: int = 2):
     """Runs phases 1 and 2: key agreement and sharing.
+
+    Args:
+      fewest: No sum over fewer clients is opened: neither server nor clients go along.
 
     Raises:
       TooFewClientsError: Too few clients are left.
       ValueError: See `mask_graph.random_graph`.
     """
     graph = mask_graph.random_graph(clients, mask_graph.default_degree(clients) if degree is None else degree)
-    self._clients = [mask_protocol.MaskClient(i, round_num=round_num, threshold=graph.threshold)
+    self._clients = [mask_protocol.MaskClient(i, round_num=round_num, threshold=graph.threshold, fewest=fewest)
                      for i in range(clients)]
-    self._server = MaskServer(graph, round_num=round_num)
+    self._server = MaskServer(graph, round_num=round_num, fewest=fewest)
     advertised = sorted(set(range(clients)) - set(dropouts.advertise))
     self._server.keys = {i: self._clients[i].advertise() for i in advertised}
     sharing = sorted(set(advertised) - set(dropouts.share))
@@ -82,7 +85,8 @@ class MaskRound:
 class MaskServer:
   """The coordinating server: public keys, sealed boxes in passing, the masked sum, and revealed shares."""
 
-  def __init__(self, graph: mask_graph.MaskGraph, *, round_num: int):
+  def __init__(self, graph: mask_graph.MaskGraph, *, round_num: int, fewest: int = 2):
+    self._fewest = fewest
     self._graph = graph
     self._round_num = round_num
     self.keys: Mapping[int, mask_protocol.PublicKeys] = {}
@@ -104,6 +108,8 @@ class MaskServer:
     """Refuses to ask for shares that clients would refuse, or that would open one client's update."""
     if len(uploaded) < 2:
       raise TooFewClientsError('fewer than 2 clients uploaded; their sum stays masked.')
+    if len(uploaded) < self._fewest:
+      raise TooFewClientsError(two_phase.few_clients(len(uploaded), self._fewest))
     for i in shared:
       if len({i, *self._graph.neighbours[i]}.intersection(uploaded)) < self._graph.threshold:
         raise TooFewClientsError(self._few(i))

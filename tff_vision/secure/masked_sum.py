@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision.secure import entropy, fixed_point, mask_expansion, mean, two_phase
+from tff_vision.secure import entropy, fixed_point, mask_expansion, two_phase
 
 ROWS_TYPE = tff.TensorType(np.uint32, [None, mask_expansion.ROW_WORDS])
 _MODULUS_BITS = 32
@@ -19,8 +19,11 @@ _MODULUS_BITS = 32
 class MaskedUploadFactory(tff.aggregators.WeightedAggregationFactory):
   """Masks and sums float32 vectors; the "weight" is the client's mask seeds, `ROWS_TYPE`. See `two_phase`."""
 
-  def __init__(self, encoding: fixed_point.Encoding, *, clients_max: int):
+  def __init__(self, encoding: fixed_point.Encoding, *, clients_max: int, fewest: int = 2):
     """Initializes the factory.
+
+    Args:
+      fewest: A sum over fewer clients fails.
 
     Raises:
       ValueError: The sum of so many values does not fit.
@@ -30,6 +33,7 @@ class MaskedUploadFactory(tff.aggregators.WeightedAggregationFactory):
                        f'into {_MODULUS_BITS} bits; lower one of them.')
     self._encoding = encoding
     self._clients_max = clients_max
+    self._fewest = fewest
 
   def create(self, value_type, weight_type):
     length = two_phase.vector_length(value_type)
@@ -47,49 +51,10 @@ class MaskedUploadFactory(tff.aggregators.WeightedAggregationFactory):
                                tff.FederatedType(weight_type, tff.CLIENTS))
     def next_fn(state, value, weight):
       total = tff.federated_sum(tff.federated_map(mask, (value, weight)))
-      return two_phase.hidden_output(state, total, clients_max=self._clients_max, length=length)
+      return two_phase.hidden_output(state, total, clients_max=self._clients_max, length=length,
+                                     fewest=self._fewest)
 
     return tff.templates.AggregationProcess(initialize, next_fn)
-
-
-class MaskedUpdateFactory(tff.aggregators.WeightedAggregationFactory):
-  """Masks updates as `with_mask_rows` delivers them, weighted or not."""
-
-  def __init__(self, upload: MaskedUploadFactory, *, largest_weight: float | None, value_range: float):
-    """Initializes the factory.
-
-    Args:
-      upload: Masks and sums vectors.
-      largest_weight: See `mean.SecureMeanFactory`; None counts every client once and sends no weight.
-      value_range: Largest magnitude of an element.
-    """
-    self._upload = tff.aggregators.concat_factory(upload)
-    self._largest_weight = largest_weight
-    self._value_range = value_range
-
-  def create(self, value_type, weight_type):
-    sent_type = value_type if self._largest_weight is None else mean.weighted_type(value_type)
-    summed = self._upload.create(sent_type, ROWS_TYPE)
-
-    @tff.tensorflow.computation(value_type, weight_type)
-    def sent(value, weight):
-      if self._largest_weight is None:
-        return value
-      return mean.weigh(value, weight['weight'], self._largest_weight, self._value_range)
-
-    # The stack's result is unused until the sum is opened; its type must still be that of an update.
-    @tff.tensorflow.computation(sent_type)
-    def update_of(total):
-      return total if self._largest_weight is None else total['update']
-
-    @tff.federated_computation(summed.initialize.type_signature.result, tff.FederatedType(value_type, tff.CLIENTS),
-                               tff.FederatedType(weight_type, tff.CLIENTS))
-    def next_fn(state, value, weight):
-      output = summed.next(state, tff.federated_map(sent, (value, weight)), weight['mask_rows'])
-      return tff.templates.MeasuredProcessOutput(
-          output.state, tff.federated_map(update_of, output.result), output.measurements)
-
-    return tff.templates.AggregationProcess(summed.initialize, next_fn)
 
 
 def with_mask_rows(client_work: tff.learning.templates.ClientWorkProcess) -> tff.learning.templates.ClientWorkProcess:
@@ -107,7 +72,7 @@ def with_mask_rows(client_work: tff.learning.templates.ClientWorkProcess) -> tff
   def next_fn(state, weights, pairs):
     output = client_work.next(state, weights, pairs[0])
     weight = tff.federated_zip(collections.OrderedDict(
-        weight=output.result.update_weight, mask_rows=tff.federated_map(collect, pairs[1])))
+        told=output.result.update_weight, mask_rows=tff.federated_map(collect, pairs[1])))
     result = tff.federated_zip(tff.learning.templates.ClientResult(output.result.update, weight))
     return tff.templates.MeasuredProcessOutput(output.state, result, output.measurements)
 

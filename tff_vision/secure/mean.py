@@ -1,7 +1,7 @@
-"""The weighted mean over a secure sum: weights travel inside the encrypted vector, in one more slot.
+"""The weighted mean over a secure sum: the sum of weights stands behind the sum of weighted updates.
 
-A weight is divided by the largest one that may occur, which is public, so that values and weights have a known
-range. The server learns the weighted sum and the sum of weights, and nothing about one client's weight.
+A weight is divided by the largest one that may occur, which is public, so that a weighted update keeps its range. The
+server learns the weighted sum and the sum of weights, and nothing about one client's weight.
 """
 
 import collections
@@ -14,26 +14,24 @@ import tensorflow_federated as tff
 class SecureMeanFactory(tff.aggregators.WeightedAggregationFactory):
   """Divides a secure sum of weighted updates by the secure sum of weights; zero weight in total gives zero."""
 
-  def __init__(self, sum_factory: tff.aggregators.UnweightedAggregationFactory, *, largest_weight: float,
-               value_range: float):
+  def __init__(self, sum_factory: tff.aggregators.UnweightedAggregationFactory, *, largest_weight: float):
     """Initializes the factory.
 
     Args:
-      sum_factory: Sums structures of float32 with elements of magnitude up to `value_range`.
+      sum_factory: Sums structures of float32.
       largest_weight: No client has a larger weight; one that has fails the round before encryption.
-      value_range: Of an update's elements. The slot of the weight uses the same range.
     """
     self._sum_factory = sum_factory
     self._largest_weight = largest_weight
-    self._value_range = value_range
 
   def create(self, value_type, weight_type):
     summed = self._sum_factory.create(weighted_type(value_type))
-    divide = divide_computation(value_type, value_range=self._value_range)
+    divide = divide_computation(value_type)
 
     @tff.tensorflow.computation(value_type, weight_type)
     def weighted(value, weight):
-      return weigh(value, weight, self._largest_weight, self._value_range)
+      scaled, share = weigh(value, weight, self._largest_weight)
+      return collections.OrderedDict(update=scaled, weight=share)
 
     @tff.federated_computation(summed.initialize.type_signature.result,
                                tff.FederatedType(value_type, tff.CLIENTS), tff.FederatedType(weight_type, tff.CLIENTS))
@@ -50,24 +48,22 @@ def weighted_type(value_type) -> tff.Type:
   return tff.types.to_type(collections.OrderedDict(update=value_type, weight=np.float32))
 
 
-def weigh(value, weight: tf.Tensor, largest_weight: float, value_range: float):
-  """Returns what is summed, of `weighted_type`; client graph code."""
+def weigh(value, weight: tf.Tensor, largest_weight: float):
+  """Returns the update times the weight's share of the largest one, and that share; client graph code."""
   share = tf.cast(weight, tf.float32) / largest_weight
   legal = tf.debugging.Assert(tf.logical_and(share >= 0, share <= 1), [
       f'secure sum: a client\'s weight lies outside 0..{largest_weight:g}, the largest number of examples that a '
       'client may have; nothing was encrypted and the round fails.'])
   with tf.control_dependencies([legal]):
     # A client without weight may hold anything, NaN included: it must not matter.
-    scaled = tf.nest.map_structure(lambda v: tf.math.multiply_no_nan(v, share), value)
-    return collections.OrderedDict(update=scaled, weight=share * value_range)
+    return tf.nest.map_structure(lambda v: tf.math.multiply_no_nan(v, share), value), share
 
 
-def divide_computation(value_type, *, value_range: float) -> tff.Computation:
+def divide_computation(value_type) -> tff.Computation:
   """Returns sum -> mean; runs on the server."""
 
   @tff.tensorflow.computation(weighted_type(value_type))
   def divide(total):
-    weight = total['weight'] / value_range
-    return tf.nest.map_structure(lambda v: tf.math.divide_no_nan(v, weight), total['update'])
+    return tf.nest.map_structure(lambda v: tf.math.divide_no_nan(v, total['weight']), total['update'])
 
   return divide

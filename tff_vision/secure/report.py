@@ -1,13 +1,22 @@
 """What a run hid, from whom, with which parameters and at what cost: the section `secure_sum` of report.json."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import tensorflow as tf
 
-from tff_vision.secure import bfv, encrypted_sum, entropy, fixed_point, mask_expansion, mask_graph
-from tff_vision.secure.parameters import DEGREE, BfvParameters
+from tff_vision.secure import (
+  bfv,
+  encrypted_sum,
+  entropy,
+  fixed_point,
+  mask_expansion,
+  mask_graph,
+  parameters,
+  whole_numbers,
+)
+from tff_vision.secure.parameters import BfvParameters
 
 _UNAUDITED = 'The cryptographic code is unaudited and does not run in constant time.'
 _CURIOUS = 'The coordinator wrote the graphs: this protects from one that is honest but curious.'
@@ -16,21 +25,23 @@ SIMULATION = ('This run simulated all parties on one machine: it demonstrates th
               + _UNAUDITED)
 ON_WORKERS = {
     'he': f'Each worker made and kept the secrets of its clients. {_CURIOUS} {_UNAUDITED}',
-    'he_keyholder': f'Updates were encrypted on the workers; the key holder\'s key opens each of them. {_CURIOUS} '
-                    f'{_UNAUDITED}',
-    'masks': 'Updates were masked on the workers, but the coordinator played the clients\' part of the key agreement '
-             f'and could unmask them: this demonstrates the protocol, not secrecy from the coordinator. {_UNAUDITED}',
+    'he_keyholder': 'Updates were encrypted on the workers, but the key holder ran in the coordinator\'s process and '
+                    'its key opens each of them: this keeps out eavesdroppers and other workers, and demonstrates the '
+                    f'protocol, not secrecy from the coordinator. {_UNAUDITED}',
+    'masks': 'Updates were masked on the workers, but the coordinator played the clients\' part of the key agreement, '
+             'without signatures, and could unmask each of them: this demonstrates the protocol, not secrecy from the '
+             f'coordinator. {_UNAUDITED}',
 }
 
 
-def describe_bfv(params: BfvParameters, encoding: fixed_point.Encoding, length: int, *, decrypted_by: str
+def describe_bfv(params: BfvParameters, encoding: fixed_point.Encoding, length: int, *, decrypted_by: str, rounds: int
                  ) -> Mapping[str, Any]:
-  """Returns the section for encrypted sums of `length` values."""
-  polynomials = bfv.num_polynomials(params, length)
-  ciphertext = polynomials * 2 * len(params.primes) * DEGREE * 4
+  """Returns the section for encrypted sums of `length` values over `rounds` rounds."""
+  ciphertext = params.ciphertext_bytes(length)
   share = ciphertext // 2 if params.smudging_bits else 0
   return {
-      'scheme': 'additive BFV', 'decrypted_by': decrypted_by, 'security_bits': 128, 'ring_degree': DEGREE,
+      'scheme': 'additive BFV', 'decrypted_by': decrypted_by, 'security_bits': 128,
+      'decryption_security': _decryption_security(params, length, rounds), 'ring_degree': params.degree,
       'log2_modulus': params.key_modulus_bits, 'log2_plain_modulus': params.plain_bits,
       'values_per_coefficient': params.values_per_coefficient, 'smudging_bits': params.smudging_bits,
       'clients_max': params.clients_max, **_describe_encoding(encoding, length),
@@ -52,15 +63,47 @@ def describe_masks(encoding: fixed_point.Encoding, length: int, *, clients: int,
       'client_seconds': _mask_seconds(length, degree + 1)}
 
 
+def describe_fields(encoding: fixed_point.Encoding, numbers: whole_numbers.WholeNumbers, parameters_count: int, *,
+                    known: Collection[str], kept: bool) -> Mapping[str, Any]:
+  """Returns which way each thing went that a client knows: hidden, in the clear, or not at all.
+
+  Args:
+    numbers: What travelled beside an update of `parameters_count` numbers.
+    known: The names of all that clients of such a run could tell.
+    kept: Whether clients keep something between rounds.
+  """
+  clear = {'attendance': 'which clients take part, and how many of them a worker stands for'}
+  if kept:
+    clear['kept'] = 'what clients keep between rounds returns to the coordinator, which stores it for them'
+  return {
+      'hidden': {'update': f'{parameters_count} numbers in steps of {encoding.step:.3g} within '
+                           f'{encoding.value_range:.6g} of zero',
+                 **{name: f'multiples of {quantity.step:.3g} in {quantity.low:.6g}..{quantity.high:.6g}, exactly added'
+                    for name, quantity in numbers.quantities.items()}},
+      'not_sent': sorted(set(known) - set(numbers.quantities)), 'in_the_clear': clear}
+
+
+def _decryption_security(params, length, rounds):
+  """Returns what is statistical in opening a sum, with the run that it is counted for."""
+  if not params.smudging_bits:
+    return {'statistical_bits': None, 'reason': 'the holder of the whole key decrypts alone and returns rounded sums, '
+                                                'in which nothing of the ciphertexts\' noise is left'}
+  openings = parameters.openings_of(rounds)
+  return {'statistical_bits': parameters.decryption_bits(params, length=length, openings=openings),
+          'openings': openings, 'coefficients': bfv.num_polynomials(params, length) * params.degree,
+          'formula': 'openings * coefficients * (noise deviation + clients_max) / 2^(smudging_bits + 1)',
+          'source': 'Asharov et al., EUROCRYPT 2012, Lemma 1, and a union bound'}
+
+
 def _describe_encoding(encoding, length):
-  return {'hidden': 'client updates' + ('' if encoding.norm_bound else ' and their weights'), 'values': length,
-          'value_bits': encoding.value_bits, 'value_range': encoding.value_range, 'step': encoding.step}
+  return {'values': length, 'value_bits': encoding.value_bits, 'value_range': encoding.value_range,
+          'step': encoding.step}
 
 
 def _encryption_seconds(params, encoding, length):
   """Measures one chunk of polynomials here and scales: encryption and, for joint keys, the decryption share."""
-  polynomials = min(16, bfv.num_polynomials(params, length))
-  count = polynomials * params.values_per_coefficient * DEGREE
+  polynomials = params.chunks(length)[1]
+  count = polynomials * params.values_per_coefficient * params.degree
   reference = bfv.reference_polynomial(params, tf.constant(0, tf.int64))
   secret, public = bfv.key_share(params, reference, entropy.kernel_key())
 

@@ -1,13 +1,14 @@
 """Rounds in which somebody outside of the TFF computation opens the sum: key holder or unmasking.
 
-The aggregation stack exists twice. In the first, the innermost sum hides each update and adds up what it hid; the
-hidden sum leaves the round as a measurement, and the stack's own result is zero and unused. Then the sum is
-opened. In the second, the innermost sum is a constant that the state brings in; it runs without clients, so all
-it does is what follows a sum: division, noise, the server's optimizer. Layers that learn from clients between
-rounds (adaptive clipping by quantiles) would see no clients in the second, and do not fit here.
+There are two processes. In the first, a sum hides each update, and the numbers that a client tells beside it, and adds
+up what it hid; the hidden sum leaves the round as a measurement, and the process's own result is zero and unused. Then
+the sum is opened. In the second, the innermost sum of the aggregation stack is a constant that the state brings in; it
+runs without clients, so all it does is what follows a sum: division, noise, the server's optimizer. Layers that learn
+from clients between rounds (adaptive clipping by quantiles) would see no clients in the second, and do not fit here.
 """
 
 import collections
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -16,14 +17,30 @@ import tensorflow as tf
 import tensorflow_federated as tff
 import tree
 
+from tff_vision.secure import refusal
+
 _OPENED = 'opened_sum'
 _HIDDEN = 'hidden_sum'
-# What a server's step may read beside the sum: the clients' weights, measured by client work. It has a place in the
-# state for it, since no client is there when the sum is open.
+# What a server's step may read beside the sum: the clients' weights. The state has a place for it, since no client is
+# there when the sum is open.
 _COHORT_WEIGHT = 'cohort_weight'
 # A list, one element a client: what each keeps until its next round.
 _KEPT = 'kept'
 _NOTHING = np.zeros([0], np.float32)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Opened:
+  """An open sum.
+
+  Attributes:
+    vector: What the second process's innermost sum is, [n] float32.
+    weight: Of all clients together, where updates are weighed.
+    measured: What clients told of their training; empty if nothing.
+  """
+  vector: np.ndarray
+  weight: float = 0.0
+  measured: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Hiding(Protocol):
@@ -50,10 +67,15 @@ class MeasuredOnly:
 
 
 class OpenedSumFactory(tff.aggregators.UnweightedAggregationFactory):
-  """A sum that ignores its clients and returns the vector in its state, which it leaves empty."""
+  """A sum that ignores its clients and returns the vector in its state, which it leaves empty.
+
+  Attributes:
+    length: Of the vector, once a sum was made.
+  """
+  length: int | None = None
 
   def create(self, value_type):
-    length = vector_length(value_type)
+    self.length = length = vector_length(value_type)
 
     @tff.federated_computation
     def initialize():
@@ -78,11 +100,13 @@ def nothing_opened():
   return collections.OrderedDict([(_OPENED, tf.compat.v1.placeholder_with_default(tf.zeros([0]), [None]))])
 
 
-def hidden_output(state, hidden, *, clients_max: int, length: int) -> tff.templates.MeasuredProcessOutput:
+def hidden_output(state, hidden, *, clients_max: int, length: int, fewest: int = 2
+                  ) -> tff.templates.MeasuredProcessOutput:
   """Returns what a hiding sum returns: zeros, and as measurement the hidden sum, its clients, its length.
 
   Args:
-    hidden: The sum, server-placed; it fails where it is over one client, or more than `clients_max`.
+    hidden: The sum, server-placed; it fails where it is over one client, fewer than `fewest`, or more than
+      `clients_max`. A sum over nobody does not fail, and is not opened.
   """
 
   @tff.tensorflow.computation
@@ -91,7 +115,7 @@ def hidden_output(state, hidden, *, clients_max: int, length: int) -> tff.templa
 
   @tff.tensorflow.computation(hidden.type_signature.member, np.int32)
   def checked(total, clients):
-    with tf.control_dependencies([_cohort_assertion(clients, clients_max)]):
+    with tf.control_dependencies([_cohort_assertion(clients, clients_max, fewest)]):
       return tf.identity(total)
 
   clients = tff.federated_sum(tff.federated_value(np.int32(1), tff.CLIENTS))
@@ -117,27 +141,28 @@ class TwoPhaseProcess:
   """Looks like a `tff.learning.templates.LearningProcess` to a training loop."""
 
   def __init__(self, *, hiding: Hiding, opening: tff.learning.templates.LearningProcess,
-               hiding_state: Mapping[str, Any], shared_stack: bool,
+               hiding_state: Mapping[str, Any], read: Callable[[np.ndarray, int], Opened],
                client_data: Callable[[Sequence[Any]], Sequence[Any]],
-               open_sum: Callable[[np.ndarray, int, int], np.ndarray]):
+               open_sum: Callable[[np.ndarray, int, int], np.ndarray], fewest: int = 2):
     """Initializes the process.
 
     Args:
       hiding: The process whose innermost sum hides.
       opening: The same process around `OpenedSumFactory`; its state is this process's.
-      hiding_state: The state of the hiding sum.
-      shared_stack: Whether the layers around the hiding sum are those around `OpenedSumFactory`, and need their
-        state; otherwise the hiding sum stands alone.
+      hiding_state: The state of the hiding sum, which stands alone.
+      read: From what `open_sum` returns, and the number of clients in it, to what it says.
       client_data: From the cohort's datasets to what `hiding.next` takes; called once a round.
-      open_sum: From the hidden sum, the number of clients in it and the length of an update to the vector of
-        sums, [length] float32.
+      open_sum: From the hidden sum, the number of clients in it and the length of what each hid to the vector of
+        sums, [length].
+      fewest: No sum over fewer clients is opened.
     """
+    self._fewest = fewest
     self._hiding = hiding
     self._opening = opening
     self._hiding_state = hiding_state
     self._client_data = client_data
     self._open_sum = open_sum
-    self._shared_stack = shared_stack
+    self._read = read
     self.initialize = opening.initialize
     self.get_model_weights = opening.get_model_weights
     self.set_model_weights = opening.set_model_weights
@@ -146,19 +171,18 @@ class TwoPhaseProcess:
     """Runs one round.
 
     Raises:
-      ValueError: The sum cannot be opened; the state is unchanged, so the round can be run again.
+      ValueError: The sum cannot be opened, or is over too few; the state is unchanged, so the round can be run again.
     """
-    alone = (_with_innermost(state, self._hiding_state) if self._shared_stack
-             else state._replace(aggregator=self._hiding_state))
-    hidden = self._hiding.next(alone, self._client_data(client_datasets))
+    hidden = self._hiding.next(state._replace(aggregator=self._hiding_state), self._client_data(client_datasets))
     found = _find_hidden(hidden.metrics)
-    total = self._open_sum(np.asarray(found[_HIDDEN]), int(found['clients']), int(found['length']))
-    measured = hidden.metrics['client_work']
-    weight = measured.get(_COHORT_WEIGHT, 0.0) if isinstance(measured, Mapping) else 0.0
-    opened = self._opening.next(
-        _with_opened(state, opened_state(np.asarray(total, np.float32)), np.float32(weight)), [])
+    if 0 < (clients := int(found['clients'])) < self._fewest:
+      raise refusal.RefusedError(few_clients(clients, self._fewest))
+    total = self._read(np.asarray(self._open_sum(np.asarray(found[_HIDDEN]), clients, int(found['length']))), clients)
+    opened = self._opening.next(_with_opened(state, opened_state(total.vector), np.float32(total.weight)), [])
     metrics = collections.OrderedDict(hidden.metrics, aggregator=opened.metrics['aggregator'],
                                       finalizer=opened.metrics['finalizer'])
+    if total.measured:
+      metrics['client_work'] = collections.OrderedDict(train=total.measured)
     return tff.learning.templates.LearningProcessOutput(
         _with_opened(opened.state, opened_state(), np.float32(0)), metrics)
 
@@ -199,14 +223,21 @@ def _with_opened(state, replacement, weight):
 
 
 def _with_innermost(state, replacement):
-  """Returns `state` with another state of the innermost sum."""
   return tree.traverse(lambda part: replacement if isinstance(part, Mapping) and _OPENED in part else None, state)
 
 
-def _cohort_assertion(clients, clients_max):
-  """Fails where there are too many clients, or one, whose sum is that client's update."""
+def few_clients(clients: int | str, fewest: int) -> str:
+  """Returns the sentence that refuses a sum of fewer clients than its noise was promised for."""
+  return (f'secure sum: {clients} clients delivered, and {fewest} are needed for the noise that was promised '
+          '(noise_survivors); nothing was opened, and the round can be run again.')
+
+
+def _cohort_assertion(clients, clients_max, fewest):
+  """Fails where there are too many clients, too few, or one, whose sum is that client's update."""
   few = tf.debugging.Assert(tf.not_equal(clients, 1), [
       'secure sum: a cohort of one client; its sum would be that client\'s update.'])
   many = tf.debugging.Assert(clients <= clients_max, [
       f'secure sum: more than secure_clients_max={clients_max} clients; raise it, or sample smaller cohorts.'])
-  return tf.group(few, many)
+  enough = tf.debugging.Assert(tf.logical_or(tf.equal(clients, 0), clients >= fewest), [
+      few_clients(f'fewer than {fewest}', fewest)])
+  return tf.group(few, many, enough)

@@ -1,0 +1,57 @@
+"""Runs of the real experiment on one budget: settled, killed, gone on with, refused."""
+
+import dataclasses
+import json
+
+import pytest
+
+from tff_vision import budget_file_config, configs, experiment
+from tff_vision.privacy import budget_file, gdp
+
+DELTA = 0.01
+CONFIG = configs.ExperimentConfig(
+    data=configs.DataConfig(dataset='digits', num_clients=2, partition='iid'),
+    client=configs.ClientConfig(client_epochs=1),
+    model=configs.ModelConfig(model='linear'), cohort=configs.CohortConfig(cohort_size=2, sampling='fixed'),
+    privacy=configs.PrivacyConfig(privacy='local_dp', clip_norm=1.0, noise_multiplier=20.0, delta=DELTA),
+    program=configs.ProgramConfig(rounds=3, rounds_per_evaluation=3))
+
+
+def epsilon(turns):
+  """Each of a client's turns moves its update by up to two clips."""
+  return pytest.approx(gdp.epsilon(2 / 20 * turns ** 0.5, DELTA))
+
+
+def test_what_runs_on_one_budget_are_charged(tmp_path):
+  path = tmp_path / 'budget'
+  budget = budget_file_config.BudgetFileConfig(
+      budget_file=str(path), budget_epsilon=gdp.epsilon(2 / 20 * 8 ** 0.5, DELTA))
+  spent = lambda: budget_file.BudgetFile(budget).totals().epsilon
+  run = lambda name, **options: experiment.run(CONFIG, configs.LaunchConfig(
+      run_dir=str(tmp_path / name), resume=(tmp_path / name).exists()), **options)
+
+  seen = []
+  run('one', budget=budget, on_start=lambda *_: seen.append(spent()), stop_requested=lambda: True)
+  assert seen == [epsilon(3)] and spent() == epsilon(1)  # Reserved before the first round, settled after the only one.
+
+  def lost(record):
+    raise KeyError(record['round'])
+
+  with pytest.raises(KeyError):
+    run('two', budget=budget, on_round=lost)
+  assert spent() == epsilon(1 + 3)  # It may go on.
+
+  # Killed in its second round, and gone on with: that round is released twice. The budget need not be named again.
+  with (tmp_path / 'one' / 'journal.jsonl').open('a') as journal:
+    journal.write('{"begin": 2}\n')
+  found = run('one').report['budget_file']
+  assert found['epsilon'] == spent() == epsilon(4 + 3) and found['runs'] == 2 and found['file'] == str(path)
+
+  with pytest.raises(ValueError, match=r'three does not fit: other runs on this data \(2\)'):
+    run('three', budget=budget)
+  assert not (tmp_path / 'three').exists() and spent() == epsilon(7)
+  other = dataclasses.replace(budget, budget_file=str(tmp_path / 'other'))
+  with pytest.raises(ValueError, match='this run was charged to .*budget; leave budget_file out'):
+    run('two', budget=other)
+  lines = [json.loads(line) for line in path.read_text().splitlines()]
+  assert [next(iter(line)) for line in lines] == ['budget', 'reserve', 'settle', 'reserve', 'reserve', 'settle']
