@@ -16,6 +16,7 @@ _CHUNK = 1 << 20
 
 def make_folder(path: pathlib.Path) -> None:
   """Makes a folder that only its owner can enter, whatever the umask; one that is there is closed to others."""
+  path.parent.mkdir(parents=True, exist_ok=True)
   path.mkdir(mode=FOLDER, exist_ok=True)
   path.chmod(FOLDER)
 

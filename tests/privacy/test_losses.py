@@ -101,7 +101,7 @@ def test_the_largest_of_different_clients_bounds_each():
 
 
 def test_events_of_our_own_are_written_down_and_composed():
-  truncated = events.TruncatedPoissonGaussianDpEvent(0.1, 2.0, cohort_sizes.Sizes(2, 40), 99, 100)
+  truncated = events.TruncatedPoissonGaussianDpEvent(0.1, 2.0, cohort_sizes.Sizes(least=2, most=40), 99, 100)
   allocated = events.AllocatedGaussianDpEvent(10, 2.0)
   for event in truncated, allocated:
     loss = losses.Loss(event=dp_event.SelfComposedDpEvent(event, 5))

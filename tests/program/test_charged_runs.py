@@ -42,7 +42,7 @@ def test_what_runs_on_one_budget_are_charged(tmp_path):
   assert spent() == epsilon(1 + 3)  # It may go on.
 
   # Killed in its second round, and gone on with: that round is released twice. The budget need not be named again.
-  with (tmp_path / 'one' / 'journal.jsonl').open('a') as journal:
+  with (tmp_path / 'one' / 'secret' / 'journal.jsonl').open('a') as journal:
     journal.write('{"begin": 2}\n')
   found = run('one').report['budget_file']
   assert found['epsilon'] == spent() == epsilon(4 + 3) and found['runs'] == 2 and found['file'] == str(path)
