@@ -124,7 +124,10 @@ def gradient_at(task: tasks.Task, server_weights: tff.learning.models.ModelWeigh
 
 def mean_loss(task: tasks.Task, trainable: Sequence[tf.Tensor], server_weights: tff.learning.models.ModelWeights,
               dataset: tf.data.Dataset) -> tf.Tensor:
-  """Returns the mean loss of a model over the client's examples, float64 []; inside a `tff.tensorflow.computation`."""
+  """Returns the mean loss of a model over the client's examples, its regularisers' part included, float64 [].
+
+  Call it inside a `tff.tensorflow.computation`.
+  """
   model = task.training_model()
   weights = tff.learning.models.ModelWeights.from_model(model)
 
@@ -138,7 +141,7 @@ def mean_loss(task: tasks.Task, trainable: Sequence[tf.Tensor], server_weights: 
       x, y = client.batch(first // size)
       # The batches run on into the next epoch: of the last one, only what belongs to the first epoch counts.
       count = tf.minimum(size, client.num_examples - first)
-      loss = task.loss_fn(y[:count], model(x[:count], training=False))
+      loss = _loss(task, model, y[:count], model(x[:count], training=False))
       total += tf.cast(loss, tf.float64) * tf.cast(count, tf.float64)
     return tf.math.divide_no_nan(total, tf.cast(client.num_examples, tf.float64))
 
@@ -168,6 +171,11 @@ def _gradients(task, model, trainable, x, y):
   """Returns the gradient of the mean loss over a batch, and (sum of losses, number of right answers)."""
   with tf.GradientTape() as tape:
     logits = model(x, training=True)
-    loss = tf.add_n([task.loss_fn(y, logits), *model.losses])
+    loss = _loss(task, model, y, logits)
   count = tf.cast(tf.shape(y)[0], tf.float64)
   return tape.gradient(loss, trainable), tf.stack([tf.cast(loss, tf.float64) * count, task.objective.right(logits, y)])
+
+
+def _loss(task, model, y, logits):
+  """Returns the mean loss of the batch that `model` was called with last, with what its layers add to it."""
+  return tf.add_n([task.loss_fn(y, logits), *model.losses])
