@@ -596,6 +596,10 @@ def _strided_slice(op, labels):
   masks = {name: op.get_attr(f'{name}_mask') for name in ('begin', 'end', 'ellipsis', 'new_axis', 'shrink_axis')}
   entries, rank = op.inputs[1].shape[0], op.inputs[0].shape.rank
   begin, end, strides = labels[1].value, labels[2].value, _constant(op, 3)
+  for i in range(entries):
+    open_begin, open_end = (masks[name] >> i & 1 for name in ('begin', 'end'))
+    if not (open_begin or _is_number(begin[i])) or not (open_end or _is_number(end[i])):
+      return _MIXED
   inserted = sum(masks['new_axis'] >> i & 1 for i in range(entries))
   before, after = 0, 0  # Axes of the input, and of the output.
   for i in range(entries):
@@ -611,9 +615,6 @@ def _strided_slice(op, labels):
         whole = (masks['begin'] >> i & 1 and masks['end'] >> i & 1 and strides[i] == 1
                  and not masks['shrink_axis'] >> i & 1)
         return _Own(after, value.share) if whole else _MIXED
-      if not (masks['begin'] >> i & 1 or _is_number(begin[i])) or not (
-          masks['end'] >> i & 1 or masks['shrink_axis'] >> i & 1 or _is_number(end[i])):
-        return _MIXED
       before, after = before + 1, after + (not masks['shrink_axis'] >> i & 1)
   return _Own(after + value.axis - before, value.share)
 
