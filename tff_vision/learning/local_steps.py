@@ -14,6 +14,7 @@ import tensorflow_federated as tff
 
 from tff_vision import tasks
 from tff_vision.learning import optimizers
+from tff_vision.models import added_losses
 
 # (carried, model input, labels, weights) -> carried; called before a step with the weights that it begins with.
 Beside = Callable[[Any, tf.Tensor, tf.Tensor, Sequence[tf.Variable]], Any]
@@ -141,7 +142,7 @@ def mean_loss(task: tasks.Task, trainable: Sequence[tf.Tensor], server_weights: 
       x, y = client.batch(first // size)
       # The batches run on into the next epoch: of the last one, only what belongs to the first epoch counts.
       count = tf.minimum(size, client.num_examples - first)
-      loss = _loss(task, model, y[:count], model(x[:count], training=False))
+      loss, _ = _loss(task, model, x[:count], y[:count], training=False)
       total += tf.cast(loss, tf.float64) * tf.cast(count, tf.float64)
     return tf.math.divide_no_nan(total, tf.cast(client.num_examples, tf.float64))
 
@@ -170,12 +171,12 @@ def metrics_aggregator(metrics: tff.FederatedType) -> Any:
 def _gradients(task, model, trainable, x, y):
   """Returns the gradient of the mean loss over a batch, and (sum of losses, number of right answers)."""
   with tf.GradientTape() as tape:
-    logits = model(x, training=True)
-    loss = _loss(task, model, y, logits)
+    loss, logits = _loss(task, model, x, y, training=True)
   count = tf.cast(tf.shape(y)[0], tf.float64)
   return tape.gradient(loss, trainable), tf.stack([tf.cast(loss, tf.float64) * count, task.objective.right(logits, y)])
 
 
-def _loss(task, model, y, logits):
-  """Returns the mean loss of the batch that `model` was called with last, with what its layers add to it."""
-  return tf.add_n([task.loss_fn(y, logits), *model.losses])
+def _loss(task, model, x, y, *, training):
+  """Returns the mean loss of a batch, with what the model's layers add to it, and the outputs."""
+  logits, added = added_losses.call(model, x, training=training)
+  return tf.add_n([task.loss_fn(y, logits), *added, *added_losses.of_weights(model)]), logits

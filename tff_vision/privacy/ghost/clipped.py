@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
+from tff_vision.models import added_losses
 from tff_vision.privacy.ghost import independence, penalties, rules, taps, trial
 
 # For the float64 rounding of the sum, twice: with and without an example. It reaches the slack no sooner than at batches
@@ -189,8 +190,8 @@ def _by_loop(model, loss_fn, x, y, clip_norm, mask):
 
   def gradient(index, sums, norms, losses):
     with tf.GradientTape() as tape:
-      outputs = model(x[index][None], training=True)
-      loss = tf.reduce_sum(loss_fn(y[index][None], outputs)) + tf.add_n([0.0, *penalties.of_outputs(model)])
+      outputs, added = added_losses.call(model, x[index][None], training=True)
+      loss = tf.add_n([tf.reduce_sum(loss_fn(y[index][None], outputs)), *added])
     found = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     found = [tf.convert_to_tensor(value) for value in found]
     norm = tf.sqrt(tf.add_n([rules.squares(value[None])[0] for value in found]))
