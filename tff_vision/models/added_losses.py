@@ -10,7 +10,7 @@ import tensorflow as tf
 
 
 def call(model: tf.keras.Model, inputs: tf.Tensor, *, training: bool) -> tuple[tf.Tensor, Sequence[tf.Tensor]]:
-  """Returns the outputs and what this call added to the loss, scalars: regularisers of outputs, averaged over a batch."""
+  """Returns the outputs and what this call added to the loss: scalars, means over the batch if Keras's own."""
   layers = list(model._flatten_layers())
   before = [len(layer._losses) for layer in layers]
   outputs = model(inputs, training=training)

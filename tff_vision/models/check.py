@@ -21,8 +21,8 @@ def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], num_outpu
                        'leaks statistics across clients; use GroupNormalization instead (pipelines.convert_model puts '
                        'it in its place) or freeze the layer.')
     if layer.compute_dtype in ('float16', 'bfloat16'):
-      raise ValueError(f'Layer {layer.name!r} of model {model.name!r} computes in {layer.compute_dtype}; only float32 is '
-                       'supported: make the model without a mixed precision policy.')
+      raise ValueError(f'Layer {layer.name!r} of model {model.name!r} computes in {layer.compute_dtype}; only float32 '
+                       'is supported: make the model without a mixed precision policy.')
   for weight in model.trainable_weights:
     if weight.dtype != tf.float32:
       raise ValueError(f'Weight {weight.name!r} of model {model.name!r} is {weight.dtype.name}; only float32 is '

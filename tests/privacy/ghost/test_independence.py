@@ -35,7 +35,8 @@ APART = {
     'joined': lambda x: tf.concat([x[:, :2], tf.zeros_like(x[:, 2:])], 1), 'cumulated': lambda x: tf.cumsum(x, 1),
     'dropout': lambda x: tf.nn.dropout(x, 0.5), 'table': lambda x: tf.gather(
         tf.eye(6), tf.argmax(x, 2)), 'unstacked': lambda x: tf.stack(tf.unstack(x, axis=1), 1),
-    'noise': lambda x: x + tf.random.normal(tf.shape(x)), 'padded': lambda x: tf.pad(x, [[0, 0], [1, 0], [0, 0]])[:, 1:],
+    'noise': lambda x: x + tf.random.normal(tf.shape(x)),
+    'padded': lambda x: tf.pad(x, [[0, 0], [1, 0], [0, 0]])[:, 1:],
     'broadcast': lambda x: tf.broadcast_to(x[:, :1], tf.shape(x)), 'tiled': lambda x: tf.tile(x[:, :1], [1, 4, 1]),
     'split': lambda x: tf.concat(tf.split(x, 2, 1), 1), 'same noise': lambda x: x * tf.random.uniform([1, 4, 6]),
     'inner function': lambda x: tf.function(tf.tanh)(x),

@@ -1,4 +1,4 @@
-"""What Keras layers add to the loss under private SGD: unclipped after the noise, clipped with an example, or refused."""
+"""What Keras layers add to the loss under private SGD: after the noise, clipped with an example, or refused."""
 
 import numpy as np
 import pytest
@@ -94,7 +94,8 @@ def test_a_penalty_on_outputs_is_clipped_with_its_example(layer):
 
 
 def test_its_gradient_is_bounded_too():
-  model = tf.keras.Sequential([L.Input((6,)), L.Dense(5, activity_regularizer=tf.keras.regularizers.L2(1e6)), L.Dense(3)])
+  model = tf.keras.Sequential([L.Input((6,)), L.Dense(
+      5, activity_regularizer=tf.keras.regularizers.L2(1e6)), L.Dense(3)])
   x, y = batch()
   for i in range(3):
     found = clipped.clipped_sum(model, LOSS, x[i:i + 1], y[i:i + 1], 0.1, tf.ones(1), ghost=False)
@@ -154,7 +155,8 @@ REFUSED = {
     'a loss beside a regulariser': (lambda: tf.keras.Sequential([L.Input((6,)), Regularising(
         3, activity_regularizer='l2', name='both')]), 'layer both adds a loss'),
     'a loss of tensors': (with_loss_of_tensors, 'adds a loss'),
-    'a metric': (lambda: tf.keras.Sequential([L.Input((6,)), Measuring(name='meter'), L.Dense(3)]), 'layer meter measures'),
+    'a metric': (lambda: tf.keras.Sequential([L.Input((6,)), Measuring(name='meter'), L.Dense(3)]),
+                 'layer meter measures'),
     'a metric of tensors': (with_metric_of_tensors, 'measures'),
     'a function of inputs': (lambda: tf.keras.Sequential([L.Input((6,)), Looking(), L.Dense(3)]), 'more than weights'),
 }

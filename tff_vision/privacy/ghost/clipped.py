@@ -13,8 +13,8 @@ import tensorflow as tf
 from tff_vision.models import added_losses
 from tff_vision.privacy.ghost import independence, penalties, rules, taps, trial
 
-# For the float64 rounding of the sum, twice: with and without an example. It reaches the slack no sooner than at batches
-# of 2^26 places that a kernel is used at, times the examples of a piece.
+# For the float64 rounding of the sum, twice: with and without an example. It stays below while examples of a batch,
+# times examples of a piece, times places that a kernel is used at, are 2^26 or fewer.
 _SLACK = 1 - 2.0 ** -16
 _TRIAL = 16  # Examples in a timed batch.
 # What is kept of a batch until its norms are known grows with it: it is taken in pieces, of so many examples each.
