@@ -19,7 +19,7 @@ ALLOWED = {
     'configs': {'validate', 'compatibility', 'plugins', *SECTIONS}, 'values': {'configs'},
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'runtime': {'data'},
     'diagnosis': {'runtime'},
-    'privacy': {'secure'},
+    'privacy': {'secure', 'models'},
     'objectives': {'models'}, 'tasks': {'data', 'models', 'objectives'},
     'aggregation': {'privacy', 'secure', 'client_state'},
     'learning': {'tasks', 'data', 'models', 'client_state', 'objectives'},

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests import tiny
@@ -63,3 +64,38 @@ def test_every_client_optimizer_a_carried_state_and_a_client_without_examples():
       assert metrics['examples'] == examples
       for before, moved, expected in zip(start.trainable, update, by_hand(task, client, name), strict=True):
         np.testing.assert_allclose(before - moved, expected, atol=3e-5, err_msg=name)
+
+
+def regularised(input_shape, num_classes):
+  return tf.keras.Sequential([
+      tf.keras.layers.Input(input_shape), tf.keras.layers.Flatten(activity_regularizer=tf.keras.regularizers.L2(0.3)),
+      tf.keras.layers.Dense(num_classes, kernel_regularizer=tf.keras.regularizers.L2(2.0))])
+
+
+@pytest.mark.usefixtures('tff_runtime')
+def test_regularisers_count_once_in_training_and_in_the_loss_by_which_a_client_chooses():
+  task = tiny.task(builder=regularised, client_epochs=1, batch_size=5)
+
+  @tff.tensorflow.computation(task.weights_type,
+                              tff.SequenceType(tff.types.tensorflow_to_type(task.batch_reader.element_spec)))
+  def work(server_weights, dataset):
+    at = list(server_weights.trainable)
+    trained = local_steps.descend(task, optimizers.PlainSgd(RATE), server_weights, dataset)
+    return (trained.update(), local_steps.mean_loss(task, at, server_weights, dataset))
+
+  start = task.initial_weights()
+  weights = [np.float64(w) for w in start.trainable]
+  kernel, bias = weights
+  update, loss = work(start, task.client_dataset(1, 1))
+  plain, activity = 0.0, 0.0
+  for x, y in task.client_batches(1, 1).as_numpy_iterator():
+    flat = np.float64(x).reshape(len(x), -1)
+    logits = flat @ kernel + bias  # At the start.
+    plain += (np.log(np.exp(logits).sum(1)) - logits[range(len(y)), y]).sum()
+    activity += 0.3 * (flat ** 2).sum()
+    steps = [g + (4.0 * w if w.ndim == 2 else 0) for g, w in zip(gradient(x, y, *weights), weights, strict=True)]
+    weights = [w - RATE * g for w, g in zip(weights, steps, strict=True)]
+  for moved, before, after in zip(update, (kernel, bias), weights, strict=True):
+    np.testing.assert_allclose(moved, before - after, atol=3e-5)
+  examples = task.images.train.num_examples(1)
+  assert loss == pytest.approx((plain + activity) / examples + 2.0 * (kernel ** 2).sum(), rel=1e-4)

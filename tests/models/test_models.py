@@ -83,10 +83,21 @@ def _sequential(*layers):
     (lambda: _sequential(tf.keras.layers.BatchNormalization(name='the_norm')), 'the_norm'),
     (lambda: _sequential(tf.keras.Sequential([tf.keras.layers.BatchNormalization(name='inner')])), 'inner'),
     (lambda: _sequential(tf.keras.layers.Dense(2, dtype='float64')), 'float64'),
+    (lambda: _sequential(tf.keras.layers.Conv2D(2, 1, dtype='mixed_float16', name='halved')), 'halved.*float16'),
+    (lambda: _sequential(tf.keras.layers.Dense(2, dtype='mixed_bfloat16', name='cut')), 'cut.*bfloat16'),
+    (lambda: _sequential(tf.keras.layers.Dense(2, kernel_constraint='unit_norm', name='bound')),
+     'bound/kernel.*UnitNorm'),
+    (lambda: _sequential(tf.keras.layers.Dense(2, bias_constraint='non_neg', name='bound')), 'bound/bias.*NonNeg'),
+    (lambda: _sequential(tf.keras.layers.GroupNormalization(1, gamma_constraint='non_neg')), 'gamma.*NonNeg'),
 ])
 def test_unfit_models_are_refused_by_name(model, match):
   with pytest.raises(ValueError, match=match):
     check.check(model(), input_shape=(4, 4, 1), num_outputs=3)
+
+
+def test_a_constraint_on_a_frozen_weight_is_idle():
+  check.check(_sequential(tf.keras.layers.Dense(2, kernel_constraint='unit_norm', trainable=False)),
+              input_shape=(4, 4, 1), num_outputs=3)
 
 
 @pytest.mark.parametrize(('shape', 'outputs'), [((5, 4, 1), 3), ((4, 4, 1), 2)])

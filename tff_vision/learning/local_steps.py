@@ -15,6 +15,7 @@ import tensorflow_federated as tff
 
 from tff_vision import tasks, told
 from tff_vision.learning import optimizers
+from tff_vision.models import added_losses
 
 # (carried, model input, labels, weights) -> carried; called before a step with the weights that it begins with.
 Beside = Callable[[Any, tf.Tensor, tf.Tensor, Sequence[tf.Variable]], Any]
@@ -130,7 +131,10 @@ def gradient_at(task: tasks.Task, server_weights: tff.learning.models.ModelWeigh
 
 def mean_loss(task: tasks.Task, trainable: Sequence[tf.Tensor], server_weights: tff.learning.models.ModelWeights,
               dataset: tf.data.Dataset) -> tf.Tensor:
-  """Returns the mean loss of a model over the client's examples, float64 []; inside a `tff.tensorflow.computation`."""
+  """Returns the mean loss of a model over the client's examples, its regularisers' part included, float64 [].
+
+  Call it inside a `tff.tensorflow.computation`.
+  """
   model = task.training_model()
   weights = tff.learning.models.ModelWeights.from_model(model)
 
@@ -144,7 +148,7 @@ def mean_loss(task: tasks.Task, trainable: Sequence[tf.Tensor], server_weights: 
       x, y = client.batch(first // size)
       # The batches run on into the next epoch: of the last one, only what belongs to the first epoch counts.
       count = tf.minimum(size, client.num_examples - first)
-      loss = task.loss_fn(y[:count], model(x[:count], training=False))
+      loss, _ = _loss(task, model, x[:count], y[:count], training=False)
       total += tf.cast(loss, tf.float64) * tf.cast(count, tf.float64)
     return tf.math.divide_no_nan(total, tf.cast(client.num_examples, tf.float64))
 
@@ -202,7 +206,13 @@ def added_up(numbers: tff.FederatedType, summary: Callable[[Mapping[str, tf.Tens
 def _gradients(task, model, trainable, x, y, loss_of=None):
   """Returns the gradient of the mean loss over a batch, and (sum of losses, number of right answers)."""
   with tf.GradientTape() as tape:
-    logits = model(x, training=True)
-    loss = tf.add_n([task.loss_fn(y, logits) if loss_of is None else loss_of(model, x, y, logits), *model.losses])
+    loss, logits = _loss(task, model, x, y, training=True, loss_of=loss_of)
   count = tf.cast(tf.shape(y)[0], tf.float64)
   return tape.gradient(loss, trainable), tf.stack([tf.cast(loss, tf.float64) * count, task.objective.right(logits, y)])
+
+
+def _loss(task, model, x, y, *, training, loss_of=None):
+  """Returns the mean loss of a batch, with what the model's layers add to it, and the outputs."""
+  logits, added = added_losses.call(model, x, training=training)
+  loss = task.loss_fn(y, logits) if loss_of is None else loss_of(model, x, y, logits)
+  return tf.add_n([loss, *added, *added_losses.of_weights(model)]), logits

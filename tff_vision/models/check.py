@@ -20,10 +20,17 @@ def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], num_outpu
       raise ValueError(f'Layer {layer.name!r} of model {model.name!r} is a batch normalisation, which mixes and '
                        'leaks statistics across clients; use GroupNormalization instead (pipelines.convert_model puts '
                        'it in its place) or freeze the layer.')
+    if layer.compute_dtype in ('float16', 'bfloat16'):
+      raise ValueError(f'Layer {layer.name!r} of model {model.name!r} computes in {layer.compute_dtype}; only float32 '
+                       'is supported: make the model without a mixed precision policy.')
   for weight in model.trainable_weights:
     if weight.dtype != tf.float32:
       raise ValueError(f'Weight {weight.name!r} of model {model.name!r} is {weight.dtype.name}; only float32 is '
                        'supported.')
+    if weight.constraint is not None:
+      raise ValueError(f'Weight {weight.name!r} of model {model.name!r} has a constraint '
+                       f'({type(weight.constraint).__name__}), which the server\'s steps would break: take it out, or '
+                       'use a regulariser.')
   if tuple(model.input_shape[1:]) != tuple(input_shape):
     raise ValueError(f'Model {model.name!r} takes images of {model.input_shape[1:]}, the data has {input_shape}.')
   if tuple(model.output_shape[1:]) != (num_outputs,):

@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision.privacy import base, grid, noise
-from tff_vision.privacy.ghost import clipped
+from tff_vision.privacy.ghost import clipped, penalties
 from tff_vision.secure import chacha20, entropy
 
 _SAMPLING = 2 ** 16  # Names the words that choose batches; noise is named by its tensor's position.
@@ -110,7 +110,9 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
       steps = (tf.round(tf.cast(total, tf.float64) * (grid.STEPS / training.clip_norm))
                + tf.cast(fresh, tf.float64))
       means.append(tf.cast(steps * (training.clip_norm / grid.STEPS / expected), tf.float32))
-    return means
+    # Functions of weights that are private already: they need no clip.
+    added = penalties.gradients(model)
+    return means if added is None else [mean + part for mean, part in zip(means, added, strict=True)]
 
   @tf.function
   def train(server_weights, x, y):

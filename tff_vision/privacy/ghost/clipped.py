@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
-from tff_vision.privacy.ghost import rules, taps, trial
+from tff_vision.models import added_losses
+from tff_vision.privacy.ghost import independence, penalties, rules, taps, trial
 
-# float32 rounding in a norm and in the scaled sum must not carry a contribution over the clip.
-_SLACK = 1 - 1e-5
+# For the float64 rounding of the sum, twice: with and without an example. It stays below while examples of a batch,
+# times examples of a piece, times places that a kernel is used at, are 2^26 or fewer.
+_SLACK = 1 - 2.0 ** -16
 _TRIAL = 16  # Examples in a timed batch.
 # What is kept of a batch until its norms are known grows with it: it is taken in pieces, of so many examples each.
 # Small models are over before so few have paid for starting an operation.
@@ -47,7 +49,13 @@ class Method:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClippedSum:
-  """Attributes: gradients: one tensor for each trainable variable. norms: [batch], before clipping. losses: [batch]."""
+  """What a step releases once noise is on it.
+
+  Attributes:
+    gradients: One float64 tensor for each trainable variable.
+    norms: float64 [batch], of the examples' gradients before clipping: upper bounds, by 2^-16 too large or so.
+    losses: [batch].
+  """
   gradients: Sequence[tf.Tensor]
   norms: tf.Tensor
   losses: tf.Tensor
@@ -56,21 +64,22 @@ class ClippedSum:
 def examine(model: tf.keras.Model, input_spec: tf.TensorSpec) -> Method:
   """Returns how the model's gradients will be clipped, after a trial of both ways where either may be faster.
 
+  Examples share a pass only if the traced forward pass proves that it keeps them apart.
+
   Raises:
-    ValueError: A layer mixes the examples of a batch.
+    ValueError: No way of clipping bounds what an example does: a layer mixes the examples of a batch, keeps something
+      of them, or adds to the loss what is neither a function of weights nor of an example's own outputs.
   """
   taps.refuse_mixing(model)
+  penalties.check(model, input_spec)
   layers = {}
-
-  def forward(inputs):
-    with taps.tapped(model) as found:
-      model(inputs, training=True)
-    layers.update({tap.layer.name: _rule(tap).__name__ for tap in found})
-
   try:
-    tf.function(forward, autograph=False).get_concrete_function(
-        tf.TensorSpec((2, *input_spec.shape[1:]), input_spec.dtype))
-    trial.check(model, input_spec, _rule)
+    if layer := penalties.regularises_outputs(model):
+      raise taps.UnsupportedError(f'layer {layer.name} regularises its outputs')
+    passed = trial.trace(model, input_spec)
+    independence.check(passed.run.graph, passed.run.inputs[0], passed.run.outputs)
+    layers.update({tap.layer.name: _rule(tap).__name__ for tap in passed.found})
+    trial.check(model, input_spec, passed, _rule)
   except taps.UnsupportedError as error:
     return Method(ghost=False, reason=str(error), layers={})
   if _mostly_dense(model):
@@ -131,10 +140,11 @@ def _in_pieces(model, loss_fn, x, y, clip_norm, mask, size):
     sums = [total + part for total, part in zip(sums, found.gradients, strict=True)]
     return start + size, sums, norms.write(start // size, found.norms), losses.write(start // size, found.losses)
 
-  arrays = [tf.TensorArray(tf.float32, -(-batch // size), infer_shape=False, element_shape=[None]) for _ in range(2)]
+  arrays = [tf.TensorArray(dtype, -(-batch // size), infer_shape=False, element_shape=[None])
+            for dtype in (tf.float64, tf.float32)]
   _, sums, norms, losses = tf.while_loop(
       lambda start, *_: start < batch, add,
-      (tf.constant(0), [tf.zeros(variable.shape) for variable in model.trainable_variables], *arrays),
+      (tf.constant(0), [tf.zeros(variable.shape, tf.float64) for variable in model.trainable_variables], *arrays),
       parallel_iterations=1)
   return ClippedSum(gradients=sums, norms=norms.concat(), losses=losses.concat())
 
@@ -154,14 +164,14 @@ def _by_taps(model, loss_fn, x, y, clip_norm, mask):
   for tap, part in zip(found, parts, strict=True):
     for weight, value in zip(taps.own_weights(tap.layer), part.weighted_sum(coefficients, keep), strict=True):
       gradients[weight.ref()] = tf.reshape(value, weight.shape)
-  return ClippedSum(gradients=[gradients.get(weight.ref(), tf.zeros(weight.shape)) for weight in
+  return ClippedSum(gradients=[gradients.get(weight.ref(), tf.zeros(weight.shape, tf.float64)) for weight in
                                model.trainable_variables], norms=norms, losses=losses)
 
 
 def _coefficients(norms, clip_norm, mask):
   """Returns the factor of each example and a function that zeroes the rows of broken ones: 0 * nan is nan."""
   sound = tf.math.is_finite(norms)
-  factors = tf.where(sound, mask * (clip_norm * _SLACK / tf.maximum(norms, clip_norm)), tf.zeros_like(norms))
+  factors = tf.where(sound, tf.cast(mask, tf.float64) * _factor(norms, clip_norm), tf.zeros_like(norms))
 
   def keep(tensor):
     rows = tf.reshape(sound, [-1] + [1] * (tensor.shape.rank - 1))
@@ -170,25 +180,32 @@ def _coefficients(norms, clip_norm, mask):
   return factors, keep
 
 
+def _factor(norm, clip_norm):
+  return clip_norm * _SLACK / tf.maximum(norm, clip_norm)
+
+
 def _by_loop(model, loss_fn, x, y, clip_norm, mask):
+  """Each example in a pass of its own, with what layers regularise of its outputs in its loss."""
   variables = model.trainable_variables
 
   def gradient(index, sums, norms, losses):
     with tf.GradientTape() as tape:
-      loss = tf.reduce_sum(loss_fn(y[index][None], model(x[index][None], training=True)))
+      outputs, added = added_losses.call(model, x[index][None], training=True)
+      loss = tf.add_n([tf.reduce_sum(loss_fn(y[index][None], outputs)), *added])
     found = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     found = [tf.convert_to_tensor(value) for value in found]
-    norm = tf.linalg.global_norm(found)
-    factor = mask[index] * clip_norm * _SLACK / tf.maximum(norm, clip_norm)
-    sums = [total + tf.where(tf.math.is_finite(norm), factor * value, tf.zeros_like(value))
+    norm = tf.sqrt(tf.add_n([rules.squares(value[None])[0] for value in found]))
+    sound = tf.math.is_finite(norm)
+    factor = tf.where(sound, tf.cast(mask[index], tf.float64) * _factor(norm, clip_norm), 0)
+    sums = [total + tf.math.multiply_no_nan(tf.cast(value, tf.float64), factor)  # 0 * nan is 0 here.
             for total, value in zip(sums, found, strict=True)]
     return index + 1, sums, norms.write(index, norm), losses.write(index, loss)
 
   batch = tf.shape(x)[0]
-  arrays = [tf.TensorArray(tf.float32, batch) for _ in range(2)]
   _, sums, norms, losses = tf.while_loop(
       lambda index, *_: index < batch, gradient,
-      (tf.constant(0), [tf.zeros(variable.shape) for variable in variables], *arrays), parallel_iterations=1)
+      (tf.constant(0), [tf.zeros(variable.shape, tf.float64) for variable in variables],
+       tf.TensorArray(tf.float64, batch), tf.TensorArray(tf.float32, batch)), parallel_iterations=1)
   return ClippedSum(gradients=sums, norms=norms.stack(), losses=losses.stack())
 
 

@@ -4,6 +4,9 @@ From a layer's inputs x_i and the loss's derivative dz_i at its outputs. The nor
 factors (Goodfellow 2015, arXiv:1510.01799); over T positions it comes from two T x T Gram matrices (Li et al. 2022,
 arXiv:2110.05679) or from the gradient itself, whichever is less work. The weighted sum is one local
 backward step (book-keeping: Bu et al. 2023, arXiv:2210.00038).
+
+No rounding makes a norm smaller than that of the example's part of the sum. Either both come from one materialised
+float32 gradient, or both from float64 products of the same factors; all sums over examples are in float64.
 """
 
 import dataclasses
@@ -23,52 +26,92 @@ class Contribution:
   """What one layer adds.
 
   Attributes:
-    squared_norms: [batch], of its part of each example's gradient.
-    weighted_sum: (coefficients [batch], keep) -> one tensor for each of the layer's own weights:
+    squared_norms: float64 [batch], of its part of each example's gradient; never below the norm of what `weighted_sum`
+      adds up, whatever was rounded.
+    weighted_sum: (coefficients float64 [batch], keep) -> one float64 tensor for each of the layer's own weights:
       sum_i coefficients_i * gradient_i.
   """
   squared_norms: tf.Tensor
   weighted_sum: Callable[[tf.Tensor, Keep], Sequence[tf.Tensor]]
 
 
+# So many float32 squares are added up in float32, in any order: off by less than (1 + 2^-24)^129.
+_ADDED_IN_FLOAT32, _ROUNDED = 128, 1 + 2.0 ** -16
+_LOST = 2.0 ** -125  # Of a square that is too small for float32.
+# Of (sum_t ||x_t|| ||d_t||)^2. What cancels out leaves its rounding errors: a gradient never counts for less than 2^-10
+# of what cancels, so that float64 errors in norm and sum stay far below the clip.
+_CANCELLATION = 2.0 ** -20
+
+
 def squares(tensor: tf.Tensor) -> tf.Tensor:
-  """Returns the sum of squares of each example, [batch]."""
-  return tf.reduce_sum(tensor * tensor, list(range(1, tensor.shape.rank)))
+  """Returns no less than the sum of squares of each example of a float32 tensor, float64 [batch]."""
+  size = tensor.shape[1:].num_elements()
+  group = size and max(part for part in range(1, _ADDED_IN_FLOAT32 + 1) if size % part == 0)
+  if size is None or group * group < min(size, _ADDED_IN_FLOAT32):
+    return tf.reduce_sum(tf.square(tf.cast(tensor, tf.float64)), list(range(1, tensor.shape.rank))) * _ROUNDED
+  parts = tf.reduce_sum(tf.square(tf.reshape(tensor, [-1, size // group, group])), 2)
+  return tf.reduce_sum(tf.cast(parts, tf.float64), 1) * _ROUNDED + size * _LOST
 
 
 def of_gradients(gradients: Sequence[tf.Tensor]) -> Contribution:
-  """Returns the contribution of materialised per-example gradients, each [batch, *weight shape]."""
-  return Contribution(tf.add_n([squares(gradient) for gradient in gradients]),
-                      lambda coefficients, keep: [tf.tensordot(coefficients, keep(gradient), 1)
-                                                  for gradient in gradients])
+  """Returns the contribution of materialised per-example gradients, each [batch, *weight shape].
+
+  Norm and sum are of the same numbers: how exact these are does not matter to the clip.
+  """
+  def weighted_sum(coefficients, keep):
+    return [tf.reshape(tf.linalg.matvec(
+        tf.cast(tf.reshape(keep(gradient), [-1, gradient.shape[1:].num_elements()]), tf.float64), coefficients,
+        transpose_a=True), gradient.shape[1:]) for gradient in gradients]
+
+  return Contribution(tf.add_n([squares(gradient) for gradient in gradients]), weighted_sum)
 
 
-def dense(tap: Tap, dz: tf.Tensor) -> Contribution:
-  """`Dense` on [batch, features] or [batch, ..., features]."""
-  inputs, outputs = tap.inputs.shape[-1], dz.shape[-1]
-  x = tf.reshape(tap.inputs, [tf.shape(dz)[0], -1, inputs])
-  d = tf.reshape(dz, [tf.shape(dz)[0], -1, outputs])
-  if dz.shape.rank == 2:
-    norms = squares(tap.inputs) * squares(dz)
-  else:
-    norms = product_norms(x, d, positions=dz.shape[1:-1].num_elements())
-  if tap.layer.use_bias:
-    norms += squares(tf.reduce_sum(d, 1))
+def of_factors(x: tf.Tensor, d: tf.Tensor) -> Contribution:
+  """Returns the contribution of gradients x_i^T d_i, for x [batch, T, p] and d [batch, T, q], from float64 products."""
+  x, d = tf.cast(x, tf.float64), tf.cast(d, tf.float64)
+  norms = _gram_norms(tf.matmul(x, x, transpose_b=True), tf.matmul(d, d, transpose_b=True))
 
   def weighted_sum(coefficients, keep):
-    rows = tf.reshape(keep(d) * coefficients[:, None, None], [-1, outputs])
-    kernel = tf.matmul(tf.reshape(keep(x), [-1, inputs]), rows, transpose_a=True)
-    return [kernel, tf.reduce_sum(rows, 0)] if tap.layer.use_bias else [kernel]
+    rows = tf.reshape(keep(d) * coefficients[:, None, None], [-1, d.shape[-1]])
+    return [tf.matmul(tf.reshape(keep(x), [-1, x.shape[-1]]), rows, transpose_a=True)]
 
   return Contribution(norms, weighted_sum)
 
 
-def product_norms(x: tf.Tensor, d: tf.Tensor, *, positions: int | None) -> tf.Tensor:
-  """Returns ||x_i^T d_i||^2, [batch], for x [batch, T, p] and d [batch, T, q]; T is `positions`, None if unknown."""
+def _gram_norms(of_inputs, of_derivatives):
+  """Returns ||sum_t x_t d_t^T||^2, [batch], from the float64 products of all x, and of all d, of an example."""
+  sizes = tf.sqrt(tf.linalg.diag_part(of_inputs) * tf.linalg.diag_part(of_derivatives))
+  return (tf.maximum(tf.reduce_sum(of_inputs * of_derivatives, [1, 2]), 0)
+          + _CANCELLATION * tf.square(tf.reduce_sum(sizes, 1)))
+
+
+def with_bias(kernel: Contribution, bias: tf.Tensor | None) -> Contribution:
+  """Returns the contribution of a kernel and of a bias with the gradients `bias`, [batch, outputs]; None: without."""
+  if bias is None:
+    return kernel
+  added = of_gradients([bias])
+  return Contribution(kernel.squared_norms + added.squared_norms, lambda coefficients, keep: [
+      *kernel.weighted_sum(coefficients, keep), *added.weighted_sum(coefficients, keep)])
+
+
+def dense(tap: Tap, dz: tf.Tensor) -> Contribution:
+  """`Dense` on [batch, features] or [batch, ..., features]."""
+  batch = tf.shape(dz)[0]
+  x = tf.reshape(tap.inputs, [batch, -1, tap.inputs.shape[-1]])
+  d = tf.reshape(dz, [batch, -1, dz.shape[-1]])
+  bias = tf.reduce_sum(d, 1) if tap.layer.use_bias else None
+  if dz.shape.rank == 2:
+    # The norm of x_i d_i^T is the product of its factors' norms.
+    return with_bias(Contribution(squares(tap.inputs) * squares(dz), of_factors(x, d).weighted_sum), bias)
+  return with_bias(of_products(x, d, positions=dz.shape[1:-1].num_elements()), bias)
+
+
+def of_products(x: tf.Tensor, d: tf.Tensor, *, positions: int | None) -> Contribution:
+  """Returns the contribution of x_i^T d_i, [batch, T, p] and [batch, T, q]; T is `positions`, None if unknown."""
   p, q = x.shape[-1], d.shape[-1]
   if positions is not None and positions * (p + q) < p * q:
-    return tf.reduce_sum(tf.matmul(x, x, transpose_b=True) * tf.matmul(d, d, transpose_b=True), [1, 2])
-  return squares(tf.matmul(x, d, transpose_a=True))
+    return of_factors(x, d)
+  return of_gradients([tf.matmul(x, d, transpose_a=True)])
 
 
 def conv2d(tap: Tap, dz: tf.Tensor) -> Contribution:
@@ -76,21 +119,12 @@ def conv2d(tap: Tap, dz: tf.Tensor) -> Contribution:
   layer = tap.layer
   positions = dz.shape[1] * dz.shape[2]
   fan_in, filters = layer.kernel.shape[:3].num_elements(), dz.shape[-1]
-  bias = tf.reduce_sum(dz, [1, 2])
+  bias = tf.reduce_sum(dz, [1, 2]) if layer.use_bias else None
   if positions * (fan_in + filters) >= fan_in * filters:
-    gradients = convolution.example_filter_gradients(layer, tap.inputs, dz)
-    return of_gradients([gradients, bias] if layer.use_bias else [gradients])
+    return with_bias(of_gradients([convolution.example_filter_gradients(layer, tap.inputs, dz)]), bias)
   # Late layers: few positions, many channels.
   patches = tf.reshape(convolution.patches(layer, tap.inputs), [-1, positions, fan_in])
-  norms = product_norms(patches, tf.reshape(dz, [-1, positions, filters]), positions=positions)
-  if layer.use_bias:
-    norms += squares(bias)
-
-  def weighted_sum(coefficients, keep):
-    kernel = convolution.filter_gradient(layer, keep(tap.inputs), keep(dz) * coefficients[:, None, None, None])
-    return [kernel, tf.tensordot(coefficients, keep(bias), 1)] if layer.use_bias else [kernel]
-
-  return Contribution(norms, weighted_sum)
+  return with_bias(of_factors(patches, tf.reshape(dz, [-1, positions, filters])), bias)
 
 
 def depthwise_conv2d(tap: Tap, dz: tf.Tensor) -> Contribution:
@@ -135,9 +169,8 @@ def embedding(tap: Tap, dz: tf.Tensor) -> Contribution:
   """`Embedding`: rows of equal ids add up before the norm is taken."""
   batch, width = tf.shape(dz)[0], dz.shape[-1]
   ids = tf.reshape(tf.cast(tap.inputs, tf.int32), [batch, -1])
-  d = tf.reshape(dz, [batch, -1, width])
-  same = tf.cast(ids[:, :, None] == ids[:, None], d.dtype)
-  norms = tf.reduce_sum(same * tf.matmul(d, d, transpose_b=True), [1, 2])
+  d = tf.cast(tf.reshape(dz, [batch, -1, width]), tf.float64)
+  norms = _gram_norms(tf.cast(ids[:, :, None] == ids[:, None], tf.float64), tf.matmul(d, d, transpose_b=True))
 
   def weighted_sum(coefficients, keep):
     rows = tf.reshape(keep(d) * coefficients[:, None, None], [-1, width])

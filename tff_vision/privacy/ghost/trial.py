@@ -1,11 +1,12 @@
-"""Whether taps tell the truth about a model: a trial on a few random examples, before anything is trained.
+"""Whether taps tell the truth about a model: a trial on a few examples, before anything is trained.
 
-Taps see what layers with weights are given. They miss weights that are used outside of their layer's call, layers that
-fold the batch into another axis, and whatever makes one example's output depend on another's: then norms would not be
-those of an example's gradient.
+Taps see what layers with weights are given. They miss weights that are used outside of their layer's call, and layers
+that fold the batch into another axis: then norms would not be those of an example's gradient. That examples do not
+meet is proven by `independence`; the trial looks for it once more in numbers, from ordinary inputs to extreme ones.
 """
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -14,18 +15,53 @@ from tff_vision.privacy.ghost import rules, taps
 _EXAMPLES = 3
 # Of the largest entry of a weight's gradient, and of all; what cancels out leaves nothing but float32's own errors.
 _TOLERANCE, _NEGLIGIBLE = 1e-3, 1e-5
+_SEED = 7
 
 Rule = Callable[[taps.Tap, tf.Tensor], rules.Contribution]
 
 
-def check(model: tf.keras.Model, input_spec: tf.TensorSpec, rule_of: Callable[[taps.Tap], Rule]) -> None:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pass:
+  """A traced forward pass of a tapped model.
+
+  Attributes:
+    run: Of a batch of any size; `run.outputs` are the model's outputs and all that its taps hold.
+    found: The taps.
+  """
+  run: Callable[[tf.Tensor], Sequence[tf.Tensor]]
+  found: Sequence[taps.Tap]
+
+
+def trace(model: tf.keras.Model, input_spec: tf.TensorSpec) -> Pass:
+  """Returns the forward pass in training mode; every trace draws the same random numbers in its first call.
+
+  Raises:
+    UnsupportedError: The model cannot be tapped.
+  """
+  recorded = []
+
+  def forward(inputs):
+    tf.compat.v1.get_default_graph().seed = _SEED
+    with taps.tapped(model) as found:
+      outputs = model(inputs, training=True)
+    recorded.extend(found)
+    return tf.nest.flatten(outputs) + [part for tap in found for part in (tap.inputs, tap.outputs, tap.normalized)
+                                       if part is not None]
+
+  run = tf.function(forward, autograph=False).get_concrete_function(
+      tf.TensorSpec((None, *input_spec.shape[1:]), input_spec.dtype))
+  return Pass(run=run, found=recorded)
+
+
+def check(model: tf.keras.Model, input_spec: tf.TensorSpec, passed: Pass, rule_of: Callable[[taps.Tap], Rule]) -> None:
   """Raises `taps.UnsupportedError`, with the reason, unless taps give the gradients of `model` example by example.
 
   Args:
     input_spec: Of a batch.
+    passed: As `trace` returns it.
     rule_of: The rule that will be used for a tap.
   """
-  x = tf.cast(tf.random.stateless_uniform((_EXAMPLES, *input_spec.shape[1:]), [1, 2]), input_spec.dtype)
+  x = _ordinary(input_spec, _EXAMPLES)
   with tf.GradientTape(persistent=True) as tape:
     tape.watch(x)
     with taps.tapped(model) as found:
@@ -40,6 +76,57 @@ def check(model: tf.keras.Model, input_spec: tf.TensorSpec, rule_of: Callable[[t
     if tf.reduce_any(moved[1:] != 0):
       raise taps.UnsupportedError('an output for one example depends on the others of its batch')
   _compare(model, found, tape, total, rule_of)
+  _meet(input_spec, passed)
+
+
+def _meet(input_spec, passed):
+  """Raises if other examples of a batch change what is computed for the first one, in training mode."""
+  operations = {op.type: op for op in passed.run.graph.get_operations()}
+  if 'RngReadAndSkip' in operations:  # Nothing draws the same twice, and the proof has to do.
+    return
+  random = any('seed2' in op.node_def.attr for op in operations.values())
+  run = _drawing_anew(passed.run) if random else passed.run
+  x = _ordinary(input_spec, _EXAMPLES)
+  constant = lambda like, value: tf.zeros_like(like) + tf.cast(value, like.dtype)
+  others = [x[1:], x[:0:-1], constant(x[1:], 0)]
+  firsts = [x[:1], constant(x[:1], 0), constant(x[:1], 1)]
+  if x.dtype.is_floating:
+    others += [-100 * x[1:], constant(x[1:], 1e4)]
+  if random:  # Each call costs as much as a start.
+    firsts, others = firsts[:1], [others[0], others[-1]]
+  for first in firsts:
+    found = [[part[:1] for part in outputs] for other in others if (
+        outputs := _computed(run, tf.concat([first, other], 0))) is not None]
+    if any(not _equal(one, other) for changed in found for one, other in zip(found[0], changed, strict=True)):
+      raise taps.UnsupportedError('an output for one example changes with the others of its batch')
+  if random:
+    return
+  # Kernels may add up in another order in a batch of another size.
+  for one, other in zip(run(x), run(x[:1]), strict=True):
+    if not _largest(one[:1] - other) <= _TOLERANCE * _largest(one):
+      raise taps.UnsupportedError('an output for one example changes with the size of its batch')
+
+
+def _drawing_anew(run):
+  """Returns `run` with the same random numbers in each call: those of a function made anew."""
+  return lambda batch: type(run).from_func_graph(run.graph, run.function_type, {})(batch)
+
+
+def _computed(run, batch):
+  try:
+    return run(batch)
+  except tf.errors.InvalidArgumentError:  # Rows of a table that are not there.
+    return None
+
+
+def _equal(one, other):
+  if not one.dtype.is_floating:
+    return bool(tf.reduce_all(tf.equal(one, other)))
+  return bool(tf.reduce_all(tf.equal(one, other) | (tf.math.is_nan(one) & tf.math.is_nan(other))))
+
+
+def _ordinary(input_spec, number):
+  return tf.cast(tf.random.stateless_uniform((number, *input_spec.shape[1:]), [1, 2]), input_spec.dtype)
 
 
 def _compare(model, found, tape, total, rule_of):
@@ -48,8 +135,9 @@ def _compare(model, found, tape, total, rule_of):
                               unconnected_gradients=tf.UnconnectedGradients.ZERO)
   sums = {}
   for tap, dz in zip(found, derivatives, strict=True):
-    parts = rule_of(tap)(tap, dz).weighted_sum(tf.ones(_EXAMPLES), lambda tensor: tensor)
-    sums |= {weight.ref(): part for weight, part in zip(taps.own_weights(tap.layer), parts, strict=True)}
+    parts = rule_of(tap)(tap, dz).weighted_sum(tf.ones(_EXAMPLES, tf.float64), lambda tensor: tensor)
+    sums |= {weight.ref(): tf.cast(part, tf.float32) for weight, part in zip(
+        taps.own_weights(tap.layer), parts, strict=True)}
   gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(
       total, model.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)]
   negligible = _NEGLIGIBLE * max(_largest(gradient) for gradient in gradients)

@@ -1,0 +1,68 @@
+"""What Keras layers add to the loss beside the labels' part, and what that means under private SGD.
+
+Regularisers of weights are functions of weights alone, which are private already: their gradient is added after the
+noise, unclipped. Regularisers of a layer's outputs are part of an example's own loss and clipped with it, in a pass
+that no other example shares. Whatever else a layer adds is refused.
+"""
+
+from collections.abc import Sequence
+
+import tensorflow as tf
+
+from tff_vision.models import added_losses
+from tff_vision.privacy.ghost import independence
+
+# The name scope in which Keras regularises outputs.
+_ACTIVITY = 'ActivityRegularizer'
+
+
+def gradients(model: tf.keras.Model) -> Sequence[tf.Tensor] | None:
+  """Returns the gradient of the penalties on weights, by trainable weight; None if there are no penalties."""
+  if not any(layer._callable_losses for layer in _layers(model)):
+    return None
+  with tf.GradientTape() as tape:
+    total = tf.add_n(added_losses.of_weights(model))
+  return [tf.convert_to_tensor(part) for part in tape.gradient(
+      total, model.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)]
+
+
+def regularises_outputs(model: tf.keras.Model) -> tf.keras.layers.Layer | None:
+  """Returns a layer with a regulariser of its outputs, if there is one."""
+  return next((layer for layer in _layers(model) if layer._activity_regularizer is not None), None)
+
+
+def check(model: tf.keras.Model, input_spec: tf.TensorSpec) -> None:
+  """Raises ValueError, with the layer's name, for what is neither kind of penalty, and for state kept of examples."""
+  for layer in _layers(model):
+    if layer._metrics:
+      raise ValueError(f'layer {layer.name} measures its inputs (add_metric), and nothing may be measured without '
+                       'noise under example-level privacy: take the metric out.')
+  added = []
+
+  def forward(inputs):
+    outputs, losses = added_losses.call(model, inputs, training=True)
+    added.extend(loss for loss in losses if _ACTIVITY not in loss.name)
+    return outputs
+
+  spec = tf.TensorSpec((None, *input_spec.shape[1:]), input_spec.dtype)
+  traced = tf.function(forward, autograph=False).get_concrete_function(spec)
+  if added:
+    name = next((layer.name for layer in _layers(model) if any(
+        loss is own for loss in added for own in layer._eager_losses)), model.name)
+    raise ValueError(f'layer {name} adds a loss of its own (add_loss): it may compare the examples of a batch, and no '
+                     'clip bounds it; use an activity_regularizer, or a function of weights alone.')
+  try:
+    independence.of_inputs(traced.graph, traced.inputs[0], traced.outputs)
+  except independence.StateError as error:
+    raise ValueError(f'model {model.name} does not go with example-level privacy: {error}') from None
+  try:
+    penalties = tf.function(lambda: added_losses.of_weights(model), autograph=False).get_concrete_function()
+  except (TypeError, ValueError, tf.errors.InvalidArgumentError):
+    penalties = None
+  if penalties is None or any(not hasattr(tensor, 'numpy') for tensor in penalties.captured_inputs):
+    raise ValueError(f'model {model.name} adds a function to the loss (add_loss) that looks at more than weights, and '
+                     'no clip bounds it.')
+
+
+def _layers(model):
+  return list(model._flatten_layers())
