@@ -150,3 +150,12 @@ def test_a_config_of_an_older_schema_has_the_defaults_of_new_fields():
   content['schema'] = 99
   with pytest.raises(ValueError, match='schema 99'):
     configs.from_json(json.dumps(content))
+
+
+def test_a_loss_that_mixes_examples_is_taken_one_by_one_where_examples_are_promised_something():
+  """A loss over the whole batch would tell of the others; in a batch of one it cannot."""
+  mixing = lambda y, logits: tf.reduce_sum(logits) * tf.reduce_mean(logits, axis=1)
+  for loss, ghost in ((None, True), (mixing, False)):
+    parts = made(task=tv.Task(tv.testing.tiny_images(), model='linear', objective=tv.Classification(loss=loss)),
+                 privacy=tv.ExampleDpSgd(clip_norm=1.0, noise_multiplier=1.0, delta=0.01))
+    assert parts.ledger()['gradients']['ghost'] is ghost

@@ -228,7 +228,8 @@ def build_plan(config: configs.ExperimentConfig, task: tasks.Task, *, secret: by
       sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client,
       max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None,
       secret=secret, cohort_size_bounds=secured.cohort_size_bounds(config.secure))
-  return plan.for_secure_sum(config.secure).for_model(task.keras_model(), task.batch_spec[0])
+  plan = plan.for_secure_sum(config.secure).for_model(task.keras_model(), task.batch_spec[0])
+  return plan.for_loss(getattr(task.objective, 'separable', False))
 
 
 def _plan_run(config, task, *, journal, secret, directory):

@@ -42,6 +42,10 @@ class Anomaly:
   def loss_fn(self):
     return FirstOutput()
 
+  @property
+  def separable(self):
+    return True
+
   def keras_model(self, builder, input_shape):
     """Returns the autoencoder with its error computed behind it.
 

@@ -19,6 +19,8 @@ class Objective(Protocol):
     num_outputs: Length of an output of `keras_model`.
     head: How many outputs a model file's last layer must have; None if it stays as it is.
     loss_fn: (labels, outputs) -> loss, averaged over a batch.
+    separable: Whether it is known that the loss of a batch is the mean of one term for each example alone. Without
+      the attribute it counts as not known.
   """
   task: str
   metric: str
@@ -31,6 +33,9 @@ class Objective(Protocol):
 
   @property
   def loss_fn(self) -> tf.keras.losses.Loss: ...
+
+  @property
+  def separable(self) -> bool: ...
 
   def keras_model(self, builder: models.ModelBuilder, input_shape: tuple[int, int, int]) -> tf.keras.Model:
     """Returns the model that is trained and exported, [batch, num_outputs]."""

@@ -37,6 +37,10 @@ class Classification:
       return tf.keras.losses.BinaryCrossentropy(from_logits=True)
     return tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
+  @property
+  def separable(self):
+    return self.loss is None
+
   def keras_model(self, builder, input_shape):
     return builder(input_shape, self.num_outputs)
 

@@ -49,6 +49,10 @@ class Embedding:
   def loss_fn(self):
     return InBatchContrast()
 
+  @property
+  def separable(self):
+    return False
+
   def keras_model(self, builder, input_shape):
     """Returns the model of `size` outputs with their length divided out."""
     inner = builder(input_shape, self.num_outputs)

@@ -220,6 +220,11 @@ class PrivacyPlan(abc.ABC):
     del model, input_spec
     return self
 
+  def for_loss(self, separable: bool) -> 'PrivacyPlan':
+    """Returns the plan for a loss of which is known, or not, that it is a mean of one term for each example alone."""
+    del separable
+    return self
+
   def client_data(self, client: configs.ClientConfig) -> configs.ClientConfig:
     """Returns how a client's examples reach its training."""
     return client

@@ -75,6 +75,13 @@ class ExampleDpSgd(base.PrivacyPlan):
   def for_model(self, model, input_spec):
     return dataclasses.replace(self, method=clipped.examine(model, input_spec))
 
+  def for_loss(self, separable):
+    if separable or not self.method.ghost:
+      return self
+    # In a batch of one a loss has nothing to mix.
+    return dataclasses.replace(self, method=clipped.Method(
+        ghost=False, layers={}, reason='nothing shows that the loss, which is not built in, keeps examples apart'))
+
   def client_data(self, client):
     # Once each: private training does its own sampling and its own passes.
     return dataclasses.replace(client, client_epochs=1)

@@ -30,12 +30,6 @@ def batch(size=12):
   return tf.constant(rng.normal(size=(size, 6)), tf.float32), tf.constant(rng.integers(0, 3, size), tf.int32)
 
 
-@pytest.fixture(autouse=True)
-def without_noise(monkeypatch):
-  """Zeros at once: a key stream times zero takes seconds to build."""
-  monkeypatch.setattr(example_work.noise, 'normal', lambda key, nonce, shape: tf.zeros(shape, tf.float64))
-
-
 def step(model, clip, rate, ghost):
   """Returns the weights before and after one step of private SGD without noise, and the batch."""
   tf.keras.utils.set_random_seed(3)
