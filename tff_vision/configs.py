@@ -8,7 +8,7 @@ modules too, because the registries that give the names a meaning need TensorFlo
 import dataclasses
 import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tff_vision import (
@@ -128,6 +128,30 @@ class LaunchConfig:
   def __post_init__(self):
     if self.resume and self.run_dir is None:
       raise ValueError('resume needs run_dir, the folder of the run to continue.')
+
+
+# What trains well on image files of unknown kind and size, in place of the defaults for small grey images.
+_FITTING = {'folder': {'model': {'model': 'cnn_gn'}, 'client': {'client_learning_rate': 0.05},
+                       'data': {'preprocess': 'standardize'}}}
+
+
+def fitting(config: ExperimentConfig, given: Collection[str]) -> ExperimentConfig:
+  """Returns `config` with defaults that fit a user's own image files, where the user has chosen nothing else.
+
+  Args:
+    config: Of an experiment.
+    given: Fields that the user has set; if the model is among them, nothing is changed.
+  """
+  if config.task.task != 'classification' or {'model', 'initial_model'} & set(given):
+    return config
+  changes = _FITTING.get(config.data.dataset, {}) if isinstance(config.data.dataset, str) else {}
+  made = {name: dataclasses.replace(getattr(config, name), **{
+      field: value for field, value in fields.items() if field not in given}) for name, fields in changes.items()}
+  if config.privacy.privacy != 'none':  # The mean and deviation of private images are no default.
+    made.pop('data', None)
+  if config.client.client_optimizer != 'sgd':
+    made.pop('client', None)
+  return dataclasses.replace(config, **made)
 
 
 def sections(kind: type = ExperimentConfig) -> Mapping[str, type]:

@@ -22,6 +22,7 @@ from tff_vision.program import (
   deployment,
   export,
   final_state,
+  health,
   json_file,
   loop,
   released,
@@ -131,6 +132,8 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
   compatibility.check(config.algorithm.algorithm, f'runtime={runtime.runtime}',
                       f'data_placement={runtime.data_placement}')
   task = tasks.build_task(config)
+  if launch.resume:
+    directory.check_data(task.images.fingerprint)
   journal = journal_lib.Journal(directory.journal)
   secret = directory.secret()
   plan = build_plan(config, task, secret=secret).charged(journal.past())
@@ -139,7 +142,7 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
   secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing,
                                    objective=task.objective)
-  with directory.opened(config, secret), runtimes.open_runtime(runtime) as place:
+  with directory.opened(config, secret, task.images.fingerprint), runtimes.open_runtime(runtime) as place:
     parts = assembly.assemble(config, task, plan, runtime, directory.client_states, place)
     secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
                                   parameters_count=parts.sent_length, on_workers=bool(runtime.workers))
@@ -162,6 +165,7 @@ def _run(config, launch, runtime, on_start, on_round, stop_requested):
     content = summary.build_report(config, task=task, plan=plan, outcome=outcome, evaluator=evaluator, clock=clock,
                                    parity=parity, worker_pids=place.pids)
     content['personal'] = personal
+    content['warnings'] = health.warnings(outcome.history, content['evaluation'], task.images.test.examples, config)
     content['secure_sum'] = secure_sum
     content['traffic'] = summary.traffic(outcome.history, client_traffic)
     if config.attack.attack != 'none':
