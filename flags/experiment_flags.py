@@ -20,6 +20,7 @@ from flags import (
   personal_flags,
   privacy_flags,
   program_flags,
+  reading_flags,
   schedule_flags,
   sections,
   secure_flags,
@@ -30,8 +31,8 @@ from tff_vision import configs
 
 Experiment = TypeVar('Experiment')
 
-MODULES = (data_flags, partition_flags, image_flags, task_flags, model_flags, training_flags, algorithm_flags,
-           schedule_flags, cohort_flags, availability_flags,
+MODULES = (data_flags, partition_flags, image_flags, reading_flags, task_flags, model_flags, training_flags,
+           algorithm_flags, schedule_flags, cohort_flags, availability_flags,
            personal_flags, privacy_flags, mechanism_flags, secure_flags, aggregation_flags, attack_flags, program_flags,
            output_flags)
 
@@ -45,7 +46,11 @@ def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.E
   Raises:
     ValueError: A value is illegal.
   """
-  return any_config(base or configs.ExperimentConfig())
+  if base is not None:
+    return any_config(base)
+  given = {flag.name for module in MODULES for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]
+           if flag.present}
+  return configs.fitting(any_config(configs.ExperimentConfig()), given)
 
 
 def any_config(base: Experiment) -> Experiment:

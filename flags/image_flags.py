@@ -1,4 +1,4 @@
-"""Flags of `DataConfig` about reading and preprocessing images."""
+"""Flags of `DataConfig` about preprocessing images."""
 
 from absl import flags
 
@@ -7,7 +7,7 @@ from tff_vision import configs, data_config
 _DEFAULTS = configs.DataConfig()
 
 flags.DEFINE_enum('preprocess', _DEFAULTS.preprocess, data_config.PIXELS,
-                  'What is done to pixels after scaling; not given, what suits the data set.')
+                  'What is done to pixels after scaling; none: not even scaling; not given: what suits the data set.')
 flags.DEFINE_integer('image_size', _DEFAULTS.image_size,
                      'Height and width that images are resized to; of medmnist:*, which of its sizes is read.')
 flags.DEFINE_integer('image_channels', _DEFAULTS.image_channels, '1 turns colour to grey, 3 repeats grey.')
@@ -16,7 +16,3 @@ flags.DEFINE_integer('crop', _DEFAULTS.crop,
 flags.DEFINE_bool('flip', _DEFAULTS.flip, 'Whether training mirrors every other image.')
 flags.DEFINE_string('normal_class', _DEFAULTS.normal_class,
                     'The class that task=anomaly trains on; other training images are left out.')
-flags.DEFINE_float('test_fraction', _DEFAULTS.test_fraction,
-                   'Share of every class that is held out, of sources without a test set of their own.')
-flags.DEFINE_enum('corrupt_images', _DEFAULTS.corrupt_images, data_config.CORRUPT_IMAGES,
-                  'Whether an image file that cannot be decoded stops the run or is left out and counted.')

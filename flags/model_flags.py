@@ -12,7 +12,7 @@ flags.DEFINE_string('model', _MODEL.model,
                     'with input_shape and num_classes.')
 flags.DEFINE_multi_string('model_option', _MODEL.model_option, 'key=value for the function of --model, repeatable.')
 flags.DEFINE_list('imports', _MODEL.imports,
-                  'Modules to import first, such as those that register the layers of initial_model; also --import.')
+                  'Modules or .py files to import first, such as those with layers of initial_model; also --import.')
 flags.DEFINE_alias('import', 'imports')
 flags.DEFINE_string('initial_model', _MODEL.initial_model, 'Keras file that model=keras_file begins with.')
 flags.DEFINE_string('frozen_layers', _MODEL.frozen_layers,

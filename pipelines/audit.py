@@ -23,6 +23,7 @@ from pipelines import launch
 from tff_vision.program import json_file, run_directory
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
+_DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where the data of the run lie now, if they were moved.')
 _CANARIES = flags.DEFINE_integer('canaries', 200, 'Clients with random directions.')
 _DIMENSION = flags.DEFINE_integer('dimension', 10_000, 'Size of a canary; large beside their number.')
 _INVERSION_STEPS = flags.DEFINE_integer('inversion_steps', 400, 'Of the search for an image, for models that do not '
@@ -44,7 +45,7 @@ def main() -> None:
   if _RUN_DIR.value is None:
     raise ValueError('run_dir is missing: the folder of a finished run.')
   directory = run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value))
-  config = directory.read_config()
+  config = directory.config_at(_DATA_DIR.value)
   if config.task.task != 'classification':
     raise ValueError(f'attacks are on the loss of classes, and {_RUN_DIR.value} was trained for '
                      f'task={config.task.task}.')
@@ -52,6 +53,7 @@ def main() -> None:
   from tff_vision import experiment, secret_files, tasks
   from tff_vision.program import exported, released
   task = tasks.build_task(config)
+  directory.check_data(task.images.fingerprint)
   plan, report = experiment.build_plan(config, task), directory.read_report()
   # As the run's end computed it, with every round that was run twice: what it was computed from may be gone.
   ledger, evaluator = report['privacy'], exported.ExportedModel(directory).evaluator()

@@ -17,6 +17,8 @@ from pipelines import launch
 from tff_vision.program import json_file
 
 _MODEL = flags.DEFINE_string('model', None, 'Keras file to read, .keras or .h5.')
+_IMPORT = flags.DEFINE_string('import', None, 'Python file or module that defines layers of the model that are none of '
+                              'Keras\'s own.')
 _OUTPUT = flags.DEFINE_string('output', None, 'File to write, .keras; one that is there already is kept.')
 
 
@@ -30,8 +32,8 @@ def main() -> None:
   if output.exists() or not output.parent.is_dir():
     raise ValueError(f'output={_OUTPUT.value} {"is there already" if output.exists() else "lies in no folder"}.')
 
-  from tff_vision.models import convert, pretrained
-  made, changes = convert.to_group_norm(pretrained.read(_MODEL.value))
+  from tff_vision.models import convert, keras_files
+  made, changes = convert.to_group_norm(keras_files.read(_MODEL.value, _IMPORT.value))
   if not changes:
     raise ValueError(f'{_MODEL.value} has no BatchNormalization layer: there is nothing to convert.')
   made.save(output)

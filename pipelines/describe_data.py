@@ -8,7 +8,7 @@ contact sheet of a few. Flags of pipelines.train are accepted, so that its flagf
 
 from absl import flags
 
-from flags import data_flags, experiment_flags, image_flags, output_flags, partition_flags
+from flags import data_flags, experiment_flags, image_flags, output_flags, partition_flags, reading_flags
 from pipelines import launch
 from tff_vision.data import availability
 from tff_vision.program import json_file
@@ -36,4 +36,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(data_flags, partition_flags, image_flags, output_flags))
+  launch.launch(main, flag_modules=(data_flags, partition_flags, image_flags, reading_flags, output_flags))

@@ -14,18 +14,20 @@ from pipelines import launch, progress
 from tff_vision.program import json_file, run_directory
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
+_DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where the data of the run lie now, if they were moved.')
 
 
 def main() -> None:
   if _RUN_DIR.value is None:
     raise ValueError('run_dir is missing: the folder of a finished run.')
   directory = run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value))
-  config = directory.read_config()
+  config = directory.config_at(_DATA_DIR.value)
 
   from tff_vision import objectives
   from tff_vision.data import build
   from tff_vision.program import exported
   images = build.build(config.data, seed=config.program.seed)
+  directory.check_data(images.fingerprint)
   evaluator = exported.ExportedModel(directory).evaluator(
       objectives.build(config.task, images, config.data.normal_class))
   found = evaluator.evaluate(images.test)

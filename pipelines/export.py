@@ -22,6 +22,7 @@ FORMATS = ('keras', 'saved_model', 'tflite', 'tflite_int8')
 _CALIBRATION_IMAGES = 200
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
+_DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where the data of the run lie now, if they were moved.')
 _FORMAT = flags.DEFINE_list('format', ['keras', 'saved_model', 'tflite'], f'Some of {", ".join(FORMATS)}.')
 _OUTPUT_DIR = flags.DEFINE_string('output_dir', None, 'Folder to make; unset is run_dir/deployment.')
 _CALIBRATION_DIR = flags.DEFINE_string(
@@ -39,7 +40,7 @@ def main() -> None:
   if _CALIBRATION_DIR.value is not None and 'tflite_int8' not in formats:
     raise ValueError(f'calibration_dir={_CALIBRATION_DIR.value!r} is read by --format=tflite_int8 only.')
   directory = run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value))
-  config = directory.read_config()
+  config = directory.config_at(_DATA_DIR.value)
   report = directory.read_report()
   folder = pathlib.Path(_OUTPUT_DIR.value or directory.path / 'deployment')
   if folder.exists():
@@ -48,6 +49,7 @@ def main() -> None:
   from tff_vision import tasks
   from tff_vision.program import calibration, deployment, final_state
   task = tasks.build_task(config)
+  directory.check_data(task.images.fingerprint)
   model = task.keras_model()
   weights = final_state.read_weights(directory, model)
   ranges = None

@@ -28,6 +28,7 @@ from flags import (
     output_flags,
     partition_flags,
     program_flags,
+    reading_flags,
     training_flags,
 )
 from pipelines import launch
@@ -36,8 +37,8 @@ from tff_vision.data import availability
 from tff_vision.hospitals import claim
 from tff_vision.program import json_file
 
-_MODULES = (data_flags, partition_flags, image_flags, model_flags, training_flags, program_flags, output_flags,
-            hospitals_flags, budget_file_flags)
+_MODULES = (data_flags, partition_flags, image_flags, reading_flags, model_flags, training_flags, program_flags,
+            output_flags, hospitals_flags, budget_file_flags)
 # What the ways of training set themselves, or nothing here reads.
 _FIXED = ('algorithm', 'rounds_per_evaluation', 'resume')
 _DEFAULT = configs.ExperimentConfig(

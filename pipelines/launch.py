@@ -11,10 +11,11 @@ from types import ModuleType
 
 from absl import flags
 
-from pipelines import progress
+from pipelines import flagfiles, progress
 from tff_vision import validate
 from tff_vision.data import fetch
 
+_NO_PATH = ('finding_separator',)
 _WRITTEN = ('json', 'output')  # Flags that name a file which is written at the end, maybe hours later.
 
 
@@ -33,7 +34,9 @@ def launch(main: Callable[..., None], *, flag_modules: Sequence[ModuleType], tak
     _print_help(sys.modules['__main__'], flag_modules)
     sys.exit(0)
   try:
-    arguments = flags.FLAGS(sys.argv)[1:]
+    arguments = flags.FLAGS([sys.argv[0], *flagfiles.expanded(sys.argv[1:])])[1:]
+    arguments = [os.path.expanduser(argument) for argument in arguments]
+    _expand_home()
     if arguments and not takes_files:
       raise ValueError(f'unexpected argument {arguments[0]!r}; every setting is a flag, see --help.')
     _refuse_what_cannot_be_written()
@@ -44,11 +47,18 @@ def launch(main: Callable[..., None], *, flag_modules: Sequence[ModuleType], tak
   except ValueError as error:
     _fail(str(error))
   except OSError as error:
-    if error.filename is None and error.errno != errno.ENOSPC:
+    if _disk_is_full(error):
+      _fail('the disk is full' + (f' ({error.filename})' if error.filename else '') +
+            '. Make room; a run that has begun goes on with --resume --run_dir=DIR.')
+    if error.filename is None:
       raise
     _fail(f'{error.filename or "disk"}: {error.strerror}.')
   except KeyboardInterrupt:
     sys.exit(128 + signal.SIGINT)
+  except Exception as error:
+    if not _disk_is_full(error):
+      raise
+    _fail('the disk is full. Make room; a run that has begun goes on with --resume --run_dir=DIR.')
   finally:
     _forget_unused_executor()
 
@@ -58,6 +68,28 @@ def _refuse_what_cannot_be_written():
     path = flags.FLAGS[name].value if name in flags.FLAGS else None
     if path not in (None, '-'):
       validate.writable_file(**{name: path})
+
+
+def _expand_home():
+  """Puts the home folder in place of ~, which shells leave in --flag=~/folder."""
+  for name in flags.FLAGS:
+    flag = flags.FLAGS[name]
+    if not flag.present or name in _NO_PATH:
+      continue
+    if isinstance(flag.value, str):
+      flag.value = os.path.expanduser(flag.value)
+    elif isinstance(flag.value, list):
+      flag.value = [os.path.expanduser(part) if isinstance(part, str) else part for part in flag.value]
+
+
+def _disk_is_full(error):
+  """Returns whether a file system had no room, whatever library met that first."""
+  while error is not None:
+    if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT) or any(
+        sign in str(error) for sign in ('No space left on device', 'Disk quota exceeded')):
+      return True
+    error = error.__cause__ or error.__context__
+  return False
 
 
 def _fail(sentence):

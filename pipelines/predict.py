@@ -2,9 +2,10 @@
 
     python -m pipelines.predict --run_dir=runs/fashion shoe.png bag.jpg
 
-Takes PNG, JPEG, GIF and BMP of any size, grey or colour; prints the likeliest classes of each with probabilities; of
-task=anomaly, each image's score and how many good test images have a lower one; of task=embedding, how alike the images
-are. --json=FILE receives `predictions`: by file, probabilities by class, `score`, or the `embedding`.
+Takes PNG, JPEG, GIF, BMP, WebP and TIFF of any size, grey or colour; prints the likeliest classes of each with
+probabilities; of task=anomaly, each image's score and how many good test images have a lower one; of task=embedding,
+how alike the images are. --json=FILE receives `predictions`: by file, probabilities by class, `score`, or the
+`embedding`.
 """
 
 import itertools

@@ -3,6 +3,7 @@
 Lines are kept in logs. Where a record tells no seconds, because these would tell who took part, lines tell none either.
 """
 
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -20,10 +21,15 @@ class Progress:
     self._shown = {}
     self._started = time.monotonic()
     self._first = None
+    self._warned = False
 
   def __call__(self, record: Mapping[str, Any]) -> None:
     """Takes one round's record."""
     number = record['round']
+    if not self._warned and not math.isfinite(record.get('train', {}).get('loss', 0.0)):
+      self._warned = True
+      print(f'warning: round {number}: the training loss is not a finite number: clients diverge, and their updates '
+            'count as zero.', file=sys.stderr, flush=True)
     self._shown |= _words(record)
     if 'seconds' in record:
       self._shown['s/round'] = f'{record["seconds"]:.2f}'

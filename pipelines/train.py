@@ -105,6 +105,8 @@ def _conclude(result):
   print(_traffic_sentence(found['traffic']))
   if 'attack' in found:
     print(_attack_sentence(found['attack']))
+  for warning in found.get('warnings', ()):
+    print(f'warning: {warning}')
   if result.directory.is_wiped():
     print('secrets: checkpoints, journal and what clients kept are wiped (--keep_secrets leaves them)')
   print(f'report: {result.directory.report_html}')

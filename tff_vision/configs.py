@@ -8,7 +8,7 @@ modules too, because the registries that give the names a meaning need TensorFlo
 import dataclasses
 import json
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tff_vision import (
@@ -41,8 +41,11 @@ AttackConfig = attack_config.AttackConfig
 TaskConfig = task_config.TaskConfig
 
 
-# Grows with every new field; what an older file lacks has the field's default.
+# Grows with new fields, which are listed below: in a file of an older schema they have their defaults.
 SCHEMA = 2
+_NEW_IN: Mapping[int, frozenset[str]] = {2: frozenset((
+    'model_option', 'imports', 'algorithm_option', 'loss', 'loss_option', 'aggregator_option', 'pixel_range',
+    'label_case', 'finding_separator', 'secure_statistical_bits'))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -130,6 +133,30 @@ class LaunchConfig:
       raise ValueError('resume needs run_dir, the folder of the run to continue.')
 
 
+# What trains well on image files of unknown kind and size, in place of the defaults for small grey images.
+_FITTING = {'folder': {'model': {'model': 'cnn_gn'}, 'client': {'client_learning_rate': 0.05},
+                       'data': {'preprocess': 'standardize'}}}
+
+
+def fitting(config: ExperimentConfig, given: Collection[str]) -> ExperimentConfig:
+  """Returns `config` with defaults that fit a user's own image files, where the user has chosen nothing else.
+
+  Args:
+    config: Of an experiment.
+    given: Fields that the user has set; if the model is among them, nothing is changed.
+  """
+  if config.task.task != 'classification' or {'model', 'initial_model'} & set(given):
+    return config
+  changes = _FITTING.get(config.data.dataset, {}) if isinstance(config.data.dataset, str) else {}
+  made = {name: dataclasses.replace(getattr(config, name), **{
+      field: value for field, value in fields.items() if field not in given}) for name, fields in changes.items()}
+  if config.privacy.privacy != 'none':  # The mean and deviation of private images are no default.
+    made.pop('data', None)
+  if config.client.client_optimizer != 'sgd':
+    made.pop('client', None)
+  return dataclasses.replace(config, **made)
+
+
 def sections(kind: type = ExperimentConfig) -> Mapping[str, type]:
   """Returns the name and the class of each part of an experiment; `kind` is its class."""
   return typing.get_type_hints(kind)
@@ -162,14 +189,13 @@ def read_description(text: str, kind: type = ExperimentConfig) -> dict[str, dict
   schema = parsed.pop('schema', 1) if isinstance(parsed, dict) else 1
   if not isinstance(schema, int) or schema > SCHEMA:
     raise ValueError(f'the config has schema {schema!r}; this version reads schemas up to {SCHEMA}.')
-  defaults = {name: {field.name: plugins.describe(_default(field)) for field in dataclasses.fields(section)}
-              for name, section in sections(kind).items()}
-  if schema < SCHEMA and isinstance(parsed, dict):
-    parsed = {**{name: fields for name, fields in defaults.items() if name not in parsed}, **parsed}
-  _same_names('the config', parsed, defaults)
-  for name, fields in defaults.items():
-    if schema < SCHEMA and isinstance(parsed[name], dict):
-      parsed[name] = {**fields, **parsed[name]}
+  newer = frozenset().union(*(names for number, names in _NEW_IN.items() if number > schema))
+  _same_names('the config', parsed, sections(kind))
+  for name, section in sections(kind).items():
+    fields = {field.name: field for field in dataclasses.fields(section)}
+    if isinstance(parsed[name], dict):
+      parsed[name] = {**{field: plugins.describe(_default(fields[field])) for field in newer & fields.keys()},
+                      **parsed[name]}
     _same_names(f'section {name} of the config', parsed[name], fields)
   return parsed
 

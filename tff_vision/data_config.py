@@ -1,6 +1,7 @@
 """The section of an experiment about images and clients; use it as `configs.DataConfig`."""
 
 import dataclasses
+import math
 from typing import Any
 
 from tff_vision import validate
@@ -9,8 +10,10 @@ from tff_vision import validate
 # stand here too, and a test holds both equal.
 PARTITIONS = ('natural', 'iid', 'dirichlet', 'dirichlet_equal', 'shards', 'quantity', 'pachinko', 'feature_shift')
 QUANTITY_DISTRIBUTIONS = ('lognormal', 'dirichlet')
-PIXELS = ('raw', 'invert', 'standardize', 'per_image')
+PIXELS = ('raw', 'none', 'invert', 'standardize', 'per_image')
 CORRUPT_IMAGES = ('refuse', 'skip')
+READS_PIXEL_RANGE = ('folder', 'idx', 'medical_mnist', 'npz')
+LABEL_CASE = ('ask', 'merge', 'keep')
 
 _READ_BY_PARTITION = {
     'partition_alpha': ('dirichlet', 'dirichlet_equal', 'quantity'),
@@ -51,7 +54,8 @@ class DataConfig:
     shift_contrast: `feature_shift`: a client's contrast is multiplied by one factor in 1 -+ shift_contrast.
     shift_noise: `feature_shift`: a client's sensor noise has one deviation of up to this share of full intensity.
     preprocess: What is done to pixels after scaling: `raw`, `invert` (1 - x), `standardize` (mean and deviation
-      of the data set) or `per_image`. None means the source's own way, as for the fields below.
+      of the data set) or `per_image`; `none` does not scale either: a model gets stored pixels, 0..255. None means the
+      source's own way, as for the fields below.
     image_size: Height and width that images are resized to; of `medmnist:*`, which of its sizes is read.
     image_channels: 1 turns colour to grey, 3 repeats grey.
     crop: Height and width of a crop, random in training and central in evaluation; 0 crops nothing.
@@ -60,6 +64,11 @@ class DataConfig:
     test_fraction: Share of every class that is held out, of sources without a test set of their own.
     corrupt_images: Whether an image file that cannot be decoded stops the run (`refuse`) or is left out and
       counted (`skip`). Read by sources of image files only.
+    pixel_range: The stored values that are black and white, BLACK,WHITE. Image files and arrays of whole numbers are
+      brought to 0..1 by it; arrays of floats stay as they are, and files for prediction are brought to it. None: what
+      the data's type and values tell. Read by data sets of your own only.
+    label_case: Class names that differ in case only are refused (`ask`), made one (`merge`) or left apart (`keep`).
+    finding_separator: What separates findings in one label; '' leaves labels as they are. None: `|`, if labels have it.
   """
   dataset: Any = 'digits'
   data_dir: str | None = None
@@ -85,6 +94,14 @@ class DataConfig:
   normal_class: str | None = None
   test_fraction: float = 0.2
   corrupt_images: str = 'refuse'
+  pixel_range: str | None = None
+  label_case: str = 'ask'
+  finding_separator: str | None = None
+
+  @property
+  def numeric_pixel_range(self) -> tuple[float, float] | None:
+    """The values of black and of white in `pixel_range`."""
+    return None if self.pixel_range is None else tuple(float(part) for part in self.pixel_range.split(','))
 
   def __post_init__(self):
     self._check_partition()
@@ -103,6 +120,22 @@ class DataConfig:
       validate.non_negative(crop=self.crop)
     validate.open_unit(test_fraction=self.test_fraction)
     validate.one_of(CORRUPT_IMAGES, corrupt_images=self.corrupt_images)
+    validate.one_of(LABEL_CASE, label_case=self.label_case)
+    self._check_pixel_range()
+
+  def _check_pixel_range(self):
+    if self.pixel_range is None:
+      return
+    try:
+      black, white = self.numeric_pixel_range
+    except ValueError:
+      black = white = math.nan
+    if not (math.isfinite(black) and math.isfinite(white) and black < white):
+      raise ValueError(f'pixel_range must be BLACK,WHITE, two numbers of which the second is larger; found '
+                       f'{self.pixel_range!r}.')
+    if self.dataset not in READS_PIXEL_RANGE:
+      raise ValueError(f'pixel_range={self.pixel_range!r} has no effect with dataset={self.dataset}; it is read by '
+                       f'{", ".join(READS_PIXEL_RANGE)}.')
 
   def _check_partition(self):
     validate.one_of(PARTITIONS, partition=self.partition)

@@ -24,6 +24,7 @@ from tff_vision.program import (
   deployment,
   export,
   final_state,
+  health,
   json_file,
   loop,
   released,
@@ -135,6 +136,8 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
   compatibility.check(config.algorithm.algorithm, f'runtime={runtime.runtime}',
                       f'data_placement={runtime.data_placement}')
   task = tasks.build_task(config)
+  if launch.resume:
+    directory.check_data(task.images.fingerprint)
   journal = journal_lib.Journal(directory.journal)
   secret = directory.secret()
   plan_run = functools.partial(_plan_run, config, journal=journal, secret=secret, directory=directory)
@@ -143,7 +146,7 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
   budget = _same_budget(budget, journal)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing,
                                    objective=task.objective)
-  with directory.opened(config, secret), runtimes.open_runtime(runtime) as place:
+  with directory.opened(config, secret, task.images.fingerprint), runtimes.open_runtime(runtime) as place:
     task, plan, program = ready or plan_run(assembly.counted(task, runtime, place, journal.example_counts))
     charged = charge.Charge(budget, run=secret, data=fingerprint(task.images), delta=getattr(plan, 'delta', None),
                             label=f'run_dir={launch.run_dir}')
@@ -182,6 +185,7 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
     content = summary.build_report(config, task=task, plan=plan, outcome=outcome, evaluator=evaluator, clock=clock,
                                    parity=parity, worker_pids=place.pids)
     content['personal'] = personal
+    content['warnings'] = health.warnings(outcome.history, content['evaluation'], task.images.test.examples, config)
     content['secure_sum'] = secure_sum
     if totals is not None:
       content['budget_file'] = {**totals, 'file': budget.budget_file}

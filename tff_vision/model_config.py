@@ -5,8 +5,8 @@ from typing import Any
 
 from tff_vision import training_config, validate
 
-BUILT_IN = ('autoencoder', 'cnn', 'cnn_dropout', 'cnn_tanh', 'linear', 'mlp', 'mobilenet_v3_small', 'resnet18_gn',
-            'resnet20_gn', 'scattering', 'vit_tiny')
+BUILT_IN = ('autoencoder', 'cnn', 'cnn_dropout', 'cnn_gn', 'cnn_tanh', 'linear', 'mlp', 'mobilenet_v3_small',
+            'resnet18_gn', 'resnet20_gn', 'scattering', 'vit_tiny')
 MODELS = (*BUILT_IN, 'keras_file')
 
 
@@ -17,7 +17,7 @@ class ModelConfig:
   Attributes:
     model: A name, or a function (input_shape, num_classes) -> Keras model of logits, or a reference to one.
     model_option: `key=value`, keyword arguments of a reference's function.
-    imports: Modules that are imported first, such as those that register the layers of a Keras file.
+    imports: Modules, or .py files, that are imported first, such as those that register the layers of a Keras file.
     initial_model: The Keras file of `keras_file`: architecture and first weights.
     frozen_layers: Names or glob patterns of layers of initial_model that are not trained, separated by commas.
   """
@@ -30,8 +30,8 @@ class ModelConfig:
   def __post_init__(self):
     validate.one_of_or_own(MODELS, model=self.model)
     for name in self.imports:
-      if not all(part.isidentifier() for part in name.split('.')):
-        raise ValueError(f'import must name Python modules, found {name!r}.')
+      if not name.endswith('.py') and not all(part.isidentifier() for part in name.split('.')):
+        raise ValueError(f'import must name Python modules or files, found {name!r}.')
     training_config.check_options(MODELS, self.model, self.model_option, 'model')
     if (self.model == 'keras_file') != (self.initial_model is not None):
       raise ValueError(f'model=keras_file and initial_model=FILE go together, found model={self.model} and '

@@ -26,8 +26,15 @@ def is_reference(choice: Any) -> bool:
 
 
 def is_own(choice: Any, choices: Collection[str]) -> bool:
-  """Returns whether `choice` is an object or a reference, and none of the built-in names."""
-  return not isinstance(choice, str) or (choice not in choices and is_reference(choice))
+  """Returns whether `choice` is an object or a reference, and none of the built-in names.
+
+  Of a built-in name with a colon, such as `medmnist:path`, what stands before the colon is taken: `medmnist:paht` is a
+  mistake and no module.
+  """
+  if not isinstance(choice, str):
+    return True
+  families = {name.partition(':')[0] for name in choices if ':' in name}
+  return choice not in choices and is_reference(choice) and choice.partition(':')[0] not in families
 
 
 def value_of(choice: Any, registry: Mapping[str, Any], *, field: str) -> Any:

@@ -142,6 +142,7 @@ def build_task(config: configs.ExperimentConfig) -> Task:
   """
   images = attacked.attacked(config.attack, data_build.build(config.data, seed=config.program.seed),
                              seed=config.program.seed)
+  _refuse_one_class(images, config.task.task)
   objective = objectives.build(config.task, images, config.data.normal_class)
   make = functools.partial(Task, images=images, client=config.client, seed=config.program.seed, learned=objective)
   if config.model.initial_model is None:
@@ -150,7 +151,33 @@ def build_task(config: configs.ExperimentConfig) -> Task:
   given = pretrained.load(
       config.model.initial_model, frozen_layers=config.model.frozen_layers, num_outputs=objective.head,
       input_shape=preprocess.input_shape(images.preprocessing, images.test.examples.x.shape[1:]))
-  return make(model_builder=given.build, start=given.start, notes=given.notes)
+  notes = [*given.notes, *_surprises(given, images)]
+  return make(model_builder=given.build, start=given.start, notes=tuple(notes))
+
+
+def _refuse_one_class(images, task):
+  """Refuses a data set that leaves nothing to tell apart.
+
+  Raises:
+    ValueError: It has one class.
+  """
+  if task == 'classification' and not images.multi_label and len(images.class_names) < 2:
+    raise ValueError(f'dataset={images.name} has one class only, {", ".join(map(str, images.class_names))}: '
+                     'classification needs two, and task=anomaly learns from one.')
+
+
+def _surprises(given, images):
+  """Returns notes on a model from a file that scales by itself, or draws what cannot be repeated."""
+  preprocessing, notes = images.preprocessing, []
+  if given.rescales and (images.test.examples.x.dtype != np.uint8 or preprocessing.scale != 1):
+    notes.append(f'Its first layer {given.rescales} scales pixels itself, and gets them scaled already (preprocess='
+                 f'{preprocessing.pixels}); preprocess=none gives it stored pixels.')
+  with tf.Graph().as_default():
+    unseeded = replayable.unseeded(given.build((), 0))
+  if unseeded:
+    notes.append(f'Layers that draw at random in a way that cannot be repeated: {", ".join(unseeded)}. Another run of '
+                 'the same seed, and a resumed run, will not be the same.')
+  return notes
 
 
 @contextlib.contextmanager

@@ -89,3 +89,69 @@ def test_files(tmp_path):
   (tmp_path / 'data.npz').write_bytes(raw)
   assert arrays.locate(str(tmp_path)) == (True, str(tmp_path / 'data.npz'))
   assert not arrays.locate(None)[0]
+
+
+def _range_of(tmp_path, **content):
+  found = _load(tmp_path, {'pixel_range': content.pop('pixel_range')} if 'pixel_range' in content else None, **content)
+  return found, ' '.join(found.notes)
+
+
+@pytest.mark.parametrize('kind', [bool, np.int64, np.uint8])
+def test_zero_and_one_are_black_and_white(tmp_path, kind):
+  x = RNG.integers(0, 2, (40, 5, 4))
+  found, said = _range_of(tmp_path, x=x.astype(kind), y=Y, x_test=x[:9].astype(kind), y_test=Y[:9])
+  np.testing.assert_array_equal(found.train.x[..., 0], 255 * x)
+  np.testing.assert_array_equal(found.test.x[..., 0], 255 * x[:9])
+  assert '0 and 1 only' in said and found.stored.white == 255
+  if kind is not bool:
+    meant, said = _range_of(tmp_path, x=x.astype(kind), y=Y, pixel_range='0,255')
+    assert meant.train.x.max() == 1 and 'only' not in said
+
+
+def test_whole_numbers_of_few_levels_ask_for_their_white(tmp_path):
+  x = RNG.integers(0, 17, (40, 5, 4))
+  with pytest.raises(ValueError, match=r'0..16.*nearly black: say pixel_range=0,16'):
+    _load(tmp_path, x=x, y=Y)
+  found, said = _range_of(tmp_path, x=x, y=Y, x_test=x, y_test=Y, pixel_range='0,16')
+  np.testing.assert_allclose(found.train.x[..., 0], x / 16, atol=1e-6)
+  assert 'become 0..1' in said
+  deep = RNG.integers(0, 4096, (40, 5, 4)).astype(np.uint16)
+  with pytest.raises(ValueError, match='whole numbers in .* pixel_range'):
+    _load(tmp_path, x=deep, y=Y)
+  found, _ = _range_of(tmp_path, x=deep, y=Y, x_test=deep, y_test=Y, pixel_range='0,4095')
+  np.testing.assert_allclose(found.train.x[..., 0], deep / 4095, atol=1e-6)
+  assert found.stored.window == (0, 4095) and found.stored.white == 1
+
+
+@pytest.mark.parametrize(('low', 'high', 'ends'), [
+    (0, 1, (0, 1)), (0, 0.2, (0, 1)), (-1, 1, (-1, 1)), (-0.5, 0.5, (-0.5, 0.5)), (-0.3, 0.4, (None, None)),
+    (-2.1, 2.6, (None, None)), (0, 16, (None, None)), (-0.99, 0.98, (-1, 1))])
+def test_what_floats_are_black_and_white_is_told_or_unknown(tmp_path, low, high, ends):
+  x = RNG.uniform(low, high, (40, 5, 4)).astype(np.float32)
+  x[0, 0, 0], x[1, 0, 0] = low, high
+  found, said = _range_of(tmp_path, x=x, y=Y, x_test=x, y_test=Y)
+  assert (found.stored.black, found.stored.white) == ends and ('black' in said) == (ends != (0, 1))
+  np.testing.assert_array_equal(found.train.x[..., 0], x)
+  told, _ = _range_of(tmp_path, x=x, y=Y, x_test=x, y_test=Y, pixel_range=f'{low},{high}')
+  assert (told.stored.black, told.stored.white) == (low, high)
+  np.testing.assert_array_equal(told.train.x[..., 0], x)
+
+
+def test_arrays_of_two_ranges_and_steps_that_expect_another_are_refused(tmp_path):
+  with pytest.raises(ValueError, match='x is uint8 and x_test is float32'):
+    _load(tmp_path, x=X, y=Y, x_test=(X[:3] / 255).astype(np.float32), y_test=Y[:3])
+  x = RNG.uniform(-1, 1, (40, 5, 4))
+  np.savez(tmp_path / 'signed.npz', x=x, y=Y)
+  for fields in ({'preprocess': 'invert'}, {'partition': 'feature_shift'}):
+    with pytest.raises(ValueError, match='computes with pixels of 0..1'):
+      build.build(configs.DataConfig(dataset='npz', data_dir=str(tmp_path / 'signed.npz'), num_clients=2, **fields),
+                  seed=0)
+
+
+def test_names_are_trimmed_and_case_is_asked_about(tmp_path):
+  y = np.array(['left', 'left ', 'right', 'right'] * 10)
+  assert _load(tmp_path, x=X, y=y).class_names == ('left', 'right')
+  with pytest.raises(ValueError, match="'Left' and 'left' differ in case only"):
+    _load(tmp_path, x=X, y=np.array(['left', 'Left', 'right', 'right'] * 10))
+  assert _load(tmp_path, {'label_case': 'merge'}, x=X, y=np.array(['left', 'Left', 'right', 'right'] * 10)
+               ).class_names == ('left', 'right')

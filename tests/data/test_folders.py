@@ -127,8 +127,8 @@ def test_damage_in_the_middle_is_named_when_the_file_is_read(tmp_path):
 def test_nothing_is_decoded_before_it_is_needed(tmp_path, monkeypatch):
   _tree(tmp_path, ['x', 'y'], n=20)
   read = []
-  real = decode.read
-  monkeypatch.setattr(decode, 'read', lambda path, shape=None: read.append(path) or real(path, shape))
+  real = decode.native
+  monkeypatch.setattr(decode, 'native', lambda path: read.append(path) or real(path))
   found = _build(tmp_path, num_clients=4)
   assert len(read) == 1 + len(found.test.examples)  # The first image for its shape, and the test set.
   found.train.examples(2)

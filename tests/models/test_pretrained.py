@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from tests import tiny
 from tff_vision import configs, model_config, tasks
-from tff_vision.models import MODELS, check, convert, pretrained
+from tff_vision.models import MODELS, check, convert, keras_files, pretrained
 
 SHAPE = (12, 12, 1)
 
@@ -40,7 +40,7 @@ def images(count=3):
 
 
 def test_the_converter_carries_affine_weights_and_says_what_it_dropped(saved):
-  old = pretrained.read(saved(network()))
+  old = keras_files.read(saved(network()))
   made, changes = convert.to_group_norm(old)
   assert [(c.layer, c.channels, c.groups) for c in changes] == [('norm_a', 16, 2), ('norm_top', 16, 2)]
   assert all(c.carried == ['gamma', 'beta'] and 'moving_mean' in c.dropped for c in changes)
@@ -132,10 +132,10 @@ def test_what_cannot_be_is_refused_in_one_sentence(saved, frozen, shape, match):
 
 def test_files_that_are_no_models_are_refused(tmp_path):
   with pytest.raises(ValueError, match='none.keras'):
-    pretrained.read(str(tmp_path / 'none.keras'))
+    keras_files.read(str(tmp_path / 'none.keras'))
   (tmp_path / 'text.keras').write_text('no model')
   with pytest.raises(ValueError, match='text.keras'):
-    pretrained.read(str(tmp_path / 'text.keras'))
+    keras_files.read(str(tmp_path / 'text.keras'))
   with pytest.raises(ValueError, match='initial_model'):
     model_config.ModelConfig(model='keras_file')
   with pytest.raises(ValueError, match='frozen_layers'):
@@ -152,4 +152,4 @@ def test_a_task_starts_with_the_file_and_its_new_head_with_the_seed(saved):
     np.testing.assert_array_equal(a, b)
   assert [w.shape for w in one.trainable] == [(6, 10), (10,)]
   assert [w.shape for w in one.non_trainable] == [(64, 6), (6,)]
-  np.testing.assert_array_equal(one.non_trainable[0], pretrained.read(path).get_layer('hidden').kernel)
+  np.testing.assert_array_equal(one.non_trainable[0], keras_files.read(path).get_layer('hidden').kernel)

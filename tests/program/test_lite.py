@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tff_vision.data import images as images_lib
 from tff_vision.program import lite, serving
 
 L = tf.keras.layers
@@ -25,7 +26,7 @@ def normalized():
 
 def test_group_normalisation_runs_on_one_image_and_on_many(normalized, tmp_path):
   path = tmp_path / 'model.tflite'
-  served = serving.ServedModel(normalized, white=255.0, answers=serving.ANSWERS['classification'])
+  served = serving.ServedModel(normalized, stored=images_lib.StoredPixels(), answers=serving.ANSWERS['classification'])
   path.write_bytes(lite.convert(served))
   logits = lite.outputs_fn(path, 'logits')
   for count in (1, 7, 2):

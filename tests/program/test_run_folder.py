@@ -27,7 +27,8 @@ from tff_vision.program import checkpoints, final_state, model_card, released, r
 RELEASED = (r'config\.json', r'metrics\.csv', r'report\.json', r'report\.html', 'logdir', 'export',
             r'export/(model\.keras|weights\.npz|model\.json|saved_model(/.*)?)')
 SUMMARY = {'config', 'dataset', 'task', 'model', 'evaluation', 'per_client', 'unseen', 'privacy', 'rounds', 'seconds',
-           'export_parity', 'environment', 'history', 'personal', 'secure_sum', 'traffic', 'training_data_shown'}
+           'export_parity', 'environment', 'history', 'personal', 'secure_sum', 'traffic', 'training_data_shown',
+           'warnings'}
 DATASET = {'name', 'num_clients', 'num_test_examples', 'class_names', 'image_shape', 'notes'}
 SPREAD = {'metric', 'mean', 'percentile_10', 'worst', 'count', 'without_examples'}
 ROUND = {'round', 'evaluation', 'per_client', 'privacy'}

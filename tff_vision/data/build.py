@@ -5,10 +5,11 @@ import dataclasses
 import numpy as np
 
 from tff_vision import configs, plugins, seeds
-from tff_vision.data import devices, images, ownership, preprocess, sources
+from tff_vision.data import devices, fingerprint, images, ownership, preprocess, sources
 from tff_vision.data import pool as pool_lib
 
 _MOMENTS_FROM = 10_000
+_NEARLY_BLACK = 31
 
 
 def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
@@ -37,9 +38,20 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
   test = _held_out(pool, trainers, who.common)
   if not len(test.examples):  # Only strangers have test examples: they are the test set.
     test = dataclasses.replace(test, examples=unseen.examples)
-  return images.FederatedImages(
+  notes += _nearly_black(pool, test.examples.x, notes)
+  made = images.FederatedImages(
       name=config.dataset, class_names=tuple(pool.class_names), train=_clients(pool, trainers), test=test,
-      unseen=unseen, preprocessing=preprocessing, notes=(*notes, *preprocessing_notes))
+      unseen=unseen, preprocessing=preprocessing, stored=pool.stored, notes=(*notes, *preprocessing_notes))
+  return dataclasses.replace(made, fingerprint=fingerprint.of(made, pool.digest, [owner.train for owner in trainers]))
+
+
+def _nearly_black(pool, x, notes):
+  """Says of a user's own bytes that they use a small part of 0..255, as masks of 0 and 1 do."""
+  if not pool.digest or x.dtype != np.uint8 or not 0 < x.max(initial=0) <= _NEARLY_BLACK or any(
+      'nearly black' in note for note in notes):
+    return []
+  return [f'The test images hold values in 0..{x.max()}, which of 0..255 are nearly black: say pixel_range=0,{x.max()} '
+          'if the largest is white.']
 
 
 def own(config: configs.DataConfig) -> images.FederatedImages | pool_lib.Pool:
@@ -110,6 +122,18 @@ def _held_out(pool, owners, common=()):
   return images.HeldOut(examples=examples, clients=clients)
 
 
+def _refuse_other_range(pool, pixels, config):
+  """Refuses what computes with 0 as black and 1, or 255, as white where the pixels have other ones."""
+  stored = pool.stored
+  if stored is None or (stored.black, stored.white) in ((0.0, 1.0), (0.0, 255.0)):
+    return
+  for name, value in (('preprocess', pixels), ('partition', config.partition)):
+    if value in ('invert', 'feature_shift'):
+      found = 'not known' if stored.black is None else f'{stored.black:g}..{stored.white:g}'
+      raise ValueError(f'{name}={value} computes with pixels of 0..1, and the range of dataset={config.dataset} is '
+                       f'{found}: store its pixels as 0..1.')
+
+
 def _preprocessing(pool, config):
   """Returns the source's own preprocessing with what the user chose in its place, and notes.
 
@@ -118,12 +142,13 @@ def _preprocessing(pool, config):
   """
   own = pool.preprocessing
   pixels = config.preprocess or own.pixels
+  _refuse_other_range(pool, pixels, config)
   chosen = dataclasses.replace(
       own, pixels=pixels, channels=config.image_channels or own.channels, size=config.image_size or own.size,
       crop=(own.crop if config.crop is None else config.crop) or None,
       flip=own.flip if config.flip is None else config.flip,
       # Standardizing an image undoes any scale but not the floor on its deviation, which is meant for 0..255.
-      scale=1.0 if pixels == 'per_image' else own.scale)
+      scale=1.0 if pixels in ('per_image', 'none') else own.scale)
   *_, channels = preprocess.input_shape(chosen, pool.train.shape)
   if pixels != 'standardize' or len(own.mean) == channels == pool.train.shape[-1]:
     return chosen, ()

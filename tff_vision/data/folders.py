@@ -4,33 +4,20 @@
     root/[split/]class/image.png           no clients: any other partition
     root/manifest.csv                      path,label[,client][,split]
 
-where split is train, test or val (val serves as the test set if there is no other).
+where split is train, test or val in any case (val serves as the test set if there is no other), and may stand below
+client or class too.
 """
 
-import csv
-import dataclasses
+import hashlib
 import os
 import pathlib
-from collections import Counter
 
 import numpy as np
 
 from tff_vision import configs
-from tff_vision.data import decode, files, heldout, images, pool
+from tff_vision.data import files, heldout, images, listing, manifest, naming, pool
 
-_SPLITS = {'train': 'train', 'training': 'train', 'test': 'test', 'testing': 'test', 'val': 'val', 'valid': 'val',
-           'validation': 'val'}
 MEDICAL_MNIST_CLASSES = ('AbdomenCT', 'BreastMRI', 'ChestCT', 'CXR', 'Hand', 'HeadCT')
-
-
-@dataclasses.dataclass(frozen=True)
-class _Listing:
-  """Image files and what their places say of them; `clients` and `splits` hold None where nothing is said."""
-  paths: list[str]
-  labels: list[str]
-  clients: list[str | None]
-  splits: list[str | None]
-  notes: list[str]
 
 
 def load(config: configs.DataConfig) -> pool.Pool:
@@ -40,9 +27,8 @@ def load(config: configs.DataConfig) -> pool.Pool:
     ValueError: There are no images, their places follow no single layout, or a file is corrupt.
   """
   root = _root(config)
-  manifest = root / 'manifest.csv'
-  listing = _from_manifest(manifest) if manifest.is_file() else _from_folders(root)
-  return _pool(listing, config, tuple(sorted(set(listing.labels))))
+  table = manifest.find(root)
+  return _pool(manifest.read(table) if table else listing.from_folders(root), root, config)
 
 
 def load_medical_mnist(config: configs.DataConfig) -> pool.Pool:
@@ -52,14 +38,14 @@ def load_medical_mnist(config: configs.DataConfig) -> pool.Pool:
     ValueError: A class folder is missing or another one is there.
   """
   root = _root(config)
-  found = {entry.name for entry in root.iterdir() if entry.is_dir()}
+  found = {entry.name for entry in root.iterdir() if entry.is_dir() and not listing.is_litter(entry.name)}
   missing, extra = set(MEDICAL_MNIST_CLASSES) - found, found - set(MEDICAL_MNIST_CLASSES)
   if missing or extra:
     said = [f'{what} {", ".join(sorted(names))}'
             for what, names in (('lacks', missing), ('also holds', extra)) if names]
     raise ValueError(f'{root} is not the Medical MNIST set: it {" and ".join(said)}. For other classes use '
                      'dataset=folder.')
-  return _pool(_from_folders(root), config, MEDICAL_MNIST_CLASSES)
+  return _pool(listing.from_folders(root), root, config, MEDICAL_MNIST_CLASSES)
 
 
 def locate(data_dir: str | None) -> tuple[bool, str]:
@@ -88,96 +74,85 @@ def _root(config):
   return root
 
 
-def _from_folders(root):
-  paths, others = [], Counter()
-  seen = set()
-  for folder, subfolders, names in os.walk(root, followlinks=True):
-    real = os.path.realpath(folder)
-    if real in seen:  # A link that leads back would be walked for ever.
-      subfolders.clear()
-      continue
-    seen.add(real)
-    subfolders.sort()
-    for name in sorted(names):
-      if name.lower().endswith(decode.SUFFIXES):
-        paths.append(os.path.join(folder, name))
-      else:
-        others[os.path.splitext(name)[1] or name] += 1
-  if not paths:
-    raise ValueError(f'{root} holds no {", ".join(decode.SUFFIXES)} file.')
-  places = [os.path.relpath(path, root).split(os.sep)[:-1] for path in paths]
-  top = {place[0] if place else '' for place in places}
-  has_splits = top <= set(_SPLITS) and 'train' in {_SPLITS[name] for name in top}
-  splits = [_SPLITS[place[0]] if has_splits else None for place in places]
-  rest = [place[1:] if has_splits else place for place in places]
-  depths = Counter(map(len, rest))
-  depth = depths.most_common(1)[0][0]
-  if len(depths) > 1 or depth not in (1, 2):
-    odd = next(path for path, place in zip(paths, rest, strict=True) if depth not in (1, 2) or len(place) != depth)
-    raise ValueError(f'{odd} does not lie as the others do: images must lie in [split/]class/ or all in '
-                     '[split/]client/class/ below data_dir.')
-  notes = [f'{sum(others.values())} files that are no images left out ({", ".join(sorted(others))}).'] if others else []
-  return _Listing(paths, [place[-1] for place in rest], [place[0] if depth == 2 else None for place in rest], splits,
-                  notes)
-
-
-def _from_manifest(path):
-  with open(path, newline='', encoding='utf-8-sig') as lines:
-    reader = csv.DictReader(lines)
-    columns = reader.fieldnames or []
-    if missing := {'path', 'label'} - set(columns):
-      raise ValueError(f'{path} lacks the column {", ".join(sorted(missing))}; its first line must name path,label and '
-                       'may name client and split.')
-    rows = list(reader)
-  unread = set(columns) - {'path', 'label', 'client', 'split'}
-  listing = _Listing([], [], [], [], [f'Columns of {path} that are not read: {", ".join(sorted(unread))}.']
-                     if unread else [])
-  seen = {}
-  for number, row in enumerate(rows, start=2):
-    where = f'{path} line {number}'
-    for column in columns:
-      if column not in unread and not row[column]:
-        raise ValueError(f'{where} has no {column}.')
-    file = os.path.join(path.parent, row['path'])
-    if file in seen:
-      raise ValueError(f'{where} lists {row["path"]} again, after line {seen[file]}.')
-    if not os.path.isfile(file):
-      raise ValueError(f'{where} names {row["path"]}, which does not exist.')
-    if 'split' in columns and row['split'] not in _SPLITS:
-      raise ValueError(f'{where} has split={row["split"]!r}; known are {", ".join(_SPLITS)}.')
-    seen[file] = number
-    listing.paths.append(file)
-    listing.labels.append(row['label'])
-    listing.clients.append(row.get('client'))
-    listing.splits.append(_SPLITS[row['split']] if 'split' in columns else None)
-  if not rows:
-    raise ValueError(f'{path} lists no image.')
-  return listing
-
-
-def _pool(listing, config, class_names):
-  good, corrupt_notes = files.usable(listing.paths, config.corrupt_images)
-  paths, labels, clients, splits = (np.array(column, object)[good] for column in (
-      listing.paths, listing.labels, listing.clients, listing.splits))
-  if not len(paths):
+def _pool(found, root, config, class_names=None):
+  glances = files.survey(found.paths)
+  good, corrupt_notes = files.usable(found.paths, glances, config.corrupt_images)
+  kept = np.flatnonzero(good)
+  if not len(kept):
     raise ValueError(f'data_dir={config.data_dir} holds no usable image.')
+  paths, labels, clients, splits = (np.array(column, object)[kept] for column in (
+      found.paths, found.labels, found.clients, found.splits))
+  glances = [glances[place] for place in kept]
+  y, class_names, notes = _labelled(labels.tolist(), found.separator, config, class_names)
   shape, shape_notes = files.stored_shape(paths[0], config)
-  notes = [*listing.notes, *corrupt_notes, *shape_notes]
-  y = np.searchsorted(np.sort(class_names), labels.astype(str))
-  y = np.argsort(class_names)[y].astype(np.int32)
-  owned = clients[0] is not None
+  stored, pixel_notes = files.stored_pixels(paths, glances, config.numeric_pixel_range)
+  notes = [*found.notes, *corrupt_notes, *notes, *shape_notes, *pixel_notes]
+  owners = None
+  if clients[0] is not None:
+    names, client_notes = naming.cleaned(clients.tolist(), 'names of clients')
+    more = map(images.Counted, [*client_notes, *naming.alike(names, 'Clients')])
+    owners, notes = np.array(names), [*notes, *more]
+  is_train, is_test, split_notes = _split(splits, y, owners, paths, config)
+  notes += [*split_notes, *_copies(glances, is_train, is_test)]
+  parts = [files.FileExamples(paths[mine], y[mine], shape, stored) for mine in (is_train, is_test)]
+  return pool.Pool(train=parts[0], test=parts[1], class_names=class_names,
+                   train_owners=None if owners is None else owners[is_train],
+                   test_owners=None if owners is None else owners[is_test],
+                   stored=stored, digest=_digest(paths, glances, labels, root), notes=tuple(notes))
+
+
+def _labelled(labels, separator, config, class_names):
+  """Returns labels as `images.Examples` wants them, the names of classes or findings, and notes."""
+  labels, notes = naming.cleaned(labels, 'labels')
+  notes = [images.Counted(note) for note in notes]
+  separator = separator or naming.separator_of(labels, config.finding_separator)
+  if separator and class_names is None:
+    y, names, finding_notes = naming.findings(labels, separator, config.label_case)
+    said = [] if separator not in naming.SEPARATOR else [
+        f'Labels with {separator} inside are several findings: each image has any number of {len(names)}; '
+        'finding_separator="" takes them as classes of their own.']
+    return y, names, [*notes, *said, *finding_notes]
+  if class_names is None:
+    labels, case_notes = naming.one_case(labels, config.label_case)
+    class_names, notes = tuple(sorted(set(labels))), [*notes, *case_notes]
+  y = np.searchsorted(np.sort(class_names), np.array(labels))
+  return np.argsort(class_names)[y].astype(np.int32), class_names, notes
+
+
+def _split(splits, y, owners, paths, config):
+  """Returns which images are for training and which for tests, and notes.
+
+  Raises:
+    ValueError: One file is for both.
+  """
+  status = [os.stat(path) for path in paths]
+  file = np.array([f'{each.st_dev}:{each.st_ino}' for each in status])
   if splits[0] is None:
-    is_test = heldout.stratified(y, config.test_fraction, clients.astype(str) if owned else None)
-    notes.append(images.Counted(f'There is no test set: {is_test.sum()} of {len(y)} images were held out '
-                                f'(test_fraction={config.test_fraction}).'))
-    is_train = ~is_test
-  else:
-    is_train = splits == 'train'
-    test_split = 'test' if 'test' in splits else 'val'
-    is_test = splits == test_split
-    if unused := int((~is_train & ~is_test).sum()):
-      notes.append(f'{unused} images of the split val are not used, since there is a test split.')
-  parts = [files.FileExamples(paths[mine], y[mine], shape) for mine in (is_train, is_test)]
-  owners = [clients[mine].astype(str) if owned else None for mine in (is_train, is_test)]
-  return pool.Pool(train=parts[0], test=parts[1], class_names=class_names, train_owners=owners[0],
-                   test_owners=owners[1], notes=tuple(notes))
+    classes = np.array([''.join(map(str, row.astype(int))) for row in y]) if y.ndim == 2 else y
+    is_test = heldout.stratified(classes, config.test_fraction, owners, file)
+    return ~is_test, is_test, [images.Counted(heldout.note(is_test, config.test_fraction, owners))]
+  is_train = splits == 'train'
+  test_split = 'test' if 'test' in splits else 'val'
+  is_test = splits == test_split
+  trained = dict(zip(file[is_train], paths[is_train], strict=True))
+  for path, own in zip(paths[is_test], file[is_test], strict=True):
+    if own in trained:
+      raise ValueError(f'{path} is for tests and the same file as {trained[own]}, which is trained on.')
+  unused = int((~is_train & ~is_test).sum())
+  return is_train, is_test, [
+      f'{unused} images of the split val are not used, since there is a test split.'] if unused else []
+
+
+def _copies(glances, is_train, is_test):
+  """Says how many test images look like training images to the byte."""
+  trained = {glances[place].digest for place in np.flatnonzero(is_train)}
+  number = sum(glances[place].digest in trained for place in np.flatnonzero(is_test))
+  return [images.Counted(f'{number} of {is_test.sum()} test images seem to be copies of training images, by length, '
+                         'beginning and end of their files: the accuracy is too good then.')] if number else []
+
+
+def _digest(paths, glances, labels, root):
+  """Returns what changes when a file or its label does, wherever the folder lies."""
+  rows = sorted(f'{os.path.relpath(path, root)}\0{label}\0{seen.digest.hex()}'
+                for path, seen, label in zip(paths, glances, labels, strict=True))
+  return hashlib.blake2b('\n'.join(rows).encode('utf-8', 'surrogateescape'), digest_size=32).hexdigest()

@@ -3,25 +3,90 @@
 import numpy as np
 
 
-def stratified(classes: np.ndarray, fraction: float, owners: np.ndarray | None = None) -> np.ndarray:
+def stratified(classes: np.ndarray, fraction: float, owners: np.ndarray | None = None,
+               identities: np.ndarray | None = None) -> np.ndarray:
   """Chooses `fraction` of every class, always the same ones, so that runs of different seeds share a test set.
+
+  No owner of two examples or more gives up all of them, nor more than its share where others can give theirs.
 
   Args:
     classes: [n] of anything `np.unique` sorts.
     fraction: Share of every class; at least one example of a class stays for training.
     owners: [n] natural clients; within a class they are held out from evenly.
+    identities: [n] Examples of one identity are one image, which is not held out and trained on at once.
 
   Returns:
     [n] bool: whether an example is held out.
   """
+  if identities is not None:
+    _, firsts, copies = np.unique(identities, return_index=True, return_inverse=True)
+    if len(firsts) < len(classes):
+      chosen = stratified(classes[firsts], fraction, None if owners is None else owners[firsts])
+      return chosen[copies]
   held_out = np.zeros(len(classes), bool)
   order = np.random.default_rng(0).permutation(len(classes))
   if owners is not None:
     order = order[np.argsort(owners[order], kind='stable')]
   by_class = order[np.argsort(classes[order], kind='stable')]
   _, sizes = np.unique(classes, return_counts=True)
+  shares = None if owners is None else _Shares(owners, fraction)
   for members in np.split(by_class, np.cumsum(sizes)[:-1]):
     quota = min(round(fraction * len(members)), len(members) - 1)
     # Evenly spaced over members in the order of their owners.
-    held_out[members[((np.arange(quota) + 0.5) * len(members) / max(quota, 1)).astype(np.int64)]] = True
+    wanted = ((np.arange(quota) + 0.5) * len(members) / max(quota, 1)).astype(np.int64)
+    held_out[members[wanted] if shares is None else shares.take(members, wanted)] = True
   return held_out
+
+
+class _Shares:
+  """How many examples each owner may still give up."""
+
+  def __init__(self, owners, fraction):
+    _, self._owner, sizes = np.unique(owners, return_inverse=True, return_counts=True)
+    # Those with a single example may lose it, but only where nobody else has one to give.
+    fair = np.minimum(np.ceil(fraction * sizes - 1e-9), sizes - 1)
+    self._rounds = [fair.astype(np.int64), (sizes - 1 - fair).astype(np.int64), (sizes == 1).astype(np.int64)]
+
+  def take(self, members, wanted):
+    """Returns as many of `members` as are wanted, each where it is wanted or at the next place whose owner can give."""
+    found, free = [], np.ones(len(members), bool)
+    owner = self._owner[members]
+    for left in self._rounds:
+      ahead = np.arange(len(members) + 1)  # Of a place that is closed, the next that may not be.
+      missed = []
+      for place in wanted:
+        place = self._next(ahead, int(place), free, left, owner)
+        if place is None:
+          missed.append(0)
+          continue
+        free[place] = False
+        left[owner[place]] -= 1
+        found.append(place)
+      wanted = missed
+    return members[np.array(found, np.int64)]
+
+  @staticmethod
+  def _next(ahead, place, free, left, owner):
+    for at in (place, 0):
+      passed = []
+      while at < len(free) and not (free[at] and left[owner[at]] > 0):
+        passed.append(at)
+        at = max(int(ahead[at]), at + 1)
+      ahead[passed] = at
+      if at < len(free):
+        return at
+    return None
+
+
+def emptied(is_test: np.ndarray, owners: np.ndarray) -> int:
+  """Returns how many owners have no example left to train on."""
+  return len(set(owners[is_test].tolist()) - set(owners[~is_test].tolist()))
+
+
+def note(is_test: np.ndarray, fraction: float, owners: np.ndarray | None) -> str:
+  """Returns the sentence that says what was held out."""
+  said = f'There is no test set: {is_test.sum()} of {len(is_test)} images were held out (test_fraction={fraction}).'
+  if owners is not None and (lost := emptied(is_test, owners)):
+    said += f' {lost} clients of one image each gave it up and test only.'
+  return said
+

@@ -6,7 +6,7 @@ dataset that a TFF computation receives.
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -133,6 +133,25 @@ class HeldOut:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredPixels:
+  """What the black and the white of an image file are among a data set's stored pixels.
+
+  Attributes:
+    black: The value of black.
+    white: The value of white. None of both: no file can be brought to the set's range, which is not known.
+    window: Values of files of more than 8 bits that become black and white; None: the set has 8 bits.
+    eight_bit: The same of 8-bit files, where there is a `window`; None: the set has none, and they are refused, since
+      nothing tells how they were made of more bits.
+    clips: Whether values outside of the window become black or white; otherwise they are refused.
+  """
+  black: float | None = 0.0
+  white: float | None = 255.0
+  window: tuple[float, float] | None = None
+  eight_bit: tuple[float, float] | None = (0.0, 255.0)
+  clips: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Preprocessing:
   """How stored pixels become model input; the same for training, evaluation and the exported model.
 
@@ -144,7 +163,8 @@ class Preprocessing:
     size: Height and width to resize to, bilinear with antialiasing; None keeps what is stored.
     crop: Height and width to crop to: anywhere in training, the centre in evaluation; None crops nothing.
     flip: Whether training mirrors every other image left to right.
-    pixels: `raw` changes nothing; `invert` is 1 - x; `standardize` subtracts `mean` and divides by `std`;
+    pixels: `raw` changes nothing, `none` neither, and goes with a `scale` of 1; `invert` is 1 - x;
+      `standardize` subtracts `mean` and divides by `std`;
       `per_image` gives every image mean 0 and deviation 1 (`tf.image.per_image_standardization`).
     mean: One for each channel, after `scale`. Read by `standardize` only.
     std: One for each channel, after `scale`. Read by `standardize` only.
@@ -176,6 +196,9 @@ class FederatedImages:
     test: The global test set; `test.clients[i]` are the positions that belong to training client i.
     unseen: Test examples of clients that never train, or None.
     preprocessing: What the model's input is.
+    stored: What the black and white of files are among stored pixels; None: as the type of pixels says, 255 for white
+      of uint8 and 1 of floats.
+    fingerprint: Digests that tell this data from any other, by what they are of.
     notes: Sentences a user must see: licence, examples left out and why; those that tell of training examples are
       `Counted`.
   """
@@ -185,7 +208,14 @@ class FederatedImages:
   test: HeldOut
   unseen: HeldOut | None = None
   preprocessing: Preprocessing = Preprocessing()
+  stored: StoredPixels | None = None
+  fingerprint: Mapping[str, str] = dataclasses.field(default_factory=dict)
   notes: Sequence[str] = ()
+
+  @property
+  def stored_pixels(self) -> StoredPixels:
+    """What the black and white of files are among stored pixels."""
+    return self.stored or StoredPixels(white=255.0 if self.test.examples.x.dtype == np.uint8 else 1.0)
 
   @property
   def multi_label(self) -> bool:

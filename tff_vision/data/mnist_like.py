@@ -13,7 +13,7 @@ import zipfile
 import numpy as np
 
 from tff_vision import configs
-from tff_vision.data import fetch, idx, images, pool, tfds_sets
+from tff_vision.data import arrays, fetch, idx, images, pool, tfds_sets
 
 KERAS_CACHE = pathlib.Path('~/.keras/datasets')
 _SPLITS = ('train-images-idx3-ubyte', 'train-labels-idx1-ubyte', 't10k-images-idx3-ubyte', 't10k-labels-idx1-ubyte')
@@ -130,7 +130,12 @@ def load_idx(config: configs.DataConfig) -> pool.Pool:
   folder = pathlib.Path(config.data_dir).expanduser()
   train, test = idx.read_split(folder, 'train'), idx.read_split(folder, 't10k')
   classes = 1 + max(int(split.y.max(initial=0)) for split in (train, test))
-  return pool.Pool(train=train, test=test, class_names=tuple(str(number) for number in range(classes)))
+  digest = arrays.digest_of({'x': train.x, 'y': train.y, 'x_test': test.x, 'y_test': test.y})
+  pixels, stored, notes = arrays.as_images({'training images': train.x, 'test images': test.x}, str(folder),
+                                           config.numeric_pixel_range)
+  train, test = (images.Examples(x, split.y) for x, split in zip(pixels, (train, test), strict=True))
+  return pool.Pool(train=train, test=test, class_names=tuple(str(number) for number in range(classes)), stored=stored,
+                   digest=digest, notes=notes)
 
 
 def locate_idx(data_dir: str | None) -> tuple[bool, str]:

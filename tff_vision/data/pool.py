@@ -22,6 +22,8 @@ class Pool:
     unseen_clients: How many of the owners serve to evaluate on clients that never train, unless the user says.
     coarse_labels: [len(train)] int32, the superclass of each example, for the Pachinko partition.
     preprocessing: What a model of this data set reads unless the user says otherwise.
+    stored: What the black and white of files are among stored pixels, as in `images.FederatedImages`.
+    digest: Of the user's own files, whatever folder they lie in; '' of data sets that are the same everywhere.
     labels_at_hand: Whether `y` costs nothing; if not, labels are checked as they are read.
     notes: Sentences a user must see: licence, examples left out and why.
   """
@@ -34,6 +36,8 @@ class Pool:
   unseen_clients: int = 0
   coarse_labels: np.ndarray | None = None
   preprocessing: images.Preprocessing = images.Preprocessing()
+  stored: images.StoredPixels | None = None
+  digest: str = ''
   labels_at_hand: bool = True
   notes: Sequence[str] = ()
 

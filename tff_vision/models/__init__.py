@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 
 from tff_vision import model_config, plugins
-from tff_vision.models import autoencoder, cnn, mobilenet, resnet, scattering, vit
+from tff_vision.models import autoencoder, cnn, custom, mobilenet, resnet, scattering, vit
 
 ModelBuilder = Callable[[tuple[int, int, int], int], tf.keras.Model]
 
@@ -24,6 +24,7 @@ MODELS: Mapping[str, ModelBuilder] = {
     'resnet20_gn': resnet.build_resnet20,
     'mobilenet_v3_small': mobilenet.build,
     'vit_tiny': vit.build,
+    'cnn_gn': cnn.build_cnn_gn,
     'cnn_tanh': cnn.build_cnn_tanh,
     'scattering': scattering.build_scattering,
 }
@@ -63,4 +64,7 @@ def import_modules(config: model_config.ModelConfig) -> None:
     ValueError: One cannot be imported.
   """
   for name in config.imports:
-    plugins.import_module(name, f'import={name}')
+    if name.endswith('.py'):
+      custom.register(name)
+    else:
+      custom.know(plugins.import_module(name, f'import={name}'))

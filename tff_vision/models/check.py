@@ -27,10 +27,10 @@ def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], num_outpu
     if weight.dtype != tf.float32:
       raise ValueError(f'Weight {weight.name!r} of model {model.name!r} is {weight.dtype.name}; only float32 is '
                        'supported.')
-    if weight.constraint is not None:
+    if getattr(weight, 'constraint', None) is not None:
       raise ValueError(f'Weight {weight.name!r} of model {model.name!r} has a constraint '
-                       f'({type(weight.constraint).__name__}), which the server\'s steps would break: take it out, or '
-                       'use a regulariser.')
+                       f'({type(weight.constraint).__name__}), which the mean of clients\' updates would not keep: '
+                       'save the model without it, freeze the layer, or use a regulariser.')
   if tuple(model.input_shape[1:]) != tuple(input_shape):
     raise ValueError(f'Model {model.name!r} takes images of {model.input_shape[1:]}, the data has {input_shape}.')
   if tuple(model.output_shape[1:]) != (num_outputs,):

@@ -5,14 +5,18 @@ Frozen layers are not trained: clients' updates do not hold them, and nothing of
 
 import dataclasses
 import fnmatch
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from tff_vision.models import check
+from tff_vision.models import check, keras_files
+
+# Of TensorFlow's operations as layers.
+_ACTIVATIONS = ('nn.softmax', 'math.sigmoid', 'nn.sigmoid', 'sigmoid')
+_SCALINGS = ('math.truediv', 'math.divide', 'math.multiply')
+_PROBES = 4
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,11 +28,13 @@ class Pretrained:
     frozen: Names of layers that are not trained.
     weights: Arrays by layer; a new head, which begins at random, has none.
     notes: Sentences that say what was changed.
+    rescales: Name of a first layer that scales pixels itself, or ''.
   """
   config: Mapping[str, Any]
   frozen: frozenset[str]
   weights: Mapping[str, Sequence[np.ndarray]]
   notes: Sequence[str]
+  rescales: str = ''
 
   def build(self, input_shape: tuple[int, int, int], num_outputs: int) -> tf.keras.Model:
     """Returns the model with arbitrary weights; a model builder, whose arguments the file's model was fitted to."""
@@ -45,7 +51,8 @@ class Pretrained:
       model.get_layer(name).set_weights(weights)
 
 
-def load(path: str, *, frozen_layers: str, input_shape: tuple[int, int, int], num_outputs: int | None) -> Pretrained:
+def load(path: str, *, frozen_layers: str, input_shape: tuple[int, int, int], num_outputs: int | None,
+         layers_from: str | None = None) -> Pretrained:
   """Reads a Keras file and fits it to the data.
 
   A last softmax or sigmoid is taken off, since losses here are of logits. If the number of outputs differs, the last
@@ -56,40 +63,29 @@ def load(path: str, *, frozen_layers: str, input_shape: tuple[int, int, int], nu
     frozen_layers: Names or glob patterns of layers, separated by commas; a nested model's name stands for all in it.
     input_shape: Of the data, after preprocessing.
     num_outputs: That the data needs; None leaves the last layer alone.
+    layers_from: Python file or module that defines layers of the user's own.
 
   Raises:
-    ValueError: The file is missing or unusable, takes other images, or a pattern fits no layer or leaves none.
+    ValueError: The file is missing or unusable, takes other images, returns probabilities from what is no last layer
+      of its own, or a pattern fits no layer or leaves none.
   """
-  model = _inner(read(path))
+  model, mixed = keras_files.in_float32(_inner(keras_files.read(path, layers_from)))
   model = _at_shape(model, input_shape, path)
   notes = [f'The model is that of {path}.']
+  if mixed:
+    notes.append('Its layers computed in 16 bits (mixed precision); here they compute in float32.')
   fresh = None
   if num_outputs is not None:
     model, fresh = _with_outputs(model, num_outputs, notes)
+    if fresh is None:
+      _refuse_probabilities(model, path)
   frozen = _frozen(model, frozen_layers, notes) - {fresh}
-  fitted = Pretrained(config=model.get_config(), frozen=frozenset(frozen), weights={}, notes=tuple(notes))
+  fitted = Pretrained(config=model.get_config(), frozen=frozenset(frozen), weights={}, notes=tuple(notes),
+                      rescales=_rescaling(model))
   if not fitted.build(input_shape, num_outputs or 0).trainable_weights:
     raise ValueError(f'frozen_layers={frozen_layers} leaves nothing of {path} to train.')
   return dataclasses.replace(
       fitted, weights={layer.name: layer.get_weights() for layer in model.layers if layer.name != fresh})
-
-
-def read(path: str) -> tf.keras.Model:
-  """Returns a functional model from a file.
-
-  Raises:
-    ValueError: The file is missing, or is no such model.
-  """
-  if not pathlib.Path(path).is_file():
-    raise ValueError(f'there is no Keras file {path!r}.')
-  try:
-    model = tf.keras.models.load_model(path, compile=False)
-  except (OSError, TypeError, ValueError) as error:
-    raise ValueError(f'{path} cannot be loaded as a Keras model: {str(error).splitlines()[0]}') from None
-  # A Sequential model is one too, once its input is known.
-  if not getattr(model, '_is_graph_network', False) or len(model.inputs) != 1 or len(model.outputs) != 1:
-    raise ValueError(f'{path} holds no functional or sequential Keras model with one input and one output.')
-  return model
 
 
 def _inner(model):
@@ -119,7 +115,7 @@ def _at_shape(model, input_shape, path):
 def _with_outputs(model, num_outputs, notes):
   """Returns the model with `num_outputs` logits, and the name of its new head or None."""
   outputs = model.output
-  while isinstance(_maker(outputs), (tf.keras.layers.Activation, tf.keras.layers.Softmax)):
+  while _only_activates(_maker(outputs)):
     notes.append(f'Its last layer {_maker(outputs).name} was taken off: training is on logits.')
     outputs = _maker(outputs).input
   head = outputs
@@ -148,6 +144,43 @@ def _with_outputs(model, num_outputs, notes):
                f'{num_outputs}, {name}.' if replaceable else
                f'A new layer with {num_outputs} outputs, {name}, was put on top.')
   return tf.keras.Model(model.inputs, tf.keras.layers.Dense(num_outputs, name=name)(features), name=model.name), name
+
+
+def _only_activates(layer):
+  """Whether a layer turns logits into probabilities, as a layer or as an operation."""
+  return isinstance(layer, (tf.keras.layers.Activation, tf.keras.layers.Softmax)) or (
+      layer.get_config().get('function') in _ACTIVATIONS)
+
+
+def _refuse_probabilities(model, path):
+  """Refuses a model whose outputs are probabilities whatever the images are: its last layers hide an activation.
+
+  Raises:
+    ValueError: They are.
+  """
+  rng = np.random.default_rng(0)
+  shape = (_PROBES, *model.input_shape[1:])
+  probes = [rng.random(shape), 255 * rng.random(shape), rng.normal(0, 3, shape)]
+  outputs = np.concatenate([model(x.astype(np.float32), training=False).numpy() for x in probes])
+  if not np.isfinite(outputs).all() or outputs.min() < 0 or outputs.max() > 1 or not outputs.any():
+    return
+  total = 'sum to one' if np.allclose(outputs.sum(axis=1), 1, atol=1e-3) else 'all lie in 0..1'
+  raise ValueError(f'initial_model={path} returns probabilities: for any image its outputs {total}. Training is on '
+                   'logits: take its last softmax or sigmoid off, and save it again.')
+
+
+def _rescaling(model):
+  """Returns the name of a layer that scales pixels before any layer with weights to train sees them, or ''."""
+  for layer in model.layers:
+    if isinstance(layer, tf.keras.Model):
+      return _rescaling(layer)
+    if isinstance(layer, tf.keras.layers.Rescaling) and np.ndim(layer.scale) == 0 and layer.scale != 1:
+      return layer.name
+    if isinstance(layer, tf.keras.layers.Normalization) or layer.get_config().get('function') in _SCALINGS:
+      return layer.name
+    if layer.weights:
+      return ''
+  return ''
 
 
 def _copy(model):

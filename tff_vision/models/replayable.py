@@ -1,7 +1,7 @@
-"""Dropout whose masks can be replayed: a resumed run must equal one that was never interrupted.
+"""Dropout and noise that can be replayed: a resumed run must equal one that was never interrupted.
 
-TensorFlow's dropout draws from generator state that lives in the executor and cannot be checkpointed. Here
-the mask's seed is a hash of the layer's input: a function of the client's batch and the current weights, so it
+TensorFlow's random layers draw from generator state that lives in the executor and cannot be checkpointed. Here
+the draw's seed is a hash of the layer's input: a function of the client's batch and the current weights, so it
 changes with every step and client, and repeats when a round is repeated.
 """
 
@@ -10,24 +10,78 @@ from collections.abc import Callable
 import tensorflow as tf
 
 
+def _seed(inputs):
+  return tf.bitcast(tf.stack([tf.reduce_sum(inputs), tf.reduce_max(inputs)]), tf.int32)
+
+
+def _is_training(training):
+  return tf.keras.backend.learning_phase() if training is None else training
+
+
 class ReplayableDropout(tf.keras.layers.Dropout):
   """Dropout seeded by its input."""
 
   def call(self, inputs, training=None):
-    if training is None:
-      training = tf.keras.backend.learning_phase()
-    if not training or self.rate == 0:
+    if not _is_training(training) or self.rate == 0:
       return inputs
-    seed = tf.bitcast(tf.stack([tf.reduce_sum(inputs), tf.reduce_max(inputs)]), tf.int32)
-    keep = tf.random.stateless_uniform(tf.shape(inputs), seed) >= self.rate
+    keep = tf.random.stateless_uniform(self._drawn(tf.shape(inputs)), _seed(inputs)) >= self.rate
     return tf.where(keep, inputs / (1 - self.rate), 0.0)
+
+  def _drawn(self, shape):
+    """Returns the shape of the mask."""
+    if self.noise_shape is None:
+      return shape
+    return tf.stack([shape[axis] if size is None else size for axis, size in enumerate(self.noise_shape)])
+
+
+class ReplayableSpatialDropout2D(ReplayableDropout):
+  """Dropout of whole channels, seeded by its input."""
+
+  def __init__(self, rate, data_format=None, **kwargs):
+    super().__init__(rate, **kwargs)
+    self.data_format = data_format or tf.keras.backend.image_data_format()
+
+  def _drawn(self, shape):
+    last = self.data_format == 'channels_last'
+    return tf.stack([shape[0], 1, 1, shape[3]] if last else [shape[0], shape[1], 1, 1])
+
+
+class ReplayableGaussianNoise(tf.keras.layers.GaussianNoise):
+  """Additive noise seeded by its input."""
+
+  def call(self, inputs, training=None):
+    if not _is_training(training) or self.stddev == 0:
+      return inputs
+    return inputs + self.stddev * tf.random.stateless_normal(tf.shape(inputs), _seed(inputs))
+
+
+class ReplayableGaussianDropout(tf.keras.layers.GaussianDropout):
+  """Multiplicative noise seeded by its input."""
+
+  def call(self, inputs, training=None):
+    if not _is_training(training) or not 0 < self.rate < 1:
+      return inputs
+    deviation = (self.rate / (1 - self.rate)) ** 0.5
+    return inputs * (1 + deviation * tf.random.stateless_normal(tf.shape(inputs), _seed(inputs)))
+
+
+_REPLAYABLE = {
+    tf.keras.layers.Dropout: ReplayableDropout, tf.keras.layers.GaussianNoise: ReplayableGaussianNoise,
+    tf.keras.layers.GaussianDropout: ReplayableGaussianDropout,
+    tf.keras.layers.SpatialDropout2D: ReplayableSpatialDropout2D}
+
+
+def unseeded(model: tf.keras.Model) -> list[str]:
+  """Returns the names of layers that draw at random and have no replayable counterpart."""
+  return [layer.name for layer in model.submodules if isinstance(layer, tf.keras.layers.Layer)
+          and type(layer) not in _REPLAYABLE and hasattr(layer, '_random_generator')]
 
 
 def with_replayable_dropout(model_fn: Callable[[], tf.keras.Model]) -> tf.keras.Model:
-  """Returns what `model_fn` builds, or, if that has Dropout layers, a copy in which they are replayable."""
+  """Returns what `model_fn` builds, or, if that has random layers, a copy in which they are replayable."""
   with tf.Graph().as_default():  # Variables of the original must not end up in a client's graph.
     original = model_fn()
-  if not any(type(layer) is tf.keras.layers.Dropout and layer.rate for layer in original.submodules):
+  if not any(type(layer) in _REPLAYABLE for layer in original.submodules):
     return model_fn()
   return tf.keras.models.clone_model(original, clone_function=_replayable)
 
@@ -35,5 +89,4 @@ def with_replayable_dropout(model_fn: Callable[[], tf.keras.Model]) -> tf.keras.
 def _replayable(layer):
   if isinstance(layer, tf.keras.Model):
     return tf.keras.models.clone_model(layer, clone_function=_replayable)
-  made = ReplayableDropout if type(layer) is tf.keras.layers.Dropout else type(layer)
-  return made.from_config(layer.get_config())
+  return _REPLAYABLE.get(type(layer), type(layer)).from_config(layer.get_config())

@@ -5,8 +5,8 @@ import pathlib
 import numpy as np
 
 from tff_vision import tasks
-from tff_vision.data import decode
-from tff_vision.program import deployment, export
+from tff_vision.data import decode, listing
+from tff_vision.program import deployment
 
 
 def from_test_images(task: tasks.Task, count: int) -> deployment.Calibration:
@@ -22,10 +22,10 @@ def from_folder(task: tasks.Task, folder: pathlib.Path, count: int) -> deploymen
   Raises:
     ValueError: There is none, or one is no image.
   """
-  paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in decode.SUFFIXES)[:count]
+  paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in decode.SUFFIXES
+                 and not any(map(listing.is_litter, path.relative_to(folder).parts)))[:count]
   if not paths:
     raise ValueError(f'calibration_dir={str(folder)!r} holds no image file.')
   shape = task.images.test.examples.shape
-  scale = export.facts(task)['white'] / 255
-  x = np.stack([decode.read(path, shape) for path in paths]).astype(np.float32) * scale
+  x = np.stack([decode.as_stored(path, shape, task.images.stored_pixels) for path in paths])
   return deployment.Calibration(images=x.astype(np.float32), source=f'{len(x)} image files of the exporter\'s choice')

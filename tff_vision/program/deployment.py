@@ -18,7 +18,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import tasks
-from tff_vision.data import preprocess
+from tff_vision.data import images, preprocess
 from tff_vision.learning import evaluation
 from tff_vision.program import export, json_file, lite, model_card, serving
 
@@ -45,7 +45,7 @@ class _Build:
   calibration: Calibration | None
   outputs: Callable[[np.ndarray], np.ndarray]
   images: np.ndarray
-  white: float
+  stored: images.StoredPixels
   decide: Callable[[np.ndarray], np.ndarray] | None
 
 
@@ -80,8 +80,8 @@ def deploy(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
   with _whole(folder) as part:
     build = _Build(
         folder=part, calibration=calibration, outputs=evaluator.logits, images=stored.x[:PARITY_IMAGES],
-        served=serving.ServedModel(whole, white=facts['white'], answers=answers), white=facts['white'],
-        decide=_decision(facts))
+        served=serving.ServedModel(whole, stored=task.images.stored_pixels, answers=answers),
+        stored=task.images.stored_pixels, decide=_decision(facts))
     found = {name: FORMATS[name](build) for name in formats}
     for name, parity in found.items():
       parity['bytes'] = sum(path.stat().st_size for path in (part / name).rglob('*') if path.is_file())
@@ -135,15 +135,26 @@ def _saved_model(build):
   loaded = tf.saved_model.load(str(path)).signatures
   name = build.served.answers.outputs
   by_tensor = loaded[serving.TENSORS](pixels=tf.constant(build.images.astype(np.float32)))[name].numpy()
-  # A file holds 8 bits: float images are compared as the bits that a file of them holds.
-  pixels = np.round(build.images * (255 / build.white)).astype(np.uint8)
-  files = tf.stack([tf.io.encode_png(image) for image in pixels])
-  by_file = loaded[serving.FILES](image_bytes=files)[name].numpy()
-  held = pixels if build.images.dtype == np.uint8 else (pixels * (build.white / 255)).astype(np.float32)
-  compared = _exact(build, 'SavedModel, given files,', by_file, build.outputs(held))
-  return {'file': 'saved_model/1', 'signatures': [serving.TENSORS, serving.FILES],
-          'max_logit_difference_of_files': compared['max_logit_difference']
-          } | _exact(build, 'SavedModel', by_tensor)
+  found = {'file': 'saved_model/1', 'signatures': sorted(loaded)} | _exact(build, 'SavedModel', by_tensor)
+  if build.served.takes_files:
+    pixels, held = _as_files(build.images, build.stored)
+    files = tf.stack([tf.io.encode_png(image) for image in pixels])
+    by_file = loaded[serving.FILES](image_bytes=files)[name].numpy()
+    compared = _exact(build, 'SavedModel, given files,', by_file, build.outputs(held))
+    found['max_logit_difference_of_files'] = compared['max_logit_difference']
+  return found
+
+
+def _as_files(stored_images, stored):
+  """Returns images of 8 bits, or of 16, that are nearest to stored ones, and what of those they still hold."""
+  if stored_images.dtype == np.uint8:
+    return stored_images, stored_images
+  low, high = stored.window or (0.0, 255.0)
+  kind = np.uint8 if stored.window is None else np.uint16
+  unit = (stored_images - stored.black) / (stored.white - stored.black)
+  pixels = np.clip(np.round(low + unit * (high - low)), 0, np.iinfo(kind).max).astype(kind)
+  unit = np.clip((pixels.astype(np.float64) - low) / (high - low), 0, 1)
+  return pixels, (stored.black + unit * (stored.white - stored.black)).astype(np.float32)
 
 
 def _tflite(build):

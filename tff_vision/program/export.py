@@ -1,5 +1,6 @@
 """From federated weights to Keras and SavedModel files, compared with the federated state before they count."""
 
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -61,7 +62,7 @@ def facts(task: tasks.Task) -> dict[str, Any]:
   stored = task.images.test.examples
   return {'task': task.objective.task, 'class_names': list(task.images.class_names),
           'multi_label': task.images.multi_label, 'image_shape': list(stored.x.shape[1:]),
-          'white': 255.0 if stored.x.dtype == np.uint8 else 1.0}
+          **dataclasses.asdict(task.images.stored_pixels)}
 
 
 def _parity(folder, task, evaluator):

@@ -1,5 +1,6 @@
 """The model that a run exported, used without the run's data or TFF."""
 
+import dataclasses
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,6 +11,7 @@ import tensorflow as tf
 from tff_vision import objectives
 from tff_vision.data import decode, images
 from tff_vision.learning import evaluation
+from tff_vision.models import custom
 from tff_vision.program import json_file, run_directory
 
 
@@ -36,9 +38,13 @@ class ExportedModel:
       self.class_names: Sequence[str] = facts['class_names']
       self.multi_label: bool = facts['multi_label']
       self._shape = tuple(facts['image_shape'])
-      self._white: float = facts['white']
+      self._stored = images.StoredPixels(**{
+          field.name: facts.get(field.name, field.default) for field in dataclasses.fields(images.StoredPixels)})
     except KeyError as error:
       raise ValueError(f'{directory.export / "model.json"} lacks {error}.') from None
+    if directory.config.exists():
+      for source in getattr(directory.read_config().model, 'imports', ()):
+        custom.register(source)
     path = directory.export / 'model.keras'
     try:
       self._model = tf.keras.models.load_model(path, compile=False)
@@ -55,7 +61,7 @@ class ExportedModel:
     Raises:
       ValueError: The file is missing, no image, or corrupt.
     """
-    pixels = decode.read(path, self._shape).astype(np.float32) * (self._white / 255)
+    pixels = decode.as_stored(path, self._shape, self._stored)
     return self._model(pixels[np.newaxis], training=False).numpy()[0]
 
   def predict_file(self, path: pathlib.Path | str) -> np.ndarray:

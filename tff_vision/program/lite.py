@@ -2,12 +2,15 @@
 
 import math
 import pathlib
+import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 
 from tff_vision.program import serving
+
+_LONGEST = 200
 
 
 def convert(served: serving.ServedModel, *, calibration: np.ndarray | None = None) -> bytes:
@@ -31,7 +34,16 @@ def convert(served: serving.ServedModel, *, calibration: np.ndarray | None = Non
   try:
     return converter.convert()
   except Exception as error:  # The converter raises a class of its own that TensorFlow does not export.
-    raise ValueError(f'the model cannot be converted to TFLite: {str(error).splitlines()[0]}') from error
+    raise ValueError(f'the model cannot be converted to TFLite: {_reason(str(error))} Leave tflite and tflite_int8 out '
+                     'of --format.') from error
+
+
+def _reason(message):
+  """Returns one sentence of what may be pages of a compiler's."""
+  if lacking := re.search(r'(?:Flex|Select|Custom|Error) ops: ([\w, ]+)', message):
+    return f'TFLite has no {lacking.group(1).strip(" ,")}.'
+  first = next(iter(message.splitlines()), 'the converter gives no reason')
+  return (first if len(first) <= _LONGEST else first[:_LONGEST] + ' …').rstrip('.') + '.'
 
 
 def _four_axes(model):

@@ -180,7 +180,10 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     evaluated = personal = None
     if round_num % program.rounds_per_evaluation == 0 or round_num == program.rounds:
       started = time.monotonic()
+      before = _trainable(evaluator)
       process.get_model_weights(state).assign_weights_to(evaluator.model)
+      if before and all(map(np.array_equal, before, _trainable(evaluator))):
+        record['unmoved'] = 'since the evaluation before'
       evaluated = evaluator.evaluate(task.images.test)
       record |= {'evaluation': evaluated['evaluation'], 'per_client': _scalars(evaluated['per_client']),
                  'privacy': _scalars(plan.ledger(round_num))}
@@ -227,6 +230,11 @@ def _charging(plan, journal, round_num, clients, budget):
       journal.repeat(round_num, repeating)
 
   return again
+
+
+def _trainable(evaluator):
+  """Returns the weights of what was evaluated last."""
+  return [weight.numpy() for weight in getattr(evaluator.model, 'trainable_weights', ())]
 
 
 def _present(cohort, client_data, runtime, task):

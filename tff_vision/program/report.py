@@ -36,7 +36,7 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
   mix = report_partition.class_mix(shown) if shown else None
   return pages.render('report.html.j2', dict(
       name=str(dataset.get('name', 'images')),
-      notes=dataset.get('notes') or (),
+      notes=(*(report.get('warnings') or ()), *(dataset.get('notes') or ())),
       tiles=report_tables.tiles(report, images and report_partition.commonest_share(images)),
       privacy_tile=report_tables.privacy_tile(report),
       guaranteed=report_tables.has_guarantee(report),

@@ -1,7 +1,7 @@
 """The folder of one run: what is in it, who may read it and write to it, and whether a resumed run is the same run.
 
     config.json  metrics.csv  logdir/  report.json  report.html  export/          released
-    secret/      server_secret  journal.jsonl  checkpoints/  client_states/       for the server alone
+    secret/      server_secret  data_fingerprint.json  journal.jsonl  checkpoints/  client_states/     for the server
 
 What is released holds nothing that the run's promises do not cover; docs/privacy.md goes through it file by file. What
 is secret is its owner's alone, whatever the umask, and is wiped when a run under a promise ends. Folders of earlier
@@ -19,9 +19,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tff_vision import configs, secret_files
-from tff_vision.program import json_file
+from tff_vision.program import json_file, same_data
 
-_SECRETS = ('server_secret', 'journal.jsonl', 'checkpoints', 'client_states')
+_SECRETS = ('server_secret', 'data_fingerprint.json', 'journal.jsonl', 'checkpoints', 'client_states')
 _IN_EVERY_REPORT = {'config', 'dataset', 'model', 'evaluation', 'per_client', 'privacy', 'rounds', 'environment'}
 
 
@@ -46,6 +46,10 @@ class RunDirectory:
   @property
   def server_secret(self) -> pathlib.Path:
     return self._secret('server_secret')
+
+  @property
+  def data_fingerprint(self) -> pathlib.Path:
+    return self._secret('data_fingerprint.json')
 
   @property
   def journal(self) -> pathlib.Path:
@@ -155,6 +159,36 @@ class RunDirectory:
     secret_files.move(self.secrets, doomed)
     secret_files.wipe(doomed)
 
+  def config_at(self, data_dir: str | None) -> Any:
+    """Returns the run's config, with its data in `data_dir`; None: they lie where they lay.
+
+    Raises:
+      ValueError: As `read_config`; or nothing tells whether the data there are the run's.
+    """
+    config = self.read_config()
+    if data_dir is None:
+      return config
+    data_dir = os.path.abspath(os.path.expanduser(data_dir))
+    self._check_moved(config.data.data_dir, data_dir)
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, data_dir=data_dir))
+
+  def _check_moved(self, before, now):
+    if before != now and not self.data_fingerprint.exists() and not self.is_wiped():
+      raise ValueError(f'data_dir is {before!r} there and {now!r} here, and nothing tells whether the data are the '
+                       f'same: the run in {str(self.path)!r} has no {self.data_fingerprint.name}.')
+
+  def check_data(self, fingerprint: Mapping[str, str]) -> None:
+    """Refuses data that are not those that the run here began with; one that is wiped or older is not checked.
+
+    Raises:
+      ValueError: Names what differs.
+    """
+    if self.data_fingerprint.exists() and (
+        wrong := same_data.differing(self.data_fingerprint, fingerprint, self.secret())):
+      raise ValueError(f'the data are not those that the run in {str(self.path)!r} began with: {", ".join(wrong)} '
+                       'differ. Bring them back as they were, or start a new run: images that were trained on could be '
+                       'tested on.')
+
   def check_usable(self, config: Any, *, resume: bool) -> None:
     """Refuses a folder that a run with `config` must not write to; changes nothing.
 
@@ -162,7 +196,12 @@ class RunDirectory:
       ValueError: Names the folder or the fields that differ.
     """
     if resume:
-      if changed := _differences(self._description(), json.loads(json.dumps(configs.described(config)))):
+      saved = self._description()
+      moved = getattr(getattr(config, 'data', None), 'data_dir', None)
+      if moved is not None and moved != saved['data']['data_dir']:
+        self._check_moved(saved['data']['data_dir'], moved)
+        saved['data']['data_dir'] = moved
+      if changed := _differences(saved, json.loads(json.dumps(configs.described(config)))):
         raise ValueError(f'resume is refused: the run in {str(self.path)!r} has another config: {changed}.')
     elif self.config.exists():
       raise ValueError(f'run_dir={str(self.path)!r} already holds a run; continue it with --resume or choose another '
@@ -171,8 +210,12 @@ class RunDirectory:
       raise ValueError(f'run_dir={str(self.path)!r} exists and is not an empty folder.')
 
   @contextlib.contextmanager
-  def opened(self, config: Any, secret: bytes | None = None) -> Iterator[None]:
+  def opened(self, config: Any, secret: bytes | None = None, fingerprint: Mapping[str, str] | None = None
+             ) -> Iterator[None]:
     """Makes the folder this run's own for the `with` block, and keeps its secret, if it has one.
+
+    The fingerprint of the run's data is kept under the key of that secret: it would tell who has a list of candidates
+    which of them were trained on. Where data have moved, the config follows them.
 
     A run that is refused in the block, before its first round, leaves nothing behind.
 
@@ -184,13 +227,20 @@ class RunDirectory:
       self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
       if not self.config.exists():
         part = self.config.with_suffix('.part')
-        part.write_text(configs.to_json(config))
-        os.replace(part, self.config)
+        try:
+          part.write_text(configs.to_json(config))
+          os.replace(part, self.config)
+        finally:
+          part.unlink(missing_ok=True)
     except OSError as error:
       raise ValueError(f'run_dir={str(self.path)!r} cannot be written: {error.strerror}.') from None
     with exclusive(self.config):
+      if fingerprint and not new_run and configs.described(self.read_config()) != configs.described(config):
+        self.config.write_text(configs.to_json(config))  # In place: the lock is on this very file.
       if not self.is_wiped():
         self._close_secrets(secret)
+        if secret is not None and fingerprint and not self.data_fingerprint.exists():
+          same_data.write(self.data_fingerprint, fingerprint, self.secret())
       try:
         yield
       except (ValueError, OSError):
@@ -222,7 +272,7 @@ class RunDirectory:
 
   def _has_not_begun(self):
     return (set(self.path.iterdir()) <= {self.config, self.secrets} and
-            set(self.secrets.iterdir()) <= {self.server_secret})
+            set(self.secrets.iterdir()) <= {self.server_secret, self.data_fingerprint})
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from tff_vision.data import decode
+from tff_vision.data import decode_graph, images
 
 TENSORS = 'serving_default'
 FILES = 'serving_bytes'
@@ -43,23 +43,30 @@ class ServedModel(tf.Module):
     answers: What is made of them.
   """
 
-  def __init__(self, model: tf.keras.Model, *, white: float, answers: Answers):
-    """Wraps `model`; `white` is the largest value of a stored pixel."""
+  def __init__(self, model: tf.keras.Model, *, stored: images.StoredPixels, answers: Answers):
+    """Wraps `model`; `stored` says what its pixels are."""
     super().__init__()
     self.model = model
     self._shape = tuple(model.input_shape[1:])
-    self._white = white
+    self._stored = stored
     self.answers = answers
 
   def with_model(self, model: tf.keras.Model) -> 'ServedModel':
     """Returns the same around another model."""
-    return ServedModel(model, white=self._white, answers=self.answers)
+    return ServedModel(model, stored=self._stored, answers=self.answers)
 
   def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-    """Returns the functions of both signatures by name."""
+    """Returns the functions of both signatures by name; that of files only if the model can be given files."""
     files = tf.TensorSpec((None,), tf.string, name='image_bytes')
-    return {TENSORS: self.classify_pixels.get_concrete_function(self.pixels()),
-            FILES: self.classify_files.get_concrete_function(files)}
+    found = {TENSORS: self.classify_pixels.get_concrete_function(self.pixels())}
+    if self.takes_files:
+      found[FILES] = self.classify_files.get_concrete_function(files)
+    return found
+
+  @property
+  def takes_files(self) -> bool:
+    """Whether it is known which stored values are black and white."""
+    return self._stored.black is not None
 
   def pixels(self) -> tf.TensorSpec:
     """Returns what a batch of images is."""
@@ -86,5 +93,4 @@ class ServedModel(tf.Module):
     return self.classify_pixels(pixels)
 
   def _decoded(self, content):
-    image = tf.ensure_shape(tf.io.decode_image(content, expand_animations=False), [None, None, None])
-    return tf.cast(decode.fitted(image, self._shape), tf.float32) * (self._white / 255)
+    return decode_graph.as_stored(content, self._shape, self._stored)

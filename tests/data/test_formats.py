@@ -1,0 +1,157 @@
+"""Files as cameras, scanners and office programs write them: the right pixels, or one sentence."""
+
+import io
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from tff_vision.data import decode, decode_graph, images
+
+RNG = np.random.default_rng(0)
+COLOURS = np.zeros((12, 16, 3), np.uint8)
+COLOURS[:, :8], COLOURS[:, 8:], COLOURS[:3] = (220, 40, 40), (20, 20, 200), (250, 250, 250)
+
+
+def _save(path, image, **options):
+  (Image.fromarray(image) if isinstance(image, np.ndarray) else image).save(path, **options)
+  return path
+
+
+def _grey(image):
+  return image @ [.2989, .587, .114]
+
+
+@pytest.mark.parametrize('colours', [16, 200])
+def test_a_bmp_with_a_palette_has_its_colours(tmp_path, colours):
+  image = Image.fromarray(COLOURS).convert('P', palette=Image.Palette.ADAPTIVE, colors=colours)
+  path = _save(tmp_path / 'p.bmp', image)
+  np.testing.assert_array_equal(decode.read(path), COLOURS)
+  np.testing.assert_allclose(decode.read(path, (12, 16, 1))[..., 0], _grey(COLOURS), atol=1)
+
+
+def test_bmp_webp_and_tiff_of_every_depth(tmp_path):
+  bits = (COLOURS[..., 0] > 100).astype(np.uint8) * 255
+  one_bit = _save(tmp_path / 'b.bmp', Image.fromarray(bits).convert('1'))
+  np.testing.assert_array_equal(decode.read(one_bit)[..., 0], bits)
+  np.testing.assert_array_equal(decode.read(_save(tmp_path / 'g.bmp', bits)), bits[..., None])
+  np.testing.assert_array_equal(decode.read(_save(tmp_path / 'c.bmp', COLOURS)), COLOURS)
+  np.testing.assert_array_equal(decode.read(_save(tmp_path / 'w.webp', COLOURS, lossless=True)), COLOURS)
+  for compression in (None, 'tiff_lzw', 'tiff_adobe_deflate', 'packbits'):
+    np.testing.assert_array_equal(decode.read(_save(tmp_path / 't.tif', COLOURS, compression=compression)), COLOURS)
+  # The name does not decide, the content does.
+  (tmp_path / 'w.jpg').write_bytes((tmp_path / 'w.webp').read_bytes())
+  np.testing.assert_array_equal(decode.read(tmp_path / 'w.jpg'), COLOURS)
+
+
+# EXIF 2.32, section 4.6.4: what the row and the column of the stored image are of the seen one.
+SEEN = {1: lambda x: x, 2: np.fliplr, 3: lambda x: np.flipud(np.fliplr(x)), 4: np.flipud,
+        5: lambda x: np.stack([x[:, i] for i in range(x.shape[1])]), 6: lambda x: np.rot90(x, 3),
+        7: lambda x: np.rot90(np.fliplr(x), 3), 8: lambda x: np.rot90(x, 1)}
+
+
+@pytest.mark.parametrize('orientation', range(1, 9))
+@pytest.mark.parametrize('order', ['II', 'MM'])
+def test_orientation_is_applied_to_files_and_in_a_served_graph(tmp_path, orientation, order):
+  tags = Image.Exif()
+  tags.endian = '<' if order == 'II' else '>'
+  tags[0x0110], tags[0x0112] = 'camera', orientation
+  wide = RNG.integers(0, 256, (6, 10, 3)).astype(np.uint8)
+  for name in ('x.png', 'x.webp', 'x.tif'):
+    options = {'lossless': True} if name == 'x.webp' else {}
+    path = _save(tmp_path / name, wide, exif=tags, **options)
+    np.testing.assert_array_equal(decode.read(path), SEEN[orientation](wide), err_msg=name)
+  plain = decode.read(_save(tmp_path / 'plain.jpg', wide, quality=95))
+  path = _save(tmp_path / 'x.jpg', wide, exif=tags, quality=95)
+  np.testing.assert_array_equal(decode.read(path), SEEN[orientation](plain))
+  for name in ('x.jpg', 'x.png'):
+    served = GRAPHS['eight'](tf.constant((tmp_path / name).read_bytes()))
+    np.testing.assert_allclose(served, decode.read(tmp_path / name, (7, 5, 3)), atol=1e-3)
+
+
+def _graph(stored):
+  return tf.function(lambda content: decode_graph.as_stored(content, (7, 5, 3), stored),
+                     input_signature=[tf.TensorSpec((), tf.string)])
+
+
+DEEP = images.StoredPixels(white=1.0, window=(0, 4095), clips=False)
+SIGNED = images.StoredPixels(black=-1.0, white=1.0)
+GRAPHS = {'eight': _graph(images.StoredPixels()), 'deep': _graph(DEEP), 'signed': _graph(SIGNED)}
+
+
+def test_a_served_graph_reads_what_prediction_reads(tmp_path):
+  palette = Image.fromarray(COLOURS).convert('P', palette=Image.Palette.ADAPTIVE, colors=16)
+  grey = Image.fromarray(COLOURS[..., 0])
+  transparent = np.dstack([COLOURS, COLOURS[..., :1]])
+  for name, image in (('p.bmp', palette), ('g.bmp', grey), ('c.bmp', COLOURS), ('p.png', palette), ('g.png', grey),
+                      ('a.png', transparent), ('c.jpg', COLOURS), ('g.gif', palette)):
+    content = tf.constant(_save(tmp_path / name, image).read_bytes())
+    for kind, stored in (('eight', images.StoredPixels()), ('signed', SIGNED), ('deep', DEEP)):
+      np.testing.assert_allclose(GRAPHS[kind](content), decode.as_stored(tmp_path / name, (7, 5, 3), stored),
+                                 atol=1e-3 if kind == 'eight' else 1e-5, err_msg=f'{name} {kind}')
+  deep = _save(tmp_path / 'd.png', (np.arange(192).reshape(12, 16) * 21).astype(np.uint16))
+  np.testing.assert_allclose(GRAPHS['deep'](tf.constant(deep.read_bytes())), decode.as_stored(deep, (7, 5, 3), DEEP),
+                             atol=1e-6)
+  with pytest.raises(tf.errors.InvalidArgumentError, match='fewer bits'):
+    GRAPHS['eight'](tf.constant(deep.read_bytes()))
+
+
+def test_sixteen_bits_are_kept_in_a_window_and_never_cut_in_silence(tmp_path):
+  deep = np.linspace(0, 4095, 192).reshape(12, 16).astype(np.uint16)
+  path = _save(tmp_path / 'd.png', deep)
+  np.testing.assert_allclose(decode.read(path, stored=DEEP)[..., 0], deep / 4095, atol=1e-6)
+  narrow = images.StoredPixels(white=1.0, window=(1000, 2000))
+  np.testing.assert_allclose(decode.read(path, stored=narrow)[..., 0], np.clip((deep - 1000.) / 1000, 0, 1), atol=1e-6)
+  with pytest.raises(ValueError, match=r'd.png holds values in 0..4095, other images 0..1023: .*pixel_range'):
+    decode.read(path, stored=images.StoredPixels(white=1.0, window=(0, 1023), clips=False))
+  with pytest.raises(ValueError, match=r'd.png is no image of 8 bits: it holds values in 0..4095'):
+    decode.read(path)
+  tiff = _save(tmp_path / 'd.tif', deep)
+  np.testing.assert_allclose(decode.read(tiff, stored=DEEP)[..., 0], deep / 4095, atol=1e-6)
+  # A file of 8 bits among such of 16 keeps its own black and white.
+  np.testing.assert_allclose(decode.read(_save(tmp_path / 'e.png', COLOURS), stored=DEEP), COLOURS / 255, atol=1e-6)
+
+
+def test_eight_bits_are_refused_where_all_else_has_more(tmp_path):
+  path = _save(tmp_path / 'c.png', COLOURS)
+  only_deep = images.StoredPixels(white=1.0, window=(0, 4095), eight_bit=None)
+  with pytest.raises(ValueError, match='c.png has 8 bits, and the images that the model was trained on have more'):
+    decode.as_stored(path, COLOURS.shape, only_deep)
+  with pytest.raises(tf.errors.InvalidArgumentError, match='has 8 bits'):
+    _graph(only_deep)(tf.constant(path.read_bytes()))
+
+
+def test_a_file_is_brought_to_the_range_of_arrays_or_refused(tmp_path):
+  path = _save(tmp_path / 'c.png', COLOURS)
+  np.testing.assert_allclose(decode.as_stored(path, COLOURS.shape, SIGNED), COLOURS / 127.5 - 1, atol=1e-6)
+  np.testing.assert_array_equal(decode.as_stored(path, COLOURS.shape, images.StoredPixels()), COLOURS)
+  with pytest.raises(ValueError, match='c.png cannot be given .*pixel_range'):
+    decode.as_stored(path, COLOURS.shape, images.StoredPixels(black=None, white=None))
+
+
+@pytest.mark.parametrize(('name', 'content', 'said'), [
+    ('x.dcm', bytes(128) + b'DICM' + bytes(50), 'DICOM'), ('x.png', bytes(128) + b'DICM' + bytes(50), 'DICOM'),
+    ('x.jpg', b'\0\0\0\x18ftypheic' + bytes(50), 'HEIC'), ('x.jpg', b'\0\0\0\x18ftypavif' + bytes(50), 'AVIF'),
+    ('x.jp2', b'\0\0\0\x0cjP  \r\n\x87\n' + bytes(9), 'JPEG 2000'), ('x.png', b'%PDF-1.7' + bytes(90), 'PDF'),
+    ('x.nii.gz', b'\x1f\x8b\x08' + bytes(90), 'NIfTI'), ('x.tif', b'II+\0' + bytes(60), 'BigTIFF')])
+def test_a_format_that_is_not_read_is_named_and_not_called_corrupt(tmp_path, name, content, said):
+  (tmp_path / name).write_bytes(content)
+  with pytest.raises(ValueError, match=f'{name} is a file of the format {said}, which is not read') as error:
+    decode.read(tmp_path / name)
+  assert 'corrupt' not in str(error.value)
+
+
+def test_what_is_broken_or_of_many_pages_is_one_sentence(tmp_path):
+  pages = [Image.fromarray(COLOURS), Image.fromarray(COLOURS)]
+  pages[0].save(tmp_path / 'pages.tif', save_all=True, append_images=pages[1:])
+  with pytest.raises(ValueError, match='pages.tif has 2 pages'):
+    decode.read(tmp_path / 'pages.tif')
+  for kind in ('WEBP', 'TIFF', 'BMP'):
+    buffer = io.BytesIO()
+    Image.fromarray(RNG.integers(0, 256, (64, 64, 3)).astype(np.uint8)).save(buffer, kind)
+    (tmp_path / 'x').write_bytes(buffer.getvalue()[:len(buffer.getvalue()) // 2])
+    with pytest.raises(ValueError, match='x is no PNG, .*corrupt'):
+      decode.read(tmp_path / 'x')
+    if kind != 'TIFF':
+      assert not decode.looks_whole(tmp_path / 'x')

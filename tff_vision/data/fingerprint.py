@@ -1,0 +1,35 @@
+"""What tells one data set from another, so that a run goes on with the data that it began with."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from tff_vision.data import images
+
+
+def of(found: images.FederatedImages, digest: str, positions: Sequence[np.ndarray]) -> Mapping[str, str]:
+  """Returns digests by what they are of: `files`, `classes`, `clients`, `examples of clients`, `test set`.
+
+  They tell whoever holds the data whether it is the same: keep them as a secret of the run.
+
+  Args:
+    found: The data set, spread over its clients.
+    digest: Of the user's own files, or ''.
+    positions: For each client, where its training examples stand in the pool.
+  """
+  test = found.test.examples
+  parts = {'classes': [str(name).encode() for name in found.class_names],
+           'clients': [str(name).encode() for name in found.train.client_ids],
+           'examples of clients': [np.asarray(own, np.int64).tobytes() for own in positions],
+           'test set': [test.y.tobytes(), test.x.tobytes(), *(np.asarray(own, np.int64).tobytes()
+                                                              for own in found.test.clients)]}
+  return {**({'files': digest} if digest else {}), **{name: _digest(content) for name, content in parts.items()}}
+
+
+def _digest(content):
+  digest = hashlib.blake2b(digest_size=32)
+  for part in content:
+    digest.update(len(part).to_bytes(8, 'little'))
+    digest.update(part)
+  return digest.hexdigest()

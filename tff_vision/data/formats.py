@@ -1,0 +1,99 @@
+"""What a file is by its first bytes: the image formats that are read, and names for those that are not."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+import struct
+
+READ = 'PNG, JPEG, GIF, BMP, WebP or TIFF'
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.gif', '.bmp', '.dib', '.webp', '.tif', '.tiff')
+# Files of these names hold images too, of formats that are not read.
+UNREAD_SUFFIXES = {
+    '.dcm': 'DICOM', '.dicom': 'DICOM', '.nii': 'NIfTI', '.nii.gz': 'NIfTI', '.heic': 'HEIC', '.heif': 'HEIC',
+    '.avif': 'AVIF', '.jp2': 'JPEG 2000', '.j2k': 'JPEG 2000', '.jxl': 'JPEG XL', '.svg': 'SVG', '.psd': 'Photoshop',
+    '.exr': 'OpenEXR', '.ppm': 'Netpbm', '.pgm': 'Netpbm', '.pbm': 'Netpbm', '.pnm': 'Netpbm', '.nrrd': 'NRRD',
+    '.mha': 'MetaImage', '.mhd': 'MetaImage', '.svs': 'Aperio', '.ndpi': 'Hamamatsu', '.dng': 'camera raw',
+    '.cr2': 'camera raw', '.cr3': 'camera raw', '.nef': 'camera raw', '.arw': 'camera raw', '.tga': 'Targa',
+    '.ico': 'icon', '.pcx': 'PCX', '.fits': 'FITS', '.npy': 'NumPy array', '.pdf': 'PDF'}
+_HEAD, _TAIL = 512, 4096
+# First bytes of a file, and last bytes of a whole one; a GIF may carry bytes after its trailer.
+_READ = {b'\x89PNG\r\n\x1a\n': 'PNG', b'\xff\xd8\xff': 'JPEG', b'GIF8': 'GIF', b'BM': 'BMP', b'II*\0': 'TIFF',
+         b'MM\0*': 'TIFF'}
+_LAST = {'PNG': b'IEND\xaeB\x60\x82', 'JPEG': b'\xff\xd9'}
+_UNREAD = {b'%PDF': 'PDF', b'8BPS': 'Photoshop', b'\x76\x2f\x31\x01': 'OpenEXR', b'\x93NUMPY': 'NumPy array',
+           b'\0\0\0\x0cjP  ': 'JPEG 2000', b'\xff\x4f\xff\x51': 'JPEG 2000', b'\0\0\0\x0cJXL ': 'JPEG XL',
+           b'\xff\x0a': 'JPEG XL', b'<svg': 'SVG', b'<?xml': 'SVG or XML', b'<!DOC': 'HTML', b'<html': 'HTML',
+           b'NRRD': 'NRRD', b'SIMPLE  =': 'FITS', b'II+\0': 'BigTIFF', b'MM\0+': 'BigTIFF', b'PK\x03\x04': 'ZIP',
+           b'\x1f\x8b': 'gzip', b'\0\0\1\0': 'icon', b'P5\n': 'Netpbm', b'P6\n': 'Netpbm', b'P2\n': 'Netpbm',
+           b'P3\n': 'Netpbm', b'\x89HDF': 'HDF5', b'Rar!': 'RAR', b'7z\xbc\xaf': '7z'}
+_BRANDS = {b'avif': 'AVIF', b'avis': 'AVIF', **dict.fromkeys((b'heic', b'heix', b'hevc', b'mif1', b'msf1'), 'HEIC')}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Glance:
+  """What a few bytes of a file tell.
+
+  Attributes:
+    kind: One of the formats that are read, or '' for any other file.
+    unread: The name of another format, or ''.
+    whole: Whether the file begins and ends as an image does; damage in the middle shows when it is decoded.
+    deep: Whether it is a PNG of 16 bits a channel.
+    digest: Of length, beginning and end.
+  """
+  kind: str
+  unread: str
+  whole: bool
+  deep: bool
+  digest: bytes
+
+
+def kind_of(head: bytes) -> str:
+  """Returns which of the formats that are read a file of these first bytes is, or ''."""
+  if head[:4] == b'RIFF' and head[8:12] == b'WEBP':
+    return 'WebP'
+  return next((kind for first, kind in _READ.items() if head.startswith(first)), '')
+
+
+def unread_kind(head: bytes, path: str | pathlib.Path = '') -> str:
+  """Returns the format, none of those read, that these first bytes or the file's name stand for, or ''."""
+  if head[128:132] == b'DICM':
+    return 'DICOM'
+  if head[344:348] in (b'n+1\0', b'ni1\0'):
+    return 'NIfTI'
+  if head[4:8] == b'ftyp':
+    return _BRANDS.get(head[8:12], 'video or HEIF')
+  if found := next((name for first, name in _UNREAD.items() if head.startswith(first)), ''):
+    return unread_suffix(path) or found
+  return unread_suffix(path)
+
+
+def unread_suffix(path: str | pathlib.Path) -> str:
+  """Returns the name of the format that is not read and that a file's name stands for, or ''."""
+  name = str(path).lower()
+  return next((kind for suffix, kind in UNREAD_SUFFIXES.items() if name.endswith(suffix)), '')
+
+
+def glance(path: str | pathlib.Path) -> Glance:
+  """Looks at the first and the last bytes of a file; one that cannot be opened is of no kind."""
+  try:
+    with open(path, 'rb') as data:
+      head = data.read(_HEAD)
+      size = data.seek(0, os.SEEK_END)
+      data.seek(max(0, size - _TAIL))
+      tail = data.read()
+  except OSError:
+    return Glance(kind='', unread='', whole=False, deep=False, digest=b'')
+  kind = kind_of(head)
+  digest = hashlib.blake2b(struct.pack('<Q', size) + head + tail, digest_size=16).digest()
+  return Glance(kind=kind, unread='' if kind else unread_kind(head, path), digest=digest,
+                whole=bool(kind) and _is_whole(kind, head, tail, size),
+                deep=kind == 'PNG' and head[24:25] == b'\x10')
+
+
+def _is_whole(kind, head, tail, size):
+  if kind == 'WebP':
+    return size >= 8 + struct.unpack('<I', head[4:8])[0]
+  if kind == 'BMP':  # Some programs write no length, or that of the pixels alone.
+    return size > 26 and size >= struct.unpack('<I', head[2:6])[0]
+  return size > 8 and _LAST.get(kind, b'') in tail

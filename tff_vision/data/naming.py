@@ -1,0 +1,101 @@
+"""What people write for classes, findings and clients, made one name for one thing."""
+
+import collections
+import unicodedata
+from collections.abc import Sequence
+
+import numpy as np
+
+SEPARATOR = '|'  # Of findings in one label, as in the NIH chest X-ray sets.
+_NO_FINDING = {'', '-', 'none', 'nofinding', 'nofindings'}
+
+
+def cleaned(names: Sequence[str], what: str) -> tuple[list[str], list[str]]:
+  """Returns names without spaces around them and with accents composed, and notes that say what was changed.
+
+  Args:
+    names: One for each example.
+    what: Names them in the notes, in the plural.
+  """
+  better = {name: unicodedata.normalize('NFC', name).strip() for name in set(names)}
+  known = set(better.values())
+  changed = sorted(name for name, now in better.items() if now != name)
+  if not changed:
+    return list(names), []
+  count = sum(better[name] != name for name in names)
+  return [better[name] for name in names], [
+      f'{count} {what} had spaces around them or accents written in another way, {changed[0]!r} among them; they count '
+      f'as one with the names without: there are {len(known)}.']
+
+
+def alike(names: Sequence[str], what: str) -> list[str]:
+  """Returns a note if some of `names`, which stay apart, differ in case only."""
+  groups = collections.defaultdict(set)
+  for name in set(names):
+    groups[name.casefold()].add(name)
+  found = sorted(' and '.join(sorted(group)) for group in groups.values() if len(group) > 1)
+  return [f'{what} that differ in case only stay apart: {"; ".join(found[:3])}.'] if found else []
+
+
+def one_case(names: Sequence[str], label_case: str) -> tuple[list[str], list[str]]:
+  """Returns labels in which one spelling stands for all that differ in case only, and notes.
+
+  Args:
+    names: Labels; there may be many of each.
+    label_case: `ask` refuses such labels, `merge` takes the commonest spelling, `keep` leaves them apart.
+
+  Raises:
+    ValueError: `ask`, and there are such labels.
+  """
+  counts = collections.Counter(names)
+  groups = collections.defaultdict(list)
+  for name in sorted(counts):
+    groups[name.casefold()].append(name)
+  groups = [group for group in groups.values() if len(group) > 1]
+  if not groups or label_case == 'keep':
+    return list(names), []
+  if label_case == 'ask':
+    raise ValueError(f'the classes {" and ".join(map(repr, groups[0]))} differ in case only: label_case=merge makes '
+                     'one class of such names, label_case=keep leaves them apart.')
+  spelling = {name: max(group, key=lambda each: (counts[each], each)) for group in groups for name in group}
+  said = '; '.join(f'{" and ".join(group)} as {spelling[group[0]]}' for group in groups)
+  return [spelling.get(name, name) for name in names], [f'Classes that differ in case only count as one: {said}.']
+
+
+def separator_of(labels: Sequence[str], wanted: str | None) -> str:
+  """Returns what separates findings in labels, or '' if a label is one class.
+
+  Args:
+    labels: As they are written.
+    wanted: The user's answer; None: `SEPARATOR`, where a label has it inside.
+  """
+  if wanted is not None:
+    return wanted
+  return SEPARATOR if any(SEPARATOR in label.strip(SEPARATOR) for label in set(labels)) else ''
+
+
+def findings(labels: Sequence[str], separator: str, label_case: str) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
+  """Splits labels of several findings.
+
+  Returns:
+    [n, findings] float32 of 0 and 1; the findings' names; and notes.
+
+  Raises:
+    ValueError: As `one_case`; or no label names a finding.
+  """
+  parts = [[part.strip() for part in label.split(separator)] for label in labels]
+  flat, notes = one_case([part for row in parts for part in row], label_case)
+  flat = iter(flat)
+  parts = [[name for name in (next(flat) for _ in row) if _key(name) not in _NO_FINDING] for row in parts]
+  names = tuple(sorted({name for row in parts for name in row}))
+  if not names:
+    raise ValueError('no label names a finding.')
+  place = {name: column for column, name in enumerate(names)}
+  y = np.zeros((len(parts), len(names)), np.float32)
+  for row, own in zip(y, parts, strict=True):
+    row[[place[name] for name in own]] = 1
+  return y, names, notes
+
+
+def _key(name):
+  return ''.join(letter for letter in name.casefold() if letter not in ' _')

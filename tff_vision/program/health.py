@@ -1,0 +1,52 @@
+"""Signs that a run has gone wrong, in sentences with what to change; from what the run releases anyway."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tff_vision import configs
+from tff_vision.data import images as images_lib
+
+# A model that knows the shares of the classes and nothing else has this loss, their entropy; a little below is chance.
+_KNOWS_SHARES_ONLY = 0.98
+
+
+def warnings(history: Sequence[Mapping[str, Any]], evaluation: Mapping[str, float], test: images_lib.Examples,
+             config: configs.ExperimentConfig) -> list[str]:
+  """Returns what a user must know before he trusts a run.
+
+  Args:
+    history: One record a round, as `loop.Outcome` has them.
+    evaluation: Of the last weights, with accuracy and loss where the task has classes.
+    test: What it was evaluated on.
+    config: Of the run.
+  """
+  rate, found = config.client.client_learning_rate, []
+  change = (f'lower client_learning_rate ({rate:g}), bound gradients with client_gradient_clip, or see whether pixels '
+            'are scaled as the model expects')
+  if lost := [record['round'] for record in history if not math.isfinite(record.get('train', {}).get('loss', 0.0))]:
+    found.append(f'in {len(lost)} of {len(history)} rounds, from round {lost[0]} on, the training loss is not a finite '
+                 f'number: clients diverged, and their updates counted as zero. To mend it, {change}.')
+  if still := [record['round'] for record in history if record.get('unmoved')]:
+    found.append(f'the model did not change between the evaluations before and at {len(still)} rounds, first at round '
+                 f'{still[0]}: no update counted, as when all are not finite numbers. To mend it, {change}.')
+  if not math.isfinite(evaluation.get('loss', 0.0)):
+    found.append(f'the loss on the test set is not a finite number: the model is of no use. To mend it, {change}.')
+  if test.y.ndim == 1 and 'accuracy' in evaluation and (said := _learned_nothing(evaluation, test.y, rate)):
+    found.append(said)
+  return found
+
+
+def _learned_nothing(evaluation, y, rate):
+  shares = np.bincount(y)[np.bincount(y) > 0] / len(y)
+  commonest, entropy = shares.max(), -(shares * np.log(shares)).sum()
+  if len(shares) < 2:
+    return ''
+  chance = commonest + 2 * math.sqrt(commonest * (1 - commonest) / len(y))
+  if evaluation['accuracy'] > chance or evaluation.get('loss', math.inf) < _KNOWS_SHARES_ONLY * entropy:
+    return ''
+  return (f'the model has learned nothing: an accuracy of {evaluation["accuracy"]:.4f} is what naming the commonest '
+          f'class gives ({commonest:.4f}), and the loss is no better than chance. Try another client_learning_rate '
+          f'({rate:g}), more rounds, preprocess=standardize, or another model.')

@@ -1,0 +1,28 @@
+"""Whether data are those that a run began with: digests that are kept under the key of the run's own secret.
+
+Without that key they would tell who has a list of candidates which of them were trained on.
+"""
+
+import hmac
+import pathlib
+from collections.abc import Mapping
+
+from tff_vision import secret_files
+from tff_vision.program import json_file
+
+
+def write(path: pathlib.Path, fingerprint: Mapping[str, str], secret: bytes) -> None:
+  """Keeps digests, as `data.images.FederatedImages` has them, in a file that only its owner can read."""
+  json_file.write(path, _keyed(fingerprint, secret))
+  path.chmod(secret_files.FILE)
+
+
+def differing(path: pathlib.Path, fingerprint: Mapping[str, str], secret: bytes) -> list[str]:
+  """Returns the names of the parts of the data that differ from those that `write` saw."""
+  known, found = json_file.read(path), _keyed(fingerprint, secret)
+  return [name for name in fingerprint if known.get(name) != found[name]]
+
+
+def _keyed(fingerprint, secret):
+  return {name: hmac.new(secret, f'data fingerprint\0{name}\0{digest}'.encode(), 'sha256').hexdigest()
+          for name, digest in fingerprint.items()}
