@@ -147,7 +147,7 @@ def test_a_config_of_an_older_schema_has_the_defaults_of_new_fields():
   content = json.loads(configs.to_json(configs.ExperimentConfig()))
   del content['schema'], content['model']['model_option'], content['task']['loss']
   assert configs.from_json(json.dumps(content)) == configs.ExperimentConfig()
-  for wrong, match in (({**content, 'schema': 99}, 'schema 99'), ({**content, 'schema': 2}, 'model_option'),
+  for wrong, match in (({**content, 'schema': 99}, 'schema 99'), ({**content, 'schema': 2}, 'lacks'),
                        ({name: part for name, part in content.items() if name != 'client'}, 'client')):
     with pytest.raises(ValueError, match=match):
       configs.from_json(json.dumps(wrong))

@@ -134,7 +134,7 @@ class LaunchConfig:
 
 
 # What trains well on image files of unknown kind and size, in place of the defaults for small grey images.
-_FITTING = {'folder': {'model': {'model': 'cnn_gn'}, 'client': {'client_learning_rate': 0.05},
+_FITTING: Mapping[str, Mapping[str, Mapping[str, Any]]] = {'folder': {'model': {'model': 'cnn_gn'}, 'client': {'client_learning_rate': 0.05},
                        'data': {'preprocess': 'standardize'}}}
 
 

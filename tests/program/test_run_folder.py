@@ -18,6 +18,7 @@ import zipfile
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_federated as tff
 
 from pipelines import train as train_pipeline
 from tff_vision import assembly, configs, experiment
@@ -315,7 +316,7 @@ def test_whoever_has_the_folder_of_a_finished_run_cannot_strip_its_noise(data, t
   assert result.rounds == 3 and result.report['privacy'] == json.loads(told)['privacy']
   assert_nothing_of(folder, secrets)
   assert not [path for path in folder.iterdir() if 'secret' in path.name]
-  with pytest.raises(FileNotFoundError):
+  with pytest.raises((FileNotFoundError, tff.program.ProgramStateNotFoundError)):
     attacker.replay(cohort)
   with np.load(folder / 'export' / 'weights.npz') as held:
     assert all(np.array_equal(held[f'arr_{i}'], value) for i, value in enumerate(released))
