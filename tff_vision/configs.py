@@ -134,8 +134,9 @@ class LaunchConfig:
 
 
 # What trains well on image files of unknown kind and size, in place of the defaults for small grey images.
-_FITTING: Mapping[str, Mapping[str, Mapping[str, Any]]] = {'folder': {'model': {'model': 'cnn_gn'}, 'client': {'client_learning_rate': 0.05},
-                       'data': {'preprocess': 'standardize'}}}
+_FITTING: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
+    'folder': {'model': {'model': 'cnn_gn'}, 'client': {'client_learning_rate': 0.05},
+               'data': {'preprocess': 'standardize'}}}
 
 
 def fitting(config: ExperimentConfig, given: Collection[str]) -> ExperimentConfig:
