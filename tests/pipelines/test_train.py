@@ -114,23 +114,25 @@ def test_a_finished_run_resumes_to_itself_and_another_config_is_refused(trained,
 def test_a_private_run_reports_its_ledger_and_withholds_exact_metrics(run_pipeline, tmp_path):
   run_dir = tmp_path / 'private'
   done = run_pipeline('train', *TINY, '--sampling=poisson', '--privacy=client_gaussian', '--clip_norm=0.5',
-                      '--target_epsilon=5', '--delta=0.01', '--metrics_noise_multiplier=6', f'--run_dir={run_dir}')
+                      '--target_epsilon=5', '--delta=0.01', '--metrics_noise_multiplier=6', '--keep_secrets',
+                      f'--run_dir={run_dir}')
   assert done.code == 0, done.err
   report = json.loads((run_dir / 'report.json').read_text())
   assert 4.9 < report['privacy']['epsilon'] <= 5 and report['privacy']['unit'] == 'client'
   assert 'epsilon 5.000 at delta 0.01' in done.out or 'epsilon 4.99' in done.out
   assert all('train' not in record and 'cohort_size' not in record for record in report['history'])
-  assert not (run_dir / 'secret').exists() and not re.search(r's/round|left \d|examples/s', done.out + done.err)
+  assert not re.search(r's/round|left \d|examples/s', done.out + done.err)
   header = (run_dir / 'metrics.csv').read_text().splitlines()[0]
   assert 'privacy/epsilon' in header and 'noised/accuracy' in header and 'train/' not in header
   assert all(record['noised'].keys() == {'cohort_size', 'accuracy'} for record in report['history'])
   assert report['privacy']['replayed_rounds'] == 0
   # The last checkpoint is lost after its round was seen: what comes now is a second release, with noise of its own.
-  latest = max((run_dir / 'checkpoints').iterdir(), key=lambda path: int(path.name.rpartition('_')[2]))
+  latest = max((run_dir / 'secret' / 'checkpoints').iterdir(), key=lambda path: int(path.name.rpartition('_')[2]))
   shutil.rmtree(latest)
   before = weights(run_dir)
   done = run_pipeline('train', '--resume', f'--run_dir={run_dir}')
   assert done.code == 0, done.err
+  assert not (run_dir / 'secret').exists()
   again = json.loads((run_dir / 'report.json').read_text())
   assert again['privacy']['replayed_rounds'] == 1 and again['privacy']['epsilon'] > report['privacy']['epsilon']
   assert again['history'][-1]['privacy']['epsilon_rdp'] > report['history'][-1]['privacy']['epsilon_rdp']
