@@ -9,7 +9,8 @@ import pytest
 from tests.documents import commands
 
 _PYTHON = re.compile(r'^```python\n(.*?)^```', re.DOTALL | re.MULTILINE)
-_DOCUMENTS = [path for path in commands.DOCUMENTS if _PYTHON.search(path.read_text())]
+_DOCUMENTS = [path for path in commands.DOCUMENTS
+              if path.name not in commands.TRANSLATIONS and _PYTHON.search(path.read_text())]
 
 
 @pytest.mark.ci
