@@ -1,6 +1,7 @@
 """The Python that a document shows runs as it stands.
 
-What is for other machines, a client of TensorFlow Serving or a device with TFLite, imports no tff_vision and is left out.
+What is for other machines, a client of TensorFlow Serving or a device with TFLite, imports no tff_vision: it is left
+out.
 """
 
 import re
