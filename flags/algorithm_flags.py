@@ -17,7 +17,7 @@ flags.DEFINE_integer('max_staleness', _ALGORITHM.max_staleness,
                      'fedbuff: an update that arrives more rounds late is lost.')
 flags.DEFINE_float('client_momentum', _CLIENT.client_momentum, 'Momentum of client_optimizer=sgdm.')
 flags.DEFINE_float('client_gradient_clip', _CLIENT.client_gradient_clip,
-                   'L2 bound on the gradient of a batch on clients; none: no bound.')
+                   'L2 bound on the gradient of a batch on clients; unset: no bound.')
 flags.DEFINE_float('client_weight_decay', _CLIENT.client_weight_decay,
                    'Adds so much of the weights to each gradient on clients.')
 flags.DEFINE_float('server_momentum', _SERVER.server_momentum, 'Momentum of server_optimizer=sgdm.')

@@ -7,7 +7,7 @@ from tff_vision import configs, data_config
 _DEFAULTS = configs.DataConfig()
 
 flags.DEFINE_enum('preprocess', _DEFAULTS.preprocess, data_config.PIXELS,
-                  'What is done to pixels after scaling; none: not even scaling; not given: what suits the data set.')
+                  'What is done to pixels after scaling; none: not even scaling; unset: what suits the data set.')
 flags.DEFINE_integer('image_size', _DEFAULTS.image_size,
                      'Height and width that images are resized to; of medmnist:*, which of its sizes is read.')
 flags.DEFINE_integer('image_channels', _DEFAULTS.image_channels, '1 turns colour to grey, 3 repeats grey.')

@@ -23,4 +23,4 @@ flags.DEFINE_string('algorithm', _ALGORITHM.algorithm,
 flags.DEFINE_multi_string('algorithm_option', _ALGORITHM.algorithm_option,
                           'key=value for the class of --algorithm, repeatable.')
 flags.DEFINE_float('proximal_strength', _ALGORITHM.proximal_strength,
-                   'The mu of fedprox; none: 0.01, and fednova without such a term.')
+                   'The mu of fedprox; unset: 0.01, and fednova without such a term.')

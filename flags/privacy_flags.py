@@ -7,11 +7,13 @@ from tff_vision import privacy_config
 _DEFAULTS = privacy_config.PrivacyConfig()
 
 flags.DEFINE_enum('privacy', _DEFAULTS.privacy, privacy_config.PRIVACIES, 'Differential-privacy mechanism.')
-flags.DEFINE_float('clip_norm', _DEFAULTS.clip_norm, 'L2 bound on one client update.')
+flags.DEFINE_float('clip_norm', _DEFAULTS.clip_norm,
+                   'L2 bound on one client\'s update; of example_dp_sgd, on one example\'s gradient.')
 flags.DEFINE_float('noise_multiplier', _DEFAULTS.noise_multiplier,
                    'Standard deviation of the noise on the sum of updates, over clip_norm.')
 flags.DEFINE_float('target_epsilon', _DEFAULTS.target_epsilon, 'Calibrate the noise to this epsilon instead.')
-flags.DEFINE_float('delta', _DEFAULTS.delta, 'The delta of (epsilon, delta); unset means population ** -1.1.')
+flags.DEFINE_float('delta', _DEFAULTS.delta, 'The delta of (epsilon, delta); unset means population ** -1.1, where the '
+                   'population is all clients, or with example_dp_sgd the examples of the largest client.')
 flags.DEFINE_float('metrics_noise_multiplier', _DEFAULTS.metrics_noise_multiplier,
                    'Release each round\'s number of clients and their accuracy with this noise; unset withholds both.')
 flags.DEFINE_float('stop_at_epsilon', _DEFAULTS.stop_at_epsilon, 'End before the round that would exceed it.')

@@ -25,3 +25,6 @@ def main() -> None:
   sys.argv[:2] = [f'{pathlib.Path(__file__).parent / name}.py']
   runpy.run_module(f'pipelines.{name}', run_name='__main__', alter_sys=True)
 
+
+if __name__ == '__main__':
+  main()

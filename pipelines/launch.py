@@ -111,6 +111,7 @@ def _print_help(script, flag_modules):
     if defined := by_module.get(name):
       print(f'\n{os.path.relpath(module.__file__)}:')
       for flag in defined:
-        default = 'none' if flag.default is None else repr(flag.default)
-        print(textwrap.fill(f'--{"[no]" if flag.boolean else ""}{flag.name}: {flag.help} (default: {default})',
+        default = 'unset' if flag.default is None else repr(flag.default)  # Some flags have a choice `none`.
+        says = ' '.join(flag.help.split()).partition('; repeat this option')[0]  # What absl appends says it again.
+        print(textwrap.fill(f'--{"[no]" if flag.boolean else ""}{flag.name}: {says} (default: {default})',
                             width=100, initial_indent='  ', subsequent_indent='      ', break_on_hyphens=False))

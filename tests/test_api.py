@@ -1,6 +1,8 @@
 """An experiment made of values: own objects go in, a run goes on, and both ways of writing it down are the same."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 import tff_vision as tv
-from tff_vision import configs, experiment, plugins
+from tff_vision import cohort_config, configs, experiment, plugins
 
 
 class Signs(tv.Algorithm):
@@ -17,6 +19,13 @@ class Signs(tv.Algorithm):
   def work(self, client):
     trained = client.descend(lambda carried, g, w, w0: (carried, [tf.sign(x) for x in g]))
     return tv.Work(trained=trained, sent=tuple(trained.update()))
+
+
+class SendsNothing(tv.Algorithm):
+  """Forgets to return what it has done."""
+
+  def work(self, client):
+    client.descend()
 
 
 def network(input_shape, num_classes, units=4):
@@ -40,6 +49,13 @@ def test_every_public_name_is_there_and_nothing_is_imported_before():
     assert getattr(tv, name) is not None
   with pytest.raises(AttributeError, match='no_such_name'):
     tv.no_such_name  # noqa: B018
+
+
+def test_every_sampling_has_a_value():
+  made_by = {tv.Fixed: 'fixed', tv.Poisson: 'poisson', tv.RoundRobin: 'round_robin', tv.Allocation: 'allocation'}
+  assert {value: value(3) for value in made_by} == {
+      value: configs.CohortConfig(sampling=name, cohort_size=3) for value, name in made_by.items()}
+  assert sorted(made_by.values()) == sorted(cohort_config.SAMPLINGS)
 
 
 def test_values_and_a_config_give_the_same_weights(tmp_path):
@@ -98,13 +114,40 @@ def test_the_ledger_stands_before_anything_is_trained():
 
 
 @pytest.mark.parametrize(('parts', 'match'), [
-    ({'algorithm': 'fedagv'}, 'algorithm must be one of .*fedagv'),
+    ({'algorithm': 'fedagv'}, "algorithm must be one of .*fedagv'. Did you mean 'fedavg'"),
     ({'aggregator': 'medain'}, 'aggregator must be one of'),
     ({'algorithm': Signs(), 'privacy': tv.ExampleDpSgd(clip_norm=1.0, noise_multiplier=1.0)},
      'Signs does not go with privacy=example_dp_sgd')])
 def test_what_does_not_fit_is_refused_when_the_experiment_is_made(parts, match):
   with pytest.raises(ValueError, match=match):
     made(**parts)
+
+
+@pytest.mark.parametrize(('build', 'match'), [
+    (lambda: tv.Experiment('digits'), "task must be made by Task, found 'digits'"),
+    (lambda: tv.Experiment(tv.testing.tiny_images()), 'task must be made by Task, found FederatedImages.$'),
+    (lambda: made(participation=3), 'participation must be made by Fixed, Poisson, RoundRobin or Allocation, found 3'),
+    (lambda: made(client=tv.sgd(0.1)), 'client must be made by Client, found Optimizer'),
+    (lambda: made(privacy='dp'), 'privacy must be made by .*ExampleDpSgd'),
+    (lambda: made(secure_sum='masks'), 'secure_sum must be made by .*Masks'),
+    (lambda: made(runtime='local'), "runtime must be made by RuntimeConfig, found 'local'"),
+    (lambda: made(rounds='5'), "rounds must be a number, found '5'"),
+    (lambda: made(rounds=2.5), 'rounds must be a whole number, found 2.5'),
+    (lambda: made(seed=1.5), 'seed must be a whole number, found 1.5'),
+    (lambda: made(client=tv.Client(epochs=1.5)), 'client_epochs must be a whole number, found 1.5'),
+    (lambda: tv.Client(tv.sgd('fast')), "client_learning_rate must be a number, found 'fast'"),
+    (lambda: made(task=tv.Task(tv.testing.tiny_images(), model=network((8, 8, 1), 3))).ledger(),
+     'model=.*is a model, but must be a func'),
+    (lambda: tv.data.load('digits', partition='iid'), "partition must be made by Dirichlet, .*found 'iid'"),
+    (lambda: tv.data.from_arrays([], test=None), 'from_arrays takes a mapping from client to .*found list'),
+    (lambda: tv.data.from_arrays({'a': np.zeros((2, 8, 8))}, test=None), 'client a: must be a pair .x, y.'),
+    (lambda: made(task=tv.Task(tv.testing.tiny_images(), objective=tv.Classification(loss='mse'))),
+     'loss must be package.module:attrib'),
+    (lambda: tv.testing.check_algorithm(SendsNothing()), 'SendsNothing.work must return a tff_vision.Work, found None'),
+])
+def test_a_part_of_the_wrong_kind_is_one_sentence(build, match):
+  with pytest.raises((ValueError, AssertionError), match=match):
+    build()
 
 
 @pytest.mark.parametrize(('aggregator', 'parts', 'match'), [
@@ -117,10 +160,25 @@ def test_an_own_aggregator_is_never_silently_ignored(aggregator, parts, match, t
   assert not (tmp_path / 'run').exists()
 
 
-def test_references_lead_to_values_or_say_why_not():
+def test_a_program_that_trains_nothing_ends_without_a_word():
+  done = subprocess.run([sys.executable, '-c', 'import tff_vision.api'], capture_output=True, text=True, check=False,
+                        timeout=120, stdin=subprocess.DEVNULL)
+  assert done.returncode == 0 and 'Traceback' not in done.stderr, done.stderr
+
+
+def test_references_lead_to_values_or_say_why_not(tmp_path, monkeypatch):
+  monkeypatch.syspath_prepend(tmp_path)
   assert plugins.load('tests.test_api:network', field='model') is network
   with pytest.raises(ValueError, match='model=tests.no_module:x: there is no module'):
     plugins.load('tests.no_module:x', field='model')
+  for source, said in (('import no_such_thing', 'model=newcomer:x: newcomer imports no_such_thing, but there is'),
+                       ('raise SystemExit(3)', 'model=newcomer:x: importing newcomer fails with SystemExit: 3')):
+    (tmp_path / 'newcomer.py').write_text(source)
+    with pytest.raises(ValueError, match=said):
+      plugins.load('newcomer:x', field='model')
+  with pytest.raises(ValueError, match=r'model=net cannot be called as \(input_shape, num_classes, width=3\): .*width'):
+    plugins.check_call(lambda shape, classes: None, {'width': 3}, setting='model=net',
+                       positional=('input_shape', 'num_classes'))
   with pytest.raises(ValueError, match="model=tests.test_api:nothing: tests.test_api has no attribute 'nothing'"):
     plugins.load('tests.test_api:nothing', field='model')
   assert plugins.options(['a=1', 'b=x', 'c=(1, 2)'], field='o') == {'a': 1, 'b': 'x', 'c': (1, 2)}

@@ -16,8 +16,8 @@ _PUBLIC = {
     **dict.fromkeys(('Algorithm', 'Work'), 'tff_vision.learning.algorithm'),
     **dict.fromkeys((
         'Task', 'Classification', 'Embedding', 'Client', 'Server', 'sgd', 'adam', 'adamw', 'yogi', 'adagrad', 'Fixed',
-        'Poisson', 'RoundRobin', 'ClientGaussian', 'MatrixFactorization', 'DistributedGaussian', 'ExampleDpSgd',
-        'ThresholdEncryption', 'KeyHolderEncryption', 'Masks', 'Natural', 'Iid', 'Dirichlet', 'Shards'),
+        'Poisson', 'RoundRobin', 'Allocation', 'ClientGaussian', 'MatrixFactorization', 'DistributedGaussian',
+        'ExampleDpSgd', 'ThresholdEncryption', 'KeyHolderEncryption', 'Masks', 'Natural', 'Iid', 'Dirichlet', 'Shards'),
         'tff_vision.values'),
     'RuntimeConfig': 'tff_vision.runtime.runtime_config',
     'show_progress': 'tff_vision.progress',

@@ -8,9 +8,21 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from tff_vision import configs, experiment, tasks, values
+from tff_vision import configs, experiment, tasks, validate, values
 from tff_vision.program import handover, loop, run_directory
 from tff_vision.runtime import runtime_config
+
+# Part of an experiment -> its type, and what of `tff_vision` makes it.
+_MADE_BY = {
+    'task': (values.Task, 'Task'), 'client': (configs.ClientConfig, 'Client'),
+    'server': (configs.ServerConfig, 'Server'),
+    'participation': (configs.CohortConfig, 'Fixed, Poisson, RoundRobin or Allocation'),
+    'privacy': (configs.PrivacyConfig, 'ClientGaussian, MatrixFactorization, DistributedGaussian or ExampleDpSgd'),
+    'secure_sum': (configs.SecureConfig, 'ThresholdEncryption, Masks or KeyHolderEncryption'),
+    'schedule': (configs.ScheduleConfig, 'configs.ScheduleConfig'),
+    'attack': (configs.AttackConfig, 'configs.AttackConfig'),
+    'runtime': (runtime_config.RuntimeConfig, 'RuntimeConfig'),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +34,7 @@ class Experiment:
     algorithm: A name, a `configs.AlgorithmConfig`, or an `Algorithm`.
     client: From `Client`.
     server: From `Server`.
-    participation: From `Fixed`, `Poisson` or `RoundRobin`.
+    participation: From `Fixed`, `Poisson`, `RoundRobin` or `Allocation`.
     privacy: From `ClientGaussian` and its like; by default nothing is promised.
     secure_sum: From `ThresholdEncryption` and its like; by default the server sees updates.
     aggregator: A name, a `configs.AggregationConfig`, or any `tff.aggregators` factory; None: the mean.
@@ -50,7 +62,17 @@ class Experiment:
   runtime: runtime_config.RuntimeConfig = runtime_config.RuntimeConfig()
 
   def __post_init__(self):
-    self.config  # noqa: B018  Raises where parts do not fit.
+    for part, (kind, makers) in _MADE_BY.items():
+      found = getattr(self, part)
+      if not isinstance(found, kind):  # Of an object its type: it may be a whole data set.
+        shown = repr(found) if found is None or isinstance(found, (str, int, float)) else type(found).__name__
+        raise ValueError(f'{part} must be made by {makers}, found {shown}.')
+    for name in configs.sections():  # `config` raises where parts do not fit.
+      section = getattr(self.config, name)
+      for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        if field.type is int or (field.type == int | None and value is not None):
+          validate.whole(**{field.name: value})
 
   @functools.cached_property
   def config(self) -> configs.ExperimentConfig:

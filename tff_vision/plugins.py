@@ -74,8 +74,10 @@ def import_module(name: str, setting: str) -> Any:
   try:
     return importlib.import_module(name)
   except ModuleNotFoundError as error:
-    raise ValueError(f'{setting}: there is no module {error.name!r} on the path or in {os.getcwd()}.') from error
-  except Exception as error:
+    wanted = '' if f'{name}.'.startswith(f'{error.name}.') else f'{name} imports {error.name}, but '
+    raise ValueError(f'{setting}: {wanted}'
+                     f'there is no module {error.name!r} on the path or in {os.getcwd()}.') from error
+  except (Exception, SystemExit) as error:
     raise ValueError(f'{setting}: importing {name} fails with {type(error).__name__}: {error}') from error
 
 
@@ -99,8 +101,14 @@ def options(pairs: Sequence[str], *, field: str) -> dict[str, Any]:
   return found
 
 
-def check_call(function: Any, given: Mapping[str, Any], *, setting: str, positional: int = 0) -> None:
-  """Refuses a call with so many positional arguments and these named ones, if `function` cannot be called so.
+def check_call(function: Any, given: Mapping[str, Any], *, setting: str, positional: Sequence[str] = ()) -> None:
+  """Refuses a call with these positional arguments and options, if `function` cannot be called so.
+
+  Args:
+    function: Of the user.
+    given: Options by name.
+    setting: Stands in the error.
+    positional: What the positional arguments are, for the error.
 
   Raises:
     ValueError: Says why not.
@@ -110,10 +118,10 @@ def check_call(function: Any, given: Mapping[str, Any], *, setting: str, positio
   except (TypeError, ValueError):  # Some built-in functions do not say what they take.
     return
   try:
-    signature.bind(*[None] * positional, **given)
+    signature.bind(*positional, **given)
   except TypeError as error:
-    raise ValueError(f'{setting} cannot be called with {positional} arguments and the options '
-                     f'{", ".join(given) or "none"}: {error}.') from None
+    arguments = ', '.join([*positional, *(f'{name}={value!r}' for name, value in given.items())])
+    raise ValueError(f'{setting} cannot be called as ({arguments}): {error}.') from None
 
 
 def describe(value: Any) -> Any:

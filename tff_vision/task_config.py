@@ -31,7 +31,7 @@ class TaskConfig:
     if isinstance(self.task, str):
       validate.one_of(TASKS, task=self.task)
     if self.loss is not None:
-      validate.one_of_or_own((), loss=self.loss)
+      validate.own(loss=self.loss)
       if self.task != 'classification':
         raise ValueError(f'loss={self.loss} has no effect with task={self.task}, which has a loss of its own.')
     training_config.check_options((), self.loss, self.loss_option, 'loss')

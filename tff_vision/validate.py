@@ -3,7 +3,9 @@
 Every function raises `ValueError` with one sentence that holds the name and the value.
 """
 
+import difflib
 import math
+import numbers
 import os
 from collections.abc import Collection
 from typing import Any
@@ -13,6 +15,7 @@ from tff_vision import plugins
 
 def positive(**named: float) -> None:
   """Each value is a finite number above zero."""
+  _numbers(named)
   for name, value in named.items():
     if not (math.isfinite(value) and value > 0):
       raise ValueError(f'{name} must be positive, found {value!r}.')
@@ -20,6 +23,7 @@ def positive(**named: float) -> None:
 
 def non_negative(**named: float) -> None:
   """Each value is a finite number, zero or above."""
+  _numbers(named)
   for name, value in named.items():
     if not (math.isfinite(value) and value >= 0):
       raise ValueError(f'{name} must be zero or more, found {value!r}.')
@@ -27,6 +31,7 @@ def non_negative(**named: float) -> None:
 
 def open_unit(**named: float) -> None:
   """Each value lies strictly between 0 and 1."""
+  _numbers(named)
   for name, value in named.items():
     if not 0 < value < 1:
       raise ValueError(f'{name} must lie strictly between 0 and 1, found {value!r}.')
@@ -34,24 +39,52 @@ def open_unit(**named: float) -> None:
 
 def fraction(**named: float) -> None:
   """Each value is zero or more and below 1."""
+  _numbers(named)
   for name, value in named.items():
     if not 0 <= value < 1:
       raise ValueError(f'{name} must be zero or more and below 1, found {value!r}.')
+
+
+def whole(**named: Any) -> None:
+  """Each value is an integer."""
+  for name, value in named.items():
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+      raise ValueError(f'{name} must be a whole number, found {value!r}.')
+
+
+def _numbers(named):
+  for name, value in named.items():
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+      raise ValueError(f'{name} must be a number, found {value!r}.')
 
 
 def one_of(choices: Collection[str], **named: str) -> None:
   """Each value is one of `choices`."""
   for name, value in named.items():
     if value not in choices:
-      raise ValueError(f'{name} must be one of {", ".join(sorted(choices))}; found {value!r}.')
+      raise ValueError(f'{name} must be one of {", ".join(sorted(choices))}; '
+                       f'found {value!r}.{_nearest(value, choices)}')
 
 
 def one_of_or_own(choices: Collection[str], **named: Any) -> None:
   """Each value is one of `choices`, a reference or an object; nothing is imported."""
   for name, value in named.items():
-    if value is None or isinstance(value, str) and value not in choices and not plugins.is_reference(value):
+    if value is None or isinstance(value, str) and not plugins.is_own(value, choices) and value not in choices:
       raise ValueError(f'{name} must be one of {", ".join(sorted(choices))}, or package.module:attribute of your own; '
-                       f'found {value!r}.')
+                       f'found {value!r}.{_nearest(value, choices)}')
+
+
+def own(**named: Any) -> None:
+  """Each value is a reference or an object; nothing is imported."""
+  for name, value in named.items():
+    if not plugins.is_own(value, ()):
+      raise ValueError(f'{name} must be package.module:attribute of your own, found {value!r}.')
+
+
+def _nearest(value, choices):
+  """Returns a question with the choice that a misspelt value is nearest to, or nothing."""
+  near = difflib.get_close_matches(str(value).casefold(), sorted(choices), 1)
+  return f' Did you mean {near[0]!r}?' if near else ''
 
 
 def writable_file(**named: str) -> None:

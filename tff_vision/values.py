@@ -104,9 +104,14 @@ def RoundRobin(cohort_size: int) -> configs.CohortConfig:
   return configs.CohortConfig(sampling='round_robin', cohort_size=cohort_size)
 
 
+def Allocation(cohort_size: int) -> configs.CohortConfig:
+  """Returns participation in one random round of each pass; a pass has population / cohort_size rounds, rounded up."""
+  return configs.CohortConfig(sampling='allocation', cohort_size=cohort_size)
+
+
 def ClientGaussian(*, clip_norm: float, noise_multiplier: float | None = None, target_epsilon: float | None = None,
                    delta: float | None = None, metrics_noise_multiplier: float | None = None) -> configs.PrivacyConfig:
-  """Returns client-level privacy with Gaussian noise that the server adds; it needs `Poisson`.
+  """Returns client-level privacy with Gaussian noise that the server adds; it needs `Poisson` or `Allocation`.
 
   Args:
     clip_norm: L2 bound on one client's update.

@@ -70,7 +70,9 @@ def test_emnist_goes_through_label_partitions_too(emnist):
 
 
 @pytest.mark.parametrize('fields, said', [
-    ({'dataset': 'digitz'}, 'dataset must be one of .*digitz'),
+    ({'dataset': 'digitz'}, "dataset must be one of .*attribute of your own; found 'digitz'. Did you mean 'digits'"),
+    ({'dataset': '/scans/2024'}, 'dataset=/scans/2024 is a path.*--dataset=folder --data_dir=/scans/2024'),
+    ({'dataset': 'medmnist:paht'}, "Did you mean 'medmnist:path"),
     ({'partition': 'natural'}, 'partition=natural.*dataset=digits'),
     ({'num_clients': 5000}, 'num_clients=5000.*143[0-9]'),
     ({'dataset': 'idx'}, 'needs data_dir'),

@@ -11,6 +11,7 @@ _PAIRS = [(commands.ROOT / translated, commands.ROOT / original)
 _LINK = re.compile(r'\]\(([^)]+)\)')
 _CODE = re.compile(r'`([^`\n]+)`')
 _NUMBER = re.compile(r'\d+(?:[.,]\d+)*(?:e-?\d+)?')
+_PYTHON = re.compile(r'^```python\n.*?^```', re.DOTALL | re.MULTILINE)
 _BLOCK = re.compile(r'^```.*?^```', re.DOTALL | re.MULTILINE)
 
 
@@ -28,6 +29,7 @@ def test_a_translation_says_the_same(translated, original):
   ours, theirs = commands.commands(translated), commands.commands(original)
   said = lambda found: [(command.module, command.arguments, command.whole) for command in found]
   assert said(ours) == said(theirs)
+  assert _PYTHON.findall(translated.read_text()) == _PYTHON.findall(original.read_text())
   links = [[link for link in _LINK.findall(_text(path)) if not link.startswith('README')]
            for path in (translated, original)]
   assert links[0] == links[1]

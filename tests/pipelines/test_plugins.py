@@ -43,5 +43,8 @@ def test_the_console_command_runs_a_pipeline():
                                      capture_output=True, text=True, cwd=ROOT, check=False, timeout=60)
   assert 'train' in ask().stdout and ask('--version').stdout.strip() == '0.2.0'
   assert '--rounds' in ask('train', '--help').stdout
+  by_name = subprocess.run([sys.executable, '-m', 'pipelines.command', '--version'], capture_output=True, text=True,
+                           cwd=ROOT, check=False, timeout=60)
+  assert by_name.stdout.strip() == '0.2.0'
   wrong = ask('trian')
   assert wrong.returncode == 2 and "no pipeline 'trian'" in wrong.stderr

@@ -142,7 +142,15 @@ def test_the_whole_promise_is_drawn_beside_what_the_audit_measured(tmp_path):
   # The table of the mechanism does not list the curve's points.
   assert 'profile:' not in text and 'epsilon: 0' not in text
   assert report_profile.card(content['privacy'])['μ of Gaussian differential privacy, exactly'] == '1'
+  of_examples = report_profile.card(content['privacy'] | {'unit': 'example'})
+  assert any('of an example' in name for name in of_examples) and not any('a example' in name for name in of_examples)
   assert report_profile.table(make_report()) is None and report_profile.card({'mechanism': 'none'}) is None
+
+
+def test_warnings_stand_once_and_no_empty_section_tells_that_there_are_none(tmp_path, drawn_only):
+  assert 'Warnings' not in ''.join(write(tmp_path, make_report(warnings=[]), None).text)
+  warned = ''.join(write(tmp_path, make_report(warnings=['the model has learned nothing']), None).text)
+  assert warned.count('the model has learned nothing') == 1
 
 
 def test_epsilon_stands_with_its_conditions_and_what_is_missing_is_said(tmp_path, drawn_only):

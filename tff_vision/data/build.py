@@ -62,7 +62,7 @@ def own(config: configs.DataConfig) -> images.FederatedImages | pool_lib.Pool:
   """
   made = plugins.value_of(config.dataset, {}, field='dataset')
   if callable(made):
-    plugins.check_call(made, {}, setting=f'dataset={plugins.shown(config.dataset)}', positional=1)
+    plugins.check_call(made, {}, setting=f'dataset={plugins.shown(config.dataset)}', positional=('config',))
     made = made(config)
   if not isinstance(made, (images.FederatedImages, pool_lib.Pool)):
     raise ValueError(f'dataset={plugins.shown(config.dataset)} must be tff_vision.data.FederatedImages or a '

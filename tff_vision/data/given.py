@@ -27,18 +27,19 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
   Raises:
     ValueError: An array is not as described; the client is named.
   """
+  if not isinstance(clients, Mapping):
+    raise ValueError(f'from_arrays takes a mapping from client to (x, y), found {type(clients).__name__}.')
   if not clients:
     raise ValueError('from_arrays needs at least one client.')
-  loaded = {str(client): _examples(x, y, f'client {client}') for client, (x, y) in clients.items()}
+  loaded = {str(client): _examples(given, f'client {client}') for client, given in clients.items()}
   if isinstance(test, Mapping):
-    parts = {str(client): _examples(x, y, f'test of client {client}') for client, (x, y) in test.items()}
+    parts = {str(client): _examples(given, f'test of client {client}') for client, given in test.items()}
   else:
-    x, y = test
-    parts = {'': _examples(x, y, 'test')}
+    parts = {'': _examples(test, 'test')}
   if strangers := sorted(set(parts) - set(loaded) - {''}):
     raise ValueError(f'test has examples of {", ".join(strangers)}, which are no clients.')
   first = next(iter(loaded.values()))
-  for where, examples in (*loaded.items(), *((f'test {name}', part) for name, part in parts.items())):
+  for where, examples in (*loaded.items(), *((f'test {name}'.rstrip(), part) for name, part in parts.items())):
     if (examples.x.shape[1:], examples.x.dtype, examples.y.ndim) != (first.x.shape[1:], first.x.dtype, first.y.ndim):
       raise ValueError(f'{where} has images {list(examples.x.shape[1:])} of {examples.x.dtype} with labels of '
                        f'{examples.y.ndim} dimension(s), the first client {list(first.x.shape[1:])} of {first.x.dtype} '
@@ -88,7 +89,10 @@ def _read(dataset, image, label):
   return np.stack([element[image] for element in elements]), np.stack([element[label] for element in elements])
 
 
-def _examples(x, y, what):
+def _examples(given, what):
+  if not isinstance(given, (tuple, list)) or len(given) != 2:
+    raise ValueError(f'{what}: must be a pair (x, y) of images and labels, found {type(given).__name__}.')
+  x, y = given
   return images.Examples(arrays.pixels(np.asarray(x), f'{what}: x'), arrays.classes(np.asarray(y), f'{what}: y'))
 
 
@@ -120,5 +124,7 @@ def load(dataset: str, *, partition: values.Partition | None = None, data_dir: s
     ValueError: There is no such data set, or it is not on this machine.
   """
   from tff_vision.data import build  # Late: the sources take a moment to import.
+  if not isinstance(partition, values.Partition | None):
+    raise ValueError(f'partition must be made by Dirichlet, Iid, Shards or Natural, found {partition!r}.')
   fields = dict(partition.fields) if partition is not None else {}
   return build.build(configs.DataConfig(dataset=dataset, data_dir=data_dir, **fields), seed=seed)

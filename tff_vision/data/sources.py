@@ -1,6 +1,7 @@
 """Every data set by name."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Mapping
 
 from tff_vision import configs, validate
@@ -74,5 +75,7 @@ def find(name: str) -> Source:
   Raises:
     ValueError: There is none.
   """
-  validate.one_of(SOURCES, dataset=name)
+  if os.sep in name:
+    raise ValueError(f'dataset={name} is a path. Images of your own: --dataset=folder --data_dir={name}.')
+  validate.one_of_or_own(SOURCES, dataset=name)
   return SOURCES[name]

@@ -80,6 +80,8 @@ def build_client_work(task: tasks.Task, algorithm: algorithm_lib.Algorithm, loca
         task=task, optimizer=local.optimizer(rate), learning_rate=tf.convert_to_tensor(rate, tf.float32),
         change=local.change, server_weights=weights, dataset=dataset,
         shown=shown['shown'] if server_state_type is not None else (), brought=brought))
+    if not isinstance(work, algorithm_lib.Work):
+      raise ValueError(f'{type(algorithm).__name__}.work must return a tff_vision.Work, found {type(work).__name__}.')
     numbers = collections.OrderedDict((name, work.trained.metrics[name]) for name in names)
     return returned(_result(algorithm, work, brought, weighting), numbers, beside)
 

@@ -44,8 +44,12 @@ def builder(config: model_config.ModelConfig) -> ModelBuilder:
   if not callable(function):
     raise ValueError(f'model={plugins.shown(chosen)} must be a function (input_shape, num_classes) -> '
                      f'Keras model, found {type(function).__name__}.')
+  if isinstance(function, tf.keras.Model):
+    raise ValueError(f'model={plugins.shown(chosen)} is a model, but must be a function (input_shape, num_classes) -> '
+                     'Keras model: every place of the run builds its own.')
   given = plugins.options(config.model_option, field='model_option')
-  plugins.check_call(function, given, setting=f'model={plugins.shown(chosen)}', positional=2)
+  plugins.check_call(function, given, setting=f'model={plugins.shown(chosen)}',
+                     positional=('input_shape', 'num_classes'))
 
   @functools.wraps(function)
   def build(input_shape, num_classes):

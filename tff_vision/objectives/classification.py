@@ -122,7 +122,8 @@ def _loss(settings):
     plugins.check_call(found, given, setting=f'loss={plugins.shown(settings.loss)}')
     found = found(**given)
   elif given and callable(found):
-    plugins.check_call(found, given, setting=f'loss={plugins.shown(settings.loss)}', positional=2)
+    plugins.check_call(found, given, setting=f'loss={plugins.shown(settings.loss)}',
+                       positional=('labels', 'logits'))
     found = functools.partial(found, **given)
   if isinstance(found, tf.keras.losses.Loss):
     return found

@@ -32,10 +32,14 @@ def rows(profile: Mapping, *, unit: str) -> list[tuple[str, float, str]]:
       profile['epsilon'][::_SHOWN], profile['delta'][::_SHOWN], strict=True)]
   found.append((f'μ of Gaussian differential privacy, {exact}', profile['mu'], numbers.plain(profile['mu'])))
   for key, whose in _BOUNDS:
-    whose = whose or f' of a {unit}'
+    whose = whose or f' of {_one(unit)}'
     found += [(f'best test of membership{whose}: members found at {100 * float(alarms):g} % false alarms, at most',
                power, f'{100 * power:.3g} %') for alarms, power in profile.get(key, {}).items()]
   return found
+
+
+def _one(unit):
+  return f'{"an" if unit[0] in "aeiou" else "a"} {unit}'
 
 
 def table(report: Mapping) -> report_tables.Table | None:
@@ -74,7 +78,7 @@ def draw(theme: report_figures.Theme, *, report: Mapping) -> figure.Figure:
   left.yaxis.set_minor_formatter(ticker.NullFormatter())
   left.set_title('The privacy profile δ(ε)')
   right.plot(profile['false_positive_rates'], profile['true_positive_rates'], color=theme.first,
-             label=f'allowed, of a {ledger.get("unit", "record")}')
+             label=f'allowed, of {_one(ledger.get("unit", "record"))}')
   bound = profile.get('true_positive_rate_example')
   if bound:
     right.plot([float(alarms) for alarms in bound], list(bound.values()), 'v', color=theme.third,

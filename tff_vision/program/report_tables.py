@@ -14,7 +14,7 @@ from tff_vision.program import report_numbers as numbers
 KNOWN_SECTIONS = frozenset((
     'config', 'dataset', 'model', 'evaluation', 'per_client', 'unseen', 'privacy', 'rounds', 'seconds',
     'examples_per_second', 'training_data_shown', 'personal', 'peak_rss_mb', 'export_parity', 'environment', 'history',
-    'task', 'roc'))
+    'task', 'roc', 'warnings'))
 MAX_HISTORY_ROWS = 60
 _CONDITIONS = ('delta', 'unit', 'relation', 'sampling', 'rounds', 'accountant')
 _SPREAD = ('mean', 'percentile_10', 'worst')

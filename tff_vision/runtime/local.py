@@ -1,5 +1,6 @@
 """The execution context of a run on this machine: one executor process, gone when the run is over."""
 
+import atexit
 import contextlib
 import functools
 import gc
@@ -71,6 +72,11 @@ def close() -> None:
   """Leaves this process without a runtime, and frees what the last one held."""
   tff.framework.set_default_context(_Closed())
   gc.collect()
+
+
+# A program may make an experiment, and ask what it costs, without ever running one: the context that importing TFF
+# installs would then be collected when the interpreter is half gone, and print a traceback.
+atexit.register(close)
 
 
 class ExecutorGone(stub.WorkerLost, ValueError):
