@@ -56,7 +56,7 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
                                 list(loaded)),
       test=images.HeldOut(examples=held_out, clients=[positions.get(client, np.zeros(0, np.int64))
                                                       for client in loaded]),
-      preprocessing=preprocessing or images.Preprocessing())
+      preprocessing=preprocessing or images.Preprocessing(), counted_classes=class_names is None)
 
 
 def from_client_data(train: Any, test: Any, *, image: str = 'pixels', label: str = 'label', name: str = 'client data',

@@ -220,9 +220,19 @@ class PrivacyPlan(abc.ABC):
     del model, input_spec
     return self
 
-  def for_loss(self, separable: bool) -> 'PrivacyPlan':
-    """Returns the plan for a loss of which is known, or not, that it is a mean of one term for each example alone."""
-    del separable
+  def for_loss(self, loss: tf.keras.losses.Loss, labels: tf.TensorSpec, outputs: tf.TensorSpec, *, separable: bool
+               ) -> 'PrivacyPlan':
+    """Returns the plan for a loss.
+
+    Args:
+      loss: Of (labels, outputs).
+      labels, outputs: Of a batch.
+      separable: Whether it is known that the loss is a mean of one term for each example alone.
+
+    Raises:
+      ValueError: With this loss the plan cannot keep its promise.
+    """
+    del loss, labels, outputs, separable
     return self
 
   def client_data(self, client: configs.ClientConfig) -> configs.ClientConfig:
