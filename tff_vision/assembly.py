@@ -75,6 +75,10 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
   build, data = _with_client_layers(config, task, build, data)
   made = secured.build_process(config.secure, plan, build, aggregation=config.aggregation, place=place,
                                tells=process.tells(task, config.algorithm), rounds=config.program.rounds)
+  if plan.promised_length not in (None, sent.length):
+    raise ValueError(f'algorithm={plugins.shown(config.algorithm.algorithm)} sends {sent.length} numbers, and '
+                     f'privacy={config.privacy.privacy} counts on those of the model, {plan.promised_length}: rounding '
+                     'and noise of integers cost more for a longer update.')
   kept = process.kept_at_first(task, config.algorithm, config.client)
   if config.aggregation.compression == 'top_k':
     kept = np.zeros(sent.length, np.float32)

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -228,10 +229,9 @@ def build_plan(config: configs.ExperimentConfig, task: tasks.Task, *, secret: by
                      f'{config.data.dataset}: mean and deviation would be computed from the clients\' own images and '
                      'told with the model, and no noise covers them; choose per_image, raw or invert.')
   if config.privacy.privacy != 'none' and (told := task.images.told_by_clients):
-    raise ValueError(f'dataset={task.images.name} has classes that no test image shows ({", ".join(told[:12])}), and '
-                     f'the outputs of the model would tell that some client has them, which privacy='
-                     f'{config.privacy.privacy} does not cover: give each class a test image, name all classes '
-                     '(class_names, where the data set takes them), or leave these out.')
+    raise ValueError(f'dataset={task.images.name} has classes that no test image shows ({", ".join(told[:12])}), so '
+                     f'the model would tell that some client has them, which privacy={config.privacy.privacy} does not '
+                     'cover: give each a test image, name all (class_names, where it is read), or leave these out.')
   plan = plan_lib.build_plan(
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
       sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client,
@@ -254,9 +254,11 @@ def _plan_run(config, task, *, journal, secret, directory):
 
 def fingerprint(images: images_lib.FederatedImages) -> budget_file.Data:
   """Returns what a budget over several runs knows the data by."""
-  return budget_file.fingerprint(
-      images.name, images.class_names,
-      [(name, images.train.num_examples(client)) for client, name in enumerate(images.train.client_ids)])
+  # Of images that have no digests nobody knows whose they were in another run.
+  known = [images.fingerprint.get(part) for part in ('files', 'examples of clients')]
+  sizes = [(name, images.train.num_examples(client)) for client, name in enumerate(images.train.client_ids)]
+  return budget_file.fingerprint(images.name, images.class_names, sizes,
+                                 examples=repr(known) if any(known) else secrets.token_hex(16))
 
 
 def planned(config: configs.ExperimentConfig) -> tuple[budget_file.Data, plan_lib.PrivacyPlan]:

@@ -93,6 +93,24 @@ def test_what_clients_keep_does_not_reach_a_server_that_is_promised_against(part
   assert not (tmp_path / 'run').exists()
 
 
+class Double(tv.Algorithm):
+  """Clients send their update and its squares."""
+
+  def work(self, client):
+    trained = client.descend()
+    return tv.Work(trained=trained, sent=(tuple(trained.update()), tuple(map(tf.square, trained.update()))))
+
+  def step(self, server, mean, share, weights):
+    return server, mean[0]
+
+
+def test_shares_of_noise_are_for_updates_of_the_models_length(tmp_path):
+  private = tv.DistributedGaussian(clip_norm=1.0, noise_multiplier=2.0, delta=0.01)
+  with pytest.raises(ValueError, match='Double sends 390 numbers, and privacy=distributed_gaussian counts on .* 195'):
+    made(tv.Task(tv.testing.tiny_images(), model='linear'), algorithm=Double(), privacy=private,
+         secure_sum=tv.Masks()).run(tmp_path / 'run')
+
+
 class Twice(tv.Algorithm):
   """Trains twice, and adds up what it measured, or measured nothing that is a number."""
 

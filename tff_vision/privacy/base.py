@@ -152,6 +152,11 @@ class PrivacyPlan(abc.ABC):
     return ()
 
   @property
+  def promised_length(self) -> int | None:
+    """How many numbers an update has of which the ledger's cost holds; None: of any."""
+    return None
+
+  @property
   def hides_attendance(self) -> bool:
     """Whether the promise counts on nobody knowing who took part in a round."""
     return False
@@ -222,12 +227,7 @@ class PrivacyPlan(abc.ABC):
 
   def for_loss(self, loss: tf.keras.losses.Loss, labels: tf.TensorSpec, outputs: tf.TensorSpec, *, separable: bool
                ) -> 'PrivacyPlan':
-    """Returns the plan for a loss.
-
-    Args:
-      loss: Of (labels, outputs).
-      labels, outputs: Of a batch.
-      separable: Whether it is known that the loss is a mean of one term for each example alone.
+    """Returns the plan for a loss of (labels, outputs); `separable` if it is known to be a mean over examples.
 
     Raises:
       ValueError: With this loss the plan cannot keep its promise.
