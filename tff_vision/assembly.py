@@ -60,6 +60,10 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
                      f'privacy={config.privacy.privacy}: ' + (
                          'the report tells how good the clients\' own models are, and no noise covers that.'
                          if chosen.personal else 'the server reads the sum of the clients\' weights without noise.'))
+  if chosen.keeps and plan.clients_draw_noise:
+    raise ValueError(f'algorithm={plugins.shown(config.algorithm.algorithm)} does not go with '
+                     f'privacy={config.privacy.privacy}: the server stores what its clients keep, as it is, and the '
+                     'promise is against the server too.')
   data, sent = _client_data(task, runtime), _SentLength()
   build = _layered(functools.partial(
       process.build_process, task, algorithm=config.algorithm, client=config.client, server=config.server,
@@ -71,6 +75,10 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
   build, data = _with_client_layers(config, task, build, data)
   made = secured.build_process(config.secure, plan, build, aggregation=config.aggregation, place=place,
                                tells=process.tells(task, config.algorithm), rounds=config.program.rounds)
+  if plan.promised_length not in (None, sent.length):
+    raise ValueError(f'algorithm={plugins.shown(config.algorithm.algorithm)} sends {sent.length} numbers, and '
+                     f'privacy={config.privacy.privacy} counts on those of the model, {plan.promised_length}: rounding '
+                     'and noise of integers cost more for a longer update.')
   kept = process.kept_at_first(task, config.algorithm, config.client)
   if config.aggregation.compression == 'top_k':
     kept = np.zeros(sent.length, np.float32)
@@ -102,8 +110,9 @@ def counted(task: tasks.Task, runtime: runtime_config.RuntimeConfig, place: secu
   counts = [found.get(client, copies.num_examples(client)) for client in range(len(copies))]
   if all(number == copies.num_examples(client) for client, number in enumerate(counts)):
     return task
-  notes = [*task.images.notes, 'Some clients have another number of examples on their workers than in the copies here: '
-           'what their workers have counts.']
+  notes = [*task.images.notes, images.Counted(
+      'Some clients have another number of examples on their workers than in the copies here: what their workers have '
+      'counts.')]
   return dataclasses.replace(task, images=dataclasses.replace(
       task.images, train=images.CountedClients(copies=copies, counts=counts), notes=notes))
 

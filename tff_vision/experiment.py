@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import os
 import pathlib
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -167,7 +168,7 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
         parts.process, task=task, plan=plan, runtime=place, client_data=parts.data, traffic=client_traffic,
         evaluator=evaluator, program=program, journal=journal,
         managers=loop.Managers.in_directory(directory, wiped=config.promises, timeless=not plan.releases_exact_metrics),
-        stop_at_epsilon=config.privacy.stop_at_epsilon, on_round=on_round,
+        stop_at_epsilon=config.privacy.stop_at_epsilon, charged=charged, on_round=on_round,
         stop_requested=stop_requested,
         evaluate_personal=parts.own_models and functools.partial(parts.own_models.evaluate, evaluator))
     try:
@@ -227,13 +228,19 @@ def build_plan(config: configs.ExperimentConfig, task: tasks.Task, *, secret: by
     raise ValueError(f'preprocess=standardize does not go with privacy={config.privacy.privacy} and dataset='
                      f'{config.data.dataset}: mean and deviation would be computed from the clients\' own images and '
                      'told with the model, and no noise covers them; choose per_image, raw or invert.')
+  if config.privacy.privacy != 'none' and (told := task.images.told_by_clients):
+    raise ValueError(f'dataset={task.images.name} has classes that no test image shows ({", ".join(told[:12])}), so '
+                     f'the model would tell that some client has them, which privacy={config.privacy.privacy} does not '
+                     'cover: give each a test image, name all (class_names, where it is read), or leave these out.')
   plan = plan_lib.build_plan(
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
       sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client,
       max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None,
       secret=secret, cohort_size_bounds=secured.cohort_size_bounds(config.secure))
-  plan = plan.for_secure_sum(config.secure).for_model(task.keras_model(), task.batch_spec[0])
-  return plan.for_loss(getattr(task.objective, 'separable', False))
+  model = task.keras_model()
+  plan = plan.for_secure_sum(config.secure).for_model(model, task.batch_spec[0])
+  return plan.for_loss(task.loss_fn, task.batch_spec[1], tf.TensorSpec(model.output_shape, model.outputs[0].dtype),
+                       separable=task.loss_is_separable)
 
 
 def _plan_run(config, task, *, journal, secret, directory):
@@ -247,9 +254,11 @@ def _plan_run(config, task, *, journal, secret, directory):
 
 def fingerprint(images: images_lib.FederatedImages) -> budget_file.Data:
   """Returns what a budget over several runs knows the data by."""
-  return budget_file.fingerprint(
-      images.name, images.class_names,
-      [(name, images.train.num_examples(client)) for client, name in enumerate(images.train.client_ids)])
+  # Of images that have no digests nobody knows whose they were in another run.
+  known = [images.fingerprint.get(part) for part in ('files', 'examples of clients')]
+  sizes = [(name, images.train.num_examples(client)) for client, name in enumerate(images.train.client_ids)]
+  return budget_file.fingerprint(images.name, images.class_names, sizes,
+                                 examples=repr(known) if any(known) else secrets.token_hex(16))
 
 
 def planned(config: configs.ExperimentConfig) -> tuple[budget_file.Data, plan_lib.PrivacyPlan]:

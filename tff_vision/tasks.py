@@ -65,6 +65,11 @@ class Task:
     """The loss of outputs, averaged over a batch."""
     return self.objective.loss_fn
 
+  @property
+  def loss_is_separable(self) -> bool:
+    """Whether it is known that the loss of a batch is the mean of one term for each example alone."""
+    return objectives.is_separable(self.objective)
+
   def keras_model(self) -> tf.keras.Model:
     """Returns a fresh model with arbitrary initial weights, whose layers have the same names each time."""
     tf.keras.backend.reset_uids()

@@ -3,9 +3,10 @@
 import dataclasses
 import json
 
+import numpy as np
 import pytest
 
-from tff_vision import budget_file_config, configs, experiment
+from tff_vision import budget_file_config, configs, data, experiment, tasks
 from tff_vision.privacy import budget_file, gdp
 
 DELTA = 0.01
@@ -55,3 +56,23 @@ def test_what_runs_on_one_budget_are_charged(tmp_path):
     run('two', budget=other)
   lines = [json.loads(line) for line in path.read_text().splitlines()]
   assert [next(iter(line)) for line in lines] == ['budget', 'reserve', 'settle', 'reserve', 'reserve', 'settle']
+
+
+def test_clients_of_the_same_names_and_sizes_are_alike_only_if_they_have_the_same_examples():
+  """An example's cost is that of its own client in each run, where it is known which that was."""
+  def division(seed):
+    made = dataclasses.replace(CONFIG, program=dataclasses.replace(CONFIG.program, seed=seed))
+    task = tasks.build_task(made)
+    return experiment.fingerprint(task.images).division, [
+        task.images.train.num_examples(client) for client in range(len(task.images.train))]
+
+  (one, sizes), (again, _), (other, others) = division(1), division(1), division(2)
+  assert sizes == others and one == again and one != other
+
+  rng = np.random.default_rng(0)
+  x, y = rng.integers(0, 255, (8, 4, 4)).astype(np.uint8), np.arange(8) % 2
+  given = [experiment.fingerprint(data.from_arrays({'a': (x[:4], y[:4]), 'b': (x[4:], y[4:])}, test=(x, y)))
+           for x in (x, x, x[::-1])]
+  assert given[0] == given[1] and given[0].content == given[2].content and given[0].division != given[2].division
+  unknown = dataclasses.replace(tasks.build_task(CONFIG).images, fingerprint={})
+  assert experiment.fingerprint(unknown).division != experiment.fingerprint(unknown).division

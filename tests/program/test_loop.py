@@ -223,3 +223,62 @@ def test_a_checkpoint_with_other_kinds_of_numbers_is_refused(tmp_path):
   plan = plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(0))
   with pytest.raises(ValueError, match='resume is refused: the checkpoint holds other numbers'):
     run(plan, tmp_path, load_latest=load_latest, first={'server_secret_buffers': np.zeros([2, 3], np.float64)})
+
+
+class Budget:
+  """A budget over several runs that holds so many increases."""
+
+  def __init__(self, fits=9):
+    self.fits, self.charges = fits, []
+
+  def raise_to(self, spent):
+    if not self.fits:
+      raise ValueError('it does not fit.')
+    self.fits -= 1
+    self.charges.append(spent)
+
+  def add(self, spent):
+    self.charges.append(spent)
+
+
+@pytest.mark.parametrize('mechanism', ['local_dp', 'example_dp_sgd', 'distributed_gaussian'])
+def test_a_budget_over_runs_is_charged_before_clients_compute_again(tmp_path, mechanism):
+  """A run that is killed after that has paid for it; it may never go on."""
+  plan, budget = build('fixed', privacy=mechanism, noise_multiplier=4.0), Budget()
+
+  def killed(state, data):
+    raise KeyError('killed')
+
+  with pytest.raises(KeyError):
+    run(plan, tmp_path, repeated={1: [(0, 1, 2, 3)]}, compute=killed, charged=budget)
+  past = journal.Journal(tmp_path / 'journal.jsonl').past()
+  assert past.again == ((1, (0, 1, 2, 3)),)
+  assert budget.charges == [plan.charged(plan_lib.Past(again=past.again)).spent(6)] != [plan.spent(6)]
+
+  (tmp_path / 'full').mkdir()
+  outcome, book = run(plan, tmp_path / 'full', repeated={3: [(0, 1, 2, 3)]}, charged=Budget(fits=0))
+  assert len(outcome.history) == 2 and book.past().again == () and not outcome.interrupted
+
+
+def test_a_budget_over_runs_is_charged_for_clients_that_are_lost_and_rounds_that_are_repeated(tmp_path):
+  plan, budget = build('fixed', privacy='distributed_gaussian', noise_multiplier=2.0), Budget()
+  run(plan, tmp_path, [[], [Fault('worker', 'gone', (0,))]], rounds=3, charged=budget)
+  assert budget.charges == [plan.charged(plan_lib.Past(delivered={1: 4, 2: 3})).spent(3)]
+
+  (tmp_path / 'lost').mkdir()
+  plan = build('poisson', 2, privacy='client_gaussian', noise_multiplier=2.0)
+  book = journal.Journal(tmp_path / 'lost' / 'journal.jsonl')
+  for round_num in (1, 2):
+    book.begin(round_num)
+    book.end(round_num, 1)
+
+  async def first_round(structure):
+    return {**structure, 'history': json.dumps([{'round': 1}]).encode()}, 1
+
+  # Its checkpoint of round 2 is lost: with fresh noise that is one release more, which does not fit.
+  outcome, _ = run(plan, tmp_path / 'lost', rounds=3, load_latest=first_round, charged=Budget(fits=0))
+  assert len(outcome.history) == 1
+  budget = Budget()
+  outcome, _ = run(plan, tmp_path / 'lost', rounds=3, load_latest=first_round, charged=budget)
+  assert len(outcome.history) == 3
+  assert budget.charges[0] == plan.charged(plan_lib.Past(delivered={1: 1, 2: 1}, replayed=(2,), repeated=(2,))).spent(3)

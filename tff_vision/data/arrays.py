@@ -55,9 +55,10 @@ def load(config: configs.DataConfig) -> pool.Pool:
     test_owners = found.get('client_test')
     _same_length(path, {'x_test': x_test, 'y_test': y_test, 'client_test': test_owners})
     return pool.Pool(train=images.Examples(x, y), test=images.Examples(x_test, y_test), class_names=class_names,
-                     train_owners=owners, test_owners=test_owners, stored=stored, digest=digest, notes=tuple(notes))
+                     train_owners=owners, test_owners=test_owners, stored=stored, digest=digest, notes=tuple(notes),
+                     counted_classes='class_names' not in found)
   return dataclasses.replace(_with_held_out(images.Examples(x, y), owners, class_names, config, notes), stored=stored,
-                             digest=digest)
+                             digest=digest, counted_classes='class_names' not in found)
 
 
 def locate(data_dir: str | None) -> tuple[bool, str]:

@@ -41,7 +41,8 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
   notes += _nearly_black(pool, test.examples.x, notes)
   made = images.FederatedImages(
       name=config.dataset, class_names=tuple(pool.class_names), train=_clients(pool, trainers), test=test,
-      unseen=unseen, preprocessing=preprocessing, stored=pool.stored, notes=(*notes, *preprocessing_notes))
+      unseen=unseen, preprocessing=preprocessing, stored=pool.stored, notes=(*notes, *preprocessing_notes),
+      counted_classes=pool.counted_classes)
   return dataclasses.replace(made, fingerprint=fingerprint.of(made, pool.digest, [owner.train for owner in trainers]))
 
 

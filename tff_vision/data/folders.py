@@ -83,6 +83,7 @@ def _pool(found, root, config, class_names=None):
   paths, labels, clients, splits = (np.array(column, object)[kept] for column in (
       found.paths, found.labels, found.clients, found.splits))
   glances = [glances[place] for place in kept]
+  class_names_are_counted = class_names is None
   y, class_names, notes = _labelled(labels.tolist(), found.separator, config, class_names)
   shape, shape_notes = files.stored_shape(paths[0], config)
   stored, pixel_notes = files.stored_pixels(paths, glances, config.numeric_pixel_range)
@@ -98,7 +99,8 @@ def _pool(found, root, config, class_names=None):
   return pool.Pool(train=parts[0], test=parts[1], class_names=class_names,
                    train_owners=None if owners is None else owners[is_train],
                    test_owners=None if owners is None else owners[is_test],
-                   stored=stored, digest=_digest(paths, glances, labels, root), notes=tuple(notes))
+                   stored=stored, digest=_digest(paths, glances, labels, root), notes=tuple(notes),
+                   counted_classes=class_names_are_counted)
 
 
 def _labelled(labels, separator, config, class_names):

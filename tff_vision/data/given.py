@@ -1,12 +1,13 @@
 """Images that a Python program has at hand, as clients: arrays, or a `tff.simulation` client data set."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tff_vision import configs, values
-from tff_vision.data import arrays, images
+from tff_vision.data import arrays, fingerprint, images
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -51,13 +52,14 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
   for client, part in parts.items():
     positions[client] = np.arange(start, start + len(part))
     start += len(part)
-  return images.FederatedImages(
-      name=name, class_names=names,
-      train=images.ArrayClients(pooled, [np.arange(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)],
-                                list(loaded)),
+  own = [np.arange(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+  made = images.FederatedImages(
+      name=name, class_names=names, train=images.ArrayClients(pooled, own, list(loaded)),
       test=images.HeldOut(examples=held_out, clients=[positions.get(client, np.zeros(0, np.int64))
                                                       for client in loaded]),
-      preprocessing=preprocessing or images.Preprocessing())
+      preprocessing=preprocessing or images.Preprocessing(), counted_classes=class_names is None)
+  digest = arrays.digest_of({'x': pooled.x, 'y': pooled.y})
+  return dataclasses.replace(made, fingerprint=fingerprint.of(made, digest, own))
 
 
 def from_client_data(train: Any, test: Any, *, image: str = 'pixels', label: str = 'label', name: str = 'client data',

@@ -201,6 +201,7 @@ class FederatedImages:
     fingerprint: Digests that tell this data from any other, by what they are of.
     notes: Sentences a user must see: licence, examples left out and why; those that tell of training examples are
       `Counted`.
+    counted_classes: Whether `class_names` were gathered from labels, those of the clients included.
   """
   name: str
   class_names: Sequence[str]
@@ -211,6 +212,16 @@ class FederatedImages:
   stored: StoredPixels | None = None
   fingerprint: Mapping[str, str] = dataclasses.field(default_factory=dict)
   notes: Sequence[str] = ()
+  counted_classes: bool = False
+
+  @property
+  def told_by_clients(self) -> Sequence[str]:
+    """The classes or findings that are known from the clients' labels alone, and that the model's outputs tell."""
+    if not self.counted_classes:
+      return ()
+    y = self.test.examples.y
+    shown = np.bincount(y, minlength=len(self.class_names)) if y.ndim == 1 else y.sum(axis=0)
+    return [str(name) for name, number in zip(self.class_names, shown, strict=True) if not number]
 
   @property
   def stored_pixels(self) -> StoredPixels:

@@ -26,6 +26,7 @@ class Pool:
     digest: Of the user's own files, whatever folder they lie in; '' of data sets that are the same everywhere.
     labels_at_hand: Whether `y` costs nothing; if not, labels are checked as they are read.
     notes: Sentences a user must see: licence, examples left out and why.
+    counted_classes: As in `images.FederatedImages`.
   """
   train: images.ExamplePool
   test: images.ExamplePool
@@ -40,6 +41,7 @@ class Pool:
   digest: str = ''
   labels_at_hand: bool = True
   notes: Sequence[str] = ()
+  counted_classes: bool = False
 
   def __post_init__(self):
     for split, examples, owners in (('train', self.train, self.train_owners), ('test', self.test, self.test_owners)):

@@ -60,7 +60,8 @@ def build_client_work(task: tasks.Task, algorithm: algorithm_lib.Algorithm, loca
     server_state_type: Of the finalizer's state, which the process then takes for its own; None: it takes none.
     beside: What a client's computation returns beside its update.
   """
-  names = tuple(local_steps.quantities(task.largest_client)[beside.measured])
+  told_of = local_steps.quantities(task.largest_client)[beside.measured]
+  names = tuple(told_of)
   at_first = brought_at_first(task, algorithm)
   data_type = tff.SequenceType(tff.types.tensorflow_to_type(task.batch_reader.element_spec))
   if at_first is not None:
@@ -83,6 +84,9 @@ def build_client_work(task: tasks.Task, algorithm: algorithm_lib.Algorithm, loca
     if not isinstance(work, algorithm_lib.Work):
       raise ValueError(f'{type(algorithm).__name__}.work must return a tff_vision.Work, found {type(work).__name__}.')
     numbers = collections.OrderedDict((name, work.trained.metrics[name]) for name in names)
+    if beside.measured == told.Measured.NOISED:
+      # An algorithm may add up what it measured; the noise is for numbers within their ranges.
+      numbers = collections.OrderedDict((name, _within(told_of[name], value)) for name, value in numbers.items())
     return returned(_result(algorithm, work, brought, weighting), numbers, beside)
 
   @tff.federated_computation
@@ -135,6 +139,12 @@ def brought_at_first(task: tasks.Task, algorithm: algorithm_lib.Algorithm):
   shapes = tff.types.type_to_tf_tensor_specs(task.weights_type).trainable
   brought = algorithm.brings(tuple(shapes))
   return None if brought is None else tf.nest.map_structure(lambda tensor: tensor.numpy(), brought)
+
+
+def _within(quantity, value):
+  """Returns the whole step of the quantity's range that is nearest to `value`, the least one of what is no number."""
+  value = tf.where(tf.math.is_nan(value), tf.cast(quantity.low, value.dtype), value)
+  return tf.clip_by_value(tf.round(value / quantity.step) * quantity.step, quantity.low, quantity.high)
 
 
 def _spec(array):

@@ -22,6 +22,21 @@ class Labelled(Protocol):
   multi_label: bool
 
 
+def is_separable(objective: base.Objective) -> bool:
+  """Returns whether an objective says that the loss of a batch is the mean of one term for each example alone.
+
+  What it inherits says nothing of a loss that is its own.
+  """
+  if 'separable' in getattr(objective, '__dict__', {}):
+    return bool(objective.separable)
+  for kind in type(objective).__mro__:
+    if 'separable' in vars(kind):
+      return bool(objective.separable)
+    if 'loss_fn' in vars(kind):
+      return False
+  return False
+
+
 def build(settings: task_config.TaskConfig, images: Labelled, normal_class: str | None) -> base.Objective:
   """Returns what a config says is learned from these images; an objective that is an object is itself."""
   if not isinstance(settings.task, str):

@@ -152,6 +152,11 @@ class PrivacyPlan(abc.ABC):
     return ()
 
   @property
+  def promised_length(self) -> int | None:
+    """How many numbers an update has of which the ledger's cost holds; None: of any."""
+    return None
+
+  @property
   def hides_attendance(self) -> bool:
     """Whether the promise counts on nobody knowing who took part in a round."""
     return False
@@ -220,9 +225,14 @@ class PrivacyPlan(abc.ABC):
     del model, input_spec
     return self
 
-  def for_loss(self, separable: bool) -> 'PrivacyPlan':
-    """Returns the plan for a loss of which is known, or not, that it is a mean of one term for each example alone."""
-    del separable
+  def for_loss(self, loss: tf.keras.losses.Loss, labels: tf.TensorSpec, outputs: tf.TensorSpec, *, separable: bool
+               ) -> 'PrivacyPlan':
+    """Returns the plan for a loss of (labels, outputs); `separable` if it is known to be a mean over examples.
+
+    Raises:
+      ValueError: With this loss the plan cannot keep its promise.
+    """
+    del loss, labels, outputs, separable
     return self
 
   def client_data(self, client: configs.ClientConfig) -> configs.ClientConfig:

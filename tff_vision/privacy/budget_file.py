@@ -42,15 +42,17 @@ class Data:
   division: str
 
 
-def fingerprint(name: str, class_names: Sequence[str], clients: Sequence[tuple[str, int]]) -> Data:
+def fingerprint(name: str, class_names: Sequence[str], clients: Sequence[tuple[str, int]], *, examples: str = ''
+                ) -> Data:
   """Returns what tells data sets and their divisions into clients apart.
 
   Runs on any part of a data set, divided anyhow, are charged as runs on all of it.
 
   Args:
     clients: The name and the number of examples of each one.
+    examples: What tells which these are: clients of the same names and sizes may have others.
   """
-  return Data(name=name, content=repr((name, *class_names)), division=repr(list(clients)))
+  return Data(name=name, content=repr((name, *class_names)), division=repr((list(clients), examples)))
 
 
 class BudgetFile:

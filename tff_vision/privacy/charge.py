@@ -30,6 +30,19 @@ class Charge:
     if self._file is not None:
       self._file.reserve(self._run, self._data, spent, delta=self._delta, label=self._label)
 
+  def raise_to(self, spent: losses.Spent | None) -> None:
+    """Charges more than was reserved, before that is released: a run that is killed then has paid for it.
+
+    Raises:
+      ValueError: It does not fit, or the file does not serve.
+    """
+    self.reserve(spent)
+
+  def add(self, spent: losses.Spent | None) -> None:
+    """Charges what has happened already, whether it fits or not."""
+    if self._file is not None:
+      self._file.settle(self._run, self._data, spent, label=self._label)
+
   def settle(self, spent: losses.Spent | None) -> Mapping[str, Any] | None:
     """Charges what the run did cost; returns the totals of the file, None without a budget."""
     if self._file is None:

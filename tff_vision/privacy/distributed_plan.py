@@ -77,6 +77,10 @@ class Distributed(client_level.ClientLevel):
   def clients_draw_noise(self):
     return True
 
+  @property
+  def promised_length(self):
+    return self.length
+
   def cohort(self, round_num):
     # A simulated round that fails takes nobody's update, as a real one.
     delivering = self.sampler(round_num)

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tff_vision import configs
 from tff_vision.privacy import accounting, base, budget, cohorts, example_work, losses, profiles, solve
-from tff_vision.privacy.ghost import clipped
+from tff_vision.privacy.ghost import clipped, penalties
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,7 +75,8 @@ class ExampleDpSgd(base.PrivacyPlan):
   def for_model(self, model, input_spec):
     return dataclasses.replace(self, method=clipped.examine(model, input_spec))
 
-  def for_loss(self, separable):
+  def for_loss(self, loss, labels, outputs, *, separable):
+    penalties.check_loss(_one_each(loss), labels, outputs)
     if separable or not self.method.ghost:
       return self
     # In a batch of one a loss has nothing to mix.
@@ -98,9 +99,7 @@ class ExampleDpSgd(base.PrivacyPlan):
         epochs=self.epochs, sampling=self.sampling, ghost=self.method.ghost)
 
   def client_work(self, keras_model_fn, loss_fn, reader, optimizer):
-    loss = copy.copy(loss_fn)  # Not `from_config`: a user's loss may keep parameters that its config does not hold.
-    loss.reduction = tf.keras.losses.Reduction.NONE
-    return example_work.build_client_work(keras_model_fn, loss, reader, optimizer, self.training)
+    return example_work.build_client_work(keras_model_fn, _one_each(loss_fn), reader, optimizer, self.training)
 
   def releases(self, client: int, turns: int) -> accounting.SampledGaussian:
     """Returns what `turns` rounds of a client's training release."""
@@ -182,6 +181,13 @@ class ExampleDpSgd(base.PrivacyPlan):
     counted = collections.Counter(int(client) for number in self.past.sent(rounds) for client in self.sampler(number))
     counted.update(client for _, clients in self.past.again for client in clients)
     return [counted[client] for client in range(len(self.sizes))]
+
+
+def _one_each(loss_fn):
+  """Returns the loss of each example."""
+  loss = copy.copy(loss_fn)  # Not `from_config`: a user's loss may keep parameters that its config does not hold.
+  loss.reduction = tf.keras.losses.Reduction.NONE
+  return loss
 
 
 _KINDS_ASKED = 6

@@ -8,7 +8,6 @@ published of a round that would be repeated with other noise.
 import contextlib
 import dataclasses
 import json
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -23,7 +22,7 @@ from tff_vision.learning import personal as personal_lib
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import checkpoints as checkpoints_lib
 from tff_vision.program import journal as journal_lib
-from tff_vision.program import released, run_directory, timeless_events
+from tff_vision.program import released, repetition, run_directory, timeless_events
 
 RoundRecord = Mapping[str, Any]
 
@@ -87,10 +86,6 @@ class Traffic:
     return {'bytes_down': self.bytes_down * started, 'bytes_up': self.bytes_up * delivered}
 
 
-class OverBudgetError(ValueError):
-  """Clients would have to release something a second time, which the budget does not pay for."""
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
   """How a loop ended.
@@ -113,6 +108,7 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
               runtime: Runtime, client_data: ClientData, traffic: Traffic,
               evaluator: evaluation.Evaluator, program: configs.ProgramConfig, managers: Managers,
               journal: journal_lib.Journal, stop_at_epsilon: float | None = None,
+              charged: repetition.Charged = repetition.Uncharged(),  # noqa: B008  Holds nothing.
               evaluate_personal: Callable[[Any, int], Mapping[str, Any]] | None,
               on_round: Callable[[RoundRecord], None], stop_requested: Callable[[], bool]) -> Outcome:
   """Trains for `program.rounds` rounds, from the latest checkpoint if there is one.
@@ -122,6 +118,8 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     stop_at_epsilon: Where lost clients, what they released twice, or a repetition make a round cost more than was
       planned, later rounds that no longer fit are left out; a call that may not be made again ends the run before its
       round. None: there is no budget.
+    charged: Learns of what costs more than was planned before it is released, so that a run that is killed then has
+      paid; where it does not fit, the run ends as with `stop_at_epsilon`.
     evaluate_personal: From a state and its round to `learning.personal.compare`'s numbers, where clients have models
       of their own.
     on_round: Called after each round's release, with what was released.
@@ -141,17 +139,22 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
   interrupted = False
   for round_num in range(len(history) + 1, program.rounds + 1):
     started = time.monotonic()
-    if (repeated := journal.once_more(round_num)) and stop_at_epsilon is not None:
-      if plan.charged(repeated).ledger(round_num).get('epsilon', 0.0) > stop_at_epsilon:
+    if repeated := journal.once_more(round_num):
+      once_more = plan.charged(repeated)
+      if stop_at_epsilon is not None and once_more.ledger(round_num).get('epsilon', 0.0) > stop_at_epsilon:
+        break
+      try:
+        charged.raise_to(once_more.spent(program.rounds))
+      except ValueError:
         break
     cohort = plan.cohort(round_num)
     present = _present(cohort, client_data, runtime, task)
     journal.begin(round_num)
-    again = _charging(plan, journal, round_num, len(present), stop_at_epsilon)
+    again = repetition.announced(plan, journal, round_num, len(present), stop_at_epsilon, charged, program.rounds)
     try:
       with runtime.cohort(present, population=len(task.images.train), again=again):
         output = process.next(state, [client_data.request(client, round_num) for client in present])
-    except OverBudgetError:
+    except repetition.OverBudgetError:
       if not history:
         raise
       break
@@ -161,9 +164,11 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     record = {'round': round_num, **_training_record(output.metrics, plan, trained, task, time.monotonic() - started)}
     past = journal.after(round_num, len(trained))
     plan = plan.charged(past)
-    if stop_at_epsilon is not None and (repeated or len(trained) < len(cohort) or round_num in dict(past.again)):
-      affordable = plan.affordable_rounds(program.rounds, stop_at_epsilon)
-      program = dataclasses.replace(program, rounds=max(round_num, affordable))
+    if repeated or len(trained) < len(cohort) or round_num in dict(past.again):
+      if stop_at_epsilon is not None:
+        affordable = plan.affordable_rounds(program.rounds, stop_at_epsilon)
+        program = dataclasses.replace(program, rounds=max(round_num, affordable))
+      charged.add(plan.spent(program.rounds))
     if (epsilon := plan.quick_epsilon(round_num)) is not None:
       record['privacy'] = {'epsilon_rdp': epsilon}
     if noised := plan.released_metrics(output.metrics, round_num):
@@ -206,30 +211,6 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     personal = evaluate_personal(state, len(history))
   return Outcome(weights=process.get_model_weights(state), history=history, interrupted=interrupted,
                  evaluated=evaluated, personal=personal)
-
-
-def _charging(plan, journal, round_num, clients, budget):
-  """Returns what is called before clients of the round compute something again; None if that releases nothing new.
-
-  Raises, when called:
-    OverBudgetError: The budget does not pay for it.
-  """
-  if not plan.clients_draw_noise:
-    return None
-  lock = threading.Lock()  # Several workers may be lost at the same time.
-
-  def again(repeating):
-    with lock:
-      if budget is not None:
-        past = journal.after(round_num, clients)
-        cost = plan.charged(dataclasses.replace(past, again=(*past.again, (round_num, tuple(repeating)))))
-        if (epsilon := cost.ledger(round_num)['epsilon']) > budget:
-          raise OverBudgetError(
-              f'stop_at_epsilon={budget:g} does not pay for round {round_num} once more: a worker was lost that may '
-              f'have answered, and what its clients compute now is a second release, in all epsilon {epsilon:.3g}.')
-      journal.repeat(round_num, repeating)
-
-  return again
 
 
 def _trainable(evaluator):

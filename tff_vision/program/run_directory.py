@@ -235,7 +235,7 @@ class RunDirectory:
     except OSError as error:
       raise ValueError(f'run_dir={str(self.path)!r} cannot be written: {error.strerror}.') from None
     with exclusive(self.config):
-      if fingerprint and not new_run and configs.described(self.read_config()) != configs.described(config):
+      if fingerprint and not new_run and self._description() != json.loads(json.dumps(configs.described(config))):
         self.config.write_text(configs.to_json(config))  # In place: the lock is on this very file.
       if not self.is_wiped():
         self._close_secrets(secret)

@@ -49,6 +49,14 @@ def of_inputs(graph: tf.Graph, inputs: tf.Tensor, targets: Sequence[tf.Tensor]) 
   return [not isinstance(found.get(target.ref(), CONSTANT), Constant) for target in targets]
 
 
+def refuse_memory(graph: tf.Graph) -> None:
+  """Raises StateError if anything in `graph` may keep something for later passes, whatever it is given."""
+  for op in graph.get_operations():
+    for inner in _with_bodies(op):
+      if inner.op_def.is_stateful and inner.type not in (*_FORGETS, *_DRAWS):
+        raise StateError(_keeps(inner))
+
+
 def _labels(graph, known):
   """Returns the label of every tensor of `graph`, by reference."""
   found = dict(known)
@@ -89,8 +97,12 @@ def _refuse_state(op, labels):
     # The state of a generator counts what was drawn.
     drawn = inner.type in _DRAWS and inner is op and all(isinstance(label, (Constant, Counted)) for label in labels)
     if inner.op_def.is_stateful and inner.type not in _FORGETS and not drawn:
-      raise StateError(f'operation {inner.type} at {inner.name} may keep something of an example for later ones, which '
-                       'no clip bounds: take out what changes variables while the model is trained.')
+      raise StateError(_keeps(inner))
+
+
+def _keeps(op):
+  return (f'operation {op.type} at {op.name} may keep something of an example for later ones, which no clip bounds: '
+          'take out what changes variables while the model is trained.')
 
 
 def _with_bodies(op):

@@ -5,6 +5,7 @@ noise, unclipped. Regularisers of a layer's outputs are part of an example's own
 that no other example shares. Whatever else a layer adds is refused.
 """
 
+import copy
 from collections.abc import Sequence
 
 import tensorflow as tf
@@ -62,6 +63,23 @@ def check(model: tf.keras.Model, input_spec: tf.TensorSpec) -> None:
   if penalties is None or any(not hasattr(tensor, 'numpy') for tensor in penalties.captured_inputs):
     raise ValueError(f'model {model.name} adds a function to the loss (add_loss) that looks at more than weights, and '
                      'no clip bounds it.')
+
+
+def check_loss(loss: tf.keras.losses.Loss, labels: tf.TensorSpec, outputs: tf.TensorSpec) -> None:
+  """Raises ValueError for a loss that keeps something of the examples that it has seen, such as a running mean.
+
+  Args:
+    loss: Of (labels, outputs), with no reduction.
+    labels, outputs: Of a batch.
+  """
+  alone = [tf.TensorSpec((1, *spec.shape[1:]), spec.dtype) for spec in (labels, outputs)]
+  # A copy: a loss may make variables when it is called first, and those of one graph are of no use in another.
+  traced = tf.function(copy.copy(loss)).get_concrete_function(*alone)
+  try:
+    independence.refuse_memory(traced.graph)
+  except independence.StateError as error:
+    name = loss.name or type(loss).__name__
+    raise ValueError(f'loss {name} does not go with example-level privacy: {error}') from None
 
 
 def _layers(model):

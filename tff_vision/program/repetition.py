@@ -1,0 +1,69 @@
+"""What is released a second time: refused where a budget does not pay for it, charged and written down before it is."""
+
+import dataclasses
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from tff_vision.privacy import plan as plan_lib
+from tff_vision.program import journal as journal_lib
+
+
+class OverBudgetError(ValueError):
+  """Clients would have to release something a second time, which the budget does not pay for."""
+
+
+class Charged(Protocol):
+  """What a run is charged to, beyond its own ledger; see `privacy.charge.Charge`."""
+
+  def raise_to(self, spent: Any) -> None:
+    """Charges what is about to cost more than was reserved; ValueError if it does not fit."""
+
+  def add(self, spent: Any) -> None:
+    """Charges what has cost more already."""
+
+
+class Uncharged:
+  """No budget beyond the run's own."""
+
+  def raise_to(self, spent: Any) -> None:
+    del spent
+
+  def add(self, spent: Any) -> None:
+    del spent
+
+
+def announced(plan: plan_lib.PrivacyPlan, journal: journal_lib.Journal, round_num: int, clients: int,
+              budget: float | None, charged: Charged, rounds: int) -> Callable[[Sequence[int]], None] | None:
+  """Returns what is called before clients of the round compute something again; None if that releases nothing new.
+
+  Args:
+    clients: How many there are in the round.
+    budget: The run's `stop_at_epsilon`.
+    charged: What is to be charged for all of the run.
+    rounds: Of the run.
+
+  Raises, when called:
+    OverBudgetError: The budget does not pay for it.
+  """
+  if not plan.clients_draw_noise:
+    return None
+  lock = threading.Lock()  # Several workers may be lost at the same time.
+
+  def again(repeating):
+    with lock:
+      past = journal.after(round_num, clients)
+      cost = plan.charged(dataclasses.replace(past, again=(*past.again, (round_num, tuple(repeating)))))
+      if budget is not None:
+        if (epsilon := cost.ledger(round_num)['epsilon']) > budget:
+          raise OverBudgetError(
+              f'stop_at_epsilon={budget:g} does not pay for round {round_num} once more: a worker was lost that may '
+              f'have answered, and what its clients compute now is a second release, in all epsilon {epsilon:.3g}.')
+      try:
+        charged.raise_to(cost.spent(rounds))
+      except ValueError as error:
+        raise OverBudgetError(f'round {round_num} is not computed once more, as a lost worker may have answered: '
+                              f'{error}') from None
+      journal.repeat(round_num, repeating)
+
+  return again
