@@ -13,7 +13,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision.runtime import worker_process
+from tff_vision.runtime import local, worker_process
 
 SCRIPT = """
 import sys
@@ -120,3 +120,10 @@ def test_a_worker_that_cannot_start_says_so():
       taken.wait_until_serving(timeout_seconds=5)
   finally:
     taken.stop()
+
+
+def test_a_runtime_within_another_leaves_the_outer_one_open(tff_runtime):
+  one = tff.tensorflow.computation(lambda: tf.constant(1))
+  with local.local_runtime() as inner:
+    assert inner is not tff_runtime and one() == 1
+  assert tff.framework.get_context_stack().current is tff_runtime and one() == 1

@@ -53,7 +53,7 @@ def local_runtime(*, threads: int = 1, max_concurrent_clients: int | None = None
   """
   concurrent = max_concurrent_clients or os.cpu_count() or 1
   worker = worker_process.WorkerProcess(threads=threads, max_concurrent_clients=concurrent, math=math)
-  context = None
+  context, around = None, tff.framework.get_context_stack().current
   try:
     worker.wait_until_serving()
     context = LocalContext(worker, concurrent, clients_per_call)
@@ -65,6 +65,8 @@ def local_runtime(*, threads: int = 1, max_concurrent_clients: int | None = None
     if context is not None:
       context.close()
     close()
+    if isinstance(around, LocalContext):  # A run inside of another runtime's block leaves that one as it was.
+      tff.framework.set_default_context(around)
     worker.stop()
 
 
