@@ -32,16 +32,18 @@ def test_case(name, found):
     assert _close(got['weights']['norms'], expected['weights']['norms'])
   for part in 'keys', 'history', 'traffic':
     assert got[part] == expected[part], part
-  for part in 'evaluation', 'privacy':
-    assert _close(got.get(part), expected.get(part)), part
+  # What is hidden is rounded at random, so that a test image or two may change sides.
+  rounded = cases.CASES[name].get('secure_sum', 'none') != 'none'
+  assert _close(got.get('evaluation'), expected.get('evaluation'), rel=3e-2 if rounded else 2e-3)
+  assert _close(got['privacy'], expected['privacy'])
 
 
-def _close(got, expected):
-  """Whether two JSON values are equal, their numbers within rounding."""
+def _close(got, expected, rel=2e-3):
+  """Whether two JSON values are equal, their numbers within `rel`."""
   if isinstance(expected, dict):
-    return got.keys() == expected.keys() and all(_close(got[key], value) for key, value in expected.items())
+    return got.keys() == expected.keys() and all(_close(got[key], value, rel) for key, value in expected.items())
   if isinstance(expected, list):
-    return len(got) == len(expected) and all(map(_close, got, expected))
+    return len(got) == len(expected) and all(_close(*pair, rel) for pair in zip(got, expected, strict=True))
   if isinstance(expected, float):
-    return got == pytest.approx(expected, rel=2e-3, abs=1e-6)
+    return got == pytest.approx(expected, rel=rel, abs=1e-6)
   return got == expected
