@@ -45,7 +45,7 @@ def test_what_is_sent_and_what_is_remembered_is_of_one_training_and_a_second_one
     return found
 
   monkeypatch.setattr(connection.WorkerConnection, 'invoke', lossy)
-  report = experiment.run(chosen, launch(tmp_path / 'run'), runtime=on_workers()).report
+  report = experiment.run(chosen, launch(tmp_path / 'run', keep_secrets=True), runtime=on_workers()).report
   # Two answers, both of the whole of a client's part: noise was drawn twice.
   assert len(answered) == 2 and report['privacy']['replayed_rounds'] == 1
   task = tasks.build_task(chosen)
@@ -56,7 +56,7 @@ def test_what_is_sent_and_what_is_remembered_is_of_one_training_and_a_second_one
   model = tf.keras.models.load_model(tmp_path / 'run/export/model.keras', compile=False)
   sent = np.concatenate([np.ravel(before - after.numpy()) for before, after in zip(
       task.initial_weights().trainable, model.trainable_weights, strict=True)])
-  [path] = (tmp_path / 'run/client_states').glob('*/*.npz')
+  [path] = (tmp_path / 'run/secret/client_states').glob('*/*.npz')
   with np.load(path) as saved:
     remembered = saved['arr_0']
   # What was sent is not remembered, and the other way round: nothing else than rounding is in both.
