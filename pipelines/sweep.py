@@ -148,7 +148,7 @@ def _choose(folder, made, launch_config):
   with tempfile.TemporaryDirectory(dir=folder, prefix='hidden-') as hidden:
     hidden = pathlib.Path(hidden)
     drawn = [dataclasses.replace(cell, name=str(number)) for number, cell in enumerate(drawn)]
-    _run(list(drawn), hidden, tell=lambda text: None, charged=False)
+    _run(list(drawn), hidden, launch_config, tell=lambda text: None, charged=False)
     reports = [(cell, json_file.read(_directory(hidden, cell).report_json)) for cell in drawn
                if _directory(hidden, cell).report_json.exists()]
     if not reports:
