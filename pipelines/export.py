@@ -19,7 +19,6 @@ from tff_vision.program import json_file, run_directory
 
 # The keys of `tff_vision.program.deployment.FORMATS`, which needs TensorFlow.
 FORMATS = ('keras', 'saved_model', 'tflite', 'tflite_int8')
-_CALIBRATION_IMAGES = 200
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
 _DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where the data of the run lie now, if they were moved.')
@@ -54,8 +53,8 @@ def main() -> None:
   weights = final_state.read_weights(directory, model)
   ranges = None
   if 'tflite_int8' in formats:
-    ranges = (calibration.from_test_images(task, _CALIBRATION_IMAGES) if _CALIBRATION_DIR.value is None
-              else calibration.from_folder(task, pathlib.Path(_CALIBRATION_DIR.value), _CALIBRATION_IMAGES))
+    ranges = (calibration.from_test_images(task, calibration.IMAGES) if _CALIBRATION_DIR.value is None
+              else calibration.from_folder(task, pathlib.Path(_CALIBRATION_DIR.value), calibration.IMAGES))
     print(f'note: the ranges of activations in tflite_int8 are measured on {ranges.source}; they can be read from the '
           'file.')
   card = deployment.deploy(task, weights, folder, report=report, formats=formats, calibration=ranges)

@@ -89,7 +89,7 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
     if chosen.personal:
       own_models = personal_lib.KeptModels(algorithm=chosen, store=states, task=task)
   return Parts(process=made, data=data, sent_length=sent.length, own_models=own_models,
-               kept=kept is not None, shown=process.shown(task, config.algorithm, config.client))
+               kept=kept is not None, shown=process.shown(task, chosen))
 
 
 def counted(task: tasks.Task, runtime: runtime_config.RuntimeConfig, place: secured.Place,

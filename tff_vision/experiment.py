@@ -36,8 +36,6 @@ from tff_vision.program import (
 from tff_vision.program import journal as journal_lib
 from tff_vision.runtime import runtime_config, runtimes
 
-_CALIBRATION_IMAGES = 200
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunResult:
@@ -46,11 +44,12 @@ class RunResult:
   Attributes:
     report: What report.json holds; None when the run was interrupted.
     rounds: Rounds that are done.
+    load_task: Gives what was learned, from whom.
   """
   directory: run_directory.RunDirectory
   report: Mapping[str, Any] | None
   rounds: int
-  task: tasks.Task
+  load_task: Callable[[], tasks.Task] = dataclasses.field(repr=False)
 
   @property
   def evaluation(self) -> Mapping[str, Any]:
@@ -92,9 +91,10 @@ class RunResult:
     target = pathlib.Path(folder) if folder is not None else self.directory.path / 'deployment'
     if target.exists():
       raise ValueError(f'folder={str(target)!r} exists already.')
-    weights = final_state.read_weights(self.directory, self.task.keras_model())
-    ranges = calibration.from_test_images(self.task, _CALIBRATION_IMAGES) if 'tflite_int8' in chosen else None
-    return deployment.deploy(self.task, weights, target, report=self.directory.read_report(), formats=list(chosen),
+    task = self.load_task()
+    weights = final_state.read_weights(self.directory, task.keras_model())
+    ranges = calibration.from_test_images(task, calibration.IMAGES) if 'tflite_int8' in chosen else None
+    return deployment.deploy(task, weights, target, report=self.directory.read_report(), formats=list(chosen),
                              calibration=ranges)
 
 
@@ -179,7 +179,7 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
       raise
     totals = charged.settle(plan.charged(journal.past()).spent(len(outcome.history)))
     if outcome.interrupted:
-      return RunResult(directory=directory, report=None, rounds=len(outcome.history), task=task)
+      return RunResult(directory=directory, report=None, rounds=len(outcome.history), load_task=lambda: task)
     personal = outcome.personal or assembly.personalize(config, task, runtime, place, outcome.weights, evaluator)
     plan = plan.charged(journal.past())
     parity = export.export(task, outcome.weights, directory.export, evaluator)
@@ -200,7 +200,7 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
       json_file.write(launch.json, content)
     if config.promises and not launch.keep_secrets:
       directory.wipe()
-  return RunResult(directory=directory, report=content, rounds=len(outcome.history), task=task)
+  return RunResult(directory=directory, report=content, rounds=len(outcome.history), load_task=lambda: task)
 
 
 def _finished(directory, config, launch):
@@ -210,7 +210,8 @@ def _finished(directory, config, launch):
   content = directory.read_report()
   if launch.json is not None:
     json_file.write(launch.json, content)
-  return RunResult(directory=directory, report=content, rounds=content['rounds'], task=tasks.build_task(config))
+  return RunResult(directory=directory, report=content, rounds=content['rounds'],
+                   load_task=functools.partial(tasks.build_task, config))
 
 
 def build_plan(config: configs.ExperimentConfig, task: tasks.Task, *, secret: bytes | None = None

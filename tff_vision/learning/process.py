@@ -118,9 +118,8 @@ def algorithm_of(task: tasks.Task, config: configs.AlgorithmConfig, client: conf
   return made
 
 
-def shown(task: tasks.Task, algorithm: configs.AlgorithmConfig, client: configs.ClientConfig) -> Sequence[tf.Tensor]:
+def shown(task: tasks.Task, chosen: algorithm_lib.Algorithm) -> Sequence[tf.Tensor]:
   """Returns what clients are shown of the server's state beside the model, as tensors of round 1."""
-  chosen = algorithm_of(task, algorithm, client)
   if not chosen.shows:
     return ()
   specs = tuple(tff.types.type_to_tf_tensor_specs(task.weights_type).trainable)

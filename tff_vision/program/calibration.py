@@ -8,6 +8,8 @@ from tff_vision import tasks
 from tff_vision.data import decode, listing
 from tff_vision.program import deployment
 
+IMAGES = 200  # So many show the ranges of activations.
+
 
 def from_test_images(task: tasks.Task, count: int) -> deployment.Calibration:
   """Returns the last `count` test images, which the parity check sees last; never training images."""
