@@ -10,13 +10,13 @@ from typing import Any
 from tff_vision import configs
 from tff_vision.accounting import budget_file
 from tff_vision.configs import budget_file_config, runtime_config
-from tff_vision.experiment import definition, planning, result, running
+from tff_vision.experiment import definition, planning, result, running, training
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import handover, loop, run_directory
 
 RunResult = result.RunResult
 Planned = planning.Planned
-Training = running.Training
+Training = training.Training
 fingerprint = planning.fingerprint
 build_plan = planning.build_plan
 
@@ -71,7 +71,7 @@ class Experiment(definition.Definition):
     return self.plan().plan.ledger(self.rounds if rounds is None else rounds)
 
   def prepare(self, place: Any, *, client_states: str | os.PathLike[str], secret: bytes | None = None
-              ) -> running.Training:
+              ) -> training.Training:
     """Returns the experiment with its learning process built, for programs that do rounds in a way of their own.
 
     Args:
@@ -82,7 +82,7 @@ class Experiment(definition.Definition):
     Raises:
       ValueError: The parts do not fit.
     """
-    return running.Training.prepare(self, self.plan(secret=secret), place, pathlib.Path(client_states))
+    return training.Training.prepare(self, self.plan(secret=secret), place, pathlib.Path(client_states))
 
   def run(self, directory: str | os.PathLike[str], *,
           on_round: Callable[[loop.RoundRecord], None] = lambda record: None,
