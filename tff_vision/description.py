@@ -145,6 +145,7 @@ def _parts_of(value) -> Iterator[tuple[str, Any]]:
     yield from {'object': value.__self__, 'function': value.__func__}.items()
   elif inspect.isfunction(value):
     yield from _captured(value)
+    yield from _read_globals(value)
   elif isinstance(value, type) or inspect.isroutine(value):
     pass
   elif hasattr(value, 'python_function'):  # Of `tf.function`, whose other attributes are what it has traced.
@@ -168,10 +169,12 @@ def _parts_of(value) -> Iterator[tuple[str, Any]]:
     for method in vars(base).values():
       if inspect.isfunction(method):
         yield from _read_globals(method)
+        if '<locals>' in method.__qualname__:  # Elsewhere the source says all.
+          yield from ((f'{method.__name__}({name})', part) for name, part in _captured(method))
 
 
 def _captured(function):
-  """Yields what a function is given by the code around it: defaults, variables, and constants of its module."""
+  """Yields what a function is given by the code around it: defaults and variables."""
   code = function.__code__
   positional = code.co_varnames[:code.co_argcount]
   defaults = function.__defaults__ or ()
@@ -179,10 +182,10 @@ def _captured(function):
   yield from (function.__kwdefaults__ or {}).items()
   for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
     try:
-      yield name, cell.cell_contents
+      if name != '__class__':
+        yield name, cell.cell_contents
     except ValueError:  # Not filled yet.
       continue
-  yield from _read_globals(function)
 
 
 def _read_globals(function):
@@ -191,7 +194,7 @@ def _read_globals(function):
     found = function.__globals__.get(name)
     beside = (inspect.isfunction(found) or isinstance(found, type)) and found.__module__ == function.__module__
     if (beside or isinstance(found, (bool, int, float, str))) and not name.startswith('__'):
-      yield name, found
+      yield f'global {name}', found
 
 
 def _names_in(code):

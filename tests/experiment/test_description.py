@@ -1,4 +1,4 @@
-"""What config.json says of objects: the same for the same object, another for another, and no secret, pixel or array."""
+"""What config.json says of objects: the same for equal ones, and no secret, pixel or array."""
 
 import dataclasses
 import functools

@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tff_vision import configs
-from tff_vision.accounting import budget_file
 from tff_vision.configs import budget_file_config, runtime_config
 from tff_vision.experiment import definition, planning, result, running, training
-from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import handover, loop, run_directory
 
 RunResult = result.RunResult
@@ -163,13 +161,3 @@ def open_run(run_dir: str | os.PathLike[str], *, data_dir: str | None = None) ->
   made = from_config(directory.config_at(data_dir))
   report = directory.read_report()
   return result.RunResult(directory=directory, report=report, rounds=report['rounds'], experiment=made)
-
-
-def planned(config: configs.ExperimentConfig) -> tuple[budget_file.Data, plan_lib.PrivacyPlan]:
-  """Returns the data of a run and its plan, without running it.
-
-  Raises:
-    ValueError: The config cannot be run.
-  """
-  found = from_config(config).plan()
-  return fingerprint(found.task.images), found.plan

@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow_federated as tff
@@ -73,7 +73,8 @@ class Training:
       round_num: From 1.
       cohort: Clients by position; None: those that the plan draws.
     """
-    clients = [int(client) for client in (self.planned.plan.cohort(round_num) if cohort is None else cohort)]
+    chosen: Iterable[int] = cohort if cohort is not None else self.planned.plan.cohort(round_num)
+    clients = [int(client) for client in chosen]
     with self.place.cohort(clients, population=len(self.planned.task.images.train)):
       return self.parts.process.next(state, [self.parts.data.request(client, round_num) for client in clients])
 
