@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow_federated as tff
@@ -73,8 +73,7 @@ class Training:
       round_num: From 1.
       cohort: Clients by position; None: those that the plan draws.
     """
-    chosen: Iterable[int] = cohort if cohort is not None else self.planned.plan.cohort(round_num)
-    clients = [int(client) for client in chosen]
+    clients = list(cohort) if cohort is not None else self.planned.plan.cohort(round_num).tolist()
     with self.place.cohort(clients, population=len(self.planned.task.images.train)):
       return self.parts.process.next(state, [self.parts.data.request(client, round_num) for client in clients])
 
