@@ -221,6 +221,7 @@ def _source_digest(value):
 
 
 def _code(code):
-  constants = [_code(constant) if isinstance(constant, types.CodeType) else repr(constant)
+  constants = [_code(constant) if isinstance(constant, types.CodeType)
+               else repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)
                for constant in code.co_consts]
   return code.co_code.hex(), code.co_names, code.co_varnames, constants
