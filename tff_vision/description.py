@@ -123,13 +123,22 @@ class _Walk:
     self._above.append(value)
     try:
       if callable(getattr(value, 'describe', None)) and not isinstance(value, type):
-        return {OWN: name_of(value), **self.of(value.describe(), path)}
+        if isinstance(said := value.describe(), Mapping):  # Others call so what is no such method, as pandas does.
+          return {OWN: name_of(value), **self._as_said(said, path)}
       if isinstance(value, types.ModuleType):
         return {OWN: value.__name__}
       held = {name: self._held(name, part, f'{path}.{name}') for name, part in _parts_of(value)}
       return {OWN: name_of(value), 'parameters': held, 'source': _source_digest(value)}
     finally:
       self._above.pop()
+
+  def _as_said(self, said, path):
+    """Returns what an object says of itself: lists and texts of any length, but no array."""
+    above, self._above = self._above, []
+    try:
+      return {str(key): self.of(part, f'{path}.{key}') for key, part in said.items()}
+    finally:
+      self._above = above
 
   def _held(self, name, value, path):
     if isinstance(value, (str, bytes)) and _SECRET_NAME.search(name):
@@ -148,12 +157,12 @@ def _parts_of(value) -> Iterator[tuple[str, Any]]:
     yield from _read_globals(value)
   elif isinstance(value, type) or inspect.isroutine(value):
     pass
-  elif hasattr(value, 'python_function'):  # Of `tf.function`, whose other attributes are what it has traced.
+  elif hasattr(type(value), 'python_function'):  # Of `tf.function`, whose other attributes are what it has traced.
     yield 'function', value.python_function
-  elif hasattr(value, 'type_signature'):  # A computation of TFF.
+  elif hasattr(type(value), 'type_signature'):  # A computation of TFF.
     yield 'type', str(value.type_signature)[:_LONGEST_TEXT]
-  elif hasattr(value, 'trainable_weights'):  # A Keras layer or model, whose other attributes grow as it is called.
-    yield 'weights', list(getattr(value, 'get_weights', list)())
+  elif hasattr(type(value), 'trainable_weights'):  # A Keras layer or model, whose other attributes grow with calls.
+    yield 'weights', value.get_weights() if value.built else []
   elif dataclasses.is_dataclass(value):
     yield from ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
   else:
