@@ -134,6 +134,7 @@ def _choose(folder, made, launch_config):
   _check_choice(folder, made)
   from tff_vision import experiment
   from tff_vision.accounting import budget_charge, privacy_losses
+  from tff_vision.report import declared
   found = [experiment.planned(cell.config) for cell in made]
   costs = [plan.spent(cell.config.program.rounds) for cell, (_, plan) in zip(made, found, strict=True)]
   if len({cost.unit for cost in costs}) > 1:
@@ -154,22 +155,30 @@ def _choose(folder, made, launch_config):
                if _directory(hidden, cell).report_json.exists()]
     if not reports:
       raise ValueError('no run that was drawn has finished, so nothing is chosen; train one cell by itself to see why.')
-    metric = next(name for name in ('auc', 'accuracy', 'loss') if name in reports[0][1]['evaluation'])
-    sign = -1 if metric == 'loss' else 1
-    cell, report = max(reports, key=lambda one: sign * float(one[1]['evaluation'].get(metric, -sign * math.inf)))
+    metric = declared.choosing(reports[0][1])
+    if metric is None:
+      raise ValueError('the runs that were drawn measure nothing, so nothing is chosen: they need test images.')
+    cell, report = max(reports, key=lambda one: _goodness(metric, one[1]))
     os.replace(_directory(hidden, cell).export, folder / 'export')
   epsilon = privacy_losses.Composition([spent.largest]).epsilon(delta)
-  content = {'chosen': dict(cell.settings), 'metric': metric, 'evaluation': report['evaluation'],
+  content = {'chosen': dict(cell.settings), 'metric': metric.name, 'evaluation': report['evaluation'],
              'privacy': {'epsilon': epsilon, 'delta': delta, 'unit': spent.unit, 'accountant': 'RDP, best of a random '
                          f'number of runs of mean {_RANDOM_RUNS.value:g}', 'relation': report['privacy']['relation']},
              'budget_file': charged.settle(spent)}
   for path in (folder / 'sweep.json', launch_config.json):
     if path is not None:
       json_file.write(path, content)
-  print(f'chosen: {cell.settings}, {metric} {report["evaluation"][metric]:.4f}; the choice costs epsilon {epsilon:.3f} '
+  print(f'chosen: {cell.settings}, {metric.name} {report["evaluation"][metric.name]:.4f}; the choice costs epsilon {epsilon:.3f} '
         f'at delta {delta:.3g}; unit: {spent.unit}\nmodel: {folder / "export" / "model.keras"}')
   if content['budget_file'] is not None:
     print(budget_charge.sentence(content['budget_file'], budget.budget_file))
+
+
+def _goodness(metric, report):
+  """Returns how good a run is, the more the better; the worst where it lacks the metric or diverged."""
+  value = report['evaluation'].get(metric.name)
+  value = math.nan if value is None else float(value)
+  return -math.inf if math.isnan(value) else metric.goodness(value)
 
 
 def _check_choice(folder, made):
@@ -211,25 +220,25 @@ def _reason(process):
 
 def _conclude(folder, made, launch_config):
   budget = budget_file_flags.chosen()
-  from tff_vision.report import run_comparison
+  from tff_vision.report import number_format, run_comparison
   finished = [cell for cell in made if _directory(folder, cell).report_json.exists()]
   if not finished:
     raise ValueError(f'no cell has finished; their logs are in {folder}.')
   groups = run_comparison.read([str(folder / cell.name) for cell in finished])
   rows = run_comparison.summary(groups)
-  metric = next((name for name in ('auc', 'accuracy', 'loss') if all(name in row for row in rows)), None)
+  metric = run_comparison.choosing(groups)
   if metric is None:
     raise ValueError(f'the cells in {folder} have no metric in common by which one could be best.')
 
   from tff_vision.report import run_comparison_figures
   best = rows[run_comparison_figures.best_row(rows, metric)]
   for row in rows:
-    print(f'{row["group"]}: {metric} {run_comparison.spread(metric, row[metric])}  ({row["runs"]} '
+    print(f'{row["group"]}: {metric.name} {number_format.spread(metric, row[metric.name])}  ({row["runs"]} '
           f'run{"s" * (row["runs"] > 1)})')
-  print(f'best by {metric} on the test set: {best["group"]}')
+  print(f'best by {metric.name} on the test set: {best["group"]}')
   run_comparison.write_html(folder / 'sweep.html', groups, title=f'Sweep of {len(finished)} runs',
                             figures=run_comparison_figures.sweep(rows, metric=metric))
-  content = {'metric': metric, 'best': best['group'], 'groups': rows,
+  content = {'metric': metric.name, 'best': best['group'], 'groups': rows,
              'unfinished': [cell.name for cell in made if cell not in finished], 'budget_file': _totals(budget)}
   json_file.write(folder / 'sweep.json', content)
   if launch_config.json is not None:

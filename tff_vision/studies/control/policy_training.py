@@ -22,6 +22,8 @@ from tff_vision.report import page
 from tff_vision.runtime.driver import runtimes
 from tff_vision.studies.control import catch, control_config, optimum, policy, policy_process
 
+METRICS = ('catch_rate',)  # That rounds are followed by.
+
 
 class Arena:
   """Plays on the driver, to evaluate.
