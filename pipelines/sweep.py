@@ -168,8 +168,8 @@ def _choose(folder, made, launch_config):
   for path in (folder / 'sweep.json', launch_config.json):
     if path is not None:
       json_file.write(path, content)
-  print(f'chosen: {cell.settings}, {metric.name} {report["evaluation"][metric.name]:.4f}; the choice costs epsilon {epsilon:.3f} '
-        f'at delta {delta:.3g}; unit: {spent.unit}\nmodel: {folder / "export" / "model.keras"}')
+  print(f'chosen: {cell.settings}, {metric.name} {report["evaluation"][metric.name]:.4f}; the choice costs epsilon '
+        f'{epsilon:.3f} at delta {delta:.3g}; unit: {spent.unit}\nmodel: {folder / "export" / "model.keras"}')
   if content['budget_file'] is not None:
     print(budget_charge.sentence(content['budget_file'], budget.budget_file))
 
