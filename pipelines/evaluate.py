@@ -5,13 +5,11 @@
 The data are built again from the run's config.json; the numbers have the keys of report.json.
 """
 
-import pathlib
-
 from absl import flags
 
 from flags import output_flags
 from pipelines import launch, progress
-from tff_vision.program import json_file, run_directory
+from tff_vision.program import json_file
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
 _DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where the data of the run lie now, if they were moved.')
@@ -20,18 +18,8 @@ _DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where the data of the run lie
 def main() -> None:
   if _RUN_DIR.value is None:
     raise ValueError('run_dir is missing: the folder of a finished run.')
-  directory = run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value))
-  config = directory.config_at(_DATA_DIR.value)
-
-  from tff_vision import objectives
-  from tff_vision.data import build
-  from tff_vision.export import exported
-  images = build.build(config.data, seed=config.program.seed)
-  directory.check_data(images.fingerprint)
-  evaluator = exported.ExportedModel(directory).evaluator(
-      objectives.build(config.task, images, config.data.normal_class))
-  found = evaluator.evaluate(images.test)
-  found['unseen'] = evaluator.evaluate(images.unseen) if images.unseen is not None else None
+  from tff_vision import experiment
+  found = experiment.open_run(_RUN_DIR.value, data_dir=_DATA_DIR.value).evaluate()
   _show('test set', found)
   if found['unseen']:
     _show('clients that never trained', found['unseen'])

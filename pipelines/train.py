@@ -54,16 +54,16 @@ def _fresh_run_dir(config):
   return str(pathlib.Path('runs') / f'{config.data.dataset}-{config.algorithm.algorithm}-{stamp}'.replace(':', '_'))
 
 
-def _introduce(runtime, config, progress_shown, task, plan):
+def _introduce(runtime, config, progress_shown, planned):
   from tff_vision.data import images as images_lib
   from tff_vision.objectives import metric
+  task, images = planned.task, planned.task.images
   progress_shown.metrics = [one.name for one in metric.shown(metric.of(task.objective), task.objective.metric)]
-  images = task.images
   model = task.keras_model()
   print(f'{images.name}: {len(images.train)} clients, {len(images.test.examples)} test images, '
         f'{len(images.class_names)} classes, model {model.name} of {model.count_params():,} parameters.')
   print(f'clients: {_executors(runtime)}.')
-  shown = config.show_training_data or plan.releases_exact_metrics
+  shown = config.show_training_data or planned.plan.releases_exact_metrics
   arithmetic = None if runtime.workers else processes.note_on_math(runtime.math)
   for note in (*images.notes, *task.notes, *([arithmetic] if arithmetic else [])):
     if shown or not isinstance(note, images_lib.Counted):

@@ -10,10 +10,11 @@ LIBRARY = sorted((ROOT / 'tff_vision').rglob('*.py'))
 SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted((ROOT / top).rglob('*.py')))]
 
 # Package of tff_vision -> the packages and modules of tff_vision that it may import.
-FOUNDATION = {'configs', 'plugins', 'secret_files', 'seeds', 'told', 'values'}
+FOUNDATION = {'configs', 'description', 'plugins', 'secret_files', 'seeds', 'told', 'values'}
 ALLOWED = {
     'configs': {'plugins'}, 'values': {'configs'},
-    'secret_files': set(), 'seeds': set(), 'plugins': set(), 'told': set(), 'progress': set(),
+    'secret_files': set(), 'seeds': set(), 'description': set(), 'plugins': {'description'}, 'told': set(),
+    'progress': set(),
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'accounting': set(), 'runtime': {'data'},
     'diagnosis': {'runtime'},
     'participation': {'accounting'}, 'privacy': {'accounting', 'participation', 'secure', 'models'},
@@ -27,9 +28,8 @@ ALLOWED = {
     'audit': {'accounting', 'privacy', 'secure', 'learning', 'tasks', 'data'},
     'assembly': {'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'data', 'client_state'},
     'experiment': {'assembly', 'program', 'report', 'export', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy',
-                   'accounting', 'secure', 'data'},
-    'api': {'experiment', 'program', 'runtime', 'tasks'},
-    'testing': {'api', 'experiment', 'program', 'runtime', 'learning', 'tasks', 'models', 'data',
+                   'accounting', 'data', 'objectives'},
+    'testing': {'experiment', 'program', 'runtime', 'learning', 'tasks', 'models', 'data',
                 'objectives'},
     'studies': {'experiment', 'assembly', 'accounting', 'privacy', 'aggregation', 'program', 'report', 'runtime',
                 'learning', 'tasks', 'data', 'models', 'objectives'},

@@ -11,14 +11,13 @@ __version__ = '0.2.0'
 
 # Name -> the module that defines it.
 _PUBLIC = {
-    'Experiment': 'tff_vision.api',
-    'RunResult': 'tff_vision.experiment',
+    **dict.fromkeys(('Experiment', 'RunResult'), 'tff_vision.experiment'),
     **dict.fromkeys(('Algorithm', 'Work'), 'tff_vision.learning.algorithm'),
     **dict.fromkeys((
         'Task', 'Classification', 'Embedding', 'Client', 'Server', 'sgd', 'adam', 'adamw', 'yogi', 'adagrad', 'Fixed',
         'Poisson', 'RoundRobin', 'Allocation', 'ClientGaussian', 'MatrixFactorization', 'DistributedGaussian',
-        'ExampleDpSgd', 'ThresholdEncryption', 'KeyHolderEncryption', 'Masks', 'Natural', 'Iid', 'Dirichlet', 'Shards'),
-        'tff_vision.values'),
+        'ExampleDpSgd', 'ThresholdEncryption', 'KeyHolderEncryption', 'Masks', 'BudgetFile', 'Natural', 'Iid',
+        'Dirichlet', 'Shards'), 'tff_vision.values'),
     'RuntimeConfig': 'tff_vision.configs.runtime_config',
     'show_progress': 'tff_vision.progress',
 }
@@ -28,8 +27,8 @@ __all__ = ['__version__', *_MODULES, *_PUBLIC]
 if TYPE_CHECKING:
   from tff_vision import data as data
   from tff_vision import testing as testing
-  from tff_vision.api import Experiment as Experiment
   from tff_vision.configs.runtime_config import RuntimeConfig as RuntimeConfig
+  from tff_vision.experiment import Experiment as Experiment
   from tff_vision.experiment import RunResult as RunResult
   from tff_vision.learning.algorithm import Algorithm as Algorithm
   from tff_vision.learning.algorithm import Work as Work

@@ -93,9 +93,9 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
                kept=kept is not None, shown=process.shown(task, chosen))
 
 
-def counted(task: tasks.Task, runtime: runtime_config.RuntimeConfig, place: secured.Place,
-            known: Sequence[int] = ()) -> tasks.Task:
-  """Returns the task with the clients' numbers of examples as their workers have them; as it is, if we send them.
+def counted(problem: tasks.Problem, runtime: runtime_config.RuntimeConfig, place: secured.Place,
+            known: Sequence[int] = ()) -> tasks.Problem:
+  """Returns the problem with the clients' numbers of examples as their workers have them; as it is, if we send them.
 
   Sampling rates, steps, weights and the bounds on what clients send follow from these numbers.
 
@@ -105,17 +105,18 @@ def counted(task: tasks.Task, runtime: runtime_config.RuntimeConfig, place: secu
       the copies here stand in, and a worker that comes back with another number refuses.
   """
   if runtime.data_placement != 'worker':
-    return task
-  copies = task.images.train
-  found = dict(enumerate(known)) | dict(_client_data(task, runtime).count(place.with_parties))
+    return problem
+  copies = problem.images.train
+  asked = client_data.WorkerData(task=problem, folder=runtime.worker_data_dir).count(place.with_parties)
+  found = dict(enumerate(known)) | dict(asked)
   counts = [found.get(client, copies.num_examples(client)) for client in range(len(copies))]
   if all(number == copies.num_examples(client) for client, number in enumerate(counts)):
-    return task
-  notes = [*task.images.notes, images.Counted(
+    return problem
+  notes = [*problem.images.notes, images.Counted(
       'Some clients have another number of examples on their workers than in the copies here: what their workers have '
       'counts.')]
-  return dataclasses.replace(task, images=dataclasses.replace(
-      task.images, train=images.CountedClients(copies=copies, counts=counts), notes=notes))
+  return dataclasses.replace(problem, images=dataclasses.replace(
+      problem.images, train=images.CountedClients(copies=copies, counts=counts), notes=notes))
 
 
 def personalize(config: configs.ExperimentConfig, task: tasks.Task, runtime: runtime_config.RuntimeConfig, place: Any,

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import api, configs, values
+from tff_vision import configs, experiment, values
 from tff_vision.data import given, images
 from tff_vision.learning import algorithm as algorithm_lib
 
@@ -141,7 +141,7 @@ def _two_layers(input_shape, num_classes):
 
 
 def _experiment(task, **parts):
-  return api.Experiment(task, client=values.Client(values.sgd(0.05), epochs=2, batch_size=4),
+  return experiment.Experiment(task, client=values.Client(values.sgd(0.05), epochs=2, batch_size=4),
                         participation=values.Fixed(3), rounds=2, rounds_per_evaluation=2, **parts)
 
 

@@ -29,7 +29,7 @@ class ExamplePool(Protocol):
     """Returns the examples at `indices`, in that order."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class Examples:
   """Images with labels.
 
@@ -52,6 +52,10 @@ class Examples:
 
   def __len__(self) -> int:
     return len(self.y)
+
+  def __repr__(self) -> str:
+    """Says how many, never which: logs are read by others."""
+    return f'Examples({len(self)} images of {"x".join(map(str, self.shape))}, {self.x.dtype})'
 
   @property
   def shape(self) -> tuple[int, int, int]:

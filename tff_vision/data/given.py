@@ -125,7 +125,7 @@ def load(dataset: str, *, partition: values.Partition | None = None, data_dir: s
     dataset: A name that `python -m pipelines.doctor` lists.
     partition: From `Dirichlet`, `Iid`, `Shards` or `Natural`; None: the default, Dirichlet(1.0).
     data_dir: Folder of the files; None: the source's own places.
-    seed: Of the partition.
+    seed: Of the partition; an experiment of the same seed is then the same as one that is made of flags.
 
   Raises:
     ValueError: There is no such data set, or it is not on this machine.
@@ -134,4 +134,5 @@ def load(dataset: str, *, partition: values.Partition | None = None, data_dir: s
   if not isinstance(partition, values.Partition | None):
     raise ValueError(f'partition must be made by Dirichlet, Iid, Shards or Natural, found {partition!r}.')
   fields = dict(partition.fields) if partition is not None else {}
-  return build.build(configs.DataConfig(dataset=dataset, data_dir=data_dir, **fields), seed=seed)
+  config = configs.DataConfig(dataset=dataset, data_dir=data_dir, **fields)
+  return build.build(config, seed=seed).loaded_by(images.Origin(config=config, seed=seed))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tff_vision import configs
 from tff_vision.data import examples as examples_lib
 
 ExamplePool = examples_lib.ExamplePool
@@ -37,8 +38,11 @@ class ClientImages(abc.ABC):
   def __len__(self) -> int:
     return len(self.client_ids)
 
+  def __repr__(self) -> str:
+    return f'{type(self).__name__}({len(self)} clients)'
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class ArrayClients(ClientImages):
   """Clients as index arrays into one pool of examples, in memory or read from its files as needed."""
   pool: ExamplePool
@@ -56,7 +60,7 @@ class ArrayClients(ClientImages):
     return self.pool.take(self.indices[client])
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class CountedClients(ClientImages):
   """Clients who train on files of their own, of which this machine knows the sizes, and has copies that may differ.
 
@@ -78,11 +82,14 @@ class CountedClients(ClientImages):
     return self.copies.examples(client)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class HeldOut:
   """Examples for evaluation, with the positions that belong to each client (some may have none)."""
   examples: Examples
   clients: Sequence[np.ndarray]
+
+  def __repr__(self) -> str:
+    return f'HeldOut({self.examples!r} of {len(self.clients)} clients)'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,6 +127,18 @@ class Counted(str):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Origin:
+  """By which settings images were loaded: others that load with these get the same.
+
+  Attributes:
+    config: The section `data` of an experiment.
+    seed: Root seed of the partition.
+  """
+  config: configs.DataConfig
+  seed: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class FederatedImages:
   """One data set, split over clients.
 
@@ -137,6 +156,7 @@ class FederatedImages:
     notes: Sentences a user must see: licence, examples left out and why; those that tell of training examples are
       `Counted`.
     counted_classes: Whether `class_names` were gathered from labels, those of the clients included.
+    origin: Of images that `data.load` gave and nobody changed since.
   """
   name: str
   train: ClientImages
@@ -148,6 +168,20 @@ class FederatedImages:
   fingerprint: Mapping[str, str] = dataclasses.field(default_factory=dict)
   notes: Sequence[str] = ()
   counted_classes: bool = False
+  # No argument, so that `dataclasses.replace`, which changes images, forgets it.
+  origin: Origin | None = dataclasses.field(default=None, init=False)
+
+  def loaded_by(self, origin: Origin) -> 'FederatedImages':
+    """Returns the same images, which know that `origin` loads them."""
+    found = dataclasses.replace(self)
+    object.__setattr__(found, 'origin', origin)
+    return found
+
+  def __repr__(self) -> str:
+    """Says how many, never which: logs are read by others."""
+    height, width, channels = self.spec.shape
+    return (f'FederatedImages({self.name!r}: {len(self.train)} clients, {len(self.test.examples)} test images of '
+            f'{height}x{width}x{channels}, {len(self.class_names)} classes)')
 
   def __post_init__(self):
     if self.spec is None:
@@ -191,4 +225,5 @@ class FederatedImages:
   def describe(self) -> dict[str, object]:
     """Returns what config.json says of images that were given as an object; nothing of any client's examples."""
     return {'name': self.name, 'clients': len(self.train), 'class_names': list(self.class_names),
-            'image_shape': list(self.spec.shape), 'preprocessing': dataclasses.asdict(self.preprocessing)}
+            'image_shape': list(self.spec.shape), 'preprocessing': dataclasses.asdict(self.preprocessing),
+            **({} if self.origin is None else {'loaded_by': dataclasses.asdict(self.origin)})}

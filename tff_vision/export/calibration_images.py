@@ -11,7 +11,7 @@ from tff_vision.export import formats
 IMAGES = 200  # So many show the ranges of activations.
 
 
-def from_test_images(task: tasks.Task, count: int) -> formats.Calibration:
+def from_test_images(task: tasks.Problem, count: int) -> formats.Calibration:
   """Returns the last `count` test images, which the parity check sees last; never training images.
 
   Raises:
@@ -25,7 +25,7 @@ def from_test_images(task: tasks.Task, count: int) -> formats.Calibration:
       images=x, source=f'{len(x)} test images of {task.images.name}, which lie outside of any privacy guarantee')
 
 
-def from_folder(task: tasks.Task, folder: pathlib.Path, count: int) -> formats.Calibration:
+def from_folder(task: tasks.Problem, folder: pathlib.Path, count: int) -> formats.Calibration:
   """Returns the first `count` image files below `folder`, brought to the size of the run's images.
 
   Raises:

@@ -48,7 +48,7 @@ class _Build:
   decide: Callable[[np.ndarray], np.ndarray] | None
 
 
-def deploy(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: pathlib.Path, *,
+def deploy(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folder: pathlib.Path, *,
            report: Mapping[str, Any], formats: Sequence[str], calibration: Calibration | None = None) -> dict[str, Any]:
   """Writes the model to `folder`, in each format, with its card, all at once.
 

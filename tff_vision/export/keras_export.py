@@ -20,7 +20,7 @@ _TOLERANCE = 1e-3
 _PARITY_IMAGES = 100
 
 
-def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: pathlib.Path,
+def export(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folder: pathlib.Path,
            evaluator: evaluation.Evaluator) -> float:
   """Writes `model.keras`, `saved_model/`, `weights.npz` and `model.json` to `folder`, at once, replacing an older one.
 
@@ -56,7 +56,7 @@ def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
   return difference
 
 
-def facts(task: tasks.Task) -> dict[str, Any]:
+def facts(task: tasks.Problem) -> dict[str, Any]:
   """Returns what a user of the model must know of its images and outputs: the content of model.json."""
   spec = task.images.spec
   return {'task': task.objective.task, 'class_names': list(spec.class_names),

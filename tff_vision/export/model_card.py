@@ -35,7 +35,7 @@ _PERSONAL = {'fedper': _OWN_HEADS, 'fedrep': _OWN_HEADS, 'ditto': _OWN_MODELS, '
              'ifca': 'Clients chose between several models; these files hold the first of them.'}
 
 
-def describe(report: Mapping[str, Any], task: tasks.Task, evaluator: evaluation.Evaluator,
+def describe(report: Mapping[str, Any], task: tasks.Problem, evaluator: evaluation.Evaluator,
              formats: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
   """Returns the card's content: what model_card.json holds.
 

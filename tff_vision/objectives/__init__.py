@@ -1,6 +1,6 @@
 """What the model is for: outputs, loss, and how good it is, by task."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from tff_vision.configs import task_config
@@ -26,8 +26,12 @@ METRICS: Mapping[str, tuple[metric_lib.Metric, ...]] = {
 
 class Labelled(Protocol):
   """Images of known classes, such as `data.images.FederatedImages`."""
-  class_names: tuple[str, ...]
-  multi_label: bool
+
+  @property
+  def class_names(self) -> Sequence[str]: ...
+
+  @property
+  def multi_label(self) -> bool: ...
 
 
 def is_separable(objective: base.Objective) -> bool:

@@ -1,0 +1,180 @@
+"""One run, from an experiment and a folder to a report: prepare, train, conclude."""
+
+import asyncio
+import concurrent.futures
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tff_vision import assembly, configs
+from tff_vision.accounting import budget_charge
+from tff_vision.aggregation import secured, traffic
+from tff_vision.configs import budget_file_config
+from tff_vision.experiment import concluding, definition, planning, result
+from tff_vision.learning import evaluation, learning_process
+from tff_vision.privacy import plan as plan_lib
+from tff_vision.program import journal as journal_lib
+from tff_vision.program import json_file, loop, run_directory
+from tff_vision.report import content as content_lib
+from tff_vision.runtime.driver import runtimes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Watcher:
+  """Who is told of a run, and may stop it.
+
+  Attributes:
+    on_start: Called when everything is built and before the first round.
+    on_round: Called after each round, with what of it may be told.
+    stop_requested: Asked after each round; True ends the run resumably.
+  """
+  on_start: Callable[[planning.Planned], None] = lambda planned: None
+  on_round: Callable[[loop.RoundRecord], None] = lambda record: None
+  stop_requested: Callable[[], bool] = lambda: False
+
+
+def run(made: definition.Definition, launch: configs.LaunchConfig, watcher: Watcher) -> result.RunResult:
+  """Trains, evaluates, exports and reports.
+
+  Args:
+    launch: `run_dir` must be set.
+
+  Raises:
+    ValueError: The experiment cannot be run, or the folder is not this run's; nothing has been written then.
+  """
+  try:
+    asyncio.get_running_loop()
+  except RuntimeError:
+    return _run(made, launch, watcher)
+  # A notebook's kernel runs an event loop in this thread, so ours needs another; TFF's contexts are a thread's own.
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    return pool.submit(_run, made, launch, watcher).result()
+
+
+def _run(made, launch, watcher):
+  clock = content_lib.Clock(time.monotonic())
+  directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
+  directory.check_usable(made.config, resume=launch.resume)
+  if launch.resume and directory.is_wiped():
+    return _finished(made, directory, launch)
+  planning.check(made)
+  problem = made.problem
+  if launch.resume:
+    directory.check_data(made.fingerprint)
+  journal, secret = journal_lib.Journal(directory.journal), directory.secret()
+  plan = functools.partial(planning.plan, made, secret=secret, journal=journal, run_dir=directory.path)
+  # Where the workers have the data, only they know what the plan must be made for.
+  ready = plan(problem) if made.runtime.data_placement == 'driver' else None
+  budget = _same_budget(made.budget, journal)
+  with directory.opened(made.config, secret, made.fingerprint), runtimes.open_runtime(made.runtime) as place:
+    planned = ready or plan(assembly.counted(problem, made.runtime, place, journal.example_counts))
+    training = Training.prepare(made, planned, place, directory.client_states)
+    charged = budget_charge.Charge(budget, run=secret, data=planning.fingerprint(planned.task.images),
+                                   delta=getattr(planned.plan, 'delta', None), label=f'run_dir={launch.run_dir}')
+    charged.reserve(planned.plan.spent(planned.program.rounds))
+    if budget.budget_file is not None:
+      journal.charge_to(budget.budget_file)
+    watcher.on_start(planned)
+    clock.setup_done()
+    journal.note_counts(planned.plan.example_counts)
+    try:
+      outcome = asyncio.run(training.rounds(directory, journal, charged, watcher))
+    except BaseException:
+      if journal.past() == plan_lib.Past():
+        charged.release()
+      raise
+    past = journal.past()
+    totals = charged.settle(planned.plan.charged(past).spent(len(outcome.history)))
+    if outcome.interrupted:
+      return result.RunResult(directory=directory, report=None, rounds=len(outcome.history), experiment=made)
+    content = concluding.conclude(
+        made, launch, directory, outcome, clock=clock, place=place, task=planned.task,
+        plan=planned.plan.charged(past), evaluator=training.evaluator, secure_sum=training.secure_sum,
+        client_traffic=training.traffic, budget=None if totals is None else {**totals, 'file': budget.budget_file})
+  return result.RunResult(directory=directory, report=content, rounds=len(outcome.history), experiment=made)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+  """An experiment whose learning process is built, in an open runtime.
+
+  Attributes:
+    place: The open runtime.
+    parts: The learning process, and what it is given for each client.
+    evaluator: Carries the weights last evaluated.
+    secure_sum: What is hidden, with which parameters, for the report.
+    traffic: Bytes of one client in one round.
+  """
+  made: definition.Definition
+  planned: planning.Planned
+  place: Any
+  parts: assembly.Parts
+  evaluator: evaluation.Evaluator
+  secure_sum: Mapping[str, Any]
+  traffic: loop.Traffic
+
+  @classmethod
+  def prepare(cls, made: definition.Definition, planned: planning.Planned, place: Any,
+              client_states: pathlib.Path) -> 'Training':
+    """Builds the process.
+
+    Args:
+      place: The open runtime.
+      client_states: Folder of what clients keep between rounds.
+
+    Raises:
+      ValueError: The parts do not fit.
+    """
+    config, task, plan = made.config, planned.task, planned.plan
+    parts = assembly.assemble(config, task, plan, made.runtime, client_states, place)
+    evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing,
+                                     objective=task.objective)
+    secure_sum = secured.describe(
+        config.secure, plan, clients=config.cohort.cohort_size, parameters_count=parts.sent_length,
+        on_workers=bool(made.runtime.workers), tells=learning_process.tells(task, config.algorithm), kept=parts.kept,
+        rounds=config.program.rounds)
+    down = traffic.bytes_down(evaluator.model, parts.shown)
+    up = traffic.bytes_up(config, secure_sum, length=parts.sent_length)
+    return cls(made=made, planned=planned, place=place, parts=parts, evaluator=evaluator, secure_sum=secure_sum,
+               traffic=loop.Traffic(bytes_down=down, bytes_up=up))
+
+  async def rounds(self, directory: run_directory.RunDirectory, journal: journal_lib.Journal,
+                   charged: budget_charge.Charge, watcher: Watcher) -> loop.Outcome:
+    """Trains from the latest checkpoint in a folder, which is open, to the end."""
+    plan, config, own_models = self.planned.plan, self.made.config, self.parts.own_models
+    managers = loop.Managers.in_directory(directory, wiped=config.promises, timeless=not plan.releases_exact_metrics)
+    return await loop.run(
+        self.parts.process, task=self.planned.task, plan=plan, runtime=self.place, client_data=self.parts.data,
+        traffic=self.traffic, evaluator=self.evaluator, program=self.planned.program, journal=journal,
+        managers=managers, stop_at_epsilon=config.privacy.stop_at_epsilon, charged=charged, on_round=watcher.on_round,
+        stop_requested=watcher.stop_requested,
+        evaluate_personal=None if own_models is None else functools.partial(own_models.evaluate, self.evaluator))
+
+
+def _finished(made, directory, launch):
+  """Returns the run in a folder that nothing is left to do in, but for a wiping that was cut off."""
+  with directory.opened(made.config):
+    directory.wipe()
+  content = directory.read_report()
+  if launch.json is not None:
+    json_file.write(launch.json, content)
+  return result.RunResult(directory=directory, report=content, rounds=content['rounds'], experiment=made)
+
+
+def _same_budget(budget, journal):
+  """Returns the budget of a run, with the whole path of its file: that of its beginning, if it goes on.
+
+  Raises:
+    ValueError: It was charged to another.
+  """
+  if budget.budget_file is not None:
+    budget = dataclasses.replace(budget, budget_file=str(pathlib.Path(budget.budget_file).resolve()))
+  if journal.budget_file is None or journal.budget_file == budget.budget_file:
+    return budget
+  if budget.budget_file is None:
+    return budget_file_config.BudgetFileConfig(budget_file=journal.budget_file)
+  raise ValueError(f'budget_file={budget.budget_file}, but this run was charged to {journal.budget_file}; leave '
+                   'budget_file out.')
