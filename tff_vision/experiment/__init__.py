@@ -10,13 +10,17 @@ from typing import Any
 from tff_vision import configs
 from tff_vision.accounting import budget_file
 from tff_vision.configs import budget_file_config, runtime_config
-from tff_vision.experiment import definition, planning, result, running
+from tff_vision.experiment import definition, own_work, planning, result, running
+from tff_vision.experiment import trainer as trainer_lib
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import handover, loop, run_directory
 
 RunResult = result.RunResult
 Planned = planning.Planned
 Training = running.Training
+Trainer = trainer_lib.Trainer
+Learner = own_work.Learner
+OwnWork = own_work.OwnWork
 fingerprint = planning.fingerprint
 build_plan = planning.build_plan
 
@@ -83,6 +87,21 @@ class Experiment(definition.Definition):
       ValueError: The parts do not fit.
     """
     return running.Training.prepare(self, self.plan(secret=secret), place, pathlib.Path(client_states))
+
+  def trainer(self, place: Any = None, *, client_states: str | os.PathLike[str] | None = None,
+              like: trainer_lib.ImageTrainer | None = None) -> trainer_lib.ImageTrainer:
+    """Returns the experiment with its learning process built, to be driven one round at a time; nothing is written.
+
+    Args:
+      place: An open runtime, as of `open_runtime(experiment.runtime)`; None: TFF's default context.
+      client_states: Folder of what clients keep between rounds; None: a temporary one, which goes with the trainer.
+      like: The trainer of an experiment that differs in images, seed, participation or attackers alone: its process,
+        which takes seconds to build and compile, serves this one too.
+
+    Raises:
+      ValueError: The parts do not fit, or the process of `like` was built for something else.
+    """
+    return trainer_lib.prepare(self, place, client_states, like)
 
   def run(self, directory: str | os.PathLike[str], *,
           on_round: Callable[[loop.RoundRecord], None] = lambda record: None,
