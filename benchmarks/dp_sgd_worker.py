@@ -53,7 +53,7 @@ def main(argv):
 def _measured(privacy, batch):
   trainer = tv.Experiment(
       tv.Task(_images(), model='cnn_dropout'), privacy=privacy, participation=tv.Fixed(1), rounds=1,
-      client=tv.Client(tv.sgd(0.01), epochs=1, batch_size=batch)).trainer()
+      client=tv.Client(tv.sgd(0.01), epochs=1, batch_size=batch)).prepare()
   state, seconds = trainer.begin(), []
   for round_num in range(1, 2 + _ROUNDS):
     started = time.perf_counter()

@@ -134,7 +134,7 @@ class _Runner:
   def run(self, method, split, seed, settings) -> list[float]:
     """Returns the test accuracies after the last rounds."""
     key = (method, *settings.items())
-    trainer = self._experiment(method, split, seed, settings).trainer(self._place, like=self._built.get(key))
+    trainer = self._experiment(method, split, seed, settings).prepare(self._place, like=self._built.get(key))
     self._built.setdefault(key, trainer)
     state, accuracies = trainer.begin(), []
     for round_num in range(1, _ROUNDS.value + 1):

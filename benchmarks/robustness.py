@@ -75,7 +75,7 @@ def _aggregators(bounds):
 def _bounds(place):
   """Returns the median norm of an honest first update, and three times that."""
   import numpy as np
-  trainer, norms = _Trainers(place, configs.AggregationConfig()).trainer(_BASE, seed=0), []
+  trainer, norms = _Trainers(place, configs.AggregationConfig()).prepare(_BASE, seed=0), []
   start = trainer.begin()
   for client in range(trainer.population):
     after = trainer.next(start, 1, [client]).state
@@ -97,7 +97,7 @@ def _attacked(place, aggregation, name):
 def _compressed(place, aggregation, name):
   trainers = _Trainers(place, aggregation)
   made = [trainers.trainer(_BASE, int(seed)) for seed in _SEEDS.value]
-  found = {'bytes_up': made[0].training.traffic.bytes_up,
+  found = {'bytes_up': made[0].traffic.bytes_up,
            'accuracy': _summary([_trained(trainer, _BASE)['accuracy'] for trainer in made])}
   print(name, found, flush=True)
   return found
@@ -119,7 +119,7 @@ class _Trainers:
     made = experiment.from_config(dataclasses.replace(
         config, aggregation=self._aggregation, program=configs.ProgramConfig(rounds=_ROUNDS.value, seed=seed)))
     on_updates = config.attack.attack in _ON_UPDATES
-    trainer = made.trainer(self._place, like=self._built.get(on_updates))
+    trainer = made.prepare(self._place, like=self._built.get(on_updates))
     return self._built.setdefault(on_updates, trainer) and trainer
 
 

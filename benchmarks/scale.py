@@ -71,7 +71,7 @@ def _measure(addresses, images):
   experiment = tv.Experiment(tv.Task(images, model='mlp'), client=tv.Client(epochs=1), runtime=config,
                              participation=tv.Fixed(len(images.train)))
   with tv.open_runtime(config) as runtime:
-    trainer = experiment.trainer(runtime)
+    trainer = experiment.prepare(runtime)
     state, cohorts = trainer.begin(), sorted(map(int, _COHORTS.value))
     _round(trainer, state, cohorts[0])  # Compiles, here and on the workers.
     for cohort in cohorts:

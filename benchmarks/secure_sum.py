@@ -196,7 +196,7 @@ def _training_round():
   with tv.open_runtime() as place, tempfile.TemporaryDirectory() as folder:
     trainers = {mode: dataclasses.replace(made, secure_sum=configs.SecureConfig(
         secure_sum=mode, secure_clients_max=3, key_holder_dir=f'{folder}/keys' if mode == 'he_keyholder' else None)
-                                          ).trainer(place) for mode in secure_config.SECURE_SUMS}
+                                          ).prepare(place) for mode in secure_config.SECURE_SUMS}
     states = {mode: trainer.begin() for mode, trainer in trainers.items()}
     meters = {mode: _Meter(place.pids) for mode in trainers}
     for round_num in range(1, _REPEATS.value + 2):

@@ -13,10 +13,8 @@ costs less than all of them; docs/privacy.md has both.
 """
 
 import dataclasses
-import math
 import os
 import pathlib
-import secrets
 import sys
 import tempfile
 import time
@@ -127,83 +125,35 @@ def _start(folder, cell, launch_config, charged):
 
 
 def _choose(folder, made, launch_config):
-  """Shows the best model of a random number of runs, and what the choice costs; the runs and their number stay hidden.
-
-  A run that fails is one that is not chosen: to tell of it would tell of the data.
-  """
-  _check_choice(folder, made)
-  from tff_vision import experiment
-  from tff_vision.accounting import budget_charge, privacy_losses
-  from tff_vision.report import declared
-  found = [experiment.planned(cell.config) for cell in made]
-  costs = [plan.spent(cell.config.program.rounds) for cell, (_, plan) in zip(made, found, strict=True)]
-  if len({cost.unit for cost in costs}) > 1:
-    raise ValueError('random_runs needs cells that protect the same: clients or examples.')
-  spent, delta = privacy_losses.best_of_random_runs(costs, _RANDOM_RUNS.value), min(plan.delta for _, plan in found)
-  budget = budget_file_flags.chosen()
-  charged = budget_charge.Charge(budget, run=secrets.token_bytes(32), data=found[0][0], delta=delta,
-                                 label=f'the choice in run_dir={folder}')
-  charged.reserve(spent)
-  drawn = [made[secrets.randbelow(len(made))] for _ in range(_geometric(_RANDOM_RUNS.value))]
-  print('Runs as many cells as were drawn; their number and what becomes of each is told nobody.', flush=True)
-  folder.mkdir(parents=True, exist_ok=True)
-  with tempfile.TemporaryDirectory(dir=folder, prefix='hidden-') as hidden:
-    hidden = pathlib.Path(hidden)
-    drawn = [dataclasses.replace(cell, name=str(number)) for number, cell in enumerate(drawn)]
-    _run(list(drawn), hidden, launch_config, tell=lambda text: None, charged=False)
-    reports = [(cell, json_file.read(_directory(hidden, cell).report_json)) for cell in drawn
-               if _directory(hidden, cell).report_json.exists()]
-    if not reports:
-      raise ValueError('no run that was drawn has finished, so nothing is chosen; train one cell by itself to see why.')
-    metric = declared.choosing(reports[0][1])
-    if metric is None:
-      raise ValueError('the runs that were drawn measure nothing, so nothing is chosen: they need test images.')
-    cell, report = max(reports, key=lambda one: _goodness(metric, one[1]))
-    os.replace(_directory(hidden, cell).export, folder / 'export')
-  epsilon = privacy_losses.Composition([spent.largest]).epsilon(delta)
-  content = {'chosen': dict(cell.settings), 'metric': metric.name, 'evaluation': report['evaluation'],
-             'privacy': {'epsilon': epsilon, 'delta': delta, 'unit': spent.unit, 'accountant': 'RDP, best of a random '
-                         f'number of runs of mean {_RANDOM_RUNS.value:g}', 'relation': report['privacy']['relation']},
-             'budget_file': charged.settle(spent)}
-  for path in (folder / 'sweep.json', launch_config.json):
-    if path is not None:
-      json_file.write(path, content)
-  print(f'chosen: {cell.settings}, {metric.name} {report["evaluation"][metric.name]:.4f}; the choice costs epsilon '
-        f'{epsilon:.3f} at delta {delta:.3g}; unit: {spent.unit}\nmodel: {folder / "export" / "model.keras"}')
-  if content['budget_file'] is not None:
-    print(budget_charge.sentence(content['budget_file'], budget.budget_file))
-
-
-def _goodness(metric, report):
-  """Returns how good a run is, the more the better; the worst where it lacks the metric or diverged."""
-  value = report['evaluation'].get(metric.name)
-  value = math.nan if value is None else float(value)
-  return -math.inf if math.isnan(value) else metric.goodness(value)
-
-
-def _check_choice(folder, made):
-  if _RANDOM_RUNS.value < 1:
-    raise ValueError(f'random_runs must be at least 1, found {_RANDOM_RUNS.value:g}.')
+  """Shows the best model of a random number of runs, and what the choice costs; all else of the runs stays hidden."""
   if folder.exists() and any(folder.iterdir()):
     raise ValueError(f'run_dir={str(folder)!r} is not empty: a choice is made in one go, in a folder of its own.')
   for cell in made:
     installed.require(cell.config.data)
-    if cell.config.privacy.privacy == 'none' or cell.config.privacy.stop_at_epsilon is not None:
-      raise ValueError('random_runs chooses among private runs of known cost: choose --privacy, without '
-                       'stop_at_epsilon.')
-    if cell.config.data.dataset != made[0].config.data.dataset:
-      raise ValueError('random_runs chooses among runs on one data set.')
-  if runtime_flags.chosen_runtime().workers:
-    raise ValueError('random_runs trains on this machine: what rounds that lost a worker cost more is not known '
-                     'before.')
-
-
-def _geometric(mean):
-  """Returns a draw of the geometric distribution on 1, 2, ..., by the kernel's randomness."""
-  count = 1
-  while secrets.randbelow(2**53) >= 2**53 / mean:
-    count += 1
-  return count
+  from tff_vision.accounting import budget_charge
+  from tff_vision.experiment import choice as choice_lib
+  cells, budget = [cell.config for cell in made], budget_file_flags.chosen()
+  choice_lib.check(cells, mean=_RANDOM_RUNS.value, runtime=runtime_flags.chosen_runtime())
+  choice = choice_lib.Choice(cells, mean=_RANDOM_RUNS.value, budget=budget, run_dir=folder)
+  drawn = [dataclasses.replace(made[cell], name=str(number)) for number, cell in enumerate(choice.draw())]
+  print('Runs as many cells as were drawn; their number and what becomes of each is told nobody.', flush=True)
+  folder.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(dir=folder, prefix='hidden-') as hidden:
+    hidden = pathlib.Path(hidden)
+    _run(list(drawn), hidden, launch_config, tell=lambda text: None, charged=False)
+    finished = [cell for cell in drawn if _directory(hidden, cell).report_json.exists()]
+    best, content = choice.conclude([json_file.read(_directory(hidden, cell).report_json) for cell in finished])
+    os.replace(_directory(hidden, finished[best]).export, folder / 'export')
+  content = {'chosen': dict(finished[best].settings), **content}
+  for path in (folder / 'sweep.json', launch_config.json):
+    if path is not None:
+      json_file.write(path, content)
+  metric, cost = content['metric'], content['privacy']
+  print(f'chosen: {content["chosen"]}, {metric} {content["evaluation"][metric]:.4f}; the choice costs epsilon '
+        f'{cost["epsilon"]:.3f} at delta {cost["delta"]:.3g}; unit: {cost["unit"]}\n'
+        f'model: {folder / "export" / "model.keras"}')
+  if content['budget_file'] is not None:
+    print(budget_charge.sentence(content['budget_file'], budget.budget_file))
 
 
 def _totals(budget):

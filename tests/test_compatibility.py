@@ -5,7 +5,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from tests.learning.tiny_trainers import experiment, hidden, train
+from tests.learning.tiny_experiments import experiment, hidden, train
 from tff_vision import configs
 from tff_vision.configs import compatibility, privacy_config, runtime_config, secure_config, training_config
 from tff_vision.data import records
@@ -69,7 +69,7 @@ def test_the_page_shows_the_table():
 @pytest.mark.parametrize(('algorithm', 'mode'), [('scaffold', 'masks'), ('feddyn', 'he_keyholder'), ('fednova', 'he')])
 def test_hidden_sums_lead_to_the_same_model(tff_runtime, tmp_path, algorithm, mode):
   (plain, _, *measured), (found, _, also) = (
-      train(experiment(algorithm, **secure).trainer(tff_runtime), COHORTS)
+      train(experiment(algorithm, **secure).prepare(tff_runtime), COHORTS)
       for secure in ({}, {'secure': hidden(mode, tmp_path)}))
   assert 0 < np.abs(found - plain).max() < 2e-3
   # So do their metrics, whose sums have no rounding but that of a loss.
@@ -81,12 +81,12 @@ def test_hidden_sums_lead_to_the_same_model(tff_runtime, tmp_path, algorithm, mo
 
 def test_workers_lead_to_the_same_model_from_data_that_they_hold(tff_runtime, tmp_path):
   made = experiment('scaffold')
-  plain, *_ = train(made.trainer(), COHORTS)
+  plain, *_ = train(made.prepare(), COHORTS)
   clients = made.task.images.train
   for client in range(len(clients)):
     records.write(tmp_path / records.file_name(client), clients.examples(client))
   config = runtime_config.RuntimeConfig(runtime='workers', local_workers=2, data_placement='worker',
                                         worker_data_dir=str(tmp_path))
   with remote.remote_runtime(config) as runtime:
-    found, *_ = train(experiment('scaffold', runtime=config).trainer(runtime), COHORTS)
+    found, *_ = train(experiment('scaffold', runtime=config).prepare(runtime), COHORTS)
   np.testing.assert_allclose(found, plain, atol=1e-5)

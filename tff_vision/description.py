@@ -123,13 +123,22 @@ class _Walk:
     self._above.append(value)
     try:
       if callable(getattr(value, 'describe', None)) and not isinstance(value, type):
-        return {OWN: name_of(value), **self.of(value.describe(), path)}
+        if isinstance(said := value.describe(), Mapping):  # Others call so what is no such method, as pandas does.
+          return {OWN: name_of(value), **self._as_said(said, path)}
       if isinstance(value, types.ModuleType):
         return {OWN: value.__name__}
       held = {name: self._held(name, part, f'{path}.{name}') for name, part in _parts_of(value)}
       return {OWN: name_of(value), 'parameters': held, 'source': _source_digest(value)}
     finally:
       self._above.pop()
+
+  def _as_said(self, said, path):
+    """Returns what an object says of itself: lists and texts of any length, but no array."""
+    above, self._above = self._above, []
+    try:
+      return {str(key): self.of(part, f'{path}.{key}') for key, part in said.items()}
+    finally:
+      self._above = above
 
   def _held(self, name, value, path):
     if isinstance(value, (str, bytes)) and _SECRET_NAME.search(name):
@@ -145,14 +154,15 @@ def _parts_of(value) -> Iterator[tuple[str, Any]]:
     yield from {'object': value.__self__, 'function': value.__func__}.items()
   elif inspect.isfunction(value):
     yield from _captured(value)
+    yield from _read_globals(value)
   elif isinstance(value, type) or inspect.isroutine(value):
     pass
-  elif hasattr(value, 'python_function'):  # Of `tf.function`, whose other attributes are what it has traced.
+  elif hasattr(type(value), 'python_function'):  # Of `tf.function`, whose other attributes are what it has traced.
     yield 'function', value.python_function
-  elif hasattr(value, 'type_signature'):  # A computation of TFF.
+  elif hasattr(type(value), 'type_signature'):  # A computation of TFF.
     yield 'type', str(value.type_signature)[:_LONGEST_TEXT]
-  elif hasattr(value, 'trainable_weights'):  # A Keras layer or model, whose other attributes grow as it is called.
-    yield 'weights', list(getattr(value, 'get_weights', list)())
+  elif hasattr(type(value), 'trainable_weights'):  # A Keras layer or model, whose other attributes grow with calls.
+    yield 'weights', value.get_weights() if value.built else []
   elif dataclasses.is_dataclass(value):
     yield from ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
   else:
@@ -168,10 +178,12 @@ def _parts_of(value) -> Iterator[tuple[str, Any]]:
     for method in vars(base).values():
       if inspect.isfunction(method):
         yield from _read_globals(method)
+        if '<locals>' in method.__qualname__:  # Elsewhere the source says all.
+          yield from ((f'{method.__name__}({name})', part) for name, part in _captured(method))
 
 
 def _captured(function):
-  """Yields what a function is given by the code around it: defaults, variables, and constants of its module."""
+  """Yields what a function is given by the code around it: defaults and variables."""
   code = function.__code__
   positional = code.co_varnames[:code.co_argcount]
   defaults = function.__defaults__ or ()
@@ -179,10 +191,10 @@ def _captured(function):
   yield from (function.__kwdefaults__ or {}).items()
   for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
     try:
-      yield name, cell.cell_contents
+      if name != '__class__':
+        yield name, cell.cell_contents
     except ValueError:  # Not filled yet.
       continue
-  yield from _read_globals(function)
 
 
 def _read_globals(function):
@@ -191,7 +203,7 @@ def _read_globals(function):
     found = function.__globals__.get(name)
     beside = (inspect.isfunction(found) or isinstance(found, type)) and found.__module__ == function.__module__
     if (beside or isinstance(found, (bool, int, float, str))) and not name.startswith('__'):
-      yield name, found
+      yield f'global {name}', found
 
 
 def _names_in(code):
@@ -218,6 +230,7 @@ def _source_digest(value):
 
 
 def _code(code):
-  constants = [_code(constant) if isinstance(constant, types.CodeType) else repr(constant)
+  constants = [_code(constant) if isinstance(constant, types.CodeType)
+               else repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)
                for constant in code.co_consts]
   return code.co_code.hex(), code.co_names, code.co_varnames, constants

@@ -254,7 +254,7 @@ def _check_small_rounds(made):
   wider = dataclasses.replace(made, task=dataclasses.replace(
       made.task, images=dataclasses.replace(data, train=pool, test=test)))
   with _sentence(), runtimes.open_runtime() as place:
-    trainer = wider.trainer(place)
+    trainer = wider.prepare(place)
     state = trainer.begin()
     for round_num, (cohort, whose) in enumerate((
         ([_EMPTY], 'a client without examples'), ([], 'nobody'), ([0], 'one client')), start=1):

@@ -27,7 +27,7 @@ def build(work: workload.Workload) -> Callable[[], None]:
   trainer = tv.Experiment(
       tv.Task(_images(work), model='resnet18_gn' if work.kind == 'cifar' else 'cnn_dropout'), rounds=1000,
       participation=tv.Fixed(work.clients), **private,
-      client=tv.Client(tv.sgd(work.learning_rate), epochs=1, batch_size=work.batch_size)).trainer()
+      client=tv.Client(tv.sgd(work.learning_rate), epochs=1, batch_size=work.batch_size)).prepare()
   state, rounds = [trainer.begin()], itertools.count(1)
 
   def run_round():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from tests.learning import tiny_trainers
+from tests.learning import tiny_experiments
 from tests.runtime import recording, workers
 from tff_vision import configs
 from tff_vision.aggregation import secured
@@ -195,10 +195,10 @@ def test_encrypted_rounds(own_workers, in_the_clear, plain, task, taps, monkeypa
       np.testing.assert_allclose(rounds.moved(), plain[0, 1], atol=_bound((0, 1)))
 
     # In the clear too, where what clients keep comes back from each of them.
-    keeping = tiny_trainers.experiment('scaffold', sizes=SIZES).trainer(place, client_states=tmp_path)
+    keeping = tiny_experiments.experiment('scaffold', sizes=SIZES).prepare(place, client_states=tmp_path)
     found = []
     for cohort in (EVERYONE, (0, 1)):
-      found.append(tiny_trainers.flat(keeping.weights(keeping.next(keeping.begin(), 1, cohort).state).trainable))
+      found.append(tiny_experiments.flat(keeping.weights(keeping.next(keeping.begin(), 1, cohort).state).trainable))
     np.testing.assert_array_equal(*found)
     assert [keeping.states.knows(client) for client in EVERYONE] == [True, True, False]
 

@@ -12,7 +12,7 @@ import tensorflow_federated as tff
 from tensorflow_federated.python.core.impl.executors import value_serialization
 
 from tests import tiny
-from tests.learning import tiny_trainers
+from tests.learning import tiny_experiments
 from tests.runtime import recording
 from tff_vision import configs, told
 from tff_vision.aggregation import secured
@@ -210,8 +210,8 @@ def test_workers_answer_nothing_that_a_client_alone_knows(place, taps, task, exa
 
 def test_what_clients_keep_comes_back_and_their_weights_do_not(place, taps, tmp_path):
   """FedDyn's server reads the weight of the cohort, which the open sum tells; single weights stay hidden."""
-  made = tiny_trainers.experiment('feddyn', sizes=(7, 12, 9), secure=tiny_trainers.hidden('masks', tmp_path))
-  trainer = made.trainer(place, client_states=tmp_path)
+  made = tiny_experiments.experiment('feddyn', sizes=(7, 12, 9), secure=tiny_experiments.hidden('masks', tmp_path))
+  trainer = made.prepare(place, client_states=tmp_path)
   for tap in taps:
     tap.values.clear()
   state = trainer.next(trainer.begin(), 1, EVERYONE).state

@@ -38,8 +38,8 @@ def test_a_round_is_the_mean_of_what_clients_learn_by_playing(tff_runtime):
                                                       if mode == 'masks' else {}))
     game = dataclasses.replace(policy_process.Game(player, environments).experiment(), secure_sum=hidden,
                                participation=configs.CohortConfig(cohort_size=2))
-    made = dataclasses.replace(game.trainer(tff_runtime), first_weights=lambda: start)
-    state = made.begin()
+    made = game.prepare(tff_runtime)
+    state = made.process.set_model_weights(made.begin(), start)
     output = made.next(state, 1)
     after = made.weights(output.state).trainable
     for found, first, second in zip(after, *each, strict=True):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests import tiny
 from tests.learning import numpy_algorithms
 from tests.learning.test_algorithms import close
-from tests.learning.tiny_trainers import COHORTS, SIZES, experiment, flat, kept, model, oracle, train
+from tests.learning.tiny_experiments import COHORTS, SIZES, experiment, flat, kept, model, oracle, train
 from tff_vision import configs
 from tff_vision.algorithms import personal_head
 from tff_vision.client_state import store
@@ -39,7 +39,7 @@ class Bias(tf.keras.layers.Layer):
 
 
 def test_fedper_and_its_evaluation(tff_runtime, tmp_path):
-  run = experiment('fedper', builder=two_layers).trainer(client_states=tmp_path)
+  run = experiment('fedper', builder=two_layers).prepare(client_states=tmp_path)
   expected, heads = numpy_algorithms.fedper(oracle(run))
   found, state, _ = train(run)
   close(found, expected)
@@ -47,7 +47,7 @@ def test_fedper_and_its_evaluation(tff_runtime, tmp_path):
     close(flat(kept(run, client)), heads[client])
   assert len(np.unique(heads[:, 0])) > 3, 'heads that are all the same show nothing'
 
-  found = run.training.parts.own_models.evaluate(run.evaluator, state, 3)
+  found = run.parts.own_models.evaluate(run.evaluator, state, 3)
   o, test = oracle(run), run.task.images.test
   for client, positions in enumerate(test.clients):
     x = test.examples.x[positions].reshape(len(positions), -1) * run.task.images.preprocessing.scale
@@ -64,7 +64,7 @@ def test_fedper_without_a_personal_layer_is_fedavg(averaged, tff_runtime):
 
 
 def test_fedrep(tff_runtime, tmp_path):
-  run = experiment('fedrep', builder=two_layers).trainer(client_states=tmp_path)
+  run = experiment('fedrep', builder=two_layers).prepare(client_states=tmp_path)
   expected, heads = numpy_algorithms.fedper(oracle(run), head_steps=lambda i: -(-SIZES[i] // 4))
   close(train(run)[0], expected)
   for client in range(4):
@@ -73,7 +73,7 @@ def test_fedrep(tff_runtime, tmp_path):
 
 @pytest.mark.parametrize('strength', [0.0, 0.7])
 def test_ditto(averaged, tff_runtime, tmp_path, strength):
-  run = experiment('ditto', ditto_strength=strength).trainer(client_states=tmp_path)
+  run = experiment('ditto', ditto_strength=strength).prepare(client_states=tmp_path)
   _, own = numpy_algorithms.ditto(oracle(run), strength)
   close(train(run)[0], averaged, atol=1e-7)
   for client in range(4):
@@ -87,7 +87,7 @@ def test_ditto(averaged, tff_runtime, tmp_path, strength):
 
 @pytest.mark.parametrize('alpha, adaptive', [(0.0, False), (0.6, True)])
 def test_apfl(averaged, tff_runtime, tmp_path, alpha, adaptive):
-  run = experiment('apfl', apfl_alpha=alpha, apfl_adaptive=adaptive).trainer(client_states=tmp_path)
+  run = experiment('apfl', apfl_alpha=alpha, apfl_adaptive=adaptive).prepare(client_states=tmp_path)
   _, mixed, alphas = numpy_algorithms.apfl(oracle(run), alpha, adaptive=adaptive)
   close(train(run)[0], averaged, atol=1e-7)
   for client in range(4):
@@ -98,7 +98,7 @@ def test_apfl(averaged, tff_runtime, tmp_path, alpha, adaptive):
 
 
 def test_ifca(averaged, tff_runtime, tmp_path):
-  run = experiment('ifca', ifca_clusters=6).trainer(client_states=tmp_path)
+  run = experiment('ifca', ifca_clusters=6).prepare(client_states=tmp_path)
   starts = [flat(run.task.initial_trainable(i)) for i in range(6)]
   models, chosen = numpy_algorithms.ifca(oracle(run), starts)
   found, state, _ = train(run)

@@ -8,17 +8,14 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tff_vision import configs
-from tff_vision.accounting import budget_file
 from tff_vision.configs import budget_file_config, runtime_config
-from tff_vision.experiment import definition, own_work, planning, result, running
-from tff_vision.experiment import trainer as trainer_lib
-from tff_vision.privacy import plan as plan_lib
+from tff_vision.experiment import definition, own_work, planning, result, running, trainer, training
 from tff_vision.program import handover, loop, run_directory
 
 RunResult = result.RunResult
 Planned = planning.Planned
-Training = running.Training
-Trainer = trainer_lib.Trainer
+Training = training.Training
+Trainer = trainer.Trainer
 Learner = own_work.Learner
 OwnWork = own_work.OwnWork
 fingerprint = planning.fingerprint
@@ -74,34 +71,21 @@ class Experiment(definition.Definition):
     """Returns what the run, or its first `rounds` rounds, will cost; nothing is trained."""
     return self.plan().plan.ledger(self.rounds if rounds is None else rounds)
 
-  def prepare(self, place: Any, *, client_states: str | os.PathLike[str], secret: bytes | None = None
-              ) -> running.Training:
+  def prepare(self, place: Any = None, *, client_states: str | os.PathLike[str] | None = None,
+              secret: bytes | None = None, like: training.Training | None = None) -> training.Training:
     """Returns the experiment with its learning process built, for programs that do rounds in a way of their own.
 
     Args:
-      place: An open runtime, from `runtime.driver.runtimes.open_runtime(experiment.runtime)`.
-      client_states: Folder of what clients keep between rounds.
+      place: An open runtime, from `open_runtime(experiment.runtime)`; None: TFF's own default context.
+      client_states: Folder of what clients keep between rounds; None: a temporary one, which goes with the training.
       secret: As of `plan`.
-
-    Raises:
-      ValueError: The parts do not fit.
-    """
-    return running.Training.prepare(self, self.plan(secret=secret), place, pathlib.Path(client_states))
-
-  def trainer(self, place: Any = None, *, client_states: str | os.PathLike[str] | None = None,
-              like: trainer_lib.ImageTrainer | None = None) -> trainer_lib.ImageTrainer:
-    """Returns the experiment with its learning process built, to be driven one round at a time; nothing is written.
-
-    Args:
-      place: An open runtime, as of `open_runtime(experiment.runtime)`; None: TFF's default context.
-      client_states: Folder of what clients keep between rounds; None: a temporary one, which goes with the trainer.
-      like: The trainer of an experiment that differs in images, seed, participation or attackers alone: its process,
+      like: A training of an experiment that differs in images, seed, participation or attackers alone: its process,
         which takes seconds to build and compile, serves this one too.
 
     Raises:
       ValueError: The parts do not fit, or the process of `like` was built for something else.
     """
-    return trainer_lib.prepare(self, place, client_states, like)
+    return training.prepare(self, place, client_states=client_states, secret=secret, like=like)
 
   def run(self, directory: str | os.PathLike[str], *,
           on_round: Callable[[loop.RoundRecord], None] = lambda record: None,
@@ -182,13 +166,3 @@ def open_run(run_dir: str | os.PathLike[str], *, data_dir: str | None = None) ->
   made = from_config(directory.config_at(data_dir))
   report = directory.read_report()
   return result.RunResult(directory=directory, report=report, rounds=report['rounds'], experiment=made)
-
-
-def planned(config: configs.ExperimentConfig) -> tuple[budget_file.Data, plan_lib.PrivacyPlan]:
-  """Returns the data of a run and its plan, without running it.
-
-  Raises:
-    ValueError: The config cannot be run.
-  """
-  found = from_config(config).plan()
-  return fingerprint(found.task.images), found.plan

@@ -6,7 +6,7 @@ What a client does is a `Learner`; cohorts, the server's step, aggregation and s
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import tensorflow as tf
@@ -14,7 +14,7 @@ import tensorflow_federated as tff
 
 from tff_vision import configs, told
 from tff_vision.aggregation import composing, secured
-from tff_vision.experiment import trainer as trainer_lib
+from tff_vision.experiment import trainer
 from tff_vision.learning import learning_process
 from tff_vision.privacy import plan as plan_lib
 
@@ -79,7 +79,7 @@ class OwnWork:
     """Refuses a run in that folder which the secure sum cannot serve. Raises: ValueError: Says why."""
     secured.check_run(self.secure_sum, self.plan, rounds=self.rounds, run_dir=run_dir)
 
-  def trainer(self, place: Any = None, *, on_workers: bool = False) -> trainer_lib.Trainer:
+  def prepare(self, place: Any = None, *, on_workers: bool = False) -> 'OwnTraining':
     """Returns the experiment with its learning process built.
 
     Args:
@@ -97,5 +97,33 @@ class OwnWork:
         self.secure_sum, self.plan, clients=self.participation.cohort_size, tells=self.learner.tells,
         parameters_count=sum(weight.shape.num_elements() for weight in self.learner.keras_model().trainable_weights),
         on_workers=on_workers, rounds=self.rounds)
-    return trainer_lib.Trainer(process=process, data=self.learner, plan=self.plan, population=self.population,
-                               first_weights=self.learner.first_weights, secure_sum=hidden, place=place)
+    return OwnTraining(made=self, built=process, secure_sum=hidden, place=place)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OwnTraining(trainer.Trainer):
+  """The training of an `OwnWork`."""
+  made: OwnWork
+  built: Any
+  secure_sum: Mapping[str, Any]
+  place: Any = None
+
+  @property
+  def process(self) -> Any:
+    return self.built
+
+  @property
+  def data(self) -> Any:
+    return self.made.learner
+
+  @property
+  def plan(self) -> plan_lib.PrivacyPlan:
+    return self.made.plan
+
+  @property
+  def population(self) -> int:
+    return self.made.population
+
+  def first_weights(self) -> tff.learning.models.ModelWeights:
+    """Returns the model of round 0."""
+    return self.made.learner.first_weights()

@@ -6,15 +6,12 @@ import dataclasses
 import functools
 import pathlib
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from tff_vision import assembly, configs
 from tff_vision.accounting import budget_charge
-from tff_vision.aggregation import secured, traffic
 from tff_vision.configs import budget_file_config
-from tff_vision.experiment import concluding, definition, planning, result
-from tff_vision.learning import evaluation, learning_process
+from tff_vision.experiment import concluding, definition, planning, result, training
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import journal as journal_lib
 from tff_vision.program import json_file, loop, run_directory
@@ -71,7 +68,7 @@ def _run(made, launch, watcher):
   budget = _same_budget(made.budget, journal)
   with directory.opened(made.config, secret, made.fingerprint), runtimes.open_runtime(made.runtime) as place:
     planned = ready or plan(assembly.counted(problem, made.runtime, place, journal.example_counts))
-    training = Training.prepare(made, planned, place, directory.client_states)
+    prepared = training.Training.prepare(made, planned, place, directory.client_states)
     charged = budget_charge.Charge(budget, run=secret, data=planning.fingerprint(planned.task.images),
                                    delta=getattr(planned.plan, 'delta', None), label=f'run_dir={launch.run_dir}')
     charged.reserve(planned.plan.spent(planned.program.rounds))
@@ -81,7 +78,7 @@ def _run(made, launch, watcher):
     clock.setup_done()
     journal.note_counts(planned.plan.example_counts)
     try:
-      outcome = asyncio.run(training.rounds(directory, journal, charged, watcher))
+      outcome = asyncio.run(_rounds(prepared, directory, journal, charged, watcher))
     except BaseException:
       if journal.past() == plan_lib.Past():
         charged.release()
@@ -92,66 +89,22 @@ def _run(made, launch, watcher):
       return result.RunResult(directory=directory, report=None, rounds=len(outcome.history), experiment=made)
     content = concluding.conclude(
         made, launch, directory, outcome, clock=clock, place=place, task=planned.task,
-        plan=planned.plan.charged(past), evaluator=training.evaluator, secure_sum=training.secure_sum,
-        client_traffic=training.traffic, budget=None if totals is None else {**totals, 'file': budget.budget_file})
+        plan=planned.plan.charged(past), evaluator=prepared.evaluator, secure_sum=prepared.secure_sum,
+        client_traffic=prepared.traffic, budget=None if totals is None else {**totals, 'file': budget.budget_file})
   return result.RunResult(directory=directory, report=content, rounds=len(outcome.history), experiment=made)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Training:
-  """An experiment whose learning process is built, in an open runtime.
-
-  Attributes:
-    place: The open runtime.
-    parts: The learning process, and what it is given for each client.
-    evaluator: Carries the weights last evaluated.
-    secure_sum: What is hidden, with which parameters, for the report.
-    traffic: Bytes of one client in one round.
-  """
-  made: definition.Definition
-  planned: planning.Planned
-  place: Any
-  parts: assembly.Parts
-  evaluator: evaluation.Evaluator
-  secure_sum: Mapping[str, Any]
-  traffic: loop.Traffic
-
-  @classmethod
-  def prepare(cls, made: definition.Definition, planned: planning.Planned, place: Any,
-              client_states: pathlib.Path) -> 'Training':
-    """Builds the process.
-
-    Args:
-      place: The open runtime.
-      client_states: Folder of what clients keep between rounds.
-
-    Raises:
-      ValueError: The parts do not fit.
-    """
-    config, task, plan = made.config, planned.task, planned.plan
-    parts = assembly.assemble(config, task, plan, made.runtime, client_states, place)
-    evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing,
-                                     objective=task.objective)
-    secure_sum = secured.describe(
-        config.secure, plan, clients=config.cohort.cohort_size, parameters_count=parts.sent_length,
-        on_workers=bool(made.runtime.workers), tells=learning_process.tells(task, config.algorithm), kept=parts.kept,
-        rounds=config.program.rounds)
-    down = traffic.bytes_down(evaluator.model, parts.shown)
-    up = traffic.bytes_up(config, secure_sum, length=parts.sent_length)
-    return cls(made=made, planned=planned, place=place, parts=parts, evaluator=evaluator, secure_sum=secure_sum,
-               traffic=loop.Traffic(bytes_down=down, bytes_up=up))
-
-  async def rounds(self, directory: run_directory.RunDirectory, journal: journal_lib.Journal,
-                   charged: budget_charge.Charge, watcher: Watcher) -> loop.Outcome:
-    """Trains from the latest checkpoint in a folder, which is open, to the end."""
-    plan, config, own_models = self.planned.plan, self.made.config, self.parts.own_models
-    managers = loop.Managers.in_directory(directory, wiped=config.promises, timeless=not plan.releases_exact_metrics)
-    return await loop.run(
-        self.parts.process, task=self.planned.task, plan=plan, runtime=self.place, client_data=self.parts.data,
-        traffic=self.traffic, evaluator=self.evaluator, program=self.planned.program, journal=journal,
-        managers=managers, stop_at_epsilon=config.privacy.stop_at_epsilon, charged=charged, on_round=watcher.on_round,
-        stop_requested=watcher.stop_requested,
-        evaluate_personal=None if own_models is None else functools.partial(own_models.evaluate, self.evaluator))
+async def _rounds(prepared, directory, journal, charged, watcher):
+  """Trains from the latest checkpoint in a folder, which is open, to the end."""
+  planned, config, own_models = prepared.planned, prepared.made.config, prepared.parts.own_models
+  managers = loop.Managers.in_directory(directory, wiped=config.promises,
+                                        timeless=not planned.plan.releases_exact_metrics)
+  return await loop.run(
+      prepared.parts.process, task=planned.task, plan=planned.plan, runtime=prepared.place,
+      client_data=prepared.parts.data, traffic=prepared.traffic, evaluator=prepared.evaluator,
+      program=planned.program, journal=journal, managers=managers, stop_at_epsilon=config.privacy.stop_at_epsilon,
+      charged=charged, on_round=watcher.on_round, stop_requested=watcher.stop_requested,
+      evaluate_personal=None if own_models is None else functools.partial(own_models.evaluate, prepared.evaluator))
 
 
 def _finished(made, directory, launch):

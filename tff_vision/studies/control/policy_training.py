@@ -70,7 +70,7 @@ def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, 
   made.check_run(directory.path)
   arena = Arena(player)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
-    trainer = made.trainer(place, on_workers=bool(runtime.workers))
+    trainer = made.prepare(place, on_workers=bool(runtime.workers))
     weights, history = asyncio.run(_train(trainer, config.program, known, arena, directory, on_round))
     alone = _train_alone(made, arena, place) if control.alone else None
   content = _report(config, arena, weights, history, known, unseen, alone)
@@ -114,7 +114,7 @@ async def _train(trainer, program, known, arena, directory, on_round):
 def _train_alone(made, arena, place):
   """Returns for each client the catch rates, in every client's environment, of the policy that it learns by itself."""
   trainer, rates = dataclasses.replace(made, secure_sum=configs.SecureConfig(),
-                                       aggregator=configs.AggregationConfig()).trainer(place), []
+                                       aggregator=configs.AggregationConfig()).prepare(place), []
   for client in range(made.population):
     state = trainer.begin()
     for round_num in range(1, made.rounds + 1):

@@ -101,21 +101,17 @@ class Trainer:
   def _trained(self, key):
     members = range(len(self._hospitals.names))
     if key == 'pooled':
-      return _rounds(self._trainer(ways.WAYS['fedavg'], self._hospitals.pooled, like=self._way('fedavg')), [0])
+      return _rounds(self._way('fedavg').with_images(self._hospitals.pooled), [0])
     if key.startswith('alone:'):
       return _rounds(self._way('fedavg'), [self._hospitals.names.index(key.removeprefix('alone:'))])
     return _rounds(self._way(key), members)
 
   def _way(self, key):
     if key not in self._built:
-      self._built[key] = self._trainer(ways.WAYS[key], self._hospitals.images)
+      made = dataclasses.replace(experiment.from_config(self.config_of(ways.WAYS[key])),
+                                 task=values.Task(self._hospitals.images, model=self._builder))
+      self._built[key] = made.prepare(self._place, client_states=self._folder / 'client_states')
     return self._built[key]
-
-  def _trainer(self, way, images, like=None):
-    made = dataclasses.replace(experiment.from_config(self.config_of(way)),
-                               task=values.Task(images, model=self._builder),
-                               participation=values.Fixed(len(images.train)))
-    return made.trainer(self._place, client_states=self._folder / 'client_states', like=like)
 
   def config_of(self, way: ways.Way) -> configs.ExperimentConfig:
     """Returns the experiment of a way: the shared one, with what sets the way apart."""

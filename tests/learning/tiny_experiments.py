@@ -44,7 +44,7 @@ def train(trainer, cohorts=COHORTS):
 
 def model(algorithm, **parts):
   """Returns the model that an algorithm trains over `COHORTS`, as one vector."""
-  return train(experiment(algorithm, **parts).trainer())[0]
+  return train(experiment(algorithm, **parts).prepare())[0]
 
 
 def flat(weights):
