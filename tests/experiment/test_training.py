@@ -1,4 +1,4 @@
-"""Rounds one call at a time: the same weights as a run's, one process for several trainings, work that is no images'."""
+"""Rounds one call at a time: the weights of a run, one process for several trainings, work that is not of images."""
 
 import collections
 import dataclasses
@@ -58,7 +58,8 @@ def test_rounds_by_hand_are_those_of_a_run_and_share_their_process(tff_runtime, 
   assert not folder.exists(), 'what clients keep outlives a training that was given no folder'
   # Whatever the process depends on must be the same.
   wider = dataclasses.replace(images, train=dataclasses.replace(
-      images.train, pool=dataclasses.replace(images.train.pool, x=images.train.pool.x[:, :, ::2])), test=None, spec=None)
+      images.train, pool=dataclasses.replace(images.train.pool, x=images.train.pool.x[:, :, ::2])), test=None,
+                              spec=None)
   for parts, said in (({'client': tv.Client(tv.sgd(0.1), epochs=1, batch_size=4)}, 'client_learning_rate'),
                       ({'algorithm': 'feddyn'}, 'algorithm'), ({'rounds': 3}, 'rounds'),
                       ({'task': tv.Task(wider, model='linear')}, 'images of another kind'),
