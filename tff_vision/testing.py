@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, experiment, values
+from tff_vision import configs, experiment, models, values
 from tff_vision.data import given, images
 from tff_vision.learning import algorithm as algorithm_lib
 from tff_vision.objectives import base, classification
@@ -109,7 +109,7 @@ def check_objective(objective: base.Objective, *, model: Any = None) -> None:
   built = model or _two_layers
   with _sentence():
     declared = metric_lib.of(objective)
-    network = objective.keras_model(built, _SHAPE)
+    network = objective.keras_model(models.builder(configs.ModelConfig(model=built)), _SHAPE)
   data = tiny_images()
   x, y = data.test.examples.x.astype(np.float32) / 255, data.test.examples.y
   outputs = network(x, training=False).numpy()
