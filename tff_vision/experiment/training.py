@@ -52,10 +52,16 @@ class Training(trainer.Trainer):
     Raises:
       ValueError: The parts do not fit.
     """
+    parts = assembly.assemble(made.config, planned.task, planned.plan, made.runtime, client_states, place)
+    evaluator = evaluation.Evaluator(planned.task.keras_model(), preprocessing=planned.task.images.preprocessing,
+                                     objective=planned.task.objective)
+    return cls.around(parts, evaluator, made=made, planned=planned, place=place)
+
+  @classmethod
+  def around(cls, parts: assembly.Parts, evaluator: evaluation.Evaluator, *, made: definition.Definition,
+             planned: planning.Planned, place: Any) -> 'Training':
+    """Returns the training of parts that are built."""
     config, task, plan = made.config, planned.task, planned.plan
-    parts = assembly.assemble(config, task, plan, made.runtime, client_states, place)
-    evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing,
-                                     objective=task.objective)
     secure_sum = secured.describe(
         config.secure, plan, clients=config.cohort.cohort_size, parameters_count=parts.sent_length,
         on_workers=bool(made.runtime.workers), tells=learning_process.tells(task, config.algorithm), kept=parts.kept,
@@ -132,7 +138,8 @@ def prepare(made: definition.Definition, place: Any, *, client_states: str | os.
   else:
     sharing.check(made, planned, built=like.made, built_for=like.planned, parts=like.parts)
     parts = assembly.shared(like.parts, made.config, planned.task, planned.plan, made.runtime, folder)
-    found = dataclasses.replace(like, made=made, planned=planned, parts=parts, place=place)
+    found = Training.around(parts, like.evaluator, made=made, planned=planned, place=place)
   if client_states is None:
-    weakref.finalize(found, shutil.rmtree, folder, ignore_errors=True)
+    # With the last training that reads it: one that is made of this one keeps the same states.
+    weakref.finalize(found.states or found, shutil.rmtree, folder, ignore_errors=True)
   return found
