@@ -149,8 +149,8 @@ def test_built_in_objectives_keep_the_contract():
   tv.testing.check_objective(anomaly.Anomaly(normal=0), model=repeating)
 
 
-class DividingByNobody(tff.aggregators.UnweightedAggregationFactory):
-  """The sum over the number of clients, of which there may be none."""
+class CountingOnSomebody(tff.aggregators.UnweightedAggregationFactory):
+  """The sum over the number of clients, who must be there."""
 
   def create(self, value_type):
     inner = tff.aggregators.SumFactory().create(value_type)
@@ -162,7 +162,8 @@ class DividingByNobody(tff.aggregators.UnweightedAggregationFactory):
 
       @tff.tensorflow.computation
       def divide(total, number):
-        return tf.nest.map_structure(lambda part: part / number, total)
+        with tf.control_dependencies([tf.debugging.assert_positive(number, 'nobody is there')]):
+          return tf.nest.map_structure(lambda part: part / number, total)
 
       return tff.templates.MeasuredProcessOutput(
           summed.state, tff.federated_map(divide, (summed.result, count)), summed.measurements)
@@ -170,20 +171,20 @@ class DividingByNobody(tff.aggregators.UnweightedAggregationFactory):
     return tff.templates.AggregationProcess(inner.initialize, next_fn)
 
 
-class Remembering(tv.Algorithm):
-  """Divides by the number of its client's examples, of which there may be none."""
+class Starting(tv.Algorithm):
+  """Looks at its client's first example, of which there may be none."""
 
   def work(self, client):
     trained = client.descend()
-    count = tf.cast(tf.shape(client.examples()[1])[0], tf.float32)
-    return tv.Work(trained=trained, sent=tuple(part * (count / count) for part in trained.update()))
+    first = tf.cast(client.examples()[1][0], tf.float32)
+    return tv.Work(trained=trained, sent=tuple(part + 0 * first for part in trained.update()))
 
 
 def test_an_aggregator_that_fails_where_nobody_takes_part():
-  with pytest.raises(AssertionError, match='the weights after a round of nobody are not finite'):
-    tv.testing.check_aggregator(DividingByNobody())
+  with pytest.raises(AssertionError, match='a round of nobody fails: '):
+    tv.testing.check_aggregator(CountingOnSomebody())
 
 
-def test_an_algorithm_whose_empty_clients_send_no_number_is_not_what_fails_a_round():
-  """The library counts such an update as zero, so that the check holds what a run holds."""
-  tv.testing.check_algorithm(Remembering(), model='linear')
+def test_an_algorithm_that_fails_where_a_client_has_no_example():
+  with pytest.raises(AssertionError, match='a round of a client without examples fails: '):
+    tv.testing.check_algorithm(Starting(), model='linear')

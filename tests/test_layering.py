@@ -28,7 +28,7 @@ ALLOWED = {
     'audit': {'accounting', 'privacy', 'secure', 'learning', 'tasks', 'data'},
     'assembly': {'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'data', 'client_state'},
     'experiment': {'assembly', 'program', 'report', 'export', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy',
-                   'accounting', 'data', 'objectives'},
+                   'accounting', 'data', 'objectives', 'client_state'},
     'testing': {'experiment', 'program', 'runtime', 'learning', 'tasks', 'models', 'data',
                 'objectives'},
     'studies': {'experiment', 'assembly', 'accounting', 'privacy', 'aggregation', 'program', 'report', 'runtime',

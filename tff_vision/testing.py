@@ -31,7 +31,7 @@ def check_algorithm(algorithm: algorithm_lib.Algorithm, *, model: Any = None) ->
   """Checks that an algorithm trains, repeats itself, and survives what a run does to it.
 
   Held: two runs give the same weights to the bit; a run that is stopped after a round and goes on gives them too;
-  every weight is finite, also after a round of a client without examples and after a round of nobody.
+  every weight is finite; rounds of a client without examples, and of nobody, do no harm.
 
   Args:
     algorithm: An object; also one whose clients keep state.
@@ -258,7 +258,10 @@ def _check_small_rounds(made):
     state = trainer.begin()
     for round_num, (cohort, whose) in enumerate((
         ([_EMPTY], 'a client without examples'), ([], 'nobody'), ([0], 'one client')), start=1):
-      state = trainer.next(state, round_num, cohort).state
+      try:
+        state = trainer.next(state, round_num, cohort).state
+      except Exception as error:  # Whatever an executor raises.
+        raise AssertionError(f'a round of {whose} fails: {str(error).splitlines()[0]}') from error
       assert all(np.isfinite(w).all() for w in trainer.weights(state).trainable), (
           f'the weights after a round of {whose} are not finite.')
 

@@ -117,7 +117,8 @@ class Thermometers:
     return tff.learning.templates.ClientWorkProcess(initialize, next_fn)
 
 
-@pytest.mark.parametrize('hidden', [{}, {'secure_sum': tv.Masks()}])
+@pytest.mark.parametrize('hidden', [
+    {}, {'secure_sum': configs.SecureConfig(secure_sum='masks', secure_range=8.0)}])
 def test_client_work_of_ones_own_is_averaged_also_under_masks(tff_runtime, hidden):
   work = tv.OwnWork(learner=Thermometers((4.0, 8.0, 0.0)), population=3, participation=tv.Fixed(3), rounds=2, **hidden)
   training = work.prepare(tff_runtime)

@@ -66,7 +66,7 @@ def read(paths: Sequence[str]) -> list[Group]:
 
 
 def _report(directory):
-  directory.read_config()
+  directory.description()  # Also of a run of objects, which no other program can go on with.
   return directory.read_report()
 
 
