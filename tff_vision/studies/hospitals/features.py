@@ -29,7 +29,7 @@ def trained_part(images: images_lib.FederatedImages, model: str
                         reduce_retracing=True)
 
   def featured(examples):
-    x = [forward(examples.x[start:start + _BATCH]).numpy() for start in range(0, len(examples), _BATCH)]
+    x = [forward(examples.x[start:start + _BATCH]).numpy() for start in range(0, max(1, len(examples)), _BATCH)]
     return images_lib.Examples(np.concatenate(x), examples.y)
 
   parts = [featured(images.train.examples(client)) for client in range(len(images.train))]
