@@ -170,25 +170,25 @@ def _reason(process):
 
 def _conclude(folder, made, launch_config):
   budget = budget_file_flags.chosen()
-  from tff_vision.report import run_comparison
+  from tff_vision.report import number_format, run_comparison
   finished = [cell for cell in made if _directory(folder, cell).report_json.exists()]
   if not finished:
     raise ValueError(f'no cell has finished; their logs are in {folder}.')
   groups = run_comparison.read([str(folder / cell.name) for cell in finished])
   rows = run_comparison.summary(groups)
-  metric = next((name for name in ('auc', 'accuracy', 'loss') if all(name in row for row in rows)), None)
+  metric = run_comparison.choosing(groups)
   if metric is None:
     raise ValueError(f'the cells in {folder} have no metric in common by which one could be best.')
 
   from tff_vision.report import run_comparison_figures
   best = rows[run_comparison_figures.best_row(rows, metric)]
   for row in rows:
-    print(f'{row["group"]}: {metric} {run_comparison.spread(metric, row[metric])}  ({row["runs"]} '
+    print(f'{row["group"]}: {metric.name} {number_format.spread(metric, row[metric.name])}  ({row["runs"]} '
           f'run{"s" * (row["runs"] > 1)})')
-  print(f'best by {metric} on the test set: {best["group"]}')
+  print(f'best by {metric.name} on the test set: {best["group"]}')
   run_comparison.write_html(folder / 'sweep.html', groups, title=f'Sweep of {len(finished)} runs',
                             figures=run_comparison_figures.sweep(rows, metric=metric))
-  content = {'metric': metric, 'best': best['group'], 'groups': rows,
+  content = {'metric': metric.name, 'best': best['group'], 'groups': rows,
              'unfinished': [cell.name for cell in made if cell not in finished], 'budget_file': _totals(budget)}
   json_file.write(folder / 'sweep.json', content)
   if launch_config.json is not None:

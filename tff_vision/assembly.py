@@ -35,6 +35,9 @@ class Parts:
     shown: What clients are shown of the server's state beside the model, as tensors.
     own_models: The clients' own models, if the algorithm has some.
     kept: Whether clients keep something between rounds.
+    bare: The process without what clients keep, which `shared` puts into another one.
+    states: What clients keep between rounds; None: nothing.
+    reads_share: Whether the server reads which share of the clients' weights takes part.
   """
   process: Any
   data: Any
@@ -42,6 +45,9 @@ class Parts:
   shown: Sequence[Any]
   own_models: personal_lib.KeptModels | None
   kept: bool
+  bare: Any
+  states: store.Store | None
+  reads_share: bool
 
 
 def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,
@@ -65,15 +71,13 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
     raise ValueError(f'algorithm={plugins.shown(config.algorithm.algorithm)} does not go with '
                      f'privacy={config.privacy.privacy}: the server stores what its clients keep, as it is, and the '
                      'promise is against the server too.')
-  data, sent = _client_data(task, runtime), _SentLength()
+  sent = _SentLength()
   build = _layered(functools.partial(
       process.build_process, task, algorithm=config.algorithm, client=config.client, server=config.server,
       schedule=config.schedule, rounds=config.program.rounds, private_training=plan.client_work), sent)
   if runtime.data_placement == 'worker':
-    build = _reading(build, data)
-  if config.algorithm.algorithm == 'fedbuff':
-    data = client_data.LateData(data=data, begun=plan.begun)
-  build, data = _with_client_layers(config, task, build, data)
+    build = _reading(build, _client_data(task, runtime))
+  build = _with_client_layers(config, build)
   made = secured.build_process(config.secure, plan, build, aggregation=config.aggregation, place=place,
                                tells=process.tells(task, config.algorithm), rounds=config.program.rounds)
   if plan.promised_length not in (None, sent.length):
@@ -83,14 +87,43 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
   kept = process.kept_at_first(task, config.algorithm, config.client)
   if config.aggregation.compression == 'top_k':
     kept = np.zeros(sent.length, np.float32)
-  own_models = None
-  if kept is not None:
-    states = store.Store(client_states, kept, wiped=config.promises)
-    made, data = driver.KeptStateProcess(made, states), driver.NumberedData(data)
-    if chosen.personal:
-      own_models = personal_lib.KeptModels(algorithm=chosen, store=states, task=task)
-  return Parts(process=made, data=data, sent_length=sent.length, own_models=own_models,
-               kept=kept is not None, shown=process.shown(task, chosen))
+  states = None if kept is None else store.Store(client_states, kept, wiped=config.promises)
+  return _with_states(Parts(
+      process=made, bare=made, data=_layered_data(config, task, plan, runtime), sent_length=sent.length,
+      own_models=None, kept=kept is not None, states=states, reads_share=chosen.reads_share,
+      shown=process.shown(task, chosen)), chosen, task)
+
+
+def shared(parts: Parts, config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,
+           runtime: runtime_config.RuntimeConfig, client_states: pathlib.Path) -> Parts:
+  """Returns the parts of another run whose process is the one that `parts` has, compiled already.
+
+  Args: As `assemble`; model, images' kind and all that clients and server do must be the same.
+  """
+  states = None if parts.states is None else parts.states.moved(client_states)
+  return _with_states(dataclasses.replace(
+      parts, data=_layered_data(config, task, plan, runtime), states=states),
+      process.algorithm_of(task, config.algorithm, config.client), task)
+
+
+def _with_states(parts, chosen, task):
+  """Returns the parts with what clients keep around the process and its data."""
+  if parts.states is None:
+    return parts
+  own_models = personal_lib.KeptModels(algorithm=chosen, store=parts.states, task=task) if chosen.personal else None
+  return dataclasses.replace(parts, process=driver.KeptStateProcess(parts.bare, parts.states),
+                             data=driver.NumberedData(parts.data), own_models=own_models)
+
+
+def _layered_data(config, task, plan, runtime):
+  """Returns what the process is given for each client, without what they keep."""
+  data: Any = _client_data(task, runtime)
+  if config.algorithm.algorithm == 'fedbuff':
+    data = client_data.LateData(data=data, begun=plan.begun)
+  if config.attack.attack in attacked_work.UPDATE_ATTACKS:
+    chosen = attacked.attackers(config.attack, len(task.images.train), seed=config.program.seed)
+    data = attacked_work.FactorData(data, config.attack, chosen)
+  return data
 
 
 def counted(problem: tasks.Problem, runtime: runtime_config.RuntimeConfig, place: secured.Place,
@@ -150,16 +183,14 @@ def _reading(build, data):
       build(aggregator=aggregator, client_work_layer=client_work_layer, beside=beside))
 
 
-def _with_client_layers(config, task, build, data):
-  """Returns `build` and the clients' data with what the config does to single updates: attacks, then compression."""
+def _with_client_layers(config, build):
+  """Returns `build` with what the config does to single updates: attacks, then compression."""
   if config.attack.attack in attacked_work.UPDATE_ATTACKS:
-    chosen = attacked.attackers(config.attack, len(task.images.train), seed=config.program.seed)
-    build, data = (_layered(build, attacked_work.with_factors),
-                   attacked_work.FactorData(data, config.attack, chosen))
+    build = _layered(build, attacked_work.with_factors)
   if config.aggregation.compression == 'top_k':
     codec_for = functools.partial(codecs.build_codec, config.aggregation)
     build = _layered(build, functools.partial(error_feedback.with_error_feedback, codec_for=codec_for))
-  return build, data
+  return build
 
 
 def _layered(build, layer):

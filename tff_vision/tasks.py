@@ -55,7 +55,7 @@ class Problem:
   @functools.cached_property
   def input_shape(self) -> tuple[int, int, int]:
     """Of the model's input, after preprocessing: (height, width, channels)."""
-    return preprocess.input_shape(self.images.preprocessing, self.images.test.examples.x.shape[1:])
+    return preprocess.input_shape(self.images.preprocessing, self.images.spec.shape)
 
   @property
   def loss_fn(self) -> tf.keras.losses.Loss:
@@ -70,9 +70,9 @@ class Problem:
   @property
   def batch_spec(self) -> tuple[tf.TensorSpec, tf.TensorSpec]:
     """Of one training batch: float32 [batch, height, width, channels] and its labels."""
-    labels = self.images.test.examples.y
+    spec = self.images.spec
     return (tf.TensorSpec((None, *self.input_shape), tf.float32),
-            tf.TensorSpec((None, *labels.shape[1:]), tf.as_dtype(labels.dtype)))
+            tf.TensorSpec((None, *spec.label_shape), tf.as_dtype(spec.label_dtype)))
 
   def keras_model(self) -> tf.keras.Model:
     """Returns a fresh model with arbitrary initial weights, whose layers have the same names each time."""
@@ -133,7 +133,7 @@ class Task(Problem):
   @functools.cached_property
   def batch_reader(self) -> batches.BatchReader:
     """How one client's data set becomes the batches of its local epochs."""
-    return batches.BatchReader(stored=self.images.test.examples, preprocessing=self.images.preprocessing,
+    return batches.BatchReader(stored=self.images.spec, preprocessing=self.images.preprocessing,
                                epochs=self.client.client_epochs, batch_size=self.client.batch_size)
 
   def client_dataset(self, client: int, round_num: int) -> tf.data.Dataset:
@@ -187,7 +187,7 @@ def build_problem(config: configs.ExperimentConfig, images: images_lib.Federated
   models.import_modules(config.model)
   given = pretrained.load(
       config.model.initial_model, frozen_layers=config.model.frozen_layers, num_outputs=objective.head,
-      input_shape=preprocess.input_shape(images.preprocessing, images.test.examples.x.shape[1:]))
+      input_shape=preprocess.input_shape(images.preprocessing, images.spec.shape))
   notes = [*given.notes, *_surprises(given, images)]
   return Problem(images=images, learned=objective, model_builder=given.build, start=given.start, notes=tuple(notes))
 
@@ -206,7 +206,7 @@ def _refuse_one_class(images, task):
 def _surprises(given, images):
   """Returns notes on a model from a file that scales by itself, or draws what cannot be repeated."""
   preprocessing, notes = images.preprocessing, []
-  if given.rescales and (images.test.examples.x.dtype != np.uint8 or preprocessing.scale != 1):
+  if given.rescales and (images.spec.dtype != np.uint8 or preprocessing.scale != 1):
     notes.append(f'Its first layer {given.rescales} scales pixels itself, and gets them scaled already (preprocess='
                  f'{preprocessing.pixels}); preprocess=none gives it stored pixels.')
   with tf.Graph().as_default():

@@ -9,12 +9,15 @@ from typing import Any
 
 from tff_vision import configs
 from tff_vision.configs import budget_file_config, runtime_config
-from tff_vision.experiment import definition, planning, result, running, training
+from tff_vision.experiment import definition, own_work, planning, result, running, trainer, training
 from tff_vision.program import handover, loop, run_directory
 
 RunResult = result.RunResult
 Planned = planning.Planned
 Training = training.Training
+Trainer = trainer.Trainer
+Learner = own_work.Learner
+OwnWork = own_work.OwnWork
 fingerprint = planning.fingerprint
 build_plan = planning.build_plan
 
@@ -68,19 +71,21 @@ class Experiment(definition.Definition):
     """Returns what the run, or its first `rounds` rounds, will cost; nothing is trained."""
     return self.plan().plan.ledger(self.rounds if rounds is None else rounds)
 
-  def prepare(self, place: Any, *, client_states: str | os.PathLike[str], secret: bytes | None = None
-              ) -> training.Training:
+  def prepare(self, place: Any = None, *, client_states: str | os.PathLike[str] | None = None,
+              secret: bytes | None = None, like: training.Training | None = None) -> training.Training:
     """Returns the experiment with its learning process built, for programs that do rounds in a way of their own.
 
     Args:
-      place: An open runtime, from `runtime.driver.runtimes.open_runtime(experiment.runtime)`.
-      client_states: Folder of what clients keep between rounds.
+      place: An open runtime, from `open_runtime(experiment.runtime)`; None: TFF's own default context.
+      client_states: Folder of what clients keep between rounds; None: a temporary one, which goes with the training.
       secret: As of `plan`.
+      like: A training of an experiment that differs in images, seed, participation or attackers alone: its process,
+        which takes seconds to build and compile, serves this one too.
 
     Raises:
-      ValueError: The parts do not fit.
+      ValueError: The parts do not fit, or the process of `like` was built for something else.
     """
-    return training.Training.prepare(self, self.plan(secret=secret), place, pathlib.Path(client_states))
+    return training.prepare(self, place, client_states=client_states, secret=secret, like=like)
 
   def run(self, directory: str | os.PathLike[str], *,
           on_round: Callable[[loop.RoundRecord], None] = lambda record: None,

@@ -13,8 +13,7 @@ from tff_vision import configs
 from tff_vision.accounting import budget_charge, privacy_losses
 from tff_vision.configs import budget_file_config, runtime_config
 from tff_vision.experiment import definition, planning
-
-METRICS = ('auc', 'accuracy', 'loss')  # The first that a run has decides; only of the last less is better.
+from tff_vision.report import declared
 
 
 def check(cells: Sequence[configs.ExperimentConfig], *, mean: float, runtime: runtime_config.RuntimeConfig) -> None:
@@ -89,16 +88,23 @@ class Choice:
     """
     if not reports:
       raise ValueError('no run that was drawn has finished, so nothing is chosen; train one cell by itself to see why.')
-    metric = next(name for name in METRICS if name in reports[0]['evaluation'])
-    sign = -1 if metric == 'loss' else 1
-    best = max(range(len(reports)), key=lambda i: sign * float(reports[i]['evaluation'].get(metric, -sign * math.inf)))
+    metric = declared.choosing(reports[0])
+    if metric is None:
+      raise ValueError('the runs that were drawn measure nothing, so nothing is chosen: they need test images.')
+    best = max(range(len(reports)), key=lambda i: _goodness(metric, reports[i]))
     epsilon = privacy_losses.Composition([self.spent.largest]).epsilon(self.delta)
     return best, {
-        'metric': metric, 'evaluation': reports[best]['evaluation'],
+        'metric': metric.name, 'evaluation': reports[best]['evaluation'],
         'privacy': {'epsilon': epsilon, 'delta': self.delta, 'unit': self.spent.unit,
                     'accountant': f'RDP, best of a random number of runs of mean {self._mean:g}',
                     'relation': reports[best]['privacy']['relation']},
         'budget_file': self._charge.settle(self.spent)}
+
+
+def _goodness(metric, report):
+  """Returns how good a run is, the more the better; the worst where it lacks the metric or diverged."""
+  value = report['evaluation'].get(metric.name)
+  return -math.inf if value is None or math.isnan(float(value)) else metric.goodness(float(value))
 
 
 def _planned(cell):

@@ -86,7 +86,7 @@ class WorkerData:
     """A computation from a client's `request` to its data set; runs on the worker."""
     @tff.tensorflow.computation(np.str_, np.int64, np.int64)
     def dataset(path, seed, announced):
-      x, y = records.read(path, self.task.images.test.examples)
+      x, y = records.read(path, self.task.images.spec)
       with tf.control_dependencies([records.agreed(path, tf.shape(y, tf.int64)[0], announced)]):
         return self.task.batch_reader.dataset(tf.identity(x), tf.identity(y), seed=seed)
     return dataset

@@ -20,7 +20,7 @@ from tff_vision.algorithms import (
 from tff_vision.client_state import keeping
 from tff_vision.learning import algorithm as algorithm_lib
 from tff_vision.learning import composition, local_steps, local_training, optimizers, schedules, server_step
-from tff_vision.models import blank
+from tff_vision.models import blank, replayable
 
 ClientWork = tff.learning.templates.ClientWorkProcess
 PrivateTraining = Callable[..., tff.learning.templates.ClientWorkProcess | None]
@@ -72,12 +72,38 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
   client_work = client_work_layer(client_work or local_training.build_client_work(
       task, chosen, local, weighting=weighting_of(algorithm, weighted) if weighted else None, beside=beside,
       server_state_type=step.initial_state().type_signature.result if reads_server_state else None))
+  return _composed(client_work, task.training_model, step, aggregator, reads_server_state=reads_server_state)
+
+
+def around(client_work: Callable[[told.Beside], ClientWork], model: Callable[[], tf.keras.Model], *,
+           server: configs.ServerConfig, aggregator: Aggregator,
+           client_work_layer: Callable[[ClientWork], ClientWork] = lambda client_work: client_work,
+           beside: told.Beside = told.IN_THE_CLEAR) -> tff.learning.templates.LearningProcess:
+  """Composes client work of one's own with broadcast, aggregation and the server's step of FedAvg.
+
+  Args:
+    client_work: From what a client returns beside its update to what it does; see `local_training.returned`.
+    model: Returns a fresh Keras model.
+    aggregator, client_work_layer, beside: As of `build_process`.
+  """
+  blank_model = lambda: blank.blank_model(lambda: replayable.with_replayable_dropout(model))
+  weights_type = tff.tensorflow.computation(
+      lambda: tff.learning.models.ModelWeights.from_model(blank_model())).type_signature.result
+  step = server_step.ServerStep(
+      algorithm=algorithm_lib.Algorithm(), optimizer=optimizers.server_optimizer(server, scheduled=False),
+      learning_rate=optimizers.learning_rate(server.server_optimizer, server.server_learning_rate),
+      weights_type=weights_type, schedule=None, total_weight=1.0)
+  return _composed(client_work_layer(client_work(beside)), blank_model, step, aggregator, reads_server_state=False)
+
+
+def _composed(client_work, model, step, aggregator, *, reads_server_state):
   sent_type = keeping.sent_type(client_work)
+  takes_weights = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
   weighted_aggregator = aggregator if takes_weights else tff.aggregators.as_weighted_aggregator(aggregator)
 
   @tff.tensorflow.computation
   def initial_weights():
-    return tff.learning.models.ModelWeights.from_model(task.training_model())
+    return tff.learning.models.ModelWeights.from_model(model())
 
   return composition.compose(
       initial_weights, client_work,

@@ -5,14 +5,22 @@ from typing import Protocol
 
 from tff_vision.configs import task_config
 from tff_vision.objectives import anomaly, base, classification, embedding
+from tff_vision.objectives import metric as metric_lib
 
 Objective = base.Objective
+Metric = metric_lib.Metric
 
 # (settings, class names, whether there are several findings to an image, the normal class) -> what is learned
 TASKS: Mapping[str, Callable[[task_config.TaskConfig, tuple[str, ...], bool, str | None], base.Objective]] = {
     'anomaly': anomaly.build,
     'classification': classification.build,
     'embedding': embedding.build,
+}
+# Task -> what its objective declares, for readers of reports.
+METRICS: Mapping[str, tuple[metric_lib.Metric, ...]] = {
+    'classification': classification.METRICS,
+    'anomaly': anomaly.METRICS,
+    'embedding': embedding.METRICS,
 }
 
 

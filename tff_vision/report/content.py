@@ -15,6 +15,7 @@ from tff_vision import configs, tasks
 from tff_vision.learning import evaluation
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import loop
+from tff_vision.report import declared
 
 
 @dataclasses.dataclass
@@ -44,8 +45,8 @@ def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: pl
           'name': images.name, 'num_clients': len(images.train),
           'num_train_examples': sum(images.train.num_examples(i) for i in range(len(images.train))),
           'num_test_examples': len(images.test.examples), 'class_names': list(images.class_names),
-          'image_shape': list(images.test.examples.x.shape[1:]), 'notes': list(images.notes)},
-      'task': {'name': task.objective.task, 'metric': task.objective.metric},
+          'image_shape': list(images.spec.shape), 'notes': list(images.notes)},
+      'task': declared.section(task.objective),
       'model': _model(config, task, evaluator.model),
       **final,
       'unseen': evaluator.evaluate(images.unseen) if images.unseen is not None else None,
