@@ -10,10 +10,10 @@ LIBRARY = sorted((ROOT / 'tff_vision').rglob('*.py'))
 SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted((ROOT / top).rglob('*.py')))]
 
 # Package of tff_vision -> the packages and modules of tff_vision that it may import.
-FOUNDATION = {'configs', 'plugins', 'secret_files', 'seeds', 'told', 'values'}
+FOUNDATION = {'configs', 'plugins', 'protocols', 'secret_files', 'seeds', 'told', 'values'}
 ALLOWED = {
     'configs': {'plugins'}, 'values': {'configs'},
-    'secret_files': set(), 'seeds': set(), 'plugins': set(), 'told': set(), 'progress': set(),
+    'secret_files': set(), 'seeds': set(), 'plugins': set(), 'told': set(), 'protocols': set(), 'progress': set(),
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'accounting': set(), 'runtime': {'data'},
     'diagnosis': {'runtime'},
     'participation': {'accounting'}, 'privacy': {'accounting', 'participation', 'secure', 'models'},

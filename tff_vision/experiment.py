@@ -23,7 +23,7 @@ from tff_vision.export import formats as formats_lib
 from tff_vision.export import keras_export as export
 from tff_vision.learning import evaluation, learning_process
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.program import final_state, health, json_file, loop, released, run_directory
+from tff_vision.program import final_state, health, json_file, loop, managers, released, round_record, run_directory
 from tff_vision.program import journal as journal_lib
 from tff_vision.report import attack_report
 from tff_vision.report import content as content_lib
@@ -148,26 +148,27 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
                                    label=f'run_dir={launch.run_dir}')
     parts = assembly.assemble(config, task, plan, runtime, directory.client_states, place)
     secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
-                                  parameters_count=parts.sent_length, on_workers=bool(runtime.workers),
+                                  parameters_count=parts.process.sent_length, on_workers=bool(runtime.workers),
                                   tells=learning_process.tells(task, config.algorithm), kept=parts.kept,
                                   rounds=config.program.rounds)
-    client_traffic = loop.Traffic(bytes_down=traffic.bytes_down(evaluator.model, parts.shown),
-                                  bytes_up=traffic.bytes_up(config, secure_sum, length=parts.sent_length))
+    client_traffic = round_record.Traffic(bytes_down=traffic.bytes_down(evaluator.model, parts.shown),
+                                  bytes_up=traffic.bytes_up(config, secure_sum, length=parts.process.sent_length))
     charged.reserve(plan.spent(program.rounds))
     if budget.budget_file is not None:
       journal.charge_to(budget.budget_file)
     on_start(task, plan)
     clock.setup_done()
     journal.note_counts(plan.example_counts)
-    training = loop.run(
-        parts.process, task=task, plan=plan, runtime=place, client_data=parts.data, traffic=client_traffic,
-        evaluator=evaluator, program=program, journal=journal,
-        managers=loop.Managers.in_directory(directory, wiped=config.promises, timeless=not plan.releases_exact_metrics),
+    training = loop.Training(
+        process=parts.process, client_data=parts.data, place=place, task=task, plan=plan, program=program,
+        traffic=client_traffic, evaluator=evaluator, own_models=parts.own_models)
+    books = loop.Books(
+        journal=journal, managers=managers.Managers.in_directory(
+            directory, wiped=config.promises, timeless=not plan.releases_exact_metrics),
         stop_at_epsilon=config.privacy.stop_at_epsilon, charged=charged, on_round=on_round,
-        stop_requested=stop_requested,
-        evaluate_personal=parts.own_models and functools.partial(parts.own_models.evaluate, evaluator))
+        stop_requested=stop_requested)
     try:
-      outcome = asyncio.run(training)
+      outcome = asyncio.run(loop.run(training, books))
     except BaseException:
       if journal.past() == plan_lib.Past():
         charged.release()

@@ -9,11 +9,12 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow_federated as tff
 
 from tff_vision import configs
 from tff_vision.accounting import accounting
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.program import journal, loop
+from tff_vision.program import journal, loop, managers, round_record
 
 Fault = dataclasses.make_dataclass('Fault', ['worker', 'reason', 'clients'])
 
@@ -56,16 +57,17 @@ def run(plan, tmp_path, faults=(), rounds=6, load_latest=nothing_saved, first=0,
       next=play)
   evaluated = {'evaluation': {'accuracy': 0.5}, 'per_client': {}}
   book = journal.Journal(tmp_path / 'journal.jsonl')
-  outcome = asyncio.run(loop.run(
-      process, plan=plan, client_data=types.SimpleNamespace(present=list, request=lambda client, _: client),
+  training = loop.Training(
+      process=process, plan=plan, client_data=types.SimpleNamespace(present=list, request=lambda client, _: client),
       task=types.SimpleNamespace(images=types.SimpleNamespace(train=[None] * 4, test=None), initial_weights=lambda: 0),
-      runtime=types.SimpleNamespace(cohort=cohort, WorkerLost=KeyError,
-                                    take_faults=lambda: faults.popleft() if faults else []),
-      traffic=loop.Traffic(bytes_down=1, bytes_up=1), journal=book, evaluate_personal=None,
+      place=types.SimpleNamespace(cohort=cohort, WorkerLost=KeyError,
+                                  take_faults=lambda: faults.popleft() if faults else []),
+      traffic=round_record.Traffic(bytes_down=1, bytes_up=1),
       evaluator=types.SimpleNamespace(model=None, evaluate=lambda _: evaluated),
-      program=configs.ProgramConfig(rounds=rounds, rounds_per_evaluation=100),
-      managers=loop.Managers(checkpoints=types.SimpleNamespace(load_latest=load_latest, save=save), releases=()),
-      stop_requested=lambda: False, **{'on_round': lambda record: None, **options}))
+      program=configs.ProgramConfig(rounds=rounds, rounds_per_evaluation=100))
+  outcome = asyncio.run(loop.run(training, loop.Books(
+      managers=managers.Managers(checkpoints=types.SimpleNamespace(load_latest=load_latest, save=save), releases=()),
+      journal=book, **{'stop_requested': lambda: False, 'on_round': lambda record: None, **options})))
   assert len(kept) <= len(outcome.history)
   return outcome, book
 
@@ -170,14 +172,15 @@ def resumed(plan, tmp_path, seen, kept, rounds=6, **options):
   for number in range(1, seen + 1):
     book.begin(number)
     book.end(number, 4)
-  state = {'server_secret_key': np.zeros(8, np.uint32), 'rest': np.int64(kept)}
+  state = tff.learning.templates.LearningAlgorithmState((), (), (), {
+      'mechanism': {'server_secret_key': np.zeros(8, np.uint32)}}, np.int64(kept))
 
   async def load_latest(structure):
     return {**structure, 'state': state, 'history': json.dumps(
         [{'round': number, 'seconds': 1.0} for number in range(1, kept + 1)]).encode()}, kept
 
   def compute(state, data):
-    keys.append(tuple(state['server_secret_key']))
+    keys.append(tuple(state.aggregator['mechanism']['server_secret_key']))
     return types.SimpleNamespace(state=state, metrics={})
 
   outcome, book = run(plan, tmp_path, rounds=rounds, load_latest=load_latest, first=state, compute=compute, **options)

@@ -13,7 +13,7 @@ from tff_vision import configs, plugins
 from tff_vision.aggregation import codecs, collected, limits, rules
 from tff_vision.configs import aggregation_config
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.secure import mean
+from tff_vision.secure import hidden_vector
 
 Aggregator = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
 
@@ -66,13 +66,21 @@ def _readable(config):
   return tff.aggregators.MeanFactory(no_nan_division=True)
 
 
-def build_secure_stack(plan: plan_lib.PrivacyPlan, sum_factory: tff.aggregators.UnweightedAggregationFactory, *,
-                       largest_weight: float) -> Aggregator:
+def build_secure_stack(plan: plan_lib.PrivacyPlan, sum_factory: tff.aggregators.UnweightedAggregationFactory,
+                       vector: hidden_vector.HiddenVector) -> tuple[Aggregator, tuple[str, ...]]:
   """Returns the same aggregator over a sum of structures that nobody can read before it is complete.
 
   Args:
-    largest_weight: The largest weight of one client in a round; public.
+    vector: What clients hide.
+
+  Returns:
+    The aggregator; and the names that lead to the state of the sum in its own, which a mechanism's factory has as
+    `PLACE_OF_SUM` where the sum's state is not all of its state.
   """
-  if (private := plan.aggregator(sum_factory)) is not None:
-    return private
-  return mean.SecureMeanFactory(sum_factory, largest_weight=largest_weight)
+  private = plan.aggregator(sum_factory)
+  if vector.weighs != (private is None):
+    raise ValueError('a privacy mechanism bounds each update and adds them up by itself, or does neither: '
+                     f'{type(plan).__name__} has update_bound={plan.update_bound} and an aggregator {private!r}.')
+  if private is None:
+    return hidden_vector.SecureMeanFactory(sum_factory, largest_weight=vector.largest_weight), ()
+  return private, getattr(private, 'PLACE_OF_SUM', ())

@@ -21,13 +21,14 @@ from typing import TypeVar
 import tensorflow_federated as tff
 from tensorflow_federated.python.core.impl.types import type_conversions
 
+from tff_vision import protocols
 from tff_vision.runtime.driver import connection, fleet, placement, stub
 from tff_vision.runtime.tff_internals import allocator, arguments, compilation, handles, sending, two_pass
 
 Result = TypeVar('Result')
 
 
-class WorkersContext(tff.framework.SyncContext):
+class WorkersContext(tff.framework.SyncContext, protocols.Place):
   """Runs computations on a fleet; one thread at a time.
 
   Attributes:

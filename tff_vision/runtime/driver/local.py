@@ -16,6 +16,7 @@ from tensorflow_federated.python.core.environments.tensorflow_frontend import te
 from tensorflow_federated.python.core.impl.context_stack import context_base
 from tensorflow_federated.python.core.impl.execution_contexts import sync_execution_context
 
+from tff_vision import protocols
 from tff_vision.configs import runtime_config
 from tff_vision.runtime.driver import stub
 from tff_vision.runtime.tff_internals import allocator, arguments, compilation, executors, handles, sending
@@ -84,7 +85,7 @@ class _Closed(context_base.SyncContext):
     raise RuntimeError('TFF computations run inside `with local_runtime():` only; no runtime is open.')
 
 
-class LocalContext(context_base.SyncContext):
+class LocalContext(context_base.SyncContext, protocols.Place):
   """Runs computations on one executor of this machine: every client runs there, and its end is the run's end.
 
   Attributes:

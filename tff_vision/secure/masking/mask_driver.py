@@ -18,11 +18,17 @@ class LostClientsError(mask_round.TooFewClientsError):
   """Clients were lost inside of the computation that added their masked updates up; the sum stays masked."""
 
 
+def no_dropouts(round_num: int) -> mask_round.Dropouts:
+  """Loses nobody."""
+  del round_num
+  return mask_round.Dropouts()
+
+
 class MaskDriver:
-  """The two callables of `two_phase.TwoPhaseProcess` for masked sums."""
+  """The two callables of `hidden_sum.HiddenSumProcess` for masked sums."""
 
   def __init__(self, encoding: fixed_point.Encoding, *, fewest: int = 2,
-               dropouts: Callable[[int], mask_round.Dropouts] = lambda round_num: mask_round.Dropouts()):
+               dropouts: Callable[[int], mask_round.Dropouts] = no_dropouts):
     """Args: `fewest` as in `MaskRound`; `dropouts` says which clients are lost in the n-th round, counted from 1."""
     self._fewest = fewest
     self._encoding = encoding

@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
-from tff_vision.secure import hidden_sum, refusal
+from tff_vision.secure import refusal
 from tff_vision.secure.masking import mask_expansion, mask_graph, mask_protocol, shamir
 
 
@@ -110,7 +110,7 @@ class MaskServer:
     if len(uploaded) < 2:
       raise TooFewClientsError('fewer than 2 clients uploaded; their sum stays masked.')
     if len(uploaded) < self._fewest:
-      raise TooFewClientsError(hidden_sum.few_clients(len(uploaded), self._fewest))
+      raise TooFewClientsError(refusal.few_clients(len(uploaded), self._fewest))
     for i in shared:
       if len({i, *self._graph.neighbours[i]}.intersection(uploaded)) < self._graph.threshold:
         raise TooFewClientsError(self._few(i))

@@ -11,8 +11,7 @@ import functools
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import models, seeds, told
-from tff_vision.aggregation import stack
+from tff_vision import models, protocols, seeds, told
 from tff_vision.learning import algorithm, composition, local_training, optimizers, server_step
 from tff_vision.models import blank, check, replayable
 from tff_vision.studies.control import catch, control_config, policy
@@ -99,8 +98,9 @@ TELLS = told.Told(largest_weight=1.0, summary=lambda sums: collections.OrderedDi
                               told.Measured.NOTHING: {}})
 
 
-def build_process(player: Player, *, aggregator: stack.Aggregator, client_work_layer=lambda client_work: client_work,
-                  beside: told.Beside = told.IN_THE_CLEAR) -> tff.learning.templates.LearningProcess:
+def build_process(player: Player, *, aggregator: protocols.Aggregator,
+                  client_work_layer: protocols.Layer = protocols.unchanged, beside: told.Beside = told.IN_THE_CLEAR
+                  ) -> composition.Composed:
   """Composes broadcast, play, aggregation and the server's step; every client counts the same.
 
   Args:

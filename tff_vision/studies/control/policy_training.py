@@ -18,6 +18,7 @@ from tff_vision.aggregation import composing, secured, stack
 from tff_vision.configs import runtime_config
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import json_file, loop, run_directory
+from tff_vision.program import managers as managers_lib
 from tff_vision.report import page
 from tff_vision.runtime.driver import runtimes
 from tff_vision.studies.control import catch, control_config, optimum, policy, policy_process
@@ -98,7 +99,7 @@ def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, 
 
 async def _train(made, player, known, arena, plan, place, directory, on_round):
   """Returns the final weights and one record a round; begins at the latest checkpoint."""
-  program, managers = player.config.program, loop.Managers.in_directory(directory)
+  program, managers = player.config.program, managers_lib.Managers.in_directory(directory)
   state = made.set_model_weights(made.initialize(), _initial_weights(player))
   saved, _ = await managers.checkpoints.load_latest({'state': state, 'history': b''})
   history = []
@@ -118,7 +119,7 @@ async def _train(made, player, known, arena, plan, place, directory, on_round):
       record |= {'evaluation': {'catch_rate': float(np.mean(rates))}, 'per_client': {'worst': min(rates)}}
     history.append(record)
     await managers.checkpoints.save({'state': state, 'history': json.dumps(history).encode()}, round_num)
-    await loop.release(managers, record)
+    await managers_lib.release(managers, record)
     on_round(record)
   return made.get_model_weights(state), history
 
