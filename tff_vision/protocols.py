@@ -8,7 +8,7 @@ import abc
 import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import tensorflow_federated as tff
 
@@ -18,9 +18,9 @@ from tff_vision import told
 # checkpoint holds its leaves in the structure that `Process.initialize` returns, so that structure is a file format:
 # what changes it makes the checkpoints of older versions unreadable.
 State = Any
-Weights = tff.learning.models.ModelWeights
-Layer = Callable[[tff.learning.templates.ClientWorkProcess], tff.learning.templates.ClientWorkProcess]
-Aggregator = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
+Weights: TypeAlias = tff.learning.models.ModelWeights
+Layer: TypeAlias = Callable[[tff.learning.templates.ClientWorkProcess], tff.learning.templates.ClientWorkProcess]
+Aggregator: TypeAlias = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
 Result = TypeVar('Result')
 
 
@@ -215,7 +215,7 @@ class Fault(Protocol):
 class Place(Protocol):
   """Where the clients' work is done: what `runtime.driver.runtimes.open_runtime` yields."""
 
-  WorkerLost: type[Exception]
+  WorkerLost: ClassVar[type[Exception]]
 
   @property
   def pids(self) -> Sequence[int]:

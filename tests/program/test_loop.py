@@ -166,14 +166,19 @@ def test_finished_rounds_without_a_checkpoint_are_not_released_again(tmp_path):
     run(plan, tmp_path)
 
 
+def keyed(rest):
+  """Returns a server's state that holds the key of noise."""
+  return tff.learning.templates.LearningAlgorithmState((), (), (), {
+      'mechanism': {'server_secret_key': np.zeros(8, np.uint32)}}, np.int64(rest))
+
+
 def resumed(plan, tmp_path, seen, kept, rounds=6, **options):
   """Runs on from the checkpoint of round `kept`, after rounds 1..seen were ended; also returns the rounds' keys."""
   book, keys = journal.Journal(tmp_path / 'journal.jsonl'), []
   for number in range(1, seen + 1):
     book.begin(number)
     book.end(number, 4)
-  state = tff.learning.templates.LearningAlgorithmState((), (), (), {
-      'mechanism': {'server_secret_key': np.zeros(8, np.uint32)}}, np.int64(kept))
+  state = keyed(kept)
 
   async def load_latest(structure):
     return {**structure, 'state': state, 'history': json.dumps(
@@ -278,10 +283,13 @@ def test_a_budget_over_runs_is_charged_for_clients_that_are_lost_and_rounds_that
   async def first_round(structure):
     return {**structure, 'history': json.dumps([{'round': 1}]).encode()}, 1
 
+  given = {'rounds': 3, 'load_latest': first_round, 'first': keyed(1),
+           'compute': lambda state, data: types.SimpleNamespace(state=state, metrics={})}
+
   # Its checkpoint of round 2 is lost: with fresh noise that is one release more, which does not fit.
-  outcome, _ = run(plan, tmp_path / 'lost', rounds=3, load_latest=first_round, charged=Budget(fits=0))
+  outcome, _ = run(plan, tmp_path / 'lost', **given, charged=Budget(fits=0))
   assert len(outcome.history) == 1
   budget = Budget()
-  outcome, _ = run(plan, tmp_path / 'lost', rounds=3, load_latest=first_round, charged=budget)
+  outcome, _ = run(plan, tmp_path / 'lost', **given, charged=budget)
   assert len(outcome.history) == 3
   assert budget.charges[0] == plan.charged(plan_lib.Past(delivered={1: 1, 2: 1}, replayed=(2,), repeated=(2,))).spent(3)

@@ -157,7 +157,7 @@ class _Run:
     made = self._around(
         hidden_vector.HidingFactory(upload, self.vector),
         told.Beside(measured=self.plan.measured, hidden=True, weighs=self.vector.weighs), layer)
-    if clients_per_call is None:
+    if clients_per_call is None or self.place is None:
       return hidden_sum.Hiding(made)
     return hidden_sum.Hiding(made, functools.partial(self.place.limited, clients_per_call))
 
@@ -205,11 +205,11 @@ def masked_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, bui
 
 
 def _masked(run, dropouts=mask_driver.no_dropouts):
-  encoding, fewest = run.vector.vector_encoding, run.plan.fewest_clients
+  opening, encoding, fewest = run.opening(), run.vector.vector_encoding, run.plan.fewest_clients
   driver = mask_driver.MaskDriver(encoding, dropouts=dropouts, fewest=fewest)
   upload = masked_sum.MaskedUploadFactory(encoding, clients_max=run.config.secure_clients_max, fewest=fewest)
   return hidden_sum.HiddenSumProcess(
-      hiding=run.hiding(upload, layer=masked_sum.with_mask_rows), opening=run.opening(),
+      hiding=run.hiding(upload, layer=masked_sum.with_mask_rows), opening=opening,
       hiding_state=hidden_sum.opened_state(), read=run.vector.opened, fewest=fewest, client_data=driver.client_data,
       open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients))
 

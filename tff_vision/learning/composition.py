@@ -30,7 +30,7 @@ class KeepingOutput(NamedTuple):
   kept: Any
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Composed(protocols.ComposedProcess):
   """A process that is one TFF computation.
 
@@ -101,8 +101,8 @@ class Composed(protocols.ComposedProcess):
     return servers_part
 
 
-def compose(initial_weights: tff.Computation, client_work: templates.ClientWorkProcess,
-            aggregator: tff.templates.AggregationProcess, finalizer: templates.FinalizerProcess, *,
+def compose(initial_weights: tff.Computation, client_work: tff.learning.templates.ClientWorkProcess,
+            aggregator: tff.templates.AggregationProcess, finalizer: tff.learning.templates.FinalizerProcess, *,
             reads_server_state: bool) -> Composed:
   """Returns the process of an algorithm.
 
@@ -151,7 +151,8 @@ def compose(initial_weights: tff.Computation, client_work: templates.ClientWorkP
       return KeepingOutput(after, metrics, worked.result.update.kept)
     return templates.LearningProcessOutput(after, metrics)
 
-  return Composed(initialize, next_fn, *_weights_of(initialize.type_signature.result.member),
+  weights_of, with_weights = _weights_of(initialize.type_signature.result.member)
+  return Composed(start=initialize, round=next_fn, weights_of=weights_of, with_weights=with_weights,
                   length=keeping.sent_length(client_work))
 
 

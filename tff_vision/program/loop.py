@@ -208,7 +208,8 @@ class _Rounds:
     self._evaluated = self._personal = None
     if round_num % self._training.program.rounds_per_evaluation and round_num != self.last_round:
       return {}
-    started, evaluator, record = time.monotonic(), self._training.evaluator, {}
+    started, evaluator = time.monotonic(), self._training.evaluator
+    record: dict[str, Any] = {}
     before = _trainable(evaluator)
     self._training.process.get_model_weights(self._state).assign_weights_to(evaluator.model)
     if before and all(map(np.array_equal, before, _trainable(evaluator))):

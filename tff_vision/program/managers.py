@@ -61,7 +61,7 @@ class _TimelessEvents(tff.program.ReleaseManager):
   def __init__(self, folder: pathlib.Path):
     """Args: folder: TensorBoard's log directory; made when there is something to write."""
     self._folder = folder
-    self._writer = None
+    self._writer: tf.io.TFRecordWriter | None = None
 
   async def release(self, value: tff.program.ReleasableStructure, key: int) -> None:
     """Writes nested numbers under the names of their parts, joined by slashes, as step `key`."""

@@ -1,7 +1,7 @@
 """What is written down of a round: numbers of training, cost, devices and bytes; checkpoints hold it as it is."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tff_vision import tasks
@@ -31,7 +31,7 @@ class Trained:
     again: Whether clients may have computed something of it twice.
   """
   round_num: int
-  cohort: Sequence[int]
+  cohort: Collection[int]
   present: Sequence[int]
   clients: Sequence[int]
   faults: Sequence[Any]

@@ -10,17 +10,17 @@ import collections
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import told
-from tff_vision.secure import fixed_point, hidden_sum, whole_numbers
+from tff_vision.secure import hidden_sum, whole_numbers
 from tff_vision.secure.masking import masked_sum
 
-Upload = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
+Upload: TypeAlias = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,8 @@ class HiddenVector:
     return whole_numbers.WholeNumbers(quantities={**weight, **self.quantities}, value_bits=self.value_bits)
 
   @functools.cached_property
-  def vector_encoding(self) -> fixed_point.Encoding | whole_numbers.BesideUpdate:
-    """How the whole vector becomes integers."""
+  def vector_encoding(self) -> Any:
+    """How the whole vector becomes integers, like `encoding`."""
     if not self.numbers.length:
       return self.encoding
     return whole_numbers.BesideUpdate(encoding=self.encoding, count=self.numbers.length)

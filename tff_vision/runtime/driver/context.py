@@ -16,7 +16,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import tensorflow_federated as tff
 from tensorflow_federated.python.core.impl.types import type_conversions
@@ -35,7 +35,7 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
     placement: Which client runs where.
   """
 
-  WorkerLost = stub.WorkerLost
+  WorkerLost: ClassVar = stub.WorkerLost
 
   def __init__(self, *, coordinator: connection.WorkerConnection, workers: fleet.Fleet,
                rule: placement.Placement, attempts: int, faults: list[fleet.Fault]):
@@ -98,6 +98,7 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
                                     ) from error
       if self._asked and self._cohort is not None and self._cohort.again is not None:
         self._cohort.again(sorted(self._asked))
+    raise AssertionError(f'{self._attempts} attempts')
 
   @contextlib.contextmanager
   def _reached(self, count):
@@ -210,8 +211,8 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
 
     Hands out a few calls ahead, so that results do not pile up here.
     """
-    waiting = collections.deque()
-    again = self._cohort and self._cohort.again
+    waiting: collections.deque[tuple[placement.Chunk, Any]] = collections.deque()
+    again = self._cohort.again if self._cohort is not None else None
     for chunk, work in calls:
       self._asked.update(chunk.clients)
       waiting.append((chunk, self._fleet.submit(chunk, work, again)))

@@ -102,8 +102,9 @@ class LocalContext(context_base.SyncContext, protocols.Place):
     self._clients_per_call = clients_per_call
     self._silo: handles.Silo | None = None
     # TFF's own would call again for ever where the executor is gone, also what must not be computed twice.
-    self._stub = stub.DeadlineStub(grpc.insecure_channel(f'127.0.0.1:{worker.port}', tls.CHANNEL_OPTIONS),
-                                   name='of this machine', call_timeout=None)
+    self._stub: stub.DeadlineStub | None = stub.DeadlineStub(
+        grpc.insecure_channel(f'127.0.0.1:{worker.port}', tls.CHANNEL_OPTIONS), name='of this machine',
+        call_timeout=None)
     self._inner = sync_execution_context.SyncExecutionContext(
         executor_fn=executors.LeanExecutors(functools.partial(executors.open_executor, self._stub), _EXECUTORS_KEPT),
         compiler_fn=compilation.native_form,
