@@ -7,7 +7,7 @@ import pytest
 import tensorflow_federated as tff
 
 from tff_vision.secure import fixed_point, hidden_vector
-from tff_vision.secure.masking import mask_driver, mask_round, masked_sum
+from tff_vision.secure.masking import mask_round, masked_sum
 
 ENCODING = fixed_point.Encoding(value_bits=16, value_range=2.0)
 VALUE_TYPE = tff.types.to_type(collections.OrderedDict(a=tff.TensorType(np.float32, [2]), b=np.float32))
@@ -17,7 +17,7 @@ WEIGHT_TYPE = tff.types.to_type(collections.OrderedDict(told=np.float32, mask_ro
 def _hide(encoding, largest_weight, updates, weights, dropouts):
   """Returns the opened sum over clients, some of which are lost, and who uploaded."""
   vector = hidden_vector.HiddenVector(encoding=encoding, value_bits=encoding.value_bits, largest_weight=largest_weight)
-  driver = mask_driver.MaskDriver(vector.vector_encoding, dropouts=lambda round_num: dropouts)
+  driver = mask_round.MaskDriver(vector.vector_encoding, dropouts=lambda round_num: dropouts)
   process = hidden_vector.HidingFactory(
       masked_sum.MaskedUploadFactory(vector.vector_encoding, clients_max=6), vector).create(VALUE_TYPE, WEIGHT_TYPE)
   data = driver.client_data(list(range(len(updates))))

@@ -19,7 +19,7 @@ from tff_vision.participation import device_rounds
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.secure import fixed_point, hidden_sum, hidden_vector, refusal, report
 from tff_vision.secure.encryption import encrypted_sum, joint_key, key_holder, parameters
-from tff_vision.secure.masking import mask_driver, mask_round, masked_sum
+from tff_vision.secure.masking import mask_round, masked_sum
 
 _ROUNDS = 1000  # Of a run whose length is not known.
 
@@ -197,16 +197,16 @@ def _masks(run):
 
 
 def masked_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: protocols.BuildProcess,
-                   tells: told.Told, *, dropouts: Callable[[int], mask_round.Dropouts] = mask_driver.no_dropouts
+                   tells: told.Told, *, dropouts: Callable[[int], mask_round.Dropouts] = mask_round.no_dropouts
                    ) -> hidden_sum.HiddenSumProcess:
   """Returns a process over masked sums whose key agreement, and dropouts, the driver plays."""
   return _masked(_Run(config=config, plan=plan, build=build, vector=vector_of(config, plan, tells), place=None,
                       rounds=_ROUNDS, aggregation=configs.AggregationConfig()), dropouts)
 
 
-def _masked(run, dropouts=mask_driver.no_dropouts):
+def _masked(run, dropouts=mask_round.no_dropouts):
   opening, encoding, fewest = run.opening(), run.vector.vector_encoding, run.plan.fewest_clients
-  driver = mask_driver.MaskDriver(encoding, dropouts=dropouts, fewest=fewest)
+  driver = mask_round.MaskDriver(encoding, dropouts=dropouts, fewest=fewest)
   upload = masked_sum.MaskedUploadFactory(encoding, clients_max=run.config.secure_clients_max, fewest=fewest)
   return hidden_sum.HiddenSumProcess(
       hiding=run.hiding(upload, layer=masked_sum.with_mask_rows), opening=opening,
@@ -227,7 +227,7 @@ class _Reachable(protocols.WrappedProcess):
       positions = [party.position for party in parties]
       try:
         return self._process.next(state, [data[position] for position in positions]).over(positions, len(data))
-      except mask_driver.LostClientsError as error:
+      except mask_round.LostClientsError as error:
         raise self._place.WorkerLost(str(error)) from error
 
     return self._place.with_parties(len(data), run)

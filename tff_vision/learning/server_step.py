@@ -13,7 +13,7 @@ import tensorflow_federated as tff
 
 from tff_vision import told
 from tff_vision.learning import algorithm as algorithm_lib
-from tff_vision.learning import finite, schedules
+from tff_vision.learning import local_steps, schedules
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ class ServerStep:
 
     @tff.tensorflow.computation(initial.type_signature.result, self.weights_type, sent_type)
     def step(state, weights, update):
-      changed = tf.cond(finite.all_finite(tf.nest.flatten(update)), lambda: self._step(state, weights, update),
+      changed = tf.cond(local_steps.all_finite(tf.nest.flatten(update)), lambda: self._step(state, weights, update),
                         lambda: (state['optimizer'], state['algorithm'], tuple(weights.trainable)))
       after = collections.OrderedDict(state, optimizer=changed[0], algorithm=changed[1], rounds=state['rounds'] + 1)
       return after, tff.learning.models.ModelWeights(
