@@ -159,7 +159,7 @@ def no_dropouts(round_num: int) -> Dropouts:
 
 
 class MaskDriver:
-  """Drives masked sums round by round: key agreement, seeds to clients, unmasking; see `hidden_sum.HiddenSumProcess`."""
+  """Drives masked sums round by round for `hidden_sum.HiddenSumProcess`: key agreement, seeds, unmasking."""
 
   def __init__(self, encoding: fixed_point.Encoding, *, fewest: int = 2,
                dropouts: Callable[[int], Dropouts] = no_dropouts):
