@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow_federated as tff
 
-from tff_vision import assembly, configs, experiment, models, secret_files, tasks
+from tff_vision import assembly, configs, experiment, models, protocols, secret_files, tasks
 from tff_vision.accounting import budget_charge, privacy_losses
 from tff_vision.aggregation import secured
 from tff_vision.configs import budget_file_config, runtime_config
@@ -27,7 +27,7 @@ Weights = tff.learning.models.ModelWeights
 class _Built:
   """A process with what runs it."""
   config: configs.ExperimentConfig
-  process: tff.learning.templates.LearningProcess
+  process: protocols.Process
   task: tasks.Task
   ledger: Mapping
   spent: privacy_losses.Spent | None
