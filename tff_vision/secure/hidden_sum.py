@@ -103,7 +103,7 @@ class Opening(protocols.WrappedProcess):
         kind = kind[name]
     except (AttributeError, KeyError, TypeError):
       kind = None
-    if kind != nothing_opened.type_signature.result:
+    if kind is None or not kind.is_equivalent_to(nothing_opened.type_signature.result):
       raise ValueError(f'the aggregator does not keep the state of its sum in {"/".join(self._place) or "its own"}, '
                        f'where PLACE_OF_SUM says: {process.state_type.aggregator}.')
 
