@@ -61,6 +61,7 @@ def cohort_assertion(clients: tf.Tensor, clients_max: int, fewest: int) -> tf.Op
       'secure sum: a cohort of one client; its sum would be that client\'s update.'])
   many = tf.debugging.Assert(clients <= clients_max, [
       f'secure sum: more than secure_clients_max={clients_max} clients; raise it, or sample smaller cohorts.'])
-  enough = tf.debugging.Assert(tf.logical_or(tf.equal(clients, 0), clients >= fewest), [
+  # Of several assertions that fail, whichever ran first would be told: one client is none of these few.
+  enough = tf.debugging.Assert(tf.logical_or(clients <= 1, clients >= fewest), [
       few_clients(f'fewer than {fewest}', fewest)])
   return tf.group(few, many, enough)
