@@ -94,7 +94,8 @@ RUNS = {
 # 0.2.0 hold it.
 _STATES = {
     'plain': ['finalizer/rounds int32'],
-    'kept': ['finalizer/algorithm/0 float32', 'finalizer/algorithm/1 float32', 'finalizer/rounds int32'],
+    'kept': ['finalizer/algorithm/0 float32', 'finalizer/algorithm/1 float32', 'finalizer/cohort_weight float32',
+             'finalizer/rounds int32'],
     'masks': ['aggregator/opened_sum float32', 'finalizer/algorithm/0 float32', 'finalizer/algorithm/1 float32',
               'finalizer/cohort_weight float32', 'finalizer/rounds int32'],
     'noise under masks': [
