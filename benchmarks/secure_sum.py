@@ -136,7 +136,7 @@ def _encrypted(place, update, params, length, clients):
 
   def call(public_key):
     with place.limited(encrypted_sum.clients_per_call(params, length)):
-      return np.asarray(hidden(encrypted_sum.key_state(public_key), list(range(clients)))['hidden_sum'])
+      return np.asarray(hidden(encrypted_sum.key_state(public_key), list(range(clients))).total)
 
   return call
 
@@ -155,7 +155,7 @@ def _masks(place, update, length, clients, folder):
   def one_round():
     protocol = mask_round.MaskRound(clients, round_num=1, dropouts=mask_round.Dropouts())
     found = hidden(hidden_sum.opened_state(), list(range(clients)), [protocol.mask_rows(i) for i in range(clients)])
-    total = protocol.unmask(np.asarray(found['hidden_sum'])).astype(np.int64)
+    total = protocol.unmask(np.asarray(found.total)).astype(np.int64)
     return _ENCODING.decode(tf.constant(total), tf.constant(clients)).numpy()
 
   return one_round, {'bytes_per_parameter': 4.0, 'masks_per_client': mask_graph.default_degree(clients) + 1}

@@ -10,11 +10,11 @@ LIBRARY = sorted((ROOT / 'tff_vision').rglob('*.py'))
 SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted((ROOT / top).rglob('*.py')))]
 
 # Package of tff_vision -> the packages and modules of tff_vision that it may import.
-FOUNDATION = {'configs', 'description', 'plugins', 'secret_files', 'seeds', 'told', 'values'}
+FOUNDATION = {'configs', 'description', 'plugins', 'protocols', 'secret_files', 'seeds', 'told', 'values'}
 ALLOWED = {
     'configs': {'plugins'}, 'values': {'configs'},
     'secret_files': set(), 'seeds': set(), 'description': set(), 'plugins': {'description'}, 'told': set(),
-    'progress': set(),
+    'protocols': set(), 'progress': set(),
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'accounting': set(), 'runtime': {'data'},
     'diagnosis': {'runtime'},
     'participation': {'accounting'}, 'privacy': {'accounting', 'participation', 'secure', 'models'},

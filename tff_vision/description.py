@@ -222,7 +222,7 @@ def _source_digest(value):
   """Returns a digest of the code of a function, or of a class; None if it has none."""
   kind = value if hasattr(value, '__qualname__') else type(value)
   try:
-    text = inspect.getsource(kind).encode()
+    text: bytes | None = inspect.getsource(kind).encode()
   except (OSError, TypeError):  # Typed in an interpreter, or a notebook's class.
     codes = [kind.__code__] if inspect.isfunction(kind) else [
         part.__code__ for _, part in sorted(vars(kind).items()) if inspect.isfunction(part)] if isinstance(

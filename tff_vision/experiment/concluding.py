@@ -8,7 +8,7 @@ from tff_vision.experiment import definition
 from tff_vision.export import keras_export
 from tff_vision.learning import evaluation
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.program import health, json_file, loop, released, run_directory
+from tff_vision.program import health, json_file, loop, released, round_record, run_directory
 from tff_vision.report import attack_report, page
 from tff_vision.report import content as content_lib
 
@@ -16,7 +16,7 @@ from tff_vision.report import content as content_lib
 def conclude(made: definition.Definition, launch: configs.LaunchConfig, directory: run_directory.RunDirectory,
              outcome: loop.Outcome, *, clock: content_lib.Clock, place: Any, task: tasks.Task,
              plan: plan_lib.PrivacyPlan, evaluator: evaluation.Evaluator, secure_sum: Mapping[str, Any],
-             client_traffic: loop.Traffic, budget: Mapping[str, Any] | None) -> Mapping[str, Any]:
+             client_traffic: round_record.Traffic, budget: Mapping[str, Any] | None) -> Mapping[str, Any]:
   """Exports the model, writes the report, and wipes what a promise wants wiped; returns what report.json holds.
 
   Args:

@@ -14,7 +14,7 @@ from tff_vision.configs import budget_file_config
 from tff_vision.experiment import concluding, definition, planning, result, training
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import journal as journal_lib
-from tff_vision.program import json_file, loop, run_directory
+from tff_vision.program import json_file, loop, managers, run_directory
 from tff_vision.report import content as content_lib
 from tff_vision.runtime.driver import runtimes
 
@@ -96,15 +96,17 @@ def _run(made, launch, watcher):
 
 async def _rounds(prepared, directory, journal, charged, watcher):
   """Trains from the latest checkpoint in a folder, which is open, to the end."""
-  planned, config, own_models = prepared.planned, prepared.made.config, prepared.parts.own_models
-  managers = loop.Managers.in_directory(directory, wiped=config.promises,
-                                        timeless=not planned.plan.releases_exact_metrics)
-  return await loop.run(
-      prepared.parts.process, task=planned.task, plan=planned.plan, runtime=prepared.place,
-      client_data=prepared.parts.data, traffic=prepared.traffic, evaluator=prepared.evaluator,
-      program=planned.program, journal=journal, managers=managers, stop_at_epsilon=config.privacy.stop_at_epsilon,
-      charged=charged, on_round=watcher.on_round, stop_requested=watcher.stop_requested,
-      evaluate_personal=None if own_models is None else functools.partial(own_models.evaluate, prepared.evaluator))
+  planned, config = prepared.planned, prepared.made.config
+  rounds = loop.Training(
+      process=prepared.parts.process, client_data=prepared.parts.data, place=prepared.place, task=planned.task,
+      plan=planned.plan, program=planned.program, traffic=prepared.traffic, evaluator=prepared.evaluator,
+      own_models=prepared.parts.own_models)
+  books = loop.Books(
+      journal=journal, managers=managers.Managers.in_directory(
+          directory, wiped=config.promises, timeless=not planned.plan.releases_exact_metrics),
+      stop_at_epsilon=config.privacy.stop_at_epsilon, charged=charged, on_round=watcher.on_round,
+      stop_requested=watcher.stop_requested)
+  return await loop.run(rounds, books)
 
 
 def _finished(made, directory, launch):

@@ -7,6 +7,7 @@ from typing import Any
 
 import tensorflow_federated as tff
 
+from tff_vision import protocols
 from tff_vision.privacy import plan as plan_lib
 
 
@@ -14,7 +15,7 @@ class Trainer(abc.ABC):
   """A training whose learning process is built; it has no state of its own, and several may share the process.
 
   Attributes:
-    process: Looks like a `tff.learning.templates.LearningProcess`.
+    process: What runs the rounds.
     data: What `process.next` is given for each client, `request(client, round_num)`.
     plan: Who takes part, what is clipped and noised, and what that costs.
     population: Number of clients.
@@ -26,11 +27,11 @@ class Trainer(abc.ABC):
 
   @property
   @abc.abstractmethod
-  def process(self) -> Any: ...
+  def process(self) -> protocols.Process: ...
 
   @property
   @abc.abstractmethod
-  def data(self) -> Any: ...
+  def data(self) -> protocols.ClientData: ...
 
   @property
   @abc.abstractmethod

@@ -11,14 +11,14 @@ from typing import Any
 
 import tensorflow_federated as tff
 
-from tff_vision import assembly, tasks
+from tff_vision import assembly, protocols, tasks
 from tff_vision.aggregation import secured, traffic
 from tff_vision.client_state import store
 from tff_vision.data import images as images_lib
 from tff_vision.experiment import definition, planning, sharing, trainer
 from tff_vision.learning import client_data, evaluation, learning_process
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.program import loop
+from tff_vision.program import round_record
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class Training(trainer.Trainer):
   parts: assembly.Parts
   evaluator: evaluation.Evaluator
   secure_sum: Mapping[str, Any]
-  traffic: loop.Traffic
+  traffic: round_record.Traffic
 
   @classmethod
   def prepare(cls, made: definition.Definition, planned: planning.Planned, place: Any,
@@ -63,20 +63,20 @@ class Training(trainer.Trainer):
     """Returns the training of parts that are built."""
     config, task, plan = made.config, planned.task, planned.plan
     secure_sum = secured.describe(
-        config.secure, plan, clients=config.cohort.cohort_size, parameters_count=parts.sent_length,
+        config.secure, plan, clients=config.cohort.cohort_size, parameters_count=parts.process.sent_length,
         on_workers=bool(made.runtime.workers), tells=learning_process.tells(task, config.algorithm), kept=parts.kept,
         rounds=config.program.rounds)
     down = traffic.bytes_down(evaluator.model, parts.shown)
-    up = traffic.bytes_up(config, secure_sum, length=parts.sent_length)
+    up = traffic.bytes_up(config, secure_sum, length=parts.process.sent_length)
     return cls(made=made, planned=planned, place=place, parts=parts, evaluator=evaluator, secure_sum=secure_sum,
-               traffic=loop.Traffic(bytes_down=down, bytes_up=up))
+               traffic=round_record.Traffic(bytes_down=down, bytes_up=up))
 
   @property
-  def process(self) -> Any:
+  def process(self) -> protocols.Process:
     return self.parts.process
 
   @property
-  def data(self) -> Any:
+  def data(self) -> protocols.ClientData:
     return self.parts.data
 
   @property

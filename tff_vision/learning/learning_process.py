@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, plugins, tasks, told
+from tff_vision import configs, plugins, protocols, tasks, told
 from tff_vision.algorithms import (
   fedbuff,
   feddyn,
@@ -22,18 +22,16 @@ from tff_vision.learning import algorithm as algorithm_lib
 from tff_vision.learning import composition, local_steps, local_training, optimizers, schedules, server_step
 from tff_vision.models import blank, replayable
 
-ClientWork = tff.learning.templates.ClientWorkProcess
 PrivateTraining = Callable[..., tff.learning.templates.ClientWorkProcess | None]
-Aggregator = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
 _Weighting = tff.learning.ClientWeighting
 
 
 def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, client: configs.ClientConfig,
-                  server: configs.ServerConfig, aggregator: Aggregator,
+                  server: configs.ServerConfig, aggregator: protocols.Aggregator,
                   schedule: configs.ScheduleConfig = configs.ScheduleConfig(), rounds: int = 1,  # noqa: B008  Frozen.
-                  client_work_layer: Callable[[ClientWork], ClientWork] = lambda client_work: client_work,
+                  client_work_layer: protocols.Layer = protocols.unchanged,
                   private_training: PrivateTraining = lambda *_: None, beside: told.Beside = told.IN_THE_CLEAR
-                  ) -> tff.learning.templates.LearningProcess | composition.KeepingProcess:
+                  ) -> composition.Composed:
   """Composes broadcast, client work, aggregation and the server's step.
 
   A weighted aggregator weighs each client's update as `client_weighting` says; an unweighted one (differential
@@ -50,8 +48,8 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
     ValueError: Algorithm and optimizers do not fit.
 
   Returns:
-    A process whose `next` takes the state and `task.client_dataset` of each client of the cohort, or, where
-    `kept_at_first` is not None, pairs of that and what the client keeps. The state of `initialize` holds arbitrary
+    A process whose `next` takes the state and `task.client_dataset` of each client of the cohort, or, where it keeps,
+    pairs of that and what the client keeps. The state of `initialize` holds arbitrary
     weights: `task.initial_weights` is round 0's model.
   """
   takes_weights = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
@@ -75,10 +73,10 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
   return _composed(client_work, task.training_model, step, aggregator, reads_server_state=reads_server_state)
 
 
-def around(client_work: Callable[[told.Beside], ClientWork], model: Callable[[], tf.keras.Model], *,
-           server: configs.ServerConfig, aggregator: Aggregator,
-           client_work_layer: Callable[[ClientWork], ClientWork] = lambda client_work: client_work,
-           beside: told.Beside = told.IN_THE_CLEAR) -> tff.learning.templates.LearningProcess:
+def around(client_work: Callable[[told.Beside], tff.learning.templates.ClientWorkProcess],
+           model: Callable[[], tf.keras.Model], *, server: configs.ServerConfig, aggregator: protocols.Aggregator,
+           client_work_layer: protocols.Layer = protocols.unchanged, beside: told.Beside = told.IN_THE_CLEAR
+           ) -> composition.Composed:
   """Composes client work of one's own with broadcast, aggregation and the server's step of FedAvg.
 
   Args:

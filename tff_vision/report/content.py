@@ -14,7 +14,7 @@ import numpy as np
 from tff_vision import configs, tasks
 from tff_vision.learning import evaluation
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.program import loop
+from tff_vision.program import loop, round_record
 from tff_vision.report import declared
 
 
@@ -70,7 +70,7 @@ def _model(config, task, model):
           'notes': list(task.notes)}
 
 
-def traffic(history: Sequence[loop.RoundRecord], client: loop.Traffic) -> dict[str, int]:
+def traffic(history: Sequence[loop.RoundRecord], client: round_record.Traffic) -> dict[str, int]:
   """Returns the bytes of a client in a round, and of the whole run where attendance is public."""
   rounds = [record['traffic'] for record in history if 'traffic' in record]
   totals = {f'{name}_total': sum(record[name] for record in rounds) for name in ('bytes_down', 'bytes_up')}

@@ -16,6 +16,7 @@ import tensorflow_federated as tff
 from tff_vision import configs, seeds
 from tff_vision.configs import runtime_config
 from tff_vision.program import json_file, loop, run_directory
+from tff_vision.program import managers as managers_lib
 from tff_vision.report import page
 from tff_vision.runtime.driver import runtimes
 from tff_vision.studies.control import catch, control_config, optimum, policy, policy_process
@@ -88,7 +89,7 @@ def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, 
 
 async def _train(trainer, program, known, arena, directory, on_round):
   """Returns the final weights and one record a round; begins at the latest checkpoint."""
-  managers, state = loop.Managers.in_directory(directory), trainer.begin()
+  managers, state = managers_lib.Managers.in_directory(directory), trainer.begin()
   saved, _ = await managers.checkpoints.load_latest({'state': state, 'history': b''})
   history = []
   if saved is not None:
@@ -106,7 +107,7 @@ async def _train(trainer, program, known, arena, directory, on_round):
       record |= {'evaluation': {'catch_rate': float(np.mean(rates))}, 'per_client': {'worst': min(rates)}}
     history.append(record)
     await managers.checkpoints.save({'state': state, 'history': json.dumps(history).encode()}, round_num)
-    await loop.release(managers, record)
+    await managers_lib.release(managers, record)
     on_round(record)
   return trainer.weights(state), history
 
