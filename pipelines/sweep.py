@@ -26,6 +26,7 @@ from absl import flags
 from flags import budget_file_flags, executor_flags, experiment_flags, runtime_flags
 from pipelines import launch
 from tff_vision import configs
+from tff_vision.accounting import conditions, ledger
 from tff_vision.configs import validate
 from tff_vision.data.sources import installed
 from tff_vision.program import json_file, run_directory, sweep_cells, whole_file
@@ -159,17 +160,21 @@ def _choose(folder, made, launch_config):
     cell, report = max(reports, key=lambda one: sign * float(one[1]['evaluation'].get(metric, -sign * math.inf)))
     os.replace(_directory(hidden, cell).export, folder / 'export')
   epsilon = privacy_losses.Composition([spent.largest]).epsilon(delta)
+  once, totals = ledger.Ledger.from_json(report['privacy']), charged.settle(spent)
+  # Whoever reads updates sees the runs that are not chosen, too.
+  cost = ledger.Ledger(
+      mechanism=once.mechanism, epsilon=epsilon, delta=delta, unit=spent.unit, relation=once.relation,
+      against_server=False, sampling=once.sampling, rounds=once.rounds, accountant=conditions.Accountant.RDP,
+      best_of_random_runs=_RANDOM_RUNS.value)
   content = {'chosen': dict(cell.settings), 'metric': metric, 'evaluation': report['evaluation'],
-             'privacy': {'epsilon': epsilon, 'delta': delta, 'unit': spent.unit, 'accountant': 'RDP, best of a random '
-                         f'number of runs of mean {_RANDOM_RUNS.value:g}', 'relation': report['privacy']['relation']},
-             'budget_file': charged.settle(spent)}
+             'privacy': cost.to_json(), 'budget_file': totals and totals.to_dict()}
   for path in (folder / 'sweep.json', launch_config.json):
     if path is not None:
       json_file.write(path, content)
-  print(f'chosen: {cell.settings}, {metric} {report["evaluation"][metric]:.4f}; the choice costs epsilon {epsilon:.3f} '
-        f'at delta {delta:.3g}; unit: {spent.unit}\nmodel: {folder / "export" / "model.keras"}')
-  if content['budget_file'] is not None:
-    print(budget_charge.sentence(content['budget_file'], budget.budget_file))
+  print(f'chosen: {cell.settings}, {metric} {report["evaluation"][metric]:.4f}; the choice costs '
+        f'{cost.sentence()}\nmodel: {folder / "export" / "model.keras"}')
+  if totals is not None:
+    print(totals.sentence(budget.budget_file))
 
 
 def _check_choice(folder, made):
@@ -202,7 +207,7 @@ def _totals(budget):
   if budget.budget_file is None:
     return None
   from tff_vision.accounting import budget_file
-  return budget_file.BudgetFile(budget).totals().to_dict()
+  return budget_file.BudgetFile(budget).totals()
 
 
 def _reason(process):
@@ -229,15 +234,15 @@ def _conclude(folder, made, launch_config):
   print(f'best by {metric} on the test set: {best["group"]}')
   run_comparison.write_html(folder / 'sweep.html', groups, title=f'Sweep of {len(finished)} runs',
                             figures=run_comparison_figures.sweep(rows, metric=metric))
+  totals = _totals(budget)
   content = {'metric': metric, 'best': best['group'], 'groups': rows,
-             'unfinished': [cell.name for cell in made if cell not in finished], 'budget_file': _totals(budget)}
+             'unfinished': [cell.name for cell in made if cell not in finished],
+             'budget_file': totals and totals.to_dict()}
   json_file.write(folder / 'sweep.json', content)
   if launch_config.json is not None:
     json_file.write(launch_config.json, content)
-  if content['budget_file'] is not None:
-    from tff_vision.accounting import budget_charge
-    print(budget_charge.sentence(content['budget_file'], budget.budget_file)
-          + '; the choice among them is paid with them.')
+  if totals is not None:
+    print(f'{totals.sentence(budget.budget_file)}; the choice among them is paid with them.')
   print(f'page: {folder / "sweep.html"}')
   if content['unfinished']:
     raise ValueError(f'{len(content["unfinished"])} of {len(made)} cells have not finished, the first is '

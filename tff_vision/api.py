@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tff_vision import configs, experiment, tasks, values
+from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.configs import runtime_config, validate
 from tff_vision.program import handover, loop, run_directory
 
@@ -92,8 +93,11 @@ class Experiment:
     """Returns what config.json holds: by this, a run that goes on knows that it is the same experiment."""
     return configs.described(self.config)
 
-  def ledger(self, rounds: int | None = None) -> Mapping[str, Any]:
-    """Returns what the run, or its first `rounds` rounds, will cost; nothing is trained."""
+  def ledger(self, rounds: int | None = None) -> ledger_lib.Statement:
+    """Returns what the run, or its first `rounds` rounds, will cost; nothing is trained.
+
+    It is a `Ledger`, or without privacy an object that says so.
+    """
     plan = experiment.build_plan(self.config, tasks.build_task(self.config))
     return plan.ledger(self.rounds if rounds is None else rounds)
 

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from tff_vision import assembly, configs, tasks
 from tff_vision.accounting import budget_charge, budget_file
+from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.aggregation import composing, secured, traffic
 from tff_vision.configs import budget_file_config, compatibility, runtime_config, validate
 from tff_vision.data import images as images_lib
@@ -51,9 +52,9 @@ class RunResult:
     return {} if self.report is None else self.report['evaluation']
 
   @property
-  def ledger(self) -> Mapping[str, Any]:
-    """What the run cost, with every condition of epsilon; empty where the run was interrupted."""
-    return {} if self.report is None else self.report['privacy']
+  def ledger(self) -> ledger_lib.Statement | None:
+    """What the run cost, with every condition of epsilon; None where the run was interrupted."""
+    return None if self.report is None else ledger_lib.of_report(self.report)
 
   @property
   def model(self) -> tf.keras.Model:
@@ -144,8 +145,7 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
   with directory.opened(config, secret, task.images.fingerprint), runtimes.open_runtime(runtime) as place:
     task, plan, program = ready or plan_run(assembly.counted(task, runtime, place, journal.example_counts))
     charged = budget_charge.Charge(budget, run=secret, data=fingerprint(task.images),
-                                   delta=getattr(plan, 'delta', None),
-                                   label=f'run_dir={launch.run_dir}')
+                                   delta=getattr(plan, 'delta', None), label=f'run_dir={launch.run_dir}')
     parts = assembly.assemble(config, task, plan, runtime, directory.client_states, place)
     secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
                                   parameters_count=parts.sent_length, on_workers=bool(runtime.workers),
@@ -184,7 +184,7 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
     content['warnings'] = health.warnings(outcome.history, content['evaluation'], task.images.test.examples, config)
     content['secure_sum'] = secure_sum
     if totals is not None:
-      content['budget_file'] = {**totals, 'file': budget.budget_file}
+      content['budget_file'] = {**totals.to_dict(), 'file': budget.budget_file}
     content['traffic'] = content_lib.traffic(outcome.history, client_traffic)
     if config.attack.attack != 'none':
       content['attack'] = attack_report.describe(config.attack, task, evaluator)
@@ -291,5 +291,5 @@ def _within_budget(config, plan):
   rounds = plan.affordable_rounds(config.program.rounds, budget)
   if not rounds:
     raise ValueError(f'stop_at_epsilon={budget:g} does not pay for one round, which costs epsilon '
-                     f'{plan.ledger(1)["epsilon"]:.3g}.')
+                     f'{plan.ledger(1).epsilon:.3g}.')
   return dataclasses.replace(config.program, rounds=rounds)

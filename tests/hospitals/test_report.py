@@ -17,9 +17,10 @@ def content():
   keys = {**{ways.alone(name): f'{name} alone' for name in NAMES}, **{key: way.title for key, way in ways.WAYS.items()}}
   found = lambda: measures.measure(drawn, np.clip(0.3 * y + 0.7 * rng.random(60), 0, 1), threshold=0.5)
   ledger = {'mechanism': 'example_dp_sgd', 'epsilon': 3.99, 'delta': 1e-4, 'unit': 'example',
-            'relation': 'add or remove',
+            'relation': 'add or remove one example',
             'sampling': 'poisson', 'accountant': 'PLD', 'rounds': 20, 'noise_multiplier': 0.9, 'clip_norm': 1.0,
-            'per_client': [{'rounds': 20, 'epsilon': 3.99}, {'rounds': 20, 'epsilon': 2.71828}]}
+            'per_client': [{'examples': 90, 'rounds': 20, 'epsilon_rdp': 4.5, 'epsilon': epsilon}
+                           for epsilon in (3.99, 2.71828)]}
   return {
       'dataset': '<films>', 'notes': ['drawings'], 'class_names': ['normal', 'abnormal'], 'parameters': 4804,
       'config': {'model': {'model': 'scattering'}}, 'secure_sum': {'encrypted': {'mode': 'he', 'scheme': 'BFV'}},

@@ -60,13 +60,15 @@ def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, buil
     aggregation: Of it, a secure sum takes what is done to each update by itself.
 
   Raises:
-    ValueError: The parameters leave no room; the message says what to change.
+    ValueError: The parameters leave no room, or the aggregation needs single updates; the message says what to change.
   """
   if config.secure_sum == 'none':
     made = build(aggregator=stack.build_stack(plan, aggregation), beside=told.Beside(measured=plan.measured))
     # A computation that returns what its clients keep is over all of them, or fails.
     keeps = not isinstance(made, tff.learning.templates.LearningProcess)
     return _Reachable(made, place) if keeps and place is not None else made
+
+  stack.require_sum(aggregation, f'secure_sum={config.secure_sum}, which adds updates up by itself')
 
   def build_limited(*, aggregator, beside, client_work_layer=lambda client_work: client_work):
     return build(aggregator=limits.limited(aggregator, aggregation), client_work_layer=client_work_layer,

@@ -141,7 +141,7 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
     started = time.monotonic()
     if repeated := journal.once_more(round_num):
       once_more = plan.charged(repeated)
-      if stop_at_epsilon is not None and once_more.ledger(round_num).get('epsilon', 0.0) > stop_at_epsilon:
+      if stop_at_epsilon is not None and once_more.ledger(round_num).epsilon > stop_at_epsilon:
         break
       try:
         charged.raise_to(once_more.spent(program.rounds))
@@ -191,7 +191,7 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
         record['unmoved'] = 'since the evaluation before'
       evaluated = evaluator.evaluate(task.images.test)
       record |= {'evaluation': evaluated['evaluation'], 'per_client': _scalars(evaluated['per_client']),
-                 'privacy': _scalars(plan.ledger(round_num))}
+                 'privacy': _scalars(plan.ledger(round_num).to_json())}
       if evaluate_personal is not None:
         personal = evaluate_personal(state, round_num)
         record['personal'] = personal_lib.scalars(personal)

@@ -12,6 +12,7 @@ import tensorflow_federated as tff
 
 from tff_vision import assembly, configs, experiment, models, secret_files, tasks
 from tff_vision.accounting import budget_charge, privacy_losses
+from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.aggregation import secured
 from tff_vision.configs import budget_file_config, runtime_config
 from tff_vision.learning import client_data, local_training
@@ -29,7 +30,7 @@ class _Built:
   config: configs.ExperimentConfig
   process: tff.learning.templates.LearningProcess
   task: tasks.Task
-  ledger: Mapping
+  ledger: ledger_lib.Statement
   spent: privacy_losses.Spent | None
   delta: float | None
   secure_sum: Mapping
@@ -75,7 +76,7 @@ class Trainer:
       for one in charges:
         one.release()
 
-  def ledger(self, key: str) -> Mapping:
+  def ledger(self, key: str) -> ledger_lib.Statement:
     """Returns what a private way cost, hospital by hospital."""
     return self._way(key).ledger
 
