@@ -7,7 +7,7 @@ imports numerical libraries.
 import dataclasses
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from tff_vision.accounting import ledger_parts
@@ -93,12 +93,10 @@ class Ledger:
   profile: Profile | None = dataclasses.field(default=None, repr=False)
 
   def __post_init__(self):
-    for name, kind, made in (
-        ('mechanism', str, str), ('unit', Unit, Unit), ('relation', Relation, Relation),
-        ('sampling', Sampling, Sampling.from_text), ('accountant', Accountant, Accountant)):
+    for name, (kind, from_text) in _OF_TEXT.items():
       if not isinstance(found := getattr(self, name), (kind, str)):
         raise TypeError(f'{name} must be a {kind.__name__}, found {found!r}.')
-      object.__setattr__(self, name, found if isinstance(found, kind) else made(found))
+      object.__setattr__(self, name, found if isinstance(found, kind) else from_text(found))
     if self.mechanism in ('', _NONE):
       raise ValueError('a ledger needs a mechanism: without one there is no guarantee.')
     ledger_parts.check_numbers(self)
@@ -138,7 +136,7 @@ class Ledger:
 
     Args:
       clients: Whether what each client's training costs is among them.
-      curve: Whether the profile is.
+      curve: Whether the profile is, or that there is none.
     """
     further = {name: value for name in _FURTHER if (value := getattr(self, name)) is not None}
     found = {'mechanism': self.mechanism, 'epsilon': self.epsilon, **self.conditions, **further}
@@ -146,8 +144,8 @@ class Ledger:
       found |= ledger_parts.values(self.shares)
     if self.examples is not None:
       found |= self.examples.to_json(clients=clients)
-    if self.profile is not None and curve:
-      found['profile'] = self.profile.to_json()
+    if curve:
+      found['profile'] = None if self.profile is None else self.profile.to_json()
     return found
 
   @classmethod
@@ -177,6 +175,9 @@ class Ledger:
 
 
 Statement = Ledger | NoGuarantee
+_OF_TEXT: Mapping[str, tuple[type, Callable[[str], object]]] = {
+    'mechanism': (str, str), 'unit': (Unit, Unit), 'relation': (Relation, Relation),
+    'sampling': (Sampling, Sampling.from_text), 'accountant': (Accountant, Accountant)}
 _CONDITIONS = ('mechanism', 'epsilon', 'delta', 'unit', 'relation', 'sampling', 'rounds', 'accountant')
 _FURTHER = ('epsilon_rdp', 'noise_multiplier', 'clip_norm', 'replayed_rounds', 'max_participations', 'noise_buffers',
             'rounding_adds_to_sensitivity', 'metrics_noise_multiplier')

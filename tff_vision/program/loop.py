@@ -191,7 +191,7 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
         record['unmoved'] = 'since the evaluation before'
       evaluated = evaluator.evaluate(task.images.test)
       record |= {'evaluation': evaluated['evaluation'], 'per_client': _scalars(evaluated['per_client']),
-                 'privacy': _scalars(plan.ledger(round_num).to_json())}
+                 'privacy': _scalars(plan.ledger(round_num).to_json(curve=False))}
       if evaluate_personal is not None:
         personal = evaluate_personal(state, round_num)
         record['personal'] = personal_lib.scalars(personal)
