@@ -94,7 +94,8 @@ class Ledger:
 
   def __post_init__(self):
     for name, (kind, from_text) in _OF_TEXT.items():
-      if not isinstance(found := getattr(self, name), (kind, str)):
+      found: Any = getattr(self, name)
+      if not isinstance(found, (kind, str)):
         raise TypeError(f'{name} must be a {kind.__name__}, found {found!r}.')
       object.__setattr__(self, name, found if isinstance(found, kind) else from_text(found))
     if self.mechanism in ('', _NONE):
@@ -175,7 +176,7 @@ class Ledger:
 
 
 Statement = Ledger | NoGuarantee
-_OF_TEXT: Mapping[str, tuple[type, Callable[[str], object]]] = {
+_OF_TEXT: Mapping[str, tuple[type, Callable[[Any], object]]] = {
     'mechanism': (str, str), 'unit': (Unit, Unit), 'relation': (Relation, Relation),
     'sampling': (Sampling, Sampling.from_text), 'accountant': (Accountant, Accountant)}
 _CONDITIONS = ('mechanism', 'epsilon', 'delta', 'unit', 'relation', 'sampling', 'rounds', 'accountant')
