@@ -13,9 +13,11 @@ from tff_vision.secure import fixed_point, hidden_sum, whole_numbers
 
 def encoding_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan) -> fixed_point.Encoding:
   """Returns how updates become integers: the plan's own way, or within its bound, if it has one."""
-  return plan.sum_encoding() or fixed_point.Encoding(
-      value_bits=config.secure_bits, value_range=plan.update_bound or config.secure_range,
-      norm_bound=plan.update_bound)
+  own, bound = plan.sum_encoding(), plan.update_bound
+  if own is not None:
+    return own
+  return fixed_point.Encoding(value_bits=config.secure_bits, norm_bound=bound,
+                              value_range=config.secure_range if bound is None else bound)
 
 
 def numbers_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, tells: told.Told
