@@ -35,6 +35,8 @@ def test_an_epsilon_without_one_of_its_conditions_is_a_type_error(missing):
   del content[missing]
   with pytest.raises(ValueError, match=f'lacks {missing}, without which'):
     tv.Ledger.from_json(content)
+  with pytest.raises(ValueError, match=f'lacks {missing}, without which'):  # And not taken for a run without a promise.
+    ledger.of_report({'privacy': content})
   with pytest.raises(dataclasses.FrozenInstanceError):
     setattr(tv.Ledger(**CONDITIONS), missing, None)
 

@@ -156,7 +156,7 @@ def test_epsilon_stands_with_its_conditions_and_not_without_one(tmp_path, drawn_
     assert condition in text
   assert 'no privacy guarantee' not in text
   stated = make_report()['privacy']
-  for condition in ('epsilon', 'delta', 'unit', 'relation', 'sampling', 'accountant', 'rounds'):
+  for condition in ('mechanism', 'epsilon', 'delta', 'unit', 'relation', 'sampling', 'accountant', 'rounds'):
     with pytest.raises(ValueError, match=f'lacks {condition}'):
       write(tmp_path, make_report(privacy={key: value for key, value in stated.items() if key != condition}), None)
   for none in ({'mechanism': 'none'}, None, {**stated, 'epsilon': math.inf}, {**stated, 'epsilon': 'inf'}):

@@ -191,7 +191,7 @@ def of_report(report: Mapping[str, Any]) -> Statement:
     ValueError: It states an epsilon without its conditions.
   """
   content = report.get('privacy')
-  if not content or content.get('mechanism', _NONE) == _NONE:
+  if not content or content.get('mechanism') == _NONE:
     return NoGuarantee()
   return Ledger.from_json(content)
 

@@ -81,6 +81,7 @@ def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, 
     weights, history = asyncio.run(_train(made, player, known, arena, plan, place, directory, on_round))
     alone = _train_alone(player, known, arena, plan, place) if control.alone else None
   content = _report(config, arena, weights, history, known, unseen, alone)
+  content['privacy'] = plan.ledger(config.program.rounds).to_json()
   content['secure_sum'] = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
                                            tells=policy_process.TELLS,
                                            parameters_count=arena.model.count_params(),
@@ -158,5 +159,5 @@ def _report(config, arena, weights, history, known, unseen, alone):
   return {'config': dataclasses.asdict(config), 'dataset': {'name': 'catch on pixels'},
           'model': {'name': config.model.model, 'parameters': arena.model.count_params()},
           'evaluation': numbers(rows), 'unseen': {'evaluation': numbers(others)} if others else None,
-          'environments': rows, 'unseen_environments': others, 'privacy': {'mechanism': 'none'},
+          'environments': rows, 'unseen_environments': others,
           'rounds': len(history), 'history': history}
