@@ -102,7 +102,7 @@ def _show(content):
     print(f'{way["title"]:>32}  ' + '  '.join(_cell(way['hospitals'][name]) for name in names))
   for key, stated in content['privacy'].items():
     spent = ledger.Ledger.from_json(stated)
-    each = ', '.join(f'{name} {one.epsilon:.3f}' for name, one in zip(names, spent.per_client, strict=True))
+    each = ', '.join(f'{name} {one.smallest_epsilon:.3f}' for name, one in zip(names, spent.per_client, strict=True))
     print(f'{content["ways"][key]["title"]}: {spent.sentence(each)}')
 
 

@@ -74,7 +74,7 @@ def _privacy(content, names):
       # Each hospital took part in rounds of its own.
       conditions = {**ledger.conditions, 'rounds': one.rounds, 'noise_multiplier': ledger.noise_multiplier,
                     'clip_norm': ledger.clip_norm}
-      rows.append([content['ways'][key]['title'], name, numbers.data(one.epsilon),
+      rows.append([content['ways'][key]['title'], name, numbers.data(one.smallest_epsilon),
                    *map(numbers.data, conditions.values())])
       header = ['training', 'hospital', 'ε', *map(numbers.label, conditions)]
   return tables.Table(caption='ε of each hospital, and the conditions under which it holds', rows=rows, header=header)
