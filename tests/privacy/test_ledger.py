@@ -130,8 +130,10 @@ def test_what_this_version_does_not_know_is_refused_and_earlier_versions_are_rea
     tv.Ledger.from_json({**content, 'unit': 'example'})
   with pytest.raises(ValueError, match='share_stddev_steps'):  # A part of what belongs together.
     tv.Ledger.from_json({**content, 'noise_sized_for_clients': 3})
-  earlier = tv.Ledger.from_json({**content, 'sampling': 'cyclic, every 4 rounds', 'noise_sized_for_clients': 3,
-                                 'fewest_clients_in_a_sum': 3, 'share_stddev_steps': 9.5, 'clip_norm_steps': 40})
+  written = {**content, 'sampling': 'cyclic, every 4 rounds', 'noise_sized_for_clients': 3,
+             'fewest_clients_in_a_sum': None, 'share_stddev_steps': 9.5, 'clip_norm_steps': 40}
+  earlier = tv.Ledger.from_json(written)
+  assert earlier.to_json() == written
   assert earlier.sampling.scheme is Scheme.CYCLIC and earlier.shares.opened_from_clients is None
   assert ledger.of_report({}) == ledger.of_report({'privacy': {'mechanism': 'none'}}) == ledger.NoGuarantee()
 

@@ -142,7 +142,7 @@ class Ledger:
     further = {name: value for name in _FURTHER if (value := getattr(self, name)) is not None}
     found = {'mechanism': self.mechanism, 'epsilon': self.epsilon, **self.conditions, **further}
     if self.shares is not None:
-      found |= ledger_parts.values(self.shares)
+      found |= self.shares.to_json()
     if self.examples is not None:
       found |= self.examples.to_json(clients=clients)
     if curve:

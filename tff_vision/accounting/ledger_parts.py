@@ -93,6 +93,11 @@ class NoiseShares:
   def __post_init__(self):
     check_numbers(self)
 
+  def to_json(self) -> dict[str, Any]:
+    """Returns JSON types."""
+    unsaid = {'opened_from_clients', 'failed_rounds'} if self.opened_from_clients is None else set()
+    return {name: value for name, value in values(self).items() if name not in unsaid}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Profile:
