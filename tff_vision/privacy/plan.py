@@ -16,12 +16,13 @@ from tff_vision.privacy.mechanisms import (
     distributed_plan,
     example_plan,
     local_plan,
+    no_privacy,
     sampled_plans,
 )
 
 PrivacyPlan = base.PrivacyPlan
 Past = base.Past
-NoPrivacy = base.NoPrivacy
+NoPrivacy = no_privacy.NoPrivacy
 
 
 def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, population: int, rounds: int, seed: int,
@@ -54,7 +55,7 @@ _TOLERANT_OF_DEVICES = ('none', 'distributed_gaussian', 'distributed_skellam')
 # Every client keeps a ledger of its own, of the rounds in which it took part: no chance of being drawn counts.
 _GOES_WITH = {'example_dp_sgd': device_rounds.MEMBERSHIP}
 PLANS = {
-    'none': lambda privacy, sampler, run: base.NoPrivacy(sampler=sampler),
+    'none': lambda privacy, sampler, run: no_privacy.NoPrivacy(sampler=sampler),
     'client_gaussian': sampled_plans.build,
     'client_adaptive': sampled_plans.build,
     'dp_ftrl': correlated_plans.build,
