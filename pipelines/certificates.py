@@ -29,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=())
+  launch.launch(main, flag_groups=())

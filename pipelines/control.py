@@ -14,7 +14,7 @@ import dataclasses
 import datetime
 import pathlib
 
-from flags import control_flags, executor_flags, experiment_flags, runtime_flags
+from flags import experiment_flags, runtime_flags, study_flags
 from pipelines import launch, progress
 from tff_vision import configs
 from tff_vision.program import run_directory
@@ -54,4 +54,4 @@ def _show(name, rates):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(control_flags, *experiment_flags.MODULES, runtime_flags, executor_flags))
+  launch.launch(main, flag_groups=(*study_flags.CONTROL, *experiment_flags.GROUPS, *runtime_flags.GROUPS))

@@ -10,7 +10,7 @@ import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
 from tff_vision.diagnosis import environment, libraries, machine, workers
 from tff_vision.diagnosis.finding import Finding, Status
@@ -65,11 +65,11 @@ def main() -> None:
     print(finding.line(), flush=True)
     findings.append(finding)
   report = as_json(findings)
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, report)
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), report)
   if not report['fit']:
     sys.exit(1)
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=[output_flags])
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

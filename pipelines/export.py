@@ -12,13 +12,13 @@ import pathlib
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
+from tff_vision import catalogue
 from tff_vision.configs import validate
 from tff_vision.program import json_file, run_directory
 
-# The keys of `tff_vision.export.formats.FORMATS`, which needs TensorFlow.
-FORMATS = ('keras', 'saved_model', 'tflite', 'tflite_int8')
+FORMATS = catalogue.names('format')
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
 _DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where the data of the run lie now, if they were moved.')
@@ -66,9 +66,9 @@ def main() -> None:
           f'difference of outputs {parity["max_logit_difference"]:.2g}'
           + ('' if parity['same_class'] is None else f', same decision {parity["same_class"]:.3f}'))
   print(f'{"model card":>12}  {folder / "model_card.md"}')
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, card)
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), card)
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,))
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

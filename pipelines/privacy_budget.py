@@ -14,7 +14,7 @@ import pathlib
 
 from absl import flags
 
-from flags import budget_flags
+from flags import study_flags
 from pipelines import launch
 from tff_vision.program import whole_file
 
@@ -27,7 +27,7 @@ _CHANGE = {'poisson': 'adding or removing one', 'fixed': 'replacing one', 'shuff
 
 
 def main() -> None:
-  budget = budget_flags.privacy_budget()
+  budget = study_flags.privacy_budget()
   if _COMPARE.value:
     _compare(budget)
   else:
@@ -158,4 +158,4 @@ def _compare(budget) -> None:
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=[budget_flags])
+  launch.launch(main, flag_groups=study_flags.BUDGET)

@@ -23,7 +23,7 @@ import time
 
 from absl import flags
 
-from flags import budget_file_flags, executor_flags, experiment_flags, runtime_flags
+from flags import experiment_flags, groups, privacy_flags, runtime_flags
 from pipelines import launch
 from tff_vision import configs
 from tff_vision.configs import validate
@@ -50,7 +50,7 @@ def main() -> None:
   if launch_config.run_dir is None:
     raise ValueError('run_dir is missing: the folder of the sweep, which the same command finds again to continue.')
   runtime_flags.chosen_runtime()
-  budget_file_flags.chosen()
+  privacy_flags.budget_file()
   folder = pathlib.Path(launch_config.run_dir)
   if run_directory.RunDirectory(folder).config.exists():
     raise ValueError(f'run_dir={str(folder)!r} holds a run; a sweep needs a folder of its own, with a run in it for '
@@ -117,9 +117,8 @@ def _start(folder, cell, launch_config, charged):
   directory = _directory(folder, cell)
   if not directory.config.exists():
     whole_file.write(directory.config, configs.to_json(cell.config))
-  given = [argument for module in (runtime_flags, executor_flags, *([budget_file_flags] if charged else []))
-           for flag in flags.FLAGS.flags_by_module_dict()[module.__name__] if flag.present
-           for argument in flag.serialize().splitlines()]
+  passed = (*runtime_flags.GROUPS, *(privacy_flags.BUDGET_FILE if charged else ()))
+  given = [argument for flag in groups.given(passed) for argument in flag.serialize().splitlines()]
   given += [f'--{name}' for name in ('keep_secrets', 'show_training_data') if getattr(launch_config, name)]
   return processes.Process(
       [sys.executable, '-m', 'pipelines.train', '--resume', f'--run_dir={directory.path}', *given],
@@ -139,7 +138,7 @@ def _choose(folder, made, launch_config):
   if len({cost.unit for cost in costs}) > 1:
     raise ValueError('random_runs needs cells that protect the same: clients or examples.')
   spent, delta = privacy_losses.best_of_random_runs(costs, _RANDOM_RUNS.value), min(plan.delta for _, plan in found)
-  budget = budget_file_flags.chosen()
+  budget = privacy_flags.budget_file()
   charged = budget_charge.Charge(budget, run=secrets.token_bytes(32), data=found[0][0], delta=delta,
                                  label=f'the choice in run_dir={folder}')
   charged.reserve(spent)
@@ -210,7 +209,7 @@ def _reason(process):
 
 
 def _conclude(folder, made, launch_config):
-  budget = budget_file_flags.chosen()
+  budget = privacy_flags.budget_file()
   from tff_vision.report import run_comparison
   finished = [cell for cell in made if _directory(folder, cell).report_json.exists()]
   if not finished:
@@ -245,4 +244,4 @@ def _conclude(folder, made, launch_config):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(*experiment_flags.MODULES, runtime_flags, executor_flags, budget_file_flags))
+  launch.launch(main, flag_groups=(*experiment_flags.GROUPS, *runtime_flags.GROUPS, *privacy_flags.BUDGET_FILE))

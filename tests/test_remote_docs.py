@@ -43,7 +43,8 @@ def test_the_page_can_be_copied_into_a_shell(tmp_path):
 def test_the_page_names_flags_and_files_that_exist():
   from absl import flags
 
-  from flags import experiment_flags, runtime_flags, worker_flags  # noqa: F401  Define the flags.
+  from flags import experiment_flags, groups, runtime_flags
+  groups.define((*experiment_flags.GROUPS, *runtime_flags.GROUPS, *runtime_flags.WORKER))
   text = (ROOT / 'docs' / 'remote.md').read_text()
   scripts = {'dir', 'hosts', 'num_workers', 'out', 'json', 'no'}
   named = set(re.findall(r'--([a-z_]+)', text)) - scripts

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow_federated as tff
 
-from tff_vision import configs, plugins, tasks, told
+from tff_vision import catalogue, configs, plugins, tasks, told
 from tff_vision.aggregation import codecs, error_feedback, flat, secured
 from tff_vision.client_state import driver, keeping, store
 from tff_vision.configs import runtime_config
@@ -56,15 +56,8 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
     ValueError: The parts do not fit.
   """
   chosen = process.algorithm_of(task, config.algorithm, config.client)
-  if not plan.releases_exact_metrics and (chosen.personal or chosen.reads_share):
-    raise ValueError(f'algorithm={plugins.shown(config.algorithm.algorithm)} does not go with '
-                     f'privacy={config.privacy.privacy}: ' + (
-                         'the report tells how good the clients\' own models are, and no noise covers that.'
-                         if chosen.personal else 'the server reads the sum of the clients\' weights without noise.'))
-  if chosen.keeps and plan.clients_draw_noise:
-    raise ValueError(f'algorithm={plugins.shown(config.algorithm.algorithm)} does not go with '
-                     f'privacy={config.privacy.privacy}: the server stores what its clients keep, as it is, and the '
-                     'promise is against the server too.')
+  if plugins.is_own(config.algorithm.algorithm, catalogue.names('algorithm')):
+    config.check(instead={'algorithm': chosen.row})  # What a reference stands for is known only now.
   data, sent = _client_data(task, runtime), _SentLength()
   build = _layered(functools.partial(
       process.build_process, task, algorithm=config.algorithm, client=config.client, server=config.server,

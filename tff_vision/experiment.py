@@ -15,8 +15,8 @@ import tensorflow as tf
 
 from tff_vision import assembly, configs, tasks
 from tff_vision.accounting import budget_charge, budget_file
-from tff_vision.aggregation import composing, secured, traffic
-from tff_vision.configs import budget_file_config, compatibility, runtime_config, validate
+from tff_vision.aggregation import secured, traffic
+from tff_vision.configs import budget_file_config, runtime_config, validate
 from tff_vision.data import images as images_lib
 from tff_vision.export import calibration_images
 from tff_vision.export import formats as formats_lib
@@ -127,9 +127,7 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
   directory.check_usable(config, resume=launch.resume)
   if launch.resume and directory.is_wiped():
     return _finished(directory, config, launch)
-  composing.check(config, data_placement=runtime.data_placement)
-  compatibility.check(config.algorithm.algorithm, f'runtime={runtime.runtime}',
-                      f'data_placement={runtime.data_placement}')
+  config.check(runtime)
   task = tasks.build_task(config)
   if launch.resume:
     directory.check_data(task.images.fingerprint)

@@ -18,7 +18,7 @@ from pipelines import launch
 
 BEFORE = set(flags.FLAGS)
 
-def dump(main, *, flag_groups, takes_files=False):
+def dump(main, *, flag_groups, shown=(), takes_files=False):
   launch.define(flag_groups)
   found = {}
   for name in sorted(set(flags.FLAGS) - BEFORE):

@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from flags import experiment_flags
+from flags import experiment_flags, groups
 from tests.pipelines.conftest import ROOT
 
 FLAGFILES = sorted((ROOT / 'pipelines' / 'recipes').glob('*.flags'))
@@ -18,6 +18,7 @@ RECIPES = [path for path in FLAGFILES if path not in SMOKES]
 
 def _config(*files):
   """Returns the experiment that the files describe."""
+  groups.define(experiment_flags.GROUPS)
   with flagsaver.flagsaver():
     flags.FLAGS(['train', *(f'--flagfile={path}' for path in files)])
     return experiment_flags.experiment_config()

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import tensorflow_federated as tff
 
-from tff_vision import configs, told
+from tff_vision import catalogue, configs, told
 from tff_vision.accounting import cohort_sizes
 from tff_vision.aggregation import limits, stack, vectors
 from tff_vision.participation import device_rounds
@@ -154,14 +154,14 @@ def _opening(plan, build, tells):
   return made, opened.length - vectors.weighs(plan)
 
 
-def _joint_key(config, plan, build, tells, place, rounds):
+def joint_key_process(config, plan, build, tells, place, rounds):
   params, processes = _encrypted(config, plan, build, tells, place, rounds)
   keys = joint_key.JointKeys(params, vectors.encoding_beside(config, plan, tells))
   return joint_key.JointKeyProcess(keys, place.with_parties, read=vectors.reader(config, plan, tells),
                                    fewest=plan.fewest_clients, **processes)
 
 
-def _key_holder(config, plan, build, tells, place, rounds):
+def key_holder_process(config, plan, build, tells, place, rounds):
   encoding = vectors.encoding_beside(config, plan, tells)
   params, processes = _encrypted(config, plan, build, tells, place, rounds)
   holder = key_holder.KeyHolder(config.key_holder_dir, params, fewest=plan.fewest_clients)
@@ -196,7 +196,7 @@ class _Limited:
       return self._process.next(state, client_datasets)
 
 
-def _masks(config, plan, build, tells, place, rounds):
+def masks_process(config, plan, build, tells, place, rounds):
   del rounds
   masked = masked_process(config, plan, build, tells)
   return masked if place is None else _Reachable(masked, place)
@@ -255,8 +255,5 @@ _BFV = {
     'he': (_joint_parameters, 'all clients of a round together, with keys of that round'),
     'he_keyholder': (_holder_parameters, 'the key holder'),
 }
-SECURE_SUMS: Mapping[str, Callable[..., hidden_sum.TwoPhaseProcess | joint_key.JointKeyProcess]] = {
-    'he': _joint_key,
-    'he_keyholder': _key_holder,
-    'masks': _masks,
-}
+SECURE_SUMS: Mapping[str, Callable[..., hidden_sum.TwoPhaseProcess | joint_key.JointKeyProcess]] = catalogue.Loaded(
+    'secure_sum')

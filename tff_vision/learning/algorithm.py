@@ -12,10 +12,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import tasks
+from tff_vision import catalogue, configs, tasks
 from tff_vision.learning import local_steps
 
 Tensors = tuple[tf.Tensor, ...]
+_DEFAULT_STRENGTH = 0.01  # Of FedProx.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,18 @@ class Algorithm:
   shows = False
   personal = False
 
+  @classmethod
+  def from_config(cls, task: tasks.Task, config: configs.AlgorithmConfig, client: configs.ClientConfig) -> 'Algorithm':
+    """Returns the algorithm with what it reads of a config; one that is built in and reads something overrides this."""
+    del task, config, client
+    return cls()
+
+  @property
+  def row(self) -> catalogue.Row:
+    """What it has that other parts of an experiment may not go with, like a row of the catalogue."""
+    return catalogue.rows.own_algorithm(type(self).__name__, keeps=self.keeps, reads_share=self.reads_share,
+                                        shows=self.shows, personal=self.personal)
+
   def server_state(self, weights: Tensors) -> Any:
     """Returns the server's state beside model and optimizer before round 1, in the shapes of `weights`."""
     del weights
@@ -144,6 +157,10 @@ class FedProx(Algorithm):
 
   def __init__(self, strength: float):
     self._strength = strength
+
+  @classmethod
+  def from_config(cls, task, config, client):
+    return cls(_DEFAULT_STRENGTH if config.proximal_strength is None else config.proximal_strength)
 
   def work(self, client):
     trained = client.descend(proximal_gradient(self._strength))

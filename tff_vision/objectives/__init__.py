@@ -3,17 +3,15 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
+from tff_vision import catalogue
 from tff_vision.configs import task_config
-from tff_vision.objectives import anomaly, base, classification, embedding
+from tff_vision.objectives import base
 
 Objective = base.Objective
 
 # (settings, class names, whether there are several findings to an image, the normal class) -> what is learned
-TASKS: Mapping[str, Callable[[task_config.TaskConfig, tuple[str, ...], bool, str | None], base.Objective]] = {
-    'anomaly': anomaly.build,
-    'classification': classification.build,
-    'embedding': embedding.build,
-}
+TASKS: Mapping[str, Callable[[task_config.TaskConfig, tuple[str, ...], bool, str | None], base.Objective]] = (
+    catalogue.Loaded('task'))
 
 
 class Labelled(Protocol):

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs, seeds, tasks
-from tff_vision.aggregation import composing, secured, stack
+from tff_vision.aggregation import secured, stack
 from tff_vision.configs import runtime_config
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import json_file, loop, run_directory
@@ -62,8 +62,6 @@ def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, 
   """
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir), control_config.ControlExperiment)
   directory.check_usable(config, resume=launch.resume)
-  composing.check(configs.ExperimentConfig(cohort=config.cohort, secure=config.secure, aggregation=config.aggregation),
-                  data_placement='driver')
   control, seed = config.control, config.program.seed
   plan = plan_lib.build_plan(configs.PrivacyConfig(), config.cohort, population=control.environments,
                              rounds=config.program.rounds, seed=seed,
