@@ -80,4 +80,4 @@ def _evaluation(model):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=())
+  launch.launch(main, flag_groups=())

@@ -12,7 +12,6 @@ from absl import flags
 
 from flags import groups
 from pipelines import flagfiles, progress
-from tff_vision import catalogue
 from tff_vision.configs import option, validate
 from tff_vision.data.sources import fetch
 
@@ -121,21 +120,21 @@ def _print_help(script, flag_groups):
   for title, fields in by_title.items():
     print(f'\n{title}:')
     for field in fields:
-      said = option.of(field)
-      _print_flag(flags.FLAGS[field.name], f'{said.about.rstrip(".")}; or {said.own}.' if said.own else said.about)
-      rows = catalogue.KINDS[field.name].rows if field.name in catalogue.KINDS and field.name != 'dataset' else {}
+      said, rows = option.of(field), option.rows(field) if field.name != 'dataset' else {}
+      _print_flag(flags.FLAGS[field.name], f'{said.about.rstrip(".")}; or {said.own}.' if said.own else said.about,
+                  names=() if rows else option.choices(field) if field.name != 'dataset' else ())
       for name, row in rows.items():
         _print_wrapped(f'{name}: {row.about}', '      ', '          ')
   if defined := flags.FLAGS.flags_by_module_dict().get(sys.argv[0]):
     print(f'\n{pathlib.Path(script.__file__).stem}:')
     for flag in defined:
-      _print_flag(flag, ' '.join(flag.help.split()).partition('; repeat this option')[0])
+      _print_flag(flag, ' '.join(flag.help.split()).partition('; repeat this option')[0],
+                  names=getattr(flag.parser, 'enum_values', ()))
 
 
-def _print_flag(flag, says):
+def _print_flag(flag, says, *, names):
   default = 'unset' if flag.default is None else repr(flag.default)  # Some flags have a choice `none`.
-  names = getattr(flag.parser, 'enum_values', None)
-  if names and flag.name not in catalogue.KINDS:
+  if names and not says.startswith('<'):
     says = f'<{"|".join(names)}>: {says}'
   _print_wrapped(f'--{"[no]" if flag.boolean else ""}{flag.name}: {says} (default: {default})', '  ', '      ')
 

@@ -81,7 +81,7 @@ def test_what_was_refused_before_the_catalogue_is_refused_and_nothing_else():
      'aggregator=median does not go with secure_sum=masks: the rule needs single updates, which the sum hides; '
      'norm_clipping and zeroing change each update by itself and go with it.'),
     (('privacy=client_gaussian',), 'privacy=client_gaussian needs sampling=poisson or allocation: its epsilon counts '
-     'on every client being drawn independently, which a cohort of fixed size is not; found fixed.'),
+     'on every client being drawn independently, which a cohort of fixed size is not; found sampling=fixed.'),
     (('privacy=distributed_skellam', 'secure_sum=masks', 'secure_range=3.0'),
      'secure_range=3.0 has no effect with privacy=distributed_skellam: the range follows from clip_norm and the '
      'noise.'),

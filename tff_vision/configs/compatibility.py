@@ -93,7 +93,7 @@ def _refuse_values(choice, values, changed):
       continue
     if limit.how is How.NEEDS:
       raise ValueError(f'{choice.setting} needs {name}={" or ".join(map(str, limit.legal))}: {limit.reason}; found '
-                       f'{_shown(values[name])}.')
+                       f'{name}={_shown(values[name])}.')
     raise ValueError(f'{name}={_shown(values[name])} {limit.how.value} {choice.setting}: {limit.reason}.')
   fields, reason = choice.row.needs_one_of
   if fields and set(fields) <= set(values) and not set(fields) & set(changed):

@@ -1,6 +1,7 @@
 """Fields of configs, each with the one text that says what it means: flags, --help and the reference come from it."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from tff_vision import catalogue
@@ -50,8 +51,12 @@ def of(field: dataclasses.Field) -> Option:
 
 def choices(field: dataclasses.Field) -> tuple[str, ...]:
   """Returns the names that a field takes; empty where it takes any value of its type."""
-  said = of(field).choices
-  return said or (catalogue.names(field.name) if field.name in catalogue.KINDS else ())
+  return of(field).choices or tuple(rows(field))
+
+
+def rows(field: dataclasses.Field) -> Mapping[str, catalogue.Row]:
+  """Returns the catalogue's rows for the names that a field takes; none where it has other choices or none."""
+  return catalogue.KINDS[field.name].rows if field.name in catalogue.KINDS and not of(field).choices else {}
 
 
 def check_choices(section: Any) -> None:
