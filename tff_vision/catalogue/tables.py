@@ -41,9 +41,10 @@ def refusals(algorithm: str) -> Mapping[str, str]:
   traits = row.traits | {trait for trait, _, _ in row.traits_unless}
   found = {}
   for column, choices in COLUMNS.items():
-    reasons = {catalogue.clash(row, traits, catalogue.row(*choice).traits) for choice in choices}
-    if reasons != {None}:
-      (found[column],) = reasons
+    # All choices of a column are refused for one reason, or none is.
+    (reason,) = {catalogue.clash(row, traits, catalogue.row(*choice).traits) for choice in choices}
+    if reason is not None:
+      found[column] = reason
   return found
 
 
@@ -57,8 +58,9 @@ def _lines(head, rows):
   return '\n'.join('| ' + ' | '.join(cells) + ' |' for cells in (head, ['---'] * len(head), *rows))
 
 
-def _said(name: str) -> tuple[str, Callable[[Row], str]]:
-  return name, lambda row: getattr(row, name)
+def _said(name: str, title: str = '') -> tuple[str, Callable[[Row], str]]:
+  """Returns the column of what rows of one kind say in a field of their own."""
+  return title or name, lambda row: getattr(row, name)
 
 
 def _about(title: str = 'what it is') -> tuple[str, Callable[[Row], str]]:
@@ -89,21 +91,21 @@ def _why_not_algorithms():
 
 
 TABLES: Mapping[str, Callable[[], str]] = {
-    'algorithms': lambda: _table('algorithm', _about(), _said('paper'), ('when to use it', lambda row: row.when),
-                                 ('a client sends, in models', lambda row: row.sends),
-                                 ('is shown beside the model', lambda row: row.shows), _READS),
+    'algorithms': lambda: _table('algorithm', _about(), _said('paper'), _said('when', 'when to use it'),
+                                 _said('sends', 'a client sends, in models'),
+                                 _said('shows', 'is shown beside the model'), _READS),
     'algorithms_go_with': _goes_with_algorithms,
     'algorithms_why_not': _why_not_algorithms,
     'mechanisms': lambda: _table('privacy', _about(), _said('protects'), _said('against'),
-                                 ('noise is added', lambda row: row.noise), _said('needs')),
-    'secure_sums': lambda: _table('secure_sum', _about('how'), ('who opens the sum', lambda row: row.opens),
-                                  ('a client is lost', lambda row: row.loss)),
+                                 _said('noise', 'noise is added'), _said('needs')),
+    'secure_sums': lambda: _table('secure_sum', _about('how'), _said('opens', 'who opens the sum'),
+                                  _said('loss', 'a client is lost')),
     'aggregators': lambda: _table('aggregator', _about(), _READS),
     'compressions': lambda: _table('compression', _about(), _READS),
     'attacks': lambda: _table('attack', _about(), _READS),
     'models': lambda: _table('model', _about()),
     'tasks': lambda: _table('task', _about(), _READS),
-    'data_sets': lambda: _table('dataset', _about(), ('from', lambda row: row.comes_from)),
+    'data_sets': lambda: _table('dataset', _about(), _said('comes_from', 'from')),
     'partitions': lambda: _table('partition', _about('a client has'), _READS, _said('after')),
     'samplings': lambda: _table('sampling', _about('who takes part in a round')),
     'formats': lambda: _table('format', _about()),

@@ -87,7 +87,10 @@ class DataConfig:
   @property
   def numeric_pixel_range(self) -> tuple[float, float] | None:
     """The values of black and of white in `pixel_range`."""
-    return None if self.pixel_range is None else tuple(float(part) for part in self.pixel_range.split(','))
+    if self.pixel_range is None:
+      return None
+    black, white = map(float, self.pixel_range.split(','))
+    return black, white
 
   def __post_init__(self):
     option.check_choices(self)
@@ -111,7 +114,7 @@ class DataConfig:
     if self.pixel_range is None:
       return
     try:
-      black, white = self.numeric_pixel_range
+      black, white = self.numeric_pixel_range or (math.nan, math.nan)
     except ValueError:
       black = white = math.nan
     if not (math.isfinite(black) and math.isfinite(white) and black < white):
