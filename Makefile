@@ -43,7 +43,7 @@ types: $(INSTALLED)
 # An empty file that says: .venv exists, and it holds this requirements.txt.
 $(INSTALLED): requirements.txt
 	@test "$$(uname -sm)" = 'Linux x86_64' || { echo >&2 "This is $$(uname -sm), and TensorFlow Federated has a wheel" \
-	  "for Linux on x86-64 only: use the Dockerfile (docs/install.md)."; exit 1; }
+	  "for Linux on x86-64 only: use the Dockerfile (docs/how-to/install.md)."; exit 1; }
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
 	  echo >&2 "No Python 3.11 here (looked at: $(or $(PYTHON),python3.11 python3 python)), and no other version will do:" \
 	  "install it, or say where it is: make PYTHON=/path/to/python3.11 ..."; exit 1; }

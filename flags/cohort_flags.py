@@ -7,7 +7,7 @@ from tff_vision import cohort_config, configs
 _DEFAULTS = configs.CohortConfig()
 
 flags.DEFINE_enum('sampling', _DEFAULTS.sampling, cohort_config.SAMPLINGS,
-                  'How the clients of a round are drawn: docs/participation.md.')
+                  'How the clients of a round are drawn: docs/reference/participation.md.')
 flags.DEFINE_integer('cohort_size', _DEFAULTS.cohort_size, 'Clients in a round; the expected number with poisson.')
 flags.DEFINE_float('dropout_before', _DEFAULTS.dropout_before, 'Probability that a client asked does not begin.')
 flags.DEFINE_float('dropout_after', _DEFAULTS.dropout_after, 'Probability that a client that trained does not deliver.')

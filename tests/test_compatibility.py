@@ -53,7 +53,7 @@ def test_what_the_table_refuses_is_refused_with_its_reason(algorithm, column, ch
 
 
 def test_the_page_shows_the_table():
-  page = (pathlib.Path(__file__).parent.parent / 'docs' / 'algorithms.md').read_text()
+  page = (pathlib.Path(__file__).parent.parent / 'docs' / 'reference' / 'algorithms.md').read_text()
   rows = [line.strip('| ').split(' | ') for line in page.splitlines() if line.startswith('|')]
   shown = {row[0].strip('`'): row[1:] for row in rows if len(row) == 1 + len(compatibility.COLUMNS)}
   assert shown.pop('algorithm') == list(compatibility.COLUMNS)

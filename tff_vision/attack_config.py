@@ -16,7 +16,7 @@ _READ_BY = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AttackConfig:
-  """Simulated attackers, to measure what an aggregation withstands; docs/robustness.md.
+  """Simulated attackers, to measure what an aggregation withstands; docs/explanation/robustness.md.
 
   Attributes:
     attack: `label_flip`: class c becomes classes - 1 - c in the attackers' data; `sign_flip`: they send their update

@@ -9,7 +9,9 @@ UNITS = ('client', 'example')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BudgetFileConfig:
-  """See docs/privacy.md. The numbers are read when the file is made; later they must be those in the file, or unset.
+  """See docs/explanation/privacy.md.
+
+  The numbers are read when the file is made; later they must be those in the file, or unset.
 
   Attributes:
     budget_file: The file to which every run on the same data is charged; None: no budget.

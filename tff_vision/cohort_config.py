@@ -9,7 +9,7 @@ SAMPLINGS = ('poisson', 'fixed', 'round_robin', 'allocation')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CohortConfig:
-  """Which clients take part in a round; docs/participation.md explains what happens to a cohort.
+  """Which clients take part in a round; docs/reference/participation.md explains what happens to a cohort.
 
   Everything from `availability_trace` on simulates devices that come and go; by default all are always there, and
   all that are asked deliver.

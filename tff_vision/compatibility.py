@@ -1,4 +1,4 @@
-"""What goes with which algorithm: one table that refusals read, tests walk and docs/algorithms.md shows."""
+"""What goes with which algorithm: one table that refusals read, tests walk and docs/reference/algorithms.md shows."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -28,7 +28,7 @@ _READ_BY_QUANTITY_DISTRIBUTION = {'partition_alpha': 'dirichlet', 'quantity_sigm
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
-  """Which images, and how they are spread over clients; docs/partitions.md explains the schemes.
+  """Which images, and how they are spread over clients; docs/reference/partitions.md explains the schemes.
 
   Attributes:
     dataset: A key of `tff_vision.data.sources.SOURCES`; or images that are spread over clients already

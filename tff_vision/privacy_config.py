@@ -24,7 +24,7 @@ _READ_BY = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrivacyConfig:
-  """What is promised to whom; see docs/privacy.md.
+  """What is promised to whom; see docs/explanation/privacy.md.
 
   Attributes:
     clip_norm: L2 bound on one client's update (one example's gradient); the first one, where it is tracked.

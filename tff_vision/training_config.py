@@ -24,7 +24,7 @@ _READ_BY_ALGORITHM = {'proximal_strength': ('fedprox', 'fednova'), 'feddyn_stren
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AlgorithmConfig:
-  """Which federated algorithm; docs/algorithms.md tells them apart.
+  """Which federated algorithm; docs/reference/algorithms.md tells them apart.
 
   Attributes:
     algorithm: A name, a `learning.algorithm.Algorithm` or a reference to one, to its class or to a function that

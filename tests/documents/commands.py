@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).parents[2]
-DOCUMENTS = sorted([*ROOT.glob('README*.md'), *(ROOT / 'docs').glob('*.md')])
+DOCUMENTS = sorted([*ROOT.glob('README*.md'), *(ROOT / 'docs').rglob('*.md')])
 
 # File name of a document in another language -> that of its original; test_translations.py holds both equal.
 TRANSLATIONS = {'README.zh-CN.md': 'README.md'}

@@ -1,6 +1,6 @@
 """What does not go together with an aggregation or a compression, and why: one table, which refusals read.
 
-Whatever is not in the table composes. docs/robustness.md shows it to users.
+Whatever is not in the table composes. docs/explanation/robustness.md shows it to users.
 """
 
 from collections.abc import Iterator, Mapping

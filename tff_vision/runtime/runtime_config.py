@@ -25,7 +25,7 @@ class RuntimeConfig:
     threads: Threads of one operation in an executor started here; None means TensorFlow's choice.
     max_concurrent_clients: Clients that an executor started here trains at the same time; None means one a core.
     math: `float32`, or `bfloat16`: convolutions and matrix products of executors started here multiply numbers cut to 8
-      bits of mantissa and add in float32, on processors with AMX; weights stay float32. See docs/speed.md.
+      bits of mantissa and add in float32, on processors with AMX; weights stay float32. See docs/explanation/speed.md.
     clients_per_call: Largest number of clients of one call to an executor, which keeps all their updates until they are
       added up; more clients take several calls.
     min_workers: The run ends when fewer workers are left; None means all.
