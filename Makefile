@@ -1,11 +1,13 @@
 # The two commands: `make train` and `make test`. Both first make .venv from the lock, requirements.txt.
-.PHONY: help train test check lint types lock clean
+.PHONY: help train test check lint types docs lock clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.locked
+# What builds the documents has an environment of its own; nothing that trains needs it.
+DOCS := build/docs
 # Tests that start no executor.
 FAST := tests/test_configs.py tests/test_layering.py tests/test_compatibility.py tests/test_packaging.py tests/data/partition \
   tests/data/test_folders.py tests/privacy/test_cohorts.py tests/privacy/test_gdp.py tests/program/test_cells.py \
@@ -22,6 +24,7 @@ help:
 	@echo 'make check   style, types and the fast tests, in under two minutes'
 	@echo 'make lint    check the style'
 	@echo 'make types   check the types of the public API'
+	@echo 'make docs    build the documents as a site, build/site/index.html'
 	@echo 'make lock    compile requirements.in into requirements.txt; make lock UPGRADE=--upgrade for newer versions'
 	@echo 'make clean   remove .venv and what tools cache (runs/ stays)'
 
@@ -39,6 +42,15 @@ lint: $(INSTALLED)
 
 types: $(INSTALLED)
 	$(RUN) -m mypy
+
+# --strict: a link that ends nowhere fails.
+docs: $(DOCS)/.locked
+	$(DOCS)/bin/mkdocs build --quiet --strict
+
+$(DOCS)/.locked: requirements-docs.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --no-deps -r requirements-docs.txt
+	@touch $@
 
 # An empty file that says: .venv exists, and it holds this requirements.txt.
 $(INSTALLED): requirements.txt
@@ -58,6 +70,9 @@ lock:
 	UV_CUSTOM_COMPILE_COMMAND='make lock' build/uv/bin/uv pip compile --quiet $(UPGRADE) --no-emit-index-url \
 	  --python '$(PYTHON)' --python-version 3.11 --python-platform x86_64-manylinux_2_31 \
 	  requirements.in --override requirements.overrides.txt --output-file requirements.txt
+	UV_CUSTOM_COMPILE_COMMAND='make lock' build/uv/bin/uv pip compile --quiet $(UPGRADE) --no-emit-index-url \
+	  --python '$(PYTHON)' --python-version 3.11 --python-platform x86_64-manylinux_2_31 \
+	  requirements-docs.in --constraint requirements.txt --output-file requirements-docs.txt
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis

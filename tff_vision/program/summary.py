@@ -1,4 +1,4 @@
-"""The content of report.json: the numbers of a finished run; documented in docs/explanation/design.md."""
+"""The content of report.json: the numbers of a finished run; `report_keys` says what each key holds."""
 
 import dataclasses
 import importlib.metadata
