@@ -28,9 +28,10 @@ import tensorflow as tf
 from absl import app, flags
 
 from tff_vision import configs, models, tasks
-from tff_vision.data import build, sql
+from tff_vision.data import build
 from tff_vision.data import images as images_lib
-from tff_vision.runtime import local
+from tff_vision.data.sources import sql
+from tff_vision.runtime.driver import local
 
 _JSON = flags.DEFINE_string('json', None, 'File that receives the numbers.')
 _WRITERS = flags.DEFINE_integer('writers', 3400, 'Clients in the SQLite file.')

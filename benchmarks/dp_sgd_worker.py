@@ -22,9 +22,9 @@ from absl import app, flags
 from tff_vision import configs, models, tasks
 from tff_vision.aggregation import stack
 from tff_vision.data import images
-from tff_vision.learning import process
+from tff_vision.learning import learning_process
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.runtime import local
+from tff_vision.runtime.driver import local
 
 _JSON = flags.DEFINE_string('json', None, 'File that receives the numbers.')
 _BATCHES = flags.DEFINE_list('batches', ['32', '256'], 'Batch sizes.')
@@ -60,7 +60,7 @@ def _measured(privacy, batch):
                              sizes=[_EXAMPLES], client=client).for_model(task.keras_model(), task.batch_spec[0])
   task = tasks.Task(images=_images(), model_builder=models.MODELS['cnn_dropout'],
                     client=plan.client_data(client), seed=0)
-  learning = process.build_process(
+  learning = learning_process.build_process(
       task, algorithm=configs.AlgorithmConfig(), client=client, server=configs.ServerConfig(),
       aggregator=stack.build_stack(plan), private_training=plan.client_work)
   state = learning.set_model_weights(learning.initialize(), task.initial_weights())

@@ -67,7 +67,7 @@ def main() -> None:
       'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip(),
       'rounds': _ROUNDS.value, 'participants': _PARTICIPANTS.value, 'grid': [], 'cells': []}
   if not _SHOW.value:
-    from tff_vision.runtime import local  # Late: TensorFlow.
+    from tff_vision.runtime.driver import local  # Late: TensorFlow.
     with local.local_runtime(threads=1, max_concurrent_clients=1):
       _fill(content, path)
   print(table(content))
@@ -127,24 +127,24 @@ class _Runner:
   """Runs cells; a process is built once for each method with its settings, for all splits and seeds."""
 
   def __init__(self):
-    from tff_vision.data import sources
+    from tff_vision.data.sources import registry
     config = SPLITS['IID']
-    self._pool = sources.find(config.dataset).load(config)
+    self._pool = registry.find(config.dataset).load(config)
     self._built = {}
 
   def run(self, method, split, seed, settings) -> list[float]:
     """Returns the test accuracies after the last rounds."""
     from tff_vision.client_state import driver, store
-    from tff_vision.learning import client_data, evaluation, process
-    from tff_vision.privacy import cohorts
+    from tff_vision.learning import client_data, evaluation, learning_process
+    from tff_vision.participation import cohort_sampling
     task, algorithm, client = self._task(method, split, seed, settings)
     made = self._process(method, task, algorithm, client, settings)
     data = client_data.SentData(task=task)
     evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
-    cohort = cohorts.FixedCohort(population=_CLIENTS, size=_PARTICIPANTS.value, seed=seed)
+    cohort = cohort_sampling.FixedCohort(population=_CLIENTS, size=_PARTICIPANTS.value, seed=seed)
     accuracies = []
     with tempfile.TemporaryDirectory() as folder:
-      if (kept := process.kept_at_first(task, algorithm, client)) is not None:
+      if (kept := learning_process.kept_at_first(task, algorithm, client)) is not None:
         made = driver.KeptStateProcess(made, store.Store(pathlib.Path(folder), kept))
         data = driver.NumberedData(data)
       state = made.set_model_weights(made.initialize(), task.initial_weights())
@@ -184,11 +184,11 @@ class _Runner:
     (FedNova's unit of steps, the largest client, differs, and cancels.)
     """
     from tff_vision.aggregation import stack
-    from tff_vision.learning import process
+    from tff_vision.learning import learning_process
     from tff_vision.privacy import plan
     key = (method, *settings.items())
     if key not in self._built:
-      self._built[key] = process.build_process(
+      self._built[key] = learning_process.build_process(
           task, algorithm=algorithm, client=client,
           server=configs.ServerConfig(server_optimizer=GRIDS[method][1],
                                       server_learning_rate=settings.get('server_learning_rate', 1.0)),

@@ -36,7 +36,8 @@ def main() -> None:
 def _growth():
   """Returns the resident memory of driver and executor over rounds of 4 clients, and its growth once warm."""
   from benchmarks.peers import this_pipeline
-  from tff_vision.runtime import runtime_config, runtimes
+  from tff_vision.configs import runtime_config
+  from tff_vision.runtime.driver import runtimes
   work = workload.parse('4x20')
   resident = []
   with runtimes.open_runtime(runtime_config.RuntimeConfig()) as place:

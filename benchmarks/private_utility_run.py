@@ -17,9 +17,9 @@ from tff_vision.aggregation import stack
 from tff_vision.data import build as data_build
 from tff_vision.data import images, preprocess
 from tff_vision.models import scattering
-from tff_vision.privacy import example_work
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.runtime import local
+from tff_vision.privacy.mechanisms import example_work
+from tff_vision.runtime.driver import local
 
 _MOMENTUM = 0.9  # Of the server in client-level runs, of the client in example-level ones.
 

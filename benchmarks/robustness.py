@@ -44,7 +44,7 @@ _COMPRESSIONS = {
 
 
 def main() -> None:
-  from tff_vision.runtime import local  # Late: TensorFlow costs seconds that --help must not pay.
+  from tff_vision.runtime.driver import local  # Late: TensorFlow costs seconds that --help must not pay.
   started = time.monotonic()
   with local.local_runtime(max_concurrent_clients=1):
     bounds = _bounds()
@@ -124,7 +124,8 @@ class _Run:
     import numpy as np
 
     from tff_vision.aggregation import codecs, error_feedback, stack
-    from tff_vision.learning import attacked_work, process
+    from tff_vision.learning import attacked_work
+    from tff_vision.learning import learning_process as process
     from tff_vision.privacy import plan
     self._aggregation = aggregation
     self._evaluator = None
@@ -162,7 +163,7 @@ class _Run:
 
     from tff_vision.client_state import driver, store
     from tff_vision.learning import evaluation
-    from tff_vision.program import attack_report
+    from tff_vision.report import attack_report
     task = _task(config, seed=seed)
     state, data, process = self.start(task), self.data(config, task), self._process
     with tempfile.TemporaryDirectory() as folder:

@@ -55,7 +55,8 @@ def _federation(folder):
   from tff_vision import configs, models, tasks
   from tff_vision.aggregation import stack
   from tff_vision.data import images, records
-  from tff_vision.learning import client_data, process
+  from tff_vision.learning import client_data
+  from tff_vision.learning import learning_process as process
   from tff_vision.privacy import plan
   population, size = max(map(int, _COHORTS.value)), _EXAMPLES.value
   rng = np.random.default_rng(0)
@@ -78,7 +79,8 @@ def _federation(folder):
 
 def _measure(addresses, data, process):
   """Yields the numbers of each cohort, smallest first."""
-  from tff_vision.runtime import remote, runtime_config
+  from tff_vision.configs import runtime_config
+  from tff_vision.runtime.driver import remote
   config = runtime_config.RuntimeConfig(runtime='workers', workers=tuple(addresses), data_placement='worker')
   population = len(data.task.images.train)
   with remote.remote_runtime(config) as runtime:

@@ -29,24 +29,17 @@ import tenseal
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, secure_config, tasks
+from tff_vision import configs, tasks
 from tff_vision.aggregation import secured
+from tff_vision.configs import runtime_config, secure_config
 from tff_vision.data import images
-from tff_vision.learning import process
+from tff_vision.learning import learning_process as learning_process_lib
 from tff_vision.models import MODELS
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.runtime import runtime_config, runtimes
-from tff_vision.secure import (
-    encrypted_sum,
-    fixed_point,
-    joint_key,
-    key_holder,
-    mask_graph,
-    mask_round,
-    masked_sum,
-    parameters,
-    two_phase,
-)
+from tff_vision.runtime.driver import runtimes
+from tff_vision.secure import fixed_point, hidden_sum
+from tff_vision.secure.encryption import encrypted_sum, joint_key, key_holder, parameters
+from tff_vision.secure.masking import mask_graph, mask_round, masked_sum
 
 _JSON = flags.DEFINE_string('json', None, 'File that receives the numbers.')
 _CASES = flags.DEFINE_list('cases', ['1200000x3', '1200000x50', '11000000x3'], 'Parameters x clients.')
@@ -165,7 +158,7 @@ def _masks(place, update, length, clients, folder):
 
   def one_round():
     protocol = mask_round.MaskRound(clients, round_num=1, dropouts=mask_round.Dropouts())
-    found = hidden(two_phase.opened_state(), list(range(clients)), [protocol.mask_rows(i) for i in range(clients)])
+    found = hidden(hidden_sum.opened_state(), list(range(clients)), [protocol.mask_rows(i) for i in range(clients)])
     total = protocol.unmask(np.asarray(found['hidden_sum'])).astype(np.int64)
     return _ENCODING.decode(tf.constant(total), tf.constant(clients)).numpy()
 
@@ -204,14 +197,15 @@ def _training_round():
           test=images.HeldOut(examples=pool, clients=clients)),
       model_builder=MODELS['cnn_dropout'], client=configs.ClientConfig(client_epochs=1), seed=0)
   plan = plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(3))
-  build = functools.partial(process.build_process, task, algorithm=configs.AlgorithmConfig(), client=task.client,
+  build = functools.partial(learning_process_lib.build_process, task, algorithm=configs.AlgorithmConfig(),
+                            client=task.client,
                             server=configs.ServerConfig())
   meters, found = collections.OrderedDict(), {}
   with runtimes.open_runtime(runtime_config.RuntimeConfig()) as place, tempfile.TemporaryDirectory() as folder:
     made = {mode: secured.build_process(
         configs.SecureConfig(secure_sum=mode, secure_clients_max=3,
                              key_holder_dir=f'{folder}/keys' if mode == 'he_keyholder' else None),
-        plan, build, tells=process.tells(task, configs.AlgorithmConfig()), place=place)
+        plan, build, tells=learning_process_lib.tells(task, configs.AlgorithmConfig()), place=place)
             for mode in secure_config.SECURE_SUMS}
     states = {mode: p.set_model_weights(p.initialize(), task.initial_weights()) for mode, p in made.items()}
     meters = {mode: _Meter(place.pids) for mode in made}

@@ -120,7 +120,7 @@ def _table(defined):
 
 
 def _report_keys():
-  from tff_vision.program import report_keys
+  from tff_vision.report import keys as report_keys
   out = [_NOTE, '# Keys of report.json\n', ' '.join(report_keys.__doc__.split('\n\n')[1].split()) + '\n',
          '| key | content |', '| --- | --- |']
   out += [f'| `{key}` | {_cell(content)} |' for key, content in report_keys.KEYS.items()]

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from tff_vision import aggregation_config
+from tff_vision.configs import aggregation_config
 
 _DEFAULTS = aggregation_config.AggregationConfig()
 

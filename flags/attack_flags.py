@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from tff_vision import attack_config
+from tff_vision.configs import attack_config
 
 _DEFAULTS = attack_config.AttackConfig()
 

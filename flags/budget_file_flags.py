@@ -3,7 +3,7 @@
 from absl import flags
 
 from flags import sections
-from tff_vision import budget_file_config
+from tff_vision.configs import budget_file_config
 
 _DEFAULTS = budget_file_config.BudgetFileConfig()
 

@@ -2,7 +2,8 @@
 
 from absl import flags
 
-from tff_vision import cohort_config, configs
+from tff_vision import configs
+from tff_vision.configs import cohort_config
 
 _DEFAULTS = configs.CohortConfig()
 

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from tff_vision.control import control_config
+from tff_vision.studies.control import control_config
 
 _DEFAULTS = control_config.ControlConfig()
 

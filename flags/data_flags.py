@@ -2,7 +2,8 @@
 
 from absl import flags
 
-from tff_vision import configs, data_config
+from tff_vision import configs
+from tff_vision.configs import data_config
 
 _DEFAULTS = configs.DataConfig()
 

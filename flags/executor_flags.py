@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from tff_vision.runtime import runtime_config
+from tff_vision.configs import runtime_config
 
 _DEFAULTS = runtime_config.RuntimeConfig()
 

@@ -3,7 +3,7 @@
 from absl import flags
 
 from flags import sections
-from tff_vision.hospitals import study_config
+from tff_vision.studies.hospitals import study_config
 
 _DEFAULTS = study_config.StudyConfig()
 

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from tff_vision import model_config, training_config
+from tff_vision.configs import model_config, training_config
 
 _MODEL = model_config.ModelConfig()
 _ALGORITHM = training_config.AlgorithmConfig()

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from tff_vision import training_config
+from tff_vision.configs import training_config
 
 _DEFAULTS = training_config.AlgorithmConfig()
 

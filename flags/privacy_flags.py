@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from tff_vision import privacy_config
+from tff_vision.configs import privacy_config
 
 _DEFAULTS = privacy_config.PrivacyConfig()
 

@@ -6,7 +6,7 @@ from flags import (
     executor_flags,  # noqa: F401  Defines the shared flags.
     sections,
 )
-from tff_vision.runtime import runtime_config
+from tff_vision.configs import runtime_config
 
 _DEFAULTS = runtime_config.RuntimeConfig()
 

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from tff_vision import schedule_config
+from tff_vision.configs import schedule_config
 
 _DEFAULTS = schedule_config.ScheduleConfig()
 

@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from tff_vision import secure_config
+from tff_vision.configs import secure_config
 
 _DEFAULTS = secure_config.SecureConfig()
 

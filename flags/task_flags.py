@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from tff_vision import task_config
+from tff_vision.configs import task_config
 
 _DEFAULTS = task_config.TaskConfig()
 

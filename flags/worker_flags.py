@@ -5,7 +5,7 @@ import dataclasses
 from absl import flags
 
 from flags import executor_flags  # noqa: F401  Defines the shared flags.
-from tff_vision.runtime import supervisor
+from tff_vision.runtime.worker import supervisor
 
 _DEFAULTS = supervisor.WorkerConfig()
 

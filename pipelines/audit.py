@@ -51,7 +51,8 @@ def main() -> None:
                      f'task={config.task.task}.')
 
   from tff_vision import experiment, secret_files, tasks
-  from tff_vision.program import exported, released
+  from tff_vision.export import exported
+  from tff_vision.program import released
   task = tasks.build_task(config)
   directory.check_data(task.images.fingerprint)
   plan, report = experiment.build_plan(config, task), directory.read_report()
@@ -78,7 +79,7 @@ def main() -> None:
 
 def _bounds(found, ledger):
   """Returns (the attack's name, epsilon that it exceeds, epsilon in theory at its delta) where there is a theory."""
-  from tff_vision.privacy.audit import promise
+  from tff_vision.audit import promise
   canaries = found['canaries']
   known = [('canaries', canaries['epsilon_low'], canaries['epsilon_theory'])] if canaries else []
   if 'epsilon' in ledger:
@@ -89,8 +90,8 @@ def _bounds(found, ledger):
 
 def _canaries(plan, config, ledger):
   """Returns what canaries in a known round (of private SGD: in a known step) show, or None without a promise."""
-  from tff_vision.privacy.audit import canary, opened_sum
-  from tff_vision.runtime import local
+  from tff_vision.audit import canary, opened_sum
+  from tff_vision.runtime.driver import local
   mu = plan.turn_mu()
   if mu is None:
     return None
@@ -113,13 +114,13 @@ def _canaries(plan, config, ledger):
 
 
 def _beside_theory(finding, mu, ledger):
-  from tff_vision.privacy import gdp
+  from tff_vision.accounting import gdp
   return {**dataclasses.asdict(finding), 'mu_theory': mu, 'epsilon_theory': gdp.epsilon(mu, ledger['delta'])}
 
 
 def _membership(task, evaluator, ledger):
   """Returns loss-threshold attacks on all examples and on each client's; members are training examples."""
-  from tff_vision.privacy.audit import membership
+  from tff_vision.audit import membership
   clients = task.images.train
 
   def losses(examples):
@@ -134,17 +135,16 @@ def _likelihood_ratio(task, config, evaluator, ledger, rounds):
   import numpy as np
 
   from tff_vision import seeds
+  from tff_vision.audit import likelihood_ratio, shadow_models
   from tff_vision.data import images
-  from tff_vision.learning import shadows
-  from tff_vision.privacy.audit import likelihood_ratio
   if not _SHADOW_MODELS.value:
     return None
   clients, begun = task.images.train, time.monotonic()
   parts = [*(clients.examples(client) for client in range(len(clients))), task.images.test.examples]
   pool = images.Examples(*(np.concatenate([getattr(part, name) for part in parts]) for name in 'xy'))
   inside = likelihood_ratio.halves(_SHADOW_MODELS.value, len(pool), seed=seeds.derive(config.program.seed, 'halves'))
-  passes, shadow = shadows.passes(config, rounds=rounds, population=len(clients)), []
-  for logits in shadows.logits(task, pool, inside, passes=passes):
+  passes, shadow = shadow_models.passes(config, rounds=rounds, population=len(clients)), []
+  for logits in shadow_models.logits(task, pool, inside, passes=passes):
     shadow.append(likelihood_ratio.confidences(logits, pool.y))
     if len(shadow) == 1:
       print(f'{len(inside)} shadow models, {passes} passes over about {len(pool) // 2} examples each: at most about '
@@ -167,7 +167,7 @@ def _attacks(images, members, others, ledger):
   """
   import numpy as np
 
-  from tff_vision.privacy.audit import membership, promise
+  from tff_vision.audit import membership, promise
   delta, per_client = promise.to_examples(ledger)[1], []
   for client, own in enumerate(members):
     unseen = others[images.test.clients[client]]
@@ -182,8 +182,8 @@ def _inversion(task, ledger, path):
   """Writes the picture; returns correlations with the true image, or why the attack does not apply."""
   import numpy as np
 
+  from tff_vision.audit import inversion
   from tff_vision.data import preprocess
-  from tff_vision.privacy.audit import inversion
   model = task.keras_model()
   task.initial_weights().assign_weights_to(model)
   if task.images.multi_label:
@@ -206,7 +206,7 @@ def _inversion(task, ledger, path):
 
 def _attack(model, loss_fn):
   """Returns the name of the attack on this model, and update -> image."""
-  from tff_vision.privacy.audit import gradient_matching, inversion
+  from tff_vision.audit import gradient_matching, inversion
   try:
     inversion.first_dense(model)
   except ValueError:
@@ -221,12 +221,13 @@ def _into_report(found, told, directory, task, shown):
   What comes from training images stands there only if it is shown; if not, in a report for the run's owner.
   """
   from tff_vision import secret_files
-  from tff_vision.program import report, report_profile
+  from tff_vision.report import page as report
+  from tff_vision.report import privacy_profile
   canaries = {'canaries: epsilon': found['canaries']['epsilon'],
               'canaries: epsilon in theory': found['canaries']['epsilon_theory']} if found['canaries'] else {}
   audit = {**{f'membership by {name}: {fact}': everyone[key] for name, everyone, _ in _by_attack(found)
               for fact, key in (('AUC', 'auc'), ('epsilon at least', 'epsilon_low'),
-                                (report_profile.FOUND, 'true_positive_rate'))},
+                                (privacy_profile.FOUND, 'true_positive_rate'))},
            **canaries,
            **{f'correlation, {name}': value for name, value in found['inversion'].get('correlation', {}).items()}}
   picture = found['inversion'].get('picture')
@@ -264,7 +265,7 @@ def _draw(images, path):
 
 
 def _show(found, ledger):
-  from tff_vision.privacy.audit import promise
+  from tff_vision.audit import promise
   print(f'{"attack":<44}{"measured":>12}{"theory":>12}')
   theory = f'{promise.to_examples(ledger)[0]:.3f}' if 'epsilon' in ledger else 'no promise'
   if found['canaries']:

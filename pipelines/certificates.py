@@ -12,7 +12,7 @@ import pathlib
 from absl import flags
 
 from pipelines import launch
-from tff_vision.runtime import certificates
+from tff_vision.runtime.worker import certificate_authority
 
 _DIR = flags.DEFINE_string('dir', 'pki', 'Folder of the authority and of what it signs.')
 _HOSTS = flags.DEFINE_list('hosts', [], 'Names or addresses by which the coordinator reaches the workers.')
@@ -20,11 +20,11 @@ _HOSTS = flags.DEFINE_list('hosts', [], 'Names or addresses by which the coordin
 
 def main() -> None:
   folder = pathlib.Path(_DIR.value)
-  certificates.make_authority(folder)
+  certificate_authority.make_authority(folder)
   if not (folder / 'coordinator.crt').exists():
-    certificates.make_coordinator(folder)
+    certificate_authority.make_coordinator(folder)
   for host in _HOSTS.value:
-    certificates.make_worker(folder, host)
+    certificate_authority.make_worker(folder, host)
   print(f'in {folder}: {", ".join(sorted(path.name for path in folder.iterdir()))}')
 
 

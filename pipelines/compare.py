@@ -21,17 +21,17 @@ def main(paths: Sequence[str]) -> None:
   if not paths:
     raise ValueError('no run directory is named: python -m pipelines.compare RUN_DIR RUN_DIR ...')
 
-  from tff_vision.program import comparison
-  groups = comparison.read(paths)
-  rows = comparison.summary(groups)
+  from tff_vision.report import run_comparison
+  groups = run_comparison.read(paths)
+  rows = run_comparison.summary(groups)
   for row in rows:
-    said = [f'{name} {comparison.spread(name, row[name])}' for name in comparison.METRICS if name in row]
+    said = [f'{name} {run_comparison.spread(name, row[name])}' for name in run_comparison.METRICS if name in row]
     if 'epsilon' in row['privacy']:
       said.append(f'epsilon {row["privacy"]["epsilon"]:.3f} at delta {row["privacy"]["delta"]:.3g}, unit '
                   f'{row["privacy"]["unit"]}')
     print(f'{row["group"]}: {"  ".join(said)}  ({row["runs"]} run{"s" * (row["runs"] > 1)}: '
           f'{", ".join(row["run_dirs"])})')
-  comparison.write_html(_OUTPUT.value, groups, title=f'Comparison of {len(paths)} runs')
+  run_comparison.write_html(_OUTPUT.value, groups, title=f'Comparison of {len(paths)} runs')
   print(f'page: {_OUTPUT.value}')
   if output_flags.JSON.value is not None:
     json_file.write(output_flags.JSON.value, {'groups': rows})

@@ -17,8 +17,8 @@ import pathlib
 from flags import control_flags, executor_flags, experiment_flags, runtime_flags
 from pipelines import launch, progress
 from tff_vision import configs
-from tff_vision.control import control_config
 from tff_vision.program import run_directory
+from tff_vision.studies.control import control_config
 
 
 def main() -> None:
@@ -36,9 +36,11 @@ def main() -> None:
     launch_config = dataclasses.replace(launch_config, run_dir=str(folder))
   config = experiment_flags.any_config(base)
 
-  from tff_vision.control import training  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
+  from tff_vision.studies.control import (
+    policy_training,  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
+  )
   shown = progress.Progress(rounds=config.program.rounds)
-  found = training.run(config, launch_config, runtime=runtime, on_round=shown)
+  found = policy_training.run(config, launch_config, runtime=runtime, on_round=shown)
   shown.close()
   _show('environments of the clients', found['evaluation'])
   if found['unseen']:

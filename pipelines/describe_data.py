@@ -10,7 +10,7 @@ from absl import flags
 
 from flags import data_flags, experiment_flags, image_flags, output_flags, partition_flags, reading_flags
 from pipelines import launch
-from tff_vision.data import availability
+from tff_vision.data.sources import installed
 from tff_vision.program import json_file
 
 _PICTURE = flags.DEFINE_string('picture', 'describe_data.png', 'Image file to draw; empty for none.')
@@ -18,10 +18,10 @@ _PICTURE = flags.DEFINE_string('picture', 'describe_data.png', 'Image file to dr
 
 def main() -> None:
   config = experiment_flags.experiment_config()
-  availability.require(config.data)
+  installed.require(config.data)
 
   from tff_vision.data import build
-  from tff_vision.program import data_picture, data_summary
+  from tff_vision.report import data_picture, data_summary
   images = build.build(config.data, seed=config.program.seed)
   counts = data_summary.label_counts(images)
   described = {'partition': config.data.partition} | data_summary.describe(images, counts, seed=config.program.seed)

@@ -22,10 +22,10 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 def dataset_findings() -> list[Finding]:
   """Which datasets lie on this machine; an absent one says how to get it."""
-  from tff_vision.data import availability
+  from tff_vision.data.sources import installed
   return [Finding(f'data {name}', Status.OK, where) if present
           else Finding(f'data {name}', Status.INFO, 'not on this machine', where)
-          for name, present, where in availability.report()]
+          for name, present, where in installed.report()]
 
 
 # Cheap checks first: what they find explains why a later one fails.

@@ -25,7 +25,7 @@ def main() -> None:
 
   from tff_vision import objectives
   from tff_vision.data import build
-  from tff_vision.program import exported
+  from tff_vision.export import exported
   images = build.build(config.data, seed=config.program.seed)
   directory.check_data(images.fingerprint)
   evaluator = exported.ExportedModel(directory).evaluator(

@@ -14,10 +14,10 @@ from absl import flags
 
 from flags import output_flags
 from pipelines import launch
-from tff_vision import validate
+from tff_vision.configs import validate
 from tff_vision.program import json_file, run_directory
 
-# The keys of `tff_vision.program.deployment.FORMATS`, which needs TensorFlow.
+# The keys of `tff_vision.export.formats.FORMATS`, which needs TensorFlow.
 FORMATS = ('keras', 'saved_model', 'tflite', 'tflite_int8')
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
@@ -46,18 +46,21 @@ def main() -> None:
     raise ValueError(f'output_dir={str(folder)!r} exists already.')
 
   from tff_vision import tasks
-  from tff_vision.program import calibration, deployment, final_state
+  from tff_vision.export import calibration_images
+  from tff_vision.export import formats as formats_lib
+  from tff_vision.program import final_state
   task = tasks.build_task(config)
   directory.check_data(task.images.fingerprint)
   model = task.keras_model()
   weights = final_state.read_weights(directory, model)
   ranges = None
   if 'tflite_int8' in formats:
-    ranges = (calibration.from_test_images(task, calibration.IMAGES) if _CALIBRATION_DIR.value is None
-              else calibration.from_folder(task, pathlib.Path(_CALIBRATION_DIR.value), calibration.IMAGES))
+    ranges = (calibration_images.from_test_images(task, calibration_images.IMAGES) if _CALIBRATION_DIR.value is None
+              else calibration_images.from_folder(task, pathlib.Path(_CALIBRATION_DIR.value),
+                                                  calibration_images.IMAGES))
     print(f'note: the ranges of activations in tflite_int8 are measured on {ranges.source}; they can be read from the '
           'file.')
-  card = deployment.deploy(task, weights, folder, report=report, formats=formats, calibration=ranges)
+  card = formats_lib.deploy(task, weights, folder, report=report, formats=formats, calibration=ranges)
   for name, parity in card['formats'].items():
     print(f'{name:>12}  {folder / parity["file"]}  {parity["bytes"]:,} bytes; {parity["images"]} test images: largest '
           f'difference of outputs {parity["max_logit_difference"]:.2g}'

@@ -19,23 +19,23 @@ import pathlib
 from absl import flags
 
 from flags import (
-    budget_file_flags,
-    data_flags,
-    experiment_flags,
-    hospitals_flags,
-    image_flags,
-    model_flags,
-    output_flags,
-    partition_flags,
-    program_flags,
-    reading_flags,
-    training_flags,
+  budget_file_flags,
+  data_flags,
+  experiment_flags,
+  hospitals_flags,
+  image_flags,
+  model_flags,
+  output_flags,
+  partition_flags,
+  program_flags,
+  reading_flags,
+  training_flags,
 )
 from pipelines import launch
 from tff_vision import configs
-from tff_vision.data import availability
-from tff_vision.hospitals import claim
+from tff_vision.data.sources import installed
 from tff_vision.program import json_file
+from tff_vision.studies.hospitals import claim
 
 _MODULES = (data_flags, partition_flags, image_flags, reading_flags, model_flags, training_flags, program_flags,
             output_flags, hospitals_flags, budget_file_flags)
@@ -56,7 +56,7 @@ def main() -> None:
   config = experiment_flags.experiment_config(_defaults())
   study = hospitals_flags.study()
   budget = budget_file_flags.chosen()
-  availability.require(config.data)
+  installed.require(config.data)
   launch_config = experiment_flags.launch_config()
   run_dir = pathlib.Path(launch_config.run_dir or
                          pathlib.Path('runs') / f'hospitals-{datetime.datetime.now():%Y%m%d-%H%M%S-%f}')
@@ -64,18 +64,18 @@ def main() -> None:
 
   from tff_vision.data import build  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
   from tff_vision.data import images as images_lib
-  from tff_vision.hospitals import comparison
+  from tff_vision.studies.hospitals import study as study_lib
   images = build.build(config.data, seed=config.program.seed)
   for note in images.notes:
     if launch_config.show_training_data or not isinstance(note, images_lib.Counted):
       print(f'note: {note}')
-  content = comparison.run(images, config, study, run_dir, budget=budget, keep_secrets=launch_config.keep_secrets,
-                           show_training_data=launch_config.show_training_data,
-                           on_model=lambda key, seconds: print(f'{comparison.title(key)}: {seconds:.1f} s', flush=True))
+  content = study_lib.run(images, config, study, run_dir, budget=budget, keep_secrets=launch_config.keep_secrets,
+                          show_training_data=launch_config.show_training_data,
+                          on_model=lambda key, seconds: print(f'{study_lib.title(key)}: {seconds:.1f} s', flush=True))
   _show(content)
   if 'budget_file' in content:
-    from tff_vision.privacy import charge
-    print(charge.sentence(content['budget_file'], budget.budget_file))
+    from tff_vision.accounting import budget_charge
+    print(budget_charge.sentence(content['budget_file'], budget.budget_file))
     print('note: of this comparison the private ways are charged; the others promise nothing, and whoever sees them is '
           'outside of the budget.')
   print(f'report: {run_dir / "report.html"}')

@@ -12,8 +12,8 @@ from types import ModuleType
 from absl import flags
 
 from pipelines import flagfiles, progress
-from tff_vision import validate
-from tff_vision.data import fetch
+from tff_vision.configs import validate
+from tff_vision.data.sources import fetch
 
 _NO_PATH = ('finding_separator',)
 _WRITTEN = ('json', 'output')  # Flags that name a file which is written at the end, maybe hours later.
@@ -100,7 +100,7 @@ def _fail(sentence):
 def _forget_unused_executor():
   """Drops the context that importing TFF installs: collected at interpreter exit, it prints a traceback."""
   if 'tensorflow_federated' in sys.modules:
-    from tff_vision.runtime import local
+    from tff_vision.runtime.driver import local
     local.close()
 
 

@@ -16,7 +16,7 @@ from absl import flags
 
 from flags import output_flags
 from pipelines import launch
-from tff_vision import validate
+from tff_vision.configs import validate
 from tff_vision.program import json_file, run_directory
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
@@ -33,7 +33,7 @@ def main(paths: Sequence[str]) -> None:
     if not pathlib.Path(path).is_file():
       raise ValueError(f'there is no image file {path!r}.')
 
-  from tff_vision.program import exported
+  from tff_vision.export import exported
   model = exported.ExportedModel(run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value)))
   if model.task == 'classification':
     predictions = _classes(model, paths)

@@ -38,14 +38,14 @@ def _answer(budget) -> None:
   if _PLOT.value is not None and not pathlib.Path(_PLOT.value).absolute().parent.is_dir():
     raise ValueError(f'plot={_PLOT.value!r}: there is no folder {str(pathlib.Path(_PLOT.value).parent)!r}.')
   # Numerical libraries load here, so that --help answers at once.
-  from tff_vision.privacy import answer
-  found = answer.answer(budget)
+  from tff_vision.privacy import budget_solver
+  found = budget_solver.answer(budget)
   if _JSON.value == '-':
     print(json.dumps(found.to_dict(), indent=2))
     if _PLOT.value:
-      _plot(found, answer.table(found), _PLOT.value)
+      _plot(found, budget_solver.table(found), _PLOT.value)
     return
-  cells = answer.table(found)
+  cells = budget_solver.table(found)
   print(_describe(found))
   print(_as_table(found, cells))
   if _JSON.value:
@@ -72,8 +72,8 @@ def _describe(found) -> str:
     lines += ['  client    none      a client holds many examples; protect clients with --unit=client',
               f'  example   {by_unit["example"]:<9.4f} {_CHANGE[run.sampling]} example']
   if found.alternatives:
-    from tff_vision.privacy import planner
-    lines += ['', '  ' + planner.saved(run.noise_multiplier, **found.alternatives)]
+    from tff_vision.privacy import mechanism_comparison
+    lines += ['', '  ' + mechanism_comparison.saved(run.noise_multiplier, **found.alternatives)]
   return '\n'.join([*lines, *_profile(found)])
 
 
@@ -132,11 +132,12 @@ def _compare(budget) -> None:
       raise ValueError(f'{name} has no effect with compare: each mechanism has its own cohorts, and a table.')
   import dataclasses
 
-  from tff_vision.privacy import answer, planner
-  setting = planner.Setting(population=budget.population, cohort_size=budget.cohort_size, rounds=budget.rounds,
-                            target_epsilon=budget.target_epsilon, delta=budget.effective_delta,
-                            sizes=answer.sizes_of(budget))
-  rows = planner.compare(setting)
+  from tff_vision.privacy import budget_solver, mechanism_comparison
+  setting = mechanism_comparison.Setting(population=budget.population, cohort_size=budget.cohort_size,
+                                         rounds=budget.rounds,
+                                         target_epsilon=budget.target_epsilon, delta=budget.effective_delta,
+                                         sizes=budget_solver.sizes_of(budget))
+  rows = mechanism_comparison.compare(setting)
   if _JSON.value:
     text = json.dumps([dataclasses.asdict(row) for row in rows], indent=2)
     if _JSON.value == '-':
@@ -151,9 +152,9 @@ def _compare(budget) -> None:
   for row in rows:
     print(f'  {row.mechanism:<36}{row.rms_error:>9.3f}{row.max_error:>9.3f}{row.noise_multiplier:>9.3f}'
           f'{row.buffers:>9}  {row.sampler}')
-  if (saved := planner.savings(rows, setting)) is not None:
+  if (saved := mechanism_comparison.savings(rows, setting)) is not None:
     print(f'\n{saved}')
-  print(f'\nTake {planner.recommend(rows)}')
+  print(f'\nTake {mechanism_comparison.recommend(rows)}')
 
 
 if __name__ == '__main__':

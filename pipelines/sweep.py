@@ -25,10 +25,11 @@ from absl import flags
 
 from flags import budget_file_flags, executor_flags, experiment_flags, runtime_flags
 from pipelines import launch
-from tff_vision import configs, validate
-from tff_vision.data import availability
-from tff_vision.program import cells, json_file, run_directory, whole_file
-from tff_vision.runtime import processes
+from tff_vision import configs
+from tff_vision.configs import validate
+from tff_vision.data.sources import installed
+from tff_vision.program import json_file, run_directory, sweep_cells, whole_file
+from tff_vision.runtime.worker import processes
 
 _GRID = flags.DEFINE_string('grid', None,
                             'name=value,value;name=value: settings of runs. With --random also low..high.')
@@ -54,7 +55,7 @@ def main() -> None:
   if run_directory.RunDirectory(folder).config.exists():
     raise ValueError(f'run_dir={str(folder)!r} holds a run; a sweep needs a folder of its own, with a run in it for '
                      'each cell.')
-  made = cells.make(experiment_flags.experiment_config(), cells.parse(_GRID.value), draws=_RANDOM.value)
+  made = sweep_cells.make(experiment_flags.experiment_config(), sweep_cells.parse(_GRID.value), draws=_RANDOM.value)
   if len(tasks := {cell.config.task.task for cell in made}) > 1:
     raise ValueError(f'grid: cells of task={" and ".join(sorted(tasks))} have no metric by which one could be best.')
   if _RANDOM_RUNS.value is not None:
@@ -74,7 +75,7 @@ def _directory(folder, cell):
 
 def _prepare(folder, cell):
   """Makes sure that a cell can run: its data is here, and its folder is its own or new."""
-  availability.require(cell.config.data)
+  installed.require(cell.config.data)
   directory = _directory(folder, cell)
   directory.check_usable(cell.config, resume=directory.config.exists())
 
@@ -132,15 +133,15 @@ def _choose(folder, made, launch_config):
   """
   _check_choice(folder, made)
   from tff_vision import experiment
-  from tff_vision.privacy import charge, losses
+  from tff_vision.accounting import budget_charge, privacy_losses
   found = [experiment.planned(cell.config) for cell in made]
   costs = [plan.spent(cell.config.program.rounds) for cell, (_, plan) in zip(made, found, strict=True)]
   if len({cost.unit for cost in costs}) > 1:
     raise ValueError('random_runs needs cells that protect the same: clients or examples.')
-  spent, delta = losses.best_of_random_runs(costs, _RANDOM_RUNS.value), min(plan.delta for _, plan in found)
+  spent, delta = privacy_losses.best_of_random_runs(costs, _RANDOM_RUNS.value), min(plan.delta for _, plan in found)
   budget = budget_file_flags.chosen()
-  charged = charge.Charge(budget, run=secrets.token_bytes(32), data=found[0][0], delta=delta,
-                          label=f'the choice in run_dir={folder}')
+  charged = budget_charge.Charge(budget, run=secrets.token_bytes(32), data=found[0][0], delta=delta,
+                                 label=f'the choice in run_dir={folder}')
   charged.reserve(spent)
   drawn = [made[secrets.randbelow(len(made))] for _ in range(_geometric(_RANDOM_RUNS.value))]
   print('Runs as many cells as were drawn; their number and what becomes of each is told nobody.', flush=True)
@@ -157,7 +158,7 @@ def _choose(folder, made, launch_config):
     sign = -1 if metric == 'loss' else 1
     cell, report = max(reports, key=lambda one: sign * float(one[1]['evaluation'].get(metric, -sign * math.inf)))
     os.replace(_directory(hidden, cell).export, folder / 'export')
-  epsilon = losses.Composition([spent.largest]).epsilon(delta)
+  epsilon = privacy_losses.Composition([spent.largest]).epsilon(delta)
   content = {'chosen': dict(cell.settings), 'metric': metric, 'evaluation': report['evaluation'],
              'privacy': {'epsilon': epsilon, 'delta': delta, 'unit': spent.unit, 'accountant': 'RDP, best of a random '
                          f'number of runs of mean {_RANDOM_RUNS.value:g}', 'relation': report['privacy']['relation']},
@@ -168,7 +169,7 @@ def _choose(folder, made, launch_config):
   print(f'chosen: {cell.settings}, {metric} {report["evaluation"][metric]:.4f}; the choice costs epsilon {epsilon:.3f} '
         f'at delta {delta:.3g}; unit: {spent.unit}\nmodel: {folder / "export" / "model.keras"}')
   if content['budget_file'] is not None:
-    print(charge.sentence(content['budget_file'], budget.budget_file))
+    print(budget_charge.sentence(content['budget_file'], budget.budget_file))
 
 
 def _check_choice(folder, made):
@@ -177,7 +178,7 @@ def _check_choice(folder, made):
   if folder.exists() and any(folder.iterdir()):
     raise ValueError(f'run_dir={str(folder)!r} is not empty: a choice is made in one go, in a folder of its own.')
   for cell in made:
-    availability.require(cell.config.data)
+    installed.require(cell.config.data)
     if cell.config.privacy.privacy == 'none' or cell.config.privacy.stop_at_epsilon is not None:
       raise ValueError('random_runs chooses among private runs of known cost: choose --privacy, without '
                        'stop_at_epsilon.')
@@ -200,7 +201,7 @@ def _totals(budget):
   """Returns what all runs on the budget cost: every cell is charged, so whichever is chosen and shown is paid for."""
   if budget.budget_file is None:
     return None
-  from tff_vision.privacy import budget_file
+  from tff_vision.accounting import budget_file
   return budget_file.BudgetFile(budget).totals().to_dict()
 
 
@@ -210,32 +211,33 @@ def _reason(process):
 
 def _conclude(folder, made, launch_config):
   budget = budget_file_flags.chosen()
-  from tff_vision.program import comparison
+  from tff_vision.report import run_comparison
   finished = [cell for cell in made if _directory(folder, cell).report_json.exists()]
   if not finished:
     raise ValueError(f'no cell has finished; their logs are in {folder}.')
-  groups = comparison.read([str(folder / cell.name) for cell in finished])
-  rows = comparison.summary(groups)
+  groups = run_comparison.read([str(folder / cell.name) for cell in finished])
+  rows = run_comparison.summary(groups)
   metric = next((name for name in ('auc', 'accuracy', 'loss') if all(name in row for row in rows)), None)
   if metric is None:
     raise ValueError(f'the cells in {folder} have no metric in common by which one could be best.')
 
-  from tff_vision.program import comparison_figures
-  best = rows[comparison_figures.best_row(rows, metric)]
+  from tff_vision.report import run_comparison_figures
+  best = rows[run_comparison_figures.best_row(rows, metric)]
   for row in rows:
-    print(f'{row["group"]}: {metric} {comparison.spread(metric, row[metric])}  ({row["runs"]} '
+    print(f'{row["group"]}: {metric} {run_comparison.spread(metric, row[metric])}  ({row["runs"]} '
           f'run{"s" * (row["runs"] > 1)})')
   print(f'best by {metric} on the test set: {best["group"]}')
-  comparison.write_html(folder / 'sweep.html', groups, title=f'Sweep of {len(finished)} runs',
-                        figures=comparison_figures.sweep(rows, metric=metric))
+  run_comparison.write_html(folder / 'sweep.html', groups, title=f'Sweep of {len(finished)} runs',
+                            figures=run_comparison_figures.sweep(rows, metric=metric))
   content = {'metric': metric, 'best': best['group'], 'groups': rows,
              'unfinished': [cell.name for cell in made if cell not in finished], 'budget_file': _totals(budget)}
   json_file.write(folder / 'sweep.json', content)
   if launch_config.json is not None:
     json_file.write(launch_config.json, content)
   if content['budget_file'] is not None:
-    from tff_vision.privacy import charge
-    print(charge.sentence(content['budget_file'], budget.budget_file) + '; the choice among them is paid with them.')
+    from tff_vision.accounting import budget_charge
+    print(budget_charge.sentence(content['budget_file'], budget.budget_file)
+          + '; the choice among them is paid with them.')
   print(f'page: {folder / "sweep.html"}')
   if content['unfinished']:
     raise ValueError(f'{len(content["unfinished"])} of {len(made)} cells have not finished, the first is '

@@ -17,9 +17,9 @@ import sys
 
 from flags import budget_file_flags, executor_flags, experiment_flags, runtime_flags
 from pipelines import launch, progress
-from tff_vision.data import availability
+from tff_vision.data.sources import installed
 from tff_vision.program import run_directory
-from tff_vision.runtime import processes
+from tff_vision.runtime.worker import processes
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
   if launch_config.run_dir is None:
     launch_config = dataclasses.replace(launch_config, run_dir=_fresh_run_dir(config))
   run_directory.RunDirectory(pathlib.Path(launch_config.run_dir)).check_usable(config, resume=launch_config.resume)
-  availability.require(config.data)
+  installed.require(config.data)
   stop = _StopOnSignal()
 
   from tff_vision import experiment  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
@@ -98,8 +98,8 @@ def _conclude(result):
   elif warning := (found['privacy'].get('profile') or {}).get('warning'):
     print(f'note: {warning}')
   if 'budget_file' in found:
-    from tff_vision.privacy import charge
-    print(charge.sentence(found['budget_file'], found['budget_file']['file']))
+    from tff_vision.accounting import budget_charge
+    print(budget_charge.sentence(found['budget_file'], found['budget_file']['file']))
   if found['secure_sum']['mode'] != 'none':
     print(_secure_sentence(found['secure_sum']))
   print(_traffic_sentence(found['traffic']))

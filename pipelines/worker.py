@@ -15,7 +15,7 @@ import threading
 
 from flags import executor_flags, worker_flags
 from pipelines import launch
-from tff_vision.runtime import health, processes, supervisor
+from tff_vision.runtime.worker import health_endpoint, processes, supervisor
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
@@ -32,7 +32,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
       worker = stack.enter_context(supervisor.Supervisor(config))
       if config.health_port is not None:
-        stack.enter_context(health.served(config.host, config.health_port, worker.serving))
+        stack.enter_context(health_endpoint.served(config.host, config.health_port, worker.serving))
       while not stopped.wait(_SECONDS_BETWEEN_LOOKS):
         worker.look()
   except RuntimeError as error:

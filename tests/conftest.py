@@ -15,7 +15,7 @@ hypothesis.settings.load_profile('tff_vision')
 @pytest.fixture(scope='session')
 def tff_runtime():
   """Runs TFF computations of the session on one local executor."""
-  from tff_vision.runtime import local
+  from tff_vision.runtime.driver import local
   with local.local_runtime() as worker:
     yield worker
 
@@ -26,5 +26,5 @@ def _no_unused_executor():
   yield
   import sys
   if 'tensorflow_federated' in sys.modules:
-    from tff_vision.runtime import local
+    from tff_vision.runtime.driver import local
     local.close()

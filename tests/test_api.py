@@ -10,7 +10,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 import tff_vision as tv
-from tff_vision import cohort_config, configs, experiment, plugins
+from tff_vision import configs, experiment, plugins
+from tff_vision.configs import cohort_config
 
 
 class Signs(tv.Algorithm):

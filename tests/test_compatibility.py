@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tests.learning.composed import Run
-from tff_vision import compatibility, configs, privacy_config, secure_config, training_config
-from tff_vision.runtime import remote, runtime_config
+from tff_vision import configs
+from tff_vision.configs import compatibility, privacy_config, runtime_config, secure_config, training_config
+from tff_vision.runtime.driver import remote
 
 CHOICES = [(algorithm, column, choice) for algorithm in compatibility.REFUSED
            for column, choices in compatibility.COLUMNS.items() for choice in choices]

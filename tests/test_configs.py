@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flags import experiment_flags
-from tff_vision import configs, data_config, seeds
+from tff_vision import configs, seeds
+from tff_vision.configs import data_config
 
 FIELDS = {field.name: (section, field.default) for section in (*configs.sections().values(), configs.LaunchConfig)
           for field in dataclasses.fields(section)}

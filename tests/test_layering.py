@@ -10,31 +10,32 @@ LIBRARY = sorted((ROOT / 'tff_vision').rglob('*.py'))
 SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted((ROOT / top).rglob('*.py')))]
 
 # Package of tff_vision -> the packages and modules of tff_vision that it may import.
-SECTIONS = {path.stem for path in (ROOT / 'tff_vision').glob('*_config.py')}
-FOUNDATION = {'configs', 'compatibility', 'plugins', 'secret_files', 'seeds', 'told', 'validate', 'values', *SECTIONS}
+FOUNDATION = {'configs', 'plugins', 'secret_files', 'seeds', 'told', 'values'}
 ALLOWED = {
-    'validate': {'plugins'}, 'compatibility': {'plugins'}, 'secret_files': set(), 'seeds': set(),
-    'plugins': set(), 'told': set(), 'progress': set(),
-    **{section: {'validate', 'plugins', *SECTIONS} for section in SECTIONS},
-    'configs': {'validate', 'compatibility', 'plugins', *SECTIONS}, 'values': {'configs'},
-    'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'runtime': {'data'},
+    'configs': {'plugins'}, 'values': {'configs'},
+    'secret_files': set(), 'seeds': set(), 'plugins': set(), 'told': set(), 'progress': set(),
+    'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'accounting': set(), 'runtime': {'data'},
     'diagnosis': {'runtime'},
-    'privacy': {'secure', 'models'},
+    'participation': {'accounting'}, 'privacy': {'accounting', 'participation', 'secure', 'models'},
     'objectives': {'models'}, 'tasks': {'data', 'models', 'objectives'},
-    'aggregation': {'privacy', 'secure', 'client_state'},
-    'learning': {'tasks', 'data', 'models', 'client_state', 'objectives'},
+    'aggregation': {'accounting', 'participation', 'privacy', 'secure', 'client_state'},
+    'learning': {'algorithms', 'tasks', 'data', 'models', 'client_state', 'objectives'},
+    'algorithms': {'learning', 'tasks'},
     'program': {'learning', 'tasks', 'data', 'models', 'objectives'},
+    'report': {'program', 'learning', 'tasks', 'data'},
+    'export': {'report', 'program', 'learning', 'tasks', 'data', 'models', 'objectives'},
+    'audit': {'accounting', 'privacy', 'secure', 'learning', 'tasks', 'data'},
     'assembly': {'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'data', 'client_state'},
-    'experiment': {'assembly', 'program', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'secure', 'data'},
+    'experiment': {'assembly', 'program', 'report', 'export', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy',
+                   'accounting', 'secure', 'data'},
     'api': {'experiment', 'program', 'runtime', 'tasks'},
     'testing': {'api', 'experiment', 'program', 'runtime', 'learning', 'tasks', 'models', 'data',
                 'objectives'},
-    'control': {'program', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'models'},
-    'hospitals': {'experiment', 'assembly', 'privacy', 'aggregation', 'program', 'runtime', 'learning', 'tasks', 'data',
-                  'models', 'objectives'},
+    'studies': {'experiment', 'assembly', 'accounting', 'privacy', 'aggregation', 'program', 'report', 'runtime',
+                'learning', 'tasks', 'data', 'models', 'objectives'},
 }
-# `program` is handed a plan; its type is all that it may know of `privacy`.
-TYPES_ONLY = {('program', 'privacy.plan')}
+# These are handed a plan; its type is all that they may know of `privacy`.
+TYPES_ONLY = {('program', 'privacy.plan'), ('report', 'privacy.plan')}
 
 
 def imported(path):

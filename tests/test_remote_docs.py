@@ -12,7 +12,7 @@ import sys
 import pytest
 
 from tests.runtime import workers
-from tff_vision.runtime import processes
+from tff_vision.runtime.worker import processes
 
 ROOT = pathlib.Path(__file__).parents[1]
 BLOCK = re.compile(r'<!-- run -->\n```sh\n(.*?)```', re.DOTALL)
@@ -68,9 +68,9 @@ def test_the_bubblewrap_line_serves_and_ends(tmp_path):
 
 @workers.needs_nginx
 def test_the_container_door_is_a_configuration_that_nginx_takes(tmp_path):
-  from tff_vision.runtime import certificates
-  certificates.make_authority(tmp_path)
-  certificates.make_worker(tmp_path, 'worker')
+  from tff_vision.runtime.worker import certificate_authority
+  certificate_authority.make_authority(tmp_path)
+  certificate_authority.make_worker(tmp_path, 'worker')
   text = (ROOT / 'deploy' / 'nginx.conf').read_text()
   (tmp_path / 'nginx.conf').write_text(text.replace('/tmp/', f'{tmp_path}/').replace('/run/secrets', str(tmp_path)))
   nginx = shutil.which('nginx') or '/usr/sbin/nginx'

@@ -19,7 +19,7 @@ _PUBLIC = {
         'Poisson', 'RoundRobin', 'Allocation', 'ClientGaussian', 'MatrixFactorization', 'DistributedGaussian',
         'ExampleDpSgd', 'ThresholdEncryption', 'KeyHolderEncryption', 'Masks', 'Natural', 'Iid', 'Dirichlet', 'Shards'),
         'tff_vision.values'),
-    'RuntimeConfig': 'tff_vision.runtime.runtime_config',
+    'RuntimeConfig': 'tff_vision.configs.runtime_config',
     'show_progress': 'tff_vision.progress',
 }
 _MODULES = ('data', 'testing')
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
   from tff_vision import data as data
   from tff_vision import testing as testing
   from tff_vision.api import Experiment as Experiment
+  from tff_vision.configs.runtime_config import RuntimeConfig as RuntimeConfig
   from tff_vision.experiment import RunResult as RunResult
   from tff_vision.learning.algorithm import Algorithm as Algorithm
   from tff_vision.learning.algorithm import Work as Work
   from tff_vision.progress import show_progress as show_progress
-  from tff_vision.runtime.runtime_config import RuntimeConfig as RuntimeConfig
   from tff_vision.values import *  # noqa: F403
 
 

@@ -8,9 +8,9 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from tff_vision import configs, experiment, tasks, validate, values
+from tff_vision import configs, experiment, tasks, values
+from tff_vision.configs import runtime_config, validate
 from tff_vision.program import handover, loop, run_directory
-from tff_vision.runtime import runtime_config
 
 # Part of an experiment -> its type, and what of `tff_vision` makes it.
 _MADE_BY = {

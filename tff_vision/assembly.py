@@ -16,11 +16,12 @@ import tensorflow_federated as tff
 from tff_vision import configs, plugins, tasks, told
 from tff_vision.aggregation import codecs, error_feedback, flat, secured
 from tff_vision.client_state import driver, keeping, store
+from tff_vision.configs import runtime_config
 from tff_vision.data import attacked, images
-from tff_vision.learning import attacked_work, client_data, evaluation, local_training, process
+from tff_vision.learning import attacked_work, client_data, evaluation, local_training
+from tff_vision.learning import learning_process as process
 from tff_vision.learning import personal as personal_lib
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.runtime import runtime_config
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -13,28 +13,22 @@ from typing import Any
 
 import tensorflow as tf
 
-from tff_vision import assembly, budget_file_config, compatibility, configs, tasks, validate
+from tff_vision import assembly, configs, tasks
+from tff_vision.accounting import budget_charge, budget_file
 from tff_vision.aggregation import composing, secured, traffic
+from tff_vision.configs import budget_file_config, compatibility, runtime_config, validate
 from tff_vision.data import images as images_lib
-from tff_vision.learning import evaluation, process
-from tff_vision.privacy import budget_file, charge
+from tff_vision.export import calibration_images
+from tff_vision.export import formats as formats_lib
+from tff_vision.export import keras_export as export
+from tff_vision.learning import evaluation, learning_process
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.program import (
-  attack_report,
-  calibration,
-  deployment,
-  export,
-  final_state,
-  health,
-  json_file,
-  loop,
-  released,
-  report,
-  run_directory,
-  summary,
-)
+from tff_vision.program import final_state, health, json_file, loop, released, run_directory
 from tff_vision.program import journal as journal_lib
-from tff_vision.runtime import runtime_config, runtimes
+from tff_vision.report import attack_report
+from tff_vision.report import content as content_lib
+from tff_vision.report import page as report
+from tff_vision.runtime.driver import runtimes
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -87,15 +81,15 @@ class RunResult:
     """
     chosen = formats or ('keras', 'saved_model', 'tflite')
     for name in chosen:
-      validate.one_of(deployment.FORMATS, format=name)
+      validate.one_of(formats_lib.FORMATS, format=name)
     target = pathlib.Path(folder) if folder is not None else self.directory.path / 'deployment'
     if target.exists():
       raise ValueError(f'folder={str(target)!r} exists already.')
     task = self.load_task()
     weights = final_state.read_weights(self.directory, task.keras_model())
-    ranges = calibration.from_test_images(task, calibration.IMAGES) if 'tflite_int8' in chosen else None
-    return deployment.deploy(task, weights, target, report=self.directory.read_report(), formats=list(chosen),
-                             calibration=ranges)
+    ranges = calibration_images.from_test_images(task, calibration_images.IMAGES) if 'tflite_int8' in chosen else None
+    return formats_lib.deploy(task, weights, target, report=self.directory.read_report(), formats=list(chosen),
+                              calibration=ranges)
 
 
 def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
@@ -128,7 +122,7 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
 
 
 def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
-  clock = summary.Clock(time.monotonic())
+  clock = content_lib.Clock(time.monotonic())
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
   directory.check_usable(config, resume=launch.resume)
   if launch.resume and directory.is_wiped():
@@ -149,12 +143,13 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
                                    objective=task.objective)
   with directory.opened(config, secret, task.images.fingerprint), runtimes.open_runtime(runtime) as place:
     task, plan, program = ready or plan_run(assembly.counted(task, runtime, place, journal.example_counts))
-    charged = charge.Charge(budget, run=secret, data=fingerprint(task.images), delta=getattr(plan, 'delta', None),
-                            label=f'run_dir={launch.run_dir}')
+    charged = budget_charge.Charge(budget, run=secret, data=fingerprint(task.images),
+                                   delta=getattr(plan, 'delta', None),
+                                   label=f'run_dir={launch.run_dir}')
     parts = assembly.assemble(config, task, plan, runtime, directory.client_states, place)
     secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
                                   parameters_count=parts.sent_length, on_workers=bool(runtime.workers),
-                                  tells=process.tells(task, config.algorithm), kept=parts.kept,
+                                  tells=learning_process.tells(task, config.algorithm), kept=parts.kept,
                                   rounds=config.program.rounds)
     client_traffic = loop.Traffic(bytes_down=traffic.bytes_down(evaluator.model, parts.shown),
                                   bytes_up=traffic.bytes_up(config, secure_sum, length=parts.sent_length))
@@ -183,14 +178,14 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
     personal = outcome.personal or assembly.personalize(config, task, runtime, place, outcome.weights, evaluator)
     plan = plan.charged(journal.past())
     parity = export.export(task, outcome.weights, directory.export, evaluator)
-    content = summary.build_report(config, task=task, plan=plan, outcome=outcome, evaluator=evaluator, clock=clock,
-                                   parity=parity, worker_pids=place.pids)
+    content = content_lib.build_report(config, task=task, plan=plan, outcome=outcome, evaluator=evaluator, clock=clock,
+                                       parity=parity, worker_pids=place.pids)
     content['personal'] = personal
     content['warnings'] = health.warnings(outcome.history, content['evaluation'], task.images.test.examples, config)
     content['secure_sum'] = secure_sum
     if totals is not None:
       content['budget_file'] = {**totals, 'file': budget.budget_file}
-    content['traffic'] = summary.traffic(outcome.history, client_traffic)
+    content['traffic'] = content_lib.traffic(outcome.history, client_traffic)
     if config.attack.attack != 'none':
       content['attack'] = attack_report.describe(config.attack, task, evaluator)
     content = released.report(content, config, plan, show_training_data=launch.show_training_data)

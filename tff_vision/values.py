@@ -16,7 +16,7 @@ class Optimizer:
   """A built-in optimizer with its learning rate; a `tff.learning.optimizers.Optimizer` may stand in its place.
 
   Attributes:
-    name: Of `tff_vision.training_config`.
+    name: Of `tff_vision.configs.training_config`.
     learning_rate: Of one step.
     settings: Further constants by name: `momentum`, `weight_decay`, `epsilon`.
   """

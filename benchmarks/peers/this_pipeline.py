@@ -12,10 +12,11 @@ import numpy as np
 from benchmarks.peers import protocol, workload
 from tff_vision import configs, models, tasks
 from tff_vision.aggregation import stack
+from tff_vision.configs import runtime_config
 from tff_vision.data import images
-from tff_vision.learning import process
+from tff_vision.learning import learning_process
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.runtime import runtime_config, runtimes
+from tff_vision.runtime.driver import runtimes
 
 
 def main() -> None:
@@ -29,7 +30,7 @@ def build(work: workload.Workload) -> Callable[[], None]:
   client = configs.ClientConfig(client_epochs=1, client_learning_rate=work.learning_rate, batch_size=work.batch_size)
   task = _task(work, client)
   plan = _plan(work, client).for_model(task.keras_model(), task.batch_spec[0])
-  made = process.build_process(
+  made = learning_process.build_process(
       task, algorithm=configs.AlgorithmConfig(), client=client, server=configs.ServerConfig(),
       aggregator=stack.build_stack(plan), private_training=plan.client_work)
   state = [made.set_model_weights(made.initialize(), task.initial_weights())]

@@ -7,8 +7,9 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tff_vision import aggregation_config, configs
-from tff_vision.aggregation import bits, codecs, rotations, traffic
+from tff_vision import configs
+from tff_vision.aggregation import codecs, rotations, traffic
+from tff_vision.configs import aggregation_config
 
 RNG = np.random.default_rng(5)
 
@@ -29,9 +30,9 @@ def test_registries_equal_the_configs_choices():
 @given(st.integers(1, 24), st.integers(1, 60), st.integers(0, 10**6))
 def test_numbers_come_back_from_their_bits(width, count, seed):
   numbers = np.random.default_rng(seed).integers(0, 2**width, count).astype(np.int32)
-  packed = bits.pack(tf.constant(numbers), width)
+  packed = codecs.pack(tf.constant(numbers), width)
   assert packed.dtype == tf.uint8 and packed.shape == (width, -(-count // 8))
-  np.testing.assert_array_equal(bits.unpack(packed, count), numbers)
+  np.testing.assert_array_equal(codecs.unpack(packed, count), numbers)
 
 
 def test_rotations_are_the_textbook_transforms_and_come_back():

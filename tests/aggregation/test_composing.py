@@ -5,7 +5,7 @@ import pytest
 from tests import tiny
 from tff_vision import configs
 from tff_vision.aggregation import composing
-from tff_vision.learning import process
+from tff_vision.learning import learning_process
 
 KINDS = {
     'rule': {'aggregation': configs.AggregationConfig(aggregator='median')},
@@ -31,7 +31,7 @@ ALSO = {'top_k': ('compression',)}
 
 def test_the_algorithms_that_keep_state_are_those():
   task = tiny.task(tiny.two_layers)
-  keep = [name for name, make in process.ALGORITHMS.items()
+  keep = [name for name, make in learning_process.ALGORITHMS.items()
           if make(task, configs.AlgorithmConfig(algorithm=name), configs.ClientConfig()).keeps]
   assert set(keep) == set(composing.KEEPING_ALGORITHMS)
 

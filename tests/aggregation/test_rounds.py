@@ -10,9 +10,12 @@ from tests import tiny
 from tff_vision import configs
 from tff_vision.aggregation import codecs, error_feedback, stack
 from tff_vision.client_state import driver, keeping, store
-from tff_vision.learning import attacked_work, client_data, process
-from tff_vision.privacy import cohorts, plan, sampled_plans
-from tff_vision.runtime import remote, runtime_config
+from tff_vision.configs import runtime_config
+from tff_vision.learning import attacked_work, client_data, learning_process
+from tff_vision.participation import cohort_sampling
+from tff_vision.privacy import plan
+from tff_vision.privacy.mechanisms import sampled_plans
+from tff_vision.runtime.driver import remote
 
 VALUE = tff.types.to_type(collections.OrderedDict(a=tff.TensorType(np.float32, [3, 4]),
                                                   b=tff.TensorType(np.float32, [5])))
@@ -61,7 +64,7 @@ def build(task, aggregation, *layers):
     for one in layers:
       client_work = one(client_work)
     return client_work
-  return process.build_process(
+  return learning_process.build_process(
       task, algorithm=configs.AlgorithmConfig(), client=configs.ClientConfig(client_learning_rate=0.1),
       server=configs.ServerConfig(), client_work_layer=layer,
       aggregator=stack.build_stack(plan.NoPrivacy(sampler=lambda round_num: np.arange(4)), aggregation))
@@ -151,7 +154,8 @@ def test_attacks_and_memory_on_work_that_keeps_state():
 
 
 def test_norm_clipping_goes_before_a_private_clip(tff_runtime):
-  private = sampled_plans.ClientGaussian(sampler=cohorts.PoissonCohort(population=4, rate=1.0, seed=0), clip_norm=100.0,
+  private = sampled_plans.ClientGaussian(sampler=cohort_sampling.PoissonCohort(population=4, rate=1.0, seed=0),
+                                         clip_norm=100.0,
                                          noise_multiplier=0.0, delta=1e-3)
   clipping = configs.AggregationConfig(aggregator='norm_clipping', update_norm_bound=1.0)
   made = stack.build_stack(private, clipping).create(tff.TensorType(np.float32, [17]))

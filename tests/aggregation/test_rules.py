@@ -6,8 +6,8 @@ import scipy.optimize
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tff_vision import aggregation_config
 from tff_vision.aggregation import limits, rules
+from tff_vision.configs import aggregation_config
 
 RNG = np.random.default_rng(3)
 ROWS = RNG.normal(size=(11, 40)).astype(np.float32)

@@ -12,9 +12,9 @@ import tree
 from tests import tiny
 from tff_vision import configs
 from tff_vision.aggregation import secured
-from tff_vision.learning import process
+from tff_vision.learning import learning_process as learning_process_lib
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.secure import mask_round
+from tff_vision.secure.masking import mask_round
 
 CONFIG = configs.ExperimentConfig(client=configs.ClientConfig(batch_size=4, client_learning_rate=0.5),
                                   cohort=configs.CohortConfig(cohort_size=4))
@@ -37,7 +37,7 @@ def _plan(config, task):
 
 
 def _build(config, task):
-  return functools.partial(process.build_process, task, algorithm=config.algorithm, client=config.client,
+  return functools.partial(learning_process_lib.build_process, task, algorithm=config.algorithm, client=config.client,
                            server=config.server)
 
 
@@ -46,7 +46,8 @@ def _trained(place, config, task, mode, folder=None):
   secure = configs.SecureConfig(secure_sum=mode, secure_clients_max=4, secure_bits=BITS, secure_range=1.0,
                                 key_holder_dir=folder)
   return _moved(secured.build_process(secure, _plan(config, task), _build(config, task),
-                                      tells=process.tells(task, config.algorithm), place=place), task, rounds=1,
+                                      tells=learning_process_lib.tells(task, config.algorithm), place=place), task,
+                rounds=1,
                 exact=config.privacy.privacy == 'none')
 
 
@@ -108,7 +109,7 @@ def test_masked_process_goes_on_without_the_lost(tff_runtime, task):
   secure = configs.SecureConfig(secure_sum='masks', secure_clients_max=4, secure_range=1.0)
   plan = _plan(CONFIG, task)
   lost = {1: mask_round.Dropouts(upload=[2]), 2: mask_round.Dropouts(share=[2])}
-  tells = process.tells(task, CONFIG.algorithm)
+  tells = learning_process_lib.tells(task, CONFIG.algorithm)
   masked = secured.masked_process(secure, plan, _build(CONFIG, task), tells, dropouts=lost.__getitem__)
   plain = secured.build_process(configs.SecureConfig(), plan, _build(CONFIG, task), tells=tells)
   np.testing.assert_allclose(_moved(masked, task, rounds=2), _moved(plain, task, rounds=2, clients=(0, 1, 3)),
@@ -126,7 +127,7 @@ def _check_output(state, output, exact):
 def test_an_update_out_of_range_ends_the_round_with_one_sentence(tff_runtime, task):
   secure = configs.SecureConfig(secure_sum='he', secure_clients_max=4, secure_range=1e-4)
   refusing = secured.build_process(secure, _plan(CONFIG, task), _build(CONFIG, task), place=tff_runtime,
-                                   tells=process.tells(task, CONFIG.algorithm))
+                                   tells=learning_process_lib.tells(task, CONFIG.algorithm))
   with pytest.raises(ValueError, match=r'^secure sum: an update of a client has an element beyond 0.0001, so nothing '
                                        r'was encrypted and the round fails; raise secure_range or clip updates.$'):
     _moved(refusing, task, rounds=1)
@@ -135,7 +136,7 @@ def test_an_update_out_of_range_ends_the_round_with_one_sentence(tff_runtime, ta
 @pytest.mark.parametrize('mode', ['he', 'he_keyholder', 'masks'])
 def test_description_by_hand(task, mode):
   secure = configs.SecureConfig(secure_sum=mode, secure_clients_max=8, key_holder_dir='x' if 'holder' in mode else None)
-  tells = process.tells(task, CONFIG.algorithm)
+  tells = learning_process_lib.tells(task, CONFIG.algorithm)
   found = secured.describe(secure, _plan(CONFIG, task), parameters_count=100_000, clients=3, tells=tells)
   # Of 12 examples: the weight and their number take 4 bits, 12 x 2^16 right answers 20, 24 x 2^32 of loss 37 and a
   # flag; 15 bits a value.

@@ -12,11 +12,15 @@ from tests.learning import composed
 from tests.runtime import recording, workers
 from tff_vision import configs
 from tff_vision.aggregation import secured
+from tff_vision.configs import runtime_config
 from tff_vision.data import records
-from tff_vision.learning import client_data, process
+from tff_vision.learning import client_data, learning_process
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.runtime import handles, remote, runtime_config
-from tff_vision.secure import joint_key, mask_round, refusal
+from tff_vision.runtime.driver import remote
+from tff_vision.runtime.tff_internals import handles
+from tff_vision.secure import refusal
+from tff_vision.secure.encryption import joint_key
+from tff_vision.secure.masking import mask_round
 
 SIZES = (7, 12, 9)
 BITS = 18
@@ -33,14 +37,15 @@ class Rounds:
 
   def __init__(self, task, mode, place, data):
     secure = configs.SecureConfig(secure_sum=mode, secure_clients_max=3, secure_bits=BITS, secure_range=1.0)
-    build = functools.partial(process.build_process, task, algorithm=configs.AlgorithmConfig(), client=task.client,
+    build = functools.partial(learning_process.build_process, task, algorithm=configs.AlgorithmConfig(),
+                              client=task.client,
                               server=configs.ServerConfig())
     if isinstance(data, client_data.WorkerData):
       sent = build
       build = lambda **layers: data.read_on_workers(sent(**layers))
     self._process = secured.build_process(
         secure, plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(3)), build, place=place,
-        tells=process.tells(task, configs.AlgorithmConfig()))
+        tells=learning_process.tells(task, configs.AlgorithmConfig()))
     self._task = task
     self._data = data
 
@@ -139,7 +144,7 @@ def _taps(monkeypatch):
     made.append(Tapped(channel, name=name, call_timeout=call_timeout))
     return made[-1]
 
-  monkeypatch.setattr('tff_vision.runtime.stub.DeadlineStub', build)
+  monkeypatch.setattr('tff_vision.runtime.driver.stub.DeadlineStub', build)
   return made
 
 

@@ -16,10 +16,11 @@ from tests.learning import composed
 from tests.runtime import recording
 from tff_vision import configs, told
 from tff_vision.aggregation import secured
-from tff_vision.learning import algorithm, local_training, process
+from tff_vision.configs import runtime_config
+from tff_vision.learning import algorithm, learning_process, local_training
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.runtime import remote, runtime_config
-from tff_vision.secure import parameters
+from tff_vision.runtime.driver import remote
+from tff_vision.secure.encryption import parameters
 
 SIZES = (1009, 1511, 2003)  # Of clients: numbers that nothing else is.
 EVERYONE = range(3)
@@ -64,7 +65,7 @@ def _taps():
     return made[-1]
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr('tff_vision.runtime.stub.DeadlineStub', build)
+    patch.setattr('tff_vision.runtime.driver.stub.DeadlineStub', build)
     yield made
 
 
@@ -93,12 +94,12 @@ def _nobody():
 
 
 def _build(task, algorithm='fedavg', **given):
-  return functools.partial(process.build_process, task, algorithm=configs.AlgorithmConfig(algorithm=algorithm),
+  return functools.partial(learning_process.build_process, task, algorithm=configs.AlgorithmConfig(algorithm=algorithm),
                            client=task.client, server=configs.ServerConfig(), **given)
 
 
 def _tells(task):
-  return process.tells(task, configs.AlgorithmConfig())
+  return learning_process.tells(task, configs.AlgorithmConfig())
 
 
 def _plan(task, secure, **privacy):

@@ -8,8 +8,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision.client_state import driver, keeping, store
+from tff_vision.configs import runtime_config
 from tff_vision.learning import composition
-from tff_vision.runtime import remote, runtime_config
+from tff_vision.runtime.driver import remote
 
 WEIGHTS = tff.types.to_type(tff.learning.models.ModelWeights((tff.TensorType(np.float32, [2]),), ()))
 DATA = tff.SequenceType(np.float32)

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tff_vision.client_state import driver, store
-from tff_vision.secure import two_phase
+from tff_vision.secure import hidden_sum
 
 ZERO = {'control': (np.zeros((2, 3), np.float32), np.zeros(3, np.float32)), 'count': np.int64(0)}
 
@@ -114,7 +114,7 @@ def test_an_absent_client_keeps_what_it_had(tmp_path):
   class WithoutTheSecond(Process):
     def next(self, state, pairs):
       output = super().next(state, [pairs[0], pairs[2]])
-      return two_phase.for_whole_cohort(output, [0, 2], 3)
+      return hidden_sum.for_whole_cohort(output, [0, 2], 3)
 
   kept, data = store.Store(tmp_path, ZERO), driver.NumberedData(Data())
   state = 0.0

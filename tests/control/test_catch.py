@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tff_vision.control import catch, optimum
+from tff_vision.studies.control import catch, optimum
 
 ENVIRONMENTS = st.builds(catch.Environment, wind=st.floats(-1, 1, width=32), width=st.sampled_from((1, 2, 3)),
                          brightness=st.floats(0.5, 1, width=32), noise=st.floats(0, 0.125, width=32))

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tff_vision.control import control_config, policy
+from tff_vision.studies.control import control_config, policy
 
 
 def test_returns_are_discounted_sums_of_what_follows():

@@ -9,8 +9,8 @@ import tensorflow_federated as tff
 
 from tff_vision import configs
 from tff_vision.aggregation import secured
-from tff_vision.control import catch, control_config, process
 from tff_vision.privacy import plan as plan_lib
+from tff_vision.studies.control import catch, control_config, policy_process
 
 CONFIG = dataclasses.replace(
     control_config.ControlExperiment(), model=configs.ModelConfig(model='linear'),
@@ -31,7 +31,7 @@ def _by_hand(player, start, environment, client):
 
 
 def test_a_round_is_the_mean_of_what_clients_learn_by_playing(tff_runtime):
-  player = process.Player(CONFIG)
+  player = policy_process.Player(CONFIG)
   environments = catch.draw_environments(2, wind=0.5, seed=0)
   model = player.keras_model()
   start, weights = tff.learning.models.ModelWeights.from_model(model), model.get_weights()
@@ -41,7 +41,8 @@ def test_a_round_is_the_mean_of_what_clients_learn_by_playing(tff_runtime):
   for mode, tolerance in (('none', 1e-5), ('masks', 1e-3)):
     hidden = configs.SecureConfig(secure_sum=mode, **({'secure_clients_max': 4, 'secure_bits': 20, 'secure_range': 1.0}
                                                       if mode == 'masks' else {}))
-    made = secured.build_process(hidden, plan, functools.partial(process.build_process, player), tells=process.TELLS,
+    made = secured.build_process(hidden, plan, functools.partial(policy_process.build_process, player),
+                                 tells=policy_process.TELLS,
                                  place=tff_runtime)
     state = made.set_model_weights(made.initialize(), start)
     output = made.next(state, requests)

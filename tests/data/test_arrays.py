@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tff_vision import configs
-from tff_vision.data import arrays, build
+from tff_vision.data import build
+from tff_vision.data.sources import arrays
 
 RNG = np.random.default_rng(0)
 X = RNG.integers(0, 256, (40, 5, 4, 3), np.uint8)

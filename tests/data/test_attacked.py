@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from tff_vision import attack_config, configs
+from tff_vision import configs
+from tff_vision.configs import attack_config
 from tff_vision.data import attacked, images
 from tff_vision.learning import attacked_work
 

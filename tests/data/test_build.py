@@ -8,7 +8,8 @@ import pytest
 
 from tests.data import conftest
 from tff_vision import configs
-from tff_vision.data import build, fetch, images, tff_sets
+from tff_vision.data import build, images
+from tff_vision.data.sources import fetch, tff_sets
 
 
 def registered(path):

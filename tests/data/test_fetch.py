@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from tff_vision.data import fetch
+from tff_vision.data.sources import fetch
 
 CONTENT = os.urandom(fetch._CHUNK + 100)  # Two blocks.
 

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 
 from tff_vision import configs
-from tff_vision.data import build, decode, files, folders, preprocess
+from tff_vision.data import build, preprocess
+from tff_vision.data.sources import decode, files, folders
 
 RNG = np.random.default_rng(0)
 

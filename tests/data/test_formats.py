@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from tff_vision.data import decode, decode_graph, images
+from tff_vision.data import images
+from tff_vision.data.sources import decode, decode_graph
 
 RNG = np.random.default_rng(0)
 COLOURS = np.zeros((12, 16, 3), np.uint8)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tff_vision import configs
-from tff_vision.data import idx, mnist_like
+from tff_vision.data.sources import idx, mnist_like
 
 DEBIAN = pathlib.Path('/usr/share/datasets/fashion-mnist')
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from tff_vision import configs
-from tff_vision.data import build, fetch, medmnist, medmnist_table, sources
+from tff_vision.data import build
+from tff_vision.data.sources import fetch, medmnist, medmnist_table, registry
 
 RNG = np.random.default_rng(0)
 
@@ -71,15 +72,15 @@ def test_multi_label_and_partition_by_class(tmp_path, monkeypatch):
 def test_not_for_commercial_use_is_said(tmp_path, monkeypatch):
   _place(tmp_path, 'dermamnist', 28, monkeypatch)
   assert any('not for commercial use' in note for note in _build('dermamnist', tmp_path).notes)
-  assert 'not for commercial use' in sources.SOURCES['medmnist:dermamnist'].about
+  assert 'not for commercial use' in registry.SOURCES['medmnist:dermamnist'].about
 
 
 def test_the_registered_file_or_none(tmp_path):
   _place(tmp_path, 'breastmnist')
   with pytest.raises(ValueError, match='breastmnist.npz has md5:.* instead of md5:750601b1f35ba3300ea97c75c52ff8f6'):
     _build('breastmnist', tmp_path)
-  assert sources.SOURCES['medmnist:breastmnist'].locate(str(tmp_path)) == (True, str(tmp_path / 'breastmnist.npz'))
-  present, how = sources.SOURCES['medmnist:octmnist'].locate(str(tmp_path))
+  assert registry.SOURCES['medmnist:breastmnist'].locate(str(tmp_path)) == (True, str(tmp_path / 'breastmnist.npz'))
+  present, how = registry.SOURCES['medmnist:octmnist'].locate(str(tmp_path))
   assert not present and 'zenodo.org' in how and 'octmnist.npz' in how and '--dataset=synthetic_chest' in how
 
 

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from tff_vision import configs
-from tff_vision.data import build, heldout, listing
+from tff_vision.data import build
+from tff_vision.data.sources import heldout, listing
 
 RNG = np.random.default_rng(0)
 

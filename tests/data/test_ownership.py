@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tff_vision import configs
-from tff_vision.data import build, images, ownership, pool
+from tff_vision.data import build, images, ownership
+from tff_vision.data.sources import pool
 
 
 def source(n=40, clients=8, test_owners=True, **fields):

@@ -8,10 +8,10 @@ import urllib.request
 import pytest
 
 from tff_vision import configs
-from tff_vision.data import availability, sources
+from tff_vision.data.sources import installed, registry
 
 REMOTE = ['cifar10', 'cifar100', 'emnist', 'emnist_balanced', 'emnist_digits', 'fashion_mnist', 'kmnist', 'mnist',
-          *(name for name in sources.SOURCES if name.startswith('medmnist:'))]
+          *(name for name in registry.SOURCES if name.startswith('medmnist:'))]
 OWN = ['folder', 'idx', 'medical_mnist', 'npz']
 
 
@@ -29,29 +29,29 @@ def offline(monkeypatch):
 @pytest.mark.parametrize('name', REMOTE)
 def test_offline_answer(name, partition, tmp_path):
   with pytest.raises(ValueError) as raised:
-    sources.find(name).load(configs.DataConfig(dataset=name, data_dir=str(tmp_path), partition=partition))
+    registry.find(name).load(configs.DataConfig(dataset=name, data_dir=str(tmp_path), partition=partition))
   said = str(raised.value)
   assert 'cannot be reached' in said and '://' in said and str(tmp_path) in said
   assert ('sha256:' in said or 'md5:' in said) and '--dataset=' in said
   instead = said.partition('--dataset=')[2].split()[0].rstrip(',.')
-  assert instead in sources.SOURCES and sources.find(instead).locate(str(tmp_path))[1]
+  assert instead in registry.SOURCES and registry.find(instead).locate(str(tmp_path))[1]
   assert not any(tmp_path.iterdir()), 'nothing half-written'
 
 
 @pytest.mark.parametrize('name', OWN)
 def test_own_data_need_data_dir(name):
   with pytest.raises(ValueError, match='needs data_dir'):
-    sources.find(name).load(configs.DataConfig(dataset=name))
+    registry.find(name).load(configs.DataConfig(dataset=name))
 
 
 def test_a_folder_of_own_data_is_not_passed_over():
   with pytest.raises(ValueError, match='data_dir=films has no effect with dataset=digits'):
-    sources.find('digits').load(configs.DataConfig(dataset='digits', data_dir='films'))
+    registry.find('digits').load(configs.DataConfig(dataset='digits', data_dir='films'))
 
 
 def test_every_source_says_whether_it_is_here(tmp_path):
-  found = {name: (present, where) for name, present, where in availability.report(str(tmp_path))}
-  assert set(found) == set(sources.SOURCES)
+  found = {name: (present, where) for name, present, where in installed.report(str(tmp_path))}
+  assert set(found) == set(registry.SOURCES)
   assert all(where for _, where in found.values())
   assert found['digits'][0] and not any(found[name][0] for name in REMOTE)
 

@@ -9,7 +9,8 @@ import tensorflow_federated as tff
 
 from tests.data import conftest
 from tff_vision import configs
-from tff_vision.data import build, sql
+from tff_vision.data import build
+from tff_vision.data.sources import sql
 
 ROW = sql.RowFormat(image='pixels', shape=(28, 28, 1), floats=True, label='label', num_classes=62)
 

@@ -20,7 +20,7 @@ from tensorflow_datasets.core.download import checksums
 
 from tests.data import test_build
 from tff_vision import configs
-from tff_vision.data import cifar, cifar_names, mnist_like, tfds_sets
+from tff_vision.data.sources import cifar, cifar_names, mnist_like, tfds_sets
 
 RNG = np.random.default_rng(0)
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tff_vision.program import report_keys
+from tff_vision.report import keys as report_keys
 
 
 def undocumented(report: Mapping[str, Any]) -> set[str]:

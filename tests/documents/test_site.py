@@ -10,7 +10,7 @@ import pytest
 
 from tests.documents import commands, report_paths
 from tff_vision.diagnosis import lock
-from tff_vision.program import report_keys
+from tff_vision.report import keys as report_keys
 
 ROOT = commands.ROOT
 PAGES = sorted([*ROOT.glob('*.md'), *(ROOT / 'docs').rglob('*.md'), *(ROOT / 'notebooks').glob('*.ipynb')])

@@ -65,7 +65,7 @@ def _keys(value, path=''):
 
 
 def main(names):
-  from tff_vision.runtime import local
+  from tff_vision.runtime.driver import local
   found = json.loads(EXPECTED.read_text()) if EXPECTED.exists() and names else {}
   with tempfile.TemporaryDirectory() as folder:
     for name in names or cases.CASES:

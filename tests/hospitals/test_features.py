@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tff_vision.data import images
-from tff_vision.hospitals import features
+from tff_vision.studies.hospitals import features
 
 
 def federated(x, y):

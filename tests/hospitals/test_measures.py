@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from tff_vision.hospitals import measures
+from tff_vision.studies.hospitals import measures
 
 
 def data(seed, n=60, levels=9):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tff_vision.hospitals import measures, report, ways
+from tff_vision.studies.hospitals import measures, report, ways
 
 NAMES = ('coast', 'metro')
 

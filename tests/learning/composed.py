@@ -12,7 +12,7 @@ from tff_vision import configs
 from tff_vision.aggregation import secured
 from tff_vision.client_state import driver, store
 from tff_vision.data import records
-from tff_vision.learning import client_data, process
+from tff_vision.learning import client_data, learning_process
 from tff_vision.privacy import plan as plan_lib
 
 COHORTS = [[0, 1, 3], [1, 2], [0, 2, 3]]
@@ -38,7 +38,8 @@ class Run:
         'client_learning_rate', 'client_epochs', 'batch_size')})
     config = configs.AlgorithmConfig(algorithm=algorithm, client_weighting=weighting, proximal_strength=strength,
                                      **settings)
-    build = functools.partial(process.build_process, self.task, algorithm=config, client=self.client, rounds=rounds,
+    build = functools.partial(learning_process.build_process, self.task, algorithm=config, client=self.client,
+                              rounds=rounds,
                               server=server or configs.ServerConfig(), schedule=schedule or configs.ScheduleConfig())
     self.data = client_data.SentData(task=self.task)
     if data_on_workers:
@@ -49,11 +50,11 @@ class Run:
     hidden = configs.SecureConfig(secure_sum=secure, secure_clients_max=4, secure_bits=20, secure_range=8.0,
                                   key_holder_dir=str(folder / 'keys') if secure == 'he_keyholder' else None)
     self.process = secured.build_process(hidden, plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(4)), build,
-                                         tells=process.tells(self.task, config), place=place)
+                                         tells=learning_process.tells(self.task, config), place=place)
     if algorithm == 'fedbuff':
       self.data = client_data.LateData(data=self.data, begun=begun or (lambda client, round_num: round_num))
     self.store = None
-    if (kept := process.kept_at_first(self.task, config, self.client)) is not None:
+    if (kept := learning_process.kept_at_first(self.task, config, self.client)) is not None:
       self.store = store.Store(folder / 'states', kept)
       self.process = driver.KeptStateProcess(self.process, self.store)
       self.data = driver.NumberedData(self.data)

@@ -10,9 +10,12 @@ from tests import tiny
 from tests.learning import test_process
 from tests.runtime import relay
 from tff_vision import assembly, configs
+from tff_vision.configs import runtime_config
 from tff_vision.data import images, preprocess, records
-from tff_vision.learning import client_data, process
-from tff_vision.runtime import remote, runtime_config, worker_process
+from tff_vision.learning import client_data
+from tff_vision.learning import learning_process as process
+from tff_vision.runtime.driver import remote
+from tff_vision.runtime.worker import worker_process
 
 
 @pytest.fixture(scope='module')

@@ -8,9 +8,10 @@ import tensorflow_federated as tff
 from tests import tiny
 from tff_vision import configs
 from tff_vision.aggregation import codecs, error_feedback, stack
-from tff_vision.learning import process
+from tff_vision.configs import runtime_config
+from tff_vision.learning import learning_process
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.runtime import remote, runtime_config
+from tff_vision.runtime.driver import remote
 
 
 def marking(folder):
@@ -45,11 +46,11 @@ def test_a_round_is_one_training_of_each_client(tff_runtime, tmp_path, algorithm
   task = tiny.task(client_epochs=1)
   client = configs.ClientConfig(batch_size=4, client_epochs=1)
   chosen = configs.AlgorithmConfig(algorithm=algorithm)
-  made = process.build_process(
+  made = learning_process.build_process(
       task, algorithm=chosen, client=client, server=configs.ServerConfig(), client_work_layer=layer(tmp_path),
       aggregator=stack.build_stack(plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(4))))
   keeps = not isinstance(made, tff.learning.templates.LearningProcess)
-  kept = process.kept_at_first(task, chosen, client) if layer is marking else np.zeros(51, np.float32)
+  kept = learning_process.kept_at_first(task, chosen, client) if layer is marking else np.zeros(51, np.float32)
   data = [task.client_dataset(i, 1) for i in range(4)]
   if keeps:
     data = [(one, tf.data.Dataset.from_tensors(tf.nest.map_structure(tf.constant, kept))) for one in data]

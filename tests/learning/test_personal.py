@@ -11,8 +11,9 @@ from tests.learning import numpy_algorithms
 from tests.learning.composed import COHORTS, SIZES, Run
 from tests.learning.test_algorithms import close
 from tff_vision import configs
+from tff_vision.algorithms import personal_head
 from tff_vision.client_state import store
-from tff_vision.learning import client_data, evaluation, local_training, personal, personal_head, process
+from tff_vision.learning import client_data, evaluation, learning_process, local_training, personal
 
 
 def flat(weights):
@@ -53,7 +54,7 @@ def test_fedper_and_its_evaluation(tff_runtime, tmp_path):
     close(flat(kept(run, client)), heads[client])
   assert len(np.unique(heads[:, 0])) > 3, 'heads that are all the same show nothing'
 
-  algorithm = process.ALGORITHMS['fedper'](run.task, configs.AlgorithmConfig(algorithm='fedper'), run.client)
+  algorithm = learning_process.ALGORITHMS['fedper'](run.task, configs.AlgorithmConfig(algorithm='fedper'), run.client)
   found = personal.KeptModels(algorithm=algorithm, store=run.store, task=run.task).evaluate(
       evaluation.Evaluator(run.task.keras_model(), preprocessing=run.task.images.preprocessing), run.state, 3)
   o, test = run.oracle(), run.task.images.test
@@ -146,7 +147,7 @@ def test_fine_tuning_trains_on_and_leaves_the_shared_model(tff_runtime):
 
 def test_clients_that_never_trained_fall_back_and_are_counted(tmp_path):
   task = tiny.task()
-  algorithm = process.ALGORITHMS['ditto'](task, configs.AlgorithmConfig(algorithm='ditto'), task.client)
+  algorithm = learning_process.ALGORITHMS['ditto'](task, configs.AlgorithmConfig(algorithm='ditto'), task.client)
   states = store.Store(tmp_path, task.initial_trainable())
   states.write(2, 1, [w + 1 for w in task.initial_trainable()])
   models = [(i, algorithm.own_model(states.read(i, 5), (), ()) if states.knows(i) else None) for i in range(4)]

@@ -7,14 +7,17 @@ import pytest
 import tensorflow_federated as tff
 
 from tests import tiny
-from tff_vision import cohort_config, configs, privacy_config, schedule_config, tasks, training_config
+from tff_vision import configs, tasks
 from tff_vision.aggregation import stack
-from tff_vision.learning import optimizers, process, schedules
-from tff_vision.privacy import cohorts, plan, sampled_plans
+from tff_vision.configs import cohort_config, privacy_config, schedule_config, training_config
+from tff_vision.learning import learning_process, optimizers, schedules
+from tff_vision.participation import cohort_sampling
+from tff_vision.privacy import plan
+from tff_vision.privacy.mechanisms import sampled_plans
 
 
 def build(task, *, algorithm='fedavg', mu=0.0, server='sgd', aggregator=None, rate=0.1, server_rate=1.0):
-  return process.build_process(
+  return learning_process.build_process(
       task, algorithm=configs.AlgorithmConfig(algorithm=algorithm,
                                               proximal_strength=mu if algorithm == 'fedprox' else None),
       client=configs.ClientConfig(client_learning_rate=rate),
@@ -50,11 +53,11 @@ def softmax_round(task, weights, rates, mu=0.0):
 
 
 def test_registries_equal_the_configs_choices():
-  assert set(process.ALGORITHMS) == set(training_config.ALGORITHMS)
+  assert set(learning_process.ALGORITHMS) == set(training_config.ALGORITHMS)
   assert set(optimizers.CLIENT_OPTIMIZERS) == set(training_config.CLIENT_OPTIMIZERS)
   assert set(schedules.SCHEDULES) == set(schedule_config.SCHEDULES)
   assert set(optimizers.SERVER_OPTIMIZERS) == set(training_config.SERVER_OPTIMIZERS)
-  assert set(cohorts.SAMPLINGS) == set(cohort_config.SAMPLINGS)
+  assert set(cohort_sampling.SAMPLINGS) == set(cohort_config.SAMPLINGS)
   assert set(plan.PLANS) == set(privacy_config.PRIVACIES)
 
 
@@ -132,7 +135,8 @@ def test_client_gaussian_without_noise_is_a_clipped_sum_over_the_expected_cohort
   """Expected cohort 2 although four come: the denominator is fixed, and examples do not weigh."""
   task = tiny.task()
   start = [np.asarray(w) for w in task.initial_weights().trainable]
-  private = sampled_plans.ClientGaussian(sampler=cohorts.PoissonCohort(population=4, rate=0.5, seed=0), clip_norm=0.05,
+  private = sampled_plans.ClientGaussian(sampler=cohort_sampling.PoissonCohort(population=4, rate=0.5, seed=0),
+                                         clip_norm=0.05,
                                 noise_multiplier=0.0, delta=1e-3)
   made = build(task, aggregator=stack.build_stack(private))
   result = train(made, task, rounds=1)

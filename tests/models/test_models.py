@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests import tiny
-from tff_vision import model_config
+from tff_vision.configs import model_config
 from tff_vision.models import MODELS, check, normalization, replayable
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_vision import configs, model_config, tasks
+from tff_vision import configs, tasks
+from tff_vision.configs import model_config
 from tff_vision.data import build
 from tff_vision.models import check, keras_files, pretrained, replayable
 

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 from tests import tiny
-from tff_vision import configs, model_config, tasks
+from tff_vision import configs, tasks
+from tff_vision.configs import model_config
 from tff_vision.models import MODELS, check, convert, keras_files, pretrained
 
 SHAPE = (12, 12, 1)

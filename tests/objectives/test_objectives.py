@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from tests import tiny
-from tff_vision import configs, data_config, model_config, objectives, task_config, tasks
+from tff_vision import configs, objectives, tasks
+from tff_vision.configs import data_config, model_config, task_config
 from tff_vision.models import MODELS
 from tff_vision.objectives import anomaly, base, embedding
 

@@ -37,8 +37,8 @@ def test_a_line_holds_the_mend_beside_what_is_wrong():
 
 
 def test_an_absent_dataset_is_no_fault_and_says_how_to_get_it(monkeypatch):
-  from tff_vision.data import availability
-  monkeypatch.setattr(availability, 'report', lambda: [('digits', True, 'here'), ('emnist', False, 'fetch it')])
+  from tff_vision.data.sources import installed
+  monkeypatch.setattr(installed, 'report', lambda: [('digits', True, 'here'), ('emnist', False, 'fetch it')])
   here, absent = doctor.dataset_findings()
   assert (here.status, here.message, here.mend) == (Status.OK, 'here', '')
   assert (absent.status, absent.mend) == (Status.INFO, 'fetch it')

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_vision.data import build, decode
+from tff_vision.data import build
+from tff_vision.data.sources import decode
 from tff_vision.program import run_directory
 
 

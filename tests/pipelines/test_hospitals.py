@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tff_vision.hospitals import ways
+from tff_vision.studies.hospitals import ways
 
 SMALL = ('--dataset=synthetic_chest', '--rounds=1', '--private_rounds=2', '--personal_epochs=1', '--bootstraps=20')
 

@@ -11,7 +11,8 @@ from PIL import Image
 from pipelines import flagfiles, launch
 from tests.pipelines.conftest import ROOT, TINY
 from tff_vision import configs
-from tff_vision.program import exported, run_directory
+from tff_vision.export import exported
+from tff_vision.program import run_directory
 
 
 def _stripes(count, seed):

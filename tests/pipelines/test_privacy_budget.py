@@ -5,7 +5,7 @@ import sys
 import dp_accounting
 import pytest
 
-from tff_vision.privacy import accounting
+from tff_vision.accounting import accounting
 
 
 def run(*arguments):

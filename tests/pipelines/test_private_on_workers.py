@@ -7,9 +7,10 @@ import pytest
 import tensorflow as tf
 
 from tff_vision import configs, experiment, tasks
+from tff_vision.configs import runtime_config
 from tff_vision.data import images, records
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.runtime import connection, runtime_config, stub
+from tff_vision.runtime.driver import connection, stub
 
 
 def config(rounds, **sections):

@@ -12,7 +12,7 @@ import pytest
 from pipelines import sweep
 from tests.pipelines.conftest import ROOT, TINY, command
 from tff_vision import configs
-from tff_vision.privacy import gdp, losses
+from tff_vision.accounting import gdp, privacy_losses
 from tff_vision.program import run_directory
 
 
@@ -92,8 +92,8 @@ def test_the_best_of_a_random_number_of_runs_is_all_that_is_kept(run_pipeline, t
   assert sorted(path.name for path in folder.iterdir()) == ['export', 'sweep.json']
   assert (folder / 'export' / 'model.keras').exists()
   found = json.loads((folder / 'sweep.json').read_text())
-  once = losses.Spent(unit='client', kinds=(losses.Loss(event=gdp.event(2 / 20 * 2 ** 0.5)),))
-  expected = losses.Composition(losses.best_of_random_runs([once], 1.3).kinds).epsilon(0.01)
+  once = privacy_losses.Spent(unit='client', kinds=(privacy_losses.Loss(event=gdp.event(2 / 20 * 2 ** 0.5)),))
+  expected = privacy_losses.Composition(privacy_losses.best_of_random_runs([once], 1.3).kinds).epsilon(0.01)
   assert found['privacy']['epsilon'] == pytest.approx(expected) == found['budget_file']['epsilon']
   assert found['budget_file']['runs'] == 1 and f'costs epsilon {expected:.3f}' in done.out
   assert found['chosen']['noise_multiplier'] in (20, 25) and 'done' not in done.out

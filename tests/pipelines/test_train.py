@@ -19,8 +19,8 @@ from tests.documents import report_paths
 from tests.pipelines.conftest import ROOT, TINY, command
 from tff_vision import configs
 from tff_vision.aggregation import secured
-from tff_vision.control import process as control_process
 from tff_vision.privacy import plan as plan_lib
+from tff_vision.studies.control import policy_process as control_process
 
 
 def weights(run_dir):

@@ -4,7 +4,7 @@ import dp_accounting
 import numpy as np
 import pytest
 
-from tff_vision.privacy import accounting, gdp, solve
+from tff_vision.accounting import accounting, calibration, gdp
 
 
 def releases(sampling='poisson', rounds=100, cohort_size=120, population=3383, noise_multiplier=1.2):
@@ -68,10 +68,10 @@ def test_changing_a_client_costs_at_most_a_removal_and_an_addition():
 @pytest.mark.parametrize('sampling', ['poisson', 'fixed', 'shuffled'])
 def test_noise_meets_the_budget_and_no_more(sampling):
   run = releases(sampling, noise_multiplier=1.0)
-  noise = solve.noise_multiplier(run, 2.0, 1e-5)
+  noise = calibration.noise_multiplier(run, 2.0, 1e-5)
   spent = releases(sampling, noise_multiplier=noise).epsilon(1e-5, fine=True)
   assert 2.0 * (1 - 2e-5) <= spent <= 2.0
-  assert noise <= solve.noise_multiplier(run, 2.0, 1e-5, fine=False) <= 1.02 * noise
+  assert noise <= calibration.noise_multiplier(run, 2.0, 1e-5, fine=False) <= 1.02 * noise
 
 
 @pytest.mark.slow
@@ -80,12 +80,12 @@ def test_noise_agrees_with_dp_accounting():
       lambda: dp_accounting.pld.PLDAccountant(value_discretization_interval=1e-4),
       lambda noise: releases(noise_multiplier=noise).event(), 2.0, 1e-5,
       dp_accounting.ExplicitBracketInterval(1.10, 1.12), tol=1e-5)
-  assert solve.noise_multiplier(releases(), 2.0, 1e-5) == pytest.approx(expected, abs=3e-5)
+  assert calibration.noise_multiplier(releases(), 2.0, 1e-5) == pytest.approx(expected, abs=3e-5)
 
 
 @pytest.mark.parametrize('sampling, noise', [('poisson', 1.2), ('fixed', 3.0), ('shuffled', 4.0)])
 def test_rounds_are_the_last_that_fit(sampling, noise):
-  found = solve.rounds(releases(sampling, noise_multiplier=noise), 2.0, 1e-5)
+  found = calibration.rounds(releases(sampling, noise_multiplier=noise), 2.0, 1e-5)
   fits = releases(sampling, rounds=found, noise_multiplier=noise)
   # One more round, or for shuffled batches one more pass, would not fit.
   over = releases(sampling, rounds=found + 1, noise_multiplier=noise)
@@ -94,8 +94,8 @@ def test_rounds_are_the_last_that_fit(sampling, noise):
 
 def test_unreachable_budgets_are_refused():
   with pytest.raises(ValueError, match='target_epsilon'):
-    solve.rounds(releases(noise_multiplier=0.1), 0.5, 1e-5)
+    calibration.rounds(releases(noise_multiplier=0.1), 0.5, 1e-5)
   with pytest.raises(ValueError, match='target_epsilon'):
-    solve.noise_multiplier(releases(rounds=10 ** 6, population=120), 1e-4, 1e-5)
+    calibration.noise_multiplier(releases(rounds=10 ** 6, population=120), 1e-4, 1e-5)
   with pytest.raises(ValueError, match='cohort_size=120'):
     releases(population=100)

@@ -9,8 +9,11 @@ import tensorflow as tf
 from scipy import stats
 
 from tff_vision import configs
+from tff_vision.accounting import accounting, allocation, calibration, events, gdp
 from tff_vision.aggregation import secured
-from tff_vision.privacy import accounting, allocation, cohorts, events, example_work, gdp, plan, planner, solve
+from tff_vision.participation import cohort_sampling
+from tff_vision.privacy import mechanism_comparison, plan
+from tff_vision.privacy.mechanisms import example_work
 
 
 def passes(steps, noise, count=1):
@@ -94,14 +97,14 @@ def test_hardly_any_noise_is_a_plain_release_a_pass():
 
 
 def test_noise_meets_the_budget():
-  noise = solve.noise_multiplier(releases('balls_in_bins', rounds=300), 2.0, 1e-5)
+  noise = calibration.noise_multiplier(releases('balls_in_bins', rounds=300), 2.0, 1e-5)
   assert 1.999 < releases('balls_in_bins', rounds=300, noise_multiplier=noise).epsilon(1e-5, fine=True) <= 2.0
-  assert solve.rounds(releases('balls_in_bins', noise_multiplier=noise), 2.0, 1e-5) >= 300
+  assert calibration.rounds(releases('balls_in_bins', noise_multiplier=noise), 2.0, 1e-5) >= 300
 
 
 @pytest.mark.parametrize('secret', [None, b'\x07' * 32])
 def test_each_client_takes_part_once_a_pass_in_a_random_round(secret):
-  sampler = cohorts.AllocationCohort(population=60, rounds_a_pass=7, seed=2, secret=secret)
+  sampler = cohort_sampling.AllocationCohort(population=60, rounds_a_pass=7, seed=2, secret=secret)
   counted, sizes = np.zeros((60, 7)), []
   for first in range(1, 7 * 300, 7):
     members = [sampler(first + place) for place in range(7)]
@@ -132,7 +135,8 @@ def test_plans_are_calibrated_for_it(privacy):
   # Three passes, and the first round of a pass costs all of it.
   assert made.event(30) == passes(11, made.noise_multiplier, 3) and made.event(23) == made.event(30)
   assert made.ledger(22)['epsilon'] < ledger['epsilon']
-  row = planner.allocated(planner.Setting(population=210, cohort_size=20, rounds=30, target_epsilon=2.0, delta=1e-4))
+  row = mechanism_comparison.allocated(mechanism_comparison.Setting(population=210, cohort_size=20, rounds=30,
+                                                                    target_epsilon=2.0, delta=1e-4))
   assert row.noise_multiplier == pytest.approx(made.noise_multiplier, rel=5e-3)
 
 
@@ -166,12 +170,12 @@ def test_examples_fall_into_the_steps_of_a_pass(count):
 
 
 def test_the_planner_says_what_it_saves():
-  setting = planner.Setting(population=500, cohort_size=20, rounds=50, target_epsilon=2.0, delta=1e-4)
-  rows = [planner.independent(setting), planner.allocated(setting)]
+  setting = mechanism_comparison.Setting(population=500, cohort_size=20, rounds=50, target_epsilon=2.0, delta=1e-4)
+  rows = [mechanism_comparison.independent(setting), mechanism_comparison.allocated(setting)]
   plain = math.sqrt(2) / gdp.mu(2.0, 1e-4)  # Two passes of 25 rounds.
-  said = planner.savings(rows, setting)
+  said = mechanism_comparison.savings(rows, setting)
   assert f'{plain:.4g} without amplification' in said and 'less than Poisson sampling' in said
-  assert planner.savings(rows[:1], setting) is None
+  assert mechanism_comparison.savings(rows[:1], setting) is None
 
 
 def test_the_figures_of_the_documents():

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_vision.privacy import binding, grid, noised_mean, noised_metrics, streams
 from tff_vision.privacy.matrix import blt, toeplitz
+from tff_vision.privacy.mechanisms import noised_mean, noised_metrics
+from tff_vision.privacy.noise import correlated_noise, integer_grid, key_binding
 from tff_vision.secure import chacha20, fixed_point
 
 KEY = tf.constant(np.arange(8), tf.uint32)
@@ -35,7 +36,7 @@ def by_hand(key, round_num, totals):
 @pytest.mark.parametrize('totals', [
     [[[1, -2 ** 62], [5, -1]], 7], [np.random.default_rng(1).integers(-2 ** 62, 2 ** 62, 3000)]])
 def test_the_key_of_a_round_is_what_its_description_says(totals):
-  found = binding.round_key(KEY, tf.constant(3, tf.int64), [tf.constant(total, tf.int64) for total in totals])
+  found = key_binding.round_key(KEY, tf.constant(3, tf.int64), [tf.constant(total, tf.int64) for total in totals])
   np.testing.assert_array_equal(found, by_hand(np.arange(8), 3, totals))
 
 
@@ -45,15 +46,15 @@ def test_any_difference_gives_another_key():
     for position in (0, 1, SIZE - 1):
       changed = base.copy()
       changed[position] = change
-      keys.append(tuple(binding.round_key(KEY, tf.constant(0, tf.int64), [tf.constant(changed)]).numpy()))
+      keys.append(tuple(key_binding.round_key(KEY, tf.constant(0, tf.int64), [tf.constant(changed)]).numpy()))
   assert len(set(keys)) == len(keys) - 2  # No change is no change wherever it is.
-  other_round = binding.round_key(KEY, tf.constant(1, tf.int64), [tf.constant(base)])
-  other_secret = binding.round_key(KEY + 1, tf.constant(0, tf.int64), [tf.constant(base)])
+  other_round = key_binding.round_key(KEY, tf.constant(1, tf.int64), [tf.constant(base)])
+  other_secret = key_binding.round_key(KEY + 1, tf.constant(0, tf.int64), [tf.constant(base)])
   assert {tuple(other_round.numpy()), tuple(other_secret.numpy())}.isdisjoint(keys)
 
 
-STREAMS = [streams.White(), streams.Tree(4, True), streams.Banded((1.0, 0.5)),
-           streams.Buffered(blt.optimise(toeplitz.Participation.of(8, 4), 2, restarts=1))]
+STREAMS = [correlated_noise.White(), correlated_noise.Tree(4, True), correlated_noise.Banded((1.0, 0.5)),
+           correlated_noise.Buffered(blt.optimise(toeplitz.Participation.of(8, 4), 2, restarts=1))]
 
 
 @pytest.mark.parametrize('quantile', [None, noised_mean.QuantileClip(
@@ -64,7 +65,7 @@ def test_two_cohorts_of_one_round_do_not_share_their_noise(stream, quantile):
                                           quantile=quantile)
   specs = [tf.TensorSpec([SIZE - 1], tf.float64), tf.TensorSpec([1], tf.float64)]
   state, rng = factory._initial(specs), np.random.default_rng(0)
-  below = [tf.constant(grid.STEPS // 2, tf.int64)] if quantile else []
+  below = [tf.constant(integer_grid.STEPS // 2, tf.int64)] if quantile else []
 
   def release(state, total, below=below):
     result, following = factory._release(specs, state, {'update': tf.split(tf.constant(total), [SIZE - 1, 1]),
@@ -72,7 +73,7 @@ def test_two_cohorts_of_one_round_do_not_share_their_noise(stream, quantile):
     return np.concatenate(result), following
 
   others = rng.integers(-2 ** 20, 2 ** 20, SIZE)
-  victim = grid.encode([tf.constant(rng.normal(size=SIZE))], tf.constant(1.0))[0][0].numpy()
+  victim = integer_grid.encode([tf.constant(rng.normal(size=SIZE))], tf.constant(1.0))[0][0].numpy()
   _, state = release(state, others)
   (first, _), (again, _), (without, _) = release(state, others + victim), release(state, others + victim), release(
       state, others)
@@ -81,29 +82,29 @@ def test_two_cohorts_of_one_round_do_not_share_their_noise(stream, quantile):
   difference = first - without
   white = float(state['clip_norm']) * (quantile.sum_noise_multiplier(2.0) if quantile else 2.0)
   # A tree's second round ends a leaf and a node of two, estimated from both by Honaker's weights 2/3 and 1/3.
-  share = 5 ** 0.5 / 3 if isinstance(stream, streams.Tree) else 1.0
+  share = 5 ** 0.5 / 3 if isinstance(stream, correlated_noise.Tree) else 1.0
   assert difference.std() == pytest.approx(2 ** 0.5 * white * share, rel=0.1)
   assert abs(difference @ victim / np.linalg.norm(victim)) < 6 * difference.std()
   if quantile:
     # The count is part of the total: another count moves the noise on the sum, too.
-    other_count, _ = release(state, others + victim, [tf.constant(-grid.STEPS // 2, tf.int64)])
+    other_count, _ = release(state, others + victim, [tf.constant(-integer_grid.STEPS // 2, tf.int64)])
     assert (other_count - first).std() > 0.8 * difference.std()
 
 
 def test_fresh_keys_leave_everything_else_as_it_was():
   state = {'a': collections.OrderedDict(server_secret_key=np.arange(8, dtype=np.uint32), round=np.int64(3)),
            'b': [np.ones(2)]}
-  changed = binding.with_fresh_keys(state)
+  changed = key_binding.with_fresh_keys(state)
   assert changed['a']['round'] == 3 and changed['b'][0].tolist() == [1, 1]
   key = changed['a']['server_secret_key']
   assert key.dtype == np.uint32 and key.shape == (8,) and not np.array_equal(key, np.arange(8))
-  assert not np.array_equal(key, binding.with_fresh_keys(state)['a']['server_secret_key'])
+  assert not np.array_equal(key, key_binding.with_fresh_keys(state)['a']['server_secret_key'])
 
 
 def test_metrics_of_two_cohorts_do_not_share_their_noise():
   release = noised_metrics.NoisedMetrics(noise_multiplier=4.0, secret=bytes(32)).release
-  with_victim = {'clients': 5, 'accuracy_steps': 4 * grid.STEPS}
-  without = {'clients': 4, 'accuracy_steps': 3 * grid.STEPS}
+  with_victim = {'clients': 5, 'accuracy_steps': 4 * integer_grid.STEPS}
+  without = {'clients': 4, 'accuracy_steps': 3 * integer_grid.STEPS}
   assert release(with_victim, 2) == release(with_victim, 2)
   differences = [release(with_victim, number)['cohort_size'] - release(without, number)['cohort_size']
                  for number in range(30)]
@@ -118,23 +119,23 @@ def test_a_hidden_sum_moves_by_more_than_the_clip_and_by_no_more_than_its_sensit
   victim = int(encoding.offset / size ** 0.5) // 8 * 8 + 1
   assert victim * size ** 0.5 <= encoding.offset
   sums = np.arange(size) * 8 + 3
-  moved = [grid.steps(encoding.decode(tf.constant(total + 2 * encoding.offset), tf.constant(2)), one).numpy()
+  moved = [integer_grid.steps(encoding.decode(tf.constant(total + 2 * encoding.offset), tf.constant(2)), one).numpy()
            for total in (sums, sums + victim)]
   distance = np.linalg.norm(moved[1] - moved[0])
-  assert grid.STEPS < distance <= grid.hidden_sensitivity(size, 2.0)
-  assert grid.hidden_sensitivity(size, 2.0) < grid.STEPS * 1.001
+  assert integer_grid.STEPS < distance <= integer_grid.hidden_sensitivity(size, 2.0)
+  assert integer_grid.hidden_sensitivity(size, 2.0) < integer_grid.STEPS * 1.001
   # No two sums do worse, whatever the rounding.
   rng = np.random.default_rng(0)
   for _ in range(50):
     others = rng.integers(-2 ** 26, 2 ** 26, size)
     direction = rng.normal(size=size)
     own = np.trunc(direction / np.linalg.norm(direction) * encoding.offset).astype(np.int64)
-    moved = [grid.steps(encoding.decode(tf.constant(total + 2 * encoding.offset), tf.constant(2)), one).numpy()
+    moved = [integer_grid.steps(encoding.decode(tf.constant(total + 2 * encoding.offset), tf.constant(2)), one).numpy()
              for total in (others, others + own)]
-    assert np.linalg.norm(moved[1] - moved[0]) <= grid.hidden_sensitivity(size, 2.0)
+    assert np.linalg.norm(moved[1] - moved[0]) <= integer_grid.hidden_sensitivity(size, 2.0)
 
 
 def test_noise_under_a_hidden_sum_is_in_proportion_to_that_sensitivity():
   specs = [tf.TensorSpec([SIZE], tf.float32)]
   factory = noised_mean.NoisedMeanFactory(clip_norm=1.0, noise_multiplier=3.0, denominator=7.0, sum_factory=object())
-  assert factory._stddev_steps(specs) == 3.0 * grid.hidden_sensitivity(SIZE, 7.0) > 3.0 * grid.STEPS
+  assert factory._stddev_steps(specs) == 3.0 * integer_grid.hidden_sensitivity(SIZE, 7.0) > 3.0 * integer_grid.STEPS

@@ -12,8 +12,8 @@ import time
 import dp_accounting
 import pytest
 
-from tff_vision import budget_file_config
-from tff_vision.privacy import budget_file, gdp, losses
+from tff_vision.accounting import budget_file, gdp, privacy_losses
+from tff_vision.configs import budget_file_config
 
 DELTA = 1e-5
 DATA = budget_file.fingerprint('digits', ['0', '1'], [('a', 10), ('b', 20)])
@@ -26,13 +26,13 @@ def opened(path, **options):
 
 
 def gaussian(mu, unit='client'):
-  return losses.Spent(unit=unit, kinds=(losses.Loss(event=gdp.event(mu)),))
+  return privacy_losses.Spent(unit=unit, kinds=(privacy_losses.Loss(event=gdp.event(mu)),))
 
 
 def by_client(*mus):
   """Each client's examples at a price of their own."""
-  return losses.Spent(unit='example', kinds=tuple(losses.Loss(event=gdp.event(mu)) for mu in mus),
-                      kind_of=tuple(range(len(mus))))
+  return privacy_losses.Spent(unit='example', kinds=tuple(privacy_losses.Loss(event=gdp.event(mu)) for mu in mus),
+                              kind_of=tuple(range(len(mus))))
 
 
 def reserve(file, run, spent, data=DATA):
@@ -110,9 +110,9 @@ def test_a_promise_to_clients_is_one_to_examples_too_at_its_price(tmp_path):
   file = opened(tmp_path / 'budget', budget_unit='example')
   reserve(file, 'one', gaussian(0.2, 'example'))
   found = reserve(file, 'two', gaussian(0.1))
-  together, client = (losses.Composition([losses.Loss(event=gdp.event(mu)) for mu in mus])
+  together, client = (privacy_losses.Composition([privacy_losses.Loss(event=gdp.event(mu)) for mu in mus])
                       for mus in ((0.2, 0.1), (0.1,)))
-  assert found.epsilon == losses.example_epsilon(together, client, DELTA)
+  assert found.epsilon == privacy_losses.example_epsilon(together, client, DELTA)
   assert gdp.epsilon(math.hypot(0.2, 0.2), DELTA) < found.epsilon
   clients = opened(tmp_path / 'clients')
   found = reserve(clients, 'one', gaussian(0.2))
@@ -123,13 +123,13 @@ def test_many_kinds_of_clients_are_bounded_quickly(tmp_path):
   file = opened(tmp_path / 'budget', budget_unit='example', budget_epsilon=50.0)
   event = lambda n: dp_accounting.SelfComposedDpEvent(dp_accounting.PoissonSampledDpEvent(
       8 / (20 + n), dp_accounting.GaussianDpEvent(2.0)), 5)
-  spent = losses.Spent(unit='example', kinds=tuple(losses.Loss(event=event(n)) for n in range(9)),
-                       kind_of=tuple(range(9)))
+  spent = privacy_losses.Spent(unit='example', kinds=tuple(privacy_losses.Loss(event=event(n)) for n in range(9)),
+                               kind_of=tuple(range(9)))
   reserve(file, 'one', spent)
-  dearest = losses.Composition([spent.kinds[0]] * 2).epsilon(DELTA)
+  dearest = privacy_losses.Composition([spent.kinds[0]] * 2).epsilon(DELTA)
   assert reserve(file, 'two', spent).epsilon == pytest.approx(dearest, rel=1e-6)
   bounded = reserve(file, 'three', spent, OTHER_DIVISION)
-  assert losses.Composition([spent.kinds[0]] * 3).epsilon(DELTA) <= bounded.epsilon < 1.3 * dearest * 1.5
+  assert privacy_losses.Composition([spent.kinds[0]] * 3).epsilon(DELTA) <= bounded.epsilon < 1.3 * dearest * 1.5
 
 
 def test_a_torn_line_counts_for_nothing_and_a_damaged_one_stops_everything(tmp_path):

@@ -11,8 +11,10 @@ import pytest
 from scipy import stats
 
 from tff_vision import configs
+from tff_vision.accounting import accounting, cohort_sizes, events
 from tff_vision.aggregation import secured
-from tff_vision.privacy import accounting, cohort_sizes, cohorts, events, plan, planner
+from tff_vision.participation import cohort_sampling
+from tff_vision.privacy import mechanism_comparison, plan
 
 GRID = np.linspace(-16, 16, 6401)
 
@@ -111,8 +113,8 @@ def test_renyi_bound_lies_above():
 
 @pytest.mark.parametrize('secret', [None, b'\x07' * 32])
 def test_cohorts_have_the_law_that_is_accounted(secret):
-  sampler = cohorts.PoissonCohort(population=5, rate=0.4, seed=2, secret=secret,
-                                  sizes=cohort_sizes.Sizes(least=2, most=3))
+  sampler = cohort_sampling.PoissonCohort(population=5, rate=0.4, seed=2, secret=secret,
+                                          sizes=cohort_sizes.Sizes(least=2, most=3))
   rounds = 20_000
   seen = collections.Counter(tuple(sampler(round_num).tolist()) for round_num in range(rounds))
   expected = law(5, 0.4, 2, 3)
@@ -123,16 +125,16 @@ def test_cohorts_have_the_law_that_is_accounted(secret):
 
 
 def test_blocks_keep_their_sizes_to_themselves():
-  sampler = cohorts.BlockPoissonCohort(population=21, rate=0.1, num_blocks=4, seed=1, secret=b'x' * 32,
-                                       sizes=cohort_sizes.Sizes(least=2, most=3))
-  blocks = [set(cohorts._block(21, 4, 1, number)) for number in range(4)]
+  sampler = cohort_sampling.BlockPoissonCohort(population=21, rate=0.1, num_blocks=4, seed=1, secret=b'x' * 32,
+                                               sizes=cohort_sizes.Sizes(least=2, most=3))
+  blocks = [set(cohort_sampling._block(21, 4, 1, number)) for number in range(4)]
   for round_num in range(400):
     drawn = sampler(round_num)
     assert 2 <= len(drawn) <= 3 and set(drawn) <= blocks[round_num % 4]
   once = sampler.releases(8, noise_multiplier=1.0).event()
   assert (once.event.fewest, once.event.most, once.count) == (5, 6, 2)
   with pytest.raises(ValueError, match='mf_bands=6 .* blocks of 1 clients'):
-    cohorts.BlockPoissonCohort(population=11, rate=0.1, num_blocks=6, seed=1, sizes=cohort_sizes.Sizes(least=2))
+    cohort_sampling.BlockPoissonCohort(population=11, rate=0.1, num_blocks=6, seed=1, sizes=cohort_sizes.Sizes(least=2))
 
 
 def _plan(secure, **cohort):
@@ -186,8 +188,9 @@ def test_the_plan_calibrates_and_the_planner_foretells_at_bounded_sizes():
       configs.CohortConfig(sampling='poisson', cohort_size=10), population=200, rounds=20, seed=3,
       cohort_size_bounds=sizes)
   assert 2.99 < made.ledger(20)['epsilon'] <= 3.0
-  row = planner.independent(planner.Setting(population=200, cohort_size=10, rounds=20, target_epsilon=3.0, delta=1e-4,
-                                            sizes=sizes))
+  row = mechanism_comparison.independent(mechanism_comparison.Setting(population=200, cohort_size=10, rounds=20,
+                                                                      target_epsilon=3.0, delta=1e-4,
+                                                                      sizes=sizes))
   assert row.noise_multiplier == pytest.approx(made.noise_multiplier, rel=5e-3)
 
 

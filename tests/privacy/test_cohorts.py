@@ -6,20 +6,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tff_vision import configs
-from tff_vision.privacy import availability, cohorts, plan
+from tff_vision.participation import availability, cohort_sampling
+from tff_vision.privacy import plan
 
 _QUICK = settings(max_examples=25, deadline=None)
 
 
 def _build(population=100, seed=3, **fields):
-  return cohorts.build_cohort(configs.CohortConfig(**{'cohort_size': 10} | fields), population=population, seed=seed)
+  return cohort_sampling.build_cohort(configs.CohortConfig(**{'cohort_size': 10} | fields), population=population,
+                                      seed=seed)
 
 
 @_QUICK
 @given(population=st.integers(1, 60), data=st.data(), seed=st.integers(0, 2**40), first=st.integers(0, 1000))
 def test_round_robin_asks_everyone_equally_often(population, data, seed, first):
   size = data.draw(st.integers(1, population))
-  cohort = cohorts.RoundRobinCohort(population=population, size=size, seed=seed)
+  cohort = cohort_sampling.RoundRobinCohort(population=population, size=size, seed=seed)
   rounds = [cohort(first + i) for i in range(population)]
   assert all(len(set(drawn)) == size for drawn in rounds)
   # `population` rounds are exactly `size` times around.
@@ -38,7 +40,7 @@ def test_attendance_is_a_chain_of_subsets_and_a_function_of_seed_and_round(field
   for earlier in range(1, 4):
     again(earlier)  # What was asked before changes nothing.
   np.testing.assert_array_equal(cohort(round_num), again(round_num))
-  if not isinstance(cohort, cohorts.participation.Participation):
+  if not isinstance(cohort, cohort_sampling.participation.Participation):
     return
   steps = cohort.attendance(round_num)
   chain = [np.arange(100), steps.available, steps.selected, steps.started, steps.reported]
@@ -175,8 +177,8 @@ _SEMI_SYNCHRONOUS = st.fixed_dictionaries({'over_selection': st.floats(1.1, 3)},
 @_QUICK
 @given(fields=_SEMI_SYNCHRONOUS, max_staleness=st.integers(1, 4), seed=st.integers(0, 99), rounds=st.integers(1, 12))
 def test_late_updates_arrive_once_and_are_functions_of_seed_and_round(fields, max_staleness, seed, rounds):
-  build = lambda: cohorts.build_cohort(configs.CohortConfig(cohort_size=5, **fields), population=40, seed=seed,
-                                       max_staleness=max_staleness)
+  build = lambda: cohort_sampling.build_cohort(configs.CohortConfig(cohort_size=5, **fields), population=40, seed=seed,
+                                               max_staleness=max_staleness)
   late, again = build(), build()
   again(rounds)  # Asked for the last round first.
   on_the_way = {}
@@ -198,8 +200,8 @@ def test_late_updates_arrive_once_and_are_functions_of_seed_and_round(fields, ma
 
 def test_who_is_late_by_hand():
   """Three train at a time; the two that arrive first are taken, the third is late in the round after."""
-  late = cohorts.build_cohort(configs.CohortConfig(cohort_size=2, over_selection=1.5), population=30, seed=1,
-                              max_staleness=3)
+  late = cohort_sampling.build_cohort(configs.CohortConfig(cohort_size=2, over_selection=1.5), population=30, seed=1,
+                                      max_staleness=3)
   clock, training = 0.0, {}
   for round_num in range(1, 8):
     for client in late.attendance(round_num).started:

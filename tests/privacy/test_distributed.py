@@ -14,9 +14,12 @@ from scipy import special
 from tests import tiny
 from tff_vision import configs
 from tff_vision.aggregation import secured
-from tff_vision.learning import process
-from tff_vision.privacy import integer_shares, noise_shares, plan
-from tff_vision.secure import bfv, joint_key, key_holder, mask_round, refusal
+from tff_vision.learning import learning_process
+from tff_vision.privacy import plan
+from tff_vision.privacy.noise import integer_shares, noise_shares
+from tff_vision.secure import refusal
+from tff_vision.secure.encryption import bfv, joint_key, key_holder
+from tff_vision.secure.masking import mask_round
 
 SEED = tf.constant([0, 0])
 
@@ -112,9 +115,9 @@ def test_a_round_without_noise_is_the_mean_of_clipped_updates_and_noise_has_its_
   client = configs.ClientConfig(batch_size=4, client_learning_rate=0.5)
 
   def moved(made, config):
-    build = lambda **given: process.build_process(
+    build = lambda **given: learning_process.build_process(
         task, algorithm=configs.AlgorithmConfig(), client=client, server=configs.ServerConfig(), **given)
-    learning = secured.build_process(config, made, build, tells=process.tells(task, configs.AlgorithmConfig()),
+    learning = secured.build_process(config, made, build, tells=learning_process.tells(task, configs.AlgorithmConfig()),
                                      place=tff_runtime)
     start = task.initial_weights()
     state = learning.set_model_weights(learning.initialize(), start)
@@ -168,9 +171,9 @@ def test_a_sum_of_fewer_clients_than_the_noise_needs_is_not_opened(tff_runtime, 
   for mode in ('he', 'masks', 'he_keyholder'):
     task, made, config = built(secure=mode, noise_multiplier=1.0, noise_survivors=3,
                                key_holder_dir=str(tmp_path / 'keys') if mode == 'he_keyholder' else None)
-    build = lambda *, task=task, **given: process.build_process(
+    build = lambda *, task=task, **given: learning_process.build_process(
         task, algorithm=configs.AlgorithmConfig(), client=client, server=configs.ServerConfig(), **given)
-    learning = secured.build_process(config, made, build, tells=process.tells(task, configs.AlgorithmConfig()),
+    learning = secured.build_process(config, made, build, tells=learning_process.tells(task, configs.AlgorithmConfig()),
                                      place=tff_runtime)
     state = learning.set_model_weights(learning.initialize(), task.initial_weights())
     opened.clear()

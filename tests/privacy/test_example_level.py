@@ -11,7 +11,9 @@ import tensorflow_federated as tff
 
 from tests import tiny
 from tff_vision import configs
-from tff_vision.privacy import accounting, gdp, local_plan, plan
+from tff_vision.accounting import accounting, gdp
+from tff_vision.privacy import plan
+from tff_vision.privacy.mechanisms import local_plan
 
 
 def build(sizes=(7, 12, 3, 9), rounds=5, sampling='fixed', cohort_size=None, client=None, **privacy):

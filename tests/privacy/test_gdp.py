@@ -6,7 +6,7 @@ from dp_accounting import pld
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tff_vision.privacy import gdp
+from tff_vision.accounting import gdp
 
 
 @pytest.mark.parametrize('noise, participations, norm_squared, rho, epsilon', [

@@ -13,16 +13,18 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision.privacy import example_work, grid, local_plan, noise, noised_mean, noised_metrics, streams
 from tff_vision.privacy.matrix import banded, blt, toeplitz
-from tff_vision.secure import chacha20, entropy
+from tff_vision.privacy.mechanisms import example_work, local_plan, noised_mean, noised_metrics
+from tff_vision.privacy.noise import correlated_noise, integer_gaussian, integer_grid
+from tff_vision.secure import chacha20, os_keys
 
 SIZE, ROUNDS = 20_000, 4
 MULTIPLIERS = (0.5, 5.0, 20.0, 300.0, 1000.0)
 STREAMS = {
-    'white': streams.White(), 'tree': streams.Tree(4, False), 'efficient tree': streams.Tree(4, True),
-    'blt': streams.Buffered(blt.optimise(toeplitz.Participation.of(100, 20), 3, restarts=1)),
-    'banded': streams.Banded(tuple(streams.on_grid(banded.optimise(20, 4))))}
+    'white': correlated_noise.White(), 'tree': correlated_noise.Tree(4, False),
+    'efficient tree': correlated_noise.Tree(4, True),
+    'blt': correlated_noise.Buffered(blt.optimise(toeplitz.Participation.of(100, 20), 3, restarts=1)),
+    'banded': correlated_noise.Banded(tuple(correlated_noise.on_grid(banded.optimise(20, 4))))}
 
 
 def words_for(targets, sigma):
@@ -55,21 +57,21 @@ def words_for(targets, sigma):
 
 def unexplained(targets, sigma):
   """Returns how many integers no random words give."""
-  found = noise.gaussian_of(tf.constant(words_for(targets, sigma)), 2 * len(targets), sigma)[:len(targets)]
+  found = integer_gaussian.gaussian_of(tf.constant(words_for(targets, sigma)), 2 * len(targets), sigma)[:len(targets)]
   return int((found.numpy() != targets).sum())
 
 
 def representable(targets, multiplier):
   """Returns the share of noises that multiply a float32 before they are rounded; all of them once were."""
-  near = np.float32(targets / (multiplier * grid.STEPS))
+  near = np.float32(targets / (multiplier * integer_grid.STEPS))
   tried = [near, np.nextafter(near, np.float32(-np.inf)), np.nextafter(near, np.float32(np.inf))]
-  return np.any([np.round(multiplier * np.float64(z) * grid.STEPS) == targets for z in tried], 0).mean()
+  return np.any([np.round(multiplier * np.float64(z) * integer_grid.STEPS) == targets for z in tried], 0).mean()
 
 
 def white_noise_for(stream, buffers, round_num, wanted):
   """Returns draws that make `stream` release `wanted`, for the round's last node, and zeros for those before it."""
-  one = 2 ** streams.FRACTION_BITS
-  if not isinstance(stream, streams.Tree):
+  one = 2 ** correlated_noise.FRACTION_BITS
+  if not isinstance(stream, correlated_noise.Tree):
     # Linear in the draw, which has so many more binary places.
     zero = stream.step(buffers, tf.constant(round_num, tf.int64), lambda number: tf.zeros([SIZE], tf.int64))[0].numpy()
     guess = (wanted - zero) * 2 ** stream.fraction_bits
@@ -83,7 +85,7 @@ def white_noise_for(stream, buffers, round_num, wanted):
   draws = {number: np.zeros(SIZE, np.int64) for number in range(levels)}
   below = np.zeros(SIZE, np.int64)
   for level in range(levels - 1):
-    below = ((one - own[level]) * (below + held[level]) + one // 2) >> streams.FRACTION_BITS
+    below = ((one - own[level]) * (below + held[level]) + one // 2) >> correlated_noise.FRACTION_BITS
   rest = (one - own[levels - 1]) * (below + held[levels - 1])
   return draws | {levels: (node * one - rest + own[levels - 1] // 2) // own[levels - 1]}
 
@@ -96,14 +98,14 @@ def test_every_sequence_of_releases_is_possible_with_and_without_the_victim(name
   specs = [tf.TensorSpec([SIZE], tf.float64)]  # Every bit of it.
   state = factory._initial(specs)
   direction = rng.normal(size=SIZE)
-  victim = grid.encode([tf.constant(direction)], tf.constant(1.0))[0][0].numpy()
+  victim = integer_grid.encode([tf.constant(direction)], tf.constant(1.0))[0][0].numpy()
   others = rng.integers(-2**14, 2**14, [ROUNDS, SIZE])
   totals = others + victim
   released = []
   for total in totals:
     (result,), state = factory._release(specs, state, {'update': [tf.constant(total)], 'below': []})
-    released.append(np.round(result.numpy() * grid.STEPS).astype(np.int64))
-  sigma = multiplier * grid.STEPS * 2 ** stream.fraction_bits
+    released.append(np.round(result.numpy() * integer_grid.STEPS).astype(np.int64))
+  sigma = multiplier * integer_grid.STEPS * 2 ** stream.fraction_bits
   for hypothesis in (totals, others):
     buffers = tf.zeros([stream.num_buffers, SIZE], stream.dtype)
     for round_num, wanted in enumerate(released - hypothesis):
@@ -137,7 +139,7 @@ def test_what_a_checkpoint_gives_back_goes_on_as_if_it_had_never_been_saved(name
   (expected,), _ = factory._release(specs, state, {'update': [total], 'below': []})
   (found,), _ = factory._release(specs, loaded, {'update': [total], 'below': []})
   np.testing.assert_array_equal(expected, found)
-  assert representable(np.round(found.numpy() * grid.STEPS).astype(np.int64) - 1, 20.0) < 0.9
+  assert representable(np.round(found.numpy() * integer_grid.STEPS).astype(np.int64) - 1, 20.0) < 0.9
 
 
 def test_the_buffers_of_a_blt_miss_exact_ones_by_far_less_than_a_step():
@@ -146,7 +148,7 @@ def test_the_buffers_of_a_blt_miss_exact_ones_by_far_less_than_a_step():
   buffers = tf.zeros([3, 20], tf.float64)
   decays = [int(decay * 2 ** 60) for decay in strategy.decays]  # A float64 below 1 has 53 bits.
   for round_num in range(rounds):
-    drawn = rng.normal(0, 1000 * grid.STEPS * 2 ** stream.fraction_bits, 20).astype(np.int64)
+    drawn = rng.normal(0, 1000 * integer_grid.STEPS * 2 ** stream.fraction_bits, 20).astype(np.int64)
     released, buffers = stream.step(buffers, tf.constant(round_num, tf.int64), lambda _: tf.constant(drawn))  # noqa: B023
     # In integers of 2^-60 steps.
     exact = [(decay * old >> 60) + (released.numpy().astype(object) << 60)
@@ -161,17 +163,17 @@ def test_the_buffers_of_a_blt_miss_exact_ones_by_far_less_than_a_step():
 @pytest.mark.parametrize('multiplier', MULTIPLIERS)
 def test_counts_and_metrics_have_noise_of_every_value(multiplier):
   made = noised_metrics.NoisedMetrics(noise_multiplier=multiplier, secret=bytes(32))
-  sigma = multiplier * noised_metrics.SENSITIVITY * grid.STEPS
+  sigma = multiplier * noised_metrics.SENSITIVITY * integer_grid.STEPS
   numbers = [made.release({'clients': 3, 'accuracy_steps': 7}, number)['cohort_size'] for number in range(30)]
-  steps = np.array(numbers) * grid.STEPS
+  steps = np.array(numbers) * integer_grid.STEPS
   np.testing.assert_array_equal(steps, np.round(steps))
   for clients in (3, 2):
-    assert not unexplained(steps.astype(np.int64) - clients * grid.STEPS, sigma)
+    assert not unexplained(steps.astype(np.int64) - clients * integer_grid.STEPS, sigma)
   # The tracked clip's count of unclipped updates: recovered from the factor by which the clip moved.
   clip = noised_mean.QuantileClip(quantile=0.5, learning_rate=1.0, count_stddev=multiplier)
   factory = noised_mean.NoisedMeanFactory(clip_norm=1.0, noise_multiplier=0.1, denominator=1.0, quantile=clip)
-  drawn = noise.gaussian(entropy.kernel_key(), tf.zeros([3], tf.uint32), (), multiplier * grid.STEPS)
-  moved = factory._moved_clip(tf.constant(1.0), tf.constant(grid.STEPS // 2, tf.int64), drawn)
+  drawn = integer_gaussian.gaussian(os_keys.kernel_key(), tf.zeros([3], tf.uint32), (), multiplier * integer_grid.STEPS)
+  moved = factory._moved_clip(tf.constant(1.0), tf.constant(integer_grid.STEPS // 2, tf.int64), drawn)
   assert moved.dtype == tf.float32 and drawn.dtype == tf.int64
 
 
@@ -180,8 +182,8 @@ def test_noise_of_clients_takes_every_value(multiplier, tff_runtime):
   del tff_runtime
   process = local_plan.LocallyNoisedMeanFactory(clip_norm=1.0, noise_multiplier=multiplier).create(
       tff.TensorType(np.float64, [SIZE]))
-  noises = np.round(process.next(process.initialize(), [np.zeros(SIZE)]).result * grid.STEPS).astype(np.int64)
-  assert representable(noises, multiplier) < 0.9 and not unexplained(noises, multiplier * grid.STEPS)
+  noises = np.round(process.next(process.initialize(), [np.zeros(SIZE)]).result * integer_grid.STEPS).astype(np.int64)
+  assert representable(noises, multiplier) < 0.9 and not unexplained(noises, multiplier * integer_grid.STEPS)
 
 
 def test_noise_of_private_sgd_takes_every_value(monkeypatch):
@@ -194,14 +196,14 @@ def test_noise_of_private_sgd_takes_every_value(monkeypatch):
       model, lambda y, outputs: 0 * outputs[:, 0], tff.learning.optimizers.build_sgdm(1.0), example_work.ExampleSgd(
           clip_norm=1.0, noise_multiplier=multiplier, batch_size=1, epochs=1, sampling='shuffled', ghost=True))
   key = tf.constant(np.arange(8), tf.uint32)
-  drawn = noise.gaussian(key, tf.zeros([3], tf.uint32), (size, 1), multiplier * grid.STEPS).numpy()
-  monkeypatch.setattr(entropy, 'kernel_key', lambda: key)
+  drawn = integer_gaussian.gaussian(key, tf.zeros([3], tf.uint32), (size, 1), multiplier * integer_grid.STEPS).numpy()
+  monkeypatch.setattr(os_keys, 'kernel_key', lambda: key)
   tf.config.run_functions_eagerly(True)
   try:
     update = tf.nest.flatten(train(start, tf.zeros([1, size]), tf.zeros([1], tf.int32)).update)[0].numpy()
   finally:
     tf.config.run_functions_eagerly(False)
-  np.testing.assert_array_equal(update, np.float32(drawn / grid.STEPS))
+  np.testing.assert_array_equal(update, np.float32(drawn / integer_grid.STEPS))
   assert representable(drawn.ravel(), multiplier) < 0.9
 
 
@@ -219,7 +221,7 @@ def test_the_noise_is_what_its_description_says():
     radius, angle = np.sqrt(-2 * np.log(uniform(w[0], w[1]))), 2 * np.longdouble(math.pi) * uniform(w[2], w[3])
     angle += uniform(w[2], w[3]) * 2 * np.longdouble('1.2246467991473531772e-16')  # What pi has beyond a float64.
     exact = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)])[:size]
-    machine = noise._box_muller(tf.constant(words[:4 * half], tf.uint32))[:size].numpy()
+    machine = integer_gaussian._box_muller(tf.constant(words[:4 * half], tf.uint32))[:size].numpy()
     assert (abs(machine - exact) <= 2.0 ** -49 * np.concatenate([radius, radius])[:size]).all()
     if bits <= 5:
       field = np.concatenate([w[1], w[3]])[:size]
@@ -229,22 +231,22 @@ def test_the_noise_is_what_its_description_says():
     else:
       up, down = words[4 * half:].reshape(2, size) & 2 ** bits - 1
     expected = np.rint(exact * (sigma / 2 ** bits)).astype(np.int64) * 2 ** bits + up - down
-    np.testing.assert_array_equal(noise.gaussian(key, name, (size,), sigma), expected)
+    np.testing.assert_array_equal(integer_gaussian.gaussian(key, name, (size,), sigma), expected)
 
 
 def test_its_moments_and_its_low_digits():
   key, count = tf.constant(np.arange(8), tf.uint32), 200_000
   for sigma in (2.0 ** 20, 2.0 ** 27.3, 2.0 ** 41):
-    drawn = noise.gaussian(key, tf.constant([1, 1, 1], tf.uint32), (count,), sigma).numpy()
+    drawn = integer_gaussian.gaussian(key, tf.constant([1, 1, 1], tf.uint32), (count,), sigma).numpy()
     scaled = drawn / sigma
     assert abs(scaled.mean()) < 4 / math.sqrt(count) and abs(scaled.var() - 1) < 4 * math.sqrt(2 / count)
     assert abs((scaled ** 4).mean() - 3) < 4 * math.sqrt(96 / count)
     frequencies = collections.Counter((drawn % 32).tolist())
     assert len(frequencies) == 32
     assert sum((number - count / 32) ** 2 / (count / 32) for number in frequencies.values()) < 31 + 5 * math.sqrt(62)
-  assert not noise.gaussian(key, tf.zeros([3], tf.uint32), (4,), 0.0).numpy().any()
+  assert not integer_gaussian.gaussian(key, tf.zeros([3], tf.uint32), (4,), 0.0).numpy().any()
   with pytest.raises(ValueError, match='lower noise_multiplier'):
-    noise.gaussian(key, tf.zeros([3], tf.uint32), (4,), 2.0 ** 48)
+    integer_gaussian.gaussian(key, tf.zeros([3], tf.uint32), (4,), 2.0 ** 48)
 
 
 @pytest.mark.parametrize('coarse', [2.0 ** 14, 2.0 ** 14.7])

@@ -4,8 +4,9 @@ import dp_accounting
 import pytest
 
 from tff_vision import configs
+from tff_vision.accounting import gdp
 from tff_vision.aggregation import secured
-from tff_vision.privacy import gdp, plan
+from tff_vision.privacy import plan
 
 NOISE, DELTA, BATCH, SIZES, ROUNDS = 1.3, 1e-3, 10, (40, 20, 30), 10
 COAST, METRO, NORTH = range(3)

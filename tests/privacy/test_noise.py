@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from scipy import special, stats
 
-from tff_vision.privacy import noise
-from tff_vision.secure import entropy
+from tff_vision.privacy.noise import integer_gaussian
+from tff_vision.secure import os_keys
 
 N = 200_000
 KEY = tf.constant(np.arange(8), tf.uint32)
@@ -18,7 +18,7 @@ def nonce(*words):
 
 def normal(key, name, shape):
   """Returns the noise in deviations."""
-  return noise.gaussian(key, name, shape, 2.0 ** 20).numpy() / 2 ** 20
+  return integer_gaussian.gaussian(key, name, shape, 2.0 ** 20).numpy() / 2 ** 20
 
 
 @pytest.fixture(scope='module')
@@ -47,7 +47,7 @@ def test_rounds_tensors_and_clients_are_independent(normals):
 def test_a_name_fixes_the_noise_and_the_kernel_fixes_none():
   again = [normal(KEY, nonce(3, 1, 4), (5, 2)) for _ in range(2)]
   np.testing.assert_array_equal(*again)
-  keys = {tuple(entropy.kernel_key().numpy()) for _ in range(3)}
+  keys = {tuple(os_keys.kernel_key().numpy()) for _ in range(3)}
   assert len(keys) == 3
 
 
@@ -62,7 +62,7 @@ def chi_square(draws, values, masses):
 
 @pytest.mark.parametrize('sigma', [0.5, 1.0, 10.0])
 def test_discrete_gaussian(sigma):
-  draws = noise.discrete_gaussian(KEY, nonce(7, 0, 0), (N,), sigma).numpy()
+  draws = integer_gaussian.discrete_gaussian(KEY, nonce(7, 0, 0), (N,), sigma).numpy()
   values = np.arange(-math.ceil(12 * sigma), math.ceil(12 * sigma) + 1)
   masses = np.exp(-values ** 2 / (2 * sigma ** 2))
   assert chi_square(draws, values, masses / masses.sum()) > 1e-3
@@ -70,7 +70,7 @@ def test_discrete_gaussian(sigma):
 
 @pytest.mark.parametrize('variance', [0.5, 4.0, 100.0])
 def test_skellam(variance):
-  draws = noise.skellam(KEY, nonce(8, 0, 0), (N,), variance).numpy()
+  draws = integer_gaussian.skellam(KEY, nonce(8, 0, 0), (N,), variance).numpy()
   reach = math.ceil(12 * math.sqrt(variance) + 40)
   values = np.arange(-reach, reach + 1)
   # scipy's ive is the Bessel function times exp(-variance): Irwin's formula for two equal means.
@@ -78,7 +78,7 @@ def test_skellam(variance):
 
 
 def test_tables_are_symmetric_distribution_functions():
-  for table in (noise.discrete_gaussian_table(2.5), noise.skellam_table(3.0)):
+  for table in (integer_gaussian.discrete_gaussian_table(2.5), integer_gaussian.skellam_table(3.0)):
     body, reach = table.body.astype(object), table.body_reach
     assert (np.diff(table.body) > 0).all() and (np.diff(table.tail) >= 0).all()
     for k in range(reach + 1):
@@ -88,7 +88,7 @@ def test_tables_are_symmetric_distribution_functions():
 
 @pytest.mark.parametrize('sigma', [1.0, 37.0, 4000.0])
 def test_a_discrete_gaussian_ends_at_twelve_deviations_and_not_before(sigma, monkeypatch):
-  table, end = noise.discrete_gaussian_table(sigma), math.ceil(12 * sigma)
+  table, end = integer_gaussian.discrete_gaussian_table(sigma), math.ceil(12 * sigma)
   assert table.reach == end
   # The tail is what is missing in the body, within the body's own resolution of 2^-63.
   values = np.arange(table.body_reach + 1, end + 1)
@@ -98,16 +98,16 @@ def test_a_discrete_gaussian_ends_at_twelve_deviations_and_not_before(sigma, mon
   np.testing.assert_allclose(np.append(table.tail, 2 ** 63) / 2 ** 63, np.cumsum(masses) / masses.sum(), atol=1e-9)
   # The most extreme words: all zeros and all ones, twice.
   for word, sign in ((0, -1), (2 ** 32 - 1, 1)):
-    monkeypatch.setattr(noise.chacha20, 'key_stream', lambda key, name, number, word=word: tf.fill(
+    monkeypatch.setattr(integer_gaussian.chacha20, 'key_stream', lambda key, name, number, word=word: tf.fill(
         [number], tf.constant(word if name[2] < 2 ** 31 else 2 ** 32 - 1, tf.uint32)))
-    assert noise.discrete_gaussian(KEY, nonce(0, 0, 0), (2,), sigma).numpy().tolist() == [sign * end] * 2
+    assert integer_gaussian.discrete_gaussian(KEY, nonce(0, 0, 0), (2,), sigma).numpy().tolist() == [sign * end] * 2
 
 
 def test_skellam_reaches_as_far_as_it_is_said_to():
-  table = noise.skellam_table(100.0)
+  table = integer_gaussian.skellam_table(100.0)
   assert table.reach == 12 * 10 + 40 and len(table.tail) > 20
 
 
 def test_tables_that_do_not_fit_are_refused():
   with pytest.raises(ValueError, match='sigma=100000'):
-    noise.discrete_gaussian_table(1e5)
+    integer_gaussian.discrete_gaussian_table(1e5)

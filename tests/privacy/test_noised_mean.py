@@ -8,8 +8,9 @@ import tensorflow_federated as tff
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tff_vision.privacy import grid, noised_mean, streams
 from tff_vision.privacy.matrix import blt, toeplitz
+from tff_vision.privacy.mechanisms import noised_mean
+from tff_vision.privacy.noise import correlated_noise, integer_grid
 
 pytestmark = pytest.mark.usefixtures('tff_runtime')
 UPDATE = tff.to_type(collections.OrderedDict(a=tff.TensorType(np.float32, [2]),
@@ -23,16 +24,17 @@ def update(x, y, z):
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-1e6, 1e6, width=32), min_size=1, max_size=30), st.floats(1e-3, 1e3))
 def test_no_encoded_update_exceeds_the_clip(values, clip_norm):
-  encoded, norm = grid.encode([tf.constant(values, tf.float32)], tf.constant(clip_norm, tf.float32))
-  assert math.sqrt(sum(int(v) ** 2 for v in encoded[0].numpy())) <= grid.STEPS
+  encoded, norm = integer_grid.encode([tf.constant(values, tf.float32)], tf.constant(clip_norm, tf.float32))
+  assert math.sqrt(sum(int(v) ** 2 for v in encoded[0].numpy())) <= integer_grid.STEPS
   assert norm.numpy() == pytest.approx(np.linalg.norm(np.float64(values)), rel=1e-6)
   short = np.float64(values) / max(1.0, np.linalg.norm(values) / clip_norm)
-  np.testing.assert_allclose(encoded[0].numpy() * clip_norm / grid.STEPS, short, atol=8 * clip_norm / grid.STEPS)
+  np.testing.assert_allclose(encoded[0].numpy() * clip_norm / integer_grid.STEPS, short,
+                             atol=8 * clip_norm / integer_grid.STEPS)
 
 
 def test_an_update_that_is_no_number_counts_as_zero():
   for bad in (math.nan, math.inf):
-    encoded, _ = grid.encode([tf.constant([1.0, bad])], tf.constant(1.0))
+    encoded, _ = integer_grid.encode([tf.constant([1.0, bad])], tf.constant(1.0))
     assert encoded[0].numpy().tolist() == [0, 0]
 
 
@@ -60,7 +62,7 @@ def test_noise_variance_key_and_repetition():
   for other in (second, stranger):
     assert abs(np.corrcoef(first.result, other.result)[0, 1]) < 0.045
   # Every output lies on the grid: the low bits say nothing about who took part.
-  steps = np.float64(first.result) * 10 / (0.5 / grid.STEPS)
+  steps = np.float64(first.result) * 10 / (0.5 / integer_grid.STEPS)
   np.testing.assert_allclose(steps, np.round(steps), atol=abs(steps).max() * 2 ** -23)
 
 
@@ -68,7 +70,7 @@ def test_correlated_noise_cancels_in_prefix_sums_and_rounds_are_counted():
   rounds, size = 8, 4000
   strategy = blt.optimise(toeplitz.Participation.of(rounds, 4), 2, 'max', restarts=1)
   process = noised_mean.NoisedMeanFactory(
-      clip_norm=1.0, noise_multiplier=2.0, denominator=1.0, stream=streams.Buffered(strategy),
+      clip_norm=1.0, noise_multiplier=2.0, denominator=1.0, stream=correlated_noise.Buffered(strategy),
       max_rounds=rounds).create(tff.TensorType(np.float32, [size]))
   state, released = process.initialize(), []
   for round_num in range(rounds):

@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tff_vision import configs
+from tff_vision.accounting import accounting, gdp
 from tff_vision.learning import local_steps
-from tff_vision.privacy import accounting, gdp, grid, noised_metrics, plan
+from tff_vision.privacy import plan
+from tff_vision.privacy.mechanisms import noised_metrics
+from tff_vision.privacy.noise import integer_grid
 
 SECRET = bytes(range(32))
 
@@ -22,13 +25,14 @@ def build(sampling='poisson', **privacy):
 
 
 def measured(*accuracies):
-  return {'clients': len(accuracies), 'accuracy_steps': sum(round(one * grid.STEPS) for one in accuracies)}
+  return {'clients': len(accuracies), 'accuracy_steps': sum(round(one * integer_grid.STEPS) for one in accuracies)}
 
 
-@given(st.integers(0, grid.STEPS))
+@given(st.integers(0, integer_grid.STEPS))
 def test_no_client_moves_the_numbers_by_more_than_the_sensitivity(steps):
-  assert math.hypot(grid.STEPS, steps - grid.STEPS // 2) <= noised_metrics.SENSITIVITY * grid.STEPS * (1 + 1e-12)
-  assert local_steps.ACCURACY_STEPS == grid.STEPS
+  moved = math.hypot(integer_grid.STEPS, steps - integer_grid.STEPS // 2)
+  assert moved <= noised_metrics.SENSITIVITY * integer_grid.STEPS * (1 + 1e-12)
+  assert local_steps.ACCURACY_STEPS == integer_grid.STEPS
 
 
 def test_without_noise_they_are_the_cohort_and_the_mean_over_its_clients():
@@ -49,7 +53,7 @@ def test_noise_has_its_deviation_belongs_to_the_round_and_lies_on_the_grid():
   assert made.release(measured(*[0.75] * 100), 7) == released[7]
   other = noised_metrics.NoisedMetrics(noise_multiplier=4.0, secret=SECRET[::-1])
   assert other.release(measured(*[0.75] * 100), 7) != released[7]
-  np.testing.assert_array_equal(counts * grid.STEPS, np.round(counts * grid.STEPS))
+  np.testing.assert_array_equal(counts * integer_grid.STEPS, np.round(counts * integer_grid.STEPS))
 
 
 def test_the_ledger_charges_updates_and_metrics_together():

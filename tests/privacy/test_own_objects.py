@@ -10,9 +10,9 @@ import tff_vision as tv
 from tests import tiny
 from tff_vision import assembly, configs, told
 from tff_vision.data import images
-from tff_vision.learning import local_steps, process
+from tff_vision.learning import learning_process, local_steps
 from tff_vision.objectives import classification
-from tff_vision.privacy import local_plan
+from tff_vision.privacy.mechanisms import local_plan
 
 
 def made(task, **parts):
@@ -128,7 +128,7 @@ class Twice(tv.Algorithm):
 @pytest.mark.parametrize(('factor', 'bounds'), [(1e6, (0, 2)), (-1e6, (0, 0)), (float('nan'), (0, 0))])
 def test_metrics_that_get_noise_keep_the_range_that_it_is_for(factor, bounds):
   task = tiny.task(client_epochs=1)
-  learning = process.build_process(
+  learning = learning_process.build_process(
       task, algorithm=configs.AlgorithmConfig(algorithm=Twice(factor)), client=configs.ClientConfig(batch_size=4),
       server=configs.ServerConfig(), beside=told.Beside(measured=told.Measured.NOISED, weighs=False),
       aggregator=local_plan.LocallyNoisedMeanFactory(clip_norm=1.0, noise_multiplier=0.0))

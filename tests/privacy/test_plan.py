@@ -7,7 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tff_vision import configs
-from tff_vision.privacy import cohorts, gdp, noised_mean, plan, planner
+from tff_vision.accounting import gdp
+from tff_vision.participation import cohort_sampling
+from tff_vision.privacy import mechanism_comparison, plan
+from tff_vision.privacy.mechanisms import noised_mean
 
 
 def build(population=1000, rounds=50, sampling='poisson', cohort_size=50, **privacy):
@@ -19,7 +22,7 @@ def build(population=1000, rounds=50, sampling='poisson', cohort_size=50, **priv
 @given(st.integers(1, 300), st.data(), st.integers(0, 2**40), st.integers(1, 10**6))
 def test_fixed_cohorts_are_distinct_clients_and_repeat(population, data, seed, round_num):
   size = data.draw(st.integers(1, population))
-  cohort = cohorts.FixedCohort(population=population, size=size, seed=seed)
+  cohort = cohort_sampling.FixedCohort(population=population, size=size, seed=seed)
   drawn = cohort(round_num)
   assert len(set(drawn)) == size and drawn.min() >= 0 and drawn.max() < population
   np.testing.assert_array_equal(drawn, cohort(round_num))
@@ -28,7 +31,7 @@ def test_fixed_cohorts_are_distinct_clients_and_repeat(population, data, seed, r
 @settings(max_examples=20)
 @given(st.integers(0, 2**40))
 def test_poisson_cohorts_include_each_client_independently_at_the_rate(seed):
-  cohort = cohorts.PoissonCohort(population=200, rate=0.1, seed=seed)
+  cohort = cohort_sampling.PoissonCohort(population=200, rate=0.1, seed=seed)
   members = np.zeros((300, 200))
   for round_num in range(300):
     members[round_num, cohort(round_num)] = 1
@@ -83,7 +86,7 @@ def test_exact_training_metrics_stay_inside_a_private_run():
 @given(st.integers(2, 60), st.data(), st.integers(0, 2**40))
 def test_round_robin_keeps_the_distance_that_sensitivity_relies_on(population, data, seed):
   size = data.draw(st.integers(1, population))
-  sampler = cohorts.RoundRobinCohort(population=population, size=size, seed=seed)
+  sampler = cohort_sampling.RoundRobinCohort(population=population, size=size, seed=seed)
   last = {}
   for round_num in range(1, 4 * (population // size) + 4):
     for client in sampler(round_num):
@@ -92,7 +95,7 @@ def test_round_robin_keeps_the_distance_that_sensitivity_relies_on(population, d
 
 
 def test_blocks_in_turn_draw_each_client_at_the_block_rate():
-  sampler = cohorts.BlockPoissonCohort(population=120, rate=0.05, num_blocks=4, seed=1)
+  sampler = cohort_sampling.BlockPoissonCohort(population=120, rate=0.05, num_blocks=4, seed=1)
   members = np.zeros((800, 120))
   for round_num in range(800):
     members[round_num, sampler(round_num)] = 1
@@ -101,7 +104,7 @@ def test_blocks_in_turn_draw_each_client_at_the_block_rate():
     turns = np.flatnonzero(members[:, client])
     assert len(set(turns % 4)) == 1, 'a client belongs to one block'
   with pytest.raises(ValueError, match='mf_bands=21'):
-    cohorts.BlockPoissonCohort(population=120, rate=0.05, num_blocks=21, seed=1)
+    cohort_sampling.BlockPoissonCohort(population=120, rate=0.05, num_blocks=21, seed=1)
 
 
 def test_adaptive_clipping_costs_what_is_accounted():
@@ -125,7 +128,8 @@ def test_correlated_noise_is_one_gaussian_for_the_whole_run(privacy):
   # A second turn begins in round 21.
   assert made.ledger(20)['max_participations'] == 1 and made.ledger(21)['max_participations'] == 2
   # The planner foretold the noise.
-  rows = planner.compare(planner.Setting(population=1000, cohort_size=50, rounds=50, target_epsilon=2.0, delta=1e-5))
+  rows = mechanism_comparison.compare(mechanism_comparison.Setting(population=1000, cohort_size=50, rounds=50,
+                                                                   target_epsilon=2.0, delta=1e-5))
   assert any(row.noise_multiplier == pytest.approx(made.noise_multiplier, rel=1e-3) for row in rows)
 
 

@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from tff_vision import configs
-from tff_vision.privacy import accounting, events, gdp, plan, profiles
+from tff_vision.accounting import accounting, events, gdp, profiles
+from tff_vision.privacy import plan
 
 
 def gaussian(mu):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tff_vision import configs
-from tff_vision.privacy import accounting, gdp, plan
+from tff_vision.accounting import accounting, gdp
+from tff_vision.privacy import plan
 from tff_vision.privacy.matrix import toeplitz
 
 ROUNDS = 12

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_vision.privacy import streams
 from tff_vision.privacy.matrix import banded, blt, toeplitz, tree
+from tff_vision.privacy.noise import correlated_noise
 
 ROUNDS = 24
 STRATEGY = blt.optimise(toeplitz.Participation.of(ROUNDS, 6), 2, restarts=1)
-BANDS = streams.on_grid(banded.optimise(ROUNDS, 6))
+BANDS = correlated_noise.on_grid(banded.optimise(ROUNDS, 6))
 
 
 STEPS = 2.0 ** 30
@@ -28,8 +28,9 @@ def run(stream, white):
 
 
 @pytest.mark.parametrize('stream, coefficients', [
-    (streams.White(), np.ones(1)), (streams.Banded(tuple(BANDS)), BANDS), (streams.Banded((1.0,)), np.ones(1)),
-    (streams.Buffered(STRATEGY), STRATEGY.coefficients(ROUNDS))])
+    (correlated_noise.White(), np.ones(1)), (correlated_noise.Banded(tuple(BANDS)), BANDS),
+    (correlated_noise.Banded((1.0,)), np.ones(1)),
+    (correlated_noise.Buffered(STRATEGY), STRATEGY.coefficients(ROUNDS))])
 def test_streams_apply_the_inverse_matrix(stream, coefficients):
   white = np.random.default_rng(0).normal(size=(ROUNDS, 1, 3, 2))
   expected = np.linalg.solve(toeplitz.matrix(coefficients, ROUNDS), white[:, 0].reshape(ROUNDS, 6))
@@ -41,7 +42,7 @@ def test_the_covariance_of_a_stream_is_that_of_the_inverse():
   inverse = np.linalg.inv(toeplitz.matrix(STRATEGY.coefficients(ROUNDS), ROUNDS))
   expected = inverse @ inverse.T
   # Each entry's Monte-Carlo error is at most sqrt(2) * diagonal / sqrt(20000).
-  np.testing.assert_allclose(np.cov(run(streams.Buffered(STRATEGY), white)), expected,
+  np.testing.assert_allclose(np.cov(run(correlated_noise.Buffered(STRATEGY), white)), expected,
                              atol=5 * 2 ** 0.5 / 20_000 ** 0.5)
 
 
@@ -50,7 +51,7 @@ def test_the_covariance_of_a_stream_is_that_of_the_inverse():
 def test_trees_release_prefixes_of_noisy_nodes(rounds, b, efficient):
   participation = toeplitz.Participation.of(rounds, b)
   period = tree.restart_period(participation)
-  stream = streams.Tree(period, efficient)
+  stream = correlated_noise.Tree(period, efficient)
   # The stream is linear in its draws: one impulse a (round, draw) reads off the whole matrix.
   impulses = np.eye(rounds * stream.num_buffers).reshape(rounds, stream.num_buffers, -1)
   prefixes = np.cumsum(run(stream, impulses), 0)
@@ -67,8 +68,9 @@ def test_trees_release_prefixes_of_noisy_nodes(rounds, b, efficient):
   np.testing.assert_allclose(prefixes @ nodes.reshape(-1, rounds), np.tril(np.ones((rounds, rounds))), atol=1e-5)
 
 
-@pytest.mark.parametrize('stream', [streams.White(), streams.Banded(tuple(BANDS)), streams.Tree(4, True),
-                                    streams.Tree(4, False)])
+@pytest.mark.parametrize('stream', [correlated_noise.White(), correlated_noise.Banded(tuple(BANDS)),
+                                    correlated_noise.Tree(4, True),
+                                    correlated_noise.Tree(4, False)])
 def test_what_is_released_is_a_function_of_noisy_sums_alone(stream):
   """The proof's one step, exactly: noise that starts from the noisy sums of other totals gives the same releases."""
   rng = np.random.default_rng(5)
@@ -78,7 +80,7 @@ def test_what_is_released_is_a_function_of_noisy_sums_alone(stream):
   moved = totals[0] - totals[1]
   other = white.copy()
   for t in range(7):
-    if isinstance(stream, streams.Tree):
+    if isinstance(stream, correlated_noise.Tree):
       for level in range(stream.num_buffers):
         if (t % 4 + 1) % 2 ** level == 0:
           other[t, level] += moved[t + 1 - 2 ** level:t + 1].sum(0)

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_vision.data import decode, images
-from tff_vision.program import deployment
+from tff_vision.data import images
+from tff_vision.data.sources import decode
+from tff_vision.export import formats
 
 X = np.random.default_rng(0).random((3, 5, 4, 1))
 
@@ -16,7 +17,7 @@ X = np.random.default_rng(0).random((3, 5, 4, 1))
     images.StoredPixels(white=1.0, window=(0, 4095), eight_bit=None)])
 def test_files_of_floats_are_read_as_what_they_still_hold(tmp_path, stored):
   x = (stored.black + X * (stored.white - stored.black)).astype(np.float32)
-  pixels, held = deployment._as_files(x, stored)
+  pixels, held = formats._as_files(x, stored)
   assert pixels.dtype == (np.uint8 if stored.window is None else np.uint16)
   step = (stored.white - stored.black) / (255 if stored.window is None else stored.window[1] - stored.window[0])
   assert np.abs(held - x).max() <= step / 2 + 1e-6
@@ -27,4 +28,4 @@ def test_files_of_floats_are_read_as_what_they_still_hold(tmp_path, stored):
 
 def test_bytes_are_their_own_files():
   x = (255 * X).astype(np.uint8)
-  assert all(np.array_equal(x, part) for part in deployment._as_files(x, images.StoredPixels()))
+  assert all(np.array_equal(x, part) for part in formats._as_files(x, images.StoredPixels()))

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from tests.documents import report_paths
-from tff_vision import budget_file_config, configs, data, experiment, tasks
-from tff_vision.privacy import budget_file, gdp
+from tff_vision import configs, data, experiment, tasks
+from tff_vision.accounting import budget_file, gdp
+from tff_vision.configs import budget_file_config
 
 DELTA = 0.01
 CONFIG = configs.ExperimentConfig(

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tff_vision.data import images as images_lib
-from tff_vision.program import data_picture, data_summary
+from tff_vision.report import data_picture, data_summary
 
 
 def _images(per_client, class_names, test=1):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tff_vision.data import images as images_lib
-from tff_vision.program import lite, serving
+from tff_vision.export import serving, tflite
 
 L = tf.keras.layers
 
@@ -27,8 +27,8 @@ def normalized():
 def test_group_normalisation_runs_on_one_image_and_on_many(normalized, tmp_path):
   path = tmp_path / 'model.tflite'
   served = serving.ServedModel(normalized, stored=images_lib.StoredPixels(), answers=serving.ANSWERS['classification'])
-  path.write_bytes(lite.convert(served))
-  logits = lite.outputs_fn(path, 'logits')
+  path.write_bytes(tflite.convert(served))
+  logits = tflite.outputs_fn(path, 'logits')
   for count in (1, 7, 2):
     images = np.random.default_rng(count).uniform(0, 255, (count, 6, 8, 1)).astype(np.float32)
     np.testing.assert_allclose(logits(images), normalized(images), atol=1e-4)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tff_vision import configs
-from tff_vision.privacy import accounting
+from tff_vision.accounting import accounting
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import journal, loop
 

@@ -11,16 +11,10 @@ import numpy as np
 import pytest
 from matplotlib import image
 
+from tff_vision.accounting import profiles
 from tff_vision.data import images
-from tff_vision.privacy import profiles
-from tff_vision.program import (
-  report,
-  report_figures,
-  report_numbers,
-  report_partition,
-  report_profile,
-  report_tables,
-)
+from tff_vision.report import figures, number_format, partition, privacy_profile, tables
+from tff_vision.report import page as page_lib
 
 HOSTILE = ['</td><script>alert(1)</script>', '" onerror="alert(2)', '$\\frac{', '_犬 & {{ 7 * 7 }}\x00\n\ud800']
 
@@ -52,9 +46,9 @@ class Page(html.parser.HTMLParser):
 def drawn_only(monkeypatch):
   """Figures are drawn but not turned into pixels, which is what takes the time."""
   def render(draw):
-    draw(report_figures.THEMES['light'])
+    draw(figures.THEMES['light'])
     return {'light': b'', 'dark': b''}
-  monkeypatch.setattr(report_figures, 'render', render)
+  monkeypatch.setattr(figures, 'render', render)
 
 
 def make_images(class_names=('cat', 'dog'), clients=4, shape=(8, 8, 1), dtype=np.uint8, multi_label=False):
@@ -98,7 +92,7 @@ def make_report(rounds=3, **changed):
 
 def write(tmp_path, content, data):
   path = tmp_path / 'report.html'
-  report.write_html(path, content, data)
+  page_lib.write_html(path, content, data)
   assert [p.name for p in tmp_path.iterdir()] == ['report.html']
   return Page(path)
 
@@ -108,7 +102,7 @@ def numbers_of(value):
     return {n for element in value.values() for n in numbers_of(element)}
   if isinstance(value, list):
     return {n for element in value for n in numbers_of(element)}
-  return {float(value)} if report_numbers.is_number(value) else set()
+  return {float(value)} if number_format.is_number(value) else set()
 
 
 def test_every_number_is_the_reports_and_is_rounded_rightly(tmp_path, drawn_only):
@@ -129,7 +123,7 @@ def test_every_number_is_the_reports_and_is_rounded_rightly(tmp_path, drawn_only
 
 def test_the_whole_promise_is_drawn_beside_what_the_audit_measured(tmp_path):
   profile = profiles.section(profiles.Promise(mu=1.0, population=5000), 1e-4, unit='client')
-  content = make_report(audit={f'membership by loss: {report_profile.FOUND}': 0.0173, 'membership by loss: AUC': 0.5})
+  content = make_report(audit={f'membership by loss: {privacy_profile.FOUND}': 0.0173, 'membership by loss: AUC': 0.5})
   content['privacy'] |= {'profile': profile, 'delta': 1e-4}
   page = write(tmp_path, content, None)
   text = ''.join(page.text)
@@ -138,13 +132,13 @@ def test_the_whole_promise_is_drawn_beside_what_the_audit_measured(tmp_path):
                '1.83 %', 'Warning: delta = 0.0001 is weak for 5000 clients'):
     assert said in text
   assert {exact for exact, _ in page.data} <= numbers_of(content) | {21.5 / 3}
-  assert 'membership by loss: found at 1 % false alarms: 1.73 %' in report_profile.describe(content)
+  assert 'membership by loss: found at 1 % false alarms: 1.73 %' in privacy_profile.describe(content)
   # The table of the mechanism does not list the curve's points.
   assert 'profile:' not in text and 'epsilon: 0' not in text
-  assert report_profile.card(content['privacy'])['μ of Gaussian differential privacy, exactly'] == '1'
-  of_examples = report_profile.card(content['privacy'] | {'unit': 'example'})
+  assert privacy_profile.card(content['privacy'])['μ of Gaussian differential privacy, exactly'] == '1'
+  of_examples = privacy_profile.card(content['privacy'] | {'unit': 'example'})
   assert any('of an example' in name for name in of_examples) and not any('a example' in name for name in of_examples)
-  assert report_profile.table(make_report()) is None and report_profile.card({'mechanism': 'none'}) is None
+  assert privacy_profile.table(make_report()) is None and privacy_profile.card({'mechanism': 'none'}) is None
 
 
 def test_warnings_stand_once_and_no_empty_section_tells_that_there_are_none(tmp_path, drawn_only):
@@ -221,11 +215,11 @@ def test_class_mix_counts_what_clients_hold():
   data = images.FederatedImages(
       name='n', class_names=['a', 'b', 'c'], test=images.HeldOut(examples=examples, clients=[]),
       train=images.ArrayClients(examples, [np.array([0, 1, 2, 3]), np.array([3]), np.array([], int)], ['x', 'y', 'z']))
-  mix = report_partition.class_mix(data)
+  mix = partition.class_mix(data)
   np.testing.assert_array_equal(mix.shares, [[.5, .25, .25], [0, 0, 1], [0, 0, 0]])
   np.testing.assert_array_equal(mix.sizes, [4, 1, 0])
-  assert report_partition.commonest_share(data) == 0.5
-  sample = report_partition.sample_images(data)
+  assert partition.commonest_share(data) == 0.5
+  sample = partition.sample_images(data)
   assert [(row['client'], [i['label'] for i in row['images']]) for row in sample] == [
       ('x', ['a', 'a', 'b', 'c']), ('y', ['c'])]
 
@@ -236,28 +230,28 @@ def test_sampled_images_show_the_stored_pixels():
     examples = images.Examples(x, np.zeros(1, np.int32))
     data = images.FederatedImages(name='n', class_names=['a'], train=images.ArrayClients(examples, [[0]], ['c']),
                                   test=images.HeldOut(examples=examples, clients=[]))
-    [row] = report_partition.sample_images(data)
+    [row] = partition.sample_images(data)
     shown = image.imread(io.BytesIO(row['images'][0]['png']))
     np.testing.assert_allclose(shown[..., 0], [[0, .2], [.4, 1]], atol=1e-3)
 
 
 def test_axis_names_are_numbers_unless_the_font_has_every_letter():
-  assert report_figures.axis_names(['Ära', 'b']) == ['Ära', 'b']
+  assert figures.axis_names(['Ära', 'b']) == ['Ära', 'b']
   for bad in ('犬', 'a\nb', '', 'x' * 30):
-    assert report_figures.axis_names(['ok', bad]) == ['0', '1']
+    assert figures.axis_names(['ok', bad]) == ['0', '1']
 
 
 def test_a_report_read_back_from_json_gives_the_same_tables():
   content = make_report()
   read = json.loads(json.dumps(content))
-  for table in (report_tables.results, report_tables.clients, report_tables.costs, report_tables.config):
+  for table in (tables.results, tables.clients, tables.costs, tables.config):
     assert table(content) == table(read)
 
 
 def test_page_replaces_the_older_one_only_when_it_is_whole(tmp_path, monkeypatch):
   path = tmp_path / 'report.html'
   path.write_text('old')
-  monkeypatch.setattr(report_figures, 'render', lambda draw: 1 / 0)
+  monkeypatch.setattr(figures, 'render', lambda draw: 1 / 0)
   with pytest.raises(ZeroDivisionError):
-    report.write_html(path, make_report(), None)
+    page_lib.write_html(path, make_report(), None)
   assert path.read_text() == 'old'

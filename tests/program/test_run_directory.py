@@ -9,7 +9,8 @@ import shutil
 
 import pytest
 
-from tff_vision import configs, validate
+from tff_vision import configs
+from tff_vision.configs import validate
 from tff_vision.program import json_file, run_directory, whole_file
 
 CONFIG = configs.ExperimentConfig()

@@ -22,8 +22,10 @@ import tensorflow_federated as tff
 
 from pipelines import train as train_pipeline
 from tff_vision import assembly, configs, experiment
+from tff_vision.export import model_card
 from tff_vision.learning import evaluation
-from tff_vision.program import checkpoints, final_state, model_card, released, report_figures, run_directory
+from tff_vision.program import checkpoints, final_state, released, run_directory
+from tff_vision.report import figures
 
 RELEASED = (r'config\.json', r'metrics\.csv', r'report\.json', r'report\.html', 'logdir', 'export',
             r'export/(model\.keras|weights\.npz|model\.json|saved_model(/.*)?)')
@@ -89,7 +91,7 @@ def _quick(tff_runtime, monkeypatch):
     yield tff_runtime
 
   monkeypatch.setattr(experiment.runtimes, 'open_runtime', open_runtime)
-  monkeypatch.setattr(report_figures, 'render', lambda draw: {'light': b'', 'dark': b''})
+  monkeypatch.setattr(figures, 'render', lambda draw: {'light': b'', 'dark': b''})
   before = os.umask(0)
   yield
   os.umask(before)

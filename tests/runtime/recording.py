@@ -3,7 +3,7 @@
 import contextlib
 import time
 
-from tff_vision.runtime import stub
+from tff_vision.runtime.driver import stub
 
 
 class RecordingStub(stub.DeadlineStub):

@@ -10,7 +10,9 @@ import pytest
 import tensorflow_federated as tff
 
 from tests.runtime import test_mixed
-from tff_vision.runtime import local, remote, runtime_config, stub, worker_process
+from tff_vision.configs import runtime_config
+from tff_vision.runtime.driver import local, remote, stub
+from tff_vision.runtime.worker import worker_process
 
 VALUES = [1.0, 2.0, 4.0, 8.0]
 

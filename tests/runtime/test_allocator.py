@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tff_vision.runtime import allocator
+from tff_vision.runtime.tff_internals import allocator
 
 # Prints how many pages the last of several passes had to get from the kernel.
 _PASSES = """

@@ -2,13 +2,13 @@
 
 import pytest
 
-from tff_vision.runtime import certificates
+from tff_vision.runtime.worker import certificate_authority
 
 
 @pytest.mark.parametrize('host', ['../elsewhere', 'a/b', '', '/etc/tls'])
 def test_a_host_that_is_no_name_writes_nothing(tmp_path, host):
   folder = tmp_path / 'pki'
-  certificates.make_authority(folder)
+  certificate_authority.make_authority(folder)
   with pytest.raises(ValueError, match='hosts must be names or addresses'):
-    certificates.make_worker(folder, host)
+    certificate_authority.make_worker(folder, host)
   assert sorted(path.name for path in tmp_path.rglob('*') if path.is_file()) == ['ca.crt', 'ca.key']

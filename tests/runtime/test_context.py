@@ -14,7 +14,10 @@ from tensorflow_federated.python.core.impl.context_stack import context_base
 from tensorflow_federated.python.core.impl.executors import executors_errors
 
 from tests.runtime import conftest, recording
-from tff_vision.runtime import native, remote, runtime_config, tls, worker_process
+from tff_vision.configs import runtime_config
+from tff_vision.runtime.driver import remote
+from tff_vision.runtime.tff_internals import compilation
+from tff_vision.runtime.worker import tls, worker_process
 
 CLIENT_FLOATS = tff.FederatedType(np.float32, tff.CLIENTS)
 
@@ -50,7 +53,7 @@ def _async_context(service):
     executor.set_cardinalities({tff.CLIENTS: cardinalities.get(tff.CLIENTS, 0)})
     return executor
   return tff.framework.AsyncExecutionContext(
-      tff.framework.ResourceManagingExecutorFactory(stack), native.compile_once,
+      tff.framework.ResourceManagingExecutorFactory(stack), compilation.compile_once,
       transform_args=tensorflow_computation.transform_args, transform_result=tensorflow_computation.transform_result)
 
 

@@ -8,7 +8,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests.runtime import recording
-from tff_vision.runtime import executors, fusing, native, tls, worker_process
+from tff_vision.runtime.tff_internals import compilation, executors
+from tff_vision.runtime.worker import tls, worker_process
 
 SERVER, CLIENTS = tff.SERVER, tff.CLIENTS
 STATE = collections.OrderedDict(weights=(np.float32, [3]), rounds=np.int32)
@@ -33,8 +34,8 @@ def play(state, factors):
 
 
 def test_a_round_is_one_graph_for_a_client_and_one_aggregation(tff_runtime):
-  assert fusing.fused(play).type_signature == play.type_signature
-  text = native.native_form(play).to_building_block().compact_representation()
+  assert compilation.fused(play).type_signature == play.type_signature
+  text = compilation.native_form(play).to_building_block().compact_representation()
   assert text.count('federated_aggregate(') == 1
   assert play.to_building_block().compact_representation().count('federated_sum(') == 2
   state = collections.OrderedDict(weights=np.float32([8, 4, -2]), rounds=1)
@@ -69,7 +70,7 @@ def has_no_state(values):
 
 @pytest.mark.parametrize('computation', [asks_twice, answers_clients, sums_securely, has_no_state, scale])
 def test_what_is_no_round_stays_as_it_is(computation):
-  assert fusing.fused(computation) is computation
+  assert compilation.fused(computation) is computation
 
 
 @pytest.fixture(scope='module')
@@ -84,7 +85,7 @@ def worker():
 def lean(worker):
   service = recording.RecordingStub(tls.open_channel(f'127.0.0.1:{worker.port}', None), name='lean')
   made = executors.LeanExecutors(lambda clients: executors.open_executor(service, clients), kept=2)
-  yield tff.framework.SyncExecutionContext(made, native.native_form), made, service
+  yield tff.framework.SyncExecutionContext(made, compilation.native_form), made, service
   made.close()
 
 

@@ -13,7 +13,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests.runtime import conftest, workers
-from tff_vision.runtime import fleet, remote, runtime_config, stub
+from tff_vision.configs import runtime_config
+from tff_vision.runtime.driver import fleet, remote, stub
 
 FLOATS = tff.FederatedType(np.float32, tff.CLIENTS)
 

@@ -6,7 +6,10 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests.runtime import recording
-from tff_vision.runtime import handles, remote, runtime_config, tls, worker_process
+from tff_vision.configs import runtime_config
+from tff_vision.runtime.driver import remote
+from tff_vision.runtime.tff_internals import handles
+from tff_vision.runtime.worker import tls, worker_process
 
 SECRET = np.frombuffer(b'nobody may read this secret, ever', np.uint8).astype(np.int32)
 

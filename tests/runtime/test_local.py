@@ -13,7 +13,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision.runtime import local, worker_process
+from tff_vision.runtime.driver import local
+from tff_vision.runtime.worker import worker_process
 
 SCRIPT = """
 import sys

@@ -7,7 +7,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision.runtime import remote, runtime_config
+from tff_vision.configs import runtime_config
+from tff_vision.runtime.driver import remote
 
 FLOATS = tff.FederatedType(np.float32, tff.CLIENTS)
 SERVERS = tff.FederatedType(np.float32, tff.SERVER)

@@ -2,7 +2,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from tff_vision.runtime import placement
+from tff_vision.runtime.driver import placement
 
 _COHORTS = st.integers(1, 60).flatmap(
     lambda population: st.tuples(st.just(population),

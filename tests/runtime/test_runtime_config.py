@@ -6,7 +6,8 @@ import pytest
 from absl import flags
 
 from flags import executor_flags, runtime_flags, worker_flags
-from tff_vision.runtime import processes, runtime_config, supervisor
+from tff_vision.configs import runtime_config
+from tff_vision.runtime.worker import processes, supervisor
 
 
 @pytest.mark.parametrize(('module', 'config'), [(runtime_flags, runtime_config.RuntimeConfig),

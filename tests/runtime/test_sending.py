@@ -10,7 +10,7 @@ from tensorflow.core.framework import graph_pb2
 from tensorflow_federated.python.core.impl.executors import value_serialization
 
 from tff_vision.data import one_element
-from tff_vision.runtime import sending
+from tff_vision.runtime.tff_internals import sending
 
 SPEC = collections.OrderedDict(seed=tf.TensorSpec((), tf.int64), x=tf.TensorSpec((None, 5, 4, 1), tf.float32),
                                y=tf.TensorSpec((None, 2), tf.uint8))

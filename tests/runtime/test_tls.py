@@ -6,7 +6,9 @@ import ssl
 import pytest
 
 from tests.runtime import workers
-from tff_vision.runtime import certificates, fleet, remote, runtime_config, tls
+from tff_vision.configs import runtime_config
+from tff_vision.runtime.driver import fleet, remote
+from tff_vision.runtime.worker import certificate_authority, tls
 
 pytestmark = [workers.needs_nginx, workers.needs_sandbox]
 
@@ -16,11 +18,11 @@ def pki(tmp_path_factory):
   """Folders with certificates: of the federation, and of a stranger who made the same for himself."""
   folders = {name: tmp_path_factory.mktemp(name) for name in ('federation', 'stranger')}
   for folder in folders.values():
-    certificates.make_authority(folder)
-    certificates.make_worker(folder, '127.0.0.1')
-    certificates.make_worker(folder, 'elsewhere.example')
-    certificates.make_coordinator(folder)
-    certificates.make_coordinator(folder, 'somebody')
+    certificate_authority.make_authority(folder)
+    certificate_authority.make_worker(folder, '127.0.0.1')
+    certificate_authority.make_worker(folder, 'elsewhere.example')
+    certificate_authority.make_coordinator(folder)
+    certificate_authority.make_coordinator(folder, 'somebody')
   return folders
 
 
@@ -113,4 +115,4 @@ def test_keys_are_private_and_nothing_is_overwritten(pki):
   folder = pki['federation']
   assert all(path.stat().st_mode & 0o77 == 0 for path in folder.glob('*.key'))
   with pytest.raises(ValueError, match='exists'):
-    certificates.make_coordinator(folder)
+    certificate_authority.make_coordinator(folder)

@@ -14,7 +14,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests.runtime import workers
-from tff_vision.runtime import remote, runtime_config, supervisor
+from tff_vision.configs import runtime_config
+from tff_vision.runtime.driver import remote
+from tff_vision.runtime.worker import supervisor
 
 pytestmark = [workers.needs_nginx, workers.needs_sandbox]
 

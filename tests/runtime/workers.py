@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from tff_vision.runtime import processes
+from tff_vision.runtime.worker import processes
 
 _ROOT = pathlib.Path(__file__).parents[2]
 

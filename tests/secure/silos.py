@@ -2,7 +2,9 @@
 
 import contextlib
 
-from tff_vision.runtime import handles, remote, runtime_config
+from tff_vision.configs import runtime_config
+from tff_vision.runtime.driver import remote
+from tff_vision.runtime.tff_internals import handles
 
 
 class RecordingSilo(handles.Silo):

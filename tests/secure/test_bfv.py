@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 from tests.secure.seal_oracle import Seal
-from tff_vision.secure import bfv, entropy, fixed_point, parameters, ring
+from tff_vision.secure import fixed_point, os_keys
+from tff_vision.secure.encryption import bfv, parameters, ring
 
 CLIENTS = 3
 WIDE = parameters.threshold_parameters(clients_max=CLIENTS, value_bits=16, length=1_200_000, rounds=100)
@@ -35,13 +36,13 @@ def _coefficients(values):
 
 
 def _encrypt(values, public_key):
-  return bfv.encrypt(PARAMS, tf.constant(values, tf.float64), tf.constant(public_key), entropy.kernel_key(),
+  return bfv.encrypt(PARAMS, tf.constant(values, tf.float64), tf.constant(public_key), os_keys.kernel_key(),
                      quantize=lambda index, part: part)
 
 
 def _joint_keys(params=PARAMS):
   reference = bfv.reference_polynomial(params, tf.constant(5, tf.int64))
-  keys = [bfv.key_share(params, reference, entropy.kernel_key()) for _ in range(CLIENTS)]
+  keys = [bfv.key_share(params, reference, os_keys.kernel_key()) for _ in range(CLIENTS)]
   b = sum(k[1].numpy().astype(np.int64) for k in keys) % PRIMES
   return [k[0].numpy() for k in keys], np.stack([b, reference.numpy()]).astype(np.int32)
 
@@ -52,7 +53,7 @@ def _shares(c1, secrets):
 
 def _share_of_worker(c1, secrets):
   return bfv.decryption_share(PARAMS, LENGTH, tf.constant(c1), tf.constant(np.stack(secrets)),
-                              entropy.kernel_keys(len(secrets))).numpy()
+                              os_keys.kernel_keys(len(secrets))).numpy()
 
 
 def _sum(residues):
@@ -164,10 +165,10 @@ def test_more_fields_in_a_coefficient_than_a_word_holds():
   values = np.random.default_rng(7).integers(0, 2 * WIDE.offset + 1, [CLIENTS, length])
   values[:, :7], values[:, 7:14] = 0, 2 * WIDE.offset  # Carries go up through all fields, or through none.
   secrets, key = _joint_keys(WIDE)
-  total = _sum([bfv.encrypt(WIDE, tf.constant(v, tf.float64), tf.constant(key), entropy.kernel_key(),
+  total = _sum([bfv.encrypt(WIDE, tf.constant(v, tf.float64), tf.constant(key), os_keys.kernel_key(),
                             quantize=lambda index, part: part) for v in values])
   share = bfv.decryption_share(WIDE, length, tf.constant(total[:, 1]), tf.constant(np.stack(secrets)),
-                               entropy.kernel_keys(CLIENTS))
+                               os_keys.kernel_keys(CLIENTS))
   np.testing.assert_array_equal(bfv.decrypt(WIDE, tf.constant(total[:, 0]), share, length), values.sum(0))
   assert fixed_point.to_fields(tf.range(100.0, dtype=tf.float64), 7, 1, WIDE.degree).shape == (1, 7, WIDE.degree)
 
@@ -181,10 +182,10 @@ def test_a_share_tells_of_the_noise_what_the_bound_says():
   narrow = dataclasses.replace(WIDE, values_per_coefficient=3, smudging_bits=16)
   (mine, *others), key = _joint_keys(narrow)
   values = np.zeros([CLIENTS, narrow.degree * 3 * 4])
-  total = _sum([bfv.encrypt(narrow, tf.constant(v), tf.constant(key), entropy.kernel_key(),
+  total = _sum([bfv.encrypt(narrow, tf.constant(v), tf.constant(key), os_keys.kernel_key(),
                             quantize=lambda index, part: part) for v in values])
   share = bfv.decryption_share(narrow, values.shape[1], tf.constant(total[:, 1]), tf.constant(mine[None]),
-                               entropy.kernel_keys(1)).numpy()
+                               os_keys.kernel_keys(1)).numpy()
   theirs = ring.product(ring.transform(ring.centre(tf.constant(total[:, 1]), narrow.primes)),
                         ring.transform(tf.constant(sum(others), tf.float64))).numpy().astype(np.int64)
   # Sums of zeros: c0 + c1 * (all secrets) is E alone.

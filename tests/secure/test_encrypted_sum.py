@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision.secure import bfv, encrypted_sum, entropy, fixed_point, parameters
+from tff_vision.secure import fixed_point, os_keys
+from tff_vision.secure.encryption import bfv, encrypted_sum, parameters
 
 PARAMS = parameters.threshold_parameters(clients_max=5, value_bits=16, length=7, rounds=10)
 RANGE = 2.0
@@ -26,7 +27,7 @@ def _process():
 def _key():
   """(secret, public key) of one holder, who plays all parties."""
   a = bfv.reference_polynomial(PARAMS, tf.constant(5, tf.int64))
-  secret, b = bfv.key_share(PARAMS, a, entropy.kernel_key())
+  secret, b = bfv.key_share(PARAMS, a, os_keys.kernel_key())
   return secret, encrypted_sum.key_state(np.stack([b, a]))
 
 
@@ -38,7 +39,7 @@ def test_the_hidden_sum_holds_the_plain_one(tff_runtime, process, key):
     np.testing.assert_array_equal(output.state['public_key'], state['public_key'])
     assert np.all(output.result == 0) and output.measurements['clients'] == clients
     total = tf.constant(output.measurements['hidden_sum'])
-    share = bfv.decryption_share(PARAMS, 7, total[:, 1], secret[None], entropy.kernel_keys(1))
+    share = bfv.decryption_share(PARAMS, 7, total[:, 1], secret[None], os_keys.kernel_keys(1))
     opened = ENCODING.decode(bfv.decrypt(PARAMS, total[:, 0], share, 7), tf.constant(clients))
     np.testing.assert_allclose(opened, np.sum(updates, axis=0) if clients else np.zeros(7),
                                atol=clients * ENCODING.step + 1e-6)
@@ -53,7 +54,7 @@ def test_the_order_and_the_parts_of_a_sum_do_not_matter(tff_runtime, process, ke
   assert found['clients'] == 5
   total = tf.constant(found['hidden_sum'])
   assert 0 <= total.numpy().min() and np.all(total.numpy().max((0, 1, 3)) < PARAMS.primes)
-  share = bfv.decryption_share(PARAMS, 7, total[:, 1], secret[None], entropy.kernel_keys(1))
+  share = bfv.decryption_share(PARAMS, 7, total[:, 1], secret[None], os_keys.kernel_keys(1))
   opened = ENCODING.decode(bfv.decrypt(PARAMS, total[:, 0], share, 7), tf.constant(5))
   np.testing.assert_allclose(opened, np.zeros(7), atol=5 * ENCODING.step)
 

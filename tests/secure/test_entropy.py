@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision.secure import entropy
+from tff_vision.secure import os_keys
 
 
 def test_every_client_and_round_draws_other_words(tff_runtime):
@@ -12,7 +12,7 @@ def test_every_client_and_round_draws_other_words(tff_runtime):
 
   @tff.tensorflow.computation(np.int32)
   def draw(_):
-    return tf.concat([entropy.kernel_key()[None], entropy.kernel_keys(tf.constant(2))], 0)
+    return tf.concat([os_keys.kernel_key()[None], os_keys.kernel_keys(tf.constant(2))], 0)
 
   @tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
   def draw_all(clients):
@@ -24,7 +24,7 @@ def test_every_client_and_round_draws_other_words(tff_runtime):
 
 
 def test_bits_are_balanced():
-  bits = np.unpackbits(np.concatenate([entropy.kernel_key().numpy() for _ in range(40)]).view(np.uint8))
+  bits = np.unpackbits(np.concatenate([os_keys.kernel_key().numpy() for _ in range(40)]).view(np.uint8))
   assert abs(bits.mean() - 0.5) < 5 * 0.5 / np.sqrt(len(bits))
 
 
@@ -33,7 +33,7 @@ def test_only_random_digits_are_used():
   with open('/proc/sys/kernel/random/uuid') as lines:
     uuid = lines.read().strip()
   assert re.fullmatch(r'[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}', uuid)
-  used = [i for start, length in entropy._RANDOM_FIELDS for i in range(start, start + length)]
-  assert len(used) * entropy._READS >= 64
+  used = [i for start, length in os_keys._RANDOM_FIELDS for i in range(start, start + length)]
+  assert len(used) * os_keys._READS >= 64
   assert not {14, 19} & set(used)
   assert '-' not in [uuid[i] for i in used]

@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 
 from tests.secure import silos
-from tff_vision.runtime import handles
-from tff_vision.secure import bfv, encrypted_sum, fixed_point, joint_key, parameters, ring
+from tff_vision.runtime.tff_internals import handles
+from tff_vision.secure import fixed_point
+from tff_vision.secure.encryption import bfv, encrypted_sum, joint_key, parameters, ring
 
 LENGTH = 20
 PARAMS = parameters.threshold_parameters(clients_max=3, value_bits=16, length=20, rounds=10)

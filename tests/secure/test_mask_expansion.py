@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms
 
-from tff_vision.secure import mask_expansion
+from tff_vision.secure.masking import mask_expansion
 
 
 def _rows(count, seed=0):

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tff_vision.secure import mask_graph
+from tff_vision.secure.masking import mask_graph
 
 
 @given(clients=st.integers(2, 80))

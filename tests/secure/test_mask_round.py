@@ -6,7 +6,7 @@ from cryptography.exceptions import InvalidTag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tff_vision.secure import mask_expansion, mask_protocol, mask_round
+from tff_vision.secure.masking import mask_expansion, mask_protocol, mask_round
 
 LENGTH = 9
 

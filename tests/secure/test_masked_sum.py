@@ -7,7 +7,8 @@ import pytest
 import tensorflow_federated as tff
 
 from tff_vision import told
-from tff_vision.secure import fixed_point, hidden_update, mask_driver, mask_round, masked_sum, whole_numbers
+from tff_vision.secure import fixed_point, hidden_update, whole_numbers
+from tff_vision.secure.masking import mask_driver, mask_round, masked_sum
 
 ENCODING = fixed_point.Encoding(value_bits=16, value_range=2.0)
 VALUE_TYPE = tff.types.to_type(collections.OrderedDict(a=tff.TensorType(np.float32, [2]), b=np.float32))

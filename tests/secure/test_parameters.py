@@ -6,7 +6,7 @@ import tenseal.sealapi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tff_vision.secure import parameters
+from tff_vision.secure.encryption import parameters
 
 CNN = {'length': 1_200_000, 'rounds': 100}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_vision.secure import parameters, ring
+from tff_vision.secure.encryption import parameters, ring
 
 PARAMS = parameters.threshold_parameters(clients_max=3, value_bits=16, length=1_200_000, rounds=100)
 N, PRIMES = PARAMS.degree, PARAMS.primes

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tff_vision.secure import shamir
+from tff_vision.secure.masking import shamir
 
 SECRET = bytes(range(32))
 

@@ -16,8 +16,8 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from tff_vision import aggregation_config
-from tff_vision.aggregation import bits, rotations
+from tff_vision.aggregation import rotations
+from tff_vision.configs import aggregation_config
 
 _BLOCK = 1024
 Payload = Mapping[str, tf.Tensor]
@@ -83,11 +83,11 @@ class Quantised(Codec):
     above = tf.random.stateless_uniform(tf.shape(rows), seed + 1) if self.stochastic else tf.constant(0.5)
     numbers = tf.clip_by_value(tf.cast(tf.floor(steps + above), tf.int32), 0, self._levels)
     payload = collections.OrderedDict(
-        numbers=bits.pack(tf.reshape(numbers, [-1])[:self._kept], self.bits), low=low, step=step)
+        numbers=pack(tf.reshape(numbers, [-1])[:self._kept], self.bits), low=low, step=step)
     return payload | ({'seed': seed} if self.rotation.seeded else {})
 
   def decode(self, payload):
-    numbers = bits.unpack(payload['numbers'], self._kept)
+    numbers = unpack(payload['numbers'], self._kept)
     numbers = tf.reshape(tf.pad(numbers, [[0, self._rows * self._width - self._kept]]), [self._rows, self._width])
     rows = payload['low'][:, None] + tf.cast(numbers, tf.float32) * payload['step'][:, None]
     if self.rotation.seeded:
@@ -130,18 +130,18 @@ class TopK(Codec):
     positions = tf.sort(tf.math.top_k(tf.abs(vector), self._count, sorted=False).indices)
     if self._as_bitmap:
       sent = tf.scatter_nd(positions[:, None], tf.ones([self._count], tf.int32), [self.length])
-      where = bits.pack(sent, 1)
+      where = pack(sent, 1)
     else:
-      where = bits.pack(positions, self._position_bits)
+      where = pack(positions, self._position_bits)
     return collections.OrderedDict(values=tf.gather(vector, positions), positions=where)
 
   def decode(self, payload):
     if self._count == self.length:
       return payload['values']
     if self._as_bitmap:
-      positions = tf.cast(tf.where(bits.unpack(payload['positions'], self.length) > 0)[:, 0], tf.int32)
+      positions = tf.cast(tf.where(unpack(payload['positions'], self.length) > 0)[:, 0], tf.int32)
     else:
-      positions = bits.unpack(payload['positions'], self._count)
+      positions = unpack(payload['positions'], self._count)
     return tf.scatter_nd(positions[:, None], payload['values'], [self.length])
 
   @property
@@ -154,7 +154,7 @@ class TopK(Codec):
 
   @property
   def _as_bitmap(self):
-    return bits.packed_length(self.length) <= self._position_bits * bits.packed_length(self._count)
+    return packed_length(self.length) <= self._position_bits * packed_length(self._count)
 
 
 def build_codec(config: aggregation_config.AggregationConfig, length: int) -> Codec:
@@ -182,3 +182,26 @@ CODECS: Mapping[str, Callable[[aggregation_config.AggregationConfig, int], Codec
     'dft': _quantised(stochastic=True, rotation=rotations.FOURIER),
     'top_k': lambda config, length: TopK(length=length, fraction=config.top_k_fraction),
 }
+
+
+def packed_length(count: int) -> int:
+  """Returns the bytes of one plane of `count` numbers."""
+  return -(-count // 8)
+
+
+def pack(numbers: tf.Tensor, bits: int) -> tf.Tensor:
+  """Returns [bits, ceil(n / 8)] uint8 for [n] int32 in 0..2**bits - 1."""
+  count = int(numbers.shape[0])
+  eights = tf.reshape(tf.pad(numbers, [[0, 8 * packed_length(count) - count]]), [-1, 8])
+  places = tf.constant([1 << i for i in range(8)], tf.int32)
+  planes = (tf.bitwise.bitwise_and(tf.bitwise.right_shift(eights, plane), 1) for plane in range(bits))
+  return tf.stack([tf.cast(tf.reduce_sum(ones * places, axis=1), tf.uint8) for ones in planes])
+
+
+def unpack(packed: tf.Tensor, count: int) -> tf.Tensor:
+  """Returns the [count] int32 that `pack` wrote."""
+  total = tf.zeros([int(packed.shape[1]), 8], tf.int32)
+  for plane in range(int(packed.shape[0])):
+    eights = tf.bitwise.right_shift(tf.cast(packed[plane], tf.int32)[:, None], tf.range(8))
+    total += tf.bitwise.left_shift(tf.bitwise.bitwise_and(eights, 1), plane)
+  return tf.reshape(total, [-1])[:count]

@@ -5,8 +5,9 @@ Whatever is not in the table composes. docs/explanation/robustness.md shows it t
 
 from collections.abc import Iterator, Mapping
 
-from tff_vision import aggregation_config, configs, plugins
+from tff_vision import configs, plugins
 from tff_vision.aggregation import limits, rules
+from tff_vision.configs import aggregation_config
 
 _CLIENT_DP = 'client-level differential privacy'
 _LOCAL_DP = 'local differential privacy'

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import aggregation_config
+from tff_vision.configs import aggregation_config
 
 Limit = Callable[[list[tf.Tensor], float], list[tf.Tensor]]
 Aggregator = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from tff_vision import aggregation_config
+from tff_vision.configs import aggregation_config
 
 Rule = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 

@@ -13,22 +13,13 @@ from typing import Any, Protocol
 import tensorflow_federated as tff
 
 from tff_vision import configs, told
+from tff_vision.accounting import cohort_sizes
 from tff_vision.aggregation import limits, stack, vectors
-from tff_vision.privacy import cohort_sizes, participation
+from tff_vision.participation import device_rounds
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.secure import (
-  encrypted_sum,
-  hidden_update,
-  joint_key,
-  key_holder,
-  mask_driver,
-  mask_round,
-  masked_sum,
-  parameters,
-  refusal,
-  report,
-  two_phase,
-)
+from tff_vision.secure import hidden_sum, hidden_update, refusal, report
+from tff_vision.secure.encryption import encrypted_sum, joint_key, key_holder, parameters
+from tff_vision.secure.masking import mask_driver, mask_round, masked_sum
 
 LearningProcess = tff.learning.templates.LearningProcess | refusal.ClearlyRefusing
 ClientWork = tff.learning.templates.ClientWorkProcess
@@ -99,7 +90,7 @@ def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, round
     raise ValueError(f'key_holder_dir={config.key_holder_dir!r} lies in run_dir={str(run_dir)!r}, which is the '
                      'server\'s: the secret key must not.')
   sampler = getattr(plan, 'sampler', None)
-  if config.secure_sum == 'none' or not isinstance(sampler, participation.Participation):
+  if config.secure_sum == 'none' or not isinstance(sampler, device_rounds.Participation):
     return
   for round_num in range(1, rounds + 1):
     if sampler.scheduled(round_num) == 1:
@@ -150,12 +141,12 @@ def _hiding(upload, config, plan, build, tells, **layers):
   made = build(aggregator=factory, beside=told.Beside(measured=plan.measured, hidden=True, weighs=vectors.weighs(plan)),
                **layers)
   # For its metrics alone, unless clients keep something, which comes back with them.
-  return two_phase.MeasuredOnly(made) if isinstance(made, tff.learning.templates.LearningProcess) else made
+  return hidden_sum.MeasuredOnly(made) if isinstance(made, tff.learning.templates.LearningProcess) else made
 
 
 def _opening(plan, build, tells):
   """Returns the process of what follows the sum, whose state is the run's, and the length of an update."""
-  opened = two_phase.OpenedSumFactory()
+  opened = hidden_sum.OpenedSumFactory()
   made = build(
       aggregator=stack.build_secure_stack(plan, tff.aggregators.concat_factory(opened),
                                           largest_weight=tells.largest_weight),
@@ -174,7 +165,7 @@ def _key_holder(config, plan, build, tells, place, rounds):
   encoding = vectors.encoding_beside(config, plan, tells)
   params, processes = _encrypted(config, plan, build, tells, place, rounds)
   holder = key_holder.KeyHolder(config.key_holder_dir, params, fewest=plan.fewest_clients)
-  return two_phase.TwoPhaseProcess(
+  return hidden_sum.TwoPhaseProcess(
       **processes, read=vectors.reader(config, plan, tells), fewest=plan.fewest_clients,
       hiding_state=encrypted_sum.key_state(holder.public_key), client_data=lambda datasets: datasets,
       open_sum=lambda hidden, clients, length: holder.open_sum(hidden, clients, length=length, encoding=encoding))
@@ -226,7 +217,7 @@ class _Reachable:
     def run(parties):
       positions = [party.position for party in parties]
       try:
-        return two_phase.for_whole_cohort(
+        return hidden_sum.for_whole_cohort(
             self._process.next(state, [client_datasets[position] for position in positions]), positions,
             len(client_datasets))
       except mask_driver.LostClientsError as error:
@@ -237,15 +228,15 @@ class _Reachable:
 
 def masked_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: BuildProcess, tells: told.Told, *,
                    dropouts: Callable[[int], mask_round.Dropouts] = lambda round_num: mask_round.Dropouts()
-                   ) -> two_phase.TwoPhaseProcess:
+                   ) -> hidden_sum.TwoPhaseProcess:
   """Returns a process over masked sums whose key agreement, and dropouts, the driver plays."""
   encoding, fewest = vectors.encoding_beside(config, plan, tells), plan.fewest_clients
   driver = mask_driver.MaskDriver(encoding, dropouts=dropouts, fewest=fewest)
   upload = masked_sum.MaskedUploadFactory(encoding, clients_max=config.secure_clients_max, fewest=fewest)
   opening, _ = _opening(plan, build, tells)
-  return two_phase.TwoPhaseProcess(
+  return hidden_sum.TwoPhaseProcess(
       hiding=_hiding(upload, config, plan, build, tells, client_work_layer=masked_sum.with_mask_rows),
-      opening=opening, hiding_state=two_phase.opened_state(), read=vectors.reader(config, plan, tells), fewest=fewest,
+      opening=opening, hiding_state=hidden_sum.opened_state(), read=vectors.reader(config, plan, tells), fewest=fewest,
       client_data=driver.client_data, open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients))
 
 
@@ -264,7 +255,7 @@ _BFV = {
     'he': (_joint_parameters, 'all clients of a round together, with keys of that round'),
     'he_keyholder': (_holder_parameters, 'the key holder'),
 }
-SECURE_SUMS: Mapping[str, Callable[..., two_phase.TwoPhaseProcess | joint_key.JointKeyProcess]] = {
+SECURE_SUMS: Mapping[str, Callable[..., hidden_sum.TwoPhaseProcess | joint_key.JointKeyProcess]] = {
     'he': _joint_key,
     'he_keyholder': _key_holder,
     'masks': _masks,

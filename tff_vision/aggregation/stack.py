@@ -9,8 +9,9 @@ import functools
 
 import tensorflow_federated as tff
 
-from tff_vision import aggregation_config, configs, plugins
+from tff_vision import configs, plugins
 from tff_vision.aggregation import codecs, collected, limits, rules
+from tff_vision.configs import aggregation_config
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.secure import mean
 

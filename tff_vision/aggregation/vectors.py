@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tff_vision import configs, told
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.secure import fixed_point, two_phase, whole_numbers
+from tff_vision.secure import fixed_point, hidden_sum, whole_numbers
 
 
 def encoding_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan) -> fixed_point.Encoding:
@@ -40,7 +40,7 @@ def encoding_beside(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, te
 
 
 def reader(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, tells: told.Told
-           ) -> Callable[[np.ndarray, int], two_phase.Opened]:
+           ) -> Callable[[np.ndarray, int], hidden_sum.Opened]:
   """Returns how an open sum is read: (sums, clients) -> `two_phase.Opened`."""
   numbers = numbers_of(config, plan, tells)
 
@@ -51,10 +51,10 @@ def reader(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, tells: told
     if weighs(plan):
       vector = np.append(vector, np.float32(weight / tells.largest_weight))
     if not sums:
-      return two_phase.Opened(vector=vector, weight=weight)
+      return hidden_sum.Opened(vector=vector, weight=weight)
     summary = tells.summary({name: tf.constant(value, tf.float64)
                              for name, value in (*sums.items(), ('clients', clients))})
-    return two_phase.Opened(vector=vector, weight=weight, measured=collections.OrderedDict(
+    return hidden_sum.Opened(vector=vector, weight=weight, measured=collections.OrderedDict(
         (name, value.numpy()) for name, value in summary.items()))
 
   return read

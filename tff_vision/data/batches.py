@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 import tensorflow as tf
 
-from tff_vision.data import images, one_element, preprocess, sequential
+from tff_vision.data import images, one_element, preprocess
 
 Element = Mapping[str, tf.Tensor]
 
@@ -48,7 +48,7 @@ class BatchReader:
       seed: In [0, 2**63); scalar int64 if a tensor.
     """
     element = collections.OrderedDict(seed=tf.convert_to_tensor(seed, tf.int64), x=x, y=y)
-    return tf.data.Dataset.from_tensors(element).with_options(sequential.options())
+    return tf.data.Dataset.from_tensors(element).with_options(one_element.options())
 
   def element(self, x: np.ndarray, y: np.ndarray, *, seed: int) -> one_element.OneElement:
     """Returns the same for an executor: nothing is made of it before it is sent."""

@@ -5,8 +5,10 @@ import dataclasses
 import numpy as np
 
 from tff_vision import configs, plugins, seeds
-from tff_vision.data import devices, fingerprint, images, ownership, preprocess, sources
-from tff_vision.data import pool as pool_lib
+from tff_vision.data import fingerprint, images, ownership, preprocess
+from tff_vision.data.partition import imaging_device
+from tff_vision.data.sources import pool as pool_lib
+from tff_vision.data.sources import registry
 
 _MOMENTS_FROM = 10_000
 _NEARLY_BLACK = 31
@@ -22,7 +24,7 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
   Raises:
     ValueError: The data is missing, corrupt or does not admit the partition.
   """
-  pool = own(config) if plugins.is_own(config.dataset, sources.SOURCES) else sources.find(config.dataset).load(config)
+  pool = own(config) if plugins.is_own(config.dataset, registry.SOURCES) else registry.find(config.dataset).load(config)
   if isinstance(pool, images.FederatedImages):
     return pool
   notes = list(pool.notes)
@@ -101,7 +103,7 @@ def _clients(pool, trainers):
   clients = images.ArrayClients(pool.train, [owner.train for owner in trainers], [owner.name for owner in trainers])
   if all(owner.device is None for owner in trainers):
     return clients
-  return devices.DeviceClients(clients, [owner.device for owner in trainers])
+  return imaging_device.DeviceClients(clients, [owner.device for owner in trainers])
 
 
 def _held_out(pool, owners, common=()):

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tff_vision import configs, values
-from tff_vision.data import arrays, fingerprint, images
+from tff_vision.data import fingerprint, images
+from tff_vision.data.sources import arrays
 
 Arrays = tuple[np.ndarray, np.ndarray]
 

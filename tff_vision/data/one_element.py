@@ -14,14 +14,12 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 
-from tff_vision.data import sequential
-
 
 @dataclasses.dataclass(frozen=True)
 class OneElement:
   """Stands for `tf.data.Dataset.from_tensors(values)` where a TFF computation takes a data set.
 
-  `tff_vision.runtime.sending` teaches TFF to take it. It holds the arrays themselves, no copy of them.
+  `tff_vision.runtime.tff_internals.sending` teaches TFF to take it. It holds the arrays themselves, no copy of them.
 
   Attributes:
     values: Numeric arrays in the order of the element.
@@ -38,7 +36,7 @@ class OneElement:
   def dataset(self) -> tf.data.Dataset:
     """Returns the data set itself."""
     element = collections.OrderedDict((name, self.values[name]) for name in self.spec)
-    return tf.data.Dataset.from_tensors(element).with_options(sequential.options())
+    return tf.data.Dataset.from_tensors(element).with_options(options())
 
 
 @functools.lru_cache(16)
@@ -69,3 +67,17 @@ def _fill(template, values):
       del kept.shape[:]
       kept.shape.extend(shapes)
   return graph.SerializeToString()
+
+
+@functools.cache
+def options() -> tf.data.Options:
+  """Returns options for a data set that is small and lives for one call.
+
+  Tuning it, rewriting it and starting threads for it cost more than they save.
+  """
+  made = tf.data.Options()
+  made.autotune.enabled = False
+  made.experimental_optimization.apply_default_optimizations = False
+  made.threading.private_threadpool_size = 1
+  made.deterministic = True
+  return made

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from tff_vision import configs, seeds
-from tff_vision.data import images, partition, pool
-from tff_vision.data.devices import Device
+from tff_vision.data import images, partition
 from tff_vision.data.partition import natural as natural_partition
+from tff_vision.data.partition.imaging_device import Device
+from tff_vision.data.sources import pool
 
 _NOBODYS = np.zeros(0, np.int64)
 _PARTITIONED_CLIENTS = 20

@@ -9,7 +9,7 @@ import pathlib
 import numpy as np
 import tensorflow as tf
 
-from tff_vision.data import images, sequential
+from tff_vision.data import images, one_element
 
 
 def file_name(client: int) -> str:
@@ -70,7 +70,7 @@ def read(path: tf.Tensor, like: images.Examples) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def _records(files):
-  return tf.data.TFRecordDataset(files).with_options(sequential.options())
+  return tf.data.TFRecordDataset(files).with_options(one_element.options())
 
 
 def _length(file):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 
 from tff_vision.diagnosis import lock
 from tff_vision.diagnosis.finding import Finding, Status
-from tff_vision.runtime import worker_process
+from tff_vision.runtime.worker import worker_process
 
 _NAME = 'worker_binary'
 

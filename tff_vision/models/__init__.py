@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from tff_vision import model_config, plugins
+from tff_vision import plugins
+from tff_vision.configs import model_config
 from tff_vision.models import autoencoder, cnn, custom, mobilenet, resnet, scattering, vit
 
 ModelBuilder = Callable[[tuple[int, int, int], int], tf.keras.Model]

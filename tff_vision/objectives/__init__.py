@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Protocol
 
-from tff_vision import task_config
+from tff_vision.configs import task_config
 from tff_vision.objectives import anomaly, base, classification, embedding
 
 Objective = base.Objective

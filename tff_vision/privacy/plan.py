@@ -8,16 +8,15 @@ import secrets
 from collections.abc import Sequence
 
 from tff_vision import configs
-from tff_vision.privacy import (
-  base,
-  cohort_sizes,
-  cohorts,
-  correlated_plans,
-  distributed_plan,
-  example_plan,
-  local_plan,
-  participation,
-  sampled_plans,
+from tff_vision.accounting import cohort_sizes
+from tff_vision.participation import cohort_sampling, device_rounds
+from tff_vision.privacy.mechanisms import (
+    base,
+    correlated_plans,
+    distributed_plan,
+    example_plan,
+    local_plan,
+    sampled_plans,
 )
 
 PrivacyPlan = base.PrivacyPlan
@@ -42,9 +41,9 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
   if privacy.privacy not in _TOLERANT_OF_DEVICES:
-    participation.require_none(cohort, privacy=privacy.privacy, but=_GOES_WITH.get(privacy.privacy, ()))
-  sampler = cohorts.build_cohort(cohort, population=population, seed=seed, max_staleness=max_staleness,
-                                 sizes=cohort_size_bounds)
+    device_rounds.require_none(cohort, privacy=privacy.privacy, but=_GOES_WITH.get(privacy.privacy, ()))
+  sampler = cohort_sampling.build_cohort(cohort, population=population, seed=seed, max_staleness=max_staleness,
+                                         sizes=cohort_size_bounds)
   run = base.Run(population=population, cohort_size=cohort.cohort_size, rounds=rounds, sizes=tuple(sizes),
                  client=client or configs.ClientConfig(), secret=secret or secrets.token_bytes(32))
   return PLANS[privacy.privacy](privacy, sampler, run)
@@ -53,7 +52,7 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
 # Their cost counts on no chance, and on those alone who deliver.
 _TOLERANT_OF_DEVICES = ('none', 'distributed_gaussian', 'distributed_skellam')
 # Every client keeps a ledger of its own, of the rounds in which it took part: no chance of being drawn counts.
-_GOES_WITH = {'example_dp_sgd': participation.MEMBERSHIP}
+_GOES_WITH = {'example_dp_sgd': device_rounds.MEMBERSHIP}
 PLANS = {
     'none': lambda privacy, sampler, run: base.NoPrivacy(sampler=sampler),
     'client_gaussian': sampled_plans.build,

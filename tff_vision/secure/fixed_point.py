@@ -10,7 +10,7 @@ import math
 
 import tensorflow as tf
 
-from tff_vision import validate
+from tff_vision.configs import validate
 from tff_vision.secure import chacha20
 
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import told
-from tff_vision.secure import masked_sum, mean, whole_numbers
+from tff_vision.secure import mean, whole_numbers
+from tff_vision.secure.masking import masked_sum
 
 Upload = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
 

@@ -6,17 +6,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from tff_vision.secure import (
-  bfv,
-  encrypted_sum,
-  entropy,
-  fixed_point,
-  mask_expansion,
-  mask_graph,
-  parameters,
-  whole_numbers,
-)
-from tff_vision.secure.parameters import BfvParameters
+from tff_vision.secure import fixed_point, os_keys, whole_numbers
+from tff_vision.secure.encryption import bfv, encrypted_sum, parameters
+from tff_vision.secure.encryption.parameters import BfvParameters
+from tff_vision.secure.masking import mask_expansion, mask_graph
 
 _UNAUDITED = 'The cryptographic code is unaudited and does not run in constant time.'
 _CURIOUS = 'The coordinator wrote the graphs: this protects from one that is honest but curious.'
@@ -105,7 +98,7 @@ def _encryption_seconds(params, encoding, length):
   polynomials = params.chunks(length)[1]
   count = polynomials * params.values_per_coefficient * params.degree
   reference = bfv.reference_polynomial(params, tf.constant(0, tf.int64))
-  secret, public = bfv.key_share(params, reference, entropy.kernel_key())
+  secret, public = bfv.key_share(params, reference, os_keys.kernel_key())
 
   @tf.function(autograph=False)
   def client(values):
@@ -113,7 +106,7 @@ def _encryption_seconds(params, encoding, length):
     if not params.smudging_bits:
       return ciphertext
     return bfv.decryption_share(params, values.shape[0], ciphertext[:, 1], secret[None],
-                                entropy.kernel_keys(1))
+                                os_keys.kernel_keys(1))
 
   return _seconds(client, tf.zeros([count])) * bfv.num_polynomials(params, length) / polynomials
 

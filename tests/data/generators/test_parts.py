@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tff_vision import data_config
+from tff_vision.configs import data_config
 from tff_vision.data import build
 from tff_vision.data.generators import parts, signers
 

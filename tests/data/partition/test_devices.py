@@ -3,7 +3,8 @@
 import numpy as np
 
 from tff_vision import configs
-from tff_vision.data import build, devices, images, partition
+from tff_vision.data import build, images, partition
+from tff_vision.data.partition import imaging_device
 
 
 def examples(dtype=np.uint8):
@@ -13,7 +14,7 @@ def examples(dtype=np.uint8):
 
 
 def device(degrees=0.0, contrast=1.0, noise=0.0):
-  return devices.Device(degrees=degrees, contrast=contrast, noise=noise, seed=5)
+  return imaging_device.Device(degrees=degrees, contrast=contrast, noise=noise, seed=5)
 
 
 def test_a_perfect_device_changes_nothing():

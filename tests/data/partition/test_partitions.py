@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tff_vision import configs, data_config
+from tff_vision import configs
+from tff_vision.configs import data_config
 from tff_vision.data import partition
 from tff_vision.data.partition import split
 

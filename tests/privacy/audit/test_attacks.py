@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from tests import tiny
-from tff_vision.privacy.audit import inversion, membership
+from tff_vision.audit import inversion, membership
 
 
 def test_losses_of_one_distribution_give_nothing_away():

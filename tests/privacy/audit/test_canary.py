@@ -8,11 +8,14 @@ import pytest
 import tensorflow as tf
 
 from tff_vision import configs
-from tff_vision.privacy import binding, example_work, gdp, grid, noised_mean, plan, streams
-from tff_vision.privacy.audit import canary, opened_sum
+from tff_vision.accounting import gdp
+from tff_vision.audit import canary, opened_sum
+from tff_vision.privacy import plan
 from tff_vision.privacy.ghost import clipped
 from tff_vision.privacy.matrix import blt, toeplitz
-from tff_vision.secure import entropy
+from tff_vision.privacy.mechanisms import example_work, noised_mean
+from tff_vision.privacy.noise import correlated_noise, integer_grid, key_binding
+from tff_vision.secure import os_keys
 
 pytestmark = pytest.mark.usefixtures('tff_runtime')
 ROUNDS, NOISE = 4, 2.0
@@ -33,7 +36,7 @@ def test_an_honest_mechanism_shows_its_own_noise_and_no_less():
 def test_correlated_noise_stays_below_its_theory():
   participation = toeplitz.Participation.of(ROUNDS, ROUNDS)
   strategy = blt.optimise(participation, 2, restarts=1)
-  found = find(dataclasses.replace(FACTORY, stream=streams.Buffered(strategy)))
+  found = find(dataclasses.replace(FACTORY, stream=correlated_noise.Buffered(strategy)))
   sensitivity = math.sqrt(toeplitz.sensitivity_squared(strategy.coefficients(ROUNDS), participation))
   assert found.epsilon_low <= gdp.epsilon(sensitivity / NOISE, 1e-5)
 
@@ -43,15 +46,15 @@ def test_noise_that_is_off_is_caught():
 
 
 def test_a_clip_that_lets_more_through_is_caught(monkeypatch):
-  monkeypatch.setattr(grid, 'room', lambda tensors: 8.0 * grid.STEPS)
+  monkeypatch.setattr(integer_grid, 'room', lambda tensors: 8.0 * integer_grid.STEPS)
   assert find(FACTORY).epsilon_low > gdp.epsilon(1 / NOISE, 1e-5)
 
 
 def test_noise_that_is_used_again_is_caught(monkeypatch):
   # A function of the tensor alone, whatever the round and whoever takes part.
-  original = streams.nonce
-  monkeypatch.setattr(streams, 'nonce', lambda tensor, draw, round_num: original(tensor, draw, 0 * round_num))
-  monkeypatch.setattr(binding, 'round_key', lambda key, round_num, totals: key)
+  original = correlated_noise.nonce
+  monkeypatch.setattr(correlated_noise, 'nonce', lambda tensor, draw, round_num: original(tensor, draw, 0 * round_num))
+  monkeypatch.setattr(key_binding, 'round_key', lambda key, round_num, totals: key)
   assert find(FACTORY).epsilon_low > 10 * gdp.epsilon(1 / NOISE, 1e-5)
 
 
@@ -85,7 +88,7 @@ def test_broken_private_sgd_is_caught(broken, monkeypatch):
     monkeypatch.setattr(clipped, 'clipped_sum', lambda model, loss_fn, x, y, clip, mask, ghost: honest(
         model, loss_fn, x, y, 8 * clip, mask, ghost=ghost))
   if broken == 'noise reused':
-    monkeypatch.setattr(entropy, 'kernel_key', lambda: tf.zeros([8], tf.uint32))
+    monkeypatch.setattr(os_keys, 'kernel_key', lambda: tf.zeros([8], tf.uint32))
   training = dataclasses.replace(STEP, noise_multiplier=0.0) if broken == 'noise off' else STEP
   assert find_in_steps(training).epsilon_low > gdp.epsilon(1 / NOISE, 1e-5)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from tff_vision.privacy.audit import gradient_matching, inversion
+from tff_vision.audit import gradient_matching, inversion
 
 LOSS = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 

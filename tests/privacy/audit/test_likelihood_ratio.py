@@ -9,9 +9,9 @@ from scipy import stats
 
 from tests import tiny
 from tff_vision import configs
+from tff_vision.audit import likelihood_ratio, membership, shadow_models
 from tff_vision.data import images
-from tff_vision.learning import evaluation, shadows
-from tff_vision.privacy.audit import likelihood_ratio, membership
+from tff_vision.learning import evaluation
 
 
 def test_confidences_are_the_logits_of_the_true_labels_probability():
@@ -59,8 +59,9 @@ def test_many_models_give_each_example_its_own_variance():
 def test_passes_of_a_run():
   config = configs.ExperimentConfig(client=configs.ClientConfig(client_epochs=3),
                                     cohort=configs.CohortConfig(cohort_size=5))
-  assert shadows.passes(config, rounds=8, population=20) == 6
-  assert shadows.passes(config, rounds=1, population=100) == 1 and shadows.passes(config, rounds=2, population=3) == 6
+  assert shadow_models.passes(config, rounds=8, population=20) == 6
+  assert shadow_models.passes(config, rounds=1, population=100) == 1 and shadow_models.passes(config, rounds=2,
+                                                                                              population=3) == 6
 
 
 SIZE = 150
@@ -83,7 +84,7 @@ def mixed(seed):
 
 def test_members_are_found_in_a_model_that_saw_them_and_not_in_another():
   task = tiny.task(hidden, batch_size=10)
-  train = shadows.trainer(task, passes=120)
+  train = shadow_models.trainer(task, passes=120)
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
   members, others, strangers = mixed(1), mixed(2), mixed(3)
   pool = images.Examples(np.concatenate([members.x, others.x]), np.concatenate([members.y, others.y]))
@@ -94,7 +95,7 @@ def test_members_are_found_in_a_model_that_saw_them_and_not_in_another():
 
   inside = likelihood_ratio.halves(8, len(pool), seed=0)
   shadow = np.array([likelihood_ratio.confidences(seen, pool.y)
-                     for seen in shadows.logits(task, pool, inside, passes=120)])
+                     for seen in shadow_models.logits(task, pool, inside, passes=120)])
 
   def attack(seen):
     ratios = -likelihood_ratio.log_ratios(likelihood_ratio.confidences(seen, pool.y), shadow, inside)

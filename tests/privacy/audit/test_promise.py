@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from tff_vision.privacy import accounting, gdp
-from tff_vision.privacy.audit import promise
+from tff_vision.accounting import accounting, gdp
+from tff_vision.audit import promise
 
 
 def test_one_example_is_promised_what_the_unit_says():

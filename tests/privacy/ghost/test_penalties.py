@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision.privacy import example_work
 from tff_vision.privacy.ghost import clipped
+from tff_vision.privacy.mechanisms import example_work
 
 L = tf.keras.layers
 LOSS = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction='none')

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tff_vision.data import fetch
+from tff_vision.data.sources import fetch
 
 
 def load_or_make(name: str, make: Callable[[], Mapping[str, np.ndarray]],

@@ -11,7 +11,7 @@ import numpy as np
 from tff_vision import configs, seeds
 from tff_vision.data import images
 from tff_vision.data.generators import cache, chest_anatomy
-from tff_vision.data.pool import Pool
+from tff_vision.data.sources.pool import Pool
 
 SIZES = (28, 64)
 _VERSION = 1

@@ -11,7 +11,7 @@ import numpy as np
 from tff_vision import configs, seeds
 from tff_vision.data import images
 from tff_vision.data.generators import cache
-from tff_vision.data.pool import Pool
+from tff_vision.data.sources.pool import Pool
 
 CLASSES = ('good', 'scratch', 'hole', 'stain', 'chip', 'missing_bore')
 _VERSION = 2

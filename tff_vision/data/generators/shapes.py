@@ -8,7 +8,7 @@ import numpy as np
 from tff_vision import configs, seeds
 from tff_vision.data import images
 from tff_vision.data.generators import cache
-from tff_vision.data.pool import Pool
+from tff_vision.data.sources.pool import Pool
 
 CLASSES = ('disc', 'ring', 'crescent', 'triangle', 'square', 'pentagon', 'star', 'cross', 'bars', 'checkers')
 # Round, polygons, pointed, patterns.

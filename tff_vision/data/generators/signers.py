@@ -12,7 +12,7 @@ import numpy as np
 from tff_vision import configs, seeds
 from tff_vision.data.generators import cache, glyphs, writers
 from tff_vision.data.images import Examples, Preprocessing
-from tff_vision.data.pool import Pool
+from tff_vision.data.sources.pool import Pool
 
 _VERSION = 1
 _OFFICES = 24

@@ -13,7 +13,7 @@ import numpy as np
 from tff_vision import configs, seeds
 from tff_vision.data.generators import cache, glyphs
 from tff_vision.data.images import Examples
-from tff_vision.data.pool import Pool
+from tff_vision.data.sources.pool import Pool
 
 _VERSION = 1
 _SIDE = 28

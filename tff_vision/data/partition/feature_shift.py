@@ -9,8 +9,7 @@ import dataclasses
 import numpy as np
 
 from tff_vision import configs, seeds
-from tff_vision.data import devices
-from tff_vision.data.partition import iid, split
+from tff_vision.data.partition import iid, imaging_device, split
 
 
 def partition(labels: split.Labels, *, num_clients: int, config: configs.DataConfig, seed: int) -> split.Split:
@@ -23,6 +22,7 @@ def partition(labels: split.Labels, *, num_clients: int, config: configs.DataCon
   for client in range(num_clients):
     own = seeds.derive(seed, 'feature_shift', client)
     angle, contrast, noise = np.random.default_rng(own).uniform((-1, -1, 0), (1, 1, 1))
-    found.append(devices.Device(degrees=config.shift_rotation * angle, contrast=1 + config.shift_contrast * contrast,
+    found.append(imaging_device.Device(degrees=config.shift_rotation * angle,
+                                       contrast=1 + config.shift_contrast * contrast,
                               noise=config.shift_noise * noise, seed=own))
   return dataclasses.replace(iid.partition(labels, num_clients=num_clients, config=config, seed=seed), devices=found)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tff_vision.data.devices import Device
+from tff_vision.data.partition.imaging_device import Device
 
 _ONE_HOT_BELOW = 1e-5
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 import tensorflow as tf
 
 from tff_vision.models import added_losses
-from tff_vision.privacy.ghost import independence, penalties, rules, taps, trial
+from tff_vision.privacy.ghost import batch_check, independence, penalties, rules, taps
 
 # For the float64 rounding of the sum, twice: with and without an example. It stays below while examples of a batch,
 # times examples of a piece, times places that a kernel is used at, are 2^26 or fewer.
@@ -76,10 +76,10 @@ def examine(model: tf.keras.Model, input_spec: tf.TensorSpec) -> Method:
   try:
     if layer := penalties.regularises_outputs(model):
       raise taps.UnsupportedError(f'layer {layer.name} regularises its outputs')
-    passed = trial.trace(model, input_spec)
+    passed = batch_check.trace(model, input_spec)
     independence.check(passed.run.graph, passed.run.inputs[0], passed.run.outputs)
     layers.update({tap.layer.name: _rule(tap).__name__ for tap in passed.found})
-    trial.check(model, input_spec, passed, _rule)
+    batch_check.check(model, input_spec, passed, _rule)
   except taps.UnsupportedError as error:
     return Method(ghost=False, reason=str(error), layers={})
   if _mostly_dense(model):

@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 from scipy import optimize
 
-from tff_vision import validate
+from tff_vision.configs import validate
 from tff_vision.privacy.matrix import toeplitz
 
 _LOGIT_BOUNDS = (-6.0, 16.0)

@@ -12,7 +12,7 @@ import math
 import numpy as np
 from scipy import signal
 
-from tff_vision import validate
+from tff_vision.configs import validate
 
 METRICS = ('max', 'mean')
 

@@ -1,0 +1,1 @@
+"""What a run costs: events, accountants, profiles, and budgets over several runs."""

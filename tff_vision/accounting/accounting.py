@@ -1,0 +1,227 @@
+"""What a run of noised sums costs: its event, and epsilon by two accountants. Nothing here imports TensorFlow.
+
+Every round releases sum(clipped records) + N(0, (noise_multiplier * clip)^2) over a cohort; a record is one client's
+update or one example's gradient, as the unit says. How the cohort is drawn decides the event and the neighbouring
+relation:
+
+* `poisson`: each record independently with probability cohort_size / population; add or remove one record. Where the
+  sizes of cohorts are kept within bounds, as `events` has it.
+* `fixed`: cohort_size records uniformly without replacement; the size is public, so the relation is replacing one
+  record, under which a clipped sum moves by 2 * clip. Renyi accounting only: no tight privacy loss distribution of
+  its composition is known (Lebeda et al. 2024, arXiv:2405.20769).
+* `balls_in_bins`: passes over the records; in each, every record falls into one of the rounds of the pass, uniformly
+  and by itself, as `allocation` has it; add or remove one record.
+* `shuffled`: passes over the records in batches, each record once a pass. No amplification is claimed: a record costs
+  one plain Gaussian release a pass; zero out one record.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+
+import dp_accounting
+import numpy as np
+from dp_accounting import rdp
+
+from tff_vision.accounting import cohort_sizes, events, gdp
+from tff_vision.configs import validate
+
+RELATIONS = {'poisson': 'add_or_remove_one', 'fixed': 'replace_one', 'shuffled': 'zero_out_one',
+             'balls_in_bins': 'add_or_remove_one'}
+FINE_INTERVAL = 1e-4
+COARSE_INTERVAL = 1e-3
+_LARGE = 20.0
+_MOST_INTERVALS = 2e5  # Of a distribution up to epsilon; a larger epsilon is computed at the same relative precision.
+
+QUICK_ORDERS = (1.25, 1.5, 1.75, 2.5, 3.5, *range(2, 13), *range(14, 64, 4), 96, 128, 256)
+_REPLACE_ONE = dp_accounting.NeighboringRelation.REPLACE_ONE
+_ADD_OR_REMOVE_ONE = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SampledGaussian:
+  """`rounds` noised sums over sampled cohorts.
+
+  Attributes:
+    rounds: Releases (optimizer steps, where a record is an example).
+    cohort_size: The (expected) number of records in one.
+    population: The number of records to draw from.
+    noise_multiplier: Standard deviation of the noise on the sum, over the clip norm.
+    sampling: A key of RELATIONS.
+    sizes: Of `poisson`: what sizes the sampler keeps cohorts to.
+    largest: Of `poisson`: the most records to draw from, where rounds differ (`population` is the fewest then); None:
+      they do not.
+  """
+  rounds: int
+  cohort_size: float
+  population: int
+  noise_multiplier: float
+  sampling: str
+  sizes: cohort_sizes.Sizes = cohort_sizes.Sizes()
+  largest: int | None = None
+
+  def __post_init__(self):
+    validate.one_of(RELATIONS, sampling=self.sampling)
+    validate.positive(rounds=self.rounds, cohort_size=self.cohort_size, population=self.population)
+    validate.non_negative(noise_multiplier=self.noise_multiplier)
+    if self.cohort_size > self.population:
+      raise ValueError(f'cohort_size={self.cohort_size} exceeds population={self.population}.')
+
+  @property
+  def relation(self) -> str:
+    return RELATIONS[self.sampling]
+
+  def event(self) -> dp_accounting.DpEvent:
+    """Returns the whole run's event, under the relation that `relation` names."""
+    if self.sampling == 'poisson':
+      return dp_accounting.SelfComposedDpEvent(self._poisson_round(), self.rounds)
+    if self.sampling == 'fixed':
+      once = dp_accounting.SampledWithoutReplacementDpEvent(
+          self.population, int(self.cohort_size), dp_accounting.GaussianDpEvent(self.noise_multiplier / 2))
+      return dp_accounting.SelfComposedDpEvent(once, self.rounds)
+    if self.sampling == 'balls_in_bins':
+      # Of a pass that is begun, all is charged.
+      once = events.AllocatedGaussianDpEvent(self.steps_a_pass, self.noise_multiplier)
+      return dp_accounting.SelfComposedDpEvent(once, math.ceil(self.rounds / self.steps_a_pass))
+    passes = math.ceil(self.rounds * self.cohort_size / self.population)
+    return dp_accounting.SelfComposedDpEvent(dp_accounting.GaussianDpEvent(self.noise_multiplier), passes)
+
+  @property
+  def steps_a_pass(self) -> int:
+    """The fewest rounds that go once over the population with at most cohort_size records each."""
+    return math.ceil(self.population / self.cohort_size * (1 - 1e-12))
+
+  def _poisson_round(self):
+    rate, largest = self.cohort_size / self.population, self.largest or self.population
+    # A neighbour has one record more.
+    if self.sizes.bind(largest + 1):
+      return events.TruncatedPoissonGaussianDpEvent(rate, self.noise_multiplier, self.sizes, self.population, largest)
+    return dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(self.noise_multiplier))
+
+  def epsilon(self, delta: float, *, fine: bool = False) -> float:
+    """Returns the tighter epsilon of the two accountants; unless `fine`, a quick one some 0.1 % to 1 % larger."""
+    if self.sampling == 'fixed':
+      orders = None if fine else QUICK_ORDERS
+      renyi, once = _one_fixed_round(self.population, int(self.cohort_size), self.noise_multiplier, orders)
+      return float(rdp.compute_epsilon(renyi, self.rounds * once, delta)[0])
+    epsilon, _ = tightest(self.event(), delta, self.relation, FINE_INTERVAL if fine else COARSE_INTERVAL)
+    return epsilon
+
+
+def epsilon_rdp(event: dp_accounting.DpEvent, delta: float, relation: str = 'add_or_remove_one',
+                orders: tuple[float, ...] | None = None) -> float:
+  """Returns epsilon by Renyi differential privacy; over dp_accounting's own orders unless others are given."""
+  return renyi((event,), relation, orders)(delta)
+
+
+def renyi(runs: tuple[dp_accounting.DpEvent, ...], relation: str = 'add_or_remove_one',
+          orders: tuple[float, ...] | None = None) -> Callable[[float], float]:
+  """Returns epsilon as a function of delta, one that holds for each of the events `runs`."""
+  accountants = [events.RdpAccountant(orders, neighboring_relation=_accounted(relation)).compose(event)
+                 for event in runs]
+  divergences = np.max([accountant.rdp for accountant in accountants], axis=0)
+  return lambda delta: float(rdp.compute_epsilon(accountants[0].orders, divergences, delta)[0])
+
+
+@functools.lru_cache(maxsize=64)
+def epsilon_pld(event: dp_accounting.DpEvent, delta: float, relation: str = 'add_or_remove_one',
+                interval: float = FINE_INTERVAL) -> float | None:
+  """Returns epsilon by privacy loss distributions (an upper bound), None where no distribution is known.
+
+  Args:
+    event: The whole run's.
+    delta: The delta of (epsilon, delta).
+    relation: A value of RELATIONS.
+    interval: Discretisation of the privacy loss; smaller is tighter and slower. Widened where epsilon is so large that
+      the distribution would take minutes.
+  """
+  if relation == 'replace_one':
+    return None
+  accountant = _loss_distribution(event, delta, relation, interval)
+  return float(accountant.get_epsilon(delta)) if accountant else math.inf
+
+
+def tightest(event: dp_accounting.DpEvent, delta: float, relation: str = 'add_or_remove_one',
+             interval: float = FINE_INTERVAL) -> tuple[float, str]:
+  """Returns the smaller of two upper bounds on epsilon, and whose it is, `PLD` or `RDP`.
+
+  Renyi's is the smaller one where distributions end: below a delta of some 1e-15, and at a very large epsilon.
+  """
+  by_loss = epsilon_pld(event, delta, relation, interval)
+  if by_loss is not None and by_loss < _LARGE and math.isfinite(by_loss):
+    return by_loss, 'PLD'
+  renyi = epsilon_rdp(event, delta, relation)
+  return (renyi, 'RDP') if by_loss is None or renyi < by_loss else (by_loss, 'PLD')
+
+
+def profile(runs: tuple[dp_accounting.DpEvent, ...], delta: float, relation: str, places: np.ndarray
+            ) -> tuple[np.ndarray, np.ndarray] | None:
+  """Returns (epsilons, upper bounds on delta there) by privacy loss distributions; None where they do not reach.
+
+  Args:
+    runs: The bounds hold for each of these events.
+    delta: The curve ends near a thousandth of it.
+    places: Of the epsilons: 0 is 0, and 1 is the end.
+  """
+  ends, accountants = [], [_loss_distribution(event, delta, relation, FINE_INTERVAL) for event in runs]
+  for accountant in accountants:
+    known = (accountant.get_epsilon(least) for least in (1e-3 * delta, delta)) if accountant else ()
+    end = next(filter(math.isfinite, known), None)
+    if end is None:
+      return None
+    ends.append(end)
+  epsilons = max(*ends, 1e-6) * places
+  return epsilons, np.clip(np.max([accountant.deltas(epsilons) for accountant in accountants], axis=0), 0.0, 1.0)
+
+
+@functools.lru_cache(maxsize=4)
+def _loss_distribution(event, delta, relation, interval):
+  """Returns the accountant that has composed `event`, None if nothing bounds its loss."""
+  expected = epsilon_rdp(event, delta, relation, QUICK_ORDERS)
+  if not math.isfinite(expected):
+    return None
+  return events.PldAccountant(
+      value_discretization_interval=max(interval, expected / _MOST_INTERVALS)).compose(event)
+
+
+def replacement_epsilon(releases: SampledGaussian, delta: float) -> float:
+  """Returns epsilon for replacing one record by another: what any change inside one client amounts to.
+
+  `poisson`: a removal, then an addition: 2 e at (1 + exp(e)) d, the best e = epsilon(d) that meets delta.
+  `shuffled`: sensitivity 2 * clip, in closed form. `fixed` is accounted for replacements to begin with.
+  """
+  if releases.sampling == 'fixed':
+    return releases.epsilon(delta)
+  if releases.noise_multiplier == 0:
+    return math.inf
+  if releases.sampling == 'shuffled':
+    return gdp.epsilon(2 * math.sqrt(releases.event().count) / releases.noise_multiplier, delta)
+  accountant = _loss_distribution(releases.event(), delta, releases.relation, COARSE_INTERVAL)
+  best = math.inf
+  if accountant is None:
+    return best
+  for log_delta in math.log(delta) - np.linspace(0.7, 18, 60):
+    epsilon = accountant.get_epsilon(math.exp(log_delta))
+    if log_delta + math.log1p(math.exp(min(epsilon, 700.0))) <= math.log(delta):
+      best = min(best, 2 * epsilon)
+  return float(best)
+
+
+def twice(epsilon: float, delta: float) -> tuple[float, float]:
+  """Returns what (epsilon, delta) for one record promises for two changes in a row, such as replacing the record."""
+  return 2 * epsilon, delta * (1 + math.exp(min(epsilon, 700.0)))
+
+
+@functools.lru_cache
+def _one_fixed_round(population, cohort_size, noise_multiplier, orders):
+  """Returns the Renyi orders and the divergences of one round; a run's are `rounds` times as large."""
+  accountant = rdp.RdpAccountant(orders, neighboring_relation=_REPLACE_ONE)
+  accountant.compose(dp_accounting.SampledWithoutReplacementDpEvent(
+      population, cohort_size, dp_accounting.GaussianDpEvent(noise_multiplier / 2)))
+  return accountant.orders, accountant.rdp
+
+
+def _accounted(relation):
+  # Zeroing out one record in a fixed schedule moves the sum by clip, as adding or removing it does.
+  return _REPLACE_ONE if relation == 'replace_one' else _ADD_OR_REMOVE_ONE

@@ -1,0 +1,263 @@
+"""A budget over several runs on the same data: a file that every run is charged to before it begins.
+
+The file is a journal: a line is a JSON object, lines are only ever appended, under a lock and on disk before anything
+goes on. The first line states the budget and whose data it is of. A run first *reserves* what all of its rounds may
+cost, so that two that begin at once cannot both take what is left for one; when it ends, or stops, it *settles* what it
+did cost. A run that was killed stays charged for what it reserved. The last line of a run is its charge.
+
+Charges are kept as losses (see `losses`), not as epsilons, and composed as such.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import hmac
+import json
+import os
+import pathlib
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from tff_vision.accounting import budget_totals, privacy_losses
+from tff_vision.configs import budget_file_config
+
+_VERSION = 1
+_TORN = '#torn'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Data:
+  """Whose data a run learns from; see `fingerprint`.
+
+  Attributes:
+    name: Of the data set.
+    content: What tells it from another of the same name.
+    division: What tells one division into clients from another. The file keeps of both what only who has the file can
+      compare.
+  """
+  name: str
+  content: str
+  division: str
+
+
+def fingerprint(name: str, class_names: Sequence[str], clients: Sequence[tuple[str, int]], *, examples: str = ''
+                ) -> Data:
+  """Returns what tells data sets and their divisions into clients apart.
+
+  Runs on any part of a data set, divided anyhow, are charged as runs on all of it.
+
+  Args:
+    clients: The name and the number of examples of each one.
+    examples: What tells which these are: clients of the same names and sizes may have others.
+  """
+  return Data(name=name, content=repr((name, *class_names)), division=repr((list(clients), examples)))
+
+
+class BudgetFile:
+  """The budget that a config names."""
+
+  def __init__(self, config: budget_file_config.BudgetFileConfig):
+    """Args: `config.budget_file` must be set."""
+    self._config = config
+    self._path = pathlib.Path(config.budget_file)
+
+  def reserve(self, run: str, data: Data, spent: privacy_losses.Spent | None, *, delta: float | None, label: str
+              ) -> budget_totals.Totals:
+    """Charges what a run may cost; what it was charged before is replaced.
+
+    Args:
+      run: Names the run, also when it goes on after an interruption.
+      spent: What it may cost in all, what it has cost already included; None: it promises nothing.
+      delta: The run's own: that of a new file, unless one is given.
+      label: What it is, for a reader of the file.
+
+    Returns:
+      The totals with the run.
+
+    Raises:
+      ValueError: The run does not fit, and is not charged; or the file does not serve. With the numbers.
+    """
+    if spent is None:
+      raise ValueError(f'budget_file={self._path}: {label} promises no privacy, so no budget pays for it: choose '
+                       '--privacy, or leave budget_file out.')
+    with self._locked() as journal:
+      header = journal.header or self._new_header(data, spent, delta)
+      self._check(header, data, spent, label)
+      entries = {**journal.entries}
+      before = entries.pop(run, None)
+      entries[run] = _entry('reserve', run, _keyed(header, data.division), spent, label)
+      totals = _totals(header, entries)
+      if not totals.epsilon <= totals.budget:
+        del entries[run]
+        others = _totals(header, entries).epsilon if entries else 0.0
+        raise ValueError(
+            f'budget_file={self._path}: {label} does not fit: other runs on this data ({len(entries)}) cost epsilon '
+            f'{others:.4g}, with it {totals.epsilon:.4g}, of {totals.budget:g} at delta {totals.delta:.3g} for one '
+            f'{totals.unit}; lower its cost (rounds, noise_multiplier, target_epsilon)'
+            + (', or leave it where it stopped.' if before else '.'))
+      if journal.header is None:
+        journal.append(header)
+      journal.append(entries[run])
+      return totals
+
+  def settle(self, run: str, data: Data, spent: privacy_losses.Spent, *, label: str) -> budget_totals.Totals:
+    """Charges what a run did cost, more or less than it reserved; returns the totals.
+
+    Raises:
+      ValueError: The file does not serve.
+    """
+    with self._locked() as journal:
+      if journal.header is None:
+        raise ValueError(f'budget_file={self._path} holds no budget any more, to which {label} was charged.')
+      entry = _entry('settle', run, _keyed(journal.header, data.division), spent, label)
+      journal.append(entry)
+      return _totals(journal.header, {**journal.entries, run: entry})
+
+  def release(self, run: str) -> None:
+    """Takes back the reservation of a run that nothing was released of.
+
+    Raises:
+      ValueError: The file does not serve.
+    """
+    with self._locked() as journal:
+      if run in journal.entries:
+        journal.append({'release': run, 'time': _now()})
+
+  def totals(self) -> budget_totals.Totals:
+    """Returns the totals of all runs so far.
+
+    Raises:
+      ValueError: The file does not serve, or is empty.
+    """
+    with self._locked() as journal:
+      if journal.header is None:
+        raise ValueError(f'budget_file={self._path} holds no budget yet.')
+      return _totals(journal.header, journal.entries)
+
+  @contextlib.contextmanager
+  def _locked(self) -> Iterator['_Journal']:
+    if self._config.budget_epsilon is None and not self._path.exists():
+      raise ValueError(f'budget_file={self._path} is new: say what all runs may cost together, with --budget_epsilon.')
+    try:
+      descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+      raise ValueError(f'budget_file={self._path} cannot be opened: {error.strerror}.') from None
+    with open(descriptor, 'r+b', buffering=0) as file:
+      fcntl.flock(file, fcntl.LOCK_EX)  # Waits: who holds it only computes a total.
+      yield _Journal(file, self._path)
+
+  def _new_header(self, data, spent, delta):
+    config = self._config
+    if config.budget_epsilon is None:
+      raise ValueError(f'budget_file={self._path} is new: say what all runs may cost together, with --budget_epsilon.')
+    delta = delta if config.budget_delta is None else config.budget_delta
+    if delta is None:
+      raise ValueError(f'budget_file={self._path} is new: say at which delta, with --budget_delta.')
+    header = {'budget': _VERSION, 'epsilon': config.budget_epsilon, 'delta': delta,
+              'unit': config.budget_unit or spent.unit, 'dataset': data.name, 'salt': secrets.token_hex(16)}
+    return {**header, 'data': _keyed(header, data.content)}
+
+  def _check(self, header, data, spent, label):
+    """Refuses another budget than the file's, other data, and promises that say nothing of the file's unit."""
+    for name in ('epsilon', 'delta', 'unit'):
+      wanted = getattr(self._config, f'budget_{name}')
+      if wanted is not None and wanted != header[name]:
+        raise ValueError(f'budget_file={self._path}: budget_{name}={wanted!r}, but the file was made with '
+                         f'{header[name]!r}, and a budget is not changed; leave budget_{name} out.')
+    if not hmac.compare_digest(header['data'], _keyed(header, data.content)):
+      raise ValueError(f'budget_file={self._path} is the budget of another data set ({header["dataset"]}), and {label} '
+                       f'is on {data.name}; give each data set a file of its own.')
+    if header['unit'] == 'client' and spent.unit == 'example':
+      raise ValueError(f'budget_file={self._path} protects clients, and {label} promises privacy to examples alone, '
+                       'which says nothing about a whole client; charge it to another file, with budget_unit=example.')
+
+
+@dataclasses.dataclass
+class _Journal:
+  """The locked file: what it holds, and how a line is added."""
+  file: Any
+  path: pathlib.Path
+  header: Mapping[str, Any] | None = None
+  entries: dict[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+
+  def __post_init__(self):
+    text = self.file.read().decode(errors='replace')
+    *lines, last = text.split('\n')
+    if last:  # Torn off by a crash before its writer could go on: it counts for nothing, and is ended.
+      self._write(_TORN + '\n')
+    for number, line in enumerate(lines, 1):
+      if not line.endswith(_TORN):
+        self._take(line, number)
+
+  def append(self, entry: Mapping[str, Any]) -> None:
+    """Adds a line, which is on disk when this returns.
+
+    Raises:
+      ValueError: It cannot be written.
+    """
+    self._write(json.dumps(entry) + '\n')
+
+  def _write(self, text):
+    try:
+      whole = self.file.write(text.encode()) == len(text.encode())
+      os.fsync(self.file.fileno())
+      folder = os.open(self.path.parent, os.O_RDONLY)  # A new file's name must last too.
+      os.fsync(folder)
+      os.close(folder)
+    except OSError as error:
+      raise ValueError(f'budget_file={self.path} cannot be written: {error.strerror}.') from None
+    if not whole:
+      raise ValueError(f'budget_file={self.path} cannot be written: the disk is full.')
+
+  def _take(self, line, number):
+    try:
+      entry = json.loads(line)
+      if self.header is None:
+        self.header = _checked_header(entry)
+      elif 'release' in entry:
+        self.entries.pop(entry['release'], None)
+      else:
+        entry['losses'] = _spent_of(entry)
+        self.entries[entry.get('settle') or entry['reserve']] = entry
+    except (ValueError, KeyError, TypeError, AttributeError):
+      # To leave a line out would leave a charge out.
+      raise ValueError(f'budget_file={self.path}: line {number} is no line of a budget; without it nobody knows what '
+                       'was spent.') from None
+
+
+def _entry(kind, run, division, spent, label):
+  return {kind: run, 'time': _now(), 'label': label, 'unit': spent.unit, 'division': division,
+          'kinds': [loss.to_json() for loss in spent.kinds], 'kind_of': list(spent.kind_of)}
+
+
+def _spent_of(entry):
+  found = privacy_losses.Spent(unit=entry['unit'], kinds=tuple(map(privacy_losses.Loss.from_json, entry['kinds'])),
+                               kind_of=tuple(entry['kind_of']))
+  if (found.unit not in budget_file_config.UNITS or not found.kinds or not isinstance(entry['division'], str)
+      or not set(found.kind_of) <= set(range(len(found.kinds))) or len(found.kinds) > 1 and not found.kind_of):
+    raise ValueError('no charge.')
+  return found
+
+
+def _checked_header(entry):
+  if (entry['budget'] != _VERSION or not entry['epsilon'] > 0 or not 0 < entry['delta'] < 1
+      or entry['unit'] not in budget_file_config.UNITS or not {'dataset', 'data'} <= entry.keys()):
+    raise ValueError('no header.')
+  bytes.fromhex(entry['salt'])
+  return entry
+
+
+def _totals(header, entries):
+  return budget_totals.total(header, [(entry['division'], entry.get('losses') or _spent_of(entry))
+                                      for entry in entries.values()])
+
+
+def _keyed(header, text):
+  """Returns a digest that says nothing to who does not have the file."""
+  return hmac.new(bytes.fromhex(header['salt']), text.encode(), 'sha256').hexdigest()
+
+
+def _now():
+  return datetime.datetime.now(datetime.UTC).isoformat(timespec='seconds')

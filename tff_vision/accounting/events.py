@@ -1,0 +1,223 @@
+"""Mechanisms that the pinned dp-accounting has no event for, and accountants that know them too.
+
+**Poisson cohorts of bounded size** (`TruncatedPoissonGaussianDpEvent`). Each record is drawn with probability q; where
+fewer than `least` or more than `most` are drawn, uniformly random others are taken in addition, or random ones left
+out (`cohort_sizes.Sizes.first`). Let D be D' and a record x, and T the records of D' that are drawn. Given T, what is
+released over D is that over D' where x does not come, and where it comes
+
+* it is added, if least <= |T| < most: the sum moves by one clip, and x comes with probability q;
+* it takes the place of another record y, if |T| < least or |T| >= most: the sums are those of A + {x} and A + {y} for
+  the same A, so they differ by two clips at most. x comes with probability q most / (|T| + 1) where it is too many,
+  and q + (1 - q) (least - |T|) / (n' - |T| + 1) among too few of n' records.
+
+The hockey-stick divergence is jointly convex, so the divergence of the whole is at most the mean over T, in both
+directions: a mixture, by a public label, of a Poisson-sampled Gaussian with probability 1 - w and one of twice the
+sensitivity with probability w = P[|T| < least or |T| >= most]. w and the second rate are taken at their largest over
+the numbers of records that the run's data and its neighbours have. (Without `least` this is the truncated sampling of
+arXiv:2508.15089.) No bound: w = 0, and the event is dp-accounting's.
+
+**Random allocation** (`AllocatedGaussianDpEvent`): see `allocation`.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import dp_accounting
+import numpy as np
+from dp_accounting import pld, rdp
+from dp_accounting.pld import pld_pmf, privacy_loss_distribution
+from scipy import special
+
+from tff_vision.accounting import allocation, cohort_sizes
+
+_TAIL = 9.7  # Standard deviations: beyond them lies less than exp(-50).
+_LEAST_ALLOCATED_NOISE = 0.05  # Below, ratios of densities are no float64.
+_ADD_OR_REMOVE_ONE = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
+
+
+@dataclasses.dataclass(frozen=True)
+class TruncatedPoissonGaussianDpEvent(dp_accounting.DpEvent):
+  """A Gaussian sum over a Poisson cohort whose size is kept within bounds.
+
+  Attributes:
+    sampling_probability: With which each record is drawn.
+    noise_multiplier: Standard deviation over the norm of one record.
+    sizes: Bounds on the cohort.
+    fewest: The fewest records that the data may have.
+    most: The most.
+  """
+  sampling_probability: float
+  noise_multiplier: float
+  sizes: cohort_sizes.Sizes
+  fewest: int
+  most: int
+
+  def components(self) -> list[tuple[float, float, float]]:
+    """Returns (weight, sampling probability, noise multiplier) of the Poisson-sampled Gaussians it is a mixture of."""
+    # A neighbour has one record fewer, or one more.
+    displaced, comes = cohort_sizes.moved(self.sizes, rate=self.sampling_probability, fewest=self.fewest - 1,
+                                          most=self.most)
+    mixed = [(1 - displaced, self.sampling_probability, self.noise_multiplier),
+             (displaced, comes, self.noise_multiplier / 2)]
+    return [component for component in mixed if component[0]]
+
+
+@dataclasses.dataclass(frozen=True)
+class AllocatedGaussianDpEvent(dp_accounting.DpEvent):
+  """Gaussian sums at all steps of a pass, each record in one of them.
+
+  Attributes:
+    steps: Of a pass.
+    noise_multiplier: Standard deviation over the norm of one record.
+  """
+  steps: int
+  noise_multiplier: float
+
+
+class PldAccountant(pld.PLDAccountant):
+  """Accounts by privacy loss distributions."""
+
+  def deltas(self, epsilons: np.ndarray) -> np.ndarray:
+    """Returns `get_delta` of many epsilons, none of them negative, at once."""
+    if self._contains_non_dp_event:
+      return np.ones(len(epsilons))
+    return np.maximum(*(_deltas(pmf.to_dense_pmf(), epsilons) for pmf in (self._pld._pmf_remove, self._pld._pmf_add)))
+
+  def _maybe_compose(self, event, count, do_compose):
+    event = _where_told(event)
+    if type(event) not in _ONE_ROUND:
+      return super()._maybe_compose(event, count, do_compose)
+    if self.neighboring_relation != _ADD_OR_REMOVE_ONE:
+      return self.CompositionErrorDetails(event, 'neighboring_relation must be ADD_OR_REMOVE_ONE.')
+    if do_compose and event.noise_multiplier == 0:
+      self._contains_non_dp_event = True
+    elif do_compose:
+      once = distribution(*_ONE_ROUND[type(event)](event), self._value_discretization_interval)
+      self._pld = self._pld.compose(once.self_compose(count))
+    return None
+
+
+class RdpAccountant(rdp.RdpAccountant):
+  """Accounts by Renyi differential privacy."""
+
+  def _maybe_compose(self, event, count, do_compose):
+    event = _where_told(event)
+    if type(event) not in _ONE_ROUND:
+      return super()._maybe_compose(event, count, do_compose)
+    if self.neighboring_relation != _ADD_OR_REMOVE_ONE:
+      return self.CompositionErrorDetails(event, 'neighboring_relation must be ADD_OR_REMOVE_ONE.')
+    if do_compose and event.noise_multiplier == 0:
+      self._rdp = self._rdp + np.inf
+    elif do_compose and isinstance(event, AllocatedGaussianDpEvent):
+      self._rdp = self._rdp + count * allocation.renyi(event.steps, event.noise_multiplier, tuple(self._orders))
+    elif do_compose:
+      self._rdp = self._rdp + count * _mixed_rdp(event.components(), self._orders)
+    return None
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+  """A hockey-stick divergence, as a function of epsilon.
+
+  Attributes:
+    delta: From an array of epsilons to the divergences there.
+    lower: The least privacy loss that matters.
+    upper: The largest; what is beyond it counts as an infinite loss.
+  """
+  delta: Callable[[np.ndarray], np.ndarray]
+  lower: float
+  upper: float
+
+
+def _where_told(event):
+  """Returns the event to account for: with hardly any noise, one that tells the step, which costs no less."""
+  if isinstance(event, AllocatedGaussianDpEvent) and event.noise_multiplier < _LEAST_ALLOCATED_NOISE:
+    return dp_accounting.GaussianDpEvent(event.noise_multiplier)
+  return event
+
+
+def distribution(removed: Curve, added: Curve, interval: float) -> privacy_loss_distribution.PrivacyLossDistribution:
+  """Returns the distribution on a grid that dominates two curves: arXiv:2207.04380, Algorithm 1.
+
+  Args:
+    removed: Of data with a record against data without it.
+    added: Of data without the record against data with it.
+    interval: Of the grid.
+  """
+  def dominating(curve):
+    first, last = math.floor(curve.lower / interval), math.ceil(curve.upper / interval)
+    found = curve.delta(np.arange(first, last + 1) * interval)
+    # Rounding errors near 1 must not make a curve rise: the least curve above it that does not.
+    found = np.clip(np.maximum.accumulate(found[::-1])[::-1], 0.0, 1.0)
+    return pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(interval, first, last, found)
+
+  return privacy_loss_distribution.PrivacyLossDistribution(dominating(removed), dominating(added))
+
+
+def _deltas(pmf, epsilons):
+  losses = (pmf._lower_loss + np.arange(len(pmf._probs))) * pmf._discretization
+  first = np.searchsorted(losses, 0.0, side='right')
+  losses, mass = losses[first:], pmf._probs[first:]
+  upper, lower = (np.append(np.cumsum(part[::-1])[::-1], 0.0) for part in (mass, mass * np.exp(-losses)))
+  at = np.searchsorted(losses, epsilons, side='right')
+  return pmf._infinity_mass + upper[at] - np.exp(epsilons) * lower[at]
+
+
+def _mixture(event):
+  """Returns the curves of a mixture whose component is told: their deltas are the mean of the components'."""
+  def mean(curve):
+    parts = [(weight, curve(rate, noise)) for weight, rate, noise in event.components()]
+    return Curve(lambda epsilons: sum(weight * part.delta(epsilons) for weight, part in parts),
+                 min(part.lower for _, part in parts), max(part.upper for _, part in parts))
+
+  return mean(_removed), mean(_added)
+
+
+def _allocated(event):
+  """Returns the curves of a pass of random allocation."""
+  found = allocation.law(event.steps, event.noise_multiplier)
+  low, high = found.log_ratio[[0, -1]]
+  return Curve(found.removed, low, high), Curve(found.added, -high, -low)
+
+
+def _removed(rate, noise):
+  """Returns the curve of (1 - rate) N(0, noise^2) + rate N(1, noise^2) against N(0, noise^2)."""
+  def delta(epsilons):
+    # The ratio of densities exceeds exp(epsilon) from x on: everywhere, if that is below 1 - rate.
+    excess = np.expm1(epsilons) + rate
+    x = np.where(excess > 0, noise ** 2 * np.log(np.maximum(excess, 1e-300) / rate) + 0.5, -np.inf)
+    return rate * special.ndtr((1 - x) / noise) - excess * special.ndtr(-x / noise)
+
+  return Curve(delta, _log_ratio(-_TAIL * noise, rate, noise), _log_ratio(1 + _TAIL * noise, rate, noise))
+
+
+def _added(rate, noise):
+  """Returns the curve of N(0, noise^2) against (1 - rate) N(0, noise^2) + rate N(1, noise^2)."""
+  def delta(epsilons):
+    # The ratio is below exp(-epsilon) up to x: nowhere, if that is below 1 - rate.
+    excess = np.expm1(-epsilons) + rate
+    x = np.where(excess > 0, noise ** 2 * np.log(np.maximum(excess, 1e-300) / rate) + 0.5, -np.inf)
+    return np.exp(epsilons) * (excess * special.ndtr(x / noise) - rate * special.ndtr((x - 1) / noise))
+
+  return Curve(delta, -_log_ratio(1 + _TAIL * noise, rate, noise), -_log_ratio(-_TAIL * noise, rate, noise))
+
+
+def _log_ratio(x, rate, noise):
+  return float(np.logaddexp(math.log1p(-rate) if rate < 1 else -math.inf, math.log(rate) + (x - 0.5) / noise ** 2))
+
+
+def _mixed_rdp(components, orders):
+  """Returns the divergences of a mixture whose component is told: exp((order - 1) divergence) is the mean of theirs."""
+  orders = np.asarray(orders, float)
+  parts = []
+  for weight, rate, noise in components:
+    once = rdp.RdpAccountant(orders).compose(
+        dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(noise)))
+    parts.append(math.log(weight) + (orders - 1) * once.rdp)
+  total = np.logaddexp.reduce(parts)
+  return np.where(np.isnan(total), np.inf, total / (orders - 1))
+
+
+# Event -> its curves, removed and added.
+_ONE_ROUND = {TruncatedPoissonGaussianDpEvent: _mixture, AllocatedGaussianDpEvent: _allocated}

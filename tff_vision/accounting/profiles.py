@@ -1,0 +1,146 @@
+"""What a promise says at every delta at once: its privacy profile delta(epsilon), and what that allows an attacker.
+
+One pair (epsilon, delta) is a point of a curve. The whole curve bounds the best test of membership: at false alarms a,
+no attack finds more members than 1 - f(a), where f is the trade-off function (Dong, Roth & Su 2019, arXiv:1905.02383,
+Proposition 2.12)
+
+  f(a) = sup over epsilon of max(0, 1 - delta(epsilon) - exp(epsilon) a, exp(-epsilon) (1 - delta(epsilon) - a)).
+
+Gaussian differential privacy sums a curve up in one number: the smallest mu whose curve is not below this one. For
+sampled mechanisms that number is one of the far tail, where delta is 1e-30: there a record took part in every round. So
+`mu` is the smallest whose curve plus `mu_slack` is not below, with the promise's own delta as the slack; where the
+mechanism is a Gaussian one, mu is exact and the slack zero (Gomez et al. 2025, arXiv:2503.10945, report mu that way).
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import dp_accounting
+import numpy as np
+from scipy import special
+
+from tff_vision.accounting import accounting, gdp
+
+FALSE_ALARMS = (0.001, 0.01)
+_POINTS = 120
+_CURVE_FALSE_ALARMS = np.logspace(-4, 0, 41)
+_LEAST_DELTA = 1e-3  # Of the promise's: the curve is shown down to there.
+_WEAK = 10
+_DISTRIBUTIONS = 6  # Of more kinds of clients, Renyi accounting has to do.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Promise:
+  """A run's, at every delta. Exactly one of the first three is given.
+
+  Attributes:
+    mu: The run is a Gaussian mechanism of this sensitivity over noise.
+    events: One each for those who are promised different things; what holds for all of them is asked for.
+    epsilon: From delta to epsilon, for what has Renyi accounting alone.
+    relation: Of the events, see `accounting.RELATIONS`.
+    population: Of the records that are protected; delta must be far below one over it.
+    replaces: Whether the relation is replacing one record: then changes inside a record are covered by it.
+  """
+  mu: float | None = None
+  events: tuple[dp_accounting.DpEvent, ...] = ()
+  epsilon: Callable[[float], float] | None = None
+  relation: str = 'add_or_remove_one'
+  population: int
+  replaces: bool = False
+
+
+def section(promise: Promise, delta: float, *, unit: str) -> Mapping[str, Any] | None:
+  """Returns the numbers of a profile as JSON types; None where nothing is promised.
+
+  Args:
+    delta: Of the promise's epsilon.
+    unit: `client` or `example`.
+
+  Returns:
+    `epsilon` and `delta`, the points of the curve; `mu`, `mu_exact`, `mu_slack`; `true_positive_rate`, by the false
+    alarms, of the best test of membership of a unit, and as `true_positive_rate_example` of one example where the unit
+    is a client; `false_positive_rates` and `true_positive_rates` for a figure; `population`; `warning`, or None.
+  """
+  curve = points(promise, delta)
+  if curve is None:
+    return None
+  epsilons, deltas = curve
+  mu = promise.mu if promise.mu is not None else smallest_mu(epsilons, deltas, slack=delta)
+  powers = lambda alarms: [_power(promise, curve, alarm) for alarm in alarms]
+  found = {
+      'epsilon': epsilons.tolist(), 'delta': deltas.tolist(), 'mu': mu, 'mu_exact': promise.mu is not None,
+      'mu_slack': 0.0 if promise.mu is not None else delta,
+      'true_positive_rate': dict(zip(map(str, FALSE_ALARMS), powers(FALSE_ALARMS), strict=True)),
+      'false_positive_rates': _CURVE_FALSE_ALARMS.tolist(), 'true_positive_rates': powers(_CURVE_FALSE_ALARMS),
+      'population': promise.population, 'warning': weak_delta(delta, promise.population, unit)}
+  if unit == 'client' and not promise.replaces:
+    doubled = twice(curve)
+    found['true_positive_rate_example'] = {str(alarm): best_attack(*doubled, alarm) for alarm in FALSE_ALARMS}
+  return found
+
+
+def weak_delta(delta: float, population: int, unit: str) -> str | None:
+  """Returns a warning where delta is more than a tenth of one over the population."""
+  if delta <= 1 / (_WEAK * population):
+    return None
+  return (f'delta = {delta:.3g} is weak for {population} {unit}s: a mechanism that publishes the data of each with '
+          f'that probability keeps it; {1 / (_WEAK * population):.2g} or less is better.')
+
+
+def points(promise: Promise, delta: float) -> tuple[np.ndarray, np.ndarray] | None:
+  """Returns (epsilons, deltas), rising and falling, at all of which the promise holds; None if epsilon is infinite."""
+  least = _LEAST_DELTA * delta
+  if promise.mu is not None:
+    end = gdp.epsilon(promise.mu, least)
+    if not math.isfinite(end):
+      return None
+    epsilons = np.linspace(0, max(end, 1e-6), _POINTS)
+    return epsilons, np.array([gdp.delta(promise.mu, epsilon) if promise.mu else 0.0 for epsilon in epsilons])
+  if 0 < len(promise.events) <= _DISTRIBUTIONS and promise.relation != 'replace_one':
+    found = accounting.profile(promise.events, delta, promise.relation, np.linspace(0, 1, _POINTS))
+    if found is not None:
+      return found
+  orders = accounting.QUICK_ORDERS if len(promise.events) > _DISTRIBUTIONS else None
+  epsilon = promise.epsilon or accounting.renyi(promise.events, promise.relation, orders)
+  deltas = np.logspace(math.log10(0.5), math.log10(least), _POINTS)
+  epsilons = np.array([epsilon(at) for at in deltas])
+  known = np.isfinite(epsilons)
+  if not known.any():
+    return None
+  epsilons, deltas = epsilons[known], deltas[known]
+  # What (epsilon, delta) says of the total variation distance.
+  at_zero = np.min(deltas + np.tanh(np.minimum(epsilons, 700.0) / 2) * (1 - deltas))
+  return np.insert(epsilons, 0, 0.0), np.insert(deltas, 0, max(at_zero, deltas[0]))
+
+
+def best_attack(epsilons: np.ndarray, deltas: np.ndarray, false_alarms: float) -> float:
+  """Returns the largest share of members that any test can find at these false alarms."""
+  rising = np.exp(np.minimum(epsilons, 700.0))
+  return float(min(1.0, np.min(deltas + rising * false_alarms), np.min(1 - (1 - deltas - false_alarms) / rising)))
+
+
+def twice(curve: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the curve for two changes in a row, such as replacing a record."""
+  epsilons, deltas = curve
+  return 2 * epsilons, np.minimum(1.0, deltas * (1 + np.exp(np.minimum(epsilons, 700.0))))
+
+
+def smallest_mu(epsilons: np.ndarray, deltas: np.ndarray, *, slack: float) -> float:
+  """Returns the smallest mu whose curve plus `slack` is above the points, and so above the curve between them.
+
+  Between two points the curve lies below the chord in exp(epsilon), and the Gaussian one, which is convex too, may lie
+  lower still: each point's delta has to do for the next epsilon.
+  """
+  least = 0.0
+  for epsilon, delta in zip(epsilons[1:], deltas[:-1] - slack, strict=True):
+    if delta > 0 and gdp.delta(max(least, 1e-9), epsilon) < delta:
+      least = gdp.mu(epsilon, delta)
+  return float(least)
+
+
+def _power(promise, curve, false_alarms):
+  if promise.mu is None:
+    return best_attack(*curve, false_alarms)
+  return float(special.ndtr(special.ndtri(false_alarms) + promise.mu)) if false_alarms < 1 else 1.0

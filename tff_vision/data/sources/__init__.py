@@ -1,0 +1,1 @@
+"""Where images come from: files, folders, arrays and published data sets."""

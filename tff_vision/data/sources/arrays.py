@@ -1,0 +1,282 @@
+"""A user's own arrays: an .npz file with x, y and, if the data has clients, client.
+
+    x        [n, height, width] or [n, height, width, channels]; whole numbers in 0..255, 0 and 1, or floats
+    y        [n] class numbers or names, or [n, findings] of 0 and 1
+    client   [n] names or numbers, optional
+    x_test, y_test, client_test   likewise, optional; without them a share of every class is held out
+    class_names                   optional
+
+Keras's own spelling, x_train and y_train, is understood too.
+"""
+
+import dataclasses
+import hashlib
+import pathlib
+import zipfile
+from collections.abc import Collection, Mapping
+
+import numpy as np
+
+from tff_vision import configs
+from tff_vision.data import images
+from tff_vision.data.sources import heldout, naming, pool
+
+_LARGEST_FLOAT = 30.0
+_NEARLY_BLACK = 31
+_FLOAT_RANGES = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5))
+_READ = ('x', 'y', 'client', 'x_test', 'y_test', 'client_test', 'class_names')
+
+
+def load(config: configs.DataConfig) -> pool.Pool:
+  """Reads the .npz file that `config.data_dir` is or holds.
+
+  Raises:
+    ValueError: The file is missing or corrupt, or an array is not what it must be; it is named.
+  """
+  path = find(config.data_dir)
+  if path is None:
+    raise ValueError(f'dataset=npz needs data_dir, an .npz file or a folder with one; found {config.data_dir!r}.')
+  found = read(path)
+  names = {name.removesuffix('_train') if name.endswith('_train') else name for name in found}
+  found = {name.removesuffix('_train'): array for name, array in found.items()}
+  if missing := {'x', 'y'} - names:
+    raise ValueError(f'{path} lacks the array {" and ".join(sorted(missing))}; it holds {", ".join(sorted(names))}.')
+  _normalize_names(found, path)
+  y, y_test, class_names, notes = _labels(found, path, config)
+  parts = {name: found[name] for name in ('x', 'x_test') if name in found}
+  (x, *tested), stored, pixel_notes = as_images(parts, str(path), config.numeric_pixel_range)
+  owners = found.get('client')
+  _same_length(path, {'x': x, 'y': y, 'client': owners})
+  digest = digest_of({name: array for name, array in found.items() if name in _READ})
+  notes = [images.Counted(note) for note in (*notes, *pixel_notes)]
+  if unread := names - set(_READ):
+    notes.append(f'Arrays of {path} that are not read: {", ".join(sorted(unread))}.')
+  if y_test is not None:
+    [x_test] = tested
+    test_owners = found.get('client_test')
+    _same_length(path, {'x_test': x_test, 'y_test': y_test, 'client_test': test_owners})
+    return pool.Pool(train=images.Examples(x, y), test=images.Examples(x_test, y_test), class_names=class_names,
+                     train_owners=owners, test_owners=test_owners, stored=stored, digest=digest, notes=tuple(notes),
+                     counted_classes='class_names' not in found)
+  return dataclasses.replace(_with_held_out(images.Examples(x, y), owners, class_names, config, notes), stored=stored,
+                             digest=digest, counted_classes='class_names' not in found)
+
+
+def locate(data_dir: str | None) -> tuple[bool, str]:
+  """Returns whether `data_dir` is or holds an .npz file."""
+  path = find(data_dir)
+  return (True, str(path)) if path else (False, 'your own arrays: --dataset=npz --data_dir=FILE.npz')
+
+
+def find(data_dir: str | None) -> pathlib.Path | None:
+  """Returns the .npz file that `data_dir` is or alone holds, or None."""
+  if data_dir is None:
+    return None
+  path = pathlib.Path(data_dir).expanduser()
+  if path.is_file():
+    return path
+  inside = list(path.glob('*.npz'))
+  return inside[0] if len(inside) == 1 else None
+
+
+def read(path: pathlib.Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+  """Returns the arrays of an .npz file, or those of `names` that it holds; pickled objects are refused.
+
+  Raises:
+    ValueError: The file is corrupt, truncated, or holds objects.
+  """
+  try:
+    with np.load(path, allow_pickle=False) as found:
+      return {name: found[name] for name in found if names is None or name in names}
+  except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:
+    raise ValueError(f'{path} cannot be read as an .npz of plain arrays ({error}).') from error
+
+
+def digest_of(arrays: Mapping[str, np.ndarray]) -> str:
+  """Returns what changes when one of the named arrays does."""
+  digest = hashlib.blake2b(digest_size=32)
+  for name, array in sorted(arrays.items()):
+    digest.update(f'{name}{array.dtype.str}{array.shape}'.encode())
+    digest.update(array.tobytes())
+  return digest.hexdigest()
+
+
+def pixels(x: np.ndarray, what: str) -> np.ndarray:
+  """Returns images as `images.Examples` wants them; `as_images` of one array."""
+  return as_images({what: x}, '', None)[0][0]
+
+
+def as_images(parts: Mapping[str, np.ndarray], where: str, pixel_range: tuple[float, float] | None
+              ) -> tuple[list[np.ndarray], images.StoredPixels, list[str]]:
+  """Returns the arrays as `images.Examples` wants them, what black and white are in them, and notes.
+
+  Args:
+    parts: By name [n, height, width] or [n, height, width, 1 or 3], of any integer or float type; their values are of
+      one range.
+    where: The file that they are from, for errors.
+    pixel_range: The values that are black and white, if the user has named them.
+
+  Raises:
+    ValueError: Shape or range cannot be that of images, or nothing tells what is white.
+  """
+  arrays = [_shaped(x, f'{where}: {name}' if where else name) for name, x in parts.items()]
+  whole = {x.dtype.kind in 'iub' for x in arrays}
+  if len(whole) > 1:
+    types = ' and '.join(f'{name} is {x.dtype}' for name, x in parts.items())
+    raise ValueError(f'{where}: {types}: both must be whole numbers, or both floats.')
+  what = f'{where}: {next(iter(parts))}' if where else next(iter(parts))
+  low, high = (float(reduce([reduce(x) for x in arrays if x.size] or [0])) for reduce in (np.min, np.max))
+  return (_whole_numbers if whole.pop() else _floats)(arrays, low, high, pixel_range, what)
+
+
+def _shaped(x, what):
+  if x.ndim == 3:
+    x = x[..., np.newaxis]
+  if x.ndim != 4 or x.shape[-1] not in (1, 3):
+    hint = '; channels must come last' if x.ndim == 4 and x.shape[1] in (1, 3) else ''
+    raise ValueError(f'{what} must be [n, height, width] or [n, height, width, 1 or 3], found {list(x.shape)}{hint}.')
+  if x.dtype.kind not in 'iubf' or not np.isfinite(x).all():
+    raise ValueError(f'{what} must be finite numbers, found {x.dtype}'
+                     f'{" with NaN or infinity" * (x.dtype.kind == "f")}.')
+  return x
+
+
+def _whole_numbers(arrays, low, high, pixel_range, what):
+  notes = []
+  if high == 1 and low >= 0 and pixel_range is None:
+    pixel_range = (0.0, 1.0)
+    notes.append(f'{what} holds 0 and 1 only: 1 counts as white. If 255 is, say pixel_range=0,255.')
+  if pixel_range == (0.0, 1.0) and low >= 0 and high <= 1:
+    return [x.astype(np.uint8) * 255 for x in arrays], images.StoredPixels(), notes
+  if pixel_range not in (None, (0.0, 255.0)):
+    return _brought_to_unit(arrays, pixel_range, what)
+  if low < 0 or high > 255:
+    raise ValueError(f'{what} holds whole numbers in {low:g}..{high:g}; pixels are 0..255. Say which values are black '
+                     'and white with pixel_range=BLACK,WHITE.')
+  if 1 < high <= _NEARLY_BLACK and pixel_range is None:
+    said = (f'{what} holds whole numbers in {low:g}..{high:g}, which of 0..255 are nearly black: say '
+            f'pixel_range=0,{high:g} if the largest is white, and pixel_range=0,255 if 255 is.')
+    if any(x.dtype != np.uint8 for x in arrays):  # Bytes say of themselves that 255 is white.
+      raise ValueError(said)
+    notes.append(said)
+  return [x.astype(np.uint8, copy=False) for x in arrays], images.StoredPixels(), notes
+
+
+def _floats(arrays, low, high, pixel_range, what):
+  largest = max(-low, high)
+  if largest > _LARGEST_FLOAT:
+    if pixel_range is not None:
+      return _brought_to_unit(arrays, pixel_range, what)
+    raise ValueError(f'{what} holds floats up to {largest:g}: store 0..255 as uint8, or floats divided by 255; or say '
+                     'which values are black and white with pixel_range=BLACK,WHITE.')
+  notes = []
+  black, white = pixel_range or next((ends for ends in _FLOAT_RANGES if _spans(ends, low, high)), (None, None))
+  if pixel_range is None and black is None:
+    notes.append(f'{what} holds floats in {low:.4g}..{high:.4g}, which the model gets as they are. Nothing tells which '
+                 'value is black and which white, so that the model will take no image files; '
+                 'pixel_range=BLACK,WHITE says it.')
+  elif pixel_range is None and black != 0:
+    notes.append(f'{what} holds floats in {low:.4g}..{high:.4g}: {black:g} counts as black and {white:g} as white when '
+                 'the model is given image files; pixel_range=BLACK,WHITE says otherwise.')
+  return [x.astype(np.float32, copy=False) for x in arrays], images.StoredPixels(black=black, white=white), notes
+
+
+def _spans(ends, low, high):
+  """Whether low..high come from a range; all but 0..1 must be used up to be known."""
+  black, white = ends
+  if not black <= low <= high <= white:
+    return False
+  return black == 0 or (low - black < 0.05 * (white - black) and white - high < 0.05 * (white - black))
+
+
+def _brought_to_unit(arrays, pixel_range, what):
+  black, white = pixel_range
+  scaled = [np.clip((x.astype(np.float32) - np.float32(black)) / np.float32(white - black), 0, 1) for x in arrays]
+  stored = images.StoredPixels(white=1.0, window=pixel_range, eight_bit=None) if white > 255 else images.StoredPixels(
+      white=1.0)
+  return scaled, stored, [
+      f'Values {black:g}..{white:g} of {what} become 0..1 (pixel_range).']
+
+
+def classes(y: np.ndarray, what: str) -> np.ndarray:
+  """Returns labels as `images.Examples` wants them.
+
+  Raises:
+    ValueError: They are neither class numbers nor findings of 0 and 1.
+  """
+  if y.ndim == 2 and y.shape[1] == 1:
+    y = y[:, 0]
+  if y.ndim == 2 and np.isin(y, (0, 1)).all():
+    if len(y) and (y.sum(axis=1) == 1).all():
+      raise ValueError(f'{what} looks one-hot: give class numbers, [n]; [n, findings] is for images with any number '
+                       'of findings.')
+    return y.astype(np.float32)
+  if y.ndim != 1 or y.dtype.kind not in 'iuf' or (y != np.floor(y)).any() or (y < 0).any():
+    raise ValueError(f'{what} must be [n] class numbers from 0, or [n, findings] of 0 and 1; found {list(y.shape)} of '
+                     f'{y.dtype}' + (f' down to {y.min()}.' if y.size and y.dtype.kind in 'iuf' else '.'))
+  return y.astype(np.int32)
+
+
+def _normalize_names(found, path):
+  """Makes clients and classes strings without spaces around them."""
+  for name in ('client', 'client_test', 'class_names'):
+    if name in found:
+      if found[name].ndim != 1:
+        raise ValueError(f'{path}: {name} must be [n], found {list(found[name].shape)}.')
+      found[name] = np.array(naming.cleaned(found[name].astype(str).tolist(), name)[0])
+
+
+def _labels(found, path, config):
+  """Returns training and test labels (or None), the class names, and notes."""
+  both = [found['y'], found.get('y_test')]
+  if ('x_test' in found) != (both[1] is not None):
+    raise ValueError(f'{path} holds only one of x_test and y_test.')
+  names = tuple(str(name) for name in found['class_names']) if 'class_names' in found else None
+  notes = []
+  if both[0].dtype.kind in 'US':
+    both, notes = _one_name_each(both, names, config)
+    names = names or tuple(np.unique(np.concatenate([part.astype(str) for part in both if part is not None])).tolist())
+    numbers = {name: number for number, name in enumerate(names)}
+    for part in both:
+      if part is not None and (unknown := set(part.astype(str).tolist()) - set(numbers)):
+        raise ValueError(f'{path} has the class {sorted(unknown)[0]!r}, which class_names lacks.')
+    both = [None if part is None else np.array([numbers[name] for name in part.astype(str)], np.int32)
+            for part in both]
+  y, y_test = (None if part is None else classes(part, f'{path}: {name}')
+               for part, name in zip(both, ('y', 'y_test'), strict=True))
+  known = [part for part in (y, y_test) if part is not None]
+  if len({part.shape[1:] for part in known}) > 1:
+    raise ValueError(f'{path}: y and y_test have {y.shape[1:]} and {y_test.shape[1:]} findings.')
+  number = y.shape[1] if y.ndim == 2 else 1 + max(int(part.max(initial=0)) for part in known)
+  names = names or tuple(str(c) for c in range(number))
+  if len(names) < number or (y.ndim == 2 and len(names) != number):
+    raise ValueError(f'{path}: labels reach {number - 1}, but there are {len(names)} class_names.')
+  return y, y_test, names, notes
+
+
+def _one_name_each(both, names, config):
+  """Returns string labels without spaces around them, and of one case, and notes."""
+  lengths = np.cumsum([len(part) for part in both if part is not None])
+  flat, notes = naming.cleaned([label for part in both if part is not None for label in part.astype(str).ravel()],
+                               'labels')
+  if names is None:
+    flat, more = naming.one_case(flat, config.label_case)
+    notes = [*notes, *more]
+  parts = iter(np.split(np.array(flat), lengths[:-1]))
+  return [None if part is None else next(parts) for part in both], notes
+
+
+def _with_held_out(everything, owners, class_names, config, notes):
+  y = everything.y
+  is_test = heldout.stratified(y.sum(axis=1) if y.ndim == 2 else y, config.test_fraction, owners)
+  notes.append(images.Counted(heldout.note(is_test, config.test_fraction, owners)))
+  train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
+  return pool.Pool(train=everything.take(train), test=everything.take(test), class_names=class_names,
+                   train_owners=None if owners is None else owners[train],
+                   test_owners=None if owners is None else owners[test], notes=tuple(notes))
+
+
+def _same_length(path, arrays):
+  lengths = {name: len(array) for name, array in arrays.items() if array is not None}
+  if len(set(lengths.values())) > 1:
+    raise ValueError(f'{path}: lengths differ: ' + ', '.join(f'{name} {n}' for name, n in lengths.items()) + '.')

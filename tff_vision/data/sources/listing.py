@@ -1,0 +1,144 @@
+"""Image files and what their places, or a manifest, say of them: class or findings, client, split."""
+
+import collections
+import dataclasses
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from tff_vision.data.sources import formats
+
+_TRAIN, _TEST, _VAL = 'train', 'test', 'val'
+_WORDS = {**dict.fromkeys(('train', 'training', 'trn'), _TRAIN),
+          **dict.fromkeys(('test', 'testing', 'tst'), _TEST),
+          **dict.fromkeys(('val', 'valid', 'validation'), _VAL)}
+# Words around them that name no other thing: `Training_Set`, `test images`, `train2017`.
+_AROUND = {'set', 'data', 'dataset', 'images', 'imgs', 'img', 'image', 'split', 'folder', ''}
+_LITTER = {'thumbs.db', 'desktop.ini', 'ehthumbs.db', 'icon\r', '__macosx', '@eadir', '$recycle.bin',
+           'system volume information', 'lost+found', '#recycle'}
+SPLITS = tuple(_WORDS)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Listing:
+  """[n] image files.
+
+  Attributes:
+    paths: Of the files.
+    labels: Class, or findings with `separator` between them.
+    clients: None where nothing is said.
+    splits: `train`, `test` or `val`; None where nothing is said.
+    separator: None: nothing is known of findings.
+    notes: Sentences a user must see.
+  """
+  paths: Sequence[str]
+  labels: Sequence[str]
+  clients: Sequence[str | None]
+  splits: Sequence[str | None]
+  separator: str | None = None
+  notes: Sequence[str] = ()
+
+
+def split_of(name: str) -> str | None:
+  """Returns `train`, `test` or `val` for a folder's or a column's word for it in any case, or None."""
+  words = [word for word in re.split(r'[^a-z]+', re.sub(r'(?<=[a-z])(?=[A-Z])', ' ', name.strip()).lower())
+           if word not in _AROUND]
+  return _WORDS.get(words[0]) if len(words) == 1 else None
+
+
+def from_folders(root: pathlib.Path) -> Listing:
+  """Lists the images below `root`, which lie in [split/]class/ or [split/]client/class/.
+
+  Every link to a file or a folder counts as what it leads to, but for one that leads back. Hidden files and what
+  desktops and notebooks leave behind are left out.
+
+  Raises:
+    ValueError: There are no images, or their places follow no single layout.
+  """
+  ignored, others = collections.Counter(), collections.Counter()
+  paths = list(_images(str(root), (), ignored, others))
+  unread = {kind: sum(n for suffix, n in others.items() if formats.unread_suffix('x' + suffix) == kind)
+            for kind in {formats.unread_suffix('x' + suffix) for suffix in others} - {''}}
+  counted = ', '.join(f'{number} {kind}' for kind, number in sorted(unread.items()))
+  if not paths:
+    also = f' It holds {counted} files, a format that is not read.' if unread else ''
+    raise ValueError(f'{root} holds no {", ".join(formats.SUFFIXES)} file.{also}')
+  places = [os.path.relpath(path, root).split(os.sep)[:-1] for path in paths]
+  splits, rest = _splits(places, paths)
+  depths = collections.Counter(map(len, rest))
+  depth = depths.most_common(1)[0][0]
+  if len(depths) > 1 or depth not in (1, 2):
+    odd = next(path for path, place in zip(paths, rest, strict=True) if depth not in (1, 2) or len(place) != depth)
+    raise ValueError(f'{odd} does not lie as the others do: images must lie in [split/]class/ or all in '
+                     '[split/]client/class/ below data_dir.')
+  notes = []
+  if unread:
+    notes.append(f'Images of formats that are not read left out: {counted}.')
+  if plain := {suffix: n for suffix, n in others.items() if not formats.unread_suffix('x' + suffix)}:
+    notes.append(f'{sum(plain.values())} files that are no images left out ({", ".join(sorted(plain))}).')
+  if ignored:
+    notes.append(f'{sum(ignored.values())} hidden or system files and folders left out ({", ".join(sorted(ignored))}).')
+  return Listing(paths=paths, labels=[place[-1] for place in rest],
+                 clients=[place[0] if depth == 2 else None for place in rest], splits=splits, notes=notes)
+
+
+def is_litter(name: str) -> bool:
+  """Returns whether a file or a folder is hidden, or what a desktop leaves behind."""
+  return name.startswith('.') or name.lower() in _LITTER
+
+
+def _images(folder, above, ignored, others) -> Iterator[str]:
+  """Yields the image files below `folder`, in order; `above` are the folders that led here."""
+  real = os.path.realpath(folder)
+  if real in above:
+    return
+  with os.scandir(folder) as entries:
+    entries = sorted(entries, key=lambda entry: entry.name)
+  for entry in entries:
+    if is_litter(entry.name) and (entry.is_dir() or entry.name.startswith('.')):
+      ignored['._*' if entry.name.startswith('._') else entry.name] += 1
+    elif not entry.is_dir() and entry.name.lower().endswith(formats.SUFFIXES):
+      yield entry.path
+    elif not entry.is_dir():
+      others[_suffix(entry.name)] += 1
+  for entry in entries:
+    if entry.is_dir() and not is_litter(entry.name):
+      yield from _images(entry.path, (*above, real), ignored, others)
+
+
+def _suffix(name):
+  return '.nii.gz' if name.lower().endswith('.nii.gz') else os.path.splitext(name)[1].lower() or name
+
+
+def _splits(places: Sequence[Sequence[str]], paths: Sequence[str]) -> tuple[list[str | None], list[Sequence[str]]]:
+  """Returns the split of each image, and its place without the folder that names the split.
+
+  That folder may stand at any level, and must then stand there for all images.
+  """
+  for level in range(min(map(len, places))):
+    names = {place[level] for place in places}
+    found = {name: split_of(name) for name in names}
+    known = {split for split in found.values() if split}
+    if None not in found.values() and _TRAIN in known:
+      return [found[place[level]] for place in places], [[*place[:level], *place[level + 1:]] for place in places]
+    above_images = {place[level] for place in places if len(place) == level + 1}
+    if known and _is_mixed(found, known, above_images):
+      splits = sorted(name for name, split in found.items() if split)
+      raise ValueError(_refusal(splits, sorted(names - set(splits)), os.path.dirname(paths[0])))
+  return [None] * len(places), list(places)
+
+
+def _is_mixed(found: Mapping[str, str | None], known: set[str], above_images: set[str]) -> bool:
+  """Whether some folders of a level are named like splits and the level as a whole is none."""
+  deeper = any(split and name not in above_images for name, split in found.items())
+  return deeper or (_TRAIN in known and len(known) > 1)
+
+
+def _refusal(splits, others, example):
+  if others:
+    listed = ', '.join(others[:6]) + (', …' if len(others) > 6 else '')
+    return (f'folders are named {" and ".join(splits)}, like splits, and beside them lie {listed}: give every image a '
+            f'split, or the folders other names; one of them is {example}.')
+  return (f'folders are named {" and ".join(splits)}, like splits, and none is for training: name one train; one of '
+          f'them is {example}.')

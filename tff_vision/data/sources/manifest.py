@@ -1,0 +1,133 @@
+"""A table of image files: path,label[,client][,split], or a column of 0 and 1 for each finding in place of label."""
+
+import codecs
+import csv
+import io
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+
+from tff_vision.data.sources import listing
+
+NAME = 'manifest.csv'
+_READ = ('path', 'label', 'client', 'split')
+_BETWEEN = '\x1f'
+_YES, _NO = {'1', '1.0', 'true', 'yes'}, {'0', '0.0', 'false', 'no'}
+
+
+def find(root: pathlib.Path) -> pathlib.Path | None:
+  """Returns the manifest in a folder, whose name may be written in any case, or None."""
+  exact = root / NAME
+  return exact if exact.is_file() else next(
+      (path for path in sorted(root.iterdir()) if path.name.lower() == NAME and path.is_file()), None)
+
+
+def read(path: pathlib.Path) -> listing.Listing:
+  """Lists the images of a manifest.
+
+  UTF-8 with or without a mark, UTF-16 with one, and otherwise Windows-1252 are read; commas, semicolons or tabs; names
+  of columns in any case; backslashes in paths where there is no such file.
+
+  Raises:
+    ValueError: The table or a row of it is not as it must be; file and line are named.
+  """
+  text, notes = _text(path)
+  if '\0' in text:
+    number = text[:text.index('\0')].count('\n') + 1
+    raise ValueError(f'{path} line {number} is no text: it holds a zero byte. Save the table as UTF-8.')
+  reader = csv.reader(io.StringIO(text, newline=''), delimiter=_delimiter(text))
+  rows, numbers = [], []
+  try:
+    for row in reader:
+      if any(cell.strip() for cell in row):
+        rows.append(row)
+        numbers.append(reader.line_num)
+  except csv.Error as error:
+    raise ValueError(f'{path} line {reader.line_num} cannot be read: {error}.') from None
+  columns = [name.strip().lower() for name in rows[0]] if rows else []
+  if len(set(columns)) < len(columns):
+    raise ValueError(f'{path} names the column {next(name for name in columns if columns.count(name) > 1)} twice.')
+  table = [_row(path, number, columns, row) for number, row in zip(numbers[1:], rows[1:], strict=True)]
+  findings = _findings(columns, table)
+  if missing := {'path', 'label'} - set(columns) - ({'label'} if findings else set()):
+    raise ValueError(f'{path} lacks the column {", ".join(sorted(missing))}; its first line must name path,label and '
+                     'may name client and split.')
+  names = {name.strip().lower(): name.strip() for name in rows[0]}
+  if findings:
+    notes.append(f'{len(findings)} columns of 0 and 1 are findings: {", ".join(names[name] for name in findings)}.')
+  if unread := set(columns) - set(_READ) - set(findings):
+    notes.append(f'Columns of {path} that are not read: {", ".join(sorted(unread))}.')
+  if not table:
+    raise ValueError(f'{path} lists no image.')
+  files = _files(path, columns, table, numbers[1:])
+  labels = [_BETWEEN.join(names[name] for name in findings if row[name].lower() in _YES) if findings else row['label']
+            for row in table]
+  return listing.Listing(
+      paths=files, labels=labels, clients=[row.get('client') for row in table],
+      splits=[listing.split_of(row['split']) if 'split' in columns else None for row in table],
+      separator=_BETWEEN if findings else None, notes=notes)
+
+
+def _text(path):
+  content = path.read_bytes()
+  if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    try:
+      return content.decode('utf-16'), []
+    except UnicodeDecodeError as error:
+      raise ValueError(f'{path} cannot be read as UTF-16, as which it begins: {error.reason}.') from None
+  try:
+    return content.decode('utf-8-sig'), []
+  except UnicodeDecodeError as error:
+    number = content[:error.start].count(b'\n') + 1
+    text = content.decode('cp1252', errors='replace')
+    line = text.splitlines()[number - 1].strip() if number <= len(text.splitlines()) else ''
+    return text, [f'{path} is no UTF-8 (line {number}) and was read as Windows-1252, {line!r}; save it as UTF-8 if '
+                  'that is wrong.']
+
+
+def _delimiter(text):
+  first = next((line for line in text.splitlines() if line.strip()), '')
+  return max(',;\t', key=first.count)
+
+
+def _row(path, number, columns, cells) -> Mapping[str, str]:
+  if any(cell.strip() for cell in cells[len(columns):]):
+    raise ValueError(f'{path} line {number} has {len(cells)} fields, and the first line names {len(columns)}.')
+  cells = [*cells, *[''] * (len(columns) - len(cells))]
+  # Names keep their spaces, which `naming.cleaned` counts.
+  return {name: cell if name in ('label', 'client') and cell.strip() else cell.strip()
+          for name, cell in zip(columns, cells, strict=False)}
+
+
+def _findings(columns: Sequence[str], table: Sequence[Mapping[str, str]]) -> list[str]:
+  """Returns the columns that hold 0 and 1 only, of a table that has no labels."""
+  if 'label' in columns or 'path' not in columns:
+    return []
+  return [name for name in columns if name not in _READ and table
+          and all(row[name].lower() in _YES | _NO for row in table)]
+
+
+def _files(path, columns, table, numbers):
+  """Returns the file of each row.
+
+  Raises:
+    ValueError: A row lacks something, or its file is not there or listed before.
+  """
+  files, seen = [], {}
+  for number, row in zip(numbers, table, strict=True):
+    where = f'{path} line {number}'
+    for column in columns:
+      if column in _READ and not row[column]:
+        raise ValueError(f'{where} has no {column}.')
+    file = os.path.normpath(os.path.join(path.parent, row['path']))
+    if not os.path.isfile(file) and '\\' in row['path']:
+      file = os.path.normpath(os.path.join(path.parent, row['path'].replace('\\', '/')))
+    if not os.path.isfile(file):
+      raise ValueError(f'{where} names {row["path"]}, which does not exist.')
+    if file in seen:
+      raise ValueError(f'{where} lists {row["path"]} again, after line {seen[file]}.')
+    if 'split' in columns and listing.split_of(row['split']) is None:
+      raise ValueError(f'{where} has split={row["split"]!r}; known are {", ".join(listing.SPLITS)}.')
+    seen[file] = number
+    files.append(file)
+  return files

@@ -1,0 +1,92 @@
+"""The twelve 2-D sets of MedMNIST (Yang et al. 2023, doi:10.1038/s41597-022-01721-8), 28 to 224 pixels.
+
+Facts are those of MedMNIST 3.0.2, files those of https://zenodo.org/records/10519652. The sets hold no patients and
+no hospitals: whoever wants clients partitions by label.
+"""
+
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from tff_vision import configs
+from tff_vision.data import images
+from tff_vision.data.sources import arrays, fetch, pool
+from tff_vision.data.sources.medmnist_table import SETS
+
+_RECORD = 'https://zenodo.org/records/10519652/files'
+_OWN_FOLDER = pathlib.Path('~/.medmnist')  # Of the package medmnist.
+SIZES = (28, 64, 128, 224)
+
+
+def about(flag: str) -> str:
+  """Returns one line on the set called `flag`."""
+  facts = SETS[flag]
+  what = 'findings' if facts.multi_label else 'classes'
+  return (f'{sum(facts.images):,} medical images of 28x28x{facts.channels} to 224x224x{facts.channels}, '
+          f'{len(facts.class_names)} {what}, {facts.licence}')
+
+
+def loader(flag: str) -> Callable[[configs.DataConfig], pool.Pool]:
+  """Returns the loader of the set called `flag`."""
+  return lambda config: _load(flag, config)
+
+
+def locator(flag: str) -> Callable[[str | None], tuple[bool, str]]:
+  """Returns what says whether any size of the set called `flag` is here, and where or how to get it."""
+  def locate(data_dir):
+    for size in SIZES:
+      remote = remote_file(flag, size)
+      path = _folder(data_dir, remote.name) / remote.name
+      if path.is_file():
+        return True, str(path)
+    remote = remote_file(flag, SIZES[0])
+    return False, fetch.instructions(remote, fetch.cache_dir(data_dir) / remote.name)
+  return locate
+
+
+def remote_file(flag: str, size: int) -> fetch.RemoteFile:
+  """Returns the file of the set called `flag` with images of `size` pixels.
+
+  Raises:
+    ValueError: There is no such size.
+  """
+  if size not in SIZES:
+    raise ValueError(f'image_size={size} is no size of medmnist:{flag}; choose {", ".join(map(str, SIZES))}.')
+  name = f'{flag}.npz' if size == SIZES[0] else f'{flag}_{size}.npz'
+  return fetch.RemoteFile(url=f'{_RECORD}/{name}?download=1', name=name, instead='--dataset=synthetic_chest',
+                          digest=f'md5:{SETS[flag].md5[SIZES.index(size)]}')
+
+
+def _load(flag, config):
+  facts = SETS[flag]
+  size = config.image_size or SIZES[0]
+  remote = remote_file(flag, size)
+  path = fetch.fetch(remote, _folder(config.data_dir, remote.name))
+  wanted = {'train_images', 'train_labels', 'val_labels', 'test_images', 'test_labels'}
+  found = arrays.read(path, wanted)
+  if missing := wanted - set(found):
+    raise ValueError(f'{path} lacks {", ".join(sorted(missing))}.')
+  train, test = (_examples(facts, found, split, size, path) for split in ('train', 'test'))
+  notes = (f'Licence of medmnist:{flag}: {facts.licence}.',
+           f'{len(found["val_labels"])} validation images of medmnist:{flag} are not used.')
+  return pool.Pool(train=train, test=test, class_names=facts.class_names, notes=notes)
+
+
+def _examples(facts, found, split, size, path):
+  x = arrays.pixels(found[f'{split}_images'], f'{path}: {split}_images')
+  labels = found[f'{split}_labels']
+  width = len(facts.class_names) if facts.multi_label else 1
+  if x.shape[1:] != (size, size, facts.channels) or labels.shape != (len(x), width):
+    raise ValueError(f'{path}: {split} images are {list(x.shape)} with labels {list(labels.shape)}; expected '
+                     f'[n, {size}, {size}, {facts.channels}] with [n, {width}].')
+  if facts.multi_label:
+    return images.Examples(x, labels.astype(np.float32))
+  return images.Examples(x, labels[:, 0].astype(np.int32))
+
+
+def _folder(data_dir, name):
+  kept = _OWN_FOLDER.expanduser()
+  if data_dir is None and (kept / name).is_file():
+    return kept
+  return fetch.cache_dir(data_dir)

@@ -1,0 +1,1 @@
+"""Models of finished runs in the formats of deployment, each compared with the federated state."""

@@ -1,0 +1,33 @@
+"""The images on which an 8-bit model's ranges are measured, and whose they are."""
+
+import pathlib
+
+import numpy as np
+
+from tff_vision import tasks
+from tff_vision.data.sources import decode, listing
+from tff_vision.export import formats
+
+IMAGES = 200  # So many show the ranges of activations.
+
+
+def from_test_images(task: tasks.Task, count: int) -> formats.Calibration:
+  """Returns the last `count` test images, which the parity check sees last; never training images."""
+  x = task.images.test.examples.x[-count:].astype(np.float32)
+  return formats.Calibration(
+      images=x, source=f'{len(x)} test images of {task.images.name}, which lie outside of any privacy guarantee')
+
+
+def from_folder(task: tasks.Task, folder: pathlib.Path, count: int) -> formats.Calibration:
+  """Returns the first `count` image files below `folder`, brought to the size of the run's images.
+
+  Raises:
+    ValueError: There is none, or one is no image.
+  """
+  paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in decode.SUFFIXES
+                 and not any(map(listing.is_litter, path.relative_to(folder).parts)))[:count]
+  if not paths:
+    raise ValueError(f'calibration_dir={str(folder)!r} holds no image file.')
+  shape = task.images.test.examples.shape
+  x = np.stack([decode.as_stored(path, shape, task.images.stored_pixels) for path in paths])
+  return formats.Calibration(images=x.astype(np.float32), source=f'{len(x)} image files of the exporter\'s choice')

@@ -1,0 +1,75 @@
+"""The model that a run exported, used without the run's data or TFF."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from tff_vision import objectives
+from tff_vision.data import images
+from tff_vision.data.sources import decode
+from tff_vision.learning import evaluation
+from tff_vision.models import custom
+from tff_vision.program import json_file, run_directory
+
+
+class ExportedModel:
+  """A run's exported Keras model with the names of its classes.
+
+  Attributes:
+    class_names: One for each output.
+    multi_label: Whether outputs are independent findings.
+    task: `classification`, `anomaly` or `embedding`: what outputs are.
+    facts: All of model.json.
+  """
+
+  def __init__(self, directory: run_directory.RunDirectory):
+    """Loads the model.
+
+    Raises:
+      ValueError: The run has exported none, or its files are unreadable.
+    """
+    facts = json_file.read(directory.export / 'model.json')
+    self.facts: Mapping[str, Any] = facts
+    self.task: str = facts.get('task', 'classification')
+    try:
+      self.class_names: Sequence[str] = facts['class_names']
+      self.multi_label: bool = facts['multi_label']
+      self._shape = tuple(facts['image_shape'])
+      self._stored = images.StoredPixels(**{
+          field.name: facts.get(field.name, field.default) for field in dataclasses.fields(images.StoredPixels)})
+    except KeyError as error:
+      raise ValueError(f'{directory.export / "model.json"} lacks {error}.') from None
+    if directory.config.exists():
+      for source in getattr(directory.read_config().model, 'imports', ()):
+        custom.register(source)
+    path = directory.export / 'model.keras'
+    try:
+      self._model = tf.keras.models.load_model(path, compile=False)
+    except (OSError, ValueError) as error:
+      raise ValueError(f'{path} cannot be loaded as a Keras model: {str(error).splitlines()[0]}') from None
+
+  def evaluator(self, objective: objectives.Objective | None = None) -> evaluation.Evaluator:
+    """Returns an evaluator of images as they are stored; the model does its own preprocessing."""
+    return evaluation.Evaluator(self._model, preprocessing=images.Preprocessing(scale=1.0), objective=objective)
+
+  def outputs(self, path: pathlib.Path | str) -> np.ndarray:
+    """Returns the model's outputs, [outputs] float32, for an image of any size, grey or colour.
+
+    Raises:
+      ValueError: The file is missing, no image, or corrupt.
+    """
+    pixels = decode.as_stored(path, self._shape, self._stored)
+    return self._model(pixels[np.newaxis], training=False).numpy()[0]
+
+  def predict_file(self, path: pathlib.Path | str) -> np.ndarray:
+    """Returns the probability of each class, or of each finding, for an image of any size, grey or colour.
+
+    Raises:
+      ValueError: The file is missing, no image, or corrupt.
+    """
+    logits = self.outputs(path)[np.newaxis]
+    return (tf.sigmoid(logits) if self.multi_label else tf.nn.softmax(logits)).numpy()[0]

@@ -1,0 +1,195 @@
+"""A finished run's model in the formats of deployment, each compared with the federated state before it counts.
+
+    keras/model.keras  saved_model/1/  tflite/model.tflite  tflite_int8/model.tflite  model.json  model_card.{md,json}
+
+`saved_model/1` is laid out for TensorFlow Serving, whose folder of a model holds one folder for each version.
+"""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_vision import tasks
+from tff_vision.data import images, preprocess
+from tff_vision.export import keras_export, model_card, serving, tflite
+from tff_vision.learning import evaluation
+from tff_vision.program import json_file
+
+PARITY_IMAGES = 100
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Calibration:
+  """What the ranges of an 8-bit model are measured on.
+
+  Attributes:
+    images: As they are stored, float32 [n, height, width, channels].
+    source: Whose images they are, in words.
+  """
+  images: np.ndarray
+  source: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Build:
+  """What the writers of all formats share; outputs of the federated state are what files are compared with."""
+  folder: pathlib.Path
+  served: serving.ServedModel
+  calibration: Calibration | None
+  outputs: Callable[[np.ndarray], np.ndarray]
+  images: np.ndarray
+  stored: images.StoredPixels
+  decide: Callable[[np.ndarray], np.ndarray] | None
+
+
+def deploy(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: pathlib.Path, *,
+           report: Mapping[str, Any], formats: Sequence[str], calibration: Calibration | None = None) -> dict[str, Any]:
+  """Writes the model to `folder`, in each format, with its card, all at once.
+
+  Args:
+    task: Gives architecture, preprocessing, and the test images of the comparison.
+    weights: The federated state's.
+    folder: Must not exist.
+    report: The run's report.json.
+    formats: Keys of `FORMATS`.
+    calibration: Needed by `tflite_int8`.
+
+  Returns:
+    The model card. Its `formats` holds for each format: `file`, `bytes`, `images` compared, `max_logit_difference` (of
+    outputs, whatever the task), `same_class` (share of same decisions; None if the test images tell no threshold), and
+    what more there is to say of it.
+
+  Raises:
+    RuntimeError: A float format's outputs differ by more than 1e-3 of their scale.
+    ValueError: The model cannot be had in a format, or the folder cannot be made.
+  """
+  model = task.keras_model()
+  weights.assign_weights_to(model)
+  evaluator = evaluation.Evaluator(model, preprocessing=task.images.preprocessing, objective=task.objective)
+  stored = task.images.test.examples
+  facts = {**keras_export.facts(task), **task.objective.yardstick(evaluator.logits(stored.x), stored.y)}
+  answers = serving.ANSWERS['findings' if facts['multi_label'] else facts['task']]
+  whole = preprocess.with_preprocessing(model, task.images.preprocessing, stored)
+  with _whole(folder) as part:
+    build = _Build(
+        folder=part, calibration=calibration, outputs=evaluator.logits, images=stored.x[:PARITY_IMAGES],
+        served=serving.ServedModel(whole, stored=task.images.stored_pixels, answers=answers),
+        stored=task.images.stored_pixels, decide=_decision(facts))
+    found = {name: FORMATS[name](build) for name in formats}
+    for name, parity in found.items():
+      parity['bytes'] = sum(path.stat().st_size for path in (part / name).rglob('*') if path.is_file())
+    json_file.write(part / 'model.json', facts)
+    card = model_card.describe(report, task, evaluator, found)
+    model_card.write(part, card)
+  return card
+
+
+@contextlib.contextmanager
+def _whole(folder):
+  """Yields a folder that becomes `folder` if the body succeeds and is removed if not."""
+  part = folder.with_name(folder.name + '.part')
+  shutil.rmtree(part, ignore_errors=True)
+  try:
+    part.mkdir(parents=True)
+  except OSError as error:
+    raise ValueError(f'folder {str(folder)!r} cannot be made: {error.strerror}.') from None
+  try:
+    yield part
+    os.replace(part, folder)
+  finally:
+    shutil.rmtree(part, ignore_errors=True)
+
+
+def _decision(facts):
+  """Returns the function from outputs to the decisions on which formats should agree; None if there is no threshold."""
+  if facts['multi_label']:
+    return lambda logits: logits > 0
+  if facts['task'] == 'classification':
+    return lambda logits: logits.argmax(axis=1)
+  if 'good_scores' in facts:  # Of task=anomaly: an alarm, at 5 % false ones.
+    return lambda errors: errors[:, 1] > facts['good_scores'][95]
+  if 'threshold' in facts:  # Of task=embedding: whether two images are alike.
+    return lambda vectors: vectors @ vectors.T > facts['threshold']
+  return None
+
+
+def _keras(build):
+  path = build.folder / 'keras' / 'model.keras'
+  path.parent.mkdir()
+  build.served.model.save(path)
+  model = tf.keras.models.load_model(path, compile=False)
+  return {'file': 'keras/model.keras'} | _exact(
+      build, 'model.keras', model(build.images.astype(np.float32), training=False).numpy())
+
+
+def _saved_model(build):
+  path = build.folder / 'saved_model' / '1'
+  tf.saved_model.save(build.served, str(path), signatures=build.served.signatures())
+  loaded = tf.saved_model.load(str(path)).signatures
+  name = build.served.answers.outputs
+  by_tensor = loaded[serving.TENSORS](pixels=tf.constant(build.images.astype(np.float32)))[name].numpy()
+  found = {'file': 'saved_model/1', 'signatures': sorted(loaded)} | _exact(build, 'SavedModel', by_tensor)
+  if build.served.takes_files:
+    pixels, held = _as_files(build.images, build.stored)
+    files = tf.stack([tf.io.encode_png(image) for image in pixels])
+    by_file = loaded[serving.FILES](image_bytes=files)[name].numpy()
+    compared = _exact(build, 'SavedModel, given files,', by_file, build.outputs(held))
+    found['max_logit_difference_of_files'] = compared['max_logit_difference']
+  return found
+
+
+def _as_files(stored_images, stored):
+  """Returns images of 8 bits, or of 16, that are nearest to stored ones, and what of those they still hold."""
+  if stored_images.dtype == np.uint8:
+    return stored_images, stored_images
+  low, high = stored.window or (0.0, 255.0)
+  kind = np.uint8 if stored.window is None else np.uint16
+  unit = (stored_images - stored.black) / (stored.white - stored.black)
+  pixels = np.clip(np.round(low + unit * (high - low)), 0, np.iinfo(kind).max).astype(kind)
+  unit = np.clip((pixels.astype(np.float64) - low) / (high - low), 0, 1)
+  return pixels, (stored.black + unit * (stored.white - stored.black)).astype(np.float32)
+
+
+def _tflite(build):
+  return {'file': 'tflite/model.tflite'} | _exact(build, 'TFLite file', _converted(build, 'tflite', None))
+
+
+def _tflite_int8(build):
+  found = _converted(build, 'tflite_int8', build.calibration.images)
+  return {'file': 'tflite_int8/model.tflite', 'calibration_images': len(build.calibration.images),
+          'calibration_source': build.calibration.source} | _agreement(build, found, build.outputs(build.images))
+
+
+def _converted(build, name, calibration):
+  path = build.folder / name / 'model.tflite'
+  path.parent.mkdir()
+  path.write_bytes(tflite.convert(build.served, calibration=calibration))
+  return tflite.outputs_fn(path, build.served.answers.outputs)(build.images.astype(np.float32))
+
+
+def _exact(build, what, found, expected=None):
+  agreement = _agreement(build, found, build.outputs(build.images) if expected is None else expected)
+  keras_export.check_difference(agreement['max_logit_difference'], agreement.pop('scale'), what=what)
+  return agreement
+
+
+def _agreement(build, found, expected):
+  same = None if build.decide is None else float(np.mean(build.decide(found) == build.decide(expected)))
+  return {'images': len(found), 'max_logit_difference': float(np.abs(found - expected).max()),
+          'scale': float(np.abs(expected).max()), 'same_class': same}
+
+
+FORMATS: Mapping[str, Callable[[_Build], dict[str, Any]]] = {
+    'keras': _keras,
+    'saved_model': _saved_model,
+    'tflite': _tflite,
+    'tflite_int8': _tflite_int8,
+}

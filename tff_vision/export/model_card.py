@@ -1,0 +1,144 @@
+"""The model card: what a model was trained on, by whom, under which promises, how good it is where, and its limits.
+
+After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. It is drawn from report.json, so it can claim
+nothing that the run did not record.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tff_vision import configs, plugins, tasks
+from tff_vision.data import images as images_lib
+from tff_vision.learning import evaluation
+from tff_vision.program import json_file, released, whole_file
+from tff_vision.report import number_format as numbers
+from tff_vision.report import privacy_profile
+
+TEMPLATE = pathlib.Path(__file__).with_name('model_card.md.j2')
+MAX_CLIENTS = 50
+_SETTINGS = {'algorithm': ('algorithm',), 'client': ('client_optimizer', 'client_learning_rate', 'client_epochs',
+                                                     'batch_size'),
+             'server': ('server_optimizer', 'server_learning_rate'), 'cohort': ('sampling', 'cohort_size'),
+             'program': ('rounds', 'seed')}
+# Of these sections the card also shows every setting that is not the default.
+_FURTHER = ('algorithm', 'client', 'server', 'schedule', 'cohort', 'aggregation')
+_PHANTOMS = 'synthetic_'
+_OWN_HEADS = ('Each client kept a head of its own; the head in these files is as it was initialized, and what it '
+              'answers means nothing before it is trained.')
+_OWN_MODELS = 'Each client kept a model of its own; these files hold the one that all share.'
+_ANSWERS = {'classification': 'Its probabilities are uncalibrated',
+            'anomaly': 'Its scores are no probabilities of a defect',
+            'embedding': 'That two images are alike to it is no proof that they show the same'}
+_PERSONAL = {'fedper': _OWN_HEADS, 'fedrep': _OWN_HEADS, 'ditto': _OWN_MODELS, 'apfl': _OWN_MODELS,
+             'ifca': 'Clients chose between several models; these files hold the first of them.'}
+
+
+def describe(report: Mapping[str, Any], task: tasks.Task, evaluator: evaluation.Evaluator,
+             formats: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+  """Returns the card's content: what model_card.json holds.
+
+  Args:
+    report: The run's report.json.
+    task: The run's.
+    evaluator: Holds the run's final weights.
+    formats: What there is to say of each, as `deployment.deploy` returns it.
+  """
+  config = report['config']
+  return {
+      'name': f'{report["model"]["name"]} for {report["dataset"]["name"]}',
+      'model': report['model'],
+      'data': {'num_train_examples': None} | report['dataset'] | {'partition': config['data']['partition']},
+      'training': settings(config) | {'rounds': report['rounds']},
+      'privacy': {key: value for key, value in report['privacy'].items() if key not in ('per_client', 'profile')},
+      'privacy_profile': privacy_profile.card(report['privacy']),
+      'privacy_warnings': privacy_profile.warnings(report['privacy']),
+      'secure_sum': report.get('secure_sum', {'mode': 'none'}),
+      'evaluation': report['evaluation'],
+      'clients': clients(report, task.images, evaluator),
+      'num_clients': len(task.images.train),
+      'spread': {key: value for key, value in report['per_client'].items() if key != 'accuracies'},
+      'formats': {name: dict(parity) for name, parity in formats.items()},
+      'environment': report['environment'],
+      'limits': limits(report, formats),
+  }
+
+
+def settings(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+  """Returns the settings of training by which the model can be understood: what always counts, and what is unusual."""
+  shown = {name: config[section][name] for section, names in _SETTINGS.items() for name in names}
+  for section in _FURTHER:
+    usual = {field.name: plugins.describe(field.default)
+             for field in dataclasses.fields(configs.sections()[section])}
+    shown |= {name: value for name, value in config[section].items() if value != usual[name]}
+  return shown
+
+
+def clients(report: Mapping[str, Any], images: images_lib.FederatedImages, evaluator: evaluation.Evaluator
+            ) -> Sequence[Mapping[str, Any]]:
+  """Returns test metrics, epsilon and its rounds, and where it is public the size, of each client.
+
+  Of none if they are more than a table holds.
+  """
+  if len(images.train) > MAX_CLIENTS:
+    return ()
+  ledgers = report['privacy'].get('per_client') or [{}] * len(images.train)
+  found = []
+  for client, (name, positions, ledger) in enumerate(
+      zip(images.train.client_ids, images.test.clients, ledgers, strict=True)):
+    own = images_lib.HeldOut(examples=images.test.examples.take(positions), clients=())
+    measured = evaluator.evaluate(own)['evaluation'] if len(positions) else {}
+    epsilon = ledger.get('epsilon', ledger.get('epsilon_rdp'))
+    size = {'training_images': images.train.num_examples(client)} if released.client_sizes_are_public(report) else {}
+    found.append({'client': str(name), **size, 'test_images': len(positions), 'accuracy': measured.get('accuracy'),
+                  'auc': measured.get('auc')}
+                 | ({} if epsilon is None else {'epsilon': epsilon, 'rounds': ledger['rounds']}))
+  return found
+
+
+def limits(report: Mapping[str, Any], formats: Mapping[str, Mapping[str, Any]]) -> list[str]:
+  """Returns the sentences about what the model is not for and what is not promised."""
+  said = []
+  if report['dataset']['name'].startswith(_PHANTOMS):
+    said.append('It was trained on generated images. It knows nothing of real ones and must not serve any decision.')
+  if (algorithm := report['config']['algorithm']['algorithm']) in _PERSONAL:
+    said.append(_PERSONAL[algorithm])
+  if 'attack' in report:
+    attack = report['attack']
+    said.append(f'An attack was simulated in training ({attack["attack"]}, {attack["attackers"]} of '
+                f'{attack["clients"]} clients): it is for study and not for use.')
+  said.append('It was tested on images of the clients that trained it, or of their kind; elsewhere, on another '
+              'scanner or camera, it may be much worse. Test it where it is to be used.')
+  answers = _ANSWERS.get(report['task']['name'], 'Its outputs are what its objective says')
+  said.append(f'{answers}, and the decision threshold is a choice of those who use it.')
+  if report['privacy'].get('mechanism', 'none') == 'none':
+    said.append('No differential privacy: nothing bounds what the model reveals of single training images.')
+  else:
+    said.append('The guarantee is about what the model learned from training images. Test images, metrics on them, the '
+                'calibration of 8-bit models and the names of clients lie outside of it, and so does every number of '
+                'training images in this card.')
+  if report.get('secure_sum', {}).get('mode', 'none') == 'none':
+    said.append('Updates were not encrypted: whoever ran the server could read each client\'s.')
+  if 'tflite_int8' in formats:
+    said.append(f'The ranges of the 8-bit model were measured on {formats["tflite_int8"]["calibration_source"]}.')
+  return said
+
+
+def write(folder: pathlib.Path, card: Mapping[str, Any]) -> None:
+  """Writes model_card.json and model_card.md to `folder`."""
+  json_file.write(folder / 'model_card.json', card)
+  whole_file.write(folder / 'model_card.md', _markdown(card))
+
+
+def _markdown(card: Mapping[str, Any]) -> str:
+  import jinja2  # Late: no --help waits for it.
+  environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+                                   keep_trailing_newline=True)
+  environment.filters.update(number=_cell, label=numbers.label, heading=numbers.heading)
+  return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(card)
+
+
+def _cell(value: object) -> str:
+  """Returns a value as a Markdown table's cell."""
+  return ' '.join(numbers.plain(value).split()).replace('|', '\\|')

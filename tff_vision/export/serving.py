@@ -1,0 +1,97 @@
+"""A model as TensorFlow Serving and TFLite take it: preprocessing inside, signatures for tensors and for image files.
+
+Both signatures return what `ANSWERS` has for the task, [batch, ...]; the size of a batch is free.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import tensorflow as tf
+
+from tff_vision.data import images
+from tff_vision.data.sources import decode_graph
+
+TENSORS = 'serving_default'
+FILES = 'serving_bytes'
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+  """What a server returns.
+
+  Attributes:
+    outputs: The name under which `named` has the model's outputs as they are.
+    named: From outputs, [batch, outputs], to what is returned.
+  """
+  outputs: str
+  named: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+
+
+# By task; of classification, 'findings' if there are several to an image.
+ANSWERS: Mapping[str, Answers] = {
+    'classification': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.nn.softmax(logits)}),
+    'findings': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.sigmoid(logits)}),
+    'anomaly': Answers('errors', lambda errors: {'errors': errors, 'score': errors[:, 1]}),
+    'embedding': Answers('embedding', lambda vectors: {'embedding': vectors}),
+}
+
+
+class ServedModel(tf.Module):
+  """What `tf.saved_model.save` writes.
+
+  Attributes:
+    model: Takes images as they are stored, float32 [batch, height, width, channels], and returns outputs.
+    answers: What is made of them.
+  """
+
+  def __init__(self, model: tf.keras.Model, *, stored: images.StoredPixels, answers: Answers):
+    """Wraps `model`; `stored` says what its pixels are."""
+    super().__init__()
+    self.model = model
+    self._shape = tuple(model.input_shape[1:])
+    self._stored = stored
+    self.answers = answers
+
+  def with_model(self, model: tf.keras.Model) -> 'ServedModel':
+    """Returns the same around another model."""
+    return ServedModel(model, stored=self._stored, answers=self.answers)
+
+  def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
+    """Returns the functions of both signatures by name; that of files only if the model can be given files."""
+    files = tf.TensorSpec((None,), tf.string, name='image_bytes')
+    found = {TENSORS: self.classify_pixels.get_concrete_function(self.pixels())}
+    if self.takes_files:
+      found[FILES] = self.classify_files.get_concrete_function(files)
+    return found
+
+  @property
+  def takes_files(self) -> bool:
+    """Whether it is known which stored values are black and white."""
+    return self._stored.black is not None
+
+  def pixels(self) -> tf.TensorSpec:
+    """Returns what a batch of images is."""
+    return tf.TensorSpec((None, *self._shape), tf.float32, name='pixels')
+
+  @tf.function
+  def classify_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns the answers for stored images, float32 [batch, height, width, channels]."""
+    number = tf.shape(pixels)[0]
+    # TensorFlow's fused convolutions fail on a batch of none, which a queue may well send: it becomes one black image.
+    padded = tf.pad(pixels, [[0, tf.cast(number == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
+    return {name: values[:number] for name, values in self.classify_some(padded).items()}
+
+  @tf.function
+  def classify_some(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns the same for one image or more."""
+    return self.answers.named(self.model(pixels, training=False))
+
+  @tf.function
+  def classify_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Returns the same for the content of PNG, JPEG, BMP or GIF files of any size, string [batch]."""
+    pixels = tf.map_fn(self._decoded, image_bytes,
+                       fn_output_signature=tf.TensorSpec(self._shape, tf.float32))
+    return self.classify_pixels(pixels)
+
+  def _decoded(self, content):
+    return decode_graph.as_stored(content, self._shape, self._stored)

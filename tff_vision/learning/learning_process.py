@@ -1,0 +1,171 @@
+"""From a task and an aggregator to a TFF learning process: which algorithm has which parts."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_vision import configs, plugins, tasks, told
+from tff_vision.algorithms import (
+  fedbuff,
+  feddyn,
+  fednova,
+  full_gradient,
+  ifca,
+  personal_head,
+  personal_models,
+  scaffold,
+)
+from tff_vision.client_state import keeping
+from tff_vision.learning import algorithm as algorithm_lib
+from tff_vision.learning import composition, local_steps, local_training, optimizers, schedules, server_step
+from tff_vision.models import blank
+
+ClientWork = tff.learning.templates.ClientWorkProcess
+PrivateTraining = Callable[..., tff.learning.templates.ClientWorkProcess | None]
+Aggregator = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
+_Weighting = tff.learning.ClientWeighting
+
+
+def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, client: configs.ClientConfig,
+                  server: configs.ServerConfig, aggregator: Aggregator,
+                  schedule: configs.ScheduleConfig = configs.ScheduleConfig(), rounds: int = 1,  # noqa: B008  Frozen.
+                  client_work_layer: Callable[[ClientWork], ClientWork] = lambda client_work: client_work,
+                  private_training: PrivateTraining = lambda *_: None, beside: told.Beside = told.IN_THE_CLEAR
+                  ) -> tff.learning.templates.LearningProcess | composition.KeepingProcess:
+  """Composes broadcast, client work, aggregation and the server's step.
+
+  A weighted aggregator weighs each client's update as `client_weighting` says; an unweighted one (differential
+  privacy) counts every client once. Client updates with a non-finite value count as zero with weight zero.
+
+  Args:
+    rounds: Of the run; schedules may run over them.
+    client_work_layer: Wraps what clients do, for aggregators that need more than data from them.
+    private_training: (Keras model function, loss, batch reader, client optimizer) -> client work that takes the
+      algorithm's place, or None.
+    beside: What a client's computation returns beside its update; private training has nothing but a weight.
+
+  Raises:
+    ValueError: Algorithm and optimizers do not fit.
+
+  Returns:
+    A process whose `next` takes the state and `task.client_dataset` of each client of the cohort, or, where
+    `kept_at_first` is not None, pairs of that and what the client keeps. The state of `initialize` holds arbitrary
+    weights: `task.initial_weights` is round 0's model.
+  """
+  takes_weights = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
+  weighted = takes_weights and beside.weighs
+  chosen = algorithm_of(task, algorithm, client)
+  step = server_step.ServerStep(
+      algorithm=chosen,
+      optimizer=optimizers.server_optimizer(server, scheduled=not schedule.server_is_constant()),
+      learning_rate=optimizers.learning_rate(server.server_optimizer, server.server_learning_rate),
+      weights_type=task.weights_type,
+      schedule=None if schedule.server_is_constant() else schedules.server_schedule(schedule, rounds),
+      total_weight=_total_weight(task, algorithm, weighted))
+  local = local_training.LocalOptimization(
+      client=client, schedule=None if schedule.client_is_constant() else schedules.client_schedule(schedule, rounds))
+  client_work = private_training(lambda: blank.blank_model(task.keras_model), task.loss_fn, task.batch_reader,
+                                 local.optimizer(client.client_learning_rate))
+  reads_server_state = client_work is None and (local.schedule is not None or chosen.shows)
+  client_work = client_work_layer(client_work or local_training.build_client_work(
+      task, chosen, local, weighting=weighting_of(algorithm, weighted) if weighted else None, beside=beside,
+      server_state_type=step.initial_state().type_signature.result if reads_server_state else None))
+  sent_type = keeping.sent_type(client_work)
+  weighted_aggregator = aggregator if takes_weights else tff.aggregators.as_weighted_aggregator(aggregator)
+
+  @tff.tensorflow.computation
+  def initial_weights():
+    return tff.learning.models.ModelWeights.from_model(task.training_model())
+
+  return composition.compose(
+      initial_weights, client_work,
+      weighted_aggregator.create(sent_type, client_work.next.type_signature.result.result.member.update_weight),
+      step.finalizer(sent_type), reads_server_state=reads_server_state)
+
+
+def kept_at_first(task: tasks.Task, algorithm: configs.AlgorithmConfig, client: configs.ClientConfig) -> Any:
+  """Returns what a client keeps before its first round, as arrays; None if the algorithm's clients keep nothing."""
+  chosen = algorithm_of(task, algorithm, client)
+  return local_training.brought_at_first(task, chosen) if chosen.keeps else None
+
+
+def algorithm_of(task: tasks.Task, config: configs.AlgorithmConfig, client: configs.ClientConfig
+                 ) -> algorithm_lib.Algorithm:
+  """Returns the algorithm that a config names, holds or refers to.
+
+  Raises:
+    ValueError: A reference leads nowhere, or to something else.
+  """
+  chosen = config.algorithm
+  if not plugins.is_own(chosen, ALGORITHMS):
+    return ALGORITHMS[chosen](task, config, client)
+  made = plugins.value_of(chosen, ALGORITHMS, field='algorithm')
+  if not isinstance(made, algorithm_lib.Algorithm) and callable(made):
+    given = plugins.options(config.algorithm_option, field='algorithm_option')
+    plugins.check_call(made, given, setting=f'algorithm={plugins.shown(chosen)}')
+    made = made(**given)
+  if not isinstance(made, algorithm_lib.Algorithm):
+    raise ValueError(f'algorithm={plugins.shown(chosen)} is no tff_vision.Algorithm but {type(made).__name__}.')
+  return made
+
+
+def shown(task: tasks.Task, chosen: algorithm_lib.Algorithm) -> Sequence[tf.Tensor]:
+  """Returns what clients are shown of the server's state beside the model, as tensors of round 1."""
+  if not chosen.shows:
+    return ()
+  specs = tuple(tff.types.type_to_tf_tensor_specs(task.weights_type).trainable)
+  return [tf.convert_to_tensor(part) for part in tf.nest.flatten(chosen.shown(chosen.server_state(specs)))]
+
+
+def tells(task: tasks.Task, algorithm: configs.AlgorithmConfig) -> told.Told:
+  """Returns what clients can tell beside their updates."""
+  return told.Told(largest_weight=largest_weight(task, algorithm), summary=local_steps.summary,
+                   quantities=local_steps.quantities(task.largest_client * task.client.client_epochs))
+
+
+def largest_weight(task: tasks.Task, algorithm: configs.AlgorithmConfig) -> float:
+  """Returns the most that one client's update may weigh in a weighted mean; public."""
+  return task.largest_client * task.client.client_epochs if algorithm.client_weighting != 'uniform' else 1.0
+
+
+def weighting_of(algorithm: configs.AlgorithmConfig, weighted: bool) -> _Weighting:
+  """Returns what an update weighs; with an aggregator that takes no weights, the same as any other."""
+  return _Weighting.NUM_EXAMPLES if weighted and algorithm.client_weighting != 'uniform' else _Weighting.UNIFORM
+
+
+def _total_weight(task, algorithm, weighted):
+  clients = task.images.train
+  if weighting_of(algorithm, weighted) == _Weighting.UNIFORM:
+    return float(len(clients))
+  return float(sum(clients.num_examples(i) for i in range(len(clients))) * task.client.client_epochs)
+
+
+def _fednova(task, algorithm, client):
+  momentum = client.client_momentum if client.client_optimizer == 'sgdm' else 0.0
+  steps = -(-task.largest_client * client.client_epochs // client.batch_size)
+  return fednova.FedNova(momentum=momentum, strength=algorithm.proximal_strength or 0.0,
+                         largest=steps / (1 - momentum))
+
+
+_DEFAULT_PROXIMAL_STRENGTH = 0.01
+
+ALGORITHMS: Mapping[str, Callable[..., algorithm_lib.Algorithm]] = {
+    'fedavg': lambda task, algorithm, client: algorithm_lib.Algorithm(),
+    'fedprox': lambda task, algorithm, client: algorithm_lib.FedProx(
+        _DEFAULT_PROXIMAL_STRENGTH if algorithm.proximal_strength is None else algorithm.proximal_strength),
+    'fedsgd': lambda task, algorithm, client: full_gradient.FedSgd(),
+    'scaffold': lambda task, algorithm, client: scaffold.Scaffold(),
+    'fednova': _fednova,
+    'feddyn': lambda task, algorithm, client: feddyn.FedDyn(algorithm.feddyn_strength),
+    'mime_lite': lambda task, algorithm, client: full_gradient.MimeLite(algorithm.mime_momentum),
+    'fedper': lambda task, algorithm, client: personal_head.FedPer(task, algorithm.personal_layers),
+    'fedrep': lambda task, algorithm, client: personal_head.FedRep(
+        task, algorithm.personal_layers, algorithm.fedrep_head_epochs or client.client_epochs - 1),
+    'ditto': lambda task, algorithm, client: personal_models.Ditto(task, algorithm.ditto_strength),
+    'apfl': lambda task, algorithm, client: personal_models.Apfl(
+        task, algorithm.apfl_alpha, adaptive=algorithm.apfl_adaptive),
+    'ifca': lambda task, algorithm, client: ifca.Ifca(task, algorithm.ifca_clusters),
+    'fedbuff': lambda task, algorithm, client: fedbuff.FedBuff(algorithm.max_staleness),
+}

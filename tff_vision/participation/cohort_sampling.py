@@ -1,0 +1,209 @@
+"""Which clients take part in a round: pure functions of (seed, round), so that a resumed run repeats them."""
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from tff_vision import configs, seeds
+from tff_vision.accounting import accounting, cohort_sizes
+from tff_vision.participation import availability, device_rounds, late_arrivals
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PoissonCohort:
+  """Each client independently with probability `rate`; a cohort may be empty, unless `sizes` says otherwise.
+
+  Attributes:
+    secret: Decides cohorts in the seed's place, so that nobody who knows the seed knows them; None: the seed does.
+    sizes: Where more or fewer are drawn, random ones are left out, or taken in addition.
+  """
+  population: int
+  rate: float
+  seed: int
+  secret: bytes | None = dataclasses.field(default=None, repr=False)
+  sizes: cohort_sizes.Sizes = cohort_sizes.Sizes()
+
+  def __call__(self, round_num: int) -> np.ndarray:
+    """Returns the sorted client indices of round `round_num`."""
+    return _drawn(_uniform(self.population, self.seed, self.secret, round_num), self.rate, self.sizes)
+
+  def releases(self, rounds: int, *, noise_multiplier: float) -> accounting.SampledGaussian:
+    """Returns what noised sums over the cohorts of `rounds` rounds are, for accounting."""
+    return accounting.SampledGaussian(rounds=rounds, cohort_size=self.rate * self.population,
+                                      population=self.population, noise_multiplier=noise_multiplier,
+                                      sampling='poisson', sizes=self.sizes)
+
+  def describe(self) -> str:
+    """Returns the words for a ledger."""
+    return f'poisson, rate {self.rate:g}{self.sizes.describe()}'
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FixedCohort:
+  """Exactly `size` clients, uniformly without replacement."""
+  population: int
+  size: int
+  seed: int
+
+  def __call__(self, round_num: int) -> np.ndarray:
+    """Returns the sorted client indices of round `round_num`."""
+    rng = np.random.default_rng(seeds.derive(self.seed, 'cohort', round_num))
+    return np.sort(rng.choice(self.population, self.size, replace=False))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RoundRobinCohort:
+  """All clients in one random order, the next `size` in each round, from the start again after the last.
+
+  The order never changes, so a client returns after `min_separation` rounds at the earliest; with a new order each
+  time it could return at once.
+  """
+  population: int
+  size: int
+  seed: int
+
+  def __call__(self, round_num: int) -> np.ndarray:
+    """Returns the sorted client indices of round `round_num`."""
+    order = np.random.default_rng(seeds.derive(self.seed, 'round_robin')).permutation(self.population)
+    return np.sort(order[(round_num * self.size + np.arange(self.size)) % self.population])
+
+  @property
+  def min_separation(self) -> int:
+    """The least number of rounds from one turn of a client to its next."""
+    return self.population // self.size
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class BlockPoissonCohort:
+  """Blocks of clients in turn; in its turn each client of a block independently with probability `block_rate`.
+
+  Attributes:
+    rate: Share of the population expected in a round.
+    secret: As of `PoissonCohort`; the blocks are public.
+    sizes: As of `PoissonCohort`; nobody of another block is taken.
+  """
+  population: int
+  rate: float
+  num_blocks: int
+  seed: int
+  secret: bytes | None = dataclasses.field(default=None, repr=False)
+  sizes: cohort_sizes.Sizes = cohort_sizes.Sizes()
+
+  def __post_init__(self):
+    if self.block_rate > 1:
+      raise ValueError(f'mf_bands={self.num_blocks} makes blocks smaller than the cohort: at most '
+                       f'{int(1 / self.rate)} fit.')
+    if self.population // self.num_blocks < self.sizes.least:
+      raise ValueError(f'mf_bands={self.num_blocks} makes blocks of {self.population // self.num_blocks} clients, and '
+                       f'a round needs {self.sizes.least}: lower mf_bands.')
+
+  @property
+  def block_rate(self) -> float:
+    """The probability with which a client of the round's block takes part."""
+    return self.rate * self.num_blocks
+
+  def __call__(self, round_num: int) -> np.ndarray:
+    """Returns the sorted client indices of round `round_num`."""
+    block = _block(self.population, self.num_blocks, self.seed, round_num)
+    return block[_drawn(_uniform(len(block), self.seed, self.secret, round_num), self.block_rate, self.sizes)]
+
+  def releases(self, rounds: int, *, noise_multiplier: float) -> accounting.SampledGaussian:
+    """Returns what one block's turns within `rounds` rounds are, for accounting."""
+    smallest = self.population // self.num_blocks
+    return accounting.SampledGaussian(
+        rounds=math.ceil(rounds / self.num_blocks), cohort_size=self.block_rate * smallest,
+        population=smallest, largest=-(-self.population // self.num_blocks), noise_multiplier=noise_multiplier,
+        sampling='poisson', sizes=self.sizes)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AllocationCohort:
+  """Each client in one round of each pass, drawn uniformly and independently: balls into bins.
+
+  Attributes:
+    rounds_a_pass: How many rounds a pass has, from the first round on.
+    secret: As of `PoissonCohort`.
+  """
+  population: int
+  rounds_a_pass: int
+  seed: int
+  secret: bytes | None = dataclasses.field(default=None, repr=False)
+
+  @property
+  def rate(self) -> float:
+    """The share of the population expected in a round."""
+    return 1 / self.rounds_a_pass
+
+  def __call__(self, round_num: int) -> np.ndarray:
+    """Returns the sorted client indices of round `round_num`, from 1."""
+    number, place = divmod(round_num - 1, self.rounds_a_pass)
+    places = _uniform(self.population, self.seed, self.secret, number, use='allocation') * self.rounds_a_pass
+    return np.flatnonzero(places.astype(np.int64) == place)
+
+  def releases(self, rounds: int, *, noise_multiplier: float) -> accounting.SampledGaussian:
+    """Returns what noised sums over the cohorts of `rounds` rounds are, for accounting."""
+    return accounting.SampledGaussian(rounds=rounds, cohort_size=self.rate * self.population,
+                                      population=self.population, noise_multiplier=noise_multiplier,
+                                      sampling='balls_in_bins')
+
+  def describe(self) -> str:
+    """Returns the words for a ledger."""
+    return f'random allocation, each client to one of the {self.rounds_a_pass} rounds of a pass'
+
+
+def _drawn(uniform, rate, sizes):
+  """Returns the sorted positions below `rate`, or of the smallest numbers if those are too many or too few."""
+  return np.sort(sizes.first(np.argsort(uniform, kind='stable'), np.count_nonzero(uniform < rate)))
+
+
+def _uniform(size, seed, secret, round_num, use='cohort'):
+  """Returns a number in [0, 1) for each client."""
+  if secret is None:
+    return np.random.default_rng(seeds.derive(seed, use, round_num)).random(size)
+  stream = hashlib.shake_256(use.encode() + secret + round_num.to_bytes(8, 'big')).digest(8 * size)
+  return (np.frombuffer(stream, np.uint64) >> np.uint64(11)) * 2.0**-53
+
+
+def _block(population, num_blocks, seed, round_num):
+  order = np.random.default_rng(seeds.derive(seed, 'cycle')).permutation(population)
+  return np.sort(np.array_split(order, num_blocks)[round_num % num_blocks])
+
+
+Cohort = Callable[[int], np.ndarray]
+
+SAMPLINGS: Mapping[str, Callable[[int, int, int], Cohort]] = {
+    'poisson': lambda population, size, seed: PoissonCohort(
+        population=population, rate=size / population, seed=seed),
+    'fixed': lambda population, size, seed: FixedCohort(population=population, size=size, seed=seed),
+    'round_robin': lambda population, size, seed: RoundRobinCohort(population=population, size=size, seed=seed),
+    'allocation': lambda population, size, seed: AllocationCohort(
+        population=population, rounds_a_pass=-(-population // size), seed=seed),
+}
+
+
+def build_cohort(config: configs.CohortConfig, *, population: int, seed: int, max_staleness: int | None = None,
+                 sizes: cohort_sizes.Sizes = cohort_sizes.Sizes()) -> Cohort:  # noqa: B008  Frozen.
+  """Returns the sampler that `config` names.
+
+  Args:
+    max_staleness: Updates that come late count in a later round, up to so many rounds; None: they are dropped.
+    sizes: That a cohort may have. Of simulated devices nobody delivers where too few would.
+
+  Raises:
+    ValueError: The cohort is larger than the population, would hardly ever have an allowed size, or the availability
+      trace is no such file.
+  """
+  if config.cohort_size > population:
+    raise ValueError(f'cohort_size={config.cohort_size} is larger than the population of {population} clients.')
+  cohort_sizes.check(sizes, expected=config.cohort_size, records=population, sampling=config.sampling)
+  if not config.simulated():
+    sampler = SAMPLINGS[config.sampling](population, config.cohort_size, seed)
+    return dataclasses.replace(sampler, sizes=sizes) if isinstance(sampler, PoissonCohort) else sampler
+  settings = {'config': config, 'conditions': availability.build(config, population=population, seed=seed),
+              'sampler_of': SAMPLINGS[config.sampling], 'population': population, 'seed': seed, 'sizes': sizes}
+  if max_staleness is None:
+    return device_rounds.Participation(**settings)
+  return late_arrivals.LateArrivals(max_staleness=max_staleness, **settings)

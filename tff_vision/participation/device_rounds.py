@@ -1,0 +1,140 @@
+"""What becomes of a cohort among devices that come and go: who is there, asked, begins, delivers in time.
+
+The steps are those of production systems (Bonawitz et al. 2019, "Towards Federated Learning at Scale",
+arXiv:1902.01046, sections 2 and 9): more clients are asked than are needed, and a round closes when enough have
+delivered or time is up. All of it is a pure function of (seed, round).
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from tff_vision import configs, seeds
+from tff_vision.accounting import cohort_sizes
+from tff_vision.participation import availability
+
+# A device is not equally fast each time: deviation of the logarithm of its time from round to round.
+_JITTER = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Attendance:
+  """One round; every array is sorted client numbers, each a part of the one before.
+
+  Attributes:
+    available: Could be reached.
+    selected: Were asked.
+    started: Began to train.
+    reported: Delivered an update that the round took. The others that started worked in vain.
+  """
+  available: np.ndarray
+  selected: np.ndarray
+  started: np.ndarray
+  reported: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Participation:
+  """Cohorts among devices that come and go.
+
+  Attributes:
+    config: What is simulated.
+    conditions: A client is there if all of them hold; `availability.build` puts the trace's first.
+    sampler_of: From (population, cohort size, seed) to the sampler that `config.sampling` names: it draws from the
+      clients that are there.
+    population: Number of clients.
+    seed: Of the cohorts.
+    sizes: That a round may have: it closes when it has the most, and takes nobody's update where it has too few.
+  """
+  config: configs.CohortConfig
+  conditions: Sequence[availability.Availability]
+  sampler_of: Callable[[int, int, int], Callable[[int], np.ndarray]]
+  population: int
+  seed: int
+  sizes: cohort_sizes.Sizes = cohort_sizes.Sizes()
+
+  def __call__(self, round_num: int) -> np.ndarray:
+    """Returns the sorted indices of the clients whose updates round `round_num` takes; may be empty."""
+    return self.attendance(round_num).reported
+
+  def attendance(self, round_num: int) -> Attendance:
+    """Returns who is there, asked, begins and delivers in round `round_num`."""
+    places = math.ceil(self.config.cohort_size * self.config.over_selection)
+    available, selected, started, delivering = self.begin(round_num, places=places, busy=())
+    return Attendance(available, selected, started, self._in_time(delivering, round_num))
+
+  def begin(self, round_num: int, *, places: int, busy: Sequence[int]) -> tuple[np.ndarray, ...]:
+    """Returns who is there and has time, is asked, begins, and will deliver sooner or later.
+
+    Args:
+      places: So many clients are asked.
+      busy: Clients that cannot be asked.
+    """
+    there = np.ones(self.population, bool)
+    for condition in self.conditions:
+      there &= condition(round_num)
+    there[list(busy)] = False
+    available = np.flatnonzero(there)
+    asked = max(0, min(places, len(available)))
+    selected = available[:0]
+    if asked:
+      selected = available[self.sampler_of(len(available), asked, self.seed)(round_num)]
+    # A coin for each client, not for each one selected: whether one drops out depends on nobody else.
+    begins, delivers = (self._stream(name, round_num).random(self.population) >= probability for name, probability
+                        in (('before', self.config.dropout_before), ('after', self.config.dropout_after)))
+    started = selected[begins[selected]]
+    return available, selected, started, started[delivers[started]]
+
+  def scheduled(self, round_num: int) -> int | None:
+    """Returns how many clients the availability trace has in a round, None without one: no chance decides it."""
+    if self.config.availability_trace is None:
+      return None
+    return int(np.count_nonzero(self.conditions[0](round_num)))
+
+  def counts(self, round_num: int) -> Mapping[str, int]:
+    """Returns how many clients a round lost on the way."""
+    steps = self.attendance(round_num)
+    return {'available': len(steps.available), 'selected': len(steps.selected), 'started': len(steps.started),
+            'reported': len(steps.reported), 'dropped': len(steps.selected) - len(steps.reported)}
+
+  def _in_time(self, delivering, round_num):
+    """Returns the clients that deliver before the round closes: after cohort_size updates or at the deadline."""
+    times = self.times(round_num)[delivering]
+    if self.config.round_deadline is not None:
+      delivering, times = (array[times <= self.config.round_deadline] for array in (delivering, times))
+    delivering = delivering[np.argsort(times, kind='stable')]
+    if self.config.over_selection > 1:
+      delivering = delivering[:self.config.cohort_size]
+    return np.sort(self.sizes.delivered(delivering))
+
+  def times(self, round_num):
+    """Returns [population] times to train and deliver; the median client's is 1."""
+    own = self._stream('speed').normal(0, self.config.speed_spread, self.population)
+    return np.exp(own + self._stream('jitter', round_num).normal(0, _JITTER, self.population))
+
+  def _stream(self, *path):
+    return np.random.default_rng(seeds.derive(self.seed, 'participation', *path))
+
+
+# Who is a member in which round: a schedule that is fixed before the run and looks at nobody's data.
+MEMBERSHIP = ('availability_trace', 'arrival_rounds', 'stay_rounds')
+
+
+def require_none(config: configs.CohortConfig, *, privacy: str, but: Sequence[str] = ()) -> None:
+  """Refuses simulated devices under a privacy mechanism.
+
+  Epsilon is accounted for clients that are drawn by chance and by chance alone, at a known rate or in a known order,
+  and the sum is divided by the expected cohort. Availability changes the rate, the first to deliver are no random
+  draw, and drop-outs leave fewer updates than the denominator counts on.
+
+  Args:
+    but: Fields that the mechanism goes with.
+
+  Raises:
+    ValueError: A field of `config` simulates devices.
+  """
+  for name in (name for name in config.simulated() if name not in but):
+    raise ValueError(f'{name}={getattr(config, name)!r} does not go with privacy={privacy}: its epsilon counts on '
+                     'every client being drawn at the accounted rate, which devices that come and go do not keep.')

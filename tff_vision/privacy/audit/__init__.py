@@ -1,1 +1,0 @@
-"""Evidence beside theory: what an attacker measures must stay below what the accountant says."""

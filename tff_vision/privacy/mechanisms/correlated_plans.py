@@ -1,0 +1,237 @@
+"""Client-level central mechanisms with correlated noise: `dp_ftrl` (trees) and `dp_mf` (matrix factorisation).
+
+The whole run is one Gaussian mechanism C X + Z; what it costs depends on how often a client takes part and how far
+apart, not on chance: cohorts in a fixed order keep that promise. Amplified banded noise instead draws Poisson
+cohorts from blocks of clients in turn.
+"""
+
+import dataclasses
+import math
+
+import dp_accounting
+import numpy as np
+
+from tff_vision import configs
+from tff_vision.accounting import accounting, calibration, gdp, profiles
+from tff_vision.participation import cohort_sampling
+from tff_vision.privacy import budget_question, mechanism_comparison
+from tff_vision.privacy.matrix import banded, blt, toeplitz, tree
+from tff_vision.privacy.mechanisms import base, client_level, noised_mean, noised_metrics
+from tff_vision.privacy.noise import correlated_noise
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Separated(client_level.Central):
+  """Correlated noise over cohorts that return after a known number of rounds.
+
+  Attributes:
+    mechanism: For the ledger.
+    sampler: Every client in a fixed order.
+    noise_multiplier: Standard deviation of the white noise over the clip norm.
+    stream: How white noise becomes a round's noise.
+    max_rounds: What the noise was calibrated for.
+    coefficients: First column of C; empty for trees.
+  """
+  mechanism: str
+  sampler: cohort_sampling.RoundRobinCohort
+  stream: correlated_noise.Stream
+  max_rounds: int
+  coefficients: tuple[float, ...] = ()
+
+  def aggregator(self, sum_factory):
+    return noised_mean.NoisedMeanFactory(
+        clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, stream=self.stream,
+        max_rounds=self.max_rounds, denominator=self.denominator, sum_factory=sum_factory)
+
+  @property
+  def denominator(self):
+    return float(self.sampler.size)
+
+  def mu(self, rounds: int) -> float:
+    """Returns sensitivity over noise of the first `rounds` rounds, whose outputs are a Gaussian mechanism too.
+
+    A round that is run after its end, from an older checkpoint, draws fresh noise: its row of C X + Z is released once
+    more, over the same cohort, and with other rounds before it only where those were repeated as well. What a client
+    adds to row t has norm w_t at most, a number that depends on the rounds of its turns alone, the same in every
+    repetition: rows of bands that do not overlap have one turn, those of non-negative coefficients at worst the sum. So
+    the squared mu is at most sum_t k_t w_t^2 / noise^2 for rows released k_t times, and that is at most max_t k_t times
+    the one of rows released once. The nodes of trees, and the metrics of turns, are such rows as well.
+    """
+    if self.noise_multiplier == 0:
+      return math.inf
+    times = self.past.released(rounds)
+    participation = self._participation(max(times))
+    updates = _sensitivity(self.stream, self.coefficients, participation) / self.noise_multiplier
+    return math.hypot(updates, _metrics_mu(self.metrics, participation)) * math.sqrt(max(times.values()))
+
+  def turn_mu(self):
+    if self.noise_multiplier == 0:
+      return math.inf
+    once = toeplitz.Participation.of(self.max_rounds, self.max_rounds)
+    return _sensitivity(self.stream, self.coefficients, once) / self.noise_multiplier
+
+  def event(self, rounds: int) -> dp_accounting.DpEvent:
+    """Returns one Gaussian release for all `rounds` rounds."""
+    return gdp.event(self.mu(rounds))
+
+  def promise(self, rounds):
+    return profiles.Promise(mu=self.mu(rounds), population=self.sampler.population)
+
+  def quick_epsilon(self, rounds):
+    return accounting.epsilon_rdp(self.event(rounds), self.delta)
+
+  def ledger(self, rounds):
+    return {
+        'mechanism': self.mechanism, 'epsilon': gdp.epsilon(self.mu(rounds), self.delta),
+        'epsilon_rdp': self.quick_epsilon(rounds), 'delta': self.delta, 'unit': 'client',
+        'relation': 'zero out one client',
+        'sampling': f'round_robin, {self.sampler.min_separation} rounds between two turns',
+        'accountant': 'Gaussian, exact', 'rounds': rounds,
+        'max_participations': self._participation(rounds).max_participations,
+        'noise_buffers': self.stream.num_buffers, **self.common_ledger()}
+
+  def _participation(self, rounds):
+    return toeplitz.Participation.of(rounds, min(self.sampler.min_separation, rounds))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AmplifiedBanded(client_level.Central):
+  """Banded noise over Poisson cohorts from blocks in turn; arXiv:2306.08153, Theorem 4.
+
+  Attributes:
+    sampler: As many blocks as bands.
+    noise_multiplier: Standard deviation of the white noise over the clip norm.
+    coefficients: First column of C.
+    max_rounds: What the noise was calibrated for.
+  """
+  sampler: cohort_sampling.BlockPoissonCohort
+  coefficients: tuple[float, ...]
+  max_rounds: int
+
+  def aggregator(self, sum_factory):
+    return noised_mean.NoisedMeanFactory(
+        clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier,
+        stream=correlated_noise.Banded(self.coefficients),
+        max_rounds=self.max_rounds, denominator=self.denominator, sum_factory=sum_factory)
+
+  @property
+  def denominator(self):
+    return self.sampler.rate * self.sampler.population
+
+  @property
+  def hides_attendance(self):
+    return True
+
+  def turn_mu(self):
+    if self.noise_multiplier == 0:
+      return math.inf
+    return math.sqrt(sum(c * c for c in self.coefficients)) / self.noise_multiplier
+
+  def event(self, rounds: int) -> dp_accounting.DpEvent:
+    """Returns the sampled Gaussians that one block's turns amount to.
+
+    A turn is one Gaussian release of the rows of C X + Z within a band after it. Where no row was released more than k
+    times, over the same cohort each time, that Gaussian has k times the squared mu at most, as in `Separated.mu`.
+    """
+    times = self.past.released(rounds)
+    noise = self.noise_multiplier / math.sqrt(sum(c * c for c in self.coefficients))
+    noise = (self.metrics.accounted(noise) if self.metrics else noise) / math.sqrt(max(times.values()))
+    return self.sampler.releases(max(times), noise_multiplier=noise).event()
+
+  def promise(self, rounds):
+    return profiles.Promise(events=(self.event(rounds),), population=self.sampler.population)
+
+  def quick_epsilon(self, rounds):
+    return accounting.epsilon_rdp(self.event(rounds), self.delta)
+
+  def ledger(self, rounds):
+    event = self.event(rounds)
+    epsilon, accountant = accounting.tightest(event, self.delta)
+    return {
+        'mechanism': 'dp_mf amplified', 'epsilon': epsilon,
+        'epsilon_rdp': self.quick_epsilon(rounds), 'delta': self.delta, 'unit': 'client',
+        'relation': 'add or remove one client',
+        'sampling': f'{self.sampler.num_blocks} blocks in turn, poisson at rate {self.sampler.block_rate:g}'
+                    f'{self.sampler.sizes.describe()}',
+        'accountant': accountant, 'rounds': rounds, 'noise_buffers': len(self.coefficients) - 1,
+        **self.common_ledger()}
+
+
+def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: base.Run
+          ) -> Separated | AmplifiedBanded:
+  """Returns the plan of `dp_ftrl` or `dp_mf`.
+
+  Raises:
+    ValueError: The cohorts do not keep the promise that the sensitivity relies on, or the budget is out of reach.
+  """
+  delta = budget_question.chosen_delta(privacy.delta, run.population)
+  if privacy.privacy == 'dp_mf' and privacy.mf_strategy == 'amplified':
+    return _amplified(privacy, sampler, run, delta)
+  if not isinstance(sampler, cohort_sampling.RoundRobinCohort):
+    raise ValueError(f'privacy={privacy.privacy} needs sampling=round_robin: its noise counts on a known number of '
+                     'rounds between two turns of a client, which no random cohort keeps.')
+  participation = toeplitz.Participation.of(run.rounds, min(sampler.min_separation, run.rounds))
+  stream, coefficients = _stream(privacy, participation)
+  noise, metrics = privacy.noise_multiplier, client_level.metrics_of(privacy, run)
+  if noise is None:
+    noise = _sensitivity(stream, coefficients, participation) * _left_for_updates(
+        gdp.mu(privacy.target_epsilon, delta), metrics, participation)
+  name = 'dp_ftrl' if privacy.privacy == 'dp_ftrl' else f'dp_mf {privacy.mf_strategy}'
+  return Separated(mechanism=name, sampler=sampler, clip_norm=privacy.clip_norm, noise_multiplier=noise, delta=delta,
+                   stream=stream, max_rounds=run.rounds, coefficients=tuple(coefficients), metrics=metrics)
+
+
+def _metrics_mu(metrics, participation):
+  """Returns mu of the metrics of all of a client's turns; each is one more coordinate of the same Gaussian."""
+  return math.sqrt(participation.max_participations) / metrics.noise_multiplier if metrics else 0.0
+
+
+def _left_for_updates(mu, metrics, participation):
+  """Returns the noise over sensitivity for which updates and metrics are mu-GDP together."""
+  turns = math.sqrt(participation.max_participations)
+  return noised_metrics.left_for_updates(1 / (mu / turns), metrics) / turns
+
+
+def _stream(privacy, participation):
+  """Returns the noise stream and the first column of C, empty for trees."""
+  if privacy.privacy == 'dp_ftrl':
+    return correlated_noise.Tree(tree.restart_period(participation), privacy.tree_efficient), ()
+  if privacy.mf_strategy == 'blt':
+    strategy = blt.optimise(participation, privacy.mf_buffers)
+    return correlated_noise.Buffered(strategy), strategy.coefficients(participation.rounds)
+  bands = min(privacy.mf_bands or participation.min_separation, participation.rounds)
+  if bands > participation.min_separation:
+    raise ValueError(f'mf_bands={bands} exceeds the {participation.min_separation} rounds between two turns of a '
+                     'client: the bands of two turns would overlap.')
+  coefficients = correlated_noise.on_grid(banded.optimise(participation.rounds, bands))
+  return correlated_noise.Banded(tuple(coefficients)), coefficients
+
+
+def _sensitivity(stream, coefficients, participation):
+  if isinstance(stream, correlated_noise.Tree):
+    return math.sqrt(participation.max_participations * stream.num_buffers)
+  return math.sqrt(toeplitz.sensitivity_squared(np.array(coefficients), participation))
+
+
+def _amplified(privacy, sampler, run, delta):
+  if not isinstance(sampler, cohort_sampling.PoissonCohort):
+    raise ValueError('mf_strategy=amplified needs sampling=poisson: its epsilon counts on every client of a block '
+                     'being drawn independently.')
+  bands = privacy.mf_bands
+  if bands is None:
+    if privacy.target_epsilon is None:
+      raise ValueError('mf_bands is missing: the best number of bands follows from target_epsilon, not from '
+                       'noise_multiplier.')
+    bands = mechanism_comparison.best_bands(mechanism_comparison.Setting(
+        population=sampler.population, cohort_size=round(sampler.rate * sampler.population),
+        rounds=run.rounds, target_epsilon=privacy.target_epsilon, delta=delta, sizes=sampler.sizes))
+  blocks = cohort_sampling.BlockPoissonCohort(population=sampler.population, rate=sampler.rate, num_blocks=bands,
+                                              seed=sampler.seed, secret=run.secret, sizes=sampler.sizes)
+  coefficients = correlated_noise.on_grid(banded.optimise(run.rounds, bands))
+  norm = math.sqrt((coefficients ** 2).sum())
+  noise, metrics = privacy.noise_multiplier, client_level.metrics_of(privacy, run)
+  if noise is None:
+    noise = norm * noised_metrics.left_for_updates(calibration.noise_multiplier(
+        blocks.releases(run.rounds, noise_multiplier=1.0), privacy.target_epsilon, delta), metrics)
+  return AmplifiedBanded(sampler=blocks, clip_norm=privacy.clip_norm, noise_multiplier=noise, delta=delta,
+                         coefficients=tuple(coefficients), max_rounds=run.rounds, metrics=metrics)

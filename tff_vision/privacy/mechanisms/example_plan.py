@@ -1,0 +1,234 @@
+"""Example-level differential privacy: each client runs private SGD on its own examples and keeps its own ledger.
+
+Clients hold different examples, so the run costs an example what its own client's training costs (parallel
+composition). The update is private before it leaves the client; which clients take part is public and buys nothing.
+"""
+
+import collections
+import copy
+import dataclasses
+import functools
+import math
+
+import dp_accounting
+import numpy as np
+import tensorflow as tf
+
+from tff_vision import configs
+from tff_vision.accounting import accounting, calibration, privacy_losses, profiles
+from tff_vision.participation import cohort_sampling
+from tff_vision.privacy import budget_question
+from tff_vision.privacy.ghost import clipped, penalties
+from tff_vision.privacy.mechanisms import base, example_work
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExampleDpSgd(base.PrivacyPlan):
+  """DP-SGD on every client.
+
+  Attributes:
+    sampler: Which clients train in a round.
+    sizes: The number of examples of each client, public.
+    clip_norm: L2 bound on one example's gradient.
+    noise_multiplier: Standard deviation of the noise on a batch's sum, over clip_norm.
+    delta: Of (epsilon, delta).
+    batch_size: Expected examples of one step.
+    epochs: Passes over a client's examples in a round.
+    sampling: How a step's examples are drawn.
+    method: How gradients are clipped, once the model is known.
+    past: What happened in the run so far.
+  """
+  sampler: cohort_sampling.Cohort
+  sizes: tuple[int, ...]
+  clip_norm: float
+  noise_multiplier: float
+  delta: float
+  batch_size: int
+  epochs: int
+  sampling: str
+  method: clipped.Method | None = None
+  past: base.Past = base.Past()
+
+  def charged(self, past):
+    return dataclasses.replace(self, past=past)
+
+  def cohort(self, round_num):
+    return self.sampler(round_num)
+
+  def aggregator(self, sum_factory):
+    del sum_factory
+    return None
+
+  @property
+  def update_bound(self):
+    return None
+
+  @property
+  def clients_draw_noise(self):
+    return True
+
+  @property
+  def example_counts(self):
+    return self.sizes
+
+  @property
+  def releases_exact_metrics(self):
+    return False
+
+  def for_model(self, model, input_spec):
+    return dataclasses.replace(self, method=clipped.examine(model, input_spec))
+
+  def for_loss(self, loss, labels, outputs, *, separable):
+    penalties.check_loss(_one_each(loss), labels, outputs)
+    if separable or not self.method.ghost:
+      return self
+    # In a batch of one a loss has nothing to mix.
+    return dataclasses.replace(self, method=clipped.Method(
+        ghost=False, layers={}, reason='nothing shows that the loss, which is not built in, keeps examples apart'))
+
+  def client_data(self, client):
+    # Once each: private training does its own sampling and its own passes.
+    return dataclasses.replace(client, client_epochs=1)
+
+  def turn_mu(self):
+    # Of one step whose examples are known; a round has many.
+    return 1 / self.noise_multiplier if self.noise_multiplier else math.inf
+
+  @property
+  def training(self) -> example_work.ExampleSgd:
+    """One client's training in one round, once the model is known."""
+    return example_work.ExampleSgd(
+        clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, batch_size=self.batch_size,
+        epochs=self.epochs, sampling=self.sampling, ghost=self.method.ghost)
+
+  def client_work(self, keras_model_fn, loss_fn, reader, optimizer):
+    return example_work.build_client_work(keras_model_fn, _one_each(loss_fn), reader, optimizer, self.training)
+
+  def releases(self, client: int, turns: int) -> accounting.SampledGaussian:
+    """Returns what `turns` rounds of a client's training release."""
+    return _releases(self.sizes[client], turns, self.batch_size, self.epochs, self.sampling, self.noise_multiplier)
+
+  def quick_epsilon(self, rounds):
+    return max(self._quick_epsilons(self._turns(rounds)))
+
+  def _quick_epsilons(self, turns):
+    return [_quick_epsilon(self.releases(client, turns[client]), self.delta) if turns[client] else 0.0
+            for client in range(len(self.sizes))]
+
+  def ledger(self, rounds):
+    turns = self._turns(rounds)
+    quick = self._quick_epsilons(turns)
+    worst = int(np.argmax(quick))
+    run = self.releases(worst, max(1, turns[worst]))
+    return {
+        'mechanism': 'example_dp_sgd',
+        'epsilon': self._largest_epsilon(quick, turns),
+        'epsilon_rdp': accounting.epsilon_rdp(run.event(), self.delta, run.relation), 'delta': self.delta,
+        'unit': 'example', 'relation': _RELATIONS[self.sampling],
+        'sampling': f'{self.sampling}, {self.batch_size} of a client\'s examples a step', 'accountant': 'PLD',
+        'rounds': rounds, 'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm,
+        'replayed_rounds': len(self.past.replayed) + len(self.past.again),
+        'per_client': [{'examples': size, 'rounds': int(turn), 'epsilon_rdp': epsilon}
+                       for size, turn, epsilon in zip(self.sizes, turns, quick, strict=True)],
+        'gradients': None if self.method is None else dataclasses.asdict(self.method)}
+
+  def _largest_epsilon(self, quick, turns):
+    """Returns the largest epsilon of any client by privacy loss distributions where they reach.
+
+    Whose Renyi epsilon is largest need not be the one, but nobody's exceeds it. So clients are asked in that order,
+    until no further one can matter; after a few kinds of clients the Renyi bound has to do for the others.
+    """
+    kinds = {(size, turn): (epsilon, client) for client, (size, turn, epsilon) in enumerate(
+        zip(self.sizes, turns, quick, strict=True)) if turn}
+    largest = 0.0
+    for asked, (epsilon, client) in enumerate(sorted(kinds.values(), reverse=True)):
+      if epsilon <= largest:
+        break
+      if asked == _KINDS_ASKED:
+        return epsilon
+      run = self.releases(client, turns[client])
+      largest = max(largest, accounting.tightest(run.event(), self.delta, run.relation)[0])
+    return largest
+
+  def final_ledger(self, rounds):
+    found = dict(super().final_ledger(rounds))
+    if len(self.sizes) <= _EXACT_CLIENTS:
+      found['per_client'] = [
+          one | {'epsilon': self.client_epsilon(client, one['rounds'])}
+          for client, one in enumerate(found['per_client'])]
+    return found
+
+  def promise(self, rounds):
+    runs = {self.releases(client, turns) for client, turns in enumerate(self._turns(rounds)) if turns}
+    if not runs:
+      return None
+    return profiles.Promise(events=tuple(run.event() for run in runs), relation=next(iter(runs)).relation,
+                            population=max(self.sizes))
+
+  def client_epsilon(self, client: int, turns: int) -> float:
+    """Returns what `turns` rounds cost an example of one client, by PLD accounting; one that never trained pays 0."""
+    if not turns:
+      return 0.0
+    run = self.releases(client, turns)
+    return accounting.tightest(run.event(), self.delta, run.relation)[0]
+
+  def spent(self, rounds):
+    clients = list(zip(self.sizes, self._turns(rounds), strict=True))
+    kinds = {kind: number for number, kind in enumerate(dict.fromkeys(clients))}
+    found = [privacy_losses.Loss(event=self.releases(self.sizes.index(size), turns).event() if turns
+                                 else dp_accounting.NoOpDpEvent()) for size, turns in kinds]
+    return privacy_losses.Spent(unit='example', kinds=tuple(found), kind_of=tuple(kinds[client] for client in clients))
+
+  def _turns(self, rounds):
+    # A round that is run again is a second release: clients draw other noise.
+    counted = collections.Counter(int(client) for number in self.past.sent(rounds) for client in self.sampler(number))
+    counted.update(client for _, clients in self.past.again for client in clients)
+    return [counted[client] for client in range(len(self.sizes))]
+
+
+def _one_each(loss_fn):
+  """Returns the loss of each example."""
+  loss = copy.copy(loss_fn)  # Not `from_config`: a user's loss may keep parameters that its config does not hold.
+  loss.reduction = tf.keras.losses.Reduction.NONE
+  return loss
+
+
+_KINDS_ASKED = 6
+_EXACT_CLIENTS = 20  # Seconds each.
+_RELATIONS = {'poisson': 'add or remove one example', 'shuffled': 'zero out one example',
+              'balls_in_bins': 'add or remove one example'}
+
+
+def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: base.Run) -> ExampleDpSgd:
+  """Returns the plan of `example_dp_sgd`.
+
+  Raises:
+    ValueError: delta promises nothing to the largest client, or the budget is out of reach.
+  """
+  delta = budget_question.chosen_delta(privacy.delta, max(run.sizes))
+  plan = ExampleDpSgd(
+      sampler=sampler, sizes=run.sizes, clip_norm=privacy.clip_norm, noise_multiplier=privacy.noise_multiplier or 0.0,
+      delta=delta, batch_size=run.client.batch_size, epochs=run.client.client_epochs, sampling=privacy.example_sampling)
+  if privacy.target_epsilon is None:
+    return plan
+  noise = 0.0
+  # The most turns and the highest rate need not be one client's: each kind of client is asked.
+  for size, turns in {(size, turns) for size, turns in zip(run.sizes, plan._turns(run.rounds), strict=True) if turns}:
+    released = _releases(size, turns, plan.batch_size, plan.epochs, plan.sampling, max(noise, 1e-9))
+    if noise == 0.0 or released.epsilon(delta) > privacy.target_epsilon:
+      noise = calibration.noise_multiplier(released, privacy.target_epsilon, delta)
+  return dataclasses.replace(plan, noise_multiplier=noise)
+
+
+def _releases(size, turns, batch_size, epochs, sampling, noise_multiplier):
+  if sampling == 'shuffled':
+    # Each example once a pass.
+    return accounting.SampledGaussian(rounds=turns * epochs, cohort_size=size, population=size,
+                                      noise_multiplier=noise_multiplier, sampling=sampling)
+  return accounting.SampledGaussian(rounds=turns * epochs * -(-size // batch_size), cohort_size=min(size, batch_size),
+                                    population=size, noise_multiplier=noise_multiplier, sampling=sampling)
+
+
+@functools.lru_cache(maxsize=4096)
+def _quick_epsilon(run, delta):
+  return accounting.epsilon_rdp(run.event(), delta, run.relation, accounting.QUICK_ORDERS)

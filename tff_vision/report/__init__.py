@@ -1,0 +1,1 @@
+"""Pages, figures and numbers that a run leaves for people."""

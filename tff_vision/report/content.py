@@ -1,0 +1,96 @@
+"""The content of report.json: the numbers of a finished run; `keys` says what each key holds."""
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import resource
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tff_vision import configs, tasks
+from tff_vision.learning import evaluation
+from tff_vision.privacy import plan as plan_lib
+from tff_vision.program import loop
+
+
+@dataclasses.dataclass
+class Clock:
+  """When things happened, in seconds of a monotonic clock."""
+  started: float
+  setup_ended: float = 0.0
+
+  def setup_done(self) -> None:
+    self.setup_ended = time.monotonic()
+
+
+def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: plan_lib.PrivacyPlan,
+                 outcome: loop.Outcome, evaluator: evaluation.Evaluator, clock: Clock, parity: float,
+                 worker_pids: Sequence[int]) -> dict[str, Any]:
+  """Returns all that report.json could hold; evaluates the final weights where the loop has not.
+
+  `released.report` says what of it may be told.
+  """
+  outcome.weights.assign_weights_to(evaluator.model)
+  final = outcome.evaluated or evaluator.evaluate(task.images.test)
+  train_seconds = sum(record['seconds'] for record in outcome.history)
+  images = task.images
+  return {
+      'config': configs.readable(config),
+      'dataset': {
+          'name': images.name, 'num_clients': len(images.train),
+          'num_train_examples': sum(images.train.num_examples(i) for i in range(len(images.train))),
+          'num_test_examples': len(images.test.examples), 'class_names': list(images.class_names),
+          'image_shape': list(images.test.examples.x.shape[1:]), 'notes': list(images.notes)},
+      'task': {'name': task.objective.task, 'metric': task.objective.metric},
+      'model': _model(config, task, evaluator.model),
+      **final,
+      'unseen': evaluator.evaluate(images.unseen) if images.unseen is not None else None,
+      'privacy': dict(plan.final_ledger(len(outcome.history))),
+      'rounds': len(outcome.history),
+      'seconds': {'setup': clock.setup_ended - clock.started, 'train': train_seconds,
+                  'evaluate': sum(record.get('evaluation_seconds', 0.0) for record in outcome.history),
+                  'total': time.monotonic() - clock.started},
+      'examples_per_second': _examples_per_second(outcome.history, train_seconds),
+      'peak_rss_mb': _peak_rss_mb(worker_pids),
+      'export_parity': parity,
+      'environment': _environment(),
+      'history': list(outcome.history),
+  }
+
+
+def _model(config, task, model):
+  trainable = sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
+  name = config.model.model if isinstance(config.model.model, str) else model.name
+  return {'name': name, 'parameters': model.count_params(), 'trained_parameters': trainable,
+          'notes': list(task.notes)}
+
+
+def traffic(history: Sequence[loop.RoundRecord], client: loop.Traffic) -> dict[str, int]:
+  """Returns the bytes of a client in a round, and of the whole run where attendance is public."""
+  rounds = [record['traffic'] for record in history if 'traffic' in record]
+  totals = {f'{name}_total': sum(record[name] for record in rounds) for name in ('bytes_down', 'bytes_up')}
+  return {'bytes_down_per_client_and_round': client.bytes_down, 'bytes_up_per_client_and_round': client.bytes_up,
+          **(totals if rounds else {})}
+
+
+def _examples_per_second(history, seconds):
+  return sum(record.get('examples', 0) for record in history) / seconds if seconds else 0.0
+
+
+def _peak_rss_mb(worker_pids):
+  """Of this process plus its executors, in MB; each one's own highest mark."""
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+  for pid in worker_pids:
+    with open(f'/proc/{pid}/status') as status:
+      peak += sum(int(line.split()[1]) / 1024 for line in status if line.startswith('VmHWM'))
+  return peak
+
+
+def _environment() -> Mapping[str, Any]:
+  names = ('tensorflow', 'tensorflow-federated', 'numpy', 'dp-accounting')
+  return {'python': platform.python_version(), 'platform': platform.platform(), 'cores': os.cpu_count(),
+          **{name: importlib.metadata.version(name) for name in names}}

@@ -1,0 +1,160 @@
+"""Several finished runs side by side: runs that differ in nothing but the seed are one group."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tff_vision.program import run_directory
+from tff_vision.report import number_format as numbers
+from tff_vision.report import pages
+from tff_vision.report import tables as tables_lib
+
+METRICS = ('accuracy', 'auc', 'equal_error_rate', 'loss')
+_CONDITIONS = ('mechanism', 'epsilon', 'delta', 'unit', 'relation', 'sampling', 'rounds', 'accountant')
+_NAMED_FIELDS = 3
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Group:
+  """Runs that are equal but for the seed.
+
+  Attributes:
+    name: What sets the group apart, short enough for a legend.
+    settings: The values of the fields in which the compared groups differ.
+    reports: Content of report.json of each run.
+    folders: Of the runs, as they were named.
+  """
+  name: str
+  settings: Mapping[str, Any]
+  reports: Sequence[Mapping[str, Any]]
+  folders: Sequence[str]
+
+  def values(self, section: str, key: str) -> list[float]:
+    """Returns a final number of each run that has it."""
+    found = [tables_lib.part(report, section).get(key) for report in self.reports]
+    return [value for value in found if numbers.is_finite(value)]
+
+  def curve(self, section: str, key: str) -> tuple[list[int], list[float], list[float]]:
+    """Returns rounds, means and standard deviations over the runs, of the rounds that all of them have."""
+    curves = [{entry['round']: tables_lib.part(entry, section)[key] for entry in report.get('history') or ()
+               if numbers.is_finite(tables_lib.part(entry, section).get(key))} for report in self.reports]
+    rounds = sorted(set.intersection(*map(set, curves)))
+    columns = [[curve[number] for curve in curves] for number in rounds]
+    return rounds, [statistics.fmean(column) for column in columns], [deviation(column) for column in columns]
+
+
+def deviation(values: Sequence[float]) -> float:
+  """Returns the sample standard deviation; 0 of one value."""
+  return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def read(paths: Sequence[str]) -> list[Group]:
+  """Returns the runs in these folders as groups, in the order in which they are named.
+
+  Raises:
+    ValueError: A folder holds no finished run, or is named twice.
+  """
+  folders = [pathlib.Path(path) for path in paths]
+  for folder in folders:
+    if [other.resolve() for other in folders].count(folder.resolve()) > 1:
+      raise ValueError(f'run directory {str(folder)!r} is named twice.')
+  return group([_report(run_directory.RunDirectory(folder)) for folder in folders], paths)
+
+
+def _report(directory):
+  directory.read_config()
+  return directory.read_report()
+
+
+def group(reports: Sequence[Mapping[str, Any]], folders: Sequence[str]) -> list[Group]:
+  """Returns `reports`, of runs in `folders`, as groups, named by the fields of their configs that differ."""
+  grouped = {}
+  for report, folder in zip(reports, folders, strict=True):
+    grouped.setdefault(json.dumps(_settings(report), sort_keys=True), []).append((report, folder))
+  settings = [_settings(members[0][0]) for members in grouped.values()]
+  names = dict.fromkeys(name for one in settings for name in one)
+  differing = [name for name in names if len({json.dumps(one.get(name)) for one in settings}) > 1]
+  made = []
+  for number, (members, one) in enumerate(zip(grouped.values(), settings, strict=True), start=1):
+    shown = {name: one.get(name) for name in differing}
+    name = f'{one.get("dataset")}, {one.get("algorithm")}'
+    if differing:
+      name = ', '.join(f'{key}={value}' for key, value in shown.items()) if len(differing) <= _NAMED_FIELDS else (
+          f'group {number}')
+    made.append(Group(name=name, settings=shown, reports=[report for report, _ in members],
+                      folders=[str(folder) for _, folder in members]))
+  return made
+
+
+def _settings(report):
+  return {name: value for section in tables_lib.part(report, 'config').values() for name, value in section.items()
+          if name != 'seed'}
+
+
+def summary(groups: Sequence[Group]) -> list[dict[str, Any]]:
+  """Returns a row of numbers for each group: mean and deviation of its final metrics, epsilon with its conditions."""
+  rows = []
+  for one in groups:
+    row = {'group': one.name, 'settings': dict(one.settings), 'runs': len(one.reports), 'run_dirs': list(one.folders),
+           'seeds': [report['config']['program']['seed'] for report in one.reports],
+           'rounds': one.reports[0].get('rounds')}
+    finals = {**{name: one.values('evaluation', name) for name in METRICS},
+              'worst_client': one.values('per_client', 'worst'), 'train_seconds': one.values('seconds', 'train')}
+    row |= {name: {'mean': statistics.fmean(values), 'deviation': deviation(values), 'runs': len(values)}
+            for name, values in finals.items() if values}
+    ledgers = [tables_lib.part(report, 'privacy') for report in one.reports]
+    # A seed may draw other cohorts and so cost more: the dearest run speaks for all.
+    dearest = max(ledgers, key=lambda ledger: ledger['epsilon'] if numbers.is_finite(ledger.get('epsilon')) else -1)
+    rows.append(row | {'privacy': {key: dearest[key] for key in _CONDITIONS if key in dearest},
+                       'secure_sum': tables_lib.part(one.reports[0], 'secure_sum').get('mode', 'none')})
+  return rows
+
+
+def tables(rows: Sequence[Mapping[str, Any]]) -> list[tables_lib.Table]:
+  """Returns the tables of the page: metrics, privacy, and the settings that differ."""
+  metrics = [name for name in (*METRICS, 'worst_client', 'train_seconds') if any(name in row for row in rows)]
+  made = [tables_lib.Table(
+      caption='Final numbers: mean ± standard deviation over runs', header=[
+          'group', 'runs', 'rounds', *map(numbers.label, metrics), 'secure sum'],
+      rows=[[row['group'], numbers.data(row['runs']), numbers.data(row['rounds']),
+             *(spread(name, row.get(name)) for name in metrics), row['secure_sum']] for row in rows])]
+  if private := [row for row in rows if row['privacy'].get('mechanism', 'none') != 'none']:
+    made.append(tables_lib.Table(
+        caption='Privacy: epsilon holds under all of these conditions', header=['group', *_CONDITIONS],
+        rows=[[row['group'], *(numbers.data(row['privacy'].get(key)) for key in _CONDITIONS)] for row in private]))
+  if fields := list(rows[0]['settings']):
+    made.append(tables_lib.Table(
+        caption='Settings that differ', header=['group', *fields],
+        rows=[[row['group'], *(numbers.exact(row['settings'][name]) for name in fields)] for row in rows]))
+  made.append(tables_lib.Table(caption='Run directories', header=['group', 'seeds', 'folders'], rows=[
+      [row['group'], numbers.data(row['seeds']), numbers.data(row['run_dirs'])] for row in rows]))
+  return made
+
+
+def spread(name: str, value: Mapping[str, float] | None) -> str:
+  """Returns mean ± deviation of a metric as text; of one run, the number."""
+  if value is None:
+    return numbers.MISSING
+  scale = 'accuracy' if name == 'worst_client' else name
+  mean = numbers.metric_text(scale, value['mean'])
+  return mean if value['runs'] == 1 else f'{mean} ± {numbers.metric_text(scale, value["deviation"])}'
+
+
+def write_html(path: os.PathLike | str, groups: Sequence[Group], *, title: str,
+               figures: Mapping[str, Mapping] | None = None) -> None:
+  """Writes the page.
+
+  Args:
+    path: The file.
+    groups: What is compared.
+    title: The page's.
+    figures: Further ones by caption: `{'light': PNG, 'dark': PNG, 'alt': text}`.
+  """
+  from tff_vision.report import run_comparison_figures  # Late: matplotlib.
+  pages.write(path, pages.render('comparison.html.j2', dict(
+      title=title, tables=tables(summary(groups)),
+      figures={**(figures or {}), **run_comparison_figures.curves(groups)})))

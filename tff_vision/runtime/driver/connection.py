@@ -1,0 +1,192 @@
+"""The coordinator's side of one worker: connect, run, notice its loss, connect again."""
+
+import collections
+import contextlib
+import functools
+import threading
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+import tensorflow_federated as tff
+from tensorflow_federated.python.core.environments.tensorflow_frontend import tensorflow_computation
+
+from tff_vision.runtime.driver import probe, stub
+from tff_vision.runtime.tff_internals import compilation, executors, handles
+from tff_vision.runtime.worker import tls
+
+# Numbers of clients for which a silo is kept open. The calls of one round have two or three.
+_SILOS_KEPT = 8
+
+
+class Endpoint(Protocol):
+  """Where a worker is."""
+  name: str
+
+  def open(self) -> str:
+    """Returns the address to connect to; an endpoint that owns its process starts it when it has ended."""
+
+  def close(self) -> None:
+    """Ends what `open` started."""
+
+  @property
+  def pid(self) -> int | None:
+    """The process on this machine, None if it runs elsewhere."""
+
+
+class RemoteEndpoint:
+  """A worker that somebody else runs at host:port."""
+
+  def __init__(self, address: str):
+    self.name = address
+
+  def open(self) -> str:
+    return self.name
+
+  def close(self) -> None:
+    """The worker is not ours to end."""
+
+  @property
+  def pid(self) -> None:
+    return None
+
+
+class WorkerConnection:
+  """One worker. Calls from several threads wait for each other.
+
+  Attributes:
+    name: The worker's name in messages.
+    traffic: The stubs of all connections so far, with their counts of calls and bytes.
+  """
+
+  def __init__(self, endpoint: Endpoint, *, tls_files: tls.TlsFiles | None, call_timeout: float,
+               probe_interval: float):
+    """Args: times are in seconds; see `RuntimeConfig`."""
+    self.name = endpoint.name
+    self.traffic: list[stub.DeadlineStub] = []
+    self._endpoint = endpoint
+    self._tls = tls_files
+    self._call_timeout = call_timeout
+    self._probe_interval = probe_interval
+    self._lock = threading.RLock()
+    self._silos: collections.OrderedDict[int, handles.Silo] = collections.OrderedDict()
+    self._channel = self._context = self._probe = None
+
+  @property
+  def pid(self) -> int | None:
+    """The worker's process on this machine, None if it runs elsewhere."""
+    return self._endpoint.pid
+
+  @property
+  def connected(self) -> bool:
+    """A channel is open and no call on it has found the worker lost."""
+    return self._channel is not None and not self.traffic[-1].lost
+
+  def connect(self, timeout: float) -> None:
+    """Makes a fresh connection unless there is a good one; waits up to `timeout` seconds for the worker.
+
+    Raises:
+      WorkerLost: The worker does not answer in time.
+      TlsRefused: It answers, but the two sides do not accept each other.
+    """
+    with self._lock:
+      if self.connected:
+        return
+      self._disconnect()
+      address = self._endpoint.open()
+      channel = tls.open_channel(address, self._tls, own_connection=True)
+      try:
+        self._wait_until_ready(channel, address, timeout)
+      except BaseException:
+        channel.close()
+        raise
+      service = stub.DeadlineStub(channel, name=self.name, call_timeout=self._call_timeout)
+      self.traffic.append(service)
+      # One executor: another number of clients replaces it, so that nothing piles up on the worker.
+      self._context = tff.framework.SyncExecutionContext(
+          executors.LeanExecutors(functools.partial(executors.open_executor, service), 1), compilation.compile_once,
+          transform_args=tensorflow_computation.transform_args,
+          transform_result=tensorflow_computation.transform_result)
+      self._channel = channel
+      # Closing the channel ends a call that hangs: it raises WorkerLost in the thread that made it.
+      self._probe = probe.Probe(lambda: tls.open_channel(address, self._tls, own_connection=True),
+                                interval=self._probe_interval, on_lost=lambda: self._lose(service, channel))
+
+  def invoke(self, computation: tff.Computation, argument: object) -> object:
+    """Runs `computation` on the worker and returns its result.
+
+    Raises:
+      WorkerLost: See `DeadlineStub`; `connect` before the next call.
+    """
+    with self._lock, self.computing():
+      result = self._context.invoke(computation, argument)
+      self._context.executor_factory.forget()
+      return result
+
+  @contextlib.contextmanager
+  def computing(self) -> Iterator[None]:
+    """Lets a `WorkerLost` of the `with` block say whether the worker was asked to compute anything before.
+
+    Raises:
+      WorkerLost: There is no connection.
+    """
+    self._check_connected()
+    service = self.traffic[-1]
+    calls = service.calls['CreateCall']
+    try:
+      yield
+    except stub.WorkerLost as error:
+      error.may_have_computed = service.calls['CreateCall'] > calls
+      raise
+
+  def silo(self, clients: int) -> handles.Silo:
+    """Returns where computations over so many clients leave their results; it lasts as long as the connection.
+
+    Raises:
+      WorkerLost: There is no connection.
+    """
+    with self._lock:
+      self._check_connected()
+      if clients not in self._silos:
+        while len(self._silos) >= _SILOS_KEPT:
+          self._silos.popitem(last=False)[1].close()
+        self._silos[clients] = handles.Silo(functools.partial(executors.open_for_handles, self.traffic[-1], clients))
+      self._silos.move_to_end(clients)
+      return self._silos[clients]
+
+  def executor(self) -> tff.framework.RemoteExecutor:
+    """Returns a new executor on this worker for `handles.Silo`."""
+    return executors.open_for_handles(self.traffic[-1])
+
+  def close(self) -> None:
+    with self._lock:
+      self._disconnect()
+      self._endpoint.close()
+
+  def _check_connected(self):
+    if not self.connected:
+      error = stub.WorkerLost(f'worker {self.name}: not connected.')
+      error.may_have_computed = False
+      raise error
+
+  def _wait_until_ready(self, channel, address, timeout):
+    reason, deadline = '', time.monotonic() + timeout
+    while not probe.answers(channel, max(0.1, min(1.0, deadline - time.monotonic()))):
+      if self._tls is not None:
+        reason = tls.check(address, self._tls)
+      if time.monotonic() >= deadline:
+        raise stub.WorkerLost(f'worker {self.name}: no answer within {timeout:g} s. {reason}')
+
+  def _lose(self, service, channel):
+    service.lost = True
+    channel.close()
+
+  def _disconnect(self):
+    if self._channel is None:
+      return
+    self._probe.close()
+    while self._silos:
+      self._silos.popitem()[1].close()
+    self._context.executor_factory.close()
+    self._channel.close()
+    self._channel = self._context = self._probe = None

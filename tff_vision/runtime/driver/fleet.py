@@ -1,0 +1,209 @@
+"""Several workers as one: each has a queue of its own, and a lost one costs its part of a round, not the round.
+
+What a chunk of clients computes depends on its arguments only, so a chunk that was lost is computed again, on the
+same worker or (if its clients are not bound to one) on another, and the result is the one that was lost. Where clients
+draw noise of their own it is another: what was lost may have been seen, and whoever keeps the ledger is told first.
+"""
+
+import concurrent.futures
+import dataclasses
+import threading
+from collections.abc import Callable, Sequence
+
+from tff_vision.runtime.driver import connection, placement, stub
+
+# What is done on a worker, such as a call of its `invoke`.
+Work = Callable[[connection.WorkerConnection], object]
+# Told of clients, by number, before they may compute something a second time; what it raises ends the round.
+Again = Callable[[Sequence[int]], None]
+
+# How long a worker that had been given up, or whose clients can go elsewhere, gets to show that it is back.
+_QUICK = 1.0
+
+
+class TooFewWorkers(ValueError):
+  """Fewer workers answer than the run needs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Fault:
+  """Something went wrong and was survived.
+
+  Attributes:
+    worker: Its name.
+    reason: What was seen.
+    clients: The numbers of the clients that dropped out of the round; empty if the call was repeated with
+      success.
+  """
+  worker: str
+  reason: str
+  clients: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FaultPolicy:
+  """Attributes: as in `RuntimeConfig`."""
+  attempts: int
+  reconnect_timeout: float
+  min_workers: int
+
+
+class Fleet:
+  """The workers of a run.
+
+  Attributes:
+    workers: In a fixed order, lost ones included.
+  """
+
+  def __init__(self, workers: Sequence[connection.WorkerConnection], policy: FaultPolicy,
+               on_fault: Callable[[Fault], None]):
+    """Args: `on_fault` is called from the workers' threads."""
+    self.workers = tuple(workers)
+    self._policy = policy
+    self._on_fault = on_fault
+    self._given_up: dict[int, str] = {}  # Worker's number to what it was last seen doing.
+    self._lock = threading.Lock()
+    # One thread for each worker: TFF's client of an executor blocks while the executor computes.
+    self._queues = [concurrent.futures.ThreadPoolExecutor(1, f'worker-{i}') for i in range(len(self.workers))]
+
+  def connect(self, timeout: float) -> None:
+    """Connects to all workers at the same time.
+
+    Raises:
+      TooFewWorkers: Fewer than min_workers answer within `timeout` seconds.
+      TlsRefused: A worker does not accept our certificate or we not its.
+    """
+    waiting = [queue.submit(worker.connect, timeout)
+               for queue, worker in zip(self._queues, self.workers, strict=True)]
+    for number, done in enumerate(waiting):
+      try:
+        done.result()
+      except stub.WorkerLost as lost:
+        self._give_up(number, str(lost), ())
+    self.check_size()
+
+  def check_size(self) -> None:
+    """Raises TooFewWorkers if fewer than min_workers are left."""
+    left = len(self.workers) - len(self._given_up)
+    if left < self._policy.min_workers:
+      reasons = '; '.join(reason for _, reason in sorted(self._given_up.items()))
+      raise TooFewWorkers(f'{left} of {len(self.workers)} workers answer, min_workers is '
+                          f'{self._policy.min_workers}. {reasons}')
+
+  def submit(self, chunk: placement.Chunk, work: Work, again: Again | None = None) -> concurrent.futures.Future:
+    """Queues work for the chunk's worker; the future's result is None if its clients have dropped out.
+
+    Args:
+      again: Called in a worker's thread.
+    """
+    return self._queues[chunk.worker].submit(self._run, chunk, _Repeated(work, chunk.clients, again))
+
+  def follow_up(self, worker: connection.WorkerConnection, work: Work) -> concurrent.futures.Future:
+    """Queues work that needs what earlier work has left on this very worker: it is tried once."""
+    return self._queues[self.workers.index(worker)].submit(work, worker)
+
+  def reach(self, chunk: placement.Chunk) -> connection.WorkerConnection | None:
+    """Returns a connected worker for the chunk's clients; None if theirs is gone, so that they drop out.
+
+    Raises:
+      TooFewWorkers: Fewer than min_workers are left, or none.
+    """
+    count = len(self.workers)
+    for number in ((chunk.worker + step) % count for step in range(1 if chunk.pinned else count)):
+      try:
+        self.workers[number].connect(self._patience(chunk, number))
+      except stub.WorkerLost as lost:
+        self._give_up(number, str(lost), chunk.clients if chunk.pinned else ())
+        self.check_size()
+        continue
+      self._welcome(number)
+      return self.workers[number]
+    if chunk.pinned:
+      return None
+    raise TooFewWorkers(f'none of {count} workers answers.')
+
+  def report_lost(self, reason: str) -> None:
+    """Reports the workers that a protocol has found lost; they are connected to again when next needed."""
+    for worker in self.workers:
+      if not worker.connected:
+        self._on_fault(Fault(worker.name, reason))
+
+  def close(self) -> None:
+    for queue in self._queues:
+      queue.shutdown(cancel_futures=True)
+    for worker in self.workers:
+      worker.close()
+
+  def _run(self, chunk, work):
+    reason = self._try(chunk.worker, chunk, work)
+    if not isinstance(reason, _Lost):
+      return reason
+    if chunk.pinned:
+      self._give_up(chunk.worker, reason.text, chunk.clients)
+      return None
+    self._give_up(chunk.worker, reason.text, ())
+    count = len(self.workers)
+    for other in ((chunk.worker + step) % count for step in range(1, count)):
+      result = self._try(other, chunk, work)
+      if not isinstance(result, _Lost):
+        return result
+      self._give_up(other, result.text, ())
+    raise TooFewWorkers(f'none of {count} workers answers; the last said: {reason.text}')
+
+  def _try(self, number, chunk, work):
+    """Returns the result of the work on one worker, or why there is none after all attempts."""
+    worker = self.workers[number]
+    patience = self._patience(chunk, number)
+    lost = None
+    for _ in range(self._policy.attempts):
+      try:
+        worker.connect(patience)
+      except stub.WorkerLost as error:
+        return _Lost(str(lost or error))
+      self._welcome(number)
+      try:
+        result = work(worker)
+      except stub.WorkerLost as error:
+        lost = error
+        continue
+      if lost:
+        self._on_fault(Fault(worker.name, str(lost)))
+      return result
+    return _Lost(str(lost))
+
+  def _patience(self, chunk, number):
+    """Returns how many seconds to wait for a worker: only where the clients cannot go elsewhere, and only once."""
+    return self._policy.reconnect_timeout if chunk.pinned and number not in self._given_up else _QUICK
+
+  def _give_up(self, number, reason, clients):
+    with self._lock:
+      self._given_up[number] = reason
+    self._on_fault(Fault(self.workers[number].name, reason, tuple(clients)))
+
+  def _welcome(self, number):
+    with self._lock:
+      self._given_up.pop(number, None)
+
+
+class _Repeated:
+  """Work of a chunk's clients that may be tried several times, on several workers, one after the other."""
+
+  def __init__(self, work, clients, again):
+    self._work = work
+    self._clients = clients
+    self._again = again
+    self._may_have_computed = False
+
+  def __call__(self, worker):
+    if self._may_have_computed and self._again is not None:
+      self._again(self._clients)
+    try:
+      return self._work(worker)
+    except stub.WorkerLost as error:
+      self._may_have_computed |= error.may_have_computed
+      raise
+
+
+@dataclasses.dataclass(frozen=True)
+class _Lost:
+  text: str

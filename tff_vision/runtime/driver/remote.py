@@ -1,0 +1,62 @@
+"""The runtime of several workers: installs a `WorkersContext` and leaves nothing behind.
+
+```
+with remote_runtime(RuntimeConfig(runtime='workers', workers=('a:8000', 'b:8000'))) as runtime:
+  output = process.next(state, data)      # any TFF computation
+  for fault in runtime.take_faults():
+    ...
+```
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import tensorflow_federated as tff
+
+from tff_vision.configs import runtime_config
+from tff_vision.runtime.driver import connection, context, fleet, local_worker, placement
+from tff_vision.runtime.worker import tls
+
+
+@contextlib.contextmanager
+def remote_runtime(config: runtime_config.RuntimeConfig) -> Iterator[context.WorkersContext]:
+  """Connects to the workers of `config` and makes them TFF's execution context of this thread.
+
+  Raises:
+    TooFewWorkers: Fewer than min_workers answer.
+    TlsRefused: A worker's certificate is not accepted here, or ours not there.
+  """
+  tls_files = None
+  if config.tls_ca is not None:
+    tls_files = tls.TlsFiles(ca=config.tls_ca, cert=config.tls_cert, key=config.tls_key)
+  with contextlib.ExitStack() as stack:
+    coordinator = _connection(config, _local(config, 'coordinator'), None)
+    stack.callback(coordinator.close)
+    coordinator.connect(config.reconnect_timeout)
+    if config.local_workers:
+      endpoints = [_local(config, f'local-{i}') for i in range(config.local_workers)]
+    else:
+      endpoints = [connection.RemoteEndpoint(address) for address in config.workers]
+    policy = fleet.FaultPolicy(attempts=config.attempts, reconnect_timeout=config.reconnect_timeout,
+                               min_workers=config.min_workers or config.num_workers)
+    faults: list[fleet.Fault] = []
+    workers = fleet.Fleet([_connection(config, endpoint, tls_files) for endpoint in endpoints], policy,
+                          faults.append)
+    stack.callback(workers.close)
+    workers.connect(config.reconnect_timeout)
+    rule = placement.Placement(num_workers=config.num_workers, clients_per_call=config.clients_per_call,
+                               data_on_workers=config.data_placement == 'worker')
+    made = context.WorkersContext(coordinator=coordinator, workers=workers, rule=rule, attempts=config.attempts,
+                                  faults=faults)
+    stack.enter_context(tff.framework.get_context_stack().install(made))
+    yield made
+
+
+def _local(config, name):
+  return local_worker.LocalWorker(name, threads=config.threads,
+                                  max_concurrent_clients=config.max_concurrent_clients, math=config.math)
+
+
+def _connection(config, endpoint, tls_files):
+  return connection.WorkerConnection(endpoint, tls_files=tls_files, call_timeout=config.call_timeout,
+                                     probe_interval=config.probe_interval)

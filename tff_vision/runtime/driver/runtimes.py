@@ -1,0 +1,32 @@
+"""The places where clients' work is done, by name."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+
+from tff_vision.configs import runtime_config
+from tff_vision.runtime.driver import context, local, remote
+
+
+@contextlib.contextmanager
+def _local(config):
+  with local.local_runtime(threads=config.threads, max_concurrent_clients=config.max_concurrent_clients,
+                           math=config.math, clients_per_call=config.clients_per_call) as opened:
+    yield opened
+
+
+RUNTIMES: Mapping[str, Callable[[runtime_config.RuntimeConfig], contextlib.AbstractContextManager]] = {
+    'local': _local,
+    'workers': remote.remote_runtime,
+}
+
+
+@contextlib.contextmanager
+def open_runtime(config: runtime_config.RuntimeConfig) -> Iterator[local.LocalContext | context.WorkersContext]:
+  """Makes TFF computations in the `with` block run where `config` says.
+
+  Raises:
+    ValueError: Fewer than min_workers answer; a certificate is refused.
+    RuntimeError: A local executor does not start.
+  """
+  with RUNTIMES[config.runtime](config) as opened:
+    yield opened

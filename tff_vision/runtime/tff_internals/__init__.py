@@ -1,0 +1,1 @@
+"""What touches TFF below its public API."""

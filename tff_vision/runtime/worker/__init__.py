@@ -1,0 +1,1 @@
+"""A worker's side: the executor, its sandbox, and the way in."""

@@ -1,0 +1,161 @@
+"""Starting and stopping the processes of a worker so that none outlives the one that started it."""
+
+import contextlib
+import importlib.util
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+from tff_vision.runtime.tff_internals import allocator
+
+_STOP_TIMEOUT = 5.0
+_KEPT = ('PATH', 'HOME', 'TMPDIR', 'LD_LIBRARY_PATH')
+# Marks by which whoever started us finds what we started.
+_MARK = 'TFF_VISION_'
+
+
+def executor_binary() -> str:
+  """Returns the path of TFF's executor service, without importing TFF.
+
+  Raises:
+    RuntimeError: TFF is not installed, or this build of it ships no executor.
+  """
+  found = importlib.util.find_spec('tensorflow_federated')
+  if found is None:
+    raise RuntimeError('tensorflow_federated is not installed: there is no executor to start.')
+  path = os.path.join(found.submodule_search_locations[0], 'data', 'worker_binary')
+  if not os.access(path, os.X_OK):
+    raise RuntimeError(f'tensorflow_federated ships no executor for this system: {path} is not an executable file.')
+  return path
+
+
+def executor_environment(threads: int | None, math: str = 'float32') -> dict[str, str]:
+  """Returns the environment of an executor: `threads` per operation, None for TensorFlow's choice, and its `math`.
+
+  The rest of the caller's environment stays out: it may hold secrets, and graphs run with it.
+  """
+  kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_MARK)}
+  limits = {} if threads is None else {'TF_NUM_INTRAOP_THREADS': str(threads)}
+  if math == 'bfloat16':
+    limits['TF_SET_ONEDNN_FPMATH_MODE'] = 'BF16'
+  return {'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': ''} | allocator.environment() | kept | limits
+
+
+def note_on_math(math: str, cpuinfo: pathlib.Path = pathlib.Path('/proc/cpuinfo')) -> str | None:
+  """Returns a sentence if this machine's processor computes as ever, whatever `math` asks for; else None.
+
+  oneDNN computes float32 convolutions with bfloat16 instructions on AMX only, not with those of AVX512_BF16.
+  """
+  if math == 'float32' or not cpuinfo.exists() or 'amx_bf16' in cpuinfo.read_text().split():
+    return None
+  return f'math={math} changes nothing on this processor, which has no AMX for it.'
+
+
+def executor_command(binary: str, port: int, max_concurrent_clients: int | None) -> list[str]:
+  """Returns the command line; `max_concurrent_clients` None means one a core: more need memory only."""
+  calls = max_concurrent_clients or os.cpu_count() or 1
+  return [binary, f'--port={port}', f'--max_concurrent_computation_calls={calls}']
+
+
+def free_port() -> int:
+  """Returns a TCP port of the loopback interface that nobody uses now."""
+  with socket.socket() as listener:
+    listener.bind(('127.0.0.1', 0))
+    return listener.getsockname()[1]
+
+
+class Process:
+  """A child that is ended when this object is closed, and by the kernel when its parent dies.
+
+  Start it from a thread that lives as long as the child should: Linux ties a child to the thread that made it.
+
+  Attributes:
+    name: Of the program, for messages.
+  """
+
+  def __init__(self, command: Sequence[str], *, log: pathlib.Path | None, environment: Mapping[str, str],
+               ended_by: signal.Signals = signal.SIGKILL):
+    """Starts `command`.
+
+    Args:
+      log: File that all output is appended to; None sends it where our standard error goes.
+      ended_by: What the child gets when its parent dies.
+    """
+    tied = []
+    if shutil.which('setpriv') is not None:
+      # A parent that died before the tie was made sends nothing: the shell, which `command` replaces, looks who it has.
+      tied = ['setpriv', '--pdeathsig', ended_by.name[3:], '--',
+              'sh', '-c', '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())]
+    # A session of its own: Ctrl-C is for the parent, which ends the child when it is done with it.
+    with contextlib.nullcontext(sys.stderr) if log is None else open(log, 'ab') as output:
+      self._child = subprocess.Popen([*tied, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+                                     env=dict(environment), start_new_session=True)
+    self._log = log
+    self.name = os.path.basename(command[0])
+
+  @property
+  def pid(self) -> int:
+    return self._child.pid
+
+  def last_words(self) -> str:
+    """Returns the end of the log."""
+    return '' if self._log is None else self._log.read_text(errors='replace')[-500:].strip()
+
+  @property
+  def exit_code(self) -> int | None:
+    """None while it runs; negative: the signal that ended it."""
+    return self._child.poll()
+
+  def close(self, first: signal.Signals = signal.SIGTERM) -> None:
+    """Ends the child: politely, then with SIGKILL."""
+    if self._child.poll() is None:
+      self._child.send_signal(first)
+      try:
+        self._child.wait(_STOP_TIMEOUT)
+      except subprocess.TimeoutExpired:
+        self._child.kill()
+    self._child.wait()
+
+
+def listens(address: str | tuple[str, int]) -> bool:
+  """Returns whether something accepts connections at `address`, a unix socket's path or (host, port)."""
+  with _socket(address) as knock:
+    return knock.connect_ex(address) == 0
+
+
+def serves(address: str | tuple[str, int]) -> bool:
+  """Returns whether a gRPC service is there: it speaks first, also through a socket that something passes on."""
+  with _socket(address) as knock:
+    try:
+      knock.connect(address)
+      return bool(knock.recv(1))
+    except OSError:
+      return False
+
+
+def wait_until(condition: Callable[[], bool], process: Process, timeout: float) -> None:
+  """Waits for `condition`.
+
+  Raises:
+    RuntimeError: The process has ended, or `timeout` seconds have passed.
+  """
+  deadline = time.monotonic() + timeout
+  while time.monotonic() < deadline:
+    if process.exit_code is not None:
+      raise RuntimeError(f'{process.name} ended with code {process.exit_code}. {process.last_words()}')
+    if condition():
+      return
+    time.sleep(0.02)
+  raise RuntimeError(f'{process.name} does not serve after {timeout:g} s. {process.last_words()}')
+
+
+def _socket(address):
+  made = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+  made.settimeout(1.0)
+  return made

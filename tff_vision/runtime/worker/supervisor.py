@@ -1,0 +1,196 @@
+"""One worker: an executor, the walls around it and the door into it, kept running until it is told to stop."""
+
+import dataclasses
+import logging
+import os
+import pathlib
+import shutil
+import signal
+import tempfile
+
+from tff_vision.configs import runtime_config, validate
+from tff_vision.runtime.worker import nginx, processes, sandbox
+
+SANDBOXES = ('bubblewrap', 'none')
+_START_TIMEOUT = 30.0
+# A coordinator that has been away for so many looks, a tenth of a minute, has left.
+_LOOKS_UNTIL_LEFT = 12
+_log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class WorkerConfig:
+  """What a worker offers, to whom.
+
+  Attributes:
+    host: The address to listen at. Without TLS and away from 127.0.0.1 anybody can run programs here.
+    port: The TCP port to listen at.
+    tls_cert: PEM file of this worker's certificate; None means no TLS.
+    tls_key: PEM file of its private key.
+    tls_client_ca: PEM file of the authority that signed the coordinator's certificate.
+    tls_client_name: The coordinator's certificate must have exactly the subject CN=tls_client_name.
+    data_root: Folder that the executor sees as /data, read-only; None shows it no data.
+    sandbox: `bubblewrap`: the executor sees nothing else; `none`: this machine, or its container, is the sandbox.
+    threads: Threads of one operation; None means TensorFlow's choice.
+    max_concurrent_clients: Clients trained at the same time; None means one a core.
+    math: `float32` or `bfloat16`, see `RuntimeConfig`.
+    health_port: Port that answers HTTP GET with 200 while the worker serves, else 503; None answers nowhere.
+  """
+  host: str = '127.0.0.1'
+  port: int = 8000
+  tls_cert: str | None = None
+  tls_key: str | None = None
+  tls_client_ca: str | None = None
+  tls_client_name: str = 'coordinator'
+  data_root: str | None = None
+  sandbox: str = 'bubblewrap'
+  threads: int | None = 1
+  max_concurrent_clients: int | None = None
+  math: str = 'float32'
+  health_port: int | None = None
+
+  def __post_init__(self):
+    validate.one_of(SANDBOXES, sandbox=self.sandbox)
+    validate.one_of(runtime_config.MATHS, math=self.math)
+    for name in ('port', 'health_port'):
+      if (port := getattr(self, name)) is not None and not 0 < port < 65536:
+        raise ValueError(f'{name} must lie in 1..65535, found {port}.')
+    files = (self.tls_cert, self.tls_key, self.tls_client_ca)
+    if any(files) and not all(files):
+      raise ValueError(f'tls_cert, tls_key and tls_client_ca are given together; found {files}.')
+    if self.tls_client_name != type(self).tls_client_name and not any(files):
+      raise ValueError(f'tls_client_name={self.tls_client_name} has no effect without tls_cert, tls_key and '
+                       'tls_client_ca: nobody is asked for a name.')
+    if self.data_root is not None and self.sandbox == 'none':
+      raise ValueError('data_root needs sandbox=bubblewrap: without it the executor sees the files of the machine '
+                       'under their own names.')
+
+  @property
+  def tls(self) -> nginx.DoorTls | None:
+    """The door's half of mutual TLS."""
+    if self.tls_cert is None:
+      return None
+    # nginx takes relative paths from a folder of its own.
+    cert, key, client_ca = map(os.path.abspath, (self.tls_cert, self.tls_key, self.tls_client_ca))
+    return nginx.DoorTls(cert=cert, key=key, client_ca=client_ca, client_name=self.tls_client_name)
+
+
+class Supervisor:
+  """Starts a worker on entering the context, and ends all of it on leaving."""
+
+  def __init__(self, config: WorkerConfig):
+    self._config = config
+    self._executor = self._door = None
+    self._away = self._present = 0
+
+  def __enter__(self) -> 'Supervisor':
+    """Raises: ValueError: something is not installed or not readable; RuntimeError: a process does not start."""
+    self._folder = pathlib.Path(tempfile.mkdtemp(prefix='tff_vision-worker-'))
+    try:
+      self._start_executor()
+      self._start_door()
+    except BaseException:
+      self.__exit__()
+      raise
+    config = self._config
+    _log.info('serving at %s:%d, %s, sandbox=%s, data %s', config.host, config.port,
+              f'TLS for CN={config.tls_client_name}' if config.tls else 'without TLS', config.sandbox,
+              config.data_root)
+    return self
+
+  def __exit__(self, *_) -> None:
+    for process in (self._door, self._executor):
+      if process is not None:
+        process.close()
+    shutil.rmtree(self._folder, ignore_errors=True)
+
+  def look(self) -> None:
+    """Restarts an executor that has ended or whose coordinator has left; call it about twice a second.
+
+    Raises:
+      RuntimeError: The door has ended, or the executor does not start again.
+    """
+    if self._door is not None and self._door.exit_code is not None:
+      raise RuntimeError(f'nginx ended with code {self._door.exit_code}.')
+    if self._executor.exit_code is not None:
+      _log.error('the executor ended with code %d (-9: killed, perhaps out of memory); starting it again',
+                 self._executor.exit_code)
+      self._start_executor()
+    elif self._coordinator_has_left():
+      # Values of a coordinator that was killed stay in the executor for ever otherwise.
+      _log.info('the coordinator has left: starting a fresh executor')
+      self._start_executor()
+
+  def serving(self) -> bool:
+    """Returns whether the executor answers."""
+    return processes.serves(self._inside)
+
+  @property
+  def pids(self) -> list[int]:
+    """The processes that this one has started."""
+    return [process.pid for process in (self._executor, self._door) if process is not None]
+
+  def _start_executor(self):
+    if self._executor is not None:
+      self._executor.close(signal.SIGKILL)
+    self._present = self._away = 0
+    config = self._config
+    environment = processes.executor_environment(config.threads, config.math)
+    boxed = config.sandbox == 'bubblewrap'
+    port = sandbox.inner_port() if boxed else self._bare_port()
+    command = processes.executor_command(processes.executor_binary(), port, config.max_concurrent_clients)
+    self._inside = ('127.0.0.1', port)
+    if boxed:
+      inside = self._folder / 'socket'
+      shutil.rmtree(inside, ignore_errors=True)
+      inside.mkdir(mode=0o700)
+      self._inside = str(inside / sandbox.SOCKET)
+      command = sandbox.command(command, socket_folder=inside, data_root=config.data_root, environment=environment)
+      # What bubblewrap itself is started with can be read from inside.
+      environment = {'PATH': environment['PATH']}
+    self._executor = processes.Process(command, log=None, environment=environment)
+    processes.wait_until(self.serving, self._executor, _START_TIMEOUT)
+
+  def _bare_port(self):
+    if self._config.tls is None:
+      _log.warning('sandbox=none without TLS: whoever reaches port %d of this machine can run programs on it',
+                   self._config.port)
+      return self._config.port
+    port = self._inside[1] if self._door is not None else processes.free_port()
+    _log.warning('sandbox=none: the executor also listens at port %d, on every interface and without TLS; '
+                 'close it with a firewall', port)
+    return port
+
+  def _start_door(self):
+    config = self._config
+    if config.sandbox == 'none' and config.tls is None:
+      return
+    inside = f'unix:{self._inside}' if isinstance(self._inside, str) else '127.0.0.1:' + str(self._inside[1])
+    command = nginx.command(self._folder, host=config.host, port=config.port, executor=inside, tls=config.tls)
+    # SIGTERM: nginx's children would go on serving if their master were killed.
+    self._door = processes.Process(command, log=None, environment=processes.executor_environment(None),
+                                   ended_by=signal.SIGTERM)
+    host = '127.0.0.1' if config.host in ('0.0.0.0', '::') else config.host
+    processes.wait_until(lambda: processes.listens((host, config.port)), self._door, _START_TIMEOUT)
+
+  def _coordinator_has_left(self):
+    if count_established(self._config.port):
+      self._present, self._away = self._present + 1, 0
+      return False
+    self._away += 1
+    # Health checks come and go within one look; a coordinator stays.
+    return self._present > 2 and self._away >= _LOOKS_UNTIL_LEFT
+
+
+_ESTABLISHED = '01'
+
+
+def count_established(port: int) -> int:
+  """Returns the number of open TCP connections to local `port`, both IP versions, in this network namespace."""
+  found = 0
+  for table in ('/proc/net/tcp', '/proc/net/tcp6'):
+    path = pathlib.Path(table)
+    for line in path.read_text().splitlines()[1:] if path.exists() else ():
+      _, local, _, state, *_ = line.split()
+      found += state == _ESTABLISHED and int(local.rpartition(':')[2], 16) == port
+  return found

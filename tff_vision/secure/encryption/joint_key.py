@@ -1,0 +1,186 @@
+"""Sums that no single party can decrypt: in each round the clients make a key that they hold together.
+
+Three phases. Each client makes a secret and a public share on its own machine; the public shares add up to the
+round's public key. The clients train and encrypt under it in one TFF computation, whose hidden result is the sum of
+the ciphertexts. Then each client multiplies the sum with its secret and hides the product under noise; these shares
+open the sum, and nothing else. All are needed (n of n). A secret stays where it was made, as a handle that the
+coordinator can name but does not fetch, and is gone after its round; an update never leaves the graph that made it.
+
+Mouchet et al., "Multiparty Homomorphic Encryption from Ring-Learning-with-Errors", 2021, sections 4.1 to 4.3. The
+coordinator writes the graphs: this protects from one that is honest but curious.
+"""
+
+import concurrent.futures
+import functools
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_vision.secure import fixed_point, hidden_sum, os_keys, refusal
+from tff_vision.secure.encryption import bfv, encrypted_sum, ring
+from tff_vision.secure.encryption.parameters import BfvParameters
+
+
+class Silo(Protocol):
+  """A worker that keeps values between calls, such as `runtime.handles.Silo`; one call at a time."""
+
+  def call(self, computation: tff.Computation, *arguments: object) -> object:
+    """Runs the computation on handles or plain values; returns a handle."""
+
+  def select(self, handle: object, index: int) -> object:
+    """Returns the handle of one element of a tuple."""
+
+  def fetch(self, handle: object) -> object:
+    """Returns the value of a handle."""
+
+
+class Party(Protocol):
+  """One client of a round: its position in the cohort and its worker, which it may share with others."""
+  position: int
+  silo: Silo
+
+
+# Calls a protocol with those of `count` clients that can be reached, again if one is lost meanwhile; inside, the
+# cohort is these clients.
+WithParties = Callable[[int, Callable[[Sequence[Party]], Any]], Any]
+
+
+class JointKeys:
+  """Makes the keys of rounds."""
+
+  def __init__(self, params: BfvParameters, encoding: fixed_point.Encoding):
+    self.params = params
+    self.encoding = encoding
+
+    @tff.tensorflow.computation(np.int64, np.int32)
+    def make_keys(seed, clients):
+      # Each worker computes the reference itself: it is public, and nobody can give it a structure.
+      reference = bfv.reference_polynomial(params, seed)
+      made, shares = tf.map_fn(lambda key: bfv.key_share(params, reference, key), os_keys.kernel_keys(clients),
+                               fn_output_signature=(tf.TensorSpec([params.degree], tf.int32),
+                                                    tf.TensorSpec([len(params.primes), params.degree], tf.int32)))
+      return made, ring.reduce(tf.reduce_sum(tf.cast(shares, tf.float64), 0), params.primes)
+
+    self._make_keys = make_keys
+    self.reference = tf.function(functools.partial(bfv.reference_polynomial, params), autograph=False)
+    self.opened = tf.function(self._opened, autograph=False)
+
+  def make(self, parties: Sequence[Party]) -> 'RoundKey':
+    """Returns a fresh key of these parties."""
+    seed = secrets.randbits(62)
+    by_silo: dict[int, list[Party]] = {}
+    for party in parties:
+      by_silo.setdefault(id(party.silo), []).append(party)
+
+    def shares(group):
+      silo = group[0].silo
+      pair = silo.call(self._make_keys, np.int64(seed), np.int32(len(group)))
+      return (silo, silo.select(pair, 0)), silo.fetch(silo.select(pair, 1))
+
+    made = _side_by_side(shares, list(by_silo.values()))
+    b = _added([public for _, public in made], self.params)
+    a = self.reference(tf.constant(seed, tf.int64)).numpy()
+    return RoundKey(self, np.stack([b, a]), [held for held, _ in made])
+
+  @functools.lru_cache(4)  # noqa: B019  Lives as long as the process that owns it.
+  def share(self, length: int) -> tff.Computation:
+    """Returns (c1, secrets) -> decryption share, for vectors of `length`, of the clients whose secrets these are."""
+    piece_type = tff.TensorType(np.int32, [None, len(self.params.primes), self.params.degree])
+
+    @tff.tensorflow.computation(piece_type, tff.TensorType(np.int32, [None, self.params.degree]))
+    def share(c1, secrets):
+      return bfv.decryption_share(self.params, length, c1, secrets, os_keys.kernel_keys(tf.shape(secrets)[0]))
+
+    return share
+
+  def _opened(self, ciphertexts, shares, clients, length):
+    total = functools.reduce(lambda left, right: ring.add(left, right, self.params.primes), shares)
+    return self.encoding.decode(bfv.decrypt(self.params, ciphertexts[:, 0], total, length), clients)
+
+
+class RoundKey:
+  """The key of one round.
+
+  Attributes:
+    public: [2, primes, degree] int32, (b, a).
+  """
+
+  def __init__(self, keys: JointKeys, public: np.ndarray, held: Sequence[tuple[Silo, object]]):
+    """Args: `held` are the silos, each with the handle of the secrets in it."""
+    self.public = public
+    self._keys = keys
+    self._held = held
+
+  def open_sum(self, ciphertexts: np.ndarray, clients: int, length: int) -> np.ndarray:
+    """Returns the sum of the values of `clients` clients, [length] float32.
+
+    Args:
+      ciphertexts: [polynomials, 2, primes, degree] int32, their sum.
+    """
+    if not clients:
+      return np.zeros([length], np.float32)
+    c1, share = ciphertexts[:, 1], self._keys.share(length)
+    pieces = bfv.pieces(self._keys.params, length)
+
+    def shares(silo_and_secrets):
+      # A worker computes with one piece while the next is on its way. Added up over there: one share crosses the wire,
+      # however many clients the worker stands for.
+      silo, held = silo_and_secrets
+      return np.concatenate([silo.fetch(handle) for handle in [silo.call(share, c1[piece], held) for piece in pieces]])
+
+    found = [tf.constant(share) for share in _side_by_side(shares, self._held)]
+    return self._keys.opened(tf.constant(ciphertexts), found, tf.constant(clients), length).numpy()
+
+
+class JointKeyProcess:
+  """Looks like a `tff.learning.templates.LearningProcess` to a training loop; each round has a key of its own."""
+
+  def __init__(self, keys: JointKeys, with_parties: WithParties, *, hiding: hidden_sum.Hiding,
+               opening: tff.learning.templates.LearningProcess, read: Callable[[np.ndarray, int], hidden_sum.Opened],
+               fewest: int = 2):
+    """Args: `hiding` holds an `encrypted_sum.EncryptedSumFactory`; the others as in `two_phase.TwoPhaseProcess`."""
+    self._read = read
+    self._fewest = fewest
+    self._keys = keys
+    self._with_parties = with_parties
+    self._hiding = hiding
+    self._opening = opening
+    self.initialize = opening.initialize
+    self.get_model_weights = opening.get_model_weights
+    self.set_model_weights = opening.set_model_weights
+
+  def next(self, state, client_datasets: Sequence[Any]) -> tff.learning.templates.LearningProcessOutput:
+    """Runs one round over the clients that can be reached; a round in which one is lost begins again with a new key."""
+
+    def run(parties):
+      if 0 < len(parties) < self._fewest:
+        raise refusal.RefusedError(hidden_sum.few_clients(len(parties), self._fewest))
+      key = self._keys.make(parties)
+      process = hidden_sum.TwoPhaseProcess(
+          hiding=self._hiding, opening=self._opening, hiding_state=encrypted_sum.key_state(key.public),
+          read=self._read, client_data=lambda datasets: [datasets[party.position] for party in parties],
+          open_sum=key.open_sum, fewest=self._fewest)
+      return hidden_sum.for_whole_cohort(process.next(state, client_datasets), [party.position for party in parties],
+                                         len(client_datasets))
+
+    return self._with_parties(len(client_datasets), run)
+
+
+def _side_by_side(fn, groups):
+  """Returns fn of each group, in order; each in a thread of its own, because a silo takes one call at a time."""
+  if not groups:
+    return []
+  with concurrent.futures.ThreadPoolExecutor(len(groups)) as pool:
+    return list(pool.map(fn, groups))
+
+
+def _added(residues, params):
+  primes = np.array(params.primes, np.int64)[:, None]
+  total = np.zeros([len(params.primes), params.degree], np.int64)
+  for one in residues:
+    total = (total + one) % primes
+  return total.astype(np.int32)

@@ -1,0 +1,1 @@
+"""Studies built on the library: each trains several models and compares them."""

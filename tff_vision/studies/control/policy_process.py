@@ -1,0 +1,154 @@
+"""From environments to a TFF learning process: clients play and learn, the server averages their policies.
+
+FedAvg of actor-critic updates; compare Qi et al., "Federated Reinforcement Learning: Techniques, Applications, and Open
+Challenges", 2021, arXiv:2108.11887, section 3. The server's step, and all that aggregation can do, are those of images.
+"""
+
+import collections
+import dataclasses
+import functools
+
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_vision import models, seeds, told
+from tff_vision.aggregation import stack
+from tff_vision.learning import algorithm, composition, local_training, optimizers, server_step
+from tff_vision.models import blank, check, replayable
+from tff_vision.studies.control import catch, control_config, policy
+
+ELEMENT_SPEC = collections.OrderedDict(environment=tf.TensorSpec([4], tf.float32), seed=tf.TensorSpec([2], tf.int64))
+
+
+@dataclasses.dataclass(frozen=True)
+class Player:
+  """The policy that is learned, and how a client learns it."""
+  config: control_config.ControlExperiment
+
+  def __post_init__(self):
+    check.check(self.keras_model(), input_shape=catch.IMAGE_SHAPE, num_outputs=policy.NUM_OUTPUTS)
+
+  def keras_model(self) -> tf.keras.Model:
+    """Returns a fresh model with arbitrary weights."""
+    return models.MODELS[self.config.model.model](catch.IMAGE_SHAPE, policy.NUM_OUTPUTS)
+
+  def client_model(self) -> tf.keras.Model:
+    """Returns a model for a client's computation, whose weights are zero until they are assigned."""
+    return blank.blank_model(lambda: replayable.with_replayable_dropout(self.keras_model))
+
+  @functools.cached_property
+  def weights_type(self) -> tff.StructType:
+    """Of the model's weights, as TFF sees them."""
+    return tff.tensorflow.computation(
+        lambda: tff.learning.models.ModelWeights.from_model(self.keras_model())).type_signature.result
+
+  def request(self, environment: catch.Environment, client: int, round_num: int) -> tf.data.Dataset:
+    """Returns what the process takes for a client in a round: a pure function of (seed, client, round)."""
+    seed = seeds.derive(self.config.program.seed, 'play', client, round_num)
+    return tf.data.Dataset.from_tensors(collections.OrderedDict(
+        environment=environment.as_vector(), seed=tf.constant([seed, 0], tf.int64)))
+
+  def learn(self, weights: tff.learning.models.ModelWeights,
+            data: tf.data.Dataset) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Plays and learns for one round; inside of a `tff.tensorflow.computation` on the client.
+
+    Returns:
+      The weights before minus those after, TFF's sign; and float32 [2], the mean of `gradient`'s second over all
+      updates.
+    """
+    model, local = self.client_model(), local_training.LocalOptimization(client=self.config.client)
+    own = tff.learning.models.ModelWeights.from_model(model)
+    trainable, optimizer = list(own.trainable), local.optimizer(self.config.client.client_learning_rate)
+
+    @tf.function
+    def run(weights, data):
+      for weight, value in zip([*trainable, *own.non_trainable], [*weights.trainable, *weights.non_trainable],
+                               strict=True):
+        weight.assign(value)
+      element, state = data.get_single_element(), optimizers.initial_state(optimizer, trainable)
+      measured = tf.zeros([2])
+      for update in tf.range(self.config.client.client_epochs):
+        seed = element['seed'] + tf.stack([tf.constant(0, tf.int64), tf.cast(update, tf.int64) * 16])
+        gradients, found = self.gradient(model, trainable, element['environment'], seed)
+        state = optimizers.step_in_place(optimizer, state, trainable, local.change(gradients, trainable))
+        measured += found / self.config.client.client_epochs
+      return [before - after.read_value() for before, after in zip(weights.trainable, trainable, strict=True)], measured
+
+    return run(weights, data)
+
+  def gradient(self, model: tf.keras.Model, trainable: list[tf.Variable], environment: tf.Tensor, seed: tf.Tensor
+               ) -> tuple[list[tf.Tensor], tf.Tensor]:
+    """Plays a batch of episodes.
+
+    Returns:
+      The gradient of `policy.loss` over them; and float32 [2], that loss and the share of balls that were caught.
+    """
+    played = policy.play(model, environment, catch.draw_chance(self.config.client.batch_size, seed))
+    reached = tf.reshape(policy.returns(played.rewards, self.config.control.discount), [-1])
+    with tf.GradientTape() as tape:
+      outputs = model(tf.reshape(played.images, [-1, *catch.IMAGE_SHAPE]), training=True)
+      loss = policy.loss(outputs, tf.reshape(played.actions, [-1]), reached, self.config.control)
+    return tape.gradient(loss, trainable), tf.stack([loss, policy.catch_rate(played)])
+
+
+TELLS = told.Told(largest_weight=1.0, summary=lambda sums: collections.OrderedDict(
+    (name, tf.cast(tf.math.divide_no_nan(sums[name], sums['clients']), tf.float32)) for name in ('loss', 'catch_rate')),
+                  quantities={told.Measured.EXACT: collections.OrderedDict(
+                      loss=told.fixed_point(-2.0**16, 2.0**16, 2.0**-16, open_ended=True),
+                      catch_rate=told.fixed_point(0, 1, 2.0**-20)),
+                              told.Measured.NOTHING: {}})
+
+
+def build_process(player: Player, *, aggregator: stack.Aggregator, client_work_layer=lambda client_work: client_work,
+                  beside: told.Beside = told.IN_THE_CLEAR) -> tff.learning.templates.LearningProcess:
+  """Composes broadcast, play, aggregation and the server's step; every client counts the same.
+
+  Args:
+    client_work_layer: Wraps what clients do, for aggregators that need more than data from them.
+    beside: What a client's computation returns beside its update.
+  """
+  client_work = client_work_layer(_client_work(player, beside))
+  kinds = client_work.next.type_signature.result.result.member
+  server = player.config.server
+  step = server_step.ServerStep(
+      algorithm=algorithm.Algorithm(), learning_rate=server.server_learning_rate, schedule=None, total_weight=1.0,
+      optimizer=optimizers.SERVER_OPTIMIZERS[server.server_optimizer](server.server_learning_rate, server),
+      weights_type=player.weights_type)
+  weighted = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
+
+  @tff.tensorflow.computation
+  def initial_weights():
+    return tff.learning.models.ModelWeights.from_model(player.client_model())
+
+  return composition.compose(
+      initial_weights, client_work,
+      (aggregator if weighted else tff.aggregators.as_weighted_aggregator(aggregator)).create(
+          kinds.update, kinds.update_weight), step.finalizer(kinds.update), reads_server_state=False)
+
+
+def _client_work(player, beside):
+  data_type = tff.SequenceType(tff.types.tensorflow_to_type(ELEMENT_SPEC))
+
+  @tff.tensorflow.computation(player.weights_type, data_type)
+  def learn(weights, data):
+    update, measured = player.learn(weights, data)
+    finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(part)) for part in update])
+    # As with images, a client that diverged sends zeros of weight zero.
+    sent = tuple(tf.where(finite, part, tf.zeros_like(part)) for part in update)
+    measured = tf.cast(measured, tf.float64)
+    numbers = collections.OrderedDict(loss=measured[0], catch_rate=measured[1])
+    return local_training.returned(
+        tff.learning.templates.ClientResult(sent, tf.cast(finite, tf.float32)),
+        collections.OrderedDict((name, numbers[name]) for name in TELLS.quantities[beside.measured]), beside)
+
+  @tff.federated_computation
+  def initialize():
+    return tff.federated_value((), tff.SERVER)
+
+  @tff.federated_computation(initialize.type_signature.result, tff.FederatedType(player.weights_type, tff.CLIENTS),
+                             tff.FederatedType(data_type, tff.CLIENTS))
+  def next_fn(state, weights, data):
+    result, measured = local_training.split(tff.federated_map(learn, (weights, data)), TELLS.summary)
+    return tff.templates.MeasuredProcessOutput(state, result, local_training.zipped(measured))
+
+  return tff.learning.templates.ClientWorkProcess(initialize, next_fn)

@@ -1,0 +1,57 @@
+"""The part of a model that is never trained, computed once for every image instead of in every step.
+
+Each hospital can compute it by itself: it is the same function for all and reads one image at a time.
+"""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tff_vision import models
+from tff_vision.data import images as images_lib
+from tff_vision.data import preprocess
+from tff_vision.models import scattering
+from tff_vision.studies.hospitals import hospital_data
+
+_BATCH = 200
+_LEAST_DEVIATION = 0.01  # Of features, which are of the order of 1.
+
+
+def trained_part(images: images_lib.FederatedImages, model: str
+                 ) -> tuple[images_lib.FederatedImages, models.ModelBuilder]:
+  """Returns what is trained on, and what is trained: for `scattering`, features and the layer on top of them."""
+  if model != 'scattering':
+    return images, models.MODELS[model]
+  shape = preprocess.input_shape(images.preprocessing, images.test.examples.shape)
+  network = scattering.build_features(shape)
+  forward = tf.function(lambda x: standardized(network(preprocess.evaluation_fn(images.preprocessing, x))),
+                        reduce_retracing=True)
+
+  def featured(examples):
+    x = [forward(examples.x[start:start + _BATCH]).numpy() for start in range(0, len(examples), _BATCH)]
+    return images_lib.Examples(np.concatenate(x), examples.y)
+
+  parts = [featured(images.train.examples(client)) for client in range(len(images.train))]
+  train = hospital_data.clients_of(parts, images.train.client_ids)
+  test = dataclasses.replace(images.test, examples=featured(images.test.examples))
+  return dataclasses.replace(images, train=train, test=test, unseen=None,
+                             preprocessing=images_lib.Preprocessing(scale=1.0)), _layer
+
+
+def standardized(features: tf.Tensor) -> tf.Tensor:
+  """Returns each channel of each image at mean 0 and deviation 1 over its positions: [n, height, width, channels].
+
+  Most of a feature is the same for every image, and takes most of the clipped gradient of private training. The mean
+  over images would be the better thing to subtract, but it is made of all of them and so not free in privacy; this
+  is made of one image alone (instance normalisation, Ulyanov et al. 2016, arXiv:1607.08022).
+  """
+  mean, variance = tf.nn.moments(features, (1, 2), keepdims=True)
+  return (features - mean) / (tf.sqrt(variance) + _LEAST_DEVIATION)
+
+
+def _layer(input_shape, num_classes):
+  """Returns the one layer that scattering trains; it starts at zero."""
+  return tf.keras.Sequential([
+      tf.keras.layers.Input(input_shape), tf.keras.layers.Flatten(),
+      tf.keras.layers.Dense(num_classes, kernel_initializer='zeros')], name='scattering_layer')

@@ -1,0 +1,83 @@
+"""report.html of a comparison over hospitals."""
+
+import functools
+import os
+from collections.abc import Mapping
+
+import markupsafe
+
+from tff_vision.report import number_format as numbers
+from tff_vision.report import pages, tables
+from tff_vision.studies.hospitals import ways
+
+_CONDITIONS = ('delta', 'unit', 'relation', 'sampling', 'accountant', 'noise_multiplier', 'clip_norm')
+
+
+def write_html(path: os.PathLike | str, content: Mapping) -> None:
+  """Writes the page that shows `content`, which report.json holds."""
+  from tff_vision.report import figures as figures_lib
+  from tff_vision.studies.hospitals import figures  # Late: matplotlib.
+  names = [one['hospital'] for one in content['hospitals']]
+  shown = {
+      'auc': {**figures_lib.render(functools.partial(figures.areas, content=content)), 'alt': _areas_alt(content)},
+      'reliability': {**figures_lib.render(functools.partial(figures.reliability, content=content)),
+                      'alt': 'Observed frequency of the second class against its predicted probability, by hospital.'}}
+  pages.write(path, pages.render('hospitals.html.j2', dict(
+      content=content, figures=shown, hospitals=_hospitals(content), aucs=_aucs(content, names),
+      accuracies=_accuracies(content, names), findings=_findings(content), privacy=_privacy(content, names),
+      secured=[table for key, one in content['secure_sum'].items()
+               if (table := tables.facts(one, ways.WAYS[key].title))])))
+
+
+def _hospitals(content):
+  rows = [[one['hospital'],
+           *(numbers.data(one[key]) for key in ('training_images', 'validation_images', 'test_images')),
+           *(numbers.metric('accuracy', one[key]) for key in ('share_of_second_class',) if key in one)]
+          for one in content['hospitals']]
+  header = ['hospital', 'training', 'validation', 'test', f'{content["class_names"][1]} among training images']
+  return tables.Table(caption='The hospitals', rows=rows, header=header[:max(map(len, rows))])
+
+
+def _aucs(content, names):
+  rows = [[way['title'], *(_with_interval('auc', way['hospitals'][name]) for name in names)]
+          for way in content['ways'].values()]
+  return tables.Table(caption='AUC at each hospital, with 95 % interval', header=['training', *names], rows=rows)
+
+
+def _accuracies(content, names):
+  header = ['training', *(f'{name}: {what}' for name in names for what in ('balanced accuracy', 'calibration error'))]
+  rows = [[way['title'], *(cell for name in names for cell in (
+      _with_interval('balanced_accuracy', way['hospitals'][name]),
+      numbers.data(way['hospitals'][name]['calibration_error'], f'{way["hospitals"][name]["calibration_error"]:.3f}')))]
+      for way in content['ways'].values()]
+  return tables.Table(caption='At the threshold that each hospital chose on its validation images',
+                      header=header, rows=rows)
+
+
+def _with_interval(key, found):
+  low, high = found[f'{key}_interval']
+  return markupsafe.Markup('{} <span class="note">{}</span>').format(
+      numbers.data(found[key], f'{found[key]:.3f}'), f'{low:.3f}–{high:.3f}')
+
+
+def _findings(content):
+  rows = [[content['ways'][key]['title'], *(numbers.data(one[name], f'{one[name]:+.3f}') for name in (
+      'behind_pooled', 'ahead_of_foreign'))] for key, one in content['findings'].items() if key != ways.REFERENCE]
+  return tables.Table(caption='AUC, at the hospital where it is worst', rows=rows, header=[
+      'training', 'behind pooled', 'ahead of the best model of another hospital alone'])
+
+
+def _privacy(content, names):
+  rows = []
+  for key, ledger in content['privacy'].items():
+    for name, one in zip(names, ledger['per_client'], strict=True):
+      rows.append([content['ways'][key]['title'], name, numbers.data(one['epsilon']), numbers.data(one['rounds']),
+                   *(numbers.data(ledger[condition]) for condition in _CONDITIONS)])
+  return tables.Table(caption='ε of each hospital, and the conditions under which it holds', rows=rows, header=[
+      'training', 'hospital', 'ε', 'rounds', *map(numbers.label, _CONDITIONS)])
+
+
+def _areas_alt(content):
+  said = [f'{way["title"]}: ' + ', '.join(f'{name} {one["auc"]:.3f}' for name, one in way['hospitals'].items())
+          for way in content['ways'].values()]
+  return f'AUC with 95 % intervals. {"; ".join(said)}.'

@@ -1,0 +1,133 @@
+"""Trains in every way that hospitals compare and measures each model at each hospital."""
+
+import dataclasses
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tff_vision import configs, seeds
+from tff_vision.accounting import budget_file
+from tff_vision.configs import budget_file_config, runtime_config
+from tff_vision.data import images as images_lib
+from tff_vision.data import preprocess
+from tff_vision.learning import evaluation
+from tff_vision.program import json_file
+from tff_vision.runtime.driver import runtimes
+from tff_vision.studies.hospitals import (
+  claim,
+  features,
+  hospital_data,
+  measures,
+  report,
+  study_config,
+  training_ways,
+  ways,
+)
+
+
+def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, study: study_config.StudyConfig,
+        run_dir: pathlib.Path, *, keep_secrets: bool = False, show_training_data: bool = False,
+        on_model: Callable[[str, float], None] = lambda key, seconds: None,
+        budget: budget_file_config.BudgetFileConfig = budget_file_config.BudgetFileConfig()  # noqa: B008  Frozen.
+        ) -> Mapping[str, Any]:
+  """Compares every way of training over the clients of `images`, and writes report.json and report.html.
+
+  Args:
+    images: Two classes; every client is a hospital.
+    config: Model, training and seed that the ways share; what sets ways apart takes the place of its own.
+    study: See there.
+    run_dir: Holds this comparison, or is new. If it is finished and its models are wiped, its report is the answer.
+    keep_secrets: Leave the models in run_dir/secret; else they are wiped at the end. Most are trained without any
+      promise, on the images to which the private ways promise something.
+    show_training_data: Tell each hospital's prevalence, and what was counted in its training images.
+    on_model: Called with each model's key and seconds when it is there.
+    budget: What the private ways are charged to; the others promise nothing.
+
+  Raises:
+    ValueError: The images or the folder do not serve.
+  """
+  hospital_data.check(images)
+  if claim.is_finished(run_dir):
+    with claim.claimed(run_dir, config, study):
+      claim.wipe(run_dir)
+    return json_file.read(run_dir / 'report.json')
+  images, builder = features.trained_part(images, config.model.model)
+  hospitals = hospital_data.divide(images, validation_share=study.validation_share, seed=config.program.seed)
+  model = builder(
+      preprocess.input_shape(images.preprocessing, images.test.examples.shape), len(images.class_names))
+  evaluator = evaluation.Evaluator(model, preprocessing=images.preprocessing)
+  started, measured = time.monotonic(), {}
+  with claim.claimed(run_dir, config, study), runtimes.open_runtime(runtime_config.RuntimeConfig()) as place:
+    trainer = training_ways.Trainer(hospitals, config, study, builder=builder, place=place,
+                                    folder=claim.secrets(run_dir),
+                                    budget=budget)
+    trainer.check_budget()
+    scores = {key: _timed(key, trainer, hospitals, evaluator, on_model)
+              for key in (*map(ways.alone, hospitals.names), *ways.WAYS)}
+    ledgers = {key: dict(trainer.ledger(key)) for key, way in ways.WAYS.items() if way.private}
+    hidden = {key: dict(trainer.describe_secure_sum(key)) for key, way in ways.WAYS.items() if way.encrypted}
+  for number, name in enumerate(hospitals.names):
+    test = hospitals.test[number].y
+    drawn = measures.resamples(test, number=study.bootstraps, seed=seeds.derive(config.program.seed, 'bootstrap', name))
+    for key, of_hospitals in scores.items():
+      validation, tested = of_hospitals[number]
+      threshold = measures.best_threshold(validation, hospitals.validation[number].y)
+      found = measures.measure(drawn, tested, threshold=threshold)
+      found |= measures.difference(drawn, tested, scores[ways.REFERENCE][number][1])
+      measured.setdefault(key, {})[name] = found
+  content = {
+      'config': dataclasses.asdict(config), 'study': dataclasses.asdict(study), 'dataset': images.name,
+      'notes': [note for note in images.notes if show_training_data or not isinstance(note, images_lib.Counted)],
+      'class_names': list(images.class_names), 'hospitals': hospitals.describe(prevalence=show_training_data),
+      'ways': {key: {'title': title(key), 'hospitals': one} for key, one in measured.items()},
+      'privacy': ledgers, 'secure_sum': hidden, 'findings': findings(hospitals.names, measured),
+      'parameters': model.count_params(), 'seconds': time.monotonic() - started}
+  if budget.budget_file is not None:
+    content['budget_file'] = {**budget_file.BudgetFile(budget).totals().to_dict(), 'file': budget.budget_file}
+  with claim.claimed(run_dir, config, study):
+    report.write_html(run_dir / 'report.html', content)
+    json_file.write(run_dir / 'report.json', content)
+    if not keep_secrets:
+      claim.wipe(run_dir)
+  return content
+
+
+def title(key: str) -> str:
+  """Returns a way in words."""
+  return ways.WAYS[key].title if key in ways.WAYS else f'{key.removeprefix("alone:")} alone'
+
+
+def findings(names: list[str], measured: Mapping[str, Mapping[str, Mapping]]) -> dict[str, Any]:
+  """Returns what the comparison is there to show.
+
+  `behind_pooled`: the most that a way's AUC lies below the pooled model's at any hospital; `ahead_of_foreign`: the
+  least by which it lies above the best model that another hospital trained alone.
+  """
+  auc = lambda key, name: measured[key][name]['auc']
+  best_foreign = {name: max(auc(ways.alone(other), name) for other in names if other != name) for name in names}
+  return {key: {'behind_pooled': max(auc(ways.REFERENCE, name) - auc(key, name) for name in names),
+                'ahead_of_foreign': min(auc(key, name) - best_foreign[name] for name in names)} for key in ways.WAYS}
+
+
+def _timed(key, trainer, hospitals, evaluator, on_model):
+  """Returns, for each hospital, scores of validation and test images: the second class's logit less the first's.
+
+  Raises:
+    ValueError: Training has diverged.
+  """
+  started = time.monotonic()
+  personal = key in ways.WAYS and ways.WAYS[key].personal
+  found = []
+  for number in range(len(hospitals.names)):
+    weights = trainer.personal(number) if personal else trainer.model(key)
+    weights.assign_weights_to(evaluator.model)
+    logits = [evaluator.logits(part[number].x).astype(np.float64) for part in (hospitals.validation, hospitals.test)]
+    if not all(np.isfinite(part).all() for part in logits):
+      raise ValueError(f'{title(key)}: training has diverged, the model answers with no numbers; choose a smaller '
+                       f'{"private" if ways.is_private(key) else "client"}_learning_rate.')
+    found.append([part[:, 1] - part[:, 0] for part in logits])
+  on_model(key, time.monotonic() - started)
+  return found
