@@ -124,7 +124,7 @@ KEYS: Mapping[str, str] = {
     'privacy/profile/warning': 'a sentence where delta is large for the population, or null',
     'secure_sum': 'what was hidden from the server, and how', 'secure_sum/mode': '`none`, or as `--secure_sum`',
     'secure_sum/scheme': 'the protocol, with its source', 'secure_sum/values': 'numbers in one hidden vector',
-    'secure_sum/hidden/*': 'what travels inside the hidden vector', 'secure_sum/not_sent/*': 'what no client sends',
+    'secure_sum/hidden/*': 'what travels inside the hidden vector', 'secure_sum/not_sent': 'what no client sends',
     'secure_sum/in_the_clear/*': 'what the coordinator sees of single clients',
     'secure_sum/simulation': 'whether one process played every party',
     'secure_sum/decrypted_by': 'who opens the sum', 'secure_sum/security_bits': 'of the encryption, classical',
