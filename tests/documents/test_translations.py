@@ -27,7 +27,7 @@ def _rows(path):
 
 
 def _links(path):
-  """Links as (path in the checkout, anchor); a translation stands for its original, links between the two are left out."""
+  """Links as (path in the checkout, whether to a heading), a translation as its original; none between the two."""
   for link in _LINK.findall(_text(path)):
     target, _, anchor = link.partition('#')
     there = path if not target else pathlib.Path(os.path.normpath(path.parent / target))
