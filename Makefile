@@ -45,7 +45,7 @@ types: $(INSTALLED)
 
 # --strict: a link that ends nowhere fails.
 docs: $(DOCS)/.locked
-	$(DOCS)/bin/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --strict
 
 $(DOCS)/.locked: requirements-docs.txt
 	$(PYTHON) -m venv $(DOCS)
