@@ -11,12 +11,12 @@ MATHS = ('float32', 'bfloat16')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RuntimeConfig:
-  """Where the clients' work is done; but for `math`, the result does not depend on it.
+  """Where the clients' work is done; the result does not depend on it, except for `math`.
 
   Attributes:
     runtime: `local`: one executor on this machine; `workers`: those of `workers`, or `local_workers` of them.
     workers: host:port of each worker; with no more clients than workers, client i runs on worker i only.
-    local_workers: Start so many workers on this machine instead, to rehearse a fleet.
+    local_workers: Start so many workers on this machine instead, to rehearse several sites.
     tls_ca: PEM file of the authority that signed the workers' certificates; None means no TLS.
     tls_cert: PEM file of this coordinator's certificate.
     tls_key: PEM file of its private key.
@@ -30,7 +30,7 @@ class RuntimeConfig:
       added up; more clients take several calls.
     min_workers: The run ends when fewer workers are left; None means all.
     call_timeout: Seconds after which a call to a worker is given up.
-    probe_interval: Seconds between two questions whether a worker is alive; three unanswered ones give it up.
+    probe_interval: Seconds between two probes of a worker; after three unanswered ones it is given up.
     reconnect_timeout: Seconds to wait for a lost worker, and for all of them at the start.
     attempts: How often one call is made before its worker is given up.
   """
