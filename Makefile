@@ -11,7 +11,7 @@ DOCS := build/docs
 # Tests that start no executor.
 FAST := tests/test_configs.py tests/test_layering.py tests/test_compatibility.py tests/test_packaging.py tests/data/partition \
   tests/data/test_folders.py tests/privacy/test_cohorts.py tests/privacy/test_gdp.py tests/program/test_cells.py \
-  tests/program/test_journal.py tests/secure/test_shamir.py
+  tests/program/test_journal.py tests/secure/test_shamir.py tests/documents/test_site.py tests/documents/test_translations.py
 UV_VERSION := 0.13.9
 
 # The first of these commands that is a Python 3.11, or `make PYTHON=/path/to/python3.11 ...`.
