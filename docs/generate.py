@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 from absl import flags  # noqa: E402
 
 import tff_vision  # noqa: E402
+from tff_vision import configs  # noqa: E402
 
 REFERENCE = ROOT / 'docs' / 'reference'
 _NOTE = '<!-- Written by `python docs/generate.py`; change the code, not this page. -->\n'
@@ -81,7 +82,8 @@ def _flags():
   for name, (doc, defined) in found.items():
     folder, stem = name.split('.')
     if folder == 'flags' and defined:
-      out += [f'## {stem.removesuffix("_flags").replace("_", " ").capitalize()}\n', f'{doc}\n', *_table(defined)]
+      title = stem.removesuffix('_flags').replace('_', ' ').capitalize()
+      out += [f'## {title}\n', f'{doc}{_of_section(doc)}\n', *_table(defined)]
   out += ['## Flags of single pipelines\n']
   for name, (doc, defined) in found.items():
     if name.startswith('pipelines.') and defined:
@@ -91,6 +93,18 @@ def _flags():
 
 def _modules(folder):
   return [f'{folder}.{path.stem}' for path in sorted((ROOT / folder).glob('*.py')) if path.stem not in _COMMAND_PARTS]
+
+
+def _of_section(doc):
+  """What the config section that a file of flags names is about, with a link to the page that explains it."""
+  section = re.fullmatch(r'Flags of `(\w+)`\.', doc)
+  about = getattr(configs, section.group(1), None) if section else None
+  if about is None:
+    return ''
+  first = about.__doc__.split('\n')[0]
+  page = re.search(r'docs/(\S+?/(\S+?\.md))', first)
+  link = f' See [{page.group(2)}](../{page.group(1)}).' if page else ''
+  return f' {re.split("[;.:]", first)[0]}.{link}'
 
 
 _TAKEN = {}  # Module -> the flags that it defines.
