@@ -104,7 +104,7 @@ def _of_section(doc):
   first = about.__doc__.split('\n')[0]
   page = re.search(r'docs/(\S+?/(\S+?\.md))', first)
   link = f' See [{page.group(2)}](../{page.group(1)}).' if page else ''
-  return f' {re.split("[;.:]", first)[0]}.{link}'
+  return f' {re.split(r"[;:]|[.]( |$)", first)[0]}.{link}'
 
 
 _TAKEN = {}  # Module -> the flags that it defines.
