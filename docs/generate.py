@@ -49,7 +49,7 @@ def _api():
   public = set(tff_vision.__all__) - {'__version__', *tff_vision._MODULES}
   if listed != public:
     raise ValueError(f'API in docs/generate.py does not list the public names: {sorted(listed ^ public)}.')
-  out = [_NOTE, '# Python API\n', 'The names of `import tff_vision as tv`. [How to use them](../how-to/python.md). '
+  out = ['# Python API\n', _NOTE, 'The names of `import tff_vision as tv`. [How to use them](../how-to/python.md). '
          'The site shows arguments, errors and return values below each table.\n']
   for heading, names in API.items():
     found = [(name, *_defined(name)) for name in names]
@@ -74,7 +74,7 @@ def _defined(name):
 
 def _flags():
   """By file of flags/, then by pipeline; a name that two files define stands with each."""
-  out = [_NOTE, '# Flags\n',
+  out = ['# Flags\n', _NOTE,
          '`python -m pipelines.NAME --help` lists the flags of one pipeline. `--flagfile=FILE` reads flags from a '
          'file, one a line. `--nox` turns a boolean flag `--x` off. The flags of an experiment are the fields of its '
          'config, so `config.json` of a run has the same names.\n']
@@ -135,7 +135,7 @@ def _table(defined):
 
 def _report_keys():
   from tff_vision.report import keys as report_keys
-  out = [_NOTE, '# Keys of report.json\n', ' '.join(report_keys.__doc__.split('\n\n')[1].split()) + '\n',
+  out = ['# Keys of report.json\n', _NOTE, ' '.join(report_keys.__doc__.split('\n\n')[1].split()) + '\n',
          '| key | content |', '| --- | --- |']
   out += [f'| `{key}` | {_cell(content)} |' for key, content in report_keys.KEYS.items()]
   return '\n'.join(out) + '\n'
