@@ -1,4 +1,4 @@
-"""Accuracy at a given epsilon on Fashion-MNIST: the utility table of the README.
+"""Accuracy at a given epsilon on Fashion-MNIST: the utility table of docs/reference/results.md.
 
     nice python -m benchmarks.private_utility --json=FILE [--cells=central,silos,clients,noise,cnn] [--seeds=0,1,2]
 

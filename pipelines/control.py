@@ -6,8 +6,8 @@
 
 Environments differ in wind, paddle and camera. --alone trains every client by itself too, for comparison.
 --client_epochs is the number of updates that a client makes in a round, --batch_size the number of episodes that it
-plays for each. `--resume --run_dir=DIR` continues a run that was stopped. docs/reinforcement.md lists the keys of
-report.json.
+plays for each. `--resume --run_dir=DIR` continues a run that was stopped. docs/how-to/reinforcement.md lists the
+keys of report.json.
 """
 
 import dataclasses

@@ -3,7 +3,8 @@
     python -m pipelines.doctor [--json=FILE]
 
 `ok` is as it should be, `info` is absent and wanted by some runs only, `warn` works or works worse than it could,
-`FAIL` means that a run would fail; the exit code is 1 if there is a FAIL. docs/troubleshooting.md explains each check.
+`FAIL` means that a run would fail; the exit code is 1 if there is a FAIL. docs/how-to/troubleshooting.md explains each
+check.
 """
 
 import pathlib

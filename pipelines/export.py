@@ -4,8 +4,8 @@
     python -m pipelines.export --run_dir=runs/fashion --format=saved_model,tflite,tflite_int8 --output_dir=served
 
 Preprocessing is inside: models take images as they are stored, in batches of any size; the SavedModel also takes the
-content of image files. Starting TensorFlow Serving on it, and TFLite: docs/deployment.md. The activation ranges of
-tflite_int8 are measured on the run's test images, or on yours in --calibration_dir: they leave with the file.
+content of image files. Starting TensorFlow Serving on it, and TFLite: docs/how-to/deployment.md. The activation ranges
+of tflite_int8 are measured on the run's test images, or on yours in --calibration_dir: they leave with the file.
 """
 
 import pathlib

@@ -9,7 +9,7 @@ Every cell is a run directory of its own below --run_dir. The same command again
 cells stay as they are, a cell that was under way continues from its last round. At the end: a table, sweep.html and
 sweep.json. Cells are ranked by the metric on the test set, so report the chosen one from a fresh seed. With
 --budget_file every cell is charged to a budget over several runs; --random_runs makes a choice among private runs that
-costs less than all of them; docs/privacy.md has both.
+costs less than all of them; docs/explanation/privacy.md has both.
 """
 
 import dataclasses

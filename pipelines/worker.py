@@ -4,7 +4,7 @@
     python -m pipelines.worker --host=0.0.0.0 --port=8443 --data_root=/srv/images \\
         --tls_cert=hospital-a.crt --tls_key=hospital-a.key --tls_client_ca=ca.crt
 
-docs/remote.md leads from one machine to a fleet; deploy/ has a systemd unit and container manifests.
+docs/how-to/remote.md leads from one machine to a fleet; deploy/ has a systemd unit and container manifests.
 """
 
 import contextlib

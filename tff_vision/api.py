@@ -27,7 +27,7 @@ _MADE_BY = {
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-  """One experiment, made of values; an object of one's own may stand in the place of any name.
+  """An experiment as one frozen object; any part can be an object of your own.
 
   Attributes:
     task: Images, model and objective.
@@ -35,11 +35,11 @@ class Experiment:
     client: From `Client`.
     server: From `Server`.
     participation: From `Fixed`, `Poisson`, `RoundRobin` or `Allocation`.
-    privacy: From `ClientGaussian` and its like; by default nothing is promised.
-    secure_sum: From `ThresholdEncryption` and its like; by default the server sees updates.
+    privacy: From `ClientGaussian`, `MatrixFactorization`, `DistributedGaussian` or `ExampleDpSgd`; by default none.
+    secure_sum: From `ThresholdEncryption`, `Masks` or `KeyHolderEncryption`; by default the server sees updates.
     aggregator: A name, a `configs.AggregationConfig`, or any `tff.aggregators` factory; None: the mean.
-    rounds: Of training.
-    rounds_per_evaluation: The test set is looked at every so many rounds.
+    rounds: Number of training rounds.
+    rounds_per_evaluation: The model is evaluated every so many rounds, and after the last.
     seed: Fixes cohorts, first weights and the order of examples.
     schedule: Of learning rates.
     attack: Simulated attackers.
@@ -89,23 +89,23 @@ class Experiment:
                                       seed=self.seed))
 
   def describe(self) -> Mapping[str, Any]:
-    """Returns what config.json holds: by this, a run that goes on knows that it is the same experiment."""
+    """Returns what config.json holds. A run continues in a folder only if this is the same there."""
     return configs.described(self.config)
 
   def ledger(self, rounds: int | None = None) -> Mapping[str, Any]:
-    """Returns what the run, or its first `rounds` rounds, will cost; nothing is trained."""
+    """Returns the privacy ledger of the whole run, or of its first `rounds` rounds; nothing is trained."""
     plan = experiment.build_plan(self.config, tasks.build_task(self.config))
     return plan.ledger(self.rounds if rounds is None else rounds)
 
   def run(self, directory: str | os.PathLike[str], *,
           on_round: Callable[[loop.RoundRecord], None] = lambda record: None,
           stop_requested: Callable[[], bool] = lambda: False) -> experiment.RunResult:
-    """Trains, evaluates, exports and reports; goes on where `directory` holds this experiment's unfinished run.
+    """Trains, evaluates, exports and reports; continues an unfinished run of this experiment in `directory`.
 
     Args:
-      directory: The run's folder; made where it is missing.
+      directory: The run's folder; it is made if it is missing.
       on_round: Called with each round's record.
-      stop_requested: Asked after each round; True ends the run so that the next call goes on.
+      stop_requested: Called after each round; True ends the run so that the next call continues it.
 
     Raises:
       ValueError: `directory` holds another experiment's run, or the parts do not fit.
@@ -115,9 +115,9 @@ class Experiment:
     return experiment.run(self.config, launch, runtime=self.runtime, on_round=on_round, stop_requested=stop_requested)
 
   def iterate(self, directory: str | os.PathLike[str]) -> Iterator[loop.RoundRecord]:
-    """Yields each round's record, and trains the next round when it is asked for.
+    """Yields the record of each round; a round is trained when the loop asks for it.
 
-    Leaving the loop stops the run after the round in progress; the next call of `iterate` or `run` goes on.
+    Leaving the loop stops the run after the round in progress; the next call of `iterate` or `run` continues it.
     """
     records = handover.Handover()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:

@@ -37,8 +37,8 @@ class RunResult:
 
   Attributes:
     report: What report.json holds; None when the run was interrupted.
-    rounds: Rounds that are done.
-    load_task: Gives what was learned, from whom.
+    rounds: Number of finished rounds.
+    load_task: Returns images, model and objective.
   """
   directory: run_directory.RunDirectory
   report: Mapping[str, Any] | None
@@ -47,12 +47,12 @@ class RunResult:
 
   @property
   def evaluation(self) -> Mapping[str, Any]:
-    """The final model's numbers on the test set; empty where the run was interrupted."""
+    """Results of the final model on the test set; empty if the run was interrupted."""
     return {} if self.report is None else self.report['evaluation']
 
   @property
   def ledger(self) -> Mapping[str, Any]:
-    """What the run cost, with every condition of epsilon; empty where the run was interrupted."""
+    """The privacy ledger: epsilon with every condition; empty if the run was interrupted."""
     return {} if self.report is None else self.report['privacy']
 
   @property
@@ -71,7 +71,7 @@ class RunResult:
 
     Args:
       formats: Some of `keras`, `saved_model`, `tflite`, `tflite_int8`; none: the first three.
-      folder: To make; None: `deployment` in the run's.
+      folder: Is made; None: `deployment` in the run's folder.
 
     Raises:
       ValueError: A format is unknown, the folder exists, or the run was interrupted.

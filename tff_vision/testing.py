@@ -1,4 +1,4 @@
-"""Contract tests for one's own algorithms, models, losses, aggregators and data: run them before a long training.
+"""Contract tests for your own algorithms, models, losses, aggregators and data: run them before a long training.
 
 Each check builds a tiny experiment around the object, trains it for two rounds on an executor like that of a real run,
 and raises `AssertionError` with one sentence where the object does not keep the contract.
@@ -21,9 +21,9 @@ _SHAPE, _CLASSES = (8, 8, 1), 3
 
 
 def check_algorithm(algorithm: algorithm_lib.Algorithm, *, model: Any = None) -> None:
-  """Checks that an algorithm trains, repeats itself, and survives what a run does to it.
+  """Checks that an algorithm trains, and that interruptions do not change its result.
 
-  Held: two runs give the same weights to the bit; a run that is stopped after a round and goes on gives them too;
+  Checked: two runs give the same weights to the bit; a run that is stopped after a round and goes on gives them too;
   every weight is finite; a client without examples sends nothing that is not finite.
 
   Args:
@@ -71,7 +71,7 @@ def check_model(build: Callable[[tuple[int, int, int], int], tf.keras.Model],
 
 
 def check_loss(loss: Any) -> None:
-  """Checks a loss of classification: finite, one number an example, and a run with it trains.
+  """Checks a loss of classification: finite, and one number for each example that does not depend on the others.
 
   Raises:
     AssertionError: With what does not hold.
@@ -101,7 +101,7 @@ def check_aggregator(factory: Any) -> None:
 
 
 def check_dataset(dataset: Any) -> None:
-  """Checks images of one's own, or the function that returns them for a data section.
+  """Checks your own images, or the function that returns them for a data section.
 
   Raises:
     AssertionError: With what does not hold.

@@ -24,7 +24,7 @@ ALL = [command for document in commands.DOCUMENTS for command in commands.comman
 
 def test_commands_are_found():
   assert len({command.module for command in ALL}) > 8
-  assert any(command.document == 'README.md' and command.whole for command in ALL)
+  assert any(command.document == 'index.md' and command.whole for command in ALL)
 
 
 @pytest.mark.parametrize('module', sorted({command.module for command in ALL if command.module != 'pipelines.NAME'}))
@@ -60,8 +60,7 @@ def checkout(tmp_path_factory):
 
 
 @pytest.mark.ci
-@pytest.mark.parametrize('document', [path for path in commands.DOCUMENTS if path.name not in commands.TRANSLATIONS],
-                         ids=lambda path: path.name)
+@pytest.mark.parametrize('document', commands.TYPED, ids=lambda path: path.name)
 def test_every_command_of_a_document_runs(document, checkout):
   environment = os.environ | {'PYTHONPATH': str(commands.ROOT), 'TF_CPP_MIN_LOG_LEVEL': '3',
                               'HOME': str(checkout / 'home')}

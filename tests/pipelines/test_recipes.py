@@ -30,7 +30,7 @@ def test_a_recipe_is_legal_and_says_what_to_type(recipe):
   assert config.cohort.cohort_size <= (config.data.num_clients or config.cohort.cohort_size)
   text = recipe.read_text()
   first = text.splitlines()[0]
-  assert re.search(r'\d', first) or first.startswith('# Not run here: the data cannot be fetched.')
+  assert re.search(r'\d', first) or first.startswith('# Not run here, because the data must be downloaded.')
   assert str(recipe.relative_to(ROOT)) in text
   if first.startswith('# Not run'):
     (smoke,) = [path for path in SMOKES if f'--flagfile={path.relative_to(ROOT)}' in text]

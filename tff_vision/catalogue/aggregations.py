@@ -27,66 +27,109 @@ class SecureSum(Row):
   loss: str = ''
 
 
+@dataclasses.dataclass(frozen=True)
+class Aggregator(Row):
+  """An aggregator.
+
+  Attributes:
+    withstands: In words.
+    holds: What the server has in memory.
+    paper: Where it was published.
+  """
+  _: dataclasses.KW_ONLY
+  withstands: str = ''
+  holds: str = ''
+  paper: str = ''
+
+
+@dataclasses.dataclass(frozen=True)
+class Compression(Row):
+  """A compression.
+
+  Attributes:
+    unbiased: Whether what is sent is right on average, in words.
+    paper: Where it was published.
+  """
+  _: dataclasses.KW_ONLY
+  unbiased: str = ''
+  paper: str = ''
+
+
+def _rule(name, about, withstands, paper, reads=()):
+  return Aggregator(name, about, traits=_RULE, reads=reads, loads=f'{_RULES}:build_{name}', withstands=withstands,
+                    holds='all updates', paper=paper)
+
+
+def _limit(name, about, withstands, paper, function):
+  return Aggregator(name, about, traits=_LIMIT, reads=_BOUND, requires=_BOUND, holds='one sum', withstands=withstands,
+                    paper=paper, loads=f'tff_vision.aggregation.limits:{function}')
+
+
+def _coded(name, about, unbiased, paper, reads=_BITS, traits=_COMPRESSES):
+  return Compression(name, about, unbiased=unbiased, paper=paper, traits=traits, reads=reads, loads=f'{_CODECS}:{name}')
+
+
 AGGREGATORS = Kind.of('aggregator', (
-    Row('mean', 'the weighted mean'),
-    Row('norm_clipping', 'the mean of updates shortened to update_norm_bound', traits=_LIMIT, reads=_BOUND,
-        requires=_BOUND, loads='tff_vision.aggregation.limits:clip'),
-    Row('zeroing', 'the mean; updates longer than update_norm_bound count as zero', traits=_LIMIT, reads=_BOUND,
-        requires=_BOUND, loads='tff_vision.aggregation.limits:zero'),
-    Row('median', 'the median of each coordinate', traits=_RULE, loads=f'{_RULES}:build_median'),
-    Row('trimmed_mean', 'the mean of each coordinate without its extremes', traits=_RULE, reads=_TOLERANCE,
-        loads=f'{_RULES}:build_trimmed_mean'),
-    Row('krum', 'the update that is nearest to its neighbours', traits=_RULE, reads=_TOLERANCE,
-        loads=f'{_RULES}:build_krum'),
-    Row('multi_krum', 'the mean of the updates that are nearest to their neighbours', traits=_RULE, reads=_TOLERANCE,
-        loads=f'{_RULES}:build_multi_krum'),
-    Row('geometric_median', 'the point with the least sum of distances to the updates', traits=_RULE,
-        loads=f'{_RULES}:build_geometric_median'),
+    Aggregator('mean', 'weighted mean', withstands='nothing: a single update can move it anywhere', holds='one sum',
+               paper='McMahan et al. 2017'),
+    _limit('norm_clipping', 'weighted mean of updates that are scaled down to update_norm_bound', 'large updates',
+           'Sun et al. 2019', 'clip'),
+    _limit('zeroing', 'weighted mean; longer updates than update_norm_bound become zero, their weight counts',
+           'very large updates', 'TFF\'s `zeroing_factory`', 'zero'),
+    _rule('median', 'weighted median of each coordinate', 'less than half of the weight', 'Yin et al. 2018'),
+    _rule('trimmed_mean', 'mean of each coordinate without tolerated_fraction of the weight at each end',
+          'that share of the weight', 'Yin et al. 2018', _TOLERANCE),
+    _rule('krum', 'the one update nearest to its neighbours', 'tolerated_fraction of the clients',
+          'Blanchard et al. 2017', _TOLERANCE),
+    _rule('multi_krum', 'weighted mean of all but the tolerated, by Krum\'s score', 'the same',
+          'Blanchard et al. 2017', _TOLERANCE),
+    _rule('geometric_median', 'least weighted sum of distances (smoothed Weiszfeld)', 'less than half of the weight',
+          'Pillutla et al. 2022'),
 ), own=Row('', traits=frozenset((Trait.OWN_FACTORY,))))
 
 COMPRESSIONS = Kind.of('compression', (
-    Row('none', '32 bits a value', loads=f'{_CODECS}:plain'),
-    Row('uniform', 'the nearest of 2^bits values of a block', traits=_COMPRESSES, reads=_BITS,
-        loads=f'{_CODECS}:uniform'),
-    Row('stochastic', 'a random neighbour of these, right on average', traits=_COMPRESSES, reads=_BITS,
-        loads=f'{_CODECS}:stochastic'),
-    Row('hadamard', 'the same after random signs and a Walsh-Hadamard transform', traits=_COMPRESSES, reads=_BITS,
-        loads=f'{_CODECS}:hadamard'),
-    Row('dft', 'the same after random phases and a discrete Fourier transform', traits=_COMPRESSES, reads=_BITS,
-        loads=f'{_CODECS}:dft'),
-    Row('top_k', 'the values of largest magnitude; the others wait for the client\'s next turn',
-        traits=_COMPRESSES | {Trait.DEFERS}, reads=('top_k_fraction',), loads=f'{_CODECS}:top_k'),
+    Compression('none', '32 bits a value', unbiased='exact', loads=f'{_CODECS}:plain'),
+    _coded('uniform', 'compression_bits a value, the nearest of evenly spaced levels', 'no', 'Suresh et al. 2017'),
+    _coded('stochastic', 'compression_bits a value, a neighbouring level at random', 'yes',
+           'Suresh et al. 2017, Alistarh et al. 2017'),
+    _coded('hadamard', 'as stochastic, after random signs and a Walsh-Hadamard transform', 'yes', 'Suresh et al. 2017'),
+    _coded('dft', 'as stochastic, after random phases and a discrete Fourier transform', 'yes',
+           'Suresh et al. 2017, complex'),
+    _coded('top_k', 'the top_k_fraction largest values, 32 bits each, and their positions',
+           'no; the rest is added to the client\'s next update', 'Stich et al. 2018, Karimireddy et al. 2019',
+           ('top_k_fraction',), _COMPRESSES | {Trait.DEFERS}),
 ))
 
 _HIDES = frozenset((Trait.HIDES_UPDATES,))
 SECURE_SUMS = Kind.of('secure_sum', (
     SecureSum('none', 'the server sees updates', opens='nobody: nothing is hidden',
-              loss='the sum is over those who answered'),
-    SecureSum('he', 'additive BFV under a key that the clients of a round make and hold together', traits=_HIDES,
-              opens='all clients of the round together',
-              loss='the round begins again with a fresh key, without those who stay away',
+              loss='the sum is over the clients that answered'),
+    SecureSum('he', 'additive BFV under a key that the round\'s clients make and hold together', traits=_HIDES,
+              opens='all clients together',
+              loss='the round starts again with a fresh key, without the missing clients',
               loads='tff_vision.aggregation.secured:joint_key_process'),
-    SecureSum('he_keyholder', 'additive BFV under the key pair of a key holder', traits=_HIDES,
+    SecureSum('he_keyholder', 'additive BFV under a key pair made by Microsoft SEAL', traits=_HIDES,
               reads=('key_holder_dir',), requires=('key_holder_dir',),
-              opens='the key holder (`--key_holder_dir`), which here runs in the coordinator\'s process',
-              loss='the sum is over those who answered', loads='tff_vision.aggregation.secured:key_holder_process'),
+              opens='a key holder (`--key_holder_dir`), which here runs in the coordinator\'s process',
+              loss='the sum is over the clients that answered',
+              loads='tff_vision.aggregation.secured:key_holder_process'),
     SecureSum('masks', 'pairwise masks modulo 2^32', traits=_HIDES,
-              opens='the server, with shares of a majority of each client\'s neighbours; here it plays the clients\' '
-                    'half of the key agreement too',
-              loss='survived up to the threshold; beyond it the round begins again',
+              opens='the server, with shares of a majority of each client\'s neighbours; here the server also plays '
+                    'the clients\' part of the key agreement',
+              loss='tolerated up to the threshold; if a worker is lost unnoticed, the round starts again',
               loads='tff_vision.aggregation.secured:masks_process'),
 ))
 
 ATTACKS = Kind.of('attack', (
     Row('none', 'nobody attacks'),
-    Row('label_flip', 'class c becomes classes - 1 - c in the attackers\' examples',
+    Row('label_flip', 'attackers train on class classes - 1 - c in place of c (findings: yes for no)',
         traits=frozenset((Trait.CHANGES_DATA,)), reads=('attack_fraction',),
         loads='tff_vision.data.attacked:flip_labels'),
     Row('sign_flip', 'attackers send their update times -attack_scale', traits=frozenset((Trait.CHANGES_UPDATES,)),
         reads=('attack_fraction', 'attack_scale'), loads='tff_vision.learning.attacked_work:sign_flip'),
     Row('scaled_update', 'attackers send their update times attack_scale', traits=frozenset((Trait.CHANGES_UPDATES,)),
         reads=('attack_fraction', 'attack_scale'), loads='tff_vision.learning.attacked_work:scaled_update'),
-    Row('backdoor_patch', 'every other image of theirs carries a patch and the label attack_target',
+    Row('backdoor_patch', 'attackers put a chequered square on every second image and label it as attack_target',
         traits=frozenset((Trait.CHANGES_DATA,)), reads=('attack_fraction', 'attack_target', 'attack_patch'),
         loads='tff_vision.data.attacked:plant_backdoor'),
 ))

@@ -36,17 +36,17 @@ def _only(*optimizers):
 
 
 def _personal(name, about, **facts):
-  return Algorithm(name, about, when='every client shall have a model of its own',
+  return Algorithm(name, about, when='every client is to have its own model',
                    traits=frozenset((Trait.PERSONAL, Trait.KEEPS_STATE)) | facts.pop('more', frozenset()),
                    limits=(_HAS_ONE, *facts.pop('limits', ())), **facts)
 
 
 ALGORITHMS = Kind.of('algorithm', (
     Algorithm('fedavg', 'the mean of what clients have trained', paper='McMahan et al. 2017, algorithm 1',
-              when='the start of everything; hard to beat when clients are alike',
+              when='the first choice; hard to beat when clients are alike',
               loads='tff_vision.learning.algorithm:Algorithm'),
     Algorithm('fedprox', 'clients are drawn back to the model that they were sent', paper='Li et al. 2020, equation 2',
-              when='clients drift far in many local steps', reads=('proximal_strength',),
+              when='client drift: local models move far apart in many local steps', reads=('proximal_strength',),
               refuses={Trait.EXAMPLE_LEVEL: CLIPPED_GRADIENT}, loads='tff_vision.learning.algorithm:FedProx'),
     Algorithm('fedsgd', 'clients send one gradient over all their examples', paper='McMahan et al. 2017, section 2',
               when='a baseline: one exact gradient a round',

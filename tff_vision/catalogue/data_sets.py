@@ -51,7 +51,7 @@ DATA_SETS = Kind.of('dataset', (
          'TFF\'s SQLite; other partitions: `cifar-100-python`, TFDS', f'{_SOURCES}.cifar', 'load_cifar100',
          'locate_cifar100'),
     _set('digits', '1,797 handwritten digits of 8x8, 10 classes, no clients of its own',
-         'scikit-learn, always here', f'{_SOURCES}.embedded', 'load', 'locate'),
+         'scikit-learn, always available', f'{_SOURCES}.embedded', 'load', 'locate'),
     _set('emnist', 'handwritten characters of 28x28 by 3,400 writers, 62 classes', 'TFF\'s SQLite',
          f'{_SOURCES}.tff_sets', 'load_emnist', 'locate_emnist'),
     _set('emnist_balanced', '131,600 handwritten characters of 28x28, 47 classes, no clients of its own', 'TFDS',
@@ -107,7 +107,7 @@ def _scheme(name, about, after, *reads):
 
 
 PARTITIONS = Kind.of('partition', (
-    Partition('natural', 'what its writer, hospital or folder made',
+    Partition('natural', 'the examples of its writer, hospital or folder',
               loads='tff_vision.data.partition.natural:by_owner'),
     _scheme('iid', 'a random sample; sizes differ by one at most', 'McMahan et al. 2017'),
     _scheme('dirichlet', 'of each class a share drawn from Dir(alpha) over the clients; sizes differ too',
@@ -117,9 +117,9 @@ PARTITIONS = Kind.of('partition', (
     _scheme('shards', 'k shards, each of one class', 'McMahan et al. 2017', 'classes_per_client'),
     _scheme('quantity', 'the same mix as all, but sizes are log-normal or Dirichlet', 'NIID-Bench',
             'quantity_distribution', 'quantity_sigma', 'partition_alpha', 'min_client_examples'),
-    _scheme('pachinko', 'few superclasses, and of these most classes', 'Li and McCallum 2006, Reddi et al. 2021',
-            'pachinko_coarse_alpha', 'pachinko_fine_alpha'),
-    _scheme('feature_shift', 'a random sample, seen through a device of its own', 'the «different scanner»',
+    _scheme('pachinko', 'examples of few superclasses, and of these most classes',
+            'Li and McCallum 2006, Reddi et al. 2021', 'pachinko_coarse_alpha', 'pachinko_fine_alpha'),
+    _scheme('feature_shift', 'a random sample, changed as by its own device', 'the «different scanner»',
             'shift_rotation', 'shift_contrast', 'shift_noise'),
 ))
 QUANTITY_DISTRIBUTIONS = Kind.of('quantity_distribution', (

@@ -57,7 +57,7 @@ class Mechanism(Row):
 
 
 _CLIENT = 'one client\'s whole data'
-_READERS = 'whoever sees models and metrics'
+_READERS = 'everyone who sees models and metrics'
 
 
 def _central(name, about, sampling, *, reads=(), limits=(), **facts):

@@ -37,15 +37,21 @@ def named(text: str) -> list[str]:
 def refusals(algorithm: str) -> Mapping[str, str]:
   """Returns the columns that an algorithm does not go with -> why not."""
   row = catalogue.row('algorithm', algorithm)
-  # Of ifca with one model nobody asks.
-  traits = row.traits | {trait for trait, _, _ in row.traits_unless}
-  found = {}
+  traits, found = _all_traits(row), {}  # Of ifca with one model nobody asks.
   for column, choices in COLUMNS.items():
-    # All choices of a column are refused for one reason, or none is.
-    (reason,) = {catalogue.clash(row, traits, catalogue.row(*choice).traits) for choice in choices}
-    if reason is not None:
+    if reason := _refusal(row, traits, choices):
       found[column] = reason
   return found
+
+
+def _refusal(row, traits, choices):
+  """Returns why a row goes with none of these choices, or None; all are refused for one reason, or none is."""
+  (reason,) = {catalogue.clash(row, traits, _all_traits(catalogue.row(*choice))) for choice in choices}
+  return reason
+
+
+def _all_traits(row):
+  return row.traits | {trait for trait, _, _ in row.traits_unless}
 
 
 def _table(field: str, *columns: tuple[str, Callable[[Row], str]]) -> str:
@@ -55,6 +61,7 @@ def _table(field: str, *columns: tuple[str, Callable[[Row], str]]) -> str:
 
 
 def _lines(head, rows):
+  """Returns a table; names of fields stand as code."""
   return '\n'.join('| ' + ' | '.join(cells) + ' |' for cells in (head, ['---'] * len(head), *rows))
 
 
@@ -68,6 +75,30 @@ def _about(title: str = 'what it is') -> tuple[str, Callable[[Row], str]]:
 
 
 _READS = ('flags of its own', lambda row: ', '.join(f'`{name}`' for name in row.reads))
+
+
+# What goes with which aggregation, compression or attack -> the choices that a column stands for.
+_AGGREGATION_COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = {
+    'client-level DP': tuple(('privacy', name) for name in catalogue.with_trait('privacy', Trait.NOISES_SUM)),
+    'local DP': (('privacy', 'local_dp'),),
+    'example-level DP': (('privacy', 'example_dp_sgd'),),
+    'secure sums': tuple(('secure_sum', name) for name in catalogue.with_trait('secure_sum', Trait.HIDES_UPDATES)),
+    'several workers': (('runtime', 'workers'),),
+    'data on workers': (('data_placement', 'worker'),),
+    'SCAFFOLD, FedDyn, models of the clients\' own': tuple(
+        ('algorithm', name) for name in catalogue.with_trait('algorithm', Trait.KEEPS_STATE) if name != 'ifca'),
+    'IFCA': (('algorithm', 'ifca'),),
+}
+
+
+def _goes_with_aggregation():
+  rows = []
+  for field in ('aggregator', 'compression', 'attack'):
+    for name, row in catalogue.KINDS[field].rows.items():
+      if row.traits:
+        rows.append([f'`{field}={name}`', *('no' if _refusal(row, row.traits, choices) else 'yes'
+                                            for choices in _AGGREGATION_COLUMNS.values())])
+  return _lines(['', *_AGGREGATION_COLUMNS], rows)
 
 
 def _goes_with_algorithms():
@@ -100,13 +131,11 @@ TABLES: Mapping[str, Callable[[], str]] = {
                                  _said('noise', 'noise is added'), _said('needs')),
     'secure_sums': lambda: _table('secure_sum', _about('how'), _said('opens', 'who opens the sum'),
                                   _said('loss', 'a client is lost')),
-    'aggregators': lambda: _table('aggregator', _about(), _READS),
-    'compressions': lambda: _table('compression', _about(), _READS),
-    'attacks': lambda: _table('attack', _about(), _READS),
-    'models': lambda: _table('model', _about()),
-    'tasks': lambda: _table('task', _about(), _READS),
+    'aggregators': lambda: _table('aggregator', _about('rule'), _said('withstands'), _said('holds', 'server holds'),
+                                  _said('paper')),
+    'compressions': lambda: _table('compression', _about('encoding'), _said('unbiased'), _said('paper')),
+    'attacks': lambda: _table('attack', _about('what happens'), _READS),
+    'aggregation_goes_with': _goes_with_aggregation,
     'data_sets': lambda: _table('dataset', _about(), _said('comes_from', 'from')),
     'partitions': lambda: _table('partition', _about('a client has'), _READS, _said('after')),
-    'samplings': lambda: _table('sampling', _about('who takes part in a round')),
-    'formats': lambda: _table('format', _about()),
 }

@@ -12,7 +12,7 @@ COMPRESSIONS = catalogue.names('compression')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AggregationConfig:
-  """How updates are sent and aggregated; docs/robustness.md says what each rule withstands and what it costs.
+  """How updates are sent and aggregated; docs/explanation/robustness.md says what each rule withstands and costs.
 
   A client counts for what `client_weighting` says, with every aggregator but krum, which takes one update as it is.
   """

@@ -7,7 +7,7 @@ from tff_vision.configs import compatibility, option, validate
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AttackConfig:
-  """Simulated attackers, to measure what an aggregation withstands; docs/robustness.md."""
+  """Simulated attackers, to measure what an aggregation withstands; docs/explanation/robustness.md."""
   attack: str = option.option('none', 'What simulated attackers among the clients do.')
   attack_fraction: float = option.option(0.2, 'Share of all clients that attack, the same ones in every round.')
   attack_scale: float = option.option(10.0, 'Factor on the update of a sign_flip or scaled_update.')

@@ -9,7 +9,10 @@ UNITS = ('client', 'example')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BudgetFileConfig:
-  """See docs/privacy.md. The numbers are read when the file is made; later they must be those in the file, or unset."""
+  """See docs/explanation/privacy.md.
+
+  The numbers are read when the file is made; later they must be those in the file, or unset.
+  """
   budget_file: str | None = option.option(
       None, 'File that every run on the same data is charged to; a run that does not fit is refused.')
   budget_epsilon: float | None = option.option(

@@ -11,12 +11,12 @@ _AVAILABILITY = 'Availability of clients'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CohortConfig:
-  """Which clients take part in a round; docs/participation.md explains what happens to a cohort.
+  """Which clients take part in a round; docs/reference/participation.md explains what happens to a cohort.
 
   Everything from `availability_trace` on simulates devices that come and go; by default all are always there, and
   all that are asked deliver.
   """
-  sampling: str = option.option('fixed', 'How the clients of a round are drawn: docs/participation.md.')
+  sampling: str = option.option('fixed', 'How the clients of a round are drawn: docs/reference/participation.md.')
   cohort_size: int = option.option(10, 'Clients in a round; the expected number with poisson.')
   availability_trace: str | None = option.option(
       None, 'CSV file with the columns client (number from 0), join, leave: when clients are there.',

@@ -19,7 +19,7 @@ _FILES = 'Your own files'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DataConfig:
-  """Which images, and how they are spread over clients; docs/partitions.md explains the schemes.
+  """Which images, and how they are spread over clients; docs/reference/partitions.md explains the schemes.
 
   `dataset` may also be images that are spread over clients already (`data.images.FederatedImages`), or a reference to
   those or to a function that takes this section and returns them, or a `data.pool.Pool` that the partition spreads.

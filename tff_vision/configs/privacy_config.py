@@ -11,7 +11,7 @@ _OF_ONE = 'Privacy: what single mechanisms read'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrivacyConfig:
-  """What is promised to whom; see docs/privacy.md."""
+  """What is promised to whom; see docs/explanation/privacy.md."""
   privacy: str = option.option('none', 'Differential-privacy mechanism.')
   clip_norm: float | None = option.option(
       None, 'L2 bound on one client\'s update, the first one where it is tracked; of example_dp_sgd, on one example\'s '

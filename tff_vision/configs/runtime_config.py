@@ -16,20 +16,20 @@ class ExecutorConfig:
       None, 'Clients that an executor started here trains at the same time; unset means one a core.')
   math: str = option.option(
       'float32', 'bfloat16 cuts numbers to 8 bits of mantissa in convolutions and matrix products, which add in '
-      'float32; it has an effect on processors with AMX only: docs/speed.md.', choices=MATHS)
+      'float32; it has an effect on processors with AMX only: docs/explanation/speed.md.', choices=MATHS)
   tls_cert: str | None = option.option(None, 'PEM file of the certificate of this side.')
   tls_key: str | None = option.option(None, 'PEM file of its private key.')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RuntimeConfig(ExecutorConfig):
-  """Where the clients' work is done; but for `math`, the result does not depend on it.
+  """Where the clients' work is done; the result does not depend on it, except for `math`.
 
   With no more clients than workers, client i runs on worker i only.
   """
   runtime: str = option.option('local', 'One executor here, or several workers.')
   workers: tuple[str, ...] = option.option((), 'host:port of each worker, separated by commas.', separated=True)
-  local_workers: int | None = option.option(None, 'Start so many workers here, to rehearse a fleet.')
+  local_workers: int | None = option.option(None, 'Start so many workers here, to rehearse several sites.')
   tls_ca: str | None = option.option(
       None, 'PEM file of the authority that signed the certificates of workers; unset means no TLS.')
   data_placement: str = option.option(
@@ -41,7 +41,7 @@ class RuntimeConfig(ExecutorConfig):
   min_workers: int | None = option.option(None, 'End when fewer workers are left; unset means all.')
   call_timeout: float = option.option(3600.0, 'Seconds after which a call to a worker is given up.')
   probe_interval: float = option.option(
-      5.0, 'Seconds between two looks whether a worker is alive; three unanswered ones give it up.')
+      5.0, 'Seconds between two probes of a worker; after three unanswered ones it is given up.')
   reconnect_timeout: float = option.option(60.0, 'Seconds to wait for a lost worker, and for all at the start.')
   attempts: int = option.option(3, 'How often a call is made before its worker is given up.')
 

@@ -10,7 +10,7 @@ SECURE_SUMS = catalogue.names('secure_sum')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SecureConfig:
-  """How updates are hidden from whoever adds them up; see docs/secure_sums.md.
+  """How updates are hidden from whoever adds them up; see docs/explanation/secure_sums.md.
 
   `secure_sum=none` accepts the numbers below without reading them, so that one set of flags compares every kind of sum.
   """

@@ -14,7 +14,7 @@ _PERSONAL = 'Models of the clients\' own'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AlgorithmConfig:
-  """Which federated algorithm; docs/algorithms.md tells them apart.
+  """Which federated algorithm; docs/reference/algorithms.md tells them apart.
 
   `algorithm` may also be a `learning.algorithm.Algorithm`, or a reference to one, to its class or to a function that
   makes one.

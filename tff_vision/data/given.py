@@ -16,13 +16,13 @@ Arrays = tuple[np.ndarray, np.ndarray]
 def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Arrays], name: str = 'arrays',
                 class_names: Sequence[str] | None = None,
                 preprocessing: images.Preprocessing | None = None) -> images.FederatedImages:
-  """Returns clients' arrays as federated images.
+  """Returns the arrays of clients as federated images.
 
   Args:
     clients: Client id -> (x, y): x [n, height, width] or [n, height, width, channels], uint8 in 0..255 or floats in
       0..1; y [n] class numbers from 0, or [n, findings] of 0 and 1.
     test: (x, y) that belong to no client, or client id -> (x, y), which also gives each client's own numbers.
-    name: Stands in reports.
+    name: Of the data set, for reports.
     class_names: One for each class or finding; by default their numbers.
     preprocessing: How stored pixels become model input; by default uint8 is scaled to 0..1.
 
@@ -115,7 +115,7 @@ def _joined(parts):
 
 def load(dataset: str, *, partition: values.Partition | None = None, data_dir: str | None = None, seed: int = 0
          ) -> images.FederatedImages:
-  """Returns a built-in data set, spread over clients.
+  """Returns a built-in data set, partitioned into clients.
 
   Args:
     dataset: A name that `python -m pipelines.doctor` lists.

@@ -1,4 +1,4 @@
-"""What an algorithm decides; everything else of a round (`client_work`, `server_step`, `composition`) is shared.
+"""What an algorithm defines; everything else of a round (`client_work`, `server_step`, `composition`) is shared.
 
 FedAvg: McMahan et al., AISTATS 2017, algorithm 1. FedProx: Li et al., "Federated Optimization in Heterogeneous
 Networks", MLSys 2020, equation 2.
@@ -21,7 +21,7 @@ _DEFAULT_STRENGTH = 0.01  # Of FedProx.
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Client:
-  """One client in one round, inside of its computation.
+  """One client in one round, inside of its TensorFlow computation.
 
   Attributes:
     optimizer: Of this round's rate.
@@ -70,7 +70,7 @@ class Client:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Work:
-  """What a client has done.
+  """The result of one client's work in a round.
 
   Attributes:
     sent: For the aggregator: a structure of float32 tensors.
@@ -82,7 +82,7 @@ class Work:
 
 
 class Algorithm:
-  """FedAvg, and what its relatives override; methods without a comment run on the server.
+  """FedAvg; other algorithms override its methods. Methods without a comment run on the server.
 
   Attributes:
     keeps: Whether clients keep what `brings` describes from round to round.

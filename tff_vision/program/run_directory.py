@@ -3,9 +3,9 @@
     config.json  metrics.csv  logdir/  report.json  report.html  export/          released
     secret/      server_secret  data_fingerprint.json  journal.jsonl  checkpoints/  client_states/     for the server
 
-What is released holds nothing that the run's promises do not cover; docs/privacy.md goes through it file by file. What
-is secret is its owner's alone, whatever the umask, and is wiped when a run under a promise ends. Folders of earlier
-versions hold the secret files beside the others; they are read where they are.
+What is released holds nothing that the run's promises do not cover; docs/explanation/privacy.md goes through it file by
+file. What is secret is its owner's alone, whatever the umask, and is wiped when a run under a promise ends. Folders of
+earlier versions hold the secret files beside the others; they are read where they are.
 """
 
 import contextlib
