@@ -47,7 +47,8 @@ API = {
 
 def pages():
   """Returns file -> text of every generated page, and of every page with a table of the catalogue."""
-  made = {REFERENCE / 'api.md': _api(), REFERENCE / 'flags.md': _flags(), REFERENCE / 'report_keys.md': _report_keys()}
+  made = {REFERENCE / 'api.md': _api(), REFERENCE / 'flags.md': _flags(), REFERENCE / 'report_keys.md': _report_keys(),
+          REFERENCE / 'choices.md': _choices()}
   for path in sorted((ROOT / 'docs').rglob('*.md')):
     text = path.read_text()
     if path not in made and tables.named(text):
@@ -158,6 +159,16 @@ def _table(defined):
     default = 'unset' if flag.default is None else f'`{flag.default_as_str}`'.replace("`'", '`').replace("'`", '`')
     rows.append(f'| `--{"[no]" if flag.boolean else ""}{flag.name}` | {_cell(default)} | {_cell(means)} |')
   return [*rows, '']
+
+
+def _choices():
+  out = ['# Models, tasks, data sets and other choices\n', _NOTE, 'Algorithms: [algorithms.md](algorithms.md). Partitions: '
+         '[partitions.md](partitions.md). Privacy mechanisms: [privacy.md](../explanation/privacy.md). Secure sums: '
+         '[secure_sums.md](../explanation/secure_sums.md). Aggregators, compressions and attacks: '
+         '[robustness.md](../explanation/robustness.md).\n']
+  for title, name in tables.CHOICES.items():
+    out += [f'## {title}\n', tables.TABLES[name](), '']
+  return '\n'.join(out).rstrip() + '\n'
 
 
 def _report_keys():

@@ -89,7 +89,7 @@ PRIVACIES = Kind.of('privacy', (
     _central('dp_ftrl', 'noise from a tree over the rounds', '`--sampling=round_robin`', limits=(_IN_TURN,),
              reads=('tree_efficient',), loads=f'{_PLANS}.correlated_plans:build'),
     _central('dp_mf', 'correlated noise, by matrix factorisation',
-             '`--sampling=round_robin`; with `--mf_strategy=amplified` `poisson`',
+             '`--sampling=round_robin` with `--mf_strategy=blt` or `banded`, `poisson` with `--mf_strategy=amplified`',
              reads=('mf_strategy', 'mf_buffers', 'mf_bands'), loads=f'{_PLANS}.correlated_plans:build'),
     _distributed('distributed_gaussian', 'every client adds a share of Gaussian noise, under a secure sum'),
     _distributed('distributed_skellam', 'every client adds a share of Skellam noise, under a secure sum'),

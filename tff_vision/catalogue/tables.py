@@ -136,6 +136,18 @@ TABLES: Mapping[str, Callable[[], str]] = {
     'compressions': lambda: _table('compression', _about('encoding'), _said('unbiased'), _said('paper')),
     'attacks': lambda: _table('attack', _about('what happens'), _READS),
     'aggregation_goes_with': _goes_with_aggregation,
+    'models': lambda: _table('model', _about()),
+    'tasks': lambda: _table('task', _about(), _READS),
+    'samplings': lambda: _table('sampling', _about('who takes part in a round')),
+    'client_optimizers': lambda: _table('client_optimizer', _about(), _READS),
+    'server_optimizers': lambda: _table('server_optimizer', _about(), _READS),
+    'schedules': lambda: _table('client_schedule', _about(), _READS),
+    'formats': lambda: _table('format', _about()),
     'data_sets': lambda: _table('dataset', _about(), _said('comes_from', 'from')),
     'partitions': lambda: _table('partition', _about('a client has'), _READS, _said('after')),
 }
+# Title -> table, of choices that have no page of their own.
+CHOICES: Mapping[str, str] = {
+    'Models': 'models', 'Tasks': 'tasks', 'Data sets': 'data_sets', 'Sampling of clients': 'samplings',
+    'Optimizers on clients': 'client_optimizers', 'Optimizers on the server': 'server_optimizers',
+    'Schedules of learning rates': 'schedules', 'Formats of export': 'formats'}
