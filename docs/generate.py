@@ -162,10 +162,10 @@ def _table(defined):
 
 
 def _choices():
-  out = ['# Models, tasks, data sets and other choices\n', _NOTE, 'Algorithms: [algorithms.md](algorithms.md). Partitions: '
-         '[partitions.md](partitions.md). Privacy mechanisms: [privacy.md](../explanation/privacy.md). Secure sums: '
-         '[secure_sums.md](../explanation/secure_sums.md). Aggregators, compressions and attacks: '
-         '[robustness.md](../explanation/robustness.md).\n']
+  out = ['# Models, tasks, data sets and other choices\n', _NOTE,
+         'Algorithms: [algorithms.md](algorithms.md). Partitions: [partitions.md](partitions.md). Privacy mechanisms: '
+         '[privacy.md](../explanation/privacy.md). Secure sums: [secure_sums.md](../explanation/secure_sums.md). '
+         'Aggregators, compressions and attacks: [robustness.md](../explanation/robustness.md).\n']
   for title, name in tables.CHOICES.items():
     out += [f'## {title}\n', tables.TABLES[name](), '']
   return '\n'.join(out).rstrip() + '\n'
