@@ -126,6 +126,17 @@ def test_an_object_says_itself_what_it_does_not_go_with():
     configs.ExperimentConfig(model=configs.ModelConfig(model=model), secure=configs.SecureConfig(secure_sum='masks'))
 
 
+def test_so_does_one_that_a_reference_stands_for(tmp_path, monkeypatch):
+  (tmp_path / 'wide_models.py').write_text(
+      'from tff_vision.catalogue import Row, Trait\n\n\ndef build(input_shape, num_classes):\n  return None\n\n\n'
+      'build.row = Row("wide", refuses={Trait.HIDES_UPDATES: "its updates are too long for a hidden sum"})\n')
+  monkeypatch.syspath_prepend(tmp_path)
+  made = configs.ExperimentConfig(model=configs.ModelConfig(model='wide_models:build'),
+                                  secure=configs.SecureConfig(secure_sum='masks'))
+  with pytest.raises(ValueError, match='model=wide_models:build does not go with secure_sum=masks: its updates are'):
+    made.check_references()
+
+
 def test_a_part_of_a_config_is_checked_alone():
   private, cohort = configs.PrivacyConfig(privacy='dp_ftrl', **NOISE), configs.CohortConfig(sampling='round_robin')
   compatibility.check(private, cohort)

@@ -129,6 +129,7 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
     return _finished(directory, config, launch)
   config.check(runtime)
   task = tasks.build_task(config)
+  config.check_references()  # Their modules are imported by now.
   if launch.resume:
     directory.check_data(task.images.fingerprint)
   journal = journal_lib.Journal(directory.journal)

@@ -94,7 +94,18 @@ class ExperimentConfig:
     Raises:
       ValueError: With the settings and the reason.
     """
-    compatibility.check(*(getattr(self, name) for name in sections(ExperimentConfig)), *beside, instead=instead)
+    compatibility.check(*self._sections(), *beside, instead=instead)
+
+  def check_references(self) -> None:
+    """Refuses what does not go with the objects that references stand for, once their modules can be imported.
+
+    Raises:
+      ValueError: With the settings and the reason; or a reference leads nowhere.
+    """
+    self.check(instead=compatibility.rows_of_references(*self._sections()))
+
+  def _sections(self):
+    return [getattr(self, name) for name in sections(ExperimentConfig)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -49,6 +49,23 @@ def check(*sections: Any, instead: Mapping[str, Row] | None = None,
   _check_numbers(values)
 
 
+def rows_of_references(*sections: Any) -> dict[str, Row]:
+  """Returns field -> the row that an object of one's own brings, of the references in these sections; imports them.
+
+  Raises:
+    ValueError: A reference leads nowhere.
+  """
+  found = {}
+  for section in sections:
+    for field in dataclasses.fields(section):
+      value = getattr(section, field.name)
+      if option.rows(field) and plugins.is_reference(value) and plugins.is_own(value, option.choices(field)):
+        row = getattr(plugins.load(value, field=field.name), 'row', None)
+        if isinstance(row, Row):
+          found[field.name] = row
+  return found
+
+
 def _choices(values, instead) -> Iterator[_Choice]:
   found = {}
   for field in catalogue.KINDS:
