@@ -170,8 +170,8 @@ def test_personal_layers_that_do_not_fit_are_named(layers, part):
     {'algorithm': configs.AlgorithmConfig(algorithm='ifca'), 'server': configs.ServerConfig(server_optimizer='adam')},
     {'algorithm': configs.AlgorithmConfig(algorithm='ifca'),
      'schedule': configs.ScheduleConfig(server_warmup_rounds=2)},
-    {'algorithm': configs.AlgorithmConfig(personalize_epochs=1),
+    {'algorithm': configs.AlgorithmConfig(personalize_epochs=1), 'cohort': configs.CohortConfig(sampling='poisson'),
      'privacy': configs.PrivacyConfig(privacy='client_gaussian', clip_norm=1, noise_multiplier=1)}])
 def test_settings_that_do_not_fit_are_refused(settings):
-  with pytest.raises(ValueError, match='fedrep_head_epochs|server_optimizer|server_schedule|personalize_epochs'):
+  with pytest.raises(ValueError, match='fedrep_head_epochs|server_optimizer|server_warmup_rounds|personalize_epochs'):
     configs.ExperimentConfig(**settings)
