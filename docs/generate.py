@@ -32,16 +32,16 @@ GROUPS = (*experiment_flags.GROUPS, *privacy_flags.BUDGET_FILE, *runtime_flags.G
           *study_flags.HOSPITALS, *study_flags.CONTROL, *study_flags.BUDGET)
 # Heading -> names of `tff_vision`; each public name stands once.
 API = {
-    'Experiment': ['Experiment', 'RunResult', 'RuntimeConfig', 'show_progress'],
+    'Experiment': ['Experiment', 'RunResult', 'Trainer', 'RuntimeConfig', 'open_runtime', 'show_progress'],
     'Data': ['data.from_arrays', 'data.from_client_data', 'data.load', 'Natural', 'Iid', 'Dirichlet', 'Shards'],
-    'Task': ['Task', 'Classification', 'Embedding'],
+    'Task': ['Task', 'Classification', 'Embedding', 'Metric'],
     'Training': ['Client', 'Server', 'sgd', 'adam', 'adamw', 'yogi', 'adagrad'],
     'Participation': ['Fixed', 'Poisson', 'RoundRobin', 'Allocation'],
-    'Privacy': ['ClientGaussian', 'MatrixFactorization', 'DistributedGaussian', 'ExampleDpSgd'],
+    'Privacy': ['ClientGaussian', 'MatrixFactorization', 'DistributedGaussian', 'ExampleDpSgd', 'BudgetFile'],
     'Secure sums': ['ThresholdEncryption', 'KeyHolderEncryption', 'Masks'],
-    'Your own algorithm': ['Algorithm', 'Work'],
+    'Your own algorithm, your own clients': ['Algorithm', 'Work', 'OwnWork'],
     'Checks of your own parts': [f'testing.check_{name}' for name in
-                                 ('algorithm', 'model', 'loss', 'aggregator', 'dataset')],
+                                 ('algorithm', 'model', 'loss', 'objective', 'aggregator', 'dataset', 'images')],
 }
 
 
@@ -77,11 +77,20 @@ def _defined(name):
   module = f'tff_vision.{package}' if package else tff_vision._PUBLIC[name]
   if package == 'data':
     module = 'tff_vision.data.given'
-  path = ROOT.joinpath(*module.split('.')).with_suffix('.py')
+  path = ROOT.joinpath(*module.split('.'))
+  path = path / '__init__.py' if path.is_dir() else path.with_suffix('.py')
   for node in ast.parse(path.read_text()).body:
     if getattr(node, 'name', None) == local:
       return module, ast.get_docstring(node).split('\n\n')[0]
+    if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == local:  # A package shows what a module defines.
+      return _defined_in(f'{module}.{ast.unparse(node.value).rpartition(".")[0]}', local)
   raise ValueError(f'{path} does not define {local}.')
+
+
+def _defined_in(module, local):
+  path = ROOT.joinpath(*module.split('.')).with_suffix('.py')
+  (node,) = [node for node in ast.parse(path.read_text()).body if getattr(node, 'name', None) == local]
+  return module, ast.get_docstring(node).split('\n\n')[0]
 
 
 def _flags():

@@ -21,11 +21,11 @@ def main(paths: Sequence[str]) -> None:
   if not paths:
     raise ValueError('no run directory is named: python -m pipelines.compare RUN_DIR RUN_DIR ...')
 
-  from tff_vision.report import run_comparison
+  from tff_vision.report import number_format, run_comparison
   groups = run_comparison.read(paths)
-  rows = run_comparison.summary(groups)
+  rows, metrics = run_comparison.summary(groups), run_comparison.metrics(groups)
   for row in rows:
-    said = [f'{name} {run_comparison.spread(name, row[name])}' for name in run_comparison.METRICS if name in row]
+    said = [f'{one.name} {number_format.spread(one, row[one.name])}' for one in metrics if one.name in row]
     if 'epsilon' in row['privacy']:
       said.append(f'epsilon {row["privacy"]["epsilon"]:.3f} at delta {row["privacy"]["delta"]:.3g}, unit '
                   f'{row["privacy"]["unit"]}')

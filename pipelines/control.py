@@ -40,6 +40,7 @@ def main() -> None:
     policy_training,  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
   )
   shown = progress.Progress(rounds=config.program.rounds)
+  shown.metrics = policy_training.METRICS
   found = policy_training.run(config, launch_config, runtime=runtime, on_round=shown)
   shown.close()
   _show('environments of the clients', found['evaluation'])

@@ -39,7 +39,7 @@ def main() -> None:
   from tff_vision import experiment  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
   shown = progress.Progress(rounds=config.program.rounds)
   result = experiment.run(config, launch_config, runtime=runtime, budget=budget, on_round=shown,
-                          on_start=functools.partial(_introduce, runtime, launch_config),
+                          on_start=functools.partial(_introduce, runtime, launch_config, shown),
                           stop_requested=stop.requested)
   shown.close()
   if result.report is None:
@@ -54,14 +54,16 @@ def _fresh_run_dir(config):
   return str(pathlib.Path('runs') / f'{config.data.dataset}-{config.algorithm.algorithm}-{stamp}'.replace(':', '_'))
 
 
-def _introduce(runtime, config, task, plan):
+def _introduce(runtime, config, progress_shown, planned):
   from tff_vision.data import images as images_lib
-  images = task.images
+  from tff_vision.objectives import metric
+  task, images = planned.task, planned.task.images
+  progress_shown.metrics = [one.name for one in metric.shown(metric.of(task.objective), task.objective.metric)]
   model = task.keras_model()
   print(f'{images.name}: {len(images.train)} clients, {len(images.test.examples)} test images, '
         f'{len(images.class_names)} classes, model {model.name} of {model.count_params():,} parameters.')
   print(f'clients: {_executors(runtime)}.')
-  shown = config.show_training_data or plan.releases_exact_metrics
+  shown = config.show_training_data or planned.plan.releases_exact_metrics
   arithmetic = None if runtime.workers else processes.note_on_math(runtime.math)
   for note in (*images.notes, *task.notes, *([arithmetic] if arithmetic else [])):
     if shown or not isinstance(note, images_lib.Counted):

@@ -7,10 +7,11 @@ import pathlib
 import numpy as np
 import pytest
 
-from tests.learning.composed import Run
+from tests.learning.tiny_experiments import experiment, hidden, train
 from tff_vision import catalogue, configs
 from tff_vision.catalogue import Row, Trait
 from tff_vision.configs import compatibility, runtime_config
+from tff_vision.data import records
 from tff_vision.runtime.driver import remote
 
 COHORTS = [[0, 1, 3], [1, 2]]
@@ -158,23 +159,25 @@ def test_krum_needs_more_clients_than_twice_the_attackers_and_two():
 # One algorithm of each kind of composition: two quantities sent, a server that reads who took part, one number more.
 @pytest.mark.parametrize(('algorithm', 'mode'), [('scaffold', 'masks'), ('feddyn', 'he_keyholder'), ('fednova', 'he')])
 def test_hidden_sums_lead_to_the_same_model(tff_runtime, tmp_path, algorithm, mode):
-  runs = [Run(algorithm, folder=tmp_path / 'plain'),
-          Run(algorithm, folder=tmp_path / 'hidden', secure=mode, place=tff_runtime)]
-  plain, hidden = (run.train(COHORTS) for run in runs)
-  assert 0 < np.abs(hidden - plain).max() < 2e-3
+  (plain, _, *measured), (found, _, also) = (
+      train(experiment(algorithm, **secure).prepare(tff_runtime), COHORTS)
+      for secure in ({}, {'secure': hidden(mode, tmp_path)}))
+  assert 0 < np.abs(found - plain).max() < 2e-3
   # So do their metrics, whose sums have no rounding but that of a loss.
-  measured = [run.measured for run in runs]
+  measured.append(also)
   assert list(measured[0]) == list(measured[1]) == ['loss', 'accuracy', 'num_examples']
   for name in measured[0]:
     assert measured[1][name] == pytest.approx(measured[0][name], abs=2e-3 if name == 'loss' else 0)
 
 
 def test_workers_lead_to_the_same_model_from_data_that_they_hold(tff_runtime, tmp_path):
-  for folder in ('plain', 'workers'):
-    (tmp_path / folder).mkdir()
-  plain = Run('scaffold', folder=tmp_path / 'plain').train(COHORTS)
+  made = experiment('scaffold')
+  plain, *_ = train(made.prepare(), COHORTS)
+  clients = made.task.images.train
+  for client in range(len(clients)):
+    records.write(tmp_path / records.file_name(client), clients.examples(client))
   config = runtime_config.RuntimeConfig(runtime='workers', local_workers=2, data_placement='worker',
                                         worker_data_dir=str(tmp_path))
   with remote.remote_runtime(config) as runtime:
-    found = Run('scaffold', folder=tmp_path / 'workers', data_on_workers=True).train(COHORTS, runtime)
+    found, *_ = train(experiment('scaffold', runtime=config).prepare(runtime), COHORTS)
   np.testing.assert_allclose(found, plain, atol=1e-5)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tff_vision import configs
+from tff_vision.configs import budget_file_config
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,21 +238,52 @@ class Task:
   """Images, model and objective.
 
   Attributes:
-    images: `data.FederatedImages`, from `data.from_arrays`, `data.from_client_data` or `data.load`.
-    model: A built-in name, or a function (input_shape, num_classes) -> Keras model of logits.
-    objective: `Classification` or `Embedding`, or an object with the methods of `objectives.Objective`.
+    images: `data.FederatedImages`, from `data.from_arrays`, `data.from_client_data` or `data.load`; or a
+      `configs.DataConfig`, which is loaded when it is needed.
+    model: A built-in name, or a function (input_shape, num_classes) -> Keras model of logits, or a
+      `configs.ModelConfig`.
+    objective: `Classification` or `Embedding`, or an object with the methods of `objectives.Objective`, or a
+      `configs.TaskConfig`.
   """
   images: Any
-  model: str | Callable[[tuple[int, int, int], int], Any] = 'mlp'
+  model: str | configs.ModelConfig | Callable[[tuple[int, int, int], int], Any] = 'mlp'
   objective: Any = Classification()
 
-  def sections(self) -> dict[str, Any]:
-    """Returns the sections `data`, `model` and `task` of a config."""
+  def sections(self, seed: int) -> dict[str, Any]:
+    """Returns the sections `data`, `model` and `task` of the config of an experiment with this seed."""
+    return {'data': self._data(seed), 'task': self._task(),
+            'model': self.model if isinstance(self.model, configs.ModelConfig) else configs.ModelConfig(
+                model=self.model)}
+
+  def _data(self, seed):
+    if isinstance(self.images, configs.DataConfig):
+      return self.images
+    if (origin := getattr(self.images, 'origin', None)) is not None and origin.seed == seed:
+      return origin.config  # What a config says loads the same images.
+    return configs.DataConfig(dataset=self.images)
+
+  def _task(self):
+    if isinstance(self.objective, configs.TaskConfig):
+      return self.objective
     if isinstance(self.objective, Classification):
-      task = configs.TaskConfig(loss=self.objective.loss)
-    elif isinstance(self.objective, Embedding):
-      task = configs.TaskConfig(task='embedding', embedding_size=self.objective.size)
-    else:
-      task = configs.TaskConfig(task=self.objective)
-    return {'data': configs.DataConfig(dataset=self.images), 'model': configs.ModelConfig(model=self.model),
-            'task': task}
+      return configs.TaskConfig(loss=self.objective.loss)
+    if isinstance(self.objective, Embedding):
+      return configs.TaskConfig(task='embedding', embedding_size=self.objective.size)
+    return configs.TaskConfig(task=self.objective)
+
+
+def BudgetFile(path: str, *, epsilon: float | None = None, delta: float | None = None, unit: str | None = None
+               ) -> budget_file_config.BudgetFileConfig:
+  """Returns the budget over several runs that an experiment is charged to.
+
+  Args:
+    path: The file; made by the first run.
+    epsilon: What all runs on the same data may cost together; read when the file is made.
+    delta: At this delta; None: the first run's.
+    unit: `client` or `example`; None: the first run's.
+
+  Raises:
+    ValueError: A value is illegal; it is named.
+  """
+  return budget_file_config.BudgetFileConfig(budget_file=path, budget_epsilon=epsilon, budget_delta=delta,
+                                             budget_unit=unit)

@@ -9,11 +9,12 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow_federated as tff
 
 from tff_vision import configs
 from tff_vision.accounting import accounting
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.program import journal, loop
+from tff_vision.program import journal, loop, managers, round_record
 
 Fault = dataclasses.make_dataclass('Fault', ['worker', 'reason', 'clients'])
 
@@ -56,16 +57,17 @@ def run(plan, tmp_path, faults=(), rounds=6, load_latest=nothing_saved, first=0,
       next=play)
   evaluated = {'evaluation': {'accuracy': 0.5}, 'per_client': {}}
   book = journal.Journal(tmp_path / 'journal.jsonl')
-  outcome = asyncio.run(loop.run(
-      process, plan=plan, client_data=types.SimpleNamespace(present=list, request=lambda client, _: client),
+  training = loop.Training(
+      process=process, plan=plan, client_data=types.SimpleNamespace(present=list, request=lambda client, _: client),
       task=types.SimpleNamespace(images=types.SimpleNamespace(train=[None] * 4, test=None), initial_weights=lambda: 0),
-      runtime=types.SimpleNamespace(cohort=cohort, WorkerLost=KeyError,
-                                    take_faults=lambda: faults.popleft() if faults else []),
-      traffic=loop.Traffic(bytes_down=1, bytes_up=1), journal=book, evaluate_personal=None,
+      place=types.SimpleNamespace(cohort=cohort, WorkerLost=KeyError,
+                                  take_faults=lambda: faults.popleft() if faults else []),
+      traffic=round_record.Traffic(bytes_down=1, bytes_up=1),
       evaluator=types.SimpleNamespace(model=None, evaluate=lambda _: evaluated),
-      program=configs.ProgramConfig(rounds=rounds, rounds_per_evaluation=100),
-      managers=loop.Managers(checkpoints=types.SimpleNamespace(load_latest=load_latest, save=save), releases=()),
-      stop_requested=lambda: False, **{'on_round': lambda record: None, **options}))
+      program=configs.ProgramConfig(rounds=rounds, rounds_per_evaluation=100))
+  outcome = asyncio.run(loop.run(training, loop.Books(
+      managers=managers.Managers(checkpoints=types.SimpleNamespace(load_latest=load_latest, save=save), releases=()),
+      journal=book, **{'stop_requested': lambda: False, 'on_round': lambda record: None, **options})))
   assert len(kept) <= len(outcome.history)
   return outcome, book
 
@@ -164,20 +166,26 @@ def test_finished_rounds_without_a_checkpoint_are_not_released_again(tmp_path):
     run(plan, tmp_path)
 
 
+def keyed(rest):
+  """Returns a server's state that holds the key of noise."""
+  return tff.learning.templates.LearningAlgorithmState((), (), (), {
+      'mechanism': {'server_secret_key': np.zeros(8, np.uint32)}}, np.int64(rest))
+
+
 def resumed(plan, tmp_path, seen, kept, rounds=6, **options):
   """Runs on from the checkpoint of round `kept`, after rounds 1..seen were ended; also returns the rounds' keys."""
   book, keys = journal.Journal(tmp_path / 'journal.jsonl'), []
   for number in range(1, seen + 1):
     book.begin(number)
     book.end(number, 4)
-  state = {'server_secret_key': np.zeros(8, np.uint32), 'rest': np.int64(kept)}
+  state = keyed(kept)
 
   async def load_latest(structure):
     return {**structure, 'state': state, 'history': json.dumps(
         [{'round': number, 'seconds': 1.0} for number in range(1, kept + 1)]).encode()}, kept
 
   def compute(state, data):
-    keys.append(tuple(state['server_secret_key']))
+    keys.append(tuple(state.aggregator['mechanism']['server_secret_key']))
     return types.SimpleNamespace(state=state, metrics={})
 
   outcome, book = run(plan, tmp_path, rounds=rounds, load_latest=load_latest, first=state, compute=compute, **options)
@@ -275,10 +283,13 @@ def test_a_budget_over_runs_is_charged_for_clients_that_are_lost_and_rounds_that
   async def first_round(structure):
     return {**structure, 'history': json.dumps([{'round': 1}]).encode()}, 1
 
+  given = {'rounds': 3, 'load_latest': first_round, 'first': keyed(1),
+           'compute': lambda state, data: types.SimpleNamespace(state=state, metrics={})}
+
   # Its checkpoint of round 2 is lost: with fresh noise that is one release more, which does not fit.
-  outcome, _ = run(plan, tmp_path / 'lost', rounds=3, load_latest=first_round, charged=Budget(fits=0))
+  outcome, _ = run(plan, tmp_path / 'lost', **given, charged=Budget(fits=0))
   assert len(outcome.history) == 1
   budget = Budget()
-  outcome, _ = run(plan, tmp_path / 'lost', rounds=3, load_latest=first_round, charged=budget)
+  outcome, _ = run(plan, tmp_path / 'lost', **given, charged=budget)
   assert len(outcome.history) == 3
   assert budget.charges[0] == plan.charged(plan_lib.Past(delivered={1: 1, 2: 1}, replayed=(2,), repeated=(2,))).spent(3)

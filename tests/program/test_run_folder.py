@@ -21,11 +21,12 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from pipelines import train as train_pipeline
-from tff_vision import assembly, configs, experiment
-from tff_vision.export import model_card
+from tff_vision import assembly, configs, experiment, tasks
+from tff_vision.export import keras_export, model_card
 from tff_vision.learning import evaluation
 from tff_vision.program import checkpoints, final_state, released, run_directory
 from tff_vision.report import figures
+from tff_vision.runtime.driver import runtimes
 
 RELEASED = (r'config\.json', r'metrics\.csv', r'report\.json', r'report\.html', 'logdir', 'export',
             r'export/(model\.keras|weights\.npz|model\.json|saved_model(/.*)?)')
@@ -90,7 +91,7 @@ def _quick(tff_runtime, monkeypatch):
     del config
     yield tff_runtime
 
-  monkeypatch.setattr(experiment.runtimes, 'open_runtime', open_runtime)
+  monkeypatch.setattr(runtimes, 'open_runtime', open_runtime)
   monkeypatch.setattr(figures, 'render', lambda draw: {'light': b'', 'dark': b''})
   before = os.umask(0)
   yield
@@ -108,7 +109,7 @@ def _light(monkeypatch, request):
     folder.mkdir(exist_ok=True)
     final_state.write_weights(folder, weights)
     return 0.0
-  monkeypatch.setattr(experiment.export, 'export', export)
+  monkeypatch.setattr(keras_export, 'export', export)
 
 
 def configured(data, name, **program):
@@ -181,7 +182,7 @@ def events(folder):
 
 def assert_of_the_run(folder, config):
   """What was exported is one model, and read without a checkpoint; its card tells no sizes."""
-  directory, task = run_directory.RunDirectory(folder), experiment.tasks.build_task(config)
+  directory, task = run_directory.RunDirectory(folder), tasks.build_task(config)
   model = task.keras_model()
   final_state.read_weights(directory, model).assign_weights_to(model)
   whole = tf.keras.models.load_model(folder / 'export' / 'model.keras', compile=False)
@@ -291,8 +292,8 @@ def test_whoever_has_the_folder_of_a_finished_run_cannot_strip_its_noise(data, t
   config = configured(data, 'client_gaussian', rounds=3)
   folder = tmp_path / 'kept'
   train(config, folder, keep_secrets=True)
-  directory, place = run_directory.RunDirectory(folder), experiment.runtimes
-  plan = experiment.build_plan(config, experiment.tasks.build_task(config), secret=directory.secret())
+  directory, place = run_directory.RunDirectory(folder), runtimes
+  plan = experiment.build_plan(config, tasks.build_task(config), secret=directory.secret())
   cohort = list(plan.cohort(3))
   with np.load(folder / 'export' / 'weights.npz') as held:
     released = [held[name] for name in held.files][:2]

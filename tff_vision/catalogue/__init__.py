@@ -52,8 +52,7 @@ CLASHES: Mapping[tuple[Trait, Trait], str] = {
     (Trait.CHANGES_DATA, Trait.DATA_ON_WORKERS): 'the driver changes attackers\' examples, and these lie on the '
                                                  'workers',
     (Trait.DEFERS, Trait.KEEPS_STATE): 'the memory of what was not sent would have to be kept beside that state',
-    (Trait.DEFERS, Trait.PLAYS): 'what a client has not sent yet travels with its examples, and a client that plays '
-                                 'has none',
+    (Trait.DEFERS, Trait.PLAYS): 'what a client has not sent yet travels with its examples, and it has none',
     (Trait.RETURNS_IMAGES, Trait.PLAYS): 'it makes no policy',
     (Trait.RULE, Trait.SEVERAL_MODELS): 'a client sends zeros for the models that it did not choose, and the rule '
                                         'takes them for updates',

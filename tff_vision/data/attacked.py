@@ -113,7 +113,7 @@ def _check_backdoor(config, found):
   if config.attack_target >= len(found.class_names):
     raise ValueError(f'attack_target={config.attack_target} is no class of dataset={found.name}, which has '
                      f'{len(found.class_names)}, numbered from 0.')
-  height, width, _ = found.test.examples.shape
+  height, width, _ = found.spec.shape
   if config.attack_patch > min(height, width):
     raise ValueError(f'attack_patch={config.attack_patch} is larger than the images of dataset={found.name}, '
                      f'{height} x {width}.')

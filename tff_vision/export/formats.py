@@ -23,8 +23,6 @@ from tff_vision.export import keras_export, model_card, serving, tflite
 from tff_vision.learning import evaluation
 from tff_vision.program import json_file
 
-PARITY_IMAGES = 100
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Calibration:
@@ -50,7 +48,7 @@ class _Build:
   decide: Callable[[np.ndarray], np.ndarray] | None
 
 
-def deploy(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: pathlib.Path, *,
+def deploy(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folder: pathlib.Path, *,
            report: Mapping[str, Any], formats: Sequence[str], calibration: Calibration | None = None) -> dict[str, Any]:
   """Writes the model to `folder`, in each format, with its card, all at once.
 
@@ -74,13 +72,12 @@ def deploy(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
   model = task.keras_model()
   weights.assign_weights_to(model)
   evaluator = evaluation.Evaluator(model, preprocessing=task.images.preprocessing, objective=task.objective)
-  stored = task.images.test.examples
-  facts = {**keras_export.facts(task), **task.objective.yardstick(evaluator.logits(stored.x), stored.y)}
+  facts = {**keras_export.facts(task), **keras_export.yardstick(task, evaluator)}
   answers = serving.ANSWERS['findings' if facts['multi_label'] else facts['task']]
-  whole = preprocess.with_preprocessing(model, task.images.preprocessing, stored)
+  whole = preprocess.with_preprocessing(model, task.images.preprocessing, task.images.spec)
   with _whole(folder) as part:
     build = _Build(
-        folder=part, calibration=calibration, outputs=evaluator.logits, images=stored.x[:PARITY_IMAGES],
+        folder=part, calibration=calibration, outputs=evaluator.logits, images=keras_export.parity_images(task),
         served=serving.ServedModel(whole, stored=task.images.stored_pixels, answers=answers),
         stored=task.images.stored_pixels, decide=_decision(facts))
     found = {name: FORMATS[name](build) for name in formats}

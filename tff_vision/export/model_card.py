@@ -13,8 +13,8 @@ from tff_vision import configs, plugins, tasks
 from tff_vision.data import images as images_lib
 from tff_vision.learning import evaluation
 from tff_vision.program import json_file, released, whole_file
+from tff_vision.report import declared, privacy_profile
 from tff_vision.report import number_format as numbers
-from tff_vision.report import privacy_profile
 
 TEMPLATE = pathlib.Path(__file__).with_name('model_card.md.j2')
 MAX_CLIENTS = 50
@@ -35,7 +35,7 @@ _PERSONAL = {'fedper': _OWN_HEADS, 'fedrep': _OWN_HEADS, 'ditto': _OWN_MODELS, '
              'ifca': 'Clients chose between several models; these files hold the first of them.'}
 
 
-def describe(report: Mapping[str, Any], task: tasks.Task, evaluator: evaluation.Evaluator,
+def describe(report: Mapping[str, Any], task: tasks.Problem, evaluator: evaluation.Evaluator,
              formats: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
   """Returns the card's content: what model_card.json holds.
 
@@ -58,6 +58,7 @@ def describe(report: Mapping[str, Any], task: tasks.Task, evaluator: evaluation.
       'evaluation': report['evaluation'],
       'clients': clients(report, task.images, evaluator),
       'num_clients': len(task.images.train),
+      'client_metrics': client_metrics(report),
       'spread': {key: value for key, value in report['per_client'].items() if key != 'accuracies'},
       'formats': {name: dict(parity) for name, parity in formats.items()},
       'environment': report['environment'],
@@ -73,6 +74,11 @@ def settings(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
              for field in dataclasses.fields(configs.sections()[section])}
     shown |= {name: value for name, value in config[section].items() if value != usual[name]}
   return shown
+
+
+def client_metrics(report: Mapping[str, Any]) -> Mapping[str, str]:
+  """Returns the metrics that stand beside each client, by name, in words: the objective's, without the loss."""
+  return {one.name: one.label for one in declared.compared([report]) if one.name != declared.LOSS}
 
 
 def clients(report: Mapping[str, Any], images: images_lib.FederatedImages, evaluator: evaluation.Evaluator
@@ -91,8 +97,8 @@ def clients(report: Mapping[str, Any], images: images_lib.FederatedImages, evalu
     measured = evaluator.evaluate(own)['evaluation'] if len(positions) else {}
     epsilon = ledger.get('epsilon', ledger.get('epsilon_rdp'))
     size = {'training_images': images.train.num_examples(client)} if released.client_sizes_are_public(report) else {}
-    found.append({'client': str(name), **size, 'test_images': len(positions), 'accuracy': measured.get('accuracy'),
-                  'auc': measured.get('auc')}
+    found.append({'client': str(name), **size, 'test_images': len(positions),
+                  **{metric: measured.get(metric) for metric in client_metrics(report)}}
                  | ({} if epsilon is None else {'epsilon': epsilon, 'rounds': ledger['rounds']}))
   return found
 

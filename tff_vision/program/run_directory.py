@@ -27,11 +27,7 @@ _IN_EVERY_REPORT = {'config', 'dataset', 'model', 'evaluation', 'per_client', 'p
 
 @dataclasses.dataclass(frozen=True)
 class RunDirectory:
-  """Paths of a run.
-
-  Attributes:
-    kind: The class of its config, whose fields are sections.
-  """
+  """Paths of a run. Attributes: kind: The class of its config, whose fields are sections."""
   path: pathlib.Path
   kind: type = configs.ExperimentConfig
 
@@ -95,7 +91,8 @@ class RunDirectory:
     """
     return self._read(configs.from_json)
 
-  def _description(self):
+  def description(self) -> Mapping[str, Any]:
+    """Returns what config.json says, also of objects. Raises: As `read_config`."""
     return json.loads(json.dumps(self._read(configs.read_description)))
 
   def _read(self, parse):
@@ -196,7 +193,7 @@ class RunDirectory:
       ValueError: Names the folder or the fields that differ.
     """
     if resume:
-      saved = self._description()
+      saved = self.description()
       moved = getattr(getattr(config, 'data', None), 'data_dir', None)
       if moved is not None and moved != saved['data']['data_dir']:
         self._check_moved(saved['data']['data_dir'], moved)
@@ -235,7 +232,7 @@ class RunDirectory:
     except OSError as error:
       raise ValueError(f'run_dir={str(self.path)!r} cannot be written: {error.strerror}.') from None
     with exclusive(self.config):
-      if fingerprint and not new_run and self._description() != json.loads(json.dumps(configs.described(config))):
+      if fingerprint and not new_run and self.description() != json.loads(json.dumps(configs.described(config))):
         self.config.write_text(configs.to_json(config))  # In place: the lock is on this very file.
       if not self.is_wiped():
         self._close_secrets(secret)

@@ -8,8 +8,8 @@ from typing import Any
 from tff_vision import configs, told
 from tff_vision.accounting import privacy_losses
 from tff_vision.participation import cohort_sampling
-from tff_vision.privacy.mechanisms import base, noised_metrics
-from tff_vision.privacy.noise import integer_grid, key_binding
+from tff_vision.privacy.mechanisms import base, noised_mean, noised_metrics
+from tff_vision.privacy.noise import integer_grid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class Central(ClientLevel):
     return dataclasses.replace(self, past=past)
 
   def with_fresh_noise(self, state):
-    return key_binding.with_fresh_keys(state)
+    return noised_mean.with_fresh_key(state)
 
   def for_secure_sum(self, secure):
     return dataclasses.replace(self, hidden=secure.secure_sum != 'none')

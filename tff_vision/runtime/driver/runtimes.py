@@ -21,7 +21,8 @@ RUNTIMES: Mapping[str, Callable[[runtime_config.RuntimeConfig], contextlib.Abstr
 
 
 @contextlib.contextmanager
-def open_runtime(config: runtime_config.RuntimeConfig) -> Iterator[local.LocalContext | context.WorkersContext]:
+def open_runtime(config: runtime_config.RuntimeConfig = runtime_config.RuntimeConfig()  # noqa: B008  Frozen.
+                 ) -> Iterator[local.LocalContext | context.WorkersContext]:
   """Makes TFF computations in the `with` block run where `config` says.
 
   Raises:

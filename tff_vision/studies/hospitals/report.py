@@ -32,7 +32,7 @@ def write_html(path: os.PathLike | str, content: Mapping) -> None:
 def _hospitals(content):
   rows = [[one['hospital'],
            *(numbers.data(one[key]) for key in ('training_images', 'validation_images', 'test_images')),
-           *(numbers.metric('accuracy', one[key]) for key in ('share_of_second_class',) if key in one)]
+           *(numbers.data(one[key], numbers.percent(one[key])) for key in ('share_of_second_class',) if key in one)]
           for one in content['hospitals']]
   header = ['hospital', 'training', 'validation', 'test', f'{content["class_names"][1]} among training images']
   return tables.Table(caption='The hospitals', rows=rows, header=header[:max(map(len, rows))])

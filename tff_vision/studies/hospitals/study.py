@@ -57,7 +57,7 @@ def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, st
   images, builder = features.trained_part(images, config.model.model)
   hospitals = hospital_data.divide(images, validation_share=study.validation_share, seed=config.program.seed)
   model = builder(
-      preprocess.input_shape(images.preprocessing, images.test.examples.shape), len(images.class_names))
+      preprocess.input_shape(images.preprocessing, images.spec.shape), len(images.class_names))
   evaluator = evaluation.Evaluator(model, preprocessing=images.preprocessing)
   started, measured = time.monotonic(), {}
   with claim.claimed(run_dir, config, study), runtimes.open_runtime(runtime_config.RuntimeConfig()) as place:
