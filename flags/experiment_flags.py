@@ -12,6 +12,7 @@ from flags import (
   availability_flags,
   cohort_flags,
   data_flags,
+  example_flags,
   image_flags,
   mechanism_flags,
   model_flags,
@@ -33,8 +34,8 @@ Experiment = TypeVar('Experiment')
 
 MODULES = (data_flags, partition_flags, image_flags, reading_flags, task_flags, model_flags, training_flags,
            algorithm_flags, schedule_flags, cohort_flags, availability_flags,
-           personal_flags, privacy_flags, mechanism_flags, secure_flags, aggregation_flags, attack_flags, program_flags,
-           output_flags)
+           personal_flags, privacy_flags, mechanism_flags, example_flags, secure_flags, aggregation_flags, attack_flags,
+           program_flags, output_flags)
 
 
 def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.ExperimentConfig:
