@@ -5,8 +5,8 @@ from typing import Any
 
 from tff_vision.configs import training_config, validate
 
-BUILT_IN = ('autoencoder', 'cnn', 'cnn_dropout', 'cnn_gn', 'cnn_tanh', 'linear', 'mlp', 'mobilenet_v3_small',
-            'resnet18_gn', 'resnet20_gn', 'scattering', 'vit_tiny')
+BUILT_IN = ('autoencoder', 'cnn', 'cnn_dropout', 'cnn_gn', 'cnn_private', 'cnn_tanh', 'linear', 'mlp',
+            'mobilenet_v3_small', 'resnet18_gn', 'resnet20_gn', 'scattering', 'vit_tiny')
 MODELS = (*BUILT_IN, 'keras_file')
 
 

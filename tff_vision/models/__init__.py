@@ -26,6 +26,7 @@ MODELS: Mapping[str, ModelBuilder] = {
     'mobilenet_v3_small': mobilenet.build,
     'vit_tiny': vit.build,
     'cnn_gn': cnn.build_cnn_gn,
+    'cnn_private': cnn.build_cnn_private,
     'cnn_tanh': cnn.build_cnn_tanh,
     'scattering': scattering.build_scattering,
 }
