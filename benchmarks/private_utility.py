@@ -12,6 +12,7 @@ Test accuracy, mean and standard deviation over seeds, of
 * `cnn`: `central` with the CNN of Papernot et al. 2021 (0.861 at epsilon 2.7) in place of scattering features;
 * `cnn_private`, `cnn_private_silos`: `central` and `silos` at epsilon 2.7 with the model `cnn_private`, trained end to
   end, whose clients return averages of weights. What is chosen here was chosen on 10,000 of the training images;
+* `cnn_from_public`: the same from convolutions that were trained on generated handwriting;
 * `options`: each option of private SGD against none of them, in one silo of 20,000 images;
 * `public`: a private linear layer on the features of a `cnn_private` that was trained on generated handwriting, and
   on those of one that was never trained.
@@ -37,7 +38,8 @@ from pipelines import launch
 from tff_vision import configs
 from tff_vision.program import json_file
 
-_PARTS = ('central', 'silos', 'clients', 'noise', 'cnn', 'cnn_private', 'cnn_private_silos', 'options', 'public')
+_PARTS = ['central', 'silos', 'clients', 'noise', 'cnn', 'cnn_private', 'cnn_private_silos', 'cnn_from_public',
+          'options', 'public']
 _CELLS = flags.DEFINE_list('cells', _PARTS, 'Which parts of the table.')
 _SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds, separated by commas.')
 _SCALE = 10  # Simulated clients for each that trains.
@@ -54,6 +56,7 @@ class Cell:
     images: So many of the training images, drawn by the seed; None: all.
     num_clients: Among which the images are divided evenly.
     scale: How many clients each stands for.
+    from_public: Whether the convolutions of `cnn_private` begin as those trained on generated handwriting.
   """
   row: str
   epsilon: float | None
@@ -66,6 +69,7 @@ class Cell:
   privacy: configs.PrivacyConfig
   images: int | None = None
   scale: int = 1
+  from_public: bool = False
 
   @property
   def key(self) -> str:
@@ -84,6 +88,8 @@ def cells() -> dict[str, list[Cell]]:
       'cnn': [_cnn_cell()],
       'cnn_private': [_private_cnn_cell('cnn_private', 1)],
       'cnn_private_silos': [_private_cnn_cell('cnn_private silos', 3)],
+      'cnn_from_public': [dataclasses.replace(_private_cnn_cell(f'cnn_private from public{name}', silos),
+                                              from_public=True) for name, silos in (('', 1), (' silos', 3))],
       'options': [_option_cell(name, epsilon, **options)
                   for epsilon in (1.0, 3.0, 8.0) for name, options in _OPTIONS.items()],
       'public': [_head_cell(model, epsilon) for epsilon in (1.0, 3.0, 8.0) for model in ('public', 'untrained')],

@@ -45,6 +45,9 @@ def _by_examples(cell, plan, train, parts, test, seed):
   del seed
   builder = _linear if cell.model in _FIXED else models.MODELS[cell.model]
   model = builder(train.x.shape[1:], 10)
+  if cell.from_public:
+    for layer, public in zip(model.layers[:-2], _convolutions(trained=True).layers[1:], strict=True):
+      layer.set_weights(public.get_weights())
   plan = plan.for_model(model, tf.TensorSpec((None, *train.x.shape[1:]), tf.float32))
   client = example_work.build_train_fn(
       builder(train.x.shape[1:], 10),
@@ -122,10 +125,12 @@ def _features(model):
                                part.y) for part in _whole()[1:])
 
 
+@functools.cache
 def _convolutions(*, trained):
   """Returns `cnn_private` up to its last layer, trained on generated handwriting, which nobody wrote, or not at all."""
   tf.keras.utils.set_random_seed(0)
-  public = data_build.build(configs.DataConfig(dataset='synthetic_emnist', num_clients=_WRITERS), seed=0)
+  public = data_build.build(configs.DataConfig(dataset='synthetic_emnist', partition='natural', num_clients=_WRITERS,
+                                               held_out_clients=1, preprocess='invert'), seed=0)
   model = models.MODELS['cnn_private']((28, 28, 1), len(public.class_names))
   if trained:
     written = [public.train.examples(writer) for writer in range(_WRITERS)]
