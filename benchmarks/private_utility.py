@@ -13,7 +13,7 @@ Test accuracy, mean and standard deviation over seeds, of
 * `cnn_private`, `cnn_private_silos`: `central` and `silos` at epsilon 2.7 with the model `cnn_private`, trained end to
   end, whose clients return averages of weights. What is chosen here was chosen on 10,000 of the training images;
 * `cnn_from_public`: the same from convolutions that were trained on generated handwriting;
-* `options`: each option of private SGD against none of them, in one silo of 20,000 images;
+* `options`: each option of private SGD against none of them, in one silo of 10,000 images, 8 passes;
 * `public`: a private linear layer on the features of a `cnn_private` that was trained on generated handwriting, and
   on those of one that was never trained.
 
@@ -145,9 +145,9 @@ def _private_cnn_cell(row, silos):
 
 def _option_cell(name, epsilon, **options):
   return Cell(
-      row=f'options {name}', epsilon=epsilon, model='cnn_private', images=20_000, num_clients=1, rounds=1,
+      row=f'options {name}', epsilon=epsilon, model='cnn_private', images=10_000, num_clients=1, rounds=1,
       cohort=configs.CohortConfig(cohort_size=1), server=configs.ServerConfig(),
-      client=configs.ClientConfig(client_optimizer='sgdm', client_learning_rate=8.0, client_epochs=8, batch_size=1024),
+      client=configs.ClientConfig(client_optimizer='sgdm', client_learning_rate=8.0, client_epochs=8, batch_size=512),
       privacy=_privacy(epsilon, 1e-5, privacy='example_dp_sgd', clip_norm=0.1, **options))
 
 
