@@ -140,7 +140,7 @@ def _convolutions(*, trained):
   return tf.keras.Model(model.inputs, model.layers[-3].output)
 
 
-_WRITERS, _PUBLIC_EPOCHS = 300, 6
+_WRITERS, _PUBLIC_EPOCHS = 400, 6
 _FIXED = {
     'scattering': lambda: scattering.build_features((28, 28, 1)),
     'public': lambda: _convolutions(trained=True),
