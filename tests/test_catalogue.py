@@ -23,7 +23,7 @@ EVERY_ROW = [(field, name) for field, kind in catalogue.KINDS.items() for name i
 # Their name says it all, or a setting makes them.
 NOT_LOADED = {('aggregator', 'mean'), ('secure_sum', 'none'), ('attack', 'none'), ('model', 'keras_file'),
               *(pair for pair in EVERY_ROW if pair[0] in (
-                  'mf_strategy', 'example_sampling', 'quantity_distribution', 'data_placement'))}
+                  'mf_strategy', 'example_sampling', 'example_noise', 'quantity_distribution', 'data_placement'))}
 
 
 def test_catalogue_configs_and_flags_need_no_tensorflow():

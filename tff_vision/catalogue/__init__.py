@@ -20,7 +20,8 @@ How = rows.How
 KINDS: Mapping[str, Kind] = {kind.field: kind for kind in (
     algorithms.ALGORITHMS, algorithms.CLIENT_OPTIMIZERS, algorithms.SERVER_OPTIMIZERS, algorithms.CLIENT_SCHEDULES,
     algorithms.SERVER_SCHEDULES, aggregations.AGGREGATORS, aggregations.COMPRESSIONS, aggregations.ATTACKS,
-    mechanisms.PRIVACIES, mechanisms.MF_STRATEGIES, mechanisms.EXAMPLE_SAMPLINGS, aggregations.SECURE_SUMS,
+    mechanisms.PRIVACIES, mechanisms.MF_STRATEGIES, mechanisms.EXAMPLE_SAMPLINGS, mechanisms.EXAMPLE_NOISES,
+    aggregations.SECURE_SUMS,
     mechanisms.SAMPLINGS, models.TASKS, models.MODELS, data_sets.DATA_SETS, data_sets.PARTITIONS,
     data_sets.QUANTITY_DISTRIBUTIONS, places.RUNTIMES, places.DATA_PLACEMENTS, models.FORMATS)}
 

@@ -97,7 +97,9 @@ PRIVACIES = Kind.of('privacy', (
               against='everyone outside that client, the server too', noise='on the client, each step',
               needs='any sampling',
               traits=frozenset((Trait.PROMISES, Trait.EXAMPLE_LEVEL, Trait.CLIENTS_DRAW_NOISE)),
-              reads=(*_EVERY, 'example_sampling'), requires=('clip_norm',),
+              reads=(*_EVERY, 'example_sampling', 'example_noise', 'mf_buffers', 'mf_bands', 'example_adaptive_clip',
+                     'target_quantile', 'clip_learning_rate', 'count_stddev', 'example_average', 'example_copies',
+                     'example_shift', 'example_mirror'), requires=('clip_norm',),
               refuses={Trait.COMPARES_EXAMPLES: 'its loss compares the images of a batch, so no clip bounds what one '
                                                 'image changes; choose a client-level mechanism'},
               limits=(*(Limit(name, _BY_ITSELF, (), How.UNREAD) for name in (
@@ -128,6 +130,18 @@ EXAMPLE_SAMPLINGS = Kind.of('example_sampling', (
     Row('poisson', 'each example independently'),
     Row('shuffled', 'in a random order, batch by batch'),
     Row('balls_in_bins', 'each example in one random step of a pass'),
+    Row('cyclic', 'batch by batch, in one random order for all passes of a round'),
+))
+_ONE_CLIP = Limit('example_adaptive_clip', 'the noise of one step cancels that of others only while the clip stays')
+_A_PASS_APART = Limit('example_sampling', 'it counts on a known number of steps between two with the same example',
+                      ('cyclic',), How.NEEDS)
+EXAMPLE_NOISES = Kind.of('example_noise', (
+    Row('independent', 'drawn anew in each step'),
+    Row('blt', 'buffered linear Toeplitz noise', limits=(_A_PASS_APART, _ONE_CLIP), reads=('mf_buffers',)),
+    Row('banded', 'banded noise', limits=(_A_PASS_APART, _ONE_CLIP), reads=('mf_bands',)),
+    Row('amplified', 'banded noise amplified by sampling', reads=('mf_bands',), limits=(
+        Limit('example_sampling', 'its epsilon counts on every example of a block being drawn independently',
+              ('poisson',), How.NEEDS), _ONE_CLIP)),
 ))
 
 _SAMPLERS = 'tff_vision.participation.cohort_sampling'

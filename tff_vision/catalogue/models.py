@@ -12,6 +12,8 @@ MODELS = Kind.of('model', (
     Row('cnn_dropout', 'Reddi et al. 2021: two 3x3 convolutions, 128 hidden units, dropout',
         loads=f'{_BUILDERS}.cnn:build_cnn_dropout'),
     Row('cnn_gn', 'four convolutions with GroupNorm, for images of any size', loads=f'{_BUILDERS}.cnn:build_cnn_gn'),
+    Row('cnn_private', 'two convolutions with GroupNorm and tanh, for private SGD: few weights, even gradients',
+        loads=f'{_BUILDERS}.cnn:build_cnn_private'),
     Row('cnn_tanh', 'two convolutions with tanh, whose bounded activations suit private training',
         loads=f'{_BUILDERS}.cnn:build_cnn_tanh'),
     Row('linear', 'multinomial logistic regression on pixels', loads=f'{_BUILDERS}.cnn:build_linear'),

@@ -42,10 +42,12 @@ TaskConfig = task_config.TaskConfig
 
 
 # Grows with new fields, which are listed below: in a file of an older schema they have their defaults.
-SCHEMA = 2
-_NEW_IN: Mapping[int, frozenset[str]] = {2: frozenset((
-    'model_option', 'imports', 'algorithm_option', 'loss', 'loss_option', 'aggregator_option', 'pixel_range',
-    'label_case', 'finding_separator', 'secure_statistical_bits'))}
+SCHEMA = 3
+_NEW_IN: Mapping[int, frozenset[str]] = {
+    2: frozenset(('model_option', 'imports', 'algorithm_option', 'loss', 'loss_option', 'aggregator_option',
+                  'pixel_range', 'label_case', 'finding_separator', 'secure_statistical_bits')),
+    3: frozenset(('example_noise', 'example_adaptive_clip', 'example_average', 'example_copies', 'example_shift',
+                  'example_mirror'))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ from tff_vision.configs import compatibility, option, validate
 
 PRIVACIES = catalogue.names('privacy')
 _OF_ONE = 'Privacy: what single mechanisms read'
+_SGD = 'Privacy: private SGD on clients (example_dp_sgd)'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,23 +26,40 @@ class PrivacyConfig:
       'with example_dp_sgd the examples of the largest client.')
   stop_at_epsilon: float | None = option.option(None, 'End before the round that would exceed it.')
   target_quantile: float = option.option(
-      0.5, 'client_adaptive: fraction of updates that the clip leaves as they are.', topic=_OF_ONE)
-  clip_learning_rate: float = option.option(0.2, 'client_adaptive: how fast the clip moves.', topic=_OF_ONE)
+      0.5, 'client_adaptive, example_adaptive_clip: fraction of updates (gradients) that the clip leaves as they are.',
+      topic=_OF_ONE)
+  clip_learning_rate: float = option.option(
+      0.2, 'client_adaptive, example_adaptive_clip: how fast the clip moves.', topic=_OF_ONE)
   count_stddev: float | None = option.option(
-      None, 'client_adaptive: noise on the count of unclipped updates; unset means cohort_size / 20.', topic=_OF_ONE)
+      None, 'client_adaptive, example_adaptive_clip: noise on the count of what is unclipped; unset means cohort_size '
+      '/ 20, or batch_size / 20.', topic=_OF_ONE)
   tree_efficient: bool = option.option(
       True, 'dp_ftrl: estimate tree nodes from their children too.', topic=_OF_ONE)
   mf_strategy: str = option.option('blt', 'dp_mf: shape of the correlated noise.', topic=_OF_ONE)
-  mf_buffers: int = option.option(3, 'dp_mf with blt: model-sized buffers on the server.', topic=_OF_ONE)
+  mf_buffers: int = option.option(
+      3, 'dp_mf with blt: model-sized buffers on the server; example_noise=blt: on each client, while it trains.',
+      topic=_OF_ONE)
   mf_bands: int | None = option.option(
-      None, 'dp_mf with banded or amplified: bands; unset means as many as allowed, or as are best.', topic=_OF_ONE)
+      None, 'dp_mf or example_noise with banded or amplified: bands; unset means as many as allowed, or the best '
+      'number.',
+      topic=_OF_ONE)
   noise_survivors: int | None = option.option(
       None, 'distributed_*: noise suffices while so many clients of a cohort deliver; unset means all.', topic=_OF_ONE)
   metrics_noise_multiplier: float | None = option.option(
       None, 'Where the server adds the noise: release each round\'s number of clients and their accuracy with this '
       'noise, over the sensitivity, at a cost that epsilon includes; unset withholds both.')
   example_sampling: str = option.option(
-      'poisson', 'example_dp_sgd: how a step draws a client\'s examples.', topic=_OF_ONE)
+      'poisson', 'How a step draws a client\'s examples.', topic=_SGD)
+  example_noise: str = option.option(
+      'independent', 'How the noise of the steps of a round hangs together.', topic=_SGD)
+  example_adaptive_clip: bool = option.option(
+      False, 'Whether the clip follows a quantile of the gradients\' norms within a round.', topic=_SGD)
+  example_average: float = option.option(
+      0.0, 'Decay of the average over steps that a client returns; 0 returns the last weights.', topic=_SGD)
+  example_copies: int = option.option(
+      1, 'Views of an example in a step, whose gradients are averaged before the clip.', topic=_SGD)
+  example_shift: int = option.option(0, 'Each view is moved by up to so many pixels.', topic=_SGD)
+  example_mirror: bool = option.option(False, 'Whether half of the views are mirrored.', topic=_SGD)
 
   def __post_init__(self):
     option.check_choices(self)
@@ -57,6 +75,13 @@ class PrivacyConfig:
     validate.positive(**self._present('clip_norm', 'target_epsilon', 'stop_at_epsilon', 'clip_learning_rate',
                                       'count_stddev', 'mf_buffers', 'mf_bands', 'noise_survivors',
                                       'metrics_noise_multiplier'))
+    validate.fraction(example_average=self.example_average)
+    validate.positive(example_copies=self.example_copies)
+    validate.non_negative(example_shift=self.example_shift)
+    if self.privacy == 'example_dp_sgd' and not self.example_adaptive_clip:
+      for name in {'target_quantile', 'clip_learning_rate', 'count_stddev'} & option.changed(self).keys():
+        raise ValueError(f'{name}={getattr(self, name)!r} has no effect with privacy=example_dp_sgd without '
+                         'example_adaptive_clip.')
 
   def _present(self, *names):
     return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
