@@ -22,7 +22,7 @@ import time
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
 from tff_vision import configs
 from tff_vision.program import json_file
@@ -58,9 +58,9 @@ GRIDS = {
 
 
 def main() -> None:
-  if output_flags.JSON.value is None:
+  if program_flags.json_file() is None:
     raise ValueError('json is missing: the file that holds the cells, also of a run that was stopped.')
-  path = pathlib.Path(output_flags.JSON.value)
+  path = pathlib.Path(program_flags.json_file())
   content = json_file.read(path) if path.exists() else {
       'machine': {'cores': os.cpu_count(), 'platform': platform.platform()},
       'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip(),
@@ -178,4 +178,4 @@ def _network(input_shape, num_classes):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,))
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

@@ -1,6 +1,6 @@
-"""Accuracy at a given epsilon on Fashion-MNIST: the utility table of the README.
+"""Accuracy at a given epsilon on Fashion-MNIST: the utility table of docs/reference/results.md.
 
-    nice python -m benchmarks.private_utility --json=FILE [--cells=central,silos,clients,noise,cnn] [--seeds=0,1,2]
+    nice python -m benchmarks.private_utility --json=FILE [--cells=central,silos,clients,noise,cnn,...] [--seeds=0,1,2]
 
 Test accuracy, mean and standard deviation over seeds, of
 
@@ -9,11 +9,17 @@ Test accuracy, mean and standard deviation over seeds, of
 * `clients`: client-level DP-FedAvg over Poisson cohorts, delta = 1e-6. 10,000 clients are SIMULATED by cohort scaling:
   1,000 clients of 60 images train, 50 a round, and the noise is that of cohorts ten times as large;
 * `noise`: the same with cohorts in a fixed order and no sampling assumption: independent, tree and BLT noise;
-* `cnn`: `central` with the CNN of Papernot et al. 2021 (0.861 at epsilon 2.7) in place of scattering features.
+* `cnn`: `central` with the CNN of Papernot et al. 2021 (0.861 at epsilon 2.7) in place of scattering features;
+* `cnn_private`, `cnn_private_silos`: `central` and `silos` at epsilon 2.7 with the model `cnn_private`, trained end to
+  end, whose clients return averages of weights. What is chosen here was chosen on 10,000 of the training images;
+* `cnn_from_public`, `cnn_from_public_silos`: the same from convolutions that were trained on generated handwriting;
+* `options`: each option of private SGD against none of them, in one silo of 10,000 images, 8 passes;
+* `public`: a private linear layer on the features of a `cnn_private` that was trained on generated handwriting, and
+  on those of one that was never trained.
 
-Private SGD, plans, noise and aggregation are the library's own. All but `cnn` train the model `scattering`, whose fixed
-features are computed once, outside of the runs, which changes nothing but time; see `private_utility_run`.
-Runs that FILE already holds are not repeated.
+Private SGD, plans, noise and aggregation are the library's own. All but the CNNs train the model `scattering`, or
+another with fixed features, which are computed once, outside of the runs, which changes nothing but time; see
+`private_utility_run`. Runs that FILE already holds are not repeated.
 """
 
 import dataclasses
@@ -27,12 +33,14 @@ import time
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
 from tff_vision import configs
 from tff_vision.program import json_file
 
-_CELLS = flags.DEFINE_list('cells', ['central', 'silos', 'clients', 'noise', 'cnn'], 'Which parts of the table.')
+_PARTS = ['central', 'silos', 'clients', 'noise', 'cnn', 'cnn_private', 'cnn_private_silos', 'cnn_from_public',
+          'cnn_from_public_silos', 'options', 'public']
+_CELLS = flags.DEFINE_list('cells', _PARTS, 'Which parts of the table.')
 _SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds, separated by commas.')
 _SCALE = 10  # Simulated clients for each that trains.
 
@@ -44,9 +52,11 @@ class Cell:
   Attributes:
     row: What is compared; epsilons of one row stand side by side.
     epsilon: The budget; None adds no noise, to the same clipped updates.
-    model: `scattering`, or a key of MODELS.
+    model: `scattering`, `public`, `untrained`: one linear layer on their features; or a key of MODELS.
+    images: So many of the training images, drawn by the seed; None: all.
     num_clients: Among which the images are divided evenly.
     scale: How many clients each stands for.
+    from_public: Whether the convolutions of `cnn_private` begin as those trained on generated handwriting.
   """
   row: str
   epsilon: float | None
@@ -57,7 +67,9 @@ class Cell:
   server: configs.ServerConfig
   rounds: int
   privacy: configs.PrivacyConfig
+  images: int | None = None
   scale: int = 1
+  from_public: bool = False
 
   @property
   def key(self) -> str:
@@ -74,6 +86,14 @@ def cells() -> dict[str, list[Cell]]:
       'noise': [_client_cell(f'noise {name}', epsilon, 'round_robin', **mechanism)
                 for epsilon in (0.5, 1.0, 3.0) for name, mechanism in _CORRELATIONS.items()],
       'cnn': [_cnn_cell()],
+      'cnn_private': [_private_cnn_cell('cnn_private', 1)],
+      'cnn_private_silos': [_private_cnn_cell('cnn_private silos', 3)],
+      'cnn_from_public': [dataclasses.replace(_private_cnn_cell('cnn_private from public', 1), from_public=True)],
+      'cnn_from_public_silos': [
+          dataclasses.replace(_private_cnn_cell('cnn_private from public silos', 3), from_public=True)],
+      'options': [_option_cell(name, epsilon, **options)
+                  for epsilon in (1.0, 3.0, 8.0) for name, options in _OPTIONS.items()],
+      'public': [_head_cell(model, epsilon) for epsilon in (1.0, 3.0, 8.0) for model in ('public', 'untrained')],
   }
 
 
@@ -81,6 +101,17 @@ _CORRELATIONS = {
     'independent': {'privacy': 'dp_mf', 'mf_strategy': 'banded', 'mf_bands': 1},
     'tree': {'privacy': 'dp_ftrl'},
     'blt': {'privacy': 'dp_mf', 'mf_strategy': 'blt'},
+}
+
+
+_OPTIONS = {
+    'none': {},
+    'average': {'example_average': 0.99},
+    'views': {'example_copies': 2, 'example_shift': 1},
+    'mirrored views': {'example_copies': 2, 'example_mirror': True},
+    'adaptive clip': {'example_adaptive_clip': True},
+    'blt': {'example_noise': 'blt', 'example_sampling': 'cyclic'},
+    'amplified': {'example_noise': 'amplified'},
 }
 
 
@@ -103,6 +134,29 @@ def _cnn_cell():
       privacy=_privacy(2.7, 1e-5, privacy='example_dp_sgd', clip_norm=0.1))
 
 
+def _private_cnn_cell(row, silos):
+  batch, rate, clip, rounds, epochs, average = (
+      (2048, 8.0, 0.1, 1, 40, 0.99) if silos == 1 else (1024, 0.25, 4.0, 10, 3, 0.9))
+  return Cell(
+      row=row, epsilon=2.7, model='cnn_private', num_clients=silos, rounds=rounds,
+      cohort=configs.CohortConfig(cohort_size=silos), server=configs.ServerConfig(),
+      client=configs.ClientConfig(client_optimizer='sgdm', client_learning_rate=rate, client_epochs=epochs,
+                                  batch_size=batch),
+      privacy=_privacy(2.7, 1e-5, privacy='example_dp_sgd', clip_norm=clip, example_average=average))
+
+
+def _option_cell(name, epsilon, **options):
+  return Cell(
+      row=f'options {name}', epsilon=epsilon, model='cnn_private', images=10_000, num_clients=1, rounds=1,
+      cohort=configs.CohortConfig(cohort_size=1), server=configs.ServerConfig(),
+      client=configs.ClientConfig(client_optimizer='sgdm', client_learning_rate=8.0, client_epochs=8, batch_size=512),
+      privacy=_privacy(epsilon, 1e-5, privacy='example_dp_sgd', clip_norm=0.1, **options))
+
+
+def _head_cell(model, epsilon):
+  return dataclasses.replace(_example_cell(f'{model} features', epsilon, 1), model=model)
+
+
 def _client_cell(row, epsilon, sampling, **mechanism):
   return Cell(
       row=row, epsilon=epsilon, model='scattering', num_clients=1000, rounds=40, scale=_SCALE,
@@ -118,12 +172,12 @@ def _privacy(epsilon, delta, **mechanism):
 
 
 def main() -> None:
-  if output_flags.JSON.value is None:
+  if program_flags.json_file() is None:
     raise ValueError('json is missing: the file that receives the table and lets an interrupted one go on.')
   known = cells()
   if wrong := sorted(set(_CELLS.value) - set(known)):
     raise ValueError(f'cells must be among {", ".join(known)}; found {", ".join(wrong)}.')
-  file = pathlib.Path(output_flags.JSON.value)
+  file = pathlib.Path(program_flags.json_file())
   found = json.loads(file.read_text())['runs'] if file.exists() else {}
   # Seed by seed, so that an interrupted table has all of its cells.
   for seed in _SEEDS.value:
@@ -156,4 +210,4 @@ def _write(file, known, found):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,))
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

@@ -26,8 +26,8 @@ _MOMENTUM = 0.9  # Of the server in client-level runs, of the client in example-
 
 def accuracy(cell, seed: int) -> dict[str, float | None]:
   """Returns the test accuracy after the last round, epsilon as accounted, and the noise multiplier."""
-  train, test = _features() if cell.model == 'scattering' else _pixels()
-  parts = np.array_split(np.random.default_rng(seed).permutation(len(train)), cell.num_clients)
+  train, test = _features(cell.model) if cell.model in _FIXED else _pixels()
+  parts = np.array_split(np.random.default_rng(seed).permutation(len(train))[:cell.images], cell.num_clients)
   plan = plan_lib.build_plan(cell.privacy, cell.cohort, population=cell.num_clients, rounds=cell.rounds, seed=seed,
                              sizes=[len(part) for part in parts], client=cell.client)
   accounted = {'epsilon': None if cell.epsilon is None else plan.ledger(cell.rounds).epsilon,
@@ -43,8 +43,11 @@ def accuracy(cell, seed: int) -> dict[str, float | None]:
 def _by_examples(cell, plan, train, parts, test, seed):
   """Private SGD in each silo; weights are averaged after each round."""
   del seed
-  builder = _linear if cell.model == 'scattering' else models.MODELS[cell.model]
+  builder = _linear if cell.model in _FIXED else models.MODELS[cell.model]
   model = builder(train.x.shape[1:], 10)
+  if cell.from_public:
+    for layer, public in zip(model.layers[:-2], _convolutions(trained=True).layers[1:], strict=True):
+      layer.set_weights(public.get_weights())
   plan = plan.for_model(model, tf.TensorSpec((None, *train.x.shape[1:]), tf.float32))
   client = example_work.build_train_fn(
       builder(train.x.shape[1:], 10),
@@ -94,7 +97,7 @@ def _local_updates(client, weights, x, y, cohort):
 
 
 def _linear(input_shape, num_classes):
-  """What `scattering` trains."""
+  """What is trained on fixed features."""
   return tf.keras.Sequential([tf.keras.layers.Input(input_shape), tf.keras.layers.Flatten(),
                               tf.keras.layers.Dense(num_classes, kernel_initializer='zeros')], name='linear')
 
@@ -114,9 +117,32 @@ def _pixels():
 
 
 @functools.cache
-def _features():
-  """Returns all training and test examples as scattering features of pixels in 0..1."""
-  features = scattering.build_features((28, 28, 1))
+def _features(model):
+  """Returns all training and test examples as features of pixels in 0..1."""
+  features = _FIXED[model]()
   step = tf.function(lambda x: features(tf.cast(x, tf.float32) / 255))
   return tuple(images.Examples(np.concatenate([step(part.x[i:i + 500]).numpy() for i in range(0, len(part), 500)]),
                                part.y) for part in _whole()[1:])
+
+
+@functools.cache
+def _convolutions(*, trained):
+  """Returns `cnn_private` up to its last layer, trained on generated handwriting, which nobody wrote, or not at all."""
+  tf.keras.utils.set_random_seed(0)
+  public = data_build.build(configs.DataConfig(dataset='synthetic_emnist', partition='natural', num_clients=_WRITERS,
+                                               held_out_clients=1, preprocess='invert'), seed=0)
+  model = models.MODELS['cnn_private']((28, 28, 1), len(public.class_names))
+  if trained:
+    written = [public.train.examples(writer) for writer in range(_WRITERS)]
+    x = np.concatenate([preprocess.evaluation_fn(public.preprocessing, tf.constant(part.x)) for part in written])
+    model.compile('adam', tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=['accuracy'])
+    model.fit(x, np.concatenate([part.y for part in written]), batch_size=128, epochs=_PUBLIC_EPOCHS, verbose=2)
+  return tf.keras.Model(model.inputs, model.layers[-3].output)
+
+
+_WRITERS, _PUBLIC_EPOCHS = 400, 6
+_FIXED = {
+    'scattering': lambda: scattering.build_features((28, 28, 1)),
+    'public': lambda: _convolutions(trained=True),
+    'untrained': lambda: _convolutions(trained=False),
+}

@@ -19,7 +19,7 @@ import tempfile
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
 from tff_vision.accounting import ledger
 from tff_vision.program import json_file
@@ -42,8 +42,8 @@ def main() -> None:
       sd = statistics.stdev(values) if len(values) > 1 else 0.0
       content[name] = {'mean': statistics.mean(values), 'sd': sd, 'values': values}
       print(f'{name}: {content[name]["mean"]:.4f} ± {sd:.4f} over {len(values)} seeds')
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, content)
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), content)
 
 
 _NUMBERS = {
@@ -76,4 +76,4 @@ def _run(seed):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,))
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

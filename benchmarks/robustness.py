@@ -16,7 +16,7 @@ import time
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
 from tff_vision import configs
 from tff_vision.program import json_file
@@ -62,8 +62,8 @@ def main() -> None:
 
 def _save(content, started):
   content['seconds'] = time.monotonic() - started
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, content)
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), content)
 
 
 def _aggregators(bounds):
@@ -141,4 +141,4 @@ def _flat(trainer, state):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,))
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

@@ -18,7 +18,7 @@ import time
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
 from tff_vision.accounting import conditions
 from tff_vision.accounting import ledger as ledger_lib
@@ -71,8 +71,8 @@ def main() -> None:
            'inversion': _inversion(task, ledger, (directory.path if shown else directory.audit) / 'inversion.png')}
   _show(found, ledger)
   _into_report(found, report, directory, task, shown)
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, found)
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), found)
   if broken := [name for name, low, theory in _bounds(found, ledger) if low > theory]:
     print(f'BROKEN: {", ".join(broken)}: measured more than theory allows. (For membership a fault of the mechanism, '
           'or test images of another kind than the training images.)', file=sys.stderr)
@@ -291,4 +291,4 @@ def _show(found, ledger):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,))
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
 from tff_vision.accounting import ledger
 from tff_vision.program import json_file
@@ -33,9 +33,9 @@ def main(paths: Sequence[str]) -> None:
           f'{", ".join(row["run_dirs"])})')
   run_comparison.write_html(_OUTPUT.value, groups, title=f'Comparison of {len(paths)} runs')
   print(f'page: {_OUTPUT.value}')
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, {'groups': rows})
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), {'groups': rows})
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,), takes_files=True)
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,), takes_files=True)

@@ -9,7 +9,7 @@ import pathlib
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch, progress
 from tff_vision.program import json_file, run_directory
 
@@ -28,8 +28,8 @@ def main() -> None:
   _show('test set', found)
   if found['unseen']:
     _show('clients that never trained', found['unseen'])
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, found)
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), found)
 
 
 def _show(name, found):
@@ -42,4 +42,4 @@ def _show(name, found):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,))
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

@@ -4,21 +4,21 @@
     python -m pipelines.export --run_dir=runs/fashion --format=saved_model,tflite,tflite_int8 --output_dir=served
 
 Preprocessing is inside: models take images as they are stored, in batches of any size; the SavedModel also takes the
-content of image files. Starting TensorFlow Serving on it, and TFLite: docs/deployment.md. The activation ranges of
-tflite_int8 are measured on the run's test images, or on yours in --calibration_dir: they leave with the file.
+content of image files. Starting TensorFlow Serving on it, and TFLite: docs/how-to/deployment.md. The activation ranges
+of tflite_int8 are measured on the run's test images, or on yours in --calibration_dir: they leave with the file.
 """
 
 import pathlib
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
+from tff_vision import catalogue
 from tff_vision.configs import validate
 from tff_vision.program import json_file, run_directory
 
-# The keys of `tff_vision.export.formats.FORMATS`, which needs TensorFlow.
-FORMATS = ('keras', 'saved_model', 'tflite', 'tflite_int8')
+FORMATS = catalogue.names('format')
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
 _DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where the data of the run lie now, if they were moved.')
@@ -55,9 +55,9 @@ def main() -> None:
           f'difference of outputs {parity["max_logit_difference"]:.2g}'
           + ('' if parity['same_class'] is None else f', same decision {parity["same_class"]:.3f}'))
   print(f'{"model card":>12}  {folder / "model_card.md"}')
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, card)
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), card)
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,))
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

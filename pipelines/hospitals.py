@@ -18,19 +18,7 @@ import pathlib
 
 from absl import flags
 
-from flags import (
-  budget_file_flags,
-  data_flags,
-  experiment_flags,
-  hospitals_flags,
-  image_flags,
-  model_flags,
-  output_flags,
-  partition_flags,
-  program_flags,
-  reading_flags,
-  training_flags,
-)
+from flags import data_flags, experiment_flags, privacy_flags, program_flags, study_flags, training_flags
 from pipelines import launch
 from tff_vision import configs
 from tff_vision.accounting import ledger
@@ -38,10 +26,11 @@ from tff_vision.data.sources import installed
 from tff_vision.program import json_file
 from tff_vision.studies.hospitals import claim
 
-_MODULES = (data_flags, partition_flags, image_flags, reading_flags, model_flags, training_flags, program_flags,
-            output_flags, hospitals_flags, budget_file_flags)
-# What the ways of training set themselves, or nothing here reads.
-_FIXED = ('algorithm', 'rounds_per_evaluation', 'resume')
+# Without what the ways of training set themselves, and what nothing here reads.
+_READ = (*data_flags.IMAGE_GROUPS, *data_flags.MODEL, training_flags.ALGORITHM.only('proximal_strength'),
+         training_flags.CLIENT, training_flags.SERVER, program_flags.PROGRAM[0].only('rounds', 'seed'),
+         program_flags.LAUNCH.only('run_dir', 'keep_secrets', 'show_training_data'), program_flags.OUTPUT,
+         *study_flags.HOSPITALS, *privacy_flags.BUDGET_FILE)
 _DEFAULT = configs.ExperimentConfig(
     data=configs.DataConfig(dataset='synthetic_chest:large', partition='natural'),
     model=configs.ModelConfig(model='scattering'),
@@ -52,11 +41,11 @@ _WITH_CLIENTS = ('synthetic_chest', 'synthetic_chest:large', 'folder')
 
 
 def main() -> None:
-  read = {flag.name for module in _MODULES for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]}
-  experiment_flags.refuse_others(read - set(_FIXED), 'the comparison sets it, way by way, or has no use for it')
+  experiment_flags.refuse_others({name for group in _READ for name in group.names},
+                                 'the comparison sets it, way by way, or has no use for it')
   config = experiment_flags.experiment_config(_defaults())
-  study = hospitals_flags.study()
-  budget = budget_file_flags.chosen()
+  study = study_flags.study()
+  budget = privacy_flags.budget_file()
   installed.require(config.data)
   launch_config = experiment_flags.launch_config()
   run_dir = pathlib.Path(launch_config.run_dir or
@@ -112,4 +101,5 @@ def _cell(found):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=_MODULES)
+  launch.launch(main, flag_groups=(*experiment_flags.GROUPS, *study_flags.HOSPITALS, *privacy_flags.BUDGET_FILE),
+                shown=_READ)

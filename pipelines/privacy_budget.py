@@ -14,7 +14,7 @@ import pathlib
 
 from absl import flags
 
-from flags import budget_flags
+from flags import study_flags
 from pipelines import launch
 from tff_vision.accounting.conditions import Relation, Unit
 from tff_vision.program import whole_file
@@ -28,7 +28,7 @@ _CHANGE = {Relation.ADD_OR_REMOVE_ONE: 'adding or removing one', Relation.REPLAC
 
 
 def main() -> None:
-  budget = budget_flags.privacy_budget()
+  budget = study_flags.privacy_budget()
   if _COMPARE.value:
     _compare(budget)
   else:
@@ -160,4 +160,4 @@ def _compare(budget) -> None:
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=[budget_flags])
+  launch.launch(main, flag_groups=study_flags.BUDGET)

@@ -9,7 +9,7 @@ Every cell is a run directory of its own below --run_dir. The same command again
 cells stay as they are, a cell that was under way continues from its last round. At the end: a table, sweep.html and
 sweep.json. Cells are ranked by the metric on the test set, so report the chosen one from a fresh seed. With
 --budget_file every cell is charged to a budget over several runs; --random_runs makes a choice among private runs that
-costs less than all of them; docs/privacy.md has both.
+costs less than all of them; docs/explanation/privacy.md has both.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ import time
 
 from absl import flags
 
-from flags import budget_file_flags, executor_flags, experiment_flags, runtime_flags
+from flags import experiment_flags, groups, privacy_flags, runtime_flags
 from pipelines import launch
 from tff_vision import configs
 from tff_vision.configs import validate
@@ -48,7 +48,7 @@ def main() -> None:
   if launch_config.run_dir is None:
     raise ValueError('run_dir is missing: the folder of the sweep, which the same command finds again to continue.')
   runtime_flags.chosen_runtime()
-  budget_file_flags.chosen()
+  privacy_flags.budget_file()
   folder = pathlib.Path(launch_config.run_dir)
   if run_directory.RunDirectory(folder).config.exists():
     raise ValueError(f'run_dir={str(folder)!r} holds a run; a sweep needs a folder of its own, with a run in it for '
@@ -115,9 +115,8 @@ def _start(folder, cell, launch_config, charged):
   directory = _directory(folder, cell)
   if not directory.config.exists():
     whole_file.write(directory.config, configs.to_json(cell.config))
-  given = [argument for module in (runtime_flags, executor_flags, *([budget_file_flags] if charged else []))
-           for flag in flags.FLAGS.flags_by_module_dict()[module.__name__] if flag.present
-           for argument in flag.serialize().splitlines()]
+  passed = (*runtime_flags.GROUPS, *(privacy_flags.BUDGET_FILE if charged else ()))
+  given = [argument for flag in groups.given(passed) for argument in flag.serialize().splitlines()]
   given += [f'--{name}' for name in ('keep_secrets', 'show_training_data') if getattr(launch_config, name)]
   return processes.Process(
       [sys.executable, '-m', 'pipelines.train', '--resume', f'--run_dir={directory.path}', *given],
@@ -131,7 +130,7 @@ def _choose(folder, made, launch_config):
   for cell in made:
     installed.require(cell.config.data)
   from tff_vision.experiment import choice as choice_lib
-  cells, budget = [cell.config for cell in made], budget_file_flags.chosen()
+  cells, budget = [cell.config for cell in made], privacy_flags.budget_file()
   choice_lib.check(cells, mean=_RANDOM_RUNS.value, runtime=runtime_flags.chosen_runtime())
   choice = choice_lib.Choice(cells, mean=_RANDOM_RUNS.value, budget=budget, run_dir=folder)
   drawn = [dataclasses.replace(made[cell], name=str(number)) for number, cell in enumerate(choice.draw())]
@@ -167,7 +166,7 @@ def _reason(process):
 
 
 def _conclude(folder, made, launch_config):
-  budget = budget_file_flags.chosen()
+  budget = privacy_flags.budget_file()
   from tff_vision.report import number_format, run_comparison
   finished = [cell for cell in made if _directory(folder, cell).report_json.exists()]
   if not finished:
@@ -202,4 +201,4 @@ def _conclude(folder, made, launch_config):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(*experiment_flags.MODULES, runtime_flags, executor_flags, budget_file_flags))
+  launch.launch(main, flag_groups=(*experiment_flags.GROUPS, *runtime_flags.GROUPS, *privacy_flags.BUDGET_FILE))

@@ -15,7 +15,7 @@ import pathlib
 import signal
 import sys
 
-from flags import budget_file_flags, executor_flags, experiment_flags, runtime_flags
+from flags import experiment_flags, privacy_flags, runtime_flags
 from pipelines import launch, progress
 from tff_vision.accounting import ledger
 from tff_vision.data.sources import installed
@@ -25,7 +25,7 @@ from tff_vision.runtime.worker import processes
 
 def main() -> None:
   launch_config = experiment_flags.launch_config()
-  runtime, budget = runtime_flags.chosen_runtime(), budget_file_flags.chosen()
+  runtime, budget = runtime_flags.chosen_runtime(), privacy_flags.budget_file()
   if launch_config.resume:
     saved = run_directory.RunDirectory(pathlib.Path(launch_config.run_dir)).read_config()
     config = experiment_flags.experiment_config(saved)
@@ -170,4 +170,4 @@ class _StopOnSignal:
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(*experiment_flags.MODULES, runtime_flags, executor_flags, budget_file_flags))
+  launch.launch(main, flag_groups=(*experiment_flags.GROUPS, *runtime_flags.GROUPS, *privacy_flags.BUDGET_FILE))

@@ -10,9 +10,10 @@ LIBRARY = sorted((ROOT / 'tff_vision').rglob('*.py'))
 SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted((ROOT / top).rglob('*.py')))]
 
 # Package of tff_vision -> the packages and modules of tff_vision that it may import.
-FOUNDATION = {'configs', 'description', 'plugins', 'protocols', 'secret_files', 'seeds', 'told', 'values'}
+FOUNDATION = {'catalogue', 'configs', 'description', 'plugins', 'protocols', 'secret_files', 'seeds', 'told', 'values'}
 ALLOWED = {
-    'configs': {'plugins'}, 'values': {'configs'},
+    # What stands in the catalogue is loaded by name, where it is used.
+    'catalogue': set(), 'configs': {'catalogue', 'plugins'}, 'values': {'configs'},
     'secret_files': set(), 'seeds': set(), 'description': set(), 'plugins': {'description'}, 'told': set(),
     'protocols': set(), 'progress': set(),
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'accounting': set(), 'runtime': {'data'},
@@ -20,7 +21,7 @@ ALLOWED = {
     'participation': {'accounting'}, 'privacy': {'accounting', 'participation', 'secure', 'models'},
     'objectives': {'models'}, 'tasks': {'data', 'models', 'objectives'},
     'aggregation': {'accounting', 'participation', 'privacy', 'secure', 'client_state'},
-    'learning': {'algorithms', 'tasks', 'data', 'models', 'client_state', 'objectives'},
+    'learning': {'tasks', 'data', 'models', 'client_state', 'objectives'},
     'algorithms': {'learning', 'tasks'},
     'program': {'accounting', 'learning', 'tasks', 'data', 'models', 'objectives'},
     'report': {'accounting', 'program', 'learning', 'tasks', 'data', 'objectives'},

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow_federated as tff
 
-from tff_vision import configs, plugins, protocols, tasks, told
+from tff_vision import catalogue, configs, plugins, protocols, tasks, told
 from tff_vision.aggregation import codecs, error_feedback, secured
 from tff_vision.client_state import driver, store
 from tff_vision.configs import runtime_config
@@ -87,7 +87,8 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
     ValueError: The parts do not fit.
   """
   chosen = process.algorithm_of(task, config.algorithm, config.client)
-  _check_promise(config, plan, chosen)
+  if plugins.is_own(config.algorithm.algorithm, catalogue.names('algorithm')):
+    config.check(instead={'algorithm': chosen.row})  # What a reference stands for is known only now.
   layers: list[protocols.Layer] = []
   if config.attack.attack in attacked_work.UPDATE_ATTACKS:
     layers.append(attacked_work.with_factors)
@@ -142,19 +143,6 @@ def _layered_data(config, task, plan, runtime):
     chosen = attacked.attackers(config.attack, len(task.images.train), seed=config.program.seed)
     data = attacked_work.FactorData(data, config.attack, chosen)
   return data
-
-
-def _check_promise(config, plan, chosen):
-  """Refuses an algorithm that tells, or keeps, what the privacy mechanism does not cover."""
-  if not plan.releases_exact_metrics and (chosen.personal or chosen.reads_share):
-    raise ValueError(f'algorithm={plugins.shown(config.algorithm.algorithm)} does not go with '
-                     f'privacy={config.privacy.privacy}: ' + (
-                         'the report tells how good the clients\' own models are, and no noise covers that.'
-                         if chosen.personal else 'the server reads the sum of the clients\' weights without noise.'))
-  if chosen.keeps and plan.clients_draw_noise:
-    raise ValueError(f'algorithm={plugins.shown(config.algorithm.algorithm)} does not go with '
-                     f'privacy={config.privacy.privacy}: the server stores what its clients keep, as it is, and the '
-                     'promise is against the server too.')
 
 
 def counted(problem: tasks.Problem, runtime: runtime_config.RuntimeConfig, place: protocols.Place,

@@ -28,7 +28,7 @@ _EMPTY = 4  # The client of `tiny_images`'s that follows, which has no example.
 
 
 def check_algorithm(algorithm: algorithm_lib.Algorithm, *, model: Any = None) -> None:
-  """Checks that an algorithm trains, repeats itself, and survives what a run does to it.
+  """Checks that an algorithm trains, and that interruptions do not change its result.
 
   Held: two runs give the same weights to the bit; a run that is stopped after a round and goes on gives them too;
   every weight is finite; rounds of a client without examples, and of nobody, do no harm.

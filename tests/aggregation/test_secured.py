@@ -167,5 +167,5 @@ def test_key_holder_s_folder_must_lie_outside_of_the_run(tmp_path):
   with pytest.raises(ValueError, match='lies in run_dir'):
     secured.check_run(inside, plan_lib.NoPrivacy(sampler=None), rounds=3, run_dir=tmp_path / 'run')
   secured.check_run(inside, plan_lib.NoPrivacy(sampler=None), rounds=3, run_dir=tmp_path / 'other')
-  with pytest.raises(ValueError, match='key_holder_dir=None with secure_sum=he_keyholder'):
+  with pytest.raises(ValueError, match='key_holder_dir is missing: secure_sum=he_keyholder needs it'):
     configs.SecureConfig(secure_sum='he_keyholder')

@@ -139,7 +139,7 @@ def test_fine_tuning_trains_on_and_leaves_the_shared_model(tff_runtime):
 
 def test_clients_that_never_trained_fall_back_and_are_counted(tmp_path):
   task = tiny.task()
-  algorithm = learning_process.ALGORITHMS['ditto'](task, configs.AlgorithmConfig(algorithm='ditto'), task.client)
+  algorithm = learning_process.algorithm_of(task, configs.AlgorithmConfig(algorithm='ditto'), task.client)
   states = store.Store(tmp_path, task.initial_trainable())
   states.write(2, 1, [w + 1 for w in task.initial_trainable()])
   models = [(i, algorithm.own_model(states.read(i, 5), (), ()) if states.knows(i) else None) for i in range(4)]
@@ -162,8 +162,8 @@ def test_personal_layers_that_do_not_fit_are_named(layers, part):
     {'algorithm': configs.AlgorithmConfig(algorithm='ifca'), 'server': configs.ServerConfig(server_optimizer='adam')},
     {'algorithm': configs.AlgorithmConfig(algorithm='ifca'),
      'schedule': configs.ScheduleConfig(server_warmup_rounds=2)},
-    {'algorithm': configs.AlgorithmConfig(personalize_epochs=1),
+    {'algorithm': configs.AlgorithmConfig(personalize_epochs=1), 'cohort': configs.CohortConfig(sampling='poisson'),
      'privacy': configs.PrivacyConfig(privacy='client_gaussian', clip_norm=1, noise_multiplier=1)}])
 def test_settings_that_do_not_fit_are_refused(settings):
-  with pytest.raises(ValueError, match='fedrep_head_epochs|server_optimizer|server_schedule|personalize_epochs'):
+  with pytest.raises(ValueError, match='fedrep_head_epochs|server_optimizer|server_warmup_rounds|personalize_epochs'):
     configs.ExperimentConfig(**settings)

@@ -5,18 +5,14 @@ import pytest
 import tensorflow as tf
 
 from tests import tiny
-from tff_vision.configs import model_config
 from tff_vision.models import MODELS, check, normalization, replayable
-
-
-def test_registry_and_config_name_the_same_models():
-  assert tuple(sorted(MODELS)) == model_config.BUILT_IN
 
 
 @pytest.mark.parametrize(('name', 'classes', 'parameters'), [
     ('cnn', 10, 1_663_370),  # McMahan et al. 2017
     ('cnn_dropout', 62, 1_206_590),  # Reddi et al. 2021
     ('cnn_tanh', 10, 26_010),  # Papernot et al. 2021
+    ('cnn_private', 10, 28_906),
     ('mlp', 10, 199_210),  # McMahan et al. 2017, the 2NN
 ])
 def test_parameter_counts_of_the_papers(name, classes, parameters):
@@ -68,7 +64,7 @@ def test_every_model_takes_every_image_shape_and_returns_logits(name, shape):
   assert model(np.zeros((2, *shape), np.float32)).shape == (2, 7)
 
 
-@pytest.mark.parametrize('name', ['cnn', 'cnn_dropout', 'cnn_tanh', 'scattering'])
+@pytest.mark.parametrize('name', ['cnn', 'cnn_dropout', 'cnn_private', 'cnn_tanh', 'scattering'])
 def test_too_small_images_are_refused_with_their_size(name):
   with pytest.raises(ValueError, match='3x3'):
     MODELS[name]((3, 3, 1), 7)

@@ -13,7 +13,7 @@ from tff_vision.accounting import accounting, allocation, calibration, events, g
 from tff_vision.aggregation import secured
 from tff_vision.participation import cohort_sampling
 from tff_vision.privacy import mechanism_comparison, plan
-from tff_vision.privacy.mechanisms import example_work
+from tff_vision.privacy.mechanisms import example_batches, example_work
 
 
 def passes(steps, noise, count=1):
@@ -155,7 +155,7 @@ def test_examples_fall_into_the_steps_of_a_pass(count):
                                      sampling='balls_in_bins', ghost=True)
   steps = -(-count // 8)
   assert training.steps(count) == 2 * steps
-  draw = tf.function(lambda key, step: example_work._batch(training, key, step, tf.constant(count)))
+  draw = tf.function(lambda key, step: example_batches.draw('balls_in_bins', 8, 1, key, step, tf.constant(count)))
   counted = np.zeros((count, steps))
   for number in range(25):
     key = tf.constant(np.random.default_rng(number).integers(2 ** 32, size=8), tf.uint32)
@@ -166,7 +166,7 @@ def test_examples_fall_into_the_steps_of_a_pass(count):
     for step, part in enumerate(drawn[:steps]):
       counted[part, step] += 1
   assert ((counted - 25 / steps) ** 2 / (25 / steps)).sum() < stats.chi2.isf(1e-6, count * (steps - 1))
-  assert float(example_work._expected(training, tf.constant(count))) == pytest.approx(count / steps)
+  assert float(example_batches.expected('balls_in_bins', 8, 1, tf.constant(count))) == pytest.approx(count / steps)
 
 
 def test_the_planner_says_what_it_saves():

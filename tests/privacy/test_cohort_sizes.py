@@ -195,7 +195,7 @@ def test_the_plan_calibrates_and_the_planner_foretells_at_bounded_sizes():
 
 
 def test_what_a_small_limit_costs():
-  """The figures of docs/privacy.md: 10 of 100 clients, noise 1, 100 rounds, delta 1e-5."""
+  """The figures of docs/explanation/privacy.md: 10 of 100 clients, noise 1, 100 rounds, delta 1e-5."""
   found = [accounting.SampledGaussian(
       rounds=100, cohort_size=10, population=100, noise_multiplier=1.0, sampling='poisson', sizes=sizes).epsilon(1e-5)
            for sizes in (cohort_sizes.Sizes(), *(cohort_sizes.Sizes(least=2, most=most) for most in (32, 16)))]

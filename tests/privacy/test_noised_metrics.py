@@ -104,7 +104,8 @@ def test_who_knows_the_seed_does_not_know_the_cohorts(privacy):
 
 
 def test_a_task_without_accuracy_is_refused():
-  with pytest.raises(ValueError, match='metrics_noise_multiplier=4.0 releases accuracy'):
+  with pytest.raises(ValueError, match='metrics_noise_multiplier=4.0 does not go with task=embedding: it releases'):
     configs.ExperimentConfig(
-        task=configs.TaskConfig(task='embedding'), privacy=configs.PrivacyConfig(
+        task=configs.TaskConfig(task='embedding'), cohort=configs.CohortConfig(sampling='poisson'),
+        privacy=configs.PrivacyConfig(
             privacy='client_gaussian', clip_norm=1.0, noise_multiplier=1.0, metrics_noise_multiplier=4.0))

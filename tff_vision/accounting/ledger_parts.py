@@ -44,22 +44,49 @@ class Clipping:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class PrivateSteps:
+  """What differs from plain private SGD; None where nothing does.
+
+  Attributes:
+    noise: How noise is correlated over steps, in words.
+    count_stddev: Of the noise on the number of gradients below a clip that moves.
+    sum_noise_multiplier: Of the noise on the sum of gradients beside that number.
+    views: Of an example in one step: `copies`, `shift`, `mirror`; see `privacy.mechanisms.example_views`.
+    average: Decay of the average of weights that a client returns.
+  """
+  noise: str | None = None
+  count_stddev: float | None = None
+  sum_noise_multiplier: float | None = None
+  views: Mapping[str, int | bool] | None = None
+  average: float | None = None
+
+  def __post_init__(self):
+    check_numbers(self)
+
+  def to_json(self) -> dict[str, Any]:
+    """Returns JSON types."""
+    return {name: value for name, value in values(self).items() if value is not None}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PerExample:
   """Further conditions where the unit is an example of one client.
 
   Attributes:
     per_client: What each client's training costs, in their order.
     gradients: How they are clipped; None before the model is known.
+    steps: What differs from plain private SGD.
   """
   per_client: tuple[ClientCost, ...]
   gradients: Clipping | None
+  steps: PrivateSteps = PrivateSteps()
 
   def to_json(self, *, clients: bool = True) -> dict[str, Any]:
     """Returns JSON types; `clients`: whether the costs of each are among them."""
     costs = [{name: value for name, value in values(one).items() if name != 'epsilon' or value is not None}
              for one in self.per_client]
     how = self.gradients and {**values(self.gradients), 'layers': dict(self.gradients.layers)}
-    return {**({'per_client': costs} if clients else {}), 'gradients': how}
+    return {**({'per_client': costs} if clients else {}), 'gradients': how, **self.steps.to_json()}
 
   @classmethod
   def taken(cls, content: dict[str, Any]) -> 'PerExample | None':
@@ -67,7 +94,7 @@ class PerExample:
     if not {'per_client', 'gradients'} & content.keys():
       return None
     costs, gradients = content.pop('per_client', []), content.pop('gradients', None)
-    return cls(per_client=tuple(taken(ClientCost, one) for one in costs),
+    return cls(per_client=tuple(taken(ClientCost, one) for one in costs), steps=taken(PrivateSteps, content),
                gradients=None if gradients is None else taken(Clipping, gradients))
 
 

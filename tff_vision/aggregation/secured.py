@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow_federated as tff
 
-from tff_vision import configs, protocols, told
+from tff_vision import catalogue, configs, protocols, told
 from tff_vision.accounting import cohort_sizes
 from tff_vision.aggregation import limits, stack
 from tff_vision.participation import device_rounds
@@ -180,14 +180,14 @@ class _Run:
     return self.build(aggregator=limits.limited(aggregator, self.aggregation), beside=beside, client_work_layer=layer)
 
 
-def _joint_key(run):
+def joint_key_process(run):
   opening = run.opening()
   params, hiding = run.encrypting(opening)
   return joint_key.JointKeyProcess(joint_key.JointKeys(params, run.vector.vector_encoding), run.place, hiding=hiding,
                                    opening=opening, read=run.vector.opened, fewest=run.plan.fewest_clients)
 
 
-def _key_holder(run):
+def key_holder_process(run):
   opening = run.opening()
   params, hiding = run.encrypting(opening)
   holder = key_holder.KeyHolder(run.config.key_holder_dir, params, fewest=run.plan.fewest_clients)
@@ -198,7 +198,7 @@ def _key_holder(run):
                                                                encoding=run.vector.vector_encoding))
 
 
-def _masks(run):
+def masks_process(run):
   masked = _masked(run)
   return masked if run.place is None else _Reachable(masked, run.place)
 
@@ -255,8 +255,4 @@ _BFV = {
     'he': (_joint_parameters, 'all clients of a round together, with keys of that round'),
     'he_keyholder': (_holder_parameters, 'the key holder'),
 }
-SECURE_SUMS: Mapping[str, Callable[[_Run], protocols.Process]] = {
-    'he': _joint_key,
-    'he_keyholder': _key_holder,
-    'masks': _masks,
-}
+SECURE_SUMS: Mapping[str, Callable[[_Run], protocols.Process]] = catalogue.Loaded('secure_sum')

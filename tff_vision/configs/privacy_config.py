@@ -2,80 +2,70 @@
 
 import dataclasses
 
-from tff_vision.configs import validate
+from tff_vision import catalogue
+from tff_vision.configs import compatibility, option, validate
 
-PRIVACIES = ('none', 'client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf', 'distributed_gaussian',
-             'distributed_skellam', 'example_dp_sgd', 'local_dp')
-EXAMPLE_SAMPLINGS = ('poisson', 'shuffled', 'balls_in_bins')
-MF_STRATEGIES = ('blt', 'banded', 'amplified')
-
-_READ_BY_EVERY_MECHANISM = ('privacy', 'clip_norm', 'noise_multiplier', 'target_epsilon', 'delta', 'stop_at_epsilon')
-_READ_BY = {
-    'client_gaussian': ('metrics_noise_multiplier',),
-    'client_adaptive': ('target_quantile', 'clip_learning_rate', 'count_stddev', 'metrics_noise_multiplier'),
-    'dp_ftrl': ('tree_efficient', 'metrics_noise_multiplier'),
-    'dp_mf': ('mf_strategy', 'mf_buffers', 'mf_bands', 'metrics_noise_multiplier'),
-    'distributed_gaussian': ('noise_survivors',),
-    'distributed_skellam': ('noise_survivors',),
-    'example_dp_sgd': ('example_sampling',),
-    'local_dp': (),
-}
+PRIVACIES = catalogue.names('privacy')
+_OF_ONE = 'Privacy: what single mechanisms read'
+_SGD = 'Privacy: private SGD on clients (example_dp_sgd)'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrivacyConfig:
-  """What is promised to whom; see docs/privacy.md.
-
-  Attributes:
-    clip_norm: L2 bound on one client's update (one example's gradient); the first one, where it is tracked.
-    noise_multiplier: Standard deviation of the noise on the sum of updates (gradients), divided by clip_norm.
-    target_epsilon: Calibrates noise_multiplier for the run's rounds instead of giving it.
-    delta: The delta of (epsilon, delta); None means population ** -1.1.
-    stop_at_epsilon: Ends the run before the round that would exceed it.
-    target_quantile: client_adaptive: the fraction of updates that the tracked clip leaves as they are.
-    clip_learning_rate: client_adaptive: how fast the clip moves.
-    count_stddev: client_adaptive: noise on the count of unclipped updates; None means cohort_size / 20.
-    tree_efficient: dp_ftrl: estimate tree nodes from their children too.
-    mf_strategy: dp_mf: buffered linear Toeplitz noise, banded noise, or banded noise amplified by sampling.
-    mf_buffers: dp_mf with blt: model-sized buffers on the server.
-    mf_bands: dp_mf with banded or amplified; None means as many as the cohorts allow, or as are best.
-    noise_survivors: distributed_*: the noise suffices while so many clients of a cohort deliver; None means all.
-    metrics_noise_multiplier: Where the server adds the noise: releases each round's number of clients and their mean
-      accuracy in training with this noise, over the sensitivity, at a cost that epsilon includes; None withholds both.
-    example_sampling: example_dp_sgd: how a step draws a client's examples.
-  """
-  privacy: str = 'none'
-  clip_norm: float | None = None
-  noise_multiplier: float | None = None
-  target_epsilon: float | None = None
-  delta: float | None = None
-  stop_at_epsilon: float | None = None
-  target_quantile: float = 0.5
-  clip_learning_rate: float = 0.2
-  count_stddev: float | None = None
-  tree_efficient: bool = True
-  mf_strategy: str = 'blt'
-  mf_buffers: int = 3
-  mf_bands: int | None = None
-  noise_survivors: int | None = None
-  metrics_noise_multiplier: float | None = None
-  example_sampling: str = 'poisson'
+  """What is promised to whom; see docs/explanation/privacy.md."""
+  privacy: str = option.option('none', 'Differential-privacy mechanism.')
+  clip_norm: float | None = option.option(
+      None, 'L2 bound on one client\'s update, the first one where it is tracked; of example_dp_sgd, on one example\'s '
+      'gradient.')
+  noise_multiplier: float | None = option.option(
+      None, 'Standard deviation of the noise on the sum of updates (gradients), over clip_norm.')
+  target_epsilon: float | None = option.option(
+      None, 'Calibrate the noise of the run\'s rounds to this epsilon instead.')
+  delta: float | None = option.option(
+      None, 'The delta of (epsilon, delta); unset means population ** -1.1, where the population is all clients, or '
+      'with example_dp_sgd the examples of the largest client.')
+  stop_at_epsilon: float | None = option.option(None, 'End before the round that would exceed it.')
+  target_quantile: float = option.option(
+      0.5, 'client_adaptive, example_adaptive_clip: fraction of updates (gradients) that the clip leaves as they are.',
+      topic=_OF_ONE)
+  clip_learning_rate: float = option.option(
+      0.2, 'client_adaptive, example_adaptive_clip: how fast the clip moves.', topic=_OF_ONE)
+  count_stddev: float | None = option.option(
+      None, 'client_adaptive, example_adaptive_clip: noise on the count of what is unclipped; unset means cohort_size '
+      '/ 20, or batch_size / 20.', topic=_OF_ONE)
+  tree_efficient: bool = option.option(
+      True, 'dp_ftrl: estimate tree nodes from their children too.', topic=_OF_ONE)
+  mf_strategy: str = option.option('blt', 'dp_mf: shape of the correlated noise.', topic=_OF_ONE)
+  mf_buffers: int = option.option(
+      3, 'dp_mf with blt: model-sized buffers on the server; example_noise=blt: on each client, while it trains.',
+      topic=_OF_ONE)
+  mf_bands: int | None = option.option(
+      None, 'dp_mf or example_noise with banded or amplified: bands; unset means as many as allowed, or the best '
+      'number.',
+      topic=_OF_ONE)
+  noise_survivors: int | None = option.option(
+      None, 'distributed_*: noise suffices while so many clients of a cohort deliver; unset means all.', topic=_OF_ONE)
+  metrics_noise_multiplier: float | None = option.option(
+      None, 'Where the server adds the noise: release each round\'s number of clients and their accuracy with this '
+      'noise, over the sensitivity, at a cost that epsilon includes; unset withholds both.')
+  example_sampling: str = option.option(
+      'poisson', 'How a step draws a client\'s examples.', topic=_SGD)
+  example_noise: str = option.option(
+      'independent', 'How the noise of the steps of a round hangs together.', topic=_SGD)
+  example_adaptive_clip: bool = option.option(
+      False, 'Whether the clip follows a quantile of the gradients\' norms within a round.', topic=_SGD)
+  example_average: float = option.option(
+      0.0, 'Decay of the average over steps that a client returns; 0 returns the last weights.', topic=_SGD)
+  example_copies: int = option.option(
+      1, 'Views of an example in a step, whose gradients are averaged before the clip.', topic=_SGD)
+  example_shift: int = option.option(0, 'Each view is moved by up to so many pixels.', topic=_SGD)
+  example_mirror: bool = option.option(False, 'Whether half of the views are mirrored.', topic=_SGD)
 
   def __post_init__(self):
-    validate.one_of(PRIVACIES, privacy=self.privacy)
-    validate.one_of(MF_STRATEGIES, mf_strategy=self.mf_strategy)
-    validate.one_of(EXAMPLE_SAMPLINGS, example_sampling=self.example_sampling)
-    given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)
-             if getattr(self, field.name) != field.default}
+    option.check_choices(self)
+    compatibility.check(self)
     if self.privacy == 'none':
-      for name, value in given.items():
-        raise ValueError(f'{name}={value!r} has no effect with privacy=none; choose a mechanism with --privacy.')
       return
-    for name in given.keys() - {*_READ_BY_EVERY_MECHANISM, *_READ_BY[self.privacy]}:
-      raise ValueError(f'{name}={given[name]!r} has no effect with privacy={self.privacy}.')
-    if self.clip_norm is None:
-      raise ValueError(f'clip_norm is missing: privacy={self.privacy} adds noise in proportion to the bound on '
-                       'one update.')
     if (self.noise_multiplier is None) == (self.target_epsilon is None):
       raise ValueError(f'privacy={self.privacy} takes exactly one of noise_multiplier and target_epsilon; found '
                        f'noise_multiplier={self.noise_multiplier!r}, target_epsilon={self.target_epsilon!r}.')
@@ -85,6 +75,13 @@ class PrivacyConfig:
     validate.positive(**self._present('clip_norm', 'target_epsilon', 'stop_at_epsilon', 'clip_learning_rate',
                                       'count_stddev', 'mf_buffers', 'mf_bands', 'noise_survivors',
                                       'metrics_noise_multiplier'))
+    validate.fraction(example_average=self.example_average)
+    validate.positive(example_copies=self.example_copies)
+    validate.non_negative(example_shift=self.example_shift)
+    if self.privacy == 'example_dp_sgd' and not self.example_adaptive_clip:
+      for name in {'target_quantile', 'clip_learning_rate', 'count_stddev'} & option.changed(self).keys():
+        raise ValueError(f'{name}={getattr(self, name)!r} has no effect with privacy=example_dp_sgd without '
+                         'example_adaptive_clip.')
 
   def _present(self, *names):
     return {name: getattr(self, name) for name in names if getattr(self, name) is not None}

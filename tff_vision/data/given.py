@@ -16,7 +16,7 @@ Arrays = tuple[np.ndarray, np.ndarray]
 def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Arrays] | None, name: str = 'arrays',
                 class_names: Sequence[str] | None = None,
                 preprocessing: images.Preprocessing | None = None) -> images.FederatedImages:
-  """Returns clients' arrays as federated images.
+  """Returns the arrays of clients as federated images.
 
   Args:
     clients: Client id -> (x, y): x [n, height, width] or [n, height, width, channels], uint8 in 0..255 or floats in
@@ -119,7 +119,7 @@ def _joined(parts):
 
 def load(dataset: str, *, partition: values.Partition | None = None, data_dir: str | None = None, seed: int = 0
          ) -> images.FederatedImages:
-  """Returns a built-in data set, spread over clients.
+  """Returns a built-in data set, partitioned into clients.
 
   Args:
     dataset: A name that `python -m pipelines.doctor` lists.

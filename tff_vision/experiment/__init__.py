@@ -25,7 +25,7 @@ build_plan = planning.build_plan
 
 @dataclasses.dataclass(frozen=True)
 class Experiment(definition.Definition):
-  """One experiment, made of values; an object of one's own may stand in the place of any name.
+  """An experiment as one frozen object; any part can be an object of your own.
 
   `rounds` is a number, so that what yields one round after the other is `iterate`.
 
@@ -35,10 +35,10 @@ class Experiment(definition.Definition):
     client: From `Client`.
     server: From `Server`.
     participation: From `Fixed`, `Poisson`, `RoundRobin` or `Allocation`.
-    privacy: From `ClientGaussian` and its like; by default nothing is promised.
-    secure_sum: From `ThresholdEncryption` and its like; by default the server sees updates.
+    privacy: From `ClientGaussian`, `MatrixFactorization`, `DistributedGaussian` or `ExampleDpSgd`; by default none.
+    secure_sum: From `ThresholdEncryption`, `Masks` or `KeyHolderEncryption`; by default the server sees updates.
     aggregator: A name, a `configs.AggregationConfig`, or any `tff.aggregators` factory; None: the mean.
-    rounds: Of training.
+    rounds: Number of training rounds.
     rounds_per_evaluation: The test set is looked at every so many rounds.
     seed: Fixes cohorts, first weights and the order of examples.
     schedule: Of learning rates.

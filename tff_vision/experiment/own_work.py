@@ -12,8 +12,9 @@ from typing import Any, Protocol
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, told
-from tff_vision.aggregation import composing, secured
+from tff_vision import catalogue, configs, told
+from tff_vision.aggregation import secured
+from tff_vision.configs import compatibility
 from tff_vision.experiment import trainer
 from tff_vision.learning import learning_process
 from tff_vision.privacy import plan as plan_lib
@@ -62,11 +63,8 @@ class OwnWork:
   seed: int = 0
 
   def __post_init__(self):
-    composing.check(configs.ExperimentConfig(cohort=self.participation, secure=self.secure_sum,
-                                             aggregation=self.aggregator, server=self.server), data_placement='driver')
-    if self.aggregator.compression == 'top_k':
-      raise ValueError('compression=top_k keeps what a client has not sent beside its examples, and client work of '
-                       'one\'s own has none: choose another compression.')
+    compatibility.check(self.participation, self.secure_sum, self.aggregator, self.server,
+                        more={'client work of one\'s own': (catalogue.Trait.PLAYS,)})
 
   @functools.cached_property
   def plan(self) -> plan_lib.PrivacyPlan:

@@ -8,8 +8,7 @@ import tensorflow as tf
 
 from tff_vision import configs, tasks
 from tff_vision.accounting import budget_file
-from tff_vision.aggregation import composing, secured
-from tff_vision.configs import compatibility
+from tff_vision.aggregation import secured
 from tff_vision.data import images as images_lib
 from tff_vision.experiment import definition
 from tff_vision.privacy import plan as plan_lib
@@ -36,9 +35,7 @@ def check(made: definition.Definition) -> None:
   Raises:
     ValueError: With the reason.
   """
-  composing.check(made.config, data_placement=made.runtime.data_placement)
-  compatibility.check(made.config.algorithm.algorithm, f'runtime={made.runtime.runtime}',
-                      f'data_placement={made.runtime.data_placement}')
+  made.config.check(made.runtime)
 
 
 def plan(made: definition.Definition, problem: tasks.Problem, *, secret: bytes | None = None,
@@ -54,6 +51,7 @@ def plan(made: definition.Definition, problem: tasks.Problem, *, secret: bytes |
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
+  made.config.check_references()  # The problem's parts are built, so their modules are imported.
   found = build_plan(made.config, problem, secret=secret)
   if journal is not None:
     found = found.charged(journal.past())

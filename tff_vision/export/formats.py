@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import tasks
+from tff_vision import catalogue, tasks
 from tff_vision.data import images, preprocess
 from tff_vision.export import keras_export, model_card, serving, tflite
 from tff_vision.learning import evaluation
@@ -118,7 +118,8 @@ def _decision(facts):
   return None
 
 
-def _keras(build):
+def keras(build: _Build) -> dict[str, Any]:
+  """Writes the Keras model."""
   path = build.folder / 'keras' / 'model.keras'
   path.parent.mkdir()
   build.served.model.save(path)
@@ -127,7 +128,8 @@ def _keras(build):
       build, 'model.keras', model(build.images.astype(np.float32), training=False).numpy())
 
 
-def _saved_model(build):
+def saved_model(build: _Build) -> dict[str, Any]:
+  """Writes the SavedModel."""
   path = build.folder / 'saved_model' / '1'
   tf.saved_model.save(build.served, str(path), signatures=build.served.signatures())
   loaded = tf.saved_model.load(str(path)).signatures
@@ -155,11 +157,13 @@ def _as_files(stored_images, stored):
   return pixels, (stored.black + unit * (stored.white - stored.black)).astype(np.float32)
 
 
-def _tflite(build):
+def tflite_float(build: _Build) -> dict[str, Any]:
+  """Writes the TFLite file."""
   return {'file': 'tflite/model.tflite'} | _exact(build, 'TFLite file', _converted(build, 'tflite', None))
 
 
-def _tflite_int8(build):
+def tflite_int8(build: _Build) -> dict[str, Any]:
+  """Writes the TFLite file with 8-bit weights."""
   found = _converted(build, 'tflite_int8', build.calibration.images)
   return {'file': 'tflite_int8/model.tflite', 'calibration_images': len(build.calibration.images),
           'calibration_source': build.calibration.source} | _agreement(build, found, build.outputs(build.images))
@@ -184,9 +188,4 @@ def _agreement(build, found, expected):
           'scale': float(np.abs(expected).max()), 'same_class': same}
 
 
-FORMATS: Mapping[str, Callable[[_Build], dict[str, Any]]] = {
-    'keras': _keras,
-    'saved_model': _saved_model,
-    'tflite': _tflite,
-    'tflite_int8': _tflite_int8,
-}
+FORMATS: Mapping[str, Callable[[_Build], dict[str, Any]]] = catalogue.Loaded('format')

@@ -11,16 +11,24 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, protocols
+from tff_vision import catalogue, configs, protocols
 from tff_vision.client_state import keeping
 
 _FACTOR = tff.SequenceType(np.float32)  # Of one element: TFF lets only sequences in here.
 
 # From attack_scale to the factor on an attacker's update.
-UPDATE_ATTACKS: Mapping[str, Callable[[float], float]] = {
-    'sign_flip': lambda scale: -scale,
-    'scaled_update': lambda scale: scale,
-}
+UPDATE_ATTACKS: Mapping[str, Callable[[float], float]] = catalogue.Loaded(
+    'attack', trait=catalogue.Trait.CHANGES_UPDATES)
+
+
+def sign_flip(scale: float) -> float:
+  """Returns the factor on an update that is turned round."""
+  return -scale
+
+
+def scaled_update(scale: float) -> float:
+  """Returns the factor on an update that shall outweigh the others."""
+  return scale
 
 
 class FactorData(protocols.WrappedData):

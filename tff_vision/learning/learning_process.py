@@ -1,22 +1,12 @@
 """From a task and an aggregator to a TFF learning process: which algorithm has which parts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, plugins, protocols, tasks, told
-from tff_vision.algorithms import (
-  fedbuff,
-  feddyn,
-  fednova,
-  full_gradient,
-  ifca,
-  personal_head,
-  personal_models,
-  scaffold,
-)
+from tff_vision import catalogue, configs, plugins, protocols, tasks, told
 from tff_vision.client_state import keeping
 from tff_vision.learning import algorithm as algorithm_lib
 from tff_vision.learning import composition, local_steps, local_training, optimizers, schedules, server_step
@@ -123,9 +113,10 @@ def algorithm_of(task: tasks.Task, config: configs.AlgorithmConfig, client: conf
     ValueError: A reference leads nowhere, or to something else.
   """
   chosen = config.algorithm
-  if not plugins.is_own(chosen, ALGORITHMS):
-    return ALGORITHMS[chosen](task, config, client)
-  made = plugins.value_of(chosen, ALGORITHMS, field='algorithm')
+  names = catalogue.names('algorithm')
+  if not plugins.is_own(chosen, names):
+    return catalogue.load(catalogue.row('algorithm', chosen).loads).from_config(task, config, client)
+  made = plugins.value_of(chosen, {}, field='algorithm')
   if not isinstance(made, algorithm_lib.Algorithm) and callable(made):
     given = plugins.options(config.algorithm_option, field='algorithm_option')
     plugins.check_call(made, given, setting=f'algorithm={plugins.shown(chosen)}')
@@ -164,32 +155,3 @@ def _total_weight(task, algorithm, weighted):
   if weighting_of(algorithm, weighted) == _Weighting.UNIFORM:
     return float(len(clients))
   return float(sum(clients.num_examples(i) for i in range(len(clients))) * task.client.client_epochs)
-
-
-def _fednova(task, algorithm, client):
-  momentum = client.client_momentum if client.client_optimizer == 'sgdm' else 0.0
-  steps = -(-task.largest_client * client.client_epochs // client.batch_size)
-  return fednova.FedNova(momentum=momentum, strength=algorithm.proximal_strength or 0.0,
-                         largest=steps / (1 - momentum))
-
-
-_DEFAULT_PROXIMAL_STRENGTH = 0.01
-
-ALGORITHMS: Mapping[str, Callable[..., algorithm_lib.Algorithm]] = {
-    'fedavg': lambda task, algorithm, client: algorithm_lib.Algorithm(),
-    'fedprox': lambda task, algorithm, client: algorithm_lib.FedProx(
-        _DEFAULT_PROXIMAL_STRENGTH if algorithm.proximal_strength is None else algorithm.proximal_strength),
-    'fedsgd': lambda task, algorithm, client: full_gradient.FedSgd(),
-    'scaffold': lambda task, algorithm, client: scaffold.Scaffold(),
-    'fednova': _fednova,
-    'feddyn': lambda task, algorithm, client: feddyn.FedDyn(algorithm.feddyn_strength),
-    'mime_lite': lambda task, algorithm, client: full_gradient.MimeLite(algorithm.mime_momentum),
-    'fedper': lambda task, algorithm, client: personal_head.FedPer(task, algorithm.personal_layers),
-    'fedrep': lambda task, algorithm, client: personal_head.FedRep(
-        task, algorithm.personal_layers, algorithm.fedrep_head_epochs or client.client_epochs - 1),
-    'ditto': lambda task, algorithm, client: personal_models.Ditto(task, algorithm.ditto_strength),
-    'apfl': lambda task, algorithm, client: personal_models.Apfl(
-        task, algorithm.apfl_alpha, adaptive=algorithm.apfl_adaptive),
-    'ifca': lambda task, algorithm, client: ifca.Ifca(task, algorithm.ifca_clusters),
-    'fedbuff': lambda task, algorithm, client: fedbuff.FedBuff(algorithm.max_staleness),
-}

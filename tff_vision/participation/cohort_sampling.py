@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tff_vision import configs, seeds
+from tff_vision import catalogue, configs, seeds
 from tff_vision.accounting import accounting, cohort_sizes
 from tff_vision.accounting.conditions import Sampling, Scheme
 from tff_vision.participation import availability, device_rounds, late_arrivals
@@ -183,14 +183,27 @@ def _block(population, num_blocks, seed, round_num):
 
 Cohort = Callable[[int], np.ndarray]
 
-SAMPLINGS: Mapping[str, Callable[[int, int, int], Cohort]] = {
-    'poisson': lambda population, size, seed: PoissonCohort(
-        population=population, rate=size / population, seed=seed),
-    'fixed': lambda population, size, seed: FixedCohort(population=population, size=size, seed=seed),
-    'round_robin': lambda population, size, seed: RoundRobinCohort(population=population, size=size, seed=seed),
-    'allocation': lambda population, size, seed: AllocationCohort(
-        population=population, rounds_a_pass=-(-population // size), seed=seed),
-}
+SAMPLINGS: Mapping[str, Callable[[int, int, int], Cohort]] = catalogue.Loaded('sampling')
+
+
+def poisson(population: int, size: int, seed: int) -> Cohort:
+  """Returns independent draws."""
+  return PoissonCohort(population=population, rate=size / population, seed=seed)
+
+
+def fixed(population: int, size: int, seed: int) -> Cohort:
+  """Returns draws without replacement."""
+  return FixedCohort(population=population, size=size, seed=seed)
+
+
+def round_robin(population: int, size: int, seed: int) -> Cohort:
+  """Returns clients in turn."""
+  return RoundRobinCohort(population=population, size=size, seed=seed)
+
+
+def allocation(population: int, size: int, seed: int) -> Cohort:
+  """Returns one round of each pass for a client."""
+  return AllocationCohort(population=population, rounds_a_pass=-(-population // size), seed=seed)
 
 
 def build_cohort(config: configs.CohortConfig, *, population: int, seed: int, max_staleness: int | None = None,

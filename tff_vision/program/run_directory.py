@@ -1,8 +1,8 @@
 """The folder of one run: who may read it and write to it, and whether a resumed run is the same run.
 
-What is in it is in `run_paths`. What is released holds nothing that the run's promises do not cover; docs/privacy.md
-goes through it file by file. What is secret is its owner's alone, whatever the umask, and is wiped when a run under a
-promise ends.
+`run_paths` lists its files. What is released holds nothing that the run's promises do not cover;
+docs/explanation/privacy.md goes through it file by file. What is secret is its owner's alone, whatever the umask, and
+is wiped when a run under a promise ends.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The numbers of a finished run as one dictionary: the content of report.json, documented in docs/design.md."""
+"""The content of report.json: the numbers of a finished run; `keys` says what each key holds."""
 
 import dataclasses
 import importlib.metadata

@@ -85,8 +85,8 @@ def test_private_sgd_shows_its_own_noise_and_no_less():
 def test_broken_private_sgd_is_caught(broken, monkeypatch):
   if broken == 'sensitivity':
     honest = clipped.clipped_sum
-    monkeypatch.setattr(clipped, 'clipped_sum', lambda model, loss_fn, x, y, clip, mask, ghost: honest(
-        model, loss_fn, x, y, 8 * clip, mask, ghost=ghost))
+    monkeypatch.setattr(clipped, 'clipped_sum', lambda model, loss_fn, x, y, clip, mask, ghost, copies: honest(
+        model, loss_fn, x, y, 8 * clip, mask, ghost=ghost, copies=copies))
   if broken == 'noise reused':
     monkeypatch.setattr(os_keys, 'kernel_key', lambda: tf.zeros([8], tf.uint32))
   training = dataclasses.replace(STEP, noise_multiplier=0.0) if broken == 'noise off' else STEP

@@ -112,31 +112,36 @@ def _seconds(model, input_spec, ghost):
 
 
 def clipped_sum(model: tf.keras.Model, loss_fn: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], x: tf.Tensor,
-                y: tf.Tensor, clip_norm: float, mask: tf.Tensor, *, ghost: bool = True) -> ClippedSum:
+                y: tf.Tensor, clip_norm: float | tf.Tensor, mask: tf.Tensor, *, ghost: bool = True, copies: int = 1
+                ) -> ClippedSum:
   """Returns sum_i mask_i * g_i * min(1, clip_norm / ||g_i||), with g_i the gradient of example i's loss.
 
-  An example with a non-finite gradient counts as zero.
+  The loss of an example with several copies is their mean: one clip bounds all of them together. An example with a
+  non-finite gradient counts as zero.
 
   Args:
-    loss_fn: (labels, outputs) -> [batch] losses (no reduction).
+    loss_fn: (labels, outputs) -> one loss a row (no reduction).
+    x: [batch * copies, ...]; the copies of an example are rows one after the other.
+    y: [batch * copies, ...].
+    clip_norm: Float64 if a tensor.
     mask: [batch] of 0 and 1; padding has 0.
     ghost: As `examine` says.
   """
   if not ghost:
-    return _by_loop(model, loss_fn, x, y, clip_norm, mask)
-  piece = _SMALL_PIECE if model.count_params() < _SMALL_MODEL else _PIECE
-  if x.shape[0] is not None and x.shape[0] <= piece:
-    return _by_taps(model, loss_fn, x, y, clip_norm, mask)
-  return _in_pieces(model, loss_fn, x, y, clip_norm, mask, piece)
+    return _by_loop(model, loss_fn, x, y, clip_norm, mask, copies)
+  piece = max(1, (_SMALL_PIECE if model.count_params() < _SMALL_MODEL else _PIECE) // copies)
+  if x.shape[0] is not None and x.shape[0] <= piece * copies:
+    return _by_taps(model, loss_fn, x, y, clip_norm, mask, copies)
+  return _in_pieces(model, loss_fn, x, y, clip_norm, mask, copies, piece)
 
 
-def _in_pieces(model, loss_fn, x, y, clip_norm, mask, size):
+def _in_pieces(model, loss_fn, x, y, clip_norm, mask, copies, size):
   """`_by_taps` on `size` examples after the other."""
-  batch = tf.shape(x)[0]
+  batch = tf.shape(x)[0] // copies
 
   def add(start, sums, norms, losses):
-    piece = slice(start, start + size)
-    found = _by_taps(model, loss_fn, x[piece], y[piece], clip_norm, mask[piece])
+    piece, rows = slice(start, start + size), slice(start * copies, (start + size) * copies)
+    found = _by_taps(model, loss_fn, x[rows], y[rows], clip_norm, mask[piece], copies)
     sums = [total + part for total, part in zip(sums, found.gradients, strict=True)]
     return start + size, sums, norms.write(start // size, found.norms), losses.write(start // size, found.losses)
 
@@ -149,12 +154,13 @@ def _in_pieces(model, loss_fn, x, y, clip_norm, mask, size):
   return ClippedSum(gradients=sums, norms=norms.concat(), losses=losses.concat())
 
 
-def _by_taps(model, loss_fn, x, y, clip_norm, mask):
+def _by_taps(model, loss_fn, x, y, clip_norm, mask, copies):
   with tf.GradientTape() as tape:
     with taps.tapped(model) as found:
       outputs = model(x, training=True)
-    losses = loss_fn(y, outputs)
+    losses = _of_examples(loss_fn(y, outputs), copies)
     total = tf.reduce_sum(losses)
+  found = [dataclasses.replace(tap, copies=copies) for tap in found]
   derivatives = tape.gradient(total, [tap.outputs for tap in found],
                               unconnected_gradients=tf.UnconnectedGradients.ZERO)
   parts = [_rule(tap)(tap, dz) for tap, dz in zip(found, derivatives, strict=True)]
@@ -166,6 +172,10 @@ def _by_taps(model, loss_fn, x, y, clip_norm, mask):
       gradients[weight.ref()] = tf.reshape(value, weight.shape)
   return ClippedSum(gradients=[gradients.get(weight.ref(), tf.zeros(weight.shape, tf.float64)) for weight in
                                model.trainable_variables], norms=norms, losses=losses)
+
+
+def _of_examples(losses, copies):
+  return losses if copies == 1 else tf.reduce_mean(tf.reshape(losses, [-1, copies]), 1)
 
 
 def _coefficients(norms, clip_norm, mask):
@@ -184,14 +194,16 @@ def _factor(norm, clip_norm):
   return clip_norm * _SLACK / tf.maximum(norm, clip_norm)
 
 
-def _by_loop(model, loss_fn, x, y, clip_norm, mask):
-  """Each example in a pass of its own, with what layers regularise of its outputs in its loss."""
+def _by_loop(model, loss_fn, x, y, clip_norm, mask, copies):
+  """Each example with its copies in a pass of its own, with what layers regularise of its outputs in its loss."""
   variables = model.trainable_variables
 
   def gradient(index, sums, norms, losses):
+    one, label = (tf.ensure_shape(part[index * copies:(index + 1) * copies], [copies, *part.shape[1:]])
+                  for part in (x, y))
     with tf.GradientTape() as tape:
-      outputs, added = added_losses.call(model, x[index][None], training=True)
-      loss = tf.add_n([tf.reduce_sum(loss_fn(y[index][None], outputs)), *added])
+      outputs, added = added_losses.call(model, one, training=True)
+      loss = tf.add_n([tf.reduce_sum(_of_examples(loss_fn(label, outputs), copies)), *added])
     found = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     found = [tf.convert_to_tensor(value) for value in found]
     norm = tf.sqrt(tf.add_n([rules.squares(value[None])[0] for value in found]))
@@ -201,7 +213,7 @@ def _by_loop(model, loss_fn, x, y, clip_norm, mask):
             for total, value in zip(sums, found, strict=True)]
     return index + 1, sums, norms.write(index, norm), losses.write(index, loss)
 
-  batch = tf.shape(x)[0]
+  batch = tf.shape(x)[0] // copies
   _, sums, norms, losses = tf.while_loop(
       lambda index, *_: index < batch, gradient,
       (tf.constant(0), [tf.zeros(variable.shape, tf.float64) for variable in variables],

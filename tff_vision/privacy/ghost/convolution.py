@@ -25,23 +25,25 @@ def filter_gradient(layer: tf.keras.layers.Conv2D, inputs: tf.Tensor, dz: tf.Ten
       padding=layer.padding.upper(), dilations=_around(layer.dilation_rate))
 
 
-def example_filter_gradients(layer: tf.keras.layers.Conv2D, inputs: tf.Tensor, dz: tf.Tensor) -> tf.Tensor:
-  """Returns [batch, *kernel shape]."""
+def example_filter_gradients(layer: tf.keras.layers.Conv2D, inputs: tf.Tensor, dz: tf.Tensor, copies: int = 1
+                             ) -> tf.Tensor:
+  """Returns [batch, *kernel shape], each summed over an example's `copies` rows of inputs and dz."""
   few_channels = inputs.shape[-1] <= _FEW_CHANNELS
   if few_channels or max(layer.strides) > 1:
     rows = _few_channel_patches(layer, inputs) if few_channels else patches(layer, inputs)
-    return tf.reshape(_products(rows, dz), [-1, *layer.kernel.shape])
+    return tf.reshape(_products(rows, dz, copies), [-1, *layer.kernel.shape])
   if layer.kernel.shape[:2].num_elements() <= _FEW_PLACES:
-    return tf.reshape(tf.stack([_products(moved, dz) for moved in _moved(layer, inputs, dz)], 1),
+    return tf.reshape(tf.stack([_products(moved, dz, copies) for moved in _moved(layer, inputs, dz)], 1),
                       [-1, *layer.kernel.shape])
-  # A slice of one example shares its memory; elements that `map_fn` takes apart are copies.
-  return tf.map_fn(lambda i: filter_gradient(layer, inputs[i:i + 1], dz[i:i + 1]), tf.range(tf.shape(dz)[0]),
+  # A slice of one example shares its memory; elements that `map_fn` takes apart are copied.
+  return tf.map_fn(lambda i: filter_gradient(layer, inputs[i:i + copies], dz[i:i + copies]),
+                   tf.range(0, tf.shape(dz)[0], copies),
                    fn_output_signature=tf.TensorSpec(layer.kernel.shape, dz.dtype))
 
 
-def _products(rows, dz):
-  """Returns [batch, features of rows, filters], summed over the positions of both, [batch, height, width, ...]."""
-  positions = dz.shape[1] * dz.shape[2]
+def _products(rows, dz, copies):
+  """Returns [batch, features of rows, filters], summed over the positions of both, [rows, height, width, ...]."""
+  positions = copies * dz.shape[1] * dz.shape[2]
   return tf.matmul(tf.reshape(rows, [-1, positions, rows.shape[-1]]), tf.reshape(dz, [-1, positions, dz.shape[-1]]),
                    transpose_a=True)
 

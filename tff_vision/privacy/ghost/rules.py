@@ -5,6 +5,9 @@ factors (Goodfellow 2015, arXiv:1510.01799); over T positions it comes from two 
 arXiv:2110.05679) or from the gradient itself, whichever is less work. The weighted sum is one local
 backward step (book-keeping: Bu et al. 2023, arXiv:2210.00038).
 
+An example may come as several copies, rows one after the other whose gradients are added up before the norm is taken:
+then its positions are those of all its copies.
+
 No rounding makes a norm smaller than that of the example's part of the sum. Either both come from one materialised
 float32 gradient, or both from float64 products of the same factors; all sums over examples are in float64.
 """
@@ -66,6 +69,11 @@ def of_gradients(gradients: Sequence[tf.Tensor]) -> Contribution:
   return Contribution(tf.add_n([squares(gradient) for gradient in gradients]), weighted_sum)
 
 
+def summed(rows: tf.Tensor, copies: int) -> tf.Tensor:
+  """Returns per-example tensors, [batch, ...], from one for each of an example's copies, [batch * copies, ...]."""
+  return rows if copies == 1 else tf.reduce_sum(tf.reshape(rows, [-1, copies, *rows.shape[1:]]), 1)
+
+
 def of_factors(x: tf.Tensor, d: tf.Tensor) -> Contribution:
   """Returns the contribution of gradients x_i^T d_i, for x [batch, T, p] and d [batch, T, q], from float64 products."""
   x, d = tf.cast(x, tf.float64), tf.cast(d, tf.float64)
@@ -96,14 +104,15 @@ def with_bias(kernel: Contribution, bias: tf.Tensor | None) -> Contribution:
 
 def dense(tap: Tap, dz: tf.Tensor) -> Contribution:
   """`Dense` on [batch, features] or [batch, ..., features]."""
-  batch = tf.shape(dz)[0]
+  batch = tf.shape(dz)[0] // tap.copies
   x = tf.reshape(tap.inputs, [batch, -1, tap.inputs.shape[-1]])
   d = tf.reshape(dz, [batch, -1, dz.shape[-1]])
   bias = tf.reduce_sum(d, 1) if tap.layer.use_bias else None
-  if dz.shape.rank == 2:
+  if dz.shape.rank == 2 and tap.copies == 1:
     # The norm of x_i d_i^T is the product of its factors' norms.
     return with_bias(Contribution(squares(tap.inputs) * squares(dz), of_factors(x, d).weighted_sum), bias)
-  return with_bias(of_products(x, d, positions=dz.shape[1:-1].num_elements()), bias)
+  positions = dz.shape[1:-1].num_elements()
+  return with_bias(of_products(x, d, positions=None if positions is None else tap.copies * positions), bias)
 
 
 def of_products(x: tf.Tensor, d: tf.Tensor, *, positions: int | None) -> Contribution:
@@ -117,11 +126,11 @@ def of_products(x: tf.Tensor, d: tf.Tensor, *, positions: int | None) -> Contrib
 def conv2d(tap: Tap, dz: tf.Tensor) -> Contribution:
   """`Conv2D` without groups, channels last."""
   layer = tap.layer
-  positions = dz.shape[1] * dz.shape[2]
+  positions = tap.copies * dz.shape[1] * dz.shape[2]
   fan_in, filters = layer.kernel.shape[:3].num_elements(), dz.shape[-1]
-  bias = tf.reduce_sum(dz, [1, 2]) if layer.use_bias else None
+  bias = summed(tf.reduce_sum(dz, [1, 2]), tap.copies) if layer.use_bias else None
   if positions * (fan_in + filters) >= fan_in * filters:
-    return with_bias(of_gradients([convolution.example_filter_gradients(layer, tap.inputs, dz)]), bias)
+    return with_bias(of_gradients([convolution.example_filter_gradients(layer, tap.inputs, dz, tap.copies)]), bias)
   # Late layers: few positions, many channels.
   patches = tf.reshape(convolution.patches(layer, tap.inputs), [-1, positions, fan_in])
   return with_bias(of_factors(patches, tf.reshape(dz, [-1, positions, filters])), bias)
@@ -129,8 +138,10 @@ def conv2d(tap: Tap, dz: tf.Tensor) -> Contribution:
 
 def depthwise_conv2d(tap: Tap, dz: tf.Tensor) -> Contribution:
   """`DepthwiseConv2D` without dilation, channels last: its filters are small enough to hold one an example."""
-  gradients = convolution.example_depthwise_gradients(tap.layer, tap.inputs, dz)
-  return of_gradients([gradients, tf.reduce_sum(dz, [1, 2])] if tap.layer.use_bias else [gradients])
+  gradients = [convolution.example_depthwise_gradients(tap.layer, tap.inputs, dz)]
+  if tap.layer.use_bias:
+    gradients.append(tf.reduce_sum(dz, [1, 2]))
+  return of_gradients([summed(gradient, tap.copies) for gradient in gradients])
 
 
 def einsum_dense(tap: Tap, dz: tf.Tensor) -> Contribution:
@@ -142,9 +153,9 @@ def einsum_dense(tap: Tap, dz: tf.Tensor) -> Contribution:
   if tap.layer.bias is not None:
     # The bias has the trailing axes' shape with ones where it is broadcast.
     shape = [1] * (dz.shape.rank - 1 - tap.layer.bias.shape.rank) + tap.layer.bias.shape.as_list()
-    summed = [axis + 1 for axis, size in enumerate(shape) if size == 1]
-    gradients.append(tf.reshape(tf.reduce_sum(dz, summed), [-1, *tap.layer.bias.shape]))
-  return of_gradients(gradients)
+    broadcast = [axis + 1 for axis, size in enumerate(shape) if size == 1]
+    gradients.append(tf.reshape(tf.reduce_sum(dz, broadcast), [-1, *tap.layer.bias.shape]))
+  return of_gradients([summed(gradient, tap.copies) for gradient in gradients])
 
 
 def is_plain_einsum(equation: str) -> bool:
@@ -162,12 +173,12 @@ def normalization(tap: Tap, dz: tf.Tensor) -> Contribution:
     gradients.append(tf.reduce_sum(dz * tap.normalized, positions))
   if tap.layer.center:
     gradients.append(tf.reduce_sum(dz, positions))
-  return of_gradients(gradients)
+  return of_gradients([summed(gradient, tap.copies) for gradient in gradients])
 
 
 def embedding(tap: Tap, dz: tf.Tensor) -> Contribution:
   """`Embedding`: rows of equal ids add up before the norm is taken."""
-  batch, width = tf.shape(dz)[0], dz.shape[-1]
+  batch, width = tf.shape(dz)[0] // tap.copies, dz.shape[-1]
   ids = tf.reshape(tf.cast(tap.inputs, tf.int32), [batch, -1])
   d = tf.cast(tf.reshape(dz, [batch, -1, width]), tf.float64)
   norms = _gram_norms(tf.cast(ids[:, :, None] == ids[:, None], tf.float64), tf.matmul(d, d, transpose_b=True))
@@ -191,4 +202,5 @@ def any_layer(tap: Tap, dz: tf.Tensor) -> Contribution:
                          unconnected_gradients=tf.UnconnectedGradients.ZERO)
 
   specs = [tf.TensorSpec(weight.shape, weight.dtype) for weight in weights]
-  return of_gradients(tf.map_fn(gradient, (tap.inputs, dz), fn_output_signature=specs))
+  rows = tf.map_fn(gradient, (tap.inputs, dz), fn_output_signature=specs)
+  return of_gradients([summed(gradients, tap.copies) for gradients in rows])

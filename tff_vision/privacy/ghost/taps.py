@@ -27,12 +27,14 @@ class Tap:
     outputs: [batch, ...], before the activation where `split_activation` layers have one.
     normalized: Output before scale and shift, of normalisation layers only.
     recompute: inputs -> outputs, in training mode as it was.
+    copies: So many rows after the other are one example.
   """
   layer: tf.keras.layers.Layer
   inputs: tf.Tensor
   outputs: tf.Tensor
   normalized: tf.Tensor | None
   recompute: Callable[[tf.Tensor], tf.Tensor]
+  copies: int = 1
 
 
 _LINEAR_THEN_ACTIVATION = (tf.keras.layers.Dense, tf.keras.layers.Conv2D, tf.keras.layers.DepthwiseConv2D,

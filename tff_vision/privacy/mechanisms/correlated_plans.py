@@ -160,9 +160,6 @@ def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: 
   delta = budget_question.chosen_delta(privacy.delta, run.population)
   if privacy.privacy == 'dp_mf' and privacy.mf_strategy == 'amplified':
     return _amplified(privacy, sampler, run, delta)
-  if not isinstance(sampler, cohort_sampling.RoundRobinCohort):
-    raise ValueError(f'privacy={privacy.privacy} needs sampling=round_robin: its noise counts on a known number of '
-                     'rounds between two turns of a client, which no random cohort keeps.')
   participation = toeplitz.Participation.of(run.rounds, min(sampler.min_separation, run.rounds))
   stream, coefficients = _stream(privacy, participation)
   noise, metrics = privacy.noise_multiplier, client_level.metrics_of(privacy, run)
@@ -207,9 +204,6 @@ def _sensitivity(stream, coefficients, participation):
 
 
 def _amplified(privacy, sampler, run, delta):
-  if not isinstance(sampler, cohort_sampling.PoissonCohort):
-    raise ValueError('mf_strategy=amplified needs sampling=poisson: its epsilon counts on every client of a block '
-                     'being drawn independently.')
   bands = privacy.mf_bands
   if bands is None:
     if privacy.target_epsilon is None:

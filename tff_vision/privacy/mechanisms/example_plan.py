@@ -18,11 +18,11 @@ from tff_vision import configs
 from tff_vision.accounting import accounting, calibration, privacy_losses, profiles
 from tff_vision.accounting.conditions import Accountant, Sampling, Scheme, Unit
 from tff_vision.accounting.ledger import Ledger
-from tff_vision.accounting.ledger_parts import ClientCost, Clipping, PerExample
+from tff_vision.accounting.ledger_parts import ClientCost, Clipping, PerExample, PrivateSteps
 from tff_vision.participation import cohort_sampling
 from tff_vision.privacy import budget_question
 from tff_vision.privacy.ghost import clipped, penalties
-from tff_vision.privacy.mechanisms import base, example_work
+from tff_vision.privacy.mechanisms import base, example_noise, example_views, example_work, noised_mean
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,11 +33,16 @@ class ExampleDpSgd(base.PrivacyPlan):
     sampler: Which clients train in a round.
     sizes: The number of examples of each client, public.
     clip_norm: L2 bound on one example's gradient.
-    noise_multiplier: Standard deviation of the noise on a batch's sum, over clip_norm.
+    noise_multiplier: Standard deviation of the white noise on a batch's sum, over clip_norm; with `quantile`, of what
+      sum and count cost together.
     delta: Of (epsilon, delta).
     batch_size: Expected examples of one step.
     epochs: Passes over a client's examples in a round.
     sampling: How a step's examples are drawn.
+    noise: How the noise of a round's steps hangs together.
+    views: How training sees an example.
+    quantile: How the clip norm moves from step to step, None if it stays.
+    average: The decay of the average of weights that a client returns; 0: none.
     method: How gradients are clipped, once the model is known.
     past: What happened in the run so far.
   """
@@ -49,6 +54,10 @@ class ExampleDpSgd(base.PrivacyPlan):
   batch_size: int
   epochs: int
   sampling: str
+  noise: example_noise.StepNoise = example_noise.StepNoise()
+  views: example_views.Views = example_views.Views()
+  quantile: noised_mean.QuantileClip | None = None
+  average: float = 0.0
   method: clipped.Method | None = None
   past: base.Past = base.Past()
 
@@ -79,6 +88,7 @@ class ExampleDpSgd(base.PrivacyPlan):
     return False
 
   def for_model(self, model, input_spec):
+    self.views.check(input_spec.shape)
     return dataclasses.replace(self, method=clipped.examine(model, input_spec))
 
   def for_loss(self, loss, labels, outputs, *, separable):
@@ -95,21 +105,24 @@ class ExampleDpSgd(base.PrivacyPlan):
 
   def turn_mu(self):
     # Of one step whose examples are known; a round has many.
-    return 1 / self.noise_multiplier if self.noise_multiplier else math.inf
+    column = math.sqrt(sum(c * c for c in self.noise.coefficients))
+    return column / self.noise_multiplier if self.noise_multiplier else math.inf
 
   @property
   def training(self) -> example_work.ExampleSgd:
     """One client's training in one round, once the model is known."""
     return example_work.ExampleSgd(
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, batch_size=self.batch_size,
-        epochs=self.epochs, sampling=self.sampling, ghost=self.method.ghost)
+        epochs=self.epochs, sampling=self.sampling, ghost=self.method.ghost, views=self.views,
+        stream=self.noise.stream, blocks=self.noise.blocks, quantile=self.quantile, average=self.average)
 
   def client_work(self, keras_model_fn, loss_fn, reader, optimizer):
     return example_work.build_client_work(keras_model_fn, _one_each(loss_fn), reader, optimizer, self.training)
 
   def releases(self, client: int, turns: int) -> accounting.SampledGaussian:
     """Returns what `turns` rounds of a client's training release."""
-    return _releases(self.sizes[client], turns, self.batch_size, self.epochs, self.sampling, self.noise_multiplier)
+    return self.noise.releases(size=self.sizes[client], turns=turns, batch_size=self.batch_size, epochs=self.epochs,
+                               sampling=self.sampling, noise_multiplier=self.noise_multiplier)
 
   def quick_epsilon(self, rounds):
     return max(self._quick_epsilons(self._turns(rounds)))
@@ -135,7 +148,17 @@ class ExampleDpSgd(base.PrivacyPlan):
             per_client=tuple(ClientCost(examples=size, rounds=turn, epsilon_rdp=one)
                              for size, turn, one in zip(self.sizes, turns, quick, strict=True)),
             gradients=None if self.method is None else Clipping(
-                ghost=self.method.ghost, layers=self.method.layers, reason=self.method.reason)))
+                ghost=self.method.ghost, layers=self.method.layers, reason=self.method.reason),
+            steps=self._options()))
+
+  def _options(self):
+    """Returns what differs from plain private SGD, for the ledger."""
+    return PrivateSteps(
+        noise=None if self.noise.kind == 'independent' else self.noise.describe(),
+        count_stddev=self.quantile.count_stddev if self.quantile else None,
+        sum_noise_multiplier=self.quantile.sum_noise_multiplier(self.noise_multiplier) if self.quantile else None,
+        views=None if self.views == example_views.Views() else dataclasses.asdict(self.views),
+        average=self.average or None)
 
   def _largest_epsilon(self, quick, turns):
     """Returns the largest epsilon of any client by privacy loss distributions where they reach, and how it was found.
@@ -213,25 +236,38 @@ def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: 
   delta = budget_question.chosen_delta(privacy.delta, max(run.sizes))
   plan = ExampleDpSgd(
       sampler=sampler, sizes=run.sizes, clip_norm=privacy.clip_norm, noise_multiplier=privacy.noise_multiplier or 0.0,
-      delta=delta, batch_size=run.client.batch_size, epochs=run.client.client_epochs, sampling=privacy.example_sampling)
-  if privacy.target_epsilon is None:
-    return plan
-  noise = 0.0
+      delta=delta, batch_size=run.client.batch_size, epochs=run.client.client_epochs, sampling=privacy.example_sampling,
+      views=example_views.Views(copies=privacy.example_copies, shift=privacy.example_shift,
+                                mirror=privacy.example_mirror),
+      quantile=_quantile(privacy, run.client.batch_size), average=privacy.example_average)
+  turns = plan._turns(run.rounds)
+  plan = dataclasses.replace(plan, noise=example_noise.build(privacy, run.client, run.sizes, max(1, *turns, 1), delta))
+  if privacy.target_epsilon is not None:
+    plan = dataclasses.replace(plan, noise_multiplier=_calibrated(plan, turns, privacy.target_epsilon))
+  if plan.quantile:
+    plan.quantile.sum_noise_multiplier(plan.noise_multiplier)
+  return plan
+
+
+def _calibrated(plan, turns, target_epsilon):
+  """Returns the least noise with which no client's examples pay more."""
+  found = 0.0
   # The most turns and the highest rate need not be one client's: each kind of client is asked.
-  for size, turns in {(size, turns) for size, turns in zip(run.sizes, plan._turns(run.rounds), strict=True) if turns}:
-    released = _releases(size, turns, plan.batch_size, plan.epochs, plan.sampling, max(noise, 1e-9))
-    if noise == 0.0 or released.epsilon(delta) > privacy.target_epsilon:
-      noise = calibration.noise_multiplier(released, privacy.target_epsilon, delta)
-  return dataclasses.replace(plan, noise_multiplier=noise)
+  for client in {(size, turn): number for number, (size, turn) in enumerate(
+      zip(plan.sizes, turns, strict=True)) if turn}.values():
+    # What is accounted is the white noise over a sensitivity.
+    once = dataclasses.replace(plan, noise_multiplier=1.0).releases(client, turns[client]).noise_multiplier
+    released = dataclasses.replace(plan, noise_multiplier=max(found, 1e-9)).releases(client, turns[client])
+    if found == 0.0 or released.epsilon(plan.delta) > target_epsilon:
+      found = calibration.noise_multiplier(released, target_epsilon, plan.delta) / once
+  return found
 
 
-def _releases(size, turns, batch_size, epochs, sampling, noise_multiplier):
-  if sampling == 'shuffled':
-    # Each example once a pass.
-    return accounting.SampledGaussian(rounds=turns * epochs, cohort_size=size, population=size,
-                                      noise_multiplier=noise_multiplier, sampling=sampling)
-  return accounting.SampledGaussian(rounds=turns * epochs * -(-size // batch_size), cohort_size=min(size, batch_size),
-                                    population=size, noise_multiplier=noise_multiplier, sampling=sampling)
+def _quantile(privacy, batch_size):
+  if not privacy.example_adaptive_clip:
+    return None
+  return noised_mean.QuantileClip(quantile=privacy.target_quantile, learning_rate=privacy.clip_learning_rate,
+                                  count_stddev=privacy.count_stddev or batch_size / 20)
 
 
 @functools.lru_cache(maxsize=4096)

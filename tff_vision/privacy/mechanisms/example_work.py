@@ -12,11 +12,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision.privacy.ghost import clipped, penalties
-from tff_vision.privacy.mechanisms import base
-from tff_vision.privacy.noise import integer_gaussian, integer_grid
-from tff_vision.secure import chacha20, os_keys
-
-_SAMPLING = 2 ** 16  # Names the words that choose batches; noise is named by its tensor's position.
+from tff_vision.privacy.mechanisms import base, example_batches, example_views, noised_mean
+from tff_vision.privacy.noise import correlated_noise, integer_gaussian, integer_grid
+from tff_vision.secure import os_keys
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,12 +22,18 @@ class ExampleSgd:
   """One client's training in one round.
 
   Attributes:
-    clip_norm: L2 bound on one example's gradient.
-    noise_multiplier: Standard deviation of the noise on a batch's sum, over clip_norm.
+    clip_norm: L2 bound on one example's gradient; with `quantile`, its first value in a round.
+    noise_multiplier: Standard deviation of the white noise on a batch's sum, over clip_norm; with `quantile`, of what
+      sum and count cost together.
     batch_size: Expected examples in a step; a client with fewer takes all of them.
     epochs: Passes, or as many steps as make that many passes on average.
-    sampling: `poisson`, `shuffled` or `balls_in_bins`, as `tff_vision.accounting.accounting` has them.
+    sampling: One of `example_batches.SAMPLINGS`.
     ghost: Whether the model can be tapped, see `ghost.clipped.examine`.
+    views: How an example is seen.
+    stream: How white noise becomes that of a step.
+    blocks: Into which examples fall, see `example_batches`.
+    quantile: How the clip norm moves from step to step, None if it stays.
+    average: The decay of the average of weights that is returned; 0: the last weights are.
   """
   clip_norm: float
   noise_multiplier: float
@@ -37,6 +41,16 @@ class ExampleSgd:
   epochs: int
   sampling: str
   ghost: bool
+  views: example_views.Views = example_views.Views()
+  stream: correlated_noise.Stream = correlated_noise.White()
+  blocks: int = 1
+  quantile: noised_mean.QuantileClip | None = None
+  average: float = 0.0
+
+  @property
+  def sum_noise_multiplier(self) -> float:
+    """Standard deviation of the white noise on a batch's sum, over the clip norm in force."""
+    return self.quantile.sum_noise_multiplier(self.noise_multiplier) if self.quantile else self.noise_multiplier
 
   def steps(self, num_examples: int | tf.Tensor) -> int | tf.Tensor:
     """Returns the number of optimizer steps of a client in a round."""
@@ -45,6 +59,13 @@ class ExampleSgd:
   def steps_a_pass(self, num_examples: int | tf.Tensor) -> int | tf.Tensor:
     """Returns the number of steps that go once over a client's examples, in the mean for `poisson`."""
     return -(-num_examples // self.batch_size)
+
+  def room(self, size: int) -> float:
+    """Returns the share of the clip norm that is left for gradients of `size` numbers.
+
+    Rounding two sums to the grid may move them apart by a step a coordinate, and a BLT's buffers by half a step more.
+    """
+    return 1 - (1.5 if isinstance(self.stream, correlated_noise.Buffered) else 1) * math.sqrt(size) / integer_grid.STEPS
 
 
 def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.keras.losses.Loss,
@@ -94,39 +115,63 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
   """
   weights = tff.learning.models.ModelWeights.from_model(model)
   trainable = list(weights.trainable)
-  # Rounding to the grid may move a sum by half a step a coordinate; the clip leaves room for it.
-  size = sum(variable.shape.num_elements() for variable in trainable)
-  clip_norm = training.clip_norm * (1 - math.sqrt(size) / integer_grid.STEPS)
+  room = training.room(sum(variable.shape.num_elements() for variable in trainable))
+  views, stream, quantile = training.views, training.stream, training.quantile
+  stddev = training.sum_noise_multiplier * integer_grid.STEPS * 2 ** stream.fraction_bits
 
-  def noised_mean(x, y, chosen, key, step):
-    sums = clipped.clipped_sum(model, loss_fn, tf.gather(x, chosen), tf.gather(y, chosen), clip_norm,
-                               tf.ones(tf.shape(chosen)[0]), ghost=training.ghost).gradients
-    expected = _expected(training, tf.shape(x)[0])
-    means = []
+  def clipped_sums(x, y, key, step, clip_norm):
+    """Returns the sums of clipped gradients, and half of (examples below the clip minus those above), in grid steps."""
+    count = tf.shape(x)[0]
+    chosen = example_batches.draw(training.sampling, training.batch_size, training.blocks, key, step, count)
+    images, labels, mask = tf.gather(x, chosen), tf.gather(y, chosen), tf.ones(tf.shape(chosen)[0])
+    if views != example_views.Views():
+      images = example_views.seen(views, images, tf.gather(example_views.words(views, key, step, count), chosen))
+      labels = tf.repeat(labels, views.copies, 0)
+    found = clipped.clipped_sum(model, loss_fn, images, labels, clip_norm * room, mask, ghost=training.ghost,
+                                copies=views.copies)
+    below = tf.where(found.norms <= clip_norm, 1, -1) * (integer_grid.STEPS // 2)
+    return found.gradients, tf.reduce_sum(tf.cast(below, tf.int64))
+
+  def noised_mean_of(sums, buffers, key, step, clip_norm, expected):
+    """Returns the noised means, and the streams' next buffers."""
+    means, following = [], []
     for index, total in enumerate(sums):
-      fresh = integer_gaussian.gaussian(
-          key, tf.stack([tf.constant(index, tf.uint32), tf.cast(step, tf.uint32), tf.constant(0, tf.uint32)]),
-          tuple(total.shape), training.noise_multiplier * integer_grid.STEPS)
+      def white(number, index=index, shape=tuple(total.shape)):
+        return integer_gaussian.gaussian(key, _noise_nonce(index, step, number), shape, stddev)
+      fresh, buffer = stream.step(buffers[index], tf.cast(step, tf.int64), white)
+      following.append(buffer)
       # Whole numbers below 2^53 are added exactly in float64; the way to integers and back costs as much again.
-      steps = (tf.round(tf.cast(total, tf.float64) * (integer_grid.STEPS / training.clip_norm))
-               + tf.cast(fresh, tf.float64))
-      means.append(tf.cast(steps * (training.clip_norm / integer_grid.STEPS / expected), tf.float32))
+      steps = tf.round(tf.cast(total, tf.float64) * (integer_grid.STEPS / clip_norm)) + tf.cast(fresh, tf.float64)
+      means.append(tf.cast(steps * (clip_norm / integer_grid.STEPS / expected), tf.float32))
     # Functions of weights that are private already: they need no clip.
     added = penalties.gradients(model)
-    return means if added is None else [mean + part for mean, part in zip(means, added, strict=True)]
+    return means if added is None else [mean + part for mean, part in zip(means, added, strict=True)], following
+
+  def moved(clip_norm, below, key, step, expected):
+    """Returns the next step's clip norm; arXiv:1905.03871, algorithm 1, over the examples of a step."""
+    if quantile is None:
+      return clip_norm
+    white = integer_gaussian.gaussian(key, _noise_nonce(len(trainable), step, 0), (),
+                                      quantile.count_stddev * integer_grid.STEPS)
+    return quantile.moved(clip_norm, integer_grid.decode(below, white, 1.0) / expected + 0.5)
 
   @tf.function
   def train(server_weights, x, y):
     tf.nest.map_structure(lambda w, w0: w.assign(w0), weights, server_weights)
     key, count = os_keys.kernel_key(), tf.shape(x)[0]
+    expected = example_batches.expected(training.sampling, training.batch_size, training.blocks, count)
     state = optimizer.initialize(tuple(tf.TensorSpec(w.shape, w.dtype) for w in trainable))
+    clip_norm, averages = tf.constant(training.clip_norm, tf.float64), [tf.identity(w) for w in trainable]
+    buffers = [tf.zeros([stream.num_buffers, *w.shape], stream.dtype) for w in trainable]
     for step in tf.range(training.steps(count)):
-      chosen = _batch(training, key, step, count)
-      gradients = noised_mean(x, y, chosen, key, step)
+      sums, below = clipped_sums(x, y, key, step, clip_norm)
+      gradients, buffers = noised_mean_of(sums, buffers, key, step, clip_norm, expected)
+      clip_norm = moved(clip_norm, below, key, step, expected)
       state, updated = optimizer.next(state, tuple(trainable), tuple(gradients))
       for weight, value in zip(trainable, updated, strict=True):
         weight.assign(value)
-    update = [w0 - w for w0, w in zip(server_weights.trainable, trainable, strict=True)]
+      averages = _averaged(averages, updated, training.average, step)
+    update = [w0 - w for w0, w in zip(server_weights.trainable, averages, strict=True)]
     # Noise covers what an update is, finite or not; nothing would cover a weight that tells it.
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(u)) for u in update])
     return tff.learning.templates.ClientResult(
@@ -136,34 +181,14 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
   return train
 
 
-def _expected(training, count):
-  """Returns the expected number of examples in a step: public, like their number at the client."""
-  if training.sampling == 'balls_in_bins':
-    return tf.cast(count, tf.float64) / tf.cast(training.steps_a_pass(count), tf.float64)
-  return tf.cast(tf.minimum(training.batch_size, count), tf.float64)
+def _averaged(averages, weights, decay, step):
+  """Returns the exponential average of the weights after each step; at first it forgets faster: (1 + t) / (10 + t)."""
+  if not decay:
+    return list(weights)
+  number = tf.cast(step, tf.float32)
+  kept = tf.minimum(decay, (1 + number) / (10 + number))
+  return [kept * average + (1 - kept) * weight for average, weight in zip(averages, weights, strict=True)]
 
 
-def _batch(training, key, step, count):
-  """Returns the positions of a step's examples; a client smaller than a batch gives all of them."""
-  if training.sampling == 'poisson':
-    words = chacha20.key_stream(key, _sampling_nonce(step), count)
-    rate = training.batch_size * 2.0 ** 32 / tf.cast(count, tf.float64)
-    return tf.where(tf.cast(words, tf.float64) < rate)[:, 0]
-  if training.sampling == 'balls_in_bins':
-    # A step of the pass for each example; the same words for all steps of the pass.
-    steps_a_pass = training.steps_a_pass(count)
-    words = tf.cast(tf.reshape(chacha20.key_stream(key, _sampling_nonce(step // steps_a_pass), 2 * count), [count, 2]),
-                    tf.float64)
-    # 53 bits: a step's probability is off by 2^-53 a step at most.
-    uniform = (tf.floor(words[:, 0] / 2 ** 5) * 2.0 ** 26 + tf.floor(words[:, 1] / 2 ** 6)) * 2.0 ** -53
-    places = tf.cast(tf.floor(uniform * tf.cast(steps_a_pass, tf.float64)), count.dtype)
-    return tf.where(tf.equal(places, step % steps_a_pass))[:, 0]
-  # The order of a pass is that of one word an example, the same words for all steps of the pass.
-  steps_a_pass = training.steps_a_pass(count)
-  order = tf.argsort(tf.cast(chacha20.key_stream(key, _sampling_nonce(step // steps_a_pass), count), tf.int64))
-  first = step % steps_a_pass * training.batch_size
-  return order[first:first + training.batch_size]
-
-
-def _sampling_nonce(number):
-  return tf.stack([tf.constant(_SAMPLING, tf.uint32), tf.cast(number, tf.uint32), tf.constant(1, tf.uint32)])
+def _noise_nonce(tensor, step, draw):
+  return tf.stack([tf.constant(tensor, tf.uint32), tf.cast(step, tf.uint32), tf.cast(draw, tf.uint32)])

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs
+from tff_vision import catalogue, configs
 from tff_vision.accounting import accounting, gdp, profiles
 from tff_vision.accounting.conditions import Accountant, Relation, Sampling, Scheme, Unit
 from tff_vision.accounting.ledger import Ledger
@@ -73,8 +73,8 @@ class LocalDp(client_level.ClientLevel):
 
   def aggregator(self, sum_factory):
     if sum_factory is not None:
-      raise ValueError('privacy=local_dp does not go with a secure sum: its promise holds for updates that are seen, '
-                       'and its noise exceeds any range of hidden ones; use client_gaussian.')
+      raise ValueError('privacy=local_dp does not go with a secure sum: '
+                       f'{catalogue.why_not("privacy", "local_dp", catalogue.Trait.HIDES_UPDATES)}.')
     return LocallyNoisedMeanFactory(clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier)
 
   def turn_mu(self):

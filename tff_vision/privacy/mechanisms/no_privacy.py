@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tff_vision import told
+from tff_vision import configs, told
 from tff_vision.accounting import ledger
 from tff_vision.participation import cohort_sampling, late_arrivals
 from tff_vision.privacy.mechanisms import base
@@ -43,3 +43,9 @@ class NoPrivacy(base.PrivacyPlan):
     if isinstance(self.sampler, late_arrivals.LateArrivals):
       return self.sampler.begun(round_num)[client]
     return round_num
+
+
+def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: base.Run) -> NoPrivacy:
+  """Returns the plan of a run that promises nothing."""
+  del privacy, run
+  return NoPrivacy(sampler=sampler)

@@ -48,6 +48,10 @@ class QuantileClip:
                        f'alone would cost the whole budget; it must exceed {total / 2:g}.')
     return noise
 
+  def moved(self, clip_norm: tf.Tensor, fraction: tf.Tensor) -> tf.Tensor:
+    """Returns the next clip norm after so noisy a fraction of unclipped updates, float64."""
+    return clip_norm * tf.cast(tf.exp(-self.learning_rate * (fraction - self.quantile)), clip_norm.dtype)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
@@ -169,9 +173,7 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
 
   def _moved_clip(self, clip_norm, below, white):
     balance = integer_grid.decode(below, white, 1.0)
-    fraction = balance / self.denominator + 0.5
-    factor = tf.exp(-self.quantile.learning_rate * (fraction - self.quantile.quantile))
-    return clip_norm * tf.cast(factor, tf.float32)
+    return self.quantile.moved(clip_norm, balance / self.denominator + 0.5)
 
 
 def with_fresh_key(state: tff.learning.templates.LearningAlgorithmState

@@ -126,7 +126,7 @@ def _train_alone(made, arena, place):
 
 
 def _report(config, arena, weights, history, known, unseen, alone):
-  """Returns report.json's content; docs/reinforcement.md lists its keys."""
+  """Returns report.json's content; docs/how-to/reinforcement.md lists its keys."""
   def described(environments):
     return [{'environment': number, **dataclasses.asdict(environment), 'federated_catch_rate': rate,
              'random_catch_rate': arena.random_catch_rate(environment),
