@@ -74,7 +74,6 @@ def test_every_method_has_the_arguments_and_the_result_of_its_protocol(module, n
       assert 'return' in theirs.__annotations__, f'{name}.{method}'
 
 
-SECURE = {'secure_clients_max': 4, 'secure_range': 8.0}
 RUNS = {
     'plain': {},
     'kept': {'algorithm': configs.AlgorithmConfig(algorithm='scaffold')},
@@ -82,9 +81,8 @@ RUNS = {
              'cohort': configs.CohortConfig(cohort_size=3, over_selection=1.4)},
     'attacked, compressed': {'attack': configs.AttackConfig(attack='sign_flip', attack_fraction=0.5),
                              'aggregation': configs.AggregationConfig(compression='top_k', top_k_fraction=0.5)},
-    'masks': {'secure': configs.SecureConfig(secure_sum='masks', **SECURE),
+    'masks': {'secure': configs.SecureConfig(secure_sum='masks', secure_clients_max=4, secure_range=8.0),
               'algorithm': configs.AlgorithmConfig(algorithm='feddyn')},
-    'joint key': {'secure': configs.SecureConfig(secure_sum='he', **SECURE)},
     'noise under masks': {
         'secure': configs.SecureConfig(secure_sum='masks', secure_clients_max=4),
         'cohort': configs.CohortConfig(sampling='poisson', cohort_size=3),
@@ -119,6 +117,7 @@ def leaves(state):
           for path, leaf in tree.flatten_with_path(state)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('name', RUNS)
 def test_every_process_keeps_the_contract(tff_runtime, tmp_path, name):
   task, plan, parts = assembled(name, tff_runtime, tmp_path / 'states')
