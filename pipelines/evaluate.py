@@ -5,11 +5,13 @@
 The data are built again from the run's config.json; the numbers have the keys of report.json.
 """
 
+import pathlib
+
 from absl import flags
 
 from flags import output_flags
 from pipelines import launch, progress
-from tff_vision.program import json_file
+from tff_vision.program import json_file, run_directory
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
 _DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where the data of the run lie now, if they were moved.')
@@ -18,6 +20,9 @@ _DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where the data of the run lie
 def main() -> None:
   if _RUN_DIR.value is None:
     raise ValueError('run_dir is missing: the folder of a finished run.')
+  directory = run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value))
+  directory.config_at(_DATA_DIR.value), directory.read_report()  # Raise before TensorFlow is imported.
+
   from tff_vision import experiment
   found = experiment.open_run(_RUN_DIR.value, data_dir=_DATA_DIR.value).evaluate()
   _show('test set', found)

@@ -23,7 +23,9 @@ OWN = 'own'  # The key under which the description of an object stands.
 _LONGEST_TEXT = 200
 _MOST_ELEMENTS = 32
 _DEEPEST = 6
-_SECRET_NAME = re.compile(r'secret|passw|passphrase|token|credential|api_?key|access_?key|private_?key', re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r'(^|[ _(])(secret|password|passwd|passphrase|token|credential|api_?key|access_?key|private_?key)s?($|[_)])',
+    re.IGNORECASE)
 _SECRET_TEXT = re.compile(r'-----BEGIN |://[^/\s:]*:[^/\s@]+@|\b(sk|gh[pousr]|xox[abp]|AKIA)[-_]?[A-Za-z0-9]{16,}')
 _WITHHELD = {'withheld': 'looks like a secret'}
 _LIBRARIES = ('builtins', 'tff_vision', 'tensorflow', 'tensorflow_federated', 'keras', 'numpy', 'functools', 'abc',

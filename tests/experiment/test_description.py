@@ -100,6 +100,11 @@ def test_what_is_named_by_its_size_is_known_by_its_digest_and_a_password_is_not(
   assert found['algorithm.a'] != other['algorithm.a'] and found['algorithm.text'] == other['algorithm.text']
 
 
+def test_what_merely_sounds_like_a_secret_is_written():
+  held = description.describe(Weighted(tokenizer='words', num_tokens=7, secretary='anna', key='a'))['parameters']
+  assert {'tokenizer': 'words', 'num_tokens': 7, 'secretary': 'anna', 'key': 'a'}.items() <= held.items()
+
+
 def test_what_grows_or_contains_itself_is_described_once_and_for_all():
   held = Weighted(rate=1)
   held.itself = held

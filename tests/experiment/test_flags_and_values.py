@@ -10,7 +10,7 @@ from absl.testing import flagsaver
 
 import tff_vision as tv
 from flags import experiment_flags
-from tff_vision import experiment
+from tff_vision import configs, experiment
 
 
 def from_flags(*given):
@@ -47,8 +47,9 @@ PAIRS = {
                *_PRIVATE_FLAGS),
               lambda: digits(participation=tv.Fixed(4), privacy=tv.DistributedGaussian(**_PRIVATE),
                              secure_sum=tv.Masks())),
-    'encryption': (('--model=linear', '--secure_sum=he', '--aggregator=norm_clipping'),
-                   lambda: digits(secure_sum=tv.ThresholdEncryption(), aggregator='norm_clipping')),
+    'encryption': (('--model=linear', '--secure_sum=he', '--aggregator=norm_clipping', '--update_norm_bound=1'),
+                   lambda: digits(secure_sum=tv.ThresholdEncryption(), aggregator=configs.AggregationConfig(
+                       aggregator='norm_clipping', update_norm_bound=1.0))),
     'example privacy': (('--model=linear', '--privacy=example_dp_sgd', *_PRIVATE_FLAGS),
                         lambda: digits(privacy=tv.ExampleDpSgd(**_PRIVATE))),
     'embedding': (('--model=linear', '--task=embedding', '--embedding_size=8'),

@@ -13,7 +13,7 @@ import tensorflow as tf
 import tff_vision as tv
 from tests.experiment import own_parts
 from tests.pipelines import conftest
-from tff_vision import experiment
+from tff_vision import configs, experiment
 from tff_vision.export import exported
 from tff_vision.program import json_file
 
@@ -62,7 +62,7 @@ def test_a_run_of_own_objects_is_evaluated_exported_and_used(whole, tmp_path):
   assert again.rounds == 3 and again.evaluation == whole.evaluation
 
 
-def test_own_objects_train_on_workers_to_the_same_bit(whole, tmp_path):
+def test_own_objects_train_on_workers_to_the_same_weights(whole, tmp_path):
   runtime = tv.RuntimeConfig(runtime='workers', local_workers=2)
   run = own_parts.made(runtime=runtime).run(tmp_path / 'run')
   for one, other in zip(run.model.get_weights(), whole.model.get_weights(), strict=True):
@@ -70,8 +70,8 @@ def test_own_objects_train_on_workers_to_the_same_bit(whole, tmp_path):
 
 
 def test_runs_are_charged_to_a_budget_which_is_no_part_of_the_experiment(tmp_path):
-  parts = {'privacy': tv.ClientGaussian(clip_norm=1.0, noise_multiplier=1.0, delta=0.05), 'rounds': 1,
-           'participation': tv.Poisson(2)}
+  parts = {'privacy': configs.PrivacyConfig(privacy='local_dp', clip_norm=1.0, noise_multiplier=9.0, delta=0.01),
+           'rounds': 1, 'participation': tv.Fixed(2)}
   task = tv.Task(tv.testing.tiny_images(), model='linear')
   uncharged = tv.Experiment(task, **parts)
   cost = uncharged.ledger()['epsilon']
