@@ -32,8 +32,7 @@ ALLOWED = {
                    'accounting', 'data', 'objectives', 'client_state'},
     'testing': {'experiment', 'program', 'runtime', 'learning', 'tasks', 'models', 'data',
                 'objectives'},
-    'studies': {'experiment', 'assembly', 'accounting', 'privacy', 'aggregation', 'program', 'report', 'runtime',
-                'learning', 'tasks', 'data', 'models', 'objectives'},
+    'studies': {'experiment', 'accounting', 'program', 'report', 'runtime', 'learning', 'tasks', 'data', 'models'},
 }
 # These are handed a plan; its type is all that they may know of `privacy`.
 TYPES_ONLY = {('program', 'privacy.plan'), ('report', 'privacy.plan')}
