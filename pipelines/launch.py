@@ -123,6 +123,8 @@ def _print_help(script, flag_groups):
       said, rows = option.of(field), option.rows(field) if field.name != 'dataset' else {}
       _print_flag(flags.FLAGS[field.name], f'{said.about.rstrip(".")}; or {said.own}.' if said.own else said.about,
                   names=() if rows else option.choices(field) if field.name != 'dataset' else ())
+      if said.alias:
+        _print_wrapped(f'--{said.alias}: the same.', '  ', '      ')
       for name, row in rows.items():
         _print_wrapped(f'{name}: {row.about}', '      ', '          ')
   if defined := flags.FLAGS.flags_by_module_dict().get(sys.argv[0]):
