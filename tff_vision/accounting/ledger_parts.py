@@ -79,7 +79,7 @@ class PerExample:
   """
   per_client: tuple[ClientCost, ...]
   gradients: Clipping | None
-  steps: PrivateSteps = PrivateSteps()
+  steps: PrivateSteps = dataclasses.field(default_factory=PrivateSteps)
 
   def to_json(self, *, clients: bool = True) -> dict[str, Any]:
     """Returns JSON types; `clients`: whether the costs of each are among them."""
