@@ -223,5 +223,5 @@ def test_a_plan_that_says_nothing_of_its_aggregator_is_at_fault():
     with pytest.raises(TypeError, match='Own.aggregator must return'):
       stack.build_stack(own)
     with pytest.raises(TypeError, match='Own.aggregator must return'):
-      stack.build_secure_stack(own, tff.aggregators.SumFactory(), largest_weight=1.0)
+      stack.build_secure_stack(own, tff.aggregators.SumFactory(), None)
   assert plan_lib.NoPrivacy(sampler=None).aggregator(None) is base.NO_AGGREGATOR

@@ -46,11 +46,11 @@ def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, buil
     made = build(aggregator=stack.build_stack(plan, aggregation), beside=told.Beside(measured=plan.measured))
     # A computation that returns what its clients keep is over all of them, or fails.
     return _Reachable(made, place) if made.keeps and place is not None else made
+  stack.require_sum(aggregation, f'secure_sum={config.secure_sum}, which adds updates up by itself')
   run = _Run(config=config, plan=plan, build=build, vector=vector_of(config, plan, tells), place=place, rounds=rounds,
              aggregation=aggregation)
   return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](run))
 
-  stack.require_sum(aggregation, f'secure_sum={config.secure_sum}, which adds updates up by itself')
 
 def vector_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, tells: told.Told) -> hidden_vector.HiddenVector:
   """Returns what a client hides: its weight, if it has one, the numbers that it tells, and its update.
