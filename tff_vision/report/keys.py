@@ -54,6 +54,11 @@ _LEDGER = {
     '/opened_from_clients': 'noise shares: a sum over fewer clients is not opened',
     '/share_stddev_steps': 'noise shares: standard deviation of a share, in grid steps',
     '/clip_norm_steps': 'noise shares: clip_norm in grid steps',
+    '/noise': 'example-level privacy: how noise is correlated over steps',
+    '/average': 'example-level privacy: decay of the average of weights that a client returns',
+    '/count_stddev': 'example-level privacy: noise on the number of gradients below a clip norm that adapts',
+    '/sum_noise_multiplier': 'example-level privacy: noise on the sum of gradients beside that number',
+    '/views/*': 'example-level privacy: views of an example in one step (copies, shift, mirror)',
 }
 _ROUND = {
     '': 'one record a round; under differential privacy only what is noised or public',
