@@ -17,9 +17,10 @@ import time
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
 import tff_vision as tv
+from pipelines import launch
 from tff_vision import configs
 from tff_vision.data import images
 
@@ -36,9 +37,7 @@ _PRIVACY = {
 }
 
 
-def main(argv):
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown arguments: {argv[1:]}')
+def main() -> None:
   found = []
   with tv.open_runtime(tv.RuntimeConfig(threads=os.cpu_count(), max_concurrent_clients=1)):
     for batch in map(int, _BATCHES.value):
@@ -74,4 +73,4 @@ def _images():
 
 
 if __name__ == '__main__':
-  app.run(main)
+  launch.launch(main, flag_modules=())

@@ -75,7 +75,7 @@ def _aggregators(bounds):
 def _bounds(place):
   """Returns the median norm of an honest first update, and three times that."""
   import numpy as np
-  trainer, norms = _Trainers(place, configs.AggregationConfig()).prepare(_BASE, seed=0), []
+  trainer, norms = _Trainers(place, configs.AggregationConfig()).trainer(_BASE, seed=0), []
   start = trainer.begin()
   for client in range(trainer.population):
     after = trainer.next(start, 1, [client]).state

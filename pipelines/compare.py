@@ -12,6 +12,7 @@ from absl import flags
 
 from flags import program_flags
 from pipelines import launch
+from tff_vision.accounting import ledger
 from tff_vision.program import json_file
 
 _OUTPUT = flags.DEFINE_string('output', 'comparison.html', 'The page to write.')
@@ -24,11 +25,10 @@ def main(paths: Sequence[str]) -> None:
   from tff_vision.report import number_format, run_comparison
   groups = run_comparison.read(paths)
   rows, metrics = run_comparison.summary(groups), run_comparison.metrics(groups)
-  for row in rows:
+  for group, row in zip(groups, rows, strict=True):
     said = [f'{one.name} {number_format.spread(one, row[one.name])}' for one in metrics if one.name in row]
-    if 'epsilon' in row['privacy']:
-      said.append(f'epsilon {row["privacy"]["epsilon"]:.3f} at delta {row["privacy"]["delta"]:.3g}, unit '
-                  f'{row["privacy"]["unit"]}')
+    if isinstance(group.ledger, ledger.Ledger):
+      said.append(f'epsilon {group.ledger.epsilon:.3f} at delta {group.ledger.delta:.3g}, unit {group.ledger.unit}')
     print(f'{row["group"]}: {"  ".join(said)}  ({row["runs"]} run{"s" * (row["runs"] > 1)}: '
           f'{", ".join(row["run_dirs"])})')
   run_comparison.write_html(_OUTPUT.value, groups, title=f'Comparison of {len(paths)} runs')

@@ -21,6 +21,7 @@ from absl import flags
 from flags import data_flags, experiment_flags, privacy_flags, program_flags, study_flags, training_flags
 from pipelines import launch
 from tff_vision import configs
+from tff_vision.accounting import ledger
 from tff_vision.data.sources import installed
 from tff_vision.program import json_file
 from tff_vision.studies.hospitals import claim
@@ -63,8 +64,8 @@ def main() -> None:
                           on_model=lambda key, seconds: print(f'{study_lib.title(key)}: {seconds:.1f} s', flush=True))
   _show(content)
   if 'budget_file' in content:
-    from tff_vision.accounting import budget_charge
-    print(budget_charge.sentence(content['budget_file'], budget.budget_file))
+    from tff_vision.accounting import budget_totals
+    print(budget_totals.Totals.from_report(content).sentence(budget.budget_file))
     print('note: of this comparison the private ways are charged; the others promise nothing, and whoever sees them is '
           'outside of the budget.')
   print(f'report: {run_dir / "report.html"}')
@@ -88,11 +89,10 @@ def _show(content):
   print(f'\n{"AUC at":>32}  ' + '  '.join(f'{name:>22}' for name in names))
   for way in content['ways'].values():
     print(f'{way["title"]:>32}  ' + '  '.join(_cell(way['hospitals'][name]) for name in names))
-  for key, ledger in content['privacy'].items():
-    spent = ', '.join(f'{name} {one["epsilon"]:.3f}' for name, one in zip(names, ledger['per_client'], strict=True))
-    print(f'{content["ways"][key]["title"]}: epsilon {spent} at delta {ledger["delta"]:.3g}; unit: {ledger["unit"]}; '
-          f'relation: {ledger["relation"]}; sampling: {ledger["sampling"]}; {ledger["rounds"]} rounds; accountant: '
-          f'{ledger["accountant"]}')
+  for key, stated in content['privacy'].items():
+    spent = ledger.Ledger.from_json(stated)
+    each = ', '.join(f'{name} {one.smallest_epsilon:.3f}' for name, one in zip(names, spent.per_client, strict=True))
+    print(f'{content["ways"][key]["title"]}: {spent.sentence(each)}')
 
 
 def _cell(found):

@@ -129,7 +129,6 @@ def _choose(folder, made, launch_config):
     raise ValueError(f'run_dir={str(folder)!r} is not empty: a choice is made in one go, in a folder of its own.')
   for cell in made:
     installed.require(cell.config.data)
-  from tff_vision.accounting import budget_charge
   from tff_vision.experiment import choice as choice_lib
   cells, budget = [cell.config for cell in made], privacy_flags.budget_file()
   choice_lib.check(cells, mean=_RANDOM_RUNS.value, runtime=runtime_flags.chosen_runtime())
@@ -141,18 +140,17 @@ def _choose(folder, made, launch_config):
     hidden = pathlib.Path(hidden)
     _run(list(drawn), hidden, launch_config, tell=lambda text: None, charged=False)
     finished = [cell for cell in drawn if _directory(hidden, cell).report_json.exists()]
-    best, content = choice.conclude([json_file.read(_directory(hidden, cell).report_json) for cell in finished])
-    os.replace(_directory(hidden, finished[best]).export, folder / 'export')
-  content = {'chosen': dict(finished[best].settings), **content}
+    best = choice.conclude([json_file.read(_directory(hidden, cell).report_json) for cell in finished])
+    os.replace(_directory(hidden, finished[best.position]).export, folder / 'export')
+  content = {'chosen': dict(finished[best.position].settings), **best.content}
   for path in (folder / 'sweep.json', launch_config.json):
     if path is not None:
       json_file.write(path, content)
-  metric, cost = content['metric'], content['privacy']
-  print(f'chosen: {content["chosen"]}, {metric} {content["evaluation"][metric]:.4f}; the choice costs epsilon '
-        f'{cost["epsilon"]:.3f} at delta {cost["delta"]:.3g}; unit: {cost["unit"]}\n'
-        f'model: {folder / "export" / "model.keras"}')
-  if content['budget_file'] is not None:
-    print(budget_charge.sentence(content['budget_file'], budget.budget_file))
+  metric = content['metric']
+  print(f'chosen: {content["chosen"]}, {metric} {content["evaluation"][metric]:.4f}; the choice costs '
+        f'{best.cost.sentence()}\nmodel: {folder / "export" / "model.keras"}')
+  if best.totals is not None:
+    print(best.totals.sentence(budget.budget_file))
 
 
 def _totals(budget):
@@ -160,7 +158,7 @@ def _totals(budget):
   if budget.budget_file is None:
     return None
   from tff_vision.accounting import budget_file
-  return budget_file.BudgetFile(budget).totals().to_dict()
+  return budget_file.BudgetFile(budget).totals()
 
 
 def _reason(process):
@@ -187,15 +185,15 @@ def _conclude(folder, made, launch_config):
   print(f'best by {metric.name} on the test set: {best["group"]}')
   run_comparison.write_html(folder / 'sweep.html', groups, title=f'Sweep of {len(finished)} runs',
                             figures=run_comparison_figures.sweep(rows, metric=metric))
+  totals = _totals(budget)
   content = {'metric': metric.name, 'best': best['group'], 'groups': rows,
-             'unfinished': [cell.name for cell in made if cell not in finished], 'budget_file': _totals(budget)}
+             'unfinished': [cell.name for cell in made if cell not in finished],
+             'budget_file': totals and totals.to_dict()}
   json_file.write(folder / 'sweep.json', content)
   if launch_config.json is not None:
     json_file.write(launch_config.json, content)
-  if content['budget_file'] is not None:
-    from tff_vision.accounting import budget_charge
-    print(budget_charge.sentence(content['budget_file'], budget.budget_file)
-          + '; the choice among them is paid with them.')
+  if totals is not None:
+    print(f'{totals.sentence(budget.budget_file)}; the choice among them is paid with them.')
   print(f'page: {folder / "sweep.html"}')
   if content['unfinished']:
     raise ValueError(f'{len(content["unfinished"])} of {len(made)} cells have not finished, the first is '

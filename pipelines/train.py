@@ -17,6 +17,7 @@ import sys
 
 from flags import experiment_flags, privacy_flags, runtime_flags
 from pipelines import launch, progress
+from tff_vision.accounting import ledger
 from tff_vision.data.sources import installed
 from tff_vision.program import run_directory
 from tff_vision.runtime.worker import processes
@@ -93,15 +94,16 @@ def _conclude(result):
     _conclude_personal(found)
   if found['unseen']:
     print(f'clients that never trained: {progress.numbers(found["unseen"]["evaluation"])}')
-  print(_privacy_sentence(found['privacy']))
-  if found['privacy'].get('delta', 0) > 0.01:
-    print(f'note: with probability {found["privacy"]["delta"]:.3g} the guarantee fails altogether; so few clients or '
+  print(f'privacy: {result.ledger.sentence()}')
+  if isinstance(result.ledger, ledger.Ledger) and result.ledger.delta > 0.01:
+    print(f'note: with probability {result.ledger.delta:.3g} the guarantee fails altogether; so few clients or '
           'examples make no smaller default. Choose --delta, or protect examples instead of clients.')
-  elif warning := (found['privacy'].get('profile') or {}).get('warning'):
-    print(f'note: {warning}')
+  else:
+    for warning in result.ledger.warnings:
+      print(f'note: {warning}')
   if 'budget_file' in found:
-    from tff_vision.accounting import budget_charge
-    print(budget_charge.sentence(found['budget_file'], found['budget_file']['file']))
+    from tff_vision.accounting import budget_totals
+    print(budget_totals.Totals.from_report(found).sentence(found['budget_file']['file']))
   if found['secure_sum']['mode'] != 'none':
     print(_secure_sentence(found['secure_sum']))
   print(_traffic_sentence(found['traffic']))
@@ -124,14 +126,6 @@ def _conclude_personal(found):
   if algorithm in ('fedper', 'fedrep'):
     print(f'note: with algorithm={algorithm} the shared model\'s head stays as it was initialized: judge by the own '
           'models.')
-
-
-def _privacy_sentence(ledger):
-  if ledger['mechanism'] == 'none':
-    return 'privacy: no guarantee (privacy=none)'
-  return (f'privacy: epsilon {ledger["epsilon"]:.3f} at delta {ledger["delta"]:.3g}; unit: {ledger["unit"]}; relation: '
-          f'{ledger["relation"]}; sampling: {ledger["sampling"]}; {ledger["rounds"]} rounds; accountant: '
-          f'{ledger["accountant"]}')
 
 
 def _secure_sentence(hidden):

@@ -23,17 +23,16 @@ ALLOWED = {
     'aggregation': {'accounting', 'participation', 'privacy', 'secure', 'client_state'},
     'learning': {'tasks', 'data', 'models', 'client_state', 'objectives'},
     'algorithms': {'learning', 'tasks'},
-    'program': {'learning', 'tasks', 'data', 'models', 'objectives'},
-    'report': {'program', 'learning', 'tasks', 'data', 'objectives'},
-    'export': {'report', 'program', 'learning', 'tasks', 'data', 'models', 'objectives'},
+    'program': {'accounting', 'learning', 'tasks', 'data', 'models', 'objectives'},
+    'report': {'accounting', 'program', 'learning', 'tasks', 'data', 'objectives'},
+    'export': {'accounting', 'report', 'program', 'learning', 'tasks', 'data', 'models', 'objectives'},
     'audit': {'accounting', 'privacy', 'secure', 'learning', 'tasks', 'data'},
     'assembly': {'runtime', 'learning', 'tasks', 'aggregation', 'privacy', 'data', 'client_state'},
     'experiment': {'assembly', 'program', 'report', 'export', 'runtime', 'learning', 'tasks', 'aggregation', 'privacy',
                    'accounting', 'data', 'objectives', 'client_state'},
     'testing': {'experiment', 'program', 'runtime', 'learning', 'tasks', 'models', 'data',
                 'objectives'},
-    'studies': {'experiment', 'assembly', 'accounting', 'privacy', 'aggregation', 'program', 'report', 'runtime',
-                'learning', 'tasks', 'data', 'models', 'objectives'},
+    'studies': {'experiment', 'accounting', 'program', 'report', 'runtime', 'learning', 'tasks', 'data', 'models'},
 }
 # These are handed a plan; its type is all that they may know of `privacy`.
 TYPES_ONLY = {('program', 'privacy.plan'), ('report', 'privacy.plan')}

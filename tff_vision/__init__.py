@@ -12,6 +12,7 @@ __version__ = '0.2.0'
 # Name -> the module that defines it.
 _PUBLIC = {
     **dict.fromkeys(('Experiment', 'OwnWork', 'RunResult', 'Trainer'), 'tff_vision.experiment'),
+    'Ledger': 'tff_vision.accounting.ledger',
     **dict.fromkeys(('Algorithm', 'Work'), 'tff_vision.learning.algorithm'),
     **dict.fromkeys((
         'Task', 'Classification', 'Embedding', 'Client', 'Server', 'sgd', 'adam', 'adamw', 'yogi', 'adagrad', 'Fixed',
@@ -29,6 +30,7 @@ __all__ = ['__version__', *_MODULES, *_PUBLIC]
 if TYPE_CHECKING:
   from tff_vision import data as data
   from tff_vision import testing as testing
+  from tff_vision.accounting.ledger import Ledger as Ledger
   from tff_vision.configs.runtime_config import RuntimeConfig as RuntimeConfig
   from tff_vision.experiment import Experiment as Experiment
   from tff_vision.experiment import OwnWork as OwnWork

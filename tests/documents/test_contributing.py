@@ -73,8 +73,7 @@ def test_every_part_has_a_file_a_check_and_a_flag():
 def test_files_of_ones_own_pass_their_checks_and_train(copy):
   checks = ''.join(f'runpy.run_path({name + ".py"!r}, run_name="__main__")\n' for name in FILES)
   python('-c', f'import runpy\n{checks}', root=copy)
-  flags = [flag for block in re.findall(r'```\n(.*?)```', PAGE, re.S)
-           for flag in re.findall(r'--\w+=my_\S+|--model_option=\S+', block)]
+  flags = [flag for command in re.findall(r'^python -m pipelines\.train (.*)$', PAGE, re.M) for flag in command.split()]
   assert len(flags) == 6, flags
   python('-m', 'pipelines.train', *_TINY, '--run_dir=own', *flags, root=copy)
   report = json.loads((copy / 'own' / 'report.json').read_text())

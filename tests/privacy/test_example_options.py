@@ -10,6 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 from scipy import linalg
 
+from tests import tiny
 from tff_vision import configs
 from tff_vision.accounting import gdp
 from tff_vision.privacy import plan
@@ -308,6 +309,23 @@ def test_calibration_meets_the_budget(options):
 def test_what_would_make_epsilon_false_is_refused(options, match):
   with pytest.raises(ValueError, match=match):
     build(noise_multiplier=1.0, **options)
+
+
+@pytest.mark.usefixtures('tff_runtime')
+@pytest.mark.parametrize('options', [
+    {'example_noise': 'blt', 'example_sampling': 'cyclic', 'example_copies': 2, 'example_shift': 1,
+     'example_average': 0.9},
+    {'example_adaptive_clip': True, 'count_stddev': 40.0, 'example_mirror': True}])
+def test_options_run_on_clients(options):
+  task = tiny.task(client_epochs=1)
+  made = build(sizes=(7, 12, 3, 9), noise_multiplier=20.0, **options).for_model(task.keras_model(), task.batch_spec[0])
+  work = made.client_work(task.keras_model, task.loss_fn, task.batch_reader, tff.learning.optimizers.build_sgdm(0.1))
+  weights = task.initial_weights()
+  first, again = ([np.ravel(result.update[0]) for result in work.next(
+      work.initialize(), [weights] * 2, [task.client_dataset(client, 1) for client in (0, 1)]).result]
+                  for _ in range(2))
+  assert all(np.isfinite(part).all() and part.std() > 0.1 for part in [*first, *again])
+  assert not np.allclose(first[0], again[0]) and not np.allclose(first[0], first[1])
 
 
 def test_views_are_of_images():

@@ -89,7 +89,7 @@ SELF_NOISING = ('local_dp', 'example_dp_sgd', 'distributed_gaussian', 'distribut
 def test_what_clients_release_twice_is_charged_twice(tmp_path, mechanism):
   plan = build('round_robin', 2, privacy=mechanism, noise_multiplier=4.0)
   pair = tuple(plan.cohort(2))
-  expected = plan.charged(plan_lib.Past(replayed=(2, 2))).ledger(6)['epsilon']
+  expected = plan.charged(plan_lib.Past(replayed=(2, 2))).ledger(6).epsilon
   if mechanism == 'example_dp_sgd':  # Each client has a ledger of its own.
     turns = [3 + 2 * int(client == pair[0]) + int(client == pair[1]) for client in range(4)]
     expected = max(map(plan.client_epsilon, range(4), turns))
@@ -97,30 +97,30 @@ def test_what_clients_release_twice_is_charged_twice(tmp_path, mechanism):
   assert len(outcome.history) == 6 and book.past().again == ((2, pair[:1]), (2, pair))
   charged = plan.charged(journal.Journal(tmp_path / 'journal.jsonl').past())
   # Two turns more for the one, one for its partner. Of shares of noise, a sum that has a new one is a sum more.
-  assert charged.ledger(6)['epsilon'] == pytest.approx(expected) and expected > plan.ledger(6)['epsilon']
-  assert charged.ledger(6)['replayed_rounds'] == 2
+  assert charged.ledger(6).epsilon == pytest.approx(expected) and expected > plan.ledger(6).epsilon
+  assert charged.ledger(6).replayed_rounds == 2
   assert outcome.history[-1]['privacy']['replayed_rounds'] == 2
   if mechanism == 'example_dp_sgd':
-    assert [client['rounds'] for client in charged.ledger(6)['per_client']] == turns
+    assert [client.rounds for client in charged.ledger(6).per_client] == turns
 
 
 @pytest.mark.parametrize('mechanism', ['local_dp', 'example_dp_sgd', 'distributed_gaussian'])
 def test_a_budget_holds_for_what_is_released_twice(tmp_path, mechanism):
   plan = build('fixed', privacy=mechanism, noise_multiplier=4.0)
-  budget = plan.ledger(6)['epsilon']
+  budget = plan.ledger(6).epsilon
   outcome, book = run(plan, tmp_path / '.', repeated={2: [(0, 1, 2, 3)]}, stop_at_epsilon=budget)
   assert len(outcome.history) == 5 and not outcome.interrupted, 'the sixth round is paid for the second'
-  assert plan.charged(book.past()).ledger(5)['epsilon'] == pytest.approx(budget)
+  assert plan.charged(book.past()).ledger(5).epsilon == pytest.approx(budget)
 
   # In the last round nothing is left to pay with: what may have been answered is charged, and the run ends before it.
   (tmp_path / 'last').mkdir()
   outcome, book = run(plan, tmp_path / 'last', repeated={6: [(0, 1, 2, 3)]}, stop_at_epsilon=budget)
   assert len(outcome.history) == 5 and book.past().again == ()
-  assert plan.charged(book.past()).ledger(5)['epsilon'] == pytest.approx(budget)
+  assert plan.charged(book.past()).ledger(5).epsilon == pytest.approx(budget)
 
   (tmp_path / 'first').mkdir()
   with pytest.raises(ValueError, match=r'stop_at_epsilon=.* does not pay for round 1 once more'):
-    run(plan, tmp_path / 'first', rounds=1, repeated={1: [(0, 1, 2, 3)]}, stop_at_epsilon=plan.ledger(1)['epsilon'])
+    run(plan, tmp_path / 'first', rounds=1, repeated={1: [(0, 1, 2, 3)]}, stop_at_epsilon=plan.ledger(1).epsilon)
 
 
 def test_nothing_is_told_where_noise_is_the_servers(tmp_path):
@@ -131,14 +131,14 @@ def test_nothing_is_told_where_noise_is_the_servers(tmp_path):
 
 def test_a_budget_that_lost_clients_use_up_ends_the_run_earlier(tmp_path):
   plan = build('fixed', privacy='distributed_gaussian', noise_multiplier=2.0)
-  budget = plan.ledger(6)['epsilon']
+  budget = plan.ledger(6).epsilon
   lost = Fault('worker', 'gone', (0, 1, 2))
   outcome, book = run(plan, tmp_path, [[], [lost]], stop_at_epsilon=budget)
   charged = plan.charged(book.past())
   done = len(outcome.history)
   # Rounds cost in inverse proportion to the clients that delivered: 1, then 4, and one more fits into six.
   assert done == 3
-  assert charged.ledger(done)['epsilon'] <= budget < charged.ledger(done + 1)['epsilon']
+  assert charged.ledger(done).epsilon <= budget < charged.ledger(done + 1).epsilon
   assert 'evaluation' in outcome.history[-1] and not outcome.interrupted
   assert outcome.history[1]['dropped_clients'] == 3
 
@@ -215,12 +215,12 @@ def test_a_budget_is_not_exceeded_by_repetitions(tmp_path, monkeypatch):
       event, delta, orders=accounting.QUICK_ORDERS))
   monkeypatch.setattr(accounting, 'tightest', lambda event, delta: (accounting.epsilon_rdp(event, delta), 'RDP'))
   plan = build('poisson', privacy='client_gaussian', noise_multiplier=1.0)
-  budget = plan.ledger(6)['epsilon'] * 1.001
+  budget = plan.ledger(6).epsilon * 1.001
   outcome, book, _ = resumed(plan, tmp_path, seen=4, kept=2, stop_at_epsilon=budget)
   done = len(outcome.history)
   charged = plan.charged(book.past())
-  assert done < 6 and charged.ledger(done)['epsilon'] <= budget
-  assert charged.ledger(done + 1)['epsilon'] > budget
+  assert done < 6 and charged.ledger(done).epsilon <= budget
+  assert charged.ledger(done + 1).epsilon > budget
 
 
 def test_a_checkpoint_with_other_kinds_of_numbers_is_refused(tmp_path):

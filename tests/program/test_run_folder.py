@@ -42,6 +42,8 @@ LEDGER = {'mechanism', 'epsilon', 'epsilon_rdp', 'delta', 'unit', 'relation', 's
 # Of any of them: rounds that were released twice, what rounding adds, the promise as a curve, other settings' noise.
 ANY = {'replayed_rounds', 'opened_from_clients', 'failed_rounds', 'rounding_adds_to_sensitivity', 'profile',
        'noise_multiplier_otherwise'}
+EARLIER = {'mechanism': 'dp_ftrl', 'epsilon': 2.0, 'delta': 1e-5, 'unit': 'client', 'relation': 'zero out one client',
+           'sampling': 'round_robin, 2 rounds between two turns', 'accountant': 'Gaussian, exact', 'rounds': 3}
 CORRELATED = {'max_participations', 'noise_buffers'}
 SHARES = {'max_participations', 'replayed_rounds', 'noise_sized_for_clients', 'fewest_clients_in_a_sum',
           'share_stddev_steps', 'clip_norm_steps', 'rounding_adds_to_sensitivity'}
@@ -383,11 +385,14 @@ def test_moments_of_training_images_are_no_part_of_a_private_model(data, tmp_pat
 
 def test_a_report_of_an_earlier_version_shows_by_its_promises_and_times_are_coarse():
   for content, shown in (({}, True), ({'privacy': {'mechanism': 'none'}, 'secure_sum': {'mode': 'none'}}, True),
-                         ({'privacy': {'mechanism': 'dp_ftrl'}}, False), ({'secure_sum': {'mode': 'he'}}, False),
-                         ({'privacy': {'mechanism': 'dp_ftrl'}, 'training_data_shown': True}, True)):
+                         ({'privacy': EARLIER}, False), ({'secure_sum': {'mode': 'he'}}, False),
+                         ({'privacy': EARLIER, 'training_data_shown': True}, True)):
     assert released.training_data_shown(content) == shown
   assert not released.client_sizes_are_public({'secure_sum': {'mode': 'he'}})
-  assert released.client_sizes_are_public({'privacy': {'mechanism': 'example_dp_sgd'}})
+  assert not released.client_sizes_are_public({'privacy': EARLIER})
+  assert released.client_sizes_are_public({'privacy': {
+      **EARLIER, 'mechanism': 'example_dp_sgd', 'unit': 'example', 'relation': 'add or remove one example',
+      'per_client': [{'examples': 9, 'rounds': 1, 'epsilon_rdp': 2.0}]}})
   times = [0, 0.04, 0.1, 0.11, 0.3, 0.51, 1, 7, 11, 20, 20.1, 99, 4_000]
   assert [released.coarse(value) for value in times] == [
       0.1, 0.1, 0.1, 0.2, 0.5, 1, 1, 10, 20, 20, 50, 100, 5_000]

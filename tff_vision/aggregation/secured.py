@@ -40,12 +40,13 @@ def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, buil
     aggregation: Of it, a secure sum takes what is done to each update by itself.
 
   Raises:
-    ValueError: The parameters leave no room; the message says what to change.
+    ValueError: The parameters leave no room, or the aggregation needs single updates; the message says what to change.
   """
   if config.secure_sum == 'none':
     made = build(aggregator=stack.build_stack(plan, aggregation), beside=told.Beside(measured=plan.measured))
     # A computation that returns what its clients keep is over all of them, or fails.
     return _Reachable(made, place) if made.keeps and place is not None else made
+  stack.require_sum(aggregation, f'secure_sum={config.secure_sum}, which adds updates up by itself')
   run = _Run(config=config, plan=plan, build=build, vector=vector_of(config, plan, tells), place=place, rounds=rounds,
              aggregation=aggregation)
   return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](run))
@@ -58,11 +59,17 @@ def vector_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, tells: t
   its bound, if it has one.
   """
   return hidden_vector.HiddenVector(
-      encoding=plan.sum_encoding() or fixed_point.Encoding(
-          value_bits=config.secure_bits, value_range=plan.update_bound or config.secure_range,
-          norm_bound=plan.update_bound),
-      value_bits=config.secure_bits, quantities=tells.quantities[plan.measured], summary=tells.summary,
+      encoding=_encoding_of(config, plan), value_bits=config.secure_bits, quantities=tells.quantities[plan.measured],
+      summary=tells.summary,
       largest_weight=tells.largest_weight if plan.update_bound is None else None)
+
+
+def _encoding_of(config, plan):
+  own, bound = plan.sum_encoding(), plan.update_bound
+  if own is not None:
+    return own
+  return fixed_point.Encoding(value_bits=config.secure_bits, norm_bound=bound,
+                              value_range=config.secure_range if bound is None else bound)
 
 
 def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, rounds: int, run_dir: pathlib.Path

@@ -12,6 +12,7 @@ import tensorflow_federated as tff
 from tff_vision import catalogue, configs, plugins, protocols
 from tff_vision.aggregation import codecs, collected, limits, rules
 from tff_vision.privacy import plan as plan_lib
+from tff_vision.privacy.mechanisms import base
 from tff_vision.secure import hidden_vector
 
 
@@ -22,12 +23,34 @@ def build_stack(plan: plan_lib.PrivacyPlan,
   With a client-level mechanism: the plan's own clipping, sum, noise and fixed denominator, unweighted, because weights
   would be data-dependent sensitivities. Else what `config` asks for, the mean weighted by examples by default.
   """
-  private = plan.aggregator(None)
-  if private is not None and (own(config) is not None or config.aggregator in rules.RULES
-                              or config.compression != 'none'):
-    raise ValueError(f'aggregator={config.aggregator} with compression={config.compression} does not go with the '
-                     'privacy mechanism, which clips, adds up and noises updates by itself.')
-  return limits.limited(private or _readable(config), config)
+  private = _private(plan, None)
+  if private is not base.NO_AGGREGATOR:
+    require_sum(config, 'the privacy mechanism, which clips, adds up and noises updates by itself')
+  return limits.limited(_readable(config) if private is base.NO_AGGREGATOR else private, config)
+
+
+def require_sum(config: configs.AggregationConfig, beside: str) -> None:
+  """Refuses what does more to updates than to change each by itself, where something else adds them up.
+
+  Args:
+    beside: What adds them up.
+
+  Raises:
+    ValueError: With the settings.
+  """
+  if (plugins.is_own(config.aggregator, aggregation_config.AGGREGATORS) or config.aggregator in rules.RULES
+      or config.compression != 'none'):
+    raise ValueError(f'aggregator={plugins.shown(config.aggregator)} with compression={config.compression} does not go '
+                     f'with {beside}.')
+
+
+def _private(plan, sum_factory):
+  """Returns the plan's aggregator; whatever is none, and does not say that none is needed, is a fault of the plan."""
+  found = plan.aggregator(sum_factory)
+  if not isinstance(found, (base.NoAggregator, tff.aggregators.UnweightedAggregationFactory)):
+    raise TypeError(f'{type(plan).__name__}.aggregator must return an unweighted aggregation factory or NO_AGGREGATOR, '
+                    f'found {found!r}.')
+  return found
 
 
 def own(config: configs.AggregationConfig) -> protocols.Aggregator | None:
@@ -74,10 +97,10 @@ def build_secure_stack(plan: plan_lib.PrivacyPlan, sum_factory: tff.aggregators.
     The aggregator; and the names that lead to the state of the sum in its own, which a mechanism's factory has as
     `PLACE_OF_SUM` where the sum's state is not all of its state.
   """
-  private = plan.aggregator(sum_factory)
-  if private is None and vector.largest_weight is not None:
+  private = _private(plan, sum_factory)
+  if private is base.NO_AGGREGATOR and vector.largest_weight is not None:
     return hidden_vector.SecureMeanFactory(sum_factory, largest_weight=vector.largest_weight), ()
-  if private is None or vector.weighs:
+  if private is base.NO_AGGREGATOR or vector.weighs:
     raise ValueError('a privacy mechanism bounds each update and adds them up by itself, or does neither: '
                      f'{type(plan).__name__} has update_bound={plan.update_bound} and an aggregator {private!r}.')
   return private, getattr(private, 'PLACE_OF_SUM', ())

@@ -80,7 +80,7 @@ _DRAWN_WORDS = '`--sampling=poisson` or `allocation`'
 _MOVING_CLIP = 'the clip moves, but the range of hidden updates is fixed; use client_gaussian'
 PRIVACIES = Kind.of('privacy', (
     Mechanism('none', 'nothing is promised', protects='nothing', against='nobody', noise='nowhere',
-              needs='nothing', loads='tff_vision.privacy.plan:no_privacy'),
+              needs='nothing', loads='tff_vision.privacy.mechanisms.no_privacy:build'),
     _central('client_gaussian', 'the server clips, adds up and noises updates', _DRAWN_WORDS, limits=(_DRAWN,),
              loads=f'{_PLANS}.sampled_plans:build'),
     _central('client_adaptive', 'the same; the clip norm follows a quantile of the update norms', _DRAWN_WORDS,

@@ -4,10 +4,11 @@ import concurrent.futures
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from tff_vision import configs
+from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.configs import budget_file_config, runtime_config
 from tff_vision.experiment import definition, own_work, planning, result, running, trainer, training
 from tff_vision.program import handover, loop, run_directory
@@ -67,8 +68,11 @@ class Experiment(definition.Definition):
     planning.check(self)
     return planning.plan(self, self.problem, secret=secret)
 
-  def ledger(self, rounds: int | None = None) -> Mapping[str, Any]:
-    """Returns what the run, or its first `rounds` rounds, will cost; nothing is trained."""
+  def ledger(self, rounds: int | None = None) -> ledger_lib.Statement:
+    """Returns what the run, or its first `rounds` rounds, will cost; nothing is trained.
+
+    It is a `Ledger`, or without privacy an object that says so.
+    """
     return self.plan().plan.ledger(self.rounds if rounds is None else rounds)
 
   def prepare(self, place: Any = None, *, client_states: str | os.PathLike[str] | None = None,

@@ -3,6 +3,7 @@
 Papernot and Steinke, "Hyperparameter Tuning with Renyi Differential Privacy", ICLR 2022, arXiv:2110.03620.
 """
 
+import dataclasses
 import math
 import os
 import secrets
@@ -10,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tff_vision import configs
-from tff_vision.accounting import budget_charge, privacy_losses
+from tff_vision.accounting import budget_charge, budget_totals, conditions, ledger, privacy_losses
 from tff_vision.configs import budget_file_config, runtime_config
 from tff_vision.experiment import definition, planning
 from tff_vision.report import declared
@@ -33,6 +34,22 @@ def check(cells: Sequence[configs.ExperimentConfig], *, mean: float, runtime: ru
   if runtime.workers:
     raise ValueError('random_runs trains on this machine: what rounds that lost a worker cost more is not known '
                      'before.')
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Chosen:
+  """The best of the runs.
+
+  Attributes:
+    position: Of its report.
+    content: What may be told, for JSON.
+    cost: What showing it costs.
+    totals: Of the budget over several runs; None: there is none.
+  """
+  position: int
+  content: Mapping[str, Any]
+  cost: ledger.Ledger
+  totals: budget_totals.Totals | None
 
 
 class Choice:
@@ -76,7 +93,7 @@ class Choice:
     self._charge.reserve(self.spent)
     return [secrets.randbelow(self._cells) for _ in range(_geometric(self._mean))]
 
-  def conclude(self, reports: Sequence[Mapping[str, Any]]) -> tuple[int, dict[str, Any]]:
+  def conclude(self, reports: Sequence[Mapping[str, Any]]) -> Chosen:
     """Returns which report is the best, and what may be told: its metric, its numbers, and what the choice costs.
 
     Args:
@@ -93,12 +110,16 @@ class Choice:
       raise ValueError('the runs that were drawn measure nothing, so nothing is chosen: they need test images.')
     best = max(range(len(reports)), key=lambda i: _goodness(metric, reports[i]))
     epsilon = privacy_losses.Composition([self.spent.largest]).epsilon(self.delta)
-    return best, {
+    once, totals = ledger.Ledger.from_json(reports[best]['privacy']), self._charge.settle(self.spent)
+    # Whoever reads updates sees the runs that are not chosen, too.
+    cost = ledger.Ledger(
+        mechanism=once.mechanism, epsilon=epsilon, delta=self.delta, unit=self.spent.unit, relation=once.relation,
+        against_server=False, sampling=once.sampling, rounds=once.rounds, accountant=conditions.Accountant.RDP,
+        best_of_random_runs=self._mean)
+    content = {
         'metric': metric.name, 'evaluation': reports[best]['evaluation'],
-        'privacy': {'epsilon': epsilon, 'delta': self.delta, 'unit': self.spent.unit,
-                    'accountant': f'RDP, best of a random number of runs of mean {self._mean:g}',
-                    'relation': reports[best]['privacy']['relation']},
-        'budget_file': self._charge.settle(self.spent)}
+        'privacy': cost.to_json(), 'budget_file': totals and totals.to_dict()}
+    return Chosen(position=best, content=content, cost=cost, totals=totals)
 
 
 def _goodness(metric, report):

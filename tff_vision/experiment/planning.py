@@ -110,5 +110,5 @@ def _within_budget(config, found):
   rounds = found.affordable_rounds(config.program.rounds, budget)
   if not rounds:
     raise ValueError(f'stop_at_epsilon={budget:g} does not pay for one round, which costs epsilon '
-                     f'{found.ledger(1)["epsilon"]:.3g}.')
+                     f'{found.ledger(1).epsilon:.3g}.')
   return dataclasses.replace(config.program, rounds=rounds)

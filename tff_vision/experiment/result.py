@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.configs import validate
 from tff_vision.experiment import definition
 from tff_vision.export import calibration_images, exported
@@ -37,9 +38,9 @@ class RunResult:
     return {} if self.report is None else self.report['evaluation']
 
   @property
-  def ledger(self) -> Mapping[str, Any]:
-    """What the run cost, with every condition of epsilon; empty where the run was interrupted."""
-    return {} if self.report is None else self.report['privacy']
+  def ledger(self) -> ledger_lib.Statement | None:
+    """What the run cost, with every condition of epsilon; None where the run was interrupted."""
+    return None if self.report is None else ledger_lib.of_report(self.report)
 
   @property
   def model(self) -> tf.keras.Model:

@@ -90,7 +90,8 @@ def _run(made, launch, watcher):
     content = concluding.conclude(
         made, launch, directory, outcome, clock=clock, place=place, task=planned.task,
         plan=planned.plan.charged(past), evaluator=prepared.evaluator, secure_sum=prepared.secure_sum,
-        client_traffic=prepared.traffic, budget=None if totals is None else {**totals, 'file': budget.budget_file})
+        client_traffic=prepared.traffic,
+        budget=None if totals is None else {**totals.to_dict(), 'file': budget.budget_file})
   return result.RunResult(directory=directory, report=content, rounds=len(outcome.history), experiment=made)
 
 

@@ -31,10 +31,11 @@ def check(made: definition.Definition, planned: planning.Planned, *, built: defi
   attacks = [one.config.attack.attack in attacked_work.UPDATE_ATTACKS for one in (made, built)]
   if attacks[0] != attacks[1]:
     raise ValueError(f'like: the process was built for another attack; {_ANEW}.')
-  # Noise, bounds of what is hidden, and a server that reads the share of the clients' weights count on sizes.
-  counts = made.config.promises or parts.reads_share
+  # Noise and bounds of what is hidden count on every size, a server that reads the share of the clients' weights on all
+  # of these together.
   sizes = [[part.train.num_examples(client) for client in range(len(part.train))] for part in both]
-  if counts and sizes[0] != sizes[1]:
+  weights = [(len(own), sum(own)) for own in sizes]
+  if made.config.promises and sizes[0] != sizes[1] or parts.reads_share and weights[0] != weights[1]:
     raise ValueError('like: the process counts on the numbers of the clients\' examples, which are others here; '
                      f'{_ANEW}.')
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from tff_vision import catalogue, configs, seeds
 from tff_vision.accounting import accounting, cohort_sizes
+from tff_vision.accounting.conditions import Sampling, Scheme
 from tff_vision.participation import availability, device_rounds, late_arrivals
 
 
@@ -36,9 +37,9 @@ class PoissonCohort:
                                       population=self.population, noise_multiplier=noise_multiplier,
                                       sampling='poisson', sizes=self.sizes)
 
-  def describe(self) -> str:
-    """Returns the words for a ledger."""
-    return f'poisson, rate {self.rate:g}{self.sizes.describe()}'
+  def describe(self) -> Sampling:
+    """Returns what a ledger says of it."""
+    return Sampling(Scheme.POISSON, f'rate {self.rate:g}{self.sizes.describe()}')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,10 @@ class RoundRobinCohort:
   def min_separation(self) -> int:
     """The least number of rounds from one turn of a client to its next."""
     return self.population // self.size
+
+  def describe(self) -> Sampling:
+    """Returns what a ledger says of it."""
+    return Sampling(Scheme.ROUND_ROBIN, f'{self.min_separation} rounds between two turns')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,6 +123,10 @@ class BlockPoissonCohort:
         population=smallest, largest=-(-self.population // self.num_blocks), noise_multiplier=noise_multiplier,
         sampling='poisson', sizes=self.sizes)
 
+  def describe(self) -> Sampling:
+    """Returns what a ledger says of it."""
+    return Sampling(Scheme.BLOCKS, f'poisson at rate {self.block_rate:g}{self.sizes.describe()}', self.num_blocks)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AllocationCohort:
@@ -149,9 +158,9 @@ class AllocationCohort:
                                       population=self.population, noise_multiplier=noise_multiplier,
                                       sampling='balls_in_bins')
 
-  def describe(self) -> str:
-    """Returns the words for a ledger."""
-    return f'random allocation, each client to one of the {self.rounds_a_pass} rounds of a pass'
+  def describe(self) -> Sampling:
+    """Returns what a ledger says of it."""
+    return Sampling(Scheme.ALLOCATION, f'each client to one of the {self.rounds_a_pass} rounds of a pass')
 
 
 def _drawn(uniform, rate, sizes):

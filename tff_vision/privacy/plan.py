@@ -11,11 +11,11 @@ from tff_vision import catalogue, configs
 from tff_vision.accounting import cohort_sizes
 from tff_vision.configs import compatibility
 from tff_vision.participation import cohort_sampling
-from tff_vision.privacy.mechanisms import base
+from tff_vision.privacy.mechanisms import base, no_privacy
 
 PrivacyPlan = base.PrivacyPlan
 Past = base.Past
-NoPrivacy = base.NoPrivacy
+NoPrivacy = no_privacy.NoPrivacy
 
 
 def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, population: int, rounds: int, seed: int,
@@ -44,9 +44,3 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
 
 PLANS: Mapping[str, Callable[[configs.PrivacyConfig, cohort_sampling.Cohort, base.Run], PrivacyPlan]] = (
     catalogue.Loaded('privacy'))
-
-
-def no_privacy(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: base.Run) -> NoPrivacy:
-  """Returns the plan of a run that promises nothing."""
-  del privacy, run
-  return NoPrivacy(sampler=sampler)

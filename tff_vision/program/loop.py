@@ -162,7 +162,7 @@ class _Rounds:
     if not (repeated := self._books.journal.once_more(self.next_round)):
       return True
     once_more, budget = self.plan.charged(repeated), self._books.stop_at_epsilon
-    if budget is not None and once_more.ledger(self.next_round).get('epsilon', 0.0) > budget:
+    if budget is not None and once_more.ledger(self.next_round).epsilon > budget:
       return False
     try:
       self._books.charged.raise_to(once_more.spent(self.last_round))
@@ -217,7 +217,7 @@ class _Rounds:
     self._evaluated = evaluator.evaluate(self._training.task.images.test)
     record |= {'evaluation': self._evaluated['evaluation'],
                'per_client': round_record.scalars(self._evaluated['per_client']),
-               'privacy': round_record.scalars(self.plan.ledger(round_num))}
+               'privacy': round_record.scalars(self.plan.ledger(round_num).to_json(curve=False))}
     if (own_models := self._training.own_models) is not None:
       self._personal = own_models.evaluate(evaluator, self._state, round_num)
       record['personal'] = personal_lib.scalars(self._personal)

@@ -50,7 +50,7 @@ def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: pl
       'model': _model(config, task, evaluator.model),
       **final,
       'unseen': evaluator.evaluate(images.unseen) if images.unseen is not None else None,
-      'privacy': dict(plan.final_ledger(len(outcome.history))),
+      'privacy': plan.final_ledger(len(outcome.history)).to_json(),
       'rounds': len(outcome.history),
       'seconds': {'setup': clock.setup_ended - clock.started, 'train': train_seconds,
                   'evaluate': sum(record.get('evaluation_seconds', 0.0) for record in outcome.history),

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from tff_vision.accounting import ledger
 from tff_vision.data import images as images_lib
 from tff_vision.program import released
 from tff_vision.report import declared, pages, partition, privacy_profile, tables
@@ -50,7 +51,7 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
       dataset=tables.facts(dataset, 'The data', leave_out=('name', 'notes', 'class names')),
       privacy=tables.privacy(report),
       privacy_profile=privacy_profile.table(report),
-      privacy_warnings=privacy_profile.warnings(tables.part(report, 'privacy')),
+      privacy_warnings=ledger.of_report(report).warnings,
       config=tables.config(report),
       environment=tables.facts(tables.part(report, 'environment'), 'Environment'),
       extras=tables.extras(report),
@@ -86,8 +87,11 @@ def _figures(report: Mapping, history: Sequence[Mapping], mix: partition.ClassMi
   if figures.series(history, 'privacy', 'epsilon')[0]:
     target = tables.part(tables.part(report, 'config'), 'privacy').get('target_epsilon')
     add('epsilon', functools.partial(figures.epsilon, history=history, target=target), _epsilon_alt(history))
-  if privacy_profile.of(report):
-    add('profile', functools.partial(privacy_profile.draw, report=report), privacy_profile.describe(report))
+  stated = ledger.of_report(report)
+  if isinstance(stated, ledger.Ledger) and stated.profile is not None:
+    measured = privacy_profile.measured(report)
+    add('profile', functools.partial(privacy_profile.draw, ledger=stated, found=measured),
+        privacy_profile.describe(stated, measured))
   return made
 
 

@@ -2,19 +2,20 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.objectives import metric as metric_lib
 from tff_vision.program import run_directory
 from tff_vision.report import declared, pages
 from tff_vision.report import number_format as numbers
 from tff_vision.report import tables as tables_lib
 
-_CONDITIONS = ('mechanism', 'epsilon', 'delta', 'unit', 'relation', 'sampling', 'rounds', 'accountant')
 _NAMED_FIELDS = 3
 
 
@@ -37,6 +38,12 @@ class Group:
     """Returns a final number of each run that has it."""
     found = [tables_lib.part(report, section).get(key) for report in self.reports]
     return [value for value in found if numbers.is_finite(value)]
+
+  @property
+  def ledger(self) -> ledger_lib.Statement:
+    """That of the dearest run with a finite epsilon: a seed may draw other cohorts and so cost more."""
+    ledgers = map(ledger_lib.of_report, self.reports)
+    return max(ledgers, key=lambda one: one.epsilon if math.isfinite(one.epsilon) else -1)
 
   def curve(self, section: str, key: str) -> tuple[list[int], list[float], list[float]]:
     """Returns rounds, means and standard deviations over the runs, of the rounds that all of them have."""
@@ -106,10 +113,7 @@ def summary(groups: Sequence[Group]) -> list[dict[str, Any]]:
               'worst_client': one.values('per_client', 'worst'), 'train_seconds': one.values('seconds', 'train')}
     row |= {name: {'mean': statistics.fmean(values), 'deviation': deviation(values), 'runs': len(values)}
             for name, values in finals.items() if values}
-    ledgers = [tables_lib.part(report, 'privacy') for report in one.reports]
-    # A seed may draw other cohorts and so cost more: the dearest run speaks for all.
-    dearest = max(ledgers, key=lambda ledger: ledger['epsilon'] if numbers.is_finite(ledger.get('epsilon')) else -1)
-    rows.append(row | {'privacy': {key: dearest[key] for key in _CONDITIONS if key in dearest},
+    rows.append(row | {'privacy': _stated(one.ledger),
                        'secure_sum': tables_lib.part(one.reports[0], 'secure_sum').get('mode', 'none')})
   return rows
 
@@ -127,6 +131,12 @@ def choosing(groups: Sequence[Group]) -> declared.Metric | None:
       for one in groups])
 
 
+def _stated(ledger):
+  if isinstance(ledger, ledger_lib.NoGuarantee):
+    return ledger.to_json()
+  return {'mechanism': ledger.mechanism, 'epsilon': ledger.epsilon, **ledger.conditions}
+
+
 def tables(groups: Sequence[Group]) -> list[tables_lib.Table]:
   """Returns the tables of the page: metrics, privacy, and the settings that differ."""
   rows, measured = summary(groups), metrics(groups)
@@ -137,10 +147,10 @@ def tables(groups: Sequence[Group]) -> list[tables_lib.Table]:
           'group', 'runs', 'rounds', *(one.label for one in shown), 'secure sum'],
       rows=[[row['group'], numbers.data(row['runs']), numbers.data(row['rounds']),
              *(numbers.spread(one, row.get(one.name)) for one in shown), row['secure_sum']] for row in rows])]
-  if private := [row for row in rows if row['privacy'].get('mechanism', 'none') != 'none']:
+  if private := [(one.name, _stated(one.ledger)) for one in groups if isinstance(one.ledger, ledger_lib.Ledger)]:
     made.append(tables_lib.Table(
-        caption='Privacy: epsilon holds under all of these conditions', header=['group', *_CONDITIONS],
-        rows=[[row['group'], *(numbers.data(row['privacy'].get(key)) for key in _CONDITIONS)] for row in private]))
+        caption='Privacy: epsilon holds under all of these conditions', header=['group', *private[0][1]],
+        rows=[[name, *map(numbers.data, stated.values())] for name, stated in private]))
   if fields := list(rows[0]['settings']):
     made.append(tables_lib.Table(
         caption='Settings that differ', header=['group', *fields],

@@ -1,14 +1,15 @@
 """What report.html says in words and tables, from the mapping that report.json holds.
 
-Nothing here invents a number: a part that the report lacks is left out, and a condition of a privacy guarantee
-that the report lacks is called «not stated».
+Nothing here invents a number: a part that the report lacks is left out. An epsilon that lacks a condition is refused.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import markupsafe
 
+from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.report import declared
 from tff_vision.report import number_format as numbers
 
@@ -17,7 +18,6 @@ KNOWN_SECTIONS = frozenset((
     'examples_per_second', 'training_data_shown', 'personal', 'peak_rss_mb', 'export_parity', 'environment', 'history',
     'task', 'roc', 'warnings'))
 MAX_HISTORY_ROWS = 60
-_CONDITIONS = ('delta', 'unit', 'relation', 'sampling', 'rounds', 'accountant')
 _SPREAD = ('mean', 'percentile_10', 'worst')
 
 
@@ -90,34 +90,29 @@ def _test_note(report: Mapping, first: declared.Metric, commonest_share: float |
 
 def has_guarantee(report: Mapping) -> bool:
   """Returns whether the report states a finite epsilon."""
-  privacy = part(report, 'privacy')
-  return privacy.get('mechanism', 'none') != 'none' and numbers.is_finite(privacy.get('epsilon'))
+  return math.isfinite(ledger_lib.of_report(report).epsilon)
 
 
 def privacy_tile(report: Mapping) -> Tile:
   """Returns epsilon together with everything it depends on, or that there is no guarantee."""
-  privacy = part(report, 'privacy')
-  if has_guarantee(report):
-    conditions = '; '.join(
-        f'{numbers.label(key)}: {numbers.plain(privacy.get(key)) if key in privacy else "not stated"}'
-        for key in _CONDITIONS)
-    return Tile(name='Differential privacy', note=conditions,
-                value=markupsafe.Markup('ε = {}').format(numbers.data(privacy['epsilon'])))
-  if privacy.get('mechanism', 'none') == 'none':
+  ledger = ledger_lib.of_report(report)
+  if isinstance(ledger, ledger_lib.NoGuarantee):
     return Tile(name='Differential privacy', value='no privacy guarantee',
                 note='Images stayed with their clients, but nothing bounds what the model itself reveals of them.')
-  if isinstance(privacy.get('epsilon'), Mapping | list | tuple):
-    return Tile(name='Differential privacy', value='several ε', note=numbers.plain(privacy['epsilon']))
-  return Tile(name='Differential privacy', value='no privacy guarantee',
-              note=f'{privacy["mechanism"]} ran, but its ε is {numbers.plain(privacy.get("epsilon"))}.')
+  if not math.isfinite(ledger.epsilon):
+    return Tile(name='Differential privacy', value='no privacy guarantee',
+                note=f'{ledger.mechanism} ran, but its ε is {numbers.plain(ledger.epsilon)}.')
+  conditions = '; '.join(f'{numbers.label(name)}: {numbers.plain(value)}' for name, value in ledger.conditions.items())
+  return Tile(name='Differential privacy', note=conditions,
+              value=markupsafe.Markup('ε = {}').format(numbers.data(ledger.epsilon)))
 
 
 def privacy(report: Mapping) -> Table | None:
   """Returns everything the report says about the mechanism and its cost; nothing if there is no mechanism."""
-  section = part(report, 'privacy')
-  if section.get('mechanism', 'none') == 'none':
+  ledger = ledger_lib.of_report(report)
+  if isinstance(ledger, ledger_lib.NoGuarantee):
     return None
-  return facts({key: value for key, value in section.items() if key != 'profile'}, 'The mechanism and its accounting')
+  return facts(ledger.to_json(curve=False), 'The mechanism and its accounting')
 
 
 def results(report: Mapping) -> Table | None:

@@ -74,5 +74,5 @@ def seen(views: Views, x: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
     x = tf.gather(x, top[:, None] + tf.range(height)[None], axis=1, batch_dims=1)
     x = tf.gather(x, left[:, None] + tf.range(width)[None], axis=2, batch_dims=1)
   if views.mirror:
-    x = tf.where((bits % 2 == 1)[:, None, None, None], tf.reverse(x, [2]), x)
+    x = tf.where(tf.equal(bits % 2, 1)[:, None, None, None], tf.reverse(x, [2]), x)
   return x

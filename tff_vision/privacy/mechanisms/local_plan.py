@@ -15,6 +15,8 @@ import tensorflow_federated as tff
 
 from tff_vision import catalogue, configs
 from tff_vision.accounting import accounting, gdp, profiles
+from tff_vision.accounting.conditions import Accountant, Relation, Sampling, Scheme, Unit
+from tff_vision.accounting.ledger import Ledger
 from tff_vision.participation import cohort_sampling
 from tff_vision.privacy import budget_question
 from tff_vision.privacy.mechanisms import base, client_level
@@ -93,13 +95,13 @@ class LocalDp(client_level.ClientLevel):
 
   def ledger(self, rounds):
     mu = self._mu(rounds)
-    return {
-        'mechanism': 'local_dp', 'epsilon': gdp.epsilon(mu, self.delta),
-        'epsilon_rdp': accounting.epsilon_rdp(self.event(rounds), self.delta), 'delta': self.delta, 'unit': 'client',
-        'relation': 'replace one client\'s update, against the server too', 'sampling': 'none claimed',
-        'accountant': 'Gaussian, exact', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
-        'clip_norm': self.clip_norm, 'max_participations': self._most_turns(rounds),
-        'replayed_rounds': len(self.past.replayed) + len(self.past.again)}
+    return Ledger(
+        mechanism='local_dp', epsilon=gdp.epsilon(mu, self.delta),
+        epsilon_rdp=accounting.epsilon_rdp(self.event(rounds), self.delta), delta=self.delta, unit=Unit.CLIENT,
+        relation=Relation.REPLACE_ONE, against_server=True, sampling=Sampling(Scheme.NONE_CLAIMED),
+        accountant=Accountant.GAUSSIAN, rounds=rounds, noise_multiplier=self.noise_multiplier,
+        clip_norm=self.clip_norm, max_participations=self._most_turns(rounds),
+        replayed_rounds=len(self.past.replayed) + len(self.past.again))
 
   @property
   def clients_draw_noise(self):

@@ -13,6 +13,7 @@ import dp_accounting
 
 from tff_vision import catalogue, configs
 from tff_vision.accounting import accounting, calibration, profiles
+from tff_vision.accounting.conditions import Relation
 from tff_vision.participation import cohort_sampling
 from tff_vision.privacy import budget_question
 from tff_vision.privacy.mechanisms import base, client_level, noised_mean, noised_metrics
@@ -78,11 +79,9 @@ class ClientGaussian(client_level.Central):
   def ledger(self, rounds):
     event = self.event(rounds)
     epsilon, accountant = accounting.tightest(event, self.delta)
-    return {
-        'mechanism': 'client_adaptive' if self.quantile else 'client_gaussian',
-        'epsilon': epsilon, 'epsilon_rdp': self.quick_epsilon(rounds),
-        'delta': self.delta, 'unit': 'client', 'relation': 'add or remove one client',
-        'sampling': self.sampler.describe(), 'accountant': accountant, 'rounds': rounds, **self.common_ledger()}
+    return self.stated(
+        rounds, mechanism='client_adaptive' if self.quantile else 'client_gaussian', epsilon=epsilon,
+        accountant=accountant, relation=Relation.ADD_OR_REMOVE_ONE, sampling=self.sampler.describe())
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: base.Run) -> ClientGaussian:

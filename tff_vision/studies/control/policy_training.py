@@ -75,6 +75,7 @@ def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, 
     weights, history = asyncio.run(_train(trainer, config.program, known, arena, directory, on_round))
     alone = _train_alone(made, arena, place) if control.alone else None
   content = _report(config, arena, weights, history, known, unseen, alone)
+  content['privacy'] = trainer.plan.ledger(config.program.rounds).to_json()
   content['secure_sum'] = trainer.secure_sum
   content['seconds'] = {'train': sum(record['seconds'] for record in history), 'total': time.monotonic() - started}
   weights.assign_weights_to(arena.model)
@@ -141,5 +142,5 @@ def _report(config, arena, weights, history, known, unseen, alone):
   return {'config': dataclasses.asdict(config), 'dataset': {'name': 'catch on pixels'},
           'model': {'name': config.model.model, 'parameters': arena.model.count_params()},
           'evaluation': numbers(rows), 'unseen': {'evaluation': numbers(others)} if others else None,
-          'environments': rows, 'unseen_environments': others, 'privacy': {'mechanism': 'none'},
+          'environments': rows, 'unseen_environments': others,
           'rounds': len(history), 'history': history}

@@ -67,7 +67,7 @@ def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, st
     trainer.check_budget()
     scores = {key: _timed(key, trainer, hospitals, evaluator, on_model)
               for key in (*map(ways.alone, hospitals.names), *ways.WAYS)}
-    ledgers = {key: dict(trainer.ledger(key)) for key, way in ways.WAYS.items() if way.private}
+    ledgers = {key: trainer.ledger(key).to_json() for key, way in ways.WAYS.items() if way.private}
     hidden = {key: dict(trainer.describe_secure_sum(key)) for key, way in ways.WAYS.items() if way.encrypted}
   for number, name in enumerate(hospitals.names):
     test = hospitals.test[number].y

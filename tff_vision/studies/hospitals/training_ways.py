@@ -12,6 +12,7 @@ import tensorflow_federated as tff
 
 from tff_vision import configs, experiment, models, secret_files, values
 from tff_vision.accounting import budget_charge
+from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.configs import budget_file_config
 from tff_vision.learning import client_data, local_training
 from tff_vision.learning import personal as personal_lib
@@ -61,7 +62,7 @@ class Trainer:
       for one in charges:
         one.release()
 
-  def ledger(self, key: str) -> Mapping:
+  def ledger(self, key: str) -> ledger_lib.Statement:
     """Returns what a private way cost, hospital by hospital."""
     trainer = self._way(key)
     return trainer.plan.final_ledger(trainer.rounds)
