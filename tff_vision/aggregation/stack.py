@@ -38,7 +38,7 @@ def require_sum(config: configs.AggregationConfig, beside: str) -> None:
   Raises:
     ValueError: With the settings.
   """
-  if (plugins.is_own(config.aggregator, aggregation_config.AGGREGATORS) or config.aggregator in rules.RULES
+  if (plugins.is_own(config.aggregator, catalogue.names('aggregator')) or config.aggregator in rules.RULES
       or config.compression != 'none'):
     raise ValueError(f'aggregator={plugins.shown(config.aggregator)} with compression={config.compression} does not go '
                      f'with {beside}.')
