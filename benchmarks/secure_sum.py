@@ -30,8 +30,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 import tff_vision as tv
-from tff_vision import configs
-from tff_vision.configs import secure_config
+from tff_vision import catalogue, configs
 from tff_vision.data import images
 from tff_vision.secure import fixed_point, hidden_sum
 from tff_vision.secure.encryption import encrypted_sum, joint_key, key_holder, parameters
@@ -196,7 +195,7 @@ def _training_round():
   with tv.open_runtime() as place, tempfile.TemporaryDirectory() as folder:
     trainers = {mode: dataclasses.replace(made, secure_sum=configs.SecureConfig(
         secure_sum=mode, secure_clients_max=3, key_holder_dir=f'{folder}/keys' if mode == 'he_keyholder' else None)
-                                          ).prepare(place) for mode in secure_config.SECURE_SUMS}
+                                          ).prepare(place) for mode in catalogue.names('secure_sum')}
     states = {mode: trainer.begin() for mode, trainer in trainers.items()}
     meters = {mode: _Meter(place.pids) for mode in trainers}
     for round_num in range(1, _REPEATS.value + 2):

@@ -37,7 +37,7 @@ API = {
     'Task': ['Task', 'Classification', 'Embedding', 'Metric'],
     'Training': ['Client', 'Server', 'sgd', 'adam', 'adamw', 'yogi', 'adagrad'],
     'Participation': ['Fixed', 'Poisson', 'RoundRobin', 'Allocation'],
-    'Privacy': ['Ledger', 'ClientGaussian', 'MatrixFactorization', 'DistributedGaussian', 'ExampleDpSgd', 'BudgetFile'],
+    'Privacy': ['ClientGaussian', 'MatrixFactorization', 'DistributedGaussian', 'ExampleDpSgd', 'BudgetFile', 'Ledger'],
     'Secure sums': ['ThresholdEncryption', 'KeyHolderEncryption', 'Masks'],
     'Your own algorithm, your own clients': ['Algorithm', 'Work', 'OwnWork'],
     'Checks of your own parts': [f'testing.check_{name}' for name in

@@ -10,8 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 import tff_vision as tv
-from tff_vision import configs, experiment, plugins
-from tff_vision.configs import cohort_config
+from tff_vision import catalogue, configs, experiment, plugins
 from tff_vision.program import run_directory
 
 
@@ -57,7 +56,7 @@ def test_every_sampling_has_a_value():
   made_by = {tv.Fixed: 'fixed', tv.Poisson: 'poisson', tv.RoundRobin: 'round_robin', tv.Allocation: 'allocation'}
   assert {value: value(3) for value in made_by} == {
       value: configs.CohortConfig(sampling=name, cohort_size=3) for value, name in made_by.items()}
-  assert sorted(made_by.values()) == sorted(cohort_config.SAMPLINGS)
+  assert sorted(made_by.values()) == sorted(catalogue.names('sampling'))
 
 
 def test_values_and_a_config_give_the_same_weights(tmp_path):

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flags import experiment_flags, groups, privacy_flags, runtime_flags, study_flags
-from tff_vision import configs, seeds
-from tff_vision.configs import data_config, option
+from tff_vision import catalogue, configs, seeds
+from tff_vision.configs import option
 
 FIELDS = {field.name: (section, field.default) for section in (*configs.sections().values(), configs.LaunchConfig)
           for field in dataclasses.fields(section)}
@@ -21,7 +21,7 @@ FIELDS = {field.name: (section, field.default) for section in (*configs.sections
 @given(st.builds(
     configs.ExperimentConfig,
     data=st.builds(configs.DataConfig, num_clients=st.none() | st.integers(1, 10**6), data_dir=st.none() | st.text(),
-                   partition=st.sampled_from(data_config.PARTITIONS), dataset=st.text())
+                   partition=st.sampled_from(catalogue.names('partition')), dataset=st.text())
     | st.builds(configs.DataConfig, partition_alpha=st.floats(1e-6, 1e6)),
     client=st.builds(configs.ClientConfig, client_learning_rate=st.floats(1e-9, 1e3)),
     cohort=st.just(configs.CohortConfig(sampling='poisson')),

@@ -7,7 +7,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tff_vision import configs
+from tff_vision import catalogue, configs
 from tff_vision.aggregation import codecs, rotations, traffic
 from tff_vision.configs import aggregation_config
 
@@ -42,7 +42,7 @@ def test_rotations_are_the_textbook_transforms_and_come_back():
     np.testing.assert_allclose(rotation.turn_back(rotation.turn(tf.constant(rows), seed), seed), rows, atol=1e-5)
 
 
-@pytest.mark.parametrize('name', aggregation_config.COMPRESSIONS)
+@pytest.mark.parametrize('name', catalogue.names('compression'))
 @pytest.mark.parametrize('length', [1, 3, 650, 3000])
 def test_the_bytes_are_those_of_what_is_sent(name, length):
   made = codec(name, length)

@@ -9,9 +9,8 @@ import functools
 
 import tensorflow_federated as tff
 
-from tff_vision import configs, plugins, protocols
+from tff_vision import catalogue, configs, plugins, protocols
 from tff_vision.aggregation import codecs, collected, limits, rules
-from tff_vision.configs import aggregation_config
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.privacy.mechanisms import base
 from tff_vision.secure import hidden_vector
@@ -39,7 +38,7 @@ def require_sum(config: configs.AggregationConfig, beside: str) -> None:
   Raises:
     ValueError: With the settings.
   """
-  if (plugins.is_own(config.aggregator, aggregation_config.AGGREGATORS) or config.aggregator in rules.RULES
+  if (plugins.is_own(config.aggregator, catalogue.names('aggregator')) or config.aggregator in rules.RULES
       or config.compression != 'none'):
     raise ValueError(f'aggregator={plugins.shown(config.aggregator)} with compression={config.compression} does not go '
                      f'with {beside}.')
@@ -61,7 +60,7 @@ def own(config: configs.AggregationConfig) -> protocols.Aggregator | None:
     ValueError: A reference leads nowhere, or to no factory.
   """
   chosen = config.aggregator
-  if not plugins.is_own(chosen, aggregation_config.AGGREGATORS):
+  if not plugins.is_own(chosen, catalogue.names('aggregator')):
     return None
   made = plugins.value_of(chosen, {}, field='aggregator')
   kinds = (tff.aggregators.UnweightedAggregationFactory, tff.aggregators.WeightedAggregationFactory)

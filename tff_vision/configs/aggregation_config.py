@@ -3,11 +3,7 @@
 import dataclasses
 from typing import Any
 
-from tff_vision import catalogue
 from tff_vision.configs import compatibility, option, training_config, validate
-
-AGGREGATORS = catalogue.names('aggregator')
-COMPRESSIONS = catalogue.names('compression')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,7 +28,7 @@ class AggregationConfig:
 
   def __post_init__(self):
     option.check_choices(self)
-    training_config.check_options(AGGREGATORS, self.aggregator, self.aggregator_option, 'aggregator')
+    training_config.check_options('aggregator', self.aggregator, self.aggregator_option)
     if self.update_norm_bound is not None:
       validate.positive(update_norm_bound=self.update_norm_bound)
     if not 0 <= self.tolerated_fraction < 0.5:

@@ -2,10 +2,8 @@
 
 import dataclasses
 
-from tff_vision import catalogue
 from tff_vision.configs import compatibility, option, validate
 
-SAMPLINGS = catalogue.names('sampling')
 _AVAILABILITY = 'Availability of clients'
 
 

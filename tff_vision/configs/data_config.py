@@ -4,13 +4,11 @@ import dataclasses
 import math
 from typing import Any
 
-from tff_vision import catalogue
 from tff_vision.configs import compatibility, option, validate
 
 PIXELS = ('raw', 'none', 'invert', 'standardize', 'per_image')
 CORRUPT_IMAGES = ('refuse', 'skip')
 LABEL_CASE = ('ask', 'merge', 'keep')
-PARTITIONS = catalogue.names('partition')
 
 _SCHEMES = 'Partition: what single schemes read'
 _IMAGES = 'Images'

@@ -3,10 +3,7 @@
 import dataclasses
 from typing import Any
 
-from tff_vision import catalogue
 from tff_vision.configs import compatibility, option, training_config
-
-MODELS = catalogue.names('model')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,7 +26,7 @@ class ModelConfig:
     for name in self.imports:
       if not name.endswith('.py') and not all(part.isidentifier() for part in name.split('.')):
         raise ValueError(f'import must name Python modules or files, found {name!r}.')
-    training_config.check_options(MODELS, self.model, self.model_option, 'model')
+    training_config.check_options('model', self.model, self.model_option)
     if self.frozen_layers and self.initial_model is None:
       raise ValueError(f'frozen_layers={self.frozen_layers} needs initial_model: layers that begin at random are worth '
                        'training.')

@@ -2,10 +2,8 @@
 
 import dataclasses
 
-from tff_vision import catalogue
 from tff_vision.configs import compatibility, option, validate
 
-PRIVACIES = catalogue.names('privacy')
 _OF_ONE = 'Privacy: what single mechanisms read'
 _SGD = 'Privacy: private SGD on clients (example_dp_sgd)'
 

@@ -2,10 +2,7 @@
 
 import dataclasses
 
-from tff_vision import catalogue
 from tff_vision.configs import compatibility, option, validate
-
-SECURE_SUMS = catalogue.names('secure_sum')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

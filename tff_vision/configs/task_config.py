@@ -25,6 +25,6 @@ class TaskConfig:
     option.check_choices(self)
     if self.loss is not None:
       validate.own(loss=self.loss)
-    training_config.check_options((), self.loss, self.loss_option, 'loss')
+    training_config.check_options('loss', self.loss, self.loss_option)
     validate.positive(embedding_size=self.embedding_size)
     compatibility.check(self)

@@ -6,7 +6,6 @@ from typing import Any
 from tff_vision import catalogue, plugins
 from tff_vision.configs import compatibility, option, validate
 
-ALGORITHMS = catalogue.names('algorithm')
 CLIENT_WEIGHTINGS = ('examples', 'uniform')
 _OF_ONE = 'Algorithm and optimizers: what single ones read'
 _PERSONAL = 'Models of the clients\' own'
@@ -52,7 +51,7 @@ class AlgorithmConfig:
 
   def __post_init__(self):
     option.check_choices(self)
-    check_options(ALGORITHMS, self.algorithm, self.algorithm_option, 'algorithm')
+    check_options('algorithm', self.algorithm, self.algorithm_option)
     validate.non_negative(proximal_strength=self.proximal_strength or 0.0)
     validate.positive(feddyn_strength=self.feddyn_strength, max_staleness=self.max_staleness,
                       ifca_clusters=self.ifca_clusters)
@@ -113,14 +112,15 @@ class ServerConfig:
     compatibility.check(self)
 
 
-def check_options(choices: tuple[str, ...], choice: Any, given: tuple[str, ...], field: str) -> None:
+def check_options(field: str, choice: Any, given: tuple[str, ...]) -> None:
   """Refuses options of anything but a reference: a built-in name reads fields, an object has its parameters.
 
   Raises:
     ValueError: Names the field.
   """
   plugins.options(given, field=f'{field}_option')
-  if given and not (plugins.is_reference(choice) and choice not in choices):
+  names = catalogue.names(field) if field in catalogue.KINDS else ()
+  if given and not (plugins.is_reference(choice) and choice not in names):
     raise ValueError(f'{field}_option={",".join(given)} has no effect without {field}=package.module:attribute.')
 
 
