@@ -4,7 +4,7 @@
 #   docker run --rm tff_vision                                                     # the doctor
 #   docker run --rm -v "$PWD/runs:/home/trainer/tff_vision/runs" tff_vision pipelines.train --rounds=20
 #
-# docs/install.md says more.
+# docs/how-to/install.md says more.
 FROM --platform=linux/amd64 python:3.11-slim
 
 ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 TF_CPP_MIN_LOG_LEVEL=3

@@ -1,15 +1,17 @@
 # The two commands: `make train` and `make test`. Both first make .venv from the lock, requirements.txt.
-.PHONY: help train test check lint types lock clean
+.PHONY: help train test check lint types docs lock clean
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.locked
+# What builds the documents has an environment of its own; nothing that trains needs it.
+DOCS := build/docs
 # Tests that start no executor.
 FAST := tests/test_configs.py tests/test_layering.py tests/test_compatibility.py tests/test_packaging.py tests/data/partition \
   tests/data/test_folders.py tests/privacy/test_cohorts.py tests/privacy/test_gdp.py tests/program/test_cells.py \
-  tests/program/test_journal.py tests/secure/test_shamir.py
+  tests/program/test_journal.py tests/secure/test_shamir.py tests/documents/test_site.py tests/documents/test_translations.py
 UV_VERSION := 0.13.9
 
 # The first of these commands that is a Python 3.11, or `make PYTHON=/path/to/python3.11 ...`.
@@ -22,6 +24,7 @@ help:
 	@echo 'make check   style, types and the fast tests, in under two minutes'
 	@echo 'make lint    check the style'
 	@echo 'make types   check the types of the public API'
+	@echo 'make docs    build the documents as a site, build/site/index.html'
 	@echo 'make lock    compile requirements.in into requirements.txt; make lock UPGRADE=--upgrade for newer versions'
 	@echo 'make clean   remove .venv and what tools cache (runs/ stays)'
 
@@ -40,10 +43,19 @@ lint: $(INSTALLED)
 types: $(INSTALLED)
 	$(RUN) -m mypy
 
+# --strict: a link that ends nowhere fails. Not with --quiet, which drops the warnings that --strict counts.
+docs: $(DOCS)/.locked
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict
+
+$(DOCS)/.locked: requirements-docs.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --no-deps -r requirements-docs.txt
+	@touch $@
+
 # An empty file that says: .venv exists, and it holds this requirements.txt.
 $(INSTALLED): requirements.txt
 	@test "$$(uname -sm)" = 'Linux x86_64' || { echo >&2 "This is $$(uname -sm), and TensorFlow Federated has a wheel" \
-	  "for Linux on x86-64 only: use the Dockerfile (docs/install.md)."; exit 1; }
+	  "for Linux on x86-64 only: use the Dockerfile (docs/how-to/install.md)."; exit 1; }
 	@test -n "$(PYTHON)" && $(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { \
 	  echo >&2 "No Python 3.11 here (looked at: $(or $(PYTHON),python3.11 python3 python)), and no other version will do:" \
 	  "install it, or say where it is: make PYTHON=/path/to/python3.11 ..."; exit 1; }
@@ -58,6 +70,9 @@ lock:
 	UV_CUSTOM_COMPILE_COMMAND='make lock' build/uv/bin/uv pip compile --quiet $(UPGRADE) --no-emit-index-url \
 	  --python '$(PYTHON)' --python-version 3.11 --python-platform x86_64-manylinux_2_31 \
 	  requirements.in --override requirements.overrides.txt --output-file requirements.txt
+	UV_CUSTOM_COMPILE_COMMAND='make lock' build/uv/bin/uv pip compile --quiet $(UPGRADE) --no-emit-index-url \
+	  --python '$(PYTHON)' --python-version 3.11 --python-platform x86_64-manylinux_2_31 \
+	  requirements-docs.in --constraint requirements.txt --output-file requirements-docs.txt
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis

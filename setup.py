@@ -35,7 +35,7 @@ def main() -> None:
       license='Apache-2.0',
       packages=setuptools.find_packages(include=['tff_vision', 'tff_vision.*', 'pipelines', 'pipelines.*', 'flags']),
       entry_points={'console_scripts': ['tff-vision = pipelines.command:main']},
-      package_data={'': ['*.json', '*.html', '*.css', '*.j2', '*.npz', '*.txt', 'NOTICE'],
+      package_data={'': ['py.typed', '*.json', '*.html', '*.css', '*.j2', '*.npz', '*.txt', 'NOTICE'],
                     'pipelines': ['recipes/*']},
       zip_safe=False)
 

@@ -13,7 +13,7 @@ import tempfile
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
 from tff_vision.program import json_file
 
@@ -33,8 +33,8 @@ def main() -> None:
       print(f'{where} {name}: {statistics.mean(values):.4f} ± {sd:.4f}')
   seconds = [report['seconds']['train'] for report in reports]
   print(f'seconds of federated training: {statistics.mean(seconds):.1f}')
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, content)
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), content)
 
 
 def _run(seed):
@@ -45,4 +45,4 @@ def _run(seed):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,))
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

@@ -27,7 +27,8 @@ import psutil
 import tensorflow as tf
 from absl import app, flags
 
-from tff_vision import configs, models, tasks
+import tff_vision as tv
+from tff_vision import configs
 from tff_vision.data import build
 from tff_vision.data import images as images_lib
 from tff_vision.data.sources import sql
@@ -142,12 +143,12 @@ def _milliseconds(task, cohort):
 
 
 def _task(images):
-  return tasks.Task(images=images, model_builder=models.MODELS['mlp'], client=configs.ClientConfig(), seed=0)
+  return tv.Experiment(tv.Task(images, model='mlp')).plan().task
 
 
 def _images(clients):
-  return images_lib.FederatedImages(name='emnist', class_names=[str(c) for c in range(62)], train=clients,
-                                test=images_lib.HeldOut(examples=clients.examples(0), clients=[]))
+  return images_lib.FederatedImages(name='emnist', train=clients, spec=images_lib.ImageSpec.of(
+      clients.examples(0), [str(c) for c in range(62)]))
 
 
 def _sql_clients(path, rows, owners):

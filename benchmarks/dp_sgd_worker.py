@@ -17,14 +17,12 @@ import time
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 import numpy as np
-from absl import app, flags
+from absl import flags
 
-from tff_vision import configs, models, tasks
-from tff_vision.aggregation import stack
+import tff_vision as tv
+from pipelines import launch
+from tff_vision import configs
 from tff_vision.data import images
-from tff_vision.learning import learning_process
-from tff_vision.privacy import plan as plan_lib
-from tff_vision.runtime.driver import local
 
 _JSON = flags.DEFINE_string('json', None, 'File that receives the numbers.')
 _BATCHES = flags.DEFINE_list('batches', ['32', '256'], 'Batch sizes.')
@@ -39,11 +37,9 @@ _PRIVACY = {
 }
 
 
-def main(argv):
-  if len(argv) > 1:
-    raise app.UsageError(f'unknown arguments: {argv[1:]}')
+def main() -> None:
   found = []
-  with local.local_runtime(threads=os.cpu_count(), max_concurrent_clients=1):
+  with tv.open_runtime(tv.RuntimeConfig(threads=os.cpu_count(), max_concurrent_clients=1)):
     for batch in map(int, _BATCHES.value):
       for name, privacy in _PRIVACY.items():
         found.append({'method': name, 'batch': batch, 'examples_per_second': _measured(privacy, batch)})
@@ -54,21 +50,13 @@ def main(argv):
 
 
 def _measured(privacy, batch):
-  client = configs.ClientConfig(batch_size=batch, client_epochs=1, client_learning_rate=0.01)
-  task = tasks.Task(images=_images(), model_builder=models.MODELS['cnn_dropout'], client=client, seed=0)
-  plan = plan_lib.build_plan(privacy, configs.CohortConfig(cohort_size=1), population=1, rounds=1, seed=0,
-                             sizes=[_EXAMPLES], client=client).for_model(task.keras_model(), task.batch_spec[0])
-  task = tasks.Task(images=_images(), model_builder=models.MODELS['cnn_dropout'],
-                    client=plan.client_data(client), seed=0)
-  learning = learning_process.build_process(
-      task, algorithm=configs.AlgorithmConfig(), client=client, server=configs.ServerConfig(),
-      aggregator=stack.build_stack(plan), private_training=plan.client_work)
-  state = learning.set_model_weights(learning.initialize(), task.initial_weights())
-  seconds = []
-  for round_num in range(1 + _ROUNDS):
-    data = [task.client_dataset(0, round_num)]
+  trainer = tv.Experiment(
+      tv.Task(_images(), model='cnn_dropout'), privacy=privacy, participation=tv.Fixed(1), rounds=1,
+      client=tv.Client(tv.sgd(0.01), epochs=1, batch_size=batch)).prepare()
+  state, seconds = trainer.begin(), []
+  for round_num in range(1, 2 + _ROUNDS):
     started = time.perf_counter()
-    learning.next(state, data)
+    trainer.next(state, round_num, [0])
     seconds.append(time.perf_counter() - started)
   return _EXAMPLES / min(seconds[1:])
 
@@ -80,9 +68,9 @@ def _images():
                          rng.integers(0, 62, _EXAMPLES).astype(np.int32))
   everything = [np.arange(_EXAMPLES)]
   return images.FederatedImages(
-      name='generated', class_names=tuple(map(str, range(62))), train=images.ArrayClients(pool, everything, ['client']),
-      test=images.HeldOut(examples=pool, clients=everything))
+      name='generated', spec=images.ImageSpec.of(pool, list(map(str, range(62)))),
+      train=images.ArrayClients(pool, everything, ['client']))
 
 
 if __name__ == '__main__':
-  app.run(main)
+  launch.launch(main, flag_modules=())

@@ -18,12 +18,11 @@ import pathlib
 import platform
 import statistics
 import subprocess
-import tempfile
 import time
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
 from tff_vision import configs
 from tff_vision.program import json_file
@@ -59,22 +58,21 @@ GRIDS = {
 
 
 def main() -> None:
-  if output_flags.JSON.value is None:
+  if program_flags.json_file() is None:
     raise ValueError('json is missing: the file that holds the cells, also of a run that was stopped.')
-  path = pathlib.Path(output_flags.JSON.value)
+  path = pathlib.Path(program_flags.json_file())
   content = json_file.read(path) if path.exists() else {
       'machine': {'cores': os.cpu_count(), 'platform': platform.platform()},
       'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip(),
       'rounds': _ROUNDS.value, 'participants': _PARTICIPANTS.value, 'grid': [], 'cells': []}
   if not _SHOW.value:
-    from tff_vision.runtime.driver import local  # Late: TensorFlow.
-    with local.local_runtime(threads=1, max_concurrent_clients=1):
-      _fill(content, path)
+    import tff_vision as tv  # Late: TensorFlow.
+    with tv.open_runtime(tv.RuntimeConfig(threads=1, max_concurrent_clients=1)) as place:
+      _fill(content, path, _Runner(place))
   print(table(content))
 
 
-def _fill(content, path):
-  runner = _Runner()
+def _fill(content, path, runner):
   methods, splits = _METHODS.value or list(GRIDS), _SPLITS.value or list(SPLITS)
   for method in methods:
     for settings in _settings(method):
@@ -126,43 +124,35 @@ def _settings(method):
 class _Runner:
   """Runs cells; a process is built once for each method with its settings, for all splits and seeds."""
 
-  def __init__(self):
+  def __init__(self, place):
     from tff_vision.data.sources import registry
     config = SPLITS['IID']
+    self._place = place
     self._pool = registry.find(config.dataset).load(config)
     self._built = {}
 
   def run(self, method, split, seed, settings) -> list[float]:
     """Returns the test accuracies after the last rounds."""
-    from tff_vision.client_state import driver, store
-    from tff_vision.learning import client_data, evaluation, learning_process
-    from tff_vision.participation import cohort_sampling
-    task, algorithm, client = self._task(method, split, seed, settings)
-    made = self._process(method, task, algorithm, client, settings)
-    data = client_data.SentData(task=task)
-    evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
-    cohort = cohort_sampling.FixedCohort(population=_CLIENTS, size=_PARTICIPANTS.value, seed=seed)
-    accuracies = []
-    with tempfile.TemporaryDirectory() as folder:
-      if (kept := learning_process.kept_at_first(task, algorithm, client)) is not None:
-        made = driver.KeptStateProcess(made, store.Store(pathlib.Path(folder), kept))
-        data = driver.NumberedData(data)
-      state = made.set_model_weights(made.initialize(), task.initial_weights())
-      for round_num in range(1, _ROUNDS.value + 1):
-        state = made.next(state, [data.request(int(i), round_num) for i in cohort(round_num)]).state
-        if round_num > _ROUNDS.value - _SCORED:
-          made.get_model_weights(state).assign_weights_to(evaluator.model)
-          accuracies.append(evaluator.evaluate(task.images.test)['evaluation']['accuracy'])
+    key = (method, *settings.items())
+    trainer = self._experiment(method, split, seed, settings).prepare(self._place, like=self._built.get(key))
+    self._built.setdefault(key, trainer)
+    state, accuracies = trainer.begin(), []
+    for round_num in range(1, _ROUNDS.value + 1):
+      state = trainer.next(state, round_num).state
+      if round_num > _ROUNDS.value - _SCORED:
+        accuracies.append(trainer.evaluate(state)['evaluation']['accuracy'])
     return accuracies
 
-  def _task(self, method, split, seed, settings):
-    from tff_vision import tasks
-    client = configs.ClientConfig(client_epochs=5, batch_size=50,
-                                  client_learning_rate=settings['client_learning_rate'])
-    algorithm = configs.AlgorithmConfig(algorithm=GRIDS[method][0], **{
-        name: value for name, value in settings.items() if name in ('proximal_strength', 'feddyn_strength')})
-    return tasks.Task(images=self._images(SPLITS[split], seed), model_builder=_network, client=client,
-                      seed=seed), algorithm, client
+  def _experiment(self, method, split, seed, settings):
+    import tff_vision as tv
+    algorithm, server, _ = GRIDS[method]
+    own = {name: value for name, value in settings.items() if name in ('proximal_strength', 'feddyn_strength')}
+    return tv.Experiment(
+        tv.Task(self._images(SPLITS[split], seed), model=_network), rounds=_ROUNDS.value, seed=seed,
+        algorithm=configs.AlgorithmConfig(algorithm=algorithm, **own), participation=tv.Fixed(_PARTICIPANTS.value),
+        client=tv.Client(tv.sgd(settings['client_learning_rate']), epochs=5, batch_size=50),
+        server=configs.ServerConfig(server_optimizer=server,
+                                    server_learning_rate=settings.get('server_learning_rate', 1.0)))
 
   def _images(self, config, seed):
     import numpy as np
@@ -174,26 +164,9 @@ class _Runner:
     split = partition.PARTITIONS[config.partition](
         partition.Labels(train=train.y, test=test.y), num_clients=_CLIENTS, config=config, seed=seed)
     return images.FederatedImages(
-        name=config.dataset, class_names=tuple(self._pool.class_names), preprocessing=self._pool.preprocessing,
+        name=config.dataset, spec=self._pool.spec, preprocessing=self._pool.preprocessing,
         train=images.ArrayClients(train, split.train, [f'client {i}' for i in range(_CLIENTS)]),
         test=images.HeldOut(examples=test, clients=split.test))
-
-  def _process(self, method, task, algorithm, client, settings):
-    """Two tasks of this benchmark have the same model, image shape and number of examples: they share processes.
-
-    (FedNova's unit of steps, the largest client, differs, and cancels.)
-    """
-    from tff_vision.aggregation import stack
-    from tff_vision.learning import learning_process
-    from tff_vision.privacy import plan
-    key = (method, *settings.items())
-    if key not in self._built:
-      self._built[key] = learning_process.build_process(
-          task, algorithm=algorithm, client=client,
-          server=configs.ServerConfig(server_optimizer=GRIDS[method][1],
-                                      server_learning_rate=settings.get('server_learning_rate', 1.0)),
-          aggregator=stack.build_stack(plan.NoPrivacy(sampler=None)))
-    return self._built[key]
 
 
 def _network(input_shape, num_classes):
@@ -205,4 +178,4 @@ def _network(input_shape, num_classes):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,))
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

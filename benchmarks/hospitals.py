@@ -12,7 +12,7 @@ import sys
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
 from tff_vision.program import json_file
 
@@ -34,8 +34,8 @@ def main() -> None:
   for key, row in rows.items():
     print(f'{key:>18}  ' + '  '.join(f'{name} {value["mean"]:+.4f} ± {value["deviation"]:.4f}'
                                      for name, value in row.items()))
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, rows)
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), rows)
 
 
 def _spread(values):
@@ -44,4 +44,4 @@ def _spread(values):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,))
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

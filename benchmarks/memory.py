@@ -35,12 +35,11 @@ def main() -> None:
 
 def _growth():
   """Returns the resident memory of driver and executor over rounds of 4 clients, and its growth once warm."""
+  import tff_vision as tv
   from benchmarks.peers import this_pipeline
-  from tff_vision.configs import runtime_config
-  from tff_vision.runtime.driver import runtimes
   work = workload.parse('4x20')
   resident = []
-  with runtimes.open_runtime(runtime_config.RuntimeConfig()) as place:
+  with tv.open_runtime() as place:
     run_round = this_pipeline.build(work)
     processes = [psutil.Process(pid) for pid in (None, *place.pids)]
     for _ in range(_ROUNDS.value):
@@ -52,4 +51,4 @@ def _growth():
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=())
+  launch.launch(main, flag_groups=())

@@ -1,4 +1,4 @@
-"""Accuracy at a given epsilon on Fashion-MNIST: the utility table of the README.
+"""Accuracy at a given epsilon on Fashion-MNIST: the utility table of docs/reference/results.md.
 
     nice python -m benchmarks.private_utility --json=FILE [--cells=central,silos,clients,noise,cnn,...] [--seeds=0,1,2]
 
@@ -33,7 +33,7 @@ import time
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
 from tff_vision import configs
 from tff_vision.program import json_file
@@ -172,12 +172,12 @@ def _privacy(epsilon, delta, **mechanism):
 
 
 def main() -> None:
-  if output_flags.JSON.value is None:
+  if program_flags.json_file() is None:
     raise ValueError('json is missing: the file that receives the table and lets an interrupted one go on.')
   known = cells()
   if wrong := sorted(set(_CELLS.value) - set(known)):
     raise ValueError(f'cells must be among {", ".join(known)}; found {", ".join(wrong)}.')
-  file = pathlib.Path(output_flags.JSON.value)
+  file = pathlib.Path(program_flags.json_file())
   found = json.loads(file.read_text())['runs'] if file.exists() else {}
   # Seed by seed, so that an interrupted table has all of its cells.
   for seed in _SEEDS.value:
@@ -210,4 +210,4 @@ def _write(file, known, found):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,))
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

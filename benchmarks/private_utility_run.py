@@ -30,7 +30,7 @@ def accuracy(cell, seed: int) -> dict[str, float | None]:
   parts = np.array_split(np.random.default_rng(seed).permutation(len(train))[:cell.images], cell.num_clients)
   plan = plan_lib.build_plan(cell.privacy, cell.cohort, population=cell.num_clients, rounds=cell.rounds, seed=seed,
                              sizes=[len(part) for part in parts], client=cell.client)
-  accounted = {'epsilon': None if cell.epsilon is None else plan.ledger(cell.rounds)['epsilon'],
+  accounted = {'epsilon': None if cell.epsilon is None else plan.ledger(cell.rounds).epsilon,
                'noise_multiplier': plan.noise_multiplier}
   # Cohort scaling: with so many times the clients the noise on the mean is so many times smaller; the sampling
   # rate, and with it the cost, stays.

@@ -8,6 +8,7 @@ number its mean, sd (n - 1) and values.
 
 import functools
 import json
+import math
 import os
 import pathlib
 import platform
@@ -18,8 +19,9 @@ import tempfile
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
+from tff_vision.accounting import ledger
 from tff_vision.program import json_file
 
 _RECIPE = flags.DEFINE_string('recipe', None, 'Flagfile to run.')
@@ -36,12 +38,12 @@ def main() -> None:
              'machine': {'cores': os.cpu_count(), 'platform': platform.platform()}}
   for name, find in _NUMBERS.items():
     values = [find(report) for report in reports]
-    if all(isinstance(value, float) for value in values):
+    if all(isinstance(value, float) and math.isfinite(value) for value in values):
       sd = statistics.stdev(values) if len(values) > 1 else 0.0
       content[name] = {'mean': statistics.mean(values), 'sd': sd, 'values': values}
       print(f'{name}: {content[name]["mean"]:.4f} ± {sd:.4f} over {len(values)} seeds')
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, content)
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), content)
 
 
 _NUMBERS = {
@@ -59,7 +61,7 @@ _NUMBERS = {
         lambda whose, name, report: (report.get('personal') or {}).get(whose, {}).get(name), whose, name)
        for whose in ('shared', 'own') for name in ('mean', 'worst')},
     'gaining': lambda report: (report.get('personal') or {}).get('gaining'),
-    'epsilon': lambda report: report['privacy'].get('epsilon'),
+    'epsilon': lambda report: ledger.of_report(report).epsilon,  # Infinite without a promise.
     'train_seconds': lambda report: report['seconds']['train'],
 }
 
@@ -74,4 +76,4 @@ def _run(seed):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,))
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

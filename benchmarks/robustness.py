@@ -8,18 +8,15 @@ compression (name -> bytes_up, accuracy), seconds; each number as mean, sd (n - 
 """
 
 import dataclasses
-import functools
 import os
-import pathlib
 import platform
 import statistics
 import subprocess
-import tempfile
 import time
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
 from tff_vision import configs
 from tff_vision.program import json_file
@@ -35,6 +32,7 @@ _BASE = configs.ExperimentConfig(
     cohort=configs.CohortConfig(cohort_size=10))
 _SETTINGS = {'none': {}, 'label_flip': {}, 'sign_flip': {'attack_scale': 4.0}, 'scaled_update': {},
              'backdoor_patch': {'attack_patch': 2}}
+_ON_UPDATES = ('sign_flip', 'scaled_update')  # These change what a client sends; the others its images.
 _COMPRESSIONS = {
     'none': {}, 'uniform 8 bits': {'compression': 'uniform'},
     'hadamard 4 bits': {'compression': 'hadamard', 'compression_bits': 4},
@@ -44,10 +42,10 @@ _COMPRESSIONS = {
 
 
 def main() -> None:
-  from tff_vision.runtime.driver import local  # Late: TensorFlow costs seconds that --help must not pay.
+  import tff_vision as tv  # Late: TensorFlow costs seconds that --help must not pay.
   started = time.monotonic()
-  with local.local_runtime(max_concurrent_clients=1):
-    bounds = _bounds()
+  with tv.open_runtime(tv.RuntimeConfig(max_concurrent_clients=1)) as place:
+    bounds = _bounds(place)
     content = {
         'machine': {'cores': os.cpu_count(), 'platform': platform.platform()},
         'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip(),
@@ -55,17 +53,17 @@ def main() -> None:
                      'attacks': _SETTINGS},
         'bounds': bounds, 'attacks': {}, 'compression': {}}
     for name, settings in _aggregators(bounds).items():
-      content['attacks'][name] = _attacked(configs.AggregationConfig(aggregator=name, **settings), name)
+      content['attacks'][name] = _attacked(place, configs.AggregationConfig(aggregator=name, **settings), name)
       _save(content, started)
     for name, settings in _COMPRESSIONS.items():
-      content['compression'][name] = _compressed(configs.AggregationConfig(**settings), name)
+      content['compression'][name] = _compressed(place, configs.AggregationConfig(**settings), name)
       _save(content, started)
 
 
 def _save(content, started):
   content['seconds'] = time.monotonic() - started
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, content)
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), content)
 
 
 def _aggregators(bounds):
@@ -74,36 +72,33 @@ def _aggregators(bounds):
           'median': {}, 'trimmed_mean': {}, 'krum': {}, 'multi_krum': {}, 'geometric_median': {}}
 
 
-def _bounds():
+def _bounds(place):
   """Returns the median norm of an honest first update, and three times that."""
   import numpy as np
-  run = _Run(configs.AggregationConfig())
-  task = _task(_BASE, seed=0)
-  start, norms = run.flat(run.start(task)), []
-  for client in range(len(task.images.train)):
-    after = run.round(run.start(task), run.data(_BASE, task), [client], 1)
-    norms.append(float(np.linalg.norm(run.flat(after) - start)))
+  trainer, norms = _Trainers(place, configs.AggregationConfig()).trainer(_BASE, seed=0), []
+  start = trainer.begin()
+  for client in range(trainer.population):
+    after = trainer.next(start, 1, [client]).state
+    norms.append(float(np.linalg.norm(_flat(trainer, after) - _flat(trainer, start))))
   return {'norm_clipping': round(statistics.median(norms), 2), 'zeroing': round(3 * statistics.median(norms), 2)}
 
 
-def _attacked(aggregation, name):
-  run, found = _Run(aggregation), {}
+def _attacked(place, aggregation, name):
+  trainers, found = _Trainers(place, aggregation), {}
   for attack in _ATTACKS.value:
     config = dataclasses.replace(_BASE, attack=configs.AttackConfig(attack=attack, **_SETTINGS[attack]))
-    results = [run.train(config, int(seed)) for seed in _SEEDS.value]
+    results = [_trained(trainers.trainer(config, int(seed)), config) for seed in _SEEDS.value]
     found[attack] = {key: _summary([result[key] for result in results]) for key in results[0]}
-    print(name, attack, found[attack], flush=True)
+    print(name, attack, {key: f'{value["mean"]:.3f} ± {value["sd"]:.3f}' for key, value in found[attack].items()},
+          flush=True)
   return found
 
 
-def _compressed(aggregation, name):
-  from tff_vision.aggregation import traffic
-  run = _Run(aggregation)
-  results = [run.train(_BASE, int(seed)) for seed in _SEEDS.value]
-  length = len(run.flat(run.start(_task(_BASE, seed=0))))
-  found = {'bytes_up': traffic.bytes_up(dataclasses.replace(_BASE, aggregation=aggregation), {'mode': 'none'},
-                                        length=length),
-           'accuracy': _summary([result['accuracy'] for result in results])}
+def _compressed(place, aggregation, name):
+  trainers = _Trainers(place, aggregation)
+  made = [trainers.trainer(_BASE, int(seed)) for seed in _SEEDS.value]
+  found = {'bytes_up': made[0].traffic.bytes_up,
+           'accuracy': _summary([_trained(trainer, _BASE)['accuracy'] for trainer in made])}
   print(name, found, flush=True)
   return found
 
@@ -112,76 +107,38 @@ def _summary(values):
   return {'mean': statistics.mean(values), 'sd': statistics.stdev(values) if len(values) > 1 else 0.0, 'values': values}
 
 
-def _task(config, *, seed):
-  from tff_vision import tasks
-  return tasks.build_task(dataclasses.replace(config, program=configs.ProgramConfig(seed=seed)))
+class _Trainers:
+  """Of one aggregation: a process for attacks on updates and one for the others serve all attacks and seeds."""
+
+  def __init__(self, place, aggregation):
+    self._place, self._aggregation, self._built = place, aggregation, {}
+
+  def trainer(self, config, seed):
+    """Returns the trainer of an experiment with this seed."""
+    from tff_vision import experiment
+    made = experiment.from_config(dataclasses.replace(
+        config, aggregation=self._aggregation, program=configs.ProgramConfig(rounds=_ROUNDS.value, seed=seed)))
+    on_updates = config.attack.attack in _ON_UPDATES
+    trainer = made.prepare(self._place, like=self._built.get(on_updates))
+    return self._built.setdefault(on_updates, trainer) and trainer
 
 
-class _Run:
-  """One aggregation, built once: the same computation serves every attack and seed."""
+def _trained(trainer, config):
+  """Returns what an experiment ends at."""
+  from tff_vision.report import attack_report
+  state = trainer.begin()
+  for round_num in range(1, _ROUNDS.value + 1):
+    state = trainer.next(state, round_num).state
+  found = {'accuracy': trainer.evaluate(state)['evaluation']['accuracy']}
+  if config.attack.attack == 'backdoor_patch':
+    found['backdoor_success_rate'] = attack_report.backdoor_success_rate(config.attack, trainer.task, trainer.evaluator)
+  return found
 
-  def __init__(self, aggregation):
-    import numpy as np
 
-    from tff_vision.aggregation import codecs, error_feedback, stack
-    from tff_vision.learning import attacked_work
-    from tff_vision.learning import learning_process as process
-    from tff_vision.privacy import plan
-    self._aggregation = aggregation
-    self._evaluator = None
-    layer = attacked_work.with_factors
-    if aggregation.compression == 'top_k':
-      layer = lambda work: error_feedback.with_error_feedback(
-          attacked_work.with_factors(work), functools.partial(codecs.build_codec, aggregation))
-    self._process = process.build_process(
-        _task(_BASE, seed=0), algorithm=_BASE.algorithm, client=_BASE.client, server=_BASE.server,
-        aggregator=stack.build_stack(plan.NoPrivacy(sampler=lambda round_num: np.arange(10)), aggregation),
-        client_work_layer=layer)
-
-  def start(self, task):
-    return self._process.set_model_weights(self._process.initialize(), task.initial_weights())
-
-  def data(self, config, task):
-    from tff_vision.data import attacked
-    from tff_vision.learning import attacked_work, client_data
-    chosen = attacked.attackers(config.attack, len(task.images.train), seed=task.seed)
-    if config.attack.attack in attacked_work.UPDATE_ATTACKS:
-      return attacked_work.FactorData(client_data.SentData(task=task), config.attack, chosen)
-    nobody = configs.AttackConfig(attack='scaled_update')
-    return attacked_work.FactorData(client_data.SentData(task=task), nobody, ())
-
-  def round(self, state, data, cohort, round_num):
-    return self._process.next(state, [data.request(client, round_num) for client in cohort]).state
-
-  def flat(self, state):
-    import numpy as np
-    weights = self._process.get_model_weights(state).trainable
-    return np.concatenate([np.ravel(np.asarray(w)) for w in weights])
-
-  def train(self, config, seed):
-    import numpy as np
-
-    from tff_vision.client_state import driver, store
-    from tff_vision.learning import evaluation
-    from tff_vision.report import attack_report
-    task = _task(config, seed=seed)
-    state, data, process = self.start(task), self.data(config, task), self._process
-    with tempfile.TemporaryDirectory() as folder:
-      if self._aggregation.compression == 'top_k':
-        process = driver.KeptStateProcess(self._process, store.Store(
-            pathlib.Path(folder), np.zeros(len(self.flat(state)), np.float32)))
-        data = driver.NumberedData(data)
-      for number in range(1, _ROUNDS.value + 1):
-        state = process.next(state, [data.request(client, number) for client in range(10)]).state
-    if self._evaluator is None:
-      self._evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
-    evaluator = self._evaluator
-    self._process.get_model_weights(state).assign_weights_to(evaluator.model)
-    found = {'accuracy': evaluator.evaluate(task.images.test)['evaluation']['accuracy']}
-    if config.attack.attack == 'backdoor_patch':
-      found['backdoor_success_rate'] = attack_report.backdoor_success_rate(config.attack, task, evaluator)
-    return found
+def _flat(trainer, state):
+  import numpy as np
+  return np.concatenate([np.ravel(weight) for weight in trainer.weights(state).trainable])
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,))
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

@@ -35,11 +35,11 @@ def main() -> None:
   numbers = {'machine': _machine(), 'runs': []}
   with tempfile.TemporaryDirectory() as folder:
     os.chmod(folder, 0o755)
-    data, process = _federation(pathlib.Path(folder))
+    images = _federation(pathlib.Path(folder))
     for count in map(int, _WORKERS.value):
       with namespaces.workers(count, options=[f'--data_root={folder}'], delay_ms=_DELAY.value,
                               loss_percent=_LOSS.value) as (addresses, shaped):
-        for found in _measure(addresses, data, process):
+        for found in _measure(addresses, images):
           numbers['runs'].append({'workers': count, 'delay_ms': _DELAY.value if shaped else 0,
                                   'loss_percent': _LOSS.value if shaped else 0, **found})
           print(json.dumps(numbers['runs'][-1]), flush=True)
@@ -49,15 +49,10 @@ def main() -> None:
 
 
 def _federation(folder):
-  """Writes every client's file and returns (where the data is, the learning process that reads it)."""
+  """Writes every client's file and returns the clients' images."""
   import numpy as np
 
-  from tff_vision import configs, models, tasks
-  from tff_vision.aggregation import stack
   from tff_vision.data import images, records
-  from tff_vision.learning import client_data
-  from tff_vision.learning import learning_process as process
-  from tff_vision.privacy import plan
   population, size = max(map(int, _COHORTS.value)), _EXAMPLES.value
   rng = np.random.default_rng(0)
   pool = images.Examples(rng.integers(0, 256, (10 * size, 28, 28, 1)).astype(np.uint8),
@@ -66,30 +61,22 @@ def _federation(folder):
                                 [str(i) for i in range(population)])
   for client in range(population):
     records.write(folder / records.file_name(client), clients.examples(client))
-  made = images.FederatedImages(name='noise', class_names=[str(c) for c in range(10)], train=clients,
-                                test=images.HeldOut(examples=pool, clients=[]))
-  settings = configs.ExperimentConfig(client=configs.ClientConfig(client_epochs=1))
-  task = tasks.Task(images=made, model_builder=models.MODELS['mlp'], client=settings.client, seed=0)
-  data = client_data.WorkerData(task=task, folder='/data')
-  sampled = plan.NoPrivacy(sampler=lambda round_num: np.arange(population))
-  return data, data.read_on_workers(process.build_process(
-      task, algorithm=settings.algorithm, client=settings.client, server=settings.server,
-      aggregator=stack.build_stack(sampled)))
+  return images.FederatedImages(name='noise', train=clients, spec=images.ImageSpec.of(pool, list(map(str, range(10)))))
 
 
-def _measure(addresses, data, process):
+def _measure(addresses, images):
   """Yields the numbers of each cohort, smallest first."""
-  from tff_vision.configs import runtime_config
-  from tff_vision.runtime.driver import remote
-  config = runtime_config.RuntimeConfig(runtime='workers', workers=tuple(addresses), data_placement='worker')
-  population = len(data.task.images.train)
-  with remote.remote_runtime(config) as runtime:
-    state = process.set_model_weights(process.initialize(), data.task.initial_weights())
-    cohorts = sorted(map(int, _COHORTS.value))
-    _round(runtime, data, process, state, cohorts[0], population)  # Compiles, here and on the workers.
+  import tff_vision as tv
+  config = tv.RuntimeConfig(runtime='workers', workers=tuple(addresses), data_placement='worker')
+  experiment = tv.Experiment(tv.Task(images, model='mlp'), client=tv.Client(epochs=1), runtime=config,
+                             participation=tv.Fixed(len(images.train)))
+  with tv.open_runtime(config) as runtime:
+    trainer = experiment.prepare(runtime)
+    state, cohorts = trainer.begin(), sorted(map(int, _COHORTS.value))
+    _round(trainer, state, cohorts[0])  # Compiles, here and on the workers.
     for cohort in cohorts:
       before = (*_traffic(runtime), _executors_cpu())
-      seconds = [_round(runtime, data, process, state, cohort, population) for _ in range(_REPEATS.value)]
+      seconds = [_round(trainer, state, cohort) for _ in range(_REPEATS.value)]
       sent, received, cpu = ((after - earlier) / len(seconds)
                              for after, earlier in zip((*_traffic(runtime), _executors_cpu()), before, strict=True))
       yield {'cohort': cohort, 'seconds': round(min(seconds), 3),
@@ -99,11 +86,10 @@ def _measure(addresses, data, process):
              'driver_rss_mb': _rss_mb()}
 
 
-def _round(runtime, data, process, state, cohort, population):
+def _round(trainer, state, cohort):
   """Returns the seconds of one round."""
   started = time.perf_counter()
-  with runtime.cohort(range(cohort), population):
-    process.next(state, [data.request(client, round_num=1) for client in range(cohort)])
+  trainer.next(state, 1, range(cohort))
   return time.perf_counter() - started
 
 
@@ -134,4 +120,4 @@ def _machine():
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=())
+  launch.launch(main, flag_groups=())

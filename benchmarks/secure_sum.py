@@ -9,7 +9,7 @@ executor. Each mode runs in turn with the plain sum on an executor of its own; t
 repeats, so that other load on the machine matters least, and CPU seconds stand beside them.
 """
 
-import collections
+import dataclasses
 import functools
 import json
 import os
@@ -29,14 +29,10 @@ import tenseal
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, tasks
-from tff_vision.aggregation import secured
-from tff_vision.configs import runtime_config, secure_config
+import tff_vision as tv
+from tff_vision import configs
+from tff_vision.configs import secure_config
 from tff_vision.data import images
-from tff_vision.learning import learning_process as learning_process_lib
-from tff_vision.models import MODELS
-from tff_vision.privacy import plan as plan_lib
-from tff_vision.runtime.driver import runtimes
 from tff_vision.secure import fixed_point, hidden_sum
 from tff_vision.secure.encryption import encrypted_sum, joint_key, key_holder, parameters
 from tff_vision.secure.masking import mask_graph, mask_round, masked_sum
@@ -86,7 +82,7 @@ def _measure(prepare, length, clients):
   def plain(seed):
     return tff.federated_sum(tff.federated_map(update, seed))
 
-  with runtimes.open_runtime(runtime_config.RuntimeConfig()) as place, tempfile.TemporaryDirectory() as folder:
+  with tv.open_runtime() as place, tempfile.TemporaryDirectory() as folder:
     plain_meter, hidden_meter = (_Meter(place.pids) for _ in range(2))
     plain(list(range(clients)))
     plain_peak = _peak_mb(place.pids)
@@ -140,7 +136,7 @@ def _encrypted(place, update, params, length, clients):
 
   def call(public_key):
     with place.limited(encrypted_sum.clients_per_call(params, length)):
-      return np.asarray(hidden(encrypted_sum.key_state(public_key), list(range(clients)))['hidden_sum'])
+      return np.asarray(hidden(encrypted_sum.key_state(public_key), list(range(clients))).total)
 
   return call
 
@@ -159,7 +155,7 @@ def _masks(place, update, length, clients, folder):
   def one_round():
     protocol = mask_round.MaskRound(clients, round_num=1, dropouts=mask_round.Dropouts())
     found = hidden(hidden_sum.opened_state(), list(range(clients)), [protocol.mask_rows(i) for i in range(clients)])
-    total = protocol.unmask(np.asarray(found['hidden_sum'])).astype(np.int64)
+    total = protocol.unmask(np.asarray(found.total)).astype(np.int64)
     return _ENCODING.decode(tf.constant(total), tf.constant(clients)).numpy()
 
   return one_round, {'bytes_per_parameter': 4.0, 'masks_per_client': mask_graph.default_degree(clients) + 1}
@@ -191,28 +187,22 @@ def _training_round():
   pool = images.Examples(rng.integers(0, 256, [1500, 28, 28, 1], dtype=np.uint8),
                          rng.integers(0, 62, 1500).astype(np.int32))
   clients = [np.arange(start, start + 500) for start in (0, 500, 1000)]
-  task = tasks.Task(
-      images=images.FederatedImages(
-          name='random', class_names=[str(c) for c in range(62)], train=images.ArrayClients(pool, clients, list('abc')),
-          test=images.HeldOut(examples=pool, clients=clients)),
-      model_builder=MODELS['cnn_dropout'], client=configs.ClientConfig(client_epochs=1), seed=0)
-  plan = plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(3))
-  build = functools.partial(learning_process_lib.build_process, task, algorithm=configs.AlgorithmConfig(),
-                            client=task.client,
-                            server=configs.ServerConfig())
-  meters, found = collections.OrderedDict(), {}
-  with runtimes.open_runtime(runtime_config.RuntimeConfig()) as place, tempfile.TemporaryDirectory() as folder:
-    made = {mode: secured.build_process(
-        configs.SecureConfig(secure_sum=mode, secure_clients_max=3,
-                             key_holder_dir=f'{folder}/keys' if mode == 'he_keyholder' else None),
-        plan, build, tells=learning_process_lib.tells(task, configs.AlgorithmConfig()), place=place)
-            for mode in secure_config.SECURE_SUMS}
-    states = {mode: p.set_model_weights(p.initialize(), task.initial_weights()) for mode, p in made.items()}
-    meters = {mode: _Meter(place.pids) for mode in made}
-    for round_num in range(_REPEATS.value + 1):
-      for mode, learning_process in made.items():
-        data = [task.client_dataset(i, round_num) for i in range(3)]
-        states[mode] = meters[mode].time(lambda p=learning_process, s=states[mode], d=data: p.next(s, d)).state
+  made = tv.Experiment(
+      tv.Task(images.FederatedImages(
+          name='random', spec=images.ImageSpec.of(pool, list(map(str, range(62)))),
+          train=images.ArrayClients(pool, clients, list('abc'))), model='cnn_dropout'),
+      client=tv.Client(epochs=1), participation=tv.Fixed(3))
+  found = {}
+  with tv.open_runtime() as place, tempfile.TemporaryDirectory() as folder:
+    trainers = {mode: dataclasses.replace(made, secure_sum=configs.SecureConfig(
+        secure_sum=mode, secure_clients_max=3, key_holder_dir=f'{folder}/keys' if mode == 'he_keyholder' else None)
+                                          ).prepare(place) for mode in secure_config.SECURE_SUMS}
+    states = {mode: trainer.begin() for mode, trainer in trainers.items()}
+    meters = {mode: _Meter(place.pids) for mode in trainers}
+    for round_num in range(1, _REPEATS.value + 2):
+      for mode, trainer in trainers.items():
+        one_round = functools.partial(trainer.next, states[mode], round_num, range(3))
+        states[mode] = meters[mode].time(one_round).state
   for mode, meter in meters.items():
     found[mode] = {'seconds': meter.wall, 'cpu_seconds': meter.cpu, 'times_plain': meter.wall / meters['none'].wall,
                    'cpu_times_plain': meter.cpu / meters['none'].cpu}

@@ -91,4 +91,4 @@ def _guard():
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=())
+  launch.launch(main, flag_groups=())

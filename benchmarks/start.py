@@ -2,7 +2,7 @@
 
     python -m benchmarks.start --json=FILE
 
-Three bars on an idle machine, files in the page cache: `pipelines.train --help` within 1.5 s; from the command to the
+Three bars on an idle machine, files in the page cache: `pipelines.train --help` within 0.5 s; from the command to the
 end of round 1 on `digits` within 12 s; an evaluation of 10,000 images within 2 s. Best of --repetitions each: what else
 the machine does can only add.
 """
@@ -80,4 +80,4 @@ def _evaluation(model):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=())
+  launch.launch(main, flag_groups=())

@@ -3,39 +3,21 @@
 from collections.abc import Collection
 from typing import TypeVar
 
-from absl import flags
-
 from flags import (
   aggregation_flags,
-  algorithm_flags,
-  attack_flags,
-  availability_flags,
-  cohort_flags,
   data_flags,
-  example_flags,
-  image_flags,
-  mechanism_flags,
-  model_flags,
-  output_flags,
-  partition_flags,
-  personal_flags,
+  groups,
+  participation_flags,
   privacy_flags,
   program_flags,
-  reading_flags,
-  schedule_flags,
-  sections,
-  secure_flags,
-  task_flags,
   training_flags,
 )
 from tff_vision import configs
 
 Experiment = TypeVar('Experiment')
 
-MODULES = (data_flags, partition_flags, image_flags, reading_flags, task_flags, model_flags, training_flags,
-           algorithm_flags, schedule_flags, cohort_flags, availability_flags,
-           personal_flags, privacy_flags, mechanism_flags, example_flags, secure_flags, aggregation_flags, attack_flags,
-           program_flags, output_flags)
+GROUPS = (*data_flags.GROUPS, *training_flags.GROUPS, *participation_flags.GROUPS, *privacy_flags.GROUPS,
+          *aggregation_flags.GROUPS, *program_flags.GROUPS)
 
 
 def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.ExperimentConfig:
@@ -49,8 +31,7 @@ def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.E
   """
   if base is not None:
     return any_config(base)
-  given = {flag.name for module in MODULES for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]
-           if flag.present}
+  given = {flag.name for flag in groups.given(GROUPS)}
   return configs.fitting(any_config(configs.ExperimentConfig()), given)
 
 
@@ -60,7 +41,7 @@ def any_config(base: Experiment) -> Experiment:
   Raises:
     ValueError: A value is illegal.
   """
-  return type(base)(**{name: sections.read(getattr(base, name)) for name in configs.sections(type(base))})
+  return type(base)(**{name: groups.read(getattr(base, name)) for name in configs.sections(type(base))})
 
 
 def refuse_others(read: Collection[str], reason: str) -> None:
@@ -69,10 +50,9 @@ def refuse_others(read: Collection[str], reason: str) -> None:
   Raises:
     ValueError: Names the flag, and says the reason.
   """
-  for module in MODULES:
-    for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]:
-      if flag.present and flag.name not in read:
-        raise ValueError(f'{flag.name}={flag.value!r} has no effect here: {reason}.')
+  for flag in groups.given(GROUPS):
+    if flag.name not in read:
+      raise ValueError(f'{flag.name}={flag.value!r} has no effect here: {reason}.')
 
 
 def launch_config() -> configs.LaunchConfig:
@@ -81,4 +61,4 @@ def launch_config() -> configs.LaunchConfig:
   Raises:
     ValueError: A value is illegal.
   """
-  return sections.read(configs.LaunchConfig())
+  return groups.read(configs.LaunchConfig())

@@ -1,19 +1,17 @@
-"""Flags of `PrivacyConfig`."""
+"""What is promised to whom, and the budget over several runs."""
 
-from absl import flags
+from flags import groups
+from tff_vision import configs
+from tff_vision.configs import budget_file_config
 
-from tff_vision.configs import privacy_config
+GROUPS = groups.of(configs.PrivacyConfig, 'Privacy')
+BUDGET_FILE = groups.of(budget_file_config.BudgetFileConfig, 'Privacy budget over several runs')
 
-_DEFAULTS = privacy_config.PrivacyConfig()
 
-flags.DEFINE_enum('privacy', _DEFAULTS.privacy, privacy_config.PRIVACIES, 'Differential-privacy mechanism.')
-flags.DEFINE_float('clip_norm', _DEFAULTS.clip_norm,
-                   'L2 bound on one client\'s update; of example_dp_sgd, on one example\'s gradient.')
-flags.DEFINE_float('noise_multiplier', _DEFAULTS.noise_multiplier,
-                   'Standard deviation of the noise on the sum of updates, over clip_norm.')
-flags.DEFINE_float('target_epsilon', _DEFAULTS.target_epsilon, 'Calibrate the noise to this epsilon instead.')
-flags.DEFINE_float('delta', _DEFAULTS.delta, 'The delta of (epsilon, delta); unset means population ** -1.1, where the '
-                   'population is all clients, or with example_dp_sgd the examples of the largest client.')
-flags.DEFINE_float('metrics_noise_multiplier', _DEFAULTS.metrics_noise_multiplier,
-                   'Release each round\'s number of clients and their accuracy with this noise; unset withholds both.')
-flags.DEFINE_float('stop_at_epsilon', _DEFAULTS.stop_at_epsilon, 'End before the round that would exceed it.')
+def budget_file() -> budget_file_config.BudgetFileConfig:
+  """Returns the budget that the flags name.
+
+  Raises:
+    ValueError: A value is illegal.
+  """
+  return groups.read(budget_file_config.BudgetFileConfig())

@@ -18,8 +18,10 @@ import time
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
+from tff_vision.accounting import conditions
+from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.program import json_file, run_directory
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
@@ -57,20 +59,20 @@ def main() -> None:
   directory.check_data(task.images.fingerprint)
   plan, report = experiment.build_plan(config, task), directory.read_report()
   # As the run's end computed it, with every round that was run twice: what it was computed from may be gone.
-  ledger, evaluator = report['privacy'], exported.ExportedModel(directory).evaluator()
+  ledger, evaluator = ledger_lib.of_report(report), exported.ExportedModel(directory).evaluator()
   shown = _SHOW_TRAINING_DATA.value or released.training_data_shown(report)
   if not shown:
     for folder in directory.secrets, directory.audit:
       secret_files.make_folder(folder)
-  found = {'theory': {key: value for key, value in ledger.items() if isinstance(value, (int, float, str))},
+  found = {'theory': {key: value for key, value in ledger.to_json().items() if isinstance(value, (int, float, str))},
            'canaries': _canaries(plan, config, ledger),
            'membership': _membership(task, evaluator, ledger),
            'likelihood_ratio': _likelihood_ratio(task, config, evaluator, ledger, report['rounds']),
            'inversion': _inversion(task, ledger, (directory.path if shown else directory.audit) / 'inversion.png')}
   _show(found, ledger)
   _into_report(found, report, directory, task, shown)
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, found)
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), found)
   if broken := [name for name, low, theory in _bounds(found, ledger) if low > theory]:
     print(f'BROKEN: {", ".join(broken)}: measured more than theory allows. (For membership a fault of the mechanism, '
           'or test images of another kind than the training images.)', file=sys.stderr)
@@ -82,7 +84,7 @@ def _bounds(found, ledger):
   from tff_vision.audit import promise
   canaries = found['canaries']
   known = [('canaries', canaries['epsilon_low'], canaries['epsilon_theory'])] if canaries else []
-  if 'epsilon' in ledger:
+  if isinstance(ledger, ledger_lib.Ledger):
     known += [(f'membership by {name}', everyone['epsilon_low'], promise.to_examples(ledger)[0])
               for name, everyone, _ in _by_attack(found)]
   return known
@@ -95,27 +97,27 @@ def _canaries(plan, config, ledger):
   mu = plan.turn_mu()
   if mu is None:
     return None
-  if ledger['unit'] == 'example':
+  if ledger.unit is conditions.Unit.EXAMPLE:
     finding = canary.known_step(plan.training, steps=_ROUNDS, canaries=_CANARIES.value, dimension=_DIMENSION.value,
-                                delta=ledger['delta'], seed=config.program.seed)
+                                delta=ledger.delta, seed=config.program.seed)
     return _beside_theory(finding, mu, ledger)
   rounds, canaries, summing = min(_ROUNDS, config.program.rounds), _CANARIES.value, None
-  if ledger['mechanism'] == 'local_dp':
+  if ledger.shares is None and ledger.against_server:
     rounds = canaries  # Every update lies open by itself.
-  elif ledger['mechanism'].startswith('distributed'):
+  elif ledger.shares is not None:
     # Of what the secure sum opens. As many canaries a round as the noise is sized for: each brings a share.
     plan = dataclasses.replace(plan, length=_DIMENSION.value)
     rounds = max(1, min(rounds, _MANY // plan.survivors))
     summing, canaries = opened_sum.OpenedSumFactory(plan.sum_encoding()), rounds * plan.survivors
   with local.local_runtime():
     finding = canary.known_round(plan.aggregator(summing), rounds=rounds, canaries=canaries, dimension=_DIMENSION.value,
-                                 delta=ledger['delta'], seed=config.program.seed)
+                                 delta=ledger.delta, seed=config.program.seed)
   return _beside_theory(finding, mu, ledger)
 
 
 def _beside_theory(finding, mu, ledger):
   from tff_vision.accounting import gdp
-  return {**dataclasses.asdict(finding), 'mu_theory': mu, 'epsilon_theory': gdp.epsilon(mu, ledger['delta'])}
+  return {**dataclasses.asdict(finding), 'mu_theory': mu, 'epsilon_theory': gdp.epsilon(mu, ledger.delta)}
 
 
 def _membership(task, evaluator, ledger):
@@ -191,8 +193,9 @@ def _inversion(task, ledger, path):
   example = task.images.train.examples(0)
   x = np.asarray(preprocess.evaluation_fn(task.images.preprocessing, example.x[:1]))
   update = inversion.gradient(model, task.loss_fn, x, example.y[:1])
-  noise = ledger.get('noise_multiplier') or 0.0
-  noised = inversion.noised(update, clip_norm=ledger.get('clip_norm', 1.0), noise_multiplier=noise, seed=0)
+  noise, clip_norm = ((ledger.noise_multiplier, ledger.clip_norm) if isinstance(ledger, ledger_lib.Ledger)
+                      else (0.0, 1.0))
+  noised = inversion.noised(update, clip_norm=clip_norm, noise_multiplier=noise, seed=0)
   updates = {'plain': update, 'noised': noised, 'masked': inversion.masked(update)}
   if not noise:
     del updates['noised']
@@ -267,7 +270,7 @@ def _draw(images, path):
 def _show(found, ledger):
   from tff_vision.audit import promise
   print(f'{"attack":<44}{"measured":>12}{"theory":>12}')
-  theory = f'{promise.to_examples(ledger)[0]:.3f}' if 'epsilon' in ledger else 'no promise'
+  theory = f'{promise.to_examples(ledger)[0]:.3f}' if isinstance(ledger, ledger_lib.Ledger) else 'no promise'
   if found['canaries']:
     canaries = found['canaries']
     print(f'{"canaries, one known round or step: epsilon":<44}{canaries["epsilon"]:>12.3f}'
@@ -288,4 +291,4 @@ def _show(found, ledger):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,))
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

@@ -4,7 +4,7 @@
 
 Run it on the machine that keeps ca.key, and nowhere else; run it again with other hosts to add workers. Each worker
 gets ca.crt and its own .crt and .key, the coordinator gets ca.crt, coordinator.crt and coordinator.key. A site that
-has an authority of its own uses that instead: docs/remote.md says what a certificate must carry.
+has an authority of its own uses that instead: docs/how-to/remote.md says what a certificate must carry.
 """
 
 import pathlib
@@ -29,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=())
+  launch.launch(main, flag_groups=())

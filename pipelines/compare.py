@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
+from tff_vision.accounting import ledger
 from tff_vision.program import json_file
 
 _OUTPUT = flags.DEFINE_string('output', 'comparison.html', 'The page to write.')
@@ -21,21 +22,20 @@ def main(paths: Sequence[str]) -> None:
   if not paths:
     raise ValueError('no run directory is named: python -m pipelines.compare RUN_DIR RUN_DIR ...')
 
-  from tff_vision.report import run_comparison
+  from tff_vision.report import number_format, run_comparison
   groups = run_comparison.read(paths)
-  rows = run_comparison.summary(groups)
-  for row in rows:
-    said = [f'{name} {run_comparison.spread(name, row[name])}' for name in run_comparison.METRICS if name in row]
-    if 'epsilon' in row['privacy']:
-      said.append(f'epsilon {row["privacy"]["epsilon"]:.3f} at delta {row["privacy"]["delta"]:.3g}, unit '
-                  f'{row["privacy"]["unit"]}')
+  rows, metrics = run_comparison.summary(groups), run_comparison.metrics(groups)
+  for group, row in zip(groups, rows, strict=True):
+    said = [f'{one.name} {number_format.spread(one, row[one.name])}' for one in metrics if one.name in row]
+    if isinstance(group.ledger, ledger.Ledger):
+      said.append(f'epsilon {group.ledger.epsilon:.3f} at delta {group.ledger.delta:.3g}, unit {group.ledger.unit}')
     print(f'{row["group"]}: {"  ".join(said)}  ({row["runs"]} run{"s" * (row["runs"] > 1)}: '
           f'{", ".join(row["run_dirs"])})')
   run_comparison.write_html(_OUTPUT.value, groups, title=f'Comparison of {len(paths)} runs')
   print(f'page: {_OUTPUT.value}')
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, {'groups': rows})
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), {'groups': rows})
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,), takes_files=True)
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,), takes_files=True)

@@ -6,15 +6,15 @@
 
 Environments differ in wind, paddle and camera. --alone trains every client by itself too, for comparison.
 --client_epochs is the number of updates that a client makes in a round, --batch_size the number of episodes that it
-plays for each. `--resume --run_dir=DIR` continues a run that was stopped. docs/reinforcement.md lists the keys of
-report.json.
+plays for each. `--resume --run_dir=DIR` continues a run that was stopped. docs/how-to/reinforcement.md lists the
+keys of report.json.
 """
 
 import dataclasses
 import datetime
 import pathlib
 
-from flags import control_flags, executor_flags, experiment_flags, runtime_flags
+from flags import experiment_flags, runtime_flags, study_flags
 from pipelines import launch, progress
 from tff_vision import configs
 from tff_vision.program import run_directory
@@ -40,6 +40,7 @@ def main() -> None:
     policy_training,  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
   )
   shown = progress.Progress(rounds=config.program.rounds)
+  shown.metrics = policy_training.METRICS
   found = policy_training.run(config, launch_config, runtime=runtime, on_round=shown)
   shown.close()
   _show('environments of the clients', found['evaluation'])
@@ -54,4 +55,4 @@ def _show(name, rates):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(control_flags, *experiment_flags.MODULES, runtime_flags, executor_flags))
+  launch.launch(main, flag_groups=(*study_flags.CONTROL, *experiment_flags.GROUPS, *runtime_flags.GROUPS))

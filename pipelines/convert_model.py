@@ -12,7 +12,7 @@ import pathlib
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
 from tff_vision.program import json_file
 
@@ -44,9 +44,9 @@ def main() -> None:
   print(f'{len(changes)} layers replaced. The model computes something else now: it must be trained again before it is '
         'accurate.')
   print(f'model:  {output}')
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, {'changes': [dataclasses.asdict(change) for change in changes]})
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), {'changes': [dataclasses.asdict(change) for change in changes]})
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,))
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

@@ -8,7 +8,7 @@ contact sheet of a few. Flags of pipelines.train are accepted, so that its flagf
 
 from absl import flags
 
-from flags import data_flags, experiment_flags, image_flags, output_flags, partition_flags, reading_flags
+from flags import data_flags, experiment_flags, program_flags
 from pipelines import launch
 from tff_vision.data.sources import installed
 from tff_vision.program import json_file
@@ -31,9 +31,9 @@ def main() -> None:
   if _PICTURE.value:
     data_picture.save(_PICTURE.value, images, counts, title=f'{images.name}, partition={config.data.partition}')
     print(f'{"picture":>26}  {_PICTURE.value}')
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, described)
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), described)
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(data_flags, partition_flags, image_flags, reading_flags, output_flags))
+  launch.launch(main, flag_groups=experiment_flags.GROUPS, shown=(*data_flags.IMAGE_GROUPS, program_flags.OUTPUT))

@@ -3,14 +3,15 @@
     python -m pipelines.doctor [--json=FILE]
 
 `ok` is as it should be, `info` is absent and wanted by some runs only, `warn` works or works worse than it could,
-`FAIL` means that a run would fail; the exit code is 1 if there is a FAIL. docs/troubleshooting.md explains each check.
+`FAIL` means that a run would fail; the exit code is 1 if there is a FAIL. docs/how-to/troubleshooting.md explains each
+check.
 """
 
 import pathlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
 from tff_vision.diagnosis import environment, libraries, machine, workers
 from tff_vision.diagnosis.finding import Finding, Status
@@ -65,11 +66,11 @@ def main() -> None:
     print(finding.line(), flush=True)
     findings.append(finding)
   report = as_json(findings)
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, report)
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), report)
   if not report['fit']:
     sys.exit(1)
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=[output_flags])
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

@@ -9,7 +9,7 @@ import pathlib
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch, progress
 from tff_vision.program import json_file, run_directory
 
@@ -21,22 +21,15 @@ def main() -> None:
   if _RUN_DIR.value is None:
     raise ValueError('run_dir is missing: the folder of a finished run.')
   directory = run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value))
-  config = directory.config_at(_DATA_DIR.value)
+  directory.config_at(_DATA_DIR.value), directory.read_report()  # Raise before TensorFlow is imported.
 
-  from tff_vision import objectives
-  from tff_vision.data import build
-  from tff_vision.export import exported
-  images = build.build(config.data, seed=config.program.seed)
-  directory.check_data(images.fingerprint)
-  evaluator = exported.ExportedModel(directory).evaluator(
-      objectives.build(config.task, images, config.data.normal_class))
-  found = evaluator.evaluate(images.test)
-  found['unseen'] = evaluator.evaluate(images.unseen) if images.unseen is not None else None
+  from tff_vision import experiment
+  found = experiment.open_run(_RUN_DIR.value, data_dir=_DATA_DIR.value).evaluate()
   _show('test set', found)
   if found['unseen']:
     _show('clients that never trained', found['unseen'])
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, found)
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), found)
 
 
 def _show(name, found):
@@ -49,4 +42,4 @@ def _show(name, found):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,))
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

@@ -4,21 +4,21 @@
     python -m pipelines.export --run_dir=runs/fashion --format=saved_model,tflite,tflite_int8 --output_dir=served
 
 Preprocessing is inside: models take images as they are stored, in batches of any size; the SavedModel also takes the
-content of image files. Starting TensorFlow Serving on it, and TFLite: docs/deployment.md. The activation ranges of
-tflite_int8 are measured on the run's test images, or on yours in --calibration_dir: they leave with the file.
+content of image files. Starting TensorFlow Serving on it, and TFLite: docs/how-to/deployment.md. The activation ranges
+of tflite_int8 are measured on the run's test images, or on yours in --calibration_dir: they leave with the file.
 """
 
 import pathlib
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
+from tff_vision import catalogue
 from tff_vision.configs import validate
 from tff_vision.program import json_file, run_directory
 
-# The keys of `tff_vision.export.formats.FORMATS`, which needs TensorFlow.
-FORMATS = ('keras', 'saved_model', 'tflite', 'tflite_int8')
+FORMATS = catalogue.names('format')
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
 _DATA_DIR = flags.DEFINE_string('data_dir', None, 'Where the data of the run lie now, if they were moved.')
@@ -39,36 +39,25 @@ def main() -> None:
   if _CALIBRATION_DIR.value is not None and 'tflite_int8' not in formats:
     raise ValueError(f'calibration_dir={_CALIBRATION_DIR.value!r} is read by --format=tflite_int8 only.')
   directory = run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value))
-  config = directory.config_at(_DATA_DIR.value)
-  report = directory.read_report()
+  directory.config_at(_DATA_DIR.value), directory.read_report()  # Raise before TensorFlow is imported.
   folder = pathlib.Path(_OUTPUT_DIR.value or directory.path / 'deployment')
   if folder.exists():
     raise ValueError(f'output_dir={str(folder)!r} exists already.')
 
-  from tff_vision import tasks
-  from tff_vision.export import calibration_images
-  from tff_vision.export import formats as formats_lib
-  from tff_vision.program import final_state
-  task = tasks.build_task(config)
-  directory.check_data(task.images.fingerprint)
-  model = task.keras_model()
-  weights = final_state.read_weights(directory, model)
-  ranges = None
+  from tff_vision import experiment
+  run = experiment.open_run(directory.path, data_dir=_DATA_DIR.value)
+  card = run.export(*formats, folder=folder, calibration_dir=_CALIBRATION_DIR.value)
   if 'tflite_int8' in formats:
-    ranges = (calibration_images.from_test_images(task, calibration_images.IMAGES) if _CALIBRATION_DIR.value is None
-              else calibration_images.from_folder(task, pathlib.Path(_CALIBRATION_DIR.value),
-                                                  calibration_images.IMAGES))
-    print(f'note: the ranges of activations in tflite_int8 are measured on {ranges.source}; they can be read from the '
-          'file.')
-  card = formats_lib.deploy(task, weights, folder, report=report, formats=formats, calibration=ranges)
+    print('note: the ranges of activations in tflite_int8 are measured on '
+          f'{card["formats"]["tflite_int8"]["calibration_source"]}; they can be read from the file.')
   for name, parity in card['formats'].items():
     print(f'{name:>12}  {folder / parity["file"]}  {parity["bytes"]:,} bytes; {parity["images"]} test images: largest '
           f'difference of outputs {parity["max_logit_difference"]:.2g}'
           + ('' if parity['same_class'] is None else f', same decision {parity["same_class"]:.3f}'))
   print(f'{"model card":>12}  {folder / "model_card.md"}')
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, card)
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), card)
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,))
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,))

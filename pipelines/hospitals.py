@@ -18,29 +18,19 @@ import pathlib
 
 from absl import flags
 
-from flags import (
-  budget_file_flags,
-  data_flags,
-  experiment_flags,
-  hospitals_flags,
-  image_flags,
-  model_flags,
-  output_flags,
-  partition_flags,
-  program_flags,
-  reading_flags,
-  training_flags,
-)
+from flags import data_flags, experiment_flags, privacy_flags, program_flags, study_flags, training_flags
 from pipelines import launch
 from tff_vision import configs
+from tff_vision.accounting import ledger
 from tff_vision.data.sources import installed
 from tff_vision.program import json_file
 from tff_vision.studies.hospitals import claim
 
-_MODULES = (data_flags, partition_flags, image_flags, reading_flags, model_flags, training_flags, program_flags,
-            output_flags, hospitals_flags, budget_file_flags)
-# What the ways of training set themselves, or nothing here reads.
-_FIXED = ('algorithm', 'rounds_per_evaluation', 'resume')
+# Without what the ways of training set themselves, and what nothing here reads.
+_READ = (*data_flags.IMAGE_GROUPS, *data_flags.MODEL, training_flags.ALGORITHM.only('proximal_strength'),
+         training_flags.CLIENT, training_flags.SERVER, program_flags.PROGRAM[0].only('rounds', 'seed'),
+         program_flags.LAUNCH.only('run_dir', 'keep_secrets', 'show_training_data'), program_flags.OUTPUT,
+         *study_flags.HOSPITALS, *privacy_flags.BUDGET_FILE)
 _DEFAULT = configs.ExperimentConfig(
     data=configs.DataConfig(dataset='synthetic_chest:large', partition='natural'),
     model=configs.ModelConfig(model='scattering'),
@@ -51,11 +41,11 @@ _WITH_CLIENTS = ('synthetic_chest', 'synthetic_chest:large', 'folder')
 
 
 def main() -> None:
-  read = {flag.name for module in _MODULES for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]}
-  experiment_flags.refuse_others(read - set(_FIXED), 'the comparison sets it, way by way, or has no use for it')
+  experiment_flags.refuse_others({name for group in _READ for name in group.names},
+                                 'the comparison sets it, way by way, or has no use for it')
   config = experiment_flags.experiment_config(_defaults())
-  study = hospitals_flags.study()
-  budget = budget_file_flags.chosen()
+  study = study_flags.study()
+  budget = privacy_flags.budget_file()
   installed.require(config.data)
   launch_config = experiment_flags.launch_config()
   run_dir = pathlib.Path(launch_config.run_dir or
@@ -74,8 +64,8 @@ def main() -> None:
                           on_model=lambda key, seconds: print(f'{study_lib.title(key)}: {seconds:.1f} s', flush=True))
   _show(content)
   if 'budget_file' in content:
-    from tff_vision.accounting import budget_charge
-    print(budget_charge.sentence(content['budget_file'], budget.budget_file))
+    from tff_vision.accounting import budget_totals
+    print(budget_totals.Totals.from_report(content).sentence(budget.budget_file))
     print('note: of this comparison the private ways are charged; the others promise nothing, and whoever sees them is '
           'outside of the budget.')
   print(f'report: {run_dir / "report.html"}')
@@ -99,11 +89,10 @@ def _show(content):
   print(f'\n{"AUC at":>32}  ' + '  '.join(f'{name:>22}' for name in names))
   for way in content['ways'].values():
     print(f'{way["title"]:>32}  ' + '  '.join(_cell(way['hospitals'][name]) for name in names))
-  for key, ledger in content['privacy'].items():
-    spent = ', '.join(f'{name} {one["epsilon"]:.3f}' for name, one in zip(names, ledger['per_client'], strict=True))
-    print(f'{content["ways"][key]["title"]}: epsilon {spent} at delta {ledger["delta"]:.3g}; unit: {ledger["unit"]}; '
-          f'relation: {ledger["relation"]}; sampling: {ledger["sampling"]}; {ledger["rounds"]} rounds; accountant: '
-          f'{ledger["accountant"]}')
+  for key, stated in content['privacy'].items():
+    spent = ledger.Ledger.from_json(stated)
+    each = ', '.join(f'{name} {one.smallest_epsilon:.3f}' for name, one in zip(names, spent.per_client, strict=True))
+    print(f'{content["ways"][key]["title"]}: {spent.sentence(each)}')
 
 
 def _cell(found):
@@ -112,4 +101,5 @@ def _cell(found):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=_MODULES)
+  launch.launch(main, flag_groups=(*experiment_flags.GROUPS, *study_flags.HOSPITALS, *privacy_flags.BUDGET_FILE),
+                shown=_READ)

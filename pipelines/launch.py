@@ -1,4 +1,4 @@
-"""What every pipeline's command line shares: quick help grouped by file, and errors as one sentence."""
+"""What every pipeline's command line shares: quick help in groups with titles, and errors as one sentence."""
 
 import errno
 import os
@@ -7,19 +7,20 @@ import signal
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from types import ModuleType
 
 from absl import flags
 
+from flags import groups
 from pipelines import flagfiles, progress
-from tff_vision.configs import validate
+from tff_vision.configs import option, validate
 from tff_vision.data.sources import fetch
 
 _NO_PATH = ('finding_separator',)
 _WRITTEN = ('json', 'output')  # Flags that name a file which is written at the end, maybe hours later.
 
 
-def launch(main: Callable[..., None], *, flag_modules: Sequence[ModuleType], takes_files: bool = False) -> None:
+def launch(main: Callable[..., None], *, flag_groups: Sequence[groups.Group], shown: Sequence[groups.Group] = (),
+           takes_files: bool = False) -> None:
   """Parses flags, runs `main`, and exits: 0 when it returns, 1 with one sentence on bad input.
 
   `absl.app.run` would do for the parsing, but TensorFlow imported below it, as it must be for a quick --help,
@@ -27,11 +28,13 @@ def launch(main: Callable[..., None], *, flag_modules: Sequence[ModuleType], tak
 
   Args:
     main: Raises ValueError for a user's mistake, and OSError for a file that cannot be read or written.
-    flag_modules: Modules that define this script's flags.
+    flag_groups: The script's flags that are fields of configs; it may define others by itself.
+    shown: Of these, the groups in --help; none: all.
     takes_files: Whether `main` takes the arguments that are no flags.
   """
+  define(flag_groups)
   if {'--help', '-h', '-help', '--helpshort', '--helpfull'} & set(sys.argv[1:]):
-    _print_help(sys.modules['__main__'], flag_modules)
+    _print_help(sys.modules['__main__'], shown or flag_groups)
     sys.exit(0)
   try:
     arguments = flags.FLAGS([sys.argv[0], *flagfiles.expanded(sys.argv[1:])])[1:]
@@ -61,6 +64,11 @@ def launch(main: Callable[..., None], *, flag_modules: Sequence[ModuleType], tak
     _fail('the disk is full. Make room; a run that has begun goes on with --resume --run_dir=DIR.')
   finally:
     _forget_unused_executor()
+
+
+def define(flag_groups: Sequence[groups.Group]) -> None:
+  """Defines the flags of a script."""
+  groups.define(flag_groups)
 
 
 def _refuse_what_cannot_be_written():
@@ -104,14 +112,34 @@ def _forget_unused_executor():
     local.close()
 
 
-def _print_help(script, flag_modules):
+def _print_help(script, flag_groups):
   print((script.__doc__ or '').strip() + '\n\nFlags (also --flagfile=FILE, one flag a line):')
-  by_module = flags.FLAGS.flags_by_module_dict()
-  for module, name in (*((module, module.__name__) for module in flag_modules), (script, sys.argv[0])):
-    if defined := by_module.get(name):
-      print(f'\n{os.path.relpath(module.__file__)}:')
-      for flag in defined:
-        default = 'unset' if flag.default is None else repr(flag.default)  # Some flags have a choice `none`.
-        says = ' '.join(flag.help.split()).partition('; repeat this option')[0]  # What absl appends says it again.
-        print(textwrap.fill(f'--{"[no]" if flag.boolean else ""}{flag.name}: {says} (default: {default})',
-                            width=100, initial_indent='  ', subsequent_indent='      ', break_on_hyphens=False))
+  by_title = {}
+  for group in flag_groups:
+    by_title.setdefault(group.title, []).extend(group.fields())
+  for title, fields in by_title.items():
+    print(f'\n{title}:')
+    for field in fields:
+      said, rows = option.of(field), option.rows(field) if field.name != 'dataset' else {}
+      _print_flag(flags.FLAGS[field.name], f'{said.about.rstrip(".")}; or {said.own}.' if said.own else said.about,
+                  names=() if rows else option.choices(field) if field.name != 'dataset' else ())
+      if said.alias:
+        _print_wrapped(f'--{said.alias}: the same.', '  ', '      ')
+      for name, row in rows.items():
+        _print_wrapped(f'{name}: {row.about}', '      ', '          ')
+  if defined := flags.FLAGS.flags_by_module_dict().get(sys.argv[0]):
+    print(f'\n{pathlib.Path(script.__file__).stem}:')
+    for flag in defined:
+      _print_flag(flag, ' '.join(flag.help.split()).partition('; repeat this option')[0],
+                  names=getattr(flag.parser, 'enum_values', ()))
+
+
+def _print_flag(flag, says, *, names):
+  default = 'unset' if flag.default is None else repr(flag.default)  # Some flags have a choice `none`.
+  if names and not says.startswith('<'):
+    says = f'<{"|".join(names)}>: {says}'
+  _print_wrapped(f'--{"[no]" if flag.boolean else ""}{flag.name}: {says} (default: {default})', '  ', '      ')
+
+
+def _print_wrapped(text, first, following):
+  print(textwrap.fill(text, width=100, initial_indent=first, subsequent_indent=following, break_on_hyphens=False))

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from flags import output_flags
+from flags import program_flags
 from pipelines import launch
 from tff_vision.configs import validate
 from tff_vision.program import json_file, run_directory
@@ -39,8 +39,8 @@ def main(paths: Sequence[str]) -> None:
     predictions = _classes(model, paths)
   else:
     predictions = (_scores if model.task == 'anomaly' else _likeness)(model, paths)
-  if output_flags.JSON.value is not None:
-    json_file.write(output_flags.JSON.value, {'predictions': predictions})
+  if program_flags.json_file() is not None:
+    json_file.write(program_flags.json_file(), {'predictions': predictions})
 
 
 def _classes(model, paths):
@@ -77,4 +77,4 @@ def _likeness(model, paths):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(output_flags,), takes_files=True)
+  launch.launch(main, flag_groups=(program_flags.OUTPUT,), takes_files=True)

@@ -14,20 +14,21 @@ import pathlib
 
 from absl import flags
 
-from flags import budget_flags
+from flags import study_flags
 from pipelines import launch
+from tff_vision.accounting.conditions import Relation, Unit
 from tff_vision.program import whole_file
 
 _JSON = flags.DEFINE_string('json', None, 'File that receives the answer; - means standard output, and only that.')
 _PLOT = flags.DEFINE_string('plot', None, 'PNG file that receives the table as a plot.')
 _COMPARE = flags.DEFINE_bool('compare', False, 'Compare the client-level mechanisms at this budget.')
 
-_CHANGE = {'poisson': 'adding or removing one', 'fixed': 'replacing one', 'shuffled': 'zeroing out one',
-           'balls_in_bins': 'adding or removing one'}
+_CHANGE = {Relation.ADD_OR_REMOVE_ONE: 'adding or removing one', Relation.REPLACE_ONE: 'replacing one',
+           Relation.ZERO_OUT_ONE: 'zeroing out one'}
 
 
 def main() -> None:
-  budget = budget_flags.privacy_budget()
+  budget = study_flags.privacy_budget()
   if _COMPARE.value:
     _compare(budget)
   else:
@@ -63,14 +64,14 @@ def _describe(found) -> str:
       f'{run.sizes.describe()}, '
       f'noise multiplier {run.noise_multiplier:.6g}', '',
       f'  epsilon (PLD)  {pld}', f'  epsilon (RDP)  {found.epsilon_rdp:.4f}',
-      f'  delta          {found.delta:.3g}', f'  relation       {run.relation}: {_CHANGE[run.sampling]} {found.unit}',
+      f'  delta          {found.delta:.3g}', f'  relation       {run.relation}: {_CHANGE[run.relation]} {found.unit}',
       '', '  unit      epsilon   against']
-  if found.unit == 'client':
-    lines += [f'  client    {by_unit["client"]:<9.4f} {_CHANGE[run.sampling]} client',
+  if found.unit is Unit.CLIENT:
+    lines += [f'  client    {by_unit["client"]:<9.4f} {_CHANGE[run.relation]} client',
               f'  example   {by_unit["example"]:<9.4f} any change of one client\'s examples, so of one example']
   else:
     lines += ['  client    none      a client holds many examples; protect clients with --unit=client',
-              f'  example   {by_unit["example"]:<9.4f} {_CHANGE[run.sampling]} example']
+              f'  example   {by_unit["example"]:<9.4f} {_CHANGE[run.relation]} example']
   if found.alternatives:
     from tff_vision.privacy import mechanism_comparison
     lines += ['', '  ' + mechanism_comparison.saved(run.noise_multiplier, **found.alternatives)]
@@ -83,13 +84,14 @@ def _profile(found) -> list[str]:
   if profile is None:
     return []
   lines = ['', '  delta at epsilon  ' + ', '.join(
-      f'{profile["epsilon"][i]:.3g}: {profile["delta"][i]:.2g}' for i in range(0, len(profile['epsilon']), 20))]
-  exact = 'exact' if profile['mu_exact'] else f'up to delta {profile["mu_slack"]:.2g}'
-  lines.append(f'  mu (Gaussian)     {profile["mu"]:.4f}, {exact}')
-  for name, unit in (('true_positive_rate', found.unit), ('true_positive_rate_example', 'example')):
-    lines += [f'  best attack       finds {100 * power:.3g} % of members at {100 * float(alarms):g} % false alarms, '
-              f'{unit} level' for alarms, power in profile.get(name, {}).items()]
-  return [*lines, *([f'  warning           {profile["warning"]}'] if profile['warning'] else [])]
+      f'{epsilon:.3g}: {delta:.2g}' for epsilon, delta in zip(profile.epsilon[::20], profile.delta[::20], strict=True))]
+  exact = 'exact' if profile.mu_exact else f'up to delta {profile.mu_slack:.2g}'
+  lines.append(f'  mu (Gaussian)     {profile.mu:.4f}, {exact}')
+  for bound, unit in ((profile.true_positive_rate, found.unit),
+                      (profile.true_positive_rate_example or {}, Unit.EXAMPLE)):
+    lines += [f'  best attack       finds {100 * power:.3g} % of members at {100 * alarms:g} % false alarms, '
+              f'{unit} level' for alarms, power in bound.items()]
+  return [*lines, *([f'  warning           {profile.warning}'] if profile.warning else [])]
 
 
 def _as_table(found, cells) -> str:
@@ -158,4 +160,4 @@ def _compare(budget) -> None:
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=[budget_flags])
+  launch.launch(main, flag_groups=study_flags.BUDGET)

@@ -6,7 +6,7 @@ Lines are kept in logs. Where a record tells no seconds, because these would tel
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tqdm
@@ -16,6 +16,8 @@ class Progress:
   """Shows rounds as they end."""
 
   def __init__(self, *, rounds: int):
+    """Shows a run of `rounds` rounds; `metrics`, names in order, may be set when it is known what is measured."""
+    self.metrics: Sequence[str] = ()
     self._rounds = rounds
     self._bar = None
     self._shown = {}
@@ -30,7 +32,7 @@ class Progress:
       self._warned = True
       print(f'warning: round {number}: the training loss is not a finite number: clients diverge, and their updates '
             'count as zero.', file=sys.stderr, flush=True)
-    self._shown |= _words(record)
+    self._shown |= _words(record, self.metrics)
     if 'seconds' in record:
       self._shown['s/round'] = f'{record["seconds"]:.2f}'
     if self._first is None:
@@ -83,10 +85,10 @@ class Downloads:
       print(f'{name}: {done:,} bytes', file=sys.stderr, flush=True)
 
 
-def _words(record):
+def _words(record, metrics):
   words = {}
   evaluation = record.get('evaluation', {})
-  for name in ('accuracy', 'loss', 'auc', 'equal_error_rate', 'catch_rate'):
+  for name in metrics:
     if isinstance(evaluation.get(name), float):
       words[name] = f'{evaluation[name]:.4f}'
   if 'epsilon' in record.get('privacy', {}):

@@ -38,4 +38,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=experiment_flags.MODULES)
+  launch.launch(main, flag_groups=experiment_flags.GROUPS)

@@ -9,21 +9,19 @@ Every cell is a run directory of its own below --run_dir. The same command again
 cells stay as they are, a cell that was under way continues from its last round. At the end: a table, sweep.html and
 sweep.json. Cells are ranked by the metric on the test set, so report the chosen one from a fresh seed. With
 --budget_file every cell is charged to a budget over several runs; --random_runs makes a choice among private runs that
-costs less than all of them; docs/privacy.md has both.
+costs less than all of them; docs/explanation/privacy.md has both.
 """
 
 import dataclasses
-import math
 import os
 import pathlib
-import secrets
 import sys
 import tempfile
 import time
 
 from absl import flags
 
-from flags import budget_file_flags, executor_flags, experiment_flags, runtime_flags
+from flags import experiment_flags, groups, privacy_flags, runtime_flags
 from pipelines import launch
 from tff_vision import configs
 from tff_vision.configs import validate
@@ -50,7 +48,7 @@ def main() -> None:
   if launch_config.run_dir is None:
     raise ValueError('run_dir is missing: the folder of the sweep, which the same command finds again to continue.')
   runtime_flags.chosen_runtime()
-  budget_file_flags.chosen()
+  privacy_flags.budget_file()
   folder = pathlib.Path(launch_config.run_dir)
   if run_directory.RunDirectory(folder).config.exists():
     raise ValueError(f'run_dir={str(folder)!r} holds a run; a sweep needs a folder of its own, with a run in it for '
@@ -117,9 +115,8 @@ def _start(folder, cell, launch_config, charged):
   directory = _directory(folder, cell)
   if not directory.config.exists():
     whole_file.write(directory.config, configs.to_json(cell.config))
-  given = [argument for module in (runtime_flags, executor_flags, *([budget_file_flags] if charged else []))
-           for flag in flags.FLAGS.flags_by_module_dict()[module.__name__] if flag.present
-           for argument in flag.serialize().splitlines()]
+  passed = (*runtime_flags.GROUPS, *(privacy_flags.BUDGET_FILE if charged else ()))
+  given = [argument for flag in groups.given(passed) for argument in flag.serialize().splitlines()]
   given += [f'--{name}' for name in ('keep_secrets', 'show_training_data') if getattr(launch_config, name)]
   return processes.Process(
       [sys.executable, '-m', 'pipelines.train', '--resume', f'--run_dir={directory.path}', *given],
@@ -127,74 +124,33 @@ def _start(folder, cell, launch_config, charged):
 
 
 def _choose(folder, made, launch_config):
-  """Shows the best model of a random number of runs, and what the choice costs; the runs and their number stay hidden.
-
-  A run that fails is one that is not chosen: to tell of it would tell of the data.
-  """
-  _check_choice(folder, made)
-  from tff_vision import experiment
-  from tff_vision.accounting import budget_charge, privacy_losses
-  found = [experiment.planned(cell.config) for cell in made]
-  costs = [plan.spent(cell.config.program.rounds) for cell, (_, plan) in zip(made, found, strict=True)]
-  if len({cost.unit for cost in costs}) > 1:
-    raise ValueError('random_runs needs cells that protect the same: clients or examples.')
-  spent, delta = privacy_losses.best_of_random_runs(costs, _RANDOM_RUNS.value), min(plan.delta for _, plan in found)
-  budget = budget_file_flags.chosen()
-  charged = budget_charge.Charge(budget, run=secrets.token_bytes(32), data=found[0][0], delta=delta,
-                                 label=f'the choice in run_dir={folder}')
-  charged.reserve(spent)
-  drawn = [made[secrets.randbelow(len(made))] for _ in range(_geometric(_RANDOM_RUNS.value))]
-  print('Runs as many cells as were drawn; their number and what becomes of each is told nobody.', flush=True)
-  folder.mkdir(parents=True, exist_ok=True)
-  with tempfile.TemporaryDirectory(dir=folder, prefix='hidden-') as hidden:
-    hidden = pathlib.Path(hidden)
-    drawn = [dataclasses.replace(cell, name=str(number)) for number, cell in enumerate(drawn)]
-    _run(list(drawn), hidden, launch_config, tell=lambda text: None, charged=False)
-    reports = [(cell, json_file.read(_directory(hidden, cell).report_json)) for cell in drawn
-               if _directory(hidden, cell).report_json.exists()]
-    if not reports:
-      raise ValueError('no run that was drawn has finished, so nothing is chosen; train one cell by itself to see why.')
-    metric = next(name for name in ('auc', 'accuracy', 'loss') if name in reports[0][1]['evaluation'])
-    sign = -1 if metric == 'loss' else 1
-    cell, report = max(reports, key=lambda one: sign * float(one[1]['evaluation'].get(metric, -sign * math.inf)))
-    os.replace(_directory(hidden, cell).export, folder / 'export')
-  epsilon = privacy_losses.Composition([spent.largest]).epsilon(delta)
-  content = {'chosen': dict(cell.settings), 'metric': metric, 'evaluation': report['evaluation'],
-             'privacy': {'epsilon': epsilon, 'delta': delta, 'unit': spent.unit, 'accountant': 'RDP, best of a random '
-                         f'number of runs of mean {_RANDOM_RUNS.value:g}', 'relation': report['privacy']['relation']},
-             'budget_file': charged.settle(spent)}
-  for path in (folder / 'sweep.json', launch_config.json):
-    if path is not None:
-      json_file.write(path, content)
-  print(f'chosen: {cell.settings}, {metric} {report["evaluation"][metric]:.4f}; the choice costs epsilon {epsilon:.3f} '
-        f'at delta {delta:.3g}; unit: {spent.unit}\nmodel: {folder / "export" / "model.keras"}')
-  if content['budget_file'] is not None:
-    print(budget_charge.sentence(content['budget_file'], budget.budget_file))
-
-
-def _check_choice(folder, made):
-  if _RANDOM_RUNS.value < 1:
-    raise ValueError(f'random_runs must be at least 1, found {_RANDOM_RUNS.value:g}.')
+  """Shows the best model of a random number of runs, and what the choice costs; all else of the runs stays hidden."""
   if folder.exists() and any(folder.iterdir()):
     raise ValueError(f'run_dir={str(folder)!r} is not empty: a choice is made in one go, in a folder of its own.')
   for cell in made:
     installed.require(cell.config.data)
-    if cell.config.privacy.privacy == 'none' or cell.config.privacy.stop_at_epsilon is not None:
-      raise ValueError('random_runs chooses among private runs of known cost: choose --privacy, without '
-                       'stop_at_epsilon.')
-    if cell.config.data.dataset != made[0].config.data.dataset:
-      raise ValueError('random_runs chooses among runs on one data set.')
-  if runtime_flags.chosen_runtime().workers:
-    raise ValueError('random_runs trains on this machine: what rounds that lost a worker cost more is not known '
-                     'before.')
-
-
-def _geometric(mean):
-  """Returns a draw of the geometric distribution on 1, 2, ..., by the kernel's randomness."""
-  count = 1
-  while secrets.randbelow(2**53) >= 2**53 / mean:
-    count += 1
-  return count
+  from tff_vision.experiment import choice as choice_lib
+  cells, budget = [cell.config for cell in made], privacy_flags.budget_file()
+  choice_lib.check(cells, mean=_RANDOM_RUNS.value, runtime=runtime_flags.chosen_runtime())
+  choice = choice_lib.Choice(cells, mean=_RANDOM_RUNS.value, budget=budget, run_dir=folder)
+  drawn = [dataclasses.replace(made[cell], name=str(number)) for number, cell in enumerate(choice.draw())]
+  print('Runs as many cells as were drawn; their number and what becomes of each is told nobody.', flush=True)
+  folder.mkdir(parents=True, exist_ok=True)
+  with tempfile.TemporaryDirectory(dir=folder, prefix='hidden-') as hidden:
+    hidden = pathlib.Path(hidden)
+    _run(list(drawn), hidden, launch_config, tell=lambda text: None, charged=False)
+    finished = [cell for cell in drawn if _directory(hidden, cell).report_json.exists()]
+    best = choice.conclude([json_file.read(_directory(hidden, cell).report_json) for cell in finished])
+    os.replace(_directory(hidden, finished[best.position]).export, folder / 'export')
+  content = {'chosen': dict(finished[best.position].settings), **best.content}
+  for path in (folder / 'sweep.json', launch_config.json):
+    if path is not None:
+      json_file.write(path, content)
+  metric = content['metric']
+  print(f'chosen: {content["chosen"]}, {metric} {content["evaluation"][metric]:.4f}; the choice costs '
+        f'{best.cost.sentence()}\nmodel: {folder / "export" / "model.keras"}')
+  if best.totals is not None:
+    print(best.totals.sentence(budget.budget_file))
 
 
 def _totals(budget):
@@ -202,7 +158,7 @@ def _totals(budget):
   if budget.budget_file is None:
     return None
   from tff_vision.accounting import budget_file
-  return budget_file.BudgetFile(budget).totals().to_dict()
+  return budget_file.BudgetFile(budget).totals()
 
 
 def _reason(process):
@@ -210,34 +166,34 @@ def _reason(process):
 
 
 def _conclude(folder, made, launch_config):
-  budget = budget_file_flags.chosen()
-  from tff_vision.report import run_comparison
+  budget = privacy_flags.budget_file()
+  from tff_vision.report import number_format, run_comparison
   finished = [cell for cell in made if _directory(folder, cell).report_json.exists()]
   if not finished:
     raise ValueError(f'no cell has finished; their logs are in {folder}.')
   groups = run_comparison.read([str(folder / cell.name) for cell in finished])
   rows = run_comparison.summary(groups)
-  metric = next((name for name in ('auc', 'accuracy', 'loss') if all(name in row for row in rows)), None)
+  metric = run_comparison.choosing(groups)
   if metric is None:
     raise ValueError(f'the cells in {folder} have no metric in common by which one could be best.')
 
   from tff_vision.report import run_comparison_figures
   best = rows[run_comparison_figures.best_row(rows, metric)]
   for row in rows:
-    print(f'{row["group"]}: {metric} {run_comparison.spread(metric, row[metric])}  ({row["runs"]} '
+    print(f'{row["group"]}: {metric.name} {number_format.spread(metric, row[metric.name])}  ({row["runs"]} '
           f'run{"s" * (row["runs"] > 1)})')
-  print(f'best by {metric} on the test set: {best["group"]}')
+  print(f'best by {metric.name} on the test set: {best["group"]}')
   run_comparison.write_html(folder / 'sweep.html', groups, title=f'Sweep of {len(finished)} runs',
                             figures=run_comparison_figures.sweep(rows, metric=metric))
-  content = {'metric': metric, 'best': best['group'], 'groups': rows,
-             'unfinished': [cell.name for cell in made if cell not in finished], 'budget_file': _totals(budget)}
+  totals = _totals(budget)
+  content = {'metric': metric.name, 'best': best['group'], 'groups': rows,
+             'unfinished': [cell.name for cell in made if cell not in finished],
+             'budget_file': totals and totals.to_dict()}
   json_file.write(folder / 'sweep.json', content)
   if launch_config.json is not None:
     json_file.write(launch_config.json, content)
-  if content['budget_file'] is not None:
-    from tff_vision.accounting import budget_charge
-    print(budget_charge.sentence(content['budget_file'], budget.budget_file)
-          + '; the choice among them is paid with them.')
+  if totals is not None:
+    print(f'{totals.sentence(budget.budget_file)}; the choice among them is paid with them.')
   print(f'page: {folder / "sweep.html"}')
   if content['unfinished']:
     raise ValueError(f'{len(content["unfinished"])} of {len(made)} cells have not finished, the first is '
@@ -245,4 +201,4 @@ def _conclude(folder, made, launch_config):
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(*experiment_flags.MODULES, runtime_flags, executor_flags, budget_file_flags))
+  launch.launch(main, flag_groups=(*experiment_flags.GROUPS, *runtime_flags.GROUPS, *privacy_flags.BUDGET_FILE))

@@ -15,8 +15,9 @@ import pathlib
 import signal
 import sys
 
-from flags import budget_file_flags, executor_flags, experiment_flags, runtime_flags
+from flags import experiment_flags, privacy_flags, runtime_flags
 from pipelines import launch, progress
+from tff_vision.accounting import ledger
 from tff_vision.data.sources import installed
 from tff_vision.program import run_directory
 from tff_vision.runtime.worker import processes
@@ -24,7 +25,7 @@ from tff_vision.runtime.worker import processes
 
 def main() -> None:
   launch_config = experiment_flags.launch_config()
-  runtime, budget = runtime_flags.chosen_runtime(), budget_file_flags.chosen()
+  runtime, budget = runtime_flags.chosen_runtime(), privacy_flags.budget_file()
   if launch_config.resume:
     saved = run_directory.RunDirectory(pathlib.Path(launch_config.run_dir)).read_config()
     config = experiment_flags.experiment_config(saved)
@@ -39,7 +40,7 @@ def main() -> None:
   from tff_vision import experiment  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
   shown = progress.Progress(rounds=config.program.rounds)
   result = experiment.run(config, launch_config, runtime=runtime, budget=budget, on_round=shown,
-                          on_start=functools.partial(_introduce, runtime, launch_config),
+                          on_start=functools.partial(_introduce, runtime, launch_config, shown),
                           stop_requested=stop.requested)
   shown.close()
   if result.report is None:
@@ -54,14 +55,16 @@ def _fresh_run_dir(config):
   return str(pathlib.Path('runs') / f'{config.data.dataset}-{config.algorithm.algorithm}-{stamp}'.replace(':', '_'))
 
 
-def _introduce(runtime, config, task, plan):
+def _introduce(runtime, config, progress_shown, planned):
   from tff_vision.data import images as images_lib
-  images = task.images
+  from tff_vision.objectives import metric
+  task, images = planned.task, planned.task.images
+  progress_shown.metrics = [one.name for one in metric.shown(metric.of(task.objective), task.objective.metric)]
   model = task.keras_model()
   print(f'{images.name}: {len(images.train)} clients, {len(images.test.examples)} test images, '
         f'{len(images.class_names)} classes, model {model.name} of {model.count_params():,} parameters.')
   print(f'clients: {_executors(runtime)}.')
-  shown = config.show_training_data or plan.releases_exact_metrics
+  shown = config.show_training_data or planned.plan.releases_exact_metrics
   arithmetic = None if runtime.workers else processes.note_on_math(runtime.math)
   for note in (*images.notes, *task.notes, *([arithmetic] if arithmetic else [])):
     if shown or not isinstance(note, images_lib.Counted):
@@ -91,15 +94,16 @@ def _conclude(result):
     _conclude_personal(found)
   if found['unseen']:
     print(f'clients that never trained: {progress.numbers(found["unseen"]["evaluation"])}')
-  print(_privacy_sentence(found['privacy']))
-  if found['privacy'].get('delta', 0) > 0.01:
-    print(f'note: with probability {found["privacy"]["delta"]:.3g} the guarantee fails altogether; so few clients or '
+  print(f'privacy: {result.ledger.sentence()}')
+  if isinstance(result.ledger, ledger.Ledger) and result.ledger.delta > 0.01:
+    print(f'note: with probability {result.ledger.delta:.3g} the guarantee fails altogether; so few clients or '
           'examples make no smaller default. Choose --delta, or protect examples instead of clients.')
-  elif warning := (found['privacy'].get('profile') or {}).get('warning'):
-    print(f'note: {warning}')
+  else:
+    for warning in result.ledger.warnings:
+      print(f'note: {warning}')
   if 'budget_file' in found:
-    from tff_vision.accounting import budget_charge
-    print(budget_charge.sentence(found['budget_file'], found['budget_file']['file']))
+    from tff_vision.accounting import budget_totals
+    print(budget_totals.Totals.from_report(found).sentence(found['budget_file']['file']))
   if found['secure_sum']['mode'] != 'none':
     print(_secure_sentence(found['secure_sum']))
   print(_traffic_sentence(found['traffic']))
@@ -122,14 +126,6 @@ def _conclude_personal(found):
   if algorithm in ('fedper', 'fedrep'):
     print(f'note: with algorithm={algorithm} the shared model\'s head stays as it was initialized: judge by the own '
           'models.')
-
-
-def _privacy_sentence(ledger):
-  if ledger['mechanism'] == 'none':
-    return 'privacy: no guarantee (privacy=none)'
-  return (f'privacy: epsilon {ledger["epsilon"]:.3f} at delta {ledger["delta"]:.3g}; unit: {ledger["unit"]}; relation: '
-          f'{ledger["relation"]}; sampling: {ledger["sampling"]}; {ledger["rounds"]} rounds; accountant: '
-          f'{ledger["accountant"]}')
 
 
 def _secure_sentence(hidden):
@@ -174,4 +170,4 @@ class _StopOnSignal:
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(*experiment_flags.MODULES, runtime_flags, executor_flags, budget_file_flags))
+  launch.launch(main, flag_groups=(*experiment_flags.GROUPS, *runtime_flags.GROUPS, *privacy_flags.BUDGET_FILE))

@@ -4,7 +4,7 @@
     python -m pipelines.worker --host=0.0.0.0 --port=8443 --data_root=/srv/images \\
         --tls_cert=hospital-a.crt --tls_key=hospital-a.key --tls_client_ca=ca.crt
 
-docs/remote.md leads from one machine to a fleet; deploy/ has a systemd unit and container manifests.
+docs/how-to/remote.md leads from one machine to a fleet; deploy/ has a systemd unit and container manifests.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 
-from flags import executor_flags, worker_flags
+from flags import runtime_flags
 from pipelines import launch
 from tff_vision.runtime.worker import health_endpoint, processes, supervisor
 
@@ -22,7 +22,7 @@ _SECONDS_BETWEEN_LOOKS = 0.5
 
 def main() -> None:
   logging.basicConfig(level=logging.INFO, format='%(asctime)s %(levelname)s %(message)s')
-  config = worker_flags.worker_config()
+  config = runtime_flags.worker_config()
   if note := processes.note_on_math(config.math):
     logging.warning('%s', note)
   stopped = threading.Event()
@@ -42,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_modules=(worker_flags, executor_flags))
+  launch.launch(main, flag_groups=runtime_flags.WORKER)

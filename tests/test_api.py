@@ -12,6 +12,7 @@ import tensorflow_federated as tff
 import tff_vision as tv
 from tff_vision import configs, experiment, plugins
 from tff_vision.configs import cohort_config
+from tff_vision.program import run_directory
 
 
 class Signs(tv.Algorithm):
@@ -105,13 +106,17 @@ def test_a_changed_object_does_not_go_on(tmp_path):
   with pytest.raises(ValueError, match='algorithm is .*Signs.*Other'):
     made(algorithm=Other()).run(tmp_path / 'run')
   with pytest.raises(ValueError, match='dataset is an object of the Python program'):
-    experiment.run_directory.RunDirectory(tmp_path / 'run').read_config()
+    run_directory.RunDirectory(tmp_path / 'run').read_config()
 
 
 def test_the_ledger_stands_before_anything_is_trained():
   ledger = made(participation=tv.Poisson(2), rounds=5, privacy=tv.ClientGaussian(
       clip_norm=0.5, target_epsilon=6.0, delta=0.02)).ledger()
-  assert ledger['epsilon'] == pytest.approx(6.0, abs=0.01) and ledger['rounds'] == 5
+  assert ledger.epsilon == pytest.approx(6.0, abs=0.01) and ledger.rounds == 5
+  assert isinstance(ledger, tv.Ledger) and str(ledger) == (
+      f'client_gaussian: epsilon {ledger.epsilon:.3f} at delta 0.02; unit: client; relation: add or remove one client; '
+      f'sampling: {ledger.sampling}; 5 rounds; accountant: PLD')
+  assert str(made().ledger()) == 'no guarantee (privacy=none)' and made().ledger().epsilon == float('inf')
 
 
 @pytest.mark.parametrize(('parts', 'match'), [
@@ -162,8 +167,8 @@ def test_an_own_aggregator_is_never_silently_ignored(aggregator, parts, match, t
 
 
 def test_a_program_that_trains_nothing_ends_without_a_word():
-  done = subprocess.run([sys.executable, '-c', 'import tff_vision.api'], capture_output=True, text=True, check=False,
-                        timeout=120, stdin=subprocess.DEVNULL)
+  done = subprocess.run([sys.executable, '-c', 'import tff_vision.experiment'], capture_output=True, text=True,
+                        check=False, timeout=120, stdin=subprocess.DEVNULL)
   assert done.returncode == 0 and 'Traceback' not in done.stderr, done.stderr
 
 
@@ -219,4 +224,4 @@ def test_a_loss_that_mixes_examples_is_taken_one_by_one_where_examples_are_promi
   for loss, ghost in ((None, True), (mixing, False)):
     parts = made(task=tv.Task(tv.testing.tiny_images(), model='linear', objective=tv.Classification(loss=loss)),
                  privacy=tv.ExampleDpSgd(clip_norm=1.0, noise_multiplier=1.0, delta=0.01))
-    assert parts.ledger()['gradients']['ghost'] is ghost
+    assert parts.ledger().examples.gradients.ghost is ghost

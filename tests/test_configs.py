@@ -2,15 +2,17 @@
 
 import dataclasses
 import json
+import pathlib
+import re
 
 import pytest
 from absl import flags
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flags import experiment_flags
+from flags import experiment_flags, groups, privacy_flags, runtime_flags, study_flags
 from tff_vision import configs, seeds
-from tff_vision.configs import data_config
+from tff_vision.configs import data_config, option
 
 FIELDS = {field.name: (section, field.default) for section in (*configs.sections().values(), configs.LaunchConfig)
           for field in dataclasses.fields(section)}
@@ -22,6 +24,7 @@ FIELDS = {field.name: (section, field.default) for section in (*configs.sections
                    partition=st.sampled_from(data_config.PARTITIONS), dataset=st.text())
     | st.builds(configs.DataConfig, partition_alpha=st.floats(1e-6, 1e6)),
     client=st.builds(configs.ClientConfig, client_learning_rate=st.floats(1e-9, 1e3)),
+    cohort=st.just(configs.CohortConfig(sampling='poisson')),
     privacy=st.builds(configs.PrivacyConfig, privacy=st.just('client_gaussian'), clip_norm=st.floats(1e-3, 1e3),
                       noise_multiplier=st.floats(0, 100), target_epsilon=st.none())))
 def test_json_round_trip_is_exact(config):
@@ -34,16 +37,33 @@ def test_field_names_are_unique_over_all_sections():
 
 
 def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field():
-  defined = {flag.name: flag.default for module in experiment_flags.MODULES
-             for flag in flags.FLAGS.flags_by_module_dict()[module.__name__]}
-  assert defined.pop('import') == defined['imports']  # An alias: no field can have a keyword's name.
+  groups.define(experiment_flags.GROUPS)
+  defined = {flag.name: flag.default for flag in groups.flags_of(experiment_flags.GROUPS)}
+  assert flags.FLAGS['import'].default == defined['imports']  # An alias: no field can have a keyword's name.
   assert {name: tuple(default) if isinstance(default, list) else default for name, default in defined.items()} == {
       name: default for name, (_, default) in FIELDS.items()}
 
 
-def test_no_flag_file_is_long():
-  for module in experiment_flags.MODULES:
-    assert len(flags.FLAGS.flags_by_module_dict()[module.__name__]) <= 10, module.__name__
+EVERY_GROUP = (*experiment_flags.GROUPS, *runtime_flags.GROUPS, *runtime_flags.WORKER, *privacy_flags.BUDGET_FILE,
+               *study_flags.HOSPITALS, *study_flags.CONTROL, *study_flags.BUDGET)
+
+
+def test_every_field_has_one_text_and_stands_in_one_group_with_a_title():
+  for section in {group.section for group in EVERY_GROUP}:
+    named = [name for group in set(EVERY_GROUP) if issubclass(section, group.section) for name in group.names]
+    assert sorted(named) == sorted(field.name for field in dataclasses.fields(section)), section.__name__
+    for field in dataclasses.fields(section):
+      said = option.of(field).about
+      assert said.endswith('.') and len(said) > 10, field.name
+      # What a class says of itself does not say it again.
+      assert not re.search(rf'^ *{field.name}: ', section.__doc__, re.MULTILINE), field.name
+  assert all(group.title and group.title[0].isupper() and len(group.names) <= 14 for group in EVERY_GROUP)
+
+
+def test_no_module_of_flags_defines_one_by_hand():
+  for path in pathlib.Path(groups.__file__).parent.glob('*.py'):
+    if path.stem != 'groups':
+      assert 'DEFINE' not in path.read_text(), path.name
 
 
 @pytest.mark.parametrize('change', [{'surprise': 1}, {'seed': None, 'delete': 'seed'}])
@@ -96,7 +116,8 @@ def test_seeds_differ_where_paths_differ(root, one, other):
     ({'privacy': {'privacy': 'example_dp_sgd', 'clip_norm': 1.0, 'noise_multiplier': 1.0},
       'schedule': {'client_schedule': 'cosine'}}, 'client_schedule=.*example_dp_sgd'),
     ({'privacy': {'privacy': 'client_gaussian', 'clip_norm': 1.0, 'noise_multiplier': 1.0},
-      'algorithm': {'client_weighting': 'examples'}}, 'client_weighting=examples .*client_gaussian'),
+      'cohort': {'sampling': 'poisson'}, 'algorithm': {'client_weighting': 'examples'}},
+     'client_weighting=examples .*client_gaussian'),
     ({'privacy': {'privacy': 'local_dp', 'clip_norm': 1.0, 'noise_multiplier': 1.0},
       'algorithm': {'client_weighting': 'examples'}}, 'client_weighting=examples .*local_dp')])
 def test_sections_that_do_not_fit_are_refused(sections, match):

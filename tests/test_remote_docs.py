@@ -1,4 +1,4 @@
-"""docs/remote.md and deploy/ can be followed as they stand."""
+"""docs/how-to/remote.md and deploy/ can be followed as they stand."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ BLOCK = re.compile(r'<!-- run -->\n```sh\n(.*?)```', re.DOTALL)
 @workers.needs_nginx
 @workers.needs_sandbox
 def test_the_page_can_be_copied_into_a_shell(tmp_path):
-  blocks = BLOCK.findall((ROOT / 'docs' / 'remote.md').read_text())
+  blocks = BLOCK.findall((ROOT / 'docs' / 'how-to' / 'remote.md').read_text())
   assert len(blocks) == 6
   ports = next(base for base in range(1100, 3200, 7) if not any(workers.listening(10 * base + i) for i in range(3)))
   environment = os.environ | {'PYTHONPATH': str(ROOT), 'PORT': str(ports), 'TF_CPP_MIN_LOG_LEVEL': '3',
@@ -43,8 +43,9 @@ def test_the_page_can_be_copied_into_a_shell(tmp_path):
 def test_the_page_names_flags_and_files_that_exist():
   from absl import flags
 
-  from flags import experiment_flags, runtime_flags, worker_flags  # noqa: F401  Define the flags.
-  text = (ROOT / 'docs' / 'remote.md').read_text()
+  from flags import experiment_flags, groups, runtime_flags
+  groups.define((*experiment_flags.GROUPS, *runtime_flags.GROUPS, *runtime_flags.WORKER))
+  text = (ROOT / 'docs' / 'how-to' / 'remote.md').read_text()
   scripts = {'dir', 'hosts', 'num_workers', 'out', 'json', 'no'}
   named = set(re.findall(r'--([a-z_]+)', text)) - scripts
   assert named and named <= set(flags.FLAGS), named - set(flags.FLAGS)

@@ -11,15 +11,17 @@ __version__ = '0.2.0'
 
 # Name -> the module that defines it.
 _PUBLIC = {
-    'Experiment': 'tff_vision.api',
-    'RunResult': 'tff_vision.experiment',
+    **dict.fromkeys(('Experiment', 'OwnWork', 'RunResult', 'Trainer'), 'tff_vision.experiment'),
+    'Ledger': 'tff_vision.accounting.ledger',
     **dict.fromkeys(('Algorithm', 'Work'), 'tff_vision.learning.algorithm'),
     **dict.fromkeys((
         'Task', 'Classification', 'Embedding', 'Client', 'Server', 'sgd', 'adam', 'adamw', 'yogi', 'adagrad', 'Fixed',
         'Poisson', 'RoundRobin', 'Allocation', 'ClientGaussian', 'MatrixFactorization', 'DistributedGaussian',
-        'ExampleDpSgd', 'ThresholdEncryption', 'KeyHolderEncryption', 'Masks', 'Natural', 'Iid', 'Dirichlet', 'Shards'),
-        'tff_vision.values'),
+        'ExampleDpSgd', 'ThresholdEncryption', 'KeyHolderEncryption', 'Masks', 'BudgetFile', 'Natural', 'Iid',
+        'Dirichlet', 'Shards'), 'tff_vision.values'),
     'RuntimeConfig': 'tff_vision.configs.runtime_config',
+    'open_runtime': 'tff_vision.runtime.driver.runtimes',
+    'Metric': 'tff_vision.objectives.metric',
     'show_progress': 'tff_vision.progress',
 }
 _MODULES = ('data', 'testing')
@@ -28,12 +30,17 @@ __all__ = ['__version__', *_MODULES, *_PUBLIC]
 if TYPE_CHECKING:
   from tff_vision import data as data
   from tff_vision import testing as testing
-  from tff_vision.api import Experiment as Experiment
+  from tff_vision.accounting.ledger import Ledger as Ledger
   from tff_vision.configs.runtime_config import RuntimeConfig as RuntimeConfig
+  from tff_vision.experiment import Experiment as Experiment
+  from tff_vision.experiment import OwnWork as OwnWork
   from tff_vision.experiment import RunResult as RunResult
+  from tff_vision.experiment import Trainer as Trainer
   from tff_vision.learning.algorithm import Algorithm as Algorithm
   from tff_vision.learning.algorithm import Work as Work
+  from tff_vision.objectives.metric import Metric as Metric
   from tff_vision.progress import show_progress as show_progress
+  from tff_vision.runtime.driver.runtimes import open_runtime as open_runtime
   from tff_vision.values import *  # noqa: F403
 
 

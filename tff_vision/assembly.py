@@ -5,7 +5,6 @@ feedback of a compression, the aggregation with its secure sum, and the states t
 """
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,12 +12,12 @@ from typing import Any
 import numpy as np
 import tensorflow_federated as tff
 
-from tff_vision import configs, plugins, tasks, told
-from tff_vision.aggregation import codecs, error_feedback, flat, secured
-from tff_vision.client_state import driver, keeping, store
+from tff_vision import catalogue, configs, plugins, protocols, tasks, told
+from tff_vision.aggregation import codecs, error_feedback, secured
+from tff_vision.client_state import driver, store
 from tff_vision.configs import runtime_config
 from tff_vision.data import attacked, images
-from tff_vision.learning import attacked_work, client_data, evaluation, local_training
+from tff_vision.learning import attacked_work, client_data, composition, evaluation, local_training
 from tff_vision.learning import learning_process as process
 from tff_vision.learning import personal as personal_lib
 from tff_vision.privacy import plan as plan_lib
@@ -29,23 +28,55 @@ class Parts:
   """What a training loop runs.
 
   Attributes:
-    process: Looks like a `tff.learning.templates.LearningProcess`.
-    data: What its `next` is given for each client; a `program.loop.ClientData`.
-    sent_length: How many numbers a client sends.
+    data: What `process.next` is given for each client.
     shown: What clients are shown of the server's state beside the model, as tensors.
     own_models: The clients' own models, if the algorithm has some.
     kept: Whether clients keep something between rounds.
+    bare: The process without what clients keep, which `shared` puts into another one.
+    states: What clients keep between rounds; None: nothing.
+    reads_share: Whether the server reads which share of the clients' weights takes part.
   """
-  process: Any
-  data: Any
-  sent_length: int
+  process: protocols.Process
+  data: protocols.ClientData
   shown: Sequence[Any]
   own_models: personal_lib.KeptModels | None
   kept: bool
+  bare: protocols.Process
+  states: store.Store | None
+  reads_share: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Builder(protocols.BuildProcess):
+  """Makes a run's process around an aggregator.
+
+  Attributes:
+    layers: Around what clients do, the innermost first.
+    reads: Where clients' examples are read on their workers, what reads them.
+  """
+  config: configs.ExperimentConfig
+  task: tasks.Task
+  plan: plan_lib.PrivacyPlan
+  layers: Sequence[protocols.Layer] = ()
+  reads: client_data.WorkerData | None = None
+
+  def __call__(self, *, aggregator: protocols.Aggregator, client_work_layer: protocols.Layer = protocols.unchanged,
+               beside: told.Beside = told.IN_THE_CLEAR) -> composition.Composed:
+
+    def layered(client_work):
+      for layer in (*self.layers, client_work_layer):
+        client_work = layer(client_work)
+      return client_work
+
+    made = process.build_process(
+        self.task, algorithm=self.config.algorithm, client=self.config.client, server=self.config.server,
+        schedule=self.config.schedule, rounds=self.config.program.rounds, private_training=self.plan.client_work,
+        aggregator=aggregator, beside=beside, client_work_layer=layered)
+    return made if self.reads is None else self.reads.read_on_workers(made)
 
 
 def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,
-             runtime: runtime_config.RuntimeConfig, client_states: pathlib.Path, place: secured.Place) -> Parts:
+             runtime: runtime_config.RuntimeConfig, client_states: pathlib.Path, place: protocols.Place) -> Parts:
   """Builds the process of a run.
 
   Args:
@@ -56,46 +87,67 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
     ValueError: The parts do not fit.
   """
   chosen = process.algorithm_of(task, config.algorithm, config.client)
-  if not plan.releases_exact_metrics and (chosen.personal or chosen.reads_share):
-    raise ValueError(f'algorithm={plugins.shown(config.algorithm.algorithm)} does not go with '
-                     f'privacy={config.privacy.privacy}: ' + (
-                         'the report tells how good the clients\' own models are, and no noise covers that.'
-                         if chosen.personal else 'the server reads the sum of the clients\' weights without noise.'))
-  if chosen.keeps and plan.clients_draw_noise:
-    raise ValueError(f'algorithm={plugins.shown(config.algorithm.algorithm)} does not go with '
-                     f'privacy={config.privacy.privacy}: the server stores what its clients keep, as it is, and the '
-                     'promise is against the server too.')
-  data, sent = _client_data(task, runtime), _SentLength()
-  build = _layered(functools.partial(
-      process.build_process, task, algorithm=config.algorithm, client=config.client, server=config.server,
-      schedule=config.schedule, rounds=config.program.rounds, private_training=plan.client_work), sent)
-  if runtime.data_placement == 'worker':
-    build = _reading(build, data)
-  if config.algorithm.algorithm == 'fedbuff':
-    data = client_data.LateData(data=data, begun=plan.begun)
-  build, data = _with_client_layers(config, task, build, data)
+  if plugins.is_own(config.algorithm.algorithm, catalogue.names('algorithm')):
+    config.check(instead={'algorithm': chosen.row})  # What a reference stands for is known only now.
+  layers: list[protocols.Layer] = []
+  if config.attack.attack in attacked_work.UPDATE_ATTACKS:
+    layers.append(attacked_work.with_factors)
+  if config.aggregation.compression == 'top_k':
+    layers.append(_remembering(config.aggregation))
+  read = _client_data(task, runtime)
+  build = Builder(config=config, task=task, plan=plan, layers=layers,
+                  reads=read if isinstance(read, client_data.WorkerData) else None)
   made = secured.build_process(config.secure, plan, build, aggregation=config.aggregation, place=place,
                                tells=process.tells(task, config.algorithm), rounds=config.program.rounds)
-  if plan.promised_length not in (None, sent.length):
-    raise ValueError(f'algorithm={plugins.shown(config.algorithm.algorithm)} sends {sent.length} numbers, and '
+  if plan.promised_length not in (None, made.sent_length):
+    raise ValueError(f'algorithm={plugins.shown(config.algorithm.algorithm)} sends {made.sent_length} numbers, and '
                      f'privacy={config.privacy.privacy} counts on those of the model, {plan.promised_length}: rounding '
                      'and noise of integers cost more for a longer update.')
   kept = process.kept_at_first(task, config.algorithm, config.client)
   if config.aggregation.compression == 'top_k':
-    kept = np.zeros(sent.length, np.float32)
-  own_models = None
-  if kept is not None:
-    states = store.Store(client_states, kept, wiped=config.promises)
-    made, data = driver.KeptStateProcess(made, states), driver.NumberedData(data)
-    if chosen.personal:
-      own_models = personal_lib.KeptModels(algorithm=chosen, store=states, task=task)
-  return Parts(process=made, data=data, sent_length=sent.length, own_models=own_models,
-               kept=kept is not None, shown=process.shown(task, chosen))
+    kept = np.zeros(made.sent_length, np.float32)
+  states = None if kept is None else store.Store(client_states, kept, wiped=config.promises)
+  return _with_states(Parts(
+      process=made, bare=made, data=_layered_data(config, task, plan, runtime), own_models=None,
+      kept=kept is not None, states=states, reads_share=chosen.reads_share, shown=process.shown(task, chosen)),
+      chosen, task)
 
 
-def counted(task: tasks.Task, runtime: runtime_config.RuntimeConfig, place: secured.Place,
-            known: Sequence[int] = ()) -> tasks.Task:
-  """Returns the task with the clients' numbers of examples as their workers have them; as it is, if we send them.
+def shared(parts: Parts, config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,
+           runtime: runtime_config.RuntimeConfig, client_states: pathlib.Path) -> Parts:
+  """Returns the parts of another run whose process is the one that `parts` has, compiled already.
+
+  Args: As `assemble`; model, images' kind and all that clients and server do must be the same.
+  """
+  states = None if parts.states is None else parts.states.moved(client_states)
+  return _with_states(dataclasses.replace(
+      parts, data=_layered_data(config, task, plan, runtime), states=states),
+      process.algorithm_of(task, config.algorithm, config.client), task)
+
+
+def _with_states(parts, chosen, task):
+  """Returns the parts with what clients keep around the process and its data."""
+  if parts.states is None:
+    return parts
+  own_models = personal_lib.KeptModels(algorithm=chosen, store=parts.states, task=task) if chosen.personal else None
+  return dataclasses.replace(parts, process=driver.KeptStateProcess(parts.bare, parts.states),
+                             data=driver.NumberedData(parts.data), own_models=own_models)
+
+
+def _layered_data(config, task, plan, runtime):
+  """Returns what the process is given for each client, without what they keep."""
+  data = _client_data(task, runtime)
+  if config.algorithm.algorithm == 'fedbuff':
+    data = client_data.LateData(data, plan.begun)
+  if config.attack.attack in attacked_work.UPDATE_ATTACKS:
+    chosen = attacked.attackers(config.attack, len(task.images.train), seed=config.program.seed)
+    data = attacked_work.FactorData(data, config.attack, chosen)
+  return data
+
+
+def counted(problem: tasks.Problem, runtime: runtime_config.RuntimeConfig, place: protocols.Place,
+            known: Sequence[int] = ()) -> tasks.Problem:
+  """Returns the problem with the clients' numbers of examples as their workers have them; as it is, if we send them.
 
   Sampling rates, steps, weights and the bounds on what clients send follow from these numbers.
 
@@ -105,21 +157,22 @@ def counted(task: tasks.Task, runtime: runtime_config.RuntimeConfig, place: secu
       the copies here stand in, and a worker that comes back with another number refuses.
   """
   if runtime.data_placement != 'worker':
-    return task
-  copies = task.images.train
-  found = dict(enumerate(known)) | dict(_client_data(task, runtime).count(place.with_parties))
+    return problem
+  copies = problem.images.train
+  found = dict(enumerate(known)) | dict(_client_data(problem, runtime).count(place))
   counts = [found.get(client, copies.num_examples(client)) for client in range(len(copies))]
   if all(number == copies.num_examples(client) for client, number in enumerate(counts)):
-    return task
-  notes = [*task.images.notes, images.Counted(
+    return problem
+  notes = [*problem.images.notes, images.Counted(
       'Some clients have another number of examples on their workers than in the copies here: what their workers have '
       'counts.')]
-  return dataclasses.replace(task, images=dataclasses.replace(
-      task.images, train=images.CountedClients(copies=copies, counts=counts), notes=notes))
+  return dataclasses.replace(problem, images=dataclasses.replace(
+      problem.images, train=images.CountedClients(copies=copies, counts=counts), notes=notes))
 
 
-def personalize(config: configs.ExperimentConfig, task: tasks.Task, runtime: runtime_config.RuntimeConfig, place: Any,
-                weights: tff.learning.models.ModelWeights, evaluator: evaluation.Evaluator) -> Mapping[str, Any] | None:
+def personalize(config: configs.ExperimentConfig, task: tasks.Task, runtime: runtime_config.RuntimeConfig,
+                place: protocols.Place, weights: tff.learning.models.ModelWeights, evaluator: evaluation.Evaluator
+                ) -> Mapping[str, Any] | None:
   """Returns how the final model does after each client has trained it on; None if that is not asked for."""
   if not config.algorithm.personalize_epochs:
     return None
@@ -135,38 +188,8 @@ def _client_data(task, runtime):
   return client_data.SentData(task=task)
 
 
-class _SentLength:
-  """A layer that leaves client work as it is and notes how many values it sends."""
-
-  def __call__(self, client_work):
-    self.length = flat.length(keeping.sent_type(client_work))
-    return client_work
-
-
-def _reading(build, data):
-  """Returns `build` for clients whose examples are read on their workers."""
-  return lambda *, aggregator, client_work_layer=_same, beside=told.IN_THE_CLEAR: data.read_on_workers(
-      build(aggregator=aggregator, client_work_layer=client_work_layer, beside=beside))
-
-
-def _with_client_layers(config, task, build, data):
-  """Returns `build` and the clients' data with what the config does to single updates: attacks, then compression."""
-  if config.attack.attack in attacked_work.UPDATE_ATTACKS:
-    chosen = attacked.attackers(config.attack, len(task.images.train), seed=config.program.seed)
-    build, data = (_layered(build, attacked_work.with_factors),
-                   attacked_work.FactorData(data, config.attack, chosen))
-  if config.aggregation.compression == 'top_k':
-    codec_for = functools.partial(codecs.build_codec, config.aggregation)
-    build = _layered(build, functools.partial(error_feedback.with_error_feedback, codec_for=codec_for))
-  return build, data
-
-
-def _layered(build, layer):
-  """Returns `build` with one more layer around the client work, inside of those that are asked for later."""
-  return lambda *, aggregator, client_work_layer=_same, beside=told.IN_THE_CLEAR: build(
-      aggregator=aggregator, beside=beside,
-      client_work_layer=lambda client_work: client_work_layer(layer(client_work)))
-
-
-def _same(client_work):
-  return client_work
+def _remembering(config):
+  """Returns the layer of a compression whose clients remember what it left out."""
+  def remembering(client_work):
+    return error_feedback.with_error_feedback(client_work, lambda length: codecs.build_codec(config, length))
+  return remembering

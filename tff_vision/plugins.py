@@ -6,8 +6,6 @@ run can be read again by any pipeline; an object works from Python only.
 """
 
 import ast
-import dataclasses
-import hashlib
 import importlib
 import inspect
 import os
@@ -16,8 +14,13 @@ import sys
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from tff_vision import description
+
+OWN = description.OWN
+describe = description.describe
+digests = description.digests
+name_of = description.name_of
 _REFERENCE = re.compile(r'[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*')
-OWN = 'own'  # The key under which the description of an object stands in config.json.
 
 
 def is_reference(choice: Any) -> bool:
@@ -124,48 +127,6 @@ def check_call(function: Any, given: Mapping[str, Any], *, setting: str, positio
     raise ValueError(f'{setting} cannot be called as ({arguments}): {error}.') from None
 
 
-def describe(value: Any) -> Any:
-  """Returns what of a value goes into config.json: plain values as they are, an object as its name and parameters.
-
-  An object may say it itself with a method `describe() -> dict`. Else its public attributes that JSON can hold are
-  taken, and a digest of its source code, so that a changed object does not resume another one's run.
-  """
-  if value is None or isinstance(value, (bool, int, float, str)):
-    return value
-  if isinstance(value, (tuple, list)):
-    return [describe(element) for element in value]
-  if isinstance(value, Mapping):
-    return {str(key): describe(element) for key, element in value.items()}
-  if callable(getattr(value, 'describe', None)) and not isinstance(value, type):
-    return {OWN: name_of(value), **value.describe()}
-  return {OWN: name_of(value), 'parameters': _parameters(value), 'source': _source_digest(value)}
-
-
-def name_of(value: Any) -> str:
-  """Returns `module.name` of a function or class, or of an object's class."""
-  named = value if hasattr(value, '__qualname__') else type(value)
-  return f'{named.__module__}.{named.__qualname__}'
-
-
 def shown(choice: Any) -> str:
   """Returns a name or a reference as it is, and the name of an object, for sentences."""
   return choice if isinstance(choice, str) else name_of(choice)
-
-
-def _parameters(value):
-  if isinstance(value, type) or inspect.isroutine(value):
-    return {}
-  if dataclasses.is_dataclass(value):
-    held = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-  else:
-    held = dict(getattr(value, '__dict__', {}))
-  plain = (bool, int, float, str, type(None))
-  return {name: found for name, found in held.items() if isinstance(found, plain)}
-
-
-def _source_digest(value):
-  try:
-    text = inspect.getsource(value if hasattr(value, '__qualname__') else type(value))
-  except (OSError, TypeError):
-    return None
-  return hashlib.sha256(text.encode()).hexdigest()[:16]

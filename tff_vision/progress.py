@@ -1,4 +1,4 @@
-"""One line a round, for scripts and notebooks that drive an experiment themselves."""
+"""One line for each round, for scripts and notebooks that run an experiment."""
 
 import sys
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def show_progress(record: Mapping[str, Any]) -> None:
-  """Writes the numbers of a round to standard output; give it to `Experiment.run` as `on_round`.
+  """Prints the numbers of a round; give it to `Experiment.run` as `on_round`.
 
   Args:
     record: Of a round, as in the history of report.json.

@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import random
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -19,30 +20,31 @@ from tff_vision.objectives import classification
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Task:
-  """What is learned, from whom.
+class Problem:
+  """What is learned, from whose images, with which model, checked where they meet; how clients train is a `Task`'s.
 
   Attributes:
     images: The clients' examples and the test set.
     model_builder: A key's value of `tff_vision.models.MODELS`.
-    client: Batch size and local epochs.
-    seed: Root seed; it fixes initial weights and the order of examples.
     learned: What the model is for; None means the images' classes or findings.
     start: Changes a fresh model's weights to those of round 0, where they are not random.
     notes: Sentences on the model that a user must see.
+    checked: Which model was found to fit its images; made from that, another problem is not checked again.
   """
   images: images_lib.FederatedImages
   model_builder: models.ModelBuilder
-  client: configs.ClientConfig
-  seed: int
   learned: objectives.Objective | None = None
   start: Callable[[tf.keras.Model], None] = lambda model: None
   notes: Sequence[str] = ()
+  checked: tuple[Any, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
   def __post_init__(self):
     if not len(self.images.train):
       raise ValueError(f'dataset {self.images.name} has no clients.')
-    check.check(self.keras_model(), input_shape=self.input_shape, num_outputs=self.objective.num_outputs)
+    model = (self.model_builder, self.learned, self.input_shape, self.objective.num_outputs)
+    if self.checked != model:
+      check.check(self.keras_model(), input_shape=self.input_shape, num_outputs=self.objective.num_outputs)
+      object.__setattr__(self, 'checked', model)
 
   @functools.cached_property
   def objective(self) -> objectives.Objective:
@@ -51,14 +53,9 @@ class Task:
                                                          multi_label=self.images.multi_label)
 
   @functools.cached_property
-  def largest_client(self) -> int:
-    """The number of examples of the largest client."""
-    return max(self.images.train.num_examples(i) for i in range(len(self.images.train)))
-
-  @functools.cached_property
   def input_shape(self) -> tuple[int, int, int]:
     """Of the model's input, after preprocessing: (height, width, channels)."""
-    return preprocess.input_shape(self.images.preprocessing, self.images.test.examples.x.shape[1:])
+    return preprocess.input_shape(self.images.preprocessing, self.images.spec.shape)
 
   @property
   def loss_fn(self) -> tf.keras.losses.Loss:
@@ -70,10 +67,39 @@ class Task:
     """Whether it is known that the loss of a batch is the mean of one term for each example alone."""
     return objectives.is_separable(self.objective)
 
+  @property
+  def batch_spec(self) -> tuple[tf.TensorSpec, tf.TensorSpec]:
+    """Of one training batch: float32 [batch, height, width, channels] and its labels."""
+    spec = self.images.spec
+    return (tf.TensorSpec((None, *self.input_shape), tf.float32),
+            tf.TensorSpec((None, *spec.label_shape), tf.as_dtype(spec.label_dtype)))
+
   def keras_model(self) -> tf.keras.Model:
     """Returns a fresh model with arbitrary initial weights, whose layers have the same names each time."""
     tf.keras.backend.reset_uids()
     return self.objective.keras_model(self.model_builder, self.input_shape)
+
+  def trained_by(self, client: configs.ClientConfig, *, seed: int) -> 'Task':
+    """Returns the task of clients that train so; `seed` fixes first weights and the order of examples."""
+    return Task(client=client, seed=seed, **{field.name: getattr(self, field.name)
+                                             for field in dataclasses.fields(Problem)})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task(Problem):
+  """A problem, and how its clients train.
+
+  Attributes:
+    client: Batch size and local epochs.
+    seed: Root seed; it fixes initial weights and the order of examples.
+  """
+  client: configs.ClientConfig
+  seed: int
+
+  @functools.cached_property
+  def largest_client(self) -> int:
+    """The number of examples of the largest client."""
+    return max(self.images.train.num_examples(i) for i in range(len(self.images.train)))
 
   def initial_weights(self) -> tff.learning.models.ModelWeights:
     """Returns round 0's weights, a function of the seed and of the model file, if there is one."""
@@ -104,17 +130,10 @@ class Task:
     return tff.tensorflow.computation(
         lambda: tff.learning.models.ModelWeights.from_model(self.keras_model())).type_signature.result
 
-  @property
-  def batch_spec(self) -> tuple[tf.TensorSpec, tf.TensorSpec]:
-    """Of one training batch: float32 [batch, height, width, channels] and its labels."""
-    labels = self.images.test.examples.y
-    return (tf.TensorSpec((None, *self.input_shape), tf.float32),
-            tf.TensorSpec((None, *labels.shape[1:]), tf.as_dtype(labels.dtype)))
-
   @functools.cached_property
   def batch_reader(self) -> batches.BatchReader:
     """How one client's data set becomes the batches of its local epochs."""
-    return batches.BatchReader(stored=self.images.test.examples, preprocessing=self.images.preprocessing,
+    return batches.BatchReader(stored=self.images.spec, preprocessing=self.images.preprocessing,
                                epochs=self.client.client_epochs, batch_size=self.client.batch_size)
 
   def client_dataset(self, client: int, round_num: int) -> tf.data.Dataset:
@@ -145,19 +164,32 @@ def build_task(config: configs.ExperimentConfig) -> Task:
   Raises:
     ValueError: The data is missing or unusable, or model and data do not fit.
   """
-  images = attacked.attacked(config.attack, data_build.build(config.data, seed=config.program.seed),
-                             seed=config.program.seed)
-  _refuse_one_class(images, config.task.task)
+  images = data_build.build(config.data, seed=config.program.seed)
   objective = objectives.build(config.task, images, config.data.normal_class)
-  make = functools.partial(Task, images=images, client=config.client, seed=config.program.seed, learned=objective)
+  return build_problem(config, images, objective).trained_by(config.client, seed=config.program.seed)
+
+
+def build_problem(config: configs.ExperimentConfig, images: images_lib.FederatedImages,
+                  objective: objectives.Objective) -> Problem:
+  """Joins images, with what attackers do to theirs, and the model of `config`.
+
+  Args:
+    images: What `config.data` stands for.
+    objective: What `config.task` stands for.
+
+  Raises:
+    ValueError: Model and data do not fit.
+  """
+  images = attacked.attacked(config.attack, images, seed=config.program.seed)
+  _refuse_one_class(images, config.task.task)
   if config.model.initial_model is None:
-    return make(model_builder=models.builder(config.model))
+    return Problem(images=images, learned=objective, model_builder=models.builder(config.model))
   models.import_modules(config.model)
   given = pretrained.load(
       config.model.initial_model, frozen_layers=config.model.frozen_layers, num_outputs=objective.head,
-      input_shape=preprocess.input_shape(images.preprocessing, images.test.examples.x.shape[1:]))
+      input_shape=preprocess.input_shape(images.preprocessing, images.spec.shape))
   notes = [*given.notes, *_surprises(given, images)]
-  return make(model_builder=given.build, start=given.start, notes=tuple(notes))
+  return Problem(images=images, learned=objective, model_builder=given.build, start=given.start, notes=tuple(notes))
 
 
 def _refuse_one_class(images, task):
@@ -174,7 +206,7 @@ def _refuse_one_class(images, task):
 def _surprises(given, images):
   """Returns notes on a model from a file that scales by itself, or draws what cannot be repeated."""
   preprocessing, notes = images.preprocessing, []
-  if given.rescales and (images.test.examples.x.dtype != np.uint8 or preprocessing.scale != 1):
+  if given.rescales and (images.spec.dtype != np.uint8 or preprocessing.scale != 1):
     notes.append(f'Its first layer {given.rescales} scales pixels itself, and gets them scaled already (preprocess='
                  f'{preprocessing.pixels}); preprocess=none gives it stored pixels.')
   with tf.Graph().as_default():

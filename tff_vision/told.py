@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 WEIGHT = 'weight'
+# The sum of the clients' weights, where a server's step reads it: a measurement of client work, and a place in the
+# step's state, since no client is there when a hidden sum is open.
+COHORT_WEIGHT = 'cohort_weight'
 _WHOLE_BITS = 48  # Whole numbers of a client stay exact in float64, and in sums over any cohort.
 
 

@@ -1,4 +1,4 @@
-"""The parts of an experiment as values: `tff_vision.Experiment` takes them, or objects of one's own in their place.
+"""The parts of an experiment as values: `tff_vision.Experiment` takes them, or your own objects in their place.
 
 Each function returns a frozen section of a config, so that an experiment that is made in Python and one that is made of
 flags are the same data. Imports no TensorFlow.
@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 from tff_vision import configs
+from tff_vision.configs import budget_file_config
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-  """A built-in optimizer with its learning rate; a `tff.learning.optimizers.Optimizer` may stand in its place.
+  """A built-in optimizer with its learning rate; a `tff.learning.optimizers.Optimizer` can be used in its place.
 
   Attributes:
     name: Of `tff_vision.configs.training_config`.
@@ -31,22 +32,27 @@ def sgd(learning_rate: float, *, momentum: float = 0.0) -> Optimizer:
 
 
 def adam(learning_rate: float, *, epsilon: float | None = None) -> Optimizer:
-  """Returns Adam; on the server this is FedAdam. `epsilon`, the tau of the paper, is read on the server."""
+  """Returns Adam; on the server this is FedAdam (Reddi et al. 2021).
+
+  Args:
+    learning_rate: Of one step.
+    epsilon: The tau of the paper, for the server only; None: the default of `configs.ServerConfig`.
+  """
   return _adaptive('adam', learning_rate, epsilon)
 
 
 def yogi(learning_rate: float, *, epsilon: float | None = None) -> Optimizer:
-  """Returns Yogi, for the server: FedYogi."""
+  """Returns Yogi, for the server: FedYogi (Reddi et al. 2021). Arguments as of `adam`."""
   return _adaptive('yogi', learning_rate, epsilon)
 
 
 def adagrad(learning_rate: float, *, epsilon: float | None = None) -> Optimizer:
-  """Returns Adagrad, for the server: FedAdagrad."""
+  """Returns Adagrad, for the server: FedAdagrad (Reddi et al. 2021). Arguments as of `adam`."""
   return _adaptive('adagrad', learning_rate, epsilon)
 
 
 def adamw(learning_rate: float, *, weight_decay: float = 0.004) -> Optimizer:
-  """Returns AdamW, for the server."""
+  """Returns AdamW, for the server: Adam with decoupled weight decay."""
   return Optimizer('adamw', learning_rate, (('weight_decay', weight_decay),))
 
 
@@ -65,7 +71,7 @@ def Client(optimizer: Any = Optimizer('sgd', 0.2), *, epochs: int = 3, batch_siz
     epochs: Passes over the client's examples.
     batch_size: Examples of one step.
     gradient_clip: L2 bound on the gradient of a batch; None: none.
-    weight_decay: Adds so much of the weights to each gradient.
+    weight_decay: This multiple of the weights is added to each gradient.
 
   Raises:
     ValueError: A value is illegal; it is named.
@@ -75,7 +81,14 @@ def Client(optimizer: Any = Optimizer('sgd', 0.2), *, epochs: int = 3, batch_siz
 
 
 def Server(optimizer: Any = Optimizer('sgd', 1.0)) -> configs.ServerConfig:
-  """Returns how the server applies the mean update. Args: as `Client`."""
+  """Returns how the server applies the mean update.
+
+  Args:
+    optimizer: From `sgd`, `adam`, `adamw`, `yogi` or `adagrad`, or a `tff.learning.optimizers.Optimizer`.
+
+  Raises:
+    ValueError: A value is illegal; it is named.
+  """
   return configs.ServerConfig(**_optimizer('server', optimizer))
 
 
@@ -90,17 +103,17 @@ def _optimizer(side, optimizer):
 
 
 def Fixed(cohort_size: int) -> configs.CohortConfig:
-  """Returns participation of exactly `cohort_size` clients a round. `configs.CohortConfig` simulates devices too."""
+  """Returns participation of exactly `cohort_size` clients in a round, drawn without replacement."""
   return configs.CohortConfig(sampling='fixed', cohort_size=cohort_size)
 
 
 def Poisson(cohort_size: int) -> configs.CohortConfig:
-  """Returns participation of each client independently, `cohort_size` of them expected in a round."""
+  """Returns participation of each client independently, with `cohort_size` clients expected in a round."""
   return configs.CohortConfig(sampling='poisson', cohort_size=cohort_size)
 
 
 def RoundRobin(cohort_size: int) -> configs.CohortConfig:
-  """Returns participation in turn, all clients in one random order."""
+  """Returns participation in turns: the next `cohort_size` clients of one random order."""
   return configs.CohortConfig(sampling='round_robin', cohort_size=cohort_size)
 
 
@@ -118,7 +131,7 @@ def ClientGaussian(*, clip_norm: float, noise_multiplier: float | None = None, t
     noise_multiplier: Standard deviation of the noise over clip_norm; either this or target_epsilon.
     target_epsilon: Calibrates the noise for the run's rounds.
     delta: None: population ** -1.1.
-    metrics_noise_multiplier: Releases counts and accuracy with noise of their own.
+    metrics_noise_multiplier: Noise with which counts and accuracy are released; None: they are withheld.
   """
   return configs.PrivacyConfig(privacy='client_gaussian', clip_norm=clip_norm, noise_multiplier=noise_multiplier,
                                target_epsilon=target_epsilon, delta=delta,
@@ -127,9 +140,14 @@ def ClientGaussian(*, clip_norm: float, noise_multiplier: float | None = None, t
 
 def MatrixFactorization(*, clip_norm: float, strategy: str = 'blt', noise_multiplier: float | None = None,
                         target_epsilon: float | None = None, delta: float | None = None) -> configs.PrivacyConfig:
-  """Returns client-level privacy with correlated noise; `RoundRobin`, or `Poisson` for strategy='amplified'.
+  """Returns client-level privacy with correlated noise that the server adds.
 
-  Args: strategy: `blt`, `banded` or `amplified`; the others as of `ClientGaussian`.
+  It needs `RoundRobin`, or `Poisson` for strategy='amplified'.
+
+  Args:
+    clip_norm: L2 bound on one client's update.
+    strategy: `blt`, `banded` or `amplified`.
+    noise_multiplier: As of `ClientGaussian`, like the rest.
   """
   return configs.PrivacyConfig(privacy='dp_mf', mf_strategy=strategy, clip_norm=clip_norm, delta=delta,
                                noise_multiplier=noise_multiplier, target_epsilon=target_epsilon)
@@ -137,30 +155,39 @@ def MatrixFactorization(*, clip_norm: float, strategy: str = 'blt', noise_multip
 
 def DistributedGaussian(*, clip_norm: float, noise_multiplier: float | None = None,
                         target_epsilon: float | None = None, delta: float | None = None) -> configs.PrivacyConfig:
-  """Returns client-level privacy by noise shares under a secure sum. Args: as of `ClientGaussian`."""
+  """Returns client-level privacy by noise shares of the clients; it needs a secure sum. Arguments: `ClientGaussian`."""
   return configs.PrivacyConfig(privacy='distributed_gaussian', clip_norm=clip_norm, delta=delta,
                                noise_multiplier=noise_multiplier, target_epsilon=target_epsilon)
 
 
 def ExampleDpSgd(*, clip_norm: float, noise_multiplier: float | None = None, target_epsilon: float | None = None,
                  delta: float | None = None) -> configs.PrivacyConfig:
-  """Returns example-level privacy: private SGD on clients. Args: as of `ClientGaussian`; clip_norm: of a gradient."""
+  """Returns example-level privacy: clients train with private SGD and add the noise themselves.
+
+  Args:
+    clip_norm: L2 bound on the gradient of one example.
+    noise_multiplier: As of `ClientGaussian`, like the rest.
+  """
   return configs.PrivacyConfig(privacy='example_dp_sgd', clip_norm=clip_norm, delta=delta,
                                noise_multiplier=noise_multiplier, target_epsilon=target_epsilon)
 
 
 def ThresholdEncryption() -> configs.SecureConfig:
-  """Returns encrypted sums that the cohort decrypts together (BFV)."""
+  """Returns sums under BFV encryption that all clients of a round decrypt together."""
   return configs.SecureConfig(secure_sum='he')
 
 
 def Masks() -> configs.SecureConfig:
-  """Returns sums under pairwise masks, with recovery of clients that drop out."""
+  """Returns sums under pairwise masks; clients may drop out. The coordinator knows the masks."""
   return configs.SecureConfig(secure_sum='masks')
 
 
 def KeyHolderEncryption(key_holder_dir: str) -> configs.SecureConfig:
-  """Returns sums encrypted to a key holder. Args: key_holder_dir: Folder of the key pair."""
+  """Returns sums under BFV encryption to a key holder, which runs in the coordinator's process.
+
+  Args:
+    key_holder_dir: Folder of the key pair, outside of the run's folder.
+  """
   return configs.SecureConfig(secure_sum='he_keyholder', key_holder_dir=key_holder_dir)
 
 
@@ -171,28 +198,28 @@ class Partition:
 
 
 def Natural() -> Partition:
-  """Returns the source's own clients."""
+  """Returns the clients that the data set has itself: writers, hospitals or folders."""
   return Partition((('partition', 'natural'),))
 
 
 def Iid(clients: int) -> Partition:
-  """Returns equal random parts."""
+  """Returns random parts of equal size."""
   return Partition((('partition', 'iid'), ('num_clients', clients)))
 
 
 def Dirichlet(alpha: float, *, clients: int) -> Partition:
-  """Returns a Dirichlet draw of clients for each class; large alpha is near IID."""
+  """Returns clients with shares of each class from a Dirichlet distribution; a large alpha is near IID."""
   return Partition((('partition', 'dirichlet'), ('partition_alpha', alpha), ('num_clients', clients)))
 
 
 def Shards(classes_per_client: int, *, clients: int) -> Partition:
-  """Returns sorted shards: a client has at most so many classes."""
+  """Returns clients with examples of at most `classes_per_client` classes."""
   return Partition((('partition', 'shards'), ('classes_per_client', classes_per_client), ('num_clients', clients)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Classification:
-  """One class to an image, or several findings.
+  """Classification: one class for each image, or several findings.
 
   Attributes:
     loss: A `tf.keras.losses.Loss`, or a function (labels, logits) -> the loss of each example; None: cross-entropy.
@@ -202,30 +229,61 @@ class Classification:
 
 @dataclasses.dataclass(frozen=True)
 class Embedding:
-  """Vectors of `size` numbers that are near each other for images of one class."""
+  """Embeddings: vectors of `size` numbers that are close to each other for images of one class."""
   size: int = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-  """What is learned, from whom.
+  """Images, model and objective.
 
   Attributes:
-    images: `data.FederatedImages`, from `data.from_arrays`, `data.from_client_data` or `data.load`.
-    model: A built-in name, or a function (input_shape, num_classes) -> Keras model of logits.
-    objective: `Classification` or `Embedding`, or an object with the methods of `objectives.Objective`.
+    images: `data.FederatedImages`, from `data.from_arrays`, `data.from_client_data` or `data.load`; or a
+      `configs.DataConfig`, which is loaded when it is needed.
+    model: A built-in name, or a function (input_shape, num_classes) -> Keras model of logits, or a
+      `configs.ModelConfig`.
+    objective: `Classification` or `Embedding`, or an object with the methods of `objectives.Objective`, or a
+      `configs.TaskConfig`.
   """
   images: Any
-  model: str | Callable[[tuple[int, int, int], int], Any] = 'mlp'
+  model: str | configs.ModelConfig | Callable[[tuple[int, int, int], int], Any] = 'mlp'
   objective: Any = Classification()
 
-  def sections(self) -> dict[str, Any]:
-    """Returns the sections `data`, `model` and `task` of a config."""
+  def sections(self, seed: int) -> dict[str, Any]:
+    """Returns the sections `data`, `model` and `task` of the config of an experiment with this seed."""
+    return {'data': self._data(seed), 'task': self._task(),
+            'model': self.model if isinstance(self.model, configs.ModelConfig) else configs.ModelConfig(
+                model=self.model)}
+
+  def _data(self, seed):
+    if isinstance(self.images, configs.DataConfig):
+      return self.images
+    if (origin := getattr(self.images, 'origin', None)) is not None and origin.seed == seed:
+      return origin.config  # What a config says loads the same images.
+    return configs.DataConfig(dataset=self.images)
+
+  def _task(self):
+    if isinstance(self.objective, configs.TaskConfig):
+      return self.objective
     if isinstance(self.objective, Classification):
-      task = configs.TaskConfig(loss=self.objective.loss)
-    elif isinstance(self.objective, Embedding):
-      task = configs.TaskConfig(task='embedding', embedding_size=self.objective.size)
-    else:
-      task = configs.TaskConfig(task=self.objective)
-    return {'data': configs.DataConfig(dataset=self.images), 'model': configs.ModelConfig(model=self.model),
-            'task': task}
+      return configs.TaskConfig(loss=self.objective.loss)
+    if isinstance(self.objective, Embedding):
+      return configs.TaskConfig(task='embedding', embedding_size=self.objective.size)
+    return configs.TaskConfig(task=self.objective)
+
+
+def BudgetFile(path: str, *, epsilon: float | None = None, delta: float | None = None, unit: str | None = None
+               ) -> budget_file_config.BudgetFileConfig:
+  """Returns the budget over several runs that an experiment is charged to.
+
+  Args:
+    path: The file; made by the first run.
+    epsilon: What all runs on the same data may cost together; read when the file is made.
+    delta: At this delta; None: the first run's.
+    unit: `client` or `example`; None: the first run's.
+
+  Raises:
+    ValueError: A value is illegal; it is named.
+  """
+  return budget_file_config.BudgetFileConfig(budget_file=path, budget_epsilon=epsilon, budget_delta=delta,
+                                             budget_unit=unit)

@@ -22,10 +22,6 @@ def through(made, vector):
   return made.decode(made.encode(tf.constant(vector, tf.float32))).numpy()
 
 
-def test_registries_equal_the_configs_choices():
-  assert set(codecs.CODECS) == set(aggregation_config.COMPRESSIONS)
-
-
 @settings(max_examples=25)
 @given(st.integers(1, 24), st.integers(1, 60), st.integers(0, 10**6))
 def test_numbers_come_back_from_their_bits(width, count, seed):

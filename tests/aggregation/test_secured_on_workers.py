@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests import tiny
-from tests.learning import composed
+from tests.learning import tiny_experiments
 from tests.runtime import recording, workers
 from tff_vision import configs
 from tff_vision.aggregation import secured
@@ -195,14 +195,12 @@ def test_encrypted_rounds(own_workers, in_the_clear, plain, task, taps, monkeypa
       np.testing.assert_allclose(rounds.moved(), plain[0, 1], atol=_bound((0, 1)))
 
     # In the clear too, where what clients keep comes back from each of them.
-    keeping = composed.Run('scaffold', folder=tmp_path, sizes=SIZES, place=place)
+    keeping = tiny_experiments.experiment('scaffold', sizes=SIZES).prepare(place, client_states=tmp_path)
     found = []
     for cohort in (EVERYONE, (0, 1)):
-      with place.cohort(cohort, population=3):
-        output = keeping.process.next(keeping.begin(), [keeping.data.request(client, 1) for client in cohort])
-      found.append(np.concatenate(list(map(np.ravel, keeping.process.get_model_weights(output.state).trainable))))
+      found.append(tiny_experiments.flat(keeping.weights(keeping.next(keeping.begin(), 1, cohort).state).trainable))
     np.testing.assert_array_equal(*found)
-    assert [keeping.store.knows(client) for client in EVERYONE] == [True, True, False]
+    assert [keeping.states.knows(client) for client in EVERYONE] == [True, True, False]
 
 
 def test_masked_rounds_over_data_on_workers(own_workers, plain, task, taps, monkeypatch, tmp_path):

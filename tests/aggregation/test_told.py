@@ -12,7 +12,7 @@ import tensorflow_federated as tff
 from tensorflow_federated.python.core.impl.executors import value_serialization
 
 from tests import tiny
-from tests.learning import composed
+from tests.learning import tiny_experiments
 from tests.runtime import recording
 from tff_vision import configs, told
 from tff_vision.aggregation import secured
@@ -210,10 +210,11 @@ def test_workers_answer_nothing_that_a_client_alone_knows(place, taps, task, exa
 
 def test_what_clients_keep_comes_back_and_their_weights_do_not(place, taps, tmp_path):
   """FedDyn's server reads the weight of the cohort, which the open sum tells; single weights stay hidden."""
-  run = composed.Run('feddyn', folder=tmp_path, sizes=(7, 12, 9), secure='masks', place=place)
+  made = tiny_experiments.experiment('feddyn', sizes=(7, 12, 9), secure=tiny_experiments.hidden('masks', tmp_path))
+  trainer = made.prepare(place, client_states=tmp_path)
   for tap in taps:
     tap.values.clear()
-  state = run.next(run.begin(), 1, EVERYONE, runtime=place)
+  state = trainer.next(trainer.begin(), 1, EVERYONE).state
   answers = [tap.values for tap in taps if tap.name in {worker.name for worker in place.workers}]
   # 19 bits an integer: 24 examples and the weight take one each, 24 x 2^16 right answers two, the loss two and a flag.
   _check_values(answers, [*_hidden('masks', PARAMETERS + 7), _of(np.float32, *SHAPES)], set())

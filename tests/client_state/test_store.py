@@ -6,8 +6,8 @@ import tree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tff_vision import protocols
 from tff_vision.client_state import driver, store
-from tff_vision.secure import hidden_sum
 
 ZERO = {'control': (np.zeros((2, 3), np.float32), np.zeros(3, np.float32)), 'count': np.int64(0)}
 
@@ -27,8 +27,7 @@ class Process:
       before = tree.map_structure(lambda t: t.numpy(), next(iter(sequence)))
       kept.append({'control': tuple(a + round_num + state for a in before['control']), 'count': before['count'] + 1})
     total = sum(float(k['control'][1][0]) for k in kept)
-    from tensorflow_federated import learning
-    return learning.templates.LearningProcessOutput(0.5 * state + total, {'loss': 1.0, 'kept': kept})
+    return protocols.RoundOutput(0.5 * state + total, {'loss': 1.0}, kept)
 
 
 class Data:
@@ -114,7 +113,7 @@ def test_an_absent_client_keeps_what_it_had(tmp_path):
   class WithoutTheSecond(Process):
     def next(self, state, pairs):
       output = super().next(state, [pairs[0], pairs[2]])
-      return hidden_sum.for_whole_cohort(output, [0, 2], 3)
+      return output.over([0, 2], 3)
 
   kept, data = store.Store(tmp_path, ZERO), driver.NumberedData(Data())
   state = 0.0

@@ -1,15 +1,12 @@
 """One federated round of play against the same updates made on the driver, in the clear and under masks."""
 
 import dataclasses
-import functools
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs
-from tff_vision.aggregation import secured
-from tff_vision.privacy import plan as plan_lib
 from tff_vision.studies.control import catch, control_config, policy_process
 
 CONFIG = dataclasses.replace(
@@ -36,24 +33,22 @@ def test_a_round_is_the_mean_of_what_clients_learn_by_playing(tff_runtime):
   model = player.keras_model()
   start, weights = tff.learning.models.ModelWeights.from_model(model), model.get_weights()
   each = [_by_hand(player, weights, environment, i) for i, environment in enumerate(environments)]
-  requests = [player.request(environment, i, 1) for i, environment in enumerate(environments)]
-  plan = plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(2))
   for mode, tolerance in (('none', 1e-5), ('masks', 1e-3)):
     hidden = configs.SecureConfig(secure_sum=mode, **({'secure_clients_max': 4, 'secure_bits': 20, 'secure_range': 1.0}
                                                       if mode == 'masks' else {}))
-    made = secured.build_process(hidden, plan, functools.partial(policy_process.build_process, player),
-                                 tells=policy_process.TELLS,
-                                 place=tff_runtime)
-    state = made.set_model_weights(made.initialize(), start)
-    output = made.next(state, requests)
-    after = made.get_model_weights(output.state).trainable
+    game = dataclasses.replace(policy_process.Game(player, environments).experiment(), secure_sum=hidden,
+                               participation=configs.CohortConfig(cohort_size=2))
+    made = game.prepare(tff_runtime)
+    state = made.process.set_model_weights(made.begin(), start)
+    output = made.next(state, 1)
+    after = made.weights(output.state).trainable
     for found, first, second in zip(after, *each, strict=True):
       np.testing.assert_allclose(found, (first + second) / 2, atol=tolerance)
     if mode == 'none':
-      again = made.get_model_weights(made.next(state, requests).state).trainable
+      again = made.weights(made.next(state, 1, [0, 1]).state).trainable
       assert all(np.array_equal(one, other) for one, other in zip(after, again, strict=True))
-      nobody = made.next(state, [])
+      nobody = made.next(state, 1, [])
       assert nobody.metrics['client_work']['train']['catch_rate'] == 0
-      assert np.array_equal(made.get_model_weights(nobody.state).trainable[0], weights[0])
+      assert np.array_equal(made.weights(nobody.state).trainable[0], weights[0])
       assert 0 <= output.metrics['client_work']['train']['catch_rate'] <= 1
       assert np.isfinite(output.metrics['client_work']['train']['loss'])

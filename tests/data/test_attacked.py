@@ -5,17 +5,11 @@ import pytest
 
 from tests import tiny
 from tff_vision import configs
-from tff_vision.configs import attack_config
 from tff_vision.data import attacked, images
-from tff_vision.learning import attacked_work
 
 
 def config(attack, **settings):
   return configs.AttackConfig(attack=attack, **{'attack_fraction': 0.5, **settings})
-
-
-def test_registries_equal_the_configs_choices():
-  assert {'none', *attacked.DATA_ATTACKS, *attacked_work.UPDATE_ATTACKS} == set(attack_config.ATTACKS)
 
 
 def test_attackers_are_so_many_and_a_function_of_the_seed():

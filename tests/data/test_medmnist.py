@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from tff_vision import configs
+from tff_vision.catalogue import medmnist as medmnist_table
 from tff_vision.data import build
-from tff_vision.data.sources import fetch, medmnist, medmnist_table, registry
+from tff_vision.data.sources import fetch, medmnist, registry
 
 RNG = np.random.default_rng(0)
 

@@ -7,14 +7,23 @@ import shlex
 from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).parents[2]
-DOCUMENTS = sorted([*ROOT.glob('README*.md'), *(ROOT / 'docs').glob('*.md')])
+DOCUMENTS = sorted([*ROOT.glob('README*.md'), *(ROOT / 'docs').rglob('*.md')])
+# Typed block by block; test_tutorials.py does so. The one on hospitals has commands alone, like the other documents.
+TUTORIALS = [path for path in DOCUMENTS
+             if path.parent.name == 'tutorials' and path.stem not in ('index', 'hospitals')]
 
-# File name of a document in another language -> that of its original; test_translations.py holds both equal.
-TRANSLATIONS = {'README.zh-CN.md': 'README.md'}
+# A document in another language -> its original; test_translations.py holds both equal.
+TRANSLATIONS = {'README.zh-CN.md': 'README.md', 'docs/zh-CN/own_folders.md': 'docs/tutorials/own_folders.md',
+                'docs/zh-CN/data.md': 'docs/how-to/data.md', 'docs/zh-CN/hospitals.md': 'docs/tutorials/hospitals.md'}
+# A shorter version: what it says is in the original, and not everything of the original is in it.
+SHORTENED = {'docs/zh-CN/privacy.md': 'docs/explanation/privacy.md'}
+# What is typed for its original is not typed again.
+TYPED = [path for path in DOCUMENTS if path not in TUTORIALS
+         and str(path.relative_to(ROOT)) not in {**TRANSLATIONS, **SHORTENED}]
 
 # Blocks marked so are run as one shell script, by a test of that document.
 _SCRIPT = re.compile(r'<!-- run -->\n```\w*\n.*?```', re.DOTALL)
-_BLOCK = re.compile(r'^```\w*\n(.*?)^```', re.DOTALL | re.MULTILINE)
+_BLOCK = re.compile(r'^```[^\n]*\n(.*?)^```', re.DOTALL | re.MULTILINE)
 _INLINE = re.compile(r'`((?:\.venv/bin/)?python -m [^`]+)`')
 _START = re.compile(r'^!?(?:\.venv/bin/)?python -m ')
 

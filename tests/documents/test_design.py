@@ -6,7 +6,8 @@ from tests.documents import commands
 
 
 def test_every_place_stands_in_the_table():
-  table = (commands.ROOT / 'docs' / 'design.md').read_text().split('## Where things are')[1].split('\n## ')[0]
+  page = (commands.ROOT / 'docs' / 'explanation' / 'design.md').read_text()
+  table = page.split('## Where things are')[1].split('\n## ')[0]
   named = {name.rstrip('/').rpartition('/')[2] for cell in re.findall(r'^\| (`.*?`) \|', table, re.MULTILINE)
            for name in re.findall(r'`([^`]+)`', cell)}
   here = {path.name for path in (commands.ROOT / 'tff_vision').iterdir()

@@ -13,9 +13,8 @@ import pytest
 from tests.documents import commands
 
 _PYTHON = re.compile(r'^```python\n(.*?)^```', re.DOTALL | re.MULTILINE)
-_DOCUMENTS = [path for path in commands.DOCUMENTS
-              if path.name not in commands.TRANSLATIONS
-              and any('import tff_vision' in block for block in _PYTHON.findall(path.read_text()))]
+_DOCUMENTS = [path for path in commands.TYPED
+              if any('import tff_vision' in block for block in _PYTHON.findall(path.read_text()))]
 
 
 @pytest.mark.ci

@@ -17,16 +17,18 @@ def content():
   keys = {**{ways.alone(name): f'{name} alone' for name in NAMES}, **{key: way.title for key, way in ways.WAYS.items()}}
   found = lambda: measures.measure(drawn, np.clip(0.3 * y + 0.7 * rng.random(60), 0, 1), threshold=0.5)
   ledger = {'mechanism': 'example_dp_sgd', 'epsilon': 3.99, 'delta': 1e-4, 'unit': 'example',
-            'relation': 'add or remove',
+            'relation': 'add or remove one example',
             'sampling': 'poisson', 'accountant': 'PLD', 'rounds': 20, 'noise_multiplier': 0.9, 'clip_norm': 1.0,
-            'per_client': [{'rounds': 20, 'epsilon': 3.99}, {'rounds': 20, 'epsilon': 2.71828}]}
+            'per_client': [{'examples': 90, 'rounds': 20, 'epsilon_rdp': 4.5, 'epsilon': epsilon}
+                           for epsilon in (3.99, 2.71828)]}
+  quick = {**ledger, 'per_client': 2 * [{'examples': 90, 'rounds': 20, 'epsilon_rdp': 3.14159}]}  # Of many hospitals.
   return {
       'dataset': '<films>', 'notes': ['drawings'], 'class_names': ['normal', 'abnormal'], 'parameters': 4804,
       'config': {'model': {'model': 'scattering'}}, 'secure_sum': {'encrypted': {'mode': 'he', 'scheme': 'BFV'}},
       'hospitals': [{'hospital': name, 'training_images': 100, 'validation_images': 20, 'test_images': 60,
                      'share_of_second_class': 0.5} for name in NAMES],
       'ways': {key: {'title': title, 'hospitals': {name: found() for name in NAMES}} for key, title in keys.items()},
-      'privacy': {'private': ledger, 'private_encrypted': ledger},
+      'privacy': {'private': ledger, 'private_encrypted': quick},
       'findings': {key: {'behind_pooled': 0.0123, 'ahead_of_foreign': -0.0456} for key in ways.WAYS}}
 
 
@@ -34,7 +36,7 @@ def test_the_page_holds_every_number_with_its_conditions(content, tmp_path):
   report.write_html(tmp_path / 'report.html', content)
   page = (tmp_path / 'report.html').read_text()
   assert '<films>' not in page and '&lt;films&gt;' in page and '<script' not in page
-  for said in ('+0.012', '-0.046', '2.718', 'poisson', 'PLD', 'BFV', 'coast alone', 'drawings'):
+  for said in ('+0.012', '-0.046', '2.718', '3.142', 'poisson', 'PLD', 'BFV', 'coast alone', 'drawings'):
     assert said in page, said
   for way in content['ways'].values():
     for name in NAMES:

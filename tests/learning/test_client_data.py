@@ -122,7 +122,8 @@ def test_what_the_workers_have_decides_and_what_changes_is_refused(task, made, t
   assert process.largest_weight(task, configs.AlgorithmConfig()) == 40 * 2
   assert process.largest_weight(counted, configs.AlgorithmConfig()) == 33 * 2
   assert process._total_weight(counted, configs.AlgorithmConfig(), True) == (10 + 25 + 33) * 2
-  assert process.ALGORITHMS['fednova'](counted, configs.AlgorithmConfig(), counted.client)._largest == -(-33 * 2 // 4)
+  fednova = process.algorithm_of(counted, configs.AlgorithmConfig(algorithm='fednova'), counted.client)
+  assert fednova._largest == -(-33 * 2 // 4)
 
   state = made.set_model_weights(made.initialize(), task.initial_weights())
   with remote.remote_runtime(config) as runtime:

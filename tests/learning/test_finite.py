@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_vision.learning import finite
+from tff_vision.learning import local_steps
 
 
 @pytest.mark.parametrize('spoiled', [None, np.nan, np.inf, -np.inf, 1e30, -3e38, 1e-45])
@@ -19,7 +19,7 @@ def test_all_finite_is_exact(spoiled):
 
 
 def _all_finite(parts):
-  traced = tf.function(lambda: finite.all_finite([tf.constant(part) for part in parts]))
+  traced = tf.function(lambda: local_steps.all_finite([tf.constant(part) for part in parts]))
   return bool(traced())
 
 

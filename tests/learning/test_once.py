@@ -49,7 +49,7 @@ def test_a_round_is_one_training_of_each_client(tff_runtime, tmp_path, algorithm
   made = learning_process.build_process(
       task, algorithm=chosen, client=client, server=configs.ServerConfig(), client_work_layer=layer(tmp_path),
       aggregator=stack.build_stack(plan_lib.NoPrivacy(sampler=lambda round_num: np.arange(4))))
-  keeps = not isinstance(made, tff.learning.templates.LearningProcess)
+  keeps = made.keeps
   kept = learning_process.kept_at_first(task, chosen, client) if layer is marking else np.zeros(51, np.float32)
   data = [task.client_dataset(i, 1) for i in range(4)]
   if keeps:
@@ -65,6 +65,6 @@ def test_a_round_is_one_training_of_each_client(tff_runtime, tmp_path, algorithm
       np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     assert type(here.state) is type(there.state)
     if keeps:
-      for a, b in zip(tf.nest.flatten(list(here.metrics['kept'])), tf.nest.flatten(list(there.metrics['kept'])),
+      for a, b in zip(tf.nest.flatten(list(here.kept)), tf.nest.flatten(list(there.kept)),
                       strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

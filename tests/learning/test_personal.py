@@ -8,26 +8,18 @@ import tensorflow as tf
 
 from tests import tiny
 from tests.learning import numpy_algorithms
-from tests.learning.composed import COHORTS, SIZES, Run
 from tests.learning.test_algorithms import close
+from tests.learning.tiny_experiments import COHORTS, SIZES, experiment, flat, kept, model, oracle, train
 from tff_vision import configs
 from tff_vision.algorithms import personal_head
 from tff_vision.client_state import store
 from tff_vision.learning import client_data, evaluation, learning_process, local_training, personal
 
 
-def flat(weights):
-  return np.concatenate([np.ravel(w) for w in weights])
-
-
-def kept(run, client):
-  return run.store.read(client, 99)
-
-
 @pytest.fixture(scope='module')
 def averaged(tff_runtime):
   """FedAvg over COHORTS."""
-  return Run('fedavg').train(COHORTS)
+  return model('fedavg')
 
 
 def two_layers(input_shape, num_classes):
@@ -47,17 +39,16 @@ class Bias(tf.keras.layers.Layer):
 
 
 def test_fedper_and_its_evaluation(tff_runtime, tmp_path):
-  run = Run('fedper', folder=tmp_path, builder=two_layers)
-  expected, heads = numpy_algorithms.fedper(run.oracle())
-  close(run.train(COHORTS), expected)
+  run = experiment('fedper', builder=two_layers).prepare(client_states=tmp_path)
+  expected, heads = numpy_algorithms.fedper(oracle(run))
+  found, state, _ = train(run)
+  close(found, expected)
   for client in range(4):
     close(flat(kept(run, client)), heads[client])
   assert len(np.unique(heads[:, 0])) > 3, 'heads that are all the same show nothing'
 
-  algorithm = learning_process.ALGORITHMS['fedper'](run.task, configs.AlgorithmConfig(algorithm='fedper'), run.client)
-  found = personal.KeptModels(algorithm=algorithm, store=run.store, task=run.task).evaluate(
-      evaluation.Evaluator(run.task.keras_model(), preprocessing=run.task.images.preprocessing), run.state, 3)
-  o, test = run.oracle(), run.task.images.test
+  found = run.parts.own_models.evaluate(run.evaluator, state, 3)
+  o, test = oracle(run), run.task.images.test
   for client, positions in enumerate(test.clients):
     x = test.examples.x[positions].reshape(len(positions), -1) * run.task.images.preprocessing.scale
     right = lambda head, x=x, y=test.examples.y[positions]: np.mean(
@@ -69,36 +60,36 @@ def test_fedper_and_its_evaluation(tff_runtime, tmp_path):
 
 
 def test_fedper_without_a_personal_layer_is_fedavg(averaged, tff_runtime):
-  close(Run('fedper', personal_layers='none').train(COHORTS), averaged, atol=1e-7)
+  close(model('fedper', personal_layers='none'), averaged, atol=1e-7)
 
 
 def test_fedrep(tff_runtime, tmp_path):
-  run = Run('fedrep', folder=tmp_path, builder=two_layers)
-  expected, heads = numpy_algorithms.fedper(run.oracle(), head_steps=lambda i: -(-SIZES[i] // 4))
-  close(run.train(COHORTS), expected)
+  run = experiment('fedrep', builder=two_layers).prepare(client_states=tmp_path)
+  expected, heads = numpy_algorithms.fedper(oracle(run), head_steps=lambda i: -(-SIZES[i] // 4))
+  close(train(run)[0], expected)
   for client in range(4):
     close(flat(kept(run, client)), heads[client])
 
 
 @pytest.mark.parametrize('strength', [0.0, 0.7])
 def test_ditto(averaged, tff_runtime, tmp_path, strength):
-  run = Run('ditto', folder=tmp_path, ditto_strength=strength)
-  _, own = numpy_algorithms.ditto(run.oracle(), strength)
-  close(run.train(COHORTS), averaged, atol=1e-7)
+  run = experiment('ditto', ditto_strength=strength).prepare(client_states=tmp_path)
+  _, own = numpy_algorithms.ditto(oracle(run), strength)
+  close(train(run)[0], averaged, atol=1e-7)
   for client in range(4):
     close(flat(kept(run, client)), own[client])
   if not strength:  # Local training, which never hears of the others.
-    w = run.oracle().start
+    w = oracle(run).start
     for round_num, cohort in enumerate(COHORTS, start=1):
-      w = run.oracle().local(w, 0, round_num)[0] if 0 in cohort else w
+      w = oracle(run).local(w, 0, round_num)[0] if 0 in cohort else w
     close(flat(kept(run, 0)), w)
 
 
 @pytest.mark.parametrize('alpha, adaptive', [(0.0, False), (0.6, True)])
 def test_apfl(averaged, tff_runtime, tmp_path, alpha, adaptive):
-  run = Run('apfl', folder=tmp_path, apfl_alpha=alpha, apfl_adaptive=adaptive)
-  _, mixed, alphas = numpy_algorithms.apfl(run.oracle(), alpha, adaptive=adaptive)
-  close(run.train(COHORTS), averaged, atol=1e-7)
+  run = experiment('apfl', apfl_alpha=alpha, apfl_adaptive=adaptive).prepare(client_states=tmp_path)
+  _, mixed, alphas = numpy_algorithms.apfl(oracle(run), alpha, adaptive=adaptive)
+  close(train(run)[0], averaged, atol=1e-7)
   for client in range(4):
     found = kept(run, client)
     close(flat(found['mixed']), mixed[client])
@@ -107,18 +98,19 @@ def test_apfl(averaged, tff_runtime, tmp_path, alpha, adaptive):
 
 
 def test_ifca(averaged, tff_runtime, tmp_path):
-  run = Run('ifca', folder=tmp_path, ifca_clusters=6)
+  run = experiment('ifca', ifca_clusters=6).prepare(client_states=tmp_path)
   starts = [flat(run.task.initial_trainable(i)) for i in range(6)]
-  models, chosen = numpy_algorithms.ifca(run.oracle(), starts)
-  close(run.train(COHORTS), models[0])
-  for i, others in enumerate(run.state.finalizer['algorithm'], start=1):
+  models, chosen = numpy_algorithms.ifca(oracle(run), starts)
+  found, state, _ = train(run)
+  close(found, models[0])
+  for i, others in enumerate(state.finalizer['algorithm'], start=1):
     close(flat(others), models[i])
   assert [int(np.argmax(kept(run, client))) for client in range(4)] == [chosen[i] for i in range(4)]
   assert len(set(chosen.values())) > 1, 'clients that all choose the same model show nothing'
 
 
-def test_ifca_with_one_model_is_fedavg(averaged, tff_runtime, tmp_path):
-  close(Run('ifca', folder=tmp_path, ifca_clusters=1).train(COHORTS), averaged, atol=1e-6)
+def test_ifca_with_one_model_is_fedavg(averaged, tff_runtime):
+  close(model('ifca', ifca_clusters=1), averaged, atol=1e-6)
 
 
 def test_fine_tuning_trains_on_and_leaves_the_shared_model(tff_runtime):
@@ -138,16 +130,16 @@ def test_fine_tuning_trains_on_and_leaves_the_shared_model(tff_runtime):
   compared = personal.compare(evaluator, task.images.test, [w.numpy() for w in weights.trainable], models())
   assert compared['never_trained'] == 0 and compared['own']['mean'] != compared['shared']['mean']
   found = dict(models())
-  run = Run('fedavg')
+  # The same clients, who pass over their examples twice.
+  tuning = numpy_algorithms.Oracle(tiny.task(client_epochs=2, client_learning_rate=0.1), [], rate=0.1)
   for i in range(4):
-    oracle = numpy_algorithms.Oracle(run.task, [], rate=0.1)
-    close(flat(found[i]), oracle.local(flat(w.numpy() for w in weights.trainable), i, 9)[0])
+    close(flat(found[i]), tuning.local(flat(w.numpy() for w in weights.trainable), i, 9)[0])
   assert asked[0] == ((0, 1, 2, 3), 4)
 
 
 def test_clients_that_never_trained_fall_back_and_are_counted(tmp_path):
   task = tiny.task()
-  algorithm = learning_process.ALGORITHMS['ditto'](task, configs.AlgorithmConfig(algorithm='ditto'), task.client)
+  algorithm = learning_process.algorithm_of(task, configs.AlgorithmConfig(algorithm='ditto'), task.client)
   states = store.Store(tmp_path, task.initial_trainable())
   states.write(2, 1, [w + 1 for w in task.initial_trainable()])
   models = [(i, algorithm.own_model(states.read(i, 5), (), ()) if states.knows(i) else None) for i in range(4)]
@@ -170,8 +162,8 @@ def test_personal_layers_that_do_not_fit_are_named(layers, part):
     {'algorithm': configs.AlgorithmConfig(algorithm='ifca'), 'server': configs.ServerConfig(server_optimizer='adam')},
     {'algorithm': configs.AlgorithmConfig(algorithm='ifca'),
      'schedule': configs.ScheduleConfig(server_warmup_rounds=2)},
-    {'algorithm': configs.AlgorithmConfig(personalize_epochs=1),
+    {'algorithm': configs.AlgorithmConfig(personalize_epochs=1), 'cohort': configs.CohortConfig(sampling='poisson'),
      'privacy': configs.PrivacyConfig(privacy='client_gaussian', clip_norm=1, noise_multiplier=1)}])
 def test_settings_that_do_not_fit_are_refused(settings):
-  with pytest.raises(ValueError, match='fedrep_head_epochs|server_optimizer|server_schedule|personalize_epochs'):
+  with pytest.raises(ValueError, match='fedrep_head_epochs|server_optimizer|server_warmup_rounds|personalize_epochs'):
     configs.ExperimentConfig(**settings)

@@ -9,8 +9,7 @@ import tensorflow_federated as tff
 from tests import tiny
 from tff_vision import configs, tasks
 from tff_vision.aggregation import stack
-from tff_vision.configs import cohort_config, privacy_config, schedule_config, training_config
-from tff_vision.learning import learning_process, optimizers, schedules
+from tff_vision.learning import learning_process
 from tff_vision.participation import cohort_sampling
 from tff_vision.privacy import plan
 from tff_vision.privacy.mechanisms import sampled_plans
@@ -50,15 +49,6 @@ def softmax_round(task, weights, rates, mu=0.0):
     deltas = [d + n * (w - w0) for d, w, w0 in zip(deltas, (kernel, bias), weights, strict=True)]
     total += n
   return [w + d / total for w, d in zip(weights, deltas, strict=True)]
-
-
-def test_registries_equal_the_configs_choices():
-  assert set(learning_process.ALGORITHMS) == set(training_config.ALGORITHMS)
-  assert set(optimizers.CLIENT_OPTIMIZERS) == set(training_config.CLIENT_OPTIMIZERS)
-  assert set(schedules.SCHEDULES) == set(schedule_config.SCHEDULES)
-  assert set(optimizers.SERVER_OPTIMIZERS) == set(training_config.SERVER_OPTIMIZERS)
-  assert set(cohort_sampling.SAMPLINGS) == set(cohort_config.SAMPLINGS)
-  assert set(plan.PLANS) == set(privacy_config.PRIVACIES)
 
 
 def test_fedavg_equals_tff_and_numpy(tff_runtime):

@@ -5,12 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests import tiny
-from tff_vision.configs import model_config
 from tff_vision.models import MODELS, check, normalization, replayable
-
-
-def test_registry_and_config_name_the_same_models():
-  assert tuple(sorted(MODELS)) == model_config.BUILT_IN
 
 
 @pytest.mark.parametrize(('name', 'classes', 'parameters'), [

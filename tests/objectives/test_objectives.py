@@ -8,14 +8,10 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from tests import tiny
-from tff_vision import configs, objectives, tasks
+from tff_vision import configs, tasks
 from tff_vision.configs import data_config, model_config, task_config
 from tff_vision.models import MODELS
 from tff_vision.objectives import anomaly, base, embedding
-
-
-def test_registry_and_config_name_the_same_tasks():
-  assert tuple(sorted(objectives.TASKS)) == task_config.TASKS
 
 
 def contrast(vectors, y):

@@ -1,6 +1,8 @@
 """pipelines.control: a policy gets better by federated play, alone it does worse elsewhere, and runs continue."""
 
 import json
+import pathlib
+import re
 import shutil
 
 import pytest
@@ -15,6 +17,9 @@ def test_a_policy_learns_and_a_run_that_was_killed_ends_the_same(run_pipeline, t
   done = run_pipeline('control', *QUICK, '--alone', f'--run_dir={folder}')
   assert done.code == 0, done.err
   report = json.loads((folder / 'report.json').read_text())
+  page = (pathlib.Path(__file__).parents[2] / 'docs' / 'how-to' / 'reinforcement.md').read_text()
+  rows = re.findall(r'^\| (`.*?) \|', page.split('## report.json')[1], re.MULTILINE)
+  assert set(report) == {name for row in rows for name in re.findall(r'`(\w+)`', row)}
   found = report['evaluation']
   assert found['random_catch_rate'] < 0.3 < 0.4 < found['catch_rate'] <= found['best_possible_catch_rate'] <= 1
   assert len(report['environments']) == 2 and len(report['unseen_environments']) == 1
@@ -37,6 +42,5 @@ def test_a_policy_learns_and_a_run_that_was_killed_ends_the_same(run_pipeline, t
     (['--compression=top_k'], 'compression=top_k'), (['--environments=0'], 'environments must be positive'),
     (['--algorithm=ditto'], 'algorithm=.ditto.')])
 def test_what_makes_no_sense_here_is_one_sentence(run_pipeline, flags, named):
-  import re
   done = run_pipeline('control', *flags)
   assert done.code == 1 and re.search(named, done.err) and 'Traceback' not in done.err, done.err

@@ -127,8 +127,9 @@ def test_defaults_fit_image_folders_and_leave_all_else():
       'cnn_gn', 'standardize', 0.05)
   assert configs.fitting(own, {'model'}) == own
   assert configs.fitting(own, {'preprocess', 'client_learning_rate'}).client == own.client
-  private = configs.ExperimentConfig(data=own.data, privacy=configs.PrivacyConfig(
-      privacy='client_gaussian', clip_norm=1.0, noise_multiplier=1.0))
+  private = configs.ExperimentConfig(
+      data=own.data, cohort=configs.CohortConfig(sampling='poisson'),
+      privacy=configs.PrivacyConfig(privacy='client_gaussian', clip_norm=1.0, noise_multiplier=1.0))
   assert configs.fitting(private, set()).data == own.data, 'no moments of private images by default'
   for dataset in ('digits', 'fashion_mnist', 'npz'):
     other = configs.ExperimentConfig(data=configs.DataConfig(dataset=dataset))

@@ -51,8 +51,8 @@ def test_what_is_sent_and_what_is_remembered_is_of_one_training_and_a_second_one
   assert len(answered) == 2 and report['privacy']['replayed_rounds'] == 1
   task = tasks.build_task(chosen)
   plan = experiment.build_plan(chosen, task)
-  twice = plan.charged(plan_lib.Past(replayed=(1,))).ledger(1)['epsilon']
-  assert report['privacy']['epsilon'] == pytest.approx(twice) and twice > 1.2 * plan.ledger(1)['epsilon']
+  twice = plan.charged(plan_lib.Past(replayed=(1,))).ledger(1).epsilon
+  assert report['privacy']['epsilon'] == pytest.approx(twice) and twice > 1.2 * plan.ledger(1).epsilon
 
   model = tf.keras.models.load_model(tmp_path / 'run/export/model.keras', compile=False)
   sent = np.concatenate([np.ravel(before - after.numpy()) for before, after in zip(
@@ -93,7 +93,7 @@ def test_the_ledger_counts_with_the_files_of_the_clients(tmp_path):
                              client=chosen.client)
   assert [client['examples'] for client in ledger['per_client']] == [60, 200, sizes[2]]
   assert ledger['replayed_rounds'] == 1  # The round that was refused had begun.
-  assert ledger['epsilon'] == pytest.approx(true.charged(plan_lib.Past(replayed=(2,))).ledger(3)['epsilon'])
+  assert ledger['epsilon'] == pytest.approx(true.charged(plan_lib.Past(replayed=(2,))).ledger(3).epsilon)
   announced = experiment.build_plan(chosen, task)
-  assert ledger['epsilon'] > 1.5 * announced.charged(plan_lib.Past(replayed=(2,))).ledger(3)['epsilon']
+  assert ledger['epsilon'] > 1.5 * announced.charged(plan_lib.Past(replayed=(2,))).ledger(3).epsilon
   assert json.loads((tmp_path / 'run/report.json').read_text())['dataset']['num_train_examples'] == 260 + sizes[2]

@@ -8,7 +8,7 @@ import pytest
 from absl import flags
 from absl.testing import flagsaver
 
-from flags import experiment_flags
+from flags import experiment_flags, groups
 from tests.pipelines.conftest import ROOT
 
 FLAGFILES = sorted((ROOT / 'pipelines' / 'recipes').glob('*.flags'))
@@ -18,6 +18,7 @@ RECIPES = [path for path in FLAGFILES if path not in SMOKES]
 
 def _config(*files):
   """Returns the experiment that the files describe."""
+  groups.define(experiment_flags.GROUPS)
   with flagsaver.flagsaver():
     flags.FLAGS(['train', *(f'--flagfile={path}' for path in files)])
     return experiment_flags.experiment_config()
@@ -29,7 +30,7 @@ def test_a_recipe_is_legal_and_says_what_to_type(recipe):
   assert config.cohort.cohort_size <= (config.data.num_clients or config.cohort.cohort_size)
   text = recipe.read_text()
   first = text.splitlines()[0]
-  assert re.search(r'\d', first) or first.startswith('# Not run here: the data cannot be fetched.')
+  assert re.search(r'\d', first) or first.startswith('# Not run here, because the data must be downloaded.')
   assert str(recipe.relative_to(ROOT)) in text
   if first.startswith('# Not run'):
     (smoke,) = [path for path in SMOKES if f'--flagfile={path.relative_to(ROOT)}' in text]

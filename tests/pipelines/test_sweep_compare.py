@@ -95,6 +95,9 @@ def test_the_best_of_a_random_number_of_runs_is_all_that_is_kept(run_pipeline, t
   once = privacy_losses.Spent(unit='client', kinds=(privacy_losses.Loss(event=gdp.event(2 / 20 * 2 ** 0.5)),))
   expected = privacy_losses.Composition(privacy_losses.best_of_random_runs([once], 1.3).kinds).epsilon(0.01)
   assert found['privacy']['epsilon'] == pytest.approx(expected) == found['budget_file']['epsilon']
+  # Whoever reads updates sees every run, so the choice promises nothing against the server.
+  assert found['privacy']['relation'] == 'replace one client' and found['privacy']['rounds'] == 2
+  assert found['privacy']['accountant'] == 'RDP, best of a random number of runs of mean 1.3'
   assert found['budget_file']['runs'] == 1 and f'costs epsilon {expected:.3f}' in done.out
   assert found['chosen']['noise_multiplier'] in (20, 25) and 'done' not in done.out
   done = run_pipeline('sweep', *arguments)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import tensorflow as tf
 
+from tests.documents import report_paths
 from tests.pipelines.conftest import TINY
 
 
@@ -14,6 +15,7 @@ def test_an_anomaly_detector_is_trained_evaluated_and_used(run_pipeline, tmp_pat
                       f'--run_dir={run_dir}')
   assert done.code == 0, done.err
   report = json.loads((run_dir / 'report.json').read_text())
+  assert not report_paths.undocumented(report)
   assert report['task'] == {'name': 'anomaly', 'metric': 'auc'} and 0 <= report['evaluation']['auc'] <= 1
   assert report['per_client']['metric'] == 'auc' and 'accuracy' not in report['evaluation']
   assert f'auc {report["evaluation"]["auc"]:.4f}' in done.out and 'auc per client' in done.out
@@ -49,6 +51,7 @@ def test_embeddings_begin_with_an_exported_model_whose_first_layer_stays(trained
   assert done.code == 0, done.err
   assert 'note: Its last layer' in done.out and 'frozen' in done.out
   report = json.loads((run_dir / 'report.json').read_text())
+  assert not report_paths.undocumented(report)
   assert {'auc', 'equal_error_rate'} <= set(report['evaluation']) and len(report['roc']['threshold']) > 5
   assert report['model']['trained_parameters'] < report['model']['parameters']
   exported = tf.keras.models.load_model(run_dir / 'export' / 'model.keras', compile=False).layers[-1]

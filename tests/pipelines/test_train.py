@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 
 from pipelines import train
+from tests.documents import report_paths
 from tests.pipelines.conftest import ROOT, TINY, command
 from tff_vision import configs
 from tff_vision.aggregation import secured
@@ -30,6 +31,7 @@ def test_a_run_leaves_everything_a_user_needs(trained):
   folder, done = trained
   report = json.loads((folder / 'report.json').read_text())
   assert json.loads(folder.with_name('trained.json').read_text()) == report
+  assert not report_paths.undocumented(report)
   assert {'accuracy', 'loss'} <= set(report['evaluation'])
   assert {'mean', 'percentile_10', 'worst', 'count'} <= set(report['per_client'])
   assert {'setup', 'train', 'evaluate', 'total'} <= set(report['seconds'])
@@ -118,6 +120,7 @@ def test_a_private_run_reports_its_ledger_and_withholds_exact_metrics(run_pipeli
                       f'--run_dir={run_dir}')
   assert done.code == 0, done.err
   report = json.loads((run_dir / 'report.json').read_text())
+  assert not report_paths.undocumented(report)
   assert 4.9 < report['privacy']['epsilon'] <= 5 and report['privacy']['unit'] == 'client'
   assert 'epsilon 5.000 at delta 0.01' in done.out or 'epsilon 4.99' in done.out
   assert all('train' not in record and 'cohort_size' not in record for record in report['history'])

@@ -3,6 +3,7 @@
 import csv
 import json
 
+from tests.documents import report_paths
 from tests.pipelines.conftest import TINY
 
 
@@ -12,6 +13,7 @@ def test_a_run_under_attack_says_who_attacked_what_it_achieved_and_what_was_sent
                       f'--run_dir={tmp_path}/run')
   assert done.code == 0, done.err
   report = json.loads((tmp_path / 'run' / 'report.json').read_text())
+  assert not report_paths.undocumented(report)
   attack, sent = report['attack'], report['traffic']
   assert attack['attack'] == 'backdoor_patch' and attack['target'] == '7' and attack['clients'] == 6
   assert len(attack['attacker_ids']) == attack['attackers'] == 2 and 0 <= attack['backdoor_success_rate'] <= 1

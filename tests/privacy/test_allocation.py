@@ -131,10 +131,10 @@ def test_plans_are_calibrated_for_it(privacy):
   made = build(privacy=privacy)
   assert made.sampler.rounds_a_pass == 11 and made.sampler.secret is not None and made.hides_attendance
   ledger = made.ledger(30)
-  assert 1.99 < ledger['epsilon'] <= 2.0 and 'one of the 11 rounds of a pass' in ledger['sampling']
+  assert 1.99 < ledger.epsilon <= 2.0 and 'one of the 11 rounds of a pass' in str(ledger.sampling)
   # Three passes, and the first round of a pass costs all of it.
   assert made.event(30) == passes(11, made.noise_multiplier, 3) and made.event(23) == made.event(30)
-  assert made.ledger(22)['epsilon'] < ledger['epsilon']
+  assert made.ledger(22).epsilon < ledger.epsilon
   row = mechanism_comparison.allocated(mechanism_comparison.Setting(population=210, cohort_size=20, rounds=30,
                                                                     target_epsilon=2.0, delta=1e-4))
   assert row.noise_multiplier == pytest.approx(made.noise_multiplier, rel=5e-3)

@@ -5,6 +5,7 @@ import collections
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_federated as tff
 
 from tff_vision.privacy.matrix import blt, toeplitz
 from tff_vision.privacy.mechanisms import noised_mean, noised_metrics
@@ -92,13 +93,16 @@ def test_two_cohorts_of_one_round_do_not_share_their_noise(stream, quantile):
 
 
 def test_fresh_keys_leave_everything_else_as_it_was():
-  state = {'a': collections.OrderedDict(server_secret_key=np.arange(8, dtype=np.uint32), round=np.int64(3)),
-           'b': [np.ones(2)]}
-  changed = key_binding.with_fresh_keys(state)
-  assert changed['a']['round'] == 3 and changed['b'][0].tolist() == [1, 1]
-  key = changed['a']['server_secret_key']
+  mechanism = collections.OrderedDict(server_secret_key=np.arange(8, dtype=np.uint32), round=np.int64(3))
+  state = tff.learning.templates.LearningAlgorithmState(
+      [np.ones(2)], (), (), collections.OrderedDict(mechanism=mechanism, summing=()), {'server_secret_key': 0})
+  changed = noised_mean.with_fresh_key(state)
+  assert changed._replace(aggregator=state.aggregator) == state and list(changed.aggregator) == ['mechanism', 'summing']
+  assert list(changed.aggregator['mechanism']) == list(mechanism) and changed.aggregator['mechanism']['round'] == 3
+  assert mechanism['server_secret_key'][7] == 7, 'the state that was given is as it was'
+  key = changed.aggregator['mechanism']['server_secret_key']
   assert key.dtype == np.uint32 and key.shape == (8,) and not np.array_equal(key, np.arange(8))
-  assert not np.array_equal(key, key_binding.with_fresh_keys(state)['a']['server_secret_key'])
+  assert not np.array_equal(key, noised_mean.with_fresh_key(state).aggregator['mechanism']['server_secret_key'])
 
 
 def test_metrics_of_two_cohorts_do_not_share_their_noise():

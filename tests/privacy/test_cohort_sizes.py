@@ -159,7 +159,7 @@ def test_every_draw_is_one_that_a_secure_sum_serves(cohort, tmp_path):
     # Of devices that drop out, too few may be left: then nobody's update is taken.
     assert sizes <= ({0} if 'dropout_after' in cohort else set()) | set(range(2, 6))
   if made.hides_attendance:
-    assert 'at least 2 and at most 5' in made.sampler.describe()
+    assert 'at least 2 and at most 5' in str(made.sampler.describe())
     assert made.quick_epsilon(40) > _plan(configs.SecureConfig(), **cohort).quick_epsilon(40)
   free = {len(_plan(configs.SecureConfig(), **cohort).cohort(round_num)) for round_num in range(1, 200)}
   assert cohort['sampling'] == 'fixed' or not free <= set(range(2, 6))
@@ -187,7 +187,7 @@ def test_the_plan_calibrates_and_the_planner_foretells_at_bounded_sizes():
       configs.PrivacyConfig(privacy='client_gaussian', clip_norm=1.0, target_epsilon=3.0, delta=1e-4),
       configs.CohortConfig(sampling='poisson', cohort_size=10), population=200, rounds=20, seed=3,
       cohort_size_bounds=sizes)
-  assert 2.99 < made.ledger(20)['epsilon'] <= 3.0
+  assert 2.99 < made.ledger(20).epsilon <= 3.0
   row = mechanism_comparison.independent(mechanism_comparison.Setting(population=200, cohort_size=10, rounds=20,
                                                                       target_epsilon=3.0, delta=1e-4,
                                                                       sizes=sizes))
@@ -195,7 +195,7 @@ def test_the_plan_calibrates_and_the_planner_foretells_at_bounded_sizes():
 
 
 def test_what_a_small_limit_costs():
-  """The figures of docs/privacy.md: 10 of 100 clients, noise 1, 100 rounds, delta 1e-5."""
+  """The figures of docs/explanation/privacy.md: 10 of 100 clients, noise 1, 100 rounds, delta 1e-5."""
   found = [accounting.SampledGaussian(
       rounds=100, cohort_size=10, population=100, noise_multiplier=1.0, sampling='poisson', sizes=sizes).epsilon(1e-5)
            for sizes in (cohort_sizes.Sizes(), *(cohort_sizes.Sizes(least=2, most=most) for most in (32, 16)))]

@@ -109,7 +109,7 @@ def test_over_selection_takes_the_fastest_and_the_deadline_the_timely():
   fast = _build(population=50, cohort_size=10, over_selection=5.0, speed_spread=2.0)
   taken = np.bincount(np.concatenate([fast(round_num) for round_num in range(1, 41)]), minlength=50)
   assert taken.sum() == 400
-  # All 50 are asked each round, so the same fast ones win: the bias that docs/participation.md warns of.
+  # All 50 are asked each round, so the same fast ones win: the bias that docs/reference/participation.md warns of.
   assert np.sort(taken)[-10:].sum() > 350
   everyone = _build(population=2000, cohort_size=2000, round_deadline=1.0)
   assert len(everyone(1)) / 2000 == pytest.approx(0.5, abs=0.05)  # The median client's time.

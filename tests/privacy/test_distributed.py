@@ -139,11 +139,11 @@ def test_a_round_without_noise_is_the_mean_of_clipped_updates_and_noise_has_its_
 def test_the_ledger_counts_turns_survivors_and_repetitions():
   _, made, _ = built(noise_multiplier=2.0)
   once = made.shares.divergence(4)
-  assert made.ledger(3)['epsilon'] == integer_shares.epsilon(3 * once, 0.01) == made.quick_epsilon(3)
+  assert made.ledger(3).epsilon == integer_shares.epsilon(3 * once, 0.01) == made.quick_epsilon(3)
   repeated = made.charged(plan.Past(replayed=(3, 3), delivered={1: 2}))
-  assert repeated.ledger(3)['epsilon'] == pytest.approx(
+  assert repeated.ledger(3).epsilon == pytest.approx(
       integer_shares.epsilon(4 * once + made.shares.divergence(2), 0.01))
-  assert repeated.ledger(3)['replayed_rounds'] == 2 and repeated.ledger(3)['fewest_clients_in_a_sum'] == 2
+  assert repeated.ledger(3).replayed_rounds == 2 and repeated.ledger(3).shares.fewest_clients_in_a_sum == 2
 
 
 def test_devices_that_do_not_deliver_make_it_dearer_and_shares_may_be_sized_for_them():
@@ -152,11 +152,11 @@ def test_devices_that_do_not_deliver_make_it_dearer_and_shares_may_be_sized_for_
   _, thin, _ = built(noise_multiplier=2.0, rounds=20, cohort=lost)
   _, sized, _ = built(noise_multiplier=2.0, rounds=20, cohort=lost, noise_survivors=2)
   assert thin.shares.stddev == full.shares.stddev
-  assert thin.ledger(20)['fewest_clients_in_a_sum'] < 4
+  assert thin.ledger(20).shares.fewest_clients_in_a_sum < 4
   # One client's turns are fewer, but each is dearer than one of the full cohort.
-  turns = lambda made: made.ledger(20)['max_participations']
-  assert thin.ledger(20)['epsilon'] > integer_shares.epsilon(turns(thin) * full.shares.divergence(4), 0.01)
-  assert sized.ledger(20)['epsilon'] < thin.ledger(20)['epsilon'] and turns(sized) == turns(thin)
+  turns = lambda made: made.ledger(20).max_participations
+  assert thin.ledger(20).epsilon > integer_shares.epsilon(turns(thin) * full.shares.divergence(4), 0.01)
+  assert sized.ledger(20).epsilon < thin.ledger(20).epsilon and turns(sized) == turns(thin)
 
 
 def test_a_sum_of_fewer_clients_than_the_noise_needs_is_not_opened(tff_runtime, monkeypatch, tmp_path):
@@ -196,14 +196,14 @@ def test_simulated_rounds_below_the_floor_take_nobody_s_update_and_cost_nothing(
   assert thin.fewest_clients == min(n for n in drawn if n > 1) == 2 and sized.fewest_clients == 3
   for made in (thin, sized):
     assert [len(made.cohort(r)) for r in range(1, 41)] == [n if n >= made.fewest_clients else 0 for n in drawn]
-    assert made.ledger(40)['failed_rounds'] == sum(n < made.fewest_clients for n in drawn)
-    assert made.ledger(40)['fewest_clients_in_a_sum'] >= made.fewest_clients
+    assert made.ledger(40).shares.failed_rounds == sum(n < made.fewest_clients for n in drawn)
+    assert made.ledger(40).shares.fewest_clients_in_a_sum >= made.fewest_clients
   failed = 1 + drawn.index(2)
   assert sized.attendance(failed)['reported'] == 0 < thin.attendance(failed)['reported']
   # Only sums of three or four are charged, at noise that is sized for three.
   by_client = [[len(sized.sampler(r)) for r in range(1, 41) if client in sized.cohort(r)] for client in range(4)]
   expected = max(integer_shares.epsilon(sum(sized.shares.divergence(n) for n in sums), 0.01) for sums in by_client)
-  assert sized.ledger(40)['epsilon'] == pytest.approx(expected) and min(map(min, by_client)) == 3
+  assert sized.ledger(40).epsilon == pytest.approx(expected) and min(map(min, by_client)) == 3
   with pytest.raises(ValueError, match='noise_survivors=4, but at most . clients deliver in any of the 2 rounds'):
     built(noise_multiplier=2.0, rounds=2, cohort={'dropout_after': 0.9}, noise_survivors=4)
 
@@ -211,7 +211,7 @@ def test_simulated_rounds_below_the_floor_take_nobody_s_update_and_cost_nothing(
 def test_a_target_is_met_but_not_far_exceeded():
   for privacy in ('distributed_gaussian', 'distributed_skellam'):
     _, made, _ = built(privacy, target_epsilon=3.0)
-    assert 2.98 < made.ledger(4)['epsilon'] <= 3.0
+    assert 2.98 < made.ledger(4).epsilon <= 3.0
 
 
 @pytest.mark.parametrize(('options', 'match'), [

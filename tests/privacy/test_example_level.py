@@ -97,27 +97,27 @@ def test_each_client_keeps_its_own_ledger():
   made = build(noise_multiplier=1.0)
   ledger = made.ledger(5)
   # Client 2 has fewer examples than a batch, one step a pass and no amplification: 10 plain releases.
-  assert [entry['examples'] for entry in ledger['per_client']] == [7, 12, 3, 9]
-  assert ledger['epsilon'] == pytest.approx(gdp.epsilon(math.sqrt(10), 1e-3), abs=5e-3)
+  assert [entry.examples for entry in ledger.per_client] == [7, 12, 3, 9]
+  assert ledger.epsilon == pytest.approx(gdp.epsilon(math.sqrt(10), 1e-3), abs=5e-3)
   poisson = dp_accounting.SelfComposedDpEvent(
       dp_accounting.PoissonSampledDpEvent(4 / 12, dp_accounting.GaussianDpEvent(1.0)), 5 * 2 * 3)
-  assert ledger['per_client'][1]['epsilon_rdp'] == pytest.approx(
+  assert ledger.per_client[1].epsilon_rdp == pytest.approx(
       dp_accounting.rdp.RdpAccountant().compose(poisson).get_epsilon(1e-3), rel=0.02)
-  assert ledger['unit'] == 'example' and not made.releases_exact_metrics
+  assert ledger.unit == 'example' and not made.releases_exact_metrics
 
 
 def test_a_client_pays_for_the_rounds_it_took_part_in():
   made = build(noise_multiplier=1.0, cohort_size=1, rounds=8)
-  turns = [entry['rounds'] for entry in made.ledger(8)['per_client']]
+  turns = [entry.rounds for entry in made.ledger(8).per_client]
   assert sum(turns) == 8 and turns == [sum(c in made.cohort(r) for r in range(1, 9)) for c in range(4)]
 
 
 @pytest.mark.parametrize('sampling', ['poisson', 'shuffled', 'balls_in_bins'])
 def test_calibration_serves_the_client_that_pays_most(sampling):
   made = build(target_epsilon=4.0, example_sampling=sampling)
-  assert 3.9 < made.ledger(5)['epsilon'] <= 4.0
-  assert max(entry['epsilon_rdp'] for entry in made.ledger(5)['per_client']) == pytest.approx(
-      made.ledger(5)['epsilon_rdp'], rel=0.05)
+  assert 3.9 < made.ledger(5).epsilon <= 4.0
+  assert max(entry.epsilon_rdp for entry in made.ledger(5).per_client) == pytest.approx(
+      made.ledger(5).epsilon_rdp, rel=0.05)
 
 
 def test_delta_must_protect_the_largest_client():
@@ -146,15 +146,15 @@ def test_whole_updates_with_local_noise():
 
 def test_local_privacy_is_a_replacement_each_turn():
   made = build(privacy='local_dp', noise_multiplier=8.0)
-  assert made.ledger(5)['epsilon'] == pytest.approx(gdp.epsilon(2 * math.sqrt(5) / 8, 1e-3))
-  assert build(privacy='local_dp', target_epsilon=2.0).ledger(5)['epsilon'] == pytest.approx(2.0)
-  assert made.ledger(0)['epsilon'] == 0.0
+  assert made.ledger(5).epsilon == pytest.approx(gdp.epsilon(2 * math.sqrt(5) / 8, 1e-3))
+  assert build(privacy='local_dp', target_epsilon=2.0).ledger(5).epsilon == pytest.approx(2.0)
+  assert made.ledger(0).epsilon == 0.0
 
 
 def test_the_report_says_how_gradients_are_clipped():
   task = tiny.task()
   made = build(noise_multiplier=1.0).for_model(task.keras_model(), task.batch_spec[0])
-  assert made.ledger(1)['gradients'] == dataclasses.asdict(made.method)
+  assert made.ledger(1).to_json()['gradients'] == dataclasses.asdict(made.method)
   assert made.method.ghost and list(made.method.layers.values()) == ['dense']
   mixed = tf.keras.Sequential([tf.keras.layers.Input((4, 4, 1)), tf.keras.layers.BatchNormalization()])
   with pytest.raises(ValueError, match='GroupNormalization'):
@@ -165,4 +165,4 @@ def test_the_ledger_is_that_of_the_dearest_client_by_either_accountant():
   sizes = (30, 33, 41, 57, 20)
   made = build(sizes=sizes, noise_multiplier=0.9, rounds=3)
   each = [accounting.epsilon_pld(run.event(), 1e-3) for run in (made.releases(client, 3) for client in range(5))]
-  assert made.ledger(3)['epsilon'] == pytest.approx(max(each), rel=1e-9)
+  assert made.ledger(3).epsilon == pytest.approx(max(each), rel=1e-9)

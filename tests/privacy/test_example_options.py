@@ -300,7 +300,7 @@ def test_calibration_meets_the_budget(options):
     ({'example_noise': 'blt'}, 'example_noise=blt needs example_sampling=cyclic'),
     ({'example_noise': 'banded', 'example_sampling': 'shuffled'}, 'example_noise=banded needs'),
     ({'example_noise': 'amplified', 'example_sampling': 'cyclic'}, 'needs example_sampling=poisson'),
-    ({'example_noise': 'amplified', 'example_adaptive_clip': True}, 'example_adaptive_clip does not go'),
+    ({'example_noise': 'amplified', 'example_adaptive_clip': True}, 'example_adaptive_clip=True does not go'),
     ({'example_noise': 'banded', 'example_sampling': 'cyclic', 'mf_bands': 6}, 'mf_bands=6 exceeds the 5 steps'),
     ({'example_noise': 'amplified'}, 'mf_bands is missing'),
     ({'mf_bands': 2}, 'mf_bands=2 has no effect'), ({'count_stddev': 2.0}, 'count_stddev=2.0 has no effect'),

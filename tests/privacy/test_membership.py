@@ -37,25 +37,25 @@ def test_cohorts_follow_the_schedule(trace):
 
 def test_each_hospital_pays_for_the_rounds_it_took_part_in(trace):
   ledger = build(trace).final_ledger(ROUNDS)
-  assert [one['rounds'] for one in ledger['per_client']] == [5, 7, 10]
-  for one, size, rounds in zip(ledger['per_client'], SIZES, (5, 7, 10), strict=True):
+  assert [one.rounds for one in ledger.per_client] == [5, 7, 10]
+  for one, size, rounds in zip(ledger.per_client, SIZES, (5, 7, 10), strict=True):
     accountant = dp_accounting.pld.PLDAccountant()
     steps = rounds * 2 * -(-size // BATCH)  # Two epochs a round.
     accountant.compose(dp_accounting.PoissonSampledDpEvent(BATCH / size, dp_accounting.GaussianDpEvent(NOISE)), steps)
-    assert one['epsilon'] == pytest.approx(accountant.get_epsilon(DELTA), rel=1e-3)
-  assert ledger['epsilon'] == max(one['epsilon'] for one in ledger['per_client'])
+    assert one.epsilon == pytest.approx(accountant.get_epsilon(DELTA), rel=1e-3)
+  assert ledger.epsilon == max(one.epsilon for one in ledger.per_client)
 
 
 def test_without_sampling_the_arithmetic_is_by_hand(trace):
   # Shuffled passes touch every example once: r rounds of 2 epochs are one Gaussian of mu = sqrt(2 r) / noise.
   ledger = build(trace, example_sampling='shuffled').final_ledger(ROUNDS)
-  for one, rounds in zip(ledger['per_client'], (5, 7, 10), strict=True):
-    assert one['epsilon'] == pytest.approx(gdp.epsilon((2 * rounds) ** 0.5 / NOISE, DELTA), rel=2e-3)
+  for one, rounds in zip(ledger.per_client, (5, 7, 10), strict=True):
+    assert one.epsilon == pytest.approx(gdp.epsilon((2 * rounds) ** 0.5 / NOISE, DELTA), rel=2e-3)
 
 
 def test_one_that_left_pays_no_more_and_one_that_has_not_come_pays_nothing(trace):
   made = build(trace, example_sampling='shuffled')
-  spent = {rounds: [one['epsilon'] for one in made.final_ledger(rounds)['per_client']] for rounds in (3, 5, 9)}
+  spent = {rounds: [one.epsilon for one in made.final_ledger(rounds).per_client] for rounds in (3, 5, 9)}
   assert spent[3][METRO] == 0.0 < spent[5][METRO]
   assert spent[5][COAST] == spent[9][COAST] and spent[5][NORTH] < spent[9][NORTH]
 

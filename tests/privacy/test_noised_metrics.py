@@ -61,10 +61,10 @@ def test_the_ledger_charges_updates_and_metrics_together():
   once = dp_accounting.GaussianDpEvent((1.1 ** -2 + 4 ** -2) ** -0.5)
   event = dp_accounting.SelfComposedDpEvent(dp_accounting.PoissonSampledDpEvent(0.05, once), 50)
   ledger, plain = made.ledger(50), build(noise_multiplier=1.1).ledger(50)
-  assert ledger['epsilon'] == pytest.approx(accounting.epsilon_pld(event, 1e-5), 1e-9)
-  assert ledger['epsilon_rdp'] == pytest.approx(accounting.epsilon_rdp(event, 1e-5), 1e-9)
-  assert ledger['epsilon'] > plain['epsilon'] and ledger['metrics_noise_multiplier'] == 4
-  assert 'metrics_noise_multiplier' not in plain
+  assert ledger.epsilon == pytest.approx(accounting.epsilon_pld(event, 1e-5), 1e-9)
+  assert ledger.epsilon_rdp == pytest.approx(accounting.epsilon_rdp(event, 1e-5), 1e-9)
+  assert ledger.epsilon > plain.epsilon and ledger.metrics_noise_multiplier == 4
+  assert plain.metrics_noise_multiplier is None
 
 
 @pytest.mark.parametrize('privacy', [
@@ -72,7 +72,7 @@ def test_the_ledger_charges_updates_and_metrics_together():
     {'privacy': 'dp_mf', 'sampling': 'round_robin'}, {'privacy': 'dp_mf', 'mf_strategy': 'amplified', 'mf_bands': 4}])
 def test_a_target_is_met_by_both_together(privacy):
   made = build(target_epsilon=2.0, metrics_noise_multiplier=12.0, **privacy)
-  assert 1.98 < made.ledger(50)['epsilon'] <= 2.0 + 1e-9
+  assert 1.98 < made.ledger(50).epsilon <= 2.0 + 1e-9
   assert made.noise_multiplier > build(target_epsilon=2.0, **privacy).noise_multiplier
   with pytest.raises(ValueError, match='metrics_noise_multiplier=0.3'):
     build(target_epsilon=2.0, metrics_noise_multiplier=0.3, **privacy)
@@ -104,7 +104,8 @@ def test_who_knows_the_seed_does_not_know_the_cohorts(privacy):
 
 
 def test_a_task_without_accuracy_is_refused():
-  with pytest.raises(ValueError, match='metrics_noise_multiplier=4.0 releases accuracy'):
+  with pytest.raises(ValueError, match='metrics_noise_multiplier=4.0 does not go with task=embedding: it releases'):
     configs.ExperimentConfig(
-        task=configs.TaskConfig(task='embedding'), privacy=configs.PrivacyConfig(
+        task=configs.TaskConfig(task='embedding'), cohort=configs.CohortConfig(sampling='poisson'),
+        privacy=configs.PrivacyConfig(
             privacy='client_gaussian', clip_norm=1.0, noise_multiplier=1.0, metrics_noise_multiplier=4.0))

@@ -51,7 +51,7 @@ def test_a_loss_that_remembers_examples_is_refused_where_examples_are_promised_s
                                        'Assign.* may keep something'):
     made(task(), privacy=private).ledger()
   assert made(task(), privacy=configs.PrivacyConfig(
-      privacy='local_dp', clip_norm=1.0, noise_multiplier=9.0, delta=0.01)).ledger()['epsilon'] > 0
+      privacy='local_dp', clip_norm=1.0, noise_multiplier=9.0, delta=0.01)).ledger().epsilon > 0
 
 
 def test_what_an_objective_inherits_says_nothing_of_its_own_loss():
@@ -69,7 +69,7 @@ def test_what_an_objective_inherits_says_nothing_of_its_own_loss():
   private = tv.ExampleDpSgd(clip_norm=1.0, noise_multiplier=1.0, delta=0.01)
   for kind, ghost in ((classification.Classification, True), (Mixing, False), (Claiming, True)):
     task = tv.Task(tv.testing.tiny_images(), model='linear', objective=kind(num_outputs=3, multi_label=False))
-    assert made(task, privacy=private).ledger()['gradients']['ghost'] is ghost
+    assert made(task, privacy=private).ledger().examples.gradients.ghost is ghost
 
 
 class Keeping(tv.Algorithm):
@@ -157,8 +157,8 @@ def test_classes_that_only_clients_have_are_not_told_by_the_models_outputs():
 
   with pytest.raises(ValueError, match=r'classes that no test image shows \(2, 3\)'):
     ledger(part(0, 1))
-  assert ledger(part(0, 1), class_names=('w', 'x', 'y', 'z'))['epsilon'] > 0  # Said, and not counted.
-  assert ledger(part(0, 1, 2, 3))['epsilon'] > 0
-  assert ledger(part(0, 1), privacy=configs.PrivacyConfig()) == {'mechanism': 'none'}
+  assert ledger(part(0, 1), class_names=('w', 'x', 'y', 'z')).epsilon > 0  # Said, and not counted.
+  assert ledger(part(0, 1, 2, 3)).epsilon > 0
+  assert ledger(part(0, 1), privacy=configs.PrivacyConfig()).to_json() == {'mechanism': 'none'}
 
 

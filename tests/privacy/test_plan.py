@@ -45,18 +45,17 @@ def test_epsilon_is_dp_accountings():
   ledger = build(noise_multiplier=1.1, delta=1e-5).ledger(50)
   event = dp_accounting.SelfComposedDpEvent(
       dp_accounting.PoissonSampledDpEvent(0.05, dp_accounting.GaussianDpEvent(1.1)), 50)
-  assert ledger['epsilon'] == pytest.approx(dp_accounting.pld.PLDAccountant().compose(event).get_epsilon(1e-5), 1e-9)
-  assert ledger['epsilon_rdp'] == pytest.approx(
+  assert ledger.epsilon == pytest.approx(dp_accounting.pld.PLDAccountant().compose(event).get_epsilon(1e-5), 1e-9)
+  assert ledger.epsilon_rdp == pytest.approx(
       dp_accounting.rdp.RdpAccountant().compose(event).get_epsilon(1e-5), 1e-9)
-  assert ledger['epsilon'] <= ledger['epsilon_rdp']
-  assert {'delta', 'unit', 'relation', 'sampling', 'accountant', 'rounds', 'noise_multiplier',
-          'clip_norm'} <= set(ledger)
+  assert ledger.epsilon <= ledger.epsilon_rdp
+  assert str(ledger.sampling) == 'poisson, rate 0.05' and (ledger.delta, ledger.rounds) == (1e-5, 50)
 
 
 @pytest.mark.parametrize('target', [0.5, 3.0])
 def test_calibrated_noise_spends_the_target_and_not_more(target):
   made = build(target_epsilon=target, delta=1e-5)
-  assert 0.99 * target <= made.ledger(50)['epsilon'] <= target
+  assert 0.99 * target <= made.ledger(50).epsilon <= target
 
 
 def test_delta_defaults_below_one_over_the_population():
@@ -65,7 +64,7 @@ def test_delta_defaults_below_one_over_the_population():
 
 
 def test_no_noise_promises_nothing():
-  assert build(noise_multiplier=0.0).ledger(1)['epsilon'] == np.inf
+  assert build(noise_multiplier=0.0).ledger(1).epsilon == np.inf
 
 
 @pytest.mark.parametrize(('change', 'match'), [
@@ -79,7 +78,7 @@ def test_dishonest_or_impossible_settings_are_refused(change, match):
 def test_exact_training_metrics_stay_inside_a_private_run():
   assert not build(noise_multiplier=1.0).releases_exact_metrics
   none = plan.build_plan(configs.PrivacyConfig(), configs.CohortConfig(cohort_size=2), population=4, rounds=1, seed=0)
-  assert none.releases_exact_metrics and none.ledger(9) == {'mechanism': 'none'}
+  assert none.releases_exact_metrics and none.ledger(9).to_json() == {'mechanism': 'none'}
 
 
 @settings(max_examples=30)
@@ -110,7 +109,7 @@ def test_blocks_in_turn_draw_each_client_at_the_block_rate():
 def test_adaptive_clipping_costs_what_is_accounted():
   made = build(privacy='client_adaptive', noise_multiplier=1.0, delta=1e-5)
   plain = build(noise_multiplier=1.0, delta=1e-5)
-  assert made.ledger(50)['epsilon'] == plain.ledger(50)['epsilon']
+  assert made.ledger(50).epsilon == plain.ledger(50).epsilon
   assert made.quantile == noised_mean.QuantileClip(quantile=0.5, learning_rate=0.2, count_stddev=2.5)
   # The sum carries more noise than the plain mechanism's: the count's share of the budget.
   assert made.quantile.sum_noise_multiplier(1.0) == pytest.approx((1 - 1 / 25) ** -0.5)
@@ -122,11 +121,11 @@ def test_adaptive_clipping_costs_what_is_accounted():
                                      {'privacy': 'dp_mf'}, {'privacy': 'dp_mf', 'mf_strategy': 'banded'}])
 def test_correlated_noise_is_one_gaussian_for_the_whole_run(privacy):
   made = build(sampling='round_robin', target_epsilon=2.0, delta=1e-5, **privacy)
-  spent = [made.ledger(rounds)['epsilon'] for rounds in (1, 20, 21, 50)]
+  spent = [made.ledger(rounds).epsilon for rounds in (1, 20, 21, 50)]
   assert spent == sorted(spent) and spent[-1] == pytest.approx(2.0)
   assert made.mu(50) == pytest.approx(gdp.mu(2.0, 1e-5))
   # A second turn begins in round 21.
-  assert made.ledger(20)['max_participations'] == 1 and made.ledger(21)['max_participations'] == 2
+  assert made.ledger(20).max_participations == 1 and made.ledger(21).max_participations == 2
   # The planner foretold the noise.
   rows = mechanism_comparison.compare(mechanism_comparison.Setting(population=1000, cohort_size=50, rounds=50,
                                                                    target_epsilon=2.0, delta=1e-5))
@@ -138,9 +137,9 @@ def test_amplified_bands_are_sampled_gaussians_of_their_blocks():
   norm = np.sqrt(sum(c * c for c in made.coefficients))
   event = dp_accounting.SelfComposedDpEvent(
       dp_accounting.PoissonSampledDpEvent(0.2, dp_accounting.GaussianDpEvent(made.noise_multiplier / norm)), 13)
-  assert made.ledger(50)['epsilon'] == pytest.approx(
+  assert made.ledger(50).epsilon == pytest.approx(
       dp_accounting.pld.PLDAccountant().compose(event).get_epsilon(1e-5), abs=1e-6)
-  assert 1.99 < made.ledger(50)['epsilon'] <= 2.0
+  assert 1.99 < made.ledger(50).epsilon <= 2.0
   amplified = build(privacy='dp_mf', mf_strategy='amplified', target_epsilon=2.0, delta=1e-5)
   assert len(amplified.coefficients) in (1, 2, 4, 8)
 
@@ -161,7 +160,7 @@ def test_mechanisms_refuse_what_would_make_their_epsilon_false(change, match):
                                      {'privacy': 'dp_mf', 'sampling': 'round_robin', 'noise_multiplier': 10.0}])
 def test_affordable_rounds_end_before_the_budget(privacy):
   made = build(delta=1e-5, **privacy)
-  budget = made.ledger(5)['epsilon']
-  assert made.affordable_rounds(8, budget) == 5 or made.ledger(6)['epsilon'] == budget
+  budget = made.ledger(5).epsilon
+  assert made.affordable_rounds(8, budget) == 5 or made.ledger(6).epsilon == budget
   assert made.affordable_rounds(4, budget) == 4
   assert made.affordable_rounds(8, 1e-3) == 0

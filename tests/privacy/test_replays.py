@@ -42,15 +42,15 @@ def test_a_round_begun_after_its_end_is_charged_whoever_adds_the_noise(name, mon
   twice = made.charged(plan.Past(replayed=(3, 3), repeated=(3, 3), delivered=SEEN))
   once, more = made.ledger(ROUNDS), lost.ledger(ROUNDS)
   # What was never seen costs nothing where the noise belongs to the total.
-  assert unfinished.ledger(ROUNDS) == once and once['replayed_rounds'] == 0
-  assert more['replayed_rounds'] == 1 and twice.ledger(ROUNDS)['replayed_rounds'] == 2
-  assert once['epsilon'] < more['epsilon'] < twice.ledger(ROUNDS)['epsilon']
+  assert unfinished.ledger(ROUNDS) == once and once.replayed_rounds == 0
+  assert more.replayed_rounds == 1 and twice.ledger(ROUNDS).replayed_rounds == 2
+  assert once.epsilon < more.epsilon < twice.ledger(ROUNDS).epsilon
   assert made.quick_epsilon(ROUNDS) < lost.quick_epsilon(ROUNDS)
-  assert more['epsilon'] <= more['epsilon_rdp'] * (1 + 1e-9)
-  budget = once['epsilon'] * 1.0001
+  assert more.epsilon <= more.epsilon_rdp * (1 + 1e-9)
+  budget = once.epsilon * 1.0001
   assert made.affordable_rounds(ROUNDS, budget) == ROUNDS > lost.affordable_rounds(ROUNDS, budget)
   # Rounds ahead that were released before their checkpoints were lost are paid for already.
-  assert made.charged(plan.Past(delivered=SEEN)).ledger(5)['epsilon'] == pytest.approx(once['epsilon'], rel=1e-9)
+  assert made.charged(plan.Past(delivered=SEEN)).ledger(5).epsilon == pytest.approx(once.epsilon, rel=1e-9)
 
 
 def test_repetitions_over_one_cohort_cost_more_than_cohorts_of_their_own():
@@ -59,8 +59,8 @@ def test_repetitions_over_one_cohort_cost_more_than_cohorts_of_their_own():
       dp_accounting.PoissonSampledDpEvent(0.2, dp_accounting.GaussianDpEvent(noise)), count)
   event = dp_accounting.ComposedDpEvent([sampled(2.0, 10), sampled(2 / math.sqrt(2), 1), sampled(2 / math.sqrt(3), 1)])
   found = made.ledger(ROUNDS)
-  assert found['epsilon_rdp'] == pytest.approx(accounting.epsilon_rdp(event, 1e-4), rel=1e-9)
-  assert found['epsilon'] > accounting.epsilon_pld(sampled(2.0, ROUNDS + 3), 1e-4)
+  assert found.epsilon_rdp == pytest.approx(accounting.epsilon_rdp(event, 1e-4), rel=1e-9)
+  assert found.epsilon > accounting.epsilon_pld(sampled(2.0, ROUNDS + 3), 1e-4)
 
 
 @pytest.mark.parametrize('name', ['blt', 'banded'])
@@ -77,12 +77,12 @@ def test_the_bound_on_correlated_rows_holds_for_every_pattern(name):
     times = np.array([charged.past.released(ROUNDS)[number] for number in range(1, ROUNDS + 1)])
     worst = max((times * matrix[:, pattern].sum(1) ** 2).sum() for pattern in turns)
     assert math.sqrt(worst) / 2.0 <= charged.mu(ROUNDS) <= math.sqrt(times.max()) * made.mu(ROUNDS) + 1e-12
-    assert charged.ledger(ROUNDS)['epsilon'] == pytest.approx(gdp.epsilon(charged.mu(ROUNDS), 1e-4))
+    assert charged.ledger(ROUNDS).epsilon == pytest.approx(gdp.epsilon(charged.mu(ROUNDS), 1e-4))
 
 
 def test_a_secure_sum_says_what_rounding_adds():
   made = build('client_gaussian')
-  assert 'rounding_adds_to_sensitivity' not in made.ledger(1)
+  assert made.ledger(1).rounding_adds_to_sensitivity is None
   hidden = made.for_secure_sum(configs.SecureConfig(secure_sum='masks'))
-  added = dataclasses.replace(hidden, length=1_000_000).ledger(1)['rounding_adds_to_sensitivity']
+  added = dataclasses.replace(hidden, length=1_000_000).ledger(1).rounding_adds_to_sensitivity
   assert 1000 / 2 ** 20 < added < 1.1 * 1000 / 2 ** 20

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from tests.documents import report_paths
 from tff_vision import configs, data, experiment, tasks
 from tff_vision.accounting import budget_file, gdp
 from tff_vision.configs import budget_file_config
@@ -46,7 +47,9 @@ def test_what_runs_on_one_budget_are_charged(tmp_path):
   # Killed in its second round, and gone on with: that round is released twice. The budget need not be named again.
   with (tmp_path / 'one' / 'secret' / 'journal.jsonl').open('a') as journal:
     journal.write('{"begin": 2}\n')
-  found = run('one').report['budget_file']
+  report = run('one').report
+  assert not report_paths.undocumented(report)
+  found = report['budget_file']
   assert found['epsilon'] == spent() == epsilon(4 + 3) and found['runs'] == 2 and found['file'] == str(path)
 
   with pytest.raises(ValueError, match=r'three does not fit: other runs on this data \(2\)'):

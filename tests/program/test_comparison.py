@@ -20,8 +20,8 @@ def report(accuracies, *, seed=0, rate=0.1, privacy=None):
 
 RUNS = [report({1: 0.2, 2: 0.5, 4: 0.6}, seed=0), report({1: 0.4, 2: 0.7, 3: 0.7, 4: 0.8}, seed=1),
         report({2: 0.9}, rate=0.3, privacy={
-            'mechanism': 'client_gaussian', 'epsilon': 2.5, 'delta': 1e-5, 'unit': 'client', 'relation': 'add',
-            'sampling': 'poisson', 'rounds': 2, 'accountant': 'PLD'})]
+            'mechanism': 'client_gaussian', 'epsilon': 2.5, 'delta': 1e-5, 'unit': 'client',
+            'relation': 'add or remove one client', 'sampling': 'poisson', 'rounds': 2, 'accountant': 'PLD'})]
 
 
 def test_runs_that_differ_in_the_seed_alone_are_one_group_with_mean_and_deviation():

@@ -9,11 +9,12 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow_federated as tff
 
 from tff_vision import configs
 from tff_vision.accounting import accounting
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.program import journal, loop
+from tff_vision.program import journal, loop, managers, round_record
 
 Fault = dataclasses.make_dataclass('Fault', ['worker', 'reason', 'clients'])
 
@@ -56,16 +57,17 @@ def run(plan, tmp_path, faults=(), rounds=6, load_latest=nothing_saved, first=0,
       next=play)
   evaluated = {'evaluation': {'accuracy': 0.5}, 'per_client': {}}
   book = journal.Journal(tmp_path / 'journal.jsonl')
-  outcome = asyncio.run(loop.run(
-      process, plan=plan, client_data=types.SimpleNamespace(present=list, request=lambda client, _: client),
+  training = loop.Training(
+      process=process, plan=plan, client_data=types.SimpleNamespace(present=list, request=lambda client, _: client),
       task=types.SimpleNamespace(images=types.SimpleNamespace(train=[None] * 4, test=None), initial_weights=lambda: 0),
-      runtime=types.SimpleNamespace(cohort=cohort, WorkerLost=KeyError,
-                                    take_faults=lambda: faults.popleft() if faults else []),
-      traffic=loop.Traffic(bytes_down=1, bytes_up=1), journal=book, evaluate_personal=None,
+      place=types.SimpleNamespace(cohort=cohort, WorkerLost=KeyError,
+                                  take_faults=lambda: faults.popleft() if faults else []),
+      traffic=round_record.Traffic(bytes_down=1, bytes_up=1),
       evaluator=types.SimpleNamespace(model=None, evaluate=lambda _: evaluated),
-      program=configs.ProgramConfig(rounds=rounds, rounds_per_evaluation=100),
-      managers=loop.Managers(checkpoints=types.SimpleNamespace(load_latest=load_latest, save=save), releases=()),
-      stop_requested=lambda: False, **{'on_round': lambda record: None, **options}))
+      program=configs.ProgramConfig(rounds=rounds, rounds_per_evaluation=100))
+  outcome = asyncio.run(loop.run(training, loop.Books(
+      managers=managers.Managers(checkpoints=types.SimpleNamespace(load_latest=load_latest, save=save), releases=()),
+      journal=book, **{'stop_requested': lambda: False, 'on_round': lambda record: None, **options})))
   assert len(kept) <= len(outcome.history)
   return outcome, book
 
@@ -87,7 +89,7 @@ SELF_NOISING = ('local_dp', 'example_dp_sgd', 'distributed_gaussian', 'distribut
 def test_what_clients_release_twice_is_charged_twice(tmp_path, mechanism):
   plan = build('round_robin', 2, privacy=mechanism, noise_multiplier=4.0)
   pair = tuple(plan.cohort(2))
-  expected = plan.charged(plan_lib.Past(replayed=(2, 2))).ledger(6)['epsilon']
+  expected = plan.charged(plan_lib.Past(replayed=(2, 2))).ledger(6).epsilon
   if mechanism == 'example_dp_sgd':  # Each client has a ledger of its own.
     turns = [3 + 2 * int(client == pair[0]) + int(client == pair[1]) for client in range(4)]
     expected = max(map(plan.client_epsilon, range(4), turns))
@@ -95,30 +97,30 @@ def test_what_clients_release_twice_is_charged_twice(tmp_path, mechanism):
   assert len(outcome.history) == 6 and book.past().again == ((2, pair[:1]), (2, pair))
   charged = plan.charged(journal.Journal(tmp_path / 'journal.jsonl').past())
   # Two turns more for the one, one for its partner. Of shares of noise, a sum that has a new one is a sum more.
-  assert charged.ledger(6)['epsilon'] == pytest.approx(expected) and expected > plan.ledger(6)['epsilon']
-  assert charged.ledger(6)['replayed_rounds'] == 2
+  assert charged.ledger(6).epsilon == pytest.approx(expected) and expected > plan.ledger(6).epsilon
+  assert charged.ledger(6).replayed_rounds == 2
   assert outcome.history[-1]['privacy']['replayed_rounds'] == 2
   if mechanism == 'example_dp_sgd':
-    assert [client['rounds'] for client in charged.ledger(6)['per_client']] == turns
+    assert [client.rounds for client in charged.ledger(6).per_client] == turns
 
 
 @pytest.mark.parametrize('mechanism', ['local_dp', 'example_dp_sgd', 'distributed_gaussian'])
 def test_a_budget_holds_for_what_is_released_twice(tmp_path, mechanism):
   plan = build('fixed', privacy=mechanism, noise_multiplier=4.0)
-  budget = plan.ledger(6)['epsilon']
+  budget = plan.ledger(6).epsilon
   outcome, book = run(plan, tmp_path / '.', repeated={2: [(0, 1, 2, 3)]}, stop_at_epsilon=budget)
   assert len(outcome.history) == 5 and not outcome.interrupted, 'the sixth round is paid for the second'
-  assert plan.charged(book.past()).ledger(5)['epsilon'] == pytest.approx(budget)
+  assert plan.charged(book.past()).ledger(5).epsilon == pytest.approx(budget)
 
   # In the last round nothing is left to pay with: what may have been answered is charged, and the run ends before it.
   (tmp_path / 'last').mkdir()
   outcome, book = run(plan, tmp_path / 'last', repeated={6: [(0, 1, 2, 3)]}, stop_at_epsilon=budget)
   assert len(outcome.history) == 5 and book.past().again == ()
-  assert plan.charged(book.past()).ledger(5)['epsilon'] == pytest.approx(budget)
+  assert plan.charged(book.past()).ledger(5).epsilon == pytest.approx(budget)
 
   (tmp_path / 'first').mkdir()
   with pytest.raises(ValueError, match=r'stop_at_epsilon=.* does not pay for round 1 once more'):
-    run(plan, tmp_path / 'first', rounds=1, repeated={1: [(0, 1, 2, 3)]}, stop_at_epsilon=plan.ledger(1)['epsilon'])
+    run(plan, tmp_path / 'first', rounds=1, repeated={1: [(0, 1, 2, 3)]}, stop_at_epsilon=plan.ledger(1).epsilon)
 
 
 def test_nothing_is_told_where_noise_is_the_servers(tmp_path):
@@ -129,14 +131,14 @@ def test_nothing_is_told_where_noise_is_the_servers(tmp_path):
 
 def test_a_budget_that_lost_clients_use_up_ends_the_run_earlier(tmp_path):
   plan = build('fixed', privacy='distributed_gaussian', noise_multiplier=2.0)
-  budget = plan.ledger(6)['epsilon']
+  budget = plan.ledger(6).epsilon
   lost = Fault('worker', 'gone', (0, 1, 2))
   outcome, book = run(plan, tmp_path, [[], [lost]], stop_at_epsilon=budget)
   charged = plan.charged(book.past())
   done = len(outcome.history)
   # Rounds cost in inverse proportion to the clients that delivered: 1, then 4, and one more fits into six.
   assert done == 3
-  assert charged.ledger(done)['epsilon'] <= budget < charged.ledger(done + 1)['epsilon']
+  assert charged.ledger(done).epsilon <= budget < charged.ledger(done + 1).epsilon
   assert 'evaluation' in outcome.history[-1] and not outcome.interrupted
   assert outcome.history[1]['dropped_clients'] == 3
 
@@ -164,20 +166,26 @@ def test_finished_rounds_without_a_checkpoint_are_not_released_again(tmp_path):
     run(plan, tmp_path)
 
 
+def keyed(rest):
+  """Returns a server's state that holds the key of noise."""
+  return tff.learning.templates.LearningAlgorithmState((), (), (), {
+      'mechanism': {'server_secret_key': np.zeros(8, np.uint32)}}, np.int64(rest))
+
+
 def resumed(plan, tmp_path, seen, kept, rounds=6, **options):
   """Runs on from the checkpoint of round `kept`, after rounds 1..seen were ended; also returns the rounds' keys."""
   book, keys = journal.Journal(tmp_path / 'journal.jsonl'), []
   for number in range(1, seen + 1):
     book.begin(number)
     book.end(number, 4)
-  state = {'server_secret_key': np.zeros(8, np.uint32), 'rest': np.int64(kept)}
+  state = keyed(kept)
 
   async def load_latest(structure):
     return {**structure, 'state': state, 'history': json.dumps(
         [{'round': number, 'seconds': 1.0} for number in range(1, kept + 1)]).encode()}, kept
 
   def compute(state, data):
-    keys.append(tuple(state['server_secret_key']))
+    keys.append(tuple(state.aggregator['mechanism']['server_secret_key']))
     return types.SimpleNamespace(state=state, metrics={})
 
   outcome, book = run(plan, tmp_path, rounds=rounds, load_latest=load_latest, first=state, compute=compute, **options)
@@ -207,12 +215,12 @@ def test_a_budget_is_not_exceeded_by_repetitions(tmp_path, monkeypatch):
       event, delta, orders=accounting.QUICK_ORDERS))
   monkeypatch.setattr(accounting, 'tightest', lambda event, delta: (accounting.epsilon_rdp(event, delta), 'RDP'))
   plan = build('poisson', privacy='client_gaussian', noise_multiplier=1.0)
-  budget = plan.ledger(6)['epsilon'] * 1.001
+  budget = plan.ledger(6).epsilon * 1.001
   outcome, book, _ = resumed(plan, tmp_path, seen=4, kept=2, stop_at_epsilon=budget)
   done = len(outcome.history)
   charged = plan.charged(book.past())
-  assert done < 6 and charged.ledger(done)['epsilon'] <= budget
-  assert charged.ledger(done + 1)['epsilon'] > budget
+  assert done < 6 and charged.ledger(done).epsilon <= budget
+  assert charged.ledger(done + 1).epsilon > budget
 
 
 def test_a_checkpoint_with_other_kinds_of_numbers_is_refused(tmp_path):
@@ -275,10 +283,13 @@ def test_a_budget_over_runs_is_charged_for_clients_that_are_lost_and_rounds_that
   async def first_round(structure):
     return {**structure, 'history': json.dumps([{'round': 1}]).encode()}, 1
 
+  given = {'rounds': 3, 'load_latest': first_round, 'first': keyed(1),
+           'compute': lambda state, data: types.SimpleNamespace(state=state, metrics={})}
+
   # Its checkpoint of round 2 is lost: with fresh noise that is one release more, which does not fit.
-  outcome, _ = run(plan, tmp_path / 'lost', rounds=3, load_latest=first_round, charged=Budget(fits=0))
+  outcome, _ = run(plan, tmp_path / 'lost', **given, charged=Budget(fits=0))
   assert len(outcome.history) == 1
   budget = Budget()
-  outcome, _ = run(plan, tmp_path / 'lost', rounds=3, load_latest=first_round, charged=budget)
+  outcome, _ = run(plan, tmp_path / 'lost', **given, charged=budget)
   assert len(outcome.history) == 3
   assert budget.charges[0] == plan.charged(plan_lib.Past(delivered={1: 1, 2: 1}, replayed=(2,), repeated=(2,))).spent(3)

@@ -1,6 +1,7 @@
 """report.html, parsed: nothing escapes, nothing is fetched, every number is the report's, every image decodes."""
 
 import base64
+import dataclasses
 import html.parser
 import io
 import json
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from matplotlib import image
 
-from tff_vision.accounting import profiles
+from tff_vision.accounting import ledger, profiles
 from tff_vision.data import images
 from tff_vision.report import figures, number_format, partition, privacy_profile, tables
 from tff_vision.report import page as page_lib
@@ -124,7 +125,7 @@ def test_every_number_is_the_reports_and_is_rounded_rightly(tmp_path, drawn_only
 def test_the_whole_promise_is_drawn_beside_what_the_audit_measured(tmp_path):
   profile = profiles.section(profiles.Promise(mu=1.0, population=5000), 1e-4, unit='client')
   content = make_report(audit={f'membership by loss: {privacy_profile.FOUND}': 0.0173, 'membership by loss: AUC': 0.5})
-  content['privacy'] |= {'profile': profile, 'delta': 1e-4}
+  content['privacy'] |= {'profile': profile.to_json(), 'delta': 1e-4}
   page = write(tmp_path, content, None)
   text = ''.join(page.text)
   # 9.24 % and 1.83 %: the normal probability beyond 2.326 - 1 and 3.09 - 1.
@@ -132,13 +133,15 @@ def test_the_whole_promise_is_drawn_beside_what_the_audit_measured(tmp_path):
                '1.83 %', 'Warning: delta = 0.0001 is weak for 5000 clients'):
     assert said in text
   assert {exact for exact, _ in page.data} <= numbers_of(content) | {21.5 / 3}
-  assert 'membership by loss: found at 1 % false alarms: 1.73 %' in privacy_profile.describe(content)
+  assert 'membership by loss: found at 1 % false alarms: 1.73 %' in privacy_profile.describe(
+      ledger.of_report(content), privacy_profile.measured(content))
   # The table of the mechanism does not list the curve's points.
   assert 'profile:' not in text and 'epsilon: 0' not in text
-  assert privacy_profile.card(content['privacy'])['μ of Gaussian differential privacy, exactly'] == '1'
-  of_examples = privacy_profile.card(content['privacy'] | {'unit': 'example'})
+  stated = ledger.of_report(content)
+  assert privacy_profile.card(stated)['μ of Gaussian differential privacy, exactly'] == '1'
+  of_examples = privacy_profile.card(dataclasses.replace(stated, unit='example'))
   assert any('of an example' in name for name in of_examples) and not any('a example' in name for name in of_examples)
-  assert privacy_profile.table(make_report()) is None and privacy_profile.card({'mechanism': 'none'}) is None
+  assert privacy_profile.table(make_report()) is None and privacy_profile.card(ledger.NoGuarantee()) is None
 
 
 def test_warnings_stand_once_and_no_empty_section_tells_that_there_are_none(tmp_path, drawn_only):
@@ -147,14 +150,16 @@ def test_warnings_stand_once_and_no_empty_section_tells_that_there_are_none(tmp_
   assert warned.count('the model has learned nothing') == 1
 
 
-def test_epsilon_stands_with_its_conditions_and_what_is_missing_is_said(tmp_path, drawn_only):
+def test_epsilon_stands_with_its_conditions_and_not_without_one(tmp_path, drawn_only):
   text = ''.join(write(tmp_path, make_report(), None).text)
   for condition in ('delta: 1e-05', 'unit: client', 'add or remove one client', 'poisson, rate 0.5', 'PLD'):
     assert condition in text
   assert 'no privacy guarantee' not in text
-  text = ''.join(write(tmp_path, make_report(privacy={'mechanism': 'x', 'epsilon': 1.0, 'delta': 1e-5}), None).text)
-  assert 'unit: not stated' in text and 'accountant: not stated' in text
-  for none in ({'mechanism': 'none'}, None, {'mechanism': 'x', 'epsilon': math.inf}, {'mechanism': 'x'}):
+  stated = make_report()['privacy']
+  for condition in ('mechanism', 'epsilon', 'delta', 'unit', 'relation', 'sampling', 'accountant', 'rounds'):
+    with pytest.raises(ValueError, match=f'lacks {condition}'):
+      write(tmp_path, make_report(privacy={key: value for key, value in stated.items() if key != condition}), None)
+  for none in ({'mechanism': 'none'}, None, {**stated, 'epsilon': math.inf}, {**stated, 'epsilon': 'inf'}):
     assert 'no privacy guarantee' in ''.join(write(tmp_path, make_report(privacy=none), None).text)
 
 

@@ -21,11 +21,12 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from pipelines import train as train_pipeline
-from tff_vision import assembly, configs, experiment
-from tff_vision.export import model_card
+from tff_vision import assembly, configs, experiment, tasks
+from tff_vision.export import keras_export, model_card
 from tff_vision.learning import evaluation
 from tff_vision.program import checkpoints, final_state, released, run_directory
 from tff_vision.report import figures
+from tff_vision.runtime.driver import runtimes
 
 RELEASED = (r'config\.json', r'metrics\.csv', r'report\.json', r'report\.html', 'logdir', 'export',
             r'export/(model\.keras|weights\.npz|model\.json|saved_model(/.*)?)')
@@ -41,6 +42,8 @@ LEDGER = {'mechanism', 'epsilon', 'epsilon_rdp', 'delta', 'unit', 'relation', 's
 # Of any of them: rounds that were released twice, what rounding adds, the promise as a curve, other settings' noise.
 ANY = {'replayed_rounds', 'opened_from_clients', 'failed_rounds', 'rounding_adds_to_sensitivity', 'profile',
        'noise_multiplier_otherwise'}
+EARLIER = {'mechanism': 'dp_ftrl', 'epsilon': 2.0, 'delta': 1e-5, 'unit': 'client', 'relation': 'zero out one client',
+           'sampling': 'round_robin, 2 rounds between two turns', 'accountant': 'Gaussian, exact', 'rounds': 3}
 CORRELATED = {'max_participations', 'noise_buffers'}
 SHARES = {'max_participations', 'replayed_rounds', 'noise_sized_for_clients', 'fewest_clients_in_a_sum',
           'share_stddev_steps', 'clip_norm_steps', 'rounding_adds_to_sensitivity'}
@@ -90,7 +93,7 @@ def _quick(tff_runtime, monkeypatch):
     del config
     yield tff_runtime
 
-  monkeypatch.setattr(experiment.runtimes, 'open_runtime', open_runtime)
+  monkeypatch.setattr(runtimes, 'open_runtime', open_runtime)
   monkeypatch.setattr(figures, 'render', lambda draw: {'light': b'', 'dark': b''})
   before = os.umask(0)
   yield
@@ -108,7 +111,7 @@ def _light(monkeypatch, request):
     folder.mkdir(exist_ok=True)
     final_state.write_weights(folder, weights)
     return 0.0
-  monkeypatch.setattr(experiment.export, 'export', export)
+  monkeypatch.setattr(keras_export, 'export', export)
 
 
 def configured(data, name, **program):
@@ -181,7 +184,7 @@ def events(folder):
 
 def assert_of_the_run(folder, config):
   """What was exported is one model, and read without a checkpoint; its card tells no sizes."""
-  directory, task = run_directory.RunDirectory(folder), experiment.tasks.build_task(config)
+  directory, task = run_directory.RunDirectory(folder), tasks.build_task(config)
   model = task.keras_model()
   final_state.read_weights(directory, model).assign_weights_to(model)
   whole = tf.keras.models.load_model(folder / 'export' / 'model.keras', compile=False)
@@ -291,8 +294,8 @@ def test_whoever_has_the_folder_of_a_finished_run_cannot_strip_its_noise(data, t
   config = configured(data, 'client_gaussian', rounds=3)
   folder = tmp_path / 'kept'
   train(config, folder, keep_secrets=True)
-  directory, place = run_directory.RunDirectory(folder), experiment.runtimes
-  plan = experiment.build_plan(config, experiment.tasks.build_task(config), secret=directory.secret())
+  directory, place = run_directory.RunDirectory(folder), runtimes
+  plan = experiment.build_plan(config, tasks.build_task(config), secret=directory.secret())
   cohort = list(plan.cohort(3))
   with np.load(folder / 'export' / 'weights.npz') as held:
     released = [held[name] for name in held.files][:2]
@@ -382,11 +385,14 @@ def test_moments_of_training_images_are_no_part_of_a_private_model(data, tmp_pat
 
 def test_a_report_of_an_earlier_version_shows_by_its_promises_and_times_are_coarse():
   for content, shown in (({}, True), ({'privacy': {'mechanism': 'none'}, 'secure_sum': {'mode': 'none'}}, True),
-                         ({'privacy': {'mechanism': 'dp_ftrl'}}, False), ({'secure_sum': {'mode': 'he'}}, False),
-                         ({'privacy': {'mechanism': 'dp_ftrl'}, 'training_data_shown': True}, True)):
+                         ({'privacy': EARLIER}, False), ({'secure_sum': {'mode': 'he'}}, False),
+                         ({'privacy': EARLIER, 'training_data_shown': True}, True)):
     assert released.training_data_shown(content) == shown
   assert not released.client_sizes_are_public({'secure_sum': {'mode': 'he'}})
-  assert released.client_sizes_are_public({'privacy': {'mechanism': 'example_dp_sgd'}})
+  assert not released.client_sizes_are_public({'privacy': EARLIER})
+  assert released.client_sizes_are_public({'privacy': {
+      **EARLIER, 'mechanism': 'example_dp_sgd', 'unit': 'example', 'relation': 'add or remove one example',
+      'per_client': [{'examples': 9, 'rounds': 1, 'epsilon_rdp': 2.0}]}})
   times = [0, 0.04, 0.1, 0.11, 0.3, 0.51, 1, 7, 11, 20, 20.1, 99, 4_000]
   assert [released.coarse(value) for value in times] == [
       0.1, 0.1, 0.1, 0.2, 0.5, 1, 1, 10, 20, 20, 50, 100, 5_000]

@@ -3,21 +3,18 @@
 import dataclasses
 
 import pytest
-from absl import flags
 
-from flags import executor_flags, runtime_flags, worker_flags
+from flags import groups, runtime_flags
 from tff_vision.configs import runtime_config
 from tff_vision.runtime.worker import processes, supervisor
 
 
-@pytest.mark.parametrize(('module', 'config'), [(runtime_flags, runtime_config.RuntimeConfig),
-                                                (worker_flags, supervisor.WorkerConfig)])
-def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(module, config):
+@pytest.mark.parametrize(('made', 'config'), [(runtime_flags.GROUPS, runtime_config.RuntimeConfig),
+                                              (runtime_flags.WORKER, supervisor.WorkerConfig)])
+def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(made, config):
   fields = {field.name: field.default for field in dataclasses.fields(config)}
-  by_module = flags.FLAGS.flags_by_module_dict()
-  own = {flag.name: flag.default for flag in by_module[module.__name__]}
-  shared = {flag.name: flag.default for flag in by_module[executor_flags.__name__]}
-  assert {name: default if default != [] else () for name, default in (own | shared).items()} == fields
+  groups.define(made)
+  assert {flag.name: flag.default if flag.default != [] else () for flag in groups.flags_of(made)} == fields
 
 
 @pytest.mark.parametrize(('settings', 'words'), [
@@ -34,7 +31,8 @@ def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(module, 
     (dict(math='float16'), "math must be one of bfloat16, float32; found 'float16'"),
     (dict(math='bfloat16', runtime='workers', workers=('a:1',)), 'math=bfloat16 is for executors started here'),
     (dict(attempts=5), 'attempts=5 has no effect without runtime=workers'),
-    (dict(runtime='workers', local_workers=2, worker_data_dir='/x'), 'worker_data_dir=/x has no effect without'),
+    (dict(runtime='workers', local_workers=2, worker_data_dir='/x'),
+     'worker_data_dir=/x has no effect with data_placement=driver'),
     (dict(runtime='workers', local_workers=2, probe_interval=0.0), 'probe_interval must be positive'),
 ])
 def test_a_runtime_that_cannot_be_is_refused_in_words(settings, words):

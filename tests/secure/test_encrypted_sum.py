@@ -37,8 +37,8 @@ def test_the_hidden_sum_holds_the_plain_one(tff_runtime, process, key):
     updates = _updates(clients)
     output = process.next(state, updates)
     np.testing.assert_array_equal(output.state['public_key'], state['public_key'])
-    assert np.all(output.result == 0) and output.measurements['clients'] == clients
-    total = tf.constant(output.measurements['hidden_sum'])
+    assert np.all(output.result == 0) and output.measurements.clients == clients
+    total = tf.constant(output.measurements.total)
     share = bfv.decryption_share(PARAMS, 7, total[:, 1], secret[None], os_keys.kernel_keys(1))
     opened = ENCODING.decode(bfv.decrypt(PARAMS, total[:, 0], share, 7), tf.constant(clients))
     np.testing.assert_allclose(opened, np.sum(updates, axis=0) if clients else np.zeros(7),
@@ -51,8 +51,8 @@ def test_the_order_and_the_parts_of_a_sum_do_not_matter(tff_runtime, process, ke
   updates = [np.full(7, value, np.float32) for value in (-2, -1, 0, 1, 2)]
   with tff_runtime.limited(2):
     found = process.next(state, updates).measurements
-  assert found['clients'] == 5
-  total = tf.constant(found['hidden_sum'])
+  assert found.clients == 5
+  total = tf.constant(found.total)
   assert 0 <= total.numpy().min() and np.all(total.numpy().max((0, 1, 3)) < PARAMS.primes)
   share = bfv.decryption_share(PARAMS, 7, total[:, 1], secret[None], os_keys.kernel_keys(1))
   opened = ENCODING.decode(bfv.decrypt(PARAMS, total[:, 0], share, 7), tf.constant(5))

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision.secure import fixed_point, hidden_sum, mean
+from tff_vision.secure import fixed_point, hidden_sum, hidden_vector
 from tff_vision.secure.encryption import encrypted_sum, key_holder, parameters, ring
 
 PARAMS = parameters.key_holder_parameters(clients_max=3, value_bits=16)
@@ -71,13 +71,13 @@ def test_secret_key_is_private_and_kept(holder, tmp_path):
 def test_two_phases_equal_the_plain_mean(tff_runtime, holder):
   """The aggregation stack alone, as a process whose model is the running sum of means."""
   value_type = tff.types.to_type(collections.OrderedDict(a=tff.TensorType(np.float32, [2]), b=np.float32))
-  means = [mean.SecureMeanFactory(tff.aggregators.concat_factory(factory), largest_weight=4.0)
+  means = [hidden_vector.SecureMeanFactory(tff.aggregators.concat_factory(factory), largest_weight=4.0)
            .create(value_type, tff.TensorType(np.float32))
            for factory in (encrypted_sum.EncryptedSumFactory(PARAMS, ENCODING), hidden_sum.OpenedSumFactory())]
   updates = [collections.OrderedDict(a=np.float32([i, -i]), b=np.float32(i / 2)) for i in (1, 2)]
   hidden = means[0].next(encrypted_sum.key_state(holder.public_key), updates, [1.0, 3.0])
-  assert set(hidden.measurements) == {'hidden_sum', 'clients', 'length'}
-  opened = holder.open_sum(hidden.measurements['hidden_sum'], 2, length=4, encoding=ENCODING)
+  assert isinstance(hidden.measurements, hidden_sum.HiddenSum) and hidden.measurements[1:] == (2, 4)
+  opened = holder.open_sum(hidden.measurements.total, 2, length=4, encoding=ENCODING)
   result = means[1].next(hidden_sum.opened_state(opened), [], []).result
   np.testing.assert_allclose(result['a'], [7 / 4, -7 / 4], atol=1e-3)
   np.testing.assert_allclose(result['b'], 7 / 8, atol=1e-3)

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import tensorflow_federated as tff
 
-from tff_vision import told
-from tff_vision.secure import fixed_point, hidden_update, whole_numbers
-from tff_vision.secure.masking import mask_driver, mask_round, masked_sum
+from tff_vision.secure import fixed_point, hidden_vector
+from tff_vision.secure.masking import mask_round, masked_sum
 
 ENCODING = fixed_point.Encoding(value_bits=16, value_range=2.0)
 VALUE_TYPE = tff.types.to_type(collections.OrderedDict(a=tff.TensorType(np.float32, [2]), b=np.float32))
@@ -17,21 +16,17 @@ WEIGHT_TYPE = tff.types.to_type(collections.OrderedDict(told=np.float32, mask_ro
 
 def _hide(encoding, largest_weight, updates, weights, dropouts):
   """Returns the opened sum over clients, some of which are lost, and who uploaded."""
-  numbers = whole_numbers.WholeNumbers(
-      quantities={told.WEIGHT: told.whole(largest_weight)} if largest_weight else {}, value_bits=encoding.value_bits)
-  if numbers.length:
-    encoding = whole_numbers.BesideUpdate(encoding=encoding, count=numbers.length)
-  driver = mask_driver.MaskDriver(encoding, dropouts=lambda round_num: dropouts)
-  process = hidden_update.HiddenUpdateFactory(
-      masked_sum.MaskedUploadFactory(encoding, clients_max=6), largest_weight=largest_weight,
-      numbers=numbers).create(VALUE_TYPE, WEIGHT_TYPE)
+  vector = hidden_vector.HiddenVector(encoding=encoding, value_bits=encoding.value_bits, largest_weight=largest_weight)
+  driver = mask_round.MaskDriver(vector.vector_encoding, dropouts=lambda round_num: dropouts)
+  process = hidden_vector.HidingFactory(
+      masked_sum.MaskedUploadFactory(vector.vector_encoding, clients_max=6), vector).create(VALUE_TYPE, WEIGHT_TYPE)
   data = driver.client_data(list(range(len(updates))))
   rows = [np.stack(list(rows.as_numpy_iterator())) for _, rows in data]
   output = process.next(process.initialize(), [updates[i] for i, _ in data], [
       collections.OrderedDict(told=weights[i], mask_rows=r) for (i, _), r in zip(data, rows, strict=True)])
   found = output.measurements
-  assert found['clients'] == len(data) and np.all(output.result['a'] == 0)
-  return driver.open_sum(found['hidden_sum'], int(found['clients'])), [i for i, _ in data]
+  assert found.clients == len(data) and np.all(output.result['a'] == 0)
+  return driver.open_sum(found.total, int(found.clients)), [i for i, _ in data]
 
 
 def _updates(count):

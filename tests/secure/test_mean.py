@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 import tensorflow_federated as tff
 
-from tff_vision.secure import mean
+from tff_vision.secure import hidden_vector
 
 VALUE_TYPE = tff.types.to_type(collections.OrderedDict(a=tff.TensorType(np.float32, [2]), b=[np.float32]))
 
 
 @pytest.fixture(name='process', scope='module')
 def _process():
-  return mean.SecureMeanFactory(tff.aggregators.concat_factory(tff.aggregators.SumFactory()), largest_weight=50.0
-                                ).create(VALUE_TYPE, tff.TensorType(np.float32))
+  summing = tff.aggregators.concat_factory(tff.aggregators.SumFactory())
+  return hidden_vector.SecureMeanFactory(summing, largest_weight=50.0).create(VALUE_TYPE, tff.TensorType(np.float32))
 
 
 def _update(*values):

@@ -25,10 +25,11 @@ import numpy as np
 from dp_accounting import rdp
 
 from tff_vision.accounting import cohort_sizes, events, gdp
+from tff_vision.accounting.conditions import Accountant, Relation
 from tff_vision.configs import validate
 
-RELATIONS = {'poisson': 'add_or_remove_one', 'fixed': 'replace_one', 'shuffled': 'zero_out_one',
-             'balls_in_bins': 'add_or_remove_one'}
+RELATIONS = {'poisson': Relation.ADD_OR_REMOVE_ONE, 'fixed': Relation.REPLACE_ONE, 'shuffled': Relation.ZERO_OUT_ONE,
+             'balls_in_bins': Relation.ADD_OR_REMOVE_ONE}
 FINE_INTERVAL = 1e-4
 COARSE_INTERVAL = 1e-3
 _LARGE = 20.0
@@ -69,7 +70,8 @@ class SampledGaussian:
       raise ValueError(f'cohort_size={self.cohort_size} exceeds population={self.population}.')
 
   @property
-  def relation(self) -> str:
+  def relation(self) -> Relation:
+    """What two data sets that the event tells apart differ in."""
     return RELATIONS[self.sampling]
 
   def event(self) -> dp_accounting.DpEvent:
@@ -109,13 +111,13 @@ class SampledGaussian:
     return epsilon
 
 
-def epsilon_rdp(event: dp_accounting.DpEvent, delta: float, relation: str = 'add_or_remove_one',
+def epsilon_rdp(event: dp_accounting.DpEvent, delta: float, relation: Relation = Relation.ADD_OR_REMOVE_ONE,
                 orders: tuple[float, ...] | None = None) -> float:
   """Returns epsilon by Renyi differential privacy; over dp_accounting's own orders unless others are given."""
   return renyi((event,), relation, orders)(delta)
 
 
-def renyi(runs: tuple[dp_accounting.DpEvent, ...], relation: str = 'add_or_remove_one',
+def renyi(runs: tuple[dp_accounting.DpEvent, ...], relation: Relation = Relation.ADD_OR_REMOVE_ONE,
           orders: tuple[float, ...] | None = None) -> Callable[[float], float]:
   """Returns epsilon as a function of delta, one that holds for each of the events `runs`."""
   accountants = [events.RdpAccountant(orders, neighboring_relation=_accounted(relation)).compose(event)
@@ -125,7 +127,7 @@ def renyi(runs: tuple[dp_accounting.DpEvent, ...], relation: str = 'add_or_remov
 
 
 @functools.lru_cache(maxsize=64)
-def epsilon_pld(event: dp_accounting.DpEvent, delta: float, relation: str = 'add_or_remove_one',
+def epsilon_pld(event: dp_accounting.DpEvent, delta: float, relation: Relation = Relation.ADD_OR_REMOVE_ONE,
                 interval: float = FINE_INTERVAL) -> float | None:
   """Returns epsilon by privacy loss distributions (an upper bound), None where no distribution is known.
 
@@ -136,26 +138,26 @@ def epsilon_pld(event: dp_accounting.DpEvent, delta: float, relation: str = 'add
     interval: Discretisation of the privacy loss; smaller is tighter and slower. Widened where epsilon is so large that
       the distribution would take minutes.
   """
-  if relation == 'replace_one':
+  if relation == Relation.REPLACE_ONE:
     return None
   accountant = _loss_distribution(event, delta, relation, interval)
   return float(accountant.get_epsilon(delta)) if accountant else math.inf
 
 
-def tightest(event: dp_accounting.DpEvent, delta: float, relation: str = 'add_or_remove_one',
-             interval: float = FINE_INTERVAL) -> tuple[float, str]:
-  """Returns the smaller of two upper bounds on epsilon, and whose it is, `PLD` or `RDP`.
+def tightest(event: dp_accounting.DpEvent, delta: float, relation: Relation = Relation.ADD_OR_REMOVE_ONE,
+             interval: float = FINE_INTERVAL) -> tuple[float, Accountant]:
+  """Returns the smaller of two upper bounds on epsilon, and whose it is.
 
   Renyi's is the smaller one where distributions end: below a delta of some 1e-15, and at a very large epsilon.
   """
   by_loss = epsilon_pld(event, delta, relation, interval)
   if by_loss is not None and by_loss < _LARGE and math.isfinite(by_loss):
-    return by_loss, 'PLD'
+    return by_loss, Accountant.PLD
   renyi = epsilon_rdp(event, delta, relation)
-  return (renyi, 'RDP') if by_loss is None or renyi < by_loss else (by_loss, 'PLD')
+  return (renyi, Accountant.RDP) if by_loss is None or renyi < by_loss else (by_loss, Accountant.PLD)
 
 
-def profile(runs: tuple[dp_accounting.DpEvent, ...], delta: float, relation: str, places: np.ndarray
+def profile(runs: tuple[dp_accounting.DpEvent, ...], delta: float, relation: Relation, places: np.ndarray
             ) -> tuple[np.ndarray, np.ndarray] | None:
   """Returns (epsilons, upper bounds on delta there) by privacy loss distributions; None where they do not reach.
 
@@ -224,4 +226,4 @@ def _one_fixed_round(population, cohort_size, noise_multiplier, orders):
 
 def _accounted(relation):
   # Zeroing out one record in a fixed schedule moves the sum by clip, as adding or removing it does.
-  return _REPLACE_ONE if relation == 'replace_one' else _ADD_OR_REMOVE_ONE
+  return _REPLACE_ONE if relation == Relation.REPLACE_ONE else _ADD_OR_REMOVE_ONE

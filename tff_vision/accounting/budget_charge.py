@@ -1,11 +1,8 @@
 """One run's charge to a budget over several runs: reserved before the first round, settled at the end."""
 
 import hashlib
-import math
-from collections.abc import Mapping
-from typing import Any
 
-from tff_vision.accounting import budget_file, privacy_losses
+from tff_vision.accounting import budget_file, budget_totals, privacy_losses
 from tff_vision.configs import budget_file_config
 
 
@@ -43,23 +40,13 @@ class Charge:
     if self._file is not None:
       self._file.settle(self._run, self._data, spent, label=self._label)
 
-  def settle(self, spent: privacy_losses.Spent | None) -> Mapping[str, Any] | None:
+  def settle(self, spent: privacy_losses.Spent | None) -> budget_totals.Totals | None:
     """Charges what the run did cost; returns the totals of the file, None without a budget."""
     if self._file is None:
       return None
-    return self._file.settle(self._run, self._data, spent, label=self._label).to_dict()
+    return self._file.settle(self._run, self._data, spent, label=self._label)
 
   def release(self) -> None:
     """Takes the reservation back: no round has begun."""
     if self._file is not None:
       self._file.release(self._run)
-
-
-def sentence(totals: Mapping[str, Any], path: str) -> str:
-  """Returns the totals of a budget in words."""
-  left = totals['budget'] - totals['epsilon']
-  return (f'budget: {totals["runs"]} run{"s" * (totals["runs"] > 1)} on this data cost epsilon {totals["epsilon"]:.3f} '
-          f'of {totals["budget"]:g} at delta {totals["delta"]:.3g} for one {totals["unit"]}'
-          + ('' if left >= 0 or math.isclose(left, 0) else ': MORE than the budget, since rounds were run again or '
-             'clients were lost; no further run fits')
-          + f' ({path})')

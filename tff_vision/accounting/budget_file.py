@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tff_vision.accounting import budget_totals, privacy_losses
+from tff_vision.accounting.conditions import Unit
 from tff_vision.configs import budget_file_config
 
 _VERSION = 1
@@ -169,7 +170,7 @@ class BudgetFile:
     if not hmac.compare_digest(header['data'], _keyed(header, data.content)):
       raise ValueError(f'budget_file={self._path} is the budget of another data set ({header["dataset"]}), and {label} '
                        f'is on {data.name}; give each data set a file of its own.')
-    if header['unit'] == 'client' and spent.unit == 'example':
+    if header['unit'] == Unit.CLIENT and spent.unit == Unit.EXAMPLE:
       raise ValueError(f'budget_file={self._path} protects clients, and {label} promises privacy to examples alone, '
                        'which says nothing about a whole client; charge it to another file, with budget_unit=example.')
 
@@ -233,9 +234,10 @@ def _entry(kind, run, division, spent, label):
 
 
 def _spent_of(entry):
-  found = privacy_losses.Spent(unit=entry['unit'], kinds=tuple(map(privacy_losses.Loss.from_json, entry['kinds'])),
-                               kind_of=tuple(entry['kind_of']))
-  if (found.unit not in budget_file_config.UNITS or not found.kinds or not isinstance(entry['division'], str)
+  found = privacy_losses.Spent(
+      unit=Unit(entry['unit']), kinds=tuple(map(privacy_losses.Loss.from_json, entry['kinds'])),
+      kind_of=tuple(entry['kind_of']))
+  if (not found.kinds or not isinstance(entry['division'], str)
       or not set(found.kind_of) <= set(range(len(found.kinds))) or len(found.kinds) > 1 and not found.kind_of):
     raise ValueError('no charge.')
   return found

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tff_vision.accounting import privacy_losses
+from tff_vision.accounting.conditions import Unit
 
 _MOST_KINDS = 64  # Of clients that differ in what several runs cost them.
 _KINDS_ASKED = 6  # By privacy loss distributions; seconds each.
@@ -23,7 +24,7 @@ class Totals:
     runs: How many are charged.
     divisions: In how many ways they divided the data into clients.
   """
-  unit: str
+  unit: Unit
   delta: float
   budget: float
   epsilon: float
@@ -35,6 +36,20 @@ class Totals:
     """Returns the totals as JSON types."""
     return dataclasses.asdict(self)
 
+  @classmethod
+  def from_report(cls, report: Mapping[str, Any]) -> 'Totals':
+    """Returns the totals that a report holds, which has the file's name beside them."""
+    return cls(**{field.name: report['budget_file'][field.name] for field in dataclasses.fields(cls)})
+
+  def sentence(self, path: str) -> str:
+    """Returns the totals of the budget in `path` in words."""
+    left = self.budget - self.epsilon
+    return (f'budget: {self.runs} run{"s" * (self.runs > 1)} on this data cost epsilon {self.epsilon:.3f} '
+            f'of {self.budget:g} at delta {self.delta:.3g} for one {self.unit}'
+            + ('' if left >= 0 or math.isclose(left, 0) else ': MORE than the budget, since rounds were run again or '
+               'clients were lost; no further run fits')
+            + f' ({path})')
+
 
 def total(header: Mapping[str, Any], charged: Sequence[tuple[str, privacy_losses.Spent]]) -> Totals:
   """Returns what runs cost together.
@@ -45,9 +60,9 @@ def total(header: Mapping[str, Any], charged: Sequence[tuple[str, privacy_losses
   """
   delta = header['delta']
   by_unit = {'client': None, 'example': _largest(charged, delta)}
-  if all(spent.unit == 'client' for _, spent in charged):
+  if all(spent.unit == Unit.CLIENT for _, spent in charged):
     by_unit['client'] = privacy_losses.Composition([spent.largest for _, spent in charged]).epsilon(delta)
-  return Totals(unit=header['unit'], delta=delta, budget=header['epsilon'], epsilon=by_unit[header['unit']],
+  return Totals(unit=Unit(header['unit']), delta=delta, budget=header['epsilon'], epsilon=by_unit[header['unit']],
                 by_unit=by_unit, runs=len(charged), divisions=len({division for division, _ in charged}))
 
 
@@ -75,7 +90,7 @@ def _example_bound(chosen, delta):
 
 def _compositions(chosen):
   return (privacy_losses.Composition([loss for _, loss in chosen]),
-          privacy_losses.Composition([loss for unit, loss in chosen if unit == 'client']))
+          privacy_losses.Composition([loss for unit, loss in chosen if unit == Unit.CLIENT]))
 
 
 def _kinds(charged):

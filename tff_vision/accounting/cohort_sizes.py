@@ -6,6 +6,8 @@ import math
 import numpy as np
 from scipy import stats
 
+from tff_vision import catalogue
+
 _ABSURD = 0.5
 
 
@@ -61,8 +63,8 @@ def check(sizes: Sizes, *, expected: float, records: int, sampling: str) -> None
     ValueError: The sentence names what to change.
   """
   if sampling == 'allocation' and sizes.bind(records + 1):
-    raise ValueError('sampling=allocation does not go with a secure sum: each client takes part once in a pass, '
-                     'whatever size a round gets by that, and a secure sum serves some only; choose sampling=poisson.')
+    raise ValueError('sampling=allocation does not go with a secure sum: '
+                     f'{catalogue.why_not("sampling", "allocation", catalogue.Trait.HIDES_UPDATES)}.')
   if sizes.most is not None and expected > sizes.most:
     raise ValueError(f'cohort_size={expected:g} exceeds secure_clients_max={sizes.most}: raise secure_clients_max or '
                      'lower cohort_size.')

@@ -17,6 +17,7 @@ import numpy as np
 from dp_accounting import dp_event, rdp
 
 from tff_vision.accounting import accounting, cohort_sizes, events, gdp
+from tff_vision.accounting.conditions import Unit
 
 ORDERS = tuple(rdp.rdp_privacy_accountant.DEFAULT_RDP_ORDERS)
 # What can be written down, by name: dp-accounting's events, ours, and what stands in them.
@@ -80,11 +81,11 @@ class Spent:
   """What one run costs, client by client where that differs.
 
   Attributes:
-    unit: `client` or `example`: what one record is.
+    unit: What one record is.
     kinds: The different losses.
     kind_of: For each client, which of them is its (or its examples'); empty where there is one for all.
   """
-  unit: str
+  unit: Unit
   kinds: tuple[Loss, ...]
   kind_of: tuple[int, ...] = ()
 

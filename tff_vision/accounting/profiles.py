@@ -14,14 +14,15 @@ mechanism is a Gaussian one, mu is exact and the slack zero (Gomez et al. 2025, 
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import dp_accounting
 import numpy as np
 from scipy import special
 
 from tff_vision.accounting import accounting, gdp
+from tff_vision.accounting.conditions import Relation, Unit
+from tff_vision.accounting.ledger_parts import Profile
 
 FALSE_ALARMS = (0.001, 0.01)
 _POINTS = 120
@@ -39,49 +40,42 @@ class Promise:
     mu: The run is a Gaussian mechanism of this sensitivity over noise.
     events: One each for those who are promised different things; what holds for all of them is asked for.
     epsilon: From delta to epsilon, for what has Renyi accounting alone.
-    relation: Of the events, see `accounting.RELATIONS`.
+    relation: Of the events.
     population: Of the records that are protected; delta must be far below one over it.
     replaces: Whether the relation is replacing one record: then changes inside a record are covered by it.
   """
   mu: float | None = None
   events: tuple[dp_accounting.DpEvent, ...] = ()
   epsilon: Callable[[float], float] | None = None
-  relation: str = 'add_or_remove_one'
+  relation: Relation = Relation.ADD_OR_REMOVE_ONE
   population: int
   replaces: bool = False
 
 
-def section(promise: Promise, delta: float, *, unit: str) -> Mapping[str, Any] | None:
-  """Returns the numbers of a profile as JSON types; None where nothing is promised.
+def section(promise: Promise, delta: float, *, unit: Unit) -> Profile | None:
+  """Returns the profile of a promise; None where epsilon is infinite.
 
   Args:
     delta: Of the promise's epsilon.
-    unit: `client` or `example`.
-
-  Returns:
-    `epsilon` and `delta`, the points of the curve; `mu`, `mu_exact`, `mu_slack`; `true_positive_rate`, by the false
-    alarms, of the best test of membership of a unit, and as `true_positive_rate_example` of one example where the unit
-    is a client; `false_positive_rates` and `true_positive_rates` for a figure; `population`; `warning`, or None.
+    unit: What one record is.
   """
   curve = points(promise, delta)
   if curve is None:
     return None
   epsilons, deltas = curve
   mu = promise.mu if promise.mu is not None else smallest_mu(epsilons, deltas, slack=delta)
-  powers = lambda alarms: [_power(promise, curve, alarm) for alarm in alarms]
-  found = {
-      'epsilon': epsilons.tolist(), 'delta': deltas.tolist(), 'mu': mu, 'mu_exact': promise.mu is not None,
-      'mu_slack': 0.0 if promise.mu is not None else delta,
-      'true_positive_rate': dict(zip(map(str, FALSE_ALARMS), powers(FALSE_ALARMS), strict=True)),
-      'false_positive_rates': _CURVE_FALSE_ALARMS.tolist(), 'true_positive_rates': powers(_CURVE_FALSE_ALARMS),
-      'population': promise.population, 'warning': weak_delta(delta, promise.population, unit)}
-  if unit == 'client' and not promise.replaces:
-    doubled = twice(curve)
-    found['true_positive_rate_example'] = {str(alarm): best_attack(*doubled, alarm) for alarm in FALSE_ALARMS}
-  return found
+  doubled = twice(curve) if unit == Unit.CLIENT and not promise.replaces else None
+  return Profile(
+      epsilon=tuple(epsilons.tolist()), delta=tuple(deltas.tolist()), mu=mu, mu_exact=promise.mu is not None,
+      mu_slack=0.0 if promise.mu is not None else delta,
+      true_positive_rate={alarm: _power(promise, curve, alarm) for alarm in FALSE_ALARMS},
+      false_positive_rates=tuple(_CURVE_FALSE_ALARMS.tolist()),
+      true_positive_rates=tuple(_power(promise, curve, alarm) for alarm in _CURVE_FALSE_ALARMS),
+      population=promise.population, warning=weak_delta(delta, promise.population, unit),
+      true_positive_rate_example=doubled and {alarm: best_attack(*doubled, alarm) for alarm in FALSE_ALARMS})
 
 
-def weak_delta(delta: float, population: int, unit: str) -> str | None:
+def weak_delta(delta: float, population: int, unit: Unit) -> str | None:
   """Returns a warning where delta is more than a tenth of one over the population."""
   if delta <= 1 / (_WEAK * population):
     return None
@@ -98,7 +92,7 @@ def points(promise: Promise, delta: float) -> tuple[np.ndarray, np.ndarray] | No
       return None
     epsilons = np.linspace(0, max(end, 1e-6), _POINTS)
     return epsilons, np.array([gdp.delta(promise.mu, epsilon) if promise.mu else 0.0 for epsilon in epsilons])
-  if 0 < len(promise.events) <= _DISTRIBUTIONS and promise.relation != 'replace_one':
+  if 0 < len(promise.events) <= _DISTRIBUTIONS and promise.relation != Relation.REPLACE_ONE:
     found = accounting.profile(promise.events, delta, promise.relation, np.linspace(0, 1, _POINTS))
     if found is not None:
       return found

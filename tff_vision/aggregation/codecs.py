@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
+from tff_vision import catalogue
 from tff_vision.aggregation import rotations
 from tff_vision.configs import aggregation_config
 
@@ -169,19 +170,38 @@ def _seed(vector):
   return tf.bitcast(tf.reduce_sum(words * places), tf.int32)
 
 
-def _quantised(stochastic, rotation=rotations.NOTHING):
-  return lambda config, length: Quantised(length=length, bits=config.compression_bits, stochastic=stochastic,
-                                          rotation=rotation)
+def plain(config: aggregation_config.AggregationConfig, length: int) -> Codec:
+  """Returns float32 as it is."""
+  del config
+  return Plain(length=length)
 
 
-CODECS: Mapping[str, Callable[[aggregation_config.AggregationConfig, int], Codec]] = {
-    'none': lambda config, length: Plain(length=length),
-    'uniform': _quantised(stochastic=False),
-    'stochastic': _quantised(stochastic=True),
-    'hadamard': _quantised(stochastic=True, rotation=rotations.HADAMARD),
-    'dft': _quantised(stochastic=True, rotation=rotations.FOURIER),
-    'top_k': lambda config, length: TopK(length=length, fraction=config.top_k_fraction),
-}
+def uniform(config: aggregation_config.AggregationConfig, length: int) -> Codec:
+  """Returns nearest values."""
+  return Quantised(length=length, bits=config.compression_bits, stochastic=False)
+
+
+def stochastic(config: aggregation_config.AggregationConfig, length: int) -> Codec:
+  """Returns random neighbouring values."""
+  return Quantised(length=length, bits=config.compression_bits, stochastic=True)
+
+
+def hadamard(config: aggregation_config.AggregationConfig, length: int) -> Codec:
+  """Returns random neighbouring values after a Walsh-Hadamard transform."""
+  return Quantised(length=length, bits=config.compression_bits, stochastic=True, rotation=rotations.HADAMARD)
+
+
+def dft(config: aggregation_config.AggregationConfig, length: int) -> Codec:
+  """Returns random neighbouring values after a Fourier transform."""
+  return Quantised(length=length, bits=config.compression_bits, stochastic=True, rotation=rotations.FOURIER)
+
+
+def top_k(config: aggregation_config.AggregationConfig, length: int) -> Codec:
+  """Returns the largest values."""
+  return TopK(length=length, fraction=config.top_k_fraction)
+
+
+CODECS: Mapping[str, Callable[[aggregation_config.AggregationConfig, int], Codec]] = catalogue.Loaded('compression')
 
 
 def packed_length(count: int) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_vision import catalogue
 from tff_vision.aggregation import codecs, flat
 from tff_vision.client_state import keeping
 
@@ -24,8 +25,8 @@ def with_error_feedback(client_work: keeping.ClientWork,
     ValueError: The client work keeps a state of its own.
   """
   if keeping.keeps(client_work):
-    raise ValueError('compression=top_k does not go with an algorithm whose clients keep state: the memory of what was '
-                     'not sent would have to be kept beside it.')
+    raise ValueError('compression=top_k does not go with an algorithm whose clients keep state: '
+                     f'{catalogue.CLASHES[catalogue.Trait.DEFERS, catalogue.Trait.KEEPS_STATE]}.')
   state_type, weights_type, data_type = client_work.next.type_signature.parameter
   result_type = client_work.next.type_signature.result.result.member
   codec = codec_for(flat.length(result_type.update))

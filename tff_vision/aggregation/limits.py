@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_vision import catalogue
 from tff_vision.configs import aggregation_config
 
 Limit = Callable[[list[tf.Tensor], float], list[tf.Tensor]]
@@ -29,7 +30,7 @@ def zero(tensors: list[tf.Tensor], bound: float) -> list[tf.Tensor]:
   return [tf.where(inside, tensor, tf.zeros_like(tensor)) for tensor in tensors]
 
 
-LIMITS: Mapping[str, Limit] = {'norm_clipping': clip, 'zeroing': zero}
+LIMITS: Mapping[str, Limit] = catalogue.Loaded('aggregator', trait=catalogue.Trait.LIMIT)
 
 
 def limited(aggregator: Aggregator, config: aggregation_config.AggregationConfig) -> Aggregator:

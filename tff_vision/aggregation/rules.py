@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
+from tff_vision import catalogue
 from tff_vision.configs import aggregation_config
 
 Rule = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
@@ -113,10 +114,32 @@ def _mean(rows, weights):
   return tf.math.divide_no_nan(tf.reduce_sum(tf.math.multiply_no_nan(rows, weights), axis=0), tf.reduce_sum(weights))
 
 
-RULES: Mapping[str, Callable[[aggregation_config.AggregationConfig], Rule]] = {
-    'median': lambda config: median,
-    'trimmed_mean': lambda config: functools.partial(trimmed_mean, fraction=config.tolerated_fraction),
-    'krum': lambda config: functools.partial(multi_krum, fraction=config.tolerated_fraction, only_best=True),
-    'multi_krum': lambda config: functools.partial(multi_krum, fraction=config.tolerated_fraction, only_best=False),
-    'geometric_median': lambda config: geometric_median,
-}
+def build_median(config: aggregation_config.AggregationConfig) -> Rule:
+  """Returns `median`."""
+  del config
+  return median
+
+
+def build_trimmed_mean(config: aggregation_config.AggregationConfig) -> Rule:
+  """Returns `trimmed_mean` of the tolerated fraction."""
+  return functools.partial(trimmed_mean, fraction=config.tolerated_fraction)
+
+
+def build_krum(config: aggregation_config.AggregationConfig) -> Rule:
+  """Returns Krum for the tolerated fraction."""
+  return functools.partial(multi_krum, fraction=config.tolerated_fraction, only_best=True)
+
+
+def build_multi_krum(config: aggregation_config.AggregationConfig) -> Rule:
+  """Returns multi-Krum for the tolerated fraction."""
+  return functools.partial(multi_krum, fraction=config.tolerated_fraction, only_best=False)
+
+
+def build_geometric_median(config: aggregation_config.AggregationConfig) -> Rule:
+  """Returns `geometric_median`."""
+  del config
+  return geometric_median
+
+
+RULES: Mapping[str, Callable[[aggregation_config.AggregationConfig], Rule]] = catalogue.Loaded(
+    'aggregator', trait=catalogue.Trait.RULE)

@@ -1,53 +1,33 @@
 """From `secure_sum` to a process whose updates are hidden from whoever adds them up.
 
-What a training loop gets looks like a TFF learning process in every mode. Where updates are hidden, the sum is opened
-outside of the TFF computation; see `two_phase`.
+A training loop gets a `protocols.Process` in every mode. Where updates are hidden, the sum is opened outside of the TFF
+computation; see `secure.hidden_sum`.
 """
 
-import contextlib
+import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import tensorflow_federated as tff
 
-from tff_vision import configs, told
+from tff_vision import catalogue, configs, protocols, told
 from tff_vision.accounting import cohort_sizes
-from tff_vision.aggregation import limits, stack, vectors
+from tff_vision.aggregation import limits, stack
 from tff_vision.participation import device_rounds
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.secure import hidden_sum, hidden_update, refusal, report
+from tff_vision.secure import fixed_point, hidden_sum, hidden_vector, refusal, report
 from tff_vision.secure.encryption import encrypted_sum, joint_key, key_holder, parameters
-from tff_vision.secure.masking import mask_driver, mask_round, masked_sum
+from tff_vision.secure.masking import mask_round, masked_sum
 
-LearningProcess = tff.learning.templates.LearningProcess | refusal.ClearlyRefusing
-ClientWork = tff.learning.templates.ClientWorkProcess
 _ROUNDS = 1000  # Of a run whose length is not known.
 
 
-class BuildProcess(Protocol):
-  """`learning.process.build_process` with everything but the aggregation given."""
-
-  def __call__(self, *, aggregator: stack.Aggregator,
-               client_work_layer: Callable[[ClientWork], ClientWork] = ..., beside: told.Beside = ...
-               ) -> tff.learning.templates.LearningProcess:
-    ...
-
-
-class Place(Protocol):
-  """Where the clients' work is done, such as what `runtime.runtimes.open_runtime` yields."""
-  with_parties: joint_key.WithParties
-  WorkerLost: type[Exception]
-
-  def limited(self, clients_per_call: int) -> contextlib.AbstractContextManager[None]:
-    """Bounds the clients of one call of the computations inside."""
-
-
-def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: BuildProcess, *,
-                  tells: told.Told, place: Place | None = None, rounds: int = _ROUNDS,
+def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: protocols.BuildProcess, *,
+                  tells: told.Told, place: protocols.Place | None = None, rounds: int = _ROUNDS,
                   aggregation: configs.AggregationConfig = configs.AggregationConfig()  # noqa: B008  Frozen.
-                  ) -> LearningProcess:
+                  ) -> protocols.Process:
   """Returns the learning process of a run.
 
   Args:
@@ -60,19 +40,36 @@ def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, buil
     aggregation: Of it, a secure sum takes what is done to each update by itself.
 
   Raises:
-    ValueError: The parameters leave no room; the message says what to change.
+    ValueError: The parameters leave no room, or the aggregation needs single updates; the message says what to change.
   """
   if config.secure_sum == 'none':
     made = build(aggregator=stack.build_stack(plan, aggregation), beside=told.Beside(measured=plan.measured))
     # A computation that returns what its clients keep is over all of them, or fails.
-    keeps = not isinstance(made, tff.learning.templates.LearningProcess)
-    return _Reachable(made, place) if keeps and place is not None else made
+    return _Reachable(made, place) if made.keeps and place is not None else made
+  run = _Run(config=config, plan=plan, build=build, vector=vector_of(config, plan, tells), place=place, rounds=rounds,
+             aggregation=aggregation)
+  return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](run))
 
-  def build_limited(*, aggregator, beside, client_work_layer=lambda client_work: client_work):
-    return build(aggregator=limits.limited(aggregator, aggregation), client_work_layer=client_work_layer,
-                 beside=beside)
+  stack.require_sum(aggregation, f'secure_sum={config.secure_sum}, which adds updates up by itself')
 
-  return refusal.ClearlyRefusing(SECURE_SUMS[config.secure_sum](config, plan, build_limited, tells, place, rounds))
+def vector_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, tells: told.Told) -> hidden_vector.HiddenVector:
+  """Returns what a client hides: its weight, if it has one, the numbers that it tells, and its update.
+
+  Where updates are clipped for a promise each counts as one. Updates become integers in the plan's own way, or within
+  its bound, if it has one.
+  """
+  return hidden_vector.HiddenVector(
+      encoding=_encoding_of(config, plan), value_bits=config.secure_bits, quantities=tells.quantities[plan.measured],
+      summary=tells.summary,
+      largest_weight=tells.largest_weight if plan.update_bound is None else None)
+
+
+def _encoding_of(config, plan):
+  own, bound = plan.sum_encoding(), plan.update_bound
+  if own is not None:
+    return own
+  return fixed_point.Encoding(value_bits=config.secure_bits, norm_bound=bound,
+                              value_range=config.secure_range if bound is None else bound)
 
 
 def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, rounds: int, run_dir: pathlib.Path
@@ -120,124 +117,127 @@ def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parame
   """
   if config.secure_sum == 'none':
     return {'mode': 'none', 'scheme': 'none: whoever adds the updates up can read each one'}
-  encoding, numbers = vectors.encoding_of(config, plan), vectors.numbers_of(config, plan, tells)
-  length = parameters_count + numbers.length
+  vector = vector_of(config, plan, tells)
+  encoding, length = vector.encoding, vector.length(parameters_count)
   if config.secure_sum == 'masks':
     found = report.describe_masks(encoding, length, clients=clients, clients_max=config.secure_clients_max)
   else:
     choose, holder = _BFV[config.secure_sum]
     found = report.describe_bfv(choose(config, length, rounds), encoding, length, decrypted_by=holder, rounds=rounds)
   return {'mode': config.secure_sum, **found,
-          **report.describe_fields(encoding, numbers, parameters_count, kept=kept, known={
+          **report.describe_fields(encoding, vector.numbers, parameters_count, kept=kept, known={
               told.WEIGHT, *(name for names in tells.quantities.values() for name in names)}),
           'simulation': report.ON_WORKERS[config.secure_sum] if on_workers else report.SIMULATION}
 
 
-def _hiding(upload, config, plan, build, tells, **layers):
-  """Returns the process of the clients' part: what `upload` hides is an update and what is told beside it."""
-  factory = hidden_update.HiddenUpdateFactory(
-      upload, numbers=vectors.numbers_of(config, plan, tells),
-      largest_weight=tells.largest_weight if vectors.weighs(plan) else None)
-  made = build(aggregator=factory, beside=told.Beside(measured=plan.measured, hidden=True, weighs=vectors.weighs(plan)),
-               **layers)
-  # For its metrics alone, unless clients keep something, which comes back with them.
-  return hidden_sum.MeasuredOnly(made) if isinstance(made, tff.learning.templates.LearningProcess) else made
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Run:
+  """What the process of a secure sum is made of.
+
+  Attributes:
+    vector: What a client hides.
+    place: None where masks need none.
+  """
+  config: configs.SecureConfig
+  plan: plan_lib.PrivacyPlan
+  build: protocols.BuildProcess
+  vector: hidden_vector.HiddenVector
+  place: protocols.Place | None
+  rounds: int
+  aggregation: configs.AggregationConfig
+
+  def opening(self) -> hidden_sum.Opening:
+    """Returns the process of what follows the sum, whose state is the run's."""
+    aggregator, place = stack.build_secure_stack(
+        self.plan, tff.aggregators.concat_factory(hidden_sum.OpenedSumFactory()), self.vector)
+    return hidden_sum.Opening(self._around(
+        aggregator, told.Beside(measured=told.Measured.NOTHING, weighs=self.vector.weighs)), place)
+
+  def hiding(self, upload: hidden_vector.Upload, *, layer: protocols.Layer = protocols.unchanged,
+             clients_per_call: int | None = None) -> hidden_sum.Hiding:
+    """Returns the process of the clients' part, around a sum that hides vectors.
+
+    Args:
+      layer: Around what clients do.
+      clients_per_call: So many may hide at a time; None: all of them.
+    """
+    made = self._around(
+        hidden_vector.HidingFactory(upload, self.vector),
+        told.Beside(measured=self.plan.measured, hidden=True, weighs=self.vector.weighs), layer)
+    if clients_per_call is None or self.place is None:
+      return hidden_sum.Hiding(made)
+    return hidden_sum.Hiding(made, functools.partial(self.place.limited, clients_per_call))
+
+  def encrypting(self, opening: hidden_sum.Opening) -> tuple[parameters.BfvParameters, hidden_sum.Hiding]:
+    """Returns the parameters of encryption, and the process whose sum adds ciphertexts."""
+    length = self.vector.length(opening.sent_length)
+    choose, _ = _BFV[self.config.secure_sum]
+    params = choose(self.config, length, self.rounds)
+    upload = encrypted_sum.EncryptedSumFactory(params, self.vector.vector_encoding, fewest=self.plan.fewest_clients)
+    return params, self.hiding(upload, clients_per_call=encrypted_sum.clients_per_call(params, length))
+
+  def _around(self, aggregator, beside, layer=protocols.unchanged):
+    return self.build(aggregator=limits.limited(aggregator, self.aggregation), beside=beside, client_work_layer=layer)
 
 
-def _opening(plan, build, tells):
-  """Returns the process of what follows the sum, whose state is the run's, and the length of an update."""
-  opened = hidden_sum.OpenedSumFactory()
-  made = build(
-      aggregator=stack.build_secure_stack(plan, tff.aggregators.concat_factory(opened),
-                                          largest_weight=tells.largest_weight),
-      beside=told.Beside(measured=told.Measured.NOTHING, weighs=vectors.weighs(plan)))
-  return made, opened.length - vectors.weighs(plan)
+def joint_key_process(run):
+  opening = run.opening()
+  params, hiding = run.encrypting(opening)
+  return joint_key.JointKeyProcess(joint_key.JointKeys(params, run.vector.vector_encoding), run.place, hiding=hiding,
+                                   opening=opening, read=run.vector.opened, fewest=run.plan.fewest_clients)
 
 
-def _joint_key(config, plan, build, tells, place, rounds):
-  params, processes = _encrypted(config, plan, build, tells, place, rounds)
-  keys = joint_key.JointKeys(params, vectors.encoding_beside(config, plan, tells))
-  return joint_key.JointKeyProcess(keys, place.with_parties, read=vectors.reader(config, plan, tells),
-                                   fewest=plan.fewest_clients, **processes)
+def key_holder_process(run):
+  opening = run.opening()
+  params, hiding = run.encrypting(opening)
+  holder = key_holder.KeyHolder(run.config.key_holder_dir, params, fewest=run.plan.fewest_clients)
+  return hidden_sum.HiddenSumProcess(
+      hiding=hiding, opening=opening, hiding_state=encrypted_sum.key_state(holder.public_key), read=run.vector.opened,
+      client_data=list, fewest=run.plan.fewest_clients,
+      open_sum=lambda hidden, clients, length: holder.open_sum(hidden, clients, length=length,
+                                                               encoding=run.vector.vector_encoding))
 
 
-def _key_holder(config, plan, build, tells, place, rounds):
-  encoding = vectors.encoding_beside(config, plan, tells)
-  params, processes = _encrypted(config, plan, build, tells, place, rounds)
-  holder = key_holder.KeyHolder(config.key_holder_dir, params, fewest=plan.fewest_clients)
-  return hidden_sum.TwoPhaseProcess(
-      **processes, read=vectors.reader(config, plan, tells), fewest=plan.fewest_clients,
-      hiding_state=encrypted_sum.key_state(holder.public_key), client_data=lambda datasets: datasets,
-      open_sum=lambda hidden, clients, length: holder.open_sum(hidden, clients, length=length, encoding=encoding))
+def masks_process(run):
+  masked = _masked(run)
+  return masked if run.place is None else _Reachable(masked, run.place)
 
 
-def _encrypted(config, plan, build, tells, place, rounds):
-  """Returns the parameters, the process whose sum adds ciphertexts, and the one of what follows."""
-  opening, update_length = _opening(plan, build, tells)
-  length = update_length + vectors.numbers_of(config, plan, tells).length
-  choose, _ = _BFV[config.secure_sum]
-  params = choose(config, length, rounds)
-  upload = encrypted_sum.EncryptedSumFactory(params, vectors.encoding_beside(config, plan, tells),
-                                             fewest=plan.fewest_clients)
-  hiding = _hiding(upload, config, plan, build, tells)
-  limited = functools.partial(place.limited, encrypted_sum.clients_per_call(params, length))
-  return params, {'hiding': _Limited(hiding, limited), 'opening': opening}
+def masked_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: protocols.BuildProcess,
+                   tells: told.Told, *, dropouts: Callable[[int], mask_round.Dropouts] = mask_round.no_dropouts
+                   ) -> hidden_sum.HiddenSumProcess:
+  """Returns a process over masked sums whose key agreement, and dropouts, the driver plays."""
+  return _masked(_Run(config=config, plan=plan, build=build, vector=vector_of(config, plan, tells), place=None,
+                      rounds=_ROUNDS, aggregation=configs.AggregationConfig()), dropouts)
 
 
-class _Limited:
-  """A process whose calls to workers are small enough for their memory."""
-
-  def __init__(self, process, limited):
-    self._process = process
-    self._limited = limited
-
-  def next(self, state: Any, client_datasets: Sequence[Any]) -> tff.learning.templates.LearningProcessOutput:
-    with self._limited():
-      return self._process.next(state, client_datasets)
+def _masked(run, dropouts=mask_round.no_dropouts):
+  opening, encoding, fewest = run.opening(), run.vector.vector_encoding, run.plan.fewest_clients
+  driver = mask_round.MaskDriver(encoding, dropouts=dropouts, fewest=fewest)
+  upload = masked_sum.MaskedUploadFactory(encoding, clients_max=run.config.secure_clients_max, fewest=fewest)
+  return hidden_sum.HiddenSumProcess(
+      hiding=run.hiding(upload, layer=masked_sum.with_mask_rows), opening=opening,
+      hiding_state=hidden_sum.opened_state(), read=run.vector.opened, fewest=fewest, client_data=driver.client_data,
+      open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients))
 
 
-def _masks(config, plan, build, tells, place, rounds):
-  del rounds
-  masked = masked_process(config, plan, build, tells)
-  return masked if place is None else _Reachable(masked, place)
-
-
-class _Reachable:
+class _Reachable(protocols.WrappedProcess):
   """A process over the clients that can be reached; a round in which one is lost unnoticed begins again."""
 
-  def __init__(self, process, place):
-    self._process = process
+  def __init__(self, process: protocols.Process, place: protocols.Place):
+    super().__init__(process)
     self._place = place
-    self.initialize = process.initialize
-    self.get_model_weights = process.get_model_weights
-    self.set_model_weights = process.set_model_weights
 
-  def next(self, state: Any, client_datasets: Sequence[Any]) -> tff.learning.templates.LearningProcessOutput:
+  def next(self, state: protocols.State, data: Sequence[Any]) -> protocols.RoundOutput:
 
-    def run(parties):
+    def run(parties: Sequence[protocols.Party]) -> protocols.RoundOutput:
       positions = [party.position for party in parties]
       try:
-        return hidden_sum.for_whole_cohort(
-            self._process.next(state, [client_datasets[position] for position in positions]), positions,
-            len(client_datasets))
-      except mask_driver.LostClientsError as error:
+        return self._process.next(state, [data[position] for position in positions]).over(positions, len(data))
+      except mask_round.LostClientsError as error:
         raise self._place.WorkerLost(str(error)) from error
 
-    return self._place.with_parties(len(client_datasets), run)
-
-
-def masked_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: BuildProcess, tells: told.Told, *,
-                   dropouts: Callable[[int], mask_round.Dropouts] = lambda round_num: mask_round.Dropouts()
-                   ) -> hidden_sum.TwoPhaseProcess:
-  """Returns a process over masked sums whose key agreement, and dropouts, the driver plays."""
-  encoding, fewest = vectors.encoding_beside(config, plan, tells), plan.fewest_clients
-  driver = mask_driver.MaskDriver(encoding, dropouts=dropouts, fewest=fewest)
-  upload = masked_sum.MaskedUploadFactory(encoding, clients_max=config.secure_clients_max, fewest=fewest)
-  opening, _ = _opening(plan, build, tells)
-  return hidden_sum.TwoPhaseProcess(
-      hiding=_hiding(upload, config, plan, build, tells, client_work_layer=masked_sum.with_mask_rows),
-      opening=opening, hiding_state=hidden_sum.opened_state(), read=vectors.reader(config, plan, tells), fewest=fewest,
-      client_data=driver.client_data, open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients))
+    return self._place.with_parties(len(data), run)
 
 
 def _joint_parameters(config, length, rounds):
@@ -255,8 +255,4 @@ _BFV = {
     'he': (_joint_parameters, 'all clients of a round together, with keys of that round'),
     'he_keyholder': (_holder_parameters, 'the key holder'),
 }
-SECURE_SUMS: Mapping[str, Callable[..., hidden_sum.TwoPhaseProcess | joint_key.JointKeyProcess]] = {
-    'he': _joint_key,
-    'he_keyholder': _key_holder,
-    'masks': _masks,
-}
+SECURE_SUMS: Mapping[str, Callable[[_Run], protocols.Process]] = catalogue.Loaded('secure_sum')

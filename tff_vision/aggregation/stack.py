@@ -9,31 +9,52 @@ import functools
 
 import tensorflow_federated as tff
 
-from tff_vision import configs, plugins
+from tff_vision import configs, plugins, protocols
 from tff_vision.aggregation import codecs, collected, limits, rules
 from tff_vision.configs import aggregation_config
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.secure import mean
-
-Aggregator = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
+from tff_vision.privacy.mechanisms import base
+from tff_vision.secure import hidden_vector
 
 
 def build_stack(plan: plan_lib.PrivacyPlan,
-                config: configs.AggregationConfig = configs.AggregationConfig()) -> Aggregator:  # noqa: B008  Frozen.
+                config: configs.AggregationConfig = configs.AggregationConfig()) -> protocols.Aggregator:  # noqa: B008  Frozen.
   """Returns the aggregator of a run whose server may read updates, built inside out.
 
   With a client-level mechanism: the plan's own clipping, sum, noise and fixed denominator, unweighted, because weights
   would be data-dependent sensitivities. Else what `config` asks for, the mean weighted by examples by default.
   """
-  private = plan.aggregator(None)
-  if private is not None and (own(config) is not None or config.aggregator in rules.RULES
-                              or config.compression != 'none'):
-    raise ValueError(f'aggregator={config.aggregator} with compression={config.compression} does not go with the '
-                     'privacy mechanism, which clips, adds up and noises updates by itself.')
-  return limits.limited(private or _readable(config), config)
+  private = _private(plan, None)
+  if private is not base.NO_AGGREGATOR:
+    require_sum(config, 'the privacy mechanism, which clips, adds up and noises updates by itself')
+  return limits.limited(_readable(config) if private is base.NO_AGGREGATOR else private, config)
 
 
-def own(config: configs.AggregationConfig) -> Aggregator | None:
+def require_sum(config: configs.AggregationConfig, beside: str) -> None:
+  """Refuses what does more to updates than to change each by itself, where something else adds them up.
+
+  Args:
+    beside: What adds them up.
+
+  Raises:
+    ValueError: With the settings.
+  """
+  if (plugins.is_own(config.aggregator, aggregation_config.AGGREGATORS) or config.aggregator in rules.RULES
+      or config.compression != 'none'):
+    raise ValueError(f'aggregator={plugins.shown(config.aggregator)} with compression={config.compression} does not go '
+                     f'with {beside}.')
+
+
+def _private(plan, sum_factory):
+  """Returns the plan's aggregator; whatever is none, and does not say that none is needed, is a fault of the plan."""
+  found = plan.aggregator(sum_factory)
+  if not isinstance(found, (base.NoAggregator, tff.aggregators.UnweightedAggregationFactory)):
+    raise TypeError(f'{type(plan).__name__}.aggregator must return an unweighted aggregation factory or NO_AGGREGATOR, '
+                    f'found {found!r}.')
+  return found
+
+
+def own(config: configs.AggregationConfig) -> protocols.Aggregator | None:
   """Returns the user's own factory, or None where the config names a built-in rule.
 
   Raises:
@@ -66,13 +87,21 @@ def _readable(config):
   return tff.aggregators.MeanFactory(no_nan_division=True)
 
 
-def build_secure_stack(plan: plan_lib.PrivacyPlan, sum_factory: tff.aggregators.UnweightedAggregationFactory, *,
-                       largest_weight: float) -> Aggregator:
+def build_secure_stack(plan: plan_lib.PrivacyPlan, sum_factory: tff.aggregators.UnweightedAggregationFactory,
+                       vector: hidden_vector.HiddenVector) -> tuple[protocols.Aggregator, tuple[str, ...]]:
   """Returns the same aggregator over a sum of structures that nobody can read before it is complete.
 
   Args:
-    largest_weight: The largest weight of one client in a round; public.
+    vector: What clients hide.
+
+  Returns:
+    The aggregator; and the names that lead to the state of the sum in its own, which a mechanism's factory has as
+    `PLACE_OF_SUM` where the sum's state is not all of its state.
   """
-  if (private := plan.aggregator(sum_factory)) is not None:
-    return private
-  return mean.SecureMeanFactory(sum_factory, largest_weight=largest_weight)
+  private = _private(plan, sum_factory)
+  if private is base.NO_AGGREGATOR and vector.largest_weight is not None:
+    return hidden_vector.SecureMeanFactory(sum_factory, largest_weight=vector.largest_weight), ()
+  if private is base.NO_AGGREGATOR or vector.weighs:
+    raise ValueError('a privacy mechanism bounds each update and adds them up by itself, or does neither: '
+                     f'{type(plan).__name__} has update_bound={plan.update_bound} and an aggregator {private!r}.')
+  return private, getattr(private, 'PLACE_OF_SUM', ())

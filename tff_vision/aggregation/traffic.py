@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from tff_vision import configs
+from tff_vision import catalogue, configs
 from tff_vision.aggregation import codecs
 
 _STEP_BYTES = 8  # Clipped updates are whole numbers of steps of a grid, in 64 bits.
@@ -34,9 +34,7 @@ def bytes_up(config: configs.ExperimentConfig, secure_sum: Mapping[str, Any], *,
   """
   if secure_sum['mode'] != 'none':
     return sum(secure_sum['bytes_per_client'].values())
-  privacy = config.privacy.privacy
-  if privacy in ('none', 'example_dp_sgd'):
+  mechanism = catalogue.mechanisms.PRIVACIES.rows[config.privacy.privacy]
+  if mechanism.payload == 'update':
     return codecs.build_codec(config.aggregation, length).num_bytes() + _FLOAT_BYTES
-  if privacy == 'local_dp':
-    return length * _FLOAT_BYTES
-  return (length + (privacy == 'client_adaptive')) * _STEP_BYTES
+  return (length + mechanism.more_numbers) * {'floats': _FLOAT_BYTES, 'steps': _STEP_BYTES}[mechanism.payload]

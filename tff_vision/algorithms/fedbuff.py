@@ -20,6 +20,10 @@ class FedBuff(algorithm.Algorithm):
   def __init__(self, max_staleness: int):
     self._max_staleness = max_staleness
 
+  @classmethod
+  def from_config(cls, task, config, client):
+    return cls(config.max_staleness)
+
   def server_state(self, weights):
     return tuple(tf.zeros([self._max_staleness, *w.shape], w.dtype) for w in weights)
 

@@ -21,6 +21,10 @@ class FedDyn(algorithm.Algorithm):
     self._alpha = strength
     self._proximal = algorithm.proximal_gradient(strength)
 
+  @classmethod
+  def from_config(cls, task, config, client):
+    return cls(config.feddyn_strength)
+
   def server_state(self, weights):
     return scaffold.zeros_like(weights)
 

@@ -29,6 +29,12 @@ class FedNova(algorithm.Algorithm):
     self._strength = strength
     self._largest = largest
 
+  @classmethod
+  def from_config(cls, task, config, client):
+    momentum = client.client_momentum if client.client_optimizer == 'sgdm' else 0.0
+    steps = -(-task.largest_client * client.client_epochs // client.batch_size)
+    return cls(momentum=momentum, strength=config.proximal_strength or 0.0, largest=steps / (1 - momentum))
+
   def work(self, client):
     trained = client.descend(algorithm.proximal_gradient(self._strength))
     share = self._sum_of_coefficients(trained.steps, client.learning_rate) / self._largest

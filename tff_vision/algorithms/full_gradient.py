@@ -63,6 +63,10 @@ class MimeLite(algorithm.Algorithm):
     """Args: `momentum` is beta."""
     self._beta = momentum
 
+  @classmethod
+  def from_config(cls, task, config, client):
+    return cls(config.mime_momentum)
+
   def server_state(self, weights):
     return scaffold.zeros_like(weights)
 

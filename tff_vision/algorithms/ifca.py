@@ -24,6 +24,10 @@ class Ifca(algorithm.Algorithm):
     self.shows = clusters > 1
     self._others = tuple(task.initial_trainable(i) for i in range(1, clusters))
 
+  @classmethod
+  def from_config(cls, task, config, client):
+    return cls(task, config.ifca_clusters)
+
   def server_state(self, weights):
     del weights
     return tuple(tuple(tf.constant(w) for w in model) for model in self._others)

@@ -27,6 +27,10 @@ class FedPer(algorithm.Algorithm):
     self._head = self._own(task.initial_trainable())
     self.keeps = any(self._is_head)
 
+  @classmethod
+  def from_config(cls, task, config, client):
+    return cls(task, config.personal_layers)
+
   def brings(self, weights):
     del weights
     return tuple(tf.constant(w) for w in self._head) or None
@@ -63,6 +67,10 @@ class FedRep(FedPer):
     """Args: `head_epochs`: the first so many local epochs train the head; the others train the body."""
     super().__init__(task, layers)
     self._head_epochs = head_epochs
+
+  @classmethod
+  def from_config(cls, task, config, client):
+    return cls(task, config.personal_layers, config.fedrep_head_epochs or client.client_epochs - 1)
 
   def _train(self, client, start):
     examples = client.task.batch_reader.open(client.dataset).num_examples

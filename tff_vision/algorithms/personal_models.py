@@ -22,6 +22,10 @@ class Ditto(algorithm.Algorithm):
     self._initial = task.initial_trainable()
     self._strength = strength
 
+  @classmethod
+  def from_config(cls, task, config, client):
+    return cls(task, config.ditto_strength)
+
   def brings(self, weights):
     del weights
     return tuple(tf.constant(w) for w in self._initial)
@@ -46,6 +50,10 @@ class Apfl(algorithm.Algorithm):
     self._initial = task.initial_trainable()
     self._alpha = alpha
     self._adaptive = adaptive
+
+  @classmethod
+  def from_config(cls, task, config, client):
+    return cls(task, config.apfl_alpha, adaptive=config.apfl_adaptive)
 
   def brings(self, weights):
     del weights

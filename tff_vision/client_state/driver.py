@@ -4,13 +4,14 @@ In a simulation the driver keeps them for the clients, as it keeps their images;
 CLIENTS-placed: no server-placed value depends on them but through what the clients send.
 """
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import tensorflow as tf
-import tensorflow_federated as tff
 import tree
 
+from tff_vision import protocols
 from tff_vision.client_state import store as store_lib
 
 
@@ -25,65 +26,41 @@ class Request(NamedTuple):
   data: Any
 
 
-class ClientData(Protocol):
-  """What a process without kept state is given for each client."""
-
-  def present(self, cohort: Sequence[int]) -> Sequence[int]:
-    """Returns the clients of `cohort` that have data."""
-
-  def request(self, client: int, round_num: int) -> Any:
-    """Returns what `process.next` takes."""
-
-
-class NumberedData:
+class NumberedData(protocols.WrappedData):
   """The same data; each client's says whose it is and of which round."""
 
-  def __init__(self, client_data: ClientData):
-    self._client_data = client_data
-    self.present = client_data.present
-
   def request(self, client: int, round_num: int) -> Request:
-    """Returns what `KeptStateProcess.next` takes for `client`."""
-    return Request(client, round_num, self._client_data.request(client, round_num))
+    return Request(client, round_num, self._data.request(client, round_num))
 
 
-class KeptStateProcess:
-  """Looks like a `tff.learning.templates.LearningProcess` to a training loop."""
+class KeptStateProcess(protocols.WrappedProcess):
+  """A process whose data are `Request`s, around one whose data are pairs of data and what the client keeps."""
 
-  def __init__(self, process: Any, store: store_lib.Store):
-    """Initializes the process.
-
-    Args:
-      process: Like a learning process, whose `next` takes pairs (data, state) and returns among its metrics, as
-        `kept`, a list of the clients' new states; None for a client that was absent, whose state stays as it is.
-      store: Where they are between rounds.
-    """
-    self._process = process
+  def __init__(self, process: protocols.Process, store: store_lib.Store):
+    """Args: `process` returns what clients keep; `store` is where that is between rounds."""
+    super().__init__(process)
     self._store = store
     self._swept = False
-    self.initialize = process.initialize
-    self.get_model_weights = process.get_model_weights
-    self.set_model_weights = process.set_model_weights
 
-  def next(self, state: Any, requests: Sequence[Request]) -> tff.learning.templates.LearningProcessOutput:
-    """Runs one round; the states are on disk when it returns.
+  def next(self, state: protocols.State, data: Sequence[Request]) -> protocols.RoundOutput:
+    """Runs one round; what clients keep is on disk when it returns, and in no output.
 
     Raises:
       ValueError: A file of a client's state is damaged, or a client was lost; the states are as before.
     """
-    if requests and not self._swept:
-      self._store.forget_from(requests[0].round_num)
+    if data and not self._swept:
+      self._store.forget_from(data[0].round_num)
       self._swept = True
     output = self._process.next(state, [
-        (request.data, _sequence(self._store.read(request.client, request.round_num))) for request in requests])
-    metrics = dict(output.metrics)
-    if len(states := metrics.pop('kept')) != len(requests):
-      raise ValueError(f'round {requests[0].round_num} lost clients, and what these keep between rounds would no '
-                       'longer fit; resume the run when all workers are back.')
-    for request, kept in zip(requests, states, strict=True):
+        (request.data, _sequence(self._store.read(request.client, request.round_num))) for request in data])
+    states = output.kept or ()
+    if len(states) != len(data):
+      raise ValueError(f'round {data[0].round_num} lost clients, and what these keep between rounds would no longer '
+                       'fit; resume the run when all workers are back.')
+    for request, kept in zip(data, states, strict=True):
       if kept is not None:
         self._store.write(request.client, request.round_num, kept)
-    return tff.learning.templates.LearningProcessOutput(output.state, metrics)
+    return dataclasses.replace(output, kept=None)
 
 
 def _sequence(kept):

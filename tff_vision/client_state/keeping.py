@@ -44,6 +44,12 @@ def sent_type(client_work: ClientWork) -> tff.Type:
   return found.sent if keeps(client_work) else found
 
 
+def sent_length(client_work: ClientWork) -> int:
+  """Returns how many numbers the aggregator is given of a client."""
+  return sum(spec.shape.num_elements()
+             for spec in tf.nest.flatten(tff.types.type_to_tf_tensor_specs(sent_type(client_work))))
+
+
 def initial_state(client_work: ClientWork) -> Any:
   """Returns zeros in the form of what a keeping client work keeps, as arrays."""
   kept = client_work.next.type_signature.result.result.member.update.kept

@@ -9,6 +9,7 @@ A round reads the version before it and writes its own, so a round that is run a
 the first time. Clients that do not take part are not touched. Only the clients of one round are ever in memory.
 """
 
+import copy
 import os
 import pathlib
 import zipfile
@@ -35,6 +36,12 @@ class Store:
     self._folder = folder
     self._initial = initial
     self._forget = secret_files.wipe if wiped else pathlib.Path.unlink
+
+  def moved(self, folder: pathlib.Path) -> 'Store':
+    """Returns a store of the same kind in another folder."""
+    made = copy.copy(self)
+    made._folder = folder
+    return made
 
   def read(self, client: int, round_num: int) -> Any:
     """Returns what `client` keeps when round `round_num` begins: its newest version of an earlier round.

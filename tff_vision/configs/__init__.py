@@ -1,8 +1,7 @@
 """One experiment, as data: frozen dataclasses that are legal if they exist, with an exact JSON round trip.
 
-A field's name is the name of its command-line flag, so field names are unique over all classes here. Field
-defaults are the only place where a default value stands; `flags/` reads them. What may be chosen stands in these
-modules too, because the registries that give the names a meaning need TensorFlow; tests hold both equal.
+A field's name is the name of its command-line flag, so field names are unique over all classes here. Where a field
+stands, its default and its one text stand too, and `flags/` reads them; what may be chosen comes from the catalogue.
 """
 
 import dataclasses
@@ -11,7 +10,7 @@ import typing
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tff_vision import plugins
+from tff_vision import catalogue, plugins
 from tff_vision.configs import (
     aggregation_config,
     attack_config,
@@ -19,6 +18,7 @@ from tff_vision.configs import (
     compatibility,
     data_config,
     model_config,
+    option,
     privacy_config,
     schedule_config,
     secure_config,
@@ -53,9 +53,9 @@ _NEW_IN: Mapping[int, frozenset[str]] = {
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ProgramConfig:
   """How long to train and how often to look."""
-  rounds: int = 80
-  rounds_per_evaluation: int = 10
-  seed: int = 0
+  rounds: int = option.option(80, 'Rounds of training.')
+  rounds_per_evaluation: int = option.option(10, 'Evaluate every so many rounds.')
+  seed: int = option.option(0, 'Fixes data split, cohorts, initial weights and order of examples.')
 
   def __post_init__(self):
     validate.positive(rounds=self.rounds, rounds_per_evaluation=self.rounds_per_evaluation)
@@ -85,50 +85,43 @@ class ExperimentConfig:
     return self.privacy.privacy != 'none' or self.secure.secure_sum != 'none'
 
   def __post_init__(self):
-    training_config.check_together(self.algorithm, self.client, self.server)
-    task_config.check_together(self.task, self.data, self.model, self.privacy.privacy)
-    name = self.algorithm.algorithm
-    compatibility.check(name, f'privacy={self.privacy.privacy}', f'secure_sum={self.secure.secure_sum}')
-    waits = self.cohort.over_selection > 1 or self.cohort.round_deadline is not None
-    if name == 'fedbuff' and not waits:
-      raise ValueError('algorithm=fedbuff takes updates that come late, and none does without over_selection or '
-                       'round_deadline.')
-    if name == 'ifca' and not self.schedule.server_is_constant():
-      raise ValueError(f'server_schedule={self.schedule.server_schedule} with server_warmup_rounds='
-                       f'{self.schedule.server_warmup_rounds} does not go with algorithm=ifca, whose models are the '
-                       'means of their clients: choose constant and 0.')
-    if self.algorithm.personalize_epochs and self.privacy.privacy != 'none':
-      raise ValueError(f'personalize_epochs={self.algorithm.personalize_epochs} does not go with '
-                       f'privacy={self.privacy.privacy}: the report would tell how good the clients\' own models are, '
-                       'and no noise covers that.')
-    if self.privacy.metrics_noise_multiplier is not None and self.task.task != 'classification':
-      raise ValueError(f'metrics_noise_multiplier={self.privacy.metrics_noise_multiplier} releases accuracy, which '
-                       f'task={self.task.task} has none of.')
-    if self.privacy.privacy in compatibility.CLIENT_LEVEL and self.algorithm.client_weighting == 'examples':
-      raise ValueError(f'client_weighting=examples does not go with privacy={self.privacy.privacy}: how much an update '
-                       'weighs would depend on the client\'s data, and the noise is calibrated to clients that all '
-                       'weigh the same.')
-    if self.privacy.privacy == 'example_dp_sgd':
-      _refuse_other_training(self)
+    self.check()
+
+  def check(self, *beside: Any, instead: Mapping[str, catalogue.Row] | None = None) -> None:
+    """Refuses what does not go together in the experiment, and with the sections `beside` it.
+
+    Args:
+      instead: Field -> row of an object of one's own that a reference stands for, once it is loaded.
+
+    Raises:
+      ValueError: With the settings and the reason.
+    """
+    compatibility.check(*self._sections(), *beside, instead=instead)
+
+  def check_references(self) -> None:
+    """Refuses what does not go with the objects that references stand for, once their modules can be imported.
+
+    Raises:
+      ValueError: With the settings and the reason; or a reference leads nowhere.
+    """
+    self.check(instead=compatibility.rows_of_references(*self._sections()))
+
+  def _sections(self):
+    return [getattr(self, name) for name in sections(ExperimentConfig)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LaunchConfig:
-  """Where a run's files go; the result does not depend on it.
-
-  Attributes:
-    run_dir: The run's folder; None means runs/<dataset>-<algorithm>-<time>.
-    resume: Continue the run that run_dir holds.
-    json: File that also receives report.json's content.
-    keep_secrets: Leave checkpoints, journal and clients' states in the folder when a run under a promise has ended.
-    show_training_data: Put training images and class mix into the report of a run under a promise, which does not cover
-      them.
-  """
-  run_dir: str | None = None
-  resume: bool = False
-  json: str | None = None
-  keep_secrets: bool = False
-  show_training_data: bool = False
+  """Where a run's files go; the result does not depend on it."""
+  run_dir: str | None = option.option(
+      None, 'Folder of the run; unset makes one below runs/, of data set, algorithm and time.')
+  resume: bool = option.option(
+      False, 'Continue the run in run_dir; flags not given are taken from it.')
+  json: str | None = option.option(None, 'File that also receives the numbers, as JSON.', topic='Output')
+  keep_secrets: bool = option.option(
+      False, 'Do not wipe run_dir/secret (checkpoints, journal, clients\' states) when a run under a promise ends.')
+  show_training_data: bool = option.option(
+      False, 'Training images and class mix in the report of a run under a promise, which does not cover them.')
 
   def __post_init__(self):
     if self.resume and self.run_dir is None:
@@ -222,17 +215,6 @@ def from_json(text: str, kind: type = ExperimentConfig) -> Any:
 
 def _default(field):
   return field.default if field.default is not dataclasses.MISSING else field.default_factory()
-
-
-def _refuse_other_training(config):
-  """Refuses what only the ordinary local training reads."""
-  unread = {'client_gradient_clip': config.client.client_gradient_clip,
-            'client_weight_decay': config.client.client_weight_decay or None,
-            'client_schedule': None if config.schedule.client_is_constant() else config.schedule.client_schedule,
-            'client_weighting': 'uniform' if config.algorithm.client_weighting == 'uniform' else None}
-  for name, value in unread.items():
-    if value is not None:
-      raise ValueError(f'{name}={value} has no effect with privacy=example_dp_sgd, which trains on clients by itself.')
 
 
 def _same_names(what, found, expected):

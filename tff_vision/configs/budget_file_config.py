@@ -2,29 +2,28 @@
 
 import dataclasses
 
-from tff_vision.configs import validate
+from tff_vision.configs import option, validate
 
 UNITS = ('client', 'example')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BudgetFileConfig:
-  """See docs/privacy.md. The numbers are read when the file is made; later they must be those in the file, or unset.
+  """See docs/explanation/privacy.md.
 
-  Attributes:
-    budget_file: The file to which every run on the same data is charged; None: no budget.
-    budget_epsilon: What all of them may cost together.
-    budget_delta: At this delta; None means the first run's.
-    budget_unit: What must not be told apart: one client, or one example; None means the first run's.
+  The numbers are read when the file is made; later they must be those in the file, or unset.
   """
-  budget_file: str | None = None
-  budget_epsilon: float | None = None
-  budget_delta: float | None = None
-  budget_unit: str | None = None
+  budget_file: str | None = option.option(
+      None, 'File that every run on the same data is charged to; a run that does not fit is refused.')
+  budget_epsilon: float | None = option.option(
+      None, 'What all runs of budget_file may cost together; read when the file is made.')
+  budget_delta: float | None = option.option(
+      None, 'The delta of budget_epsilon; unset means that of the first run.')
+  budget_unit: str | None = option.option(
+      None, 'Whom budget_epsilon protects; unset means what the first run protects.', choices=UNITS)
 
   def __post_init__(self):
-    given = {name: value for name in ('budget_epsilon', 'budget_delta', 'budget_unit')
-             if (value := getattr(self, name)) is not None}
+    given = {name: value for name, value in option.changed(self).items() if name != 'budget_file'}
     if self.budget_file is None and given:
       name, value = next(iter(given.items()))
       raise ValueError(f'{name}={value!r} has no effect without budget_file.')
@@ -32,5 +31,4 @@ class BudgetFileConfig:
       validate.positive(budget_epsilon=self.budget_epsilon)
     if self.budget_delta is not None:
       validate.open_unit(budget_delta=self.budget_delta)
-    if self.budget_unit is not None:
-      validate.one_of(UNITS, budget_unit=self.budget_unit)
+    option.check_choices(self)

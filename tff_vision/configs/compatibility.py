@@ -1,66 +1,145 @@
-"""What goes with which algorithm: one table that refusals read, tests walk and docs/algorithms.md shows."""
+"""The one place that says what does not go together, from the rows of the catalogue."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from tff_vision import plugins
+from tff_vision import catalogue, plugins
+from tff_vision.catalogue import How, Row, Trait
+from tff_vision.configs import option
 
-CLIENT_LEVEL = ('client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf', 'distributed_gaussian', 'distributed_skellam',
-                'local_dp')
-COLUMNS: Mapping[str, tuple[str, ...]] = {
-    'client-level privacy': tuple(f'privacy={name}' for name in CLIENT_LEVEL),
-    'example-level privacy': ('privacy=example_dp_sgd',),
-    'threshold encryption': ('secure_sum=he',),
-    'encryption to a key holder': ('secure_sum=he_keyholder',),
-    'masks': ('secure_sum=masks',),
-    'remote workers': ('runtime=workers',),
-    'data on workers': ('data_placement=worker',),
-}
-_TWO_QUANTITIES = ('clients send a second quantity beside their update, and the mechanisms here bound and account '
-                   'for one')
-_CLIPPED_GRADIENT = 'it changes the gradient that private SGD on clients has clipped and noised'
-_ALL_AT_ONCE = 'private SGD takes steps of its own on clients, and this algorithm has none'
-_DEVICES = ('its late updates come from devices that come and go, and an epsilon counts on every client being drawn at '
-            'the accounted rate')
-
-_NOT_COVERED = 'the report tells how good the clients\' own models are, and no noise covers that'
-_MAGNIFIED = 'each model is divided by the share of clients that chose it, which magnifies the rounding of a hidden sum'
-
-# Algorithm -> column -> why not. What is not here goes together.
-REFUSED: Mapping[str, Mapping[str, str]] = {
-    'fedavg': {},
-    'fedprox': {'example-level privacy': _CLIPPED_GRADIENT},
-    'fedsgd': {'example-level privacy': _ALL_AT_ONCE},
-    'scaffold': {'client-level privacy': _TWO_QUANTITIES, 'example-level privacy': _CLIPPED_GRADIENT},
-    'fednova': {'client-level privacy': 'the number of a client\'s steps, which it sends, tells how many examples it '
-                                        'has',
-                'example-level privacy': 'it counts steps that private SGD does not take'},
-    'feddyn': {'client-level privacy': 'its server adds up the updates of all rounds, and with them all their noise',
-               'example-level privacy': _CLIPPED_GRADIENT},
-    'mime_lite': {'client-level privacy': _TWO_QUANTITIES, 'example-level privacy': _CLIPPED_GRADIENT},
-    **dict.fromkeys(('fedper', 'fedrep', 'ditto', 'apfl'), {
-        'client-level privacy': _NOT_COVERED, 'example-level privacy': _NOT_COVERED}),
-    'ifca': {'client-level privacy': _NOT_COVERED, 'example-level privacy': _NOT_COVERED,
-             'threshold encryption': _MAGNIFIED, 'encryption to a key holder': _MAGNIFIED, 'masks': _MAGNIFIED},
-    'fedbuff': {'client-level privacy': _DEVICES, 'example-level privacy': _DEVICES},
-}
+_PLAIN = (bool, int, float, str, tuple, type(None))
 
 
-# What no algorithm of one's own goes with; what depends on it is checked when it is built, by `learning.process`.
-OWN: Mapping[str, str] = {'example-level privacy': _CLIPPED_GRADIENT}
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Choice:
+  """One choice of a config: where it stands, what it is, what it has."""
+  field: str
+  value: Any
+  row: Row
+  traits: frozenset[Trait]
+
+  @property
+  def setting(self):
+    return f'{self.field}={plugins.shown(self.value)}' if self.field else self.value
 
 
-def check(algorithm: Any, *chosen: str) -> None:
-  """Refuses an algorithm that does not go with what else is chosen.
+def check(*sections: Any, instead: Mapping[str, Row] | None = None,
+          more: Mapping[str, Collection[Trait]] | None = None) -> None:
+  """Refuses what has no effect, is missing, or does not go together, in these sections of a config.
 
   Args:
-    algorithm: A name; an algorithm of one's own is an object or a reference, see `OWN`.
-    chosen: As in `COLUMNS`, such as 'privacy=none'.
+    sections: What they do not hold is not looked at, so that a part of a config can be checked alone.
+    instead: Field -> row of an object of one's own that a reference stands for, once it is loaded.
+    more: What the run has beside its sections, in words -> traits.
 
   Raises:
-    ValueError: With the reason.
+    ValueError: One sentence with the settings and the reason.
   """
-  for column, reason in (REFUSED[algorithm] if algorithm in REFUSED else OWN).items():
-    for choice in chosen:
-      if choice in COLUMNS[column]:
-        raise ValueError(f'algorithm={plugins.shown(algorithm)} does not go with {choice}: {reason}.')
+  values = {field.name: getattr(section, field.name) for section in sections for field in dataclasses.fields(section)}
+  changed = {name: value for section in sections for name, value in option.changed(section).items()}
+  choices = list(_choices(values, instead or {}))
+  for choice in choices:
+    _refuse_unread(choice, choices, changed)
+    _refuse_missing(choice, values)
+  _refuse_clashes([*choices, *(_Choice(field='', value=words, row=Row(''), traits=frozenset(traits))
+                               for words, traits in (more or {}).items())])
+  for choice in choices:
+    _refuse_values(choice, values, changed)
+  _check_numbers(values)
+
+
+def rows_of_references(*sections: Any) -> dict[str, Row]:
+  """Returns field -> the row that an object of one's own brings, of the references in these sections; imports them.
+
+  Raises:
+    ValueError: A reference leads nowhere.
+  """
+  found = {}
+  for section in sections:
+    for field in dataclasses.fields(section):
+      value = getattr(section, field.name)
+      if option.rows(field) and plugins.is_reference(value) and plugins.is_own(value, option.choices(field)):
+        row = getattr(plugins.load(value, field=field.name), 'row', None)
+        if isinstance(row, Row):
+          found[field.name] = row
+  return found
+
+
+def _choices(values, instead) -> Iterator[_Choice]:
+  found = {}
+  for field in catalogue.KINDS:
+    if field in values and (row := instead.get(field) or catalogue.chosen(field, values[field])) is not None:
+      found[field] = row
+  for field, row in found.items():
+    # The kind of noise of dp_mf says nothing of a run with another mechanism.
+    if all(field in by.reads or not any(field in each.reads for each in catalogue.KINDS[kind].rows.values())
+           for kind, by in found.items()):
+      yield _Choice(field=field, value=values[field], row=row, traits=row.traits_with(values))
+
+
+def _refuse_unread(choice, choices, changed):
+  """Refuses a field that was set where the choice that would read it is another one."""
+  rows = catalogue.KINDS[choice.field].rows
+  # A field may be read by either of two choices of the same rows.
+  chosen = [other.row for other in choices if catalogue.KINDS[other.field].rows == rows]
+  for name in changed:
+    readers = [row.name for row in rows.values() if name in row.reads]
+    if readers and not any(name in row.reads for row in chosen):
+      raise ValueError(f'{name}={_shown(changed[name])} has no effect with {choice.setting}; it is read by '
+                       f'{choice.field}={" or ".join(readers)}.')
+
+
+def _refuse_missing(choice, values):
+  for name in choice.row.requires:
+    if name in values and values[name] is None:
+      raise ValueError(f'{name} is missing: {choice.setting} needs it.')
+
+
+def _refuse_clashes(choices):
+  for one in choices:
+    for other in choices:
+      if one is not other and (reason := catalogue.clash(one.row, one.traits, other.traits)):
+        raise ValueError(f'{one.setting} does not go with {other.setting}: {reason}.')
+
+
+def _refuse_values(choice, values, changed):
+  for limit in choice.row.limits:
+    name = limit.field
+    if name not in values or _legal(limit, values[name], name in changed):
+      continue
+    if limit.how is How.NEEDS:
+      raise ValueError(f'{choice.setting} needs {name}={" or ".join(map(str, limit.legal))}: {limit.reason}; found '
+                       f'{name}={_shown(values[name])}.')
+    raise ValueError(f'{name}={_shown(values[name])} {limit.how.value} {choice.setting}: {limit.reason}.')
+  fields, reason = choice.row.needs_one_of
+  if fields and set(fields) <= set(values) and not set(fields) & set(changed):
+    raise ValueError(f'{choice.setting} needs {" or ".join(fields)}: {reason}.')
+
+
+def _legal(limit, value, is_changed):
+  if not limit.legal:
+    return not is_changed
+  if limit.own and plugins.is_own(value, catalogue.names(limit.field)):
+    return True
+  return isinstance(value, _PLAIN) and value in limit.legal
+
+
+def _check_numbers(values):
+  """Refuses numbers that no choice by itself makes wrong."""
+  if values.get('aggregator') in ('krum', 'multi_krum') and 'cohort_size' in values:
+    # Blanchard et al. 2017, proposition 1, asks for n > 2 f + 2.
+    clients, fraction = values['cohort_size'], values['tolerated_fraction']
+    if clients <= 2 * fraction * clients + 2:
+      raise ValueError(f'aggregator={values["aggregator"]} with tolerated_fraction={fraction} says nothing with '
+                       f'cohort_size={clients}: it takes more than twice the tolerated clients and two; raise '
+                       'cohort_size or lower tolerated_fraction.')
+  if values.get('algorithm') == 'fedrep' and 'client_epochs' in values:
+    head, epochs = values['fedrep_head_epochs'], values['client_epochs']
+    if not 0 < (head or epochs - 1) < epochs:
+      raise ValueError(f'client_epochs={epochs} with fedrep_head_epochs={head}: fedrep needs at least one local epoch '
+                       'for the head and one for the body.')
+
+
+def _shown(value):
+  return plugins.shown(value) if isinstance(value, str) or not isinstance(value, _PLAIN) else repr(value)

@@ -2,60 +2,51 @@
 
 import dataclasses
 
-from tff_vision.configs import validate
+from tff_vision.configs import compatibility, option, validate
 
-RUNTIMES = ('local', 'workers')
-DATA_PLACEMENTS = ('driver', 'worker')
 MATHS = ('float32', 'bfloat16')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RuntimeConfig:
-  """Where the clients' work is done; but for `math`, the result does not depend on it.
+class ExecutorConfig:
+  """What a coordinator and a worker have both: a certificate, and executors that they start."""
+  threads: int | None = option.option(
+      1, 'Threads of one operation in an executor started here; unset means TensorFlow\'s choice.')
+  max_concurrent_clients: int | None = option.option(
+      None, 'Clients that an executor started here trains at the same time; unset means one a core.')
+  math: str = option.option(
+      'float32', 'bfloat16 cuts numbers to 8 bits of mantissa in convolutions and matrix products, which add in '
+      'float32; it has an effect on processors with AMX only: docs/explanation/speed.md.', choices=MATHS)
+  tls_cert: str | None = option.option(None, 'PEM file of the certificate of this side.')
+  tls_key: str | None = option.option(None, 'PEM file of its private key.')
 
-  Attributes:
-    runtime: `local`: one executor on this machine; `workers`: those of `workers`, or `local_workers` of them.
-    workers: host:port of each worker; with no more clients than workers, client i runs on worker i only.
-    local_workers: Start so many workers on this machine instead, to rehearse a fleet.
-    tls_ca: PEM file of the authority that signed the workers' certificates; None means no TLS.
-    tls_cert: PEM file of this coordinator's certificate.
-    tls_key: PEM file of its private key.
-    data_placement: `driver`: examples are sent to the worker; `worker`: it reads them from its own disk.
-    worker_data_dir: Folder of the TFRecord files as the workers' executors see it. Read by `worker` only.
-    threads: Threads of one operation in an executor started here; None means TensorFlow's choice.
-    max_concurrent_clients: Clients that an executor started here trains at the same time; None means one a core.
-    math: `float32`, or `bfloat16`: convolutions and matrix products of executors started here multiply numbers cut to 8
-      bits of mantissa and add in float32, on processors with AMX; weights stay float32. See docs/speed.md.
-    clients_per_call: Largest number of clients of one call to an executor, which keeps all their updates until they are
-      added up; more clients take several calls.
-    min_workers: The run ends when fewer workers are left; None means all.
-    call_timeout: Seconds after which a call to a worker is given up.
-    probe_interval: Seconds between two questions whether a worker is alive; three unanswered ones give it up.
-    reconnect_timeout: Seconds to wait for a lost worker, and for all of them at the start.
-    attempts: How often one call is made before its worker is given up.
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RuntimeConfig(ExecutorConfig):
+  """Where the clients' work is done; the result does not depend on it, except for `math`.
+
+  With no more clients than workers, client i runs on worker i only.
   """
-  runtime: str = 'local'
-  workers: tuple[str, ...] = ()
-  local_workers: int | None = None
-  tls_ca: str | None = None
-  tls_cert: str | None = None
-  tls_key: str | None = None
-  data_placement: str = 'driver'
-  worker_data_dir: str = '/data'
-  threads: int | None = 1
-  max_concurrent_clients: int | None = None
-  math: str = 'float32'
-  clients_per_call: int = 100
-  min_workers: int | None = None
-  call_timeout: float = 3600.0
-  probe_interval: float = 5.0
-  reconnect_timeout: float = 60.0
-  attempts: int = 3
+  runtime: str = option.option('local', 'One executor here, or several workers.')
+  workers: tuple[str, ...] = option.option((), 'host:port of each worker, separated by commas.', separated=True)
+  local_workers: int | None = option.option(None, 'Start so many workers here, to rehearse several sites.')
+  tls_ca: str | None = option.option(
+      None, 'PEM file of the authority that signed the certificates of workers; unset means no TLS.')
+  data_placement: str = option.option(
+      'driver', 'Examples are sent by the driver, or read by the worker from its own disk.')
+  worker_data_dir: str = option.option(
+      '/data', 'Folder of the data as the executors see it. Read by data_placement=worker only.')
+  clients_per_call: int = option.option(
+      100, 'Largest number of clients of one call to an executor, which keeps their updates until they are added up.')
+  min_workers: int | None = option.option(None, 'End when fewer workers are left; unset means all.')
+  call_timeout: float = option.option(3600.0, 'Seconds after which a call to a worker is given up.')
+  probe_interval: float = option.option(
+      5.0, 'Seconds between two probes of a worker; after three unanswered ones it is given up.')
+  reconnect_timeout: float = option.option(60.0, 'Seconds to wait for a lost worker, and for all at the start.')
+  attempts: int = option.option(3, 'How often a call is made before its worker is given up.')
 
   def __post_init__(self):
-    validate.one_of(RUNTIMES, runtime=self.runtime)
-    validate.one_of(DATA_PLACEMENTS, data_placement=self.data_placement)
-    validate.one_of(MATHS, math=self.math)
+    option.check_choices(self)
     validate.positive(clients_per_call=self.clients_per_call, call_timeout=self.call_timeout,
                       probe_interval=self.probe_interval, reconnect_timeout=self.reconnect_timeout,
                       attempts=self.attempts)
@@ -79,8 +70,7 @@ class RuntimeConfig:
     tls = (self.tls_ca, self.tls_cert, self.tls_key)
     if any(tls) and not (all(tls) and self.workers):
       raise ValueError(f'tls_ca, tls_cert and tls_key are given together, and only with workers; found {tls}.')
-    if self.data_placement == 'worker' and self.runtime == 'local':
-      raise ValueError('data_placement=worker needs runtime=workers: a local run reads the data itself.')
+    compatibility.check(self)
     self._check_read()
     if self.min_workers is not None and self.min_workers > self.num_workers:
       raise ValueError(f'min_workers={self.min_workers} is more than the {self.num_workers} workers there are.')
@@ -93,8 +83,6 @@ class RuntimeConfig:
     if self.runtime == 'local':
       unread |= dict.fromkeys(('call_timeout', 'probe_interval', 'reconnect_timeout', 'attempts'),
                               'has no effect without runtime=workers')
-    if self.data_placement == 'driver':
-      unread['worker_data_dir'] = 'has no effect without data_placement=worker'
     for name, reason in unread.items():
       if (value := getattr(self, name)) != type(self).__dataclass_fields__[name].default:
         raise ValueError(f'{name}={value} {reason}.')

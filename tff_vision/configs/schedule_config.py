@@ -2,45 +2,33 @@
 
 import dataclasses
 
-from tff_vision.configs import validate
-
-SCHEDULES = ('constant', 'step', 'cosine')
+from tff_vision.configs import compatibility, option, validate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
   """Learning rates by round: the rate of the client or server section times a factor.
 
-  Attributes:
-    client_schedule: `step`: times schedule_step_factor after every schedule_step_rounds rounds; `cosine`: from 1 to
-      schedule_final over the run, along half a cosine (Loshchilov and Hutter 2017, arXiv:1608.03983).
-    client_warmup_rounds: The rate rises linearly over the first so many rounds, on top of the schedule.
-    schedule_step_rounds: Of both schedules. Read with `step`.
-    schedule_step_factor: Of both schedules. Read with `step`.
-    schedule_final: Of both schedules. Read with `cosine`.
+  Cosine: Loshchilov and Hutter 2017, arXiv:1608.03983.
   """
-  client_schedule: str = 'constant'
-  server_schedule: str = 'constant'
-  client_warmup_rounds: int = 0
-  server_warmup_rounds: int = 0
-  schedule_step_rounds: int = 30
-  schedule_step_factor: float = 0.5
-  schedule_final: float = 0.0
+  client_schedule: str = option.option('constant', 'How client_learning_rate changes from round to round.')
+  server_schedule: str = option.option('constant', 'How server_learning_rate changes from round to round.')
+  client_warmup_rounds: int = option.option(
+      0, 'client_learning_rate rises linearly over the first so many rounds, on top of its schedule.')
+  server_warmup_rounds: int = option.option(
+      0, 'server_learning_rate rises linearly over the first so many rounds, on top of its schedule.')
+  schedule_step_rounds: int = option.option(30, 'step: rounds between two steps, of both schedules.')
+  schedule_step_factor: float = option.option(0.5, 'step: the rate is multiplied by this, in both schedules.')
+  schedule_final: float = option.option(
+      0.0, 'cosine: the share of the rate that is left at the end, of both schedules.')
 
   def __post_init__(self):
-    validate.one_of(SCHEDULES, client_schedule=self.client_schedule)
-    validate.one_of(SCHEDULES, server_schedule=self.server_schedule)
+    option.check_choices(self)
     validate.non_negative(client_warmup_rounds=self.client_warmup_rounds,
                           server_warmup_rounds=self.server_warmup_rounds)
     validate.positive(schedule_step_rounds=self.schedule_step_rounds, schedule_step_factor=self.schedule_step_factor)
     validate.fraction(schedule_final=self.schedule_final)
-    readers = {'schedule_step_rounds': 'step', 'schedule_step_factor': 'step', 'schedule_final': 'cosine'}
-    for field in dataclasses.fields(self):
-      reader = readers.get(field.name)
-      if reader and getattr(self, field.name) != field.default and reader not in (
-          self.client_schedule, self.server_schedule):
-        raise ValueError(f'{field.name}={getattr(self, field.name)!r} has no effect without client_schedule={reader} '
-                         f'or server_schedule={reader}.')
+    compatibility.check(self)
 
   def client_is_constant(self) -> bool:
     """Returns whether the clients' rate is the same in every round."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from tff_vision import configs, seeds
+from tff_vision import catalogue, configs, seeds
 from tff_vision.data import images
 
 Change = Callable[[images.Examples], images.Examples]
@@ -87,7 +87,7 @@ def patched(x: np.ndarray, side: int) -> np.ndarray:
   return x
 
 
-def _flip_labels(config, num_classes) -> Change:
+def flip_labels(config, num_classes) -> Change:
   del config
   def change(examples):
     y = examples.y
@@ -95,7 +95,7 @@ def _flip_labels(config, num_classes) -> Change:
   return change
 
 
-def _plant_backdoor(config, num_classes) -> Change:
+def plant_backdoor(config, num_classes) -> Change:
   """Every other example: the rest keeps the attacker's model good at the task, so that it does not stand out."""
   del num_classes
   def change(examples):
@@ -113,13 +113,11 @@ def _check_backdoor(config, found):
   if config.attack_target >= len(found.class_names):
     raise ValueError(f'attack_target={config.attack_target} is no class of dataset={found.name}, which has '
                      f'{len(found.class_names)}, numbered from 0.')
-  height, width, _ = found.test.examples.shape
+  height, width, _ = found.spec.shape
   if config.attack_patch > min(height, width):
     raise ValueError(f'attack_patch={config.attack_patch} is larger than the images of dataset={found.name}, '
                      f'{height} x {width}.')
 
 
-DATA_ATTACKS: Mapping[str, Callable[[configs.AttackConfig, int], Change]] = {
-    'label_flip': _flip_labels,
-    'backdoor_patch': _plant_backdoor,
-}
+DATA_ATTACKS: Mapping[str, Callable[[configs.AttackConfig, int], Change]] = catalogue.Loaded(
+    'attack', trait=catalogue.Trait.CHANGES_DATA)

@@ -23,10 +23,10 @@ class BatchReader:
   """How a client's element becomes batches.
 
   Attributes:
-    stored: Gives the shapes and types of one stored image and one label; its values are not used.
+    stored: What one stored image and its label are.
     epochs: Passes over the examples, each in an order of its own; batches run across passes.
   """
-  stored: images.Examples
+  stored: images.ImageSpec
   preprocessing: images.Preprocessing
   epochs: int
   batch_size: int
@@ -36,8 +36,8 @@ class BatchReader:
     """Of the one element: seed int64 [], x [n, height, width, channels] as stored, y [n, ...]."""
     return collections.OrderedDict(
         seed=tf.TensorSpec((), tf.int64),
-        x=tf.TensorSpec((None, *self.stored.x.shape[1:]), tf.as_dtype(self.stored.x.dtype)),
-        y=tf.TensorSpec((None, *self.stored.y.shape[1:]), tf.as_dtype(self.stored.y.dtype)))
+        x=tf.TensorSpec((None, *self.stored.shape), tf.as_dtype(self.stored.dtype)),
+        y=tf.TensorSpec((None, *self.stored.label_shape), tf.as_dtype(self.stored.label_dtype)))
 
   def dataset(self, x: np.ndarray | tf.Tensor, y: np.ndarray | tf.Tensor, *, seed: int | tf.Tensor) -> tf.data.Dataset:
     """Returns the data set of one element that stands for a client in one round.

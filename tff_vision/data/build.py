@@ -38,12 +38,12 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
   preprocessing, preprocessing_notes = _preprocessing(pool, config)
   unseen = _held_out(pool, who.unseen) if who.unseen else None
   test = _held_out(pool, trainers, who.common)
-  if not len(test.examples):  # Only strangers have test examples: they are the test set.
+  if not len(test.examples) and unseen is not None:  # Only strangers have test examples: they are the test set.
     test = dataclasses.replace(test, examples=unseen.examples)
   notes += _nearly_black(pool, test.examples.x, notes)
   made = images.FederatedImages(
-      name=config.dataset, class_names=tuple(pool.class_names), train=_clients(pool, trainers), test=test,
-      unseen=unseen, preprocessing=preprocessing, stored=pool.stored, notes=(*notes, *preprocessing_notes),
+      name=config.dataset, spec=pool.spec, train=_clients(pool, trainers), test=test, unseen=unseen,
+      preprocessing=preprocessing, notes=(*notes, *preprocessing_notes),
       counted_classes=pool.counted_classes)
   return dataclasses.replace(made, fingerprint=fingerprint.of(made, pool.digest, [owner.train for owner in trainers]))
 

@@ -13,15 +13,16 @@ from tff_vision.data.sources import arrays
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
-def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Arrays], name: str = 'arrays',
+def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Arrays] | None, name: str = 'arrays',
                 class_names: Sequence[str] | None = None,
                 preprocessing: images.Preprocessing | None = None) -> images.FederatedImages:
-  """Returns clients' arrays as federated images.
+  """Returns the arrays of clients as federated images.
 
   Args:
     clients: Client id -> (x, y): x [n, height, width] or [n, height, width, channels], uint8 in 0..255 or floats in
       0..1; y [n] class numbers from 0, or [n, findings] of 0 and 1.
-    test: (x, y) that belong to no client, or client id -> (x, y), which also gives each client's own numbers.
+    test: (x, y) that belong to no client, or client id -> (x, y), which also gives each client's own numbers; None:
+      there are no test images here, and nothing is evaluated.
     name: Stands in reports.
     class_names: One for each class or finding; by default their numbers.
     preprocessing: How stored pixels become model input; by default uint8 is scaled to 0..1.
@@ -34,7 +35,9 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
   if not clients:
     raise ValueError('from_arrays needs at least one client.')
   loaded = {str(client): _examples(given, f'client {client}') for client, given in clients.items()}
-  if isinstance(test, Mapping):
+  if test is None:
+    parts = {}
+  elif isinstance(test, Mapping):
     parts = {str(client): _examples(given, f'test of client {client}') for client, given in test.items()}
   else:
     parts = {'': _examples(test, 'test')}
@@ -49,13 +52,14 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
   names = _class_names(class_names, [*loaded.values(), *parts.values()])
   pooled = _joined(loaded.values())
   bounds = np.cumsum([0, *(len(examples) for examples in loaded.values())])
-  held_out, positions, start = _joined(parts.values()), {}, 0
+  spec = images.ImageSpec.of(first, names)
+  held_out, positions, start = _joined(parts.values()) if parts else spec.no_examples(), {}, 0
   for client, part in parts.items():
     positions[client] = np.arange(start, start + len(part))
     start += len(part)
   own = [np.arange(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
   made = images.FederatedImages(
-      name=name, class_names=names, train=images.ArrayClients(pooled, own, list(loaded)),
+      name=name, spec=spec, train=images.ArrayClients(pooled, own, list(loaded)),
       test=images.HeldOut(examples=held_out, clients=[positions.get(client, np.zeros(0, np.int64))
                                                       for client in loaded]),
       preprocessing=preprocessing or images.Preprocessing(), counted_classes=class_names is None)
@@ -115,13 +119,13 @@ def _joined(parts):
 
 def load(dataset: str, *, partition: values.Partition | None = None, data_dir: str | None = None, seed: int = 0
          ) -> images.FederatedImages:
-  """Returns a built-in data set, spread over clients.
+  """Returns a built-in data set, partitioned into clients.
 
   Args:
     dataset: A name that `python -m pipelines.doctor` lists.
     partition: From `Dirichlet`, `Iid`, `Shards` or `Natural`; None: the default, Dirichlet(1.0).
     data_dir: Folder of the files; None: the source's own places.
-    seed: Of the partition.
+    seed: Of the partition; an experiment of the same seed is then the same as one that is made of flags.
 
   Raises:
     ValueError: There is no such data set, or it is not on this machine.
@@ -130,4 +134,5 @@ def load(dataset: str, *, partition: values.Partition | None = None, data_dir: s
   if not isinstance(partition, values.Partition | None):
     raise ValueError(f'partition must be made by Dirichlet, Iid, Shards or Natural, found {partition!r}.')
   fields = dict(partition.fields) if partition is not None else {}
-  return build.build(configs.DataConfig(dataset=dataset, data_dir=data_dir, **fields), seed=seed)
+  config = configs.DataConfig(dataset=dataset, data_dir=data_dir, **fields)
+  return build.build(config, seed=seed).loaded_by(images.Origin(config=config, seed=seed))

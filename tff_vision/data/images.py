@@ -7,62 +7,16 @@ dataset that a TFF computation receives.
 import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 
+from tff_vision import configs
+from tff_vision.data import examples as examples_lib
 
-class ExamplePool(Protocol):
-  """Examples that can be read by position: `Examples` in memory, or a file that is read as needed.
-
-  Attributes:
-    y: All labels, as in `Examples`; a file may need one pass for them.
-    shape: (height, width, channels) of every image.
-  """
-
-  @property
-  def y(self) -> np.ndarray: ...
-
-  @property
-  def shape(self) -> tuple[int, int, int]: ...
-
-  def __len__(self) -> int: ...
-
-  def take(self, indices: np.ndarray) -> 'Examples':
-    """Returns the examples at `indices`, in that order."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Examples:
-  """Images with labels.
-
-  Attributes:
-    x: [n, height, width, channels]; uint8 in 0..255, or float32 (kept as it is, no rescaling).
-    y: [n] int32 class numbers, or [n, findings] float32 of 0 and 1 for multi-label data.
-  """
-  x: np.ndarray
-  y: np.ndarray
-
-  def __post_init__(self):
-    if self.x.ndim != 4 or self.x.dtype not in (np.uint8, np.float32):
-      raise ValueError(f'images must be [n, height, width, channels] of uint8 or float32, found '
-                       f'{list(self.x.shape)} of {self.x.dtype}.')
-    if len(self.x) != len(self.y):
-      raise ValueError(f'{len(self.x)} images have {len(self.y)} labels.')
-    if (self.y.dtype, self.y.ndim) not in ((np.int32, 1), (np.float32, 2)):
-      raise ValueError(f'labels must be [n] int32 or [n, findings] float32, found {list(self.y.shape)} of '
-                       f'{self.y.dtype}.')
-
-  def __len__(self) -> int:
-    return len(self.y)
-
-  @property
-  def shape(self) -> tuple[int, int, int]:
-    return self.x.shape[1:]
-
-  def take(self, indices: np.ndarray) -> 'Examples':
-    """Returns the examples at `indices`, in that order."""
-    return Examples(self.x[indices], self.y[indices])
+ExamplePool = examples_lib.ExamplePool
+Examples = examples_lib.Examples
+ImageSpec = examples_lib.ImageSpec
+StoredPixels = examples_lib.StoredPixels
 
 
 class ClientImages(abc.ABC):
@@ -84,8 +38,11 @@ class ClientImages(abc.ABC):
   def __len__(self) -> int:
     return len(self.client_ids)
 
+  def __repr__(self) -> str:
+    return f'{type(self).__name__}({len(self)} clients)'
 
-@dataclasses.dataclass(frozen=True)
+
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
 class ArrayClients(ClientImages):
   """Clients as index arrays into one pool of examples, in memory or read from its files as needed."""
   pool: ExamplePool
@@ -103,7 +60,7 @@ class ArrayClients(ClientImages):
     return self.pool.take(self.indices[client])
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class CountedClients(ClientImages):
   """Clients who train on files of their own, of which this machine knows the sizes, and has copies that may differ.
 
@@ -125,30 +82,14 @@ class CountedClients(ClientImages):
     return self.copies.examples(client)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class HeldOut:
   """Examples for evaluation, with the positions that belong to each client (some may have none)."""
   examples: Examples
   clients: Sequence[np.ndarray]
 
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StoredPixels:
-  """What the black and the white of an image file are among a data set's stored pixels.
-
-  Attributes:
-    black: The value of black.
-    white: The value of white. None of both: no file can be brought to the set's range, which is not known.
-    window: Values of files of more than 8 bits that become black and white; None: the set has 8 bits.
-    eight_bit: The same of 8-bit files, where there is a `window`; None: the set has none, and they are refused, since
-      nothing tells how they were made of more bits.
-    clips: Whether values outside of the window become black or white; otherwise they are refused.
-  """
-  black: float | None = 0.0
-  white: float | None = 255.0
-  window: tuple[float, float] | None = None
-  eight_bit: tuple[float, float] | None = (0.0, 255.0)
-  clips: bool = True
+  def __repr__(self) -> str:
+    return f'HeldOut({self.examples!r} of {len(self.clients)} clients)'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -186,33 +127,81 @@ class Counted(str):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Origin:
+  """By which settings images were loaded: others that load with these get the same.
+
+  Attributes:
+    config: The section `data` of an experiment.
+    seed: Root seed of the partition.
+  """
+  config: configs.DataConfig
+  seed: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class FederatedImages:
   """One data set, split over clients.
 
   Attributes:
     name: The data set's name.
-    class_names: One for each class number (or finding).
     train: The clients.
-    test: The global test set; `test.clients[i]` are the positions that belong to training client i.
+    spec: What one image and its label are. May be left out where there is an example to see it in and `class_names` are
+      given; it is never None afterwards.
+    test: The global test set; `test.clients[i]` are the positions that belong to training client i. None, or without
+      examples, where this machine has none to evaluate on.
     unseen: Test examples of clients that never train, or None.
+    class_names: Those of `spec`.
     preprocessing: What the model's input is.
-    stored: What the black and white of files are among stored pixels; None: as the type of pixels says, 255 for white
-      of uint8 and 1 of floats.
     fingerprint: Digests that tell this data from any other, by what they are of.
     notes: Sentences a user must see: licence, examples left out and why; those that tell of training examples are
       `Counted`.
     counted_classes: Whether `class_names` were gathered from labels, those of the clients included.
+    origin: Of images that `data.load` gave and nobody changed since.
   """
   name: str
-  class_names: Sequence[str]
   train: ClientImages
-  test: HeldOut
+  spec: ImageSpec = None  # type: ignore[assignment]  # Found in `__post_init__`.
+  test: HeldOut = None  # type: ignore[assignment]
   unseen: HeldOut | None = None
+  class_names: Sequence[str] = ()
   preprocessing: Preprocessing = Preprocessing()
-  stored: StoredPixels | None = None
   fingerprint: Mapping[str, str] = dataclasses.field(default_factory=dict)
   notes: Sequence[str] = ()
   counted_classes: bool = False
+  # No argument, so that `dataclasses.replace`, which changes images, forgets it.
+  origin: Origin | None = dataclasses.field(default=None, init=False)
+
+  def loaded_by(self, origin: Origin) -> 'FederatedImages':
+    """Returns the same images, which know that `origin` loads them."""
+    found = dataclasses.replace(self)
+    object.__setattr__(found, 'origin', origin)
+    return found
+
+  def __repr__(self) -> str:
+    """Says how many, never which: logs are read by others."""
+    height, width, channels = self.spec.shape
+    return (f'FederatedImages({self.name!r}: {len(self.train)} clients, {len(self.test.examples)} test images of '
+            f'{height}x{width}x{channels}, {len(self.class_names)} classes)')
+
+  def __post_init__(self):
+    if self.spec is None:
+      object.__setattr__(self, 'spec', self._spec_of_examples())
+    if self.class_names and tuple(self.class_names) != self.spec.class_names:
+      raise ValueError(f'dataset {self.name}: class_names are not those of its spec.')
+    object.__setattr__(self, 'class_names', self.spec.class_names)
+    if self.test is None:
+      nobodys = np.zeros(0, np.int64)
+      object.__setattr__(self, 'test', HeldOut(examples=self.spec.no_examples(), clients=[nobodys] * len(self.train)))
+    for what, held_out in (('test', self.test), ('unseen', self.unseen)):
+      if held_out is not None and (found := self.spec.difference(held_out.examples)):
+        raise ValueError(f'dataset {self.name}: the {what} images have {found} as the spec of the data set says.')
+
+  def _spec_of_examples(self):
+    if self.test is not None:
+      return ImageSpec.of(self.test.examples, self.class_names)
+    if not len(self.train):
+      raise ValueError(f'dataset {self.name} has neither clients nor test images: say what its images are (spec).')
+    return ImageSpec.of(self.train.examples(0), self.class_names)
 
   @property
   def told_by_clients(self) -> Sequence[str]:
@@ -226,13 +215,15 @@ class FederatedImages:
   @property
   def stored_pixels(self) -> StoredPixels:
     """What the black and white of files are among stored pixels."""
-    return self.stored or StoredPixels(white=255.0 if self.test.examples.x.dtype == np.uint8 else 1.0)
+    return self.spec.stored_pixels
 
   @property
   def multi_label(self) -> bool:
-    return self.test.examples.y.ndim == 2
+    """Whether an image has findings rather than one class."""
+    return self.spec.multi_label
 
   def describe(self) -> dict[str, object]:
     """Returns what config.json says of images that were given as an object; nothing of any client's examples."""
     return {'name': self.name, 'clients': len(self.train), 'class_names': list(self.class_names),
-            'image_shape': list(self.test.examples.shape), 'preprocessing': dataclasses.asdict(self.preprocessing)}
+            'image_shape': list(self.spec.shape), 'preprocessing': dataclasses.asdict(self.preprocessing),
+            **({} if self.origin is None else {'loaded_by': dataclasses.asdict(self.origin)})}

@@ -72,16 +72,16 @@ def training_fn(preprocessing: images.Preprocessing, x: tf.Tensor, drawn: Mappin
   return _normalized(preprocessing, x)
 
 
-def with_preprocessing(model: tf.keras.Model, preprocessing: images.Preprocessing, stored: images.Examples
+def with_preprocessing(model: tf.keras.Model, preprocessing: images.Preprocessing, spec: images.ImageSpec
                        ) -> tf.keras.Model:
   """Returns a model of stored pixels, float32 [batch, height, width, channels], that calls `model`.
 
   It consists of Keras layers and TensorFlow operations only and is loaded from a .keras file without custom
   objects.
   """
-  pixels = tf.keras.layers.Input(stored.x.shape[1:], name='pixels')
+  pixels = tf.keras.layers.Input(spec.shape, name='pixels')
   x = pixels
-  if stored.x.dtype == 'uint8':
+  if spec.dtype == 'uint8':
     x = tf.keras.layers.Rescaling(preprocessing.scale)(x)
   return tf.keras.Model(pixels, model(evaluation_fn(preprocessing, x)), name='with_preprocessing')
 

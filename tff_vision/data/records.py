@@ -50,21 +50,21 @@ def agreed(path: tf.Tensor, found: tf.Tensor, announced: tf.Tensor) -> tf.Operat
       'the worker has ', tf.strings.as_string(found), '; begin a new run, which asks for the number.'])])
 
 
-def read(path: tf.Tensor, like: images.Examples) -> tuple[tf.Tensor, tf.Tensor]:
+def read(path: tf.Tensor, spec: images.ImageSpec) -> tuple[tf.Tensor, tf.Tensor]:
   """Returns all images and labels in the file `path`, in order; runs where the file is.
 
   Args:
     path: Scalar string. A file that is not there counts as one without examples.
-    like: Gives the shapes and types of one image and one label; its values are not used.
+    spec: What one stored image and its label are.
   """
+  kinds = {'x': (spec.dtype, spec.shape), 'y': (spec.label_dtype, spec.label_shape)}
   keys = {name: tf.io.FixedLenFeature([], tf.string) for name in ('x', 'y')}
 
   def parse(record):
     parsed = tf.io.parse_single_example(record, keys)
-    return tuple(tf.reshape(tf.io.decode_raw(parsed[name], array.dtype), array.shape[1:])
-                 for name, array in (('x', like.x), ('y', like.y)))
+    return tuple(tf.reshape(tf.io.decode_raw(parsed[name], dtype), shape) for name, (dtype, shape) in kinds.items())
 
-  nothing = tuple(tf.zeros([0, *array.shape[1:]], array.dtype) for array in (like.x, like.y))
+  nothing = tuple(tf.zeros([0, *shape], dtype) for dtype, shape in kinds.values())
   file = _records(tf.io.matching_files(path))
   return file.map(parse).batch(tf.maximum(_length(file), 1)).reduce(nothing, lambda _, everything: everything)
 

@@ -10,7 +10,7 @@ import sys
 from tff_vision.diagnosis.finding import Finding, Status
 
 _PYTHON = (3, 11)
-_DOCKER = 'use the Dockerfile (docs/install.md, "Other platforms")'
+_DOCKER = 'use the Dockerfile (docs/how-to/install.md, "Other platforms")'
 _MIN_GLIBC = (2, 31)  # The tag of TensorFlow Federated's wheel, manylinux_2_31_x86_64.
 _MIN_CORES = 2
 _MIN_FREE_GIB = 4
@@ -46,7 +46,7 @@ def interpreter_finding(version: tuple[int, int] | None = None) -> Finding:
     return Finding(name='interpreter', status=Status.OK, message=f'Python {major}.{minor}, {sys.executable}')
   return Finding(name='interpreter', status=Status.FAIL,
                  message=f'Python {major}.{minor}, {sys.executable}; TensorFlow Federated 0.87.0 needs Python 3.11',
-                 mend='make a Python 3.11 environment and install the lock there (docs/install.md)')
+                 mend='make a Python 3.11 environment and install the lock there (docs/how-to/install.md)')
 
 
 def usable_cores() -> int:

@@ -11,14 +11,21 @@ from tff_vision.export import formats
 IMAGES = 200  # So many show the ranges of activations.
 
 
-def from_test_images(task: tasks.Task, count: int) -> formats.Calibration:
-  """Returns the last `count` test images, which the parity check sees last; never training images."""
+def from_test_images(task: tasks.Problem, count: int) -> formats.Calibration:
+  """Returns the last `count` test images, which the parity check sees last; never training images.
+
+  Raises:
+    ValueError: There is no test image.
+  """
+  if not len(task.images.test.examples):
+    raise ValueError(f'{task.images.name} has no test images, on which the ranges of an 8-bit model are measured: give '
+                     'image files (calibration_dir).')
   x = task.images.test.examples.x[-count:].astype(np.float32)
   return formats.Calibration(
       images=x, source=f'{len(x)} test images of {task.images.name}, which lie outside of any privacy guarantee')
 
 
-def from_folder(task: tasks.Task, folder: pathlib.Path, count: int) -> formats.Calibration:
+def from_folder(task: tasks.Problem, folder: pathlib.Path, count: int) -> formats.Calibration:
   """Returns the first `count` image files below `folder`, brought to the size of the run's images.
 
   Raises:
@@ -28,6 +35,6 @@ def from_folder(task: tasks.Task, folder: pathlib.Path, count: int) -> formats.C
                  and not any(map(listing.is_litter, path.relative_to(folder).parts)))[:count]
   if not paths:
     raise ValueError(f'calibration_dir={str(folder)!r} holds no image file.')
-  shape = task.images.test.examples.shape
+  shape = task.images.spec.shape
   x = np.stack([decode.as_stored(path, shape, task.images.stored_pixels) for path in paths])
   return formats.Calibration(images=x.astype(np.float32), source=f'{len(x)} image files of the exporter\'s choice')

@@ -44,7 +44,7 @@ class ExportedModel:
     except KeyError as error:
       raise ValueError(f'{directory.export / "model.json"} lacks {error}.') from None
     if directory.config.exists():
-      for source in getattr(directory.read_config().model, 'imports', ()):
+      for source in directory.description().get('model', {}).get('imports', ()):
         custom.register(source)
     path = directory.export / 'model.keras'
     try:

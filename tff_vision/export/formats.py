@@ -17,13 +17,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import tasks
+from tff_vision import catalogue, tasks
 from tff_vision.data import images, preprocess
 from tff_vision.export import keras_export, model_card, serving, tflite
 from tff_vision.learning import evaluation
 from tff_vision.program import json_file
-
-PARITY_IMAGES = 100
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +48,7 @@ class _Build:
   decide: Callable[[np.ndarray], np.ndarray] | None
 
 
-def deploy(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: pathlib.Path, *,
+def deploy(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folder: pathlib.Path, *,
            report: Mapping[str, Any], formats: Sequence[str], calibration: Calibration | None = None) -> dict[str, Any]:
   """Writes the model to `folder`, in each format, with its card, all at once.
 
@@ -74,13 +72,12 @@ def deploy(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
   model = task.keras_model()
   weights.assign_weights_to(model)
   evaluator = evaluation.Evaluator(model, preprocessing=task.images.preprocessing, objective=task.objective)
-  stored = task.images.test.examples
-  facts = {**keras_export.facts(task), **task.objective.yardstick(evaluator.logits(stored.x), stored.y)}
+  facts = {**keras_export.facts(task), **keras_export.yardstick(task, evaluator)}
   answers = serving.ANSWERS['findings' if facts['multi_label'] else facts['task']]
-  whole = preprocess.with_preprocessing(model, task.images.preprocessing, stored)
+  whole = preprocess.with_preprocessing(model, task.images.preprocessing, task.images.spec)
   with _whole(folder) as part:
     build = _Build(
-        folder=part, calibration=calibration, outputs=evaluator.logits, images=stored.x[:PARITY_IMAGES],
+        folder=part, calibration=calibration, outputs=evaluator.logits, images=keras_export.parity_images(task),
         served=serving.ServedModel(whole, stored=task.images.stored_pixels, answers=answers),
         stored=task.images.stored_pixels, decide=_decision(facts))
     found = {name: FORMATS[name](build) for name in formats}
@@ -121,7 +118,8 @@ def _decision(facts):
   return None
 
 
-def _keras(build):
+def keras(build: _Build) -> dict[str, Any]:
+  """Writes the Keras model."""
   path = build.folder / 'keras' / 'model.keras'
   path.parent.mkdir()
   build.served.model.save(path)
@@ -130,7 +128,8 @@ def _keras(build):
       build, 'model.keras', model(build.images.astype(np.float32), training=False).numpy())
 
 
-def _saved_model(build):
+def saved_model(build: _Build) -> dict[str, Any]:
+  """Writes the SavedModel."""
   path = build.folder / 'saved_model' / '1'
   tf.saved_model.save(build.served, str(path), signatures=build.served.signatures())
   loaded = tf.saved_model.load(str(path)).signatures
@@ -158,11 +157,13 @@ def _as_files(stored_images, stored):
   return pixels, (stored.black + unit * (stored.white - stored.black)).astype(np.float32)
 
 
-def _tflite(build):
+def tflite_float(build: _Build) -> dict[str, Any]:
+  """Writes the TFLite file."""
   return {'file': 'tflite/model.tflite'} | _exact(build, 'TFLite file', _converted(build, 'tflite', None))
 
 
-def _tflite_int8(build):
+def tflite_int8(build: _Build) -> dict[str, Any]:
+  """Writes the TFLite file with 8-bit weights."""
   found = _converted(build, 'tflite_int8', build.calibration.images)
   return {'file': 'tflite_int8/model.tflite', 'calibration_images': len(build.calibration.images),
           'calibration_source': build.calibration.source} | _agreement(build, found, build.outputs(build.images))
@@ -187,9 +188,4 @@ def _agreement(build, found, expected):
           'scale': float(np.abs(expected).max()), 'same_class': same}
 
 
-FORMATS: Mapping[str, Callable[[_Build], dict[str, Any]]] = {
-    'keras': _keras,
-    'saved_model': _saved_model,
-    'tflite': _tflite,
-    'tflite_int8': _tflite_int8,
-}
+FORMATS: Mapping[str, Callable[[_Build], dict[str, Any]]] = catalogue.Loaded('format')

@@ -20,7 +20,7 @@ _TOLERANCE = 1e-3
 _PARITY_IMAGES = 100
 
 
-def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: pathlib.Path,
+def export(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folder: pathlib.Path,
            evaluator: evaluation.Evaluator) -> float:
   """Writes `model.keras`, `saved_model/`, `weights.npz` and `model.json` to `folder`, at once, replacing an older one.
 
@@ -33,7 +33,7 @@ def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
     evaluator: Gives the federated state's own logits.
 
   Returns:
-    The largest difference between a file's logits and the federated state's over 100 test images.
+    The largest difference between a file's logits and the federated state's over 100 images of `parity_images`.
 
   Raises:
     RuntimeError: The difference is above 1e-3 of the logits' scale.
@@ -41,15 +41,14 @@ def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
   model = task.keras_model()
   weights.assign_weights_to(model)
   weights.assign_weights_to(evaluator.model)
-  whole = preprocess.with_preprocessing(model, task.images.preprocessing, task.images.test.examples)
+  whole = preprocess.with_preprocessing(model, task.images.preprocessing, task.images.spec)
   part = folder.with_name(folder.name + '.part')
   shutil.rmtree(part, ignore_errors=True)
   part.mkdir(parents=True)
   whole.save(part / 'model.keras')
   tf.saved_model.save(whole, str(part / 'saved_model'))
   final_state.write_weights(part, weights)
-  json_file.write(part / 'model.json', {**facts(task), **task.objective.yardstick(
-      evaluator.logits(task.images.test.examples.x), task.images.test.examples.y)})
+  json_file.write(part / 'model.json', {**facts(task), **yardstick(task, evaluator)})
   difference = _parity(part, task, evaluator)
   if folder.exists():
     shutil.rmtree(folder)
@@ -57,16 +56,28 @@ def export(task: tasks.Task, weights: tff.learning.models.ModelWeights, folder: 
   return difference
 
 
-def facts(task: tasks.Task) -> dict[str, Any]:
+def facts(task: tasks.Problem) -> dict[str, Any]:
   """Returns what a user of the model must know of its images and outputs: the content of model.json."""
-  stored = task.images.test.examples
-  return {'task': task.objective.task, 'class_names': list(task.images.class_names),
-          'multi_label': task.images.multi_label, 'image_shape': list(stored.x.shape[1:]),
+  spec = task.images.spec
+  return {'task': task.objective.task, 'class_names': list(spec.class_names),
+          'multi_label': spec.multi_label, 'image_shape': list(spec.shape),
           **dataclasses.asdict(task.images.stored_pixels)}
 
 
+def yardstick(task: tasks.Task, evaluator: evaluation.Evaluator) -> dict[str, Any]:
+  """Returns what the objective reads off the test set's outputs; nothing where there is no test set."""
+  test = task.images.test.examples
+  return dict(task.objective.yardstick(evaluator.logits(test.x), test.y)) if len(test) else {}
+
+
+def parity_images(task: tasks.Task) -> np.ndarray:
+  """Returns up to 100 stored images to compare files on: test images, or where there are none, random pixels."""
+  test = task.images.test.examples
+  return test.x[:_PARITY_IMAGES] if len(test) else task.images.spec.drawn(_PARITY_IMAGES)
+
+
 def _parity(folder, task, evaluator):
-  stored = task.images.test.examples.x[:_PARITY_IMAGES]
+  stored = parity_images(task)
   expected = evaluator.logits(stored)
   images = stored.astype(np.float32)
   keras = tf.keras.models.load_model(folder / 'model.keras', compile=False)(images, training=False).numpy()

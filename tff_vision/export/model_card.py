@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tff_vision import configs, plugins, tasks
+from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.data import images as images_lib
 from tff_vision.learning import evaluation
 from tff_vision.program import json_file, released, whole_file
+from tff_vision.report import declared, privacy_profile
 from tff_vision.report import number_format as numbers
-from tff_vision.report import privacy_profile
 
 TEMPLATE = pathlib.Path(__file__).with_name('model_card.md.j2')
 MAX_CLIENTS = 50
@@ -35,7 +36,7 @@ _PERSONAL = {'fedper': _OWN_HEADS, 'fedrep': _OWN_HEADS, 'ditto': _OWN_MODELS, '
              'ifca': 'Clients chose between several models; these files hold the first of them.'}
 
 
-def describe(report: Mapping[str, Any], task: tasks.Task, evaluator: evaluation.Evaluator,
+def describe(report: Mapping[str, Any], task: tasks.Problem, evaluator: evaluation.Evaluator,
              formats: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
   """Returns the card's content: what model_card.json holds.
 
@@ -45,19 +46,20 @@ def describe(report: Mapping[str, Any], task: tasks.Task, evaluator: evaluation.
     evaluator: Holds the run's final weights.
     formats: What there is to say of each, as `deployment.deploy` returns it.
   """
-  config = report['config']
+  config, ledger = report['config'], ledger_lib.of_report(report)
   return {
       'name': f'{report["model"]["name"]} for {report["dataset"]["name"]}',
       'model': report['model'],
       'data': {'num_train_examples': None} | report['dataset'] | {'partition': config['data']['partition']},
       'training': settings(config) | {'rounds': report['rounds']},
-      'privacy': {key: value for key, value in report['privacy'].items() if key not in ('per_client', 'profile')},
-      'privacy_profile': privacy_profile.card(report['privacy']),
-      'privacy_warnings': privacy_profile.warnings(report['privacy']),
+      'privacy': ledger.to_json(clients=False, curve=False),
+      'privacy_profile': privacy_profile.card(ledger),
+      'privacy_warnings': list(ledger.warnings),
       'secure_sum': report.get('secure_sum', {'mode': 'none'}),
       'evaluation': report['evaluation'],
       'clients': clients(report, task.images, evaluator),
       'num_clients': len(task.images.train),
+      'client_metrics': client_metrics(report),
       'spread': {key: value for key, value in report['per_client'].items() if key != 'accuracies'},
       'formats': {name: dict(parity) for name, parity in formats.items()},
       'environment': report['environment'],
@@ -75,6 +77,11 @@ def settings(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
   return shown
 
 
+def client_metrics(report: Mapping[str, Any]) -> Mapping[str, str]:
+  """Returns the metrics that stand beside each client, by name, in words: the objective's, without the loss."""
+  return {one.name: one.label for one in declared.compared([report]) if one.name != declared.LOSS}
+
+
 def clients(report: Mapping[str, Any], images: images_lib.FederatedImages, evaluator: evaluation.Evaluator
             ) -> Sequence[Mapping[str, Any]]:
   """Returns test metrics, epsilon and its rounds, and where it is public the size, of each client.
@@ -83,17 +90,16 @@ def clients(report: Mapping[str, Any], images: images_lib.FederatedImages, evalu
   """
   if len(images.train) > MAX_CLIENTS:
     return ()
-  ledgers = report['privacy'].get('per_client') or [{}] * len(images.train)
+  costs = ledger_lib.of_report(report).per_client or [None] * len(images.train)
   found = []
-  for client, (name, positions, ledger) in enumerate(
-      zip(images.train.client_ids, images.test.clients, ledgers, strict=True)):
+  for client, (name, positions, cost) in enumerate(
+      zip(images.train.client_ids, images.test.clients, costs, strict=True)):
     own = images_lib.HeldOut(examples=images.test.examples.take(positions), clients=())
     measured = evaluator.evaluate(own)['evaluation'] if len(positions) else {}
-    epsilon = ledger.get('epsilon', ledger.get('epsilon_rdp'))
     size = {'training_images': images.train.num_examples(client)} if released.client_sizes_are_public(report) else {}
-    found.append({'client': str(name), **size, 'test_images': len(positions), 'accuracy': measured.get('accuracy'),
-                  'auc': measured.get('auc')}
-                 | ({} if epsilon is None else {'epsilon': epsilon, 'rounds': ledger['rounds']}))
+    found.append({'client': str(name), **size, 'test_images': len(positions),
+                  **{metric: measured.get(metric) for metric in client_metrics(report)}}
+                 | ({} if cost is None else {'epsilon': cost.smallest_epsilon, 'rounds': cost.rounds}))
   return found
 
 
@@ -112,7 +118,7 @@ def limits(report: Mapping[str, Any], formats: Mapping[str, Mapping[str, Any]]) 
               'scanner or camera, it may be much worse. Test it where it is to be used.')
   answers = _ANSWERS.get(report['task']['name'], 'Its outputs are what its objective says')
   said.append(f'{answers}, and the decision threshold is a choice of those who use it.')
-  if report['privacy'].get('mechanism', 'none') == 'none':
+  if isinstance(ledger_lib.of_report(report), ledger_lib.NoGuarantee):
     said.append('No differential privacy: nothing bounds what the model reveals of single training images.')
   else:
     said.append('The guarantee is about what the model learned from training images. Test images, metrics on them, the '
@@ -136,7 +142,8 @@ def _markdown(card: Mapping[str, Any]) -> str:
   environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
                                    keep_trailing_newline=True)
   environment.filters.update(number=_cell, label=numbers.label, heading=numbers.heading)
-  return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(card)
+  return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(
+      card, ledger=ledger_lib.of_report(card))
 
 
 def _cell(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What an algorithm decides; everything else of a round (`client_work`, `server_step`, `composition`) is shared.
+"""What an algorithm defines; everything else of a round (`client_work`, `server_step`, `composition`) is shared.
 
 FedAvg: McMahan et al., AISTATS 2017, algorithm 1. FedProx: Li et al., "Federated Optimization in Heterogeneous
 Networks", MLSys 2020, equation 2.
@@ -12,15 +12,16 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import tasks
+from tff_vision import catalogue, configs, tasks
 from tff_vision.learning import local_steps
 
 Tensors = tuple[tf.Tensor, ...]
+_DEFAULT_STRENGTH = 0.01  # Of FedProx.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Client:
-  """One client in one round, inside of its computation.
+  """One client in one round, inside of its TensorFlow computation.
 
   Attributes:
     optimizer: Of this round's rate.
@@ -69,7 +70,7 @@ class Client:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Work:
-  """What a client has done.
+  """The result of one client's work in a round.
 
   Attributes:
     sent: For the aggregator: a structure of float32 tensors.
@@ -81,7 +82,7 @@ class Work:
 
 
 class Algorithm:
-  """FedAvg, and what its relatives override; methods without a comment run on the server.
+  """FedAvg; other algorithms override its methods. Methods without a comment run on the server.
 
   Attributes:
     keeps: Whether clients keep what `brings` describes from round to round.
@@ -93,6 +94,18 @@ class Algorithm:
   reads_share = False
   shows = False
   personal = False
+
+  @classmethod
+  def from_config(cls, task: tasks.Task, config: configs.AlgorithmConfig, client: configs.ClientConfig) -> 'Algorithm':
+    """Returns the algorithm with what it reads of a config; one that is built in and reads something overrides this."""
+    del task, config, client
+    return cls()
+
+  @property
+  def row(self) -> catalogue.Row:
+    """What it has that other parts of an experiment may not go with, like a row of the catalogue."""
+    return catalogue.rows.own_algorithm(type(self).__name__, keeps=self.keeps, reads_share=self.reads_share,
+                                        shows=self.shows, personal=self.personal)
 
   def server_state(self, weights: Tensors) -> Any:
     """Returns the server's state beside model and optimizer before round 1, in the shapes of `weights`."""
@@ -144,6 +157,10 @@ class FedProx(Algorithm):
 
   def __init__(self, strength: float):
     self._strength = strength
+
+  @classmethod
+  def from_config(cls, task, config, client):
+    return cls(_DEFAULT_STRENGTH if config.proximal_strength is None else config.proximal_strength)
 
   def work(self, client):
     trained = client.descend(proximal_gradient(self._strength))

@@ -4,42 +4,46 @@ Sign flipping: Damaskinos et al., ICML 2018, section 5, and Li et al., "RSA", AA
 replacement of Bagdasaryan et al., "How To Backdoor Federated Learning", AISTATS 2020, section 4.2.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs
+from tff_vision import catalogue, configs, protocols
 from tff_vision.client_state import keeping
 
 _FACTOR = tff.SequenceType(np.float32)  # Of one element: TFF lets only sequences in here.
 
 # From attack_scale to the factor on an attacker's update.
-UPDATE_ATTACKS: Mapping[str, Callable[[float], float]] = {
-    'sign_flip': lambda scale: -scale,
-    'scaled_update': lambda scale: scale,
-}
+UPDATE_ATTACKS: Mapping[str, Callable[[float], float]] = catalogue.Loaded(
+    'attack', trait=catalogue.Trait.CHANGES_UPDATES)
 
 
-class FactorData:
+def sign_flip(scale: float) -> float:
+  """Returns the factor on an update that is turned round."""
+  return -scale
+
+
+def scaled_update(scale: float) -> float:
+  """Returns the factor on an update that shall outweigh the others."""
+  return scale
+
+
+class FactorData(protocols.WrappedData):
   """What a process is given for each client, with the factor on that client's update."""
 
-  def __init__(self, client_data: Any, config: configs.AttackConfig, attackers: Collection[int]):
-    """Args: `client_data` says what the clients' data are without the factors."""
-    self._client_data = client_data
+  def __init__(self, data: protocols.ClientData, config: configs.AttackConfig, attackers: Collection[int]):
+    """Args: `data` says what the clients' data are without the factors."""
+    super().__init__(data)
     self._factor = UPDATE_ATTACKS[config.attack](config.attack_scale)
     self._attackers = frozenset(attackers)
-
-  def present(self, cohort: Sequence[int]) -> Sequence[int]:
-    """Returns the clients of `cohort` that have data."""
-    return self._client_data.present(cohort)
 
   def request(self, client: int, round_num: int) -> tuple[Any, tf.data.Dataset]:
     """Returns what a process over `with_factors` takes for `client`."""
     factor = self._factor if client in self._attackers else 1.0
-    return self._client_data.request(client, round_num), tf.data.Dataset.from_tensors(np.float32(factor))
+    return self._data.request(client, round_num), tf.data.Dataset.from_tensors(np.float32(factor))
 
 
 def with_factors(client_work: keeping.ClientWork) -> keeping.ClientWork:

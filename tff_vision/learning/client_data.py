@@ -10,16 +10,13 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import tasks
+from tff_vision import protocols, tasks
 from tff_vision.data import one_element, records
 from tff_vision.learning import composition
 
-# From a number of clients and a function of those that can be reached, each with its `position`, to what it returns.
-WithParties = Callable[[int, Callable[[Sequence[Any]], Any]], Any]
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SentData:
+class SentData(protocols.ClientData):
   """The driver holds the examples and sends them."""
   task: tasks.Task
 
@@ -33,14 +30,15 @@ class SentData:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WorkerData:
+class WorkerData(protocols.ClientData):
   """The examples lie on the workers: the driver sends names, and the worker's graph reads the files.
 
   Attributes:
-    task: Its `images.train` tells how many examples are in each file; a worker that finds another number refuses.
+    task: Its `images.train` tells how many examples are in each file; a worker that finds another number refuses. To
+      `count` takes no more than a problem.
     folder: Where the files are, as the executors see it, the same on every worker.
   """
-  task: tasks.Task
+  task: Any
   folder: str
 
   def present(self, cohort: Sequence[int]) -> Sequence[int]:
@@ -52,40 +50,33 @@ class WorkerData:
     found = self._exist([self._path(client) for client in cohort]) if len(cohort) else []
     return [client for client, exists in zip(cohort, found, strict=True) if exists]
 
-  def count(self, with_parties: WithParties) -> Mapping[int, int]:
-    """Returns how many examples the clients have in their files, of those that can be reached and have one.
-
-    Args:
-      with_parties: As `runtime.context.WorkersContext.with_parties`.
-    """
+  def count(self, place: protocols.Place) -> Mapping[int, int]:
+    """Returns how many examples the clients have in their files, of those that can be reached and have one."""
     paths = [self._path(client) for client in range(len(self.task.images.train))]
 
     def ask(parties):
       clients = [party.position for party in parties]
       return dict(zip(clients, self._count([paths[client] for client in clients]), strict=True)) if clients else {}
 
-    return {client: int(number) for client, number in with_parties(len(paths), ask).items() if number >= 0}
+    return {client: int(number) for client, number in place.with_parties(len(paths), ask).items() if number >= 0}
 
   def request(self, client: int, round_num: int) -> tuple[str, int, int]:
     """Returns what is sent instead of the examples: (path, seed, announced number of examples)."""
     return self._path(client), self.task.round_seed(client, round_num), self.task.images.train.num_examples(client)
 
-  def read_on_workers(self, process: composition.Process) -> composition.Process:
+  def read_on_workers(self, process: composition.Composed) -> composition.Composed:
     """Returns a process whose `next` takes a `request` for each client; same weights as with the examples sent.
 
     A round fails where a client has not as many examples as was announced, before any is trained on.
     """
-    if isinstance(process, composition.KeepingProcess):
-      return dataclasses.replace(process, next_of_clients=_reading(self.dataset, process.next_of_clients))
-    return tff.learning.templates.LearningProcess(
-        process.initialize, _reading(self.dataset, process.next), process.get_model_weights, process.set_model_weights)
+    return dataclasses.replace(process, round=_reading(self.dataset, process.round))
 
   @functools.cached_property
   def dataset(self) -> tff.Computation:
     """A computation from a client's `request` to its data set; runs on the worker."""
     @tff.tensorflow.computation(np.str_, np.int64, np.int64)
     def dataset(path, seed, announced):
-      x, y = records.read(path, self.task.images.test.examples)
+      x, y = records.read(path, self.task.images.spec)
       with tf.control_dependencies([records.agreed(path, tf.shape(y, tf.int64)[0], announced)]):
         return self.task.batch_reader.dataset(tf.identity(x), tf.identity(y), seed=seed)
     return dataset
@@ -106,25 +97,23 @@ class WorkerData:
                                      tff.FederatedType(np.str_, tff.CLIENTS))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LateData:
-  """The data of clients whose updates may come late, each with how late.
+class LateData(protocols.WrappedData):
+  """The data of clients whose updates may come late, each with how late."""
 
-  Attributes:
-    data: Of clients that are in time.
-    begun: From a client and the round that takes its update to the round in which it began.
-  """
-  data: SentData | WorkerData
-  begun: Callable[[int, int], int]
+  def __init__(self, data: protocols.ClientData, begun: Callable[[int, int], int]):
+    """Initializes the data.
 
-  def present(self, cohort: Sequence[int]) -> Sequence[int]:
-    """Returns the clients of `cohort` that have data."""
-    return self.data.present(cohort)
+    Args:
+      data: Of clients that are in time.
+      begun: From a client and the round that takes its update to the round in which it began.
+    """
+    super().__init__(data)
+    self._begun = begun
 
   def request(self, client: int, round_num: int) -> tuple[Any, tf.data.Dataset]:
     """Returns what `process.next` takes for `client`: its data of the round in which it began, and the delay."""
-    begun = self.begun(client, round_num)
-    return self.data.request(client, begun), tf.data.Dataset.from_tensors(np.int32(round_num - begun))
+    begun = self._begun(client, round_num)
+    return self._data.request(client, begun), tf.data.Dataset.from_tensors(np.int32(round_num - begun))
 
 
 def _reading(dataset, next_fn):

@@ -8,58 +8,103 @@ import collections
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow_federated as tff
 
+from tff_vision import protocols, told
 from tff_vision.client_state import keeping
 
 templates = tff.learning.templates
-# A measurement of client work, which a finalizer takes beside the mean: the sum of the clients' weights.
-COHORT_WEIGHT = 'cohort_weight'
 
 
-@dataclasses.dataclass(frozen=True)
-class KeepingProcess:
-  """Like a `tff.learning.templates.LearningProcess`; its `next` also returns what clients keep.
+class KeepingOutput(NamedTuple):
+  """What the computation of a round returns where clients keep something.
 
   Attributes:
-    next_of_clients: (state@SERVER, {pairs of data and state}@CLIENTS) -> LearningProcessOutput, where `metrics` has
-      the CLIENTS-placed element `kept`.
+    kept: CLIENTS-placed; the others are SERVER-placed.
   """
-  initialize: tff.Computation
-  next_of_clients: tff.Computation
-  get_model_weights: tff.Computation
-  set_model_weights: tff.Computation
+  state: Any
+  metrics: Any
+  kept: Any
 
-  def next(self, state: Any, pairs: Sequence[Any]) -> templates.LearningProcessOutput:
-    """Runs one round; `metrics['kept']` is the list of the clients' new states."""
-    if pairs:
-      return self.next_of_clients(state, pairs)
-    output = self._next_of_nobody(state, [])
-    return output._replace(metrics=dict(output.metrics, kept=[]))
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Composed(protocols.ComposedProcess):
+  """A process that is one TFF computation.
+
+  Attributes:
+    start: () -> state@SERVER.
+    round: (state@SERVER, {data}@CLIENTS) -> `tff.learning.templates.LearningProcessOutput`, or `KeepingOutput` where
+      clients keep something.
+    weights_of: state -> model weights.
+    with_weights: (state, model weights) -> state.
+    length: How many numbers a client's update has.
+  """
+  start: tff.Computation
+  round: tff.Computation
+  weights_of: tff.Computation
+  with_weights: tff.Computation
+  length: int
+
+  @property
+  def sent_length(self) -> int:
+    return self.length
+
+  @property
+  def keeps(self) -> bool:
+    return self.round.type_signature.result.python_container is KeepingOutput
+
+  @property
+  def state_type(self) -> tff.StructType:
+    return self.start.type_signature.result.member
+
+  def initialize(self) -> protocols.State:
+    return self.start()
+
+  def next(self, state: protocols.State, data: Sequence[Any]) -> protocols.RoundOutput:
+    if not self.keeps:
+      output = self.round(state, data)
+      return protocols.RoundOutput(output.state, output.metrics)
+    if not data:
+      output = self._round_of_nobody(state, [])
+      return protocols.RoundOutput(output.state, output.metrics, kept=[])
+    output = self.round(state, data)
+    return protocols.RoundOutput(output.state, output.metrics, kept=output.kept)
+
+  def measure(self, state: protocols.State, data: Sequence[Any]) -> protocols.RoundOutput:
+    if self.keeps:  # What clients keep comes back with the whole.
+      return dataclasses.replace(self.next(state, data), state=state)
+    return protocols.RoundOutput(state, self._metrics_alone(state, data))
+
+  def get_model_weights(self, state: protocols.State) -> protocols.Weights:
+    return self.weights_of(state)
+
+  def set_model_weights(self, state: protocols.State, weights: protocols.Weights) -> protocols.State:
+    return self.with_weights(state, weights)
 
   @functools.cached_property
-  def _next_of_nobody(self):
+  def _metrics_alone(self):
+    @tff.federated_computation(*self.round.type_signature.parameter)
+    def metrics_alone(state, data):
+      return self.round(state, data).metrics
+    return metrics_alone
+
+  @functools.cached_property
+  def _round_of_nobody(self):
     # TFF 0.87 cannot return CLIENTS-placed values of no clients.
-    @tff.federated_computation(*self.next_of_clients.type_signature.parameter)
-    def servers_part(state, pairs):
-      output = self.next_of_clients(state, pairs)
-      names = [name for name in tff.structure.name_list(self.next_of_clients.type_signature.result.metrics)
-               if name != 'kept']
-      return templates.LearningProcessOutput(
-          output.state, collections.OrderedDict((name, getattr(output.metrics, name)) for name in names))
+    @tff.federated_computation(*self.round.type_signature.parameter)
+    def servers_part(state, data):
+      output = self.round(state, data)
+      return templates.LearningProcessOutput(output.state, output.metrics)
     return servers_part
 
 
-Process = templates.LearningProcess | KeepingProcess
-
-
-def compose(initial_weights: tff.Computation, client_work: templates.ClientWorkProcess,
-            aggregator: tff.templates.AggregationProcess, finalizer: templates.FinalizerProcess, *,
-            reads_server_state: bool) -> Process:
-  """Returns a learning process, or a `KeepingProcess` if the client work keeps state.
+def compose(initial_weights: tff.Computation, client_work: tff.learning.templates.ClientWorkProcess,
+            aggregator: tff.templates.AggregationProcess, finalizer: tff.learning.templates.FinalizerProcess, *,
+            reads_server_state: bool) -> Composed:
+  """Returns the process of an algorithm.
 
   Args:
     initial_weights: Returns model weights of arbitrary values.
@@ -100,18 +145,19 @@ def compose(initial_weights: tff.Computation, client_work: templates.ClientWorkP
     after = tff.federated_zip(templates.LearningAlgorithmState(
         stepped.result, broadcast.state, state.client_work if reads_server_state else worked.state, summed.state,
         stepped.state))
-    metrics = collections.OrderedDict(client_work=worked.measurements, aggregator=summed.measurements,
-                                      finalizer=stepped.measurements)
+    metrics = tff.federated_zip(collections.OrderedDict(
+        client_work=worked.measurements, aggregator=summed.measurements, finalizer=stepped.measurements))
     if keeps:
-      return templates.LearningProcessOutput(after, collections.OrderedDict(metrics, kept=worked.result.update.kept))
-    return templates.LearningProcessOutput(after, tff.federated_zip(metrics))
+      return KeepingOutput(after, metrics, worked.result.update.kept)
+    return templates.LearningProcessOutput(after, metrics)
 
-  return (KeepingProcess if keeps else templates.LearningProcess)(
-      initialize, next_fn, *_weights_of(initialize.type_signature.result.member))
+  weights_of, with_weights = _weights_of(initialize.type_signature.result.member)
+  return Composed(start=initialize, round=next_fn, weights_of=weights_of, with_weights=with_weights,
+                  length=keeping.sent_length(client_work))
 
 
 def _has_cohort_weight(kind):
-  return isinstance(kind, tff.StructType) and COHORT_WEIGHT in tff.structure.name_list(kind)
+  return isinstance(kind, tff.StructType) and told.COHORT_WEIGHT in tff.structure.name_list(kind)
 
 
 def _weights_of(state_type):

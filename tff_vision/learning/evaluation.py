@@ -38,14 +38,17 @@ class Evaluator:
 
     # A batch a core: the cores would wait for each other at the end of every kernel if they shared one.
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-      return np.concatenate(list(pool.map(batch, range(0, len(x), _BATCH))))
+      return np.concatenate(list(pool.map(batch, range(0, max(1, len(x)), _BATCH))))
 
   def evaluate(self, held_out: images.HeldOut) -> dict[str, Any]:
     """Returns {'evaluation': numbers of all examples, 'per_client': the spread of the objective's metric over clients}.
 
-    There is `roc` too where the objective has a curve.
+    There is `roc` too where the objective has a curve, and no number where there is no example.
     """
     y = held_out.examples.y
+    if not len(y):
+      metric = {} if self._objective is None else {'metric': self._objective.metric}
+      return {'evaluation': {}, 'per_client': {**metric, **summary([None] * len(held_out.clients))}}
     outputs = self.logits(held_out.examples.x)
     objective = self._objective or classification.Classification(num_outputs=outputs.shape[1], multi_label=y.ndim == 2)
     values = objective.client_values(outputs, y, held_out.clients)

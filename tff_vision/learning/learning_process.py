@@ -1,39 +1,27 @@
 """From a task and an aggregator to a TFF learning process: which algorithm has which parts."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, plugins, tasks, told
-from tff_vision.algorithms import (
-  fedbuff,
-  feddyn,
-  fednova,
-  full_gradient,
-  ifca,
-  personal_head,
-  personal_models,
-  scaffold,
-)
+from tff_vision import catalogue, configs, plugins, protocols, tasks, told
 from tff_vision.client_state import keeping
 from tff_vision.learning import algorithm as algorithm_lib
 from tff_vision.learning import composition, local_steps, local_training, optimizers, schedules, server_step
-from tff_vision.models import blank
+from tff_vision.models import blank, replayable
 
-ClientWork = tff.learning.templates.ClientWorkProcess
 PrivateTraining = Callable[..., tff.learning.templates.ClientWorkProcess | None]
-Aggregator = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
 _Weighting = tff.learning.ClientWeighting
 
 
 def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, client: configs.ClientConfig,
-                  server: configs.ServerConfig, aggregator: Aggregator,
+                  server: configs.ServerConfig, aggregator: protocols.Aggregator,
                   schedule: configs.ScheduleConfig = configs.ScheduleConfig(), rounds: int = 1,  # noqa: B008  Frozen.
-                  client_work_layer: Callable[[ClientWork], ClientWork] = lambda client_work: client_work,
+                  client_work_layer: protocols.Layer = protocols.unchanged,
                   private_training: PrivateTraining = lambda *_: None, beside: told.Beside = told.IN_THE_CLEAR
-                  ) -> tff.learning.templates.LearningProcess | composition.KeepingProcess:
+                  ) -> composition.Composed:
   """Composes broadcast, client work, aggregation and the server's step.
 
   A weighted aggregator weighs each client's update as `client_weighting` says; an unweighted one (differential
@@ -50,8 +38,8 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
     ValueError: Algorithm and optimizers do not fit.
 
   Returns:
-    A process whose `next` takes the state and `task.client_dataset` of each client of the cohort, or, where
-    `kept_at_first` is not None, pairs of that and what the client keeps. The state of `initialize` holds arbitrary
+    A process whose `next` takes the state and `task.client_dataset` of each client of the cohort, or, where it keeps,
+    pairs of that and what the client keeps. The state of `initialize` holds arbitrary
     weights: `task.initial_weights` is round 0's model.
   """
   takes_weights = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
@@ -72,12 +60,38 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
   client_work = client_work_layer(client_work or local_training.build_client_work(
       task, chosen, local, weighting=weighting_of(algorithm, weighted) if weighted else None, beside=beside,
       server_state_type=step.initial_state().type_signature.result if reads_server_state else None))
+  return _composed(client_work, task.training_model, step, aggregator, reads_server_state=reads_server_state)
+
+
+def around(client_work: Callable[[told.Beside], tff.learning.templates.ClientWorkProcess],
+           model: Callable[[], tf.keras.Model], *, server: configs.ServerConfig, aggregator: protocols.Aggregator,
+           client_work_layer: protocols.Layer = protocols.unchanged, beside: told.Beside = told.IN_THE_CLEAR
+           ) -> composition.Composed:
+  """Composes client work of one's own with broadcast, aggregation and the server's step of FedAvg.
+
+  Args:
+    client_work: From what a client returns beside its update to what it does; see `local_training.returned`.
+    model: Returns a fresh Keras model.
+    aggregator, client_work_layer, beside: As of `build_process`.
+  """
+  blank_model = lambda: blank.blank_model(lambda: replayable.with_replayable_dropout(model))
+  weights_type = tff.tensorflow.computation(
+      lambda: tff.learning.models.ModelWeights.from_model(blank_model())).type_signature.result
+  step = server_step.ServerStep(
+      algorithm=algorithm_lib.Algorithm(), optimizer=optimizers.server_optimizer(server, scheduled=False),
+      learning_rate=optimizers.learning_rate(server.server_optimizer, server.server_learning_rate),
+      weights_type=weights_type, schedule=None, total_weight=1.0)
+  return _composed(client_work_layer(client_work(beside)), blank_model, step, aggregator, reads_server_state=False)
+
+
+def _composed(client_work, model, step, aggregator, *, reads_server_state):
   sent_type = keeping.sent_type(client_work)
+  takes_weights = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
   weighted_aggregator = aggregator if takes_weights else tff.aggregators.as_weighted_aggregator(aggregator)
 
   @tff.tensorflow.computation
   def initial_weights():
-    return tff.learning.models.ModelWeights.from_model(task.training_model())
+    return tff.learning.models.ModelWeights.from_model(model())
 
   return composition.compose(
       initial_weights, client_work,
@@ -99,9 +113,10 @@ def algorithm_of(task: tasks.Task, config: configs.AlgorithmConfig, client: conf
     ValueError: A reference leads nowhere, or to something else.
   """
   chosen = config.algorithm
-  if not plugins.is_own(chosen, ALGORITHMS):
-    return ALGORITHMS[chosen](task, config, client)
-  made = plugins.value_of(chosen, ALGORITHMS, field='algorithm')
+  names = catalogue.names('algorithm')
+  if not plugins.is_own(chosen, names):
+    return catalogue.load(catalogue.row('algorithm', chosen).loads).from_config(task, config, client)
+  made = plugins.value_of(chosen, {}, field='algorithm')
   if not isinstance(made, algorithm_lib.Algorithm) and callable(made):
     given = plugins.options(config.algorithm_option, field='algorithm_option')
     plugins.check_call(made, given, setting=f'algorithm={plugins.shown(chosen)}')
@@ -140,32 +155,3 @@ def _total_weight(task, algorithm, weighted):
   if weighting_of(algorithm, weighted) == _Weighting.UNIFORM:
     return float(len(clients))
   return float(sum(clients.num_examples(i) for i in range(len(clients))) * task.client.client_epochs)
-
-
-def _fednova(task, algorithm, client):
-  momentum = client.client_momentum if client.client_optimizer == 'sgdm' else 0.0
-  steps = -(-task.largest_client * client.client_epochs // client.batch_size)
-  return fednova.FedNova(momentum=momentum, strength=algorithm.proximal_strength or 0.0,
-                         largest=steps / (1 - momentum))
-
-
-_DEFAULT_PROXIMAL_STRENGTH = 0.01
-
-ALGORITHMS: Mapping[str, Callable[..., algorithm_lib.Algorithm]] = {
-    'fedavg': lambda task, algorithm, client: algorithm_lib.Algorithm(),
-    'fedprox': lambda task, algorithm, client: algorithm_lib.FedProx(
-        _DEFAULT_PROXIMAL_STRENGTH if algorithm.proximal_strength is None else algorithm.proximal_strength),
-    'fedsgd': lambda task, algorithm, client: full_gradient.FedSgd(),
-    'scaffold': lambda task, algorithm, client: scaffold.Scaffold(),
-    'fednova': _fednova,
-    'feddyn': lambda task, algorithm, client: feddyn.FedDyn(algorithm.feddyn_strength),
-    'mime_lite': lambda task, algorithm, client: full_gradient.MimeLite(algorithm.mime_momentum),
-    'fedper': lambda task, algorithm, client: personal_head.FedPer(task, algorithm.personal_layers),
-    'fedrep': lambda task, algorithm, client: personal_head.FedRep(
-        task, algorithm.personal_layers, algorithm.fedrep_head_epochs or client.client_epochs - 1),
-    'ditto': lambda task, algorithm, client: personal_models.Ditto(task, algorithm.ditto_strength),
-    'apfl': lambda task, algorithm, client: personal_models.Apfl(
-        task, algorithm.apfl_alpha, adaptive=algorithm.apfl_adaptive),
-    'ifca': lambda task, algorithm, client: ifca.Ifca(task, algorithm.ifca_clusters),
-    'fedbuff': lambda task, algorithm, client: fedbuff.FedBuff(algorithm.max_staleness),
-}

@@ -15,7 +15,7 @@ import tensorflow_federated as tff
 from tff_vision import configs, tasks, told
 from tff_vision.client_state import keeping
 from tff_vision.learning import algorithm as algorithm_lib
-from tff_vision.learning import composition, finite, local_steps, optimizers, schedules
+from tff_vision.learning import local_steps, optimizers, schedules
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,7 +99,7 @@ def build_client_work(task: tasks.Task, algorithm: algorithm_lib.Algorithm, loca
     shown = tff.federated_broadcast(tff.federated_map(show, state))
     result, measured = split(tff.federated_map(train, (shown, weights, client_data)), local_steps.summary)
     if algorithm.reads_share and not beside.hidden:
-      measured[composition.COHORT_WEIGHT] = tff.federated_sum(result.update_weight)
+      measured[told.COHORT_WEIGHT] = tff.federated_sum(result.update_weight)
     return tff.templates.MeasuredProcessOutput(state, result, zipped(measured))
 
   return tff.learning.templates.ClientWorkProcess(initialize, next_fn)
@@ -155,7 +155,7 @@ def _result(algorithm, work, brought, weighting):
   constant = weight = tf.constant(1.0)
   if weighting == tff.learning.ClientWeighting.NUM_EXAMPLES:
     weight = tf.cast(work.trained.examples, tf.float32)
-  is_finite = finite.all_finite([part for part in tf.nest.flatten((work.sent, work.kept)) if part is not None])
+  is_finite = local_steps.all_finite([part for part in tf.nest.flatten((work.sent, work.kept)) if part is not None])
   nothing = lambda structure: tf.nest.map_structure(tf.zeros_like, structure)
   sent, weight = tf.cond(is_finite, lambda: (work.sent, weight), lambda: nothing((work.sent, weight)))
   if weighting is None:

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs
+from tff_vision import catalogue, configs
 
 _BETA_2 = 0.99
 
@@ -114,24 +114,59 @@ def _with_rate(side, optimizer):
   return optimizer
 
 
-# From a learning rate, a number or float32 [], and the config's section to an optimizer.
-CLIENT_OPTIMIZERS: Mapping[str, Callable[[float, configs.ClientConfig], tff.learning.optimizers.Optimizer]] = {
-    'sgd': lambda rate, client: PlainSgd(rate),
-    'sgdm': lambda rate, client: tff.learning.optimizers.build_sgdm(rate, momentum=client.client_momentum),
-    'adam': lambda rate, client: tff.learning.optimizers.build_adam(rate),
-}
+def client_sgd(rate: float | tf.Tensor, client: configs.ClientConfig) -> tff.learning.optimizers.Optimizer:
+  """Returns plain SGD."""
+  del client
+  return PlainSgd(rate)
 
-SERVER_OPTIMIZERS: Mapping[str, Callable[[float, configs.ServerConfig], tff.learning.optimizers.Optimizer]] = {
-    'sgd': lambda rate, server: tff.learning.optimizers.build_sgdm(rate),
-    'sgdm': lambda rate, server: tff.learning.optimizers.build_sgdm(rate, momentum=server.server_momentum),
-    'adam': lambda rate, server: tff.learning.optimizers.build_adam(
-        rate, beta_2=_BETA_2, epsilon=server.server_epsilon),
-    # Loshchilov and Hutter 2019, arXiv:1711.05101.
-    'adamw': lambda rate, server: tff.learning.optimizers.build_adamw(
-        rate, beta_2=_BETA_2, epsilon=server.server_epsilon, weight_decay=server.server_weight_decay),
-    'yogi': lambda rate, server: tff.learning.optimizers.build_yogi(
-        rate, beta_2=_BETA_2, epsilon=server.server_epsilon, initial_preconditioner_value=server.server_epsilon**2),
-    # This one's epsilon stands under the root.
-    'adagrad': lambda rate, server: tff.learning.optimizers.build_adagrad(
-        rate, initial_preconditioner_value=server.server_epsilon**2, epsilon=server.server_epsilon**2),
-}
+
+def client_sgdm(rate: float | tf.Tensor, client: configs.ClientConfig) -> tff.learning.optimizers.Optimizer:
+  """Returns SGD with momentum."""
+  return tff.learning.optimizers.build_sgdm(rate, momentum=client.client_momentum)
+
+
+def client_adam(rate: float | tf.Tensor, client: configs.ClientConfig) -> tff.learning.optimizers.Optimizer:
+  """Returns Adam."""
+  del client
+  return tff.learning.optimizers.build_adam(rate)
+
+
+def server_sgd(rate: float | tf.Tensor, server: configs.ServerConfig) -> tff.learning.optimizers.Optimizer:
+  """Returns SGD."""
+  del server
+  return tff.learning.optimizers.build_sgdm(rate)
+
+
+def server_sgdm(rate: float | tf.Tensor, server: configs.ServerConfig) -> tff.learning.optimizers.Optimizer:
+  """Returns FedAvgM."""
+  return tff.learning.optimizers.build_sgdm(rate, momentum=server.server_momentum)
+
+
+def server_adam(rate: float | tf.Tensor, server: configs.ServerConfig) -> tff.learning.optimizers.Optimizer:
+  """Returns FedAdam."""
+  return tff.learning.optimizers.build_adam(rate, beta_2=_BETA_2, epsilon=server.server_epsilon)
+
+
+def server_adamw(rate: float | tf.Tensor, server: configs.ServerConfig) -> tff.learning.optimizers.Optimizer:
+  """Returns FedAdam with decoupled weight decay: Loshchilov and Hutter 2019, arXiv:1711.05101."""
+  return tff.learning.optimizers.build_adamw(rate, beta_2=_BETA_2, epsilon=server.server_epsilon,
+                                             weight_decay=server.server_weight_decay)
+
+
+def server_yogi(rate: float | tf.Tensor, server: configs.ServerConfig) -> tff.learning.optimizers.Optimizer:
+  """Returns FedYogi."""
+  return tff.learning.optimizers.build_yogi(rate, beta_2=_BETA_2, epsilon=server.server_epsilon,
+                                            initial_preconditioner_value=server.server_epsilon**2)
+
+
+def server_adagrad(rate: float | tf.Tensor, server: configs.ServerConfig) -> tff.learning.optimizers.Optimizer:
+  """Returns FedAdagrad; its epsilon stands under the root."""
+  return tff.learning.optimizers.build_adagrad(rate, initial_preconditioner_value=server.server_epsilon**2,
+                                               epsilon=server.server_epsilon**2)
+
+
+# From a learning rate, a number or float32 [], and the config's section to an optimizer.
+CLIENT_OPTIMIZERS: Mapping[str, Callable[[float, configs.ClientConfig], tff.learning.optimizers.Optimizer]] = (
+    catalogue.Loaded('client_optimizer'))
+SERVER_OPTIMIZERS: Mapping[str, Callable[[float, configs.ServerConfig], tff.learning.optimizers.Optimizer]] = (
+    catalogue.Loaded('server_optimizer'))

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from tff_vision import configs
+from tff_vision import catalogue, configs
 
 # From the round's number, counted from 1, float32 [], to a factor, float32 [].
 Schedule = Callable[[tf.Tensor], tf.Tensor]
@@ -28,19 +28,23 @@ def _warmed_up(schedule, warmup_rounds):
   return lambda round_num: schedule(round_num) * tf.minimum(round_num / warmup_rounds, 1.0)
 
 
-def _step(config, rounds):
+def constant(config: configs.ScheduleConfig, rounds: int) -> Schedule:
+  """Returns the factor 1."""
+  del config, rounds
+  return tf.ones_like
+
+
+def step(config: configs.ScheduleConfig, rounds: int) -> Schedule:
+  """Returns a factor that falls in steps."""
   del rounds
   return lambda round_num: tf.pow(config.schedule_step_factor,
                                   tf.math.floor((round_num - 1) / config.schedule_step_rounds))
 
 
-def _cosine(config, rounds):
+def cosine(config: configs.ScheduleConfig, rounds: int) -> Schedule:
+  """Returns a factor that falls along half a cosine."""
   final = config.schedule_final
   return lambda round_num: final + (1 - final) * (1 + tf.cos(math.pi * (round_num - 1) / rounds)) / 2
 
 
-SCHEDULES: Mapping[str, Callable[[configs.ScheduleConfig, int], Schedule]] = {
-    'constant': lambda config, rounds: tf.ones_like,
-    'step': _step,
-    'cosine': _cosine,
-}
+SCHEDULES: Mapping[str, Callable[[configs.ScheduleConfig, int], Schedule]] = catalogue.Loaded('client_schedule')

@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_vision import told
 from tff_vision.learning import algorithm as algorithm_lib
-from tff_vision.learning import composition, finite, schedules
+from tff_vision.learning import local_steps, schedules
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class ServerStep:
       state = collections.OrderedDict(optimizer=self.optimizer.initialize(specs), rounds=tf.constant(0),
                                       algorithm=self.algorithm.server_state(specs))
       if self.algorithm.reads_share:
-        state[composition.COHORT_WEIGHT] = tf.constant(0.0)
+        state[told.COHORT_WEIGHT] = tf.constant(0.0)
       return state
     return initial
 
@@ -57,11 +58,11 @@ class ServerStep:
     initial = self.initial_state()
     if self.algorithm.reads_share:
       sent_type = tff.types.to_type(collections.OrderedDict(
-          [('mean', sent_type), (composition.COHORT_WEIGHT, np.float32)]))
+          [('mean', sent_type), (told.COHORT_WEIGHT, np.float32)]))
 
     @tff.tensorflow.computation(initial.type_signature.result, self.weights_type, sent_type)
     def step(state, weights, update):
-      changed = tf.cond(finite.all_finite(tf.nest.flatten(update)), lambda: self._step(state, weights, update),
+      changed = tf.cond(local_steps.all_finite(tf.nest.flatten(update)), lambda: self._step(state, weights, update),
                         lambda: (state['optimizer'], state['algorithm'], tuple(weights.trainable)))
       after = collections.OrderedDict(state, optimizer=changed[0], algorithm=changed[1], rounds=state['rounds'] + 1)
       return after, tff.learning.models.ModelWeights(
@@ -83,7 +84,7 @@ class ServerStep:
     mean, share, trainable = update, tf.constant(0.0), tuple(weights.trainable)
     if self.algorithm.reads_share:
       mean = update['mean']
-      share = (update[composition.COHORT_WEIGHT] + state[composition.COHORT_WEIGHT]) / self.total_weight
+      share = (update[told.COHORT_WEIGHT] + state[told.COHORT_WEIGHT]) / self.total_weight
     own, gradient = self.algorithm.step(state['algorithm'], mean, share, trainable)
     optimizer_state = state['optimizer']
     if self.schedule is not None:

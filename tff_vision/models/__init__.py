@@ -9,27 +9,13 @@ from collections.abc import Callable, Mapping
 
 import tensorflow as tf
 
-from tff_vision import plugins
+from tff_vision import catalogue, plugins
 from tff_vision.configs import model_config
-from tff_vision.models import autoencoder, cnn, custom, mobilenet, resnet, scattering, vit
+from tff_vision.models import custom
 
 ModelBuilder = Callable[[tuple[int, int, int], int], tf.keras.Model]
 
-MODELS: Mapping[str, ModelBuilder] = {
-    'autoencoder': autoencoder.build,
-    'linear': cnn.build_linear,
-    'mlp': cnn.build_mlp,
-    'cnn': cnn.build_cnn,
-    'cnn_dropout': cnn.build_cnn_dropout,
-    'resnet18_gn': resnet.build_resnet18,
-    'resnet20_gn': resnet.build_resnet20,
-    'mobilenet_v3_small': mobilenet.build,
-    'vit_tiny': vit.build,
-    'cnn_gn': cnn.build_cnn_gn,
-    'cnn_private': cnn.build_cnn_private,
-    'cnn_tanh': cnn.build_cnn_tanh,
-    'scattering': scattering.build_scattering,
-}
+MODELS: Mapping[str, ModelBuilder] = catalogue.Loaded('model')
 
 
 def builder(config: model_config.ModelConfig) -> ModelBuilder:

@@ -1,25 +1,35 @@
 """What the model is for: outputs, loss, and how good it is, by task."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from tff_vision import catalogue
 from tff_vision.configs import task_config
 from tff_vision.objectives import anomaly, base, classification, embedding
+from tff_vision.objectives import metric as metric_lib
 
 Objective = base.Objective
+Metric = metric_lib.Metric
 
 # (settings, class names, whether there are several findings to an image, the normal class) -> what is learned
-TASKS: Mapping[str, Callable[[task_config.TaskConfig, tuple[str, ...], bool, str | None], base.Objective]] = {
-    'anomaly': anomaly.build,
-    'classification': classification.build,
-    'embedding': embedding.build,
+TASKS: Mapping[str, Callable[[task_config.TaskConfig, tuple[str, ...], bool, str | None], base.Objective]] = (
+    catalogue.Loaded('task'))
+# Task -> what its objective declares, for readers of reports.
+METRICS: Mapping[str, tuple[metric_lib.Metric, ...]] = {
+    'classification': classification.METRICS,
+    'anomaly': anomaly.METRICS,
+    'embedding': embedding.METRICS,
 }
 
 
 class Labelled(Protocol):
   """Images of known classes, such as `data.images.FederatedImages`."""
-  class_names: tuple[str, ...]
-  multi_label: bool
+
+  @property
+  def class_names(self) -> Sequence[str]: ...
+
+  @property
+  def multi_label(self) -> bool: ...
 
 
 def is_separable(objective: base.Objective) -> bool:

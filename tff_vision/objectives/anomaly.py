@@ -11,9 +11,14 @@ import numpy as np
 import tensorflow as tf
 
 from tff_vision.objectives import base
+from tff_vision.objectives import metric as metric_lib
 
 _WINDOWS_ALONG_A_SIDE = 16
 _FALSE_ALARMS = 0.05
+METRICS = (
+    metric_lib.AUC, metric_lib.Metric(name='average_precision', detail=True),
+    metric_lib.Metric(name=f'true_positive_rate_at_{_FALSE_ALARMS:g}', percent=True, detail=True,
+                      title=f'defects found at {100 * _FALSE_ALARMS:g} % false alarms'), metric_lib.LOSS)
 
 
 @tf.keras.utils.register_keras_serializable('tff_vision')
@@ -37,6 +42,10 @@ class Anomaly:
   task: str = 'anomaly'
   num_outputs: int = 2
   head: None = None
+
+  @property
+  def declared(self):
+    return METRICS
 
   @property
   def loss_fn(self):

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_vision import models
+from tff_vision.objectives import metric as metric_lib
 
 
 class Objective(Protocol):
@@ -16,6 +17,8 @@ class Objective(Protocol):
   Attributes:
     task: Its name.
     metric: The number of `measure` that stands first, and over clients that of `client_values`.
+    declared: The numbers of `measure` that are metrics, in the order in which runs are chosen by them (the first that
+      all have); without the attribute, `metric` and the loss.
     num_outputs: Length of an output of `keras_model`.
     head: How many outputs a model file's last layer must have; None if it stays as it is.
     loss_fn: (labels, outputs) -> loss, averaged over a batch.
@@ -24,6 +27,9 @@ class Objective(Protocol):
   """
   task: str
   metric: str
+
+  @property
+  def declared(self) -> Sequence[metric_lib.Metric]: ...
 
   @property
   def num_outputs(self) -> int: ...

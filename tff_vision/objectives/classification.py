@@ -8,6 +8,11 @@ import tensorflow as tf
 
 from tff_vision import plugins
 from tff_vision.objectives import base
+from tff_vision.objectives import metric as metric_lib
+
+LEADING = 'accuracy'
+# Where there are two classes or findings, AUC tells models apart that accuracy does not.
+METRICS = (metric_lib.AUC, metric_lib.Metric(name=LEADING, percent=True), metric_lib.LOSS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,8 +27,12 @@ class Classification:
   num_outputs: int
   multi_label: bool
   loss: tf.keras.losses.Loss | None = None
-  metric: str = 'accuracy'
+  metric: str = LEADING
   task: str = 'classification'
+
+  @property
+  def declared(self):
+    return METRICS
 
   @property
   def head(self):

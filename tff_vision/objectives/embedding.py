@@ -10,10 +10,15 @@ import numpy as np
 import tensorflow as tf
 
 from tff_vision.objectives import base
+from tff_vision.objectives import metric as metric_lib
 
 _TEMPERATURE = 0.1
 _MOST_IMAGES = 2000  # Two million pairs.
 _FALSE_ACCEPTS = (0.1, 0.01, 0.001)
+METRICS = (
+    metric_lib.AUC, metric_lib.Metric(name='equal_error_rate', higher_is_better=False, percent=True),
+    *(metric_lib.Metric(name=f'true_accept_rate_at_{rate:g}', title=f'true accepts at {100 * rate:g} % false accepts',
+                        percent=True, detail=True) for rate in _FALSE_ACCEPTS))
 
 
 @tf.keras.utils.register_keras_serializable('tff_vision')
@@ -40,6 +45,10 @@ class Embedding:
   num_outputs: int
   metric: str = 'auc'
   task: str = 'embedding'
+
+  @property
+  def declared(self):
+    return METRICS
 
   @property
   def head(self):

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from tff_vision import configs, seeds
+from tff_vision import catalogue, configs, seeds
 from tff_vision.accounting import accounting, cohort_sizes
+from tff_vision.accounting.conditions import Sampling, Scheme
 from tff_vision.participation import availability, device_rounds, late_arrivals
 
 
@@ -36,9 +37,9 @@ class PoissonCohort:
                                       population=self.population, noise_multiplier=noise_multiplier,
                                       sampling='poisson', sizes=self.sizes)
 
-  def describe(self) -> str:
-    """Returns the words for a ledger."""
-    return f'poisson, rate {self.rate:g}{self.sizes.describe()}'
+  def describe(self) -> Sampling:
+    """Returns what a ledger says of it."""
+    return Sampling(Scheme.POISSON, f'rate {self.rate:g}{self.sizes.describe()}')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,6 +75,10 @@ class RoundRobinCohort:
   def min_separation(self) -> int:
     """The least number of rounds from one turn of a client to its next."""
     return self.population // self.size
+
+  def describe(self) -> Sampling:
+    """Returns what a ledger says of it."""
+    return Sampling(Scheme.ROUND_ROBIN, f'{self.min_separation} rounds between two turns')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -118,6 +123,10 @@ class BlockPoissonCohort:
         population=smallest, largest=-(-self.population // self.num_blocks), noise_multiplier=noise_multiplier,
         sampling='poisson', sizes=self.sizes)
 
+  def describe(self) -> Sampling:
+    """Returns what a ledger says of it."""
+    return Sampling(Scheme.BLOCKS, f'poisson at rate {self.block_rate:g}{self.sizes.describe()}', self.num_blocks)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AllocationCohort:
@@ -149,9 +158,9 @@ class AllocationCohort:
                                       population=self.population, noise_multiplier=noise_multiplier,
                                       sampling='balls_in_bins')
 
-  def describe(self) -> str:
-    """Returns the words for a ledger."""
-    return f'random allocation, each client to one of the {self.rounds_a_pass} rounds of a pass'
+  def describe(self) -> Sampling:
+    """Returns what a ledger says of it."""
+    return Sampling(Scheme.ALLOCATION, f'each client to one of the {self.rounds_a_pass} rounds of a pass')
 
 
 def _drawn(uniform, rate, sizes):
@@ -174,14 +183,27 @@ def _block(population, num_blocks, seed, round_num):
 
 Cohort = Callable[[int], np.ndarray]
 
-SAMPLINGS: Mapping[str, Callable[[int, int, int], Cohort]] = {
-    'poisson': lambda population, size, seed: PoissonCohort(
-        population=population, rate=size / population, seed=seed),
-    'fixed': lambda population, size, seed: FixedCohort(population=population, size=size, seed=seed),
-    'round_robin': lambda population, size, seed: RoundRobinCohort(population=population, size=size, seed=seed),
-    'allocation': lambda population, size, seed: AllocationCohort(
-        population=population, rounds_a_pass=-(-population // size), seed=seed),
-}
+SAMPLINGS: Mapping[str, Callable[[int, int, int], Cohort]] = catalogue.Loaded('sampling')
+
+
+def poisson(population: int, size: int, seed: int) -> Cohort:
+  """Returns independent draws."""
+  return PoissonCohort(population=population, rate=size / population, seed=seed)
+
+
+def fixed(population: int, size: int, seed: int) -> Cohort:
+  """Returns draws without replacement."""
+  return FixedCohort(population=population, size=size, seed=seed)
+
+
+def round_robin(population: int, size: int, seed: int) -> Cohort:
+  """Returns clients in turn."""
+  return RoundRobinCohort(population=population, size=size, seed=seed)
+
+
+def allocation(population: int, size: int, seed: int) -> Cohort:
+  """Returns one round of each pass for a client."""
+  return AllocationCohort(population=population, rounds_a_pass=-(-population // size), seed=seed)
 
 
 def build_cohort(config: configs.CohortConfig, *, population: int, seed: int, max_staleness: int | None = None,

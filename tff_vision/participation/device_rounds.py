@@ -116,25 +116,3 @@ class Participation:
 
   def _stream(self, *path):
     return np.random.default_rng(seeds.derive(self.seed, 'participation', *path))
-
-
-# Who is a member in which round: a schedule that is fixed before the run and looks at nobody's data.
-MEMBERSHIP = ('availability_trace', 'arrival_rounds', 'stay_rounds')
-
-
-def require_none(config: configs.CohortConfig, *, privacy: str, but: Sequence[str] = ()) -> None:
-  """Refuses simulated devices under a privacy mechanism.
-
-  Epsilon is accounted for clients that are drawn by chance and by chance alone, at a known rate or in a known order,
-  and the sum is divided by the expected cohort. Availability changes the rate, the first to deliver are no random
-  draw, and drop-outs leave fewer updates than the denominator counts on.
-
-  Args:
-    but: Fields that the mechanism goes with.
-
-  Raises:
-    ValueError: A field of `config` simulates devices.
-  """
-  for name in (name for name in config.simulated() if name not in but):
-    raise ValueError(f'{name}={getattr(config, name)!r} does not go with privacy={privacy}: its epsilon counts on '
-                     'every client being drawn at the accounted rate, which devices that come and go do not keep.')

@@ -5,7 +5,7 @@ Light on purpose: a command line that only shows its help must not wait for nume
 
 import dataclasses
 
-from tff_vision.configs import validate
+from tff_vision.configs import option, validate
 
 SAMPLINGS = ('poisson', 'fixed', 'shuffled', 'balls_in_bins')
 UNITS = ('client', 'example')
@@ -13,33 +13,21 @@ UNITS = ('client', 'example')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Budget:
-  """Two of target_epsilon, noise_multiplier and rounds are given; the third is asked for.
-
-  Attributes:
-    population: Records to draw from: clients, or the examples of one silo, as `unit` says.
-    cohort_size: The (expected) number of records in one round: clients, or a batch of examples.
-    rounds: Federated rounds, or optimizer steps where the unit is an example.
-    noise_multiplier: Standard deviation of the noise on a sum, over the clip norm.
-    target_epsilon: The budget.
-    delta: The delta of (epsilon, delta); None means population ** -1.1.
-    sampling: How a round's records are drawn, see `tff_vision.accounting.accounting`.
-    unit: What one record is.
-    secure_clients_max: The clients of a round are added up in a secure sum of at most so many, and at least two;
-      None: they are not.
-  """
-  population: int
-  cohort_size: int
-  rounds: int | None = None
-  noise_multiplier: float | None = None
-  target_epsilon: float | None = None
-  delta: float | None = None
-  sampling: str = 'poisson'
-  unit: str = 'client'
-  secure_clients_max: int | None = None
+  """Two of target_epsilon, noise_multiplier and rounds are given; the third is asked for."""
+  population: int = option.required('Clients (or examples of one silo) to draw from.')
+  cohort_size: int = option.required('Expected clients in a round (or examples in a batch).')
+  rounds: int | None = option.option(None, 'Rounds (or optimizer steps); left out, they are found.')
+  noise_multiplier: float | None = option.option(
+      None, 'Standard deviation of the noise over the clip norm; left out, it is found.')
+  target_epsilon: float | None = option.option(None, 'The budget; left out, epsilon is found.')
+  delta: float | None = option.option(None, 'The delta of (epsilon, delta); default population ** -1.1.')
+  sampling: str = option.option('poisson', 'How a round draws its records.', choices=SAMPLINGS)
+  unit: str = option.option('client', 'What one record is.', choices=UNITS)
+  secure_clients_max: int | None = option.option(
+      None, 'Rounds are secure sums of 2 to so many clients; left out, they are none.')
 
   def __post_init__(self):
-    validate.one_of(SAMPLINGS, sampling=self.sampling)
-    validate.one_of(UNITS, unit=self.unit)
+    option.check_choices(self)
     validate.positive(population=self.population, cohort_size=self.cohort_size)
     if self.cohort_size > self.population:
       raise ValueError(f'cohort_size={self.cohort_size} exceeds population={self.population}.')

@@ -2,9 +2,10 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
 
 from tff_vision.accounting import accounting, calibration, cohort_sizes, profiles
+from tff_vision.accounting.conditions import Relation, Unit
+from tff_vision.accounting.ledger_parts import Profile
 from tff_vision.privacy import mechanism_comparison
 from tff_vision.privacy.budget_question import Budget
 
@@ -30,19 +31,19 @@ class Answer:
   """
   releases: accounting.SampledGaussian
   delta: float
-  unit: str
+  unit: Unit
   epsilon_rdp: float
   epsilon_pld: float | None
   epsilon_by_unit: dict[str, float | None]
   alternatives: dict[str, float] = dataclasses.field(default_factory=dict)
-  profile: Mapping[str, object] | None = None
+  profile: Profile | None = None
 
   def to_dict(self) -> dict[str, object]:
     """Returns the answer as JSON types."""
     run = self.releases
     return {'epsilon_rdp': self.epsilon_rdp, 'epsilon_pld': self.epsilon_pld,
             'noise_multiplier': run.noise_multiplier, 'rounds': run.rounds, 'delta': self.delta, 'unit': self.unit,
-            'relation': run.relation, 'sampling': run.sampling, 'profile': self.profile,
+            'relation': run.relation, 'sampling': run.sampling, 'profile': self.profile and self.profile.to_json(),
             **({'noise_multiplier_otherwise': self.alternatives} if self.alternatives else {})}
 
 
@@ -66,13 +67,14 @@ def answer(budget: Budget) -> Answer:
   if epsilon_pld is not None and not math.isfinite(epsilon_pld):
     epsilon_pld = None
   own = min(epsilon for epsilon in (epsilon_rdp, epsilon_pld) if epsilon is not None)
-  if budget.unit == 'client':
+  unit = Unit(budget.unit)
+  if unit is Unit.CLIENT:
     by_unit = {'client': own, 'example': accounting.replacement_epsilon(releases, delta)}
   else:
     by_unit = {'client': None, 'example': own}
-  return Answer(releases=releases, delta=delta, unit=budget.unit, epsilon_rdp=epsilon_rdp, epsilon_pld=epsilon_pld,
+  return Answer(releases=releases, delta=delta, unit=unit, epsilon_rdp=epsilon_rdp, epsilon_pld=epsilon_pld,
                 epsilon_by_unit=by_unit, alternatives=_alternatives(releases, own, delta),
-                profile=profiles.section(_promise(releases), delta, unit=budget.unit))
+                profile=profiles.section(_promise(releases), delta, unit=unit))
 
 
 def _promise(releases):
@@ -80,7 +82,7 @@ def _promise(releases):
     mu = math.sqrt(releases.event().count) / releases.noise_multiplier
     return profiles.Promise(mu=mu, population=releases.population)
   return profiles.Promise(events=(releases.event(),), relation=releases.relation, population=releases.population,
-                          replaces=releases.relation == 'replace_one')
+                          replaces=releases.relation is Relation.REPLACE_ONE)
 
 
 def _alternatives(releases, epsilon, delta):

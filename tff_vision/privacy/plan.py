@@ -5,23 +5,17 @@ another algorithm than the one that runs.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from tff_vision import configs
+from tff_vision import catalogue, configs
 from tff_vision.accounting import cohort_sizes
-from tff_vision.participation import cohort_sampling, device_rounds
-from tff_vision.privacy.mechanisms import (
-    base,
-    correlated_plans,
-    distributed_plan,
-    example_plan,
-    local_plan,
-    sampled_plans,
-)
+from tff_vision.configs import compatibility
+from tff_vision.participation import cohort_sampling
+from tff_vision.privacy.mechanisms import base, no_privacy
 
 PrivacyPlan = base.PrivacyPlan
 Past = base.Past
-NoPrivacy = base.NoPrivacy
+NoPrivacy = no_privacy.NoPrivacy
 
 
 def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, population: int, rounds: int, seed: int,
@@ -40,8 +34,7 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
-  if privacy.privacy not in _TOLERANT_OF_DEVICES:
-    device_rounds.require_none(cohort, privacy=privacy.privacy, but=_GOES_WITH.get(privacy.privacy, ()))
+  compatibility.check(privacy, cohort)
   sampler = cohort_sampling.build_cohort(cohort, population=population, seed=seed, max_staleness=max_staleness,
                                          sizes=cohort_size_bounds)
   run = base.Run(population=population, cohort_size=cohort.cohort_size, rounds=rounds, sizes=tuple(sizes),
@@ -49,18 +42,5 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
   return PLANS[privacy.privacy](privacy, sampler, run)
 
 
-# Their cost counts on no chance, and on those alone who deliver.
-_TOLERANT_OF_DEVICES = ('none', 'distributed_gaussian', 'distributed_skellam')
-# Every client keeps a ledger of its own, of the rounds in which it took part: no chance of being drawn counts.
-_GOES_WITH = {'example_dp_sgd': device_rounds.MEMBERSHIP}
-PLANS = {
-    'none': lambda privacy, sampler, run: base.NoPrivacy(sampler=sampler),
-    'client_gaussian': sampled_plans.build,
-    'client_adaptive': sampled_plans.build,
-    'dp_ftrl': correlated_plans.build,
-    'dp_mf': correlated_plans.build,
-    'distributed_gaussian': distributed_plan.build,
-    'distributed_skellam': distributed_plan.build,
-    'example_dp_sgd': example_plan.build,
-    'local_dp': local_plan.build,
-}
+PLANS: Mapping[str, Callable[[configs.PrivacyConfig, cohort_sampling.Cohort, base.Run], PrivacyPlan]] = (
+    catalogue.Loaded('privacy'))

@@ -5,85 +5,25 @@ are released, and a resumed run releases again what its checkpoint holds. So no 
 published of a round that would be repeated with other noise.
 """
 
-import contextlib
 import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow_federated as tff
 import tree
 
-from tff_vision import configs, tasks
+from tff_vision import configs, protocols, tasks
 from tff_vision.learning import evaluation
 from tff_vision.learning import personal as personal_lib
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.program import checkpoints as checkpoints_lib
 from tff_vision.program import journal as journal_lib
-from tff_vision.program import released, repetition, run_directory, timeless_events
+from tff_vision.program import managers as managers_lib
+from tff_vision.program import released, repetition, round_record
 
 RoundRecord = Mapping[str, Any]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Managers:
-  """Where state and metrics go."""
-  checkpoints: tff.program.ProgramStateManager
-  releases: Sequence[tff.program.ReleaseManager]
-
-  @classmethod
-  def in_directory(cls, directory: run_directory.RunDirectory, *, wiped: bool = False, timeless: bool = False
-                   ) -> 'Managers':
-    """Returns those of a run that is written to a folder, which is open.
-
-    Args:
-      wiped: Whether outlived checkpoints are overwritten.
-      timeless: Whether TensorBoard is not told when.
-    """
-    events = timeless_events.TimelessEvents(directory.logdir) if timeless else tff.program.TensorBoardReleaseManager(
-        str(directory.logdir))
-    return cls(checkpoints=checkpoints_lib.Checkpoints(directory.checkpoints, wiped=wiped),
-               releases=(tff.program.CSVFileReleaseManager(str(directory.metrics), key_fieldname='round_num'), events))
-
-
-class ClientData(Protocol):
-  """What a learning process is given for each client."""
-
-  def present(self, cohort: Sequence[int]) -> Sequence[int]:
-    """Returns the clients of `cohort` that have data."""
-
-  def request(self, client: int, round_num: int) -> Any:
-    """Returns what `process.next` takes for `client` in round `round_num`."""
-
-
-class Runtime(Protocol):
-  """What the loop must tell the place where clients compute, and ask of it."""
-
-  WorkerLost: type[Exception]
-
-  def cohort(self, clients: Sequence[int], population: int, again: Callable[[Sequence[int]], None] | None = None
-             ) -> contextlib.AbstractContextManager[None]:
-    """Says which clients the data of the calls inside belong to.
-
-    Args:
-      again: Called with clients who may have computed, before they do it again; None: nobody needs to know.
-    """
-
-  def take_faults(self) -> Sequence[Any]:
-    """Returns what has gone wrong since the last call: objects with worker, reason and clients dropped out."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Traffic:
-  """Bytes of one client in one round: what it receives and what it sends."""
-  bytes_down: int
-  bytes_up: int
-
-  def of_round(self, *, started: int, delivered: int) -> Mapping[str, int]:
-    """Returns the bytes of all clients of a round."""
-    return {'bytes_down': self.bytes_down * started, 'bytes_up': self.bytes_up * delivered}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,140 +44,215 @@ class Outcome:
   personal: Mapping[str, Any] | None
 
 
-async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Task, plan: plan_lib.PrivacyPlan,
-              runtime: Runtime, client_data: ClientData, traffic: Traffic,
-              evaluator: evaluation.Evaluator, program: configs.ProgramConfig, managers: Managers,
-              journal: journal_lib.Journal, stop_at_epsilon: float | None = None,
-              charged: repetition.Charged = repetition.Uncharged(),  # noqa: B008  Holds nothing.
-              evaluate_personal: Callable[[Any, int], Mapping[str, Any]] | None,
-              on_round: Callable[[RoundRecord], None], stop_requested: Callable[[], bool]) -> Outcome:
-  """Trains for `program.rounds` rounds, from the latest checkpoint if there is one.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+  """What is trained, where, and how it is judged.
 
-  Args:
+  Attributes:
+    client_data: What `process.next` is given for each client.
+    place: The open runtime.
+    own_models: The clients' own models, where an algorithm has some.
+  """
+  process: protocols.Process
+  client_data: protocols.ClientData
+  place: protocols.Place
+  task: tasks.Task
+  plan: plan_lib.PrivacyPlan
+  program: configs.ProgramConfig
+  traffic: round_record.Traffic
+  evaluator: evaluation.Evaluator
+  own_models: personal_lib.KeptModels | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Books:
+  """Where a run's rounds are written down, what they are charged to, and who hears of them.
+
+  Attributes:
     journal: Of this run; knows the rounds that an earlier process began and did not finish.
     stop_at_epsilon: Where lost clients, what they released twice, or a repetition make a round cost more than was
       planned, later rounds that no longer fit are left out; a call that may not be made again ends the run before its
       round. None: there is no budget.
     charged: Learns of what costs more than was planned before it is released, so that a run that is killed then has
       paid; where it does not fit, the run ends as with `stop_at_epsilon`.
-    evaluate_personal: From a state and its round to `learning.personal.compare`'s numbers, where clients have models
-      of their own.
     on_round: Called after each round's release, with what was released.
     stop_requested: Asked after each round; True ends the loop with everything saved.
+  """
+  managers: managers_lib.Managers
+  journal: journal_lib.Journal
+  on_round: Callable[[RoundRecord], None]
+  stop_requested: Callable[[], bool]
+  stop_at_epsilon: float | None = None
+  charged: repetition.Charged = repetition.Uncharged()
+
+
+async def run(training: Training, books: Books) -> Outcome:
+  """Trains for `training.program.rounds` rounds, from the latest checkpoint if there is one.
 
   Raises:
     ValueError: The journal has finished rounds, and no checkpoint is left, or what is left is of another version.
   """
-  state, history = await _resume(process, task, plan, managers)
-  if not history and (finished := journal.past().delivered):
-    raise ValueError(f'resume is refused: {max(finished)} rounds are finished, and no checkpoint of them is left; to '
-                     'train them again would release them a second time. Start a new run.')
-  if journal.resume(len(history)):
-    # The rounds ahead were released once, and a reader knows that output: they get noise that owes nothing to it.
-    state = plan.with_fresh_noise(state)
-  evaluated = personal = None
-  interrupted = False
-  for round_num in range(len(history) + 1, program.rounds + 1):
+  rounds, interrupted = _Rounds(training, books), False
+  await rounds.resume()
+  while not interrupted and rounds.next_round <= rounds.last_round:
     started = time.monotonic()
-    if repeated := journal.once_more(round_num):
-      once_more = plan.charged(repeated)
-      if stop_at_epsilon is not None and once_more.ledger(round_num).get('epsilon', 0.0) > stop_at_epsilon:
-        break
-      try:
-        charged.raise_to(once_more.spent(program.rounds))
-      except ValueError:
-        break
-    cohort = plan.cohort(round_num)
-    present = _present(cohort, client_data, runtime, task)
-    journal.begin(round_num)
-    again = repetition.announced(plan, journal, round_num, len(present), stop_at_epsilon, charged, program.rounds)
+    if not rounds.pay_for_repetition():
+      break
     try:
-      with runtime.cohort(present, population=len(task.images.train), again=again):
-        output = process.next(state, [client_data.request(client, round_num) for client in present])
+      trained, seconds = rounds.train(), time.monotonic() - started
     except repetition.OverBudgetError:
-      if not history:
+      if not rounds.history:
         raise
       break
-    state = output.state
-    faults = runtime.take_faults()
-    trained = sorted(set(present) - {client for fault in faults for client in fault.clients})
-    record = {'round': round_num, **_training_record(output.metrics, plan, trained, task, time.monotonic() - started)}
-    past = journal.after(round_num, len(trained))
-    plan = plan.charged(past)
-    if repeated or len(trained) < len(cohort) or round_num in dict(past.again):
-      if stop_at_epsilon is not None:
-        affordable = plan.affordable_rounds(program.rounds, stop_at_epsilon)
-        program = dataclasses.replace(program, rounds=max(round_num, affordable))
-      charged.add(plan.spent(program.rounds))
-    if (epsilon := plan.quick_epsilon(round_num)) is not None:
-      record['privacy'] = {'epsilon_rdp': epsilon}
-    if noised := plan.released_metrics(output.metrics, round_num):
-      record['noised'] = dict(noised)
-    attendance = plan.attendance(round_num)
-    if attendance:
-      record['attendance'] = dict(attendance)
-    if plan.releases_exact_metrics:
-      record['traffic'] = dict(traffic.of_round(started=attendance.get('started', len(present)),
-                                                delivered=len(trained)))
-    if faults or len(trained) < len(cohort):
-      record |= {'dropped_clients': len(cohort) - len(trained),
-                 'faults': [dataclasses.asdict(fault) for fault in faults]}
-    evaluated = personal = None
-    if round_num % program.rounds_per_evaluation == 0 or round_num == program.rounds:
-      started = time.monotonic()
-      before = _trainable(evaluator)
-      process.get_model_weights(state).assign_weights_to(evaluator.model)
-      if before and all(map(np.array_equal, before, _trainable(evaluator))):
-        record['unmoved'] = 'since the evaluation before'
-      evaluated = evaluator.evaluate(task.images.test)
-      record |= {'evaluation': evaluated['evaluation'], 'per_client': _scalars(evaluated['per_client']),
-                 'privacy': _scalars(plan.ledger(round_num))}
-      if evaluate_personal is not None:
-        personal = evaluate_personal(state, round_num)
-        record['personal'] = personal_lib.scalars(personal)
-      record['evaluation_seconds'] = time.monotonic() - started
-    history = [*history, record]
-    await managers.checkpoints.save(_checkpoint(state, history), round_num)
-    journal.end(round_num, len(trained))
-    told = released.record(record, plan)
-    await release(managers, told)
-    on_round(told)
-    if round_num == program.rounds:
-      break
-    if stop_requested():
-      interrupted = True
-      break
-  if personal is None and evaluate_personal is not None and not interrupted:
-    personal = evaluate_personal(state, len(history))
-  return Outcome(weights=process.get_model_weights(state), history=history, interrupted=interrupted,
-                 evaluated=evaluated, personal=personal)
+    rounds.charge(trained)
+    record = round_record.of_training(trained, rounds.plan, training.task, training.traffic, seconds)
+    record |= rounds.evaluate(trained.round_num)
+    await rounds.publish(trained, record)
+    interrupted = trained.round_num < rounds.last_round and books.stop_requested()
+  return rounds.outcome(interrupted)
+
+
+class _Rounds:
+  """A run between two of its rounds.
+
+  Attributes:
+    plan: Charged with what has happened.
+    history: One record a round.
+    last_round: Of the run; a budget may bring it nearer.
+  """
+
+  def __init__(self, training: Training, books: Books):
+    self._training = training
+    self._books = books
+    self._state: protocols.State = None
+    self.plan = training.plan
+    self.history: list[RoundRecord] = []
+    self.last_round = training.program.rounds
+    self._evaluated: Mapping[str, Any] | None = None
+    self._personal: Mapping[str, Any] | None = None
+
+  @property
+  def next_round(self) -> int:
+    return len(self.history) + 1
+
+  async def resume(self) -> None:
+    """Begins at the initial model, or goes on from the latest checkpoint, whose metrics are released again.
+
+    Raises:
+      ValueError: As of `run`.
+    """
+    process, journal = self._training.process, self._books.journal
+    self._state = process.set_model_weights(process.initialize(), self._training.task.initial_weights())
+    saved, _ = await self._books.managers.checkpoints.load_latest(_checkpoint(self._state, []))
+    if saved is not None:
+      if _kinds(saved['state']) != _kinds(self._state):
+        raise ValueError('resume is refused: the checkpoint holds other numbers than this version keeps (noise was '
+                         'float32 once, too coarse for the privacy that it stood for); start a new run.')
+      self._state, self.history = saved['state'], json.loads(saved['history'].decode())
+      await managers_lib.release(self._books.managers, released.record(self.history[-1], self.plan))
+    elif finished := journal.past().delivered:
+      raise ValueError(f'resume is refused: {max(finished)} rounds are finished, and no checkpoint of them is left; to '
+                       'train them again would release them a second time. Start a new run.')
+    if journal.resume(len(self.history)):
+      # The rounds ahead were released once, and a reader knows that output: they get noise that owes nothing to it.
+      self._state = self.plan.with_fresh_noise(self._state)
+
+  def pay_for_repetition(self) -> bool:
+    """Charges the next round if it repeats one whose output was seen; returns whether the budget pays for it."""
+    if not (repeated := self._books.journal.once_more(self.next_round)):
+      return True
+    once_more, budget = self.plan.charged(repeated), self._books.stop_at_epsilon
+    if budget is not None and once_more.ledger(self.next_round).epsilon > budget:
+      return False
+    try:
+      self._books.charged.raise_to(once_more.spent(self.last_round))
+    except ValueError:
+      return False
+    return True
+
+  def train(self) -> round_record.Trained:
+    """Runs the next round.
+
+    Raises:
+      OverBudgetError: Clients would have to release something a second time, which the budget does not pay for.
+    """
+    training, books, round_num = self._training, self._books, self.next_round
+    cohort = self.plan.cohort(round_num)
+    present = self._present(cohort)
+    repeats = books.journal.once_more(round_num) is not None
+    books.journal.begin(round_num)
+    again = repetition.announced(self.plan, books.journal, round_num, len(present), books.stop_at_epsilon,
+                                 books.charged, self.last_round)
+    with training.place.cohort(present, population=len(training.task.images.train), again=again):
+      output = training.process.next(
+          self._state, [training.client_data.request(client, round_num) for client in present])
+    self._state = output.state
+    faults = training.place.take_faults()
+    lost = {client for fault in faults for client in fault.clients}
+    return round_record.Trained(
+        round_num=round_num, cohort=cohort, present=present, clients=sorted(set(present) - lost), faults=faults,
+        metrics=output.metrics, repeats=repeats, again=round_num in dict(books.journal.past().again))
+
+  def charge(self, trained: round_record.Trained) -> None:
+    """Counts what the round has cost; where that is more than was planned, leaves out rounds that no longer fit."""
+    self.plan = self.plan.charged(self._books.journal.after(trained.round_num, len(trained.clients)))
+    if not (trained.repeats or trained.again or len(trained.clients) < len(trained.cohort)):
+      return
+    if self._books.stop_at_epsilon is not None:
+      affordable = self.plan.affordable_rounds(self.last_round, self._books.stop_at_epsilon)
+      self.last_round = max(trained.round_num, affordable)
+    self._books.charged.add(self.plan.spent(self.last_round))
+
+  def evaluate(self, round_num: int) -> dict[str, Any]:
+    """Returns what the record says of the model on the test set; nothing in rounds that are not evaluated."""
+    self._evaluated = self._personal = None
+    if round_num % self._training.program.rounds_per_evaluation and round_num != self.last_round:
+      return {}
+    started, evaluator = time.monotonic(), self._training.evaluator
+    record: dict[str, Any] = {}
+    before = _trainable(evaluator)
+    self._training.process.get_model_weights(self._state).assign_weights_to(evaluator.model)
+    if before and all(map(np.array_equal, before, _trainable(evaluator))):
+      record['unmoved'] = 'since the evaluation before'
+    self._evaluated = evaluator.evaluate(self._training.task.images.test)
+    record |= {'evaluation': self._evaluated['evaluation'],
+               'per_client': round_record.scalars(self._evaluated['per_client']),
+               'privacy': round_record.scalars(self.plan.ledger(round_num).to_json(curve=False))}
+    if (own_models := self._training.own_models) is not None:
+      self._personal = own_models.evaluate(evaluator, self._state, round_num)
+      record['personal'] = personal_lib.scalars(self._personal)
+    return {**record, 'evaluation_seconds': time.monotonic() - started}
+
+  async def publish(self, trained: round_record.Trained, record: RoundRecord) -> None:
+    """Ends the round: it is on disk first, and told then."""
+    self.history = [*self.history, record]
+    await self._books.managers.checkpoints.save(_checkpoint(self._state, self.history), trained.round_num)
+    self._books.journal.end(trained.round_num, len(trained.clients))
+    told = released.record(record, self.plan)
+    await managers_lib.release(self._books.managers, told)
+    self._books.on_round(told)
+
+  def outcome(self, interrupted: bool) -> Outcome:
+    """Returns how the run ended, with the clients' own models evaluated."""
+    own_models, personal = self._training.own_models, self._personal
+    if personal is None and own_models is not None and not interrupted:
+      personal = own_models.evaluate(self._training.evaluator, self._state, len(self.history))
+    return Outcome(weights=self._training.process.get_model_weights(self._state), history=self.history,
+                   interrupted=interrupted, evaluated=self._evaluated, personal=personal)
+
+  def _present(self, cohort):
+    """Returns the clients of the cohort with data; those of a worker that is gone drop out when they are trained."""
+    place, population = self._training.place, len(self._training.task.images.train)
+    try:
+      with place.cohort(cohort, population=population):
+        return self._training.client_data.present(cohort)
+    except place.WorkerLost:
+      return cohort
 
 
 def _trainable(evaluator):
   """Returns the weights of what was evaluated last."""
   return [weight.numpy() for weight in getattr(evaluator.model, 'trainable_weights', ())]
-
-
-def _present(cohort, client_data, runtime, task):
-  """Returns the clients of the cohort with data; those of a worker that is gone drop out when they are trained."""
-  try:
-    with runtime.cohort(cohort, population=len(task.images.train)):
-      return client_data.present(cohort)
-  except runtime.WorkerLost:
-    return cohort
-
-
-async def _resume(process, task, plan, managers):
-  state = process.set_model_weights(process.initialize(), task.initial_weights())
-  saved, _ = await managers.checkpoints.load_latest(_checkpoint(state, []))
-  if saved is None:
-    return state, []
-  if _kinds(saved['state']) != _kinds(state):
-    raise ValueError('resume is refused: the checkpoint holds other numbers than this version keeps (noise was float32 '
-                     'once, too coarse for the privacy that it stood for); start a new run.')
-  history = json.loads(saved['history'].decode())
-  await release(managers, released.record(history[-1], plan))
-  return saved['state'], history
 
 
 def _kinds(state):
@@ -247,34 +262,3 @@ def _kinds(state):
 
 def _checkpoint(state, history):
   return {'state': state, 'history': json.dumps(history).encode()}
-
-
-async def release(managers: Managers, record: RoundRecord) -> None:
-  """Makes the numbers of a round visible."""
-  for manager in managers.releases:
-    await manager.release(_nested_numbers(record), record['round'])
-
-
-def _training_record(metrics, plan, cohort, task, seconds):
-  if not plan.releases_exact_metrics:
-    return {'seconds': seconds}
-  names = ('loss', task.objective.metric) if len(cohort) else ()
-  trained = metrics['client_work']['train']
-  examples = sum(task.images.train.num_examples(client) for client in cohort) * task.client.client_epochs
-  return {'seconds': seconds, 'cohort_size': len(cohort), 'examples': examples,
-          'train': {name: float(trained[name]) for name in names if name in trained}}
-
-
-def _scalars(values):
-  return {name: value for name, value in values.items() if not isinstance(value, (list, tuple, dict))}
-
-
-def _nested_numbers(record):
-  """Returns the numbers of a record, nested; words and missing values are for the report."""
-  kept = {}
-  for name, value in record.items():
-    if isinstance(value, dict):
-      kept[name] = _nested_numbers(value)
-    elif isinstance(value, (int, float)):
-      kept[name] = value
-  return kept

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tff_vision import configs
+from tff_vision.accounting import ledger
 from tff_vision.data import images
 from tff_vision.privacy import plan as plan_lib
 
@@ -56,8 +57,7 @@ def training_data_shown(content: Mapping[str, Any]) -> bool:
 
 def client_sizes_are_public(content: Mapping[str, Any]) -> bool:
   """Returns whether the number of each client's training examples may be told beside this report."""
-  mechanism = (content.get('privacy') or {}).get('mechanism', 'none')
-  return training_data_shown(content) or mechanism == 'example_dp_sgd'
+  return training_data_shown(content) or bool(ledger.of_report(content).per_client)
 
 
 def coarse(number: float) -> float:
@@ -71,5 +71,5 @@ def coarse(number: float) -> float:
 
 
 def _promises(content):
-  return any((content.get(section) or {}).get(key, 'none') != 'none'
-             for section, key in (('privacy', 'mechanism'), ('secure_sum', 'mode')))
+  hides = (content.get('secure_sum') or {}).get('mode', 'none') != 'none'
+  return hides or isinstance(ledger.of_report(content), ledger.Ledger)

@@ -14,7 +14,7 @@ class OverBudgetError(ValueError):
 
 
 class Charged(Protocol):
-  """What a run is charged to, beyond its own ledger; see `privacy.charge.Charge`."""
+  """What a run is charged to, beyond its own ledger; see `accounting.budget_charge.Charge`."""
 
   def raise_to(self, spent: Any) -> None:
     """Charges what is about to cost more than was reserved; ValueError if it does not fit."""
@@ -55,7 +55,7 @@ def announced(plan: plan_lib.PrivacyPlan, journal: journal_lib.Journal, round_nu
       past = journal.after(round_num, clients)
       cost = plan.charged(dataclasses.replace(past, again=(*past.again, (round_num, tuple(repeating)))))
       if budget is not None:
-        if (epsilon := cost.ledger(round_num)['epsilon']) > budget:
+        if (epsilon := cost.ledger(round_num).epsilon) > budget:
           raise OverBudgetError(
               f'stop_at_epsilon={budget:g} does not pay for round {round_num} once more: a worker was lost that may '
               f'have answered, and what its clients compute now is a second release, in all epsilon {epsilon:.3g}.')

@@ -1,11 +1,8 @@
-"""The folder of one run: what is in it, who may read it and write to it, and whether a resumed run is the same run.
+"""The folder of one run: who may read it and write to it, and whether a resumed run is the same run.
 
-    config.json  metrics.csv  logdir/  report.json  report.html  export/          released
-    secret/      server_secret  data_fingerprint.json  journal.jsonl  checkpoints/  client_states/     for the server
-
-What is released holds nothing that the run's promises do not cover; docs/privacy.md goes through it file by file. What
-is secret is its owner's alone, whatever the umask, and is wiped when a run under a promise ends. Folders of earlier
-versions hold the secret files beside the others; they are read where they are.
+`run_paths` lists its files. What is released holds nothing that the run's promises do not cover;
+docs/explanation/privacy.md goes through it file by file. What is secret is its owner's alone, whatever the umask, and
+is wiped when a run under a promise ends.
 """
 
 import contextlib
@@ -19,73 +16,19 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tff_vision import configs, secret_files
-from tff_vision.program import json_file, same_data
+from tff_vision.program import json_file, run_paths, same_data
 
-_SECRETS = ('server_secret', 'data_fingerprint.json', 'journal.jsonl', 'checkpoints', 'client_states')
 _IN_EVERY_REPORT = {'config', 'dataset', 'model', 'evaluation', 'per_client', 'privacy', 'rounds', 'environment'}
 
 
 @dataclasses.dataclass(frozen=True)
-class RunDirectory:
-  """Paths of a run.
+class RunDirectory(run_paths.RunPaths):
+  """A run's folder.
 
   Attributes:
     kind: The class of its config, whose fields are sections.
   """
-  path: pathlib.Path
   kind: type = configs.ExperimentConfig
-
-  @property
-  def config(self) -> pathlib.Path:
-    return self.path / 'config.json'
-
-  @property
-  def secrets(self) -> pathlib.Path:
-    return self.path / 'secret'
-
-  @property
-  def server_secret(self) -> pathlib.Path:
-    return self._secret('server_secret')
-
-  @property
-  def data_fingerprint(self) -> pathlib.Path:
-    return self._secret('data_fingerprint.json')
-
-  @property
-  def journal(self) -> pathlib.Path:
-    return self._secret('journal.jsonl')
-
-  @property
-  def checkpoints(self) -> pathlib.Path:
-    return self._secret('checkpoints')
-
-  @property
-  def client_states(self) -> pathlib.Path:
-    return self._secret('client_states')
-
-  @property
-  def audit(self) -> pathlib.Path:
-    return self.secrets / 'audit'
-
-  @property
-  def metrics(self) -> pathlib.Path:
-    return self.path / 'metrics.csv'
-
-  @property
-  def logdir(self) -> pathlib.Path:
-    return self.path / 'logdir'
-
-  @property
-  def report_json(self) -> pathlib.Path:
-    return self.path / 'report.json'
-
-  @property
-  def report_html(self) -> pathlib.Path:
-    return self.path / 'report.html'
-
-  @property
-  def export(self) -> pathlib.Path:
-    return self.path / 'export'
 
   def read_config(self) -> Any:
     """Returns the config of the run that is here.
@@ -95,7 +38,8 @@ class RunDirectory:
     """
     return self._read(configs.from_json)
 
-  def _description(self):
+  def description(self) -> Mapping[str, Any]:
+    """Returns what config.json says, also of objects. Raises: As `read_config`."""
     return json.loads(json.dumps(self._read(configs.read_description)))
 
   def _read(self, parse):
@@ -137,7 +81,7 @@ class RunDirectory:
 
   def is_wiped(self) -> bool:
     """Returns whether the run is finished and none of its own secrets is left to go on from."""
-    return self.report_json.exists() and not any(self._secret(name).exists() for name in _SECRETS)
+    return self.report_json.exists() and not any(self.secret_file(name).exists() for name in run_paths.SECRETS)
 
   def wipe(self) -> None:
     """Overwrites and deletes what is secret; to be called by who has the folder `opened`, after the report is there.
@@ -150,10 +94,10 @@ class RunDirectory:
     """
     doomed = self.path / 'secret.wiped'
     secret_files.wipe(doomed)
-    if not any(self._secret(name).exists() for name in _SECRETS):
+    if not any(self.secret_file(name).exists() for name in run_paths.SECRETS):
       return
     secret_files.make_folder(self.secrets)
-    for name in _SECRETS:  # Of earlier versions.
+    for name in run_paths.SECRETS:  # Of earlier versions.
       if (self.path / name).exists():
         secret_files.move(self.path / name, self.secrets / name)
     secret_files.move(self.secrets, doomed)
@@ -196,7 +140,7 @@ class RunDirectory:
       ValueError: Names the folder or the fields that differ.
     """
     if resume:
-      saved = self._description()
+      saved = self.description()
       moved = getattr(getattr(config, 'data', None), 'data_dir', None)
       if moved is not None and moved != saved['data']['data_dir']:
         self._check_moved(saved['data']['data_dir'], moved)
@@ -235,7 +179,7 @@ class RunDirectory:
     except OSError as error:
       raise ValueError(f'run_dir={str(self.path)!r} cannot be written: {error.strerror}.') from None
     with exclusive(self.config):
-      if fingerprint and not new_run and self._description() != json.loads(json.dumps(configs.described(config))):
+      if fingerprint and not new_run and self.description() != json.loads(json.dumps(configs.described(config))):
         self.config.write_text(configs.to_json(config))  # In place: the lock is on this very file.
       if not self.is_wiped():
         self._close_secrets(secret)
@@ -251,16 +195,11 @@ class RunDirectory:
             self.path.rmdir()
         raise
 
-  def _secret(self, name):
-    """Returns where a secret file is: beside the others if an earlier version put it there."""
-    earlier = self.path / name
-    return earlier if earlier.exists() else self.secrets / name
-
   def _close_secrets(self, secret):
     """Keeps the run's secret, if it has one, and everybody else from all that is secret."""
     secret_files.make_folder(self.secrets)
-    for name in _SECRETS:
-      secret_files.close_to_others(self._secret(name))
+    for name in run_paths.SECRETS:
+      secret_files.close_to_others(self.secret_file(name))
     if secret is not None and not self.server_secret.exists():
       part = self.server_secret.with_suffix('.part')
       part.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The numbers of a finished run as one dictionary: the content of report.json, documented in docs/design.md."""
+"""The content of report.json: the numbers of a finished run; `keys` says what each key holds."""
 
 import dataclasses
 import importlib.metadata
@@ -14,7 +14,8 @@ import numpy as np
 from tff_vision import configs, tasks
 from tff_vision.learning import evaluation
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.program import loop
+from tff_vision.program import loop, round_record
+from tff_vision.report import declared
 
 
 @dataclasses.dataclass
@@ -44,12 +45,12 @@ def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: pl
           'name': images.name, 'num_clients': len(images.train),
           'num_train_examples': sum(images.train.num_examples(i) for i in range(len(images.train))),
           'num_test_examples': len(images.test.examples), 'class_names': list(images.class_names),
-          'image_shape': list(images.test.examples.x.shape[1:]), 'notes': list(images.notes)},
-      'task': {'name': task.objective.task, 'metric': task.objective.metric},
+          'image_shape': list(images.spec.shape), 'notes': list(images.notes)},
+      'task': declared.section(task.objective),
       'model': _model(config, task, evaluator.model),
       **final,
       'unseen': evaluator.evaluate(images.unseen) if images.unseen is not None else None,
-      'privacy': dict(plan.final_ledger(len(outcome.history))),
+      'privacy': plan.final_ledger(len(outcome.history)).to_json(),
       'rounds': len(outcome.history),
       'seconds': {'setup': clock.setup_ended - clock.started, 'train': train_seconds,
                   'evaluate': sum(record.get('evaluation_seconds', 0.0) for record in outcome.history),
@@ -69,7 +70,7 @@ def _model(config, task, model):
           'notes': list(task.notes)}
 
 
-def traffic(history: Sequence[loop.RoundRecord], client: loop.Traffic) -> dict[str, int]:
+def traffic(history: Sequence[loop.RoundRecord], client: round_record.Traffic) -> dict[str, int]:
   """Returns the bytes of a client in a round, and of the whole run where attendance is public."""
   rounds = [record['traffic'] for record in history if 'traffic' in record]
   totals = {f'{name}_total': sum(record[name] for record in rounds) for name in ('bytes_down', 'bytes_up')}

@@ -61,7 +61,7 @@ def describe(images: images_lib.FederatedImages, counts: LabelCounts, *, seed: i
   by_chance = np.stack([rng.multinomial(size, counts.counts.sum(axis=0) / sizes.sum()) for size in sizes])
   return {
       'dataset': images.name, 'clients': len(sizes), 'train_examples': int(sizes.sum()),
-      'image_shape': list(images.train.examples(0).x.shape[1:]), 'classes': list(map(str, images.class_names)),
+      'image_shape': list(images.spec.shape), 'classes': list(map(str, images.class_names)),
       'test_examples': len(images.test.examples),
       'clients_with_test_examples': sum(len(own) > 0 for own in images.test.clients),
       'unseen_clients': len(images.unseen.clients) if images.unseen else 0,

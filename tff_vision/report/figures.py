@@ -12,8 +12,8 @@ import matplotlib
 import numpy as np
 from matplotlib import colors, figure, ticker
 
+from tff_vision.report import declared, partition
 from tff_vision.report import number_format as numbers
-from tff_vision.report import partition
 
 WIDTH = 9.6
 DPI = 150
@@ -75,17 +75,19 @@ def series(history: Sequence[Mapping], section: str, key: str) -> Points:
   return [r for r, _ in kept], [v for _, v in kept]
 
 
-def curves(theme: Theme, *, history: Sequence[Mapping], metric: str) -> figure.Figure:
+def curves(theme: Theme, *, history: Sequence[Mapping], metric: declared.Metric) -> figure.Figure:
   """Draws a metric, and the loss, over the rounds: test set, clients, and the cohorts' own training examples."""
   fig = figure.Figure(figsize=(WIDTH, 3.5))
   left, right = fig.subplots(1, 2)
-  left.set_title(numbers.heading(metric))
-  lines = {'test set': series(history, 'evaluation', metric), 'training (cohort)': series(history, 'train', metric)}
-  if {entry['per_client'].get('metric', 'accuracy') for entry in history if entry.get('per_client')} == {metric}:
+  left.set_title(metric.heading)
+  lines = {'test set': series(history, 'evaluation', metric.name),
+           'training (cohort)': series(history, 'train', metric.name)}
+  if {entry['per_client'].get('metric', declared.USUAL) for entry in history
+      if entry.get('per_client')} == {metric.name}:
     lines |= {'mean of clients': series(history, 'per_client', 'mean'),
               '10th percentile of clients': series(history, 'per_client', 'percentile_10')}
   _lines(left, theme, lines)
-  if 'accuracy' in metric:
+  if metric.percent:
     left.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
     left.set_ylim(min(left.get_ylim()[0], 1.0), min(left.get_ylim()[1], 1.02))
   right.set_title('Loss')
@@ -124,14 +126,19 @@ def _round_axis(axes) -> None:
   axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=8))
 
 
-def client_histograms(theme: Theme, *, groups: Mapping[str, Mapping]) -> figure.Figure:
+def client_histograms(theme: Theme, *, groups: Mapping[str, Mapping], metrics: Mapping[str, declared.Metric]
+                      ) -> figure.Figure:
   """Draws, for each group of clients, how many reach which accuracy, or other metric.
 
   Mean, 10th percentile and worst are marked.
+
+  Args:
+    groups: By name, what report.json holds of them.
+    metrics: Of each group.
   """
   fig = figure.Figure(figsize=(WIDTH, 3.2))
   for axes, (name, group) in zip(fig.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
-    metric = group.get('metric', 'accuracy')
+    metric = metrics[name]
     values = np.array([v for v in group['accuracies'] if numbers.is_finite(v)], float)
     start = min(0.5, np.floor(10 * values.min()) / 10)
     axes.hist(values, bins=np.linspace(start, 1, 26), color=theme.first, alpha=0.55, edgecolor=theme.surface,
@@ -143,10 +150,10 @@ def client_histograms(theme: Theme, *, groups: Mapping[str, Mapping]) -> figure.
         axes.axvline(group[key], color=theme.second, linestyle=line, linewidth=1.7,
                      label=f'{numbers.label(key)} {numbers.metric_text(metric, group[key])}')
     axes.set_title(name)
-    axes.set(xlabel=f'{numbers.label(metric)} on the client’s own test images', ylabel='clients',
+    axes.set(xlabel=f'{metric.label} on the client’s own test images', ylabel='clients',
              xlim=(start - 0.01, 1.01))
     axes.yaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=6))
-    if metric == 'accuracy':
+    if metric.percent:
       axes.xaxis.set_major_formatter(ticker.PercentFormatter(1.0))
     axes.tick_params(axis='x', pad=7)
     side = 'right' if np.median(values) < (start + 1) / 2 else 'left'

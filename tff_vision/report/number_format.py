@@ -9,15 +9,12 @@ from collections.abc import Mapping, Sequence
 
 import markupsafe
 
+from tff_vision.report import declared
+
 MISSING = '—'
 MAX_LISTED = 12
 _LABELS = {
     'percentile_10': '10th percentile',
-    'auc': 'AUC',
-    'true_positive_rate_at_0.05': 'defects found at 5 % false alarms',
-    'true_accept_rate_at_0.1': 'true accepts at 10 % false accepts',
-    'true_accept_rate_at_0.01': 'true accepts at 1 % false accepts',
-    'true_accept_rate_at_0.001': 'true accepts at 0.1 % false accepts',
     'peak_rss_mb': 'peak memory (MB)',
     'examples_per_second': 'examples per second',
     'num_clients': 'training clients',
@@ -32,7 +29,7 @@ _LABELS = {
 
 def label(key: object) -> str:
   """Returns a key of the report in words."""
-  return _LABELS.get(key, str(key).replace('_', ' '))
+  return _LABELS.get(key) or declared.named(str(key)).label
 
 
 def heading(key: object) -> str:
@@ -84,10 +81,10 @@ def percent(value: float) -> str:
   return f'{100 * value:.1f} %' if 0 <= value <= 1 else plain(value)
 
 
-def metric_text(name: str, value: object) -> str:
-  """Returns a metric's value: accuracies and rates in percent, the rest (loss, AUC, ...) as numbers."""
-  is_share = ('accuracy' in name or '_rate' in name) and 'learning' not in name
-  return percent(value) if is_finite(value) and is_share else plain(value)
+def metric_text(metric: str | declared.Metric, value: object) -> str:
+  """Returns a metric's value, of which a name may be given: shares in percent, the rest (loss, AUC, ...) as numbers."""
+  known = declared.named(metric) if isinstance(metric, str) else metric
+  return percent(value) if is_finite(value) and known.percent else plain(value)
 
 
 def duration(seconds: float) -> str:
@@ -107,9 +104,17 @@ def data(value: object, text: str | None = None) -> markupsafe.Markup:
   return markupsafe.Markup('<data value="{}">{}</data>').format(repr(value), text)
 
 
-def metric(name: str, value: object) -> markupsafe.Markup:
+def metric(known: str | declared.Metric, value: object) -> markupsafe.Markup:
   """Returns a metric's value as HTML."""
-  return data(value, metric_text(name, value))
+  return data(value, metric_text(known, value))
+
+
+def spread(known: str | declared.Metric, value: Mapping[str, float] | None) -> str:
+  """Returns mean ± deviation of a metric over runs as text; of one run, the number."""
+  if value is None:
+    return MISSING
+  mean = metric_text(known, value['mean'])
+  return mean if value['runs'] == 1 else f'{mean} ± {metric_text(known, value["deviation"])}'
 
 
 def exact(value: object) -> markupsafe.Markup:

@@ -9,10 +9,11 @@ import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from tff_vision.accounting import ledger
 from tff_vision.data import images as images_lib
 from tff_vision.program import released
+from tff_vision.report import declared, pages, partition, privacy_profile, tables
 from tff_vision.report import number_format as numbers
-from tff_vision.report import pages, partition, privacy_profile, tables
 
 
 def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.FederatedImages | None, *,
@@ -50,7 +51,7 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
       dataset=tables.facts(dataset, 'The data', leave_out=('name', 'notes', 'class names')),
       privacy=tables.privacy(report),
       privacy_profile=privacy_profile.table(report),
-      privacy_warnings=privacy_profile.warnings(tables.part(report, 'privacy')),
+      privacy_warnings=ledger.of_report(report).warnings,
       config=tables.config(report),
       environment=tables.facts(tables.part(report, 'environment'), 'Environment'),
       extras=tables.extras(report),
@@ -64,7 +65,7 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
 def _figures(report: Mapping, history: Sequence[Mapping], mix: partition.ClassMix | None) -> Mapping:
   """Returns the figures that the report has numbers for: `{name: {'light': PNG, 'dark': PNG, 'alt': text}}`."""
   from tff_vision.report import figures, roc
-  metric, made = tables.headline_metric(report), {}
+  metric, made = declared.leading(report), {}
 
   def add(name, draw, alt):
     made[name] = {**figures.render(draw), 'alt': alt}
@@ -75,7 +76,9 @@ def _figures(report: Mapping, history: Sequence[Mapping], mix: partition.ClassMi
   groups = {name: group for name, group in tables.client_groups(report).items()
             if any(map(numbers.is_finite, group.get('accuracies') or ()))}
   if groups:
-    add('clients', functools.partial(figures.client_histograms, groups=groups), _clients_alt(groups))
+    metrics = {name: tables.spread_metric(report, group) for name, group in groups.items()}
+    add('clients', functools.partial(figures.client_histograms, groups=groups, metrics=metrics),
+        _clients_alt(groups, metrics))
   if rocs := {name: curve for name, curve in (('Test set', report.get('roc')), ('Unseen clients', tables.part(
       report, 'unseen').get('roc'))) if curve}:
     add('roc', functools.partial(roc.draw, curves=rocs), roc.describe(rocs))
@@ -84,30 +87,31 @@ def _figures(report: Mapping, history: Sequence[Mapping], mix: partition.ClassMi
   if figures.series(history, 'privacy', 'epsilon')[0]:
     target = tables.part(tables.part(report, 'config'), 'privacy').get('target_epsilon')
     add('epsilon', functools.partial(figures.epsilon, history=history, target=target), _epsilon_alt(history))
-  if privacy_profile.of(report):
-    add('profile', functools.partial(privacy_profile.draw, report=report), privacy_profile.describe(report))
+  stated = ledger.of_report(report)
+  if isinstance(stated, ledger.Ledger) and stated.profile is not None:
+    measured = privacy_profile.measured(report)
+    add('profile', functools.partial(privacy_profile.draw, ledger=stated, found=measured),
+        privacy_profile.describe(stated, measured))
   return made
 
 
-def _ends(points: tuple[list, list], metric: str) -> str:
+def _ends(points: tuple[list, list], metric: str | declared.Metric) -> str:
   rounds, values = points
   first, last = (numbers.metric_text(metric, values[i]) for i in (0, -1))
   return f'{first} in round {rounds[0]}' + (f', {last} in round {rounds[-1]}' if len(rounds) > 1 else '')
 
 
-def _curves_alt(history: Sequence[Mapping], metric: str) -> str:
+def _curves_alt(history: Sequence[Mapping], metric: declared.Metric) -> str:
   from tff_vision.report import figures
-  points = {name: figures.series(history, 'evaluation', name) for name in (metric, 'loss')}
-  said = [f'test {numbers.label(name)} {_ends(found, name)}' for name, found in points.items() if found[0]]
+  points = {one: figures.series(history, 'evaluation', one.name) for one in (metric, declared.named('loss'))}
+  said = [f'test {one.label} {_ends(found, one)}' for one, found in points.items() if found[0]]
   return f'Curves over rounds: {"; ".join(said) or "nothing evaluated"}.'
 
 
-def _clients_alt(groups: Mapping[str, Mapping]) -> str:
-  said = [f'{name}: ' + ', '.join(f'{numbers.label(key)} '
-                                  f'{numbers.metric_text(tables.spread_metric(group), group.get(key))}'
+def _clients_alt(groups: Mapping[str, Mapping], metrics: Mapping[str, declared.Metric]) -> str:
+  said = [f'{name}: ' + ', '.join(f'{numbers.label(key)} {numbers.metric_text(metrics[name], group.get(key))}'
                                   for key in ('mean', 'percentile_10', 'worst')) for name, group in groups.items()]
-  metric = numbers.label(tables.spread_metric(next(iter(groups.values()))))
-  return f'Histogram of {metric} over clients. {"; ".join(said)}.'
+  return f'Histogram of {next(iter(metrics.values())).label} over clients. {"; ".join(said)}.'
 
 
 def _mix_alt(mix: partition.ClassMix) -> str:

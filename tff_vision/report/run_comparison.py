@@ -2,19 +2,20 @@
 
 import dataclasses
 import json
+import math
 import os
 import pathlib
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tff_vision.accounting import ledger as ledger_lib
+from tff_vision.objectives import metric as metric_lib
 from tff_vision.program import run_directory
+from tff_vision.report import declared, pages
 from tff_vision.report import number_format as numbers
-from tff_vision.report import pages
 from tff_vision.report import tables as tables_lib
 
-METRICS = ('accuracy', 'auc', 'equal_error_rate', 'loss')
-_CONDITIONS = ('mechanism', 'epsilon', 'delta', 'unit', 'relation', 'sampling', 'rounds', 'accountant')
 _NAMED_FIELDS = 3
 
 
@@ -37,6 +38,12 @@ class Group:
     """Returns a final number of each run that has it."""
     found = [tables_lib.part(report, section).get(key) for report in self.reports]
     return [value for value in found if numbers.is_finite(value)]
+
+  @property
+  def ledger(self) -> ledger_lib.Statement:
+    """That of the dearest run with a finite epsilon: a seed may draw other cohorts and so cost more."""
+    ledgers = map(ledger_lib.of_report, self.reports)
+    return max(ledgers, key=lambda one: one.epsilon if math.isfinite(one.epsilon) else -1)
 
   def curve(self, section: str, key: str) -> tuple[list[int], list[float], list[float]]:
     """Returns rounds, means and standard deviations over the runs, of the rounds that all of them have."""
@@ -66,7 +73,7 @@ def read(paths: Sequence[str]) -> list[Group]:
 
 
 def _report(directory):
-  directory.read_config()
+  directory.description()  # Also of a run of objects, which no other program can go on with.
   return directory.read_report()
 
 
@@ -102,30 +109,48 @@ def summary(groups: Sequence[Group]) -> list[dict[str, Any]]:
     row = {'group': one.name, 'settings': dict(one.settings), 'runs': len(one.reports), 'run_dirs': list(one.folders),
            'seeds': [report['config']['program']['seed'] for report in one.reports],
            'rounds': one.reports[0].get('rounds')}
-    finals = {**{name: one.values('evaluation', name) for name in METRICS},
+    finals = {**{metric.name: one.values('evaluation', metric.name) for metric in declared.compared(one.reports)},
               'worst_client': one.values('per_client', 'worst'), 'train_seconds': one.values('seconds', 'train')}
     row |= {name: {'mean': statistics.fmean(values), 'deviation': deviation(values), 'runs': len(values)}
             for name, values in finals.items() if values}
-    ledgers = [tables_lib.part(report, 'privacy') for report in one.reports]
-    # A seed may draw other cohorts and so cost more: the dearest run speaks for all.
-    dearest = max(ledgers, key=lambda ledger: ledger['epsilon'] if numbers.is_finite(ledger.get('epsilon')) else -1)
-    rows.append(row | {'privacy': {key: dearest[key] for key in _CONDITIONS if key in dearest},
+    rows.append(row | {'privacy': _stated(one.ledger),
                        'secure_sum': tables_lib.part(one.reports[0], 'secure_sum').get('mode', 'none')})
   return rows
 
 
-def tables(rows: Sequence[Mapping[str, Any]]) -> list[tables_lib.Table]:
+def metrics(groups: Sequence[Group]) -> list[declared.Metric]:
+  """Returns the metrics by which groups are compared, the leading one first."""
+  return declared.compared([report for one in groups for report in one.reports])
+
+
+def choosing(groups: Sequence[Group]) -> declared.Metric | None:
+  """Returns the metric by which the best group is chosen: the first that all have; None if they have none in common."""
+  reports = [report for one in groups for report in one.reports]
+  return metric_lib.choosing(declared.of(reports[0]), [
+      {name: one.values('evaluation', name) or None for name in tables_lib.part(one.reports[0], 'evaluation')}
+      for one in groups])
+
+
+def _stated(ledger):
+  if isinstance(ledger, ledger_lib.NoGuarantee):
+    return ledger.to_json()
+  return {'mechanism': ledger.mechanism, 'epsilon': ledger.epsilon, **ledger.conditions}
+
+
+def tables(groups: Sequence[Group]) -> list[tables_lib.Table]:
   """Returns the tables of the page: metrics, privacy, and the settings that differ."""
-  metrics = [name for name in (*METRICS, 'worst_client', 'train_seconds') if any(name in row for row in rows)]
+  rows, measured = summary(groups), metrics(groups)
+  worst = dataclasses.replace(declared.leading(groups[0].reports[0]), name='worst_client', title='worst client')
+  shown = [one for one in (*measured, worst, declared.named('train_seconds')) if any(one.name in row for row in rows)]
   made = [tables_lib.Table(
       caption='Final numbers: mean ± standard deviation over runs', header=[
-          'group', 'runs', 'rounds', *map(numbers.label, metrics), 'secure sum'],
+          'group', 'runs', 'rounds', *(one.label for one in shown), 'secure sum'],
       rows=[[row['group'], numbers.data(row['runs']), numbers.data(row['rounds']),
-             *(spread(name, row.get(name)) for name in metrics), row['secure_sum']] for row in rows])]
-  if private := [row for row in rows if row['privacy'].get('mechanism', 'none') != 'none']:
+             *(numbers.spread(one, row.get(one.name)) for one in shown), row['secure_sum']] for row in rows])]
+  if private := [(one.name, _stated(one.ledger)) for one in groups if isinstance(one.ledger, ledger_lib.Ledger)]:
     made.append(tables_lib.Table(
-        caption='Privacy: epsilon holds under all of these conditions', header=['group', *_CONDITIONS],
-        rows=[[row['group'], *(numbers.data(row['privacy'].get(key)) for key in _CONDITIONS)] for row in private]))
+        caption='Privacy: epsilon holds under all of these conditions', header=['group', *private[0][1]],
+        rows=[[name, *map(numbers.data, stated.values())] for name, stated in private]))
   if fields := list(rows[0]['settings']):
     made.append(tables_lib.Table(
         caption='Settings that differ', header=['group', *fields],
@@ -133,15 +158,6 @@ def tables(rows: Sequence[Mapping[str, Any]]) -> list[tables_lib.Table]:
   made.append(tables_lib.Table(caption='Run directories', header=['group', 'seeds', 'folders'], rows=[
       [row['group'], numbers.data(row['seeds']), numbers.data(row['run_dirs'])] for row in rows]))
   return made
-
-
-def spread(name: str, value: Mapping[str, float] | None) -> str:
-  """Returns mean ± deviation of a metric as text; of one run, the number."""
-  if value is None:
-    return numbers.MISSING
-  scale = 'accuracy' if name == 'worst_client' else name
-  mean = numbers.metric_text(scale, value['mean'])
-  return mean if value['runs'] == 1 else f'{mean} ± {numbers.metric_text(scale, value["deviation"])}'
 
 
 def write_html(path: os.PathLike | str, groups: Sequence[Group], *, title: str,
@@ -156,5 +172,5 @@ def write_html(path: os.PathLike | str, groups: Sequence[Group], *, title: str,
   """
   from tff_vision.report import run_comparison_figures  # Late: matplotlib.
   pages.write(path, pages.render('comparison.html.j2', dict(
-      title=title, tables=tables(summary(groups)),
-      figures={**(figures or {}), **run_comparison_figures.curves(groups)})))
+      title=title, tables=tables(groups),
+      figures={**(figures or {}), **run_comparison_figures.curves(groups, metrics(groups))})))

@@ -2,28 +2,37 @@
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from matplotlib import figure, ticker
 
-from tff_vision.report import figures, run_comparison
+from tff_vision.report import declared, figures
 from tff_vision.report import number_format as numbers
 
-_CURVES = {'accuracy': 'evaluation', 'auc': 'evaluation', 'equal_error_rate': 'evaluation', 'loss': 'evaluation',
-           'epsilon': 'privacy'}
+_EPSILON = declared.Metric(name='epsilon', higher_is_better=False)
 _COLOURED = len(figures.CLASS_COLORS)
 
 
-def curves(groups: Sequence[run_comparison.Group]) -> dict[str, Mapping]:
-  """Returns, by caption, a figure of each metric that a group was evaluated by."""
+class Group(Protocol):
+  """Runs that are drawn as one line, such as `run_comparison.Group`."""
+  name: str
+
+  def curve(self, section: str, key: str) -> tuple[list[int], list[float], list[float]]:
+    """Returns rounds, means and standard deviations over the runs."""
+
+
+def curves(groups: Sequence[Group], metrics: Sequence[declared.Metric]) -> dict[str, Mapping]:
+  """Returns, by caption, a figure of each metric that a group was evaluated by, and of epsilon."""
   made = {}
-  for metric, section in _CURVES.items():
-    drawn = {one.name: found for one in groups if (found := one.curve(section, metric))[0]}
+  for metric in (*metrics, _EPSILON):
+    section = 'privacy' if metric is _EPSILON else 'evaluation'
+    drawn = {one.name: found for one in groups if (found := one.curve(section, metric.name))[0]}
     if drawn:
       ends = '; '.join(f'{name} ends at {numbers.metric_text(metric, found[1][-1])}' for name, found in drawn.items())
-      made[f'{numbers.heading(metric)} over rounds. Lines are means over runs, bands one standard deviation.'] = {
+      made[f'{metric.heading} over rounds. Lines are means over runs, bands one standard deviation.'] = {
           **figures.render(functools.partial(_curve, metric=metric, drawn=drawn)),
-          'alt': f'{numbers.heading(metric)} over rounds: {ends}.'}
+          'alt': f'{metric.heading} over rounds: {ends}.'}
   return made
 
 
@@ -38,37 +47,42 @@ def _curve(theme, *, metric, drawn):
     axes.fill_between(rounds, low, high, color=color, alpha=0.2, linewidth=0)
     axes.plot(rounds, means, color=color, label=name if coloured else None, zorder=3 if coloured else 2,
               marker='o' if len(rounds) <= 40 else None, markersize=3.2)
-  axes.set_title(numbers.heading(metric))
+  axes.set_title(metric.heading)
   axes.set_xlabel('round')
   axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True, nbins=8))
-  if 'accuracy' in metric:
+  if metric.percent:
     axes.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
   fig.legend(loc='outside lower center', fontsize=8, ncols=1 if max(map(len, drawn)) > 45 else 2)
   return fig
 
 
-def sweep(rows: Sequence[Mapping], *, metric: str) -> dict[str, Mapping]:
+def sweep(rows: Sequence[Mapping], *, metric: str | declared.Metric) -> dict[str, Mapping]:
   """Returns, by caption, the final metric over the settings that were swept.
 
   Args:
-    rows: From `comparison.summary`.
-    metric: Its name there.
+    rows: From `run_comparison.summary`.
+    metric: One of theirs, or its name.
   """
-  rows = [row for row in rows if metric in row]
+  metric = _known(metric)
+  rows = [row for row in rows if metric.name in row]
   names = list(rows[0]['settings']) if rows else []
   if not names:
     return {}
   best = rows[best_row(rows, metric)]
   made = {**figures.render(functools.partial(_sweep, rows=rows, names=names, metric=metric)),
-          'alt': f'{numbers.heading(metric)} of {len(rows)} cells over {", ".join(names)}; best is {best["group"]} '
-                 f'with {run_comparison.spread(metric, best[metric])}.'}
-  return {f'Final {numbers.label(metric)} of each cell.': made}
+          'alt': f'{metric.heading} of {len(rows)} cells over {", ".join(names)}; best is {best["group"]} '
+                 f'with {numbers.spread(metric, best[metric.name])}.'}
+  return {f'Final {metric.label} of each cell.': made}
 
 
-def best_row(rows: Sequence[Mapping], metric: str) -> int:
-  """Returns the position of the row with the best mean: the least loss or error, the most of anything else."""
-  values = [row[metric]['mean'] * (-1 if metric in ('loss', 'equal_error_rate') else 1) for row in rows]
-  return int(np.argmax(values))
+def best_row(rows: Sequence[Mapping], metric: str | declared.Metric) -> int:
+  """Returns the position of the row with the best mean: the least or the most, as the metric is declared."""
+  known = _known(metric)
+  return int(np.argmax([known.goodness(row[known.name]['mean']) for row in rows]))
+
+
+def _known(metric):
+  return declared.named(metric) if isinstance(metric, str) else metric
 
 
 def _sweep(theme, *, rows, names, metric):
@@ -82,11 +96,12 @@ def _sweep(theme, *, rows, names, metric):
     settings = _ordered(row['settings'][name] for row in rows)
     for row in rows:
       position = settings.index(row['settings'][name])
-      axes.errorbar(position, row[metric]['mean'], yerr=row[metric]['deviation'] or None, fmt='o', color=theme.first,
+      found = row[metric.name]
+      axes.errorbar(position, found['mean'], yerr=found['deviation'] or None, fmt='o', color=theme.first,
                     markersize=4.5, capsize=3)
     axes.set_xticks(range(len(settings)), [numbers.plain(value) for value in settings],
                     rotation=30 if len(settings) > 6 else 0)
-    axes.set(xlabel=name, ylabel=numbers.label(metric))
+    axes.set(xlabel=name, ylabel=metric.label)
     axes.margins(x=0.15)
   for axes in panels[len(names):]:
     axes.set_axis_off()
@@ -98,7 +113,7 @@ def _heat_map(theme, rows, names, metric):
   values = np.full([len(side) for side in ticks], np.nan)
   for row in rows:
     values[tuple(side.index(row['settings'][name]) for side, name in zip(ticks, names, strict=True))] = (
-        row[metric]['mean'])
+        row[metric.name]['mean'])
   fig = figure.Figure(figsize=(figures.WIDTH, 1.6 + 0.5 * len(ticks[0])))
   axes = fig.subplots()
   scale = figures.scale_to(theme)

@@ -1,14 +1,16 @@
 """What report.html says in words and tables, from the mapping that report.json holds.
 
-Nothing here invents a number: a part that the report lacks is left out, and a condition of a privacy guarantee
-that the report lacks is called «not stated».
+Nothing here invents a number: a part that the report lacks is left out. An epsilon that lacks a condition is refused.
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import markupsafe
 
+from tff_vision.accounting import ledger as ledger_lib
+from tff_vision.report import declared
 from tff_vision.report import number_format as numbers
 
 KNOWN_SECTIONS = frozenset((
@@ -16,7 +18,6 @@ KNOWN_SECTIONS = frozenset((
     'examples_per_second', 'training_data_shown', 'personal', 'peak_rss_mb', 'export_parity', 'environment', 'history',
     'task', 'roc', 'warnings'))
 MAX_HISTORY_ROWS = 60
-_CONDITIONS = ('delta', 'unit', 'relation', 'sampling', 'rounds', 'accountant')
 _SPREAD = ('mean', 'percentile_10', 'worst')
 
 
@@ -42,31 +43,23 @@ def part(report: Mapping, key: str) -> Mapping:
   return found if isinstance(found, Mapping) else {}
 
 
-def headline_metric(report: Mapping) -> str:
-  """Returns the name of the metric that stands first: accuracy, or the evaluation's first other than the loss."""
-  evaluation = part(report, 'evaluation')
-  names = [name for name in evaluation if name != 'loss' and numbers.is_number(evaluation[name])]
-  return 'accuracy' if 'accuracy' in names or not names else names[0]
-
-
-def spread_metric(per_client: Mapping) -> str:
-  """Returns the metric whose spread over clients a section holds."""
-  return str(per_client.get('metric', 'accuracy'))
+def spread_metric(report: Mapping, per_client: Mapping) -> declared.Metric:
+  """Returns the metric whose spread over clients a section of a report holds."""
+  return declared.named(str(per_client.get('metric', declared.USUAL)), report)
 
 
 def tiles(report: Mapping, commonest_share: float | None) -> list[Tile]:
   """Returns the headline numbers; `commonest_share` is what always guessing the commonest class would score."""
-  dataset, config, name = part(report, 'dataset'), part(report, 'config'), headline_metric(report)
+  dataset, config, first = part(report, 'dataset'), part(report, 'config'), declared.leading(report)
   made = []
-  if name in (evaluation := part(report, 'evaluation')):
-    made.append(Tile(name=f'Test {numbers.label(name)}', value=numbers.metric(name, evaluation[name]),
-                     note=_test_note(report, name, commonest_share)))
+  if first.name in (evaluation := part(report, 'evaluation')):
+    made.append(Tile(name=f'Test {first.label}', value=numbers.metric(first, evaluation[first.name]),
+                     note=_test_note(report, first, commonest_share)))
   if 'percentile_10' in (clients := part(report, 'per_client')):
-    made.append(Tile(name='10th percentile of clients',
-                     value=numbers.metric(spread_metric(clients), clients['percentile_10']),
+    spread = spread_metric(report, clients)
+    made.append(Tile(name='10th percentile of clients', value=numbers.metric(spread, clients['percentile_10']),
                      note=markupsafe.Markup('{}; worst {}, of {} clients with test images').format(
-                         numbers.label(spread_metric(clients)),
-                         numbers.metric(spread_metric(clients), clients.get('worst')),
+                         spread.label, numbers.metric(spread, clients.get('worst')),
                          numbers.data(clients.get('count')))))
   if report.get('rounds') is not None:
     cohort, algorithm = part(config, 'cohort'), part(config, 'algorithm')
@@ -83,47 +76,43 @@ def tiles(report: Mapping, commonest_share: float | None) -> list[Tile]:
   return made
 
 
-def _test_note(report: Mapping, name: str, commonest_share: float | None) -> str:
+def _test_note(report: Mapping, first: declared.Metric, commonest_share: float | None) -> str:
   dataset, evaluation, said = part(report, 'dataset'), part(report, 'evaluation'), []
   if 'num_test_examples' in dataset:
     said.append(f'on {numbers.plain(dataset["num_test_examples"])} test images')
-  if name != 'auc' and numbers.is_finite(evaluation.get('auc')):
-    said.append(f'AUC {numbers.plain(evaluation["auc"])}')
-  if commonest_share is not None and name == 'accuracy':
+  chosen_by = declared.choosing(report)
+  if chosen_by not in (None, first):
+    said.append(f'{chosen_by.label} {numbers.metric_text(chosen_by, evaluation[chosen_by.name])}')
+  if commonest_share is not None and first.name == declared.USUAL:
     said.append(f'always guessing the commonest class scores {numbers.percent(commonest_share)}')
   return '; '.join(said)
 
 
 def has_guarantee(report: Mapping) -> bool:
   """Returns whether the report states a finite epsilon."""
-  privacy = part(report, 'privacy')
-  return privacy.get('mechanism', 'none') != 'none' and numbers.is_finite(privacy.get('epsilon'))
+  return math.isfinite(ledger_lib.of_report(report).epsilon)
 
 
 def privacy_tile(report: Mapping) -> Tile:
   """Returns epsilon together with everything it depends on, or that there is no guarantee."""
-  privacy = part(report, 'privacy')
-  if has_guarantee(report):
-    conditions = '; '.join(
-        f'{numbers.label(key)}: {numbers.plain(privacy.get(key)) if key in privacy else "not stated"}'
-        for key in _CONDITIONS)
-    return Tile(name='Differential privacy', note=conditions,
-                value=markupsafe.Markup('ε = {}').format(numbers.data(privacy['epsilon'])))
-  if privacy.get('mechanism', 'none') == 'none':
+  ledger = ledger_lib.of_report(report)
+  if isinstance(ledger, ledger_lib.NoGuarantee):
     return Tile(name='Differential privacy', value='no privacy guarantee',
                 note='Images stayed with their clients, but nothing bounds what the model itself reveals of them.')
-  if isinstance(privacy.get('epsilon'), Mapping | list | tuple):
-    return Tile(name='Differential privacy', value='several ε', note=numbers.plain(privacy['epsilon']))
-  return Tile(name='Differential privacy', value='no privacy guarantee',
-              note=f'{privacy["mechanism"]} ran, but its ε is {numbers.plain(privacy.get("epsilon"))}.')
+  if not math.isfinite(ledger.epsilon):
+    return Tile(name='Differential privacy', value='no privacy guarantee',
+                note=f'{ledger.mechanism} ran, but its ε is {numbers.plain(ledger.epsilon)}.')
+  conditions = '; '.join(f'{numbers.label(name)}: {numbers.plain(value)}' for name, value in ledger.conditions.items())
+  return Tile(name='Differential privacy', note=conditions,
+              value=markupsafe.Markup('ε = {}').format(numbers.data(ledger.epsilon)))
 
 
 def privacy(report: Mapping) -> Table | None:
   """Returns everything the report says about the mechanism and its cost; nothing if there is no mechanism."""
-  section = part(report, 'privacy')
-  if section.get('mechanism', 'none') == 'none':
+  ledger = ledger_lib.of_report(report)
+  if isinstance(ledger, ledger_lib.NoGuarantee):
     return None
-  return facts({key: value for key, value in section.items() if key != 'profile'}, 'The mechanism and its accounting')
+  return facts(ledger.to_json(curve=False), 'The mechanism and its accounting')
 
 
 def results(report: Mapping) -> Table | None:
@@ -131,7 +120,8 @@ def results(report: Mapping) -> Table | None:
   columns = {'Test set': part(report, 'evaluation'), 'Unseen clients': part(part(report, 'unseen'), 'evaluation')}
   columns = {name: metrics for name, metrics in columns.items() if metrics}
   names = dict.fromkeys(key for metrics in columns.values() for key in metrics)
-  rows = [[numbers.label(n), *(numbers.metric(n, metrics.get(n)) for metrics in columns.values())] for n in names]
+  known = [declared.named(name, report) for name in names]
+  rows = [[one.label, *(numbers.metric(one, metrics.get(one.name)) for metrics in columns.values())] for one in known]
   return Table(caption='The final model', header=['metric', *columns], rows=rows) if rows else None
 
 
@@ -153,9 +143,9 @@ def clients(report: Mapping) -> Table | None:
   groups = client_groups(report)
   keys = dict.fromkeys(k for group in groups.values() for k, v in group.items()
                        if k != 'metric' and not isinstance(v, list | tuple))
-  rows = [[numbers.label(key), *(numbers.metric(spread_metric(group) if key in _SPREAD else key, group.get(key))
+  rows = [[numbers.label(key), *(numbers.metric(spread_metric(report, group) if key in _SPREAD else key, group.get(key))
                                  for group in groups.values())] for key in keys]
-  name = numbers.heading(spread_metric(next(iter(groups.values()), {})))
+  name = spread_metric(report, next(iter(groups.values()), {})).heading
   return Table(caption=f'{name} on each client’s own test images', header=['', *groups], rows=rows) if rows else None
 
 
@@ -174,8 +164,8 @@ def costs(report: Mapping) -> Table | None:
 
 def history(report: Mapping, entries: Sequence[Mapping]) -> Table | None:
   """Returns the numbers behind the curves: the evaluated rounds, thinned out evenly if they are many."""
-  name = headline_metric(report)
-  columns = {f'test {numbers.label(name)}': ('evaluation', name), 'test loss': ('evaluation', 'loss'),
+  first = declared.leading(report)
+  columns = {f'test {first.label}': ('evaluation', first.name), 'test loss': ('evaluation', 'loss'),
              'clients’ mean': ('per_client', 'mean'), 'clients’ 10th percentile': ('per_client', 'percentile_10'),
              'clients’ worst': ('per_client', 'worst'), 'training loss': ('train', 'loss'),
              'noised number of clients': ('noised', 'cohort_size'), 'noised training accuracy': ('noised', 'accuracy'),
@@ -188,7 +178,8 @@ def history(report: Mapping, entries: Sequence[Mapping]) -> Table | None:
   if not used:
     return None
   rows = [[numbers.data(entries[i].get('round')),
-           *(numbers.metric(name if columns[t][1] in _SPREAD else columns[t][1], values[i][t]) for t in used)]
+           *(numbers.metric(first if columns[t][1] in _SPREAD else declared.named(columns[t][1], report), values[i][t])
+             for t in used)]
           for i in shown]
   thinned = f' (one evaluation in {step})' if step > 1 else ''
   return Table(caption=f'The numbers behind the curves{thinned}', header=['round', *used], rows=rows)

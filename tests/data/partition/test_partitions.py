@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tff_vision import configs
-from tff_vision.configs import data_config
 from tff_vision.data import partition
 from tff_vision.data.partition import split
 
@@ -31,10 +30,6 @@ def mix(classes, positions, num_classes=10):
 
 def balanced(n, classes=10):
   return np.repeat(np.arange(classes), n // classes).astype(np.int32)
-
-
-def test_every_name_has_a_meaning():
-  assert {*partition.PARTITIONS, 'natural'} == set(data_config.PARTITIONS)
 
 
 @pytest.mark.parametrize('name', NAMES)

@@ -1,20 +1,24 @@
+import dataclasses
 import math
 
 import pytest
 
-from tff_vision.accounting import accounting, gdp
+from tff_vision.accounting import accounting, gdp, ledger
+from tff_vision.accounting.conditions import Accountant, Relation, Sampling, Scheme, Unit
 from tff_vision.audit import promise
 
 
 def test_one_example_is_promised_what_the_unit_says():
-  ledger = {'epsilon': 1.0, 'delta': 1e-6, 'unit': 'client', 'relation': 'add or remove one client'}
-  assert promise.to_examples(ledger) == (2.0, pytest.approx(1e-6 * (1 + math.e)))
-  assert promise.to_examples({**ledger, 'unit': 'example'}) == (1.0, 1e-6)
-  replaced = {**ledger, 'relation': "replace one client's update, against the server too"}
-  assert promise.to_examples(replaced) == (1.0, 1e-6)
-  assert promise.to_examples({'mechanism': 'none'})[0] == math.inf
-  assert promise.to_examples({**ledger, 'epsilon': 20.0}) == (math.inf, 1e-6)
-  assert promise.to_examples({**ledger, 'epsilon': math.inf}) == (math.inf, 1e-6)
+  made = ledger.Ledger(
+      mechanism='client_gaussian', epsilon=1.0, delta=1e-6, unit=Unit.CLIENT, relation=Relation.ADD_OR_REMOVE_ONE,
+      sampling=Sampling(Scheme.POISSON, 'rate 0.5'), rounds=3, accountant=Accountant.PLD)
+  said = lambda **other: promise.to_examples(dataclasses.replace(made, **other))
+  assert said() == (2.0, pytest.approx(1e-6 * (1 + math.e)))
+  assert said(unit=Unit.EXAMPLE) == (1.0, 1e-6)
+  assert said(relation=Relation.REPLACE_ONE, against_server=True) == (1.0, 1e-6)
+  assert said(relation=Relation.ZERO_OUT_ONE, against_server=True) == said()
+  assert promise.to_examples(ledger.NoGuarantee())[0] == math.inf
+  assert said(epsilon=20.0) == said(epsilon=math.inf) == (math.inf, 1e-6)
 
 
 @pytest.mark.parametrize('mu', [0.3, 1.0, 2.0])

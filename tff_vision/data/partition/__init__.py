@@ -7,8 +7,7 @@ and has its own function `natural.by_owner`.
 from collections.abc import Mapping
 from typing import Protocol
 
-from tff_vision import configs
-from tff_vision.data.partition import dirichlet, dirichlet_equal, feature_shift, iid, pachinko, quantity, shards
+from tff_vision import catalogue, configs
 from tff_vision.data.partition.split import Labels, Split
 
 __all__ = ['PARTITIONS', 'Labels', 'PartitionFn', 'Split']
@@ -34,12 +33,4 @@ class PartitionFn(Protocol):
     """
 
 
-PARTITIONS: Mapping[str, PartitionFn] = {
-    'iid': iid.partition,
-    'dirichlet': dirichlet.partition,
-    'dirichlet_equal': dirichlet_equal.partition,
-    'shards': shards.partition,
-    'quantity': quantity.partition,
-    'pachinko': pachinko.partition,
-    'feature_shift': feature_shift.partition,
-}
+PARTITIONS: Mapping[str, PartitionFn] = catalogue.Loaded('partition', but=('natural',))

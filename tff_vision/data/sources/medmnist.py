@@ -5,44 +5,28 @@ no hospitals: whoever wants clients partitions by label.
 """
 
 import pathlib
-from collections.abc import Callable
 
 import numpy as np
 
 from tff_vision import configs
+from tff_vision.catalogue.medmnist import SETS
 from tff_vision.data import images
 from tff_vision.data.sources import arrays, fetch, pool
-from tff_vision.data.sources.medmnist_table import SETS
 
 _RECORD = 'https://zenodo.org/records/10519652/files'
 _OWN_FOLDER = pathlib.Path('~/.medmnist')  # Of the package medmnist.
 SIZES = (28, 64, 128, 224)
 
 
-def about(flag: str) -> str:
-  """Returns one line on the set called `flag`."""
-  facts = SETS[flag]
-  what = 'findings' if facts.multi_label else 'classes'
-  return (f'{sum(facts.images):,} medical images of 28x28x{facts.channels} to 224x224x{facts.channels}, '
-          f'{len(facts.class_names)} {what}, {facts.licence}')
-
-
-def loader(flag: str) -> Callable[[configs.DataConfig], pool.Pool]:
-  """Returns the loader of the set called `flag`."""
-  return lambda config: _load(flag, config)
-
-
-def locator(flag: str) -> Callable[[str | None], tuple[bool, str]]:
-  """Returns what says whether any size of the set called `flag` is here, and where or how to get it."""
-  def locate(data_dir):
-    for size in SIZES:
-      remote = remote_file(flag, size)
-      path = _folder(data_dir, remote.name) / remote.name
-      if path.is_file():
-        return True, str(path)
-    remote = remote_file(flag, SIZES[0])
-    return False, fetch.instructions(remote, fetch.cache_dir(data_dir) / remote.name)
-  return locate
+def locate(flag: str, data_dir: str | None) -> tuple[bool, str]:
+  """Returns whether any size of the set called `flag` is here, and where or how to get it."""
+  for size in SIZES:
+    remote = remote_file(flag, size)
+    path = _folder(data_dir, remote.name) / remote.name
+    if path.is_file():
+      return True, str(path)
+  remote = remote_file(flag, SIZES[0])
+  return False, fetch.instructions(remote, fetch.cache_dir(data_dir) / remote.name)
 
 
 def remote_file(flag: str, size: int) -> fetch.RemoteFile:
@@ -58,7 +42,8 @@ def remote_file(flag: str, size: int) -> fetch.RemoteFile:
                           digest=f'md5:{SETS[flag].md5[SIZES.index(size)]}')
 
 
-def _load(flag, config):
+def load(flag: str, config: configs.DataConfig) -> pool.Pool:
+  """Returns the set called `flag`, fetched if need be."""
   facts = SETS[flag]
   size = config.image_size or SIZES[0]
   remote = remote_file(flag, size)

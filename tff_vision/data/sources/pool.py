@@ -1,6 +1,7 @@
 """What a source loads, before a partition makes clients of it."""
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -51,6 +52,11 @@ class Pool:
         raise ValueError(f'{len(examples)} {split} examples have {len(owners)} owners.')
     if self.train.shape != self.test.shape:
       raise ValueError(f'training images are {list(self.train.shape)} and test images {list(self.test.shape)}.')
+
+  @functools.cached_property
+  def spec(self) -> images.ImageSpec:
+    """What one image and its label are; reads none."""
+    return images.ImageSpec.of(self.test.take(np.zeros(0, np.int64)), self.class_names, stored=self.stored)
 
   def check_labels(self, dataset: str) -> list[str]:
     """Returns notes on classes without training examples; `dataset` names the set in errors.

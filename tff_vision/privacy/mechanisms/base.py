@@ -3,6 +3,7 @@
 import abc
 import collections
 import dataclasses
+import enum
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -11,8 +12,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs, told
+from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.accounting import privacy_losses, profiles
-from tff_vision.participation import cohort_sampling, device_rounds, late_arrivals
+from tff_vision.participation import cohort_sampling, device_rounds
 
 
 class ExamplesReader(Protocol):
@@ -78,6 +80,14 @@ class Past:
     return [*range(1, rounds + 1), *(number for number in self.delivered if number > rounds)]
 
 
+class NoAggregator(enum.Enum):
+  """Says that updates need nothing of a plan on their way into the sum, so that any aggregation will do."""
+  NO_AGGREGATOR = enum.auto()
+
+
+NO_AGGREGATOR = NoAggregator.NO_AGGREGATOR
+
+
 class PrivacyPlan(abc.ABC):
   """How clients are sampled and what is promised to them."""
 
@@ -87,8 +97,8 @@ class PrivacyPlan(abc.ABC):
 
   @abc.abstractmethod
   def aggregator(self, sum_factory: tff.aggregators.UnweightedAggregationFactory | None
-                 ) -> tff.aggregators.UnweightedAggregationFactory | None:
-    """Returns clipping, sum, noise and denominator in one, or None where updates need nothing of that.
+                 ) -> tff.aggregators.UnweightedAggregationFactory | NoAggregator:
+    """Returns clipping, sum, noise and denominator in one, or `NO_AGGREGATOR` where updates need nothing of that.
 
     Args:
       sum_factory: Adds clipped float32 updates up, hidden from the server; None adds in the clear.
@@ -108,15 +118,15 @@ class PrivacyPlan(abc.ABC):
     """The L2 bound to which updates are clipped before they are summed, or None."""
 
   @abc.abstractmethod
-  def ledger(self, rounds: int) -> Mapping[str, Any]:
+  def ledger(self, rounds: int) -> ledger_lib.Statement:
     """Returns what `rounds` rounds cost, with every condition that makes the number mean something."""
 
-  def final_ledger(self, rounds: int) -> Mapping[str, Any]:
+  def final_ledger(self, rounds: int) -> ledger_lib.Statement:
     """Returns `ledger` of a finished run, with what is too slow to compute in every round, such as its `profile`."""
-    found, promise = dict(self.ledger(rounds)), self.promise(rounds) if rounds else None
-    if promise is not None:
-      found['profile'] = profiles.section(promise, found['delta'], unit=found['unit'])
-    return found
+    found, promise = self.ledger(rounds), self.promise(rounds) if rounds else None
+    if promise is None or isinstance(found, ledger_lib.NoGuarantee):
+      return found
+    return dataclasses.replace(found, profile=profiles.section(promise, found.delta, unit=found.unit))
 
   def promise(self, rounds: int) -> profiles.Promise | None:
     """Returns what `rounds` rounds cost at every delta; None without a mechanism."""
@@ -249,49 +259,13 @@ class PrivacyPlan(abc.ABC):
 
   def affordable_rounds(self, rounds: int, budget: float) -> int:
     """Returns how many of `rounds` rounds cost at most epsilon = `budget`, 0 if not even one does."""
-    if self.ledger(rounds)['epsilon'] <= budget:
+    if self.ledger(rounds).epsilon <= budget:
       return rounds
     low, high = 0, rounds
     while high - low > 1:
       middle = (low + high) // 2
-      low, high = (middle, high) if self.ledger(middle)['epsilon'] <= budget else (low, middle)
+      low, high = (middle, high) if self.ledger(middle).epsilon <= budget else (low, middle)
     return low
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class NoPrivacy(PrivacyPlan):
-  """No promise."""
-  sampler: cohort_sampling.Cohort
-
-  def cohort(self, round_num):
-    return self.sampler(round_num)
-
-  def aggregator(self, sum_factory):
-    del sum_factory
-    return None
-
-  @property
-  def update_bound(self):
-    return None
-
-  def ledger(self, rounds):
-    return {'mechanism': 'none'}
-
-  @property
-  def releases_exact_metrics(self):
-    return True
-
-  @property
-  def measured(self):
-    return told.Measured.EXACT
-
-  def attendance(self, round_num):
-    return attendance_of(self.sampler, round_num)
-
-  def begun(self, client, round_num):
-    if isinstance(self.sampler, late_arrivals.LateArrivals):
-      return self.sampler.begun(round_num)[client]
-    return round_num
 
 
 def attendance_of(sampler: cohort_sampling.Cohort, round_num: int) -> Mapping[str, int]:

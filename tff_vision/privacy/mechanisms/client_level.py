@@ -2,14 +2,14 @@
 
 import abc
 import dataclasses
-from collections.abc import Mapping
-from typing import Any
 
 from tff_vision import configs, told
 from tff_vision.accounting import privacy_losses
+from tff_vision.accounting.conditions import Accountant, Relation, Sampling, Unit
+from tff_vision.accounting.ledger import Ledger
 from tff_vision.participation import cohort_sampling
-from tff_vision.privacy.mechanisms import base, noised_metrics
-from tff_vision.privacy.noise import integer_grid, key_binding
+from tff_vision.privacy.mechanisms import base, noised_mean, noised_metrics
+from tff_vision.privacy.noise import integer_grid
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class ClientLevel(base.PrivacyPlan):
     return self.sampler(round_num)
 
   def spent(self, rounds):
-    return privacy_losses.Spent(unit='client', kinds=(privacy_losses.Loss(event=self.event(rounds)),))
+    return privacy_losses.Spent(unit=Unit.CLIENT, kinds=(privacy_losses.Loss(event=self.event(rounds)),))
 
   @property
   def update_bound(self):
@@ -66,7 +66,7 @@ class Central(ClientLevel):
     return dataclasses.replace(self, past=past)
 
   def with_fresh_noise(self, state):
-    return key_binding.with_fresh_keys(state)
+    return noised_mean.with_fresh_key(state)
 
   def for_secure_sum(self, secure):
     return dataclasses.replace(self, hidden=secure.secure_sum != 'none')
@@ -84,17 +84,19 @@ class Central(ClientLevel):
       return {}
     return self.metrics.release(metrics['client_work']['train'], round_num, self.past.repeated.count(round_num))
 
-  def common_ledger(self) -> Mapping[str, Any]:
-    """Returns what every central mechanism's ledger says."""
-    said = {'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm,
-            'replayed_rounds': len(self.past.repeated)}
+  def stated(self, rounds: int, *, mechanism: str, epsilon: float, accountant: Accountant, relation: Relation,
+             sampling: Sampling, max_participations: int | None = None, noise_buffers: int | None = None) -> Ledger:
+    """Returns the ledger of `rounds` rounds: the arguments, and what every central mechanism says."""
+    rounding = None
     if self.hidden and self.length:
       # The noise is in proportion to the clip norm and this.
-      said['rounding_adds_to_sensitivity'] = integer_grid.hidden_sensitivity(self.length,
-                                                                             self.denominator) / integer_grid.STEPS - 1
-    if self.metrics is not None:
-      said['metrics_noise_multiplier'] = self.metrics.noise_multiplier
-    return said
+      rounding = integer_grid.hidden_sensitivity(self.length, self.denominator) / integer_grid.STEPS - 1
+    return Ledger(
+        mechanism=mechanism, epsilon=epsilon, epsilon_rdp=self.quick_epsilon(rounds), delta=self.delta,
+        unit=Unit.CLIENT, relation=relation, sampling=sampling, accountant=accountant, rounds=rounds,
+        noise_multiplier=self.noise_multiplier, clip_norm=self.clip_norm, replayed_rounds=len(self.past.repeated),
+        max_participations=max_participations, noise_buffers=noise_buffers, rounding_adds_to_sensitivity=rounding,
+        metrics_noise_multiplier=None if self.metrics is None else self.metrics.noise_multiplier)
 
 
 def metrics_of(privacy: configs.PrivacyConfig, run: base.Run) -> noised_metrics.NoisedMetrics | None:

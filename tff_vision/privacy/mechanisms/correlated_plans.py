@@ -13,6 +13,7 @@ import numpy as np
 
 from tff_vision import configs
 from tff_vision.accounting import accounting, calibration, gdp, profiles
+from tff_vision.accounting.conditions import Accountant, Relation
 from tff_vision.participation import cohort_sampling
 from tff_vision.privacy import budget_question, mechanism_comparison
 from tff_vision.privacy.matrix import banded, blt, toeplitz, tree
@@ -81,14 +82,10 @@ class Separated(client_level.Central):
     return accounting.epsilon_rdp(self.event(rounds), self.delta)
 
   def ledger(self, rounds):
-    return {
-        'mechanism': self.mechanism, 'epsilon': gdp.epsilon(self.mu(rounds), self.delta),
-        'epsilon_rdp': self.quick_epsilon(rounds), 'delta': self.delta, 'unit': 'client',
-        'relation': 'zero out one client',
-        'sampling': f'round_robin, {self.sampler.min_separation} rounds between two turns',
-        'accountant': 'Gaussian, exact', 'rounds': rounds,
-        'max_participations': self._participation(rounds).max_participations,
-        'noise_buffers': self.stream.num_buffers, **self.common_ledger()}
+    return self.stated(
+        rounds, mechanism=self.mechanism, epsilon=gdp.epsilon(self.mu(rounds), self.delta),
+        accountant=Accountant.GAUSSIAN, relation=Relation.ZERO_OUT_ONE, sampling=self.sampler.describe(),
+        max_participations=self._participation(rounds).max_participations, noise_buffers=self.stream.num_buffers)
 
   def _participation(self, rounds):
     return toeplitz.Participation.of(rounds, min(self.sampler.min_separation, rounds))
@@ -147,14 +144,10 @@ class AmplifiedBanded(client_level.Central):
   def ledger(self, rounds):
     event = self.event(rounds)
     epsilon, accountant = accounting.tightest(event, self.delta)
-    return {
-        'mechanism': 'dp_mf amplified', 'epsilon': epsilon,
-        'epsilon_rdp': self.quick_epsilon(rounds), 'delta': self.delta, 'unit': 'client',
-        'relation': 'add or remove one client',
-        'sampling': f'{self.sampler.num_blocks} blocks in turn, poisson at rate {self.sampler.block_rate:g}'
-                    f'{self.sampler.sizes.describe()}',
-        'accountant': accountant, 'rounds': rounds, 'noise_buffers': len(self.coefficients) - 1,
-        **self.common_ledger()}
+    return self.stated(
+        rounds, mechanism='dp_mf amplified', epsilon=epsilon, accountant=accountant,
+        relation=Relation.ADD_OR_REMOVE_ONE, sampling=self.sampler.describe(),
+        noise_buffers=len(self.coefficients) - 1)
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: base.Run
@@ -167,9 +160,6 @@ def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: 
   delta = budget_question.chosen_delta(privacy.delta, run.population)
   if privacy.privacy == 'dp_mf' and privacy.mf_strategy == 'amplified':
     return _amplified(privacy, sampler, run, delta)
-  if not isinstance(sampler, cohort_sampling.RoundRobinCohort):
-    raise ValueError(f'privacy={privacy.privacy} needs sampling=round_robin: its noise counts on a known number of '
-                     'rounds between two turns of a client, which no random cohort keeps.')
   participation = toeplitz.Participation.of(run.rounds, min(sampler.min_separation, run.rounds))
   stream, coefficients = _stream(privacy, participation)
   noise, metrics = privacy.noise_multiplier, client_level.metrics_of(privacy, run)
@@ -214,9 +204,6 @@ def _sensitivity(stream, coefficients, participation):
 
 
 def _amplified(privacy, sampler, run, delta):
-  if not isinstance(sampler, cohort_sampling.PoissonCohort):
-    raise ValueError('mf_strategy=amplified needs sampling=poisson: its epsilon counts on every client of a block '
-                     'being drawn independently.')
   bands = privacy.mf_bands
   if bands is None:
     if privacy.target_epsilon is None:

@@ -18,6 +18,9 @@ import tensorflow_federated as tff
 
 from tff_vision import configs
 from tff_vision.accounting import privacy_losses, profiles
+from tff_vision.accounting.conditions import Accountant, Relation, Sampling, Scheme, Unit
+from tff_vision.accounting.ledger import Ledger
+from tff_vision.accounting.ledger_parts import NoiseShares
 from tff_vision.participation import cohort_sampling
 from tff_vision.privacy import budget_question
 from tff_vision.privacy.mechanisms import base, client_level
@@ -150,23 +153,25 @@ class Distributed(client_level.ClientLevel):
 
   def ledger(self, rounds):
     worst = max(self._turns(rounds), key=self._epsilon, default=())
-    delivered = [clients for clients, _ in worst]
-    return {
-        'mechanism': self.mechanism, 'epsilon': self._epsilon(worst), 'epsilon_rdp': self._epsilon(worst),
-        'delta': self.delta, 'unit': 'client', 'relation': 'zero out one client\'s update, against the server too',
-        'sampling': 'none claimed', 'accountant': 'RDP', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
-        'clip_norm': self.clip_norm, 'max_participations': sum(count for _, count in worst),
-        'replayed_rounds': len(self.past.replayed) + len(self.past.again), 'noise_sized_for_clients': self.survivors,
-        'opened_from_clients': self.floor,
-        'failed_rounds': sum(not len(self.cohort(round_num)) for round_num in range(1, rounds + 1)),
-        'fewest_clients_in_a_sum': min(delivered, default=None),
-        'share_stddev_steps': self.shares.stddev, 'clip_norm_steps': self.shares.clip_steps,
-        'rounding_adds_to_sensitivity': self.shares.sensitivity / self.shares.clip_steps - 1}
+    return Ledger(
+        mechanism=self.mechanism, epsilon=self._epsilon(worst), epsilon_rdp=self._epsilon(worst), delta=self.delta,
+        unit=Unit.CLIENT, relation=Relation.ZERO_OUT_ONE, against_server=True,
+        sampling=Sampling(Scheme.NONE_CLAIMED), accountant=Accountant.RDP, rounds=rounds,
+        noise_multiplier=self.noise_multiplier, clip_norm=self.clip_norm,
+        max_participations=sum(count for _, count in worst),
+        replayed_rounds=len(self.past.replayed) + len(self.past.again),
+        rounding_adds_to_sensitivity=self.shares.sensitivity / self.shares.clip_steps - 1,
+        shares=NoiseShares(
+            noise_sized_for_clients=self.survivors, opened_from_clients=self.floor,
+            failed_rounds=sum(not len(self.cohort(round_num)) for round_num in range(1, rounds + 1)),
+            fewest_clients_in_a_sum=min((clients for clients, _ in worst), default=None),
+            share_stddev_steps=self.shares.stddev, clip_norm_steps=self.shares.clip_steps))
 
   def spent(self, rounds):
     found = [sum(count * self.shares.divergence(clients) for clients, count in turns) for turns in self._turns(rounds)]
     divergences = np.max(found, axis=0) if found else np.zeros(len(integer_shares.ORDERS))
-    return privacy_losses.Spent(unit='client', kinds=(privacy_losses.Loss(divergences=tuple(map(float, divergences))),))
+    return privacy_losses.Spent(unit=Unit.CLIENT,
+                                kinds=(privacy_losses.Loss(divergences=tuple(map(float, divergences))),))
 
   def _turns(self, rounds) -> set[tuple[tuple[int, int], ...]]:
     """Returns, of every kind of client, how often it took part in a sum of how many: ((clients, count), ...)."""
@@ -197,7 +202,7 @@ class Distributed(client_level.ClientLevel):
 
   def _meets(self, plan):
     try:
-      return plan.ledger(self.rounds)['epsilon'] <= self.target_epsilon
+      return plan.ledger(self.rounds).epsilon <= self.target_epsilon
     except ValueError:
       # More noise than the integers have room for: the bound on the noise from above, reported when it is fitted.
       return True

@@ -16,6 +16,9 @@ import tensorflow as tf
 
 from tff_vision import configs
 from tff_vision.accounting import accounting, calibration, privacy_losses, profiles
+from tff_vision.accounting.conditions import Accountant, Sampling, Scheme, Unit
+from tff_vision.accounting.ledger import Ledger
+from tff_vision.accounting.ledger_parts import ClientCost, Clipping, PerExample, PrivateSteps
 from tff_vision.participation import cohort_sampling
 from tff_vision.privacy import budget_question
 from tff_vision.privacy.ghost import clipped, penalties
@@ -66,7 +69,7 @@ class ExampleDpSgd(base.PrivacyPlan):
 
   def aggregator(self, sum_factory):
     del sum_factory
-    return None
+    return base.NO_AGGREGATOR
 
   @property
   def update_bound(self):
@@ -133,58 +136,56 @@ class ExampleDpSgd(base.PrivacyPlan):
     quick = self._quick_epsilons(turns)
     worst = int(np.argmax(quick))
     run = self.releases(worst, max(1, turns[worst]))
-    return {
-        'mechanism': 'example_dp_sgd',
-        'epsilon': self._largest_epsilon(quick, turns),
-        'epsilon_rdp': accounting.epsilon_rdp(run.event(), self.delta, run.relation), 'delta': self.delta,
-        'unit': 'example', 'relation': _RELATIONS[self.sampling],
-        'sampling': f'{self.sampling}, {self.batch_size} of a client\'s examples a step', 'accountant': 'PLD',
-        **self._options(),
-        'rounds': rounds, 'noise_multiplier': self.noise_multiplier, 'clip_norm': self.clip_norm,
-        'replayed_rounds': len(self.past.replayed) + len(self.past.again),
-        'per_client': [{'examples': size, 'rounds': int(turn), 'epsilon_rdp': epsilon}
-                       for size, turn, epsilon in zip(self.sizes, turns, quick, strict=True)],
-        'gradients': None if self.method is None else dataclasses.asdict(self.method)}
+    epsilon, accountant = self._largest_epsilon(quick, turns)
+    return Ledger(
+        mechanism='example_dp_sgd', epsilon=epsilon,
+        epsilon_rdp=accounting.epsilon_rdp(run.event(), self.delta, run.relation), delta=self.delta,
+        unit=Unit.EXAMPLE, relation=run.relation,
+        sampling=Sampling(Scheme(self.sampling), f'{self.batch_size} of a client\'s examples a step'),
+        accountant=accountant, rounds=rounds, noise_multiplier=self.noise_multiplier, clip_norm=self.clip_norm,
+        replayed_rounds=len(self.past.replayed) + len(self.past.again),
+        examples=PerExample(
+            per_client=tuple(ClientCost(examples=size, rounds=turn, epsilon_rdp=one)
+                             for size, turn, one in zip(self.sizes, turns, quick, strict=True)),
+            gradients=None if self.method is None else Clipping(
+                ghost=self.method.ghost, layers=self.method.layers, reason=self.method.reason),
+            steps=self._options()))
 
   def _options(self):
     """Returns what differs from plain private SGD, for the ledger."""
-    found = {}
-    if self.noise.kind != 'independent':
-      found['noise'] = self.noise.describe()
-    if self.quantile:
-      found['count_stddev'] = self.quantile.count_stddev
-      found['sum_noise_multiplier'] = self.quantile.sum_noise_multiplier(self.noise_multiplier)
-    if self.views != example_views.Views():
-      found['views'] = dataclasses.asdict(self.views)
-    if self.average:
-      found['average'] = self.average
-    return found
+    return PrivateSteps(
+        noise=None if self.noise.kind == 'independent' else self.noise.describe(),
+        count_stddev=self.quantile.count_stddev if self.quantile else None,
+        sum_noise_multiplier=self.quantile.sum_noise_multiplier(self.noise_multiplier) if self.quantile else None,
+        views=None if self.views == example_views.Views() else dataclasses.asdict(self.views),
+        average=self.average or None)
 
   def _largest_epsilon(self, quick, turns):
-    """Returns the largest epsilon of any client by privacy loss distributions where they reach.
+    """Returns the largest epsilon of any client by privacy loss distributions where they reach, and how it was found.
 
     Whose Renyi epsilon is largest need not be the one, but nobody's exceeds it. So clients are asked in that order,
     until no further one can matter; after a few kinds of clients the Renyi bound has to do for the others.
     """
     kinds = {(size, turn): (epsilon, client) for client, (size, turn, epsilon) in enumerate(
         zip(self.sizes, turns, quick, strict=True)) if turn}
-    largest = 0.0
+    largest = 0.0, Accountant.PLD
     for asked, (epsilon, client) in enumerate(sorted(kinds.values(), reverse=True)):
-      if epsilon <= largest:
+      if epsilon <= largest[0]:
         break
       if asked == _KINDS_ASKED:
-        return epsilon
+        return epsilon, Accountant.RDP
       run = self.releases(client, turns[client])
-      largest = max(largest, accounting.tightest(run.event(), self.delta, run.relation)[0])
+      found = accounting.tightest(run.event(), self.delta, run.relation)
+      largest = found if found[0] > largest[0] else largest
     return largest
 
   def final_ledger(self, rounds):
-    found = dict(super().final_ledger(rounds))
-    if len(self.sizes) <= _EXACT_CLIENTS:
-      found['per_client'] = [
-          one | {'epsilon': self.client_epsilon(client, one['rounds'])}
-          for client, one in enumerate(found['per_client'])]
-    return found
+    found = super().final_ledger(rounds)
+    if len(self.sizes) > _EXACT_CLIENTS:
+      return found
+    costs = tuple(dataclasses.replace(one, epsilon=self.client_epsilon(client, one.rounds))
+                  for client, one in enumerate(found.per_client))
+    return dataclasses.replace(found, examples=dataclasses.replace(found.examples, per_client=costs))
 
   def promise(self, rounds):
     runs = {self.releases(client, turns) for client, turns in enumerate(self._turns(rounds)) if turns}
@@ -205,7 +206,8 @@ class ExampleDpSgd(base.PrivacyPlan):
     kinds = {kind: number for number, kind in enumerate(dict.fromkeys(clients))}
     found = [privacy_losses.Loss(event=self.releases(self.sizes.index(size), turns).event() if turns
                                  else dp_accounting.NoOpDpEvent()) for size, turns in kinds]
-    return privacy_losses.Spent(unit='example', kinds=tuple(found), kind_of=tuple(kinds[client] for client in clients))
+    return privacy_losses.Spent(unit=Unit.EXAMPLE, kinds=tuple(found),
+                                kind_of=tuple(kinds[client] for client in clients))
 
   def _turns(self, rounds):
     # A round that is run again is a second release: clients draw other noise.
@@ -223,9 +225,6 @@ def _one_each(loss_fn):
 
 _KINDS_ASKED = 6
 _EXACT_CLIENTS = 20  # Seconds each.
-_RELATIONS = {'poisson': 'add or remove one example', 'shuffled': 'zero out one example',
-              'cyclic': 'zero out one example',
-              'balls_in_bins': 'add or remove one example'}
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: base.Run) -> ExampleDpSgd:

@@ -13,8 +13,10 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs
+from tff_vision import catalogue, configs
 from tff_vision.accounting import accounting, gdp, profiles
+from tff_vision.accounting.conditions import Accountant, Relation, Sampling, Scheme, Unit
+from tff_vision.accounting.ledger import Ledger
 from tff_vision.participation import cohort_sampling
 from tff_vision.privacy import budget_question
 from tff_vision.privacy.mechanisms import base, client_level
@@ -71,8 +73,8 @@ class LocalDp(client_level.ClientLevel):
 
   def aggregator(self, sum_factory):
     if sum_factory is not None:
-      raise ValueError('privacy=local_dp does not go with a secure sum: its promise holds for updates that are seen, '
-                       'and its noise exceeds any range of hidden ones; use client_gaussian.')
+      raise ValueError('privacy=local_dp does not go with a secure sum: '
+                       f'{catalogue.why_not("privacy", "local_dp", catalogue.Trait.HIDES_UPDATES)}.')
     return LocallyNoisedMeanFactory(clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier)
 
   def turn_mu(self):
@@ -93,13 +95,13 @@ class LocalDp(client_level.ClientLevel):
 
   def ledger(self, rounds):
     mu = self._mu(rounds)
-    return {
-        'mechanism': 'local_dp', 'epsilon': gdp.epsilon(mu, self.delta),
-        'epsilon_rdp': accounting.epsilon_rdp(self.event(rounds), self.delta), 'delta': self.delta, 'unit': 'client',
-        'relation': 'replace one client\'s update, against the server too', 'sampling': 'none claimed',
-        'accountant': 'Gaussian, exact', 'rounds': rounds, 'noise_multiplier': self.noise_multiplier,
-        'clip_norm': self.clip_norm, 'max_participations': self._most_turns(rounds),
-        'replayed_rounds': len(self.past.replayed) + len(self.past.again)}
+    return Ledger(
+        mechanism='local_dp', epsilon=gdp.epsilon(mu, self.delta),
+        epsilon_rdp=accounting.epsilon_rdp(self.event(rounds), self.delta), delta=self.delta, unit=Unit.CLIENT,
+        relation=Relation.REPLACE_ONE, against_server=True, sampling=Sampling(Scheme.NONE_CLAIMED),
+        accountant=Accountant.GAUSSIAN, rounds=rounds, noise_multiplier=self.noise_multiplier,
+        clip_norm=self.clip_norm, max_participations=self._most_turns(rounds),
+        replayed_rounds=len(self.past.replayed) + len(self.past.again))
 
   @property
   def clients_draw_noise(self):

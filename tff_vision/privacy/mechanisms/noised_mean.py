@@ -7,7 +7,9 @@ noise as in Kairouz et al. 2021 and Choquette-Choo et al. 2023; the tracked clip
 
 import collections
 import dataclasses
+import secrets
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
@@ -70,6 +72,9 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
     sum_factory: Adds float32 updates of norm at most clip_norm up, hidden from the server, each rounded by itself
       to a grid of its own; None adds integers up in the clear, exactly.
   """
+  # The names that lead to the state of the sum in that of the mean; see `aggregation.stack.build_secure_stack`.
+  PLACE_OF_SUM = ('summing',)
+
   clip_norm: float
   noise_multiplier: float
   denominator: float
@@ -169,3 +174,15 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
   def _moved_clip(self, clip_norm, below, white):
     balance = integer_grid.decode(below, white, 1.0)
     return self.quantile.moved(clip_norm, balance / self.denominator + 0.5)
+
+
+def with_fresh_key(state: tff.learning.templates.LearningAlgorithmState
+                   ) -> tff.learning.templates.LearningAlgorithmState:
+  """Returns the state of a learning process over `NoisedMeanFactory` with the key of its noise drawn anew.
+
+  For a round that is begun after its end: the first output is public, so noise that depends on the total alone would
+  tell whether the two totals are equal.
+  """
+  mechanism = collections.OrderedDict(state.aggregator['mechanism'],
+                                      server_secret_key=np.frombuffer(secrets.token_bytes(32), np.uint32))
+  return state._replace(aggregator=collections.OrderedDict(state.aggregator, mechanism=mechanism))

@@ -11,8 +11,9 @@ import math
 
 import dp_accounting
 
-from tff_vision import configs
+from tff_vision import catalogue, configs
 from tff_vision.accounting import accounting, calibration, profiles
+from tff_vision.accounting.conditions import Relation
 from tff_vision.participation import cohort_sampling
 from tff_vision.privacy import budget_question
 from tff_vision.privacy.mechanisms import base, client_level, noised_mean, noised_metrics
@@ -34,8 +35,8 @@ class ClientGaussian(client_level.Central):
 
   def aggregator(self, sum_factory):
     if self.quantile is not None and sum_factory is not None:
-      raise ValueError('privacy=client_adaptive does not go with a secure sum: the clip moves, but the range of hidden '
-                       'updates is fixed; use client_gaussian.')
+      raise ValueError('privacy=client_adaptive does not go with a secure sum: '
+                       f'{catalogue.why_not("privacy", "client_adaptive", catalogue.Trait.HIDES_UPDATES)}.')
     # The denominator is the expected cohort: attendance is not public, and a denominator that depends on it
     # would change the sensitivity.
     return noised_mean.NoisedMeanFactory(
@@ -78,11 +79,9 @@ class ClientGaussian(client_level.Central):
   def ledger(self, rounds):
     event = self.event(rounds)
     epsilon, accountant = accounting.tightest(event, self.delta)
-    return {
-        'mechanism': 'client_adaptive' if self.quantile else 'client_gaussian',
-        'epsilon': epsilon, 'epsilon_rdp': self.quick_epsilon(rounds),
-        'delta': self.delta, 'unit': 'client', 'relation': 'add or remove one client',
-        'sampling': self.sampler.describe(), 'accountant': accountant, 'rounds': rounds, **self.common_ledger()}
+    return self.stated(
+        rounds, mechanism='client_adaptive' if self.quantile else 'client_gaussian', epsilon=epsilon,
+        accountant=accountant, relation=Relation.ADD_OR_REMOVE_ONE, sampling=self.sampler.describe())
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: base.Run) -> ClientGaussian:
@@ -91,9 +90,6 @@ def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: 
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
-  if not isinstance(sampler, cohort_sampling.PoissonCohort | cohort_sampling.AllocationCohort):
-    raise ValueError(f'privacy={privacy.privacy} needs sampling=poisson or allocation: its epsilon counts on every '
-                     'client being drawn independently, which a cohort of fixed size is not.')
   delta, metrics = budget_question.chosen_delta(privacy.delta, run.population), client_level.metrics_of(privacy, run)
   sampler = dataclasses.replace(sampler, secret=run.secret)
   noise = privacy.noise_multiplier

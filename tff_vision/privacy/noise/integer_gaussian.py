@@ -37,8 +37,8 @@ def gaussian(key: tf.Tensor, nonce: tf.Tensor, shape: tuple[int, ...], sigma: fl
   Of an integer within 6 deviations the probability is that of a Gaussian of variance sigma^2 + c^2 / 4 but for a
   factor 1 +- 2^-25, 2^-29 in the mean square: the interpolation that U - V does (c^2 |z^2 - 1| / (8 sigma^2) at most),
   and K's float64 logarithm, root and cosine (2^-49 of the Box-Muller radius, in deviations) and 53-bit angle.
-  docs/privacy.md says what that adds to epsilon. It ends at 8.57 deviations (probability 1e-17 a number); with
-  32-bit uniforms that would be 6.7, which a large model crosses too often to neglect beside delta.
+  docs/explanation/privacy.md says what that adds to epsilon. It ends at 8.57 deviations (probability 1e-17 a number);
+  with 32-bit uniforms that would be 6.7, which a large model crosses too often to neglect beside delta.
 
   Args:
     key: [8] uint32, secret.

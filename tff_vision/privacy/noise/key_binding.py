@@ -6,13 +6,9 @@ key, round, total): a round that is repeated over the same clients repeats its o
 its own. Hash, then PRF (Carter & Wegman 1981): a universal hash under a secret key, then ChaCha20 of the hash.
 """
 
-import secrets
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import tensorflow as tf
-import tree
 
 from tff_vision.secure import chacha20
 
@@ -20,7 +16,6 @@ _PRIME = 2**26 - 5
 _LANES = 5  # Independent hashes: two totals collide with probability (2 / _PRIME)^5, some 2^-124.
 _LIMB_BITS = 16
 _COLUMNS = 2048  # _COLUMNS * 2^_LIMB_BITS * _PRIME < 2^53: every sum of products is exact in float64, in any order.
-_SECRET_KEY = 'server_secret_key'
 
 
 def round_key(key: tf.Tensor, round_num: tf.Tensor, totals: Sequence[tf.Tensor]) -> tf.Tensor:
@@ -36,19 +31,6 @@ def round_key(key: tf.Tensor, round_num: tf.Tensor, totals: Sequence[tf.Tensor])
   # 130 bits do not fit one nonce of 96: two blocks in cascade, the second under the key that the first gives.
   inner = chacha20.key_stream(subkeys[1], digest[:3], 8)
   return chacha20.key_stream(inner, tf.concat([digest[3:], tf.cast(round_num, tf.uint32)[None]], 0), 8)
-
-
-def with_fresh_keys(state: Any) -> Any:
-  """Returns a learning process' state in which every key of noise is drawn anew.
-
-  For a round that is begun after its end: the first output is public, so noise that depends on the total alone would
-  tell whether the two totals are equal.
-  """
-  def fresh(path, leaf):
-    if path and path[-1] == _SECRET_KEY:
-      return np.frombuffer(secrets.token_bytes(32), np.uint32)
-    return leaf
-  return tree.map_structure_with_path(fresh, state)
 
 
 def _hash(key, totals):

@@ -16,25 +16,26 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import tensorflow_federated as tff
 from tensorflow_federated.python.core.impl.types import type_conversions
 
+from tff_vision import protocols
 from tff_vision.runtime.driver import connection, fleet, placement, stub
 from tff_vision.runtime.tff_internals import allocator, arguments, compilation, handles, sending, two_pass
 
 Result = TypeVar('Result')
 
 
-class WorkersContext(tff.framework.SyncContext):
+class WorkersContext(tff.framework.SyncContext, protocols.Place):
   """Runs computations on a fleet; one thread at a time.
 
   Attributes:
     placement: Which client runs where.
   """
 
-  WorkerLost = stub.WorkerLost
+  WorkerLost: ClassVar = stub.WorkerLost
 
   def __init__(self, *, coordinator: connection.WorkerConnection, workers: fleet.Fleet,
                rule: placement.Placement, attempts: int, faults: list[fleet.Fault]):
@@ -97,6 +98,7 @@ class WorkersContext(tff.framework.SyncContext):
                                     ) from error
       if self._asked and self._cohort is not None and self._cohort.again is not None:
         self._cohort.again(sorted(self._asked))
+    raise AssertionError(f'{self._attempts} attempts')
 
   @contextlib.contextmanager
   def _reached(self, count):
@@ -209,8 +211,8 @@ class WorkersContext(tff.framework.SyncContext):
 
     Hands out a few calls ahead, so that results do not pile up here.
     """
-    waiting = collections.deque()
-    again = self._cohort and self._cohort.again
+    waiting: collections.deque[tuple[placement.Chunk, Any]] = collections.deque()
+    again = self._cohort.again if self._cohort is not None else None
     for chunk, work in calls:
       self._asked.update(chunk.clients)
       waiting.append((chunk, self._fleet.submit(chunk, work, again)))

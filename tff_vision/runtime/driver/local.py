@@ -16,6 +16,7 @@ from tensorflow_federated.python.core.environments.tensorflow_frontend import te
 from tensorflow_federated.python.core.impl.context_stack import context_base
 from tensorflow_federated.python.core.impl.execution_contexts import sync_execution_context
 
+from tff_vision import protocols
 from tff_vision.configs import runtime_config
 from tff_vision.runtime.driver import stub
 from tff_vision.runtime.tff_internals import allocator, arguments, compilation, executors, handles, sending
@@ -84,7 +85,7 @@ class _Closed(context_base.SyncContext):
     raise RuntimeError('TFF computations run inside `with local_runtime():` only; no runtime is open.')
 
 
-class LocalContext(context_base.SyncContext):
+class LocalContext(context_base.SyncContext, protocols.Place):
   """Runs computations on one executor of this machine: every client runs there, and its end is the run's end.
 
   Attributes:
@@ -101,8 +102,9 @@ class LocalContext(context_base.SyncContext):
     self._clients_per_call = clients_per_call
     self._silo: handles.Silo | None = None
     # TFF's own would call again for ever where the executor is gone, also what must not be computed twice.
-    self._stub = stub.DeadlineStub(grpc.insecure_channel(f'127.0.0.1:{worker.port}', tls.CHANNEL_OPTIONS),
-                                   name='of this machine', call_timeout=None)
+    self._stub: stub.DeadlineStub | None = stub.DeadlineStub(
+        grpc.insecure_channel(f'127.0.0.1:{worker.port}', tls.CHANNEL_OPTIONS), name='of this machine',
+        call_timeout=None)
     self._inner = sync_execution_context.SyncExecutionContext(
         executor_fn=executors.LeanExecutors(functools.partial(executors.open_executor, self._stub), _EXECUTORS_KEPT),
         compiler_fn=compilation.native_form,

@@ -8,7 +8,7 @@ import shutil
 import signal
 import tempfile
 
-from tff_vision.configs import runtime_config, validate
+from tff_vision.configs import option, runtime_config
 from tff_vision.runtime.worker import nginx, processes, sandbox
 
 SANDBOXES = ('bubblewrap', 'none')
@@ -19,39 +19,24 @@ _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class WorkerConfig:
-  """What a worker offers, to whom.
-
-  Attributes:
-    host: The address to listen at. Without TLS and away from 127.0.0.1 anybody can run programs here.
-    port: The TCP port to listen at.
-    tls_cert: PEM file of this worker's certificate; None means no TLS.
-    tls_key: PEM file of its private key.
-    tls_client_ca: PEM file of the authority that signed the coordinator's certificate.
-    tls_client_name: The coordinator's certificate must have exactly the subject CN=tls_client_name.
-    data_root: Folder that the executor sees as /data, read-only; None shows it no data.
-    sandbox: `bubblewrap`: the executor sees nothing else; `none`: this machine, or its container, is the sandbox.
-    threads: Threads of one operation; None means TensorFlow's choice.
-    max_concurrent_clients: Clients trained at the same time; None means one a core.
-    math: `float32` or `bfloat16`, see `RuntimeConfig`.
-    health_port: Port that answers HTTP GET with 200 while the worker serves, else 503; None answers nowhere.
-  """
-  host: str = '127.0.0.1'
-  port: int = 8000
-  tls_cert: str | None = None
-  tls_key: str | None = None
-  tls_client_ca: str | None = None
-  tls_client_name: str = 'coordinator'
-  data_root: str | None = None
-  sandbox: str = 'bubblewrap'
-  threads: int | None = 1
-  max_concurrent_clients: int | None = None
-  math: str = 'float32'
-  health_port: int | None = None
+class WorkerConfig(runtime_config.ExecutorConfig):
+  """What a worker offers, to whom. Without TLS and away from 127.0.0.1 anybody can run programs here."""
+  host: str = option.option('127.0.0.1', 'Address to listen at; 0.0.0.0 means every interface.')
+  port: int = option.option(8000, 'TCP port to listen at.')
+  tls_client_ca: str | None = option.option(
+      None, 'PEM file of the authority that signed the certificate of the coordinator.')
+  tls_client_name: str = option.option(
+      'coordinator', 'The certificate of the coordinator has exactly this subject, after CN=.')
+  data_root: str | None = option.option(
+      None, 'Folder that the executor sees as /data, read-only; unset shows it no data.')
+  sandbox: str = option.option(
+      'bubblewrap', 'bubblewrap shuts the executor in; none means that the machine or container does.',
+      choices=SANDBOXES)
+  health_port: int | None = option.option(
+      None, 'Port that answers HTTP GET with 200 while it serves, else 503; unset answers nowhere.')
 
   def __post_init__(self):
-    validate.one_of(SANDBOXES, sandbox=self.sandbox)
-    validate.one_of(runtime_config.MATHS, math=self.math)
+    option.check_choices(self)
     for name in ('port', 'health_port'):
       if (port := getattr(self, name)) is not None and not 0 < port < 65536:
         raise ValueError(f'{name} must lie in 1..65535, found {port}.')

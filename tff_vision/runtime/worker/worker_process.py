@@ -16,7 +16,7 @@ class WorkerProcess:
   """A running `worker_binary`.
 
   Attributes:
-    port: Its TCP port; it listens on every interface, without encryption (see docs/remote.md).
+    port: Its TCP port; it listens on every interface, without encryption (see docs/how-to/remote.md).
     pid: Its process id.
   """
 

@@ -22,7 +22,7 @@ _FEW_CLIENTS = 4
 
 
 class EncryptedSumFactory(tff.aggregators.UnweightedAggregationFactory):
-  """Encrypts float32 vectors and adds the ciphertexts up; see `two_phase`. The state is `key_state`."""
+  """Encrypts float32 vectors and adds the ciphertexts up; see `hidden_sum`. The state is `key_state`."""
 
   def __init__(self, params: BfvParameters, encoding: fixed_point.Encoding, *, fewest: int = 2):
     """Args: `fewest`: a sum over fewer clients fails."""

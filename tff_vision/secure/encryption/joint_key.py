@@ -14,39 +14,16 @@ import concurrent.futures
 import functools
 import secrets
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_vision import protocols
 from tff_vision.secure import fixed_point, hidden_sum, os_keys, refusal
 from tff_vision.secure.encryption import bfv, encrypted_sum, ring
 from tff_vision.secure.encryption.parameters import BfvParameters
-
-
-class Silo(Protocol):
-  """A worker that keeps values between calls, such as `runtime.handles.Silo`; one call at a time."""
-
-  def call(self, computation: tff.Computation, *arguments: object) -> object:
-    """Runs the computation on handles or plain values; returns a handle."""
-
-  def select(self, handle: object, index: int) -> object:
-    """Returns the handle of one element of a tuple."""
-
-  def fetch(self, handle: object) -> object:
-    """Returns the value of a handle."""
-
-
-class Party(Protocol):
-  """One client of a round: its position in the cohort and its worker, which it may share with others."""
-  position: int
-  silo: Silo
-
-
-# Calls a protocol with those of `count` clients that can be reached, again if one is lost meanwhile; inside, the
-# cohort is these clients.
-WithParties = Callable[[int, Callable[[Sequence[Party]], Any]], Any]
 
 
 class JointKeys:
@@ -69,10 +46,10 @@ class JointKeys:
     self.reference = tf.function(functools.partial(bfv.reference_polynomial, params), autograph=False)
     self.opened = tf.function(self._opened, autograph=False)
 
-  def make(self, parties: Sequence[Party]) -> 'RoundKey':
+  def make(self, parties: Sequence[protocols.Party]) -> 'RoundKey':
     """Returns a fresh key of these parties."""
     seed = secrets.randbits(62)
-    by_silo: dict[int, list[Party]] = {}
+    by_silo: dict[int, list[protocols.Party]] = {}
     for party in parties:
       by_silo.setdefault(id(party.silo), []).append(party)
 
@@ -109,7 +86,7 @@ class RoundKey:
     public: [2, primes, degree] int32, (b, a).
   """
 
-  def __init__(self, keys: JointKeys, public: np.ndarray, held: Sequence[tuple[Silo, object]]):
+  def __init__(self, keys: JointKeys, public: np.ndarray, held: Sequence[tuple[protocols.Silo, object]]):
     """Args: `held` are the silos, each with the handle of the secrets in it."""
     self.public = public
     self._keys = keys
@@ -136,38 +113,33 @@ class RoundKey:
     return self._keys.opened(tf.constant(ciphertexts), found, tf.constant(clients), length).numpy()
 
 
-class JointKeyProcess:
-  """Looks like a `tff.learning.templates.LearningProcess` to a training loop; each round has a key of its own."""
+class JointKeyProcess(protocols.WrappedProcess):
+  """A process whose sums are opened by all clients of a round together; each round has a key of its own."""
 
-  def __init__(self, keys: JointKeys, with_parties: WithParties, *, hiding: hidden_sum.Hiding,
-               opening: tff.learning.templates.LearningProcess, read: Callable[[np.ndarray, int], hidden_sum.Opened],
-               fewest: int = 2):
-    """Args: `hiding` holds an `encrypted_sum.EncryptedSumFactory`; the others as in `two_phase.TwoPhaseProcess`."""
-    self._read = read
-    self._fewest = fewest
+  def __init__(self, keys: JointKeys, place: protocols.Place, *, hiding: hidden_sum.Hiding, opening: hidden_sum.Opening,
+               read: Callable[[np.ndarray, int], hidden_sum.Opened], fewest: int = 2):
+    """Args: `hiding` holds an `encrypted_sum.EncryptedSumFactory`; the others as of `hidden_sum.HiddenSumProcess`."""
+    super().__init__(opening)
     self._keys = keys
-    self._with_parties = with_parties
+    self._place = place
     self._hiding = hiding
     self._opening = opening
-    self.initialize = opening.initialize
-    self.get_model_weights = opening.get_model_weights
-    self.set_model_weights = opening.set_model_weights
+    self._read = read
+    self._fewest = fewest
 
-  def next(self, state, client_datasets: Sequence[Any]) -> tff.learning.templates.LearningProcessOutput:
+  def next(self, state: protocols.State, data: Sequence[Any]) -> protocols.RoundOutput:
     """Runs one round over the clients that can be reached; a round in which one is lost begins again with a new key."""
 
-    def run(parties):
-      if 0 < len(parties) < self._fewest:
-        raise refusal.RefusedError(hidden_sum.few_clients(len(parties), self._fewest))
-      key = self._keys.make(parties)
-      process = hidden_sum.TwoPhaseProcess(
+    def run(parties: Sequence[protocols.Party]) -> protocols.RoundOutput:
+      refusal.check_clients(len(parties), self._fewest)
+      key, positions = self._keys.make(parties), [party.position for party in parties]
+      process = hidden_sum.HiddenSumProcess(
           hiding=self._hiding, opening=self._opening, hiding_state=encrypted_sum.key_state(key.public),
-          read=self._read, client_data=lambda datasets: [datasets[party.position] for party in parties],
+          read=self._read, client_data=lambda whole: [whole[position] for position in positions],
           open_sum=key.open_sum, fewest=self._fewest)
-      return hidden_sum.for_whole_cohort(process.next(state, client_datasets), [party.position for party in parties],
-                                         len(client_datasets))
+      return process.next(state, data).over(positions, len(data))
 
-    return self._with_parties(len(client_datasets), run)
+    return self._place.with_parties(len(data), run)
 
 
 def _side_by_side(fn, groups):

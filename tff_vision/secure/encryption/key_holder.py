@@ -13,7 +13,7 @@ import tempfile
 import numpy as np
 from tenseal import sealapi
 
-from tff_vision.secure import fixed_point, hidden_sum, refusal
+from tff_vision.secure import fixed_point, refusal
 from tff_vision.secure.encryption.parameters import DEGREE, BfvParameters
 
 _SECRET, _PUBLIC = 'secret.key', 'public.key'
@@ -65,7 +65,7 @@ class KeyHolder:
     if clients == 1:
       raise ValueError('the key holder does not decrypt a sum over one client.')
     if 0 < clients < self._fewest:
-      raise refusal.RefusedError('the key holder: ' + hidden_sum.few_clients(clients, self._fewest))
+      raise refusal.RefusedError('the key holder: ' + refusal.few_clients(clients, self._fewest))
     if clients == 0:
       return np.zeros([length], np.float32)
     coefficients = np.stack([self._decrypt(c) for c in ciphertexts])

@@ -1,14 +1,17 @@
-"""One round of the masked sum: clients of a simulation, and the server that coordinates and unmasks.
+"""Rounds of masked sums: clients of a simulation, and the server that coordinates and unmasks.
 
-In a simulation both sides live in this process; `MaskServer` holds only what the server of a deployment would.
+In a simulation both sides live in this process, so it shows the protocol and not secrecy: in a deployment each client's
+half runs on its own machine. `MaskServer` holds only what the server of a deployment would.
 """
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
-from tff_vision.secure import hidden_sum, refusal
+from tff_vision.secure import fixed_point, refusal
 from tff_vision.secure.masking import mask_expansion, mask_graph, mask_protocol, shamir
 
 
@@ -110,7 +113,7 @@ class MaskServer:
     if len(uploaded) < 2:
       raise TooFewClientsError('fewer than 2 clients uploaded; their sum stays masked.')
     if len(uploaded) < self._fewest:
-      raise TooFewClientsError(hidden_sum.few_clients(len(uploaded), self._fewest))
+      raise TooFewClientsError(refusal.few_clients(len(uploaded), self._fewest))
     for i in shared:
       if len({i, *self._graph.neighbours[i]}.intersection(uploaded)) < self._graph.threshold:
         raise TooFewClientsError(self._few(i))
@@ -143,3 +146,57 @@ class MaskServer:
   def _few(self, client):
     return (f'too few neighbours of client {client} are left to unmask the sum ({self._graph.threshold} are needed); '
             'nothing was opened, run the round again.')
+
+
+class LostClientsError(TooFewClientsError):
+  """Clients were lost inside of the computation that added their masked updates up; the sum stays masked."""
+
+
+def no_dropouts(round_num: int) -> Dropouts:
+  """Loses nobody."""
+  del round_num
+  return Dropouts()
+
+
+class MaskDriver:
+  """Drives masked sums round by round for `hidden_sum.HiddenSumProcess`: key agreement, seeds, unmasking."""
+
+  def __init__(self, encoding: fixed_point.Encoding, *, fewest: int = 2,
+               dropouts: Callable[[int], Dropouts] = no_dropouts):
+    """Args: `fewest` as in `MaskRound`; `dropouts` says which clients are lost in the n-th round, counted from 1."""
+    self._fewest = fewest
+    self._encoding = encoding
+    self._dropouts = dropouts
+    self._round_num = 0
+    self._round: MaskRound | None = None
+
+  def client_data(self, datasets: Sequence[Any]) -> Sequence[tuple[Any, tf.data.Dataset]]:
+    """Begins a round: returns the uploaders' datasets, each with its mask seeds.
+
+    Raises:
+      TooFewClientsError: Too few clients are left to mask or to unmask.
+    """
+    self._round_num += 1
+    self._round = None
+    if not datasets:
+      return []
+    self._round = MaskRound(len(datasets), round_num=self._round_num, dropouts=self._dropouts(self._round_num),
+                            fewest=self._fewest)
+    return [(datasets[i], tf.data.Dataset.from_tensor_slices(self._round.mask_rows(i)))
+            for i in self._round.uploaders]
+
+  def open_sum(self, masked: np.ndarray, clients: int) -> np.ndarray:
+    """Ends the round: returns the sum of the uploaders' values, float32.
+
+    Raises:
+      LostClientsError: The sum is not over all uploaders.
+      TooFewClientsError: Too few clients answer; the sum stays masked.
+    """
+    if self._round is None:
+      return np.zeros(masked.shape, np.float32)
+    if clients != len(self._round.uploaders):
+      raise LostClientsError(
+          f'the masked sum holds {clients} clients of {len(self._round.uploaders)}: one was lost inside the '
+          'computation, and its masks do not cancel; nothing was opened, run the round again.')
+    total = self._round.unmask(masked).astype(np.int64)
+    return self._encoding.decode(tf.constant(total), tf.constant(clients)).numpy()

@@ -18,7 +18,7 @@ _MODULUS_BITS = 32
 
 
 class MaskedUploadFactory(tff.aggregators.WeightedAggregationFactory):
-  """Masks and sums float32 vectors; the "weight" is the client's mask seeds, `ROWS_TYPE`. See `two_phase`."""
+  """Masks and sums float32 vectors; the "weight" is the client's mask seeds, `ROWS_TYPE`. See `hidden_sum`."""
 
   def __init__(self, encoding: fixed_point.Encoding, *, clients_max: int, fewest: int = 2):
     """Initializes the factory.

@@ -2,35 +2,27 @@
 
 import dataclasses
 
-from tff_vision import configs
-from tff_vision.configs import validate
+from tff_vision import catalogue, configs
+from tff_vision.configs import compatibility, option, validate
 
 # Built-in models that a policy's outputs fit: any but the one that returns images.
-POLICY_MODELS = tuple(name for name in configs.model_config.BUILT_IN if name != 'autoencoder')
+POLICY_MODELS = tuple(name for name in catalogue.models.BUILT_IN if name != 'autoencoder')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ControlConfig:
-  """The environments, and how a policy learns from playing in them.
-
-  Attributes:
-    environments: Clients; each has an environment of its own.
-    unseen_environments: So many more are never trained in and only evaluated.
-    wind: Largest probability with which the wind moves a ball in a step; environments draw theirs, and the direction.
-    discount: Factor on a reward for each step that it lies ahead.
-    value_weight: Weight of the critic's squared error in the loss.
-    entropy_weight: Weight of the policy's entropy, which keeps it trying.
-    evaluation_episodes: Episodes behind each catch rate.
-    alone: Whether every client also trains alone, for comparison: as many rounds, nothing shared.
-  """
-  environments: int = 8
-  unseen_environments: int = 4
-  wind: float = 0.5
-  discount: float = 0.95
-  value_weight: float = 0.5
-  entropy_weight: float = 0.01
-  evaluation_episodes: int = 500
-  alone: bool = False
+  """The environments, and how a policy learns from playing in them."""
+  environments: int = option.option(8, 'Clients; each plays in an environment of its own.')
+  unseen_environments: int = option.option(4, 'So many more are only evaluated.')
+  wind: float = option.option(
+      0.5, 'Largest probability with which wind moves the ball in a step; environments draw theirs, and the direction.')
+  discount: float = option.option(0.95, 'Factor on a reward for each step that it lies ahead.')
+  value_weight: float = option.option(0.5, 'Weight of the critic\'s squared error in the loss.')
+  entropy_weight: float = option.option(
+      0.01, 'Weight of the policy\'s entropy in the loss, which keeps it trying.')
+  evaluation_episodes: int = option.option(500, 'Episodes behind each catch rate.')
+  alone: bool = option.option(
+      False, 'Whether every client also trains alone, for comparison: as many rounds, nothing shared.')
 
   def __post_init__(self):
     validate.positive(environments=self.environments, evaluation_episodes=self.evaluation_episodes)
@@ -61,6 +53,5 @@ class ControlExperiment:
   def __post_init__(self):
     if self.model.model not in POLICY_MODELS:
       raise ValueError(f'model={self.model.model} makes no policy: choose one of {", ".join(POLICY_MODELS)}.')
-    if self.aggregation.compression == 'top_k':
-      raise ValueError('compression=top_k keeps what a client has not sent beside its examples, and a client that '
-                       'plays has none: choose another compression.')
+    compatibility.check(*(getattr(self, name) for name in configs.sections(type(self))),
+                        more={'a client that plays': (catalogue.Trait.PLAYS,)})

@@ -7,13 +7,13 @@ Challenges", 2021, arXiv:2108.11887, section 3. The server's step, and all that 
 import collections
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import models, seeds, told
-from tff_vision.aggregation import stack
-from tff_vision.learning import algorithm, composition, local_training, optimizers, server_step
+from tff_vision import experiment, models, seeds, tasks, told
+from tff_vision.learning import local_training, optimizers
 from tff_vision.models import blank, check, replayable
 from tff_vision.studies.control import catch, control_config, policy
 
@@ -99,31 +99,40 @@ TELLS = told.Told(largest_weight=1.0, summary=lambda sums: collections.OrderedDi
                               told.Measured.NOTHING: {}})
 
 
-def build_process(player: Player, *, aggregator: stack.Aggregator, client_work_layer=lambda client_work: client_work,
-                  beside: told.Beside = told.IN_THE_CLEAR) -> tff.learning.templates.LearningProcess:
-  """Composes broadcast, play, aggregation and the server's step; every client counts the same.
+@dataclasses.dataclass(frozen=True)
+class Game:
+  """A player in the environments of all clients: an `experiment.Learner`; every client counts the same."""
+  player: Player
+  environments: Sequence[catch.Environment]
+  tells: told.Told = TELLS
 
-  Args:
-    client_work_layer: Wraps what clients do, for aggregators that need more than data from them.
-    beside: What a client's computation returns beside its update.
-  """
-  client_work = client_work_layer(_client_work(player, beside))
-  kinds = client_work.next.type_signature.result.result.member
-  server = player.config.server
-  step = server_step.ServerStep(
-      algorithm=algorithm.Algorithm(), learning_rate=server.server_learning_rate, schedule=None, total_weight=1.0,
-      optimizer=optimizers.SERVER_OPTIMIZERS[server.server_optimizer](server.server_learning_rate, server),
-      weights_type=player.weights_type)
-  weighted = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
+  def keras_model(self) -> tf.keras.Model:
+    """Returns a fresh policy."""
+    return self.player.keras_model()
 
-  @tff.tensorflow.computation
-  def initial_weights():
-    return tff.learning.models.ModelWeights.from_model(player.client_model())
+  def first_weights(self) -> tff.learning.models.ModelWeights:
+    """Returns the policy of round 0, a function of the seed."""
+    with tasks.keras_seed(seeds.derive(self.player.config.program.seed, 'initial weights') % 2**32):
+      return tff.learning.models.ModelWeights.from_model(self.keras_model())
 
-  return composition.compose(
-      initial_weights, client_work,
-      (aggregator if weighted else tff.aggregators.as_weighted_aggregator(aggregator)).create(
-          kinds.update, kinds.update_weight), step.finalizer(kinds.update), reads_server_state=False)
+  def client_work(self, beside: told.Beside) -> tff.learning.templates.ClientWorkProcess:
+    """Returns the play of one client, who tells what `beside` says."""
+    return _client_work(self.player, beside)
+
+  def present(self, cohort: Sequence[int]) -> Sequence[int]:
+    """Returns the clients of `cohort` that can play: all."""
+    return cohort
+
+  def request(self, client: int, round_num: int) -> tf.data.Dataset:
+    """Returns what `client` plays in a round."""
+    return self.player.request(self.environments[client], client, round_num)
+
+  def experiment(self) -> experiment.OwnWork:
+    """Returns the federated training of the policy."""
+    config = self.player.config
+    return experiment.OwnWork(
+        learner=self, population=len(self.environments), participation=config.cohort, server=config.server,
+        secure_sum=config.secure, aggregator=config.aggregation, rounds=config.program.rounds, seed=config.program.seed)
 
 
 def _client_work(player, beside):

@@ -13,14 +13,15 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, seeds, tasks
-from tff_vision.aggregation import composing, secured, stack
+from tff_vision import configs, seeds
 from tff_vision.configs import runtime_config
-from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import json_file, loop, run_directory
+from tff_vision.program import managers as managers_lib
 from tff_vision.report import page
 from tff_vision.runtime.driver import runtimes
 from tff_vision.studies.control import catch, control_config, optimum, policy, policy_process
+
+METRICS = ('catch_rate',)  # That rounds are followed by.
 
 
 class Arena:
@@ -62,29 +63,20 @@ def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, 
   """
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir), control_config.ControlExperiment)
   directory.check_usable(config, resume=launch.resume)
-  composing.check(configs.ExperimentConfig(cohort=config.cohort, secure=config.secure, aggregation=config.aggregation),
-                  data_placement='driver')
-  control, seed = config.control, config.program.seed
-  plan = plan_lib.build_plan(configs.PrivacyConfig(), config.cohort, population=control.environments,
-                             rounds=config.program.rounds, seed=seed,
-                             cohort_size_bounds=secured.cohort_size_bounds(config.secure))
-  secured.check_run(config.secure, plan, rounds=config.program.rounds, run_dir=directory.path)
-  player, started = policy_process.Player(config), time.monotonic()
+  control, player, started = config.control, policy_process.Player(config), time.monotonic()
   environments = catch.draw_environments(control.environments + control.unseen_environments,
-                                         wind=control.wind, seed=seed)
+                                         wind=control.wind, seed=config.program.seed)
   known, unseen = environments[:control.environments], environments[control.environments:]
+  made = policy_process.Game(player, known).experiment()
+  made.check_run(directory.path)
   arena = Arena(player)
   with directory.opened(config), runtimes.open_runtime(runtime) as place:
-    made = secured.build_process(config.secure, plan, functools.partial(policy_process.build_process, player),
-                                 tells=policy_process.TELLS, place=place, aggregation=config.aggregation,
-                                 rounds=config.program.rounds)
-    weights, history = asyncio.run(_train(made, player, known, arena, plan, place, directory, on_round))
-    alone = _train_alone(player, known, arena, plan, place) if control.alone else None
+    trainer = made.prepare(place, on_workers=bool(runtime.workers))
+    weights, history = asyncio.run(_train(trainer, config.program, known, arena, directory, on_round))
+    alone = _train_alone(made, arena, place) if control.alone else None
   content = _report(config, arena, weights, history, known, unseen, alone)
-  content['secure_sum'] = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
-                                           tells=policy_process.TELLS,
-                                           parameters_count=arena.model.count_params(),
-                                           on_workers=bool(runtime.workers), rounds=config.program.rounds)
+  content['privacy'] = trainer.plan.ledger(config.program.rounds).to_json()
+  content['secure_sum'] = trainer.secure_sum
   content['seconds'] = {'train': sum(record['seconds'] for record in history), 'total': time.monotonic() - started}
   weights.assign_weights_to(arena.model)
   directory.export.mkdir(exist_ok=True)
@@ -96,53 +88,45 @@ def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, 
   return content
 
 
-async def _train(made, player, known, arena, plan, place, directory, on_round):
+async def _train(trainer, program, known, arena, directory, on_round):
   """Returns the final weights and one record a round; begins at the latest checkpoint."""
-  program, managers = player.config.program, loop.Managers.in_directory(directory)
-  state = made.set_model_weights(made.initialize(), _initial_weights(player))
+  managers, state = managers_lib.Managers.in_directory(directory), trainer.begin()
   saved, _ = await managers.checkpoints.load_latest({'state': state, 'history': b''})
   history = []
   if saved is not None:
     state, history = saved['state'], json.loads(saved['history'].decode())
   for round_num in range(len(history) + 1, program.rounds + 1):
-    began, cohort = time.monotonic(), plan.cohort(round_num)
-    with place.cohort(cohort, population=len(known)):
-      output = made.next(state, [player.request(known[i], i, round_num) for i in cohort])
-    state, faults = output.state, place.take_faults()
+    began, cohort = time.monotonic(), trainer.plan.cohort(round_num)
+    output = trainer.next(state, round_num, cohort)
+    state, faults = output.state, trainer.place.take_faults()
     record = {'round': round_num, 'seconds': time.monotonic() - began, 'cohort_size': len(cohort),
               'train': {name: float(value) for name, value in output.metrics['client_work']['train'].items()}}
     if faults:
       record['faults'] = [dataclasses.asdict(fault) for fault in faults]
     if round_num % program.rounds_per_evaluation == 0 or round_num == program.rounds:
-      rates = arena.catch_rates(made.get_model_weights(state), known)
+      rates = arena.catch_rates(trainer.weights(state), known)
       record |= {'evaluation': {'catch_rate': float(np.mean(rates))}, 'per_client': {'worst': min(rates)}}
     history.append(record)
     await managers.checkpoints.save({'state': state, 'history': json.dumps(history).encode()}, round_num)
-    await loop.release(managers, record)
+    await managers_lib.release(managers, record)
     on_round(record)
-  return made.get_model_weights(state), history
+  return trainer.weights(state), history
 
 
-def _train_alone(player, known, arena, plan, place):
+def _train_alone(made, arena, place):
   """Returns for each client the catch rates, in every client's environment, of the policy that it learns by itself."""
-  made, rates = policy_process.build_process(player, aggregator=stack.build_stack(plan)), []
-  start = made.set_model_weights(made.initialize(), _initial_weights(player))
-  for client, environment in enumerate(known):
-    state = start
-    for round_num in range(1, player.config.program.rounds + 1):
-      with place.cohort([client], population=len(known)):
-        state = made.next(state, [player.request(environment, client, round_num)]).state
-    rates.append(arena.catch_rates(made.get_model_weights(state), known))
+  trainer, rates = dataclasses.replace(made, secure_sum=configs.SecureConfig(),
+                                       aggregator=configs.AggregationConfig()).prepare(place), []
+  for client in range(made.population):
+    state = trainer.begin()
+    for round_num in range(1, made.rounds + 1):
+      state = trainer.next(state, round_num, [client]).state
+    rates.append(arena.catch_rates(trainer.weights(state), made.learner.environments))
   return rates
 
 
-def _initial_weights(player):
-  with tasks.keras_seed(seeds.derive(player.config.program.seed, 'initial weights') % 2**32):
-    return tff.learning.models.ModelWeights.from_model(player.keras_model())
-
-
 def _report(config, arena, weights, history, known, unseen, alone):
-  """Returns report.json's content; docs/reinforcement.md lists its keys."""
+  """Returns report.json's content; docs/how-to/reinforcement.md lists its keys."""
   def described(environments):
     return [{'environment': number, **dataclasses.asdict(environment), 'federated_catch_rate': rate,
              'random_catch_rate': arena.random_catch_rate(environment),
@@ -158,5 +142,5 @@ def _report(config, arena, weights, history, known, unseen, alone):
   return {'config': dataclasses.asdict(config), 'dataset': {'name': 'catch on pixels'},
           'model': {'name': config.model.model, 'parameters': arena.model.count_params()},
           'evaluation': numbers(rows), 'unseen': {'evaluation': numbers(others)} if others else None,
-          'environments': rows, 'unseen_environments': others, 'privacy': {'mechanism': 'none'},
+          'environments': rows, 'unseen_environments': others,
           'rounds': len(history), 'history': history}

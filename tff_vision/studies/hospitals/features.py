@@ -23,19 +23,20 @@ def trained_part(images: images_lib.FederatedImages, model: str
   """Returns what is trained on, and what is trained: for `scattering`, features and the layer on top of them."""
   if model != 'scattering':
     return images, models.MODELS[model]
-  shape = preprocess.input_shape(images.preprocessing, images.test.examples.shape)
+  shape = preprocess.input_shape(images.preprocessing, images.spec.shape)
   network = scattering.build_features(shape)
   forward = tf.function(lambda x: standardized(network(preprocess.evaluation_fn(images.preprocessing, x))),
                         reduce_retracing=True)
 
   def featured(examples):
-    x = [forward(examples.x[start:start + _BATCH]).numpy() for start in range(0, len(examples), _BATCH)]
+    x = [forward(examples.x[start:start + _BATCH]).numpy() for start in range(0, max(1, len(examples)), _BATCH)]
     return images_lib.Examples(np.concatenate(x), examples.y)
 
   parts = [featured(images.train.examples(client)) for client in range(len(images.train))]
   train = hospital_data.clients_of(parts, images.train.client_ids)
   test = dataclasses.replace(images.test, examples=featured(images.test.examples))
-  return dataclasses.replace(images, train=train, test=test, unseen=None,
+  spec = images_lib.ImageSpec.of(test.examples, images.class_names)
+  return dataclasses.replace(images, train=train, test=test, unseen=None, spec=spec,
                              preprocessing=images_lib.Preprocessing(scale=1.0)), _layer
 
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 
 import markupsafe
 
+from tff_vision.accounting.ledger import Ledger
 from tff_vision.report import number_format as numbers
 from tff_vision.report import pages, tables
 from tff_vision.studies.hospitals import ways
-
-_CONDITIONS = ('delta', 'unit', 'relation', 'sampling', 'accountant', 'noise_multiplier', 'clip_norm')
 
 
 def write_html(path: os.PathLike | str, content: Mapping) -> None:
@@ -32,7 +31,7 @@ def write_html(path: os.PathLike | str, content: Mapping) -> None:
 def _hospitals(content):
   rows = [[one['hospital'],
            *(numbers.data(one[key]) for key in ('training_images', 'validation_images', 'test_images')),
-           *(numbers.metric('accuracy', one[key]) for key in ('share_of_second_class',) if key in one)]
+           *(numbers.data(one[key], numbers.percent(one[key])) for key in ('share_of_second_class',) if key in one)]
           for one in content['hospitals']]
   header = ['hospital', 'training', 'validation', 'test', f'{content["class_names"][1]} among training images']
   return tables.Table(caption='The hospitals', rows=rows, header=header[:max(map(len, rows))])
@@ -69,12 +68,16 @@ def _findings(content):
 
 def _privacy(content, names):
   rows = []
-  for key, ledger in content['privacy'].items():
-    for name, one in zip(names, ledger['per_client'], strict=True):
-      rows.append([content['ways'][key]['title'], name, numbers.data(one['epsilon']), numbers.data(one['rounds']),
-                   *(numbers.data(ledger[condition]) for condition in _CONDITIONS)])
-  return tables.Table(caption='ε of each hospital, and the conditions under which it holds', rows=rows, header=[
-      'training', 'hospital', 'ε', 'rounds', *map(numbers.label, _CONDITIONS)])
+  for key, stated in content['privacy'].items():
+    ledger = Ledger.from_json(stated)
+    for name, one in zip(names, ledger.per_client, strict=True):
+      # Each hospital took part in rounds of its own.
+      conditions = {**ledger.conditions, 'rounds': one.rounds, 'noise_multiplier': ledger.noise_multiplier,
+                    'clip_norm': ledger.clip_norm}
+      rows.append([content['ways'][key]['title'], name, numbers.data(one.smallest_epsilon),
+                   *map(numbers.data, conditions.values())])
+      header = ['training', 'hospital', 'ε', *map(numbers.label, conditions)]
+  return tables.Table(caption='ε of each hospital, and the conditions under which it holds', rows=rows, header=header)
 
 
 def _areas_alt(content):

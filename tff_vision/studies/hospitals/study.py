@@ -57,7 +57,7 @@ def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, st
   images, builder = features.trained_part(images, config.model.model)
   hospitals = hospital_data.divide(images, validation_share=study.validation_share, seed=config.program.seed)
   model = builder(
-      preprocess.input_shape(images.preprocessing, images.test.examples.shape), len(images.class_names))
+      preprocess.input_shape(images.preprocessing, images.spec.shape), len(images.class_names))
   evaluator = evaluation.Evaluator(model, preprocessing=images.preprocessing)
   started, measured = time.monotonic(), {}
   with claim.claimed(run_dir, config, study), runtimes.open_runtime(runtime_config.RuntimeConfig()) as place:
@@ -67,7 +67,7 @@ def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, st
     trainer.check_budget()
     scores = {key: _timed(key, trainer, hospitals, evaluator, on_model)
               for key in (*map(ways.alone, hospitals.names), *ways.WAYS)}
-    ledgers = {key: dict(trainer.ledger(key)) for key, way in ways.WAYS.items() if way.private}
+    ledgers = {key: trainer.ledger(key).to_json() for key, way in ways.WAYS.items() if way.private}
     hidden = {key: dict(trainer.describe_secure_sum(key)) for key, way in ways.WAYS.items() if way.encrypted}
   for number, name in enumerate(hospitals.names):
     test = hospitals.test[number].y

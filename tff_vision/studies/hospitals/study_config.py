@@ -2,31 +2,22 @@
 
 import dataclasses
 
-from tff_vision.configs import validate
+from tff_vision.configs import option, validate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-  """How hospitals compare ways of training.
-
-  Attributes:
-    validation_share: This share of each hospital's training images is kept for choosing its decision threshold.
-    personal_epochs: Local epochs of each hospital, alone, from the federated model on.
-    private_epsilon: The largest epsilon of any hospital, of the ways with differential privacy.
-    private_clip_norm: L2 bound on the gradient of one image in these.
-    private_learning_rate: Of hospitals in these; larger batches bear a larger one.
-    private_batch_size: Expected images in a step of these; noise is divided by it.
-    private_rounds: Rounds of these: each one costs privacy.
-    bootstraps: Resamples of the test images behind each interval.
-  """
-  validation_share: float = 0.2
-  personal_epochs: int = 2
-  private_epsilon: float = 4.0
-  private_clip_norm: float = 1.0
-  private_learning_rate: float = 0.3
-  private_batch_size: int = 128
-  private_rounds: int = 40
-  bootstraps: int = 1000
+  """How hospitals compare ways of training."""
+  validation_share: float = option.option(
+      0.2, 'Share of each hospital\'s training images kept for choosing its decision threshold.')
+  personal_epochs: int = option.option(2, 'Local epochs alone, from the federated model on.')
+  private_epsilon: float = option.option(4.0, 'Largest epsilon of any hospital, of the private ways.')
+  private_clip_norm: float = option.option(1.0, 'L2 bound on the gradient of one image in these.')
+  private_learning_rate: float = option.option(
+      0.3, 'Learning rate of private training; larger batches bear a larger one.')
+  private_batch_size: int = option.option(128, 'Expected images in a private step; noise is divided by it.')
+  private_rounds: int = option.option(40, 'Rounds of private training: each one costs privacy.')
+  bootstraps: int = option.option(1000, 'Resamples of the test images behind each interval.')
 
   def __post_init__(self):
     validate.open_unit(validation_share=self.validation_share)

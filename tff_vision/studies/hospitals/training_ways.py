@@ -10,29 +10,16 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import tensorflow_federated as tff
 
-from tff_vision import assembly, configs, experiment, models, secret_files, tasks
-from tff_vision.accounting import budget_charge, privacy_losses
-from tff_vision.aggregation import secured
-from tff_vision.configs import budget_file_config, runtime_config
+from tff_vision import configs, experiment, models, secret_files, values
+from tff_vision.accounting import budget_charge
+from tff_vision.accounting import ledger as ledger_lib
+from tff_vision.configs import budget_file_config
 from tff_vision.learning import client_data, local_training
-from tff_vision.learning import learning_process as process
 from tff_vision.learning import personal as personal_lib
 from tff_vision.runtime.driver import local
 from tff_vision.studies.hospitals import hospital_data, study_config, ways
 
 Weights = tff.learning.models.ModelWeights
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Built:
-  """A process with what runs it."""
-  config: configs.ExperimentConfig
-  process: tff.learning.templates.LearningProcess
-  task: tasks.Task
-  ledger: Mapping
-  spent: privacy_losses.Spent | None
-  delta: float | None
-  secure_sum: Mapping
 
 
 class Trainer:
@@ -70,14 +57,15 @@ class Trainer:
     try:
       for key in (key for key in ways.WAYS if ways.is_private(key) and not self._file(key).exists()):
         charges.append(self._charge(key))
-        charges[-1].reserve(self._way(key).spent)
+        charges[-1].reserve(self._spent(key))
     finally:
       for one in charges:
         one.release()
 
-  def ledger(self, key: str) -> Mapping:
+  def ledger(self, key: str) -> ledger_lib.Statement:
     """Returns what a private way cost, hospital by hospital."""
-    return self._way(key).ledger
+    trainer = self._way(key)
+    return trainer.plan.final_ledger(trainer.rounds)
 
   def describe_secure_sum(self, key: str) -> Mapping:
     """Returns what an encrypted way hid, and from whom."""
@@ -86,61 +74,44 @@ class Trainer:
   @functools.cached_property
   def _personal(self):
     """The federated model, trained on at each hospital."""
-    built, shared = self._way('fedavg'), self.model('fedavg')
+    trainer, shared = self._way('fedavg'), self.model('fedavg')
     tuned = personal_lib.fine_tuned(
-        built.task, local_training.LocalOptimization(client=built.task.client), shared,
-        data=client_data.SentData(task=built.task), epochs=self._study.personal_epochs,
-        round_num=built.config.program.rounds + 1, cohort=self._place.cohort)
+        trainer.task, local_training.LocalOptimization(client=trainer.task.client), shared,
+        data=client_data.SentData(task=trainer.task), epochs=self._study.personal_epochs,
+        round_num=trainer.rounds + 1, cohort=self._place.cohort)
     return {hospital: Weights(trainable=trainable, non_trainable=shared.non_trainable) for hospital, trainable in tuned}
 
   def _charged(self, key):
     """Trains a private way, which the budget over several runs is charged for each time that it is trained."""
-    built, charged = self._way(key), self._charge(key)
-    charged.reserve(built.spent)
+    charged, spent = self._charge(key), self._spent(key)
+    charged.reserve(spent)
     weights = self._trained(key)
-    charged.settle(built.spent)
+    charged.settle(spent)
     return weights
+
+  def _spent(self, key):
+    trainer = self._way(key)
+    return trainer.plan.spent(trainer.rounds)
 
   def _charge(self, key):
     return budget_charge.Charge(self._budget, run=secrets.token_bytes(32),
                                 data=experiment.fingerprint(self._hospitals.images),
-                                delta=self._way(key).delta, label=f'{ways.WAYS[key].title} in run_dir={self._folder}')
+                                delta=self._way(key).plan.delta,
+                                label=f'{ways.WAYS[key].title} in run_dir={self._folder}')
 
   def _trained(self, key):
-    built = self._way('fedavg' if key.startswith('alone:') or key == 'pooled' else key)
-    members = list(range(len(self._hospitals.names)))
+    members = range(len(self._hospitals.names))
     if key == 'pooled':
-      pooled = dataclasses.replace(built.task, images=self._hospitals.pooled)
-      return self._rounds(dataclasses.replace(built, task=pooled), [0])
+      return _rounds(self._way('fedavg').with_images(self._hospitals.pooled), [0])
     if key.startswith('alone:'):
-      members = [self._hospitals.names.index(key.removeprefix('alone:'))]
-    return self._rounds(built, members)
-
-  def _rounds(self, built, members: Sequence[int]):
-    """Returns the model that `members` train together."""
-    task = built.task
-    state = built.process.set_model_weights(built.process.initialize(), task.initial_weights())
-    for round_num in range(1, built.config.program.rounds + 1):
-      with self._place.cohort(members, population=len(self._hospitals.names)):
-        state = built.process.next(state, [task.client_element(member, round_num) for member in members]).state
-    return built.process.get_model_weights(state)
+      return _rounds(self._way('fedavg'), [self._hospitals.names.index(key.removeprefix('alone:'))])
+    return _rounds(self._way(key), members)
 
   def _way(self, key):
     if key not in self._built:
-      config = self.config_of(ways.WAYS[key])
-      task = tasks.Task(images=self._hospitals.images, model_builder=self._builder,
-                        client=config.client, seed=config.program.seed)
-      plan = experiment.build_plan(config, task)
-      trained = dataclasses.replace(task, client=plan.client_data(task.client))
-      parts = assembly.assemble(config, trained, plan, runtime_config.RuntimeConfig(), self._folder / 'client_states',
-                                self._place)
-      self._built[key] = _Built(
-          config=config, process=parts.process, task=trained, ledger=plan.final_ledger(config.program.rounds),
-          spent=plan.spent(config.program.rounds), delta=getattr(plan, 'delta', None),
-          secure_sum=secured.describe(config.secure, plan, clients=len(self._hospitals.names),
-                                      parameters_count=parts.sent_length, on_workers=False,
-                                      tells=process.tells(trained, config.algorithm),
-                                      rounds=config.program.rounds))
+      made = dataclasses.replace(experiment.from_config(self.config_of(ways.WAYS[key])),
+                                 task=values.Task(self._hospitals.images, model=self._builder))
+      self._built[key] = made.prepare(self._place, client_states=self._folder / 'client_states')
     return self._built[key]
 
   def config_of(self, way: ways.Way) -> configs.ExperimentConfig:
@@ -148,7 +119,7 @@ class Trainer:
     base, study = self._config, self._study
     changes = {
         'algorithm': dataclasses.replace(base.algorithm, algorithm=way.algorithm),
-        'cohort': configs.CohortConfig(sampling='fixed', cohort_size=len(self._hospitals.names))}
+        'cohort': values.Fixed(len(self._hospitals.names))}
     if way.private:
       changes['privacy'] = configs.PrivacyConfig(privacy='example_dp_sgd', clip_norm=study.private_clip_norm,
                                                  target_epsilon=study.private_epsilon)
@@ -175,6 +146,14 @@ class Trainer:
       values = [held[f'arr_{i}'] for i in range(len(held.files) - 1)]
       split = int(held['split'])
     return Weights(trainable=values[:split], non_trainable=values[split:])
+
+
+def _rounds(trainer, members: Sequence[int]):
+  """Returns the model that `members` train together."""
+  state = trainer.begin()
+  for round_num in range(1, trainer.rounds + 1):
+    state = trainer.next(state, round_num, members).state
+  return trainer.weights(state)
 
 
 def _file_name(key):

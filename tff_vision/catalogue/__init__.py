@@ -1,0 +1,130 @@
+"""Everything that has a name, row by row: algorithms, mechanisms, models, data sets and the like.
+
+Flags and configs take their choices from here, `configs.compatibility` its refusals, documents their tables; what a
+name stands for is imported when it is used. Nothing here imports TensorFlow. A new choice is one row.
+"""
+
+import importlib
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from tff_vision.catalogue import aggregations, algorithms, data_sets, mechanisms, models, places, rows
+
+Row = rows.Row
+Trait = rows.Trait
+Kind = rows.Kind
+Limit = rows.Limit
+How = rows.How
+
+# Field -> its choices; in the order in which refusals are looked for.
+KINDS: Mapping[str, Kind] = {kind.field: kind for kind in (
+    algorithms.ALGORITHMS, algorithms.CLIENT_OPTIMIZERS, algorithms.SERVER_OPTIMIZERS, algorithms.CLIENT_SCHEDULES,
+    algorithms.SERVER_SCHEDULES, aggregations.AGGREGATORS, aggregations.COMPRESSIONS, aggregations.ATTACKS,
+    mechanisms.PRIVACIES, mechanisms.MF_STRATEGIES, mechanisms.EXAMPLE_SAMPLINGS, mechanisms.EXAMPLE_NOISES,
+    aggregations.SECURE_SUMS,
+    mechanisms.SAMPLINGS, models.TASKS, models.MODELS, data_sets.DATA_SETS, data_sets.PARTITIONS,
+    data_sets.QUANTITY_DISTRIBUTIONS, places.RUNTIMES, places.DATA_PLACEMENTS, models.FORMATS)}
+
+# What a trait does not go with: (trait, the other's trait) -> why not. A row's own `refuses` comes first.
+CLASHES: Mapping[tuple[Trait, Trait], str] = {
+    (Trait.PERSONAL, Trait.PROMISES): 'the report tells how good the clients\' own models are, and no noise covers '
+                                      'that',
+    (Trait.READS_SHARE, Trait.PROMISES): 'the server reads the sum of the clients\' weights without noise',
+    (Trait.KEEPS_STATE, Trait.CLIENTS_DRAW_NOISE): 'the server stores what its clients keep, as it is, and the promise '
+                                                   'is against the server too',
+    (Trait.RULE, Trait.NOISES_SUM): 'the rule needs single updates, and noise is calibrated to a sum; norm_clipping '
+                                    'and zeroing change each update by itself and go with it',
+    (Trait.RULE, Trait.NOISES_UPDATE): 'the noise on every single update drowns the distances and orders that the rule '
+                                       'goes by',
+    (Trait.RULE, Trait.HIDES_UPDATES): 'the rule needs single updates, which the sum hides; norm_clipping and zeroing '
+                                       'change each update by itself and go with it',
+    (Trait.OWN_FACTORY, Trait.NOISES_SUM): 'the mechanism clips, adds up and noises updates by itself, and what '
+                                           'another factory does to them no noise is calibrated to',
+    (Trait.OWN_FACTORY, Trait.NOISES_UPDATE): 'the mechanism clips and noises updates by itself',
+    (Trait.OWN_FACTORY, Trait.HIDES_UPDATES): 'the secure sum adds updates up by itself, and shows nobody a single one',
+    (Trait.OWN_FACTORY, Trait.SEVERAL_MODELS): 'a client sends zeros for the models that it did not choose',
+    (Trait.COMPRESSES, Trait.NOISES_SUM): 'rounding could carry an update beyond the bound that the noise is '
+                                          'calibrated to',
+    (Trait.COMPRESSES, Trait.NOISES_UPDATE): 'the noise on each update leaves nothing to compress',
+    (Trait.COMPRESSES, Trait.HIDES_UPDATES): 'hidden updates have a fixed point of their own, secure_bits, and hidden '
+                                             'values cannot be left out',
+    (Trait.DEFERS, Trait.DATA_ON_WORKERS): 'what a client has not sent yet travels with its examples',
+    (Trait.CHANGES_UPDATES, Trait.DATA_ON_WORKERS): 'an attacker\'s flag travels with its examples',
+    (Trait.CHANGES_DATA, Trait.DATA_ON_WORKERS): 'the driver changes attackers\' examples, and these lie on the '
+                                                 'workers',
+    (Trait.DEFERS, Trait.KEEPS_STATE): 'the memory of what was not sent would have to be kept beside that state',
+    (Trait.DEFERS, Trait.PLAYS): 'what a client has not sent yet travels with its examples, and it has none',
+    (Trait.RETURNS_IMAGES, Trait.PLAYS): 'it makes no policy',
+    (Trait.RULE, Trait.SEVERAL_MODELS): 'a client sends zeros for the models that it did not choose, and the rule '
+                                        'takes them for updates',
+    (Trait.LIMIT, Trait.SEVERAL_MODELS): 'the bound would shorten a client\'s choice of a model together with its '
+                                         'update',
+    (Trait.COMPRESSES, Trait.SEVERAL_MODELS): 'rounding would blur a client\'s choice of a model, by which its update '
+                                              'is divided',
+    (Trait.CHANGES_UPDATES, Trait.SEVERAL_MODELS): 'it would multiply the attacker\'s choice of a model together with '
+                                                   'its update',
+}
+
+
+def names(field: str) -> tuple[str, ...]:
+  """Returns the choices of a field, in the order in which they are shown."""
+  return tuple(KINDS[field].rows)
+
+
+def row(field: str, name: str) -> Row:
+  """Returns the row of a choice; KeyError if there is none."""
+  return KINDS[field].rows[name]
+
+
+def why_not(field: str, name: str, trait: Trait) -> str:
+  """Returns why a choice does not go with one that has `trait`; KeyError if it does."""
+  return row(field, name).refuses[trait]
+
+
+def with_trait(field: str, trait: Trait) -> tuple[str, ...]:
+  """Returns the choices of a field that have a trait."""
+  return tuple(name for name, found in KINDS[field].rows.items() if trait in found.traits)
+
+
+def clash(row: Row, traits: Collection[Trait], others: Collection[Trait]) -> str | None:
+  """Returns why a row with `traits` does not go with one that has `others`; None if it does."""
+  for other in Trait:
+    if other in others and other in row.refuses:
+      return row.refuses[other]
+  for (mine, other), reason in CLASHES.items():
+    if mine in traits and other in others:
+      return reason
+  return None
+
+
+def chosen(field: str, value: Any) -> Row | None:
+  """Returns the row of what a config has in a field: of a name, of an object that brings one, or of one's own."""
+  kind = KINDS[field]
+  if isinstance(value, str) and value in kind.rows:
+    return kind.rows[value]
+  brought = getattr(value, 'row', None)
+  return brought if isinstance(brought, Row) else kind.own
+
+
+def load(reference: str) -> Any:
+  """Returns what stands at `module:attribute`."""
+  module, _, attribute = reference.partition(':')
+  return getattr(importlib.import_module(module), attribute)
+
+
+class Loaded(Mapping[str, Any]):
+  """What the names of a field stand for, each imported when it is asked for; names without a `loads` are left out."""
+
+  def __init__(self, field: str, *, trait: Trait | None = None, but: Collection[str] = ()):
+    """Args: `trait`: only names with it, if it is given; `but`: names that are left out."""
+    self._rows = {name: found for name, found in KINDS[field].rows.items()
+                  if found.loads and name not in but and (trait is None or trait in found.traits)}
+
+  def __getitem__(self, name: str) -> Any:
+    return load(self._rows[name].loads)
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(self._rows)
+
+  def __len__(self) -> int:
+    return len(self._rows)

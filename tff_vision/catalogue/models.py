@@ -1,0 +1,53 @@
+"""Models, tasks, and the formats in which a model is exported."""
+
+from tff_vision.catalogue.rows import How, Kind, Limit, Row, Trait
+
+_BUILDERS = 'tff_vision.models'
+_IMAGES = frozenset((Trait.RETURNS_IMAGES,))
+
+MODELS = Kind.of('model', (
+    Row('autoencoder', 'convolutions down to 48 numbers and back to the image', traits=_IMAGES,
+        limits=(Limit('task', 'it returns images', ('anomaly',), How.NEEDS),), loads=f'{_BUILDERS}.autoencoder:build'),
+    Row('cnn', 'McMahan et al. 2017: two 5x5 convolutions, 512 hidden units', loads=f'{_BUILDERS}.cnn:build_cnn'),
+    Row('cnn_dropout', 'Reddi et al. 2021: two 3x3 convolutions, 128 hidden units, dropout',
+        loads=f'{_BUILDERS}.cnn:build_cnn_dropout'),
+    Row('cnn_gn', 'four convolutions with GroupNorm, for images of any size', loads=f'{_BUILDERS}.cnn:build_cnn_gn'),
+    Row('cnn_private', 'two convolutions with GroupNorm and tanh, for private SGD: few weights, even gradients',
+        loads=f'{_BUILDERS}.cnn:build_cnn_private'),
+    Row('cnn_tanh', 'two convolutions with tanh, whose bounded activations suit private training',
+        loads=f'{_BUILDERS}.cnn:build_cnn_tanh'),
+    Row('linear', 'multinomial logistic regression on pixels', loads=f'{_BUILDERS}.cnn:build_linear'),
+    Row('mlp', 'McMahan et al. 2017: two hidden layers of 200 units', loads=f'{_BUILDERS}.cnn:build_mlp'),
+    Row('mobilenet_v3_small', 'MobileNetV3-Small (Howard et al. 2019) with GroupNorm',
+        loads=f'{_BUILDERS}.mobilenet:build'),
+    Row('resnet18_gn', 'ResNet-18 (He et al. 2016) with GroupNorm', loads=f'{_BUILDERS}.resnet:build_resnet18'),
+    Row('resnet20_gn', 'ResNet-20 for small images, with GroupNorm', loads=f'{_BUILDERS}.resnet:build_resnet20'),
+    Row('scattering', 'fixed wavelets, and a trained layer on them', loads=f'{_BUILDERS}.scattering:build_scattering'),
+    Row('vit_tiny', 'a small vision transformer', loads=f'{_BUILDERS}.vit:build'),
+    Row('keras_file', 'a Keras file of your own, --initial_model', reads=('initial_model',),
+        requires=('initial_model',)),
+), own=Row(''))
+BUILT_IN = tuple(name for name, row in MODELS.rows.items() if row.loads)
+
+_ACCURACY = Limit('metrics_noise_multiplier', 'it releases accuracy, which the task has none of')
+TASKS = Kind.of('task', (
+    Row('anomaly', 'how far an image is from those of normal_class, on which an autoencoder trains',
+        reads=('normal_class',), requires=('normal_class',),
+        limits=(Limit('model', 'the task needs a model that returns images', ('autoencoder', 'keras_file'), How.NEEDS,
+                      own=True), _ACCURACY),
+        loads='tff_vision.objectives.anomaly:build'),
+    Row('classification', 'one class to an image, or several findings', reads=('loss', 'loss_option'),
+        loads='tff_vision.objectives.classification:build'),
+    Row('embedding', 'unit vectors that are near each other for images of one class, also of one not trained on',
+        traits=frozenset((Trait.COMPARES_EXAMPLES,)), reads=('embedding_size',), limits=(_ACCURACY,),
+        loads='tff_vision.objectives.embedding:build'),
+), own=Row('', limits=(_ACCURACY,)))
+
+_FORMATS = 'tff_vision.export.formats'
+FORMATS = Kind.of('format', (
+    Row('keras', 'Keras model: stored pixels to logits', loads=f'{_FORMATS}:keras'),
+    Row('saved_model', 'SavedModel laid out for TensorFlow Serving', loads=f'{_FORMATS}:saved_model'),
+    Row('tflite', 'TFLite, float32', loads=f'{_FORMATS}:tflite_float'),
+    Row('tflite_int8', 'TFLite with 8-bit weights and activations; input and output are float32',
+        loads=f'{_FORMATS}:tflite_int8'),
+))

@@ -1,0 +1,15 @@
+"""Where the clients' work is done."""
+
+from tff_vision.catalogue.rows import How, Kind, Limit, Row, Trait
+
+RUNTIMES = Kind.of('runtime', (
+    Row('local', 'one executor on this machine', loads='tff_vision.runtime.driver.runtimes:local_place'),
+    Row('workers', 'those of --workers, or --local_workers of them', traits=frozenset((Trait.ON_WORKERS,)),
+        loads='tff_vision.runtime.driver.remote:remote_runtime'),
+))
+DATA_PLACEMENTS = Kind.of('data_placement', (
+    Row('driver', 'examples are sent by the driver'),
+    Row('worker', 'the worker reads examples from its own disk', traits=frozenset((Trait.DATA_ON_WORKERS,)),
+        reads=('worker_data_dir',),
+        limits=(Limit('runtime', 'a local run reads the data itself', ('workers',), How.NEEDS),)),
+))

@@ -1,0 +1,130 @@
+"""What a row of the catalogue says of an algorithm, a mechanism, a model, a data set: of all that has a name."""
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import Any
+
+
+class Trait(enum.Enum):
+  """What one choice has that another may not go with. Objects of one's own declare theirs in a `Row` too."""
+  # Of algorithms.
+  KEEPS_STATE = 'clients keep something between their rounds'
+  READS_SHARE = 'the server reads the share of all clients\' weights that is in the mean'
+  SHOWS_MORE = 'clients are shown more than the model'
+  SENDS_MORE = 'clients send another number of values than the model has'
+  PERSONAL = 'every client has a model of its own'
+  SEVERAL_MODELS = 'the server has several models'
+  LATE = 'updates come rounds late'
+  # Of privacy mechanisms.
+  PROMISES = 'something is promised to clients or to examples'
+  CLIENT_LEVEL = 'client-level privacy'
+  EXAMPLE_LEVEL = 'example-level privacy'
+  NOISES_SUM = 'noise is calibrated to a sum of clipped updates'
+  NOISES_UPDATE = 'every update is clipped and noised by itself'
+  CLIENTS_DRAW_NOISE = 'clients draw the noise, against the server too'
+  # Of secure sums.
+  HIDES_UPDATES = 'nobody sees a single update'
+  # Of aggregators and compressions.
+  RULE = 'decides by single updates'
+  LIMIT = 'changes each update by itself'
+  OWN_FACTORY = 'a tff.aggregators factory of one\'s own'
+  COMPRESSES = 'an update is written with fewer bits'
+  DEFERS = 'a client keeps what it has not sent'
+  # Of attacks.
+  CHANGES_UPDATES = 'attackers change their updates'
+  CHANGES_DATA = 'attackers change their examples'
+  # Of models and tasks.
+  RETURNS_IMAGES = 'the model returns images'
+  COMPARES_EXAMPLES = 'the loss compares the examples of a batch'
+  # Of where the work is done.
+  ON_WORKERS = 'clients\' work is done by remote workers'
+  DATA_ON_WORKERS = 'workers read the examples from their own disks'
+  PLAYS = 'clients play, and have no examples'
+
+
+class How(enum.Enum):
+  """The verb of a refusal."""
+  CLASH = 'does not go with'
+  UNREAD = 'has no effect with'
+  NEEDS = 'needs'
+
+
+@dataclasses.dataclass(frozen=True)
+class Limit:
+  """What a row asks of one field.
+
+  Attributes:
+    field: Of any config section.
+    reason: Why, as the end of a sentence.
+    legal: Values that go with the row; none: the field's default alone.
+    how: The verb.
+    own: Whether an object or a reference of one's own goes too.
+  """
+  field: str
+  reason: str
+  legal: tuple[Any, ...] = ()
+  how: How = How.CLASH
+  own: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+  """One choice.
+
+  Attributes:
+    name: As flags and configs have it; empty for objects of one's own.
+    about: One line.
+    traits: What it has.
+    traits_unless: Traits that it has unless a field has this value: (trait, field, value).
+    reads: Config fields that not every choice of its kind reads.
+    requires: Of these, the fields that must be given.
+    refuses: Traits of other choices that it does not go with -> why not.
+    limits: What it asks of single fields.
+    needs_one_of: Fields of which one must be set, and why; empty: nothing.
+    loads: `module:attribute`, imported when it is used.
+  """
+  name: str
+  about: str = ''
+  _: dataclasses.KW_ONLY
+  traits: frozenset[Trait] = frozenset()
+  traits_unless: tuple[tuple[Trait, str, Any], ...] = ()
+  reads: tuple[str, ...] = ()
+  requires: tuple[str, ...] = ()
+  refuses: Mapping[Trait, str] = dataclasses.field(default_factory=dict)
+  limits: tuple[Limit, ...] = ()
+  needs_one_of: tuple[tuple[str, ...], str] = ((), '')
+  loads: str = ''
+
+  def traits_with(self, values: Mapping[str, Any]) -> frozenset[Trait]:
+    """Returns its traits in a config with these values."""
+    return self.traits | {trait for trait, field, value in self.traits_unless if values.get(field, value) != value}
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+  """All choices of one field.
+
+  Attributes:
+    field: Of a config section; a flag has its name.
+    rows: Name -> row, in the order in which they are shown.
+    own: What an object or a reference of one's own is, as far as it says nothing itself; None: only names are taken.
+  """
+  field: str
+  rows: Mapping[str, Row]
+  own: Row | None = None
+
+  @classmethod
+  def of(cls, field: str, rows: tuple[Row, ...], own: Row | None = None) -> 'Kind':
+    """Returns the kind with these rows."""
+    return cls(field, {row.name: row for row in rows}, own)
+
+
+def own_algorithm(name: str, *, keeps: bool, reads_share: bool, shows: bool, personal: bool) -> Row:
+  """Returns the row of an algorithm that is no row of the catalogue, from what its class says of itself."""
+  said = {Trait.KEEPS_STATE: keeps, Trait.READS_SHARE: reads_share, Trait.SHOWS_MORE: shows, Trait.PERSONAL: personal}
+  return Row(name, traits=frozenset(trait for trait, has in said.items() if has),
+             refuses={Trait.EXAMPLE_LEVEL: CLIPPED_GRADIENT})
+
+
+CLIPPED_GRADIENT = 'it changes the gradient that private SGD on clients has clipped and noised'

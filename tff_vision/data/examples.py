@@ -1,0 +1,171 @@
+"""Images with labels as they are stored, and what one of them is: its shape, type, classes and range of values."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from tff_vision import seeds
+
+
+class ExamplePool(Protocol):
+  """Examples that can be read by position: `Examples` in memory, or a file that is read as needed.
+
+  Attributes:
+    y: All labels, as in `Examples`; a file may need one pass for them.
+    shape: (height, width, channels) of every image.
+  """
+
+  @property
+  def y(self) -> np.ndarray: ...
+
+  @property
+  def shape(self) -> tuple[int, int, int]: ...
+
+  def __len__(self) -> int: ...
+
+  def take(self, indices: np.ndarray) -> 'Examples':
+    """Returns the examples at `indices`, in that order."""
+
+
+@dataclasses.dataclass(frozen=True, repr=False, eq=False)
+class Examples:
+  """Images with labels.
+
+  Attributes:
+    x: [n, height, width, channels]; uint8 in 0..255, or float32 (kept as it is, no rescaling).
+    y: [n] int32 class numbers, or [n, findings] float32 of 0 and 1 for multi-label data.
+  """
+  x: np.ndarray
+  y: np.ndarray
+
+  def __post_init__(self):
+    if self.x.ndim != 4 or self.x.dtype not in (np.uint8, np.float32):
+      raise ValueError(f'images must be [n, height, width, channels] of uint8 or float32, found '
+                       f'{list(self.x.shape)} of {self.x.dtype}.')
+    if len(self.x) != len(self.y):
+      raise ValueError(f'{len(self.x)} images have {len(self.y)} labels.')
+    if (self.y.dtype, self.y.ndim) not in ((np.int32, 1), (np.float32, 2)):
+      raise ValueError(f'labels must be [n] int32 or [n, findings] float32, found {list(self.y.shape)} of '
+                       f'{self.y.dtype}.')
+
+  def __len__(self) -> int:
+    return len(self.y)
+
+  def __repr__(self) -> str:
+    """Says how many, never which: logs are read by others."""
+    return f'Examples({len(self)} images of {"x".join(map(str, self.shape))}, {self.x.dtype})'
+
+  @property
+  def shape(self) -> tuple[int, int, int]:
+    return self.x.shape[1:]
+
+  @property
+  def dtype(self) -> np.dtype:
+    """Of pixels."""
+    return self.x.dtype
+
+  @property
+  def label_shape(self) -> tuple[int, ...]:
+    """Of one label, as of `ImageSpec`."""
+    return self.y.shape[1:]
+
+  @property
+  def label_dtype(self) -> np.dtype:
+    return self.y.dtype
+
+  def take(self, indices: np.ndarray) -> 'Examples':
+    """Returns the examples at `indices`, in that order."""
+    return Examples(self.x[indices], self.y[indices])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredPixels:
+  """What the black and the white of an image file are among a data set's stored pixels.
+
+  Attributes:
+    black: The value of black.
+    white: The value of white. None of both: no file can be brought to the set's range, which is not known.
+    window: Values of files of more than 8 bits that become black and white; None: the set has 8 bits.
+    eight_bit: The same of 8-bit files, where there is a `window`; None: the set has none, and they are refused, since
+      nothing tells how they were made of more bits.
+    clips: Whether values outside of the window become black or white; otherwise they are refused.
+  """
+  black: float | None = 0.0
+  white: float | None = 255.0
+  window: tuple[float, float] | None = None
+  eight_bit: tuple[float, float] | None = (0.0, 255.0)
+  clips: bool = True
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageSpec:
+  """What one stored image and its label are, known without looking at any.
+
+  Attributes:
+    shape: (height, width, channels) of an image.
+    dtype: uint8 or float32, of its pixels.
+    class_names: One for each class number, or for each finding.
+    multi_label: Whether an image has findings, [findings] float32 of 0 and 1, rather than one class number, int32 [].
+    stored: What the black and white of files are among stored pixels; None: as the type of pixels says, 255 for white
+      of uint8 and 1 of floats.
+  """
+  shape: tuple[int, int, int]
+  dtype: np.dtype
+  class_names: Sequence[str]
+  multi_label: bool = False
+  stored: StoredPixels | None = None
+
+  def __post_init__(self):
+    # Frozen, and still what the types say, whatever equal thing was given.
+    object.__setattr__(self, 'shape', tuple(int(side) for side in self.shape))
+    object.__setattr__(self, 'dtype', np.dtype(self.dtype))
+    object.__setattr__(self, 'class_names', tuple(self.class_names))
+    if len(self.shape) != 3 or min(self.shape) < 1:
+      raise ValueError(f'an image has the shape (height, width, channels), found {self.shape}.')
+    if self.dtype not in (np.uint8, np.float32):
+      raise ValueError(f'pixels must be uint8 or float32, found {self.dtype}.')
+
+  @classmethod
+  def of(cls, examples: Examples, class_names: Sequence[str] = (), *, stored: StoredPixels | None = None
+         ) -> 'ImageSpec':
+    """Returns what images like `examples` are, of which there may be none."""
+    return cls(shape=examples.shape, dtype=examples.dtype, class_names=class_names,
+               multi_label=examples.y.ndim == 2, stored=stored)
+
+  @property
+  def label_shape(self) -> tuple[int, ...]:
+    """Of one label: () of a class number, (findings,) of findings."""
+    return (len(self.class_names),) if self.multi_label else ()
+
+  @property
+  def label_dtype(self) -> np.dtype:
+    """Of labels: int32 of class numbers, float32 of findings."""
+    return np.dtype(np.float32 if self.multi_label else np.int32)
+
+  @property
+  def stored_pixels(self) -> StoredPixels:
+    """What the black and white of files are among stored pixels: the range of values."""
+    return self.stored or StoredPixels(white=255.0 if self.dtype == np.uint8 else 1.0)
+
+  def no_examples(self) -> Examples:
+    """Returns examples of this kind, none of them."""
+    return Examples(np.zeros((0, *self.shape), self.dtype), np.zeros((0, *self.label_shape), self.label_dtype))
+
+  def drawn(self, count: int) -> np.ndarray:
+    """Returns `count` images of random pixels in the range of values, always the same: stored [count, h, w, c]."""
+    rng = np.random.default_rng(seeds.derive(0, 'drawn images'))
+    black, white = self.stored_pixels.black, self.stored_pixels.white
+    unit = rng.random((count, *self.shape))
+    pixels = unit if black is None or white is None else black + unit * (white - black)
+    return (np.round(pixels) if self.dtype == np.uint8 else pixels).astype(self.dtype)
+
+  def difference(self, examples: Examples) -> str:
+    """Returns in what examples are not of this kind, as words for an error; '' if they are."""
+    for what, other, own in (('the shape', list(examples.shape), list(self.shape)),
+                             ('pixels of', examples.dtype, self.dtype),
+                             ('labels of the shape', list(examples.label_shape), list(self.label_shape))):
+      if other != own:
+        return f'{what} {other}, and not {own}'
+    return ''

@@ -1,0 +1,238 @@
+"""What config.json says of an object: enough to know it again, and nothing that must not be read there.
+
+Plain values stand as they are. Of an object: its class, its attributes, and a digest of its code; of a function: what
+it captures, too. Arrays and long values are named by their size alone; `digests` has theirs, which a run keeps under a
+key of its own, since they would tell who has a list of candidates which of them it was. Values that look like
+passwords or keys are left out. Imports nothing but the standard library.
+"""
+
+import dataclasses
+import enum
+import functools
+import hashlib
+import inspect
+import json
+import math
+import pathlib
+import re
+import types
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+OWN = 'own'  # The key under which the description of an object stands.
+_LONGEST_TEXT = 200
+_MOST_ELEMENTS = 32
+_DEEPEST = 6
+_SECRET_NAME = re.compile(
+    r'(^|[ _(])(secret|password|passwd|passphrase|token|credential|api_?key|access_?key|private_?key)s?($|[_)])',
+    re.IGNORECASE)
+_SECRET_TEXT = re.compile(r'-----BEGIN |://[^/\s:]*:[^/\s@]+@|\b(sk|gh[pousr]|xox[abp]|AKIA)[-_]?[A-Za-z0-9]{16,}')
+_WITHHELD = {'withheld': 'looks like a secret'}
+_LIBRARIES = ('builtins', 'tff_vision', 'tensorflow', 'tensorflow_federated', 'keras', 'numpy', 'functools', 'abc',
+              'typing')
+
+
+def describe(value: Any) -> Any:
+  """Returns what of a value goes into config.json, as JSON has it; equal objects of two processes give the same.
+
+  An object may say it itself with a method `describe() -> dict`.
+  """
+  return _Walk().of(value, '')
+
+
+def digests(objects: Mapping[str, Any]) -> dict[str, str]:
+  """Returns the digests of what `describe` names by its size alone: where it is -> digest.
+
+  Args:
+    objects: By the names that stand in the result.
+  """
+  walk = _Walk()
+  for name, value in objects.items():
+    walk.of(value, name)
+  return walk.digests
+
+
+def name_of(value: Any) -> str:
+  """Returns `module.name` of a function or class, or of an object's class."""
+  named = value if hasattr(value, '__qualname__') else type(value)
+  return f'{named.__module__}.{named.__qualname__}'
+
+
+class _Walk:
+  """Goes through an object and what it holds.
+
+  Attributes:
+    digests: Of what is named by its size alone, by where it is.
+  """
+
+  def __init__(self):
+    self.digests = {}
+    self._above = []
+
+  def of(self, value, path):
+    """Returns the description of a value that is held at `path`."""
+    inside = bool(self._above)  # Of an object: fields of a config are legal as they are.
+    if value is None or isinstance(value, (bool, int)):
+      return value
+    if isinstance(value, float):
+      return value if math.isfinite(value) or not inside else repr(value)
+    if isinstance(value, str):
+      return self._text(value, path) if inside else value
+    if isinstance(value, (tuple, list, set, frozenset)):
+      parts = sorted(value, key=repr) if isinstance(value, (set, frozenset)) else value
+      return self._shortened([self.of(part, f'{path}[{i}]') for i, part in enumerate(parts)], path, inside)
+    if isinstance(value, Mapping):
+      return self._shortened({str(key): self._held(str(key), part, f'{path}.{key}') for key, part in value.items()},
+                             path, inside)
+    if isinstance(value, (bytes, bytearray)):
+      return self._sized(f'{len(value)} bytes', bytes(value), path)
+    if isinstance(value, (enum.Enum, pathlib.PurePath)) or type(value).__name__ in ('DType', 'dtype'):
+      return str(value)
+    if hasattr(value, 'dtype') and hasattr(value, 'shape') and not isinstance(value, type):
+      return self._array(value, path)
+    return self._object(value, path)
+
+  def _text(self, value, path):
+    if _SECRET_TEXT.search(value):
+      return _WITHHELD
+    return value if len(value) <= _LONGEST_TEXT else self._sized(f'{len(value)} characters', value.encode(), path)
+
+  def _shortened(self, described, path, inside):
+    if not inside or len(described) <= _MOST_ELEMENTS:
+      return described
+    return self._sized(f'{len(described)} elements', json.dumps(described, sort_keys=True).encode(), path)
+
+  def _sized(self, size, content, path):
+    self.digests[path] = hashlib.sha256(content).hexdigest()
+    return {'size': size}
+
+  def _array(self, value, path):
+    shape, dtype = [None if side is None else int(side) for side in value.shape], getattr(value.dtype, 'name', '')
+    try:
+      content = value if hasattr(value, 'tobytes') else value.numpy()
+      if not shape:
+        return self.of(content.item(), path)
+      content = content.tobytes()
+    except (AttributeError, NotImplementedError, ValueError):  # A tensor of a graph has no value.
+      return {'array': f'{dtype}{shape}'}
+    if not hasattr(value, 'assign'):  # A variable's value is no setting.
+      self.digests[path] = hashlib.sha256(content).hexdigest()
+    return {'array': f'{dtype}{shape}'}
+
+  def _object(self, value, path):
+    if any(value is above for above in self._above) or len(self._above) >= _DEEPEST:
+      return {OWN: name_of(value)}
+    self._above.append(value)
+    try:
+      if callable(getattr(value, 'describe', None)) and not isinstance(value, type):
+        if isinstance(said := value.describe(), Mapping):  # Others call so what is no such method, as pandas does.
+          return {OWN: name_of(value), **self._as_said(said, path)}
+      if isinstance(value, types.ModuleType):
+        return {OWN: value.__name__}
+      held = {name: self._held(name, part, f'{path}.{name}') for name, part in _parts_of(value)}
+      return {OWN: name_of(value), 'parameters': held, 'source': _source_digest(value)}
+    finally:
+      self._above.pop()
+
+  def _as_said(self, said, path):
+    """Returns what an object says of itself: lists and texts of any length, but no array."""
+    above, self._above = self._above, []
+    try:
+      return {str(key): self.of(part, f'{path}.{key}') for key, part in said.items()}
+    finally:
+      self._above = above
+
+  def _held(self, name, value, path):
+    if isinstance(value, (str, bytes)) and _SECRET_NAME.search(name):
+      return _WITHHELD
+    return self.of(value, path)
+
+
+def _parts_of(value) -> Iterator[tuple[str, Any]]:
+  """Yields what an object, or a function, holds, by name, and what the user's code in it reads."""
+  if isinstance(value, functools.partial):
+    yield from {'function': value.func, 'arguments': value.args, 'keywords': value.keywords}.items()
+  elif inspect.ismethod(value):
+    yield from {'object': value.__self__, 'function': value.__func__}.items()
+  elif inspect.isfunction(value):
+    yield from _captured(value)
+    yield from _read_globals(value)
+  elif isinstance(value, type) or inspect.isroutine(value):
+    pass
+  elif hasattr(type(value), 'python_function'):  # Of `tf.function`, whose other attributes are what it has traced.
+    yield 'function', value.python_function
+  elif hasattr(type(value), 'type_signature'):  # A computation of TFF.
+    yield 'type', str(value.type_signature)[:_LONGEST_TEXT]
+  elif hasattr(type(value), 'trainable_weights'):  # A Keras layer or model, whose other attributes grow with calls.
+    yield 'weights', value.get_weights() if value.built else []
+  elif dataclasses.is_dataclass(value):
+    yield from ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
+  else:
+    yield from getattr(value, '__dict__', {}).items()
+    for kind in type(value).__mro__:
+      slots = vars(kind).get('__slots__', ())
+      yield from ((name, getattr(value, name)) for name in ((slots,) if isinstance(slots, str) else slots)
+                  if name not in ('__dict__', '__weakref__') and hasattr(value, name))
+  kind = value if isinstance(value, type) else type(value)
+  for base in kind.__mro__ if _is_the_users(kind) else ():
+    if base is not kind and _is_the_users(base):
+      yield f'base {base.__qualname__}', base
+    for method in vars(base).values():
+      if inspect.isfunction(method):
+        yield from _read_globals(method)
+        if '<locals>' in method.__qualname__:  # Elsewhere the source says all.
+          yield from ((f'{method.__name__}({name})', part) for name, part in _captured(method))
+
+
+def _captured(function):
+  """Yields what a function is given by the code around it: defaults and variables."""
+  code = function.__code__
+  positional = code.co_varnames[:code.co_argcount]
+  defaults = function.__defaults__ or ()
+  yield from zip(positional[len(positional) - len(defaults):], defaults, strict=True)
+  yield from (function.__kwdefaults__ or {}).items()
+  for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+    try:
+      if name != '__class__':
+        yield name, cell.cell_contents
+    except ValueError:  # Not filled yet.
+      continue
+
+
+def _read_globals(function):
+  """Yields the constants of its module, and the functions and classes defined there, that a function reads."""
+  for name in sorted(_names_in(function.__code__)):
+    found = function.__globals__.get(name)
+    beside = (inspect.isfunction(found) or isinstance(found, type)) and found.__module__ == function.__module__
+    if (beside or isinstance(found, (bool, int, float, str))) and not name.startswith('__'):
+      yield f'global {name}', found
+
+
+def _names_in(code):
+  """Returns the global names that code, and functions defined in it, read."""
+  inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+  return set(code.co_names).union(*map(_names_in, inner))
+
+
+def _is_the_users(kind):
+  return kind.__module__.partition('.')[0] not in _LIBRARIES
+
+
+def _source_digest(value):
+  """Returns a digest of the code of a function, or of a class; None if it has none."""
+  kind = value if hasattr(value, '__qualname__') else type(value)
+  try:
+    text: bytes | None = inspect.getsource(kind).encode()
+  except (OSError, TypeError):  # Typed in an interpreter, or a notebook's class.
+    codes = [kind.__code__] if inspect.isfunction(kind) else [
+        part.__code__ for _, part in sorted(vars(kind).items()) if inspect.isfunction(part)] if isinstance(
+            kind, type) else []
+    text = repr(list(map(_code, codes))).encode() if codes else None
+  return None if text is None else hashlib.sha256(text).hexdigest()[:16]
+
+
+def _code(code):
+  constants = [_code(constant) if isinstance(constant, types.CodeType)
+               else repr(sorted(map(repr, constant)) if isinstance(constant, frozenset) else constant)
+               for constant in code.co_consts]
+  return code.co_code.hex(), code.co_names, code.co_varnames, constants

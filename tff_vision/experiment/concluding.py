@@ -1,0 +1,46 @@
+"""The end of a run: the exported model, the report, and what of both may be told."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from tff_vision import assembly, configs, tasks
+from tff_vision.experiment import definition
+from tff_vision.export import keras_export
+from tff_vision.learning import evaluation
+from tff_vision.privacy import plan as plan_lib
+from tff_vision.program import health, json_file, loop, released, round_record, run_directory
+from tff_vision.report import attack_report, page
+from tff_vision.report import content as content_lib
+
+
+def conclude(made: definition.Definition, launch: configs.LaunchConfig, directory: run_directory.RunDirectory,
+             outcome: loop.Outcome, *, clock: content_lib.Clock, place: Any, task: tasks.Task,
+             plan: plan_lib.PrivacyPlan, evaluator: evaluation.Evaluator, secure_sum: Mapping[str, Any],
+             client_traffic: round_record.Traffic, budget: Mapping[str, Any] | None) -> Mapping[str, Any]:
+  """Exports the model, writes the report, and wipes what a promise wants wiped; returns what report.json holds.
+
+  Args:
+    place: The open runtime.
+    plan: Charged with the whole run.
+    budget: The totals of the budget over several runs; None: there is none.
+  """
+  config = made.config
+  personal = outcome.personal or assembly.personalize(config, task, made.runtime, place, outcome.weights, evaluator)
+  parity = keras_export.export(task, outcome.weights, directory.export, evaluator)
+  content = content_lib.build_report(config, task=task, plan=plan, outcome=outcome, evaluator=evaluator, clock=clock,
+                                     parity=parity, worker_pids=place.pids)
+  content |= {'personal': personal, 'secure_sum': secure_sum,
+              'warnings': health.warnings(outcome.history, content['evaluation'], task.images.test.examples, config),
+              'traffic': content_lib.traffic(outcome.history, client_traffic)}
+  if budget is not None:
+    content['budget_file'] = budget
+  if config.attack.attack != 'none':
+    content['attack'] = attack_report.describe(config.attack, task, evaluator)
+  content = released.report(content, config, plan, show_training_data=launch.show_training_data)
+  page.write_html(directory.report_html, content, task.images)
+  json_file.write(directory.report_json, content)
+  if launch.json is not None:
+    json_file.write(launch.json, content)
+  if config.promises and not launch.keep_secrets:
+    directory.wipe()
+  return content

@@ -1,0 +1,114 @@
+"""From an experiment's problem to the plan of its run, and from both to the task that clients train on."""
+
+import dataclasses
+import pathlib
+import secrets
+
+import tensorflow as tf
+
+from tff_vision import configs, tasks
+from tff_vision.accounting import budget_file
+from tff_vision.aggregation import secured
+from tff_vision.data import images as images_lib
+from tff_vision.experiment import definition
+from tff_vision.privacy import plan as plan_lib
+from tff_vision.program import journal as journal_lib
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Planned:
+  """What a run is made for.
+
+  Attributes:
+    task: The problem as the clients see it.
+    plan: Who takes part, what is clipped and noised, what it costs.
+    program: The rounds that the budget pays for.
+  """
+  task: tasks.Task
+  plan: plan_lib.PrivacyPlan
+  program: configs.ProgramConfig
+
+
+def check(made: definition.Definition) -> None:
+  """Refuses what does not go together, before anything is loaded.
+
+  Raises:
+    ValueError: With the reason.
+  """
+  made.config.check(made.runtime)
+
+
+def plan(made: definition.Definition, problem: tasks.Problem, *, secret: bytes | None = None,
+         journal: journal_lib.Journal | None = None, run_dir: pathlib.Path | None = None) -> Planned:
+  """Returns the plan of a run, charged with its past, the rounds that it has, and its task.
+
+  Args:
+    problem: The experiment's own, or the same with what workers know of its clients.
+    secret: The run's; None: cohorts that count on chance, and noise on metrics, are others than the run's.
+    journal: Of a run; None: it has no past.
+    run_dir: Of a run.
+
+  Raises:
+    ValueError: The settings would make the stated epsilon false, or cannot be met.
+  """
+  made.config.check_references()  # The problem's parts are built, so their modules are imported.
+  found = build_plan(made.config, problem, secret=secret)
+  if journal is not None:
+    found = found.charged(journal.past())
+    journal.check_counts(found.example_counts)
+  program = _within_budget(made.config, found)
+  if run_dir is not None:
+    secured.check_run(made.secure_sum, found, rounds=program.rounds, run_dir=run_dir)
+  return Planned(task=problem.trained_by(found.client_data(made.client), seed=made.seed), plan=found, program=program)
+
+
+def build_plan(config: configs.ExperimentConfig, problem: tasks.Problem, *, secret: bytes | None = None
+               ) -> plan_lib.PrivacyPlan:
+  """Returns the privacy plan of a config for its problem.
+
+  Args:
+    secret: As of `plan`.
+
+  Raises:
+    ValueError: The settings would make the stated epsilon false, or cannot be met.
+  """
+  images, privacy = problem.images, config.privacy.privacy
+  if privacy != 'none' and images.preprocessing.measured:
+    raise ValueError(f'preprocess=standardize does not go with privacy={privacy} and dataset='
+                     f'{images.name}: mean and deviation would be computed from the clients\' own images and '
+                     'told with the model, and no noise covers them; choose per_image, raw or invert.')
+  if privacy != 'none' and (told := images.told_by_clients):
+    raise ValueError(f'dataset={images.name} has classes that no test image shows ({", ".join(told[:12])}), so '
+                     f'the model would tell that some client has them, which privacy={privacy} does not '
+                     'cover: give each a test image, name all (class_names, where it is read), or leave these out.')
+  clients = images.train
+  found = plan_lib.build_plan(
+      config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
+      sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client,
+      max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None,
+      secret=secret, cohort_size_bounds=secured.cohort_size_bounds(config.secure))
+  model = problem.keras_model()
+  found = found.for_secure_sum(config.secure).for_model(model, problem.batch_spec[0])
+  return found.for_loss(problem.loss_fn, problem.batch_spec[1],
+                        tf.TensorSpec(model.output_shape, model.outputs[0].dtype), separable=problem.loss_is_separable)
+
+
+def fingerprint(images: images_lib.FederatedImages) -> budget_file.Data:
+  """Returns what a budget over several runs knows the data by."""
+  # Of images that have no digests nobody knows whose they were in another run.
+  known = [images.fingerprint.get(part) for part in ('files', 'examples of clients')]
+  sizes = [(name, images.train.num_examples(client)) for client, name in enumerate(images.train.client_ids)]
+  return budget_file.fingerprint(images.name, images.class_names, sizes,
+                                 examples=repr(known) if any(known) else secrets.token_hex(16))
+
+
+def _within_budget(config, found):
+  """Returns the program, cut before the round that would exceed `stop_at_epsilon`."""
+  budget = config.privacy.stop_at_epsilon
+  if budget is None:
+    return config.program
+  rounds = found.affordable_rounds(config.program.rounds, budget)
+  if not rounds:
+    raise ValueError(f'stop_at_epsilon={budget:g} does not pay for one round, which costs epsilon '
+                     f'{found.ledger(1).epsilon:.3g}.')
+  return dataclasses.replace(config.program, rounds=rounds)

@@ -1,0 +1,106 @@
+"""What a run leaves: its numbers, its model, and files for deployment."""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow as tf
+
+from tff_vision.accounting import ledger as ledger_lib
+from tff_vision.configs import validate
+from tff_vision.experiment import definition
+from tff_vision.export import calibration_images, exported
+from tff_vision.export import formats as formats_lib
+from tff_vision.program import final_state, run_directory
+
+FORMATS = ('keras', 'saved_model', 'tflite')  # Without a choice.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunResult:
+  """A finished or interrupted run.
+
+  Attributes:
+    report: What report.json holds; None when the run was interrupted.
+    rounds: Rounds that are done.
+    experiment: What was run.
+  """
+  directory: run_directory.RunDirectory
+  report: Mapping[str, Any] | None
+  rounds: int
+  experiment: definition.Definition = dataclasses.field(repr=False)
+
+  @property
+  def evaluation(self) -> Mapping[str, Any]:
+    """The final model's numbers on the test set; empty where the run was interrupted."""
+    return {} if self.report is None else self.report['evaluation']
+
+  @property
+  def ledger(self) -> ledger_lib.Statement | None:
+    """What the run cost, with every condition of epsilon; None where the run was interrupted."""
+    return None if self.report is None else ledger_lib.of_report(self.report)
+
+  @property
+  def model(self) -> tf.keras.Model:
+    """The final model: takes images as they are stored, float32 [batch, height, width, channels]; returns logits.
+
+    Raises:
+      ValueError: The run was interrupted, so that there is none.
+    """
+    self._finished()
+    return tf.keras.models.load_model(self.directory.export / 'model.keras', compile=False)
+
+  def evaluate(self) -> Mapping[str, Any]:
+    """Evaluates the exported model again: on the test set, per client, and on clients that never trained.
+
+    Raises:
+      ValueError: The run was interrupted, its data are others now, or its exported model cannot be read.
+
+    Returns:
+      The keys of report.json: `evaluation`, `per_client`, and `unseen` with both, None where there are no such clients.
+    """
+    self._finished()
+    self.directory.check_data(self.experiment.fingerprint)
+    images = self.experiment.images
+    evaluator = exported.ExportedModel(self.directory).evaluator(self.experiment.objective)
+    return {**evaluator.evaluate(images.test),
+            'unseen': None if images.unseen is None else evaluator.evaluate(images.unseen)}
+
+  def export(self, *formats: str, folder: str | os.PathLike[str] | None = None,
+             calibration_dir: str | os.PathLike[str] | None = None) -> Mapping[str, Any]:
+    """Writes the model for deployment, with a model card.
+
+    Args:
+      formats: Some of `keras`, `saved_model`, `tflite`, `tflite_int8`; none: the first three.
+      folder: To make; None: `deployment` in the run's.
+      calibration_dir: Image files on which tflite_int8 measures ranges of activations; None: test images.
+
+    Raises:
+      ValueError: A format is unknown, the folder exists, or the run was interrupted.
+
+    Returns:
+      The model card's numbers.
+    """
+    chosen = list(dict.fromkeys(formats)) or list(FORMATS)
+    for name in chosen:
+      validate.one_of(formats_lib.FORMATS, format=name)
+    if calibration_dir is not None and 'tflite_int8' not in chosen:
+      raise ValueError(f'calibration_dir={str(calibration_dir)!r} is read by the format tflite_int8 only.')
+    self._finished()
+    target = pathlib.Path(folder) if folder is not None else self.directory.path / 'deployment'
+    if target.exists():
+      raise ValueError(f'folder={str(target)!r} exists already.')
+    problem, ranges = self.experiment.problem, None
+    self.directory.check_data(self.experiment.fingerprint)
+    weights = final_state.read_weights(self.directory, problem.keras_model())
+    if 'tflite_int8' in chosen:
+      ranges = (calibration_images.from_test_images(problem, calibration_images.IMAGES) if calibration_dir is None else
+                calibration_images.from_folder(problem, pathlib.Path(calibration_dir), calibration_images.IMAGES))
+    return formats_lib.deploy(problem, weights, target, report=self.directory.read_report(), formats=chosen,
+                              calibration=ranges)
+
+  def _finished(self):
+    if self.report is None:
+      raise ValueError(f'the run in {self.directory.path} was interrupted after round {self.rounds}: run it on first.')

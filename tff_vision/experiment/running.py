@@ -1,0 +1,136 @@
+"""One run, from an experiment and a folder to a report: prepare, train, conclude."""
+
+import asyncio
+import concurrent.futures
+import dataclasses
+import functools
+import pathlib
+import time
+from collections.abc import Callable
+
+from tff_vision import assembly, configs
+from tff_vision.accounting import budget_charge
+from tff_vision.configs import budget_file_config
+from tff_vision.experiment import concluding, definition, planning, result, training
+from tff_vision.privacy import plan as plan_lib
+from tff_vision.program import journal as journal_lib
+from tff_vision.program import json_file, loop, managers, run_directory
+from tff_vision.report import content as content_lib
+from tff_vision.runtime.driver import runtimes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Watcher:
+  """Who is told of a run, and may stop it.
+
+  Attributes:
+    on_start: Called when everything is built and before the first round.
+    on_round: Called after each round, with what of it may be told.
+    stop_requested: Asked after each round; True ends the run resumably.
+  """
+  on_start: Callable[[planning.Planned], None] = lambda planned: None
+  on_round: Callable[[loop.RoundRecord], None] = lambda record: None
+  stop_requested: Callable[[], bool] = lambda: False
+
+
+def run(made: definition.Definition, launch: configs.LaunchConfig, watcher: Watcher) -> result.RunResult:
+  """Trains, evaluates, exports and reports.
+
+  Args:
+    launch: `run_dir` must be set.
+
+  Raises:
+    ValueError: The experiment cannot be run, or the folder is not this run's; nothing has been written then.
+  """
+  try:
+    asyncio.get_running_loop()
+  except RuntimeError:
+    return _run(made, launch, watcher)
+  # A notebook's kernel runs an event loop in this thread, so ours needs another; TFF's contexts are a thread's own.
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    return pool.submit(_run, made, launch, watcher).result()
+
+
+def _run(made, launch, watcher):
+  clock = content_lib.Clock(time.monotonic())
+  directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
+  directory.check_usable(made.config, resume=launch.resume)
+  if launch.resume and directory.is_wiped():
+    return _finished(made, directory, launch)
+  planning.check(made)
+  problem = made.problem
+  if launch.resume:
+    directory.check_data(made.fingerprint)
+  journal, secret = journal_lib.Journal(directory.journal), directory.secret()
+  plan = functools.partial(planning.plan, made, secret=secret, journal=journal, run_dir=directory.path)
+  # Where the workers have the data, only they know what the plan must be made for.
+  ready = plan(problem) if made.runtime.data_placement == 'driver' else None
+  budget = _same_budget(made.budget, journal)
+  with directory.opened(made.config, secret, made.fingerprint), runtimes.open_runtime(made.runtime) as place:
+    planned = ready or plan(assembly.counted(problem, made.runtime, place, journal.example_counts))
+    prepared = training.Training.prepare(made, planned, place, directory.client_states)
+    charged = budget_charge.Charge(budget, run=secret, data=planning.fingerprint(planned.task.images),
+                                   delta=getattr(planned.plan, 'delta', None), label=f'run_dir={launch.run_dir}')
+    charged.reserve(planned.plan.spent(planned.program.rounds))
+    if budget.budget_file is not None:
+      journal.charge_to(budget.budget_file)
+    watcher.on_start(planned)
+    clock.setup_done()
+    journal.note_counts(planned.plan.example_counts)
+    try:
+      outcome = asyncio.run(_rounds(prepared, directory, journal, charged, watcher))
+    except BaseException:
+      if journal.past() == plan_lib.Past():
+        charged.release()
+      raise
+    past = journal.past()
+    totals = charged.settle(planned.plan.charged(past).spent(len(outcome.history)))
+    if outcome.interrupted:
+      return result.RunResult(directory=directory, report=None, rounds=len(outcome.history), experiment=made)
+    content = concluding.conclude(
+        made, launch, directory, outcome, clock=clock, place=place, task=planned.task,
+        plan=planned.plan.charged(past), evaluator=prepared.evaluator, secure_sum=prepared.secure_sum,
+        client_traffic=prepared.traffic,
+        budget=None if totals is None else {**totals.to_dict(), 'file': budget.budget_file})
+  return result.RunResult(directory=directory, report=content, rounds=len(outcome.history), experiment=made)
+
+
+async def _rounds(prepared, directory, journal, charged, watcher):
+  """Trains from the latest checkpoint in a folder, which is open, to the end."""
+  planned, config = prepared.planned, prepared.made.config
+  rounds = loop.Training(
+      process=prepared.parts.process, client_data=prepared.parts.data, place=prepared.place, task=planned.task,
+      plan=planned.plan, program=planned.program, traffic=prepared.traffic, evaluator=prepared.evaluator,
+      own_models=prepared.parts.own_models)
+  books = loop.Books(
+      journal=journal, managers=managers.Managers.in_directory(
+          directory, wiped=config.promises, timeless=not planned.plan.releases_exact_metrics),
+      stop_at_epsilon=config.privacy.stop_at_epsilon, charged=charged, on_round=watcher.on_round,
+      stop_requested=watcher.stop_requested)
+  return await loop.run(rounds, books)
+
+
+def _finished(made, directory, launch):
+  """Returns the run in a folder that nothing is left to do in, but for a wiping that was cut off."""
+  with directory.opened(made.config):
+    directory.wipe()
+  content = directory.read_report()
+  if launch.json is not None:
+    json_file.write(launch.json, content)
+  return result.RunResult(directory=directory, report=content, rounds=content['rounds'], experiment=made)
+
+
+def _same_budget(budget, journal):
+  """Returns the budget of a run, with the whole path of its file: that of its beginning, if it goes on.
+
+  Raises:
+    ValueError: It was charged to another.
+  """
+  if budget.budget_file is not None:
+    budget = dataclasses.replace(budget, budget_file=str(pathlib.Path(budget.budget_file).resolve()))
+  if journal.budget_file is None or journal.budget_file == budget.budget_file:
+    return budget
+  if budget.budget_file is None:
+    return budget_file_config.BudgetFileConfig(budget_file=journal.budget_file)
+  raise ValueError(f'budget_file={budget.budget_file}, but this run was charged to {journal.budget_file}; leave '
+                   'budget_file out.')

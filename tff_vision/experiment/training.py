@@ -1,0 +1,145 @@
+"""An experiment with its learning process built: what does one round after the other."""
+
+import dataclasses
+import os
+import pathlib
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping
+from typing import Any
+
+import tensorflow_federated as tff
+
+from tff_vision import assembly, protocols, tasks
+from tff_vision.aggregation import secured, traffic
+from tff_vision.client_state import store
+from tff_vision.data import images as images_lib
+from tff_vision.experiment import definition, planning, sharing, trainer
+from tff_vision.learning import client_data, evaluation, learning_process
+from tff_vision.privacy import plan as plan_lib
+from tff_vision.program import round_record
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training(trainer.Trainer):
+  """An experiment whose learning process is built, in an open runtime.
+
+  Attributes:
+    place: The open runtime.
+    parts: The learning process, and what it is given for each client.
+    evaluator: Carries the weights last evaluated.
+    secure_sum: What is hidden, with which parameters, for the report.
+    traffic: Bytes of one client in one round.
+  """
+  made: definition.Definition
+  planned: planning.Planned
+  place: Any
+  parts: assembly.Parts
+  evaluator: evaluation.Evaluator
+  secure_sum: Mapping[str, Any]
+  traffic: round_record.Traffic
+
+  @classmethod
+  def prepare(cls, made: definition.Definition, planned: planning.Planned, place: Any,
+              client_states: pathlib.Path) -> 'Training':
+    """Builds the process.
+
+    Args:
+      place: The open runtime.
+      client_states: Folder of what clients keep between rounds.
+
+    Raises:
+      ValueError: The parts do not fit.
+    """
+    parts = assembly.assemble(made.config, planned.task, planned.plan, made.runtime, client_states, place)
+    evaluator = evaluation.Evaluator(planned.task.keras_model(), preprocessing=planned.task.images.preprocessing,
+                                     objective=planned.task.objective)
+    return cls.around(parts, evaluator, made=made, planned=planned, place=place)
+
+  @classmethod
+  def around(cls, parts: assembly.Parts, evaluator: evaluation.Evaluator, *, made: definition.Definition,
+             planned: planning.Planned, place: Any) -> 'Training':
+    """Returns the training of parts that are built."""
+    config, task, plan = made.config, planned.task, planned.plan
+    secure_sum = secured.describe(
+        config.secure, plan, clients=config.cohort.cohort_size, parameters_count=parts.process.sent_length,
+        on_workers=bool(made.runtime.workers), tells=learning_process.tells(task, config.algorithm), kept=parts.kept,
+        rounds=config.program.rounds)
+    down = traffic.bytes_down(evaluator.model, parts.shown)
+    up = traffic.bytes_up(config, secure_sum, length=parts.process.sent_length)
+    return cls(made=made, planned=planned, place=place, parts=parts, evaluator=evaluator, secure_sum=secure_sum,
+               traffic=round_record.Traffic(bytes_down=down, bytes_up=up))
+
+  @property
+  def process(self) -> protocols.Process:
+    return self.parts.process
+
+  @property
+  def data(self) -> protocols.ClientData:
+    return self.parts.data
+
+  @property
+  def plan(self) -> plan_lib.PrivacyPlan:
+    return self.planned.plan
+
+  @property
+  def population(self) -> int:
+    return len(self.task.images.train)
+
+  @property
+  def task(self) -> tasks.Task:
+    """Images and model, as the clients see them."""
+    return self.planned.task
+
+  @property
+  def rounds(self) -> int:
+    """How many the experiment has, or its budget pays for."""
+    return self.planned.program.rounds
+
+  @property
+  def states(self) -> store.Store | None:
+    """What clients keep between rounds; None: nothing."""
+    return self.parts.states
+
+  def first_weights(self) -> tff.learning.models.ModelWeights:
+    """Returns the model of round 0, a function of the seed."""
+    return self.task.initial_weights()
+
+  def evaluate(self, state: Any) -> dict[str, Any]:
+    """Returns how good the model of a state is on the test set: `evaluation` and `per_client`, as in report.json."""
+    self.weights(state).assign_weights_to(self.evaluator.model)
+    return self.evaluator.evaluate(self.task.images.test)
+
+  def with_data(self, data: Any) -> 'Training':
+    """Returns the same process with data of one's own, `request(client, round_num)` as the process takes it."""
+    return dataclasses.replace(self, parts=dataclasses.replace(self.parts, data=data))
+
+  def with_images(self, images: images_lib.FederatedImages) -> 'Training':
+    """Returns the same process over the clients of other images of the same kind, which are sent to it."""
+    task = dataclasses.replace(self.task, images=images)
+    return dataclasses.replace(self, planned=dataclasses.replace(self.planned, task=task)).with_data(
+        client_data.SentData(task=task))
+
+
+def prepare(made: definition.Definition, place: Any, *, client_states: str | os.PathLike[str] | None,
+            secret: bytes | None, like: Training | None) -> Training:
+  """Returns the training of an experiment; see `Experiment.prepare`.
+
+  Raises:
+    ValueError: The parts do not fit, or the process of `like` was built for something else.
+  """
+  planning.check(made)
+  problem = made.problem if place is None else assembly.counted(made.problem, made.runtime, place)
+  planned = planning.plan(made, problem, secret=secret)
+  folder = pathlib.Path(tempfile.mkdtemp() if client_states is None else client_states)
+  if like is None:
+    found = Training.prepare(made, planned, place, folder)
+  else:
+    sharing.check(made, planned, built=like.made, built_for=like.planned, parts=like.parts)
+    parts = assembly.shared(like.parts, made.config, planned.task, planned.plan, made.runtime, folder)
+    found = Training.around(parts, like.evaluator, made=made, planned=planned, place=place)
+  if client_states is None:
+    # With the last training that reads it: one that is made of this one keeps the same states.
+    weakref.finalize(found.states or found, shutil.rmtree, folder, ignore_errors=True)
+  return found

@@ -1,0 +1,77 @@
+"""Where a run's state and metrics go: TFF's managers, made for a run's folder."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import tensorflow as tf
+import tensorflow_federated as tff
+import tree
+
+from tff_vision.program import checkpoints as checkpoints_lib
+from tff_vision.program import run_directory
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Managers:
+  """Where state and metrics go."""
+  checkpoints: tff.program.ProgramStateManager
+  releases: Sequence[tff.program.ReleaseManager]
+
+  @classmethod
+  def in_directory(cls, directory: run_directory.RunDirectory, *, wiped: bool = False, timeless: bool = False
+                   ) -> 'Managers':
+    """Returns those of a run that is written to a folder, which is open.
+
+    Args:
+      wiped: Whether outlived checkpoints are overwritten.
+      timeless: Whether TensorBoard is not told when.
+    """
+    events = _TimelessEvents(directory.logdir) if timeless else tff.program.TensorBoardReleaseManager(
+        str(directory.logdir))
+    return cls(checkpoints=checkpoints_lib.Checkpoints(directory.checkpoints, wiped=wiped),
+               releases=(tff.program.CSVFileReleaseManager(str(directory.metrics), key_fieldname='round_num'), events))
+
+
+async def release(managers: Managers, record: Mapping[str, Any]) -> None:
+  """Makes the numbers of a round visible."""
+  for manager in managers.releases:
+    await manager.release(_nested_numbers(record), record['round'])
+
+
+def _nested_numbers(record):
+  """Returns the numbers of a record, nested; words and missing values are for the report."""
+  kept = {}
+  for name, value in record.items():
+    if isinstance(value, dict):
+      kept[name] = _nested_numbers(value)
+    elif isinstance(value, (int, float)):
+      kept[name] = value
+  return kept
+
+
+class _TimelessEvents(tff.program.ReleaseManager):
+  """TensorBoard events that do not say when: a round's time tells how many clients took part, and with how much data.
+
+  TensorFlow's own writer stamps each event and names the file by time and host. Here every event is of second 0, its
+  round is its step, and each process of a run has one file.
+  """
+
+  def __init__(self, folder: pathlib.Path):
+    """Args: folder: TensorBoard's log directory; made when there is something to write."""
+    self._folder = folder
+    self._writer: tf.io.TFRecordWriter | None = None
+
+  async def release(self, value: tff.program.ReleasableStructure, key: int) -> None:
+    """Writes nested numbers under the names of their parts, joined by slashes, as step `key`."""
+    if self._writer is None:
+      self._folder.mkdir(parents=True, exist_ok=True)
+      number = sum(1 for _ in self._folder.glob('*.tfevents.*'))
+      self._writer = tf.io.TFRecordWriter(str(self._folder / f'events.out.tfevents.{number}'))
+      self._writer.write(tf.compat.v1.Event(file_version='brain.Event:2').SerializeToString())
+    summary = tf.compat.v1.Summary(value=[
+        tf.compat.v1.Summary.Value(tag='/'.join(map(str, path)), simple_value=float(number))
+        for path, number in tree.flatten_with_path(value)])
+    self._writer.write(tf.compat.v1.Event(step=key, summary=summary).SerializeToString())
+    self._writer.flush()

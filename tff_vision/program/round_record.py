@@ -1,0 +1,80 @@
+"""What is written down of a round: numbers of training, cost, devices and bytes; checkpoints hold it as it is."""
+
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from tff_vision import tasks
+from tff_vision.privacy import plan as plan_lib
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Traffic:
+  """Bytes of one client in one round: what it receives and what it sends."""
+  bytes_down: int
+  bytes_up: int
+
+  def of_round(self, *, started: int, delivered: int) -> Mapping[str, int]:
+    """Returns the bytes of all clients of a round."""
+    return {'bytes_down': self.bytes_down * started, 'bytes_up': self.bytes_up * delivered}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Trained:
+  """One round, after the server's step.
+
+  Attributes:
+    cohort: Of the plan.
+    present: Of those, the clients that were asked to train.
+    clients: Of those, the clients whose updates are in the sum.
+    repeats: Whether the round was finished, and its output seen, before.
+    again: Whether clients may have computed something of it twice.
+  """
+  round_num: int
+  cohort: Collection[int]
+  present: Sequence[int]
+  clients: Sequence[int]
+  faults: Sequence[Any]
+  metrics: Mapping[str, Any]
+  repeats: bool
+  again: bool
+
+
+def of_training(trained: Trained, plan: plan_lib.PrivacyPlan, task: tasks.Task, traffic: Traffic, seconds: float
+                ) -> dict[str, Any]:
+  """Returns the record of a round that was not evaluated; `released.record` says what of it may be told.
+
+  Args:
+    plan: Charged with the round.
+    seconds: That it took.
+  """
+  attendance = plan.attendance(trained.round_num)
+  record = {'round': trained.round_num, **_training_record(trained, plan, task, seconds)}
+  if (epsilon := plan.quick_epsilon(trained.round_num)) is not None:
+    record['privacy'] = {'epsilon_rdp': epsilon}
+  if noised := plan.released_metrics(trained.metrics, trained.round_num):
+    record['noised'] = dict(noised)
+  if attendance:
+    record['attendance'] = dict(attendance)
+  if plan.releases_exact_metrics:
+    record['traffic'] = dict(traffic.of_round(
+        started=attendance.get('started', len(trained.present)), delivered=len(trained.clients)))
+  if trained.faults or len(trained.clients) < len(trained.cohort):
+    record |= {'dropped_clients': len(trained.cohort) - len(trained.clients),
+               'faults': [dataclasses.asdict(fault) for fault in trained.faults]}
+  return record
+
+
+def scalars(values: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns what of a mapping is one value each."""
+  return {name: value for name, value in values.items() if not isinstance(value, (list, tuple, dict))}
+
+
+def _training_record(trained, plan, task, seconds):
+  if not plan.releases_exact_metrics:
+    return {'seconds': seconds}
+  names = ('loss', task.objective.metric) if trained.clients else ()
+  numbers = trained.metrics['client_work']['train']
+  examples = sum(task.images.train.num_examples(client) for client in trained.clients) * task.client.client_epochs
+  return {'seconds': seconds, 'cohort_size': len(trained.clients), 'examples': examples,
+          'train': {name: float(numbers[name]) for name in names if name in numbers}}

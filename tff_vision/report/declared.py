@@ -1,0 +1,61 @@
+"""The metrics of a report, as its objective declares them: report.json names the task, or holds its declaration."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tff_vision import objectives
+from tff_vision.objectives import metric as metric_lib
+
+Metric = metric_lib.Metric
+# Of reports of before the task was named there: any task's.
+_ANY = tuple({one.name: one for metrics in objectives.METRICS.values() for one in metrics}.values())
+LOSS = metric_lib.LOSS.name
+USUAL = objectives.classification.LEADING  # Of such reports too.
+_OF_SHARES = ('accuracy', '_rate')
+
+
+def section(objective: objectives.Objective) -> dict[str, Any]:
+  """Returns the section `task` of a report: a declaration that is not that of a built-in task stands there in full."""
+  found: dict[str, Any] = {'name': objective.task, 'metric': objective.metric}
+  declared = metric_lib.of(objective)
+  if declared != objectives.METRICS.get(objective.task):
+    found['metrics'] = [vars(one) for one in declared]
+  return found
+
+
+def of(report: Mapping[str, Any]) -> Sequence[Metric]:
+  """Returns a report's metrics, in the order in which runs are chosen by them."""
+  task = report.get('task') or {}
+  if 'metrics' in task:
+    return tuple(Metric(**one) for one in task['metrics'])
+  return objectives.METRICS.get(task.get('name'), _ANY)
+
+
+def leading(report: Mapping[str, Any]) -> Metric:
+  """Returns the metric that stands first: the objective's, else the first that was measured and is no loss."""
+  evaluation = report.get('evaluation') or {}
+  name = (report.get('task') or {}).get('metric')
+  if name is None or name not in evaluation:
+    names = [key for key, value in evaluation.items()
+             if key != LOSS and isinstance(value, int | float) and not isinstance(value, bool)]
+    name = USUAL if USUAL in names or not names else names[0]
+  return named(name, report)
+
+
+def named(name: str, report: Mapping[str, Any] | None = None) -> Metric:
+  """Returns the metric of that name; of a number that no objective declares, such as a count, what its name says."""
+  known = {one.name: one for one in (*_ANY, *of(report or {}))}
+  shares = any(part in name for part in _OF_SHARES) and 'learning' not in name
+  return known.get(name) or Metric(name=name, percent=shares)
+
+
+def choosing(report: Mapping[str, Any]) -> Metric | None:
+  """Returns the metric by which a run is chosen among others like it; None if nothing was measured."""
+  return metric_lib.choosing(of(report), [report.get('evaluation') or {}])
+
+
+def compared(reports: Sequence[Mapping[str, Any]]) -> list[Metric]:
+  """Returns the metrics by which runs stand side by side, the leading ones first."""
+  firsts = {leading(report).name for report in reports}
+  found = {one.name: one for report in reports for one in of(report) if not one.detail}
+  return sorted(found.values(), key=lambda one: (one.name not in firsts, one.name == LOSS))
