@@ -1,4 +1,4 @@
-"""What data cost: from cohort to first batch, memory over many rounds, and a cold start.
+"""Measures the data pipeline: time from cohort to first batch, memory over many rounds, and a cold start.
 
     python -m benchmarks.data --json=FILE [--writers=3400 --examples_per_writer=198]
 

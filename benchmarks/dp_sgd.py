@@ -1,4 +1,4 @@
-"""Speed and memory of one step of private SGD: ghost clipping against what else there is.
+"""Speed and memory of one step of private SGD, by ghost clipping and by its alternatives.
 
     python -m benchmarks.dp_sgd --json=FILE [--network=cnn --batches=32,256]
 

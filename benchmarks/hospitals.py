@@ -1,4 +1,4 @@
-"""The comparison over three hospitals for several seeds: mean and standard deviation of what each way loses.
+"""Runs the comparison over three hospitals for several seeds: mean and standard deviation of each way.
 
     python -m benchmarks.hospitals --seeds=0,1,2 --run_dir=runs/hospitals --json=hospitals.json
 

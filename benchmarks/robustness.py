@@ -1,4 +1,4 @@
-"""What robust aggregation withstands and what compression saves: accuracy, backdoor success and bytes.
+"""Measures robust aggregation and compression: accuracy, backdoor success and bytes.
 
     TF_NUM_INTRAOP_THREADS=1 python -m benchmarks.robustness --json=FILE [--seeds=0,1,2] [--rounds=10]
 

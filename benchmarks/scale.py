@@ -1,4 +1,4 @@
-"""What a client costs in cohorts of 10, 100 and 1,000 on 1 and 2 workers in network namespaces of their own.
+"""Seconds per client in cohorts of 10, 100 and 1,000 on 1 and 2 workers, each in its own network namespace.
 
     python -m benchmarks.scale --json=FILE [--repeats=2] [--delay_ms=20 --loss_percent=0.1]
 

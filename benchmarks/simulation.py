@@ -1,4 +1,4 @@
-"""How fast rounds are simulated: this pipeline, stock TFF, a bare TensorFlow loop, pfl-research, FedJAX and Flower.
+"""Speed of simulated rounds: this pipeline, stock TFF, a TensorFlow loop, pfl-research, FedJAX and Flower.
 
     python -m benchmarks.simulation --workloads=10x100,100x20 --repetitions=5 --json=FILE --plot=FILE
     python -m benchmarks.simulation --guard

@@ -1,4 +1,4 @@
-"""What a user waits for: --help, the end of the first round, the evaluation of 10,000 images.
+"""Measures waiting times: --help, the end of the first round, the evaluation of 10,000 images.
 
     python -m benchmarks.start --json=FILE
 

@@ -1,4 +1,4 @@
-"""Evidence beside theory: what attacks on a finished run measure, and what its ledger says.
+"""Attacks a finished run and compares what the attacks measure with what the ledger states.
 
     python -m pipelines.audit --run_dir=runs/private
     python -m pipelines.audit --run_dir=runs/private --canaries=400 --json=audit.json

@@ -1,4 +1,4 @@
-"""Reinforcement learning over clients: each plays catch, from pixels, in a world of its own; policies are averaged.
+"""Trains a policy by federated reinforcement learning: each client plays the game «catch» from pixels.
 
     python -m pipelines.control
     python -m pipelines.control --run_dir=runs/control --alone

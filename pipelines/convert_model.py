@@ -1,4 +1,4 @@
-"""Replaces BatchNorm by GroupNorm in a Keras file, which then can be trained over clients, and says what it changed.
+"""Replaces BatchNorm by GroupNorm in a Keras file, so that clients can train it, and prints each change.
 
     python -m pipelines.convert_model --model=resnet50.keras --output=resnet50_gn.keras
     python -m pipelines.train --model=keras_file --initial_model=resnet50_gn.keras --frozen_layers='conv1*,conv2*'

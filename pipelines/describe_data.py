@@ -1,4 +1,4 @@
-"""Describes the clients that a data set and a partition make, before anything is trained.
+"""Describes the clients that a data set and a partition produce. Nothing is trained.
 
     python -m pipelines.describe_data --dataset=fashion_mnist --partition=dirichlet --partition_alpha=0.1
 

@@ -1,4 +1,4 @@
-"""Flag files as editors and offices save them: with a byte-order mark, CRLF, or in another encoding than UTF-8."""
+"""Reads flag files in the encodings that editors write: byte-order mark, CRLF, or an encoding other than UTF-8."""
 
 import codecs
 import os

@@ -1,4 +1,4 @@
-"""Compares, at each of several hospitals, every way to train one model on images that may not leave them.
+"""Compares, for each hospital, several ways to train one model on images that may not leave the hospitals.
 
     python -m pipelines.hospitals
     python -m pipelines.hospitals --dataset=medmnist:pneumoniamnist --partition=quantity --num_clients=3

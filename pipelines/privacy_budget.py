@@ -1,4 +1,4 @@
-"""How much noise, how many rounds, or what epsilon: the price of a run before it is started.
+"""Answers how much noise, how many rounds, or which epsilon, before a run is started.
 
   python -m pipelines.privacy_budget --population=3383 --cohort_size=120 --rounds=100 --target_epsilon=2 --delta=1e-5
   python -m pipelines.privacy_budget --population=3383 --cohort_size=120 --rounds=100 --noise_multiplier=1.2

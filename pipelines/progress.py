@@ -1,4 +1,4 @@
-"""How a run shows itself while it trains: a tqdm line, or plain lines where there is no terminal.
+"""Shows the progress of a run: a tqdm line, or plain lines without a terminal.
 
 Lines are kept in logs. Where a record tells no seconds, because these would tell who took part, lines tell none either.
 """

@@ -1,4 +1,4 @@
-"""One worker of a fleet: runs what a coordinator sends, on this machine's data, until it gets SIGTERM.
+"""Runs one worker: it executes what a coordinator sends, on the data of this machine, until SIGTERM.
 
     python -m pipelines.worker --port=8000
     python -m pipelines.worker --host=0.0.0.0 --port=8443 --data_root=/srv/images \\

@@ -1,4 +1,4 @@
-"""Objects of one's own in the place of built-in names.
+"""Loads user objects in place of built-in names.
 
 A field that chooses a model, an algorithm, a loss, an aggregator, a data set or an optimizer takes a built-in name, an
 object, or a reference `package.module:attribute` to one. A reference is text, so that a flag can hold it and a finished

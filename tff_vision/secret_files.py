@@ -1,4 +1,4 @@
-"""Files for one pair of eyes, and their end: folders of mode 0700, files of mode 0600, overwritten before they go.
+"""Secret files: folders of mode 0700, files of mode 0600, overwritten before they are deleted.
 
 Overwriting is a best effort. A drive that levels wear, a file system that copies on write or keeps a journal of data,
 a snapshot or a backup may hold the old bytes; only an encrypted disk, whose key can be destroyed, does better.

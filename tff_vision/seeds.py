@@ -1,4 +1,4 @@
-"""The only source of seeds: every random choice is named by a path below the run's root seed.
+"""Derives all seeds: every random choice is named by a path below the root seed of the run.
 
 Two uses never share a stream, and a choice depends on nothing that happened before it: that is what makes a
 resumed run equal to an undisturbed one. Differential-privacy noise and cryptographic keys never come from

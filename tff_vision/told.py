@@ -1,4 +1,4 @@
-"""What a client tells beside its update: which numbers, of which range, and which way they go.
+"""The numbers that a client reports beside its update: their ranges, and how they travel.
 
 Client work offers numbers, a privacy plan says which of them may leave at all, and a secure sum takes them along with
 the update; none of the three knows the others. Pure Python.

@@ -1,4 +1,4 @@
-"""Starts the systems of one workload, lets them take turns, and says what each turn took."""
+"""Starts the systems of one workload, interleaves their turns, and records the time of each turn."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a run of noised sums costs: its event, and epsilon by two accountants. Nothing here imports TensorFlow.
+"""The privacy cost of a run of noised sums: its event, and epsilon by two accountants. No TensorFlow.
 
 Every round releases sum(clipped records) + N(0, (noise_multiplier * clip)^2) over a cohort; a record is one client's
 update or one example's gradient, as the unit says. How the cohort is drawn decides the event and the neighbouring

@@ -1,4 +1,4 @@
-"""One run's charge to a budget over several runs: reserved before the first round, settled at the end."""
+"""Charges one run to a shared budget: reserved before the first round, settled at the end."""
 
 import hashlib
 

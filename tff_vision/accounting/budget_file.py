@@ -1,4 +1,4 @@
-"""A budget over several runs on the same data: a file that every run is charged to before it begins.
+"""A budget over several runs on the same data: each run is charged to the file before it begins.
 
 The file is a journal: a line is a JSON object, lines are only ever appended, under a lock and on disk before anything
 goes on. The first line states the budget and whose data it is of. A run first *reserves* what all of its rounds may

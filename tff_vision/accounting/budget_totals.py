@@ -1,4 +1,4 @@
-"""What the runs of a budget file cost together, for one client and for one example."""
+"""The total cost of the runs in a budget file, for a client and for an example."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""The two inverse questions: how much noise does a budget need, and how many rounds does it last?
+"""Finds the noise that meets a budget, and the number of rounds that a budget allows.
 
 Searched with coarse privacy loss distributions, settled with fine ones; the answer never exceeds the budget.
 """

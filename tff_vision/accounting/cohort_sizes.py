@@ -1,4 +1,4 @@
-"""The sizes that a round's cohort may have, decided before anything is drawn. Nothing here looks at a cohort."""
+"""The cohort sizes that a sampler may produce. They are fixed before a cohort is drawn."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""Mechanisms that the pinned dp-accounting has no event for, and accountants that know them too.
+"""Privacy events that the pinned dp-accounting lacks, and accountants that support them.
 
 **Poisson cohorts of bounded size** (`TruncatedPoissonGaussianDpEvent`). Each record is drawn with probability q; where
 fewer than `least` or more than `most` are drawn, uniformly random others are taken in addition, or random ones left

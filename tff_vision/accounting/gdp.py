@@ -1,4 +1,4 @@
-"""The Gaussian mechanism in closed form: everything an unsampled release costs.
+"""The Gaussian mechanism in closed form: the exact cost of releases without sampling.
 
 A mechanism that adds N(0, (sigma * clip)^2) to a sum of L2 sensitivity `sensitivity * clip` is exactly mu-GDP with
 mu = sensitivity / sigma (Dong, Roth & Su 2019, arXiv:1905.02383); k of them compose to sqrt(sum mu_i^2). delta(epsilon)

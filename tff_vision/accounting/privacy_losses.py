@@ -1,4 +1,4 @@
-"""What runs cost, in a form that composes exactly and can be written down. Nothing here imports TensorFlow.
+"""Privacy losses of runs in a form that composes exactly and can be stored. No TensorFlow.
 
 A loss is a `dp_accounting` event, or Renyi divergences where no event is known. All are read under one relation:
 nothing of one record counts any more ("zero out one client", or "one example"). For a sum with a fixed denominator

@@ -1,4 +1,4 @@
-"""What a promise says at every delta at once: its privacy profile delta(epsilon), and what that allows an attacker.
+"""The privacy profile delta(epsilon) of a run, and the attack success that it allows.
 
 One pair (epsilon, delta) is a point of a curve. The whole curve bounds the best test of membership: at false alarms a,
 no attack finds more members than 1 - f(a), where f is the trade-off function (Dong, Roth & Su 2019, arXiv:1905.02383,

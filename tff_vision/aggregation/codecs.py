@@ -1,4 +1,4 @@
-"""How a client writes an update down, and how the server reads it: the payload is what would cross the network.
+"""Encodes and decodes compressed updates; the payload is what would cross the network.
 
 A codec works on the whole update as one vector and has a payload of fixed size: its bytes are those of its tensors.
 Everything random about a payload is drawn from a hash of the update, so that a repeated round repeats it.

@@ -1,4 +1,4 @@
-"""Aggregation by a rule that needs every update of a round on the server, beside that by a sum.
+"""Aggregation by rules that need all updates of a round on the server.
 
 Both take updates as a codec wrote them and read them on the server's side.
 """

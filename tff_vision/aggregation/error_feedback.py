@@ -1,4 +1,4 @@
-"""A client's memory of what compression left out of its update: added to its next one.
+"""Error feedback: a client keeps what compression left out of its update and adds it to its next one.
 
 Stich et al., "Sparsified SGD with Memory", NeurIPS 2018, algorithm 1; Karimireddy et al., "Error Feedback Fixes
 SignSGD", ICML 2019. Between its rounds the memory is kept as every client state is, see `client_state`.

@@ -1,4 +1,4 @@
-"""Updates as one vector and back, and a round's updates side by side on the server."""
+"""Flattens updates to one vector and back, and stacks the updates of a round on the server."""
 
 import collections
 

@@ -1,4 +1,4 @@
-"""What is done to each client's update before anything is added up; it goes with sums that hide updates.
+"""Operations on single client updates before the sum: norm clipping and thresholds. Secure sums support them.
 
 Norm clipping: Sun et al., "Can You Really Backdoor Federated Learning?", 2019, arXiv:1911.07963, section 4. In a
 deployment an attacker leaves its own limit out: then it withstands attackers only if whoever receives single updates

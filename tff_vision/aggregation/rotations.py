@@ -1,4 +1,4 @@
-"""Random rotations that spread an update's energy over its values, so that few bits say more about each.
+"""Random rotations that spread the energy of an update over its values before quantisation.
 
 Rows of a power of two in length are turned by themselves, all by the same matrix, which is orthogonal. Built-in
 TensorFlow kernels only. (`tff.aggregators.HadamardTransformFactory` rotates whole updates, filled up to a power of two,

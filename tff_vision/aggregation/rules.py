@@ -1,4 +1,4 @@
-"""Robust rules: from all updates of a round, side by side on the server, to one update.
+"""Robust aggregation rules: from all updates of a round, stacked on the server, to one update.
 
 Each is a pure function of `rows` [n, length] float32 and `weights` [n] float32, and returns [length]. Rows with weight
 zero or with a value that is not finite do not count; nobody left gives zeros. Built-in TensorFlow kernels only.

@@ -1,4 +1,4 @@
-"""The one place where the order of aggregation layers is decided.
+"""Builds the stack of aggregation layers; their order is decided here only.
 
 On the client: limit (by the aggregator), clip (by the plan), weigh, quantise, encrypt or mask. On the server: add what
 cannot be read. Whoever may learn the sum decrypts or unmasks it; only then are noise (by the plan) and the division

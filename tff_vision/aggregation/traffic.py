@@ -1,4 +1,4 @@
-"""The bytes that a client receives and sends in a round, counted from what would cross the network.
+"""Counts the bytes that a client receives and sends in a round.
 
 What a transport adds (framing, TLS) is not counted, nor what a key agreement takes, nor the three numbers that a client
 tells of its training in the clear; in a secure sum they are part of what is hidden, and count.

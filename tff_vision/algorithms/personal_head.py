@@ -1,4 +1,4 @@
-"""Algorithms whose clients share a body and keep a head of their own.
+"""Algorithms whose clients share the body of the model and keep their own head.
 
 FedPer: Arivazhagan et al., "Federated Learning with Personalization Layers", 2019, arXiv:1912.00818, algorithms 1
 and 2. FedRep: Collins et al., "Exploiting Shared Representations for Personalized Federated Learning", ICML 2021,

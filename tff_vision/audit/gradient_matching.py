@@ -1,4 +1,4 @@
-"""An image from one update of a model that has no closed form: search for the image whose gradient is the update.
+"""Gradient matching: searches for the image whose gradient equals a given update.
 
 Geiping et al. 2020, "Inverting Gradients", arXiv:2003.14053, section 4: cosine distance of gradients plus total
 variation, by Adam on the signs. It works for one example and smooth activations and often fails otherwise; a failure

@@ -1,4 +1,4 @@
-"""Images from one update: the gradient of a dense layer on pixels is a mixture of the pixels.
+"""Reconstructs images from one update: the gradient of a dense layer on pixels is a mixture of the pixels.
 
 For outputs z = x W + b, dL/dW[:, j] = x * dL/db[j]: one division gives the image back, exactly for an update of one
 example (Phong et al. 2018, "Privacy-preserving deep learning via additively homomorphic encryption", section 3).

@@ -1,4 +1,4 @@
-"""Membership inference by likelihood ratio: is the model as sure of an example as models are that learned from it?
+"""Membership inference by likelihood ratio, with shadow models (Carlini et al., 2022).
 
 LiRA, Carlini et al. 2022, arXiv:2112.03570, algorithm 1, online: of each example, two normal distributions of the
 confidence, among shadow models that were trained on it and among those that were not. With few of them the normals'

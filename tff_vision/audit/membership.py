@@ -1,4 +1,4 @@
-"""Membership inference by loss: is an example whose loss is low one that the model was trained on?
+"""Membership inference by loss: training examples tend to have a lower loss than others.
 
 Yeom et al. 2018, arXiv:1709.01604; reported as the true-positive rate at few false alarms, Carlini et al. 2022,
 arXiv:2112.03570; turned into a lower bound on epsilon by Clopper-Pearson intervals, Jagielski et al. 2020,

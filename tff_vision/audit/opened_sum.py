@@ -1,4 +1,4 @@
-"""What a secure sum opens, without its encryption: the total of the integers that clients send, noise shares included.
+"""The sum that a secure sum opens, computed without encryption: for attacks on a mechanism.
 
 Masks and ciphertexts cancel exactly, so this is all that their reader sees. For attacks on a mechanism; never for a
 run, where single updates would lie open.

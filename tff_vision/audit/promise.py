@@ -1,4 +1,4 @@
-"""What a ledger promises to one example: the theory beside which membership is measured."""
+"""The bound that a ledger gives for one example: attacks are compared with it."""
 
 import math
 

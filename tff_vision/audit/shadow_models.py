@@ -1,4 +1,4 @@
-"""Shadow models: what a run's model and local optimizer make of other examples, all in one place.
+"""Trains shadow models: the model and local optimizer of a run, trained on other examples.
 
 An attacker who took part in a run knows its model, its settings and the weights of round 0, and trains such models to
 learn how a model behaves that has seen an example. Runs on the driver, without TFF's runtime.

@@ -1,4 +1,4 @@
-"""Runs rounds of a process whose clients keep state, with the states in files between their rounds.
+"""Runs rounds of a process whose clients keep state, and stores the states in files between rounds.
 
 In a simulation the driver keeps them for the clients, as it keeps their images; in the TFF computation they are
 CLIENTS-placed: no server-placed value depends on them but through what the clients send.

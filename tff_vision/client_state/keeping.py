@@ -1,4 +1,4 @@
-"""Client work that keeps something: how a client's state enters and leaves a TFF computation.
+"""Client work that keeps state: how the state of a client enters and leaves a TFF computation.
 
 A keeping client work is a `tff.learning.templates.ClientWorkProcess` of this form. Its data is a pair (data, state),
 the state as a sequence of one element, because TFF lets only sequences in here. The update of its result is a

@@ -1,4 +1,4 @@
-"""What each client keeps, as files: one folder a client, one immutable file for each round in which it changed.
+"""Stores client states as files: a folder for each client, an immutable file for each changed version.
 
     client_states/000012/000007.npz      what client 12 keeps since round 7
 

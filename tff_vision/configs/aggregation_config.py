@@ -1,4 +1,4 @@
-"""How the updates of a round become one, as data: the aggregation section of an experiment."""
+"""The configuration of aggregation and compression."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""Clients that attack the training, as data: the attack section of an experiment."""
+"""The configuration of simulated attacks by clients."""
 
 import dataclasses
 

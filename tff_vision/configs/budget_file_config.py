@@ -1,4 +1,4 @@
-"""Which budget over several runs a run is charged to, as data."""
+"""The configuration of a privacy budget over several runs."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The section of an experiment about who takes part in a round; use it as `configs.CohortConfig`."""
+"""The configuration of participation: how the clients of a round are chosen."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""The section of an experiment about images and clients; use it as `configs.DataConfig`."""
+"""The configuration of images, clients and partitions."""
 
 import dataclasses
 import math

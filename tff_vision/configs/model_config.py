@@ -1,4 +1,4 @@
-"""Which model is trained."""
+"""The configuration of the model."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""What is promised to whom, as data: the privacy section of an experiment."""
+"""The configuration of differential privacy."""
 
 import dataclasses
 

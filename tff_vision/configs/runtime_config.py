@@ -1,4 +1,4 @@
-"""Where the clients' work is done, as data. Not part of an experiment: only `math` changes the result."""
+"""The configuration of the runtime. It is not part of an experiment: only `math` changes results."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""How learning rates change from round to round, as data."""
+"""The configuration of learning-rate schedules."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""How updates are hidden, as data: the secure section of an experiment."""
+"""The configuration of secure sums."""
 
 import dataclasses
 

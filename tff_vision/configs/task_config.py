@@ -1,4 +1,4 @@
-"""What is learned: classes of images, what a good image looks like, or who is alike."""
+"""The configuration of the task: classification, anomaly detection or embeddings."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""What clients and server compute in a round: the algorithm, local training, the server's step."""
+"""The configuration of algorithm, local training and server optimizer."""
 
 import dataclasses
 from typing import Any

@@ -1,4 +1,4 @@
-"""Named checks for user input: the keyword is the name that the error message shows.
+"""Checks of user input; the keyword of a check is the name in its error message.
 
 Every function raises `ValueError` with one sentence that holds the name and the value.
 """

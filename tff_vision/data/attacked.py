@@ -1,4 +1,4 @@
-"""Clients whose stored examples an attacker has changed, and the test set that shows whether it worked.
+"""Changes stored examples of attackers (label flips, backdoors), and builds the test set that measures a backdoor.
 
 Label flipping: Tolpegin et al., "Data Poisoning Attacks Against Federated Learning Systems", ESORICS 2020. Backdoor by
 a patch of pixels: Gu et al., "BadNets", 2017, arXiv:1708.06733; in federated training Bagdasaryan et al., AISTATS 2020.

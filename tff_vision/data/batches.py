@@ -1,4 +1,4 @@
-"""One client's examples in one round as ONE element, and the batches that local training slices out of it.
+"""Reads one client's examples as ONE element of a data set, and slices batches out of it in the graph.
 
 A `tf.data` pipeline of batches costs more for a client of 20 images than training on them. So a client's images travel
 as they are stored, with a seed; its own graph draws order, crops and flips from the seed and preprocesses each batch

@@ -1,4 +1,4 @@
-"""From a configuration to clients: source, then partition, then `FederatedImages`."""
+"""Builds `FederatedImages` from a configuration: source, then partition."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""What tells one data set from another, so that a run goes on with the data that it began with."""
+"""Fingerprints of a data set, so that a resumed run is known to use the same data."""
 
 import hashlib
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Images that a Python program has at hand, as clients: arrays, or a `tff.simulation` client data set."""
+"""Builds federated images from arrays, or from a `tff.simulation` client data set."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What every data source delivers: the images of each client, a test set, and names.
+"""The data structure that every source produces: the images of each client, a test set, and names.
 
 Arrays stay numpy on the host that holds them; `tff_vision.tasks` turns a client's examples into the `tf.data`
 dataset that a TFF computation receives.

@@ -1,4 +1,4 @@
-"""A `tf.data` data set of one element that exists only as the bytes that executors are sent.
+"""A `tf.data` data set of one element, made directly as the bytes that executors receive.
 
 TensorFlow takes half a millisecond of the driver to make a client's data set, and more to serialise it; with a hundred
 clients a round that is a tenth of the round, in which no client computes. What it makes differs from client to client

@@ -1,4 +1,4 @@
-"""Who has which examples, decided before an image is read: clients that train, clients that never do, and tests."""
+"""Assigns examples to training clients, held-out clients and test sets before any image is read."""
 
 import dataclasses
 from collections.abc import Sequence

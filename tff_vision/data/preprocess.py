@@ -1,4 +1,4 @@
-"""Stored pixels to model input: one description for training, evaluation and the exported model.
+"""Preprocessing from stored pixels to model input, shared by training, evaluation and the exported model.
 
 Training, evaluation and the exported Keras model run the very same functions, on tensors and on symbols. Everything
 is built-in TensorFlow kernels, so that it can run inside a client's computation too.

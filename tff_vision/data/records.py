@@ -1,4 +1,4 @@
-"""One client's examples in one TFRecord file, for workers that read their own disk.
+"""Stores the examples of one client in one TFRecord file, for workers that read their own disk.
 
 A record is a `tf.train.Example` with the raw bytes of one image and of its label; shapes and types are the data
 set's. Reading uses TensorFlow's built-in kernels only, so it runs in any executor.

@@ -1,4 +1,4 @@
-"""Is the environment set up? Platform, interpreter and lock in a moment, with the standard library only."""
+"""Checks platform, interpreter and lock quickly, with the standard library only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one check found. Runs on Python 3.9 and later, to tell an unfit interpreter so."""
+"""The result of one check. It runs on Python 3.9 and later, so that it can reject an unfit interpreter."""
 
 from __future__ import annotations
 

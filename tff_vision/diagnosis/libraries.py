@@ -1,4 +1,4 @@
-"""Do the libraries that break quietly really work? Each is tried in an interpreter of its own.
+"""Checks libraries that can fail silently; each is tried in its own interpreter.
 
 A child interpreter, because the trial may end in a signal (a processor without AVX), and because what it imports
 must not be left behind in the program that asks.

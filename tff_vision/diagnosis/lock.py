@@ -1,4 +1,4 @@
-"""The lock, `requirements.txt`, against what is installed.
+"""Compares the lock, `requirements.txt`, with what is installed.
 
 Read by `setup.py` and by the doctor, also where nothing is installed and on Python 3.9: standard library only.
 """

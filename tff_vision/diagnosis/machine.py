@@ -1,4 +1,4 @@
-"""The machine itself: platform, interpreter, cores, memory. Standard library only, Python 3.9 and later."""
+"""Checks the machine: platform, interpreter, cores, memory. Standard library only, Python 3.9 and later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The worker of TensorFlow Federated, `worker_binary`: does it run here, and are old ones left over?
+"""Checks that TFF's `worker_binary` runs here, and finds processes that earlier runs left over.
 
 The worker is a C++ gRPC server that executes all computations. This project's own die with their program; one
 that TensorFlow Federated's default context has started outlives it, with 0.5 to 2 GB of memory and the program's

@@ -1,4 +1,4 @@
-"""The images on which an 8-bit model's ranges are measured, and whose they are."""
+"""Chooses the images on which the ranges of an 8-bit model are measured."""
 
 import pathlib
 

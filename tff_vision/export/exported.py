@@ -1,4 +1,4 @@
-"""The model that a run exported, used without the run's data or TFF."""
+"""Loads the model that a run exported, without the data of the run and without TFF."""
 
 import dataclasses
 import pathlib

@@ -1,4 +1,4 @@
-"""A finished run's model in the formats of deployment, each compared with the federated state before it counts.
+"""Exports a finished run in deployment formats; each file is compared with the federated state.
 
     keras/model.keras  saved_model/1/  tflite/model.tflite  tflite_int8/model.tflite  model.json  model_card.{md,json}
 

@@ -1,4 +1,4 @@
-"""From federated weights to Keras and SavedModel files, compared with the federated state before they count."""
+"""Exports federated weights to Keras and SavedModel files, and compares them with the federated state."""
 
 import dataclasses
 import os

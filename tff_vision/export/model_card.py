@@ -1,4 +1,4 @@
-"""The model card: what a model was trained on, by whom, under which promises, how good it is where, and its limits.
+"""Writes the model card: training data, privacy statements, quality by client, and limits.
 
 After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. It is drawn from report.json, so it can claim
 nothing that the run did not record.

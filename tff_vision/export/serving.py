@@ -1,4 +1,4 @@
-"""A model as TensorFlow Serving and TFLite take it: preprocessing inside, signatures for tensors and for image files.
+"""Wraps a model for TensorFlow Serving and TFLite: preprocessing inside, signatures for tensors and image files.
 
 Both signatures return what `ANSWERS` has for the task, [batch, ...]; the size of a batch is free.
 """

@@ -1,4 +1,4 @@
-"""Models as TFLite files for phones and small devices, and the interpreter that checks them."""
+"""Exports TFLite files for phones and small devices, and checks them with the interpreter."""
 
 import math
 import pathlib

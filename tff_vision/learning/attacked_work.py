@@ -1,4 +1,4 @@
-"""Clients that change their update before they send it: multiplied by a factor that travels with their data.
+"""Simulated attackers that scale their update by a factor that travels with their data.
 
 Sign flipping: Damaskinos et al., ICML 2018, section 5, and Li et al., "RSA", AAAI 2019, section 5. Scaling: the model
 replacement of Bagdasaryan et al., "How To Backdoor Federated Learning", AISTATS 2020, section 4.2.

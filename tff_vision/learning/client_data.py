@@ -1,4 +1,4 @@
-"""What the driver hands to a learning process for each client: its examples, or where its worker finds them."""
+"""What the driver passes to a learning process for each client: examples, or the place where a worker finds them."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""Puts the parts of an algorithm together that TFF's own composer has no place for.
+"""Composes learning processes for which TFF's own composer has no place.
 
 Two things are new: what a client keeps leaves the round beside the server's state, and client work may read the
 server's state (a control variate, a global momentum, earlier models).

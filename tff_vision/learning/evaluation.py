@@ -1,4 +1,4 @@
-"""How good a model is: over a whole test set and for each client, as one dictionary of numbers."""
+"""Evaluates a model on the whole test set and for each client."""
 
 import concurrent.futures
 import os

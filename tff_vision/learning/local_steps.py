@@ -1,4 +1,4 @@
-"""The one loop of local training: minibatch gradient descent over one client's examples, from the server's weights.
+"""Local training: minibatch gradient descent over the examples of one client, from the server's weights.
 
 Every client work trains through `descend`; an algorithm is a change of the gradient, with a state that it may carry
 from step to step. The loop runs inside the client's graph and updates the weights in place.

@@ -1,4 +1,4 @@
-"""What a client does in a round, as TFF client work: the part that all algorithms share.
+"""The TFF client work that all algorithms share.
 
 The loop over batches is `local_steps.descend`; what an algorithm adds is in its `work`.
 """

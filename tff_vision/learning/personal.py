@@ -1,4 +1,4 @@
-"""How good the clients' own models are, beside the shared one, on each client's own test examples.
+"""Evaluates the clients' own models beside the shared one, on each client's own test examples.
 
 A client's own model is what its algorithm keeps for it (`algorithm.own_model`), or the shared model after some local
 epochs: fine-tuning, Wang et al., "Federated Evaluation of On-device Personalization", 2019, arXiv:1910.10252; Cheng et

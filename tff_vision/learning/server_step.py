@@ -1,4 +1,4 @@
-"""What the server does with the mean of what clients sent: the algorithm's step, then the server's optimizer.
+"""The server's step: the algorithm's transformation of the mean update, then the server optimizer.
 
 The optimizer descends the averaged update as a gradient: Reddi et al., "Adaptive Federated Optimization", ICLR 2021,
 algorithm 1.

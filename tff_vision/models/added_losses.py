@@ -1,4 +1,4 @@
-"""What a Keras model's layers add to its loss: functions of weights, and what they add in a call.
+"""Losses that Keras layers add: functions of the weights, and terms added in a call.
 
 `model.losses` has both, but where a model was made in a graph of TensorFlow 1's style, as in TFF's computations, it
 also has what was added when the model was made, of inputs that nobody feeds, and what all calls before added.

@@ -1,4 +1,4 @@
-"""Models whose variables start as zeros.
+"""Builds models whose variables start as zeros, because the server's weights overwrite them.
 
 An executor initializes the variables of a client's graph before every call, and the first thing that the graph does is
 to overwrite them with the server's weights: drawing a million random numbers first is a waste.

@@ -1,4 +1,4 @@
-"""Which Keras models may be trained by federated averaging, checked before anything is built from them."""
+"""Checks whether a Keras model can be trained by federated averaging."""
 
 from collections.abc import Iterator
 

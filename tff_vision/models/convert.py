@@ -1,4 +1,4 @@
-"""BatchNorm to GroupNorm: what makes a pretrained network fit for clients that differ (Hsieh et al., ICML 2020).
+"""Replaces BatchNorm by GroupNorm, so that clients with different data can train a network (Hsieh et al., ICML 2020).
 
 Scale and shift go along. The moving mean and variance have no counterpart, since GroupNorm computes its moments from
 each image, so the converted network computes something else and must be trained again.

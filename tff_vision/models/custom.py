@@ -1,4 +1,4 @@
-"""Layers of a user's own, from the Python file that defines them."""
+"""Imports custom Keras layers from a Python file."""
 
 import importlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""Keras files, read into functional models, or refused in one sentence that says how to mend them."""
+"""Reads Keras files into functional models, or refuses them with a sentence that says what to change."""
 
 import json
 import pathlib

@@ -1,4 +1,4 @@
-"""A Keras file as the model and its first weights, with a head for the data at hand and layers that stay as they are.
+"""A Keras file as model and initial weights, with a head for the data and optional frozen layers.
 
 Frozen layers are not trained: clients' updates do not hold them, and nothing of theirs is clipped, noised or encrypted.
 """

@@ -1,4 +1,4 @@
-"""Dropout and noise that can be replayed: a resumed run must equal one that was never interrupted.
+"""Replayable dropout and noise: a resumed run equals one that was never interrupted.
 
 TensorFlow's random layers draw from generator state that lives in the executor and cannot be checkpointed. Here
 the draw's seed is a hash of the layer's input: a function of the client's batch and the current weights, so it

@@ -1,4 +1,4 @@
-"""Fixed wavelet features under one trained linear layer: what private training learns most from, per unit of noise.
+"""Fixed scattering features under one trained linear layer (Tramer and Boneh, ICLR 2021).
 
 Second-order scattering over two scales (Bruna & Mallat 2013, arXiv:1203.1513; Oyallon & Mallat 2015), normalised
 within each example, and a linear classifier on it: Tramer & Boneh, "Differentially Private Learning Needs Better

@@ -1,4 +1,4 @@
-"""What is not as it should be, learned from good images alone: where an autoencoder fails to repeat the image.
+"""Anomaly detection by an autoencoder that is trained on normal images only.
 
 Sakurada and Yairi, "Anomaly Detection Using Autoencoders with Nonlinear Dimensionality Reduction", MLSDA 2014. A
 defect is small, so an image's score is not its mean error but the largest one; and it is wider than a pixel, which the

@@ -1,4 +1,4 @@
-"""Unit vectors whose cosine says whether two images show the same: verification of people that nobody trained on.
+"""Embeddings for verification: unit vectors whose cosine says whether two images show the same.
 
 The loss contrasts each image of a client's batch with the others in it (Khosla et al., "Supervised Contrastive
 Learning", NeurIPS 2020, equation 2), so clients need no common list of identities and never name theirs.

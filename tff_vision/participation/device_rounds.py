@@ -1,4 +1,4 @@
-"""What becomes of a cohort among devices that come and go: who is there, asked, begins, delivers in time.
+"""Simulates devices in a round: who is available, selected, starts, and delivers in time.
 
 The steps are those of production systems (Bonawitz et al. 2019, "Towards Federated Learning at Scale",
 arXiv:1902.01046, sections 2 and 9): more clients are asked than are needed, and a round closes when enough have

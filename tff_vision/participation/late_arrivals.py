@@ -1,4 +1,4 @@
-"""Devices whose updates may come late and count all the same, in a later round: semi-synchronous training.
+"""Semi-synchronous training: late updates count in a later round.
 
 The clock of FedBuff (Nguyen et al., AISTATS 2022): at most over_selection x cohort_size clients train
 at a time; the server steps as soon as cohort_size updates have arrived, or at the deadline; those that are still

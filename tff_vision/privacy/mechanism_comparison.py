@@ -1,4 +1,4 @@
-"""Which client-level mechanism adds the least noise for this population, cohort, length and budget?
+"""Compares client-level mechanisms by the noise that a budget needs.
 
 The yardstick is the noise in a prefix sum of cohort sums, in units of the clip norm: what a model trained with plain
 SGD has accumulated after t rounds. Every row meets the same (epsilon, delta) for one client; what differs is the

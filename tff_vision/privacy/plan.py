@@ -1,4 +1,4 @@
-"""Privacy is one object: who is sampled, what is clipped, what noise is added, what it costs.
+"""The privacy plan: sampling, clipping, noise and cost in one object.
 
 Because the sampler, the mechanism and the accounted event come from the same plan, the ledger cannot describe
 another algorithm than the one that runs.

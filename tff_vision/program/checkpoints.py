@@ -1,4 +1,4 @@
-"""The checkpoints of a run: TFF's files, but for their owner alone, and overwritten when they are outlived."""
+"""Checkpoints of a run: readable by their owner only, overwritten when they are no longer needed."""
 
 import asyncio
 import pathlib

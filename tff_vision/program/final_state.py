@@ -1,4 +1,4 @@
-"""The weights that a run ended with, read without building its TFF process: as exported, or of its last checkpoint."""
+"""Reads the final weights of a run from its export or last checkpoint, without building a TFF process."""
 
 import pathlib
 import zipfile

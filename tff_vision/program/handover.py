@@ -1,4 +1,4 @@
-"""Hands the rounds of a run over to a loop in another thread, one when it is asked for."""
+"""Yields the rounds of a run one at a time, while the loop runs in another thread."""
 
 import queue
 from collections.abc import Iterator

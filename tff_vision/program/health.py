@@ -1,4 +1,4 @@
-"""Signs that a run has gone wrong, in sentences with what to change; from what the run releases anyway."""
+"""Warnings about runs that went wrong, with what to change; they use released numbers only."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Which rounds were begun and which were finished, on disk before anything of a round can leave a client.
+"""The journal of begun and finished rounds; it is on disk before anything of a round leaves a client.
 
 A round that is killed and run again may have released its clients' noised updates already; where clients draw their
 noise anew that is a second release. A checkpoint cannot know of it, so the beginnings are written down on their own.

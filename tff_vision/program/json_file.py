@@ -1,4 +1,4 @@
-"""JSON files that are whole or absent."""
+"""Writes JSON files atomically."""
 
 import json
 import math

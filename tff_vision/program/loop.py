@@ -1,4 +1,4 @@
-"""The only training loop: rounds over a TFF learning process, with every effect behind a `tff.program` manager.
+"""The training loop: rounds of a TFF learning process; all effects go through `tff.program` managers.
 
 Durable first, visible second: a round's checkpoint, which holds its metrics too, is on disk before the metrics
 are released, and a resumed run releases again what its checkpoint holds. So no metric is lost, and none is

@@ -1,4 +1,4 @@
-"""What of a run may be told, by what is promised to whom: the one place that decides for report, metrics and events.
+"""Decides what a run releases to reports, metrics and events under its privacy promise.
 
 Under differential privacy a record and the report hold what is noised, what follows from the settings or from test
 images, and what the mechanism counts as public: who took part where its cost does not rest on chance, the number of a

@@ -1,4 +1,4 @@
-"""What is released a second time: refused where a budget does not pay for it, charged and written down before it is."""
+"""Second releases of a round: charged and journaled before they happen, or refused where the budget ends."""
 
 import dataclasses
 import threading

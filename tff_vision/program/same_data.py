@@ -1,4 +1,4 @@
-"""Whether data are those that a run began with: digests that are kept under the key of the run's own secret.
+"""Checks that a resumed run uses the data that it began with, by keyed digests.
 
 Without that key they would tell who has a list of candidates which of them were trained on.
 """

@@ -1,4 +1,4 @@
-"""The cells of a sweep: a grid, or random draws, of settings, each the config of one run."""
+"""The cells of a sweep: a grid, or random draws, of settings; each is the configuration of one run."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""Text files that are whole or absent."""
+"""Writes text files atomically."""
 
 import os
 import pathlib

@@ -1,4 +1,4 @@
-"""What a simulated attack was and what it achieved: the section `attack` of report.json."""
+"""The section `attack` of report.json: what a simulated attack was and what it achieved."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""A split as a picture: each client's class mix and size, and a few images of a few clients.
+"""Draws a partition: class mix and size of each client, and a few images of a few clients.
 
 Nothing here uses matplotlib's global state, so no display is needed.
 """

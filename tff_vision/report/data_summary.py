@@ -1,4 +1,4 @@
-"""How far a split is from IID, in numbers: sizes, class mixes, total variation.
+"""Measures how far a partition is from IID: sizes, class mixes, total variation.
 
 The total variation of a client is half the L1 distance between the shares of labels at the client and at all
 training clients together: 0 is the same mix, 1 is no label in common. Even an IID client of few examples is not at

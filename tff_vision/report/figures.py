@@ -1,4 +1,4 @@
-"""The figures of report.html, each drawn twice: for a light and for a dark page.
+"""The figures of report.html, for light and dark pages.
 
 Text in a figure is numbers and fixed words, plus client and class names when the font surely has their letters;
 all other names stand in the page around it. Nothing here uses matplotlib's global state.

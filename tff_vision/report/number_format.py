@@ -1,4 +1,4 @@
-"""How a value of report.json is written in report.html.
+"""Formats the values of report.json for report.html.
 
 Every number becomes `<data value="exact">rounded</data>`: people read the rounded text, programs and doubters the
 exact value. Whatever comes from outside (class names, folders, notes) is escaped here or by the template.

@@ -1,4 +1,4 @@
-"""report.html: one self-contained page that says what a run did, how good it is and what it cost.
+"""report.html: one self-contained page with the quality, the privacy and the cost of a run.
 
 The page loads nothing (a content security policy forbids it), runs no script, and embeds its figures twice, for
 light and dark screens. It is drawn from the same mapping as report.json.

@@ -1,4 +1,4 @@
-"""HTML pages from the templates in this folder: one file each, no script, nothing fetched, every value escaped."""
+"""Renders HTML pages from the templates in this folder: self-contained, without scripts, every value escaped."""
 
 import base64
 import os

@@ -1,4 +1,4 @@
-"""What report.html shows of the clients' data: who holds how much of which class, and a few images.
+"""The part of report.html about the data of clients: sizes, class mixes, and a few images.
 
 Only a sample of the clients is loaded, so that the page costs the same for 3,400 clients as for 60.
 """

@@ -1,4 +1,4 @@
-"""The ROC of a task that accepts or rejects, drawn for report.html."""
+"""The ROC curve of report.html, for tasks that accept or reject."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Several finished runs side by side: runs that differ in nothing but the seed are one group."""
+"""Compares finished runs; runs that differ only in the seed form a group."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""What report.html says in words and tables, from the mapping that report.json holds.
+"""The words and tables of report.html, from the content of report.json.
 
 Nothing here invents a number: a part that the report lacks is left out. An epsilon that lacks a condition is refused.
 """

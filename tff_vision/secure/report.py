@@ -1,4 +1,4 @@
-"""What a run hid, from whom, with which parameters and at what cost: the section `secure_sum` of report.json."""
+"""The section `secure_sum` of report.json: what was hidden, from whom, with which parameters and cost."""
 
 import time
 from collections.abc import Collection, Mapping

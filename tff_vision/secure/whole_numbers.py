@@ -1,4 +1,4 @@
-"""A client's counts and metrics as small integers before its update, in the same hidden vector; their sums are exact.
+"""Counts and metrics of a client as small integers in the hidden vector; their sums are exact.
 
 A number is counted in steps from the bottom of its range, and the count is cut into pieces of `value_bits` - 1 bits, so
 that a piece is no larger than an element of an update: whatever has room for the sum of updates has room for them. A

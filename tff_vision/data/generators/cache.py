@@ -1,4 +1,4 @@
-"""Generated pools on disk: drawn once, read back afterwards."""
+"""Caches generated data sets on disk."""
 
 import contextlib
 import pathlib

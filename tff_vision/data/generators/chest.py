@@ -1,4 +1,4 @@
-"""Chest films of three hospitals that differ in scanner, in how ill their patients are, and in the marker they use.
+"""Generates chest films of three hospitals that differ in scanner, prevalence and markers.
 
 The marker gives a hospital away and with it the odds of disease: a shortcut that a model trained at one place learns
 and that fails elsewhere. Films are phantoms (see `chest_anatomy`), for experiments and never for diagnosis.

@@ -1,4 +1,4 @@
-"""Chest films as sums of soft shapes: what an ideal scanner would see of random patients, many at once.
+"""Renders chest films as sums of soft shapes: random patients, as an ideal scanner would see them.
 
 x runs to the right of the film and y down, both from -1 to 1; bright is dense. A batch of films has its parameters
 in arrays of [films, 1, 1] and its images in [films, size, size], float32 throughout.

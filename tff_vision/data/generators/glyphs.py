@@ -1,4 +1,4 @@
-"""The 62 characters of EMNIST as strokes: digits and letters in ten of the Hershey fonts (see NOTICE).
+"""The 62 characters of EMNIST as strokes in ten of the Hershey fonts (see NOTICE).
 
 A glyph is stored as pairs of characters: each is a coordinate, its code minus that of 'R'; the pair ' R' lifts
 the pen. y grows downwards; capitals are 21 units high.

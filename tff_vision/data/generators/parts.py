@@ -1,4 +1,4 @@
-"""Machined discs photographed in eight factories, good ones and ones with a defect, 32x32x1: inspection in small.
+"""Generates images of machined discs from eight factories, with and without defects (32x32x1).
 
 The layout of industrial inspection sets such as MVTec AD (Bergmann et al., CVPR 2019): only good parts to train on,
 and every kind of defect to test on. Factories have products of their own, light, lens and sensor.

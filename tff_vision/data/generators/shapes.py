@@ -1,4 +1,4 @@
-"""Ten shapes in random colours on random backgrounds, 32x32x3: what CIFAR is to photographs, for tests.
+"""Generates images of ten coloured shapes (32x32x3): a small stand-in for CIFAR in tests.
 
 Shapes have superclasses, so the set also serves the Pachinko partition. It has no clients of its own.
 """

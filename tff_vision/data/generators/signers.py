@@ -1,4 +1,4 @@
-"""Who wrote this? Four characters in one hand, 56x56x1: verification of people without people's faces.
+"""Generates images of four characters in one hand (56x56x1), for verification of writers.
 
 The hands of `writers`, several of them at each office. An office is a client, a writer a class, and offices that never
 train have writers that the model has never met.

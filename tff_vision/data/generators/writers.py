@@ -1,4 +1,4 @@
-"""Handwriting of many people: 62 characters, 28x28, each writer with a style. The shape of federated EMNIST.
+"""Generates handwriting of many writers: 62 characters, 28x28, in the form of federated EMNIST.
 
 A writer has a main alphabet with a quarter of the characters from others, slant, rotation, size, proportions, pen
 width, ink, a smooth warp of the plane, tremor, and how much all that varies from one character to the next. Light

@@ -1,4 +1,4 @@
-"""Feature skew: an IID split of which each client sees its part through another device.
+"""Feature skew: an IID split in which each client has its own simulated imaging device.
 
 One rotation, contrast and noise level a client, on its training and test images alike: the scanners of different
 hospitals (NIID-Bench, Li et al. 2021, arXiv:2102.02079, section IV-B, has noise alone).

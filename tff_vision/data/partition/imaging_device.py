@@ -1,4 +1,4 @@
-"""One client's imaging device: rotation, contrast and noise, the same on every image that the client has."""
+"""A simulated imaging device: rotation, contrast and noise, the same for all images of a client."""
 
 import dataclasses
 from collections.abc import Sequence

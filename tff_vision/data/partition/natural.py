@@ -1,4 +1,4 @@
-"""The clients that a source brings with it."""
+"""The natural partition: the clients that a source provides."""
 
 import numpy as np
 

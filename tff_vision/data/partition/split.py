@@ -1,4 +1,4 @@
-"""What partitions read and make: labels, and for each client the positions of its training and test examples."""
+"""The input and output of partitions: labels in, positions of training and test examples of each client out."""
 
 import dataclasses
 from collections.abc import Sequence

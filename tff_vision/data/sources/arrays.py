@@ -1,4 +1,4 @@
-"""A user's own arrays: an .npz file with x, y and, if the data has clients, client.
+"""Reads an .npz file with x, y and, if the data has clients, client.
 
     x        [n, height, width] or [n, height, width, channels]; whole numbers in 0..255, 0 and 1, or floats
     y        [n] class numbers or names, or [n, findings] of 0 and 1

@@ -1,4 +1,4 @@
-"""Image files to pixels: PNG, JPEG, GIF and WebP (first frame), BMP and TIFF (one page), of any size, grey or colour.
+"""Decodes image files: PNG, JPEG, GIF and WebP (first frame), BMP and TIFF (one page), of any size.
 
 Training, evaluation and prediction on a file all read through this module, so a file gives the same pixels everywhere.
 Orientation tags (EXIF) are applied. TensorFlow decodes PNG, JPEG and GIF, as a served model does; Pillow decodes the

@@ -1,4 +1,4 @@
-"""Content of image files to stored pixels inside a graph, in TensorFlow's own kernels, as `decode.as_stored` does.
+"""Decodes image files inside a graph with TensorFlow's own kernels, equal to `decode.as_stored`.
 
 For a served model, to which clients send files. PNG, JPEG, GIF and BMP only: TensorFlow has no WebP and no TIFF.
 """

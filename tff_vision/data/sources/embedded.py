@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn: real data on every machine."""
+"""The handwritten digits of scikit-learn: real data on every machine."""
 
 
 import numpy as np

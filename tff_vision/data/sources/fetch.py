@@ -1,4 +1,4 @@
-"""Public files, fetched safely: cache, preflight, `.part`, checksum, atomic rename, one writer at a time.
+"""Downloads public files: cache, `.part` file, checksum, atomic rename, one writer at a time.
 
 A file that carries its final name has its registered checksum: downloads and decompressions grow under another
 name and are renamed after the check, and a file that somebody placed by hand is checked before its first use.

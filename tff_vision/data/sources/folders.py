@@ -1,4 +1,4 @@
-"""A user's own images: folders of classes, folders of clients, or a manifest.
+"""Reads images from folders of classes, folders of clients, or a manifest.
 
     root/[split/]client/class/image.png    clients of its own: partition=natural
     root/[split/]class/image.png           no clients: any other partition

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes: the image formats that are read, and names for those that are not."""
+"""Detects image formats by their first bytes, and names those that cannot be read."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""Which data sets are on this machine, answered without a network and without TensorFlow."""
+"""Lists the data sets on this machine, without a network and without TensorFlow."""
 
 from tff_vision import configs, plugins
 from tff_vision.data.sources import registry

@@ -1,4 +1,4 @@
-"""Image files and what their places, or a manifest, say of them: class or findings, client, split."""
+"""Lists image files and derives class or findings, client and split from their paths or a manifest."""
 
 import collections
 import dataclasses

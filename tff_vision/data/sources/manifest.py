@@ -1,4 +1,4 @@
-"""A table of image files: path,label[,client][,split], or a column of 0 and 1 for each finding in place of label."""
+"""Reads a table of image files: path,label[,client][,split], or a column of 0 and 1 for each finding."""
 
 import codecs
 import csv

@@ -1,4 +1,4 @@
-"""What people write for classes, findings and clients, made one name for one thing."""
+"""Normalises the names of classes, findings and clients that people write."""
 
 import collections
 import unicodedata

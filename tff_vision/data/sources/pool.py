@@ -1,4 +1,4 @@
-"""What a source loads, before a partition makes clients of it."""
+"""All examples of a source, before a partition divides them over clients."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""Whether taps tell the truth about a model: a trial on a few examples, before anything is trained.
+"""Checks the taps of a model on a few batches before training.
 
 Taps see what layers with weights are given. They miss weights that are used outside of their layer's call, and layers
 that fold the batch into another axis: then norms would not be those of an example's gradient. That examples do not

@@ -1,4 +1,4 @@
-"""Operations that compute: which keep the examples of a batch apart."""
+"""Rules for operations that compute: which of them keep the examples of a batch apart."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""A proof, on the traced graph of a forward pass, that no example of a batch touches what is computed for another.
+"""Proves on the traced graph of a forward pass that no example of a batch affects another.
 
 Each tensor gets a label: the same for every batch (`CONSTANT`), a function of the batch's size (`Counted`), slices of
 one axis that belong to one example each (`Own`), or anything else (`MIXED`). Each kind of operation that is known to

@@ -1,4 +1,4 @@
-"""What is known of a tensor of a traced forward pass: how it depends on the examples of the batch."""
+"""Labels of tensors in a traced forward pass: how a tensor depends on the examples of the batch."""
 
 import dataclasses
 

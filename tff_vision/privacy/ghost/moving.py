@@ -1,4 +1,4 @@
-"""Operations that move the entries of a tensor: where the examples are afterwards."""
+"""Rules for operations that move the entries of a tensor: on which axis the examples are afterwards."""
 
 from collections.abc import Callable
 

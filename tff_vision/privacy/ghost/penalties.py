@@ -1,4 +1,4 @@
-"""What Keras layers add to the loss beside the labels' part, and what that means under private SGD.
+"""Regularisers of Keras layers under private SGD.
 
 Regularisers of weights are functions of weights alone, which are private already: their gradient is added after the
 noise, unclipped. Regularisers of a layer's outputs are part of an example's own loss and clipped with it, in a pass

@@ -1,4 +1,4 @@
-"""Shapes, and what is computed of them: numbers that follow from constants and the size of the batch alone."""
+"""Shapes and shape arithmetic in traced graphs: numbers that depend on constants and the batch size only."""
 
 from collections.abc import Callable
 

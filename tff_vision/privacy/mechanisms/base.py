@@ -1,4 +1,4 @@
-"""What every privacy plan answers: who takes part, how updates are aggregated, what it costs."""
+"""The base of privacy plans: participation, aggregation and cost."""
 
 import abc
 import collections

@@ -1,4 +1,4 @@
-"""What plans with a promise to clients share: the clip, what stays inside, and metrics with noise of their own."""
+"""Common parts of client-level plans: clipping, what is not released, and noised metrics."""
 
 import abc
 import dataclasses

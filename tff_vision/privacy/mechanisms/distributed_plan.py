@@ -1,4 +1,4 @@
-"""Client-level privacy without a trusted server: every client adds a share of the noise, a secure sum hides the rest.
+"""Client-level privacy without a trusted server: every client adds a share of the noise inside a secure sum.
 
 `distributed_gaussian` and `distributed_skellam`, see `integer_shares`. Whoever opens the sum sees it with the noise
 of all clients that delivered. The noise is sized for the fewest that may; what it costs is computed for those who

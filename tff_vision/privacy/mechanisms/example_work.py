@@ -1,4 +1,4 @@
-"""Differentially private SGD as TFF client work: the promise is to each example, made on the client's own machine.
+"""Differentially private SGD as TFF client work: it protects each example, on the client.
 
 Abadi et al. 2016, arXiv:1607.00133, algorithm 1. Steps, batches and noise are drawn on the client from its kernel's
 randomness; what leaves it is already private, so any aggregation may follow. Built-in TensorFlow kernels only.

@@ -1,4 +1,4 @@
-"""Local differential privacy for whole updates: each client clips and noises its own before anyone sees it.
+"""Local differential privacy: each client clips and noises its whole update.
 
 The server may read every released update and knows who sent it: nothing is amplified, and a client's update could
 have been any other, so the sensitivity is twice the clip norm (Kasiviswanathan et al. 2008, arXiv:0803.0924).

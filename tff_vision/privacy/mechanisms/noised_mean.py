@@ -1,4 +1,4 @@
-"""The aggregation every central client-level mechanism runs: clip, sum, add noise, divide by a fixed number.
+"""The aggregator of central client-level mechanisms: clip, sum, add noise, divide by a fixed number.
 
 McMahan et al., "Learning Differentially Private Recurrent Language Models", ICLR 2018, algorithm 1; correlated
 noise as in Kairouz et al. 2021 and Choquette-Choo et al. 2023; the tracked clip of Andrew et al. 2021

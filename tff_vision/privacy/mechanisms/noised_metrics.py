@@ -1,4 +1,4 @@
-"""How many clients a round had and how often they were right, released with noise of its own.
+"""Releases cohort size and training accuracy with their own noise.
 
 A client's record is (1, its accuracy on its own examples while it trains - 1/2), of L2 norm sqrt(5) / 2 at most, on the
 grid of `grid`; the server adds the records up and Gaussian noise to both numbers. Runs on the server, outside of TFF.

@@ -1,4 +1,4 @@
-"""Noise streams: what is added in round t, computed from white noise and a few server-side buffers.
+"""Correlated noise: the noise of a round as a function of white noise and a few server-side buffers.
 
 A stream turns white z_1, z_2, ... into e_1, e_2, ... one round at a time; each tensor of the model has its own. The
 buffers hold past noise: whoever reads them can subtract it, so a checkpoint is as secret as the raw updates.

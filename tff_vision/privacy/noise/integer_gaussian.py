@@ -1,4 +1,4 @@
-"""Noise from a cryptographic generator, in TensorFlow ops, wherever the graph runs.
+"""Integer Gaussian noise from a cryptographic generator, in TensorFlow ops.
 
 TensorFlow's own random ops are seeded with 32 bits unless told otherwise: all their noise can be enumerated. Here
 every number comes from the ChaCha20 key stream under a key drawn from the kernel; (key, nonce) names it.

@@ -1,4 +1,4 @@
-"""Updates as integers on a grid, so that noise and data never meet in floating point.
+"""Updates as integers on a grid, so that noise and data are never added in floating point.
 
 The low bits of a floating-point sum can tell which numbers were added (Mironov, CCS 2012). Here a client clips and
 rounds its update to multiples of clip * 2^-20, sums are exact, and noise joins as an integer: every output lies on

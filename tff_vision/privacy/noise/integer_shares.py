@@ -1,4 +1,4 @@
-"""Integer noise shares: how large, how updates become integers beside them, and what their sum costs.
+"""Integer noise shares: their size, the rounding of updates, and the cost of their sum.
 
 Every client adds a share of integer noise to its integer update, and a secure sum opens the total alone: the
 distributed discrete Gaussian (Kairouz, Liu & Steinke 2021, arXiv:2102.06387) and the distributed Skellam mechanism

@@ -1,4 +1,4 @@
-"""Noise that belongs to what it covers: the key of a round's noise is a function of the exact numbers it is added to.
+"""Derives the noise key of a round from the exact numbers that the noise covers.
 
 Were noise a function of the round alone, the same round over another cohort would get the same noise, and the
 difference of the two outputs would be a client's exact update. Here the key is a pseudo-random function of (secret

@@ -1,4 +1,4 @@
-"""The coordinator's side of one worker: connect, run, notice its loss, connect again."""
+"""The coordinator's connection to one worker: connects, runs calls, detects loss, reconnects."""
 
 import collections
 import contextlib

@@ -1,4 +1,4 @@
-"""Several workers as one: each has a queue of its own, and a lost one costs its part of a round, not the round.
+"""Distributes calls over several workers; when one is lost, the others finish the round.
 
 What a chunk of clients computes depends on its arguments only, so a chunk that was lost is computed again, on the
 same worker or (if its clients are not bound to one) on another, and the result is the one that was lost. Where clients

@@ -1,4 +1,4 @@
-"""The execution context of a run on this machine: one executor process, gone when the run is over."""
+"""The execution context of a run on this machine: one executor process that ends with the run."""
 
 import atexit
 import contextlib

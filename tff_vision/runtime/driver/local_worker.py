@@ -1,4 +1,4 @@
-"""A worker that lives and dies with this process: the coordinator's own executor, and rehearsals of a fleet."""
+"""A worker that lives as long as this process, for the coordinator itself and for local tests of several workers."""
 
 from tff_vision.runtime.worker import worker_process
 

@@ -1,4 +1,4 @@
-"""Which client runs on which worker: a pure function, so that the order of every sum is fixed."""
+"""Assigns clients to workers by a pure function, so that the order of every sum is fixed."""
 
 import dataclasses
 import itertools

@@ -1,4 +1,4 @@
-"""Notices that a worker is gone while a call to it is still waiting.
+"""Detects that a worker is gone while a call to it is still waiting.
 
 gRPC's keepalive cannot be used for this: an executor takes frequent pings during a long computation for abuse and
 closes the connection. The probe asks a small question on a connection of its own instead; a healthy executor

@@ -1,4 +1,4 @@
-"""The runtime of several workers: installs a `WorkersContext` and leaves nothing behind.
+"""The runtime of several workers: installs a `WorkersContext` and removes it again.
 
 ```
 with remote_runtime(RuntimeConfig(runtime='workers', workers=('a:8000', 'b:8000'))) as runtime:

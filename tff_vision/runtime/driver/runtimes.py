@@ -1,4 +1,4 @@
-"""The places where clients' work is done, by name."""
+"""The runtimes by name."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""One worker's executor service with a deadline on every call, no endless retry, and a count of bytes.
+"""A client of one worker's executor service with deadlines, bounded retries, and a byte count.
 
 TFF's own stub waits for ever on a worker that hangs, and TFF's execution context calls again for ever on one that
 is gone. Here a call ends in time, and a lost worker is an exception that the caller can act on.

@@ -1,4 +1,4 @@
-"""What glibc does with memory that was freed: it is kept, in executors and in this process.
+"""Limits the memory that glibc keeps after it was freed, in executors and in this process.
 
 Tensors and messages of a model's size are made anew for every client and every round. Handing each back to the kernel
 costs page faults, worth 15-20 % of a round in executors and 10 ms of each round in the driver. Without glibc nothing

@@ -1,4 +1,4 @@
-"""Taking the argument of a federated computation apart by clients, and putting results together again.
+"""Splits the argument of a federated computation by clients, and joins results.
 
 A value is per client where its type is CLIENTS-placed and not all equal; there it is a list with one element for
 each client. Everything else goes to every worker unchanged.

@@ -1,4 +1,4 @@
-"""Executors that are not sent what they have, and are told in one message what they may forget.
+"""Executors that do not receive values twice, and release many values in one message.
 
 TFF sends the computation and the server's state anew in every round and takes leave of every value by itself: of 5 MB
 of weights, 15 ms of the driver's time, in which no client computes.

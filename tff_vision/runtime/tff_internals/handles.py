@@ -1,4 +1,4 @@
-"""Values that stay in one party's worker between the phases of a protocol.
+"""Values that stay in a worker between the phases of a protocol.
 
 A federated computation returns everything that it computes to the coordinator. A protocol whose parties keep a
 secret from one phase to the next needs values that the coordinator can name but does not fetch: a `Silo` runs one

@@ -1,4 +1,4 @@
-"""How values reach executors: large ones, without a copy at each level, and data sets without a call of TensorFlow.
+"""Sends values to executors: large ones without copies, data sets without a TensorFlow call.
 
 TFF makes a message of every part of a structure and puts it into that of the whole, which protocol buffers do by
 copying: weights four levels deep in a server's state take the driver 20 ms for 5 MB, in which no client computes. Here

@@ -1,4 +1,4 @@
-"""Computations that return values of clients, cut so that what a client computes before an aggregation is done once.
+"""Splits computations that return values of clients, so that client work before an aggregation runs once.
 
 TFF hands the part of a split computation that follows its aggregation nothing but the argument and the merged sum: it
 does the clients' work again. Where that draws noise, it is other work than the sum's, and a second release. Here the

@@ -1,4 +1,4 @@
-"""A private certificate authority for one federation: small, in files, no service.
+"""A private certificate authority for one federation, kept in files.
 
 Keys are ECDSA P-256. A worker's certificate serves TLS servers only and carries its host name or address; the
 coordinator's serves TLS clients only. So one hospital's certificate opens no other hospital's worker.

@@ -1,4 +1,4 @@
-"""The one way into a worker: nginx passes a TCP port on to the executor, after mutual TLS.
+"""The nginx in front of a worker: passes one TCP port to the executor after mutual TLS.
 
 The executor itself has neither encryption nor authentication. nginx's `stream` module ends TLS and hands on bytes,
 so that HTTP/2 with its deadlines stays end to end. (stunnel cannot stand here: as a server it selects no ALPN

@@ -1,4 +1,4 @@
-"""Starting and stopping the processes of a worker so that none outlives the one that started it."""
+"""Starts and stops the processes of a worker so that none outlives its parent."""
 
 import contextlib
 import importlib.util

@@ -1,4 +1,4 @@
-"""The walls around an executor: it runs whatever program the coordinator sends.
+"""The sandbox of an executor, which runs whatever program the coordinator sends.
 
 bubblewrap gives it an empty network, its data folder read-only under /data, the system's libraries, a small
 /tmp in memory, and nothing else of the host. Connections come in through one unix socket.

@@ -1,4 +1,4 @@
-"""One worker: an executor, the walls around it and the door into it, kept running until it is told to stop."""
+"""Supervises one worker: a sandboxed executor behind nginx, restarted until it is told to stop."""
 
 import dataclasses
 import logging

@@ -1,4 +1,4 @@
-"""Mutual TLS between the coordinator and a worker, and plain words for why it failed.
+"""Mutual TLS between coordinator and worker, and clear messages when it fails.
 
 gRPC reports a refused certificate as UNAVAILABLE, the same as a worker that is down. `check` makes the handshake
 with Python's ssl and says which of the two it is.

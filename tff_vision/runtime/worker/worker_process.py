@@ -1,4 +1,4 @@
-"""One TFF executor process on this host, started so that it cannot outlive us.
+"""One TFF executor process on this host, started so that it cannot outlive its parent.
 
 TFF's own local context starts `worker_binary` with our standard output and never reaps it: it survives the
 script and keeps every pipe on the script's output open. Here the process gets no standard streams of ours, its

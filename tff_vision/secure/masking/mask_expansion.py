@@ -1,4 +1,4 @@
-"""From a 256-bit seed to a mask as long as the model: ChaCha20, on clients in the graph, on the server outside."""
+"""Expands a 256-bit seed to a mask with ChaCha20: in the graph on clients, outside of it on the server."""
 
 from collections.abc import Iterable
 

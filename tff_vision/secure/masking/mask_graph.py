@@ -1,4 +1,4 @@
-"""Who masks with whom: a random k-regular graph instead of all pairs.
+"""The random k-regular graph of clients that share masks (Bell et al., 2020).
 
 Bell et al., "Secure Single-Server Aggregation with (Poly)Logarithmic Overhead", CCS 2020, section 3: with
 k = O(log n) neighbours drawn at random, every honest client keeps an honest, surviving neighbour and enough

@@ -1,4 +1,4 @@
-"""The secure aggregation protocol's parties: what a client keeps, what the server sees.
+"""The parties of the secure aggregation protocol: what a client keeps, what the server sees.
 
 Bonawitz et al., "Practical Secure Aggregation for Privacy-Preserving Machine Learning", CCS 2017, figure 4,
 without signatures (an honest but curious server), over the graph of Bell et al., CCS 2020. A client's upload is

@@ -1,4 +1,4 @@
-"""Catch, on pixels: a ball falls through the wind, and a paddle at the bottom must be under it when it lands.
+"""The game «catch» on pixels: a ball falls in the wind, and a paddle must be under it when it lands.
 
 After Mnih et al., "Recurrent Models of Visual Attention", NIPS 2014, section 4.2; the wind, the paddle's width and the
 camera differ from client to client. Everything is TensorFlow kernels on a batch of episodes, so that a client's whole

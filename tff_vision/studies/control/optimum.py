@@ -1,4 +1,4 @@
-"""The best that any policy could do in an environment: backward induction over ball and paddle."""
+"""The optimal policy of an environment, by backward induction over ball and paddle."""
 
 import numpy as np
 

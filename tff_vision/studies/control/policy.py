@@ -1,4 +1,4 @@
-"""Playing episodes with a policy, and the gradient that makes it better: advantage actor-critic.
+"""Plays episodes with a policy and computes its gradient: advantage actor-critic.
 
 REINFORCE with a learned baseline: Williams, "Simple Statistical Gradient-Following Algorithms for Connectionist
 Reinforcement Learning", Machine Learning 8, 1992; Sutton and Barto, "Reinforcement Learning", 2nd edition, 2018,

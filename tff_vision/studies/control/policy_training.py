@@ -1,4 +1,4 @@
-"""Trains a policy over clients that play, evaluates it in every environment, and writes the run's folder."""
+"""Trains a policy over clients, evaluates it in every environment, and writes the folder of the run."""
 
 import asyncio
 import dataclasses

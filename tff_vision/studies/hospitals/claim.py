@@ -1,4 +1,4 @@
-"""Whose folder it is: one comparison, one process; and what in it is secret."""
+"""Locks the folder of a comparison for one process, and says what in it is secret."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""The part of a model that is never trained, computed once for every image instead of in every step.
+"""Computes the frozen part of a model once for each image instead of in every step.
 
 Each hospital can compute it by itself: it is the same function for all and reads one image at a time.
 """

@@ -1,4 +1,4 @@
-"""How good a score is at one hospital: AUC, balanced accuracy at a chosen threshold, calibration, with intervals.
+"""Measures a score at one hospital: AUC, balanced accuracy, calibration, with confidence intervals.
 
 Intervals are percentiles of the bootstrap, drawn within each class so that both are always there (Efron & Tibshirani
 1993, chapter 13). Scores are logits of the second class's probability: a confident model's probabilities are all 1, and

@@ -1,4 +1,4 @@
-"""Trains in every way that hospitals compare and measures each model at each hospital."""
+"""Trains in every way of the comparison and measures each model at each hospital."""
 
 import dataclasses
 import pathlib
