@@ -195,7 +195,7 @@ def test_encrypted_rounds(own_workers, in_the_clear, plain, task, taps, monkeypa
       np.testing.assert_allclose(rounds.moved(), plain[0, 1], atol=_bound((0, 1)))
 
     # In the clear too, where what clients keep comes back from each of them.
-    keeping = tiny_experiments.experiment('scaffold', sizes=SIZES).prepare(place, client_states=tmp_path)
+    keeping = tiny_experiments.experiment('scaffold', sizes=SIZES).prepare(place, client_states=tmp_path / 'states')
     found = []
     for cohort in (EVERYONE, (0, 1)):
       found.append(tiny_experiments.flat(keeping.weights(keeping.next(keeping.begin(), 1, cohort).state).trainable))

@@ -9,12 +9,13 @@ from absl import flags
 from absl.testing import flagsaver
 
 import tff_vision as tv
-from flags import experiment_flags
+from flags import experiment_flags, groups
 from tff_vision import configs, experiment
 
 
 def from_flags(*given):
   """Returns the experiment that a command line describes."""
+  groups.define(experiment_flags.GROUPS)
   with flagsaver.flagsaver():
     flags.FLAGS(['train', *given])
     return experiment.from_config(experiment_flags.experiment_config())

@@ -54,7 +54,7 @@ def test_a_killed_program_goes_on_with_its_own_objects_to_the_same_bit(whole, tm
 def test_a_run_of_own_objects_is_evaluated_exported_and_used(whole, tmp_path):
   assert whole.evaluate()['evaluation']['loss'] == pytest.approx(whole.evaluation['loss'], rel=1e-5)
   card = whole.export('saved_model', 'tflite', folder=tmp_path / 'deployment')
-  assert set(card['formats']) == {'saved_model', 'tflite'} and whole.ledger == {'mechanism': 'none'}
+  assert set(card['formats']) == {'saved_model', 'tflite'} and whole.ledger.to_json() == {'mechanism': 'none'}
   assert exported.ExportedModel(whole.directory).class_names == ['0', '1', '2']
   with pytest.raises(ValueError, match='is an object of the Python program that made the run'):
     experiment.open_run(whole.directory.path)
@@ -74,7 +74,7 @@ def test_runs_are_charged_to_a_budget_which_is_no_part_of_the_experiment(tmp_pat
            'rounds': 1, 'participation': tv.Fixed(2)}
   task = tv.Task(tv.testing.tiny_images(), model='linear')
   uncharged = tv.Experiment(task, **parts)
-  cost = uncharged.ledger()['epsilon']
+  cost = uncharged.ledger().epsilon
   made = tv.Experiment(task, budget=tv.BudgetFile(str(tmp_path / 'budget.json'), epsilon=1.3 * cost), **parts)
   assert made.describe() == uncharged.describe()
   found = made.run(tmp_path / 'one').report['budget_file']
