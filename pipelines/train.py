@@ -21,6 +21,8 @@ from tff_vision.data.sources import installed
 from tff_vision.program import run_directory
 from tff_vision.runtime.worker import processes
 
+_BROKEN = 3  # As of `pipelines.audit`: measured more than the promise allows.
+
 
 def main() -> None:
   launch_config = experiment_flags.launch_config()
@@ -47,6 +49,8 @@ def main() -> None:
           f'  python -m pipelines.train --resume --run_dir={launch_config.run_dir}')
     sys.exit(128 + stop.signal)
   _conclude(result)
+  if (result.report.get('one_run_audit') or {}).get('broken'):
+    sys.exit(_BROKEN)
 
 
 def _fresh_run_dir(config):
@@ -97,6 +101,9 @@ def _conclude(result):
           'examples make no smaller default. Choose --delta, or protect examples instead of clients.')
   elif warning := (found['privacy'].get('profile') or {}).get('warning'):
     print(f'note: {warning}')
+  if 'one_run_audit' in found:
+    from tff_vision.audit import run_audit
+    print(run_audit.sentence(found['one_run_audit']))
   if 'budget_file' in found:
     from tff_vision.accounting import budget_charge
     print(budget_charge.sentence(found['budget_file'], found['budget_file']['file']))

@@ -15,12 +15,14 @@ import tensorflow_federated as tff
 
 from tff_vision import configs, plugins, tasks, told
 from tff_vision.aggregation import codecs, error_feedback, flat, secured
+from tff_vision.audit import canary_data
 from tff_vision.client_state import driver, keeping, store
 from tff_vision.configs import runtime_config
 from tff_vision.data import attacked, images
 from tff_vision.learning import attacked_work, client_data, evaluation, local_training
 from tff_vision.learning import learning_process as process
 from tff_vision.learning import personal as personal_lib
+from tff_vision.privacy import canaries
 from tff_vision.privacy import plan as plan_lib
 
 
@@ -45,12 +47,14 @@ class Parts:
 
 
 def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,
-             runtime: runtime_config.RuntimeConfig, client_states: pathlib.Path, place: secured.Place) -> Parts:
+             runtime: runtime_config.RuntimeConfig, client_states: pathlib.Path, place: secured.Place,
+             among: canaries.Canaries | None = None) -> Parts:
   """Builds the process of a run.
 
   Args:
     client_states: Folder of what clients keep between rounds.
     place: The open runtime.
+    among: The canaries among the task's clients, or among their examples; None: there are none.
 
   Raises:
     ValueError: The parts do not fit.
@@ -71,15 +75,26 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
       schedule=config.schedule, rounds=config.program.rounds, private_training=plan.client_work), sent)
   if runtime.data_placement == 'worker':
     build = _reading(build, data)
+  if among is not None and config.privacy.privacy == 'example_dp_sgd':
+    data = canary_data.SlottedData(data, among, len(task.images.train))
   if config.algorithm.algorithm == 'fedbuff':
     data = client_data.LateData(data=data, begun=plan.begun)
   build, data = _with_client_layers(config, task, build, data)
+  if among is not None and config.privacy.privacy != 'example_dp_sgd':
+    build, data = _layered(build, functools.partial(
+        canary_data.crafting, canaries=among.number, clip_norm=config.privacy.clip_norm)), canary_data.MarkedData(
+            data, config.privacy.privacy, among)
   made = secured.build_process(config.secure, plan, build, aggregation=config.aggregation, place=place,
                                tells=process.tells(task, config.algorithm), rounds=config.program.rounds)
   if plan.promised_length not in (None, sent.length):
     raise ValueError(f'algorithm={plugins.shown(config.algorithm.algorithm)} sends {sent.length} numbers, and '
                      f'privacy={config.privacy.privacy} counts on those of the model, {plan.promised_length}: rounding '
                      'and noise of integers cost more for a longer update.')
+  length = sum(weight.shape.num_elements() for weight in task.keras_model().trainable_weights)
+  if among is not None and sent.length != length:
+    raise ValueError(f'audit_canaries={among.number} does not go with algorithm='
+                     f'{plugins.shown(config.algorithm.algorithm)}, which sends {sent.length} numbers: a canary is seen in '
+                     f'the {length} weights that are trained alone.')
   kept = process.kept_at_first(task, config.algorithm, config.client)
   if config.aggregation.compression == 'top_k':
     kept = np.zeros(sent.length, np.float32)

@@ -16,6 +16,7 @@ import tensorflow as tf
 from tff_vision import assembly, configs, tasks
 from tff_vision.accounting import budget_charge, budget_file
 from tff_vision.aggregation import composing, secured, traffic
+from tff_vision.audit import canary_data, run_audit
 from tff_vision.configs import budget_file_config, compatibility, runtime_config, validate
 from tff_vision.data import images as images_lib
 from tff_vision.export import calibration_images
@@ -135,7 +136,8 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
     directory.check_data(task.images.fingerprint)
   journal = journal_lib.Journal(directory.journal)
   secret = directory.secret()
-  plan_run = functools.partial(_plan_run, config, journal=journal, secret=secret, directory=directory)
+  among = run_audit.toss(config.privacy, task.images.train, secret)
+  plan_run = functools.partial(_plan_run, config, journal=journal, secret=secret, directory=directory, among=among)
   # Where the workers have the data, only they know what the plan must be made for.
   ready = plan_run(task) if runtime.data_placement == 'driver' else None
   budget = _same_budget(budget, journal)
@@ -144,12 +146,12 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
   with directory.opened(config, secret, task.images.fingerprint), runtimes.open_runtime(runtime) as place:
     task, plan, program = ready or plan_run(assembly.counted(task, runtime, place, journal.example_counts))
     charged = budget_charge.Charge(budget, run=secret, data=fingerprint(task.images),
-                                   delta=getattr(plan, 'delta', None),
-                                   label=f'run_dir={launch.run_dir}')
-    parts = assembly.assemble(config, task, plan, runtime, directory.client_states, place)
+                                   delta=getattr(plan, 'delta', None), label=f'run_dir={launch.run_dir}')
+    joined, audit = run_audit.begin(config, task, plan, among, directory.journal.with_name('canaries.jsonl'), place)
+    parts = assembly.assemble(config, joined, plan, runtime, directory.client_states, place, among)
     secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
                                   parameters_count=parts.sent_length, on_workers=bool(runtime.workers),
-                                  tells=learning_process.tells(task, config.algorithm), kept=parts.kept,
+                                  tells=learning_process.tells(joined, config.algorithm), kept=parts.kept,
                                   rounds=config.program.rounds)
     client_traffic = loop.Traffic(bytes_down=traffic.bytes_down(evaluator.model, parts.shown),
                                   bytes_up=traffic.bytes_up(config, secure_sum, length=parts.sent_length))
@@ -160,11 +162,11 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
     clock.setup_done()
     journal.note_counts(plan.example_counts)
     training = loop.run(
-        parts.process, task=task, plan=plan, runtime=place, client_data=parts.data, traffic=client_traffic,
+        parts.process, task=joined, plan=plan, runtime=place, client_data=parts.data, traffic=client_traffic,
         evaluator=evaluator, program=program, journal=journal,
         managers=loop.Managers.in_directory(directory, wiped=config.promises, timeless=not plan.releases_exact_metrics),
         stop_at_epsilon=config.privacy.stop_at_epsilon, charged=charged, on_round=on_round,
-        stop_requested=stop_requested,
+        stop_requested=stop_requested, observer=audit,
         evaluate_personal=parts.own_models and functools.partial(parts.own_models.evaluate, evaluator))
     try:
       outcome = asyncio.run(training)
@@ -183,6 +185,9 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
     content['personal'] = personal
     content['warnings'] = health.warnings(outcome.history, content['evaluation'], task.images.test.examples, config)
     content['secure_sum'] = secure_sum
+    if audit is not None:
+      audit.report_into(content, plan, functools.partial(
+          secured.check_run, config.secure, rounds=program.rounds, run_dir=directory.path))
     if totals is not None:
       content['budget_file'] = {**totals, 'file': budget.budget_file}
     content['traffic'] = content_lib.traffic(outcome.history, client_traffic)
@@ -219,7 +224,7 @@ def build_plan(config: configs.ExperimentConfig, task: tasks.Task, *, secret: by
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
-  clients = task.images.train
+  clients = canary_data.with_canaries(config.privacy, task.images.train)
   if config.privacy.privacy != 'none' and task.images.preprocessing.measured:
     raise ValueError(f'preprocess=standardize does not go with privacy={config.privacy.privacy} and dataset='
                      f'{config.data.dataset}: mean and deviation would be computed from the clients\' own images and '
@@ -232,16 +237,17 @@ def build_plan(config: configs.ExperimentConfig, task: tasks.Task, *, secret: by
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
       sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client,
       max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None,
-      secret=secret, cohort_size_bounds=secured.cohort_size_bounds(config.secure))
+      secret=secret, optional=len(clients) - len(task.images.train), cohort_size_bounds=secured.cohort_size_bounds(config.secure))
   model = task.keras_model()
   plan = plan.for_secure_sum(config.secure).for_model(model, task.batch_spec[0])
   return plan.for_loss(task.loss_fn, task.batch_spec[1], tf.TensorSpec(model.output_shape, model.outputs[0].dtype),
                        separable=task.loss_is_separable)
 
 
-def _plan_run(config, task, *, journal, secret, directory):
+def _plan_run(config, task, *, journal, secret, directory, among):
   """Returns the task as its clients see it, the plan charged with the past, and the rounds that the budget pays for."""
   plan = build_plan(config, task, secret=secret).charged(journal.past())
+  plan = plan if among is None else plan.audited(among)
   journal.check_counts(plan.example_counts)
   program = _within_budget(config, plan)
   secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path)

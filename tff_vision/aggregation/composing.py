@@ -35,6 +35,7 @@ REFUSED: Mapping[tuple[str, str], str] = {
     ('top_k', _WORKER_DATA): 'what a client has not sent yet travels with its examples',
     ('update attack', _WORKER_DATA): 'an attacker\'s flag travels with its examples',
     ('data attack', _WORKER_DATA): 'the driver changes attackers\' examples, and these lie on the workers',
+    ('canaries', _WORKER_DATA): 'a canary\'s mark travels with its examples, and a canary has no file on a worker',
     ('top_k', _KEEPING): 'the memory of what was not sent would have to be kept beside that state',
     ('rule', _SEVERAL): 'a client sends zeros for the models that it did not choose, and the rule takes them for '
                         'updates',
@@ -75,6 +76,8 @@ def _asked(config) -> Iterator[tuple[str, str]]:
     yield 'compression', f'compression={aggregation.compression}'
   if aggregation.compression == 'top_k':
     yield 'top_k', 'compression=top_k'
+  if config.privacy.audit_canaries:
+    yield 'canaries', f'audit_canaries={config.privacy.audit_canaries}'
   if config.attack.attack != 'none':
     yield ('update attack' if config.attack.attack in _UPDATE_ATTACKS else 'data attack',
            f'attack={config.attack.attack}')

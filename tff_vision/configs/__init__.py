@@ -42,10 +42,11 @@ TaskConfig = task_config.TaskConfig
 
 
 # Grows with new fields, which are listed below: in a file of an older schema they have their defaults.
-SCHEMA = 2
+SCHEMA = 3
 _NEW_IN: Mapping[int, frozenset[str]] = {2: frozenset((
     'model_option', 'imports', 'algorithm_option', 'loss', 'loss_option', 'aggregator_option', 'pixel_range',
-    'label_case', 'finding_separator', 'secure_statistical_bits'))}
+    'label_case', 'finding_separator', 'secure_statistical_bits')),
+    3: frozenset(('audit_canaries', 'audit_confidence'))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,6 +107,9 @@ class ExperimentConfig:
       raise ValueError(f'client_weighting=examples does not go with privacy={self.privacy.privacy}: how much an update '
                        'weighs would depend on the client\'s data, and the noise is calibrated to clients that all '
                        'weigh the same.')
+    if self.privacy.audit_canaries and self.attack.attack != 'none':
+      raise ValueError(f'audit_canaries={self.privacy.audit_canaries} does not go with attack={self.attack.attack}: '
+                       'attackers are chosen among all clients, and what they do to canaries is no part of the promise.')
     if self.privacy.privacy == 'example_dp_sgd':
       _refuse_other_training(self)
 

@@ -9,7 +9,8 @@ PRIVACIES = ('none', 'client_gaussian', 'client_adaptive', 'dp_ftrl', 'dp_mf', '
 EXAMPLE_SAMPLINGS = ('poisson', 'shuffled', 'balls_in_bins')
 MF_STRATEGIES = ('blt', 'banded', 'amplified')
 
-_READ_BY_EVERY_MECHANISM = ('privacy', 'clip_norm', 'noise_multiplier', 'target_epsilon', 'delta', 'stop_at_epsilon')
+_READ_BY_EVERY_MECHANISM = ('privacy', 'clip_norm', 'noise_multiplier', 'target_epsilon', 'delta', 'stop_at_epsilon',
+                            'audit_canaries', 'audit_confidence')
 _READ_BY = {
     'client_gaussian': ('metrics_noise_multiplier',),
     'client_adaptive': ('target_quantile', 'clip_learning_rate', 'count_stddev', 'metrics_noise_multiplier'),
@@ -20,6 +21,8 @@ _READ_BY = {
     'example_dp_sgd': ('example_sampling',),
     'local_dp': (),
 }
+
+_FEWEST_CANARIES = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,9 @@ class PrivacyConfig:
     metrics_noise_multiplier: Where the server adds the noise: releases each round's number of clients and their mean
       accuracy in training with this noise, over the sensitivity, at a cost that epsilon includes; None withholds both.
     example_sampling: example_dp_sgd: how a step draws a client's examples.
+    audit_canaries: So many clients (of example_dp_sgd, examples) that no person stands for are put into the run, half of
+      them by the toss of a coin, to measure at its end what can be told about one; 0: none.
+    audit_confidence: Of the lower bound on epsilon that the canaries give.
   """
   privacy: str = 'none'
   clip_norm: float | None = None
@@ -60,6 +66,8 @@ class PrivacyConfig:
   noise_survivors: int | None = None
   metrics_noise_multiplier: float | None = None
   example_sampling: str = 'poisson'
+  audit_canaries: int = 0
+  audit_confidence: float = 0.95
 
   def __post_init__(self):
     validate.one_of(PRIVACIES, privacy=self.privacy)
@@ -68,6 +76,9 @@ class PrivacyConfig:
     given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)
              if getattr(self, field.name) != field.default}
     if self.privacy == 'none':
+      if self.audit_canaries:
+        raise ValueError(f'audit_canaries={self.audit_canaries} has nothing to audit with privacy=none, which promises '
+                         'nothing; choose a mechanism with --privacy.')
       for name, value in given.items():
         raise ValueError(f'{name}={value!r} has no effect with privacy=none; choose a mechanism with --privacy.')
       return
@@ -80,7 +91,10 @@ class PrivacyConfig:
       raise ValueError(f'privacy={self.privacy} takes exactly one of noise_multiplier and target_epsilon; found '
                        f'noise_multiplier={self.noise_multiplier!r}, target_epsilon={self.target_epsilon!r}.')
     validate.open_unit(target_quantile=self.target_quantile)
-    validate.open_unit(**self._present('delta'))
+    validate.open_unit(**self._present('delta'), audit_confidence=self.audit_confidence)
+    if self.audit_canaries and self.audit_canaries < _FEWEST_CANARIES:
+      raise ValueError(f'audit_canaries={self.audit_canaries} can show next to nothing; it must be {_FEWEST_CANARIES} or '
+                       'more, or 0 for no audit.')
     validate.non_negative(**self._present('noise_multiplier'))
     validate.positive(**self._present('clip_norm', 'target_epsilon', 'stop_at_epsilon', 'clip_learning_rate',
                                       'count_stddev', 'mf_buffers', 'mf_bands', 'noise_survivors',

@@ -75,6 +75,20 @@ class Runtime(Protocol):
     """Returns what has gone wrong since the last call: objects with worker, reason and clients dropped out."""
 
 
+class Observer(Protocol):
+  """Who watches what a run releases, see `audit.run_audit.RunAudit`."""
+
+  def released(self, round_num: int, before: Any, output: Any, after: Any, cohort: Sequence[int]) -> None:
+    """Learns of a round's model, before a checkpoint holds it.
+
+    Args:
+      before: The weights that the round began with.
+      output: What the learning process returned.
+      after: The weights that it ended with.
+      cohort: The clients whose updates are in it.
+    """
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Traffic:
   """Bytes of one client in one round: what it receives and what it sends."""
@@ -110,7 +124,8 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
               journal: journal_lib.Journal, stop_at_epsilon: float | None = None,
               charged: repetition.Charged = repetition.Uncharged(),  # noqa: B008  Holds nothing.
               evaluate_personal: Callable[[Any, int], Mapping[str, Any]] | None,
-              on_round: Callable[[RoundRecord], None], stop_requested: Callable[[], bool]) -> Outcome:
+              on_round: Callable[[RoundRecord], None], stop_requested: Callable[[], bool],
+              observer: Observer | None = None) -> Outcome:
   """Trains for `program.rounds` rounds, from the latest checkpoint if there is one.
 
   Args:
@@ -124,6 +139,7 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
       of their own.
     on_round: Called after each round's release, with what was released.
     stop_requested: Asked after each round; True ends the loop with everything saved.
+    observer: Of an audit.
 
   Raises:
     ValueError: The journal has finished rounds, and no checkpoint is left, or what is left is of another version.
@@ -158,9 +174,12 @@ async def run(process: tff.learning.templates.LearningProcess, *, task: tasks.Ta
       if not history:
         raise
       break
-    state = output.state
     faults = runtime.take_faults()
     trained = sorted(set(present) - {client for fault in faults for client in fault.clients})
+    if observer is not None:
+      observer.released(round_num, process.get_model_weights(state), output, process.get_model_weights(output.state),
+                        trained)
+    state = output.state
     record = {'round': round_num, **_training_record(output.metrics, plan, trained, task, time.monotonic() - started)}
     past = journal.after(round_num, len(trained))
     plan = plan.charged(past)

@@ -1,7 +1,7 @@
 """The folder of one run: what is in it, who may read it and write to it, and whether a resumed run is the same run.
 
     config.json  metrics.csv  logdir/  report.json  report.html  export/          released
-    secret/      server_secret  data_fingerprint.json  journal.jsonl  checkpoints/  client_states/     for the server
+    secret/      server_secret  data_fingerprint.json  journal.jsonl  checkpoints/  client_states/  canaries.jsonl
 
 What is released holds nothing that the run's promises do not cover; docs/privacy.md goes through it file by file. What
 is secret is its owner's alone, whatever the umask, and is wiped when a run under a promise ends. Folders of earlier
@@ -21,7 +21,7 @@ from typing import Any
 from tff_vision import configs, secret_files
 from tff_vision.program import json_file, same_data
 
-_SECRETS = ('server_secret', 'data_fingerprint.json', 'journal.jsonl', 'checkpoints', 'client_states')
+_SECRETS = ('server_secret', 'data_fingerprint.json', 'journal.jsonl', 'checkpoints', 'client_states', 'canaries.jsonl')
 _IN_EVERY_REPORT = {'config', 'dataset', 'model', 'evaluation', 'per_client', 'privacy', 'rounds', 'environment'}
 
 

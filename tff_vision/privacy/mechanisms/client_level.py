@@ -48,11 +48,13 @@ class Central(ClientLevel):
 
   Attributes:
     metrics: The noise on counts and accuracy of the cohorts, or None if they are withheld.
+    tells_total: Whether the server, which is trusted, hands the exact sum to an audit beside the noised one.
     hidden: Whether a secure sum adds the updates up.
     length: Parameters of the model, once it is known.
     past: What happened in the run so far.
   """
   metrics: noised_metrics.NoisedMetrics | None = None
+  tells_total: bool = False
   hidden: bool = False
   length: int | None = None
   past: base.Past = base.Past()
@@ -64,6 +66,11 @@ class Central(ClientLevel):
 
   def charged(self, past):
     return dataclasses.replace(self, past=past)
+
+  def audited(self, among):
+    # Who opens a hidden sum is not the one who audits.
+    return dataclasses.replace(self, sampler=dataclasses.replace(self.sampler, absent=among.absent),
+                               tells_total=not self.hidden)
 
   def with_fresh_noise(self, state):
     return key_binding.with_fresh_keys(state)

@@ -35,6 +35,7 @@ class ExampleDpSgd(base.PrivacyPlan):
     batch_size: Expected examples of one step.
     epochs: Passes over a client's examples in a round.
     sampling: How a step's examples are drawn.
+    canaries: How many are among all clients' examples; `sizes` count their slots.
     method: How gradients are clipped, once the model is known.
     past: What happened in the run so far.
   """
@@ -46,11 +47,15 @@ class ExampleDpSgd(base.PrivacyPlan):
   batch_size: int
   epochs: int
   sampling: str
+  canaries: int = 0
   method: clipped.Method | None = None
   past: base.Past = base.Past()
 
   def charged(self, past):
     return dataclasses.replace(self, past=past)
+
+  def audited(self, among):
+    return dataclasses.replace(self, canaries=among.number)
 
   def cohort(self, round_num):
     return self.sampler(round_num)
@@ -102,7 +107,8 @@ class ExampleDpSgd(base.PrivacyPlan):
         epochs=self.epochs, sampling=self.sampling, ghost=self.method.ghost)
 
   def client_work(self, keras_model_fn, loss_fn, reader, optimizer):
-    return example_work.build_client_work(keras_model_fn, _one_each(loss_fn), reader, optimizer, self.training)
+    return example_work.build_client_work(keras_model_fn, _one_each(loss_fn), reader, optimizer, self.training,
+                                          self.canaries)
 
   def releases(self, client: int, turns: int) -> accounting.SampledGaussian:
     """Returns what `turns` rounds of a client's training release."""

@@ -8,9 +8,11 @@ import dataclasses
 import math
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_vision.privacy import canaries as canaries_lib
 from tff_vision.privacy.ghost import clipped, penalties
 from tff_vision.privacy.mechanisms import base
 from tff_vision.privacy.noise import integer_gaussian, integer_grid
@@ -49,7 +51,7 @@ class ExampleSgd:
 
 def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.keras.losses.Loss,
                       reader: base.ExamplesReader,
-                      optimizer: tff.learning.optimizers.Optimizer, training: ExampleSgd
+                      optimizer: tff.learning.optimizers.Optimizer, training: ExampleSgd, canaries: int = 0
                       ) -> tff.learning.templates.ClientWorkProcess:
   """Returns client work whose update is the server's weights minus the client's after its last step.
 
@@ -59,6 +61,8 @@ def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.
   Args:
     reader: Opens what the process is given for a client.
     loss_fn: Of logits, with no reduction.
+    canaries: If there are any among all clients, the process is given pairs of a client's data and its slots, one element
+      of [slots] int32: the number of the canary that is there, -1 where none is. Slots count as examples.
   """
   @tff.tensorflow.computation
   def initial_weights():
@@ -66,11 +70,15 @@ def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.
 
   weights_type = initial_weights.type_signature.result
   data_type = tff.SequenceType(tff.types.tensorflow_to_type(reader.element_spec))
+  if canaries:
+    data_type = tff.types.to_type((data_type, tff.SequenceType(tff.TensorType(np.int32, [None]))))
 
   @tff.tensorflow.computation(weights_type, data_type)
-  def train(server_weights, dataset):
-    return build_train_fn(keras_model_fn(), loss_fn, optimizer, training)(
-        server_weights, *reader.open(dataset).one_epoch())
+  def train(server_weights, given):
+    dataset, slots = given if canaries else (given, None)
+    slots = () if slots is None else (tf.data.Dataset.get_single_element(slots),)
+    return build_train_fn(keras_model_fn(), loss_fn, optimizer, training, canaries)(
+        server_weights, *reader.open(dataset).one_epoch(), *slots)
 
   @tff.federated_computation
   def initialize():
@@ -87,8 +95,10 @@ def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.
 
 
 def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
-                   optimizer: tff.learning.optimizers.Optimizer, training: ExampleSgd) -> Callable:
+                   optimizer: tff.learning.optimizers.Optimizer, training: ExampleSgd, canaries: int = 0) -> Callable:
   """Returns what a client computes: (the server's `ModelWeights`, its images, their labels) -> `ClientResult`.
+
+  With canaries, (..., its slots). A canary is an example whose gradient is its own direction, of the norm of the clip.
 
   Args: as `build_client_work`; `model` is overwritten at each call.
   """
@@ -98,17 +108,22 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
   size = sum(variable.shape.num_elements() for variable in trainable)
   clip_norm = training.clip_norm * (1 - math.sqrt(size) / integer_grid.STEPS)
 
-  def noised_mean(x, y, chosen, key, step):
+  def noised_mean(x, y, slots, chosen, key, step):
+    examples = tf.shape(x)[0]
+    planted = None if slots is None else _planted(trainable, tf.gather(slots, chosen[chosen >= examples] - examples),
+                                                  canaries, clip_norm)
+    chosen = chosen if slots is None else chosen[chosen < examples]
     sums = clipped.clipped_sum(model, loss_fn, tf.gather(x, chosen), tf.gather(y, chosen), clip_norm,
                                tf.ones(tf.shape(chosen)[0]), ghost=training.ghost).gradients
-    expected = _expected(training, tf.shape(x)[0])
+    expected = _expected(training, _count(x, slots))
     means = []
     for index, total in enumerate(sums):
       fresh = integer_gaussian.gaussian(
           key, tf.stack([tf.constant(index, tf.uint32), tf.cast(step, tf.uint32), tf.constant(0, tf.uint32)]),
           tuple(total.shape), training.noise_multiplier * integer_grid.STEPS)
       # Whole numbers below 2^53 are added exactly in float64; the way to integers and back costs as much again.
-      steps = (tf.round(tf.cast(total, tf.float64) * (integer_grid.STEPS / training.clip_norm))
+      total = tf.cast(total, tf.float64) + (0 if planted is None else planted[index])
+      steps = (tf.round(total * (integer_grid.STEPS / training.clip_norm))
                + tf.cast(fresh, tf.float64))
       means.append(tf.cast(steps * (training.clip_norm / integer_grid.STEPS / expected), tf.float32))
     # Functions of weights that are private already: they need no clip.
@@ -116,13 +131,13 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
     return means if added is None else [mean + part for mean, part in zip(means, added, strict=True)]
 
   @tf.function
-  def train(server_weights, x, y):
+  def train(server_weights, x, y, slots=None):
     tf.nest.map_structure(lambda w, w0: w.assign(w0), weights, server_weights)
-    key, count = os_keys.kernel_key(), tf.shape(x)[0]
+    key, count = os_keys.kernel_key(), _count(x, slots)
     state = optimizer.initialize(tuple(tf.TensorSpec(w.shape, w.dtype) for w in trainable))
     for step in tf.range(training.steps(count)):
       chosen = _batch(training, key, step, count)
-      gradients = noised_mean(x, y, chosen, key, step)
+      gradients = noised_mean(x, y, slots, chosen, key, step)
       state, updated = optimizer.next(state, tuple(trainable), tuple(gradients))
       for weight, value in zip(trainable, updated, strict=True):
         weight.assign(value)
@@ -134,6 +149,17 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
         update_weight=tf.cast(count, tf.float32))
 
   return train
+
+
+def _count(x, slots):
+  """Returns the number of a client's examples, which is public: slots count whether a canary is there or not."""
+  return tf.shape(x)[0] + (0 if slots is None else tf.shape(slots)[0])
+
+
+def _planted(trainable, present, canaries, norm):
+  """Returns the sum of the gradients of the canaries in a batch; empty slots are numbered -1."""
+  there = tf.math.unsorted_segment_sum(tf.ones(tf.shape(present), tf.float64), present, canaries)
+  return canaries_lib.crafted([tuple(weight.shape) for weight in trainable], norm * there)
 
 
 def _expected(training, count):

@@ -1,0 +1,51 @@
+"""From scores to guesses: how many coins are guessed is fixed before anybody looks, and what may go wrong is shared out."""
+
+import dataclasses
+import secrets
+
+import numpy as np
+
+from tff_vision.audit import one_run
+
+# Shares of the canaries that are said to be in the data, and not to be: those with the highest and the lowest scores.
+LEVELS = ((1 / 2, 1 / 2), (1 / 4, 1 / 4), (1 / 16, 1 / 16), (1 / 8, 0.0))
+TRIES = 24  # Levels times observers, see `observers`.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Guesses:
+  """Those of one observer at the level that shows most.
+
+  Attributes:
+    canaries: All that there were.
+    guesses: On so many of them.
+    right: So many were right.
+    epsilon_low: What epsilon exceeds, but for the error.
+  """
+  canaries: int
+  guesses: int
+  right: int
+  epsilon_low: float
+
+
+def best(scores: np.ndarray, included: np.ndarray, *, delta: float, error: float) -> Guesses:
+  """Returns the guesses that bound epsilon best.
+
+  Args:
+    scores: [canaries], high for what seems to be in the data. Equal ones are put into an order that nobody knows.
+    included: [canaries] bool, the coins.
+    delta: Of the promise.
+    error: The probability with which the bound may be false, of this observer's guesses at one level.
+  """
+  shuffled = np.random.default_rng(secrets.randbits(128)).permutation(len(scores))
+  order = shuffled[np.argsort(-np.asarray(scores)[shuffled], kind='stable')]
+  return max((_at(order, included, *level, delta, error) for level in LEVELS),
+             key=lambda found: (found.epsilon_low, found.right / max(1, found.guesses)))
+
+
+def _at(order, included, high, low, delta, error):
+  number = len(order)
+  said_in, said_out = order[:int(high * number)], order[number - int(low * number):]
+  guesses, right = len(said_in) + len(said_out), int(included[said_in].sum() + (~included[said_out]).sum())
+  return Guesses(canaries=number, guesses=guesses, right=right, epsilon_low=one_run.epsilon_low(
+      canaries=number, guesses=guesses, right=right, delta=delta, error=error))
