@@ -18,6 +18,6 @@ flags.DEFINE_float('metrics_noise_multiplier', _DEFAULTS.metrics_noise_multiplie
                    'Release each round\'s number of clients and their accuracy with this noise; unset withholds both.')
 flags.DEFINE_float('stop_at_epsilon', _DEFAULTS.stop_at_epsilon, 'End before the round that would exceed it.')
 flags.DEFINE_integer('audit_canaries', _DEFAULTS.audit_canaries,
-                     'Put so many canaries into the run, each by a secret coin, and bound epsilon from below at its end; '
-                     '0: none.')
+                     'Put so many canaries into the run, each by a secret coin, and bound epsilon from below at its '
+                     'end; 0: none.')
 flags.DEFINE_float('audit_confidence', _DEFAULTS.audit_confidence, 'Of the bound that audit_canaries give.')

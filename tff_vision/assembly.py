@@ -90,11 +90,8 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
     raise ValueError(f'algorithm={plugins.shown(config.algorithm.algorithm)} sends {sent.length} numbers, and '
                      f'privacy={config.privacy.privacy} counts on those of the model, {plan.promised_length}: rounding '
                      'and noise of integers cost more for a longer update.')
-  length = sum(weight.shape.num_elements() for weight in task.keras_model().trainable_weights)
-  if among is not None and sent.length != length:
-    raise ValueError(f'audit_canaries={among.number} does not go with algorithm='
-                     f'{plugins.shown(config.algorithm.algorithm)}, which sends {sent.length} numbers: a canary is seen in '
-                     f'the {length} weights that are trained alone.')
+  if among is not None:
+    _check_canaries(config, task, among, sent.length)
   kept = process.kept_at_first(task, config.algorithm, config.client)
   if config.aggregation.compression == 'top_k':
     kept = np.zeros(sent.length, np.float32)
@@ -156,6 +153,16 @@ class _SentLength:
   def __call__(self, client_work):
     self.length = flat.length(keeping.sent_type(client_work))
     return client_work
+
+
+def _check_canaries(config, task, among, sent_length):
+  """Raises ValueError where a canary could not be seen."""
+  length = sum(weight.shape.num_elements() for weight in task.keras_model().trainable_weights)
+  canaries.require_room(length, among.number)
+  if sent_length != length:
+    raise ValueError(f'audit_canaries={among.number} does not go with algorithm='
+                     f'{plugins.shown(config.algorithm.algorithm)}, which sends {sent_length} numbers: a canary is '
+                     f'seen in the {length} weights that are trained, and nowhere else.')
 
 
 def _reading(build, data):

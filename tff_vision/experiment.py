@@ -136,8 +136,7 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
     directory.check_data(task.images.fingerprint)
   journal = journal_lib.Journal(directory.journal)
   secret = directory.secret()
-  among = run_audit.toss(config.privacy, task.images.train, secret)
-  plan_run = functools.partial(_plan_run, config, journal=journal, secret=secret, directory=directory, among=among)
+  plan_run = functools.partial(_plan_run, config, journal=journal, secret=secret, directory=directory)
   # Where the workers have the data, only they know what the plan must be made for.
   ready = plan_run(task) if runtime.data_placement == 'driver' else None
   budget = _same_budget(budget, journal)
@@ -147,8 +146,8 @@ def _run(config, launch, runtime, budget, on_start, on_round, stop_requested):
     task, plan, program = ready or plan_run(assembly.counted(task, runtime, place, journal.example_counts))
     charged = budget_charge.Charge(budget, run=secret, data=fingerprint(task.images),
                                    delta=getattr(plan, 'delta', None), label=f'run_dir={launch.run_dir}')
-    joined, audit = run_audit.begin(config, task, plan, among, directory.journal.with_name('canaries.jsonl'), place)
-    parts = assembly.assemble(config, joined, plan, runtime, directory.client_states, place, among)
+    joined, audit = run_audit.begin(config, task, plan, secret, directory.journal.with_name('canaries.jsonl'), place)
+    parts = assembly.assemble(config, joined, plan, runtime, directory.client_states, place, audit and audit.among)
     secure_sum = secured.describe(config.secure, plan, clients=config.cohort.cohort_size,
                                   parameters_count=parts.sent_length, on_workers=bool(runtime.workers),
                                   tells=learning_process.tells(joined, config.algorithm), kept=parts.kept,
@@ -237,17 +236,17 @@ def build_plan(config: configs.ExperimentConfig, task: tasks.Task, *, secret: by
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
       sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client,
       max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None,
-      secret=secret, optional=len(clients) - len(task.images.train), cohort_size_bounds=secured.cohort_size_bounds(config.secure))
+      secret=secret, optional=len(clients) - len(task.images.train),
+      cohort_size_bounds=secured.cohort_size_bounds(config.secure))
   model = task.keras_model()
   plan = plan.for_secure_sum(config.secure).for_model(model, task.batch_spec[0])
   return plan.for_loss(task.loss_fn, task.batch_spec[1], tf.TensorSpec(model.output_shape, model.outputs[0].dtype),
                        separable=task.loss_is_separable)
 
 
-def _plan_run(config, task, *, journal, secret, directory, among):
+def _plan_run(config, task, *, journal, secret, directory):
   """Returns the task as its clients see it, the plan charged with the past, and the rounds that the budget pays for."""
-  plan = build_plan(config, task, secret=secret).charged(journal.past())
-  plan = plan if among is None else plan.audited(among)
+  plan = run_audit.planned(config, task, build_plan(config, task, secret=secret), secret).charged(journal.past())
   journal.check_counts(plan.example_counts)
   program = _within_budget(config, plan)
   secured.check_run(config.secure, plan, rounds=program.rounds, run_dir=directory.path)

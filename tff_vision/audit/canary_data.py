@@ -1,9 +1,9 @@
 """Where canaries are in a run: clients after all others, or slots among the clients' examples; and what they send.
 
-A canary client does its work as every other; in the end its update is exchanged for its direction, much longer than any
-clip lets through. One that is not in the data is not drawn (central mechanisms), sends zero (noise shares: its share of the
-noise stays) or the opposite direction (`local_dp`, whose promise is that one update may be any other): each the very
-change that the mechanism's relation is about.
+A canary client does its work as every other; in the end its update is exchanged for its direction, much longer than
+any clip lets through. One that is not in the data is not drawn (central mechanisms), sends zero (noise shares: its
+share of the noise stays) or the opposite direction (`local_dp`, whose promise is that one update may be any other):
+each the very change that the mechanism's relation is about.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""From scores to guesses: how many coins are guessed is fixed before anybody looks, and what may go wrong is shared out."""
+"""From scores to guesses: how many coins are guessed is fixed before, and what may go wrong is shared out."""
 
 import dataclasses
 import secrets
@@ -10,6 +10,15 @@ from tff_vision.audit import one_run
 # Shares of the canaries that are said to be in the data, and not to be: those with the highest and the lowest scores.
 LEVELS = ((1 / 2, 1 / 2), (1 / 4, 1 / 4), (1 / 16, 1 / 16), (1 / 8, 0.0))
 TRIES = 24  # Levels times observers, see `observers`.
+
+
+def small_delta(delta: float, canaries: int, error: float) -> float:
+  """Returns the delta at which to audit a promise: its own, or one at which guesses of coins can show something.
+
+  The bound pays 2 m delta, and more than `error` leaves nothing of it. A promise holds at every delta, each with its
+  epsilon.
+  """
+  return min(delta, error / (10 * canaries))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,9 +1,9 @@
 """Does a launch tell who is in the data? Launches of the run again and again, each with one canary or without.
 
-Whoever may launch a run until it is not refused conditions its cohorts on the data, if the refusal has looked at them, and
-reads what the refusal says. Each launch draws a secret of its own and stops before the first round: it is a mechanism of
-its own whose promise is the run's, and its coin is one more to guess. What outcomes mean, the attacker learns by launching
-for himself, with canary and without.
+Whoever may launch a run until it is not refused conditions its cohorts on the data, if the refusal has looked at them,
+and reads what the refusal says. Each launch draws a secret of its own and stops before the first round: it is a
+mechanism of its own whose promise is the run's, and its coin is one more to guess. What outcomes mean, the attacker
+learns by launching for himself, with canary and without.
 """
 
 import collections

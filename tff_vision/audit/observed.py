@@ -59,7 +59,7 @@ class Observed:
   def releases(self) -> Sequence[Release]:
     """Returns all releases, in order."""
     lines = self._path.read_text().split('\n') if self._path.exists() else []
-    return [found for line in lines if (found := _parsed(line)) is not None]
+    return [found for line in lines if line and (found := _parsed(line)) is not None]
 
 
 def _parsed(line):

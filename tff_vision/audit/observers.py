@@ -1,4 +1,4 @@
-"""Attackers of one run: each reads something else of what was released, and scores how likely each canary is in the data.
+"""Attackers of one run: each reads something else of what was released, and scores who seems to be in the data.
 
 | observer | who it stands for | what it reads |
 | --- | --- | --- |
@@ -9,8 +9,8 @@
 | `answers` | whoever reads the network | every answer of a worker, those to repeated calls as well |
 | `launches` | who launches the run, and sees it refused | see `launch_audit` |
 
-What an observer knows beside is allowed by the promise: cohorts where attendance is public, rates where it is not. Scores
-are ranks in the end: a bad score makes an audit weak, never false.
+What an observer knows beside is allowed by the promise: cohorts where attendance is public, rates where it is not.
+Scores are ranks in the end: a bad score makes an audit weak, never false.
 """
 
 import collections

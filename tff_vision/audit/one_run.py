@@ -1,8 +1,9 @@
 """What right guesses of coins say about epsilon: privacy auditing with one training run.
 
-Steinke, Nasr & Jagielski 2023, arXiv:2305.08846. Each of m canaries is in the data or not by a fair coin; from what a run
-released, an attacker guesses k of the coins and passes on the others. Were the run (epsilon, delta)-DP, the number of right
-guesses would hardly exceed a binomial one of k draws with probability e^epsilon / (1 + e^epsilon): corollary 5.4 bounds
+Steinke, Nasr & Jagielski 2023, arXiv:2305.08846. Each of m canaries is in the data or not by a fair coin; from what a
+run released, an attacker guesses k of the coins and passes on the others. Were the run (epsilon, delta)-DP, the number
+of right guesses would hardly exceed a binomial one of k draws with probability e^epsilon / (1 + e^epsilon): corollary
+5.4 bounds
 
   P[v or more right] <= P[B >= v] + 2 m delta max over i of P[v > B >= v - i] / i.
 
@@ -30,7 +31,8 @@ def p_value(*, canaries: int, guesses: int, right: int, epsilon: float, delta: f
     return 1.0
   accuracy = 1 / (1 + np.exp(-epsilon))
   chance = stats.binom.sf(right - 1, guesses, accuracy)
-  just_below = np.cumsum(stats.binom.pmf(np.arange(right - 1, -1, -1), guesses, accuracy))  # P[v > B >= v - i], i from 1.
+  # P[v > B >= v - i] for i = 1, ..., v.
+  just_below = np.cumsum(stats.binom.pmf(np.arange(right - 1, -1, -1), guesses, accuracy))
   slack = 2 * canaries * delta * np.max(just_below / np.arange(1, right + 1))
   return float(min(1.0, chance + slack))
 

@@ -20,14 +20,18 @@ from tff_vision.privacy.noise import integer_grid
 
 
 class RunAudit:
-  """Watches a run, and says in the end what was to be seen."""
+  """Watches a run, and says in the end what was to be seen.
+
+  Attributes:
+    among: The canaries of the run.
+  """
 
   def __init__(self, config: configs.ExperimentConfig, plan: plan_lib.PrivacyPlan, among: canaries_lib.Canaries,
                clients: images.ClientImages, path: pathlib.Path):
     """Args: `clients` are all but canaries; `path` is where releases are kept, a secret file."""
     self._config = config
     self._plan = plan
-    self._among = among
+    self.among = among
     self._clients = clients
     self._log = observed.Observed(path)
     self._shapes: Sequence[tuple[int, ...]] = ()
@@ -43,7 +47,7 @@ class RunAudit:
     """
     before, after = ([np.asarray(part) for part in weights.trainable] for weights in (before, after))
     change, unit = _flat(before) - _flat(after), self._unit(len(cohort))
-    shift = canaries_lib.projections(change, self._among.number)
+    shift = canaries_lib.projections(change, self.among.number)
     self._log.add(observed.Release(
         round_num=round_num, shift=shift / unit if unit else shift, scaled=unit is not None, clients=len(cohort),
         contradictions=self._contradictions(before, after, unit, _found(output.metrics, 'total'), cohort),
@@ -56,7 +60,7 @@ class RunAudit:
       part = leaves[start:start + len(shapes)]
       if [np.shape(leaf) for leaf in part] == list(shapes):
         self._log.add(observed.Release(
-            round_num=0, shift=canaries_lib.projections(_flat(part), self._among.number), scaled=False,
+            round_num=0, shift=canaries_lib.projections(_flat(part), self.among.number), scaled=False,
             clients=len(clients), members=tuple(map(int, clients))))
         return
 
@@ -91,19 +95,23 @@ class RunAudit:
       check_launch: Raises ValueError where a launch would be refused.
     """
     setting, releases = self._setting(), self._log.releases()
-    included = np.array(self._among.included)
-    error, delta = (1 - self._config.privacy.audit_confidence) / guesses.TRIES, ledger['delta']
+    included = np.array(self.among.included)
+    error = (1 - self._config.privacy.audit_confidence) / guesses.TRIES
+    delta = guesses.small_delta(ledger['delta'], max(self.among.number, launch_audit.LAUNCHES), error)
+    stated = ledger['epsilon']
+    if delta < ledger['delta']:
+      stated = dataclasses.replace(plan, delta=delta).ledger(ledger['rounds'])['epsilon']
     games = {name: (scores, included) for name, observe in observers.OBSERVERS.items()
              if (scores := observe(setting, releases)) is not None}
-    if (launched := launch_audit.play(plan, self._among.first, self._among.number, check_launch)) is not None:
+    if (launched := launch_audit.play(plan, self.among.first, self.among.number, check_launch)) is not None:
       games['launches'] = launched
     found = {name: guesses.best(*game, delta=delta, error=error) for name, game in games.items()}
     most = max(found, key=lambda name: found[name].epsilon_low) if found else None
     low = found[most].epsilon_low if most else 0.0
-    return {'canaries': self._among.number, 'unit': ledger['unit'], 'confidence': self._config.privacy.audit_confidence,
-            'epsilon_low': low, 'epsilon': ledger['epsilon'], 'delta': delta, 'seen_by': most if low else None,
-            'ceiling': one_run.ceiling(canaries=self._among.number, delta=delta, error=error),
-            'broken': low > ledger['epsilon'],
+    return {'canaries': self.among.number, 'unit': ledger['unit'], 'confidence': self._config.privacy.audit_confidence,
+            'epsilon_low': low, 'epsilon': stated, 'delta': delta, 'seen_by': most if low else None,
+            'ceiling': one_run.ceiling(canaries=self.among.number, delta=delta, error=error),
+            'broken': low > stated,
             'observers': {name: dataclasses.asdict(one) for name, one in found.items()}}
 
   def _unit(self, clients):
@@ -112,35 +120,37 @@ class RunAudit:
     if (config.privacy.privacy in ('client_adaptive', 'example_dp_sgd') or server.server_optimizer != 'sgd'
         or not config.schedule.server_is_constant() or not clients):
       return None
-    rate = 1.0 if server.server_learning_rate is None else server.server_learning_rate
-    return config.privacy.clip_norm * rate / getattr(self._plan, 'denominator', clients)
+    return config.privacy.clip_norm * server.server_learning_rate / getattr(self._plan, 'denominator', clients)
 
   def _contradictions(self, before, after, unit, total, cohort):
     if total is None or unit is None:
       return None
-    total, there = _flat(total), np.zeros(self._among.number)
-    there[[client - self._among.first for client in cohort if client >= self._among.first]] = 1
-    released, known = float_lattice.released_steps(before, after, integer_grid.STEPS / unit)
+    total, there = _flat(total), np.zeros(self.among.number)
+    there[[client - self.among.first for client in cohort if client >= self.among.first]] = 1
+    found = float_lattice.released(before, after, clip_norm=self._config.privacy.clip_norm,
+                                   denominator=self._plan.denominator,
+                                   learning_rate=self._config.server.server_learning_rate)
     white = len(getattr(self._plan, 'coefficients', ())) < 2 and self._config.privacy.privacy != 'dp_ftrl'
     return float_lattice.contradictions(
-        released, known, total - float_lattice.contribution(there, len(total)), self._among.number,
+        found, total - float_lattice.contribution(there, len(total)), self.among.number,
         sigma=self._plan.noise_multiplier * integer_grid.STEPS if white else None)
 
   def _told(self, examples, cohort):
     if examples is None:
       return None
-    epochs, first = self._config.client.client_epochs, self._among.first
+    epochs, first = self._config.client.client_epochs, self.among.first
     known = sum(self._clients.num_examples(client) if client < first else 1 for client in cohort)
     return float(examples) / epochs - known
 
   def _setting(self):
-    plan, number, first = self._plan, self._among.number, self._among.first
+    plan, number, first = self._plan, self.among.number, self.among.first
     numbers = np.arange(number)
     examples = self._config.privacy.privacy == 'example_dp_sgd'
     client_of = numbers % len(self._clients) if examples else first + numbers
     cohort, rate = _schedule(plan)
     return observers.Setting(
-        turns=lambda round_num: np.isin(client_of, cohort(round_num)), rate=rate, noise=plan.noise_multiplier, client_of=client_of, examples=examples,
+        turns=lambda round_num: np.isin(client_of, cohort(round_num)), rate=rate,
+        noise=plan.noise_multiplier, client_of=client_of, examples=examples,
         opposite=self._config.privacy.privacy == 'local_dp',
         coefficients=tuple(getattr(plan, 'coefficients', ())) or (1.0,))
 
@@ -152,14 +162,24 @@ def toss(privacy: configs.PrivacyConfig, clients: images.ClientImages, secret: b
   return canaries_lib.Canaries.tossed(privacy.audit_canaries, first=len(clients), secret=secret)
 
 
-def begin(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,
-          among: canaries_lib.Canaries | None, path: pathlib.Path, place: Any) -> tuple[tasks.Task, RunAudit | None]:
+def planned(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan, secret: bytes
+            ) -> plan_lib.PrivacyPlan:
+  """Returns the plan of the run with its canaries; as it is, if there are none. Args: secret: The run's."""
+  among = toss(config.privacy, task.images.train, secret)
+  return plan if among is None else plan.audited(among)
+
+
+def begin(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan, secret: bytes,
+          path: pathlib.Path, place: Any) -> tuple[tasks.Task, RunAudit | None]:
   """Returns the task with its canaries, to train on, and the audit, which listens; without canaries the task and None.
 
   Args:
+    plan: From `planned`.
+    secret: The run's.
     path: Where releases are kept, a secret file.
     place: The open runtime.
   """
+  among = toss(config.privacy, task.images.train, secret)
   if among is None:
     return task, None
   audit = RunAudit(config, plan, among, task.images.train, path)
@@ -170,13 +190,16 @@ def begin(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.Pri
 
 def sentence(found: Mapping[str, Any]) -> str:
   """Returns what the canaries show, in words, for people."""
-  sure, promised = f'{100 * found["confidence"]:g} %', f'the ledger says {found["epsilon"]:.3f}'
-  who = f'{found["canaries"]} canaries ({canary_data.NAME}s of unit {found["unit"]})'
+  sure = f'{100 * found["confidence"]:g} % confidence'
+  promised = f'the ledger says {found["epsilon"]:.3f} at that delta'
+  who = f'{found["canaries"]} canaries, each a {found["unit"]}' if found['unit'] == 'client' else (
+      f'{found["canaries"]} canaries, each an {found["unit"]}')
   if found['broken']:
-    return (f'BROKEN: the audit by {who} shows epsilon above {found["epsilon_low"]:.3f} with {sure} confidence, and '
-            f'{promised}; seen by the observer «{found["seen_by"]}». Trust no number of this run.')
-  return (f'audit: {who} show epsilon above {found["epsilon_low"]:.3f} with {sure} confidence, and {promised}; so many '
-          f'canaries can show at most {found["ceiling"]:.3f}, and what they do not show may be there all the same.')
+    return (f'BROKEN: the audit by {who}, shows epsilon above {found["epsilon_low"]:.3f} at delta {found["delta"]:.2g} '
+            f'with {sure}, and {promised}; seen by the observer «{found["seen_by"]}». Trust no number of this run.')
+  return (f'audit: {who}, show epsilon above {found["epsilon_low"]:.3f} at delta {found["delta"]:.2g} with {sure}, and '
+          f'{promised}; so many canaries show at most {found["ceiling"]:.3f}, and what they do not show may be there '
+          'all the same.')
 
 
 def _schedule(plan):

@@ -109,7 +109,7 @@ class ExperimentConfig:
                        'weigh the same.')
     if self.privacy.audit_canaries and self.attack.attack != 'none':
       raise ValueError(f'audit_canaries={self.privacy.audit_canaries} does not go with attack={self.attack.attack}: '
-                       'attackers are chosen among all clients, and what they do to canaries is no part of the promise.')
+                       'attackers are chosen among all clients, and what they do to canaries the promise is not about.')
     if self.privacy.privacy == 'example_dp_sgd':
       _refuse_other_training(self)
 

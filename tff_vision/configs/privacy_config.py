@@ -46,8 +46,8 @@ class PrivacyConfig:
     metrics_noise_multiplier: Where the server adds the noise: releases each round's number of clients and their mean
       accuracy in training with this noise, over the sensitivity, at a cost that epsilon includes; None withholds both.
     example_sampling: example_dp_sgd: how a step draws a client's examples.
-    audit_canaries: So many clients (of example_dp_sgd, examples) that no person stands for are put into the run, half of
-      them by the toss of a coin, to measure at its end what can be told about one; 0: none.
+    audit_canaries: So many clients (of example_dp_sgd, examples) that no person stands for get places in the run, and
+      each is in the data by the toss of a coin, to measure at its end what can be told about one; 0: none.
     audit_confidence: Of the lower bound on epsilon that the canaries give.
   """
   privacy: str = 'none'
@@ -93,8 +93,8 @@ class PrivacyConfig:
     validate.open_unit(target_quantile=self.target_quantile)
     validate.open_unit(**self._present('delta'), audit_confidence=self.audit_confidence)
     if self.audit_canaries and self.audit_canaries < _FEWEST_CANARIES:
-      raise ValueError(f'audit_canaries={self.audit_canaries} can show next to nothing; it must be {_FEWEST_CANARIES} or '
-                       'more, or 0 for no audit.')
+      raise ValueError(f'audit_canaries={self.audit_canaries} can show next to nothing; it must be {_FEWEST_CANARIES} '
+                       'or more, or 0 for no audit.')
     validate.non_negative(**self._present('noise_multiplier'))
     validate.positive(**self._present('clip_norm', 'target_epsilon', 'stop_at_epsilon', 'clip_learning_rate',
                                       'count_stddev', 'mf_buffers', 'mf_bands', 'noise_survivors',

@@ -1,8 +1,8 @@
 """Canaries: records that no person stands for, put into a run so that its end shows what can be told about one.
 
 Whether a canary is in the data is decided by a coin of its own. What it adds is known to everybody: random signs on a
-share of the model's weights that no other canary has, of the norm that the mechanism clips to. So canaries are orthogonal
-to each other, and nearly so to whatever is learned.
+share of the model's weights that no other canary has, of the norm that the mechanism clips to. So canaries are
+orthogonal to each other, and nearly so to whatever is learned.
 """
 
 import dataclasses
@@ -51,8 +51,8 @@ def of_client(client: int, *, clients: int, canaries: int) -> range:
 def require_room(size: int, canaries: int) -> None:
   """Raises ValueError where a model has too few weights for each canary to have some of its own."""
   if size < canaries:
-    raise ValueError(f'audit_canaries={canaries} exceeds the {size} weights that are trained: each canary needs one of its '
-                     'own at least; lower audit_canaries.')
+    raise ValueError(f'audit_canaries={canaries} exceeds the {size} weights that are trained: each canary needs one of '
+                     'its own at least; lower audit_canaries.')
 
 
 def crafted(shapes: Sequence[tuple[int, ...]], norms: tf.Tensor) -> list[tf.Tensor]:

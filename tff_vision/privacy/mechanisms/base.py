@@ -13,7 +13,6 @@ import tensorflow_federated as tff
 from tff_vision import configs, told
 from tff_vision.accounting import privacy_losses, profiles
 from tff_vision.participation import cohort_sampling, device_rounds, late_arrivals
-from tff_vision.privacy import canaries
 
 
 class ExamplesReader(Protocol):
@@ -142,11 +141,6 @@ class PrivacyPlan(abc.ABC):
     """
     del metrics, round_num
     return {}
-
-  def audited(self, among: canaries.Canaries) -> 'PrivacyPlan':
-    """Returns the plan of a run whose canaries these are; it was built for their places."""
-    del among
-    return self
 
   @property
   def clients_draw_noise(self) -> bool:

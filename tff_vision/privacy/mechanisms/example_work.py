@@ -61,8 +61,8 @@ def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.
   Args:
     reader: Opens what the process is given for a client.
     loss_fn: Of logits, with no reduction.
-    canaries: If there are any among all clients, the process is given pairs of a client's data and its slots, one element
-      of [slots] int32: the number of the canary that is there, -1 where none is. Slots count as examples.
+    canaries: If there are any among all clients, the process is given pairs of a client's data and its slots, one
+      element of [slots] int32: the number of the canary that is there, -1 where none is. Slots count as examples.
   """
   @tff.tensorflow.computation
   def initial_weights():
@@ -109,7 +109,7 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
   clip_norm = training.clip_norm * (1 - math.sqrt(size) / integer_grid.STEPS)
 
   def noised_mean(x, y, slots, chosen, key, step):
-    examples = tf.shape(x)[0]
+    examples = tf.cast(tf.shape(x)[0], chosen.dtype)
     planted = None if slots is None else _planted(trainable, tf.gather(slots, chosen[chosen >= examples] - examples),
                                                   canaries, clip_norm)
     chosen = chosen if slots is None else chosen[chosen < examples]

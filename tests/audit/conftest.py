@@ -1,0 +1,35 @@
+"""Audited runs share the session's executor and write no model and no figure."""
+
+import contextlib
+
+import pytest
+
+from tff_vision import experiment
+from tff_vision.privacy.mechanisms import base
+from tff_vision.program import final_state
+from tff_vision.report import figures
+
+
+@pytest.fixture
+def light(tff_runtime, monkeypatch):
+  """What an audit does not look at is left out; runs on workers have workers."""
+  open_runtime = experiment.runtimes.open_runtime
+
+  @contextlib.contextmanager
+  def opened(config):
+    if config.runtime == 'local':
+      yield tff_runtime
+    else:
+      with open_runtime(config) as place:
+        yield place
+
+  def export(task, weights, folder, evaluator):
+    del task, evaluator
+    folder.mkdir(exist_ok=True)
+    final_state.write_weights(folder, weights)
+    return 0.0
+
+  monkeypatch.setattr(experiment.runtimes, 'open_runtime', opened)
+  monkeypatch.setattr(experiment.export, 'export', export)
+  monkeypatch.setattr(figures, 'render', lambda draw: {'light': b'', 'dark': b''})
+  monkeypatch.setattr(base.PrivacyPlan, 'final_ledger', lambda self, rounds: dict(self.ledger(rounds)))
