@@ -102,8 +102,7 @@ def _conclude(result):
   elif warning := (found['privacy'].get('profile') or {}).get('warning'):
     print(f'note: {warning}')
   if 'one_run_audit' in found:
-    from tff_vision.audit import run_audit
-    print(run_audit.sentence(found['one_run_audit']))
+    print(found['one_run_audit']['sentence'])
   if 'budget_file' in found:
     from tff_vision.accounting import budget_charge
     print(budget_charge.sentence(found['budget_file'], found['budget_file']['file']))

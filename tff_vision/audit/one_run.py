@@ -51,8 +51,3 @@ def epsilon_low(*, canaries: int, guesses: int, right: int, delta: float, error:
     middle = (low + high) / 2
     low, high = (middle, high) if rejected(middle) else (low, middle)
   return low
-
-
-def ceiling(*, canaries: int, delta: float, error: float) -> float:
-  """Returns the most that `epsilon_low` can be: that of an attacker who guesses every coin, all of them right."""
-  return epsilon_low(canaries=canaries, guesses=canaries, right=canaries, delta=delta, error=error)

@@ -11,7 +11,7 @@ import tensorflow_federated as tff
 
 from tff_vision import configs, tasks
 from tff_vision.accounting import cohort_sizes
-from tff_vision.audit import canary_data, float_lattice, guesses, launch_audit, observed, observers, one_run
+from tff_vision.audit import canary_data, float_lattice, guesses, launch_audit, observed, observers
 from tff_vision.data import images
 from tff_vision.participation import cohort_sampling
 from tff_vision.privacy import canaries as canaries_lib
@@ -83,7 +83,7 @@ class RunAudit:
     """
     content['one_run_audit'] = found = self.finding(plan, content['privacy'], check_launch)
     if found['broken']:
-      content['warnings'] = [*content['warnings'], sentence(found)]
+      content['warnings'] = [*content['warnings'], found['sentence']]
 
   def finding(self, plan: plan_lib.PrivacyPlan, ledger: Mapping[str, Any],
               check_launch: Callable[[plan_lib.PrivacyPlan], None]) -> Mapping[str, Any]:
@@ -108,11 +108,12 @@ class RunAudit:
     found = {name: guesses.best(*game, delta=delta, error=error) for name, game in games.items()}
     most = max(found, key=lambda name: found[name].epsilon_low) if found else None
     low = found[most].epsilon_low if most else 0.0
-    return {'canaries': self.among.number, 'unit': ledger['unit'], 'confidence': self._config.privacy.audit_confidence,
+    told = {'canaries': self.among.number, 'unit': ledger['unit'], 'confidence': self._config.privacy.audit_confidence,
             'epsilon_low': low, 'epsilon': stated, 'delta': delta, 'seen_by': most if low else None,
-            'ceiling': one_run.ceiling(canaries=self.among.number, delta=delta, error=error),
+            'ceiling': guesses.ceiling(self.among.number, delta=delta, error=error),
             'broken': low > stated,
             'observers': {name: dataclasses.asdict(one) for name, one in found.items()}}
+    return {'sentence': _sentence(told), **told}
 
   def _unit(self, clients):
     """Returns by how much a canary moves the weights in its direction, None where the server's step does not tell."""
@@ -188,7 +189,7 @@ def begin(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.Pri
   return dataclasses.replace(task, images=dataclasses.replace(task.images, train=clients)), audit
 
 
-def sentence(found: Mapping[str, Any]) -> str:
+def _sentence(found):
   """Returns what the canaries show, in words, for people."""
   sure = f'{100 * found["confidence"]:g} % confidence'
   promised = f'the ledger says {found["epsilon"]:.3f} at that delta'

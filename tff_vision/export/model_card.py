@@ -54,6 +54,7 @@ def describe(report: Mapping[str, Any], task: tasks.Task, evaluator: evaluation.
       'privacy': {key: value for key, value in report['privacy'].items() if key not in ('per_client', 'profile')},
       'privacy_profile': privacy_profile.card(report['privacy']),
       'privacy_warnings': privacy_profile.warnings(report['privacy']),
+      'one_run_audit': (report.get('one_run_audit') or {}).get('sentence'),
       'secure_sum': report.get('secure_sum', {'mode': 'none'}),
       'evaluation': report['evaluation'],
       'clients': clients(report, task.images, evaluator),

@@ -107,6 +107,8 @@ def privacy_tile(report: Mapping) -> Tile:
     conditions = '; '.join(
         f'{numbers.label(key)}: {numbers.plain(privacy.get(key)) if key in privacy else "not stated"}'
         for key in _CONDITIONS)
+    if 'sentence' in (audit := part(report, 'one_run_audit')):
+      conditions += f'; {audit["sentence"]}'
     return Tile(name='Differential privacy', note=conditions,
                 value=markupsafe.Markup('ε = {}').format(numbers.data(privacy['epsilon'])))
   if privacy.get('mechanism', 'none') == 'none':
