@@ -9,6 +9,8 @@ from scipy import special, stats
 
 from tff_vision.audit import guesses, one_run
 
+TRIES = 24
+
 
 @pytest.mark.parametrize(('canaries', 'guessed', 'right', 'delta', 'published'), [
     (1000, 100, 75, 1e-4, 0.673),  # arXiv:2305.08846, appendix D.
@@ -76,7 +78,7 @@ def test_guesses_are_of_sizes_that_were_fixed_before_and_what_may_go_wrong_is_sh
   assert perfect.right == perfect.guesses and perfect.canaries == 64
   assert perfect.epsilon_low == guesses.ceiling(64, delta=0, error=1e-3)
   assert perfect.epsilon_low == pytest.approx(special.logit(1e-3 ** (1 / 48))), 'three quarters are guessed at most'
-  lows = [guesses.best(np.zeros(64), rng.random(64) < 0.5, delta=0, error=0.05 / guesses.TRIES).epsilon_low
+  lows = [guesses.best(np.zeros(64), rng.random(64) < 0.5, delta=0, error=0.05 / TRIES).epsilon_low
           for _ in range(300)]
   assert np.mean(np.array(lows) > 0) < 0.05  # Four levels of a share of 1/24 each: 0.8 %.
 
@@ -84,7 +86,7 @@ def test_guesses_are_of_sizes_that_were_fixed_before_and_what_may_go_wrong_is_sh
 def test_false_alarms_on_a_gaussian_mechanism_are_rarer_than_the_error():
   # Scores of 256 canaries under mu-GDP; the stated promise is exact.
   from tff_vision.accounting import gdp
-  rng, mu, delta, error = np.random.default_rng(1), 0.5, 1e-6, 0.05 / guesses.TRIES
+  rng, mu, delta, error = np.random.default_rng(1), 0.5, 1e-6, 0.05 / TRIES
   alarms = 0
   for _ in range(200):
     included = rng.random(256) < 0.5

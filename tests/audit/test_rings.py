@@ -63,8 +63,8 @@ def test_noise_of_float32_numbers(fault, tmp_path):
 
 def test_metrics_in_the_clear(fault, tmp_path):
   fault(local_plan.LocalDp, 'measured', told.Measured.EXACT)
-  chosen = audited_runs.config(audited_runs.npz(tmp_path), 'local_dp', sampling='round_robin', cohort=1, rounds=44,
-                               canaries=40, noise=40.0)
+  chosen = audited_runs.config(audited_runs.npz(tmp_path), 'local_dp', sampling='round_robin', cohort=1, rounds=60,
+                               canaries=56, noise=40.0)
   assert_rings(audited_runs.run(chosen, tmp_path / 'run'), fault, 'told')
 
 
@@ -99,7 +99,7 @@ def test_clients_that_noise_themselves_and_are_asked_again_and_again(fault, tmp_
   monkeypatch.setattr(connection.WorkerConnection, 'invoke', lossy)
   fault(fleet._Repeated, '__call__', lambda self, worker: self._work(worker))  # Nobody is told.
   chosen = audited_runs.config(audited_runs.npz(tmp_path, clients=1), 'example_dp_sgd', sampling='fixed', cohort=1,
-                               rounds=1, canaries=160, noise=10.0, batch=400)
+                               rounds=1, canaries=600, noise=10.0, batch=800)
   found = audited_runs.run(chosen, tmp_path / 'run', runtime=runtime_config.RuntimeConfig(
       runtime='workers', local_workers=1, attempts=attempts))
   assert len(answered) == attempts and found.ledger['replayed_rounds'] == (0 if fault.there else attempts - 1)
@@ -117,7 +117,7 @@ def test_launches_that_are_refused_for_what_was_drawn(fault, tmp_path):
   fault(secured, 'check_run', check_run)
   chosen = audited_runs.config(
       audited_runs.npz(tmp_path, clients=1), 'client_gaussian', sampling='poisson', cohort=29, rounds=2, canaries=32,
-      noise=40.0, secure=configs.SecureConfig(secure_sum='masks', secure_clients_max=40))
+      noise=100.0, secure=configs.SecureConfig(secure_sum='masks', secure_clients_max=40))
   assert_rings(audited_runs.run(chosen, tmp_path / 'run'), fault, 'launches')
 
 

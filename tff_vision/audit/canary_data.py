@@ -7,6 +7,7 @@ each the very change that the mechanism's relation is about.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -38,7 +39,7 @@ class CanaryClients(images.ClientImages):
   clients: images.ClientImages
   included: Sequence[bool]
 
-  @property
+  @functools.cached_property
   def client_ids(self) -> Sequence[str]:
     return [*self.clients.client_ids, *(f'{NAME} {number}' for number in range(len(self.included)))]
 

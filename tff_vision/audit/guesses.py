@@ -10,7 +10,6 @@ from tff_vision.audit import one_run
 # Shares of the canaries that are said to be in the data, and not to be: those with the highest and the lowest scores.
 # Not all of them: coins seldom come out even.
 LEVELS = ((3 / 8, 3 / 8), (1 / 4, 1 / 4), (1 / 16, 1 / 16), (1 / 8, 0.0))
-TRIES = 24  # Levels times observers, see `observers`.
 
 
 def small_delta(delta: float, canaries: int, error: float) -> float:

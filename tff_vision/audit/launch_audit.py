@@ -16,7 +16,7 @@ import numpy as np
 
 from tff_vision.privacy import plan as plan_lib
 
-LAUNCHES = 128
+LAUNCHES = 256
 _REHEARSALS = 256  # With a canary, and as many without.
 _ACCEPTED = 'accepted'
 

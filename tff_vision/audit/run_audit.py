@@ -96,7 +96,8 @@ class RunAudit:
     """
     setting, releases = self._setting(), self._log.releases()
     included = np.array(self.among.included)
-    error = (1 - self._config.privacy.audit_confidence) / guesses.TRIES
+    tries = len(guesses.LEVELS) * (len(observers.OBSERVERS) + 1)  # Launches are one more observer.
+    error = (1 - self._config.privacy.audit_confidence) / tries
     delta = guesses.small_delta(ledger['delta'], max(self.among.number, launch_audit.LAUNCHES), error)
     stated = ledger['epsilon']
     if delta < ledger['delta']:

@@ -122,7 +122,9 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
           key, tf.stack([tf.constant(index, tf.uint32), tf.cast(step, tf.uint32), tf.constant(0, tf.uint32)]),
           tuple(total.shape), training.noise_multiplier * integer_grid.STEPS)
       # Whole numbers below 2^53 are added exactly in float64; the way to integers and back costs as much again.
-      total = tf.cast(total, tf.float64) + (0 if planted is None else planted[index])
+      total = tf.cast(total, tf.float64)
+      if planted is not None:
+        total += planted[index]
       steps = (tf.round(total * (integer_grid.STEPS / training.clip_norm))
                + tf.cast(fresh, tf.float64))
       means.append(tf.cast(steps * (training.clip_norm / integer_grid.STEPS / expected), tf.float32))
