@@ -4,15 +4,14 @@ import contextlib
 
 import pytest
 
-from tff_vision import experiment
-from tff_vision.privacy.mechanisms import base
-from tff_vision.program import final_state
-from tff_vision.report import figures
-
 
 @pytest.fixture
 def light(tff_runtime, monkeypatch):
   """What an audit does not look at is left out; runs on workers have workers."""
+  from tff_vision import experiment
+  from tff_vision.privacy.mechanisms import base
+  from tff_vision.program import final_state
+  from tff_vision.report import figures
   open_runtime = experiment.runtimes.open_runtime
 
   @contextlib.contextmanager
