@@ -150,7 +150,7 @@ def test_truncated_archive_leaves_nothing(tmp_path):
 
 
 def test_two_processes_fetch_at_once(upstream, tmp_path):
-  program = ('import sys, pathlib\nfrom tff_vision.data import fetch\n'
+  program = ('import sys, pathlib\nfrom tff_vision.data.sources import fetch\n'
              'remote = fetch.RemoteFile(url=sys.argv[1], name="data.bin", digest=sys.argv[2])\n'
              'calls = []\n'
              'with fetch.showing(lambda *call: calls.append(call)):\n'

@@ -71,7 +71,7 @@ def test_more_than_there_are_is_refused(fields, said):
 
 
 def test_what_reaches_clients_and_tests_is_what_was_decided(monkeypatch):
-  monkeypatch.setattr(build.sources, 'find', lambda name: build.sources.Source(
+  monkeypatch.setattr(build.registry, 'find', lambda name: build.registry.Source(
       about='', load=lambda config: source(), locate=None))
   found = build.build(config(held_out_clients=2, client_test_fraction=0.4), seed=1)
   seen = []

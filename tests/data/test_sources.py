@@ -57,7 +57,7 @@ def test_every_source_says_whether_it_is_here(tmp_path):
 
 
 def test_saying_so_needs_no_tensorflow():
-  program = ('import sys\nfrom tff_vision.data import availability\navailability.report()\n'
+  program = ('import sys\nfrom tff_vision.data.sources import installed\ninstalled.report()\n'
              'print("tensorflow" in sys.modules)')
   done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, check=True)
   assert done.stdout.strip() == 'False'

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tff_vision import configs
-from tff_vision.participation import availability, cohort_sampling
+from tff_vision.participation import availability, cohort_sampling, device_rounds
 from tff_vision.privacy import plan
 
 _QUICK = settings(max_examples=25, deadline=None)
@@ -40,7 +40,7 @@ def test_attendance_is_a_chain_of_subsets_and_a_function_of_seed_and_round(field
   for earlier in range(1, 4):
     again(earlier)  # What was asked before changes nothing.
   np.testing.assert_array_equal(cohort(round_num), again(round_num))
-  if not isinstance(cohort, cohort_sampling.participation.Participation):
+  if not isinstance(cohort, device_rounds.Participation):
     return
   steps = cohort.attendance(round_num)
   chain = [np.arange(100), steps.available, steps.selected, steps.started, steps.reported]

@@ -18,7 +18,7 @@ for _ in range(4):
   del blocks
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-_CALL = 'from tff_vision.runtime import allocator; allocator.keep_freed_memory()'
+_CALL = 'from tff_vision.runtime.tff_internals import allocator; allocator.keep_freed_memory()'
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != 'glibc', reason='glibc only')

@@ -20,7 +20,7 @@ SCRIPT = """
 import sys
 import numpy as np
 import tensorflow_federated as tff
-from tff_vision.runtime import local
+from tff_vision.runtime.driver import local
 
 @tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
 def total(x):

@@ -91,7 +91,7 @@ def test_an_executor_that_dies_or_whose_coordinator_was_killed_is_replaced(tmp_p
     second = worker.executor_pid()
     assert second != first
 
-    script = ('import sys, time, grpc; from tff_vision.runtime import tls; '
+    script = ('import sys, time, grpc; from tff_vision.runtime.worker import tls; '
               f'c = tls.open_channel("{worker.address}", None); grpc.channel_ready_future(c).result(20); '
               'print("in", flush=True); time.sleep(60)')
     with subprocess.Popen([sys.executable, '-c', script], stdout=subprocess.PIPE) as coordinator:
