@@ -6,6 +6,7 @@ and few guesses contradict it; where a fault gives little away at a time, it is 
 
 import contextlib
 import shutil
+import types
 
 import pytest
 import tensorflow as tf
@@ -130,6 +131,7 @@ def test_a_run_that_rings_says_so_and_its_command_ends_with_3(fault, tmp_path, m
                       lambda: configs.LaunchConfig(run_dir=str(tmp_path / 'run')))
   monkeypatch.setattr(train_pipeline.runtime_flags, 'chosen_runtime', runtime_config.RuntimeConfig)
   monkeypatch.setattr(train_pipeline.budget_file_flags, 'chosen', budget_file_config.BudgetFileConfig)
+  monkeypatch.setattr(train_pipeline, '_StopOnSignal', lambda: types.SimpleNamespace(requested=lambda: False))
   ended = contextlib.nullcontext() if not fault.there else pytest.raises(SystemExit, match='3')
   with ended:
     train_pipeline.main()
