@@ -12,7 +12,7 @@ from tff_vision.privacy.mechanisms import example_work
 from tff_vision.privacy.noise import integer_grid
 
 
-@pytest.mark.parametrize('sampling', ['poisson', 'shuffled', 'balls_in_bins'])
+@pytest.mark.parametrize('sampling', ['poisson', 'shuffled'])
 def test_an_example_that_is_a_canary_adds_its_direction_clipped_and_an_empty_slot_counts_as_an_example(sampling):
   model = tf.keras.Sequential([tf.keras.layers.Input((4,)), tf.keras.layers.Dense(3)])
   start = tf.nest.map_structure(tf.identity, tff.learning.models.ModelWeights.from_model(model))

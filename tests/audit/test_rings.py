@@ -56,7 +56,7 @@ def test_noise_of_float32_numbers(fault, tmp_path):
     normal = tf.cast(normal[:tf.TensorShape(shape).num_elements()], tf.float32)
     return tf.reshape(tf.cast(tf.round(sigma * tf.cast(normal, tf.float64)), tf.int64), shape)
 
-  fault(noised_mean.integer_gaussian, 'gaussian', of_float32)
+  fault(integer_gaussian, 'gaussian', of_float32)
   chosen = audited_runs.config(audited_runs.npz(tmp_path, side=28), 'client_gaussian', sampling='poisson', cohort=61,
                                rounds=1, canaries=64, noise=22.0)
   assert_rings(audited_runs.run(chosen, tmp_path / 'run'), fault, 'grid')
@@ -64,16 +64,16 @@ def test_noise_of_float32_numbers(fault, tmp_path):
 
 def test_metrics_in_the_clear(fault, tmp_path):
   fault(local_plan.LocalDp, 'measured', told.Measured.EXACT)
-  chosen = audited_runs.config(audited_runs.npz(tmp_path), 'local_dp', sampling='round_robin', cohort=1, rounds=60,
-                               canaries=56, noise=40.0)
+  chosen = audited_runs.config(audited_runs.npz(tmp_path), 'local_dp', sampling='round_robin', cohort=1, rounds=40,
+                               canaries=36, noise=40.0)
   assert_rings(audited_runs.run(chosen, tmp_path / 'run'), fault, 'told')
 
 
 def test_one_noise_for_two_cohorts(fault, tmp_path, monkeypatch):
   fault(key_binding, 'round_key', lambda key, round_num, totals: key)
   fault(client_level.Central, 'with_fresh_noise', lambda self, state: state)
-  chosen = audited_runs.config(audited_runs.npz(tmp_path), 'client_gaussian', sampling='poisson', cohort=364, rounds=3,
-                               canaries=400, noise=20.0)
+  chosen = audited_runs.config(audited_runs.npz(tmp_path), 'client_gaussian', sampling='poisson', cohort=220, rounds=3,
+                               canaries=240, noise=20.0)
   seen = []
   interrupted = audited_runs.run(chosen, tmp_path / 'run', on_round=seen.append, stop_requested=lambda: len(seen) == 2)
   assert interrupted.report is None
