@@ -11,16 +11,13 @@ under one it is printed, and lies in run_dir/secret/audit unless --show_training
 of twenty, one may exceed anything by chance.)
 """
 
-import dataclasses
 import pathlib
 import sys
-import time
 
 from absl import flags
 
 from flags import program_flags
 from pipelines import launch
-from tff_vision.accounting import conditions
 from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.program import json_file, run_directory
 
@@ -38,8 +35,6 @@ _SHOW_TRAINING_DATA = flags.DEFINE_bool('show_training_data', False, 'Put all fi
                                         'of a run under a promise, which does not cover them.')
 _MAX_CLIENTS = flags.DEFINE_integer('max_clients', 20, 'Clients whose own membership attack is shown.')
 
-_ROUNDS = 8  # Of the mechanism, for canaries in a known round.
-_MANY = 2000  # Canaries, beside whom there are no more rounds.
 _BROKEN = 3
 
 
@@ -52,12 +47,14 @@ def main() -> None:
     raise ValueError(f'attacks are on the loss of classes, and {_RUN_DIR.value} was trained for '
                      f'task={config.task.task}.')
 
-  from tff_vision import experiment, secret_files, tasks
+  from tff_vision import experiment, secret_files
+  from tff_vision.audit import inversion_of_run, known_turn, membership_of_run
   from tff_vision.export import exported
   from tff_vision.program import released
-  task = tasks.build_task(config)
+  from tff_vision.runtime.driver import local
+  planned = experiment.from_config(config).plan()
+  task, plan, report = planned.task, planned.plan, directory.read_report()
   directory.check_data(task.images.fingerprint)
-  plan, report = experiment.build_plan(config, task), directory.read_report()
   # As the run's end computed it, with every round that was run twice: what it was computed from may be gone.
   ledger, evaluator = ledger_lib.of_report(report), exported.ExportedModel(directory).evaluator()
   shown = _SHOW_TRAINING_DATA.value or released.training_data_shown(report)
@@ -65,157 +62,30 @@ def main() -> None:
     for folder in directory.secrets, directory.audit:
       secret_files.make_folder(folder)
   found = {'theory': {key: value for key, value in ledger.to_json().items() if isinstance(value, (int, float, str))},
-           'canaries': _canaries(plan, config, ledger),
-           'membership': _membership(task, evaluator, ledger),
-           'likelihood_ratio': _likelihood_ratio(task, config, evaluator, ledger, report['rounds']),
-           'inversion': _inversion(task, ledger, (directory.path if shown else directory.audit) / 'inversion.png')}
+           'canaries': known_turn.known_turn(plan, config, ledger, canaries=_CANARIES.value,
+                                             dimension=_DIMENSION.value, runtime=local.local_runtime),
+           'membership': membership_of_run.by_loss(task, evaluator, ledger, max_clients=_MAX_CLIENTS.value),
+           'likelihood_ratio': membership_of_run.by_likelihood_ratio(
+               task, config, evaluator, ledger, rounds=report['rounds'], models=_SHADOW_MODELS.value,
+               max_clients=_MAX_CLIENTS.value, on_first=_announce),
+           'inversion': inversion_of_run.of_run(
+               task, ledger, (directory.path if shown else directory.audit) / 'inversion.png',
+               steps=_INVERSION_STEPS.value)}
   _show(found, ledger)
+  if 'one_run_audit' in report:
+    print(report['one_run_audit']['sentence'])
   _into_report(found, report, directory, task, shown)
   if program_flags.json_file() is not None:
     json_file.write(program_flags.json_file(), found)
-  if broken := [name for name, low, theory in _bounds(found, ledger) if low > theory]:
+  if broken := [name for name, low, theory in membership_of_run.bounds(found, ledger) if low > theory]:
     print(f'BROKEN: {", ".join(broken)}: measured more than theory allows. (For membership a fault of the mechanism, '
           'or test images of another kind than the training images.)', file=sys.stderr)
     sys.exit(_BROKEN)
 
 
-def _bounds(found, ledger):
-  """Returns (the attack's name, epsilon that it exceeds, epsilon in theory at its delta) where there is a theory."""
-  from tff_vision.audit import promise
-  canaries = found['canaries']
-  known = [('canaries', canaries['epsilon_low'], canaries['epsilon_theory'])] if canaries else []
-  if isinstance(ledger, ledger_lib.Ledger):
-    known += [(f'membership by {name}', everyone['epsilon_low'], promise.to_examples(ledger)[0])
-              for name, everyone, _ in _by_attack(found)]
-  return known
-
-
-def _canaries(plan, config, ledger):
-  """Returns what canaries in a known round (of private SGD: in a known step) show, or None without a promise."""
-  from tff_vision.audit import canary, opened_sum
-  from tff_vision.runtime.driver import local
-  mu = plan.turn_mu()
-  if mu is None:
-    return None
-  if ledger.unit is conditions.Unit.EXAMPLE:
-    finding = canary.known_step(plan.training, steps=_ROUNDS, canaries=_CANARIES.value, dimension=_DIMENSION.value,
-                                delta=ledger.delta, seed=config.program.seed)
-    return _beside_theory(finding, mu, ledger)
-  rounds, canaries, summing = min(_ROUNDS, config.program.rounds), _CANARIES.value, None
-  if ledger.shares is None and ledger.against_server:
-    rounds = canaries  # Every update lies open by itself.
-  elif ledger.shares is not None:
-    # Of what the secure sum opens. As many canaries a round as the noise is sized for: each brings a share.
-    plan = dataclasses.replace(plan, length=_DIMENSION.value)
-    rounds = max(1, min(rounds, _MANY // plan.survivors))
-    summing, canaries = opened_sum.OpenedSumFactory(plan.sum_encoding()), rounds * plan.survivors
-  with local.local_runtime():
-    finding = canary.known_round(plan.aggregator(summing), rounds=rounds, canaries=canaries, dimension=_DIMENSION.value,
-                                 delta=ledger.delta, seed=config.program.seed)
-  return _beside_theory(finding, mu, ledger)
-
-
-def _beside_theory(finding, mu, ledger):
-  from tff_vision.accounting import gdp
-  return {**dataclasses.asdict(finding), 'mu_theory': mu, 'epsilon_theory': gdp.epsilon(mu, ledger.delta)}
-
-
-def _membership(task, evaluator, ledger):
-  """Returns loss-threshold attacks on all examples and on each client's; members are training examples."""
-  from tff_vision.audit import membership
-  clients = task.images.train
-
-  def losses(examples):
-    return membership.example_losses(evaluator.logits(examples.x), task.loss_fn, examples.y)
-
-  return _attacks(task.images, [losses(clients.examples(client)) for client in range(len(clients))],
-                  losses(task.images.test.examples), ledger)
-
-
-def _likelihood_ratio(task, config, evaluator, ledger, rounds):
-  """Returns likelihood-ratio attacks on the same examples, why there are none, or None if they were not asked for."""
-  import numpy as np
-
-  from tff_vision import seeds
-  from tff_vision.audit import likelihood_ratio, shadow_models
-  from tff_vision.data import images
-  if not _SHADOW_MODELS.value:
-    return None
-  clients, begun = task.images.train, time.monotonic()
-  parts = [*(clients.examples(client) for client in range(len(clients))), task.images.test.examples]
-  pool = images.Examples(*(np.concatenate([getattr(part, name) for part in parts]) for name in 'xy'))
-  inside = likelihood_ratio.halves(_SHADOW_MODELS.value, len(pool), seed=seeds.derive(config.program.seed, 'halves'))
-  passes, shadow = shadow_models.passes(config, rounds=rounds, population=len(clients)), []
-  for logits in shadow_models.logits(task, pool, inside, passes=passes):
-    shadow.append(likelihood_ratio.confidences(logits, pool.y))
-    if len(shadow) == 1:
-      print(f'{len(inside)} shadow models, {passes} passes over about {len(pool) // 2} examples each: at most about '
-            f'{len(inside) * (time.monotonic() - begun):.0f} s.', file=sys.stderr)
-  effort = {'shadow_models': len(inside), 'passes': passes, 'seconds': time.monotonic() - begun}
-  if not np.isfinite(shadow).all():
-    return {**effort, 'skipped': 'a shadow model diverged: pooled training does not bear this learning rate.'}
-  observed = likelihood_ratio.confidences(evaluator.logits(pool.x), pool.y)
-  ratios = likelihood_ratio.log_ratios(observed, np.array(shadow), inside)
-  *members, others = np.split(-ratios, np.cumsum([len(part) for part in parts])[:-1])
-  return {**_attacks(task.images, members, others, ledger), **effort}
-
-
-def _attacks(images, members, others, ledger):
-  """Returns attacks by threshold on all examples and on each client's.
-
-  Args:
-    members: Scores of each client's training examples; low ones speak for a member.
-    others: Scores of the test examples.
-  """
-  import numpy as np
-
-  from tff_vision.audit import membership, promise
-  delta, per_client = promise.to_examples(ledger)[1], []
-  for client, own in enumerate(members):
-    unseen = others[images.test.clients[client]]
-    if len(per_client) < _MAX_CLIENTS.value and min(len(own), len(unseen)) > 1:
-      per_client.append({'client': images.train.client_ids[client],
-                         **dataclasses.asdict(membership.attack(own, unseen, delta=delta))})
-  return {'all': dataclasses.asdict(membership.attack(np.concatenate(members), others, delta=delta)),
-          'per_client': per_client}
-
-
-def _inversion(task, ledger, path):
-  """Writes the picture; returns correlations with the true image, or why the attack does not apply."""
-  import numpy as np
-
-  from tff_vision.audit import inversion
-  from tff_vision.data import preprocess
-  model = task.keras_model()
-  task.initial_weights().assign_weights_to(model)
-  if task.images.multi_label:
-    return {'skipped': 'the attack infers one label from one update; these images have several findings each.'}
-  example = task.images.train.examples(0)
-  x = np.asarray(preprocess.evaluation_fn(task.images.preprocessing, example.x[:1]))
-  update = inversion.gradient(model, task.loss_fn, x, example.y[:1])
-  noise, clip_norm = ((ledger.noise_multiplier, ledger.clip_norm) if isinstance(ledger, ledger_lib.Ledger)
-                      else (0.0, 1.0))
-  noised = inversion.noised(update, clip_norm=clip_norm, noise_multiplier=noise, seed=0)
-  updates = {'plain': update, 'noised': noised, 'masked': inversion.masked(update)}
-  if not noise:
-    del updates['noised']
-  method, attack = _attack(model, task.loss_fn)
-  images = {'the example': x[0], **{f'from the {name} update': attack(seen) for name, seen in updates.items()}}
-  _draw(images, path)
-  # An image of one value correlates with nothing; numpy calls that no number.
-  return {'picture': str(path), 'method': method, 'correlation': {
-      name: float(np.nan_to_num(np.corrcoef(image.ravel(), x.ravel())[0, 1])) for name, image in images.items()}}
-
-
-def _attack(model, loss_fn):
-  """Returns the name of the attack on this model, and update -> image."""
-  from tff_vision.audit import gradient_matching, inversion
-  try:
-    inversion.first_dense(model)
-  except ValueError:
-    return 'gradient matching', lambda seen: gradient_matching.reconstruct(
-        model, loss_fn, seen, steps=_INVERSION_STEPS.value, seed=0)[0]
-  return 'closed form', lambda seen: inversion.reconstruct(model, seen)
+def _announce(models, passes, examples, seconds):
+  print(f'{models} shadow models, {passes} passes over about {examples} examples each: at most about '
+        f'{models * seconds:.0f} s.', file=sys.stderr)
 
 
 def _into_report(found, told, directory, task, shown):
@@ -224,11 +94,12 @@ def _into_report(found, told, directory, task, shown):
   What comes from training images stands there only if it is shown; if not, in a report for the run's owner.
   """
   from tff_vision import secret_files
+  from tff_vision.audit import membership_of_run
   from tff_vision.report import page as report
   from tff_vision.report import privacy_profile
   canaries = {'canaries: epsilon': found['canaries']['epsilon'],
               'canaries: epsilon in theory': found['canaries']['epsilon_theory']} if found['canaries'] else {}
-  audit = {**{f'membership by {name}: {fact}': everyone[key] for name, everyone, _ in _by_attack(found)
+  audit = {**{f'membership by {name}: {fact}': everyone[key] for name, everyone, _ in membership_of_run.made(found)
               for fact, key in (('AUC', 'auc'), ('epsilon at least', 'epsilon_low'),
                                 (privacy_profile.FOUND, 'true_positive_rate'))},
            **canaries,
@@ -247,28 +118,8 @@ def _into_report(found, told, directory, task, shown):
   secret_files.close_to_others(directory.audit)
 
 
-def _by_attack(found):
-  """Returns (its name, its numbers over all examples, those of each client) of each membership attack made."""
-  return [(name, found[key]['all'], found[key]['per_client'])
-          for name, key in (('loss', 'membership'), ('LiRA', 'likelihood_ratio')) if 'all' in (found[key] or {})]
-
-
-def _draw(images, path):
-  import matplotlib
-  matplotlib.use('Agg')
-  from matplotlib import pyplot
-  figure, axes = pyplot.subplots(1, len(images), figsize=(2.6 * len(images), 2.9), layout='constrained')
-  for axis, (name, image) in zip(axes, images.items(), strict=True):
-    low, high = image.min(), image.max()
-    axis.imshow((image - low) / max(high - low, 1e-12), cmap='gray')
-    axis.set_title(name, fontsize=9)
-    axis.set_axis_off()
-  figure.savefig(path, dpi=110)
-  pyplot.close(figure)
-
-
 def _show(found, ledger):
-  from tff_vision.audit import promise
+  from tff_vision.audit import membership_of_run, promise
   print(f'{"attack":<44}{"measured":>12}{"theory":>12}')
   theory = f'{promise.to_examples(ledger)[0]:.3f}' if isinstance(ledger, ledger_lib.Ledger) else 'no promise'
   if found['canaries']:
@@ -276,7 +127,7 @@ def _show(found, ledger):
     print(f'{"canaries, one known round or step: epsilon":<44}{canaries["epsilon"]:>12.3f}'
           f'{canaries["epsilon_theory"]:>12.3f}')
     print(f'{"  exceeded with 99.95 % confidence":<44}{canaries["epsilon_low"]:>12.3f}')
-  for name, everyone, per_client in _by_attack(found):
+  for name, everyone, per_client in membership_of_run.made(found):
     print(f'{f"membership by {name}: epsilon at least":<44}{everyone["epsilon_low"]:>12.3f}'
           f'{theory:>12}')
     print(f'  AUC {everyone["auc"]:.4f}, {100 * everyone["true_positive_rate"]:.2f} % found at 1 % false alarms')

@@ -22,6 +22,8 @@ from tff_vision.data.sources import installed
 from tff_vision.program import run_directory
 from tff_vision.runtime.worker import processes
 
+_BROKEN = 3  # As of `pipelines.audit`: measured more than the promise allows.
+
 
 def main() -> None:
   launch_config = experiment_flags.launch_config()
@@ -48,6 +50,8 @@ def main() -> None:
           f'  python -m pipelines.train --resume --run_dir={launch_config.run_dir}')
     sys.exit(128 + stop.signal)
   _conclude(result)
+  if (result.report.get('one_run_audit') or {}).get('broken'):
+    sys.exit(_BROKEN)
 
 
 def _fresh_run_dir(config):
@@ -101,6 +105,8 @@ def _conclude(result):
   else:
     for warning in result.ledger.warnings:
       print(f'note: {warning}')
+  if 'one_run_audit' in found:
+    print(found['one_run_audit']['sentence'])
   if 'budget_file' in found:
     from tff_vision.accounting import budget_totals
     print(budget_totals.Totals.from_report(found).sentence(found['budget_file']['file']))

@@ -5,6 +5,7 @@ feedback of a compression, the aggregation with its secure sum, and the states t
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,12 +15,14 @@ import tensorflow_federated as tff
 
 from tff_vision import catalogue, configs, plugins, protocols, tasks, told
 from tff_vision.aggregation import codecs, error_feedback, secured
+from tff_vision.audit import canary_data
 from tff_vision.client_state import driver, store
 from tff_vision.configs import runtime_config
 from tff_vision.data import attacked, images
 from tff_vision.learning import attacked_work, client_data, composition, evaluation, local_training
 from tff_vision.learning import learning_process as process
 from tff_vision.learning import personal as personal_lib
+from tff_vision.privacy import canaries
 from tff_vision.privacy import plan as plan_lib
 
 
@@ -76,12 +79,14 @@ class Builder(protocols.BuildProcess):
 
 
 def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,
-             runtime: runtime_config.RuntimeConfig, client_states: pathlib.Path, place: protocols.Place) -> Parts:
+             runtime: runtime_config.RuntimeConfig, client_states: pathlib.Path, place: protocols.Place,
+             among: canaries.Canaries | None = None) -> Parts:
   """Builds the process of a run.
 
   Args:
     client_states: Folder of what clients keep between rounds.
     place: The open runtime.
+    among: The canaries among the task's clients, or among their examples; None: there are none.
 
   Raises:
     ValueError: The parts do not fit.
@@ -94,6 +99,8 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
     layers.append(attacked_work.with_factors)
   if config.aggregation.compression == 'top_k':
     layers.append(_remembering(config.aggregation))
+  if among is not None and config.privacy.privacy != 'example_dp_sgd':
+    layers.append(functools.partial(canary_data.crafting, canaries=among.number, clip_norm=config.privacy.clip_norm))
   read = _client_data(task, runtime)
   build = Builder(config=config, task=task, plan=plan, layers=layers,
                   reads=read if isinstance(read, client_data.WorkerData) else None)
@@ -103,12 +110,14 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
     raise ValueError(f'algorithm={plugins.shown(config.algorithm.algorithm)} sends {made.sent_length} numbers, and '
                      f'privacy={config.privacy.privacy} counts on those of the model, {plan.promised_length}: rounding '
                      'and noise of integers cost more for a longer update.')
+  if among is not None:
+    _check_canaries(config, task, among, made.sent_length)
   kept = process.kept_at_first(task, config.algorithm, config.client)
   if config.aggregation.compression == 'top_k':
     kept = np.zeros(made.sent_length, np.float32)
   states = None if kept is None else store.Store(client_states, kept, wiped=config.promises)
   return _with_states(Parts(
-      process=made, bare=made, data=_layered_data(config, task, plan, runtime), own_models=None,
+      process=made, bare=made, data=_layered_data(config, task, plan, runtime, among), own_models=None,
       kept=kept is not None, states=states, reads_share=chosen.reads_share, shown=process.shown(task, chosen)),
       chosen, task)
 
@@ -134,15 +143,29 @@ def _with_states(parts, chosen, task):
                              data=driver.NumberedData(parts.data), own_models=own_models)
 
 
-def _layered_data(config, task, plan, runtime):
+def _layered_data(config, task, plan, runtime, among=None):
   """Returns what the process is given for each client, without what they keep."""
   data = _client_data(task, runtime)
+  if among is not None and config.privacy.privacy == 'example_dp_sgd':
+    data = canary_data.SlottedData(data, among, len(task.images.train))
   if config.algorithm.algorithm == 'fedbuff':
     data = client_data.LateData(data, plan.begun)
   if config.attack.attack in attacked_work.UPDATE_ATTACKS:
     chosen = attacked.attackers(config.attack, len(task.images.train), seed=config.program.seed)
     data = attacked_work.FactorData(data, config.attack, chosen)
+  if among is not None and config.privacy.privacy != 'example_dp_sgd':
+    data = canary_data.MarkedData(data, config.privacy.privacy, among)
   return data
+
+
+def _check_canaries(config, task, among, sent_length):
+  """Raises ValueError where a canary could not be seen."""
+  length = sum(weight.shape.num_elements() for weight in task.keras_model().trainable_weights)
+  canaries.require_room(length, among.number)
+  if sent_length != length:
+    raise ValueError(f'audit_canaries={among.number} does not go with algorithm='
+                     f'{plugins.shown(config.algorithm.algorithm)}, which sends {sent_length} numbers: a canary is '
+                     f'seen in the {length} weights that are trained, and nowhere else.')
 
 
 def counted(problem: tasks.Problem, runtime: runtime_config.RuntimeConfig, place: protocols.Place,

@@ -34,6 +34,8 @@ SUMMARY = {'config', 'dataset', 'task', 'model', 'evaluation', 'per_client', 'un
            'export_parity', 'environment', 'history', 'personal', 'secure_sum', 'traffic', 'training_data_shown',
            'warnings'}
 DATASET = {'name', 'num_clients', 'num_test_examples', 'class_names', 'image_shape', 'notes'}
+AUDIT = {'sentence', 'canaries', 'unit', 'confidence', 'epsilon_low', 'epsilon', 'delta', 'seen_by', 'ceiling',
+         'broken', 'observers'}
 SPREAD = {'metric', 'mean', 'percentile_10', 'worst', 'count', 'without_examples'}
 ROUND = {'round', 'evaluation', 'per_client', 'privacy'}
 TESTED = {'accuracy', 'loss'}
@@ -61,6 +63,7 @@ class Case:
 
 CASES = {
     'client_gaussian': Case({'metrics_noise_multiplier': 4.0}, says=frozenset({'metrics_noise_multiplier'})),
+    'client_gaussian audited': Case({'audit_canaries': 20}),
     'client_adaptive': Case({'count_stddev': 4.0}),
     'dp_ftrl': Case({}, 'round_robin', says=frozenset(CORRELATED)),
     'dp_mf blt': Case({'mf_strategy': 'blt'}, 'round_robin', says=frozenset(CORRELATED)),
@@ -215,7 +218,10 @@ def test_a_finished_run_under_a_promise_leaves_what_the_promise_covers(name, dat
     assert_nothing_of(folder, [*secrets, *(image.tobytes() for image in held['x'])])
 
   report = json.loads((folder / 'report.json').read_text())
-  assert report == json.loads(json.dumps(result.report)) and set(report) == SUMMARY
+  audited = {'one_run_audit'} if 'audit_canaries' in case.privacy else set()
+  assert report == json.loads(json.dumps(result.report)) and set(report) == SUMMARY | audited
+  if audited:  # How many guesses were right: of coins of canaries, for whom nothing is promised. Not the coins.
+    assert set(report['one_run_audit']) == AUDIT and report['dataset']['num_clients'] == 8
   assert set(report['dataset']) == DATASET | ({'num_train_examples'} if case.sizes else set())
   assert LEDGER | case.says <= set(report['privacy']) <= LEDGER | case.says | ANY
   assert set(report['traffic']) == {'bytes_down_per_client_and_round', 'bytes_up_per_client_and_round'}

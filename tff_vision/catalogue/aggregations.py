@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from tff_vision.catalogue.rows import Kind, Row, Trait
+from tff_vision.catalogue.rows import Kind, Limit, Row, Trait
 
 _RULES = 'tff_vision.aggregation.rules'
 _CODECS = 'tff_vision.aggregation.codecs'
@@ -120,16 +120,20 @@ SECURE_SUMS = Kind.of('secure_sum', (
               loads='tff_vision.aggregation.secured:masks_process'),
 ))
 
+_CANARIES = Limit('audit_canaries', 'attackers are chosen among all clients, and the promise is not about what they do '
+                                    'to canaries')
 ATTACKS = Kind.of('attack', (
     Row('none', 'nobody attacks'),
     Row('label_flip', 'attackers train on class classes - 1 - c in place of c (findings: yes for no)',
         traits=frozenset((Trait.CHANGES_DATA,)), reads=('attack_fraction',),
-        loads='tff_vision.data.attacked:flip_labels'),
+        limits=(_CANARIES,), loads='tff_vision.data.attacked:flip_labels'),
     Row('sign_flip', 'attackers send their update times -attack_scale', traits=frozenset((Trait.CHANGES_UPDATES,)),
-        reads=('attack_fraction', 'attack_scale'), loads='tff_vision.learning.attacked_work:sign_flip'),
+        reads=('attack_fraction', 'attack_scale'), limits=(_CANARIES,),
+        loads='tff_vision.learning.attacked_work:sign_flip'),
     Row('scaled_update', 'attackers send their update times attack_scale', traits=frozenset((Trait.CHANGES_UPDATES,)),
-        reads=('attack_fraction', 'attack_scale'), loads='tff_vision.learning.attacked_work:scaled_update'),
+        reads=('attack_fraction', 'attack_scale'), limits=(_CANARIES,),
+        loads='tff_vision.learning.attacked_work:scaled_update'),
     Row('backdoor_patch', 'attackers put a chequered square on every second image and label it as attack_target',
         traits=frozenset((Trait.CHANGES_DATA,)), reads=('attack_fraction', 'attack_target', 'attack_patch'),
-        loads='tff_vision.data.attacked:plant_backdoor'),
+        limits=(_CANARIES,), loads='tff_vision.data.attacked:plant_backdoor'),
 ))

@@ -26,7 +26,8 @@ _DRAWN = Limit('sampling', _INDEPENDENT, ('poisson', 'allocation'), How.NEEDS)
 _IN_TURN = Limit('sampling', _SEPARATION, ('round_robin',), How.NEEDS)
 _ALWAYS_THERE = tuple(Limit(name, _RATE) for name in DEVICES)
 
-_EVERY = ('clip_norm', 'noise_multiplier', 'target_epsilon', 'delta', 'stop_at_epsilon')
+_EVERY = ('clip_norm', 'noise_multiplier', 'target_epsilon', 'delta', 'stop_at_epsilon', 'audit_canaries',
+          'audit_confidence')
 _METRICS = 'metrics_noise_multiplier'
 _PROMISED = frozenset((Trait.PROMISES, Trait.CLIENT_LEVEL))
 _CENTRAL = _PROMISED | {Trait.NOISES_SUM}

@@ -6,6 +6,7 @@ from tff_vision.configs import compatibility, option, validate
 
 _OF_ONE = 'Privacy: what single mechanisms read'
 _SGD = 'Privacy: private SGD on clients (example_dp_sgd)'
+_FEWEST_CANARIES = 8
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,10 @@ class PrivacyConfig:
       1, 'Views of an example in a step, whose gradients are averaged before the clip.', topic=_SGD)
   example_shift: int = option.option(0, 'Each view is moved by up to so many pixels.', topic=_SGD)
   example_mirror: bool = option.option(False, 'Whether half of the views are mirrored.', topic=_SGD)
+  audit_canaries: int = option.option(
+      0, 'Put so many canaries (clients; of example_dp_sgd, examples) into the run, each by a secret coin, and bound '
+      'epsilon from below at its end; 0: none.')
+  audit_confidence: float = option.option(0.95, 'Of the bound that audit_canaries give.')
 
   def __post_init__(self):
     option.check_choices(self)
@@ -68,7 +73,11 @@ class PrivacyConfig:
       raise ValueError(f'privacy={self.privacy} takes exactly one of noise_multiplier and target_epsilon; found '
                        f'noise_multiplier={self.noise_multiplier!r}, target_epsilon={self.target_epsilon!r}.')
     validate.open_unit(target_quantile=self.target_quantile)
-    validate.open_unit(**self._present('delta'))
+    validate.open_unit(**self._present('delta'), audit_confidence=self.audit_confidence)
+    validate.non_negative(audit_canaries=self.audit_canaries)
+    if 0 < self.audit_canaries < _FEWEST_CANARIES:
+      raise ValueError(f'audit_canaries={self.audit_canaries} can show next to nothing; it must be {_FEWEST_CANARIES} '
+                       'or more, or 0 for no audit.')
     validate.non_negative(**self._present('noise_multiplier'))
     validate.positive(**self._present('clip_norm', 'target_epsilon', 'stop_at_epsilon', 'clip_learning_rate',
                                       'count_stddev', 'mf_buffers', 'mf_bands', 'noise_survivors',

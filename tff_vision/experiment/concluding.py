@@ -1,9 +1,12 @@
 """The end of a run: the exported model, the report, and what of both may be told."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from tff_vision import assembly, configs, tasks
+from tff_vision.aggregation import secured
+from tff_vision.audit import run_audit
 from tff_vision.experiment import definition
 from tff_vision.export import keras_export
 from tff_vision.learning import evaluation
@@ -16,12 +19,15 @@ from tff_vision.report import content as content_lib
 def conclude(made: definition.Definition, launch: configs.LaunchConfig, directory: run_directory.RunDirectory,
              outcome: loop.Outcome, *, clock: content_lib.Clock, place: Any, task: tasks.Task,
              plan: plan_lib.PrivacyPlan, evaluator: evaluation.Evaluator, secure_sum: Mapping[str, Any],
-             client_traffic: round_record.Traffic, budget: Mapping[str, Any] | None) -> Mapping[str, Any]:
+             client_traffic: round_record.Traffic, audit: run_audit.RunAudit | None, program: configs.ProgramConfig,
+             budget: Mapping[str, Any] | None) -> Mapping[str, Any]:
   """Exports the model, writes the report, and wipes what a promise wants wiped; returns what report.json holds.
 
   Args:
     place: The open runtime.
     plan: Charged with the whole run.
+    audit: Of the run by its canaries; None: there are none.
+    program: The rounds that the budget pays for.
     budget: The totals of the budget over several runs; None: there is none.
   """
   config = made.config
@@ -32,6 +38,9 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
   content |= {'personal': personal, 'secure_sum': secure_sum,
               'warnings': health.warnings(outcome.history, content['evaluation'], task.images.test.examples, config),
               'traffic': content_lib.traffic(outcome.history, client_traffic)}
+  if audit is not None:
+    audit.report_into(content, plan, functools.partial(
+        secured.check_run, config.secure, rounds=program.rounds, run_dir=directory.path))
   if budget is not None:
     content['budget_file'] = budget
   if config.attack.attack != 'none':

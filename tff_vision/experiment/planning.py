@@ -9,6 +9,7 @@ import tensorflow as tf
 from tff_vision import configs, tasks
 from tff_vision.accounting import budget_file
 from tff_vision.aggregation import secured
+from tff_vision.audit import canary_data, run_audit
 from tff_vision.data import images as images_lib
 from tff_vision.experiment import definition
 from tff_vision.privacy import plan as plan_lib
@@ -53,6 +54,8 @@ def plan(made: definition.Definition, problem: tasks.Problem, *, secret: bytes |
   """
   made.config.check_references()  # The problem's parts are built, so their modules are imported.
   found = build_plan(made.config, problem, secret=secret)
+  if secret is not None:
+    found = run_audit.planned(made.config, problem, found, secret)
   if journal is not None:
     found = found.charged(journal.past())
     journal.check_counts(found.example_counts)
@@ -81,12 +84,13 @@ def build_plan(config: configs.ExperimentConfig, problem: tasks.Problem, *, secr
     raise ValueError(f'dataset={images.name} has classes that no test image shows ({", ".join(told[:12])}), so '
                      f'the model would tell that some client has them, which privacy={privacy} does not '
                      'cover: give each a test image, name all (class_names, where it is read), or leave these out.')
-  clients = images.train
+  clients = canary_data.with_canaries(config.privacy, images.train)
   found = plan_lib.build_plan(
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
       sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client,
       max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None,
-      secret=secret, cohort_size_bounds=secured.cohort_size_bounds(config.secure))
+      secret=secret, optional=len(clients) - len(images.train),
+      cohort_size_bounds=secured.cohort_size_bounds(config.secure))
   model = problem.keras_model()
   found = found.for_secure_sum(config.secure).for_model(model, problem.batch_spec[0])
   return found.for_loss(problem.loss_fn, problem.batch_spec[1],

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from tff_vision import assembly, configs
 from tff_vision.accounting import budget_charge
+from tff_vision.audit import run_audit
 from tff_vision.configs import budget_file_config
 from tff_vision.experiment import concluding, definition, planning, result, training
 from tff_vision.privacy import plan as plan_lib
@@ -68,7 +69,8 @@ def _run(made, launch, watcher):
   budget = _same_budget(made.budget, journal)
   with directory.opened(made.config, secret, made.fingerprint), runtimes.open_runtime(made.runtime) as place:
     planned = ready or plan(assembly.counted(problem, made.runtime, place, journal.example_counts))
-    prepared = training.Training.prepare(made, planned, place, directory.client_states)
+    audit = run_audit.begin(made.config, planned.task, planned.plan, secret, directory.canaries, place)
+    prepared = training.Training.prepare(made, planned, place, directory.client_states, audit=audit)
     charged = budget_charge.Charge(budget, run=secret, data=planning.fingerprint(planned.task.images),
                                    delta=getattr(planned.plan, 'delta', None), label=f'run_dir={launch.run_dir}')
     charged.reserve(planned.plan.spent(planned.program.rounds))
@@ -90,7 +92,7 @@ def _run(made, launch, watcher):
     content = concluding.conclude(
         made, launch, directory, outcome, clock=clock, place=place, task=planned.task,
         plan=planned.plan.charged(past), evaluator=prepared.evaluator, secure_sum=prepared.secure_sum,
-        client_traffic=prepared.traffic,
+        client_traffic=prepared.traffic, audit=audit, program=planned.program,
         budget=None if totals is None else {**totals.to_dict(), 'file': budget.budget_file})
   return result.RunResult(directory=directory, report=content, rounds=len(outcome.history), experiment=made)
 
@@ -99,9 +101,9 @@ async def _rounds(prepared, directory, journal, charged, watcher):
   """Trains from the latest checkpoint in a folder, which is open, to the end."""
   planned, config = prepared.planned, prepared.made.config
   rounds = loop.Training(
-      process=prepared.parts.process, client_data=prepared.parts.data, place=prepared.place, task=planned.task,
+      process=prepared.parts.process, client_data=prepared.parts.data, place=prepared.place, task=prepared.joined,
       plan=planned.plan, program=planned.program, traffic=prepared.traffic, evaluator=prepared.evaluator,
-      own_models=prepared.parts.own_models)
+      own_models=prepared.parts.own_models, observer=prepared.audit)
   books = loop.Books(
       journal=journal, managers=managers.Managers.in_directory(
           directory, wiped=config.promises, timeless=not planned.plan.releases_exact_metrics),

@@ -13,6 +13,7 @@ import tensorflow_federated as tff
 
 from tff_vision import assembly, protocols, tasks
 from tff_vision.aggregation import secured, traffic
+from tff_vision.audit import run_audit
 from tff_vision.client_state import store
 from tff_vision.data import images as images_lib
 from tff_vision.experiment import definition, planning, sharing, trainer
@@ -30,6 +31,8 @@ class Training(trainer.Trainer):
     parts: The learning process, and what it is given for each client.
     evaluator: Carries the weights last evaluated.
     secure_sum: What is hidden, with which parameters, for the report.
+    joined: The task with the canaries of an audit among its clients; without an audit, the task.
+    audit: Of the run by its canaries; None: there are none.
     traffic: Bytes of one client in one round.
   """
   made: definition.Definition
@@ -39,29 +42,35 @@ class Training(trainer.Trainer):
   evaluator: evaluation.Evaluator
   secure_sum: Mapping[str, Any]
   traffic: round_record.Traffic
+  joined: tasks.Task
+  audit: run_audit.RunAudit | None = None
 
   @classmethod
   def prepare(cls, made: definition.Definition, planned: planning.Planned, place: Any,
-              client_states: pathlib.Path) -> 'Training':
+              client_states: pathlib.Path, *, audit: run_audit.RunAudit | None = None) -> 'Training':
     """Builds the process.
 
     Args:
       place: The open runtime.
       client_states: Folder of what clients keep between rounds.
+      audit: Whose canaries take part; None: there are none.
 
     Raises:
       ValueError: The parts do not fit.
     """
-    parts = assembly.assemble(made.config, planned.task, planned.plan, made.runtime, client_states, place)
+    joined = planned.task if audit is None else audit.joined(planned.task)
+    parts = assembly.assemble(made.config, joined, planned.plan, made.runtime, client_states, place,
+                              None if audit is None else audit.among)
     evaluator = evaluation.Evaluator(planned.task.keras_model(), preprocessing=planned.task.images.preprocessing,
                                      objective=planned.task.objective)
-    return cls.around(parts, evaluator, made=made, planned=planned, place=place)
+    return dataclasses.replace(cls.around(parts, evaluator, made=made, planned=planned, place=place, joined=joined),
+                               audit=audit)
 
   @classmethod
   def around(cls, parts: assembly.Parts, evaluator: evaluation.Evaluator, *, made: definition.Definition,
-             planned: planning.Planned, place: Any) -> 'Training':
-    """Returns the training of parts that are built."""
-    config, task, plan = made.config, planned.task, planned.plan
+             planned: planning.Planned, place: Any, joined: tasks.Task | None = None) -> 'Training':
+    """Returns the training of parts that are built; `joined`: as the attribute, None without an audit."""
+    config, task, plan = made.config, planned.task if joined is None else joined, planned.plan
     secure_sum = secured.describe(
         config.secure, plan, clients=config.cohort.cohort_size, parameters_count=parts.process.sent_length,
         on_workers=bool(made.runtime.workers), tells=learning_process.tells(task, config.algorithm), kept=parts.kept,
@@ -69,7 +78,7 @@ class Training(trainer.Trainer):
     down = traffic.bytes_down(evaluator.model, parts.shown)
     up = traffic.bytes_up(config, secure_sum, length=parts.process.sent_length)
     return cls(made=made, planned=planned, place=place, parts=parts, evaluator=evaluator, secure_sum=secure_sum,
-               traffic=round_record.Traffic(bytes_down=down, bytes_up=up))
+               traffic=round_record.Traffic(bytes_down=down, bytes_up=up), joined=task)
 
   @property
   def process(self) -> protocols.Process:

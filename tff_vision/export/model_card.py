@@ -55,6 +55,7 @@ def describe(report: Mapping[str, Any], task: tasks.Problem, evaluator: evaluati
       'privacy': ledger.to_json(clients=False, curve=False),
       'privacy_profile': privacy_profile.card(ledger),
       'privacy_warnings': list(ledger.warnings),
+      'one_run_audit': (report.get('one_run_audit') or {}).get('sentence'),
       'secure_sum': report.get('secure_sum', {'mode': 'none'}),
       'evaluation': report['evaluation'],
       'clients': clients(report, task.images, evaluator),

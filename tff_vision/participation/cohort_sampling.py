@@ -20,22 +20,29 @@ class PoissonCohort:
   Attributes:
     secret: Decides cohorts in the seed's place, so that nobody who knows the seed knows them; None: the seed does.
     sizes: Where more or fewer are drawn, random ones are left out, or taken in addition.
+    optional: So many of the clients, the last ones, may not exist; which of them do is a secret. Rate and cost hold
+      however many do.
+    absent: Those that do not.
   """
   population: int
   rate: float
   seed: int
   secret: bytes | None = dataclasses.field(default=None, repr=False)
   sizes: cohort_sizes.Sizes = cohort_sizes.Sizes()
+  optional: int = 0
+  absent: frozenset[int] = dataclasses.field(default=frozenset(), repr=False)
 
   def __call__(self, round_num: int) -> np.ndarray:
     """Returns the sorted client indices of round `round_num`."""
-    return _drawn(_uniform(self.population, self.seed, self.secret, round_num), self.rate, self.sizes)
+    return _drawn(np.arange(self.population), _uniform(self.population, self.seed, self.secret, round_num), self.rate,
+                  self.sizes, self.absent)
 
   def releases(self, rounds: int, *, noise_multiplier: float) -> accounting.SampledGaussian:
     """Returns what noised sums over the cohorts of `rounds` rounds are, for accounting."""
-    return accounting.SampledGaussian(rounds=rounds, cohort_size=self.rate * self.population,
-                                      population=self.population, noise_multiplier=noise_multiplier,
-                                      sampling='poisson', sizes=self.sizes)
+    fewest = self.population - self.optional
+    return accounting.SampledGaussian(rounds=rounds, cohort_size=self.rate * fewest, population=fewest,
+                                      largest=self.population if self.optional else None,
+                                      noise_multiplier=noise_multiplier, sampling='poisson', sizes=self.sizes)
 
   def describe(self) -> Sampling:
     """Returns what a ledger says of it."""
@@ -65,11 +72,12 @@ class RoundRobinCohort:
   population: int
   size: int
   seed: int
+  absent: frozenset[int] = dataclasses.field(default=frozenset(), repr=False)  # They keep their turns.
 
   def __call__(self, round_num: int) -> np.ndarray:
     """Returns the sorted client indices of round `round_num`."""
     order = np.random.default_rng(seeds.derive(self.seed, 'round_robin')).permutation(self.population)
-    return np.sort(order[(round_num * self.size + np.arange(self.size)) % self.population])
+    return _there(np.sort(order[(round_num * self.size + np.arange(self.size)) % self.population]), self.absent)
 
   @property
   def min_separation(self) -> int:
@@ -89,6 +97,8 @@ class BlockPoissonCohort:
     rate: Share of the population expected in a round.
     secret: As of `PoissonCohort`; the blocks are public.
     sizes: As of `PoissonCohort`; nobody of another block is taken.
+    optional: As of `PoissonCohort`.
+    absent: As of `PoissonCohort`.
   """
   population: int
   rate: float
@@ -96,6 +106,8 @@ class BlockPoissonCohort:
   seed: int
   secret: bytes | None = dataclasses.field(default=None, repr=False)
   sizes: cohort_sizes.Sizes = cohort_sizes.Sizes()
+  optional: int = 0
+  absent: frozenset[int] = dataclasses.field(default=frozenset(), repr=False)
 
   def __post_init__(self):
     if self.block_rate > 1:
@@ -113,11 +125,15 @@ class BlockPoissonCohort:
   def __call__(self, round_num: int) -> np.ndarray:
     """Returns the sorted client indices of round `round_num`."""
     block = _block(self.population, self.num_blocks, self.seed, round_num)
-    return block[_drawn(_uniform(len(block), self.seed, self.secret, round_num), self.block_rate, self.sizes)]
+    return _drawn(block, _uniform(len(block), self.seed, self.secret, round_num), self.block_rate, self.sizes,
+                  self.absent)
 
   def releases(self, rounds: int, *, noise_multiplier: float) -> accounting.SampledGaussian:
     """Returns what one block's turns within `rounds` rounds are, for accounting."""
     smallest = self.population // self.num_blocks
+    if self.optional and self.sizes.bind(smallest):
+      smallest = min(np.count_nonzero(_block(self.population, self.num_blocks, self.seed, number) < self.population
+                                      - self.optional) for number in range(self.num_blocks))
     return accounting.SampledGaussian(
         rounds=math.ceil(rounds / self.num_blocks), cohort_size=self.block_rate * smallest,
         population=smallest, largest=-(-self.population // self.num_blocks), noise_multiplier=noise_multiplier,
@@ -135,11 +151,13 @@ class AllocationCohort:
   Attributes:
     rounds_a_pass: How many rounds a pass has, from the first round on.
     secret: As of `PoissonCohort`.
+    absent: As of `PoissonCohort`.
   """
   population: int
   rounds_a_pass: int
   seed: int
   secret: bytes | None = dataclasses.field(default=None, repr=False)
+  absent: frozenset[int] = dataclasses.field(default=frozenset(), repr=False)
 
   @property
   def rate(self) -> float:
@@ -150,7 +168,7 @@ class AllocationCohort:
     """Returns the sorted client indices of round `round_num`, from 1."""
     number, place = divmod(round_num - 1, self.rounds_a_pass)
     places = _uniform(self.population, self.seed, self.secret, number, use='allocation') * self.rounds_a_pass
-    return np.flatnonzero(places.astype(np.int64) == place)
+    return _there(np.flatnonzero(places.astype(np.int64) == place), self.absent)
 
   def releases(self, rounds: int, *, noise_multiplier: float) -> accounting.SampledGaussian:
     """Returns what noised sums over the cohorts of `rounds` rounds are, for accounting."""
@@ -163,9 +181,16 @@ class AllocationCohort:
     return Sampling(Scheme.ALLOCATION, f'each client to one of the {self.rounds_a_pass} rounds of a pass')
 
 
-def _drawn(uniform, rate, sizes):
-  """Returns the sorted positions below `rate`, or of the smallest numbers if those are too many or too few."""
-  return np.sort(sizes.first(np.argsort(uniform, kind='stable'), np.count_nonzero(uniform < rate)))
+def _drawn(clients, uniform, rate, sizes, absent):
+  """Returns the clients with numbers below `rate`, sorted, or with the smallest ones if those are too many or few."""
+  if absent:
+    there = ~np.isin(clients, list(absent))
+    clients, uniform = clients[there], uniform[there]
+  return np.sort(clients[sizes.first(np.argsort(uniform, kind='stable'), np.count_nonzero(uniform < rate))])
+
+
+def _there(clients, absent):
+  return clients[~np.isin(clients, list(absent))] if absent else clients
 
 
 def _uniform(size, seed, secret, round_num, use='cohort'):

@@ -4,6 +4,7 @@ Because the sampler, the mechanism and the accounted event come from the same pl
 another algorithm than the one that runs.
 """
 
+import dataclasses
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 
@@ -20,7 +21,7 @@ NoPrivacy = no_privacy.NoPrivacy
 
 def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, population: int, rounds: int, seed: int,
                sizes: Sequence[int] = (), client: configs.ClientConfig | None = None,
-               max_staleness: int | None = None, secret: bytes | None = None,
+               max_staleness: int | None = None, secret: bytes | None = None, optional: int = 0,
                cohort_size_bounds: cohort_sizes.Sizes = cohort_sizes.Sizes()) -> PrivacyPlan:  # noqa: B008  Frozen.
   """Returns the plan of a run of `rounds` rounds over `population` clients.
 
@@ -29,6 +30,7 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
     client: Local batches and epochs; read where the promise is to examples.
     max_staleness: Updates that come late count in a later round, up to so many rounds; None: they are dropped.
     secret: 32 bytes of the run's own, see `base.Run`; None draws them. A run that goes on needs those it began with.
+    optional: So many clients, the last ones, are canaries of an audit and may not exist.
     cohort_size_bounds: The sizes that a round may have, see `aggregation.secured.cohort_size_bounds`.
 
   Raises:
@@ -37,6 +39,8 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
   compatibility.check(privacy, cohort)
   sampler = cohort_sampling.build_cohort(cohort, population=population, seed=seed, max_staleness=max_staleness,
                                          sizes=cohort_size_bounds)
+  if optional and dataclasses.is_dataclass(sampler) and hasattr(sampler, 'optional'):
+    sampler = dataclasses.replace(sampler, optional=optional)
   run = base.Run(population=population, cohort_size=cohort.cohort_size, rounds=rounds, sizes=tuple(sizes),
                  client=client or configs.ClientConfig(), secret=secret or secrets.token_bytes(32))
   return PLANS[privacy.privacy](privacy, sampler, run)

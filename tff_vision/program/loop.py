@@ -9,7 +9,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow_federated as tff
@@ -44,6 +44,21 @@ class Outcome:
   personal: Mapping[str, Any] | None
 
 
+class Observer(Protocol):
+  """Watches what a run releases, see `audit.run_audit.RunAudit`."""
+
+  def released(self, round_num: int, before: protocols.Weights, output: protocols.RoundOutput, after: protocols.Weights,
+               cohort: Sequence[int]) -> None:
+    """Receives the model of a round, before a checkpoint holds it.
+
+    Args:
+      before: The weights that the round began with.
+      output: What the process returned.
+      after: The weights that it ended with.
+      cohort: The clients whose updates are in it.
+    """
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
   """What is trained, where, and how it is judged.
@@ -52,6 +67,7 @@ class Training:
     client_data: What `process.next` is given for each client.
     place: The open runtime.
     own_models: The clients' own models, where an algorithm has some.
+    observer: Of an audit; None: nobody audits the run.
   """
   process: protocols.Process
   client_data: protocols.ClientData
@@ -62,6 +78,7 @@ class Training:
   traffic: round_record.Traffic
   evaluator: evaluation.Evaluator
   own_models: personal_lib.KeptModels | None = None
+  observer: Observer | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -186,11 +203,14 @@ class _Rounds:
     with training.place.cohort(present, population=len(training.task.images.train), again=again):
       output = training.process.next(
           self._state, [training.client_data.request(client, round_num) for client in present])
-    self._state = output.state
     faults = training.place.take_faults()
-    lost = {client for fault in faults for client in fault.clients}
+    clients = sorted(set(present) - {client for fault in faults for client in fault.clients})
+    if training.observer is not None:
+      training.observer.released(round_num, training.process.get_model_weights(self._state), output,
+                                 training.process.get_model_weights(output.state), clients)
+    self._state = output.state
     return round_record.Trained(
-        round_num=round_num, cohort=cohort, present=present, clients=sorted(set(present) - lost), faults=faults,
+        round_num=round_num, cohort=cohort, present=present, clients=clients, faults=faults,
         metrics=output.metrics, repeats=repeats, again=round_num in dict(books.journal.past().again))
 
   def charge(self, trained: round_record.Trained) -> None:

@@ -9,7 +9,7 @@ Folders of earlier versions hold the secret files beside the others; they are re
 import dataclasses
 import pathlib
 
-SECRETS = ('server_secret', 'data_fingerprint.json', 'journal.jsonl', 'checkpoints', 'client_states')
+SECRETS = ('server_secret', 'data_fingerprint.json', 'journal.jsonl', 'checkpoints', 'client_states', 'canaries.jsonl')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +42,12 @@ class RunPaths:
     return self.secret_file('checkpoints')
 
   @property
+  def canaries(self) -> pathlib.Path:
+    return self.secret_file('canaries.jsonl')
+
+  @property
   def client_states(self) -> pathlib.Path:
-    return self.secret_file('client_states')
+    return self.secret_file('client_states', 'canaries.jsonl')
 
   @property
   def audit(self) -> pathlib.Path:

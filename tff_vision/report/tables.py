@@ -103,6 +103,8 @@ def privacy_tile(report: Mapping) -> Tile:
     return Tile(name='Differential privacy', value='no privacy guarantee',
                 note=f'{ledger.mechanism} ran, but its ε is {numbers.plain(ledger.epsilon)}.')
   conditions = '; '.join(f'{numbers.label(name)}: {numbers.plain(value)}' for name, value in ledger.conditions.items())
+  if 'sentence' in (audit := part(report, 'one_run_audit')):
+    conditions += f'; {audit["sentence"]}'
   return Tile(name='Differential privacy', note=conditions,
               value=markupsafe.Markup('ε = {}').format(numbers.data(ledger.epsilon)))
 

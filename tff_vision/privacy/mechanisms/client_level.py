@@ -8,6 +8,7 @@ from tff_vision.accounting import privacy_losses
 from tff_vision.accounting.conditions import Accountant, Relation, Sampling, Unit
 from tff_vision.accounting.ledger import Ledger
 from tff_vision.participation import cohort_sampling
+from tff_vision.privacy import canaries
 from tff_vision.privacy.mechanisms import base, noised_mean, noised_metrics
 from tff_vision.privacy.noise import integer_grid
 
@@ -30,6 +31,11 @@ class ClientLevel(base.PrivacyPlan):
   def cohort(self, round_num):
     return self.sampler(round_num)
 
+  def audited(self, among: canaries.Canaries) -> 'ClientLevel':
+    """Returns the plan of a run that was planned with places for these canaries, who take their turns."""
+    del among
+    return self
+
   def spent(self, rounds):
     return privacy_losses.Spent(unit=Unit.CLIENT, kinds=(privacy_losses.Loss(event=self.event(rounds)),))
 
@@ -48,11 +54,13 @@ class Central(ClientLevel):
 
   Attributes:
     metrics: The noise on counts and accuracy of the cohorts, or None if they are withheld.
+    tells_total: Whether the server, which is trusted, hands the exact sum to an audit beside the noised one.
     hidden: Whether a secure sum adds the updates up.
     length: Parameters of the model, once it is known.
     past: What happened in the run so far.
   """
   metrics: noised_metrics.NoisedMetrics | None = None
+  tells_total: bool = False
   hidden: bool = False
   length: int | None = None
   past: base.Past = base.Past()
@@ -64,6 +72,11 @@ class Central(ClientLevel):
 
   def charged(self, past):
     return dataclasses.replace(self, past=past)
+
+  def audited(self, among):
+    # Who opens a hidden sum is not the one who audits.
+    return dataclasses.replace(self, sampler=dataclasses.replace(self.sampler, absent=among.absent),
+                               tells_total=not self.hidden)
 
   def with_fresh_noise(self, state):
     return noised_mean.with_fresh_key(state)

@@ -42,7 +42,8 @@ class Separated(client_level.Central):
   def aggregator(self, sum_factory):
     return noised_mean.NoisedMeanFactory(
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, stream=self.stream,
-        max_rounds=self.max_rounds, denominator=self.denominator, sum_factory=sum_factory)
+        max_rounds=self.max_rounds, denominator=self.denominator, sum_factory=sum_factory,
+        tells_total=self.tells_total)
 
   @property
   def denominator(self):
@@ -109,7 +110,8 @@ class AmplifiedBanded(client_level.Central):
     return noised_mean.NoisedMeanFactory(
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier,
         stream=correlated_noise.Banded(self.coefficients),
-        max_rounds=self.max_rounds, denominator=self.denominator, sum_factory=sum_factory)
+        max_rounds=self.max_rounds, denominator=self.denominator, sum_factory=sum_factory,
+        tells_total=self.tells_total)
 
   @property
   def denominator(self):
@@ -213,7 +215,8 @@ def _amplified(privacy, sampler, run, delta):
         population=sampler.population, cohort_size=round(sampler.rate * sampler.population),
         rounds=run.rounds, target_epsilon=privacy.target_epsilon, delta=delta, sizes=sampler.sizes))
   blocks = cohort_sampling.BlockPoissonCohort(population=sampler.population, rate=sampler.rate, num_blocks=bands,
-                                              seed=sampler.seed, secret=run.secret, sizes=sampler.sizes)
+                                              seed=sampler.seed, secret=run.secret, sizes=sampler.sizes,
+                                              optional=sampler.optional)
   coefficients = correlated_noise.on_grid(banded.optimise(run.rounds, bands))
   norm = math.sqrt((coefficients ** 2).sum())
   noise, metrics = privacy.noise_multiplier, client_level.metrics_of(privacy, run)

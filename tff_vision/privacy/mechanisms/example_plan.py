@@ -43,6 +43,7 @@ class ExampleDpSgd(base.PrivacyPlan):
     views: How training sees an example.
     quantile: How the clip norm moves from step to step, None if it stays.
     average: The decay of the average of weights that a client returns; 0: none.
+    canaries: How many are among all clients' examples; `sizes` count their slots.
     method: How gradients are clipped, once the model is known.
     past: What happened in the run so far.
   """
@@ -58,11 +59,15 @@ class ExampleDpSgd(base.PrivacyPlan):
   views: example_views.Views = example_views.Views()
   quantile: noised_mean.QuantileClip | None = None
   average: float = 0.0
+  canaries: int = 0
   method: clipped.Method | None = None
   past: base.Past = base.Past()
 
   def charged(self, past):
     return dataclasses.replace(self, past=past)
+
+  def audited(self, among):
+    return dataclasses.replace(self, canaries=among.number)
 
   def cohort(self, round_num):
     return self.sampler(round_num)
@@ -117,7 +122,8 @@ class ExampleDpSgd(base.PrivacyPlan):
         stream=self.noise.stream, blocks=self.noise.blocks, quantile=self.quantile, average=self.average)
 
   def client_work(self, keras_model_fn, loss_fn, reader, optimizer):
-    return example_work.build_client_work(keras_model_fn, _one_each(loss_fn), reader, optimizer, self.training)
+    return example_work.build_client_work(keras_model_fn, _one_each(loss_fn), reader, optimizer, self.training,
+                                          self.canaries)
 
   def releases(self, client: int, turns: int) -> accounting.SampledGaussian:
     """Returns what `turns` rounds of a client's training release."""

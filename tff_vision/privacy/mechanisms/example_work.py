@@ -8,9 +8,11 @@ import dataclasses
 import math
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_vision.privacy import canaries as canaries_lib
 from tff_vision.privacy.ghost import clipped, penalties
 from tff_vision.privacy.mechanisms import base, example_batches, example_views, noised_mean
 from tff_vision.privacy.noise import correlated_noise, integer_gaussian, integer_grid
@@ -70,7 +72,7 @@ class ExampleSgd:
 
 def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.keras.losses.Loss,
                       reader: base.ExamplesReader,
-                      optimizer: tff.learning.optimizers.Optimizer, training: ExampleSgd
+                      optimizer: tff.learning.optimizers.Optimizer, training: ExampleSgd, canaries: int = 0
                       ) -> tff.learning.templates.ClientWorkProcess:
   """Returns client work whose update is the server's weights minus the client's after its last step.
 
@@ -80,6 +82,8 @@ def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.
   Args:
     reader: Opens what the process is given for a client.
     loss_fn: Of logits, with no reduction.
+    canaries: If there are any among all clients, the process is given pairs of a client's data and its slots, one
+      element of [slots] int32: the number of the canary that is there, -1 where none is. Slots count as examples.
   """
   @tff.tensorflow.computation
   def initial_weights():
@@ -87,11 +91,15 @@ def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.
 
   weights_type = initial_weights.type_signature.result
   data_type = tff.SequenceType(tff.types.tensorflow_to_type(reader.element_spec))
+  if canaries:
+    data_type = tff.types.to_type((data_type, tff.SequenceType(tff.TensorType(np.int32, [None]))))
 
   @tff.tensorflow.computation(weights_type, data_type)
-  def train(server_weights, dataset):
-    return build_train_fn(keras_model_fn(), loss_fn, optimizer, training)(
-        server_weights, *reader.open(dataset).one_epoch())
+  def train(server_weights, given):
+    dataset, slots = given if canaries else (given, None)
+    slots = () if slots is None else (tf.data.Dataset.get_single_element(slots),)
+    return build_train_fn(keras_model_fn(), loss_fn, optimizer, training, canaries)(
+        server_weights, *reader.open(dataset).one_epoch(), *slots)
 
   @tff.federated_computation
   def initialize():
@@ -108,8 +116,10 @@ def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.
 
 
 def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
-                   optimizer: tff.learning.optimizers.Optimizer, training: ExampleSgd) -> Callable:
+                   optimizer: tff.learning.optimizers.Optimizer, training: ExampleSgd, canaries: int = 0) -> Callable:
   """Returns what a client computes: (the server's `ModelWeights`, its images, their labels) -> `ClientResult`.
+
+  With canaries, (..., its slots). A canary is an example whose gradient is its own direction, of the norm of the clip.
 
   Args: as `build_client_work`; `model` is overwritten at each call.
   """
@@ -119,10 +129,16 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
   views, stream, quantile = training.views, training.stream, training.quantile
   stddev = training.sum_noise_multiplier * integer_grid.STEPS * 2 ** stream.fraction_bits
 
-  def clipped_sums(x, y, key, step, clip_norm):
+  def clipped_sums(x, y, slots, key, step, clip_norm):
     """Returns the sums of clipped gradients, and half of (examples below the clip minus those above), in grid steps."""
-    count = tf.shape(x)[0]
+    count = _count(x, slots)
     chosen = example_batches.draw(training.sampling, training.batch_size, training.blocks, key, step, count)
+    planted = None
+    if slots is not None:
+      examples = tf.cast(tf.shape(x)[0], chosen.dtype)
+      planted = _planted(trainable, tf.gather(slots, chosen[chosen >= examples] - examples), canaries,
+                         clip_norm * room)
+      chosen = chosen[chosen < examples]
     images, labels, mask = tf.gather(x, chosen), tf.gather(y, chosen), tf.ones(tf.shape(chosen)[0])
     if views != example_views.Views():
       images = example_views.seen(views, images, tf.gather(example_views.words(views, key, step, count), chosen))
@@ -130,7 +146,9 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
     found = clipped.clipped_sum(model, loss_fn, images, labels, clip_norm * room, mask, ghost=training.ghost,
                                 copies=views.copies)
     below = tf.where(found.norms <= clip_norm, 1, -1) * (integer_grid.STEPS // 2)
-    return found.gradients, tf.reduce_sum(tf.cast(below, tf.int64))
+    sums = found.gradients if planted is None else [
+        tf.cast(total, tf.float64) + part for total, part in zip(found.gradients, planted, strict=True)]
+    return sums, tf.reduce_sum(tf.cast(below, tf.int64))
 
   def noised_mean_of(sums, buffers, key, step, clip_norm, expected):
     """Returns the noised means, and the streams' next buffers."""
@@ -156,15 +174,15 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
     return quantile.moved(clip_norm, integer_grid.decode(below, white, 1.0) / expected + 0.5)
 
   @tf.function
-  def train(server_weights, x, y):
+  def train(server_weights, x, y, slots=None):
     tf.nest.map_structure(lambda w, w0: w.assign(w0), weights, server_weights)
-    key, count = os_keys.kernel_key(), tf.shape(x)[0]
+    key, count = os_keys.kernel_key(), _count(x, slots)
     expected = example_batches.expected(training.sampling, training.batch_size, training.blocks, count)
     state = optimizer.initialize(tuple(tf.TensorSpec(w.shape, w.dtype) for w in trainable))
     clip_norm, averages = tf.constant(training.clip_norm, tf.float64), [tf.identity(w) for w in trainable]
     buffers = [tf.zeros([stream.num_buffers, *w.shape], stream.dtype) for w in trainable]
     for step in tf.range(training.steps(count)):
-      sums, below = clipped_sums(x, y, key, step, clip_norm)
+      sums, below = clipped_sums(x, y, slots, key, step, clip_norm)
       gradients, buffers = noised_mean_of(sums, buffers, key, step, clip_norm, expected)
       clip_norm = moved(clip_norm, below, key, step, expected)
       state, updated = optimizer.next(state, tuple(trainable), tuple(gradients))
@@ -179,6 +197,17 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
         update_weight=tf.cast(count, tf.float32))
 
   return train
+
+
+def _count(x, slots):
+  """Returns the number of a client's examples, which is public: slots count whether a canary is there or not."""
+  return tf.shape(x)[0] + (0 if slots is None else tf.shape(slots)[0])
+
+
+def _planted(trainable, present, canaries, norm):
+  """Returns the sum of the gradients of the canaries in a batch; empty slots are numbered -1."""
+  there = tf.math.unsorted_segment_sum(tf.ones(tf.shape(present), tf.float64), present, canaries)
+  return canaries_lib.crafted([tuple(weight.shape) for weight in trainable], norm * there)
 
 
 def _averaged(averages, weights, decay, step):

@@ -71,6 +71,7 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
     quantile: How the clip norm moves, None if it stays.
     sum_factory: Adds float32 updates of norm at most clip_norm up, hidden from the server, each rounded by itself
       to a grid of its own; None adds integers up in the clear, exactly.
+    tells_total: Whether the exact sum is measured beside the noised one, for whoever may read the server's state too.
   """
   # The names that lead to the state of the sum in that of the mean; see `aggregation.stack.build_secure_stack`.
   PLACE_OF_SUM = ('summing',)
@@ -82,6 +83,7 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
   max_rounds: int = 2 ** 31
   quantile: QuantileClip | None = None
   sum_factory: tff.aggregators.UnweightedAggregationFactory | None = None
+  tells_total: bool = False
 
   def create(self, value_type: tff.Type) -> tff.templates.AggregationProcess:
     """Returns the process for updates of `value_type`, a tensor or a structure of floating-point tensors."""
@@ -112,8 +114,10 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
       summed = summing.next(state['summing'], tff.federated_map(encode, (value, clip_norm)))
       released = tff.federated_map(release, (state['mechanism'], summed.result))
       # The clip that was in force, and what a hidden sum has to hand out to be opened.
-      measured = tff.federated_zip(collections.OrderedDict(
-          clip_norm=state['mechanism']['clip_norm'], sum=summed.measurements))
+      told = collections.OrderedDict(clip_norm=state['mechanism']['clip_norm'], sum=summed.measurements)
+      if self.tells_total:
+        told['total'] = summed.result['update']
+      measured = tff.federated_zip(told)
       return tff.templates.MeasuredProcessOutput(
           tff.federated_zip(collections.OrderedDict(mechanism=released[1], summing=summed.state)),
           released[0], measured)

@@ -41,7 +41,7 @@ class ClientGaussian(client_level.Central):
     # would change the sensitivity.
     return noised_mean.NoisedMeanFactory(
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, quantile=self.quantile,
-        denominator=self.denominator, sum_factory=sum_factory)
+        denominator=self.denominator, sum_factory=sum_factory, tells_total=self.tells_total)
 
   @property
   def denominator(self):

@@ -5,7 +5,7 @@ import contextlib
 import functools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 import tensorflow_federated as tff
@@ -56,6 +56,7 @@ class WorkerConnection:
 
   Attributes:
     name: The worker's name in messages.
+    on_answer: Called with each result of `invoke`, before anybody else has it.
     traffic: The stubs of all connections so far, with their counts of calls and bytes.
   """
 
@@ -71,6 +72,7 @@ class WorkerConnection:
     self._lock = threading.RLock()
     self._silos: collections.OrderedDict[int, handles.Silo] = collections.OrderedDict()
     self._channel = self._context = self._probe = None
+    self.on_answer: Callable[[object], None] | None = None
 
   @property
   def pid(self) -> int | None:
@@ -121,7 +123,9 @@ class WorkerConnection:
     with self._lock, self.computing():
       result = self._context.invoke(computation, argument)
       self._context.executor_factory.forget()
-      return result
+    if self.on_answer is not None:
+      self.on_answer(result)
+    return result
 
   @contextlib.contextmanager
   def computing(self) -> Iterator[None]:

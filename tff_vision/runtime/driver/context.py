@@ -113,6 +113,10 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
       with self.cohort([whole.clients[party.position] for party in parties], whole.population, whole.again):
         yield parties
 
+  def hear(self, listener: Callable[[Sequence[int], object], None]) -> None:
+    """Calls `listener` with the numbers of clients and what a worker has answered about them, for every answer."""
+    self._fleet.hear(listener)
+
   @property
   def workers(self) -> Sequence[connection.WorkerConnection]:
     """The workers, in order; for protocols that drive them phase by phase (`handles.Silo`) and for measurements."""

@@ -7,6 +7,7 @@ draw noise of their own it is another: what was lost may have been seen, and who
 
 import concurrent.futures
 import dataclasses
+import functools
 import threading
 from collections.abc import Callable, Sequence
 
@@ -63,6 +64,7 @@ class Fleet:
     self._on_fault = on_fault
     self._given_up: dict[int, str] = {}  # Worker's number to what it was last seen doing.
     self._lock = threading.Lock()
+    self._listener: Callable[[Sequence[int], object], None] | None = None
     # One thread for each worker: TFF's client of an executor blocks while the executor computes.
     self._queues = [concurrent.futures.ThreadPoolExecutor(1, f'worker-{i}') for i in range(len(self.workers))]
 
@@ -90,13 +92,18 @@ class Fleet:
       raise TooFewWorkers(f'{left} of {len(self.workers)} workers answer, min_workers is '
                           f'{self._policy.min_workers}. {reasons}')
 
+  def hear(self, listener: Callable[[Sequence[int], object], None] | None) -> None:
+    """Calls `listener`, in a worker's thread, with the clients of every call and its answer, also of repeated calls."""
+    self._listener = listener
+
   def submit(self, chunk: placement.Chunk, work: Work, again: Again | None = None) -> concurrent.futures.Future:
     """Queues work for the chunk's worker; the future's result is None if its clients have dropped out.
 
     Args:
       again: Called in a worker's thread.
     """
-    return self._queues[chunk.worker].submit(self._run, chunk, _Repeated(work, chunk.clients, again))
+    work = _Repeated(self._heard(work, chunk.clients), chunk.clients, again)
+    return self._queues[chunk.worker].submit(self._run, chunk, work)
 
   def follow_up(self, worker: connection.WorkerConnection, work: Work) -> concurrent.futures.Future:
     """Queues work that needs what earlier work has left on this very worker: it is tried once."""
@@ -170,6 +177,18 @@ class Fleet:
         self._on_fault(Fault(worker.name, str(lost)))
       return result
     return _Lost(str(lost))
+
+  def _heard(self, work, clients):
+    if self._listener is None:
+      return work
+
+    def heard(worker):
+      worker.on_answer = functools.partial(self._listener, clients)  # A worker has one thread.
+      try:
+        return work(worker)
+      finally:
+        worker.on_answer = None
+    return heard
 
   def _patience(self, chunk, number):
     """Returns how many seconds to wait for a worker: only where the clients cannot go elsewhere, and only once."""

@@ -1,0 +1,150 @@
+"""Where canaries are in a run: clients after all others, or slots among the clients' examples; and what they send.
+
+A canary client does its work as every other; in the end its update is exchanged for its direction, much longer than
+any clip lets through. One that is not in the data is not drawn (central mechanisms), sends zero (noise shares: its
+share of the noise stays) or the opposite direction (`local_dp`, whose promise is that one update may be any other):
+each the very change that the mechanism's relation is about.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_federated as tff
+
+from tff_vision import configs
+from tff_vision.client_state import keeping
+from tff_vision.data import images
+from tff_vision.privacy import canaries as canaries_lib
+
+NAME = 'audit canary'
+LOUD = 1e3  # A canary's update over the clip norm: an honest clip cuts it.
+_MOST_EXAMPLES = 2
+_MARK = tff.SequenceType(tff.TensorType(np.float32, [2]))  # Number of the canary, or -1; factor on its direction.
+
+# Mechanism -> the factors on the direction of a canary that is in the data and of one that is not.
+_FACTORS: Mapping[str, tuple[float, float]] = {'local_dp': (1.0, -1.0)}
+_OTHER_FACTORS = (1.0, 0.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class CanaryClients(images.ClientImages):
+  """All clients, and after them the canaries, with blank images: two where a canary is in the data, else one.
+
+  Nobody may learn that number either. Sizes are public or bound what is; they are the same whatever the coins say.
+  """
+  clients: images.ClientImages
+  included: Sequence[bool]
+
+  @functools.cached_property
+  def client_ids(self) -> Sequence[str]:
+    return [*self.clients.client_ids, *(f'{NAME} {number}' for number in range(len(self.included)))]
+
+  def num_examples(self, client: int) -> int:
+    return self.clients.num_examples(client) if client < len(self.clients) else _MOST_EXAMPLES
+
+  def examples(self, client: int) -> images.Examples:
+    if client < len(self.clients):
+      return self.clients.examples(client)
+    one = self.clients.examples(0).take(np.zeros(1 + self.included[client - len(self.clients)], np.int64))
+    return images.Examples(np.zeros_like(one.x), np.zeros_like(one.y))
+
+
+def with_canaries(privacy: configs.PrivacyConfig, clients: images.ClientImages,
+                  among: canaries_lib.Canaries | None = None) -> images.ClientImages:
+  """Returns the clients as plan and training see them; as they are, without an audit.
+
+  Args:
+    among: None: whoever asks wants nothing but names and sizes.
+  """
+  number = privacy.audit_canaries
+  if not number:
+    return clients
+  if privacy.privacy == 'example_dp_sgd':
+    slots = [len(canaries_lib.of_client(client, clients=len(clients), canaries=number))
+             for client in range(len(clients))]
+    return images.CountedClients(copies=clients, counts=[
+        clients.num_examples(client) + more for client, more in enumerate(slots)])
+  return CanaryClients(clients, among.included if among else (False,) * number)
+
+
+class MarkedData:
+  """What a process is given for each client, with which canary it is, if it is one."""
+
+  def __init__(self, client_data: Any, mechanism: str, among: canaries_lib.Canaries):
+    """Args: `client_data` says what the clients' data are without that."""
+    self._client_data = client_data
+    self._factors = _FACTORS.get(mechanism, _OTHER_FACTORS)
+    self._among = among
+
+  def present(self, cohort: Sequence[int]) -> Sequence[int]:
+    """Returns the clients of `cohort` that have data."""
+    return self._client_data.present(cohort)
+
+  def request(self, client: int, round_num: int) -> tuple[Any, tf.data.Dataset]:
+    """Returns what a process over `crafting` takes for `client`."""
+    mark = (-1.0, 0.0)
+    if (canary := client - self._among.first) >= 0:
+      mark = (canary, self._factors[0] if self._among.included[canary] else self._factors[1])
+    return self._client_data.request(client, round_num), tf.data.Dataset.from_tensors(np.float32(mark))
+
+
+class SlottedData:
+  """What private SGD is given for each client, with its slots: the canaries there that are in the data."""
+
+  def __init__(self, client_data: Any, among: canaries_lib.Canaries, clients: int):
+    """Args: `clients`: Their number."""
+    self._client_data = client_data
+    self._among = among
+    self._clients = clients
+
+  def present(self, cohort: Sequence[int]) -> Sequence[int]:
+    """Returns the clients of `cohort` that have data."""
+    return self._client_data.present(cohort)
+
+  def request(self, client: int, round_num: int) -> tuple[Any, tf.data.Dataset]:
+    """Returns what the client work of an audited run takes for `client`."""
+    own = canaries_lib.of_client(client, clients=self._clients, canaries=self._among.number)
+    slots = np.array([canary if self._among.included[canary] else -1 for canary in own], np.int32)
+    return self._client_data.request(client, round_num), tf.data.Dataset.from_tensors(slots)
+
+
+def crafting(client_work: keeping.ClientWork, *, canaries: int, clip_norm: float) -> keeping.ClientWork:
+  """Returns the same client work on pairs (data, mark), in which a canary sends its direction. Runs on clients.
+
+  What a keeping client work keeps stays as it is; its data are ((data, mark), state).
+  """
+  keeps = keeping.keeps(client_work)
+  state_type, weights_type, data_type = client_work.next.type_signature.parameter
+  own_type = data_type.member[0] if keeps else data_type.member
+  pair_type = tff.types.to_type((own_type, _MARK))
+  result_type = client_work.next.type_signature.result.result.member
+  sent_type = keeping.sent_type(client_work)
+  shapes = [tuple(spec.shape) for spec in tf.nest.flatten(tff.types.type_to_tf_tensor_specs(sent_type))]
+
+  @tff.tensorflow.computation(result_type, _MARK)
+  def exchange(result, mark):
+    canary, factor = tf.unstack(tf.data.Dataset.get_single_element(mark))
+    norms = tf.one_hot(tf.cast(canary, tf.int32), canaries, dtype=tf.float64) * tf.cast(factor, tf.float64)
+    direction = canaries_lib.crafted(shapes, LOUD * clip_norm * norms)
+    sent = result.update['sent'] if keeps else result.update
+    leaves = [tf.where(canary < 0, leaf, tf.cast(part, leaf.dtype))
+              for leaf, part in zip(tf.nest.flatten(sent), direction, strict=True)]
+    sent = tf.nest.pack_sequence_as(sent, leaves)
+    return tff.learning.templates.ClientResult(
+        keeping.update(sent, result.update['kept']) if keeps else sent, result.update_weight)
+
+  given_type = (pair_type, data_type.member[1]) if keeps else pair_type
+
+  @tff.federated_computation(state_type, weights_type, tff.FederatedType(given_type, tff.CLIENTS))
+  def next_fn(state, weights, given):
+    pair = given[0] if keeps else given
+    own = tff.federated_zip((pair[0], given[1])) if keeps else pair[0]
+    output = client_work.next(state, weights, own)
+    result = tff.federated_map(exchange, (output.result, pair[1]))
+    return tff.templates.MeasuredProcessOutput(output.state, result, output.measurements)
+
+  return tff.learning.templates.ClientWorkProcess(client_work.initialize, next_fn)
