@@ -47,7 +47,7 @@ class RunPaths:
 
   @property
   def client_states(self) -> pathlib.Path:
-    return self.secret_file('client_states', 'canaries.jsonl')
+    return self.secret_file('client_states')
 
   @property
   def audit(self) -> pathlib.Path:
