@@ -201,7 +201,7 @@ def test_a_mechanism_that_bounds_updates_and_adds_nothing_up_is_refused():
   class Half(plan_lib.NoPrivacy):
     update_bound = 1.0
 
-  with pytest.raises(ValueError, match='Half has update_bound=1.0 and an aggregator None'):
+  with pytest.raises(ValueError, match='Half has update_bound=1.0 and an aggregator .*NO_AGGREGATOR'):
     secured.build_process(configs.SecureConfig(secure_sum='masks'), Half(sampler=None), None,
                           tells=told.Told(largest_weight=1.0, quantities={told.Measured.EXACT: {}}, summary=dict))
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import catalogue, configs, told
+from tff_vision import catalogue, configs, protocols, told
 from tff_vision.aggregation import secured
 from tff_vision.configs import compatibility
 from tff_vision.experiment import trainer
@@ -20,7 +20,7 @@ from tff_vision.learning import learning_process
 from tff_vision.privacy import plan as plan_lib
 
 
-class Learner(Protocol):
+class Learner(protocols.ClientData, Protocol):
   """What is learned, and what a client does for it in a round.
 
   Attributes:

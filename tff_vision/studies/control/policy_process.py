@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import experiment, models, seeds, tasks, told
+from tff_vision import experiment, models, protocols, seeds, tasks, told
 from tff_vision.learning import local_training, optimizers
 from tff_vision.models import blank, check, replayable
 from tff_vision.studies.control import catch, control_config, policy
@@ -100,7 +100,7 @@ TELLS = told.Told(largest_weight=1.0, summary=lambda sums: collections.OrderedDi
 
 
 @dataclasses.dataclass(frozen=True)
-class Game:
+class Game(protocols.ClientData):
   """A player in the environments of all clients: an `experiment.Learner`; every client counts the same."""
   player: Player
   environments: Sequence[catch.Environment]
