@@ -136,7 +136,7 @@ def _cnn_cell():
 
 def _private_cnn_cell(row, silos):
   batch, rate, clip, rounds, epochs, average = (
-      (2048, 8.0, 0.1, 1, 40, 0.99) if silos == 1 else (1024, 0.2, 4.0, 3, 10, 0.97))
+      (2048, 8.0, 0.1, 1, 40, 0.99) if silos == 1 else (1024, 10.0, 0.1, 15, 2, 0.8))
   return Cell(
       row=row, epsilon=2.7, model='cnn_private', num_clients=silos, rounds=rounds,
       cohort=configs.CohortConfig(cohort_size=silos), server=configs.ServerConfig(),

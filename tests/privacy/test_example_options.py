@@ -234,7 +234,7 @@ def test_the_cost_of_correlated_noise_is_that_of_the_worst_example():
   for kind, more in (('blt', {}), ('banded', {'mf_bands': 4}), ('banded', {})):
     made = build(sizes=(40, 61, 33), rounds=2, noise_multiplier=3.0, example_noise=kind, example_sampling='cyclic',
                  **more)
-    ledger = made.final_ledger(2)
+    ledger = made.final_ledger(2).to_json()
     for client, size in enumerate((40, 61, 33)):
       per_pass = -(-size // 8)
       steps = 3 * per_pass
@@ -254,7 +254,7 @@ def test_the_cost_of_blocks_is_that_of_fewer_steps_at_a_higher_rate():
   event = dp_accounting.SelfComposedDpEvent(dp_accounting.PoissonSampledDpEvent(
       16 / 40, dp_accounting.GaussianDpEvent(3.0 / norm)), 16)
   expected = dp_accounting.pld.PLDAccountant().compose(event).get_epsilon(1e-3)
-  assert made.ledger(2)['epsilon'] == pytest.approx(expected, rel=1e-3)
+  assert made.ledger(2).epsilon == pytest.approx(expected, rel=1e-3)
   # And blocks are what the client draws: in every other step, at twice the rate.
   draw = tf.function(lambda step: example_batches.draw('poisson', 8, 2, KEY, step, tf.constant(400)))
   batches = [set(draw(tf.constant(step)).numpy()) for step in range(60)]
@@ -272,8 +272,8 @@ def test_the_quantile_is_charged(sampling):
   # Sum and count of one example are a vector of norm 1 / z and (1 / 2) / 1.5 in units of their noises.
   z = made.quantile.sum_noise_multiplier(2.0)
   assert math.hypot(1 / z, 0.5 / 1.5) == pytest.approx(1 / 2.0)
-  assert made.ledger(2)['epsilon'] == build(noise_multiplier=2.0, example_sampling=sampling).ledger(2)['epsilon']
-  assert made.ledger(2)['sum_noise_multiplier'] == pytest.approx(z) and z > 2.0
+  assert made.ledger(2).epsilon == build(noise_multiplier=2.0, example_sampling=sampling).ledger(2).epsilon
+  assert made.ledger(2).to_json()['sum_noise_multiplier'] == pytest.approx(z) and z > 2.0
   with pytest.raises(ValueError, match='count_stddev'):
     build(noise_multiplier=3.1, **options)
 
@@ -282,9 +282,9 @@ def test_options_that_cost_nothing_leave_the_ledger():
   plain = build(target_epsilon=2.0)
   free = build(target_epsilon=2.0, example_average=0.9, example_copies=4, example_shift=2, example_mirror=True)
   assert plain.noise_multiplier == free.noise_multiplier
-  assert plain.ledger(2)['epsilon'] == free.ledger(2)['epsilon']
-  assert not {'views', 'average', 'noise', 'count_stddev'} & plain.ledger(2).keys()
-  assert {'views', 'average'} <= free.ledger(2).keys()
+  assert plain.ledger(2).epsilon == free.ledger(2).epsilon
+  assert not {'views', 'average', 'noise', 'count_stddev'} & plain.ledger(2).to_json().keys()
+  assert {'views', 'average'} <= free.ledger(2).to_json().keys()
 
 
 @pytest.mark.parametrize('options', [
@@ -293,7 +293,7 @@ def test_options_that_cost_nothing_leave_the_ledger():
     {'example_sampling': 'cyclic'}, {'example_adaptive_clip': True, 'count_stddev': 3.0}])
 def test_calibration_meets_the_budget(options):
   made = build(sizes=(40, 61), target_epsilon=3.0, **options)
-  assert 2.9 < made.ledger(2)['epsilon'] <= 3.0
+  assert 2.9 < made.ledger(2).epsilon <= 3.0
 
 
 @pytest.mark.parametrize('options, match', [
