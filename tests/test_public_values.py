@@ -51,7 +51,7 @@ VALUES = {
     'Embedding': ((8,), {}, configs.TaskConfig(task='embedding', embedding_size=8)),
 }
 # What other tests run: where.
-ELSEWHERE = {'Experiment', 'RunResult', 'Trainer', 'OwnWork', 'open_runtime', 'Metric',
+ELSEWHERE = {'Ledger', 'Experiment', 'RunResult', 'Trainer', 'OwnWork', 'open_runtime', 'Metric',
              'Algorithm', 'Work', 'Task', 'RuntimeConfig', 'show_progress', 'data',
              'testing', '__version__'}
 

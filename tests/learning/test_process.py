@@ -85,7 +85,8 @@ def test_a_client_with_non_finite_weights_counts_for_nothing(tff_runtime):
   pool = images.test.examples
   as_floats = dataclasses.replace(images.train, pool=dataclasses.replace(pool, x=pool.x.astype(np.float32) / 255))
   held_out = dataclasses.replace(images.test, examples=as_floats.pool)
-  task = dataclasses.replace(tiny.task(), images=dataclasses.replace(images, train=as_floats, test=held_out))
+  task = dataclasses.replace(tiny.task(), images=dataclasses.replace(
+      images, train=as_floats, test=held_out, spec=dataclasses.replace(images.spec, dtype=np.float32)))
   sane = build(task)
   state = sane.set_model_weights(sane.initialize(), task.initial_weights())
   spoiled = task.client_dataset(1, 1).map(lambda element: {**element, 'x': element['x'] * float('nan')})

@@ -111,7 +111,7 @@ def test_roc_curves_are_thinned_but_true(seed, size):
 
 
 @pytest.mark.parametrize(('settings', 'match'), [
-    ({'task': 'anomaly'}, 'normal_class=None'), ({'normal_class': 'good'}, 'task=classification'),
+    ({'task': 'anomaly'}, 'normal_class is missing: task=anomaly'), ({'normal_class': 'good'}, 'task=classification'),
     ({'task': 'anomaly', 'normal_class': 'good', 'model': 'cnn'}, 'model=cnn'), ({'model': 'autoencoder'}, 'anomaly'),
     ({'task': 'embedding', 'privacy': 'example_dp_sgd'}, 'example_dp_sgd')])
 def test_what_does_not_go_together_is_refused(settings, match):

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs
+from tff_vision import configs, protocols
 from tff_vision.client_state import keeping
 from tff_vision.data import images
 from tff_vision.privacy import canaries as canaries_lib
@@ -71,45 +71,37 @@ def with_canaries(privacy: configs.PrivacyConfig, clients: images.ClientImages,
   return CanaryClients(clients, among.included if among else (False,) * number)
 
 
-class MarkedData:
+class MarkedData(protocols.WrappedData):
   """What a process is given for each client, with which canary it is, if it is one."""
 
-  def __init__(self, client_data: Any, mechanism: str, among: canaries_lib.Canaries):
+  def __init__(self, client_data: protocols.ClientData, mechanism: str, among: canaries_lib.Canaries):
     """Args: `client_data` says what the clients' data are without that."""
-    self._client_data = client_data
+    super().__init__(client_data)
     self._factors = _FACTORS.get(mechanism, _OTHER_FACTORS)
     self._among = among
-
-  def present(self, cohort: Sequence[int]) -> Sequence[int]:
-    """Returns the clients of `cohort` that have data."""
-    return self._client_data.present(cohort)
 
   def request(self, client: int, round_num: int) -> tuple[Any, tf.data.Dataset]:
     """Returns what a process over `crafting` takes for `client`."""
     mark = (-1.0, 0.0)
     if (canary := client - self._among.first) >= 0:
       mark = (canary, self._factors[0] if self._among.included[canary] else self._factors[1])
-    return self._client_data.request(client, round_num), tf.data.Dataset.from_tensors(np.float32(mark))
+    return self._data.request(client, round_num), tf.data.Dataset.from_tensors(np.float32(mark))
 
 
-class SlottedData:
+class SlottedData(protocols.WrappedData):
   """What private SGD is given for each client, with its slots: the canaries there that are in the data."""
 
-  def __init__(self, client_data: Any, among: canaries_lib.Canaries, clients: int):
+  def __init__(self, client_data: protocols.ClientData, among: canaries_lib.Canaries, clients: int):
     """Args: `clients`: Their number."""
-    self._client_data = client_data
+    super().__init__(client_data)
     self._among = among
     self._clients = clients
-
-  def present(self, cohort: Sequence[int]) -> Sequence[int]:
-    """Returns the clients of `cohort` that have data."""
-    return self._client_data.present(cohort)
 
   def request(self, client: int, round_num: int) -> tuple[Any, tf.data.Dataset]:
     """Returns what the client work of an audited run takes for `client`."""
     own = canaries_lib.of_client(client, clients=self._clients, canaries=self._among.number)
     slots = np.array([canary if self._among.included[canary] else -1 for canary in own], np.int32)
-    return self._client_data.request(client, round_num), tf.data.Dataset.from_tensors(slots)
+    return self._data.request(client, round_num), tf.data.Dataset.from_tensors(slots)
 
 
 def crafting(client_work: keeping.ClientWork, *, canaries: int, clip_norm: float) -> keeping.ClientWork:
