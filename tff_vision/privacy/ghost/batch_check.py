@@ -1,8 +1,9 @@
 """Checks the taps of a model on a few batches before training.
 
-Taps see what layers with weights are given. They miss weights that are used outside of their layer's call, and layers
-that fold the batch into another axis: then norms would not be those of an example's gradient. That examples do not
-meet is proven by `independence`; the trial looks for it once more in numbers, from ordinary inputs to extreme ones.
+A tap records the inputs and outputs of a layer with weights. Taps miss weights that are used outside of their layer's
+call, and layers that fold the batch into another axis; the norms would then not be those of an example's gradient.
+`independence` proves that examples of a batch do not affect each other. The check here tests this again numerically,
+with inputs from ordinary to extreme.
 """
 
 import dataclasses
@@ -13,7 +14,8 @@ import tensorflow as tf
 from tff_vision.privacy.ghost import rules, taps
 
 _EXAMPLES = 3
-# Of the largest entry of a weight's gradient, and of all; what cancels out leaves nothing but float32's own errors.
+# Relative to the largest entry of the weight's own gradient, and of all gradients. Where gradients cancel out, only
+# float32 rounding errors are left.
 _TOLERANCE, _NEGLIGIBLE = 1e-3, 1e-5
 _SEED = 7
 
@@ -25,7 +27,7 @@ class Pass:
   """A traced forward pass of a tapped model.
 
   Attributes:
-    run: Of a batch of any size; `run.outputs` are the model's outputs and all that its taps hold.
+    run: Takes a batch of any size; `run.outputs` are the model's outputs and all tensors that its taps hold.
     found: The taps.
   """
   run: Callable[[tf.Tensor], Sequence[tf.Tensor]]
@@ -33,7 +35,7 @@ class Pass:
 
 
 def trace(model: tf.keras.Model, input_spec: tf.TensorSpec) -> Pass:
-  """Returns the forward pass in training mode; every trace draws the same random numbers in its first call.
+  """Returns the forward pass in training mode; the first call of every trace draws the same random numbers.
 
   Raises:
     UnsupportedError: The model cannot be tapped.
@@ -54,12 +56,12 @@ def trace(model: tf.keras.Model, input_spec: tf.TensorSpec) -> Pass:
 
 
 def check(model: tf.keras.Model, input_spec: tf.TensorSpec, passed: Pass, rule_of: Callable[[taps.Tap], Rule]) -> None:
-  """Raises `taps.UnsupportedError`, with the reason, unless taps give the gradients of `model` example by example.
+  """Raises `taps.UnsupportedError`, with the reason, unless taps give the gradient of each example of `model`.
 
   Args:
-    input_spec: Of a batch.
-    passed: As `trace` returns it.
-    rule_of: The rule that will be used for a tap.
+    input_spec: The spec of a batch.
+    passed: The result of `trace`.
+    rule_of: Returns the rule that will be used for a tap.
   """
   x = _ordinary(input_spec, _EXAMPLES)
   with tf.GradientTape(persistent=True) as tape:
@@ -80,9 +82,9 @@ def check(model: tf.keras.Model, input_spec: tf.TensorSpec, passed: Pass, rule_o
 
 
 def _meet(input_spec, passed):
-  """Raises if other examples of a batch change what is computed for the first one, in training mode."""
+  """Raises if the other examples of a batch change the results of the first one, in training mode."""
   operations = {op.type: op for op in passed.run.graph.get_operations()}
-  if 'RngReadAndSkip' in operations:  # Nothing draws the same twice, and the proof has to do.
+  if 'RngReadAndSkip' in operations:  # No two calls draw the same numbers, so the proof alone must suffice.
     return
   random = any('seed2' in op.node_def.attr for op in operations.values())
   run = _drawing_anew(passed.run) if random else passed.run
@@ -92,7 +94,7 @@ def _meet(input_spec, passed):
   firsts = [x[:1], constant(x[:1], 0), constant(x[:1], 1)]
   if x.dtype.is_floating:
     others += [-100 * x[1:], constant(x[1:], 1e4)]
-  if random:  # Each call costs as much as a start.
+  if random:  # Each call costs as much as the first call of a new function.
     firsts, others = firsts[:1], [others[0], others[-1]]
   for first in firsts:
     found = [[part[:1] for part in outputs] for other in others if (
@@ -101,21 +103,21 @@ def _meet(input_spec, passed):
       raise taps.UnsupportedError('an output for one example changes with the others of its batch')
   if random:
     return
-  # Kernels may add up in another order in a batch of another size.
+  # Kernels may sum in another order when the batch size differs.
   for one, other in zip(run(x), run(x[:1]), strict=True):
     if not _largest(one[:1] - other) <= _TOLERANCE * _largest(one):
       raise taps.UnsupportedError('an output for one example changes with the size of its batch')
 
 
 def _drawing_anew(run):
-  """Returns `run` with the same random numbers in each call: those of a function made anew."""
+  """Returns `run` with the same random numbers in each call: each call makes the function anew."""
   return lambda batch: type(run).from_func_graph(run.graph, run.function_type, {})(batch)
 
 
 def _computed(run, batch):
   try:
     return run(batch)
-  except tf.errors.InvalidArgumentError:  # Rows of a table that are not there.
+  except tf.errors.InvalidArgumentError:  # An input indexes a table row that does not exist.
     return None
 
 
@@ -130,7 +132,7 @@ def _ordinary(input_spec, number):
 
 
 def _compare(model, found, tape, total, rule_of):
-  """Raises unless the examples' gradients, added up, are the gradient."""
+  """Raises unless the sum of the examples' gradients is the gradient of the batch."""
   derivatives = tape.gradient(total, [tap.outputs for tap in found],
                               unconnected_gradients=tf.UnconnectedGradients.ZERO)
   sums = {}

@@ -13,12 +13,12 @@ import tensorflow as tf
 from tff_vision.models import added_losses
 from tff_vision.privacy.ghost import batch_check, independence, penalties, rules, taps
 
-# For the float64 rounding of the sum, twice: with and without an example. It stays below while examples of a batch,
-# times examples of a piece, times places that a kernel is used at, are 2^26 or fewer.
+# Margin for the float64 rounding error of the sum, twice: with and without an example. The error stays within it while
+# examples of a batch, times examples of a piece, times positions at which a kernel is used, are 2^26 or fewer.
 _SLACK = 1 - 2.0 ** -16
 _TRIAL = 16  # Examples in a timed batch.
-# What is kept of a batch until its norms are known grows with it: it is taken in pieces, of so many examples each.
-# Small models are over before so few have paid for starting an operation.
+# The memory held until the norms are known grows with the batch, so a batch is processed in pieces of this many
+# examples. Small models take larger pieces: with few examples, starting an operation would cost more than running it.
 _PIECE, _SMALL_PIECE, _SMALL_MODEL = 64, 256, 200_000
 _RULES: Sequence[tuple[type, Callable[[taps.Tap], bool], Callable]] = (
     (tf.keras.layers.Dense, lambda tap: True, rules.dense),
@@ -38,9 +38,9 @@ class Method:
   """How a model's per-example gradients are clipped.
 
   Attributes:
-    ghost: Whether norms come from taps; else examples are differentiated one by one.
-    reason: Why, in a few words.
-    layers: For each tapped layer the name of its rule; `any_layer` is the slow one.
+    ghost: Whether norms come from taps; otherwise examples are differentiated one by one.
+    reason: Why this method was chosen, in a few words.
+    layers: The name of the rule for each tapped layer; `any_layer` is the slow rule.
   """
   ghost: bool
   reason: str
@@ -49,11 +49,11 @@ class Method:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClippedSum:
-  """What a step releases once noise is on it.
+  """The clipped sum of one step, which is released after noise is added.
 
   Attributes:
     gradients: One float64 tensor for each trainable variable.
-    norms: float64 [batch], of the examples' gradients before clipping: upper bounds, by 2^-16 too large or so.
+    norms: float64 [batch], norms of the examples' gradients before clipping: upper bounds, about 2^-16 too large.
     losses: [batch].
   """
   gradients: Sequence[tf.Tensor]
@@ -62,13 +62,13 @@ class ClippedSum:
 
 
 def examine(model: tf.keras.Model, input_spec: tf.TensorSpec) -> Method:
-  """Returns how the model's gradients will be clipped, after a trial of both ways where either may be faster.
+  """Returns how the model's gradients will be clipped; where either method may be faster, both are timed.
 
   Examples share a pass only if the traced forward pass proves that it keeps them apart.
 
   Raises:
-    ValueError: No way of clipping bounds what an example does: a layer mixes the examples of a batch, keeps something
-      of them, or adds to the loss what is neither a function of weights nor of an example's own outputs.
+    ValueError: No clipping method bounds the influence of an example: a layer mixes the examples of a batch, keeps
+      state that depends on them, or adds a loss that is neither a function of weights nor of an example's own outputs.
   """
   taps.refuse_mixing(model)
   penalties.check(model, input_spec)
@@ -84,7 +84,7 @@ def examine(model: tf.keras.Model, input_spec: tf.TensorSpec) -> Method:
     return Method(ghost=False, reason=str(error), layers={})
   if _mostly_dense(model):
     return Method(ghost=True, reason='most weights are in dense layers', layers=layers)
-  # Of many small convolutions either may be the faster one.
+  # With many small convolutions, either method may be faster.
   tapped, looped = (_seconds(model, input_spec, ghost) for ghost in (True, False))
   return Method(ghost=tapped <= looped, layers=layers if tapped <= looped else {},
                 reason=f'measured {_TRIAL / tapped:.0f} examples/s with taps, {_TRIAL / looped:.0f} one by one')
@@ -104,7 +104,7 @@ def _seconds(model, input_spec, ghost):
       model, lambda y, outputs: tf.reduce_sum(tf.reshape(outputs, [tf.shape(y)[0], -1]), 1), x, tf.zeros(_TRIAL), 1.0,
       tf.ones(_TRIAL), ghost=ghost).gradients)
   found = []
-  for _ in range(4):  # The first one traces.
+  for _ in range(4):  # The first call traces.
     started = time.perf_counter()
     _ = [gradient.numpy() for gradient in step()]
     found.append(time.perf_counter() - started)
@@ -116,16 +116,16 @@ def clipped_sum(model: tf.keras.Model, loss_fn: Callable[[tf.Tensor, tf.Tensor],
                 ) -> ClippedSum:
   """Returns sum_i mask_i * g_i * min(1, clip_norm / ||g_i||), with g_i the gradient of example i's loss.
 
-  The loss of an example with several copies is their mean: one clip bounds all of them together. An example with a
-  non-finite gradient counts as zero.
+  The loss of an example with several copies is the mean over its copies, so one clip bounds all of them together. An
+  example with a non-finite gradient counts as zero.
 
   Args:
-    loss_fn: (labels, outputs) -> one loss a row (no reduction).
-    x: [batch * copies, ...]; the copies of an example are rows one after the other.
+    loss_fn: (labels, outputs) -> one loss per row (no reduction).
+    x: [batch * copies, ...]; the copies of an example are consecutive rows.
     y: [batch * copies, ...].
-    clip_norm: Float64 if a tensor.
+    clip_norm: float64 if it is a tensor.
     mask: [batch] of 0 and 1; padding has 0.
-    ghost: As `examine` says.
+    ghost: Whether norms come from taps; the value that `examine` returned.
   """
   if not ghost:
     return _by_loop(model, loss_fn, x, y, clip_norm, mask, copies)
@@ -136,7 +136,7 @@ def clipped_sum(model: tf.keras.Model, loss_fn: Callable[[tf.Tensor, tf.Tensor],
 
 
 def _in_pieces(model, loss_fn, x, y, clip_norm, mask, copies, size):
-  """`_by_taps` on `size` examples after the other."""
+  """Runs `_by_taps` on `size` examples at a time."""
   batch = tf.shape(x)[0] // copies
 
   def add(start, sums, norms, losses):
@@ -179,7 +179,7 @@ def _of_examples(losses, copies):
 
 
 def _coefficients(norms, clip_norm, mask):
-  """Returns the factor of each example and a function that zeroes the rows of broken ones: 0 * nan is nan."""
+  """Returns the factor of each example, and a function that zeroes the rows of non-finite ones: 0 * nan is nan."""
   sound = tf.math.is_finite(norms)
   factors = tf.where(sound, tf.cast(mask, tf.float64) * _factor(norms, clip_norm), tf.zeros_like(norms))
 
@@ -195,7 +195,7 @@ def _factor(norm, clip_norm):
 
 
 def _by_loop(model, loss_fn, x, y, clip_norm, mask, copies):
-  """Each example with its copies in a pass of its own, with what layers regularise of its outputs in its loss."""
+  """Runs each example, with its copies, in its own pass; its loss includes the layers' regularisers of outputs."""
   variables = model.trainable_variables
 
   def gradient(index, sums, norms, losses):

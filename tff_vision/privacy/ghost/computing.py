@@ -9,7 +9,7 @@ from tff_vision.privacy.ghost.labels import MIXED, Constant, Counted, Own, Size,
 
 
 def _elementwise(op, labels):
-  """Broadcasting: every operand's examples must meet those of the others, and nothing else be as long."""
+  """Broadcasting: the axes of examples must align in all operands, and no other operand may be as long there."""
   return _broadcast([tensor.shape.rank for tensor in op.inputs], list(op.inputs), labels)
 
 
@@ -22,7 +22,7 @@ def _broadcast(ranks, tensors, labels):
     return MIXED
   from_end, share = own.pop()
   for rank, tensor, label in zip(ranks, tensors, labels, strict=True):
-    # A constant that differs along the examples would tell their places apart.
+    # A constant that varies along the axis of examples would treat positions in the batch differently.
     if isinstance(label, Constant) and rank >= from_end and tensor.shape[rank - from_end] != 1:
       return MIXED
   return Own(max(ranks) - from_end, share)
@@ -90,7 +90,7 @@ def _put_together(op, labels):
 
 
 def _moved(op, labels):
-  """Each image by a transformation of its own."""
+  """Each image is transformed by its own transformation."""
   images, transformations, *others = labels
   same = images == transformations == Own(0) and all(isinstance(label, Constant) for label in others)
   return images if same else MIXED
@@ -109,7 +109,7 @@ def _batch_normalization(op, labels):
   channel = 1 if op.get_attr('data_format') == b'NCHW' else 3
   if not isinstance(value, Own):
     return MIXED
-  if value.axis == channel:  # How Keras normalises layers: each example is a channel.
+  if value.axis == channel:  # This is how Keras normalises layers: each example is a channel.
     same = Own(0, value.share)
     good = op.get_attr('is_training') and all(label == same for label in others[:2])
     return [value, same, same, same, same, MIXED][:len(op.outputs)] if good else MIXED

@@ -2,10 +2,11 @@
 
 Each tensor gets a label: the same for every batch (`CONSTANT`), a function of the batch's size (`Counted`), slices of
 one axis that belong to one example each (`Own`), or anything else (`MIXED`). Each kind of operation that is known to
-keep examples apart has a rule below; what has none mixes. So the proof holds for layers of any class, Lambda and
-subclassed ones included, for all inputs and batch sizes, and a model that it does not cover may still be innocent.
+keep examples apart has a rule below; an operation without a rule is labelled `MIXED`. So the proof holds for all inputs
+and batch sizes, and for layers of any class, including Lambda and subclassed layers. A model that the proof does not
+cover may still keep its examples apart.
 
-Not covered: kernels may add up the numbers of one example in another order in a batch of another size.
+Not covered: with another batch size, kernels may sum the numbers of one example in another order.
 """
 
 import dataclasses
@@ -20,17 +21,17 @@ from tff_vision.privacy.ghost.labels import CONSTANT, MIXED, Constant, Counted, 
 
 
 class StateError(ValueError):
-  """A forward pass keeps something of an example for the passes after it."""
+  """A forward pass keeps state of an example for later passes."""
 
 
 def check(graph: tf.Graph, inputs: tf.Tensor, targets: Sequence[tf.Tensor]) -> None:
   """Raises `taps.UnsupportedError` unless each target provably keeps the examples of `inputs` apart.
 
   Args:
-    graph: In which `inputs`, of unknown batch size, and `targets` were traced.
+    graph: The graph in which `inputs`, of unknown batch size, and `targets` were traced.
 
   Raises:
-    StateError: See there; no way of clipping is sound then.
+    StateError: The pass keeps state of an example; no clipping method is sound then.
   """
   found = _labels(graph, {inputs.ref(): Own(0)})
   for target in targets:
@@ -40,17 +41,17 @@ def check(graph: tf.Graph, inputs: tf.Tensor, targets: Sequence[tf.Tensor]) -> N
 
 
 def of_inputs(graph: tf.Graph, inputs: tf.Tensor, targets: Sequence[tf.Tensor]) -> list[bool]:
-  """Returns whether each target depends on `inputs`, if only on their number.
+  """Returns whether each target depends on `inputs`, even if only on their number.
 
   Raises:
-    StateError: As `check`.
+    StateError: As in `check`.
   """
   found = _labels(graph, {inputs.ref(): Own(0)})
   return [not isinstance(found.get(target.ref(), CONSTANT), Constant) for target in targets]
 
 
 def refuse_memory(graph: tf.Graph) -> None:
-  """Raises StateError if anything in `graph` may keep something for later passes, whatever it is given."""
+  """Raises StateError if anything in `graph` may keep state for later passes, for any input."""
   for op in graph.get_operations():
     for inner in _with_bodies(op):
       if inner.op_def.is_stateful and inner.type not in (*_FORGETS, *_DRAWS):
@@ -58,7 +59,7 @@ def refuse_memory(graph: tf.Graph) -> None:
 
 
 def _labels(graph, known):
-  """Returns the label of every tensor of `graph`, by reference."""
+  """Returns the label of every tensor of `graph`, keyed by reference."""
   found = dict(known)
   for op in graph.get_operations():
     if any(output.ref() in found for output in op.outputs):
@@ -71,7 +72,7 @@ def _labels(graph, known):
 
 
 def _culprit(target, found):
-  """Returns a description of the operation in which examples first meet on the way to `target`."""
+  """Returns a description of the first operation on the way to `target` that mixes examples."""
   op, seen = target.op, set()
   while op not in seen:
     seen.add(op)
@@ -82,7 +83,7 @@ def _culprit(target, found):
   return f'operation {op.type} at {op.name}'
 
 
-# Stateful operations that remember nothing of what they are given.
+# Stateful operations that keep no state of their inputs.
 _FORGETS = ('Assert', 'Case', 'If', 'Multinomial', 'Print', 'PrintV2', 'ReadVariableOp', 'ResourceGather',
             'ResourceGatherNd', 'StatefulPartitionedCall', 'VarHandleOp', 'VarIsInitializedOp', 'VariableShape',
             'While', 'RandomUniform', 'RandomUniformInt', 'RandomStandardNormal', 'TruncatedNormal', 'RandomShuffle')
@@ -94,7 +95,7 @@ def _refuse_state(op, labels):
   if all(isinstance(label, Constant) for label in labels):
     return
   for inner in _with_bodies(op):
-    # The state of a generator counts what was drawn.
+    # The state of a generator only counts the numbers drawn.
     drawn = inner.type in _DRAWS and inner is op and all(isinstance(label, (Constant, Counted)) for label in labels)
     if inner.op_def.is_stateful and inner.type not in _FORGETS and not drawn:
       raise StateError(_keeps(inner))
@@ -106,7 +107,7 @@ def _keeps(op):
 
 
 def _with_bodies(op):
-  """Yields an operation and all in the functions that it calls."""
+  """Yields an operation, and all operations in the functions that it calls."""
   yield op
   for attribute in op.node_def.attr.values():
     names = [attribute.func.name] if attribute.HasField('func') else [one.name for one in attribute.list.func]
@@ -116,7 +117,7 @@ def _with_bodies(op):
 
 
 def _body(graph, name):
-  """Returns the graph of a function of `graph`."""
+  """Returns the graph of the function `name` that `graph` calls."""
   return graph._get_function(name).graph
 
 
@@ -138,7 +139,7 @@ def _outputs(op, labels):
 
 
 def _own_gradient(op):
-  """Whether the gradient that an operation is given in place of its own comes with TensorFlow."""
+  """Whether the gradient that overrides an operation's own gradient is part of TensorFlow."""
   override = op.node_def.attr['_gradient_op_type'].s.decode()
   pending, seen = [tf_ops.gradient_registry.lookup(override)], set()
   while pending:
@@ -162,7 +163,7 @@ def _filled(cell):
 
 
 def _careful(rule):
-  """Returns the rule, which mixes where it asks for something that is not known."""
+  """Returns the rule, changed to return MIXED where the rule needs a value that is not known."""
   def checked(op, labels):
     try:
       return rule(op, labels)

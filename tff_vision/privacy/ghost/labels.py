@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Size:
-  """`times` examples' worth of a dimension: `times` * batch size."""
+  """The size of a dimension that holds `times` entries for each example: `times` * batch size."""
 
   def __init__(self, times: int):
     self.times = times
@@ -30,24 +30,24 @@ class Size:
 
 @dataclasses.dataclass(frozen=True)
 class Constant:
-  """Attributes: value: Of small whole-number tensors, where known."""
+  """Attributes: value: The value of a small whole-number tensor, where known."""
   value: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Counted:
-  """Attributes: value: Array of int, `Size` or None (unknown); None: unknown altogether."""
+  """Attributes: value: Array of int, `Size` or None (entry unknown); None: the whole value is unknown."""
   value: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Own:
-  """Slices of an axis.
+  """Slices of one axis belong to one example each.
 
   Attributes:
-    axis: Where the examples are.
-    share: Consecutive slices of it that belong to one example.
-    shape: Of the tensor, where TensorFlow does not know what `_reshape` does.
+    axis: The axis of the examples.
+    share: The number of consecutive slices that belong to one example.
+    shape: The tensor's shape, where TensorFlow does not know the result of `_reshape`.
   """
   axis: int
   share: int = 1
@@ -56,12 +56,12 @@ class Own:
 
 @dataclasses.dataclass(frozen=True)
 class Spread:
-  """Images taken apart for a dilated convolution: axis 0 goes through all examples for each place of `block`."""
+  """Images split for a dilated convolution: axis 0 runs through all examples for each position of `block`."""
   block: tuple[int, ...]
 
 
 class Mixed:
-  """Anything may depend on anything."""
+  """Any entry may depend on any example."""
 
 
 CONSTANT, MIXED = Constant(), Mixed()
@@ -73,6 +73,6 @@ def is_number(entry: object) -> bool:
 
 
 def of_value(value: np.ndarray) -> Constant | Counted:
-  """Returns the label of a whole-number tensor of this value."""
+  """Returns the label of a whole-number tensor with this value."""
   plain = all(is_number(entry) for entry in value.ravel())
   return Constant(value) if plain else Counted(value)

@@ -24,7 +24,7 @@ def _reshape(op, labels):
     return MIXED
   rest = whole_numbers.product_of([entry for entry in shape if not isinstance(entry, Size) and entry != -1])
   if not sizes:
-    # The inferred axis has the examples: all others are the same for every batch.
+    # The inferred axis holds the examples, because all other axes are the same for every batch.
     if not unknown or not rest or each % rest:
       return MIXED
     shape[unknown[0]], sizes = Size(each // rest), unknown
@@ -47,7 +47,7 @@ def _expanded(op, labels):
 
 def _squeezed(op, labels):
   axes = [axis % op.inputs[0].shape.rank for axis in op.get_attr('squeeze_dims')]
-  if not axes or labels[0].axis in axes:  # Without axes, a batch of one would lose its own.
+  if not axes or labels[0].axis in axes:  # Without explicit axes, a batch of one would lose its batch axis.
     return MIXED
   return Own(labels[0].axis - sum(axis < labels[0].axis for axis in axes), labels[0].share)
 
@@ -95,7 +95,7 @@ def _slice(op, labels):
 
 
 def _strided_slice(op, labels):
-  """All examples, with stride one; other axes as they like."""
+  """Takes all examples, with stride one; the other axes may be sliced in any way."""
   value = labels[0]
   if not isinstance(value, Own) or not all(isinstance(label, (Constant, Counted)) for label in labels[1:]):
     return MIXED
@@ -139,7 +139,7 @@ def _broadcast_to(op, labels):
 
 
 def _gathered(op, labels):
-  """Rows of a table by an example's own numbers, or the same places of each example."""
+  """Takes table rows by each example's own indices, or the same positions of each example."""
   table, indices = labels[:2]
   if 'batch_dims' in op.node_def.attr and op.get_attr('batch_dims'):
     return MIXED

@@ -1,8 +1,8 @@
 """Regularisers of Keras layers under private SGD.
 
-Regularisers of weights are functions of weights alone, which are private already: their gradient is added after the
-noise, unclipped. Regularisers of a layer's outputs are part of an example's own loss and clipped with it, in a pass
-that no other example shares. Whatever else a layer adds is refused.
+Regularisers of weights depend on weights alone, which are private already. Their gradient is added after the noise,
+without clipping. Regularisers of a layer's outputs are part of an example's own loss and are clipped with it, in a pass
+that no other example shares. Any other loss that a layer adds is refused.
 """
 
 import copy
@@ -33,7 +33,7 @@ def regularises_outputs(model: tf.keras.Model) -> tf.keras.layers.Layer | None:
 
 
 def check(model: tf.keras.Model, input_spec: tf.TensorSpec) -> None:
-  """Raises ValueError, with the layer's name, for what is neither kind of penalty, and for state kept of examples."""
+  """Raises ValueError, with the layer's name, for any other added loss, and for state kept of examples."""
   for layer in _layers(model):
     if layer._metrics:
       raise ValueError(f'layer {layer.name} measures its inputs (add_metric), and nothing may be measured without '
@@ -66,14 +66,14 @@ def check(model: tf.keras.Model, input_spec: tf.TensorSpec) -> None:
 
 
 def check_loss(loss: tf.keras.losses.Loss, labels: tf.TensorSpec, outputs: tf.TensorSpec) -> None:
-  """Raises ValueError for a loss that keeps something of the examples that it has seen, such as a running mean.
+  """Raises ValueError for a loss that keeps state of the examples that it has seen, such as a running mean.
 
   Args:
-    loss: Of (labels, outputs), with no reduction.
-    labels, outputs: Of a batch.
+    loss: Takes (labels, outputs); has no reduction.
+    labels, outputs: Specs of a batch.
   """
   alone = [tf.TensorSpec((1, *spec.shape[1:]), spec.dtype) for spec in (labels, outputs)]
-  # A copy: a loss may make variables when it is called first, and those of one graph are of no use in another.
+  # A copy: a loss may create variables at its first call, and another graph cannot use them.
   traced = tf.function(copy.copy(loss)).get_concrete_function(*alone)
   try:
     independence.refuse_memory(traced.graph)

@@ -1,15 +1,15 @@
 """Per-example gradient norms of one layer, and the weighted sum of its per-example gradients.
 
-From a layer's inputs x_i and the loss's derivative dz_i at its outputs. The norm of x_i dz_i^T is that of its
-factors (Goodfellow 2015, arXiv:1510.01799); over T positions it comes from two T x T Gram matrices (Li et al. 2022,
-arXiv:2110.05679) or from the gradient itself, whichever is less work. The weighted sum is one local
-backward step (book-keeping: Bu et al. 2023, arXiv:2210.00038).
+Both are computed from a layer's inputs x_i and the loss's derivative dz_i at its outputs. The norm of x_i dz_i^T is the
+product of the norms of its factors (Goodfellow 2015, arXiv:1510.01799). Over T positions the norm comes from two T x T
+Gram matrices (Li et al. 2022, arXiv:2110.05679) or from the gradient itself, whichever is less work. The weighted sum
+is one local backward step (book-keeping: Bu et al. 2023, arXiv:2210.00038).
 
-An example may come as several copies, rows one after the other whose gradients are added up before the norm is taken:
-then its positions are those of all its copies.
+An example may come as several copies: consecutive rows whose gradients are added before the norm is taken. The
+positions of the example are then those of all its copies.
 
-No rounding makes a norm smaller than that of the example's part of the sum. Either both come from one materialised
-float32 gradient, or both from float64 products of the same factors; all sums over examples are in float64.
+Rounding never makes a norm smaller than that of the example's part of the sum. Either both come from one materialised
+float32 gradient, or both come from float64 products of the same factors; all sums over examples are in float64.
 """
 
 import dataclasses
@@ -20,17 +20,17 @@ import tensorflow as tf
 from tff_vision.privacy.ghost import convolution
 from tff_vision.privacy.ghost.taps import Tap, own_weights
 
-# A per-example tensor -> the same with the rows of broken examples zeroed.
+# Takes a per-example tensor; returns it with the rows of non-finite examples zeroed.
 Keep = Callable[[tf.Tensor], tf.Tensor]
 
 
 @dataclasses.dataclass(frozen=True)
 class Contribution:
-  """What one layer adds.
+  """The contribution of one layer.
 
   Attributes:
-    squared_norms: float64 [batch], of its part of each example's gradient; never below the norm of what `weighted_sum`
-      adds up, whatever was rounded.
+    squared_norms: float64 [batch], of the layer's part of each example's gradient; never below the squared norm of what
+      `weighted_sum` adds up, whatever the rounding.
     weighted_sum: (coefficients float64 [batch], keep) -> one float64 tensor for each of the layer's own weights:
       sum_i coefficients_i * gradient_i.
   """
@@ -38,16 +38,17 @@ class Contribution:
   weighted_sum: Callable[[tf.Tensor, Keep], Sequence[tf.Tensor]]
 
 
-# So many float32 squares are added up in float32, in any order: off by less than (1 + 2^-24)^129.
+# This many float32 squares are added in float32, in any order: the sum is off by a factor below (1 + 2^-24)^129.
 _ADDED_IN_FLOAT32, _ROUNDED = 128, 1 + 2.0 ** -16
-_LOST = 2.0 ** -125  # Of a square that is too small for float32.
-# Of (sum_t ||x_t|| ||d_t||)^2. What cancels out leaves its rounding errors: a gradient never counts for less than 2^-10
-# of what cancels, so that float64 errors in norm and sum stay far below the clip.
+_LOST = 2.0 ** -125  # Bound on the loss from a square that is too small for float32.
+# Fraction of (sum_t ||x_t|| ||d_t||)^2 that is added to a squared norm. Terms that cancel leave rounding errors; so a
+# gradient's norm never counts for less than 2^-10 of what cancels, and float64 errors in norm and sum stay far below
+# the clip.
 _CANCELLATION = 2.0 ** -20
 
 
 def squares(tensor: tf.Tensor) -> tf.Tensor:
-  """Returns no less than the sum of squares of each example of a float32 tensor, float64 [batch]."""
+  """Returns an upper bound on the sum of squares of each example of a float32 tensor, float64 [batch]."""
   size = tensor.shape[1:].num_elements()
   group = size and max(part for part in range(1, _ADDED_IN_FLOAT32 + 1) if size % part == 0)
   if size is None or group * group < min(size, _ADDED_IN_FLOAT32):
@@ -59,7 +60,7 @@ def squares(tensor: tf.Tensor) -> tf.Tensor:
 def of_gradients(gradients: Sequence[tf.Tensor]) -> Contribution:
   """Returns the contribution of materialised per-example gradients, each [batch, *weight shape].
 
-  Norm and sum are of the same numbers: how exact these are does not matter to the clip.
+  Norm and sum use the same numbers, so the precision of these numbers does not affect the clip.
   """
   def weighted_sum(coefficients, keep):
     return [tf.reshape(tf.linalg.matvec(
@@ -70,7 +71,7 @@ def of_gradients(gradients: Sequence[tf.Tensor]) -> Contribution:
 
 
 def summed(rows: tf.Tensor, copies: int) -> tf.Tensor:
-  """Returns per-example tensors, [batch, ...], from one for each of an example's copies, [batch * copies, ...]."""
+  """Returns per-example tensors, [batch, ...], summed over the copies of each example, [batch * copies, ...]."""
   return rows if copies == 1 else tf.reduce_sum(tf.reshape(rows, [-1, copies, *rows.shape[1:]]), 1)
 
 
@@ -87,14 +88,14 @@ def of_factors(x: tf.Tensor, d: tf.Tensor) -> Contribution:
 
 
 def _gram_norms(of_inputs, of_derivatives):
-  """Returns ||sum_t x_t d_t^T||^2, [batch], from the float64 products of all x, and of all d, of an example."""
+  """Returns ||sum_t x_t d_t^T||^2, [batch], from the float64 Gram matrices of x and of d of each example."""
   sizes = tf.sqrt(tf.linalg.diag_part(of_inputs) * tf.linalg.diag_part(of_derivatives))
   return (tf.maximum(tf.reduce_sum(of_inputs * of_derivatives, [1, 2]), 0)
           + _CANCELLATION * tf.square(tf.reduce_sum(sizes, 1)))
 
 
 def with_bias(kernel: Contribution, bias: tf.Tensor | None) -> Contribution:
-  """Returns the contribution of a kernel and of a bias with the gradients `bias`, [batch, outputs]; None: without."""
+  """Returns the contribution of a kernel and of a bias with gradients `bias`, [batch, outputs]; None: no bias."""
   if bias is None:
     return kernel
   added = of_gradients([bias])
@@ -131,13 +132,13 @@ def conv2d(tap: Tap, dz: tf.Tensor) -> Contribution:
   bias = summed(tf.reduce_sum(dz, [1, 2]), tap.copies) if layer.use_bias else None
   if positions * (fan_in + filters) >= fan_in * filters:
     return with_bias(of_gradients([convolution.example_filter_gradients(layer, tap.inputs, dz, tap.copies)]), bias)
-  # Late layers: few positions, many channels.
+  # Late layers have few positions and many channels.
   patches = tf.reshape(convolution.patches(layer, tap.inputs), [-1, positions, fan_in])
   return with_bias(of_factors(patches, tf.reshape(dz, [-1, positions, filters])), bias)
 
 
 def depthwise_conv2d(tap: Tap, dz: tf.Tensor) -> Contribution:
-  """`DepthwiseConv2D` without dilation, channels last: its filters are small enough to hold one an example."""
+  """`DepthwiseConv2D` without dilation, channels last: filters are small enough to hold one gradient per example."""
   gradients = [convolution.example_depthwise_gradients(tap.layer, tap.inputs, dz)]
   if tap.layer.use_bias:
     gradients.append(tf.reduce_sum(dz, [1, 2]))
@@ -151,7 +152,7 @@ def einsum_dense(tap: Tap, dz: tf.Tensor) -> Contribution:
   batch = inputs[0]
   gradients = [tf.einsum(f'{inputs},{result}->{batch}{kernel}', tap.inputs, dz)]
   if tap.layer.bias is not None:
-    # The bias has the trailing axes' shape with ones where it is broadcast.
+  # The bias has the shape of the trailing axes, with ones where it is broadcast.
     shape = [1] * (dz.shape.rank - 1 - tap.layer.bias.shape.rank) + tap.layer.bias.shape.as_list()
     broadcast = [axis + 1 for axis, size in enumerate(shape) if size == 1]
     gradients.append(tf.reshape(tf.reduce_sum(dz, broadcast), [-1, *tap.layer.bias.shape]))
@@ -159,7 +160,7 @@ def einsum_dense(tap: Tap, dz: tf.Tensor) -> Contribution:
 
 
 def is_plain_einsum(equation: str) -> bool:
-  """Whether the first axis is the batch's in inputs and outputs, and no axis is left to an ellipsis."""
+  """Whether the first axis of inputs and outputs is the batch, and the equation has no ellipsis."""
   operands, result = equation.replace(' ', '').split('->')
   inputs, kernel = operands.split(',')
   return '.' not in equation and inputs[0] == result[0] and inputs[0] not in kernel
@@ -177,7 +178,7 @@ def normalization(tap: Tap, dz: tf.Tensor) -> Contribution:
 
 
 def embedding(tap: Tap, dz: tf.Tensor) -> Contribution:
-  """`Embedding`: rows of equal ids add up before the norm is taken."""
+  """`Embedding`: rows of equal ids are added before the norm is taken."""
   batch, width = tf.shape(dz)[0] // tap.copies, dz.shape[-1]
   ids = tf.reshape(tf.cast(tap.inputs, tf.int32), [batch, -1])
   d = tf.cast(tf.reshape(dz, [batch, -1, width]), tf.float64)
@@ -191,7 +192,7 @@ def embedding(tap: Tap, dz: tf.Tensor) -> Contribution:
 
 
 def any_layer(tap: Tap, dz: tf.Tensor) -> Contribution:
-  """Any other layer: its own gradient, one example after the other."""
+  """Any other layer: its gradient is computed for one example at a time."""
   weights = own_weights(tap.layer)
 
   def gradient(example):

@@ -1,8 +1,8 @@
 """Taps on the layers of a Keras model: what went into each layer and what came out, on one forward pass.
 
-While a model is tapped, each layer that owns weights has its `call` shadowed on the instance; `Layer.__call__` picks
-the shadow up, so Sequential, Functional, nested and subclassed models work alike, with the model's own weights and
-no second forward pass that could differ from the first (under Dropout it would, and void the clipping).
+While a model is tapped, the `call` of each layer that owns weights is replaced on the instance. `Layer.__call__` uses
+the replacement, so Sequential, Functional, nested and subclassed models work alike, with the model's own weights. There
+is no second forward pass, which could differ from the first (with Dropout it would, and that would void the clipping).
 """
 
 import contextlib
@@ -22,12 +22,12 @@ class Tap:
   """One use of one layer.
 
   Attributes:
-    layer: Owns the weights.
+    layer: The layer that owns the weights.
     inputs: [batch, ...].
-    outputs: [batch, ...], before the activation where `split_activation` layers have one.
-    normalized: Output before scale and shift, of normalisation layers only.
-    recompute: inputs -> outputs, in training mode as it was.
-    copies: So many rows after the other are one example.
+    outputs: [batch, ...]; before the activation for layers whose activation is recorded separately.
+    normalized: Output before scale and shift; normalisation layers only.
+    recompute: inputs -> outputs, in training mode as in the recorded call.
+    copies: Number of consecutive rows that are one example.
   """
   layer: tf.keras.layers.Layer
   inputs: tf.Tensor
@@ -54,7 +54,7 @@ def weighted_layers(model: tf.keras.Model) -> list[tf.keras.layers.Layer]:
   """Returns the layers that own trainable weights.
 
   Raises:
-    UnsupportedError: Some weights belong to no such layer, or a layer owns weights and layers with weights.
+    UnsupportedError: Some weights belong to no such layer, or a layer owns weights and also holds layers with weights.
   """
   layers = [layer for layer in model._flatten_layers(include_self=False, recursive=True) if own_weights(layer)]
   for layer in layers:
@@ -78,8 +78,8 @@ def tapped(model: tf.keras.Model) -> Iterator[list[Tap]]:
   """Records a `Tap` for each use of a weighted layer while the block runs, in order of use.
 
   Raises:
-    UnsupportedError: See `weighted_layers`, or a layer takes options of its own; at the block's end, if a layer was
-      used twice or took several inputs.
+    UnsupportedError: As in `weighted_layers`, or a layer takes options of its own. Also raised at the block's end, if a
+      layer was used twice or took several inputs.
   """
   taps: list[Tap] = []
   problems: list[str] = []
@@ -92,7 +92,7 @@ def tapped(model: tf.keras.Model) -> Iterator[list[Tap]]:
     for layer in layers:
       layer.__dict__['call'] = _recording(layer, layer.call, taps, problems)
     yield taps
-    # Raised here, not in the layer, where Keras and AutoGraph would wrap it.
+    # Raised here and not in the layer, where Keras and AutoGraph would wrap the error.
     if problems:
       raise UnsupportedError(problems[0])
   finally:
@@ -116,7 +116,7 @@ def _recording(layer, original, taps, problems):
     def recompute(values):
       return original(values, **options)
 
-    # A subclass may compute anything.
+    # The type must match exactly, because a subclass may compute anything.
     if type(layer) in _LINEAR_THEN_ACTIVATION:
       return _record_activated(layer, inputs, recompute, taps)
     if type(layer) in NORMALIZATIONS and _axes(layer, inputs.shape.rank) == [inputs.shape.rank - 1]:
@@ -127,7 +127,7 @@ def _recording(layer, original, taps, problems):
 
 
 def _options(call):
-  """Returns the names of what `call` takes beside its inputs."""
+  """Returns the names of the parameters of `call` other than its inputs."""
   return set(list(inspect.signature(call).parameters)[1:])
 
 
@@ -168,7 +168,7 @@ def _record_normalization(layer, inputs, recompute, taps):
 
 @contextlib.contextmanager
 def _attributes(layer, changed):
-  """Swaps instance attributes without Keras noticing, which would reorder the layer's weights."""
+  """Swaps instance attributes without Keras noticing, because Keras would reorder the layer's weights."""
   kept = {name: layer.__dict__[name] for name in changed}
   layer.__dict__.update(changed)
   try:

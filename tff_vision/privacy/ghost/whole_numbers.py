@@ -20,7 +20,7 @@ from tff_vision.privacy.ghost.labels import (
 
 
 def whole_numbers(op, labels):
-  """Returns the labels of what is computed from constants and sizes alone."""
+  """Returns the labels of outputs that are computed from constants and sizes alone."""
   if op.type == 'Const' and op.outputs[0].dtype in (tf.int32, tf.int64):
     value = tf.get_static_value(op.outputs[0])
     return [of_value(value.astype(object)) if value.size <= 64 else CONSTANT]
@@ -47,7 +47,7 @@ def _sliced(op, value, begin, end, strides):
 
 
 def _known(function):
-  """Returns the function for each pair of entries, None where it is not defined on sizes."""
+  """Returns a function that applies `function` to each pair of entries; None where it is not defined on sizes."""
   def of_entries(one, other):
     if one is None or other is None:
       return None
@@ -84,7 +84,7 @@ _ARITHMETIC: dict[str, Callable] = {
 
 
 def _shape_of(tensor, label):
-  """Returns the shape of a tensor: int, `Size` or None a dimension; None if not even the rank is known."""
+  """Returns the shape of a tensor, each dimension an int, `Size` or None; None if not even the rank is known."""
   if tensor.shape.rank is None or isinstance(label, (Mixed, Spread)):
     return None
   shape = tensor.shape.as_list()
@@ -119,7 +119,7 @@ def product_of(shape):
 
 
 def _of_given_shape(op, labels):
-  """Operations that make tensors of a shape: constants and random numbers, one for each entry."""
+  """Operations that make tensors of a given shape: constants and random numbers, one for each entry."""
   shape, others = labels[0], labels[1:]
   if not all(isinstance(label, Constant) for label in others):
     return [MIXED]
@@ -131,7 +131,7 @@ def _of_given_shape(op, labels):
 
 
 def _one_axis(shape):
-  """Returns the label of what has this shape and the same, or chance, in each entry."""
+  """Returns the label of a tensor of this shape whose entries are all equal, or all random."""
   axes = [axis for axis, entry in enumerate(shape) if not is_number(entry)]
   if len(axes) == 1 and isinstance(shape[axes[0]], Size):
     return Own(axes[0], shape[axes[0]].times)
