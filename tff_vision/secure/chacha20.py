@@ -1,7 +1,7 @@
 """The ChaCha20 stream cipher's key stream (RFC 8439) in TensorFlow ops, for machines that run only graphs.
 
-Every secret number that a client draws comes from here. All blocks advance together: the sixteen words of the
-state are four matrices of four rows, one column a block, so a quarter round works on whole rows.
+Every secret number that a client draws comes from here. All blocks are computed together. The sixteen words of the
+state are four matrices of four rows, with one column per block, so a quarter round works on whole rows.
 """
 
 import tensorflow as tf
@@ -15,7 +15,7 @@ def key_stream(key: tf.Tensor, nonce: tf.Tensor, num_words: int) -> tf.Tensor:
   """Returns the first `num_words` little-endian words of the key stream, with the block counter from 0.
 
   Args:
-    key: [8] uint32; must be drawn afresh for each purpose, or kept apart by `nonce`.
+    key: [8] uint32; must be drawn afresh for each purpose, or purposes must use different values of `nonce`.
     nonce: [3] uint32; never used twice with one key.
     num_words: At most 2**36.
 
@@ -28,7 +28,7 @@ def key_stream(key: tf.Tensor, nonce: tf.Tensor, num_words: int) -> tf.Tensor:
   start = (tf.constant(_CONSTANTS, tf.uint32)[:, None] * columns, key[:4, None] * columns,
            key[4:, None] * columns, tf.concat([counter, nonce[:, None] * columns], 0))
   state = start
-  # Unrolled: a while loop costs a third more, the graph has 500 nodes either way.
+  # Unrolled: a while loop costs a third more, and the graph has 500 nodes either way.
   for _ in range(_DOUBLE_ROUNDS):
     state = _double_round(*state)
   words = tf.concat([after + before for after, before in zip(state, start, strict=True)], 0)
@@ -36,7 +36,7 @@ def key_stream(key: tf.Tensor, nonce: tf.Tensor, num_words: int) -> tf.Tensor:
 
 
 def _double_round(a, b, c, d):
-  """A column round, then a diagonal round: rows roll so that diagonals become columns, and back."""
+  """A column round, then a diagonal round: rows are rolled so that diagonals become columns, and rolled back."""
   a, b, c, d = _quarter_round(a, b, c, d)
   a, b, c, d = _quarter_round(a, tf.roll(b, -1, 0), tf.roll(c, -2, 0), tf.roll(d, -3, 0))
   return a, tf.roll(b, 1, 0), tf.roll(c, 2, 0), tf.roll(d, 3, 0)
@@ -55,6 +55,6 @@ def _quarter_round(a, b, c, d):
 
 
 def _rotate(x, bits):
-  """Rotates left. Multiplying and adding is vectorised on CPUs where shifting left and or-ing is not."""
+  """Rotates left. CPUs vectorise multiplication and addition here, but not left shift and or."""
   high = tf.bitcast(tf.bitcast(x, tf.int32) * (1 << bits), tf.uint32)
   return high + tf.bitwise.right_shift(x, tf.constant(32 - bits, tf.uint32))

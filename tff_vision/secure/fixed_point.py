@@ -1,8 +1,8 @@
 """Real numbers as small integers, and several small integers in one plaintext coefficient.
 
-Sums of integers are exact, so the only error of an encrypted sum is the rounding here: less than one step for
-each client, and zero on average, because rounding is stochastic. All functions are TensorFlow graph code; they
-run on the client before encryption, and on the server after decryption.
+Sums of integers are exact, so the only error of an encrypted sum is the rounding here. For each client it is less than
+one step, and it is zero on average, because rounding is stochastic. All functions are TensorFlow graph code; they run
+on the client before encryption, and on the server after decryption.
 """
 
 import dataclasses
@@ -16,12 +16,12 @@ from tff_vision.secure import chacha20
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Encoding:
-  """How real values become integers in [0, 2 * offset], and a sum of integers real values again.
+  """Maps real values to integers in [0, 2 * offset], and a sum of integers back to real values.
 
   Attributes:
     value_bits: Bits of one integer.
     value_range: The largest magnitude of a value.
-    norm_bound: For differential privacy: the L2 norm that no rounded vector exceeds, whatever is rounded up.
+    norm_bound: For differential privacy: the L2 norm that no rounded vector exceeds, whichever way values are rounded.
   """
   value_bits: int
   value_range: float
@@ -37,14 +37,14 @@ class Encoding:
 
   @property
   def step(self) -> float:
-    """What one integer step is worth: a rounded value is less than this away."""
+    """The size of one integer step: a rounded value differs by less than this."""
     return self.value_range / self.offset
 
   def clip_norm(self, length: int) -> float:
     """Returns the norm to which a vector is clipped so that its rounded form stays within `norm_bound`.
 
     Raises:
-      ValueError: Rounding takes more than half of the bound.
+      ValueError: Rounding would take more than half of the bound.
     """
     left = self.norm_bound - self.step * math.sqrt(length)
     if left < self.norm_bound / 2:
@@ -56,26 +56,26 @@ class Encoding:
   def encode(self, values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Returns integers with expectation offset * (1 + values / value_range), [n] float64; runs on the client.
 
-    The computation fails where a value is not finite or out of range; the message, which travels to the server,
-    names no value.
+    The computation fails where a value is not finite or out of range. The error message reaches the server; it contains
+    no value.
 
     Args:
       values: [n] float32.
-      seed: [2] int32 for the dither; rounding reveals nothing, so this needs to be no secret.
+      seed: [2] int32 for the dither; it need not be secret, because rounding reveals nothing.
     """
     return self.integers(self.prepared(values), seed)
 
   def prepared(self, values: tf.Tensor) -> tf.Tensor:
-    """Does what of `encode` needs the whole vector: checks, and clipping to the norm bound if there is one."""
+    """Does the part of `encode` that needs the whole vector: checks, and clipping to the norm bound if there is one."""
     values = self._finite(values)
     if self.norm_bound is not None:
-      # In float64, and a little shorter than its rounding: what follows may not exceed the bound by anything.
+      # In float64, and slightly shorter than the bound, so that later rounding errors cannot exceed the bound at all.
       values, bound = tf.cast(values, tf.float64), self.clip_norm(values.shape[0]) * (1 - 1e-9)
       values *= bound / tf.maximum(tf.norm(values), bound)
     return self._in_range(values)
 
   def integers(self, values: tf.Tensor, seed: tf.Tensor, first: tf.Tensor | int = 0) -> tf.Tensor:
-    """Returns the integers of prepared values, or of a part of them, from `first` on, with a seed of its own."""
+    """Returns the integers of prepared values, or of a part of them that begins at `first` and has its own seed."""
     del first
     scaled = tf.cast(values, tf.float64) / self.step
     dither = tf.cast(tf.random.stateless_uniform(tf.shape(values), seed, dtype=tf.float32), tf.float64)
@@ -83,7 +83,7 @@ class Encoding:
     return tf.clip_by_value(tf.floor(scaled + dither), -offset, offset) + offset
 
   def decode(self, total: tf.Tensor, clients: tf.Tensor) -> tf.Tensor:
-    """Returns the sum of real values, [n] float32, from the sum of `clients` integers, [n] int64."""
+    """Returns the sum of real values, [n] float32, from the sum of the integers of `clients` clients, [n] int64."""
     centred = tf.cast(total - tf.cast(clients, tf.int64) * self.offset, tf.float64)
     return tf.cast(centred * self.step, tf.float32)
 

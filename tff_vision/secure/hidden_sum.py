@@ -1,10 +1,11 @@
 """Rounds in which somebody outside of the TFF computation opens the sum: a key holder, all clients, or unmasking.
 
-There are two processes. In the first, a sum hides each update, and the numbers that a client tells beside it, and adds
-up what it hid; the hidden sum leaves the round as a `HiddenSum`, and the process's own result is zero and unused. Then
-the sum is opened. In the second, the innermost sum of the aggregation stack is a constant that the state brings in; it
-runs without clients, so all it does is what follows a sum: division, noise, the server's optimizer. Layers that learn
-from clients between rounds (adaptive clipping by quantiles) would see no clients in the second, and do not fit here.
+There are two processes. In the first, each client hides its update and the numbers that it reports beside it, and the
+server adds up the hidden values. The hidden sum leaves the round as a `HiddenSum`; the process's own result is zero and
+unused. Then the sum is opened. In the second process, the innermost sum of the aggregation stack is a constant from the
+state. This process runs without clients, so it does only what follows a sum: division, noise, the server's optimizer.
+Layers that learn from clients between rounds (adaptive clipping by quantiles) do not fit here, because the second
+process has no clients.
 """
 
 import collections
@@ -25,12 +26,12 @@ _NOTHING = np.zeros([0], np.float32)
 
 
 class HiddenSum(NamedTuple):
-  """What a hiding sum measures, server-placed: the only thing of a round that is read to open it.
+  """The server-placed measurement of a hiding sum: the only result of a round that is read to open the sum.
 
   Attributes:
-    total: The sum of what clients hid: of ciphertexts or of masked integers.
-    clients: How many clients are in it, int32.
-    length: Of the vector that each of them hid, int32.
+    total: The sum of the clients' hidden values: ciphertexts or masked integers.
+    clients: The number of clients in the sum, int32.
+    length: The length of the vector that each client hid, int32.
   """
   total: Any
   clients: Any
@@ -39,12 +40,12 @@ class HiddenSum(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Opened:
-  """An open sum.
+  """An opened sum.
 
   Attributes:
-    vector: What the second process's innermost sum is, [n] float32.
-    weight: Of all clients together, where updates are weighed.
-    measured: What clients told of their training; empty if nothing.
+    vector: The result of the second process's innermost sum, [n] float32.
+    weight: The total weight of all clients, where updates are weighted.
+    measured: The measurements that clients reported of their training; empty if there are none.
   """
   vector: np.ndarray
   weight: float = 0.0
@@ -53,11 +54,11 @@ class Opened:
 
 @dataclasses.dataclass(frozen=True)
 class HiddenRound:
-  """What comes of the clients' part of a round.
+  """The result of the clients' part of a round.
 
   Attributes:
-    client_work: What clients told of their training in the clear.
-    kept: As of `protocols.RoundOutput`.
+    client_work: The measurements that clients reported in the clear.
+    kept: As in `protocols.RoundOutput`.
   """
   hidden: HiddenSum
   client_work: Any
@@ -65,16 +66,16 @@ class HiddenRound:
 
 
 class Hiding:
-  """The first process: clients train, and their updates are added up hidden."""
+  """The first process: clients train, and their hidden updates are added up."""
 
   def __init__(self, process: protocols.ComposedProcess,
                limited: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext):
-    """Args: `process`'s aggregator measures a `HiddenSum`; what is called inside of `limited()` fits into memory."""
+    """Args: `process`'s aggregator measures a `HiddenSum`; calls inside of `limited()` fit into memory."""
     self._process = process
     self._limited = limited
 
   def next(self, state: protocols.State, data: Sequence[Any]) -> HiddenRound:
-    """Runs the clients' part of one round. Args: `state` is the run's, but for the state of the hiding sum in it."""
+    """Runs the clients' part of one round. Args: `state` is the run's, without the state of the hiding sum."""
     with self._limited():
       output = self._process.measure(state, data)
     hidden = output.metrics['aggregator']
@@ -83,17 +84,17 @@ class Hiding:
 
 
 class Opening(protocols.WrappedProcess):
-  """The second process: what follows the sum. Its state is the run's, and has no sum in it between rounds."""
+  """The second process: what follows the sum. Its state is the run's state, and holds no sum between rounds."""
 
   def __init__(self, process: protocols.ComposedProcess, place: Sequence[str]):
     """Initializes the process.
 
     Args:
       process: Composed around `OpenedSumFactory`.
-      place: The names that lead to the state of that sum in the aggregator's.
+      place: The path of names to the state of that sum within the aggregator's state.
 
     Raises:
-      ValueError: No such state is there.
+      ValueError: There is no such state.
     """
     super().__init__(process)
     self._place = tuple(place)
@@ -108,12 +109,12 @@ class Opening(protocols.WrappedProcess):
                        f'where PLACE_OF_SUM says: {process.state_type.aggregator}.')
 
   def open(self, state: protocols.State, opened: Opened) -> protocols.RoundOutput:
-    """Runs the server's part of one round on an open sum; the state that it returns holds nothing of it."""
+    """Runs the server's part of one round on an opened sum; the returned state holds nothing of the sum."""
     output = self._process.next(self._with(state, opened.vector, opened.weight), [])
     return dataclasses.replace(output, state=self._with(output.state, _NOTHING, 0.0))
 
   def _with(self, state, vector, weight):
-    """Returns the state with an open sum in the two places that such a sum has, the second only if a step reads it."""
+    """Returns the state with an opened sum in its two places; the weight is set only if a server step reads it."""
     state = state._replace(aggregator=_replaced(state.aggregator, self._place, opened_state(vector)))
     if isinstance(state.finalizer, Mapping) and told.COHORT_WEIGHT in state.finalizer:
       state = state._replace(finalizer=_replaced(state.finalizer, [told.COHORT_WEIGHT], np.float32(weight)))
@@ -121,7 +122,7 @@ class Opening(protocols.WrappedProcess):
 
 
 class HiddenSumProcess(protocols.WrappedProcess):
-  """A process whose sums are hidden, and opened by somebody else."""
+  """A process whose sums are hidden, and opened by another party."""
 
   def __init__(self, *, hiding: Hiding, opening: Opening, hiding_state: Mapping[str, Any],
                read: Callable[[np.ndarray, int], Opened], client_data: Callable[[Sequence[Any]], Sequence[Any]],
@@ -129,12 +130,12 @@ class HiddenSumProcess(protocols.WrappedProcess):
     """Initializes the process.
 
     Args:
-      hiding_state: The state of the hiding sum, which stands alone.
-      read: From what `open_sum` returns, and the number of clients in it, to what it says.
-      client_data: From the cohort's data to what `hiding.next` takes; called once a round.
-      open_sum: From the hidden sum, the number of clients in it and the length of what each hid to the vector of
-        sums, [length].
-      fewest: No sum over fewer clients is opened.
+      hiding_state: The state of the hiding sum, which is the only sum in its stack.
+      read: Takes the result of `open_sum` and the number of clients in it; returns the `Opened` sum.
+      client_data: Takes the cohort's data; returns the input of `hiding.next`; called once per round.
+      open_sum: Takes the hidden sum, the number of clients in it and the length of each hidden vector; returns the
+        vector of sums, [length].
+      fewest: The least number of clients; a sum over fewer clients is not opened.
     """
     super().__init__(opening)
     self._hiding = hiding
@@ -149,7 +150,7 @@ class HiddenSumProcess(protocols.WrappedProcess):
     """Runs one round.
 
     Raises:
-      ValueError: The sum cannot be opened, or is over too few; the state is unchanged, so the round can be run again.
+      ValueError: The sum cannot be opened, or has too few clients; the state is unchanged, and the round may be rerun.
     """
     found = self._hiding.next(state._replace(aggregator=self._hiding_state), self._client_data(data))
     clients = int(found.hidden.clients)
@@ -163,7 +164,7 @@ class HiddenSumProcess(protocols.WrappedProcess):
 
 
 class OpenedSumFactory(tff.aggregators.UnweightedAggregationFactory):
-  """A sum that ignores its clients and returns the vector in its state, which it leaves empty."""
+  """A sum that ignores its clients and returns the vector in its state; it leaves that vector empty."""
 
   def create(self, value_type):
     length = vector_length(value_type)
@@ -187,22 +188,22 @@ class OpenedSumFactory(tff.aggregators.UnweightedAggregationFactory):
 
 @tff.tensorflow.computation
 def nothing_opened():
-  """Returns the state of a sum that waits to be opened: a vector of any length, empty between rounds."""
+  """Returns the state of a sum that waits for an opened vector: a vector of any length, empty between rounds."""
   return collections.OrderedDict([(_OPENED, tf.compat.v1.placeholder_with_default(tf.zeros([0]), [None]))])
 
 
 def opened_state(vector: np.ndarray = _NOTHING) -> collections.OrderedDict:
-  """Returns the state of an `OpenedSumFactory` that brings in `vector`; by default nothing."""
+  """Returns the state of an `OpenedSumFactory` with the opened `vector`; by default an empty one."""
   return collections.OrderedDict([(_OPENED, vector)])
 
 
 def hidden_output(state, hidden, *, clients_max: int, length: int, fewest: int = 2
                   ) -> tff.templates.MeasuredProcessOutput:
-  """Returns what a hiding sum returns: zeros, and as measurement a `HiddenSum`.
+  """Returns the output of a hiding sum: a result of zeros, and a `HiddenSum` as measurement.
 
   Args:
-    hidden: The sum, server-placed; it fails where it is over one client, fewer than `fewest`, or more than
-      `clients_max`. A sum over nobody does not fail, and is not opened.
+    hidden: The sum, server-placed; it fails if it has one client, fewer than `fewest`, or more than `clients_max`. A
+      sum over no clients does not fail, and is not opened.
   """
 
   @tff.tensorflow.computation
@@ -225,7 +226,7 @@ def vector_length(value_type) -> int:
   """Returns the length of a float32 vector type.
 
   Raises:
-    TypeError: It is another type.
+    TypeError: The type is another one.
   """
   if not isinstance(value_type, tff.TensorType) or len(value_type.shape) != 1 or value_type.dtype != np.float32:
     raise TypeError(f'secure sums take float32 vectors, found {value_type}; wrap the factory in '
@@ -234,7 +235,7 @@ def vector_length(value_type) -> int:
 
 
 def _replaced(structure, place, value):
-  """Returns nested mappings with another value in one place, in the same containers; the given ones stay."""
+  """Returns a copy of nested mappings with one value replaced, in the same containers; the input is unchanged."""
   if not place:
     return value
   changed = type(structure)(structure)

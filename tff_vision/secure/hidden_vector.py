@@ -1,9 +1,9 @@
 """What a client hides in a secure sum, and what its sum says: the one place that knows where a weight stands.
 
-A client hides one vector: the numbers that it tells, its weight first if it has one, and behind them its update times
-its weight's share of the largest weight that may occur, which is public, so that a weighed update keeps its range. The
-server learns the sum of weighed updates and the sum of weights, and nothing about one client's weight. What follows the
-sum is `SecureMeanFactory`, to whose innermost sum the sum of the weights' shares comes last.
+A client hides one vector: first the numbers that it reports (its weight first, if it has one), then its update. The
+update is multiplied by weight / largest possible weight, so a weighted update keeps its range; the largest possible
+weight is public. The server learns the sum of weighted updates and the sum of weights, and nothing about one client's
+weight. `SecureMeanFactory` follows the sum; the last entry of its innermost sum is the sum of these weight ratios.
 """
 
 import collections
@@ -25,15 +25,15 @@ Upload: TypeAlias = tff.aggregators.UnweightedAggregationFactory | tff.aggregato
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HiddenVector:
-  """The vector of one run.
+  """The layout of the vector that each client of a run hides.
 
   Attributes:
-    encoding: How an update becomes integers, like `fixed_point.Encoding`.
-    value_bits: Bits of an integer of the numbers that are told.
-    quantities: What is told beside the update, without a weight.
-    summary: As `told.Told.summary`.
-    largest_weight: No client has a larger weight; one that has fails the round before anything is hidden. None: every
-      update counts once, and no weight is sent.
+    encoding: Maps an update to integers, like `fixed_point.Encoding`.
+    value_bits: Bits of each integer of the reported numbers.
+    quantities: The numbers reported beside the update, without a weight.
+    summary: As in `told.Told.summary`.
+    largest_weight: The largest legal weight; a client with a larger one fails the round before anything is hidden.
+      None: every update counts once, and no weight is sent.
   """
   encoding: Any
   value_bits: int
@@ -43,39 +43,39 @@ class HiddenVector:
 
   @property
   def weighs(self) -> bool:
-    """Whether updates are weighed."""
+    """Whether updates are weighted."""
     return self.largest_weight is not None
 
   @functools.cached_property
   def numbers(self) -> whole_numbers.WholeNumbers:
-    """The integers before the update."""
+    """The integers that precede the update."""
     weight = {told.WEIGHT: told.whole(self.largest_weight)} if self.largest_weight is not None else {}
     return whole_numbers.WholeNumbers(quantities={**weight, **self.quantities}, value_bits=self.value_bits)
 
   @functools.cached_property
   def vector_encoding(self) -> Any:
-    """How the whole vector becomes integers, like `encoding`."""
+    """Maps the whole vector to integers, like `encoding`."""
     if not self.numbers.length:
       return self.encoding
     return whole_numbers.BesideUpdate(encoding=self.encoding, count=self.numbers.length)
 
   def length(self, update_length: int) -> int:
-    """Returns how long the vector is with an update of so many numbers."""
+    """Returns the length of the vector for an update of `update_length` numbers."""
     return self.numbers.length + update_length
 
   def sent_type(self, update_type: tff.Type) -> tff.Type:
-    """Returns the type of what becomes the vector."""
+    """Returns the type of the structure that is flattened to the vector."""
     if not self.numbers.length:
       return update_type
-    # In this order also when sorted, as concatenation does.
+    # Sorting by name keeps this order, which concatenation uses.
     return tff.types.to_type(collections.OrderedDict(
         beside=tff.TensorType(np.float32, [self.numbers.length]), update=update_type))
 
   def sent(self, update: Any, beside: Any) -> Any:
-    """Returns what becomes the vector of one client; client graph code.
+    """Returns the structure that is flattened to one client's vector; client graph code.
 
     Args:
-      beside: Its weight, or what `learning.local_training.returned` puts in a weight's place.
+      beside: The client's weight, or the value that `learning.local_training.returned` gives instead of a weight.
     """
     alone = isinstance(beside, tf.Tensor)
     numbers = {} if alone else dict(beside['numbers'])
@@ -87,11 +87,11 @@ class HiddenVector:
     return collections.OrderedDict(beside=self.numbers.encode(numbers), update=update)
 
   def update_of(self, sent: Any) -> Any:
-    """Returns the update in what `sent` returns."""
+    """Returns the update in a result of `sent`."""
     return tf.nest.map_structure(tf.identity, sent['update'] if self.numbers.length else sent)
 
   def opened(self, total: np.ndarray, clients: int) -> hidden_sum.Opened:
-    """Returns what the sum of `clients` vectors says. Args: `total` is decoded, [length]; runs on the server."""
+    """Returns the opened sum of `clients` vectors. Args: `total` is decoded, [length]; runs on the server."""
     count = self.numbers.length
     sums = self.numbers.decode(total[:count], clients)
     vector = np.asarray(total[count:], np.float32)
@@ -107,10 +107,10 @@ class HiddenVector:
 
 
 class HidingFactory(tff.aggregators.WeightedAggregationFactory):
-  """The innermost sum of a round, which stands alone on the clients: what follows it runs when it is open."""
+  """The innermost sum of a round, and the only sum in its stack: what follows it runs after the sum is opened."""
 
   def __init__(self, upload: Upload, vector: HiddenVector):
-    """Args: `upload` hides and sums vectors; where it masks, weights are of `masked_sum.with_mask_rows`."""
+    """Args: `upload` hides and sums vectors; where it masks, its weights come from `masked_sum.with_mask_rows`."""
     self._upload = tff.aggregators.concat_factory(upload)
     self._masks = isinstance(upload, tff.aggregators.WeightedAggregationFactory)
     self._vector = vector
@@ -123,7 +123,7 @@ class HidingFactory(tff.aggregators.WeightedAggregationFactory):
     def sent(value, beside):
       return self._vector.sent(value, beside)
 
-    # The stack's result is unused until the sum is opened; its type must still be that of an update.
+    # The stack's result is not used until the sum is opened, but its type must be that of an update.
     @tff.tensorflow.computation(sent_type)
     def update_of(total):
       return self._vector.update_of(total)
@@ -142,14 +142,14 @@ class HidingFactory(tff.aggregators.WeightedAggregationFactory):
 
 
 class SecureMeanFactory(tff.aggregators.WeightedAggregationFactory):
-  """Divides a sum of weighed updates by the sum of weights; zero weight in total gives zero."""
+  """Divides a sum of weighted updates by the sum of weights; a total weight of zero gives zero."""
 
   def __init__(self, sum_factory: tff.aggregators.UnweightedAggregationFactory, *, largest_weight: float):
     """Initializes the factory.
 
     Args:
-      sum_factory: Sums structures of float32; its state is the mean's.
-      largest_weight: As of `HiddenVector`.
+      sum_factory: Sums structures of float32; its state becomes the mean's state.
+      largest_weight: As in `HiddenVector`.
     """
     self._sum_factory = sum_factory
     self._largest_weight = largest_weight
@@ -178,11 +178,11 @@ class SecureMeanFactory(tff.aggregators.WeightedAggregationFactory):
 
 
 def weigh(value: Any, weight: tf.Tensor, largest_weight: float) -> tuple[Any, tf.Tensor]:
-  """Returns the update times the weight's share of the largest one, and that share; client graph code."""
+  """Returns the update times weight / largest weight, and that ratio; client graph code."""
   share = tf.cast(weight, tf.float32) / largest_weight
   legal = tf.debugging.Assert(tf.logical_and(share >= 0, share <= 1), [
       f'secure sum: a client\'s weight lies outside 0..{largest_weight:g}, the largest number of examples that a '
       'client may have; nothing was encrypted and the round fails.'])
   with tf.control_dependencies([legal]):
-    # A client without weight may hold anything, NaN included: it must not matter.
+    # A client of weight zero may hold any value, NaN included; it must not affect the sum.
     return tf.nest.map_structure(lambda v: tf.math.multiply_no_nan(v, share), value), share

@@ -1,15 +1,14 @@
 """Keys from the kernel's random number generator, inside a graph, on the machine that runs the graph.
 
-TensorFlow's own generators are not for keys: they are seeded with at most 64 bits, and seeds that travel in a
-graph are known to whoever wrote it. Linux hands out its cryptographic generator as text, which a `tf.data`
-reader can read.
+TensorFlow's own generators are not suitable for keys: they have seeds of at most 64 bits, and whoever wrote the graph
+knows the seeds in it. Linux exposes its cryptographic generator as a text file, which a `tf.data` reader can read.
 """
 
 import tensorflow as tf
 
 _KERNEL_UUID = '/proc/sys/kernel/random/uuid'  # A new version-4 UUID at each read, Linux only.
 _RANDOM_FIELDS = ((0, 8), (9, 4), (24, 12))  # Start and length of the hex digits that are all random.
-_READS = 3  # 24 random digits a read, 64 needed.
+_READS = 3  # Each read gives 24 random digits; a key needs 64.
 
 
 def kernel_key() -> tf.Tensor:
@@ -20,8 +19,8 @@ def kernel_key() -> tf.Tensor:
 def kernel_keys(count: tf.Tensor | int) -> tf.Tensor:
   """Returns as many fresh 256-bit keys, [count, 8] uint32, drawn where and when the graph runs.
 
-  The file is read by a stateful dataset op: `tf.io.read_file` is stateless, and graph optimisation merges
-  equal stateless ops into one, so that three reads would give one and the same UUID.
+  A stateful dataset op reads the file. `tf.io.read_file` is stateless, and graph optimisation merges equal stateless
+  ops into one, so that three reads would give the same UUID.
   """
   reads = tf.cast(count, tf.int64) * _READS
   lines = tf.data.TextLineDataset(_KERNEL_UUID).repeat(reads).batch(reads, drop_remainder=True)

@@ -13,7 +13,7 @@ from tff_vision.secure.masking import mask_expansion, mask_graph
 
 _UNAUDITED = 'The cryptographic code is unaudited and does not run in constant time.'
 _CURIOUS = 'The coordinator wrote the graphs: this protects from one that is honest but curious.'
-# Where one machine ran every party, what was hidden was hidden from nobody.
+# Where one machine ran every party, hiding protected nothing from anybody.
 SIMULATION = ('This run simulated all parties on one machine: it demonstrates the protocol and its cost, not secrecy. '
               + _UNAUDITED)
 ON_WORKERS = {
@@ -58,12 +58,12 @@ def describe_masks(encoding: fixed_point.Encoding, length: int, *, clients: int,
 
 def describe_fields(encoding: fixed_point.Encoding, numbers: whole_numbers.WholeNumbers, parameters_count: int, *,
                     known: Collection[str], kept: bool) -> Mapping[str, Any]:
-  """Returns which way each thing went that a client knows: hidden, in the clear, or not at all.
+  """Returns how each item that a client knows was sent: hidden, in the clear, or not at all.
 
   Args:
-    numbers: What travelled beside an update of `parameters_count` numbers.
-    known: The names of all that clients of such a run could tell.
-    kept: Whether clients keep something between rounds.
+    numbers: The numbers sent beside an update of `parameters_count` numbers.
+    known: The names of all numbers that clients of such a run could report.
+    kept: Whether clients keep state between rounds.
   """
   clear = {'attendance': 'which clients take part, and how many of them a worker stands for'}
   if kept:
@@ -77,7 +77,7 @@ def describe_fields(encoding: fixed_point.Encoding, numbers: whole_numbers.Whole
 
 
 def _decryption_security(params, length, rounds):
-  """Returns what is statistical in opening a sum, with the run that it is counted for."""
+  """Returns the statistical security of opening a sum, and the run for which it is computed."""
   if not params.smudging_bits:
     return {'statistical_bits': None, 'reason': 'the holder of the whole key decrypts alone and returns rounded sums, '
                                                 'in which nothing of the ciphertexts\' noise is left'}
@@ -94,7 +94,7 @@ def _describe_encoding(encoding, length):
 
 
 def _encryption_seconds(params, encoding, length):
-  """Measures one chunk of polynomials here and scales: encryption and, for joint keys, the decryption share."""
+  """Times one chunk of polynomials here and scales up: encryption and, for joint keys, the decryption share."""
   polynomials = params.chunks(length)[1]
   count = polynomials * params.values_per_coefficient * params.degree
   reference = bfv.reference_polynomial(params, tf.constant(0, tf.int64))
@@ -119,7 +119,7 @@ def _mask_seconds(length, masks):
 
 
 def _seconds(fn, argument):
-  """Returns the seconds of the second call: the first one traces."""
+  """Returns the seconds of the second call, because the first one traces."""
   fn(argument)
   started = time.monotonic()
   fn(argument)

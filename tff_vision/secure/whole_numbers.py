@@ -1,8 +1,8 @@
 """Counts and metrics of a client as small integers in the hidden vector; their sums are exact.
 
-A number is counted in steps from the bottom of its range, and the count is cut into pieces of `value_bits` - 1 bits, so
-that a piece is no larger than an element of an update: whatever has room for the sum of updates has room for them. A
-number that may leave its range brings one more piece, which counts the clients for which it did.
+A number is counted in steps from the bottom of its range. The count is split into pieces of `value_bits` - 1 bits, so
+that a piece is no larger than an element of an update; a sum that has room for updates has room for the pieces too. A
+number that may leave its range has one more piece, which counts the clients whose number left the range.
 """
 
 import dataclasses
@@ -17,10 +17,10 @@ from tff_vision import told
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WholeNumbers:
-  """How named numbers become integers.
+  """Maps named numbers to integers.
 
   Attributes:
-    quantities: What each one is.
+    quantities: The description of each number.
     value_bits: Bits of an element of an update.
   """
   quantities: Mapping[str, told.Quantity]
@@ -28,13 +28,13 @@ class WholeNumbers:
 
   @property
   def length(self) -> int:
-    """How many integers there are."""
+    """The number of integers."""
     return sum(self._pieces(quantity) + quantity.open_ended for quantity in self.quantities.values())
 
   def encode(self, numbers: Mapping[str, tf.Tensor]) -> tf.Tensor:
-    """Returns the integers of one client, [length] float32, none above 2**(value_bits - 1) - 1; on the client.
+    """Returns the integers of one client, [length] float32, none above 2**(value_bits - 1) - 1; runs on the client.
 
-    The computation fails where a number that cannot leave its range has left it; the message names no value.
+    The computation fails where a number that must stay in its range is outside; the message contains no value.
 
     Args:
       numbers: A scalar for each quantity.
@@ -43,7 +43,7 @@ class WholeNumbers:
     for name, quantity in self.quantities.items():
       value = tf.cast(numbers[name], tf.float64)
       count = tf.round((value - quantity.low) / quantity.step)
-      inside = tf.logical_and(count >= 0, count <= quantity.largest)  # Of no number neither holds.
+      inside = tf.logical_and(count >= 0, count <= quantity.largest)  # For NaN both are false.
       if not quantity.open_ended:
         legal = tf.debugging.Assert(inside, [
             f'secure sum: a client\'s {name} lies outside {quantity.low:g}..{quantity.high:g}, its public range; '
@@ -59,10 +59,10 @@ class WholeNumbers:
     return tf.cast(tf.stack(found), tf.float32)
 
   def decode(self, total: np.ndarray, clients: int) -> dict[str, float]:
-    """Returns the sums over `clients` clients; not a number where one of them left the range.
+    """Returns the sums over `clients` clients; NaN where a client's number left the range.
 
     Args:
-      total: [length] whole numbers, the sum of what `encode` returned.
+      total: [length] whole numbers, the sum of the results of `encode`.
     """
     left, sums = [int(one) for one in total], {}
     for name, quantity in self.quantities.items():
@@ -81,11 +81,11 @@ class WholeNumbers:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BesideUpdate:
-  """Stands where `fixed_point.Encoding` does: that one for an update, before which integers stay as they are.
+  """Has the methods of `fixed_point.Encoding`: it encodes an update so, and keeps the integers before it unchanged.
 
   Attributes:
-    encoding: Of the update.
-    count: How many integers stand before it.
+    encoding: The encoding of the update.
+    count: The number of integers before it.
   """
   encoding: Any
   count: int
@@ -96,7 +96,7 @@ class BesideUpdate:
 
   @property
   def offset(self) -> int:
-    """Added to an integer of the update to make it non-negative, and to no other."""
+    """Added to an integer of the update to make it non-negative; not added to the integers before the update."""
     return self.encoding.offset
 
   def encode(self, values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
@@ -104,16 +104,16 @@ class BesideUpdate:
     return self.integers(self.prepared(values), seed)
 
   def prepared(self, values: tf.Tensor) -> tf.Tensor:
-    """Does what needs the whole update."""
+    """Does the part that needs the whole update."""
     update = self.encoding.prepared(values[self.count:])
     return tf.concat([tf.cast(values[:self.count], update.dtype), update], axis=0)
 
   def integers(self, values: tf.Tensor, seed: tf.Tensor, first: tf.Tensor | int = 0) -> tf.Tensor:
-    """Returns the integers of what `prepared` returned, or of the part of it that begins at `first`."""
+    """Returns the integers of a result of `prepared`, or of the part of it that begins at `first`."""
     position = first + tf.range(tf.shape(values)[0])
     return tf.where(position < self.count, tf.cast(values, tf.float64), self.encoding.integers(values, seed, first))
 
   def decode(self, total: tf.Tensor, clients: tf.Tensor) -> tf.Tensor:
-    """Returns the sums of integers and the sum of updates, as its encoding has it, [n] float64, from [n] int64."""
+    """Returns the sums of integers and the decoded sum of updates, [n] float64, from [n] int64."""
     update = self.encoding.decode(total[self.count:], clients)
     return tf.concat([tf.cast(total[:self.count], tf.float64), tf.cast(update, tf.float64)], axis=0)
