@@ -1,11 +1,11 @@
 """Encodes and decodes compressed updates; the payload is what would cross the network.
 
-A codec works on the whole update as one vector and has a payload of fixed size: its bytes are those of its tensors.
-Everything random about a payload is drawn from a hash of the update, so that a repeated round repeats it.
+A codec works on the whole update as one vector. Its payload has a fixed size, which is the total size of its tensors.
+All randomness of a payload is derived from a hash of the update, so that a repeated round gives the same payload.
 
 Quantisation within blocks, plain and after a random rotation: Suresh et al., "Distributed Mean Estimation with Limited
 Communication", ICML 2017, sections 2.2 and 3; Alistarh et al., "QSGD", NIPS 2017, section 4 (blocks). Largest values
-only: Aji and Heafield, EMNLP 2017; what it leaves out is the business of `error_feedback`.
+only (top-k): Aji and Heafield, EMNLP 2017; `error_feedback` handles the values that it leaves out.
 """
 
 import abc
@@ -26,7 +26,7 @@ Payload = Mapping[str, tf.Tensor]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Codec(abc.ABC):
-  """Writes and reads vectors of `length` float32."""
+  """Encodes and decodes vectors of `length` float32."""
   length: int
 
   @abc.abstractmethod
@@ -42,14 +42,14 @@ class Codec(abc.ABC):
     return tf.map_fn(self.decode, payloads, fn_output_signature=tf.TensorSpec([self.length], tf.float32))
 
   def num_bytes(self) -> int:
-    """Returns the size of every payload."""
+    """Returns the size in bytes, the same for every payload."""
     written = tf.function(self.encode, autograph=False).get_concrete_function(tf.TensorSpec([self.length], tf.float32))
     return sum(tensor.shape.num_elements() * tensor.dtype.size for tensor in written.structured_outputs.values())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plain(Codec):
-  """float32 as it is."""
+  """float32 values, unchanged."""
 
   def encode(self, vector):
     return collections.OrderedDict(values=vector)
@@ -63,12 +63,12 @@ class Plain(Codec):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Quantised(Codec):
-  """The nearest, or a random neighbouring, of 2**bits evenly spaced values between a block's least and largest.
+  """Rounds to the nearest, or to a random neighbour, of 2**bits evenly spaced values between a block's min and max.
 
   Attributes:
-    bits: Of one value.
-    stochastic: Whether a value is rounded up with the probability that makes the result right on average.
-    rotation: Applied to every block first, with a seed of the client's, and undone by the server.
+    bits: Bits of one value.
+    stochastic: Whether a value is rounded up with the probability that makes the result unbiased.
+    rotation: Applied to every block first, with a seed from the client; the server inverts it.
   """
   bits: int
   stochastic: bool
@@ -101,7 +101,7 @@ class Quantised(Codec):
 
   @property
   def _width(self):
-    """Of a block: a power of two, for the rotations."""
+    """The width of a block: a power of two, for the rotations."""
     return min(_BLOCK, 2**math.ceil(math.log2(max(2, self.length))))
 
   @property
@@ -110,18 +110,18 @@ class Quantised(Codec):
 
   @property
   def _kept(self):
-    """The numbers that are sent: a rotation fills the last block up, without one its padding is known."""
+    """The count of numbers sent: a rotation fills the last block; without one, its padding is known and not sent."""
     return self._rows * self._width if self.rotation.seeded else self.length
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TopK(Codec):
-  """The values of largest magnitude, and where they stand; zero elsewhere.
+  """Sends the values of largest magnitude and their positions; all other values become zero.
 
-  Positions take the fewer bytes of one bit for each value of the vector, or a number for each value sent.
+  Positions are encoded in the smaller of two ways: one bit for each value of the vector, or a number per value sent.
 
   Attributes:
-    fraction: Of the values; at least one is sent.
+    fraction: The fraction of values that is sent; at least one value is sent.
   """
   fraction: float
 
@@ -159,45 +159,45 @@ class TopK(Codec):
 
 
 def build_codec(config: aggregation_config.AggregationConfig, length: int) -> Codec:
-  """Returns what `config.compression` names, for updates of `length` values."""
+  """Returns the codec that `config.compression` names, for updates of `length` values."""
   return CODECS[config.compression](config, length)
 
 
 def _seed(vector):
-  """Returns [2] int32, a function of every bit of the vector; whole numbers, so the order of adding does not matter."""
+  """Returns [2] int32 that depends on every bit of the vector; integer sums, so the order of adding does not matter."""
   words = tf.cast(tf.bitcast(vector, tf.int32), tf.int64)
   places = tf.range(1, 2 * int(vector.shape[0]), 2, tf.int64)
   return tf.bitcast(tf.reduce_sum(words * places), tf.int32)
 
 
 def plain(config: aggregation_config.AggregationConfig, length: int) -> Codec:
-  """Returns float32 as it is."""
+  """Returns the codec that sends float32 unchanged."""
   del config
   return Plain(length=length)
 
 
 def uniform(config: aggregation_config.AggregationConfig, length: int) -> Codec:
-  """Returns nearest values."""
+  """Returns the codec that rounds to the nearest value."""
   return Quantised(length=length, bits=config.compression_bits, stochastic=False)
 
 
 def stochastic(config: aggregation_config.AggregationConfig, length: int) -> Codec:
-  """Returns random neighbouring values."""
+  """Returns the codec that rounds to a random neighbouring value."""
   return Quantised(length=length, bits=config.compression_bits, stochastic=True)
 
 
 def hadamard(config: aggregation_config.AggregationConfig, length: int) -> Codec:
-  """Returns random neighbouring values after a Walsh-Hadamard transform."""
+  """Returns the codec that rounds to a random neighbouring value after a Walsh-Hadamard transform."""
   return Quantised(length=length, bits=config.compression_bits, stochastic=True, rotation=rotations.HADAMARD)
 
 
 def dft(config: aggregation_config.AggregationConfig, length: int) -> Codec:
-  """Returns random neighbouring values after a Fourier transform."""
+  """Returns the codec that rounds to a random neighbouring value after a Fourier transform."""
   return Quantised(length=length, bits=config.compression_bits, stochastic=True, rotation=rotations.FOURIER)
 
 
 def top_k(config: aggregation_config.AggregationConfig, length: int) -> Codec:
-  """Returns the largest values."""
+  """Returns the codec that sends the values of largest magnitude."""
   return TopK(length=length, fraction=config.top_k_fraction)
 
 
@@ -205,7 +205,7 @@ CODECS: Mapping[str, Callable[[aggregation_config.AggregationConfig, int], Codec
 
 
 def packed_length(count: int) -> int:
-  """Returns the bytes of one plane of `count` numbers."""
+  """Returns the bytes of one bit plane of `count` numbers."""
   return -(-count // 8)
 
 
@@ -219,7 +219,7 @@ def pack(numbers: tf.Tensor, bits: int) -> tf.Tensor:
 
 
 def unpack(packed: tf.Tensor, count: int) -> tf.Tensor:
-  """Returns the [count] int32 that `pack` wrote."""
+  """Returns the [count] int32 that `pack` encoded."""
   total = tf.zeros([int(packed.shape[1]), 8], tf.int32)
   for plane in range(int(packed.shape[0])):
     eights = tf.bitwise.right_shift(tf.cast(packed[plane], tf.int32)[:, None], tf.range(8))

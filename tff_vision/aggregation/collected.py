@@ -1,6 +1,6 @@
 """Aggregation by rules that need all updates of a round on the server.
 
-Both take updates as a codec wrote them and read them on the server's side.
+Both factories decode the clients' compressed updates on the server.
 """
 
 import collections
@@ -12,14 +12,14 @@ import tensorflow_federated as tff
 
 from tff_vision.aggregation import codecs, flat, rules
 
-CodecFor = Callable[[int], codecs.Codec]  # From the length of an update.
+CodecFor = Callable[[int], codecs.Codec]  # Takes the length of an update.
 
 
 class CollectedFactory(tff.aggregators.WeightedAggregationFactory):
-  """Hands all updates of a round to a robust rule.
+  """Passes all updates of a round to a robust rule.
 
-  The server reads single updates: no secure sum, no promise to clients. Its memory is cohort x payload x 2 while it
-  collects, then cohort x model x 4 bytes, a few times over (x 3 for coordinate rules, x 2 for distances).
+  The server reads single updates, so there is no secure sum and no promise to clients. It uses cohort x payload x 2 of
+  memory while it collects, then a few times cohort x model x 4 bytes (x 3 for coordinate rules, x 2 for distances).
   """
 
   def __init__(self, rule: rules.Rule, codec_for: CodecFor):
@@ -46,7 +46,7 @@ class CollectedFactory(tff.aggregators.WeightedAggregationFactory):
 
 
 class DecodedMeanFactory(tff.aggregators.WeightedAggregationFactory):
-  """The mean of updates that are read one by one as they arrive; nobody, or no weight at all, gives zero."""
+  """The mean of updates that are decoded one by one as they arrive; no clients, or zero total weight, gives zero."""
 
   def __init__(self, codec_for: CodecFor):
     self._codec_for = codec_for
@@ -84,7 +84,7 @@ class DecodedMeanFactory(tff.aggregators.WeightedAggregationFactory):
 
 
 def write_computation(codec: codecs.Codec, value_type: tff.Type, weight_type: tff.Type) -> tff.Computation:
-  """Returns (update, weight) -> what a client sends: the payload's tensors and `weight`, float32."""
+  """Returns (update, weight) -> the payload's tensors and `weight`, float32, which a client sends."""
   @tff.tensorflow.computation(value_type, weight_type)
   def write(value, weight):
     return collections.OrderedDict(codec.encode(flat.flatten(value)), weight=tf.cast(weight, tf.float32))

@@ -1,7 +1,7 @@
 """Error feedback: a client keeps what compression left out of its update and adds it to its next one.
 
 Stich et al., "Sparsified SGD with Memory", NeurIPS 2018, algorithm 1; Karimireddy et al., "Error Feedback Fixes
-SignSGD", ICML 2019. Between its rounds the memory is kept as every client state is, see `client_state`.
+SignSGD", ICML 2019. Between rounds the memory is kept like every client state, see `client_state`.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from tff_vision.client_state import keeping
 
 def with_error_feedback(client_work: keeping.ClientWork,
                         codec_for: Callable[[int], codecs.Codec]) -> keeping.ClientWork:
-  """Returns keeping client work, whose updates are what the codec makes of update and memory together.
+  """Returns client work that keeps state; its updates are the compressed sum of update and memory.
 
-  A client whose training failed (weight zero) sends zeros and keeps its memory as it was. Runs on clients.
+  A client whose training failed (weight zero) sends zeros and leaves its memory unchanged. Runs on clients.
 
   Raises:
-    ValueError: The client work keeps a state of its own.
+    ValueError: The client work already keeps state.
   """
   if keeping.keeps(client_work):
     raise ValueError('compression=top_k does not go with an algorithm whose clients keep state: '

@@ -26,10 +26,10 @@ def unflatten(vector: tf.Tensor, value_type: tff.Type):
 
 
 def build_collect(item_type: tff.Type) -> tff.Computation:
-  """Returns {item}@CLIENTS -> items@SERVER, in which each tensor has one more axis, of the clients that delivered.
+  """Returns {item}@CLIENTS -> items@SERVER; each tensor gets one more axis, of the clients that delivered.
 
-  An aggregation that appends: TFF 0.87 has no other way to one. It can be split over workers like a sum. The server
-  holds all items of the round at once, and two copies of them while it appends.
+  It is an aggregation that appends, because TFF 0.87 has no other way to collect. It can be split over workers like a
+  sum. The server holds all items of the round at once, and two copies of them while it appends.
 
   Args:
     item_type: A mapping of names to tensors.
@@ -40,7 +40,7 @@ def build_collect(item_type: tff.Type) -> tff.Computation:
 
   @tff.tensorflow.computation
   def nothing():
-    # A number of rows that TFF does not know.
+    # TFF must not know the number of rows.
     return collections.OrderedDict((name, tf.compat.v1.placeholder_with_default(
         np.zeros([0, *spec.shape], spec.dtype.as_numpy_dtype), [None, *spec.shape])) for name, spec in specs.items())
 
@@ -65,7 +65,7 @@ def build_collect(item_type: tff.Type) -> tff.Computation:
 
 def build_stateless(value_type: tff.Type, weight_type: tff.Type, aggregate: tff.Computation
                     ) -> tff.templates.AggregationProcess:
-  """Returns a process without state or measurements.
+  """Returns an aggregation process without state or measurements.
 
   Args:
     aggregate: (values@CLIENTS, weights@CLIENTS) -> result@SERVER.

@@ -1,8 +1,9 @@
 """Operations on single client updates before the sum: norm clipping and thresholds. Secure sums support them.
 
 Norm clipping: Sun et al., "Can You Really Backdoor Federated Learning?", 2019, arXiv:1911.07963, section 4. In a
-deployment an attacker leaves its own limit out: then it withstands attackers only if whoever receives single updates
-repeats it. (TFF's `clipping_factory` and `zeroing_factory` do the same and count the clients concerned, in the clear.)
+deployment an attacker skips its own limit, so clipping withstands attackers only if the receiver of single updates
+applies it again. (TFF's `clipping_factory` and `zeroing_factory` do the same and count the affected clients, in the
+clear.)
 """
 
 from collections.abc import Callable, Mapping
@@ -18,14 +19,14 @@ Aggregator = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.Weig
 
 
 def clip(tensors: list[tf.Tensor], bound: float) -> list[tf.Tensor]:
-  """Returns the update, shortened to L2 norm `bound` if it is longer."""
+  """Returns the update, scaled down to L2 norm `bound` if it is longer."""
   factor = bound / tf.maximum(tf.linalg.global_norm(tensors), bound)
-  # 0 * inf is nothing: an update of infinite length becomes zero.
+  # 0 * inf gives zero here: an update of infinite norm becomes zero.
   return [tf.math.multiply_no_nan(tensor, tf.cast(factor, tensor.dtype)) for tensor in tensors]
 
 
 def zero(tensors: list[tf.Tensor], bound: float) -> list[tf.Tensor]:
-  """Returns the update, or zeros if its L2 norm exceeds `bound`; its weight counts all the same."""
+  """Returns the update, or zeros if its L2 norm exceeds `bound`; its weight still counts."""
   inside = tf.linalg.global_norm(tensors) <= bound
   return [tf.where(inside, tensor, tf.zeros_like(tensor)) for tensor in tensors]
 
@@ -34,7 +35,7 @@ LIMITS: Mapping[str, Limit] = catalogue.Loaded('aggregator', trait=catalogue.Tra
 
 
 def limited(aggregator: Aggregator, config: aggregation_config.AggregationConfig) -> Aggregator:
-  """Returns the aggregator behind the limit that `config.aggregator` names; itself if that is none."""
+  """Returns the aggregator with the limit that `config.aggregator` names before it; unchanged if that is no limit."""
   if config.aggregator not in LIMITS:
     return aggregator
   limit, bound = LIMITS[config.aggregator], config.update_norm_bound

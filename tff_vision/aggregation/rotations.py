@@ -1,8 +1,8 @@
 """Random rotations that spread the energy of an update over its values before quantisation.
 
-Rows of a power of two in length are turned by themselves, all by the same matrix, which is orthogonal. Built-in
-TensorFlow kernels only. (`tff.aggregators.HadamardTransformFactory` rotates whole updates, filled up to a power of two,
-by a seed from the clock: up to twice the bytes, and a run that cannot be repeated.)
+Each row has a power of two as its length and is rotated on its own; all rows use the same orthogonal matrix. Only
+built-in TensorFlow kernels are used. (`tff.aggregators.HadamardTransformFactory` rotates whole updates, padded to a
+power of two, with a seed from the clock: up to twice the bytes, and the run cannot be repeated.)
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ class Rotation:
   """A rotation and its inverse: (rows [n, width] float32, seed [2] int32) -> rows.
 
   Attributes:
-    seeded: Whether the seed matters, and must reach whoever turns back.
+    seeded: Whether the rotation depends on the seed, which whoever inverts it then needs.
   """
   turn: Turn
   turn_back: Turn

@@ -1,7 +1,8 @@
 """Robust aggregation rules: from all updates of a round, stacked on the server, to one update.
 
-Each is a pure function of `rows` [n, length] float32 and `weights` [n] float32, and returns [length]. Rows with weight
-zero or with a value that is not finite do not count; nobody left gives zeros. Built-in TensorFlow kernels only.
+Each rule is a pure function of `rows` [n, length] float32 and `weights` [n] float32, and returns [length]. Rows with
+weight zero or with a non-finite value are ignored; if no row is left, the result is zeros. Only built-in TensorFlow
+kernels are used.
 
 Coordinate median and trimmed mean: Yin et al., "Byzantine-Robust Distributed Learning", ICML 2018, definitions 1, 2.
 Krum and multi-Krum: Blanchard et al., "Machine Learning with Adversaries", NIPS 2017, section 4 and 5. Geometric
@@ -18,9 +19,9 @@ from tff_vision.configs import aggregation_config
 
 Rule = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
 
-_SMOOTHING = 1e-6  # The paper's nu: a point that is nearer counts as if it were so far.
+_SMOOTHING = 1e-6  # The paper's nu: smaller distances count as this one.
 _MOST_STEPS = 100
-_STEP_ENDS = 1e-6  # Of the median's length.
+_STEP_ENDS = 1e-6  # Relative to the length of the median.
 
 
 def build_rule(config: aggregation_config.AggregationConfig) -> Rule:
@@ -31,8 +32,8 @@ def build_rule(config: aggregation_config.AggregationConfig) -> Rule:
 def trimmed_mean(rows: tf.Tensor, weights: tf.Tensor, *, fraction: float) -> tf.Tensor:
   """Returns the mean of each coordinate without `fraction` of the weight at each end.
 
-  A value at the border counts for the part of its weight that lies inside, so that any number of clients goes with any
-  fraction; with equal weights and a whole number of clients to trim this is the paper's definition.
+  A value at the border counts with the part of its weight that lies inside, so any number of clients works with any
+  fraction. With equal weights and a whole number of clients to trim, this is the paper's definition.
   """
   values, shares = _sorted_columns(rows, weights)
   total = tf.reduce_sum(weights)
@@ -44,7 +45,7 @@ def trimmed_mean(rows: tf.Tensor, weights: tf.Tensor, *, fraction: float) -> tf.
 
 
 def median(rows: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-  """Returns the weighted median of each coordinate; where half of the weight lies on each side, the middle of both."""
+  """Returns the weighted median of each coordinate; the midpoint where half of the weight lies on each side."""
   values, shares = _sorted_columns(rows, weights)
   above = tf.cumsum(shares, axis=1)
   half = tf.reduce_sum(weights) / 2
@@ -59,29 +60,30 @@ def median(rows: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
 
 
 def multi_krum(rows: tf.Tensor, weights: tf.Tensor, *, fraction: float, only_best: bool) -> tf.Tensor:
-  """Returns the weighted mean of the updates that are nearest to their neighbours.
+  """Returns the weighted mean of the updates that are closest to their neighbours.
 
-  A client's score is the sum of squared distances to its n - f - 2 nearest others, f being the tolerated number.
+  A client's score is the sum of squared distances to its n - f - 2 nearest other clients; f is the tolerated number.
 
   Args:
     fraction: f / n; f is rounded up.
-    only_best: Krum takes the best score alone, multi-Krum the n - f best.
+    only_best: Krum takes only the update with the best score, multi-Krum the n - f best.
   """
   count = tf.shape(rows)[0]
   # A product such as 0.1 * 30, which is above 3 in floating point, must not be rounded up.
   tolerated = tf.cast(tf.math.ceil(fraction * tf.cast(count, tf.float64) - 1e-6), tf.int32)
   distances = tf.map_fn(lambda row: tf.reduce_sum(tf.square(rows - row), axis=1), rows)
   neighbours = tf.minimum(tf.maximum(count - tolerated - 2, 1), count - 1)
-  # The first of the sorted distances is that of a client to itself.
+  # The first sorted distance is that of a client to itself.
   scores = tf.reduce_sum(tf.sort(distances, axis=1)[:, 1:1 + neighbours], axis=1)
   best = tf.argsort(scores, stable=True)[:1 if only_best else tf.maximum(count - tolerated, 1)]
   return _mean(tf.gather(rows, best), tf.gather(weights, best))
 
 
 def geometric_median(rows: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-  """Returns the point whose weighted sum of distances to the updates is least, by the smoothed Weiszfeld algorithm.
+  """Returns the point with the least weighted sum of distances to the updates, by the smoothed Weiszfeld algorithm.
 
-  It starts from zero, the model as it was, and ends after 100 steps or when a step is shorter than a millionth.
+  It starts at zero, the unchanged model, and ends after 100 steps, or when a step is shorter than a millionth of the
+  median's length.
   """
   def step(point, moved, number):
     del moved
@@ -103,7 +105,7 @@ def _on_present(rule, rows, weights):
 
 
 def _sorted_columns(rows, weights):
-  """Returns [length, n]: each coordinate's values in ascending order, and whose weight stands where."""
+  """Returns [length, n] twice: each coordinate's values in ascending order, and the weight of each value."""
   columns = tf.transpose(rows)
   order = tf.argsort(columns, axis=1)
   return tf.gather(columns, order, batch_dims=1), tf.gather(weights, order)

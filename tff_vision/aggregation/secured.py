@@ -21,7 +21,7 @@ from tff_vision.secure import fixed_point, hidden_sum, hidden_vector, refusal, r
 from tff_vision.secure.encryption import encrypted_sum, joint_key, key_holder, parameters
 from tff_vision.secure.masking import mask_round, masked_sum
 
-_ROUNDS = 1000  # Of a run whose length is not known.
+_ROUNDS = 1000  # Assumed where the length of the run is not known.
 
 
 def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: protocols.BuildProcess, *,
@@ -31,20 +31,20 @@ def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, buil
   """Returns the learning process of a run.
 
   Args:
-    build: Makes a process around an aggregator.
-    tells: What a client can tell beside its update, and its largest weight; public. The plan says what of it may
-      leave: in the clear where there is no secure sum, else inside of it.
-    place: The open runtime. Encryption needs it; with masks, or clients that keep something, it says which can be
-      reached.
-    rounds: Of the run: so many sums are opened.
-    aggregation: Of it, a secure sum takes what is done to each update by itself.
+    build: Builds a process around an aggregator.
+    tells: The numbers that a client can report beside its update, and its largest weight; public. The plan says which
+      of them may leave the client: in the clear without a secure sum, otherwise inside of it.
+    place: The open runtime. Encryption needs it. With masks, or with clients that keep state, it says which clients can
+      be reached.
+    rounds: The rounds of the run, which is the number of sums opened.
+    aggregation: A secure sum uses only the operations on single updates.
 
   Raises:
     ValueError: The parameters leave no room, or the aggregation needs single updates; the message says what to change.
   """
   if config.secure_sum == 'none':
     made = build(aggregator=stack.build_stack(plan, aggregation), beside=told.Beside(measured=plan.measured))
-    # A computation that returns what its clients keep is over all of them, or fails.
+    # A computation that returns the clients' kept state covers all of them, or fails.
     return _Reachable(made, place) if made.keeps and place is not None else made
   stack.require_sum(aggregation, f'secure_sum={config.secure_sum}, which adds updates up by itself')
   run = _Run(config=config, plan=plan, build=build, vector=vector_of(config, plan, tells), place=place, rounds=rounds,
@@ -53,10 +53,10 @@ def build_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, buil
 
 
 def vector_of(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, tells: told.Told) -> hidden_vector.HiddenVector:
-  """Returns what a client hides: its weight, if it has one, the numbers that it tells, and its update.
+  """Returns the vector that a client hides: its weight, if it has one, the numbers that it reports, and its update.
 
-  Where updates are clipped for a promise each counts as one. Updates become integers in the plan's own way, or within
-  its bound, if it has one.
+  Where updates are clipped for a privacy promise, each counts as one. Updates become integers by the plan's own
+  encoding, or within the plan's bound, if it has one.
   """
   return hidden_vector.HiddenVector(
       encoding=_encoding_of(config, plan), value_bits=config.secure_bits, quantities=tells.quantities[plan.measured],
@@ -74,13 +74,13 @@ def _encoding_of(config, plan):
 
 def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, rounds: int, run_dir: pathlib.Path
               ) -> None:
-  """Refuses a run that a secure sum cannot serve, before it begins.
+  """Refuses, before it begins, a run that a secure sum cannot serve.
 
-  No cohort that was drawn is looked at: whoever launches again for another draw conditions it, see
-  `cohort_size_bounds`. A schedule that a file holds is another matter.
+  Cohorts that were drawn are not inspected: relaunching a run for another draw would condition the draw; see
+  `cohort_size_bounds`. A schedule from a file is inspected.
 
   Raises:
-    ValueError: The key holder's folder lies in the run's, or the schedule leaves a client alone.
+    ValueError: The key holder's folder lies in the run's folder, or the schedule has a round with a single client.
   """
   if config.key_holder_dir is not None and pathlib.Path(config.key_holder_dir).resolve().is_relative_to(
       run_dir.resolve()):
@@ -96,7 +96,7 @@ def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, round
 
 
 def cohort_size_bounds(config: configs.SecureConfig) -> cohort_sizes.Sizes:
-  """Returns the sizes of cohorts that the secure sum serves: the sampler keeps to them, and they are accounted for."""
+  """Returns the cohort sizes that the secure sum serves; the sampler keeps to them, and accounting includes them."""
   if config.secure_sum == 'none':
     return cohort_sizes.Sizes()
   return cohort_sizes.Sizes(least=2, most=config.secure_clients_max)
@@ -105,15 +105,15 @@ def cohort_size_bounds(config: configs.SecureConfig) -> cohort_sizes.Sizes:
 def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parameters_count: int, clients: int,
              tells: told.Told, on_workers: bool = False, kept: bool = False, rounds: int = _ROUNDS
              ) -> Mapping[str, Any]:
-  """Returns what was hidden, with which parameters, bytes and seconds, for report.json.
+  """Returns for report.json what was hidden, with its parameters, bytes and seconds.
 
   Args:
-    parameters_count: How many numbers a client sends: the model's trainable parameters, and what its algorithm adds.
-    clients: The (expected) cohort.
-    tells: As `build_process` takes it.
-    kept: Whether clients keep something between rounds.
-    on_workers: Whether other processes than the coordinator's own ran the clients.
-    rounds: Of the run.
+    parameters_count: The count of numbers that a client sends: trainable parameters, and what the algorithm adds.
+    clients: The (expected) cohort size.
+    tells: As in `build_process`.
+    kept: Whether clients keep state between rounds.
+    on_workers: Whether processes other than the coordinator's own ran the clients.
+    rounds: The rounds of the run.
   """
   if config.secure_sum == 'none':
     return {'mode': 'none', 'scheme': 'none: whoever adds the updates up can read each one'}
@@ -132,11 +132,11 @@ def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parame
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Run:
-  """What the process of a secure sum is made of.
+  """The parts from which the process of a secure sum is built.
 
   Attributes:
-    vector: What a client hides.
-    place: None where masks need none.
+    vector: The vector that a client hides.
+    place: The open runtime; None where masks do not need one.
   """
   config: configs.SecureConfig
   plan: plan_lib.PrivacyPlan
@@ -147,7 +147,7 @@ class _Run:
   aggregation: configs.AggregationConfig
 
   def opening(self) -> hidden_sum.Opening:
-    """Returns the process of what follows the sum, whose state is the run's."""
+    """Returns the process of what follows the sum; its state is the run's state."""
     aggregator, place = stack.build_secure_stack(
         self.plan, tff.aggregators.concat_factory(hidden_sum.OpenedSumFactory()), self.vector)
     return hidden_sum.Opening(self._around(
@@ -158,8 +158,8 @@ class _Run:
     """Returns the process of the clients' part, around a sum that hides vectors.
 
     Args:
-      layer: Around what clients do.
-      clients_per_call: So many may hide at a time; None: all of them.
+      layer: Wraps the client work.
+      clients_per_call: The number of clients that may hide at a time; None: all of them.
     """
     made = self._around(
         hidden_vector.HidingFactory(upload, self.vector),
@@ -169,7 +169,7 @@ class _Run:
     return hidden_sum.Hiding(made, functools.partial(self.place.limited, clients_per_call))
 
   def encrypting(self, opening: hidden_sum.Opening) -> tuple[parameters.BfvParameters, hidden_sum.Hiding]:
-    """Returns the parameters of encryption, and the process whose sum adds ciphertexts."""
+    """Returns the encryption parameters, and the process whose sum adds ciphertexts."""
     length = self.vector.length(opening.sent_length)
     choose, _ = _BFV[self.config.secure_sum]
     params = choose(self.config, length, self.rounds)
@@ -206,7 +206,7 @@ def masks_process(run):
 def masked_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: protocols.BuildProcess,
                    tells: told.Told, *, dropouts: Callable[[int], mask_round.Dropouts] = mask_round.no_dropouts
                    ) -> hidden_sum.HiddenSumProcess:
-  """Returns a process over masked sums whose key agreement, and dropouts, the driver plays."""
+  """Returns a process over masked sums; the driver simulates the key agreement and the dropouts."""
   return _masked(_Run(config=config, plan=plan, build=build, vector=vector_of(config, plan, tells), place=None,
                       rounds=_ROUNDS, aggregation=configs.AggregationConfig()), dropouts)
 
@@ -222,7 +222,7 @@ def _masked(run, dropouts=mask_round.no_dropouts):
 
 
 class _Reachable(protocols.WrappedProcess):
-  """A process over the clients that can be reached; a round in which one is lost unnoticed begins again."""
+  """A process over the reachable clients; a round that loses a client without notice begins again."""
 
   def __init__(self, process: protocols.Process, place: protocols.Place):
     super().__init__(process)

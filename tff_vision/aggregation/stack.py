@@ -1,8 +1,9 @@
 """Builds the stack of aggregation layers; their order is decided here only.
 
-On the client: limit (by the aggregator), clip (by the plan), weigh, quantise, encrypt or mask. On the server: add what
-cannot be read. Whoever may learn the sum decrypts or unmasks it; only then are noise (by the plan) and the division
-applied. Where the server may read updates: limit and compress on the client; read, then add up or decide on the server.
+On the client: limit (by the aggregator), clip (by the plan), weight, quantise, encrypt or mask. On the server: add the
+hidden updates. Whoever may learn the sum decrypts or unmasks it; only then are noise (by the plan) and the division
+applied. Where the server may read updates: limit and compress on the client; decode, then sum or apply a rule on the
+server.
 """
 
 import functools
@@ -18,10 +19,11 @@ from tff_vision.secure import hidden_vector
 
 def build_stack(plan: plan_lib.PrivacyPlan,
                 config: configs.AggregationConfig = configs.AggregationConfig()) -> protocols.Aggregator:  # noqa: B008  Frozen.
-  """Returns the aggregator of a run whose server may read updates, built inside out.
+  """Returns the aggregator of a run whose server may read updates, built from the innermost layer outwards.
 
   With a client-level mechanism: the plan's own clipping, sum, noise and fixed denominator, unweighted, because weights
-  would be data-dependent sensitivities. Else what `config` asks for, the mean weighted by examples by default.
+  would make the sensitivity depend on data. Otherwise the aggregator of `config`, by default the mean weighted by
+  examples.
   """
   private = _private(plan, None)
   if private is not base.NO_AGGREGATOR:
@@ -30,13 +32,13 @@ def build_stack(plan: plan_lib.PrivacyPlan,
 
 
 def require_sum(config: configs.AggregationConfig, beside: str) -> None:
-  """Refuses what does more to updates than to change each by itself, where something else adds them up.
+  """Refuses aggregation that does more than change each update by itself, where something else adds the updates.
 
   Args:
     beside: What adds them up.
 
   Raises:
-    ValueError: With the settings.
+    ValueError: The aggregation does more; the message names the settings.
   """
   if (plugins.is_own(config.aggregator, catalogue.names('aggregator')) or config.aggregator in rules.RULES
       or config.compression != 'none'):
@@ -45,7 +47,7 @@ def require_sum(config: configs.AggregationConfig, beside: str) -> None:
 
 
 def _private(plan, sum_factory):
-  """Returns the plan's aggregator; whatever is none, and does not say that none is needed, is a fault of the plan."""
+  """Returns the plan's aggregator; raises if the plan returns neither an aggregator nor `NO_AGGREGATOR`."""
   found = plan.aggregator(sum_factory)
   if not isinstance(found, (base.NoAggregator, tff.aggregators.UnweightedAggregationFactory)):
     raise TypeError(f'{type(plan).__name__}.aggregator must return an unweighted aggregation factory or NO_AGGREGATOR, '
@@ -57,7 +59,7 @@ def own(config: configs.AggregationConfig) -> protocols.Aggregator | None:
   """Returns the user's own factory, or None where the config names a built-in rule.
 
   Raises:
-    ValueError: A reference leads nowhere, or to no factory.
+    ValueError: A reference cannot be resolved, or does not give a factory.
   """
   chosen = config.aggregator
   if not plugins.is_own(chosen, catalogue.names('aggregator')):
@@ -82,7 +84,7 @@ def _readable(config):
     return collected.CollectedFactory(rules.build_rule(config), codec_for)
   if config.compression != 'none':
     return collected.DecodedMeanFactory(codec_for)
-  # A cohort may be empty, or every client may hold weight zero: then the model stays as it is.
+  # With an empty cohort, or if every client has weight zero, the model stays unchanged.
   return tff.aggregators.MeanFactory(no_nan_division=True)
 
 
@@ -91,11 +93,11 @@ def build_secure_stack(plan: plan_lib.PrivacyPlan, sum_factory: tff.aggregators.
   """Returns the same aggregator over a sum of structures that nobody can read before it is complete.
 
   Args:
-    vector: What clients hide.
+    vector: The vector that clients hide.
 
   Returns:
-    The aggregator; and the names that lead to the state of the sum in its own, which a mechanism's factory has as
-    `PLACE_OF_SUM` where the sum's state is not all of its state.
+    The aggregator; and the path of names to the sum's state within the aggregator's state. A mechanism's factory gives
+    this path as `PLACE_OF_SUM` where the sum's state is not its whole state.
   """
   private = _private(plan, sum_factory)
   if private is base.NO_AGGREGATOR and vector.largest_weight is not None:

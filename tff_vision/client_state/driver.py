@@ -1,7 +1,7 @@
 """Runs rounds of a process whose clients keep state, and stores the states in files between rounds.
 
-In a simulation the driver keeps them for the clients, as it keeps their images; in the TFF computation they are
-CLIENTS-placed: no server-placed value depends on them but through what the clients send.
+In a simulation the driver stores the states for the clients, as it stores their images. In the TFF computation they are
+CLIENTS-placed: server-placed values depend on them only through what the clients send.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ class Request(NamedTuple):
   """One client's part in one round.
 
   Attributes:
-    data: What the process takes for this client without its state.
+    data: The client's input to the process, without its state.
   """
   client: int
   round_num: int
@@ -27,26 +27,26 @@ class Request(NamedTuple):
 
 
 class NumberedData(protocols.WrappedData):
-  """The same data; each client's says whose it is and of which round."""
+  """The same data; each client's request also names the client and the round."""
 
   def request(self, client: int, round_num: int) -> Request:
     return Request(client, round_num, self._data.request(client, round_num))
 
 
 class KeptStateProcess(protocols.WrappedProcess):
-  """A process whose data are `Request`s, around one whose data are pairs of data and what the client keeps."""
+  """A process that takes `Request`s; it wraps a process whose data are pairs of a client's data and its state."""
 
   def __init__(self, process: protocols.Process, store: store_lib.Store):
-    """Args: `process` returns what clients keep; `store` is where that is between rounds."""
+    """Args: `process` returns the states that clients keep; `store` holds them between rounds."""
     super().__init__(process)
     self._store = store
     self._swept = False
 
   def next(self, state: protocols.State, data: Sequence[Request]) -> protocols.RoundOutput:
-    """Runs one round; what clients keep is on disk when it returns, and in no output.
+    """Runs one round; when it returns, the clients' states are on disk, and they are in no output.
 
     Raises:
-      ValueError: A file of a client's state is damaged, or a client was lost; the states are as before.
+      ValueError: A client's state file is damaged, or a client was lost; the states are unchanged.
     """
     if data and not self._swept:
       self._store.forget_from(data[0].round_num)

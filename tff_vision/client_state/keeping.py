@@ -1,9 +1,9 @@
 """Client work that keeps state: how the state of a client enters and leaves a TFF computation.
 
-A keeping client work is a `tff.learning.templates.ClientWorkProcess` of this form. Its data is a pair (data, state),
-the state as a sequence of one element, because TFF lets only sequences in here. The update of its result is a
+Client work that keeps state is a `tff.learning.templates.ClientWorkProcess` of this form. Its data is a pair (data,
+state); the state is a sequence of one element, because TFF accepts only sequences here. The update of its result is a
 structure (sent, kept): `sent` goes to the aggregator, `kept` stays CLIENTS-placed and comes back in the next round.
-Layers that leave data and update as they are may be put around it.
+It may be wrapped in layers that leave data and update unchanged.
 """
 
 import collections
@@ -18,7 +18,7 @@ _PARTS = ('sent', 'kept')
 
 
 def data_type(data: tff.Type, kept: tff.Type) -> tff.StructType:
-  """Returns the type of a keeping client work's data, unplaced."""
+  """Returns the data type of client work that keeps state, unplaced."""
   return tff.types.to_type((data, tff.SequenceType(kept)))
 
 
@@ -28,7 +28,7 @@ def state_of(sequence: tf.data.Dataset) -> Any:
 
 
 def update(sent: Any, kept: Any) -> Any:
-  """Returns the update of a keeping client work's result; in a client's computation."""
+  """Returns the update in the result of client work that keeps state; in a client's computation."""
   return collections.OrderedDict(zip(_PARTS, (sent, kept), strict=True))
 
 
@@ -39,19 +39,19 @@ def keeps(client_work: ClientWork) -> bool:
 
 
 def sent_type(client_work: ClientWork) -> tff.Type:
-  """Returns the type of what the aggregator is given; the whole update of a work that keeps nothing."""
+  """Returns the type of the aggregator's input; for work that keeps no state, the whole update."""
   found = client_work.next.type_signature.result.result.member.update
   return found.sent if keeps(client_work) else found
 
 
 def sent_length(client_work: ClientWork) -> int:
-  """Returns how many numbers the aggregator is given of a client."""
+  """Returns the count of numbers that the aggregator receives from a client."""
   return sum(spec.shape.num_elements()
              for spec in tf.nest.flatten(tff.types.type_to_tf_tensor_specs(sent_type(client_work))))
 
 
 def initial_state(client_work: ClientWork) -> Any:
-  """Returns zeros in the form of what a keeping client work keeps, as arrays."""
+  """Returns zeros in the structure of the kept state, as arrays."""
   kept = client_work.next.type_signature.result.result.member.update.kept
   return tf.nest.map_structure(lambda spec: np.zeros(spec.shape, spec.dtype.as_numpy_dtype),
                                tff.types.type_to_tf_tensor_specs(kept))

@@ -1,12 +1,12 @@
 """Stores client states as files: a folder for each client, an immutable file for each changed version.
 
-    client_states/000012/000007.npz      what client 12 keeps since round 7
+    client_states/000012/000007.npz      the state of client 12 since round 7
 
-The files are of the rank of a client's update without noise, and their names tell who took part when: they are their
-owner's alone.
+The files are as sensitive as a client's update without noise, and their names show who took part when. So only their
+owner can read them.
 
-A round reads the version before it and writes its own, so a round that is run again after a kill reads what it read
-the first time. Clients that do not take part are not touched. Only the clients of one round are ever in memory.
+A round reads the version before it and writes its own, so a round that is run again after a kill reads the same version
+as the first time. Clients that do not take part are not touched. Only the clients of one round are ever in memory.
 """
 
 import copy
@@ -29,9 +29,9 @@ class Store:
     """Initializes the store; writes nothing.
 
     Args:
-      folder: Made when the first state is written; the folder that it is in is there.
-      initial: Structure of arrays: what a client has that never took part.
-      wiped: Whether versions that go are overwritten first.
+      folder: Created when the first state is written; its parent folder must exist.
+      initial: Structure of arrays: the state of a client that never took part.
+      wiped: Whether deleted versions are overwritten first.
     """
     self._folder = folder
     self._initial = initial
@@ -44,7 +44,7 @@ class Store:
     return made
 
   def read(self, client: int, round_num: int) -> Any:
-    """Returns what `client` keeps when round `round_num` begins: its newest version of an earlier round.
+    """Returns the state of `client` at the start of round `round_num`: its newest version from an earlier round.
 
     Raises:
       ValueError: The file is damaged, or holds another model's state.
@@ -68,9 +68,10 @@ class Store:
     return bool(self._versions(client))
 
   def write(self, client: int, round_num: int, value: Any) -> None:
-    """Saves what `client` keeps after round `round_num`, whole or not at all.
+    """Saves the state of `client` after round `round_num`, completely or not at all.
 
-    The checkpoints of the two rounds before may still be resumed from: versions that they need stay, older ones go.
+    The checkpoints of the two rounds before may still be resumed from: versions that they need stay, older ones are
+    deleted.
     """
     path = self._path(client, round_num)
     for folder in self._folder, path.parent:
@@ -85,7 +86,7 @@ class Store:
         self._forget(self._path(client, version))
 
   def forget_from(self, round_num: int) -> None:
-    """Deletes every version of round `round_num` or later: of rounds that a resumed run has yet to run."""
+    """Deletes all versions of round `round_num` or later; a resumed run will run these rounds again."""
     for client in self._clients():
       for version in self._versions(client):
         if version >= round_num:
