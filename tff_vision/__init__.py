@@ -1,7 +1,7 @@
 """Federated training of vision models with TensorFlow Federated.
 
-`Experiment` is the whole of it: images, a model, an algorithm, privacy, a secure sum, each a value. Names are imported
-when they are used first, so that `import tff_vision` costs nothing.
+`Experiment` holds everything: images, a model, an algorithm, privacy and a secure sum, each as a value. Names are
+imported when they are first used, so that `import tff_vision` is fast.
 """
 
 import importlib

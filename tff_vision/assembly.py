@@ -1,7 +1,7 @@
 """The parts of a run put together: one learning process, and what it is given for each client.
 
-From the inside out: the algorithm's client work, reading of data on workers, late arrivals, attacks on updates, error
-feedback of a compression, the aggregation with its secure sum, and the states that clients keep.
+From the innermost layer outwards: the algorithm's client work, reading of data on workers, late arrivals, attacks on
+updates, error feedback of a compression, the aggregation with its secure sum, and the states that clients keep.
 """
 
 import dataclasses
@@ -28,15 +28,15 @@ from tff_vision.privacy import plan as plan_lib
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Parts:
-  """What a training loop runs.
+  """The parts that a training loop runs.
 
   Attributes:
-    data: What `process.next` is given for each client.
-    shown: What clients are shown of the server's state beside the model, as tensors.
-    own_models: The clients' own models, if the algorithm has some.
-    kept: Whether clients keep something between rounds.
-    bare: The process without what clients keep, which `shared` puts into another one.
-    states: What clients keep between rounds; None: nothing.
+    data: The input of `process.next` for each client.
+    shown: The parts of the server's state, beside the model, that are sent to clients, as tensors.
+    own_models: The clients' own models, if the algorithm has them.
+    kept: Whether clients keep state between rounds.
+    bare: The process without the clients' kept state; `shared` wraps it for another run.
+    states: The states that clients keep between rounds; None: clients keep none.
     reads_share: Whether the server reads which share of the clients' weights takes part.
   """
   process: protocols.Process
@@ -51,11 +51,11 @@ class Parts:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Builder(protocols.BuildProcess):
-  """Makes a run's process around an aggregator.
+  """Builds a run's process around an aggregator.
 
   Attributes:
-    layers: Around what clients do, the innermost first.
-    reads: Where clients' examples are read on their workers, what reads them.
+    layers: Wrap the client work, the innermost layer first.
+    reads: The reader of examples, where clients' examples are read on their workers.
   """
   config: configs.ExperimentConfig
   task: tasks.Task
@@ -84,16 +84,16 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
   """Builds the process of a run.
 
   Args:
-    client_states: Folder of what clients keep between rounds.
+    client_states: Folder of the states that clients keep between rounds.
     place: The open runtime.
     among: The canaries among the task's clients, or among their examples; None: there are none.
 
   Raises:
-    ValueError: The parts do not fit.
+    ValueError: The parts do not fit together.
   """
   chosen = process.algorithm_of(task, config.algorithm, config.client)
   if plugins.is_own(config.algorithm.algorithm, catalogue.names('algorithm')):
-    config.check(instead={'algorithm': chosen.row})  # What a reference stands for is known only now.
+    config.check(instead={'algorithm': chosen.row})  # Only now is the object known that a reference names.
   layers: list[protocols.Layer] = []
   if config.attack.attack in attacked_work.UPDATE_ATTACKS:
     layers.append(attacked_work.with_factors)
@@ -124,9 +124,9 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
 
 def shared(parts: Parts, config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,
            runtime: runtime_config.RuntimeConfig, client_states: pathlib.Path) -> Parts:
-  """Returns the parts of another run whose process is the one that `parts` has, compiled already.
+  """Returns the parts of another run that uses the process of `parts`, which is compiled already.
 
-  Args: As `assemble`; model, images' kind and all that clients and server do must be the same.
+  Args: As in `assemble`. The model, the kind of images, and all work of clients and server must be the same.
   """
   states = None if parts.states is None else parts.states.moved(client_states)
   return _with_states(dataclasses.replace(
@@ -135,7 +135,7 @@ def shared(parts: Parts, config: configs.ExperimentConfig, task: tasks.Task, pla
 
 
 def _with_states(parts, chosen, task):
-  """Returns the parts with what clients keep around the process and its data."""
+  """Returns the parts, with process and data wrapped to handle the states that clients keep."""
   if parts.states is None:
     return parts
   own_models = personal_lib.KeptModels(algorithm=chosen, store=parts.states, task=task) if chosen.personal else None
@@ -144,7 +144,7 @@ def _with_states(parts, chosen, task):
 
 
 def _layered_data(config, task, plan, runtime, among=None):
-  """Returns what the process is given for each client, without what they keep."""
+  """Returns the input of the process for each client, without the clients' kept state."""
   data = _client_data(task, runtime)
   if among is not None and config.privacy.privacy == 'example_dp_sgd':
     data = canary_data.SlottedData(data, among, len(task.images.train))
@@ -159,7 +159,7 @@ def _layered_data(config, task, plan, runtime, among=None):
 
 
 def _check_canaries(config, task, among, sent_length):
-  """Raises ValueError where a canary could not be seen."""
+  """Raises ValueError where the audit could not observe a canary."""
   length = sum(weight.shape.num_elements() for weight in task.keras_model().trainable_weights)
   canaries.require_room(length, among.number)
   if sent_length != length:
@@ -170,14 +170,15 @@ def _check_canaries(config, task, among, sent_length):
 
 def counted(problem: tasks.Problem, runtime: runtime_config.RuntimeConfig, place: protocols.Place,
             known: Sequence[int] = ()) -> tasks.Problem:
-  """Returns the problem with the clients' numbers of examples as their workers have them; as it is, if we send them.
+  """Returns the problem with each client's number of examples as its worker counts it.
 
-  Sampling rates, steps, weights and the bounds on what clients send follow from these numbers.
+  The problem is unchanged if the coordinator sends the examples. Sampling rates, steps, weights and the bounds on what
+  clients send follow from these numbers.
 
   Args:
     place: The open runtime.
-    known: Of an earlier part of the run, for clients that cannot be reached or whose file is away now. Without these
-      the copies here stand in, and a worker that comes back with another number refuses.
+    known: The numbers of an earlier part of the run, for clients that cannot be reached or whose file is missing now.
+      Without them the local copies are counted, and a worker that comes back with another number refuses.
   """
   if runtime.data_placement != 'worker':
     return problem
@@ -196,7 +197,7 @@ def counted(problem: tasks.Problem, runtime: runtime_config.RuntimeConfig, place
 def personalize(config: configs.ExperimentConfig, task: tasks.Task, runtime: runtime_config.RuntimeConfig,
                 place: protocols.Place, weights: tff.learning.models.ModelWeights, evaluator: evaluation.Evaluator
                 ) -> Mapping[str, Any] | None:
-  """Returns how the final model does after each client has trained it on; None if that is not asked for."""
+  """Returns the metrics of the final model after each client fine-tuned it; None if config does not ask for that."""
   if not config.algorithm.personalize_epochs:
     return None
   models = personal_lib.fine_tuned(
@@ -212,7 +213,7 @@ def _client_data(task, runtime):
 
 
 def _remembering(config):
-  """Returns the layer of a compression whose clients remember what it left out."""
+  """Returns the layer for compression with error feedback: clients keep what compression left out."""
   def remembering(client_work):
     return error_feedback.with_error_feedback(client_work, lambda length: codecs.build_codec(config, length))
   return remembering

@@ -1,9 +1,9 @@
 """What config.json says of an object: enough to know it again, and nothing that must not be read there.
 
-Plain values stand as they are. Of an object: its class, its attributes, and a digest of its code; of a function: what
-it captures, too. Arrays and long values are named by their size alone; `digests` has theirs, which a run keeps under a
-key of its own, since they would tell who has a list of candidates which of them it was. Values that look like
-passwords or keys are left out. Imports nothing but the standard library.
+Plain values are written unchanged. An object is described by its class, its attributes and a digest of its code; a
+function also by the values that it captures. Arrays and long values are described by their size alone. `digests` gives
+their digests, which a run keeps under a key of its own: with a digest, somebody who has a list of candidates could tell
+which of them it was. Values that look like passwords or keys are left out. Imports only the standard library.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-OWN = 'own'  # The key under which the description of an object stands.
+OWN = 'own'  # The key of the description of an object.
 _LONGEST_TEXT = 200
 _MOST_ELEMENTS = 32
 _DEEPEST = 6
@@ -33,18 +33,18 @@ _LIBRARIES = ('builtins', 'tff_vision', 'tensorflow', 'tensorflow_federated', 'k
 
 
 def describe(value: Any) -> Any:
-  """Returns what of a value goes into config.json, as JSON has it; equal objects of two processes give the same.
+  """Returns the description of a value for config.json, as JSON; equal objects in two processes give the same.
 
-  An object may say it itself with a method `describe() -> dict`.
+  An object may define its own description with a method `describe() -> dict`.
   """
   return _Walk().of(value, '')
 
 
 def digests(objects: Mapping[str, Any]) -> dict[str, str]:
-  """Returns the digests of what `describe` names by its size alone: where it is -> digest.
+  """Returns the digests of the values that `describe` describes by size alone: path of the value -> digest.
 
   Args:
-    objects: By the names that stand in the result.
+    objects: Named objects; the names are the first part of the paths.
   """
   walk = _Walk()
   for name, value in objects.items():
@@ -59,10 +59,10 @@ def name_of(value: Any) -> str:
 
 
 class _Walk:
-  """Goes through an object and what it holds.
+  """Walks through an object and its contents.
 
   Attributes:
-    digests: Of what is named by its size alone, by where it is.
+    digests: Digests of values that are described by size alone, keyed by their path.
   """
 
   def __init__(self):
@@ -70,8 +70,8 @@ class _Walk:
     self._above = []
 
   def of(self, value, path):
-    """Returns the description of a value that is held at `path`."""
-    inside = bool(self._above)  # Of an object: fields of a config are legal as they are.
+    """Returns the description of the value at `path`."""
+    inside = bool(self._above)  # Inside an object; fields of a config are legal without changes.
     if value is None or isinstance(value, (bool, int)):
       return value
     if isinstance(value, float):
@@ -113,9 +113,9 @@ class _Walk:
       if not shape:
         return self.of(content.item(), path)
       content = content.tobytes()
-    except (AttributeError, NotImplementedError, ValueError):  # A tensor of a graph has no value.
+    except (AttributeError, NotImplementedError, ValueError):  # A tensor in a graph has no value.
       return {'array': f'{dtype}{shape}'}
-    if not hasattr(value, 'assign'):  # A variable's value is no setting.
+    if not hasattr(value, 'assign'):  # The value of a variable is not a setting.
       self.digests[path] = hashlib.sha256(content).hexdigest()
     return {'array': f'{dtype}{shape}'}
 
@@ -125,7 +125,7 @@ class _Walk:
     self._above.append(value)
     try:
       if callable(getattr(value, 'describe', None)) and not isinstance(value, type):
-        if isinstance(said := value.describe(), Mapping):  # Others call so what is no such method, as pandas does.
+        if isinstance(said := value.describe(), Mapping):  # `describe` has another meaning elsewhere, as in pandas.
           return {OWN: name_of(value), **self._as_said(said, path)}
       if isinstance(value, types.ModuleType):
         return {OWN: value.__name__}
@@ -135,7 +135,7 @@ class _Walk:
       self._above.pop()
 
   def _as_said(self, said, path):
-    """Returns what an object says of itself: lists and texts of any length, but no array."""
+    """Returns an object's own description: lists and texts of any length, but no arrays."""
     above, self._above = self._above, []
     try:
       return {str(key): self.of(part, f'{path}.{key}') for key, part in said.items()}
@@ -149,7 +149,7 @@ class _Walk:
 
 
 def _parts_of(value) -> Iterator[tuple[str, Any]]:
-  """Yields what an object, or a function, holds, by name, and what the user's code in it reads."""
+  """Yields the named contents of an object or a function, and the values that the user's code in it reads."""
   if isinstance(value, functools.partial):
     yield from {'function': value.func, 'arguments': value.args, 'keywords': value.keywords}.items()
   elif inspect.ismethod(value):
@@ -159,11 +159,11 @@ def _parts_of(value) -> Iterator[tuple[str, Any]]:
     yield from _read_globals(value)
   elif isinstance(value, type) or inspect.isroutine(value):
     pass
-  elif hasattr(type(value), 'python_function'):  # Of `tf.function`, whose other attributes are what it has traced.
+  elif hasattr(type(value), 'python_function'):  # A `tf.function`; its other attributes hold its traces.
     yield 'function', value.python_function
-  elif hasattr(type(value), 'type_signature'):  # A computation of TFF.
+  elif hasattr(type(value), 'type_signature'):  # A TFF computation.
     yield 'type', str(value.type_signature)[:_LONGEST_TEXT]
-  elif hasattr(type(value), 'trainable_weights'):  # A Keras layer or model, whose other attributes grow with calls.
+  elif hasattr(type(value), 'trainable_weights'):  # A Keras layer or model; its other attributes grow with calls.
     yield 'weights', value.get_weights() if value.built else []
   elif dataclasses.is_dataclass(value):
     yield from ((field.name, getattr(value, field.name)) for field in dataclasses.fields(value))
@@ -180,12 +180,12 @@ def _parts_of(value) -> Iterator[tuple[str, Any]]:
     for method in vars(base).values():
       if inspect.isfunction(method):
         yield from _read_globals(method)
-        if '<locals>' in method.__qualname__:  # Elsewhere the source says all.
+        if '<locals>' in method.__qualname__:  # Other methods are fully described by their source.
           yield from ((f'{method.__name__}({name})', part) for name, part in _captured(method))
 
 
 def _captured(function):
-  """Yields what a function is given by the code around it: defaults and variables."""
+  """Yields the values that a function gets from the surrounding code: defaults and captured variables."""
   code = function.__code__
   positional = code.co_varnames[:code.co_argcount]
   defaults = function.__defaults__ or ()
@@ -195,12 +195,12 @@ def _captured(function):
     try:
       if name != '__class__':
         yield name, cell.cell_contents
-    except ValueError:  # Not filled yet.
+    except ValueError:  # The cell is still empty.
       continue
 
 
 def _read_globals(function):
-  """Yields the constants of its module, and the functions and classes defined there, that a function reads."""
+  """Yields the module-level constants, functions and classes of a function's own module that the function reads."""
   for name in sorted(_names_in(function.__code__)):
     found = function.__globals__.get(name)
     beside = (inspect.isfunction(found) or isinstance(found, type)) and found.__module__ == function.__module__
@@ -209,7 +209,7 @@ def _read_globals(function):
 
 
 def _names_in(code):
-  """Returns the global names that code, and functions defined in it, read."""
+  """Returns the global names that a code object, and the functions defined in it, read."""
   inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
   return set(code.co_names).union(*map(_names_in, inner))
 
@@ -223,7 +223,7 @@ def _source_digest(value):
   kind = value if hasattr(value, '__qualname__') else type(value)
   try:
     text: bytes | None = inspect.getsource(kind).encode()
-  except (OSError, TypeError):  # Typed in an interpreter, or a notebook's class.
+  except (OSError, TypeError):  # Code from an interpreter, or a class from a notebook.
     codes = [kind.__code__] if inspect.isfunction(kind) else [
         part.__code__ for _, part in sorted(vars(kind).items()) if inspect.isfunction(part)] if isinstance(
             kind, type) else []

@@ -1,8 +1,8 @@
 """Loads user objects in place of built-in names.
 
 A field that chooses a model, an algorithm, a loss, an aggregator, a data set or an optimizer takes a built-in name, an
-object, or a reference `package.module:attribute` to one. A reference is text, so that a flag can hold it and a finished
-run can be read again by any pipeline; an object works from Python only.
+object, or a reference `package.module:attribute` to one. A reference is text, so a flag can hold it, and any pipeline
+can read a finished run again; an object can be used from Python only.
 """
 
 import ast
@@ -31,8 +31,8 @@ def is_reference(choice: Any) -> bool:
 def is_own(choice: Any, choices: Collection[str]) -> bool:
   """Returns whether `choice` is an object or a reference, and none of the built-in names.
 
-  Of a built-in name with a colon, such as `medmnist:path`, what stands before the colon is taken: `medmnist:paht` is a
-  mistake and no module.
+  For built-in names with a colon, such as `medmnist:path`, the part before the colon is reserved: `medmnist:paht` is a
+  spelling mistake, not a module.
   """
   if not isinstance(choice, str):
     return True
@@ -41,10 +41,10 @@ def is_own(choice: Any, choices: Collection[str]) -> bool:
 
 
 def value_of(choice: Any, registry: Mapping[str, Any], *, field: str) -> Any:
-  """Returns what a name of `registry` or a reference stands for; an object is itself.
+  """Returns the value of a registry name or of a reference; an object is returned unchanged.
 
   Raises:
-    ValueError: A reference leads nowhere; names `field`.
+    ValueError: A reference cannot be resolved; the message names `field`.
   """
   if not isinstance(choice, str):
     return choice
@@ -52,7 +52,7 @@ def value_of(choice: Any, registry: Mapping[str, Any], *, field: str) -> Any:
 
 
 def load(reference: str, *, field: str) -> Any:
-  """Imports `package.module:attribute`, from the working directory too.
+  """Imports `package.module:attribute`; also searches the working directory.
 
   Raises:
     ValueError: There is no such module or attribute, or the module cannot be imported.
@@ -67,10 +67,10 @@ def load(reference: str, *, field: str) -> Any:
 
 
 def import_module(name: str, setting: str) -> Any:
-  """Imports a module, from the working directory too; `setting` stands in the error.
+  """Imports a module; also searches the working directory. The error message names `setting`.
 
   Raises:
-    ValueError: It is not there, or raises an error of its own.
+    ValueError: The module does not exist, or raises an error of its own.
   """
   if os.getcwd() not in sys.path and '' not in sys.path:
     sys.path.append(os.getcwd())
@@ -85,10 +85,10 @@ def import_module(name: str, setting: str) -> Any:
 
 
 def options(pairs: Sequence[str], *, field: str) -> dict[str, Any]:
-  """Returns keyword arguments from texts `key=value`; a value is a Python literal where it is one, else text.
+  """Returns keyword arguments from texts `key=value`; a value is parsed as a Python literal if it is one, else as text.
 
   Raises:
-    ValueError: A text has another form, or a key twice.
+    ValueError: A text has another form, or a key occurs twice.
   """
   found: dict[str, Any] = {}
   for pair in pairs:
@@ -105,20 +105,20 @@ def options(pairs: Sequence[str], *, field: str) -> dict[str, Any]:
 
 
 def check_call(function: Any, given: Mapping[str, Any], *, setting: str, positional: Sequence[str] = ()) -> None:
-  """Refuses a call with these positional arguments and options, if `function` cannot be called so.
+  """Raises an error if `function` cannot be called with these positional arguments and options.
 
   Args:
-    function: Of the user.
+    function: The user's function.
     given: Options by name.
-    setting: Stands in the error.
-    positional: What the positional arguments are, for the error.
+    setting: The setting that the error message names.
+    positional: Descriptions of the positional arguments, for the error message.
 
   Raises:
-    ValueError: Says why not.
+    ValueError: The message says why the call is not possible.
   """
   try:
     signature = inspect.signature(function)
-  except (TypeError, ValueError):  # Some built-in functions do not say what they take.
+  except (TypeError, ValueError):  # Some built-in functions have no signature.
     return
   try:
     signature.bind(*positional, **given)
@@ -128,5 +128,5 @@ def check_call(function: Any, given: Mapping[str, Any], *, setting: str, positio
 
 
 def shown(choice: Any) -> str:
-  """Returns a name or a reference as it is, and the name of an object, for sentences."""
+  """Returns a name or a reference unchanged, or the name of an object, for use in sentences."""
   return choice if isinstance(choice, str) else name_of(choice)

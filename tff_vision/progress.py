@@ -6,10 +6,10 @@ from typing import Any
 
 
 def show_progress(record: Mapping[str, Any]) -> None:
-  """Prints the numbers of a round; give it to `Experiment.run` as `on_round`.
+  """Prints the numbers of a round; pass it to `Experiment.run` as `on_round`.
 
   Args:
-    record: Of a round, as in the history of report.json.
+    record: The record of a round, as in the history of report.json.
   """
   shown = {**record.get('train', {}), **{f'test {name}': value for name, value in record.get('evaluation', {}).items()},
            **record.get('privacy', {})}

@@ -1,7 +1,7 @@
 """What the parts of a run are to each other: the processes of its rounds, clients' data, the place where they compute.
 
-A training loop knows a `Process`, a `ClientData` and a `Place`, and nothing of what stands behind them. Each layer of a
-run (a secure sum, states that clients keep, clients that cannot be reached) is a process around another one.
+A training loop knows only a `Process`, a `ClientData` and a `Place`, not their implementations. Each layer of a run (a
+secure sum, states that clients keep, clients that cannot be reached) is a process that wraps another one.
 """
 
 import abc
@@ -15,8 +15,8 @@ import tensorflow_federated as tff
 from tff_vision import told
 
 # The server's state between rounds: a `tff.learning.templates.LearningAlgorithmState` whose leaves are arrays. A
-# checkpoint holds its leaves in the structure that `Process.initialize` returns, so that structure is a file format:
-# what changes it makes the checkpoints of older versions unreadable.
+# checkpoint holds its leaves in the structure that `Process.initialize` returns, so that structure is a file format: a
+# change of the structure makes the checkpoints of older versions unreadable.
 State = Any
 Weights: TypeAlias = tff.learning.models.ModelWeights
 Layer: TypeAlias = Callable[[tff.learning.templates.ClientWorkProcess], tff.learning.templates.ClientWorkProcess]
@@ -26,23 +26,23 @@ Result = TypeVar('Result')
 
 @dataclasses.dataclass(frozen=True)
 class RoundOutput:
-  """What one round gives.
+  """The result of one round.
 
   Attributes:
-    state: The server's, after the round.
-    metrics: `client_work`, `aggregator` and `finalizer`, each what that part measured; server-placed values.
-    kept: What each client keeps until its next round, in the order of the round's data; None for a client that was
-      absent, whose state stays as it is. None in place of the list: clients keep nothing.
+    state: The server's state after the round.
+    metrics: The measurements of `client_work`, `aggregator` and `finalizer`; server-placed values.
+    kept: The state that each client keeps until its next round, in the order of the round's data; None for a client
+      that was absent, whose state stays unchanged. None in place of the list: clients keep no state.
   """
   state: State
   metrics: Mapping[str, Any]
   kept: Sequence[Any] | None = None
 
   def over(self, positions: Sequence[int], count: int) -> 'RoundOutput':
-    """Returns the output of a round over a part of a cohort as one over all of it.
+    """Returns the output of a round over part of a cohort, expanded to the whole cohort.
 
     Args:
-      positions: Of the clients of the round in the cohort of `count`.
+      positions: The positions of the round's clients in the cohort of `count`.
     """
     if self.kept is None:
       return self
@@ -51,24 +51,24 @@ class RoundOutput:
 
 
 class Process(Protocol):
-  """A federated training, round by round. It has no state of its own: what changes is passed in and returned."""
+  """Federated training, round by round. It has no state of its own: all changing state is passed in and returned."""
 
   @property
   @abc.abstractmethod
   def sent_length(self) -> int:
-    """How many numbers a client's update has."""
+    """The count of numbers in a client's update."""
 
   @abc.abstractmethod
   def initialize(self) -> State:
-    """Returns a state whose model weights are arbitrary: `set_model_weights` puts the initial model in."""
+    """Returns a state with arbitrary model weights; `set_model_weights` sets the initial model."""
 
   @abc.abstractmethod
   def next(self, state: State, data: Sequence[Any]) -> RoundOutput:
     """Runs one round.
 
     Args:
-      state: Of the round before; where the round fails it is still good, and the round can be run again.
-      data: For each client of the cohort, what the run's `ClientData.request` returns; may be empty.
+      state: The state of the round before. It stays valid if the round fails, and the round can be run again.
+      data: The result of the run's `ClientData.request` for each client of the cohort; may be empty.
     """
 
   @abc.abstractmethod
@@ -81,7 +81,7 @@ class Process(Protocol):
 
 
 class WrappedProcess(Process):
-  """A process around another one whose state is its own too; what is not overridden is the other's."""
+  """A process that wraps another one and shares its state; methods that are not overridden are the inner process's."""
 
   def __init__(self, process: Process):
     self._process = process
@@ -104,62 +104,62 @@ class WrappedProcess(Process):
 
 
 class ComposedProcess(Process, Protocol):
-  """A process that is one TFF computation, see `learning.composition`: what all others are around."""
+  """A process that is one TFF computation, see `learning.composition`; all other processes wrap such a process."""
 
   @property
   @abc.abstractmethod
   def keeps(self) -> bool:
-    """Whether clients keep something: then data are pairs of a client's own data and what it keeps."""
+    """Whether clients keep state: then data are pairs of a client's own data and its kept state."""
 
   @property
   @abc.abstractmethod
   def state_type(self) -> tff.StructType:
-    """Of the server's state, unplaced."""
+    """The type of the server's state, unplaced."""
 
   @abc.abstractmethod
   def measure(self, state: State, data: Sequence[Any]) -> RoundOutput:
-    """Runs the clients' part of one round, and its aggregation, for what these measure; the state stays as it is.
+    """Runs the clients' part of one round, and its aggregation, for their measurements only; the state is unchanged.
 
-    Args: as of `next`.
+    Args: As in `next`.
     """
 
 
 class BuildProcess(Protocol):
-  """Makes a run's process around an aggregator: everything else of the run is given."""
+  """Builds a run's process around an aggregator; all other parts of the run are fixed."""
 
   def __call__(self, *, aggregator: Aggregator, client_work_layer: Layer = ..., beside: told.Beside = ...
                ) -> ComposedProcess:
     """Returns the process.
 
     Args:
-      client_work_layer: Wraps what clients do, for aggregators that need more than data from them.
-      beside: What a client's computation returns beside its update.
+      client_work_layer: Wraps the client work, for aggregators that need more than data from clients.
+      beside: The values that a client's computation returns beside its update.
     """
 
 
 def unchanged(client_work: tff.learning.templates.ClientWorkProcess) -> tff.learning.templates.ClientWorkProcess:
-  """The `Layer` that does nothing."""
+  """The identity `Layer`: returns the client work unchanged."""
   return client_work
 
 
 class ClientData(Protocol):
-  """What a process is given for each client."""
+  """The source of the process's input for each client."""
 
   @abc.abstractmethod
   def present(self, cohort: Sequence[int]) -> Sequence[int]:
     """Returns the clients of `cohort` that have data.
 
     Raises:
-      WorkerLost: A worker is gone.
+      WorkerLost: A worker was lost.
     """
 
   @abc.abstractmethod
   def request(self, client: int, round_num: int) -> Any:
-    """Returns what `Process.next` takes for `client` in round `round_num`: a pure function of both and of the run."""
+    """Returns the input of `Process.next` for `client` in round `round_num`: a pure function of both and of the run."""
 
 
 class WrappedData(ClientData):
-  """Data around other data, for the same clients."""
+  """Data that wrap other data, for the same clients."""
 
   def __init__(self, data: ClientData):
     self._data = data
@@ -197,7 +197,7 @@ class Party(Protocol):
 
 
 class Fault(Protocol):
-  """Something that went wrong where clients compute."""
+  """A failure that happened where clients compute."""
 
   @property
   def worker(self) -> str:
@@ -209,34 +209,34 @@ class Fault(Protocol):
 
   @property
   def clients(self) -> Sequence[int]:
-    """Those that dropped out of the round."""
+    """The clients that dropped out of the round."""
 
 
 class Place(Protocol):
-  """Where the clients' work is done: what `runtime.driver.runtimes.open_runtime` yields."""
+  """The place where the clients' work is done; `runtime.driver.runtimes.open_runtime` yields it."""
 
   WorkerLost: ClassVar[type[Exception]]
 
   @property
   def pids(self) -> Sequence[int]:
-    """The processes on this machine that compute for the run."""
+    """The process ids on this machine that compute for the run."""
 
   def cohort(self, clients: Sequence[int], population: int, again: Callable[[Sequence[int]], None] | None = None
              ) -> contextlib.AbstractContextManager[None]:
-    """Says which clients the data of the calls inside belong to.
+    """Sets which clients the data of the calls inside belong to.
 
     Args:
-      again: Called with clients who may have computed, before they do it again; None: nobody needs to know.
+      again: Called with clients that may have computed already, before they compute again; None: nobody is notified.
     """
 
   def take_faults(self) -> Sequence[Any]:
-    """Returns what has gone wrong since the last call: each a `Fault` and a dataclass."""
+    """Returns the failures since the last call; each one is a `Fault` and a dataclass."""
 
   def limited(self, clients_per_call: int) -> contextlib.AbstractContextManager[None]:
-    """Bounds the clients of one call of the computations inside."""
+    """Bounds the number of clients in one call of the computations inside."""
 
   def with_parties(self, count: int, protocol: Callable[[Sequence[Any]], Result]) -> Result:
-    """Returns what `protocol` returns for those of the cohort's `count` clients that can be reached, each a `Party`.
+    """Returns the result of `protocol` for those of the cohort's `count` clients that can be reached, each a `Party`.
 
-    Computations inside are over these clients. It is called again, from the start, if one is lost meanwhile.
+    Computations inside run over these clients. If a client is lost meanwhile, `protocol` starts again.
     """

@@ -1,7 +1,7 @@
 """Secret files: folders of mode 0700, files of mode 0600, overwritten before they are deleted.
 
-Overwriting is a best effort. A drive that levels wear, a file system that copies on write or keeps a journal of data,
-a snapshot or a backup may hold the old bytes; only an encrypted disk, whose key can be destroyed, does better.
+Overwriting is best effort. Drives with wear levelling, file systems that copy on write or journal data, snapshots and
+backups may still hold the old bytes. Only an encrypted disk whose key can be destroyed is safer.
 """
 
 import contextlib
@@ -15,20 +15,20 @@ _CHUNK = 1 << 20
 
 
 def make_folder(path: pathlib.Path) -> None:
-  """Makes a folder that only its owner can enter, whatever the umask; one that is there is closed to others."""
+  """Creates a folder that only its owner can enter, whatever the umask; an existing folder gets the same mode."""
   path.parent.mkdir(parents=True, exist_ok=True)
   path.mkdir(mode=FOLDER, exist_ok=True)
   path.chmod(FOLDER)
 
 
 def opened(path: pathlib.Path, mode: str) -> IO:
-  """Opens a file as `open` does; one that is made can be read by its owner alone."""
+  """Opens a file as `open` does; a new file can be read by its owner alone."""
   return open(path, mode, opener=lambda name, flags: os.open(name, flags, FILE))
 
 
 @contextlib.contextmanager
 def made_within() -> Iterator[None]:
-  """Whatever this process makes in the `with` block, in any thread, is its owner's alone."""
+  """Files that this process creates in the `with` block, in any thread, are accessible to their owner alone."""
   before = os.umask(0o077)
   try:
     yield
@@ -37,7 +37,7 @@ def made_within() -> Iterator[None]:
 
 
 def close_to_others(path: pathlib.Path) -> None:
-  """Takes a file or a folder with all that is in it from everybody but its owner; links are left alone."""
+  """Removes everybody else's access to a file, or a folder with all its contents; links are left alone."""
   if path.is_symlink() or not path.exists():
     return
   path.chmod(FOLDER if path.is_dir() else FILE)
@@ -46,10 +46,10 @@ def close_to_others(path: pathlib.Path) -> None:
 
 
 def wipe(path: pathlib.Path) -> None:
-  """Overwrites and deletes a file, or a folder with all that is in it; what is not there is gone already.
+  """Overwrites and deletes a file, or a folder with all its contents; a missing path is no error.
 
   Raises:
-    OSError: Something could be neither overwritten nor deleted.
+    OSError: A file or folder could be neither overwritten nor deleted.
   """
   if path.is_dir() and not path.is_symlink():
     for entry in path.iterdir():
@@ -67,7 +67,7 @@ def wipe(path: pathlib.Path) -> None:
 
 
 def move(path: pathlib.Path, target: pathlib.Path) -> None:
-  """Renames on disk: after a crash one of the two is there."""
+  """Renames on disk: after a crash, one of the two paths exists."""
   os.rename(path, target)
   folder = os.open(target.parent, os.O_RDONLY)
   try:

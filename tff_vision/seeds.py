@@ -1,8 +1,8 @@
 """Derives all seeds: every random choice is named by a path below the root seed of the run.
 
-Two uses never share a stream, and a choice depends on nothing that happened before it: that is what makes a
-resumed run equal to an undisturbed one. Differential-privacy noise and cryptographic keys never come from
-here: a known seed would void them.
+Two uses never share a stream, and a choice does not depend on anything that happened before it. This makes a resumed
+run equal to an uninterrupted one. Differential-privacy noise and cryptographic keys never come from here: a known seed
+would void them.
 """
 
 import hashlib
