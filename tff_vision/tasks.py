@@ -21,15 +21,15 @@ from tff_vision.objectives import classification
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Problem:
-  """What is learned, from whose images, with which model, checked where they meet; how clients train is a `Task`'s.
+  """What is learned, from whose images, with which model, checked for fit; a `Task` adds how clients train.
 
   Attributes:
     images: The clients' examples and the test set.
-    model_builder: A key's value of `tff_vision.models.MODELS`.
-    learned: What the model is for; None means the images' classes or findings.
-    start: Changes a fresh model's weights to those of round 0, where they are not random.
-    notes: Sentences on the model that a user must see.
-    checked: Which model was found to fit its images; made from that, another problem is not checked again.
+    model_builder: A value of the registry `tff_vision.models.MODELS`.
+    learned: The objective of the model; None means the images' classes or findings.
+    start: Sets a fresh model's weights to those of round 0, where they are not random.
+    notes: Sentences about the model that a user must see.
+    checked: The model that was found to fit its images; a problem derived from this one is not checked again.
   """
   images: images_lib.FederatedImages
   model_builder: models.ModelBuilder
@@ -48,13 +48,13 @@ class Problem:
 
   @functools.cached_property
   def objective(self) -> objectives.Objective:
-    """What is learned."""
+    """The objective of the model."""
     return self.learned or classification.Classification(num_outputs=len(self.images.class_names),
                                                          multi_label=self.images.multi_label)
 
   @functools.cached_property
   def input_shape(self) -> tuple[int, int, int]:
-    """Of the model's input, after preprocessing: (height, width, channels)."""
+    """The shape of the model's input, after preprocessing: (height, width, channels)."""
     return preprocess.input_shape(self.images.preprocessing, self.images.spec.shape)
 
   @property
@@ -64,30 +64,30 @@ class Problem:
 
   @property
   def loss_is_separable(self) -> bool:
-    """Whether it is known that the loss of a batch is the mean of one term for each example alone."""
+    """Whether the loss of a batch is known to be the mean of terms that depend on one example each."""
     return objectives.is_separable(self.objective)
 
   @property
   def batch_spec(self) -> tuple[tf.TensorSpec, tf.TensorSpec]:
-    """Of one training batch: float32 [batch, height, width, channels] and its labels."""
+    """The specs of one training batch: float32 [batch, height, width, channels] and its labels."""
     spec = self.images.spec
     return (tf.TensorSpec((None, *self.input_shape), tf.float32),
             tf.TensorSpec((None, *spec.label_shape), tf.as_dtype(spec.label_dtype)))
 
   def keras_model(self) -> tf.keras.Model:
-    """Returns a fresh model with arbitrary initial weights, whose layers have the same names each time."""
+    """Returns a fresh model with arbitrary initial weights; its layers have the same names each time."""
     tf.keras.backend.reset_uids()
     return self.objective.keras_model(self.model_builder, self.input_shape)
 
   def trained_by(self, client: configs.ClientConfig, *, seed: int) -> 'Task':
-    """Returns the task of clients that train so; `seed` fixes first weights and the order of examples."""
+    """Returns the task whose clients train as `client` says; `seed` fixes initial weights and the order of examples."""
     return Task(client=client, seed=seed, **{field.name: getattr(self, field.name)
                                              for field in dataclasses.fields(Problem)})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Task(Problem):
-  """A problem, and how its clients train.
+  """A problem, and how its clients train on it.
 
   Attributes:
     client: Batch size and local epochs.
@@ -102,64 +102,64 @@ class Task(Problem):
     return max(self.images.train.num_examples(i) for i in range(len(self.images.train)))
 
   def initial_weights(self) -> tff.learning.models.ModelWeights:
-    """Returns round 0's weights, a function of the seed and of the model file, if there is one."""
+    """Returns the weights of round 0, a function of the seed and of the model file, if there is one."""
     with keras_seed(seeds.derive(self.seed, 'initial weights') % 2**32):
       model = self.keras_model()
     self.start(model)
     return tff.learning.models.ModelWeights.from_model(model)
 
   def initial_trainable(self, variant: int = 0) -> tuple[np.ndarray, ...]:
-    """Returns the trainable part of round 0's weights; another variant draws them anew."""
+    """Returns the trainable part of round 0's weights; another `variant` draws other random weights."""
     path = ('initial weights', variant) if variant else ('initial weights',)
     with keras_seed(seeds.derive(self.seed, *path) % 2**32):
       return tuple(weight.numpy() for weight in self.keras_model().trainable_weights)
 
   def training_model(self) -> tf.keras.Model:
-    """Returns a model for a client's computation, whose weights are zero until they are assigned."""
+    """Returns a model for a client's computation; its weights are zero until they are assigned."""
     return blank.blank_model(lambda: replayable.with_replayable_dropout(self.keras_model))
 
   def model_fn(self) -> tff.learning.models.VariableModel:
-    """Returns the model for TFF's own algorithms; traced in TFF's graph, so it is built anew on each call."""
+    """Returns the model for TFF's own algorithms; it is traced in TFF's graph, so each call builds a new one."""
     return tff.learning.models.from_keras_model(
         replayable.with_replayable_dropout(self.keras_model), loss=self.loss_fn,
         metrics=self.objective.metrics(), input_spec=self.batch_spec)
 
   @functools.cached_property
   def weights_type(self) -> tff.StructType:
-    """Of the model's weights, as TFF sees them."""
+    """The type of the model's weights in TFF."""
     return tff.tensorflow.computation(
         lambda: tff.learning.models.ModelWeights.from_model(self.keras_model())).type_signature.result
 
   @functools.cached_property
   def batch_reader(self) -> batches.BatchReader:
-    """How one client's data set becomes the batches of its local epochs."""
+    """Converts one client's data set to the batches of its local epochs."""
     return batches.BatchReader(stored=self.images.spec, preprocessing=self.images.preprocessing,
                                epochs=self.client.client_epochs, batch_size=self.client.batch_size)
 
   def client_dataset(self, client: int, round_num: int) -> tf.data.Dataset:
-    """Returns what a learning process takes for `client` in round `round_num`: one element for `batch_reader`.
+    """Returns the input of a learning process for `client` in round `round_num`: one element for `batch_reader`.
 
-    A pure function of (seed, client, round), so that a repeated round repeats it.
+    It is a pure function of (seed, client, round), so that a repeated round gets the same data.
     """
     return self.client_element(client, round_num).dataset()
 
   def client_element(self, client: int, round_num: int) -> one_element.OneElement:
-    """Returns `client_dataset` in the form that is quick to send."""
+    """Returns `client_dataset` in a form that is fast to send."""
     examples = self.images.train.examples(client)
     return self.batch_reader.element(examples.x, examples.y, seed=self.round_seed(client, round_num))
 
   def client_batches(self, client: int, round_num: int) -> tf.data.Dataset:
-    """Returns the batches that `client` trains on in round `round_num`, for other training loops than ours."""
+    """Returns the batches that `client` trains on in round `round_num`, for training loops other than ours."""
     everything = self.batch_reader.open(self.client_dataset(client, round_num)).all_epochs()
     return tf.data.Dataset.from_tensor_slices(everything).batch(self.client.batch_size)
 
   def round_seed(self, client: int, round_num: int) -> int:
-    """Returns the seed of everything random about one client's examples in one round."""
+    """Returns the seed of all randomness in one client's examples in one round."""
     return seeds.derive(self.seed, 'client', self.images.train.client_ids[client], round_num)
 
 
 def build_task(config: configs.ExperimentConfig) -> Task:
-  """Loads the data that `config` names, lets attackers at theirs, and joins it with the model.
+  """Loads the data that `config` names, applies attacks to the attackers' data, and joins it with the model.
 
   Raises:
     ValueError: The data is missing or unusable, or model and data do not fit.
@@ -171,11 +171,11 @@ def build_task(config: configs.ExperimentConfig) -> Task:
 
 def build_problem(config: configs.ExperimentConfig, images: images_lib.FederatedImages,
                   objective: objectives.Objective) -> Problem:
-  """Joins images, with what attackers do to theirs, and the model of `config`.
+  """Joins the images, with the attacks on the attackers' images, and the model of `config`.
 
   Args:
-    images: What `config.data` stands for.
-    objective: What `config.task` stands for.
+    images: The images that `config.data` names.
+    objective: The objective that `config.task` names.
 
   Raises:
     ValueError: Model and data do not fit.
@@ -193,10 +193,10 @@ def build_problem(config: configs.ExperimentConfig, images: images_lib.Federated
 
 
 def _refuse_one_class(images, task):
-  """Refuses a data set that leaves nothing to tell apart.
+  """Refuses a data set with too few classes to distinguish.
 
   Raises:
-    ValueError: It has one class.
+    ValueError: The data set has one class.
   """
   if task == 'classification' and not images.multi_label and len(images.class_names) < 2:
     raise ValueError(f'dataset={images.name} has one class only, {", ".join(map(str, images.class_names))}: '
@@ -204,7 +204,7 @@ def _refuse_one_class(images, task):
 
 
 def _surprises(given, images):
-  """Returns notes on a model from a file that scales by itself, or draws what cannot be repeated."""
+  """Returns notes on a model from a file that scales pixels itself, or draws random numbers that cannot be repeated."""
   preprocessing, notes = images.preprocessing, []
   if given.rescales and (images.spec.dtype != np.uint8 or preprocessing.scale != 1):
     notes.append(f'Its first layer {given.rescales} scales pixels itself, and gets them scaled already (preprocess='
@@ -219,7 +219,7 @@ def _surprises(given, images):
 
 @contextlib.contextmanager
 def keras_seed(seed: int) -> Iterator[None]:
-  """Seeds Keras's initializers, leaving Python's and numpy's generators as they were."""
+  """Seeds Keras's initializers, and restores the generators of Python and numpy afterwards."""
   saved = random.getstate(), np.random.get_state()
   tf.keras.utils.set_random_seed(seed)
   try:
@@ -227,5 +227,5 @@ def keras_seed(seed: int) -> Iterator[None]:
   finally:
     random.setstate(saved[0])
     np.random.set_state(saved[1])
-    # The order in which `tf.data` shuffles depends on this seed too, and no worker has it.
+    # The order in which `tf.data` shuffles also depends on this seed, and workers do not have it.
     tf.random.set_seed(None)

@@ -1,7 +1,7 @@
 """Contract tests for one's own algorithms, models, losses, objectives, aggregators and data, to run before a training.
 
 Each check builds a tiny experiment around the object, trains it on an executor like that of a real run, and raises
-`AssertionError` with one sentence where the object does not keep the contract.
+`AssertionError` with one sentence if the object breaks the contract.
 """
 
 import contextlib
@@ -24,21 +24,21 @@ from tff_vision.objectives import metric as metric_lib
 from tff_vision.runtime.driver import runtimes
 
 _SHAPE, _CLASSES = (8, 8, 1), 3
-_EMPTY = 4  # The client of `tiny_images`'s that follows, which has no example.
+_EMPTY = 4  # The index after the clients of `tiny_images`: a client without examples.
 
 
 def check_algorithm(algorithm: algorithm_lib.Algorithm, *, model: Any = None) -> None:
   """Checks that an algorithm trains, and that interruptions do not change its result.
 
-  Held: two runs give the same weights to the bit; a run that is stopped after a round and goes on gives them too;
-  every weight is finite; rounds of a client without examples, and of nobody, do no harm.
+  Checked: two runs give the same weights, bit by bit; a run that is stopped after a round and resumed gives them too;
+  every weight is finite; rounds with a client without examples, or with no clients, do no harm.
 
   Args:
-    algorithm: An object; also one whose clients keep state.
-    model: As of `Task`; None: a layer of 8 units and one of logits.
+    algorithm: An object; its clients may keep state.
+    model: As in `Task`; None: a layer of 8 units and one of logits.
 
   Raises:
-    AssertionError: With what does not hold.
+    AssertionError: The message says what does not hold.
   """
   assert isinstance(algorithm, algorithm_lib.Algorithm), (
       f'{type(algorithm).__name__} is no tff_vision.Algorithm: derive from it.')
@@ -60,11 +60,11 @@ def check_model(build: Callable[[tuple[int, int, int], int], tf.keras.Model],
                 input_shape: tuple[int, int, int] = (32, 32, 3), num_classes: int = 10) -> None:
   """Checks that a model function gives a model that can be trained over clients.
 
-  Held: the shapes; float32; no trainable BatchNorm; the same structure on each call; outputs are finite and no
+  Checked: the shapes; float32; no trainable BatchNorm; the same structure on each call; outputs are finite and are not
   probabilities.
 
   Raises:
-    AssertionError: With what does not hold.
+    AssertionError: The message says what does not hold.
   """
   from tff_vision.models import check
   first, second = build(input_shape, num_classes), build(input_shape, num_classes)
@@ -80,10 +80,10 @@ def check_model(build: Callable[[tuple[int, int, int], int], tf.keras.Model],
 
 
 def check_loss(loss: Any) -> None:
-  """Checks a loss of classification: finite, and one number an example that depends on that example alone.
+  """Checks a loss of classification: finite, and one number per example that depends on that example alone.
 
   Raises:
-    AssertionError: With what does not hold.
+    AssertionError: The message says what does not hold.
   """
   found = classification.build(configs.TaskConfig(loss=loss), ('a', 'b', 'c'), False, None).loss_fn
   y, logits = np.array([0, 1, 2, 1], np.int32), np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
@@ -92,19 +92,19 @@ def check_loss(loss: Any) -> None:
 
 
 def check_objective(objective: base.Objective, *, model: Any = None) -> None:
-  """Checks an objective on images of three classes: what it trains on, measures and declares, and that a run has it.
+  """Checks an objective on images of three classes: its training, its measurements, its declarations, and a whole run.
 
-  Held: the model's outputs; one loss an example, which depends on that example alone where the objective says so;
-  right answers within 0 and their number; metrics that are numbers, shares within 0..1, the first of them declared and
-  measured; one value a client, None for a client without examples; what JSON can hold; a run with finite weights whose
-  report has the declared metrics.
+  Checked: the model's outputs; one loss per example, which depends on that example alone if the objective declares so;
+  the count of right answers lies between 0 and the number of examples; metrics are numbers, shares lie within 0..1, and
+  the first metric is declared and measured; one value per client, None for a client without examples; results can be
+  written as JSON; a run has finite weights, and its report has the declared metrics.
 
   Args:
     objective: An object with the methods of `objectives.Objective`.
-    model: As of `Task`; None: a layer of 8 units and one of outputs.
+    model: As in `Task`; None: a layer of 8 units and one of outputs.
 
   Raises:
-    AssertionError: With what does not hold.
+    AssertionError: The message says what does not hold.
   """
   built = model or _two_layers
   with _sentence():
@@ -137,7 +137,7 @@ def check_aggregator(factory: Any) -> None:
   """Checks that a `tff.aggregators` factory aggregates a model's updates, also of one client and of an empty cohort.
 
   Raises:
-    AssertionError: With what does not hold.
+    AssertionError: The message says what does not hold.
   """
   kinds = (tff.aggregators.UnweightedAggregationFactory, tff.aggregators.WeightedAggregationFactory)
   assert isinstance(factory, kinds), f'{type(factory).__name__} is no tff.aggregators factory.'
@@ -149,10 +149,10 @@ def check_aggregator(factory: Any) -> None:
 
 
 def check_dataset(dataset: Any) -> None:
-  """Checks images of one's own, or the function that returns them for a data section; see `check_images`.
+  """Checks your own images, or the function that returns them for a data section; see `check_images`.
 
   Raises:
-    AssertionError: With what does not hold.
+    AssertionError: The message says what does not hold.
   """
   from tff_vision.data import build
   with _sentence():
@@ -161,14 +161,14 @@ def check_dataset(dataset: Any) -> None:
 
 
 def check_images(found: images.FederatedImages) -> None:
-  """Checks that images are what their `spec` says; reads every client twice.
+  """Checks that images match their `spec`; reads every client twice.
 
-  Held: clients' ids are unique, and their numbers of examples are those that they say; every example, of training and
-  of tests, has the spec's shape, type and labels; pixels are finite; a client read again is the same; test examples
-  belong to one client at most.
+  Checked: clients' ids are unique, and each client has the number of examples that it declares; every training and test
+  example has the spec's shape, type and labels; pixels are finite; a client gives the same examples when read again;
+  each test example belongs to at most one client.
 
   Raises:
-    AssertionError: With what does not hold; the client is named.
+    AssertionError: The message says what does not hold, and for which client.
   """
   ids = list(found.train.client_ids)
   assert ids and len(set(ids)) == len(ids), 'client ids are missing or not unique.'
@@ -203,7 +203,7 @@ def tiny_images() -> images.FederatedImages:
 
 @contextlib.contextmanager
 def _sentence() -> Iterator[None]:
-  """Says what the library refuses as a contract that is not kept."""
+  """Reports an error that the library raises as a broken contract."""
   try:
     yield
   except ValueError as error:
@@ -223,7 +223,7 @@ def _check_losses(loss, y, outputs, *, separable):
 def _check_measured(objective, declared, outputs, y):
   found = objective.measure(outputs, y)
   assert 'evaluation' in found, '`measure` must return {\'evaluation\': numbers}.'
-  json.dumps([found, objective.yardstick(outputs, y)])  # Raises TypeError: names what JSON cannot hold.
+  json.dumps([found, objective.yardstick(outputs, y)])  # A TypeError names the value that JSON cannot hold.
   measured = found['evaluation']
   assert measured.get(objective.metric) is not None, (
       f'`measure` lacks {objective.metric!r}, the metric that stands first.')
@@ -246,7 +246,7 @@ def _check_examples(spec, examples, whose):
 
 
 def _check_small_rounds(made):
-  """Checks rounds of a client without examples, of nobody, and of one client after them."""
+  """Checks a round with a client without examples, one with no clients, and one with a single client after them."""
   data = made.images
   pool = images.ArrayClients(
       data.train.pool, [*data.train.indices, np.zeros(0, np.int64)], [*data.train.client_ids, 'empty'])
@@ -260,7 +260,7 @@ def _check_small_rounds(made):
         ([_EMPTY], 'a client without examples'), ([], 'nobody'), ([0], 'one client')), start=1):
       try:
         state = trainer.next(state, round_num, cohort).state
-      except Exception as error:  # Whatever an executor raises.
+      except Exception as error:  # An executor may raise any type.
         raise AssertionError(f'a round of {whose} fails: {str(error).splitlines()[0]}') from error
       assert all(np.isfinite(w).all() for w in trainer.weights(state).trainable), (
           f'the weights after a round of {whose} are not finite.')

@@ -1,7 +1,7 @@
 """The numbers that a client reports beside its update: their ranges, and how they travel.
 
-Client work offers numbers, a privacy plan says which of them may leave at all, and a secure sum takes them along with
-the update; none of the three knows the others. Pure Python.
+Client work offers numbers, a privacy plan says which of them may leave the client, and a secure sum sends them together
+with the update; none of the three depends on the others. Pure Python.
 """
 
 import dataclasses
@@ -10,18 +10,18 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 WEIGHT = 'weight'
-# The sum of the clients' weights, where a server's step reads it: a measurement of client work, and a place in the
-# step's state, since no client is there when a hidden sum is open.
+# The sum of the clients' weights, where a server's step reads it. It is a measurement of client work, and an entry in
+# the step's state, because no client takes part when a hidden sum is opened.
 COHORT_WEIGHT = 'cohort_weight'
-_WHOLE_BITS = 48  # Whole numbers of a client stay exact in float64, and in sums over any cohort.
+_WHOLE_BITS = 48  # So that a client's whole numbers, and their sums over any cohort, are exact in float64.
 
 
 class Measured(enum.Enum):
-  """What of a client's training may be added up outside of it.
+  """Which measurements of a client's training may be added up outside of the client.
 
-  EXACT: Loss and accuracy, for a run that promises nothing.
-  NOISED: What noise of its own will cover before anyone reads it.
-  NOTHING: Not even a number of examples: no noise covers it.
+  EXACT: Loss and accuracy, for a run without a privacy promise.
+  NOISED: Measurements that get their own noise before anyone reads them.
+  NOTHING: Nothing, not even a number of examples, because no noise covers it.
   """
   EXACT = 'exact'
   NOISED = 'noised'
@@ -30,13 +30,13 @@ class Measured(enum.Enum):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Beside:
-  """What a client's computation returns beside its update.
+  """The values that a client's computation returns beside its update.
 
   Attributes:
-    measured: Of its training. Numbers that are not asked for are in no type of what a client returns.
-    hidden: Whether they go where the update's weight goes, for an aggregator that hides both; otherwise they are
-      added up in the clear.
-    weighs: Whether an update has a weight of the client's own; otherwise each counts as one.
+    measured: The measurements of its training. The type of a client's result contains only the numbers requested.
+    hidden: Whether the numbers are passed with the update's weight, for an aggregator that hides both; otherwise they
+      are added up in the clear.
+    weighs: Whether an update has its client's own weight; otherwise each update counts as one.
   """
   measured: Measured = Measured.EXACT
   hidden: bool = False
@@ -52,9 +52,9 @@ class Quantity:
 
   Attributes:
     low: The least value.
-    high: The largest.
-    step: The resolution; values that are multiples of it are exact, others are rounded to the nearest.
-    open_ended: Whether a value may lie outside, or be no number; the sum is then not a number. Otherwise such a value
+    high: The largest value.
+    step: The resolution; multiples of it are exact, other values are rounded to the nearest.
+    open_ended: Whether a value may lie outside of the range, or be NaN; the sum is then NaN. Otherwise such a value
       fails the round.
   """
   low: float
@@ -64,7 +64,7 @@ class Quantity:
 
   @property
   def largest(self) -> int:
-    """The largest whole number: steps from `low` to `high`."""
+    """The largest whole number: the count of steps from `low` to `high`."""
     return round((self.high - self.low) / self.step)
 
 
@@ -74,7 +74,7 @@ def whole(largest: float) -> Quantity:
 
 
 def fixed_point(low: float, high: float, step: float, *, open_ended: bool = False) -> Quantity:
-  """Returns a quantity with the step doubled until its whole numbers take no more than 48 bits."""
+  """Returns a quantity; its step is doubled until its whole numbers need no more than 48 bits."""
   while (high - low) / step >= 2**_WHOLE_BITS:
     step *= 2
   return Quantity(low=low, high=high, step=step, open_ended=open_ended)
@@ -82,13 +82,13 @@ def fixed_point(low: float, high: float, step: float, *, open_ended: bool = Fals
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Told:
-  """What the clients of a run can tell; everything here is public.
+  """The numbers that the clients of a run can report; everything here is public.
 
   Attributes:
-    largest_weight: No client's update weighs more.
-    quantities: The numbers of each kind of measuring, by name.
-    summary: From the sums over clients, float64 [], and their number as `clients`, to what is reported: TensorFlow, in
-      a graph or eager.
+    largest_weight: The largest weight of a client's update.
+    quantities: The numbers for each kind of `Measured`, by name.
+    summary: Computes the reported values from the sums over clients, float64 [], and the number of clients as
+      `clients`: TensorFlow, in a graph or eager.
   """
   largest_weight: float
   quantities: Mapping[Measured, Mapping[str, Quantity]]

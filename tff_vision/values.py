@@ -1,7 +1,7 @@
 """The parts of an experiment as values: `tff_vision.Experiment` takes them, or your own objects in their place.
 
-Each function returns a frozen section of a config, so that an experiment that is made in Python and one that is made of
-flags are the same data. Imports no TensorFlow.
+Each function returns a frozen section of a config, so an experiment built in Python and one built from flags are the
+same data. Imports no TensorFlow.
 """
 
 import dataclasses
@@ -17,8 +17,8 @@ class Optimizer:
   """A built-in optimizer with its learning rate; a `tff.learning.optimizers.Optimizer` can be used in its place.
 
   Attributes:
-    name: Of `tff_vision.configs.training_config`.
-    learning_rate: Of one step.
+    name: A name from `tff_vision.configs.training_config`.
+    learning_rate: The learning rate of one step.
     settings: Further constants by name: `momentum`, `weight_decay`, `epsilon`.
   """
   name: str
@@ -35,19 +35,19 @@ def adam(learning_rate: float, *, epsilon: float | None = None) -> Optimizer:
   """Returns Adam; on the server this is FedAdam (Reddi et al. 2021).
 
   Args:
-    learning_rate: Of one step.
+    learning_rate: The learning rate of one step.
     epsilon: The tau of the paper, for the server only; None: the default of `configs.ServerConfig`.
   """
   return _adaptive('adam', learning_rate, epsilon)
 
 
 def yogi(learning_rate: float, *, epsilon: float | None = None) -> Optimizer:
-  """Returns Yogi, for the server: FedYogi (Reddi et al. 2021). Arguments as of `adam`."""
+  """Returns Yogi, for the server: FedYogi (Reddi et al. 2021). Arguments as in `adam`."""
   return _adaptive('yogi', learning_rate, epsilon)
 
 
 def adagrad(learning_rate: float, *, epsilon: float | None = None) -> Optimizer:
-  """Returns Adagrad, for the server: FedAdagrad (Reddi et al. 2021). Arguments as of `adam`."""
+  """Returns Adagrad, for the server: FedAdagrad (Reddi et al. 2021). Arguments as in `adam`."""
   return _adaptive('adagrad', learning_rate, epsilon)
 
 
@@ -60,21 +60,21 @@ def _adaptive(name, learning_rate, epsilon):
   return Optimizer(name, learning_rate, () if epsilon is None else (('epsilon', epsilon),))
 
 
-# The capitalised functions below read as the parts that they return.
+# The functions below have capitalised names, because each name reads as the part that the function returns.
 
 def Client(optimizer: Any = Optimizer('sgd', 0.2), *, epochs: int = 3, batch_size: int = 20,
            gradient_clip: float | None = None, weight_decay: float = 0.0) -> configs.ClientConfig:
-  """Returns what one client does in a round.
+  """Returns how one client trains in a round.
 
   Args:
     optimizer: From `sgd` or `adam`, or a `tff.learning.optimizers.Optimizer`.
     epochs: Passes over the client's examples.
-    batch_size: Examples of one step.
-    gradient_clip: L2 bound on the gradient of a batch; None: none.
-    weight_decay: This multiple of the weights is added to each gradient.
+    batch_size: Examples in one step.
+    gradient_clip: L2 bound on the gradient of a batch; None: no bound.
+    weight_decay: The weights times this factor are added to each gradient.
 
   Raises:
-    ValueError: A value is illegal; it is named.
+    ValueError: A value is illegal; the message names it.
   """
   return configs.ClientConfig(**_optimizer('client', optimizer), client_epochs=epochs, batch_size=batch_size,
                               client_gradient_clip=gradient_clip, client_weight_decay=weight_decay)
@@ -87,7 +87,7 @@ def Server(optimizer: Any = Optimizer('sgd', 1.0)) -> configs.ServerConfig:
     optimizer: From `sgd`, `adam`, `adamw`, `yogi` or `adagrad`, or a `tff.learning.optimizers.Optimizer`.
 
   Raises:
-    ValueError: A value is illegal; it is named.
+    ValueError: A value is illegal; the message names it.
   """
   return configs.ServerConfig(**_optimizer('server', optimizer))
 
@@ -128,10 +128,10 @@ def ClientGaussian(*, clip_norm: float, noise_multiplier: float | None = None, t
 
   Args:
     clip_norm: L2 bound on one client's update.
-    noise_multiplier: Standard deviation of the noise over clip_norm; either this or target_epsilon.
-    target_epsilon: Calibrates the noise for the run's rounds.
-    delta: None: population ** -1.1.
-    metrics_noise_multiplier: Noise with which counts and accuracy are released; None: they are withheld.
+    noise_multiplier: Standard deviation of the noise, divided by clip_norm; give either this or target_epsilon.
+    target_epsilon: The noise is calibrated to this epsilon for the run's rounds.
+    delta: The delta of the promise; None: population ** -1.1.
+    metrics_noise_multiplier: Noise with which counts and accuracy are released; None: they are not released.
   """
   return configs.PrivacyConfig(privacy='client_gaussian', clip_norm=clip_norm, noise_multiplier=noise_multiplier,
                                target_epsilon=target_epsilon, delta=delta,
@@ -147,7 +147,7 @@ def MatrixFactorization(*, clip_norm: float, strategy: str = 'blt', noise_multip
   Args:
     clip_norm: L2 bound on one client's update.
     strategy: `blt`, `banded` or `amplified`.
-    noise_multiplier: As of `ClientGaussian`, like the rest.
+    noise_multiplier: As in `ClientGaussian`; so are the other arguments.
   """
   return configs.PrivacyConfig(privacy='dp_mf', mf_strategy=strategy, clip_norm=clip_norm, delta=delta,
                                noise_multiplier=noise_multiplier, target_epsilon=target_epsilon)
@@ -155,7 +155,7 @@ def MatrixFactorization(*, clip_norm: float, strategy: str = 'blt', noise_multip
 
 def DistributedGaussian(*, clip_norm: float, noise_multiplier: float | None = None,
                         target_epsilon: float | None = None, delta: float | None = None) -> configs.PrivacyConfig:
-  """Returns client-level privacy by noise shares of the clients; it needs a secure sum. Arguments: `ClientGaussian`."""
+  """Returns client-level privacy by noise shares of the clients; needs a secure sum. Arguments: `ClientGaussian`."""
   return configs.PrivacyConfig(privacy='distributed_gaussian', clip_norm=clip_norm, delta=delta,
                                noise_multiplier=noise_multiplier, target_epsilon=target_epsilon)
 
@@ -166,7 +166,7 @@ def ExampleDpSgd(*, clip_norm: float, noise_multiplier: float | None = None, tar
 
   Args:
     clip_norm: L2 bound on the gradient of one example.
-    noise_multiplier: As of `ClientGaussian`, like the rest.
+    noise_multiplier: As in `ClientGaussian`; so are the other arguments.
   """
   return configs.PrivacyConfig(privacy='example_dp_sgd', clip_norm=clip_norm, delta=delta,
                                noise_multiplier=noise_multiplier, target_epsilon=target_epsilon)
@@ -193,12 +193,12 @@ def KeyHolderEncryption(key_holder_dir: str) -> configs.SecureConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Partition:
-  """How a data set is spread over clients: fields of `configs.DataConfig`."""
+  """How a data set is divided among clients: fields of `configs.DataConfig`."""
   fields: tuple[tuple[str, Any], ...]
 
 
 def Natural() -> Partition:
-  """Returns the clients that the data set has itself: writers, hospitals or folders."""
+  """Returns the data set's own clients: writers, hospitals or folders."""
   return Partition((('partition', 'natural'),))
 
 
@@ -259,7 +259,7 @@ class Task:
     if isinstance(self.images, configs.DataConfig):
       return self.images
     if (origin := getattr(self.images, 'origin', None)) is not None and origin.seed == seed:
-      return origin.config  # What a config says loads the same images.
+      return origin.config  # The config loads the same images.
     return configs.DataConfig(dataset=self.images)
 
   def _task(self):
@@ -274,16 +274,16 @@ class Task:
 
 def BudgetFile(path: str, *, epsilon: float | None = None, delta: float | None = None, unit: str | None = None
                ) -> budget_file_config.BudgetFileConfig:
-  """Returns the budget over several runs that an experiment is charged to.
+  """Returns the privacy budget over several runs to which an experiment is charged.
 
   Args:
-    path: The file; made by the first run.
-    epsilon: What all runs on the same data may cost together; read when the file is made.
-    delta: At this delta; None: the first run's.
+    path: The file; the first run creates it.
+    epsilon: The total cost allowed for all runs on the same data; read when the file is created.
+    delta: The delta of that epsilon; None: the first run's.
     unit: `client` or `example`; None: the first run's.
 
   Raises:
-    ValueError: A value is illegal; it is named.
+    ValueError: A value is illegal; the message names it.
   """
   return budget_file_config.BudgetFileConfig(budget_file=path, budget_epsilon=epsilon, budget_delta=delta,
                                              budget_unit=unit)
