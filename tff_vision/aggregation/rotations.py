@@ -20,7 +20,7 @@ class Rotation:
   """A rotation and its inverse: (rows [n, width] float32, seed [2] int32) -> rows.
 
   Attributes:
-    seeded: Whether the rotation depends on the seed, which whoever inverts it then needs.
+    seeded: Whether the rotation depends on the seed; the inverse then needs the seed too.
   """
   turn: Turn
   turn_back: Turn

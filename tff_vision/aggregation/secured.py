@@ -76,8 +76,8 @@ def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, round
               ) -> None:
   """Refuses, before it begins, a run that a secure sum cannot serve.
 
-  Cohorts that were drawn are not inspected: relaunching a run for another draw would condition the draw; see
-  `cohort_size_bounds`. A schedule from a file is inspected.
+  Cohorts that were drawn are not inspected: whoever then relaunched the run to get another draw would condition the
+  sampling; see `cohort_size_bounds`. A schedule from a file is inspected.
 
   Raises:
     ValueError: The key holder's folder lies in the run's folder, or the schedule has a round with a single client.
@@ -96,7 +96,7 @@ def check_run(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, round
 
 
 def cohort_size_bounds(config: configs.SecureConfig) -> cohort_sizes.Sizes:
-  """Returns the cohort sizes that the secure sum serves; the sampler keeps to them, and accounting includes them."""
+  """Returns the cohort sizes that the secure sum serves; sampling keeps to them, and accounting considers them."""
   if config.secure_sum == 'none':
     return cohort_sizes.Sizes()
   return cohort_sizes.Sizes(least=2, most=config.secure_clients_max)
