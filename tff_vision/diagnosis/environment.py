@@ -13,7 +13,7 @@ _CORNERSTONES = ('absl', 'numpy', 'psutil', 'tensorflow', 'tensorflow_federated'
 
 
 def lock_finding(root: pathlib.Path, folders: Iterable[str] | None = None) -> Finding:
-  """The lock of the checkout `root` against the packages in `folders`, or else where imports look."""
+  """Compares the lock of the checkout `root` with the packages in `folders`; None: on the import path."""
   try:
     return lock.judge(root, lock.installed(folders))
   except ValueError as error:
@@ -21,26 +21,26 @@ def lock_finding(root: pathlib.Path, folders: Iterable[str] | None = None) -> Fi
 
 
 def environment_findings(root: pathlib.Path, folders: Iterable[str] | None = None) -> list[Finding]:
-  """Platform, interpreter and lock, in the order in which they are mended."""
+  """Returns the findings on platform, interpreter and lock, in the order in which to fix them."""
   return [machine.platform_finding(), machine.interpreter_finding(), lock_finding(root, folders)]
 
 
 def looks_bare() -> bool:
-  """Whether a package is missing without which no pipeline gets as far as its own flags; costs a millisecond."""
+  """Returns whether a package is missing that every pipeline needs to parse its flags; takes a millisecond."""
   return any(importlib.util.find_spec(name) is None for name in _CORNERSTONES)
 
 
 def refusal(findings: Iterable[Finding], *, what: str, then: str) -> str:
-  """What to tell someone whose environment is unfit, with the commands that mend it.
+  """Returns the message for a user whose environment cannot run the project, with the commands that fix it.
 
   Args:
-    findings: Of `environment_findings`.
-    what: What is refused, the beginning of a sentence.
+    findings: From `environment_findings`.
+    what: What is refused; it begins the message.
     then: The command to type after the lock is installed.
   """
   unfit = [finding for finding in findings if finding.status is Status.FAIL]
   lines = ['', f'{what}:', *(finding.line() for finding in unfit)]
-  if all(finding.name == 'lock' for finding in unfit):  # Elsewhere these commands would fail.
+  if all(finding.name == 'lock' for finding in unfit):  # With other failures, these commands would fail.
     lines += ['', 'No resolver can find these packages by itself. Type, in the checkout:', '',
               f'    {lock.INSTALL_LOCK}', f'    {then}']
   return '\n'.join([*lines, ''])

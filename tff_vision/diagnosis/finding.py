@@ -7,9 +7,9 @@ import enum
 
 
 class Status(enum.Enum):
-  """How it stands.
+  """The status of a check.
 
-  OK: as it should be. INFO: absent, and wanted by some runs only. WARN: a run works, or works worse than it could.
+  OK: as it should be. INFO: absent, but only some runs need it. WARN: a run works, but perhaps worse than it could.
   FAIL: a run would fail.
   """
   OK = 'ok'
@@ -20,12 +20,12 @@ class Status(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-  """The answer of one check.
+  """The result of one check.
 
   Attributes:
     name: What was checked, a word or two.
     message: What was found, on one line.
-    mend: What to do about it, on one line; empty exactly when the status is OK.
+    mend: How to fix it, on one line; empty exactly when the status is OK.
   """
   name: str
   status: Status
@@ -36,6 +36,6 @@ class Finding:
     assert bool(self.mend) == (self.status is not Status.OK), self
 
   def line(self) -> str:
-    """The finding on one line, the mend beside what is wrong."""
+    """Returns the finding on one line; the fix follows the problem."""
     told = f'{self.status.value:4}  {self.name:15} {self.message}'
     return f'{told}  ->  {self.mend}' if self.mend else told

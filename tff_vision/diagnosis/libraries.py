@@ -1,7 +1,7 @@
 """Checks libraries that can fail silently; each is tried in its own interpreter.
 
-A child interpreter, because the trial may end in a signal (a processor without AVX), and because what it imports
-must not be left behind in the program that asks.
+Each trial runs in a child interpreter, because it may end with a signal (a processor without AVX), and because its
+imports must not stay in the calling program.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ class Trial:
 
 
 def try_code(code: str, limit_seconds: float = _LIMIT_SECONDS) -> Trial:
-  """Runs `code` in a new interpreter of the same environment, with TensorFlow's log off."""
+  """Runs `code` in a new interpreter of the same environment, with TensorFlow's log turned off."""
   environment = {**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': ''}
   try:
     done = subprocess.run([sys.executable, '-c', code], stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -51,7 +51,7 @@ def try_code(code: str, limit_seconds: float = _LIMIT_SECONDS) -> Trial:
 
 
 def protobuf_finding(trial: Trial) -> Finding:
-  """Judges the trial of `PROTOBUF`: the runtime's major version, its implementation, generated code that it reads."""
+  """Checks the trial of `PROTOBUF`: the runtime's major version, implementation, and reading of generated code."""
   version, _, implementation = trial.output.partition(' ')
   told = f'{version} ({implementation})'
   if not implementation:
@@ -69,7 +69,7 @@ def protobuf_finding(trial: Trial) -> Finding:
 
 
 def import_finding(name: str, trial: Trial) -> Finding:
-  """Judges the trial of an import: anything but success means that a run would fail."""
+  """Checks the trial of an import; any error means that a run would fail."""
   if not trial.error:
     return Finding(name=name, status=Status.OK, message=trial.output)
   mend = lock.INSTALL_LOCK

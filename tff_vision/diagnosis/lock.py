@@ -1,6 +1,6 @@
 """Compares the lock, `requirements.txt`, with what is installed.
 
-Read by `setup.py` and by the doctor, also where nothing is installed and on Python 3.9: standard library only.
+`setup.py` and the doctor use it, also on Python 3.9 and when nothing is installed: standard library only.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SHOWN = 6
 
 
 def canonical(name: str) -> str:
-  """A distribution's name as packaging tools compare it (PEP 503)."""
+  """Returns a distribution's name in the form that packaging tools compare (PEP 503)."""
   return re.sub(r'[-_.]+', '-', name).lower()
 
 
@@ -35,11 +35,11 @@ def exact_pins(text: str) -> dict[str, str]:
 
 
 def installed(folders: Iterable[str] | None = None) -> dict[str, str]:
-  """Canonical name -> version of each installed distribution, in `folders` or else where imports look."""
+  """Canonical name -> version of each installed distribution, in `folders`; None: on the import path."""
   versions: dict[str, str] = {}
   for distribution in importlib.metadata.distributions(path=list(sys.path if folders is None else folders)):
     name = distribution.metadata['Name']
-    if name:  # Half-removed packages leave a nameless folder behind.
+    if name:  # An incompletely removed package leaves a folder without a name.
       versions.setdefault(canonical(name), distribution.version)
   return versions
 
@@ -49,9 +49,9 @@ class Mismatch:
   """How an environment differs from the lock.
 
   Attributes:
-    missing: Locked packages that are not there, as `name==version`.
-    broken: Packages of another version although the project itself names the version, as `name==locked (has ...)`.
-    drifted: Other packages of another version, likewise.
+    missing: Locked packages that are not installed, as `name==version`.
+    broken: Packages with another version than the project itself requires, as `name==locked (has ...)`.
+    drifted: Other packages with another version than the lock, in the same form.
   """
   missing: tuple[str, ...]
   broken: tuple[str, ...]
@@ -59,12 +59,12 @@ class Mismatch:
 
 
 def compare(locked: Mapping[str, str], demanded: Iterable[str], present: Mapping[str, str]) -> Mismatch:
-  """Compares the lock with the present packages.
+  """Compares the lock with the installed packages.
 
   Args:
-    locked: Canonical name -> version, all that the lock holds.
-    demanded: The names whose version the project chose by hand; another version of these is fatal.
-    present: Canonical name -> version, all that is installed.
+    locked: Canonical name -> version, of all packages in the lock.
+    demanded: The packages whose version the project chose by hand; another version of these is a failure.
+    present: Canonical name -> version, of all installed packages.
   """
   demanded = frozenset(demanded)
   other = {name: f'{name}=={version} (has {present[name]})' for name, version in locked.items()
@@ -81,17 +81,17 @@ def _told(names: tuple[str, ...]) -> str:
 
 
 def describe(mismatch: Mismatch) -> str:
-  """One line that names what is missing or of another version; empty if nothing is."""
+  """Returns one line that names the packages that are missing or have another version; empty if there are none."""
   parts = [(mismatch.missing, 'not installed'), (mismatch.broken, 'wrong version'),
            (mismatch.drifted, 'not the tested version')]
   return '; '.join(f'{label}: {_told(names)}' for names, label in parts if names)
 
 
 def judge(root: pathlib.Path, present: Mapping[str, str]) -> Finding:
-  """The finding on the lock of the checkout `root` against the present packages.
+  """Returns the finding for the lock of the checkout `root`, compared with the installed packages.
 
   Raises:
-    ValueError: The lock is not there or holds no pin.
+    ValueError: The lock is missing or holds no pin.
   """
   path = root / LOCK
   locked = exact_pins(path.read_text()) if path.is_file() else {}

@@ -20,7 +20,7 @@ _CGROUP = pathlib.Path('/sys/fs/cgroup')
 
 def platform_finding(system: str | None = None, architecture: str | None = None,
                      libc: tuple[str, str] | None = None) -> Finding:
-  """TensorFlow Federated's one wheel is for Linux on x86-64 with glibc 2.31 or newer.
+  """Checks the platform: TensorFlow Federated's only wheel is for Linux on x86-64 with glibc 2.31 or newer.
 
   Args:
     system: As `platform.system()`, which is the default.
@@ -40,7 +40,7 @@ def platform_finding(system: str | None = None, architecture: str | None = None,
 
 
 def interpreter_finding(version: tuple[int, int] | None = None) -> Finding:
-  """TensorFlow Federated 0.87.0 runs on Python 3.9 to 3.11; this project is written for 3.11."""
+  """Checks Python: TensorFlow Federated 0.87.0 runs on Python 3.9 to 3.11; this project is written for 3.11."""
   major, minor = version or sys.version_info[:2]
   if (major, minor) == _PYTHON:
     return Finding(name='interpreter', status=Status.OK, message=f'Python {major}.{minor}, {sys.executable}')
@@ -50,12 +50,12 @@ def interpreter_finding(version: tuple[int, int] | None = None) -> Finding:
 
 
 def usable_cores() -> int:
-  """Cores this process may run on."""
+  """Returns the number of cores that this process may run on."""
   return len(os.sched_getaffinity(0))
 
 
 def free_memory() -> int:
-  """Bytes this process may still take: what the machine has available, within the container's limit."""
+  """Returns the bytes that this process may still use: the machine's available memory, within the container's limit."""
   fields = dict(line.split(':') for line in pathlib.Path('/proc/meminfo').read_text().splitlines())
   available = int(fields['MemAvailable'].split()[0]) * 1024
   limit, used = _CGROUP / 'memory.max', _CGROUP / 'memory.current'
@@ -65,7 +65,7 @@ def free_memory() -> int:
 
 
 def cores_finding(cores: int) -> Finding:
-  """A worker trains clients side by side, so one core makes it wait for itself."""
+  """Checks the cores: a worker trains clients in parallel, so with one core the clients wait for each other."""
   if cores >= _MIN_CORES:
     return Finding(name='cores', status=Status.OK, message=f'{cores} usable')
   return Finding(name='cores', status=Status.WARN, message=f'{cores} usable: a run takes about twice as long',
@@ -73,7 +73,7 @@ def cores_finding(cores: int) -> Finding:
 
 
 def memory_finding(free: int) -> Finding:
-  """`free` bytes against what the Python process and one worker take."""
+  """Compares `free` bytes with the memory that the Python process and one worker use."""
   told = f'{free / _GIB:.1f} GiB free'
   if free >= _MIN_FREE_GIB * _GIB:
     return Finding(name='memory', status=Status.OK, message=told)

@@ -1,8 +1,8 @@
 """Checks that TFF's `worker_binary` runs here, and finds processes that earlier runs left over.
 
-The worker is a C++ gRPC server that executes all computations. This project's own die with their program; one
-that TensorFlow Federated's default context has started outlives it, with 0.5 to 2 GB of memory and the program's
-output still open.
+The worker is a C++ gRPC server that executes all computations. Workers that this project starts end with their
+program. A worker that TensorFlow Federated's default context starts outlives the program; it holds 0.5 to 2 GB of
+memory and keeps the program's output open.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ def start_worker() -> worker_process.WorkerProcess:
 
 
 def worker_finding(start: Callable[[], worker_process.WorkerProcess] = start_worker) -> Finding:
-  """Starts a worker for real: it must start, answer over gRPC and be gone when it is told to stop."""
+  """Starts a real worker; it must start, answer over gRPC and end when it is told to stop."""
   begin = time.monotonic()
   try:
     worker = start()
@@ -45,7 +45,7 @@ class Worker:
 
   Attributes:
     pid: Its process id.
-    parent: The file name of its parent's executable. A worker that lost its program is adopted by init.
+    parent: The file name of its parent's executable. A worker whose program has ended is adopted by init.
     resident: Bytes of memory it holds.
   """
   pid: int
@@ -57,12 +57,12 @@ def _executable(process) -> str:
   import psutil
   try:
     return pathlib.Path(process.exe()).name if process else 'nobody'
-  except psutil.AccessDenied:  # Another user's process hides its file, not its name.
+  except psutil.AccessDenied:  # The executable of another user's process is hidden, but its name is not.
     return process.name()
 
 
 def running_workers() -> list[Worker]:
-  """All worker processes of this machine that can be seen, by process id."""
+  """Returns all visible worker processes of this machine, ordered by process id."""
   import psutil
   found = []
   for process in psutil.process_iter():
@@ -70,13 +70,13 @@ def running_workers() -> list[Worker]:
       if process.name() != _NAME or process.status() == psutil.STATUS_ZOMBIE:
         continue
       found.append(Worker(pid=process.pid, parent=_executable(process.parent()), resident=process.memory_info().rss))
-    except psutil.Error:  # It ended while we looked, or belongs to someone who hides it.
+    except psutil.Error:  # It ended during the check, or its owner hides it.
       continue
   return found
 
 
 def leftovers_finding(workers: Iterable[Worker]) -> Finding:
-  """Workers whose parent is not a Python program any more, but init or a supervisor that adopts orphans."""
+  """Finds workers whose parent is no longer a Python program, but init or a supervisor that adopts orphans."""
   workers = list(workers)
   left = [worker for worker in workers if 'python' not in worker.parent.lower()]
   if not left:

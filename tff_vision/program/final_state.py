@@ -14,22 +14,24 @@ FILE = 'weights.npz'
 
 
 def write_weights(folder: pathlib.Path, weights: tff.learning.models.ModelWeights) -> None:
-  """Writes what `read_weights` reads to `folder`."""
+  """Writes the weights to a file in `folder` that `read_weights` can read."""
   arrays = [np.asarray(value) for value in (*weights.trainable, *weights.non_trainable)]
   np.savez(folder / FILE, *arrays)
 
 
 def read_weights(directory: run_directory.RunDirectory, model: tf.keras.Model) -> tff.learning.models.ModelWeights:
-  """Returns the weights that a run has exported; of an earlier version's run, which did not, of its newest checkpoint.
+  """Returns the weights that a run has exported.
 
-  A checkpoint is {'history', 'state'}; a learning process's state begins with the model's trainable and other weights,
-  in the model's order, whatever algorithm and aggregation follow.
+  Runs of earlier versions did not export weights; their newest checkpoint is read instead. A checkpoint is
+  {'history', 'state'}. The state of a learning process begins with the model's trainable weights, then its other
+  weights, in the model's order. This holds for every algorithm and aggregation.
 
   Args:
-    model: Of the run's architecture; its values are not read.
+    directory: The folder of the run.
+    model: A model of the run's architecture; its values are not read.
 
   Raises:
-    ValueError: There are none, or they are of another model.
+    ValueError: There are no weights, or they belong to another model.
   """
   expected = tff.learning.models.ModelWeights.from_model(model)
   shapes = [tuple(value.shape) for value in (*expected.trainable, *expected.non_trainable)]

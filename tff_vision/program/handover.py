@@ -8,7 +8,7 @@ _END = object()
 
 
 class Handover:
-  """Between a training thread, which gives records, and a loop that iterates over them."""
+  """Passes records from a training thread to a loop that iterates over them."""
 
   def __init__(self):
     self._records: queue.Queue[Any] = queue.Queue()
@@ -20,15 +20,19 @@ class Handover:
     self._records.put(record)
 
   def stopped(self) -> bool:
-    """Called by the training thread after `give`: waits until the loop asks for another round or has been left."""
+    """Called by the training thread after `give`: waits until the loop asks for another round or has ended.
+
+    Returns:
+      Whether the loop has ended.
+    """
     return self._stop or not self._wanted.get()
 
   def finish(self) -> None:
-    """Called when the training has ended, in whatever way."""
+    """Called when the training has ended, with or without an error."""
     self._records.put(_END)
 
   def stop(self) -> None:
-    """Called when the loop has been left."""
+    """Called when the loop has ended."""
     self._stop = True
     self._wanted.put(False)
 

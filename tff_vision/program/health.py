@@ -9,19 +9,20 @@ import numpy as np
 from tff_vision import configs
 from tff_vision.data import images as images_lib
 
-# A model that knows the shares of the classes and nothing else has this loss, their entropy; a little below is chance.
+# A model that knows only the shares of the classes has a loss equal to their entropy. A loss slightly below the entropy
+# can be chance, so the threshold is this fraction of it.
 _KNOWS_SHARES_ONLY = 0.98
 
 
 def warnings(history: Sequence[Mapping[str, Any]], evaluation: Mapping[str, float], test: images_lib.Examples,
              config: configs.ExperimentConfig) -> list[str]:
-  """Returns what a user must know before he trusts a run.
+  """Returns warnings that users must read before they trust a run.
 
   Args:
-    history: One record a round, as `loop.Outcome` has them.
-    evaluation: Of the last weights, with accuracy and loss where the task has classes.
-    test: What it was evaluated on.
-    config: Of the run.
+    history: One record for each round, as in `loop.Outcome`.
+    evaluation: The evaluation of the final weights; it has accuracy and loss if the task has classes.
+    test: The test examples of that evaluation.
+    config: The config of the run.
   """
   rate, found = config.client.client_learning_rate, []
   change = (f'lower client_learning_rate ({rate:g}), bound gradients with client_gradient_clip, or see whether pixels '

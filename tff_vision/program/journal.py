@@ -1,7 +1,7 @@
 """The journal of begun and finished rounds; it is on disk before anything of a round leaves a client.
 
-A round that is killed and run again may have released its clients' noised updates already; where clients draw their
-noise anew that is a second release. A checkpoint cannot know of it, so the beginnings are written down on their own.
+A round may be killed and run again after its clients' noised updates were already released. If the clients draw new
+noise, this is a second release. A checkpoint cannot record it, so the journal records the beginning of each round.
 """
 
 import collections
@@ -17,11 +17,10 @@ from tff_vision.privacy import plan as plan_lib
 
 
 class Journal:
-  """A file of one JSON object a line, only ever appended to; each line is on disk when its method returns.
+  """An append-only file with one JSON object per line; each line is on disk when the method that writes it returns.
 
-  It holds exact sizes of cohorts: it is its owner's alone. What it adds to the cost of a finished run stands in that
-  run's report.
-  Several threads may write.
+  The file holds exact cohort sizes, so only its owner may read it. The report of a finished run states what the
+  journal adds to the run's privacy cost. Several threads may write.
   """
 
   def __init__(self, path: pathlib.Path):
@@ -33,45 +32,45 @@ class Journal:
     self._repeated: list[tuple[int, tuple[int, ...]]] = []
     self._counts: tuple[int, ...] = ()
     self._lock = threading.Lock()
-    self.budget_file: str | None = None  # The budget over several runs to which this one is charged.
+    self.budget_file: str | None = None  # The budget of several runs to which this run is charged.
     lines = path.read_text().split('\n') if path.exists() else []
     for line in lines:
       self._take(_parsed(line))
-    # A line that was torn off by a crash is ended, so that the next one stands alone.
+    # If a crash left an incomplete last line, a newline ends it, so that the next entry has its own line.
     self._before = '\n' if lines and lines[-1] else ''
 
   def resume(self, rounds: int) -> bool:
-    """Writes that the run goes on after round `rounds`, what its checkpoint holds.
+    """Writes that the run continues after round `rounds`, the last round in its checkpoint.
 
     Returns:
-      Whether rounds after that one have been finished, and their outputs seen, already.
+      Whether later rounds were already finished, so that their outputs were seen.
     """
     if rounds:
       self._write({'resume': rounds})
     return max(self._kept, *self._delivered, 0) > rounds
 
   def begin(self, round_num: int) -> None:
-    """Writes that the round is about to be computed."""
+    """Writes that the computation of the round is about to begin."""
     self._write({'begin': round_num})
 
   def end(self, round_num: int, clients: int) -> None:
-    """Writes that the round is in a checkpoint, with the updates of so many clients."""
+    """Writes that the round is in a checkpoint, with the updates of `clients` clients."""
     self._write({'end': round_num, 'clients': clients})
 
   def repeat(self, round_num: int, clients: Sequence[int]) -> None:
-    """Writes that `clients` may be about to compute something of the round once more, with other noise."""
+    """Writes that `clients` may be about to repeat a computation of the round with other noise."""
     self._write({'again': round_num, 'clients': [int(client) for client in clients]})
 
   def note_counts(self, counts: Sequence[int]) -> None:
-    """Writes the clients' numbers of examples, if the run has just begun and there are any."""
+    """Writes each client's number of examples, unless they are already in the journal or `counts` is empty."""
     if not self._counts and counts:
       self._write({'example_counts': [int(count) for count in counts]})
 
   def check_counts(self, counts: Sequence[int]) -> None:
-    """Compares the clients' numbers of examples with those that the run began with, if it has.
+    """Compares each client's number of examples with the number at the beginning of the run, if that is recorded.
 
     Raises:
-      ValueError: A client's is another.
+      ValueError: The number of clients or of a client's examples has changed.
     """
     if not self._counts:
       return
@@ -85,40 +84,40 @@ class Journal:
 
   @property
   def example_counts(self) -> tuple[int, ...]:
-    """What `note_counts` has written; empty before."""
+    """The numbers that `note_counts` has written; empty before."""
     return self._counts
 
   def charge_to(self, budget_file: str) -> None:
-    """Writes to which budget the run is charged, unless that is known."""
+    """Writes to which budget the run is charged, unless the journal already says so."""
     if self.budget_file != budget_file:
       self._write({'budget_file': budget_file})
 
   def past(self) -> plan_lib.Past:
-    """Returns what the rounds so far cost beyond the plan.
+    """Returns what determines the cost of the rounds so far beyond the plan.
 
-    Rounds that were begun and not ended will be repeated; those that were begun after their end, because a checkpoint
-    was lost, have been.
+    Rounds that were begun and not ended will be repeated. Rounds that were begun after their end, because a checkpoint
+    was lost, have been repeated.
     """
     return self._past(self._begins, self._again, self._delivered)
 
   def after(self, round_num: int, clients: int) -> plan_lib.Past:
-    """Returns `past` as it is once the round that was begun last is ended; writes nothing."""
+    """Returns `past` as it will be after the end of the round that was begun last; writes nothing."""
     return self._past(self._begins, self._again, {**self._delivered, round_num: clients})
 
   def once_more(self, round_num: int) -> plan_lib.Past | None:
-    """Returns `past` as it would be if the round were begun; None if that repeats no output."""
+    """Returns `past` as it would be if the round were begun; None if this repeats no output."""
     if not self._ended(round_num):
       return None
     return self._past(self._begins + collections.Counter([round_num]), [*self._again, round_num], self._delivered)
 
   def _past(self, begins, again, delivered):
-    # One beginning of a finished round is the one that counts.
+    # For a finished round, one of its beginnings is not a repetition.
     replayed = [number for number, count in begins.items() for _ in range(count - (number in delivered))]
     return plan_lib.Past(replayed=tuple(replayed), again=tuple(self._repeated), repeated=tuple(again),
                          delivered=dict(delivered))
 
   def _ended(self, round_num):
-    # A process that was killed after it had saved a checkpoint wrote no end; the next one has shown what was in it.
+    # A process that was killed after it saved a checkpoint wrote no end; `resume` wrote what the checkpoint holds.
     return round_num in self._delivered or round_num <= self._kept
 
   def _take(self, entry: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ _NO_NUMBERS = ('inf', '-inf', 'nan')
 
 
 def write(path: str | os.PathLike, content: Any) -> None:
-  """Writes `content` to `path` at once; numbers that JSON cannot hold become the strings 'inf', '-inf', 'nan'.
+  """Writes `content` to `path` atomically; numbers that JSON cannot hold become the strings 'inf', '-inf', 'nan'.
 
   Raises:
     ValueError: The file cannot be written.
@@ -24,7 +24,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
   """Returns the object that the file holds.
 
   Raises:
-    ValueError: It is missing or holds no JSON object.
+    ValueError: The file is missing or holds no JSON object.
   """
   try:
     found = json.loads(pathlib.Path(path).read_text())
@@ -32,7 +32,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     raise ValueError(f'There is no file {str(path)!r}.') from None
   except OSError as error:
     raise ValueError(f'File {str(path)!r} cannot be read: {error.strerror}.') from None
-  except ValueError as error:  # No JSON, or no text.
+  except ValueError as error:  # Not JSON, or not text.
     raise ValueError(f'File {str(path)!r} is no JSON: {error}.') from None
   if not isinstance(found, dict):
     raise ValueError(f'File {str(path)!r} holds no JSON object, found {str(found)[:40]!r}.')
@@ -40,7 +40,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
 
 
 def with_numbers(value: Any) -> Any:
-  """Returns what `read` found with the numbers in it that `write` made strings."""
+  """Returns a value from `read` in which the strings 'inf', '-inf', 'nan' are numbers again."""
   if isinstance(value, dict):
     return {key: with_numbers(element) for key, element in value.items()}
   if isinstance(value, list):

@@ -1,8 +1,8 @@
 """The training loop: rounds of a TFF learning process; all effects go through `tff.program` managers.
 
-Durable first, visible second: a round's checkpoint, which holds its metrics too, is on disk before the metrics
-are released, and a resumed run releases again what its checkpoint holds. So no metric is lost, and none is
-published of a round that would be repeated with other noise.
+The checkpoint of a round also holds its metrics, and it is on disk before the metrics are released. A resumed run
+releases the metrics in its checkpoint again. So no metric is lost, and no metrics are published of a round that would
+be repeated with other noise.
 """
 
 import dataclasses
@@ -32,10 +32,10 @@ class Outcome:
 
   Attributes:
     weights: The model after the last round.
-    history: One record a round, as the checkpoints hold it: `released.record` says what of it may be told.
-    interrupted: Whether rounds are left because a stop was requested.
-    evaluated: The evaluation of `weights`, if its round had one in this process.
-    personal: That of the clients' own models, if they have some.
+    history: One record for each round, as in the checkpoints; `released.record` selects what may be released.
+    interrupted: Whether the loop ended before the last round because a stop was requested.
+    evaluated: The evaluation of `weights`, if this process evaluated the last round.
+    personal: The evaluation of the clients' own models, if the algorithm has such models.
   """
   weights: tff.learning.models.ModelWeights
   history: Sequence[RoundRecord]
@@ -45,29 +45,30 @@ class Outcome:
 
 
 class Observer(Protocol):
-  """Watches what a run releases, see `audit.run_audit.RunAudit`."""
+  """Observes what a run releases; see `audit.run_audit.RunAudit`."""
 
   def released(self, round_num: int, before: protocols.Weights, output: protocols.RoundOutput, after: protocols.Weights,
                cohort: Sequence[int]) -> None:
-    """Receives the model of a round, before a checkpoint holds it.
+    """Receives the model of a round before it is saved in a checkpoint.
 
     Args:
-      before: The weights that the round began with.
+      round_num: The number of the round.
+      before: The weights at the beginning of the round.
       output: What the process returned.
-      after: The weights that it ended with.
-      cohort: The clients whose updates are in it.
+      after: The weights at the end of the round.
+      cohort: The clients whose updates are in the model.
     """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
-  """What is trained, where, and how it is judged.
+  """What is trained, where, and how it is evaluated.
 
   Attributes:
-    client_data: What `process.next` is given for each client.
+    client_data: Gives `process.next` its argument for each client.
     place: The open runtime.
-    own_models: The clients' own models, where an algorithm has some.
-    observer: Of an audit; None: nobody audits the run.
+    own_models: The clients' own models, if the algorithm has such models.
+    observer: The observer of an audit; None: the run is not audited.
   """
   process: protocols.Process
   client_data: protocols.ClientData
@@ -83,17 +84,17 @@ class Training:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Books:
-  """Where a run's rounds are written down, what they are charged to, and who hears of them.
+  """Where a run's rounds are recorded, which budgets pay for them, and who is informed of them.
 
   Attributes:
-    journal: Of this run; knows the rounds that an earlier process began and did not finish.
-    stop_at_epsilon: Where lost clients, what they released twice, or a repetition make a round cost more than was
-      planned, later rounds that no longer fit are left out; a call that may not be made again ends the run before its
-      round. None: there is no budget.
-    charged: Learns of what costs more than was planned before it is released, so that a run that is killed then has
-      paid; where it does not fit, the run ends as with `stop_at_epsilon`.
-    on_round: Called after each round's release, with what was released.
-    stop_requested: Asked after each round; True ends the loop with everything saved.
+    journal: The journal of this run; it holds the rounds that an earlier process began and did not finish.
+    stop_at_epsilon: The budget of the run. A round can cost more than planned if clients are lost, release something
+      twice, or a round is repeated. Then later rounds that no longer fit in the budget are left out. If the budget
+      does not pay for a call that must be repeated, the run ends before that round. None: there is no budget.
+    charged: Told of a cost above the plan before the release that causes it, so that a run that is killed during the
+      release has already paid. If the cost does not fit, the run ends as with `stop_at_epsilon`.
+    on_round: Called after the release of each round, with what was released.
+    stop_requested: Called after each round; True ends the loop with everything saved.
   """
   managers: managers_lib.Managers
   journal: journal_lib.Journal
@@ -107,7 +108,7 @@ async def run(training: Training, books: Books) -> Outcome:
   """Trains for `training.program.rounds` rounds, from the latest checkpoint if there is one.
 
   Raises:
-    ValueError: The journal has finished rounds, and no checkpoint is left, or what is left is of another version.
+    ValueError: The journal has finished rounds, but there is no checkpoint, or it is of another version.
   """
   rounds, interrupted = _Rounds(training, books), False
   await rounds.resume()
@@ -130,12 +131,12 @@ async def run(training: Training, books: Books) -> Outcome:
 
 
 class _Rounds:
-  """A run between two of its rounds.
+  """The state of a run between two rounds.
 
   Attributes:
-    plan: Charged with what has happened.
-    history: One record a round.
-    last_round: Of the run; a budget may bring it nearer.
+    plan: The privacy plan, charged with what has happened so far.
+    history: One record for each round.
+    last_round: The last round of the run; a budget may make it earlier.
   """
 
   def __init__(self, training: Training, books: Books):
@@ -153,10 +154,10 @@ class _Rounds:
     return len(self.history) + 1
 
   async def resume(self) -> None:
-    """Begins at the initial model, or goes on from the latest checkpoint, whose metrics are released again.
+    """Begins with the initial model, or continues from the latest checkpoint and releases its metrics again.
 
     Raises:
-      ValueError: As of `run`.
+      ValueError: As in `run`.
     """
     process, journal = self._training.process, self._books.journal
     self._state = process.set_model_weights(process.initialize(), self._training.task.initial_weights())
@@ -171,11 +172,11 @@ class _Rounds:
       raise ValueError(f'resume is refused: {max(finished)} rounds are finished, and no checkpoint of them is left; to '
                        'train them again would release them a second time. Start a new run.')
     if journal.resume(len(self.history)):
-      # The rounds ahead were released once, and a reader knows that output: they get noise that owes nothing to it.
+      # Outputs of the next rounds were already released once. Their new noise must be independent of those outputs.
       self._state = self.plan.with_fresh_noise(self._state)
 
   def pay_for_repetition(self) -> bool:
-    """Charges the next round if it repeats one whose output was seen; returns whether the budget pays for it."""
+    """Charges the next round if its output was already seen once; returns whether the budget pays for it."""
     if not (repeated := self._books.journal.once_more(self.next_round)):
       return True
     once_more, budget = self.plan.charged(repeated), self._books.stop_at_epsilon
@@ -214,7 +215,7 @@ class _Rounds:
         metrics=output.metrics, repeats=repeats, again=round_num in dict(books.journal.past().again))
 
   def charge(self, trained: round_record.Trained) -> None:
-    """Counts what the round has cost; where that is more than was planned, leaves out rounds that no longer fit."""
+    """Charges the cost of the round; if it is above the plan, leaves out later rounds that no longer fit."""
     self.plan = self.plan.charged(self._books.journal.after(trained.round_num, len(trained.clients)))
     if not (trained.repeats or trained.again or len(trained.clients) < len(trained.cohort)):
       return
@@ -224,7 +225,7 @@ class _Rounds:
     self._books.charged.add(self.plan.spent(self.last_round))
 
   def evaluate(self, round_num: int) -> dict[str, Any]:
-    """Returns what the record says of the model on the test set; nothing in rounds that are not evaluated."""
+    """Returns the evaluation part of the record; empty if the round is not evaluated."""
     self._evaluated = self._personal = None
     if round_num % self._training.program.rounds_per_evaluation and round_num != self.last_round:
       return {}
@@ -244,7 +245,7 @@ class _Rounds:
     return {**record, 'evaluation_seconds': time.monotonic() - started}
 
   async def publish(self, trained: round_record.Trained, record: RoundRecord) -> None:
-    """Ends the round: it is on disk first, and told then."""
+    """Ends the round: saves it on disk first, then releases its metrics."""
     self.history = [*self.history, record]
     await self._books.managers.checkpoints.save(_checkpoint(self._state, self.history), trained.round_num)
     self._books.journal.end(trained.round_num, len(trained.clients))
@@ -253,7 +254,7 @@ class _Rounds:
     self._books.on_round(told)
 
   def outcome(self, interrupted: bool) -> Outcome:
-    """Returns how the run ended, with the clients' own models evaluated."""
+    """Returns the outcome of the run, including the evaluation of the clients' own models."""
     own_models, personal = self._training.own_models, self._personal
     if personal is None and own_models is not None and not interrupted:
       personal = own_models.evaluate(self._training.evaluator, self._state, len(self.history))
@@ -261,7 +262,7 @@ class _Rounds:
                    interrupted=interrupted, evaluated=self._evaluated, personal=personal)
 
   def _present(self, cohort):
-    """Returns the clients of the cohort with data; those of a worker that is gone drop out when they are trained."""
+    """Returns the clients of the cohort that have data. Clients of a lost worker drop out later, in training."""
     place, population = self._training.place, len(self._training.task.images.train)
     try:
       with place.cohort(cohort, population=population):
@@ -271,12 +272,12 @@ class _Rounds:
 
 
 def _trainable(evaluator):
-  """Returns the weights of what was evaluated last."""
+  """Returns the trainable weights of the model that was evaluated last."""
   return [weight.numpy() for weight in getattr(evaluator.model, 'trainable_weights', ())]
 
 
 def _kinds(state):
-  """Returns the types of a state's numbers."""
+  """Returns the dtypes of the arrays in a state."""
   return [np.asarray(leaf).dtype for leaf in tree.flatten(state)]
 
 

@@ -15,18 +15,19 @@ from tff_vision.program import run_directory
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Managers:
-  """Where state and metrics go."""
+  """The managers that save the state and release the metrics."""
   checkpoints: tff.program.ProgramStateManager
   releases: Sequence[tff.program.ReleaseManager]
 
   @classmethod
   def in_directory(cls, directory: run_directory.RunDirectory, *, wiped: bool = False, timeless: bool = False
                    ) -> 'Managers':
-    """Returns those of a run that is written to a folder, which is open.
+    """Returns the managers of a run that is written to a folder, which is open.
 
     Args:
-      wiped: Whether outlived checkpoints are overwritten.
-      timeless: Whether TensorBoard is not told when.
+      directory: The folder of the run.
+      wiped: Whether old checkpoints are overwritten before they are deleted.
+      timeless: Whether TensorBoard events are written without times.
     """
     events = _TimelessEvents(directory.logdir) if timeless else tff.program.TensorBoardReleaseManager(
         str(directory.logdir))
@@ -35,13 +36,13 @@ class Managers:
 
 
 async def release(managers: Managers, record: Mapping[str, Any]) -> None:
-  """Makes the numbers of a round visible."""
+  """Releases the numbers of a round."""
   for manager in managers.releases:
     await manager.release(_nested_numbers(record), record['round'])
 
 
 def _nested_numbers(record):
-  """Returns the numbers of a record, nested; words and missing values are for the report."""
+  """Returns the numbers of a record, nested. Strings and missing values are left out; only the report has them."""
   kept = {}
   for name, value in record.items():
     if isinstance(value, dict):
@@ -52,19 +53,20 @@ def _nested_numbers(record):
 
 
 class _TimelessEvents(tff.program.ReleaseManager):
-  """TensorBoard events that do not say when: a round's time tells how many clients took part, and with how much data.
+  """Writes TensorBoard events without times.
 
-  TensorFlow's own writer stamps each event and names the file by time and host. Here every event is of second 0, its
-  round is its step, and each process of a run has one file.
+  The time of a round reveals how many clients took part and how much data they had. TensorFlow's own writer adds the
+  time to each event, and the time and host to the file name. Here every event has time 0, the step is the round, and
+  each process of a run writes one file.
   """
 
   def __init__(self, folder: pathlib.Path):
-    """Args: folder: TensorBoard's log directory; made when there is something to write."""
+    """Args: folder: TensorBoard's log directory; created when there is something to write."""
     self._folder = folder
     self._writer: tf.io.TFRecordWriter | None = None
 
   async def release(self, value: tff.program.ReleasableStructure, key: int) -> None:
-    """Writes nested numbers under the names of their parts, joined by slashes, as step `key`."""
+    """Writes nested numbers at step `key`; each tag is the path of the number, joined by slashes."""
     if self._writer is None:
       self._folder.mkdir(parents=True, exist_ok=True)
       number = sum(1 for _ in self._folder.glob('*.tfevents.*'))

@@ -1,9 +1,10 @@
 """Decides what a run releases to reports, metrics and events under its privacy promise.
 
-Under differential privacy a record and the report hold what is noised, what follows from the settings or from test
-images, and what the mechanism counts as public: who took part where its cost does not rest on chance, the number of a
-client's examples under `example_dp_sgd`. Nothing else is told exactly: times and memory tell how many clients a round
-had, and how much data. A hidden sum without noise tells the sum; what single clients hold stays untold.
+Under differential privacy, a record and the report hold noised values, values that follow from the settings or from
+test images, and values that the mechanism treats as public. Public values are the participants, if the privacy cost
+does not depend on random sampling, and the number of each client's examples under `example_dp_sgd`. No other value is
+released exactly, because times and memory reveal how many clients a round had and how much data. A secure sum without
+noise releases the sum, but no value of a single client.
 """
 
 from collections.abc import Mapping
@@ -16,14 +17,14 @@ from tff_vision.privacy import plan as plan_lib
 
 Record = Mapping[str, Any]
 
-# Of a round under differential privacy; what is not named here stays in the checkpoints.
+# Released fields of a round under differential privacy; all other fields stay in the checkpoints.
 _COVERED = ('round', 'evaluation', 'per_client', 'privacy', 'noised', 'attendance')
 _OF_ATTENDANCE = ('dropped_clients', 'faults')
 _EXACT = ('examples_per_second', 'peak_rss_mb')
 
 
 def record(found: Record, plan: plan_lib.PrivacyPlan) -> Record:
-  """Returns what may be told of a round."""
+  """Returns the part of a round's record that may be released."""
   if plan.releases_exact_metrics:
     return found
   told = _COVERED if plan.hides_attendance else (*_COVERED, *_OF_ATTENDANCE)
@@ -32,10 +33,14 @@ def record(found: Record, plan: plan_lib.PrivacyPlan) -> Record:
 
 def report(content: Mapping[str, Any], config: configs.ExperimentConfig, plan: plan_lib.PrivacyPlan, *,
            show_training_data: bool) -> dict[str, Any]:
-  """Returns what may be told of a finished run, of all that report.json could hold.
+  """Returns the part of a finished run's report that may be released in report.json.
 
   Args:
-    show_training_data: The user shows images, class mix and what was counted in them although no promise covers it.
+    content: The whole report.
+    config: The config of the run.
+    plan: The privacy plan of the run.
+    show_training_data: The user chose to show the images, their classes and counts of them, although no privacy promise
+      covers these.
   """
   content = {**content, 'training_data_shown': show_training_data or not config.promises,
              'history': [record(entry, plan) for entry in content['history']]}
@@ -51,17 +56,20 @@ def report(content: Mapping[str, Any], config: configs.ExperimentConfig, plan: p
 
 
 def training_data_shown(content: Mapping[str, Any]) -> bool:
-  """Returns whether a page of this report may show the clients' images and classes; of an old one, by its promises."""
+  """Returns whether a page of this report may show the clients' images and classes.
+
+  Old reports do not say so; for these it depends on the promises of the run.
+  """
   return content.get('training_data_shown', not _promises(content))
 
 
 def client_sizes_are_public(content: Mapping[str, Any]) -> bool:
-  """Returns whether the number of each client's training examples may be told beside this report."""
+  """Returns whether the number of each client's training examples may be released with this report."""
   return training_data_shown(content) or bool(ledger.of_report(content).per_client)
 
 
 def coarse(number: float) -> float:
-  """Returns the next of 1, 2, 5, 10, 20, 50, ... tenths that is not below `number`: enough to plan a day by."""
+  """Rounds `number` up to the next of 0.1, 0.2, 0.5, 1, 2, 5, ...; this is exact enough to plan further runs."""
   step = 0.1
   while True:
     for factor in 1, 2, 5:

@@ -14,13 +14,13 @@ class OverBudgetError(ValueError):
 
 
 class Charged(Protocol):
-  """What a run is charged to, beyond its own ledger; see `accounting.budget_charge.Charge`."""
+  """A budget that pays for a run in addition to its own ledger; see `accounting.budget_charge.Charge`."""
 
   def raise_to(self, spent: Any) -> None:
-    """Charges what is about to cost more than was reserved; ValueError if it does not fit."""
+    """Charges a coming cost above the reserved amount; raises ValueError if it does not fit."""
 
   def add(self, spent: Any) -> None:
-    """Charges what has cost more already."""
+    """Charges a cost above the reserved amount that has already occurred."""
 
 
 class Uncharged:
@@ -35,16 +35,16 @@ class Uncharged:
 
 def announced(plan: plan_lib.PrivacyPlan, journal: journal_lib.Journal, round_num: int, clients: int,
               budget: float | None, charged: Charged, rounds: int) -> Callable[[Sequence[int]], None] | None:
-  """Returns what is called before clients of the round compute something again; None if that releases nothing new.
+  """Returns the function to call before clients of the round repeat a computation; None if that releases nothing new.
 
   Args:
-    clients: How many there are in the round.
+    clients: The number of clients in the round.
     budget: The run's `stop_at_epsilon`.
-    charged: What is to be charged for all of the run.
-    rounds: Of the run.
+    charged: The budget that pays for the whole run.
+    rounds: The number of rounds of the run.
 
-  Raises, when called:
-    OverBudgetError: The budget does not pay for it.
+  The returned function raises:
+    OverBudgetError: The budget does not pay for the repetition.
   """
   if not plan.clients_draw_noise:
     return None

@@ -10,7 +10,7 @@ from tff_vision.privacy import plan as plan_lib
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Traffic:
-  """Bytes of one client in one round: what it receives and what it sends."""
+  """The bytes that one client receives and sends in one round."""
   bytes_down: int
   bytes_up: int
 
@@ -24,11 +24,11 @@ class Trained:
   """One round, after the server's step.
 
   Attributes:
-    cohort: Of the plan.
-    present: Of those, the clients that were asked to train.
-    clients: Of those, the clients whose updates are in the sum.
-    repeats: Whether the round was finished, and its output seen, before.
-    again: Whether clients may have computed something of it twice.
+    cohort: The clients that the plan selected.
+    present: The clients of `cohort` that were asked to train.
+    clients: The clients of `present` whose updates are in the sum.
+    repeats: Whether the round was finished before, so that its output was seen.
+    again: Whether clients may have computed a part of the round twice.
   """
   round_num: int
   cohort: Collection[int]
@@ -42,11 +42,11 @@ class Trained:
 
 def of_training(trained: Trained, plan: plan_lib.PrivacyPlan, task: tasks.Task, traffic: Traffic, seconds: float
                 ) -> dict[str, Any]:
-  """Returns the record of a round that was not evaluated; `released.record` says what of it may be told.
+  """Returns the record of a round without an evaluation; `released.record` selects what may be released.
 
   Args:
-    plan: Charged with the round.
-    seconds: That it took.
+    plan: The privacy plan, charged with the round.
+    seconds: The duration of the round.
   """
   attendance = plan.attendance(trained.round_num)
   record = {'round': trained.round_num, **_training_record(trained, plan, task, seconds)}
@@ -66,7 +66,7 @@ def of_training(trained: Trained, plan: plan_lib.PrivacyPlan, task: tasks.Task, 
 
 
 def scalars(values: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns what of a mapping is one value each."""
+  """Returns the entries of a mapping whose values are single values, not lists, tuples or dicts."""
   return {name: value for name, value in values.items() if not isinstance(value, (list, tuple, dict))}
 
 

@@ -1,8 +1,8 @@
 """The folder of one run: who may read it and write to it, and whether a resumed run is the same run.
 
-`run_paths` lists its files. What is released holds nothing that the run's promises do not cover;
-docs/explanation/privacy.md goes through it file by file. What is secret is its owner's alone, whatever the umask, and
-is wiped when a run under a promise ends.
+`run_paths` lists its files. The released files hold nothing that the run's promises do not cover;
+docs/explanation/privacy.md explains each file. Only the owner can read the secret files, whatever the umask. They are
+wiped when a run under a promise ends.
 """
 
 import contextlib
@@ -23,23 +23,23 @@ _IN_EVERY_REPORT = {'config', 'dataset', 'model', 'evaluation', 'per_client', 'p
 
 @dataclasses.dataclass(frozen=True)
 class RunDirectory(run_paths.RunPaths):
-  """A run's folder.
+  """The folder of a run.
 
   Attributes:
-    kind: The class of its config, whose fields are sections.
+    kind: The class of its config; each field of the class is one section.
   """
   kind: type = configs.ExperimentConfig
 
   def read_config(self) -> Any:
-    """Returns the config of the run that is here.
+    """Returns the config of the run in this folder.
 
     Raises:
-      ValueError: There is no run here, or its config is unreadable.
+      ValueError: The folder holds no run, or its config is unreadable.
     """
     return self._read(configs.from_json)
 
   def description(self) -> Mapping[str, Any]:
-    """Returns what config.json says, also of objects. Raises: As `read_config`."""
+    """Returns the content of config.json, also if the config has objects. Raises: As `read_config`."""
     return json.loads(json.dumps(self._read(configs.read_description)))
 
   def _read(self, parse):
@@ -51,7 +51,7 @@ class RunDirectory(run_paths.RunPaths):
       raise ValueError(f'{self.config} is no config of a run: {error}') from None
 
   def read_report(self) -> Mapping[str, Any]:
-    """Returns what the finished run here reported.
+    """Returns the report of the finished run in this folder.
 
     Raises:
       ValueError: The run is not finished, or its report is unreadable.
@@ -62,14 +62,14 @@ class RunDirectory(run_paths.RunPaths):
     if not isinstance(report, dict) or (missing := _IN_EVERY_REPORT - set(report)):
       lacks = f', it lacks {", ".join(sorted(missing))}' if isinstance(report, dict) else ''
       raise ValueError(f'{self.report_json} is no report of a run{lacks}.')
-    # Names may read like numbers.
+    # In these two sections, strings such as a name may look like numbers and must stay strings.
     return {**json_file.with_numbers(report), 'config': report['config'], 'dataset': report['dataset']}
 
   def secret(self) -> bytes:
-    """Returns the run's 32 bytes that no reader of its results may know: fresh ones until `opened` has kept some.
+    """Returns the run's 32 secret bytes, which no reader of its results may know; new ones until `opened` saves some.
 
     Raises:
-      ValueError: Rounds have begun under bytes that are lost.
+      ValueError: Rounds have begun, and the bytes that they used are lost.
     """
     if self.server_secret.exists():
       return self.server_secret.read_bytes()
@@ -80,14 +80,14 @@ class RunDirectory(run_paths.RunPaths):
     return secrets.token_bytes(32)
 
   def is_wiped(self) -> bool:
-    """Returns whether the run is finished and none of its own secrets is left to go on from."""
+    """Returns whether the run is finished and has no secret files left, so that it cannot be continued."""
     return self.report_json.exists() and not any(self.secret_file(name).exists() for name in run_paths.SECRETS)
 
   def wipe(self) -> None:
-    """Overwrites and deletes what is secret; to be called by who has the folder `opened`, after the report is there.
+    """Overwrites and deletes the secret files; the caller has the folder `opened`, and the report exists.
 
-    All of it goes at once, by a rename: no half of it is ever taken for a run to go on with. A wiping that was cut off
-    is finished by the next call.
+    One rename first moves all secret files away, so that a half-wiped folder is never taken for a run to continue. If
+    wiping was interrupted, the next call finishes it.
 
     Raises:
       OSError: A file could be neither overwritten nor deleted.
@@ -97,17 +97,17 @@ class RunDirectory(run_paths.RunPaths):
     if not any(self.secret_file(name).exists() for name in run_paths.SECRETS):
       return
     secret_files.make_folder(self.secrets)
-    for name in run_paths.SECRETS:  # Of earlier versions.
+    for name in run_paths.SECRETS:  # Earlier versions kept them in the run folder itself.
       if (self.path / name).exists():
         secret_files.move(self.path / name, self.secrets / name)
     secret_files.move(self.secrets, doomed)
     secret_files.wipe(doomed)
 
   def config_at(self, data_dir: str | None) -> Any:
-    """Returns the run's config, with its data in `data_dir`; None: they lie where they lay.
+    """Returns the run's config with `data_dir` replaced; None: the data have not moved.
 
     Raises:
-      ValueError: As `read_config`; or nothing tells whether the data there are the run's.
+      ValueError: As `read_config`; or it cannot be checked whether the data there are the data of the run.
     """
     config = self.read_config()
     if data_dir is None:
@@ -122,10 +122,12 @@ class RunDirectory(run_paths.RunPaths):
                        f'same: the run in {str(self.path)!r} has no {self.data_fingerprint.name}.')
 
   def check_data(self, fingerprint: Mapping[str, str]) -> None:
-    """Refuses data that are not those that the run here began with; one that is wiped or older is not checked.
+    """Refuses data that differ from the data at the beginning of the run.
+
+    A run that is wiped, or of an earlier version without a fingerprint, is not checked.
 
     Raises:
-      ValueError: Names what differs.
+      ValueError: The data differ; the message names the parts that differ.
     """
     if self.data_fingerprint.exists() and (
         wrong := same_data.differing(self.data_fingerprint, fingerprint, self.secret())):
@@ -137,7 +139,7 @@ class RunDirectory(run_paths.RunPaths):
     """Refuses a folder that a run with `config` must not write to; changes nothing.
 
     Raises:
-      ValueError: Names the folder or the fields that differ.
+      ValueError: The folder must not be used; the message names the folder or the fields that differ.
     """
     if resume:
       saved = self.description()
@@ -156,15 +158,15 @@ class RunDirectory(run_paths.RunPaths):
   @contextlib.contextmanager
   def opened(self, config: Any, secret: bytes | None = None, fingerprint: Mapping[str, str] | None = None
              ) -> Iterator[None]:
-    """Makes the folder this run's own for the `with` block, and keeps its secret, if it has one.
+    """Reserves the folder for this run in the `with` block, and saves the run's secret, if it has one.
 
-    The fingerprint of the run's data is kept under the key of that secret: it would tell who has a list of candidates
-    which of them were trained on. Where data have moved, the config follows them.
+    The fingerprint of the run's data is keyed with that secret. Without the key, anyone with a list of candidate images
+    could tell which of them were trained on. If the data have moved, the saved config is updated.
 
-    A run that is refused in the block, before its first round, leaves nothing behind.
+    A run that is refused in the block before its first round leaves no files.
 
     Raises:
-      ValueError: Another process is writing to it, or it cannot be written.
+      ValueError: Another process is writing to the folder, or it cannot be written.
     """
     new_run, new_folder = not self.config.exists(), not self.path.exists()
     try:
@@ -180,7 +182,7 @@ class RunDirectory(run_paths.RunPaths):
       raise ValueError(f'run_dir={str(self.path)!r} cannot be written: {error.strerror}.') from None
     with exclusive(self.config):
       if fingerprint and not new_run and self.description() != json.loads(json.dumps(configs.described(config))):
-        self.config.write_text(configs.to_json(config))  # In place: the lock is on this very file.
+        self.config.write_text(configs.to_json(config))  # Written in place, because the lock is on this file.
       if not self.is_wiped():
         self._close_secrets(secret)
         if secret is not None and fingerprint and not self.data_fingerprint.exists():
@@ -196,7 +198,7 @@ class RunDirectory(run_paths.RunPaths):
         raise
 
   def _close_secrets(self, secret):
-    """Keeps the run's secret, if it has one, and everybody else from all that is secret."""
+    """Saves the run's secret, if it has one, and closes all secret files to other users."""
     secret_files.make_folder(self.secrets)
     for name in run_paths.SECRETS:
       secret_files.close_to_others(self.secret_file(name))
@@ -216,7 +218,7 @@ class RunDirectory(run_paths.RunPaths):
 
 @contextlib.contextmanager
 def exclusive(path: pathlib.Path) -> Iterator[None]:
-  """Keeps every other process out of the folder of `path`, a file that is there, for the `with` block.
+  """Locks the folder of `path`, an existing file, against other processes in the `with` block.
 
   Raises:
     ValueError: Another process is writing to the folder, or the file cannot be read.

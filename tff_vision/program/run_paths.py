@@ -3,7 +3,7 @@
     config.json  metrics.csv  logdir/  report.json  report.html  export/          released
     secret/      server_secret  data_fingerprint.json  journal.jsonl  checkpoints/  client_states/     for the server
 
-Folders of earlier versions hold the secret files beside the others; they are read where they are.
+In folders of earlier versions, the secret files are next to the released files; they are read from there.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ SECRETS = ('server_secret', 'data_fingerprint.json', 'journal.jsonl', 'checkpoin
 
 @dataclasses.dataclass(frozen=True)
 class RunPaths:
-  """Paths in the folder of a run, whether they exist or not."""
+  """Paths in the folder of a run; they need not exist."""
   path: pathlib.Path
 
   @property
@@ -74,6 +74,6 @@ class RunPaths:
     return self.path / 'export'
 
   def secret_file(self, name: str) -> pathlib.Path:
-    """Returns where one of `SECRETS` is: beside the others if an earlier version put it there."""
+    """Returns the path of one of `SECRETS`: in the run folder if an earlier version put it there, else in secret/."""
     earlier = self.path / name
     return earlier if earlier.exists() else self.secrets / name

@@ -1,6 +1,6 @@
 """Checks that a resumed run uses the data that it began with, by keyed digests.
 
-Without that key they would tell who has a list of candidates which of them were trained on.
+Without the key, anyone with a list of candidate images could tell from the digests which of them were trained on.
 """
 
 import hmac
@@ -12,13 +12,19 @@ from tff_vision.program import json_file
 
 
 def write(path: pathlib.Path, fingerprint: Mapping[str, str], secret: bytes) -> None:
-  """Keeps digests, as `data.images.FederatedImages` has them, in a file that only its owner can read."""
+  """Writes keyed digests to a file that only its owner can read.
+
+  Args:
+    path: The file.
+    fingerprint: Digests as in `data.images.FederatedImages`.
+    secret: The key.
+  """
   json_file.write(path, _keyed(fingerprint, secret))
   path.chmod(secret_files.FILE)
 
 
 def differing(path: pathlib.Path, fingerprint: Mapping[str, str], secret: bytes) -> list[str]:
-  """Returns the names of the parts of the data that differ from those that `write` saw."""
+  """Returns the names of the parts of the data that differ from those given to `write`."""
   known, found = json_file.read(path), _keyed(fingerprint, secret)
   return [name for name in fingerprint if known.get(name) != found[name]]
 

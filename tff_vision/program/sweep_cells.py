@@ -18,7 +18,7 @@ _LONGEST_NAME = 120
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Range:
-  """Numbers between two bounds, inclusive: whole ones uniformly, others uniformly in their logarithm."""
+  """Numbers between two inclusive bounds; integers are drawn uniformly, other numbers uniformly in their logarithm."""
   low: float
   high: float
   whole: bool
@@ -34,9 +34,9 @@ class Cell:
   """One run of a sweep.
 
   Attributes:
-    name: Of its folder.
-    settings: What the sweep sets.
-    config: The whole experiment.
+    name: The name of its folder.
+    settings: The settings that the sweep chooses.
+    config: The config of the whole experiment.
   """
   name: str
   settings: Mapping[str, Any]
@@ -47,7 +47,7 @@ def parse(grid: str) -> dict[str, list[Any] | Range]:
   """Returns the values of each setting in `name=value,value;name=low..high`.
 
   Raises:
-    ValueError: It is not of that form, or names what is no setting of a run.
+    ValueError: `grid` does not have that form, or names something that is not a setting of a run.
   """
   found = {}
   for part in filter(None, (part.strip() for part in grid.split(';'))):
@@ -69,15 +69,15 @@ def parse(grid: str) -> dict[str, list[Any] | Range]:
 
 
 def make(base: configs.ExperimentConfig, grid: Mapping[str, list[Any] | Range], *, draws: int | None) -> list[Cell]:
-  """Returns the cells of a sweep, a pure function of the arguments.
+  """Returns the cells of a sweep; they depend only on the arguments.
 
   Args:
-    base: What the grid does not name.
+    base: The config with all settings that the grid does not name.
     grid: From `parse`.
-    draws: None means all combinations; otherwise so many distinct random ones, a function of the base's seed.
+    draws: None means all combinations; otherwise the number of distinct random cells, drawn with the base's seed.
 
   Raises:
-    ValueError: A cell is no legal experiment, or a range comes without `draws`.
+    ValueError: A cell is not a valid experiment, or the grid has a range and `draws` is None.
   """
   ranges = [name for name, values in grid.items() if isinstance(values, Range)]
   if draws is None:
@@ -96,7 +96,7 @@ def _drawn(base, grid, draws):
     order = rng.permutation(len(every))[:draws]
     return [dict(zip(grid, every[i], strict=True)) for i in order]
   found = {}
-  for _ in range(20 * draws):  # Ranges of few whole numbers may hold fewer cells than are asked for.
+  for _ in range(20 * draws):  # Short integer ranges may hold fewer cells than are requested.
     settings = {name: values.draw(rng) if isinstance(values, Range) else values[rng.integers(len(values))]
                 for name, values in grid.items()}
     found.setdefault(tuple(settings.values()), settings)
@@ -124,7 +124,7 @@ def _kinds() -> dict[str, Sequence[type]]:
   found = {}
   for section in configs.sections().values():
     for name, hint in typing.get_type_hints(section).items():
-      # Fields that take objects too are text in a grid: names and references.
+      # Fields that also accept objects are text in a grid: names and references.
       found[name] = ((str, type(None)) if hint is Any
                      else typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,))
   return found

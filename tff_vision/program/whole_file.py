@@ -5,12 +5,13 @@ import pathlib
 
 
 def write(path: str | os.PathLike, text: str) -> None:
-  """Writes `text` to `path`: a reader sees the file that was there, or all of the new one.
+  """Writes `text` to `path` atomically: a reader sees the old file or the complete new file.
 
-  What is no ordinary file (a terminal, a pipe, /dev/null) is written to and not replaced; of a link, its target is.
+  If `path` is not a regular file (a terminal, a pipe, /dev/null), it is written to and not replaced. If it is a link,
+  the target of the link is replaced.
 
   Raises:
-    ValueError: It cannot be written.
+    ValueError: The file cannot be written.
   """
   path = pathlib.Path(path)
   try:

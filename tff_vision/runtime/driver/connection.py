@@ -15,19 +15,19 @@ from tff_vision.runtime.driver import probe, stub
 from tff_vision.runtime.tff_internals import compilation, executors, handles
 from tff_vision.runtime.worker import tls
 
-# Numbers of clients for which a silo is kept open. The calls of one round have two or three.
+# A silo is kept open for at most this many different client counts. The calls of one round have two or three.
 _SILOS_KEPT = 8
 
 
 class Endpoint(Protocol):
-  """Where a worker is."""
+  """The address of a worker."""
   name: str
 
   def open(self) -> str:
-    """Returns the address to connect to; an endpoint that owns its process starts it when it has ended."""
+    """Returns the address to connect to; an endpoint that owns its process restarts it if it has ended."""
 
   def close(self) -> None:
-    """Ends what `open` started."""
+    """Ends the process that `open` started, if any."""
 
   @property
   def pid(self) -> int | None:
@@ -35,7 +35,7 @@ class Endpoint(Protocol):
 
 
 class RemoteEndpoint:
-  """A worker that somebody else runs at host:port."""
+  """A worker at host:port that another party runs."""
 
   def __init__(self, address: str):
     self.name = address
@@ -44,7 +44,7 @@ class RemoteEndpoint:
     return self.name
 
   def close(self) -> None:
-    """The worker is not ours to end."""
+    """Does nothing: the worker belongs to another party."""
 
   @property
   def pid(self) -> None:
@@ -52,17 +52,17 @@ class RemoteEndpoint:
 
 
 class WorkerConnection:
-  """One worker. Calls from several threads wait for each other.
+  """The connection to one worker. Calls from several threads run one after the other.
 
   Attributes:
     name: The worker's name in messages.
-    on_answer: Called with each result of `invoke`, before anybody else has it.
+    on_answer: Called with each result of `invoke`, before the result is returned.
     traffic: The stubs of all connections so far, with their counts of calls and bytes.
   """
 
   def __init__(self, endpoint: Endpoint, *, tls_files: tls.TlsFiles | None, call_timeout: float,
                probe_interval: float):
-    """Args: times are in seconds; see `RuntimeConfig`."""
+    """Args: Times are in seconds; see `RuntimeConfig`."""
     self.name = endpoint.name
     self.traffic: list[stub.DeadlineStub] = []
     self._endpoint = endpoint
@@ -81,15 +81,15 @@ class WorkerConnection:
 
   @property
   def connected(self) -> bool:
-    """A channel is open and no call on it has found the worker lost."""
+    """Whether a channel is open and no call on it has failed because the worker was lost."""
     return self._channel is not None and not self.traffic[-1].lost
 
   def connect(self, timeout: float) -> None:
-    """Makes a fresh connection unless there is a good one; waits up to `timeout` seconds for the worker.
+    """Makes a new connection unless a working one exists; waits up to `timeout` seconds for the worker.
 
     Raises:
       WorkerLost: The worker does not answer in time.
-      TlsRefused: It answers, but the two sides do not accept each other.
+      TlsRefused: The worker answers, but one side does not accept the certificate of the other.
     """
     with self._lock:
       if self.connected:
@@ -104,13 +104,13 @@ class WorkerConnection:
         raise
       service = stub.DeadlineStub(channel, name=self.name, call_timeout=self._call_timeout)
       self.traffic.append(service)
-      # One executor: another number of clients replaces it, so that nothing piles up on the worker.
+      # One executor: a call with another number of clients replaces it, so that values do not accumulate on the worker.
       self._context = tff.framework.SyncExecutionContext(
           executors.LeanExecutors(functools.partial(executors.open_executor, service), 1), compilation.compile_once,
           transform_args=tensorflow_computation.transform_args,
           transform_result=tensorflow_computation.transform_result)
       self._channel = channel
-      # Closing the channel ends a call that hangs: it raises WorkerLost in the thread that made it.
+      # Closing the channel ends a call that hangs; the call raises WorkerLost in its thread.
       self._probe = probe.Probe(lambda: tls.open_channel(address, self._tls, own_connection=True),
                                 interval=self._probe_interval, on_lost=lambda: self._lose(service, channel))
 
@@ -118,7 +118,7 @@ class WorkerConnection:
     """Runs `computation` on the worker and returns its result.
 
     Raises:
-      WorkerLost: See `DeadlineStub`; `connect` before the next call.
+      WorkerLost: See `DeadlineStub`; call `connect` before the next call.
     """
     with self._lock, self.computing():
       result = self._context.invoke(computation, argument)
@@ -129,7 +129,7 @@ class WorkerConnection:
 
   @contextlib.contextmanager
   def computing(self) -> Iterator[None]:
-    """Lets a `WorkerLost` of the `with` block say whether the worker was asked to compute anything before.
+    """Sets `may_have_computed` of a `WorkerLost` in the `with` block: was the worker asked to compute anything there?
 
     Raises:
       WorkerLost: There is no connection.
@@ -144,7 +144,7 @@ class WorkerConnection:
       raise
 
   def silo(self, clients: int) -> handles.Silo:
-    """Returns where computations over so many clients leave their results; it lasts as long as the connection.
+    """Returns the silo that holds the results of computations over `clients` clients, for this connection.
 
     Raises:
       WorkerLost: There is no connection.

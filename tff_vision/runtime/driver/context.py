@@ -1,14 +1,14 @@
 """The execution context that runs federated computations on several workers.
 
 TFF's compiler splits a computation at its aggregation. The part before runs for each chunk of clients on the
-chunk's worker, all workers at the same time; merging the partial results, in the order of the chunks, and
-everything after runs on an executor of the coordinator. A worker therefore sees its own clients' data, what the
-server broadcasts, and nothing of any other client. With one client for each worker the result equals that of
+chunk's worker; all workers run at the same time. An executor of the coordinator merges the partial results, in the
+order of the chunks, and runs the part after the aggregation. A worker therefore sees its own clients' data and what
+the server broadcasts, and nothing of any other client. With one client for each worker the result equals that of
 TFF's local context bit by bit.
 
-TFF's own `create_mergeable_comp_execution_context` runs the workers one after the other, hands every worker the
-first client's data unless the last argument is CLIENTS-placed, merges partial results on whichever client's
-worker finishes last and in the order in which they finish, and calls a dead worker for ever.
+TFF's own `create_mergeable_comp_execution_context` runs the workers one after the other. It gives every worker the
+first client's data unless the last argument is CLIENTS-placed. It merges partial results in the order in which they
+finish, on the worker that finishes last, and it calls a dead worker for ever.
 """
 
 import collections
@@ -29,17 +29,17 @@ Result = TypeVar('Result')
 
 
 class WorkersContext(tff.framework.SyncContext, protocols.Place):
-  """Runs computations on a fleet; one thread at a time.
+  """Runs computations on a fleet; only one thread may use it at a time.
 
   Attributes:
-    placement: Which client runs where.
+    placement: The rule that assigns clients to workers.
   """
 
   WorkerLost: ClassVar = stub.WorkerLost
 
   def __init__(self, *, coordinator: connection.WorkerConnection, workers: fleet.Fleet,
                rule: placement.Placement, attempts: int, faults: list[fleet.Fault]):
-    """Args: `faults` is where the fleet reports; `take_faults` empties it."""
+    """Args: `faults` is the list to which the fleet adds faults; `take_faults` empties it."""
     sending.teach_tff()
     allocator.keep_freed_memory()
     self.placement = rule
@@ -48,20 +48,20 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
     self._attempts = attempts
     self._faults = faults
     self._cohort: _Cohort | None = None
-    self._asked: set[int] = set()  # Clients that a call of the present attempt was over.
+    self._asked: set[int] = set()  # Clients that took part in a call of this attempt.
 
   @contextlib.contextmanager
   def cohort(self, clients: Sequence[int], population: int, again: fleet.Again | None = None) -> Iterator[None]:
-    """Says which clients the lists of the calls inside are: without it, client 0, 1, ... of as many.
+    """Sets which clients the argument lists of the calls inside refer to; the default is clients 0, 1, ..., in order.
 
     Args:
-      clients: Their numbers in the population, in the order of the lists.
-      population: How many clients there are in all.
-      again: Called with the numbers of clients before these may compute something for a second time, because a worker
-        that may have answered was lost; None: what they compute is a function of what they are sent. May be called from
-        several threads. What it raises ends the call.
+      clients: The clients' numbers in the population, in the order of the lists.
+      population: The total number of clients.
+      again: Called with the numbers of clients before these may compute something a second time, because a worker was
+        lost that may have answered. It may be called from several threads; an exception from it ends the call. None:
+        what the clients compute is a function of what they are sent.
     """
-    # Reports in JSON name the clients.
+    # Plain ints, because JSON reports contain the client numbers.
     before, self._cohort = self._cohort, _Cohort(tuple(map(int, clients)), population, again)
     try:
       yield
@@ -70,7 +70,7 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
 
   @contextlib.contextmanager
   def limited(self, clients_per_call: int) -> Iterator[None]:
-    """Makes the calls inside smaller, if they are larger: for values that fill a worker's memory."""
+    """Limits the number of clients in each call inside, for values that would fill a worker's memory."""
     before = self.placement
     self.placement = dataclasses.replace(before, clients_per_call=min(clients_per_call, before.clients_per_call))
     try:
@@ -79,9 +79,9 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
       self.placement = before
 
   def with_parties(self, count: int, protocol: Callable[[Sequence[handles.Party]], Result]) -> Result:
-    """Returns what `protocol` returns for those of the cohort's `count` clients whose workers can be reached.
+    """Runs `protocol` for those of the cohort's `count` clients whose workers can be reached; returns its result.
 
-    Computations inside of it are over these clients. It is called again, from the start, if a worker is lost.
+    Computations inside `protocol` include only these clients. If a worker is lost, `protocol` starts again.
 
     Raises:
       TooFewWorkers: Fewer than min_workers are left, or workers were lost in every attempt.
@@ -102,7 +102,7 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
 
   @contextlib.contextmanager
   def _reached(self, count):
-    """Yields the parties that can be reached, which are the cohort inside."""
+    """Yields the parties that can be reached; inside the `with` block they are the cohort."""
     chunks = [(chunk, worker) for chunk in self._chunks(count) if (worker := self._fleet.reach(chunk)) is not None]
     workers = list({id(worker): worker for _, worker in chunks}.values())
     with handles.opened([worker.executor for worker in workers]) as silos:
@@ -114,7 +114,7 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
         yield parties
 
   def hear(self, listener: Callable[[Sequence[int], object], None]) -> None:
-    """Calls `listener` with the numbers of clients and what a worker has answered about them, for every answer."""
+    """Calls `listener` for every answer of a worker, with the numbers of the clients and the answer."""
     self._fleet.hear(listener)
 
   @property
@@ -128,24 +128,24 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
     return [pid for worker in (self._coordinator, *self._fleet.workers) if (pid := worker.pid) is not None]
 
   def take_faults(self) -> list[fleet.Fault]:
-    """Returns what has gone wrong since the last call."""
+    """Returns the faults since the last call."""
     taken = list(self._faults)
     del self._faults[:len(taken)]
     return taken
 
   def invoke(self, comp: tff.Computation, arg: object = None) -> object:
-    """Runs `comp`; called by TFF. What a client computes, it computes once, also for a result that holds its values.
+    """Runs `comp`; called by TFF. Each client computes once, also if the result contains values of clients.
 
     Raises:
       TooFewWorkers: Fewer than min_workers are left.
       WorkerLost: A worker whose clients' results are part of the result is gone.
-      ValueError: The computation cannot be split; a list does not have the cohort's length.
+      ValueError: The computation cannot be split, or a list does not have the cohort's length.
     """
     if arg is None or not arguments.has_clients(comp.type_signature.parameter):
       return self._coordinate(comp, arg)
     kind = comp.type_signature.parameter
     chunks = self._chunks(arguments.count_clients(arg, kind))
-    # TFF hands the whole argument to every part: what is the server's secret stays here on every path.
+    # TFF gives the whole argument to every part, so the server's secrets are removed here on every path.
     public = arguments.without_secrets(arg, kind)
     calls = [(chunk, arguments.select(public, kind, chunk.positions)) for chunk in chunks]
     nobody = arguments.select(arg, kind, ())
@@ -154,12 +154,12 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
     form = compilation.split_once(comp)
     partials = self._on_workers((chunk, _invoking(form.up_to_merge, part)) for chunk, part in calls)
     merged = self._merged(form.merge, (partial for _, partial in partials if partial is not None))
-    if merged is None:  # An empty cohort: the sum over nobody.
+    if merged is None:  # An empty cohort: the sum over no clients.
       merged = self._coordinate(form.up_to_merge, nobody)
     return self._coordinate(form.after_merge, tff.structure.Struct.unnamed(nobody, merged))
 
   def _chunks(self, count):
-    if not count:  # Also inside of a cohort: a computation of the server's, with nobody to ask.
+    if not count:  # A computation of the server without clients; it may also run inside `cohort`.
       return []
     cohort = self._cohort or _Cohort(tuple(range(count)), count)
     if len(cohort.clients) != count:
@@ -174,7 +174,7 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
     return merged
 
   def _values_of_clients(self, comp, calls, nobody):
-    """Runs a computation that returns values of clients, and maybe of the server: over all clients, or it fails."""
+    """Runs a computation that returns values of clients and perhaps of the server; fails if any client is lost."""
     kind, parts = comp.type_signature.result, two_pass.parts(comp)
     positions = [chunk.positions for chunk, _ in calls]
     if parts is None:  # No aggregation.
@@ -203,7 +203,7 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
     """Returns the results of calls of all chunks, in order.
 
     Raises:
-      WorkerLost: There is none of one of them.
+      WorkerLost: One of the chunks has no result.
     """
     done = list(self._on_workers(calls))
     if missing := [client for chunk, result in done if result is None for client in chunk.clients]:
@@ -211,9 +211,9 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
     return [result for _, result in done]
 
   def _on_workers(self, calls):
-    """Yields (chunk, result) in order, from pairs of a chunk and its work.
+    """Yields (chunk, result) in order; `calls` has pairs of a chunk and its work.
 
-    Hands out a few calls ahead, so that results do not pile up here.
+    Submits only a few calls ahead, so that results do not accumulate here.
     """
     waiting: collections.deque[tuple[placement.Chunk, Any]] = collections.deque()
     again = self._cohort.again if self._cohort is not None else None
@@ -250,7 +250,7 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
 
 @dataclasses.dataclass(frozen=True)
 class _Cohort:
-  """Whom the lists of calls are about; see `WorkersContext.cohort`."""
+  """The clients that the lists of the calls refer to; see `WorkersContext.cohort`."""
   clients: tuple[int, ...]
   population: int
   again: fleet.Again | None = None
@@ -258,11 +258,11 @@ class _Cohort:
 
 @dataclasses.dataclass(frozen=True)
 class _Begun:
-  """What a worker keeps of a chunk while the sum is made.
+  """The values of a chunk that a worker keeps until the sum is computed.
 
   Attributes:
     argument, kept: Handles in `silo`.
-    partial: The chunk's part of the sum.
+    partial: The partial sum of the chunk.
   """
   worker: connection.WorkerConnection
   silo: handles.Silo
@@ -276,7 +276,7 @@ def _invoking(computation, argument):
 
 
 def _begin(parts, argument, clients, worker):
-  """Does the clients' work on `worker` and leaves it there, beside the part of the sum."""
+  """Runs the clients' work on `worker`, keeps the result there, and fetches the partial sum."""
   with worker.computing():
     silo = worker.silo(clients)
     argument = silo.put(argument, parts.work.type_signature.parameter)

@@ -1,8 +1,8 @@
 """Distributes calls over several workers; when one is lost, the others finish the round.
 
-What a chunk of clients computes depends on its arguments only, so a chunk that was lost is computed again, on the
-same worker or (if its clients are not bound to one) on another, and the result is the one that was lost. Where clients
-draw noise of their own it is another: what was lost may have been seen, and whoever keeps the ledger is told first.
+The result of a chunk of clients depends only on its arguments. So a lost chunk is computed again, on the same worker
+or, if its clients are not bound to a worker, on another one, and the result is the same. If clients draw noise of their
+own, the new result differs, and the lost result may have been seen. Then the privacy ledger is informed first.
 """
 
 import concurrent.futures
@@ -13,28 +13,27 @@ from collections.abc import Callable, Sequence
 
 from tff_vision.runtime.driver import connection, placement, stub
 
-# What is done on a worker, such as a call of its `invoke`.
+# A function that runs on a worker, such as a call of its `invoke`.
 Work = Callable[[connection.WorkerConnection], object]
-# Told of clients, by number, before they may compute something a second time; what it raises ends the round.
+# Called with client numbers before these clients may compute something a second time; an exception ends the round.
 Again = Callable[[Sequence[int]], None]
 
-# How long a worker that had been given up, or whose clients can go elsewhere, gets to show that it is back.
+# Seconds to wait for a worker that was given up before, or whose clients can run on another worker.
 _QUICK = 1.0
 
 
 class TooFewWorkers(ValueError):
-  """Fewer workers answer than the run needs."""
+  """Fewer workers answer than the run requires."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Fault:
-  """Something went wrong and was survived.
+  """A failure after which the run continued.
 
   Attributes:
-    worker: Its name.
-    reason: What was seen.
-    clients: The numbers of the clients that dropped out of the round; empty if the call was repeated with
-      success.
+    worker: The worker's name.
+    reason: The observed error.
+    clients: The numbers of the clients that dropped out of the round; empty if the call was repeated successfully.
   """
   worker: str
   reason: str
@@ -62,10 +61,10 @@ class Fleet:
     self.workers = tuple(workers)
     self._policy = policy
     self._on_fault = on_fault
-    self._given_up: dict[int, str] = {}  # Worker's number to what it was last seen doing.
+    self._given_up: dict[int, str] = {}  # Worker's number -> its last error.
     self._lock = threading.Lock()
     self._listener: Callable[[Sequence[int], object], None] | None = None
-    # One thread for each worker: TFF's client of an executor blocks while the executor computes.
+    # One thread for each worker, because TFF's executor client blocks while the executor computes.
     self._queues = [concurrent.futures.ThreadPoolExecutor(1, f'worker-{i}') for i in range(len(self.workers))]
 
   def connect(self, timeout: float) -> None:
@@ -73,7 +72,7 @@ class Fleet:
 
     Raises:
       TooFewWorkers: Fewer than min_workers answer within `timeout` seconds.
-      TlsRefused: A worker does not accept our certificate or we not its.
+      TlsRefused: A worker does not accept our certificate, or we do not accept its certificate.
     """
     waiting = [queue.submit(worker.connect, timeout)
                for queue, worker in zip(self._queues, self.workers, strict=True)]
@@ -93,7 +92,7 @@ class Fleet:
                           f'{self._policy.min_workers}. {reasons}')
 
   def hear(self, listener: Callable[[Sequence[int], object], None] | None) -> None:
-    """Calls `listener`, in a worker's thread, with the clients of every call and its answer, also of repeated calls."""
+    """Calls `listener`, in a worker's thread, with the clients and the answer of every call, also of repeated calls."""
     self._listener = listener
 
   def submit(self, chunk: placement.Chunk, work: Work, again: Again | None = None) -> concurrent.futures.Future:
@@ -106,14 +105,14 @@ class Fleet:
     return self._queues[chunk.worker].submit(self._run, chunk, work)
 
   def follow_up(self, worker: connection.WorkerConnection, work: Work) -> concurrent.futures.Future:
-    """Queues work that needs what earlier work has left on this very worker: it is tried once."""
+    """Queues work that needs values of earlier work on the same worker; it is tried only once."""
     return self._queues[self.workers.index(worker)].submit(work, worker)
 
   def reach(self, chunk: placement.Chunk) -> connection.WorkerConnection | None:
-    """Returns a connected worker for the chunk's clients; None if theirs is gone, so that they drop out.
+    """Returns a connected worker for the chunk's clients; None if their own worker is lost and they drop out.
 
     Raises:
-      TooFewWorkers: Fewer than min_workers are left, or none.
+      TooFewWorkers: Fewer than min_workers are left, or no worker answers.
     """
     count = len(self.workers)
     for number in ((chunk.worker + step) % count for step in range(1 if chunk.pinned else count)):
@@ -130,7 +129,7 @@ class Fleet:
     raise TooFewWorkers(f'none of {count} workers answers.')
 
   def report_lost(self, reason: str) -> None:
-    """Reports the workers that a protocol has found lost; they are connected to again when next needed."""
+    """Reports the workers that were lost in a protocol; they are reconnected when they are needed again."""
     for worker in self.workers:
       if not worker.connected:
         self._on_fault(Fault(worker.name, reason))
@@ -158,7 +157,7 @@ class Fleet:
     raise TooFewWorkers(f'none of {count} workers answers; the last said: {reason.text}')
 
   def _try(self, number, chunk, work):
-    """Returns the result of the work on one worker, or why there is none after all attempts."""
+    """Returns the result of the work on one worker, or a `_Lost` with the reason if all attempts fail."""
     worker = self.workers[number]
     patience = self._patience(chunk, number)
     lost = None
@@ -191,7 +190,7 @@ class Fleet:
     return heard
 
   def _patience(self, chunk, number):
-    """Returns how many seconds to wait for a worker: only where the clients cannot go elsewhere, and only once."""
+    """Returns how many seconds to wait for a worker; long only once, and only if the clients have no other worker."""
     return self._policy.reconnect_timeout if chunk.pinned and number not in self._given_up else _QUICK
 
   def _give_up(self, number, reason, clients):
@@ -205,7 +204,7 @@ class Fleet:
 
 
 class _Repeated:
-  """Work of a chunk's clients that may be tried several times, on several workers, one after the other."""
+  """The work of a chunk; it may be tried several times, on several workers, one after the other."""
 
   def __init__(self, work, clients, again):
     self._work = work

@@ -23,7 +23,7 @@ from tff_vision.runtime.tff_internals import allocator, arguments, compilation, 
 from tff_vision.runtime.worker import tls, worker_process
 
 Result = TypeVar('Result')
-# Cohorts whose sizes vary come back to the same few sizes; an executor starts its computations anew.
+# Varying cohorts often repeat a few sizes, and a new executor must set up its computations again.
 _EXECUTORS_KEPT = 10
 
 
@@ -33,8 +33,8 @@ def local_runtime(*, threads: int = 1, max_concurrent_clients: int | None = None
   """Makes every TFF computation in the `with` block run on a local executor process.
 
   Args:
-    threads: Intra-op threads of a kernel. One, with a client per core, is fastest for cohorts.
-    max_concurrent_clients: Clients computed at once; None means one per core.
+    threads: Intra-op threads of a kernel. One thread, with one client per core, is fastest for cohorts.
+    max_concurrent_clients: Number of clients computed at the same time; None means one per core.
     math: See `RuntimeConfig`.
     clients_per_call: See `RuntimeConfig`.
 
@@ -53,40 +53,40 @@ def local_runtime(*, threads: int = 1, max_concurrent_clients: int | None = None
     tff.framework.set_default_context(context)
     yield context
   finally:
-    # A context frees what it holds on the executor when it is collected: first let go of it, then collect, then
-    # stop the process.
+    # A context frees its values on the executor when it is garbage-collected. So first drop the context, then collect,
+    # then stop the process.
     if context is not None:
       context.close()
     close()
-    if isinstance(around, LocalContext):  # A run inside of another runtime's block leaves that one as it was.
+    if isinstance(around, LocalContext):  # A run inside another runtime's block restores that runtime.
       tff.framework.set_default_context(around)
     worker.stop()
 
 
 def close() -> None:
-  """Leaves this process without a runtime, and frees what the last one held."""
+  """Removes the runtime of this process and frees its values."""
   tff.framework.set_default_context(_Closed())
   gc.collect()
 
 
-# A program may make an experiment, and ask what it costs, without ever running one: the context that importing TFF
-# installs would then be collected when the interpreter is half gone, and print a traceback.
+# A program may create an experiment and compute its cost without running it. Then the context that TFF installs on
+# import would be collected during the interpreter's shutdown and print a traceback.
 atexit.register(close)
 
 
 class ExecutorGone(stub.WorkerLost, ValueError):
-  """The executor of this machine has ended."""
+  """The local executor has ended."""
 
 
 class _Closed(context_base.SyncContext):
-  """What stands between runs. TFF's own default would start an executor that nobody stops."""
+  """The context between runs. TFF's own default would start an executor that is never stopped."""
 
   def invoke(self, comp, arg):
     raise RuntimeError('TFF computations run inside `with local_runtime():` only; no runtime is open.')
 
 
 class LocalContext(context_base.SyncContext, protocols.Place):
-  """Runs computations on one executor of this machine: every client runs there, and its end is the run's end.
+  """Runs all clients on one executor of this machine; the run fails if the executor ends.
 
   Attributes:
     pid: The executor's process.
@@ -101,7 +101,7 @@ class LocalContext(context_base.SyncContext, protocols.Place):
     self._concurrent_calls = concurrent_calls
     self._clients_per_call = clients_per_call
     self._silo: handles.Silo | None = None
-    # TFF's own would call again for ever where the executor is gone, also what must not be computed twice.
+    # TFF's own stub would repeat calls for ever if the executor is gone, even calls that must not be repeated.
     self._stub: stub.DeadlineStub | None = stub.DeadlineStub(
         grpc.insecure_channel(f'127.0.0.1:{worker.port}', tls.CHANNEL_OPTIONS), name='of this machine',
         call_timeout=None)
@@ -118,7 +118,7 @@ class LocalContext(context_base.SyncContext, protocols.Place):
 
   def cohort(self, clients: Sequence[int], population: int, again: object = None
              ) -> contextlib.AbstractContextManager[None]:
-    """Does nothing: there is one place only, and nothing is tried twice."""
+    """Does nothing: there is only one executor, and no call is repeated."""
     del clients, population, again
     return contextlib.nullcontext()
 
@@ -127,9 +127,9 @@ class LocalContext(context_base.SyncContext, protocols.Place):
 
   @contextlib.contextmanager
   def limited(self, clients_per_call: int) -> Iterator[None]:
-    """Splits the calls inside, if they have more clients: for values that fill the executor's memory.
+    """Splits calls inside that have more clients, for values that would fill the executor's memory.
 
-    Calls that return values of clients stay whole.
+    Calls that return values of clients are not split.
     """
     before = self._clients_per_call
     self._clients_per_call = min(max(clients_per_call, self._concurrent_calls), before)
@@ -139,8 +139,8 @@ class LocalContext(context_base.SyncContext, protocols.Place):
       self._clients_per_call = before
 
   def with_parties(self, count: int, protocol: Callable[[Sequence[handles.Party]], Result]) -> Result:
-    """Returns what `protocol` returns for `count` clients, all of which are here."""
-    if self._silo is None:  # It stays open: a new one would build its computations' graphs anew.
+    """Runs `protocol` for `count` clients, which are all on this machine; returns its result."""
+    if self._silo is None:  # It stays open, because a new one would build the graphs of its computations again.
       self._silo = handles.Silo(functools.partial(executors.open_for_handles, self._stub))
     with self._saying_that_it_is_gone():
       return protocol([handles.Party(position, self._silo) for position in range(count)])
@@ -148,11 +148,11 @@ class LocalContext(context_base.SyncContext, protocols.Place):
   def invoke(self, comp: tff.Computation, arg: object = None) -> object:
     """Runs `comp`; called by TFF.
 
-    An executor keeps all that clients send in a call until it is added up: large cohorts take several calls, where the
-    computation can be split.
+    An executor keeps all values that clients send in a call until they are summed. So a large cohort takes several
+    calls, if the computation can be split.
 
     Raises:
-      ExecutorGone: The executor has ended; nothing is tried again.
+      ExecutorGone: The executor has ended; the call is not repeated.
     """
     limit, kind = self._clients_per_call, comp.type_signature
     if arg is None or not arguments.has_clients(kind.parameter) or arguments.has_clients(kind.result):
@@ -162,14 +162,14 @@ class LocalContext(context_base.SyncContext, protocols.Place):
       return self._run(comp, arg)
     try:
       form = compilation.split_once(comp)
-    except ValueError:  # An aggregation after an aggregation.
+    except ValueError:  # One aggregation depends on another.
       return self._run(comp, arg)
-    if _grows(form.up_to_merge.type_signature.result):  # All updates, collected: better kept where they are.
+    if _grows(form.up_to_merge.type_signature.result):  # It collects all updates: they stay on the executor.
       return self._run(comp, arg)
     return self._invoke_in_parts(form, arg, count, limit)
 
   def close(self) -> None:
-    """Lets go of the executor, also where somebody still holds this object."""
+    """Releases the executor, even if other code still refers to this object."""
     if self._silo is not None:
       self._silo.close()
     if self._inner is not None:

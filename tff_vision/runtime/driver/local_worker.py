@@ -4,10 +4,10 @@ from tff_vision.runtime.worker import worker_process
 
 
 class LocalWorker:
-  """An endpoint that starts an executor on a free loopback port, again each time it has been lost."""
+  """An endpoint that starts an executor on a free port, and restarts it each time it is lost."""
 
   def __init__(self, name: str, *, threads: int | None, max_concurrent_clients: int | None, math: str):
-    """Args: see `RuntimeConfig` for the limits."""
+    """Args: See `RuntimeConfig` for the limits."""
     self.name = name
     self._threads = threads
     self._max_concurrent_clients = max_concurrent_clients
@@ -15,7 +15,7 @@ class LocalWorker:
     self._process = None
 
   def open(self) -> str:
-    """Starts the executor afresh and returns its address."""
+    """Starts a new executor and returns its address."""
     self.close()
     self._process = worker_process.WorkerProcess(threads=self._threads,
                                                  max_concurrent_clients=self._max_concurrent_clients, math=self._math)
@@ -29,5 +29,5 @@ class LocalWorker:
 
   @property
   def pid(self) -> int | None:
-    """The process that `open` started last, None before and after."""
+    """The process that `open` started last; None before `open` and after `close`."""
     return self._process.pid if self._process else None

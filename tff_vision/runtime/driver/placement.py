@@ -11,10 +11,10 @@ class Chunk:
   """Clients that one call trains together.
 
   Attributes:
-    positions: Places of the clients in the argument's lists.
+    positions: Positions of the clients in the argument's lists.
     clients: Their numbers in the population.
     worker: The worker's number.
-    pinned: These clients may run on no other worker.
+    pinned: Whether these clients may run only on this worker.
   """
   positions: tuple[int, ...]
   clients: tuple[int, ...]
@@ -23,7 +23,7 @@ class Chunk:
 
 
 def spread(clients: Sequence[int], num_workers: int, clients_per_call: int) -> list[Chunk]:
-  """Returns contiguous chunks, as even as can be, that take the workers in turn; any worker may run any of them."""
+  """Returns contiguous chunks of nearly equal size, assigned to the workers in turn; any worker may run any chunk."""
   total = len(clients)
   count = max(min(num_workers, total), math.ceil(total / clients_per_call))
   bounds = [total * i // count for i in range(count + 1)] if count else []
@@ -34,7 +34,7 @@ def spread(clients: Sequence[int], num_workers: int, clients_per_call: int) -> l
 def pin(clients: Sequence[int], num_workers: int, clients_per_call: int) -> list[Chunk]:
   """Returns chunks in which client c runs on worker c modulo `num_workers` and nowhere else.
 
-  With one client for each worker the chunks keep the clients' order, so that sums equal those of one machine.
+  With one client for each worker, the chunks keep the order of the clients, so sums equal those on one machine.
   """
   by_worker = {}
   for position, client in enumerate(clients):
@@ -49,12 +49,12 @@ def pin(clients: Sequence[int], num_workers: int, clients_per_call: int) -> list
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Placement:
-  """The rule of a fleet.
+  """The rule that assigns clients to the workers of a fleet.
 
   Attributes:
-    num_workers: How many workers the fleet has, lost ones included: chunks do not depend on faults.
+    num_workers: Number of workers in the fleet, including lost ones, so that chunks do not depend on faults.
     clients_per_call: Largest number of clients in one call.
-    data_on_workers: Client c's examples lie on worker c modulo num_workers.
+    data_on_workers: Whether client c's examples are stored on worker c modulo num_workers.
   """
   num_workers: int
   clients_per_call: int
@@ -65,7 +65,7 @@ class Placement:
 
     Args:
       clients: The numbers of the clients in the population, in the order of the argument's lists.
-      population: How many clients there are. No more than workers: every client has its own worker.
+      population: The total number of clients. If it is at most the number of workers, each client has its own worker.
     """
     if self.data_on_workers or population <= self.num_workers:
       return pin(clients, self.num_workers, self.clients_per_call)

@@ -1,8 +1,8 @@
 """Detects that a worker is gone while a call to it is still waiting.
 
-gRPC's keepalive cannot be used for this: an executor takes frequent pings during a long computation for abuse and
-closes the connection. The probe asks a small question on a connection of its own instead; a healthy executor
-answers within milliseconds, also while it computes.
+gRPC's keepalive cannot be used for this: an executor treats frequent pings during a long computation as abuse and
+closes the connection. Instead, the probe sends a small request on its own connection. A healthy executor answers
+within milliseconds, even while it computes.
 """
 
 import threading
@@ -14,9 +14,9 @@ _MISSES = 3
 
 
 def answers(channel: grpc.Channel, timeout: float) -> bool:
-  """Returns whether a gRPC service is at the other end, asked for a method that no executor has.
+  """Returns whether a gRPC service answers a call of a method that no executor has.
 
-  (Watching the state of the channel instead leaves a thread behind that prints a traceback on closing.)
+  (Watching the state of the channel instead would leave a thread that prints a traceback on closing.)
   """
   try:
     channel.unary_unary('/grpc.health.v1.Health/Check')(b'', timeout=timeout, wait_for_ready=True)
@@ -26,10 +26,10 @@ def answers(channel: grpc.Channel, timeout: float) -> bool:
 
 
 class Probe:
-  """Asks every `interval` seconds; after three misses in a row calls `on_lost` once and ends."""
+  """Sends a request every `interval` seconds; after three misses in a row, calls `on_lost` once and ends."""
 
   def __init__(self, open_channel: Callable[[], grpc.Channel], *, interval: float, on_lost: Callable[[], None]):
-    """Args: `on_lost` is called in the probe's thread; an answer may take `interval` seconds, too."""
+    """Args: `on_lost` is called in the probe's thread; `interval` is also the time limit for an answer."""
     self._open_channel = open_channel
     self._interval = interval
     self._on_lost = on_lost

@@ -24,7 +24,7 @@ def remote_runtime(config: runtime_config.RuntimeConfig) -> Iterator[context.Wor
 
   Raises:
     TooFewWorkers: Fewer than min_workers answer.
-    TlsRefused: A worker's certificate is not accepted here, or ours not there.
+    TlsRefused: We do not accept a worker's certificate, or the worker does not accept ours.
   """
   tls_files = None
   if config.tls_ca is not None:

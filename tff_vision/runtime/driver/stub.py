@@ -1,7 +1,7 @@
 """A client of one worker's executor service with deadlines, bounded retries, and a byte count.
 
-TFF's own stub waits for ever on a worker that hangs, and TFF's execution context calls again for ever on one that
-is gone. Here a call ends in time, and a lost worker is an exception that the caller can act on.
+TFF's own stub waits for ever for a worker that hangs, and TFF's execution context repeats calls for ever if a worker is
+gone. Here calls have deadlines, and a lost worker raises an exception that the caller can handle.
 """
 
 import collections
@@ -15,10 +15,10 @@ from tensorflow_federated.proto.v0 import executor_pb2_grpc
 
 _LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.FAILED_PRECONDITION,
          grpc.StatusCode.CANCELLED)
-# Bookkeeping calls answer at once on a living worker, whatever it is computing.
+# A living worker answers bookkeeping calls at once, whatever it is computing.
 _SHORT_TIMEOUT = 30.0
 _CLEAN_UP_TIMEOUT = 2.0
-# Assertions in graphs that a user should read begin so, and end with a full stop before what TensorFlow adds.
+# Matches the assertion messages in graphs that are written for users; they end with a full stop before added text.
 _REFUSAL = re.compile(r'refused: (.*?[.])(?=[\]\s]|$)', re.DOTALL)
 
 
@@ -28,23 +28,23 @@ class WorkerLost(RuntimeError):
   Not a `tff.framework.RetryableError`, so TFF does not call again by itself.
 
   Attributes:
-    may_have_computed: False where it is known that nothing was computed: the call did not get so far.
+    may_have_computed: False only if it is known that nothing was computed, because the call failed before that.
   """
   may_have_computed = True
 
 
 class RefusedByWorker(ValueError):
-  """A graph found on the worker that something is not as it was announced; it says what, in one sentence."""
+  """An assertion in a graph on the worker found unexpected input; the message explains it in one sentence."""
 
 
 class DeadlineStub(tff.framework.RemoteExecutorStub):
   """TFF's executor service over one channel.
 
   Attributes:
-    name: The worker, in messages.
+    name: The name of the worker in messages.
     calls: Number of calls by method name.
     sent, received: Bytes of the messages, by method name, without framing and TLS.
-    lost: A call has failed in a way that says the worker's values are gone.
+    lost: Whether a call has failed in a way that means that the worker's values are gone.
   """
   is_ready = True
 
@@ -52,8 +52,9 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
     """Initializes the service.
 
     Args:
-      name: Stands in error messages.
-      call_timeout: Bounds calls that compute or carry values, in seconds; None: they may take for ever.
+      channel: The channel to the worker.
+      name: The name of the worker in error messages.
+      call_timeout: Time limit in seconds for calls that compute or carry values; None: no limit.
     """
     self._service = executor_pb2_grpc.ExecutorGroupStub(channel)
     self.name = name
@@ -72,13 +73,13 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
     try:
       answer = send(message, timeout=timeout)
     except grpc.RpcError as error:
-      if error.code() not in _LOST:  # An error inside the graph: calling again would fail again.
+      if error.code() not in _LOST:  # An error inside the graph: a repeated call would fail too.
         if (refusal := _REFUSAL.search(error.details() or '')) is not None:
           raise RefusedByWorker(' '.join(refusal.group(1).split())) from None
         raise
       self.lost = True
       raise WorkerLost(f'worker {self.name}: {method}: {error.code().name}: {error.details()}') from None
-    except ValueError as error:  # What grpc raises for a call on a channel that somebody has closed.
+    except ValueError as error:  # grpc raises this for a call on a closed channel.
       if 'closed channel' not in str(error):
         raise
       self.lost = True
@@ -99,7 +100,7 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
     return self._request('CreateSelection', request, _SHORT_TIMEOUT)
 
   def create_call(self, request):
-    # A federated computation runs inside this call, a plain one inside Compute.
+    # A federated computation runs inside this call; a plain computation runs inside Compute.
     return self._request('CreateCall', request, self._call_timeout)
 
   def compute(self, request):
@@ -112,7 +113,7 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
     self._clean_up('DisposeExecutor', request, _CLEAN_UP_TIMEOUT)
 
   def _clean_up(self, method, request, timeout):
-    if self.lost:  # It would wait for the same worker again, and there is nothing left to free.
+    if self.lost:  # The call would wait for the lost worker again, and there is nothing left to free.
       return
     with contextlib.suppress(WorkerLost):
       self._request(method, request, timeout)

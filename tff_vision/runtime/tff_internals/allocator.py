@@ -1,8 +1,8 @@
 """Limits the memory that glibc keeps after it was freed, in executors and in this process.
 
-Tensors and messages of a model's size are made anew for every client and every round. Handing each back to the kernel
-costs page faults, worth 15-20 % of a round in executors and 10 ms of each round in the driver. Without glibc nothing
-here has an effect.
+Tensors and messages of a model's size are allocated again for every client and every round. Returning this memory to
+the kernel each time costs page faults: 15-20 % of a round in executors and 10 ms of each round in the driver. Without
+glibc nothing here has an effect.
 """
 
 import ctypes
@@ -10,16 +10,16 @@ import os
 
 # From malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_LARGEST_KEPT = 1 << 25  # The most that every glibc takes.
+_LARGEST_KEPT = 1 << 25  # The largest value that every glibc accepts.
 _KEPT = 1 << 28
 _CORES_OF_AN_ARENA = 4
 
 
 def environment() -> dict[str, str]:
-  """Returns what lets an executor keep everything: blocks of any size stay in the heap.
+  """Returns environment variables with which an executor keeps all memory: blocks of any size stay in the heap.
 
-  Few arenas, so that a client finds the memory of the one before it, still in the cache; several on machines of many
-  cores, where clients would wait for each other.
+  There are few arenas, so that a client reuses the memory of the client before it while it is still in the cache. On
+  machines with many cores there are several arenas, because clients would wait for each other otherwise.
   """
   return {
       'MALLOC_MMAP_THRESHOLD_': str(1 << 30),
@@ -30,7 +30,7 @@ def environment() -> dict[str, str]:
 
 
 def keep_freed_memory() -> None:
-  """Lets this process keep blocks of up to 32 MB, and 256 MB in all, for the next round."""
+  """Makes this process keep freed blocks of up to 32 MB, and 256 MB in total, for the next round."""
   mallopt = getattr(ctypes.CDLL(None), 'mallopt', None)
   if mallopt is not None:
     mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)

@@ -1,7 +1,7 @@
 """Splits the argument of a federated computation by clients, and joins results.
 
-A value is per client where its type is CLIENTS-placed and not all equal; there it is a list with one element for
-each client. Everything else goes to every worker unchanged.
+A value is per client if its type is CLIENTS-placed and not all equal; then it is a list with one element for each
+client. All other values go to every worker unchanged.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from tensorflow_federated.python.core.impl.types import type_conversions
 
 structure = tff.structure
 
-# Elements of a state in whose names this stands are kept from workers.
+# Elements of a state whose names contain this word are not sent to workers.
 SECRET = 'secret'
 
 
@@ -22,18 +22,18 @@ def _per_client(kind):
 
 
 def has_clients(kind: tff.Type | None) -> bool:
-  """Returns whether values of this type hold one element for each client somewhere."""
+  """Returns whether any part of this type is per client."""
   return kind is not None and tff.types.contains(kind, _per_client)
 
 
 def is_mixed(kind: tff.Type) -> bool:
-  """Returns whether a type holds federated parts that are per client and others that are not."""
+  """Returns whether a type has both federated parts that are per client and federated parts that are not."""
   return has_clients(kind) and tff.types.contains(
       kind, lambda part: isinstance(part, tff.FederatedType) and not _per_client(part))
 
 
 def count_clients(value: object, kind: tff.Type) -> int:
-  """Returns the length of the lists of clients.
+  """Returns the length of the per-client lists.
 
   Raises:
     ValueError: The lists have different lengths.
@@ -52,10 +52,10 @@ def select(value: object, kind: tff.Type, positions: Sequence[int]) -> object:
 
 
 def without_secrets(value: object, kind: tff.Type) -> object:
-  """Returns `value` for a worker: zeros stand where a name says that it is a secret, the server's.
+  """Returns `value` for a worker, with zeros in place of the server's secrets, which are marked by their names.
 
-  TFF hands the whole argument of a computation to every part of it. What makes a client's update never depends on
-  these, so nothing changes but what a worker can learn, for one the noise of differential privacy.
+  TFF gives the whole argument of a computation to every part of it. A client's update never depends on these secrets,
+  so the zeros change only what a worker can learn, for example the noise of differential privacy.
   """
   member = kind.member if isinstance(kind, tff.FederatedType) else kind
   if _per_client(kind) or not isinstance(member, tff.StructType):
@@ -75,10 +75,12 @@ def _zeros(value, kind):
 
 
 def join(values: Sequence[object], kind: tff.Type, positions: Sequence[Sequence[int]]) -> object:
-  """Returns the whole of which `values[i]` holds the clients at `positions[i]`.
+  """Returns one value for all clients, where `values[i]` holds the clients at `positions[i]`.
 
   Args:
-    kind: The type of the values; per client throughout.
+    values: The values of groups of clients.
+    kind: The type of the values; all parts are per client.
+    positions: The positions of the clients in each value.
   """
   return type_conversions.type_to_py_container(_join(values, kind, positions), kind)
 

@@ -1,8 +1,9 @@
 """Compiled forms of computations: what a client does in one graph, and one aggregation for all that clients send.
 
-An executor keeps the steps of a computation apart as they were written. In a round of federated averaging each client
-is then trained, weighed, and added up three times: update, weight and metrics. Every such call costs an executor about
-0.3 ms and several threads, after the last client has trained; for a hundred small clients that is a sixth of the round.
+An executor runs the steps of a computation separately, as they were written. In a round of federated averaging, each
+client is then trained, weighted, and summed three times: update, weight and metrics. Every such call costs an executor
+about 0.3 ms and several threads after the last client has trained. For a hundred small clients this is a sixth of the
+round.
 """
 
 import functools
@@ -14,17 +15,17 @@ from tensorflow_federated.python.core.backends.mapreduce import compiler as mapr
 from tensorflow_federated.python.core.backends.native import compiler, mergeable_comp_compiler
 
 _lock = threading.Lock()
-# Enough for the computations of a run; a process that makes more of them compiles the oldest again.
+# Enough for the computations of a run; a process with more computations compiles the least recently used ones again.
 _KEPT = 64
 
 
 def native_form(computation: tff.Computation) -> tff.Computation:
-  """Returns the form that executors run, compiled afresh."""
+  """Compiles the form that executors run, without a cache."""
   return compiler.desugar_and_transform_to_native(fused(computation))
 
 
 def compile_once(computation: tff.Computation) -> tff.Computation:
-  """Returns `native_form`, for all workers of this process: those that ask together wait for one compilation."""
+  """Returns `native_form`, cached for all workers of this process; simultaneous calls wait for one compilation."""
   with _lock:
     return _native(computation)
 
@@ -50,7 +51,7 @@ def _native(computation):
 
 @functools.lru_cache(_KEPT)
 def _split(computation):
-  """Returns the form, or None, kept too: a round that cannot be split asks again each time."""
+  """Returns the form, or None if there is none. None is cached too, because such a round asks again each time."""
   try:
     return mergeable_comp_compiler.compile_to_mergeable_comp_form(fused(computation))
   except ValueError as error:
@@ -59,16 +60,16 @@ def _split(computation):
     return None
 
 
-# The compiler optimises graphs afterwards.
+# No optimisation here, because the compiler optimises graphs afterwards.
 _NOT_OPTIMISED = tf.compat.v1.ConfigProto()
 _NOT_OPTIMISED.graph_options.rewrite_options.disable_meta_optimizer = True
 
 
 def fused(computation: tff.Computation) -> tff.Computation:
-  """Returns the same computation in few calls, if it is a round: (state, clients' data) -> (state, what is told).
+  """Returns the same computation with few calls, if it is a round: (state, clients' data) -> (state, server's output).
 
-  Any other computation is returned as it is: one that gives clients values, or that aggregates or broadcasts what
-  depends on an aggregation. So is one that TFF cannot bring into its map-reduce form.
+  Any other computation is returned unchanged: one that returns CLIENTS-placed values, or that aggregates or broadcasts
+  values that depend on an aggregation. A computation that TFF cannot convert to its map-reduce form is also unchanged.
   """
   if not _is_round(computation.type_signature):
     return computation

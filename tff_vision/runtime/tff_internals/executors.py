@@ -1,7 +1,7 @@
 """Executors that do not receive values twice, and release many values in one message.
 
-TFF sends the computation and the server's state anew in every round and takes leave of every value by itself: of 5 MB
-of weights, 15 ms of the driver's time, in which no client computes.
+TFF sends the computation and the server's state again in every round, and it releases every value with a separate
+message. For 5 MB of weights this costs 15 ms of the driver's time, in which no client computes.
 """
 
 import collections
@@ -12,16 +12,16 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow_federated as tff
 
-# Of one executor: a round, an evaluation, and what few others a run alternates between.
+# For one executor: a round, an evaluation, and a few other computations that a run alternates between.
 _COMPUTATIONS_KEPT = 8
 
 
 class LeanExecutor(tff.framework.RemoteExecutor):
   """A remote executor that keeps its computations and the last result.
 
-  The state that a round returned is the next one's argument: as long as its arrays are the very ones that were
-  fetched, and cannot have been written to, it is taken from where it was computed. Other values go with `forget`, once
-  nobody refers to them.
+  The state that a round returns is the argument of the next round. If its arrays are the same objects that were
+  fetched, and are read-only, the executor reuses the value on the worker. `forget` frees other values that nothing
+  refers to.
   """
 
   def __init__(self, service: tff.framework.RemoteExecutorStub):
@@ -36,7 +36,7 @@ class LeanExecutor(tff.framework.RemoteExecutor):
       return await super().create_value(value, type_spec)
     if id(value) in self._computations:
       self._computations.move_to_end(id(value))
-    else:  # The computation is kept too, so that no other one gets its id.
+    else:  # The computation is kept too, so that no other computation gets its id.
       self._computations[id(value)] = value, await super().create_value(value, type_spec)
       if len(self._computations) > _COMPUTATIONS_KEPT:
         self._computations.popitem(last=False)
@@ -55,7 +55,7 @@ class LeanExecutor(tff.framework.RemoteExecutor):
     return found
 
   def _position_in_result(self, value, kind):
-    """Returns which element of the last result `value` is, None if it is another value."""
+    """Returns the index of `value` in the last result; None if it is another value."""
     if self._fetched is None or not _is_servers(kind) or (constants := _constants(value)) is None:
       return None
     for index, part in enumerate(self._fetched):
@@ -65,21 +65,21 @@ class LeanExecutor(tff.framework.RemoteExecutor):
     return None
 
   def forget(self) -> None:
-    """Frees the values on the worker that nobody here refers to any more."""
+    """Frees the values on the worker that this process no longer refers to."""
     if self._dispose_request is not None and self._dispose_request.value_ref:
       request = self._dispose_request
       self._dispose_request = type(request)(executor=request.executor)
       self._stub.dispose(request)
 
   def close(self) -> None:
-    # Each refers to this executor: nobody else would free them.
+    # Each value refers to this executor, so nothing else would free them.
     self._computations.clear()
     self._result = self._fetched = None
     super().close()
 
 
 class LeanExecutors(tff.framework.ExecutorFactory):
-  """Executors on one worker, one for each number of clients; those not used for longest are closed."""
+  """Executors on one worker, one for each number of clients; the least recently used ones are closed."""
 
   def __init__(self, open_executor: Callable[[int], LeanExecutor], kept: int):
     """Args: `open_executor` takes the number of clients; at most `kept` are open at a time."""
@@ -97,13 +97,13 @@ class LeanExecutors(tff.framework.ExecutorFactory):
     return self._executors[clients]
 
   def clean_up_executor(self, cardinalities):
-    """Closes the executor for this number of clients, as TFF does where a call has failed."""
+    """Closes the executor for this number of clients; TFF calls this after a failed call."""
     executor = self._executors.pop(cardinalities.get(tff.CLIENTS, 0), None)
     if executor is not None:
       executor.close()
 
   def forget(self) -> None:
-    """See `LeanExecutor.forget`; between calls."""
+    """See `LeanExecutor.forget`; to be called between calls of computations."""
     for executor in self._executors.values():
       executor.forget()
 
@@ -120,10 +120,11 @@ def open_executor(service: tff.framework.RemoteExecutorStub, clients: int) -> Le
 
 
 def open_for_handles(service: tff.framework.RemoteExecutorStub, clients: int = 0) -> tff.framework.RemoteExecutor:
-  """Returns a new executor on a worker for `handles.Silo`, which frees each value when its handle goes.
+  """Returns a new executor on a worker for `handles.Silo`; it frees each value when its handle is deleted.
 
   Args:
-    clients: How many clients' values one call is over; 0 for computations without placements.
+    service: The stub of the worker.
+    clients: The number of clients in one call; 0 for computations without placements.
   """
   executor = tff.framework.RemoteExecutor(service, dispose_batch_size=1)
   executor.set_cardinalities({tff.CLIENTS: clients})
@@ -136,7 +137,7 @@ def _is_servers(kind):
 
 
 def _constants(value):
-  """Returns the parts of a structure; None if it has no array, or one that may be written to."""
+  """Returns the parts of a structure; None if it has no array or a writable array."""
   parts = tff.structure.flatten(tff.structure.from_container(value, recursive=True))
   arrays = [part for part in parts if isinstance(part, np.ndarray)]
   return parts if arrays and not any(part.flags.writeable for part in arrays) else None

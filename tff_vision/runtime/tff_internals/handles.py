@@ -1,8 +1,8 @@
 """Values that stay in a worker between the phases of a protocol.
 
-A federated computation returns everything that it computes to the coordinator. A protocol whose parties keep a
-secret from one phase to the next needs values that the coordinator can name but does not fetch: a `Silo` runs one
-computation at a time on one worker and hands out such names.
+A federated computation returns all its results to the coordinator. In a protocol whose parties keep a secret from one
+phase to the next, the coordinator must refer to values without fetching them. A `Silo` runs one computation at a time
+on one worker and returns handles, which are such references.
 """
 
 import contextlib
@@ -20,18 +20,18 @@ Handle = executor_value_base.ExecutorValue
 
 
 class Silo:
-  """One party's worker, driven phase by phase.
+  """The worker of one party, controlled phase by phase.
 
   ```
   secret_and_share = silo.call(make_keys, round_number)       # runs on the worker
   share = silo.fetch(silo.select(secret_and_share, 1))        # only this element crosses the wire
   partial = silo.call(decrypt, silo.select(secret_and_share, 0), ciphertext)
   ```
-  Different silos may be driven from different threads; one silo takes one call at a time.
+  Different silos may be used from different threads; one silo accepts one call at a time.
   """
 
   def __init__(self, open_executor: Callable[[], tff.framework.RemoteExecutor]):
-    """Args: `open_executor` returns an executor whose cardinalities are set, in the thread that will use it."""
+    """Args: `open_executor` returns an executor with its cardinalities set; it is called in the thread that uses it."""
     self._runner = async_utils.AsyncThreadRunner()
     self._executor = open_executor()
     self._functions = {}
@@ -40,17 +40,17 @@ class Silo:
     """Runs a computation on the worker; its result stays there.
 
     Args:
-      computation: Its type has placements only if the executor is one for clients.
-      *arguments: One for each parameter: handles of this silo, or plain values, which are sent; or one handle of
-        all of them.
+      computation: May have placements in its type only if the executor is for clients.
+      *arguments: One for each parameter: handles of this silo, or plain values, which are sent. Or one handle for
+        all parameters together.
 
     Raises:
-      WorkerLost: The worker is gone and with it every handle: begin the protocol again with fresh secrets.
+      WorkerLost: The worker and all its handles are lost; begin the protocol again with new secrets.
     """
     return self._runner.run_coro_and_return_result(self._call(computation, arguments))
 
   def put(self, value: object, kind: tff.Type) -> Handle:
-    """Sends a value of this type, which more than one call needs."""
+    """Sends a value of type `kind` that several calls need, and returns its handle."""
     return self._runner.run_coro_and_return_result(self._place(value, kind))
 
   def select(self, handle: Handle, index: int) -> Handle:
@@ -58,7 +58,7 @@ class Silo:
     return self._runner.run_coro_and_return_result(self._executor.create_selection(handle, index))
 
   def fetch(self, handle: Handle) -> object:
-    """Returns the value itself: it crosses the wire."""
+    """Fetches the value from the worker."""
     return self._runner.run_coro_and_return_result(handle.compute())
 
   def close(self) -> None:
@@ -68,7 +68,7 @@ class Silo:
 
   async def _call(self, computation, arguments):
     if computation not in self._functions:
-      compiled = compilation.compile_once(computation)  # A second or two for an encryption, paid once a run.
+      compiled = compilation.compile_once(computation)  # For an encryption this takes 1-2 s, once per run.
       self._functions[computation] = await self._executor.create_value(compiled, compiled.type_signature)
     function = self._functions[computation]
     parameter = computation.type_signature.parameter
@@ -98,8 +98,8 @@ class Party:
   """One client of a protocol.
 
   Attributes:
-    position: In the cohort.
-    silo: Its worker, which may stand for several clients.
+    position: Its position in the cohort.
+    silo: Its worker, which may serve several clients.
   """
   position: int
   silo: Silo

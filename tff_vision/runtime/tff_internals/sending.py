@@ -1,12 +1,12 @@
 """Sends values to executors: large ones without copies, data sets without a TensorFlow call.
 
-TFF makes a message of every part of a structure and puts it into that of the whole, which protocol buffers do by
-copying: weights four levels deep in a server's state take the driver 20 ms for 5 MB, in which no client computes. Here
-each part is written where it is sent from.
+TFF makes a message for every part of a structure and copies it into the message of the whole structure. For 5 MB of
+weights four levels deep in a server's state, this costs the driver 20 ms, in which no client computes. Here each part
+is written directly into the final message.
 
-TFF refuses to send more than 100 MB of a client's data set, which a silo of images soon exceeds; what remains is the
-2 GB that a protocol buffer may hold. And it takes nothing but `tf.data` data sets: `data.one_element` has the bytes
-right away.
+TFF refuses to send more than 100 MB of a client's data set, which is too little for a silo of images. Here the limit is
+the 2 GB of a protocol buffer. TFF also accepts only `tf.data` data sets; `data.one_element` provides the bytes
+directly.
 
 Not public API.
 """
@@ -28,19 +28,19 @@ _of_tff = value_serialization.serialize_value
 
 
 def teach_tff() -> None:
-  """Lets TFF send values in this way, in this process: also data sets of up to 2 GB, and `OneElement`s."""
+  """Makes TFF in this process send values in this way, including data sets of up to 2 GB and `OneElement`s."""
   value_serialization._serialize_dataset.__defaults__ = (_PROTOCOL_BUFFER_BYTES,)
   value_serialization.serialize_value = serialize_value
 
 
 def serialize_value(value: object, kind: tff.Type | None = None) -> tuple[executor_pb2.Value, tff.Type]:
-  """Returns what TFF's own function of this name returns: the message, and the type of what is in it.
+  """Returns the same as TFF's function of this name: the message and the type of its value.
 
   Raises:
     TypeError: The value is not of this type.
   """
   if not isinstance(kind, (tff.StructType, tff.FederatedType, tff.SequenceType)):
-    return _of_tff(value, kind)  # A computation, which brings its type, or a lone tensor.
+    return _of_tff(value, kind)  # A computation, which has its own type, or a single tensor.
   message = executor_pb2.Value()
   _write(message, value, kind)
   return message, kind
@@ -84,7 +84,7 @@ def _write_placed(message, value, kind):
 
 
 def _is_plain(value, kind):
-  """Returns whether the bytes of an array are all that is to be sent, as they are."""
+  """Returns whether the array can be sent as its raw bytes."""
   return (isinstance(kind, tff.TensorType) and value.dtype == kind.dtype and value.dtype.kind in 'biufc'
           and value.ndim > 0 and kind.shape is not None and len(kind.shape) == value.ndim
           and all(size in (None, found) for size, found in zip(kind.shape, value.shape, strict=True)))
@@ -95,7 +95,7 @@ def _element_type(spec, type_spec):
   """Returns the serialised type of elements of this kind.
 
   Raises:
-    TypeError: A computation takes another one.
+    TypeError: The computation expects another element type.
   """
   found = tff.SequenceType(tff.types.tensorflow_to_type(collections.OrderedDict(spec)))
   type_spec.check_assignable_from(found)

@@ -1,10 +1,10 @@
 """Splits computations that return values of clients, so that client work before an aggregation runs once.
 
-TFF hands the part of a split computation that follows its aggregation nothing but the argument and the merged sum: it
-does the clients' work again. Where that draws noise, it is other work than the sum's, and a second release. Here the
-computation is cut in front of its aggregations, and both the sum and what the clients are given begin with what the
-clients have computed there. Mostly that is all in one call; where clients are given what depends on the sum, their work
-stays on their workers as handles until the sum is known.
+When TFF splits a computation, the part after the aggregation gets only the argument and the merged sum, so it runs the
+clients' work again. If this work draws noise, the second run differs from the one in the sum and is a second release.
+Here the computation is split before its aggregations. The sum and the values returned to clients both use the same
+client work. Usually one call is enough. If the values for clients depend on the sum, the client work stays on the
+workers as handles until the sum is known.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import tensorflow_federated as tff
 
-# Not public API; TFF's own compiler to mergeable computations is made of these parts.
+# Not public API; TFF's own compiler for mergeable computations uses these modules.
 from tensorflow_federated.python.core.backends.native import mergeable_comp_compiler
 from tensorflow_federated.python.core.environments.tensorflow_backend import tensorflow_tree_transformations
 from tensorflow_federated.python.core.impl.compiler import (
@@ -33,14 +33,14 @@ structure = tff.structure
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-  """A computation of `arg`, in parts; `kept` stands for what `work` returns.
+  """The parts of a computation of `arg`; `kept` is the result of `work`.
 
   Attributes:
-    work: arg -> kept, CLIENTS-placed: all that a client computes before any aggregation and that is needed after.
+    work: arg -> kept, CLIENTS-placed: all that a client computes before any aggregation and that is needed later.
     up_to_merge: (arg, kept) -> a partial result, SERVER-placed.
     at_once: arg -> (the partial result, the clients' values of the whole result, in order), from one call of `work`;
       None if a client's value depends on an aggregation.
-    merge: Of two partial results.
+    merge: Two partial results -> one.
     servers: (arg, kept, merged) -> the server's values of the whole result, in order. Runs without clients.
     clients: (arg, kept, merged) -> the clients' values, in order.
   """
@@ -52,13 +52,13 @@ class Parts:
   clients: tff.Computation
 
   def nobody(self) -> structure.Struct:
-    """Returns `kept` of no clients."""
+    """Returns `kept` for an empty set of clients."""
     return structure.Struct.unnamed(*([] for _ in self.work.type_signature.result))
 
 
 @functools.lru_cache(16)
 def parts(computation: tff.Computation) -> Parts | None:
-  """Returns the parts of a computation; None if it aggregates nothing, so that each client may compute all of it alone.
+  """Returns the parts of a computation; None if it has no aggregation, so that each client can compute it alone.
 
   Raises:
     ValueError: One aggregation depends on the result of another.
@@ -96,21 +96,21 @@ def parts(computation: tff.Computation) -> Parts | None:
 
 
 def assemble(kind: tff.Type, servers: object, clients: object) -> object:
-  """Returns a result of type `kind` from the values of `Parts.servers` and `Parts.clients`, in structures of TFF."""
+  """Returns a result of type `kind` from the values of `Parts.servers` and `Parts.clients`, as TFF structures."""
   found = {False: iter(structure.to_elements(structure.from_container(servers))),
            True: iter(structure.to_elements(structure.from_container(clients)))}
   return _assemble(kind, found)
 
 
 def _call_dominant(computation):
-  """Returns a lambda whose result is a block of calls, none of which is inside of another."""
+  """Returns a lambda whose result is a block of calls that are not nested."""
   whole = mergeable_comp_compiler._ensure_lambda(computation.to_building_block())
   lowered, _ = tensorflow_tree_transformations.replace_intrinsics_with_bodies(whole)
   return transformations.get_normalized_call_dominant_lambda(lowered, normalize_all_equal_bit=False)
 
 
 def _dependent_on_aggregations(bindings):
-  """Returns the names of the calls that aggregate, or that read what an aggregation returned."""
+  """Returns the names of the calls that aggregate or depend on the result of an aggregation."""
   found = set()
   for name, value in bindings:
     if _aggregates(value) or found & _references(value):
@@ -167,12 +167,12 @@ def _computation(block):
 
 
 def _kinds(kind, per_client):
-  """Returns the types of the server's or of the clients' values in a result, with the containers that Python sees."""
+  """Returns the types of the server's or of the clients' values in a result, with their Python containers."""
   return [leaf for leaf, _ in _leaves(kind, kind) if arguments.has_clients(leaf) == per_client]
 
 
 def _returning(computation, kinds):
-  """Returns the computation with containers of Python in its result, which compiling has taken away."""
+  """Returns the computation with Python containers in its result type, which compilation has removed."""
   return computation_impl.ConcreteComputation.with_type(
       computation, tff.FunctionType(computation.type_signature.parameter, tff.types.to_type(kinds)))
 

@@ -1,7 +1,8 @@
 """A private certificate authority for one federation, kept in files.
 
-Keys are ECDSA P-256. A worker's certificate serves TLS servers only and carries its host name or address; the
-coordinator's serves TLS clients only. So one hospital's certificate opens no other hospital's worker.
+Keys are ECDSA P-256. A worker's certificate is valid only for a TLS server and contains the worker's host name or
+address. The coordinator's certificate is valid only for a TLS client. So the certificate of one hospital gives no
+access to the worker of another hospital.
 """
 
 import datetime
@@ -19,7 +20,7 @@ _LEAF_DAYS = 730
 
 
 def make_authority(folder: pathlib.Path) -> None:
-  """Writes ca.crt and ca.key into `folder`, which is made if need be; leaves an authority that is there as it is."""
+  """Writes ca.crt and ca.key into `folder`, which is created if needed; does not change an existing authority."""
   folder.mkdir(parents=True, exist_ok=True)
   if (folder / 'ca.crt').exists():
     return
@@ -35,7 +36,7 @@ def make_worker(folder: pathlib.Path, host: str) -> None:
   """Writes host.crt and host.key for a worker that the coordinator reaches as `host`, a name or an IP address.
 
   Raises:
-    ValueError: `host` is no name, or has a certificate already.
+    ValueError: `host` is not a valid name, or already has a certificate.
   """
   if not host or pathlib.PurePath(host).name != host:
     raise ValueError(f'hosts must be names or addresses, found {host!r}.')
@@ -47,7 +48,7 @@ def make_worker(folder: pathlib.Path, host: str) -> None:
 
 
 def make_coordinator(folder: pathlib.Path, name: str = 'coordinator') -> None:
-  """Writes name.crt and name.key with the subject CN=`name`, which workers ask for (`tls_client_name`)."""
+  """Writes name.crt and name.key with the subject CN=`name`, which workers require (`tls_client_name`)."""
   _make_leaf(folder, name, oid.ExtendedKeyUsageOID.CLIENT_AUTH, None)
 
 
@@ -69,7 +70,7 @@ def _make_leaf(folder, name, purpose, names):
 
 def _certificate(subject, issuer, public_key, days):
   now = datetime.datetime.now(datetime.UTC)
-  # An hour back: the clocks of hospitals differ.
+  # Valid from one hour ago, because the clocks of hospitals differ.
   return (x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(public_key)
           .serial_number(x509.random_serial_number()).not_valid_before(now - datetime.timedelta(hours=1))
           .not_valid_after(now + datetime.timedelta(days=days)))

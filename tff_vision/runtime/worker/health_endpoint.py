@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def served(host: str, port: int, healthy: Callable[[], bool]) -> Iterator[None]:
-  """Answers at host:port while the context is open; `healthy` is called in another thread, once a request.
+  """Answers at host:port while the context is open; `healthy` is called in another thread, once per request.
 
   Raises:
-    ValueError: The port cannot be had.
+    ValueError: The port cannot be opened.
   """
 
   class Handler(http.server.BaseHTTPRequestHandler):
@@ -21,7 +21,7 @@ def served(host: str, port: int, healthy: Callable[[], bool]) -> Iterator[None]:
       self.end_headers()
 
     def log_message(self, format, *args):
-      """Checks come every few seconds; the log is for other things."""
+      """Logs nothing, because checks come every few seconds."""
 
   try:
     server = http.server.ThreadingHTTPServer((host, port), Handler)

@@ -1,7 +1,7 @@
 """The nginx in front of a worker: passes one TCP port to the executor after mutual TLS.
 
-The executor itself has neither encryption nor authentication. nginx's `stream` module ends TLS and hands on bytes,
-so that HTTP/2 with its deadlines stays end to end. (stunnel cannot stand here: as a server it selects no ALPN
+The executor itself has neither encryption nor authentication. nginx's `stream` module terminates TLS and forwards
+bytes, so that HTTP/2 and its deadlines remain end to end. (stunnel cannot be used here: as a server it selects no ALPN
 protocol, and gRPC refuses such a connection.)
 """
 
@@ -18,7 +18,7 @@ _MODULES = ('/usr/lib/nginx/modules/ngx_stream_module.so', '/usr/lib64/nginx/mod
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DoorTls:
-  """Attributes: `client_name` is the only certificate name let in; its subject must be CN=client_name alone."""
+  """Attributes: `client_name` is the only accepted certificate name; the subject must be exactly CN=client_name."""
   cert: str
   key: str
   client_ca: str
@@ -40,7 +40,7 @@ def command(folder: pathlib.Path, *, host: str, port: int, executor: str, tls: D
 
   Args:
     executor: Where connections go: unix:/path or host:port.
-    tls: None: whoever reaches the port is let in.
+    tls: None: everyone who can reach the port has access.
 
   Raises:
     ValueError: nginx or its stream module is not installed.
@@ -54,7 +54,7 @@ def command(folder: pathlib.Path, *, host: str, port: int, executor: str, tls: D
 
 
 def _configuration(folder, host, port, executor, tls):
-  # As root nginx would serve as another user, who may not open the executor's socket.
+  # As root, nginx would serve as another user, who may not be allowed to open the executor's socket.
   user = f'user {pwd.getpwuid(0).pw_name};' if os.getuid() == 0 else ''
   module = next((f'load_module {path};' for path in _MODULES if glob.glob(path)), '')
   listen = f'[{host}]:{port}' if ':' in host else f'{host}:{port}'

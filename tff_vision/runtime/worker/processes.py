@@ -16,7 +16,7 @@ from tff_vision.runtime.tff_internals import allocator
 
 _STOP_TIMEOUT = 5.0
 _KEPT = ('PATH', 'HOME', 'TMPDIR', 'LD_LIBRARY_PATH')
-# Marks by which whoever started us finds what we started.
+# Environment variables with this prefix let the caller of this process find the processes that it started.
 _MARK = 'TFF_VISION_'
 
 
@@ -24,7 +24,7 @@ def executor_binary() -> str:
   """Returns the path of TFF's executor service, without importing TFF.
 
   Raises:
-    RuntimeError: TFF is not installed, or this build of it ships no executor.
+    RuntimeError: TFF is not installed, or this build of TFF includes no executor.
   """
   found = importlib.util.find_spec('tensorflow_federated')
   if found is None:
@@ -36,9 +36,13 @@ def executor_binary() -> str:
 
 
 def executor_environment(threads: int | None, math: str = 'float32') -> dict[str, str]:
-  """Returns the environment of an executor: `threads` per operation, None for TensorFlow's choice, and its `math`.
+  """Returns the environment of an executor.
 
-  The rest of the caller's environment stays out: it may hold secrets, and graphs run with it.
+  The rest of the caller's environment is not passed on, because it may hold secrets and graphs run with it.
+
+  Args:
+    threads: Threads per operation; None means TensorFlow's choice.
+    math: See `RuntimeConfig`.
   """
   kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_MARK)}
   limits = {} if threads is None else {'TF_NUM_INTRAOP_THREADS': str(threads)}
@@ -48,7 +52,7 @@ def executor_environment(threads: int | None, math: str = 'float32') -> dict[str
 
 
 def note_on_math(math: str, cpuinfo: pathlib.Path = pathlib.Path('/proc/cpuinfo')) -> str | None:
-  """Returns a sentence if this machine's processor computes as ever, whatever `math` asks for; else None.
+  """Returns a warning if `math` has no effect on this machine's processor; otherwise None.
 
   oneDNN computes float32 convolutions with bfloat16 instructions on AMX only, not with those of AVX512_BF16.
   """
@@ -58,25 +62,25 @@ def note_on_math(math: str, cpuinfo: pathlib.Path = pathlib.Path('/proc/cpuinfo'
 
 
 def executor_command(binary: str, port: int, max_concurrent_clients: int | None) -> list[str]:
-  """Returns the command line; `max_concurrent_clients` None means one a core: more need memory only."""
+  """Returns the command line; `max_concurrent_clients` None means one per core; more would only need more memory."""
   calls = max_concurrent_clients or os.cpu_count() or 1
   return [binary, f'--port={port}', f'--max_concurrent_computation_calls={calls}']
 
 
 def free_port() -> int:
-  """Returns a TCP port of the loopback interface that nobody uses now."""
+  """Returns a TCP port of the loopback interface that is not in use now."""
   with socket.socket() as listener:
     listener.bind(('127.0.0.1', 0))
     return listener.getsockname()[1]
 
 
 class Process:
-  """A child that is ended when this object is closed, and by the kernel when its parent dies.
+  """A child process that ends when this object is closed; the kernel ends it when its parent dies.
 
-  Start it from a thread that lives as long as the child should: Linux ties a child to the thread that made it.
+  Start it from a thread that lives as long as the child should live: Linux binds a child to the thread that created it.
 
   Attributes:
-    name: Of the program, for messages.
+    name: The name of the program, for messages.
   """
 
   def __init__(self, command: Sequence[str], *, log: pathlib.Path | None, environment: Mapping[str, str],
@@ -84,15 +88,18 @@ class Process:
     """Starts `command`.
 
     Args:
-      log: File that all output is appended to; None sends it where our standard error goes.
-      ended_by: What the child gets when its parent dies.
+      command: The program and its arguments.
+      log: File to which all output is appended; None sends the output to our standard error.
+      environment: The environment of the child.
+      ended_by: The signal that the child gets when its parent dies.
     """
     tied = []
     if shutil.which('setpriv') is not None:
-      # A parent that died before the tie was made sends nothing: the shell, which `command` replaces, looks who it has.
+      # If the parent dies before setpriv runs, there is no signal. So the shell first checks its parent; then `command`
+      # replaces the shell.
       tied = ['setpriv', '--pdeathsig', ended_by.name[3:], '--',
               'sh', '-c', '[ "$PPID" = "$0" ] && exec "$@"', str(os.getpid())]
-    # A session of its own: Ctrl-C is for the parent, which ends the child when it is done with it.
+    # A session of its own, so that Ctrl-C reaches only the parent, which ends the child itself.
     with contextlib.nullcontext(sys.stderr) if log is None else open(log, 'ab') as output:
       self._child = subprocess.Popen([*tied, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                                      env=dict(environment), start_new_session=True)
@@ -109,11 +116,11 @@ class Process:
 
   @property
   def exit_code(self) -> int | None:
-    """None while it runs; negative: the signal that ended it."""
+    """The exit code; None while the child runs; negative: the signal that ended it."""
     return self._child.poll()
 
   def close(self, first: signal.Signals = signal.SIGTERM) -> None:
-    """Ends the child: politely, then with SIGKILL."""
+    """Ends the child: with signal `first`, and with SIGKILL if that is not enough."""
     if self._child.poll() is None:
       self._child.send_signal(first)
       try:
@@ -124,13 +131,13 @@ class Process:
 
 
 def listens(address: str | tuple[str, int]) -> bool:
-  """Returns whether something accepts connections at `address`, a unix socket's path or (host, port)."""
+  """Returns whether a process accepts connections at `address`, a unix socket's path or (host, port)."""
   with _socket(address) as knock:
     return knock.connect_ex(address) == 0
 
 
 def serves(address: str | tuple[str, int]) -> bool:
-  """Returns whether a gRPC service is there: it speaks first, also through a socket that something passes on."""
+  """Returns whether a gRPC service is at `address`: it sends the first byte, also through a forwarded socket."""
   with _socket(address) as knock:
     try:
       knock.connect(address)

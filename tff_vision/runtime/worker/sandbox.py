@@ -1,7 +1,7 @@
 """The sandbox of an executor, which runs whatever program the coordinator sends.
 
-bubblewrap gives it an empty network, its data folder read-only under /data, the system's libraries, a small
-/tmp in memory, and nothing else of the host. Connections come in through one unix socket.
+bubblewrap gives it an empty network, its data folder read-only under /data, the system's libraries, and a small /tmp
+in memory. It sees nothing else of the host. Connections enter through one unix socket.
 """
 
 import pathlib
@@ -15,20 +15,22 @@ _NEEDED = {'bwrap': 'bubblewrap', 'socat': 'socat', 'sh': 'dash'}
 
 
 def inner_port() -> int:
-  """Returns the port that the executor uses in its own network."""
+  """Returns the port of the executor in its own network."""
   return _INNER_PORT
 
 
 def command(executor: Sequence[str], *, socket_folder: pathlib.Path, data_root: str | None,
             environment: Mapping[str, str]) -> list[str]:
-  """Returns the command that runs `executor` shut in, reachable at `socket_folder`/executor.sock.
+  """Returns the command that runs `executor` sandboxed, reachable at `socket_folder`/executor.sock.
 
   Args:
     executor: Program and arguments; the program is the only file of its folder that the sandbox shows.
-    data_root: Folder that becomes /data, read-only; None shows none.
+    socket_folder: Folder of the unix socket.
+    data_root: Folder that is visible as /data, read-only; None: there is no /data.
+    environment: Environment of the executor; HOME, TMPDIR and LD_LIBRARY_PATH are not passed on.
 
   Raises:
-    ValueError: A program that this needs is not installed, or the folder does not exist.
+    ValueError: A required program is not installed, or `data_root` does not exist.
   """
   for program, package in _NEEDED.items():
     if shutil.which(program) is None:
@@ -40,7 +42,7 @@ def command(executor: Sequence[str], *, socket_folder: pathlib.Path, data_root: 
               for word in ('--setenv', name, value)]
   data = [] if data_root is None else ['--ro-bind', data_root, '/data']
   program, *options = executor
-  # One door: from the unix socket to the executor's port, which exists in the empty network only.
+  # The only entrance: from the unix socket to the executor's port, which exists only in the empty network.
   inner = (f'socat -lf /dev/null UNIX-LISTEN:/run/worker/{SOCKET},fork,mode=600,max-children=64 '
            f'TCP4:127.0.0.1:{_INNER_PORT} & exec /executor "$@"')
   return ['bwrap', '--unshare-all', '--die-with-parent', '--new-session', '--cap-drop', 'ALL', '--clearenv',

@@ -13,14 +13,14 @@ from tff_vision.runtime.worker import nginx, processes, sandbox
 
 SANDBOXES = ('bubblewrap', 'none')
 _START_TIMEOUT = 30.0
-# A coordinator that has been away for so many looks, a tenth of a minute, has left.
+# A coordinator without a connection for this many checks, a tenth of a minute, has left.
 _LOOKS_UNTIL_LEFT = 12
 _log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WorkerConfig(runtime_config.ExecutorConfig):
-  """What a worker offers, to whom. Without TLS and away from 127.0.0.1 anybody can run programs here."""
+  """The config of a worker. Without TLS, and with a host other than 127.0.0.1, anybody can run programs here."""
   host: str = option.option('127.0.0.1', 'Address to listen at; 0.0.0.0 means every interface.')
   port: int = option.option(8000, 'TCP port to listen at.')
   tls_client_ca: str | None = option.option(
@@ -52,16 +52,16 @@ class WorkerConfig(runtime_config.ExecutorConfig):
 
   @property
   def tls(self) -> nginx.DoorTls | None:
-    """The door's half of mutual TLS."""
+    """The settings of nginx for mutual TLS; None without TLS."""
     if self.tls_cert is None:
       return None
-    # nginx takes relative paths from a folder of its own.
+    # nginx resolves relative paths from its own folder.
     cert, key, client_ca = map(os.path.abspath, (self.tls_cert, self.tls_key, self.tls_client_ca))
     return nginx.DoorTls(cert=cert, key=key, client_ca=client_ca, client_name=self.tls_client_name)
 
 
 class Supervisor:
-  """Starts a worker on entering the context, and ends all of it on leaving."""
+  """Starts a worker on entering the context, and ends all its processes on leaving."""
 
   def __init__(self, config: WorkerConfig):
     self._config = config
@@ -69,7 +69,7 @@ class Supervisor:
     self._away = self._present = 0
 
   def __enter__(self) -> 'Supervisor':
-    """Raises: ValueError: something is not installed or not readable; RuntimeError: a process does not start."""
+    """Raises: ValueError: A program is not installed or a file not readable; RuntimeError: A process does not start."""
     self._folder = pathlib.Path(tempfile.mkdtemp(prefix='tff_vision-worker-'))
     try:
       self._start_executor()
@@ -90,10 +90,10 @@ class Supervisor:
     shutil.rmtree(self._folder, ignore_errors=True)
 
   def look(self) -> None:
-    """Restarts an executor that has ended or whose coordinator has left; call it about twice a second.
+    """Restarts the executor if it has ended or its coordinator has left; to be called about twice a second.
 
     Raises:
-      RuntimeError: The door has ended, or the executor does not start again.
+      RuntimeError: nginx has ended, or the executor does not start again.
     """
     if self._door is not None and self._door.exit_code is not None:
       raise RuntimeError(f'nginx ended with code {self._door.exit_code}.')
@@ -102,7 +102,7 @@ class Supervisor:
                  self._executor.exit_code)
       self._start_executor()
     elif self._coordinator_has_left():
-      # Values of a coordinator that was killed stay in the executor for ever otherwise.
+      # Otherwise the values of a killed coordinator would stay in the executor for ever.
       _log.info('the coordinator has left: starting a fresh executor')
       self._start_executor()
 
@@ -112,7 +112,7 @@ class Supervisor:
 
   @property
   def pids(self) -> list[int]:
-    """The processes that this one has started."""
+    """The processes that this object has started."""
     return [process.pid for process in (self._executor, self._door) if process is not None]
 
   def _start_executor(self):
@@ -131,7 +131,7 @@ class Supervisor:
       inside.mkdir(mode=0o700)
       self._inside = str(inside / sandbox.SOCKET)
       command = sandbox.command(command, socket_folder=inside, data_root=config.data_root, environment=environment)
-      # What bubblewrap itself is started with can be read from inside.
+      # The environment of bubblewrap itself can be read from inside the sandbox.
       environment = {'PATH': environment['PATH']}
     self._executor = processes.Process(command, log=None, environment=environment)
     processes.wait_until(self.serving, self._executor, _START_TIMEOUT)
@@ -152,7 +152,7 @@ class Supervisor:
       return
     inside = f'unix:{self._inside}' if isinstance(self._inside, str) else '127.0.0.1:' + str(self._inside[1])
     command = nginx.command(self._folder, host=config.host, port=config.port, executor=inside, tls=config.tls)
-    # SIGTERM: nginx's children would go on serving if their master were killed.
+    # SIGTERM, because nginx's children would continue to serve if their master were killed with SIGKILL.
     self._door = processes.Process(command, log=None, environment=processes.executor_environment(None),
                                    ended_by=signal.SIGTERM)
     host = '127.0.0.1' if config.host in ('0.0.0.0', '::') else config.host
@@ -163,7 +163,7 @@ class Supervisor:
       self._present, self._away = self._present + 1, 0
       return False
     self._away += 1
-    # Health checks come and go within one look; a coordinator stays.
+    # A health check ends within one check of this supervisor; a coordinator stays connected.
     return self._present > 2 and self._away >= _LOOKS_UNTIL_LEFT
 
 

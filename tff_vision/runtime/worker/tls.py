@@ -1,7 +1,7 @@
 """Mutual TLS between coordinator and worker, and clear messages when it fails.
 
-gRPC reports a refused certificate as UNAVAILABLE, the same as a worker that is down. `check` makes the handshake
-with Python's ssl and says which of the two it is.
+gRPC reports a refused certificate as UNAVAILABLE, as it does for a worker that is down. `check` makes the handshake
+with Python's ssl and reports which of the two it is.
 """
 
 import dataclasses
@@ -13,12 +13,12 @@ import grpc
 
 CHANNEL_OPTIONS = (
     ('grpc.max_receive_message_length', -1), ('grpc.max_send_message_length', -1),
-    # No keepalive here: executors answer pings during a long computation with «too many pings» and hang up.
+    # No keepalive: executors answer pings during a long computation with «too many pings» and close the connection.
     ('grpc.initial_reconnect_backoff_ms', 200), ('grpc.max_reconnect_backoff_ms', 1000))
 
 
 class TlsRefused(ValueError):
-  """A certificate, a key or a name is wrong; trying again cannot help."""
+  """A certificate, a key or a name is wrong; a retry cannot help."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class TlsFiles:
     """Returns a context for this side as a TLS client, TLS 1.3 only.
 
     Raises:
-      TlsRefused: A file is missing or no PEM, or the key is not the certificate's.
+      TlsRefused: A file is missing or not in PEM format, or the key does not belong to the certificate.
     """
     for name, path in dataclasses.asdict(self).items():
       if not os.access(path, os.R_OK):
@@ -58,7 +58,9 @@ def open_channel(address: str, tls: TlsFiles | None, *, own_connection: bool = F
   """Returns a channel to `address` (host:port or unix:path).
 
   Args:
-    own_connection: Do not share a TCP connection with another channel to the same address.
+    address: The worker.
+    tls: This side's TLS files; None: no TLS.
+    own_connection: Whether the channel never shares a TCP connection with another channel to the same address.
   """
   options = [*CHANNEL_OPTIONS, ('grpc.use_local_subchannel_pool', int(own_connection))]
   if tls is None:
@@ -71,10 +73,10 @@ def open_channel(address: str, tls: TlsFiles | None, *, own_connection: bool = F
 
 
 def check(address: str, tls: TlsFiles, timeout: float = 3.0) -> str:
-  """Makes one TLS handshake as a client of host:port and looks at what follows.
+  """Makes one TLS handshake as a client of host:port and checks what the worker sends after it.
 
   Returns:
-    What is wrong in a way that may pass (nothing listens, the connection is closed), or '' when all is well.
+    A temporary problem (nothing listens, the connection is closed), or '' if there is no problem.
 
   Raises:
     TlsRefused: One side does not accept the other's certificate, name or protocol.

@@ -1,8 +1,8 @@
 """One TFF executor process on this host, started so that it cannot outlive its parent.
 
-TFF's own local context starts `worker_binary` with our standard output and never reaps it: it survives the
-script and keeps every pipe on the script's output open. Here the process gets no standard streams of ours, its
-own thread and allocator settings, and dies with us, also when we are killed.
+TFF's own local context starts `worker_binary` with our standard output and never ends it. So it outlives the script and
+keeps every pipe on the script's output open. Here the process gets none of our standard streams and has its own thread
+and allocator settings. It ends with our process, even if our process is killed.
 """
 
 import pathlib
@@ -25,11 +25,11 @@ class WorkerProcess:
 
     Args:
       threads: Intra-op threads of each TensorFlow kernel; None means TensorFlow's choice.
-      max_concurrent_clients: How many clients are computed at once; None means one a core.
+      max_concurrent_clients: Number of clients computed at the same time; None means one per core.
       math: See `RuntimeConfig`.
 
     Raises:
-      RuntimeError: TFF ships no executor for this system.
+      RuntimeError: TFF includes no executor for this system.
     """
     self.port = processes.free_port()
     self._folder = tempfile.TemporaryDirectory(prefix='tff_vision-')
@@ -42,7 +42,7 @@ class WorkerProcess:
     """Blocks until the process answers.
 
     Raises:
-      RuntimeError: It ended or did not answer in time; the message holds its last words.
+      RuntimeError: The process ended or did not answer in time; the message holds the end of its log.
     """
     try:
       processes.wait_until(lambda: processes.serves(('127.0.0.1', self.port)), self._process, timeout_seconds)
@@ -53,6 +53,6 @@ class WorkerProcess:
     return self._process.exit_code is None
 
   def stop(self) -> None:
-    """Ends the process, which may be busy or stopped and has nothing to save; does nothing if it has ended."""
+    """Ends the process with SIGKILL, since it has nothing to save; does nothing if it has already ended."""
     self._process.close(signal.SIGKILL)
     self._folder.cleanup()
