@@ -99,7 +99,7 @@ class WorkerData(protocols.ClientData):
 
 
 class LateData(protocols.WrappedData):
-  """The data of clients whose updates may arrive late, each with its delay."""
+  """The data of clients whose updates may arrive late, together with each client's delay."""
 
   def __init__(self, data: protocols.ClientData, begun: Callable[[int, int], int]):
     """Initializes the data.
