@@ -52,14 +52,14 @@ class How(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
-  """What a row asks of one field.
+  """A restriction that a row puts on one field.
 
   Attributes:
-    field: Of any config section.
-    reason: Why, as the end of a sentence.
-    legal: Values that go with the row; none: the field's default alone.
-    how: The verb.
-    own: Whether an object or a reference of one's own goes too.
+    field: A field of any config section.
+    reason: The reason, as the end of a sentence.
+    legal: The values that are compatible with the row; empty: only the field's default.
+    how: The verb of the refusal.
+    own: Whether a user's own object or reference is compatible too.
   """
   field: str
   reason: str
@@ -73,15 +73,15 @@ class Row:
   """One choice.
 
   Attributes:
-    name: As flags and configs have it; empty for objects of one's own.
-    about: One line.
-    traits: What it has.
+    name: The name in flags and configs; empty for a user's own objects.
+    about: A description in one line.
+    traits: The traits of the choice.
     traits_unless: Traits that it has unless a field has this value: (trait, field, value).
-    reads: Config fields that not every choice of its kind reads.
-    requires: Of these, the fields that must be given.
-    refuses: Traits of other choices that it does not go with -> why not.
-    limits: What it asks of single fields.
-    needs_one_of: Fields of which one must be set, and why; empty: nothing.
+    reads: The config fields that it reads and that not every choice of its kind reads.
+    requires: Those of the fields in `reads` that must be given.
+    refuses: Incompatible traits of other choices -> reason.
+    limits: The restrictions on single fields.
+    needs_one_of: Fields of which at least one must be set, and the reason; empty: no such fields.
     loads: `module:attribute`, imported when it is used.
   """
   name: str
@@ -106,9 +106,9 @@ class Kind:
   """All choices of one field.
 
   Attributes:
-    field: Of a config section; a flag has its name.
+    field: A field of a config section; its flag has the same name.
     rows: Name -> row, in the order in which they are shown.
-    own: What an object or a reference of one's own is, as far as it says nothing itself; None: only names are taken.
+    own: The row of a user's own object or reference, if the object brings no row; None: only names are accepted.
   """
   field: str
   rows: Mapping[str, Row]
@@ -121,7 +121,7 @@ class Kind:
 
 
 def own_algorithm(name: str, *, keeps: bool, reads_share: bool, shows: bool, personal: bool) -> Row:
-  """Returns the row of an algorithm that is no row of the catalogue, from what its class says of itself."""
+  """Returns the row of an algorithm that is not in the catalogue, from the attributes of its class."""
   said = {Trait.KEEPS_STATE: keeps, Trait.READS_SHARE: reads_share, Trait.SHOWS_MORE: shows, Trait.PERSONAL: personal}
   return Row(name, traits=frozenset(trait for trait, has in said.items() if has),
              refuses={Trait.EXAMPLE_LEVEL: CLIPPED_GRADIENT})

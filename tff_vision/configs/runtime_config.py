@@ -9,7 +9,7 @@ MATHS = ('float32', 'bfloat16')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ExecutorConfig:
-  """The settings that a coordinator and a worker share: a certificate, and the executors that they start."""
+  """What a coordinator and a worker have both: a certificate, and executors that they start."""
   threads: int | None = option.option(
       1, 'Threads of one operation in an executor started here; unset means TensorFlow\'s choice.')
   max_concurrent_clients: int | None = option.option(
