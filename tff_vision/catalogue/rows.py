@@ -7,8 +7,8 @@ from typing import Any
 
 
 class Trait(enum.Enum):
-  """What one choice has that another may not go with. Objects of one's own declare theirs in a `Row` too."""
-  # Of algorithms.
+  """A property of a choice that may be incompatible with other choices. User objects declare theirs in a `Row` too."""
+  # Traits of algorithms.
   KEEPS_STATE = 'clients keep something between their rounds'
   READS_SHARE = 'the server reads the share of all clients\' weights that is in the mean'
   SHOWS_MORE = 'clients are shown more than the model'
@@ -16,28 +16,28 @@ class Trait(enum.Enum):
   PERSONAL = 'every client has a model of its own'
   SEVERAL_MODELS = 'the server has several models'
   LATE = 'updates come rounds late'
-  # Of privacy mechanisms.
+  # Traits of privacy mechanisms.
   PROMISES = 'something is promised to clients or to examples'
   CLIENT_LEVEL = 'client-level privacy'
   EXAMPLE_LEVEL = 'example-level privacy'
   NOISES_SUM = 'noise is calibrated to a sum of clipped updates'
   NOISES_UPDATE = 'every update is clipped and noised by itself'
   CLIENTS_DRAW_NOISE = 'clients draw the noise, against the server too'
-  # Of secure sums.
+  # Traits of secure sums.
   HIDES_UPDATES = 'nobody sees a single update'
-  # Of aggregators and compressions.
+  # Traits of aggregators and compressions.
   RULE = 'decides by single updates'
   LIMIT = 'changes each update by itself'
   OWN_FACTORY = 'a tff.aggregators factory of one\'s own'
   COMPRESSES = 'an update is written with fewer bits'
   DEFERS = 'a client keeps what it has not sent'
-  # Of attacks.
+  # Traits of attacks.
   CHANGES_UPDATES = 'attackers change their updates'
   CHANGES_DATA = 'attackers change their examples'
-  # Of models and tasks.
+  # Traits of models and tasks.
   RETURNS_IMAGES = 'the model returns images'
   COMPARES_EXAMPLES = 'the loss compares the examples of a batch'
-  # Of where the work is done.
+  # Traits of the place where the work is done.
   ON_WORKERS = 'clients\' work is done by remote workers'
   DATA_ON_WORKERS = 'workers read the examples from their own disks'
   PLAYS = 'clients play, and have no examples'

@@ -1,7 +1,7 @@
 """One experiment, as data: frozen dataclasses that are legal if they exist, with an exact JSON round trip.
 
-A field's name is the name of its command-line flag, so field names are unique over all classes here. Where a field
-stands, its default and its one text stand too, and `flags/` reads them; what may be chosen comes from the catalogue.
+A field's name is the name of its command-line flag, so field names are unique over all classes here. The default and
+the only description of a field are in its definition, where `flags/` reads them; its choices come from the catalogue.
 """
 
 import dataclasses

@@ -67,7 +67,7 @@ class OwnWork:
 
   @functools.cached_property
   def plan(self) -> plan_lib.PrivacyPlan:
-    """Who takes part."""
+    """The plan, which says who takes part."""
     return plan_lib.build_plan(
         configs.PrivacyConfig(), self.participation, population=self.population, rounds=self.rounds, seed=self.seed,
         cohort_size_bounds=secured.cohort_size_bounds(self.secure_sum))

@@ -1,7 +1,7 @@
 """Composes learning processes for which TFF's own composer has no place.
 
-Two things are new: what a client keeps leaves the round beside the server's state, and client work may read the
-server's state (a control variate, a global momentum, earlier models).
+Two things differ from TFF's composer: a round returns the clients' kept values in addition to the server's state, and
+client work may read the server's state (a control variate, a global momentum, earlier models).
 """
 
 import collections

@@ -1,7 +1,7 @@
 """Local training: minibatch gradient descent over the examples of one client, from the server's weights.
 
-Every client work trains through `descend`; an algorithm is a change of the gradient, with a state that it may carry
-from step to step. The loop runs inside the client's graph and updates the weights in place.
+All client work trains through `descend`. An algorithm changes the gradient, and may carry a state from step to step.
+The loop runs inside the client's graph and updates the weights in place.
 """
 
 import collections

@@ -1,6 +1,6 @@
 """The TFF client work that all algorithms share.
 
-The loop over batches is `local_steps.descend`; what an algorithm adds is in its `work`.
+The loop over batches is `local_steps.descend`; the method `work` of an algorithm contains the algorithm's own part.
 """
 
 import collections
