@@ -24,7 +24,7 @@ def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.E
   """Returns the experiment that the flags describe.
 
   Args:
-    base: Gives the values of flags that were not given, in place of the defaults.
+    base: The values of flags that were not given, instead of the defaults.
 
   Raises:
     ValueError: A value is illegal.
@@ -36,7 +36,7 @@ def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.E
 
 
 def any_config(base: Experiment) -> Experiment:
-  """Returns an experiment of the class of `base`, which gives the values of flags that were not given.
+  """Returns an experiment of the class of `base`; flags that were not given keep the values of `base`.
 
   Raises:
     ValueError: A value is illegal.
@@ -45,10 +45,10 @@ def any_config(base: Experiment) -> Experiment:
 
 
 def refuse_others(read: Collection[str], reason: str) -> None:
-  """Refuses flags of an experiment that were given and are none of `read`.
+  """Refuses flags of an experiment that were given but are not in `read`.
 
   Raises:
-    ValueError: Names the flag, and says the reason.
+    ValueError: Names the flag and the reason.
   """
   for flag in groups.given(GROUPS):
     if flag.name not in read:

@@ -19,9 +19,9 @@ class Group:
   """Flags that belong together.
 
   Attributes:
-    title: Stands above them in --help and in the reference.
+    title: The heading of the group in --help and in the reference.
     section: The config section whose fields they are.
-    names: Of its fields.
+    names: The names of these fields.
   """
   title: str
   section: type
@@ -32,12 +32,12 @@ class Group:
     return (field for field in dataclasses.fields(self.section) if field.name in self.names)
 
   def only(self, *names: str) -> 'Group':
-    """Returns the group of some of its fields."""
+    """Returns a group with only the named fields."""
     return dataclasses.replace(self, names=names)
 
 
 def of(section: type, title: str) -> tuple[Group, ...]:
-  """Returns the fields of a section in one group for each of their topics; `title` is that of fields without one."""
+  """Returns the fields of a section, one group for each topic; `title` is the title of fields without a topic."""
   by_title: dict[str, list[str]] = {}
   for field in dataclasses.fields(section):
     by_title.setdefault(option.of(field).topic or title, []).append(field.name)
@@ -45,7 +45,7 @@ def of(section: type, title: str) -> tuple[Group, ...]:
 
 
 def own(section: type, title: str) -> tuple[Group, ...]:
-  """Returns `of` the fields that a section does not share with the one it extends."""
+  """Returns the same as `of`, but without the fields that the section inherits from the section it extends."""
   shared = {field.name for base in section.__mro__[1:] if dataclasses.is_dataclass(base)
             for field in dataclasses.fields(base)}
   return tuple(dataclasses.replace(group, names=tuple(name for name in group.names if name not in shared))
@@ -53,7 +53,7 @@ def own(section: type, title: str) -> tuple[Group, ...]:
 
 
 def define(groups: Sequence[Group]) -> None:
-  """Makes absl know the flags of these groups; those that it knows already stay as they are."""
+  """Defines the flags of these groups in absl; flags that are already defined do not change."""
   for group in groups:
     types_of = typing.get_type_hints(group.section)
     for field in group.fields():
@@ -62,7 +62,7 @@ def define(groups: Sequence[Group]) -> None:
 
 
 def flags_of(groups: Sequence[Group]) -> list[flags.Flag]:
-  """Returns the flags of these groups, which are defined."""
+  """Returns the flags of these groups; they must be defined already."""
   return [flags.FLAGS[name] for group in groups for name in group.names]
 
 
@@ -86,17 +86,17 @@ def read(base: Section) -> Section:
     if name == 'imports' and value:
       values[name] = [os.path.abspath(os.path.expanduser(each)) if each.endswith('.py') else each for each in value]
     elif option.of(fields[name]).path and value is not None:
-      # A run is continued and evaluated from any working directory.
+      # A run may be continued and evaluated from any working directory.
       values[name] = os.path.abspath(os.path.expanduser(value))
   return dataclasses.replace(base, **{  # type: ignore[type-var]
       name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def made(section: type[Section]) -> Section:
-  """Returns a section of the values of its flags; for one that has fields without a default.
+  """Returns a section with the values of its flags; for a section that has fields without a default.
 
   Raises:
-    ValueError: One of these is missing, or a value is illegal.
+    ValueError: A field without a default is missing, or a value is illegal.
   """
   fields = dataclasses.fields(section)  # type: ignore[arg-type]
   values = {field.name: flags.FLAGS[field.name].value for field in fields}
@@ -107,7 +107,7 @@ def made(section: type[Section]) -> Section:
 
 
 def text(field: dataclasses.Field) -> str:
-  """Returns what is said of a field, with the names that it takes beside what is one's own."""
+  """Returns the description of a field, with the names that it takes and the user's objects that it takes."""
   said, names = option.of(field), option.choices(field)
   if not said.own:
     return said.about

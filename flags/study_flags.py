@@ -23,6 +23,6 @@ def privacy_budget() -> budget_question.Budget:
   """Returns the question that the command line asks.
 
   Raises:
-    ValueError: It is no legal question.
+    ValueError: The question is not legal.
   """
   return groups.made(budget_question.Budget)

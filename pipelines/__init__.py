@@ -6,7 +6,7 @@ import sys
 
 from tff_vision.diagnosis import environment
 
-# Before TensorFlow is imported anywhere: its C++ start-up messages are no news to a user.
+# This must be set before TensorFlow is imported anywhere: its C++ start-up messages do not help a user.
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 if environment.looks_bare():

@@ -55,7 +55,8 @@ def main() -> None:
   planned = experiment.from_config(config).plan()
   task, plan, report = planned.task, planned.plan, directory.read_report()
   directory.check_data(task.images.fingerprint)
-  # As the run's end computed it, with every round that was run twice: what it was computed from may be gone.
+  # The ledger is read from the report, which counts every round that was run twice: the inputs of its computation may
+  # have been deleted.
   ledger, evaluator = ledger_lib.of_report(report), exported.ExportedModel(directory).evaluator()
   shown = _SHOW_TRAINING_DATA.value or released.training_data_shown(report)
   if not shown:
@@ -89,9 +90,10 @@ def _announce(models, passes, examples, seconds):
 
 
 def _into_report(found, told, directory, task, shown):
-  """Writes the run's report.html again, with what the attacks found.
+  """Writes the run's report.html again, with the results of the attacks.
 
-  What comes from training images stands there only if it is shown; if not, in a report for the run's owner.
+  Results that are computed from training images are in it only if they are shown; otherwise they are in a separate
+  report for the owner of the run.
   """
   from tff_vision import secret_files
   from tff_vision.audit import membership_of_run

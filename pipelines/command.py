@@ -8,7 +8,7 @@ _NO_PIPELINES = ('__init__', 'command', 'launch', 'progress')
 
 
 def main() -> None:
-  """Runs the pipeline that the first argument names; exits as it does."""
+  """Runs the pipeline that the first argument names, and exits with its exit code."""
   names = sorted(path.stem for path in pathlib.Path(__file__).parent.glob('*.py') if path.stem not in _NO_PIPELINES)
   name = sys.argv[1] if len(sys.argv) > 1 else '--help'
   if name in ('--help', '-h', 'help'):

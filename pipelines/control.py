@@ -37,7 +37,7 @@ def main() -> None:
   config = experiment_flags.any_config(base)
 
   from tff_vision.studies.control import (
-    policy_training,  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
+    policy_training,  # Imported late: TensorFlow takes seconds, but --help and errors must be fast.
   )
   shown = progress.Progress(rounds=config.program.rounds)
   shown.metrics = policy_training.METRICS

@@ -21,14 +21,14 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def dataset_findings() -> list[Finding]:
-  """Which datasets lie on this machine; an absent one says how to get it."""
+  """Returns which data sets are on this machine; for a missing one, the finding says how to get it."""
   from tff_vision.data.sources import installed
   return [Finding(f'data {name}', Status.OK, where) if present
           else Finding(f'data {name}', Status.INFO, 'not on this machine', where)
           for name, present, where in installed.report()]
 
 
-# Cheap checks first: what they find explains why a later one fails.
+# Cheap checks come first: their findings explain why a later check fails.
 CHECKS: dict[str, Callable[[], Finding | list[Finding]]] = {
     'environment': lambda: environment.environment_findings(_ROOT),
     'protobuf': lambda: libraries.protobuf_finding(libraries.try_code(libraries.PROTOBUF)),
@@ -43,7 +43,7 @@ CHECKS: dict[str, Callable[[], Finding | list[Finding]]] = {
 
 
 def run_checks(checks: dict[str, Callable[[], Finding | list[Finding]]]) -> Iterator[Finding]:
-  """Runs each check; one that breaks is itself a finding, so that the others still speak."""
+  """Runs each check; a check that raises an exception becomes a finding, so that the other checks still run."""
   for name, check in checks.items():
     try:
       found = check()
@@ -54,7 +54,7 @@ def run_checks(checks: dict[str, Callable[[], Finding | list[Finding]]]) -> Iter
 
 
 def as_json(findings: Sequence[Finding]) -> dict:
-  """The findings with stable keys: `fit`, and `findings` of `name`, `status`, `message`, `mend`."""
+  """Returns the findings with stable keys: `fit`, and `findings` with `name`, `status`, `message` and `mend`."""
   return {'fit': all(finding.status is not Status.FAIL for finding in findings),
           'findings': [{'name': finding.name, 'status': finding.status.value, 'message': finding.message,
                         'mend': finding.mend} for finding in findings]}

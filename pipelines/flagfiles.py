@@ -10,10 +10,10 @@ _DIRECTIVE = re.compile(r'--?flagfile(?:=(.*))?$', re.DOTALL)
 
 
 def expanded(arguments: Sequence[str]) -> list[str]:
-  """Returns a command line with the flags of its flag files in their place; lines with # or // first are comments.
+  """Returns a command line in which flag files are replaced by their flags; lines that begin with # or // are comments.
 
   Raises:
-    ValueError: A file cannot be read; file and line are named.
+    ValueError: A file cannot be read; the message names file and line.
   """
   return list(_expanded(list(arguments), ()))
 

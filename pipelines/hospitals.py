@@ -26,7 +26,7 @@ from tff_vision.data.sources import installed
 from tff_vision.program import json_file
 from tff_vision.studies.hospitals import claim
 
-# Without what the ways of training set themselves, and what nothing here reads.
+# The flags that are read: without those that the ways of training set themselves, and those that nothing here reads.
 _READ = (*data_flags.IMAGE_GROUPS, *data_flags.MODEL, training_flags.ALGORITHM.only('proximal_strength'),
          training_flags.CLIENT, training_flags.SERVER, program_flags.PROGRAM[0].only('rounds', 'seed'),
          program_flags.LAUNCH.only('run_dir', 'keep_secrets', 'show_training_data'), program_flags.OUTPUT,
@@ -36,7 +36,8 @@ _DEFAULT = configs.ExperimentConfig(
     model=configs.ModelConfig(model='scattering'),
     client=configs.ClientConfig(client_learning_rate=0.008, client_epochs=2, batch_size=32),
     program=configs.ProgramConfig(rounds=40))
-# Whose images belong to clients already; of others, three hospitals unequal in size and prevalence are made.
+# Data sets whose images already belong to clients. Other data sets are split into three hospitals that differ in size
+# and prevalence.
 _WITH_CLIENTS = ('synthetic_chest', 'synthetic_chest:large', 'folder')
 
 
@@ -52,7 +53,7 @@ def main() -> None:
                          pathlib.Path('runs') / f'hospitals-{datetime.datetime.now():%Y%m%d-%H%M%S-%f}')
   claim.check(run_dir, config, study)
 
-  from tff_vision.data import build  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
+  from tff_vision.data import build  # Imported late: TensorFlow takes seconds, but --help and errors must be fast.
   from tff_vision.data import images as images_lib
   from tff_vision.studies.hospitals import study as study_lib
   images = build.build(config.data, seed=config.program.seed)
@@ -74,7 +75,7 @@ def main() -> None:
 
 
 def _defaults():
-  """Returns the experiment whose values flags replace."""
+  """Returns the default experiment; flags replace its values."""
   dataset = flags.FLAGS['dataset']
   if not dataset.present or dataset.value in _WITH_CLIENTS:
     return _DEFAULT

@@ -16,21 +16,21 @@ from tff_vision.configs import option, validate
 from tff_vision.data.sources import fetch
 
 _NO_PATH = ('finding_separator',)
-_WRITTEN = ('json', 'output')  # Flags that name a file which is written at the end, maybe hours later.
+_WRITTEN = ('json', 'output')  # Flags that name a file that is written at the end, possibly hours later.
 
 
 def launch(main: Callable[..., None], *, flag_groups: Sequence[groups.Group], shown: Sequence[groups.Group] = (),
            takes_files: bool = False) -> None:
   """Parses flags, runs `main`, and exits: 0 when it returns, 1 with one sentence on bad input.
 
-  `absl.app.run` would do for the parsing, but TensorFlow imported below it, as it must be for a quick --help,
-  builds Keras models in the style of TensorFlow 1.
+  `absl.app.run` could parse the flags, but it is not used here: for a fast --help TensorFlow is imported inside `main`,
+  and TensorFlow imported below `absl.app.run` builds Keras models in the style of TensorFlow 1.
 
   Args:
     main: Raises ValueError for a user's mistake, and OSError for a file that cannot be read or written.
-    flag_groups: The script's flags that are fields of configs; it may define others by itself.
-    shown: Of these, the groups in --help; none: all.
-    takes_files: Whether `main` takes the arguments that are no flags.
+    flag_groups: The script's flags that are fields of configs; the script may define other flags itself.
+    shown: The groups of these that --help shows; empty: all groups.
+    takes_files: Whether `main` takes the arguments that are not flags.
   """
   define(flag_groups)
   if {'--help', '-h', '-help', '--helpshort', '--helpfull'} & set(sys.argv[1:]):
@@ -79,7 +79,7 @@ def _refuse_what_cannot_be_written():
 
 
 def _expand_home():
-  """Puts the home folder in place of ~, which shells leave in --flag=~/folder."""
+  """Replaces ~ by the home folder, because shells do not expand it in --flag=~/folder."""
   for name in flags.FLAGS:
     flag = flags.FLAGS[name]
     if not flag.present or name in _NO_PATH:
@@ -91,7 +91,7 @@ def _expand_home():
 
 
 def _disk_is_full(error):
-  """Returns whether a file system had no room, whatever library met that first."""
+  """Returns whether a file system was full, whichever library raised the error."""
   while error is not None:
     if getattr(error, 'errno', None) in (errno.ENOSPC, errno.EDQUOT) or any(
         sign in str(error) for sign in ('No space left on device', 'Disk quota exceeded')):
@@ -106,7 +106,8 @@ def _fail(sentence):
 
 
 def _forget_unused_executor():
-  """Drops the context that importing TFF installs: collected at interpreter exit, it prints a traceback."""
+  """Drops the context that the import of TFF installs; otherwise its collection at interpreter exit prints a traceback.
+  """
   if 'tensorflow_federated' in sys.modules:
     from tff_vision.runtime.driver import local
     local.close()

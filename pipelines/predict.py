@@ -52,7 +52,7 @@ def _classes(model, paths):
 
 
 def _scores(model, paths):
-  """Prints how far each image is from good ones."""
+  """Prints the score of each image, and how many percent of the good test images have a lower one."""
   predictions = {path: {'score': float(model.outputs(path)[1])} for path in paths}
   good = model.facts.get('good_scores')
   for path, found in predictions.items():
@@ -64,7 +64,7 @@ def _scores(model, paths):
 
 
 def _likeness(model, paths):
-  """Prints the cosine of every two images' vectors."""
+  """Prints the cosine similarity of the embedding vectors of every pair of images."""
   vectors = {path: model.outputs(path) for path in paths}
   threshold = model.facts.get('threshold')
   for first, second in itertools.combinations(paths, 2):

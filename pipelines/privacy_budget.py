@@ -38,7 +38,7 @@ def main() -> None:
 def _answer(budget) -> None:
   if _PLOT.value is not None and not pathlib.Path(_PLOT.value).absolute().parent.is_dir():
     raise ValueError(f'plot={_PLOT.value!r}: there is no folder {str(pathlib.Path(_PLOT.value).parent)!r}.')
-  # Numerical libraries load here, so that --help answers at once.
+  # Numerical libraries are imported here, so that --help is fast.
   from tff_vision.privacy import budget_solver
   found = budget_solver.answer(budget)
   if _JSON.value == '-':
@@ -79,7 +79,7 @@ def _describe(found) -> str:
 
 
 def _profile(found) -> list[str]:
-  """Returns the lines about the whole curve: what one epsilon leaves out."""
+  """Returns the lines about the whole privacy curve, which one epsilon does not describe."""
   profile = found.profile
   if profile is None:
     return []

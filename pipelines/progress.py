@@ -13,10 +13,10 @@ import tqdm
 
 
 class Progress:
-  """Shows rounds as they end."""
+  """Shows each round when it ends."""
 
   def __init__(self, *, rounds: int):
-    """Shows a run of `rounds` rounds; `metrics`, names in order, may be set when it is known what is measured."""
+    """Shows a run of `rounds` rounds; `metrics`, the names in order, may be set once the measured metrics are known."""
     self.metrics: Sequence[str] = ()
     self._rounds = rounds
     self._bar = None
@@ -56,7 +56,7 @@ class Progress:
 
 
 def client_title(per_client: Mapping[str, Any]) -> str:
-  """Returns what the numbers of clients are, as a run's summary prints it."""
+  """Returns the title of the clients' numbers, as a run's summary prints it."""
   metric = per_client.get('metric', 'accuracy')
   return 'per client' if metric == 'accuracy' else f'{metric} per client'
 
@@ -67,13 +67,13 @@ def numbers(evaluation: Mapping[str, Any]) -> str:
 
 
 class Downloads:
-  """Shows downloads and decompressions: a bar each, or without a terminal a line at the end of each."""
+  """Shows downloads and decompressions: one bar for each; without a terminal, one line at the end of each."""
 
   def __init__(self):
     self._bars = {}
 
   def __call__(self, name: str, done: int, total: int | None) -> None:
-    """Takes the bytes so far, and those in all if known, of the file called `name`."""
+    """Takes the number of bytes so far, and the total number if known, of the file called `name`."""
     if sys.stderr.isatty():
       if name not in self._bars:
         self._bars[name] = tqdm.tqdm(total=total, desc=name, unit='B', unit_scale=True)

@@ -26,7 +26,7 @@ def main() -> None:
   if out.exists() and any(out.iterdir()):
     raise ValueError(f'out={out} is not empty.')
 
-  from tff_vision.data import build, records  # Late: TensorFlow costs seconds that --help must not pay.
+  from tff_vision.data import build, records  # Imported late: TensorFlow takes seconds, but --help must be fast.
   clients = build.build(config.data, seed=config.program.seed).train
   for worker in range(_NUM_WORKERS.value):
     folder = out / f'worker_{worker}'

@@ -72,14 +72,14 @@ def _directory(folder, cell):
 
 
 def _prepare(folder, cell):
-  """Makes sure that a cell can run: its data is here, and its folder is its own or new."""
+  """Checks that a cell can run: its data is on this machine, and its folder is new or belongs to this cell."""
   installed.require(cell.config.data)
   directory = _directory(folder, cell)
   directory.check_usable(cell.config, resume=directory.config.exists())
 
 
 def _wipe(folder, made):
-  """Finishes the wiping of cells that were killed between their report and their end."""
+  """Finishes the wiping of cells that were killed after their report was written but before they ended."""
   for cell in made:
     directory = _directory(folder, cell)
     if cell.config.promises and directory.report_json.exists():
@@ -92,7 +92,7 @@ def _tell(text):
 
 
 def _run(waiting, folder, launch_config, *, tell=_tell, charged=True):
-  """Runs cells, some at a time; each is a process of its own, so that one cell's end frees all its memory."""
+  """Runs cells, several at a time; each runs in a separate process, so that all its memory is freed at its end."""
   tell(f'{len(waiting)} cells to run.')
   running, total = {}, len(waiting)
   try:
@@ -111,7 +111,7 @@ def _run(waiting, folder, launch_config, *, tell=_tell, charged=True):
 
 
 def _start(folder, cell, launch_config, charged):
-  """Starts a cell by resuming it: a run whose config is written and whose checkpoints are none begins at round 1."""
+  """Starts a cell by resuming it: a run that has a config but no checkpoints begins at round 1."""
   directory = _directory(folder, cell)
   if not directory.config.exists():
     whole_file.write(directory.config, configs.to_json(cell.config))
@@ -124,7 +124,7 @@ def _start(folder, cell, launch_config, charged):
 
 
 def _choose(folder, made, launch_config):
-  """Shows the best model of a random number of runs, and what the choice costs; all else of the runs stays hidden."""
+  """Shows the best model of a random number of runs and the privacy cost of the choice; all else stays hidden."""
   if folder.exists() and any(folder.iterdir()):
     raise ValueError(f'run_dir={str(folder)!r} is not empty: a choice is made in one go, in a folder of its own.')
   for cell in made:
@@ -154,7 +154,7 @@ def _choose(folder, made, launch_config):
 
 
 def _totals(budget):
-  """Returns what all runs on the budget cost: every cell is charged, so whichever is chosen and shown is paid for."""
+  """Returns the cost of all runs on the budget: every cell is charged, so the budget also covers the chosen one."""
   if budget.budget_file is None:
     return None
   from tff_vision.accounting import budget_file

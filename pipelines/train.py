@@ -22,7 +22,7 @@ from tff_vision.data.sources import installed
 from tff_vision.program import run_directory
 from tff_vision.runtime.worker import processes
 
-_BROKEN = 3  # As of `pipelines.audit`: measured more than the promise allows.
+_BROKEN = 3  # As in `pipelines.audit`, the exit code if the audit measured more than the guarantee allows.
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def main() -> None:
   installed.require(config.data)
   stop = _StopOnSignal()
 
-  from tff_vision import experiment  # Late: TensorFlow costs seconds that --help and a mistake must not pay.
+  from tff_vision import experiment  # Imported late: TensorFlow takes seconds, but --help and errors must be fast.
   shown = progress.Progress(rounds=config.program.rounds)
   result = experiment.run(config, launch_config, runtime=runtime, budget=budget, on_round=shown,
                           on_start=functools.partial(_introduce, runtime, launch_config, shown),
@@ -76,7 +76,7 @@ def _introduce(runtime, config, progress_shown, planned):
 
 
 def _executors(runtime):
-  """Returns where clients are trained, and how many at a time."""
+  """Returns a text that says where clients are trained, and how many at a time."""
   if runtime.workers:
     return f'on {runtime.num_workers} workers, as each was started'
   threads = 'threads as TensorFlow chooses' if runtime.threads is None else f'{runtime.threads} thread(s) each'

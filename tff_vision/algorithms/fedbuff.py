@@ -1,8 +1,9 @@
 """FedBuff: Nguyen et al., "Federated Learning with Buffered Asynchronous Aggregation", AISTATS 2022, algorithm 1.
 
-The server steps when a buffer's worth of updates has arrived, from whichever model they started: an update that is s
-server steps late counts 1 / sqrt(1 + s) of itself. Who arrives when, `privacy.late_arrivals` simulates; a client is
-trained when its update arrives, from the model of the round in which it began, of which the server keeps the last few.
+The server makes a step when its buffer of updates is full. The updates may start from different models: an update that
+is s server steps late is multiplied by 1 / sqrt(1 + s). `privacy.late_arrivals` simulates which update arrives when. A
+client is trained when its update arrives, from the model of the round in which it began; the server keeps the last few
+models for this purpose.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ from tff_vision.learning import algorithm
 
 
 class FedBuff(algorithm.Algorithm):
-  """Server state: the models of the last rounds, newest first. Brought: how late the client is, int32 []."""
+  """Server state: the models of the last rounds, newest first. Brought: the client's delay in rounds, int32 []."""
   shows = True
 
   def __init__(self, max_staleness: int):

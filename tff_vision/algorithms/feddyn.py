@@ -1,8 +1,8 @@
 """FedDyn: Acar et al., "Federated Learning Based on Dynamic Regularization", ICLR 2021, algorithm 1.
 
 Client k keeps the linear term g_k of its objective: it steps along grad - g_k + alpha * (w - w_server), and afterwards
-g_k' = g_k - alpha * (w - w_server). The server keeps h, alpha times the mean over ALL clients of what they have moved
-(those that do not take part have not), and takes the mean of the models minus h / alpha.
+g_k' = g_k - alpha * (w - w_server). The server keeps h: alpha times the mean over ALL clients of their movement (zero
+for clients that do not take part). The new model is the mean of the clients' models minus h / alpha.
 """
 
 import tensorflow as tf
@@ -44,5 +44,5 @@ class FedDyn(algorithm.Algorithm):
   def step(self, server, mean, share, weights):
     del weights
     drift = tuple(h + self._alpha * share * u for h, u in zip(server, mean, strict=True))
-    someone = tf.cast(share > 0, tf.float32)  # A round without clients leaves the model as it is.
+    someone = tf.cast(share > 0, tf.float32)  # A round without clients does not change the model.
     return drift, [someone * (u + h / self._alpha) for u, h in zip(mean, drift, strict=True)]

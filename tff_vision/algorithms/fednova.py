@@ -1,9 +1,9 @@
 """FedNova: Wang et al., "Tackling the Objective Inconsistency Problem in Heterogeneous Federated Optimization", 2020.
 
-Clients with more examples take more steps, and the plain mean of their updates minimises another objective than the
-clients' mean loss. FedNova divides each update by what its steps would add up to under a constant gradient, |a_i|, and
-multiplies the mean by the mean of the |a_i| (the paper's tau_eff). |a_i| is the number of steps for plain SGD; with
-momentum and a proximal term it follows the same recursion as the weights.
+Clients with more examples take more steps. The plain mean of their updates therefore minimises a different objective,
+not the clients' mean loss. FedNova divides each update by |a_i|, the sum of its steps under a constant gradient, and
+multiplies the mean by the mean of the |a_i| (the paper's tau_eff). For plain SGD, |a_i| is the number of steps; with
+momentum and a proximal term, |a_i| follows the same recursion as the weights.
 """
 
 import collections
@@ -14,16 +14,16 @@ from tff_vision.learning import algorithm
 
 
 class FedNova(algorithm.Algorithm):
-  """Sent: the update over |a_i|, and |a_i|, both in units of the largest client's."""
+  """Sent: the update divided by |a_i|, and |a_i|, both in units of the largest client's |a_i|."""
 
   def __init__(self, *, momentum: float, strength: float, largest: float):
     """Initializes the algorithm.
 
     Args:
-      momentum: Of the clients' optimizer.
-      strength: The mu of a proximal term; 0: none.
-      largest: An upper bound of |a_i|, public. What is sent has then the scale of an update and of 1: encodings of
-        encrypted sums have a fixed range.
+      momentum: The momentum of the clients' optimizer.
+      strength: The mu of a proximal term; 0: no such term.
+      largest: An upper bound of |a_i|, public. It scales the sent values: the first has the scale of an update, the
+        second the scale of 1. This is needed because encodings of encrypted sums have a fixed range.
     """
     self._momentum = momentum
     self._strength = strength
@@ -46,7 +46,7 @@ class FedNova(algorithm.Algorithm):
     return server, [u * mean['steps'] for u in mean['update']]
 
   def _sum_of_coefficients(self, steps, learning_rate):
-    """Returns |a_i|: how far, over the rate, the steps go along a gradient of 1."""
+    """Returns |a_i|: the distance that the steps move under a constant gradient of 1, divided by the learning rate."""
     if not self._momentum and not self._strength:
       return tf.cast(steps, tf.float32)
     def step(moved, velocity):

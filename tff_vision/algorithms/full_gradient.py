@@ -1,8 +1,8 @@
 """Algorithms whose clients send the gradient over all of their examples: FedSGD and MimeLite.
 
 FedSGD: McMahan et al., AISTATS 2017, section 2. MimeLite: Karimireddy et al., "Mime: Mimicking Centralized Stochastic
-Algorithms in Federated Learning", 2020, arXiv:2008.03606, algorithm 1 with SGD with momentum. TFF's own MimeLite trains
-in a loop of its own, over data sets of batches.
+Algorithms in Federated Learning", 2020, arXiv:2008.03606, algorithm 1 with SGD with momentum. TFF's own MimeLite is not
+used here: it has a separate training loop over data sets of batches.
 """
 
 import collections
@@ -16,7 +16,7 @@ from tff_vision.learning import algorithm, local_steps
 
 
 class _Still(tff.learning.optimizers.Optimizer):
-  """Leaves the weights where they are."""
+  """An optimizer that does not change the weights."""
 
   def initialize(self, specs):
     del specs

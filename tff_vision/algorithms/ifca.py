@@ -1,7 +1,8 @@
 """IFCA: Ghosh et al., "An Efficient Framework for Clustered Federated Learning", NeurIPS 2020, algorithm 1, option II.
 
-The server keeps several models. A client trains the one that has the lowest loss on its examples; each model moves by
-the mean of those who chose it. What a client sends has a place for every model, zero but for its own.
+The server keeps several models. A client trains the model that has the lowest loss on its examples. Each model moves by
+the mean update of the clients that chose it. A client sends one update for every model; all are zero except the update
+of the chosen model.
 """
 
 import collections
@@ -14,7 +15,7 @@ from tff_vision.learning import algorithm, local_steps
 
 
 class Ifca(algorithm.Algorithm):
-  """Server state: all models but the first, which is the process's. Kept by a client: which model it chose, one-hot."""
+  """Server state: all models except the first, which is the process's model. Kept by a client: its choice, one-hot."""
   keeps = True
   personal = True
 

@@ -61,7 +61,7 @@ class FedPer(algorithm.Algorithm):
 
 
 class FedRep(FedPer):
-  """FedPer whose clients train their head first, with the body as it came, and then the body."""
+  """FedPer whose clients first train their head, with the server's body unchanged, and then the body."""
 
   def __init__(self, task: tasks.Task, layers: str, head_epochs: int):
     """Args: `head_epochs`: the first so many local epochs train the head; the others train the body."""
@@ -74,7 +74,7 @@ class FedRep(FedPer):
 
   def _train(self, client, start):
     examples = client.task.batch_reader.open(client.dataset).num_examples
-    # Batches run across epochs: the one in which the head's last epoch ends is the head's.
+    # Batches continue across epochs: the batch in which the head's last epoch ends still trains the head.
     head_steps = -(-examples * self._head_epochs // client.task.client.batch_size)
 
     def one_part(step, gradients, weights, server_weights):

@@ -1,4 +1,4 @@
-"""Algorithms whose clients train their own model beside the shared one.
+"""Algorithms whose clients train their own model in addition to the shared one.
 
 Ditto: Li et al., "Ditto: Fair and Robust Federated Learning Through Personalization", ICML 2021, algorithm 1.
 APFL: Deng, Kamani and Mahdavi, "Adaptive Personalized Federated Learning", 2020, arXiv:2003.13461, algorithm 1.

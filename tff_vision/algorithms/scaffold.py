@@ -1,9 +1,9 @@
 """SCAFFOLD: Karimireddy et al., "SCAFFOLD: Stochastic Controlled Averaging for Federated Learning", ICML 2020.
 
 Algorithm 1 with option II for the clients' control variates. Client i steps along g - c_i + c, and afterwards
-c_i' = c_i - c + (x - y_i) / (K * rate) after K steps. The server adds up the changes of the c_i. The paper's clients
-weigh the same; here they weigh what `client_weighting` says, in the model's mean and in c alike, so that c stays the
-mean of the c_i.
+c_i' = c_i - c + (x - y_i) / (K * rate) after K steps. The server adds up the changes of the c_i. In the paper all
+clients have the same weight. Here `client_weighting` determines the weights, both in the mean of the models and in c,
+so that c stays the mean of the c_i.
 """
 
 import collections

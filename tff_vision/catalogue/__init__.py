@@ -1,7 +1,7 @@
 """Everything that has a name, row by row: algorithms, mechanisms, models, data sets and the like.
 
-Flags and configs take their choices from here, `configs.compatibility` its refusals, documents their tables; what a
-name stands for is imported when it is used. Nothing here imports TensorFlow. A new choice is one row.
+Flags and configs take their choices from here, `configs.compatibility` takes its refusals, and documents take their
+tables. The target of a name is imported when it is used. Nothing here imports TensorFlow. A new choice is one new row.
 """
 
 import importlib
@@ -16,7 +16,7 @@ Kind = rows.Kind
 Limit = rows.Limit
 How = rows.How
 
-# Field -> its choices; in the order in which refusals are looked for.
+# Field -> its choices; refusals are checked in this order.
 KINDS: Mapping[str, Kind] = {kind.field: kind for kind in (
     algorithms.ALGORITHMS, algorithms.CLIENT_OPTIMIZERS, algorithms.SERVER_OPTIMIZERS, algorithms.CLIENT_SCHEDULES,
     algorithms.SERVER_SCHEDULES, aggregations.AGGREGATORS, aggregations.COMPRESSIONS, aggregations.ATTACKS,
@@ -25,7 +25,7 @@ KINDS: Mapping[str, Kind] = {kind.field: kind for kind in (
     mechanisms.SAMPLINGS, models.TASKS, models.MODELS, data_sets.DATA_SETS, data_sets.PARTITIONS,
     data_sets.QUANTITY_DISTRIBUTIONS, places.RUNTIMES, places.DATA_PLACEMENTS, models.FORMATS)}
 
-# What a trait does not go with: (trait, the other's trait) -> why not. A row's own `refuses` comes first.
+# Incompatible traits: (trait, trait of the other choice) -> reason. The `refuses` of a row is checked first.
 CLASHES: Mapping[tuple[Trait, Trait], str] = {
     (Trait.PERSONAL, Trait.PROMISES): 'the report tells how good the clients\' own models are, and no noise covers '
                                       'that',
@@ -77,7 +77,7 @@ def row(field: str, name: str) -> Row:
 
 
 def why_not(field: str, name: str, trait: Trait) -> str:
-  """Returns why a choice does not go with one that has `trait`; KeyError if it does."""
+  """Returns why a choice is incompatible with choices that have `trait`; KeyError if it is compatible."""
   return row(field, name).refuses[trait]
 
 
@@ -87,7 +87,7 @@ def with_trait(field: str, trait: Trait) -> tuple[str, ...]:
 
 
 def clash(row: Row, traits: Collection[Trait], others: Collection[Trait]) -> str | None:
-  """Returns why a row with `traits` does not go with one that has `others`; None if it does."""
+  """Returns why a row with `traits` is incompatible with one that has `others`; None if they are compatible."""
   for other in Trait:
     if other in others and other in row.refuses:
       return row.refuses[other]
@@ -98,7 +98,7 @@ def clash(row: Row, traits: Collection[Trait], others: Collection[Trait]) -> str
 
 
 def chosen(field: str, value: Any) -> Row | None:
-  """Returns the row of what a config has in a field: of a name, of an object that brings one, or of one's own."""
+  """Returns the row for a field's value: a name's row, an object's own row, or else the kind's row for own objects."""
   kind = KINDS[field]
   if isinstance(value, str) and value in kind.rows:
     return kind.rows[value]
@@ -107,16 +107,16 @@ def chosen(field: str, value: Any) -> Row | None:
 
 
 def load(reference: str) -> Any:
-  """Returns what stands at `module:attribute`."""
+  """Imports and returns the attribute that `module:attribute` names."""
   module, _, attribute = reference.partition(':')
   return getattr(importlib.import_module(module), attribute)
 
 
 class Loaded(Mapping[str, Any]):
-  """What the names of a field stand for, each imported when it is asked for; names without a `loads` are left out."""
+  """The targets of the names of a field, each imported on first access; names without a `loads` are left out."""
 
   def __init__(self, field: str, *, trait: Trait | None = None, but: Collection[str] = ()):
-    """Args: `trait`: only names with it, if it is given; `but`: names that are left out."""
+    """Args: `trait`: if given, only names with this trait are included; `but`: names that are left out."""
     self._rows = {name: found for name, found in KINDS[field].rows.items()
                   if found.loads and name not in but and (trait is None or trait in found.traits)}
 

@@ -20,7 +20,7 @@ class SecureSum(Row):
 
   Attributes:
     opens: Who opens the sum.
-    loss: What happens when a client is lost.
+    loss: What happens if a client is lost.
   """
   _: dataclasses.KW_ONLY
   opens: str = ''
@@ -32,8 +32,8 @@ class Aggregator(Row):
   """An aggregator.
 
   Attributes:
-    withstands: In words.
-    holds: What the server has in memory.
+    withstands: In words, what it withstands.
+    holds: What the server keeps in memory.
     paper: Where it was published.
   """
   _: dataclasses.KW_ONLY
@@ -47,7 +47,7 @@ class Compression(Row):
   """A compression.
 
   Attributes:
-    unbiased: Whether what is sent is right on average, in words.
+    unbiased: In words, whether the sent values are correct on average.
     paper: Where it was published.
   """
   _: dataclasses.KW_ONLY

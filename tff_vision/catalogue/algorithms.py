@@ -21,8 +21,8 @@ class Algorithm(Row):
   Attributes:
     paper: Where it was published.
     when: When to use it.
-    sends: How many quantities of the size of the model a client sends, in words where a setting decides.
-    shows: How many of these a client is shown beside the model.
+    sends: How many quantities of the size of the model a client sends; in words if a setting determines it.
+    shows: How many such quantities a client receives in addition to the model.
   """
   _: dataclasses.KW_ONLY
   paper: str = ''
@@ -104,7 +104,7 @@ ALGORITHMS = Kind.of('algorithm', (
               paper='Ghosh et al. 2020, algorithm 1, option II', reads=('ifca_clusters',),
               sends='`ifca_clusters`, and as many numbers', shows='`ifca_clusters` - 1',
               more=frozenset((Trait.SENDS_MORE,)), refuses={Trait.HIDES_UPDATES: _MAGNIFIED},
-              # With one model it is FedAvg.
+              # With one model, IFCA is FedAvg.
               traits_unless=tuple((trait, 'ifca_clusters', 1) for trait in (Trait.SEVERAL_MODELS, Trait.SHOWS_MORE)),
               limits=(Limit('server_optimizer', f'{_MEANS}: choose sgd and 1', ('sgd',)),
                       Limit('server_learning_rate', f'{_MEANS}: choose sgd and 1', (1.0,)),

@@ -12,13 +12,13 @@ _OWN_FILES = ('pixel_range',)
 
 @dataclasses.dataclass(frozen=True)
 class DataSet(Row):
-  """A data set; `loads` reads, and if need be fetches, all of it.
+  """A data set; `loads` reads all of it and downloads it if necessary.
 
   Attributes:
-    comes_from: Where its files come from, for a table.
-    locates: `module:attribute`, what says without network or TensorFlow whether the data is on this machine, and where
-      or how to get it, given `data_dir`.
-    argument: Both are given it first; empty: nothing.
+    comes_from: The origin of its files, for a table.
+    locates: `module:attribute` of a function that takes `data_dir` and says, without network or TensorFlow, whether the
+      data is on this machine, and where it is or how to get it.
+    argument: The first argument of both functions; empty: no such argument.
   """
   _: dataclasses.KW_ONLY
   comes_from: str = ''
@@ -96,7 +96,7 @@ class Partition(Row):
   """How examples become clients.
 
   Attributes:
-    after: The paper that it follows.
+    after: The paper that the partition follows.
   """
   _: dataclasses.KW_ONLY
   after: str = ''

@@ -4,7 +4,7 @@ import dataclasses
 
 from tff_vision.catalogue.rows import How, Kind, Limit, Row, Trait
 
-# Fields of the cohort that make devices come and go.
+# The fields of the cohort config that make devices come and go.
 MEMBERSHIP = ('availability_trace', 'arrival_rounds', 'stay_rounds')
 DEVICES = (*MEMBERSHIP, 'day_rounds', 'day_share', 'dropout_before', 'dropout_after', 'over_selection',
            'round_deadline', 'speed_spread')
@@ -40,13 +40,13 @@ class Mechanism(Row):
   """A privacy mechanism.
 
   Attributes:
-    protects: What must not be told apart.
-    against: Whom the promise holds against.
-    noise: Where it is drawn.
-    needs: In words, for a table.
-    payload: What a client sends where no secure sum hides it: `update`, as the compression writes it; `floats`; or
+    protects: The unit whose presence must not be distinguishable.
+    against: The parties against whom the guarantee holds.
+    noise: Where the noise is drawn.
+    needs: The required sampling, in words, for a table.
+    payload: What a client sends if no secure sum hides it: `update`, as the compression writes it; `floats`; or
       `steps`, whole numbers of 64 bits.
-    more_numbers: So many numbers more than the update has.
+    more_numbers: How many numbers a client sends in addition to the update.
   """
   _: dataclasses.KW_ONLY
   protects: str = ''
@@ -106,8 +106,8 @@ PRIVACIES = Kind.of('privacy', (
               limits=(*(Limit(name, _BY_ITSELF, (), How.UNREAD) for name in (
                   'client_gradient_clip', 'client_weight_decay', 'client_schedule', 'client_warmup_rounds')),
                       Limit('client_weighting', _BY_ITSELF, (None, 'examples'), How.UNREAD), _PERSONALIZE,
-                      # Every client keeps a ledger of its own, of the rounds in which it took part: no chance of being
-                      # drawn counts, and who is a member is fixed before the run.
+                      # Every client has its own ledger, of the rounds in which it took part: the probability of being
+                      # drawn is not used, and the members are fixed before the run.
                       *(Limit(name, _RATE) for name in DEVICES if name not in MEMBERSHIP)),
               loads=f'{_PLANS}.example_plan:build'),
     Mechanism('local_dp', 'every client clips and noises its update by itself', protects=_CLIENT,

@@ -12,10 +12,10 @@ class MedicalSet:
   """One set.
 
   Attributes:
-    class_names: In label order; of a multi-label set, its findings.
+    class_names: The classes in label order; for a multi-label set, its findings.
     channels: 1 or 3.
-    images: Numbers of training, validation and test images.
-    md5: Of the files with 28, 64, 128 and 224 pixels.
+    images: The numbers of training, validation and test images.
+    md5: The MD5 digests of the files with 28, 64, 128 and 224 pixels.
     multi_label: Whether an image may have any number of findings.
     commercial: Whether its licence, CC BY 4.0 instead of CC BY-NC 4.0, allows commercial use.
   """

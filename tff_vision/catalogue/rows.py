@@ -7,8 +7,8 @@ from typing import Any
 
 
 class Trait(enum.Enum):
-  """What one choice has that another may not go with. Objects of one's own declare theirs in a `Row` too."""
-  # Of algorithms.
+  """A property of a choice that may be incompatible with other choices. User objects declare theirs in a `Row` too."""
+  # Traits of algorithms.
   KEEPS_STATE = 'clients keep something between their rounds'
   READS_SHARE = 'the server reads the share of all clients\' weights that is in the mean'
   SHOWS_MORE = 'clients are shown more than the model'
@@ -16,28 +16,28 @@ class Trait(enum.Enum):
   PERSONAL = 'every client has a model of its own'
   SEVERAL_MODELS = 'the server has several models'
   LATE = 'updates come rounds late'
-  # Of privacy mechanisms.
+  # Traits of privacy mechanisms.
   PROMISES = 'something is promised to clients or to examples'
   CLIENT_LEVEL = 'client-level privacy'
   EXAMPLE_LEVEL = 'example-level privacy'
   NOISES_SUM = 'noise is calibrated to a sum of clipped updates'
   NOISES_UPDATE = 'every update is clipped and noised by itself'
   CLIENTS_DRAW_NOISE = 'clients draw the noise, against the server too'
-  # Of secure sums.
+  # Traits of secure sums.
   HIDES_UPDATES = 'nobody sees a single update'
-  # Of aggregators and compressions.
+  # Traits of aggregators and compressions.
   RULE = 'decides by single updates'
   LIMIT = 'changes each update by itself'
   OWN_FACTORY = 'a tff.aggregators factory of one\'s own'
   COMPRESSES = 'an update is written with fewer bits'
   DEFERS = 'a client keeps what it has not sent'
-  # Of attacks.
+  # Traits of attacks.
   CHANGES_UPDATES = 'attackers change their updates'
   CHANGES_DATA = 'attackers change their examples'
-  # Of models and tasks.
+  # Traits of models and tasks.
   RETURNS_IMAGES = 'the model returns images'
   COMPARES_EXAMPLES = 'the loss compares the examples of a batch'
-  # Of where the work is done.
+  # Traits of the place where the work is done.
   ON_WORKERS = 'clients\' work is done by remote workers'
   DATA_ON_WORKERS = 'workers read the examples from their own disks'
   PLAYS = 'clients play, and have no examples'
@@ -52,14 +52,14 @@ class How(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Limit:
-  """What a row asks of one field.
+  """A restriction that a row puts on one field.
 
   Attributes:
-    field: Of any config section.
-    reason: Why, as the end of a sentence.
-    legal: Values that go with the row; none: the field's default alone.
-    how: The verb.
-    own: Whether an object or a reference of one's own goes too.
+    field: A field of any config section.
+    reason: The reason, as the end of a sentence.
+    legal: The values that are compatible with the row; empty: only the field's default.
+    how: The verb of the refusal.
+    own: Whether a user's own object or reference is compatible too.
   """
   field: str
   reason: str
@@ -73,15 +73,15 @@ class Row:
   """One choice.
 
   Attributes:
-    name: As flags and configs have it; empty for objects of one's own.
-    about: One line.
-    traits: What it has.
+    name: The name in flags and configs; empty for a user's own objects.
+    about: A description in one line.
+    traits: The traits of the choice.
     traits_unless: Traits that it has unless a field has this value: (trait, field, value).
-    reads: Config fields that not every choice of its kind reads.
-    requires: Of these, the fields that must be given.
-    refuses: Traits of other choices that it does not go with -> why not.
-    limits: What it asks of single fields.
-    needs_one_of: Fields of which one must be set, and why; empty: nothing.
+    reads: The config fields that it reads and that not every choice of its kind reads.
+    requires: Those of the fields in `reads` that must be given.
+    refuses: Incompatible traits of other choices -> reason.
+    limits: The restrictions on single fields.
+    needs_one_of: Fields of which at least one must be set, and the reason; empty: no such fields.
     loads: `module:attribute`, imported when it is used.
   """
   name: str
@@ -106,9 +106,9 @@ class Kind:
   """All choices of one field.
 
   Attributes:
-    field: Of a config section; a flag has its name.
+    field: A field of a config section; its flag has the same name.
     rows: Name -> row, in the order in which they are shown.
-    own: What an object or a reference of one's own is, as far as it says nothing itself; None: only names are taken.
+    own: The row of a user's own object or reference, if the object brings no row; None: only names are accepted.
   """
   field: str
   rows: Mapping[str, Row]
@@ -121,7 +121,7 @@ class Kind:
 
 
 def own_algorithm(name: str, *, keeps: bool, reads_share: bool, shows: bool, personal: bool) -> Row:
-  """Returns the row of an algorithm that is no row of the catalogue, from what its class says of itself."""
+  """Returns the row of an algorithm that is not in the catalogue, from the attributes of its class."""
   said = {Trait.KEEPS_STATE: keeps, Trait.READS_SHARE: reads_share, Trait.SHOWS_MORE: shows, Trait.PERSONAL: personal}
   return Row(name, traits=frozenset(trait for trait, has in said.items() if has),
              refuses={Trait.EXAMPLE_LEVEL: CLIPPED_GRADIENT})

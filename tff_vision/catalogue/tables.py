@@ -8,7 +8,7 @@ from tff_vision.catalogue import Row, Trait
 
 BEGIN, END = '<!-- rows: {} -->', '<!-- /rows -->'
 _BLOCK = re.compile(r'<!-- rows: (\w+) -->\n.*?<!-- /rows -->', re.DOTALL)
-# Column of what goes with which algorithm -> the choices that it stands for.
+# Column of the table of compatible algorithms -> the choices that the column stands for.
 COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = {
     'client-level privacy': tuple(('privacy', name) for name in catalogue.with_trait('privacy', Trait.CLIENT_LEVEL)),
     'example-level privacy': tuple(('privacy', name) for name in catalogue.with_trait('privacy', Trait.EXAMPLE_LEVEL)),
@@ -21,7 +21,7 @@ COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = {
 
 
 def refreshed(text: str) -> str:
-  """Returns a document with the tables between its markers as the catalogue has them.
+  """Returns a document in which the tables between the markers are generated anew from the catalogue.
 
   Raises:
     KeyError: A marker names no table.
@@ -35,9 +35,9 @@ def named(text: str) -> list[str]:
 
 
 def refusals(algorithm: str) -> Mapping[str, str]:
-  """Returns the columns that an algorithm does not go with -> why not."""
+  """Returns the columns that are incompatible with an algorithm -> the reason."""
   row = catalogue.row('algorithm', algorithm)
-  traits, found = _all_traits(row), {}  # Of ifca with one model nobody asks.
+  traits, found = _all_traits(row), {}  # The table ignores the special case of ifca with one model.
   for column, choices in COLUMNS.items():
     if reason := _refusal(row, traits, choices):
       found[column] = reason
@@ -45,7 +45,10 @@ def refusals(algorithm: str) -> Mapping[str, str]:
 
 
 def _refusal(row, traits, choices):
-  """Returns why a row goes with none of these choices, or None; all are refused for one reason, or none is."""
+  """Returns why a row is incompatible with all these choices; None if it is compatible with all of them.
+
+  All choices must have the same result.
+  """
   (reason,) = {catalogue.clash(row, traits, _all_traits(catalogue.row(*choice))) for choice in choices}
   return reason
 
@@ -61,12 +64,12 @@ def _table(field: str, *columns: tuple[str, Callable[[Row], str]]) -> str:
 
 
 def _lines(head, rows):
-  """Returns a table; names of fields stand as code."""
+  """Returns the text of a table with this head and these rows."""
   return '\n'.join('| ' + ' | '.join(cells) + ' |' for cells in (head, ['---'] * len(head), *rows))
 
 
 def _said(name: str, title: str = '') -> tuple[str, Callable[[Row], str]]:
-  """Returns the column of what rows of one kind say in a field of their own."""
+  """Returns the column that shows one attribute of the rows of a kind."""
   return title or name, lambda row: getattr(row, name)
 
 
@@ -77,7 +80,7 @@ def _about(title: str = 'what it is') -> tuple[str, Callable[[Row], str]]:
 _READS = ('flags of its own', lambda row: ', '.join(f'`{name}`' for name in row.reads))
 
 
-# What goes with which aggregation, compression or attack -> the choices that a column stands for.
+# Column of the table of compatible aggregations, compressions and attacks -> the choices that the column stands for.
 _AGGREGATION_COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = {
     'client-level DP': tuple(('privacy', name) for name in catalogue.with_trait('privacy', Trait.NOISES_SUM)),
     'local DP': (('privacy', 'local_dp'),),
@@ -146,7 +149,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     'data_sets': lambda: _table('dataset', _about(), _said('comes_from', 'from')),
     'partitions': lambda: _table('partition', _about('a client has'), _READS, _said('after')),
 }
-# Title -> table, of choices that have no page of their own.
+# Title -> table, for choices that have no separate page.
 CHOICES: Mapping[str, str] = {
     'Models': 'models', 'Tasks': 'tasks', 'Data sets': 'data_sets', 'Sampling of clients': 'samplings',
     'Optimizers on clients': 'client_optimizers', 'Optimizers on the server': 'server_optimizers',

@@ -1,7 +1,7 @@
 """One experiment, as data: frozen dataclasses that are legal if they exist, with an exact JSON round trip.
 
-A field's name is the name of its command-line flag, so field names are unique over all classes here. Where a field
-stands, its default and its one text stand too, and `flags/` reads them; what may be chosen comes from the catalogue.
+A field's name is the name of its command-line flag, so field names are unique over all classes here. The default and
+the only description of a field are in its definition, where `flags/` reads them; its choices come from the catalogue.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ AttackConfig = attack_config.AttackConfig
 TaskConfig = task_config.TaskConfig
 
 
-# Grows with new fields, which are listed below: in a file of an older schema they have their defaults.
+# Increases when fields are added. New fields are listed below; in a file of an older schema they have their defaults.
 SCHEMA = 3
 _NEW_IN: Mapping[int, frozenset[str]] = {
     2: frozenset(('model_option', 'imports', 'algorithm_option', 'loss', 'loss_option', 'aggregator_option',
@@ -81,17 +81,17 @@ class ExperimentConfig:
 
   @property
   def promises(self) -> bool:
-    """Whether something is promised to clients or examples, by differential privacy or by a hidden sum."""
+    """Whether clients or examples have a guarantee, by differential privacy or by a hidden sum."""
     return self.privacy.privacy != 'none' or self.secure.secure_sum != 'none'
 
   def __post_init__(self):
     self.check()
 
   def check(self, *beside: Any, instead: Mapping[str, catalogue.Row] | None = None) -> None:
-    """Refuses what does not go together in the experiment, and with the sections `beside` it.
+    """Refuses settings of the experiment that are incompatible with each other or with the sections in `beside`.
 
     Args:
-      instead: Field -> row of an object of one's own that a reference stands for, once it is loaded.
+      instead: Field -> row of a user's object, for fields that hold a reference whose target is loaded.
 
     Raises:
       ValueError: With the settings and the reason.
@@ -99,10 +99,10 @@ class ExperimentConfig:
     compatibility.check(*self._sections(), *beside, instead=instead)
 
   def check_references(self) -> None:
-    """Refuses what does not go with the objects that references stand for, once their modules can be imported.
+    """Refuses settings that are incompatible with the targets of references; imports the modules of these targets.
 
     Raises:
-      ValueError: With the settings and the reason; or a reference leads nowhere.
+      ValueError: With the settings and the reason; or the target of a reference does not exist.
     """
     self.check(instead=compatibility.rows_of_references(*self._sections()))
 
@@ -128,25 +128,25 @@ class LaunchConfig:
       raise ValueError('resume needs run_dir, the folder of the run to continue.')
 
 
-# What trains well on image files of unknown kind and size, in place of the defaults for small grey images.
+# Settings that train well on image files of unknown kind and size; they replace the defaults for small grey images.
 _FITTING: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     'folder': {'model': {'model': 'cnn_gn'}, 'client': {'client_learning_rate': 0.05},
                'data': {'preprocess': 'standardize'}}}
 
 
 def fitting(config: ExperimentConfig, given: Collection[str]) -> ExperimentConfig:
-  """Returns `config` with defaults that fit a user's own image files, where the user has chosen nothing else.
+  """Returns `config` with defaults that fit a user's own image files, for fields that the user has not set.
 
   Args:
-    config: Of an experiment.
-    given: Fields that the user has set; if the model is among them, nothing is changed.
+    config: The config of an experiment.
+    given: The fields that the user has set; if the model is among them, nothing is changed.
   """
   if config.task.task != 'classification' or {'model', 'initial_model'} & set(given):
     return config
   changes = _FITTING.get(config.data.dataset, {}) if isinstance(config.data.dataset, str) else {}
   made = {name: dataclasses.replace(getattr(config, name), **{
       field: value for field, value in fields.items() if field not in given}) for name, fields in changes.items()}
-  if config.privacy.privacy != 'none':  # The mean and deviation of private images are no default.
+  if config.privacy.privacy != 'none':  # No default may depend on the mean and deviation of private images.
     made.pop('data', None)
   if config.client.client_optimizer != 'sgd':
     made.pop('client', None)
@@ -159,13 +159,13 @@ def sections(kind: type = ExperimentConfig) -> Mapping[str, type]:
 
 
 def described(config: Any) -> dict[str, dict[str, Any]]:
-  """Returns section -> field -> value, as JSON has it; an object is described by `plugins.describe`."""
+  """Returns section -> field -> value, in JSON types; an object is described by `plugins.describe`."""
   return {name: {field.name: plugins.describe(getattr(getattr(config, name), field.name))
                  for field in dataclasses.fields(section)} for name, section in sections(type(config)).items()}
 
 
 def readable(config: Any) -> dict[str, dict[str, Any]]:
-  """Returns `described` with the name of each object in the object's place, for reports."""
+  """Returns `described` with each object replaced by its name, for reports."""
   return {section: {name: value[plugins.OWN] if isinstance(value, dict) and plugins.OWN in value else value
                     for name, value in fields.items()} for section, fields in described(config).items()}
 
@@ -176,10 +176,10 @@ def to_json(config: Any) -> str:
 
 
 def read_description(text: str, kind: type = ExperimentConfig) -> dict[str, dict[str, Any]]:
-  """Returns what `described` gave, from `to_json`'s text; fields that an older schema lacks have their defaults.
+  """Returns the result of `described` from the text of `to_json`; fields that an older schema lacks get defaults.
 
   Raises:
-    ValueError: The text is no JSON object of exactly these sections and fields, or of a newer schema.
+    ValueError: The text is not a JSON object of exactly these sections and fields, or it has a newer schema.
   """
   parsed = json.loads(text)
   schema = parsed.pop('schema', 1) if isinstance(parsed, dict) else 1
@@ -200,7 +200,7 @@ def from_json(text: str, kind: type = ExperimentConfig) -> Any:
   """Returns the config of class `kind` that `to_json` wrote.
 
   Raises:
-    ValueError: As `read_description`; or a value is illegal, or an object that text cannot bring back.
+    ValueError: As for `read_description`; or a value is illegal, or is an object that cannot be restored from text.
   """
   made = {}
   for name, fields in read_description(text, kind).items():

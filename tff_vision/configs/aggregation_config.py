@@ -10,7 +10,8 @@ from tff_vision.configs import compatibility, option, training_config, validate
 class AggregationConfig:
   """How updates are sent and aggregated; docs/explanation/robustness.md says what each rule withstands and costs.
 
-  A client counts for what `client_weighting` says, with every aggregator but krum, which takes one update as it is.
+  With every aggregator except krum, `client_weighting` determines the weight of a client; krum takes one update
+  unchanged.
   """
   aggregator: Any = option.option(
       'mean', 'How the updates of a round become one.',

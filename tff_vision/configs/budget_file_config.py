@@ -11,7 +11,7 @@ UNITS = ('client', 'example')
 class BudgetFileConfig:
   """See docs/explanation/privacy.md.
 
-  The numbers are read when the file is made; later they must be those in the file, or unset.
+  The numbers are read when the file is created; later they must be equal to the numbers in the file, or unset.
   """
   budget_file: str | None = option.option(
       None, 'File that every run on the same data is charged to; a run that does not fit is refused.')

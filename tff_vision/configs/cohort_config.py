@@ -11,8 +11,8 @@ _AVAILABILITY = 'Availability of clients'
 class CohortConfig:
   """Which clients take part in a round; docs/reference/participation.md explains what happens to a cohort.
 
-  Everything from `availability_trace` on simulates devices that come and go; by default all are always there, and
-  all that are asked deliver.
+  All fields from `availability_trace` on simulate devices that come and go. By default all devices are always
+  available, and all devices of a cohort deliver their updates.
   """
   sampling: str = option.option('fixed', 'How the clients of a round are drawn: docs/reference/participation.md.')
   cohort_size: int = option.option(10, 'Clients in a round; the expected number with poisson.')

@@ -13,7 +13,7 @@ _PLAIN = (bool, int, float, str, tuple, type(None))
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Choice:
-  """One choice of a config: where it stands, what it is, what it has."""
+  """One choice of a config: its field, its value, its row and its traits."""
   field: str
   value: Any
   row: Row
@@ -26,12 +26,12 @@ class _Choice:
 
 def check(*sections: Any, instead: Mapping[str, Row] | None = None,
           more: Mapping[str, Collection[Trait]] | None = None) -> None:
-  """Refuses what has no effect, is missing, or does not go together, in these sections of a config.
+  """Refuses settings that have no effect, are missing, or are incompatible, in these sections of a config.
 
   Args:
-    sections: What they do not hold is not looked at, so that a part of a config can be checked alone.
-    instead: Field -> row of an object of one's own that a reference stands for, once it is loaded.
-    more: What the run has beside its sections, in words -> traits.
+    sections: Only the fields of these sections are checked, so that a part of a config can be checked alone.
+    instead: Field -> row of a user's object, for fields that hold a reference whose target is loaded.
+    more: Description -> traits, for properties of the run that are not in its sections.
 
   Raises:
     ValueError: One sentence with the settings and the reason.
@@ -50,10 +50,10 @@ def check(*sections: Any, instead: Mapping[str, Row] | None = None,
 
 
 def rows_of_references(*sections: Any) -> dict[str, Row]:
-  """Returns field -> the row that an object of one's own brings, of the references in these sections; imports them.
+  """Imports the targets of the references in these sections; returns field -> row, for targets that have a row.
 
   Raises:
-    ValueError: A reference leads nowhere.
+    ValueError: The target of a reference does not exist.
   """
   found = {}
   for section in sections:
@@ -72,16 +72,16 @@ def _choices(values, instead) -> Iterator[_Choice]:
     if field in values and (row := instead.get(field) or catalogue.chosen(field, values[field])) is not None:
       found[field] = row
   for field, row in found.items():
-    # The kind of noise of dp_mf says nothing of a run with another mechanism.
+    # The kind of noise of dp_mf is irrelevant for a run with another mechanism.
     if all(field in by.reads or not any(field in each.reads for each in catalogue.KINDS[kind].rows.values())
            for kind, by in found.items()):
       yield _Choice(field=field, value=values[field], row=row, traits=row.traits_with(values))
 
 
 def _refuse_unread(choice, choices, changed):
-  """Refuses a field that was set where the choice that would read it is another one."""
+  """Refuses a field that was set if only a choice that was not made would read it."""
   rows = catalogue.KINDS[choice.field].rows
-  # A field may be read by either of two choices of the same rows.
+  # A field may be read by either of two choices that have the same rows.
   chosen = [other.row for other in choices if catalogue.KINDS[other.field].rows == rows]
   for name in changed:
     readers = [row.name for row in rows.values() if name in row.reads]
@@ -126,7 +126,7 @@ def _legal(limit, value, is_changed):
 
 
 def _check_numbers(values):
-  """Refuses numbers that no choice by itself makes wrong."""
+  """Refuses combinations of numbers whose rule is not a limit on one field of one choice."""
   if values.get('aggregator') in ('krum', 'multi_krum') and 'cohort_size' in values:
     # Blanchard et al. 2017, proposition 1, asks for n > 2 f + 2.
     clients, fraction = values['cohort_size'], values['tolerated_fraction']

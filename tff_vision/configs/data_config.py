@@ -19,8 +19,9 @@ _FILES = 'Your own files'
 class DataConfig:
   """Which images, and how they are spread over clients; docs/reference/partitions.md explains the schemes.
 
-  `dataset` may also be images that are spread over clients already (`data.images.FederatedImages`), or a reference to
-  those or to a function that takes this section and returns them, or a `data.pool.Pool` that the partition spreads.
+  `dataset` may also be images that are already distributed over clients (`data.images.FederatedImages`), a reference to
+  such images or to a function that takes this section and returns them, or a `data.pool.Pool`, which the partition
+  distributes.
   """
   dataset: Any = option.option(
       'digits', 'Data set; `python -m pipelines.doctor` lists what is here.', own='package.module:attribute')

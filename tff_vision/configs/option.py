@@ -12,14 +12,15 @@ _KEY = 'option'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Option:
-  """What is said of a field.
+  """The description of a field.
 
   Attributes:
     about: The text of its flag, of --help and of the reference.
-    topic: The title under which it is shown; empty: that of its section.
-    choices: What it may be, where the catalogue has no rows for it.
-    own: What of one's own it takes beside the catalogue's names, in words; empty: nothing, from a command line.
-    separated: Of several values: whether one flag has them all, separated by commas; else the flag is repeated.
+    topic: The title under which it is shown; empty: the title of its section.
+    choices: The legal values, if the catalogue has no rows for the field.
+    own: In words, which user's objects it takes in addition to the catalogue's names; empty: none from a command line.
+    separated: For several values: whether one flag holds all of them, separated by commas; otherwise the flag is
+      repeated.
     path: Whether it names a file or folder of the experiment itself.
     alias: Another name of its flag.
   """
@@ -34,7 +35,7 @@ class Option:
 
 def option(default: Any, about: str, *, topic: str = '', choices: tuple[str, ...] = (), own: str = '',
            separated: bool = False, path: bool = False, alias: str = '') -> Any:
-  """Returns a dataclass field. Args: as `Option`."""
+  """Returns a dataclass field. Args: as for `Option`."""
   return dataclasses.field(default=default, metadata={_KEY: Option(
       about=about, topic=topic, choices=choices, own=own, separated=separated, path=path, alias=alias)})
 
@@ -45,7 +46,7 @@ def required(about: str) -> Any:
 
 
 def of(field: dataclasses.Field) -> Option:
-  """Returns what is said of a field."""
+  """Returns the description of a field."""
   return field.metadata[_KEY]
 
 
@@ -55,15 +56,15 @@ def choices(field: dataclasses.Field) -> tuple[str, ...]:
 
 
 def rows(field: dataclasses.Field) -> Mapping[str, catalogue.Row]:
-  """Returns the catalogue's rows for the names that a field takes; none where it has other choices or none."""
+  """Returns the catalogue's rows for the names that a field takes; empty if it has other choices or no choices."""
   return catalogue.KINDS[field.name].rows if field.name in catalogue.KINDS and not of(field).choices else {}
 
 
 def check_choices(section: Any) -> None:
   """Refuses a name that a field does not take.
 
-  An object of one's own passes where the catalogue says that there may be one; data sets are looked for when they are
-  read.
+  A user's own object is accepted if the catalogue allows one for the field. Names of data sets are checked only when
+  the data sets are read.
 
   Raises:
     ValueError: Names the field and the choices.

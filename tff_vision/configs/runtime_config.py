@@ -25,7 +25,7 @@ class ExecutorConfig:
 class RuntimeConfig(ExecutorConfig):
   """Where the clients' work is done; the result does not depend on it, except for `math`.
 
-  With no more clients than workers, client i runs on worker i only.
+  If there are at most as many clients as workers, client i runs only on worker i.
   """
   runtime: str = option.option('local', 'One executor here, or several workers.')
   workers: tuple[str, ...] = option.option((), 'host:port of each worker, separated by commas.', separated=True)
@@ -76,7 +76,7 @@ class RuntimeConfig(ExecutorConfig):
       raise ValueError(f'min_workers={self.min_workers} is more than the {self.num_workers} workers there are.')
 
   def _check_read(self):
-    """Refuses a field that was set where nothing reads it."""
+    """Refuses a field that was set but that nothing reads in this configuration."""
     unread = {}
     if self.workers:
       unread['math'] = 'is for executors started here; pipelines.worker has a flag of its own'

@@ -9,7 +9,8 @@ from tff_vision.configs import compatibility, option, validate
 class SecureConfig:
   """How updates are hidden from whoever adds them up; see docs/explanation/secure_sums.md.
 
-  `secure_sum=none` accepts the numbers below without reading them, so that one set of flags compares every kind of sum.
+  `secure_sum=none` accepts the numbers below but does not read them, so that the same set of flags can be used to
+  compare all kinds of sums.
   """
   secure_sum: str = option.option(
       'none', 'How client updates, weights and training metrics are hidden while they are added up. Only he on workers '

@@ -68,8 +68,9 @@ class AlgorithmConfig:
 class ClientConfig:
   """What one client does in one round.
 
-  `client_optimizer` may also be a `tff.learning.optimizers.Optimizer`, whose own rate then counts; a schedule needs its
-  hyperparameter `learning_rate`. What an algorithm adds to a gradient is not bounded by `client_gradient_clip`.
+  `client_optimizer` may also be a `tff.learning.optimizers.Optimizer`, whose own learning rate is then used; a schedule
+  needs its hyperparameter `learning_rate`. `client_gradient_clip` does not bound the terms that an algorithm adds to a
+  gradient.
   """
   client_optimizer: Any = option.option('sgd', 'Optimizer on clients.')
   client_learning_rate: float = option.option(0.2, 'Learning rate on clients.')
@@ -113,7 +114,7 @@ class ServerConfig:
 
 
 def check_options(field: str, choice: Any, given: tuple[str, ...]) -> None:
-  """Refuses options of anything but a reference: a built-in name reads fields, an object has its parameters.
+  """Refuses options unless the choice is a reference: a built-in name reads fields, and an object has its parameters.
 
   Raises:
     ValueError: Names the field.

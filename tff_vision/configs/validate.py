@@ -82,13 +82,13 @@ def own(**named: Any) -> None:
 
 
 def _nearest(value, choices):
-  """Returns a question with the choice that a misspelt value is nearest to, or nothing."""
+  """Returns a question that suggests the choice nearest to a misspelt value, or nothing."""
   near = difflib.get_close_matches(str(value).casefold(), sorted(choices), 1)
   return f' Did you mean {near[0]!r}?' if near else ''
 
 
 def writable_file(**named: str) -> None:
-  """Each value is a path at which a file can be written, now or after its folders have been made."""
+  """Each value is a path at which a file can be written, now or after its folders have been created."""
   for name, value in named.items():
     path = os.path.abspath(value)
     if os.path.isdir(path):

@@ -30,22 +30,22 @@ class Experiment(definition.Definition):
   `rounds` is a number, so that what yields one round after the other is `iterate`.
 
   Attributes:
-    task: Images, model and objective.
+    task: The images, the model and the objective.
     algorithm: A name, a `configs.AlgorithmConfig`, or an `Algorithm`.
     client: From `Client`.
     server: From `Server`.
     participation: From `Fixed`, `Poisson`, `RoundRobin` or `Allocation`.
-    privacy: From `ClientGaussian`, `MatrixFactorization`, `DistributedGaussian` or `ExampleDpSgd`; by default none.
-    secure_sum: From `ThresholdEncryption`, `Masks` or `KeyHolderEncryption`; by default the server sees updates.
+    privacy: From `ClientGaussian`, `MatrixFactorization`, `DistributedGaussian` or `ExampleDpSgd`; default: none.
+    secure_sum: From `ThresholdEncryption`, `Masks` or `KeyHolderEncryption`; by default the server sees the updates.
     aggregator: A name, a `configs.AggregationConfig`, or any `tff.aggregators` factory; None: the mean.
-    rounds: Number of training rounds.
-    rounds_per_evaluation: The test set is looked at every so many rounds.
-    seed: Fixes cohorts, first weights and the order of examples.
-    schedule: Of learning rates.
-    attack: Simulated attackers.
-    runtime: Where clients' work is done; the results do not depend on it.
-    budget: From `BudgetFile`: what this and other runs on the same data are charged to; the results do not depend on
-      it.
+    rounds: The number of training rounds.
+    rounds_per_evaluation: The model is evaluated on the test set every `rounds_per_evaluation` rounds.
+    seed: Determines the cohorts, the initial weights and the order of the examples.
+    schedule: The schedule of the learning rates.
+    attack: The simulated attackers.
+    runtime: Where the clients' work is executed; the results do not depend on it.
+    budget: From `BudgetFile`: the privacy budget that is charged for this run and for other runs on the same data. The
+      results do not depend on it.
   """
 
   @classmethod
@@ -53,14 +53,15 @@ class Experiment(definition.Definition):
                   runtime: runtime_config.RuntimeConfig = runtime_config.RuntimeConfig(),  # noqa: B008  Frozen.
                   budget: budget_file_config.BudgetFileConfig = budget_file_config.BudgetFileConfig()  # noqa: B008
                   ) -> 'Experiment':
-    """Returns the experiment that a config describes; its own `config` is equal to that one."""
+    """Returns the experiment that `config` describes; the `config` of the experiment is equal to it."""
     return cls(**definition.parts_of(config), runtime=runtime, budget=budget)
 
   def plan(self, *, secret: bytes | None = None) -> planning.Planned:
     """Returns the task that clients would train on and the privacy plan; nothing is trained.
 
     Args:
-      secret: 32 bytes that decide what a promise needs secret, such as Poisson cohorts; None: fresh ones.
+      secret: 32 bytes that seed everything that must stay secret for the privacy guarantee, such as Poisson cohorts;
+        None: fresh bytes.
 
     Raises:
       ValueError: The settings would make the stated epsilon false, or the parts do not fit.
@@ -71,20 +72,21 @@ class Experiment(definition.Definition):
   def ledger(self, rounds: int | None = None) -> ledger_lib.Statement:
     """Returns what the run, or its first `rounds` rounds, will cost; nothing is trained.
 
-    It is a `Ledger`, or without privacy an object that says so.
+    The result is a `Ledger`. Without a privacy mechanism, it is an object that says so.
     """
     return self.plan().plan.ledger(self.rounds if rounds is None else rounds)
 
   def prepare(self, place: Any = None, *, client_states: str | os.PathLike[str] | None = None,
               secret: bytes | None = None, like: training.Training | None = None) -> training.Training:
-    """Returns the experiment with its learning process built, for programs that do rounds in a way of their own.
+    """Builds the learning process and returns the training, for programs that run the rounds themselves.
 
     Args:
       place: An open runtime, from `open_runtime(experiment.runtime)`; None: TFF's own default context.
-      client_states: Folder of what clients keep between rounds; None: a temporary one, which goes with the training.
-      secret: As of `plan`.
-      like: A training of an experiment that differs in images, seed, participation or attackers alone: its process,
-        which takes seconds to build and compile, serves this one too.
+      client_states: The folder for the state that clients keep between rounds; None: a temporary folder, which is
+        deleted together with the training.
+      secret: As for `plan`.
+      like: A training of an experiment that differs only in images, seed, participation or attackers. Its process is
+        reused, because building and compiling a process takes seconds.
 
     Raises:
       ValueError: The parts do not fit, or the process of `like` was built for something else.
@@ -96,19 +98,20 @@ class Experiment(definition.Definition):
           on_start: Callable[[planning.Planned], None] = lambda planned: None,
           stop_requested: Callable[[], bool] = lambda: False,
           keep_secrets: bool = False, show_training_data: bool = False) -> result.RunResult:
-    """Trains, evaluates, exports and reports; goes on where `directory` holds this experiment's unfinished run.
+    """Trains, evaluates, exports and reports; continues an unfinished run of this experiment in `directory`.
 
     Args:
-      directory: The run's folder; made where it is missing.
+      directory: The run's folder; created if it is missing.
       on_round: Called with each round's record.
-      on_start: Called when everything is built and before the first round.
-      stop_requested: Asked after each round; True ends the run so that the next call goes on.
-      keep_secrets: Leave checkpoints, journal and clients' states in the folder when a run under a promise has ended.
-      show_training_data: Put training images and class mix into the report of a run under a promise, which does not
-        cover them.
+      on_start: Called when everything is built, before the first round.
+      stop_requested: Called after each round; if it returns True, the run stops, and the next call continues it.
+      keep_secrets: Whether to leave checkpoints, journal and clients' states in the folder after a run with a privacy
+        guarantee has ended.
+      show_training_data: Whether to put training images and the class mix into the report of a run with a privacy
+        guarantee. The guarantee does not cover them.
 
     Raises:
-      ValueError: `directory` holds another experiment's run, or the parts do not fit.
+      ValueError: `directory` holds a run of another experiment, or the parts do not fit together.
     """
     path = pathlib.Path(directory)
     launch = configs.LaunchConfig(run_dir=str(path), resume=run_directory.RunDirectory(path).config.exists(),
@@ -118,11 +121,11 @@ class Experiment(definition.Definition):
 
   def iterate(self, directory: str | os.PathLike[str], *, keep_secrets: bool = False,
               show_training_data: bool = False) -> Iterator[loop.RoundRecord]:
-    """Yields each round's record, and trains the next round when it is asked for.
+    """Yields the record of each round, and trains the next round when the caller asks for it.
 
-    Leaving the loop stops the run after the round in progress; the next call of `iterate` or `run` goes on.
+    Leaving the loop stops the run after the round in progress; the next call of `iterate` or `run` continues it.
 
-    Args: As `run`.
+    Args: As for `run`.
     """
     records = handover.Handover()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -145,13 +148,13 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
         on_start: Callable[[planning.Planned], None] = lambda planned: None,
         on_round: Callable[[loop.RoundRecord], None] = lambda record: None,
         stop_requested: Callable[[], bool] = lambda: False) -> result.RunResult:
-  """Runs the experiment that a config describes, as a command line says it: see `Experiment.run`.
+  """Runs the experiment that a config describes, as the command line does; see `Experiment.run`.
 
   Args:
-    launch: `run_dir` must be set; only with `resume` does an unfinished run go on.
+    launch: `run_dir` must be set; an unfinished run continues only with `resume`.
 
   Raises:
-    ValueError: The config cannot be run, or the folder is not this run's; nothing has been written then.
+    ValueError: The config cannot be run, or the folder does not belong to this run; in both cases nothing was written.
   """
   return running.run(from_config(config, runtime=runtime, budget=budget), launch,
                      running.Watcher(on_start=on_start, on_round=on_round, stop_requested=stop_requested))
@@ -161,10 +164,10 @@ def open_run(run_dir: str | os.PathLike[str], *, data_dir: str | None = None) ->
   """Returns the finished run in a folder, whose experiment is described by names alone.
 
   Args:
-    data_dir: Where its data lie now, if they were moved.
+    data_dir: The present location of the run's data, if they were moved.
 
   Raises:
-    ValueError: There is none, or it is not finished, or it holds objects of the program that made it.
+    ValueError: The folder holds no run, or the run is not finished, or it contains objects of the program that made it.
   """
   directory = run_directory.RunDirectory(pathlib.Path(run_dir))
   made = from_config(directory.config_at(data_dir))

@@ -18,7 +18,7 @@ from tff_vision.report import declared
 
 
 def check(cells: Sequence[configs.ExperimentConfig], *, mean: float, runtime: runtime_config.RuntimeConfig) -> None:
-  """Refuses what a choice cannot be charged for; plans and loads nothing.
+  """Refuses settings for which the cost of a choice is unknown; plans and loads nothing.
 
   Raises:
     ValueError: With the reason.
@@ -41,10 +41,10 @@ class Chosen:
   """The best of the runs.
 
   Attributes:
-    position: Of its report.
-    content: What may be told, for JSON.
-    cost: What showing it costs.
-    totals: Of the budget over several runs; None: there is none.
+    position: The position of its report in the list of reports.
+    content: What may be published about it, for JSON.
+    cost: The privacy cost of publishing it.
+    totals: The totals of the budget over several runs; None: there is no such budget.
   """
   position: int
   content: Mapping[str, Any]
@@ -53,11 +53,11 @@ class Chosen:
 
 
 class Choice:
-  """A choice among runs of given configs; nobody but this process knows how many are run, and of which.
+  """A choice among runs of given configs; only this process knows how many are run, and with which configs.
 
   Attributes:
-    delta: Of the stated epsilon.
-    spent: What showing the best costs.
+    delta: The delta of the stated epsilon.
+    spent: The privacy cost of publishing the best run.
   """
 
   def __init__(self, cells: Sequence[configs.ExperimentConfig], *, mean: float,
@@ -65,12 +65,12 @@ class Choice:
     """Plans a run of each cell.
 
     Args:
-      mean: Of the number of runs, which is geometric.
-      budget: What the choice is charged to.
-      run_dir: Names it there.
+      mean: The mean of the number of runs, which follows a geometric distribution.
+      budget: The budget that is charged for the choice.
+      run_dir: The name of the choice in that budget.
 
     Raises:
-      ValueError: A cell cannot be run, or cells protect different things.
+      ValueError: A cell cannot be run, or the cells have different units of privacy.
     """
     planned = [_planned(cell) for cell in cells]
     costs = [one.plan.spent(cell.program.rounds) for one, cell in zip(planned, cells, strict=True)]
@@ -85,23 +85,25 @@ class Choice:
         label=f'the choice in run_dir={run_dir}')
 
   def draw(self) -> list[int]:
-    """Charges the choice, and returns the cells to run, by position and with repetition, by the kernel's randomness.
+    """Charges the choice to the budget and returns the positions of the cells to run, drawn with repetition.
+
+    The randomness comes from the operating system's kernel.
 
     Raises:
-      ValueError: The budget does not pay for it; nothing is charged.
+      ValueError: The budget is too small for the choice; nothing is charged.
     """
     self._charge.reserve(self.spent)
     return [secrets.randbelow(self._cells) for _ in range(_geometric(self._mean))]
 
   def conclude(self, reports: Sequence[Mapping[str, Any]]) -> Chosen:
-    """Returns which report is the best, and what may be told: its metric, its numbers, and what the choice costs.
+    """Returns the best report and what may be published: its metric, its numbers, and the cost of the choice.
 
     Args:
-      reports: Of the runs that have finished. One that fails is one that is not chosen: to tell of it would tell of the
-        data.
+      reports: The reports of the runs that have finished. A run that failed counts as not chosen: reporting the failure
+        would reveal something about the data.
 
     Raises:
-      ValueError: There is none.
+      ValueError: There is no report, or the runs measure nothing.
     """
     if not reports:
       raise ValueError('no run that was drawn has finished, so nothing is chosen; train one cell by itself to see why.')
@@ -111,7 +113,7 @@ class Choice:
     best = max(range(len(reports)), key=lambda i: _goodness(metric, reports[i]))
     epsilon = privacy_losses.Composition([self.spent.largest]).epsilon(self.delta)
     once, totals = ledger.Ledger.from_json(reports[best]['privacy']), self._charge.settle(self.spent)
-    # Whoever reads updates sees the runs that are not chosen, too.
+    # A server that reads the updates also sees the runs that are not chosen.
     cost = ledger.Ledger(
         mechanism=once.mechanism, epsilon=epsilon, delta=self.delta, unit=self.spent.unit, relation=once.relation,
         against_server=False, sampling=once.sampling, rounds=once.rounds, accountant=conditions.Accountant.RDP,
@@ -123,7 +125,7 @@ class Choice:
 
 
 def _goodness(metric, report):
-  """Returns how good a run is, the more the better; the worst where it lacks the metric or diverged."""
+  """Returns the quality of a run (higher is better); the worst value if it lacks the metric or diverged."""
   value = report['evaluation'].get(metric.name)
   return -math.inf if value is None or math.isnan(float(value)) else metric.goodness(float(value))
 
@@ -135,7 +137,7 @@ def _planned(cell):
 
 
 def _geometric(mean):
-  """Returns a draw of the geometric distribution on 1, 2, ..., by the kernel's randomness."""
+  """Returns a draw from the geometric distribution on 1, 2, ..., with the kernel's randomness."""
   count = 1
   while secrets.randbelow(2**53) >= 2**53 / mean:
     count += 1

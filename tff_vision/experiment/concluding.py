@@ -21,14 +21,16 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
              plan: plan_lib.PrivacyPlan, evaluator: evaluation.Evaluator, secure_sum: Mapping[str, Any],
              client_traffic: round_record.Traffic, audit: run_audit.RunAudit | None, program: configs.ProgramConfig,
              budget: Mapping[str, Any] | None) -> Mapping[str, Any]:
-  """Exports the model, writes the report, and wipes what a promise wants wiped; returns what report.json holds.
+  """Exports the model, writes the report, and wipes what the privacy guarantee requires to be wiped.
+
+  Returns the content of report.json.
 
   Args:
     place: The open runtime.
-    plan: Charged with the whole run.
-    audit: Of the run by its canaries; None: there are none.
-    program: The rounds that the budget pays for.
-    budget: The totals of the budget over several runs; None: there is none.
+    plan: The privacy plan, charged with the whole run.
+    audit: The audit of the run by its canaries; None: there are no canaries.
+    program: The program, with the number of rounds that the budget allows.
+    budget: The totals of the budget over several runs; None: there is no such budget.
   """
   config = made.config
   personal = outcome.personal or assembly.personalize(config, task, made.runtime, place, outcome.weights, evaluator)

@@ -10,7 +10,7 @@ from tff_vision.configs import budget_file_config, runtime_config, validate
 from tff_vision.data import build as data_build
 from tff_vision.data import images as images_lib
 
-# Part of an experiment -> its type, and what of `tff_vision` makes it.
+# Part of an experiment -> its type, and the functions or classes of `tff_vision` that make it.
 _MADE_BY = {
     'task': (values.Task, 'Task'), 'client': (configs.ClientConfig, 'Client'),
     'server': (configs.ServerConfig, 'Server'),
@@ -47,10 +47,10 @@ class Definition:
   def __post_init__(self) -> None:
     for part, (kind, makers) in _MADE_BY.items():
       found = getattr(self, part)
-      if not isinstance(found, kind):  # Of an object its type: it may be a whole data set.
+      if not isinstance(found, kind):  # An object is shown as its type, because it may be a whole data set.
         shown = repr(found) if found is None or isinstance(found, (str, int, float)) else type(found).__name__
         raise ValueError(f'{part} must be made by {makers}, found {shown}.')
-    for name in configs.sections():  # `config` raises where parts do not fit.
+    for name in configs.sections():  # `config` raises if the parts do not fit together.
       section = getattr(self.config, name)
       for field in dataclasses.fields(section):
         value = getattr(section, field.name)
@@ -72,12 +72,12 @@ class Definition:
                                       seed=self.seed))
 
   def describe(self) -> Mapping[str, Any]:
-    """Returns what config.json holds: by this, a run that goes on knows that it is the same experiment."""
+    """Returns the content of config.json. A resumed run compares it to check that the experiment is the same."""
     return configs.described(self.config)
 
   @functools.cached_property
   def images(self) -> images_lib.FederatedImages:
-    """The images, before any attack; loaded when first asked for.
+    """The images before any attack; loaded on first access.
 
     Raises:
       ValueError: They are missing or unusable.
@@ -93,18 +93,19 @@ class Definition:
 
   @functools.cached_property
   def problem(self) -> tasks.Problem:
-    """The images, as attackers have left them, with model and objective; checked when first asked for.
+    """The images after the changes by simulated attackers, with model and objective; checked on first access.
 
     Raises:
-      ValueError: As `images`, or model and images do not fit.
+      ValueError: As for `images`, or the model and the images do not fit together.
     """
     return tasks.build_problem(self.config, self.images, self.objective)
 
   @functools.cached_property
   def fingerprint(self) -> Mapping[str, str]:
-    """Digests of the images, and of what parts hold and config.json must not show, by what they are of.
+    """Digests of the images, and of content of the parts that config.json must not show; the key names the content.
 
-    They tell whoever holds the data whether it is the same: a secret of the run.
+    With these digests, somebody who holds data can test whether the run used it. They are therefore a secret of the
+    run.
     """
     return {**self.images.fingerprint, **plugins.digests(self._objects())}
 

@@ -24,7 +24,7 @@ class Learner(protocols.ClientData, Protocol):
   """What is learned, and what a client does for it in a round.
 
   Attributes:
-    tells: What clients can tell beside their updates, and the most that one of them may weigh; public.
+    tells: The measurements that clients can send with their updates, and the largest weight of one client; public.
   """
   tells: told.Told
 
@@ -35,14 +35,13 @@ class Learner(protocols.ClientData, Protocol):
     """Returns the model of round 0."""
 
   def client_work(self, beside: told.Beside) -> tff.learning.templates.ClientWorkProcess:
-    """Returns what clients do; `beside` says what they return beside their update, as `local_training.returned` has it.
-    """
+    """Returns the client work; `beside` says what clients return with their update, see `local_training.returned`."""
 
   def present(self, cohort: Sequence[int]) -> Sequence[int]:
     """Returns the clients of `cohort` that can take part."""
 
   def request(self, client: int, round_num: int) -> Any:
-    """Returns what the client work takes for `client`: a pure function of both."""
+    """Returns the input of the client work for `client`: a pure function of `client` and `round_num`."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,8 +49,8 @@ class OwnWork:
   """An experiment around a `Learner`. Nothing is promised to clients but what a secure sum hides.
 
   Attributes:
-    population: Number of clients.
-    participation: As of `Experiment`, like the rest.
+    population: The number of clients.
+    participation: As in `Experiment`; the same holds for the other attributes.
   """
   learner: Learner
   population: int
@@ -68,13 +67,13 @@ class OwnWork:
 
   @functools.cached_property
   def plan(self) -> plan_lib.PrivacyPlan:
-    """Who takes part."""
+    """The plan, which says who takes part."""
     return plan_lib.build_plan(
         configs.PrivacyConfig(), self.participation, population=self.population, rounds=self.rounds, seed=self.seed,
         cohort_size_bounds=secured.cohort_size_bounds(self.secure_sum))
 
   def check_run(self, run_dir: pathlib.Path) -> None:
-    """Refuses a run in that folder which the secure sum cannot serve. Raises: ValueError: Says why."""
+    """Refuses a run in `run_dir` that the secure sum does not support. Raises: ValueError: Gives the reason."""
     secured.check_run(self.secure_sum, self.plan, rounds=self.rounds, run_dir=run_dir)
 
   def prepare(self, place: Any = None, *, on_workers: bool = False) -> 'OwnTraining':
@@ -82,10 +81,10 @@ class OwnWork:
 
     Args:
       place: The open runtime; None: TFF's default context.
-      on_workers: Whether other processes than this machine's own executors run the clients.
+      on_workers: Whether the clients run in processes other than this machine's own executors.
 
     Raises:
-      ValueError: The parts do not fit.
+      ValueError: The parts do not fit together.
     """
     process = secured.build_process(
         self.secure_sum, self.plan, functools.partial(

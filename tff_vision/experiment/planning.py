@@ -18,12 +18,12 @@ from tff_vision.program import journal as journal_lib
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Planned:
-  """What a run is made for.
+  """The task, the privacy plan and the program of a run.
 
   Attributes:
     task: The problem as the clients see it.
-    plan: Who takes part, what is clipped and noised, what it costs.
-    program: The rounds that the budget pays for.
+    plan: Who takes part, what is clipped and noised, and the privacy cost.
+    program: The program, with the number of rounds that the budget allows.
   """
   task: tasks.Task
   plan: plan_lib.PrivacyPlan
@@ -31,7 +31,7 @@ class Planned:
 
 
 def check(made: definition.Definition) -> None:
-  """Refuses what does not go together, before anything is loaded.
+  """Refuses settings that are incompatible, before anything is loaded.
 
   Raises:
     ValueError: With the reason.
@@ -41,18 +41,18 @@ def check(made: definition.Definition) -> None:
 
 def plan(made: definition.Definition, problem: tasks.Problem, *, secret: bytes | None = None,
          journal: journal_lib.Journal | None = None, run_dir: pathlib.Path | None = None) -> Planned:
-  """Returns the plan of a run, charged with its past, the rounds that it has, and its task.
+  """Returns the plan of a run, charged with the rounds that were already trained, the program and the task.
 
   Args:
-    problem: The experiment's own, or the same with what workers know of its clients.
-    secret: The run's; None: cohorts that count on chance, and noise on metrics, are others than the run's.
-    journal: Of a run; None: it has no past.
-    run_dir: Of a run.
+    problem: The experiment's own problem, or the same with the numbers of examples that workers report.
+    secret: The run's secret; None: randomly drawn cohorts and the noise on metrics differ from those of the run.
+    journal: The journal of a run; None: no round was trained before.
+    run_dir: The folder of a run.
 
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
-  made.config.check_references()  # The problem's parts are built, so their modules are imported.
+  made.config.check_references()  # The parts of the problem are built, so their modules are already imported.
   found = build_plan(made.config, problem, secret=secret)
   if secret is not None:
     found = run_audit.planned(made.config, problem, found, secret)
@@ -70,7 +70,7 @@ def build_plan(config: configs.ExperimentConfig, problem: tasks.Problem, *, secr
   """Returns the privacy plan of a config for its problem.
 
   Args:
-    secret: As of `plan`.
+    secret: As for `plan`.
 
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.
@@ -98,8 +98,8 @@ def build_plan(config: configs.ExperimentConfig, problem: tasks.Problem, *, secr
 
 
 def fingerprint(images: images_lib.FederatedImages) -> budget_file.Data:
-  """Returns what a budget over several runs knows the data by."""
-  # Of images that have no digests nobody knows whose they were in another run.
+  """Returns the value by which a budget over several runs identifies the data."""
+  # Without digests, nobody can tell whether another run used the same images.
   known = [images.fingerprint.get(part) for part in ('files', 'examples of clients')]
   sizes = [(name, images.train.num_examples(client)) for client, name in enumerate(images.train.client_ids)]
   return budget_file.fingerprint(images.name, images.class_names, sizes,
@@ -107,7 +107,7 @@ def fingerprint(images: images_lib.FederatedImages) -> budget_file.Data:
 
 
 def _within_budget(config, found):
-  """Returns the program, cut before the round that would exceed `stop_at_epsilon`."""
+  """Returns the program, shortened to end before the round that would exceed `stop_at_epsilon`."""
   budget = config.privacy.stop_at_epsilon
   if budget is None:
     return config.program

@@ -15,7 +15,7 @@ from tff_vision.export import calibration_images, exported
 from tff_vision.export import formats as formats_lib
 from tff_vision.program import final_state, run_directory
 
-FORMATS = ('keras', 'saved_model', 'tflite')  # Without a choice.
+FORMATS = ('keras', 'saved_model', 'tflite')  # The default, if the caller names no format.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,9 +23,9 @@ class RunResult:
   """A finished or interrupted run.
 
   Attributes:
-    report: What report.json holds; None when the run was interrupted.
-    rounds: Rounds that are done.
-    experiment: What was run.
+    report: The content of report.json; None if the run was interrupted.
+    rounds: The number of rounds that are finished.
+    experiment: The experiment that was run.
   """
   directory: run_directory.RunDirectory
   report: Mapping[str, Any] | None
@@ -34,12 +34,12 @@ class RunResult:
 
   @property
   def evaluation(self) -> Mapping[str, Any]:
-    """The final model's numbers on the test set; empty where the run was interrupted."""
+    """The final model's metrics on the test set; empty if the run was interrupted."""
     return {} if self.report is None else self.report['evaluation']
 
   @property
   def ledger(self) -> ledger_lib.Statement | None:
-    """What the run cost, with every condition of epsilon; None where the run was interrupted."""
+    """The privacy cost of the run, with every condition of epsilon; None if the run was interrupted."""
     return None if self.report is None else ledger_lib.of_report(self.report)
 
   @property
@@ -47,7 +47,7 @@ class RunResult:
     """The final model: takes images as they are stored, float32 [batch, height, width, channels]; returns logits.
 
     Raises:
-      ValueError: The run was interrupted, so that there is none.
+      ValueError: The run was interrupted, so there is no final model.
     """
     self._finished()
     return tf.keras.models.load_model(self.directory.export / 'model.keras', compile=False)
@@ -56,10 +56,11 @@ class RunResult:
     """Evaluates the exported model again: on the test set, per client, and on clients that never trained.
 
     Raises:
-      ValueError: The run was interrupted, its data are others now, or its exported model cannot be read.
+      ValueError: The run was interrupted, its data have changed, or its exported model cannot be read.
 
     Returns:
-      The keys of report.json: `evaluation`, `per_client`, and `unseen` with both, None where there are no such clients.
+      The keys of report.json: `evaluation`, `per_client`, and `unseen`, which holds both for clients that never
+      trained, or None if there are no such clients.
     """
     self._finished()
     self.directory.check_data(self.experiment.fingerprint)
@@ -73,9 +74,10 @@ class RunResult:
     """Writes the model for deployment, with a model card.
 
     Args:
-      formats: Some of `keras`, `saved_model`, `tflite`, `tflite_int8`; none: the first three.
-      folder: To make; None: `deployment` in the run's.
-      calibration_dir: Image files on which tflite_int8 measures ranges of activations; None: test images.
+      formats: Some of `keras`, `saved_model`, `tflite`, `tflite_int8`; if none is given: the first three.
+      folder: The folder to create; None: `deployment` in the run's folder.
+      calibration_dir: A folder of image files on which tflite_int8 measures the ranges of activations; None: the test
+        images.
 
     Raises:
       ValueError: A format is unknown, the folder exists, or the run was interrupted.

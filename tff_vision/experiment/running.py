@@ -22,12 +22,12 @@ from tff_vision.runtime.driver import runtimes
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Watcher:
-  """Who is told of a run, and may stop it.
+  """The callbacks that follow a run and may stop it.
 
   Attributes:
-    on_start: Called when everything is built and before the first round.
-    on_round: Called after each round, with what of it may be told.
-    stop_requested: Asked after each round; True ends the run resumably.
+    on_start: Called when everything is built, before the first round.
+    on_round: Called after each round, with the part of its record that may be published.
+    stop_requested: Called after each round; if it returns True, the run stops and can be resumed.
   """
   on_start: Callable[[planning.Planned], None] = lambda planned: None
   on_round: Callable[[loop.RoundRecord], None] = lambda record: None
@@ -41,13 +41,15 @@ def run(made: definition.Definition, launch: configs.LaunchConfig, watcher: Watc
     launch: `run_dir` must be set.
 
   Raises:
-    ValueError: The experiment cannot be run, or the folder is not this run's; nothing has been written then.
+    ValueError: The experiment cannot be run, or the folder does not belong to this run; in both cases nothing was
+      written.
   """
   try:
     asyncio.get_running_loop()
   except RuntimeError:
     return _run(made, launch, watcher)
-  # A notebook's kernel runs an event loop in this thread, so ours needs another; TFF's contexts are a thread's own.
+  # A notebook's kernel runs an event loop in this thread, so this run needs another thread. TFF's contexts belong to
+  # one thread.
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
     return pool.submit(_run, made, launch, watcher).result()
 
@@ -64,7 +66,7 @@ def _run(made, launch, watcher):
     directory.check_data(made.fingerprint)
   journal, secret = journal_lib.Journal(directory.journal), directory.secret()
   plan = functools.partial(planning.plan, made, secret=secret, journal=journal, run_dir=directory.path)
-  # Where the workers have the data, only they know what the plan must be made for.
+  # If the workers hold the data, only they know the numbers of examples that the plan needs.
   ready = plan(problem) if made.runtime.data_placement == 'driver' else None
   budget = _same_budget(made.budget, journal)
   with directory.opened(made.config, secret, made.fingerprint), runtimes.open_runtime(made.runtime) as place:
@@ -98,7 +100,7 @@ def _run(made, launch, watcher):
 
 
 async def _rounds(prepared, directory, journal, charged, watcher):
-  """Trains from the latest checkpoint in a folder, which is open, to the end."""
+  """Trains from the latest checkpoint in an open run folder to the end."""
   planned, config = prepared.planned, prepared.made.config
   rounds = loop.Training(
       process=prepared.parts.process, client_data=prepared.parts.data, place=prepared.place, task=prepared.joined,
@@ -113,7 +115,7 @@ async def _rounds(prepared, directory, journal, charged, watcher):
 
 
 def _finished(made, directory, launch):
-  """Returns the run in a folder that nothing is left to do in, but for a wiping that was cut off."""
+  """Returns the run of a finished folder; completes the wiping of secrets if it was interrupted."""
   with directory.opened(made.config):
     directory.wipe()
   content = directory.read_report()
@@ -123,10 +125,10 @@ def _finished(made, directory, launch):
 
 
 def _same_budget(budget, journal):
-  """Returns the budget of a run, with the whole path of its file: that of its beginning, if it goes on.
+  """Returns the budget of a run, with the absolute path of its file; a resumed run keeps its first budget.
 
   Raises:
-    ValueError: It was charged to another.
+    ValueError: The run was charged to another budget.
   """
   if budget.budget_file is not None:
     budget = dataclasses.replace(budget, budget_file=str(pathlib.Path(budget.budget_file).resolve()))

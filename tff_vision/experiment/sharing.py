@@ -6,20 +6,20 @@ from tff_vision import assembly, configs
 from tff_vision.experiment import definition, planning
 from tff_vision.learning import attacked_work
 
-# Of these sections of a config, the fields that the process does not depend on; None: none matters.
+# Section of a config -> the fields that the process does not depend on; None: it depends on no field of the section.
 _DATA_ONLY = {'data': None, 'cohort': None, 'program': ('seed', 'rounds_per_evaluation'), 'attack': None}
 _ANEW = 'build one for this experiment'
 
 
 def check(made: definition.Definition, planned: planning.Planned, *, built: definition.Definition,
           built_for: planning.Planned, parts: assembly.Parts) -> None:
-  """Refuses a process that was built for something else.
+  """Refuses a process that was built for a different experiment.
 
   Args:
     built: The experiment of the process, `built_for` its plan, and `parts` the process.
 
   Raises:
-    ValueError: Names what is different.
+    ValueError: Names the difference.
   """
   for name in configs.sections():
     mine, theirs = (_fields(name, getattr(one.config, name)) for one in (made, built))
@@ -31,8 +31,8 @@ def check(made: definition.Definition, planned: planning.Planned, *, built: defi
   attacks = [one.config.attack.attack in attacked_work.UPDATE_ATTACKS for one in (made, built)]
   if attacks[0] != attacks[1]:
     raise ValueError(f'like: the process was built for another attack; {_ANEW}.')
-  # Noise and bounds of what is hidden count on every size, a server that reads the share of the clients' weights on all
-  # of these together.
+  # Noise and the bounds of hidden sums depend on the number of examples of every client. A server that reads the share
+  # of the clients' weights depends only on the total.
   sizes = [[part.train.num_examples(client) for client in range(len(part.train))] for part in both]
   weights = [(len(own), sum(own)) for own in sizes]
   if made.config.promises and sizes[0] != sizes[1] or parts.reads_share and weights[0] != weights[1]:
@@ -41,7 +41,7 @@ def check(made: definition.Definition, planned: planning.Planned, *, built: defi
 
 
 def _fields(section, found):
-  """Returns what of a section a process depends on."""
+  """Returns the fields of a section that a process depends on."""
   ignored = _DATA_ONLY.get(section, ())
   return {} if ignored is None else {field.name: getattr(found, field.name) for field in dataclasses.fields(found)
                                      if field.name not in ignored}

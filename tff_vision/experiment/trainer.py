@@ -15,11 +15,11 @@ class Trainer(abc.ABC):
   """A training whose learning process is built; it has no state of its own, and several may share the process.
 
   Attributes:
-    process: What runs the rounds.
-    data: What `process.next` is given for each client, `request(client, round_num)`.
-    plan: Who takes part, what is clipped and noised, and what that costs.
-    population: Number of clients.
-    secure_sum: What is hidden, with which parameters and sizes, as in report.json.
+    process: The learning process, which runs the rounds.
+    data: The input of `process.next` for each client, from `request(client, round_num)`.
+    plan: Who takes part, what is clipped and noised, and the privacy cost.
+    population: The number of clients.
+    secure_sum: What the secure sum hides, with its parameters and sizes, as in report.json.
     place: The open runtime; None: TFF's own default context.
   """
   secure_sum: Mapping[str, Any]
@@ -50,15 +50,15 @@ class Trainer(abc.ABC):
     return self.process.set_model_weights(self.process.initialize(), self.first_weights())
 
   def next(self, state: Any, round_num: int, cohort: Sequence[int] | None = None) -> Any:
-    """Returns the output of one round: its `state`, and its `metrics` as TFF has them.
+    """Returns the output of one round: its `state`, and its `metrics` in TFF's format.
 
-    Nothing is journalled: of a private experiment, whose plan draws the accounted cohorts, nothing may be shown twice,
-    and `metrics` are for nobody else.
+    No journal is written. In a private experiment the plan draws the cohorts that the accounting covers; nothing of a
+    round may then be published twice, and `metrics` must not be shown to anybody else.
 
     Args:
-      state: Of `begin` or of the round before; it stays good.
-      round_num: From 1.
-      cohort: Clients by position; None: those that the plan draws.
+      state: From `begin` or from the previous round; it stays valid.
+      round_num: The number of the round, from 1.
+      cohort: The positions of the clients; None: the cohort that the plan draws.
     """
     chosen: Any = self.plan.cohort(round_num) if cohort is None else cohort
     clients = [int(client) for client in chosen]

@@ -28,12 +28,12 @@ class Training(trainer.Trainer):
 
   Attributes:
     place: The open runtime.
-    parts: The learning process, and what it is given for each client.
-    evaluator: Carries the weights last evaluated.
-    secure_sum: What is hidden, with which parameters, for the report.
+    parts: The learning process, and its input for each client.
+    evaluator: The evaluator; its model holds the weights that were evaluated last.
+    secure_sum: What the secure sum hides, with its parameters, for the report.
     joined: The task with the canaries of an audit among its clients; without an audit, the task.
-    audit: Of the run by its canaries; None: there are none.
-    traffic: Bytes of one client in one round.
+    audit: The audit of the run by its canaries; None: there are no canaries.
+    traffic: The bytes that one client receives and sends in one round.
   """
   made: definition.Definition
   planned: planning.Planned
@@ -52,11 +52,11 @@ class Training(trainer.Trainer):
 
     Args:
       place: The open runtime.
-      client_states: Folder of what clients keep between rounds.
-      audit: Whose canaries take part; None: there are none.
+      client_states: The folder for the state that clients keep between rounds.
+      audit: The audit whose canaries take part; None: there are no canaries.
 
     Raises:
-      ValueError: The parts do not fit.
+      ValueError: The parts do not fit together.
     """
     joined = planned.task if audit is None else audit.joined(planned.task)
     parts = assembly.assemble(made.config, joined, planned.plan, made.runtime, client_states, place,
@@ -69,7 +69,7 @@ class Training(trainer.Trainer):
   @classmethod
   def around(cls, parts: assembly.Parts, evaluator: evaluation.Evaluator, *, made: definition.Definition,
              planned: planning.Planned, place: Any, joined: tasks.Task | None = None) -> 'Training':
-    """Returns the training of parts that are built; `joined`: as the attribute, None without an audit."""
+    """Returns the training for parts that are already built; `joined`: the attribute, or None without an audit."""
     config, task, plan = made.config, planned.task if joined is None else joined, planned.plan
     secure_sum = secured.describe(
         config.secure, plan, clients=config.cohort.cohort_size, parameters_count=parts.process.sent_length,
@@ -103,12 +103,12 @@ class Training(trainer.Trainer):
 
   @property
   def rounds(self) -> int:
-    """How many the experiment has, or its budget pays for."""
+    """The number of rounds of the experiment, or fewer if its budget allows only fewer."""
     return self.planned.program.rounds
 
   @property
   def states(self) -> store.Store | None:
-    """What clients keep between rounds; None: nothing."""
+    """The states that clients keep between rounds; None: they keep nothing."""
     return self.parts.states
 
   def first_weights(self) -> tff.learning.models.ModelWeights:
@@ -116,16 +116,16 @@ class Training(trainer.Trainer):
     return self.task.initial_weights()
 
   def evaluate(self, state: Any) -> dict[str, Any]:
-    """Returns how good the model of a state is on the test set: `evaluation` and `per_client`, as in report.json."""
+    """Returns the test-set metrics of a state's model: `evaluation` and `per_client`, as in report.json."""
     self.weights(state).assign_weights_to(self.evaluator.model)
     return self.evaluator.evaluate(self.task.images.test)
 
   def with_data(self, data: Any) -> 'Training':
-    """Returns the same process with data of one's own, `request(client, round_num)` as the process takes it."""
+    """Returns the same process with the caller's data; `data.request(client, round_num)` is the process's input."""
     return dataclasses.replace(self, parts=dataclasses.replace(self.parts, data=data))
 
   def with_images(self, images: images_lib.FederatedImages) -> 'Training':
-    """Returns the same process over the clients of other images of the same kind, which are sent to it."""
+    """Returns the same process with the clients of other images of the same kind; the driver sends these images."""
     task = dataclasses.replace(self.task, images=images)
     return dataclasses.replace(self, planned=dataclasses.replace(self.planned, task=task)).with_data(
         client_data.SentData(task=task))
@@ -149,6 +149,6 @@ def prepare(made: definition.Definition, place: Any, *, client_states: str | os.
     parts = assembly.shared(like.parts, made.config, planned.task, planned.plan, made.runtime, folder)
     found = Training.around(parts, like.evaluator, made=made, planned=planned, place=place)
   if client_states is None:
-    # With the last training that reads it: one that is made of this one keeps the same states.
+    # The folder is deleted with the last training that reads it: a training derived from this one shares the states.
     weakref.finalize(found.states or found, shutil.rmtree, folder, ignore_errors=True)
   return found

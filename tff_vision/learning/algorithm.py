@@ -16,7 +16,7 @@ from tff_vision import catalogue, configs, tasks
 from tff_vision.learning import local_steps
 
 Tensors = tuple[tf.Tensor, ...]
-_DEFAULT_STRENGTH = 0.01  # Of FedProx.
+_DEFAULT_STRENGTH = 0.01  # The default strength of FedProx's proximal term.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,13 +24,13 @@ class Client:
   """One client in one round, inside of its TensorFlow computation.
 
   Attributes:
-    optimizer: Of this round's rate.
-    learning_rate: Of this round, float32 [].
-    change: What is done to every gradient before the algorithm's own change: clipping and weight decay.
-    server_weights: The model that it was sent.
-    dataset: As `task.client_dataset` makes it.
-    shown: What the algorithm's server shows its clients.
-    brought: What comes with the client's data: the state that it keeps.
+    optimizer: The client optimizer, with this round's learning rate.
+    learning_rate: The learning rate of this round, float32 [].
+    change: The change of every gradient before the algorithm's own change: clipping and weight decay.
+    server_weights: The model that the server sent to the client.
+    dataset: The client's examples, as `task.client_dataset` makes them.
+    shown: The part of the server's state that the algorithm sends to its clients.
+    brought: The state that the client keeps; it comes with the client's data.
   """
   task: tasks.Task
   optimizer: tff.learning.optimizers.Optimizer
@@ -47,7 +47,7 @@ class Client:
               loss: local_steps.BatchLoss | None = None) -> local_steps.Trained:
     """Returns the client after its local epochs; `change` adds the algorithm's part to the gradient.
 
-    Args: The others as in `local_steps.descend`.
+    Args: The other arguments are those of `local_steps.descend`.
     """
     def both(carried, gradients, weights, server_weights):
       return change(carried, self.change(gradients, weights), weights, server_weights)
@@ -55,11 +55,11 @@ class Client:
                                carried=carried, start=start, beside=beside, loss=loss)
 
   def examples(self) -> tuple[tf.Tensor, tf.Tensor]:
-    """Returns (model input [n, height, width, channels], labels) of every example of the client once."""
+    """Returns (model input [n, height, width, channels], labels), with every example of the client once."""
     return self.task.batch_reader.open(self.dataset).one_epoch()
 
   def model_at(self, trainable: Sequence[tf.Tensor]) -> tf.keras.Model:
-    """Returns another model, with these trainable weights; call it outside of `descend`'s functions."""
+    """Returns a new model with these trainable weights; call this outside the functions passed to `descend`."""
     model = self.task.training_model()
     for weight, value in zip(model.trainable_weights, trainable, strict=True):
       weight.assign(value)
@@ -73,8 +73,8 @@ class Work:
   """The result of one client's work in a round.
 
   Attributes:
-    sent: For the aggregator: a structure of float32 tensors.
-    kept: For the client's next round; None unless the algorithm keeps something.
+    sent: The value for the aggregator: a structure of float32 tensors.
+    kept: The state for the client's next round; None unless the algorithm keeps something.
   """
   trained: local_steps.Trained
   sent: Any
@@ -85,10 +85,10 @@ class Algorithm:
   """FedAvg; other algorithms override its methods. Methods without a comment run on the server.
 
   Attributes:
-    keeps: Whether clients keep what `brings` describes from round to round.
+    keeps: Whether clients keep the state that `brings` describes from round to round.
     reads_share: Whether `step` reads `share`.
-    shows: Whether clients are shown anything of the server's state.
-    personal: Whether a client's own model, `own_model`, is another than the server's.
+    shows: Whether clients receive any part of the server's state.
+    personal: Whether a client's own model, `own_model`, differs from the server's model.
   """
   keeps = False
   reads_share = False
@@ -97,36 +97,39 @@ class Algorithm:
 
   @classmethod
   def from_config(cls, task: tasks.Task, config: configs.AlgorithmConfig, client: configs.ClientConfig) -> 'Algorithm':
-    """Returns the algorithm with what it reads of a config; one that is built in and reads something overrides this."""
+    """Returns the algorithm with its settings from a config; built-in algorithms that have settings override this."""
     del task, config, client
     return cls()
 
   @property
   def row(self) -> catalogue.Row:
-    """What it has that other parts of an experiment may not go with, like a row of the catalogue."""
+    """The algorithm's properties that may be incompatible with other parts of an experiment, as a catalogue row."""
     return catalogue.rows.own_algorithm(type(self).__name__, keeps=self.keeps, reads_share=self.reads_share,
                                         shows=self.shows, personal=self.personal)
 
   def server_state(self, weights: Tensors) -> Any:
-    """Returns the server's state beside model and optimizer before round 1, in the shapes of `weights`."""
+    """Returns the algorithm's part of the server's state before round 1, in the shapes of `weights`.
+
+    The model and the optimizer's state are not part of it.
+    """
     del weights
     return ()
 
   def shown(self, server: Any) -> Any:
-    """Returns what clients are shown of the server's state."""
+    """Returns the part of the server's state that clients receive."""
     del server
     return ()
 
   def brings(self, weights: Tensors) -> Any:
-    """Returns what comes with a client's data at first, in the shapes of `weights`; None for nothing."""
+    """Returns the initial state that comes with a client's data, in the shapes of `weights`; None: no state."""
     del weights
     return None
 
   def own_model(self, kept: Any, server: Any, weights: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-    """Returns the trainable weights of a client that keeps `kept`; on the driver, for evaluation.
+    """Returns the trainable weights of a client that keeps `kept`; runs on the driver, for evaluation.
 
     Args:
-      server: The server's state beside model and optimizer.
+      server: The server's state without model and optimizer.
       weights: The server's model.
     """
     del kept, server
@@ -138,12 +141,12 @@ class Algorithm:
     return Work(trained=trained, sent=tuple(trained.update()))
 
   def step(self, server: Any, mean: Any, share: tf.Tensor, weights: Tensors) -> tuple[Any, Sequence[tf.Tensor]]:
-    """Returns the server's next state, and what its optimizer descends.
+    """Returns the server's next state, and the gradient for its optimizer.
 
     Args:
-      mean: Of what the clients sent.
-      share: Of all clients' weight, the part that is in the mean, float32 [].
-      weights: The trainable weights that the round began with.
+      mean: The mean of the values that the clients sent.
+      share: The weight of the clients in the mean, divided by the weight of all clients, float32 [].
+      weights: The trainable weights at the start of the round.
     """
     del share, weights
     return server, mean
@@ -152,7 +155,8 @@ class Algorithm:
 class FedProx(Algorithm):
   """FedAvg whose clients also descend strength / 2 * ||w - w_server||^2.
 
-  TFF has a client work for it, in which the term has the wrong sign in 0.87: `tests/learning/test_process.py`.
+  TFF has its own client work for FedProx, but in TFF 0.87 the proximal term has the wrong sign: see
+  `tests/learning/test_process.py`.
   """
 
   def __init__(self, strength: float):

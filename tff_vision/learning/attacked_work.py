@@ -14,34 +14,34 @@ import tensorflow_federated as tff
 from tff_vision import catalogue, configs, protocols
 from tff_vision.client_state import keeping
 
-_FACTOR = tff.SequenceType(np.float32)  # Of one element: TFF lets only sequences in here.
+_FACTOR = tff.SequenceType(np.float32)  # A sequence of one element: TFF accepts only sequences here.
 
-# From attack_scale to the factor on an attacker's update.
+# Attack -> function from attack_scale to the factor on an attacker's update.
 UPDATE_ATTACKS: Mapping[str, Callable[[float], float]] = catalogue.Loaded(
     'attack', trait=catalogue.Trait.CHANGES_UPDATES)
 
 
 def sign_flip(scale: float) -> float:
-  """Returns the factor on an update that is turned round."""
+  """Returns the factor that reverses an update and scales it."""
   return -scale
 
 
 def scaled_update(scale: float) -> float:
-  """Returns the factor on an update that shall outweigh the others."""
+  """Returns the factor that makes an update outweigh the others."""
   return scale
 
 
 class FactorData(protocols.WrappedData):
-  """What a process is given for each client, with the factor on that client's update."""
+  """The input of a process for each client, with the factor on that client's update."""
 
   def __init__(self, data: protocols.ClientData, config: configs.AttackConfig, attackers: Collection[int]):
-    """Args: `data` says what the clients' data are without the factors."""
+    """Args: `data` gives the clients' data without the factors."""
     super().__init__(data)
     self._factor = UPDATE_ATTACKS[config.attack](config.attack_scale)
     self._attackers = frozenset(attackers)
 
   def request(self, client: int, round_num: int) -> tuple[Any, tf.data.Dataset]:
-    """Returns what a process over `with_factors` takes for `client`."""
+    """Returns the input for `client` of a process that uses `with_factors`."""
     factor = self._factor if client in self._attackers else 1.0
     return self._data.request(client, round_num), tf.data.Dataset.from_tensors(np.float32(factor))
 
@@ -49,7 +49,8 @@ class FactorData(protocols.WrappedData):
 def with_factors(client_work: keeping.ClientWork) -> keeping.ClientWork:
   """Returns the same client work on pairs (data, factor), whose updates are multiplied by the factor.
 
-  What a keeping client work keeps stays as it is; its data are ((data, factor), state). Runs on clients.
+  The state that clients keep does not change; the data of client work with a kept state are ((data, factor), state).
+  Runs on clients.
   """
   keeps = keeping.keeps(client_work)
   state_type, weights_type, data_type = client_work.next.type_signature.parameter

@@ -21,37 +21,37 @@ class SentData(protocols.ClientData):
   task: tasks.Task
 
   def present(self, cohort: Sequence[int]) -> Sequence[int]:
-    """Returns the clients of `cohort` that have data: all."""
+    """Returns the clients of `cohort` that have data, which are all of them."""
     return cohort
 
   def request(self, client: int, round_num: int) -> one_element.OneElement:
-    """Returns what `process.next` takes for `client`."""
+    """Returns the input of `process.next` for `client`."""
     return self.task.client_element(client, round_num)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class WorkerData(protocols.ClientData):
-  """The examples lie on the workers: the driver sends names, and the worker's graph reads the files.
+  """The examples are on the workers: the driver sends file names, and the worker's graph reads the files.
 
   Attributes:
-    task: Its `images.train` tells how many examples are in each file; a worker that finds another number refuses. To
-      `count` takes no more than a problem.
-    folder: Where the files are, as the executors see it, the same on every worker.
+    task: Its `images.train` gives the number of examples in each file; a worker that finds another number refuses to
+      train. `count` needs only a problem.
+    folder: The folder of the files as the executors see it; the same path on every worker.
   """
   task: Any
   folder: str
 
   def present(self, cohort: Sequence[int]) -> Sequence[int]:
-    """Returns the clients of `cohort` whose files are there, asked of their workers.
+    """Asks the workers which clients of `cohort` have their files there, and returns these clients.
 
     Raises:
-      WorkerLost: A worker is gone.
+      WorkerLost: A worker no longer answers.
     """
     found = self._exist([self._path(client) for client in cohort]) if len(cohort) else []
     return [client for client, exists in zip(cohort, found, strict=True) if exists]
 
   def count(self, place: protocols.Place) -> Mapping[int, int]:
-    """Returns how many examples the clients have in their files, of those that can be reached and have one."""
+    """Returns the number of examples in the file of each client that can be reached and has a file."""
     paths = [self._path(client) for client in range(len(self.task.images.train))]
 
     def ask(parties):
@@ -61,13 +61,14 @@ class WorkerData(protocols.ClientData):
     return {client: int(number) for client, number in place.with_parties(len(paths), ask).items() if number >= 0}
 
   def request(self, client: int, round_num: int) -> tuple[str, int, int]:
-    """Returns what is sent instead of the examples: (path, seed, announced number of examples)."""
+    """Returns what the driver sends instead of the examples: (path, seed, announced number of examples)."""
     return self._path(client), self.task.round_seed(client, round_num), self.task.images.train.num_examples(client)
 
   def read_on_workers(self, process: composition.Composed) -> composition.Composed:
-    """Returns a process whose `next` takes a `request` for each client; same weights as with the examples sent.
+    """Returns a process whose `next` takes a `request` for each client.
 
-    A round fails where a client has not as many examples as was announced, before any is trained on.
+    The resulting weights are the same as when the driver sends the examples. A round fails if the number of a client's
+    examples differs from the announced number; it fails before any example is trained on.
     """
     return dataclasses.replace(process, round=_reading(self.dataset, process.round))
 
@@ -98,28 +99,29 @@ class WorkerData(protocols.ClientData):
 
 
 class LateData(protocols.WrappedData):
-  """The data of clients whose updates may come late, each with how late."""
+  """The data of clients whose updates may arrive late, together with each client's delay."""
 
   def __init__(self, data: protocols.ClientData, begun: Callable[[int, int], int]):
     """Initializes the data.
 
     Args:
-      data: Of clients that are in time.
-      begun: From a client and the round that takes its update to the round in which it began.
+      data: The data of clients without delay.
+      begun: Function from a client and the round that receives its update to the round in which the client began.
     """
     super().__init__(data)
     self._begun = begun
 
   def request(self, client: int, round_num: int) -> tuple[Any, tf.data.Dataset]:
-    """Returns what `process.next` takes for `client`: its data of the round in which it began, and the delay."""
+    """Returns the input of `process.next` for `client`: its data of the round in which it began, and the delay."""
     begun = self._begun(client, round_num)
     return self._data.request(client, begun), tf.data.Dataset.from_tensors(np.int32(round_num - begun))
 
 
 def _reading(dataset, next_fn):
-  """Returns `next_fn` with `dataset` in its clients' data: the examples, or pairs of those and something else.
+  """Returns `next_fn` with `dataset` applied to its clients' data.
 
-  Pairs may lie in pairs: what a client keeps, how late it is, the seeds of its masks.
+  The data are the examples, or pairs of the examples and another value. Pairs may be nested: the other values are the
+  client's kept state, its delay and the seeds of its masks.
   """
   state_type, data_type = next_fn.type_signature.parameter
 

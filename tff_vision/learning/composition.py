@@ -1,7 +1,7 @@
 """Composes learning processes for which TFF's own composer has no place.
 
-Two things are new: what a client keeps leaves the round beside the server's state, and client work may read the
-server's state (a control variate, a global momentum, earlier models).
+Two things differ from TFF's composer: a round returns the clients' kept values in addition to the server's state, and
+client work may read the server's state (a control variate, a global momentum, earlier models).
 """
 
 import collections
@@ -20,10 +20,10 @@ templates = tff.learning.templates
 
 
 class KeepingOutput(NamedTuple):
-  """What the computation of a round returns where clients keep something.
+  """The result of a round's computation if clients keep something.
 
   Attributes:
-    kept: CLIENTS-placed; the others are SERVER-placed.
+    kept: The clients' kept values, CLIENTS-placed; the other fields are SERVER-placed.
   """
   state: Any
   metrics: Any
@@ -36,11 +36,11 @@ class Composed(protocols.ComposedProcess):
 
   Attributes:
     start: () -> state@SERVER.
-    round: (state@SERVER, {data}@CLIENTS) -> `tff.learning.templates.LearningProcessOutput`, or `KeepingOutput` where
+    round: (state@SERVER, {data}@CLIENTS) -> `tff.learning.templates.LearningProcessOutput`, or `KeepingOutput` if
       clients keep something.
     weights_of: state -> model weights.
     with_weights: (state, model weights) -> state.
-    length: How many numbers a client's update has.
+    length: The number of values in a client's update.
   """
   start: tff.Computation
   round: tff.Computation
@@ -74,7 +74,7 @@ class Composed(protocols.ComposedProcess):
     return protocols.RoundOutput(output.state, output.metrics, kept=output.kept)
 
   def measure(self, state: protocols.State, data: Sequence[Any]) -> protocols.RoundOutput:
-    if self.keeps:  # What clients keep comes back with the whole.
+    if self.keeps:  # The computation of the whole round also returns what clients keep.
       return dataclasses.replace(self.next(state, data), state=state)
     return protocols.RoundOutput(state, self._metrics_alone(state, data))
 
@@ -108,9 +108,9 @@ def compose(initial_weights: tff.Computation, client_work: tff.learning.template
 
   Args:
     initial_weights: Returns model weights of arbitrary values.
-    client_work: May be a keeping one, see `client_state.keeping`.
-    aggregator: Weighted, of what clients send.
-    reads_server_state: Whether client work takes the finalizer's state in place of one of its own.
+    client_work: May keep a state for each client, see `client_state.keeping`.
+    aggregator: A weighted aggregator of the values that clients send.
+    reads_server_state: Whether the client work takes the finalizer's state instead of a state of its own.
   """
   distributor = templates.build_broadcast_process(initial_weights.type_signature.result)
   keeps = keeping.keeps(client_work)
@@ -137,7 +137,7 @@ def compose(initial_weights: tff.Computation, client_work: tff.learning.template
     summed = aggregator.next(state.aggregator, sent, worked.result.update_weight)
     result = summed.result
     if _has_cohort_weight(finalizer.next.type_signature.parameter[2].member):
-      # Where weights are hidden, nobody knows it before the sum is open.
+      # If weights are hidden, nobody knows the cohort's weight before the secure sum is opened.
       weight = (worked.measurements.cohort_weight if _has_cohort_weight(measured)
                 else tff.federated_value(np.float32(0), tff.SERVER))
       result = tff.federated_zip(collections.OrderedDict(mean=result, cohort_weight=weight))
@@ -161,7 +161,7 @@ def _has_cohort_weight(kind):
 
 
 def _weights_of(state_type):
-  """Returns computations that get the model's weights from a state, and that set them."""
+  """Returns two computations: one gets the model's weights from a state, the other sets them."""
   @tff.tensorflow.computation(state_type)
   def get_model_weights(state):
     return state.global_model_weights

@@ -19,12 +19,12 @@ class Evaluator:
   """Evaluates weights of one architecture on the driver; keeps the traced function between calls.
 
   Attributes:
-    model: The Keras model that carries the weights last evaluated.
+    model: The Keras model; it holds the weights that were evaluated last.
   """
 
   def __init__(self, model: tf.keras.Model, *, preprocessing: images.Preprocessing,
                objective: objectives.Objective | None = None):
-    """Takes classification, of what the labels hold, for an objective that is not given."""
+    """If no objective is given, the objective is classification with the kind of labels that the data have."""
     self.model = model
     self._objective = objective
     self._forward = tf.function(lambda x: model(preprocess.evaluation_fn(preprocessing, x), training=False))
@@ -36,14 +36,14 @@ class Evaluator:
     def batch(first):
       return forward(tf.constant(x[first:first + _BATCH])).numpy()
 
-    # A batch a core: the cores would wait for each other at the end of every kernel if they shared one.
+    # Each core evaluates its own batch. If cores shared a batch, they would wait for each other after every kernel.
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
       return np.concatenate(list(pool.map(batch, range(0, max(1, len(x)), _BATCH))))
 
   def evaluate(self, held_out: images.HeldOut) -> dict[str, Any]:
-    """Returns {'evaluation': numbers of all examples, 'per_client': the spread of the objective's metric over clients}.
+    """Returns {'evaluation': metrics of all examples, 'per_client': the spread of the objective's metric over clients}.
 
-    There is `roc` too where the objective has a curve, and no number where there is no example.
+    The result also has `roc` if the objective has a ROC curve. Without examples there are no metrics.
     """
     y = held_out.examples.y
     if not len(y):
@@ -60,16 +60,16 @@ def per_client(correct: np.ndarray, clients: Sequence[np.ndarray]) -> dict[str, 
 
   Args:
     correct: [n] in 0..1, one value per example.
-    clients: The positions that belong to each client.
+    clients: For each client, the positions of its examples.
   """
   return summary([float(correct[positions].mean()) if len(positions) else None for positions in clients])
 
 
 def summary(values: Sequence[float | None]) -> dict[str, Any]:
-  """Summarises one number a client; those that lack it are counted, not guessed.
+  """Summarises one number per client; clients without a number are counted and not estimated.
 
   Returns:
-    mean, percentile_10, worst, count, without_examples and `accuracies`: the values, whatever they are.
+    mean, percentile_10, worst, count, without_examples and `accuracies`, which holds the values of any metric.
   """
   known = [value for value in values if value is not None]
   counts = {'count': len(known), 'without_examples': len(values) - len(known), 'accuracies': list(values)}

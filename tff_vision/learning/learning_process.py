@@ -24,23 +24,23 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
                   ) -> composition.Composed:
   """Composes broadcast, client work, aggregation and the server's step.
 
-  A weighted aggregator weighs each client's update as `client_weighting` says; an unweighted one (differential
+  A weighted aggregator weighs each client's update according to `client_weighting`; an unweighted one (differential
   privacy) counts every client once. Client updates with a non-finite value count as zero with weight zero.
 
   Args:
-    rounds: Of the run; schedules may run over them.
-    client_work_layer: Wraps what clients do, for aggregators that need more than data from them.
-    private_training: (Keras model function, loss, batch reader, client optimizer) -> client work that takes the
-      algorithm's place, or None.
-    beside: What a client's computation returns beside its update; private training has nothing but a weight.
+    rounds: The number of rounds of the run; schedules may depend on it.
+    client_work_layer: Wraps the client work, for aggregators that need more than data from clients.
+    private_training: (Keras model function, loss, batch reader, client optimizer) -> client work that replaces the
+      algorithm's client work, or None.
+    beside: What a client's computation returns in addition to its update; private training returns only a weight.
 
   Raises:
-    ValueError: Algorithm and optimizers do not fit.
+    ValueError: The algorithm and the optimizers do not fit together.
 
   Returns:
-    A process whose `next` takes the state and `task.client_dataset` of each client of the cohort, or, where it keeps,
-    pairs of that and what the client keeps. The state of `initialize` holds arbitrary
-    weights: `task.initial_weights` is round 0's model.
+    A process whose `next` takes the state and `task.client_dataset` of each client of the cohort. If clients keep a
+    state, it takes pairs of the data set and this state. The state of `initialize` holds arbitrary weights; the model
+    of round 0 is `task.initial_weights`.
   """
   takes_weights = isinstance(aggregator, tff.aggregators.WeightedAggregationFactory)
   weighted = takes_weights and beside.weighs
@@ -67,12 +67,13 @@ def around(client_work: Callable[[told.Beside], tff.learning.templates.ClientWor
            model: Callable[[], tf.keras.Model], *, server: configs.ServerConfig, aggregator: protocols.Aggregator,
            client_work_layer: protocols.Layer = protocols.unchanged, beside: told.Beside = told.IN_THE_CLEAR
            ) -> composition.Composed:
-  """Composes client work of one's own with broadcast, aggregation and the server's step of FedAvg.
+  """Composes the caller's own client work with broadcast, aggregation and the server's step of FedAvg.
 
   Args:
-    client_work: From what a client returns beside its update to what it does; see `local_training.returned`.
+    client_work: Takes `beside`, which says what a client returns in addition to its update, and returns the client
+      work; see `local_training.returned`.
     model: Returns a fresh Keras model.
-    aggregator, client_work_layer, beside: As of `build_process`.
+    aggregator, client_work_layer, beside: As for `build_process`.
   """
   blank_model = lambda: blank.blank_model(lambda: replayable.with_replayable_dropout(model))
   weights_type = tff.tensorflow.computation(
@@ -100,7 +101,7 @@ def _composed(client_work, model, step, aggregator, *, reads_server_state):
 
 
 def kept_at_first(task: tasks.Task, algorithm: configs.AlgorithmConfig, client: configs.ClientConfig) -> Any:
-  """Returns what a client keeps before its first round, as arrays; None if the algorithm's clients keep nothing."""
+  """Returns a client's kept state before its first round, as arrays; None if the algorithm's clients keep nothing."""
   chosen = algorithm_of(task, algorithm, client)
   return local_training.brought_at_first(task, chosen) if chosen.keeps else None
 
@@ -110,7 +111,7 @@ def algorithm_of(task: tasks.Task, config: configs.AlgorithmConfig, client: conf
   """Returns the algorithm that a config names, holds or refers to.
 
   Raises:
-    ValueError: A reference leads nowhere, or to something else.
+    ValueError: The target of a reference does not exist or is not an algorithm.
   """
   chosen = config.algorithm
   names = catalogue.names('algorithm')
@@ -127,7 +128,7 @@ def algorithm_of(task: tasks.Task, config: configs.AlgorithmConfig, client: conf
 
 
 def shown(task: tasks.Task, chosen: algorithm_lib.Algorithm) -> Sequence[tf.Tensor]:
-  """Returns what clients are shown of the server's state beside the model, as tensors of round 1."""
+  """Returns the part of the server's state that clients receive in addition to the model, as tensors of round 1."""
   if not chosen.shows:
     return ()
   specs = tuple(tff.types.type_to_tf_tensor_specs(task.weights_type).trainable)
@@ -135,18 +136,18 @@ def shown(task: tasks.Task, chosen: algorithm_lib.Algorithm) -> Sequence[tf.Tens
 
 
 def tells(task: tasks.Task, algorithm: configs.AlgorithmConfig) -> told.Told:
-  """Returns what clients can tell beside their updates."""
+  """Returns the measurements that clients can send in addition to their updates."""
   return told.Told(largest_weight=largest_weight(task, algorithm), summary=local_steps.summary,
                    quantities=local_steps.quantities(task.largest_client * task.client.client_epochs))
 
 
 def largest_weight(task: tasks.Task, algorithm: configs.AlgorithmConfig) -> float:
-  """Returns the most that one client's update may weigh in a weighted mean; public."""
+  """Returns the largest weight that one client's update may have in a weighted mean; public."""
   return task.largest_client * task.client.client_epochs if algorithm.client_weighting != 'uniform' else 1.0
 
 
 def weighting_of(algorithm: configs.AlgorithmConfig, weighted: bool) -> _Weighting:
-  """Returns what an update weighs; with an aggregator that takes no weights, the same as any other."""
+  """Returns the weighting of updates; with an aggregator that takes no weights, all updates weigh the same."""
   return _Weighting.NUM_EXAMPLES if weighted and algorithm.client_weighting != 'uniform' else _Weighting.UNIFORM
 
 

@@ -1,7 +1,7 @@
 """Local training: minibatch gradient descent over the examples of one client, from the server's weights.
 
-Every client work trains through `descend`; an algorithm is a change of the gradient, with a state that it may carry
-from step to step. The loop runs inside the client's graph and updates the weights in place.
+All client work trains through `descend`. An algorithm changes the gradient, and may carry a state from step to step.
+The loop runs inside the client's graph and updates the weights in place.
 """
 
 import collections
@@ -17,20 +17,21 @@ from tff_vision import tasks, told
 from tff_vision.learning import optimizers
 from tff_vision.models import added_losses
 
-# (carried, model input, labels, weights) -> carried; called before a step with the weights that it begins with.
+# (carried, model input, labels, weights) -> carried; called before a step, with the weights at the start of the step.
 Beside = Callable[[Any, tf.Tensor, tf.Tensor, Sequence[tf.Variable]], Any]
-# (model, model input, labels, outputs) -> the batch's loss, [], in place of the task's; the model's own regularisation
-# losses are added to it. Outputs are those of the model in training.
+# (model, model input, labels, outputs) -> the batch's loss, [], which replaces the task's loss; the model's own
+# regularisation losses are added to it. The outputs are those of the model in training mode.
 BatchLoss = Callable[[tf.keras.Model, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
-# (carried, gradients, weights, the server's weights) -> (carried, gradients); the last three and the gradients are
-# sequences of tensors like the model's trainable weights.
+# (carried, gradients, weights, the server's weights) -> (carried, gradients); all but `carried` are sequences of
+# tensors in the shapes of the model's trainable weights.
 GradientChange = Callable[[Any, Sequence[tf.Tensor], Sequence[tf.Variable], Sequence[tf.Tensor]],
                           tuple[Any, Sequence[tf.Tensor]]]
 
 
-# As fine as the grid of private sums, `privacy.grid`; a test holds both equal.
+# The same resolution as the grid of private sums, `privacy.grid`; a test checks that both are equal.
 ACCURACY_STEPS = 2 ** 20
-# Of the sum of a client's losses beside a hidden update; beyond so large a mean loss nothing is said of it.
+# Resolution and bound of the sum of a client's losses that is sent with a hidden update; no larger mean loss is
+# reported.
 LOSS_STEP, LARGEST_LOSS = 2.0 ** -16, 2.0 ** 16
 
 
@@ -41,10 +42,10 @@ class Trained:
   Attributes:
     start: The trainable weights before the first step, the server's unless others were given.
     weights: Those after the last step.
-    steps: int32 [], how many there were.
-    examples: int64 [], over all steps; an example counts once an epoch.
+    steps: int32 [], the number of steps.
+    examples: int64 [], the number of examples over all steps; an example counts once per epoch.
     metrics: Sums over those examples, float64 [], named as in `quantities`.
-    carried: What the gradient change carried out of the last step.
+    carried: The `carried` value of the gradient change after the last step.
   """
   start: Sequence[tf.Tensor]
   weights: Sequence[tf.Tensor]
@@ -54,7 +55,10 @@ class Trained:
   carried: Any
 
   def update(self) -> list[tf.Tensor]:
-    """Returns the weights before minus those after: TFF's sign, a gradient that the server's optimizer descends."""
+    """Returns the weights before minus the weights after training.
+
+    This is TFF's sign: the server's optimizer uses the update as a gradient.
+    """
     return [before - after for before, after in zip(self.start, self.weights, strict=True)]
 
 
@@ -71,13 +75,14 @@ def descend(task: tasks.Task, optimizer: tff.learning.optimizers.Optimizer,
   """Trains from `server_weights` on the client in `dataset`; call it inside a `tff.tensorflow.computation`.
 
   Args:
-    dataset: Of one element, as `task.client_dataset` makes it.
-    change: Traced once, in the body of a loop: it may use tensors from outside, and what differs from step to step
-      is in `carried`.
-    carried: What `change` gets in the first step: a structure of tensors whose shapes and types stay.
-    start: Trainable weights to begin with instead.
-    loss: What is descended in place of the task's loss; also what is measured. Traced once, like `change`.
-    beside: What else is done with each batch; it sees what `change` carries first. Traced once, like `change`.
+    dataset: A data set of one element, as `task.client_dataset` makes it.
+    change: The change of the gradient. It is traced once, in the body of a loop: it may use tensors from outside, and
+      values that differ from step to step must be in `carried`.
+    carried: The input of `change` in the first step: a structure of tensors whose shapes and types do not change.
+    start: The trainable weights at the start, instead of the server's.
+    loss: The loss that is minimised and measured instead of the task's loss. Traced once, like `change`.
+    beside: An additional computation on each batch; it receives `carried` before `change` does. Traced once, like
+      `change`.
   """
   model = task.training_model()
   weights = tff.learning.models.ModelWeights.from_model(model)
@@ -113,9 +118,9 @@ def descend(task: tasks.Task, optimizer: tff.learning.optimizers.Optimizer,
 
 def gradient_at(task: tasks.Task, server_weights: tff.learning.models.ModelWeights
                 ) -> Callable[[Sequence[tf.Tensor], tf.Tensor, tf.Tensor], Sequence[tf.Tensor]]:
-  """Returns a function of (trainable weights, model input, labels): the gradient of the batch's mean loss there.
+  """Returns a function from (trainable weights, model input, labels) to the gradient of the batch's mean loss.
 
-  Call this one inside a `tff.tensorflow.computation` and outside of the loop: it makes a model.
+  Call `gradient_at` inside a `tff.tensorflow.computation` and outside the loop, because it makes a model.
   """
   model = task.training_model()
   weights = tff.learning.models.ModelWeights.from_model(model)
@@ -131,7 +136,7 @@ def gradient_at(task: tasks.Task, server_weights: tff.learning.models.ModelWeigh
 
 def mean_loss(task: tasks.Task, trainable: Sequence[tf.Tensor], server_weights: tff.learning.models.ModelWeights,
               dataset: tf.data.Dataset) -> tf.Tensor:
-  """Returns the mean loss of a model over the client's examples, its regularisers' part included, float64 [].
+  """Returns the mean loss of a model over the client's examples, including its regularisation losses, float64 [].
 
   Call it inside a `tff.tensorflow.computation`.
   """
@@ -146,7 +151,7 @@ def mean_loss(task: tasks.Task, trainable: Sequence[tf.Tensor], server_weights: 
     size = task.client.batch_size
     for first in tf.range(0, client.num_examples, size):
       x, y = client.batch(first // size)
-      # The batches run on into the next epoch: of the last one, only what belongs to the first epoch counts.
+      # Batches continue across the end of an epoch: in the last batch, only examples of the first epoch count.
       count = tf.minimum(size, client.num_examples - first)
       loss, _ = _loss(task, model, x[:count], y[:count], training=False)
       total += tf.cast(loss, tf.float64) * tf.cast(count, tf.float64)
@@ -156,28 +161,28 @@ def mean_loss(task: tasks.Task, trainable: Sequence[tf.Tensor], server_weights: 
 
 
 def quantities(examples: int) -> Mapping[told.Measured, Mapping[str, told.Quantity]]:
-  """Returns which of `Trained.metrics` are for what, and their ranges.
+  """Returns, for each kind of measurement, the entries of `Trained.metrics` that belong to it, and their ranges.
 
   Args:
-    examples: The most that a client sees in a round; public.
+    examples: The largest number of examples that a client sees in a round; public.
   """
   return {
       told.Measured.EXACT: collections.OrderedDict(
           loss=told.fixed_point(-LARGEST_LOSS * examples, LARGEST_LOSS * examples, LOSS_STEP, open_ended=True),
           correct=told.fixed_point(0, examples, LOSS_STEP), examples=told.whole(examples)),
-      # What one client moves by no more than a known amount.
+      # Sums that one client can change by no more than a known amount.
       told.Measured.NOISED: collections.OrderedDict(accuracy_steps=told.whole(ACCURACY_STEPS)),
       told.Measured.NOTHING: {}}
 
 
 def summary(sums: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
-  """Returns what is said of sums over clients of one kind of `quantities`.
+  """Returns the reported values for the sums over clients of one kind of `quantities`.
 
-  Exact: the mean loss and accuracy over all clients' examples, and their number. To be noised: the number of clients,
-  and the sum of their accuracies in whole steps of 1 / ACCURACY_STEPS.
+  For exact sums: the mean loss and accuracy over all clients' examples, and the number of these examples. For sums to
+  which noise is added: the number of clients, and the sum of their accuracies in whole steps of 1 / ACCURACY_STEPS.
 
   Args:
-    sums: float64 []; `clients` is their number.
+    sums: float64 []; `clients` is the number of clients.
   """
   found = collections.OrderedDict()
   if 'examples' in sums:
@@ -191,10 +196,10 @@ def summary(sums: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
 
 
 def added_up(numbers: tff.FederatedType, summary: Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]]) -> Any:
-  """Returns `summary` of clients' numbers, added up in the clear; called while TFF traces.
+  """Returns `summary` of the sums of the clients' numbers, added up in the clear; called while TFF traces.
 
   Args:
-    numbers: float64 [] of each client, named.
+    numbers: The named numbers of each client, float64 [].
   """
   @tff.tensorflow.computation(numbers.type_signature.member, np.float64)
   def finish(sums, clients):
@@ -204,7 +209,7 @@ def added_up(numbers: tff.FederatedType, summary: Callable[[Mapping[str, tf.Tens
 
 
 def _gradients(task, model, trainable, x, y, loss_of=None):
-  """Returns the gradient of the mean loss over a batch, and (sum of losses, number of right answers)."""
+  """Returns the gradient of the mean loss over a batch, and (sum of losses, number of correct predictions)."""
   with tf.GradientTape() as tape:
     loss, logits = _loss(task, model, x, y, training=True, loss_of=loss_of)
   count = tf.cast(tf.shape(y)[0], tf.float64)
@@ -212,17 +217,17 @@ def _gradients(task, model, trainable, x, y, loss_of=None):
 
 
 def _loss(task, model, x, y, *, training, loss_of=None):
-  """Returns the mean loss of a batch, with what the model's layers add to it, and the outputs."""
+  """Returns the mean loss of a batch, including the losses that the model's layers add, and the outputs."""
   logits, added = added_losses.call(model, x, training=training)
   loss = task.loss_fn(y, logits) if loss_of is None else loss_of(model, x, y, logits)
   return tf.add_n([loss, *added, *added_losses.of_weights(model)]), logits
 
 
 def all_finite(parts: Sequence[tf.Tensor]) -> tf.Tensor:
-  """Returns whether all numbers of all floating tensors are, bool []; runs on clients and server.
+  """Returns whether all numbers of all floating-point tensors are finite, bool []; runs on clients and server.
 
-  A sum of squares is finite only if each of them is. One that is not may come from numbers whose squares leave the
-  range of float32: only then each is looked at.
+  A sum of squares is finite only if each number is finite. A sum that is not finite may also come from finite numbers
+  whose squares exceed the range of float32; only in that case each number is checked.
   """
   squares = tf.add_n([tf.constant(0.0), *(tf.cast(tf.nn.l2_loss(part), tf.float32) for part in parts)])
   return tf.cond(tf.math.is_finite(squares), lambda: tf.constant(True),

@@ -1,6 +1,6 @@
 """The TFF client work that all algorithms share.
 
-The loop over batches is `local_steps.descend`; what an algorithm adds is in its `work`.
+The loop over batches is `local_steps.descend`; the method `work` of an algorithm contains the algorithm's own part.
 """
 
 import collections
@@ -20,16 +20,16 @@ from tff_vision.learning import local_steps, optimizers, schedules
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LocalOptimization:
-  """How clients descend, whatever the algorithm.
+  """The settings of local optimization, which do not depend on the algorithm.
 
   Attributes:
-    schedule: Factor on the learning rate by round; None: always 1.
+    schedule: The factor on the learning rate by round; None: always 1.
   """
   client: configs.ClientConfig
   schedule: schedules.Schedule | None = None
 
   def learning_rate(self, round_num: tf.Tensor | None) -> tf.Tensor | float:
-    """Returns the rate of a round, counted from 1; `round_num` is read if there is a schedule."""
+    """Returns the learning rate of a round; rounds count from 1. `round_num` is read only if there is a schedule."""
     rate = optimizers.learning_rate(self.client.client_optimizer, self.client.client_learning_rate)
     if self.schedule is None:
       return rate
@@ -39,7 +39,7 @@ class LocalOptimization:
     return optimizers.client_optimizer(learning_rate, self.client, scheduled=self.schedule is not None)
 
   def change(self, gradients, weights):
-    """Returns the gradients clipped together, then with weight decay."""
+    """Returns the gradients after clipping by their global norm, with weight decay added afterwards."""
     if self.client.client_gradient_clip is not None:
       gradients, _ = tf.clip_by_global_norm(gradients, self.client.client_gradient_clip)
     if self.client.client_weight_decay:
@@ -52,13 +52,14 @@ def build_client_work(task: tasks.Task, algorithm: algorithm_lib.Algorithm, loca
                       beside: told.Beside = told.IN_THE_CLEAR) -> tff.learning.templates.ClientWorkProcess:
   """Returns client work for `composition.compose`.
 
-  A client whose work leaves a number that is not finite sends zero with weight zero, and keeps what it kept. Runs on
-  clients, in built-in TensorFlow kernels.
+  A client whose work results in a non-finite number sends zero with weight zero, and its kept state does not change.
+  Runs on clients, in built-in TensorFlow kernels.
 
   Args:
-    weighting: By examples seen, or uniform; None: every update counts as one, whatever became of it.
-    server_state_type: Of the finalizer's state, which the process then takes for its own; None: it takes none.
-    beside: What a client's computation returns beside its update.
+    weighting: By examples seen, or uniform; None: every update has weight one, even if it was replaced by zero.
+    server_state_type: The type of the finalizer's state, which the process then takes as its own state; None: the
+      process takes no state.
+    beside: What a client's computation returns in addition to its update.
   """
   told_of = local_steps.quantities(task.largest_client)[beside.measured]
   names = tuple(told_of)
@@ -85,7 +86,7 @@ def build_client_work(task: tasks.Task, algorithm: algorithm_lib.Algorithm, loca
       raise ValueError(f'{type(algorithm).__name__}.work must return a tff_vision.Work, found {type(work).__name__}.')
     numbers = collections.OrderedDict((name, work.trained.metrics[name]) for name in names)
     if beside.measured == told.Measured.NOISED:
-      # An algorithm may add up what it measured; the noise is for numbers within their ranges.
+      # An algorithm may add up several measurements, but the noise is computed for numbers within their ranges.
       numbers = collections.OrderedDict((name, _within(told_of[name], value)) for name, value in numbers.items())
     return returned(_result(algorithm, work, brought, weighting), numbers, beside)
 
@@ -107,7 +108,7 @@ def build_client_work(task: tasks.Task, algorithm: algorithm_lib.Algorithm, loca
 
 def returned(result: tff.learning.templates.ClientResult, numbers: Mapping[str, tf.Tensor], beside: told.Beside
              ) -> tuple[Any, ...]:
-  """Returns what a client's computation does, for `split`: numbers go with the weight, or apart, or do not exist."""
+  """Returns a client's result for `split`: the numbers are sent with the weight, or separately, or not at all."""
   if not numbers:
     return (result,)
   if not beside.hidden:
@@ -118,10 +119,10 @@ def returned(result: tff.learning.templates.ClientResult, numbers: Mapping[str, 
 
 def split(values: Any, summary: Callable[[Mapping[str, tf.Tensor]], Mapping[str, tf.Tensor]]
           ) -> tuple[Any, collections.OrderedDict]:
-  """Returns clients' results, and what is measured in the clear: `summary` as `train`; called while TFF traces.
+  """Returns clients' results, and the measurements in the clear: `summary` as `train`; called while TFF traces.
 
   Args:
-    values: CLIENTS-placed, of what `returned` returns.
+    values: The results of `returned`, CLIENTS-placed.
   """
   measured = collections.OrderedDict()
   if len(values.type_signature.member) == 2:
@@ -130,19 +131,19 @@ def split(values: Any, summary: Callable[[Mapping[str, tf.Tensor]], Mapping[str,
 
 
 def zipped(measured: Mapping[str, Any]) -> Any:
-  """Returns measurements as one server-placed value; called while TFF traces."""
+  """Returns the measurements as one server-placed value; called while TFF traces."""
   return tff.federated_zip(measured) if measured else tff.federated_value((), tff.SERVER)
 
 
 def brought_at_first(task: tasks.Task, algorithm: algorithm_lib.Algorithm):
-  """Returns, as arrays, what a client's data comes with that never took part; None if nothing does."""
+  """Returns, as arrays, the state that comes with the data of a client that never took part; None: no state."""
   shapes = tff.types.type_to_tf_tensor_specs(task.weights_type).trainable
   brought = algorithm.brings(tuple(shapes))
   return None if brought is None else tf.nest.map_structure(lambda tensor: tensor.numpy(), brought)
 
 
 def _within(quantity, value):
-  """Returns the whole step of the quantity's range that is nearest to `value`, the least one of what is no number."""
+  """Returns the step of the quantity's range that is nearest to `value`; the lowest step if `value` is not a number."""
   value = tf.where(tf.math.is_nan(value), tf.cast(quantity.low, value.dtype), value)
   return tf.clip_by_value(tf.round(value / quantity.step) * quantity.step, quantity.low, quantity.high)
 
@@ -167,7 +168,7 @@ def _result(algorithm, work, brought, weighting):
 
 
 def _zeros(kind: tff.Type) -> tff.Computation:
-  """Returns a computation of zeros: a state that is never read, only its type is."""
+  """Returns a computation of zeros, for a state of which only the type is used and never the value."""
   @tff.tensorflow.computation
   def zeros():
     return tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), tff.types.type_to_tf_tensor_specs(kind))

@@ -38,7 +38,7 @@ def initial_state(optimizer: tff.learning.optimizers.Optimizer, weights: Sequenc
 
 def step_in_place(optimizer: tff.learning.optimizers.Optimizer, state: Any, weights: Sequence[tf.Variable],
                   gradients: Sequence[tf.Tensor]) -> Any:
-  """Assigns the weights after one step and returns the optimizer's next state; runs on the client."""
+  """Makes one step, assigns the new weights and returns the optimizer's next state; runs on the client."""
   if isinstance(optimizer, PlainSgd):
     for weight, gradient in zip(weights, gradients, strict=True):
       tf.raw_ops.ResourceApplyGradientDescent(var=weight.handle, alpha=optimizer.rate, delta=gradient)
@@ -50,7 +50,7 @@ def step_in_place(optimizer: tff.learning.optimizers.Optimizer, state: Any, weig
 
 
 class _Scheduled(tff.learning.optimizers.Optimizer):
-  """An optimizer of the user's, whose rate is set when it begins; runs where the other does."""
+  """A user's optimizer whose learning rate is set at initialization; runs where the user's optimizer runs."""
 
   def __init__(self, optimizer: tff.learning.optimizers.Optimizer, rate: float | tf.Tensor):
     self._optimizer = optimizer
@@ -69,10 +69,10 @@ def client_optimizer(rate: float | tf.Tensor, client: configs.ClientConfig, *, s
   """Returns the optimizer of one client in one round.
 
   Args:
-    rate: Of the round; an optimizer that is given as an object reads it only if it is `scheduled`.
+    rate: The learning rate of the round; an optimizer given as an object reads it only if it is `scheduled`.
 
   Raises:
-    ValueError: A schedule moves a rate that the object does not have.
+    ValueError: A schedule changes a learning rate, but the object has none.
   """
   chosen = client.client_optimizer
   if isinstance(chosen, str):
@@ -84,7 +84,7 @@ def server_optimizer(server: configs.ServerConfig, *, scheduled: bool) -> tff.le
   """Returns the server's optimizer.
 
   Raises:
-    ValueError: As `client_optimizer`.
+    ValueError: As for `client_optimizer`.
   """
   chosen = server.server_optimizer
   if isinstance(chosen, str):
@@ -93,9 +93,9 @@ def server_optimizer(server: configs.ServerConfig, *, scheduled: bool) -> tff.le
 
 
 def learning_rate(optimizer: Any, configured: float) -> float:
-  """Returns the rate that a schedule multiplies: `configured` for a name, its own for an object that has one.
+  """Returns the learning rate that a schedule multiplies: `configured` for a name, the object's own for an object.
 
-  An object without the hyperparameter `learning_rate` counts as 1.
+  For an object without the hyperparameter `learning_rate` the result is 1.
   """
   if isinstance(optimizer, str):
     return configured
@@ -160,12 +160,12 @@ def server_yogi(rate: float | tf.Tensor, server: configs.ServerConfig) -> tff.le
 
 
 def server_adagrad(rate: float | tf.Tensor, server: configs.ServerConfig) -> tff.learning.optimizers.Optimizer:
-  """Returns FedAdagrad; its epsilon stands under the root."""
+  """Returns FedAdagrad; its epsilon is under the square root."""
   return tff.learning.optimizers.build_adagrad(rate, initial_preconditioner_value=server.server_epsilon**2,
                                                epsilon=server.server_epsilon**2)
 
 
-# From a learning rate, a number or float32 [], and the config's section to an optimizer.
+# Name -> function from a learning rate, a number or float32 [], and the config's section to an optimizer.
 CLIENT_OPTIMIZERS: Mapping[str, Callable[[float, configs.ClientConfig], tff.learning.optimizers.Optimizer]] = (
     catalogue.Loaded('client_optimizer'))
 SERVER_OPTIMIZERS: Mapping[str, Callable[[float, configs.ServerConfig], tff.learning.optimizers.Optimizer]] = (

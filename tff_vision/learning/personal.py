@@ -19,7 +19,7 @@ from tff_vision.learning import algorithm as algorithm_lib
 from tff_vision.learning import client_data, evaluation, local_steps, local_training
 
 Trainable = Sequence[np.ndarray]
-_AT_ONCE = 8  # Clients whose fine-tuned models are in memory together.
+_AT_ONCE = 8  # The number of clients whose fine-tuned models are in memory at the same time.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,8 +27,8 @@ class KeptModels:
   """The models that an algorithm's clients keep.
 
   Attributes:
-    algorithm: A personal one.
-    store: Where the clients' states are.
+    algorithm: A personal algorithm.
+    store: The store of the clients' states.
   """
   algorithm: algorithm_lib.Algorithm
   store: store_lib.Store
@@ -36,7 +36,7 @@ class KeptModels:
 
   def evaluate(self, evaluator: evaluation.Evaluator, state: tff.learning.templates.LearningAlgorithmState,
                round_num: int) -> dict[str, Any]:
-    """Returns `compare`'s numbers after round `round_num`; a client that never took part has the shared model."""
+    """Returns the numbers of `compare` after round `round_num`; clients that never took part use the shared model."""
     shared = [np.asarray(weight) for weight in state.global_model_weights.trainable]
     server = _arrays(state.finalizer['algorithm'])
 
@@ -51,15 +51,16 @@ class KeptModels:
 
 def compare(evaluator: evaluation.Evaluator, held_out: images.HeldOut, shared: Trainable,
             models: Iterable[tuple[int, Trainable | None]]) -> dict[str, Any]:
-  """Returns how the clients' own models and the shared one do on the clients' own test examples.
+  """Returns the metrics of the clients' own models and of the shared model on the clients' own test examples.
 
   Args:
     held_out: `clients[i]` are the test examples of client i; clients without any are left out.
-    models: Every client once, with its model's trainable weights; None: it has none of its own and uses the shared one.
+    models: Every client once, with its model's trainable weights; None: the client has no own model and uses the shared
+      one.
 
   Returns:
-    `shared` and `own`, each as `evaluation.summary`; `gaining`, the share of clients that their own model serves better
-    by at least one example; `never_trained`, the number of clients without a model of their own.
+    `shared` and `own`, each as `evaluation.summary`; `gaining`, the share of clients whose own model is better than the
+    shared model by at least one example; `never_trained`, the number of clients without a model of their own.
   """
   shared_values, own_values = [None] * len(held_out.clients), [None] * len(held_out.clients)
   never_trained = 0
@@ -78,18 +79,18 @@ def compare(evaluator: evaluation.Evaluator, held_out: images.HeldOut, shared: T
 def fine_tuned(task: tasks.Task, local: local_training.LocalOptimization, weights: tff.learning.models.ModelWeights, *,
                data: client_data.SentData | client_data.WorkerData, epochs: int, round_num: int,
                cohort: Callable[..., Any]) -> Iterator[tuple[int, Trainable | None]]:
-  """Yields every client with the shared model after `epochs` local epochs more; computed where clients work.
+  """Yields every client with the shared model after `epochs` more local epochs; computed where the clients work.
 
   Args:
-    local: How clients descend.
-    round_num: Names the order of the examples: the first round after the last.
+    local: The settings of local optimization.
+    round_num: Determines the order of the examples: the number that follows the last round.
     cohort: `Runtime.cohort`.
   """
   task = dataclasses.replace(task, client=dataclasses.replace(task.client, client_epochs=epochs))
   data = dataclasses.replace(data, task=task)
   train = _build_fine_tuning(task, local, data)
-  # Keras layers made in a graph turn their classes, and so the evaluator's model, into those of TensorFlow 1, until a
-  # model is made outside of one.
+  # Keras layers made in a graph switch their classes, and so the evaluator's model, to TensorFlow 1 behaviour. Making a
+  # model outside a graph switches them back.
   task.keras_model()
   population = range(len(task.images.train))
   for first in population[::_AT_ONCE]:
@@ -147,6 +148,6 @@ def _arrays(structure):
 
 
 def scalars(found: Mapping[str, Any]) -> dict[str, Any]:
-  """Returns the numbers of `compare` that belong into a round's record."""
+  """Returns the numbers of `compare` that belong in a round's record."""
   return {'shared_mean': found['shared'].get('mean'), 'own_mean': found['own'].get('mean'),
           'own_percentile_10': found['own'].get('percentile_10'), 'gaining': found['gaining']}

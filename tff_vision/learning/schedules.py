@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from tff_vision import catalogue, configs
 
-# From the round's number, counted from 1, float32 [], to a factor, float32 [].
+# Function from the round's number, counted from 1, float32 [], to a factor, float32 [].
 Schedule = Callable[[tf.Tensor], tf.Tensor]
 
 

@@ -21,10 +21,10 @@ class ServerStep:
   """One algorithm's step on one model.
 
   Attributes:
-    learning_rate: Of `optimizer`, which the schedule multiplies.
-    schedule: Factor by round; None: always 1.
-    weights_type: Of the model's weights.
-    total_weight: Of all clients together: what their updates would weigh if all took part.
+    learning_rate: The learning rate of `optimizer`, which the schedule multiplies.
+    schedule: The factor by round; None: always 1.
+    weights_type: The type of the model's weights.
+    total_weight: The sum of the weights of all clients' updates if all clients took part.
   """
   algorithm: algorithm_lib.Algorithm
   optimizer: tff.learning.optimizers.Optimizer
@@ -34,10 +34,10 @@ class ServerStep:
   total_weight: float
 
   def initial_state(self) -> tff.Computation:
-    """Returns a computation of the state before round 1: optimizer, number of rounds, the algorithm's own.
+    """Returns a computation of the state before round 1: the optimizer's, the number of rounds and the algorithm's.
 
-    `cohort_weight`, where there is one, is zero between rounds; whoever runs the step apart from the clients puts the
-    sum of their weights there.
+    If the state has `cohort_weight`, it is zero between rounds. A caller that runs the step separately from the clients
+    must set it to the sum of the clients' weights.
     """
     @tff.tensorflow.computation
     def initial():
@@ -50,10 +50,10 @@ class ServerStep:
     return initial
 
   def finalizer(self, sent_type: tff.Type) -> tff.learning.templates.FinalizerProcess:
-    """Returns the step as a finalizer; an update that is not finite changes nothing.
+    """Returns the step as a finalizer; a non-finite update changes neither model nor optimizer nor algorithm state.
 
     Args:
-      sent_type: Of the mean of what clients sent.
+      sent_type: The type of the mean of the values that clients sent.
     """
     initial = self.initial_state()
     if self.algorithm.reads_share:
