@@ -2,7 +2,7 @@
 
     python -m benchmarks.control --seeds=0,1,2 --json=control.json
 
-Every seed draws other environments and other weights. Runs `pipelines.control --alone`, and any further `--extra` flag.
+Each seed draws different environments and weights. Runs `pipelines.control --alone`, with any further `--extra` flag.
 """
 
 import pathlib

@@ -2,11 +2,11 @@
 
     python -m benchmarks.data --json=FILE [--writers=3400 --examples_per_writer=198]
 
-Three bars: at most 10 ms a client for arrays with 10 to 1,000 clients a round, and 5 ms for 3,400 writers in TFF's
-SQLite; memory that grows by less than 1 MB a round after warm-up; Fashion-MNIST over 100 clients ready within 3 s
-of a cold process's data step. The SQLite file is made here, in TFF's format and of EMNIST's size.
+Three targets: at most 10 ms per client for arrays with 10 to 1,000 clients per round, and 5 ms for 3,400 writers in
+TFF's SQLite; memory growth below 1 MB per round after warm-up; in a new process, a data step for Fashion-MNIST over 100
+clients within 3 s. The SQLite file is made here, in TFF's format and of EMNIST's size.
 
-Times are the best of a few repetitions, as in `timeit`: what else the machine does can only add.
+Times are the best of a few repetitions, as in `timeit`, because other load on the machine can only add time.
 """
 
 import json
@@ -55,7 +55,7 @@ print(imported - start, time.perf_counter() - imported, len(found.train), len(fo
 def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {argv[1:]}')
-  local.close()  # Importing TFF opens a runtime, which nothing here needs.
+  local.close()  # Importing TFF opens a runtime, which is not needed here.
   with tempfile.TemporaryDirectory() as temporary:
     numbers = {'machine': _machine(), 'cold_start': _cold_start(), 'arrays': _arrays()}
     database = _write_sqlite(pathlib.Path(_SCRATCH.value or temporary) / 'writers.sqlite')
@@ -86,13 +86,13 @@ def _cold_start():
 
 
 def _arrays():
-  """Times clients of Fashion-MNIST in cohorts of 10 to 1,000: milliseconds a client."""
+  """Times clients of Fashion-MNIST in cohorts of 10 to 1,000: milliseconds per client."""
   task = _task(build.build(configs.DataConfig(dataset='fashion_mnist', partition='iid', num_clients=1000), seed=0))
   return {str(cohort): _milliseconds(task, range(cohort)) for cohort in (10, 100, 1000)}
 
 
 def _sqlite(path):
-  """Times opening the file and reading writers all over it."""
+  """Times opening the file and reading writers spread over the whole file."""
   start = time.perf_counter()
   rows, owners, notes = sql.rows_of_split(path, 'all_train')
   opened = time.perf_counter() - start
@@ -115,7 +115,7 @@ def _sqlite(path):
 
 
 def _memory(path):
-  """Walks through all clients of the SQLite file for many rounds and watches the resident memory."""
+  """Reads all clients of the SQLite file for many rounds and records the resident memory."""
   rows, owners, _ = sql.rows_of_split(path, 'all_train')
   clients = _sql_clients(path, rows, owners)
   task = _task(_images(clients))
@@ -132,7 +132,7 @@ def _memory(path):
 
 
 def _milliseconds(task, cohort):
-  """Returns milliseconds a client from cohort to first batch, of the best of five rounds after the first."""
+  """Returns milliseconds per client from cohort to first batch: the best of five rounds after the first."""
   took = []
   for round_num in range(6):
     start = time.perf_counter()
@@ -152,14 +152,14 @@ def _images(clients):
 
 
 def _sql_clients(path, rows, owners):
-  names, starts = np.unique(owners, return_index=True)  # Rows of one writer lie together.
+  names, starts = np.unique(owners, return_index=True)  # Rows of one writer are contiguous.
   row_format = sql.RowFormat(image='pixels', shape=(28, 28, 1), floats=True, label='label', num_classes=62)
   return images_lib.ArrayClients(sql.SqlExamples(path, rows, row_format),
                              np.split(np.arange(len(rows)), starts[1:]), names.tolist())
 
 
 def _write_sqlite(path):
-  """Writes writers of EMNIST's shape; pictures repeat, since only their size matters here."""
+  """Writes writers with images of EMNIST's shape; images are repeated, since only their size matters here."""
   rng = np.random.default_rng(0)
   pictures = [tf.train.Example(features=tf.train.Features(feature={
       'pixels': tf.train.Feature(float_list=tf.train.FloatList(value=rng.random(784))),

@@ -2,11 +2,11 @@
 
     python -m benchmarks.dp_sgd --json=FILE [--network=cnn --batches=32,256]
 
-The bars, on the CNN of 1.2 million parameters at batches of 32 and 256: ghost clipping runs at 0.75 of the
-non-private step or better, at 3 times `vectorized_map` and 1.8 times tensorflow-privacy's fast clipping, with less than
-twice the non-private step's added memory at 256; on ResNet-20 it is not slower than the loop over examples. Each
-measurement has a process of its own; times are the best of the repetitions. `vectorized_map` at 256 takes long to
-trace and needs several GB.
+The targets, on the CNN of 1.2 million parameters at batches of 32 and 256: the speed of ghost clipping is at least 0.75
+of the non-private step, 3 times `vectorized_map` and 1.8 times tensorflow-privacy's fast clipping; its added memory at
+256 is less than twice that of the non-private step; on ResNet-20 it is not slower than the loop over examples. Each
+measurement runs in its own process; times are the best of the repetitions. `vectorized_map` at 256 takes long to trace
+and needs several GB.
 """
 
 import json
@@ -95,7 +95,7 @@ def _commit():
 
 
 def _cnn(shape, classes):
-  """The CNN of `models.cnn.build_cnn_dropout`, without Dropout, under which tensorflow-privacy clips nothing."""
+  """Returns the CNN of `models.cnn.build_cnn_dropout` without Dropout; with it, tensorflow-privacy clips nothing."""
   layers = tf.keras.layers
   return tf.keras.Sequential([
       layers.Input(shape), layers.Conv2D(32, 3, activation='relu'), layers.Conv2D(64, 3, activation='relu'),
@@ -162,7 +162,7 @@ def _tfp(model):
 
 
 def _tfp_conv2d(layer, arguments, options, tape, num_microbatches):
-  """What tensorflow-privacy needs to know of Conv2D, which it does not have."""
+  """Computes the gradient norms of Conv2D for tensorflow-privacy, which does not support this layer."""
   del options, num_microbatches
   activation, layer.activation = layer.activation, tf.keras.activations.linear
   outputs = layer(*arguments)

@@ -1,10 +1,10 @@
-"""Private SGD inside TFF's executor: examples a second of a client's round, plain and private.
+"""Private SGD inside TFF's executor: examples per second of a client's round, plain and private.
 
     python -m benchmarks.dp_sgd_worker --json=FILE [--batches=32,256]
 
 One client with the CNN of 1.2 million parameters and generated images; each figure is the best of three rounds after
-the first. `private without noise` shows what clipping costs, `private` what the noise of the ChaCha20 key stream adds:
-one number a parameter and step, whatever the batch.
+the first. `private without noise` shows the cost of clipping, and `private` the added cost of noise from the ChaCha20
+key stream: one number per parameter and step, for every batch size.
 """
 
 import functools

@@ -1,15 +1,15 @@
 """Accuracy of algorithms over clients that differ: one table on Fashion-MNIST, mean and deviation over seeds.
 
-    python -m benchmarks.heterogeneity --json=heterogeneity.json        # goes on where it was stopped
+    python -m benchmarks.heterogeneity --json=heterogeneity.json        # continues where it was stopped
     python -m benchmarks.heterogeneity --json=heterogeneity.json --show
     python -m benchmarks.heterogeneity --json=all.json --participants=20 --methods=FedAvg,FedNova \\
         --splits='Dirichlet 0.1'
     python -m benchmarks.heterogeneity --json=iid.json --grid_split=IID --methods=FedAvg,SCAFFOLD --splits=IID
 
-20 clients share 10,000 training images; 10 of them train in each of 30 rounds, 5 epochs in batches of 50, whatever the
-algorithm. Learning rates are the best of a grid (`GRIDS`) on a seed of its own, on the Dirichlet 0.1 split. The score
-is the mean accuracy on the 10,000 test images over the last five rounds. JSON keys: machine, commit, grid and cells,
-both of objects with the settings, accuracy and seconds.
+For every algorithm, 20 clients share 10,000 training images; 10 of them train in each of 30 rounds, 5 epochs in batches
+of 50. Learning rates are the best of a grid (`GRIDS`) on a separate seed, on the Dirichlet 0.1 split. The score is the
+mean accuracy on the 10,000 test images over the last five rounds. JSON keys: machine, commit, grid and cells; the last
+two hold objects with the settings, accuracy and seconds.
 """
 
 import itertools
@@ -66,7 +66,7 @@ def main() -> None:
       'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip(),
       'rounds': _ROUNDS.value, 'participants': _PARTICIPANTS.value, 'grid': [], 'cells': []}
   if not _SHOW.value:
-    import tff_vision as tv  # Late: TensorFlow.
+    import tff_vision as tv  # Imported late: it loads TensorFlow.
     with tv.open_runtime(tv.RuntimeConfig(threads=1, max_concurrent_clients=1)) as place:
       _fill(content, path, _Runner(place))
   print(table(content))
@@ -82,7 +82,7 @@ def _fill(content, path, runner):
 
 
 def _once(content, part, path, runner, method, split, seed, settings):
-  """Runs one cell unless the file has it."""
+  """Runs one cell unless its result is in the file."""
   cell = {'method': method, 'split': split, 'seed': seed, 'settings': settings}
   if any(cell.items() <= done.items() for done in content[part]):
     return
@@ -122,7 +122,7 @@ def _settings(method):
 
 
 class _Runner:
-  """Runs cells; a process is built once for each method with its settings, for all splits and seeds."""
+  """Runs cells; one process is built for each method and its settings, and is used for all splits and seeds."""
 
   def __init__(self, place):
     from tff_vision.data.sources import registry

@@ -2,7 +2,8 @@
 
     python -m benchmarks.hospitals --seeds=0,1,2 --run_dir=runs/hospitals --json=hospitals.json
 
-Every seed divides the images anew, draws other weights and, of private ways, other noise. A second run continues.
+Each seed gives a different division of the images, different weights and, for private ways, different noise. A second
+run continues the first one.
 """
 
 import pathlib

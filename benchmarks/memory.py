@@ -2,8 +2,8 @@
 
     python -m benchmarks.memory --json=FILE [--rounds=500]
 
-Two bars: less than 1 MB a round once warm, over driver and executor together; and the peaks are stated. Clients have 20
-images of 28x28; the model is the CNN of 1,206,590 parameters for the peaks, and for the many rounds too.
+Two targets: growth below 1 MB per round after warm-up, for driver and executor together; and stated peaks. Clients have
+20 images of 28x28; the model is the CNN of 1,206,590 parameters, both for the peaks and for the many rounds.
 """
 
 import json
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def _growth():
-  """Returns the resident memory of driver and executor over rounds of 4 clients, and its growth once warm."""
+  """Returns the resident memory of driver and executor over rounds of 4 clients, and its growth after warm-up."""
   import tff_vision as tv
   from benchmarks.peers import this_pipeline
   work = workload.parse('4x20')

@@ -15,19 +15,20 @@ _HEALTH_PORT = 8080
 
 
 def available() -> bool:
-  """Returns whether namespaces can be made here: by root, with iproute2."""
+  """Returns whether namespaces can be made here: this needs root and iproute2."""
   return os.getuid() == 0 and shutil.which('ip') is not None
 
 
 @contextlib.contextmanager
 def workers(count: int, *, options: Sequence[str], delay_ms: float, loss_percent: float
             ) -> Iterator[tuple[list[str], bool]]:
-  """Runs `count` workers, each with a network of its own.
+  """Runs `count` workers, each with its own network.
 
   Args:
-    options: Of `pipelines.worker`.
-    delay_ms: Added to each direction of the wire.
-    loss_percent: Of packets, in each direction.
+    count: Number of workers.
+    options: Flags of `pipelines.worker`.
+    delay_ms: Delay that is added in each direction of the wire.
+    loss_percent: Share of packets lost in each direction, in percent.
 
   Yields:
     The addresses of the workers, and whether delay and loss are in force.
@@ -44,7 +45,7 @@ def workers(count: int, *, options: Sequence[str], delay_ms: float, loss_percent
 
 @contextlib.contextmanager
 def _namespace(number):
-  """Makes one namespace joined to this one by a pair of interfaces; yields its address."""
+  """Makes one namespace, connected to this one by a pair of interfaces; yields its address."""
   name, wire = f'tffscale{number}', f'tffscale{number}'
   here, there = f'10.213.{number}.1', f'10.213.{number}.2'
   inside = ['netns', 'exec', name, 'ip']
@@ -62,7 +63,7 @@ def _namespace(number):
 
 
 def _shape(number, delay_ms, loss_percent):
-  """Slows both ends of the wire; returns False where this Linux cannot."""
+  """Adds delay and loss at both ends of the wire; returns False if this Linux cannot."""
   if not delay_ms and not loss_percent:
     return True
   rule = ['netem', 'delay', f'{delay_ms}ms', 'loss', f'{loss_percent}%']

@@ -5,22 +5,22 @@
 Test accuracy, mean and standard deviation over seeds, of
 
 * `central`: example-level DP-SGD in one silo of 60,000 images, delta = 1e-5;
-* `silos`: the same in three silos of 20,000, each private on its own, averaged every two passes;
+* `silos`: the same in three silos of 20,000, each with its own privacy guarantee, averaged every two passes;
 * `clients`: client-level DP-FedAvg over Poisson cohorts, delta = 1e-6. 10,000 clients are SIMULATED by cohort scaling:
   1,000 clients of 60 images train, 50 a round, and the noise is that of cohorts ten times as large;
-* `noise`: the same with cohorts in a fixed order and no sampling assumption: independent, tree and BLT noise;
+* `noise`: the same with cohorts in a fixed order and without sampling assumption: independent, tree and BLT noise;
 * `cnn`: `central` with the CNN of Papernot et al. 2021 (0.861 at epsilon 2.7) in place of scattering features;
 * `cnn_private`, `cnn_private_silos`: `central` and `silos` at epsilon 2.7 with the model `cnn_private`, trained end to
-  end, whose clients return averages of weights. Rates and passes were chosen on 10,000 of the training images, those of
-  three silos at last by the test accuracy of seed 0;
-* `cnn_from_public`, `cnn_from_public_silos`: the same from convolutions that were trained on generated handwriting;
-* `options`: each option of private SGD against none of them, in one silo of 10,000 images, 8 passes;
+  end; its clients return averages of weights. Rates and passes were chosen on 10,000 of the training images; those of
+  three silos were finally chosen by the test accuracy of seed 0;
+* `cnn_from_public`, `cnn_from_public_silos`: the same, starting from convolutions trained on generated handwriting;
+* `options`: each option of private SGD compared with no option, in one silo of 10,000 images, 8 passes;
 * `public`: a private linear layer on the features of a `cnn_private` that was trained on generated handwriting, and
-  on those of one that was never trained.
+  on the features of an untrained one.
 
-Private SGD, plans, noise and aggregation are the library's own. All but the CNNs train the model `scattering`, or
-another with fixed features, which are computed once, outside of the runs, which changes nothing but time; see
-`private_utility_run`. Runs that FILE already holds are not repeated.
+Private SGD, plans, noise and aggregation are the library's own. All cells except the CNNs train the model `scattering`
+or another one with fixed features. These are computed once, outside the runs, which changes only the time; see
+`private_utility_run`. Runs whose results are in FILE are not repeated.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ _PARTS = ['central', 'silos', 'clients', 'noise', 'cnn', 'cnn_private', 'cnn_pri
           'cnn_from_public_silos', 'options', 'public']
 _CELLS = flags.DEFINE_list('cells', _PARTS, 'Which parts of the table.')
 _SEEDS = flags.DEFINE_list('seeds', ['0', '1', '2'], 'Seeds, separated by commas.')
-_SCALE = 10  # Simulated clients for each that trains.
+_SCALE = 10  # Number of simulated clients per training client.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,13 +51,13 @@ class Cell:
   """One number of the table, for each seed.
 
   Attributes:
-    row: What is compared; epsilons of one row stand side by side.
-    epsilon: The budget; None adds no noise, to the same clipped updates.
-    model: `scattering`, `public`, `untrained`: one linear layer on their features; or a key of MODELS.
-    images: So many of the training images, drawn by the seed; None: all.
-    num_clients: Among which the images are divided evenly.
-    scale: How many clients each stands for.
-    from_public: Whether the convolutions of `cnn_private` begin as those trained on generated handwriting.
+    row: The row of the table; it shows several epsilons side by side.
+    epsilon: The budget; None adds no noise to the same clipped updates.
+    model: `scattering`, `public` or `untrained` (one linear layer on these features), or a key of MODELS.
+    images: Number of training images, drawn by the seed; None for all.
+    num_clients: Number of clients; the images are divided evenly among them.
+    scale: Number of clients that each client stands for.
+    from_public: Whether the convolutions of `cnn_private` start from those trained on generated handwriting.
   """
   row: str
   epsilon: float | None
@@ -180,7 +180,7 @@ def main() -> None:
     raise ValueError(f'cells must be among {", ".join(known)}; found {", ".join(wrong)}.')
   file = pathlib.Path(program_flags.json_file())
   found = json.loads(file.read_text())['runs'] if file.exists() else {}
-  # Seed by seed, so that an interrupted table has all of its cells.
+  # Seed by seed, so that an interrupted table has a value in every cell.
   for seed in _SEEDS.value:
     for cell in (cell for part in _CELLS.value for cell in known[part]):
       key = f'{cell.key}, seed {seed}'
@@ -192,7 +192,7 @@ def main() -> None:
 
 
 def run(cell: Cell, seed: int) -> dict[str, float | None]:
-  """Trains once and returns accuracy, what it cost, and seconds."""
+  """Trains once and returns accuracy, privacy cost and seconds."""
   from benchmarks import private_utility_run
   started = time.monotonic()
   return {**private_utility_run.accuracy(cell, seed), 'seconds': round(time.monotonic() - started, 1)}

@@ -1,8 +1,8 @@
 """One run of `benchmarks.private_utility`: the part that needs TensorFlow.
 
-What a client computes runs in this process, not in an executor, which spares the copies of its features. Private
-SGD is the library's own graph. A client of a client-level run trains one linear layer, whose gradient is written out
-here for a whole cohort at once; clipping, noise and the mean are the library's aggregator, in TFF.
+Client computations run in this process and not in an executor, which avoids copies of the features. Private SGD is the
+library's own graph. A client of a client-level run trains one linear layer; its gradient is implemented here for a
+whole cohort together. Clipping, noise and the mean are the library's aggregator, in TFF.
 """
 
 import dataclasses
@@ -21,19 +21,19 @@ from tff_vision.privacy import plan as plan_lib
 from tff_vision.privacy.mechanisms import example_work
 from tff_vision.runtime.driver import local
 
-_MOMENTUM = 0.9  # Of the server in client-level runs, of the client in example-level ones.
+_MOMENTUM = 0.9  # Server momentum in client-level runs, client momentum in example-level runs.
 
 
 def accuracy(cell, seed: int) -> dict[str, float | None]:
-  """Returns the test accuracy after the last round, epsilon as accounted, and the noise multiplier."""
+  """Returns the test accuracy after the last round, the accounted epsilon, and the noise multiplier."""
   train, test = _features(cell.model) if cell.model in _FIXED else _pixels()
   parts = np.array_split(np.random.default_rng(seed).permutation(len(train))[:cell.images], cell.num_clients)
   plan = plan_lib.build_plan(cell.privacy, cell.cohort, population=cell.num_clients, rounds=cell.rounds, seed=seed,
                              sizes=[len(part) for part in parts], client=cell.client)
   accounted = {'epsilon': None if cell.epsilon is None else plan.ledger(cell.rounds).epsilon,
                'noise_multiplier': plan.noise_multiplier}
-  # Cohort scaling: with so many times the clients the noise on the mean is so many times smaller; the sampling
-  # rate, and with it the cost, stays.
+  # Cohort scaling: with `scale` times the clients, the noise on the mean is `scale` times smaller; the sampling rate,
+  # and so the privacy cost, does not change.
   plan = dataclasses.replace(plan, noise_multiplier=plan.noise_multiplier / cell.scale)
   tf.keras.utils.set_random_seed(seed)
   found = (_by_clients if cell.scale > 1 else _by_examples)(cell, plan, train, parts, test, seed)
@@ -41,7 +41,7 @@ def accuracy(cell, seed: int) -> dict[str, float | None]:
 
 
 def _by_examples(cell, plan, train, parts, test, seed):
-  """Private SGD in each silo; weights are averaged after each round."""
+  """Runs private SGD in each silo and averages the weights after each round."""
   del seed
   builder = _linear if cell.model in _FIXED else models.MODELS[cell.model]
   model = builder(train.x.shape[1:], 10)
@@ -64,7 +64,7 @@ def _by_examples(cell, plan, train, parts, test, seed):
 
 
 def _by_clients(cell, plan, train, parts, test, seed):
-  """DP-FedAvg with server momentum on one linear layer."""
+  """Runs DP-FedAvg with server momentum on one linear layer."""
   x, y = train.x.reshape(len(train), -1), np.eye(10, dtype=np.float32)[train.y]
   weights = [np.zeros((x.shape[1], 10), np.float32), np.zeros(10, np.float32)]
   momentum = [np.zeros_like(weight) for weight in weights]
@@ -84,7 +84,7 @@ def _by_clients(cell, plan, train, parts, test, seed):
 
 
 def _local_updates(client, weights, x, y, cohort):
-  """Returns each client's update, the server's weights minus its own, after one pass of SGD; cohort [clients, n]."""
+  """Returns each client's update after one pass of SGD: server weights minus client weights; cohort [clients, n]."""
   kernel, bias = (np.repeat(weight[None], len(cohort), 0) for weight in weights)
   for start in range(0, cohort.shape[-1] if len(cohort) else 0, client.batch_size):
     rows = cohort[:, start:start + client.batch_size]
@@ -97,7 +97,7 @@ def _local_updates(client, weights, x, y, cohort):
 
 
 def _linear(input_shape, num_classes):
-  """What is trained on fixed features."""
+  """Returns the linear layer that is trained on fixed features."""
   return tf.keras.Sequential([tf.keras.layers.Input(input_shape), tf.keras.layers.Flatten(),
                               tf.keras.layers.Dense(num_classes, kernel_initializer='zeros')], name='linear')
 
@@ -127,7 +127,7 @@ def _features(model):
 
 @functools.cache
 def _convolutions(*, trained):
-  """Returns `cnn_private` up to its last layer, trained on generated handwriting, which nobody wrote, or not at all."""
+  """Returns `cnn_private` without its last layer, trained on generated (not human) handwriting, or untrained."""
   tf.keras.utils.set_random_seed(0)
   public = data_build.build(configs.DataConfig(dataset='synthetic_emnist', partition='natural', num_clients=_WRITERS,
                                                held_out_clients=1, preprocess='invert'), seed=0)

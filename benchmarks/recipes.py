@@ -1,8 +1,8 @@
-"""Measures recipes: mean and standard deviation over seeds of what a flagfile's run reports.
+"""Measures recipes: mean and standard deviation, over seeds, of the numbers that a flagfile's run reports.
 
     python -m benchmarks.recipes --recipe=pipelines/recipes/fashion_mnist_fedavg.flags --seeds=0,1,2 --json=out.json
 
-Runs `pipelines.train` once a seed, as a process of its own. JSON keys: recipe, commit, machine, seeds, and for each
+Runs `pipelines.train` once per seed, each in its own process. JSON keys: recipe, commit, machine, seeds, and for each
 number its mean, sd (n - 1) and values.
 """
 
@@ -61,7 +61,7 @@ _NUMBERS = {
         lambda whose, name, report: (report.get('personal') or {}).get(whose, {}).get(name), whose, name)
        for whose in ('shared', 'own') for name in ('mean', 'worst')},
     'gaining': lambda report: (report.get('personal') or {}).get('gaining'),
-    'epsilon': lambda report: ledger.of_report(report).epsilon,  # Infinite without a promise.
+    'epsilon': lambda report: ledger.of_report(report).epsilon,  # Infinite without a guarantee.
     'train_seconds': lambda report: report['seconds']['train'],
 }
 

@@ -2,7 +2,7 @@
 
     TF_NUM_INTRAOP_THREADS=1 python -m benchmarks.robustness --json=FILE [--seeds=0,1,2] [--rounds=10]
 
-Digits (8 x 8, embedded), `mlp`, 10 clients of about 144 images, IID, all in every round, 2 of them attackers; one core.
+Digits (8 x 8, embedded), `mlp`, 10 clients with about 144 images, IID, all in every round, 2 of them attackers; 1 core.
 JSON keys: machine, commit, settings, bounds, attacks (aggregator -> attack -> accuracy, backdoor_success_rate),
 compression (name -> bytes_up, accuracy), seconds; each number as mean, sd (n - 1) and values.
 """
@@ -32,7 +32,7 @@ _BASE = configs.ExperimentConfig(
     cohort=configs.CohortConfig(cohort_size=10))
 _SETTINGS = {'none': {}, 'label_flip': {}, 'sign_flip': {'attack_scale': 4.0}, 'scaled_update': {},
              'backdoor_patch': {'attack_patch': 2}}
-_ON_UPDATES = ('sign_flip', 'scaled_update')  # These change what a client sends; the others its images.
+_ON_UPDATES = ('sign_flip', 'scaled_update')  # These attacks change a client's update; the others change its images.
 _COMPRESSIONS = {
     'none': {}, 'uniform 8 bits': {'compression': 'uniform'},
     'hadamard 4 bits': {'compression': 'hadamard', 'compression_bits': 4},
@@ -42,7 +42,7 @@ _COMPRESSIONS = {
 
 
 def main() -> None:
-  import tff_vision as tv  # Late: TensorFlow costs seconds that --help must not pay.
+  import tff_vision as tv  # Imported late: TensorFlow takes seconds to load, which would slow down --help.
   started = time.monotonic()
   with tv.open_runtime(tv.RuntimeConfig(max_concurrent_clients=1)) as place:
     bounds = _bounds(place)
@@ -73,7 +73,7 @@ def _aggregators(bounds):
 
 
 def _bounds(place):
-  """Returns the median norm of an honest first update, and three times that."""
+  """Returns the median norm of an honest first update, and three times this norm."""
   import numpy as np
   trainer, norms = _Trainers(place, configs.AggregationConfig()).trainer(_BASE, seed=0), []
   start = trainer.begin()
@@ -108,7 +108,7 @@ def _summary(values):
 
 
 class _Trainers:
-  """Of one aggregation: a process for attacks on updates and one for the others serve all attacks and seeds."""
+  """The trainers of one aggregation: one process for attacks on updates, one for other attacks, used for all seeds."""
 
   def __init__(self, place, aggregation):
     self._place, self._aggregation, self._built = place, aggregation, {}
@@ -124,7 +124,7 @@ class _Trainers:
 
 
 def _trained(trainer, config):
-  """Returns what an experiment ends at."""
+  """Returns the final result of an experiment."""
   from tff_vision.report import attack_report
   state = trainer.begin()
   for round_num in range(1, _ROUNDS.value + 1):

@@ -2,9 +2,9 @@
 
     python -m benchmarks.scale --json=FILE [--repeats=2] [--delay_ms=20 --loss_percent=0.1]
 
-Two bars: the cost of a client is flat within 15 % from 100 to 1,000 clients a round, and the driver's memory does not
-grow with the cohort. The clients' examples lie with the workers; the model is the MLP of 28x28 images. Bytes are
-those of messages, counted by the driver, a round and worker.
+Two targets: the cost per client is constant within 15 % from 100 to 1,000 clients per round, and the driver's memory
+does not grow with the cohort. The workers hold the clients' examples; the model is the MLP for 28x28 images. Bytes are
+the bytes of messages per round and worker, counted by the driver.
 """
 
 import json
@@ -73,7 +73,7 @@ def _measure(addresses, images):
   with tv.open_runtime(config) as runtime:
     trainer = experiment.prepare(runtime)
     state, cohorts = trainer.begin(), sorted(map(int, _COHORTS.value))
-    _round(trainer, state, cohorts[0])  # Compiles, here and on the workers.
+    _round(trainer, state, cohorts[0])  # Compiles the computations, here and on the workers.
     for cohort in cohorts:
       before = (*_traffic(runtime), _executors_cpu())
       seconds = [_round(trainer, state, cohort) for _ in range(_REPEATS.value)]
@@ -94,7 +94,7 @@ def _round(trainer, state, cohort):
 
 
 def _executors_cpu():
-  """Returns the processor seconds so far of all executors below this process: on a busy machine the fairer clock."""
+  """Returns the CPU seconds so far of all executors below this process; on a busy machine, fairer than wall time."""
   import psutil
   return sum(sum(child.cpu_times()[:2]) for child in psutil.Process().children(recursive=True)
              if child.name() in ('executor', 'worker_binary'))

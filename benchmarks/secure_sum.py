@@ -2,11 +2,11 @@
 
     python -m benchmarks.secure_sum --json=FILE [--cases=1200000x3,1200000x50,11000000x3] [--repeats=2] [--noround]
 
-takes some five minutes on two idle cores. Bars: encrypted sums at most 0.35 s for a million parameters and client and
-16 bytes a parameter; masks at most 0.06 s for a mask of a million parameters and 4 bytes; a round of the 1.2 M
-parameter CNN with 3 hospitals x 500 images at most 1.6 times a plain one; 50 clients x 1.2 M below 1.5 GB in the
-executor. Each mode runs in turn with the plain sum on an executor of its own; the wall times are the best of the
-repeats, so that other load on the machine matters least, and CPU seconds stand beside them.
+takes about five minutes on two idle cores. Targets: encrypted sums take at most 0.35 s per client and million
+parameters, and 16 bytes per parameter; masks take at most 0.06 s per mask of a million parameters, and 4 bytes per
+parameter; a round of the 1.2 M parameter CNN with 3 hospitals x 500 images takes at most 1.6 times a plain one; 50
+clients x 1.2 M need less than 1.5 GB in the executor. Each mode alternates with the plain sum on its own executor. Wall
+times are the best of the repeats, to reduce the effect of other load on the machine; CPU seconds are reported too.
 """
 
 import dataclasses
@@ -64,7 +64,7 @@ def main(argv):
 
 
 def _update_computation(length):
-  """Returns seed -> update: it stands for local training, and nothing of it crosses a wire."""
+  """Returns the function seed -> update, which replaces local training; nothing of it is sent over a wire."""
 
   @tff.tensorflow.computation(np.int32)
   def update(seed):
@@ -74,7 +74,7 @@ def _update_computation(length):
 
 
 def _measure(prepare, length, clients):
-  """Times a mode's sums, opened, in turn with plain ones."""
+  """Times the sums of a mode, including opening, alternating with plain sums."""
   update, seeds = _update_computation(length), tff.FederatedType(np.int32, tff.CLIENTS)
 
   @tff.federated_computation(seeds)
@@ -126,7 +126,7 @@ def _key_holder(place, update, length, clients, folder):
 
 
 def _encrypted(place, update, params, length, clients):
-  """Returns public key -> sum of the clients' ciphertexts, in calls as a run makes them."""
+  """Returns the function public key -> sum of the clients' ciphertexts, with the same calls as a run."""
   hiding = encrypted_sum.EncryptedSumFactory(params, _ENCODING).create(tff.TensorType(np.float32, [length]))
 
   @tff.federated_computation(hiding.initialize.type_signature.result, tff.FederatedType(np.int32, tff.CLIENTS))
@@ -164,7 +164,7 @@ MODES = {'he': _he, 'he_keyholder': _key_holder, 'masks': _masks}
 
 
 def _ckks(length):
-  """TenSEAL's CKKS with NVFlare's parameters: encrypt, send, receive and add per client; one decryption."""
+  """Measures TenSEAL's CKKS with NVFlare's parameters: encrypt, send, receive and add per client; one decryption."""
   context = tenseal.context(tenseal.SCHEME_TYPE.CKKS, 8192, coeff_mod_bit_sizes=[60, 40, 40, 60])
   context.global_scale = 2**40
   values = np.random.default_rng(0).normal(0, 0.1, length)
@@ -181,7 +181,7 @@ def _ckks(length):
 
 
 def _training_round():
-  """Rounds of the 1.2 M parameter CNN, the modes in turn."""
+  """Measures rounds of the 1.2 M parameter CNN, alternating between the modes."""
   rng = np.random.default_rng(0)
   pool = images.Examples(rng.integers(0, 256, [1500, 28, 28, 1], dtype=np.uint8),
                          rng.integers(0, 62, 1500).astype(np.int32))
@@ -209,7 +209,7 @@ def _training_round():
 
 
 class _Meter:
-  """Best wall time, and CPU of executors and this process in the cheapest call; the first call is warm-up."""
+  """Records the best wall time, and the lowest CPU time of executors and this process; the first call is warm-up."""
 
   def __init__(self, pids):
     self._pids = pids
@@ -235,7 +235,7 @@ class _Meter:
 
 
 def _peak_mb(pids):
-  """Of the largest executor."""
+  """Returns the peak memory of the largest executor, in MB."""
   return max(int(line.split()[1]) // 1024 for pid in pids
              for line in pathlib.Path(f'/proc/{pid}/status').read_text().splitlines() if line.startswith('VmHWM'))
 

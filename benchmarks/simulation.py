@@ -3,14 +3,14 @@
     python -m benchmarks.simulation --workloads=10x100,100x20 --repetitions=5 --json=FILE --plot=FILE
     python -m benchmarks.simulation --guard
 
-Every system trains the same model on the same images, in the same batches, with as many local steps; the workloads are
-[KIND:]CLIENTSxEXAMPLES, see `benchmarks/peers/workload.py`. Systems that cannot live with our TensorFlow get an
-environment of their own under build/peers, from the pinned files in benchmarks/peers; making them needs a package
-registry and about 4 GB. All systems of a workload are alive together and take turns, so that whatever else
-the machine does meets all of them; what is stated is the median over repetitions, and ratios are those of medians.
+Every system trains the same model on the same images, in the same batches, with the same number of local steps. The
+workloads are [KIND:]CLIENTSxEXAMPLES, see `benchmarks/peers/workload.py`. Systems that are incompatible with our
+TensorFlow get their own environments under build/peers, made from the pinned files in benchmarks/peers; this needs a
+package registry and about 4 GB. All systems of a workload run at the same time and take turns, so that other load on
+the machine affects all of them. The results are medians over repetitions, and ratios of these medians.
 
 `--guard` is for continuous integration: it fails when this pipeline is less than --guard_ratio times as fast as stock
-TFF, measured in processor time, which neighbours disturb least.
+TFF, measured in CPU time, which other processes disturb least.
 """
 
 import json
@@ -24,9 +24,9 @@ from benchmarks.peers import environments, running, workload
 from pipelines import launch
 
 SYSTEMS = ('this_pipeline', 'stock_tff', 'tensorflow_loop', 'pfl_research', 'fedjax_jit', 'flower_simulation')
-# Which systems have a workload at all; the others have all but the private one.
+# The systems that support the private workload; the other systems support all workloads except this one.
 _PRIVATE = ('this_pipeline', 'flower_simulation')
-# Asked for, as ratios of this pipeline's images a second to theirs.
+# Goals: ratios of this pipeline's images per second to those of the other system.
 GOALS = {name: {'tensorflow_loop': loop, 'pfl_research': 1.15, 'flower_simulation': 1.5, 'fedjax_jit': 2.5,
                 'stock_tff': 2.0} for name, loop in (('10x100', 1.15), ('100x20', 1.0))}
 _GUARDED = ('this_pipeline', 'stock_tff')

@@ -1,4 +1,4 @@
-"""The picture of `benchmarks.simulation`: images per second of each system, one panel a workload."""
+"""The picture of `benchmarks.simulation`: images per second of each system, one panel per workload."""
 
 import pathlib
 from typing import Any

@@ -2,9 +2,9 @@
 
     python -m benchmarks.start --json=FILE
 
-Three bars on an idle machine, files in the page cache: `pipelines.train --help` within 0.5 s; from the command to the
-end of round 1 on `digits` within 12 s; an evaluation of 10,000 images within 2 s. Best of --repetitions each: what else
-the machine does can only add.
+Three targets on an idle machine with files in the page cache: `pipelines.train --help` within 0.5 s; from the command
+to the end of round 1 on `digits` within 12 s; an evaluation of 10,000 images within 2 s. Each is the best of
+--repetitions, because other load on the machine can only add time.
 """
 
 import json
@@ -59,7 +59,7 @@ def _first_round():
 
 
 def _evaluation(model):
-  """Returns the seconds of an evaluation of 10,000 images of 28x28 in 10 classes, after one that traces."""
+  """Returns the seconds of an evaluation of 10,000 images of 28x28 in 10 classes, after a first one for tracing."""
   import numpy as np
 
   from tff_vision import models

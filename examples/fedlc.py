@@ -2,8 +2,8 @@
 
     python -m pipelines.train --algorithm=examples.fedlc:FedLC --algorithm_option=tau=1.0
 
-A client subtracts tau * n_c^(-1/4) from the logit of class c, of which it has n_c examples: classes that it has few of
-get a larger margin, and those that it lacks are left alone.
+A client subtracts tau * n_c^(-1/4) from the logit of class c, of which it has n_c examples. Classes with few examples
+at the client get a larger margin; classes without examples are not changed.
 """
 
 import tensorflow as tf

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 
 class FocalLoss(tf.keras.losses.Loss):
-  """(1 - p)^gamma times the cross-entropy, p being the probability of the right class."""
+  """(1 - p)^gamma times the cross-entropy, where p is the probability of the correct class."""
 
   def __init__(self, gamma=2.0):
     super().__init__(name='focal')

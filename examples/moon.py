@@ -2,8 +2,8 @@
 
     python -m pipelines.train --algorithm=examples.moon:Moon --algorithm_option=mu=1.0 --model=mlp
 
-Features are what the model's last layer reads. A client draws them towards those of the server's model and away from
-those of the model with which it ended its previous round.
+Features are the inputs of the model's last layer. A client pulls them towards those of the server's model and away from
+those of its own model at the end of its previous round.
 """
 
 import tensorflow as tf
@@ -12,7 +12,7 @@ import tff_vision as tv
 
 
 class Moon(tv.Algorithm):
-  """FedAvg with a contrastive term; kept by a client: its last model, and whether there is one."""
+  """FedAvg with a contrastive term; a client keeps its last model, and whether it has one."""
   keeps = True
 
   def __init__(self, mu=1.0, temperature=0.5):

@@ -14,7 +14,7 @@ _ENVIRONMENTS = HERE.parent.parent / 'build' / 'peers'
 
 
 def python_of(system: str) -> str:
-  """Returns the interpreter for a system; makes its environment first if there is none of the present pins.
+  """Returns the interpreter for a system; first makes its environment if none exists for the current pinned file.
 
   Raises:
     ValueError: The packages cannot be installed.
@@ -36,7 +36,7 @@ def python_of(system: str) -> str:
 
 
 def machine() -> dict[str, Any]:
-  """Returns where and when a measurement was made."""
+  """Returns the machine and the time of a measurement."""
   revision = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True, check=False)
   names = [line.partition(':')[2].strip() for line in pathlib.Path('/proc/cpuinfo').read_text().splitlines()
            if line.startswith('model name')]

@@ -30,7 +30,7 @@ def main() -> None:
 
 
 def _resnet18(work):
-  """ResNet-18 for 32x32 with GroupNorm of 32 groups in place of BatchNorm."""
+  """Returns ResNet-18 for 32x32 with GroupNorm of 32 groups in place of BatchNorm."""
   def forward(batch):
     conv = lambda channels, kernel, stride, x: hk.Conv2D(channels, kernel, stride, with_bias=False)(x)
     norm = lambda x: hk.GroupNorm(32)(x)

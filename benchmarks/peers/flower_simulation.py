@@ -1,4 +1,4 @@
-"""Flower's simulation (Ray, PyTorch), one client a core; with Opacus on the clients for the private workload.
+"""Flower's simulation (Ray, PyTorch), one client per core; with Opacus on the clients for the private workload.
 
     python -m benchmarks.peers.flower_simulation WORKLOAD
 """

@@ -1,8 +1,8 @@
 """How a system under measurement talks to `benchmarks.simulation`: lines of JSON, so that runs can be interleaved.
 
-The child answers {"rounds": 1, "seconds": s} when its first round is done. A line with a number of seconds on its
-standard input asks for rounds until so much time is over, at least one, and is answered alike; the end of its input
-ends it.
+The child writes {"rounds": 1, "seconds": s} when its first round is done. Each line on its standard input holds a
+number of seconds; the child then runs rounds until this time has passed, at least one round, and answers in the same
+form. It stops at the end of its input.
 """
 
 import json
@@ -28,11 +28,11 @@ def serve(run_round: Callable[[], None]) -> None:
 
 
 class Gate:
-  """Counts and times rounds, for systems that have a training loop of their own; make it before the first round."""
+  """Counts and times rounds, for systems with their own training loop; must be made before the first round."""
 
   def __init__(self):
     self._out = os.fdopen(os.dup(1), 'w')
-    os.dup2(2, 1)  # What libraries print must not be taken for an answer.
+    os.dup2(2, 1)  # Output of libraries must not be taken for an answer.
     self._begin(0.0)
 
   def round_done(self) -> bool:

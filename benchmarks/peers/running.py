@@ -24,9 +24,10 @@ def measure(work: workload.Workload, pythons: Mapping[str, str], *, repetitions:
   """Returns each system's numbers; a system that fails has an `error` instead.
 
   Args:
+    work: The workload.
     pythons: The interpreter of each system.
-    repetitions: Measurements of each system; the systems take turns.
-    seconds: Shortest measurement.
+    repetitions: Number of measurements of each system; the systems take turns.
+    seconds: Shortest duration of a measurement.
   """
   with tempfile.TemporaryDirectory() as folder:
     systems = {name: _System(name, python, work, pathlib.Path(folder, name)) for name, python in pythons.items()}
@@ -53,9 +54,9 @@ class _System:
     self._turns = []
 
   def start(self):
-    """Starts the system and waits for its first round, alone on the machine."""
+    """Starts the system and waits for its first round, while no other system works."""
     with open(self._log, 'wb') as log:
-      # A session of its own, so that whatever it starts can be found and ended.
+      # In its own session, so that all processes that it starts can be found and ended.
       self._process = subprocess.Popen(self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log,
                                        cwd=ROOT, text=True, start_new_session=True,
                                        env=os.environ | {'PYTHONPATH': str(ROOT)})
@@ -63,7 +64,7 @@ class _System:
     first = self._answer()
     self._seconds_to_first = time.perf_counter() - started
     if first is not None and first['seconds'] < _LONG_ROUND:
-      self._ask(0.0)  # The second round still allocates and compiles; beside a long one that is nothing.
+      self._ask(0.0)  # The second round still allocates and compiles; in a long round, this time is negligible.
       self._answer()
 
   def take_turn(self, seconds):
@@ -84,7 +85,7 @@ class _System:
             'peak_megabytes': self._peak(), 'seconds_to_first_round': self._seconds_to_first}
 
   def stop(self):
-    """Ends the system with everything that it has started."""
+    """Ends the system and all processes that it has started."""
     if self._process is None:
       return
     left = self._tree()
@@ -102,11 +103,11 @@ class _System:
       self._process.stdin.write(f'{seconds}\n')
       self._process.stdin.flush()
     except BrokenPipeError:
-      pass  # The answer will say so.
+      pass  # The missing answer will show it.
 
   def _answer(self):
     for line in self._process.stdout:
-      if line.startswith('{"rounds"'):  # Libraries may have printed before the system had its say.
+      if line.startswith('{"rounds"'):  # Libraries may print other lines before the answer.
         return json.loads(line)
     words = self._log.read_text(errors='replace').strip().splitlines()
     self._error = f'failed: {words[-1][:200] if words else "no message"}'
@@ -120,7 +121,7 @@ class _System:
       return []
 
   def _cpu(self):
-    """Returns the processor seconds so far of all processes; those that have ended count with their parents."""
+    """Returns the CPU seconds so far of all processes; ended processes are included in their parents' time."""
     total = 0.0
     for process in self._tree():
       try:
@@ -130,7 +131,7 @@ class _System:
     return total
 
   def _peak(self):
-    """Returns the sum over processes of each one's highest resident memory, which counts shared pages repeatedly."""
+    """Returns the sum over processes of their peak resident memory; shared pages are counted repeatedly."""
     total = 0
     for process in self._tree():
       try:

@@ -21,7 +21,7 @@ def main() -> None:
 
 
 def build(work: workload.Workload) -> Callable[[], None]:
-  """Returns a function that does one round, on the runtime that is open."""
+  """Returns a function that runs one round, on the open runtime."""
   private = {'privacy': tv.ExampleDpSgd(clip_norm=work.clip_norm, noise_multiplier=work.noise_multiplier, delta=1e-5)
              } if work.kind == 'dp' else {}
   trainer = tv.Experiment(

@@ -25,7 +25,7 @@ def tensors(work: workload.Workload) -> list[tuple[torch.Tensor, torch.Tensor]]:
 
 
 def _resnet18(classes):
-  """ResNet-18 for 32x32 (first convolution 3x3, no pooling), GroupNorm of 32 groups in place of BatchNorm."""
+  """Returns ResNet-18 for 32x32 (first convolution 3x3, no pooling), GroupNorm of 32 groups in place of BatchNorm."""
   layers = [torch.nn.Conv2d(3, 64, 3, padding=1, bias=False), torch.nn.GroupNorm(32, 64), torch.nn.ReLU()]
   width = 64
   for channels in (64, 128, 256, 512):

@@ -9,7 +9,7 @@ KINDS = ('emnist', 'cifar', 'silo', 'dp')
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-  """One round: every client passes once over its examples in batches of `batch_size`, with plain SGD.
+  """One round: every client makes one pass over its examples in batches of `batch_size`, with plain SGD.
 
   Attributes:
     kind: `emnist`: the CNN of 1,206,590 parameters on 28x28 pixels; `cifar`: ResNet-18 with GroupNorm on 32x32x3;
@@ -29,7 +29,7 @@ class Workload:
 
   @property
   def images(self) -> int:
-    """How many images a round trains on."""
+    """The number of training images in a round."""
     return self.clients * self.examples
 
   @property
@@ -57,7 +57,7 @@ def parse(text: str) -> Workload:
   """Returns the workload of `[KIND:]CLIENTSxEXAMPLES`.
 
   Raises:
-    ValueError: It is none.
+    ValueError: The text is not a workload.
   """
   kind, _, size = text.rpartition(':')
   clients, _, examples = size.partition('x')

@@ -1,8 +1,9 @@
 """One-shot canaries: clients with random directions, planted to measure what the mechanism gives away.
 
 Andrew et al. 2023, "One-shot Empirical Privacy Estimation for Federated Learning", arXiv:2302.03098. In d dimensions a
-random direction is almost orthogonal to everything else, so the cosine between a release and a direction that is not
-in it is N(0, 1/d); the shift of those that are in it is what can be told about one client. Many canaries share one run.
+random direction is almost orthogonal to everything else. The cosine between a release and a direction that is not in it
+is therefore N(0, 1/d). The shift of the directions that are in it measures what an attacker can learn about one client.
+Many canaries share one run.
 """
 
 import dataclasses
@@ -16,19 +17,19 @@ import tensorflow_federated as tff
 from tff_vision.accounting import gdp
 from tff_vision.privacy.mechanisms import example_work
 
-_CONFIDENCE = 3.29  # One-sided 99.95 %: an audit looks at several numbers, and an alarm must mean something.
-_LOUD = 1e3  # A canary's update is so many times what a model update would be: an honest clip cuts it.
+_CONFIDENCE = 3.29  # One-sided 99.95 %: an audit tests several numbers, and false alarms must be rare.
+_LOUD = 1e3  # A canary's update is this many times a model update; correct clipping cuts it.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
-  """What canaries show.
+  """The result of an audit with canaries.
 
   Attributes:
     mu: Estimated shift in standard deviations: the mechanism looks mu-GDP.
-    mu_low: What the shift exceeds with 99.95 % confidence.
-    epsilon: At mu.
-    epsilon_low: At mu_low; a mechanism whose theory lies below it is broken.
+    mu_low: Lower bound on the shift, with 99.95 % confidence.
+    epsilon: Epsilon at mu.
+    epsilon_low: Epsilon at mu_low. A mechanism whose theoretical epsilon is lower is broken.
   """
   mu: float
   mu_low: float
@@ -38,15 +39,15 @@ class Finding:
 
 def known_round(factory: tff.aggregators.UnweightedAggregationFactory, *, rounds: int, canaries: int, dimension: int,
                 delta: float, seed: int) -> Finding:
-  """Returns what can be told about a client that took one turn, in a round that the attacker knows.
+  """Returns what an attacker learns about a client that took part once, in a round that the attacker knows.
 
-  Two statistics, see `_strongest`; the second finds noise that is used again.
+  Uses two statistics, see `_strongest`. The second one detects noise that is used twice.
 
   Args:
     factory: The mechanism, without its sampler.
-    rounds: How many are run; canaries are spread over them.
-    canaries: Planted in all.
-    dimension: Of an update; large beside `canaries`.
+    rounds: Number of rounds that are run; the canaries are spread over them.
+    canaries: Total number of canaries.
+    dimension: Size of an update; must be much larger than `canaries`.
   """
   turns = np.arange(canaries) % rounds
   releases, directions = _run(factory, lambda number: np.flatnonzero(turns == number), rounds, canaries,
@@ -56,15 +57,15 @@ def known_round(factory: tff.aggregators.UnweightedAggregationFactory, *, rounds
 
 def known_step(training: example_work.ExampleSgd, *, steps: int, canaries: int, dimension: int, delta: float, seed: int
                ) -> Finding:
-  """Returns what can be told about an example in a step of private SGD that the attacker knows it to be in.
+  """Returns what an attacker learns about an example in a known step of private SGD.
 
   The client's own code trains a linear model without bias under the loss -w x, whose gradient is the example.
 
   Args:
-    training: What is audited; its batches are made large enough to hold every canary of a step.
-    steps: How many are run, each from the start; canaries are spread over them.
-    canaries: Planted in all, as examples with random directions.
-    dimension: Of an example; large beside `canaries`.
+    training: The training under audit; its batches are made large enough to hold every canary of a step.
+    steps: Number of steps that are run, each from the initial state; the canaries are spread over them.
+    canaries: Total number of canaries, which are examples with random directions.
+    dimension: Size of an example; must be much larger than `canaries`.
   """
   directions = _directions(canaries, dimension, seed)
   model = tf.keras.Sequential([tf.keras.layers.Input((dimension,)),
@@ -83,11 +84,11 @@ def known_step(training: example_work.ExampleSgd, *, steps: int, canaries: int, 
 
 def whole_run(factory: tff.aggregators.UnweightedAggregationFactory, cohort: Callable[[int], np.ndarray], *,
               population: int, rounds: int, dimension: int, delta: float, seed: int) -> Finding:
-  """Returns what the sum of all releases tells about clients drawn as the run draws them.
+  """Returns what the sum of all releases reveals about clients that are sampled as in the run.
 
   Args:
     factory: The mechanism.
-    cohort: round number, from 1 -> clients; every client is a canary.
+    cohort: Function from the round number (from 1) to the clients of the round; every client is a canary.
     population: Number of clients.
   """
   releases, directions = _run(factory, lambda number: cohort(number + 1), rounds, population, dimension, seed)
@@ -108,7 +109,7 @@ def _run(factory, members, rounds, canaries, dimension, seed):
 
 
 def _strongest(releases, directions, turns, delta):
-  """Returns what each canary's own release shows, or its difference from the one before, whichever is more."""
+  """Returns the stronger of two results: from each canary's own release, and from its difference to the one before."""
   before = np.concatenate([np.zeros((1, releases.shape[1])), releases[:-1]])
   return max((_finding(_shifts(statistic[turns], directions), delta) for statistic in (releases, releases - before)),
              key=lambda finding: finding.mu_low)
@@ -127,7 +128,7 @@ def _shifts(releases, directions):
 
 def _finding(shifts, delta):
   mu = max(float(shifts.mean()), 0.0)
-  # The estimate's own deviation, and never less than pure noise would have.
+  # The standard deviation of the estimate, at least that of pure noise.
   error = max(float(shifts.std()), 1.0) / math.sqrt(len(shifts))
   mu_low = max(mu - _CONFIDENCE * error, 0.0)
   return Finding(mu=mu, mu_low=mu_low, epsilon=gdp.epsilon(mu, delta), epsilon_low=gdp.epsilon(mu_low, delta))

@@ -1,9 +1,9 @@
 """Where canaries are in a run: clients after all others, or slots among the clients' examples; and what they send.
 
-A canary client does its work as every other; in the end its update is exchanged for its direction, much longer than
-any clip lets through. One that is not in the data is not drawn (central mechanisms), sends zero (noise shares: its
-share of the noise stays) or the opposite direction (`local_dp`, whose promise is that one update may be any other):
-each the very change that the mechanism's relation is about.
+A canary client trains like every other client. At the end its update is replaced by its direction, much longer than
+the clip norm. A canary that is not in the data is not sampled (central mechanisms), sends zero (noise shares: it still
+adds its share of the noise) or sends the opposite direction (`local_dp`, whose guarantee covers replacing one update by
+any other). Each of these is exactly the change that defines neighbouring data for the mechanism.
 """
 
 import dataclasses
@@ -21,20 +21,20 @@ from tff_vision.data import images
 from tff_vision.privacy import canaries as canaries_lib
 
 NAME = 'audit canary'
-LOUD = 1e3  # A canary's update over the clip norm: an honest clip cuts it.
+LOUD = 1e3  # Norm of a canary's update divided by the clip norm; correct clipping cuts it.
 _MOST_EXAMPLES = 2
-_MARK = tff.SequenceType(tff.TensorType(np.float32, [2]))  # Number of the canary, or -1; factor on its direction.
+_MARK = tff.SequenceType(tff.TensorType(np.float32, [2]))  # Number of the canary, or -1; factor of its direction.
 
-# Mechanism -> the factors on the direction of a canary that is in the data and of one that is not.
+# Mechanism -> factors of the direction: for a canary that is in the data, and for one that is not.
 _FACTORS: Mapping[str, tuple[float, float]] = {'local_dp': (1.0, -1.0)}
 _OTHER_FACTORS = (1.0, 0.0)
 
 
 @dataclasses.dataclass(frozen=True)
 class CanaryClients(images.ClientImages):
-  """All clients, and after them the canaries, with blank images: two where a canary is in the data, else one.
+  """All clients, followed by the canaries, with blank images: two if a canary is in the data, else one.
 
-  Nobody may learn that number either. Sizes are public or bound what is; they are the same whatever the coins say.
+  This number must stay secret too. Sizes are public or bound something public; they do not depend on the coins.
   """
   clients: images.ClientImages
   included: Sequence[bool]
@@ -55,10 +55,10 @@ class CanaryClients(images.ClientImages):
 
 def with_canaries(privacy: configs.PrivacyConfig, clients: images.ClientImages,
                   among: canaries_lib.Canaries | None = None) -> images.ClientImages:
-  """Returns the clients as plan and training see them; as they are, without an audit.
+  """Returns the clients that plan and training use, with canaries if the run is audited.
 
   Args:
-    among: None: whoever asks wants nothing but names and sizes.
+    among: The canaries; None if the caller needs only names and sizes.
   """
   number = privacy.audit_canaries
   if not number:
@@ -72,16 +72,16 @@ def with_canaries(privacy: configs.PrivacyConfig, clients: images.ClientImages,
 
 
 class MarkedData(protocols.WrappedData):
-  """What a process is given for each client, with which canary it is, if it is one."""
+  """The data that a process gets for each client, with the number of the canary if the client is one."""
 
   def __init__(self, client_data: protocols.ClientData, mechanism: str, among: canaries_lib.Canaries):
-    """Args: `client_data` says what the clients' data are without that."""
+    """Args: `client_data` describes the clients' data without these numbers."""
     super().__init__(client_data)
     self._factors = _FACTORS.get(mechanism, _OTHER_FACTORS)
     self._among = among
 
   def request(self, client: int, round_num: int) -> tuple[Any, tf.data.Dataset]:
-    """Returns what a process over `crafting` takes for `client`."""
+    """Returns the input of a process over `crafting` for `client`."""
     mark = (-1.0, 0.0)
     if (canary := client - self._among.first) >= 0:
       mark = (canary, self._factors[0] if self._among.included[canary] else self._factors[1])
@@ -89,16 +89,16 @@ class MarkedData(protocols.WrappedData):
 
 
 class SlottedData(protocols.WrappedData):
-  """What private SGD is given for each client, with its slots: the canaries there that are in the data."""
+  """The data that private SGD gets for each client, with its slots: the client's canaries that are in the data."""
 
   def __init__(self, client_data: protocols.ClientData, among: canaries_lib.Canaries, clients: int):
-    """Args: `clients`: Their number."""
+    """Args: `clients`: The number of clients."""
     super().__init__(client_data)
     self._among = among
     self._clients = clients
 
   def request(self, client: int, round_num: int) -> tuple[Any, tf.data.Dataset]:
-    """Returns what the client work of an audited run takes for `client`."""
+    """Returns the input of an audited run's client work for `client`."""
     own = canaries_lib.of_client(client, clients=self._clients, canaries=self._among.number)
     slots = np.array([canary if self._among.included[canary] else -1 for canary in own], np.int32)
     return self._data.request(client, round_num), tf.data.Dataset.from_tensors(slots)
@@ -107,7 +107,7 @@ class SlottedData(protocols.WrappedData):
 def crafting(client_work: keeping.ClientWork, *, canaries: int, clip_norm: float) -> keeping.ClientWork:
   """Returns the same client work on pairs (data, mark), in which a canary sends its direction. Runs on clients.
 
-  What a keeping client work keeps stays as it is; its data are ((data, mark), state).
+  The state of a client work that keeps state does not change; the data of such a work are ((data, mark), state).
   """
   keeps = keeping.keeps(client_work)
   state_type, weights_type, data_type = client_work.next.type_signature.parameter

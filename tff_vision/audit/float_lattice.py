@@ -1,8 +1,8 @@
 """Whether released integers could have noise that was made of float32 numbers: such noise skips integers.
 
-Noise multiplier x float32 Gaussian x grid steps takes every integer at small multipliers; from 3 on it leaves some out,
-and one release tells then which total cannot be behind it (Mironov, CCS 2012, has the same of float64). Noise as it
-should be takes all integers alike, and what is counted here says nothing.
+Noise multiplier x float32 Gaussian x grid steps reaches every integer at small multipliers. From 3 on it skips some
+integers, and one release then rules out some totals (Mironov, CCS 2012, shows the same for float64). Correct noise
+reaches all integers, and the count computed here then carries no information.
 """
 
 import dataclasses
@@ -13,17 +13,17 @@ import numpy as np
 from tff_vision.privacy import canaries as canaries_lib
 from tff_vision.privacy.noise import integer_grid
 
-_NEAR = 4  # Integers on each side of the likeliest one that are tried.
+_NEAR = 4  # Number of integers that are tried on each side of the most likely one.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Released:
-  """Noised sums as two models tell them: the integers that float32 arithmetic turns into exactly those weights.
+  """Noised sums, recovered from two models: the integers that float32 arithmetic turns into exactly these weights.
 
   Attributes:
-    center: [weights] float64 of whole numbers.
+    center: [weights] float64, whole numbers.
     consistent: [2 _NEAR + 1, weights] bool, whether `center` - _NEAR, ..., `center` + _NEAR is one of them.
-    known: [weights] bool, whether there are some, and all of them are among these.
+    known: [weights] bool, whether there are consistent integers and all of them are in `consistent`.
   """
   center: np.ndarray
   consistent: np.ndarray
@@ -32,7 +32,7 @@ class Released:
 
 def released(before: Sequence[np.ndarray], after: Sequence[np.ndarray], *, clip_norm: float, denominator: float,
              learning_rate: float) -> Released:
-  """Returns what the trainable weights of a model and of the next one tell, a step of plain gradient descent apart."""
+  """Returns the sums that follow from the trainable weights before and after a step of plain gradient descent."""
   old, new = (np.concatenate([np.ravel(part) for part in parts]).astype(np.float32) for parts in (before, after))
   unit, rate = float(np.float32(clip_norm)) / integer_grid.STEPS, np.float32(learning_rate)
   center = np.rint((old.astype(np.float64) - new) / learning_rate * denominator / unit)
@@ -43,11 +43,11 @@ def released(before: Sequence[np.ndarray], after: Sequence[np.ndarray], *, clip_
 
 
 def contradictions(found: Released, others: np.ndarray, canaries: int, *, sigma: float | None) -> np.ndarray:
-  """Returns [canaries], the impossible coordinates if a canary took no part, less those if it did.
+  """Returns [canaries]: the number of impossible coordinates if a canary took no part, minus the number if it did.
 
   Args:
-    others: The sum without noise and without canaries, which the adversary of the definition knows; in grid steps.
-    sigma: Standard deviation of white noise in grid steps; None: of noise that was rounded to float32 in the end.
+    others: The sum without noise and without canaries, in grid steps; the adversary of the definition knows it.
+    sigma: Standard deviation of white noise in grid steps; None for noise that was rounded to float32 at the end.
   """
   own = contribution(np.ones(canaries), len(others))
   without, with_it = (found.known & ~_possible(found, others + part, sigma) for part in (0, own))
@@ -55,7 +55,7 @@ def contradictions(found: Released, others: np.ndarray, canaries: int, *, sigma:
 
 
 def contribution(included: np.ndarray, size: int) -> np.ndarray:
-  """Returns what canaries add to a sum of `size` numbers, in grid steps. Args: included: [canaries] of 1 and 0."""
+  """Returns what canaries add to a sum of `size` numbers, in grid steps. Args: included: [canaries], 1 or 0."""
   canaries, room = len(included), integer_grid.STEPS - np.sqrt(size)
   share = np.rint(room / np.sqrt(np.bincount(np.arange(size) % canaries, minlength=canaries))) * included
   return share[np.arange(size) % canaries] * canaries_lib.signs(size)
@@ -69,7 +69,7 @@ def _possible(found, total, sigma):
 
 
 def in_float32(noise: np.ndarray, sigma: float | None) -> np.ndarray:
-  """Returns whether integers are noise that float32 could have made. Args: sigma: as of `contradictions`."""
+  """Returns whether float32 noise can take these integer values. Args: sigma: as in `contradictions`."""
   if sigma is None:
     return noise.astype(np.float32).astype(np.float64) == noise
   if not sigma:

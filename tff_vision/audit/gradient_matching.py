@@ -1,8 +1,8 @@
 """Gradient matching: searches for the image whose gradient equals a given update.
 
 Geiping et al. 2020, "Inverting Gradients", arXiv:2003.14053, section 4: cosine distance of gradients plus total
-variation, by Adam on the signs. It works for one example and smooth activations and often fails otherwise; a failure
-of this attack is no evidence of safety.
+variation, minimized by Adam on the signs. It works for one example and smooth activations and often fails otherwise. A
+failure of this attack is no evidence of safety.
 """
 
 import numpy as np
@@ -14,24 +14,24 @@ _SHRINK_AT = (0.4, 0.6, 0.9)  # The step is divided by ten after these shares of
 
 
 def label(update: list[np.ndarray]) -> int:
-  """Returns the class of the update's one example: only its logit's bias has a negative gradient.
+  """Returns the class of the update's only example: only the bias of this class's logit has a negative gradient.
 
-  Zhao et al. 2020, "iDLG", arXiv:2001.02610. The last layer must have a bias, and the loss be cross-entropy.
+  Zhao et al. 2020, "iDLG", arXiv:2001.02610. The last layer must have a bias, and the loss must be cross-entropy.
   """
   return int(np.argmin(update[-1]))
 
 
 def reconstruct(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss, update: list[np.ndarray], *, steps: int,
                 seed: int) -> tuple[np.ndarray, float]:
-  """Returns an image, [height, width, channels], whose gradient points where `update` does, and how far it is off.
+  """Returns an image, [height, width, channels], whose gradient has the direction of `update`, and the remaining error.
 
   Args:
-    loss_fn: Of integer labels.
-    update: One gradient of one example, or what was made of it.
-    steps: Of the search; each costs two passes over the model.
+    loss_fn: A loss for integer labels.
+    update: One gradient of one example, possibly noised or masked.
+    steps: Number of steps of the search; each costs two passes over the model.
 
   Returns:
-    The image and the cosine distance of its gradient that is left; near 0 where the search succeeded.
+    The image, and the remaining cosine distance of its gradient; near 0 if the search succeeded.
   """
   image = tf.Variable(tf.random.stateless_normal((1, *model.input_shape[1:]), [seed, 0]))
   target, y = [tf.constant(part, tf.float32) for part in update], tf.constant([label(update)])

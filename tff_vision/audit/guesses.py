@@ -7,29 +7,29 @@ import numpy as np
 
 from tff_vision.audit import one_run
 
-# Shares of the canaries that are said to be in the data, and not to be: those with the highest and the lowest scores.
-# Not all of them: coins seldom come out even.
+# Shares of the canaries that are guessed to be in the data (highest scores) and not to be in it (lowest scores).
+# No level guesses all canaries: the coins seldom split evenly.
 LEVELS = ((3 / 8, 3 / 8), (1 / 4, 1 / 4), (1 / 16, 1 / 16), (1 / 8, 0.0))
 
 
 def small_delta(delta: float, canaries: int, error: float) -> float:
-  """Returns the delta at which to audit a promise: its own, or one at which guesses of coins can show something.
+  """Returns the delta at which to audit a guarantee: its own delta, or a smaller one at which a bound is possible.
 
-  The bound pays 2 m delta, and more than `error` leaves nothing of it. A promise holds at every delta, each with its
-  epsilon.
+  The bound contains the term 2 m delta; if it exceeds `error`, the bound is empty. A guarantee holds at every delta,
+  each with its own epsilon.
   """
   return min(delta, error / (10 * canaries))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Guesses:
-  """Those of one observer at the level that shows most.
+  """The guesses of one observer, at the level that gives the highest bound.
 
   Attributes:
-    canaries: All that there were.
-    guesses: On so many of them.
-    right: So many were right.
-    epsilon_low: What epsilon exceeds, but for the error.
+    canaries: Number of canaries.
+    guesses: Number of guesses.
+    right: Number of right guesses.
+    epsilon_low: Lower bound on epsilon, except with probability `error`.
   """
   canaries: int
   guesses: int
@@ -38,13 +38,13 @@ class Guesses:
 
 
 def best(scores: np.ndarray, included: np.ndarray, *, delta: float, error: float) -> Guesses:
-  """Returns the guesses that bound epsilon best.
+  """Returns the guesses that give the highest lower bound on epsilon.
 
   Args:
-    scores: [canaries], high for what seems to be in the data. Equal ones are put into an order that nobody knows.
+    scores: [canaries], high if the canary seems to be in the data. Ties are broken in an order that nobody knows.
     included: [canaries] bool, the coins.
-    delta: Of the promise.
-    error: The probability with which the bound may be false, of this observer's guesses at one level.
+    delta: The delta of the guarantee.
+    error: The probability with which the bound may be false, for this observer's guesses at one level.
   """
   shuffled = np.random.default_rng(secrets.randbits(128)).permutation(len(scores))
   order = shuffled[np.argsort(-np.asarray(scores)[shuffled], kind='stable')]
@@ -53,7 +53,7 @@ def best(scores: np.ndarray, included: np.ndarray, *, delta: float, error: float
 
 
 def ceiling(canaries: int, *, delta: float, error: float) -> float:
-  """Returns the most that `best` can show with so many canaries: all of its guesses right."""
+  """Returns the highest bound that `best` can give with this number of canaries: all of its guesses are right."""
   return max(one_run.epsilon_low(canaries=canaries, guesses=most, right=most, delta=delta, error=error)
              for most in (int(high * canaries) + int(low * canaries) for high, low in LEVELS))
 

@@ -33,7 +33,7 @@ def gradient(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss, x: np.ndarray
 
 
 def noised(update: list[np.ndarray], *, clip_norm: float, noise_multiplier: float, seed: int) -> list[np.ndarray]:
-  """Returns the update clipped, with noise: one release of a private mechanism to one reader, for the picture only."""
+  """Returns the update, clipped and noised: one release of a private mechanism to one reader, for the picture only."""
   norm = np.sqrt(sum((part ** 2).sum() for part in update))
   rng = np.random.default_rng(seed)
   return [part * min(1, clip_norm / norm) + rng.normal(0, clip_norm * noise_multiplier, part.shape) for part in update]
@@ -51,9 +51,9 @@ def masked(update: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def reconstruct(model: tf.keras.Model, update: list[np.ndarray]) -> np.ndarray:
-  """Returns the image, [height, width, channels], that the first layer's gradients point to.
+  """Returns the image, [height, width, channels], that follows from the first layer's gradients.
 
-  The mean of the columns, weighted by dL/db[j]^2: columns with hardly any gradient carry hardly any image.
+  It is the mean of the columns, weighted by dL/db[j]^2: columns with a small gradient hold little of the image.
   """
   kernel = first_dense(model)
   weights, bias = update[kernel], update[kernel + 1]

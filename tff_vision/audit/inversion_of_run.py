@@ -16,12 +16,12 @@ def of_run(task: tasks.Task, ledger: ledger_lib.Statement, path: pathlib.Path, *
   """Writes the picture; returns correlations with the true image, or why the attack does not apply.
 
   Args:
-    ledger: Of the finished run, whose noise is simulated.
-    path: Of the picture, a PNG.
-    steps: Of the search for an image, for models that do not begin with a dense layer.
+    ledger: The ledger of the finished run; its noise is simulated.
+    path: The PNG file to write.
+    steps: Number of search steps, for models that do not begin with a dense layer.
 
   Returns:
-    `picture`, `method` and `correlation`, by whose image; or `skipped`.
+    `picture`, `method` and `correlation` for each kind of update; or `skipped`.
   """
   model = task.keras_model()
   task.initial_weights().assign_weights_to(model)
@@ -39,13 +39,13 @@ def of_run(task: tasks.Task, ledger: ledger_lib.Statement, path: pathlib.Path, *
   method, attack = _attack(model, task.loss_fn, steps)
   images = {'the example': x[0], **{f'from the {name} update': attack(seen) for name, seen in updates.items()}}
   _draw(images, path)
-  # An image of one value correlates with nothing; numpy calls that no number.
+  # An image of one constant value has no correlation; numpy returns NaN for it.
   return {'picture': str(path), 'method': method, 'correlation': {
       name: float(np.nan_to_num(np.corrcoef(image.ravel(), x.ravel())[0, 1])) for name, image in images.items()}}
 
 
 def _attack(model, loss_fn, steps) -> tuple[str, Callable[[list[np.ndarray]], np.ndarray]]:
-  """Returns the name of the attack on this model, and update -> image."""
+  """Returns the name of the attack on this model, and the function from an update to an image."""
   try:
     inversion.first_dense(model)
   except ValueError:

@@ -12,21 +12,21 @@ from tff_vision.accounting.conditions import Unit
 from tff_vision.audit import canary, opened_sum
 from tff_vision.privacy import plan as plan_lib
 
-_ROUNDS = 8  # Of the mechanism, for canaries in a known round.
-_MANY = 2000  # Canaries, beside whom there are no more rounds.
+_ROUNDS = 8  # Number of rounds of the mechanism, for canaries in a known round.
+_MANY = 2000  # Above this number of canaries, there are no further rounds.
 
 
 def known_turn(plan: plan_lib.PrivacyPlan, config: configs.ExperimentConfig, ledger: ledger_lib.Statement, *,
                canaries: int, dimension: int, runtime: Callable[[], contextlib.AbstractContextManager]
                ) -> Mapping[str, Any] | None:
-  """Returns what canaries in a known round (of private SGD: in a known step) show, or None without a promise.
+  """Returns what canaries in a known round (private SGD: a known step) show, or None if there is no guarantee.
 
   Args:
-    plan: The run's, whose mechanism is attacked.
-    ledger: Of the finished run.
-    canaries: Clients with random directions.
-    dimension: Size of a canary; large beside their number.
-    runtime: Opens the place where the aggregation runs.
+    plan: The plan of the run, whose mechanism is attacked.
+    ledger: The ledger of the finished run.
+    canaries: Number of clients with random directions.
+    dimension: Size of a canary; must be much larger than `canaries`.
+    runtime: Opens the runtime in which the aggregation runs.
 
   Returns:
     The fields of `canary.Finding`, and `mu_theory` and `epsilon_theory`.
@@ -40,9 +40,9 @@ def known_turn(plan: plan_lib.PrivacyPlan, config: configs.ExperimentConfig, led
     return _beside_theory(finding, mu, ledger)
   rounds, summing = min(_ROUNDS, config.program.rounds), None
   if ledger.shares is None and ledger.against_server:
-    rounds = canaries  # Every update lies open by itself.
+    rounds = canaries  # Every update is visible by itself.
   elif ledger.shares is not None:
-    # Of what the secure sum opens. As many canaries a round as the noise is sized for: each brings a share.
+    # The sum that the secure sum opens. Canaries per round: the number the noise is sized for, as each adds a share.
     plan = dataclasses.replace(plan, length=dimension)
     rounds = max(1, min(rounds, _MANY // plan.survivors))
     summing, canaries = opened_sum.OpenedSumFactory(plan.sum_encoding()), rounds * plan.survivors

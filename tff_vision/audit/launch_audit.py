@@ -1,9 +1,9 @@
 """Does a launch tell who is in the data? Launches of the run again and again, each with one canary or without.
 
-Whoever may launch a run until it is not refused conditions its cohorts on the data, if the refusal has looked at them,
-and reads what the refusal says. Each launch draws a secret of its own and stops before the first round: it is a
-mechanism of its own whose promise is the run's, and its coin is one more to guess. What outcomes mean, the attacker
-learns by launching for himself, with canary and without.
+An attacker may launch a run again until it is not refused. If the refusal depends on the data, then the accepted
+cohorts depend on the data too, and the refusal itself reveals something. Each launch draws its own secret and stops
+before the first round. It is a separate mechanism with the guarantee of the run, and its coin is one more to guess. The
+attacker learns what outcomes mean from his own launches, with and without a canary.
 """
 
 import collections
@@ -17,19 +17,19 @@ import numpy as np
 from tff_vision.privacy import plan as plan_lib
 
 LAUNCHES = 256
-_REHEARSALS = 256  # With a canary, and as many without.
+_REHEARSALS = 256  # Number with a canary, and the same number without.
 _ACCEPTED = 'accepted'
 
 
 def play(plan: plan_lib.PrivacyPlan, first: int, number: int, check: Callable[[plan_lib.PrivacyPlan], None]
          ) -> tuple[np.ndarray, np.ndarray] | None:
-  """Returns the scores of launches and their coins; None if every launch ends alike, or cohorts depend on no secret.
+  """Returns the scores of launches and their coins; None if all launches end alike or cohorts depend on no secret.
 
   Args:
-    plan: The run's.
+    plan: The plan of the run.
     first: The number of the first canary.
-    number: Of canaries; but for one they all stay away.
-    check: Raises ValueError where a launch is refused.
+    number: Number of canaries; all but one stay away.
+    check: Raises ValueError if a launch is refused.
   """
   sampler = getattr(plan, 'sampler', None)
   if getattr(sampler, 'secret', None) is None or not hasattr(sampler, 'absent'):

@@ -1,14 +1,14 @@
 """Membership inference by likelihood ratio, with shadow models (Carlini et al., 2022).
 
-LiRA, Carlini et al. 2022, arXiv:2112.03570, algorithm 1, online: of each example, two normal distributions of the
-confidence, among shadow models that were trained on it and among those that were not. With few of them the normals'
-variances are shared by all examples (section VI-C).
+LiRA, Carlini et al. 2022, arXiv:2112.03570, algorithm 1, online. For each example, two normal distributions of the
+confidence are fitted: over the shadow models that were trained on it, and over those that were not. With few shadow
+models, all examples share the variances (section VI-C).
 """
 
 import numpy as np
 from scipy import special, stats
 
-_OWN_VARIANCE = 64  # From so many shadow models on an example's own variance is the better one (section VI-C).
+_OWN_VARIANCE = 64  # From this number of shadow models on, a variance per example works better (section VI-C).
 _SMALLEST = 1e-300
 _LEAST_VARIANCE = 1e-12
 
@@ -18,7 +18,7 @@ def confidences(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
 
   Args:
     logits: [n, outputs].
-    y: Class numbers, [n]; or findings of 0 and 1, [n, outputs], whose p is the probability of all of them together.
+    y: Class numbers, [n]; or findings, 0 or 1, [n, outputs], where p is the probability of all findings together.
   """
   logits = logits.astype(np.float64)
   if y.ndim == 1:
@@ -29,12 +29,12 @@ def confidences(logits: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def halves(models: int, examples: int, *, seed: int) -> np.ndarray:
-  """Returns which shadow model learns from which example, bool [models, examples], at random.
+  """Returns a random choice of which shadow model learns from which example, bool [models, examples].
 
-  Every example is in half of the models, rounded down, so that it has both distributions.
+  Every example is in half of the models, rounded down, so that both distributions can be fitted.
 
   Raises:
-    ValueError: Fewer than four models: two on each side show how much a confidence varies.
+    ValueError: There are fewer than four models; two on each side are needed to estimate how a confidence varies.
   """
   if models < 4:
     raise ValueError(f'shadow_models={models}: two that learned from an example and two that did not are needed, so 4 '
@@ -43,12 +43,12 @@ def halves(models: int, examples: int, *, seed: int) -> np.ndarray:
 
 
 def log_ratios(observed: np.ndarray, shadow: np.ndarray, inside: np.ndarray) -> np.ndarray:
-  """Returns log(density if a member / density if not) of each example's confidence, [n]; high speaks for a member.
+  """Returns log(density if a member / density if not) of each example's confidence, [n]; high values indicate a member.
 
   Args:
     observed: Confidences of the attacked model, [n].
-    shadow: Those of the shadow models, [models, n].
-    inside: Which of them learned from which example, as from `halves`.
+    shadow: Confidences of the shadow models, [models, n].
+    inside: Which shadow model learned from which example, as returned by `halves`.
   """
   return _log_density(observed, shadow, inside) - _log_density(observed, shadow, ~inside)
 

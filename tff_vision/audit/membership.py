@@ -18,14 +18,14 @@ _TAIL = 0.025  # Each of two one-sided intervals: 95 % together.
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Attack:
-  """How well members are told from others.
+  """How well the attack separates members from others.
 
   Attributes:
     auc: Area under the ROC curve; 0.5 is chance.
-    true_positive_rate: At 1 % false positives.
-    epsilon_low: What epsilon exceeds with 95 % confidence if the attack's test is a fair one.
-    members: Number of examples.
-    others: Number of examples.
+    true_positive_rate: The rate at 1 % false positives.
+    epsilon_low: Lower bound on epsilon with 95 % confidence, if the attack's test is fair.
+    members: Number of members.
+    others: Number of others.
   """
   auc: float
   true_positive_rate: float
@@ -41,7 +41,7 @@ def example_losses(logits: np.ndarray, loss_fn: tf.keras.losses.Loss, y: np.ndar
 
 
 def attack(members: np.ndarray, others: np.ndarray, *, delta: float) -> Attack:
-  """Returns the strength of a loss threshold; it is chosen on one half of the examples and measured on the other.
+  """Returns the strength of a loss threshold, chosen on one half of the examples and measured on the other half.
 
   Args:
     members: Losses of training examples.
@@ -49,7 +49,7 @@ def attack(members: np.ndarray, others: np.ndarray, *, delta: float) -> Attack:
     delta: The delta of (epsilon, delta).
 
   Raises:
-    ValueError: Fewer than two examples on a side.
+    ValueError: There are fewer than two members, or fewer than two others.
   """
   if min(len(members), len(others)) < 2:
     raise ValueError(f'membership inference needs two examples on each side, found {len(members)} members and '
@@ -65,7 +65,7 @@ def attack(members: np.ndarray, others: np.ndarray, *, delta: float) -> Attack:
 
 
 def epsilon_low(true_positives: int, positives: int, false_positives: int, negatives: int, delta: float) -> float:
-  """Returns the epsilon below which rates as these have less than 5 % probability."""
+  """Returns the epsilon below which such rates have less than 5 % probability."""
   tpr = stats.beta.ppf(_TAIL, true_positives, positives - true_positives + 1) if true_positives else 0.0
   fpr = (stats.beta.ppf(1 - _TAIL, false_positives + 1, negatives - false_positives) if false_positives < negatives
          else 1.0)
@@ -73,7 +73,7 @@ def epsilon_low(true_positives: int, positives: int, false_positives: int, negat
 
 
 def _epsilon_low(members, others, threshold, delta):
-  """Of saying member below the threshold, or of saying other above it, whichever tells more."""
+  """Returns the higher bound of two tests: «member» below the threshold, and «other» above the threshold."""
   low_members, low_others = int((members <= threshold).sum()), int((others <= threshold).sum())
   return max(epsilon_low(low_members, len(members), low_others, len(others), delta),
              epsilon_low(len(others) - low_others, len(others), len(members) - low_members, len(members), delta))

@@ -21,9 +21,9 @@ def by_loss(task: tasks.Task, evaluator: evaluation.Evaluator, ledger: ledger_li
   """Returns loss-threshold attacks; members are training examples.
 
   Args:
-    evaluator: Of the run's model.
-    ledger: Of the finished run.
-    max_clients: Clients whose own attack is among the results.
+    evaluator: Evaluator of the run's model.
+    ledger: Ledger of the finished run.
+    max_clients: Largest number of clients for which the results hold a separate attack.
 
   Returns:
     `all` and `per_client`, with the fields of `membership.Attack`.
@@ -40,12 +40,13 @@ def by_loss(task: tasks.Task, evaluator: evaluation.Evaluator, ledger: ledger_li
 def by_likelihood_ratio(task: tasks.Task, config: configs.ExperimentConfig, evaluator: evaluation.Evaluator,
                         ledger: ledger_lib.Statement, *, rounds: int, models: int, max_clients: int,
                         on_first: Callable[[int, int, int, float], None]) -> Found | None:
-  """Returns likelihood-ratio attacks on the same examples, why there are none, or None if no models are asked for.
+  """Returns likelihood-ratio attacks on the same examples, or the reason why there are none; None for zero models.
 
   Args:
-    rounds: Of the run.
-    models: Shadow models to train.
-    on_first: Called when the first is trained, with their number, their passes, the examples of each, and its seconds.
+    rounds: Number of rounds of the run.
+    models: Number of shadow models to train.
+    on_first: Called when the first model is trained, with the number of models, their passes, the number of examples
+      of each, and the seconds that the first one took.
   """
   if not models:
     return None
@@ -68,14 +69,14 @@ def by_likelihood_ratio(task: tasks.Task, config: configs.ExperimentConfig, eval
 
 
 def made(found: Mapping[str, Found | None]) -> Iterator[tuple[str, Mapping[str, Any], Sequence[Mapping[str, Any]]]]:
-  """Yields (its name, its numbers over all examples, those of each client) of each attack among the results."""
+  """Yields, for each attack in the results: (name, its numbers over all examples, its numbers for each client)."""
   for name, key in (('loss', 'membership'), ('LiRA', 'likelihood_ratio')):
     if 'all' in (found[key] or {}):
       yield name, found[key]['all'], found[key]['per_client']
 
 
 def bounds(found: Mapping[str, Found | None], ledger: ledger_lib.Statement) -> Sequence[tuple[str, float, float]]:
-  """Returns (the attack's name, epsilon that it exceeds, epsilon in theory at its delta) where there is a theory."""
+  """Returns (attack, its lower bound on epsilon, theoretical epsilon at its delta) where there is a theory."""
   canaries = found['canaries']
   known = [('canaries', canaries['epsilon_low'], canaries['epsilon_theory'])] if canaries else []
   if isinstance(ledger, ledger_lib.Ledger):
@@ -85,10 +86,10 @@ def bounds(found: Mapping[str, Found | None], ledger: ledger_lib.Statement) -> S
 
 
 def _attacks(federated, members, others, ledger, max_clients):
-  """Returns attacks by threshold on all examples and on each client's.
+  """Returns threshold attacks on all examples and on the examples of each client.
 
   Args:
-    members: Scores of each client's training examples; low ones speak for a member.
+    members: Scores of each client's training examples; low scores indicate a member.
     others: Scores of the test examples.
   """
   delta, per_client = promise.to_examples(ledger)[1], []

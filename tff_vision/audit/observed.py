@@ -1,7 +1,7 @@
 """What an audited run released, as far as its canaries can be seen in it: one line of JSON for each release.
 
-The file is secret while the run lasts: it is no release, it is what an auditor keeps of releases. It outlives lost
-checkpoints and killed processes, since a reader of a released model does not forget it either.
+The file is secret while the run lasts: it is not a release but an auditor's record of releases. It is kept when
+checkpoints are lost or processes are killed, since a reader of a released model does not forget the model either.
 """
 
 import dataclasses
@@ -21,14 +21,15 @@ class Release:
   """One model, or one answer of a worker.
 
   Attributes:
-    round_num: Of the run.
-    shift: [canaries], how far the weights have moved in each canary's direction; in clip norms, if `scaled`.
-    scaled: Whether a canary that took part has moved them by one.
-    clients: How many clients' updates are in it.
-    members: The clients whose work a worker's answer is; None of a model.
-    contradictions: [canaries], how many more of a canary's weights cannot be what they are, had the noise been made of
-      float32 numbers, if the canary did not take part than if it did; None: cannot be seen.
-    told: How many examples clients told beside their updates, without those that everybody knows of; None: nothing.
+    round_num: The round of the run.
+    shift: [canaries], how far the weights have moved in each canary's direction; in clip norms if `scaled`.
+    scaled: Whether a canary that took part has moved the weights by one unit.
+    clients: Number of clients whose updates are in the release.
+    members: The clients whose work is in a worker's answer; None for a model.
+    contradictions: [canaries], number of a canary's weights that float32 noise cannot produce if the canary took no
+      part, minus the number that it cannot produce if the canary took part; None if this cannot be computed.
+    told: Number of examples that clients report with their updates, minus the publicly known examples; None if the
+      clients report none.
   """
   round_num: int
   shift: np.ndarray
@@ -40,7 +41,7 @@ class Release:
 
 
 class Observed:
-  """The releases of a run, on disk; several threads may add some."""
+  """The releases of a run, on disk; several threads may add releases."""
 
   def __init__(self, path: pathlib.Path):
     self._path = path
@@ -51,7 +52,7 @@ class Observed:
     line = json.dumps({name: value.tolist() if isinstance(value, np.ndarray) else value
                        for name, value in dataclasses.asdict(release).items()})
     with self._lock, secret_files.opened(self._path, 'a') as file:
-      # A line that a crash has torn off is ended first, so that this one stands alone.
+      # A crash may have left an incomplete line; it is ended first, so that this one has its own line.
       file.write(f'\n{line}\n')
       file.flush()
       os.fsync(file.fileno())

@@ -3,14 +3,14 @@
 | observer | who it stands for | what it reads |
 | --- | --- | --- |
 | `models` | a reader of every model | how far each round moved the weights in a canary's direction |
-| `grid` | the same, who knows all other clients' updates | released integers that float32 noise could not have made |
-| `repeats` | the same, who keeps what was released twice | the difference of two models of one round |
-| `told` | the server, where the promise is against it | how many examples clients told beside their updates |
-| `answers` | whoever reads the network | every answer of a worker, those to repeated calls as well |
-| `launches` | who launches the run, and sees it refused | see `launch_audit` |
+| `grid` | the same reader, who knows all other clients' updates | released integers that float32 noise cannot give |
+| `repeats` | the same reader, who keeps models released twice | the difference of two models of one round |
+| `told` | the server, if the guarantee is against it | how many examples clients report with their updates |
+| `answers` | a reader of the network traffic | every answer of a worker, including answers to repeated calls |
+| `launches` | a person who launches the run and sees it refused | see `launch_audit` |
 
-What an observer knows beside is allowed by the promise: cohorts where attendance is public, rates where it is not.
-Scores are ranks in the end: a bad score makes an audit weak, never false.
+The guarantee allows an observer to know the cohorts if attendance is public, and otherwise the sampling rates. Only the
+order of the scores counts: a bad score makes an audit weak, never false.
 """
 
 import collections
@@ -21,7 +21,7 @@ import numpy as np
 
 from tff_vision.audit import observed
 
-_CERTAIN = 4.6  # Logarithm of the odds that one coordinate gives that cannot be: 99 to 1.
+_CERTAIN = 4.6  # Logarithm of the odds from one impossible coordinate: 99 to 1.
 _MOST = 50.0
 _RIDGE = 0.1
 _LEAST_NOISE = 1e-3
@@ -32,13 +32,13 @@ class Setting:
   """What everybody knows of a run.
 
   Attributes:
-    turns: From a round to [canaries] bool: who may take part in it.
-    rate: With which those do; 1: it is public who does.
-    noise: Standard deviation of the white noise over the clip norm.
-    client_of: Of each canary the client that it is, or is an example of.
-    opposite: Whether a canary that is not in the data pushes the other way, and noise is each client's own.
-    coefficients: First column of the matrix of correlated noise, see `privacy.matrix`; (1,) of independent one.
-    examples: Whether canaries are examples, whose clients make several steps.
+    turns: Function from a round to [canaries] bool: which canaries may take part in the round.
+    rate: Probability with which these canaries take part; 1 if attendance is public.
+    noise: Standard deviation of the white noise divided by the clip norm.
+    client_of: For each canary, the client that it is, or the client that holds it as an example.
+    opposite: Whether a canary that is not in the data sends the opposite direction and each client adds its own noise.
+    coefficients: First column of the matrix of correlated noise, see `privacy.matrix`; (1,) for independent noise.
+    examples: Whether canaries are examples; their clients take several steps.
   """
   turns: Callable[[int], np.ndarray]
   rate: float
@@ -53,7 +53,7 @@ Releases = Sequence[observed.Release]
 
 
 def models(setting: Setting, releases: Releases) -> np.ndarray | None:
-  """Returns the log likelihood ratio of each canary, from all models; of examples, and unknown scales, a stand-in."""
+  """Returns the log likelihood ratio of each canary, from all models; approximate for examples and unknown scales."""
   rows = [release for release in releases if release.members is None]
   if not rows:
     return None
@@ -63,7 +63,7 @@ def models(setting: Setting, releases: Releases) -> np.ndarray | None:
   if setting.opposite:
     return sum(setting.turns(row.round_num) * row.shift / row.clients for row in rows if row.clients) / noise ** 2
   shifts = [row.shift if row.scaled else noise * row.shift / _spread(row.shift) for row in rows]
-  if len(setting.coefficients) > 1:  # The last output of a round is the one that later noise is correlated with.
+  if len(setting.coefficients) > 1:  # Later noise is correlated with the last output of a round.
     last = {row.round_num: shift for row, shift in zip(rows, shifts, strict=True)}
     numbers, shifts = zip(*sorted(last.items()), strict=True)
     ratios = _matched(np.array(shifts), setting.coefficients, noise)
@@ -73,7 +73,7 @@ def models(setting: Setting, releases: Releases) -> np.ndarray | None:
 
 
 def grid(setting: Setting, releases: Releases) -> np.ndarray | None:
-  """Returns how much more the released integers speak against each canary's absence than against its presence."""
+  """Returns the evidence in the released integers against each canary's absence, minus that against its presence."""
   rows = [release for release in releases if release.contradictions is not None]
   if not rows:
     return None
@@ -81,7 +81,7 @@ def grid(setting: Setting, releases: Releases) -> np.ndarray | None:
 
 
 def repeats(setting: Setting, releases: Releases) -> np.ndarray | None:
-  """Returns how far two models of one round are apart in each canary's direction: without noise, zero or one."""
+  """Returns the distance of two models of one round in each canary's direction; without noise it is zero or one."""
   del setting
   by_round = collections.defaultdict(list)
   for release in releases:
@@ -92,9 +92,9 @@ def repeats(setting: Setting, releases: Releases) -> np.ndarray | None:
 
 
 def told(setting: Setting, releases: Releases) -> np.ndarray | None:
-  """Returns the coins as least squares solve for them, from the numbers of examples that rounds told.
+  """Returns the least-squares solution for the coins, from the reported number of examples of each round.
 
-  None where it is not public who took part.
+  Returns None if attendance is not public.
   """
   rows = [release for release in releases if release.told is not None]
   if not rows or setting.rate < 1:
@@ -105,7 +105,7 @@ def told(setting: Setting, releases: Releases) -> np.ndarray | None:
 
 
 def answers(setting: Setting, releases: Releases) -> np.ndarray | None:
-  """Returns the sum over workers' answers of each canary's shift, over its spread."""
+  """Returns, for each canary, the sum over workers' answers of its shift divided by the spread of the shifts."""
   rows = [release for release in releases if release.members is not None]
   if not rows:
     return None
@@ -117,16 +117,16 @@ OBSERVERS: dict[str, Callable[[Setting, Releases], np.ndarray | None]] = {
 
 
 def _of_round(setting, round_num, ratio):
-  """Returns the log likelihood ratio of a round where a canary takes part with the rate, if it is there at all."""
+  """Returns the log likelihood ratio of a round in which a canary, if it is in the data, takes part with the rate."""
   if setting.rate < 1:
     ratio = np.logaddexp(np.log1p(-setting.rate), np.log(setting.rate) + ratio)
   return np.where(setting.turns(round_num), ratio, 0.0)
 
 
 def _matched(shifts, coefficients, noise):
-  """Returns [rounds, canaries], the log likelihood ratio of a turn in each round, under correlated noise.
+  """Returns [rounds, canaries], the log likelihood ratio of taking part in each round, under correlated noise.
 
-  C times the releases is C times the updates and white noise; a turn in round t adds column t of C to it.
+  C times the releases is C times the updates plus white noise. Taking part in round t adds column t of C.
   """
   rounds = len(shifts)
   column = np.zeros(rounds)
@@ -142,7 +142,7 @@ def _added_up(setting, rows):
       continue
     part = np.zeros(len(shift))
     groups = setting.client_of if setting.examples else np.zeros(len(shift), int)
-    for group in np.unique(groups[there]):  # Other clients' canaries have other noise, and count for more or less.
+    for group in np.unique(groups[there]):  # Noise, and so the weight of a canary, differs by client.
       chosen = there & (groups == group)
       part[chosen] = shift[chosen] / _spread(shift[chosen])
     total = part if total is None else total + part
@@ -150,5 +150,5 @@ def _added_up(setting, rows):
 
 
 def _spread(values):
-  """Returns the standard deviation, by the median distance from the median: few canaries do not move it."""
+  """Returns the standard deviation, estimated by the median distance from the median: robust to a few canaries."""
   return max(1.4826 * float(np.median(np.abs(values - np.median(values)))), 1e-30)

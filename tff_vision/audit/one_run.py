@@ -1,13 +1,14 @@
 """What right guesses of coins say about epsilon: privacy auditing with one training run.
 
 Steinke, Nasr & Jagielski 2023, arXiv:2305.08846. Each of m canaries is in the data or not by a fair coin; from what a
-run released, an attacker guesses k of the coins and passes on the others. Were the run (epsilon, delta)-DP, the number
-of right guesses would hardly exceed a binomial one of k draws with probability e^epsilon / (1 + e^epsilon): corollary
-5.4 bounds
+run released, an attacker guesses k of the coins and skips the others. If the run is (epsilon, delta)-DP, the number of
+right guesses hardly exceeds a binomial variable B of k draws with probability e^epsilon / (1 + e^epsilon). Corollary
+5.4 gives the bound
 
   P[v or more right] <= P[B >= v] + 2 m delta max over i of P[v > B >= v - i] / i.
 
-That holds for any one attacker whose number of guesses was fixed before; several share out what may go wrong.
+This holds for any one attacker whose number of guesses is fixed in advance. Several attackers share the error
+probability.
 """
 
 import numpy as np
@@ -18,12 +19,12 @@ _LARGEST = 700.0
 
 
 def p_value(*, canaries: int, guesses: int, right: int, epsilon: float, delta: float) -> float:
-  """Returns a bound on the probability of so many right guesses, or more, under (epsilon, delta)-DP.
+  """Returns a bound on the probability of this number of right guesses, or more, under (epsilon, delta)-DP.
 
   Args:
-    canaries: All of them, m.
-    guesses: Those that the attacker did not pass on, k.
-    right: v.
+    canaries: Number of canaries, m.
+    guesses: Number of coins that the attacker guesses, k.
+    right: Number of right guesses, v.
   """
   if not 0 <= right <= guesses <= canaries:
     raise ValueError(f'{right} right of {guesses} guesses on {canaries} canaries cannot be.')
@@ -38,7 +39,7 @@ def p_value(*, canaries: int, guesses: int, right: int, epsilon: float, delta: f
 
 
 def epsilon_low(*, canaries: int, guesses: int, right: int, delta: float, error: float) -> float:
-  """Returns the epsilon that a run exceeds at this delta, but for a probability of `error`; 0 says nothing."""
+  """Returns a lower bound on a run's epsilon at this delta, false with probability `error`; 0 is no information."""
   def rejected(epsilon):
     return p_value(canaries=canaries, guesses=guesses, right=right, epsilon=epsilon, delta=delta) < error
 

@@ -1,7 +1,7 @@
 """The sum that a secure sum opens, computed without encryption: for attacks on a mechanism.
 
-Masks and ciphertexts cancel exactly, so this is all that their reader sees. For attacks on a mechanism; never for a
-run, where single updates would lie open.
+Masks and ciphertexts cancel exactly, so a reader of the secure sum sees only this. It is for attacks on a mechanism
+and never for a run, where it would reveal single updates.
 """
 
 import numpy as np
@@ -18,12 +18,12 @@ class OpenedSumFactory(tff.aggregators.UnweightedAggregationFactory):
     self._encoding = encoding
 
   def create(self, value_type: tff.Type) -> tff.templates.AggregationProcess:
-    """Args: `value_type` is of one float32 vector."""
+    """Args: `value_type` is the type of one float32 vector."""
     encoding = self._encoding
 
     @tff.tensorflow.computation(value_type)
     def encode(vector):
-      # The seed is of a rounding that noise shares do not use.
+      # The seed is for a rounding that noise shares do not use.
       return tf.cast(encoding.encode(vector, tf.zeros([2], tf.int32)), tf.int64)
 
     @tff.tensorflow.computation(encode.type_signature.result, np.int64)

@@ -7,13 +7,14 @@ from tff_vision.accounting.conditions import Relation, Unit
 from tff_vision.accounting.ledger import NoGuarantee, Statement
 
 _NO_PROMISE_DELTA = 1e-5
-_LARGEST_DELTA = 0.5  # Beyond it a bound says nothing.
+_LARGEST_DELTA = 0.5  # Above it a bound has no meaning.
 
 
 def to_examples(ledger: Statement) -> tuple[float, float]:
-  """Returns the epsilon and delta that one example is promised; infinite epsilon without a promise.
+  """Returns the guaranteed epsilon and delta for one example; epsilon is infinite without a guarantee.
 
-  A client with one more example is another client: a removal and an addition, unless replacing is what is promised.
+  A client with one more example is another client. This counts as one removal and one addition, unless the guarantee
+  is about replacing a client.
   """
   if isinstance(ledger, NoGuarantee):
     return math.inf, _NO_PROMISE_DELTA

@@ -21,7 +21,7 @@ from tff_vision.privacy.noise import integer_grid
 
 
 class RunAudit:
-  """Watches a run, and says in the end what was to be seen.
+  """Observes a run, and reports its findings at the end.
 
   Attributes:
     among: The canaries of the run.
@@ -29,7 +29,7 @@ class RunAudit:
 
   def __init__(self, config: configs.ExperimentConfig, plan: plan_lib.PrivacyPlan, among: canaries_lib.Canaries,
                clients: images.ClientImages, path: pathlib.Path):
-    """Args: `clients` are all but canaries; `path` is where releases are kept, a secret file."""
+    """Args: `clients` are all clients except canaries; `path` is the secret file that keeps the releases."""
     self._config = config
     self._plan = plan
     self.among = among
@@ -38,18 +38,18 @@ class RunAudit:
     self._shapes: Sequence[tuple[int, ...]] = ()
 
   def joined(self, task: tasks.Task) -> tasks.Task:
-    """Returns the task with the canaries among its clients, to train on."""
+    """Returns the task to train on, with the canaries among its clients."""
     clients = canary_data.with_canaries(self._config.privacy, task.images.train, self.among)
     return dataclasses.replace(task, images=dataclasses.replace(task.images, train=clients))
 
   def released(self, round_num: int, before: Any, output: Any, after: Any, cohort: Sequence[int]) -> None:
-    """Takes note of a round's model; called before anything else is told of the round.
+    """Records a round's model; called before anything else about the round is published.
 
     Args:
-      before: The weights that the round began with, `tff.learning.models.ModelWeights`.
-      output: What the learning process returned.
-      after: The weights that it ended with.
-      cohort: The clients whose updates are in it, canaries included.
+      before: The weights at the start of the round, `tff.learning.models.ModelWeights`.
+      output: The output of the learning process.
+      after: The weights at the end of the round.
+      cohort: The clients whose updates are in the model, including canaries.
     """
     before, after = ([np.asarray(part) for part in weights.trainable] for weights in (before, after))
     change, unit = _flat(before) - _flat(after), self._unit(len(cohort))
@@ -60,7 +60,7 @@ class RunAudit:
         told=self._told(_found(output.metrics, 'num_examples'), cohort)))
 
   def heard(self, clients: Sequence[int], answer: Any) -> None:
-    """Takes note of a worker's answer about some clients, in which it looks for what has the shapes of the weights."""
+    """Records a worker's answer about some clients; searches the answer for values with the shapes of the weights."""
     shapes, leaves = self._shapes, _leaves(answer)
     for start in range(len(leaves) - len(shapes) + 1):
       part = leaves[start:start + len(shapes)]
@@ -71,7 +71,7 @@ class RunAudit:
         return
 
   def listen(self, place: Any, weights: Any) -> None:
-    """Hears the answers of workers, where clients noise by themselves and every answer is a release.
+    """Records the answers of workers, if clients add noise themselves and every answer is a release.
 
     Args:
       place: The open runtime.
@@ -83,9 +83,9 @@ class RunAudit:
 
   def report_into(self, content: dict[str, Any], plan: plan_lib.PrivacyPlan,
                   check_launch: Callable[[plan_lib.PrivacyPlan], None]) -> None:
-    """Puts what the canaries show into the content of a report, and a warning if it exceeds the promise.
+    """Adds the canaries' result to the content of a report, and a warning if the result exceeds the guarantee.
 
-    Args: as `finding`.
+    Args: see `finding`.
     """
     content['one_run_audit'] = found = self.finding(plan, ledger_lib.of_report(content), check_launch)
     if found['broken']:
@@ -93,12 +93,12 @@ class RunAudit:
 
   def finding(self, plan: plan_lib.PrivacyPlan, ledger: ledger_lib.Ledger,
               check_launch: Callable[[plan_lib.PrivacyPlan], None]) -> Mapping[str, Any]:
-    """Returns what the canaries show, for report.json.
+    """Returns the canaries' result, for report.json.
 
     Args:
-      plan: The run's, charged with all that happened.
-      ledger: Of the finished run.
-      check_launch: Raises ValueError where a launch would be refused.
+      plan: The run's plan, charged with everything that happened.
+      ledger: The ledger of the finished run.
+      check_launch: Raises ValueError if a launch would be refused.
     """
     setting, releases = self._setting(), self._log.releases()
     included = np.array(self.among.included)
@@ -124,7 +124,7 @@ class RunAudit:
     return {'sentence': _sentence(told), **told}
 
   def _unit(self, clients):
-    """Returns by how much a canary moves the weights in its direction, None where the server's step does not tell."""
+    """Returns how far a canary moves the weights in its direction; None if the server's step leaves this unknown."""
     config, server = self._config, self._config.server
     if (config.privacy.privacy in ('client_adaptive', 'example_dp_sgd') or server.server_optimizer != 'sgd'
         or not config.schedule.server_is_constant() or not clients):
@@ -165,7 +165,7 @@ class RunAudit:
 
 
 def toss(privacy: configs.PrivacyConfig, clients: images.ClientImages, secret: bytes) -> canaries_lib.Canaries | None:
-  """Returns the canaries of a run; None where it has none. Args: clients: All but canaries; secret: The run's."""
+  """Returns the canaries of a run, or None. Args: clients: All except canaries; secret: The secret of the run."""
   if not privacy.audit_canaries:
     return None
   return canaries_lib.Canaries.tossed(privacy.audit_canaries, first=len(clients), secret=secret)
@@ -173,19 +173,19 @@ def toss(privacy: configs.PrivacyConfig, clients: images.ClientImages, secret: b
 
 def planned(config: configs.ExperimentConfig, problem: tasks.Problem, plan: plan_lib.PrivacyPlan, secret: bytes
             ) -> plan_lib.PrivacyPlan:
-  """Returns the plan of the run with its canaries; as it is, if there are none. Args: secret: The run's."""
+  """Returns the plan of the run with its canaries; unchanged if there are none. Args: secret: The secret of the run."""
   among = toss(config.privacy, problem.images.train, secret)
   return plan if among is None else plan.audited(among)
 
 
 def begin(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan, secret: bytes,
           path: pathlib.Path, place: Any) -> RunAudit | None:
-  """Returns the audit of a run, which listens from now on; None without canaries.
+  """Returns the audit of a run, which records from now on; None without canaries.
 
   Args:
-    plan: From `planned`.
-    secret: The run's.
-    path: Where releases are kept, a secret file.
+    plan: The plan that `planned` returned.
+    secret: The secret of the run.
+    path: The secret file that keeps the releases.
     place: The open runtime.
   """
   among = toss(config.privacy, task.images.train, secret)
@@ -197,7 +197,7 @@ def begin(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.Pri
 
 
 def _sentence(found):
-  """Returns what the canaries show, in words, for people."""
+  """Returns the canaries' result as a sentence."""
   sure = f'{100 * found["confidence"]:g} % confidence'
   promised = f'the ledger says {found["epsilon"]:.3f} at that delta'
   who = f'{found["canaries"]} canaries, each a {found["unit"]}' if found['unit'] == 'client' else (
@@ -211,10 +211,10 @@ def _sentence(found):
 
 
 def _schedule(plan):
-  """Returns what everybody knows of cohorts: who may take part in a round, there or not, and with which probability."""
+  """Returns the public facts about cohorts: who may take part in a round, if in the data, and with what probability."""
   sampler = plan.sampler
   if not plan.hides_attendance:
-    # Canaries keep their turns.
+    # Canaries that are absent from the data keep their turns here.
     return (dataclasses.replace(sampler, absent=frozenset()) if hasattr(sampler, 'absent') else plan.cohort), 1.0
   if isinstance(sampler, cohort_sampling.BlockPoissonCohort):
     block = dataclasses.replace(sampler, rate=1 / sampler.num_blocks, sizes=cohort_sizes.Sizes(), absent=frozenset())

@@ -1,7 +1,7 @@
 """Trains shadow models: the model and local optimizer of a run, trained on other examples.
 
-An attacker who took part in a run knows its model, its settings and the weights of round 0, and trains such models to
-learn how a model behaves that has seen an example. Runs on the driver, without TFF's runtime.
+An attacker who took part in a run knows its model, its settings and the weights of round 0. The attacker trains shadow
+models to learn how a model behaves that was trained on an example. Runs on the driver, without TFF's runtime.
 """
 
 import dataclasses
@@ -17,13 +17,13 @@ from tff_vision.learning import evaluation, local_steps, local_training
 
 
 def passes(config: configs.ExperimentConfig, *, rounds: int, population: int) -> int:
-  """Returns how often, on average, a run of so many rounds went over each example; at least 1."""
+  """Returns how many times, on average, a run of `rounds` rounds passes over each example; at least 1."""
   share = min(1.0, config.cohort.cohort_size / population)
   return max(1, round(rounds * config.client.client_epochs * share))
 
 
 def logits(task: tasks.Task, pool: images.Examples, inside: np.ndarray, *, passes: int) -> Iterator[np.ndarray]:
-  """Yields what each shadow model says of every example, [n, outputs], when it is trained.
+  """Yields the logits of each shadow model for every example, [n, outputs], after its training.
 
   Args:
     inside: Which model learns from which example, bool [models, n].
@@ -38,9 +38,9 @@ def logits(task: tasks.Task, pool: images.Examples, inside: np.ndarray, *, passe
 
 def trainer(task: tasks.Task, *, passes: int
             ) -> Callable[[images.Examples, int], tff.learning.models.ModelWeights]:
-  """Returns (examples, seed of their order) -> weights after so many passes over them, from the task's round 0.
+  """Returns a function (examples, seed of their order) -> weights after `passes` passes, from the task's round 0.
 
-  The learning rate is the first round's; there are no server steps and no noise.
+  It uses the learning rate of the first round, no server steps and no noise.
   """
   task = dataclasses.replace(task, client=dataclasses.replace(task.client, client_epochs=passes))
   local = local_training.LocalOptimization(client=task.client)
@@ -50,7 +50,7 @@ def trainer(task: tasks.Task, *, passes: int
     del server_weights
     return carried, local.change(gradients, weights)
 
-  # A graph as a client's is, in which the shared loop makes its model; built once for all shadow models.
+  # The same graph as on a client, in which the shared loop makes its model; built once for all shadow models.
   with tf.Graph().as_default() as graph:
     element = {name: tf.compat.v1.placeholder(spec.dtype, spec.shape)
                for name, spec in task.batch_reader.element_spec.items()}

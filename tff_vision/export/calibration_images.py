@@ -8,14 +8,14 @@ from tff_vision import tasks
 from tff_vision.data.sources import decode, listing
 from tff_vision.export import formats
 
-IMAGES = 200  # So many show the ranges of activations.
+IMAGES = 200  # Enough images to measure the ranges of activations.
 
 
 def from_test_images(task: tasks.Problem, count: int) -> formats.Calibration:
-  """Returns the last `count` test images, which the parity check sees last; never training images.
+  """Returns the last `count` test images, which the parity check uses last; never training images.
 
   Raises:
-    ValueError: There is no test image.
+    ValueError: The task has no test images.
   """
   if not len(task.images.test.examples):
     raise ValueError(f'{task.images.name} has no test images, on which the ranges of an 8-bit model are measured: give '
@@ -26,10 +26,10 @@ def from_test_images(task: tasks.Problem, count: int) -> formats.Calibration:
 
 
 def from_folder(task: tasks.Problem, folder: pathlib.Path, count: int) -> formats.Calibration:
-  """Returns the first `count` image files below `folder`, brought to the size of the run's images.
+  """Returns the first `count` image files below `folder`, resized to the size of the run's images.
 
   Raises:
-    ValueError: There is none, or one is no image.
+    ValueError: There is no file, or a file is not an image.
   """
   paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in decode.SUFFIXES
                  and not any(map(listing.is_litter, path.relative_to(folder).parts)))[:count]

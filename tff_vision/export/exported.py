@@ -20,17 +20,17 @@ class ExportedModel:
   """A run's exported Keras model with the names of its classes.
 
   Attributes:
-    class_names: One for each output.
+    class_names: One name for each output.
     multi_label: Whether outputs are independent findings.
-    task: `classification`, `anomaly` or `embedding`: what outputs are.
-    facts: All of model.json.
+    task: The meaning of the outputs: `classification`, `anomaly` or `embedding`.
+    facts: The content of model.json.
   """
 
   def __init__(self, directory: run_directory.RunDirectory):
     """Loads the model.
 
     Raises:
-      ValueError: The run has exported none, or its files are unreadable.
+      ValueError: The run has exported no model, or its files are unreadable.
     """
     facts = json_file.read(directory.export / 'model.json')
     self.facts: Mapping[str, Any] = facts
@@ -53,14 +53,14 @@ class ExportedModel:
       raise ValueError(f'{path} cannot be loaded as a Keras model: {str(error).splitlines()[0]}') from None
 
   def evaluator(self, objective: objectives.Objective | None = None) -> evaluation.Evaluator:
-    """Returns an evaluator of images as they are stored; the model does its own preprocessing."""
+    """Returns an evaluator for stored images; the model includes its preprocessing."""
     return evaluation.Evaluator(self._model, preprocessing=images.Preprocessing(scale=1.0), objective=objective)
 
   def outputs(self, path: pathlib.Path | str) -> np.ndarray:
     """Returns the model's outputs, [outputs] float32, for an image of any size, grey or colour.
 
     Raises:
-      ValueError: The file is missing, no image, or corrupt.
+      ValueError: The file is missing, is not an image, or is corrupt.
     """
     pixels = decode.as_stored(path, self._shape, self._stored)
     return self._model(pixels[np.newaxis], training=False).numpy()[0]
@@ -69,7 +69,7 @@ class ExportedModel:
     """Returns the probability of each class, or of each finding, for an image of any size, grey or colour.
 
     Raises:
-      ValueError: The file is missing, no image, or corrupt.
+      ValueError: The file is missing, is not an image, or is corrupt.
     """
     logits = self.outputs(path)[np.newaxis]
     return (tf.sigmoid(logits) if self.multi_label else tf.nn.softmax(logits)).numpy()[0]

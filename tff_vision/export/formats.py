@@ -2,7 +2,7 @@
 
     keras/model.keras  saved_model/1/  tflite/model.tflite  tflite_int8/model.tflite  model.json  model_card.{md,json}
 
-`saved_model/1` is laid out for TensorFlow Serving, whose folder of a model holds one folder for each version.
+`saved_model/1` follows the layout of TensorFlow Serving, where a model's folder holds one folder for each version.
 """
 
 import contextlib
@@ -26,11 +26,11 @@ from tff_vision.program import json_file
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Calibration:
-  """What the ranges of an 8-bit model are measured on.
+  """The images on which the ranges of an 8-bit model are measured.
 
   Attributes:
-    images: As they are stored, float32 [n, height, width, channels].
-    source: Whose images they are, in words.
+    images: Stored images, float32 [n, height, width, channels].
+    source: The origin of the images, in words.
   """
   images: np.ndarray
   source: str
@@ -38,7 +38,7 @@ class Calibration:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Build:
-  """What the writers of all formats share; outputs of the federated state are what files are compared with."""
+  """Data that the writers of all formats share; each file is compared with the outputs of the federated state."""
   folder: pathlib.Path
   served: serving.ServedModel
   calibration: Calibration | None
@@ -50,24 +50,24 @@ class _Build:
 
 def deploy(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folder: pathlib.Path, *,
            report: Mapping[str, Any], formats: Sequence[str], calibration: Calibration | None = None) -> dict[str, Any]:
-  """Writes the model to `folder`, in each format, with its card, all at once.
+  """Writes the model to `folder`, in each format, with its card, as one atomic step.
 
   Args:
-    task: Gives architecture, preprocessing, and the test images of the comparison.
-    weights: The federated state's.
-    folder: Must not exist.
-    report: The run's report.json.
+    task: Gives architecture, preprocessing, and the test images for the comparison.
+    weights: The weights of the federated state.
+    folder: The folder to make; it must not exist.
+    report: The content of the run's report.json.
     formats: Keys of `FORMATS`.
     calibration: Needed by `tflite_int8`.
 
   Returns:
-    The model card. Its `formats` holds for each format: `file`, `bytes`, `images` compared, `max_logit_difference` (of
-    outputs, whatever the task), `same_class` (share of same decisions; None if the test images tell no threshold), and
-    what more there is to say of it.
+    The model card. Its `formats` holds for each format: `file`, `bytes`, `images` (number compared),
+    `max_logit_difference` (of the outputs, for every task), `same_class` (share of equal decisions; None if the test
+    images give no threshold), and further facts of the format.
 
   Raises:
     RuntimeError: A float format's outputs differ by more than 1e-3 of their scale.
-    ValueError: The model cannot be had in a format, or the folder cannot be made.
+    ValueError: The model cannot be converted to a format, or the folder cannot be made.
   """
   model = task.keras_model()
   weights.assign_weights_to(model)
@@ -106,14 +106,14 @@ def _whole(folder):
 
 
 def _decision(facts):
-  """Returns the function from outputs to the decisions on which formats should agree; None if there is no threshold."""
+  """Returns the function from outputs to decisions, which formats should agree on; None if there is no threshold."""
   if facts['multi_label']:
     return lambda logits: logits > 0
   if facts['task'] == 'classification':
     return lambda logits: logits.argmax(axis=1)
-  if 'good_scores' in facts:  # Of task=anomaly: an alarm, at 5 % false ones.
+  if 'good_scores' in facts:  # For task=anomaly: an alarm, with 5 % false alarms.
     return lambda errors: errors[:, 1] > facts['good_scores'][95]
-  if 'threshold' in facts:  # Of task=embedding: whether two images are alike.
+  if 'threshold' in facts:  # For task=embedding: whether two images match.
     return lambda vectors: vectors @ vectors.T > facts['threshold']
   return None
 
@@ -146,7 +146,7 @@ def saved_model(build: _Build) -> dict[str, Any]:
 
 
 def _as_files(stored_images, stored):
-  """Returns images of 8 bits, or of 16, that are nearest to stored ones, and what of those they still hold."""
+  """Returns the 8-bit or 16-bit images nearest to the stored images, and the pixel values that they represent."""
   if stored_images.dtype == np.uint8:
     return stored_images, stored_images
   low, high = stored.window or (0.0, 255.0)

@@ -15,22 +15,22 @@ from tff_vision.data import preprocess
 from tff_vision.learning import evaluation
 from tff_vision.program import final_state, json_file
 
-# Two runtimes may sum in another order; a wrong weight or a lost preprocessing step is far above this.
+# Two runtimes may sum in different orders; a wrong weight or a missing preprocessing step differs by far more.
 _TOLERANCE = 1e-3
 _PARITY_IMAGES = 100
 
 
 def export(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folder: pathlib.Path,
            evaluator: evaluation.Evaluator) -> float:
-  """Writes `model.keras`, `saved_model/`, `weights.npz` and `model.json` to `folder`, at once, replacing an older one.
+  """Writes `model.keras`, `saved_model/`, `weights.npz` and `model.json` to `folder` atomically; replaces an older one.
 
-  weights.npz holds the federated state's weights as they are, for `final_state.read_weights`.
+  weights.npz holds the unchanged weights of the federated state, for `final_state.read_weights`.
   model.json names the task, the classes and the image shape; for tasks without classes it says what outputs mean. Both
-  models take images as they are stored, float32 [batch, height, width, channels] in the data set's pixel range, carry
-  the preprocessing, and return logits [batch, outputs].
+  models take stored images, float32 [batch, height, width, channels] in the data set's pixel range, include the
+  preprocessing, and return logits [batch, outputs].
 
   Args:
-    evaluator: Gives the federated state's own logits.
+    evaluator: Gives the logits of the federated state.
 
   Returns:
     The largest difference between a file's logits and the federated state's over 100 images of `parity_images`.
@@ -57,7 +57,7 @@ def export(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folde
 
 
 def facts(task: tasks.Problem) -> dict[str, Any]:
-  """Returns what a user of the model must know of its images and outputs: the content of model.json."""
+  """Returns what a user of the model must know about its images and outputs: the content of model.json."""
   spec = task.images.spec
   return {'task': task.objective.task, 'class_names': list(spec.class_names),
           'multi_label': spec.multi_label, 'image_shape': list(spec.shape),
@@ -65,13 +65,13 @@ def facts(task: tasks.Problem) -> dict[str, Any]:
 
 
 def yardstick(task: tasks.Task, evaluator: evaluation.Evaluator) -> dict[str, Any]:
-  """Returns what the objective reads off the test set's outputs; nothing where there is no test set."""
+  """Returns what the objective computes from the test set's outputs; empty if there is no test set."""
   test = task.images.test.examples
   return dict(task.objective.yardstick(evaluator.logits(test.x), test.y)) if len(test) else {}
 
 
 def parity_images(task: tasks.Task) -> np.ndarray:
-  """Returns up to 100 stored images to compare files on: test images, or where there are none, random pixels."""
+  """Returns up to 100 stored images for comparing files: test images, or random pixels if there are none."""
   test = task.images.test.examples
   return test.x[:_PARITY_IMAGES] if len(test) else task.images.spec.drawn(_PARITY_IMAGES)
 
@@ -88,10 +88,10 @@ def _parity(folder, task, evaluator):
 
 
 def check_difference(difference: float, scale: float, *, what: str) -> None:
-  """Refuses a file whose logits differ too much from the federated state's.
+  """Refuses a file whose logits differ too much from those of the federated state.
 
   Args:
-    difference: The largest one.
+    difference: The largest difference.
     scale: The largest logit.
     what: The file, in words.
 

@@ -1,6 +1,6 @@
 """Writes the model card: training data, privacy statements, quality by client, and limits.
 
-After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. It is drawn from report.json, so it can claim
+After Mitchell et al., "Model Cards for Model Reporting", FAT* 2019. The card is made from report.json, so it can state
 nothing that the run did not record.
 """
 
@@ -23,7 +23,7 @@ _SETTINGS = {'algorithm': ('algorithm',), 'client': ('client_optimizer', 'client
                                                      'batch_size'),
              'server': ('server_optimizer', 'server_learning_rate'), 'cohort': ('sampling', 'cohort_size'),
              'program': ('rounds', 'seed')}
-# Of these sections the card also shows every setting that is not the default.
+# For these sections, the card also shows every setting that is not the default.
 _FURTHER = ('algorithm', 'client', 'server', 'schedule', 'cohort', 'aggregation')
 _PHANTOMS = 'synthetic_'
 _OWN_HEADS = ('Each client kept a head of its own; the head in these files is as it was initialized, and what it '
@@ -38,13 +38,13 @@ _PERSONAL = {'fedper': _OWN_HEADS, 'fedrep': _OWN_HEADS, 'ditto': _OWN_MODELS, '
 
 def describe(report: Mapping[str, Any], task: tasks.Problem, evaluator: evaluation.Evaluator,
              formats: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-  """Returns the card's content: what model_card.json holds.
+  """Returns the content of model_card.json.
 
   Args:
-    report: The run's report.json.
-    task: The run's.
+    report: The content of the run's report.json.
+    task: The task of the run.
     evaluator: Holds the run's final weights.
-    formats: What there is to say of each, as `deployment.deploy` returns it.
+    formats: The facts of each format, as `deployment.deploy` returns them.
   """
   config, ledger = report['config'], ledger_lib.of_report(report)
   return {
@@ -69,7 +69,7 @@ def describe(report: Mapping[str, Any], task: tasks.Problem, evaluator: evaluati
 
 
 def settings(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-  """Returns the settings of training by which the model can be understood: what always counts, and what is unusual."""
+  """Returns the training settings that describe the model: the important ones, and all that are not the default."""
   shown = {name: config[section][name] for section, names in _SETTINGS.items() for name in names}
   for section in _FURTHER:
     usual = {field.name: plugins.describe(field.default)
@@ -79,15 +79,15 @@ def settings(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def client_metrics(report: Mapping[str, Any]) -> Mapping[str, str]:
-  """Returns the metrics that stand beside each client, by name, in words: the objective's, without the loss."""
+  """Returns the metrics shown for each client, from name to words: those of the objective, without the loss."""
   return {one.name: one.label for one in declared.compared([report]) if one.name != declared.LOSS}
 
 
 def clients(report: Mapping[str, Any], images: images_lib.FederatedImages, evaluator: evaluation.Evaluator
             ) -> Sequence[Mapping[str, Any]]:
-  """Returns test metrics, epsilon and its rounds, and where it is public the size, of each client.
+  """Returns for each client the test metrics, epsilon and its rounds, and the size if sizes are public.
 
-  Of none if they are more than a table holds.
+  Returns nothing if there are more clients than a table can show.
   """
   if len(images.train) > MAX_CLIENTS:
     return ()
@@ -105,7 +105,7 @@ def clients(report: Mapping[str, Any], images: images_lib.FederatedImages, evalu
 
 
 def limits(report: Mapping[str, Any], formats: Mapping[str, Mapping[str, Any]]) -> list[str]:
-  """Returns the sentences about what the model is not for and what is not promised."""
+  """Returns the sentences about unsuitable uses of the model and about what is not guaranteed."""
   said = []
   if report['dataset']['name'].startswith(_PHANTOMS):
     said.append('It was trained on generated images. It knows nothing of real ones and must not serve any decision.')
@@ -139,7 +139,7 @@ def write(folder: pathlib.Path, card: Mapping[str, Any]) -> None:
 
 
 def _markdown(card: Mapping[str, Any]) -> str:
-  import jinja2  # Late: no --help waits for it.
+  import jinja2  # Imported late, so that --help starts fast.
   environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
                                    keep_trailing_newline=True)
   environment.filters.update(number=_cell, label=numbers.label, heading=numbers.heading)
@@ -148,5 +148,5 @@ def _markdown(card: Mapping[str, Any]) -> str:
 
 
 def _cell(value: object) -> str:
-  """Returns a value as a Markdown table's cell."""
+  """Returns a value as a cell of a Markdown table."""
   return ' '.join(numbers.plain(value).split()).replace('|', '\\|')

@@ -1,6 +1,6 @@
 """Wraps a model for TensorFlow Serving and TFLite: preprocessing inside, signatures for tensors and image files.
 
-Both signatures return what `ANSWERS` has for the task, [batch, ...]; the size of a batch is free.
+Both signatures return the entry of `ANSWERS` for the task, [batch, ...]. The batch size is arbitrary.
 """
 
 import dataclasses
@@ -17,17 +17,17 @@ FILES = 'serving_bytes'
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-  """What a server returns.
+  """The answers of a server.
 
   Attributes:
-    outputs: The name under which `named` has the model's outputs as they are.
-    named: From outputs, [batch, outputs], to what is returned.
+    outputs: The name of the unchanged model outputs in the result of `named`.
+    named: Function from outputs, [batch, outputs], to the returned tensors by name.
   """
   outputs: str
   named: Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
-# By task; of classification, 'findings' if there are several to an image.
+# By task; for classification, 'findings' if an image has several.
 ANSWERS: Mapping[str, Answers] = {
     'classification': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.nn.softmax(logits)}),
     'findings': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.sigmoid(logits)}),
@@ -37,15 +37,15 @@ ANSWERS: Mapping[str, Answers] = {
 
 
 class ServedModel(tf.Module):
-  """What `tf.saved_model.save` writes.
+  """The module that `tf.saved_model.save` writes.
 
   Attributes:
-    model: Takes images as they are stored, float32 [batch, height, width, channels], and returns outputs.
-    answers: What is made of them.
+    model: Takes stored images, float32 [batch, height, width, channels], and returns outputs.
+    answers: Describes the answers that are computed from the outputs.
   """
 
   def __init__(self, model: tf.keras.Model, *, stored: images.StoredPixels, answers: Answers):
-    """Wraps `model`; `stored` says what its pixels are."""
+    """Wraps `model`; `stored` describes the pixels of stored images."""
     super().__init__()
     self.model = model
     self._shape = tuple(model.input_shape[1:])
@@ -53,11 +53,11 @@ class ServedModel(tf.Module):
     self.answers = answers
 
   def with_model(self, model: tf.keras.Model) -> 'ServedModel':
-    """Returns the same around another model."""
+    """Returns the same wrapper around another model."""
     return ServedModel(model, stored=self._stored, answers=self.answers)
 
   def signatures(self) -> dict[str, tf.types.experimental.ConcreteFunction]:
-    """Returns the functions of both signatures by name; that of files only if the model can be given files."""
+    """Returns the functions of both signatures by name; the one for files only if the model can read files."""
     files = tf.TensorSpec((None,), tf.string, name='image_bytes')
     found = {TENSORS: self.classify_pixels.get_concrete_function(self.pixels())}
     if self.takes_files:
@@ -66,29 +66,29 @@ class ServedModel(tf.Module):
 
   @property
   def takes_files(self) -> bool:
-    """Whether it is known which stored values are black and white."""
+    """Whether the stored values of black and white are known."""
     return self._stored.black is not None
 
   def pixels(self) -> tf.TensorSpec:
-    """Returns what a batch of images is."""
+    """Returns the spec of a batch of images."""
     return tf.TensorSpec((None, *self._shape), tf.float32, name='pixels')
 
   @tf.function
   def classify_pixels(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
     """Returns the answers for stored images, float32 [batch, height, width, channels]."""
     number = tf.shape(pixels)[0]
-    # TensorFlow's fused convolutions fail on a batch of none, which a queue may well send: it becomes one black image.
+    # TensorFlow's fused convolutions fail on an empty batch, which a queue may send; it is replaced by one black image.
     padded = tf.pad(pixels, [[0, tf.cast(number == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
     return {name: values[:number] for name, values in self.classify_some(padded).items()}
 
   @tf.function
   def classify_some(self, pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Returns the same for one image or more."""
+    """Returns the answers for a batch of at least one stored image."""
     return self.answers.named(self.model(pixels, training=False))
 
   @tf.function
   def classify_files(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-    """Returns the same for the content of PNG, JPEG, BMP or GIF files of any size, string [batch]."""
+    """Returns the answers for the content of PNG, JPEG, BMP or GIF files of any size, string [batch]."""
     pixels = tf.map_fn(self._decoded, image_bytes,
                        fn_output_signature=tf.TensorSpec(self._shape, tf.float32))
     return self.classify_pixels(pixels)

@@ -14,12 +14,12 @@ _LONGEST = 200
 
 
 def convert(served: serving.ServedModel, *, calibration: np.ndarray | None = None) -> bytes:
-  """Returns a TFLite model with the signature `serving_default`, in TFLite's own operations only.
+  """Returns a TFLite model with the signature `serving_default`; it uses only TFLite's built-in operations.
 
   Args:
     served: The model.
-    calibration: Images as they are stored, float32 [n, height, width, channels]: then weights and activations are
-      8-bit integers, over the ranges that these images span; inputs and outputs stay float32. None keeps float32.
+    calibration: Stored images, float32 [n, height, width, channels]. With them, weights and activations become 8-bit
+      integers over the ranges that these images span; inputs and outputs stay float32. None keeps float32.
 
   Raises:
     ValueError: The model has an operation that TFLite lacks.
@@ -33,13 +33,13 @@ def convert(served: serving.ServedModel, *, calibration: np.ndarray | None = Non
     converter.representative_dataset = lambda: _one_by_one(calibration)
   try:
     return converter.convert()
-  except Exception as error:  # The converter raises a class of its own that TensorFlow does not export.
+  except Exception as error:  # The converter raises its own exception class, which TensorFlow does not export.
     raise ValueError(f'the model cannot be converted to TFLite: {_reason(str(error))} Leave tflite and tflite_int8 out '
                      'of --format.') from error
 
 
 def _reason(message):
-  """Returns one sentence of what may be pages of a compiler's."""
+  """Returns one sentence from a compiler message that may be pages long."""
   if lacking := re.search(r'(?:Flex|Select|Custom|Error) ops: ([\w, ]+)', message):
     return f'TFLite has no {lacking.group(1).strip(" ,")}.'
   first = next(iter(message.splitlines()), 'the converter gives no reason')
@@ -47,7 +47,7 @@ def _reason(message):
 
 
 def _four_axes(model):
-  """Returns the same model with group normalisations that TFLite can compute for a batch of any size."""
+  """Returns the same model with a group normalisation that TFLite can compute for any batch size."""
   if not any(isinstance(part, tf.keras.layers.GroupNormalization) for part in model.submodules):
     return model
   made = tf.keras.models.clone_model(model, clone_function=_cloned)
@@ -63,7 +63,10 @@ def _cloned(layer):
 
 
 class _FourAxes(tf.keras.layers.GroupNormalization):
-  """Keras computes it on [n, height, width, groups, channels]; TFLite broadcasts five axes of known sizes only."""
+  """Group normalisation in four axes. Keras uses five axes, [n, height, width, groups, channels].
+
+  TFLite broadcasts five axes only if their sizes are known.
+  """
 
   def call(self, inputs):
     if self.axis not in (-1, len(inputs.shape) - 1) or None in inputs.shape[1:]:
@@ -84,7 +87,7 @@ def _one_by_one(images) -> Iterator[list[np.ndarray]]:
 def outputs_fn(path: pathlib.Path, name: str) -> Callable[[np.ndarray], np.ndarray]:
   """Returns a function from stored images, float32 [n, height, width, channels], to the file's answer called `name`.
 
-  The function raises ValueError if TFLite cannot run the file, whose operations it knows, on so many images.
+  The function raises ValueError if TFLite knows the file's operations but cannot run them on this number of images.
   """
   interpreter = tf.lite.Interpreter(model_path=str(path), num_threads=1)
   run = interpreter.get_signature_runner(serving.TENSORS)

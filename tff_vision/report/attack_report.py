@@ -11,7 +11,7 @@ from tff_vision.learning import evaluation
 
 
 def describe(config: configs.AttackConfig, task: tasks.Task, evaluator: evaluation.Evaluator) -> Mapping[str, Any]:
-  """Returns the attack, who attacked, and for a backdoor how often it opens.
+  """Returns the attack, the attackers, and for a backdoor its success rate.
 
   Args:
     evaluator: Holds the final weights.
@@ -28,7 +28,7 @@ def describe(config: configs.AttackConfig, task: tasks.Task, evaluator: evaluati
 
 def backdoor_success_rate(config: configs.AttackConfig, task: tasks.Task, evaluator: evaluation.Evaluator
                           ) -> float | None:
-  """Returns the share of patched test images of other classes that are taken for the target; None if there are none."""
+  """Returns the share of patched test images of other classes classified as the target; None if there are none."""
   examples = attacked.backdoor_test(config, task.images.test.examples)
   if not len(examples):
     return None

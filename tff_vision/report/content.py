@@ -20,7 +20,7 @@ from tff_vision.report import declared
 
 @dataclasses.dataclass
 class Clock:
-  """When things happened, in seconds of a monotonic clock."""
+  """Times of events, in seconds of a monotonic clock."""
   started: float
   setup_ended: float = 0.0
 
@@ -31,9 +31,9 @@ class Clock:
 def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: plan_lib.PrivacyPlan,
                  outcome: loop.Outcome, evaluator: evaluation.Evaluator, clock: Clock, parity: float,
                  worker_pids: Sequence[int]) -> dict[str, Any]:
-  """Returns all that report.json could hold; evaluates the final weights where the loop has not.
+  """Returns everything that report.json may hold; evaluates the final weights if the loop has not.
 
-  `released.report` says what of it may be told.
+  `released.report` decides which parts may be published.
   """
   outcome.weights.assign_weights_to(evaluator.model)
   final = outcome.evaluated or evaluator.evaluate(task.images.test)
@@ -71,7 +71,7 @@ def _model(config, task, model):
 
 
 def traffic(history: Sequence[loop.RoundRecord], client: round_record.Traffic) -> dict[str, int]:
-  """Returns the bytes of a client in a round, and of the whole run where attendance is public."""
+  """Returns the bytes per client in a round, and for the whole run if attendance is public."""
   rounds = [record['traffic'] for record in history if 'traffic' in record]
   totals = {f'{name}_total': sum(record[name] for record in rounds) for name in ('bytes_down', 'bytes_up')}
   return {'bytes_down_per_client_and_round': client.bytes_down, 'bytes_up_per_client_and_round': client.bytes_up,
@@ -83,7 +83,7 @@ def _examples_per_second(history, seconds):
 
 
 def _peak_rss_mb(worker_pids):
-  """Of this process plus its executors, in MB; each one's own highest mark."""
+  """Returns the sum of the peak memory of this process and its executors, in MB; each has its own peak."""
   peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
   for pid in worker_pids:
     with open(f'/proc/{pid}/status') as status:

@@ -20,10 +20,10 @@ _MAX_LEGEND = 20
 
 
 def save(path: str | os.PathLike, images: images_lib.FederatedImages, counts: LabelCounts, *, title: str) -> None:
-  """Writes the picture; the format is the file name's, at once or not at all.
+  """Writes the picture as one atomic step; the file name's extension selects the format.
 
   Raises:
-    ValueError: The file cannot be written or matplotlib does not know its format.
+    ValueError: The file cannot be written, or matplotlib does not know its format.
   """
   fig = figure.Figure(figsize=(12, 11), layout='constrained')
   fig.suptitle(title)
@@ -36,7 +36,7 @@ def save(path: str | os.PathLike, images: images_lib.FederatedImages, counts: La
     path.parent.mkdir(parents=True, exist_ok=True)
     fig.savefig(part, dpi=100)
     os.replace(part, path)
-  except (OSError, ValueError) as error:  # A ValueError is matplotlib's answer to a format that it does not know.
+  except (OSError, ValueError) as error:  # matplotlib raises ValueError for an unknown format.
     raise ValueError(f'picture={path} cannot be written: {error}.') from error
   finally:
     with contextlib.suppress(OSError):
@@ -44,7 +44,7 @@ def save(path: str | os.PathLike, images: images_lib.FederatedImages, counts: La
 
 
 def _draw_bars(fig, images, counts):
-  """Stacks each client's shares of labels above its size; of many clients, a sample evenly spaced by size."""
+  """Draws each client's shares of labels above its size; for many clients, a sample evenly spaced by size."""
   sizes = counts.counts.sum(axis=1)
   shown = np.arange(len(sizes))
   if len(shown) > MAX_BARS:
@@ -65,7 +65,7 @@ def _draw_bars(fig, images, counts):
 
 
 def _draw_sheet(fig, images):
-  """Shows the first images of clients spread over all of them, one row a client."""
+  """Draws the first images of some clients, spread evenly over all clients; one row per client."""
   clients = np.unique(np.linspace(0, len(images.train) - 1, SHEET_CLIENTS).round().astype(int))
   axes = fig.subplots(len(clients), SHEET_IMAGES, squeeze=False)
   for row, client in zip(axes, clients, strict=True):
@@ -89,6 +89,6 @@ def _name(label, images):
 
 
 def _plain(name):
-  """A dollar sign would start a formula."""
+  """Escapes dollar signs, which would start a formula."""
   name = str(name).replace('$', r'\$')
   return name if len(name) <= 24 else name[:23] + '…'

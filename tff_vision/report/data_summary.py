@@ -1,9 +1,9 @@
 """Measures how far a partition is from IID: sizes, class mixes, total variation.
 
 The total variation of a client is half the L1 distance between the shares of labels at the client and at all
-training clients together: 0 is the same mix, 1 is no label in common. Even an IID client of few examples is not at
-0, so the value that chance alone gives clients of the same sizes stands beside it. The use of total variation for
-label skew is that of Hsu et al. 2019, arXiv:1909.06335, section 3.
+training clients together: 0 is the same mix, 1 is no label in common. Even an IID client with few examples has a value
+above 0, so the report also gives the value of IID clients of the same sizes. Total variation is used for label skew as
+in Hsu et al. 2019, arXiv:1909.06335, section 3.
 """
 
 import dataclasses
@@ -18,10 +18,10 @@ from tff_vision.data import images as images_lib
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelCounts:
-  """How often each client has each label.
+  """The number of examples of each label at each client.
 
   Attributes:
-    labels: [labels, findings] distinct sets of findings; of single-label data [classes, 1], the class numbers.
+    labels: [labels, findings] distinct sets of findings; for single-label data [classes, 1], the class numbers.
     counts: [clients, labels] training examples.
   """
   labels: np.ndarray
@@ -43,18 +43,18 @@ def label_counts(images: images_lib.FederatedImages) -> LabelCounts:
 
 
 def total_variation(counts: np.ndarray) -> np.ndarray:
-  """Returns [clients] distances of each row's shares from those of all rows together; [clients, labels] counts."""
+  """Returns [clients], the distance of each row's shares from those of all rows; counts are [clients, labels]."""
   overall = counts.sum(axis=0) / counts.sum()
   return np.abs(counts / counts.sum(axis=1, keepdims=True) - overall).sum(axis=1) / 2
 
 
 def describe(images: images_lib.FederatedImages, counts: LabelCounts, *, seed: int) -> dict[str, Any]:
-  """Returns everything in plain numbers.
+  """Returns the whole summary as plain numbers.
 
   Args:
     images: The clients.
-    counts: Of the same images.
-    seed: Of the IID clients to compare with.
+    counts: The label counts of the same images.
+    seed: The seed of the IID clients for comparison.
   """
   sizes = counts.counts.sum(axis=1)
   rng = np.random.default_rng(seeds.derive(seed, 'describe data'))
@@ -73,7 +73,7 @@ def describe(images: images_lib.FederatedImages, counts: LabelCounts, *, seed: i
 
 
 def table(described: Mapping[str, Any]) -> Sequence[tuple[str, str]]:
-  """Returns what `describe` found as pairs of a name and a text."""
+  """Returns the result of `describe` as pairs of a name and a text."""
   numbers = lambda name, form: '  '.join(f'{key} {value:{form}}' for key, value in described[name].items())
   counted = ', '.join(f'{name}: {count}' for name, count in described['class_counts'].items())
   test = (f'{described["test_examples"]:,} examples; {described["clients_with_test_examples"]} clients have some of '
@@ -96,7 +96,7 @@ def _spread(values):
 
 
 def _class_counts(counts, images):
-  """Returns [classes] training examples of each class, or with each finding."""
+  """Returns [classes], the number of training examples of each class, or with each finding."""
   totals = counts.counts.sum(axis=0)
   if images.multi_label:
     return [int(number) for number in totals @ counts.labels]

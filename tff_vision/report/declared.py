@@ -7,15 +7,15 @@ from tff_vision import objectives
 from tff_vision.objectives import metric as metric_lib
 
 Metric = metric_lib.Metric
-# Of reports of before the task was named there: any task's.
+# For older reports that do not name the task: the metrics of all tasks.
 _ANY = tuple({one.name: one for metrics in objectives.METRICS.values() for one in metrics}.values())
 LOSS = metric_lib.LOSS.name
-USUAL = objectives.classification.LEADING  # Of such reports too.
+USUAL = objectives.classification.LEADING  # Also for such older reports.
 _OF_SHARES = ('accuracy', '_rate')
 
 
 def section(objective: objectives.Objective) -> dict[str, Any]:
-  """Returns the section `task` of a report: a declaration that is not that of a built-in task stands there in full."""
+  """Returns the section `task` of a report: the full declaration unless it is that of a built-in task."""
   found: dict[str, Any] = {'name': objective.task, 'metric': objective.metric}
   declared = metric_lib.of(objective)
   if declared != objectives.METRICS.get(objective.task):
@@ -24,7 +24,7 @@ def section(objective: objectives.Objective) -> dict[str, Any]:
 
 
 def of(report: Mapping[str, Any]) -> Sequence[Metric]:
-  """Returns a report's metrics, in the order in which runs are chosen by them."""
+  """Returns a report's metrics, in the order of their priority for choosing runs."""
   task = report.get('task') or {}
   if 'metrics' in task:
     return tuple(Metric(**one) for one in task['metrics'])
@@ -32,7 +32,7 @@ def of(report: Mapping[str, Any]) -> Sequence[Metric]:
 
 
 def leading(report: Mapping[str, Any]) -> Metric:
-  """Returns the metric that stands first: the objective's, else the first that was measured and is no loss."""
+  """Returns the first metric: that of the objective, else the first measured metric that is not a loss."""
   evaluation = report.get('evaluation') or {}
   name = (report.get('task') or {}).get('metric')
   if name is None or name not in evaluation:
@@ -43,19 +43,19 @@ def leading(report: Mapping[str, Any]) -> Metric:
 
 
 def named(name: str, report: Mapping[str, Any] | None = None) -> Metric:
-  """Returns the metric of that name; of a number that no objective declares, such as a count, what its name says."""
+  """Returns the metric of that name; a number that no objective declares, such as a count, is described by its name."""
   known = {one.name: one for one in (*_ANY, *of(report or {}))}
   shares = any(part in name for part in _OF_SHARES) and 'learning' not in name
   return known.get(name) or Metric(name=name, percent=shares)
 
 
 def choosing(report: Mapping[str, Any]) -> Metric | None:
-  """Returns the metric by which a run is chosen among others like it; None if nothing was measured."""
+  """Returns the metric used to choose among similar runs; None if nothing was measured."""
   return metric_lib.choosing(of(report), [report.get('evaluation') or {}])
 
 
 def compared(reports: Sequence[Mapping[str, Any]]) -> list[Metric]:
-  """Returns the metrics by which runs stand side by side, the leading ones first."""
+  """Returns the metrics by which runs are compared, the leading ones first."""
   firsts = {leading(report).name for report in reports}
   found = {one.name: one for report in reports for one in of(report) if not one.detail}
   return sorted(found.values(), key=lambda one: (one.name not in firsts, one.name == LOSS))

@@ -1,7 +1,7 @@
 """The figures of report.html, for light and dark pages.
 
-Text in a figure is numbers and fixed words, plus client and class names when the font surely has their letters;
-all other names stand in the page around it. Nothing here uses matplotlib's global state.
+Text in a figure is numbers and fixed words, plus client and class names if the font is known to have their letters.
+All other names are in the page around the figure. Nothing here uses matplotlib's global state.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ CLASS_COLORS = ('#4e79a7', '#f28e2b', '#59a14f', '#e15759', '#76b7b2', '#edc948'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Theme:
-  """Colours of one scheme; `surface` is the page's card colour."""
+  """Colours of one scheme; `surface` is the colour of the page's cards."""
   surface: str
   ink: str
   muted: str
@@ -69,14 +69,14 @@ def _style(theme: Theme) -> Mapping[str, object]:
 
 
 def series(history: Sequence[Mapping], section: str, key: str) -> Points:
-  """Returns the rounds, and the values of `section.key`, of the entries of the history that have them."""
+  """Returns rounds and values of `section.key`, for the entries of the history that have this key."""
   found = [(entry['round'], (entry.get(section) or {}).get(key)) for entry in history if 'round' in entry]
   kept = [(r, v) for r, v in found if numbers.is_finite(v)]
   return [r for r, _ in kept], [v for _, v in kept]
 
 
 def curves(theme: Theme, *, history: Sequence[Mapping], metric: declared.Metric) -> figure.Figure:
-  """Draws a metric, and the loss, over the rounds: test set, clients, and the cohorts' own training examples."""
+  """Draws a metric and the loss over the rounds: on the test set, on clients, and on the cohorts' training examples."""
   fig = figure.Figure(figsize=(WIDTH, 3.5))
   left, right = fig.subplots(1, 2)
   left.set_title(metric.heading)
@@ -128,13 +128,13 @@ def _round_axis(axes) -> None:
 
 def client_histograms(theme: Theme, *, groups: Mapping[str, Mapping], metrics: Mapping[str, declared.Metric]
                       ) -> figure.Figure:
-  """Draws, for each group of clients, how many reach which accuracy, or other metric.
+  """Draws, for each group of clients, a histogram of accuracy or another metric.
 
   Mean, 10th percentile and worst are marked.
 
   Args:
-    groups: By name, what report.json holds of them.
-    metrics: Of each group.
+    groups: The content of report.json about each group, by name.
+    metrics: The metric of each group, by name.
   """
   fig = figure.Figure(figsize=(WIDTH, 3.2))
   for axes, (name, group) in zip(fig.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
@@ -162,12 +162,12 @@ def client_histograms(theme: Theme, *, groups: Mapping[str, Mapping], metrics: M
 
 
 def is_stacked(mix: partition.ClassMix) -> bool:
-  """Returns whether `class_mix` draws bars in `CLASS_COLORS` rather than a heat map."""
+  """Returns whether `class_mix` draws bars in `CLASS_COLORS` and not a heat map."""
   return not (mix.multi_label or mix.sampled) and len(mix.class_names) <= MAX_STACKED_CLASSES
 
 
 def class_mix(theme: Theme, *, mix: partition.ClassMix) -> figure.Figure:
-  """Draws each client's size above the shares of its classes: stacked bars, or a heat map if they are many."""
+  """Draws each client's size above the shares of its classes: stacked bars, or a heat map for many classes."""
   clients, classes = mix.shares.shape
   height = 1.9 if is_stacked(mix) else min(6.5, max(1.2, 0.24 * classes))
   fig = figure.Figure(figsize=(WIDTH, 1.9 + height))
@@ -217,19 +217,19 @@ def _heat_map(fig, axes, theme: Theme, mix: partition.ClassMix) -> None:
 
 
 def scale_to(theme: Theme) -> colors.Colormap:
-  """Returns the colours of a heat map: from the page's own to the first one's."""
+  """Returns the colours of a heat map: from the page's colour to the first colour of the theme."""
   return colors.LinearSegmentedColormap.from_list('values', [theme.surface, theme.first])
 
 
 def axis_names(names: Sequence[str]) -> list[str]:
-  """Returns the names if all are short and made of letters that the font has; otherwise their numbers from 0."""
+  """Returns the names if all are short and the font has all their letters; otherwise their numbers from 0."""
   if all(len(name) <= 16 and name.isprintable() and name.strip() and max(name) < '\u0530' for name in names):
     return [str(name) for name in names]
   return [str(i) for i in range(len(names))]
 
 
 def epsilon(theme: Theme, *, history: Sequence[Mapping], target: float | None) -> figure.Figure:
-  """Draws what the model of each round costs in privacy, and the budget if one was set."""
+  """Draws the privacy cost (epsilon) of each round's model, and the budget if one was set."""
   fig = figure.Figure(figsize=(WIDTH, 2.8))
   axes = fig.subplots()
   rounds, values = series(history, 'privacy', 'epsilon')

@@ -1,9 +1,9 @@
 """The keys of report.json, each with what it holds: the table in the documents is made of it.
 
 `report.json` in the run's folder, and the file that `--json` of `pipelines.train` names, hold one object. A key within
-an object stands behind `/`, one within the elements of a list behind `[]/`; `*` is any name. A key that a run has no
-content for is missing, or null where the table says so. Numbers that JSON cannot hold are the strings `"inf"`,
-`"-inf"`, `"nan"`. Under differential privacy, what the mechanism does not cover is left out.
+an object follows `/`; a key within the elements of a list follows `[]/`; `*` is any name. A key without content in a
+run is missing, or null where the table says so. Numbers that JSON cannot hold are the strings `"inf"`, `"-inf"`,
+`"nan"`. Under differential privacy, the report leaves out what the mechanism does not cover.
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Formats the values of report.json for report.html.
 
-Every number becomes `<data value="exact">rounded</data>`: people read the rounded text, programs and doubters the
-exact value. Whatever comes from outside (class names, folders, notes) is escaped here or by the template.
+Every number becomes `<data value="exact">rounded</data>`: people read the rounded text, programs read the exact value.
+Text from outside (class names, folders, notes) is escaped here or by the template.
 """
 
 import math
@@ -39,7 +39,7 @@ def heading(key: object) -> str:
 
 
 def is_number(value: object) -> bool:
-  """Returns whether `value` is a number, which a truth value is not."""
+  """Returns whether `value` is a number; a Boolean is not."""
   return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -77,18 +77,18 @@ def _plain_float(value: float) -> str:
 
 
 def percent(value: float) -> str:
-  """Returns a share in [0, 1] in percent, with one digit after the point; other numbers as `plain` does."""
+  """Returns a share in [0, 1] in percent, with one decimal; formats other numbers like `plain`."""
   return f'{100 * value:.1f} %' if 0 <= value <= 1 else plain(value)
 
 
 def metric_text(metric: str | declared.Metric, value: object) -> str:
-  """Returns a metric's value, of which a name may be given: shares in percent, the rest (loss, AUC, ...) as numbers."""
+  """Returns a metric's value as text: shares in percent, others (loss, AUC, ...) as numbers; `metric` may be a name."""
   known = declared.named(metric) if isinstance(metric, str) else metric
   return percent(value) if is_finite(value) and known.percent else plain(value)
 
 
 def duration(seconds: float) -> str:
-  """Returns a time span in the unit that suits it."""
+  """Returns a time span in a suitable unit."""
   if not math.isfinite(seconds) or seconds < 120:
     return f'{plain(float(seconds))} s'
   minutes, rest = divmod(round(seconds), 60)
@@ -110,7 +110,7 @@ def metric(known: str | declared.Metric, value: object) -> markupsafe.Markup:
 
 
 def spread(known: str | declared.Metric, value: Mapping[str, float] | None) -> str:
-  """Returns mean ± deviation of a metric over runs as text; of one run, the number."""
+  """Returns mean ± deviation of a metric over runs as text; for one run, the number."""
   if value is None:
     return MISSING
   mean = metric_text(known, value['mean'])
@@ -118,5 +118,5 @@ def spread(known: str | declared.Metric, value: Mapping[str, float] | None) -> s
 
 
 def exact(value: object) -> markupsafe.Markup:
-  """Returns a configured value as HTML, unrounded: what the table shows can be typed as a flag."""
+  """Returns a configured value as HTML, unrounded, so that the text in the table can be used as a flag value."""
   return data(value, str(value)) if is_number(value) else data(value)

@@ -1,7 +1,7 @@
 """report.html: one self-contained page with the quality, the privacy and the cost of a run.
 
 The page loads nothing (a content security policy forbids it), runs no script, and embeds its figures twice, for
-light and dark screens. It is drawn from the same mapping as report.json.
+light and dark screens. It is made from the same mapping as report.json.
 """
 
 import functools
@@ -18,14 +18,14 @@ from tff_vision.report import number_format as numbers
 
 def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.FederatedImages | None, *,
                pictures: Mapping[str, bytes] = MappingProxyType({})) -> None:
-  """Writes report.html; a page that is there already is replaced at once or not at all.
+  """Writes report.html; an existing page is replaced atomically.
 
   Args:
     path: The file to write.
     report: The content of report.json; every key may be missing or None.
-    images: The run's data, for the class mix and the sample of images, where the report says that training data are
+    images: The run's data, for the class mix and the sample of images, used if the report says that training data are
       shown; None leaves both out.
-    pictures: Further PNG pictures by caption.
+    pictures: Further PNG pictures, by caption.
   """
   pages.write(path, _render(report, images, pictures))
 
@@ -125,7 +125,7 @@ def _epsilon_alt(history: Sequence[Mapping]) -> str:
 
 
 def _legend(mix: partition.ClassMix | None) -> Sequence[Mapping]:
-  """Returns number, name and, if the figure has one, colour of each class."""
+  """Returns the number and the name of each class, and its colour if the figure uses one."""
   if mix is None:
     return ()
   from tff_vision.report import figures

@@ -11,8 +11,8 @@ from tff_vision.report import number_format as numbers
 
 
 def render(template: str, values: Mapping[str, Any]) -> str:
-  """Returns the page that a template makes of `values`."""
-  import jinja2  # Late, like matplotlib: no --help waits for them.
+  """Returns the page that a template makes from `values`."""
+  import jinja2  # Imported late, like matplotlib, so that --help starts fast.
   environment = jinja2.Environment(
       loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent), autoescape=True,
       undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
@@ -21,7 +21,7 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 
 
 def write(path: os.PathLike | str, page: str) -> None:
-  """Writes a page; one that is there already is replaced at once or not at all.
+  """Writes a page; an existing page is replaced atomically.
 
   Raises:
     ValueError: The file cannot be written.

@@ -1,6 +1,6 @@
 """The part of report.html about the data of clients: sizes, class mixes, and a few images.
 
-Only a sample of the clients is loaded, so that the page costs the same for 3,400 clients as for 60.
+Only a sample of the clients is loaded, so the page costs the same for 3,400 clients as for 60.
 """
 
 import dataclasses
@@ -25,10 +25,10 @@ class ClassMix:
   Attributes:
     client_ids: The clients shown.
     sizes: [clients] number of training examples.
-    shares: [clients, classes] share of a client's examples that carry a class; rows add up to 1 for
-      single-label data, and to anything for multi-label data.
-    class_names: One for each column.
-    multi_label: Whether an example may carry several classes.
+    shares: [clients, classes] share of a client's examples that have a class; rows add up to 1 for single-label
+      data, and to any value for multi-label data.
+    class_names: One name for each column.
+    multi_label: Whether an example may have several classes.
     sampled: Whether only a sample of the clients is shown, in order of size.
   """
   client_ids: Sequence[str]
@@ -40,7 +40,7 @@ class ClassMix:
 
 
 def class_mix(images: images_lib.FederatedImages) -> ClassMix:
-  """Counts the classes of all clients, or of a sample evenly spaced in order of size if they are many."""
+  """Counts the classes of all clients; for many clients, of a sample evenly spaced in order of size."""
   clients = np.arange(len(images.train))
   sizes = np.array([images.train.num_examples(c) for c in clients], np.int64)
   sampled = len(clients) > MAX_CLIENTS_IN_ORDER
@@ -55,13 +55,13 @@ def class_mix(images: images_lib.FederatedImages) -> ClassMix:
 
 
 def commonest_share(images: images_lib.FederatedImages) -> float | None:
-  """Returns the accuracy of always answering the test set's commonest class; None for multi-label data."""
+  """Returns the accuracy of always predicting the test set's most common class; None for multi-label data."""
   labels = images.test.examples.y
   return None if images.multi_label or not len(labels) else float(np.bincount(labels).max() / len(labels))
 
 
 def sample_images(images: images_lib.FederatedImages) -> list[Mapping]:
-  """Returns a few images of a few clients, spread over the clients' sizes and over each one's classes.
+  """Returns a few images of a few clients, spread over the sizes of clients and the classes of each client.
 
   Returns:
     For each client `{'client', 'size', 'images': [{'png': bytes, 'label': str}]}`.
@@ -84,7 +84,7 @@ def sample_images(images: images_lib.FederatedImages) -> list[Mapping]:
 
 
 def _spread(ordered: np.ndarray, count: int) -> np.ndarray:
-  """Returns `count` elements, evenly spaced from the first to the last, or all if they are fewer."""
+  """Returns `count` elements, evenly spaced from the first to the last, or all if there are fewer."""
   if len(ordered) <= count:
     return ordered
   return ordered[np.linspace(0, len(ordered) - 1, count).round().astype(int)]
@@ -103,7 +103,7 @@ def _label(y: np.ndarray, class_names: Sequence[str]) -> str:
 
 
 def _displayable(x: np.ndarray) -> np.ndarray:
-  """Returns [n, height, width, 1 or 3] uint8; float pixels outside [0, 1] are stretched, together, to the range."""
+  """Returns [n, height, width, 1 or 3] uint8; if float pixels leave [0, 1], all are rescaled together to the range."""
   if x.shape[-1] not in (1, 3):
     x = x[..., :1]
   step = -(-max(x.shape[1:3]) // MAX_PIXELS)

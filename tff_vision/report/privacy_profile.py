@@ -11,19 +11,19 @@ from tff_vision.accounting.ledger_parts import Profile
 from tff_vision.report import number_format as numbers
 from tff_vision.report import tables
 
-if TYPE_CHECKING:  # Model cards draw nothing, and drawing takes long to load.
+if TYPE_CHECKING:  # Model cards draw nothing, and the drawing modules load slowly.
   from matplotlib import figure
 
   from tff_vision.report import figures
 
-# What `pipelines.audit` calls a measured attack in the report's section `audit`.
+# The name that `pipelines.audit` gives to a measured attack in the report's section `audit`.
 FOUND = 'found at 1 % false alarms'
 _PLACE = 0.01
-_SHOWN = 20  # Every so many points of the curve are in the table.
+_SHOWN = 20  # The table shows every 20th point of the curve.
 
 
 def rows(profile: Profile, *, unit: Unit) -> list[tuple[str, float, str]]:
-  """Returns the name, the number, and the number as people write it, of what a profile says."""
+  """Returns the name, the number and the formatted number of each fact in a profile."""
   exact = 'exactly' if profile.mu_exact else f'but for a probability of {numbers.plain(profile.mu_slack)}'
   found = [(f'δ at ε = {numbers.plain(epsilon)}', delta, numbers.plain(delta)) for epsilon, delta in zip(
       profile.epsilon[::_SHOWN], profile.delta[::_SHOWN], strict=True)]
@@ -59,8 +59,8 @@ def draw(theme: figures.Theme, *, ledger: Ledger, found: Mapping[str, float]) ->
   """Draws delta over epsilon with the stated pair, and the share of members found over false alarms.
 
   Args:
-    ledger: Has a profile.
-    found: As `measured` returns it.
+    ledger: A ledger with a profile.
+    found: The result of `measured`.
   """
   from matplotlib import figure, ticker
 

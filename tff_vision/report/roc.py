@@ -15,7 +15,7 @@ def draw(theme: figures.Theme, *, curves: Mapping[str, Mapping]) -> figure.Figur
   """Draws true over false positive rates, the latter on a logarithmic axis.
 
   Args:
-    curves: By name, `false_positive_rate` and `true_positive_rate`.
+    curves: The values `false_positive_rate` and `true_positive_rate` of each curve, by name.
   """
   fig = figure.Figure(figsize=(figures.WIDTH, 3.5))
   axes = fig.subplots()
@@ -35,7 +35,7 @@ def draw(theme: figures.Theme, *, curves: Mapping[str, Mapping]) -> figure.Figur
 
 
 def describe(curves: Mapping[str, Mapping]) -> str:
-  """Returns the figure in words."""
+  """Returns a description of the figure in words."""
   said = []
   for name, curve in curves.items():
     rates = [np.interp(place, curve['false_positive_rate'], curve['true_positive_rate']) for place in _PLACES]

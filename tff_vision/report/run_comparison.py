@@ -21,13 +21,13 @@ _NAMED_FIELDS = 3
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Group:
-  """Runs that are equal but for the seed.
+  """Runs that differ only in the seed.
 
   Attributes:
-    name: What sets the group apart, short enough for a legend.
+    name: The settings specific to the group, short enough for a legend.
     settings: The values of the fields in which the compared groups differ.
     reports: Content of report.json of each run.
-    folders: Of the runs, as they were named.
+    folders: The folders of the runs, as given by the user.
   """
   name: str
   settings: Mapping[str, Any]
@@ -41,12 +41,12 @@ class Group:
 
   @property
   def ledger(self) -> ledger_lib.Statement:
-    """That of the dearest run with a finite epsilon: a seed may draw other cohorts and so cost more."""
+    """The ledger of the run with the largest finite epsilon: cohorts, and so the cost, may differ between seeds."""
     ledgers = map(ledger_lib.of_report, self.reports)
     return max(ledgers, key=lambda one: one.epsilon if math.isfinite(one.epsilon) else -1)
 
   def curve(self, section: str, key: str) -> tuple[list[int], list[float], list[float]]:
-    """Returns rounds, means and standard deviations over the runs, of the rounds that all of them have."""
+    """Returns rounds, means and standard deviations over the runs, for the rounds that all runs have."""
     curves = [{entry['round']: tables_lib.part(entry, section)[key] for entry in report.get('history') or ()
                if numbers.is_finite(tables_lib.part(entry, section).get(key))} for report in self.reports]
     rounds = sorted(set.intersection(*map(set, curves)))
@@ -55,15 +55,15 @@ class Group:
 
 
 def deviation(values: Sequence[float]) -> float:
-  """Returns the sample standard deviation; 0 of one value."""
+  """Returns the sample standard deviation; 0 for one value."""
   return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 def read(paths: Sequence[str]) -> list[Group]:
-  """Returns the runs in these folders as groups, in the order in which they are named.
+  """Returns the runs in these folders as groups, in the order of `paths`.
 
   Raises:
-    ValueError: A folder holds no finished run, or is named twice.
+    ValueError: A folder holds no finished run, or is given twice.
   """
   folders = [pathlib.Path(path) for path in paths]
   for folder in folders:
@@ -73,12 +73,12 @@ def read(paths: Sequence[str]) -> list[Group]:
 
 
 def _report(directory):
-  directory.description()  # Also of a run of objects, which no other program can go on with.
+  directory.description()  # Also for a run made from Python objects, which no other program can continue.
   return directory.read_report()
 
 
 def group(reports: Sequence[Mapping[str, Any]], folders: Sequence[str]) -> list[Group]:
-  """Returns `reports`, of runs in `folders`, as groups, named by the fields of their configs that differ."""
+  """Returns `reports` of the runs in `folders` as groups, named by the fields in which their configs differ."""
   grouped = {}
   for report, folder in zip(reports, folders, strict=True):
     grouped.setdefault(json.dumps(_settings(report), sort_keys=True), []).append((report, folder))
@@ -124,7 +124,7 @@ def metrics(groups: Sequence[Group]) -> list[declared.Metric]:
 
 
 def choosing(groups: Sequence[Group]) -> declared.Metric | None:
-  """Returns the metric by which the best group is chosen: the first that all have; None if they have none in common."""
+  """Returns the metric for choosing the best group: the first that all groups have; None if there is none."""
   reports = [report for one in groups for report in one.reports]
   return metric_lib.choosing(declared.of(reports[0]), [
       {name: one.values('evaluation', name) or None for name in tables_lib.part(one.reports[0], 'evaluation')}
@@ -166,11 +166,11 @@ def write_html(path: os.PathLike | str, groups: Sequence[Group], *, title: str,
 
   Args:
     path: The file.
-    groups: What is compared.
-    title: The page's.
-    figures: Further ones by caption: `{'light': PNG, 'dark': PNG, 'alt': text}`.
+    groups: The groups to compare.
+    title: The title of the page.
+    figures: Further figures by caption: `{'light': PNG, 'dark': PNG, 'alt': text}`.
   """
-  from tff_vision.report import run_comparison_figures  # Late: matplotlib.
+  from tff_vision.report import run_comparison_figures  # Imported late: it loads matplotlib.
   pages.write(path, pages.render('comparison.html.j2', dict(
       title=title, tables=tables(groups),
       figures={**(figures or {}), **run_comparison_figures.curves(groups, metrics(groups))})))

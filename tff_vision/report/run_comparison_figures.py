@@ -23,7 +23,7 @@ class Group(Protocol):
 
 
 def curves(groups: Sequence[Group], metrics: Sequence[declared.Metric]) -> dict[str, Mapping]:
-  """Returns, by caption, a figure of each metric that a group was evaluated by, and of epsilon."""
+  """Returns, by caption, a figure of each metric of a group, and of epsilon."""
   made = {}
   for metric in (*metrics, _EPSILON):
     section = 'privacy' if metric is _EPSILON else 'evaluation'
@@ -37,7 +37,7 @@ def curves(groups: Sequence[Group], metrics: Sequence[declared.Metric]) -> dict[
 
 
 def _curve(theme, *, metric, drawn):
-  """Draws lines with bands; of more groups than there are colours, the last are grey."""
+  """Draws lines with bands; if there are more groups than colours, the last groups are grey."""
   fig = figure.Figure(figsize=(figures.WIDTH, 3.6 + 0.18 * max(0, min(len(drawn), _COLOURED) - 4)))
   axes = fig.subplots()
   for number, (name, (rounds, means, deviations)) in enumerate(drawn.items()):
@@ -57,11 +57,11 @@ def _curve(theme, *, metric, drawn):
 
 
 def sweep(rows: Sequence[Mapping], *, metric: str | declared.Metric) -> dict[str, Mapping]:
-  """Returns, by caption, the final metric over the settings that were swept.
+  """Returns, by caption, figures of the final metric over the settings of the sweep.
 
   Args:
-    rows: From `run_comparison.summary`.
-    metric: One of theirs, or its name.
+    rows: The result of `run_comparison.summary`.
+    metric: A metric in the rows, or its name.
   """
   metric = _known(metric)
   rows = [row for row in rows if metric.name in row]
@@ -76,7 +76,7 @@ def sweep(rows: Sequence[Mapping], *, metric: str | declared.Metric) -> dict[str
 
 
 def best_row(rows: Sequence[Mapping], metric: str | declared.Metric) -> int:
-  """Returns the position of the row with the best mean: the least or the most, as the metric is declared."""
+  """Returns the position of the row with the best mean: the lowest or the highest, as the metric declares."""
   known = _known(metric)
   return int(np.argmax([known.goodness(row[known.name]['mean']) for row in rows]))
 
@@ -131,6 +131,6 @@ def _heat_map(theme, rows, names, metric):
 
 
 def _ordered(values):
-  """Returns the distinct values, numbers in order of size and the rest as they came."""
+  """Returns the distinct values: numbers in order of size, other values in their given order."""
   distinct = list(dict.fromkeys(values))
   return sorted(distinct) if all(numbers.is_number(value) for value in distinct) else distinct

@@ -1,6 +1,6 @@
 """The words and tables of report.html, from the content of report.json.
 
-Nothing here invents a number: a part that the report lacks is left out. An epsilon that lacks a condition is refused.
+All numbers come from the report; missing parts are left out. An epsilon that lacks one of its conditions is refused.
 """
 
 import dataclasses
@@ -31,25 +31,25 @@ class Table:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Tile:
-  """One headline number with the sentence that qualifies it."""
+  """One headline number with a sentence that states its conditions."""
   name: str
   value: str | markupsafe.Markup
   note: str | markupsafe.Markup = ''
 
 
 def part(report: Mapping, key: str) -> Mapping:
-  """Returns a section of the report, empty if it is missing, null or no mapping."""
+  """Returns a section of the report; empty if it is missing, null or not a mapping."""
   found = report.get(key)
   return found if isinstance(found, Mapping) else {}
 
 
 def spread_metric(report: Mapping, per_client: Mapping) -> declared.Metric:
-  """Returns the metric whose spread over clients a section of a report holds."""
+  """Returns the metric whose spread over clients is in this section of a report."""
   return declared.named(str(per_client.get('metric', declared.USUAL)), report)
 
 
 def tiles(report: Mapping, commonest_share: float | None) -> list[Tile]:
-  """Returns the headline numbers; `commonest_share` is what always guessing the commonest class would score."""
+  """Returns the headline numbers; `commonest_share` is the accuracy of always guessing the most common class."""
   dataset, config, first = part(report, 'dataset'), part(report, 'config'), declared.leading(report)
   made = []
   if first.name in (evaluation := part(report, 'evaluation')):
@@ -94,7 +94,7 @@ def has_guarantee(report: Mapping) -> bool:
 
 
 def privacy_tile(report: Mapping) -> Tile:
-  """Returns epsilon together with everything it depends on, or that there is no guarantee."""
+  """Returns epsilon with all its conditions, or the statement that there is no guarantee."""
   ledger = ledger_lib.of_report(report)
   if isinstance(ledger, ledger_lib.NoGuarantee):
     return Tile(name='Differential privacy', value='no privacy guarantee',
@@ -110,7 +110,7 @@ def privacy_tile(report: Mapping) -> Tile:
 
 
 def privacy(report: Mapping) -> Table | None:
-  """Returns everything the report says about the mechanism and its cost; nothing if there is no mechanism."""
+  """Returns everything in the report about the mechanism and its cost; None if there is no mechanism."""
   ledger = ledger_lib.of_report(report)
   if isinstance(ledger, ledger_lib.NoGuarantee):
     return None
@@ -118,7 +118,7 @@ def privacy(report: Mapping) -> Table | None:
 
 
 def results(report: Mapping) -> Table | None:
-  """Returns every metric of the final model on the test set and on clients that never trained."""
+  """Returns every metric of the final model on the test set and on held-out clients."""
   columns = {'Test set': part(report, 'evaluation'), 'Unseen clients': part(part(report, 'unseen'), 'evaluation')}
   columns = {name: metrics for name, metrics in columns.items() if metrics}
   names = dict.fromkeys(key for metrics in columns.values() for key in metrics)
@@ -128,7 +128,7 @@ def results(report: Mapping) -> Table | None:
 
 
 def client_groups(report: Mapping) -> dict[str, Mapping]:
-  """Returns the per-client results by group: clients that trained, clients that never did."""
+  """Returns the per-client results by group: training clients and held-out clients."""
   groups = {'Training clients': part(report, 'per_client'),
             'Unseen clients': part(part(report, 'unseen'), 'per_client'),
             'Own models': _own_models(part(report, 'personal'))}
@@ -141,7 +141,7 @@ def _own_models(personal: Mapping) -> Mapping:
 
 
 def clients(report: Mapping) -> Table | None:
-  """Returns how accuracy spreads over the clients."""
+  """Returns the distribution of accuracy over the clients."""
   groups = client_groups(report)
   keys = dict.fromkeys(k for group in groups.values() for k, v in group.items()
                        if k != 'metric' and not isinstance(v, list | tuple))
@@ -152,7 +152,7 @@ def clients(report: Mapping) -> Table | None:
 
 
 def costs(report: Mapping) -> Table | None:
-  """Returns where the time went, and the memory."""
+  """Returns the time of each part of the run, and the memory."""
   seconds, rounds = part(report, 'seconds'), report.get('rounds')
   rows = [[numbers.label(key), numbers.data(value, numbers.duration(value))]
           for key, value in seconds.items() if numbers.is_number(value)]
@@ -165,7 +165,7 @@ def costs(report: Mapping) -> Table | None:
 
 
 def history(report: Mapping, entries: Sequence[Mapping]) -> Table | None:
-  """Returns the numbers behind the curves: the evaluated rounds, thinned out evenly if they are many."""
+  """Returns the numbers of the curves: the evaluated rounds, or an even selection if there are many."""
   first = declared.leading(report)
   columns = {f'test {first.label}': ('evaluation', first.name), 'test loss': ('evaluation', 'loss'),
              'clients’ mean': ('per_client', 'mean'), 'clients’ 10th percentile': ('per_client', 'percentile_10'),
@@ -195,13 +195,13 @@ def config(report: Mapping) -> list[Table]:
 
 
 def facts(section: Mapping, caption: str, leave_out: Sequence[str] = ()) -> Table | None:
-  """Returns a section as a table of names and values; values that are mappings become one row for each entry."""
+  """Returns a section as a table of names and values; a mapping gives one row per entry."""
   rows = [[name, numbers.data(value)] for name, value in _flat(section) if name not in leave_out]
   return Table(caption=caption, header=['', 'value'], rows=rows) if rows else None
 
 
 def extras(report: Mapping) -> list[Table]:
-  """Returns a table for each top-level section that this page has no place of its own for."""
+  """Returns a table for each top-level section that has no fixed place on this page."""
   made = []
   for key, value in report.items():
     if key in KNOWN_SECTIONS or value is None:

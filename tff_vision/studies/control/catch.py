@@ -1,8 +1,9 @@
 """The game «catch» on pixels: a ball falls in the wind, and a paddle must be under it when it lands.
 
 After Mnih et al., "Recurrent Models of Visual Attention", NIPS 2014, section 4.2; the wind, the paddle's width and the
-camera differ from client to client. Everything is TensorFlow kernels on a batch of episodes, so that a client's whole
-game runs inside of its computation; chance comes in as tensors, so that another implementation can be given the same.
+camera differ from client to client. Everything is TensorFlow operations on a batch of episodes, so that a client's
+whole game runs inside its computation. Random numbers are input tensors, so that another implementation can use the
+same ones.
 """
 
 import dataclasses
@@ -14,7 +15,7 @@ import tensorflow as tf
 from tff_vision import seeds
 
 SIDE = 10
-STEPS = SIDE - 1  # Rows that a ball falls through.
+STEPS = SIDE - 1  # Number of rows that a ball falls.
 ACTIONS = 3  # One column to the left, stay, one to the right.
 IMAGE_SHAPE = (SIDE, SIDE, 2)  # The frame and the one before it, so that a picture shows where the ball is going.
 _WIDTHS = (1, 2, 3)
@@ -22,13 +23,13 @@ _WIDTHS = (1, 2, 3)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Environment:
-  """What one client's game is like.
+  """The parameters of one client's game.
 
   Attributes:
-    wind: In each step the ball moves a column with probability abs(wind), to the right if wind is positive.
-    width: Columns that the paddle covers.
-    brightness: Of ball and paddle in its camera.
-    noise: Deviation of the camera's noise.
+    wind: In each step the ball moves one column with probability abs(wind), to the right if wind is positive.
+    width: Number of columns that the paddle covers.
+    brightness: Brightness of ball and paddle in the camera image.
+    noise: Standard deviation of the camera's noise.
   """
   wind: float
   width: int
@@ -36,12 +37,12 @@ class Environment:
   noise: float
 
   def as_vector(self) -> np.ndarray:
-    """Returns what travels to the client: float32 [4]."""
+    """Returns the vector that is sent to the client: float32 [4]."""
     return np.array(dataclasses.astuple(self), np.float32)
 
 
 def draw_environments(count: int, *, wind: float, seed: int) -> Sequence[Environment]:
-  """Returns `count` environments; the first ones are the same whatever the count.
+  """Returns `count` environments; the first ones do not depend on `count`.
 
   Args:
     wind: The largest `abs(wind)`.
@@ -56,13 +57,13 @@ def draw_environments(count: int, *, wind: float, seed: int) -> Sequence[Environ
 
 @dataclasses.dataclass(frozen=True)
 class Chance:
-  """All that chance decides in a batch of episodes.
+  """All random numbers of a batch of episodes.
 
   Attributes:
     start: [batch] in 0..1, the ball's first column.
-    paddle: [batch] in 0..1, the paddle's.
+    paddle: [batch] in 0..1, the paddle's first column.
     gusts: [STEPS, batch] in 0..1: below abs(wind), the wind moves the ball.
-    choices: [STEPS, batch] in 0..1, which action a policy's probabilities come down to.
+    choices: [STEPS, batch] in 0..1, select the actions from a policy's probabilities.
     noise: [STEPS, batch, SIDE, SIDE], standard normal.
   """
   start: tf.Tensor
@@ -73,7 +74,7 @@ class Chance:
 
 
 def draw_chance(batch: int, seed: tf.Tensor) -> Chance:
-  """Returns the chance of `batch` episodes, a function of `seed`, int64 [2]."""
+  """Returns the random numbers of `batch` episodes, a function of `seed`, int64 [2]."""
   drawn = lambda purpose, shape: tf.random.stateless_uniform(shape, seed + [0, purpose])
   return Chance(drawn(0, [batch]), drawn(1, [batch]), drawn(2, [STEPS, batch]), drawn(3, [STEPS, batch]),
                 tf.random.stateless_normal([STEPS, batch, SIDE, SIDE], seed + [0, 4]))
@@ -86,7 +87,7 @@ class State:
   Attributes:
     row, column: Where the ball is.
     paddle: The paddle's leftmost column.
-    before: [batch, SIDE, SIDE] the frame of the step before, as the camera saw it.
+    before: [batch, SIDE, SIDE] the camera's frame of the previous step.
   """
   row: tf.Tensor
   column: tf.Tensor
@@ -95,7 +96,7 @@ class State:
 
 
 def reset(environment: tf.Tensor, chance: Chance) -> State:
-  """Returns games about to begin; `environment` is `Environment.as_vector`."""
+  """Returns games before their first step; `environment` is `Environment.as_vector`."""
   width = tf.cast(environment[1], tf.int32)
   column = tf.minimum(tf.cast(chance.start * SIDE, tf.int32), SIDE - 1)
   places = SIDE - width + 1
@@ -104,7 +105,7 @@ def reset(environment: tf.Tensor, chance: Chance) -> State:
 
 
 def look(environment: tf.Tensor, state: State, noise: tf.Tensor) -> tuple[tf.Tensor, State]:
-  """Returns what the camera shows, float32 [batch, SIDE, SIDE, 2], and the state that remembers it.
+  """Returns the camera's image, float32 [batch, SIDE, SIDE, 2], and the state that holds its frame.
 
   Args:
     noise: [batch, SIDE, SIDE], standard normal.
@@ -112,7 +113,7 @@ def look(environment: tf.Tensor, state: State, noise: tf.Tensor) -> tuple[tf.Ten
   width, brightness, deviation = tf.cast(environment[1], tf.int32), environment[2], environment[3]
   rows, columns = tf.range(SIDE)[None, :, None], tf.range(SIDE)[None, None, :]
   at = lambda values: values[:, None, None]
-  # tf.equal: inside of a TFF computation `==` asks whether two tensors are the same object.
+  # tf.equal: inside a TFF computation, `==` tests whether two tensors are the same object.
   ball = tf.equal(rows, at(state.row)) & tf.equal(columns, at(state.column))
   paddle = tf.equal(rows, SIDE - 1) & (columns >= at(state.paddle)) & (columns < at(state.paddle) + width)
   frame = brightness * tf.cast(ball | paddle, tf.float32) + deviation * noise

@@ -5,13 +5,13 @@ import dataclasses
 from tff_vision import catalogue, configs
 from tff_vision.configs import compatibility, option, validate
 
-# Built-in models that a policy's outputs fit: any but the one that returns images.
+# Built-in models that can be a policy: all except the one that returns images.
 POLICY_MODELS = tuple(name for name in catalogue.models.BUILT_IN if name != 'autoencoder')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ControlConfig:
-  """The environments, and how a policy learns from playing in them."""
+  """The environments, and the settings of policy training."""
   environments: int = option.option(8, 'Clients; each plays in an environment of its own.')
   unseen_environments: int = option.option(4, 'So many more are only evaluated.')
   wind: float = option.option(
@@ -37,8 +37,8 @@ class ControlConfig:
 class ControlExperiment:
   """Everything that the result of a run depends on.
 
-  Of `client`, `client_epochs` are the updates that a client makes in a round, and `batch_size` the episodes that it
-  plays for each of them.
+  In `client`, `client_epochs` is the number of updates that a client makes in a round, and `batch_size` is the number
+  of episodes that it plays for each update.
   """
   control: ControlConfig = ControlConfig()
   model: configs.ModelConfig = configs.ModelConfig(model='cnn')

@@ -19,7 +19,7 @@ Model = Callable[[tf.Tensor], tf.Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Played:
-  """A batch of episodes, one row a step.
+  """A batch of episodes, one row per step.
 
   Attributes:
     images: [STEPS, batch, SIDE, SIDE, 2].
@@ -36,7 +36,7 @@ def play(model: Model, environment: tf.Tensor, chance: catch.Chance, *, greedy: 
 
   Args:
     environment: `Environment.as_vector`.
-    greedy: Take the likeliest action instead of drawing one.
+    greedy: Whether to take the most likely action instead of drawing one.
   """
   state = catch.reset(environment, chance)
   images, actions, rewards = [], [], []
@@ -52,7 +52,7 @@ def play(model: Model, environment: tf.Tensor, chance: catch.Chance, *, greedy: 
 
 
 def draw_action(logits: tf.Tensor, choice: tf.Tensor) -> tf.Tensor:
-  """Returns int32 [batch] drawn by softmax(logits): the one in whose share of 0..1 `choice` falls."""
+  """Returns actions, int32 [batch], drawn from softmax(logits): each has a part of 0..1, and `choice` selects one."""
   below = tf.cumsum(tf.nn.softmax(logits), axis=1)[:, :-1]
   return tf.reduce_sum(tf.cast(choice[:, None] >= below, tf.int32), axis=1)
 
@@ -63,7 +63,7 @@ def catch_rate(played: Played) -> tf.Tensor:
 
 
 def returns(rewards: tf.Tensor, discount: float) -> tf.Tensor:
-  """Returns [STEPS, batch]: the reward of each step and, discounted, of all that follow."""
+  """Returns [STEPS, batch]: the reward of each step plus the discounted rewards of all later steps."""
   ahead, summed = tf.zeros_like(rewards[0]), []
   for reward in reversed(tf.unstack(rewards)):
     ahead = reward + discount * ahead
@@ -75,9 +75,9 @@ def loss(outputs: tf.Tensor, actions: tf.Tensor, reached: tf.Tensor, config: con
   """Returns the mean over steps of -log pi(a|s) (R - V(s)) + value_weight (R - V(s))^2 - entropy_weight H(pi).
 
   Args:
-    outputs: [n, NUM_OUTPUTS] of the model, one row a step.
-    actions: int32 [n] that were taken.
-    reached: [n] returns R from there on.
+    outputs: [n, NUM_OUTPUTS], the model's outputs, one row per step.
+    actions: int32 [n], the actions taken.
+    reached: [n], the returns R from each step on.
   """
   log_policy = tf.nn.log_softmax(outputs[:, :catch.ACTIONS])
   missed = reached - outputs[:, catch.ACTIONS]

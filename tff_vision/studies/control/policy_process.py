@@ -1,7 +1,7 @@
 """From environments to a TFF learning process: clients play and learn, the server averages their policies.
 
 FedAvg of actor-critic updates; compare Qi et al., "Federated Reinforcement Learning: Techniques, Applications, and Open
-Challenges", 2021, arXiv:2108.11887, section 3. The server's step, and all that aggregation can do, are those of images.
+Challenges", 2021, arXiv:2108.11887, section 3. The server's step and the aggregation are the same as for images.
 """
 
 import collections
@@ -22,7 +22,7 @@ ELEMENT_SPEC = collections.OrderedDict(environment=tf.TensorSpec([4], tf.float32
 
 @dataclasses.dataclass(frozen=True)
 class Player:
-  """The policy that is learned, and how a client learns it."""
+  """The policy that is trained, and the training on a client."""
   config: control_config.ControlExperiment
 
   def __post_init__(self):
@@ -38,23 +38,23 @@ class Player:
 
   @functools.cached_property
   def weights_type(self) -> tff.StructType:
-    """Of the model's weights, as TFF sees them."""
+    """The TFF type of the model's weights."""
     return tff.tensorflow.computation(
         lambda: tff.learning.models.ModelWeights.from_model(self.keras_model())).type_signature.result
 
   def request(self, environment: catch.Environment, client: int, round_num: int) -> tf.data.Dataset:
-    """Returns what the process takes for a client in a round: a pure function of (seed, client, round)."""
+    """Returns the process's input for a client in a round: a pure function of (seed, client, round)."""
     seed = seeds.derive(self.config.program.seed, 'play', client, round_num)
     return tf.data.Dataset.from_tensors(collections.OrderedDict(
         environment=environment.as_vector(), seed=tf.constant([seed, 0], tf.int64)))
 
   def learn(self, weights: tff.learning.models.ModelWeights,
             data: tf.data.Dataset) -> tuple[list[tf.Tensor], tf.Tensor]:
-    """Plays and learns for one round; inside of a `tff.tensorflow.computation` on the client.
+    """Plays and learns for one round; runs inside a `tff.tensorflow.computation` on the client.
 
     Returns:
-      The weights before minus those after, TFF's sign; and float32 [2], the mean of `gradient`'s second over all
-      updates.
+      The weights before training minus those after, with TFF's sign; and float32 [2], the mean of `gradient`'s second
+      result over all updates.
     """
     model, local = self.client_model(), local_training.LocalOptimization(client=self.config.client)
     own = tff.learning.models.ModelWeights.from_model(model)
@@ -81,7 +81,7 @@ class Player:
     """Plays a batch of episodes.
 
     Returns:
-      The gradient of `policy.loss` over them; and float32 [2], that loss and the share of balls that were caught.
+      The gradient of `policy.loss` over these episodes; and float32 [2], the loss and the share of balls caught.
     """
     played = policy.play(model, environment, catch.draw_chance(self.config.client.batch_size, seed))
     reached = tf.reshape(policy.returns(played.rewards, self.config.control.discount), [-1])
@@ -101,7 +101,7 @@ TELLS = told.Told(largest_weight=1.0, summary=lambda sums: collections.OrderedDi
 
 @dataclasses.dataclass(frozen=True)
 class Game(protocols.ClientData):
-  """A player in the environments of all clients: an `experiment.Learner`; every client counts the same."""
+  """A player in the environments of all clients: an `experiment.Learner`; all clients have the same weight."""
   player: Player
   environments: Sequence[catch.Environment]
   tells: told.Told = TELLS
@@ -116,7 +116,7 @@ class Game(protocols.ClientData):
       return tff.learning.models.ModelWeights.from_model(self.keras_model())
 
   def client_work(self, beside: told.Beside) -> tff.learning.templates.ClientWorkProcess:
-    """Returns the play of one client, who tells what `beside` says."""
+    """Returns the work of one client, which also reports what `beside` specifies."""
     return _client_work(self.player, beside)
 
   def present(self, cohort: Sequence[int]) -> Sequence[int]:
@@ -124,7 +124,7 @@ class Game(protocols.ClientData):
     return cohort
 
   def request(self, client: int, round_num: int) -> tf.data.Dataset:
-    """Returns what `client` plays in a round."""
+    """Returns the input of `client` in a round."""
     return self.player.request(self.environments[client], client, round_num)
 
   def experiment(self) -> experiment.OwnWork:
@@ -142,7 +142,7 @@ def _client_work(player, beside):
   def learn(weights, data):
     update, measured = player.learn(weights, data)
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(part)) for part in update])
-    # As with images, a client that diverged sends zeros of weight zero.
+    # As with images, a client whose training diverged sends zeros with weight zero.
     sent = tuple(tf.where(finite, part, tf.zeros_like(part)) for part in update)
     measured = tf.cast(measured, tf.float64)
     numbers = collections.OrderedDict(loss=measured[0], catch_rate=measured[1])

@@ -21,14 +21,14 @@ from tff_vision.report import page
 from tff_vision.runtime.driver import runtimes
 from tff_vision.studies.control import catch, control_config, optimum, policy, policy_process
 
-METRICS = ('catch_rate',)  # That rounds are followed by.
+METRICS = ('catch_rate',)  # Shown after each round.
 
 
 class Arena:
-  """Plays on the driver, to evaluate.
+  """Plays on the driver, for evaluation.
 
   Attributes:
-    model: Carries the weights last evaluated.
+    model: Holds the weights that were evaluated last.
   """
 
   def __init__(self, player: policy_process.Player):
@@ -39,12 +39,12 @@ class Arena:
 
   def catch_rates(self, weights: tff.learning.models.ModelWeights, environments: Sequence[catch.Environment]
                   ) -> list[float]:
-    """Returns the share of balls that the policy catches in each environment, by its likeliest actions."""
+    """Returns the share of balls that the policy catches in each environment if it takes the most likely actions."""
     weights.assign_weights_to(self.model)
     return [float(self._play(environment.as_vector())) for environment in environments]
 
   def random_catch_rate(self, environment: catch.Environment) -> float:
-    """Returns the share that a policy catches which knows nothing."""
+    """Returns the share of balls that a random policy catches."""
     return float(self._caught(lambda images: tf.zeros([tf.shape(images)[0], policy.NUM_OUTPUTS]),
                               environment.as_vector(), greedy=False))
 
@@ -56,10 +56,10 @@ class Arena:
 def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, *,
         runtime: runtime_config.RuntimeConfig,
         on_round: Callable[[loop.RoundRecord], None]) -> Mapping[str, Any]:
-  """Trains, evaluates and writes report.json, report.html and export/policy.keras; returns what report.json holds.
+  """Trains, evaluates and writes report.json, report.html and export/policy.keras; returns the content of report.json.
 
   Raises:
-    ValueError: The config cannot be run, or the folder is not this run's.
+    ValueError: The config cannot be run, or the folder does not belong to this run.
   """
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir), control_config.ControlExperiment)
   directory.check_usable(config, resume=launch.resume)
@@ -114,7 +114,7 @@ async def _train(trainer, program, known, arena, directory, on_round):
 
 
 def _train_alone(made, arena, place):
-  """Returns for each client the catch rates, in every client's environment, of the policy that it learns by itself."""
+  """Returns, for the policy that each client learns alone, the catch rates in every client's environment."""
   trainer, rates = dataclasses.replace(made, secure_sum=configs.SecureConfig(),
                                        aggregator=configs.AggregationConfig()).prepare(place), []
   for client in range(made.population):

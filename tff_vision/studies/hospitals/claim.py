@@ -15,7 +15,7 @@ def check(run_dir: pathlib.Path, config: configs.ExperimentConfig, study: study_
   """Refuses a folder that this comparison must not write to; changes nothing.
 
   Raises:
-    ValueError: It holds something else.
+    ValueError: The folder holds something else.
   """
   if _file(run_dir).exists():
     there, here = (_settings(content) for content in (json_file.read(_file(run_dir)), _content(config, study)))
@@ -30,10 +30,10 @@ def check(run_dir: pathlib.Path, config: configs.ExperimentConfig, study: study_
 
 @contextlib.contextmanager
 def claimed(run_dir: pathlib.Path, config: configs.ExperimentConfig, study: study_config.StudyConfig) -> Iterator[None]:
-  """Makes `run_dir` this comparison's own for the `with` block.
+  """Locks `run_dir` for this comparison during the `with` block.
 
   Raises:
-    ValueError: It holds something else, another process is writing to it, or it cannot be written.
+    ValueError: The folder holds something else, another process is writing to it, or it cannot be written.
   """
   check(run_dir, config, study)
   if not _file(run_dir).exists():
@@ -43,7 +43,7 @@ def claimed(run_dir: pathlib.Path, config: configs.ExperimentConfig, study: stud
 
 
 def secrets(run_dir: pathlib.Path) -> pathlib.Path:
-  """Returns the folder of the finished models, its owner's alone; those of earlier versions are moved there."""
+  """Returns the folder of finished models, open only to its owner; models of earlier versions are moved there."""
   folder = run_dir / 'secret'
   secret_files.make_folder(folder)
   if (run_dir / 'models').exists():
@@ -53,7 +53,7 @@ def secrets(run_dir: pathlib.Path) -> pathlib.Path:
 
 
 def wipe(run_dir: pathlib.Path) -> None:
-  """Overwrites and deletes the models, all at once; finishes a wiping that was cut off.
+  """Overwrites and deletes all models together; completes a wipe that was interrupted.
 
   Raises:
     OSError: A file could be neither overwritten nor deleted.
@@ -66,7 +66,7 @@ def wipe(run_dir: pathlib.Path) -> None:
 
 
 def is_finished(run_dir: pathlib.Path) -> bool:
-  """Returns whether the report is there and no model is left to make it again from."""
+  """Returns whether the report exists and no model is left from which to make it again."""
   return (run_dir / 'report.json').exists() and not any((run_dir / name).exists() for name in ('secret', 'models'))
 
 
@@ -75,7 +75,7 @@ def _file(run_dir):
 
 
 def _settings(content):
-  """Returns the settings in a file by name; of what is no such file, none."""
+  """Returns the settings in a file by name; none if it is not a file of settings."""
   if not isinstance(content, dict) or not isinstance(content.get('config'), dict):
     return {}
   return {name: value for section in (*content['config'].values(), content.get('study')) if isinstance(section, dict)
@@ -83,5 +83,5 @@ def _settings(content):
 
 
 def _content(config, study):
-  """Returns the settings as they come back from the file."""
+  """Returns the settings as they are read back from the file."""
   return json.loads(json.dumps({'config': dataclasses.asdict(config), 'study': dataclasses.asdict(study)}))

@@ -1,6 +1,6 @@
 """Computes the frozen part of a model once for each image instead of in every step.
 
-Each hospital can compute it by itself: it is the same function for all and reads one image at a time.
+Each hospital can compute it alone: the function is the same for all hospitals and reads one image at a time.
 """
 
 import dataclasses
@@ -15,12 +15,12 @@ from tff_vision.models import scattering
 from tff_vision.studies.hospitals import hospital_data
 
 _BATCH = 200
-_LEAST_DEVIATION = 0.01  # Of features, which are of the order of 1.
+_LEAST_DEVIATION = 0.01  # Smallest deviation of features, whose values are of the order of 1.
 
 
 def trained_part(images: images_lib.FederatedImages, model: str
                  ) -> tuple[images_lib.FederatedImages, models.ModelBuilder]:
-  """Returns what is trained on, and what is trained: for `scattering`, features and the layer on top of them."""
+  """Returns the training inputs and the trained model: for `scattering`, the features and the layer on top of them."""
   if model != 'scattering':
     return images, models.MODELS[model]
   shape = preprocess.input_shape(images.preprocessing, images.spec.shape)
@@ -41,18 +41,18 @@ def trained_part(images: images_lib.FederatedImages, model: str
 
 
 def standardized(features: tf.Tensor) -> tf.Tensor:
-  """Returns each channel of each image at mean 0 and deviation 1 over its positions: [n, height, width, channels].
+  """Returns the features, [n, height, width, channels], with mean 0 and deviation 1 in each channel of each image.
 
-  Most of a feature is the same for every image, and takes most of the clipped gradient of private training. The mean
-  over images would be the better thing to subtract, but it is made of all of them and so not free in privacy; this
-  is made of one image alone (instance normalisation, Ulyanov et al. 2016, arXiv:1607.08022).
+  Most of a feature is the same for every image, and this part takes most of the clipped gradient of private training.
+  Subtracting the mean over images would work better, but that mean depends on all images and so has a privacy cost.
+  This normalisation depends on one image alone (instance normalisation, Ulyanov et al. 2016, arXiv:1607.08022).
   """
   mean, variance = tf.nn.moments(features, (1, 2), keepdims=True)
   return (features - mean) / (tf.sqrt(variance) + _LEAST_DEVIATION)
 
 
 def _layer(input_shape, num_classes):
-  """Returns the one layer that scattering trains; it starts at zero."""
+  """Returns the only layer that `scattering` trains; its weights start at zero."""
   return tf.keras.Sequential([
       tf.keras.layers.Input(input_shape), tf.keras.layers.Flatten(),
       tf.keras.layers.Dense(num_classes, kernel_initializer='zeros')], name='scattering_layer')

@@ -11,7 +11,7 @@ _CALIBRATED = (ways.REFERENCE, 'fedavg', 'personal', 'private_encrypted')
 
 
 def areas(theme: figures.Theme, *, content: Mapping) -> figure.Figure:
-  """Draws the AUC of every way with its interval, a panel for each hospital."""
+  """Draws the AUC of every way with its interval, one panel per hospital."""
   names = [one['hospital'] for one in content['hospitals']]
   keys = list(content['ways'])
   fig = figure.Figure(figsize=(figures.WIDTH, 1.2 + 0.26 * len(keys)))
@@ -34,7 +34,7 @@ def areas(theme: figures.Theme, *, content: Mapping) -> figure.Figure:
 
 
 def reliability(theme: figures.Theme, *, content: Mapping) -> figure.Figure:
-  """Draws observed against predicted frequency of the second class, a panel for each hospital."""
+  """Draws the observed against the predicted frequency of the second class, one panel per hospital."""
   names = [one['hospital'] for one in content['hospitals']]
   fig = figure.Figure(figsize=(figures.WIDTH, 3.4))
   panels = fig.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)[0]

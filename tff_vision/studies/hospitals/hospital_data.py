@@ -11,14 +11,14 @@ from tff_vision.data import images as images_lib
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hospitals:
-  """Images of two classes, of at least two hospitals.
+  """Images of two classes, from at least two hospitals.
 
   Attributes:
-    names: Of the hospitals.
+    names: The names of the hospitals.
     images: The hospitals as clients, without the images kept for validation.
     pooled: The same images as one client.
-    validation: Of each hospital.
-    test: Of each hospital.
+    validation: The validation images of each hospital.
+    test: The test images of each hospital.
   """
   names: Sequence[str]
   images: images_lib.FederatedImages
@@ -27,7 +27,7 @@ class Hospitals:
   test: Sequence[images_lib.Examples]
 
   def describe(self, *, prevalence: bool) -> list[Mapping]:
-    """Returns the size of each hospital, and its `prevalence` if that may be told: no promise to images covers it."""
+    """Returns the size of each hospital, and its prevalence if `prevalence`: no guarantee for images covers it."""
     made = []
     for client, name in enumerate(self.names):
       y = self.images.train.examples(client).y
@@ -38,10 +38,10 @@ class Hospitals:
 
 
 def check(images: images_lib.FederatedImages) -> None:
-  """Refuses images that are not of two classes, or of one hospital, and what no promise would cover.
+  """Refuses images that are not of two classes, images of one hospital only, and data that no guarantee would cover.
 
   Raises:
-    ValueError: Says so.
+    ValueError: The images are refused.
   """
   if images.multi_label or len(images.class_names) != 2:
     raise ValueError(f'hospitals compares models of two classes; dataset {images.name} has '
@@ -57,7 +57,7 @@ def divide(images: images_lib.FederatedImages, *, validation_share: float, seed:
   """Returns the clients of `images` as hospitals.
 
   Raises:
-    ValueError: A hospital has not both classes among its training, validation and test images.
+    ValueError: A hospital does not have both classes in its training, validation and test images.
   """
   kept, validation, test = [], [], []
   for client, name in enumerate(images.train.client_ids):
@@ -77,14 +77,14 @@ def divide(images: images_lib.FederatedImages, *, validation_share: float, seed:
 
 
 def _apart(y, share, seed):
-  """Returns the positions kept for validation: the share of each class."""
+  """Returns the positions kept for validation: the given share of each class."""
   rng = np.random.default_rng(seed)
   chosen = [rng.permutation(np.flatnonzero(y == label)) for label in np.unique(y)]
   return np.sort(np.concatenate([positions[:max(1, round(share * len(positions)))] for positions in chosen]))
 
 
 def joined(parts: Sequence[images_lib.Examples]) -> images_lib.Examples:
-  """Returns all examples in one."""
+  """Returns all examples joined into one set."""
   return images_lib.Examples(np.concatenate([part.x for part in parts]), np.concatenate([part.y for part in parts]))
 
 

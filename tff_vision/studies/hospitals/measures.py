@@ -1,8 +1,8 @@
 """Measures a score at one hospital: AUC, balanced accuracy, calibration, with confidence intervals.
 
-Intervals are percentiles of the bootstrap, drawn within each class so that both are always there (Efron & Tibshirani
-1993, chapter 13). Scores are logits of the second class's probability: a confident model's probabilities are all 1, and
-rank nothing.
+Intervals are percentiles of the bootstrap, drawn within each class so that both classes are always present (Efron &
+Tibshirani 1993, chapter 13). Scores are logits of the second class's probability, because the probabilities of a
+confident model are all rounded to 1 and give no ranking.
 """
 
 import dataclasses
@@ -18,11 +18,11 @@ _INTERVAL = (2.5, 97.5)
 
 @dataclasses.dataclass(frozen=True)
 class Resamples:
-  """How often each test image is drawn in each resample.
+  """The number of times that each test image is drawn in each resample.
 
   Attributes:
     counts: [resamples, n]; the first row is the test set itself.
-    y: [n] of 0 and 1.
+    y: [n], 0 or 1.
   """
   counts: np.ndarray
   y: np.ndarray
@@ -45,7 +45,7 @@ class Resamples:
 
 
 def resamples(y: np.ndarray, *, number: int, seed: int) -> Resamples:
-  """Returns the test set and `number` resamples of it, as many of each class as it has."""
+  """Returns the test set and `number` resamples of it; each keeps the number of images in each class."""
   rng = np.random.default_rng(seed)
   counts = np.zeros((number + 1, len(y)), np.int64)
   counts[0] = 1
@@ -74,7 +74,7 @@ def calibration(probabilities: np.ndarray, y: np.ndarray) -> tuple[float, Sequen
 
 
 def measure(drawn: Resamples, scores: np.ndarray, *, threshold: float) -> dict[str, Any]:
-  """Returns every number of one model at one hospital; of the threshold, the probability."""
+  """Returns all measures of one model at one hospital; the threshold is given as a probability."""
   aucs, accuracies = drawn.aucs(scores), drawn.balanced_accuracies(scores, threshold)
   error, curve = calibration(special.expit(scores), drawn.y)
   return {'auc': float(aucs[0]), 'auc_interval': interval(aucs[1:]),

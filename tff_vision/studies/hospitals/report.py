@@ -13,9 +13,9 @@ from tff_vision.studies.hospitals import ways
 
 
 def write_html(path: os.PathLike | str, content: Mapping) -> None:
-  """Writes the page that shows `content`, which report.json holds."""
+  """Writes the page that shows `content`, the content of report.json."""
   from tff_vision.report import figures as figures_lib
-  from tff_vision.studies.hospitals import figures  # Late: matplotlib.
+  from tff_vision.studies.hospitals import figures  # Imported late: it loads matplotlib.
   names = [one['hospital'] for one in content['hospitals']]
   shown = {
       'auc': {**figures_lib.render(functools.partial(figures.areas, content=content)), 'alt': _areas_alt(content)},
@@ -71,7 +71,7 @@ def _privacy(content, names):
   for key, stated in content['privacy'].items():
     ledger = Ledger.from_json(stated)
     for name, one in zip(names, ledger.per_client, strict=True):
-      # Each hospital took part in rounds of its own.
+      # The rounds in which a hospital took part differ between hospitals.
       conditions = {**ledger.conditions, 'rounds': one.rounds, 'noise_multiplier': ledger.noise_multiplier,
                     'clip_norm': ledger.clip_norm}
       rows.append([content['ways'][key]['title'], name, numbers.data(one.smallest_epsilon),

@@ -36,18 +36,19 @@ def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, st
   """Compares every way of training over the clients of `images`, and writes report.json and report.html.
 
   Args:
-    images: Two classes; every client is a hospital.
-    config: Model, training and seed that the ways share; what sets ways apart takes the place of its own.
-    study: See there.
-    run_dir: Holds this comparison, or is new. If it is finished and its models are wiped, its report is the answer.
-    keep_secrets: Leave the models in run_dir/secret; else they are wiped at the end. Most are trained without any
-      promise, on the images to which the private ways promise something.
-    show_training_data: Tell each hospital's prevalence, and what was counted in its training images.
-    on_model: Called with each model's key and seconds when it is there.
-    budget: What the private ways are charged to; the others promise nothing.
+    images: Images of two classes; every client is a hospital.
+    config: Model, training and seed that the ways share; settings specific to a way replace those in `config`.
+    study: The settings of the comparison.
+    run_dir: The folder of this comparison, or a new one. If the comparison is finished and its models are wiped, its
+      report is returned.
+    keep_secrets: Whether to keep the models in run_dir/secret; otherwise they are wiped at the end. Most models have no
+      privacy guarantee and are trained on the same images for which the private ways give one.
+    show_training_data: Whether to publish each hospital's prevalence and the counts over its training images.
+    on_model: Called with the key and the seconds of each model when it is trained.
+    budget: The budget that is charged for the private ways; the other ways give no guarantee.
 
   Raises:
-    ValueError: The images or the folder do not serve.
+    ValueError: The images or the folder are unsuitable.
   """
   hospital_data.check(images)
   if claim.is_finished(run_dir):
@@ -96,15 +97,16 @@ def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, st
 
 
 def title(key: str) -> str:
-  """Returns a way in words."""
+  """Returns the name of a way in words."""
   return ways.WAYS[key].title if key in ways.WAYS else f'{key.removeprefix("alone:")} alone'
 
 
 def findings(names: list[str], measured: Mapping[str, Mapping[str, Mapping]]) -> dict[str, Any]:
-  """Returns what the comparison is there to show.
+  """Returns the main findings of the comparison.
 
-  `behind_pooled`: the most that a way's AUC lies below the pooled model's at any hospital; `ahead_of_foreign`: the
-  least by which it lies above the best model that another hospital trained alone.
+  `behind_pooled`: the largest amount, over hospitals, by which a way's AUC is below that of the pooled model.
+  `ahead_of_foreign`: the smallest amount by which it is above that of the best model that another hospital trained
+  alone.
   """
   auc = lambda key, name: measured[key][name]['auc']
   best_foreign = {name: max(auc(ways.alone(other), name) for other in names if other != name) for name in names}
@@ -113,7 +115,7 @@ def findings(names: list[str], measured: Mapping[str, Mapping[str, Mapping]]) ->
 
 
 def _timed(key, trainer, hospitals, evaluator, on_model):
-  """Returns, for each hospital, scores of validation and test images: the second class's logit less the first's.
+  """Returns for each hospital the scores of validation and test images: the second class's logit minus the first's.
 
   Raises:
     ValueError: Training has diverged.

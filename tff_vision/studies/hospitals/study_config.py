@@ -7,7 +7,7 @@ from tff_vision.configs import option, validate
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StudyConfig:
-  """How hospitals compare ways of training."""
+  """Settings of the comparison of ways of training."""
   validation_share: float = option.option(
       0.2, 'Share of each hospital\'s training images kept for choosing its decision threshold.')
   personal_epochs: int = option.option(2, 'Local epochs alone, from the federated model on.')

@@ -23,13 +23,13 @@ Weights = tff.learning.models.ModelWeights
 
 
 class Trainer:
-  """Trains ways, in an open runtime; finished models are kept in files, so that a killed comparison continues."""
+  """Trains each way in an open runtime; finished models are kept in files, so that a killed comparison can continue."""
 
   def __init__(self, hospitals: hospital_data.Hospitals, config: configs.ExperimentConfig,
                study: study_config.StudyConfig, *,
                builder: models.ModelBuilder, place: local.LocalContext, folder: pathlib.Path,
                budget: budget_file_config.BudgetFileConfig):
-    """Args: see `comparison.run`; `builder` makes the model, in `place` clients compute, `folder` keeps the models."""
+    """Args: see `comparison.run`; `builder` makes the model, clients compute in `place`, `folder` keeps the models."""
     self._budget = budget
     self._hospitals = hospitals
     self._config = config
@@ -40,7 +40,7 @@ class Trainer:
     self._built = {}
 
   def model(self, key: str) -> Weights:
-    """Returns the model of a way that gives one to all: a key of `ways.WAYS`, or from `ways.alone`."""
+    """Returns the model of a way with one model for all hospitals: a key of `ways.WAYS`, or from `ways.alone`."""
     return self._kept(key, lambda: self._charged(key) if ways.is_private(key) else self._trained(key))
 
   def personal(self, hospital: int) -> Weights:
@@ -48,10 +48,10 @@ class Trainer:
     return self._kept(f'personal:{self._hospitals.names[hospital]}', lambda: self._personal[hospital])
 
   def check_budget(self) -> None:
-    """Refuses private ways whose models are missing and that the budget over several runs does not pay for.
+    """Refuses private ways that must still be trained but exceed the budget over several runs.
 
     Raises:
-      ValueError: With the numbers; nothing is charged.
+      ValueError: The budget is too small; the message holds the numbers. Nothing is charged.
     """
     charges = []
     try:
@@ -63,17 +63,17 @@ class Trainer:
         one.release()
 
   def ledger(self, key: str) -> ledger_lib.Statement:
-    """Returns what a private way cost, hospital by hospital."""
+    """Returns the privacy cost of a private way for each hospital."""
     trainer = self._way(key)
     return trainer.plan.final_ledger(trainer.rounds)
 
   def describe_secure_sum(self, key: str) -> Mapping:
-    """Returns what an encrypted way hid, and from whom."""
+    """Returns what an encrypted way hides, and from whom."""
     return self._way(key).secure_sum
 
   @functools.cached_property
   def _personal(self):
-    """The federated model, trained on at each hospital."""
+    """Returns the federated model after further training at each hospital."""
     trainer, shared = self._way('fedavg'), self.model('fedavg')
     tuned = personal_lib.fine_tuned(
         trainer.task, local_training.LocalOptimization(client=trainer.task.client), shared,
@@ -82,7 +82,7 @@ class Trainer:
     return {hospital: Weights(trainable=trainable, non_trainable=shared.non_trainable) for hospital, trainable in tuned}
 
   def _charged(self, key):
-    """Trains a private way, which the budget over several runs is charged for each time that it is trained."""
+    """Trains a private way; each time it is trained, the budget over several runs is charged."""
     charged, spent = self._charge(key), self._spent(key)
     charged.reserve(spent)
     weights = self._trained(key)
@@ -115,7 +115,7 @@ class Trainer:
     return self._built[key]
 
   def config_of(self, way: ways.Way) -> configs.ExperimentConfig:
-    """Returns the experiment of a way: the shared one, with what sets the way apart."""
+    """Returns the experiment of a way: the shared experiment with the settings specific to the way."""
     base, study = self._config, self._study
     changes = {
         'algorithm': dataclasses.replace(base.algorithm, algorithm=way.algorithm),
@@ -157,5 +157,5 @@ def _rounds(trainer, members: Sequence[int]):
 
 
 def _file_name(key):
-  """Returns the name of a model's file; no two hospitals' are the same."""
+  """Returns the file name of a model; the names of different hospitals differ."""
   return key.replace(':', '-', 1).replace('%', '%25').replace('/', '%2F')

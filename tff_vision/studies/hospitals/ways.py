@@ -9,12 +9,12 @@ class Way:
   """One way to train.
 
   Attributes:
-    title: In words.
-    algorithm: Of federated training.
+    title: The name in words.
+    algorithm: The algorithm of federated training.
     private: Whether hospitals train with example-level differential privacy.
     encrypted: Whether updates are encrypted.
-    pooled: Whether all images are in one place, which the others are there to avoid.
-    personal: Whether each hospital trains the federated model further for itself.
+    pooled: Whether all images are in one place, which the other ways avoid.
+    personal: Whether each hospital trains the federated model further on its own images.
   """
   title: str
   algorithm: str = 'fedavg'
@@ -37,7 +37,7 @@ REFERENCE = 'pooled'
 
 
 def is_private(key: str) -> bool:
-  """Returns whether the hospitals train with differential privacy in this way."""
+  """Returns whether the hospitals train with differential privacy under this key."""
   return key in WAYS and WAYS[key].private
 
 
