@@ -37,8 +37,8 @@ def count(path: tf.Tensor) -> tf.Tensor:
 def agreed(path: tf.Tensor, found: tf.Tensor, announced: tf.Tensor) -> tf.Operation:
   """Fails if a client's file has another number of examples than was announced; runs where the file is.
 
-  The cost of a round and the bounds on a client's values are computed from the announced number. A file that is empty
-  or missing is accepted, because nothing is learned from it.
+  The allowed cost of a round and the bounds on what a client sends are computed from the announced number. Nothing can
+  be learned from a file that is empty or missing.
 
   Args:
     found, announced: int64 [].

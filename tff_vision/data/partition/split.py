@@ -115,7 +115,7 @@ def draw_classes(rng: np.random.Generator, size: int, weights: np.ndarray, left:
   drawn = np.zeros_like(left)
   while missing := size - drawn.sum():
     open_weights = np.where(drawn < left, weights, 0.0)
-    if not open_weights.sum() > 0:  # All classes with weight have run out: the others are equally likely.
+    if not open_weights.sum() > 0:  # The wanted classes have run out: any example that is left is equally good.
       open_weights = (left - drawn).astype(float)
     drawn = np.minimum(drawn + rng.multinomial(missing, open_weights / open_weights.sum()), left)
   return drawn
