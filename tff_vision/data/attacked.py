@@ -96,7 +96,7 @@ def flip_labels(config, num_classes) -> Change:
 
 
 def plant_backdoor(config, num_classes) -> Change:
-  """Patches every other example. The rest keeps the attacker's model good at the task, so it does not stand out."""
+  """Poisons every other example. The rest keeps the attacker's model good at the task, so it does not stand out."""
   del num_classes
   def change(examples):
     x, y = examples.x.copy(), examples.y.copy()

@@ -63,8 +63,8 @@ class Batches:
   """The batches of one client in one round, a pure function of its element.
 
   Attributes:
-    num_examples: How many the client has, int32 [].
-    num_batches: Over all epochs, int32 []; the last one may be smaller. Zero for a client without examples.
+    num_examples: Number of examples of the client, int32 [].
+    num_batches: Number of batches over all epochs, int32 []; the last may be smaller. Zero if there are no examples.
   """
 
   def __init__(self, reader: BatchReader, element: Element):

@@ -1,4 +1,4 @@
-"""Images with labels as they are stored, and the description of one: its shape, type, classes and range of values."""
+"""Images with labels as they are stored, and what one of them is: its shape, type, classes and range of values."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -29,11 +29,11 @@ class ClientImages(abc.ABC):
 
   @abc.abstractmethod
   def num_examples(self, client: int) -> int:
-    """The size of one client, without loading it."""
+    """The number of examples of one client, without loading them."""
 
   @abc.abstractmethod
   def examples(self, client: int) -> Examples:
-    """Loads one client."""
+    """Loads the examples of one client."""
 
   def __len__(self) -> int:
     return len(self.client_ids)
@@ -148,7 +148,7 @@ class FederatedImages:
     spec: Shape, type and meaning of one image and its label. May be omitted if there is an example to take it from and
       `class_names` are given; it is never None afterwards.
     test: The global test set; `test.clients[i]` are the positions that belong to training client i. None, or without
-      examples, where this machine has none to evaluate on.
+      examples, if this machine has no test examples.
     unseen: Test examples of clients that never train, or None.
     class_names: The class names of `spec`.
     preprocessing: How stored pixels become the model's input.
@@ -160,7 +160,7 @@ class FederatedImages:
   """
   name: str
   train: ClientImages
-  spec: ImageSpec = None  # type: ignore[assignment]  # Found in `__post_init__`.
+  spec: ImageSpec = None  # type: ignore[assignment]  # Set in `__post_init__`.
   test: HeldOut = None  # type: ignore[assignment]
   unseen: HeldOut | None = None
   class_names: Sequence[str] = ()

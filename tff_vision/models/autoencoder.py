@@ -1,4 +1,4 @@
-"""A convolutional autoencoder for images that look very similar, such as parts of one product."""
+"""A convolutional autoencoder for images that look much alike, such as parts of one product."""
 
 import tensorflow as tf
 

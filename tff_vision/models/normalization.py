@@ -1,4 +1,4 @@
-"""The number of groups of a group normalisation (Wu and He, "Group Normalization", ECCV 2018)."""
+"""How many groups a group normalisation has (Wu and He, "Group Normalization", ECCV 2018)."""
 
 _MOST_GROUPS = 32
 _LEAST_CHANNELS = 8

@@ -1,4 +1,4 @@
-"""Model and initial weights from a Keras file, with a new head for the data and optional frozen layers.
+"""A Keras file as model and initial weights, with a head for the data and optional frozen layers.
 
 Frozen layers are not trained: clients' updates do not contain them, so nothing of them is clipped, noised or encrypted.
 """

@@ -1,4 +1,4 @@
-"""Residual networks with GroupNorm, the normalisation that works for clients that differ (Hsieh et al., ICML 2020).
+"""Residual networks with GroupNorm, the normalisation that bears clients that differ (Hsieh et al., ICML 2020).
 
 `resnet18_gn`: He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016, with 32 groups: the CIFAR-100 model
 of Reddi et al., "Adaptive Federated Optimization", ICLR 2021, appendix C.1. Here stages halve the image as in the

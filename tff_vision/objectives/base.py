@@ -1,4 +1,4 @@
-"""The interface of a task's objective, and curves that several tasks use."""
+"""What a task must say of itself, and curves that several tasks have."""
 
 import copy
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Classification: each image has one class, or any number of findings."""
+"""Classification: one class for each image, or any number of findings."""
 
 import dataclasses
 import functools

@@ -1,4 +1,4 @@
-"""Embeddings for verification: unit vectors whose cosine tells whether two images show the same identity.
+"""Embeddings for verification: unit vectors whose cosine says whether two images show the same.
 
 The loss contrasts each image of a client's batch with the other images in it (Khosla et al., "Supervised Contrastive
 Learning", NeurIPS 2020, equation 2). So clients need no common list of identities and never name their own.

@@ -1,4 +1,4 @@
-"""IID: every client is a uniform sample of all examples, of equal size (McMahan et al. 2017, arXiv:1602.05629)."""
+"""IID: every client is a uniform sample of the whole, all of one size (McMahan et al. 2017, arXiv:1602.05629)."""
 
 import numpy as np
 

@@ -24,7 +24,7 @@ class FileExamples:
 
   def __init__(self, paths: Sequence[str], y: np.ndarray, shape: tuple[int, int, int],
                stored: images.StoredPixels = images.StoredPixels()):  # noqa: B008  Frozen.
-    """Takes [n] `paths`, `y` as in `images.Examples`, the shape and the pixels to which every image is brought."""
+    """Takes [n] `paths`, `y` as in `images.Examples`, and the shape and range to which every image is converted."""
     self._paths = np.asarray(paths, str)
     self.y = y
     self.shape = shape

@@ -38,7 +38,7 @@ def load_emnist(config: configs.DataConfig) -> pool.Pool:
 
 
 def load_emnist_digits(config: configs.DataConfig) -> pool.Pool:
-  """Returns the digits of the 3,383 writers who wrote any."""
+  """Returns the digits of the 3,383 writers who wrote at least one."""
   return _load_emnist(config, 'digits_only', tuple(string.digits))
 
 
