@@ -16,10 +16,10 @@ Change = Callable[[images.Examples], images.Examples]
 
 
 def attackers(config: configs.AttackConfig, population: int, *, seed: int) -> tuple[int, ...]:
-  """Returns the clients that attack, in every round the same: a function of the seed.
+  """Returns the clients that attack: the same ones in every round, a function of the seed.
 
   Raises:
-    ValueError: The fraction is nobody, or everybody.
+    ValueError: The fraction comes to no client, or to all clients.
   """
   if config.attack == 'none':
     return ()
@@ -33,7 +33,7 @@ def attackers(config: configs.AttackConfig, population: int, *, seed: int) -> tu
 
 @dataclasses.dataclass(frozen=True)
 class AttackedClients(images.ClientImages):
-  """Clients of which some have changed their training examples; computed as they are read."""
+  """Clients, some of which have changed their training examples; the changes are computed when examples are read."""
   clients: images.ClientImages
   attackers: Sequence[int]
   change: Change
@@ -51,7 +51,7 @@ class AttackedClients(images.ClientImages):
 
 
 def attacked(config: configs.AttackConfig, found: images.FederatedImages, *, seed: int) -> images.FederatedImages:
-  """Returns the data set with the attackers' changes to their examples, and a note that says who attacks.
+  """Returns the data set with the attackers' changes to their examples, and with a note that says who attacks.
 
   Raises:
     ValueError: The attack does not fit the images or classes.
@@ -69,7 +69,7 @@ def attacked(config: configs.AttackConfig, found: images.FederatedImages, *, see
 
 
 def backdoor_test(config: configs.AttackConfig, examples: images.Examples) -> images.Examples:
-  """Returns the test images that are not of the target class, patched, in their order."""
+  """Returns the test images that are not of the target class, each with the patch, in their original order."""
   y = examples.y
   others = np.flatnonzero(y != config.attack_target if y.ndim == 1 else y[:, config.attack_target] < 0.5)
   chosen = examples.take(others)
@@ -77,9 +77,9 @@ def backdoor_test(config: configs.AttackConfig, examples: images.Examples) -> im
 
 
 def patched(x: np.ndarray, side: int) -> np.ndarray:
-  """Returns copies of [n, height, width, channels] with a chequered square in the bottom right corner.
+  """Returns copies of images [n, height, width, channels] with a chequered square in the bottom right corner.
 
-  Chequered, so that it shows on white as on black; full intensity is 255 for uint8 and 1 for float32.
+  The square is chequered, so it is visible on white and on black. Full intensity is 255 for uint8 and 1 for float32.
   """
   squares = np.indices((side, side)).sum(axis=0) % 2
   x = x.copy()
@@ -96,7 +96,7 @@ def flip_labels(config, num_classes) -> Change:
 
 
 def plant_backdoor(config, num_classes) -> Change:
-  """Every other example: the rest keeps the attacker's model good at the task, so that it does not stand out."""
+  """Poisons every other example. The rest keeps the attacker's model good at the task, so it does not stand out."""
   del num_classes
   def change(examples):
     x, y = examples.x.copy(), examples.y.copy()

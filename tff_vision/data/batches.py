@@ -1,9 +1,9 @@
 """Reads one client's examples as ONE element of a data set, and slices batches out of it in the graph.
 
-A `tf.data` pipeline of batches costs more for a client of 20 images than training on them. So a client's images travel
-as they are stored, with a seed; its own graph draws order, crops and flips from the seed and preprocesses each batch
-when its turn comes. Nothing here iterates a data set; everything is built-in TensorFlow kernels, and the same on the
-driver, eagerly, and inside a client's computation.
+For a client of 20 images, a `tf.data` pipeline of batches costs more than training on them. So a client's images are
+sent as they are stored, together with a seed. The client's own graph draws order, crops and flips from the seed, and
+preprocesses each batch when it is needed. Nothing here iterates a data set. All code uses built-in TensorFlow kernels
+and gives the same results on the driver, eagerly, and inside a client's computation.
 """
 
 import collections
@@ -20,11 +20,11 @@ Element = Mapping[str, tf.Tensor]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BatchReader:
-  """How a client's element becomes batches.
+  """How the element of one client is turned into batches.
 
   Attributes:
-    stored: What one stored image and its label are.
-    epochs: Passes over the examples, each in an order of its own; batches run across passes.
+    stored: Shape and type of one stored image and its label.
+    epochs: Number of passes over the examples. Each pass has its own order; a batch may span two passes.
   """
   stored: images.ImageSpec
   preprocessing: images.Preprocessing
@@ -33,14 +33,14 @@ class BatchReader:
 
   @property
   def element_spec(self) -> Mapping[str, tf.TensorSpec]:
-    """Of the one element: seed int64 [], x [n, height, width, channels] as stored, y [n, ...]."""
+    """Types of the one element: seed int64 [], x [n, height, width, channels] as stored, y [n, ...]."""
     return collections.OrderedDict(
         seed=tf.TensorSpec((), tf.int64),
         x=tf.TensorSpec((None, *self.stored.shape), tf.as_dtype(self.stored.dtype)),
         y=tf.TensorSpec((None, *self.stored.label_shape), tf.as_dtype(self.stored.label_dtype)))
 
   def dataset(self, x: np.ndarray | tf.Tensor, y: np.ndarray | tf.Tensor, *, seed: int | tf.Tensor) -> tf.data.Dataset:
-    """Returns the data set of one element that stands for a client in one round.
+    """Returns the data set of one element that represents a client in one round.
 
     Args:
       x: All stored images of the client.
@@ -51,7 +51,7 @@ class BatchReader:
     return tf.data.Dataset.from_tensors(element).with_options(one_element.options())
 
   def element(self, x: np.ndarray, y: np.ndarray, *, seed: int) -> one_element.OneElement:
-    """Returns the same for an executor: nothing is made of it before it is sent."""
+    """Returns the same for an executor; no `tf.data` data set is made before it is sent."""
     return one_element.OneElement({'seed': np.int64(seed), 'x': x, 'y': y}, self.element_spec)
 
   def open(self, dataset: tf.data.Dataset) -> 'Batches':
@@ -63,8 +63,8 @@ class Batches:
   """The batches of one client in one round, a pure function of its element.
 
   Attributes:
-    num_examples: How many the client has, int32 [].
-    num_batches: Over all epochs, int32 []; the last one may be smaller. Zero for a client without examples.
+    num_examples: Number of examples of the client, int32 [].
+    num_batches: Number of batches over all epochs, int32 []; the last may be smaller. Zero if there are no examples.
   """
 
   def __init__(self, reader: BatchReader, element: Element):

@@ -22,7 +22,7 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
     seed: Root of the random choices; the data set itself does not depend on it.
 
   Raises:
-    ValueError: The data is missing, corrupt or does not admit the partition.
+    ValueError: The data is missing or corrupt, or the partition is not possible on it.
   """
   pool = own(config) if plugins.is_own(config.dataset, registry.SOURCES) else registry.find(config.dataset).load(config)
   if isinstance(pool, images.FederatedImages):
@@ -38,7 +38,7 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
   preprocessing, preprocessing_notes = _preprocessing(pool, config)
   unseen = _held_out(pool, who.unseen) if who.unseen else None
   test = _held_out(pool, trainers, who.common)
-  if not len(test.examples) and unseen is not None:  # Only strangers have test examples: they are the test set.
+  if not len(test.examples) and unseen is not None:  # Only unseen clients have test examples: they are the test set.
     test = dataclasses.replace(test, examples=unseen.examples)
   notes += _nearly_black(pool, test.examples.x, notes)
   made = images.FederatedImages(
@@ -49,7 +49,7 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
 
 
 def _nearly_black(pool, x, notes):
-  """Says of a user's own bytes that they use a small part of 0..255, as masks of 0 and 1 do."""
+  """Adds a note if a user's own uint8 images use only a small part of 0..255, as masks of 0 and 1 do."""
   if not pool.digest or x.dtype != np.uint8 or not 0 < x.max(initial=0) <= _NEARLY_BLACK or any(
       'nearly black' in note for note in notes):
     return []
@@ -61,7 +61,7 @@ def own(config: configs.DataConfig) -> images.FederatedImages | pool_lib.Pool:
   """Returns the images that a config holds or refers to.
 
   Raises:
-    ValueError: A reference leads nowhere or to something else.
+    ValueError: A reference points to nothing, or to an object of another kind.
   """
   made = plugins.value_of(config.dataset, {}, field='dataset')
   if callable(made):
@@ -74,7 +74,7 @@ def own(config: configs.DataConfig) -> images.FederatedImages | pool_lib.Pool:
 
 
 def _of_class(trainers, pool, config, notes):
-  """Leaves out training examples of other classes than normal_class."""
+  """Leaves out training examples of classes other than normal_class."""
   if config.normal_class is None:
     return trainers
   if config.normal_class not in pool.class_names or pool.train.y.ndim == 2:
@@ -90,7 +90,7 @@ def _of_class(trainers, pool, config, notes):
 
 
 def _with_examples(trainers, notes):
-  """Leaves out clients without examples and counts everything that may surprise."""
+  """Leaves out clients without examples, and adds notes with counts of anything that may surprise the user."""
   kept = [owner for owner in trainers if len(owner.train)]
   if empty := len(trainers) - len(kept):
     notes.append(images.Counted(f'{empty} of {len(trainers)} clients received no training example and were left out.'))
@@ -107,9 +107,9 @@ def _clients(pool, trainers):
 
 
 def _held_out(pool, owners, common=()):
-  """Loads what `owners` are tested on, and the test examples in `common`, in the order of the pool.
+  """Loads the examples that `owners` are tested on and the test examples in `common`, in the order of the pool.
 
-  A client that never trains is tested on all that it has.
+  A client that never trains is tested on all its examples.
   """
   test = np.sort(np.concatenate([common, *(owner.test for owner in owners)])).astype(np.int64)
   train = np.sort(np.concatenate([owner.kept_back for owner in owners])).astype(np.int64)
@@ -126,7 +126,7 @@ def _held_out(pool, owners, common=()):
 
 
 def _refuse_other_range(pool, pixels, config):
-  """Refuses what computes with 0 as black and 1, or 255, as white where the pixels have other ones."""
+  """Refuses settings that take 0 as black and 1 or 255 as white, if the pixels have another black or white."""
   stored = pool.stored
   if stored is None or (stored.black, stored.white) in ((0.0, 1.0), (0.0, 255.0)):
     return
@@ -138,10 +138,10 @@ def _refuse_other_range(pool, pixels, config):
 
 
 def _preprocessing(pool, config):
-  """Returns the source's own preprocessing with what the user chose in its place, and notes.
+  """Returns the source's own preprocessing, changed where the user chose something else, and notes.
 
   Raises:
-    ValueError: The images do not admit it.
+    ValueError: This preprocessing is not possible on the images.
   """
   own = pool.preprocessing
   pixels = config.preprocess or own.pixels
@@ -150,7 +150,7 @@ def _preprocessing(pool, config):
       own, pixels=pixels, channels=config.image_channels or own.channels, size=config.image_size or own.size,
       crop=(own.crop if config.crop is None else config.crop) or None,
       flip=own.flip if config.flip is None else config.flip,
-      # Standardizing an image undoes any scale but not the floor on its deviation, which is meant for 0..255.
+      # Standardizing an image cancels any scale, but not the lower limit on its deviation, which is meant for 0..255.
       scale=1.0 if pixels in ('per_image', 'none') else own.scale)
   *_, channels = preprocess.input_shape(chosen, pool.train.shape)
   if pixels != 'standardize' or len(own.mean) == channels == pool.train.shape[-1]:

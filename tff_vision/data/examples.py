@@ -13,7 +13,7 @@ class ExamplePool(Protocol):
   """Examples that can be read by position: `Examples` in memory, or a file that is read as needed.
 
   Attributes:
-    y: All labels, as in `Examples`; a file may need one pass for them.
+    y: All labels, as in `Examples`; for a file, reading them may need one pass over it.
     shape: (height, width, channels) of every image.
   """
 
@@ -54,7 +54,7 @@ class Examples:
     return len(self.y)
 
   def __repr__(self) -> str:
-    """Says how many, never which: logs are read by others."""
+    """Gives the number of examples and never their content, because other people read logs."""
     return f'Examples({len(self)} images of {"x".join(map(str, self.shape))}, {self.x.dtype})'
 
   @property
@@ -63,12 +63,12 @@ class Examples:
 
   @property
   def dtype(self) -> np.dtype:
-    """Of pixels."""
+    """The type of pixels."""
     return self.x.dtype
 
   @property
   def label_shape(self) -> tuple[int, ...]:
-    """Of one label, as of `ImageSpec`."""
+    """The shape of one label, as in `ImageSpec`."""
     return self.y.shape[1:]
 
   @property
@@ -82,15 +82,15 @@ class Examples:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoredPixels:
-  """What the black and the white of an image file are among a data set's stored pixels.
+  """The stored pixel values of a data set that stand for the black and the white of an image file.
 
   Attributes:
     black: The value of black.
-    white: The value of white. None of both: no file can be brought to the set's range, which is not known.
-    window: Values of files of more than 8 bits that become black and white; None: the set has 8 bits.
-    eight_bit: The same of 8-bit files, where there is a `window`; None: the set has none, and they are refused, since
-      nothing tells how they were made of more bits.
-    clips: Whether values outside of the window become black or white; otherwise they are refused.
+    white: The value of white. If both are None, the set's range is not known, and no file can be brought to it.
+    window: In files of more than 8 bits, the values that become black and white; None: the set has 8 bits.
+    eight_bit: The same for 8-bit files, where there is a `window`; None: the set has no 8-bit files, and they are
+      refused, since nothing tells how they were made from more bits.
+    clips: Whether values outside the window become black or white; otherwise they are refused.
   """
   black: float | None = 0.0
   white: float | None = 255.0
@@ -101,15 +101,15 @@ class StoredPixels:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageSpec:
-  """What one stored image and its label are, known without looking at any.
+  """Shape, type and meaning of one stored image and its label, known without reading any image.
 
   Attributes:
     shape: (height, width, channels) of an image.
-    dtype: uint8 or float32, of its pixels.
-    class_names: One for each class number, or for each finding.
+    dtype: Type of its pixels, uint8 or float32.
+    class_names: One name for each class number, or for each finding.
     multi_label: Whether an image has findings, [findings] float32 of 0 and 1, rather than one class number, int32 [].
-    stored: What the black and white of files are among stored pixels; None: as the type of pixels says, 255 for white
-      of uint8 and 1 of floats.
+    stored: The stored values of the black and white of files; None: they follow from the type of pixels, and white is
+      255 for uint8 and 1 for floats.
   """
   shape: tuple[int, int, int]
   dtype: np.dtype
@@ -118,7 +118,7 @@ class ImageSpec:
   stored: StoredPixels | None = None
 
   def __post_init__(self):
-    # Frozen, and still what the types say, whatever equal thing was given.
+    # The class is frozen. The fields are set here, so that they have the declared types whatever equal value was given.
     object.__setattr__(self, 'shape', tuple(int(side) for side in self.shape))
     object.__setattr__(self, 'dtype', np.dtype(self.dtype))
     object.__setattr__(self, 'class_names', tuple(self.class_names))
@@ -130,31 +130,31 @@ class ImageSpec:
   @classmethod
   def of(cls, examples: Examples, class_names: Sequence[str] = (), *, stored: StoredPixels | None = None
          ) -> 'ImageSpec':
-    """Returns what images like `examples` are, of which there may be none."""
+    """Returns the specification of images like `examples`, which may be empty."""
     return cls(shape=examples.shape, dtype=examples.dtype, class_names=class_names,
                multi_label=examples.y.ndim == 2, stored=stored)
 
   @property
   def label_shape(self) -> tuple[int, ...]:
-    """Of one label: () of a class number, (findings,) of findings."""
+    """The shape of one label: () for a class number, (findings,) for findings."""
     return (len(self.class_names),) if self.multi_label else ()
 
   @property
   def label_dtype(self) -> np.dtype:
-    """Of labels: int32 of class numbers, float32 of findings."""
+    """The type of labels: int32 for class numbers, float32 for findings."""
     return np.dtype(np.float32 if self.multi_label else np.int32)
 
   @property
   def stored_pixels(self) -> StoredPixels:
-    """What the black and white of files are among stored pixels: the range of values."""
+    """The stored values of the black and white of files, which are the range of values."""
     return self.stored or StoredPixels(white=255.0 if self.dtype == np.uint8 else 1.0)
 
   def no_examples(self) -> Examples:
-    """Returns examples of this kind, none of them."""
+    """Returns an empty set of examples of this kind."""
     return Examples(np.zeros((0, *self.shape), self.dtype), np.zeros((0, *self.label_shape), self.label_dtype))
 
   def drawn(self, count: int) -> np.ndarray:
-    """Returns `count` images of random pixels in the range of values, always the same: stored [count, h, w, c]."""
+    """Returns `count` images of random pixels in the range of values, always the same ones: stored [count, h, w, c]."""
     rng = np.random.default_rng(seeds.derive(0, 'drawn images'))
     black, white = self.stored_pixels.black, self.stored_pixels.white
     unit = rng.random((count, *self.shape))
@@ -162,7 +162,7 @@ class ImageSpec:
     return (np.round(pixels) if self.dtype == np.uint8 else pixels).astype(self.dtype)
 
   def difference(self, examples: Examples) -> str:
-    """Returns in what examples are not of this kind, as words for an error; '' if they are."""
+    """Returns how `examples` differ from this kind, as text for an error message; '' if they do not differ."""
     for what, other, own in (('the shape', list(examples.shape), list(self.shape)),
                              ('pixels of', examples.dtype, self.dtype),
                              ('labels of the shape', list(examples.label_shape), list(self.label_shape))):

@@ -9,14 +9,14 @@ from tff_vision.data import images
 
 
 def of(found: images.FederatedImages, digest: str, positions: Sequence[np.ndarray]) -> Mapping[str, str]:
-  """Returns digests by what they are of: `files`, `classes`, `clients`, `examples of clients`, `test set`.
+  """Returns digests with these keys: `files`, `classes`, `clients`, `examples of clients`, `test set`.
 
-  They tell whoever holds the data whether it is the same: keep them as a secret of the run.
+  Anyone who holds the data can use them to find out whether it is the same data: keep them as a secret of the run.
 
   Args:
     found: The data set, spread over its clients.
-    digest: Of the user's own files, or ''.
-    positions: For each client, where its training examples stand in the pool.
+    digest: The digest of the user's own files, or ''.
+    positions: For each client, the positions of its training examples in the pool.
   """
   test = found.test.examples
   parts = {'classes': [str(name).encode() for name in found.class_names],

@@ -21,14 +21,14 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
   Args:
     clients: Client id -> (x, y): x [n, height, width] or [n, height, width, channels], uint8 in 0..255 or floats in
       0..1; y [n] class numbers from 0, or [n, findings] of 0 and 1.
-    test: (x, y) that belong to no client, or client id -> (x, y), which also gives each client's own numbers; None:
+    test: (x, y) that belong to no client, or client id -> (x, y), which also gives results for each client; None:
       there are no test images here, and nothing is evaluated.
-    name: Stands in reports.
-    class_names: One for each class or finding; by default their numbers.
+    name: The name of the data set in reports.
+    class_names: One name for each class or finding; by default their numbers.
     preprocessing: How stored pixels become model input; by default uint8 is scaled to 0..1.
 
   Raises:
-    ValueError: An array is not as described; the client is named.
+    ValueError: An array is not as described; the message names the client.
   """
   if not isinstance(clients, Mapping):
     raise ValueError(f'from_arrays takes a mapping from client to (x, y), found {type(clients).__name__}.')
@@ -70,13 +70,13 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
 def from_client_data(train: Any, test: Any, *, image: str = 'pixels', label: str = 'label', name: str = 'client data',
                      class_names: Sequence[str] | None = None,
                      preprocessing: images.Preprocessing | None = None) -> images.FederatedImages:
-  """Returns `tff.simulation.datasets.ClientData` as federated images; everything is read into memory once.
+  """Returns `tff.simulation.datasets.ClientData` as federated images; all data is read into memory once.
 
   Args:
-    train: Whose `client_ids` become the clients.
-    test: Of the same or fewer clients.
+    train: The training data; its `client_ids` become the clients.
+    test: The test data of the same clients, or of some of them.
     image: Key of the image in an element; label: key of its label.
-    name: As in `from_arrays`, like the rest.
+    name: As in `from_arrays`; the other arguments too.
 
   Raises:
     ValueError: An element has no such key; or as `from_arrays`.
@@ -124,13 +124,13 @@ def load(dataset: str, *, partition: values.Partition | None = None, data_dir: s
   Args:
     dataset: A name that `python -m pipelines.doctor` lists.
     partition: From `Dirichlet`, `Iid`, `Shards` or `Natural`; None: the default, Dirichlet(1.0).
-    data_dir: Folder of the files; None: the source's own places.
-    seed: Of the partition; an experiment of the same seed is then the same as one that is made of flags.
+    data_dir: Folder of the files; None: the source's own default folders.
+    seed: Seed of the partition. An experiment with the same seed is then the same as one that is made from flags.
 
   Raises:
     ValueError: There is no such data set, or it is not on this machine.
   """
-  from tff_vision.data import build  # Late: the sources take a moment to import.
+  from tff_vision.data import build  # Imported late: importing the sources takes a moment.
   if not isinstance(partition, values.Partition | None):
     raise ValueError(f'partition must be made by Dirichlet, Iid, Shards or Natural, found {partition!r}.')
   fields = dict(partition.fields) if partition is not None else {}

@@ -29,11 +29,11 @@ class ClientImages(abc.ABC):
 
   @abc.abstractmethod
   def num_examples(self, client: int) -> int:
-    """The size of one client, without loading it."""
+    """The number of examples of one client, without loading them."""
 
   @abc.abstractmethod
   def examples(self, client: int) -> Examples:
-    """Loads one client."""
+    """Loads the examples of one client."""
 
   def __len__(self) -> int:
     return len(self.client_ids)
@@ -62,10 +62,10 @@ class ArrayClients(ClientImages):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class CountedClients(ClientImages):
-  """Clients who train on files of their own, of which this machine knows the sizes, and has copies that may differ.
+  """Clients that train on their own files. This machine knows the sizes of the files and has copies that may differ.
 
   Attributes:
-    copies: What is here; `examples` returns these.
+    copies: The copies on this machine; `examples` returns these.
     counts: The number of examples of each client in its own file.
   """
   copies: ClientImages
@@ -84,7 +84,7 @@ class CountedClients(ClientImages):
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class HeldOut:
-  """Examples for evaluation, with the positions that belong to each client (some may have none)."""
+  """Examples for evaluation, with the positions that belong to each client (some clients may have none)."""
   examples: Examples
   clients: Sequence[np.ndarray]
 
@@ -104,12 +104,12 @@ class Preprocessing:
     size: Height and width to resize to, bilinear with antialiasing; None keeps what is stored.
     crop: Height and width to crop to: anywhere in training, the centre in evaluation; None crops nothing.
     flip: Whether training mirrors every other image left to right.
-    pixels: `raw` changes nothing, `none` neither, and goes with a `scale` of 1; `invert` is 1 - x;
+    pixels: `raw` changes nothing; `none` also changes nothing and is used with a `scale` of 1; `invert` is 1 - x;
       `standardize` subtracts `mean` and divides by `std`;
       `per_image` gives every image mean 0 and deviation 1 (`tf.image.per_image_standardization`).
-    mean: One for each channel, after `scale`. Read by `standardize` only.
-    std: One for each channel, after `scale`. Read by `standardize` only.
-    measured: Whether mean and std were computed from the clients' own examples, which the model then tells.
+    mean: One value for each channel, after `scale`. Used by `standardize` only.
+    std: One value for each channel, after `scale`. Used by `standardize` only.
+    measured: Whether mean and std were computed from the clients' own examples; the model then reveals them.
   """
   scale: float = 1 / 255
   channels: int | None = None
@@ -123,12 +123,12 @@ class Preprocessing:
 
 
 class Counted(str):
-  """A note that tells what was counted or measured in the clients' own examples: not for readers of a private run."""
+  """A note with numbers counted or measured in the clients' own examples; readers of a private run must not see it."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Origin:
-  """By which settings images were loaded: others that load with these get the same.
+  """The settings with which images were loaded; loading with the same settings gives the same images.
 
   Attributes:
     config: The section `data` of an experiment.
@@ -145,22 +145,22 @@ class FederatedImages:
   Attributes:
     name: The data set's name.
     train: The clients.
-    spec: What one image and its label are. May be left out where there is an example to see it in and `class_names` are
-      given; it is never None afterwards.
+    spec: Shape, type and meaning of one image and its label. May be omitted if there is an example to take it from and
+      `class_names` are given; it is never None afterwards.
     test: The global test set; `test.clients[i]` are the positions that belong to training client i. None, or without
-      examples, where this machine has none to evaluate on.
+      examples, if this machine has no test examples.
     unseen: Test examples of clients that never train, or None.
-    class_names: Those of `spec`.
-    preprocessing: What the model's input is.
-    fingerprint: Digests that tell this data from any other, by what they are of.
-    notes: Sentences a user must see: licence, examples left out and why; those that tell of training examples are
-      `Counted`.
-    counted_classes: Whether `class_names` were gathered from labels, those of the clients included.
-    origin: Of images that `data.load` gave and nobody changed since.
+    class_names: The class names of `spec`.
+    preprocessing: How stored pixels become the model's input.
+    fingerprint: Digests that distinguish this data from any other; the keys say what each digest is of.
+    notes: Sentences a user must see: licence, examples left out and why. Notes with information on training examples
+      are `Counted`.
+    counted_classes: Whether `class_names` were collected from labels, including labels of the clients.
+    origin: The settings of images that come from `data.load` and were not changed since; otherwise None.
   """
   name: str
   train: ClientImages
-  spec: ImageSpec = None  # type: ignore[assignment]  # Found in `__post_init__`.
+  spec: ImageSpec = None  # type: ignore[assignment]  # Set in `__post_init__`.
   test: HeldOut = None  # type: ignore[assignment]
   unseen: HeldOut | None = None
   class_names: Sequence[str] = ()
@@ -168,17 +168,17 @@ class FederatedImages:
   fingerprint: Mapping[str, str] = dataclasses.field(default_factory=dict)
   notes: Sequence[str] = ()
   counted_classes: bool = False
-  # No argument, so that `dataclasses.replace`, which changes images, forgets it.
+  # This is no argument of the constructor, so that `dataclasses.replace`, which changes images, drops it.
   origin: Origin | None = dataclasses.field(default=None, init=False)
 
   def loaded_by(self, origin: Origin) -> 'FederatedImages':
-    """Returns the same images, which know that `origin` loads them."""
+    """Returns the same images with `origin` recorded as the settings that load them."""
     found = dataclasses.replace(self)
     object.__setattr__(found, 'origin', origin)
     return found
 
   def __repr__(self) -> str:
-    """Says how many, never which: logs are read by others."""
+    """Gives the number of examples and never their content, because other people read logs."""
     height, width, channels = self.spec.shape
     return (f'FederatedImages({self.name!r}: {len(self.train)} clients, {len(self.test.examples)} test images of '
             f'{height}x{width}x{channels}, {len(self.class_names)} classes)')
@@ -205,7 +205,7 @@ class FederatedImages:
 
   @property
   def told_by_clients(self) -> Sequence[str]:
-    """The classes or findings that are known from the clients' labels alone, and that the model's outputs tell."""
+    """The classes or findings known only from the clients' labels, and revealed by the model's outputs."""
     if not self.counted_classes:
       return ()
     y = self.test.examples.y
@@ -214,7 +214,7 @@ class FederatedImages:
 
   @property
   def stored_pixels(self) -> StoredPixels:
-    """What the black and white of files are among stored pixels."""
+    """The stored values of the black and white of files."""
     return self.spec.stored_pixels
 
   @property
@@ -223,7 +223,7 @@ class FederatedImages:
     return self.spec.multi_label
 
   def describe(self) -> dict[str, object]:
-    """Returns what config.json says of images that were given as an object; nothing of any client's examples."""
+    """Returns the entry of config.json for images given as an object; it contains nothing of any client's examples."""
     return {'name': self.name, 'clients': len(self.train), 'class_names': list(self.class_names),
             'image_shape': list(self.spec.shape), 'preprocessing': dataclasses.asdict(self.preprocessing),
             **({} if self.origin is None else {'loaded_by': dataclasses.asdict(self.origin)})}

@@ -1,8 +1,8 @@
 """A `tf.data` data set of one element, made directly as the bytes that executors receive.
 
-TensorFlow takes half a millisecond of the driver to make a client's data set, and more to serialise it; with a hundred
-clients a round that is a tenth of the round, in which no client computes. What it makes differs from client to client
-in numbers only, so it is made once, and the numbers are put into it.
+TensorFlow needs half a millisecond on the driver to make a client's data set, and more time to serialise it. With a
+hundred clients a round this is a tenth of the round, and no client computes in that time. The serialised data sets of
+different clients differ only in numbers. So one is made once as a template, and each client's numbers are put into it.
 """
 
 import collections
@@ -17,19 +17,19 @@ from tensorflow.core.framework import graph_pb2
 
 @dataclasses.dataclass(frozen=True)
 class OneElement:
-  """Stands for `tf.data.Dataset.from_tensors(values)` where a TFF computation takes a data set.
+  """Replaces `tf.data.Dataset.from_tensors(values)` where a TFF computation takes a data set.
 
-  `tff_vision.runtime.tff_internals.sending` teaches TFF to take it. It holds the arrays themselves, no copy of them.
+  `tff_vision.runtime.tff_internals.sending` makes TFF accept it. It holds the arrays themselves, no copies of them.
 
   Attributes:
     values: Numeric arrays in the order of the element.
-    spec: What all such elements have in common: dimensions that may differ are None.
+    spec: The types that all such elements have in common; dimensions that may differ are None.
   """
   values: Mapping[str, np.ndarray]
   spec: Mapping[str, tf.TensorSpec]
 
   def graph(self) -> bytes:
-    """Returns what `tf.raw_ops.DatasetToGraphV2` gives for the data set."""
+    """Returns the bytes that `tf.raw_ops.DatasetToGraphV2` gives for the data set."""
     specs = tuple((name, spec.dtype.name, spec.shape.rank) for name, spec in self.spec.items())
     return _fill(_template(specs), [self.values[name] for name in self.spec])
 
@@ -41,7 +41,7 @@ class OneElement:
 
 @functools.lru_cache(16)
 def _template(specs):
-  """Returns the graph of a data set whose element has these names, types and ranks, and no values."""
+  """Returns the graph of a data set whose element has these names, types and ranks, but no values."""
   values = {name: np.zeros([0] * rank, tf.as_dtype(dtype).as_numpy_dtype) for name, dtype, rank in specs}
   like = {name: tf.TensorSpec([None] * rank, dtype) for name, dtype, rank in specs}
   variant = tf.data.experimental.to_variant(OneElement(values, like).dataset())
@@ -73,7 +73,7 @@ def _fill(template, values):
 def options() -> tf.data.Options:
   """Returns options for a data set that is small and lives for one call.
 
-  Tuning it, rewriting it and starting threads for it cost more than they save.
+  Tuning the data set, rewriting its graph and starting threads for it cost more time than they save.
   """
   made = tf.data.Options()
   made.autotune.enabled = False

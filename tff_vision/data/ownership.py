@@ -20,10 +20,10 @@ class Owner:
   """One client's examples, as positions in the pool.
 
   Attributes:
-    train: Training examples that it trains on.
-    kept_back: Training examples that it is tested on; all of them, if it never trains.
+    train: Training examples that the client trains on.
+    kept_back: Training examples that the client is tested on; all its training examples, if it never trains.
     test: Test examples.
-    device: How its images differ from the pool's.
+    device: How the client's images differ from those in the pool.
   """
   name: str
   train: np.ndarray
@@ -37,8 +37,8 @@ class Ownership:
   """All clients.
 
   Attributes:
-    trainers: Clients that train, and are tested.
-    unseen: Clients that are tested only.
+    trainers: Clients that train and are tested.
+    unseen: Held-out clients, which are only tested.
     common: Test examples that belong to no client.
     notes: Sentences a user must see.
   """
@@ -49,10 +49,10 @@ class Ownership:
 
 
 def natural(source: pool.Pool, config: configs.DataConfig, *, seed: int) -> Ownership:
-  """Keeps the source's own clients; those that only test are unseen.
+  """Keeps the source's own clients; clients that only have test examples are unseen.
 
   Raises:
-    ValueError: The source has no clients, or fewer than are wanted.
+    ValueError: The source has no clients, or fewer than were asked for.
   """
   if source.train_owners is None:
     raise ValueError(f'partition=natural needs a source with clients of its own; dataset={config.dataset} has none. '
@@ -71,7 +71,7 @@ def natural(source: pool.Pool, config: configs.DataConfig, *, seed: int) -> Owne
   if wanted + number > len(clients):
     also = f' and held_out_clients={number}' if number else ''
     raise ValueError(f'num_clients={wanted}{also} is more than the {len(clients)} clients of dataset={config.dataset}.')
-  # The first ones train where their number is given, so that those with a name here keep it as the number grows.
+  # If the number of clients is given, the first ones train, so that a client keeps its name as the number grows.
   sure = 0 if config.num_clients is None else wanted
   trainers, unseen = _held_out_clients(clients[sure:], number, seed)
   notes = ()
@@ -82,10 +82,10 @@ def natural(source: pool.Pool, config: configs.DataConfig, *, seed: int) -> Owne
 
 
 def partitioned(source: pool.Pool, config: configs.DataConfig, *, seed: int) -> Ownership:
-  """Makes clients of all examples, whoever owned them.
+  """Divides all examples into new clients and ignores the source's own clients.
 
   Raises:
-    ValueError: There is no such split.
+    ValueError: No such split exists.
   """
   wanted = _PARTITIONED_CLIENTS if config.num_clients is None else config.num_clients
   held_out = config.held_out_clients or 0
@@ -110,7 +110,7 @@ def partitioned(source: pool.Pool, config: configs.DataConfig, *, seed: int) -> 
 
 
 def hold_out_examples(ownership: Ownership, fraction: float, *, seed: int) -> Ownership:
-  """Returns `ownership` with that share of each trainer's examples kept back to test it on; one at least stays."""
+  """Returns `ownership` with `fraction` of each trainer's examples kept back for testing; at least one stays."""
   if not fraction:
     return ownership
   trainers = []
@@ -127,7 +127,7 @@ def hold_out_examples(ownership: Ownership, fraction: float, *, seed: int) -> Ow
 
 
 def _held_out_clients(clients, number, seed):
-  """Returns those that train and `number` that do not, chosen at random."""
+  """Returns the clients that train and `number` clients that do not; the choice is random."""
   chosen = set(np.random.default_rng(seeds.derive(seed, 'held-out clients')).permutation(len(clients))[:number])
   unseen = [dataclasses.replace(client, train=_NOBODYS, kept_back=client.train)
             for place, client in enumerate(clients) if place in chosen]

@@ -1,7 +1,7 @@
 """Preprocessing from stored pixels to model input, shared by training, evaluation and the exported model.
 
-Training, evaluation and the exported Keras model run the very same functions, on tensors and on symbols. Everything
-is built-in TensorFlow kernels, so that it can run inside a client's computation too.
+Training, evaluation and the exported Keras model run the same functions, on tensors and on symbolic inputs. They use
+only built-in TensorFlow kernels, so they can also run inside a client's computation.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ def input_shape(preprocessing: images.Preprocessing, stored_shape: tuple[int, in
   """Returns (height, width, channels) of the model's input for images stored as `stored_shape`.
 
   Raises:
-    ValueError: The crop is larger than the image, or the number of channels cannot be had.
+    ValueError: The crop is larger than the image, or the number of channels is not possible.
   """
   height, width, channels = stored_shape
   if preprocessing.channels not in (None, channels) and {channels, preprocessing.channels} != {1, 3}:
@@ -34,7 +34,7 @@ def evaluation_fn(preprocessing: images.Preprocessing, x: tf.Tensor) -> tf.Tenso
   """Returns stored images [n, height, width, channels] as model input, float32, cropped at the centre."""
   x = _resized(preprocessing, _scaled(preprocessing, x))
   if preprocessing.crop is not None:
-    # Where the margin is odd the smaller half comes first, as in tf.image.resize_with_crop_or_pad.
+    # If the margin is odd, the smaller half comes first, as in tf.image.resize_with_crop_or_pad.
     top, left = ((side - preprocessing.crop) // 2 for side in x.shape[1:3])
     x = x[:, top:top + preprocessing.crop, left:left + preprocessing.crop, :]
   return _normalized(preprocessing, x)
@@ -42,7 +42,7 @@ def evaluation_fn(preprocessing: images.Preprocessing, x: tf.Tensor) -> tf.Tenso
 
 def draw(preprocessing: images.Preprocessing, stored_shape: tuple[int, int, int], count: int | tf.Tensor,
          seed: tf.Tensor) -> Mapping[str, tf.Tensor]:
-  """Returns what chance decides about `count` training images, one row each: where to crop, whether to mirror.
+  """Returns the random choices for `count` training images, one row each: where to crop, whether to mirror.
 
   Args:
     seed: Scalar int64; the draw is a function of it.
@@ -76,7 +76,7 @@ def with_preprocessing(model: tf.keras.Model, preprocessing: images.Preprocessin
                        ) -> tf.keras.Model:
   """Returns a model of stored pixels, float32 [batch, height, width, channels], that calls `model`.
 
-  It consists of Keras layers and TensorFlow operations only and is loaded from a .keras file without custom
+  It consists only of Keras layers and TensorFlow operations. It can be loaded from a .keras file without custom
   objects.
   """
   pixels = tf.keras.layers.Input(spec.shape, name='pixels')

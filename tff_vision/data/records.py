@@ -1,7 +1,7 @@
 """Stores the examples of one client in one TFRecord file, for workers that read their own disk.
 
-A record is a `tf.train.Example` with the raw bytes of one image and of its label; shapes and types are the data
-set's. Reading uses TensorFlow's built-in kernels only, so it runs in any executor.
+A record is a `tf.train.Example` with the raw bytes of one image and of its label. Shapes and types are those of the
+data set. Reading uses only TensorFlow's built-in kernels, so it runs in any executor.
 """
 
 import pathlib
@@ -13,12 +13,12 @@ from tff_vision.data import images, one_element
 
 
 def file_name(client: int) -> str:
-  """Returns the name of the file of client number `client`; the client's own name stays out of it."""
+  """Returns the name of the file of client number `client`; it does not contain the client's own name."""
   return f'client_{client:06d}.tfrecord'
 
 
 def write(path: pathlib.Path, examples: images.Examples) -> None:
-  """Writes `examples` in order; the file appears when it is complete."""
+  """Writes `examples` in order; the file appears only when it is complete."""
   part = path.with_suffix('.part')
   with tf.io.TFRecordWriter(str(part)) as writer:
     for x, y in zip(examples.x, examples.y, strict=True):
@@ -35,10 +35,10 @@ def count(path: tf.Tensor) -> tf.Tensor:
 
 
 def agreed(path: tf.Tensor, found: tf.Tensor, announced: tf.Tensor) -> tf.Operation:
-  """Fails where a client's file has another number of examples than was announced; runs where the file is.
+  """Fails if a client's file has another number of examples than was announced; runs where the file is.
 
-  What a round may cost, and the bounds of what a client sends, follow from the announced number. A file that is empty
-  or not there teaches nobody anything.
+  The allowed cost of a round and the bounds on what a client sends are computed from the announced number. Nothing can
+  be learned from a file that is empty or missing.
 
   Args:
     found, announced: int64 [].
@@ -54,8 +54,8 @@ def read(path: tf.Tensor, spec: images.ImageSpec) -> tuple[tf.Tensor, tf.Tensor]
   """Returns all images and labels in the file `path`, in order; runs where the file is.
 
   Args:
-    path: Scalar string. A file that is not there counts as one without examples.
-    spec: What one stored image and its label are.
+    path: Scalar string. A missing file counts as a file without examples.
+    spec: Shape and type of one stored image and its label.
   """
   kinds = {'x': (spec.dtype, spec.shape), 'y': (spec.label_dtype, spec.label_shape)}
   keys = {name: tf.io.FixedLenFeature([], tf.string) for name in ('x', 'y')}

@@ -19,10 +19,10 @@ MODELS: Mapping[str, ModelBuilder] = catalogue.Loaded('model')
 
 
 def builder(config: model_config.ModelConfig) -> ModelBuilder:
-  """Returns the function that a config names, holds or refers to, with its options; of no model file.
+  """Returns the function that a config names, contains or refers to, with its options. Model files are not read here.
 
   Raises:
-    ValueError: A reference leads nowhere, or the function has no such option.
+    ValueError: A reference points to nothing, or the function has no such option.
   """
   import_modules(config)
   chosen = config.model
@@ -50,10 +50,10 @@ def builder(config: model_config.ModelConfig) -> ModelBuilder:
 
 
 def import_modules(config: model_config.ModelConfig) -> None:
-  """Imports the modules that a config names: they register layers and losses of the user's.
+  """Imports the modules that a config names, which register the user's own layers and losses.
 
   Raises:
-    ValueError: One cannot be imported.
+    ValueError: A module cannot be imported.
   """
   for name in config.imports:
     if name.endswith('.py'):

@@ -6,10 +6,10 @@ _CODE = 48
 
 
 def build(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:
-  """Halves the image until a side has 7 pixels or fewer, keeps 48 numbers, and draws the image from them.
+  """Halves the image until a side has 7 pixels or fewer, encodes it as 48 numbers, and decodes the image from them.
 
   Returns:
-    A model of images that returns images of the same shape; `num_classes` has no meaning here.
+    A model that takes images and returns images of the same shape; `num_classes` has no meaning here.
   """
   del num_classes
   sides = [input_shape[:2]]

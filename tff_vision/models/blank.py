@@ -1,7 +1,7 @@
 """Builds models whose variables start as zeros, because the server's weights overwrite them.
 
-An executor initializes the variables of a client's graph before every call, and the first thing that the graph does is
-to overwrite them with the server's weights: drawing a million random numbers first is a waste.
+An executor initializes the variables of a client's graph before every call. The graph then first overwrites them with
+the server's weights, so drawing a million random numbers before that is a waste.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 
 def blank_model(model_fn: Callable[[], tf.keras.Model]) -> tf.keras.Model:
-  """Returns what `model_fn` builds, with zeros for weights."""
+  """Returns the model that `model_fn` builds, with all weights zero."""
   def _create(next_creator, **settings):
     shape, dtype = settings['shape'], settings['dtype']
     return next_creator(**settings | {'initial_value': lambda: tf.zeros(shape, dtype)})

@@ -6,14 +6,14 @@ import tensorflow as tf
 
 
 def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], num_outputs: int) -> None:
-  """Refuses a model that cannot be trained, or not honestly, over clients.
+  """Refuses a model that cannot be trained over clients, or not honestly.
 
-  BatchNorm is refused: its moving statistics are averages over clients' private batches that no aggregator
-  bounds or protects, and under client heterogeneity they fit nobody (Hsieh et al., ICML 2020). A frozen one computes
-  with the moments that it came with, and may stay.
+  BatchNorm is refused: its moving statistics are averages over clients' private batches that no aggregator bounds or
+  protects, and under client heterogeneity they fit no client (Hsieh et al., ICML 2020). A frozen BatchNorm computes
+  with its stored moments and is allowed.
 
   Raises:
-    ValueError: Names the layer or the shape, and what to do.
+    ValueError: The message names the layer or the shape, and says what to do.
   """
   for layer in leaves(model):
     if isinstance(layer, tf.keras.layers.BatchNormalization) and layer.trainable:
@@ -38,7 +38,7 @@ def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], num_outpu
 
 
 def leaves(model: tf.keras.Model) -> Iterator[tf.keras.layers.Layer]:
-  """Yields the layers of a model and of the models in it."""
+  """Yields the layers of a model and of the models nested in it."""
   for layer in model.layers:
     if isinstance(layer, tf.keras.Model):
       yield from leaves(layer)

@@ -8,7 +8,7 @@ AISTATS 2017, section 3 (the 2NN and the CNN of 1,663,370 parameters at 28x28x1 
 `cnn_tanh`: Papernot et al., "Tempered Sigmoid Activations for Deep Learning with Differential Privacy", AAAI 2021,
 arXiv:2007.14191, table 1 (26,010 parameters at 28x28x1 and 10 classes).
 `cnn_private`: this project's own, for private SGD on small grey images (28,906 parameters at 28x28x1 and 10 classes).
-`cnn_gn`: this project's own, for image folders of any size: 60,400 weights in front of the last layer at one channel.
+`cnn_gn`: this project's own, for image folders of any size (60,400 weights before the last layer at one channel).
 """
 
 import tensorflow as tf
@@ -68,7 +68,7 @@ def build_cnn_dropout(input_shape: tuple[int, int, int], num_classes: int) -> tf
 
 
 def build_cnn_gn(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:
-  """Convolutions of 16, 32, 64 and 64 channels with GroupNorm, each halving what is larger than 4; any size."""
+  """Convolutions of 16, 32, 64 and 64 channels with GroupNorm; each halves sizes larger than 4. Takes any size."""
   images = tf.keras.layers.Input(input_shape)
   x = images
   for filters in (16, 32, 64, 64):
@@ -76,14 +76,14 @@ def build_cnn_gn(input_shape: tuple[int, int, int], num_classes: int) -> tf.kera
     x = tf.keras.layers.Conv2D(filters, 3, strides, padding='same', use_bias=False, kernel_initializer='he_normal')(x)
     x = tf.keras.layers.GroupNormalization(normalization.groups_of(filters))(x)
     x = tf.keras.layers.ReLU()(x)
-  # Means and maxima: of texture and tone the one, of what is small and rare the other.
+  # Means capture texture and tone; maxima capture small and rare details.
   x = tf.keras.layers.Concatenate()([tf.keras.layers.GlobalAveragePooling2D()(x),
                                      tf.keras.layers.GlobalMaxPooling2D()(x)])
   return tf.keras.Model(images, tf.keras.layers.Dense(num_classes)(x), name='cnn_gn')
 
 
 def build_cnn_tanh(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:
-  """Two convolutions with stride 2 and tanh, whose bounded activations keep gradients near the clip."""
+  """Two convolutions with stride 2 and tanh, whose bounded activations keep gradients near the clipping norm."""
   _at_least(14, input_shape, 'cnn_tanh')
   return tf.keras.Sequential([
       tf.keras.layers.Input(input_shape),
@@ -98,16 +98,16 @@ def build_cnn_tanh(input_shape: tuple[int, int, int], num_classes: int) -> tf.ke
 
 
 def build_cnn_private(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:
-  """Two convolutions with GroupNorm and tanh, and one dense layer on where they answer: few weights, even gradients.
+  """Two convolutions with GroupNorm and tanh, and one dense layer on their feature maps: few weights, even gradients.
 
-  Normalised activations keep the gradients of all examples near one norm, so that a small clip loses little; places are
-  kept up to the last layer, which private training learns more from than from hidden units.
+  Normalised activations keep the gradients of all examples near one norm, so that a small clipping norm loses little.
+  Positions are kept up to the last layer, because private training learns more from them than from hidden units.
   """
   _at_least(8, input_shape, 'cnn_private')
   layers = tf.keras.layers
   return tf.keras.Sequential([
       layers.Input(input_shape),
-      layers.Rescaling(2.8, offset=-0.8),  # Of pixels in 0..1, most of them dark; constants, not the data's moments.
+      layers.Rescaling(2.8, offset=-0.8),  # For pixels in 0..1, most of them dark; constants, not the data's moments.
       layers.Conv2D(24, 7, 2, padding='same'),
       layers.GroupNormalization(4, center=False, scale=False),
       layers.Activation('tanh'),

@@ -1,7 +1,7 @@
 """Replaces BatchNorm by GroupNorm, so that clients with different data can train a network (Hsieh et al., ICML 2020).
 
-Scale and shift go along. The moving mean and variance have no counterpart, since GroupNorm computes its moments from
-each image, so the converted network computes something else and must be trained again.
+Scale and shift are copied. The moving mean and variance have no counterpart, since GroupNorm computes its moments from
+each image. So the converted network computes a different function and must be trained again.
 """
 
 import dataclasses
@@ -18,11 +18,11 @@ class Change:
   """One layer that was replaced.
 
   Attributes:
-    layer: Its name, which the new one has too.
-    channels: That it normalises.
-    groups: Of the new layer.
-    carried: Names of the weights that went along.
-    dropped: Names of those that did not.
+    layer: Its name, which the new layer has too.
+    channels: Number of channels that it normalises.
+    groups: Number of groups of the new layer.
+    carried: Names of the weights that were copied.
+    dropped: Names of the weights that were not copied.
   """
   layer: str
   channels: int
@@ -32,9 +32,9 @@ class Change:
 
 
 def to_group_norm(model: tf.keras.Model) -> tuple[tf.keras.Model, Sequence[Change]]:
-  """Returns a copy of a functional or sequential model with GroupNorm in place of BatchNorm, and what was changed.
+  """Returns a copy of a functional or sequential model with GroupNorm in place of BatchNorm, and the changes.
 
-  All other layers keep their names, settings and weights. Channels fall into at most 32 groups of 8 or more.
+  All other layers keep their names, settings and weights. Channels are divided into at most 32 groups of 8 or more.
   """
   changes: list[Change] = []
   made = tf.keras.models.clone_model(model, clone_function=_converted)
@@ -54,7 +54,7 @@ def _converted(layer):
 
 
 def _carry(model, made, changes):
-  """Copies weights layer by layer and notes what was replaced."""
+  """Copies weights layer by layer and records which layers were replaced."""
   for old, new in zip(model.layers, made.layers, strict=True):
     if isinstance(old, tf.keras.Model):
       _carry(old, new, changes)

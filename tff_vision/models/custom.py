@@ -15,10 +15,10 @@ _KINDS = (tf.keras.layers.Layer, tf.keras.constraints.Constraint, tf.keras.initi
 
 
 def register(source: str | None) -> None:
-  """Runs a Python file, or imports a module, and makes its layers and functions known to Keras by their names.
+  """Runs a Python file, or imports a module, and registers its layers and functions with Keras by their names.
 
   Args:
-    source: `layers.py`, or a module's dotted name, looked for in the working directory too; None does nothing.
+    source: `layers.py`, or a module's dotted name, also searched for in the working directory; None does nothing.
 
   Raises:
     ValueError: There is no such file or module, or it fails.
@@ -27,14 +27,14 @@ def register(source: str | None) -> None:
     return
   try:
     module = _from_file(source) if source.endswith('.py') else _from_name(source)
-  except Exception as error:  # Whatever the user's own code raises.
+  except Exception as error:  # The user's own code may raise anything.
     first = next(iter(str(error).splitlines()), '')
     raise ValueError(f'import={source} fails: {type(error).__name__}: {first}') from None
   know(module)
 
 
 def know(module: types.ModuleType) -> None:
-  """Makes the layers and functions that a module defines known to Keras by their names, if no others are."""
+  """Registers the layers and functions that a module defines with Keras by their names, unless a name is taken."""
   known = tf.keras.utils.get_custom_objects()
   for name, found in vars(module).items():
     if name.startswith('_') or getattr(found, '__module__', None) != module.__name__:

@@ -23,7 +23,7 @@ def read(path: str, layers_from: str | None = None) -> tf.keras.Model:
     layers_from: As in `custom.register`.
 
   Raises:
-    ValueError: The file is missing, or is no such model.
+    ValueError: The file is missing, or does not contain such a model.
   """
   if not pathlib.Path(path).is_file():
     raise ValueError(f'there is no Keras file {path!r}.')
@@ -35,16 +35,16 @@ def read(path: str, layers_from: str | None = None) -> tf.keras.Model:
   custom.register(layers_from)
   try:
     model = tf.keras.models.load_model(path, compile=False)
-  except Exception as error:  # Keras raises whatever an unknown layer or a broken file makes it stumble over.
+  except Exception as error:  # Keras can raise any exception on an unknown layer or a broken file.
     raise ValueError(_sentence(path, error, layers_from)) from None
-  # A Sequential model is one too, once its input is known.
+  # A Sequential model is functional too, once its input is known.
   if not getattr(model, '_is_graph_network', False) or len(model.inputs) != 1 or len(model.outputs) != 1:
     raise ValueError(f'{path} holds no functional or sequential Keras model with one input and one output.')
   return model
 
 
 def saved_by(path: str) -> str | None:
-  """Returns the version of Keras that wrote a file, or None if it does not say."""
+  """Returns the version of Keras that wrote a file, or None if the file does not say."""
   try:
     if zipfile.is_zipfile(path):
       with zipfile.ZipFile(path) as archive:
@@ -70,7 +70,7 @@ def _sentence(path, error, layers_from):
 
 
 def _foreign_classes(path):
-  """Returns the classes in a .keras file that are none of Keras's own and that nobody has registered."""
+  """Returns the classes in a .keras file that are not Keras's own and are not registered."""
   def walk(config):
     if isinstance(config, dict):
       name, registered = config.get('class_name'), config.get('registered_name')
@@ -91,7 +91,7 @@ def _foreign_classes(path):
 def in_float32(model: tf.keras.Model) -> tuple[tf.keras.Model, bool]:
   """Returns a model whose layers compute in float32, and whether some of them computed in 16 bits before.
 
-  Clients' gradients would underflow in 16 bits, since nothing scales the loss; weights are float32 in both.
+  Clients' gradients would underflow in 16 bits, since the loss is not scaled. Weights are float32 in both models.
   """
   config = model.get_config()
   changed = _without_mixing(config)

@@ -1,8 +1,8 @@
 """MobileNetV3-Small with GroupNorm (Howard et al., "Searching for MobileNetV3", ICCV 2019, table 2).
 
-Layer for layer `tf.keras.applications.MobileNetV3Small` with each BatchNorm replaced, so weights that
-`tff_vision.models.convert` carries over from there fit in the same order; images under 64 pixels keep their size in
-the stem, where the original halves it.
+It has the same layers as `tf.keras.applications.MobileNetV3Small` with each BatchNorm replaced. So the weights that
+`tff_vision.models.convert` copies from that model fit in the same order. Images under 64 pixels keep their size in the
+stem, where the original halves it.
 """
 
 import tensorflow as tf
@@ -28,7 +28,7 @@ _BLOCKS = (
 
 
 def build(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:
-  """Eleven inverted residual blocks, with 576 and 1,024 channels behind them, and dropout of 0.2 before the logits."""
+  """Eleven inverted residual blocks, then layers of 576 and 1,024 channels, and dropout of 0.2 before the logits."""
   images = tf.keras.layers.Input(input_shape)
   x = tf.keras.layers.Conv2D(16, 3, strides=1 if min(input_shape[:2]) < _SMALL_IMAGE else 2, padding='same',
                              use_bias=False)(images)
@@ -57,7 +57,7 @@ def _inverted_residual(inputs, kernel, expanded, filters, *, squeeze, expand, st
 
 
 def _squeeze_and_excite(x):
-  """Scales channels by what the whole image says of them; a quarter as many channels, in eights, in between."""
+  """Scales channels by factors computed from the whole image, through a quarter as many channels, a multiple of 8."""
   channels = x.shape[-1]
   pooled = tf.keras.layers.GlobalAveragePooling2D(keepdims=True)(x)
   weights = tf.keras.layers.Conv2D(max(8, (channels // 4 + 4) // 8 * 8), 1, activation='relu')(pooled)

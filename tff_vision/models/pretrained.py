@@ -1,6 +1,6 @@
 """A Keras file as model and initial weights, with a head for the data and optional frozen layers.
 
-Frozen layers are not trained: clients' updates do not hold them, and nothing of theirs is clipped, noised or encrypted.
+Frozen layers are not trained: clients' updates do not contain them, so nothing of them is clipped, noised or encrypted.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from tff_vision.models import check, keras_files
 
-# Of TensorFlow's operations as layers.
+# TensorFlow operations that a model contains as layers.
 _ACTIVATIONS = ('nn.softmax', 'math.sigmoid', 'nn.sigmoid', 'sigmoid')
 _SCALINGS = ('math.truediv', 'math.divide', 'math.multiply')
 _PROBES = 4
@@ -21,12 +21,12 @@ _PROBES = 4
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pretrained:
-  """What a file gives.
+  """The model read from a file.
 
   Attributes:
-    config: Of a functional Keras model.
+    config: Config of a functional Keras model.
     frozen: Names of layers that are not trained.
-    weights: Arrays by layer; a new head, which begins at random, has none.
+    weights: Arrays by layer; a new head, which starts with random weights, has none.
     notes: Sentences that say what was changed.
     rescales: Name of a first layer that scales pixels itself, or ''.
   """
@@ -37,7 +37,7 @@ class Pretrained:
   rescales: str = ''
 
   def build(self, input_shape: tuple[int, int, int], num_outputs: int) -> tf.keras.Model:
-    """Returns the model with arbitrary weights; a model builder, whose arguments the file's model was fitted to."""
+    """Returns the model with arbitrary weights. A model builder, for whose arguments the model was already fitted."""
     del input_shape, num_outputs
     model = tf.keras.Model.from_config(self.config)
     for layer in check.leaves(model):
@@ -46,7 +46,7 @@ class Pretrained:
     return model
 
   def start(self, model: tf.keras.Model) -> None:
-    """Puts the file's weights into a model that `build` made."""
+    """Copies the file's weights into a model that `build` made."""
     for name, weights in self.weights.items():
       model.get_layer(name).set_weights(weights)
 
@@ -55,19 +55,19 @@ def load(path: str, *, frozen_layers: str, input_shape: tuple[int, int, int], nu
          layers_from: str | None = None) -> Pretrained:
   """Reads a Keras file and fits it to the data.
 
-  A last softmax or sigmoid is taken off, since losses here are of logits. If the number of outputs differs, the last
-  layer with weights gives way to a new dense one. The inner model is taken of one that `pipelines.train` exported.
+  A final softmax or sigmoid is removed, since losses here take logits. If the number of outputs differs, the last layer
+  with weights is replaced by a new dense layer. Of a model that `pipelines.train` exported, the inner model is used.
 
   Args:
     path: A `.keras` or `.h5` file.
-    frozen_layers: Names or glob patterns of layers, separated by commas; a nested model's name stands for all in it.
-    input_shape: Of the data, after preprocessing.
-    num_outputs: That the data needs; None leaves the last layer alone.
-    layers_from: Python file or module that defines layers of the user's own.
+    frozen_layers: Names or glob patterns of layers, separated by commas; a nested model's name means all its layers.
+    input_shape: Shape of the data after preprocessing.
+    num_outputs: Number of outputs that the data needs; None leaves the last layer unchanged.
+    layers_from: Python file or module that defines the user's own layers.
 
   Raises:
-    ValueError: The file is missing or unusable, takes other images, returns probabilities from what is no last layer
-      of its own, or a pattern fits no layer or leaves none.
+    ValueError: The file is missing or unusable; the model takes other images; it returns probabilities, but not from a
+      separate last layer; or a pattern matches no layer or leaves no layer to train.
   """
   model, mixed = keras_files.in_float32(_inner(keras_files.read(path, layers_from)))
   model = _at_shape(model, input_shape, path)
@@ -89,16 +89,16 @@ def load(path: str, *, frozen_layers: str, input_shape: tuple[int, int, int], nu
 
 
 def _inner(model):
-  """Returns the functional model inside of one that takes stored pixels, or the model itself as one."""
+  """Returns the functional model inside a model that takes stored pixels, or else the model itself as functional."""
   last = model.layers[-1]
   if model.name == 'with_preprocessing' and isinstance(last, tf.keras.Model):
     model = last
-  # A sequential model's config is of another kind.
+  # A sequential model's config has another form.
   return tf.keras.Model(model.inputs, model.outputs, name=model.name)
 
 
 def _at_shape(model, input_shape, path):
-  """Returns the model for images of `input_shape`, which sizes that the file leaves open admit."""
+  """Returns the model for images of `input_shape`, if it fits the sizes that the file leaves open."""
   found = model.input_shape[1:]
   if len(found) == 3 and all(size in (None, wanted) for size, wanted in zip(found, input_shape, strict=True)):
     if found == tuple(input_shape):
@@ -147,16 +147,16 @@ def _with_outputs(model, num_outputs, notes):
 
 
 def _only_activates(layer):
-  """Whether a layer turns logits into probabilities, as a layer or as an operation."""
+  """Whether a layer only turns logits into probabilities, as a Keras layer or as an operation."""
   return isinstance(layer, (tf.keras.layers.Activation, tf.keras.layers.Softmax)) or (
       layer.get_config().get('function') in _ACTIVATIONS)
 
 
 def _refuse_probabilities(model, path):
-  """Refuses a model whose outputs are probabilities whatever the images are: its last layers hide an activation.
+  """Refuses a model whose outputs are probabilities for all images: its last layers contain a hidden activation.
 
   Raises:
-    ValueError: They are.
+    ValueError: The outputs are probabilities.
   """
   rng = np.random.default_rng(0)
   shape = (_PROBES, *model.input_shape[1:])
@@ -170,7 +170,7 @@ def _refuse_probabilities(model, path):
 
 
 def _rescaling(model):
-  """Returns the name of a layer that scales pixels before any layer with weights to train sees them, or ''."""
+  """Returns the name of a layer that scales pixels before the first layer with trainable weights, or ''."""
   for layer in model.layers:
     if isinstance(layer, tf.keras.Model):
       return _rescaling(layer)
@@ -184,7 +184,7 @@ def _rescaling(model):
 
 
 def _copy(model):
-  """Returns the model with layers made anew, so that their settings as they are now take effect."""
+  """Returns the model with newly made layers, so that their current settings take effect."""
   made = tf.keras.models.clone_model(model)
   made.set_weights(model.get_weights())
   return made
@@ -195,7 +195,7 @@ def _maker(tensor):
 
 
 def _frozen(model, patterns, notes):
-  """Returns the names of the leaves that `patterns` stand for."""
+  """Returns the names of the leaf layers that match `patterns`."""
   found = set()
   for pattern in filter(None, (part.strip() for part in patterns.split(','))):
     chosen = {leaf.name for layer in _named(model) if fnmatch.fnmatchcase(layer.name, pattern)
@@ -212,7 +212,7 @@ def _frozen(model, patterns, notes):
 
 
 def _named(model):
-  """Yields every layer, nested models and what is in them included."""
+  """Yields every layer, including nested models and their layers."""
   for layer in model.layers:
     yield layer
     if isinstance(layer, tf.keras.Model):

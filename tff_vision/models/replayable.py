@@ -1,8 +1,8 @@
 """Replayable dropout and noise: a resumed run equals one that was never interrupted.
 
-TensorFlow's random layers draw from generator state that lives in the executor and cannot be checkpointed. Here
-the draw's seed is a hash of the layer's input: a function of the client's batch and the current weights, so it
-changes with every step and client, and repeats when a round is repeated.
+TensorFlow's random layers draw from generator state that is kept in the executor and cannot be checkpointed. Here the
+seed of a draw is a hash of the layer's input, which is a function of the client's batch and the current weights. So the
+seed changes with every step and client, and repeats when a round is repeated.
 """
 
 from collections.abc import Callable
@@ -78,7 +78,7 @@ def unseeded(model: tf.keras.Model) -> list[str]:
 
 
 def with_replayable_dropout(model_fn: Callable[[], tf.keras.Model]) -> tf.keras.Model:
-  """Returns what `model_fn` builds, or, if that has random layers, a copy in which they are replayable."""
+  """Returns the model that `model_fn` builds; if it has random layers, a copy in which they are replayable."""
   with tf.Graph().as_default():  # Variables of the original must not end up in a client's graph.
     original = model_fn()
   if not any(type(layer) in _REPLAYABLE for layer in original.submodules):

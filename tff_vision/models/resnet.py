@@ -1,8 +1,8 @@
 """Residual networks with GroupNorm, the normalisation that bears clients that differ (Hsieh et al., ICML 2020).
 
 `resnet18_gn`: He et al., "Identity Mappings in Deep Residual Networks", ECCV 2016, with 32 groups: the CIFAR-100 model
-of Reddi et al., "Adaptive Federated Optimization", ICLR 2021, appendix C.1; here stages halve the image as the paper
-has it, and images under 64 pixels have a 3x3 stem without pooling.
+of Reddi et al., "Adaptive Federated Optimization", ICLR 2021, appendix C.1. Here stages halve the image as in the
+paper, and images under 64 pixels get a 3x3 stem without pooling.
 `resnet20_gn`: He et al., "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2 (n = 3, shortcuts
 without parameters), 269,722 parameters at 32x32x3 and 10 classes.
 """
@@ -44,7 +44,7 @@ def build_resnet20(input_shape: tuple[int, int, int], num_classes: int) -> tf.ke
 
 
 def _preactivated_block(inputs, filters, *, strides, activated):
-  """Normalise, activate, convolve, twice; `activated` inputs are so already."""
+  """Normalise, activate, convolve, twice. `activated`: the inputs are already normalised and activated."""
   x = inputs if activated else _group_norm_relu(inputs, 32)
   x = _convolution(x, filters, 3, strides=strides)
   x = _convolution(_group_norm_relu(x, 32), filters, 3)
@@ -54,12 +54,12 @@ def _preactivated_block(inputs, filters, *, strides, activated):
 
 
 def _basic_block(inputs, filters, *, strides):
-  """Convolve, normalise, activate, twice, with the last activation after the sum."""
+  """Convolve, normalise, activate, twice; the last activation comes after the sum."""
   x = _group_norm_relu(_convolution(inputs, filters, 3, strides=strides))
   x = _convolution(x, filters, 3)
   x = tf.keras.layers.GroupNormalization(normalization.groups_of(filters))(x)
   if strides != 1:
-    # The identity at every other pixel, with zeros for the new channels: the paper's option A.
+    # The shortcut takes every other pixel and adds zeros for the new channels: the paper's option A.
     inputs = tf.keras.layers.MaxPool2D(1, strides=strides)(inputs)
     inputs = tf.pad(inputs, [[0, 0], [0, 0], [0, 0], [0, filters - inputs.shape[-1]]])
   return tf.keras.layers.ReLU()(tf.keras.layers.Add()([inputs, x]))

@@ -1,22 +1,22 @@
 """Fixed scattering features under one trained linear layer (Tramer and Boneh, ICLR 2021).
 
 Second-order scattering over two scales (Bruna & Mallat 2013, arXiv:1203.1513; Oyallon & Mallat 2015), normalised
-within each example, and a linear classifier on it: Tramer & Boneh, "Differentially Private Learning Needs Better
-Features (or Much More Data)", ICLR 2021, arXiv:2011.11660. The filters are weights that are never trained, in plain
-Keras layers, so that export, loading and every TFF process treat the model like any other.
+within each example, with a linear classifier on top: Tramer & Boneh, "Differentially Private Learning Needs Better
+Features (or Much More Data)", ICLR 2021, arXiv:2011.11660. The filters are weights of plain Keras layers that are never
+trained, so export, loading and every TFF process treat the model like any other.
 """
 
 import numpy as np
 import tensorflow as tf
 
 _ANGLES = 6
-_SCALE = 4  # Features are averaged over windows of so many pixels, and kept at every so many.
-_SIZES = (7, 9)  # Of the fine and the coarse wavelets, in pixels.
+_SCALE = 4  # Features are averaged over windows of this many pixels, and kept once per this many pixels.
+_SIZES = (7, 9)  # Sizes of the fine and the coarse wavelets, in pixels.
 _BLUR = 9
 
 
 def build_scattering(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:
-  """Scattering features and one linear layer on them, which alone is trained.
+  """Scattering features and one linear layer on them; only the linear layer is trained.
 
   Raises:
     ValueError: The image is smaller than one window.
@@ -41,7 +41,7 @@ def build_features(input_shape: tuple[int, int, int]) -> tf.keras.Model:
   second = _modulus(fine, 1, 2, 'second')
   averages = [_blurred(*given) for given in (
       (images, 1, 'mean'), (fine, 1, 'fine'), (coarse, 2, 'coarse'), (second, 2, 'second'))]
-  # Within one example, so that no statistics of others are needed, private or not.
+  # Normalised within one example, so that no statistics of other examples, private or not, are needed.
   normalized = [tf.keras.layers.GroupNormalization(groups=1, center=False, scale=False, epsilon=1e-6)(part)
                 for part in averages]
   return tf.keras.Model(images, tf.keras.layers.Concatenate()(normalized), name='scattering_features')
@@ -56,7 +56,7 @@ def _modulus(images, scale, stride, name):
 
 
 def _blurred(images, stride, name):
-  """Returns averages over windows of `_SCALE` pixels of the original image; `images` has every stride-th of them."""
+  """Returns averages over windows of `_SCALE` original pixels; `images` has every `stride`-th of those pixels."""
   reach = np.arange(_BLUR) - _BLUR // 2
   line = np.exp(-0.5 * (reach / (0.8 * _SCALE)) ** 2)[::stride]
   window = np.outer(line, line)
@@ -64,7 +64,7 @@ def _blurred(images, stride, name):
 
 
 def _fixed(images, filters, stride, name):
-  """Convolves each channel of `images` with each of `filters`, [size, size, number]; they are never trained."""
+  """Convolves each channel of `images` with each of `filters`, [size, size, number], which are never trained."""
   kernel = np.repeat(filters[:, :, None, :], images.shape[-1], axis=2)
   return tf.keras.layers.DepthwiseConv2D(
       filters.shape[:2], stride, 'same', depth_multiplier=filters.shape[2], use_bias=False, trainable=False,
@@ -72,7 +72,7 @@ def _fixed(images, filters, stride, name):
 
 
 def _wavelets(size, width, frequency):
-  """Returns Morlet wavelets of zero mean, complex [size, size, angles]; `width` and `frequency` in pixels."""
+  """Returns Morlet wavelets of zero mean, complex [size, size, angles]; `width` and `frequency` are in pixels."""
   reach = np.arange(size) - size // 2
   y, x = np.meshgrid(reach, reach, indexing='ij')
   slant = 4 / _ANGLES

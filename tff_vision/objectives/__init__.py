@@ -11,10 +11,10 @@ from tff_vision.objectives import metric as metric_lib
 Objective = base.Objective
 Metric = metric_lib.Metric
 
-# (settings, class names, whether there are several findings to an image, the normal class) -> what is learned
+# (settings, class names, whether an image can have several findings, the normal class) -> the objective
 TASKS: Mapping[str, Callable[[task_config.TaskConfig, tuple[str, ...], bool, str | None], base.Objective]] = (
     catalogue.Loaded('task'))
-# Task -> what its objective declares, for readers of reports.
+# Task -> the metrics that its objective declares, for readers of reports.
 METRICS: Mapping[str, tuple[metric_lib.Metric, ...]] = {
     'classification': classification.METRICS,
     'anomaly': anomaly.METRICS,
@@ -33,9 +33,9 @@ class Labelled(Protocol):
 
 
 def is_separable(objective: base.Objective) -> bool:
-  """Returns whether an objective says that the loss of a batch is the mean of one term for each example alone.
+  """Returns whether an objective declares that the loss of a batch is the mean of separate terms, one per example.
 
-  What it inherits says nothing of a loss that is its own.
+  An inherited declaration does not count if the objective defines its own loss.
   """
   if 'separable' in getattr(objective, '__dict__', {}):
     return bool(objective.separable)
@@ -48,7 +48,7 @@ def is_separable(objective: base.Objective) -> bool:
 
 
 def build(settings: task_config.TaskConfig, images: Labelled, normal_class: str | None) -> base.Objective:
-  """Returns what a config says is learned from these images; an objective that is an object is itself."""
+  """Returns the objective that a config asks for on these images; an objective given as an object is returned as is."""
   if not isinstance(settings.task, str):
     return settings.task
   return TASKS[settings.task](settings, tuple(images.class_names), images.multi_label, normal_class)

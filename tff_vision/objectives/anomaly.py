@@ -1,8 +1,8 @@
 """Anomaly detection by an autoencoder that is trained on normal images only.
 
 Sakurada and Yairi, "Anomaly Detection Using Autoencoders with Nonlinear Dimensionality Reduction", MLSDA 2014. A
-defect is small, so an image's score is not its mean error but the largest one; and it is wider than a pixel, which the
-sensor's noise is not, so differences are smoothed with their signs before they are squared.
+defect is small, so an image's score is its largest error, not its mean error. A defect is also wider than a pixel, but
+the sensor's noise is not. So signed differences are smoothed before they are squared.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ METRICS = (
 
 @tf.keras.utils.register_keras_serializable('tff_vision')
 class FirstOutput(tf.keras.losses.Loss):
-  """The model's first output is the loss; labels are not read."""
+  """A loss that is the model's first output; labels are not read."""
 
   def call(self, y_true, y_pred):
     del y_true
@@ -32,10 +32,10 @@ class FirstOutput(tf.keras.losses.Loss):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Anomaly:
-  """Outputs are [batch, 2]: mean squared error of the image, which is trained on, and the score.
+  """Outputs are [batch, 2]: the mean squared error of the image, which is the training loss, and the score.
 
   Attributes:
-    normal: Number of the class of good images.
+    normal: Class number of good images.
   """
   normal: int
   metric: str = 'auc'
@@ -56,10 +56,10 @@ class Anomaly:
     return True
 
   def keras_model(self, builder, input_shape):
-    """Returns the autoencoder with its error computed behind it.
+    """Returns the autoencoder, followed by the computation of its error.
 
     Raises:
-      ValueError: The model does not return images like those it takes.
+      ValueError: The model does not return images of the same shape as those it takes.
     """
     autoencoder = builder(input_shape, 0)
     if tuple(autoencoder.output_shape[1:]) != tuple(input_shape):
@@ -68,7 +68,7 @@ class Anomaly:
     images = autoencoder.inputs[0]
     difference = smooth = autoencoder.outputs[0] - images
     window = max(1, min(input_shape[:2]) // _WINDOWS_ALONG_A_SIDE)
-    for _ in range(2):  # A box twice is a triangle, near enough to a Gaussian.
+    for _ in range(2):  # A box filter applied twice is a triangle, which is close enough to a Gaussian.
       smooth = tf.keras.layers.AveragePooling2D(window, strides=1)(smooth)
     largest = tf.keras.layers.GlobalMaxPooling2D()(tf.reduce_mean(tf.square(smooth), axis=3, keepdims=True))
     mean = tf.reduce_mean(tf.square(difference), axis=(1, 2, 3))[:, None]
@@ -82,8 +82,8 @@ class Anomaly:
     return []
 
   def measure(self, outputs, y):
-    """Returns how well the score tells good images from others, and the mean error of good ones as loss."""
-    from sklearn import metrics  # Late: half a second.
+    """Returns how well the score separates good images from others, and the mean error of good images as loss."""
+    from sklearn import metrics  # Imported late: half a second.
     bad, scores = y != self.normal, outputs[:, 1]
     if not 0 < bad.sum() < len(bad):
       return {'evaluation': {'loss': float(outputs[~bad, 0].mean())} if len(bad) - bad.sum() else {}}
@@ -94,7 +94,7 @@ class Anomaly:
         'loss': float(outputs[~bad, 0].mean())}, 'roc': base.roc(bad, scores)}
 
   def yardstick(self, outputs, y):
-    """Returns the scores of good test images at every percent of them."""
+    """Returns the percentiles of the scores of good test images, at every percent."""
     good = outputs[y == self.normal, 1]
     return {'good_scores': np.percentile(good, np.arange(101)).tolist()} if len(good) else {}
 

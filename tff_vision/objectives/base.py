@@ -12,18 +12,18 @@ from tff_vision.objectives import metric as metric_lib
 
 
 class Objective(Protocol):
-  """What is learned.
+  """The interface of an objective: outputs, loss and metrics of a task.
 
   Attributes:
-    task: Its name.
-    metric: The number of `measure` that stands first, and over clients that of `client_values`.
-    declared: The numbers of `measure` that are metrics, in the order in which runs are chosen by them (the first that
-      all have); without the attribute, `metric` and the loss.
+    task: The name of the task.
+    metric: The name of the main number of `measure`; `client_values` gives this number for each client.
+    declared: The numbers of `measure` that are metrics. Runs are chosen by the first of them, in this order, that all
+      runs have. Without the attribute: `metric` and the loss.
     num_outputs: Length of an output of `keras_model`.
-    head: How many outputs a model file's last layer must have; None if it stays as it is.
+    head: How many outputs the last layer of a model file must have; None if the layer stays unchanged.
     loss_fn: (labels, outputs) -> loss, averaged over a batch.
-    separable: Whether it is known that the loss of a batch is the mean of one term for each example alone. Without
-      the attribute it counts as not known.
+    separable: Whether it is known that the loss of a batch is the mean of separate terms, one per example. Without the
+      attribute it counts as not known.
   """
   task: str
   metric: str
@@ -47,25 +47,25 @@ class Objective(Protocol):
     """Returns the model that is trained and exported, [batch, num_outputs]."""
 
   def right(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
-    """Returns how many answers are right, float64 []; zero where there are no answers. Runs on clients."""
+    """Returns the number of correct answers, float64 []; zero for tasks without answers. Runs on clients."""
 
   def metrics(self) -> Sequence[tf.keras.metrics.Metric]:
-    """Returns fresh metrics of training, for TFF's own algorithms."""
+    """Returns new training metrics, for TFF's own algorithms."""
 
   def measure(self, outputs: np.ndarray, y: np.ndarray) -> Mapping[str, Any]:
-    """Returns {'evaluation': named numbers} of a test set, and {'roc': curve} where there is one."""
+    """Returns {'evaluation': named numbers} of a test set, and {'roc': curve} if there is one."""
 
   def yardstick(self, outputs: np.ndarray, y: np.ndarray) -> Mapping[str, Any]:
-    """Returns what the test set's outputs say on how to read a single one, for those who use the exported model."""
+    """Returns numbers from the test set's outputs that help users of the exported model to judge a single output."""
 
   def client_values(self, outputs: np.ndarray, y: np.ndarray, clients: Sequence[np.ndarray]) -> list[float | None]:
-    """Returns the metric of each client, None where its test examples do not determine it."""
+    """Returns the metric of each client; None if the client's test examples do not determine it."""
 
 
 def per_example(loss: tf.keras.losses.Loss) -> tf.keras.losses.Loss:
-  """Returns the same loss, (labels, outputs) -> [batch], one number an example.
+  """Returns the same loss as (labels, outputs) -> [batch], one number per example.
 
-  A copy and not `from_config`: a loss of the user's may keep parameters that its config does not hold.
+  It is copied, not made with `from_config`, because a user's loss may have parameters that its config does not contain.
   """
   one_each = copy.copy(loss)
   one_each.reduction = tf.keras.losses.Reduction.NONE
@@ -73,8 +73,8 @@ def per_example(loss: tf.keras.losses.Loss) -> tf.keras.losses.Loss:
 
 
 def roc(positive: np.ndarray, scores: np.ndarray) -> dict[str, list[float]]:
-  """Returns the curve of true over false positive rates at up to 200 places, even in the logarithm of the latter."""
-  from sklearn import metrics  # Late: half a second.
+  """Returns the curve of true over false positive rates at up to 200 points, evenly spaced in the log of the latter."""
+  from sklearn import metrics  # Imported late: half a second.
   false_rate, true_rate, thresholds = metrics.roc_curve(positive, scores)
   places = np.unique(np.searchsorted(false_rate, np.r_[0, np.geomspace(max(1e-5, 1 / (~positive).sum()), 1, 200)],
                                      side='right') - 1)
@@ -83,7 +83,7 @@ def roc(positive: np.ndarray, scores: np.ndarray) -> dict[str, list[float]]:
 
 
 def true_rate_at(positive: np.ndarray, scores: np.ndarray, false_rate: float) -> float:
-  """Returns the largest share of positives above a threshold that no more than `false_rate` of the others exceed."""
+  """Returns the largest share of positives above a threshold that at most `false_rate` of the negatives exceed."""
   others = np.sort(scores[~positive])[::-1]
   threshold = others[min(int(false_rate * len(others)), len(others) - 1)]
   return float((scores[positive] > threshold).mean())

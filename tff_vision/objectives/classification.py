@@ -11,18 +11,18 @@ from tff_vision.objectives import base
 from tff_vision.objectives import metric as metric_lib
 
 LEADING = 'accuracy'
-# Where there are two classes or findings, AUC tells models apart that accuracy does not.
+# With two classes or with findings, AUC can distinguish models that accuracy cannot.
 METRICS = (metric_lib.AUC, metric_lib.Metric(name=LEADING, percent=True), metric_lib.LOSS)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Classification:
-  """Cross-entropy of logits, or a loss of the user's.
+  """Cross-entropy of logits, or the user's own loss.
 
   Attributes:
-    loss: In place of cross-entropy, of (labels, logits); None: cross-entropy.
-    num_outputs: Classes or findings.
-    multi_label: Whether an image has findings, each with a logit of its own.
+    loss: The user's loss of (labels, logits); None: cross-entropy.
+    num_outputs: Number of classes or findings.
+    multi_label: Whether an image has findings, each with its own logit.
   """
   num_outputs: int
   multi_label: bool
@@ -54,7 +54,7 @@ class Classification:
     return builder(input_shape, self.num_outputs)
 
   def right(self, outputs, y):
-    """Of several findings, the share of them for each example."""
+    """With several findings, each example counts as the share of its findings that are correct."""
     if self.multi_label:
       return tf.reduce_sum(tf.reduce_mean(tf.cast(tf.equal(outputs > 0, y > 0.5), tf.float64), axis=1))
     return tf.reduce_sum(tf.cast(tf.equal(tf.argmax(outputs, 1, tf.int32), tf.cast(y, tf.int32)), tf.float64))
@@ -64,7 +64,7 @@ class Classification:
             else tf.keras.metrics.SparseCategoricalAccuracy(name='accuracy')]
 
   def measure(self, outputs, y):
-    """Returns accuracy and loss, and AUC where it means something: two classes, or one value per finding."""
+    """Returns accuracy and loss, and AUC if it is meaningful: for two classes, or one value per finding."""
     return {'evaluation': {'accuracy': float(self._correct(outputs, y).mean()),
                            'loss': float(self._losses(outputs, y).mean()), **self._ranking(outputs, y)}}
 
@@ -89,7 +89,7 @@ class Classification:
     return tf.keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True).numpy()
 
   def _ranking(self, logits, y):
-    from sklearn import metrics  # Late: half a second.
+    from sklearn import metrics  # Imported late: the import takes half a second.
     if not self.multi_label:
       if logits.shape[1] != 2 or len(np.unique(y)) < 2:
         return {}
@@ -107,7 +107,7 @@ def build(settings, class_names, multi_label, normal_class) -> base.Objective:
 
 
 class _OfFunction(tf.keras.losses.Loss):
-  """The loss that a plain function computes for each example."""
+  """A loss that a plain function computes for each example."""
 
   def __init__(self, function):
     super().__init__(name=getattr(function, '__name__', 'loss'))
@@ -121,7 +121,7 @@ def _loss(settings):
   """Returns the user's loss, or None.
 
   Raises:
-    ValueError: A reference leads nowhere, or to nothing that can be called.
+    ValueError: A reference points to nothing, or to an object that cannot be called.
   """
   if settings.loss is None:
     return None

@@ -1,7 +1,7 @@
 """Embeddings for verification: unit vectors whose cosine says whether two images show the same.
 
-The loss contrasts each image of a client's batch with the others in it (Khosla et al., "Supervised Contrastive
-Learning", NeurIPS 2020, equation 2), so clients need no common list of identities and never name theirs.
+The loss contrasts each image of a client's batch with the other images in it (Khosla et al., "Supervised Contrastive
+Learning", NeurIPS 2020, equation 2). So clients need no common list of identities and never name their own.
 """
 
 import dataclasses
@@ -23,15 +23,15 @@ METRICS = (
 
 @tf.keras.utils.register_keras_serializable('tff_vision')
 class InBatchContrast(tf.keras.losses.Loss):
-  """For each image of a batch the mean of -log softmax similarity to the others of its class.
+  """For each image of a batch, the mean of -log softmax similarity to the other images of its class.
 
-  An image without another of its class, or none of a different class, adds zero.
+  An image adds zero if the batch has no other image of its class, or no image of a different class.
   """
 
   def call(self, y_true, y_pred):
     alike = tf.matmul(y_pred, y_pred, transpose_b=True) / _TEMPERATURE
     itself = tf.eye(tf.shape(alike)[0])
-    equal = tf.equal(y_true[:, None], y_true[None])  # In a graph of TensorFlow 1's style `==` is identity.
+    equal = tf.equal(y_true[:, None], y_true[None])  # In a TensorFlow 1 style graph `==` tests identity.
     same = tf.cast(equal, tf.float32) - itself
     log_share = alike - tf.reduce_logsumexp(alike - 1e9 * itself, axis=1, keepdims=True)
     count = tf.reduce_sum(same, 1)
@@ -41,7 +41,7 @@ class InBatchContrast(tf.keras.losses.Loss):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Embedding:
-  """Outputs are [batch, size], of length one."""
+  """Outputs are [batch, size], vectors of length one."""
   num_outputs: int
   metric: str = 'auc'
   task: str = 'embedding'
@@ -63,7 +63,7 @@ class Embedding:
     return False
 
   def keras_model(self, builder, input_shape):
-    """Returns the model of `size` outputs with their length divided out."""
+    """Returns the model of `size` outputs, with each output vector divided by its length."""
     inner = builder(input_shape, self.num_outputs)
     return tf.keras.Model(inner.inputs, tf.keras.layers.UnitNormalization()(inner.outputs[0]), name=inner.name)
 
@@ -75,18 +75,18 @@ class Embedding:
     return []
 
   def measure(self, outputs, y):
-    """Returns error rates over all pairs of images, of up to 2,000 images evenly spaced in the test set."""
+    """Returns error rates over all pairs of up to 2,000 images, evenly spaced in the test set."""
     same, alike = _pairs(outputs, y)
     if not 0 < same.sum() < len(same):
       return {'evaluation': {}}
-    from sklearn import metrics  # Late: half a second.
+    from sklearn import metrics  # Imported late: the import takes half a second.
     return {'evaluation': {
         'auc': float(metrics.roc_auc_score(same, alike)), 'equal_error_rate': equal_error_rate(same, alike),
         **{f'true_accept_rate_at_{rate:g}': base.true_rate_at(same, alike, rate) for rate in _FALSE_ACCEPTS},
         'pairs': len(same), 'same_pairs': int(same.sum())}, 'roc': base.roc(same, alike)}
 
   def yardstick(self, outputs, y):
-    """Returns the cosine above which as many test pairs of different classes lie as pairs of one class below."""
+    """Returns the cosine threshold at which the two error rates on test pairs are equal, and this rate."""
     same, alike = _pairs(outputs, y)
     if not 0 < same.sum() < len(same):
       return {}
@@ -103,7 +103,7 @@ class Embedding:
 
 
 def equal_error_rate(same: np.ndarray, alike: np.ndarray) -> float:
-  """Returns the rate at which as large a share of equals is rejected as of others accepted."""
+  """Returns the error rate at which the rejected share of equal pairs is the same as the accepted share of others."""
   from sklearn import metrics
   false_rate, true_rate, _ = metrics.roc_curve(same, alike)
   gap = 1 - true_rate - false_rate  # Falls from 1 to -1.
@@ -113,7 +113,7 @@ def equal_error_rate(same: np.ndarray, alike: np.ndarray) -> float:
 
 
 def _pairs(outputs, y):
-  """Returns of each pair of images whether they show the same, and the cosine of their vectors."""
+  """Returns for each pair of images whether they have the same class, and the cosine of their vectors."""
   if len(y) > _MOST_IMAGES:
     chosen = np.linspace(0, len(y) - 1, _MOST_IMAGES).astype(np.int64)
     outputs, y = outputs[chosen], y[chosen]

@@ -1,6 +1,6 @@
 """What a number of an evaluation is: its name and title, which way is better, and how it is written.
 
-An objective declares its metrics, and every reader (reports, comparisons, sweeps, progress, cards) goes by that.
+An objective declares its metrics. All readers (reports, comparisons, sweeps, progress, cards) use this declaration.
 """
 
 import dataclasses
@@ -14,10 +14,10 @@ class Metric:
 
   Attributes:
     name: Its key in `evaluation`.
-    title: In words; '': the name with spaces.
-    higher_is_better: False of losses and errors.
+    title: The name in words; '': the name with spaces.
+    higher_is_better: False for losses and errors.
     percent: Whether it is a share, written in percent.
-    detail: Whether it stands in a run's own report only, and not where runs are compared or followed.
+    detail: Whether it is shown only in a run's own report, and not where runs are compared or monitored.
   """
   name: str
   title: str = ''
@@ -27,16 +27,16 @@ class Metric:
 
   @property
   def label(self) -> str:
-    """In words."""
+    """The title in words."""
     return self.title or self.name.replace('_', ' ')
 
   @property
   def heading(self) -> str:
-    """In words, with a capital first."""
+    """The title in words, with a capital first letter."""
     return self.label[:1].upper() + self.label[1:]
 
   def goodness(self, value: float) -> float:
-    """Returns a number that is the higher the better `value` is."""
+    """Returns a number that is higher if `value` is better."""
     return value if self.higher_is_better else -value
 
 
@@ -45,10 +45,10 @@ LOSS = Metric(name='loss', higher_is_better=False)
 
 
 def of(objective: Any) -> tuple[Metric, ...]:
-  """Returns what an objective declares; of one that declares nothing, the metric that it names first, and the loss.
+  """Returns the metrics that an objective declares; if it declares none, its main metric and the loss.
 
   Raises:
-    ValueError: It declares something else than metrics, a name twice, or not the one that it names first.
+    ValueError: It declares something other than metrics, declares a name twice, or does not declare its main metric.
   """
   declared = getattr(objective, 'declared', None)
   if declared is None:
@@ -64,15 +64,15 @@ def of(objective: Any) -> tuple[Metric, ...]:
 
 
 def shown(declared: Sequence[Metric], first: str) -> list[Metric]:
-  """Returns those that are no details, the one called `first` before the others."""
+  """Returns the metrics that are not details, with the one called `first` before the others."""
   return sorted((one for one in declared if not one.detail), key=lambda one: one.name != first)
 
 
 def choosing(declared: Sequence[Metric], measured: Sequence[Any]) -> Metric | None:
-  """Returns by which metric runs are chosen: the first declared one that all of them have; None if there is none.
+  """Returns the metric by which runs are chosen: the first declared one that all runs have; None if there is none.
 
   Args:
-    measured: Of each run, what holds its metrics by name.
+    measured: For each run, a container of its metrics by name.
   """
   return next((one for one in declared if not one.detail and all(
       found.get(one.name) is not None for found in measured)), None)

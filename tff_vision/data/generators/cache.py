@@ -12,15 +12,15 @@ from tff_vision.data.sources import fetch
 
 def load_or_make(name: str, make: Callable[[], Mapping[str, np.ndarray]],
                  data_dir: str | None = None) -> Mapping[str, np.ndarray]:
-  """Returns the arrays of `name`.npz in the cache, which `make` fills the first time.
+  """Returns the arrays of `name`.npz in the cache. The first time, `make` draws them.
 
   Args:
-    name: Names everything the arrays depend on: generator, its version, parameters, seed.
-    make: Draws the arrays; deterministic, so two processes that draw at once write the same file.
-    data_dir: The folder instead of the cache's. One that cannot be written costs the next start another drawing.
+    name: Contains everything the arrays depend on: generator, its version, parameters, seed.
+    make: Draws the arrays. It is deterministic, so two processes that draw at the same time write the same file.
+    data_dir: The folder to use instead of the cache. If it cannot be written, the next start draws the arrays again.
   """
   path = pathlib.Path(fetch.cache_dir(data_dir)) / f'{name}.npz'
-  # A file that cannot be read is drawn anew and replaced.
+  # A file that cannot be read is drawn again and replaced.
   with contextlib.suppress(OSError, ValueError, EOFError, zipfile.BadZipFile), np.load(path) as stored:
     return dict(stored)
   arrays = make()
@@ -31,5 +31,5 @@ def load_or_make(name: str, make: Callable[[], Mapping[str, np.ndarray]],
 
 
 def locate(data_dir: str | None) -> tuple[bool, str]:
-  """Returns (True, how): generated data is on every machine."""
+  """Returns (True, how): generated data is available on every machine."""
   return True, f'generated; kept in {fetch.cache_dir(data_dir)}'

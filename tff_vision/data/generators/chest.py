@@ -1,7 +1,7 @@
 """Generates chest films of three hospitals that differ in scanner, prevalence and markers.
 
-The marker gives a hospital away and with it the odds of disease: a shortcut that a model trained at one place learns
-and that fails elsewhere. Films are phantoms (see `chest_anatomy`), for experiments and never for diagnosis.
+The marker identifies the hospital, and so tells the odds of disease: a shortcut that a model trained at one place
+learns and that fails elsewhere. Films are phantoms (see `chest_anatomy`), for experiments and never for diagnosis.
 """
 
 import dataclasses
@@ -15,23 +15,23 @@ from tff_vision.data.sources.pool import Pool
 
 SIZES = (28, 64)
 _VERSION = 1
-_BATCH = 100  # Films drawn at once: what they need fits into the processor's cache.
+_BATCH = 100  # Number of films drawn at once: the memory they need fits into the processor's cache.
 _MAIN_FINDING = (0.5, 0.25, 0.15, 0.10)
 _SECOND_FINDING = 0.2
-_REFERENCE = 64  # Lengths of scanners are in pixels of films of this size.
+_REFERENCE = 64  # Lengths of scanners are given in pixels of films of this size.
 _LETTERS = {'R': ('1110', '1001', '1110', '1010', '1001'), 'L': ('1000', '1000', '1000', '1000', '1111')}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Hospital:
-  """One client.
+  """One hospital, which is one client.
 
   Attributes:
-    train, test: Numbers of films.
+    train, test: Numbers of films for training and for testing.
     prevalence: Share of films with a finding.
-    gain, offset, gamma: Of the detector: (gain * exposure + offset) ** gamma.
-    noise: Deviation of quantum noise at full exposure; it grows with the root of exposure.
-    blur: Deviation of the focal spot, in pixels at 64.
+    gain, offset, gamma: Parameters of the detector: (gain * exposure + offset) ** gamma.
+    noise: Standard deviation of quantum noise at full exposure; it grows with the square root of exposure.
+    blur: Standard deviation of the focal spot, in pixels of a film of 64.
     vignette: Loss of light in the corners.
     marker: Letter in the corner, or ''.
     collimation: Largest dark border, as a share of the film.
@@ -59,7 +59,7 @@ HOSPITALS = {
 
 
 def load(config: configs.DataConfig) -> Pool:
-  """Returns films that are normal or abnormal; image_size is 28, unless said, or 64."""
+  """Returns films that are normal or abnormal; image_size is 28 (the default) or 64."""
   return _load(config, multi_label=False)
 
 
@@ -69,19 +69,19 @@ def load_findings(config: configs.DataConfig) -> Pool:
 
 
 def load_large(config: configs.DataConfig) -> Pool:
-  """Returns the films of hospitals with four times as many for training: 4,800, 2,000 and 3,200."""
+  """Returns films of the same hospitals with four times as many for training: 4,800, 2,000 and 3,200."""
   return _load(config, multi_label=False, times=4)
 
 
 def pool(*, seed: int, size: int = 28, multi_label: bool = False, data_dir: str | None = None, times: int = 1) -> Pool:
-  """Draws the films of three hospitals: seconds at 28 pixels, once.
+  """Draws the films of three hospitals. This takes seconds at 28 pixels, and is done once.
 
   Args:
     seed: Everything depends on it.
     size: One of `SIZES`.
     multi_label: Whether labels are findings, or 0 for normal and 1 for abnormal.
     data_dir: Where to keep the arrays, if not in the cache.
-    times: Hospitals have so many times their training films.
+    times: Factor on the number of training films of each hospital.
 
   Raises:
     ValueError: There is no such size.
@@ -124,7 +124,7 @@ def _draw(seed, size, times=1):
 
 
 def _diagnose(rng, films, prevalence):
-  """Returns [films, findings] of bool: no, one or two findings."""
+  """Returns [films, findings] of bool; each film has no, one or two findings."""
   number = len(chest_anatomy.FINDINGS)
   ill = rng.random(films) < prevalence
   main = np.eye(number, dtype=bool)[rng.choice(number, films, p=_MAIN_FINDING)]
@@ -133,17 +133,17 @@ def _diagnose(rng, films, prevalence):
 
 
 def scan(rng: np.random.Generator, film: np.ndarray, hospital: Hospital) -> np.ndarray:
-  """Returns what a hospital's scanner makes of ideal films.
+  """Returns the images that a hospital's scanner gives of ideal films.
 
   Args:
-    rng: Chance: exposure, noise and where the border lies.
+    rng: Source of randomness for exposure, noise and the place of the border.
     film: [films, size, size] float.
-    hospital: Whose scanner.
+    hospital: The hospital that has the scanner.
 
   Returns:
     [films, size, size, 1] uint8.
   """
-  from scipy import ndimage  # Late: only drawing needs it.
+  from scipy import ndimage  # Imported late: only drawing needs it.
   films, size, _ = film.shape
   blur = hospital.blur * size / _REFERENCE
   seen = ndimage.gaussian_filter(film, (0, blur, blur), mode='nearest')
@@ -160,7 +160,7 @@ def scan(rng: np.random.Generator, film: np.ndarray, hospital: Hospital) -> np.n
 
 
 def _marker(letter, size):
-  """Returns [size, size] how much of each pixel the letter covers."""
+  """Returns [size, size], the share of each pixel that the letter covers."""
   template = np.zeros((_REFERENCE, _REFERENCE))
   for row, bits in enumerate(_LETTERS.get(letter, ())):
     for column, bit in enumerate(bits):

@@ -12,12 +12,12 @@ FINDINGS = ('consolidation', 'effusion', 'nodule', 'cardiomegaly')
 _CONSOLIDATION, _EFFUSION, _NODULE, _CARDIOMEGALY = range(4)
 _SIDES = (-1, 1)
 _RIBS = 8
-_VESSELS = 7  # On each side.
+_VESSELS = 7  # Number of vessels on each side.
 
 
 @dataclasses.dataclass(frozen=True)
 class _Lung:
-  """One lung of each film: its mask, and where it is."""
+  """One lung of each film: its mask and its position."""
   side: int
   mask: np.ndarray
   x: np.ndarray
@@ -31,7 +31,7 @@ def draw(rng: np.random.Generator, findings: np.ndarray, severity: np.ndarray, s
   """Draws one patient for each row of findings.
 
   Args:
-    rng: Chance.
+    rng: Source of randomness.
     findings: [films, 4] of bool in the order of `FINDINGS`.
     severity: [films] in 0..1: how large or dense the findings are.
     size: Height and width in pixels.
@@ -54,7 +54,7 @@ def draw(rng: np.random.Generator, findings: np.ndarray, severity: np.ndarray, s
   film += _bones(chance, x, y, torso) + _vessels(chance, x, y)
   film += air * sum(amplitude * _texture(rng, len(findings), size, grain)
                     for grain, amplitude in ((16, 0.02), (6, 0.012), (3, 0.010)))
-  # Opacities replace air: they stay inside the lung and out of the heart's shadow.
+  # Opacities replace air: they stay inside the lung and outside the heart's shadow.
   for finding, opacity in ((_CONSOLIDATION, _consolidation), (_EFFUSION, _effusion), (_NODULE, _nodule)):
     left = rng.random((len(findings), 1, 1)) < 0.5
     shades = [opacity(chance, x, y, lung, severity) * lung.mask for lung in lungs]
@@ -63,7 +63,7 @@ def draw(rng: np.random.Generator, findings: np.ndarray, severity: np.ndarray, s
 
 
 class _Chance:
-  """Random numbers, one a film."""
+  """Random numbers, one for each film."""
 
   def __init__(self, rng, films):
     self._rng, self._shape = rng, (films, 1, 1)
@@ -101,7 +101,7 @@ def _heart(chance, x, y, scale):
 def _lungs(chance, x, y):
   breath = chance.normal(0.06)
   lungs = []
-  for side in _SIDES:  # The heart's lung is the smaller one, and its diaphragm the lower one.
+  for side in _SIDES:  # The lung on the heart's side is the smaller one, and its diaphragm is lower.
     centre_x, centre_y = side * (0.45 + chance.normal(0.02)), -0.08 + chance.normal(0.02)
     width, height = 0.31 + chance.normal(0.02) - 0.02 * (side > 0), 0.68 + breath + chance.normal(0.02)
     taper = np.clip(1 + 0.28 * (y - centre_y) / height, 0.4, 1.5)
@@ -113,7 +113,7 @@ def _lungs(chance, x, y):
 
 
 def _bones(chance, x, y, torso):
-  """Returns ribs, behind and in front, and clavicles."""
+  """Returns ribs (back and front) and clavicles."""
   raised, bright = chance.normal(0.03), 0.05 + chance.normal(0.012)
   aside = np.abs(x)
   bones = (0.10 * np.exp(-np.square((y + 0.70 + 0.13 * (aside - 0.1) - raised) / 0.03))
@@ -127,7 +127,7 @@ def _bones(chance, x, y, torso):
 
 
 def _vessels(chance, x, y):
-  """Returns the vessels that leave the hila, thinner outwards: on every film, and easily taken for something else."""
+  """Returns the vessels that leave the hila, thinner outwards: every film has them, and they look like findings."""
   brightest = np.zeros_like(x)
   for side in _SIDES:
     for _ in range(_VESSELS):
@@ -158,7 +158,7 @@ def _effusion(chance, x, y, lung, severity):
   outwards = lung.side * (x - lung.x)
   level = lung.floor - (0.16 + 0.46 * severity) + 0.5 * np.square(outwards - 0.6 * lung.width)
   level = level - 0.55 * np.clip(outwards, -0.2, 0.4) + chance.normal(0.02)
-  # The fluid lies in the outer part of the chest: towards the heart it thins out.
+  # The fluid lies in the outer part of the chest and becomes thinner towards the heart.
   return 0.36 * _edge(level - y, 0.05) * _edge(-outwards / lung.width - 0.55, 0.08)
 
 
@@ -170,7 +170,7 @@ def _nodule(chance, x, y, lung, severity):
 
 
 def _texture(rng, films, size, grain):
-  """Returns [films, size, size] smooth noise of deviation about 1; `grain` in pixels of a film of 64."""
+  """Returns [films, size, size], smooth noise of deviation about 1; `grain` is in pixels of a film of 64."""
   knots = max(2, round(64 / grain) + 1)
   at = np.linspace(0, knots - 1, size)
   weights = np.clip(1 - np.abs(at[:, None] - np.arange(knots)), 0, 1).astype(np.float32)  # Linear interpolation.

@@ -1,7 +1,7 @@
 """The 62 characters of EMNIST as strokes in ten of the Hershey fonts (see NOTICE).
 
-A glyph is stored as pairs of characters: each is a coordinate, its code minus that of 'R'; the pair ' R' lifts
-the pen. y grows downwards; capitals are 21 units high.
+A glyph is stored as pairs of characters. Each character is a coordinate: its code minus the code of 'R'. The pair ' R'
+lifts the pen. y grows downwards; capitals are 21 units high.
 """
 
 import functools
@@ -12,7 +12,7 @@ import numpy as np
 
 CHARACTERS = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 _FILE = pathlib.Path(__file__).with_name('hershey_glyphs.json')
-_STEP = 0.6  # Points per stroke are so many units apart, about half a pixel once drawn.
+_STEP = 0.6  # Distance of points along a stroke, in font units: about half a pixel when drawn.
 
 
 @functools.cache
@@ -25,8 +25,8 @@ def fonts() -> tuple[str, ...]:
 def points(font: str, character: str) -> np.ndarray:
   """Returns [points, 2] float32 (x, y) along the strokes of a glyph, `_STEP` apart or closer; read-only.
 
-  Horizontally the origin is the glyph's centre. Vertically it is halfway between the glyph's centre and that of
-  the font's capitals: people centre a letter in its box, but keep `p` lower than `b`.
+  Horizontally the origin is the glyph's centre. Vertically it is halfway between the centre of the glyph and the
+  centre of the font's capitals: people centre a letter in its box, but keep `p` lower than `b`.
   """
   strokes = [_resample(stroke) for stroke in _decode(_encoded()[font][character])]
   found = np.concatenate(strokes)

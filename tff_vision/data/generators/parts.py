@@ -1,7 +1,7 @@
 """Generates images of machined discs from eight factories, with and without defects (32x32x1).
 
-The layout of industrial inspection sets such as MVTec AD (Bergmann et al., CVPR 2019): only good parts to train on,
-and every kind of defect to test on. Factories have products of their own, light, lens and sensor.
+The layout is that of industrial inspection sets such as MVTec AD (Bergmann et al., CVPR 2019): only good parts for
+training, and every kind of defect for testing. Each factory has its own products, light, lens and sensor.
 """
 
 import dataclasses
@@ -21,15 +21,15 @@ _TEST_GOOD, _TEST_OF_EACH_DEFECT = 50, 10
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Factory:
-  """One client.
+  """One factory, which is one client.
 
   Attributes:
-    train: Number of good parts to train on.
+    train: Number of good parts for training.
     bores: Holes around the centre of each of its products.
-    gain, gamma: Of its camera.
-    noise: Deviation of its sensor's noise.
-    blur: Of its lens, in pixels.
-    light: How much brighter one side is than the other.
+    gain, gamma: Parameters of its camera.
+    noise: Standard deviation of its sensor's noise.
+    blur: Blur of its lens, in pixels.
+    light: How much brighter one side of the image is than the other.
   """
   train: int
   bores: tuple[int, ...]
@@ -53,12 +53,12 @@ FACTORIES = {
 
 
 def load(config: configs.DataConfig) -> Pool:
-  """Returns the parts, the same whatever the run's seed: 1,870 to train on, 800 to test on."""
+  """Returns the parts, 1,870 for training and 800 for testing. They do not depend on the run's seed."""
   return pool(seed=0, data_dir=config.data_dir)
 
 
 def pool(*, seed: int, data_dir: str | None = None) -> Pool:
-  """Draws the parts of all factories: a second, once.
+  """Draws the parts of all factories. This takes a second, and is done once.
 
   Args:
     seed: Everything depends on it.
@@ -75,14 +75,14 @@ def photograph(rng: np.random.Generator, labels: np.ndarray, factory: Factory) -
   """Returns one image for each label.
 
   Args:
-    rng: Chance: how the part lies, its texture, the defect, light and noise.
+    rng: Source of randomness for the part's position, its texture, the defect, light and noise.
     labels: [n] numbers of `CLASSES`.
-    factory: Whose products and camera.
+    factory: The factory that has the products and the camera.
 
   Returns:
     [n, 32, 32, 1] uint8.
   """
-  from scipy import ndimage  # Late: only drawing needs it.
+  from scipy import ndimage  # Imported late: only drawing needs it.
   n = len(labels)
   number = (n, 1, 1)
   y, x = np.mgrid[-1:1:_SIDE * 1j, -1:1:_SIDE * 1j][:, None]
@@ -97,7 +97,7 @@ def photograph(rng: np.random.Generator, labels: np.ndarray, factory: Factory) -
     angle = 2 * np.pi * bore / bores[:, None, None]
     open_ = _edge(0.11 - np.hypot(x - 0.58 * np.cos(angle), y - 0.58 * np.sin(angle)))
     metal = np.minimum(metal, 1 - open_ * ((bore < bores) & (missing != bore))[:, None, None])
-  # Turning leaves grooves around the centre.
+  # Turning on a lathe leaves grooves around the centre.
   grooves = (0.04 * np.sin(34 * radius + rng.uniform(0, 2 * np.pi, number))
              + 0.03 * rng.standard_normal((n, _SIDE, _SIDE)))
   surface = _damaged(rng, labels, x, y, 0.72 + grooves)
@@ -110,12 +110,12 @@ def photograph(rng: np.random.Generator, labels: np.ndarray, factory: Factory) -
 
 
 def _edge(depth):
-  """Returns how much of a pixel is covered whose centre lies so deep within a shape."""
+  """Returns the covered share of a pixel whose centre lies at this depth inside a shape."""
   return np.clip(0.5 + depth * _SIDE / 2, 0, 1)
 
 
 def _damaged(rng, labels, x, y, surface):
-  """Returns the surface with scratches, holes and stains of their classes, each of its own strength."""
+  """Returns the surface with the scratch, hole or stain of each part's class, each with its own strength."""
   number = (len(labels), 1, 1)
   is_a = lambda name: (labels == CLASSES.index(name))[:, None, None]
   angle, along = rng.uniform(0, 2 * np.pi, number), rng.uniform(0.4, 0.75, number)
@@ -131,7 +131,7 @@ def _damaged(rng, labels, x, y, surface):
 
 
 def _chips(rng, labels, x, y):
-  """Returns what is broken off the rim."""
+  """Returns the pieces that are broken off the rim."""
   number = (len(labels), 1, 1)
   angle = rng.uniform(0, 2 * np.pi, number)
   chip = _edge(rng.uniform(0.1, 0.2, number) - np.hypot(x - 0.88 * np.cos(angle), y - 0.88 * np.sin(angle)))

@@ -1,6 +1,6 @@
 """Generates images of ten coloured shapes (32x32x3): a small stand-in for CIFAR in tests.
 
-Shapes have superclasses, so the set also serves the Pachinko partition. It has no clients of its own.
+Shapes have superclasses, so the set can also be used with the Pachinko partition. It has no clients of its own.
 """
 
 import numpy as np
@@ -21,12 +21,12 @@ _LEAST_CONTRAST = 0.25
 
 
 def load(config: configs.DataConfig) -> Pool:
-  """Returns 6,000 training and 1,000 test images, the same whatever the run's seed."""
+  """Returns 6,000 training and 1,000 test images. They do not depend on the run's seed."""
   return pool(seed=0, data_dir=config.data_dir)
 
 
 def pool(*, seed: int, train: int = _TRAIN, test: int = _TEST, data_dir: str | None = None) -> Pool:
-  """Draws that many images of balanced classes: a few seconds, once.
+  """Draws `train` and `test` images of balanced classes. This takes a few seconds, and is done once.
 
   Args:
     seed: Everything depends on it.
@@ -45,7 +45,7 @@ def draw(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
   """Draws one image for each label.
 
   Args:
-    rng: Chance: place, size, turn, colours, light and noise.
+    rng: Source of randomness for position, size, rotation, colours, light and noise.
     labels: [n] class numbers.
 
   Returns:
@@ -59,7 +59,7 @@ def draw(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
   inside = np.zeros(x.shape)
   for c, depth in enumerate(_DEPTHS):
     mine = labels == c
-    # The edge is a pixel wide whatever the shape's size.
+    # The edge is one pixel wide for shapes of any size.
     inside[mine] = np.clip(0.5 + depth(x[mine], y[mine]) * size[mine] * _SIDE / 2, 0, 1)
   paint, ground = _colours(rng, len(labels))
   light = 1 + 0.25 * (rng.uniform(-1, 1, number) * np.linspace(-1, 1, _SIDE)
@@ -70,7 +70,7 @@ def draw(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
 
 
 def _colours(rng, number):
-  """Returns colours of shapes and of backgrounds, [number, 1, 1, 3] each, that the eye can tell apart."""
+  """Returns colours of shapes and of backgrounds, [number, 1, 1, 3] each, that the eye can distinguish."""
   paint, ground = rng.uniform(0.05, 0.95, (2, number, 3))
   apart = paint - ground
   length = np.linalg.norm(apart, axis=1, keepdims=True)
@@ -79,7 +79,7 @@ def _colours(rng, number):
 
 
 def _polygon(corners):
-  """Returns how deep a point lies within a regular polygon that touches the unit circle."""
+  """Returns the depth of a point inside a regular polygon that touches the unit circle."""
   def depth(x, y):
     angle = np.mod(np.arctan2(y, x), 2 * np.pi / corners) - np.pi / corners
     return np.cos(np.pi / corners) - np.hypot(x, y) * np.cos(angle)
@@ -100,7 +100,7 @@ def _within_square(x, y):
   return 0.85 - np.maximum(np.abs(x), np.abs(y))
 
 
-# How deep a point lies within each shape, negative outside, in radii.
+# The depth of a point inside each shape, in radii; negative outside.
 _DEPTHS = (
     lambda x, y: 0.9 - np.hypot(x, y),
     lambda x, y: 0.25 - np.abs(np.hypot(x, y) - 0.7),

@@ -1,7 +1,7 @@
 """Generates images of four characters in one hand (56x56x1), for verification of writers.
 
-The hands of `writers`, several of them at each office. An office is a client, a writer a class, and offices that never
-train have writers that the model has never met.
+The handwriting comes from `writers`; each office has several writers. An office is a client and a writer is a class.
+Offices that never train have writers that the model has never seen.
 """
 
 import dataclasses
@@ -16,14 +16,14 @@ from tff_vision.data.sources.pool import Pool
 
 _VERSION = 1
 _OFFICES = 24
-_WRITERS = 6  # At each office.
-_SAMPLES = 20  # Of each writer, a quarter of them to test.
+_WRITERS = 6  # Number of writers at each office.
+_SAMPLES = 20  # Number of samples of each writer; a quarter of them are test examples.
 
 
 def load(config: configs.DataConfig) -> Pool:
-  """Returns the offices that `config` asks for; one in three more never trains, with partition=natural.
+  """Returns the offices that `config` asks for; with partition=natural, one third more offices that never train.
 
-  The data is the same whatever the run's seed.
+  The data does not depend on the run's seed.
   """
   trained = _OFFICES
   if config.partition == 'natural' and config.num_clients is not None:
@@ -36,10 +36,10 @@ def load(config: configs.DataConfig) -> Pool:
 
 
 def pool(*, num_clients: int, seed: int, data_dir: str | None = None) -> Pool:
-  """Draws the samples of six writers for each of `num_clients` offices; seconds, once.
+  """Draws the samples of six writers for each of `num_clients` offices. This takes seconds, and is done once.
 
   Args:
-    seed: A writer depends on it and on the writer's number only.
+    seed: A writer depends only on it and on the writer's number.
     data_dir: Where to keep the arrays, if not in the cache.
   """
   arrays = cache.load_or_make(f'synthetic_emnist_writers-v{_VERSION}-{num_clients}-s{seed}',
@@ -68,7 +68,7 @@ def _draw(num_clients, seed):
 
 
 def _squares(characters):
-  """Returns two by two characters, [4 n, 28, 28, 1] -> [n, 56, 56, 1]."""
+  """Joins four characters into one image, two by two: [4 n, 28, 28, 1] -> [n, 56, 56, 1]."""
   side = characters.shape[1]
   rows = characters.reshape(-1, 2, 2, side, side, 1).transpose(0, 1, 3, 2, 4, 5)
   return rows.reshape(-1, 2 * side, 2 * side, 1)

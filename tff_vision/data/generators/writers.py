@@ -1,8 +1,9 @@
 """Generates handwriting of many writers: 62 characters, 28x28, in the form of federated EMNIST.
 
-A writer has a main alphabet with a quarter of the characters from others, slant, rotation, size, proportions, pen
-width, ink, a smooth warp of the plane, tremor, and how much all that varies from one character to the next. Light
-paper (255), dark ink (0), upright: the convention of TFF's EMNIST (Caldas et al. 2018, arXiv:1812.01097), in uint8.
+A writer has a main alphabet, with a quarter of the characters from other alphabets. A writer also has slant, rotation,
+size, proportions, pen width, ink, a smooth warp of the plane, tremor, and an amount by which all this varies from one
+character to the next. Images are upright, with light paper (255) and dark ink (0): the convention of TFF's EMNIST
+(Caldas et al. 2018, arXiv:1812.01097), in uint8.
 """
 
 import dataclasses
@@ -19,17 +20,16 @@ _VERSION = 1
 _SIDE = 28
 _TEST_FRACTION = 0.15
 _WRITERS = 100
-# In the order of `glyphs.fonts()`; the plainest are common.
+# In the order of `glyphs.fonts()`; the plainest fonts are the most common.
 _FONT_WEIGHTS = (5, 4, 2, 1.5, 2, 2, 1, 1, 0.7, 1)
 _ALLOGRAPHS = 0.25
 _WAVES = 3
 
 
 def load(config: configs.DataConfig) -> Pool:
-  """Returns the writers that `config` asks for; one in five more never trains, with partition=natural.
+  """Returns the writers that `config` asks for; with partition=natural, one fifth more writers that never train.
 
-  The data is the same whatever the run's seed. A partition other than natural shares out the characters of 100
-  writers.
+  The data does not depend on the run's seed. A partition other than natural divides the characters of 100 writers.
   """
   if config.partition != 'natural':
     return pool(num_clients=_WRITERS, seed=0, data_dir=config.data_dir)
@@ -41,11 +41,11 @@ def load(config: configs.DataConfig) -> Pool:
 
 def pool(*, num_clients: int, seed: int, examples_per_client: int = 100, heterogeneity: float = 1.0,
          data_dir: str | None = None) -> Pool:
-  """Draws writers; 100 of them with about 100 characters each take seconds, once.
+  """Draws writers. This takes seconds for 100 writers with about 100 characters each, and is done once.
 
   Args:
     num_clients: How many writers.
-    seed: A writer depends on it and on the writer's number only.
+    seed: A writer depends only on it and on the writer's number.
     examples_per_client: Mean number of characters; sizes are log-normal, between 12 and 418 (EMNIST's largest).
       `_TEST_FRACTION` of each writer's characters, at least one, are test examples.
     heterogeneity: Scales how much writers differ; 0 makes them alike.
@@ -62,7 +62,7 @@ def pool(*, num_clients: int, seed: int, examples_per_client: int = 100, heterog
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-  """What is constant over the characters of one writer; lengths in pixels of a 28x28 image, angles in radians."""
+  """Properties shared by all characters of one writer; lengths in pixels of a 28x28 image, angles in radians."""
   alphabet: tuple[str, ...]  # The font of each of the 62 characters.
   slant: float
   rotation: float
@@ -79,7 +79,7 @@ class Style:
 
 
 def draw_style(rng: np.random.Generator, heterogeneity: float = 1.0) -> Style:
-  """Draws a person."""
+  """Draws the style of one person at random."""
   h = heterogeneity
   weights = np.array(_FONT_WEIGHTS) / sum(_FONT_WEIGHTS)
   fonts = rng.choice(glyphs.fonts(), p=weights, size=1 + len(glyphs.CHARACTERS))
@@ -101,7 +101,7 @@ def write(style: Style, labels: np.ndarray, rng: np.random.Generator) -> np.ndar
   Args:
     style: The person.
     labels: [n] class numbers.
-    rng: Chance variation from one character to the next.
+    rng: Source of the random variation from one character to the next.
 
   Returns:
     [n, 28, 28, 1] uint8, 255 paper, 0 full ink.
@@ -118,7 +118,7 @@ def write(style: Style, labels: np.ndarray, rng: np.random.Generator) -> np.ndar
 
 
 def _bend(style, points, lengths, rng):
-  """Moves the points of n ideal glyphs, [points, 2] in font units, to where this person puts them, in pixels."""
+  """Maps the points of n ideal glyphs, [points, 2] in font units, to this person's positions, in pixels."""
   n = len(lengths)
   spread = lambda per_glyph: np.repeat(per_glyph.astype(np.float32), lengths, axis=0)
   normal = lambda scale, *shape: rng.normal(0, scale, (n, *shape))
@@ -145,7 +145,7 @@ def _wave(x, y, frequency, phase, amplitude):
 
 
 def _distance(points):
-  """Returns [28, 28] distances from pixel centres to the nearest of [points, 2]: from each axis' squares, summed."""
+  """Returns [28, 28] distances from pixel centres to the nearest of [points, 2], from the squares along each axis."""
   centres = np.arange(_SIDE, dtype=np.float32)[:, None] + 0.5
   across = np.square(centres - points[:, 0])
   down = np.square(centres - points[:, 1])

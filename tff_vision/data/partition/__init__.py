@@ -1,7 +1,7 @@
 """How examples become clients: pure functions of (labels, config, seed).
 
-The table holds the schemes that make clients; `natural` is another matter, for owners bring their names with them,
-and has its own function `natural.by_owner`.
+The table holds the schemes that make clients. `natural` is not in it, because its clients already have names; it has
+its own function `natural.by_owner`.
 """
 
 from collections.abc import Mapping
@@ -14,19 +14,19 @@ __all__ = ['PARTITIONS', 'Labels', 'PartitionFn', 'Split']
 
 
 class PartitionFn(Protocol):
-  """Shares examples out over clients; every random choice comes from `seed`."""
+  """Divides examples among clients; every random choice comes from `seed`."""
 
   def __call__(self, labels: Labels, *, num_clients: int, config: configs.DataConfig, seed: int) -> Split:
     """Returns `num_clients` clients that are disjoint and together cover the training examples.
 
-    Test examples are shared out in the manner of the training examples, so that a client is tested on what it
-    trains on; those of a class that nobody trains on may be no client's.
+    Test examples are divided in the same way as training examples, so that a client is tested on the classes it
+    trains on. Test examples of a class that no client trains on may belong to no client.
 
     Args:
-      labels: Of the training and of the test examples.
+      labels: Labels of the training and of the test examples.
       num_clients: How many clients to make.
-      config: The fields that name the scheme are read.
-      seed: Of this partition alone.
+      config: Only the fields named after the scheme are read.
+      seed: Seed of this partition only.
 
     Raises:
       ValueError: No such split exists, or none was found in a bounded number of draws.

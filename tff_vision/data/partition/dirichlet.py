@@ -1,8 +1,8 @@
 """Class-wise Dirichlet label skew: each class is shared out over clients in Dirichlet proportions.
 
-Sizes differ as well as class mixes. The scheme of Yurochkin et al. 2019 (arXiv:1905.12022) and NIID-Bench (Li et
-al. 2021, arXiv:2102.02079, section IV-A), which redraws until the smallest client is large enough. For clients of
-equal size see `dirichlet_equal`, another scheme that papers also call Dirichlet.
+Clients differ in size and in class mix. This is the scheme of Yurochkin et al. 2019 (arXiv:1905.12022) and NIID-Bench
+(Li et al. 2021, arXiv:2102.02079, section IV-A), which redraws until the smallest client is large enough. For clients
+of equal size see `dirichlet_equal`, another scheme that papers also call Dirichlet.
 """
 
 import numpy as np
@@ -10,16 +10,16 @@ import numpy as np
 from tff_vision import configs, seeds
 from tff_vision.data.partition import split
 
-# Proportions are drawn anew until they suit, but in all no more than so many numbers: about a second.
+# Proportions are redrawn until every client is large enough, but at most this many numbers are drawn: about a second.
 _MAX_NUMBERS = 10_000_000
 _MAX_DRAWS = 1000
 
 
 def partition(labels: split.Labels, *, num_clients: int, config: configs.DataConfig, seed: int) -> split.Split:
-  """Splits each class in proportions drawn from Dirichlet(partition_alpha), the same for training and test.
+  """Splits each class in proportions drawn from Dirichlet(partition_alpha), the same for training and test examples.
 
   Raises:
-    ValueError: No client can have min_client_examples, or no draw gives it to all.
+    ValueError: Not all clients can have min_client_examples, or no draw gave all clients that many.
   """
   split.require_examples(len(labels.train), num_clients, config.min_client_examples)
   train, test, num_classes = labels.class_numbers()

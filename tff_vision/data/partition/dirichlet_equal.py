@@ -1,9 +1,9 @@
 """Dirichlet label skew between clients of equal size (Hsu, Qi and Brown 2019, arXiv:1909.06335, section 3.1).
 
-Each client draws its own class distribution and then its examples, without replacement; when a class has run out,
-the others take its share, so the last clients are more alike than the first. The paper writes Dir(alpha p) with p
-the classes' frequencies; here the concentration of a class is partition_alpha times its frequency times the number
-of classes, which is partition_alpha for balanced classes, as in the code of Reddi et al. 2021 (arXiv:2003.00295).
+Each client draws its own class distribution and then its examples, without replacement. When a class has run out, the
+other classes take its share, so the last clients are more similar than the first. The paper writes Dir(alpha p), where
+p are the classes' frequencies. Here the concentration of a class is partition_alpha times its frequency times the
+number of classes. For balanced classes this is partition_alpha, as in the code of Reddi et al. 2021 (arXiv:2003.00295).
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from tff_vision.data.partition import split
 
 
 def partition(labels: split.Labels, *, num_clients: int, config: configs.DataConfig, seed: int) -> split.Split:
-  """Gives clients equal numbers of examples, each by class distributions of their own, the same for test.
+  """Gives clients equal numbers of examples. Each has its own class distribution, also used for its test examples.
 
   Raises:
     ValueError: There are more clients than training examples.
@@ -32,7 +32,7 @@ def partition(labels: split.Labels, *, num_clients: int, config: configs.DataCon
 
 def _share_out(classes, wanted, seed):
   rng = np.random.default_rng(seed)
-  # Test examples of classes that nobody trains on are nobody's.
+  # Test examples of classes that no client trains on belong to no client.
   left = np.where(wanted.any(axis=0), np.bincount(classes, minlength=wanted.shape[1]), 0)
   counts = []
   for size, weights in zip(split.even_sizes(left.sum(), len(wanted)), wanted, strict=True):

@@ -1,7 +1,7 @@
 """Feature skew: an IID split in which each client has its own simulated imaging device.
 
-One rotation, contrast and noise level a client, on its training and test images alike: the scanners of different
-hospitals (NIID-Bench, Li et al. 2021, arXiv:2102.02079, section IV-B, has noise alone).
+Each client has one rotation, contrast and noise level, on both training and test images, like the scanners of
+different hospitals (NIID-Bench, Li et al. 2021, arXiv:2102.02079, section IV-B, has only noise).
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from tff_vision.data.partition import iid, imaging_device, split
 
 
 def partition(labels: split.Labels, *, num_clients: int, config: configs.DataConfig, seed: int) -> split.Split:
-  """Splits as `iid` does and draws a device for each client.
+  """Splits in the same way as `iid` and draws a device for each client.
 
   Raises:
     ValueError: There are more clients than training examples.

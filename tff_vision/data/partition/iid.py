@@ -7,7 +7,7 @@ from tff_vision.data.partition import split
 
 
 def partition(labels: split.Labels, *, num_clients: int, config: configs.DataConfig, seed: int) -> split.Split:
-  """Shuffles and deals out evenly; sizes differ by at most one. Of the labels only their number is read.
+  """Shuffles the examples and divides them evenly; sizes differ by at most one. Only the number of labels is used.
 
   Raises:
     ValueError: There are more clients than training examples.
@@ -19,5 +19,5 @@ def partition(labels: split.Labels, *, num_clients: int, config: configs.DataCon
 
 
 def shuffled(num_examples: int, sizes: np.ndarray, seed: int) -> list[np.ndarray]:
-  """Returns clients of the given sizes that share out `num_examples` at random."""
+  """Returns clients of the given sizes among which `num_examples` examples are divided at random."""
   return split.cut(np.random.default_rng(seed).permutation(num_examples), sizes)

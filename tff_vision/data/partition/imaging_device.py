@@ -14,10 +14,10 @@ class Device:
   """How a device's images differ from the originals.
 
   Attributes:
-    degrees: Rotation about the centre; what comes from outside the image repeats its border.
+    degrees: Rotation about the centre; areas from outside the image are filled by repeating its border.
     contrast: Factor on the distance of a pixel from middle grey.
-    noise: Deviation of additive Gaussian noise, as a share of full intensity.
-    seed: Of the noise.
+    noise: Standard deviation of additive Gaussian noise, as a share of full intensity.
+    seed: Seed of the noise.
   """
   degrees: float
   contrast: float
@@ -29,9 +29,9 @@ class Device:
 
     Args:
       examples: Full intensity is 255 for uint8 and 1 for float32.
-      split: Names the noise, so that a client's training and test images have their own.
+      split: Selects the noise, so that a client's training and test images have different noise.
     """
-    from scipy import ndimage  # Late: only one partition needs it.
+    from scipy import ndimage  # Imported late: only one partition needs it.
     full = 255 if examples.x.dtype == np.uint8 else 1.0
     x = examples.x.astype(np.float32) / full
     if self.degrees:
@@ -44,7 +44,7 @@ class Device:
 
 @dataclasses.dataclass(frozen=True)
 class DeviceClients(images.ClientImages):
-  """Clients whose training images come through a device of their own, computed as they are read."""
+  """Clients whose training images are changed by their own device; the changes are computed when images are read."""
   clients: images.ClientImages
   devices: Sequence[Device]
 

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def by_owner(owners: np.ndarray) -> dict[str, np.ndarray]:
-  """Returns what each client owns, in order of their names: positions in ascending order.
+  """Returns the positions of each client's examples, ascending; clients are in the order of their names.
 
   Args:
     owners: [n] of str, the client of each example.

@@ -1,8 +1,9 @@
 """Pachinko allocation over superclasses and classes (Li and McCallum 2006; Reddi et al. 2021, arXiv:2003.00295,
-appendix F, which makes the 500 clients of the federated CIFAR-100 so).
+appendix F, which makes the 500 clients of the federated CIFAR-100 in this way).
 
-Each client draws a distribution over superclasses and, within each, one over its classes; then it draws its examples
-without replacement, superclass first. What has run out is renormalised away, so the last clients get what is left.
+Each client draws a distribution over superclasses and, within each superclass, a distribution over its classes. Then
+it draws its examples without replacement, superclass first. Classes that have run out are removed and the distribution
+is renormalised, so the last clients get the examples that are left.
 """
 
 import numpy as np
@@ -12,7 +13,7 @@ from tff_vision.data.partition import split
 
 
 def partition(labels: split.Labels, *, num_clients: int, config: configs.DataConfig, seed: int) -> split.Split:
-  """Gives clients equal numbers of examples by two-level distributions of their own, the same for test.
+  """Gives clients equal numbers of examples. Each has its own two-level distribution, also used for its test examples.
 
   Raises:
     ValueError: The source has no superclasses, or there are more clients than training examples.
@@ -34,7 +35,7 @@ def partition(labels: split.Labels, *, num_clients: int, config: configs.DataCon
 def _share_out(classes, num_classes, members, draws, seed):
   rng = np.random.default_rng(seed)
   left = np.bincount(classes, minlength=num_classes)
-  known = sum(int(left[fine].sum()) for fine in members)  # Test examples of untrained classes are nobody's.
+  known = sum(int(left[fine].sum()) for fine in members)  # Test examples of untrained classes belong to no client.
   counts = np.zeros((len(draws), num_classes), np.int64)
   sizes = split.even_sizes(known, len(draws))
   for own, size, (coarse_weights, fine_weights) in zip(counts, sizes, draws, strict=True):

@@ -1,8 +1,8 @@
 """Pathological label skew: examples sorted by class, cut into shards, k shards a client (McMahan et al. 2017,
 arXiv:1602.05629, section 3).
 
-There a shard may straddle two classes; here each holds one class, so that a client has at most k. Shards of a class
-are of equal size, and all shards nearly so.
+In the paper a shard may contain two classes. Here each shard holds one class, so that a client has at most k classes.
+Shards of one class are of equal size, and all shards are of nearly equal size.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from tff_vision.data.partition import split
 
 
 def partition(labels: split.Labels, *, num_clients: int, config: configs.DataConfig, seed: int) -> split.Split:
-  """Deals out shards of single classes at random, classes_per_client each, cut alike in training and test.
+  """Gives each client classes_per_client random shards of single classes, cut in the same way for training and test.
 
   Raises:
     ValueError: There are fewer shards than classes, or more than training examples.
@@ -42,7 +42,7 @@ def partition(labels: split.Labels, *, num_clients: int, config: configs.DataCon
 
 
 def _shards_per_class(class_counts, num_shards):
-  """Returns how many shards each class makes: at least one, in all `num_shards`, and as equal in size as can be."""
+  """Returns the number of shards of each class: at least one, `num_shards` in total, as equal in size as possible."""
   shards = (class_counts > 0).astype(np.int64)
   for _ in range(num_shards - shards.sum()):
     shards[np.argmax(class_counts / np.maximum(shards, 1))] += 1

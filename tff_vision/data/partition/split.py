@@ -12,7 +12,7 @@ _ONE_HOT_BELOW = 1e-5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Labels:
-  """What a partition may know of the examples.
+  """The information about the examples that a partition may use.
 
   Attributes:
     train: [n] int32 class numbers, or [n, findings] float32 of 0 and 1.
@@ -26,8 +26,8 @@ class Labels:
   def class_numbers(self) -> tuple[np.ndarray, np.ndarray, int]:
     """Returns [n] class numbers for training and for test examples, and how many classes there are.
 
-    A multi-label example counts as its first positive finding, or as one class more if it has none: a film with
-    two findings goes where films with the first one go.
+    A multi-label example counts as the class of its first positive finding. If it has none, it counts as one additional
+    class. So a film with two findings is treated like films that have the first one.
     """
     train, test = _class_numbers(self.train), _class_numbers(self.test)
     return train, test, 1 + int(max(train.max(initial=0), test.max(initial=0)))
@@ -72,7 +72,7 @@ def proportional_sizes(num_examples: int, proportions: np.ndarray) -> np.ndarray
   """Returns sizes in `proportions` that sum to `num_examples`, each within one of its exact share.
 
   Args:
-    num_examples: How many there are to share out.
+    num_examples: Number of examples to divide.
     proportions: [clients], sums to 1. Cutting at the rounded running total keeps the sum exact.
   """
   cuts = np.rint(np.cumsum(proportions) * num_examples).astype(np.int64)
@@ -90,7 +90,7 @@ def deal(rng: np.random.Generator, classes: np.ndarray, counts: np.ndarray) -> l
 
   Args:
     classes: [n] class numbers.
-    counts: [clients, classes]; no class is asked for more often than it is there. What is left is nobody's.
+    counts: [clients, classes]; no class may be asked for more often than it occurs. The rest belongs to no client.
   """
   pieces = []
   for positions, sizes in zip(positions_by_class(rng, classes, counts.shape[1]), counts.T, strict=True):
@@ -99,10 +99,10 @@ def deal(rng: np.random.Generator, classes: np.ndarray, counts: np.ndarray) -> l
 
 
 def draw_classes(rng: np.random.Generator, size: int, weights: np.ndarray, left: np.ndarray) -> np.ndarray:
-  """Draws `size` classes without replacement: as often as they come up, until they run out.
+  """Draws `size` classes without replacement: a class can be drawn until it has run out.
 
-  One draw after the other picks a class in proportion to `weights`, renormalised over the classes that are left;
-  this makes the draws in bulk, with the same distribution.
+  Each single draw picks a class in proportion to `weights`, renormalised over the classes that are left. This function
+  makes many draws at once, with the same distribution.
 
   Args:
     size: At most the sum of `left`.
@@ -115,17 +115,17 @@ def draw_classes(rng: np.random.Generator, size: int, weights: np.ndarray, left:
   drawn = np.zeros_like(left)
   while missing := size - drawn.sum():
     open_weights = np.where(drawn < left, weights, 0.0)
-    if not open_weights.sum() > 0:  # All that is wanted has run out: what is left is all the same.
+    if not open_weights.sum() > 0:  # The wanted classes have run out: any example that is left is equally good.
       open_weights = (left - drawn).astype(float)
     drawn = np.minimum(drawn + rng.multinomial(missing, open_weights / open_weights.sum()), left)
   return drawn
 
 
 def draw_dirichlet(rng: np.random.Generator, alphas: np.ndarray, draws: int) -> np.ndarray:
-  """Returns [draws, len(alphas)] Dirichlet draws, each of sum 1.
+  """Returns [draws, len(alphas)] Dirichlet draws; each sums to 1.
 
-  For concentrations near zero it takes their limit, all weight on one in proportion to `alphas`: numpy's sampler
-  does not come back from them.
+  For concentrations near zero the limit is used: all weight on one component, chosen in proportion to `alphas`.
+  numpy's sampler does not return for such concentrations.
   """
   if alphas.max() < _ONE_HOT_BELOW:
     return np.eye(len(alphas))[rng.choice(len(alphas), size=draws, p=alphas / alphas.sum())]

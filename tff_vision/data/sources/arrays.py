@@ -6,7 +6,7 @@
     x_test, y_test, client_test   likewise, optional; without them a share of every class is held out
     class_names                   optional
 
-Keras's own spelling, x_train and y_train, is understood too.
+Keras's names x_train and y_train are accepted too.
 """
 
 import dataclasses
@@ -28,10 +28,10 @@ _READ = ('x', 'y', 'client', 'x_test', 'y_test', 'client_test', 'class_names')
 
 
 def load(config: configs.DataConfig) -> pool.Pool:
-  """Reads the .npz file that `config.data_dir` is or holds.
+  """Reads the .npz file that `config.data_dir` names or contains.
 
   Raises:
-    ValueError: The file is missing or corrupt, or an array is not what it must be; it is named.
+    ValueError: The file is missing or corrupt, or an array is not as required; the message names the array.
   """
   path = find(config.data_dir)
   if path is None:
@@ -63,13 +63,13 @@ def load(config: configs.DataConfig) -> pool.Pool:
 
 
 def locate(data_dir: str | None) -> tuple[bool, str]:
-  """Returns whether `data_dir` is or holds an .npz file."""
+  """Returns whether `data_dir` is or contains an .npz file."""
   path = find(data_dir)
   return (True, str(path)) if path else (False, 'your own arrays: --dataset=npz --data_dir=FILE.npz')
 
 
 def find(data_dir: str | None) -> pathlib.Path | None:
-  """Returns the .npz file that `data_dir` is or alone holds, or None."""
+  """Returns the .npz file that `data_dir` is, or the only one that it contains, or None."""
   if data_dir is None:
     return None
   path = pathlib.Path(data_dir).expanduser()
@@ -80,10 +80,10 @@ def find(data_dir: str | None) -> pathlib.Path | None:
 
 
 def read(path: pathlib.Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
-  """Returns the arrays of an .npz file, or those of `names` that it holds; pickled objects are refused.
+  """Returns the arrays of an .npz file, or only those in `names` that it contains; pickled objects are refused.
 
   Raises:
-    ValueError: The file is corrupt, truncated, or holds objects.
+    ValueError: The file is corrupt or truncated, or contains objects.
   """
   try:
     with np.load(path, allow_pickle=False) as found:
@@ -93,7 +93,7 @@ def read(path: pathlib.Path, names: Collection[str] | None = None) -> dict[str, 
 
 
 def digest_of(arrays: Mapping[str, np.ndarray]) -> str:
-  """Returns what changes when one of the named arrays does."""
+  """Returns a digest that changes when one of the named arrays changes."""
   digest = hashlib.blake2b(digest_size=32)
   for name, array in sorted(arrays.items()):
     digest.update(f'{name}{array.dtype.str}{array.shape}'.encode())
@@ -102,22 +102,22 @@ def digest_of(arrays: Mapping[str, np.ndarray]) -> str:
 
 
 def pixels(x: np.ndarray, what: str) -> np.ndarray:
-  """Returns images as `images.Examples` wants them; `as_images` of one array."""
+  """Returns images in the form that `images.Examples` requires: `as_images` for one array."""
   return as_images({what: x}, '', None)[0][0]
 
 
 def as_images(parts: Mapping[str, np.ndarray], where: str, pixel_range: tuple[float, float] | None
               ) -> tuple[list[np.ndarray], images.StoredPixels, list[str]]:
-  """Returns the arrays as `images.Examples` wants them, what black and white are in them, and notes.
+  """Returns the arrays in the form that `images.Examples` requires, their values of black and white, and notes.
 
   Args:
-    parts: By name [n, height, width] or [n, height, width, 1 or 3], of any integer or float type; their values are of
-      one range.
-    where: The file that they are from, for errors.
-    pixel_range: The values that are black and white, if the user has named them.
+    parts: Arrays by name, [n, height, width] or [n, height, width, 1 or 3], of any integer or float type; all have
+      the same range of values.
+    where: The file that they come from, for error messages.
+    pixel_range: The values of black and white, if the user has given them.
 
   Raises:
-    ValueError: Shape or range cannot be that of images, or nothing tells what is white.
+    ValueError: Shape or range cannot be that of images, or the value of white cannot be determined.
   """
   arrays = [_shaped(x, f'{where}: {name}' if where else name) for name, x in parts.items()]
   whole = {x.dtype.kind in 'iub' for x in arrays}
@@ -156,7 +156,7 @@ def _whole_numbers(arrays, low, high, pixel_range, what):
   if 1 < high <= _NEARLY_BLACK and pixel_range is None:
     said = (f'{what} holds whole numbers in {low:g}..{high:g}, which of 0..255 are nearly black: say '
             f'pixel_range=0,{high:g} if the largest is white, and pixel_range=0,255 if 255 is.')
-    if any(x.dtype != np.uint8 for x in arrays):  # Bytes say of themselves that 255 is white.
+    if any(x.dtype != np.uint8 for x in arrays):  # For uint8 it is clear that 255 is white.
       raise ValueError(said)
     notes.append(said)
   return [x.astype(np.uint8, copy=False) for x in arrays], images.StoredPixels(), notes
@@ -182,7 +182,7 @@ def _floats(arrays, low, high, pixel_range, what):
 
 
 def _spans(ends, low, high):
-  """Whether low..high come from a range; all but 0..1 must be used up to be known."""
+  """Whether values in low..high come from the range `ends`. A range other than 0..1 must be used fully to be known."""
   black, white = ends
   if not black <= low <= high <= white:
     return False
@@ -199,7 +199,7 @@ def _brought_to_unit(arrays, pixel_range, what):
 
 
 def classes(y: np.ndarray, what: str) -> np.ndarray:
-  """Returns labels as `images.Examples` wants them.
+  """Returns labels in the form that `images.Examples` requires.
 
   Raises:
     ValueError: They are neither class numbers nor findings of 0 and 1.
@@ -218,7 +218,7 @@ def classes(y: np.ndarray, what: str) -> np.ndarray:
 
 
 def _normalize_names(found, path):
-  """Makes clients and classes strings without spaces around them."""
+  """Converts names of clients and classes to strings without spaces around them."""
   for name in ('client', 'client_test', 'class_names'):
     if name in found:
       if found[name].ndim != 1:
@@ -255,7 +255,7 @@ def _labels(found, path, config):
 
 
 def _one_name_each(both, names, config):
-  """Returns string labels without spaces around them, and of one case, and notes."""
+  """Returns string labels without spaces around them and with one spelling of upper and lower case, and notes."""
   lengths = np.cumsum([len(part) for part in both if part is not None])
   flat, notes = naming.cleaned([label for part in both if part is not None for label in part.astype(str).ravel()],
                                'labels')

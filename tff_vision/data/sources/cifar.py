@@ -11,8 +11,8 @@ from tff_vision import configs
 from tff_vision.data import images
 from tff_vision.data.sources import cifar_names, fetch, mnist_like, pool, tfds_sets, tff_sets
 
-# Training crops 24x24 and mirrors, then standardizes each image: Reddi et al. 2021, arXiv:2003.00295, and
-# tff.simulation.baselines.cifar100. The moments are those that FedJAX and many others standardize with.
+# Training crops images to 24x24 and mirrors them, then standardizes each image, as in Reddi et al. 2021,
+# arXiv:2003.00295, and tff.simulation.baselines.cifar100. The moments are those used by FedJAX and many others.
 PREPROCESSING = images.Preprocessing(crop=24, flip=True, pixels='per_image', mean=(0.4914, 0.4822, 0.4465),
                                      std=(0.2023, 0.1994, 0.2010))
 _SIDE = 32
@@ -20,14 +20,14 @@ _SIDE = 32
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cifar:
-  """One of the two.
+  """One of the two data sets.
 
   Attributes:
     class_names: In label order.
-    folder: What Keras and the authors call the folder of pickled batches.
-    files: The batches of the training and of the test set.
-    label_key: What labels are called in a batch.
-    tfds: How TFDS makes it.
+    folder: The name that Keras and the authors use for the folder of pickled batches.
+    files: The files of the batches of the training set and of the test set.
+    label_key: The key of the labels in a batch.
+    tfds: The TFDS builder that makes the set.
     coarse_of_fine: [classes] int32 superclass of each class, or None.
   """
   class_names: tuple[str, ...]
@@ -60,7 +60,7 @@ def load(config: configs.DataConfig, *, which: Cifar) -> pool.Pool:
   """Returns all images of one set; they have no clients of their own.
 
   Raises:
-    ValueError: It is nowhere on this machine and cannot be fetched, or a file is corrupt.
+    ValueError: The set is not on this machine and cannot be fetched, or a file is corrupt.
   """
   folder = _folder(config.data_dir, which)
   if folder is not None:
@@ -123,7 +123,7 @@ def _read_batches(folder, names, label_key):
 
 
 class _ArraysOnly(pickle.Unpickler):
-  """Reads a pickle of plain values and numpy arrays; one that names anything else could run code and is refused."""
+  """Reads a pickle of plain values and numpy arrays; a pickle with anything else could run code and is refused."""
   _ALLOWED = {('numpy.core.multiarray', '_reconstruct'), ('numpy', 'ndarray'), ('numpy', 'dtype'),
               ('_codecs', 'encode')}
 

@@ -4,7 +4,7 @@ import numpy as np
 
 CIFAR10 = ('airplane', 'automobile', 'bird', 'cat', 'deer', 'dog', 'frog', 'horse', 'ship', 'truck')
 
-# Superclass of CIFAR-100: its fine classes. Both are numbered in alphabetical order.
+# Each superclass of CIFAR-100, with its fine classes. Both are numbered in alphabetical order.
 _FINE_OF_COARSE = {
     'aquatic_mammals': 'beaver dolphin otter seal whale',
     'fish': 'aquarium_fish flatfish ray shark trout',

@@ -1,8 +1,8 @@
 """Decodes image files: PNG, JPEG, GIF and WebP (first frame), BMP and TIFF (one page), of any size.
 
-Training, evaluation and prediction on a file all read through this module, so a file gives the same pixels everywhere.
-Orientation tags (EXIF) are applied. TensorFlow decodes PNG, JPEG and GIF, as a served model does; Pillow decodes the
-rest, whose palettes TensorFlow ignores or which it does not know.
+Training, evaluation and prediction on a file all use this module, so a file gives the same pixels everywhere.
+Orientation tags (EXIF) are applied. TensorFlow decodes PNG, JPEG and GIF, as in a served model. Pillow decodes the
+other formats, because TensorFlow ignores their palettes or does not support them.
 """
 
 import io
@@ -20,7 +20,7 @@ if typing.TYPE_CHECKING:
 SUFFIXES = formats.SUFFIXES
 _ORIENTATION = 0x0112
 _BITS_PER_SAMPLE = 258
-# A 16-bit image without a value above this holds fewer bits, and nothing tells how many.
+# A 16-bit image without a value above this uses fewer bits, and the file does not say how many.
 _HOLDS_16_BITS = 0x3fff
 _TAGGED_WITHIN = 1 << 17
 
@@ -31,14 +31,14 @@ def read(path: str | pathlib.Path, shape: tuple[int, int, int] | None = None, *,
 
   Args:
     path: The file.
-    shape: (height, width, channels) to bring it to: resized bilinearly with antialiasing, colour turned to grey
-      by Rec. 601 luma, grey repeated. None keeps what is stored.
-    stored: How values become pixels. Without a `window` the image is uint8, and of a 16-bit file the upper 8 bits are
-      taken; with one it is float32 in 0..1.
+    shape: (height, width, channels) of the result. The image is resized bilinearly with antialiasing; colour is turned
+      to grey by Rec. 601 luma; grey is repeated. None keeps the stored shape.
+    stored: How values become pixels. Without a `window` the image is uint8, and the upper 8 bits of a 16-bit file are
+      taken; with a window the image is float32 in 0..1.
 
   Raises:
-    ValueError: The file is missing, no image of a format that is read, or corrupt; it has values that the window does
-      not expect; or it has 16 bits of which 8 would show nothing.
+    ValueError: The file is missing, not an image of a supported format, or corrupt; it has values that the window does
+      not expect; or it has 16 bits and its upper 8 bits would show nothing.
   """
   image = native(path)
   if stored.window is None:
@@ -49,10 +49,10 @@ def read(path: str | pathlib.Path, shape: tuple[int, int, int] | None = None, *,
 
 
 def as_stored(path: str | pathlib.Path, shape: tuple[int, int, int], stored: images.StoredPixels) -> np.ndarray:
-  """Returns a file as the model of a data set takes its images: float32 of `shape`, in the set's own range.
+  """Returns a file's image as input for the model of a data set: float32 of `shape`, in the set's own range.
 
   Raises:
-    ValueError: As `read`; or the data set's numbers have no black and white, so that no file can be brought to them.
+    ValueError: As `read`; or the data set has no known black and white, so no file can be brought to its range.
   """
   if stored.black is None or stored.white is None:
     raise ValueError(f'{path} cannot be given to this model: it was trained on arrays of floats that say of no value '
@@ -62,10 +62,10 @@ def as_stored(path: str | pathlib.Path, shape: tuple[int, int, int], stored: ima
 
 
 def native(path: str | pathlib.Path) -> np.ndarray:
-  """Returns one image as its file holds it, upright: uint8, uint16 or float32 [height, width, 1 or 3].
+  """Returns one image with the values in its file, upright: uint8, uint16 or float32 [height, width, 1 or 3].
 
   Raises:
-    ValueError: The file is missing, no image of a format that is read, or corrupt.
+    ValueError: The file is missing, not an image of a supported format, or corrupt.
   """
   try:
     content = pathlib.Path(path).read_bytes()
@@ -79,11 +79,11 @@ def native(path: str | pathlib.Path) -> np.ndarray:
 
 
 def fitted(image: 'tf.Tensor', shape: tuple[int, int, int]) -> 'tf.Tensor':
-  """Returns a decoded image, [height, width, 1..4], in another shape; also in a graph that knows no shape.
+  """Returns a decoded image, [height, width, 1..4], in another shape; also works in a graph with unknown shapes.
 
   Args:
-    image: uint8, which stays so, or float32.
-    shape: (height, width, channels) to bring it to.
+    image: uint8, which stays uint8, or float32.
+    shape: (height, width, channels) of the result.
   """
   import tensorflow as tf
   image = without_alpha(tf.convert_to_tensor(image))
@@ -101,16 +101,16 @@ def fitted(image: 'tf.Tensor', shape: tuple[int, int, int]) -> 'tf.Tensor':
 
 
 def without_alpha(image: 'tf.Tensor') -> 'tf.Tensor':
-  """Returns the colours of an image of 1..4 channels."""
+  """Returns an image of 1..4 channels without its alpha channel."""
   import tensorflow as tf
   channels = tf.shape(image)[-1]
   return image[..., :channels - 1 + channels % 2]
 
 
 def looks_whole(path: str | pathlib.Path) -> bool:
-  """Returns whether a file begins and ends as an image does: finds the empty, the foreign and the truncated.
+  """Returns whether a file begins and ends like an image. This finds empty files, other formats and truncated files.
 
-  It reads a few bytes only; damage in the middle shows when the file is decoded.
+  It reads only a few bytes; damage in the middle is found when the file is decoded.
   """
   return formats.glance(path).whole
 
@@ -120,7 +120,7 @@ def _corrupt(path):
 
 
 def _by_tensorflow(content, kind, path):
-  import tensorflow as tf  # Late: listing files needs none of it.
+  import tensorflow as tf  # Imported late: listing files does not need it.
   try:
     if kind == 'PNG' and content[24:25] == b'\x10':
       image = tf.io.decode_png(content, dtype=tf.uint16).numpy()
@@ -138,7 +138,7 @@ def _orientation(content):
   try:
     with Image.open(io.BytesIO(content)) as image:
       return image.getexif().get(_ORIENTATION, 1)
-  except Exception:  # A broken tag, of whatever kind: the image itself is whole.
+  except Exception:  # The tag is broken in some way, but the image itself is complete.
     return 1
 
 
@@ -156,7 +156,7 @@ def _by_pillow(content, kind, path):
       pixels = _of_mode(image)
   except Image.DecompressionBombError as error:
     raise ValueError(f'{path} is too large: {error}') from error
-  except Exception as error:  # Pillow's readers raise whatever a broken file makes them stumble over.
+  except Exception as error:  # Pillow's readers can raise any exception on a broken file.
     raise _corrupt(path) from error
   if pages > 1:
     raise ValueError(f'{path} has {pages} pages, and a TIFF of one page is read: save each as an image of its own.')
@@ -166,7 +166,7 @@ def _by_pillow(content, kind, path):
 
 
 def _of_mode(image):
-  """Returns what a Pillow image holds, as an array of 1, 3 or 4 channels."""
+  """Returns the pixels of a Pillow image as an array of 1, 3 or 4 channels."""
   if image.mode.startswith('I') or image.mode == 'F':
     pixels = np.asarray(image)
     if image.mode != 'F' and pixels.size and 0 <= pixels.min() and pixels.max() < 1 << 16:
@@ -178,7 +178,7 @@ def _of_mode(image):
 
 
 def _upright(image, orientation):
-  """Returns a sensor's image as the EXIF tag says that it is to be seen."""
+  """Returns the sensor's image, rotated or mirrored for display as its EXIF tag says."""
   turned = {2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1],
             5: lambda x: x.swapaxes(0, 1), 6: lambda x: np.rot90(x, -1),
             7: lambda x: x[::-1, ::-1].swapaxes(0, 1), 8: lambda x: np.rot90(x, 1)}
@@ -195,7 +195,7 @@ def _eight_bits(image, path):
 
 
 def _windowed(image, stored, path):
-  """Returns float32 in 0..1."""
+  """Returns the image mapped by the window, float32 in 0..1."""
   if image.dtype == np.uint8 and stored.eight_bit is None:
     raise ValueError(f'{path} has 8 bits, and the images that the model was trained on have more: nothing tells which '
                      'of their values its black and white are. Give it as it was before.')

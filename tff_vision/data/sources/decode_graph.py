@@ -1,6 +1,6 @@
 """Decodes image files inside a graph with TensorFlow's own kernels, equal to `decode.as_stored`.
 
-For a served model, to which clients send files. PNG, JPEG, GIF and BMP only: TensorFlow has no WebP and no TIFF.
+A served model, to which clients send files, uses it. PNG, JPEG, GIF and BMP only: TensorFlow has no WebP and no TIFF.
 """
 
 import tensorflow as tf
@@ -11,17 +11,17 @@ from tff_vision.data.sources import decode
 _TAGGED_WITHIN = 1 << 17
 _ORIENTATION = 0x0112
 _HOLDS_16_BITS = 0x3fff
-_PADDING = b'\0' * 64  # So that no head of a file is too short to be looked at.
+_PADDING = b'\0' * 64  # Added so that the first bytes of a file can always be read, even if it is short.
 
 
 def as_stored(content: tf.Tensor, shape: tuple[int, int, int], stored: images.StoredPixels) -> tf.Tensor:
-  """Returns float32 of `shape` in the range that `stored` says, whose black and white must be known.
+  """Returns float32 of `shape` in the range given by `stored`, whose black and white must be known.
 
-  The graph fails on what is no image, on a BMP with a compressed palette, and on a 16-bit image of fewer bits where
-  the model was trained on 8-bit ones.
+  The graph fails on a file that is not an image, on a BMP with a compressed palette, and on a 16-bit image that uses
+  fewer bits if the model was trained on 8-bit images.
 
   Args:
-    content: Scalar string, a whole file.
+    content: Scalar string, the content of a whole file.
   """
   head = tf.strings.substr(tf.strings.join([content, _PADDING]), 0, 25)
   deep = tf.logical_and(tf.strings.substr(head, 0, 4) == b'\x89PNG', tf.strings.substr(head, 24, 1) == b'\x10')
@@ -66,7 +66,7 @@ def _windowed(image, window, clips):
 
 
 def _coloured(image, content):
-  """Returns the colours of a BMP with a palette, of which TensorFlow decodes the places in it; other images as is."""
+  """Looks up the colours of a BMP with a palette, of which TensorFlow decodes only the indices; keeps other images."""
   bits = _number(content, 28, 2)
   palette = tf.logical_and(tf.strings.substr(content, 0, 2) == b'BM', bits == 8)
   return tf.cond(palette, lambda: _from_palette(image, content), lambda: image)
@@ -85,7 +85,7 @@ def _from_palette(image, content):
 
 
 def _number(content, start, size):
-  """Returns the little-endian number of `size` bytes at `start`, or 0 where the file is shorter."""
+  """Returns the little-endian number of `size` bytes at `start`, or 0 if the file is too short."""
   part = tf.strings.substr(tf.strings.join([content, _PADDING]), start, size)
   raw = tf.cast(tf.io.decode_raw(part, tf.uint8), tf.int32)
   return tf.reduce_sum(raw * [256**place for place in range(size)])
@@ -101,7 +101,7 @@ def _upright(image, content):
 
 
 def _orientation(content):
-  """Returns the EXIF tag 1..8 of a JPEG or a PNG, 1 where there is none."""
+  """Returns the EXIF orientation 1..8 of a JPEG or a PNG; 1 if there is none."""
   raw = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 0, _TAGGED_WITHIN), tf.uint8), tf.int32)
   size = tf.shape(raw)[0]
   byte = lambda place: tf.gather(raw, tf.clip_by_value(place, 0, size - 1))
@@ -118,7 +118,7 @@ def _orientation(content):
 
 
 def _places(raw, mark):
-  """Returns where `mark` stands among `raw` bytes."""
+  """Returns the positions of `mark` in the bytes `raw`."""
   length = tf.maximum(tf.shape(raw)[0] - len(mark) + 1, 0)
   matches = [raw[place:place + length] == letter for place, letter in enumerate(mark)]
   return tf.cast(tf.where(tf.reduce_all(tf.stack(matches), axis=0))[:, 0], tf.int32)

@@ -1,9 +1,8 @@
 """Downloads public files: cache, `.part` file, checksum, atomic rename, one writer at a time.
 
-A file that carries its final name has its registered checksum: downloads and decompressions grow under another
-name and are renamed after the check, and a file that somebody placed by hand is checked before its first use.
-What was checked is remembered beside the file (size, time, digest), so that gigabytes are not hashed at every
-start.
+A file with its final name has its registered checksum. Downloads and decompressions are written under another name and
+renamed after the check. A file that was placed by hand is checked before its first use. The result of a check (size,
+time, digest) is stored beside the file, so that gigabytes are not hashed at every start.
 """
 
 import contextlib
@@ -35,7 +34,7 @@ _PROGRESS = contextvars.ContextVar('progress', default=None)
 
 @contextlib.contextmanager
 def showing(progress: Progress) -> Iterator[None]:
-  """Calls `progress` about once a megabyte of every download and decompression in the `with` block."""
+  """Calls `progress` about once per megabyte of every download and decompression in the `with` block."""
   token = _PROGRESS.set(progress)
   try:
     yield
@@ -48,9 +47,9 @@ class RemoteFile:
   """One public file.
 
   Attributes:
-    url: Where it is.
-    name: What it is called in the cache.
-    digest: `sha256:...` or `md5:...`; None means that nobody has published one.
+    url: Its address.
+    name: Its file name in the cache.
+    digest: `sha256:...` or `md5:...`; None means that no digest has been published.
     size: Bytes, or None if unknown.
     instead: The option that needs no download, e.g. `--dataset=synthetic_emnist`.
   """
@@ -88,9 +87,9 @@ def fetch(remote: RemoteFile, folder: pathlib.Path) -> pathlib.Path:
 
 
 def fetch_decompressed(remote: RemoteFile, folder: pathlib.Path, *, decompressed: RemoteFile) -> pathlib.Path:
-  """Returns `folder`/`decompressed.name`, made from the LZMA archive `remote`, which is downloaded if need be.
+  """Returns `folder`/`decompressed.name`, made from the LZMA archive `remote`, which is downloaded if necessary.
 
-  A verified archive stays where it is: deleting it is its owner's business.
+  A verified archive is not deleted: that is left to its owner.
 
   Raises:
     ValueError: As in `fetch`; or the archive does not decompress.
@@ -110,7 +109,7 @@ def fetch_decompressed(remote: RemoteFile, folder: pathlib.Path, *, decompressed
 
 
 def verify(path: pathlib.Path, remote: RemoteFile) -> None:
-  """Refuses a file that is not the registered one; hashes it once and remembers the answer.
+  """Refuses a file that is not the registered one; hashes it once and stores the result.
 
   Raises:
     ValueError: Size or digest differ.
@@ -125,7 +124,7 @@ def verify(path: pathlib.Path, remote: RemoteFile) -> None:
 
 @contextlib.contextmanager
 def locked(path: pathlib.Path) -> Iterator[None]:
-  """Holds the lock of `path` among all processes of this machine; its folder is made if need be.
+  """Holds the lock of `path` among all processes of this machine; its folder is created if necessary.
 
   Raises:
     ValueError: The folder cannot be written.
@@ -142,25 +141,25 @@ def locked(path: pathlib.Path) -> Iterator[None]:
 
 
 def write_atomically(path: pathlib.Path, write: Callable[[IO[bytes]], object]) -> None:
-  """Calls `write` with a binary file that becomes `path` when it is complete; a reader never sees half of it."""
+  """Calls `write` with a binary file that becomes `path` when it is complete; readers never see an incomplete file."""
   with _replacing(path, mark=f'.{os.getpid()}.part') as part, open(part, 'wb') as out:
     write(out)
 
 
 def instructions(remote: RemoteFile, path: pathlib.Path) -> str:
-  """Returns how to get `remote` by hand and what to use instead: one sentence each."""
+  """Returns one sentence on how to get `remote` by hand, and one on what to use instead."""
   return (f'Download {remote.url} on a connected machine and place it as {path} '
           f'({_size(remote.size)}, {remote.digest or "no published checksum"}), or use {remote.instead}, which needs '
           'no download.')
 
 
 def _preflight(remote, path):
-  """A name look-up fails at once without a network, where a download may hang for minutes."""
+  """Looks up the host name: without a network this fails at once, while a download may hang for minutes."""
   url = urllib.parse.urlsplit(remote.url)
   if remote.digest is None:
     raise ValueError(f'{path.name} has no published checksum, so it is not downloaded unverified. '
                      + instructions(remote, path))
-  if url.hostname is None or url.scheme in urllib.request.getproxies():  # A proxy looks names up itself.
+  if url.hostname is None or url.scheme in urllib.request.getproxies():  # With a proxy, the proxy looks up the name.
     return
   try:
     socket.getaddrinfo(url.hostname, url.port or 443)
@@ -171,7 +170,7 @@ def _preflight(remote, path):
 
 @contextlib.contextmanager
 def _replacing(path, mark='.part'):
-  """Yields the name to write to; it becomes `path` if the body succeeds and is removed if not."""
+  """Yields the name to write to. The file becomes `path` if the body succeeds and is removed if not."""
   part = path.with_name(path.name + mark)
   try:
     yield part
@@ -228,7 +227,7 @@ def _memory(path):
 
 def _remember(path, remote):
   status = path.stat()
-  # A read-only folder only costs the next start another hash.
+  # If the folder is read-only, the next start only has to hash the file again.
   with contextlib.suppress(OSError):
     _memory(path).write_text(json.dumps([status.st_size, status.st_mtime_ns, remote.digest]))
 

@@ -20,11 +20,11 @@ _DEPTHS = (255, 1023, 4095, 16383, 65535)
 
 
 class FileExamples:
-  """Image files with class numbers, as an `ExamplePool` that keeps only their names in memory."""
+  """Image files with class numbers, as an `ExamplePool` that keeps only the file names in memory."""
 
   def __init__(self, paths: Sequence[str], y: np.ndarray, shape: tuple[int, int, int],
                stored: images.StoredPixels = images.StoredPixels()):  # noqa: B008  Frozen.
-    """Takes [n] `paths`, `y` as in `images.Examples`, the shape and the pixels to which every image is brought."""
+    """Takes [n] `paths`, `y` as in `images.Examples`, and the shape and range to which every image is converted."""
     self._paths = np.asarray(paths, str)
     self.y = y
     self.shape = shape
@@ -37,7 +37,7 @@ class FileExamples:
     """Decodes the files at `indices`.
 
     Raises:
-      ValueError: A file is corrupt or holds values that others do not; it is named.
+      ValueError: A file is corrupt or has values that other files do not have; the message names it.
     """
     read = functools.partial(decode.read, shape=self.shape, stored=self._stored)
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
@@ -47,31 +47,31 @@ class FileExamples:
 
 
 def survey(paths: Sequence[str]) -> list[formats.Glance]:
-  """Returns what the first and last bytes of each file tell."""
+  """Returns what is known of each file from its first and last bytes."""
   with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
     return list(threads.map(formats.glance, paths))
 
 
 def usable(paths: Sequence[str], glances: Sequence[formats.Glance], corrupt_images: str
            ) -> tuple[np.ndarray, list[str]]:
-  """Finds corrupt files, and those of other formats, before a run begins.
+  """Finds corrupt files and files of unsupported formats before a run begins.
 
   Args:
     paths: [n] image files.
-    glances: What `survey` tells of them.
-    corrupt_images: `refuse` goes by the ends of each file, which finds the truncated ones; `skip` decodes every
-      file once, since a client's size must be known, and remembers the answer in the cache.
+    glances: The result of `survey` for them.
+    corrupt_images: `refuse` checks the first and last bytes of each file, which finds truncated files; `skip` decodes
+      every file once, since a client's size must be known, and stores the result in the cache.
 
   Returns:
-    [n] bool, which files are usable; and notes that count the others.
+    [n] bool, which files are usable; and notes with the numbers of the others.
 
   Raises:
-    ValueError: `refuse`, and a file is corrupt or of a format that is not read.
+    ValueError: With `refuse`: a file is corrupt or of an unsupported format.
   """
   with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
     if corrupt_images == 'skip':
       good = _decoded_once(paths, threads)
-    else:  # Cameras write kilobytes behind the image: what looks cut short may still be whole.
+    else:  # Cameras write kilobytes after the image: a file that looks truncated may be complete.
       good = np.array(list(threads.map(lambda path, seen: seen.whole or _decodes(path), paths, glances)), bool)
   bad = np.flatnonzero(~good)
   if not len(bad):
@@ -98,10 +98,10 @@ def usable(paths: Sequence[str], glances: Sequence[formats.Glance], corrupt_imag
 
 
 def stored_shape(path: str, config: configs.DataConfig) -> tuple[tuple[int, int, int], list[str]]:
-  """Returns the (height, width, channels) to which images are brought, by the options or by the file at `path`.
+  """Returns the (height, width, channels) that images are resized to, from the options or from the file at `path`.
 
   Raises:
-    ValueError: The image is too large to be taken as a model's input without being asked for.
+    ValueError: The image is too large to be a model's input, unless the user asks for this size.
   """
   height, width, channels = decode.native(path).shape
   channels = config.image_channels or channels
@@ -117,16 +117,16 @@ def stored_pixels(paths: Sequence[str], glances: Sequence[formats.Glance], pixel
                   ) -> tuple[images.StoredPixels, list[str]]:
   """Returns how the values of files become pixels, and notes.
 
-  Where files have more than 8 bits, up to 64 of them are decoded, and the fewest bits that hold all values decide what
-  white is: sensors of 10, 12 or 14 bits write files of 16.
+  If files have more than 8 bits, up to 64 of them are decoded. The smallest number of bits that holds all values
+  determines white, because sensors of 10, 12 or 14 bits write files of 16 bits.
 
   Args:
     paths: [n] image files.
-    glances: What `survey` tells of them.
-    pixel_range: The values that are black and white, if the user has named them.
+    glances: The result of `survey` for them.
+    pixel_range: The values of black and white, if the user has given them.
 
   Raises:
-    ValueError: The values of float or signed images do not tell what is black and white.
+    ValueError: Black and white cannot be determined from the values of float or signed images.
   """
   deep = [path for path, seen in zip(paths, glances, strict=True) if seen.deep or seen.kind == 'TIFF']
   if pixel_range is not None:
@@ -153,7 +153,7 @@ def stored_pixels(paths: Sequence[str], glances: Sequence[formats.Glance], pixel
 
 
 def _decoded_once(paths, threads):
-  status = [os.stat(path) if os.path.exists(path) else None for path in paths]  # A link may lead nowhere.
+  status = [os.stat(path) if os.path.exists(path) else None for path in paths]  # A link may be broken.
   names = json.dumps([[path, s and s.st_size, s and s.st_mtime_ns] for path, s in zip(paths, status, strict=True)])
   place = fetch.cache_dir() / f'decodes-{hashlib.sha256(names.encode()).hexdigest()[:16]}.npy'
   if place.is_file():

@@ -4,8 +4,8 @@
     root/[split/]class/image.png           no clients: any other partition
     root/manifest.csv                      path,label[,client][,split]
 
-where split is train, test or val in any case (val serves as the test set if there is no other), and may stand below
-client or class too.
+where split is train, test or val, in upper or lower case (val is the test set if there is no other). The split folder
+may also be below client or class.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ MEDICAL_MNIST_CLASSES = ('AbdomenCT', 'BreastMRI', 'ChestCT', 'CXR', 'Hand', 'He
 
 
 def load(config: configs.DataConfig) -> pool.Pool:
-  """Lists the images below `config.data_dir`; they are decoded as clients need them, the test set at once.
+  """Lists the images below `config.data_dir`. They are decoded when clients need them; the test set is decoded at once.
 
   Raises:
-    ValueError: There are no images, their places follow no single layout, or a file is corrupt.
+    ValueError: There are no images, their folders do not follow one single layout, or a file is corrupt.
   """
   root = _root(config)
   table = manifest.find(root)
@@ -36,7 +36,7 @@ def load_medical_mnist(config: configs.DataConfig) -> pool.Pool:
   """Returns the Medical MNIST set, 58,954 JPEG of 64x64 in six class folders, as it is distributed.
 
   Raises:
-    ValueError: A class folder is missing or another one is there.
+    ValueError: A class folder is missing, or there is an additional one.
   """
   root = _root(config)
   found = {entry.name for entry in root.iterdir() if entry.is_dir() and not listing.is_litter(entry.name)}
@@ -57,7 +57,7 @@ def locate(data_dir: str | None) -> tuple[bool, str]:
 
 
 def locate_medical_mnist(data_dir: str | None) -> tuple[bool, str]:
-  """Returns whether `data_dir` holds the six class folders."""
+  """Returns whether `data_dir` contains the six class folders."""
   if data_dir is not None:
     root = pathlib.Path(data_dir).expanduser()
     if all((root / name).is_dir() for name in MEDICAL_MNIST_CLASSES):
@@ -105,7 +105,7 @@ def _pool(found, root, config, class_names=None):
 
 
 def _labelled(labels, separator, config, class_names):
-  """Returns labels as `images.Examples` wants them, the names of classes or findings, and notes."""
+  """Returns labels in the form that `images.Examples` requires, the names of classes or findings, and notes."""
   labels, notes = naming.cleaned(labels, 'labels')
   notes = [images.Counted(note) for note in notes]
   separator = separator or naming.separator_of(labels, config.finding_separator)
@@ -123,10 +123,10 @@ def _labelled(labels, separator, config, class_names):
 
 
 def _split(splits, y, owners, paths, config):
-  """Returns which images are for training and which for tests, and notes.
+  """Returns which images are for training and which are for testing, and notes.
 
   Raises:
-    ValueError: One file is for both.
+    ValueError: One file is used for both.
   """
   status = [os.stat(path) for path in paths]
   file = np.array([f'{each.st_dev}:{each.st_ino}' for each in status])
@@ -147,7 +147,7 @@ def _split(splits, y, owners, paths, config):
 
 
 def _copies(glances, is_train, is_test):
-  """Says how many test images look like training images to the byte."""
+  """Returns a note with the number of test images that look byte-for-byte equal to training images."""
   trained = {glances[place].digest for place in np.flatnonzero(is_train)}
   number = sum(glances[place].digest in trained for place in np.flatnonzero(is_test))
   return [images.Counted(f'{number} of {is_test.sum()} test images seem to be copies of training images, by length, '
@@ -155,7 +155,7 @@ def _copies(glances, is_train, is_test):
 
 
 def _digest(paths, glances, labels, root):
-  """Returns what changes when a file or its label does, wherever the folder lies."""
+  """Returns a digest that changes when a file or its label changes, and does not depend on the folder's location."""
   rows = sorted(f'{os.path.relpath(path, root)}\0{label}\0{seen.digest.hex()}'
                 for path, seen, label in zip(paths, glances, labels, strict=True))
   return hashlib.blake2b('\n'.join(rows).encode('utf-8', 'surrogateescape'), digest_size=32).hexdigest()

@@ -8,7 +8,7 @@ import struct
 
 READ = 'PNG, JPEG, GIF, BMP, WebP or TIFF'
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.gif', '.bmp', '.dib', '.webp', '.tif', '.tiff')
-# Files of these names hold images too, of formats that are not read.
+# Files with these names are images too, but of unsupported formats.
 UNREAD_SUFFIXES = {
     '.dcm': 'DICOM', '.dicom': 'DICOM', '.nii': 'NIfTI', '.nii.gz': 'NIfTI', '.heic': 'HEIC', '.heif': 'HEIC',
     '.avif': 'AVIF', '.jp2': 'JPEG 2000', '.j2k': 'JPEG 2000', '.jxl': 'JPEG XL', '.svg': 'SVG', '.psd': 'Photoshop',
@@ -17,7 +17,7 @@ UNREAD_SUFFIXES = {
     '.cr2': 'camera raw', '.cr3': 'camera raw', '.nef': 'camera raw', '.arw': 'camera raw', '.tga': 'Targa',
     '.ico': 'icon', '.pcx': 'PCX', '.fits': 'FITS', '.npy': 'NumPy array', '.pdf': 'PDF'}
 _HEAD, _TAIL = 512, 4096
-# First bytes of a file, and last bytes of a whole one; a GIF may carry bytes after its trailer.
+# First bytes of a file, and last bytes of a complete one; a GIF may have bytes after its trailer.
 _READ = {b'\x89PNG\r\n\x1a\n': 'PNG', b'\xff\xd8\xff': 'JPEG', b'GIF8': 'GIF', b'BM': 'BMP', b'II*\0': 'TIFF',
          b'MM\0*': 'TIFF'}
 _LAST = {'PNG': b'IEND\xaeB\x60\x82', 'JPEG': b'\xff\xd9'}
@@ -32,14 +32,14 @@ _BRANDS = {b'avif': 'AVIF', b'avis': 'AVIF', **dict.fromkeys((b'heic', b'heix', 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Glance:
-  """What a few bytes of a file tell.
+  """What is known of a file from a few of its bytes.
 
   Attributes:
-    kind: One of the formats that are read, or '' for any other file.
-    unread: The name of another format, or ''.
-    whole: Whether the file begins and ends as an image does; damage in the middle shows when it is decoded.
-    deep: Whether it is a PNG of 16 bits a channel.
-    digest: Of length, beginning and end.
+    kind: One of the supported formats, or '' for any other file.
+    unread: The name of an unsupported format, or ''.
+    whole: Whether the file begins and ends like an image; damage in the middle is found when it is decoded.
+    deep: Whether it is a PNG with 16 bits per channel.
+    digest: Digest of the file's length, beginning and end.
   """
   kind: str
   unread: str
@@ -49,14 +49,14 @@ class Glance:
 
 
 def kind_of(head: bytes) -> str:
-  """Returns which of the formats that are read a file of these first bytes is, or ''."""
+  """Returns the supported format of a file with these first bytes, or ''."""
   if head[:4] == b'RIFF' and head[8:12] == b'WEBP':
     return 'WebP'
   return next((kind for first, kind in _READ.items() if head.startswith(first)), '')
 
 
 def unread_kind(head: bytes, path: str | pathlib.Path = '') -> str:
-  """Returns the format, none of those read, that these first bytes or the file's name stand for, or ''."""
+  """Returns the unsupported format that these first bytes or the file's name indicate, or ''."""
   if head[128:132] == b'DICM':
     return 'DICOM'
   if head[344:348] in (b'n+1\0', b'ni1\0'):
@@ -69,13 +69,13 @@ def unread_kind(head: bytes, path: str | pathlib.Path = '') -> str:
 
 
 def unread_suffix(path: str | pathlib.Path) -> str:
-  """Returns the name of the format that is not read and that a file's name stands for, or ''."""
+  """Returns the name of the unsupported format that a file's name indicates, or ''."""
   name = str(path).lower()
   return next((kind for suffix, kind in UNREAD_SUFFIXES.items() if name.endswith(suffix)), '')
 
 
 def glance(path: str | pathlib.Path) -> Glance:
-  """Looks at the first and the last bytes of a file; one that cannot be opened is of no kind."""
+  """Looks at the first and the last bytes of a file; the kind is '' if the file cannot be opened."""
   try:
     with open(path, 'rb') as data:
       head = data.read(_HEAD)
@@ -94,6 +94,6 @@ def glance(path: str | pathlib.Path) -> Glance:
 def _is_whole(kind, head, tail, size):
   if kind == 'WebP':
     return size >= 8 + struct.unpack('<I', head[4:8])[0]
-  if kind == 'BMP':  # Some programs write no length, or that of the pixels alone.
+  if kind == 'BMP':  # Some programs write no length, or the length of the pixels only.
     return size > 26 and size >= struct.unpack('<I', head[2:6])[0]
   return size > 8 and _LAST.get(kind, b'') in tail

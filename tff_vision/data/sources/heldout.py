@@ -7,13 +7,14 @@ def stratified(classes: np.ndarray, fraction: float, owners: np.ndarray | None =
                identities: np.ndarray | None = None) -> np.ndarray:
   """Chooses `fraction` of every class, always the same ones, so that runs of different seeds share a test set.
 
-  No owner of two examples or more gives up all of them, nor more than its share where others can give theirs.
+  An owner of two or more examples never loses all of them. It loses more than its share only if others have none left
+  to give.
 
   Args:
-    classes: [n] of anything `np.unique` sorts.
+    classes: [n] of any type that `np.unique` sorts.
     fraction: Share of every class; at least one example of a class stays for training.
-    owners: [n] natural clients; within a class they are held out from evenly.
-    identities: [n] Examples of one identity are one image, which is not held out and trained on at once.
+    owners: [n] natural clients; within a class, examples are held out evenly from all owners.
+    identities: [n] Examples of one identity are the same image, which is not both held out and trained on.
 
   Returns:
     [n] bool: whether an example is held out.
@@ -32,27 +33,27 @@ def stratified(classes: np.ndarray, fraction: float, owners: np.ndarray | None =
   shares = None if owners is None else _Shares(owners, fraction)
   for members in np.split(by_class, np.cumsum(sizes)[:-1]):
     quota = min(round(fraction * len(members)), len(members) - 1)
-    # Evenly spaced over members in the order of their owners.
+    # Evenly spaced over the members, which are in the order of their owners.
     wanted = ((np.arange(quota) + 0.5) * len(members) / max(quota, 1)).astype(np.int64)
     held_out[members[wanted] if shares is None else shares.take(members, wanted)] = True
   return held_out
 
 
 class _Shares:
-  """How many examples each owner may still give up."""
+  """The number of examples that can still be held out from each owner."""
 
   def __init__(self, owners, fraction):
     _, self._owner, sizes = np.unique(owners, return_inverse=True, return_counts=True)
-    # Those with a single example may lose it, but only where nobody else has one to give.
+    # An owner with a single example may lose it, but only if no other owner has an example to give.
     fair = np.minimum(np.ceil(fraction * sizes - 1e-9), sizes - 1)
     self._rounds = [fair.astype(np.int64), (sizes - 1 - fair).astype(np.int64), (sizes == 1).astype(np.int64)]
 
   def take(self, members, wanted):
-    """Returns as many of `members` as are wanted, each where it is wanted or at the next place whose owner can give."""
+    """Returns one of `members` for each wanted place: the one there, or the next one whose owner can still give."""
     found, free = [], np.ones(len(members), bool)
     owner = self._owner[members]
     for left in self._rounds:
-      ahead = np.arange(len(members) + 1)  # Of a place that is closed, the next that may not be.
+      ahead = np.arange(len(members) + 1)  # For a place that cannot be used, the next place to try.
       missed = []
       for place in wanted:
         place = self._next(ahead, int(place), free, left, owner)
@@ -84,7 +85,7 @@ def emptied(is_test: np.ndarray, owners: np.ndarray) -> int:
 
 
 def note(is_test: np.ndarray, fraction: float, owners: np.ndarray | None) -> str:
-  """Returns the sentence that says what was held out."""
+  """Returns a sentence that says which examples were held out."""
   said = f'There is no test set: {is_test.sum()} of {len(is_test)} images were held out (test_fraction={fraction}).'
   if owners is not None and (lost := emptied(is_test, owners)):
     said += f' {lost} clients of one image each gave it up and test only.'

@@ -13,10 +13,10 @@ _UNSIGNED_BYTE = 0x08
 
 
 def read(path: pathlib.Path) -> np.ndarray:
-  """Returns the uint8 array that an IDX file holds.
+  """Returns the uint8 array in an IDX file.
 
   Raises:
-    ValueError: The file is missing, truncated or of another format.
+    ValueError: The file is missing or truncated, or has another format.
   """
   try:
     raw = gzip.open(path, 'rb').read() if path.suffix == '.gz' else path.read_bytes()
@@ -37,7 +37,7 @@ def read(path: pathlib.Path) -> np.ndarray:
 
 
 def find(folder: pathlib.Path, name: str) -> pathlib.Path | None:
-  """Returns `name` in `folder` under one of its usual spellings, or None."""
+  """Returns the file `name` in `folder` under one of its usual spellings, or None."""
   for spelling in (name, name.replace('-idx', '.idx')):
     for suffix in ('', '.gz'):
       if (path := folder / (spelling + suffix)).is_file():
@@ -49,7 +49,7 @@ def read_split(folder: pathlib.Path, split: str) -> images.Examples:
   """Returns the `train` or `t10k` images and labels of an MNIST-like folder.
 
   Raises:
-    ValueError: A file is missing, or images and labels do not fit.
+    ValueError: A file is missing, or images and labels do not match.
   """
   found = []
   for name in (f'{split}-images-idx3-ubyte', f'{split}-labels-idx1-ubyte'):

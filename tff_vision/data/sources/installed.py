@@ -5,12 +5,12 @@ from tff_vision.data.sources import registry
 
 
 def report(data_dir: str | None = None) -> list[tuple[str, bool, str]]:
-  """Returns (name, whether it is here, where it is or how to get it) of every source, by name."""
+  """Returns (name, whether it is on this machine, where it is or how to get it) of every source, in order of names."""
   return [(name, *source.locate(data_dir)) for name, source in sorted(registry.SOURCES.items())]
 
 
 def require(config: configs.DataConfig) -> None:
-  """Fetches a data set that is not on this machine, so that a missing one is named before TensorFlow is imported.
+  """Fetches a data set that is not on this machine, so that a missing one is reported before TensorFlow is imported.
 
   Raises:
     ValueError: There is no such data set, or it is missing and cannot be fetched; the message says how to get it.

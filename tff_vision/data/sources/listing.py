@@ -13,7 +13,7 @@ _TRAIN, _TEST, _VAL = 'train', 'test', 'val'
 _WORDS = {**dict.fromkeys(('train', 'training', 'trn'), _TRAIN),
           **dict.fromkeys(('test', 'testing', 'tst'), _TEST),
           **dict.fromkeys(('val', 'valid', 'validation'), _VAL)}
-# Words around them that name no other thing: `Training_Set`, `test images`, `train2017`.
+# Words that may be added to a split's name without a change of meaning: `Training_Set`, `test images`, `train2017`.
 _AROUND = {'set', 'data', 'dataset', 'images', 'imgs', 'img', 'image', 'split', 'folder', ''}
 _LITTER = {'thumbs.db', 'desktop.ini', 'ehthumbs.db', 'icon\r', '__macosx', '@eadir', '$recycle.bin',
            'system volume information', 'lost+found', '#recycle'}
@@ -25,11 +25,11 @@ class Listing:
   """[n] image files.
 
   Attributes:
-    paths: Of the files.
-    labels: Class, or findings with `separator` between them.
-    clients: None where nothing is said.
-    splits: `train`, `test` or `val`; None where nothing is said.
-    separator: None: nothing is known of findings.
+    paths: Paths of the files.
+    labels: The class of each file, or its findings with `separator` between them.
+    clients: The client of each file; None if not given.
+    splits: `train`, `test` or `val`; None if not given.
+    separator: The text between findings; None: it is not known whether there are findings.
     notes: Sentences a user must see.
   """
   paths: Sequence[str]
@@ -41,20 +41,20 @@ class Listing:
 
 
 def split_of(name: str) -> str | None:
-  """Returns `train`, `test` or `val` for a folder's or a column's word for it in any case, or None."""
+  """Returns `train`, `test` or `val` for a folder's name or a column's value in any case, or None if it is no split."""
   words = [word for word in re.split(r'[^a-z]+', re.sub(r'(?<=[a-z])(?=[A-Z])', ' ', name.strip()).lower())
            if word not in _AROUND]
   return _WORDS.get(words[0]) if len(words) == 1 else None
 
 
 def from_folders(root: pathlib.Path) -> Listing:
-  """Lists the images below `root`, which lie in [split/]class/ or [split/]client/class/.
+  """Lists the images below `root`, which are in [split/]class/ or [split/]client/class/.
 
-  Every link to a file or a folder counts as what it leads to, but for one that leads back. Hidden files and what
-  desktops and notebooks leave behind are left out.
+  Links to files and folders are followed, except a link that leads back to a folder above it. Hidden files and files
+  that desktops and notebooks create are left out.
 
   Raises:
-    ValueError: There are no images, or their places follow no single layout.
+    ValueError: There are no images, or their folders do not follow one single layout.
   """
   ignored, others = collections.Counter(), collections.Counter()
   paths = list(_images(str(root), (), ignored, others))
@@ -84,12 +84,12 @@ def from_folders(root: pathlib.Path) -> Listing:
 
 
 def is_litter(name: str) -> bool:
-  """Returns whether a file or a folder is hidden, or what a desktop leaves behind."""
+  """Returns whether a file or a folder is hidden, or was created by a desktop program."""
   return name.startswith('.') or name.lower() in _LITTER
 
 
 def _images(folder, above, ignored, others) -> Iterator[str]:
-  """Yields the image files below `folder`, in order; `above` are the folders that led here."""
+  """Yields the image files below `folder`, in order; `above` are the folders above it."""
   real = os.path.realpath(folder)
   if real in above:
     return
@@ -112,9 +112,9 @@ def _suffix(name):
 
 
 def _splits(places: Sequence[Sequence[str]], paths: Sequence[str]) -> tuple[list[str | None], list[Sequence[str]]]:
-  """Returns the split of each image, and its place without the folder that names the split.
+  """Returns the split of each image, and its folders without the one that names the split.
 
-  That folder may stand at any level, and must then stand there for all images.
+  This folder may be at any level, but must be at the same level for all images.
   """
   for level in range(min(map(len, places))):
     names = {place[level] for place in places}
@@ -130,7 +130,7 @@ def _splits(places: Sequence[Sequence[str]], paths: Sequence[str]) -> tuple[list
 
 
 def _is_mixed(found: Mapping[str, str | None], known: set[str], above_images: set[str]) -> bool:
-  """Whether some folders of a level are named like splits and the level as a whole is none."""
+  """Whether some folders of a level are named like splits but the level as a whole does not hold splits."""
   deeper = any(split and name not in above_images for name, split in found.items())
   return deeper or (_TRAIN in known and len(known) > 1)
 

@@ -16,7 +16,7 @@ _YES, _NO = {'1', '1.0', 'true', 'yes'}, {'0', '0.0', 'false', 'no'}
 
 
 def find(root: pathlib.Path) -> pathlib.Path | None:
-  """Returns the manifest in a folder, whose name may be written in any case, or None."""
+  """Returns the manifest in a folder, or None; upper and lower case in its name do not matter."""
   exact = root / NAME
   return exact if exact.is_file() else next(
       (path for path in sorted(root.iterdir()) if path.name.lower() == NAME and path.is_file()), None)
@@ -25,11 +25,12 @@ def find(root: pathlib.Path) -> pathlib.Path | None:
 def read(path: pathlib.Path) -> listing.Listing:
   """Lists the images of a manifest.
 
-  UTF-8 with or without a mark, UTF-16 with one, and otherwise Windows-1252 are read; commas, semicolons or tabs; names
-  of columns in any case; backslashes in paths where there is no such file.
+  The encoding may be UTF-8 with or without a byte order mark, UTF-16 with one, or otherwise Windows-1252. Columns are
+  separated by commas, semicolons or tabs, and their names may be in any case. If a path with backslashes is not that
+  of a file, the backslashes separate folders.
 
   Raises:
-    ValueError: The table or a row of it is not as it must be; file and line are named.
+    ValueError: The table or one of its rows is not as required; the message names file and line.
   """
   text, notes = _text(path)
   if '\0' in text:
@@ -94,13 +95,13 @@ def _row(path, number, columns, cells) -> Mapping[str, str]:
   if any(cell.strip() for cell in cells[len(columns):]):
     raise ValueError(f'{path} line {number} has {len(cells)} fields, and the first line names {len(columns)}.')
   cells = [*cells, *[''] * (len(columns) - len(cells))]
-  # Names keep their spaces, which `naming.cleaned` counts.
+  # Spaces around names are kept here, because `naming.cleaned` counts them.
   return {name: cell if name in ('label', 'client') and cell.strip() else cell.strip()
           for name, cell in zip(columns, cells, strict=False)}
 
 
 def _findings(columns: Sequence[str], table: Sequence[Mapping[str, str]]) -> list[str]:
-  """Returns the columns that hold 0 and 1 only, of a table that has no labels."""
+  """Returns the columns of a table without labels that contain only 0 and 1."""
   if 'label' in columns or 'path' not in columns:
     return []
   return [name for name in columns if name not in _READ and table
@@ -111,7 +112,7 @@ def _files(path, columns, table, numbers):
   """Returns the file of each row.
 
   Raises:
-    ValueError: A row lacks something, or its file is not there or listed before.
+    ValueError: A row lacks a value, or its file does not exist or was listed before.
   """
   files, seen = [], {}
   for number, row in zip(numbers, table, strict=True):

@@ -1,7 +1,7 @@
 """The twelve 2-D sets of MedMNIST (Yang et al. 2023, doi:10.1038/s41597-022-01721-8), 28 to 224 pixels.
 
-Facts are those of MedMNIST 3.0.2, files those of https://zenodo.org/records/10519652. The sets hold no patients and
-no hospitals: whoever wants clients partitions by label.
+Facts are from MedMNIST 3.0.2, files from https://zenodo.org/records/10519652. The sets do not say which patient or
+hospital an image is from, so clients can only be made by a partition of the labels.
 """
 
 import pathlib
@@ -14,12 +14,12 @@ from tff_vision.data import images
 from tff_vision.data.sources import arrays, fetch, pool
 
 _RECORD = 'https://zenodo.org/records/10519652/files'
-_OWN_FOLDER = pathlib.Path('~/.medmnist')  # Of the package medmnist.
+_OWN_FOLDER = pathlib.Path('~/.medmnist')  # The folder of the package medmnist.
 SIZES = (28, 64, 128, 224)
 
 
 def locate(flag: str, data_dir: str | None) -> tuple[bool, str]:
-  """Returns whether any size of the set called `flag` is here, and where or how to get it."""
+  """Returns whether any size of the set called `flag` is on this machine, and where it is or how to get it."""
   for size in SIZES:
     remote = remote_file(flag, size)
     path = _folder(data_dir, remote.name) / remote.name
@@ -43,7 +43,7 @@ def remote_file(flag: str, size: int) -> fetch.RemoteFile:
 
 
 def load(flag: str, config: configs.DataConfig) -> pool.Pool:
-  """Returns the set called `flag`, fetched if need be."""
+  """Returns the set called `flag`, which is fetched if necessary."""
   facts = SETS[flag]
   size = config.image_size or SIZES[0]
   remote = remote_file(flag, size)

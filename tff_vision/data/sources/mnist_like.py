@@ -1,7 +1,7 @@
 """The MNIST family (28x28 grey, IDX files) and any other folder of IDX files.
 
-A set is taken from the first place that has it: the IDX files in `data_dir`, or without `data_dir` those of the
-operating system or of Keras's cache; Keras's `mnist.npz`; and otherwise through the TFDS builder.
+A set is taken from the first of these places that has it: the IDX files in `data_dir`, or, if `data_dir` is not given,
+those of the operating system or of Keras's cache; Keras's `mnist.npz`; the TFDS builder.
 """
 
 import dataclasses
@@ -26,12 +26,12 @@ class MnistLike:
 
   Attributes:
     class_names: In label order.
-    folders: Where its IDX files may lie besides `data_dir`.
-    keras_file: Its name in Keras's cache if that is an .npz.
+    folders: Folders other than `data_dir` where its IDX files may be.
+    keras_file: Its file name in Keras's cache, if this is an .npz.
     sideways: Whether height and width must be exchanged.
-    tfds: How TFDS makes it.
-    mean: Of all training pixels in 0..1.
-    std: Likewise.
+    tfds: The TFDS builder that makes the set.
+    mean: Mean of all training pixels in 0..1.
+    std: Standard deviation of all training pixels in 0..1.
   """
   class_names: tuple[str, ...]
   tfds: tfds_sets.TfdsSet
@@ -77,8 +77,8 @@ KMNIST = MnistLike(
          (5120, '20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c')))))
 
 
-# The balanced split of EMNIST (Cohen et al. 2017, arXiv:1702.05373): upper and lower case of 15 letters look alike
-# and are one class. Its images lie on their sides.
+# The balanced split of EMNIST (Cohen et al. 2017, arXiv:1702.05373): upper and lower case of 15 letters look similar
+# and are one class. Height and width of its images are exchanged.
 EMNIST_BALANCED = MnistLike(
     class_names=tuple(string.digits + string.ascii_uppercase + 'abdefghnqrt'), mean=0.1751, std=0.3332, sideways=True,
     tfds=tfds_sets.TfdsSet(builder='emnist/balanced', archives=(fetch.RemoteFile(
@@ -91,7 +91,7 @@ def load(config: configs.DataConfig, *, family: MnistLike) -> pool.Pool:
   """Returns one member of the family.
 
   Raises:
-    ValueError: It is nowhere on this machine and cannot be fetched, or a file is corrupt.
+    ValueError: The set is not on this machine and cannot be fetched, or a file is corrupt.
   """
   for folder in _folders(config.data_dir, family):
     if idx.find(folder, _SPLITS[0]):
@@ -119,9 +119,9 @@ def locate(data_dir: str | None, *, family: MnistLike) -> tuple[bool, str]:
 
 
 def load_idx(config: configs.DataConfig) -> pool.Pool:
-  """Returns what the four IDX files of `config.data_dir` hold: {train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz].
+  """Returns the data in four IDX files of `config.data_dir`: {train,t10k}-{images-idx3,labels-idx1}-ubyte[.gz].
 
-  Classes are called by their numbers.
+  Class names are the class numbers.
 
   Raises:
     ValueError: data_dir is not given, or a file in it is missing or corrupt.
@@ -140,7 +140,7 @@ def load_idx(config: configs.DataConfig) -> pool.Pool:
 
 
 def locate_idx(data_dir: str | None) -> tuple[bool, str]:
-  """Returns whether `data_dir` holds IDX files."""
+  """Returns whether `data_dir` contains IDX files."""
   if data_dir is not None and idx.find(pathlib.Path(data_dir).expanduser(), _SPLITS[0]):
     return True, data_dir
   return False, 'your own IDX files: --dataset=idx --data_dir=FOLDER'

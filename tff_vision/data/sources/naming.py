@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-SEPARATOR = '|'  # Of findings in one label, as in the NIH chest X-ray sets.
+SEPARATOR = '|'  # Separates findings in one label, as in the NIH chest X-ray sets.
 _NO_FINDING = {'', '-', 'none', 'nofinding', 'nofindings'}
 
 
 def cleaned(names: Sequence[str], what: str) -> tuple[list[str], list[str]]:
-  """Returns names without spaces around them and with accents composed, and notes that say what was changed.
+  """Returns names without spaces around them and with composed accents, and notes that say what was changed.
 
   Args:
-    names: One for each example.
-    what: Names them in the notes, in the plural.
+    names: One name for each example.
+    what: The word for them in the notes, in the plural.
   """
   better = {name: unicodedata.normalize('NFC', name).strip() for name in set(names)}
   known = set(better.values())
@@ -29,7 +29,7 @@ def cleaned(names: Sequence[str], what: str) -> tuple[list[str], list[str]]:
 
 
 def alike(names: Sequence[str], what: str) -> list[str]:
-  """Returns a note if some of `names`, which stay apart, differ in case only."""
+  """Returns a note if some of `names` differ only in upper and lower case; they remain different names."""
   groups = collections.defaultdict(set)
   for name in set(names):
     groups[name.casefold()].add(name)
@@ -38,14 +38,14 @@ def alike(names: Sequence[str], what: str) -> list[str]:
 
 
 def one_case(names: Sequence[str], label_case: str) -> tuple[list[str], list[str]]:
-  """Returns labels in which one spelling stands for all that differ in case only, and notes.
+  """Returns labels in which one spelling replaces all that differ only in upper and lower case, and notes.
 
   Args:
-    names: Labels; there may be many of each.
-    label_case: `ask` refuses such labels, `merge` takes the commonest spelling, `keep` leaves them apart.
+    names: Labels; a label may occur many times.
+    label_case: `ask` refuses such labels, `merge` uses the most common spelling, `keep` keeps them as different labels.
 
   Raises:
-    ValueError: `ask`, and there are such labels.
+    ValueError: There are such labels and `label_case` is `ask`.
   """
   counts = collections.Counter(names)
   groups = collections.defaultdict(list)
@@ -63,11 +63,11 @@ def one_case(names: Sequence[str], label_case: str) -> tuple[list[str], list[str
 
 
 def separator_of(labels: Sequence[str], wanted: str | None) -> str:
-  """Returns what separates findings in labels, or '' if a label is one class.
+  """Returns the text that separates findings in labels, or '' if a label is one class.
 
   Args:
-    labels: As they are written.
-    wanted: The user's answer; None: `SEPARATOR`, where a label has it inside.
+    labels: Labels as they are written.
+    wanted: The user's choice; None: `SEPARATOR`, if a label contains it.
   """
   if wanted is not None:
     return wanted
@@ -75,7 +75,7 @@ def separator_of(labels: Sequence[str], wanted: str | None) -> str:
 
 
 def findings(labels: Sequence[str], separator: str, label_case: str) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
-  """Splits labels of several findings.
+  """Splits labels that contain several findings.
 
   Returns:
     [n, findings] float32 of 0 and 1; the findings' names; and notes.

@@ -16,16 +16,17 @@ class Pool:
   Attributes:
     train: Examples for training.
     test: Examples for evaluation.
-    class_names: One for each class number (or finding).
+    class_names: One name for each class number (or finding).
     train_owners: [len(train)] of str, the natural client of each example; None if the source has none.
     test_owners: The same for `test`.
-    strangers: Whether the owners in `test` are other clients than those in `train`, even where names agree.
-    unseen_clients: How many of the owners serve to evaluate on clients that never train, unless the user says.
+    strangers: Whether the owners in `test` are different clients from those in `train`, even if they have equal names.
+    unseen_clients: How many of the owners are held-out clients, which never train, unless the user gives a number.
     coarse_labels: [len(train)] int32, the superclass of each example, for the Pachinko partition.
-    preprocessing: What a model of this data set reads unless the user says otherwise.
-    stored: What the black and white of files are among stored pixels, as in `images.FederatedImages`.
-    digest: Of the user's own files, whatever folder they lie in; '' of data sets that are the same everywhere.
-    labels_at_hand: Whether `y` costs nothing; if not, labels are checked as they are read.
+    preprocessing: The default preprocessing for a model of this data set, unless the user chooses another.
+    stored: The stored values of the black and white of files, as in `images.FederatedImages`.
+    digest: Digest of the user's own files, which does not depend on their folder; '' for data sets that are the same
+      everywhere.
+    labels_at_hand: Whether reading `y` costs nothing; if not, labels are checked when they are read.
     notes: Sentences a user must see: licence, examples left out and why.
     counted_classes: As in `images.FederatedImages`.
   """
@@ -55,14 +56,14 @@ class Pool:
 
   @functools.cached_property
   def spec(self) -> images.ImageSpec:
-    """What one image and its label are; reads none."""
+    """Shape, type and meaning of one image and its label; no image is read."""
     return images.ImageSpec.of(self.test.take(np.zeros(0, np.int64)), self.class_names, stored=self.stored)
 
   def check_labels(self, dataset: str) -> list[str]:
     """Returns notes on classes without training examples; `dataset` names the set in errors.
 
     Raises:
-      ValueError: A label is no class of this data set.
+      ValueError: A label is not a class of this data set.
     """
     number = len(self.class_names)
     for split, y in (('train', self.train.y), ('test', self.test.y)):

@@ -15,10 +15,10 @@ class Source:
   """One data set.
 
   Attributes:
-    about: One line: what it shows, how many classes and clients.
-    load: Reads, and if need be fetches, all of it.
-    locate: Given `data_dir`, says without network or TensorFlow whether the data is on this machine, and where,
-      or how to get it.
+    about: One line: what the images show, how many classes and clients.
+    load: Reads the whole data set, and fetches it if necessary.
+    locate: Given `data_dir`, returns without network or TensorFlow whether the data is on this machine, and where it
+      is or how to get it.
   """
   about: str
   load: Callable[[configs.DataConfig], pool.Pool]
@@ -26,7 +26,7 @@ class Source:
 
 
 class _Sources(Mapping[str, Source]):
-  """Made when they are asked for: a data set's module is imported by whoever reads it."""
+  """Sources that are created when they are requested: only then is the data set's module imported."""
 
   def __getitem__(self, name):
     row = catalogue.row('dataset', name)
@@ -49,7 +49,7 @@ def find(name: str) -> Source:
   """Returns the source called `name`.
 
   Raises:
-    ValueError: There is none.
+    ValueError: There is no such source.
   """
   if os.sep in name:
     raise ValueError(f'dataset={name} is a path. Images of your own: --dataset=folder --data_dir={name}.')

@@ -1,9 +1,9 @@
 """The SQLite files of `tff.simulation.datasets`, read by row number instead of by `SqlDataset`.
 
-TensorFlow's `SqlDataset` builds its query by string concatenation (a quote in a client id breaks it), takes 25 to
-50 ms a client, and scans the whole file for each client where the file has no index. Here one query, or one pass
-whose result is kept beside the file, finds the rows of every client; a client is then read by row number and
-parsed in one batch.
+TensorFlow's `SqlDataset` builds its query by string concatenation (a quote in a client id breaks it), needs 25 to
+50 ms a client, and scans the whole file for each client if the file has no index. Here one query, or one pass whose
+result is stored beside the file, finds the rows of every client. A client is then read by row number and parsed in
+one batch.
 """
 
 import contextlib
@@ -30,11 +30,11 @@ class RowFormat:
   """The features of one serialized `tf.train.Example`.
 
   Attributes:
-    image: Name of the image feature.
+    image: Key of the image feature.
     shape: (height, width, channels).
     floats: Whether pixels are stored as floats; if not, as integers in 0..255.
-    label: Name of the class feature.
-    num_classes: Classes are 0..num_classes - 1.
+    label: Key of the class feature.
+    num_classes: Number of classes; they are 0..num_classes - 1.
   """
   image: str
   shape: tuple[int, int, int]
@@ -44,7 +44,7 @@ class RowFormat:
 
 
 class SqlExamples:
-  """Rows of an `examples` table as an `ExamplePool`; nothing is kept in memory but row numbers."""
+  """Rows of an `examples` table as an `ExamplePool`; only row numbers are kept in memory."""
 
   def __init__(self, path: pathlib.Path, rows: np.ndarray, row_format: RowFormat):
     """Reads `rows`, [n] int64 row numbers, of the database at `path`."""
@@ -69,7 +69,7 @@ class SqlExamples:
   def labels(self, name: str) -> np.ndarray:
     """Returns the integer feature `name` of all rows, [n] int32; the first call reads the whole table."""
     if name not in self._labels:
-      import tensorflow as tf  # Late: --help and the doctor need none of it.
+      import tensorflow as tf  # Imported late: --help and the doctor do not need it.
       spec = {name: tf.io.FixedLenFeature((), tf.int64)}
       parts = [tf.io.parse_example(rows, spec)[name].numpy() for rows in self._read(np.arange(len(self)))]
       self._labels[name] = np.concatenate(parts).astype(np.int32)
@@ -106,7 +106,7 @@ class SqlExamples:
       yield [found[row] for row in rows]
 
   def _connection(self):
-    """SQLite connections belong to one thread."""
+    """Returns this thread's connection: an SQLite connection can be used by one thread only."""
     if not hasattr(self._threads, 'connection'):
       self._threads.connection = connect(self._path)
     return self._threads.connection
@@ -116,7 +116,7 @@ def connect(path: pathlib.Path) -> sqlite3.Connection:
   """Returns a read-only connection to a file in TFF's format.
 
   Raises:
-    ValueError: The file is no such database.
+    ValueError: The file is not such a database.
   """
   with _database_errors(path):
     connection = sqlite3.connect(f'{path.resolve().as_uri()}?mode=ro', uri=True)
@@ -129,7 +129,7 @@ def connect(path: pathlib.Path) -> sqlite3.Connection:
 
 
 def rows_of_split(path: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarray, list[str]]:
-  """Finds the rows of one split and whose they are, without reading an image.
+  """Finds the rows of one split and their clients, without reading an image.
 
   Returns:
     Row numbers, [n] int64 ascending; their client ids, [n] str; and notes for the user.
@@ -141,7 +141,7 @@ def rows_of_split(path: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarra
   with contextlib.closing(connect(path)) as connection, _database_errors(path):
     announced = _announced(connection, path, split)
     if (index := _index(connection)) is not None:
-      # The index alone answers this; left to itself SQLite would rather read all images in the order of rows.
+      # The index is enough to answer this. Without INDEXED BY, SQLite would read all images in the order of rows.
       found = connection.execute(f'SELECT rowid, client_id FROM examples INDEXED BY "{index}" WHERE split_name = ?',
                                  (split,)).fetchall()
       rows = np.array([row for row, _ in found], np.int64)
@@ -165,7 +165,7 @@ def rows_of_split(path: pathlib.Path, split: str) -> tuple[np.ndarray, np.ndarra
 
 
 def _announced(connection, path, split):
-  """Returns {client id: number of examples} of the metadata."""
+  """Returns {client id: number of examples} from the metadata."""
   listed = connection.execute('SELECT client_id, num_examples FROM client_metadata WHERE split_name = ?',
                               (split,)).fetchall()
   if not listed:
@@ -187,7 +187,7 @@ def _index(connection):
 
 
 def _rows_without_index(connection, path, split):
-  """Lists all rows once; the list is kept beside the file, or in the cache if that folder is read-only."""
+  """Lists all rows once; the list is stored beside the file, or in the cache if the file's folder is read-only."""
   status = path.stat()
   stamp = np.array([status.st_size, status.st_mtime_ns])
   places = [path.with_name(f'.{path.name}.rows.npz'), fetch.cache_dir() / f'{path.name}-{status.st_ino}.rows.npz']

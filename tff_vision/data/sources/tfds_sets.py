@@ -1,8 +1,8 @@
 """Data sets made by the unpatched builders of TensorFlow Datasets.
 
-TFDS on a machine without a network tries for 205 seconds before it gives up, and a download of it cannot be
-told apart from a crash. So archives are fetched by `tff_vision.data.sources.fetch` (or placed by hand) and handed to
-the builder as its `manual_dir`, where it verifies them once more.
+On a machine without a network, TFDS tries for 205 seconds before it gives up, and its downloads cannot be distinguished
+from a crash. So archives are fetched by `tff_vision.data.sources.fetch` (or placed by hand) and given to the builder
+as its `manual_dir`, where it verifies them again.
 """
 
 import contextlib
@@ -23,8 +23,8 @@ class TfdsSet:
 
   Attributes:
     builder: The name of the builder, with its configuration if it has several.
-    archives: The files that it downloads, as TFDS registers them.
-    hint: One more sentence for a user who lacks the files.
+    archives: The files that it downloads, as registered in TFDS.
+    hint: One more sentence for a user who does not have the files.
   """
   builder: str
   archives: tuple[fetch.RemoteFile, ...]
@@ -32,10 +32,10 @@ class TfdsSet:
 
 
 def load(tfds_set: TfdsSet, data_dir: str | None) -> tuple[images.Examples, images.Examples]:
-  """Returns the training and the test examples, preparing the set if that has not been done.
+  """Returns the training and the test examples; prepares the set first if that has not been done.
 
   Raises:
-    ValueError: The archives are neither here nor within reach, or one of them is not the registered file.
+    ValueError: The archives are not here and cannot be fetched, or one of them is not the registered file.
   """
   prepared = _prepared(tfds_set, data_dir)
   if prepared is None:
@@ -71,12 +71,12 @@ def _advice(tfds_set, folder):
 
 
 def _read(tfds_set, prepared, archives):
-  import tensorflow_datasets as tfds  # Late: it takes seconds.
+  import tensorflow_datasets as tfds  # Imported late: the import takes seconds.
   tfds.display_progress_bar(False)
   builder = tfds.builder(tfds_set.builder, data_dir=prepared)
   if archives is not None:
     config = tfds.download.DownloadConfig(manual_dir=archives, try_download_gcs=False)
-    with contextlib.redirect_stdout(sys.stderr):  # TFDS announces what it does.
+    with contextlib.redirect_stdout(sys.stderr):  # TFDS prints messages to stdout.
       builder.download_and_prepare(download_config=config)
   splits = []
   for split in ('train', 'test'):
@@ -97,7 +97,7 @@ def _prepared(tfds_set, data_dir):
 
 
 def _archives_folder(tfds_set, data_dir):
-  """Returns where the archives lie or shall lie: in a folder of their own, since all MNIST files share names."""
+  """Returns the folder with the archives, or the set's own folder for them, since all MNIST files have equal names."""
   folder = fetch.cache_dir(data_dir)
   own = folder / tfds_set.builder.partition('/')[0]
   return folder if all((folder / remote.name).is_file() for remote in tfds_set.archives) else own

@@ -1,7 +1,7 @@
 """The federated sets of TensorFlow Federated: EMNIST by writer (LEAF, arXiv:1812.01097) and CIFAR-100 (Pachinko).
 
-The files are TFF's own; fetching is ours, because TFF's writes straight to the final name without a checksum and
-uses a truncated file for ever.
+The files are TFF's own, but they are fetched by this project. TFF's own download writes directly to the final name
+without a checksum, and a truncated file stays in use for ever.
 """
 
 import pathlib
@@ -23,7 +23,7 @@ CIFAR100_ARCHIVE = fetch.RemoteFile(
     url=f'{_BUCKET}/cifar100.sqlite.lzma', name='cifar100.sqlite.lzma', size=153_019_920,
     instead='--dataset=synthetic_shapes',
     digest='sha256:23d3916c9caa33395737ee560cc7cb77bbd05fc7b73647ee7be3a7e764172939')
-# Nobody has published the digest of the decompressed file; its tables are checked against each other instead.
+# No digest of the decompressed file has been published; its tables are checked against each other instead.
 CIFAR100 = fetch.RemoteFile(url=CIFAR100_ARCHIVE.url, name='cifar100.sqlite', digest=None,
                             instead=CIFAR100_ARCHIVE.instead)
 
@@ -33,12 +33,12 @@ _CIFAR_ROW = sql.RowFormat(image='image', shape=(32, 32, 3), floats=False, label
 
 
 def load_emnist(config: configs.DataConfig) -> pool.Pool:
-  """Returns 62 classes of 3,400 writers, pixels in 0..1 on a background of 1."""
+  """Returns images of 62 classes from 3,400 writers, with pixels in 0..1 on a background of 1."""
   return _load_emnist(config, 'all', _CHARACTERS)
 
 
 def load_emnist_digits(config: configs.DataConfig) -> pool.Pool:
-  """Returns the digits of the 3,383 writers who wrote any."""
+  """Returns the digits of the 3,383 writers who wrote at least one."""
   return _load_emnist(config, 'digits_only', tuple(string.digits))
 
 
@@ -78,7 +78,7 @@ def _examples(path, split, row_format):
 
 
 def _folder(data_dir, name):
-  """Returns where `name` lies or shall lie: TFF's own cache serves if the user has one."""
+  """Returns the folder for `name`: TFF's own cache is used if the user has one."""
   kept_by_tff = pathlib.Path.home() / '.tff'
   if data_dir is None and (kept_by_tff / name).is_file():
     return kept_by_tff
