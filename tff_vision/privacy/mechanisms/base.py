@@ -60,8 +60,8 @@ class Past:
     again: Worker calls that were retried although the first call may have been answered: the round, and the clients
       that may have computed a second time. Recorded only where clients draw their own noise.
     delivered: For each finished round, the number of clients whose updates are in the sum.
-    repeated: The rounds among `replayed` that ran again after they had finished, because a checkpoint was lost. The
-      first output was public by then, so each is a further release, whoever adds the noise.
+    repeated: The rounds that ran again after they had finished, because a checkpoint was lost. The first output was
+      public by then, so each is a further release, whoever adds the noise.
   """
   replayed: tuple[int, ...] = ()
   again: tuple[tuple[int, tuple[int, ...]], ...] = ()
