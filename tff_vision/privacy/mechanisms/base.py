@@ -176,8 +176,7 @@ class PrivacyPlan(abc.ABC):
   def quick_epsilon(self, rounds: int) -> float | None:
     """Returns epsilon of `rounds` rounds by Renyi accounting, fast enough for each round; None without a mechanism.
 
-    It is never below the ledger's epsilon. Where the mechanism is one Gaussian in closed form, it is that of this
-    Gaussian.
+    It is never below the ledger's epsilon. A plan whose mechanism is one Gaussian may return the closed-form epsilon.
     """
     del rounds
     return None
