@@ -16,7 +16,7 @@ import numpy as np
 from dp_accounting import rdp
 
 REACH = 12  # A share's noise ends at this many standard deviations, see `noise.discrete_gaussian_table`.
-_SKELLAM_REACH = 40  # Skellam noise extends further by this amount.
+_SKELLAM_REACH = 40  # Skellam noise extends this many grid steps further.
 _MAX_REACH = 2 ** 16  # Finer grids gain nothing, and their tables take seconds to compute.
 _LOG_BETA = 0.5  # Conditional rounding accepts with probability 1 - exp(-_LOG_BETA) at least.
 ORDERS = tuple(rdp.rdp_privacy_accountant.DEFAULT_RDP_ORDERS)
