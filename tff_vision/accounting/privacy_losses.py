@@ -133,7 +133,7 @@ class Composition:
   def epsilon(self, delta: float) -> float:
     """Returns the smallest known upper bound on epsilon.
 
-    Losses with a privacy loss distribution are composed by it; purely Gaussian losses are composed in closed form.
+    Losses with a privacy loss distribution are composed with it; purely Gaussian losses are composed in closed form.
     Renyi divergences compose all losses. If some losses have no distribution, the epsilons of both parts are added, and
     delta is divided between them.
     """

@@ -28,9 +28,9 @@ from tff_vision.accounting.ledger_parts import Profile
 FALSE_ALARMS = (0.001, 0.01)
 _POINTS = 120
 _CURVE_FALSE_ALARMS = np.logspace(-4, 0, 41)
-_LEAST_DELTA = 1e-3  # Of the promise's: the curve is shown down to there.
+_LEAST_DELTA = 1e-3  # The curve is shown down to this fraction of the guarantee's delta.
 _WEAK = 10
-_DISTRIBUTIONS = 6  # Of more kinds of clients, Renyi accounting has to do.
+_DISTRIBUTIONS = 6  # With more kinds of clients, Renyi accounting is used.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -194,7 +194,7 @@ class PrivacyPlan(abc.ABC):
     return None
 
   def attendance(self, round_num: int) -> Mapping[str, int]:
-    """Returns how many clients dropped out at each stage of a simulated round; empty without device simulation."""
+    """Returns the number of clients at each stage of a simulated round; empty without device simulation."""
     del round_num
     return {}
 
