@@ -102,7 +102,7 @@ class SampledGaussian:
     return dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(self.noise_multiplier))
 
   def epsilon(self, delta: float, *, fine: bool = False) -> float:
-    """Returns the smaller epsilon of the two accountants; unless `fine`, a quick one that is 0.1 % to 1 % larger."""
+    """Returns the smaller epsilon of the two accountants; unless `fine`, a quick one, about 0.1 % to 1 % larger."""
     if self.sampling == 'fixed':
       orders = None if fine else QUICK_ORDERS
       renyi, once = _one_fixed_round(self.population, int(self.cohort_size), self.noise_multiplier, orders)

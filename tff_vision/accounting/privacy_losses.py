@@ -24,7 +24,7 @@ ORDERS = tuple(rdp.rdp_privacy_accountant.DEFAULT_RDP_ORDERS)
 _WRITTEN = {cls.__name__: cls for cls in (
     *(cls for cls in vars(dp_event).values() if isinstance(cls, type) and issubclass(cls, dp_accounting.DpEvent)),
     events.TruncatedPoissonGaussianDpEvent, events.AllocatedGaussianDpEvent, cohort_sizes.Sizes)}
-_LARGEST = 300.0  # No guarantee beyond this epsilon: exp(-epsilon) times delta would underflow.
+_LARGEST = 300.0  # No guarantee beyond this epsilon: exp(-epsilon) times delta would be too small.
 # The fractions of delta for two parts that no accountant can compose together.
 _SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
