@@ -1,18 +1,18 @@
 """The privacy cost of a run of noised sums: its event, and epsilon by two accountants. No TensorFlow.
 
-Every round releases sum(clipped records) + N(0, (noise_multiplier * clip)^2) over a cohort; a record is one client's
-update or one example's gradient, as the unit says. How the cohort is drawn decides the event and the neighbouring
-relation:
+Every round releases sum(clipped records) + N(0, (noise_multiplier * clip)^2) over a cohort. A record is one client's
+update or one example's gradient, depending on the privacy unit. The sampling scheme determines the event and the
+neighbouring relation:
 
-* `poisson`: each record independently with probability cohort_size / population; add or remove one record. Where the
-  sizes of cohorts are kept within bounds, as `events` has it.
-* `fixed`: cohort_size records uniformly without replacement; the size is public, so the relation is replacing one
-  record, under which a clipped sum moves by 2 * clip. Renyi accounting only: no tight privacy loss distribution of
-  its composition is known (Lebeda et al. 2024, arXiv:2405.20769).
-* `balls_in_bins`: passes over the records; in each, every record falls into one of the rounds of the pass, uniformly
-  and by itself, as `allocation` has it; add or remove one record.
-* `shuffled`: passes over the records in batches, each record once a pass. No amplification is claimed: a record costs
-  one plain Gaussian release a pass; zero out one record.
+* `poisson`: each record independently with probability cohort_size / population; add or remove one record. If cohort
+  sizes are bounded, the event is the one in `events`.
+* `fixed`: cohort_size records uniformly without replacement. The size is public, so the relation is replacing one
+  record, which moves a clipped sum by 2 * clip. Renyi accounting only: no tight privacy loss distribution of its
+  composition is known (Lebeda et al. 2024, arXiv:2405.20769).
+* `balls_in_bins`: passes over the records. In each pass, every record is assigned to one round, uniformly and
+  independently (see `allocation`); add or remove one record.
+* `shuffled`: passes over the records in batches, each record once per pass. No amplification is claimed: a record costs
+  one plain Gaussian release per pass; zero out one record.
 """
 
 import dataclasses
@@ -33,7 +33,7 @@ RELATIONS = {'poisson': Relation.ADD_OR_REMOVE_ONE, 'fixed': Relation.REPLACE_ON
 FINE_INTERVAL = 1e-4
 COARSE_INTERVAL = 1e-3
 _LARGE = 20.0
-_MOST_INTERVALS = 2e5  # Of a distribution up to epsilon; a larger epsilon is computed at the same relative precision.
+_MOST_INTERVALS = 2e5  # Grid intervals from 0 to epsilon; a larger epsilon gets the same relative precision.
 
 QUICK_ORDERS = (1.25, 1.5, 1.75, 2.5, 3.5, *range(2, 13), *range(14, 64, 4), 96, 128, 256)
 _REPLACE_ONE = dp_accounting.NeighboringRelation.REPLACE_ONE
@@ -45,14 +45,14 @@ class SampledGaussian:
   """`rounds` noised sums over sampled cohorts.
 
   Attributes:
-    rounds: Releases (optimizer steps, where a record is an example).
-    cohort_size: The (expected) number of records in one.
-    population: The number of records to draw from.
+    rounds: Number of releases (optimizer steps, if a record is an example).
+    cohort_size: The (expected) number of records in a round.
+    population: The number of records from which cohorts are drawn.
     noise_multiplier: Standard deviation of the noise on the sum, over the clip norm.
     sampling: A key of RELATIONS.
-    sizes: Of `poisson`: what sizes the sampler keeps cohorts to.
-    largest: Of `poisson`: the most records to draw from, where rounds differ (`population` is the fewest then); None:
-      they do not.
+    sizes: For `poisson`: the cohort sizes that the sampler allows.
+    largest: For `poisson`: the largest population, if it differs between rounds (`population` is then the smallest);
+      None: it is the same in all rounds.
   """
   rounds: int
   cohort_size: float
@@ -71,7 +71,7 @@ class SampledGaussian:
 
   @property
   def relation(self) -> Relation:
-    """What two data sets that the event tells apart differ in."""
+    """The neighbouring relation of the event: how two neighbouring data sets differ."""
     return RELATIONS[self.sampling]
 
   def event(self) -> dp_accounting.DpEvent:
@@ -83,7 +83,7 @@ class SampledGaussian:
           self.population, int(self.cohort_size), dp_accounting.GaussianDpEvent(self.noise_multiplier / 2))
       return dp_accounting.SelfComposedDpEvent(once, self.rounds)
     if self.sampling == 'balls_in_bins':
-      # Of a pass that is begun, all is charged.
+      # A pass that has started is charged in full.
       once = events.AllocatedGaussianDpEvent(self.steps_a_pass, self.noise_multiplier)
       return dp_accounting.SelfComposedDpEvent(once, math.ceil(self.rounds / self.steps_a_pass))
     passes = math.ceil(self.rounds * self.cohort_size / self.population)
@@ -91,18 +91,18 @@ class SampledGaussian:
 
   @property
   def steps_a_pass(self) -> int:
-    """The fewest rounds that go once over the population with at most cohort_size records each."""
+    """The fewest rounds for one pass over the population, with at most cohort_size records per round."""
     return math.ceil(self.population / self.cohort_size * (1 - 1e-12))
 
   def _poisson_round(self):
     rate, largest = self.cohort_size / self.population, self.largest or self.population
-    # A neighbour has one record more.
+    # A neighbouring data set has one more record.
     if self.sizes.bind(largest + 1):
       return events.TruncatedPoissonGaussianDpEvent(rate, self.noise_multiplier, self.sizes, self.population, largest)
     return dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(self.noise_multiplier))
 
   def epsilon(self, delta: float, *, fine: bool = False) -> float:
-    """Returns the tighter epsilon of the two accountants; unless `fine`, a quick one some 0.1 % to 1 % larger."""
+    """Returns the smaller epsilon of the two accountants; unless `fine`, a quick one, about 0.1 % to 1 % larger."""
     if self.sampling == 'fixed':
       orders = None if fine else QUICK_ORDERS
       renyi, once = _one_fixed_round(self.population, int(self.cohort_size), self.noise_multiplier, orders)
@@ -113,13 +113,13 @@ class SampledGaussian:
 
 def epsilon_rdp(event: dp_accounting.DpEvent, delta: float, relation: Relation = Relation.ADD_OR_REMOVE_ONE,
                 orders: tuple[float, ...] | None = None) -> float:
-  """Returns epsilon by Renyi differential privacy; over dp_accounting's own orders unless others are given."""
+  """Returns epsilon by Renyi differential privacy, at the default orders of dp_accounting unless others are given."""
   return renyi((event,), relation, orders)(delta)
 
 
 def renyi(runs: tuple[dp_accounting.DpEvent, ...], relation: Relation = Relation.ADD_OR_REMOVE_ONE,
           orders: tuple[float, ...] | None = None) -> Callable[[float], float]:
-  """Returns epsilon as a function of delta, one that holds for each of the events `runs`."""
+  """Returns epsilon as a function of delta; it holds for each of the events `runs`."""
   accountants = [events.RdpAccountant(orders, neighboring_relation=_accounted(relation)).compose(event)
                  for event in runs]
   divergences = np.max([accountant.rdp for accountant in accountants], axis=0)
@@ -129,14 +129,14 @@ def renyi(runs: tuple[dp_accounting.DpEvent, ...], relation: Relation = Relation
 @functools.lru_cache(maxsize=64)
 def epsilon_pld(event: dp_accounting.DpEvent, delta: float, relation: Relation = Relation.ADD_OR_REMOVE_ONE,
                 interval: float = FINE_INTERVAL) -> float | None:
-  """Returns epsilon by privacy loss distributions (an upper bound), None where no distribution is known.
+  """Returns epsilon by privacy loss distributions (an upper bound); None if no distribution is known.
 
   Args:
-    event: The whole run's.
+    event: The event of the whole run.
     delta: The delta of (epsilon, delta).
     relation: A value of RELATIONS.
-    interval: Discretisation of the privacy loss; smaller is tighter and slower. Widened where epsilon is so large that
-      the distribution would take minutes.
+    interval: Discretisation of the privacy loss; smaller is tighter and slower. It is widened if epsilon is so large
+      that the distribution would take minutes.
   """
   if relation == Relation.REPLACE_ONE:
     return None
@@ -146,9 +146,9 @@ def epsilon_pld(event: dp_accounting.DpEvent, delta: float, relation: Relation =
 
 def tightest(event: dp_accounting.DpEvent, delta: float, relation: Relation = Relation.ADD_OR_REMOVE_ONE,
              interval: float = FINE_INTERVAL) -> tuple[float, Accountant]:
-  """Returns the smaller of two upper bounds on epsilon, and whose it is.
+  """Returns the smaller of two upper bounds on epsilon, and its accountant.
 
-  Renyi's is the smaller one where distributions end: below a delta of some 1e-15, and at a very large epsilon.
+  The Renyi bound is smaller where the distributions end: below a delta of about 1e-15, and at a very large epsilon.
   """
   by_loss = epsilon_pld(event, delta, relation, interval)
   if by_loss is not None and by_loss < _LARGE and math.isfinite(by_loss):
@@ -159,12 +159,12 @@ def tightest(event: dp_accounting.DpEvent, delta: float, relation: Relation = Re
 
 def profile(runs: tuple[dp_accounting.DpEvent, ...], delta: float, relation: Relation, places: np.ndarray
             ) -> tuple[np.ndarray, np.ndarray] | None:
-  """Returns (epsilons, upper bounds on delta there) by privacy loss distributions; None where they do not reach.
+  """Returns (epsilons, upper bounds on delta at them) by privacy loss distributions; None if these cannot be used.
 
   Args:
     runs: The bounds hold for each of these events.
-    delta: The curve ends near a thousandth of it.
-    places: Of the epsilons: 0 is 0, and 1 is the end.
+    delta: The curve ends near a thousandth of this delta.
+    places: Positions of the epsilons on the curve: 0 is epsilon 0, and 1 is the end of the curve.
   """
   ends, accountants = [], [_loss_distribution(event, delta, relation, FINE_INTERVAL) for event in runs]
   for accountant in accountants:
@@ -179,7 +179,7 @@ def profile(runs: tuple[dp_accounting.DpEvent, ...], delta: float, relation: Rel
 
 @functools.lru_cache(maxsize=4)
 def _loss_distribution(event, delta, relation, interval):
-  """Returns the accountant that has composed `event`, None if nothing bounds its loss."""
+  """Returns an accountant that has composed `event`; None if its loss has no known bound."""
   expected = epsilon_rdp(event, delta, relation, QUICK_ORDERS)
   if not math.isfinite(expected):
     return None
@@ -188,10 +188,10 @@ def _loss_distribution(event, delta, relation, interval):
 
 
 def replacement_epsilon(releases: SampledGaussian, delta: float) -> float:
-  """Returns epsilon for replacing one record by another: what any change inside one client amounts to.
+  """Returns epsilon for replacing one record by another; any change of one client's data is such a replacement.
 
-  `poisson`: a removal, then an addition: 2 e at (1 + exp(e)) d, the best e = epsilon(d) that meets delta.
-  `shuffled`: sensitivity 2 * clip, in closed form. `fixed` is accounted for replacements to begin with.
+  `poisson`: a removal, then an addition: 2 e at (1 + exp(e)) d, with the best e = epsilon(d) that meets delta.
+  `shuffled`: sensitivity 2 * clip, in closed form. `fixed` is already accounted under replacement.
   """
   if releases.sampling == 'fixed':
     return releases.epsilon(delta)
@@ -211,13 +211,13 @@ def replacement_epsilon(releases: SampledGaussian, delta: float) -> float:
 
 
 def twice(epsilon: float, delta: float) -> tuple[float, float]:
-  """Returns what (epsilon, delta) for one record promises for two changes in a row, such as replacing the record."""
+  """Returns the (epsilon, delta) for two successive changes, such as replacing a record, given that for one change."""
   return 2 * epsilon, delta * (1 + math.exp(min(epsilon, 700.0)))
 
 
 @functools.lru_cache
 def _one_fixed_round(population, cohort_size, noise_multiplier, orders):
-  """Returns the Renyi orders and the divergences of one round; a run's are `rounds` times as large."""
+  """Returns the Renyi orders and divergences of one round; the divergences of a run are `rounds` times as large."""
   accountant = rdp.RdpAccountant(orders, neighboring_relation=_REPLACE_ONE)
   accountant.compose(dp_accounting.SampledWithoutReplacementDpEvent(
       population, cohort_size, dp_accounting.GaussianDpEvent(noise_multiplier / 2)))
@@ -225,5 +225,5 @@ def _one_fixed_round(population, cohort_size, noise_multiplier, orders):
 
 
 def _accounted(relation):
-  # Zeroing out one record in a fixed schedule moves the sum by clip, as adding or removing it does.
+  # Zeroing out one record in a fixed schedule moves the sum by clip, like adding or removing it.
   return _REPLACE_ONE if relation == Relation.REPLACE_ONE else _ADD_OR_REMOVE_ONE

@@ -1,20 +1,21 @@
-"""Random allocation: each record takes part in one of the steps of a pass, uniformly and by itself (balls into bins).
+"""Random allocation: each record takes part in one step of a pass, drawn uniformly and independently (balls into bins).
 
 Feldman & Shenfeld 2025, "Privacy amplification by random allocation" (arXiv:2502.08202), and Chua et al. 2024,
-"Balls-and-Bins sampling for DP-SGD" (arXiv:2412.16802): with Gaussian noise of deviation s times the norm of a record
-at each of t steps, also adaptive ones, a pass is dominated by the pair
+"Balls-and-Bins sampling for DP-SGD" (arXiv:2412.16802): let each of t steps, which may be adaptive, have Gaussian noise
+of deviation s times the norm of a record. Then a pass is dominated by the pair
 
   P = (1/t) sum_i N(e_i, s^2 I),  Q = N(0, s^2 I)  in t dimensions,
 
 in both directions. Under Q the ratio of densities is R = (1/t) sum_i X_i, with X_i independent and log-normal, log X_i
-~ N(-1 / (2 s^2), 1 / s^2). So the law of R under Q is all that is needed: the hockey-stick divergences are
+~ N(-1 / (2 s^2), 1 / s^2). So only the law of R under Q is needed: the hockey-stick divergences are
 E (R - e^epsilon)_+ and E (1 - e^epsilon R)_+, and the Renyi moments are E R^a.
 
-The law is computed on a grid of log R. Both divergences are means of convex functions of R, so a mass between two
-points of the grid is split between them such that the mean stays: that never makes a divergence smaller. Means of more
-and more X are formed by doubling; on a logarithmic grid the mean of two points at a given distance lies at a given
-distance from them. What falls off the grid's ends counts as an infinite loss, in both directions.
-(A shuffled pass in batches of a fixed size is something else: there the places of the others say where a record is.)
+The law is computed on a grid of log R. Both divergences are means of convex functions of R. So a mass between two grid
+points is split between them such that the mean is unchanged; this never makes a divergence smaller. Means of more and
+more X are formed by doubling. On a logarithmic grid, the mean of two points at a given distance lies at a given
+distance from them. Mass beyond the ends of the grid counts as an infinite loss, in both directions.
+(A shuffled pass in batches of a fixed size is different: there the positions of the other records reveal the position
+of a record.)
 """
 
 import dataclasses
@@ -24,10 +25,10 @@ import math
 import numpy as np
 from scipy import special
 
-_TAIL = 9.5  # Standard deviations of log X on the grid: beyond them lies 1e-21.
+_TAIL = 9.5  # Standard deviations of log X on the grid; the probability beyond is 1e-21.
 _LOST = 1e-19  # The mass of a tail that may be dropped at each doubling.
-_POINTS = 6000  # At most so many points of a law; a wide one, of few steps, is on a coarser grid.
-_RELATIVE_STEP = 0.03  # Of the grid over the deviation of R: splitting masses then adds 3e-4 to the variance of R.
+_POINTS = 6000  # The most points of a law; a wide law (few steps) gets a coarser grid.
+_RELATIVE_STEP = 0.03  # Grid step over the deviation of R; splitting masses then adds 3e-4 to the variance of R.
 _FINEST, _COARSEST = 1e-6, 0.02
 LARGEST_ORDER = 256
 
@@ -38,9 +39,9 @@ class Law:
 
   Attributes:
     first: log R of the first point, in steps.
-    step: Of the grid, of log R.
-    mass: Of each point.
-    lost: A bound on the probability, under P and under Q, that R is none of them.
+    step: The grid step of log R.
+    mass: The probability mass of each point.
+    lost: A bound on the probability, under P and under Q, that R is at none of the points.
   """
   first: int
   step: float
@@ -49,14 +50,14 @@ class Law:
 
   @property
   def log_ratio(self) -> np.ndarray:
-    """log R of each point."""
+    """The value of log R at each point."""
     return (self.first + np.arange(len(self.mass))) * self.step
 
   @functools.cached_property
   def _sums(self):
     ratio = np.exp(self.log_ratio)
     weighted = self.mass * ratio
-    # Sums over the points from each on, and before each.
+    # For each point: the sum over it and all later points, and the sum over all earlier points.
     after = [np.append(np.cumsum(part[::-1])[::-1], 0.0) for part in (weighted, self.mass)]
     before = [np.insert(np.cumsum(part), 0, 0.0) for part in (weighted, self.mass)]
     return after, before
@@ -76,10 +77,10 @@ class Law:
 
 @functools.lru_cache(maxsize=8)
 def law(steps: int, noise_multiplier: float) -> Law:
-  """Returns the law of R, of `steps` steps with that noise."""
+  """Returns the law of R for `steps` steps with this noise."""
   spread = math.sqrt(math.expm1(min(noise_multiplier ** -2, 500.0)) / steps)
   finest = min(max(_RELATIVE_STEP * spread, _FINEST), _COARSEST)
-  # A grid of a coarser law is a part of a finer one's.
+  # The points of a coarser grid are a subset of the points of a finer grid.
   coarser = max(0, math.ceil(math.log2(2 * _TAIL / noise_multiplier / (_POINTS * finest))))
   power, done, found, count = _one(noise_multiplier, finest * 2 ** coarser), 1, None, 0
   while True:
@@ -94,7 +95,7 @@ def law(steps: int, noise_multiplier: float) -> Law:
 
 
 def _one(noise, step):
-  """Returns the law of one X, its masses split between the points on either side."""
+  """Returns the law of one X; each mass is split between the two neighbouring points."""
   mean, deviation = -0.5 * noise ** -2, 1 / noise
   first = math.floor((mean - _TAIL * deviation) / step)
   last = math.ceil((mean + (_TAIL + deviation) * deviation) / step)  # Under P, log X lies deviation^2 higher.
@@ -104,12 +105,12 @@ def _one(noise, step):
 
 
 def _cells(z):
-  """Returns the normal probability between consecutive numbers."""
+  """Returns the standard normal probability between consecutive numbers of `z`."""
   return np.where(z[:-1] > 0, special.ndtr(-z[:-1]) - special.ndtr(-z[1:]), special.ndtr(z[1:]) - special.ndtr(z[:-1]))
 
 
 def _split(mass, weighted, points):
-  """Returns masses on points from those between them, whose means stay."""
+  """Returns masses on the points from masses between the points, with unchanged means."""
   upper = np.clip((weighted - points[:-1] * mass) / np.diff(points), 0, mass)
   found = np.zeros(len(points))
   found[:-1] += mass - upper
@@ -121,16 +122,16 @@ def _mean(one, other, share):
   """Returns the law of share * A + (1 - share) * B for independent A and B on grids of the same step."""
   step, (n, m) = one.step, (len(one.mass), len(other.mass))
   offset = one.first - other.first
-  # The grid's lowest point is the mean of both lowest, its highest that of both highest.
+  # The lowest grid point is the mean of the two lowest points, and the highest is the mean of the two highest.
   low = _position(one.first, other.first, share, step)
   high = _position(one.first + n - 1, other.first + m - 1, share, step) + 1
   found = np.zeros(high - low + 1)
   for shift in range(-(m - 1), n):
-    # Pairs (i, i - shift): A lies at this distance above B.
+    # Pairs (i, i - shift): A is above B by this distance.
     start, stop = max(0, shift), min(n, m + shift)
     pairs = one.mass[start:stop] * other.mass[start - shift:stop - shift]
     distance = shift + offset
-    above = _log_mean(0.0, -distance * step, share) / step  # Of the mean, above A, in steps.
+    above = _log_mean(0.0, -distance * step, share) / step  # The mean minus A, in steps.
     down = math.floor(above)
     rising = math.expm1((above - down) * step) / math.expm1(step)
     at = one.first + start + down - low
@@ -148,17 +149,17 @@ def _log_mean(a, b, share):
 
 
 def _trimmed(found):
-  """Returns the law without tails of hardly any mass; of the upper one, under P."""
+  """Returns the law without tails of negligible mass; the upper tail's mass is measured under P."""
   low = int(np.searchsorted(np.cumsum(found.mass), _LOST))
   weighted = found.mass * np.exp(found.log_ratio)
   high = len(found.mass) - int(np.searchsorted(np.cumsum(weighted[::-1]), _LOST))
   mass = found.mass[low:high]
-  # Rounding errors double with each doubling: masses that they made too small are made larger.
+  # Rounding errors double with each doubling. Masses that became too small are scaled up.
   return Law(found.first + low, found.step, mass / min(1.0, math.fsum(mass)), found.lost + 2 * _LOST)
 
 
 def _refined(found, finest):
-  """Returns the law on as fine a grid as its width allows."""
+  """Returns the law on the finest grid that its width allows."""
   step = found.step
   while step > 1.5 * finest and 2 * (len(found.mass) * found.step / step) <= _POINTS:
     step /= 2
@@ -180,12 +181,12 @@ def renyi(steps: int, noise_multiplier: float, orders: tuple[float, ...]) -> np.
   """Returns an upper bound on the Renyi divergences of a pass, in both directions; infinite beyond LARGEST_ORDER."""
   orders = np.array(orders, float)
   whole = np.arange(LARGEST_ORDER + 1)
-  # log E R^a is convex in a and 0 at 0 and 1: between whole numbers a chord lies above it.
+  # log E R^a is convex in a, and 0 at a = 0 and a = 1, so between integers the chord lies above it.
   removed = np.interp(orders, whole, _log_moments(steps, noise_multiplier))
   found, inverse = law(steps, noise_multiplier), 1 / noise_multiplier ** 2
   power = orders - 1
   inside = special.logsumexp(-np.outer(power, found.log_ratio), b=found.mass, axis=1)
-  # Where R fell off the grid it is above the geometric mean of the X, a log-normal; by Cauchy and Schwarz:
+  # Where R is off the grid, it is above the geometric mean of the X, a log-normal. By Cauchy and Schwarz:
   outside = (math.log(found.lost) + power * inverse + 2 * power ** 2 * inverse / steps) / 2
   divergence = np.maximum(removed, np.logaddexp(inside, outside)) / power
   return np.where(orders > LARGEST_ORDER, np.inf, divergence)

@@ -7,11 +7,11 @@ from tff_vision.configs import budget_file_config
 
 
 class Charge:
-  """What one run is charged; without a budget nothing happens."""
+  """The charge of one run; without a budget, no method does anything."""
 
   def __init__(self, config: budget_file_config.BudgetFileConfig, *, run: bytes, data: budget_file.Data,
                delta: float | None, label: str):
-    """Args: `run` is a secret that only this run has, also when it goes on; the others as in `BudgetFile.reserve`."""
+    """Args: `run` is a secret of this run alone, the same after a resume; the others are as in `BudgetFile.reserve`."""
     self._file = budget_file.BudgetFile(config) if config.budget_file is not None else None
     self._run = hashlib.sha256(b'budget' + run).hexdigest()[:32]
     self._data = data
@@ -19,34 +19,34 @@ class Charge:
     self._label = label
 
   def reserve(self, spent: privacy_losses.Spent | None) -> None:
-    """Charges what the run may cost.
+    """Charges the most that the run may cost.
 
     Raises:
-      ValueError: It does not fit, or the file does not serve.
+      ValueError: The cost exceeds the budget, or the file cannot be used.
     """
     if self._file is not None:
       self._file.reserve(self._run, self._data, spent, delta=self._delta, label=self._label)
 
   def raise_to(self, spent: privacy_losses.Spent | None) -> None:
-    """Charges more than was reserved, before that is released: a run that is killed then has paid for it.
+    """Charges more than was reserved, before the additional release: if the run is killed then, the charge is recorded.
 
     Raises:
-      ValueError: It does not fit, or the file does not serve.
+      ValueError: The cost exceeds the budget, or the file cannot be used.
     """
     self.reserve(spent)
 
   def add(self, spent: privacy_losses.Spent | None) -> None:
-    """Charges what has happened already, whether it fits or not."""
+    """Charges releases that have already happened, even if they exceed the budget."""
     if self._file is not None:
       self._file.settle(self._run, self._data, spent, label=self._label)
 
   def settle(self, spent: privacy_losses.Spent | None) -> budget_totals.Totals | None:
-    """Charges what the run did cost; returns the totals of the file, None without a budget."""
+    """Charges the actual cost of the run; returns the totals of the file, None without a budget."""
     if self._file is None:
       return None
     return self._file.settle(self._run, self._data, spent, label=self._label)
 
   def release(self) -> None:
-    """Takes the reservation back: no round has begun."""
+    """Cancels the reservation, because no round has started."""
     if self._file is not None:
       self._file.release(self._run)

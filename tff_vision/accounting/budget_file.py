@@ -1,11 +1,12 @@
 """A budget over several runs on the same data: each run is charged to the file before it begins.
 
-The file is a journal: a line is a JSON object, lines are only ever appended, under a lock and on disk before anything
-goes on. The first line states the budget and whose data it is of. A run first *reserves* what all of its rounds may
-cost, so that two that begin at once cannot both take what is left for one; when it ends, or stops, it *settles* what it
-did cost. A run that was killed stays charged for what it reserved. The last line of a run is its charge.
+The file is a journal. Each line is a JSON object. Lines are only appended, under a lock, and are on disk before the
+program continues. The first line states the budget and identifies the data. A run first *reserves* the most that all
+of its rounds may cost, so that two runs that start together cannot both use a remainder that is enough for one. When
+the run ends or stops, it *settles* its actual cost. A run that was killed stays charged for its reservation. The last
+line of a run is its charge.
 
-Charges are kept as losses (see `losses`), not as epsilons, and composed as such.
+Charges are stored as privacy losses (see `losses`), not as epsilons, and are composed as losses.
 """
 
 import contextlib
@@ -30,13 +31,13 @@ _TORN = '#torn'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Data:
-  """Whose data a run learns from; see `fingerprint`.
+  """Identifies the data that a run learns from; see `fingerprint`.
 
   Attributes:
-    name: Of the data set.
-    content: What tells it from another of the same name.
-    division: What tells one division into clients from another. The file keeps of both what only who has the file can
-      compare.
+    name: Name of the data set.
+    content: Distinguishes the data set from another one of the same name.
+    division: Distinguishes one division into clients from another. Of `content` and `division`, the file stores only
+      keyed digests, which can be compared only with access to the file.
   """
   name: str
   content: str
@@ -45,19 +46,19 @@ class Data:
 
 def fingerprint(name: str, class_names: Sequence[str], clients: Sequence[tuple[str, int]], *, examples: str = ''
                 ) -> Data:
-  """Returns what tells data sets and their divisions into clients apart.
+  """Returns the identity of a data set and of its division into clients.
 
-  Runs on any part of a data set, divided anyhow, are charged as runs on all of it.
+  Runs on any part of a data set, with any division into clients, are charged as runs on all of it.
 
   Args:
-    clients: The name and the number of examples of each one.
-    examples: What tells which these are: clients of the same names and sizes may have others.
+    clients: The name and the number of examples of each client.
+    examples: Identifies the examples, because clients of the same names and sizes may have different examples.
   """
   return Data(name=name, content=repr((name, *class_names)), division=repr((list(clients), examples)))
 
 
 class BudgetFile:
-  """The budget that a config names."""
+  """The budget file that a config names."""
 
   def __init__(self, config: budget_file_config.BudgetFileConfig):
     """Args: `config.budget_file` must be set."""
@@ -66,19 +67,20 @@ class BudgetFile:
 
   def reserve(self, run: str, data: Data, spent: privacy_losses.Spent | None, *, delta: float | None, label: str
               ) -> budget_totals.Totals:
-    """Charges what a run may cost; what it was charged before is replaced.
+    """Charges the most that a run may cost; this replaces its earlier charge.
 
     Args:
-      run: Names the run, also when it goes on after an interruption.
-      spent: What it may cost in all, what it has cost already included; None: it promises nothing.
-      delta: The run's own: that of a new file, unless one is given.
-      label: What it is, for a reader of the file.
+      run: Identifies the run; it is the same after an interruption.
+      spent: The most that the run may cost in total, including its cost so far; None: it gives no guarantee.
+      delta: The run's delta; a new file uses it, unless the config gives one.
+      label: A description of the run, for a reader of the file.
 
     Returns:
-      The totals with the run.
+      The totals including this run.
 
     Raises:
-      ValueError: The run does not fit, and is not charged; or the file does not serve. With the numbers.
+      ValueError: The run exceeds the budget and is not charged, or the file cannot be used. The message gives the
+        numbers.
     """
     if spent is None:
       raise ValueError(f'budget_file={self._path}: {label} promises no privacy, so no budget pays for it: choose '
@@ -104,10 +106,10 @@ class BudgetFile:
       return totals
 
   def settle(self, run: str, data: Data, spent: privacy_losses.Spent, *, label: str) -> budget_totals.Totals:
-    """Charges what a run did cost, more or less than it reserved; returns the totals.
+    """Charges the actual cost of a run, which may be more or less than its reservation; returns the totals.
 
     Raises:
-      ValueError: The file does not serve.
+      ValueError: The file cannot be used.
     """
     with self._locked() as journal:
       if journal.header is None:
@@ -117,10 +119,10 @@ class BudgetFile:
       return _totals(journal.header, {**journal.entries, run: entry})
 
   def release(self, run: str) -> None:
-    """Takes back the reservation of a run that nothing was released of.
+    """Cancels the reservation of a run that has released nothing.
 
     Raises:
-      ValueError: The file does not serve.
+      ValueError: The file cannot be used.
     """
     with self._locked() as journal:
       if run in journal.entries:
@@ -130,7 +132,7 @@ class BudgetFile:
     """Returns the totals of all runs so far.
 
     Raises:
-      ValueError: The file does not serve, or is empty.
+      ValueError: The file cannot be used, or is empty.
     """
     with self._locked() as journal:
       if journal.header is None:
@@ -146,7 +148,7 @@ class BudgetFile:
     except OSError as error:
       raise ValueError(f'budget_file={self._path} cannot be opened: {error.strerror}.') from None
     with open(descriptor, 'r+b', buffering=0) as file:
-      fcntl.flock(file, fcntl.LOCK_EX)  # Waits: who holds it only computes a total.
+      fcntl.flock(file, fcntl.LOCK_EX)  # Waits; the holder of the lock only computes a total.
       yield _Journal(file, self._path)
 
   def _new_header(self, data, spent, delta):
@@ -161,7 +163,7 @@ class BudgetFile:
     return {**header, 'data': _keyed(header, data.content)}
 
   def _check(self, header, data, spent, label):
-    """Refuses another budget than the file's, other data, and promises that say nothing of the file's unit."""
+    """Refuses a budget other than the file's, other data, and guarantees that do not cover the file's unit."""
     for name in ('epsilon', 'delta', 'unit'):
       wanted = getattr(self._config, f'budget_{name}')
       if wanted is not None and wanted != header[name]:
@@ -177,7 +179,7 @@ class BudgetFile:
 
 @dataclasses.dataclass
 class _Journal:
-  """The locked file: what it holds, and how a line is added."""
+  """The locked file: reads its entries and appends lines."""
   file: Any
   path: pathlib.Path
   header: Mapping[str, Any] | None = None
@@ -186,14 +188,14 @@ class _Journal:
   def __post_init__(self):
     text = self.file.read().decode(errors='replace')
     *lines, last = text.split('\n')
-    if last:  # Torn off by a crash before its writer could go on: it counts for nothing, and is ended.
+    if last:  # Cut off by a crash before its writer could continue: it does not count; end the line.
       self._write(_TORN + '\n')
     for number, line in enumerate(lines, 1):
       if not line.endswith(_TORN):
         self._take(line, number)
 
   def append(self, entry: Mapping[str, Any]) -> None:
-    """Adds a line, which is on disk when this returns.
+    """Appends a line; the line is on disk when this returns.
 
     Raises:
       ValueError: It cannot be written.
@@ -204,7 +206,7 @@ class _Journal:
     try:
       whole = self.file.write(text.encode()) == len(text.encode())
       os.fsync(self.file.fileno())
-      folder = os.open(self.path.parent, os.O_RDONLY)  # A new file's name must last too.
+      folder = os.open(self.path.parent, os.O_RDONLY)  # The directory entry of a new file must be on disk too.
       os.fsync(folder)
       os.close(folder)
     except OSError as error:
@@ -223,7 +225,7 @@ class _Journal:
         entry['losses'] = _spent_of(entry)
         self.entries[entry.get('settle') or entry['reserve']] = entry
     except (ValueError, KeyError, TypeError, AttributeError):
-      # To leave a line out would leave a charge out.
+      # Skipping a line would omit a charge.
       raise ValueError(f'budget_file={self.path}: line {number} is no line of a budget; without it nobody knows what '
                        'was spent.') from None
 
@@ -257,7 +259,7 @@ def _totals(header, entries):
 
 
 def _keyed(header, text):
-  """Returns a digest that says nothing to who does not have the file."""
+  """Returns a keyed digest that reveals nothing to anyone without the file."""
   return hmac.new(bytes.fromhex(header['salt']), text.encode(), 'sha256').hexdigest()
 
 

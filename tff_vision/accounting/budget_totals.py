@@ -9,20 +9,20 @@ from typing import Any
 from tff_vision.accounting import privacy_losses
 from tff_vision.accounting.conditions import Unit
 
-_MOST_KINDS = 64  # Of clients that differ in what several runs cost them.
-_KINDS_ASKED = 6  # By privacy loss distributions; seconds each.
+_MOST_KINDS = 64  # The most kinds of clients with different costs over several runs.
+_KINDS_ASKED = 6  # Kinds evaluated by privacy loss distributions; each takes seconds.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Totals:
-  """What the runs of a file cost together, those that are under way as if finished.
+  """The total cost of the runs in a file; unfinished runs count as finished.
 
   Attributes:
-    unit, delta, budget: The file's.
-    epsilon: For the file's unit.
-    by_unit: For both units; None where nothing is promised to one.
-    runs: How many are charged.
-    divisions: In how many ways they divided the data into clients.
+    unit, delta, budget: As in the file.
+    epsilon: Epsilon for the file's unit.
+    by_unit: Epsilon for both units; None for a unit without a guarantee.
+    runs: Number of charged runs.
+    divisions: Number of different divisions of the data into clients.
   """
   unit: Unit
   delta: float
@@ -38,11 +38,11 @@ class Totals:
 
   @classmethod
   def from_report(cls, report: Mapping[str, Any]) -> 'Totals':
-    """Returns the totals that a report holds, which has the file's name beside them."""
+    """Returns the totals in a report, which also contains the file's name."""
     return cls(**{field.name: report['budget_file'][field.name] for field in dataclasses.fields(cls)})
 
   def sentence(self, path: str) -> str:
-    """Returns the totals of the budget in `path` in words."""
+    """Returns one sentence with the totals of the budget in `path`."""
     left = self.budget - self.epsilon
     return (f'budget: {self.runs} run{"s" * (self.runs > 1)} on this data cost epsilon {self.epsilon:.3f} '
             f'of {self.budget:g} at delta {self.delta:.3g} for one {self.unit}'
@@ -52,11 +52,11 @@ class Totals:
 
 
 def total(header: Mapping[str, Any], charged: Sequence[tuple[str, privacy_losses.Spent]]) -> Totals:
-  """Returns what runs cost together.
+  """Returns the total cost of the runs.
 
   Args:
-    header: Of the file.
-    charged: For each run, how it divides the data into clients, and what it cost.
+    header: The header of the file.
+    charged: For each run, its division of the data into clients, and its cost.
   """
   delta = header['delta']
   by_unit = {'client': None, 'example': _largest(charged, delta)}
@@ -67,10 +67,10 @@ def total(header: Mapping[str, Any], charged: Sequence[tuple[str, privacy_losses
 
 
 def _largest(charged, delta):
-  """Returns the largest epsilon of any example: whose client is known where all runs divide the data alike.
+  """Returns the largest epsilon of any example; its client is known if all runs divide the data in the same way.
 
-  Examples whose epsilon by Renyi accounting is largest are asked first, until no further one can matter; after a few
-  kinds of them that bound has to do.
+  Examples are evaluated in decreasing order of Renyi epsilon until no remaining one can change the maximum. After a
+  few kinds of examples, the Renyi bound is used for the others.
   """
   largest = 0.0
   asked = sorted(((_example_bound(chosen, delta), number, chosen) for number, chosen in enumerate(_kinds(charged))),
@@ -94,7 +94,7 @@ def _compositions(chosen):
 
 
 def _kinds(charged):
-  """Returns, of every kind of example, what each run costs it: ((unit, loss), ...)."""
+  """Returns, for each kind of example, the cost of each run: ((unit, loss), ...)."""
   differing = [(division, spent) for division, spent in charged if len(spent.kinds) > 1]
   if len({division for division, _ in differing}) == 1:
     choices = {tuple(spent.kind_of[client] if len(spent.kinds) > 1 else 0 for _, spent in charged)

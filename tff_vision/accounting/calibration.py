@@ -1,6 +1,6 @@
 """Finds the noise that meets a budget, and the number of rounds that a budget allows.
 
-Searched with coarse privacy loss distributions, settled with fine ones; the answer never exceeds the budget.
+The search uses coarse privacy loss distributions; the final steps use fine ones. The answer never exceeds the budget.
 """
 
 import dataclasses
@@ -20,10 +20,10 @@ def noise_multiplier(releases: accounting.SampledGaussian, target_epsilon: float
   """Returns the least noise multiplier whose epsilon at `delta` is at most `target_epsilon`.
 
   Args:
-    releases: The run; its own noise_multiplier is not read.
+    releases: The run; its own noise_multiplier is ignored.
     target_epsilon: The budget.
     delta: The delta of (epsilon, delta).
-    fine: False leaves the coarse answer, some 0.1 % too large: enough for a comparison.
+    fine: False returns the coarse answer, about 0.1 % too large, which is enough for a comparison.
 
   Raises:
     ValueError: No noise multiplier up to 100000 meets the budget.
@@ -54,7 +54,7 @@ def _least(excess, start, tolerance):
   """Returns the least x in range with excess(x) <= 0, up to a slack of `tolerance`, or None.
 
   Args:
-    excess: Decreasing; log(epsilon / target) as a function of the log noise multiplier, near to a line.
+    excess: A decreasing function: log(epsilon / target) of the log noise multiplier, which is almost linear.
     start: A first guess.
     tolerance: Stops at an x where -tolerance <= excess(x) <= 0.
   """
@@ -83,10 +83,11 @@ def _least(excess, start, tolerance):
 def rounds(releases: accounting.SampledGaussian, target_epsilon: float, delta: float) -> int:
   """Returns the largest number of rounds whose epsilon at `delta` is at most `target_epsilon`.
 
-  Settled at the fine interval up to the last few rounds (of very many: 0.01 %), never above the budget.
+  The answer is exact at the fine interval up to the last few rounds (up to 0.01 % if there are very many), and never
+  exceeds the budget.
 
   Args:
-    releases: The run; its own rounds are not read.
+    releases: The run; its own rounds are ignored.
     target_epsilon: The budget.
     delta: The delta of (epsilon, delta).
 
@@ -108,7 +109,7 @@ def rounds(releases: accounting.SampledGaussian, target_epsilon: float, delta: f
   ahead = 1 + count // 50
   per_round = max((epsilon(count + ahead, False) - epsilon(count, False)) / ahead, 1e-9)
   spent = epsilon(count, True)
-  # Coarse distributions overstate many rounds: go on along the line that was last measured.
+  # Coarse distributions overstate the cost of many rounds, so continue along the last measured slope.
   for _ in range(_SETTLING_STEPS):
     candidate = count + int((target_epsilon - spent) / per_round)
     if candidate - count <= count // 10_000:
@@ -121,7 +122,7 @@ def rounds(releases: accounting.SampledGaussian, target_epsilon: float, delta: f
 
 
 def _last_that_fits(fits, low, high):
-  """Bisection: fits(low) holds and fits(high) does not."""
+  """Returns the last value that fits, by bisection; requires fits(low) and not fits(high)."""
   while high - low > 1:
     middle = (low + high) // 2
     low, high = (middle, high) if fits(middle) else (low, middle)

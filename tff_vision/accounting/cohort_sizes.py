@@ -13,10 +13,11 @@ _ABSURD = 0.5
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Sizes:
-  """A secure sum, for one, serves between two clients and as many as its integers have room for.
+  """Bounds on the cohort size: a secure sum, for example, needs at least two clients and has an upper limit.
 
-  A sampler keeps the sizes by itself, as a part of its draw. Whoever looks at cohorts that were drawn and refuses a run
-  for their sizes, so that it is launched again, conditions the draw on the data: nobody accounts for that.
+  The upper limit is set by the room in the secure sum's integers. A sampler enforces the bounds as a part of its draw.
+  It is not allowed to look at drawn cohorts, refuse a run for their sizes and launch it again: this conditions the
+  draw on the data, and no accountant covers that.
 
   Attributes:
     least: The fewest records in a round.
@@ -30,37 +31,37 @@ class Sizes:
       raise ValueError(f'a round cannot have between {self.least} and {self.most} records.')
 
   def bind(self, records: int) -> bool:
-    """Returns whether a cohort drawn from so many records can have a size that is not allowed."""
+    """Returns whether a cohort drawn from `records` records can have a size that is not allowed."""
     return self.least > 0 or self.most is not None and self.most < records
 
   def first(self, order: np.ndarray, chosen: int) -> np.ndarray:
-    """Returns the first `chosen` of `order`; so many more, or fewer, that the number is allowed.
+    """Returns the first `chosen` of `order`, or more or fewer of them so that their number is allowed.
 
-    Where `order` is uniformly random and independent of how many were chosen, those left out, or taken in addition,
-    are a uniformly random choice among the chosen, or among the others.
+    If `order` is uniformly random and independent of `chosen`, then the removed records are a uniformly random subset
+    of the chosen ones, and the added records are a uniformly random subset of the others.
     """
     return order[:np.clip(chosen, self.least, self.most)]
 
   def delivered(self, clients: np.ndarray) -> np.ndarray:
-    """Returns those of `clients`, in the order in which they deliver, whom the round takes: nobody if too few do."""
+    """Returns the clients whose updates the round uses, in order of delivery; none if too few clients deliver."""
     return clients[:0] if len(clients) < self.least else clients[:self.most]
 
   def describe(self) -> str:
-    """Returns the words for a ledger, empty where any size may be."""
+    """Returns the description for a ledger; empty if every size is allowed."""
     parts = [f'at least {self.least}'] * (self.least > 0) + [f'at most {self.most}'] * (self.most is not None)
     return f', {" and ".join(parts)} a round' if parts else ''
 
 
 def check(sizes: Sizes, *, expected: float, records: int, sampling: str) -> None:
-  """Refuses cohorts that would hardly ever have the size that they are drawn for.
+  """Refuses settings whose cohorts would almost never have an allowed size.
 
   Args:
-    expected: The (expected) size, from the settings.
-    records: To draw from.
-    sampling: As `CohortConfig` has it.
+    expected: The (expected) cohort size in the settings.
+    records: The number of records from which cohorts are drawn.
+    sampling: As in `CohortConfig`.
 
   Raises:
-    ValueError: The sentence names what to change.
+    ValueError: The settings are refused; the message says which setting to change.
   """
   if sampling == 'allocation' and sizes.bind(records + 1):
     raise ValueError('sampling=allocation does not go with a secure sum: '
@@ -90,19 +91,19 @@ def out_of_range(sizes: Sizes, *, rate: float, records: int) -> float:
 
 
 def moved(sizes: Sizes, *, rate: float, fewest: int, most: int) -> tuple[float, float]:
-  """Returns how one record more moves a Poisson cohort whose size is kept by `Sizes.first`.
+  """Returns how one additional record changes a Poisson cohort whose size is bounded by `Sizes.first`.
 
   Args:
-    rate: With which each record is drawn.
-    fewest: Of the records that may be drawn, apart from the one that is added.
-    most: The same.
+    rate: The probability with which each record is drawn.
+    fewest: The fewest records that may be drawn, not counting the additional one.
+    most: The most records that may be drawn, not counting the additional one.
 
   Returns:
-    The probability that one record's coming displaces another one (all that have `fewest` to `most` others), and the
-    largest probability with which it comes then.
+    The probability that the additional record displaces another one if it comes (a maximum over `fewest` to `most`
+    others), and the largest probability with which it comes in that case.
   """
   low = stats.binom.cdf(sizes.least - 1, fewest, rate) if sizes.least else 0.0
   high = 0.0 if sizes.most is None else stats.binom.sf(sizes.most - 1, most, rate)
-  # Drawn, or taken in addition to too few.
+  # The record is drawn, or added because too few were drawn.
   comes = rate + (1 - rate) * min(1.0, sizes.least / (fewest + 1))
   return min(1.0, math.fsum([low, high])), comes

@@ -1,6 +1,6 @@
 """The conditions without which an epsilon says nothing, as values. Nothing here imports numerical libraries.
 
-Each is written in reports as the text that `str` gives; `from_text` reads it back.
+Reports contain each condition as the text that `str` gives; `from_text` reads it back.
 """
 
 import dataclasses
@@ -8,13 +8,13 @@ import enum
 
 
 class Unit(enum.StrEnum):
-  """What one record is: whose data a promise protects."""
+  """The privacy unit: what one record is, and so whose data is protected."""
   CLIENT = 'client'
   EXAMPLE = 'example'
 
 
 class Relation(enum.StrEnum):
-  """What may differ between two data sets that a promise makes hard to tell apart."""
+  """The neighbouring relation: the difference between two data sets that the guarantee makes hard to distinguish."""
   ADD_OR_REMOVE_ONE = 'add_or_remove_one'
   REPLACE_ONE = 'replace_one'
   ZERO_OUT_ONE = 'zero_out_one'
@@ -24,17 +24,17 @@ class Relation(enum.StrEnum):
 
     Args:
       unit: What one record is.
-      against_server: Whether the promise also holds for who reads the updates before they are added up.
+      against_server: Whether the guarantee also holds against a party that reads the updates before they are summed.
     """
     return (f'{self.removesuffix("_one").replace("_", " ")} one {unit}'
             + ('\'s update, against the server too' if against_server else ''))
 
   @classmethod
   def from_text(cls, text: str, unit: Unit) -> tuple['Relation', bool]:
-    """Returns the relation and `against_server` that `describe` wrote.
+    """Returns the relation and `against_server` from a text that `describe` wrote.
 
     Raises:
-      ValueError: It wrote no such text for this unit.
+      ValueError: `describe` does not write this text for this unit.
     """
     for relation in cls:
       for against_server in (False, True):
@@ -44,14 +44,14 @@ class Relation(enum.StrEnum):
 
 
 class Accountant(enum.StrEnum):
-  """How epsilon was computed; each is an upper bound."""
+  """The method that computed epsilon; each method gives an upper bound."""
   PLD = 'PLD'
   RDP = 'RDP'
   GAUSSIAN = 'Gaussian, exact'
 
 
 class Scheme(enum.StrEnum):
-  """How the records of a step are chosen, as far as epsilon counts on it."""
+  """How the records of a step are chosen, as far as epsilon depends on it."""
   POISSON = 'poisson'
   ALLOCATION = 'random allocation'
   ROUND_ROBIN = 'round_robin'
@@ -64,12 +64,12 @@ class Scheme(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Sampling:
-  """A scheme with the numbers that epsilon counts on.
+  """A sampling scheme with the numbers on which epsilon depends.
 
   Attributes:
     scheme: How records are chosen.
     detail: Rate, sizes and the like in words; empty where there are none.
-    blocks: Of `BLOCKS`: how many there are.
+    blocks: For `BLOCKS`: the number of blocks.
   """
   scheme: Scheme
   detail: str = ''
@@ -86,10 +86,10 @@ class Sampling:
 
   @classmethod
   def from_text(cls, text: str) -> 'Sampling':
-    """Returns the sampling that `str` wrote.
+    """Returns the sampling from a text that `str` wrote.
 
     Raises:
-      ValueError: It wrote no such text.
+      ValueError: `str` does not write this text.
     """
     head, _, detail = text.partition(', ')
     number, _, name = head.partition(' ')

@@ -1,20 +1,20 @@
 """Privacy events that the pinned dp-accounting lacks, and accountants that support them.
 
-**Poisson cohorts of bounded size** (`TruncatedPoissonGaussianDpEvent`). Each record is drawn with probability q; where
-fewer than `least` or more than `most` are drawn, uniformly random others are taken in addition, or random ones left
-out (`cohort_sizes.Sizes.first`). Let D be D' and a record x, and T the records of D' that are drawn. Given T, what is
-released over D is that over D' where x does not come, and where it comes
+**Poisson cohorts of bounded size** (`TruncatedPoissonGaussianDpEvent`). Each record is drawn with probability q. If
+fewer than `least` or more than `most` records are drawn, uniformly random other records are added, or random drawn
+records are removed (`cohort_sizes.Sizes.first`). Let D be D' plus a record x, and T the records of D' that are drawn.
+Given T, the release over D equals the release over D' if x is not in the cohort. If x is in the cohort, then
 
-* it is added, if least <= |T| < most: the sum moves by one clip, and x comes with probability q;
-* it takes the place of another record y, if |T| < least or |T| >= most: the sums are those of A + {x} and A + {y} for
-  the same A, so they differ by two clips at most. x comes with probability q most / (|T| + 1) where it is too many,
-  and q + (1 - q) (least - |T|) / (n' - |T| + 1) among too few of n' records.
+* x is added, if least <= |T| < most: the sum moves by one clip, and x is in the cohort with probability q;
+* x replaces another record y, if |T| < least or |T| >= most: the sums are those of A + {x} and A + {y} for the same A,
+  so they differ by at most two clips. x is in the cohort with probability q most / (|T| + 1) if too many records are
+  drawn, and q + (1 - q) (least - |T|) / (n' - |T| + 1) if too few of n' records are drawn.
 
-The hockey-stick divergence is jointly convex, so the divergence of the whole is at most the mean over T, in both
-directions: a mixture, by a public label, of a Poisson-sampled Gaussian with probability 1 - w and one of twice the
-sensitivity with probability w = P[|T| < least or |T| >= most]. w and the second rate are taken at their largest over
-the numbers of records that the run's data and its neighbours have. (Without `least` this is the truncated sampling of
-arXiv:2508.15089.) No bound: w = 0, and the event is dp-accounting's.
+The hockey-stick divergence is jointly convex, so the total divergence is at most the mean over T, in both directions.
+This is a mixture, with a public label, of a Poisson-sampled Gaussian with probability 1 - w and one of twice the
+sensitivity with probability w = P[|T| < least or |T| >= most]. w and the second rate are the largest over the numbers
+of records that the run's data and its neighbours have. (Without `least` this is the truncated sampling of
+arXiv:2508.15089.) Without bounds, w = 0, and the event is that of dp-accounting.
 
 **Random allocation** (`AllocatedGaussianDpEvent`): see `allocation`.
 """
@@ -31,21 +31,21 @@ from scipy import special
 
 from tff_vision.accounting import allocation, cohort_sizes
 
-_TAIL = 9.7  # Standard deviations: beyond them lies less than exp(-50).
-_LEAST_ALLOCATED_NOISE = 0.05  # Below, ratios of densities are no float64.
+_TAIL = 9.7  # Standard deviations; the probability beyond is less than exp(-50).
+_LEAST_ALLOCATED_NOISE = 0.05  # Below this noise, ratios of densities do not fit into float64.
 _ADD_OR_REMOVE_ONE = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
 
 
 @dataclasses.dataclass(frozen=True)
 class TruncatedPoissonGaussianDpEvent(dp_accounting.DpEvent):
-  """A Gaussian sum over a Poisson cohort whose size is kept within bounds.
+  """A Gaussian sum over a Poisson cohort of bounded size.
 
   Attributes:
-    sampling_probability: With which each record is drawn.
+    sampling_probability: The probability with which each record is drawn.
     noise_multiplier: Standard deviation over the norm of one record.
-    sizes: Bounds on the cohort.
+    sizes: Bounds on the cohort size.
     fewest: The fewest records that the data may have.
-    most: The most.
+    most: The most records that the data may have.
   """
   sampling_probability: float
   noise_multiplier: float
@@ -54,8 +54,8 @@ class TruncatedPoissonGaussianDpEvent(dp_accounting.DpEvent):
   most: int
 
   def components(self) -> list[tuple[float, float, float]]:
-    """Returns (weight, sampling probability, noise multiplier) of the Poisson-sampled Gaussians it is a mixture of."""
-    # A neighbour has one record fewer, or one more.
+    """Returns (weight, sampling probability, noise multiplier) of each Poisson-sampled Gaussian in the mixture."""
+    # A neighbouring data set has one record fewer, or one more.
     displaced, comes = cohort_sizes.moved(self.sizes, rate=self.sampling_probability, fewest=self.fewest - 1,
                                           most=self.most)
     mixed = [(1 - displaced, self.sampling_probability, self.noise_multiplier),
@@ -65,10 +65,10 @@ class TruncatedPoissonGaussianDpEvent(dp_accounting.DpEvent):
 
 @dataclasses.dataclass(frozen=True)
 class AllocatedGaussianDpEvent(dp_accounting.DpEvent):
-  """Gaussian sums at all steps of a pass, each record in one of them.
+  """Gaussian sums at all steps of a pass; each record is in one of the sums.
 
   Attributes:
-    steps: Of a pass.
+    steps: Number of steps in a pass.
     noise_multiplier: Standard deviation over the norm of one record.
   """
   steps: int
@@ -76,10 +76,10 @@ class AllocatedGaussianDpEvent(dp_accounting.DpEvent):
 
 
 class PldAccountant(pld.PLDAccountant):
-  """Accounts by privacy loss distributions."""
+  """An accountant that uses privacy loss distributions."""
 
   def deltas(self, epsilons: np.ndarray) -> np.ndarray:
-    """Returns `get_delta` of many epsilons, none of them negative, at once."""
+    """Returns `get_delta` for many non-negative epsilons at once."""
     if self._contains_non_dp_event:
       return np.ones(len(epsilons))
     return np.maximum(*(_deltas(pmf.to_dense_pmf(), epsilons) for pmf in (self._pld._pmf_remove, self._pld._pmf_add)))
@@ -99,7 +99,7 @@ class PldAccountant(pld.PLDAccountant):
 
 
 class RdpAccountant(rdp.RdpAccountant):
-  """Accounts by Renyi differential privacy."""
+  """An accountant that uses Renyi differential privacy."""
 
   def _maybe_compose(self, event, count, do_compose):
     event = _where_told(event)
@@ -121,9 +121,9 @@ class Curve:
   """A hockey-stick divergence, as a function of epsilon.
 
   Attributes:
-    delta: From an array of epsilons to the divergences there.
-    lower: The least privacy loss that matters.
-    upper: The largest; what is beyond it counts as an infinite loss.
+    delta: Maps an array of epsilons to the divergences at these epsilons.
+    lower: The smallest relevant privacy loss.
+    upper: The largest privacy loss; any loss beyond it counts as infinite.
   """
   delta: Callable[[np.ndarray], np.ndarray]
   lower: float
@@ -131,7 +131,7 @@ class Curve:
 
 
 def _where_told(event):
-  """Returns the event to account for: with hardly any noise, one that tells the step, which costs no less."""
+  """Returns the event to account for; with almost no noise, an event that reveals the step, which costs no less."""
   if isinstance(event, AllocatedGaussianDpEvent) and event.noise_multiplier < _LEAST_ALLOCATED_NOISE:
     return dp_accounting.GaussianDpEvent(event.noise_multiplier)
   return event
@@ -141,14 +141,14 @@ def distribution(removed: Curve, added: Curve, interval: float) -> privacy_loss_
   """Returns the distribution on a grid that dominates two curves: arXiv:2207.04380, Algorithm 1.
 
   Args:
-    removed: Of data with a record against data without it.
-    added: Of data without the record against data with it.
-    interval: Of the grid.
+    removed: The curve of data with a record against data without it.
+    added: The curve of data without the record against data with it.
+    interval: The grid interval.
   """
   def dominating(curve):
     first, last = math.floor(curve.lower / interval), math.ceil(curve.upper / interval)
     found = curve.delta(np.arange(first, last + 1) * interval)
-    # Rounding errors near 1 must not make a curve rise: the least curve above it that does not.
+    # Rounding errors near 1 must not make a curve rise, so use the smallest non-increasing curve above it.
     found = np.clip(np.maximum.accumulate(found[::-1])[::-1], 0.0, 1.0)
     return pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(interval, first, last, found)
 
@@ -165,7 +165,7 @@ def _deltas(pmf, epsilons):
 
 
 def _mixture(event):
-  """Returns the curves of a mixture whose component is told: their deltas are the mean of the components'."""
+  """Returns the curves of a mixture whose component is public: their deltas are the mean of the components' deltas."""
   def mean(curve):
     parts = [(weight, curve(rate, noise)) for weight, rate, noise in event.components()]
     return Curve(lambda epsilons: sum(weight * part.delta(epsilons) for weight, part in parts),
@@ -184,7 +184,7 @@ def _allocated(event):
 def _removed(rate, noise):
   """Returns the curve of (1 - rate) N(0, noise^2) + rate N(1, noise^2) against N(0, noise^2)."""
   def delta(epsilons):
-    # The ratio of densities exceeds exp(epsilon) from x on: everywhere, if that is below 1 - rate.
+    # The ratio of densities exceeds exp(epsilon) above x, or everywhere if exp(epsilon) is below 1 - rate.
     excess = np.expm1(epsilons) + rate
     x = np.where(excess > 0, noise ** 2 * np.log(np.maximum(excess, 1e-300) / rate) + 0.5, -np.inf)
     return rate * special.ndtr((1 - x) / noise) - excess * special.ndtr(-x / noise)
@@ -195,7 +195,7 @@ def _removed(rate, noise):
 def _added(rate, noise):
   """Returns the curve of N(0, noise^2) against (1 - rate) N(0, noise^2) + rate N(1, noise^2)."""
   def delta(epsilons):
-    # The ratio is below exp(-epsilon) up to x: nowhere, if that is below 1 - rate.
+    # The ratio is below exp(-epsilon) up to x, or nowhere if exp(-epsilon) is below 1 - rate.
     excess = np.expm1(-epsilons) + rate
     x = np.where(excess > 0, noise ** 2 * np.log(np.maximum(excess, 1e-300) / rate) + 0.5, -np.inf)
     return np.exp(epsilons) * (excess * special.ndtr(x / noise) - rate * special.ndtr((x - 1) / noise))
@@ -208,7 +208,7 @@ def _log_ratio(x, rate, noise):
 
 
 def _mixed_rdp(components, orders):
-  """Returns the divergences of a mixture whose component is told: exp((order - 1) divergence) is the mean of theirs."""
+  """Returns a mixture's divergences if its component is public: exp((order - 1) divergence) is the components' mean."""
   orders = np.asarray(orders, float)
   parts = []
   for weight, rate, noise in components:
@@ -219,5 +219,5 @@ def _mixed_rdp(components, orders):
   return np.where(np.isnan(total), np.inf, total / (orders - 1))
 
 
-# Event -> its curves, removed and added.
+# Maps an event to its two curves, removed and added.
 _ONE_ROUND = {TruncatedPoissonGaussianDpEvent: _mixture, AllocatedGaussianDpEvent: _allocated}

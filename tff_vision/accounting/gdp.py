@@ -1,8 +1,8 @@
 """The Gaussian mechanism in closed form: the exact cost of releases without sampling.
 
 A mechanism that adds N(0, (sigma * clip)^2) to a sum of L2 sensitivity `sensitivity * clip` is exactly mu-GDP with
-mu = sensitivity / sigma (Dong, Roth & Su 2019, arXiv:1905.02383); k of them compose to sqrt(sum mu_i^2). delta(epsilon)
-is that of Balle & Wang 2018 (arXiv:1805.06530), so RDP's slack does not arise.
+mu = sensitivity / sigma (Dong, Roth & Su 2019, arXiv:1905.02383). k such mechanisms compose to sqrt(sum mu_i^2).
+delta(epsilon) is the exact formula of Balle & Wang 2018 (arXiv:1805.06530), so there is no slack as in RDP.
 """
 
 import math
@@ -37,14 +37,14 @@ def mu(target_epsilon: float, target_delta: float) -> float:
 
 
 def together(*noise_multipliers: float) -> float:
-  """Returns the noise multiplier of the one Gaussian release that costs as much as all these; 0 if one has no noise."""
+  """Returns the noise multiplier of one Gaussian release that costs as much as all these; 0 if one has no noise."""
   if 0.0 in noise_multipliers:
     return 0.0
   return sum(noise ** -2 for noise in noise_multipliers) ** -0.5
 
 
 def beside(total: float, other: float) -> float | None:
-  """Returns the noise multiplier of what costs, together with `other`, as much as `total`; None if nothing is left."""
+  """Returns the noise multiplier that costs as much as `total` when combined with `other`; None if nothing is left."""
   if total == 0:
     return 0.0
   left = total ** -2 - other ** -2

@@ -1,7 +1,7 @@
-"""What a run costs, with every condition of the number: epsilon without one of them is a TypeError.
+"""The privacy cost of a run, with every condition of the number; a missing condition raises a TypeError.
 
-A ledger is what plans return, what reports hold as JSON, and what pages, model cards and audits read. Nothing here
-imports numerical libraries.
+Plans return a ledger, reports contain it as JSON, and pages, model cards and audits read it. Nothing here imports
+numerical libraries.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ _NONE = 'none'
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NoGuarantee:
-  """Stands where a ledger would, of a run that promises nothing."""
+  """Replaces the ledger of a run without a privacy guarantee."""
   mechanism: ClassVar[str] = _NONE
   epsilon: ClassVar[float] = math.inf
   conditions: ClassVar[Mapping[str, float | int | str]] = types.MappingProxyType({})
@@ -28,12 +28,12 @@ class NoGuarantee:
   warnings: ClassVar[tuple[str, ...]] = ()
 
   def to_json(self, *, clients: bool = True, curve: bool = True) -> dict[str, Any]:
-    """Returns JSON types, of which `of_report` makes an equal object; there is nothing to leave out."""
+    """Returns JSON types, from which `of_report` makes an equal object; the arguments have no effect."""
     del clients, curve
     return {'mechanism': _NONE}
 
   def sentence(self) -> str:
-    """Returns that there is no guarantee."""
+    """Returns the sentence that there is no guarantee."""
     return 'no guarantee (privacy=none)'
 
   __str__ = sentence
@@ -41,34 +41,34 @@ class NoGuarantee:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ledger:
-  """What a run promises, and at what cost. Of a run that promises nothing there is none, see `NoGuarantee`.
+  """The privacy guarantee of a run, and its cost. A run without a guarantee has no ledger, see `NoGuarantee`.
 
   Attributes:
-    mechanism: Its name.
-    epsilon: Of (epsilon, delta)-differential privacy; infinite without noise.
-    delta: Of the same.
-    unit: What one record is.
-    relation: What two data sets that are hard to tell apart differ in.
-    sampling: How records are chosen, as far as epsilon counts on it.
-    rounds: That epsilon pays for.
-    accountant: How epsilon was computed.
-    against_server: Whether the promise holds also for who reads the updates before they are added up.
-    best_of_random_runs: The mean number of runs of which only the best is shown; None: every run is.
-    epsilon_rdp: By Renyi accounting: never below epsilon but for rounding.
+    mechanism: Name of the mechanism.
+    epsilon: The epsilon of (epsilon, delta)-differential privacy; infinite without noise.
+    delta: The delta of (epsilon, delta)-differential privacy.
+    unit: The privacy unit (what one record is).
+    relation: The neighbouring relation between two data sets.
+    sampling: How records are chosen, as far as epsilon depends on it.
+    rounds: The number of rounds that epsilon covers.
+    accountant: The method that computed epsilon.
+    against_server: Whether the guarantee also holds against a party that reads the updates before they are summed.
+    best_of_random_runs: The mean number of runs of which only the best is shown; None: every run is shown.
+    epsilon_rdp: Epsilon by Renyi accounting; never below `epsilon`, except for rounding.
     noise_multiplier: Standard deviation of the noise over the clip norm.
     clip_norm: L2 bound on one record.
-    replayed_rounds: Released more often than once, and paid for each time.
-    max_participations: The most rounds that one client took part in, where the cost counts on that.
-    noise_buffers: Of correlated noise: how many model-sized buffers the server keeps.
-    rounding_adds_to_sensitivity: What the integers of a secure sum add, as a share of the clip norm.
-    metrics_noise_multiplier: Of the metrics that are released with noise of their own.
-    shares: Where clients add the noise.
-    examples: Where the unit is an example.
-    profile: The promise at every delta; None where that is not computed, or epsilon is infinite.
+    replayed_rounds: The number of additional releases of repeated rounds; each is charged.
+    max_participations: The most rounds in which one client took part, if the cost depends on it.
+    noise_buffers: For correlated noise: the number of model-sized buffers on the server.
+    rounding_adds_to_sensitivity: The sensitivity that a secure sum's integers add, as a fraction of the clip norm.
+    metrics_noise_multiplier: The noise multiplier of metrics that are released with their own noise.
+    shares: Further conditions if clients add the noise.
+    examples: Further conditions if the unit is an example.
+    profile: The guarantee at every delta; None if it is not computed, or epsilon is infinite.
 
-  Raises, when made:
-    TypeError: A condition is missing, or no number where one must be.
-    ValueError: A condition cannot be.
+  Raises, on construction:
+    TypeError: A condition is missing, or is not a number where a number is required.
+    ValueError: A condition has an impossible value.
   """
   mechanism: str
   epsilon: float
@@ -106,7 +106,7 @@ class Ledger:
 
   @property
   def conditions(self) -> Mapping[str, float | int | str]:
-    """Everything without which epsilon says nothing, by name, as reports write it."""
+    """All conditions on which the meaning of epsilon depends, by name, as written in reports."""
     best = '' if self.best_of_random_runs is None else f'{_BEST_OF}{_exact(self.best_of_random_runs)}'
     return {'delta': self.delta, 'unit': str(self.unit),
             'relation': self.relation.describe(self.unit, against_server=self.against_server),
@@ -114,16 +114,16 @@ class Ledger:
 
   @property
   def per_client(self) -> tuple[ClientCost, ...]:
-    """What each client's training costs its examples; empty where the promise is the same to all."""
+    """The cost of each client's training to its examples; empty if the guarantee is the same for all clients."""
     return () if self.examples is None else self.examples.per_client
 
   @property
   def warnings(self) -> tuple[str, ...]:
-    """What is to be said of the promise besides its numbers."""
+    """Warnings about the guarantee, in addition to its numbers."""
     return () if self.profile is None or self.profile.warning is None else (self.profile.warning,)
 
   def sentence(self, epsilon: str | None = None) -> str:
-    """Returns epsilon with all of its conditions, `epsilon` in the place of the number if it is given."""
+    """Returns epsilon with all of its conditions, in words; the argument, if given, replaces the number."""
     said = self.conditions
     return (f'epsilon {f"{self.epsilon:.3f}" if epsilon is None else epsilon} at delta {self.delta:.3g}; '
             f'unit: {said["unit"]}; relation: {said["relation"]}; sampling: {said["sampling"]}; '
@@ -136,8 +136,8 @@ class Ledger:
     """Returns JSON types, from which `from_json` makes an equal ledger.
 
     Args:
-      clients: Whether what each client's training costs is among them.
-      curve: Whether the profile is, or that there is none.
+      clients: Whether to include the cost of each client's training.
+      curve: Whether to include the profile, or the statement that there is none.
     """
     further = {name: value for name in _FURTHER if (value := getattr(self, name)) is not None}
     found = {'mechanism': self.mechanism, 'epsilon': self.epsilon, **self.conditions, **further}
@@ -154,7 +154,7 @@ class Ledger:
     """Returns the ledger that `to_json` wrote; infinite numbers may be the string 'inf'.
 
     Raises:
-      ValueError: A condition is missing or unknown; names it.
+      ValueError: A condition is missing or unknown; the message names it.
     """
     found = _with_infinity(content)
     if missing := [name for name in _CONDITIONS if found.get(name) is None]:
@@ -185,10 +185,10 @@ _FURTHER = ('epsilon_rdp', 'noise_multiplier', 'clip_norm', 'replayed_rounds', '
 
 
 def of_report(report: Mapping[str, Any]) -> Statement:
-  """Returns what a run's report.json, or one round's record, states of its privacy.
+  """Returns the privacy statement in a run's report.json or in one round's record.
 
   Raises:
-    ValueError: It states an epsilon without its conditions.
+    ValueError: The report has an epsilon without its conditions.
   """
   content = report.get('privacy')
   if not content or content.get('mechanism') == _NONE:
@@ -197,7 +197,7 @@ def of_report(report: Mapping[str, Any]) -> Statement:
 
 
 def _with_infinity(value):
-  """Returns JSON types with infinity in the place of its name, in containers of their own."""
+  """Returns a copy of JSON types in which the text for infinity is replaced by the number."""
   if isinstance(value, Mapping):
     return {name: _with_infinity(one) for name, one in value.items()}
   if isinstance(value, list):
@@ -206,5 +206,5 @@ def _with_infinity(value):
 
 
 def _exact(number):
-  """Returns the shortest text that gives the number back."""
+  """Returns the shortest text from which the number can be read back exactly."""
   return short if float(short := f'{number:g}') == number else repr(number)

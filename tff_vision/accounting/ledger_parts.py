@@ -13,13 +13,13 @@ _Part = TypeVar('_Part')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClientCost:
-  """What training on one client costs each of its examples.
+  """The privacy cost of training on one client to each of its examples.
 
   Attributes:
-    examples: That the client has.
-    rounds: In which it took part, those that were run twice counted twice.
-    epsilon_rdp: By Renyi accounting.
-    epsilon: By privacy loss distributions; None where that was too slow to compute.
+    examples: The client's number of examples.
+    rounds: The number of rounds in which it took part; a round that ran twice counts twice.
+    epsilon_rdp: Epsilon by Renyi accounting.
+    epsilon: Epsilon by privacy loss distributions; None if this was too slow to compute.
   """
   examples: int
   rounds: int
@@ -31,7 +31,7 @@ class ClientCost:
 
   @property
   def smallest_epsilon(self) -> float:
-    """The tightest epsilon that is known."""
+    """The smallest known epsilon."""
     return self.epsilon_rdp if self.epsilon is None else self.epsilon
 
 
@@ -45,14 +45,14 @@ class Clipping:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PrivateSteps:
-  """What differs from plain private SGD; None where nothing does.
+  """The differences from plain private SGD; an attribute is None if it does not differ.
 
   Attributes:
     noise: How noise is correlated over steps, in words.
-    count_stddev: Of the noise on the number of gradients below a clip that moves.
-    sum_noise_multiplier: Of the noise on the sum of gradients beside that number.
-    views: Of an example in one step: `copies`, `shift`, `mirror`; see `privacy.mechanisms.example_views`.
-    average: Decay of the average of weights that a client returns.
+    count_stddev: For an adaptive clip: standard deviation of the noise on the number of gradients below the clip.
+    sum_noise_multiplier: For an adaptive clip: noise multiplier of the sum of gradients.
+    views: The views of an example in one step: `copies`, `shift`, `mirror`; see `privacy.mechanisms.example_views`.
+    average: Decay of the weight average that a client returns.
   """
   noise: str | None = None
   count_stddev: float | None = None
@@ -70,19 +70,19 @@ class PrivateSteps:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PerExample:
-  """Further conditions where the unit is an example of one client.
+  """Further conditions if the unit is an example of one client.
 
   Attributes:
-    per_client: What each client's training costs, in their order.
-    gradients: How they are clipped; None before the model is known.
-    steps: What differs from plain private SGD.
+    per_client: The cost of each client's training, in the order of the clients.
+    gradients: How gradients are clipped; None before the model is known.
+    steps: The differences from plain private SGD.
   """
   per_client: tuple[ClientCost, ...]
   gradients: Clipping | None
   steps: PrivateSteps = dataclasses.field(default_factory=PrivateSteps)
 
   def to_json(self, *, clients: bool = True) -> dict[str, Any]:
-    """Returns JSON types; `clients`: whether the costs of each are among them."""
+    """Returns JSON types; `clients`: whether to include the cost of each client."""
     costs = [{name: value for name, value in values(one).items() if name != 'epsilon' or value is not None}
              for one in self.per_client]
     how = self.gradients and {**values(self.gradients), 'layers': dict(self.gradients.layers)}
@@ -90,7 +90,7 @@ class PerExample:
 
   @classmethod
   def taken(cls, content: dict[str, Any]) -> 'PerExample | None':
-    """Returns what `to_json` wrote into `content`, which loses it; None if it wrote nothing there."""
+    """Returns the object that `to_json` wrote into `content`, and removes it there; None if there is none."""
     if not {'per_client', 'gradients'} & content.keys():
       return None
     costs, gradients = content.pop('per_client', []), content.pop('gradients', None)
@@ -100,15 +100,17 @@ class PerExample:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NoiseShares:
-  """Further conditions where clients add shares of the noise, and a secure sum hides the rest.
+  """Further conditions if clients add shares of the noise, and a secure sum hides the single updates.
 
   Attributes:
-    noise_sized_for_clients: The fewest for which the shares make the whole noise.
-    fewest_clients_in_a_sum: Of the sums that the dearest client took part in; None if it took part in none.
-    share_stddev_steps: Of one client's noise, in steps of the integers that are summed.
-    clip_norm_steps: The clip norm in such steps.
-    opened_from_clients: The fewest whose sum is opened; None in a report of an earlier version.
-    failed_rounds: In which fewer delivered, so that nothing was opened; the same.
+    noise_sized_for_clients: The fewest clients whose shares together give the full noise.
+    fewest_clients_in_a_sum: The fewest clients in any sum with the client of the highest cost; None if there is no
+      such sum.
+    share_stddev_steps: Standard deviation of one client's noise, in steps of the summed integers.
+    clip_norm_steps: The clip norm in these steps.
+    opened_from_clients: The fewest clients whose sum is opened; None in a report of an earlier version.
+    failed_rounds: Rounds in which fewer clients delivered, so no sum was opened; None in a report of an earlier
+      version.
   """
   noise_sized_for_clients: int
   fewest_clients_in_a_sum: int | None
@@ -128,20 +130,20 @@ class NoiseShares:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Profile:
-  """A promise at every delta at once, and what it allows an attacker; `profiles.section` computes it.
+  """The guarantee at every delta, and the attack success that it allows; `profiles.section` computes it.
 
   Attributes:
-    epsilon: Of the curve's points, rising.
-    delta: Of the same, falling.
-    mu: Of Gaussian differential privacy: the smallest whose curve plus `mu_slack` is not below this one.
+    epsilon: The epsilons of the curve's points, increasing.
+    delta: The deltas of the curve's points, decreasing.
+    mu: The mu of Gaussian differential privacy: the smallest whose curve plus `mu_slack` is not below this curve.
     mu_exact: Whether the mechanism is a Gaussian one, so that the slack is zero.
     mu_slack: A probability.
-    true_positive_rate: From false alarms to the members that the best test of a unit's membership finds, as shares.
-    false_positive_rates: For a figure.
-    true_positive_rates: The best test's at these.
-    population: Of the records that are protected.
-    warning: What is to be said of delta, or None.
-    true_positive_rate_example: As `true_positive_rate`, of one example, where a whole client is promised it; else None.
+    true_positive_rate: Maps a false-positive rate to the true-positive rate of the best membership test for one unit.
+    false_positive_rates: The false-positive rates of a figure.
+    true_positive_rates: The true-positive rates of the best test at these false-positive rates.
+    population: The number of protected records.
+    warning: A warning about delta, or None.
+    true_positive_rate_example: As `true_positive_rate`, for one example, if the unit is a client; else None.
   """
   epsilon: tuple[float, ...]
   delta: tuple[float, ...]
@@ -168,7 +170,7 @@ class Profile:
     """Returns the profile that `to_json` wrote.
 
     Raises:
-      ValueError: It wrote no such thing.
+      ValueError: The content is not a profile that `to_json` writes.
     """
     found = {name: tuple(value) if isinstance(value, list) else
              {float(alarms): power for alarms, power in value.items()} if isinstance(value, Mapping) else value
@@ -177,7 +179,7 @@ class Profile:
 
 
 def check_numbers(made: Any) -> None:
-  """Makes the numbers of a data class plain ones; TypeError where one is missing or no number."""
+  """Converts the numbers of a data class to plain numbers; raises TypeError if one is missing or not a number."""
   for field in dataclasses.fields(made):
     value, (kind, optional) = getattr(made, field.name), _NUMBERS.get(field.type, (None, True))
     if kind is None or value is None and optional:
@@ -200,10 +202,10 @@ def values(made: Any) -> dict[str, Any]:
 
 
 def taken(kind: Callable[..., _Part], content: dict[str, Any]) -> _Part:
-  """Returns a data class made of its fields in `content`, which loses them.
+  """Returns a data class built from its fields in `content`, and removes these fields from `content`.
 
   Raises:
-    ValueError: Some are missing, or are no such values.
+    ValueError: Fields are missing or have invalid values.
   """
   given = {name: content.pop(name) for name in names(kind) if name in content}
   try:

@@ -1,8 +1,8 @@
 """Privacy losses of runs in a form that composes exactly and can be stored. No TensorFlow.
 
-A loss is a `dp_accounting` event, or Renyi divergences where no event is known. All are read under one relation:
-nothing of one record counts any more ("zero out one client", or "one example"). For a sum with a fixed denominator
-that is what adding or removing a record means, and replacing one includes it.
+A loss is a `dp_accounting` event, or Renyi divergences if no event is known. All losses use one neighbouring relation:
+one record is zeroed out ("zero out one client", or "one example"). For a sum with a fixed denominator this is the same
+as adding or removing a record, and replacing a record includes it.
 """
 
 import dataclasses
@@ -20,22 +20,22 @@ from tff_vision.accounting import accounting, cohort_sizes, events, gdp
 from tff_vision.accounting.conditions import Unit
 
 ORDERS = tuple(rdp.rdp_privacy_accountant.DEFAULT_RDP_ORDERS)
-# What can be written down, by name: dp-accounting's events, ours, and what stands in them.
+# The classes that can be stored, by name: dp-accounting's events, ours, and the classes that they contain.
 _WRITTEN = {cls.__name__: cls for cls in (
     *(cls for cls in vars(dp_event).values() if isinstance(cls, type) and issubclass(cls, dp_accounting.DpEvent)),
     events.TruncatedPoissonGaussianDpEvent, events.AllocatedGaussianDpEvent, cohort_sizes.Sizes)}
-_LARGEST = 300.0  # No promise beyond it: exp(-epsilon) times delta has no room.
-# How delta is divided between two parts that no accountant composes together.
+_LARGEST = 300.0  # No guarantee beyond this epsilon: exp(-epsilon) times delta would be too small.
+# The fractions of delta for two parts that no accountant can compose together.
 _SHARES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Loss:
-  """What one run costs one record.
+  """The privacy loss of one record in one run.
 
   Attributes:
     event: The run's event, or None.
-    divergences: Without an event: Renyi divergences at `ORDERS`.
+    divergences: Renyi divergences at `ORDERS`, if there is no event.
   """
   event: dp_accounting.DpEvent | None = None
   divergences: tuple[float, ...] | None = None
@@ -44,7 +44,7 @@ class Loss:
     """Returns the loss as JSON types, from which `from_json` makes an equal one.
 
     Raises:
-      ValueError: Its event is of no kind that can be written.
+      ValueError: This kind of event cannot be stored.
     """
     if self.event is None:
       return {'renyi': list(self.divergences)}
@@ -55,7 +55,7 @@ class Loss:
     """Returns the loss that `to_json` wrote.
 
     Raises:
-      ValueError: It wrote no such thing.
+      ValueError: The content is not a loss that `to_json` writes.
     """
     if 'renyi' in content:
       if len(content['renyi']) != len(ORDERS):
@@ -65,7 +65,7 @@ class Loss:
 
   @functools.cached_property
   def renyi(self) -> np.ndarray:
-    """Renyi divergences at `ORDERS`."""
+    """Returns the Renyi divergences at `ORDERS`."""
     if self.event is None:
       return np.array(self.divergences)
     return _renyi_of(self.event)
@@ -78,12 +78,12 @@ class Loss:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Spent:
-  """What one run costs, client by client where that differs.
+  """The privacy cost of one run, separately for each client if clients differ.
 
   Attributes:
-    unit: What one record is.
+    unit: The privacy unit (what one record is).
     kinds: The different losses.
-    kind_of: For each client, which of them is its (or its examples'); empty where there is one for all.
+    kind_of: For each client, the index in `kinds` of its loss (or its examples' loss); empty if all have the same loss.
   """
   unit: Unit
   kinds: tuple[Loss, ...]
@@ -91,26 +91,26 @@ class Spent:
 
   @functools.cached_property
   def largest(self) -> Loss:
-    """A loss that is at least every client's."""
+    """A loss that is at least as large as every client's loss."""
     if len(self.kinds) == 1:
       return self.kinds[0]
     return Loss(divergences=tuple(np.max([kind.renyi for kind in self.kinds], axis=0)))
 
 
 def best_of_random_runs(cells: Sequence[Spent], mean: float) -> Spent:
-  """Returns what it costs to show the best of a random number of runs, each of a random cell, and nothing of others.
+  """Returns the cost of releasing only the best of a random number of runs, where each run has a random cell.
 
-  Their number is drawn from the geometric distribution of this mean, which looks at no data: Papernot and Steinke,
-  "Hyperparameter Tuning with Renyi Differential Privacy", ICLR 2022 (arXiv:2110.03620), Theorem 2 with eta = 1; it is
-  `RepeatAndSelectDpEvent` with shape 1, for runs that need not be of one event.
+  The number of runs is drawn from the geometric distribution with this mean, independently of the data: Papernot and
+  Steinke, "Hyperparameter Tuning with Renyi Differential Privacy", ICLR 2022 (arXiv:2110.03620), Theorem 2 with
+  eta = 1. This is `RepeatAndSelectDpEvent` with shape 1, for runs that may have different events.
 
   Args:
-    cells: What a run of each cell costs, of one unit.
+    cells: The cost of a run of each cell; all with the same unit.
   """
   orders = np.array(ORDERS)
   once = np.max([cell.largest.renyi for cell in cells], axis=0)
   found = once + math.log(mean) / (orders - 1) + 2 * np.min((1 - 1 / orders) * once + math.log(mean) / orders)
-  # A divergence grows with its order, so those of larger ones bound it.
+  # A divergence grows with its order, so the divergences at larger orders are upper bounds.
   found = np.minimum.accumulate(found[::-1])[::-1]
   return Spent(unit=cells[0].unit, kinds=(Loss(divergences=tuple(map(float, found))),))
 
@@ -127,14 +127,15 @@ class Composition:
     return not self._losses
 
   def renyi_epsilon(self, delta: float) -> float:
-    """Returns epsilon by Renyi accounting: quick, and never too small."""
+    """Returns epsilon by Renyi accounting: quick to compute, and never too small."""
     return _renyi_epsilon(self._losses, delta)
 
   def epsilon(self, delta: float) -> float:
-    """Returns the smallest of the upper bounds that are known.
+    """Returns the smallest known upper bound on epsilon.
 
-    Privacy loss distributions compose what has one, in closed form what is Gaussian alone; Renyi divergences compose
-    everything; and where some losses have no distribution, both parts are added up with delta divided between them.
+    Losses with a privacy loss distribution are composed with it; purely Gaussian losses are composed in closed form.
+    Renyi divergences compose all losses. If some losses have no distribution, the epsilons of both parts are added, and
+    delta is divided between them.
     """
     if delta not in self._found:
       self._found[delta] = self._epsilon(delta)
@@ -159,7 +160,7 @@ class Composition:
 
   @functools.cached_property
   def _distribution(self):
-    """The accountant that has composed what has a distribution, or None."""
+    """Returns an accountant that has composed the losses with a distribution, or None."""
     found = [loss.event for loss in self._losses if loss.has_distribution]
     if not found:
       return None
@@ -171,16 +172,17 @@ class Composition:
 
 
 def example_epsilon(everything: Composition, of_clients: Composition, delta: float, *, quick: bool = False) -> float:
-  """Returns epsilon of one example, whose run may have promised more: that a whole client does not count.
+  """Returns epsilon of one example over runs that protect examples or whole clients.
 
-  Where a promise is to clients, changing one example changes one client's update within its bound: a client that
-  counts no more, then one that counts again. So from one data set to the other it is two steps, through what is
-  released without the client: the first is paid in all runs, the second in those with a promise to clients. Steps of
-  (e1, d1) and (e2, d2) are (e1 + e2, d1 + exp(e1) d2) together; how delta is divided is chosen for the best.
+  In a run with client-level privacy, changing one example changes one client's update within its bound: the client is
+  zeroed out, then added again with the change. So the two data sets are two steps apart, with the release without the
+  client in between. The first step costs in all runs; the second step costs in the client-level runs. Steps of
+  (e1, d1) and (e2, d2) give (e1 + e2, d1 + exp(e1) d2) together; the division of delta is chosen to minimise epsilon.
 
   Args:
-    everything: What all runs cost it, of which `of_clients` are those with a promise to clients.
-    quick: By Renyi accounting: never smaller.
+    everything: The losses of the example in all runs.
+    of_clients: The losses among them from runs with client-level privacy.
+    quick: Use Renyi accounting; the result is never smaller.
   """
   first_of, second_of = ((part.renyi_epsilon if quick else part.epsilon) for part in (everything, of_clients))
   if of_clients.empty:
@@ -211,7 +213,7 @@ def _renyi_of(event):
 
 
 def _gaussian_mu(event):
-  """Returns mu of plain Gaussian releases, None of anything else."""
+  """Returns mu of plain Gaussian releases; None for any other event."""
   if isinstance(event, dp_accounting.NoOpDpEvent):
     return 0.0
   if isinstance(event, dp_accounting.SelfComposedDpEvent):

@@ -1,15 +1,16 @@
 """The privacy profile delta(epsilon) of a run, and the attack success that it allows.
 
-One pair (epsilon, delta) is a point of a curve. The whole curve bounds the best test of membership: at false alarms a,
-no attack finds more members than 1 - f(a), where f is the trade-off function (Dong, Roth & Su 2019, arXiv:1905.02383,
-Proposition 2.12)
+One pair (epsilon, delta) is a point of a curve. The whole curve bounds the best membership test: at a false-positive
+rate a, no attack has a true-positive rate above 1 - f(a), where f is the trade-off function (Dong, Roth & Su 2019,
+arXiv:1905.02383, Proposition 2.12)
 
   f(a) = sup over epsilon of max(0, 1 - delta(epsilon) - exp(epsilon) a, exp(-epsilon) (1 - delta(epsilon) - a)).
 
-Gaussian differential privacy sums a curve up in one number: the smallest mu whose curve is not below this one. For
-sampled mechanisms that number is one of the far tail, where delta is 1e-30: there a record took part in every round. So
-`mu` is the smallest whose curve plus `mu_slack` is not below, with the promise's own delta as the slack; where the
-mechanism is a Gaussian one, mu is exact and the slack zero (Gomez et al. 2025, arXiv:2503.10945, report mu that way).
+Gaussian differential privacy summarises a curve in one number: the smallest mu whose curve is not below this one. For
+sampled mechanisms the far tail determines this number, where delta is 1e-30 and a record took part in every round. So
+`mu` is the smallest mu whose curve plus `mu_slack` is not below this curve, with the guarantee's own delta as the
+slack. If the mechanism is a Gaussian one, mu is exact and the slack is zero (Gomez et al. 2025, arXiv:2503.10945,
+report mu in this way).
 """
 
 import dataclasses
@@ -27,22 +28,22 @@ from tff_vision.accounting.ledger_parts import Profile
 FALSE_ALARMS = (0.001, 0.01)
 _POINTS = 120
 _CURVE_FALSE_ALARMS = np.logspace(-4, 0, 41)
-_LEAST_DELTA = 1e-3  # Of the promise's: the curve is shown down to there.
+_LEAST_DELTA = 1e-3  # The curve is shown down to this fraction of the guarantee's delta.
 _WEAK = 10
-_DISTRIBUTIONS = 6  # Of more kinds of clients, Renyi accounting has to do.
+_DISTRIBUTIONS = 6  # With more kinds of clients, Renyi accounting is used.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Promise:
-  """A run's, at every delta. Exactly one of the first three is given.
+  """The guarantee of a run at every delta. Exactly one of the first three attributes is given.
 
   Attributes:
-    mu: The run is a Gaussian mechanism of this sensitivity over noise.
-    events: One each for those who are promised different things; what holds for all of them is asked for.
-    epsilon: From delta to epsilon, for what has Renyi accounting alone.
-    relation: Of the events.
-    population: Of the records that are protected; delta must be far below one over it.
-    replaces: Whether the relation is replacing one record: then changes inside a record are covered by it.
+    mu: The sensitivity over noise, if the run is a Gaussian mechanism.
+    events: One event for each kind of record with a different guarantee; the profile holds for all of them.
+    epsilon: Maps delta to epsilon, for mechanisms that have only Renyi accounting.
+    relation: The neighbouring relation of the events.
+    population: The number of protected records; delta must be far below one over it.
+    replaces: Whether the relation is replacing one record; this relation covers changes inside a record.
   """
   mu: float | None = None
   events: tuple[dp_accounting.DpEvent, ...] = ()
@@ -53,11 +54,11 @@ class Promise:
 
 
 def section(promise: Promise, delta: float, *, unit: Unit) -> Profile | None:
-  """Returns the profile of a promise; None where epsilon is infinite.
+  """Returns the profile of a guarantee; None if epsilon is infinite.
 
   Args:
-    delta: Of the promise's epsilon.
-    unit: What one record is.
+    delta: The delta of the guarantee's epsilon.
+    unit: The privacy unit (what one record is).
   """
   curve = points(promise, delta)
   if curve is None:
@@ -76,7 +77,7 @@ def section(promise: Promise, delta: float, *, unit: Unit) -> Profile | None:
 
 
 def weak_delta(delta: float, population: int, unit: Unit) -> str | None:
-  """Returns a warning where delta is more than a tenth of one over the population."""
+  """Returns a warning if delta is more than a tenth of one over the population."""
   if delta <= 1 / (_WEAK * population):
     return None
   return (f'delta = {delta:.3g} is weak for {population} {unit}s: a mechanism that publishes the data of each with '
@@ -84,7 +85,7 @@ def weak_delta(delta: float, population: int, unit: Unit) -> str | None:
 
 
 def points(promise: Promise, delta: float) -> tuple[np.ndarray, np.ndarray] | None:
-  """Returns (epsilons, deltas), rising and falling, at all of which the promise holds; None if epsilon is infinite."""
+  """Returns increasing epsilons and decreasing deltas at which the guarantee holds; None if epsilon is infinite."""
   least = _LEAST_DELTA * delta
   if promise.mu is not None:
     end = gdp.epsilon(promise.mu, least)
@@ -104,19 +105,19 @@ def points(promise: Promise, delta: float) -> tuple[np.ndarray, np.ndarray] | No
   if not known.any():
     return None
   epsilons, deltas = epsilons[known], deltas[known]
-  # What (epsilon, delta) says of the total variation distance.
+  # The bound on the total variation distance that each (epsilon, delta) gives.
   at_zero = np.min(deltas + np.tanh(np.minimum(epsilons, 700.0) / 2) * (1 - deltas))
   return np.insert(epsilons, 0, 0.0), np.insert(deltas, 0, max(at_zero, deltas[0]))
 
 
 def best_attack(epsilons: np.ndarray, deltas: np.ndarray, false_alarms: float) -> float:
-  """Returns the largest share of members that any test can find at these false alarms."""
+  """Returns the largest true-positive rate of any test at this false-positive rate."""
   rising = np.exp(np.minimum(epsilons, 700.0))
   return float(min(1.0, np.min(deltas + rising * false_alarms), np.min(1 - (1 - deltas - false_alarms) / rising)))
 
 
 def twice(curve: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the curve for two changes in a row, such as replacing a record."""
+  """Returns the curve for two successive changes, such as replacing a record."""
   epsilons, deltas = curve
   return 2 * epsilons, np.minimum(1.0, deltas * (1 + np.exp(np.minimum(epsilons, 700.0))))
 
@@ -124,8 +125,8 @@ def twice(curve: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]
 def smallest_mu(epsilons: np.ndarray, deltas: np.ndarray, *, slack: float) -> float:
   """Returns the smallest mu whose curve plus `slack` is above the points, and so above the curve between them.
 
-  Between two points the curve lies below the chord in exp(epsilon), and the Gaussian one, which is convex too, may lie
-  lower still: each point's delta has to do for the next epsilon.
+  Between two points the curve lies below the chord in exp(epsilon). The Gaussian curve is convex too and may lie even
+  lower. So each point's delta is also used as the bound at the next epsilon.
   """
   least = 0.0
   for epsilon, delta in zip(epsilons[1:], deltas[:-1] - slack, strict=True):

@@ -12,19 +12,19 @@ Availability = Callable[[int], np.ndarray]
 """Given the round's number, counted from 1, returns [population] bool."""
 
 _COLUMNS = ('client', 'join', 'leave')
-# Clients live in time zones; one deviation of them is so much of a day.
+# Clients live in different time zones; this is the standard deviation of their offsets, as a fraction of a day.
 _ZONE_SPREAD = 0.08
 
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:
-  """Clients that join and leave.
+  """Availability of clients that join and leave.
 
   Attributes:
-    client: [intervals] client numbers; one may come back.
-    join: [intervals] first round in which the client is there.
-    leave: [intervals] first round in which it no longer is; infinity if it stays.
-    population: Number of clients; one without an interval is always there.
+    client: [intervals] client numbers; a client may have several intervals.
+    join: [intervals] first round in which the client is available.
+    leave: [intervals] first round in which it is no longer available; infinity if it stays.
+    population: Number of clients; a client without an interval is always available.
   """
   client: np.ndarray
   join: np.ndarray
@@ -40,10 +40,10 @@ class Intervals:
 
 @dataclasses.dataclass(frozen=True)
 class DayNight:
-  """Waves: a client is there for `share` of each day of `rounds` rounds; most share one night.
+  """Daily availability: a client is available for `share` of each day of `rounds` rounds; most share the same night.
 
   Attributes:
-    phase: [population] where in its day a client is in round 0, as a fraction of the day.
+    phase: [population] the time of day of each client in round 0, as a fraction of the day.
   """
   rounds: int
   share: float
@@ -54,10 +54,10 @@ class DayNight:
 
 
 def build(config: configs.CohortConfig, *, population: int, seed: int) -> Sequence[Availability]:
-  """Returns the conditions that `config` names; a client is there if all hold.
+  """Returns the availability conditions that `config` names; a client is available if all of them hold.
 
   Raises:
-    ValueError: The trace file is missing or not what it should be.
+    ValueError: The trace file is missing or invalid.
   """
   conditions = []
   if config.availability_trace is not None:
@@ -74,16 +74,16 @@ def build(config: configs.CohortConfig, *, population: int, seed: int) -> Sequen
 
 
 def read_trace(path: str, *, population: int) -> Intervals:
-  """Reads when clients are there.
+  """Reads the times at which clients are available.
 
   Args:
-    path: CSV with a header and the columns client, join, leave: client's number counted from 0, first round in which
-      it is there, first round in which it no longer is (empty if it stays). A client may have several lines; one
-      without any is always there.
+    path: CSV with a header and the columns client, join, leave: the client's number counted from 0, the first round in
+      which it is available, the first round in which it is no longer available (empty if it stays). A client may have
+      several lines; a client without a line is always available.
     population: Number of clients.
 
   Raises:
-    ValueError: The file cannot be read, or one of its lines makes no sense; the sentence names it.
+    ValueError: The file cannot be read, or one of its lines is invalid; the message names it.
   """
   try:
     with open(path, newline='') as lines:

@@ -18,11 +18,11 @@ class PoissonCohort:
   """Each client independently with probability `rate`; a cohort may be empty, unless `sizes` says otherwise.
 
   Attributes:
-    secret: Decides cohorts in the seed's place, so that nobody who knows the seed knows them; None: the seed does.
-    sizes: Where more or fewer are drawn, random ones are left out, or taken in addition.
-    optional: So many of the clients, the last ones, may not exist; which of them do is a secret. Rate and cost hold
-      however many do.
-    absent: Those that do not.
+    secret: Determines cohorts instead of the seed, so that knowing the seed does not reveal them; None: use the seed.
+    sizes: The allowed cohort sizes; if more or fewer clients are drawn, random ones are removed or added.
+    optional: The number of clients, at the end of the list, that may not exist; which of them exist is secret. Rate and
+      cost hold for any number of them.
+    absent: The optional clients that do not exist.
   """
   population: int
   rate: float
@@ -38,14 +38,14 @@ class PoissonCohort:
                   self.sizes, self.absent)
 
   def releases(self, rounds: int, *, noise_multiplier: float) -> accounting.SampledGaussian:
-    """Returns what noised sums over the cohorts of `rounds` rounds are, for accounting."""
+    """Returns the noised sums over the cohorts of `rounds` rounds as releases, for accounting."""
     fewest = self.population - self.optional
     return accounting.SampledGaussian(rounds=rounds, cohort_size=self.rate * fewest, population=fewest,
                                       largest=self.population if self.optional else None,
                                       noise_multiplier=noise_multiplier, sampling='poisson', sizes=self.sizes)
 
   def describe(self) -> Sampling:
-    """Returns what a ledger says of it."""
+    """Returns the description of the sampling for a ledger."""
     return Sampling(Scheme.POISSON, f'rate {self.rate:g}{self.sizes.describe()}')
 
 
@@ -64,15 +64,15 @@ class FixedCohort:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RoundRobinCohort:
-  """All clients in one random order, the next `size` in each round, from the start again after the last.
+  """Clients in one random order: the next `size` in each round, starting again after the last one.
 
-  The order never changes, so a client returns after `min_separation` rounds at the earliest; with a new order each
-  time it could return at once.
+  The order never changes, so a client returns after `min_separation` rounds at the earliest. With a new order each
+  time, it could return in the next round.
   """
   population: int
   size: int
   seed: int
-  absent: frozenset[int] = dataclasses.field(default=frozenset(), repr=False)  # They keep their turns.
+  absent: frozenset[int] = dataclasses.field(default=frozenset(), repr=False)  # They keep their places in the order.
 
   def __call__(self, round_num: int) -> np.ndarray:
     """Returns the sorted client indices of round `round_num`."""
@@ -85,20 +85,20 @@ class RoundRobinCohort:
     return self.population // self.size
 
   def describe(self) -> Sampling:
-    """Returns what a ledger says of it."""
+    """Returns the description of the sampling for a ledger."""
     return Sampling(Scheme.ROUND_ROBIN, f'{self.min_separation} rounds between two turns')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class BlockPoissonCohort:
-  """Blocks of clients in turn; in its turn each client of a block independently with probability `block_rate`.
+  """Blocks of clients in turn; each client of the round's block independently with probability `block_rate`.
 
   Attributes:
-    rate: Share of the population expected in a round.
-    secret: As of `PoissonCohort`; the blocks are public.
-    sizes: As of `PoissonCohort`; nobody of another block is taken.
-    optional: As of `PoissonCohort`.
-    absent: As of `PoissonCohort`.
+    rate: Expected fraction of the population in a round.
+    secret: As in `PoissonCohort`; the blocks are public.
+    sizes: As in `PoissonCohort`; only clients of the same block are added.
+    optional: As in `PoissonCohort`.
+    absent: As in `PoissonCohort`.
   """
   population: int
   rate: float
@@ -129,7 +129,7 @@ class BlockPoissonCohort:
                   self.absent)
 
   def releases(self, rounds: int, *, noise_multiplier: float) -> accounting.SampledGaussian:
-    """Returns what one block's turns within `rounds` rounds are, for accounting."""
+    """Returns the turns of one block within `rounds` rounds as releases, for accounting."""
     smallest = self.population // self.num_blocks
     if self.optional and self.sizes.bind(smallest):
       smallest = min(np.count_nonzero(_block(self.population, self.num_blocks, self.seed, number) < self.population
@@ -140,7 +140,7 @@ class BlockPoissonCohort:
         sampling='poisson', sizes=self.sizes)
 
   def describe(self) -> Sampling:
-    """Returns what a ledger says of it."""
+    """Returns the description of the sampling for a ledger."""
     return Sampling(Scheme.BLOCKS, f'poisson at rate {self.block_rate:g}{self.sizes.describe()}', self.num_blocks)
 
 
@@ -149,9 +149,9 @@ class AllocationCohort:
   """Each client in one round of each pass, drawn uniformly and independently: balls into bins.
 
   Attributes:
-    rounds_a_pass: How many rounds a pass has, from the first round on.
-    secret: As of `PoissonCohort`.
-    absent: As of `PoissonCohort`.
+    rounds_a_pass: Number of rounds in a pass; the first pass starts in the first round.
+    secret: As in `PoissonCohort`.
+    absent: As in `PoissonCohort`.
   """
   population: int
   rounds_a_pass: int
@@ -161,7 +161,7 @@ class AllocationCohort:
 
   @property
   def rate(self) -> float:
-    """The share of the population expected in a round."""
+    """The expected fraction of the population in a round."""
     return 1 / self.rounds_a_pass
 
   def __call__(self, round_num: int) -> np.ndarray:
@@ -171,18 +171,18 @@ class AllocationCohort:
     return _there(np.flatnonzero(places.astype(np.int64) == place), self.absent)
 
   def releases(self, rounds: int, *, noise_multiplier: float) -> accounting.SampledGaussian:
-    """Returns what noised sums over the cohorts of `rounds` rounds are, for accounting."""
+    """Returns the noised sums over the cohorts of `rounds` rounds as releases, for accounting."""
     return accounting.SampledGaussian(rounds=rounds, cohort_size=self.rate * self.population,
                                       population=self.population, noise_multiplier=noise_multiplier,
                                       sampling='balls_in_bins')
 
   def describe(self) -> Sampling:
-    """Returns what a ledger says of it."""
+    """Returns the description of the sampling for a ledger."""
     return Sampling(Scheme.ALLOCATION, f'each client to one of the {self.rounds_a_pass} rounds of a pass')
 
 
 def _drawn(clients, uniform, rate, sizes, absent):
-  """Returns the clients with numbers below `rate`, sorted, or with the smallest ones if those are too many or few."""
+  """Returns the sorted clients with a number below `rate`; if too many or too few, those with the smallest numbers."""
   if absent:
     there = ~np.isin(clients, list(absent))
     clients, uniform = clients[there], uniform[there]
@@ -194,7 +194,7 @@ def _there(clients, absent):
 
 
 def _uniform(size, seed, secret, round_num, use='cohort'):
-  """Returns a number in [0, 1) for each client."""
+  """Returns one pseudo-random number in [0, 1) for each client."""
   if secret is None:
     return np.random.default_rng(seeds.derive(seed, use, round_num)).random(size)
   stream = hashlib.shake_256(use.encode() + secret + round_num.to_bytes(8, 'big')).digest(8 * size)
@@ -212,22 +212,22 @@ SAMPLINGS: Mapping[str, Callable[[int, int, int], Cohort]] = catalogue.Loaded('s
 
 
 def poisson(population: int, size: int, seed: int) -> Cohort:
-  """Returns independent draws."""
+  """Returns the sampler that draws each client independently."""
   return PoissonCohort(population=population, rate=size / population, seed=seed)
 
 
 def fixed(population: int, size: int, seed: int) -> Cohort:
-  """Returns draws without replacement."""
+  """Returns the sampler that draws a fixed number of clients without replacement."""
   return FixedCohort(population=population, size=size, seed=seed)
 
 
 def round_robin(population: int, size: int, seed: int) -> Cohort:
-  """Returns clients in turn."""
+  """Returns the sampler that takes clients in a fixed order."""
   return RoundRobinCohort(population=population, size=size, seed=seed)
 
 
 def allocation(population: int, size: int, seed: int) -> Cohort:
-  """Returns one round of each pass for a client."""
+  """Returns the sampler that assigns each client to one round of each pass."""
   return AllocationCohort(population=population, rounds_a_pass=-(-population // size), seed=seed)
 
 
@@ -236,12 +236,12 @@ def build_cohort(config: configs.CohortConfig, *, population: int, seed: int, ma
   """Returns the sampler that `config` names.
 
   Args:
-    max_staleness: Updates that come late count in a later round, up to so many rounds; None: they are dropped.
-    sizes: That a cohort may have. Of simulated devices nobody delivers where too few would.
+    max_staleness: Late updates count in a later round, up to this many rounds later; None: they are dropped.
+    sizes: The allowed cohort sizes. With simulated devices, no client delivers if too few would deliver.
 
   Raises:
-    ValueError: The cohort is larger than the population, would hardly ever have an allowed size, or the availability
-      trace is no such file.
+    ValueError: The cohort is larger than the population or would almost never have an allowed size, or the availability
+      trace is invalid.
   """
   if config.cohort_size > population:
     raise ValueError(f'cohort_size={config.cohort_size} is larger than the population of {population} clients.')

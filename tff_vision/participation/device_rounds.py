@@ -1,8 +1,8 @@
 """Simulates devices in a round: who is available, selected, starts, and delivers in time.
 
 The steps are those of production systems (Bonawitz et al. 2019, "Towards Federated Learning at Scale",
-arXiv:1902.01046, sections 2 and 9): more clients are asked than are needed, and a round closes when enough have
-delivered or time is up. All of it is a pure function of (seed, round).
+arXiv:1902.01046, sections 2 and 9): more clients are selected than are needed, and a round closes when enough clients
+have delivered or the deadline has passed. The whole simulation is a pure function of (seed, round).
 """
 
 import dataclasses
@@ -15,19 +15,19 @@ from tff_vision import configs, seeds
 from tff_vision.accounting import cohort_sizes
 from tff_vision.participation import availability
 
-# A device is not equally fast each time: deviation of the logarithm of its time from round to round.
+# The speed of a device varies: standard deviation of the logarithm of its time from round to round.
 _JITTER = 0.2
 
 
 @dataclasses.dataclass(frozen=True)
 class Attendance:
-  """One round; every array is sorted client numbers, each a part of the one before.
+  """Attendance in one round; each array has sorted client numbers and is a subset of the previous array.
 
   Attributes:
-    available: Could be reached.
-    selected: Were asked.
-    started: Began to train.
-    reported: Delivered an update that the round took. The others that started worked in vain.
+    available: Clients that could be reached.
+    selected: Clients that were asked to train.
+    started: Clients that started to train.
+    reported: Clients whose update the round used. The work of the other clients that started is lost.
   """
   available: np.ndarray
   selected: np.ndarray
@@ -37,16 +37,16 @@ class Attendance:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Participation:
-  """Cohorts among devices that come and go.
+  """Cohorts of simulated devices that join and leave.
 
   Attributes:
-    config: What is simulated.
-    conditions: A client is there if all of them hold; `availability.build` puts the trace's first.
-    sampler_of: From (population, cohort size, seed) to the sampler that `config.sampling` names: it draws from the
-      clients that are there.
+    config: The simulation settings.
+    conditions: A client is available if all of them hold; `availability.build` puts the trace's condition first.
+    sampler_of: Maps (population, cohort size, seed) to the sampler that `config.sampling` names; the sampler draws from
+      the available clients.
     population: Number of clients.
-    seed: Of the cohorts.
-    sizes: That a round may have: it closes when it has the most, and takes nobody's update where it has too few.
+    seed: The seed of the cohorts.
+    sizes: The allowed cohort sizes: a round closes when it has the most clients, and uses no update if it has too few.
   """
   config: configs.CohortConfig
   conditions: Sequence[availability.Availability]
@@ -56,21 +56,21 @@ class Participation:
   sizes: cohort_sizes.Sizes = cohort_sizes.Sizes()
 
   def __call__(self, round_num: int) -> np.ndarray:
-    """Returns the sorted indices of the clients whose updates round `round_num` takes; may be empty."""
+    """Returns the sorted indices of the clients whose updates are used in round `round_num`; may be empty."""
     return self.attendance(round_num).reported
 
   def attendance(self, round_num: int) -> Attendance:
-    """Returns who is there, asked, begins and delivers in round `round_num`."""
+    """Returns the clients that are available, selected, start and deliver in round `round_num`."""
     places = math.ceil(self.config.cohort_size * self.config.over_selection)
     available, selected, started, delivering = self.begin(round_num, places=places, busy=())
     return Attendance(available, selected, started, self._in_time(delivering, round_num))
 
   def begin(self, round_num: int, *, places: int, busy: Sequence[int]) -> tuple[np.ndarray, ...]:
-    """Returns who is there and has time, is asked, begins, and will deliver sooner or later.
+    """Returns the clients that are available and not busy, are selected, start, and will deliver at some time.
 
     Args:
-      places: So many clients are asked.
-      busy: Clients that cannot be asked.
+      places: Number of clients to select.
+      busy: Clients that cannot be selected.
     """
     there = np.ones(self.population, bool)
     for condition in self.conditions:
@@ -81,20 +81,20 @@ class Participation:
     selected = available[:0]
     if asked:
       selected = available[self.sampler_of(len(available), asked, self.seed)(round_num)]
-    # A coin for each client, not for each one selected: whether one drops out depends on nobody else.
+    # One coin for each client, not only for selected clients: a client's dropout does not depend on other clients.
     begins, delivers = (self._stream(name, round_num).random(self.population) >= probability for name, probability
                         in (('before', self.config.dropout_before), ('after', self.config.dropout_after)))
     started = selected[begins[selected]]
     return available, selected, started, started[delivers[started]]
 
   def scheduled(self, round_num: int) -> int | None:
-    """Returns how many clients the availability trace has in a round, None without one: no chance decides it."""
+    """Returns the number of clients that the availability trace has in a round (not random); None without a trace."""
     if self.config.availability_trace is None:
       return None
     return int(np.count_nonzero(self.conditions[0](round_num)))
 
   def counts(self, round_num: int) -> Mapping[str, int]:
-    """Returns how many clients a round lost on the way."""
+    """Returns the number of clients at each stage of a round, and of selected clients that dropped out."""
     steps = self.attendance(round_num)
     return {'available': len(steps.available), 'selected': len(steps.selected), 'started': len(steps.started),
             'reported': len(steps.reported), 'dropped': len(steps.selected) - len(steps.reported)}
@@ -110,7 +110,7 @@ class Participation:
     return np.sort(self.sizes.delivered(delivering))
 
   def times(self, round_num):
-    """Returns [population] times to train and deliver; the median client's is 1."""
+    """Returns [population] times to train and deliver; the median client needs time 1."""
     own = self._stream('speed').normal(0, self.config.speed_spread, self.population)
     return np.exp(own + self._stream('jitter', round_num).normal(0, _JITTER, self.population))
 

@@ -1,9 +1,9 @@
 """Semi-synchronous training: late updates count in a later round.
 
-The clock of FedBuff (Nguyen et al., AISTATS 2022): at most over_selection x cohort_size clients train
-at a time; the server steps as soon as cohort_size updates have arrived, or at the deadline; those that are still
-training go on with the model they have, and nobody asks them again before they have delivered. Rounds are simulated
-one after the other, each a pure function of the seed and of the rounds before it.
+The timing follows FedBuff (Nguyen et al., AISTATS 2022). At most over_selection x cohort_size clients train at a time.
+The server makes a step as soon as cohort_size updates have arrived, or at the deadline. Clients that are still training
+continue with their model, and are not selected again before they have delivered. Rounds are simulated one after the
+other; each is a pure function of the seed and of the rounds before it.
 """
 
 import dataclasses
@@ -17,7 +17,7 @@ from tff_vision.participation import device_rounds
 
 @dataclasses.dataclass(frozen=True)
 class _Update:
-  """One that is on its way: when it arrives, whose it is, in which round its client began."""
+  """An update in transit: its arrival time, its client, and the round in which the client started."""
   arrives: float
   client: int
   begun: int
@@ -28,10 +28,11 @@ class _Round:
   """One round.
 
   Attributes:
-    taken: Updates that it takes.
-    lost: How many updates arrived too late to count, or will never arrive, of those asked in this round.
-    closes: When, on the clock of the run.
-    waiting: Updates that are still on their way.
+    taken: The updates that the round uses.
+    lost: The number of updates that arrived too late to count, plus those of this round's selected clients that will
+      never arrive.
+    closes: The closing time, on the clock of the run.
+    waiting: Updates that are still in transit.
   """
   attendance: device_rounds.Attendance
   taken: Sequence[_Update]
@@ -42,16 +43,16 @@ class _Round:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LateArrivals(device_rounds.Participation):
-  """Attributes: `max_staleness`: an update that began more rounds ago is lost."""
+  """Attributes: `max_staleness`: an update whose client started more than this many rounds ago is lost."""
   max_staleness: int
   _rounds: list[_Round] = dataclasses.field(default_factory=list, compare=False, repr=False)
 
   def attendance(self, round_num: int) -> device_rounds.Attendance:
-    """Returns who is there, asked and begins in round `round_num`, and whose update it takes, late ones included."""
+    """Returns the attendance of round `round_num`; reported clients include those with late updates that it uses."""
     return self._round(round_num).attendance
 
   def begun(self, round_num: int) -> Mapping[int, int]:
-    """Returns, for each client whose update round `round_num` takes, the round in which it began."""
+    """Returns, for each client whose update round `round_num` uses, the round in which the client started."""
     return {update.client: update.begun for update in self._round(round_num).taken}
 
   def counts(self, round_num: int) -> Mapping[str, int]:
@@ -77,14 +78,14 @@ class LateArrivals(device_rounds.Participation):
                      key=lambda update: (update.arrives, update.client))
     arrived, closes = self._close(opens, waiting)
     taken = [update for update in arrived if round_num - update.begun <= self.max_staleness]
-    taken = taken[:len(self.sizes.delivered(np.arange(len(taken))))]  # Some rounds take nobody's.
+    taken = taken[:len(self.sizes.delivered(np.arange(len(taken))))]  # Some rounds use no update.
     attendance = device_rounds.Attendance(available, selected, started,
                                           np.sort(np.array([update.client for update in taken], np.int64)))
     lost = len(selected) - len(delivering) + len(arrived) - len(taken)
     return _Round(attendance, taken, lost, closes, waiting[len(arrived):])
 
   def _close(self, opens, waiting):
-    """Returns the updates that arrive before the round closes, and when that is."""
+    """Returns the updates that arrive before the round closes, and its closing time."""
     buffer = self.config.cohort_size if self.config.over_selection > 1 else len(waiting)
     buffer = min(buffer, self.sizes.most or buffer)
     arrived = waiting[:buffer]

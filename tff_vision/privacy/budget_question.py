@@ -1,6 +1,6 @@
 """A question about a privacy budget, as data; `tff_vision.privacy.budget_solver` answers it.
 
-Light on purpose: a command line that only shows its help must not wait for numerical libraries.
+The module imports no numerical libraries, so that the command line can show its help without delay.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ UNITS = ('client', 'example')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Budget:
-  """Two of target_epsilon, noise_multiplier and rounds are given; the third is asked for."""
+  """A budget question: two of target_epsilon, noise_multiplier and rounds are given, and the third is computed."""
   population: int = option.required('Clients (or examples of one silo) to draw from.')
   cohort_size: int = option.required('Expected clients in a round (or examples in a batch).')
   rounds: int | None = option.option(None, 'Rounds (or optimizer steps); left out, they are found.')
@@ -45,12 +45,12 @@ class Budget:
 
   @property
   def effective_delta(self) -> float:
-    """The delta that is accounted for."""
+    """The delta that the accountants use."""
     return default_delta(self.population) if self.delta is None else self.delta
 
 
 def default_delta(population: int) -> float:
-  """Returns population ** -1.1, the field's rule of thumb; below 1 / population."""
+  """Returns population ** -1.1, the usual rule of thumb; it is below 1 / population."""
   return population ** -1.1
 
 
@@ -58,7 +58,7 @@ def chosen_delta(given: float | None, population: int) -> float:
   """Returns `given`, or the default where it is None.
 
   Raises:
-    ValueError: It promises nothing.
+    ValueError: The delta is too large to give a guarantee.
   """
   if given is None and population == 1:
     raise ValueError('delta is missing: a population of 1 has no default; choose one far below 1.')
@@ -68,7 +68,7 @@ def chosen_delta(given: float | None, population: int) -> float:
 
 
 def check_delta(delta: float, population: int) -> None:
-  """Raises ValueError unless delta is below 1 / population: above it, publishing one record at random would pass."""
+  """Raises ValueError unless delta is below 1 / population; a larger delta allows publishing one record at random."""
   validate.open_unit(delta=delta)
   if delta >= 1 / population:
     raise ValueError(f'delta={delta:g} is no promise for population={population}: it must be below '

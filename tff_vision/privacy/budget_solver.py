@@ -15,19 +15,19 @@ COHORT_FACTORS = (0.5, 1.0, 2.0)
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answer:
-  """A full description of a run and its price.
+  """A full description of a run and its privacy cost.
 
   Attributes:
-    releases: The run, nothing missing.
+    releases: The run, with all values filled in.
     delta: The delta of both epsilons.
-    unit: What one record is.
-    epsilon_rdp: By Renyi differential privacy.
-    epsilon_pld: By privacy loss distributions; None where none is known or none reaches such a small delta.
+    unit: The privacy unit (what one record is).
+    epsilon_rdp: Epsilon by Renyi differential privacy.
+    epsilon_pld: Epsilon by privacy loss distributions; None if none is known, or none reaches such a small delta.
     epsilon_by_unit: For `client` and `example`, the epsilon at the same delta for any change of one of them; None
-      where nothing useful is promised.
-    alternatives: Of random allocation: the noise multipliers at the same epsilon of Poisson sampling (`poisson`) and
-      where a record's round is known (`plain`).
-    profile: What the run says at every delta, see `profiles.section`; None where epsilon is infinite.
+      if there is no useful guarantee.
+    alternatives: For random allocation: the noise multipliers that give the same epsilon with Poisson sampling
+      (`poisson`), and if a record's round is known (`plain`).
+    profile: The guarantee at every delta, see `profiles.section`; None if epsilon is infinite.
   """
   releases: accounting.SampledGaussian
   delta: float
@@ -48,7 +48,7 @@ class Answer:
 
 
 def answer(budget: Budget) -> Answer:
-  """Returns what `budget` asks for.
+  """Returns the answer to the question `budget`.
 
   Raises:
     ValueError: No noise, or not even one round, meets the budget.
@@ -94,10 +94,10 @@ def _alternatives(releases, epsilon, delta):
 
 
 def sizes_of(budget: Budget) -> cohort_sizes.Sizes:
-  """Returns the sizes that the sampler keeps cohorts to.
+  """Returns the cohort sizes that the sampler allows.
 
   Raises:
-    ValueError: A secure sum would hardly ever serve such cohorts.
+    ValueError: A secure sum could almost never be used with such cohorts.
   """
   if budget.secure_clients_max is None:
     return cohort_sizes.Sizes()

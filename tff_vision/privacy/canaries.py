@@ -1,8 +1,8 @@
-"""Canaries: records that no person stands for, put into a run so that its end shows what can be told about one.
+"""Canaries: artificial records that are added to a run to measure how much its result reveals about one record.
 
-Whether a canary is in the data is decided by a coin of its own. What it adds is known to everybody: random signs on a
-share of the model's weights that no other canary has, of the norm that the mechanism clips to. So canaries are
-orthogonal to each other, and nearly so to whatever is learned.
+An independent coin decides for each canary whether it is in the data. The contribution of a canary is public: random
+signs on its own subset of the model's weights, with the clip norm as its norm. No other canary uses this subset. So
+canaries are orthogonal to each other, and nearly orthogonal to the learned update.
 """
 
 import dataclasses
@@ -18,18 +18,18 @@ _SEED = (2305, 8846)  # The signs are public.
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Canaries:
-  """Those of one run.
+  """The canaries of one run.
 
   Attributes:
-    first: The number of the first canary that is a client; canaries come after all others.
-    included: Of each whether it is in the data. Nobody may know before the end.
+    first: The client number of the first canary; canaries come after all other clients.
+    included: For each canary, whether it is in the data. This must stay secret until the run ends.
   """
   first: int
   included: tuple[bool, ...] = dataclasses.field(repr=False)
 
   @classmethod
   def tossed(cls, number: int, *, first: int, secret: bytes) -> 'Canaries':
-    """Returns canaries by fair and independent coins: a pseudo-random function of the run's secret, from the OS."""
+    """Returns canaries drawn by fair, independent coins: a pseudo-random function of the run's secret, from the OS."""
     bits = np.unpackbits(np.frombuffer(hashlib.shake_256(b'canaries' + secret).digest(-(-number // 8)), np.uint8))
     return cls(first=first, included=tuple(bool(bit) for bit in bits[:number]))
 
@@ -39,27 +39,27 @@ class Canaries:
 
   @property
   def absent(self) -> frozenset[int]:
-    """The clients that are not in the data."""
+    """The canary clients that are not in the data."""
     return frozenset(self.first + canary for canary, there in enumerate(self.included) if not there)
 
 
 def of_client(client: int, *, clients: int, canaries: int) -> range:
-  """Returns the canaries that are examples of a client; each client has about as many."""
+  """Returns the canaries that are examples of a client; canaries are divided about equally among clients."""
   return range(client, canaries, clients)
 
 
 def require_room(size: int, canaries: int) -> None:
-  """Raises ValueError where a model has too few weights for each canary to have some of its own."""
+  """Raises ValueError if a model has too few weights to give each canary its own weights."""
   if size < canaries:
     raise ValueError(f'audit_canaries={canaries} exceeds the {size} weights that are trained: each canary needs one of '
                      'its own at least; lower audit_canaries.')
 
 
 def crafted(shapes: Sequence[tuple[int, ...]], norms: tf.Tensor) -> list[tf.Tensor]:
-  """Returns the sum of canaries' contributions, float64 tensors of these shapes; runs anywhere.
+  """Returns the sum of the canaries' contributions, float64 tensors of these shapes; runs anywhere.
 
   Args:
-    norms: [canaries], the norm with which each contributes, 0 where it does not.
+    norms: [canaries], the norm of each canary's contribution; 0 if it does not contribute.
   """
   sizes = [math.prod(shape) for shape in shapes]
   total, number = sum(sizes), norms.shape[0]
@@ -75,18 +75,18 @@ def signs(total: int) -> np.ndarray:
 
 
 def by_canary(values: np.ndarray, canaries: int) -> np.ndarray:
-  """Returns [canaries], the sums over each canary's own weights of one value for each weight."""
+  """Returns [canaries]: for each canary, the sum of `values` over its own weights; one value for each weight."""
   padded = np.pad(np.asarray(values, np.float64), (0, -len(values) % canaries))
   return padded.reshape(-1, canaries).sum(0)
 
 
 def projections(vector: np.ndarray, canaries: int) -> np.ndarray:
-  """Returns [canaries] float64, the part of a flat vector in each canary's direction."""
+  """Returns [canaries] float64, the projection of a flat vector onto each canary's direction."""
   return by_canary(vector * signs(len(vector)), canaries) / np.sqrt(_shares(len(vector), canaries))
 
 
 def _shares(total, canaries):
-  """Returns how many weights each canary has: those whose position leaves its number over."""
+  """Returns the number of weights of each canary: the weights whose position modulo `canaries` is its number."""
   return np.array([-(-(total - canary) // canaries) for canary in range(canaries)], np.float64)
 
 

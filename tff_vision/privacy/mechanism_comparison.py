@@ -1,8 +1,8 @@
 """Compares client-level mechanisms by the noise that a budget needs.
 
-The yardstick is the noise in a prefix sum of cohort sums, in units of the clip norm: what a model trained with plain
-SGD has accumulated after t rounds. Every row meets the same (epsilon, delta) for one client; what differs is the
-noise, the memory it needs on the server, and what the sampler must promise for the number to hold.
+The measure is the noise in a prefix sum of cohort sums, in units of the clip norm. This is the noise that a model
+trained with plain SGD has accumulated after t rounds. Every row meets the same (epsilon, delta) for one client. Rows
+differ in the noise, the memory on the server, and the sampling guarantee that the number requires.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ SEPARATED = 'any cohorts; a client returns after min_separation rounds at the ea
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Setting:
-  """The run to plan: clients, expected clients a round, rounds, the budget of one client, and sizes of cohorts."""
+  """The planned run: clients, expected clients per round, rounds, the budget of one client, and cohort sizes."""
   population: int
   cohort_size: int
   rounds: int
@@ -30,12 +30,12 @@ class Setting:
 
   @property
   def participation(self) -> toeplitz.Participation:
-    """The separation that this population can sustain: each client waits its turn."""
+    """The largest separation that this population allows: clients take part in turn."""
     separation = min(self.population // self.cohort_size, self.rounds)
     return toeplitz.Participation.of(self.rounds, separation)
 
   def poisson(self, *, blocks: int = 1) -> accounting.SampledGaussian:
-    """Returns the sampled releases whose noise is to be found, of one of so many blocks of clients in turn."""
+    """Returns the sampled releases of one block, whose noise is calibrated; `blocks` blocks of clients take turns."""
     smallest = self.population // blocks
     return accounting.SampledGaussian(
         rounds=math.ceil(self.rounds / blocks), cohort_size=self.cohort_size, population=smallest,
@@ -49,10 +49,10 @@ class Candidate:
   Attributes:
     mechanism: The value of --privacy, with its variant.
     noise_multiplier: Standard deviation of the white noise Z over the clip norm.
-    rms_error: Root mean square over the rounds of the noise in a prefix sum, over the clip norm.
-    max_error: The same for the noisiest prefix.
+    rms_error: Root mean square (over the rounds) of the noise in a prefix sum, divided by the clip norm.
+    max_error: The same for the prefix with the most noise.
     buffers: Model-sized arrays in the server's state.
-    sampler: What the cohorts must satisfy.
+    sampler: The condition that the cohorts must satisfy.
   """
   mechanism: str
   noise_multiplier: float
@@ -63,7 +63,7 @@ class Candidate:
 
 
 def compare(setting: Setting) -> list[Candidate]:
-  """Returns a candidate for each mechanism, the least rms_error first."""
+  """Returns one candidate for each mechanism, sorted by rms_error."""
   found = [independent(setting), *_trees(setting), _banded(setting), _blt(setting), amplified(setting)]
   if not setting.sizes.bind(setting.population + 1):
     found.append(allocated(setting))
@@ -76,19 +76,19 @@ def independent(setting: Setting) -> Candidate:
 
 
 def allocated(setting: Setting) -> Candidate:
-  """Returns `client_gaussian` over cohorts of random allocation."""
+  """Returns `client_gaussian` over cohorts drawn by random allocation."""
   released = dataclasses.replace(setting.poisson(), sampling='balls_in_bins')
   return _independent(setting, released, 'client_gaussian, allocation', ALLOCATED)
 
 
 def without_amplification(releases: accounting.SampledGaussian, target_epsilon: float, delta: float) -> float:
-  """Returns the noise multiplier of the same rounds where each record takes part once a pass, at a known time."""
+  """Returns the noise multiplier for the same rounds if each record takes part once per pass, in a known round."""
   passes = dataclasses.replace(releases, sampling='shuffled', sizes=cohort_sizes.Sizes()).event().count
   return math.sqrt(passes) / gdp.mu(target_epsilon, delta)
 
 
 def savings(rows: list[Candidate], setting: Setting) -> str | None:
-  """Returns what random allocation saves, as one sentence; None where it is no candidate."""
+  """Returns one sentence on the noise that random allocation saves; None if it is not a candidate."""
   noise = {row.sampler: row.noise_multiplier for row in rows if row.mechanism.startswith('client_gaussian')}
   if ALLOCATED not in noise:
     return None
@@ -97,7 +97,7 @@ def savings(rows: list[Candidate], setting: Setting) -> str | None:
 
 
 def saved(noise: float, *, poisson: float, plain: float) -> str:
-  """Returns one sentence about the noise of random allocation beside that of others at the same epsilon."""
+  """Returns one sentence that compares the noise of random allocation with that of others at the same epsilon."""
   def compared(other):
     change = 100 * (noise / other - 1)
     return f'{abs(change):.1f} % {"less" if change < 0 else "more"} than'
@@ -114,13 +114,13 @@ def _independent(setting, releases, mechanism, sampler):
 
 
 def amplified(setting: Setting) -> Candidate:
-  """Returns the best of banded noise amplified by block-cyclic Poisson sampling over powers of two of bands.
+  """Returns the best banded noise with block-cyclic Poisson amplification; the number of bands is a power of two.
 
-  With `bands` bands and as many blocks of clients, a block's turns never share a band, so the run is
+  With `bands` bands and as many blocks of clients, the turns of one block never share a band. So the run is
   ceil(rounds / bands) Poisson-sampled Gaussians at bands times the rate (arXiv:2306.08153, Theorem 4). One band is
   `client_gaussian`.
   """
-  # A block holds a round's clients.
+  # A block must have enough clients for a round.
   widest = min(setting.participation.min_separation, setting.population // max(1, setting.sizes.least))
   tried = [_amplified(setting, 2 ** power) for power in range(widest.bit_length())]
   return min(tried, key=lambda candidate: candidate.rms_error)
@@ -134,7 +134,7 @@ def best_bands(setting: Setting) -> int:
 def _amplified(setting, bands):
   noise = calibration.noise_multiplier(setting.poisson(blocks=bands), setting.target_epsilon, setting.delta, fine=False)
   coefficients = banded.optimise(setting.rounds, bands)
-  # A client's turns touch disjoint rows of C, each with the norm of one column.
+  # A client's turns affect disjoint rows of C, each with the norm of one column.
   scale = noise * math.sqrt((coefficients ** 2).sum())
   return _correlated(setting, coefficients, scale, f'dp_mf amplified banded, {bands} bands', bands - 1, BLOCKS)
 
@@ -175,9 +175,9 @@ def _trees(setting):
 
 
 def recommend(rows: list[Candidate]) -> str:
-  """Returns the advice that follows from `compare`'s rows, as one sentence.
+  """Returns a recommendation based on the rows of `compare`, as one sentence.
 
-  A mechanism that makes no sampling assumption and keeps few buffers is preferred within 10 % of the best.
+  A mechanism without sampling assumptions and with few buffers is preferred if its error is within 10 % of the best.
   """
   best = rows[0]
   for row in rows:

@@ -1,7 +1,7 @@
 """The privacy plan: sampling, clipping, noise and cost in one object.
 
-Because the sampler, the mechanism and the accounted event come from the same plan, the ledger cannot describe
-another algorithm than the one that runs.
+The sampler, the mechanism and the accounted event come from the same plan. So the ledger always describes the
+algorithm that runs.
 """
 
 import dataclasses
@@ -26,12 +26,12 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
   """Returns the plan of a run of `rounds` rounds over `population` clients.
 
   Args:
-    sizes: The number of examples of each client; read where the promise is to examples.
-    client: Local batches and epochs; read where the promise is to examples.
-    max_staleness: Updates that come late count in a later round, up to so many rounds; None: they are dropped.
-    secret: 32 bytes of the run's own, see `base.Run`; None draws them. A run that goes on needs those it began with.
-    optional: So many clients, the last ones, are canaries of an audit and may not exist.
-    cohort_size_bounds: The sizes that a round may have, see `aggregation.secured.cohort_size_bounds`.
+    sizes: The number of examples of each client; used only for example-level privacy.
+    client: Local batches and epochs; used only for example-level privacy.
+    max_staleness: Late updates count in a later round, up to this many rounds later; None: they are dropped.
+    secret: The run's 32 secret bytes, see `base.Run`; None draws them. A resumed run needs the bytes it started with.
+    optional: The number of clients, at the end of the list, that are audit canaries and may not exist.
+    cohort_size_bounds: The allowed cohort sizes, see `aggregation.secured.cohort_size_bounds`.
 
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.

@@ -34,7 +34,7 @@ def optimise(rounds: int, bands: int, metric: str = 'mean') -> np.ndarray:
     slope = signal.fftconvolve((weights * prefix)[::-1], twice)[:rounds][::-1][:bands]
     return math.log(error) + math.log(norm), -2 * slope / error + 2 * c / norm
 
-  # An unstable iterate overflows to inf, which the line search rejects.
+  # An unstable iterate overflows to inf; the line search rejects it.
   with np.errstate(over='ignore', invalid='ignore'):
     found = optimize.minimize(objective, toeplitz.square_root(bands), jac=True, method='L-BFGS-B',
                               options={'maxiter': 400, 'maxcor': 30, 'ftol': 1e-13, 'gtol': 1e-9})

@@ -19,10 +19,10 @@ _STEP = 1e-30
 
 @dataclasses.dataclass(frozen=True)
 class BufferedToeplitz:
-  """One BLT; it and its inverse are written with the same two lists.
+  """One BLT; the same two lists define the BLT and its inverse.
 
   Attributes:
-    decays: theta, [d], the poles: how much of each buffer a round keeps.
+    decays: theta, [d], the poles: the fraction of each buffer that a round keeps.
     inverse_decays: theta_hat, [d], the zeros.
   """
   decays: np.ndarray
@@ -30,7 +30,7 @@ class BufferedToeplitz:
 
   @property
   def weights(self) -> np.ndarray:
-    """omega, [d]: how strongly each buffer is read."""
+    """omega, [d]: the weight with which each buffer is read."""
     return _weights(self.decays, self.inverse_decays)
 
   @property
@@ -48,9 +48,9 @@ def optimise(participation: toeplitz.Participation, buffers: int, metric: str = 
              restarts: int = 2) -> BufferedToeplitz:
   """Returns the BLT of `buffers` buffers with the least sensitivity times prefix-sum error.
 
-  Decays and inverse decays are the running product of sigmoids, so that they interlace,
-  theta_1 > theta_hat_1 > theta_2 > ... > 0: every coefficient is then positive and decreasing and the closed-form
-  sensitivity exact, without constraints. L-BFGS with complex-step derivatives (machine precision).
+  Decays and inverse decays are the running product of sigmoids, so they interlace:
+  theta_1 > theta_hat_1 > theta_2 > ... > 0. Then the coefficients are positive and decreasing, and the closed-form
+  sensitivity is exact, without constraints. The optimiser is L-BFGS with complex-step derivatives (machine precision).
 
   Args:
     participation: The run's rounds, separation and participations.
@@ -94,7 +94,7 @@ def _from_logits(logits):
 
 
 def _start(n, buffers, jitter):
-  """Distances from 1 spread evenly in logarithm between 0.3 / n and 0.6."""
+  """The starting point: distances from 1 are spread evenly on a log scale between 0.3 / n and 0.6."""
   distance = np.exp(np.linspace(np.log(0.3 / n), np.log(0.6), 2 * buffers) + jitter)
   values = np.sort(np.clip(1 - distance, 1e-3, 1 - 1e-9))[::-1]
   ratio = np.clip(values / np.concatenate([[1.0], values[:-1]]), 1e-9, 1 - 1e-9)

@@ -19,12 +19,12 @@ METRICS = ('max', 'mean')
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Participation:
-  """The promise that the sampler keeps and the sensitivity relies on.
+  """The participation pattern that the sampler guarantees and the sensitivity requires.
 
   Attributes:
     rounds: n, the number of releases.
     min_separation: b; a client that took part in round t may return in round t + b at the earliest.
-    max_participations: k, at most so many rounds with the same client; never more than ceil(n / b).
+    max_participations: k, the most rounds with the same client; never more than ceil(n / b).
   """
   rounds: int
   min_separation: int
@@ -40,7 +40,7 @@ class Participation:
 
   @classmethod
   def of(cls, rounds: int, min_separation: int) -> 'Participation':
-    """Returns the promise that leaves the number of participations to the separation: k = ceil(n / b)."""
+    """Returns the pattern in which only the separation limits the number of participations: k = ceil(n / b)."""
     return cls(rounds=rounds, min_separation=min_separation,
                max_participations=math.ceil(rounds / min_separation))
 
@@ -48,13 +48,13 @@ class Participation:
 def sensitivity_squared(coefficients: np.ndarray, participation: Participation):
   """Returns the squared L2 sensitivity of C X for records of norm 1 that are added or removed (zeroed).
 
-  The worst pattern takes its k turns from round 0 on, exactly b rounds apart: exact for coefficients that are
-  non-negative and non-increasing (Kalinin & Lampert 2024, arXiv:2405.13763, Theorem 2), and for any
-  coefficients whose band is at most b, since the shifted columns then do not overlap.
+  The worst pattern has its k participations exactly b rounds apart, starting in round 0. This is exact for coefficients
+  that are non-negative and non-increasing (Kalinin & Lampert 2024, arXiv:2405.13763, Theorem 2), and for any
+  coefficients whose band is at most b, because the shifted columns then do not overlap.
 
   Args:
     coefficients: First column of C, [m], m <= n, real or complex (complex-step derivatives pass through).
-    participation: Who may take part how often.
+    participation: How often and how far apart a client may take part.
   """
   n, b = participation.rounds, participation.min_separation
   column = np.zeros(n, coefficients.dtype)
@@ -66,11 +66,11 @@ def sensitivity_squared(coefficients: np.ndarray, participation: Participation):
 
 
 def error_squared(inverse: np.ndarray, metric: str):
-  """Returns the variance of the noise in a prefix sum for unit-variance z: the rows of A C^-1.
+  """Returns the variance of the noise in a prefix sum for unit-variance z, from the rows of A C^-1.
 
   Args:
     inverse: First column of C^-1, [n].
-    metric: `max`, the last (largest) row; `mean`, the average over the n rows.
+    metric: `max`: the last (largest) row; `mean`: the average over the n rows.
   """
   n = len(inverse)
   prefix = np.cumsum(inverse)
@@ -78,7 +78,7 @@ def error_squared(inverse: np.ndarray, metric: str):
 
 
 def error_weights(n: int, metric: str) -> np.ndarray:
-  """Returns how often the square of each prefix of the inverse counts, [n]."""
+  """Returns the weight of the square of each prefix of the inverse in the error, [n]."""
   validate.one_of(METRICS, metric=metric)
   return np.ones(n) if metric == 'max' else 1 - np.arange(n) / n
 
@@ -99,7 +99,7 @@ def matrix(coefficients: np.ndarray, n: int) -> np.ndarray:
 
 
 def square_root(n: int) -> np.ndarray:
-  """Returns the coefficients of (1 - x)^-1/2: C C = A, near optimal for one participation.
+  """Returns the coefficients of (1 - x)^-1/2, so that C C = A; near-optimal for one participation.
 
   Fichtenberger, Henzinger & Upadhyay 2023, arXiv:2202.11205.
   """

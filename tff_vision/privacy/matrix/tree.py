@@ -1,8 +1,8 @@
 """Tree aggregation with restarts, as `dp_ftrl` runs it: sensitivity and prefix-sum error.
 
 Kairouz et al. 2021 (arXiv:2103.00039) with the streaming variance reduction of Honaker 2015. A fresh tree starts
-every `restart` rounds, restart <= min_separation, so that a client touches a tree at most once: its record then
-enters one node a level, and the sensitivity needs no search over participation patterns.
+every `restart` rounds, restart <= min_separation, so a client takes part in a tree at most once. Its record then
+enters one node per level, and the sensitivity needs no search over participation patterns.
 """
 
 import math
@@ -15,13 +15,13 @@ from tff_vision.privacy.matrix import toeplitz
 def restart_period(participation: toeplitz.Participation) -> int:
   """Returns the largest power of two that is at most the minimum separation (and the rounds).
 
-  A full tree ends in one node, so a restart then carries the least noise over.
+  A full tree ends in one node, so a restart then carries over the least noise.
   """
   return 2 ** int(math.log2(min(participation.min_separation, participation.rounds)))
 
 
 def sensitivity_squared(participation: toeplitz.Participation) -> float:
-  """Returns participations times the levels of one tree, for records of norm 1."""
+  """Returns the number of participations times the levels of one tree, for records of norm 1."""
   return participation.max_participations * restart_period(participation).bit_length()
 
 
@@ -31,7 +31,7 @@ def error_squared(participation: toeplitz.Participation, metric: str, *, efficie
   Args:
     participation: The run's rounds and separation.
     metric: `max` or `mean`.
-    efficient: Honaker's estimate of each node from its children, as well as its own noise.
+    efficient: Whether each node is also estimated from its children, as by Honaker.
   """
   n, period = participation.rounds, restart_period(participation)
   node = [1.0]

@@ -18,28 +18,28 @@ from tff_vision.participation import cohort_sampling, device_rounds
 
 
 class ExamplesReader(Protocol):
-  """How a client's computation gets at the examples that it is given; see `tff_vision.data.batches`."""
+  """Reads a client's examples inside the client's computation; see `tff_vision.data.batches`."""
 
   @property
   def element_spec(self) -> Mapping[str, tf.TensorSpec]:
-    """Of the one element of a client's data set."""
+    """The element spec of a client's data set, which has one element."""
 
   def open(self, dataset: tf.data.Dataset) -> Any:
-    """Returns an object whose `one_epoch()` is (model input, labels) of every example once."""
+    """Returns an object whose `one_epoch()` gives (model input, labels) of each example once."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-  """What a plan is made for.
+  """The training run for which a plan is built.
 
   Attributes:
     population: Number of clients.
     cohort_size: The (expected) number of clients in a round.
-    rounds: The noise of some mechanisms is calibrated for so many.
-    sizes: The number of examples of each client; read where the promise is to examples.
-    client: Local batches and epochs; read where the promise is to examples.
-    secret: 32 bytes that decide what a reader of the released models must not know: cohorts whose chance is counted
-      on, and the noise on metrics.
+    rounds: Number of rounds; some mechanisms calibrate their noise for it.
+    sizes: The number of examples of each client; used only for example-level privacy.
+    client: Local batches and epochs; used only for example-level privacy.
+    secret: A random key of 32 bytes. It determines what a reader of the released models must not know: the random
+      cohorts on which privacy amplification relies, and the noise on metrics.
   """
   population: int
   cohort_size: int
@@ -51,16 +51,17 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Past:
-  """What became of a run's rounds so far, where that changes what they cost.
+  """The history of a run's rounds so far, as far as it changes their privacy cost.
 
   Attributes:
-    replayed: Rounds that were begun more often than they count in the run, once for each time: not finished and run
-      again, or begun after their end. Noise that clients draw anew makes each a further release.
-    again: Of calls to workers that were made again although they may have been answered: the round, and the clients
-      who may have computed in it once more. Told only where clients draw noise of their own.
-    delivered: For finished rounds, how many clients' updates are in the sum.
-    repeated: Of these, the rounds that were begun after their end, because a checkpoint was lost. The first output was
-      public by then, so each is a further release whoever adds the noise.
+    replayed: Rounds that were started more often than they count in the run, listed once for each extra start: they
+      did not finish and ran again, or they ran again after they had finished. Where clients draw fresh noise, each
+      extra start is a further release.
+    again: Worker calls that were retried although the first call may have been answered: the round, and the clients
+      that may have computed a second time. Recorded only where clients draw their own noise.
+    delivered: For each finished round, the number of clients whose updates are in the sum.
+    repeated: The rounds that ran again after they had finished, because a checkpoint was lost. The first output was
+      public by then, so each is a further release, whoever adds the noise.
   """
   replayed: tuple[int, ...] = ()
   again: tuple[tuple[int, tuple[int, ...]], ...] = ()
@@ -68,20 +69,20 @@ class Past:
   repeated: tuple[int, ...] = ()
 
   def sent(self, rounds: int) -> list[int]:
-    """Returns the rounds in which clients sent noised updates by the end of round `rounds`, once for each time."""
+    """Returns the rounds in which clients sent noised updates up to round `rounds`, listed once for each sending."""
     return [*self._once(rounds), *self.replayed]
 
   def released(self, rounds: int) -> collections.Counter:
-    """Returns how often each round's output was released by the server by the end of round `rounds`."""
+    """Returns how often the server released each round's output, up to round `rounds`."""
     return collections.Counter([*self._once(rounds), *self.repeated])
 
   def _once(self, rounds):
-    # A run that lost checkpoints may have finished rounds that are still ahead of it.
+    # A run that lost checkpoints may already have finished rounds after round `rounds`.
     return [*range(1, rounds + 1), *(number for number in self.delivered if number > rounds)]
 
 
 class NoAggregator(enum.Enum):
-  """Says that updates need nothing of a plan on their way into the sum, so that any aggregation will do."""
+  """Marks a plan that needs no step in the aggregation, so any aggregation can be used."""
   NO_AGGREGATOR = enum.auto()
 
 
@@ -89,7 +90,7 @@ NO_AGGREGATOR = NoAggregator.NO_AGGREGATOR
 
 
 class PrivacyPlan(abc.ABC):
-  """How clients are sampled and what is promised to them."""
+  """How clients are sampled, and the privacy guarantee that they get."""
 
   @abc.abstractmethod
   def cohort(self, round_num: int) -> np.ndarray:
@@ -98,18 +99,18 @@ class PrivacyPlan(abc.ABC):
   @abc.abstractmethod
   def aggregator(self, sum_factory: tff.aggregators.UnweightedAggregationFactory | None
                  ) -> tff.aggregators.UnweightedAggregationFactory | NoAggregator:
-    """Returns clipping, sum, noise and denominator in one, or `NO_AGGREGATOR` where updates need nothing of that.
+    """Returns one factory that clips, sums, adds noise and divides; `NO_AGGREGATOR` if none of this is needed.
 
     Args:
-      sum_factory: Adds clipped float32 updates up, hidden from the server; None adds in the clear.
+      sum_factory: Sums clipped float32 updates so that the server does not see them; None sums in the clear.
 
     Raises:
-      ValueError: The mechanism does not go with a hidden sum.
+      ValueError: The mechanism does not support a hidden sum.
     """
 
   @property
   def fewest_clients(self) -> int:
-    """The fewest clients whose secure sum may be opened; the sum of one is that client's update."""
+    """The fewest clients whose secure sum may be opened; a sum over one client would reveal its update."""
     return 2
 
   @property
@@ -119,111 +120,112 @@ class PrivacyPlan(abc.ABC):
 
   @abc.abstractmethod
   def ledger(self, rounds: int) -> ledger_lib.Statement:
-    """Returns what `rounds` rounds cost, with every condition that makes the number mean something."""
+    """Returns the privacy cost of `rounds` rounds, with every condition that the number depends on."""
 
   def final_ledger(self, rounds: int) -> ledger_lib.Statement:
-    """Returns `ledger` of a finished run, with what is too slow to compute in every round, such as its `profile`."""
+    """Returns the `ledger` of a finished run, including parts that are too slow for every round (the `profile`)."""
     found, promise = self.ledger(rounds), self.promise(rounds) if rounds else None
     if promise is None or isinstance(found, ledger_lib.NoGuarantee):
       return found
     return dataclasses.replace(found, profile=profiles.section(promise, found.delta, unit=found.unit))
 
   def promise(self, rounds: int) -> profiles.Promise | None:
-    """Returns what `rounds` rounds cost at every delta; None without a mechanism."""
+    """Returns the privacy cost of `rounds` rounds at every delta; None without a mechanism."""
     del rounds
     return None
 
   @property
   @abc.abstractmethod
   def releases_exact_metrics(self) -> bool:
-    """Whether training metrics and attendance, which no noise covers, may leave the round."""
+    """Whether training metrics and attendance may be released without noise."""
 
   @property
   def measured(self) -> told.Measured:
-    """What of its training a client may tell whoever adds up."""
+    """Which training measurements a client may send to the aggregator."""
     return told.Measured.NOTHING
 
   def released_metrics(self, metrics: Mapping[str, Any], round_num: int) -> Mapping[str, float]:
-    """Returns what may be told of a round's training because noise of its own covers it; nothing unless paid for.
+    """Returns a round's training metrics with their own noise; empty unless the privacy cost includes them.
 
     Args:
-      metrics: The learning process's own.
+      metrics: The exact metrics of the learning process.
     """
     del metrics, round_num
     return {}
 
   @property
   def clients_draw_noise(self) -> bool:
-    """Whether a client that computes something again has other noise, so that both are releases."""
+    """Whether a client that repeats a computation draws fresh noise, so that each repetition is a further release."""
     return False
 
   @property
   def example_counts(self) -> Sequence[int]:
-    """The number of examples of each client that the promise counts on; empty if it counts on none."""
+    """The number of examples of each client that the guarantee assumes; empty if it assumes none."""
     return ()
 
   @property
   def promised_length(self) -> int | None:
-    """How many numbers an update has of which the ledger's cost holds; None: of any."""
+    """The update length for which the ledger's cost holds; None: any length."""
     return None
 
   @property
   def hides_attendance(self) -> bool:
-    """Whether the promise counts on nobody knowing who took part in a round."""
+    """Whether the guarantee requires that nobody knows which clients took part in a round."""
     return False
 
   def quick_epsilon(self, rounds: int) -> float | None:
-    """Returns epsilon of `rounds` rounds by Renyi accounting, for each round of a run; None without a mechanism.
+    """Returns epsilon of `rounds` rounds by Renyi accounting, fast enough for each round; None without a mechanism.
 
-    Never below the ledger's; where the mechanism is a Gaussian in closed form, it is that.
+    It is never below the ledger's epsilon. A plan whose mechanism is one Gaussian may return the closed-form epsilon.
     """
     del rounds
     return None
 
   def spent(self, rounds: int) -> privacy_losses.Spent | None:
-    """Returns what `rounds` rounds cost, for a budget over several runs; None where nothing is promised."""
+    """Returns the privacy cost of `rounds` rounds, for a budget over several runs; None without a guarantee."""
     del rounds
     return None
 
   def turn_mu(self) -> float | None:
-    """Returns mu of one turn of a client in a round that is known, without any sampling; None if none is promised.
+    """Returns mu of one participation of a client in a known round, without sampling; None without a guarantee.
 
-    Where the promise is to examples: of one step that an example is known to be in.
+    For example-level privacy: mu of one step that is known to contain the example.
     """
     return None
 
   def attendance(self, round_num: int) -> Mapping[str, int]:
-    """Returns how many clients a round of simulated devices lost on the way; nothing where none are simulated."""
+    """Returns the number of clients at each stage of a simulated round; empty without device simulation."""
     del round_num
     return {}
 
   def charged(self, past: Past) -> 'PrivacyPlan':
-    """Returns the plan whose ledger counts what happened; itself where nothing is promised."""
+    """Returns a plan whose ledger accounts for the run's history; the plan itself if it gives no guarantee."""
     del past
     return self
 
   def with_fresh_noise(self, state: Any) -> Any:
-    """Returns a learning process' state whose next rounds get noise that owes nothing to what was released before.
+    """Returns a learning process's state whose next rounds get noise independent of all earlier releases.
 
-    For rounds whose checkpoints were lost after their outputs were seen; itself where no noise comes from the state.
+    Used for rounds whose checkpoints were lost after their outputs were seen. Returns the same state if no noise
+    comes from the state.
     """
     return state
 
   def for_secure_sum(self, secure: configs.SecureConfig) -> 'PrivacyPlan':
-    """Returns the plan for updates that are summed so.
+    """Returns the plan for updates that are summed with these secure-aggregation settings.
 
     Raises:
-      ValueError: The mechanism does not go with it.
+      ValueError: The mechanism does not support these settings.
     """
     del secure
     return self
 
   def sum_encoding(self) -> Any:
-    """Returns how updates become a secure sum's integers, like `secure.fixed_point.Encoding`, or None for that one."""
+    """Returns the encoding of updates as integers of a secure sum; None: `secure.fixed_point.Encoding`."""
     return None
 
   def begun(self, client: int, round_num: int) -> int:
-    """Returns the round in which a client began whose update round `round_num` takes."""
+    """Returns the round in which a client started training, if its update is counted in round `round_num`."""
     del client
     return round_num
 
@@ -231,7 +233,7 @@ class PrivacyPlan(abc.ABC):
     """Returns the plan for this model.
 
     Raises:
-      ValueError: The model cannot keep the plan's promise.
+      ValueError: The plan's guarantee cannot hold for this model.
     """
     del model, input_spec
     return self
@@ -241,19 +243,19 @@ class PrivacyPlan(abc.ABC):
     """Returns the plan for a loss of (labels, outputs); `separable` if it is known to be a mean over examples.
 
     Raises:
-      ValueError: With this loss the plan cannot keep its promise.
+      ValueError: The plan's guarantee cannot hold with this loss.
     """
     del loss, labels, outputs, separable
     return self
 
   def client_data(self, client: configs.ClientConfig) -> configs.ClientConfig:
-    """Returns how a client's examples reach its training."""
+    """Returns the settings by which a client's examples are fed to its training."""
     return client
 
   def client_work(self, keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.keras.losses.Loss,
                   reader: ExamplesReader, optimizer: tff.learning.optimizers.Optimizer
                   ) -> tff.learning.templates.ClientWorkProcess | None:
-    """Returns the clients' private training, or None where they train as ever."""
+    """Returns the clients' private training, or None if they train in the usual way."""
     del keras_model_fn, loss_fn, reader, optimizer
     return None
 
@@ -269,5 +271,5 @@ class PrivacyPlan(abc.ABC):
 
 
 def attendance_of(sampler: cohort_sampling.Cohort, round_num: int) -> Mapping[str, int]:
-  """Returns `PrivacyPlan.attendance` of a sampler: nothing unless it simulates devices."""
+  """Returns `PrivacyPlan.attendance` of a sampler; empty unless the sampler simulates devices."""
   return sampler.counts(round_num) if isinstance(sampler, device_rounds.Participation) else {}

@@ -15,13 +15,13 @@ from tff_vision.privacy.noise import integer_grid
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClientLevel(base.PrivacyPlan):
-  """A promise to each client: updates are clipped, and what no noise covers stays inside.
+  """Client-level privacy: updates are clipped, and exact metrics are not released.
 
   Attributes:
     sampler: Which clients take part in a round.
     clip_norm: L2 bound on one client's update.
     noise_multiplier: Standard deviation of the noise over clip_norm.
-    delta: Of (epsilon, delta).
+    delta: The delta of (epsilon, delta).
   """
   sampler: cohort_sampling.Cohort
   clip_norm: float
@@ -32,7 +32,7 @@ class ClientLevel(base.PrivacyPlan):
     return self.sampler(round_num)
 
   def audited(self, among: canaries.Canaries) -> 'ClientLevel':
-    """Returns the plan of a run that was planned with places for these canaries, who take their turns."""
+    """Returns the plan of a run that includes these canaries; they take part like other clients."""
     del among
     return self
 
@@ -50,14 +50,14 @@ class ClientLevel(base.PrivacyPlan):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Central(ClientLevel):
-  """A promise to clients whose noise the server adds.
+  """Client-level privacy with server-side noise.
 
   Attributes:
-    metrics: The noise on counts and accuracy of the cohorts, or None if they are withheld.
-    tells_total: Whether the server, which is trusted, hands the exact sum to an audit beside the noised one.
-    hidden: Whether a secure sum adds the updates up.
-    length: Parameters of the model, once it is known.
-    past: What happened in the run so far.
+    metrics: The noise on cohort size and accuracy, or None if these metrics are withheld.
+    tells_total: Whether the trusted server gives the exact sum to an audit, as well as the noised sum.
+    hidden: Whether updates are summed by a secure sum.
+    length: Number of model parameters; None until the model is known.
+    past: The history of the run so far.
   """
   metrics: noised_metrics.NoisedMetrics | None = None
   tells_total: bool = False
@@ -68,13 +68,13 @@ class Central(ClientLevel):
   @property
   @abc.abstractmethod
   def denominator(self) -> float:
-    """Of the mean: the expected number of clients in a round."""
+    """The denominator of the mean: the expected number of clients in a round."""
 
   def charged(self, past):
     return dataclasses.replace(self, past=past)
 
   def audited(self, among):
-    # Who opens a hidden sum is not the one who audits.
+    # The party that opens a hidden sum is not the auditor.
     return dataclasses.replace(self, sampler=dataclasses.replace(self.sampler, absent=among.absent),
                                tells_total=not self.hidden)
 
@@ -99,10 +99,10 @@ class Central(ClientLevel):
 
   def stated(self, rounds: int, *, mechanism: str, epsilon: float, accountant: Accountant, relation: Relation,
              sampling: Sampling, max_participations: int | None = None, noise_buffers: int | None = None) -> Ledger:
-    """Returns the ledger of `rounds` rounds: the arguments, and what every central mechanism says."""
+    """Returns the ledger of `rounds` rounds: the arguments, and the entries common to all central mechanisms."""
     rounding = None
     if self.hidden and self.length:
-      # The noise is in proportion to the clip norm and this.
+      # The noise is proportional to the clip norm plus this rounding term.
       rounding = integer_grid.hidden_sensitivity(self.length, self.denominator) / integer_grid.STEPS - 1
     return Ledger(
         mechanism=mechanism, epsilon=epsilon, epsilon_rdp=self.quick_epsilon(rounds), delta=self.delta,
@@ -113,7 +113,7 @@ class Central(ClientLevel):
 
 
 def metrics_of(privacy: configs.PrivacyConfig, run: base.Run) -> noised_metrics.NoisedMetrics | None:
-  """Returns the release of metrics that the settings ask for."""
+  """Returns the noised release of metrics that the settings request, or None."""
   if privacy.metrics_noise_multiplier is None:
     return None
   return noised_metrics.NoisedMetrics(noise_multiplier=privacy.metrics_noise_multiplier, secret=run.secret)

@@ -1,8 +1,8 @@
 """Client-level central mechanisms with correlated noise: `dp_ftrl` (trees) and `dp_mf` (matrix factorisation).
 
-The whole run is one Gaussian mechanism C X + Z; what it costs depends on how often a client takes part and how far
-apart, not on chance: cohorts in a fixed order keep that promise. Amplified banded noise instead draws Poisson
-cohorts from blocks of clients in turn.
+The whole run is one Gaussian mechanism C X + Z. Its cost depends on how often a client takes part and on the number of
+rounds between its participations, not on random sampling. Cohorts in a fixed order guarantee this separation.
+Amplified banded noise instead draws Poisson cohorts from blocks of clients in turn.
 """
 
 import dataclasses
@@ -23,14 +23,14 @@ from tff_vision.privacy.noise import correlated_noise
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Separated(client_level.Central):
-  """Correlated noise over cohorts that return after a known number of rounds.
+  """Correlated noise over cohorts whose clients return after a known number of rounds.
 
   Attributes:
-    mechanism: For the ledger.
+    mechanism: The name in the ledger.
     sampler: Every client in a fixed order.
     noise_multiplier: Standard deviation of the white noise over the clip norm.
     stream: How white noise becomes a round's noise.
-    max_rounds: What the noise was calibrated for.
+    max_rounds: The number of rounds for which the noise was calibrated.
     coefficients: First column of C; empty for trees.
   """
   mechanism: str
@@ -50,14 +50,15 @@ class Separated(client_level.Central):
     return float(self.sampler.size)
 
   def mu(self, rounds: int) -> float:
-    """Returns sensitivity over noise of the first `rounds` rounds, whose outputs are a Gaussian mechanism too.
+    """Returns sensitivity over noise of the first `rounds` rounds; their outputs are a Gaussian mechanism too.
 
-    A round that is run after its end, from an older checkpoint, draws fresh noise: its row of C X + Z is released once
-    more, over the same cohort, and with other rounds before it only where those were repeated as well. What a client
-    adds to row t has norm w_t at most, a number that depends on the rounds of its turns alone, the same in every
-    repetition: rows of bands that do not overlap have one turn, those of non-negative coefficients at worst the sum. So
-    the squared mu is at most sum_t k_t w_t^2 / noise^2 for rows released k_t times, and that is at most max_t k_t times
-    the one of rows released once. The nodes of trees, and the metrics of turns, are such rows as well.
+    A round that is repeated after it finished, from an older checkpoint, draws fresh noise: its row of C X + Z is
+    released once more, over the same cohort. The rounds before it differ only if they were repeated as well. A client
+    contributes at most norm w_t to row t. w_t depends only on the rounds in which the client takes part, so it is the
+    same in every repetition: with bands that do not overlap, a row contains one participation; with non-negative
+    coefficients, the worst case is the sum. So the squared mu is at most sum_t k_t w_t^2 / noise^2 for rows released
+    k_t times. This is at most max_t k_t times the squared mu of rows released once. The nodes of trees, and the metrics
+    of each participation, are such rows as well.
     """
     if self.noise_multiplier == 0:
       return math.inf
@@ -97,10 +98,10 @@ class AmplifiedBanded(client_level.Central):
   """Banded noise over Poisson cohorts from blocks in turn; arXiv:2306.08153, Theorem 4.
 
   Attributes:
-    sampler: As many blocks as bands.
+    sampler: Has as many blocks as there are bands.
     noise_multiplier: Standard deviation of the white noise over the clip norm.
     coefficients: First column of C.
-    max_rounds: What the noise was calibrated for.
+    max_rounds: The number of rounds for which the noise was calibrated.
   """
   sampler: cohort_sampling.BlockPoissonCohort
   coefficients: tuple[float, ...]
@@ -127,10 +128,10 @@ class AmplifiedBanded(client_level.Central):
     return math.sqrt(sum(c * c for c in self.coefficients)) / self.noise_multiplier
 
   def event(self, rounds: int) -> dp_accounting.DpEvent:
-    """Returns the sampled Gaussians that one block's turns amount to.
+    """Returns the turns of one block as sampled Gaussian releases.
 
-    A turn is one Gaussian release of the rows of C X + Z within a band after it. Where no row was released more than k
-    times, over the same cohort each time, that Gaussian has k times the squared mu at most, as in `Separated.mu`.
+    One turn is one Gaussian release of the rows of C X + Z within one band after it. If no row was released more than k
+    times, each time over the same cohort, this Gaussian has at most k times the squared mu, as in `Separated.mu`.
     """
     times = self.past.released(rounds)
     noise = self.noise_multiplier / math.sqrt(sum(c * c for c in self.coefficients))
@@ -157,7 +158,7 @@ def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: 
   """Returns the plan of `dp_ftrl` or `dp_mf`.
 
   Raises:
-    ValueError: The cohorts do not keep the promise that the sensitivity relies on, or the budget is out of reach.
+    ValueError: The cohorts do not have the separation that the sensitivity requires, or the budget cannot be met.
   """
   delta = budget_question.chosen_delta(privacy.delta, run.population)
   if privacy.privacy == 'dp_mf' and privacy.mf_strategy == 'amplified':
@@ -174,12 +175,12 @@ def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: 
 
 
 def _metrics_mu(metrics, participation):
-  """Returns mu of the metrics of all of a client's turns; each is one more coordinate of the same Gaussian."""
+  """Returns mu of the metrics over all participations of a client; each adds a coordinate to the same Gaussian."""
   return math.sqrt(participation.max_participations) / metrics.noise_multiplier if metrics else 0.0
 
 
 def _left_for_updates(mu, metrics, participation):
-  """Returns the noise over sensitivity for which updates and metrics are mu-GDP together."""
+  """Returns the noise over sensitivity for updates, such that updates and metrics together are mu-GDP."""
   turns = math.sqrt(participation.max_participations)
   return noised_metrics.left_for_updates(1 / (mu / turns), metrics) / turns
 

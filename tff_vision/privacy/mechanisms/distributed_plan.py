@@ -1,9 +1,9 @@
 """Client-level privacy without a trusted server: every client adds a share of the noise inside a secure sum.
 
-`distributed_gaussian` and `distributed_skellam`, see `integer_shares`. Whoever opens the sum sees it with the noise
-of all clients that delivered. The noise is sized for the fewest that may; what it costs is computed for those who
-did. Where fewer deliver than the floor, the round fails and nothing is opened. Which clients take part is public and
-buys nothing.
+`distributed_gaussian` and `distributed_skellam`, see `integer_shares`. The party that opens the sum sees it with the
+noise of all clients that delivered. The noise is calibrated for the smallest allowed number of delivering clients; the
+cost is computed for the clients that actually delivered. If fewer clients deliver than the floor, the round fails and
+no sum is opened. Participation is public, so there is no amplification by sampling.
 """
 
 import collections
@@ -30,7 +30,7 @@ _KINDS = {'distributed_gaussian': 'gaussian', 'distributed_skellam': 'skellam'}
 
 
 class _FixedDenominatorFactory(tff.aggregators.UnweightedAggregationFactory):
-  """A hidden sum over a public number."""
+  """A hidden sum, divided by a public number."""
 
   def __init__(self, sum_factory, denominator: float):
     self._sum_factory = sum_factory
@@ -58,16 +58,16 @@ class Distributed(client_level.ClientLevel):
 
   Attributes:
     mechanism: A key of `_KINDS`.
-    sampler: Which clients deliver in a round; any will do.
+    sampler: Which clients deliver in a round; any sampler can be used.
     noise_multiplier: Standard deviation of the noise in the sum over the sensitivity of rounded updates, while no
       more than `survivors` clients deliver; None until it is calibrated for `target_epsilon`.
-    survivors: The fewest clients that the noise is sized for.
+    survivors: The number of delivering clients for which the noise is calibrated.
     floor: The fewest clients whose sum is opened.
-    denominator: Of the mean.
-    rounds: The run's.
-    value_bits: Of one integer of the secure sum, once it is known.
-    length: Parameters of the model, once it is known.
-    past: What happened in the run so far.
+    denominator: The denominator of the mean.
+    rounds: Number of rounds in the run.
+    value_bits: Bits of one integer of the secure sum, once known.
+    length: Number of model parameters, once known.
+    past: The history of the run so far.
   """
   mechanism: str
   noise_multiplier: float | None
@@ -89,7 +89,7 @@ class Distributed(client_level.ClientLevel):
     return self.length
 
   def cohort(self, round_num):
-    # A simulated round that fails takes nobody's update, as a real one.
+    # A simulated round that fails uses no update, like a real one.
     delivering = self.sampler(round_num)
     return delivering if len(delivering) >= self.floor else delivering[:0]
 
@@ -135,7 +135,7 @@ class Distributed(client_level.ClientLevel):
 
   @functools.cached_property
   def shares(self) -> integer_shares.Shares:
-    """The grid and one client's noise; known once the model and the secure sum are."""
+    """The grid and one client's noise; known once the model and the secure sum are known."""
     return integer_shares.fit(
         _KINDS[self.mechanism], offset=2**(self.value_bits - 1) - 1, length=self.length,
         noise_multiplier=self.noise_multiplier, survivors=self.survivors)
@@ -174,12 +174,12 @@ class Distributed(client_level.ClientLevel):
                                 kinds=(privacy_losses.Loss(divergences=tuple(map(float, divergences))),))
 
   def _turns(self, rounds) -> set[tuple[tuple[int, int], ...]]:
-    """Returns, of every kind of client, how often it took part in a sum of how many: ((clients, count), ...)."""
+    """Returns, for each kind of client, how often it took part in a sum of each size: ((clients, count), ...)."""
     counted: Mapping[int, collections.Counter] = collections.defaultdict(collections.Counter)
-    # Shares that a few clients draw again leave less noise that is new in the sum: it is a second sum for everyone.
+    # If only a few clients draw fresh shares, less of the noise in the sum is new: charge a second sum to everyone.
     for round_num in [*self.past.sent(rounds), *(number for number, _ in self.past.again)]:
       cohort = self.cohort(round_num)
-      # The noise of those who did not deliver is missing; each one who was asked is charged all the same.
+      # The noise of clients that did not deliver is missing; every client that was asked is still charged.
       delivered = min(len(cohort), self.past.delivered.get(round_num, len(cohort)))
       for client in cohort if delivered else ():  # A sum over nobody is not opened.
         counted[int(client)][delivered] += 1
@@ -204,19 +204,19 @@ class Distributed(client_level.ClientLevel):
     try:
       return plan.ledger(self.rounds).epsilon <= self.target_epsilon
     except ValueError:
-      # More noise than the integers have room for: the bound on the noise from above, reported when it is fitted.
+      # The integers have no room for this much noise: an upper bound of the search, reported when shares are fitted.
       return True
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: base.Run) -> Distributed:
   """Returns the plan of `distributed_gaussian` or `distributed_skellam`.
 
-  Without `noise_survivors` the noise is sized for the whole cohort, and the floor is the smallest cohort of the run's
-  rounds: the whole one too, unless simulated devices come and go or cohorts are drawn by coins. Those are known, and
-  counted, before the run.
+  Without `noise_survivors` the noise is calibrated for the whole cohort, and the floor is the smallest cohort of the
+  run's rounds. The smallest cohort is the whole cohort too, unless devices are simulated or cohorts are drawn by
+  Poisson sampling. Those cohorts are known, and counted, before the run.
 
   Raises:
-    ValueError: delta promises nothing, or no round delivers enough.
+    ValueError: delta is too large to give a guarantee, or in no round do enough clients deliver.
   """
   survivors = privacy.noise_survivors or run.cohort_size
   if survivors > run.cohort_size:

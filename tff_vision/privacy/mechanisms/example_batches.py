@@ -5,27 +5,28 @@ import tensorflow as tf
 from tff_vision.secure import chacha20
 
 SAMPLINGS = ('poisson', 'shuffled', 'balls_in_bins', 'cyclic')
-_SAMPLING = 2 ** 16  # Names the words that choose batches; noise is named by its tensor's position.
-_BLOCKS = 2 ** 16 + 1  # Names those that put examples into blocks.
+_SAMPLING = 2 ** 16  # Nonce of the random words that choose batches; the nonce of noise is its tensor's position.
+_BLOCKS = 2 ** 16 + 1  # Nonce of the random words that assign examples to blocks.
 
 
 def expected(sampling: str, batch_size: int, blocks: int, count: tf.Tensor) -> tf.Tensor:
-  """Returns the expected number of examples in a step, float64: public, like their number at the client."""
+  """Returns the expected number of examples in a step, float64; public, like the client's number of examples."""
   if sampling == 'balls_in_bins':
     return tf.cast(count, tf.float64) / tf.cast(-(-count // batch_size), tf.float64)
   return tf.cast(tf.minimum(batch_size * blocks, count), tf.float64) / blocks
 
 
 def draw(sampling: str, batch_size: int, blocks: int, key: tf.Tensor, step: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-  """Returns the positions of a step's examples; a client smaller than a batch gives all of them.
+  """Returns the positions of a step's examples; a client with fewer examples than a batch uses all of them.
 
   Args:
-    sampling: `poisson`, each by itself with the same probability; `balls_in_bins`, each in one step of the pass, by
-      itself; `shuffled`, batches of a fixed size in an order of the pass; `cyclic`, in the same order each pass.
-    blocks: Of `poisson`: each example is in one block, drawn by itself; steps take from one block after the other.
+    sampling: `poisson`: each example independently with the same probability; `balls_in_bins`: each example in one
+      step of the pass, drawn independently; `shuffled`: batches of a fixed size, in a new order for each pass;
+      `cyclic`: the same, in the same order in every pass.
+    blocks: For `poisson`: each example is assigned to one block independently; steps use the blocks in turn.
     key: [8] uint32, secret.
-    step: From 0, of the round.
-    count: The client's examples.
+    step: Step number in the round, from 0.
+    count: The client's number of examples.
   """
   steps_a_pass = -(-count // batch_size)
   if sampling == 'poisson':
@@ -40,11 +41,11 @@ def draw(sampling: str, batch_size: int, blocks: int, key: tf.Tensor, step: tf.T
     # A step of the pass for each example; the same words for all steps of the pass.
     words = tf.cast(tf.reshape(chacha20.key_stream(key, _nonce(_SAMPLING, step // steps_a_pass), 2 * count),
                                [count, 2]), tf.float64)
-    # 53 bits: a step's probability is off by 2^-53 a step at most.
+    # 53 bits: the probability of a step is wrong by at most 2^-53.
     uniform = (tf.floor(words[:, 0] / 2 ** 5) * 2.0 ** 26 + tf.floor(words[:, 1] / 2 ** 6)) * 2.0 ** -53
     places = tf.cast(tf.floor(uniform * tf.cast(steps_a_pass, tf.float64)), count.dtype)
     return tf.where(tf.equal(places, step % steps_a_pass))[:, 0]
-  # The order of a pass is that of one word an example, the same words for all steps of the pass, or of all passes.
+  # Examples are sorted by one random word each; all steps of the pass (or of all passes) use the same words.
   number = step // steps_a_pass if sampling == 'shuffled' else 0
   order = tf.argsort(tf.cast(chacha20.key_stream(key, _nonce(_SAMPLING, number), count), tf.int64))
   first = step % steps_a_pass * batch_size

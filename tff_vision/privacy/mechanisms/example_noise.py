@@ -4,11 +4,11 @@ Correlated noise makes the steps of a round one Gaussian mechanism C X + Z, see 
 clipped sums of the steps:
 
 * with `cyclic` batches an example is in one known row of each pass, so rows with the same example are a pass apart;
-* in blocks (`amplified`) an example may be in every `blocks`-th row, drawn anew each time with `blocks` times the rate;
-  with as many bands as blocks those rows share no band, and a round is ceil(steps / blocks) sampled Gaussians
-  (Choquette-Choo et al. 2023, arXiv:2306.08153, Theorem 4).
+* in blocks (`amplified`) an example can be in every `blocks`-th row. It is sampled afresh each time, with `blocks`
+  times the rate. With as many bands as blocks those rows share no band, and a round is ceil(steps / blocks) sampled
+  Gaussians (Choquette-Choo et al. 2023, arXiv:2306.08153, Theorem 4).
 
-Each round draws noise of its own under a new key, so rounds compose.
+Each round draws fresh noise under a new key, so rounds compose.
 """
 
 import dataclasses
@@ -29,9 +29,9 @@ class StepNoise:
 
   Attributes:
     kind: `independent`, `blt`, `banded` or `amplified`.
-    stream: Turns white noise into that of a step.
-    coefficients: First column of C, for as many steps as a round may have; zeros follow.
-    blocks: Into which examples fall, see `example_batches`.
+    stream: Turns white noise into the noise of a step.
+    coefficients: First column of C, for the largest number of steps in a round; later coefficients are zero.
+    blocks: Number of blocks to which examples are assigned, see `example_batches`.
   """
   kind: str = 'independent'
   stream: correlated_noise.Stream = correlated_noise.White()
@@ -40,10 +40,10 @@ class StepNoise:
 
   def releases(self, *, size: int, turns: int, batch_size: int, epochs: int, sampling: str, noise_multiplier: float
                ) -> accounting.SampledGaussian:
-    """Returns what `turns` rounds of a client of `size` examples release.
+    """Returns the releases of `turns` rounds of a client with `size` examples.
 
     Args:
-      noise_multiplier: Standard deviation of the white noise over the clip norm; of all that is released together.
+      noise_multiplier: Standard deviation of the white noise over the clip norm, for all released values together.
     """
     steps_a_pass = -(-size // batch_size)
     steps, batch = epochs * steps_a_pass, min(size, batch_size)
@@ -51,36 +51,36 @@ class StepNoise:
       steps, batch = -(-steps // self.blocks), min(size, self.blocks * batch_size)
       noise_multiplier /= math.sqrt(sum(c * c for c in self.coefficients))
     elif self.kind != 'independent':
-      # A round is one release, of all of an example's rows.
+      # A round is one release that contains all rows of an example.
       steps, batch, sampling = 1, size, 'shuffled'
       noise_multiplier /= self.sensitivity(steps_a_pass, epochs)
     elif sampling in ('shuffled', 'cyclic'):
-      # Each example once a pass.
+      # Each example is used once in a pass.
       steps, batch, sampling = epochs, size, 'shuffled'
     return accounting.SampledGaussian(rounds=turns * steps, cohort_size=batch, population=size,
                                       noise_multiplier=noise_multiplier, sampling=sampling)
 
   def sensitivity(self, steps_a_pass: int, epochs: int) -> float:
-    """Returns how far one example of norm 1, in the same step of each pass, moves C X."""
+    """Returns the L2 distance by which one example of norm 1, in the same step of each pass, moves C X."""
     return math.sqrt(toeplitz.sensitivity_squared(np.array(self.coefficients), toeplitz.Participation(
         rounds=epochs * steps_a_pass, min_separation=steps_a_pass, max_participations=epochs)))
 
   def describe(self) -> str:
-    """Returns the kind with its size."""
+    """Returns the kind of noise with its size, in words."""
     sizes = {'blt': f', {self.stream.num_buffers} buffers', 'independent': ''}
     return self.kind + sizes.get(self.kind, f', {len(self.coefficients)} bands')
 
 
 def build(privacy: configs.PrivacyConfig, client: configs.ClientConfig, sizes: Sequence[int], turns: int, delta: float
           ) -> StepNoise:
-  """Returns the noise of a run's clients.
+  """Returns the step noise for a run's clients.
 
   Args:
-    sizes: Their numbers of examples.
-    turns: The most rounds of a client.
+    sizes: The clients' numbers of examples.
+    turns: The most rounds in which one client takes part.
 
   Raises:
-    ValueError: So many bands would overlap, or nothing says how many are best.
+    ValueError: The bands would overlap, or the best number of bands cannot be determined from the settings.
   """
   kind, bands = privacy.example_noise, privacy.mf_bands
   if kind == 'independent':
@@ -114,7 +114,7 @@ def _banded(kind, steps, bands):
 
 
 def _error(noise, target_epsilon, delta, *, size, turns, client):
-  """Returns the error in a prefix sum at a budget, up to a factor."""
+  """Returns the error in a prefix sum at a given budget, up to a constant factor."""
   run = noise.releases(size=size, turns=turns, batch_size=client.batch_size, epochs=client.client_epochs,
                        sampling='poisson', noise_multiplier=1.0)
   accounted = calibration.noise_multiplier(run, target_epsilon, delta, fine=False)

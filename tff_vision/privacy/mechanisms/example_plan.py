@@ -1,7 +1,8 @@
 """Example-level differential privacy: each client runs private SGD on its own examples and keeps its own ledger.
 
-Clients hold different examples, so the run costs an example what its own client's training costs (parallel
-composition). The update is private before it leaves the client; which clients take part is public and buys nothing.
+Clients hold different examples, so the cost to an example is the cost of its own client's training (parallel
+composition). The update is private before it leaves the client. Participation is public, so sampling clients gives no
+amplification.
 """
 
 import collections
@@ -33,19 +34,19 @@ class ExampleDpSgd(base.PrivacyPlan):
     sampler: Which clients train in a round.
     sizes: The number of examples of each client, public.
     clip_norm: L2 bound on one example's gradient.
-    noise_multiplier: Standard deviation of the white noise on a batch's sum, over clip_norm; with `quantile`, of what
-      sum and count cost together.
-    delta: Of (epsilon, delta).
+    noise_multiplier: Standard deviation of the white noise on a batch's sum, over clip_norm; with `quantile`, of the
+      one Gaussian that costs as much as sum and count together.
+    delta: The delta of (epsilon, delta).
     batch_size: Expected examples of one step.
     epochs: Passes over a client's examples in a round.
     sampling: How a step's examples are drawn.
-    noise: How the noise of a round's steps hangs together.
-    views: How training sees an example.
-    quantile: How the clip norm moves from step to step, None if it stays.
-    average: The decay of the average of weights that a client returns; 0: none.
-    canaries: How many are among all clients' examples; `sizes` count their slots.
+    noise: How the noise is correlated between the steps of a round.
+    views: The random views of each example (augmentation).
+    quantile: How the clip norm adapts from step to step; None if it is fixed.
+    average: The decay of the weight average that a client returns; 0: no averaging.
+    canaries: The number of canaries among all clients' examples; `sizes` include their slots.
     method: How gradients are clipped, once the model is known.
-    past: What happened in the run so far.
+    past: The history of the run so far.
   """
   sampler: cohort_sampling.Cohort
   sizes: tuple[int, ...]
@@ -100,16 +101,16 @@ class ExampleDpSgd(base.PrivacyPlan):
     penalties.check_loss(_one_each(loss), labels, outputs)
     if separable or not self.method.ghost:
       return self
-    # In a batch of one a loss has nothing to mix.
+    # In a batch of one, a loss cannot mix examples.
     return dataclasses.replace(self, method=clipped.Method(
         ghost=False, layers={}, reason='nothing shows that the loss, which is not built in, keeps examples apart'))
 
   def client_data(self, client):
-    # Once each: private training does its own sampling and its own passes.
+    # Each example is read once: private training does its own sampling and its own passes.
     return dataclasses.replace(client, client_epochs=1)
 
   def turn_mu(self):
-    # Of one step whose examples are known; a round has many.
+    # mu of one step whose examples are known; a round has many steps.
     column = math.sqrt(sum(c * c for c in self.noise.coefficients))
     return column / self.noise_multiplier if self.noise_multiplier else math.inf
 
@@ -126,7 +127,7 @@ class ExampleDpSgd(base.PrivacyPlan):
                                           self.canaries)
 
   def releases(self, client: int, turns: int) -> accounting.SampledGaussian:
-    """Returns what `turns` rounds of a client's training release."""
+    """Returns the releases of `turns` rounds of a client's training."""
     return self.noise.releases(size=self.sizes[client], turns=turns, batch_size=self.batch_size, epochs=self.epochs,
                                sampling=self.sampling, noise_multiplier=self.noise_multiplier)
 
@@ -158,7 +159,7 @@ class ExampleDpSgd(base.PrivacyPlan):
             steps=self._options()))
 
   def _options(self):
-    """Returns what differs from plain private SGD, for the ledger."""
+    """Returns the differences from plain private SGD, for the ledger."""
     return PrivateSteps(
         noise=None if self.noise.kind == 'independent' else self.noise.describe(),
         count_stddev=self.quantile.count_stddev if self.quantile else None,
@@ -167,10 +168,11 @@ class ExampleDpSgd(base.PrivacyPlan):
         average=self.average or None)
 
   def _largest_epsilon(self, quick, turns):
-    """Returns the largest epsilon of any client by privacy loss distributions where they reach, and how it was found.
+    """Returns the largest epsilon of any client, and the accountant; uses privacy loss distributions where possible.
 
-    Whose Renyi epsilon is largest need not be the one, but nobody's exceeds it. So clients are asked in that order,
-    until no further one can matter; after a few kinds of clients the Renyi bound has to do for the others.
+    The client with the largest Renyi epsilon need not have the largest epsilon, but no client's epsilon exceeds the
+    largest Renyi epsilon. So clients are evaluated in decreasing order of Renyi epsilon until no remaining client can
+    change the maximum. After a few kinds of clients, the Renyi bound is used for the others.
     """
     kinds = {(size, turn): (epsilon, client) for client, (size, turn, epsilon) in enumerate(
         zip(self.sizes, turns, quick, strict=True)) if turn}
@@ -201,7 +203,7 @@ class ExampleDpSgd(base.PrivacyPlan):
                             population=max(self.sizes))
 
   def client_epsilon(self, client: int, turns: int) -> float:
-    """Returns what `turns` rounds cost an example of one client, by PLD accounting; one that never trained pays 0."""
+    """Returns epsilon of `turns` rounds for an example of one client, by PLD accounting; 0 if it never trained."""
     if not turns:
       return 0.0
     run = self.releases(client, turns)
@@ -216,28 +218,28 @@ class ExampleDpSgd(base.PrivacyPlan):
                                 kind_of=tuple(kinds[client] for client in clients))
 
   def _turns(self, rounds):
-    # A round that is run again is a second release: clients draw other noise.
+    # A repeated round is a second release, because clients draw fresh noise.
     counted = collections.Counter(int(client) for number in self.past.sent(rounds) for client in self.sampler(number))
     counted.update(client for _, clients in self.past.again for client in clients)
     return [counted[client] for client in range(len(self.sizes))]
 
 
 def _one_each(loss_fn):
-  """Returns the loss of each example."""
+  """Returns the loss without reduction: one value for each example."""
   loss = copy.copy(loss_fn)  # Not `from_config`: a user's loss may keep parameters that its config does not hold.
   loss.reduction = tf.keras.losses.Reduction.NONE
   return loss
 
 
 _KINDS_ASKED = 6
-_EXACT_CLIENTS = 20  # Seconds each.
+_EXACT_CLIENTS = 20  # Each takes seconds to compute.
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: base.Run) -> ExampleDpSgd:
   """Returns the plan of `example_dp_sgd`.
 
   Raises:
-    ValueError: delta promises nothing to the largest client, or the budget is out of reach.
+    ValueError: delta is too large to give the largest client a guarantee, or the budget cannot be met.
   """
   delta = budget_question.chosen_delta(privacy.delta, max(run.sizes))
   plan = ExampleDpSgd(
@@ -256,12 +258,12 @@ def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: 
 
 
 def _calibrated(plan, turns, target_epsilon):
-  """Returns the least noise with which no client's examples pay more."""
+  """Returns the least noise for which no client's examples exceed the target epsilon."""
   found = 0.0
-  # The most turns and the highest rate need not be one client's: each kind of client is asked.
+  # The most turns and the highest rate may belong to different clients, so each kind of client is checked.
   for client in {(size, turn): number for number, (size, turn) in enumerate(
       zip(plan.sizes, turns, strict=True)) if turn}.values():
-    # What is accounted is the white noise over a sensitivity.
+    # The accountant uses the white noise divided by a sensitivity.
     once = dataclasses.replace(plan, noise_multiplier=1.0).releases(client, turns[client]).noise_multiplier
     released = dataclasses.replace(plan, noise_multiplier=max(found, 1e-9)).releases(client, turns[client])
     if found == 0.0 or released.epsilon(plan.delta) > target_epsilon:

@@ -1,7 +1,7 @@
 """Several random views of each example, whose gradients are averaged before the clip: augmentation multiplicity.
 
 De et al., "Unlocking High-Accuracy Differentially Private Image Classification through Scale", 2022, arXiv:2204.13650,
-section 3.2: more views cost time, no privacy, since one clip bounds all views of an example together.
+section 3.2: more views cost computing time but no privacy, because one clip bounds all views of an example together.
 """
 
 import dataclasses
@@ -10,17 +10,17 @@ import tensorflow as tf
 
 from tff_vision.secure import chacha20
 
-_VIEWS = 2 ** 16 + 2  # Names the words that move and mirror; others choose batches, and noise has its tensors' numbers.
+_VIEWS = 2 ** 16 + 2  # Nonce of the words that shift and mirror; batches and noise use other nonces.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Views:
-  """How training sees an example.
+  """The random views of each example in training.
 
   Attributes:
-    copies: Views of it in one step.
-    shift: Each is moved by up to so many pixels, up or down and to a side; what comes in is reflected at the edge.
-    mirror: Whether half of them are mirrored, left to right.
+    copies: Number of views of an example in one step.
+    shift: The largest shift of a view in pixels, vertically and horizontally; new pixels are reflected at the edge.
+    mirror: Whether half of the views are mirrored, left to right.
   """
   copies: int = 1
   shift: int = 0
@@ -32,7 +32,7 @@ class Views:
     return bool(self.shift or self.mirror)
 
   def check(self, shape: tf.TensorShape) -> None:
-    """Raises ValueError for a model's input, [batch, ...], that cannot be moved or mirrored so."""
+    """Raises ValueError if the model's input, [batch, ...], cannot be shifted or mirrored in this way."""
     if self.changes and shape.rank != 4:
       raise ValueError(f'example_shift={self.shift} and example_mirror={self.mirror} are for images, and the model '
                        f'takes inputs of shape {tuple(shape[1:])}.')
@@ -41,25 +41,26 @@ class Views:
 
 
 def words(views: Views, key: tf.Tensor, step: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
-  """Returns what decides about each view of each of a client's examples in a step, [count, copies] uint32.
+  """Returns the random words that determine each view of each of a client's examples in a step, [count, copies] uint32.
 
-  Of all examples, whether the step takes them or not: so the views of one do not depend on which others are there.
+  Words are drawn for all examples, whether the step uses them or not. So the views of one example do not depend on
+  which other examples are in the batch.
 
   Args:
     key: [8] uint32, secret.
-    step: From 0, of the round.
-    count: The client's examples.
+    step: Step number in the round, from 0.
+    count: The client's number of examples.
   """
   nonce = tf.stack([tf.constant(_VIEWS, tf.uint32), tf.cast(step, tf.uint32), tf.constant(1, tf.uint32)])
   return tf.reshape(chacha20.key_stream(key, nonce, count * views.copies), [count, views.copies])
 
 
 def seen(views: Views, x: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
-  """Returns the views of x, [batch * copies, ...], those of an example one after the other.
+  """Returns the views of x, [batch * copies, ...]; the views of one example are consecutive.
 
   Args:
-    x: Images, [batch, height, width, channels]; anything if the views do not change it.
-    own: The examples' rows of `words`, [batch, copies].
+    x: Images, [batch, height, width, channels]; any tensor if the views do not change it.
+    own: The rows of `words` for these examples, [batch, copies].
   """
   x = tf.repeat(x, views.copies, 0)
   bits = tf.cast(tf.reshape(own, [-1]), tf.int64)
@@ -68,7 +69,7 @@ def seen(views: Views, x: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
     around = [views.shift, views.shift]
     x = tf.pad(x, [[0, 0], around, around, [0, 0]], 'REFLECT')
     places = 2 * views.shift + 1
-    # 15 bits each: a place's probability is off by 2^-15 at most.
+    # 15 bits each: the probability of a position is wrong by at most 2^-15.
     top, left = (tf.cast(tf.bitwise.bitwise_and(tf.bitwise.right_shift(bits, tf.constant(low, tf.int64)), 2 ** 15 - 1)
                          * places // 2 ** 15, tf.int32) for low in (1, 16))
     x = tf.gather(x, top[:, None] + tf.range(height)[None], axis=1, batch_dims=1)

@@ -1,7 +1,8 @@
 """Differentially private SGD as TFF client work: it protects each example, on the client.
 
-Abadi et al. 2016, arXiv:1607.00133, algorithm 1. Steps, batches and noise are drawn on the client from its kernel's
-randomness; what leaves it is already private, so any aggregation may follow. Built-in TensorFlow kernels only.
+Abadi et al. 2016, arXiv:1607.00133, algorithm 1. Steps, batches and noise are drawn on the client from its operating
+system kernel's randomness. The update that leaves the client is already private, so any aggregation may follow. Uses
+built-in TensorFlow kernels only.
 """
 
 import dataclasses
@@ -25,17 +26,17 @@ class ExampleSgd:
 
   Attributes:
     clip_norm: L2 bound on one example's gradient; with `quantile`, its first value in a round.
-    noise_multiplier: Standard deviation of the white noise on a batch's sum, over clip_norm; with `quantile`, of what
-      sum and count cost together.
-    batch_size: Expected examples in a step; a client with fewer takes all of them.
-    epochs: Passes, or as many steps as make that many passes on average.
+    noise_multiplier: Standard deviation of the white noise on a batch's sum, over clip_norm; with `quantile`, of the
+      one Gaussian that costs as much as sum and count together.
+    batch_size: Expected examples in a step; a client with fewer examples uses all of them.
+    epochs: Passes over the examples, or the number of steps that makes this many passes on average.
     sampling: One of `example_batches.SAMPLINGS`.
-    ghost: Whether the model can be tapped, see `ghost.clipped.examine`.
-    views: How an example is seen.
-    stream: How white noise becomes that of a step.
-    blocks: Into which examples fall, see `example_batches`.
-    quantile: How the clip norm moves from step to step, None if it stays.
-    average: The decay of the average of weights that is returned; 0: the last weights are.
+    ghost: Whether the model supports ghost clipping, see `ghost.clipped.examine`.
+    views: The random views of each example (augmentation).
+    stream: How white noise becomes the noise of a step.
+    blocks: Number of blocks to which examples are assigned, see `example_batches`.
+    quantile: How the clip norm adapts from step to step; None if it is fixed.
+    average: The decay of the weight average that is returned; 0: the last weights are returned.
   """
   clip_norm: float
   noise_multiplier: float
@@ -51,7 +52,7 @@ class ExampleSgd:
 
   @property
   def sum_noise_multiplier(self) -> float:
-    """Standard deviation of the white noise on a batch's sum, over the clip norm in force."""
+    """Standard deviation of the white noise on a batch's sum, over the current clip norm."""
     return self.quantile.sum_noise_multiplier(self.noise_multiplier) if self.quantile else self.noise_multiplier
 
   def steps(self, num_examples: int | tf.Tensor) -> int | tf.Tensor:
@@ -59,13 +60,14 @@ class ExampleSgd:
     return self.epochs * self.steps_a_pass(num_examples)
 
   def steps_a_pass(self, num_examples: int | tf.Tensor) -> int | tf.Tensor:
-    """Returns the number of steps that go once over a client's examples, in the mean for `poisson`."""
+    """Returns the number of steps in one pass over a client's examples (on average for `poisson`)."""
     return -(-num_examples // self.batch_size)
 
   def room(self, size: int) -> float:
-    """Returns the share of the clip norm that is left for gradients of `size` numbers.
+    """Returns the fraction of the clip norm that is left for gradients of `size` numbers.
 
-    Rounding two sums to the grid may move them apart by a step a coordinate, and a BLT's buffers by half a step more.
+    Rounding two sums to the grid can increase their distance by one step per coordinate; the buffers of a BLT can add
+    half a step more.
     """
     return 1 - (1.5 if isinstance(self.stream, correlated_noise.Buffered) else 1) * math.sqrt(size) / integer_grid.STEPS
 
@@ -76,14 +78,13 @@ def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.
                       ) -> tff.learning.templates.ClientWorkProcess:
   """Returns client work whose update is the server's weights minus the client's after its last step.
 
-  The number of a client's examples is public: it
-  sets the sampling rate and the update's weight.
+  The number of a client's examples is public. It determines the sampling rate and the update's weight.
 
   Args:
-    reader: Opens what the process is given for a client.
-    loss_fn: Of logits, with no reduction.
-    canaries: If there are any among all clients, the process is given pairs of a client's data and its slots, one
-      element of [slots] int32: the number of the canary that is there, -1 where none is. Slots count as examples.
+    reader: Reads the client data that the process receives.
+    loss_fn: A loss of logits, without reduction.
+    canaries: If not 0, the process receives pairs of a client's data and its slots. The slots are one element of
+      [slots] int32: the number of the canary in the slot, -1 for an empty slot. Slots count as examples.
   """
   @tff.tensorflow.computation
   def initial_weights():
@@ -108,7 +109,7 @@ def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.
   @tff.federated_computation(initialize.type_signature.result, tff.FederatedType(weights_type, tff.CLIENTS),
                              tff.FederatedType(data_type, tff.CLIENTS))
   def next_fn(state, weights, client_data):
-    # Losses are not noised, so none are measured.
+    # Losses have no noise, so they are not measured.
     return tff.templates.MeasuredProcessOutput(state, tff.federated_map(train, (weights, client_data)),
                                                tff.federated_value((), tff.SERVER))
 
@@ -117,11 +118,12 @@ def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.
 
 def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
                    optimizer: tff.learning.optimizers.Optimizer, training: ExampleSgd, canaries: int = 0) -> Callable:
-  """Returns what a client computes: (the server's `ModelWeights`, its images, their labels) -> `ClientResult`.
+  """Returns the client's computation: (the server's `ModelWeights`, its images, their labels) -> `ClientResult`.
 
-  With canaries, (..., its slots). A canary is an example whose gradient is its own direction, of the norm of the clip.
+  With canaries, the arguments are (..., its slots). A canary is an example whose gradient is the canary's own
+  direction, with the clip norm as its norm.
 
-  Args: as `build_client_work`; `model` is overwritten at each call.
+  Args: as in `build_client_work`; `model` is overwritten at each call.
   """
   weights = tff.learning.models.ModelWeights.from_model(model)
   trainable = list(weights.trainable)
@@ -151,17 +153,17 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
     return sums, tf.reduce_sum(tf.cast(below, tf.int64))
 
   def noised_mean_of(sums, buffers, key, step, clip_norm, expected):
-    """Returns the noised means, and the streams' next buffers."""
+    """Returns the noised means and the next buffers of the noise streams."""
     means, following = [], []
     for index, total in enumerate(sums):
       def white(number, index=index, shape=tuple(total.shape)):
         return integer_gaussian.gaussian(key, _noise_nonce(index, step, number), shape, stddev)
       fresh, buffer = stream.step(buffers[index], tf.cast(step, tf.int64), white)
       following.append(buffer)
-      # Whole numbers below 2^53 are added exactly in float64; the way to integers and back costs as much again.
+      # float64 adds whole numbers below 2^53 exactly; converting to integers and back would double the time.
       steps = tf.round(tf.cast(total, tf.float64) * (integer_grid.STEPS / clip_norm)) + tf.cast(fresh, tf.float64)
       means.append(tf.cast(steps * (clip_norm / integer_grid.STEPS / expected), tf.float32))
-    # Functions of weights that are private already: they need no clip.
+    # These are functions of weights that are already private, so they need no clipping.
     added = penalties.gradients(model)
     return means if added is None else [mean + part for mean, part in zip(means, added, strict=True)], following
 
@@ -190,7 +192,7 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
         weight.assign(value)
       averages = _averaged(averages, updated, training.average, step)
     update = [w0 - w for w0, w in zip(server_weights.trainable, averages, strict=True)]
-    # Noise covers what an update is, finite or not; nothing would cover a weight that tells it.
+    # The noise covers the update, whether it is finite or not. It would not cover a weight that depends on `finite`.
     finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(u)) for u in update])
     return tff.learning.templates.ClientResult(
         update=tf.nest.pack_sequence_as(server_weights.trainable, [tf.where(finite, u, 0.0) for u in update]),
@@ -200,7 +202,7 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
 
 
 def _count(x, slots):
-  """Returns the number of a client's examples, which is public: slots count whether a canary is there or not."""
+  """Returns the client's number of examples, which is public: slots count whether they hold a canary or not."""
   return tf.shape(x)[0] + (0 if slots is None else tf.shape(slots)[0])
 
 
@@ -211,7 +213,7 @@ def _planted(trainable, present, canaries, norm):
 
 
 def _averaged(averages, weights, decay, step):
-  """Returns the exponential average of the weights after each step; at first it forgets faster: (1 + t) / (10 + t)."""
+  """Returns the exponential average of the weights after each step; the decay is at first lower: (1 + t) / (10 + t)."""
   if not decay:
     return list(weights)
   number = tf.cast(step, tf.float32)

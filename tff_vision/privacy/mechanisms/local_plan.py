@@ -1,7 +1,8 @@
 """Local differential privacy: each client clips and noises its whole update.
 
-The server may read every released update and knows who sent it: nothing is amplified, and a client's update could
-have been any other, so the sensitivity is twice the clip norm (Kasiviswanathan et al. 2008, arXiv:0803.0924).
+The server may read every released update and knows which client sent it, so there is no privacy amplification. The
+guarantee covers replacing a client's update by any other one, so the sensitivity is twice the clip norm
+(Kasiviswanathan et al. 2008, arXiv:0803.0924).
 """
 
 import collections
@@ -25,7 +26,7 @@ from tff_vision.secure import os_keys
 
 
 class LocallyNoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
-  """Plain mean of updates that were clipped and noised on their clients."""
+  """Plain mean of updates that the clients have clipped and noised."""
 
   def __init__(self, *, clip_norm: float, noise_multiplier: float):
     self._clip_norm = clip_norm
@@ -65,7 +66,7 @@ class LocallyNoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LocalDp(client_level.ClientLevel):
-  """Noise on each update; any sampler will do. Attributes: past: What happened in the run so far."""
+  """Noise on each update; works with any sampler. Attributes: past: The history of the run so far."""
   past: base.Past = base.Past()
 
   def charged(self, past):
@@ -90,7 +91,7 @@ class LocalDp(client_level.ClientLevel):
     return 2 * math.sqrt(self._most_turns(rounds)) / self.noise_multiplier if self.noise_multiplier else math.inf
 
   def event(self, rounds: int) -> dp_accounting.DpEvent:
-    """Returns what `rounds` rounds cost the client with the most turns."""
+    """Returns the event of `rounds` rounds for the client that takes part most often."""
     return gdp.event(self._mu(rounds))
 
   def ledger(self, rounds):
@@ -108,17 +109,17 @@ class LocalDp(client_level.ClientLevel):
     return True
 
   def _most_turns(self, rounds):
-    # A round that is run again is a second release: clients draw other noise.
+    # A repeated round is a second release, because clients draw fresh noise.
     counted = collections.Counter(int(client) for number in self.past.sent(rounds) for client in self.sampler(number))
     counted.update(client for _, clients in self.past.again for client in clients)
     return max(counted.values(), default=0)
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: base.Run) -> LocalDp:
-  """Returns the plan of `local_dp`; a target epsilon is met for the client with the most turns.
+  """Returns the plan of `local_dp`; the target epsilon holds for the client that takes part most often.
 
   Raises:
-    ValueError: delta promises nothing.
+    ValueError: delta is too large to give a guarantee.
   """
   delta = budget_question.chosen_delta(privacy.delta, run.population)
   plan = LocalDp(sampler=sampler, clip_norm=privacy.clip_norm, delta=delta,

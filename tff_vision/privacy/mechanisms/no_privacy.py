@@ -10,7 +10,7 @@ from tff_vision.privacy.mechanisms import base
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NoPrivacy(base.PrivacyPlan):
-  """No promise."""
+  """A plan without any privacy guarantee."""
   sampler: cohort_sampling.Cohort
 
   def cohort(self, round_num):
@@ -46,6 +46,6 @@ class NoPrivacy(base.PrivacyPlan):
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: base.Run) -> NoPrivacy:
-  """Returns the plan of a run that promises nothing."""
+  """Returns the plan of a run without a privacy guarantee."""
   del privacy, run
   return NoPrivacy(sampler=sampler)

@@ -23,11 +23,11 @@ _HALF = integer_grid.STEPS // 2  # A client's indicator is sent as plus or minus
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class QuantileClip:
-  """A clip norm that follows a quantile of the update norms, by noised counts; arXiv:1905.03871, algorithm 1.
+  """A clip norm that tracks a quantile of the update norms through noised counts; arXiv:1905.03871, algorithm 1.
 
   Attributes:
     quantile: The fraction of updates to leave unclipped.
-    learning_rate: Of the geometric update.
+    learning_rate: The learning rate of the geometric update.
     count_stddev: Standard deviation of the noise on the count of unclipped updates.
   """
   quantile: float
@@ -35,12 +35,12 @@ class QuantileClip:
   count_stddev: float
 
   def sum_noise_multiplier(self, total: float) -> float:
-    """Returns the noise on the sum for which sum and count together cost as much as one Gaussian of `total`.
+    """Returns the sum's noise multiplier, such that sum and count together cost as much as one Gaussian of `total`.
 
     The count's sensitivity is 1/2, hence z^-2 = total^-2 - (2 count_stddev)^-2.
 
     Raises:
-      ValueError: The count alone costs as much.
+      ValueError: The count alone already costs this much.
     """
     noise = gdp.beside(total, 2 * self.count_stddev)
     if noise is None:
@@ -49,7 +49,7 @@ class QuantileClip:
     return noise
 
   def moved(self, clip_norm: tf.Tensor, fraction: tf.Tensor) -> tf.Tensor:
-    """Returns the next clip norm after so noisy a fraction of unclipped updates, float64."""
+    """Returns the next clip norm, given the noised fraction of unclipped updates, float64."""
     return clip_norm * tf.cast(tf.exp(-self.learning_rate * (fraction - self.quantile)), clip_norm.dtype)
 
 
@@ -57,23 +57,23 @@ class QuantileClip:
 class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
   """Mean of clipped updates over `denominator`, with noise on the sum.
 
-  Its state is secret: it holds the noise key and the buffers of correlated noise. A round that is repeated from
-  the same state over the same clients repeats its output exactly and so releases nothing new; over other clients it
-  gets other noise, see `binding`.
+  Its state is secret: it holds the noise key and the buffers of correlated noise. A round that is repeated from the
+  same state over the same clients gives exactly the same output and so releases nothing new. Over other clients it
+  gets different noise, see `binding`.
 
   Attributes:
     clip_norm: L2 bound on one client's update (with `quantile`, its first value).
-    noise_multiplier: Standard deviation of the white noise over the sensitivity: the clip norm, and under a hidden sum
-      what rounding adds to it.
+    noise_multiplier: Standard deviation of the white noise over the sensitivity. The sensitivity is the clip norm, plus
+      the rounding error if the sum is hidden.
     denominator: The expected number of clients; attendance itself is not public.
     stream: How white noise becomes the noise of a round.
-    max_rounds: The stream's sensitivity was computed for so many rounds; one more fails.
-    quantile: How the clip norm moves, None if it stays.
-    sum_factory: Adds float32 updates of norm at most clip_norm up, hidden from the server, each rounded by itself
-      to a grid of its own; None adds integers up in the clear, exactly.
-    tells_total: Whether the exact sum is measured beside the noised one, for whoever may read the server's state too.
+    max_rounds: The number of rounds for which the stream's sensitivity was computed; a further round fails.
+    quantile: How the clip norm adapts; None if it is fixed.
+    sum_factory: Sums float32 updates of norm at most clip_norm, hidden from the server, with each update rounded
+      separately to the sum's own grid; None sums integers in the clear, exactly.
+    tells_total: Whether the exact sum is also in the measurements, for a reader who may read the server's state too.
   """
-  # The names that lead to the state of the sum in that of the mean; see `aggregation.stack.build_secure_stack`.
+  # The path to the sum's state within the mean's state; see `aggregation.stack.build_secure_stack`.
   PLACE_OF_SUM = ('summing',)
 
   clip_norm: float
@@ -113,7 +113,7 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
       clip_norm = tff.federated_broadcast(state['mechanism']['clip_norm'])
       summed = summing.next(state['summing'], tff.federated_map(encode, (value, clip_norm)))
       released = tff.federated_map(release, (state['mechanism'], summed.result))
-      # The clip that was in force, and what a hidden sum has to hand out to be opened.
+      # The clip norm of this round, and the measurements that are needed to open a hidden sum.
       told = collections.OrderedDict(clip_norm=state['mechanism']['clip_norm'], sum=summed.measurements)
       if self.tells_total:
         told['total'] = summed.result['update']
@@ -125,14 +125,14 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
     return tff.templates.AggregationProcess(init_fn, next_fn)
 
   def _initial(self, specs):
-    """Returns the mechanism's state before the first round; the key comes from the server's kernel."""
+    """Returns the mechanism's state before the first round; the key comes from the server's operating system kernel."""
     return collections.OrderedDict(
         server_secret_key=os_keys.kernel_key(), round=tf.constant(0, tf.int64),
         clip_norm=tf.constant(self.clip_norm, tf.float32),
         server_secret_buffers=[tf.zeros([self.stream.num_buffers, *spec.shape], self.stream.dtype) for spec in specs])
 
   def _encode(self, tensors, clip_norm):
-    """Runs on the client."""
+    """Encodes a client's update; runs on the client."""
     update, norm = integer_grid.encode(tensors, clip_norm)
     inside = norm <= tf.cast(clip_norm, tf.float64)
     below = [tf.where(inside, tf.constant(_HALF, tf.int64), tf.constant(-_HALF, tf.int64))] if self.quantile else []
@@ -182,10 +182,10 @@ class NoisedMeanFactory(tff.aggregators.UnweightedAggregationFactory):
 
 def with_fresh_key(state: tff.learning.templates.LearningAlgorithmState
                    ) -> tff.learning.templates.LearningAlgorithmState:
-  """Returns the state of a learning process over `NoisedMeanFactory` with the key of its noise drawn anew.
+  """Returns the state of a learning process over `NoisedMeanFactory` with a fresh noise key.
 
-  For a round that is begun after its end: the first output is public, so noise that depends on the total alone would
-  tell whether the two totals are equal.
+  Used when a round runs again after it finished. The first output is public by then, so noise that depends only on the
+  total would reveal whether the two totals are equal.
   """
   mechanism = collections.OrderedDict(state.aggregator['mechanism'],
                                       server_secret_key=np.frombuffer(secrets.token_bytes(32), np.uint32))

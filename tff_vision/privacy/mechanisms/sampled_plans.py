@@ -1,8 +1,8 @@
 """Client-level central mechanisms with independent noise, amplified by Poisson sampling or random allocation.
 
 DP-FedAvg: McMahan et al., "Learning Differentially Private Recurrent Language Models", ICLR 2018, algorithm 1 (fixed
-denominator, flat clipping); with a tracked clip: Andrew et al. 2021, arXiv:1905.03871. The server adds the noise: the
-promise is to whoever sees models and metrics, not to the server.
+denominator, flat clipping); with a tracked clip: Andrew et al. 2021, arXiv:1905.03871. The server adds the noise. The
+guarantee holds against anyone who sees models and metrics, but not against the server.
 """
 
 import collections
@@ -24,11 +24,11 @@ class ClientGaussian(client_level.Central):
   """Clip, sum, Gaussian noise, a fixed denominator.
 
   Attributes:
-    sampler: Of a sampling for which the accounted amplification holds.
-    clip_norm: L2 bound on one client's update; the first one, where `quantile` moves it.
+    sampler: A sampler whose sampling gives the amplification that is accounted for.
+    clip_norm: L2 bound on one client's update; with `quantile`, its first value.
     noise_multiplier: Standard deviation of the noise on the sum over the clip norm, or, with `quantile`, of the one
       Gaussian that costs as much as sum and count together.
-    quantile: How the clip moves, or None.
+    quantile: How the clip norm adapts, or None.
   """
   sampler: cohort_sampling.PoissonCohort | cohort_sampling.AllocationCohort
   quantile: noised_mean.QuantileClip | None = None
@@ -55,14 +55,14 @@ class ClientGaussian(client_level.Central):
     return 1 / self.noise_multiplier if self.noise_multiplier else math.inf
 
   def event(self, rounds: int) -> dp_accounting.DpEvent:
-    """Returns what `rounds` rounds release, for an accountant.
+    """Returns the releases of `rounds` rounds as an event, for an accountant.
 
-    A round that was released k times is k Gaussian releases over one and the same cohort, which costs more than k
-    cohorts drawn independently: together they are one sampled Gaussian with noise smaller by sqrt(k).
+    A round that was released k times is k Gaussian releases over the same cohort. This costs more than k cohorts drawn
+    independently: together they are one sampled Gaussian with noise smaller by a factor of sqrt(k).
     """
     noise = self.metrics.accounted(self.noise_multiplier) if self.metrics else self.noise_multiplier
     if isinstance(self.sampler, cohort_sampling.AllocationCohort):
-      # Rounds of a pass are not independent: every round counts as often as the one released most often.
+      # Rounds of a pass are not independent, so each round counts as often as the most often released one.
       released = self.past.released(rounds)
       return self.sampler.releases(max(released), noise_multiplier=noise / math.sqrt(max(released.values()))).event()
     times = collections.Counter(self.past.released(rounds).values())
@@ -98,7 +98,7 @@ def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: 
         sampler.releases(run.rounds, noise_multiplier=1.0), privacy.target_epsilon, delta), metrics)
   quantile = None
   if privacy.privacy == 'client_adaptive':
-    # Andrew et al. 2021, section 3.1: a twentieth of the cohort costs the sum next to nothing.
+    # Andrew et al. 2021, section 3.1: a twentieth of the cohort needs almost no extra noise on the sum.
     count_stddev = privacy.count_stddev or sampler.rate * sampler.population / 20
     quantile = noised_mean.QuantileClip(quantile=privacy.target_quantile, count_stddev=count_stddev,
                                         learning_rate=privacy.clip_learning_rate)

@@ -1,9 +1,9 @@
 """Integer noise shares: their size, the rounding of updates, and the cost of their sum.
 
-Every client adds a share of integer noise to its integer update, and a secure sum opens the total alone: the
+Every client adds a share of integer noise to its integer update, and a secure sum opens only the total. This is the
 distributed discrete Gaussian (Kairouz, Liu & Steinke 2021, arXiv:2102.06387) and the distributed Skellam mechanism
-(Agarwal, Kairouz & Liu 2021, arXiv:2110.04995). Both rotate updates so that few bits suffice; here an integer has
-room for a whole clipped update in one coordinate, so nothing wraps around and no rotation is needed.
+(Agarwal, Kairouz & Liu 2021, arXiv:2110.04995). Both papers rotate updates so that few bits suffice. Here one integer
+has room for a whole clipped update in one coordinate, so no integer wraps around and no rotation is needed.
 
 Nothing here imports TensorFlow.
 """
@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 from dp_accounting import rdp
 
-REACH = 12  # A share's noise ends at so many standard deviations, see `noise.discrete_gaussian_table`.
-_SKELLAM_REACH = 40  # And so much further, of Skellam.
+REACH = 12  # A share's noise ends at this many standard deviations, see `noise.discrete_gaussian_table`.
+_SKELLAM_REACH = 40  # Skellam noise extends this many grid steps further.
 _MAX_REACH = 2 ** 16  # Finer grids gain nothing, and their tables take seconds to compute.
 _LOG_BETA = 0.5  # Conditional rounding accepts with probability 1 - exp(-_LOG_BETA) at least.
 ORDERS = tuple(rdp.rdp_privacy_accountant.DEFAULT_RDP_ORDERS)
@@ -26,7 +26,7 @@ def rounded_norm(norm: float, length: int) -> float:
   """Returns the L2 norm that a conditionally rounded vector of norm `norm` never exceeds; arXiv:2102.06387, eq. (5).
 
   Args:
-    norm: In grid steps, before rounding.
+    norm: The norm before rounding, in grid steps.
     length: Number of coordinates.
   """
   return min(norm + math.sqrt(length), math.sqrt(
@@ -41,7 +41,7 @@ class Shares:
     kind: `gaussian` or `skellam`.
     clip_steps: Grid steps in one clip norm.
     length: Number of coordinates of an update.
-    stddev: Of one client's share, in grid steps.
+    stddev: Standard deviation of one client's share, in grid steps.
   """
   kind: str
   clip_steps: float
@@ -50,7 +50,7 @@ class Shares:
 
   @property
   def sensitivity(self) -> float:
-    """The L2 norm of an integer update, in grid steps, at most."""
+    """The largest L2 norm of an integer update, in grid steps."""
     return rounded_norm(self.clip_steps, self.length)
 
   def divergence(self, clients: int) -> np.ndarray:
@@ -61,12 +61,12 @@ class Shares:
 
 
 def fit(kind: str, *, offset: int, length: int, noise_multiplier: float, survivors: int) -> Shares:
-  """Returns the finest shares of which update and noise together never exceed `offset` grid steps.
+  """Returns the shares on the finest grid for which update plus noise never exceeds `offset` grid steps.
 
   Args:
     offset: Largest integer of a client.
     noise_multiplier: Standard deviation of the noise in the sum, over the sensitivity of rounded updates.
-    survivors: With so many clients' shares in the sum it has that noise.
+    survivors: The number of clients whose shares together give this noise.
 
   Raises:
     ValueError: Rounding would more than double the norm of an update.
@@ -100,7 +100,7 @@ def epsilon(divergences: np.ndarray, delta: float) -> float:
 def _gaussian(shares, clients):
   """arXiv:2102.06387, Theorem 1 with Proposition 13: concentrated DP of a sum of discrete Gaussians."""
   variance = shares.stddev ** 2
-  # How far a sum of discrete Gaussians is from a discrete Gaussian.
+  # The distance of a sum of discrete Gaussians from a discrete Gaussian.
   gap = 10 * sum(math.exp(-2 * math.pi ** 2 * variance * k / (k + 1)) for k in range(1, clients))
   ratio = shares.sensitivity / math.sqrt(clients * variance)
   root = min(math.sqrt(ratio ** 2 + gap * shares.length / 2), ratio + gap * math.sqrt(shares.length))
@@ -111,7 +111,7 @@ def _skellam(shares, clients):
   """arXiv:2110.04995, Theorem 3.5; the L1 norm of an integer vector is at most its squared L2 norm."""
   variance, two = clients * shares.stddev ** 2, shares.sensitivity
   one = min(math.sqrt(shares.length) * two, two ** 2)
-  # The theorem is of whole orders; the divergence grows with the order, so the next one bounds those between.
+  # The theorem holds for integer orders. The divergence grows with the order, so the next integer gives a bound.
   orders = np.ceil(ORDERS)
   excess = np.minimum(((2 * orders - 1) * two ** 2 + 6 * one) / (4 * variance ** 2), 3 * one / (2 * variance))
   return orders * two ** 2 / (2 * variance) + excess

@@ -1,7 +1,8 @@
 """Updates and noise shares as integers for a secure sum; the graph code of `integer_shares`.
 
-On the client: clip, scale to the grid, round at random until the norm keeps its bound, add a share of integer
-noise from the kernel's randomness. Integers from the clip on, so nothing of floating point leaves with them.
+On the client: clip, scale to the grid, round at random until the norm is within its bound, add a share of integer
+noise from the operating system kernel's randomness. After the clip all numbers are integers, so no floating-point
+error leaves the client.
 """
 
 import dataclasses
@@ -11,18 +12,18 @@ import tensorflow as tf
 from tff_vision.privacy.noise import integer_gaussian, integer_shares
 from tff_vision.secure import chacha20, os_keys
 
-_ATTEMPTS = 30  # Of conditional rounding; each succeeds with probability 0.39 or more.
-_ROUNDING = 1  # Second word of a nonce: which numbers it names.
+_ATTEMPTS = 30  # Attempts of conditional rounding; each succeeds with probability 0.39 or more.
+_ROUNDING = 1  # Second word of the nonce for rounding.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class NoiseShareEncoding:
-  """Stands where `secure.fixed_point.Encoding` does: integers of a client in [0, 2 * offset], and a sum's values.
+  """Replaces `secure.fixed_point.Encoding`: encodes to client integers in [0, 2 * offset], and decodes their sum.
 
   Attributes:
     value_bits: Bits of one integer.
     clip_norm: L2 bound on an update.
-    shares: The grid and the noise; of `kind` `gaussian` or `skellam`.
+    shares: The grid and the noise, with `kind` `gaussian` or `skellam`.
   """
   value_bits: int
   clip_norm: float
@@ -30,12 +31,12 @@ class NoiseShareEncoding:
 
   @property
   def offset(self) -> int:
-    """Added to a client's integer to make it non-negative."""
+    """The number that is added to a client's integer to make it non-negative."""
     return 2**(self.value_bits - 1) - 1
 
   @property
   def step(self) -> float:
-    """What one integer step is worth."""
+    """The value of one integer step, in units of the update."""
     return self.clip_norm / self.shares.clip_steps
 
   @property
@@ -45,22 +46,22 @@ class NoiseShareEncoding:
 
   @property
   def norm_bound(self) -> float:
-    """The L2 norm that no rounded update exceeds, before noise."""
+    """The largest L2 norm of a rounded update, before noise."""
     return self.step * self.shares.sensitivity
 
   def encode(self, values: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Returns the noised integers plus `offset`, [n] float64; runs on the client.
 
-    An update with a non-finite value counts as zero, and still brings its noise.
+    An update with a non-finite value counts as zero, and its noise is still added.
 
     Args:
       values: [n] float32.
-      seed: Not read: rounding and noise have a key of their own, of 256 bits.
+      seed: Not used: rounding and noise have their own key of 256 bits.
     """
     return self.integers(self.prepared(values), seed)
 
   def prepared(self, values: tf.Tensor) -> tf.Tensor:
-    """Does all of `encode`: rounding keeps the norm of the whole update, not of parts."""
+    """Does all of `encode`, because rounding bounds the norm of the whole update, not of its parts."""
     key = os_keys.kernel_key()
     integers = self._rounded(self._clipped(values), key)
     if self.shares.stddev:
@@ -68,7 +69,7 @@ class NoiseShareEncoding:
     return integers + float(self.offset)
 
   def integers(self, values: tf.Tensor, seed: tf.Tensor, first: tf.Tensor | int = 0) -> tf.Tensor:
-    """Returns what `prepared` returned, or a part of it, as it is."""
+    """Returns the result of `prepared`, or a part of it, unchanged."""
     del seed, first
     return values
 
@@ -85,8 +86,8 @@ class NoiseShareEncoding:
     return tf.where(tf.math.is_finite(norm), tf.math.multiply_no_nan(scaled, factor), tf.zeros_like(scaled))
 
   def _rounded(self, scaled, key):
-    """Rounds up or down at random, without bias, until the norm keeps its bound (arXiv:2102.06387, algorithm 1)."""
-    # Towards zero no norm grows: what is left if every attempt fails.
+    """Rounds up or down at random, without bias, until the norm is within its bound (arXiv:2102.06387, algorithm 1)."""
+    # Rounding towards zero never increases the norm; it is used if every attempt fails.
     downwards = tf.sign(scaled) * tf.floor(tf.abs(scaled))
 
     def attempt(number, _):
