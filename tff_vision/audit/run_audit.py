@@ -1,6 +1,5 @@
 """The audit of a run by the canaries in it: what they show at its end, beside what its ledger says."""
 
-import collections
 import dataclasses
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -56,8 +55,9 @@ class RunAudit:
     shift = canaries_lib.projections(change, self.among.number)
     self._log.add(observed.Release(
         round_num=round_num, shift=shift / unit if unit else shift, scaled=unit is not None, clients=len(cohort),
-        contradictions=self._contradictions(before, after, unit, _found(output.metrics, 'total'), cohort),
-        told=self._told(_found(output.metrics, 'num_examples'), cohort)))
+        contradictions=self._contradictions(before, after, unit, _measured(output.metrics, 'aggregator', 'total'),
+                                            cohort),
+        told=self._told(_measured(output.metrics, 'client_work', 'train', 'num_examples'), cohort)))
 
   def heard(self, clients: Sequence[int], answer: Any) -> None:
     """Records a worker's answer about some clients; searches the answer for values with the shapes of the weights."""
@@ -226,15 +226,13 @@ def _flat(parts):
   return np.concatenate([np.ravel(np.asarray(part, np.float64)) for part in parts])
 
 
-def _found(metrics, name):
-  """Returns the first measurement of this name, at any depth; None if there is none."""
-  if isinstance(metrics, tff.structure.Struct):
-    metrics = collections.OrderedDict(tff.structure.iter_elements(metrics))
-  if not isinstance(metrics, Mapping):
-    return None
-  if name in metrics:
-    return metrics[name]
-  return next((found for part in metrics.values() if (found := _found(part, name)) is not None), None)
+def _measured(metrics, *place):
+  """Returns the measurement at a place in what a round measured; None if the round did not measure it."""
+  for name in place:
+    if not isinstance(metrics, Mapping) or name not in metrics:
+      return None
+    metrics = metrics[name]
+  return metrics
 
 
 def _leaves(value):
