@@ -13,7 +13,6 @@ import tensorflow_federated as tff
 
 from tff_vision import configs, models, objectives, seeds
 from tff_vision.data import attacked, batches, one_element, preprocess
-from tff_vision.data import build as data_build
 from tff_vision.data import images as images_lib
 from tff_vision.models import blank, check, pretrained, replayable
 from tff_vision.objectives import classification
@@ -156,17 +155,6 @@ class Task(Problem):
   def round_seed(self, client: int, round_num: int) -> int:
     """Returns the seed of all randomness in one client's examples in one round."""
     return seeds.derive(self.seed, 'client', self.images.train.client_ids[client], round_num)
-
-
-def build_task(config: configs.ExperimentConfig) -> Task:
-  """Loads the data that `config` names, applies attacks to the attackers' data, and joins it with the model.
-
-  Raises:
-    ValueError: The data is missing or unusable, or model and data do not fit.
-  """
-  images = data_build.build(config.data, seed=config.program.seed)
-  objective = objectives.build(config.task, images, config.data.normal_class)
-  return build_problem(config, images, objective).trained_by(config.client, seed=config.program.seed)
 
 
 def build_problem(config: configs.ExperimentConfig, images: images_lib.FederatedImages,

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_vision import configs, tasks
+from tests import built
+from tff_vision import configs
 from tff_vision.configs import model_config
 from tff_vision.data import build
 from tff_vision.models import check, keras_files, pretrained, replayable
@@ -97,7 +98,7 @@ def test_noise_layers_repeat_for_the_same_input_and_keep_the_mean(layer):
 
 
 def _task(path, **data):
-  return tasks.build_task(configs.ExperimentConfig(
+  return built.task(configs.ExperimentConfig(
       data=configs.DataConfig(num_clients=2, **data),
       model=model_config.ModelConfig(model='keras_file', initial_model=path)))
 
@@ -123,7 +124,7 @@ def test_pixels_are_scaled_once(saved):
 def test_one_class_is_refused(tmp_path):
   np.savez(tmp_path / 'one.npz', x=np.full((9, 8, 8), 200, np.uint8), y=np.array(['cat'] * 9))
   with pytest.raises(ValueError, match='has one class only, cat: classification needs two'):
-    tasks.build_task(configs.ExperimentConfig(data=configs.DataConfig(
+    built.task(configs.ExperimentConfig(data=configs.DataConfig(
         dataset='npz', data_dir=str(tmp_path / 'one.npz'), num_clients=2)))
   assert build.build(configs.DataConfig(dataset='npz', data_dir=str(tmp_path / 'one.npz'), num_clients=2), seed=0)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import tiny
-from tff_vision import configs, tasks
+from tests import built, tiny
+from tff_vision import configs
 from tff_vision.configs import model_config
 from tff_vision.models import MODELS, check, convert, keras_files, pretrained
 
@@ -148,7 +148,7 @@ def test_a_task_starts_with_the_file_and_its_new_head_with_the_seed(saved):
                                     tf.keras.layers.Dense(6, name='hidden'), tf.keras.layers.Dense(4)]))
   config = configs.ExperimentConfig(model=model_config.ModelConfig(
       model='keras_file', initial_model=path, frozen_layers='hidden'))
-  one, again = (tasks.build_task(config).initial_weights() for _ in range(2))
+  one, again = (built.task(config).initial_weights() for _ in range(2))
   for a, b in zip(one.trainable, again.trainable, strict=True):
     np.testing.assert_array_equal(a, b)
   assert [w.shape for w in one.trainable] == [(6, 10), (10,)]

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from tests import tiny
-from tff_vision import configs, tasks
+from tests import built, tiny
+from tff_vision import configs
 from tff_vision.configs import data_config, model_config, task_config
 from tff_vision.models import MODELS
 from tff_vision.objectives import anomaly, base, embedding
@@ -128,12 +128,12 @@ def test_only_good_images_are_trained_on_and_the_autoencoder_fits_them():
   config = configs.ExperimentConfig(
       data=data_config.DataConfig(dataset='digits', normal_class='3', num_clients=4, partition='iid'),
       task=task_config.TaskConfig(task='anomaly'), model=model_config.ModelConfig(model='autoencoder'))
-  task = tasks.build_task(config)
+  task = built.task(config)
   assert {label for client in range(4) for label in task.images.train.examples(client).y} == {3}
   assert set(task.images.test.examples.y) == set(range(10))
   assert task.keras_model()(np.zeros((2, 8, 8, 1), np.float32)).shape == (2, 2)
   with pytest.raises(ValueError, match='normal_class=good'):
-    tasks.build_task(configs.ExperimentConfig(
+    built.task(configs.ExperimentConfig(
         data=data_config.DataConfig(dataset='digits', normal_class='good'), task=config.task, model=config.model))
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_vision import configs, experiment, tasks
+from tests import built
+from tff_vision import configs, experiment
 from tff_vision.configs import runtime_config
 from tff_vision.data import images, records
 from tff_vision.privacy import plan as plan_lib
@@ -49,7 +50,7 @@ def test_what_is_sent_and_what_is_remembered_is_of_one_training_and_a_second_one
   report = experiment.run(chosen, launch(tmp_path / 'run', keep_secrets=True), runtime=on_workers()).report
   # Two answers, both of the whole of a client's part: noise was drawn twice.
   assert len(answered) == 2 and report['privacy']['replayed_rounds'] == 1
-  task = tasks.build_task(chosen)
+  task = built.task(chosen)
   plan = experiment.build_plan(chosen, task)
   twice = plan.charged(plan_lib.Past(replayed=(1,))).ledger(1).epsilon
   assert report['privacy']['epsilon'] == pytest.approx(twice) and twice > 1.2 * plan.ledger(1).epsilon
@@ -67,7 +68,7 @@ def test_what_is_sent_and_what_is_remembered_is_of_one_training_and_a_second_one
 
 def test_the_ledger_counts_with_the_files_of_the_clients(tmp_path):
   chosen = config(3)
-  task, files = tasks.build_task(chosen), tmp_path / 'files'
+  task, files = built.task(chosen), tmp_path / 'files'
   files.mkdir()
 
   def write(client, count):

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tff_vision as tv
+from tests import built
 from tests.golden import cases, record
-from tff_vision import configs, experiment, tasks
+from tff_vision import configs, experiment
 from tff_vision.accounting import accounting, ledger, ledger_parts
 from tff_vision.accounting.conditions import Accountant, Relation, Sampling, Scheme, Unit
 from tff_vision.aggregation import secured, stack
@@ -149,7 +150,7 @@ MECHANISMS = {
 
 @pytest.fixture(name='plan_of', scope='module')
 def _plan_of():
-  task = tasks.build_task(record.config_of({}))
+  task = built.task(record.config_of({}))
   return lambda name: experiment.build_plan(record.config_of(MECHANISMS[name]), task)
 
 

@@ -6,8 +6,9 @@ import json
 import numpy as np
 import pytest
 
+from tests import built
 from tests.documents import report_paths
-from tff_vision import configs, data, experiment, tasks
+from tff_vision import configs, data, experiment
 from tff_vision.accounting import budget_file, gdp
 from tff_vision.configs import budget_file_config
 
@@ -66,7 +67,7 @@ def test_clients_of_the_same_names_and_sizes_are_alike_only_if_they_have_the_sam
   """An example's cost is that of its own client in each run, where it is known which that was."""
   def division(seed):
     made = dataclasses.replace(CONFIG, program=dataclasses.replace(CONFIG.program, seed=seed))
-    task = tasks.build_task(made)
+    task = built.task(made)
     return experiment.fingerprint(task.images).division, [
         task.images.train.num_examples(client) for client in range(len(task.images.train))]
 
@@ -78,5 +79,5 @@ def test_clients_of_the_same_names_and_sizes_are_alike_only_if_they_have_the_sam
   given = [experiment.fingerprint(data.from_arrays({'a': (x[:4], y[:4]), 'b': (x[4:], y[4:])}, test=(x, y)))
            for x in (x, x, x[::-1])]
   assert given[0] == given[1] and given[0].content == given[2].content and given[0].division != given[2].division
-  unknown = dataclasses.replace(tasks.build_task(CONFIG).images, fingerprint={})
+  unknown = dataclasses.replace(built.task(CONFIG).images, fingerprint={})
   assert experiment.fingerprint(unknown).division != experiment.fingerprint(unknown).division

@@ -21,7 +21,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from pipelines import train as train_pipeline
-from tff_vision import assembly, configs, experiment, tasks
+from tests import built
+from tff_vision import assembly, configs, experiment
 from tff_vision.export import keras_export, model_card
 from tff_vision.learning import evaluation
 from tff_vision.program import checkpoints, final_state, released, run_directory
@@ -187,7 +188,7 @@ def events(folder):
 
 def assert_of_the_run(folder, config):
   """What was exported is one model, and read without a checkpoint; its card tells no sizes."""
-  directory, task = run_directory.RunDirectory(folder), tasks.build_task(config)
+  directory, task = run_directory.RunDirectory(folder), built.task(config)
   model = task.keras_model()
   final_state.read_weights(directory, model).assign_weights_to(model)
   whole = tf.keras.models.load_model(folder / 'export' / 'model.keras', compile=False)
@@ -240,7 +241,9 @@ def test_a_finished_run_under_a_promise_leaves_what_the_promise_covers(name, dat
   with open(folder / 'metrics.csv') as file:
     rows = list(csv.DictReader(file))
   header = {column.split('/')[0] for column in rows[0]}
-  for column in set(rows[0]) - {'round_num'}:
+  # Which round it is, is no size, although small cohorts may have had 1 and 2 clients.
+  assert [row['round'] for row in rows] == [row['round_num'] for row in rows] == ['1', '2']
+  for column in set(rows[0]) - {'round_num', 'round'}:
     assert [row[column] for row in rows] != [str(size) for size in sizes], column
   assert header <= {'round_num', *ROUND, *noised}
   seen = events(folder / 'logdir')
@@ -295,17 +298,17 @@ class Attacker:
 
 
 def test_whoever_has_the_folder_of_a_finished_run_cannot_strip_its_noise(data, tmp_path, monkeypatch):
-  built, assemble = [], assembly.assemble
-  monkeypatch.setattr(assembly, 'assemble', lambda *given: built.append(assemble(*given)) or built[-1])
+  assembled, assemble = [], assembly.assemble
+  monkeypatch.setattr(assembly, 'assemble', lambda *given: assembled.append(assemble(*given)) or assembled[-1])
   config = configured(data, 'client_gaussian', rounds=3)
   folder = tmp_path / 'kept'
   train(config, folder, keep_secrets=True)
   directory, place = run_directory.RunDirectory(folder), runtimes
-  plan = experiment.build_plan(config, tasks.build_task(config), secret=directory.secret())
+  plan = experiment.build_plan(config, built.task(config), secret=directory.secret())
   cohort = list(plan.cohort(3))
   with np.load(folder / 'export' / 'weights.npz') as held:
     released = [held[name] for name in held.files][:2]
-  attacker = Attacker(built[0], folder)
+  attacker = Attacker(assembled[0], folder)
   with place.open_runtime(None) as opened, opened.cohort(cohort, population=8):
     guessed = attacker.replay(cohort)
   # The folder as it was left before: the same noise again, and so certainty about the cohort.

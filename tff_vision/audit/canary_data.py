@@ -107,36 +107,17 @@ class SlottedData(protocols.WrappedData):
 def crafting(client_work: keeping.ClientWork, *, canaries: int, clip_norm: float) -> keeping.ClientWork:
   """Returns the same client work on pairs (data, mark), in which a canary sends its direction. Runs on clients.
 
-  The state of a client work that keeps state does not change; the data of such a work are ((data, mark), state).
+  The state that clients keep does not change; see `keeping.marked`.
   """
-  keeps = keeping.keeps(client_work)
-  state_type, weights_type, data_type = client_work.next.type_signature.parameter
-  own_type = data_type.member[0] if keeps else data_type.member
-  pair_type = tff.types.to_type((own_type, _MARK))
-  result_type = client_work.next.type_signature.result.result.member
   sent_type = keeping.sent_type(client_work)
   shapes = [tuple(spec.shape) for spec in tf.nest.flatten(tff.types.type_to_tf_tensor_specs(sent_type))]
 
-  @tff.tensorflow.computation(result_type, _MARK)
-  def exchange(result, mark):
-    canary, factor = tf.unstack(tf.data.Dataset.get_single_element(mark))
+  def change(sent, mark):
+    canary, factor = tf.unstack(mark)
     norms = tf.one_hot(tf.cast(canary, tf.int32), canaries, dtype=tf.float64) * tf.cast(factor, tf.float64)
     direction = canaries_lib.crafted(shapes, LOUD * clip_norm * norms)
-    sent = result.update['sent'] if keeps else result.update
-    leaves = [tf.where(canary < 0, leaf, tf.cast(part, leaf.dtype))
-              for leaf, part in zip(tf.nest.flatten(sent), direction, strict=True)]
-    sent = tf.nest.pack_sequence_as(sent, leaves)
-    return tff.learning.templates.ClientResult(
-        keeping.update(sent, result.update['kept']) if keeps else sent, result.update_weight)
+    return tf.nest.pack_sequence_as(sent, [
+        tf.where(canary < 0, leaf, tf.cast(part, leaf.dtype))
+        for leaf, part in zip(tf.nest.flatten(sent), direction, strict=True)])
 
-  given_type = (pair_type, data_type.member[1]) if keeps else pair_type
-
-  @tff.federated_computation(state_type, weights_type, tff.FederatedType(given_type, tff.CLIENTS))
-  def next_fn(state, weights, given):
-    pair = given[0] if keeps else given
-    own = tff.federated_zip((pair[0], given[1])) if keeps else pair[0]
-    output = client_work.next(state, weights, own)
-    result = tff.federated_map(exchange, (output.result, pair[1]))
-    return tff.templates.MeasuredProcessOutput(output.state, result, output.measurements)
-
-  return tff.learning.templates.ClientWorkProcess(client_work.initialize, next_fn)
+  return keeping.marked(client_work, _MARK, change)

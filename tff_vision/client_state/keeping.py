@@ -7,6 +7,7 @@ It may be wrapped in layers that leave data and update unchanged.
 """
 
 import collections
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ def data_type(data: tff.Type, kept: tff.Type) -> tff.StructType:
 
 
 def state_of(sequence: tf.data.Dataset) -> Any:
-  """Returns the state in a client's data; in a client's computation."""
+  """Returns the one element of a sequence, such as the state in a client's data; in a client's computation."""
   return tf.data.Dataset.get_single_element(sequence)
 
 
@@ -48,6 +49,38 @@ def sent_length(client_work: ClientWork) -> int:
   """Returns the count of numbers that the aggregator receives from a client."""
   return sum(spec.shape.num_elements()
              for spec in tf.nest.flatten(tff.types.type_to_tf_tensor_specs(sent_type(client_work))))
+
+
+def marked(client_work: ClientWork, mark_type: tff.SequenceType, change: Callable[[Any, Any], Any]) -> ClientWork:
+  """Returns the same client work on pairs (data, mark), in which `change` replaces what a client sends.
+
+  The state of client work that keeps state does not change; its data are ((data, mark), state). Runs on clients.
+
+  Args:
+    mark_type: A sequence of one element, because TFF accepts only sequences here.
+    change: Takes what a client would send and the element of its mark; returns what it sends instead.
+  """
+  keeping = keeps(client_work)
+  state_type, weights_type, data_type = client_work.next.type_signature.parameter
+  pair_type = tff.types.to_type((data_type.member[0] if keeping else data_type.member, mark_type))
+  given_type = (pair_type, data_type.member[1]) if keeping else pair_type
+  result_type = client_work.next.type_signature.result.result.member
+
+  @tff.tensorflow.computation(result_type, mark_type)
+  def exchange(result, mark):
+    sent = change(result.update['sent'] if keeping else result.update, state_of(mark))
+    return tff.learning.templates.ClientResult(
+        update(sent, result.update['kept']) if keeping else sent, result.update_weight)
+
+  @tff.federated_computation(state_type, weights_type, tff.FederatedType(given_type, tff.CLIENTS))
+  def next_fn(state, weights, given):
+    pair = given[0] if keeping else given
+    own = tff.federated_zip((pair[0], given[1])) if keeping else pair[0]
+    output = client_work.next(state, weights, own)
+    result = tff.federated_map(exchange, (output.result, pair[1]))
+    return tff.templates.MeasuredProcessOutput(output.state, result, output.measurements)
+
+  return tff.learning.templates.ClientWorkProcess(client_work.initialize, next_fn)
 
 
 def initial_state(client_work: ClientWork) -> Any:

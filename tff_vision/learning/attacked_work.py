@@ -49,31 +49,7 @@ class FactorData(protocols.WrappedData):
 def with_factors(client_work: keeping.ClientWork) -> keeping.ClientWork:
   """Returns the same client work on pairs (data, factor), whose updates are multiplied by the factor.
 
-  The state that clients keep does not change; the data of client work with a kept state are ((data, factor), state).
-  Runs on clients.
+  The state that clients keep does not change; see `keeping.marked`. Runs on clients.
   """
-  keeps = keeping.keeps(client_work)
-  state_type, weights_type, data_type = client_work.next.type_signature.parameter
-  own_type = data_type.member[0] if keeps else data_type.member
-  pair_type = tff.types.to_type((own_type, _FACTOR))
-  result_type = client_work.next.type_signature.result.result.member
-
-  @tff.tensorflow.computation(result_type, _FACTOR)
-  def multiply(result, factor):
-    factor = tf.data.Dataset.get_single_element(factor)
-    multiplied = tf.nest.map_structure(lambda value: value * tf.cast(factor, value.dtype),
-                                       result.update['sent'] if keeps else result.update)
-    return tff.learning.templates.ClientResult(
-        keeping.update(multiplied, result.update['kept']) if keeps else multiplied, result.update_weight)
-
-  given_type = (pair_type, data_type.member[1]) if keeps else pair_type
-
-  @tff.federated_computation(state_type, weights_type, tff.FederatedType(given_type, tff.CLIENTS))
-  def next_fn(state, weights, given):
-    pair = given[0] if keeps else given
-    own = tff.federated_zip((pair[0], given[1])) if keeps else pair[0]
-    output = client_work.next(state, weights, own)
-    result = tff.federated_map(multiply, (output.result, pair[1]))
-    return tff.templates.MeasuredProcessOutput(output.state, result, output.measurements)
-
-  return tff.learning.templates.ClientWorkProcess(client_work.initialize, next_fn)
+  return keeping.marked(client_work, _FACTOR, lambda sent, factor: tf.nest.map_structure(
+      lambda value: value * tf.cast(factor, value.dtype), sent))

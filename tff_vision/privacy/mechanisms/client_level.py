@@ -3,8 +3,10 @@
 import abc
 import dataclasses
 
+import dp_accounting
+
 from tff_vision import configs, told
-from tff_vision.accounting import privacy_losses
+from tff_vision.accounting import accounting, privacy_losses, profiles
 from tff_vision.accounting.conditions import Accountant, Relation, Sampling, Unit
 from tff_vision.accounting.ledger import Ledger
 from tff_vision.participation import cohort_sampling
@@ -110,6 +112,37 @@ class Central(ClientLevel):
         noise_multiplier=self.noise_multiplier, clip_norm=self.clip_norm, replayed_rounds=len(self.past.repeated),
         max_participations=max_participations, noise_buffers=noise_buffers, rounding_adds_to_sensitivity=rounding,
         metrics_noise_multiplier=None if self.metrics is None else self.metrics.noise_multiplier)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Sampled(Central):
+  """Central mechanisms over cohorts that nobody knows, whose cost is that of one event."""
+
+  @abc.abstractmethod
+  def event(self, rounds: int) -> dp_accounting.DpEvent:
+    """Returns the releases of `rounds` rounds as an event, for an accountant."""
+
+  @property
+  def denominator(self):
+    # The expected cohort: attendance is not public, and a denominator that depends on it would change the sensitivity.
+    return self.sampler.rate * self.sampler.population
+
+  @property
+  def hides_attendance(self):
+    return True
+
+  def promise(self, rounds):
+    return profiles.Promise(events=(self.event(rounds),), population=self.sampler.population)
+
+  def quick_epsilon(self, rounds):
+    return accounting.epsilon_rdp(self.event(rounds), self.delta)
+
+  def sampled_ledger(self, rounds: int, *, mechanism: str, noise_buffers: int | None = None) -> Ledger:
+    """Returns the ledger of `rounds` rounds."""
+    epsilon, accountant = accounting.tightest(self.event(rounds), self.delta)
+    return self.stated(rounds, mechanism=mechanism, epsilon=epsilon, accountant=accountant,
+                       relation=Relation.ADD_OR_REMOVE_ONE, sampling=self.sampler.describe(),
+                       noise_buffers=noise_buffers)
 
 
 def metrics_of(privacy: configs.PrivacyConfig, run: base.Run) -> noised_metrics.NoisedMetrics | None:

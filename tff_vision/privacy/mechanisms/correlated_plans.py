@@ -94,7 +94,7 @@ class Separated(client_level.Central):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class AmplifiedBanded(client_level.Central):
+class AmplifiedBanded(client_level.Sampled):
   """Banded noise over Poisson cohorts from blocks in turn; arXiv:2306.08153, Theorem 4.
 
   Attributes:
@@ -114,14 +114,6 @@ class AmplifiedBanded(client_level.Central):
         max_rounds=self.max_rounds, denominator=self.denominator, sum_factory=sum_factory,
         tells_total=self.tells_total)
 
-  @property
-  def denominator(self):
-    return self.sampler.rate * self.sampler.population
-
-  @property
-  def hides_attendance(self):
-    return True
-
   def turn_mu(self):
     if self.noise_multiplier == 0:
       return math.inf
@@ -138,19 +130,8 @@ class AmplifiedBanded(client_level.Central):
     noise = (self.metrics.accounted(noise) if self.metrics else noise) / math.sqrt(max(times.values()))
     return self.sampler.releases(max(times), noise_multiplier=noise).event()
 
-  def promise(self, rounds):
-    return profiles.Promise(events=(self.event(rounds),), population=self.sampler.population)
-
-  def quick_epsilon(self, rounds):
-    return accounting.epsilon_rdp(self.event(rounds), self.delta)
-
   def ledger(self, rounds):
-    event = self.event(rounds)
-    epsilon, accountant = accounting.tightest(event, self.delta)
-    return self.stated(
-        rounds, mechanism='dp_mf amplified', epsilon=epsilon, accountant=accountant,
-        relation=Relation.ADD_OR_REMOVE_ONE, sampling=self.sampler.describe(),
-        noise_buffers=len(self.coefficients) - 1)
+    return self.sampled_ledger(rounds, mechanism='dp_mf amplified', noise_buffers=len(self.coefficients) - 1)
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: base.Run

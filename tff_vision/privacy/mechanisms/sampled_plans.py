@@ -12,15 +12,14 @@ import math
 import dp_accounting
 
 from tff_vision import catalogue, configs
-from tff_vision.accounting import accounting, calibration, profiles
-from tff_vision.accounting.conditions import Relation
+from tff_vision.accounting import calibration
 from tff_vision.participation import cohort_sampling
 from tff_vision.privacy import budget_question
 from tff_vision.privacy.mechanisms import base, client_level, noised_mean, noised_metrics
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClientGaussian(client_level.Central):
+class ClientGaussian(client_level.Sampled):
   """Clip, sum, Gaussian noise, a fixed denominator.
 
   Attributes:
@@ -37,19 +36,9 @@ class ClientGaussian(client_level.Central):
     if self.quantile is not None and sum_factory is not None:
       raise ValueError('privacy=client_adaptive does not go with a secure sum: '
                        f'{catalogue.why_not("privacy", "client_adaptive", catalogue.Trait.HIDES_UPDATES)}.')
-    # The denominator is the expected cohort: attendance is not public, and a denominator that depends on it
-    # would change the sensitivity.
     return noised_mean.NoisedMeanFactory(
         clip_norm=self.clip_norm, noise_multiplier=self.noise_multiplier, quantile=self.quantile,
         denominator=self.denominator, sum_factory=sum_factory, tells_total=self.tells_total)
-
-  @property
-  def denominator(self):
-    return self.sampler.rate * self.sampler.population
-
-  @property
-  def hides_attendance(self):
-    return True
 
   def turn_mu(self):
     return 1 / self.noise_multiplier if self.noise_multiplier else math.inf
@@ -70,18 +59,8 @@ class ClientGaussian(client_level.Central):
                    for k, count in sorted(times.items()))
     return events[0] if len(events) == 1 else dp_accounting.ComposedDpEvent(events)
 
-  def promise(self, rounds):
-    return profiles.Promise(events=(self.event(rounds),), population=self.sampler.population)
-
-  def quick_epsilon(self, rounds):
-    return accounting.epsilon_rdp(self.event(rounds), self.delta)
-
   def ledger(self, rounds):
-    event = self.event(rounds)
-    epsilon, accountant = accounting.tightest(event, self.delta)
-    return self.stated(
-        rounds, mechanism='client_adaptive' if self.quantile else 'client_gaussian', epsilon=epsilon,
-        accountant=accountant, relation=Relation.ADD_OR_REMOVE_ONE, sampling=self.sampler.describe())
+    return self.sampled_ledger(rounds, mechanism='client_adaptive' if self.quantile else 'client_gaussian')
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: base.Run) -> ClientGaussian:
