@@ -1,5 +1,6 @@
 """Canaries: whose weights are whose, coins, and cohorts that some clients may be absent from."""
 
+import dataclasses
 import hashlib
 
 import hypothesis
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import tff_vision as tv
 from tests import tiny
 from tff_vision import configs
 from tff_vision.accounting import cohort_sizes, events
@@ -110,6 +112,7 @@ def test_sizes_and_names_do_not_depend_on_coins_and_images_do():
     ({'audit_canaries': 20}, 'audit_canaries=20 has no effect with privacy=none'),
     ({'audit_canaries': 3, 'privacy': 'local_dp'}, '8 or more'),
     ({'audit_canaries': -1, 'privacy': 'local_dp'}, 'audit_canaries'),
+    ({'audit_confidence': 0.9, 'privacy': 'local_dp'}, 'audit_confidence=0.9 has no effect without audit_canaries'),
     ({'audit_confidence': 1.0, 'privacy': 'local_dp'}, 'audit_confidence')])
 def test_settings_that_show_nothing_are_refused(settings, said):
   if 'privacy' in settings:
@@ -122,3 +125,11 @@ def test_attackers_and_canaries_are_not_in_one_run():
   private = configs.PrivacyConfig(privacy='local_dp', clip_norm=1.0, noise_multiplier=1.0, audit_canaries=20)
   with pytest.raises(ValueError, match='audit_canaries=20 does not go with attack=label_flip'):
     configs.ExperimentConfig(privacy=private, attack=configs.AttackConfig(attack='label_flip'))
+
+
+def test_a_process_without_a_run_folder_has_no_canaries():
+  made = tv.Experiment(tv.Task(tv.testing.tiny_images(), model='linear'), participation=tv.Fixed(2), rounds=1,
+                       privacy=dataclasses.replace(tv.ClientGaussian(clip_norm=1.0, noise_multiplier=1.0, delta=1e-2),
+                                                   privacy='local_dp', audit_canaries=20))
+  with pytest.raises(ValueError, match='audit_canaries=20 is for a run in a folder'):
+    made.prepare()

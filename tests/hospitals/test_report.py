@@ -1,4 +1,4 @@
-"""The page of a comparison, from content of the shape that `comparison.run` makes."""
+"""The page of a comparison, from content of the shape that `study.run` makes."""
 
 import numpy as np
 import pytest

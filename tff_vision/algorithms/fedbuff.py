@@ -1,9 +1,9 @@
 """FedBuff: Nguyen et al., "Federated Learning with Buffered Asynchronous Aggregation", AISTATS 2022, algorithm 1.
 
 The server makes a step when its buffer of updates is full. The updates may start from different models: an update that
-is s server steps late is multiplied by 1 / sqrt(1 + s). `privacy.late_arrivals` simulates which update arrives when. A
-client is trained when its update arrives, from the model of the round in which it began; the server keeps the last few
-models for this purpose.
+is s server steps late is multiplied by 1 / sqrt(1 + s). `participation.late_arrivals` simulates which update arrives
+when. A client is trained when its update arrives, from the model of the round in which it began; the server keeps the
+last few models for this purpose.
 """
 
 import dataclasses

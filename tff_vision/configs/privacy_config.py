@@ -85,6 +85,8 @@ class PrivacyConfig:
     validate.fraction(example_average=self.example_average)
     validate.positive(example_copies=self.example_copies)
     validate.non_negative(example_shift=self.example_shift)
+    if not self.audit_canaries and 'audit_confidence' in option.changed(self):
+      raise ValueError(f'audit_confidence={self.audit_confidence} has no effect without audit_canaries.')
     if self.privacy == 'example_dp_sgd' and not self.example_adaptive_clip:
       for name in {'target_quantile', 'clip_learning_rate', 'count_stddev'} & option.changed(self).keys():
         raise ValueError(f'{name}={getattr(self, name)!r} has no effect with privacy=example_dp_sgd without '

@@ -139,6 +139,9 @@ def prepare(made: definition.Definition, place: Any, *, client_states: str | os.
     ValueError: The parts do not fit, or the process of `like` was built for something else.
   """
   planning.check(made)
+  if number := made.config.privacy.audit_canaries:
+    raise ValueError(f'audit_canaries={number} is for a run in a folder, whose secret decides which canaries take '
+                     'part; call run or iterate, or set 0.')
   problem = made.problem if place is None else assembly.counted(made.problem, made.runtime, place)
   planned = planning.plan(made, problem, secret=secret)
   folder = pathlib.Path(tempfile.mkdtemp() if client_states is None else client_states)

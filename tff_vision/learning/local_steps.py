@@ -28,7 +28,7 @@ GradientChange = Callable[[Any, Sequence[tf.Tensor], Sequence[tf.Variable], Sequ
                           tuple[Any, Sequence[tf.Tensor]]]
 
 
-# The same resolution as the grid of private sums, `privacy.grid`; a test checks that both are equal.
+# The same resolution as the grid of private sums, `privacy.noise.integer_grid`; a test checks that both are equal.
 ACCURACY_STEPS = 2 ** 20
 # Resolution and bound of the sum of a client's losses that is sent with a hidden update; no larger mean loss is
 # reported.

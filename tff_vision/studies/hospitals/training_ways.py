@@ -29,7 +29,7 @@ class Trainer:
                study: study_config.StudyConfig, *,
                builder: models.ModelBuilder, place: local.LocalContext, folder: pathlib.Path,
                budget: budget_file_config.BudgetFileConfig):
-    """Args: see `comparison.run`; `builder` makes the model, clients compute in `place`, `folder` keeps the models."""
+    """Args: see `study.run`; `builder` makes the model, clients compute in `place`, `folder` keeps the models."""
     self._budget = budget
     self._hospitals = hospitals
     self._config = config
