@@ -80,6 +80,7 @@ def _by_shares(cell, plan, train, parts, test, seed):
   sizes = [int(np.prod(weight.shape)) for weight in model.trainable_variables]
   momentum = [tf.zeros(weight.shape) for weight in model.trainable_variables]
   data = [(tf.constant(train.x[part]), tf.constant(train.y[part])) for part in parts]
+  averages = [tf.identity(w) for w in model.trainable_variables]
   factor = schedules.server_schedule(cell.schedule, cell.rounds)
   for round_num in range(1, cell.rounds + 1):
     start = tff.learning.models.ModelWeights.from_model(model)
@@ -90,6 +91,11 @@ def _by_shares(cell, plan, train, parts, test, seed):
     momentum = [_MOMENTUM * m + part for m, part in zip(momentum, gradient, strict=True)]
     for weight, m in zip(model.trainable_variables, momentum, strict=True):
       weight.assign_sub(cell.server.server_learning_rate * factor(tf.constant(float(round_num))) * m)
+    kept = min(0.99, round_num / (9 + round_num))
+    averages = [kept * a + (1 - kept) * w for a, w in zip(averages, model.trainable_variables)]
+  last = (np.concatenate([model(test.x[i:i + 500]).numpy() for i in range(0, len(test), 500)]).argmax(1) == test.y).mean()
+  print('last', last, flush=True)
+  for w, a in zip(model.trainable_variables, averages): w.assign(a)
   logits = np.concatenate([model(test.x[i:i + 500]).numpy() for i in range(0, len(test), 500)])
   return {'accuracy': float((logits.argmax(1) == test.y).mean()), 'epsilon': plan.ledger(cell.rounds).epsilon,
           'noise_multiplier': plan.noise_multiplier}

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
   from tff_vision.learning.algorithm import Algorithm as Algorithm
   from tff_vision.learning.algorithm import Work as Work
   from tff_vision.objectives.metric import Metric as Metric
+  from tff_vision.private_values import *  # noqa: F403
   from tff_vision.progress import show_progress as show_progress
   from tff_vision.runtime.driver.runtimes import open_runtime as open_runtime
-  from tff_vision.private_values import *  # noqa: F403
   from tff_vision.values import *  # noqa: F403
 
 

@@ -202,16 +202,18 @@ class Distributed(client_level.ClientLevel):
 
   def _calibrated(self):
     """Returns the plan with the least noise that meets the target for every client, to a thousandth."""
-    low, high = 1e-2, 1e4
+    return self._least(1e-2, 1e4, lambda plan: plan.ledger(self.rounds).epsilon)
+
+  def _least(self, low, high, cost):
     while high > 1.001 * low:
       middle = math.sqrt(low * high)
       plan = dataclasses.replace(self, noise_multiplier=middle)
-      low, high = (low, middle) if self._meets(plan) else (middle, high)
+      low, high = (low, middle) if self._meets(plan, cost) else (middle, high)
     return dataclasses.replace(self, noise_multiplier=high)
 
-  def _meets(self, plan):
+  def _meets(self, plan, cost):
     try:
-      return plan.ledger(self.rounds).epsilon <= self.target_epsilon
+      return cost(plan) <= self.target_epsilon
     except ValueError:
       # The integers have no room for this much noise: an upper bound of the search, reported when shares are fitted.
       return True

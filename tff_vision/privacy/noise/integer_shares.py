@@ -112,22 +112,11 @@ def epsilon(divergences: np.ndarray, delta: float) -> float:
   return float(rdp.compute_epsilon(ORDERS, divergences, delta)[0])
 
 
-def gap_of_sum(stddev: float, clients: int) -> float:
-  """Returns the distance of a sum of discrete Gaussians from a discrete Gaussian; arXiv:2102.06387, Theorem 1.
-
-  It is the largest difference of the logarithms of their probabilities, for one coordinate.
-
-  Args:
-    stddev: Standard deviation of each summand, in grid steps.
-    clients: The number of summands.
-  """
-  return 10 * sum(math.exp(-2 * math.pi ** 2 * stddev ** 2 * k / (k + 1)) for k in range(1, clients))
-
-
 def _gaussian(shares, clients):
   """arXiv:2102.06387, Theorem 1 with Proposition 13: concentrated DP of a sum of discrete Gaussians."""
   variance = shares.stddev ** 2
-  gap = gap_of_sum(shares.stddev, clients)
+  # The distance of a sum of discrete Gaussians from a discrete Gaussian.
+  gap = 10 * sum(math.exp(-2 * math.pi ** 2 * variance * k / (k + 1)) for k in range(1, clients))
   ratio = shares.sensitivity / math.sqrt(clients * variance)
   root = min(math.sqrt(ratio ** 2 + gap * shares.length / 2), ratio + gap * math.sqrt(shares.length))
   return np.array(ORDERS) * root ** 2 / 2
