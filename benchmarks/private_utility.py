@@ -62,7 +62,6 @@ class Cell:
     num_clients: Number of clients; the images are divided evenly among them.
     scale: Number of clients that each client stands for.
     from_public: Whether the convolutions of `cnn_private` start from those trained on generated handwriting.
-    schedule: How the server's rate changes from step to step, where silos take every step together.
   """
   row: str
   epsilon: float | None
@@ -76,7 +75,6 @@ class Cell:
   images: int | None = None
   scale: int = 1
   from_public: bool = False
-  schedule: configs.ScheduleConfig = configs.ScheduleConfig()
 
   @property
   def key(self) -> str:

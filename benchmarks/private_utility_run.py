@@ -16,7 +16,6 @@ from tff_vision import configs, models
 from tff_vision.aggregation import stack
 from tff_vision.data import build as data_build
 from tff_vision.data import images, preprocess
-from tff_vision.learning import schedules
 from tff_vision.models import scattering
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.privacy.mechanisms import example_plan, example_work, shared_step
@@ -80,9 +79,7 @@ def _by_shares(cell, plan, train, parts, test, seed):
   sizes = [int(np.prod(weight.shape)) for weight in model.trainable_variables]
   momentum = [tf.zeros(weight.shape) for weight in model.trainable_variables]
   data = [(tf.constant(train.x[part]), tf.constant(train.y[part])) for part in parts]
-  averages = [tf.identity(w) for w in model.trainable_variables]
-  factor = schedules.server_schedule(cell.schedule, cell.rounds)
-  for round_num in range(1, cell.rounds + 1):
+  for _ in range(cell.rounds):
     start = tff.learning.models.ModelWeights.from_model(model)
     total = sum(tf.cast(encode(client(start, x, y).update), tf.int64) for x, y in data)
     mean = encoding.decode(total, tf.constant(len(data))) / plan.denominator
@@ -90,12 +87,7 @@ def _by_shares(cell, plan, train, parts, test, seed):
         tf.split(mean, sizes), model.trainable_variables, strict=True)]
     momentum = [_MOMENTUM * m + part for m, part in zip(momentum, gradient, strict=True)]
     for weight, m in zip(model.trainable_variables, momentum, strict=True):
-      weight.assign_sub(cell.server.server_learning_rate * factor(tf.constant(float(round_num))) * m)
-    kept = min(0.99, round_num / (9 + round_num))
-    averages = [kept * a + (1 - kept) * w for a, w in zip(averages, model.trainable_variables)]
-  last = (np.concatenate([model(test.x[i:i + 500]).numpy() for i in range(0, len(test), 500)]).argmax(1) == test.y).mean()
-  print('last', last, flush=True)
-  for w, a in zip(model.trainable_variables, averages): w.assign(a)
+      weight.assign_sub(cell.server.server_learning_rate * m)
   logits = np.concatenate([model(test.x[i:i + 500]).numpy() for i in range(0, len(test), 500)])
   return {'accuracy': float((logits.argmax(1) == test.y).mean()), 'epsilon': plan.ledger(cell.rounds).epsilon,
           'noise_multiplier': plan.noise_multiplier}
