@@ -35,6 +35,11 @@ class ClientImages(abc.ABC):
   def examples(self, client: int) -> Examples:
     """Loads the examples of one client."""
 
+  @property
+  def here(self) -> bool:
+    """Whether this machine has the examples; otherwise `examples` and perhaps `num_examples` raise ValueError."""
+    return True
+
   def __len__(self) -> int:
     return len(self.client_ids)
 
@@ -77,6 +82,10 @@ class CountedClients(ClientImages):
 
   def num_examples(self, client: int) -> int:
     return self.counts[client]
+
+  @property
+  def here(self) -> bool:
+    return self.copies.here
 
   def examples(self, client: int) -> Examples:
     return self.copies.examples(client)
