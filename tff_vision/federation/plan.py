@@ -123,8 +123,7 @@ class Plan:
     for site in self.sites:
       if not site.clients:
         raise ValueError(f'site {site.name} has no clients.')
-    self.experiment()  # Raises if its settings are illegal or do not go together.
-    self.run_by()
+    self.experiment().check(self.run_by())  # Raises if settings are illegal or do not go together.
     if self.rounds != self.config['program']['rounds']:
       raise ValueError(f'the plan has rounds={self.rounds}, and its config rounds={self.config["program"]["rounds"]}.')
 
