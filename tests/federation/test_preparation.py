@@ -122,7 +122,8 @@ def test_faults_of_files_name_the_file(folder):
   made = preparation.prepare(plan, request(folder, missing_classes=True), said.append)
   assert any('mapped to nothing are left out' in one for one in said) and made.clients[0].classes['train'][1] == 0
   (folder / 'map.csv').write_text('well,a\nill,b\n')
-  table.write_text('\n'.join([rows[0] + ',split'] + [f'{row},{"test" if n % 2 else "train"}' for n, row in enumerate(rows[1:])]))
+  splits = ['split', *('test' if number % 2 else 'train' for number in range(len(rows) - 1))]
+  table.write_text('\n'.join(f'{row},{split}' for row, split in zip(rows, splits, strict=True)))
   with pytest.raises(ValueError, match='another image of the same patient'):
     preparation.prepare(plan, request(folder, out=str(folder / 'other')))
   table.write_text('\n'.join(row.rpartition(',')[0] for row in rows))
@@ -146,7 +147,8 @@ def test_folders_of_patients_and_several_clients(tmp_path):
     written(tmp_path / 'raw' / f'p{patient}' / 'ab'[patient % 2] / 'x.png', 10 * patient, size=(16, 12))
   said = []
   made = preparation.prepare(test_plan.made(), request(tmp_path, label_map=None, group_by='folder'), said.append)
-  assert sum(made.clients[0].counts.values()) == 6 and any('is 16x12x1; every image is brought to' in one for one in said)
+  assert sum(made.clients[0].counts.values()) == 6
+  assert any('is 16x12x1; every image is brought to' in one for one in said)
   for client in ('south-1', 'south-2'):
     for number in range(8):
       written(tmp_path / 'two' / client / 'ab'[number % 2] / f'{number}.png', 10 * number)
