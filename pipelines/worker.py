@@ -4,11 +4,14 @@
     python -m pipelines.worker --host=0.0.0.0 --port=8443 --data_root=/srv/images \\
         --tls_cert=hospital-a.crt --tls_key=hospital-a.key --tls_client_ca=ca.crt
 
-docs/how-to/remote.md leads from one machine to a fleet; deploy/ has a systemd unit and container manifests.
+With --approved=approved.json (python -m pipelines.approve), only what it approves passes, and --audit_log has a line for
+every call. docs/how-to/remote.md leads from one machine to a fleet; deploy/ has a systemd unit and container manifests.
 """
 
 import contextlib
+import functools
 import logging
+import pathlib
 import signal
 import sys
 import threading
@@ -30,7 +33,7 @@ def main() -> None:
     signal.signal(number, lambda *_: stopped.set())
   try:
     with contextlib.ExitStack() as stack:
-      worker = stack.enter_context(supervisor.Supervisor(config))
+      worker = stack.enter_context(supervisor.Supervisor(config, _guard(config)))
       if config.health_port is not None:
         stack.enter_context(health_endpoint.served(config.host, config.health_port, worker.serving))
       while not stopped.wait(_SECONDS_BETWEEN_LOOKS):
@@ -39,6 +42,19 @@ def main() -> None:
     logging.error('%s', error)
     sys.exit(1)
   logging.info('stopped')
+
+
+def _guard(config):
+  """Returns what makes the guard of an executor; None without an approval."""
+  if config.approved is None:
+    return None
+  from tff_vision.federation import approval  # Imported late: TensorFlow takes seconds, and other workers need none.
+  from tff_vision.runtime.worker.guard import audit, enforcement, service
+  found = approval.read(pathlib.Path(config.approved), pathlib.Path(config.tls_cert)).rules()
+  log = audit.Log(pathlib.Path(config.audit_log), found.digest)
+  watch = enforcement.Enforcement(found, log)
+  logging.info('site %s: %s', found.site, ', '.join(f'{name}: {number} begun' for name, number in watch.begun.items()))
+  return functools.partial(service.Guard, watch=watch, site=found.site, log=log)
 
 
 if __name__ == '__main__':

@@ -16,8 +16,9 @@ from typing import Any
 from tensorflow.core.framework import graph_pb2, types_pb2
 from tensorflow_federated.proto.v0 import computation_pb2
 
-# Says which Python function makes a gradient graph. An executor makes none, and the text holds a process's counter.
-_IGNORED_ATTRIBUTES = frozenset({'_gradient_op_type'})
+# Say which Python function makes a gradient graph, which an executor does not make, and what a data set is called in
+# statistics. Both hold a process's counter.
+_IGNORED_ATTRIBUTES = frozenset({'_gradient_op_type', 'metadata'})
 _COLOCATED = b'loc:@'
 
 

@@ -18,7 +18,7 @@ class Recording(rules.Watch):
     values: The keys of the terms of all plain values.
     most_clients: The most clients of an executor.
     activities: For each activity, the steps of each time that it was done.
-    leaving: For each activity, what left in each time that it was done.
+    leaving: For each activity, what left in each time that it was done, value by value.
   """
 
   def __init__(self):
@@ -26,22 +26,29 @@ class Recording(rules.Watch):
     self.values: set[str] = set()
     self.most_clients = 0
     self.activities: dict[str, list[list[rules.Step]]] = {}
-    self.leaving: dict[str, list[list[terms.Leaf]]] = {}
+    self.leaving: dict[str, list[list[list[terms.Leaf]]]] = {}
     self._number = 0
     self._steps: list[rules.Step] = []
-    self._leaving: list[terms.Leaf] = []
+    self._leaving: list[list[terms.Leaf]] = []
+    self._sizes: dict[str, list[int]] = {}
+    self._size = 0
     self._lock = threading.Lock()
 
   @contextlib.contextmanager
   def activity(self, name: str) -> Iterator[None]:
     """What is asked for inside is one activity of this name."""
     self._number += 1
-    self._steps, self._leaving = [], []
+    self._steps, self._leaving, self._size = [], [], 0
     yield
     if self._steps:
       self.activities.setdefault(name, []).append(self._steps)
       self.leaving.setdefault(name, []).append(self._leaving)
+      self._sizes.setdefault(name, []).append(self._size)
     self._steps, self._leaving = [], []
+
+  def most_bytes(self, name: str) -> int:
+    """Returns the most bytes that left in one time that an activity was done."""
+    return max(self._sizes[name])
 
   def executor(self, clients: int) -> None:
     self.most_clients = max(self.most_clients, clients)
@@ -67,4 +74,5 @@ class Recording(rules.Watch):
   def leaves(self, answer: bytes) -> None:
     found = executor_pb2.ComputeResponse.FromString(answer).value
     with self._lock:
-      self._leaving.extend(terms.leaves(found))
+      self._leaving.append(list(terms.leaves(found)))
+      self._size += len(answer)

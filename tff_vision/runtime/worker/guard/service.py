@@ -46,6 +46,8 @@ class Guard:
     # Messages are handed over as bytes, where nothing says how to serialize them.
     self._handlers = grpc.method_handlers_generic_handler(_SERVICE, {
         name: grpc.unary_unary_rpc_method_handler(self._handled(name, handle)) for name, handle in handlers.items()})
+    self._health = grpc.method_handlers_generic_handler('grpc.health.v1.Health', {
+        'Check': grpc.unary_unary_rpc_method_handler(self._check_health)})
 
   @contextlib.contextmanager
   def served(self, address: str) -> Iterator[int]:
@@ -54,7 +56,7 @@ class Guard:
     Raises:
       ValueError: The address cannot be listened at.
     """
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(_THREADS), handlers=[self._handlers],
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(_THREADS), handlers=[self._handlers, self._health],
                          options=[*tls.CHANNEL_OPTIONS, ('grpc.so_reuseport', 0)])
     try:
       port = server.add_insecure_port(address)
@@ -94,6 +96,13 @@ class Guard:
           self._write(name, request, begun)
         context.abort(error.code(), error.details())
     return handled
+
+  def _check_health(self, raw, context):
+    """Asks the executor, whose answer says whether it is alive; the coordinator asks every few seconds."""
+    try:
+      return _Request(self._channel, 'Check', raw, context, 'grpc.health.v1.Health').passed_on(wait=True)
+    except grpc.RpcError as error:
+      context.abort(error.code(), error.details())
 
   def _write(self, name, request, begun, bytes_out=None, refused=None):
     if self._log is not None:
@@ -217,10 +226,11 @@ class _Request:
     key: What it is about, for the audit log.
   """
 
-  def __init__(self, channel: grpc.Channel, method: str, raw: bytes, context: grpc.ServicerContext):
+  def __init__(self, channel: grpc.Channel, method: str, raw: bytes, context: grpc.ServicerContext,
+               service: str = _SERVICE):
     self.raw = raw
     self.key: str | None = None
-    self._send = channel.unary_unary(f'/{_SERVICE}/{method}')
+    self._send = channel.unary_unary(f'/{service}/{method}')
     self._context = context
 
   def parsed(self, kind: type[Message]) -> Message:
@@ -232,7 +242,7 @@ class _Request:
       raise rules.Refused('a request is written in another way than it reads.')
     return found
 
-  def passed_on(self) -> bytes:
-    """Sends the bytes to the executor, and returns its answer."""
+  def passed_on(self, *, wait: bool = False) -> bytes:
+    """Sends the bytes to the executor, and returns its answer; `wait`: for an executor that is being started."""
     left = self._context.time_remaining()
-    return self._send(self.raw, timeout=None if left is None or left > _NO_LIMIT else left)
+    return self._send(self.raw, timeout=None if left is None or left > _NO_LIMIT else left, wait_for_ready=wait)
