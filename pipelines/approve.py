@@ -2,9 +2,9 @@
 
     python -m pipelines.approve --plan=plan.json --site=hospital-a --tls_key=hospital-a.key
 
-Every computation is built here, with this installation, from the plan, and compared with those that the plan names. What
-runs, what leaves the site, how often, and what it costs the site's examples is printed; after a yes, `approved.json` holds
-it, signed. `python -m pipelines.worker --approved=approved.json` lets nothing else pass.
+Every computation is built here, with this installation, from the plan, and compared with those that the plan names.
+What runs, what leaves the site, how often, and what it costs the site's examples is printed; after a yes,
+`approved.json` holds it, signed. `python -m pipelines.worker --approved=approved.json` lets nothing else pass.
 """
 
 import pathlib

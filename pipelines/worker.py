@@ -4,8 +4,9 @@
     python -m pipelines.worker --host=0.0.0.0 --port=8443 --data_root=/srv/images \\
         --tls_cert=hospital-a.crt --tls_key=hospital-a.key --tls_client_ca=ca.crt
 
-With --approved=approved.json (python -m pipelines.approve), only what it approves passes, and --audit_log has a line for
-every call. docs/how-to/remote.md leads from one machine to a fleet; deploy/ has a systemd unit and container manifests.
+With --approved=approved.json (python -m pipelines.approve), only what it approves passes, and --audit_log has a line
+for every call. docs/how-to/remote.md leads from one machine to a fleet; deploy/ has a systemd unit and container
+manifests.
 """
 
 import contextlib

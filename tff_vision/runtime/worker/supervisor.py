@@ -37,7 +37,7 @@ class WorkerConfig(runtime_config.ExecutorConfig):
       'bubblewrap', 'bubblewrap shuts the executor in; none means that the machine or container does.',
       choices=SANDBOXES)
   approved: str | None = option.option(
-      None, 'File that python -m pipelines.approve made: nothing else than what it approves passes; unset: whatever the '
+      None, 'File that python -m pipelines.approve made: nothing but what it approves passes; unset: whatever the '
       'coordinator sends runs.')
   audit_log: str = option.option(
       'audit.jsonl', 'With approved: file to which a line is appended for every call; it is also what is counted.')
