@@ -22,7 +22,6 @@ EXAMPLES = (7, 12, 9)
 HE = {'secure': configs.SecureConfig(secure_sum='he')}
 MASKS = {'secure': configs.SecureConfig(secure_sum='masks')}
 EXAMPLE_DP = {'privacy': configs.PrivacyConfig(privacy='example_dp_sgd', clip_norm=1.0, noise_multiplier=1.0)}
-SCAFFOLD = {'algorithm': configs.AlgorithmConfig(algorithm='scaffold')}
 
 
 def plan(folder, rounds=2, **sections):
@@ -66,10 +65,10 @@ def sites(address, watches, logs=(None, None, None)):
     yield tuple(found)
 
 
-def trained(planned, addresses, folder, rounds=2):
+def trained(planned, addresses, folder, rounds=2, base=None):
   """Returns the trained weights after the rounds of a coordinator that has no image, and the faults."""
   (folder / 'plan.json').write_text(planned.to_json())
-  runtime = dataclasses.replace(planned.run_by(), workers=addresses)
+  runtime = dataclasses.replace(planned.run_by(base), workers=addresses)
   made = experiment.from_config(planned.experiment(folder / 'plan.json'), runtime=runtime)
   with runtimes.open_runtime(runtime) as place:
     found = client_data.WorkerData(task=made.problem, folder=runtime.worker_data_dir).count(place)

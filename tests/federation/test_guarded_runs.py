@@ -76,9 +76,8 @@ def test_averaging_through_guards_gives_the_same_bits_and_a_restarted_guard_coun
 
 
 @pytest.mark.ci
-@pytest.mark.parametrize(('sections', 'bound'), [(guarded.HE, 1e-3), (guarded.MASKS, 1e-3), (guarded.SCAFFOLD, 0.0)],
-                         ids=['he', 'masks', 'scaffold'])
-def test_hidden_sums_and_kept_states_pass_untouched(folder, address, tmp_path, sections, bound):
+@pytest.mark.parametrize(('sections', 'bound'), [(guarded.HE, 1e-3), (guarded.MASKS, 1e-3)], ids=['he', 'masks'])
+def test_hidden_sums_pass_untouched(folder, address, tmp_path, sections, bound):
   """The roundings of two runs with hidden sums differ: by one step of the fixed point, or less, a client and round."""
   plain, through, _ = _both_ways(guarded.plan(folder, **sections), folder, address, tmp_path)
   assert all(np.abs(a - b).max() <= bound for a, b in zip(plain, through, strict=True))
