@@ -47,7 +47,8 @@ _SITES_DECIDE = 'the sites of a plan have their clients and their examples'
 _AT_SITES = (
     Limit('data_placement', 'no image is here', ('worker',), How.NEEDS),
     *(Limit(field, _SITES_DECIDE, how=How.UNREAD) for field in (
-        'partition', 'num_clients', 'held_out_clients', 'client_test_fraction', 'test_fraction', 'corrupt_images',
+        'partition', 'num_clients', 'held_out_clients', 'client_test_fraction', 'client_validation_fraction',
+        'test_fraction', 'corrupt_images',
         'label_case', 'finding_separator', 'pixel_range')))
 _IDX = 'IDX files, Keras\'s cache, TFDS'
 DATA_SETS = Kind.of('dataset', (

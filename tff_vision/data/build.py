@@ -33,6 +33,7 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
   seed = seeds.derive(seed, 'data', 'partition')
   who = (ownership.natural if config.partition == 'natural' else ownership.partitioned)(pool, config, seed=seed)
   who = ownership.hold_out_examples(who, config.client_test_fraction, seed=seed)
+  who = ownership.keep_for_validation(who, config.client_validation_fraction, seed=seed)
   notes += who.notes
   trainers = _with_examples(_of_class(who.trainers, pool, config, notes), notes)
   preprocessing, preprocessing_notes = _preprocessing(pool, config)
@@ -43,6 +44,7 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
   notes += _nearly_black(pool, test.examples.x, notes)
   made = images.FederatedImages(
       name=config.dataset, spec=pool.spec, train=_clients(pool, trainers), test=test, unseen=unseen,
+      validation=_validation(pool, trainers),
       preprocessing=preprocessing, notes=(*notes, *preprocessing_notes),
       counted_classes=pool.counted_classes)
   return dataclasses.replace(made, fingerprint=fingerprint.of(made, pool.digest, [owner.train for owner in trainers]))
@@ -99,8 +101,24 @@ def _with_examples(trainers, notes):
   return kept
 
 
+def _validation(pool, trainers):
+  """Returns the validation examples of the clients, which are read when they are used; None: there are none."""
+  names = [owner.name for owner in trainers]
+  parts = [images.ArrayClients(pool.train, [owner.kept_for_validation for owner in trainers], names)]
+  if pool.validation is not None:
+    parts.append(images.ArrayClients(pool.validation, [owner.validation for owner in trainers], names))
+  found = images.JoinedClients(parts=parts)
+  if not any(found.num_examples(client) for client in range(len(names))):
+    return None
+  return _on_devices(found, trainers)
+
+
 def _clients(pool, trainers):
   clients = images.ArrayClients(pool.train, [owner.train for owner in trainers], [owner.name for owner in trainers])
+  return _on_devices(clients, trainers)
+
+
+def _on_devices(clients, trainers):
   if all(owner.device is None for owner in trainers):
     return clients
   return imaging_device.DeviceClients(clients, [owner.device for owner in trainers])

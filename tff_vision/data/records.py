@@ -12,9 +12,13 @@ import tensorflow as tf
 from tff_vision.data import images, one_element
 
 
-def file_name(client: int) -> str:
-  """Returns the name of the file of client number `client`; it does not contain the client's own name."""
-  return f'client_{client:06d}.tfrecord'
+def file_name(client: int, split: str = 'train') -> str:
+  """Returns the name of the file of client number `client`; it does not contain the client's own name.
+
+  Args:
+    split: `train`, or `validation` or `test` for examples that the client does not train on.
+  """
+  return f'client_{client:06d}.tfrecord' if split == 'train' else f'client_{client:06d}.{split}.tfrecord'
 
 
 def write(path: pathlib.Path, examples: images.Examples) -> None:

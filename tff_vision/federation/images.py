@@ -2,7 +2,7 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tff_vision import configs
 from tff_vision.data import build
@@ -12,8 +12,14 @@ from tff_vision.federation import plan as plan_lib
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
 class DistantClients(images_lib.ClientImages):
-  """Clients whose examples are at their sites only."""
+  """Clients whose examples are at their sites only.
+
+  Attributes:
+    ids: Their names.
+    sites: As `sharing_sites`.
+  """
   ids: Sequence[str]
+  sites: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
 
   @property
   def client_ids(self) -> Sequence[str]:
@@ -22,6 +28,10 @@ class DistantClients(images_lib.ClientImages):
   @property
   def here(self) -> bool:
     return False
+
+  @property
+  def sharing_sites(self) -> Mapping[str, Sequence[int]]:
+    return self.sites
 
   def num_examples(self, client: int) -> int:
     """Raises ValueError: only the site knows the number."""
@@ -71,7 +81,9 @@ def of(plan: plan_lib.Plan) -> images_lib.FederatedImages:
   if config.normal_class is not None and config.normal_class not in schema.class_names:
     raise ValueError(f'normal_class={config.normal_class} is no class of the plan; its classes are '
                      f'{", ".join(schema.class_names[:12])}.')
-  return images_lib.FederatedImages(name='plan', spec=spec, train=DistantClients(ids=plan.clients),
+  sites = {site.name: [client for client, number in enumerate(plan.site_of_clients) if number == place]
+           for place, site in enumerate(plan.sites)} if plan.shares_site_metrics else {}
+  return images_lib.FederatedImages(name='plan', spec=spec, train=DistantClients(ids=plan.clients, sites=sites),
                                     preprocessing=chosen, fingerprint={'plan': plan.digest})
 
 

@@ -123,8 +123,7 @@ class Plan:
     for site in self.sites:
       if not site.clients:
         raise ValueError(f'site {site.name} has no clients.')
-    self.experiment()  # Raises if its settings are illegal or do not go together.
-    self.run_by()
+    self.experiment().check(self.run_by())  # Raises if settings are illegal or do not go together.
     if self.rounds != self.config['program']['rounds']:
       raise ValueError(f'the plan has rounds={self.rounds}, and its config rounds={self.config["program"]["rounds"]}.')
 
@@ -163,26 +162,22 @@ class Plan:
     found = None if path is None else os.path.abspath(path)
     return dataclasses.replace(config, data=dataclasses.replace(config.data, data_dir=found))
 
-  def run_by(self, base: runtime_config.RuntimeConfig | None = None) -> runtime_config.RuntimeConfig:
+  def run_by(self, *, local_workers: int | None = None) -> runtime_config.RuntimeConfig:
     """Returns the runtime of the sites' workers, each of which reads its own clients' files.
 
     Args:
-      base: What belongs to the coordinator's machine, such as its certificate, and what is given anew instead of the
-        plan's; None: the defaults. With `local_workers`, these stand in for the sites.
+      local_workers: So many workers on this machine stand in for the sites; None: the sites' own.
 
     Raises:
       ValueError: A value is illegal, or `local_workers` is not the number of sites.
     """
-    base = base or runtime_config.RuntimeConfig()
-    if base.local_workers not in (None, len(self.sites)):
-      raise ValueError(f'local_workers={base.local_workers} stand in for the sites of the plan, and it has '
+    if local_workers not in (None, len(self.sites)):
+      raise ValueError(f'local_workers={local_workers} would stand in for the sites of the plan, and it has '
                        f'{len(self.sites)}.')
-    known, own = dataclasses.asdict(runtime_config.RuntimeConfig()), dataclasses.asdict(base)
-    planned = {name: value for name, value in self.runtime.items() if own[name] == known[name]}
-    here = {} if base.local_workers else {'workers': tuple(site.address for site in self.sites)}
-    return dataclasses.replace(
-        base, runtime='workers', data_placement='worker',
-        clients_on_workers=tuple(str(len(site.clients)) for site in self.sites), **planned, **here)
+    return runtime_config.RuntimeConfig(
+        runtime='workers', data_placement='worker', local_workers=local_workers,
+        workers=() if local_workers else tuple(site.address for site in self.sites),
+        clients_on_workers=tuple(str(len(site.clients)) for site in self.sites), **self.runtime)
 
   def check_software(self) -> None:
     """Raises ValueError if this installation is not of the versions that made the plan."""
