@@ -36,11 +36,10 @@ def main() -> None:
       raise ValueError(f'{flag.name} is missing.')
   plan = plan_lib.read(_PLAN.value)
   plan.check_software()
-  examples = _numbers(_EXAMPLES.value)
 
   from tff_vision.federation import approval, rehearsal, words  # Late: TensorFlow takes seconds.
   approval.site_number(plan, _SITE.value)
-  rehearsed = rehearsal.rehearse(plan, examples)
+  rehearsed = rehearsal.rehearse(plan, rehearsal.numbers(_EXAMPLES.value))
   approved = approval.of(plan, _SITE.value, rehearsed, spare_rounds=_SPARE_ROUNDS.value, days=_DAYS.value)
   for line in words.lines(plan, approved, rehearsed):
     print(line)
@@ -50,12 +49,6 @@ def main() -> None:
     sys.exit(1)
   approval.write(approved, pathlib.Path(_OUT.value), pathlib.Path(_TLS_KEY.value))
   print(f'approved: {_OUT.value}')
-
-
-def _numbers(texts):
-  if wrong := [text for text in texts if not text.strip().isdecimal()]:
-    raise ValueError(f'examples must be whole numbers, found {wrong[0]!r}.')
-  return [int(text) for text in texts]
 
 
 def _check_cost(approved):

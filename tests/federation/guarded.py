@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 
 from tests import tiny
-from tff_vision import configs, experiment
+from tff_vision import assembly, configs, experiment
 from tff_vision.configs import runtime_config
 from tff_vision.data import images as images_lib
 from tff_vision.data import records
@@ -40,7 +40,8 @@ def write_files(folder):
   """Writes the examples of the sites' clients."""
   clients = tiny.federated_images(EXAMPLES).train
   for client in range(len(EXAMPLES)):
-    records.write(folder / records.file_name(client), clients.examples(client))
+    for split in ('train', 'test'):
+      records.write(folder / records.file_name(client, split), clients.examples(client))
 
 
 @contextlib.contextmanager
@@ -65,10 +66,10 @@ def sites(address, watches, logs=(None, None, None)):
     yield tuple(found)
 
 
-def trained(planned, addresses, folder, rounds=2, base=None):
+def trained(planned, addresses, folder, rounds=2, **tls):
   """Returns the trained weights after the rounds of a coordinator that has no image, and the faults."""
   (folder / 'plan.json').write_text(planned.to_json())
-  runtime = dataclasses.replace(planned.run_by(base), workers=addresses)
+  runtime = dataclasses.replace(planned.run_by(), workers=addresses, **tls)
   made = experiment.from_config(planned.experiment(folder / 'plan.json'), runtime=runtime)
   with runtimes.open_runtime(runtime) as place:
     found = client_data.WorkerData(task=made.problem, folder=runtime.worker_data_dir).count(place)
@@ -82,4 +83,7 @@ def trained(planned, addresses, folder, rounds=2, base=None):
       with place.cohort(range(3), 3):
         prepared.data.present(range(3))
       state = prepared.next(state, round_num, range(3)).state
+    evaluated = assembly.evaluations(made.config, prepared.task, prepared.plan, place=place, runtime=runtime)
+    if evaluated.test is not None:
+      assert evaluated.test(prepared.weights(state))['examples'] == sum(EXAMPLES)
     return [np.asarray(one) for one in prepared.weights(state).trainable], place.take_faults()

@@ -8,7 +8,6 @@ import pytest
 
 from tests.federation import guarded
 from tests.runtime import workers
-from tff_vision.configs import runtime_config
 from tff_vision.runtime.driver import stub
 from tff_vision.runtime.worker import certificate_authority
 
@@ -52,13 +51,12 @@ def test_a_plan_from_its_approval_to_weights(run_pipeline, tmp_path):
           f'--audit_log={tmp_path}/{site.name}.jsonl', f'--tls_cert={key.with_suffix(".crt")}',
           f'--tls_client_ca={tmp_path}/ca.crt'))
     addresses = tuple(worker.wait_until_healthy().address for worker in started)
-    base = runtime_config.RuntimeConfig(
-        runtime='workers', workers=addresses, data_placement='worker', tls_ca=str(tmp_path / 'ca.crt'),
-        tls_cert=str(tmp_path / 'coordinator.crt'), tls_key=str(tmp_path / 'coordinator.key'))
-    weights, faults = guarded.trained(plan, addresses, tmp_path, rounds=1, base=base)
+    tls = {'tls_ca': str(tmp_path / 'ca.crt'), 'tls_cert': str(tmp_path / 'coordinator.crt'),
+           'tls_key': str(tmp_path / 'coordinator.key')}
+    weights, faults = guarded.trained(plan, addresses, tmp_path, rounds=1, **tls)
     assert not faults and all(np.isfinite(one).all() for one in weights)
     with pytest.raises(stub.RefusedByWorker, match='site .*: a round of training: 1 have begun, and 1 are approved'):
-      guarded.trained(plan, addresses, tmp_path, rounds=1, base=base)
+      guarded.trained(plan, addresses, tmp_path, rounds=1, **tls)
     lines = [json.loads(line) for line in (tmp_path / 'south.jsonl').read_text().splitlines()]
     assert sum(line['what'] == 'begins' and line['activity'] == 'a round of training' for line in lines) == 1
   finally:

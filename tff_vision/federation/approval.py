@@ -18,6 +18,8 @@ from tff_vision.runtime.worker.guard import rules
 VERSION = 1
 # What is asked for beside rounds, such as numbers of images: for each round, and for each time that a run begins anew.
 _ASKED_BESIDE = 100
+# At the end of a run, and of one that was resumed then.
+_TESTS = 3
 # More than what was rehearsed: a scalar has another length in another round.
 _BYTES_FACTOR = 1.05
 
@@ -71,12 +73,12 @@ def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_
   number = site_number(plan, site)
   check_computations(plan, rehearsed)
   recorded, rounds = rehearsed.sites[number], plan.rounds + spare_rounds
-  activities = tuple(_activity(name, steps, rounds) for name, steps in recorded.activities.items())
+  activities = tuple(_activity(plan, name, steps, rounds) for name, steps in recorded.activities.items())
   size = sum(recorded.most_bytes(one.name) * one.most for one in activities)
   expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
   return Approval(
       site=site, plan=plan.digest, expires=expires.isoformat(timespec='seconds'),
-      computations=tuple(sorted(recorded.computations)), names=rehearsal.names(plan, number),
+      computations=tuple(sorted(recorded.computations)), names=rehearsal.names(plan, number, recorded.activities),
       values=tuple(sorted(recorded.values)), activities=activities, most_clients=recorded.most_clients,
       most_bytes=int(size * _BYTES_FACTOR), epsilon=_epsilon(plan, number, rehearsed, rounds))
 
@@ -146,11 +148,13 @@ def _of_json(content: Mapping[str, Any], what: str) -> Approval:
       epsilon=tuple((int(rounds), float(epsilon)) for rounds, epsilon in part.list('epsilon')))
 
 
-def _activity(name: str, times: Sequence[Sequence[rules.Step]], rounds: int) -> rules.Activity:
-  trains = name == rehearsal.ROUND
+def _activity(plan: plan_lib.Plan, name: str, times: Sequence[Sequence[rules.Step]], rounds: int) -> rules.Activity:
   # In the order in which they were rehearsed, each once.
   orders = tuple(dict.fromkeys(rules.shortened(steps) for steps in times))
-  return rules.Activity(name=name, orders=orders, most=rounds if trains else rounds + _ASKED_BESIDE, trains=trains)
+  most = {rehearsal.ROUND: rounds, rehearsal.VALIDATION: rounds // plan.config['program']['rounds_per_evaluation'] + 3,
+          rehearsal.TEST: _TESTS}
+  return rules.Activity(name=name, orders=orders, most=most.get(name, rounds + _ASKED_BESIDE),
+                        trains=name == rehearsal.ROUND)
 
 
 def _epsilon(plan, site, rehearsed, rounds) -> tuple[tuple[int, float], ...]:

@@ -10,11 +10,10 @@ import contextlib
 import dataclasses
 import pathlib
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from tff_vision import experiment, tasks
+from tff_vision import assembly, experiment, tasks
 from tff_vision.accounting import ledger as ledger_lib
-from tff_vision.configs import runtime_config
 from tff_vision.data import images as images_lib
 from tff_vision.data import records
 from tff_vision.experiment import planning, training
@@ -26,6 +25,7 @@ from tff_vision.runtime.worker import worker_process
 from tff_vision.runtime.worker.guard import recording, service
 
 COUNT, PRESENT, ROUND = 'asking for numbers of images', 'asking for files', 'a round of training'
+VALIDATION, TEST = 'an evaluation on validation images', 'an evaluation on test images'
 _ROUNDS = 2
 # Where the number of images changes no computation, any number does.
 _EXAMPLES = 100
@@ -71,6 +71,8 @@ def rehearse(plan: plan_lib.Plan, examples: Sequence[int] = ()) -> Rehearsal:
     ValueError: The experiment cannot be run; the numbers are needed and not known.
   """
   counts = _counts(plan, examples)
+  if number := plan.experiment().algorithm.personalize_epochs:
+    raise ValueError(f'personalize_epochs={number} cannot be rehearsed, so that sites cannot approve it; set 0.')
   with contextlib.ExitStack() as stack:
     folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='tff_vision-rehearsal-')))
     made, place, sites = stack.enter_context(_opened(plan, folder))
@@ -86,7 +88,17 @@ def rehearse(plan: plan_lib.Plan, examples: Sequence[int] = ()) -> Rehearsal:
         data.present(cohort)
       with _noted(sites, ROUND):
         state = prepared.next(state, round_num, cohort).state
+    evaluated = assembly.evaluations(made.config, planned.task, planned.plan, made.runtime, place)
+    for name, evaluate in ((VALIDATION, evaluated.validation), (TEST, evaluated.test)):
+      if evaluate is not None:
+        with _noted(sites, name):
+          evaluate(prepared.weights(state))
     return Rehearsal(sites=sites, privacy=planned.plan, hides=prepared.secure_sum)
+
+
+def named(plan: plan_lib.Plan, examples: Sequence[int] = ()) -> plan_lib.Plan:
+  """Returns the plan with the digests of all its computations. Args, raises: as `rehearse`."""
+  return dataclasses.replace(plan, computations=rehearse(plan, examples).computations)
 
 
 @contextlib.contextmanager
@@ -101,7 +113,7 @@ def _opened(plan, folder) -> Iterator[tuple[experiment.Experiment, object, list[
       sites.append(recording.Recording())
       guard = service.Guard(f'127.0.0.1:{worker.port}', sites[-1], site=site.name)
       addresses.append(f'127.0.0.1:{stack.enter_context(guard.served("127.0.0.1:0"))}')
-    runtime = dataclasses.replace(plan.run_by(runtime_config.RuntimeConfig()), workers=tuple(addresses))
+    runtime = dataclasses.replace(plan.run_by(), workers=tuple(addresses))
     (folder / 'plan.json').write_text(plan.to_json())
     made = experiment.from_config(plan.experiment(folder / 'plan.json'), runtime=runtime)
     planning.check(made)
@@ -117,8 +129,9 @@ def _noted(sites, name):
 
 
 def _cohorts(made, population) -> list[list[int]]:
-  """Returns cohorts of the run's size, together with every client, and at least two of them."""
-  size = min(population, made.config.cohort.cohort_size)
+  """Returns cohorts as large as any of the run, with every client in one of them; at least two."""
+  secure = made.config.secure
+  size = population if secure.secure_sum == 'none' else min(population, secure.secure_clients_max)
   rounds = max(_ROUNDS, -(-population // size))
   return [sorted((size * number + step) % population for step in range(size)) for number in range(rounds)]
 
@@ -138,8 +151,17 @@ def _counted(problem: tasks.Problem, counts: Sequence[int]) -> tasks.Problem:
   return dataclasses.replace(problem, images=dataclasses.replace(problem.images, train=clients))
 
 
-def names(plan: plan_lib.Plan, site: int) -> tuple[str, ...]:
-  """Returns the names of the files of a site's clients, as its executor sees them."""
-  folder = plan.run_by().worker_data_dir
-  return tuple(f'{folder.rstrip("/")}/{records.file_name(client)}'
+def names(plan: plan_lib.Plan, site: int, activities: Collection[str]) -> tuple[str, ...]:
+  """Returns the names of the files of a site's clients that the activities read, as its executor sees them."""
+  folder = plan.run_by().worker_data_dir.rstrip('/')
+  splits = [split for split, read_by in (('train', ROUND), ('validation', VALIDATION), ('test', TEST))
+            if read_by in activities]
+  return tuple(f'{folder}/{records.file_name(client, split)}' for split in splits
                for client, of in enumerate(plan.site_of_clients) if of == site)
+
+
+def numbers(texts: Sequence[str]) -> list[int]:
+  """Returns the numbers of examples that a flag gives; raises ValueError for anything else."""
+  if wrong := [text for text in texts if not text.strip().isdecimal()]:
+    raise ValueError(f'examples must be whole numbers, found {wrong[0]!r}.')
+  return [int(text) for text in texts]

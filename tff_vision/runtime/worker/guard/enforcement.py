@@ -23,15 +23,16 @@ class _Place:
 
 @dataclasses.dataclass
 class _Running:
-  """The activity in progress.
+  """The activity in progress, or those of which it may be one: two may begin in the same way.
 
   Attributes:
-    places: Where in its orders it may be.
+    places: Where in its orders each of them may be.
+    counted: Whether it is known which one it is, and counted.
     used: For each term called, the names of data in its arguments so far.
   """
-  activity: rules.Activity
   number: int
-  places: set[_Place]
+  places: dict[rules.Activity, set[_Place]]
+  counted: bool = False
   used: dict[str, set[str]] = dataclasses.field(default_factory=dict)
 
 
@@ -122,30 +123,48 @@ class Enforcement(rules.Watch):
       return False
     if running.used.get(step.key, set()) & set(names):  # A client takes part once in a round.
       return False
-    places = {after for place in running.places for after in _next(running.activity.orders[place.order], place, step)}
+    places = {activity: after for activity, before in running.places.items()
+              if (after := {one for place in before for one in _next(activity.orders[place.order], place, step)})}
     if not places:
       return False
     running.places = places
-    running.used.setdefault(step.key, set()).update(names)
+    self._count(step, names)
     return True
 
   def _begin(self, step, names, made_in):
-    """Begins the activity that has this step first."""
-    for activity in self._rules.activities:
-      places = {_Place(number, 0, 1, 0) for number, order in enumerate(activity.orders) if order[0].steps[0] == step}
-      if not places:
-        continue
-      if made_in:
-        raise rules.Refused(f'{activity.name}: its first call has results of another round in its argument.')
-      if self._begun[activity.name] >= activity.most:
-        raise rules.Refused(f'{activity.name}: {self._begun[activity.name]} have begun, and {activity.most} are '
-                            'approved.')
+    """Begins the activity that has this step first; returns its number."""
+    found = {activity: places for activity in self._rules.activities
+             if (places := {_Place(number, 0, 1, 0) for number, order in enumerate(activity.orders)
+                            if order[0].steps[0] == step})}
+    if not found:
+      raise rules.Refused(self._why_not(step, 'a call came', made_in))
+    if made_in:
+      raise rules.Refused(f'{next(iter(found)).name}: its first call has results of another round in its argument.')
+    self._number += 1
+    self._running = _Running(self._number, found)
+    self._count(step, names)
+    return self._number
+
+  def _count(self, step, names):
+    """Notes a step that was taken; counts the activity once it is known, and before any data are read for it."""
+    running = self._running
+    running.used.setdefault(step.key, set()).update(names)
+    if running.counted:
+      return
+    left = {activity: places for activity, places in running.places.items()
+            if self._begun[activity.name] < activity.most}
+    if not left:
+      activity = next(iter(running.places))
+      self._running = None
+      raise rules.Refused(f'{activity.name}: {self._begun[activity.name]} have begun, and {activity.most} are '
+                          'approved.')
+    if len(left) == 1 or names:
+      activity = next(iter(left))
+      left = {activity: left[activity]}
       self._begun[activity.name] += 1
-      self._number += 1
       self._log.begin(activity.name)
-      self._running = _Running(activity, self._number, places, {step.key: set(names)})
-      return self._number
-    raise rules.Refused(self._why_not(step, 'a call came', made_in))
+      running.counted = True
+    running.places = left
 
   def _why_not(self, step, what, made_in):
     """Returns why a step does not fit."""
@@ -157,7 +176,8 @@ class Enforcement(rules.Watch):
       return f'{what} that needs others before it.'
     if not made_in <= {self._running.number}:
       return f'{what} with results of an earlier round.'
-    return f'{what} out of order: {self._running.activity.name} goes on in another way.'
+    name = ' or '.join(activity.name for activity in self._running.places)
+    return f'{what} out of order: {name} goes on in another way.'
 
 
 def _next(order: Sequence[rules.Block], place: _Place, step: rules.Step) -> Iterator[_Place]:
