@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def _check_records(config):
-  """Refuses records that are not those that pipelines.prepare wrote, for the approved plan; others are not checked."""
+  """Refuses records that are not those that pipelines.prepare wrote, or of another site; others are not checked."""
   folder = None if config.data_root is None else pathlib.Path(config.data_root)
   if folder is None or not (folder / site_manifest.NAME).exists():
     return
@@ -64,10 +64,9 @@ def _check_records(config):
   if config.approved is not None:
     from tff_vision.federation import approval  # Imported late, as in `_guard`.
     approved = approval.read(pathlib.Path(config.approved), pathlib.Path(config.tls_cert))
-    for what, mine, other in (('plan', prepared.plan, approved.plan), ('site', prepared.site, approved.site)):
-      if mine != other:
-        raise ValueError(f'data_root={config.data_root} was prepared for the {what} {mine[:16]}, and approved='
-                         f'{config.approved} is for {other[:16]}: prepare or approve again.')
+    if prepared.site != approved.site:
+      raise ValueError(f'data_root={config.data_root} was prepared for the site {prepared.site}, and approved='
+                       f'{config.approved} is for {approved.site}.')
 
 
 def _guard(config):

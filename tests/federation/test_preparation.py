@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.federation import test_plan
+from tff_vision import configs
 from tff_vision.data import images, records
 from tff_vision.federation import images as federated
 from tff_vision.federation import preparation, site_manifest
@@ -76,7 +77,8 @@ def test_records_hold_every_image_once_with_the_plans_label_and_no_patient_twice
 def test_a_changed_missing_or_foreign_record_and_another_plan_are_refused(folder):
   plan = test_plan.made()
   made = preparation.prepare(plan, request(folder))
-  with pytest.raises(ValueError, match='prepared for another plan'):
+  made.check(folder / 'out', test_plan.made(program=configs.ProgramConfig(rounds=3)))
+  with pytest.raises(ValueError, match='prepared for a plan with another kind of images'):
     made.check(folder / 'out', test_plan.made(schema={'class_names': ('a', 'c')}))
   file = folder / 'out' / records.file_name(0, 'test')
   content = file.read_bytes()

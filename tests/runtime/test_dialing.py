@@ -145,8 +145,8 @@ def test_a_site_can_be_called_at_its_own_address_only_and_do_nothing_else(tmp_pa
           one[2:].split('=', 1) for one in options(pki, port, site, 0, dial_as=address, **more)))
       folder = tmp_path / f'{time.monotonic_ns()}'
       folder.mkdir()
-      done = subprocess.run(dialing.command(config, 9, folder), stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                            timeout=60, check=False)
+      done = subprocess.run(dialing.command(config, 9, folder), stdin=subprocess.DEVNULL, capture_output=True,
+                            text=True, timeout=60, check=False)
       assert done.returncode != 0
       return done.stderr
 

@@ -282,7 +282,8 @@ def _written(plan, site, table, spec, out):
         counts[split], patients[split] = len(mine), len(set(table.group[mine].tolist()))
         classes[split] = _per_class(table.y[mine], len(plan.schema.class_names))
       clients.append(site_manifest.Client(name=name, number=number, counts=counts, patients=patients, classes=classes))
-    made = site_manifest.SiteManifest(plan=plan.digest, site=site.name, clients=tuple(clients), files=digests)
+    made = site_manifest.SiteManifest(plan=site_manifest.data_digest(plan), site=site.name, clients=tuple(clients),
+                                      files=digests)
     (folder / site_manifest.NAME).write_text(made.to_json())
     if out.exists():
       out.rmdir()

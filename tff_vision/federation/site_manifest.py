@@ -39,7 +39,13 @@ class Client:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SiteManifest:
-  """Attributes: plan: Digest of the plan; site: Name of the site in it; files: Name of a record file -> SHA-256."""
+  """What a site has prepared.
+
+  Attributes:
+    plan: `data_digest` of the plan for which it was prepared.
+    site: Name of the site in the plan.
+    files: Name of a record file -> SHA-256 of its content.
+  """
   version: int = VERSION
   plan: str
   site: str
@@ -60,9 +66,9 @@ class SiteManifest:
       ValueError: The records were prepared for another plan, or a file is missing, changed or unknown.
     """
     folder = pathlib.Path(folder)
-    if plan is not None and plan.digest != self.plan:
-      raise ValueError(f'{folder / NAME} was prepared for another plan (digest {self.plan[:12]}, and this one is '
-                       f'{plan.digest[:12]}): run pipelines.prepare again with this plan.')
+    if plan is not None and data_digest(plan) != self.plan:
+      raise ValueError(f'{folder / NAME} was prepared for a plan with another kind of images or other sites: run '
+                       'pipelines.prepare again with this plan.')
     there = {path.name for path in folder.glob('*.tfrecord')}
     for name in sorted(set(self.files) - there):
       raise ValueError(f'{folder / name} is missing, and {NAME} lists it: run pipelines.prepare again.')
@@ -71,6 +77,13 @@ class SiteManifest:
     for name, digest in sorted(self.files.items()):
       if digest_of(folder / name) != digest:
         raise ValueError(f'{folder / name} has changed since it was prepared: run pipelines.prepare again.')
+
+
+def data_digest(plan: plan_lib.Plan) -> str:
+  """Returns the SHA-256 of what a plan says of images and clients; how they are trained on may change."""
+  said = plan.described()
+  clients = [[site['name'], site['clients']] for site in said['sites']]
+  return hashlib.sha256(json.dumps([said['schema'], clients], sort_keys=True).encode()).hexdigest()
 
 
 def digest_of(path: pathlib.Path) -> str:

@@ -87,7 +87,8 @@ def command(config: dial_config.DialConfig, port: int, folder: pathlib.Path) -> 
   known.write_text(f'doorway {" ".join(public[:2])}\n')
   path = lambda name: os.path.abspath(os.path.expanduser(name))
   bare = host.strip('[]')
-  verified = ['-verify_ip' if bare.replace('.', '').isdigit() or ':' in bare else '-verify_hostname', bare]
+  name = config.dial_name or bare
+  verified = ['-verify_ip' if name.replace('.', '').isdigit() or ':' in name else '-verify_hostname', name]
   tunnel = ['openssl', 's_client', '-quiet', '-verify_quiet', '-verify_return_error', '-tls1_3', '-connect',
             f'{host}:{doorway}', '-CAfile', path(config.dial_ca), '-no-CApath', '-no-CAstore', *verified,
             *(['-proxy', config.dial_proxy] if config.dial_proxy else [])]
