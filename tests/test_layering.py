@@ -30,6 +30,8 @@ ALLOWED = {
     'assembly': {'runtime', 'audit', 'learning', 'tasks', 'aggregation', 'privacy', 'data', 'client_state'},
     'experiment': {'assembly', 'audit', 'program', 'report', 'export', 'runtime', 'learning', 'tasks', 'aggregation',
                    'privacy', 'accounting', 'data', 'objectives', 'client_state'},
+    'federation': {'assembly', 'experiment', 'report', 'runtime', 'program', 'learning', 'tasks', 'models', 'data',
+                   'objectives', 'aggregation', 'privacy', 'accounting', 'secure'},
     'testing': {'experiment', 'program', 'runtime', 'learning', 'tasks', 'models', 'data',
                 'objectives'},
     'studies': {'experiment', 'accounting', 'program', 'report', 'runtime', 'learning', 'tasks', 'data', 'models'},

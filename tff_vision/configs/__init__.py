@@ -47,7 +47,8 @@ _NEW_IN: Mapping[int, frozenset[str]] = {
     2: frozenset(('model_option', 'imports', 'algorithm_option', 'loss', 'loss_option', 'aggregator_option',
                   'pixel_range', 'label_case', 'finding_separator', 'secure_statistical_bits')),
     3: frozenset(('example_noise', 'example_adaptive_clip', 'example_average', 'example_copies', 'example_shift',
-                  'example_mirror', 'audit_canaries', 'audit_confidence'))}
+                  'example_mirror', 'audit_canaries', 'audit_confidence', 'client_validation_fraction', 'select_best',
+                  'patience'))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,8 +57,17 @@ class ProgramConfig:
   rounds: int = option.option(80, 'Rounds of training.')
   rounds_per_evaluation: int = option.option(10, 'Evaluate every so many rounds.')
   seed: int = option.option(0, 'Fixes data split, cohorts, initial weights and order of examples.')
+  select_best: str | None = option.option(
+      None, 'Keep the model of the round that is best by this metric (accuracy, auc, loss) on the clients\' validation '
+      'examples, added up over clients as whole numbers; unset: of the last round.')
+  patience: int | None = option.option(
+      None, 'End after so many evaluations in which select_best finds no better model; unset: after all rounds.')
 
   def __post_init__(self):
+    if self.patience is not None:
+      validate.positive(patience=self.patience)
+      if self.select_best is None:
+        raise ValueError(f'patience={self.patience} has no effect without select_best, which says what is better.')
     validate.positive(rounds=self.rounds, rounds_per_evaluation=self.rounds_per_evaluation)
     validate.non_negative(seed=self.seed)
 

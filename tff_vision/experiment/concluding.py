@@ -20,7 +20,7 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
              outcome: loop.Outcome, *, clock: content_lib.Clock, place: Any, task: tasks.Task,
              plan: plan_lib.PrivacyPlan, evaluator: evaluation.Evaluator, secure_sum: Mapping[str, Any],
              client_traffic: round_record.Traffic, audit: run_audit.RunAudit | None, program: configs.ProgramConfig,
-             budget: Mapping[str, Any] | None) -> Mapping[str, Any]:
+             evaluations: assembly.Evaluations, budget: Mapping[str, Any] | None) -> Mapping[str, Any]:
   """Exports the model, writes the report, and wipes what the privacy guarantee requires to be wiped.
 
   Returns the content of report.json.
@@ -30,6 +30,7 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
     plan: The privacy plan, charged with the whole run.
     audit: The audit of the run by its canaries; None: there are no canaries.
     program: The program, with the number of rounds that the budget allows.
+    evaluations: Those on examples that the clients have.
     budget: The totals of the budget over several runs; None: there is no such budget.
   """
   config = made.config
@@ -40,6 +41,13 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
   content |= {'personal': personal, 'secure_sum': secure_sum,
               'warnings': health.warnings(outcome.history, content['evaluation'], task.images.test.examples, config),
               'traffic': content_lib.traffic(outcome.history, client_traffic)}
+  if outcome.best_round is not None:
+    content['selection'] = {'metric': config.program.select_best, 'round': outcome.best_round,
+                            'stopped_early': len(outcome.history) < program.rounds}
+  if evaluations.test is not None:
+    found = evaluations.test(outcome.weights)
+    content |= {'evaluation': found['evaluation'], 'federated': found}
+    content['dataset'] |= {'num_test_examples': found['examples']}
   if audit is not None:
     audit.report_into(content, plan, functools.partial(
         secured.check_run, config.secure, rounds=program.rounds, run_dir=directory.path))

@@ -15,7 +15,7 @@ from tff_vision.configs import budget_file_config
 from tff_vision.experiment import concluding, definition, planning, result, training
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import journal as journal_lib
-from tff_vision.program import json_file, loop, managers, run_directory
+from tff_vision.program import json_file, loop, managers, run_directory, selection
 from tff_vision.report import content as content_lib
 from tff_vision.runtime.driver import runtimes
 
@@ -73,6 +73,7 @@ def _run(made, launch, watcher):
     planned = ready or plan(assembly.counted(problem, made.runtime, place, journal.example_counts))
     audit = run_audit.begin(made.config, planned.task, planned.plan, secret, directory.canaries, place)
     prepared = training.Training.prepare(made, planned, place, directory.client_states, audit=audit)
+    evaluations = assembly.evaluations(made.config, planned.task, planned.plan, made.runtime, place)
     charged = budget_charge.Charge(budget, run=secret, data=planning.fingerprint(planned.task.images),
                                    delta=getattr(planned.plan, 'delta', None), label=f'run_dir={launch.run_dir}')
     charged.reserve(planned.plan.spent(planned.program.rounds))
@@ -82,7 +83,7 @@ def _run(made, launch, watcher):
     clock.setup_done()
     journal.note_counts(planned.plan.example_counts)
     try:
-      outcome = asyncio.run(_rounds(prepared, directory, journal, charged, watcher))
+      outcome = asyncio.run(_rounds(prepared, evaluations, directory, journal, charged, watcher))
     except BaseException:
       if journal.past() == plan_lib.Past():
         charged.release()
@@ -94,18 +95,20 @@ def _run(made, launch, watcher):
     content = concluding.conclude(
         made, launch, directory, outcome, clock=clock, place=place, task=planned.task,
         plan=planned.plan.charged(past), evaluator=prepared.evaluator, secure_sum=prepared.secure_sum,
-        client_traffic=prepared.traffic, audit=audit, program=planned.program,
+        client_traffic=prepared.traffic, audit=audit, program=planned.program, evaluations=evaluations,
         budget=None if totals is None else {**totals.to_dict(), 'file': budget.budget_file})
   return result.RunResult(directory=directory, report=content, rounds=len(outcome.history), experiment=made)
 
 
-async def _rounds(prepared, directory, journal, charged, watcher):
+async def _rounds(prepared, evaluations, directory, journal, charged, watcher):
   """Trains from the latest checkpoint in an open run folder to the end."""
   planned, config = prepared.planned, prepared.made.config
   rounds = loop.Training(
       process=prepared.parts.process, client_data=prepared.parts.data, place=prepared.place, task=prepared.joined,
       plan=planned.plan, program=planned.program, traffic=prepared.traffic, evaluator=prepared.evaluator,
-      own_models=prepared.parts.own_models, observer=prepared.audit)
+      own_models=prepared.parts.own_models, observer=prepared.audit, validate=evaluations.validation,
+      selection=selection.of(config.program.select_best, config.program.patience, planned.task.objective,
+                             evaluations.measures))
   books = loop.Books(
       journal=journal, managers=managers.Managers.in_directory(
           directory, wiped=config.promises, timeless=not planned.plan.releases_exact_metrics),

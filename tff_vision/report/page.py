@@ -34,7 +34,8 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
   history = [entry for entry in report.get('history') or () if numbers.is_finite(entry.get('round'))]
   dataset = tables.part(report, 'dataset')
   seconds = {k: v for k, v in tables.part(report, 'seconds').items() if numbers.is_finite(v) and k != 'total'}
-  shown = images if images is not None and len(images.train) and released.training_data_shown(report) else None
+  is_shown = images is not None and len(images.train) and images.train.here and released.training_data_shown(report)
+  shown = images if is_shown else None
   mix = partition.class_mix(shown) if shown else None
   return pages.render('report.html.j2', dict(
       name=str(dataset.get('name', 'images')),

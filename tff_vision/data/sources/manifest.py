@@ -1,4 +1,4 @@
-"""Reads a table of image files: path,label[,client][,split], or a column of 0 and 1 for each finding."""
+"""Reads a table of image files: path,label[,client][,split][,patient], or a column of 0 and 1 for each finding."""
 
 import codecs
 import csv
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from tff_vision.data.sources import listing
 
 NAME = 'manifest.csv'
-_READ = ('path', 'label', 'client', 'split')
+_READ = ('path', 'label', 'client', 'split', 'patient')
 _BETWEEN = '\x1f'
 _YES, _NO = {'1', '1.0', 'true', 'yes'}, {'0', '0.0', 'false', 'no'}
 
@@ -66,6 +66,7 @@ def read(path: pathlib.Path) -> listing.Listing:
   return listing.Listing(
       paths=files, labels=labels, clients=[row.get('client') for row in table],
       splits=[listing.split_of(row['split']) if 'split' in columns else None for row in table],
+      patients=[row['patient'] for row in table] if 'patient' in columns else None,
       separator=_BETWEEN if findings else None, notes=notes)
 
 
