@@ -10,7 +10,7 @@ import numpy as np
 from tff_vision.report import number_format as numbers
 from tff_vision.report import pages, tables
 
-# A client whose labels or intensities are so far from those of all is named as apart.
+# A client whose labels or intensities are so far from those of the others is counted as apart.
 _APART = 0.5
 
 
@@ -41,7 +41,7 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
   for name, what in (('label_mismatch', 'labels'), ('intensity_shift', 'intensities')):
     counts = found.get(name, ())
     if apart := sum(counts[round(_APART * len(counts)):]):
-      said.append(f'{apart} of {sum(counts)} clients have {what} of which half or more is unlike those of all clients.')
+      said.append(f'{apart} of {sum(counts)} clients have {what} of which half or more is unlike those of the others.')
   if (outside := max(found['pixels_out_of_range'])) > 0.001:
     said.append(f'{numbers.percent(outside)} of the pixels of a channel lie outside of the stored range of the plan.')
   return said
@@ -113,6 +113,6 @@ def _distances(counts, theme):
   fig, axes = _axes(height=2.2)
   axes.bar((np.arange(len(counts)) + 0.5) / len(counts), counts, width=0.9 / len(counts), color=theme.second)
   axes.set_xlim(0, 1)
-  axes.set_xlabel('total variation from all clients')
+  axes.set_xlabel('total variation from all other clients')
   axes.set_ylabel('clients')
   return fig

@@ -1,9 +1,9 @@
 """A survey of a federation before it trains: sums over the sites' training images, in the run's secure sum.
 
 Two sums. The first gives labels, intensities and counts over all sites. In the second, each client says how far its own
-labels and intensities are from these, in steps of 5 %: so label mismatch and the shift between scanners show, and no
-site's own numbers are told. With noise there is the first sum only, and each image has a privacy guarantee against
-whoever reads the page.
+labels and intensities are from those of all others, in steps of 5 %: so label mismatch and the shift between scanners
+show, and no site's own numbers are told. With noise there is the first sum only, and each image has a privacy guarantee
+against whoever reads the page.
 """
 
 import dataclasses

@@ -127,18 +127,18 @@ def counting(survey: Survey, read: Any, request_type: tff.Type) -> tff.Computati
 
 
 def distances(survey: Survey, read: Any, request_type: tff.Type) -> tff.Computation:
-  """Returns the computation of how far a client is from all clients: from (the sums over all, its request).
+  """Returns the computation of how far a client is from all others: from (the sums over all, its request).
 
   The result is [2, SHIFT_BINS] as one vector: one client counts 1 in the bin of the total variation between its labels
-  and all labels, and 1 in that of its intensities. A client without examples counts nowhere.
+  and those of the others, and 1 in that of its intensities. A client without examples counts nowhere.
   """
   @tff.tensorflow.computation(tff.TensorType(np.int64, [sum(size for size, _ in survey.groups)]), request_type)
   def of_client(everybody, request):
     x, y = read(request)
     mine = survey.of(x, y)
     found = []
-    for own, common in zip(survey.shares(mine), survey.shares(everybody), strict=True):
-      away = tf.reduce_sum(tf.abs(own - common)) / 2
+    for own, others in zip(survey.shares(mine), survey.shares(everybody - mine), strict=True):
+      away = tf.reduce_sum(tf.abs(own - others)) / 2
       place = tf.cast(tf.minimum(away * SHIFT_BINS, SHIFT_BINS - 1.0), tf.int32)
       found.append(tf.one_hot(place, SHIFT_BINS, dtype=tf.int64))
     return tf.concat(found, axis=0) * tf.minimum(mine[0], 1)
