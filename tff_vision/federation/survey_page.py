@@ -32,8 +32,6 @@ def write_html(path: str | os.PathLike[str], found: Mapping[str, Any]) -> None:
 def warnings(found: Mapping[str, Any]) -> list[str]:
   """Returns sentences on what should be looked into before training."""
   said = []
-  if found['labels_out_of_range']:
-    said.append(f'{numbers.plain(found["labels_out_of_range"])} images have a label that is no class of the plan.')
   if missing := [name for name, number in found['labels'].items() if number <= 0]:
     said.append(f'No site has an image of {", ".join(missing)}.')
   if found['images_of_one_value'] > 0:

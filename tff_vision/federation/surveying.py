@@ -112,7 +112,7 @@ def _described(schema, named: Mapping[str, np.ndarray]) -> dict[str, Any]:
   return {
       'examples': _number(named['examples']),
       'labels': dict(zip(schema.class_names, map(_number, named['labels']), strict=True)),
-      'labels_out_of_range': _number(named['unlike']), 'images_of_one_value': _number(named['empty']),
+      'images_of_one_value': _number(named['empty']),
       'image_shape': list(schema.image_shape), 'pixels_out_of_range': (named['outside'] / number).tolist(),
       'mean': (black + mean * (white - black)).tolist(), 'deviation': (deviation * (white - black)).tolist(),
       'intensity': (shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)).tolist()}
