@@ -14,26 +14,16 @@ import numpy as np
 import tensorflow_federated as tff
 
 from tff_vision import catalogue, configs, plugins, protocols, tasks, told
-from tff_vision.aggregation import codecs, error_feedback, hidden_totals, secured
+from tff_vision.aggregation import codecs, error_feedback, secured
 from tff_vision.audit import canary_data
 from tff_vision.client_state import driver, store
 from tff_vision.configs import runtime_config
 from tff_vision.data import attacked, images
-from tff_vision.learning import (
-    attacked_work,
-    client_data,
-    composition,
-    evaluation,
-    federated_evaluation,
-    local_training,
-    tallies,
-)
+from tff_vision.learning import attacked_work, client_data, composition, evaluation, local_training
 from tff_vision.learning import learning_process as process
 from tff_vision.learning import personal as personal_lib
 from tff_vision.privacy import canaries
 from tff_vision.privacy import plan as plan_lib
-
-_EVALUATED_AT_ONCE = 200  # Clients whose validation examples are sent at a time.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -211,56 +201,6 @@ def counted(problem: tasks.Problem, runtime: runtime_config.RuntimeConfig, place
       'counts.')]
   return dataclasses.replace(problem, images=dataclasses.replace(
       problem.images, train=images.CountedClients(copies=copies, counts=counts), notes=notes))
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Evaluations:
-  """Evaluations of a model on clients' own held-out examples, added up over the clients.
-
-  Attributes:
-    validation: On the validation examples; None: nothing is chosen by them.
-    test: On the test examples, where this machine has none; None otherwise.
-    measures: The metrics that the sums give.
-  """
-  validation: federated_evaluation.FederatedEvaluation | None = None
-  test: federated_evaluation.FederatedEvaluation | None = None
-  measures: Sequence[str] = ()
-
-
-def evaluations(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,
-                runtime: runtime_config.RuntimeConfig, place: protocols.Place) -> Evaluations:
-  """Returns the evaluations of a run on examples that the driver does not have, or must not look at one by one.
-
-  Their sums are hidden as the sums of updates are. Under differential privacy there are none, since no noise covers
-  them.
-
-  Raises:
-    ValueError: select_best has no validation examples, or the secure sum has no room for the counts.
-  """
-  distant, choosing = not task.images.train.here, config.program.select_best is not None
-  if not plan.releases_exact_metrics or not (distant or choosing):
-    return Evaluations()
-  on_workers, spec = runtime.data_placement == 'worker', task.images.spec
-  if not on_workers and task.images.validation is None:
-    raise ValueError(f'select_best={config.program.select_best} needs validation examples, and dataset='
-                     f'{task.images.name} has none: give client_validation_fraction.')
-  secure, rounds = config.secure, config.program.rounds
-  at_once = _EVALUATED_AT_ONCE if secure.secure_sum == 'none' else secure.secure_clients_max
-  sums = (rounds // config.program.rounds_per_evaluation + 3) * -(-len(task.images.train) // at_once)
-
-  def totals(counting, lengths, hidden=True):
-    if not hidden:
-      return hidden_totals.in_the_clear(counting)
-    groups = tuple(zip(lengths, (tallies.MOST_EXAMPLES, tallies.LARGEST_SUM), strict=True))
-    return hidden_totals.hidden(counting, groups, secure, place=place, sums=sums)
-
-  def made(split):
-    held = (federated_evaluation.FilesOnWorkers(folder=runtime.worker_data_dir, split=split, spec=spec) if on_workers
-            else federated_evaluation.SentExamples(clients=task.images.validation, spec=spec))
-    return federated_evaluation.FederatedEvaluation(task=task, held=held, place=place, totals=totals, at_once=at_once)
-
-  return Evaluations(validation=made('validation'), test=made('test') if distant else None,
-                     measures=tallies.of(task.objective).measures)
 
 
 def personalize(config: configs.ExperimentConfig, task: tasks.Task, runtime: runtime_config.RuntimeConfig,

@@ -1,5 +1,6 @@
 """A plan trains over its sites with no data set on the driver, and ends where the simulated run ends."""
 
+import dataclasses
 import json
 import sys
 
@@ -9,6 +10,7 @@ import pytest
 from tests.federation import plans
 from tests.runtime import workers as workers_lib
 from tff_vision import configs, experiment
+from tff_vision.accounting import gdp
 from tff_vision.federation import images as federation_images
 from tff_vision.federation import plan as plan_lib
 
@@ -125,6 +127,19 @@ def test_example_level_privacy_evaluates_nothing_and_learns_from_counts(files, t
   assert len(ours.ledger.per_client) == 4 and np.isfinite(ours.ledger.epsilon)
   assert [one.examples for one in ours.ledger.per_client] == [found.train.num_examples(c) for c in range(4)]
   assert not ours.evaluation and 'federated' not in ours.report
+  # With noise: numbers near the exact ones, and a ledger of held-out examples.
+  noised = dataclasses.replace(
+      config, privacy=dataclasses.replace(config.privacy, evaluation_noise_multiplier=2.0),
+      program=dataclasses.replace(config.program, rounds=2, select_best='accuracy'))
+  ours, _ = trained(plans.of(noised, found, folder), tmp_path / 'noised')
+  cost = ours.report['evaluation_privacy']
+  assert cost['epsilon'] == pytest.approx(gdp.epsilon(2**0.5 / 2, cost['delta'])) and cost['unit'] == 'example'
+  assert ours.report['federated']['examples'] != len(found.test.examples)
+  assert ours.report['federated']['examples'] == pytest.approx(len(found.test.examples), abs=20)
+  assert 'confusion' not in ours.report['federated'] and 0 <= ours.evaluation['accuracy'] <= 1
+  assert [set(record['validation']) for record in ours.report['history']] == [{'accuracy', 'examples'}] * 2
+  with pytest.raises(ValueError, match='select_best=accuracy with privacy=example_dp_sgd needs'):
+    dataclasses.replace(noised, privacy=config.privacy)
 
 
 def test_a_client_whose_number_of_examples_nobody_says_is_named(files, tmp_path):

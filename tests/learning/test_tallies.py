@@ -5,8 +5,9 @@ import pytest
 import tensorflow as tf
 from sklearn import metrics
 
-from tff_vision.learning import tallies
+from tff_vision.learning import histograms, tallies
 from tff_vision.objectives import anomaly, classification, embedding
+from tff_vision.privacy.noise import integer_grid
 
 RNG = np.random.default_rng(7)
 
@@ -96,7 +97,22 @@ def test_outputs_that_are_no_numbers_count_as_the_largest_loss():
 def test_the_area_of_scores_that_all_fall_into_one_bin_says_that_it_is_not_known():
   scores = np.zeros((2, 8), np.int64)
   scores[:, 3] = 5, 7
-  assert tallies.area(scores) == (0.5, 0.5)
+  assert histograms.area(scores) == (0.5, 0.5)
   scores[0, 3], scores[0, 1] = 0, 5
-  assert tallies.area(scores) == (1.0, 0.0)
-  assert tallies.area(np.array([[3], [0]])) == (None, None)
+  assert histograms.area(scores) == (1.0, 0.0)
+  assert histograms.area(np.array([[3], [0]])) == (None, None)
+
+
+def test_right_answers_count_in_the_steps_of_the_noise():
+  assert tallies.ANSWER_STEPS == integer_grid.STEPS
+  for multi_label in (False, True):
+    objective = classification.Classification(num_outputs=3, multi_label=multi_label)
+    outputs = RNG.normal(size=(50, 3)).astype(np.float32)
+    y = RNG.integers(0, 2, (50, 3)).astype(np.float32) if multi_label else RNG.integers(0, 3, 50).astype(np.int32)
+    tally = tallies.right_answers(objective)
+    found = tally.named(tally.flat(tally.of(tf.constant(outputs), tf.constant(y))).numpy())
+    assert found['examples'] == 50
+    assert tally.measure(found)['evaluation']['accuracy'] == pytest.approx(
+        objective.measure(outputs, y)['evaluation']['accuracy'], abs=1e-6)
+  with pytest.raises(ValueError, match='task=anomaly has none'):
+    tallies.right_answers(anomaly.Anomaly(normal=0))

@@ -48,7 +48,7 @@ _NEW_IN: Mapping[int, frozenset[str]] = {
                   'pixel_range', 'label_case', 'finding_separator', 'secure_statistical_bits')),
     3: frozenset(('example_noise', 'example_adaptive_clip', 'example_average', 'example_copies', 'example_shift',
                   'example_mirror', 'audit_canaries', 'audit_confidence', 'client_validation_fraction', 'select_best',
-                  'patience'))}
+                  'patience', 'evaluation_noise_multiplier'))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -134,6 +134,11 @@ def _check_numbers(values):
       raise ValueError(f'aggregator={values["aggregator"]} with tolerated_fraction={fraction} says nothing with '
                        f'cohort_size={clients}: it takes more than twice the tolerated clients and two; raise '
                        'cohort_size or lower tolerated_fraction.')
+  if (values.get('select_best') is not None and values.get('privacy', 'none') != 'none'
+      and values.get('evaluation_noise_multiplier') is None):
+    raise ValueError(f'select_best={values["select_best"]} with privacy={values["privacy"]} needs '
+                     'evaluation_noise_multiplier, which example_dp_sgd reads: no noise would cover the validation '
+                     'examples.')
   if values.get('algorithm') == 'fedrep' and 'client_epochs' in values:
     head, epochs = values['fedrep_head_epochs'], values['client_epochs']
     if not 0 < (head or epochs - 1) < epochs:

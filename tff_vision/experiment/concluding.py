@@ -8,6 +8,7 @@ from tff_vision import assembly, configs, tasks
 from tff_vision.aggregation import secured
 from tff_vision.audit import run_audit
 from tff_vision.experiment import definition
+from tff_vision.experiment import evaluations as evaluations_lib
 from tff_vision.export import keras_export
 from tff_vision.learning import evaluation
 from tff_vision.privacy import plan as plan_lib
@@ -20,7 +21,8 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
              outcome: loop.Outcome, *, clock: content_lib.Clock, place: Any, task: tasks.Task,
              plan: plan_lib.PrivacyPlan, evaluator: evaluation.Evaluator, secure_sum: Mapping[str, Any],
              client_traffic: round_record.Traffic, audit: run_audit.RunAudit | None, program: configs.ProgramConfig,
-             evaluations: assembly.Evaluations, budget: Mapping[str, Any] | None) -> Mapping[str, Any]:
+             evaluations: evaluations_lib.Evaluations, past: plan_lib.Past, budget: Mapping[str, Any] | None
+             ) -> Mapping[str, Any]:
   """Exports the model, writes the report, and wipes what the privacy guarantee requires to be wiped.
 
   Returns the content of report.json.
@@ -31,6 +33,7 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
     audit: The audit of the run by its canaries; None: there are no canaries.
     program: The program, with the number of rounds that the budget allows.
     evaluations: Those on examples that the clients have.
+    past: The history of the run, in which a round may have been evaluated more than once.
     budget: The totals of the budget over several runs; None: there is no such budget.
   """
   config = made.config
@@ -45,9 +48,12 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
     content['selection'] = {'metric': config.program.select_best, 'round': outcome.best_round,
                             'stopped_early': len(outcome.history) < program.rounds}
   if evaluations.test is not None:
-    found = evaluations.test(outcome.weights)
+    found = evaluations.test(outcome.weights, program.rounds + 1)
     content |= {'evaluation': found['evaluation'], 'federated': found}
     content['dataset'] |= {'num_test_examples': found['examples']}
+  times = sum('validation' in record for record in outcome.history) + len(past.replayed) + len(past.repeated)
+  if evaluations.noise_multiplier is not None:
+    content['evaluation_privacy'] = evaluations.ledger(max(times, 1), plan.delta).to_json(curve=False)
   if audit is not None:
     audit.report_into(content, plan, functools.partial(
         secured.check_run, config.secure, rounds=program.rounds, run_dir=directory.path))

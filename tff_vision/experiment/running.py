@@ -13,6 +13,7 @@ from tff_vision.accounting import budget_charge
 from tff_vision.audit import run_audit
 from tff_vision.configs import budget_file_config
 from tff_vision.experiment import concluding, definition, planning, result, training
+from tff_vision.experiment import evaluations as evaluations_lib
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import journal as journal_lib
 from tff_vision.program import json_file, loop, managers, run_directory, selection
@@ -69,11 +70,14 @@ def _run(made, launch, watcher):
   # If the workers hold the data, only they know the numbers of examples that the plan needs.
   ready = plan(problem) if made.runtime.data_placement == 'driver' else None
   budget = _same_budget(made.budget, journal)
+  if budget.budget_file is not None and made.config.privacy.evaluation_noise_multiplier is not None:
+    raise ValueError('evaluation_noise_multiplier does not go with budget_file, which is charged for training '
+                     'examples: in another run the held-out ones may be among those.')
   with directory.opened(made.config, secret, made.fingerprint), runtimes.open_runtime(made.runtime) as place:
     planned = ready or plan(assembly.counted(problem, made.runtime, place, journal.example_counts))
     audit = run_audit.begin(made.config, planned.task, planned.plan, secret, directory.canaries, place)
     prepared = training.Training.prepare(made, planned, place, directory.client_states, audit=audit)
-    evaluations = assembly.evaluations(made.config, planned.task, planned.plan, made.runtime, place)
+    evaluations = evaluations_lib.of(made.config, planned.task, planned.plan, made.runtime, place, secret)
     charged = budget_charge.Charge(budget, run=secret, data=planning.fingerprint(planned.task.images),
                                    delta=getattr(planned.plan, 'delta', None), label=f'run_dir={launch.run_dir}')
     charged.reserve(planned.plan.spent(planned.program.rounds))
@@ -95,7 +99,7 @@ def _run(made, launch, watcher):
     content = concluding.conclude(
         made, launch, directory, outcome, clock=clock, place=place, task=planned.task,
         plan=planned.plan.charged(past), evaluator=prepared.evaluator, secure_sum=prepared.secure_sum,
-        client_traffic=prepared.traffic, audit=audit, program=planned.program, evaluations=evaluations,
+        client_traffic=prepared.traffic, audit=audit, program=planned.program, evaluations=evaluations, past=past,
         budget=None if totals is None else {**totals.to_dict(), 'file': budget.budget_file})
   return result.RunResult(directory=directory, report=content, rounds=len(outcome.history), experiment=made)
 

@@ -7,7 +7,7 @@ business of the `Totals` that the evaluation is given.
 import dataclasses
 import functools
 import posixpath
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -99,51 +99,55 @@ class FederatedEvaluation:
     totals: Takes a computation from (model weights, request) to a vector of whole numbers, and whether the clients'
       sites share their numbers; returns the `Totals`.
     at_once: The largest number of clients in one sum.
+    tally: What each client counts.
+    noised: Takes the sums by name and the number of the round; returns what is told of them. None: all is told.
   """
   task: tasks.Task
+  tally: tallies.Tally
   held: Held
   place: protocols.Place
   totals: Callable[..., Totals]
   at_once: int
+  noised: Callable[[Mapping[str, np.ndarray], int], dict[str, Any]] | None = None
 
-  def __call__(self, weights: tff.learning.models.ModelWeights) -> dict[str, Any]:
+  def __call__(self, weights: tff.learning.models.ModelWeights, round_num: int) -> dict[str, Any]:
     """Returns `evaluation`, as of a test set, and what else the sums say; `examples` is 0 if there are none.
+
+    Args:
+      round_num: The round of `weights`; the noise depends on it.
 
     Raises:
       WorkerLost: A worker was lost.
     """
     clients = range(len(self.task.images.train))
-    found = self._measured(weights, clients, self._summed)
-    if sites := self.task.images.train.sharing_sites:
-      found['sites'] = {name: self._measured(weights, own, self._told) for name, own in sites.items()}
+    found = self._measured(weights, clients, self._summed, round_num)
+    if self.noised is None and (sites := self.task.images.train.sharing_sites):
+      found['sites'] = {name: self._measured(weights, own, self._told, round_num) for name, own in sites.items()}
     return found
 
-  def _measured(self, weights, clients, totals):
+  def _measured(self, weights, clients, totals, round_num):
     total, population = 0, len(self.task.images.train)
     # Parts of about equal size, because a secure sum refuses one client.
     for part in np.array_split(np.asarray(clients), -(-len(clients) // self.at_once)):
       with self.place.cohort([int(client) for client in part], population=population):
         total = total + totals(weights, [self.held.request(int(client)) for client in part])
-    tally = self._tally
-    named = tally.named(np.asarray(total))
+    named = self.tally.named(np.asarray(total))
+    if self.noised is not None:
+      return self.noised(named, round_num)
     examples = int(named['examples'])
-    return {'examples': examples, **({'evaluation': {}} if not examples else tally.measure(named))}
-
-  @functools.cached_property
-  def _tally(self):
-    return tallies.of(self.task.objective)
+    return {'examples': examples, **({'evaluation': {}} if not examples else self.tally.measure(named))}
 
   @functools.cached_property
   def _summed(self):
-    return self.totals(self._counting, self._tally.lengths)
+    return self.totals(self._counting, self.tally.lengths)
 
   @functools.cached_property
   def _told(self):
-    return self.totals(self._counting, self._tally.lengths, hidden=False)
+    return self.totals(self._counting, self.tally.lengths, hidden=False)
 
   @functools.cached_property
   def _counting(self) -> tff.Computation:
-    task, tally, held = self.task, self._tally, self.held
+    task, tally, held = self.task, self.tally, self.held
 
     @tff.tensorflow.computation(task.weights_type, held.request_type)
     def counting(server_weights, request):

@@ -99,8 +99,8 @@ class _Rounds:
     elif finished := journal.past().delivered:
       raise ValueError(f'resume is refused: {max(finished)} rounds are finished, and no checkpoint of them is left; to '
                        'train them again would release them a second time. Start a new run.')
-    elif (chosen := self._training.selection) is not None and not self._validated(self._best)['examples']:
-      raise ValueError(f'select_best={chosen.metric.name} needs validation examples, and no client has any.')
+    else:
+      self._require_validation_examples()
     if journal.resume(len(self.history)):
       # Outputs of the next rounds were already released once. Their new noise must be independent of those outputs.
       self._state = self.plan.with_fresh_noise(self._state)
@@ -170,7 +170,7 @@ class _Rounds:
                'per_client': round_record.scalars(self._evaluated['per_client']),
                'privacy': round_record.scalars(self.plan.ledger(round_num).to_json(curve=False))}
     if self._training.validate is not None:
-      found = self._validated(self._training.process.get_model_weights(self._state))
+      found = self._training.validate(self._training.process.get_model_weights(self._state), round_num)
       record['validation'] = {**found['evaluation'], **round_record.scalars(found)}
       if faults := self._training.place.take_faults():
         record['evaluation_faults'] = [dataclasses.asdict(fault) for fault in faults]
@@ -204,8 +204,12 @@ class _Rounds:
     return Outcome(weights=weights, history=self.history, interrupted=interrupted, evaluated=evaluated,
                    personal=personal, best_round=best)
 
-  def _validated(self, weights):
-    return self._training.validate(weights)  # type: ignore[misc]  # Not None where there is a selection.
+  def _require_validation_examples(self):
+    chosen, validate = self._training.selection, self._training.validate
+    if chosen is None or validate is None or validate.noised is not None:  # Looking at noised numbers would cost.
+      return
+    if not validate(self._best, 0)['examples']:
+      raise ValueError(f'select_best={chosen.metric.name} needs validation examples, and no client has any.')
 
   def _end_early(self):
     if self._training.selection is not None and self._training.selection.is_over(self.history):

@@ -54,6 +54,19 @@ class Observer(Protocol):
     """
 
 
+class Validate(Protocol):
+  """Evaluates a model on the clients' validation examples; see `learning.federated_evaluation`.
+
+  Attributes:
+    noised: Not None where what is told has noise, so that each evaluation costs.
+  """
+  @property
+  def noised(self) -> Any: ...
+
+  def __call__(self, weights: protocols.Weights, round_num: int) -> Mapping[str, Any]:
+    """Returns `evaluation` and the number of `examples`, and more."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
   """What is trained, where, and how it is evaluated.
@@ -76,7 +89,7 @@ class Training:
   evaluator: evaluation.Evaluator
   own_models: personal_lib.KeptModels | None = None
   observer: Observer | None = None
-  validate: Callable[[protocols.Weights], Mapping[str, Any]] | None = None
+  validate: Validate | None = None
   selection: selection_lib.Selection | None = None
 
 

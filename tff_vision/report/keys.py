@@ -122,6 +122,8 @@ KEYS: Mapping[str, str] = {
     **_under('unseen/per_client', _PER_CLIENT | _ACCURACIES),
     'unseen/roc/*': 'as `roc`',
     **_under('federated', _FEDERATED),
+    **_under('evaluation_privacy', _LEDGER | {
+        '': 'with `--evaluation_noise_multiplier`: the ledger of held-out examples'}),
     'selection/metric': 'with `--select_best`: its metric', 'selection/round': 'the round whose model is kept',
     'selection/stopped_early': 'whether `--patience` ended the run',
     'personal': 'clients\' own models beside the shared one (how-to/personal.md), or null',
