@@ -23,6 +23,7 @@ _PREPARED = flags.DEFINE_string(
 _TLS_KEY = flags.DEFINE_string('tls_key', None, 'PEM file of the private key of this site\'s certificate, which signs.')
 _EXAMPLES = flags.DEFINE_list(
     'examples', [], 'Number of training images of each client of the plan, in its order; a secure sum needs them.')
+_SURVEY = flags.DEFINE_bool('survey', False, 'Approve a survey of the training images instead of a run.')
 _SPARE_ROUNDS = flags.DEFINE_integer(
     'spare_rounds', 5, 'Rounds beyond those of the plan that may begin, for rounds that a fault repeats.',
     lower_bound=0)
@@ -47,7 +48,8 @@ def main() -> None:
     prepared.check(_PREPARED.value, plan)
     if prepared.site != _SITE.value:
       raise ValueError(f'prepared={_PREPARED.value} was prepared for the site {prepared.site}, not {_SITE.value}.')
-  rehearsed = rehearsal.rehearse(plan, rehearsal.numbers(_EXAMPLES.value))
+  rehearsed = (rehearsal.rehearse_survey(plan) if _SURVEY.value else
+               rehearsal.rehearse(plan, rehearsal.numbers(_EXAMPLES.value)))
   approved = approval.of(plan, _SITE.value, rehearsed, spare_rounds=_SPARE_ROUNDS.value, days=_DAYS.value)
   for line in words.lines(plan, approved, rehearsed):
     print(line)
@@ -61,7 +63,7 @@ def main() -> None:
 
 def _check_cost(approved):
   limit = _MOST_EPSILON.value
-  if limit is None:
+  if limit is None or _SURVEY.value:
     return
   if not approved.epsilon:
     raise ValueError(f'most_epsilon={limit:g}, and the plan promises nothing to the people in the images.')

@@ -6,11 +6,11 @@ import dataclasses
 import numpy as np
 
 from tests import tiny
-from tff_vision import assembly, configs, experiment
+from tff_vision import configs, experiment
 from tff_vision.configs import runtime_config
 from tff_vision.data import images as images_lib
 from tff_vision.data import records
-from tff_vision.experiment import planning, training
+from tff_vision.experiment import evaluations, planning, training
 from tff_vision.federation import plan as plan_lib
 from tff_vision.learning import client_data
 from tff_vision.runtime.driver import runtimes
@@ -83,7 +83,7 @@ def trained(planned, addresses, folder, rounds=2, **tls):
       with place.cohort(range(3), 3):
         prepared.data.present(range(3))
       state = prepared.next(state, round_num, range(3)).state
-    evaluated = assembly.evaluations(made.config, prepared.task, prepared.plan, place=place, runtime=runtime)
+    evaluated = evaluations.of(made.config, prepared.task, prepared.plan, runtime, place, bytes(32))
     if evaluated.test is not None:
-      assert evaluated.test(prepared.weights(state))['examples'] == sum(EXAMPLES)
+      assert evaluated.test(prepared.weights(state), rounds)['examples'] == sum(EXAMPLES)
     return [np.asarray(one) for one in prepared.weights(state).trainable], place.take_faults()

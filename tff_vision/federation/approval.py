@@ -18,7 +18,7 @@ from tff_vision.runtime.worker.guard import rules
 VERSION = 1
 # What is asked for beside rounds, such as numbers of images: for each round, and for each time that a run begins anew.
 _ASKED_BESIDE = 100
-# At the end of a run, and of one that was resumed then.
+# At the end of a run, and of one that was resumed then; a survey, and again if a site was lost in it.
 _TESTS = 3
 # More than what was rehearsed: a scalar has another length in another round.
 _BYTES_FACTOR = 1.05
@@ -84,8 +84,12 @@ def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_
 
 
 def check_computations(plan: plan_lib.Plan, rehearsed: rehearsal.Rehearsal) -> None:
-  """Raises ValueError if the plan names other computations than were rehearsed here; a plan may name none."""
-  if plan.computations and (other := set(plan.computations) ^ set(rehearsed.computations)):
+  """Raises ValueError if the plan names other computations than were rehearsed here; a plan names those of a
+  run, or none.
+  """
+  if not plan.computations or rehearsed.privacy is None:
+    return
+  if other := set(plan.computations) ^ set(rehearsed.computations):
     raise ValueError(f'{len(other)} of the plan\'s {len(plan.computations)} computations differ from those that this '
                      f'installation builds from it, the first {min(other)[:16]}: the plan was changed, or made with '
                      'other software or other numbers of examples.')
@@ -152,7 +156,7 @@ def _activity(plan: plan_lib.Plan, name: str, times: Sequence[Sequence[rules.Ste
   # In the order in which they were rehearsed, each once.
   orders = tuple(dict.fromkeys(rules.shortened(steps) for steps in times))
   most = {rehearsal.ROUND: rounds, rehearsal.VALIDATION: rounds // plan.config['program']['rounds_per_evaluation'] + 3,
-          rehearsal.TEST: _TESTS}
+          rehearsal.TEST: _TESTS, rehearsal.SURVEY: _TESTS}
   return rules.Activity(name=name, orders=orders, most=most.get(name, rounds + _ASKED_BESIDE),
                         trains=name == rehearsal.ROUND)
 

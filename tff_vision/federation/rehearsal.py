@@ -12,11 +12,14 @@ import pathlib
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from tff_vision import assembly, experiment, tasks
+import numpy as np
+
+from tff_vision import experiment, tasks
 from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.data import images as images_lib
 from tff_vision.data import records
-from tff_vision.experiment import planning, training
+from tff_vision.experiment import evaluations, planning, training
+from tff_vision.federation import images, surveying
 from tff_vision.federation import plan as plan_lib
 from tff_vision.learning import client_data
 from tff_vision.privacy import plan as privacy_plan
@@ -26,6 +29,7 @@ from tff_vision.runtime.worker.guard import recording, service
 
 COUNT, PRESENT, ROUND = 'asking for numbers of images', 'asking for files', 'a round of training'
 VALIDATION, TEST = 'an evaluation on validation images', 'an evaluation on test images'
+SURVEY = 'a survey of the training images'
 _ROUNDS = 2
 # Where the number of images changes no computation, any number does.
 _EXAMPLES = 100
@@ -38,12 +42,12 @@ class Rehearsal:
 
   Attributes:
     sites: For each site, what its guard wrote down.
-    privacy: The plan of privacy, which says what rounds cost.
+    privacy: The plan of privacy, which says what rounds cost; None: nothing is trained.
     hides: What the secure sum says of itself, as in report.json.
   """
   sites: Sequence[recording.Recording]
-  privacy: privacy_plan.PrivacyPlan
-  hides: Mapping[str, object]
+  privacy: privacy_plan.PrivacyPlan | None
+  hides: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
   @property
   def computations(self) -> tuple[str, ...]:
@@ -52,6 +56,8 @@ class Rehearsal:
 
   def cost(self, rounds: int, clients: Sequence[int]) -> float | None:
     """Returns the most that so many rounds cost an example of these clients, or one of them; None: no promise."""
+    if self.privacy is None:
+      return None
     found = self.privacy.ledger(rounds)
     if isinstance(found, ledger_lib.NoGuarantee):
       return None
@@ -88,12 +94,31 @@ def rehearse(plan: plan_lib.Plan, examples: Sequence[int] = ()) -> Rehearsal:
         data.present(cohort)
       with _noted(sites, ROUND):
         state = prepared.next(state, round_num, cohort).state
-    evaluated = assembly.evaluations(made.config, planned.task, planned.plan, made.runtime, place)
+    evaluated = evaluations.of(made.config, planned.task, planned.plan, made.runtime, place, _NO_SECRET)
     for name, evaluate in ((VALIDATION, evaluated.validation), (TEST, evaluated.test)):
       if evaluate is not None:
         with _noted(sites, name):
-          evaluate(prepared.weights(state))
+          evaluate(prepared.weights(state), _ROUNDS)
     return Rehearsal(sites=sites, privacy=planned.plan, hides=prepared.secure_sum)
+
+
+def rehearse_survey(plan: plan_lib.Plan) -> Rehearsal:
+  """Runs the survey of a plan's sites, over a few blank images of its kind, for which nothing is trained.
+
+  Raises:
+    ValueError: The secure sum has no room.
+  """
+  with contextlib.ExitStack() as stack:
+    folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='tff_vision-rehearsal-')))
+    spec = images.spec_of(plan.schema)
+    blank = images_lib.Examples(np.zeros([2, *spec.shape], spec.dtype), np.zeros([2, *spec.label_shape],
+                                                                                 spec.label_dtype))
+    for client in range(len(plan.clients)):
+      records.write(folder / records.file_name(client), blank)
+    _, place, sites = stack.enter_context(_opened(plan, folder))
+    with _noted(sites, SURVEY):
+      surveying.survey(plan, place, folder=str(folder))
+    return Rehearsal(sites=sites, privacy=None)
 
 
 def named(plan: plan_lib.Plan, examples: Sequence[int] = ()) -> plan_lib.Plan:
@@ -113,7 +138,8 @@ def _opened(plan, folder) -> Iterator[tuple[experiment.Experiment, object, list[
       sites.append(recording.Recording())
       guard = service.Guard(f'127.0.0.1:{worker.port}', sites[-1], site=site.name)
       addresses.append(f'127.0.0.1:{stack.enter_context(guard.served("127.0.0.1:0"))}')
-    runtime = dataclasses.replace(plan.run_by(), workers=tuple(addresses))
+    # Whatever folder the plan names: no file of this machine is read.
+    runtime = dataclasses.replace(plan.run_by(), workers=tuple(addresses), worker_data_dir=str(folder / 'none'))
     (folder / 'plan.json').write_text(plan.to_json())
     made = experiment.from_config(plan.experiment(folder / 'plan.json'), runtime=runtime)
     planning.check(made)
@@ -154,8 +180,8 @@ def _counted(problem: tasks.Problem, counts: Sequence[int]) -> tasks.Problem:
 def names(plan: plan_lib.Plan, site: int, activities: Collection[str]) -> tuple[str, ...]:
   """Returns the names of the files of a site's clients that the activities read, as its executor sees them."""
   folder = plan.run_by().worker_data_dir.rstrip('/')
-  splits = [split for split, read_by in (('train', ROUND), ('validation', VALIDATION), ('test', TEST))
-            if read_by in activities]
+  splits = [split for split, read_by in (('train', {ROUND, SURVEY}), ('validation', {VALIDATION}), ('test', {TEST}))
+            if read_by & set(activities)]
   return tuple(f'{folder}/{records.file_name(client, split)}' for split in splits
                for client, of in enumerate(plan.site_of_clients) if of == site)
 

@@ -41,7 +41,7 @@ def lines(plan: plan_lib.Plan, approved: approval_lib.Approval, rehearsed: rehea
 def _leaving(activity: rules.Activity, fetched, secure_sum) -> Iterator[str]:
   yield f'{activity.name}, at most {activity.most} times; each time these leave:'
   for leaves in fetched:
-    how = _HOW[secure_sum] if activity.trains else 'in the clear'
+    how = 'in the clear' if activity.name in (rehearsal.COUNT, rehearsal.PRESENT) else _HOW[secure_sum]
     yield f'  {sum(leaf.size for leaf in leaves):,} bytes, {how}: {_tensors(leaves)}'
 
 
@@ -55,6 +55,9 @@ def _more(number: int) -> str:
 
 
 def _cost(plan, approved, rehearsed):
+  if rehearsed.privacy is None:
+    yield 'Nothing is trained. Whatever noise a survey has is added by the coordinator, and nobody here can see to it.'
+    return
   stated = rehearsed.privacy.ledger(plan.rounds)
   if isinstance(stated, ledger_lib.NoGuarantee):
     yield 'Privacy: nothing is promised to the people in the images; whoever has the model may learn of them.'

@@ -12,7 +12,7 @@ from tensorflow_federated.proto.v0 import executor_pb2
 
 from tests.runtime.guard import protocol
 from tff_vision.runtime.driver import stub
-from tff_vision.runtime.worker.guard import audit, rules
+from tff_vision.runtime.worker.guard import audit
 
 NORTH, SOUTH = protocol.NAMES
 
@@ -243,13 +243,3 @@ def test_a_log_cut_off_by_a_crash_goes_on(ruled, tmp_path):
   for changed in (path.read_bytes().replace(b'begins', b'beginz'), b'\n'.join(path.read_bytes().split(b'\n')[1:])):
     with pytest.raises(ValueError, match='the log was changed'):
       audit.verified(changed, path)
-
-
-def test_parts_of_a_cohort_and_the_same_client_twice():
-  """Two calls of one round for two clients; the first client again is another round."""
-  call, fetch = rules.Step(rules.CALL, 'c'), rules.Step(rules.FETCH, 'c')
-  assert rules.shortened([call, fetch] * 3) == (rules.Block((call, fetch), 3),)
-  assert rules.shortened([fetch, call, call, fetch]) == (rules.Block((fetch,)), rules.Block((call,), 2),
-                                                         rules.Block((fetch,)))
-  activity = rules.Activity(name='a round', orders=(rules.shortened([call, fetch] * 2),), most=2)
-  assert rules.of_json(rules.to_json(activity)) == activity
