@@ -33,7 +33,7 @@ RELEASED = (r'config\.json', r'metrics\.csv', r'report\.json', r'report\.html', 
             r'export/(model\.keras|weights\.npz|model\.json|saved_model(/.*)?)')
 SUMMARY = {'config', 'dataset', 'task', 'model', 'evaluation', 'per_client', 'unseen', 'privacy', 'rounds', 'seconds',
            'export_parity', 'environment', 'history', 'personal', 'secure_sum', 'traffic', 'training_data_shown',
-           'warnings'}
+           'warnings', 'where_it_is_wrong'}
 DATASET = {'name', 'num_clients', 'num_test_examples', 'class_names', 'image_shape', 'notes'}
 AUDIT = {'sentence', 'canaries', 'unit', 'confidence', 'epsilon_low', 'epsilon', 'delta', 'seen_by', 'ceiling',
          'broken', 'observers'}
