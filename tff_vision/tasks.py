@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, models, objectives, seeds
+from tff_vision import configs, labels, models, objectives, seeds
 from tff_vision.data import attacked, batches, one_element, preprocess
 from tff_vision.data import images as images_lib
 from tff_vision.models import blank, check, pretrained, replayable
@@ -70,8 +70,9 @@ class Problem:
   def batch_spec(self) -> tuple[tf.TensorSpec, tf.TensorSpec]:
     """The specs of one training batch: float32 [batch, height, width, channels] and its labels."""
     spec = self.images.spec
+    label_shape = spec.labels.shape(self.input_shape, len(spec.class_names))
     return (tf.TensorSpec((None, *self.input_shape), tf.float32),
-            tf.TensorSpec((None, *spec.label_shape), tf.as_dtype(spec.label_dtype)))
+            tf.TensorSpec((None, *label_shape), tf.as_dtype(spec.label_dtype)))
 
   def keras_model(self) -> tf.keras.Model:
     """Returns a fresh model with arbitrary initial weights; its layers have the same names each time."""
@@ -186,7 +187,7 @@ def _refuse_one_class(images, task):
   Raises:
     ValueError: The data set has one class.
   """
-  if task == 'classification' and not images.multi_label and len(images.class_names) < 2:
+  if task == 'classification' and images.spec.labels is labels.Kind.CLASS and len(images.class_names) < 2:
     raise ValueError(f'dataset={images.name} has one class only, {", ".join(map(str, images.class_names))}: '
                      'classification needs two, and task=anomaly learns from one.')
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from tff_vision import catalogue, configs, seeds
+from tff_vision import catalogue, configs, labels, seeds
 from tff_vision.data import images
 
 Change = Callable[[images.Examples], images.Examples]
@@ -91,7 +91,10 @@ def flip_labels(config, num_classes) -> Change:
   del config
   def change(examples):
     y = examples.y
-    return images.Examples(examples.x, num_classes - 1 - y if y.ndim == 1 else 1 - y)
+    if labels.kind_of(y) is labels.Kind.FINDINGS:
+      return images.Examples(examples.x, 1 - y)
+    counted = y != labels.IGNORED if labels.kind_of(y) is labels.Kind.MASK else True
+    return images.Examples(examples.x, np.where(counted, num_classes - 1 - y, y).astype(y.dtype))
   return change
 
 
@@ -110,6 +113,9 @@ def plant_backdoor(config, num_classes) -> Change:
 
 
 def _check_backdoor(config, found):
+  if found.spec.labels is labels.Kind.MASK:
+    raise ValueError(f'attack=backdoor_patch gives whole images another class, and the labels of dataset={found.name} '
+                     'are masks; attack=label_flip changes masks.')
   if config.attack_target >= len(found.class_names):
     raise ValueError(f'attack_target={config.attack_target} is no class of dataset={found.name}, which has '
                      f'{len(found.class_names)}, numbered from 0.')

@@ -96,4 +96,5 @@ class Batches:
     rows = self._order[first:end]
     drawn = tf.nest.map_structure(lambda values: values[first:end], self._drawn)
     x = preprocess.training_fn(self._reader.preprocessing, tf.gather(self._x, rows), drawn)
-    return x, tf.gather(self._y, rows)
+    y = preprocess.training_labels(self._reader.preprocessing, self._reader.stored, tf.gather(self._y, rows), drawn)
+    return x, y

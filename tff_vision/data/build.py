@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from tff_vision import configs, plugins, seeds
+from tff_vision import labels as labels_lib
 from tff_vision.data import fingerprint, images, ownership, preprocess
 from tff_vision.data.partition import imaging_device
 from tff_vision.data.sources import pool as pool_lib
@@ -77,7 +78,7 @@ def _of_class(trainers, pool, config, notes):
   """Leaves out training examples of classes other than normal_class."""
   if config.normal_class is None:
     return trainers
-  if config.normal_class not in pool.class_names or pool.train.y.ndim == 2:
+  if config.normal_class not in pool.class_names or pool.spec.labels is not labels_lib.Kind.CLASS:
     raise ValueError(f'normal_class={config.normal_class} is no class of dataset={config.dataset}; its classes are '
                      f'{", ".join(map(str, pool.class_names[:12]))}.')
   normal = pool.train.y == list(pool.class_names).index(config.normal_class)
@@ -121,7 +122,8 @@ def _held_out(pool, owners, common=()):
              for owner in owners]
   for owner, positions in zip(owners, clients, strict=True):
     if owner.device is not None:
-      examples.x[positions] = owner.device.apply(examples.take(positions), split='test').x
+      seen = owner.device.apply(examples.take(positions), split='test')
+      examples.x[positions], examples.y[positions] = seen.x, seen.y
   return images.HeldOut(examples=examples, clients=clients)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tff_vision import configs, values
 from tff_vision.data import fingerprint, images
-from tff_vision.data.sources import arrays
+from tff_vision.data.sources import arrays, label_arrays
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -20,7 +20,8 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
 
   Args:
     clients: Client id -> (x, y): x [n, height, width] or [n, height, width, channels], uint8 in 0..255 or floats in
-      0..1; y [n] class numbers from 0, or [n, findings] of 0 and 1.
+      0..1; y [n] class numbers from 0, [n, findings] of 0 and 1, or masks [n, height, width] of class numbers, with
+      255 for pixels that do not count.
     test: (x, y) that belong to no client, or client id -> (x, y), which also gives results for each client; None:
       there are no test images here, and nothing is evaluated.
     name: The name of the data set in reports.
@@ -100,12 +101,12 @@ def _examples(given, what):
   if not isinstance(given, (tuple, list)) or len(given) != 2:
     raise ValueError(f'{what}: must be a pair (x, y) of images and labels, found {type(given).__name__}.')
   x, y = given
-  return images.Examples(arrays.pixels(np.asarray(x), f'{what}: x'), arrays.classes(np.asarray(y), f'{what}: y'))
+  return images.Examples(arrays.pixels(np.asarray(x), f'{what}: x'), label_arrays.classes(np.asarray(y), f'{what}: y'))
 
 
 def _class_names(given, parts):
   y = np.concatenate([part.y for part in parts])
-  number = int(y.max()) + 1 if y.ndim == 1 else y.shape[1]
+  number = label_arrays.num_classes([y])
   if given is None:
     return tuple(map(str, range(number)))
   if len(given) < number:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tff_vision import configs
+from tff_vision import labels as labels_lib
 from tff_vision.data import examples as examples_lib
 
 ExamplePool = examples_lib.ExamplePool
@@ -208,7 +209,7 @@ class FederatedImages:
     """The classes or findings known only from the clients' labels, and revealed by the model's outputs."""
     if not self.counted_classes:
       return ()
-    y = self.test.examples.y
+    y = labels_lib.tags(self.test.examples.y, len(self.class_names))
     shown = np.bincount(y, minlength=len(self.class_names)) if y.ndim == 1 else y.sum(axis=0)
     return [str(name) for name, number in zip(self.class_names, shown, strict=True) if not number]
 
@@ -219,7 +220,7 @@ class FederatedImages:
 
   @property
   def multi_label(self) -> bool:
-    """Whether an image has findings rather than one class."""
+    """Whether an image has findings rather than one class or a mask."""
     return self.spec.multi_label
 
   def describe(self) -> dict[str, object]:

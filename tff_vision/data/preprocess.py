@@ -63,13 +63,36 @@ def training_fn(preprocessing: images.Preprocessing, x: tf.Tensor, drawn: Mappin
   """Returns stored images [n, height, width, channels] as model input, float32, cropped and mirrored as drawn."""
   if not drawn:
     return evaluation_fn(preprocessing, x)
-  x = _resized(preprocessing, _scaled(preprocessing, x))
+  return _normalized(preprocessing, moved(preprocessing, _resized(preprocessing, _scaled(preprocessing, x)), drawn))
+
+
+def evaluation_labels(preprocessing: images.Preprocessing, spec: images.ImageSpec, y: tf.Tensor) -> tf.Tensor:
+  """Returns labels of stored images, [n, ...], for the model input that `evaluation_fn` gives; only masks change."""
+  if not spec.labels.is_spatial:
+    return y
+  y = _resized_mask(preprocessing, y)
+  if preprocessing.crop is not None:
+    top, left = ((side - preprocessing.crop) // 2 for side in y.shape[1:3])
+    y = y[:, top:top + preprocessing.crop, left:left + preprocessing.crop]
+  return y
+
+
+def training_labels(preprocessing: images.Preprocessing, spec: images.ImageSpec, y: tf.Tensor,
+                    drawn: Mapping[str, tf.Tensor]) -> tf.Tensor:
+  """Returns labels of stored images, [n, ...], for the model input that `training_fn` gives; only masks change."""
+  if not spec.labels.is_spatial:
+    return y
+  return moved(preprocessing, _resized_mask(preprocessing, y)[..., tf.newaxis], drawn)[..., 0]
+
+
+def moved(preprocessing: images.Preprocessing, x: tf.Tensor, drawn: Mapping[str, tf.Tensor]) -> tf.Tensor:
+  """Returns images or masks, [n, height, width, channels], cropped and mirrored as drawn."""
   for axis, name in ((1, 'top'), (2, 'left')):
     if name in drawn:
       x = tf.gather(x, drawn[name] + tf.range(preprocessing.crop)[tf.newaxis], axis=axis, batch_dims=1)
   if 'mirrored' in drawn:
     x = tf.where(drawn['mirrored'], tf.reverse(x, [2]), x)
-  return _normalized(preprocessing, x)
+  return x
 
 
 def with_preprocessing(model: tf.keras.Model, preprocessing: images.Preprocessing, spec: images.ImageSpec
@@ -97,6 +120,13 @@ def _resized(preprocessing, x):
   if preprocessing.size not in (None, x.shape[1]) or preprocessing.size not in (None, x.shape[2]):
     x = tf.image.resize(x, [preprocessing.size, preprocessing.size], antialias=True)
   return x
+
+
+def _resized_mask(preprocessing, y):
+  """Masks take the value of the nearest pixel, because class numbers have no mean."""
+  if preprocessing.size in (None, y.shape[1]) and preprocessing.size in (None, y.shape[2]):
+    return y
+  return tf.image.resize(y[..., tf.newaxis], [preprocessing.size, preprocessing.size], method='nearest')[..., 0]
 
 
 def _normalized(preprocessing, x):

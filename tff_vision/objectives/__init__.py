@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from tff_vision import catalogue
+from tff_vision import catalogue, labels
 from tff_vision.configs import task_config
 from tff_vision.objectives import anomaly, base, classification, embedding
 from tff_vision.objectives import metric as metric_lib
@@ -11,8 +11,8 @@ from tff_vision.objectives import metric as metric_lib
 Objective = base.Objective
 Metric = metric_lib.Metric
 
-# (settings, class names, whether an image can have several findings, the normal class) -> the objective
-TASKS: Mapping[str, Callable[[task_config.TaskConfig, tuple[str, ...], bool, str | None], base.Objective]] = (
+# (settings, class names, the kind of label that images have, the normal class) -> the objective
+TASKS: Mapping[str, Callable[[task_config.TaskConfig, tuple[str, ...], labels.Kind, str | None], base.Objective]] = (
     catalogue.Loaded('task'))
 # Task -> the metrics that its objective declares, for readers of reports.
 METRICS: Mapping[str, tuple[metric_lib.Metric, ...]] = {
@@ -29,7 +29,14 @@ class Labelled(Protocol):
   def class_names(self) -> Sequence[str]: ...
 
   @property
-  def multi_label(self) -> bool: ...
+  def spec(self) -> 'Spec': ...
+
+
+class Spec(Protocol):
+  """What an image and its label are, such as `data.images.ImageSpec`."""
+
+  @property
+  def labels(self) -> labels.Kind: ...
 
 
 def is_separable(objective: base.Objective) -> bool:
@@ -51,4 +58,4 @@ def build(settings: task_config.TaskConfig, images: Labelled, normal_class: str 
   """Returns the objective that a config asks for on these images; an objective given as an object is returned as is."""
   if not isinstance(settings.task, str):
     return settings.task
-  return TASKS[settings.task](settings, tuple(images.class_names), images.multi_label, normal_class)
+  return TASKS[settings.task](settings, tuple(images.class_names), images.spec.labels, normal_class)

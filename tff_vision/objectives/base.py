@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
+from tff_vision import labels as labels_lib
 from tff_vision import models
 from tff_vision.objectives import metric as metric_lib
 
@@ -62,6 +63,23 @@ class Objective(Protocol):
 
   def client_values(self, outputs: np.ndarray, y: np.ndarray, clients: Sequence[np.ndarray]) -> list[float | None]:
     """Returns the metric of each client; None if the client's test examples do not determine it."""
+
+
+def check_labels(task: str, labels: labels_lib.Kind, *possible: labels_lib.Kind) -> None:
+  """Refuses a task on images whose labels are of a kind that it cannot learn from.
+
+  Raises:
+    ValueError: `labels` is not among `possible`.
+  """
+  if labels not in possible:
+    others = ' or '.join(f'task={name}' for name in _TASKS_OF[labels])
+    raise ValueError(f'task={task} cannot learn from this data set: {_WORDS[labels]}, which {others} learns from.')
+
+
+_WORDS = {labels_lib.Kind.CLASS: 'its images have one class each', labels_lib.Kind.MASK: 'its labels are masks',
+          labels_lib.Kind.FINDINGS: 'its images have findings'}
+_TASKS_OF = {labels_lib.Kind.CLASS: ('classification',), labels_lib.Kind.FINDINGS: ('classification',),
+             labels_lib.Kind.MASK: ('segmentation',)}
 
 
 def per_example(loss: tf.keras.losses.Loss) -> tf.keras.losses.Loss:

@@ -6,6 +6,7 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+from tff_vision import labels as labels_lib
 from tff_vision import plugins
 from tff_vision.objectives import base, mistakes
 from tff_vision.objectives import metric as metric_lib
@@ -104,10 +105,16 @@ class Classification:
     return {'auc': float(np.mean(known)) if known else None, 'auc_by_finding': by_finding}
 
 
-def build(settings, class_names, multi_label, normal_class) -> base.Objective:
-  """Returns the objective for these classes."""
+def build(settings, class_names, labels, normal_class) -> base.Objective:
+  """Returns the objective for these classes.
+
+  Raises:
+    ValueError: Labels are neither classes nor findings.
+  """
   del normal_class
-  return Classification(num_outputs=len(class_names), multi_label=multi_label, loss=_loss(settings))
+  base.check_labels('classification', labels, labels_lib.Kind.CLASS, labels_lib.Kind.FINDINGS)
+  return Classification(num_outputs=len(class_names), multi_label=labels is labels_lib.Kind.FINDINGS,
+                        loss=_loss(settings))
 
 
 class _OfFunction(tf.keras.losses.Loss):

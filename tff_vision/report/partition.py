@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tff_vision import labels as labels_lib
 from tff_vision.data import images as images_lib
 
 MAX_CLIENTS_IN_ORDER = 60
@@ -49,15 +50,17 @@ def class_mix(images: images_lib.FederatedImages) -> ClassMix:
   shares = np.zeros((len(clients), len(images.class_names)))
   for row, client in enumerate(clients):
     if sizes[client]:
-      shares[row] = _shares(images.train.examples(client).y, len(images.class_names))
+      y = labels_lib.tags(images.train.examples(client).y, len(images.class_names))
+      shares[row] = _shares(y, len(images.class_names))
   return ClassMix(client_ids=[images.train.client_ids[c] for c in clients], sizes=sizes[clients], shares=shares,
-                  class_names=images.class_names, multi_label=images.multi_label, sampled=sampled)
+                  class_names=images.class_names, multi_label=images.spec.labels is not labels_lib.Kind.CLASS,
+                  sampled=sampled)
 
 
 def commonest_share(images: images_lib.FederatedImages) -> float | None:
-  """Returns the accuracy of always predicting the test set's most common class; None for multi-label data."""
+  """Returns the accuracy of always predicting the test set's most common class; None if images have no one class."""
   labels = images.test.examples.y
-  return None if images.multi_label or not len(labels) else float(np.bincount(labels).max() / len(labels))
+  return None if labels.ndim > 1 or not len(labels) else float(np.bincount(labels).max() / len(labels))
 
 
 def sample_images(images: images_lib.FederatedImages) -> list[Mapping]:
@@ -72,13 +75,14 @@ def sample_images(images: images_lib.FederatedImages) -> list[Mapping]:
   rows = []
   for client in chosen[::-1]:
     examples = images.train.examples(client)
-    order = np.lexsort(examples.y.T) if images.multi_label else np.argsort(examples.y, kind='stable')
-    picked = examples.take(_spread(order, SAMPLE_IMAGES))
+    tags = labels_lib.tags(examples.y, len(images.class_names))
+    order = np.lexsort(tags.T) if tags.ndim == 2 else np.argsort(tags, kind='stable')
+    shown = _spread(order, SAMPLE_IMAGES)
     rows.append({
         'client': images.train.client_ids[client],
         'size': int(sizes[client]),
         'images': [{'png': _png(x), 'label': _label(y, images.class_names)}
-                   for x, y in zip(_displayable(picked.x), picked.y, strict=True)],
+                   for x, y in zip(_displayable(examples.x[shown]), tags[shown], strict=True)],
     })
   return rows
 

@@ -1,0 +1,96 @@
+"""What the label of an image is: one class, findings or a mask; its type and shape, and how labels are counted.
+
+This is the only place that distinguishes the kinds of labels by their arrays. A data set states its kind in
+`data.images.ImageSpec.labels`; partitions, summaries and reports count `tags`, which every kind has.
+"""
+
+import enum
+
+import numpy as np
+
+# The value of mask pixels that no loss and no measure counts.
+IGNORED = 255
+# Masks are stored in 8 bits, and one value is `IGNORED`.
+MOST_MASK_CLASSES = 255
+
+
+class Kind(enum.Enum):
+  """The kind of label that each image of a data set has."""
+  CLASS = 'class'
+  FINDINGS = 'findings'
+  MASK = 'mask'
+
+  @property
+  def dtype(self) -> np.dtype:
+    """The type of labels: class numbers int32, findings float32 of 0 and 1, masks uint8."""
+    return np.dtype({Kind.CLASS: np.int32, Kind.FINDINGS: np.float32, Kind.MASK: np.uint8}[self])
+
+  @property
+  def is_spatial(self) -> bool:
+    """Whether what moves an image (crop, mirror, rotation) must move its label in the same way."""
+    return self is Kind.MASK
+
+  def shape(self, image_shape: tuple[int, int, int], num_classes: int) -> tuple[int, ...]:
+    """Returns the shape of one label: () for a class, (findings,), or (height, width) for a mask.
+
+    Args:
+      image_shape: (height, width, channels) of the image that the label belongs to.
+      num_classes: Number of classes or findings.
+    """
+    if self is Kind.MASK:
+      return tuple(image_shape[:2])
+    return (num_classes,) if self is Kind.FINDINGS else ()
+
+
+_OF_ARRAYS = {(kind.dtype, rank): kind for kind, rank in ((Kind.CLASS, 1), (Kind.FINDINGS, 2), (Kind.MASK, 3))}
+
+
+def kind_of(y: np.ndarray) -> Kind:
+  """Returns the kind of the labels of several images, [n, ...].
+
+  Raises:
+    ValueError: No kind of label has this type and rank.
+  """
+  if (y.dtype, y.ndim) not in _OF_ARRAYS:
+    raise ValueError(f'labels must be [n] int32, [n, findings] float32 or [n, height, width] uint8, found '
+                     f'{list(y.shape)} of {y.dtype}.')
+  return _OF_ARRAYS[y.dtype, y.ndim]
+
+
+def tags(y: np.ndarray, num_classes: int) -> np.ndarray:
+  """Returns labels as partitions, summaries and reports count them: class numbers, or findings of 0 and 1.
+
+  Class numbers and findings are returned unchanged. A mask counts as the classes other than 0 that it shows; class 0,
+  which is usually the background, counts only if the mask shows no other class.
+
+  Args:
+    y: [n, ...] labels of one kind.
+    num_classes: Number of classes or findings.
+
+  Returns:
+    [n] int32, or [n, num_classes] float32 of 0 and 1.
+  """
+  if kind_of(y) is not Kind.MASK:
+    return y
+  shown = np.zeros((len(y), num_classes), np.float32)
+  for row, mask in zip(shown, y, strict=True):
+    found = np.unique(mask)
+    row[found[found < num_classes]] = 1
+  return only_alone(shown)
+
+
+def only_alone(shown: np.ndarray) -> np.ndarray:
+  """Returns [n, classes] with class 0 counted only where it is the only class of its row; `shown` is changed."""
+  shown[:, 0] = ~shown[:, 1:].any(axis=1)
+  return shown
+
+
+def outside(y: np.ndarray, num_classes: int) -> np.ndarray:
+  """Returns the positions of labels that are no class of `num_classes`, [k]; findings have none."""
+  kind = kind_of(y)
+  if kind is Kind.FINDINGS:
+    return np.zeros(0, np.int64)
+  wrong = (y < 0) | (y >= num_classes)
+  if kind is Kind.MASK:
+    wrong = (wrong & (y != IGNORED)).reshape(len(y), -1).any(axis=1)
+  return np.flatnonzero(wrong)
