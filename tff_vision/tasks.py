@@ -149,7 +149,14 @@ class Task(Problem):
     return self.batch_reader.element(examples.x, examples.y, seed=self.round_seed(client, round_num))
 
   def client_batches(self, client: int, round_num: int) -> tf.data.Dataset:
-    """Returns the batches that `client` trains on in round `round_num`, for training loops other than ours."""
+    """Returns the batches that `client` trains on in round `round_num`, for training loops other than ours.
+
+    Raises:
+      ValueError: The images are mixed, so that their labels are not of the usual type.
+    """
+    if mixup := self.images.preprocessing.augmentation.mixup:
+      raise ValueError(f'augment_mixup={mixup:g} gives two labels to each image, which other training loops do not '
+                       'read.')
     everything = self.batch_reader.open(self.client_dataset(client, round_num)).all_epochs()
     return tf.data.Dataset.from_tensor_slices(everything).batch(self.client.batch_size)
 

@@ -47,6 +47,7 @@ def check(*sections: Any, instead: Mapping[str, Row] | None = None,
   for choice in choices:
     _refuse_values(choice, values, changed)
   _check_numbers(values)
+  _refuse_mixing(values)
 
 
 def rows_of_references(*sections: Any) -> dict[str, Row]:
@@ -139,6 +140,17 @@ def _check_numbers(values):
     if not 0 < (head or epochs - 1) < epochs:
       raise ValueError(f'client_epochs={epochs} with fedrep_head_epochs={head}: fedrep needs at least one local epoch '
                        'for the head and one for the body.')
+
+
+def _refuse_mixing(values):
+  """Refuses mixup where examples must be kept apart, or where the label of a mixed image would mean nothing."""
+  if not (mixup := values.get('augment_mixup')):
+    return
+  if values.get('privacy') == 'example_dp_sgd':
+    raise ValueError(f'augment_mixup={mixup:g} does not go with privacy=example_dp_sgd: it mixes examples with each '
+                     'other, and the promise is to every example by itself.')
+  if values.get('task') == 'embedding':
+    raise ValueError(f'augment_mixup={mixup:g} does not go with task=embedding: a mixture of two images shows neither.')
 
 
 def _shown(value):

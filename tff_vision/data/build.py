@@ -6,6 +6,7 @@ import numpy as np
 
 from tff_vision import configs, plugins, seeds
 from tff_vision import labels as labels_lib
+from tff_vision.data import augmentation as augmentation_lib
 from tff_vision.data import fingerprint, images, ownership, preprocess
 from tff_vision.data.partition import imaging_device
 from tff_vision.data.sources import pool as pool_lib
@@ -27,7 +28,7 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
   """
   pool = own(config) if plugins.is_own(config.dataset, registry.SOURCES) else registry.find(config.dataset).load(config)
   if isinstance(pool, images.FederatedImages):
-    return pool
+    return _augmented(pool, config)
   notes = list(pool.notes)
   if pool.labels_at_hand:
     notes += pool.check_labels(config.dataset)
@@ -56,6 +57,35 @@ def _nearly_black(pool, x, notes):
     return []
   return [f'The test images hold values in 0..{x.max()}, which of 0..255 are nearly black: say pixel_range=0,{x.max()} '
           'if the largest is white.']
+
+
+def _augmented(found, config):
+  """Returns images that are given as an object, with the augmentation that the config asks for, if any."""
+  if not augmentation_lib.of(config).changes:
+    return found
+  preprocessing = dataclasses.replace(found.preprocessing, augmentation=_augmentation(
+      config, found.preprocessing, found.spec.stored_pixels, found.spec.dtype))
+  return dataclasses.replace(found, preprocessing=preprocessing)
+
+
+def _augmentation(config, preprocessing, stored, dtype):
+  """Returns the augmentation of a config, in the range of pixels before they are normalised.
+
+  Raises:
+    ValueError: It would have no effect, or the range is not known.
+  """
+  asked = augmentation_lib.of(config)
+  if not asked.shades:
+    return asked
+  name = 'augment_brightness' if asked.brightness else 'augment_contrast'
+  if preprocessing.pixels == 'per_image':
+    raise ValueError(f'{name}={getattr(config, name):g} has no effect with preprocess=per_image, which takes '
+                     'brightness and contrast out of every image.')
+  if stored.black is None:
+    raise ValueError(f'{name}={getattr(config, name):g} needs to know which stored values are black and white: say '
+                     'pixel_range=BLACK,WHITE.')
+  scale = preprocessing.scale if dtype == np.uint8 else 1.0
+  return dataclasses.replace(asked, black=stored.black * scale, white=stored.white * scale)
 
 
 def own(config: configs.DataConfig) -> images.FederatedImages | pool_lib.Pool:
@@ -154,6 +184,8 @@ def _preprocessing(pool, config):
       flip=own.flip if config.flip is None else config.flip,
       # Standardizing an image cancels any scale, but not the lower limit on its deviation, which is meant for 0..255.
       scale=1.0 if pixels in ('per_image', 'none') else own.scale)
+  chosen = dataclasses.replace(chosen, augmentation=_augmentation(
+      config, chosen, pool.spec.stored_pixels, pool.spec.dtype))
   *_, channels = preprocess.input_shape(chosen, pool.train.shape)
   if pixels != 'standardize' or len(own.mean) == channels == pool.train.shape[-1]:
     return chosen, ()

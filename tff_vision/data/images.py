@@ -12,12 +12,14 @@ import numpy as np
 
 from tff_vision import configs
 from tff_vision import labels as labels_lib
+from tff_vision.data import augmentation as augmentation_lib
 from tff_vision.data import examples as examples_lib
 
 ExamplePool = examples_lib.ExamplePool
 Examples = examples_lib.Examples
 ImageSpec = examples_lib.ImageSpec
 StoredPixels = examples_lib.StoredPixels
+Augmentation = augmentation_lib.Augmentation
 
 
 class ClientImages(abc.ABC):
@@ -111,6 +113,7 @@ class Preprocessing:
     mean: One value for each channel, after `scale`. Used by `standardize` only.
     std: One value for each channel, after `scale`. Used by `standardize` only.
     measured: Whether mean and std were computed from the clients' own examples; the model then reveals them.
+    augmentation: How training images vary; applied before `crop`, and its changes of values before `pixels`.
   """
   scale: float = 1 / 255
   channels: int | None = None
@@ -121,6 +124,7 @@ class Preprocessing:
   mean: tuple[float, ...] = ()
   std: tuple[float, ...] = ()
   measured: bool = False
+  augmentation: augmentation_lib.Augmentation = augmentation_lib.Augmentation()
 
 
 class Counted(str):
@@ -226,5 +230,11 @@ class FederatedImages:
   def describe(self) -> dict[str, object]:
     """Returns the entry of config.json for images given as an object; it contains nothing of any client's examples."""
     return {'name': self.name, 'clients': len(self.train), 'class_names': list(self.class_names),
-            'image_shape': list(self.spec.shape), 'preprocessing': dataclasses.asdict(self.preprocessing),
+            'image_shape': list(self.spec.shape), 'preprocessing': self._preprocessing(),
             **({} if self.origin is None else {'loaded_by': dataclasses.asdict(self.origin)})}
+
+  def _preprocessing(self):
+    found = dataclasses.asdict(self.preprocessing)
+    if not self.preprocessing.augmentation.changes:  # Folders of earlier versions say nothing of it.
+      del found['augmentation']
+    return found

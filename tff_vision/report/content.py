@@ -39,6 +39,7 @@ def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: pl
   final = outcome.evaluated or evaluator.evaluate(task.images.test)
   train_seconds = sum(record['seconds'] for record in outcome.history)
   images = task.images
+  varied = images.preprocessing.augmentation.words()
   return {
       'config': configs.readable(config),
       'dataset': {
@@ -46,6 +47,7 @@ def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: pl
           'num_train_examples': sum(images.train.num_examples(i) for i in range(len(images.train))),
           'num_test_examples': len(images.test.examples), 'class_names': list(images.class_names),
           'image_shape': list(images.spec.shape), 'notes': list(images.notes)},
+      **({'augmentation': '; '.join(varied)} if varied else {}),
       'task': declared.section(task.objective),
       'model': _model(config, task, evaluator.model),
       **final,

@@ -132,6 +132,7 @@ KEYS: Mapping[str, str] = {
     'dataset/num_test_examples': 'examples of the global test set',
     'dataset/class_names': 'in the order of the outputs', 'dataset/image_shape': 'height, width, channels as stored',
     'dataset/notes': 'what was left out, merged or changed in the data',
+    'augmentation': 'how training images vary, in words; missing if they do not',
     'task/name': 'classification, anomaly or embedding', 'task/metric': 'the metric that stands first',
     'model/name': 'built-in name, or that of your own', 'model/parameters': 'number of parameters',
     'model/trained_parameters': 'without frozen ones', 'model/notes': 'what was changed in a model from a file',

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from tff_vision.accounting import ledger
 from tff_vision.data import images as images_lib
 from tff_vision.program import released
-from tff_vision.report import declared, pages, partition, privacy_profile, tables
+from tff_vision.report import augmented, declared, pages, partition, privacy_profile, tables
 from tff_vision.report import number_format as numbers
 
 
@@ -59,7 +59,9 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
       figures=_figures(report, history, mix),
       mix=mix,
       legend=_legend(mix),
-      samples=partition.sample_images(shown) if shown else ()))
+      samples=partition.sample_images(shown) if shown else (),
+      augmentation=report.get('augmentation'),
+      augmented=augmented.strip(shown) if shown else ()))
 
 
 def _figures(report: Mapping, history: Sequence[Mapping], mix: partition.ClassMix | None) -> Mapping:

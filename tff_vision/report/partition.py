@@ -81,8 +81,8 @@ def sample_images(images: images_lib.FederatedImages) -> list[Mapping]:
     rows.append({
         'client': images.train.client_ids[client],
         'size': int(sizes[client]),
-        'images': [{'png': _png(x), 'label': _label(y, images.class_names)}
-                   for x, y in zip(_displayable(examples.x[shown]), tags[shown], strict=True)],
+        'images': [{'png': png(x), 'label': _label(y, images.class_names)}
+                   for x, y in zip(displayable(examples.x[shown]), tags[shown], strict=True)],
     })
   return rows
 
@@ -106,7 +106,7 @@ def _label(y: np.ndarray, class_names: Sequence[str]) -> str:
   return ', '.join(str(class_names[i]) for i in np.flatnonzero(y)) or 'no finding'
 
 
-def _displayable(x: np.ndarray) -> np.ndarray:
+def displayable(x: np.ndarray) -> np.ndarray:
   """Returns [n, height, width, 1 or 3] uint8; if float pixels leave [0, 1], all are rescaled together to the range."""
   if x.shape[-1] not in (1, 3):
     x = x[..., :1]
@@ -119,7 +119,8 @@ def _displayable(x: np.ndarray) -> np.ndarray:
   return np.round(255 * (x - low) / (high - low)).astype(np.uint8)
 
 
-def _png(x: np.ndarray) -> bytes:
+def png(x: np.ndarray) -> bytes:
+  """Returns a picture, [height, width, 1 or 3] uint8, as a PNG file."""
   from matplotlib import image
   buffer = io.BytesIO()
   image.imsave(buffer, np.repeat(x, 3, axis=-1) if x.shape[-1] == 1 else x, format='png',
