@@ -70,7 +70,7 @@ class Problem:
   def batch_spec(self) -> tuple[tf.TensorSpec, tf.TensorSpec]:
     """The specs of one training batch: float32 [batch, height, width, channels] and its labels."""
     spec = self.images.spec
-    label_shape = spec.labels.shape(self.input_shape, len(spec.class_names))
+    label_shape = spec.labels.shape(self.input_shape, len(spec.class_names), spec.max_boxes)
     return (tf.TensorSpec((None, *self.input_shape), tf.float32),
             tf.TensorSpec((None, *label_shape), tf.as_dtype(spec.label_dtype)))
 

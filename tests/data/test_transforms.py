@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests import tiny
 from tff_vision import configs, labels
-from tff_vision.data import batches, build, images, preprocess, transforms
+from tff_vision.data import batches, boxes, build, images, preprocess, transforms
 
 Augmentation = images.Augmentation
 EVERYTHING = Augmentation(rotation=20, translation=0.1, scale=0.2, brightness=0.3, contrast=0.5, erasing=0.4, mixup=0.5)
@@ -47,7 +47,9 @@ def test_an_inverse_leads_back_and_boxes_hold_what_they_held(degrees, factor, do
   mask = np.zeros((1, *shape, 1), np.uint8)
   mask[:, box[0]:box[2], box[1]:box[3]] = 1
   rows, columns = np.nonzero(transforms.warped(tf.constant(mask), move).numpy()[0, ..., 0])
-  top, left, bottom, right_end = transforms.moved_boxes(tf.constant([[box]], tf.float32), move, shape).numpy()[0, 0]
+  top, left, bottom, right_end = transforms.moved_boxes(tf.constant([[box]], tf.float32), move).numpy()[0, 0]
+  if not len(rows):
+    return
   # A pixel belongs to the mask where its centre lies in the moved rectangle.
   assert rows.min() + 0.5 >= top - 0.01 and rows.max() + 0.5 <= bottom + 0.01
   assert columns.min() + 0.5 >= left - 0.01 and columns.max() + 0.5 <= right_end + 0.01
@@ -56,10 +58,21 @@ def test_an_inverse_leads_back_and_boxes_hold_what_they_held(degrees, factor, do
     assert area == pytest.approx(120 * factor ** 2, rel=0.1)
 
 
-def test_a_box_that_leaves_the_image_has_no_area():
-  move = _move(right=9, shape=(10, 10))
-  found = transforms.moved_boxes(tf.constant([[[2.0, 3, 5, 7], [0, 0, 4, 0.5]]]), move, (10, 10)).numpy()[0]
-  assert (found[0, 3] - found[0, 1]) == 0 and found[1].tolist() == pytest.approx([0, 9, 4, 9.5])
+def test_boxes_follow_their_image_and_those_that_leave_it_become_none():
+  move, none = _move(right=9, shape=(10, 20)), [0, 0, 0, 0, labels.NO_BOX]
+  y = tf.constant([[[0.2, 0.6, 0.5, 0.8, 1], [0, 0, 0.4, 0.25, 0], [0.1, 0.5, 0.2, 0.75, 2], none]])
+  found = boxes.moved(y, move, (10, 20)).numpy()[0]
+  np.testing.assert_allclose(found, [none, [0, 0.45, 0.4, 0.7, 0], [0.1, 0.95, 0.2, 1, -4], none], atol=1e-6)
+  # Through a reader: each box is the extent of what its moved image shows.
+  x, y = np.zeros((8, 24, 24, 1), np.uint8), labels.no_boxes(8, 2)
+  x[:, 9:15, 8:14], y[:, 0] = 255, np.array([9, 8, 15, 14, 24]) / 24
+  spec = images.ImageSpec.of(images.Examples(x, y), 'ab')
+  preprocessing = images.Preprocessing(crop=22, flip=True, augmentation=Augmentation(translation=0.1, scale=0.2))
+  reader = batches.BatchReader(stored=spec, preprocessing=preprocessing, epochs=3, batch_size=8)
+  for image, rows in zip(*reader.open(reader.dataset(x, y, seed=3)).all_epochs(), strict=True):
+    shown = np.nonzero(image.numpy()[..., 0] > 0.5)
+    extent = np.array([shown[0].min(), shown[1].min(), shown[0].max() + 1, shown[1].max() + 1])
+    np.testing.assert_allclose(22 * rows[0, :4].numpy(), extent, atol=0.75)
 
 
 def test_shades_by_hand():

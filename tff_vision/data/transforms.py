@@ -89,16 +89,15 @@ def warped(x: tf.Tensor, move: tf.Tensor) -> tf.Tensor:
       fill_mode='NEAREST')
 
 
-def moved_boxes(boxes: tf.Tensor, move: tf.Tensor, shape: tuple[int, int]) -> tf.Tensor:
-  """Returns the smallest upright boxes around the moved boxes, cut at the edges of the image.
+def moved_boxes(boxes: tf.Tensor, move: tf.Tensor) -> tf.Tensor:
+  """Returns the smallest upright boxes around the moved boxes, which may reach out of the image.
 
   Args:
     boxes: float32 [n, k, 4]: top, left, bottom, right, as distances from the top left corner of the image, in pixels.
     move: [n, 2, 3].
-    shape: Height and width.
 
   Returns:
-    [n, k, 4]; a box that has left the image has no area.
+    [n, k, 4].
   """
   to_moved = inverse(move)
   top, left, bottom, right = tf.unstack(boxes, axis=-1)
@@ -106,10 +105,7 @@ def moved_boxes(boxes: tf.Tensor, move: tf.Tensor, shape: tuple[int, int]) -> tf
   corners = tf.stack([tf.stack([column - 0.5, row - 0.5, tf.ones_like(row)], -1)
                       for column, row in ((left, top), (right, top), (left, bottom), (right, bottom))], axis=2)
   places = tf.einsum('nij,nkcj->nkci', to_moved, corners) + 0.5
-  height, width = map(float, shape)
-  limits = tf.constant([width, height])
-  low = tf.clip_by_value(tf.reduce_min(places, axis=2), 0.0, limits)
-  high = tf.clip_by_value(tf.reduce_max(places, axis=2), 0.0, limits)
+  low, high = tf.reduce_min(places, axis=2), tf.reduce_max(places, axis=2)
   return tf.stack([low[..., 1], low[..., 0], high[..., 1], high[..., 0]], axis=-1)
 
 
