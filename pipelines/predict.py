@@ -3,9 +3,10 @@
     python -m pipelines.predict --run_dir=runs/fashion shoe.png bag.jpg
 
 Takes PNG, JPEG, GIF, BMP, WebP and TIFF of any size, grey or colour; prints the likeliest classes of each with
-probabilities; of task=anomaly, each image's score and how many good test images have a lower one; of task=embedding,
-how alike the images are. --json=FILE receives `predictions`: by file, probabilities by class, `score`, or the
-`embedding`.
+probabilities; of task=regression, the number; of task=anomaly, each
+image's score and how many good test images have a lower one; of task=embedding,
+how alike the images are. --json=FILE receives `predictions`: by file, probabilities by class, `number`, `score`, or
+the `embedding`.
 """
 
 import itertools
@@ -35,10 +36,8 @@ def main(paths: Sequence[str]) -> None:
 
   from tff_vision.export import exported
   model = exported.ExportedModel(run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value)))
-  if model.task == 'classification':
-    predictions = _classes(model, paths)
-  else:
-    predictions = (_scores if model.task == 'anomaly' else _likeness)(model, paths)
+  told = {'anomaly': _scores, 'embedding': _likeness, 'regression': _numbers}
+  predictions = told.get(model.task, _classes)(model, paths)
   if program_flags.json_file() is not None:
     json_file.write(program_flags.json_file(), {'predictions': predictions})
 
@@ -60,6 +59,16 @@ def _scores(model, paths):
     if good:
       below = f', higher than of {sum(score < found["score"] for score in good[1:])} % of good test images'
     print(f'{path}: score {found["score"]:.4g}{below}')
+  return predictions
+
+
+def _numbers(model, paths):
+  """Prints the number of each image, and how far most answers on test images were from the truth."""
+  predictions = {path: {'number': float(model.outputs(path)[0])} for path in paths}
+  errors = model.facts.get('absolute_errors')
+  for path, found in predictions.items():
+    near = f', of test images 90 % were within {errors[90]:.4g}' if errors else ''
+    print(f'{path}: {model.class_names[0]} {found["number"]:.5g}{near}')
   return predictions
 
 

@@ -179,12 +179,13 @@ def build_problem(config: configs.ExperimentConfig, images: images_lib.Federated
   images = attacked.attacked(config.attack, images, seed=config.program.seed)
   _refuse_one_class(images, config.task.task)
   if config.model.initial_model is None:
-    return Problem(images=images, learned=objective, model_builder=models.builder(config.model))
+    return Problem(images=images, learned=objective, model_builder=models.builder(config.model),
+                   notes=tuple(getattr(objective, 'notes', ())))
   models.import_modules(config.model)
   given = pretrained.load(
       config.model.initial_model, frozen_layers=config.model.frozen_layers, num_outputs=objective.head,
       input_shape=preprocess.input_shape(images.preprocessing, images.spec.shape))
-  notes = [*given.notes, *_surprises(given, images)]
+  notes = [*getattr(objective, 'notes', ()), *given.notes, *_surprises(given, images)]
   return Problem(images=images, learned=objective, model_builder=given.build, start=given.start, notes=tuple(notes))
 
 

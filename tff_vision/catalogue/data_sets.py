@@ -8,6 +8,7 @@ from tff_vision.catalogue.rows import Kind, Row
 _SOURCES = 'tff_vision.data.sources'
 _MADE = 'tff_vision.data.generators'
 _OWN_FILES = ('pixel_range',)
+_OWN_NUMBERS = ('target',)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ DATA_SETS = Kind.of('dataset', (
          f'Debian\'s `dataset-fashion-mnist`, {_IDX}', f'{_SOURCES}.mnist_like', 'load_fashion_mnist',
          'locate_fashion_mnist'),
     _set('folder', 'your own image files, in folders or in a manifest: --data_dir', '`data_dir`',
-         f'{_SOURCES}.folders', 'load', 'locate', reads=_OWN_FILES),
+         f'{_SOURCES}.folders', 'load', 'locate', reads=_OWN_FILES + _OWN_NUMBERS),
     _set('idx', 'your own IDX files: --data_dir', '`data_dir`', f'{_SOURCES}.mnist_like', 'load_idx', 'locate_idx',
          reads=_OWN_FILES),
     _set('kmnist', '70,000 cursive Japanese characters of 28x28, 10 classes, no clients of its own', _IDX,
@@ -73,7 +74,7 @@ DATA_SETS = Kind.of('dataset', (
     _set('mnist', '70,000 handwritten digits of 28x28, 10 classes, no clients of its own', _IDX,
          f'{_SOURCES}.mnist_like', 'load_mnist', 'locate_mnist'),
     _set('npz', 'your own arrays in an .npz file: --data_dir', '`data_dir`', f'{_SOURCES}.arrays', 'load', 'locate',
-         reads=_OWN_FILES),
+         reads=_OWN_FILES + _OWN_NUMBERS),
     _generated('synthetic_chest', '3,700 generated chest films of 28x28 or 64x64 from 3 hospitals, normal or abnormal',
                'chest'),
     _generated('synthetic_chest:findings', 'the same films with 4 findings, multi-label', 'chest', 'load_findings'),
@@ -87,6 +88,8 @@ DATA_SETS = Kind.of('dataset', (
                'parts'),
     _generated('synthetic_shapes', '7,000 generated colour shapes of 32x32x3, 10 classes, no clients of its own',
                'shapes'),
+    _generated('synthetic_shapes:size', 'the same shapes with their diameter in pixels as a number', 'shapes',
+               'load_sizes'),
     *(_medical(flag, facts) for flag, facts in medmnist.SETS.items()),
 ), own=Row(''))
 

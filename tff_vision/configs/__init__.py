@@ -48,7 +48,8 @@ _NEW_IN: Mapping[int, frozenset[str]] = {
                   'pixel_range', 'label_case', 'finding_separator', 'secure_statistical_bits')),
     3: frozenset(('example_noise', 'example_adaptive_clip', 'example_average', 'example_copies', 'example_shift',
                   'example_mirror', 'audit_canaries', 'audit_confidence', 'augment_rotation', 'augment_translation',
-                  'augment_scale', 'augment_brightness', 'augment_contrast', 'augment_erasing', 'augment_mixup'))}
+                  'augment_scale', 'augment_brightness', 'augment_contrast', 'augment_erasing', 'augment_mixup',
+                  'class_weights', 'focal_gamma', 'target_range', 'class_order', 'target'))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,7 +143,7 @@ def fitting(config: ExperimentConfig, given: Collection[str]) -> ExperimentConfi
     config: The config of an experiment.
     given: The fields that the user has set; if the model is among them, nothing is changed.
   """
-  if config.task.task != 'classification' or {'model', 'initial_model'} & set(given):
+  if config.task.task not in ('classification', 'ordinal', 'regression') or {'model', 'initial_model'} & set(given):
     return config
   changes = _FITTING.get(config.data.dataset, {}) if isinstance(config.data.dataset, str) else {}
   made = {name: dataclasses.replace(getattr(config, name), **{

@@ -93,6 +93,9 @@ class DataConfig:
   label_case: str = option.option(
       'ask', 'Classes whose names differ in case only are refused, made one, or left apart.', choices=LABEL_CASE,
       topic=_FILES)
+  target: str | None = option.option(
+      None, 'The column of manifest.csv, or the array of the .npz, that holds the number of each image; folder: the '
+      'name of its folder is the number. For task=regression.', topic=_FILES)
   finding_separator: str | None = option.option(
       None, 'Stands between findings in one label; empty: labels are classes; not given: | does, if there.',
       topic=_FILES)

@@ -8,14 +8,15 @@ import numpy as np
 
 from tff_vision import configs, values
 from tff_vision.data import fingerprint, images
-from tff_vision.data.sources import arrays, label_arrays
+from tff_vision.data.sources import arrays, label_arrays, numbers
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
 def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Arrays] | None, name: str = 'arrays',
                 class_names: Sequence[str] | None = None,
-                preprocessing: images.Preprocessing | None = None) -> images.FederatedImages:
+                preprocessing: images.Preprocessing | None = None, target: str | None = None
+                ) -> images.FederatedImages:
   """Returns the arrays of clients as federated images.
 
   Args:
@@ -27,6 +28,7 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
     name: The name of the data set in reports.
     class_names: One name for each class or finding; by default their numbers.
     preprocessing: How stored pixels become model input; by default uint8 is scaled to 0..1.
+    target: The name of what is measured, if y are numbers [n] for task=regression.
 
   Raises:
     ValueError: An array is not as described; the message names the client.
@@ -35,13 +37,13 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
     raise ValueError(f'from_arrays takes a mapping from client to (x, y), found {type(clients).__name__}.')
   if not clients:
     raise ValueError('from_arrays needs at least one client.')
-  loaded = {str(client): _examples(given, f'client {client}') for client, given in clients.items()}
+  loaded = {str(client): _examples(given, f'client {client}', target) for client, given in clients.items()}
   if test is None:
     parts = {}
   elif isinstance(test, Mapping):
-    parts = {str(client): _examples(given, f'test of client {client}') for client, given in test.items()}
+    parts = {str(client): _examples(given, f'test of client {client}', target) for client, given in test.items()}
   else:
-    parts = {'': _examples(test, 'test')}
+    parts = {'': _examples(test, 'test', target)}
   if strangers := sorted(set(parts) - set(loaded) - {''}):
     raise ValueError(f'test has examples of {", ".join(strangers)}, which are no clients.')
   first = next(iter(loaded.values()))
@@ -50,7 +52,7 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
       raise ValueError(f'{where} has images {list(examples.x.shape[1:])} of {examples.x.dtype} with labels of '
                        f'{examples.y.ndim} dimension(s), the first client {list(first.x.shape[1:])} of {first.x.dtype} '
                        f'with {first.y.ndim}.')
-  names = _class_names(class_names, [*loaded.values(), *parts.values()])
+  names = (target,) if target is not None else _class_names(class_names, [*loaded.values(), *parts.values()])
   pooled = _joined(loaded.values())
   bounds = np.cumsum([0, *(len(examples) for examples in loaded.values())])
   spec = images.ImageSpec.of(first, names)
@@ -97,11 +99,12 @@ def _read(dataset, image, label):
   return np.stack([element[image] for element in elements]), np.stack([element[label] for element in elements])
 
 
-def _examples(given, what):
+def _examples(given, what, target):
   if not isinstance(given, (tuple, list)) or len(given) != 2:
     raise ValueError(f'{what}: must be a pair (x, y) of images and labels, found {type(given).__name__}.')
   x, y = given
-  return images.Examples(arrays.pixels(np.asarray(x), f'{what}: x'), label_arrays.classes(np.asarray(y), f'{what}: y'))
+  labels = label_arrays.classes if target is None else numbers.of_array
+  return images.Examples(arrays.pixels(np.asarray(x), f'{what}: x'), labels(np.asarray(y), f'{what}: y'))
 
 
 def _class_names(given, parts):

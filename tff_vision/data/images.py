@@ -217,6 +217,12 @@ class FederatedImages:
     shown = np.bincount(y, minlength=len(self.class_names)) if y.ndim == 1 else y.sum(axis=0)
     return [str(name) for name, number in zip(self.class_names, shown, strict=True) if not number]
 
+  def training_labels(self) -> np.ndarray:
+    """Returns the labels of all training examples, [n, ...], client after client; images are not read if possible."""
+    if isinstance(self.train, ArrayClients):
+      return self.train.pool.y[np.concatenate([np.zeros(0, np.int64), *self.train.indices])]
+    return np.concatenate([self.train.examples(client).y for client in range(len(self.train))])
+
   @property
   def stored_pixels(self) -> StoredPixels:
     """The stored values of the black and white of files."""

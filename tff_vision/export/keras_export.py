@@ -61,7 +61,7 @@ def facts(task: tasks.Problem) -> dict[str, Any]:
   spec = task.images.spec
   return {'task': task.objective.task, 'class_names': list(spec.class_names),
           'multi_label': spec.multi_label, 'image_shape': list(spec.shape),
-          **dataclasses.asdict(task.images.stored_pixels)}
+          **getattr(task.objective, 'facts', {}), **dataclasses.asdict(task.images.stored_pixels)}
 
 
 def yardstick(task: tasks.Task, evaluator: evaluation.Evaluator) -> dict[str, Any]:

@@ -71,7 +71,8 @@ def _draw_sheet(fig, images):
   axes = fig.subplots(len(clients), SHEET_IMAGES, squeeze=False)
   for row, client in zip(axes, clients, strict=True):
     examples = images.train.examples(client)
-    tags = labels.tags(examples.y, len(images.class_names))
+    is_number = images.spec.labels is labels.Kind.NUMBER
+    tags = examples.y if is_number else labels.tags(examples.y, len(images.class_names))
     for cell in row:
       cell.set_axis_off()
     for cell, x, y in zip(row, examples.x[:SHEET_IMAGES], tags[:SHEET_IMAGES], strict=False):
@@ -85,6 +86,8 @@ def _draw_sheet(fig, images):
 
 
 def _name(label, images):
+  if images.spec.labels is labels.Kind.NUMBER:
+    return f'{label[0]:g}'
   if images.spec.labels is labels.Kind.CLASS:
     return _plain(images.class_names[int(label[0])])
   return _plain(', '.join(images.class_names[c] for c in np.flatnonzero(label)) or 'no finding')

@@ -10,12 +10,16 @@ from collections.abc import Mapping
 
 _ATTENDANCE = 'with simulated devices, or late updates: number of clients '
 _SUMMARY = {
-    'mean': 'mean over clients that have test examples', 'percentile_10': 'the 10th percentile over clients',
+    'mean': 'mean over clients that have test examples',
+    'percentile_10': 'the 10th percentile over clients, counted from the worst: of errors the 90th',
     'worst': 'the worst client', 'count': 'number of clients that have test examples',
     'without_examples': 'number of clients that have none',
 }
 _EVALUATION = {
     '': 'results on the global test set; which keys it has depends on the task',
+    '/mae': 'regression: mean absolute error, in the user\'s unit; ordinal classes: mean distance in classes',
+    '/rmse': 'regression: root mean squared error', '/r2': 'regression: R squared; null if all targets are equal',
+    '/quadratic_weighted_kappa': 'ordinal classes: agreement; null if all are of one class',
     '/accuracy': 'classification: share of right answers; of several findings, over all findings',
     '/loss': 'mean loss on the test set; of anomalies, on good images alone',
     '/auc': 'area under the ROC curve: two classes, anomalies, pairs of images; of findings, the mean',
@@ -56,6 +60,12 @@ _WRONG = {
     '/calibration/bins[]/lowest': 'smallest confidence', '/calibration/bins[]/highest': 'largest confidence',
     '/calibration/bins[]/confidence': 'mean confidence', '/calibration/bins[]/accuracy': 'share of right answers',
     '/calibration/bins[]/count': 'number of answers',
+    '/residuals/percentiles': 'regression: predicted minus true number, at 0, 5, ..., 100 %',
+    '/residuals/bins': 'bins of equal numbers of test examples, by prediction',
+    '/residuals/bins[]/lowest': 'smallest prediction', '/residuals/bins[]/highest': 'largest prediction',
+    '/residuals/bins[]/prediction': 'mean prediction', '/residuals/bins[]/label': 'mean true number',
+    '/residuals/bins[]/mae': 'mean absolute error', '/residuals/bins[]/count': 'number of examples',
+    '/residuals/pairs': 'true and predicted number of up to 400 test examples',
     '/curves': 'one object a class against all others (of two classes, the second), or a finding; at most 20',
     '/curves[]/class': 'number of the class or finding', '/curves[]/positives': 'its test examples',
     '/curves[]/negatives': 'all others', '/curves[]/auc': 'area under the ROC curve',
@@ -133,7 +143,8 @@ KEYS: Mapping[str, str] = {
     'dataset/class_names': 'in the order of the outputs', 'dataset/image_shape': 'height, width, channels as stored',
     'dataset/notes': 'what was left out, merged or changed in the data',
     'augmentation': 'how training images vary, in words; missing if they do not',
-    'task/name': 'classification, anomaly or embedding', 'task/metric': 'the metric that stands first',
+    'task/name': 'classification, ordinal, regression, anomaly or embedding',
+    'task/metric': 'the metric that stands first',
     'model/name': 'built-in name, or that of your own', 'model/parameters': 'number of parameters',
     'model/trained_parameters': 'without frozen ones', 'model/notes': 'what was changed in a model from a file',
     **_under('evaluation', _EVALUATION),

@@ -53,14 +53,16 @@ def class_mix(images: images_lib.FederatedImages) -> ClassMix:
       y = labels_lib.tags(images.train.examples(client).y, len(images.class_names))
       shares[row] = _shares(y, len(images.class_names))
   return ClassMix(client_ids=[images.train.client_ids[c] for c in clients], sizes=sizes[clients], shares=shares,
-                  class_names=images.class_names, multi_label=images.spec.labels is not labels_lib.Kind.CLASS,
+                  class_names=images.class_names, multi_label=not images.spec.labels.has_one_tag,
                   sampled=sampled)
 
 
 def commonest_share(images: images_lib.FederatedImages) -> float | None:
   """Returns the accuracy of always predicting the test set's most common class; None if images have no one class."""
   labels = images.test.examples.y
-  return None if labels.ndim > 1 or not len(labels) else float(np.bincount(labels).max() / len(labels))
+  if images.spec.labels is not labels_lib.Kind.CLASS or not len(labels):
+    return None
+  return float(np.bincount(labels).max() / len(labels))
 
 
 def sample_images(images: images_lib.FederatedImages) -> list[Mapping]:
@@ -75,13 +77,14 @@ def sample_images(images: images_lib.FederatedImages) -> list[Mapping]:
   rows = []
   for client in chosen[::-1]:
     examples = images.train.examples(client)
-    tags = labels_lib.tags(examples.y, len(images.class_names))
+    is_number = images.spec.labels is labels_lib.Kind.NUMBER
+    tags = examples.y if is_number else labels_lib.tags(examples.y, len(images.class_names))
     order = np.lexsort(tags.T) if tags.ndim == 2 else np.argsort(tags, kind='stable')
     shown = _spread(order, SAMPLE_IMAGES)
     rows.append({
         'client': images.train.client_ids[client],
         'size': int(sizes[client]),
-        'images': [{'png': png(x), 'label': _label(y, images.class_names)}
+        'images': [{'png': png(x), 'label': f'{y:g}' if is_number else _label(y, images.class_names)}
                    for x, y in zip(displayable(examples.x[shown]), tags[shown], strict=True)],
     })
   return rows

@@ -2,12 +2,13 @@
 
     root/[split/]client/class/image.png    clients of its own: partition=natural
     root/[split/]class/image.png           no clients: any other partition
-    root/manifest.csv                      path,label[,client][,split]
+    root/manifest.csv                      path,label[,client][,split], or a column of numbers in place of label
 
 where split is train, test or val, in upper or lower case (val is the test set if there is no other). The split folder
 may also be below client or class.
 """
 
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -16,7 +17,7 @@ import numpy as np
 
 from tff_vision import configs
 from tff_vision.data import images
-from tff_vision.data.sources import files, heldout, listing, manifest, naming, pool
+from tff_vision.data.sources import files, heldout, listing, manifest, naming, numbers, pool
 
 MEDICAL_MNIST_CLASSES = ('AbdomenCT', 'BreastMRI', 'ChestCT', 'CXR', 'Hand', 'HeadCT')
 
@@ -29,7 +30,23 @@ def load(config: configs.DataConfig) -> pool.Pool:
   """
   root = _root(config)
   table = manifest.find(root)
-  return _pool(manifest.read(table) if table else listing.from_folders(root), root, config)
+  return _pool(manifest.read(table, config.target) if table else _in_folders(root, config), root, config)
+
+
+def _in_folders(root, config):
+  """Returns the images in folders; if the target is a number, it is the name of the folder.
+
+  Raises:
+    ValueError: The target is something else, or a folder's name is no number.
+  """
+  found = listing.from_folders(root)
+  if config.target is None:
+    return found
+  if config.target.strip().lower() != 'folder':
+    raise ValueError(f'target={config.target} names a column of {manifest.NAME}, and {root} holds none; target=folder '
+                     'takes the names of folders as numbers.')
+  places = [f'{os.path.dirname(path)}, the name of the folder' for path in found.paths]
+  return dataclasses.replace(found, numbers=numbers.parsed([label.strip() for label in found.labels], places))
 
 
 def load_medical_mnist(config: configs.DataConfig) -> pool.Pool:
@@ -85,7 +102,10 @@ def _pool(found, root, config, class_names=None):
       found.paths, found.labels, found.clients, found.splits))
   glances = [glances[place] for place in kept]
   class_names_are_counted = class_names is None
-  y, class_names, notes = _labelled(labels.tolist(), found.separator, config, class_names)
+  if found.numbers is None:
+    y, class_names, notes = _labelled(labels.tolist(), found.separator, config, class_names)
+  else:
+    y, class_names, notes = found.numbers[kept], (config.target,), []
   shape, shape_notes = files.stored_shape(paths[0], config)
   stored, pixel_notes = files.stored_pixels(paths, glances, config.numeric_pixel_range)
   notes = [*found.notes, *corrupt_notes, *notes, *shape_notes, *pixel_notes]
@@ -132,6 +152,8 @@ def _split(splits, y, owners, paths, config):
   file = np.array([f'{each.st_dev}:{each.st_ino}' for each in status])
   if splits[0] is None:
     classes = np.array([''.join(map(str, row.astype(int))) for row in y]) if y.ndim == 2 else y
+    if y.dtype == np.float32 and y.ndim == 1:
+      classes = numbers.strata(y)
     is_test = heldout.stratified(classes, config.test_fraction, owners, file)
     return ~is_test, is_test, [images.Counted(heldout.note(is_test, config.test_fraction, owners))]
   is_train = splits == 'train'

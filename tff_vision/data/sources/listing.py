@@ -7,6 +7,8 @@ import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from tff_vision.data.sources import formats
 
 _TRAIN, _TEST, _VAL = 'train', 'test', 'val'
@@ -30,6 +32,7 @@ class Listing:
     clients: The client of each file; None if not given.
     splits: `train`, `test` or `val`; None if not given.
     separator: The text between findings; None: it is not known whether there are findings.
+    numbers: The number of each file, if labels are numbers.
     notes: Sentences a user must see.
   """
   paths: Sequence[str]
@@ -37,6 +40,7 @@ class Listing:
   clients: Sequence[str | None]
   splits: Sequence[str | None]
   separator: str | None = None
+  numbers: np.ndarray | None = None
   notes: Sequence[str] = ()
 
 
