@@ -1,11 +1,12 @@
-"""Classifies or scores image files, or compares them with each other, with the model that a run exported.
+"""Classifies, scores or segments image files, or compares them with each other, with the model that a run exported.
 
     python -m pipelines.predict --run_dir=runs/fashion shoe.png bag.jpg
 
 Takes PNG, JPEG, GIF, BMP, WebP and TIFF of any size, grey or colour; prints the likeliest classes of each with
 probabilities; of task=anomaly, each image's score and how many good test images have a lower one; of task=embedding,
-how alike the images are. --json=FILE receives `predictions`: by file, probabilities by class, `score`, or the
-`embedding`.
+how alike the images are; of task=segmentation, the share of each class, and writes masks (PNG of class numbers) and
+overlays to --masks_dir. --json=FILE receives `predictions`: by file, probabilities by class, `score`, the `embedding`,
+or `mask`, `overlay` and `shares`.
 """
 
 import itertools
@@ -21,6 +22,8 @@ from tff_vision.program import json_file, run_directory
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
 _TOP = flags.DEFINE_integer('top', 3, 'How many classes to print for each image.')
+_MASKS_DIR = flags.DEFINE_string('masks_dir', None, 'Of task=segmentation: where masks and overlays go; unset means '
+                                 'masks/ in the folder of the run.')
 
 
 def main(paths: Sequence[str]) -> None:
@@ -37,6 +40,8 @@ def main(paths: Sequence[str]) -> None:
   model = exported.ExportedModel(run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value)))
   if model.task == 'classification':
     predictions = _classes(model, paths)
+  elif model.task == 'segmentation':
+    predictions = _masks(model, paths)
   else:
     predictions = (_scores if model.task == 'anomaly' else _likeness)(model, paths)
   if program_flags.json_file() is not None:
@@ -60,6 +65,28 @@ def _scores(model, paths):
     if good:
       below = f', higher than of {sum(score < found["score"] for score in good[1:])} % of good test images'
     print(f'{path}: score {found["score"]:.4g}{below}')
+  return predictions
+
+
+def _masks(model, paths):
+  """Writes a mask and an overlay for each image, and prints the share of each class."""
+  from tff_vision.export import mask_pictures
+  folder = pathlib.Path(_MASKS_DIR.value or pathlib.Path(_RUN_DIR.value) / 'masks').expanduser()
+  predictions, taken = {}, set()
+  if endangered := [path for path in paths if pathlib.Path(path).stem.endswith(('_mask', '_overlay'))
+                    and pathlib.Path(path).resolve().parent == folder.resolve()]:
+    raise ValueError(f'masks_dir={folder} holds {endangered[0]}, which masks or overlays could replace: name another.')
+  for path in dict.fromkeys(paths):
+    stem = pathlib.Path(path).stem
+    name = next(one for one in itertools.chain((stem,), (f'{stem}_{number}' for number in itertools.count(2)))
+                if one not in taken)
+    taken.add(name)
+    mask = mask_pictures.found_in(model, path)
+    shares = mask_pictures.shares(mask, model.class_names)
+    written = mask_pictures.write(folder, name, path, mask)
+    predictions[path] = {'mask': written[0], 'overlay': written[1], 'shares': shares}
+    likeliest = sorted(shares.items(), key=lambda item: -item[1])[:_TOP.value]
+    print(f'{path}: ' + ', '.join(f'{name} {100 * share:.1f} %' for name, share in likeliest) + f'; {written[0]}')
   return predictions
 
 

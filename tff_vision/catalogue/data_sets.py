@@ -8,6 +8,7 @@ from tff_vision.catalogue.rows import Kind, Row
 _SOURCES = 'tff_vision.data.sources'
 _MADE = 'tff_vision.data.generators'
 _OWN_FILES = ('pixel_range',)
+_OWN_MASKS = ('ignore_index',)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ DATA_SETS = Kind.of('dataset', (
          f'Debian\'s `dataset-fashion-mnist`, {_IDX}', f'{_SOURCES}.mnist_like', 'load_fashion_mnist',
          'locate_fashion_mnist'),
     _set('folder', 'your own image files, in folders or in a manifest: --data_dir', '`data_dir`',
-         f'{_SOURCES}.folders', 'load', 'locate', reads=_OWN_FILES),
+         f'{_SOURCES}.folders', 'load', 'locate', reads=_OWN_FILES + _OWN_MASKS),
     _set('idx', 'your own IDX files: --data_dir', '`data_dir`', f'{_SOURCES}.mnist_like', 'load_idx', 'locate_idx',
          reads=_OWN_FILES),
     _set('kmnist', '70,000 cursive Japanese characters of 28x28, 10 classes, no clients of its own', _IDX,
@@ -73,18 +74,21 @@ DATA_SETS = Kind.of('dataset', (
     _set('mnist', '70,000 handwritten digits of 28x28, 10 classes, no clients of its own', _IDX,
          f'{_SOURCES}.mnist_like', 'load_mnist', 'locate_mnist'),
     _set('npz', 'your own arrays in an .npz file: --data_dir', '`data_dir`', f'{_SOURCES}.arrays', 'load', 'locate',
-         reads=_OWN_FILES),
+         reads=_OWN_FILES + _OWN_MASKS),
     _generated('synthetic_chest', '3,700 generated chest films of 28x28 or 64x64 from 3 hospitals, normal or abnormal',
                'chest'),
     _generated('synthetic_chest:findings', 'the same films with 4 findings, multi-label', 'chest', 'load_findings'),
     _generated('synthetic_chest:large', '11,200 such films, normal or abnormal: four times as many for training',
                'chest', 'load_large'),
+    _generated('synthetic_chest:lungs', 'the same films with masks of the lungs', 'chest', 'load_lungs'),
     _generated('synthetic_emnist', 'generated handwritten characters of 28x28 by any number of writers, 62 classes',
                'writers'),
     _generated('synthetic_emnist:writers', 'samples of 56x56 in generated hands, whose classes are the writers, at 24 '
                'offices', 'signers'),
     _generated('synthetic_parts', '2,670 generated machined parts of 32x32 from 8 factories, good and with 5 defects',
                'parts'),
+    _generated('synthetic_parts:masks', '2,670 such parts, about half with a defect, and masks that show where it is',
+               'parts', 'load_masks'),
     _generated('synthetic_shapes', '7,000 generated colour shapes of 32x32x3, 10 classes, no clients of its own',
                'shapes'),
     *(_medical(flag, facts) for flag, facts in medmnist.SETS.items()),

@@ -32,6 +32,8 @@ ANSWERS: Mapping[str, Answers] = {
     'classification': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.nn.softmax(logits)}),
     'findings': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.sigmoid(logits)}),
     'anomaly': Answers('errors', lambda errors: {'errors': errors, 'score': errors[:, 1]}),
+    'segmentation': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.nn.softmax(logits),
+                                                      'classes': tf.argmax(logits, -1, tf.int32)}),
     'embedding': Answers('embedding', lambda vectors: {'embedding': vectors}),
 }
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from tff_vision import catalogue, labels
 from tff_vision.configs import task_config
-from tff_vision.objectives import anomaly, base, classification, embedding
+from tff_vision.objectives import anomaly, base, classification, embedding, segmentation
 from tff_vision.objectives import metric as metric_lib
 
 Objective = base.Objective
@@ -19,6 +19,7 @@ METRICS: Mapping[str, tuple[metric_lib.Metric, ...]] = {
     'classification': classification.METRICS,
     'anomaly': anomaly.METRICS,
     'embedding': embedding.METRICS,
+    'segmentation': segmentation.METRICS,
 }
 
 
@@ -52,6 +53,12 @@ def is_separable(objective: base.Objective) -> bool:
     if 'loss_fn' in vars(kind):
       return False
   return False
+
+
+def of_images(images: Labelled) -> base.Objective:
+  """Returns the objective that learns the labels of these images, with the default settings."""
+  task = 'segmentation' if images.spec.labels is labels.Kind.MASK else 'classification'
+  return build(task_config.TaskConfig(task=task), images, None)
 
 
 def build(settings: task_config.TaskConfig, images: Labelled, normal_class: str | None) -> base.Objective:
