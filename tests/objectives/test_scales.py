@@ -159,7 +159,8 @@ def test_weighted_and_focal_losses_by_hand(seed, gamma, weighted):
 def test_without_weights_and_focus_the_loss_is_kerass():
   logits, y = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32), np.arange(8) % 3
   mine = losses.CrossEntropy(multi_label=False)(y, logits).numpy()
-  assert mine == pytest.approx(classification.Classification(num_outputs=3, multi_label=False).loss_fn(y, logits).numpy())
+  usual = classification.Classification(num_outputs=3, multi_label=False).loss_fn
+  assert mine == pytest.approx(usual(y, logits).numpy())
 
 
 def test_balanced_weights_make_classes_count_the_same():
@@ -216,19 +217,20 @@ def test_a_task_says_which_labels_it_needs():
 
 def test_numbers_are_learned_under_a_promise_and_by_mixed_images(tff_runtime):
   """Rounds of a private and of a mixed-image run on the executor; both move towards the targets."""
-  data = dataclasses.replace(numbers((20, 20, 20)), preprocessing=images.Preprocessing(augmentation=images.Augmentation(
-      mixup=0.2)))
-  task = tv.Task(data, model='linear', objective=_settings(task='regression', loss='squared', target_range=(1500, 3500)))
-  made = tv.Experiment(task, client=tv.Client(tv.sgd(0.05), epochs=2, batch_size=5), participation=tv.Fixed(3), rounds=3,
-                       rounds_per_evaluation=3)
-  plain = dataclasses.replace(made, task=tv.Task(dataclasses.replace(data, preprocessing=images.Preprocessing()),
-                                                 model='linear', objective=task.objective),
+  plain = numbers((20, 20, 20))
+  mixed = dataclasses.replace(plain, preprocessing=images.Preprocessing(augmentation=images.Augmentation(mixup=0.2)))
+  settings = _settings(task='regression', loss='squared', target_range=(1500, 3500))
+  made = tv.Experiment(tv.Task(mixed, model='linear', objective=settings), rounds=3, rounds_per_evaluation=3,
+                       client=tv.Client(tv.sgd(0.05), epochs=2, batch_size=5), participation=tv.Fixed(3))
+  plain = dataclasses.replace(made, task=tv.Task(plain, model='linear', objective=settings),
                               privacy=tv.ExampleDpSgd(clip_norm=1.0, noise_multiplier=0.1, delta=0.01))
   for one in (made, plain):
-    trainer = one.prepare(tff_runtime)
-    state, errors = trainer.begin(), []
-    for round_num in range(1, 4):
-      errors.append(trainer.evaluate(state)['evaluation']['mae'])
-      state = trainer.next(state, round_num, [0, 1, 2]).state
-    errors.append(trainer.evaluate(state)['evaluation']['mae'])
+    trainer, errors = one.prepare(tff_runtime), []
+    evaluator = evaluation.Evaluator(one.problem.keras_model(), preprocessing=one.images.preprocessing,
+                                     objective=one.objective)
+    state = trainer.begin()
+    for round_num in range(4):
+      state = trainer.next(state, round_num, [0, 1, 2]).state if round_num else state
+      trainer.weights(state).assign_weights_to(evaluator.model)
+      errors.append(evaluator.evaluate(one.images.test)['evaluation']['mae'])
     assert errors[-1] < 0.7 * errors[0], errors

@@ -96,9 +96,15 @@ class DataConfig:
   target: str | None = option.option(
       None, 'The column of manifest.csv, or the array of the .npz, that holds the number of each image; folder: the '
       'name of its folder is the number. For task=regression.', topic=_FILES)
+  max_boxes: int = option.option(
+      100, 'coco, voc: how many boxes an image may have; labels are padded to this number.', topic=_FILES)
   finding_separator: str | None = option.option(
       None, 'Stands between findings in one label; empty: labels are classes; not given: | does, if there.',
       topic=_FILES)
+
+  ignore_index: int | None = option.option(
+      None, 'The value of mask pixels that do not count; unset: 255 in masks of class numbers, if the list of classes '
+      'has none of that number.', topic=_FILES)
 
   @property
   def numeric_pixel_range(self) -> tuple[float, float] | None:
@@ -123,6 +129,7 @@ class DataConfig:
     if self.crop is not None:
       validate.non_negative(crop=self.crop)
     validate.open_unit(test_fraction=self.test_fraction)
+    validate.positive(max_boxes=self.max_boxes)
     self._check_pixel_range()
     validate.non_negative(augment_rotation=self.augment_rotation, augment_brightness=self.augment_brightness,
                           augment_mixup=self.augment_mixup)

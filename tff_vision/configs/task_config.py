@@ -1,4 +1,4 @@
-"""The configuration of the task: classes, findings, grades, numbers, anomalies or embeddings."""
+"""The configuration of the task: classes, findings, grades, numbers, anomalies, embeddings, masks or boxes."""
 
 import dataclasses
 import math
@@ -15,14 +15,16 @@ class TaskConfig:
   """
   task: Any = option.option(
       'classification', 'What is learned: classes or findings, what deviates from normal_class, vectors that tell '
-      'whether two images show the same, grades with an order, or a number.')
+      'whether two images show the same, grades with an order, a number, the class of each pixel, or a box for each '
+      'object.')
   loss: Any = option.option(
       None, 'Of classification and regression: what is minimised; unset is cross_entropy or huber',
       own='package.module:attribute, a Keras loss or a function of labels and outputs')
   loss_option: tuple[str, ...] = option.option((), 'key=value for --loss, repeatable.')
   class_weights: tuple[float | str, ...] = option.option(
-      (), 'One weight for each class in the loss, in the order of the classes (of findings, for their positives); or '
-      'balanced, by the number of training examples; unset: all are 1.', separated=True)
+      (), 'Of classification and segmentation: one weight for each class in the loss, in the order of the classes (of '
+      'findings, for their positives). Of classification also balanced, by the number of training examples.',
+      separated=True)
   focal_gamma: float = option.option(2.0, 'loss=focal: how much less a well-known example counts.')
   target_range: tuple[float | str, ...] = option.option(
       (), 'LOW,HIGH, within which most numbers of task=regression lie; unset: mean and deviation of the training '
@@ -30,13 +32,14 @@ class TaskConfig:
   class_order: tuple[str, ...] = option.option(
       (), 'The classes of task=ordinal, from the lowest to the highest; unset: by their names, if these are numbers.',
       separated=True)
+  dice_weight: float = option.option(1.0, 'Of segmentation: weight of Dice in the loss, beside the cross-entropy.')
   embedding_size: int = option.option(64, 'Length of the vectors of task=embedding.')
 
   def __post_init__(self):
     option.check_choices(self)
     training_config.check_options('loss', self.loss, self.loss_option)
     validate.positive(embedding_size=self.embedding_size)
-    validate.non_negative(focal_gamma=self.focal_gamma)
+    validate.non_negative(focal_gamma=self.focal_gamma, dice_weight=self.dice_weight)
     # The class is frozen. Flags give numbers as text.
     object.__setattr__(self, 'class_weights', _weights(self.class_weights))
     object.__setattr__(self, 'target_range', _range(self.target_range))

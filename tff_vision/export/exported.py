@@ -13,7 +13,7 @@ from tff_vision.data import images
 from tff_vision.data.sources import decode
 from tff_vision.learning import evaluation
 from tff_vision.models import custom
-from tff_vision.objectives import ordinal
+from tff_vision.objectives import detection, ordinal
 from tff_vision.program import json_file, run_directory
 
 
@@ -53,9 +53,11 @@ class ExportedModel:
     except (OSError, ValueError) as error:
       raise ValueError(f'{path} cannot be loaded as a Keras model: {str(error).splitlines()[0]}') from None
 
-  def evaluator(self, objective: objectives.Objective | None = None) -> evaluation.Evaluator:
-    """Returns an evaluator for stored images; the model includes its preprocessing."""
-    return evaluation.Evaluator(self._model, preprocessing=images.Preprocessing(scale=1.0), objective=objective)
+  def evaluator(self, objective: objectives.Objective | None = None, *, moves: images.Preprocessing | None = None
+                ) -> evaluation.Evaluator:
+    """Returns an evaluator for stored images; the model includes its preprocessing, whose crop and size are `moves`."""
+    return evaluation.Evaluator(self._model, preprocessing=images.Preprocessing(scale=1.0), objective=objective,
+                                moves=moves)
 
   def outputs(self, path: pathlib.Path | str) -> np.ndarray:
     """Returns the model's outputs, [outputs] float32, for an image of any size, grey or colour.
@@ -65,6 +67,14 @@ class ExportedModel:
     """
     pixels = decode.as_stored(path, self._shape, self._stored)
     return self._model(pixels[np.newaxis], training=False).numpy()[0]
+
+  def boxes(self, path: pathlib.Path | str) -> dict[str, np.ndarray]:
+    """Returns the boxes that a detector finds in one image, in the form of `objectives.detection.decoded`.
+
+    Raises:
+      ValueError: The file is missing, is not an image, or is corrupt.
+    """
+    return detection.decoded(self.outputs(path)[np.newaxis])
 
   def predict_file(self, path: pathlib.Path | str) -> np.ndarray:
     """Returns the probability of each class, or of each finding, for an image of any size, grey or colour.

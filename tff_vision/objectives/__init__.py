@@ -7,7 +7,7 @@ import numpy as np
 
 from tff_vision import catalogue, labels
 from tff_vision.configs import task_config
-from tff_vision.objectives import anomaly, base, classification, embedding, ordinal, regression
+from tff_vision.objectives import anomaly, base, classification, detection, embedding, ordinal, regression, segmentation
 from tff_vision.objectives import metric as metric_lib
 
 Objective = base.Objective
@@ -23,6 +23,8 @@ METRICS: Mapping[str, tuple[metric_lib.Metric, ...]] = {
     'embedding': embedding.METRICS,
     'ordinal': ordinal.METRICS,
     'regression': regression.METRICS,
+    'detection': detection.METRICS,
+    'segmentation': segmentation.METRICS,
 }
 
 
@@ -58,6 +60,13 @@ def is_separable(objective: base.Objective) -> bool:
     if 'loss_fn' in vars(kind):
       return False
   return False
+
+
+def of_images(images: Labelled) -> base.Objective:
+  """Returns the objective that learns the labels of these images, with the default settings."""
+  task = {labels.Kind.MASK: 'segmentation', labels.Kind.BOXES: 'detection',
+          labels.Kind.NUMBER: 'regression'}.get(images.spec.labels, 'classification')
+  return build(task_config.TaskConfig(task=task), images, None)
 
 
 def build(settings: task_config.TaskConfig, images: Labelled, normal_class: str | None) -> base.Objective:

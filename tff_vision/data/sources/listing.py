@@ -33,6 +33,7 @@ class Listing:
     splits: `train`, `test` or `val`; None if not given.
     separator: The text between findings; None: it is not known whether there are findings.
     numbers: The number of each file, if labels are numbers.
+    masks: The mask of each image, '' if it has none; None: images have no masks.
     notes: Sentences a user must see.
   """
   paths: Sequence[str]
@@ -41,6 +42,7 @@ class Listing:
   splits: Sequence[str | None]
   separator: str | None = None
   numbers: np.ndarray | None = None
+  masks: Sequence[str] | None = None
   notes: Sequence[str] = ()
 
 
