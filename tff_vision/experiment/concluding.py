@@ -12,7 +12,7 @@ from tff_vision.export import keras_export
 from tff_vision.learning import evaluation
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import health, json_file, loop, released, round_record, run_directory
-from tff_vision.report import attack_report, page
+from tff_vision.report import attack_report, origin, page
 from tff_vision.report import content as content_lib
 
 
@@ -34,10 +34,12 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
   """
   config = made.config
   personal = outcome.personal or assembly.personalize(config, task, made.runtime, place, outcome.weights, evaluator)
-  parity = keras_export.export(task, outcome.weights, directory.export, evaluator)
+  with clock.exporting():
+    parity = keras_export.export(task, outcome.weights, directory.export, evaluator)
   content = content_lib.build_report(config, task=task, plan=plan, outcome=outcome, evaluator=evaluator, clock=clock,
                                      parity=parity, worker_pids=place.pids)
-  content |= {'personal': personal, 'secure_sum': secure_sum,
+  content |= {'origin': origin.describe(launch.run_dir or directory.path, clock.date),
+              'personal': personal, 'secure_sum': secure_sum,
               'warnings': health.warnings(outcome.history, content['evaluation'], task.images.test.examples, config),
               'traffic': content_lib.traffic(outcome.history, client_traffic)}
   if audit is not None:

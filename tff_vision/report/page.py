@@ -65,6 +65,7 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
       each_client=clients.ledger(report, who),
       few_clients=len(who.names) <= run_charts.NAMED_CLIENTS,
       history=tables.history(report, history),
+      local=any(tables.part(entry, 'train') for entry in history),
       export_parity=report.get('export_parity'),
       parts=costs.parts(report),
       times_rounded=costs.rounded(report),
