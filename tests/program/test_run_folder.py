@@ -30,6 +30,7 @@ from tff_vision.report import figures
 from tff_vision.runtime.driver import runtimes
 
 RELEASED = (r'config\.json', r'metrics\.csv', r'report\.json', r'report\.html', 'logdir', 'export',
+            r'model_card\.(md|json)',
             r'export/(model\.keras|weights\.npz|model\.json|saved_model(/.*)?)')
 SUMMARY = {'config', 'dataset', 'task', 'model', 'evaluation', 'per_client', 'unseen', 'privacy', 'rounds', 'seconds',
            'export_parity', 'environment', 'history', 'personal', 'secure_sum', 'traffic', 'training_data_shown',
@@ -377,7 +378,8 @@ def test_a_stopped_run_keeps_its_secrets_closed_and_goes_on_also_from_a_folder_o
   result = experiment.run(config, configs.LaunchConfig(run_dir=str(folder), resume=True))
   assert result.rounds == 2 and directory.is_wiped()
   assert {path.name for path in folder.iterdir()} == {
-      'config.json', 'metrics.csv', 'logdir', 'report.json', 'report.html', 'export'}
+      'config.json', 'metrics.csv', 'logdir', 'report.json', 'report.html', 'model_card.json', 'model_card.md',
+      'export'}
   assert_nothing_of(folder, secrets)
   # A finished run is read, not run: nothing can be charged to it or released by it.
   again = experiment.run(config, configs.LaunchConfig(run_dir=str(folder), resume=True))

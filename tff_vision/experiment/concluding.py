@@ -8,7 +8,7 @@ from tff_vision import assembly, configs, tasks
 from tff_vision.aggregation import secured
 from tff_vision.audit import run_audit
 from tff_vision.experiment import definition
-from tff_vision.export import keras_export
+from tff_vision.export import keras_export, model_card
 from tff_vision.learning import evaluation
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import health, json_file, loop, released, round_record, run_directory
@@ -51,6 +51,7 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
     content['attack'] = attack_report.describe(config.attack, task, evaluator)
   content = released.report(content, config, plan, show_training_data=launch.show_training_data)
   page.write_html(directory.report_html, content, task.images)
+  model_card.write(directory.path, model_card.describe(content, task, evaluator, {}))
   json_file.write(directory.report_json, content)
   if launch.json is not None:
     json_file.write(launch.json, content)
