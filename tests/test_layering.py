@@ -19,7 +19,7 @@ ALLOWED = {
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'accounting': set(), 'runtime': {'data'},
     'diagnosis': {'runtime'},
     'participation': {'accounting'}, 'privacy': {'accounting', 'participation', 'secure', 'models'},
-    'objectives': {'models'}, 'tasks': {'data', 'models', 'objectives'},
+    'measures': set(), 'objectives': {'models', 'measures'}, 'tasks': {'data', 'models', 'objectives'},
     'aggregation': {'accounting', 'participation', 'privacy', 'secure', 'client_state'},
     'learning': {'tasks', 'data', 'models', 'client_state', 'objectives'},
     'algorithms': {'learning', 'tasks'},

@@ -34,7 +34,7 @@ RELEASED = (r'config\.json', r'metrics\.csv', r'report\.json', r'report\.html', 
             r'export/(model\.keras|weights\.npz|model\.json|saved_model(/.*)?)')
 SUMMARY = {'config', 'dataset', 'task', 'model', 'evaluation', 'per_client', 'unseen', 'privacy', 'rounds', 'seconds',
            'export_parity', 'environment', 'history', 'personal', 'secure_sum', 'traffic', 'training_data_shown',
-           'warnings', 'origin'}
+           'warnings', 'origin', 'where_it_is_wrong'}
 # When the process began and what it was told: nothing of it depends on clients.
 ORIGIN = {'date', 'command', 'code_version', 'host', 'run_dir'}
 DATASET = {'name', 'num_clients', 'num_test_examples', 'class_names', 'image_shape', 'notes'}

@@ -77,6 +77,7 @@ def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: pl
       'task': declared.section(task.objective),
       'model': _model(config, task, evaluator.model),
       **final,
+      'where_it_is_wrong': evaluator.mistakes(task.images.test),
       'unseen': evaluator.evaluate(images.unseen) if images.unseen is not None else None,
       'privacy': plan.final_ledger(len(outcome.history)).to_json(),
       'rounds': len(outcome.history),
