@@ -10,9 +10,10 @@ from tff_vision.audit import run_audit
 from tff_vision.experiment import definition
 from tff_vision.export import keras_export, model_card
 from tff_vision.learning import evaluation
+from tff_vision.objectives import anomaly
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import health, json_file, loop, released, round_record, run_directory
-from tff_vision.report import attack_report, origin, page
+from tff_vision.report import anomalies, attack_report, origin, page
 from tff_vision.report import content as content_lib
 
 
@@ -50,7 +51,8 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
   if config.attack.attack != 'none':
     content['attack'] = attack_report.describe(config.attack, task, evaluator)
   content = released.report(content, config, plan, show_training_data=launch.show_training_data)
-  page.write_html(directory.report_html, content, task.images)
+  shown = anomalies.worst(task, evaluator) if isinstance(task.objective, anomaly.Anomaly) else ()
+  page.write_html(directory.report_html, content, task.images, anomalies=shown)
   model_card.write(directory.path, model_card.describe(content, task, evaluator, {}))
   json_file.write(directory.report_json, content)
   if launch.json is not None:

@@ -11,25 +11,27 @@ from types import MappingProxyType
 from tff_vision.accounting import ledger
 from tff_vision.data import images as images_lib
 from tff_vision.program import released
+from tff_vision.report import anomalies as anomalies_lib
 from tff_vision.report import (
-    chart,
-    clients,
-    costs,
-    declared,
-    mistakes,
-    pages,
-    partition,
-    privacy_profile,
-    roc,
-    run_charts,
-    settings,
-    tables,
+  chart,
+  clients,
+  costs,
+  declared,
+  mistakes,
+  pages,
+  partition,
+  privacy_profile,
+  roc,
+  run_charts,
+  settings,
+  tables,
 )
 from tff_vision.report import number_format as numbers
 
 
 def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.FederatedImages | None, *,
-               pictures: Mapping[str, bytes] = MappingProxyType({})) -> None:
+               pictures: Mapping[str, bytes] = MappingProxyType({}),
+               anomalies: Sequence[anomalies_lib.Shown] = ()) -> None:
   """Writes report.html; an existing page is replaced atomically.
 
   Args:
@@ -38,11 +40,13 @@ def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.Fede
     images: The run's data: names and sizes of clients as far as they are public, and the class mix and single images,
       used if the report says that training data are shown; None leaves all of it out.
     pictures: Further PNG pictures, by caption.
+    anomalies: Test images with their reconstructions, also used only if training data are shown.
   """
-  pages.write(path, _render(report, images, pictures))
+  pages.write(path, _render(report, images, pictures, anomalies))
 
 
-def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures: Mapping[str, bytes]) -> str:
+def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures: Mapping[str, bytes],
+            anomalies: Sequence[anomalies_lib.Shown]) -> str:
   history = [entry for entry in report.get('history') or () if numbers.is_finite(entry.get('round'))]
   dataset = tables.part(report, 'dataset')
   shown = images if images is not None and len(images.train) and released.training_data_shown(report) else None
@@ -61,6 +65,7 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
       bins=mistakes.bins(report),
       bands=tables.part(report, 'where_it_is_wrong').get('bands'),
       worst=mistakes.worst_images(report, shown) if shown else (),
+      anomalies=anomalies if shown else (),
       clients=clients.summary(report),
       each_client=clients.ledger(report, who),
       few_clients=len(who.names) <= run_charts.NAMED_CLIENTS,
