@@ -12,7 +12,11 @@ NAMES = ('coast', 'metro')
 
 @pytest.fixture(scope='module')
 def content():
-  """A comparison of made-up scores."""
+  return made_content()
+
+
+def made_content():
+  """Returns a comparison of made-up scores."""
   rng = np.random.default_rng(0)
   y = np.repeat([0, 1], 30)
   drawn = measures.resamples(y, number=20, seed=0)

@@ -1,13 +1,17 @@
 """Reports and pages of made-up numbers, of every kind that there is."""
 
+import dataclasses
+
 import numpy as np
 
+from tests.hospitals import test_report as test_hospitals
 from tests.program import test_report
 from tff_vision import configs
 from tff_vision.accounting import profiles
 from tff_vision.data import images as images_lib
 from tff_vision.objectives import mistakes
 from tff_vision.report import anomalies, data_page, data_summary, page, pictures
+from tff_vision.studies.hospitals import report as hospitals_report
 
 TEN = ('T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot')
 FINDINGS = ('Effusion', 'Cardiomegaly', 'Atelectasis', 'Pneumothorax')
@@ -54,7 +58,7 @@ def write_all(folder):
           'findings': test_report.make_images(FINDINGS, clients=4, multi_label=True),
           'many': test_report.make_images([f'class {i}' for i in range(40)], clients=150),
           'few': test_report.make_images(('cat', 'a dog with a long name', '犬の名前'), clients=5)}
-  paths = {name: folder / f'{name}.html' for name in (*sets, 'data')}
+  paths = {name: folder / f'{name}.html' for name in (*sets, 'data', 'hospitals')}
   grey = pictures.png(np.full((8, 8, 1), 128, np.uint8))
   shown = [anomalies.Shown(image=grey, reconstruction=grey, error=grey, truth='scratch', verdict='not reported',
                            score=0.87)] * 3
@@ -64,7 +68,10 @@ def write_all(folder):
       page.write_html(paths[name], content, images, pictures={'What one update gives away': grey}, anomalies=shown)
     else:
       page.write_html(paths[name], report(images), images)
-  counts = data_summary.label_counts(sets['findings'])
-  data_page.write_html(paths['data'], sets['findings'], data_summary.describe(sets['findings'], counts, seed=0),
-                       title='made, partition=iid')
+  held = sets['findings']
+  held = dataclasses.replace(held, train=images_lib.ArrayClients(
+      held.test.examples, [np.arange(12), np.arange(12, 24)], ['north', 'a hospital with a long name']))
+  described = data_summary.describe(held, data_summary.label_counts(held), seed=0)
+  data_page.write_html(paths['data'], held, described, title='made, partition=iid')
+  hospitals_report.write_html(paths['hospitals'], {**test_hospitals.made_content(), 'origin': ORIGIN})
   return paths

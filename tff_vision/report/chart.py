@@ -14,7 +14,7 @@ from tff_vision.report import marks as marks_lib
 
 NARROW, WIDE = 450, 920
 _FONT = 12
-_MOST_NAME = 19  # Font sizes.
+_MOST_NAME = 20  # Font sizes.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,8 +42,10 @@ class Panel:
     names = [axes_lib.shortened(text, _MOST_NAME) for _, text in self.y.ticks]
     left = 8 + _FONT * max(map(axes_lib.width, names), default=0)
     slant = self._slanted(left)
-    longest = max((axes_lib.width(axes_lib.shortened(text, _MOST_NAME)) for _, text in self.x.ticks), default=0)
-    below = 20 + (_FONT * 0.66 * longest if slant else 0)
+    lengths = [_FONT * axes_lib.width(axes_lib.shortened(text, _MOST_NAME)) for _, text in self.x.ticks]
+    below = 20 + (6 + 0.66 * max(lengths) if slant else 0)
+    if slant:  # Names that end below their ticks begin to the left of these.
+      left = max(left, 8 + 0.78 * max(lengths[:2]))
     frame = marks_lib.Frame(x=self.x, y=self.y, left=left, right=self.width - self.margin, top=8,
                             bottom=8 + self.height)
     height = frame.bottom + below + (18 if self.x.label else 0)

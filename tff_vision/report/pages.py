@@ -22,7 +22,9 @@ def render(template: str, values: Mapping[str, Any]) -> str:
   environment = jinja2.Environment(
       loader=jinja2.FileSystemLoader(pathlib.Path(__file__).parent), autoescape=True,
       undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
-  environment.filters.update(png=_data_uri, number=numbers.data, is_words=_is_words, shell=shlex.quote, glued=_glued)
+  environment.filters.update(
+      png=_data_uri, number=numbers.data, duration=numbers.duration, is_words=_is_words, shell=shlex.quote,
+      glued=_glued, breakable=_breakable)
   environment.globals['colors'] = markupsafe.Markup(palette.css())
   return environment.get_template(template).render(values)
 
@@ -39,6 +41,12 @@ def write(path: os.PathLike | str, page: str) -> None:
 def _glued(text: str) -> str:
   """Returns a sentence in which no line breaks between a number and its percent sign."""
   return text.replace(' %', '\u00a0%')
+
+
+def _breakable(path: object) -> markupsafe.Markup:
+  """Returns a path that may be broken into lines behind its slashes and underscores."""
+  escaped = str(markupsafe.escape(path))
+  return markupsafe.Markup(escaped.replace('/', '/<wbr>').replace('_', '_<wbr>'))
 
 
 def _is_words(cell: object, *, name: bool = False) -> bool:

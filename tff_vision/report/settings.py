@@ -51,6 +51,9 @@ def _sections(report):
 
 
 def _effective(report, section, name, value):
+  if (section, name) == ('cohort', 'cohort_size'):  # A cohort has at most all clients.
+    most = tables.part(report, 'dataset').get('num_clients')
+    return min(value, most) if numbers.is_finite(value) and numbers.is_finite(most) else value
   found: object = report
   for key in _EFFECTIVE.get((section, name), ()):
     found = found.get(key) if isinstance(found, Mapping) else None
