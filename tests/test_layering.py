@@ -33,7 +33,8 @@ ALLOWED = {
                    'privacy', 'accounting', 'data', 'objectives', 'client_state'},
     'testing': {'experiment', 'program', 'runtime', 'learning', 'tasks', 'models', 'data',
                 'objectives'},
-    'studies': {'experiment', 'accounting', 'program', 'report', 'runtime', 'learning', 'tasks', 'data', 'models'},
+    'studies': {'experiment', 'accounting', 'program', 'report', 'runtime', 'learning', 'tasks', 'data', 'models',
+                'measures'},
 }
 # These are handed a plan; its type is all that they may know of `privacy`.
 TYPES_ONLY = {('program', 'privacy.plan'), ('report', 'privacy.plan')}

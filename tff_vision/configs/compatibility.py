@@ -160,7 +160,7 @@ def _refuse_counting(values):
   if weights and loss is not None and not (isinstance(loss, str) and loss in catalogue.names('loss')):
     raise ValueError(f'class_weights={",".join(map(str, weights))} has no effect with a loss of your own.')
   if weights == ('balanced',) and values.get('task') == 'segmentation':
-    raise ValueError('class_weights=balanced is of task=classification; task=segmentation takes the weights as numbers.')
+    raise ValueError('class_weights=balanced is read by task=classification; task=segmentation takes numbers.')
   promise = next((f'{name}={values[name]}' for name in ('privacy', 'secure_sum') if values.get(name, 'none') != 'none'),
                  None)
   if promise and weights == ('balanced',):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tff_vision import seeds
 from tff_vision.data import images as images_lib
 from tff_vision.data import preprocess
-from tff_vision.report import partition
+from tff_vision.report import pictures
 
 _IMAGES = 4
 _VARIANTS = 7
@@ -31,6 +31,6 @@ def strip(images: images_lib.FederatedImages) -> Sequence[Sequence[Mapping]]:
     seed = tf.constant(seeds.derive(0, 'augmented', client), tf.int64)
     drawn = preprocess.draw(changed, images.spec.shape, _VARIANTS, seed)
     found = np.concatenate([preprocess.evaluation_fn(changed, x[:1]), preprocess.training_fn(changed, x, drawn)])
-    rows.append([{'png': partition.png(picture), 'label': 'varied' if place else 'as it is'}
-                 for place, picture in enumerate(partition.displayable(found))])
+    rows.append([{'png': pictures.png(picture), 'label': 'varied' if place else 'as it is'}
+                 for place, picture in enumerate(pictures.displayable(found))])
   return rows

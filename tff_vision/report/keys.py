@@ -232,7 +232,12 @@ KEYS: Mapping[str, str] = {
     **_under('history[]/per_client', _PER_CLIENT | {'': 'in rounds of evaluation: as `per_client`'}),
     **_under('history[]/privacy', _LEDGER | {'': 'in rounds of evaluation the ledger, in others `epsilon_rdp`'}),
     'seconds/setup': 'seconds until round 1; under differential privacy each is the next of 0.1, 0.2, 0.5, 1, 2, ...',
-    'seconds/train': 'of all rounds', 'seconds/evaluate': 'of all evaluations', 'seconds/total': 'of the run',
+    'seconds/train': 'of all rounds', 'seconds/evaluate': 'of all evaluations',
+    'seconds/export': 'of the export of the model and its comparison', 'seconds/other': 'of saving, and the rest',
+    'seconds/total': 'of the run, the sum of the others; of a resumed run with the rounds of earlier processes',
+    'origin/date': 'when the process began, UTC', 'origin/command': 'the command line, or null in other programs',
+    'origin/code_version': 'version of this package; in a checkout the commit', 'origin/host': 'name of the machine',
+    'origin/run_dir': 'the folder, as it was given',
     'examples_per_second': 'of training; not under differential privacy',
     'peak_rss_mb': 'sum over this process and its executors of each one\'s highest resident memory; not under '
                    'differential privacy',
