@@ -177,7 +177,8 @@ def test_a_model_of_pixels_gets_a_head_of_as_many_classes(saved):
   check.check(replaced, input_shape=SHAPE, output_shape=(12, 12, 5))
   assert any('top with 3 outputs gave way to a new one with 5' in note for note in other.notes)
   assert isinstance(replaced.layers[-1], tf.keras.layers.Conv2D) and replaced.layers[-1].kernel_size == (1, 1)
-  half = saved(tf.keras.Sequential([tf.keras.layers.Input(SHAPE), tf.keras.layers.Conv2D(3, 3, 2, 'same')]), 'half.keras')
+  layers = tf.keras.layers
+  half = saved(tf.keras.Sequential([layers.Input(SHAPE), layers.Conv2D(3, 3, 2, 'same')]), 'half.keras')
   with pytest.raises(ValueError, match='returns 6x6x3 for an image of 12x12; task=segmentation needs'):
     pretrained.load(half, frozen_layers='', input_shape=SHAPE, num_outputs=3, per_pixel=True)
   with pytest.raises(ValueError, match='task=segmentation needs a model that returns a vector for each pixel'):
