@@ -35,7 +35,7 @@ def test_the_column_of_a_manifest_and_the_name_of_a_folder(files):
   assert made.spec.labels is labels.Kind.NUMBER and made.class_names == ('age',) and not made.multi_label
   assert list(made.train.client_ids) == ['site0', 'site1', 'site2']
   for examples in (made.train.examples(1), made.test.examples):
-    np.testing.assert_allclose(examples.y, 3 * examples.x[:, 0, 0, 0] / 6 + 0.25)
+    np.testing.assert_allclose(examples.y, examples.x[:, 0, 0, 0] / 2.0 + 0.25)
   # The test set spans the range, because it is drawn from all parts of it.
   assert len(made.test.examples) == pytest.approx(8, abs=2) and np.ptp(made.test.examples.y) > 60
   assert any('not read: note' in note for note in made.notes)
@@ -54,7 +54,7 @@ def test_the_column_of_a_manifest_and_the_name_of_a_folder(files):
     ('with_manifest', {'target': 'weight'}, 'lacks the column weight; it has path, age, client, note'),
     ('with_manifest', {'target': 'note'}, "line 2, column note: 'x' is no number"),
     ('images', {'target': 'age'}, 'target=age names a column of manifest.csv'),
-    ('images', {'target': 'folder', 'dataset': 'digits'}, 'target=.folder. has no effect with dataset=digits')])
+    ('images', {'target': 'folder', 'dataset': 'digits'}, 'target=folder has no effect with dataset=digits')])
 def test_bad_targets_are_one_sentence(files, where, fields, said):
   with pytest.raises(ValueError, match=said):
     build.build(configs.DataConfig(**{'dataset': 'folder', 'data_dir': str(files / where), 'num_clients': 3} | fields),

@@ -14,6 +14,7 @@ from tff_vision.models import MODELS, check, normalization, replayable
     ('cnn_tanh', 10, 26_010),  # Papernot et al. 2021
     ('cnn_private', 10, 28_906),
     ('mlp', 10, 199_210),  # McMahan et al. 2017, the 2NN
+    ('unet_gn', 2, 536_338), ('unet_gn_small', 2, 32_714),
 ])
 def test_parameter_counts_of_the_papers(name, classes, parameters):
   assert MODELS[name]((28, 28, 1), classes).count_params() == parameters
@@ -56,7 +57,8 @@ def test_groups_divide_the_channels_and_are_not_small(channels, groups):
   assert normalization.groups_of(channels) == groups
 
 
-@pytest.mark.parametrize('name', [name for name in MODELS if name not in (*LARGE, 'autoencoder')])
+@pytest.mark.parametrize('name', [name for name in MODELS if name not in (*LARGE, 'autoencoder', 'unet_gn',
+                                                                                'unet_gn_small')])
 @pytest.mark.parametrize('shape', [(16, 16, 1), (32, 32, 3), (28, 21, 1)])
 def test_every_model_takes_every_image_shape_and_returns_logits(name, shape):
   model = MODELS[name](shape, 7)

@@ -221,7 +221,7 @@ def test_numbers_are_learned_under_a_promise_and_by_mixed_images(tff_runtime):
   mixed = dataclasses.replace(plain, preprocessing=images.Preprocessing(augmentation=images.Augmentation(mixup=0.2)))
   settings = _settings(task='regression', loss='squared', target_range=(1500, 3500))
   made = tv.Experiment(tv.Task(mixed, model='linear', objective=settings), rounds=3, rounds_per_evaluation=3,
-                       client=tv.Client(tv.sgd(0.05), epochs=2, batch_size=5), participation=tv.Fixed(3))
+                       client=tv.Client(tv.sgd(0.1), epochs=5, batch_size=5), participation=tv.Fixed(3))
   plain = dataclasses.replace(made, task=tv.Task(plain, model='linear', objective=settings),
                               privacy=tv.ExampleDpSgd(clip_norm=1.0, noise_multiplier=0.1, delta=0.01))
   for one in (made, plain):
