@@ -10,16 +10,17 @@ LIBRARY = sorted((ROOT / 'tff_vision').rglob('*.py'))
 SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted((ROOT / top).rglob('*.py')))]
 
 # Package of tff_vision -> the packages and modules of tff_vision that it may import.
-FOUNDATION = {'catalogue', 'configs', 'description', 'plugins', 'protocols', 'secret_files', 'seeds', 'told', 'values'}
+FOUNDATION = {'catalogue', 'configs', 'description', 'labels', 'objective_values', 'plugins', 'protocols',
+              'secret_files', 'seeds', 'told', 'values'}
 ALLOWED = {
     # What stands in the catalogue is loaded by name, where it is used.
-    'catalogue': set(), 'configs': {'catalogue', 'plugins'}, 'values': {'configs'},
-    'secret_files': set(), 'seeds': set(), 'description': set(), 'plugins': {'description'}, 'told': set(),
-    'protocols': set(), 'progress': set(), 'private_values': {'configs'},
+    'catalogue': set(), 'configs': {'catalogue', 'plugins'}, 'values': {'configs'}, 'objective_values': {'configs'},
+    'private_values': {'configs'}, 'secret_files': set(), 'seeds': set(), 'description': set(), 'labels': set(),
+    'plugins': {'description'}, 'told': set(), 'protocols': set(), 'progress': set(),
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'accounting': set(), 'runtime': {'data'},
     'diagnosis': {'runtime'},
     'participation': {'accounting'}, 'privacy': {'accounting', 'participation', 'secure', 'models'},
-    'objectives': {'models'}, 'tasks': {'data', 'models', 'objectives'},
+    'measures': set(), 'objectives': {'models', 'measures'}, 'tasks': {'data', 'models', 'objectives'},
     'aggregation': {'accounting', 'participation', 'privacy', 'secure', 'client_state'},
     'learning': {'tasks', 'data', 'models', 'client_state', 'objectives'},
     'algorithms': {'learning', 'tasks'},
@@ -34,7 +35,8 @@ ALLOWED = {
                    'aggregation', 'privacy', 'accounting', 'secure'},
     'testing': {'experiment', 'program', 'runtime', 'learning', 'tasks', 'models', 'data',
                 'objectives'},
-    'studies': {'experiment', 'accounting', 'program', 'report', 'runtime', 'learning', 'tasks', 'data', 'models'},
+    'studies': {'experiment', 'accounting', 'program', 'report', 'runtime', 'learning', 'tasks', 'data', 'models',
+                'measures'},
 }
 # These are handed a plan; its type is all that they may know of `privacy`.
 TYPES_ONLY = {('program', 'privacy.plan'), ('report', 'privacy.plan')}

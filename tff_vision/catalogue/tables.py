@@ -141,6 +141,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     'aggregation_goes_with': _goes_with_aggregation,
     'models': lambda: _table('model', _about()),
     'tasks': lambda: _table('task', _about(), _READS),
+    'losses': lambda: _table('loss', _about(), _READS),
     'samplings': lambda: _table('sampling', _about('who takes part in a round')),
     'client_optimizers': lambda: _table('client_optimizer', _about(), _READS),
     'server_optimizers': lambda: _table('server_optimizer', _about(), _READS),
@@ -151,6 +152,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
 }
 # Title -> table, for choices that have no separate page.
 CHOICES: Mapping[str, str] = {
-    'Models': 'models', 'Tasks': 'tasks', 'Data sets': 'data_sets', 'Sampling of clients': 'samplings',
+    'Models': 'models', 'Tasks': 'tasks', 'Losses': 'losses', 'Data sets': 'data_sets',
+    'Sampling of clients': 'samplings',
     'Optimizers on clients': 'client_optimizers', 'Optimizers on the server': 'server_optimizers',
     'Schedules of learning rates': 'schedules', 'Formats of export': 'formats'}

@@ -47,7 +47,7 @@ async def run(training: Training, books: Books) -> Outcome:
       break
     rounds.charge(trained)
     record = round_record.of_training(trained, rounds.plan, training.task, training.traffic, seconds)
-    record |= rounds.evaluate(trained.round_num)
+    record |= {**rounds.evaluate(trained.round_num), 'elapsed': rounds.elapsed()}
     await rounds.publish(trained, record)
     interrupted = trained.round_num < rounds.last_round and books.stop_requested()
   return rounds.outcome(interrupted)
@@ -69,6 +69,7 @@ class _Rounds:
     self.plan = training.plan
     self.history: list[RoundRecord] = []
     self.last_round = training.program.rounds
+    self._began, self._earlier = time.monotonic(), 0.0
     self._evaluated: Mapping[str, Any] | None = None
     self._personal: Mapping[str, Any] | None = None
     self._best: protocols.Weights = None
@@ -95,6 +96,7 @@ class _Rounds:
       self._state, self.history = saved['state'], json.loads(saved['history'].decode())
       self._best = saved.get('best')
       self._end_early()
+      self._earlier = round_record.elapsed(self.history)
       await managers_lib.release(self._books.managers, released.record(self.history[-1], self.plan))
     elif finished := journal.past().delivered:
       raise ValueError(f'resume is refused: {max(finished)} rounds are finished, and no checkpoint of them is left; to '
@@ -104,6 +106,10 @@ class _Rounds:
     if journal.resume(len(self.history)):
       # Outputs of the next rounds were already released once. Their new noise must be independent of those outputs.
       self._state = self.plan.with_fresh_noise(self._state)
+
+  def elapsed(self) -> float:
+    """Returns the seconds that all processes of the run have spent on rounds; set-up is not counted."""
+    return self._earlier + time.monotonic() - self._began
 
   def pay_for_repetition(self) -> bool:
     """Charges the next round if its output was already seen once; returns whether the budget pays for it."""
@@ -202,7 +208,7 @@ class _Rounds:
     if best is not None and best != len(self.history):
       weights, evaluated = self._best, None
     return Outcome(weights=weights, history=self.history, interrupted=interrupted, evaluated=evaluated,
-                   personal=personal, best_round=best)
+                   personal=personal, best_round=best, earlier_seconds=self._earlier)
 
   def _require_validation_examples(self):
     chosen, validate = self._training.selection, self._training.validate

@@ -29,6 +29,7 @@ class Outcome:
     evaluated: The evaluation of `weights`, if this process evaluated the last round.
     personal: The evaluation of the clients' own models, if the algorithm has such models.
     best_round: The round of `weights`, where the best model is kept.
+    earlier_seconds: The time that earlier processes of the run spent on the rounds in `history`, saving included.
   """
   weights: tff.learning.models.ModelWeights
   history: Sequence[RoundRecord]
@@ -36,6 +37,7 @@ class Outcome:
   evaluated: Mapping[str, Any] | None
   personal: Mapping[str, Any] | None
   best_round: int | None = None
+  earlier_seconds: float = 0.0
 
 
 class Observer(Protocol):
