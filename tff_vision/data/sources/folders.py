@@ -108,6 +108,9 @@ def _pool(found, root, config, class_names=None):
   glances = [glances[place] for place in kept]
   class_names_are_counted = class_names is None
   masks = None
+  if found.masks is None and config.ignore_index is not None:
+    raise ValueError(f'ignore_index={config.ignore_index} is a value of masks, and {root} holds none: masks lie in a '
+                     'folder masks beside images.')
   if found.numbers is not None:
     y, class_names, notes = found.numbers[kept], (config.target,), []
   elif found.masks is None:
