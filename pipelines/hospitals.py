@@ -103,4 +103,4 @@ def _cell(found):
 
 if __name__ == '__main__':
   launch.launch(main, flag_groups=(*experiment_flags.GROUPS, *study_flags.HOSPITALS, *privacy_flags.BUDGET_FILE),
-                shown=_READ)
+                shown=_READ, defaults=_DEFAULT)

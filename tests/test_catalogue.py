@@ -21,7 +21,7 @@ SECTIONS = (*configs.sections().values(), runtime_config.RuntimeConfig)
 FIELDS = {field.name: field for section in SECTIONS for field in dataclasses.fields(section)}
 EVERY_ROW = [(field, name) for field, kind in catalogue.KINDS.items() for name in kind.rows]
 # Their name says it all, or a setting makes them.
-NOT_LOADED = {('aggregator', 'mean'), ('secure_sum', 'none'), ('attack', 'none'), ('model', 'keras_file'),
+NOT_LOADED = {('aggregator', 'mean'), ('tracker', 'none'), ('secure_sum', 'none'), ('attack', 'none'), ('model', 'keras_file'),
               *(pair for pair in EVERY_ROW if pair[0] in (
                   'mf_strategy', 'example_sampling', 'example_noise', 'quantity_distribution', 'data_placement'))}
 

@@ -4,6 +4,7 @@ The page loads nothing (a content security policy forbids it), runs no script, a
 light and dark screens. It is made from the same mapping as report.json.
 """
 
+import dataclasses
 import functools
 import os
 from collections.abc import Mapping, Sequence
@@ -16,8 +17,22 @@ from tff_vision.report import declared, pages, partition, privacy_profile, table
 from tff_vision.report import number_format as numbers
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Live:
+  """The state of a run that is not finished.
+
+  Attributes:
+    state: `training` or `stopped`.
+    done: The rounds that are finished.
+    rounds: The rounds that were planned.
+  """
+  state: str
+  done: int
+  rounds: int
+
+
 def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.FederatedImages | None, *,
-               pictures: Mapping[str, bytes] = MappingProxyType({})) -> None:
+               pictures: Mapping[str, bytes] = MappingProxyType({}), live: Live | None = None) -> None:
   """Writes report.html; an existing page is replaced atomically.
 
   Args:
@@ -26,11 +41,13 @@ def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.Fede
     images: The run's data, for the class mix and the sample of images, used if the report says that training data are
       shown; None leaves both out.
     pictures: Further PNG pictures, by caption.
+    live: The state of a run that is not finished; the page then loads itself again and again. None: it is finished.
   """
-  pages.write(path, _render(report, images, pictures))
+  pages.write(path, _render(report, images, pictures, live))
 
 
-def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures: Mapping[str, bytes]) -> str:
+def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures: Mapping[str, bytes],
+            live: Live | None = None) -> str:
   history = [entry for entry in report.get('history') or () if numbers.is_finite(entry.get('round'))]
   dataset = tables.part(report, 'dataset')
   seconds = {k: v for k, v in tables.part(report, 'seconds').items() if numbers.is_finite(v) and k != 'total'}
@@ -38,6 +55,7 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
   mix = partition.class_mix(shown) if shown else None
   return pages.render('report.html.j2', dict(
       name=str(dataset.get('name', 'images')),
+      live=live,
       notes=(*(report.get('warnings') or ()), *(dataset.get('notes') or ())),
       tiles=tables.tiles(report, images and partition.commonest_share(images)),
       privacy_tile=tables.privacy_tile(report),
