@@ -6,7 +6,7 @@ import sys
 
 from pipelines import nearest
 
-_NO_PIPELINES = ('__init__', 'command', 'flagfiles', 'helptext', 'launch', 'nearest', 'progress')
+_NO_PIPELINES = ('__init__', 'cells', 'command', 'flagfiles', 'helptext', 'launch', 'nearest', 'progress', 'search')
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
     python -m pipelines.describe_data --dataset=fashion_mnist --partition=dirichlet --partition_alpha=0.1
 
-Prints client counts, sizes, class mix and total variation from IID, and draws the class mix of each client and a
+Prints client counts, sizes, class mix and total variation from IID; --picture draws the class mix of each client and a
 contact sheet of a few. Flags of pipelines.train are accepted, so that its flagfiles describe their data.
 """
 
@@ -13,7 +13,7 @@ from pipelines import launch
 from tff_vision.data.sources import installed
 from tff_vision.program import json_file
 
-_PICTURE = flags.DEFINE_string('picture', 'describe_data.png', 'Image file to draw; empty for none.')
+_PICTURE = flags.DEFINE_string('picture', None, 'Image file to draw: class mix of each client, and a few images.')
 
 
 def main() -> None:
@@ -31,6 +31,8 @@ def main() -> None:
   if _PICTURE.value:
     data_picture.save(_PICTURE.value, images, counts, title=f'{images.name}, partition={config.data.partition}')
     print(f'{"picture":>26}  {_PICTURE.value}')
+  else:
+    print(f'{"picture":>26}  none; --picture=FILE.png draws the class mix and a few images')
   if program_flags.json_file() is not None:
     json_file.write(program_flags.json_file(), described)
 

@@ -173,6 +173,14 @@ def fitting(config: ExperimentConfig, given: Collection[str]) -> ExperimentConfi
   return dataclasses.replace(config, **made)
 
 
+def with_fewer_clients(config: ExperimentConfig) -> ExperimentConfig:
+  """Returns `config` with a cohort of all clients, if `num_clients` is smaller than its cohort."""
+  clients = config.data.num_clients
+  if clients is None or clients >= config.cohort.cohort_size:
+    return config
+  return dataclasses.replace(config, cohort=dataclasses.replace(config.cohort, cohort_size=clients))
+
+
 def sections(kind: type = ExperimentConfig) -> Mapping[str, type]:
   """Returns the name and the class of each part of an experiment; `kind` is its class."""
   return typing.get_type_hints(kind)
