@@ -19,7 +19,7 @@ ALLOWED = {
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'accounting': set(), 'runtime': {'data'},
     'diagnosis': {'runtime'},
     'participation': {'accounting'}, 'privacy': {'accounting', 'participation', 'secure', 'models'},
-    'objectives': {'models'}, 'tasks': {'data', 'models', 'objectives'},
+    'measures': set(), 'objectives': {'models', 'measures'}, 'tasks': {'data', 'models', 'objectives'},
     'aggregation': {'accounting', 'participation', 'privacy', 'secure', 'client_state'},
     'learning': {'tasks', 'data', 'models', 'client_state', 'objectives'},
     'algorithms': {'learning', 'tasks'},
@@ -32,7 +32,8 @@ ALLOWED = {
                    'privacy', 'accounting', 'data', 'objectives', 'client_state', 'trackers'},
     'testing': {'experiment', 'program', 'runtime', 'learning', 'tasks', 'models', 'data',
                 'objectives'},
-    'studies': {'experiment', 'accounting', 'program', 'report', 'runtime', 'learning', 'tasks', 'data', 'models'},
+    'studies': {'experiment', 'accounting', 'program', 'report', 'runtime', 'learning', 'tasks', 'data', 'models',
+                'measures'},
 }
 # These are handed a plan; its type is all that they may know of `privacy`.
 TYPES_ONLY = {('program', 'privacy.plan'), ('report', 'privacy.plan')}

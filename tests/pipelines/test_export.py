@@ -17,7 +17,8 @@ def exported(trained, run_pipeline, tmp_path_factory):
   folder, _ = trained
   place = tmp_path_factory.mktemp('deployment') / 'served'
   done = run_pipeline('export', f'--run_dir={folder}', '--format=keras,saved_model,tflite,tflite_int8',
-                      f'--output_dir={place}')
+                      f'--output_dir={place}', '--owner=Radiology | North', '--licence=CC-BY-4.0',
+                      '--intended_use=# Research only;\n## not for diagnosis')
   assert done.code == 0, done.err
   config = run_directory.RunDirectory(folder).read_config()
   x = build.build(config.data, seed=config.program.seed).test.examples.x[:30]
@@ -69,6 +70,14 @@ def test_the_card_repeats_the_run_and_says_what_is_not_promised(exported, traine
   assert 0.9 <= card['formats']['tflite_int8']['same_class'] <= 1
   assert card['formats']['tflite_int8']['bytes'] < 0.4 * card['formats']['tflite']['bytes']
   text = (place / 'model_card.md').read_text()
+  assert card['about'] == {'owner': 'Radiology | North', 'licence': 'CC-BY-4.0',
+                           'intended_use': '# Research only;\n## not for diagnosis'}
+  assert '| owner | Radiology \\| North |' in text and '\nResearch only; ## not for diagnosis\n' in text
+  assert card['origin']['date'] == report['origin']['date'] and card['origin']['code_version'] in text
+  assert [row['class'] for row in card['classes']] == [str(digit) for digit in range(10)]
+  assert '| class | precision | recall | F1 | test images |' in text
+  own = (folder / 'model_card.md').read_text()  # Of the run itself: nobody has said yet who owns it.
+  assert '| owner | not stated |' in own and '## Files' not in own and '## Files' in text
   assert 'No differential privacy guarantee' in text and 'test images of digits' in text and 'test images' in done.out
 
 

@@ -127,9 +127,9 @@ class LaunchConfig:
   show_training_data: bool = option.option(
       False, 'Training images and class mix in the report of a run under a promise, which does not cover them.')
 
-  tracker: str = option.option('none', 'Where else rounds and results go.', topic='Output')
+  tracker: str = option.option('none', 'Where else rounds and results go.')
   tracker_dir: str | None = option.option(
-      None, 'mlflow, wandb: folder for what is not sent to a server; unset is run_dir/tracking.', topic='Output')
+      None, 'mlflow, wandb: folder for what is not sent to a server; unset is run_dir/tracking.')
 
   def __post_init__(self):
     if self.resume not in (True, False, 'auto'):

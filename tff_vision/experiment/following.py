@@ -94,7 +94,7 @@ class Following:
     self._page.stop()
     self._close()
     if self._tracker is not None:
-      self._tracker.log(numbers(outcome.history))
+      self._tracker.log(numbers([released.record(record, self._plan) for record in outcome.history]))
       self._tracker.end({}, (), finished=False)
 
   def finished(self, content: Mapping[str, Any]) -> None:

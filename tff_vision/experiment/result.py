@@ -11,7 +11,7 @@ import tensorflow as tf
 from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.configs import validate
 from tff_vision.experiment import definition
-from tff_vision.export import calibration_images, exported
+from tff_vision.export import calibration_images, exported, model_card
 from tff_vision.export import formats as formats_lib
 from tff_vision.program import final_state, run_directory
 
@@ -70,7 +70,8 @@ class RunResult:
             'unseen': None if images.unseen is None else evaluator.evaluate(images.unseen)}
 
   def export(self, *formats: str, folder: str | os.PathLike[str] | None = None,
-             calibration_dir: str | os.PathLike[str] | None = None) -> Mapping[str, Any]:
+             calibration_dir: str | os.PathLike[str] | None = None,
+             about: model_card.About | None = None) -> Mapping[str, Any]:
     """Writes the model for deployment, with a model card.
 
     Args:
@@ -78,6 +79,7 @@ class RunResult:
       folder: The folder to create; None: `deployment` in the run's folder.
       calibration_dir: A folder of image files on which tflite_int8 measures the ranges of activations; None: the test
         images.
+      about: Owner, licence and intended use, for the model card.
 
     Raises:
       ValueError: A format is unknown, the folder exists, or the run was interrupted.
@@ -101,7 +103,7 @@ class RunResult:
       ranges = (calibration_images.from_test_images(problem, calibration_images.IMAGES) if calibration_dir is None else
                 calibration_images.from_folder(problem, pathlib.Path(calibration_dir), calibration_images.IMAGES))
     return formats_lib.deploy(problem, weights, target, report=self.directory.read_report(), formats=chosen,
-                              calibration=ranges)
+                              calibration=ranges, about=about)
 
   def _finished(self):
     if self.report is None:

@@ -49,7 +49,8 @@ class _Build:
 
 
 def deploy(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folder: pathlib.Path, *,
-           report: Mapping[str, Any], formats: Sequence[str], calibration: Calibration | None = None) -> dict[str, Any]:
+           report: Mapping[str, Any], formats: Sequence[str], calibration: Calibration | None = None,
+           about: model_card.About | None = None) -> dict[str, Any]:
   """Writes the model to `folder`, in each format, with its card, as one atomic step.
 
   Args:
@@ -59,6 +60,7 @@ def deploy(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folde
     report: The content of the run's report.json.
     formats: Keys of `FORMATS`.
     calibration: Needed by `tflite_int8`.
+    about: What the owner of the model says of it, for the card.
 
   Returns:
     The model card. Its `formats` holds for each format: `file`, `bytes`, `images` (number compared),
@@ -84,7 +86,7 @@ def deploy(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folde
     for name, parity in found.items():
       parity['bytes'] = sum(path.stat().st_size for path in (part / name).rglob('*') if path.is_file())
     json_file.write(part / 'model.json', facts)
-    card = model_card.describe(report, task, evaluator, found)
+    card = model_card.describe(report, task, evaluator, found, about=about)
     model_card.write(part, card)
   return card
 

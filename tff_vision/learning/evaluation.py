@@ -2,7 +2,7 @@
 
 import concurrent.futures
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +53,16 @@ class Evaluator:
     objective = self._objective or classification.Classification(num_outputs=outputs.shape[1], multi_label=y.ndim == 2)
     values = objective.client_values(outputs, y, held_out.clients)
     return {**objective.measure(outputs, y), 'per_client': {'metric': objective.metric, **summary(values)}}
+
+  def mistakes(self, held_out: images.HeldOut) -> Mapping[str, Any] | None:
+    """Returns where the model is wrong on these examples, as data; None if the objective or the examples tell nothing.
+
+    An objective tells it by a method `mistakes` of (outputs, labels), which is optional.
+    """
+    tell = getattr(self._objective, 'mistakes', None)
+    if tell is None or not len(held_out.examples):
+      return None
+    return tell(self.logits(held_out.examples.x), held_out.examples.y)
 
 
 def per_client(correct: np.ndarray, clients: Sequence[np.ndarray]) -> dict[str, Any]:

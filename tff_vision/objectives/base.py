@@ -14,6 +14,8 @@ from tff_vision.objectives import metric as metric_lib
 class Objective(Protocol):
   """The interface of an objective: outputs, loss and metrics of a task.
 
+  A further method `mistakes(outputs, y)` is optional: it returns the section `where_it_is_wrong` of a report, as data.
+
   Attributes:
     task: The name of the task.
     metric: The name of the main number of `measure`; `client_values` gives this number for each client.

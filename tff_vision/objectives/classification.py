@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_vision import plugins
-from tff_vision.objectives import base
+from tff_vision.objectives import base, mistakes
 from tff_vision.objectives import metric as metric_lib
 
 LEADING = 'accuracy'
@@ -67,6 +67,10 @@ class Classification:
     """Returns accuracy and loss, and AUC if it is meaningful: for two classes, or one value per finding."""
     return {'evaluation': {'accuracy': float(self._correct(outputs, y).mean()),
                            'loss': float(self._losses(outputs, y).mean()), **self._ranking(outputs, y)}}
+
+  def mistakes(self, outputs, y):
+    """Returns the section `where_it_is_wrong` of a report."""
+    return (mistakes.of_findings if self.multi_label else mistakes.of_classes)(outputs, y)
 
   def yardstick(self, outputs, y):
     del outputs, y

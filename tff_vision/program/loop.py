@@ -9,7 +9,7 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow_federated as tff
@@ -22,6 +22,7 @@ from tff_vision.learning import personal as personal_lib
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import journal as journal_lib
 from tff_vision.program import managers as managers_lib
+from tff_vision.program import observer as observer_lib
 from tff_vision.program import released, repetition, round_record
 
 RoundRecord = Mapping[str, Any]
@@ -37,28 +38,14 @@ class Outcome:
     interrupted: Whether the loop ended before the last round because a stop was requested.
     evaluated: The evaluation of `weights`, if this process evaluated the last round.
     personal: The evaluation of the clients' own models, if the algorithm has such models.
+    earlier_seconds: The time that earlier processes of the run spent on the rounds in `history`, saving included.
   """
   weights: tff.learning.models.ModelWeights
   history: Sequence[RoundRecord]
   interrupted: bool
   evaluated: Mapping[str, Any] | None
   personal: Mapping[str, Any] | None
-
-
-class Observer(Protocol):
-  """Observes what a run releases; see `audit.run_audit.RunAudit`."""
-
-  def released(self, round_num: int, before: protocols.Weights, output: protocols.RoundOutput, after: protocols.Weights,
-               cohort: Sequence[int]) -> None:
-    """Receives the model of a round before it is saved in a checkpoint.
-
-    Args:
-      round_num: The number of the round.
-      before: The weights at the beginning of the round.
-      output: What the process returned.
-      after: The weights at the end of the round.
-      cohort: The clients whose updates are in the model.
-    """
+  earlier_seconds: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,7 +67,7 @@ class Training:
   traffic: round_record.Traffic
   evaluator: evaluation.Evaluator
   own_models: personal_lib.KeptModels | None = None
-  observer: Observer | None = None
+  observer: observer_lib.Observer | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,7 +119,7 @@ async def run(training: Training, books: Books) -> Outcome:
       break
     rounds.charge(trained)
     record = round_record.of_training(trained, rounds.plan, training.task, training.traffic, seconds)
-    record |= rounds.evaluate(trained.round_num)
+    record |= {**rounds.evaluate(trained.round_num), 'elapsed': rounds.elapsed()}
     await rounds.publish(trained, record)
     interrupted = trained.round_num < rounds.last_round and books.stop_requested()
   return rounds.outcome(interrupted)
@@ -154,6 +141,7 @@ class _Rounds:
     self.plan = training.plan
     self.history: list[RoundRecord] = []
     self.last_round = training.program.rounds
+    self._began, self._earlier = time.monotonic(), 0.0
     self._evaluated: Mapping[str, Any] | None = None
     self._ledger: ledger_lib.Statement = ledger_lib.NoGuarantee()
     self._personal: Mapping[str, Any] | None = None
@@ -176,6 +164,7 @@ class _Rounds:
         raise ValueError('resume is refused: the checkpoint holds other numbers than this version keeps (noise was '
                          'float32 once, too coarse for the privacy that it stood for); start a new run.')
       self._state, self.history = saved['state'], json.loads(saved['history'].decode())
+      self._earlier = round_record.elapsed(self.history)
       await managers_lib.release(self._books.managers, released.record(self.history[-1], self.plan))
     elif finished := journal.past().delivered:
       raise ValueError(f'resume is refused: {max(finished)} rounds are finished, and no checkpoint of them is left; to '
@@ -183,6 +172,10 @@ class _Rounds:
     if journal.resume(len(self.history)):
       # Outputs of the next rounds were already released once. Their new noise must be independent of those outputs.
       self._state = self.plan.with_fresh_noise(self._state)
+
+  def elapsed(self) -> float:
+    """Returns the seconds that all processes of the run have spent on rounds; set-up is not counted."""
+    return self._earlier + time.monotonic() - self._began
 
   def pay_for_repetition(self) -> bool:
     """Charges the next round if its output was already seen once; returns whether the budget pays for it."""
@@ -273,7 +266,8 @@ class _Rounds:
     if personal is None and own_models is not None and not interrupted:
       personal = own_models.evaluate(self._training.evaluator, self._state, len(self.history))
     return Outcome(weights=self._training.process.get_model_weights(self._state), history=self.history,
-                   interrupted=interrupted, evaluated=self._evaluated, personal=personal)
+                   interrupted=interrupted, evaluated=self._evaluated, personal=personal,
+                   earlier_seconds=self._earlier)
 
   def _present(self, cohort):
     """Returns the clients of the cohort that have data. Clients of a lost worker drop out later, in training."""

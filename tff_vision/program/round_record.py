@@ -82,6 +82,17 @@ def of_training(trained: Trained, plan: plan_lib.PrivacyPlan, task: tasks.Task, 
   return record
 
 
+def elapsed(history: Sequence[Mapping[str, Any]]) -> float:
+  """Returns the seconds that all processes had spent on rounds when the last of these was recorded.
+
+  Checkpoints of earlier versions do not tell it; for these it is the time of training and evaluation.
+  """
+  if not history:
+    return 0.0
+  return history[-1].get('elapsed', sum(
+      record.get('seconds', 0.0) + record.get('evaluation_seconds', 0.0) for record in history))
+
+
 def scalars(values: Mapping[str, Any]) -> dict[str, Any]:
   """Returns the entries of a mapping whose values are single values, not lists, tuples or dicts."""
   return {name: value for name, value in values.items() if not isinstance(value, (list, tuple, dict))}

@@ -34,6 +34,43 @@ _PER_CLIENT = {
     **{f'/{name}': text for name, text in _SUMMARY.items()},
 }
 _ACCURACIES = {'/accuracies': 'one number a client, in the order of clients; null where it has no test example'}
+_BAND = {'/low': 'lower end of its 95 % band', '/high': 'upper end'}
+_RATES = {
+    '/precision': 'share of right answers among those of this class, or null', '/recall': 'share of this class that is '
+    'found, or null', '/f1': 'harmonic mean of both, or null', '/support': 'number of test examples of this class',
+    '/predicted': 'number of answers of this class'}
+_WRONG = {
+    '': 'where the final model is wrong on the test set; classes and findings by number, examples by position; null '
+        'where the task does not tell',
+    '/confusion/counts': 'one row a class: what its examples were taken for; null above 100 classes',
+    '/confusion/classes': 'one object a class',
+    **{f'/confusion/classes[]{name}': text for name, text in _RATES.items()},
+    '/confusion/confused': 'the most frequent errors', '/confusion/confused[]/label': 'the class',
+    '/confusion/confused[]/prediction': 'what it was taken for', '/confusion/confused[]/count': 'how often',
+    '/findings': 'several findings: one object a finding',
+    '/findings[]/counts': 'two rows, absent and present: how often answered absent, and present',
+    **{f'/findings[]{name}': text for name, text in _RATES.items()},
+    '/calibration/expected_calibration_error': 'mean distance of confidence and accuracy over the bins',
+    '/calibration/largest_calibration_error': 'the largest of a bin',
+    '/calibration/bins': 'bins of equal numbers of answers, by confidence',
+    '/calibration/bins[]/lowest': 'smallest confidence', '/calibration/bins[]/highest': 'largest confidence',
+    '/calibration/bins[]/confidence': 'mean confidence', '/calibration/bins[]/accuracy': 'share of right answers',
+    '/calibration/bins[]/count': 'number of answers',
+    '/curves': 'one object a class against all others (of two classes, the second), or a finding; at most 20',
+    '/curves[]/class': 'number of the class or finding', '/curves[]/positives': 'its test examples',
+    '/curves[]/negatives': 'all others', '/curves[]/auc': 'area under the ROC curve',
+    '/curves[]/auc_low': 'lower end of its 95 % interval, or null', '/curves[]/auc_high': 'upper end, or null',
+    '/curves[]/average_precision': 'average precision', '/curves[]/average_precision_low': 'lower end of its interval',
+    '/curves[]/average_precision_high': 'upper end',
+    '/curves[]/roc/false_positive_rate': 'places', '/curves[]/roc/true_positive_rate': 'ROC curve at these',
+    **{f'/curves[]/roc{name}': text for name, text in _BAND.items()},
+    '/curves[]/precision_recall/recall': 'places', '/curves[]/precision_recall/precision': 'precision at these',
+    **{f'/curves[]/precision_recall{name}': text for name, text in _BAND.items()},
+    '/bands': 'how bands and intervals were computed',
+    '/worst': 'the most confident errors, at most 24', '/worst[]/example': 'position in the test set',
+    '/worst[]/finding': 'several findings: its number', '/worst[]/label': 'what it is',
+    '/worst[]/prediction': 'what the model says', '/worst[]/confidence': 'the probability that it gives to that',
+}
 _LEDGER = {
     '': 'the privacy ledger: what was promised, on which conditions, at what cost',
     '/mechanism': '`none`, or the mechanism; without one the other keys are missing',
@@ -101,6 +138,7 @@ KEYS: Mapping[str, str] = {
     **_under('evaluation', _EVALUATION),
     'roc/false_positive_rate': 'anomalies and embeddings: the ROC curve',
     'roc/true_positive_rate': 'the same curve', 'roc/threshold': 'the same curve',
+    **_under('where_it_is_wrong', _WRONG),
     **_under('per_client', _PER_CLIENT | _ACCURACIES),
     'unseen': 'results on clients that never train, or null',
     **_under('unseen/evaluation', _EVALUATION),
@@ -174,7 +212,12 @@ KEYS: Mapping[str, str] = {
     **_under('history[]/per_client', _PER_CLIENT | {'': 'in rounds of evaluation: as `per_client`'}),
     **_under('history[]/privacy', _LEDGER | {'': 'in rounds of evaluation the ledger, in others `epsilon_rdp`'}),
     'seconds/setup': 'seconds until round 1; under differential privacy each is the next of 0.1, 0.2, 0.5, 1, 2, ...',
-    'seconds/train': 'of all rounds', 'seconds/evaluate': 'of all evaluations', 'seconds/total': 'of the run',
+    'seconds/train': 'of all rounds', 'seconds/evaluate': 'of all evaluations',
+    'seconds/export': 'of the export of the model and its comparison', 'seconds/other': 'of saving, and the rest',
+    'seconds/total': 'of the run, the sum of the others; of a resumed run with the rounds of earlier processes',
+    'origin/date': 'when the process began, UTC', 'origin/command': 'the command line, or null in other programs',
+    'origin/code_version': 'version of this package; in a checkout the commit', 'origin/host': 'name of the machine',
+    'origin/run_dir': 'the folder, as it was given',
     'examples_per_second': 'of training; not under differential privacy',
     'peak_rss_mb': 'sum over this process and its executors of each one\'s highest resident memory; not under '
                    'differential privacy',
