@@ -15,6 +15,7 @@ import numpy as np
 import tree
 
 from tff_vision import protocols
+from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.learning import personal as personal_lib
 from tff_vision.program import loop_parts, released, repetition, round_record
 from tff_vision.program import managers as managers_lib
@@ -36,6 +37,9 @@ async def run(training: Training, books: Books) -> Outcome:
   rounds, interrupted = _Rounds(training, books), False
   await rounds.resume()
   while not interrupted and rounds.next_round <= rounds.last_round:
+    if books.stop_after is not None and rounds.next_round > books.stop_after:
+      interrupted = True
+      break
     started = time.monotonic()
     if not rounds.pay_for_repetition():
       break
@@ -71,6 +75,7 @@ class _Rounds:
     self.last_round = training.program.rounds
     self._began, self._earlier = time.monotonic(), 0.0
     self._evaluated: Mapping[str, Any] | None = None
+    self._ledger: ledger_lib.Statement = ledger_lib.NoGuarantee()
     self._personal: Mapping[str, Any] | None = None
     self._best: protocols.Weights = None
 
@@ -172,9 +177,10 @@ class _Rounds:
     if before and all(map(np.array_equal, before, _trainable(evaluator))):
       record['unmoved'] = 'since the evaluation before'
     self._evaluated = evaluator.evaluate(self._training.task.images.test)
+    self._ledger = self.plan.ledger(round_num)
     record |= {'evaluation': self._evaluated['evaluation'],
                'per_client': round_record.scalars(self._evaluated['per_client']),
-               'privacy': round_record.scalars(self.plan.ledger(round_num).to_json(curve=False))}
+               'privacy': round_record.scalars(self._ledger.to_json(curve=False))}
     if self._training.validate is not None:
       found = self._training.validate(self._training.process.get_model_weights(self._state), round_num)
       record['validation'] = {**found['evaluation'], **round_record.scalars(found)}
@@ -197,6 +203,10 @@ class _Rounds:
     told = released.record(record, self.plan)
     await managers_lib.release(self._books.managers, told)
     self._books.on_round(told)
+    if self._evaluated is not None:
+      self._books.on_evaluated(round_record.Standing(
+          history=[released.record(entry, self.plan) for entry in self.history], evaluated=self._evaluated,
+          ledger=self._ledger, last_round=self.last_round))
 
   def outcome(self, interrupted: bool) -> Outcome:
     """Returns the outcome of the run, including the evaluation of the clients' own models."""
