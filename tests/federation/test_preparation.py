@@ -15,7 +15,7 @@ from tests.federation import test_plan
 from tff_vision import configs
 from tff_vision.data import images, records
 from tff_vision.federation import images as federated
-from tff_vision.federation import preparation, site_manifest
+from tff_vision.federation import preparation, site_manifest, site_split
 
 
 def written(path, shade, size=(8, 8)):
@@ -132,7 +132,7 @@ def test_faults_of_files_name_the_file(folder):
   with pytest.raises(ValueError, match='needs a manifest.csv with a column patient'):
     preparation.prepare(plan, request(folder, out=str(folder / 'other')))
   table.write_text('\n'.join(rows[:3]))
-  with pytest.raises(ValueError, match='has 2 patients or groups'):
+  with pytest.raises(ValueError, match='are of 2 patients or groups'):
     preparation.prepare(plan, request(folder, out=str(folder / 'other')))
   table.write_text('\n'.join(rows))
   broken = folder / 'raw' / 'films' / '4_1.png'
@@ -167,7 +167,7 @@ def test_folders_of_patients_and_several_clients(tmp_path):
 def test_a_split_keeps_groups_whole_and_near_the_wanted_shares(groups, fractions):
   group = np.repeat(np.arange(len(groups)).astype(str), [size for _, size in groups])
   y = np.repeat([label for label, _ in groups], [size for _, size in groups]).astype(np.int32)
-  split = preparation._split(y, group, preparation.Request(site='', data_dir='', out='', fractions=fractions))
+  split = site_split.by_groups(y, group, fractions)
   assert all(len(set(split[group == one])) == 1 for one in set(group))
   validation, test = fractions
   for name, share in (('train', 1 - validation - test), ('validation', validation), ('test', test)):

@@ -4,22 +4,20 @@ Everything is checked before the first byte is written, except that images are d
 folder appears when it is complete.
 """
 
-import csv
 import dataclasses
 import os
 import pathlib
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from tff_vision import seeds
 from tff_vision.data import images, records
 from tff_vision.data.sources import decode, files, listing, manifest, naming
 from tff_vision.federation import images as federated
 from tff_vision.federation import plan as plan_lib
-from tff_vision.federation import site_manifest
+from tff_vision.federation import site_labels, site_manifest, site_split
 
 GROUPS = ('patient', 'folder', 'image')
 _CHUNK = 256
@@ -106,80 +104,17 @@ def _table(plan, site, found, kept, request, say):
   """Returns the images that are used."""
   pick = lambda column: [column[place] for place in kept]
   paths, splits = pick(found.paths), pick(found.splits)
-  y, used = _labels(plan, pick(found.labels), paths, found.separator, request, say)
+  y, used = site_labels.of_plan(plan, pick(found.labels), paths, found.separator, request.label_map, say)
   client, group = _owners(plan, site, pick(found.clients), pick(found.patients) if found.patients else None, paths,
                           request)
   if splits[0] is not None:
     split = np.array([_NAMES[one] for one in splits])
   else:
     split = np.full(len(paths), '', 'U10')
-    split[used] = _split(y[used], group[used], request)
+    split[used] = site_split.by_groups(y[used], group[used], request.fractions)
   made = _Table(paths=np.array(paths)[used], y=y[used], client=client[used], group=group[used], split=split[used])
   _refuse_shared(made)
   return made
-
-
-def _labels(plan, labels, paths, separator, request, say):
-  """Returns labels as the plan numbers them, and which images are used."""
-  names, mapped = list(plan.schema.class_names), _label_map(request.label_map, plan)
-  labels, notes = naming.cleaned(labels, 'labels')
-  for note in notes:
-    say(note)
-  if plan.schema.multi_label:
-    separator = separator or naming.SEPARATOR
-    parts = [[part.strip() for part in label.split(separator)] for label in labels]
-  else:
-    parts = [[label] for label in labels]
-  used, y, unknown = np.ones(len(labels), bool), [], {}
-  for place, own in enumerate(parts):
-    numbers = []
-    for label in own:
-      name = mapped.get(label, label) if mapped else label
-      if name == '' and (mapped or plan.schema.multi_label):
-        used[place] &= plan.schema.multi_label
-      elif name in names:
-        numbers.append(names.index(name))
-      elif not (plan.schema.multi_label and naming.is_no_finding(label)):
-        unknown.setdefault(label, paths[place])
-    y.append(numbers)
-  if unknown:
-    label, path = next(iter(unknown.items()))
-    others = f' ({len(unknown)} such labels)' if len(unknown) > 1 else ''
-    raise ValueError(f'{path} has the label {label!r}, which is no class of the plan{others}; the plan has '
-                     f'{", ".join(names[:12])}. label_map=FILE, with lines «site\'s label,plan\'s label», translates.')
-  if left := int((~used).sum()):
-    say(f'{left} images whose label is mapped to nothing are left out.')
-  if not used.any():
-    raise ValueError(f'data_dir={request.data_dir} has no image with a class of the plan.')
-  if plan.schema.multi_label:
-    made = np.zeros((len(y), len(names)), np.float32)
-    for row, numbers in zip(made, y, strict=True):
-      row[numbers] = 1
-    return made, used
-  return np.array([numbers[0] if numbers else 0 for numbers in y], np.int32), used
-
-
-def _label_map(path, plan) -> Mapping[str, str]:
-  """Returns the site's label -> the plan's label; '' leaves images out."""
-  if path is None:
-    return {}
-  try:
-    with open(os.path.expanduser(path), encoding='utf-8-sig', newline='') as file:
-      rows = [(number, [cell.strip() for cell in row]) for number, row in enumerate(csv.reader(file), 1) if any(row)]
-  except (OSError, UnicodeDecodeError, csv.Error) as error:
-    raise ValueError(f'label_map={path} cannot be read: {getattr(error, "strerror", None) or error}.') from None
-  found = {}
-  for number, row in rows:
-    if len(row) != 2:
-      raise ValueError(f'label_map={path} line {number} must have two fields, the site\'s label and the plan\'s; '
-                       f'found {len(row)}.')
-    if row[1] and row[1] not in plan.schema.class_names:
-      raise ValueError(f'label_map={path} line {number} maps to {row[1]!r}, which is no class of the plan: '
-                       f'{", ".join(plan.schema.class_names[:12])}.')
-    if found.get(row[0], row[1]) != row[1]:
-      raise ValueError(f'label_map={path} line {number} maps {row[0]!r} again, to something else.')
-    found[row[0]] = row[1]
-  return found
 
 
 def _owners(plan, site, clients, patients, paths, request):
@@ -208,33 +143,6 @@ def _owners(plan, site, clients, patients, paths, request):
     if name not in site.clients:
       raise ValueError(f'{path} is of client {name!r}, which is none of the site\'s: {", ".join(site.clients[:12])}.')
   return np.array([first + site.clients.index(name) for name in names]), np.array(groups, str)
-
-
-def _split(y, group, request):
-  """Returns the split of each image: whole groups, in a fixed random order, to where their classes are wanted most."""
-  codes = y if y.ndim == 1 else y @ (2.0 ** np.arange(y.shape[1]))
-  _, classes = np.unique(codes, return_inverse=True)
-  names, place = np.unique(group, return_inverse=True)
-  if len(names) < 3:
-    raise ValueError(f'data_dir={request.data_dir} has {len(names)} patients or groups; training, validation and test '
-                     'need one each.')
-  validation, test = request.fractions
-  shares = np.array([1 - validation - test, validation, test])
-  counts = np.zeros((len(names), classes.max() + 1))
-  np.add.at(counts, (place, classes), 1)
-  wanted = shares[:, None] * counts.sum(0)
-  order = np.random.default_rng(seeds.derive(0, 'split of a site')).permutation(len(names))
-  order = order[np.argsort(-counts[order].sum(1), kind='stable')]
-  chosen = np.zeros(len(names), int)
-  left = wanted.copy()
-  for number in order:
-    chosen[number] = int(np.argmax((left * (counts[number] > 0)).sum(1) / np.maximum(wanted.sum(1), 1e-9)))
-    left[chosen[number]] -= counts[number]
-  for split in range(3):  # Small sites: every split gets a group.
-    if shares[split] and not (chosen == split).any():
-      donor = np.bincount(chosen, minlength=3).argmax()
-      chosen[next(number for number in reversed(order) if chosen[number] == donor)] = split
-  return np.array(site_manifest.SPLITS)[chosen[place]]
 
 
 def _refuse_shared(table):
