@@ -152,7 +152,8 @@ def _private_cnn_cell(row, silos):
 def _shared_cell():
   # 683 is a third of the batches of one silo.
   return Cell(
-      row='cnn_private shared', epsilon=2.7, model='cnn_private', num_clients=3, rounds=1172, cohort=configs.CohortConfig(cohort_size=3),
+      row='cnn_private shared', epsilon=2.7, model='cnn_private', num_clients=3, rounds=1172,
+      cohort=configs.CohortConfig(cohort_size=3),
       server=configs.ServerConfig(server_optimizer='sgdm', server_learning_rate=8.0),
       client=configs.ClientConfig(batch_size=683),
       privacy=_privacy(2.7, 1e-5, privacy='example_distributed', clip_norm=0.1))
