@@ -87,10 +87,13 @@ def of(ruled: rules.Rules, log: pathlib.Path) -> Status:
 def held(log: pathlib.Path) -> str | None:
   """Returns `PAUSED` or `LEFT` if the owner of the site with this audit log has said so, else None."""
   try:
-    found = json.loads(_hold_file(log).read_text())
-  except (OSError, ValueError):
+    found = _hold_file(log).read_text()
+  except FileNotFoundError:
     return None
-  return found if found in (PAUSED, LEFT) else PAUSED  # Whatever stands there, the owner wanted something held.
+  except OSError:
+    return PAUSED
+  # Whatever else stands there, the owner wanted something held.
+  return LEFT if found.strip() == json.dumps(LEFT) else PAUSED
 
 
 def hold(log: pathlib.Path, how: str | None) -> None:
