@@ -73,6 +73,9 @@ def of(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.Privac
   if not on_workers and validation is None:
     raise ValueError(f'select_best={config.program.select_best} needs validation examples, and dataset='
                      f'{task.images.name} has none: give client_validation_fraction.')
+  if validation is not None and list(validation.client_ids) != list(task.images.train.client_ids):
+    raise ValueError(f'select_best={config.program.select_best}: the validation examples of dataset='
+                     f'{task.images.name} are those of other clients than it trains on.')
   tally = tallies.of(task.objective) if noise is None else tallies.right_answers(task.objective)
   secure, rounds = config.secure, config.program.rounds
   at_once = _AT_ONCE if secure.secure_sum == 'none' else secure.secure_clients_max
