@@ -5,10 +5,12 @@ data set. Reading uses only TensorFlow's built-in kernels, so it runs in any exe
 """
 
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
 
+from tff_vision import labels
 from tff_vision.data import images, one_element
 
 
@@ -23,9 +25,14 @@ def file_name(client: int, split: str = 'train') -> str:
 
 def write(path: pathlib.Path, examples: images.Examples) -> None:
   """Writes `examples` in order; the file appears only when it is complete."""
+  write_parts(path, [examples])
+
+
+def write_parts(path: pathlib.Path, parts: Iterable[images.Examples]) -> None:
+  """Writes the examples of all parts in order, one part in memory at a time; the file appears when it is complete."""
   part = path.with_suffix('.part')
   with tf.io.TFRecordWriter(str(part)) as writer:
-    for x, y in zip(examples.x, examples.y, strict=True):
+    for x, y in (pair for examples in parts for pair in zip(examples.x, examples.y, strict=True)):
       feature = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.tobytes()]))
                  for name, value in (('x', x), ('y', y))}
       writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
@@ -75,7 +82,7 @@ def read(path: tf.Tensor, spec: images.ImageSpec) -> tuple[tf.Tensor, tf.Tensor]
   nothing = tuple(tf.zeros([0, *shape], dtype) for dtype, shape in kinds.values())
   file = _records(tf.io.matching_files(path))
   x, y = file.map(parse).batch(tf.maximum(_length(file), 1)).reduce(nothing, lambda _, everything: everything)
-  if spec.multi_label:
+  if spec.labels is not labels.Kind.CLASS:
     return x, y
   known = tf.reduce_all((y >= 0) & (y < len(spec.class_names)))
   with tf.control_dependencies([tf.debugging.Assert(known, [tf.strings.join([
