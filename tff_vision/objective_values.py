@@ -23,6 +23,11 @@ class Embedding:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Detection:
+  """Detection: a box and a class for each object, from images with boxes."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Segmentation:
   """Segmentation: the class of each pixel, from images with masks.
 
@@ -42,6 +47,8 @@ def section(objective: Any) -> configs.TaskConfig:
     return configs.TaskConfig(loss=objective.loss)
   if isinstance(objective, Embedding):
     return configs.TaskConfig(task='embedding', embedding_size=objective.size)
+  if isinstance(objective, Detection):
+    return configs.TaskConfig(task='detection')
   if isinstance(objective, Segmentation):
     return configs.TaskConfig(task='segmentation', class_weights=tuple(objective.class_weights),
                               dice_weight=objective.dice_weight)

@@ -12,6 +12,7 @@ from tff_vision import configs, objective_values
 from tff_vision.configs import budget_file_config
 
 Classification = objective_values.Classification
+Detection = objective_values.Detection
 Embedding = objective_values.Embedding
 Segmentation = objective_values.Segmentation
 
@@ -161,7 +162,7 @@ class Task:
       `configs.DataConfig`, which is loaded when it is needed.
     model: A built-in name, or a function (input_shape, num_classes) -> Keras model of logits, or a
       `configs.ModelConfig`.
-    objective: `Classification`, `Embedding` or `Segmentation`, or an object with the methods of
+    objective: `Classification`, `Detection`, `Embedding` or `Segmentation`, or an object with the methods of
       `objectives.Objective`, or a `configs.TaskConfig`.
   """
   images: Any

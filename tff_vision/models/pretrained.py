@@ -52,7 +52,7 @@ class Pretrained:
 
 
 def load(path: str, *, frozen_layers: str, input_shape: tuple[int, int, int], num_outputs: int | None,
-         per_pixel: bool = False, layers_from: str | None = None) -> Pretrained:
+         output_shape: Sequence[int | None] | None = None, layers_from: str | None = None) -> Pretrained:
   """Reads a Keras file and fits it to the data.
 
   A final softmax or sigmoid is removed, since losses here take logits. If the number of outputs differs, the last layer
@@ -64,7 +64,7 @@ def load(path: str, *, frozen_layers: str, input_shape: tuple[int, int, int], nu
     frozen_layers: Names or glob patterns of layers, separated by commas; a nested model's name means all its layers.
     input_shape: Shape of the data after preprocessing.
     num_outputs: Number of outputs that the data needs; None leaves the last layer unchanged.
-    per_pixel: Whether they are needed for each pixel, [height, width, num_outputs].
+    output_shape: Of outputs that are maps, [rows, columns, num_outputs]; None for rows or columns: any number.
     layers_from: Python file or module that defines the user's own layers.
 
   Raises:
@@ -78,9 +78,11 @@ def load(path: str, *, frozen_layers: str, input_shape: tuple[int, int, int], nu
     notes.append('Its layers computed in 16 bits (mixed precision); here they compute in float32.')
   fresh = None
   if num_outputs is not None:
-    if per_pixel:
-      _refuse_other_maps(model, input_shape, path)
-    model, fresh = _with_outputs(model, (*input_shape[:2], num_outputs) if per_pixel else (num_outputs,), notes)
+    if output_shape is not None and len(output_shape) == 3:
+      wanted = (*_map_sides(model, output_shape, path), num_outputs)
+    else:
+      wanted = (num_outputs,)
+    model, fresh = _with_outputs(model, wanted, notes)
     if fresh is None:
       _refuse_probabilities(model, path)
   frozen = _frozen(model, frozen_layers, notes) - {fresh}
@@ -116,12 +118,20 @@ def _at_shape(model, input_shape, path):
                    f'{"x".join(map(str, input_shape))}; image_size and image_channels change that.')
 
 
-def _refuse_other_maps(model, input_shape, path):
+def _map_sides(model, output_shape, path):
+  """Returns the rows and columns of a model's maps.
+
+  Raises:
+    ValueError: It returns no maps, or maps of another size than needed.
+  """
   found = tuple(model.output_shape[1:])
-  if len(found) != 3 or found[:2] != tuple(input_shape[:2]):
+  if len(found) != 3 or any(needed not in (None, side) for side, needed in zip(found[:2], output_shape[:2],
+                                                                            strict=True)):
+    needed = 'x'.join('any' if side is None else str(side) for side in output_shape[:2])
     raise ValueError(f'initial_model={path} returns {"x".join(map(str, found))} for an image of '
-                     f'{"x".join(map(str, input_shape[:2]))}; task=segmentation needs a model that returns a vector '
-                     'for each pixel, [height, width, classes].')
+                     f'{"x".join(map(str, model.input_shape[1:3]))}; the task needs a model that returns maps, a '
+                     f'vector for each of {needed} cells.')
+  return found[:2]
 
 
 def _with_outputs(model, output_shape, notes):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tff_vision import labels, seeds
-from tff_vision.data import images
+from tff_vision.data import boxes, images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,9 @@ class Device:
     x, y = examples.x.astype(np.float32) / full, examples.y
     if self.degrees:
       x = ndimage.rotate(x, self.degrees, axes=(1, 2), reshape=False, order=1, mode='nearest')
-      if labels.kind_of(y).is_spatial:
+      if labels.kind_of(y) is labels.Kind.BOXES:
+        y = boxes.rotated(y, self.degrees, examples.shape[:2])
+      elif labels.kind_of(y).is_spatial:
         y = ndimage.rotate(y, self.degrees, axes=(1, 2), reshape=False, order=0, mode='nearest')
     x = 0.5 + self.contrast * (x - 0.5)
     noise = np.random.default_rng(seeds.derive(self.seed, 'noise', split)).standard_normal(x.shape, np.float32)
