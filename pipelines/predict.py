@@ -4,10 +4,12 @@
 
 Takes PNG, JPEG, GIF, BMP, WebP and TIFF of any size, grey or colour; prints the likeliest classes of each with
 probabilities; of task=anomaly, each image's score and how many good test images have a lower one; of task=embedding,
-how alike the images are. --json=FILE receives `predictions`: by file, probabilities by class, `score`, or the
-`embedding`.
+how alike the images are; of task=detection, the boxes of objects, which --pictures=FOLDER also draws. --json=FILE
+receives `predictions`: by file, probabilities by class, `score`, the `embedding`, or `boxes`: class, score, and left,
+top, right and bottom in pixels of the file.
 """
 
+import collections
 import itertools
 import pathlib
 from collections.abc import Sequence
@@ -21,10 +23,13 @@ from tff_vision.program import json_file, run_directory
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
 _TOP = flags.DEFINE_integer('top', 3, 'How many classes to print for each image.')
+_LEAST_SCORE = flags.DEFINE_float('least_score', 0.3, 'Of task=detection: boxes with a lower score are left out.')
+_PICTURES = flags.DEFINE_string('pictures', None, 'Of task=detection: folder that receives the images with their boxes.')
 
 
 def main(paths: Sequence[str]) -> None:
   validate.positive(top=_TOP.value)
+  validate.fraction(least_score=_LEAST_SCORE.value)
   if _RUN_DIR.value is None:
     raise ValueError('run_dir is missing: the folder of a finished run.')
   if not paths:
@@ -35,10 +40,9 @@ def main(paths: Sequence[str]) -> None:
 
   from tff_vision.export import exported
   model = exported.ExportedModel(run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value)))
-  if model.task == 'classification':
-    predictions = _classes(model, paths)
-  else:
-    predictions = (_scores if model.task == 'anomaly' else _likeness)(model, paths)
+  if _PICTURES.value is not None and model.task != 'detection':
+    raise ValueError(f'pictures={_PICTURES.value} has no effect with a model of task={model.task}.')
+  predictions = {'anomaly': _scores, 'embedding': _likeness, 'detection': _boxes}.get(model.task, _classes)(model, paths)
   if program_flags.json_file() is not None:
     json_file.write(program_flags.json_file(), {'predictions': predictions})
 
@@ -74,6 +78,42 @@ def _likeness(model, paths):
       said = f', {"alike" if cosine > threshold else "different"} by the threshold {threshold:.4f}'
     print(f'{first} and {second}: cosine {cosine:.4f}{said}')
   return {path: {'embedding': vector.tolist()} for path, vector in vectors.items()}
+
+
+def _boxes(model, paths):
+  """Prints the number of objects of each class in each image, and draws their boxes."""
+  from tff_vision.data.sources import decode
+  from tff_vision.report import box_drawing
+  names, predictions = list(map(str, model.class_names)), {}
+  for path in paths:
+    pixels = decode.read(path)
+    height, width = pixels.shape[:2]
+    found = box_drawing.boxes_of(model.boxes(path), 0, _LEAST_SCORE.value)
+    predictions[path] = {'boxes': [
+        {'class': names[one['number']], 'score': one['score'], 'box': [
+            one['edges'][1] * width, one['edges'][0] * height, one['edges'][3] * width, one['edges'][2] * height]}
+        for one in found]}
+    counts = collections.Counter(names[one['number']] for one in found)
+    print(f'{path}: ' + (', '.join(f'{number} {name}' for name, number in counts.most_common()) or 'no object'))
+    if _PICTURES.value is not None:
+      _save(_picture_of(path, paths), box_drawing.png(box_drawing.drawn(pixels, found, names)))
+  return predictions
+
+
+def _picture_of(path, paths):
+  """Returns the file for a picture: named like the image, with a number if several images have its name."""
+  folder, stem = pathlib.Path(_PICTURES.value).expanduser(), pathlib.Path(path).stem
+  same = [other for other in paths if pathlib.Path(other).stem == stem]
+  number = f'-{same.index(path) + 1}' if len(same) > 1 else ''
+  return folder / f'{stem}{number}_boxes.png'
+
+
+def _save(path, content):
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+  except OSError as error:
+    raise ValueError(f'pictures={_PICTURES.value}: {path} cannot be written: {error.strerror}.') from None
 
 
 if __name__ == '__main__':

@@ -62,8 +62,8 @@ def kind_of(y: np.ndarray) -> Kind:
     ValueError: No kind of label has this type and rank.
   """
   if (y.dtype, y.ndim) not in _OF_ARRAYS:
-    raise ValueError(f'labels must be [n] int32, [n, findings] float32, [n, height, width] uint8 or [n, boxes, 5] float32, '
-                     f'found {list(y.shape)} of {y.dtype}.')
+    raise ValueError('labels must be [n] int32, [n, findings] float32, [n, height, width] uint8 or [n, boxes, 5] '
+                     f'float32, found {list(y.shape)} of {y.dtype}.')
   return _OF_ARRAYS[y.dtype, y.ndim]
 
 

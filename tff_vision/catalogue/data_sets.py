@@ -8,6 +8,7 @@ from tff_vision.catalogue.rows import Kind, Row
 _SOURCES = 'tff_vision.data.sources'
 _MADE = 'tff_vision.data.generators'
 _OWN_FILES = ('pixel_range',)
+_BOXES = (*_OWN_FILES, 'max_boxes')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +51,8 @@ DATA_SETS = Kind.of('dataset', (
     _set('cifar100', '60,000 photographs of 32x32x3, 100 classes; 500 clients with partition=natural',
          'TFF\'s SQLite; other partitions: `cifar-100-python`, TFDS', f'{_SOURCES}.cifar', 'load_cifar100',
          'locate_cifar100'),
+    _set('coco', 'your own images with boxes in the format of COCO: --data_dir', '`data_dir`', f'{_SOURCES}.coco',
+         'load', 'locate', reads=_BOXES),
     _set('digits', '1,797 handwritten digits of 8x8, 10 classes, no clients of its own',
          'scikit-learn, always available', f'{_SOURCES}.embedded', 'load', 'locate'),
     _set('emnist', 'handwritten characters of 28x28 by 3,400 writers, 62 classes', 'TFF\'s SQLite',
@@ -85,8 +88,13 @@ DATA_SETS = Kind.of('dataset', (
                'offices', 'signers'),
     _generated('synthetic_parts', '2,670 generated machined parts of 32x32 from 8 factories, good and with 5 defects',
                'parts'),
+    _generated('synthetic_road', '1,080 generated road scenes of 64x64x3 from 6 cameras, with boxes of cars, trucks '
+               'and signs', 'road'),
+    _generated('synthetic_road:masks', 'the same scenes with masks of 5 classes', 'road', 'load_masks'),
     _generated('synthetic_shapes', '7,000 generated colour shapes of 32x32x3, 10 classes, no clients of its own',
                'shapes'),
+    _set('voc', 'your own images with boxes in the format of Pascal VOC: --data_dir', '`data_dir`', f'{_SOURCES}.voc',
+         'load', 'locate', reads=_BOXES),
     *(_medical(flag, facts) for flag, facts in medmnist.SETS.items()),
 ), own=Row(''))
 

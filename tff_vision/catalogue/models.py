@@ -8,6 +8,9 @@ _IMAGES = frozenset((Trait.RETURNS_IMAGES,))
 MODELS = Kind.of('model', (
     Row('autoencoder', 'convolutions down to 48 numbers and back to the image', traits=_IMAGES,
         limits=(Limit('task', 'it returns images', ('anomaly',), How.NEEDS),), loads=f'{_BUILDERS}.autoencoder:build'),
+    Row('centernet_gn', 'four stages with GroupNorm and a map of centre points, after Zhou et al. 2019',
+        limits=(Limit('task', 'it returns maps of centre points', ('detection',), How.NEEDS),),
+        loads=f'{_BUILDERS}.centernet:build'),
     Row('cnn', 'McMahan et al. 2017: two 5x5 convolutions, 512 hidden units', loads=f'{_BUILDERS}.cnn:build_cnn'),
     Row('cnn_dropout', 'Reddi et al. 2021: two 3x3 convolutions, 128 hidden units, dropout',
         loads=f'{_BUILDERS}.cnn:build_cnn_dropout'),
@@ -30,6 +33,7 @@ MODELS = Kind.of('model', (
 BUILT_IN = tuple(name for name, row in MODELS.rows.items() if row.loads)
 
 _ACCURACY = Limit('metrics_noise_multiplier', 'it releases accuracy, which the task has none of')
+_VIEWS = 'the views of private SGD move images without their boxes'
 TASKS = Kind.of('task', (
     Row('anomaly', 'how far an image is from those of normal_class, on which an autoencoder trains',
         reads=('normal_class',), requires=('normal_class',),
@@ -38,6 +42,11 @@ TASKS = Kind.of('task', (
         loads='tff_vision.objectives.anomaly:build'),
     Row('classification', 'one class to an image, or several findings', reads=('loss', 'loss_option'),
         loads='tff_vision.objectives.classification:build'),
+    Row('detection', 'a box and a class for each object, any number to an image',
+        limits=(Limit('model', 'the task needs a model that returns maps of centre points',
+                      ('centernet_gn', 'keras_file'), How.NEEDS, own=True),
+                Limit('example_shift', _VIEWS), Limit('example_mirror', _VIEWS), _ACCURACY),
+        loads='tff_vision.objectives.detection:build'),
     Row('embedding', 'unit vectors that are near each other for images of one class, also of one not trained on',
         traits=frozenset((Trait.COMPARES_EXAMPLES,)), reads=('embedding_size',), limits=(_ACCURACY,),
         loads='tff_vision.objectives.embedding:build'),

@@ -47,7 +47,7 @@ _NEW_IN: Mapping[int, frozenset[str]] = {
     2: frozenset(('model_option', 'imports', 'algorithm_option', 'loss', 'loss_option', 'aggregator_option',
                   'pixel_range', 'label_case', 'finding_separator', 'secure_statistical_bits')),
     3: frozenset(('example_noise', 'example_adaptive_clip', 'example_average', 'example_copies', 'example_shift',
-                  'example_mirror', 'audit_canaries', 'audit_confidence'))}
+                  'example_mirror', 'audit_canaries', 'audit_confidence', 'max_boxes'))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

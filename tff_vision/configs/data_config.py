@@ -79,6 +79,8 @@ class DataConfig:
   label_case: str = option.option(
       'ask', 'Classes whose names differ in case only are refused, made one, or left apart.', choices=LABEL_CASE,
       topic=_FILES)
+  max_boxes: int = option.option(
+      100, 'coco, voc: how many boxes an image may have; labels are padded to this number.', topic=_FILES)
   finding_separator: str | None = option.option(
       None, 'Stands between findings in one label; empty: labels are classes; not given: | does, if there.',
       topic=_FILES)
@@ -106,6 +108,7 @@ class DataConfig:
     if self.crop is not None:
       validate.non_negative(crop=self.crop)
     validate.open_unit(test_fraction=self.test_fraction)
+    validate.positive(max_boxes=self.max_boxes)
     self._check_pixel_range()
     compatibility.check(self)
 

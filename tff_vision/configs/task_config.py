@@ -1,4 +1,4 @@
-"""The configuration of the task: classification, anomaly detection or embeddings."""
+"""The configuration of the task: classification, anomaly detection, embeddings or detection."""
 
 import dataclasses
 from typing import Any
@@ -14,7 +14,7 @@ class TaskConfig:
   """
   task: Any = option.option(
       'classification', 'What is learned: classes or findings, what deviates from normal_class, or vectors that tell '
-      'whether two images show the same.')
+      'whether two images show the same, or a box for each object.')
   loss: Any = option.option(
       None, 'Of classification: package.module:attribute, a Keras loss or a function of labels and logits; unset is '
       'cross-entropy.')

@@ -148,7 +148,7 @@ class ImageSpec:
 
   @property
   def label_shape(self) -> tuple[int, ...]:
-    """The shape of one label: () for a class number, (findings,) for findings, (height, width) for a mask, (boxes, 5)."""
+    """The shape of one label: () for a class, (findings,), (height, width) for a mask, (boxes, 5) for boxes."""
     return self.labels.shape(self.shape, len(self.class_names), self.max_boxes)
 
   @property

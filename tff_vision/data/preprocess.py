@@ -68,7 +68,7 @@ def training_fn(preprocessing: images.Preprocessing, x: tf.Tensor, drawn: Mappin
 
 
 def evaluation_labels(preprocessing: images.Preprocessing, spec: images.ImageSpec, y: tf.Tensor) -> tf.Tensor:
-  """Returns labels of stored images, [n, ...], for the model input that `evaluation_fn` gives; masks and boxes change."""
+  """Returns the labels for `evaluation_fn` of stored images, [n, ...]; masks and boxes move with their images."""
   if spec.labels is labels_lib.Kind.BOXES:
     if preprocessing.crop is None:
       return y
@@ -86,7 +86,7 @@ def evaluation_labels(preprocessing: images.Preprocessing, spec: images.ImageSpe
 
 def training_labels(preprocessing: images.Preprocessing, spec: images.ImageSpec, y: tf.Tensor,
                     drawn: Mapping[str, tf.Tensor]) -> tf.Tensor:
-  """Returns labels of stored images, [n, ...], for the model input that `training_fn` gives; masks and boxes change."""
+  """Returns the labels for `training_fn` of stored images, [n, ...]; masks and boxes move with their images."""
   if spec.labels is labels_lib.Kind.BOXES:
     if 'top' in drawn:
       y = boxes.cropped(y, drawn['top'], drawn['left'], preprocessing.crop, _uncropped(preprocessing, spec.shape))

@@ -13,6 +13,7 @@ from tff_vision.data import images
 from tff_vision.data.sources import decode
 from tff_vision.learning import evaluation
 from tff_vision.models import custom
+from tff_vision.objectives import detection
 from tff_vision.program import json_file, run_directory
 
 
@@ -64,6 +65,14 @@ class ExportedModel:
     """
     pixels = decode.as_stored(path, self._shape, self._stored)
     return self._model(pixels[np.newaxis], training=False).numpy()[0]
+
+  def boxes(self, path: pathlib.Path | str) -> dict[str, np.ndarray]:
+    """Returns the boxes that a detector finds in an image, as `objectives.detection.decoded` returns them for one image.
+
+    Raises:
+      ValueError: The file is missing, is not an image, or is corrupt.
+    """
+    return detection.decoded(self.outputs(path)[np.newaxis])
 
   def predict_file(self, path: pathlib.Path | str) -> np.ndarray:
     """Returns the probability of each class, or of each finding, for an image of any size, grey or colour.

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tff_vision.data import images
 from tff_vision.data.sources import decode_graph
+from tff_vision.objectives import centre_points
 
 TENSORS = 'serving_default'
 FILES = 'serving_bytes'
@@ -32,6 +33,7 @@ ANSWERS: Mapping[str, Answers] = {
     'classification': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.nn.softmax(logits)}),
     'findings': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.sigmoid(logits)}),
     'anomaly': Answers('errors', lambda errors: {'errors': errors, 'score': errors[:, 1]}),
+    'detection': Answers('maps', lambda maps: {'maps': maps, **centre_points.decode(maps)}),
     'embedding': Answers('embedding', lambda vectors: {'embedding': vectors}),
 }
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from tff_vision import catalogue, labels
 from tff_vision.configs import task_config
-from tff_vision.objectives import anomaly, base, classification, embedding
+from tff_vision.objectives import anomaly, base, classification, detection, embedding
 from tff_vision.objectives import metric as metric_lib
 
 Objective = base.Objective
@@ -19,6 +19,7 @@ METRICS: Mapping[str, tuple[metric_lib.Metric, ...]] = {
     'classification': classification.METRICS,
     'anomaly': anomaly.METRICS,
     'embedding': embedding.METRICS,
+    'detection': detection.METRICS,
 }
 
 

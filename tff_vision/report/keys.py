@@ -26,6 +26,9 @@ _EVALUATION = {
     '/true_accept_rate_at_0.1': 'embeddings: share of equal pairs accepted at 10 % false accepts',
     '/true_accept_rate_at_0.01': 'the same at 1 %',
     '/true_accept_rate_at_0.001': 'the same at 0.1 %',
+    '/map': 'detection: mean average precision over classes and the overlaps 0.5, 0.55, ..., 0.95',
+    '/map_50': 'the same at the overlap 0.5', '/ap_by_class/*': 'detection: `map` of each class, null without boxes',
+    '/ap_50_by_class/*': 'the same at the overlap 0.5',
     '/pairs': 'embeddings: number of pairs of test images', '/same_pairs': 'of these, pairs of one identity',
 }
 _PER_CLIENT = {
@@ -95,7 +98,7 @@ KEYS: Mapping[str, str] = {
     'dataset/num_test_examples': 'examples of the global test set',
     'dataset/class_names': 'in the order of the outputs', 'dataset/image_shape': 'height, width, channels as stored',
     'dataset/notes': 'what was left out, merged or changed in the data',
-    'task/name': 'classification, anomaly or embedding', 'task/metric': 'the metric that stands first',
+    'task/name': 'classification, anomaly, embedding or detection', 'task/metric': 'the metric that stands first',
     'model/name': 'built-in name, or that of your own', 'model/parameters': 'number of parameters',
     'model/trained_parameters': 'without frozen ones', 'model/notes': 'what was changed in a model from a file',
     **_under('evaluation', _EVALUATION),
@@ -106,6 +109,8 @@ KEYS: Mapping[str, str] = {
     **_under('unseen/evaluation', _EVALUATION),
     **_under('unseen/per_client', _PER_CLIENT | _ACCURACIES),
     'unseen/roc/*': 'as `roc`',
+    'detection_by_class[]/*': 'detection: boxes in the test set and average precisions of each class',
+    'detection_by_client[]/*': 'detection: the same within the test images of each client',
     'personal': 'clients\' own models beside the shared one (how-to/personal.md), or null',
     **_under('personal/shared', {'': 'the shared model', **_under('/', _SUMMARY), **_ACCURACIES}),
     **_under('personal/own', {'': 'each client\'s own model', **_under('/', _SUMMARY), **_ACCURACIES}),
