@@ -34,7 +34,7 @@ GROUPS = (*experiment_flags.GROUPS, *privacy_flags.BUDGET_FILE, *runtime_flags.G
 API = {
     'Experiment': ['Experiment', 'RunResult', 'Trainer', 'RuntimeConfig', 'open_runtime', 'show_progress'],
     'Data': ['data.from_arrays', 'data.from_client_data', 'data.load', 'Natural', 'Iid', 'Dirichlet', 'Shards'],
-    'Task': ['Task', 'Classification', 'Embedding', 'Metric'],
+    'Task': ['Task', 'Classification', 'Detection', 'Embedding', 'Segmentation', 'Metric'],
     'Training': ['Client', 'Server', 'sgd', 'adam', 'adamw', 'yogi', 'adagrad'],
     'Participation': ['Fixed', 'Poisson', 'RoundRobin', 'Allocation'],
     'Privacy': ['ClientGaussian', 'MatrixFactorization', 'DistributedGaussian', 'ExampleDpSgd', 'BudgetFile', 'Ledger'],

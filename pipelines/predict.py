@@ -1,12 +1,13 @@
-"""Classifies or scores image files, or compares them with each other, with the model that a run exported.
+"""Classifies, scores or segments image files, or compares them with each other, with the model that a run exported.
 
     python -m pipelines.predict --run_dir=runs/fashion shoe.png bag.jpg
 
 Takes PNG, JPEG, GIF, BMP, WebP and TIFF of any size, grey or colour; prints the likeliest classes of each with
 probabilities; of task=anomaly, each image's score and how many good test images have a lower one; of task=embedding,
-how alike the images are; of task=detection, the boxes of objects, which --pictures=FOLDER also draws. --json=FILE
-receives `predictions`: by file, probabilities by class, `score`, the `embedding`, or `boxes`: class, score, and left,
-top, right and bottom in pixels of the file.
+how alike the images are; of task=segmentation, the share of each class, and writes masks (PNG of class numbers) and
+overlays to --masks_dir; of task=detection, the number of objects of each class, and draws their boxes to --boxes_dir.
+--json=FILE receives `predictions`: by file, probabilities by class, `score`, the `embedding`, `mask`, `overlay` and
+`shares`, or `picture` and `boxes`: class, score, and left, top, right and bottom in pixels of the file.
 """
 
 import collections
@@ -23,8 +24,11 @@ from tff_vision.program import json_file, run_directory
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
 _TOP = flags.DEFINE_integer('top', 3, 'How many classes to print for each image.')
+_MASKS_DIR = flags.DEFINE_string('masks_dir', None, 'Of task=segmentation: where masks and overlays go; unset means '
+                                 'masks/ in the folder of the run.')
+_BOXES_DIR = flags.DEFINE_string('boxes_dir', None, 'Of task=detection: where images with their boxes go; unset means '
+                                 'boxes/ in the folder of the run.')
 _LEAST_SCORE = flags.DEFINE_float('least_score', 0.3, 'Of task=detection: boxes with a lower score are left out.')
-_PICTURES = flags.DEFINE_string('pictures', None, 'Of task=detection: folder that receives the images with their boxes.')
 
 
 def main(paths: Sequence[str]) -> None:
@@ -40,9 +44,8 @@ def main(paths: Sequence[str]) -> None:
 
   from tff_vision.export import exported
   model = exported.ExportedModel(run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value)))
-  if _PICTURES.value is not None and model.task != 'detection':
-    raise ValueError(f'pictures={_PICTURES.value} has no effect with a model of task={model.task}.')
-  predictions = {'anomaly': _scores, 'embedding': _likeness, 'detection': _boxes}.get(model.task, _classes)(model, paths)
+  answers = {'classification': _classes, 'segmentation': _masks, 'anomaly': _scores, 'detection': _boxes}
+  predictions = answers.get(model.task, _likeness)(model, paths)
   if program_flags.json_file() is not None:
     json_file.write(program_flags.json_file(), {'predictions': predictions})
 
@@ -67,6 +70,28 @@ def _scores(model, paths):
   return predictions
 
 
+def _masks(model, paths):
+  """Writes a mask and an overlay for each image, and prints the share of each class."""
+  from tff_vision.export import mask_pictures
+  folder = pathlib.Path(_MASKS_DIR.value or pathlib.Path(_RUN_DIR.value) / 'masks').expanduser()
+  predictions, taken = {}, set()
+  if endangered := [path for path in paths if pathlib.Path(path).stem.endswith(('_mask', '_overlay'))
+                    and pathlib.Path(path).resolve().parent == folder.resolve()]:
+    raise ValueError(f'masks_dir={folder} holds {endangered[0]}, which masks or overlays could replace: name another.')
+  for path in dict.fromkeys(paths):
+    stem = pathlib.Path(path).stem
+    name = next(one for one in itertools.chain((stem,), (f'{stem}_{number}' for number in itertools.count(2)))
+                if one not in taken)
+    taken.add(name)
+    mask = mask_pictures.found_in(model, path)
+    shares = mask_pictures.shares(mask, model.class_names)
+    written = mask_pictures.write(folder, name, path, mask)
+    predictions[path] = {'mask': written[0], 'overlay': written[1], 'shares': shares}
+    likeliest = sorted(shares.items(), key=lambda item: -item[1])[:_TOP.value]
+    print(f'{path}: ' + ', '.join(f'{name} {100 * share:.1f} %' for name, share in likeliest) + f'; {written[0]}')
+  return predictions
+
+
 def _likeness(model, paths):
   """Prints the cosine similarity of the embedding vectors of every pair of images."""
   vectors = {path: model.outputs(path) for path in paths}
@@ -85,35 +110,32 @@ def _boxes(model, paths):
   from tff_vision.data.sources import decode
   from tff_vision.report import box_drawing
   names, predictions = list(map(str, model.class_names)), {}
-  for path in paths:
+  folder = pathlib.Path(_BOXES_DIR.value or pathlib.Path(_RUN_DIR.value) / 'boxes').expanduser()
+  for path in dict.fromkeys(paths):
     pixels = decode.read(path)
     height, width = pixels.shape[:2]
     found = box_drawing.boxes_of(model.boxes(path), 0, _LEAST_SCORE.value)
-    predictions[path] = {'boxes': [
+    picture = _picture_of(path, paths, folder)
+    box_drawing.write(picture, box_drawing.drawn(pixels, found, names))
+    predictions[path] = {'picture': str(picture), 'boxes': [
         {'class': names[one['number']], 'score': one['score'], 'box': [
             one['edges'][1] * width, one['edges'][0] * height, one['edges'][3] * width, one['edges'][2] * height]}
         for one in found]}
     counts = collections.Counter(names[one['number']] for one in found)
-    print(f'{path}: ' + (', '.join(f'{number} {name}' for name, number in counts.most_common()) or 'no object'))
-    if _PICTURES.value is not None:
-      _save(_picture_of(path, paths), box_drawing.png(box_drawing.drawn(pixels, found, names)))
+    said = ', '.join(f'{number} {name}' for name, number in counts.most_common()) or 'no object'
+    print(f'{path}: {said}; {picture}')
   return predictions
 
 
-def _picture_of(path, paths):
+def _picture_of(path, paths, folder):
   """Returns the file for a picture: named like the image, with a number if several images have its name."""
-  folder, stem = pathlib.Path(_PICTURES.value).expanduser(), pathlib.Path(path).stem
-  same = [other for other in paths if pathlib.Path(other).stem == stem]
-  number = f'-{same.index(path) + 1}' if len(same) > 1 else ''
-  return folder / f'{stem}{number}_boxes.png'
-
-
-def _save(path, content):
-  try:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-  except OSError as error:
-    raise ValueError(f'pictures={_PICTURES.value}: {path} cannot be written: {error.strerror}.') from None
+  stem = pathlib.Path(path).stem
+  same = [other for other in dict.fromkeys(paths) if pathlib.Path(other).stem == stem]
+  number = f'_{same.index(path) + 1}' if len(same) > 1 else ''
+  picture = folder / f'{stem}{number}_boxes.png'
+  if any(pathlib.Path(other).resolve() == picture.resolve() for other in paths):
+    raise ValueError(f'boxes_dir={folder} holds {picture.name}, which a picture would replace: name another folder.')
+  return picture
 
 
 if __name__ == '__main__':

@@ -16,6 +16,8 @@ MOST_MASK_CLASSES = 255
 BOX_WIDTH = 5
 # The class of rows that are no box, which fill up the rows of an image to the number that all images have.
 NO_BOX = -1
+# A class 0 of this name is what is not to be found.
+BACKGROUND = 'background'
 
 
 class Kind(enum.Enum):
@@ -96,6 +98,19 @@ def only_alone(shown: np.ndarray) -> np.ndarray:
   """Returns [n, classes] with class 0 counted only where it is the only class of its row; `shown` is changed."""
   shown[:, 0] = ~shown[:, 1:].any(axis=1)
   return shown
+
+
+def without_example(tags: np.ndarray, num_classes: int, kind: Kind) -> np.ndarray:
+  """Returns the numbers of the classes that no example has, [k]; class 0 of masks surrounds the other classes."""
+  counts = np.bincount(tags, minlength=num_classes) if tags.ndim == 1 else tags.sum(axis=0)
+  missing = np.flatnonzero(counts == 0)
+  return missing[missing > 0] if kind is Kind.MASK and len(tags) else missing
+
+
+def rarest(tags: np.ndarray) -> np.ndarray:
+  """Returns [n] int64, for each row of [n, classes] `tags` its class that the fewest rows have; 0 if it has none."""
+  counts = tags.sum(axis=0)
+  return np.where(tags > 0, counts, np.inf).argmin(axis=1)
 
 
 def outside(y: np.ndarray, num_classes: int) -> np.ndarray:

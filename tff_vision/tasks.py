@@ -15,7 +15,6 @@ from tff_vision import configs, labels, models, objectives, seeds
 from tff_vision.data import attacked, batches, one_element, preprocess
 from tff_vision.data import images as images_lib
 from tff_vision.models import blank, check, pretrained, replayable
-from tff_vision.objectives import classification
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,7 @@ class Problem:
   Attributes:
     images: The clients' examples and the test set.
     model_builder: A value of the registry `tff_vision.models.MODELS`.
-    learned: The objective of the model; None means the images' classes or findings.
+    learned: The objective of the model; None means the images' classes, findings or masks.
     start: Sets a fresh model's weights to those of round 0, where they are not random.
     notes: Sentences about the model that a user must see.
     checked: The model that was found to fit its images; a problem derived from this one is not checked again.
@@ -40,16 +39,16 @@ class Problem:
   def __post_init__(self):
     if not len(self.images.train):
       raise ValueError(f'dataset {self.images.name} has no clients.')
-    model = (self.model_builder, self.learned, self.input_shape, self.objective.num_outputs)
+    returned = objectives.base.output_shape(self.objective, self.input_shape)
+    model = (self.model_builder, self.learned, self.input_shape, returned)
     if self.checked != model:
-      check.check(self.keras_model(), input_shape=self.input_shape, num_outputs=self.objective.num_outputs)
+      check.check(self.keras_model(), input_shape=self.input_shape, output_shape=returned)
       object.__setattr__(self, 'checked', model)
 
   @functools.cached_property
   def objective(self) -> objectives.Objective:
     """The objective of the model."""
-    return self.learned or classification.Classification(num_outputs=len(self.images.class_names),
-                                                         multi_label=self.images.multi_label)
+    return self.learned or objectives.of_images(self.images)
 
   @functools.cached_property
   def input_shape(self) -> tuple[int, int, int]:
@@ -174,9 +173,10 @@ def build_problem(config: configs.ExperimentConfig, images: images_lib.Federated
   if config.model.initial_model is None:
     return Problem(images=images, learned=objective, model_builder=models.builder(config.model))
   models.import_modules(config.model)
+  input_shape = preprocess.input_shape(images.preprocessing, images.spec.shape)
   given = pretrained.load(
       config.model.initial_model, frozen_layers=config.model.frozen_layers, num_outputs=objective.head,
-      input_shape=preprocess.input_shape(images.preprocessing, images.spec.shape))
+      output_shape=objectives.base.output_shape(objective, input_shape), input_shape=input_shape)
   notes = [*given.notes, *_surprises(given, images)]
   return Problem(images=images, learned=objective, model_builder=given.build, start=given.start, notes=tuple(notes))
 

@@ -69,7 +69,7 @@ def check_model(build: Callable[[tuple[int, int, int], int], tf.keras.Model],
   from tff_vision.models import check
   first, second = build(input_shape, num_classes), build(input_shape, num_classes)
   with _sentence():
-    check.check(first, input_shape=input_shape, num_outputs=num_classes)
+    check.check(first, input_shape=input_shape, output_shape=(num_classes,))
   shapes = [[tuple(w.shape) for w in model.weights] for model in (first, second)]
   assert shapes[0] == shapes[1], 'two calls give models of different weights.'
   x = np.random.default_rng(0).normal(size=(16, *input_shape)).astype(np.float32)

@@ -84,7 +84,7 @@ def test_the_layout_of_coco_itself_and_of_exports_with_a_folder_for_each_split(t
 
 
 def test_clients_of_coco_files(tmp_path):
-  """From a key of the image, from the folder of the image, or from several files; without splits, a share is held out."""
+  """From a key of the image, from its folder, or from several files; without splits, a share is held out."""
   for name in ('a', 'b', 'c', 'd'):
     image(tmp_path / 'key' / f'{name}.png')
     image(tmp_path / 'folder' / f'site_{name}' / 'x.png')

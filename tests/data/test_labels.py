@@ -28,6 +28,7 @@ def test_kinds_by_their_arrays():
 def test_masks_count_as_the_classes_that_they_show():
   # Class 0 counts where it is alone; 255 is no class.
   assert labels.tags(MASKS, 3).tolist() == [[1, 0, 0], [0, 1, 1], [0, 0, 1]]
+  assert labels.rarest(np.array([[1, 0, 0], [0, 1, 1], [0, 0, 1], [0, 0, 0]])).tolist() == [0, 1, 2, 0]
   assert labels.outside(MASKS, 3).tolist() == [] and labels.outside(MASKS, 2).tolist() == [1, 2]
 
 

@@ -45,13 +45,13 @@ def test_the_converter_carries_affine_weights_and_says_what_it_dropped(saved):
   made, changes = convert.to_group_norm(old)
   assert [(c.layer, c.channels, c.groups) for c in changes] == [('norm_a', 16, 2), ('norm_top', 16, 2)]
   assert all(c.carried == ['gamma', 'beta'] and 'moving_mean' in c.dropped for c in changes)
-  check.check(made, input_shape=SHAPE, num_outputs=5)
+  check.check(made, input_shape=SHAPE, output_shape=(5,))
   for name in ('gamma', 'beta'):
     np.testing.assert_array_equal(getattr(made.get_layer('norm_top'), name), getattr(old.get_layer('norm_top'), name))
   np.testing.assert_array_equal(made.get_layer('backbone').get_layer('conv_b').kernel,
                                 old.get_layer('backbone').get_layer('conv_b').kernel)
   with pytest.raises(ValueError, match='pipelines.convert_model'):
-    check.check(old, input_shape=SHAPE, num_outputs=5)
+    check.check(old, input_shape=SHAPE, output_shape=(5,))
 
 
 def test_a_converted_mobilenet_of_keras_is_ours(saved):
@@ -110,7 +110,7 @@ def test_frozen_batch_norms_are_allowed_and_compute_with_their_moments(saved):
   given = load(saved(model), frozen='norm*')
   made = given.build(SHAPE, 5)
   given.start(made)
-  check.check(made, input_shape=SHAPE, num_outputs=5)
+  check.check(made, input_shape=SHAPE, output_shape=(5,))
   np.testing.assert_allclose(made(images(), training=True), model(images(), training=False), rtol=1e-4)
 
 

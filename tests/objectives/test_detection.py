@@ -95,7 +95,7 @@ def perfect(y, classes, size):
   heat, _ = centre_points.heat_maps(tf.constant(y), tf.constant(size), classes)
   maps = np.concatenate([np.where(heat.numpy() >= 1, 8, -8), np.zeros((len(y), *size, 4))], -1).astype(np.float32)
   for image, label in zip(maps, y, strict=True):
-    for top, left, bottom, right, kind in label[label[:, 4] >= 0]:
+    for top, left, bottom, right in label[label[:, 4] >= 0, :4]:
       centre = np.array([(top + bottom) / 2 * size[0], (left + right) / 2 * size[1]])
       row, column = np.floor(centre).astype(int)
       image[row, column, classes:] = [(bottom - top) * size[0], (right - left) * size[1], *centre % 1]

@@ -4,6 +4,7 @@ from tff_vision.catalogue.rows import How, Kind, Limit, Row, Trait
 
 _BUILDERS = 'tff_vision.models'
 _IMAGES = frozenset((Trait.RETURNS_IMAGES,))
+_MASKS = (Limit('task', 'it returns a class for each pixel', ('segmentation',), How.NEEDS),)
 
 MODELS = Kind.of('model', (
     Row('autoencoder', 'convolutions down to 48 numbers and back to the image', traits=_IMAGES,
@@ -26,6 +27,10 @@ MODELS = Kind.of('model', (
     Row('resnet18_gn', 'ResNet-18 (He et al. 2016) with GroupNorm', loads=f'{_BUILDERS}.resnet:build_resnet18'),
     Row('resnet20_gn', 'ResNet-20 for small images, with GroupNorm', loads=f'{_BUILDERS}.resnet:build_resnet20'),
     Row('scattering', 'fixed wavelets, and a trained layer on them', loads=f'{_BUILDERS}.scattering:build_scattering'),
+    Row('unet_gn', 'U-Net (Ronneberger et al. 2015) with GroupNorm, four levels of 16 to 128 channels', limits=_MASKS,
+        loads=f'{_BUILDERS}.unet:build'),
+    Row('unet_gn_small', 'the same with three levels of 8 to 32 channels', limits=_MASKS,
+        loads=f'{_BUILDERS}.unet:build_small'),
     Row('vit_tiny', 'a small vision transformer', loads=f'{_BUILDERS}.vit:build'),
     Row('keras_file', 'a Keras file of your own, --initial_model', reads=('initial_model',),
         requires=('initial_model',)),
@@ -50,6 +55,10 @@ TASKS = Kind.of('task', (
     Row('embedding', 'unit vectors that are near each other for images of one class, also of one not trained on',
         traits=frozenset((Trait.COMPARES_EXAMPLES,)), reads=('embedding_size',), limits=(_ACCURACY,),
         loads='tff_vision.objectives.embedding:build'),
+    Row('segmentation', 'the class of each pixel, from images with masks', reads=('class_weights', 'dice_weight'),
+        limits=(Limit('model', 'the task needs a model that returns a class for each pixel',
+                      ('unet_gn', 'unet_gn_small', 'keras_file'), How.NEEDS, own=True),),
+        loads='tff_vision.objectives.segmentation:build'),
 ), own=Row('', limits=(_ACCURACY,)))
 
 _FORMATS = 'tff_vision.export.formats'

@@ -47,7 +47,8 @@ _NEW_IN: Mapping[int, frozenset[str]] = {
     2: frozenset(('model_option', 'imports', 'algorithm_option', 'loss', 'loss_option', 'aggregator_option',
                   'pixel_range', 'label_case', 'finding_separator', 'secure_statistical_bits')),
     3: frozenset(('example_noise', 'example_adaptive_clip', 'example_average', 'example_copies', 'example_shift',
-                  'example_mirror', 'audit_canaries', 'audit_confidence', 'max_boxes'))}
+                  'example_mirror', 'audit_canaries', 'audit_confidence', 'class_weights', 'dice_weight',
+                  'ignore_index', 'max_boxes'))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,6 +133,19 @@ class LaunchConfig:
 _FITTING: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
     'folder': {'model': {'model': 'cnn_gn'}, 'client': {'client_learning_rate': 0.05},
                'data': {'preprocess': 'standardize'}}}
+
+
+# Settings that a task starts from, where the usual ones do not fit it.
+_OF_TASK: Mapping[str, Mapping[str, Any]] = {
+    'detection': {'model': ModelConfig(model='centernet_gn'),
+                  'client': ClientConfig(client_optimizer='adam', client_learning_rate=0.002)},
+    'segmentation': {'model': ModelConfig(model='unet_gn_small'), 'client': ClientConfig(client_learning_rate=0.1)}}
+
+
+def of_task(task: Any) -> ExperimentConfig:
+  """Returns the experiment with default values for a task: a name, or the user's own."""
+  sections = _OF_TASK.get(task, {}) if isinstance(task, str) else {}
+  return ExperimentConfig(**({'task': TaskConfig(task=task), **sections} if sections else {}))
 
 
 def fitting(config: ExperimentConfig, given: Collection[str]) -> ExperimentConfig:

@@ -85,6 +85,10 @@ class DataConfig:
       None, 'Stands between findings in one label; empty: labels are classes; not given: | does, if there.',
       topic=_FILES)
 
+  ignore_index: int | None = option.option(
+      None, 'The value of mask pixels that do not count; unset: 255 in masks of class numbers, if the list of classes '
+      'has none of that number.', topic=_FILES)
+
   @property
   def numeric_pixel_range(self) -> tuple[float, float] | None:
     """The values of black and of white in `pixel_range`."""

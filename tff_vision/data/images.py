@@ -210,8 +210,8 @@ class FederatedImages:
     if not self.counted_classes:
       return ()
     y = labels_lib.tags(self.test.examples.y, len(self.class_names))
-    shown = np.bincount(y, minlength=len(self.class_names)) if y.ndim == 1 else y.sum(axis=0)
-    return [str(name) for name, number in zip(self.class_names, shown, strict=True) if not number]
+    return [str(self.class_names[number])
+            for number in labels_lib.without_example(y, len(self.class_names), self.spec.labels)]
 
   @property
   def stored_pixels(self) -> StoredPixels:

@@ -12,7 +12,7 @@ from tff_vision.export import keras_export
 from tff_vision.learning import evaluation
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import health, json_file, loop, released, round_record, run_directory
-from tff_vision.report import attack_report, detections, page
+from tff_vision.report import attack_report, detections, mask_figures, page
 from tff_vision.report import content as content_lib
 
 
@@ -48,7 +48,8 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
   if config.attack.attack != 'none':
     content['attack'] = attack_report.describe(config.attack, task, evaluator)
   content = released.report(content, config, plan, show_training_data=launch.show_training_data)
-  page.write_html(directory.report_html, content, task.images, pictures=detections.of_page(content, task, evaluator))
+  page.write_html(directory.report_html, content, task.images, pictures={
+      **mask_figures.pictures(task, evaluator), **detections.of_page(content, task, evaluator)})
   json_file.write(directory.report_json, content)
   if launch.json is not None:
     json_file.write(launch.json, content)

@@ -23,7 +23,7 @@ class ExportedModel:
   Attributes:
     class_names: One name for each output.
     multi_label: Whether outputs are independent findings.
-    task: The meaning of the outputs: `classification`, `anomaly` or `embedding`.
+    task: The meaning of the outputs: `classification`, `anomaly`, `embedding`, `segmentation` or `detection`.
     facts: The content of model.json.
   """
 
@@ -53,9 +53,11 @@ class ExportedModel:
     except (OSError, ValueError) as error:
       raise ValueError(f'{path} cannot be loaded as a Keras model: {str(error).splitlines()[0]}') from None
 
-  def evaluator(self, objective: objectives.Objective | None = None) -> evaluation.Evaluator:
-    """Returns an evaluator for stored images; the model includes its preprocessing."""
-    return evaluation.Evaluator(self._model, preprocessing=images.Preprocessing(scale=1.0), objective=objective)
+  def evaluator(self, objective: objectives.Objective | None = None, *, moves: images.Preprocessing | None = None
+                ) -> evaluation.Evaluator:
+    """Returns an evaluator for stored images; the model includes its preprocessing, whose crop and size are `moves`."""
+    return evaluation.Evaluator(self._model, preprocessing=images.Preprocessing(scale=1.0), objective=objective,
+                                moves=moves)
 
   def outputs(self, path: pathlib.Path | str) -> np.ndarray:
     """Returns the model's outputs, [outputs] float32, for an image of any size, grey or colour.
@@ -67,7 +69,7 @@ class ExportedModel:
     return self._model(pixels[np.newaxis], training=False).numpy()[0]
 
   def boxes(self, path: pathlib.Path | str) -> dict[str, np.ndarray]:
-    """Returns the boxes that a detector finds in an image, as `objectives.detection.decoded` returns them for one image.
+    """Returns the boxes that a detector finds in one image, in the form of `objectives.detection.decoded`.
 
     Raises:
       ValueError: The file is missing, is not an image, or is corrupt.

@@ -109,6 +109,8 @@ def _decision(facts):
   """Returns the function from outputs to decisions, which formats should agree on; None if there is no threshold."""
   if facts['multi_label']:
     return lambda logits: logits > 0
+  if facts['task'] == 'segmentation':
+    return lambda logits: logits.argmax(axis=-1)
   if facts['task'] == 'classification':
     return lambda logits: logits.argmax(axis=1)
   if facts['task'] == 'detection':  # Whether a cell holds the centre of an object.

@@ -32,6 +32,7 @@ _OWN_MODELS = 'Each client kept a model of its own; these files hold the one tha
 _ANSWERS = {'classification': 'Its probabilities are uncalibrated',
             'anomaly': 'Its scores are no probabilities of a defect',
             'detection': 'The scores of its boxes are no probabilities',
+            'segmentation': 'Its probabilities are uncalibrated, and outlines are as coarse as its pixels',
             'embedding': 'That two images are alike to it is no proof that they show the same'}
 _PERSONAL = {'fedper': _OWN_HEADS, 'fedrep': _OWN_HEADS, 'ditto': _OWN_MODELS, 'apfl': _OWN_MODELS,
              'ifca': 'Clients chose between several models; these files hold the first of them.'}

@@ -34,6 +34,8 @@ ANSWERS: Mapping[str, Answers] = {
     'findings': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.sigmoid(logits)}),
     'anomaly': Answers('errors', lambda errors: {'errors': errors, 'score': errors[:, 1]}),
     'detection': Answers('maps', lambda maps: {'maps': maps, **centre_points.decode(maps)}),
+    'segmentation': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.nn.softmax(logits),
+                                                      'classes': tf.argmax(logits, -1, tf.int32)}),
     'embedding': Answers('embedding', lambda vectors: {'embedding': vectors}),
 }
 

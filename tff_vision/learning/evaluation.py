@@ -23,10 +23,18 @@ class Evaluator:
   """
 
   def __init__(self, model: tf.keras.Model, *, preprocessing: images.Preprocessing,
-               objective: objectives.Objective | None = None):
-    """If no objective is given, the objective is classification with the kind of labels that the data have."""
+               objective: objectives.Objective | None = None, moves: images.Preprocessing | None = None):
+    """Prepares an evaluation.
+
+    Args:
+      model: The model.
+      preprocessing: Turns stored images into its input.
+      objective: None: classification with the kind of labels that the data have.
+      moves: The preprocessing whose crop and size masks follow; None: `preprocessing`. A model that contains its
+        preprocessing needs it.
+    """
     self.model = model
-    self._objective = objective
+    self._objective, self._moves = objective, moves or preprocessing
     self._forward = tf.function(lambda x: model(preprocess.evaluation_fn(preprocessing, x), training=False))
 
   def logits(self, x: np.ndarray) -> np.ndarray:
@@ -40,6 +48,19 @@ class Evaluator:
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
       return np.concatenate(list(pool.map(batch, range(0, max(1, len(x)), _BATCH))))
 
+  def labels(self, examples: images.Examples) -> np.ndarray:
+    """Returns the labels of stored images for the model's outputs: masks and boxes follow crop and size."""
+    return np.asarray(preprocess.evaluation_labels(self._moves, examples, examples.y))
+
+  def counted(self, examples: images.Examples) -> np.ndarray:
+    """Returns what the objective counts in the outputs of each image, [n, k]; a few images' outputs are held at a time.
+
+    The objective must have the method `counted`.
+    """
+    parts = (examples.take(np.arange(first, min(first + _BATCH, len(examples))))
+             for first in range(0, len(examples), _BATCH))
+    return np.concatenate([self._objective.counted(self.logits(part.x), self.labels(part)) for part in parts])
+
   def evaluate(self, held_out: images.HeldOut) -> dict[str, Any]:
     """Returns {'evaluation': metrics of all examples, 'per_client': the spread of the objective's metric over clients}.
 
@@ -49,8 +70,10 @@ class Evaluator:
     if not len(y):
       metric = {} if self._objective is None else {'metric': self._objective.metric}
       return {'evaluation': {}, 'per_client': {**metric, **summary([None] * len(held_out.clients))}}
-    outputs = self.logits(held_out.examples.x)
+    counts = hasattr(self._objective, 'counted')
+    outputs = self.counted(held_out.examples) if counts else self.logits(held_out.examples.x)
     objective = self._objective or classification.Classification(num_outputs=outputs.shape[1], multi_label=y.ndim == 2)
+    y = self.labels(held_out.examples)
     values = objective.client_values(outputs, y, held_out.clients)
     return {**objective.measure(outputs, y), 'per_client': {'metric': objective.metric, **summary(values)}}
 

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from tff_vision import catalogue, labels
 from tff_vision.configs import task_config
-from tff_vision.objectives import anomaly, base, classification, detection, embedding
+from tff_vision.objectives import anomaly, base, classification, detection, embedding, segmentation
 from tff_vision.objectives import metric as metric_lib
 
 Objective = base.Objective
@@ -20,6 +20,7 @@ METRICS: Mapping[str, tuple[metric_lib.Metric, ...]] = {
     'anomaly': anomaly.METRICS,
     'embedding': embedding.METRICS,
     'detection': detection.METRICS,
+    'segmentation': segmentation.METRICS,
 }
 
 
@@ -53,6 +54,12 @@ def is_separable(objective: base.Objective) -> bool:
     if 'loss_fn' in vars(kind):
       return False
   return False
+
+
+def of_images(images: Labelled) -> base.Objective:
+  """Returns the objective that learns the labels of these images, with the default settings."""
+  task = {labels.Kind.MASK: 'segmentation', labels.Kind.BOXES: 'detection'}.get(images.spec.labels, 'classification')
+  return build(task_config.TaskConfig(task=task), images, None)
 
 
 def build(settings: task_config.TaskConfig, images: Labelled, normal_class: str | None) -> base.Objective:

@@ -20,7 +20,7 @@ class Objective(Protocol):
     metric: The name of the main number of `measure`; `client_values` gives this number for each client.
     declared: The numbers of `measure` that are metrics. Runs are chosen by the first of them, in this order, that all
       runs have. Without the attribute: `metric` and the loss.
-    num_outputs: Length of an output of `keras_model`.
+    num_outputs: Length of an output of `keras_model`; of a vector for each pixel, of that vector.
     head: How many outputs the last layer of a model file must have; None if the layer stays unchanged.
     loss_fn: (labels, outputs) -> loss, averaged over a batch.
     separable: Whether it is known that the loss of a batch is the mean of separate terms, one per example. Without the
@@ -45,7 +45,11 @@ class Objective(Protocol):
   def separable(self) -> bool: ...
 
   def keras_model(self, builder: models.ModelBuilder, input_shape: tuple[int, int, int]) -> tf.keras.Model:
-    """Returns the model that is trained and exported, [batch, num_outputs]."""
+    """Returns the model that is trained and exported, [batch, num_outputs] or [batch, *output_shape(input_shape)].
+
+    `output_shape` is a method (input_shape) -> the shape of the output for one image, for objectives whose outputs are
+    no vector of `num_outputs`; a side that may have any length is None there.
+    """
 
   def right(self, outputs: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """Returns the number of correct answers, float64 []; zero for tasks without answers. Runs on clients."""
@@ -54,7 +58,11 @@ class Objective(Protocol):
     """Returns new training metrics, for TFF's own algorithms."""
 
   def measure(self, outputs: np.ndarray, y: np.ndarray) -> Mapping[str, Any]:
-    """Returns {'evaluation': named numbers} of a test set, and {'roc': curve} if there is one."""
+    """Returns {'evaluation': named numbers} of a test set, and {'roc': curve} if there is one.
+
+    If the objective has a method `counted`, (outputs, y) -> [n, k], evaluation calls it for a few images at a time, and
+    its results replace the outputs here and in `client_values`.
+    """
 
   def yardstick(self, outputs: np.ndarray, y: np.ndarray) -> Mapping[str, Any]:
     """Returns numbers from the test set's outputs that help users of the exported model to judge a single output."""
@@ -78,6 +86,12 @@ _WORDS = {labels_lib.Kind.CLASS: 'its images have one class each', labels_lib.Ki
           labels_lib.Kind.FINDINGS: 'its images have findings', labels_lib.Kind.BOXES: 'its labels are boxes'}
 _TASKS_OF = {labels_lib.Kind.CLASS: ('classification',), labels_lib.Kind.FINDINGS: ('classification',),
              labels_lib.Kind.MASK: ('segmentation',), labels_lib.Kind.BOXES: ('detection',)}
+
+
+def output_shape(objective: Objective, input_shape: tuple[int, int, int]) -> tuple[int, ...]:
+  """Returns the shape of the output of an objective's model for one image of `input_shape`."""
+  own = getattr(objective, 'output_shape', None)
+  return (objective.num_outputs,) if own is None else tuple(own(input_shape))
 
 
 def per_example(loss: tf.keras.losses.Loss) -> tf.keras.losses.Loss:

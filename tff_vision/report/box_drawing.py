@@ -1,6 +1,7 @@
 """Draws boxes on images: found boxes in the colour of their class with their scores, true boxes in white."""
 
 import io
+import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -64,6 +65,19 @@ def png(picture: Image.Image) -> bytes:
   buffer = io.BytesIO()
   picture.save(buffer, format='PNG')
   return buffer.getvalue()
+
+
+def write(path: pathlib.Path, picture: Image.Image) -> None:
+  """Writes the picture as a PNG file.
+
+  Raises:
+    ValueError: The file cannot be written.
+  """
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(png(picture))
+  except OSError as error:
+    raise ValueError(f'picture {str(path)!r} cannot be written: {error.strerror}.') from None
 
 
 def _edges(shares, size):

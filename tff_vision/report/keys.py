@@ -16,8 +16,11 @@ _SUMMARY = {
 }
 _EVALUATION = {
     '': 'results on the global test set; which keys it has depends on the task',
-    '/accuracy': 'classification: share of right answers; of several findings, over all findings',
+    '/accuracy': 'share of right answers; of several findings, over all findings; of masks, over all pixels',
     '/loss': 'mean loss on the test set; of anomalies, on good images alone',
+    '/dice': 'segmentation: Dice over all test pixels, mean over classes other than the background',
+    '/iou': 'the same of intersection over union', '/dice_by_class/*': 'segmentation: Dice of each class, or null',
+    '/iou_by_class/*': 'the same of intersection over union',
     '/auc': 'area under the ROC curve: two classes, anomalies, pairs of images; of findings, the mean',
     '/auc_by_finding/*': 'several findings: the area under the curve of each',
     '/average_precision': 'anomalies: average precision',
@@ -33,7 +36,7 @@ _EVALUATION = {
 }
 _PER_CLIENT = {
     '': 'results on the test examples of each client',
-    '/metric': 'which number is summarised: accuracy, or AUC within a client',
+    '/metric': 'which number is summarised: accuracy, AUC within a client, or Dice over its pixels',
     **{f'/{name}': text for name, text in _SUMMARY.items()},
 }
 _ACCURACIES = {'/accuracies': 'one number a client, in the order of clients; null where it has no test example'}
@@ -98,7 +101,8 @@ KEYS: Mapping[str, str] = {
     'dataset/num_test_examples': 'examples of the global test set',
     'dataset/class_names': 'in the order of the outputs', 'dataset/image_shape': 'height, width, channels as stored',
     'dataset/notes': 'what was left out, merged or changed in the data',
-    'task/name': 'classification, anomaly, embedding or detection', 'task/metric': 'the metric that stands first',
+    'task/name': 'classification, anomaly, embedding, segmentation or detection',
+    'task/metric': 'the metric that stands first',
     'model/name': 'built-in name, or that of your own', 'model/parameters': 'number of parameters',
     'model/trained_parameters': 'without frozen ones', 'model/notes': 'what was changed in a model from a file',
     **_under('evaluation', _EVALUATION),

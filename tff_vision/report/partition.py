@@ -82,7 +82,7 @@ def sample_images(images: images_lib.FederatedImages) -> list[Mapping]:
         'client': images.train.client_ids[client],
         'size': int(sizes[client]),
         'images': [{'png': _png(x), 'label': _label(y, images.class_names)}
-                   for x, y in zip(_displayable(examples.x[shown]), tags[shown], strict=True)],
+                   for x, y in zip(displayable(examples.x[shown]), tags[shown], strict=True)],
     })
   return rows
 
@@ -106,7 +106,7 @@ def _label(y: np.ndarray, class_names: Sequence[str]) -> str:
   return ', '.join(str(class_names[i]) for i in np.flatnonzero(y)) or 'no finding'
 
 
-def _displayable(x: np.ndarray) -> np.ndarray:
+def displayable(x: np.ndarray) -> np.ndarray:
   """Returns [n, height, width, 1 or 3] uint8; if float pixels leave [0, 1], all are rescaled together to the range."""
   if x.shape[-1] not in (1, 3):
     x = x[..., :1]

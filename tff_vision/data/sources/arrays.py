@@ -224,7 +224,7 @@ def _labels(found, path, config):
         raise ValueError(f'{path} has the class {sorted(unknown)[0]!r}, which class_names lacks.')
     both = [None if part is None else np.array([numbers[name] for name in part.astype(str)], np.int32)
             for part in both]
-  y, y_test = (None if part is None else label_arrays.classes(part, f'{path}: {name}')
+  y, y_test = (None if part is None else label_arrays.classes(part, f'{path}: {name}', config.ignore_index)
                for part, name in zip(both, ('y', 'y_test'), strict=True))
   known = [part for part in (y, y_test) if part is not None]
   if len({part.shape[1:] for part in known}) > 1:
@@ -250,7 +250,8 @@ def _one_name_each(both, names, config):
 
 def _with_held_out(everything, owners, class_names, config, notes):
   y = everything.y
-  y = labels_lib.tags(y, len(class_names))
+  if everything.labels is labels_lib.Kind.MASK:
+    y = labels_lib.rarest(labels_lib.tags(y, len(class_names)))
   is_test = heldout.stratified(y.sum(axis=1) if y.ndim == 2 else y, config.test_fraction, owners)
   notes.append(images.Counted(heldout.note(is_test, config.test_fraction, owners)))
   train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)

@@ -3,6 +3,7 @@
     root/[split/]client/class/image.png    clients of its own: partition=natural
     root/[split/]class/image.png           no clients: any other partition
     root/manifest.csv                      path,label[,client][,split]
+    root/[split/][client/]images/image.png and .../masks/image.png: see `mask_layout`
 
 where split is train, test or val, in upper or lower case (val is the test set if there is no other). The split folder
 may also be below client or class.
@@ -15,8 +16,9 @@ import pathlib
 import numpy as np
 
 from tff_vision import configs
+from tff_vision import labels as labels_lib
 from tff_vision.data import images
-from tff_vision.data.sources import files, heldout, listing, manifest, naming, pool
+from tff_vision.data.sources import files, heldout, listing, manifest, mask_files, mask_layout, naming, pool
 
 MEDICAL_MNIST_CLASSES = ('AbdomenCT', 'BreastMRI', 'ChestCT', 'CXR', 'Hand', 'HeadCT')
 
@@ -29,7 +31,10 @@ def load(config: configs.DataConfig) -> pool.Pool:
   """
   root = _root(config)
   table = manifest.find(root)
-  return _pool(manifest.read(table) if table else listing.from_folders(root), root, config)
+  if table:
+    return _pool(manifest.read(table), root, config)
+  found = mask_layout.mvtec(root, with_masks=config.normal_class is None)
+  return _pool(found or mask_layout.paired(listing.from_folders(root)), root, config)
 
 
 def load_medical_mnist(config: configs.DataConfig) -> pool.Pool:
@@ -85,7 +90,13 @@ def _pool(found, root, config, class_names=None):
       found.paths, found.labels, found.clients, found.splits))
   glances = [glances[place] for place in kept]
   class_names_are_counted = class_names is None
-  y, class_names, notes = _labelled(labels.tolist(), found.separator, config, class_names)
+  if found.masks is None:
+    masks = None
+    y, class_names, notes = _labelled(labels.tolist(), found.separator, config, class_names)
+  else:
+    masks = _masks(paths, [found.masks[place] for place in kept], labels.tolist(), root, config)
+    y, class_names, notes = masks.tags, masks.classes.names, [images.Counted(note) for note in masks.classes.notes]
+    labels = [seen.digest.hex() for seen in files.survey(masks.paths)]
   shape, shape_notes = files.stored_shape(paths[0], config)
   stored, pixel_notes = files.stored_pixels(paths, glances, config.numeric_pixel_range)
   notes = [*found.notes, *corrupt_notes, *notes, *shape_notes, *pixel_notes]
@@ -94,14 +105,24 @@ def _pool(found, root, config, class_names=None):
     names, client_notes = naming.cleaned(clients.tolist(), 'names of clients')
     more = map(images.Counted, [*client_notes, *naming.alike(names, 'Clients')])
     owners, notes = np.array(names), [*notes, *more]
-  is_train, is_test, split_notes = _split(splits, y, owners, paths, config)
+  by = y if masks is None else labels_lib.rarest(masks.tags)
+  is_train, is_test, split_notes = _split(splits, by, owners, paths, config)
   notes += [*split_notes, *_copies(glances, is_train, is_test)]
   parts = [files.FileExamples(paths[mine], y[mine], shape, stored) for mine in (is_train, is_test)]
+  if masks is not None:
+    parts = [mask_files.MaskedExamples(part, masks, np.flatnonzero(mine))
+             for part, mine in zip(parts, (is_train, is_test), strict=True)]
   return pool.Pool(train=parts[0], test=parts[1], class_names=class_names,
                    train_owners=None if owners is None else owners[is_train],
                    test_owners=None if owners is None else owners[is_test],
                    stored=stored, digest=_digest(paths, glances, labels, root), notes=tuple(notes),
                    counted_classes=class_names_are_counted)
+
+
+def _masks(paths, masks, labels, root, config):
+  """Reads all masks; in the layout of MVTec AD, the folder of an image names the class of its mask."""
+  kinds = mask_layout.kinds(labels) if any(labels) else ()
+  return mask_files.survey(paths, masks, root, kinds=kinds, kind_of=labels, ignored=config.ignore_index)
 
 
 def _labelled(labels, separator, config, class_names):

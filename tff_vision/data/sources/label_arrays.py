@@ -7,14 +7,14 @@ import numpy as np
 from tff_vision import labels as labels_lib
 
 
-def classes(y: np.ndarray, what: str) -> np.ndarray:
+def classes(y: np.ndarray, what: str, ignored: int | None = None) -> np.ndarray:
   """Returns labels in the form that `images.Examples` requires.
 
   Raises:
     ValueError: They are neither class numbers, nor findings of 0 and 1, nor masks of class numbers.
   """
   if y.ndim in (3, 4) and (y.ndim == 3 or y.shape[3] == 1):
-    return masks(y.reshape(y.shape[:3]), what)
+    return masks(y.reshape(y.shape[:3]), what, ignored)
   if y.ndim == 2 and y.shape[1] == 1:
     y = y[:, 0]
   if y.ndim == 2 and np.isin(y, (0, 1)).all():
@@ -29,18 +29,25 @@ def classes(y: np.ndarray, what: str) -> np.ndarray:
   return y.astype(np.int32)
 
 
-def masks(y: np.ndarray, what: str) -> np.ndarray:
+def masks(y: np.ndarray, what: str, ignored: int | None = None) -> np.ndarray:
   """Returns masks, [n, height, width] of class numbers, as uint8; `labels.IGNORED` marks pixels that do not count.
+
+  Args:
+    y: The masks.
+    what: Their name in errors.
+    ignored: Another value of pixels that do not count.
 
   Raises:
     ValueError: A value is no whole number in 0..255.
   """
+  if ignored is not None:
+    y = np.where(y == ignored, labels_lib.IGNORED, y)
   if y.dtype.kind not in 'biuf' or (y.dtype.kind == 'f' and (y != np.floor(y)).any()) or y.size and (
       y.min() < 0 or y.max() > labels_lib.IGNORED):
     raise ValueError(f'{what} must be masks of class numbers in 0..{labels_lib.MOST_MASK_CLASSES - 1}, and '
                      f'{labels_lib.IGNORED} for pixels that do not count; found {y.dtype}' + (
                          f' in {y.min():g}..{y.max():g}.' if y.size and y.dtype.kind in 'iuf' else '.'))
-  return y.astype(np.uint8)
+  return y.astype(np.uint8)  # `labels.IGNORED` stays what it is.
 
 
 def num_classes(parts: Sequence[np.ndarray]) -> int:

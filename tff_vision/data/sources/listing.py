@@ -30,6 +30,7 @@ class Listing:
     clients: The client of each file; None if not given.
     splits: `train`, `test` or `val`; None if not given.
     separator: The text between findings; None: it is not known whether there are findings.
+    masks: The mask of each image, '' if it has none; None: images have no masks.
     notes: Sentences a user must see.
   """
   paths: Sequence[str]
@@ -37,6 +38,7 @@ class Listing:
   clients: Sequence[str | None]
   splits: Sequence[str | None]
   separator: str | None = None
+  masks: Sequence[str] | None = None
   notes: Sequence[str] = ()
 
 

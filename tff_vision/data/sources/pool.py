@@ -77,8 +77,7 @@ class Pool:
         raise ValueError(f'dataset={dataset}: the {split} example {wrong[0]} has the label '
                          f'{label if label.ndim == 0 else label.max()}, outside 0..{number - 1}.')
     y = tagged(self.train, number)
-    counts = np.bincount(y, minlength=number) if y.ndim == 1 else y.sum(axis=0)
-    missing = [str(self.class_names[c]) for c in np.flatnonzero(counts == 0)]
+    missing = [str(self.class_names[c]) for c in labels_lib.without_example(y, number, self.spec.labels)]
     return [images.Counted(f'{len(missing)} of {number} classes have no training example: {", ".join(missing)}.')
             ] if missing else []
 
