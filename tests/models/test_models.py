@@ -14,6 +14,7 @@ from tff_vision.models import MODELS, check, normalization, replayable
     ('cnn_tanh', 10, 26_010),  # Papernot et al. 2021
     ('cnn_private', 10, 28_906),
     ('mlp', 10, 199_210),  # McMahan et al. 2017, the 2NN
+    ('unet_gn', 2, 536_338), ('unet_gn_small', 2, 32_714),
 ])
 def test_parameter_counts_of_the_papers(name, classes, parameters):
   assert MODELS[name]((28, 28, 1), classes).count_params() == parameters

@@ -43,10 +43,11 @@ def test_every_built_in_objective_measures_what_it_declares():
   vectors = outputs / np.linalg.norm(outputs, axis=1, keepdims=True)
   made = {'classification': (classification.Classification(num_outputs=2, multi_label=False), outputs),
           'anomaly': (objectives.anomaly.Anomaly(normal=0), np.abs(outputs)),
-          'embedding': (objectives.embedding.Embedding(num_outputs=2), vectors)}
+          'embedding': (objectives.embedding.Embedding(num_outputs=2), vectors),
+          'segmentation': (objectives.segmentation.Segmentation(num_outputs=2), outputs.reshape(3, 2, 2, 2))}
   assert set(made) == set(objectives.TASKS) == set(objectives.METRICS)
   for task, (objective, found) in made.items():
-    measured = objective.measure(found, y)['evaluation']
+    measured = objective.measure(found, y.reshape(3, 2, 2) if found.ndim == 4 else y)['evaluation']
     assert {one.name for one in metric.of(objective)} <= set(measured)
     assert objectives.METRICS[task] == metric.of(objective)
     worse = {one.name for one in metric.of(objective) if not one.higher_is_better}

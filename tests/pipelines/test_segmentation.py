@@ -45,6 +45,7 @@ def shapes(tmp_path_factory):
   return root
 
 
+@pytest.mark.ci
 def test_masks_in_folders_are_learned_measured_shown_and_predicted(shapes, run_pipeline, tmp_path):
   run_dir = tmp_path / 'run'
   done = run_pipeline('train', '--task=segmentation', '--dataset=folder', f'--data_dir={shapes}', '--partition=natural',
@@ -101,13 +102,7 @@ def test_masks_in_folders_are_learned_measured_shown_and_predicted(shapes, run_p
   assert (lite(pixels=image[None, ..., None].astype(np.float32))['classes'] == classes).mean() > 0.999
   assert classes.dtype == np.int32 and classes.shape == (1, SIDE, SIDE)
 
-
-@pytest.mark.parametrize('flags, said', [
-    (('--model=cnn',), 'task=segmentation needs model=unet_gn or unet_gn_small'),
-    (('--class_weights=1,2',), 'class_weights has 2 numbers, and the masks have 3 classes'),
-    (('--task=classification',), 'task=classification cannot learn from this data set: its labels are masks'),
-    (('--attack=backdoor_patch', '--attack_fraction=0.5'), 'attack=backdoor_patch gives whole images another class')])
-def test_what_does_not_fit_masks_is_one_sentence(shapes, run_pipeline, tmp_path, flags, said):
-  done = run_pipeline('train', '--task=segmentation', '--dataset=folder', f'--data_dir={shapes}', '--partition=natural',
-                      '--cohort_size=3', '--sampling=fixed', '--rounds=1', f'--run_dir={tmp_path / "run"}', *flags)
-  assert done.code in (1, 2) and said in done.err and 'Traceback' not in done.err, done.err
+  done = run_pipeline('train', '--dataset=folder', f'--data_dir={shapes}', '--partition=natural', '--sampling=fixed',
+                      '--cohort_size=3', '--rounds=1', f'--run_dir={tmp_path / "classes"}')
+  assert done.code in (1, 2) and 'its labels are masks, which task=segmentation learns from' in done.err
+  assert 'Traceback' not in done.err

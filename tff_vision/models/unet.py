@@ -3,7 +3,7 @@
 Ronneberger et al., "U-Net", MICCAI 2015, arXiv:1505.04597, with padding, GroupNorm in place of none, and nearest
 upsampling followed by a convolution in place of transposed convolutions (Odena et al., "Deconvolution and Checkerboard
 Artifacts", Distill 2016). `unet_gn_small`: 8, 16, 32 channels (about 30,000 parameters); `unet_gn`: 16, 32, 64, 128
-channels (about 480,000 parameters).
+channels (about 540,000 parameters).
 """
 
 import tensorflow as tf

@@ -91,6 +91,9 @@ def _pool(found, root, config, class_names=None):
   glances = [glances[place] for place in kept]
   class_names_are_counted = class_names is None
   if found.masks is None:
+    if config.ignore_index is not None:
+      raise ValueError(f'ignore_index={config.ignore_index} is a value of masks, and {root} holds none: masks lie in a '
+                       'folder masks beside images.')
     masks = None
     y, class_names, notes = _labelled(labels.tolist(), found.separator, config, class_names)
   else:
