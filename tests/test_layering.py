@@ -15,8 +15,8 @@ FOUNDATION = {'catalogue', 'configs', 'description', 'labels', 'objective_values
 ALLOWED = {
     # What stands in the catalogue is loaded by name, where it is used.
     'catalogue': set(), 'configs': {'catalogue', 'plugins'}, 'values': {'configs'}, 'objective_values': {'configs'},
-    'secret_files': set(), 'seeds': set(), 'description': set(), 'labels': set(), 'plugins': {'description'},
-    'told': set(), 'protocols': set(), 'progress': set(),
+    'private_values': {'configs'}, 'secret_files': set(), 'seeds': set(), 'description': set(), 'labels': set(),
+    'plugins': {'description'}, 'told': set(), 'protocols': set(), 'progress': set(),
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'accounting': set(), 'runtime': {'data'},
     'diagnosis': {'runtime'},
     'participation': {'accounting'}, 'privacy': {'accounting', 'participation', 'secure', 'models'},
