@@ -39,7 +39,8 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
                                      parity=parity, worker_pids=place.pids)
   content |= {'personal': personal, 'secure_sum': secure_sum,
               'warnings': health.warnings(outcome.history, content['evaluation'], task.images.test.examples, config),
-              'traffic': content_lib.traffic(outcome.history, client_traffic), **detections.sections(task, evaluator)}
+              'traffic': content_lib.traffic(outcome.history, client_traffic),
+              **detections.sections(task, evaluator, sizes=launch.show_training_data or not config.promises)}
   if audit is not None:
     audit.report_into(content, plan, functools.partial(
         secured.check_run, config.secure, rounds=program.rounds, run_dir=directory.path))
