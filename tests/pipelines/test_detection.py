@@ -100,5 +100,6 @@ def test_a_detector_is_trained_under_promises_on_two_executors(folder, run_pipel
   assert done.code == 0, done.err
   report = json.loads((tmp_path / 'run' / 'report.json').read_text())
   assert np.isfinite(report['evaluation']['loss']) and report['privacy']['unit'] == 'example'
-  assert set(report['detection_by_client'][0]) == {'client', 'map', 'map_50', *(f'{name}: map' for name in road.CLASSES)}
+  assert set(report['detection_by_client'][0]) == {
+      'client', 'map', 'map_50', *(f'{name}: map' for name in road.CLASSES)}, 'numbers of images under a promise'
   assert 'true boxes are white' not in (tmp_path / 'run' / 'report.html').read_text(), 'images under a promise'
