@@ -3,11 +3,12 @@
     python -m pipelines.predict --run_dir=runs/fashion shoe.png bag.jpg
 
 Takes PNG, JPEG, GIF, BMP, WebP and TIFF of any size, grey or colour; prints the likeliest classes of each with
-probabilities; of task=anomaly, each image's score and how many good test images have a lower one; of task=embedding,
-how alike the images are; of task=segmentation, the share of each class, and writes masks (PNG of class numbers) and
-overlays to --masks_dir; of task=detection, the number of objects of each class, and draws their boxes to --boxes_dir.
---json=FILE receives `predictions`: by file, probabilities by class, `score`, the `embedding`, `mask`, `overlay` and
-`shares`, or `picture` and `boxes`: class, score, and left, top, right and bottom in pixels of the file.
+probabilities; of task=regression, the number; of task=anomaly, each image's score and how many good test images have a
+lower one; of task=embedding, how alike the images are; of task=segmentation, the share of each class, and writes masks
+(PNG of class numbers) and overlays to --masks_dir; of task=detection, the number of objects of each class, and draws
+their boxes to --boxes_dir. --json=FILE receives `predictions`: by file, probabilities by class, `number`, `score`, the
+`embedding`, `mask`, `overlay` and `shares`, or `picture` and `boxes`: class, score, and left, top, right and bottom in
+pixels of the file.
 """
 
 import collections
@@ -44,8 +45,9 @@ def main(paths: Sequence[str]) -> None:
 
   from tff_vision.export import exported
   model = exported.ExportedModel(run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value)))
-  answers = {'classification': _classes, 'segmentation': _masks, 'anomaly': _scores, 'detection': _boxes}
-  predictions = answers.get(model.task, _likeness)(model, paths)
+  answers = {'segmentation': _masks, 'anomaly': _scores, 'detection': _boxes, 'embedding': _likeness,
+             'regression': _numbers}
+  predictions = answers.get(model.task, _classes)(model, paths)
   if program_flags.json_file() is not None:
     json_file.write(program_flags.json_file(), {'predictions': predictions})
 
@@ -67,6 +69,16 @@ def _scores(model, paths):
     if good:
       below = f', higher than of {sum(score < found["score"] for score in good[1:])} % of good test images'
     print(f'{path}: score {found["score"]:.4g}{below}')
+  return predictions
+
+
+def _numbers(model, paths):
+  """Prints the number of each image, and how far most answers on test images were from the truth."""
+  predictions = {path: {'number': float(model.outputs(path)[0])} for path in paths}
+  errors = model.facts.get('absolute_errors')
+  for path, found in predictions.items():
+    near = f', of test images 90 % were within {errors[90]:.4g}' if errors else ''
+    print(f'{path}: {model.class_names[0]} {found["number"]:.5g}{near}')
   return predictions
 
 

@@ -17,10 +17,10 @@ _PUBLIC = {
     **dict.fromkeys((
         'Task', 'Client', 'Server', 'sgd', 'adam', 'adamw', 'yogi', 'adagrad', 'Fixed', 'Poisson', 'RoundRobin',
         'Allocation', 'BudgetFile', 'Natural', 'Iid', 'Dirichlet', 'Shards'), 'tff_vision.values'),
-    **dict.fromkeys(('Classification', 'Detection', 'Embedding', 'Segmentation'), 'tff_vision.objective_values'),
     **dict.fromkeys((
         'ClientGaussian', 'MatrixFactorization', 'DistributedGaussian', 'ExampleDpSgd', 'ExampleDistributed',
         'ThresholdEncryption', 'KeyHolderEncryption', 'Masks'), 'tff_vision.private_values'),
+    **dict.fromkeys(('Classification', 'Detection', 'Embedding', 'Segmentation'), 'tff_vision.objective_values'),
     'RuntimeConfig': 'tff_vision.configs.runtime_config',
     'open_runtime': 'tff_vision.runtime.driver.runtimes',
     'Metric': 'tff_vision.objectives.metric',

@@ -1,4 +1,4 @@
-"""What the label of an image is: one class, findings, a mask or boxes; its type and shape, and how labels are counted.
+"""What the label of an image is: a class, findings, a mask, boxes or a number; its type, shape, and how it is counted.
 
 This is the only place that distinguishes the kinds of labels by their arrays. A data set states its kind in
 `data.images.ImageSpec.labels`; partitions, summaries and reports count `tags`, which every kind has.
@@ -26,20 +26,26 @@ class Kind(enum.Enum):
   FINDINGS = 'findings'
   MASK = 'mask'
   BOXES = 'boxes'
+  NUMBER = 'number'
 
   @property
   def dtype(self) -> np.dtype:
-    """The type of labels: class numbers int32, findings float32 of 0 and 1, masks uint8, boxes float32."""
+    """The type of labels: class numbers int32, findings float32 of 0 and 1, masks uint8, boxes and numbers float32."""
     return np.dtype({Kind.CLASS: np.int32, Kind.FINDINGS: np.float32, Kind.MASK: np.uint8,
-                     Kind.BOXES: np.float32}[self])
+                     Kind.BOXES: np.float32, Kind.NUMBER: np.float32}[self])
 
   @property
   def is_spatial(self) -> bool:
     """Whether a label is an image itself: what moves an image moves the label in the same way."""
     return self is Kind.MASK
 
+  @property
+  def has_one_tag(self) -> bool:
+    """Whether `tags` gives one class number for each image, and not findings of 0 and 1."""
+    return self in (Kind.CLASS, Kind.NUMBER)
+
   def shape(self, image_shape: tuple[int, int, int], num_classes: int, max_boxes: int = 0) -> tuple[int, ...]:
-    """Returns the shape of one label: () for a class, (findings,), (height, width) for a mask, or (boxes, 5).
+    """Returns the shape of one label: () for a class or number, (findings,), (height, width) for a mask, or (boxes, 5).
 
     Args:
       image_shape: (height, width, channels) of the image that the label belongs to.
@@ -54,7 +60,7 @@ class Kind(enum.Enum):
 
 
 _OF_ARRAYS = {(kind.dtype, rank): kind for kind, rank in (
-    (Kind.CLASS, 1), (Kind.FINDINGS, 2), (Kind.MASK, 3), (Kind.BOXES, 3))}
+    (Kind.CLASS, 1), (Kind.FINDINGS, 2), (Kind.MASK, 3), (Kind.BOXES, 3), (Kind.NUMBER, 1))}
 
 
 def kind_of(y: np.ndarray) -> Kind:
@@ -64,8 +70,8 @@ def kind_of(y: np.ndarray) -> Kind:
     ValueError: No kind of label has this type and rank.
   """
   if (y.dtype, y.ndim) not in _OF_ARRAYS:
-    raise ValueError('labels must be [n] int32, [n, findings] float32, [n, height, width] uint8 or [n, boxes, 5] '
-                     f'float32, found {list(y.shape)} of {y.dtype}.')
+    raise ValueError(f'labels must be [n] int32 or float32, [n, findings] float32, [n, height, width] uint8 or '
+                     f'[n, boxes, 5] float32, found {list(y.shape)} of {y.dtype}.')
   return _OF_ARRAYS[y.dtype, y.ndim]
 
 
@@ -74,7 +80,7 @@ def tags(y: np.ndarray, num_classes: int) -> np.ndarray:
 
   Class numbers and findings are returned unchanged. A mask counts as the classes other than 0 that it shows; class 0,
   which is usually the background, counts only if the mask shows no other class. Boxes count as the classes that they
-  have.
+  have, and all numbers as one class, which bears the name of what is measured.
 
   Args:
     y: [n, ...] labels of one kind.
@@ -83,6 +89,8 @@ def tags(y: np.ndarray, num_classes: int) -> np.ndarray:
   Returns:
     [n] int32, or [n, num_classes] float32 of 0 and 1.
   """
+  if kind_of(y) is Kind.NUMBER:
+    return np.zeros(len(y), np.int32)
   if kind_of(y) is Kind.BOXES:
     return (y[..., 4:] == np.arange(num_classes)).any(axis=1).astype(np.float32)
   if kind_of(y) is not Kind.MASK:
@@ -116,7 +124,7 @@ def rarest(tags: np.ndarray) -> np.ndarray:
 def outside(y: np.ndarray, num_classes: int) -> np.ndarray:
   """Returns the positions of labels that are no class of `num_classes`, [k]; findings have none."""
   kind = kind_of(y)
-  if kind is Kind.FINDINGS:
+  if kind in (Kind.FINDINGS, Kind.NUMBER):
     return np.zeros(0, np.int64)
   if kind is Kind.BOXES:
     number = y[..., 4]

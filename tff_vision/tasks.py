@@ -148,7 +148,14 @@ class Task(Problem):
     return self.batch_reader.element(examples.x, examples.y, seed=self.round_seed(client, round_num))
 
   def client_batches(self, client: int, round_num: int) -> tf.data.Dataset:
-    """Returns the batches that `client` trains on in round `round_num`, for training loops other than ours."""
+    """Returns the batches that `client` trains on in round `round_num`, for training loops other than ours.
+
+    Raises:
+      ValueError: The images are mixed, so that their labels are not of the usual type.
+    """
+    if mixup := self.images.preprocessing.augmentation.mixup:
+      raise ValueError(f'augment_mixup={mixup:g} gives two labels to each image, which other training loops do not '
+                       'read.')
     everything = self.batch_reader.open(self.client_dataset(client, round_num)).all_epochs()
     return tf.data.Dataset.from_tensor_slices(everything).batch(self.client.batch_size)
 
@@ -171,13 +178,14 @@ def build_problem(config: configs.ExperimentConfig, images: images_lib.Federated
   images = attacked.attacked(config.attack, images, seed=config.program.seed)
   _refuse_one_class(images, config.task.task)
   if config.model.initial_model is None:
-    return Problem(images=images, learned=objective, model_builder=models.builder(config.model))
+    return Problem(images=images, learned=objective, model_builder=models.builder(config.model),
+                   notes=tuple(getattr(objective, 'notes', ())))
   models.import_modules(config.model)
   input_shape = preprocess.input_shape(images.preprocessing, images.spec.shape)
   given = pretrained.load(
       config.model.initial_model, frozen_layers=config.model.frozen_layers, num_outputs=objective.head,
       output_shape=objectives.base.output_shape(objective, input_shape), input_shape=input_shape)
-  notes = [*given.notes, *_surprises(given, images)]
+  notes = [*getattr(objective, 'notes', ()), *given.notes, *_surprises(given, images)]
   return Problem(images=images, learned=objective, model_builder=given.build, start=given.start, notes=tuple(notes))
 
 

@@ -45,7 +45,8 @@ TASKS = Kind.of('task', (
         limits=(Limit('model', 'the task needs a model that returns images', ('autoencoder', 'keras_file'), How.NEEDS,
                       own=True), _ACCURACY),
         loads='tff_vision.objectives.anomaly:build'),
-    Row('classification', 'one class to an image, or several findings', reads=('loss', 'loss_option'),
+    Row('classification', 'one class to an image, or several findings',
+        reads=('loss', 'loss_option', 'class_weights', 'focal_gamma'),
         loads='tff_vision.objectives.classification:build'),
     Row('detection', 'a box and a class for each object, any number to an image',
         limits=(Limit('model', 'the task needs a model that returns maps of centre points',
@@ -55,11 +56,28 @@ TASKS = Kind.of('task', (
     Row('embedding', 'unit vectors that are near each other for images of one class, also of one not trained on',
         traits=frozenset((Trait.COMPARES_EXAMPLES,)), reads=('embedding_size',), limits=(_ACCURACY,),
         loads='tff_vision.objectives.embedding:build'),
+    Row('ordinal', 'one class to an image, of classes that have an order', reads=('class_order',),
+        loads='tff_vision.objectives.ordinal:build'),
+    Row('regression', 'a number for each image, in the user\'s unit', reads=('loss', 'loss_option', 'target_range'),
+        limits=(_ACCURACY,), loads='tff_vision.objectives.regression:build'),
     Row('segmentation', 'the class of each pixel, from images with masks', reads=('class_weights', 'dice_weight'),
         limits=(Limit('model', 'the task needs a model that returns a class for each pixel',
                       ('unet_gn', 'unet_gn_small', 'keras_file'), How.NEEDS, own=True),),
         loads='tff_vision.objectives.segmentation:build'),
 ), own=Row('', limits=(_ACCURACY,)))
+
+_LOSSES = 'tff_vision.objectives.losses'
+_OF_CLASSES = (Limit('task', 'it is a loss of classes', ('classification',), How.NEEDS),)
+_OF_NUMBERS = (Limit('task', 'it is a loss of numbers', ('regression',), How.NEEDS),)
+LOSSES = Kind.of('loss', (
+    Row('absolute', 'of numbers: the distance', limits=_OF_NUMBERS, loads=f'{_LOSSES}:NumberError'),
+    Row('cross_entropy', 'of classes and findings: the usual one', limits=_OF_CLASSES, loads=f'{_LOSSES}:CrossEntropy'),
+    Row('focal', 'of classes and findings: cross-entropy in which well-known examples count less (Lin et al. 2017)',
+        reads=('focal_gamma',), limits=_OF_CLASSES, loads=f'{_LOSSES}:CrossEntropy'),
+    Row('huber', 'of numbers: the square of small distances, larger ones as they are; the usual one',
+        limits=_OF_NUMBERS, loads=f'{_LOSSES}:NumberError'),
+    Row('squared', 'of numbers: the square of the distance', limits=_OF_NUMBERS, loads=f'{_LOSSES}:NumberError'),
+), own=Row(''))
 
 _FORMATS = 'tff_vision.export.formats'
 FORMATS = Kind.of('format', (
@@ -68,4 +86,7 @@ FORMATS = Kind.of('format', (
     Row('tflite', 'TFLite, float32', loads=f'{_FORMATS}:tflite_float'),
     Row('tflite_int8', 'TFLite with 8-bit weights and activations; input and output are float32',
         loads=f'{_FORMATS}:tflite_int8'),
+    Row('onnx', 'ONNX, float32, for ONNX Runtime and others; an optional install', loads=f'{_FORMATS}:onnx'),
+    Row('hub', 'a folder as model hubs expect it: Keras model, card with a header, meaning of the outputs',
+        loads=f'{_FORMATS}:for_hub'),
 ))

@@ -61,6 +61,9 @@ def attacked(config: configs.AttackConfig, found: images.FederatedImages, *, see
   chosen = attackers(config, len(found.train), seed=seed)
   if config.attack == 'backdoor_patch':
     _check_backdoor(config, found)
+  if config.attack in DATA_ATTACKS and found.spec.labels is labels.Kind.NUMBER:
+    raise ValueError(f'attack={config.attack} gives images other classes, and the labels of dataset={found.name} are '
+                     'numbers.')
   if config.attack in DATA_ATTACKS:
     change = DATA_ATTACKS[config.attack](config, len(found.class_names))
     found = dataclasses.replace(found, train=AttackedClients(found.train, chosen, change))

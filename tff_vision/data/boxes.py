@@ -1,4 +1,4 @@
-"""Moves boxes with their images: mirror and crop inside a client's graph, rotation on the driver.
+"""Moves boxes with their images: mirror, crop and any move inside a client's graph, rotation on the driver.
 
 Boxes are [n, boxes, 5] as in `labels`: edges as shares of height and width, and the class.
 """
@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_vision import labels
+from tff_vision.data import transforms
 
 # Of a box that keeps less of its area than this, what is left may be unrecognisable: neither wanted nor wrong.
 _LEAST_KEPT = 0.25
@@ -33,12 +34,19 @@ def cropped(y: tf.Tensor, top: int | tf.Tensor, left: int | tf.Tensor, crop: int
   corner = lambda first, second: (tf.cast(first, tf.float32), tf.cast(second, tf.float32))
   rows, columns = (tuple((y[..., edge] * size[axis] - start) / crop for edge in (axis, axis + 2))
                    for axis, start in enumerate(corner(top, left)))
-  inside = [tf.clip_by_value(edge, 0.0, 1.0) for edge in (rows[0], columns[0], rows[1], columns[1])]
-  before = (rows[1] - rows[0]) * (columns[1] - columns[0])
-  kept = (inside[2] - inside[0]) * (inside[3] - inside[1])
-  kind = y[..., 4]
-  kind = tf.where((kept < _LEAST_KEPT * before) & (kind >= 0), -2 - kind, kind)
-  return _without(tf.stack([*inside, kind], -1), kept <= 0)
+  return _cut(tf.stack([rows[0], columns[0], rows[1], columns[1], y[..., 4]], -1))
+
+
+def moved(y: tf.Tensor, move: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
+  """Returns the boxes of images that `transforms.warped` moves: the extents of their moved corners, cut at the edges.
+
+  Args:
+    move: float32 [n, 2, 3], as in `transforms`.
+    size: (height, width) of the images.
+  """
+  scale = tf.constant([*size, *size], tf.float32)
+  edges = transforms.moved_boxes(y[..., :4] * scale, move) / scale
+  return _cut(tf.concat([edges, y[..., 4:]], -1))
 
 
 def rotated(y: np.ndarray, degrees: float, size: tuple[int, int]) -> np.ndarray:
@@ -57,6 +65,15 @@ def rotated(y: np.ndarray, degrees: float, size: tuple[int, int]) -> np.ndarray:
   made = np.concatenate([edges, y[..., 4:]], -1).astype(np.float32)
   made[(kept <= 0) | (y[..., 4] == labels.NO_BOX)] = (0, 0, 0, 0, labels.NO_BOX)
   return made
+
+
+def _cut(y):
+  """Returns the boxes cut at the edges of the image; one outside of it becomes none."""
+  edges, kind = y[..., :4], y[..., 4]
+  inside = tf.clip_by_value(edges, 0.0, 1.0)
+  before, kept = ((part[..., 2] - part[..., 0]) * (part[..., 3] - part[..., 1]) for part in (edges, inside))
+  kind = tf.where((kept < _LEAST_KEPT * before) & (kind >= 0), -2 - kind, kind)
+  return _without(tf.concat([inside, kind[..., tf.newaxis]], -1), kept <= 0)
 
 
 def _without(y, gone):

@@ -5,12 +5,16 @@ only built-in TensorFlow kernels, so they can also run inside a client's computa
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 
 import tensorflow as tf
 
 from tff_vision import labels as labels_lib
-from tff_vision.data import boxes, images
+from tff_vision.data import boxes, images, transforms
+
+# Crops and mirrors are drawn for the purposes 1 to 3.
+_FIRST_AUGMENTATION = 11
 
 
 def input_shape(preprocessing: images.Preprocessing, stored_shape: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -43,7 +47,8 @@ def evaluation_fn(preprocessing: images.Preprocessing, x: tf.Tensor) -> tf.Tenso
 
 def draw(preprocessing: images.Preprocessing, stored_shape: tuple[int, int, int], count: int | tf.Tensor,
          seed: tf.Tensor) -> Mapping[str, tf.Tensor]:
-  """Returns the random choices for `count` training images, one row each: where to crop, whether to mirror.
+  """Returns the random choices for `count` training images, one row each: where to crop, whether to mirror, and the
+  draws of the augmentation.
 
   Args:
     seed: Scalar int64; the draw is a function of it.
@@ -57,14 +62,21 @@ def draw(preprocessing: images.Preprocessing, stored_shape: tuple[int, int, int]
       drawn[name] = uniform([1], purpose, dtype=tf.int32, maxval=side - preprocessing.crop + 1)
   if preprocessing.flip:
     drawn['mirrored'] = uniform([1, 1, 1], 3) < 0.5
+  if preprocessing.augmentation.changes:
+    purposes = itertools.count(_FIRST_AUGMENTATION)
+    before, after = _uncropped(preprocessing, stored_shape), input_shape(preprocessing, stored_shape)[:2]
+    drawn |= transforms.draw(
+        preprocessing.augmentation, before, after,
+        lambda shape, low, high: uniform(shape, next(purposes), minval=low, maxval=high))
   return drawn
 
 
 def training_fn(preprocessing: images.Preprocessing, x: tf.Tensor, drawn: Mapping[str, tf.Tensor]) -> tf.Tensor:
-  """Returns stored images [n, height, width, channels] as model input, float32, cropped and mirrored as drawn."""
+  """Returns stored images [n, height, width, channels] as model input, float32, varied as drawn."""
   if not drawn:
     return evaluation_fn(preprocessing, x)
-  return _normalized(preprocessing, moved(preprocessing, _resized(preprocessing, _scaled(preprocessing, x)), drawn))
+  x = moved(preprocessing, _resized(preprocessing, _scaled(preprocessing, x)), drawn)
+  return _normalized(preprocessing, transforms.shaded(preprocessing.augmentation, x, drawn))
 
 
 def evaluation_labels(preprocessing: images.Preprocessing, spec: images.ImageSpec, y: tf.Tensor) -> tf.Tensor:
@@ -88,6 +100,8 @@ def training_labels(preprocessing: images.Preprocessing, spec: images.ImageSpec,
                     drawn: Mapping[str, tf.Tensor]) -> tf.Tensor:
   """Returns the labels for `training_fn` of stored images, [n, ...]; masks and boxes move with their images."""
   if spec.labels is labels_lib.Kind.BOXES:
+    if 'move' in drawn:
+      y = boxes.moved(y, drawn['move'], _uncropped(preprocessing, spec.shape))
     if 'top' in drawn:
       y = boxes.cropped(y, drawn['top'], drawn['left'], preprocessing.crop, _uncropped(preprocessing, spec.shape))
     return boxes.mirrored(y, tf.reshape(drawn['mirrored'], [-1, 1])) if 'mirrored' in drawn else y
@@ -97,7 +111,9 @@ def training_labels(preprocessing: images.Preprocessing, spec: images.ImageSpec,
 
 
 def moved(preprocessing: images.Preprocessing, x: tf.Tensor, drawn: Mapping[str, tf.Tensor]) -> tf.Tensor:
-  """Returns images or masks, [n, height, width, channels], cropped and mirrored as drawn."""
+  """Returns images or masks, [n, height, width, channels], rotated, shifted, scaled, cropped and mirrored as drawn."""
+  if 'move' in drawn:
+    x = transforms.warped(x, drawn['move'])
   for axis, name in ((1, 'top'), (2, 'left')):
     if name in drawn:
       x = tf.gather(x, drawn[name] + tf.range(preprocessing.crop)[tf.newaxis], axis=axis, batch_dims=1)

@@ -13,7 +13,7 @@ from tff_vision.data import images
 from tff_vision.data.sources import decode
 from tff_vision.learning import evaluation
 from tff_vision.models import custom
-from tff_vision.objectives import detection
+from tff_vision.objectives import detection, ordinal
 from tff_vision.program import json_file, run_directory
 
 
@@ -23,7 +23,7 @@ class ExportedModel:
   Attributes:
     class_names: One name for each output.
     multi_label: Whether outputs are independent findings.
-    task: The meaning of the outputs: `classification`, `anomaly`, `embedding`, `segmentation` or `detection`.
+    task: The meaning of the outputs, such as `classification`.
     facts: The content of model.json.
   """
 
@@ -83,4 +83,8 @@ class ExportedModel:
       ValueError: The file is missing, is not an image, or is corrupt.
     """
     logits = self.outputs(path)[np.newaxis]
+    if self.task == 'ordinal':
+      shares = np.zeros(len(self.class_names))
+      shares[self.facts['order']] = ordinal.probabilities(logits)[0]
+      return shares
     return (tf.sigmoid(logits) if self.multi_label else tf.nn.softmax(logits)).numpy()[0]

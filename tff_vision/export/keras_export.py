@@ -65,7 +65,7 @@ def facts(task: tasks.Problem) -> dict[str, Any]:
   frame = preprocess.input_shape(dataclasses.replace(task.images.preprocessing, crop=None), spec.shape)[:2]
   return {**({'frame': list(frame)} if spec.labels.is_spatial else {}), 'task': task.objective.task,
           'class_names': list(spec.class_names), 'multi_label': spec.multi_label, 'image_shape': list(spec.shape),
-          **dataclasses.asdict(task.images.stored_pixels)}
+          **getattr(task.objective, 'facts', {}), **dataclasses.asdict(task.images.stored_pixels)}
 
 
 def yardstick(task: tasks.Task, evaluator: evaluation.Evaluator) -> dict[str, Any]:

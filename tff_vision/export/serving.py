@@ -28,6 +28,11 @@ class Answers:
   named: Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
+def _steps(above):
+  """Returns the probability of each class in the order of the scale, from those that it is above each step."""
+  return tf.pad(above, [[0, 0], [1, 0]], constant_values=1.0) - tf.pad(above, [[0, 0], [0, 1]])
+
+
 # By task; for classification, 'findings' if an image has several.
 ANSWERS: Mapping[str, Answers] = {
     'classification': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.nn.softmax(logits)}),
@@ -37,6 +42,8 @@ ANSWERS: Mapping[str, Answers] = {
     'segmentation': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.nn.softmax(logits),
                                                       'classes': tf.argmax(logits, -1, tf.int32)}),
     'embedding': Answers('embedding', lambda vectors: {'embedding': vectors}),
+    'regression': Answers('number', lambda numbers: {'number': numbers}),
+    'ordinal': Answers('logits', lambda logits: {'logits': logits, 'probabilities': _steps(tf.sigmoid(logits))}),
 }
 
 

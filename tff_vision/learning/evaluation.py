@@ -2,7 +2,7 @@
 
 import concurrent.futures
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import tensorflow as tf
 from tff_vision import objectives
 from tff_vision.data import images, preprocess
 from tff_vision.objectives import classification
+from tff_vision.objectives import metric as metric_lib
 
 _BATCH = 100
 
@@ -75,7 +76,23 @@ class Evaluator:
     objective = self._objective or classification.Classification(num_outputs=outputs.shape[1], multi_label=y.ndim == 2)
     y = self.labels(held_out.examples)
     values = objective.client_values(outputs, y, held_out.clients)
-    return {**objective.measure(outputs, y), 'per_client': {'metric': objective.metric, **summary(values)}}
+    spread = summary(values, higher_is_better=metric_lib.is_better_higher(objective))
+    return {**objective.measure(outputs, y), 'per_client': {'metric': objective.metric, **spread}}
+
+  @property
+  def higher_is_better(self) -> bool:
+    """Whether a higher number of a client is the better one."""
+    return self._objective is None or metric_lib.is_better_higher(self._objective)
+
+  def mistakes(self, held_out: images.HeldOut) -> Mapping[str, Any] | None:
+    """Returns where the model is wrong on these examples, as data; None if the objective or the examples tell nothing.
+
+    An objective tells it by a method `mistakes` of (outputs, labels), which is optional.
+    """
+    tell = getattr(self._objective, 'mistakes', None)
+    if tell is None or not len(held_out.examples):
+      return None
+    return tell(self.logits(held_out.examples.x), held_out.examples.y)
 
 
 def per_client(correct: np.ndarray, clients: Sequence[np.ndarray]) -> dict[str, Any]:
@@ -88,8 +105,12 @@ def per_client(correct: np.ndarray, clients: Sequence[np.ndarray]) -> dict[str, 
   return summary([float(correct[positions].mean()) if len(positions) else None for positions in clients])
 
 
-def summary(values: Sequence[float | None]) -> dict[str, Any]:
+def summary(values: Sequence[float | None], *, higher_is_better: bool = True) -> dict[str, Any]:
   """Summarises one number per client; clients without a number are counted and not estimated.
+
+  Args:
+    values: One number for each client, or None.
+    higher_is_better: If not, the worst client has the largest number, and `percentile_10` is counted from there.
 
   Returns:
     mean, percentile_10, worst, count, without_examples and `accuracies`, which holds the values of any metric.
@@ -98,5 +119,5 @@ def summary(values: Sequence[float | None]) -> dict[str, Any]:
   counts = {'count': len(known), 'without_examples': len(values) - len(known), 'accuracies': list(values)}
   if not known:
     return counts
-  return {'mean': float(np.mean(known)), 'percentile_10': float(np.percentile(known, 10)),
-          'worst': min(known), **counts}
+  return {'mean': float(np.mean(known)), 'percentile_10': float(np.percentile(known, 10 if higher_is_better else 90)),
+          'worst': min(known) if higher_is_better else max(known), **counts}

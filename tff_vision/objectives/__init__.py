@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
+
 from tff_vision import catalogue, labels
 from tff_vision.configs import task_config
-from tff_vision.objectives import anomaly, base, classification, detection, embedding, segmentation
+from tff_vision.objectives import anomaly, base, classification, detection, embedding, ordinal, regression, segmentation
 from tff_vision.objectives import metric as metric_lib
 
 Objective = base.Objective
@@ -19,6 +21,8 @@ METRICS: Mapping[str, tuple[metric_lib.Metric, ...]] = {
     'classification': classification.METRICS,
     'anomaly': anomaly.METRICS,
     'embedding': embedding.METRICS,
+    'ordinal': ordinal.METRICS,
+    'regression': regression.METRICS,
     'detection': detection.METRICS,
     'segmentation': segmentation.METRICS,
 }
@@ -32,6 +36,8 @@ class Labelled(Protocol):
 
   @property
   def spec(self) -> 'Spec': ...
+
+  def training_labels(self) -> np.ndarray: ...
 
 
 class Spec(Protocol):
@@ -58,7 +64,8 @@ def is_separable(objective: base.Objective) -> bool:
 
 def of_images(images: Labelled) -> base.Objective:
   """Returns the objective that learns the labels of these images, with the default settings."""
-  task = {labels.Kind.MASK: 'segmentation', labels.Kind.BOXES: 'detection'}.get(images.spec.labels, 'classification')
+  task = {labels.Kind.MASK: 'segmentation', labels.Kind.BOXES: 'detection',
+          labels.Kind.NUMBER: 'regression'}.get(images.spec.labels, 'classification')
   return build(task_config.TaskConfig(task=task), images, None)
 
 
@@ -66,4 +73,5 @@ def build(settings: task_config.TaskConfig, images: Labelled, normal_class: str 
   """Returns the objective that a config asks for on these images; an objective given as an object is returned as is."""
   if not isinstance(settings.task, str):
     return settings.task
-  return TASKS[settings.task](settings, tuple(images.class_names), images.spec.labels, normal_class)
+  made = TASKS[settings.task](settings, tuple(images.class_names), images.spec.labels, normal_class)
+  return made.fitted(images.training_labels()) if getattr(made, 'needs_labels', False) else made

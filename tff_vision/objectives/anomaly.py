@@ -75,6 +75,20 @@ class Anomaly:
     mean = tf.reduce_mean(tf.square(difference), axis=(1, 2, 3))[:, None]
     return tf.keras.Model(images, tf.keras.layers.Concatenate()([mean, largest]), name=autoencoder.name)
 
+  def reconstruction(self, model):
+    """Returns the autoencoder within a model that `keras_model` made: from an image to its reconstruction.
+
+    Raises:
+      ValueError: The model takes no difference to its input.
+    """
+    image = model.inputs[0]
+    for layer in reversed(model.layers):
+      for node in layer.inbound_nodes:
+        inputs = node.keras_inputs
+        if layer.name.startswith('tf.math.subtract') and len(inputs) == 2 and inputs[1] is image:
+          return tf.keras.Model(image, inputs[0])
+    raise ValueError(f'model {model.name!r} holds no reconstruction.')
+
   def right(self, outputs, y):
     del outputs, y
     return tf.constant(0.0, tf.float64)

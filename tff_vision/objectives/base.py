@@ -15,6 +15,10 @@ from tff_vision.objectives import metric as metric_lib
 class Objective(Protocol):
   """The interface of an objective: outputs, loss and metrics of a task.
 
+  Some members are optional. `mistakes(outputs, y)` returns the section `where_it_is_wrong` of a report, as data.
+  `facts` is further content of model.json, and `notes` are sentences a user must see. If `needs_labels` is true,
+  `fitted(y)` returns the objective with constants from the training labels of all clients, which no promise covers.
+
   Attributes:
     task: The name of the task.
     metric: The name of the main number of `measure`; `client_values` gives this number for each client.
@@ -83,9 +87,11 @@ def check_labels(task: str, labels: labels_lib.Kind, *possible: labels_lib.Kind)
 
 
 _WORDS = {labels_lib.Kind.CLASS: 'its images have one class each', labels_lib.Kind.MASK: 'its labels are masks',
-          labels_lib.Kind.FINDINGS: 'its images have findings', labels_lib.Kind.BOXES: 'its labels are boxes'}
+          labels_lib.Kind.FINDINGS: 'its images have findings', labels_lib.Kind.BOXES: 'its labels are boxes',
+          labels_lib.Kind.NUMBER: 'its labels are numbers'}
 _TASKS_OF = {labels_lib.Kind.CLASS: ('classification',), labels_lib.Kind.FINDINGS: ('classification',),
-             labels_lib.Kind.MASK: ('segmentation',), labels_lib.Kind.BOXES: ('detection',)}
+             labels_lib.Kind.MASK: ('segmentation',), labels_lib.Kind.BOXES: ('detection',),
+             labels_lib.Kind.NUMBER: ('regression',)}
 
 
 def output_shape(objective: Objective, input_shape: tuple[int, int, int]) -> tuple[int, ...]:

@@ -100,6 +100,6 @@ def _spread(values):
 def _class_counts(counts, images):
   """Returns [classes], the number of training examples of each class, or with each finding."""
   totals = counts.counts.sum(axis=0)
-  if images.spec.labels is not labels_lib.Kind.CLASS:
+  if not images.spec.labels.has_one_tag:
     return [int(number) for number in totals @ counts.labels]
   return [int(totals[counts.labels[:, 0] == number].sum()) for number in range(len(images.class_names))]

@@ -10,12 +10,16 @@ from collections.abc import Mapping
 
 _ATTENDANCE = 'with simulated devices, or late updates: number of clients '
 _SUMMARY = {
-    'mean': 'mean over clients that have test examples', 'percentile_10': 'the 10th percentile over clients',
+    'mean': 'mean over clients that have test examples',
+    'percentile_10': 'the 10th percentile over clients, counted from the worst: of errors the 90th',
     'worst': 'the worst client', 'count': 'number of clients that have test examples',
     'without_examples': 'number of clients that have none',
 }
 _EVALUATION = {
     '': 'results on the global test set; which keys it has depends on the task',
+    '/mae': 'regression: mean absolute error, in the user\'s unit; ordinal classes: mean distance in classes',
+    '/rmse': 'regression: root mean squared error', '/r2': 'regression: R squared; null if all targets are equal',
+    '/quadratic_weighted_kappa': 'ordinal classes: agreement; null if all are of one class',
     '/accuracy': 'share of right answers; of several findings, over all findings; of masks, over all pixels',
     '/loss': 'mean loss on the test set; of anomalies, on good images alone',
     '/dice': 'segmentation: Dice over all test pixels, mean over classes other than the background',
@@ -40,6 +44,49 @@ _PER_CLIENT = {
     **{f'/{name}': text for name, text in _SUMMARY.items()},
 }
 _ACCURACIES = {'/accuracies': 'one number a client, in the order of clients; null where it has no test example'}
+_BAND = {'/low': 'lower end of its 95 % band', '/high': 'upper end'}
+_RATES = {
+    '/precision': 'share of right answers among those of this class, or null', '/recall': 'share of this class that is '
+    'found, or null', '/f1': 'harmonic mean of both, or null', '/support': 'number of test examples of this class',
+    '/predicted': 'number of answers of this class'}
+_WRONG = {
+    '': 'where the final model is wrong on the test set; classes and findings by number, examples by position; null '
+        'where the task does not tell',
+    '/confusion/counts': 'one row a class: what its examples were taken for; null above 100 classes',
+    '/confusion/classes': 'one object a class',
+    **{f'/confusion/classes[]{name}': text for name, text in _RATES.items()},
+    '/confusion/confused': 'the most frequent errors', '/confusion/confused[]/label': 'the class',
+    '/confusion/confused[]/prediction': 'what it was taken for', '/confusion/confused[]/count': 'how often',
+    '/findings': 'several findings: one object a finding',
+    '/findings[]/counts': 'two rows, absent and present: how often answered absent, and present',
+    **{f'/findings[]{name}': text for name, text in _RATES.items()},
+    '/calibration/expected_calibration_error': 'mean distance of confidence and accuracy over the bins',
+    '/calibration/largest_calibration_error': 'the largest of a bin',
+    '/calibration/bins': 'bins of equal numbers of answers, by confidence',
+    '/calibration/bins[]/lowest': 'smallest confidence', '/calibration/bins[]/highest': 'largest confidence',
+    '/calibration/bins[]/confidence': 'mean confidence', '/calibration/bins[]/accuracy': 'share of right answers',
+    '/calibration/bins[]/count': 'number of answers',
+    '/residuals/percentiles': 'regression: predicted minus true number, at 0, 5, ..., 100 %',
+    '/residuals/bins': 'bins of equal numbers of test examples, by prediction',
+    '/residuals/bins[]/lowest': 'smallest prediction', '/residuals/bins[]/highest': 'largest prediction',
+    '/residuals/bins[]/prediction': 'mean prediction', '/residuals/bins[]/label': 'mean true number',
+    '/residuals/bins[]/mae': 'mean absolute error', '/residuals/bins[]/count': 'number of examples',
+    '/residuals/pairs': 'true and predicted number of up to 400 test examples',
+    '/curves': 'one object a class against all others (of two classes, the second), or a finding; at most 20',
+    '/curves[]/class': 'number of the class or finding', '/curves[]/positives': 'its test examples',
+    '/curves[]/negatives': 'all others', '/curves[]/auc': 'area under the ROC curve',
+    '/curves[]/auc_low': 'lower end of its 95 % interval, or null', '/curves[]/auc_high': 'upper end, or null',
+    '/curves[]/average_precision': 'average precision', '/curves[]/average_precision_low': 'lower end of its interval',
+    '/curves[]/average_precision_high': 'upper end',
+    '/curves[]/roc/false_positive_rate': 'places', '/curves[]/roc/true_positive_rate': 'ROC curve at these',
+    **{f'/curves[]/roc{name}': text for name, text in _BAND.items()},
+    '/curves[]/precision_recall/recall': 'places', '/curves[]/precision_recall/precision': 'precision at these',
+    **{f'/curves[]/precision_recall{name}': text for name, text in _BAND.items()},
+    '/bands': 'how bands and intervals were computed',
+    '/worst': 'the most confident errors, at most 24', '/worst[]/example': 'position in the test set',
+    '/worst[]/finding': 'several findings: its number', '/worst[]/label': 'what it is',
+    '/worst[]/prediction': 'what the model says', '/worst[]/confidence': 'the probability that it gives to that',
+}
 _LEDGER = {
     '': 'the privacy ledger: what was promised, on which conditions, at what cost',
     '/mechanism': '`none`, or the mechanism; without one the other keys are missing',
@@ -83,10 +130,25 @@ _ROUND = {
     '/faults': 'calls to workers that failed', '/faults[]/worker': 'name of the worker',
     '/faults[]/clients': 'numbers of the clients that dropped out; empty if the call was repeated with success',
     '/faults[]/reason': 'what was seen',
+    '/validation': 'in rounds of evaluation, where the clients\' validation examples are evaluated: the metrics, and',
+    '/validation/examples': 'their number', '/validation/*': 'as in `evaluation` and `federated`',
+    '/evaluation_faults': 'calls to workers that failed in the evaluation, as `faults`',
     '/unmoved': 'the model did not change since the evaluation before',
     '/personal/own_mean': 'own models: mean over clients', '/personal/own_percentile_10': 'own models: 10th percentile',
     '/personal/shared_mean': 'the shared model on the same images: mean',
     '/personal/gaining': 'share of clients whose own model does better',
+}
+
+_FEDERATED = {
+    '': 'with a plan: results on the test examples of all sites, from sums over them',
+    '/examples': 'number of test examples', '/evaluation': 'the metrics, as `evaluation`',
+    '/evaluation/*': 'as in `evaluation`',
+    '/auc_error_bound': 'largest error of an area under the curve, which is taken from a histogram',
+    '/confusion': 'rows: the class; columns: the answer; of findings, one matrix each',
+    '/calibration_error': 'expected calibration error, 15 bins',
+    '/calibration': 'each bin: number of examples, mean probability, share of right answers',
+    '/calibration/*': 'the same', '/sites': 'the same of each site, where the plan says that sites share it',
+    '/sites/*': 'of one site',
 }
 
 
@@ -101,18 +163,25 @@ KEYS: Mapping[str, str] = {
     'dataset/num_test_examples': 'examples of the global test set',
     'dataset/class_names': 'in the order of the outputs', 'dataset/image_shape': 'height, width, channels as stored',
     'dataset/notes': 'what was left out, merged or changed in the data',
-    'task/name': 'classification, anomaly, embedding, segmentation or detection',
+    'augmentation': 'how training images vary, in words; missing if they do not',
+    'task/name': 'classification, ordinal, regression, anomaly, embedding, segmentation or detection',
     'task/metric': 'the metric that stands first',
     'model/name': 'built-in name, or that of your own', 'model/parameters': 'number of parameters',
     'model/trained_parameters': 'without frozen ones', 'model/notes': 'what was changed in a model from a file',
     **_under('evaluation', _EVALUATION),
     'roc/false_positive_rate': 'anomalies and embeddings: the ROC curve',
     'roc/true_positive_rate': 'the same curve', 'roc/threshold': 'the same curve',
+    **_under('where_it_is_wrong', _WRONG),
     **_under('per_client', _PER_CLIENT | _ACCURACIES),
     'unseen': 'results on clients that never train, or null',
     **_under('unseen/evaluation', _EVALUATION),
     **_under('unseen/per_client', _PER_CLIENT | _ACCURACIES),
     'unseen/roc/*': 'as `roc`',
+    **_under('federated', _FEDERATED),
+    **_under('evaluation_privacy', _LEDGER | {
+        '': 'with `--evaluation_noise_multiplier`: the ledger of held-out examples'}),
+    'selection/metric': 'with `--select_best`: its metric', 'selection/round': 'the round whose model is kept',
+    'selection/stopped_early': 'whether `--patience` ended the run',
     'detection_by_class[]/*': 'detection: boxes in the test set and average precisions of each class',
     'detection_by_client[]/*': 'detection: the same within the test images of each client',
     'personal': 'clients\' own models beside the shared one (how-to/personal.md), or null',
@@ -183,7 +252,12 @@ KEYS: Mapping[str, str] = {
     **_under('history[]/per_client', _PER_CLIENT | {'': 'in rounds of evaluation: as `per_client`'}),
     **_under('history[]/privacy', _LEDGER | {'': 'in rounds of evaluation the ledger, in others `epsilon_rdp`'}),
     'seconds/setup': 'seconds until round 1; under differential privacy each is the next of 0.1, 0.2, 0.5, 1, 2, ...',
-    'seconds/train': 'of all rounds', 'seconds/evaluate': 'of all evaluations', 'seconds/total': 'of the run',
+    'seconds/train': 'of all rounds', 'seconds/evaluate': 'of all evaluations',
+    'seconds/export': 'of the export of the model and its comparison', 'seconds/other': 'of saving, and the rest',
+    'seconds/total': 'of the run, the sum of the others; of a resumed run with the rounds of earlier processes',
+    'origin/date': 'when the process began, UTC', 'origin/command': 'the command line, or null in other programs',
+    'origin/code_version': 'version of this package; in a checkout the commit', 'origin/host': 'name of the machine',
+    'origin/run_dir': 'the folder, as it was given',
     'examples_per_second': 'of training; not under differential privacy',
     'peak_rss_mb': 'sum over this process and its executors of each one\'s highest resident memory; not under '
                    'differential privacy',

@@ -21,6 +21,7 @@ from tff_vision import configs
 from tff_vision import labels as labels_lib
 from tff_vision.data import images
 from tff_vision.data.sources import heldout, label_arrays, naming, pool
+from tff_vision.data.sources import numbers as numbers_lib
 
 _LARGEST_FLOAT = 30.0
 _NEARLY_BLACK = 31
@@ -40,6 +41,8 @@ def load(config: configs.DataConfig) -> pool.Pool:
   found = read(path)
   names = {name.removesuffix('_train') if name.endswith('_train') else name for name in found}
   found = {name.removesuffix('_train'): array for name, array in found.items()}
+  if config.target is not None:
+    found, names = _with_target(found, names, config.target)
   if missing := {'x', 'y'} - names:
     raise ValueError(f'{path} lacks the array {" and ".join(sorted(missing))}; it holds {", ".join(sorted(names))}.')
   _normalize_names(found, path)
@@ -61,6 +64,18 @@ def load(config: configs.DataConfig) -> pool.Pool:
                      counted_classes='class_names' not in found)
   return dataclasses.replace(_with_held_out(images.Examples(x, y), owners, class_names, config, notes), stored=stored,
                              digest=digest, counted_classes='class_names' not in found)
+
+
+def _with_target(found, names, target):
+  """Returns the arrays with that of the target, and its test array, as `y` and `y_test`; other labels are left out."""
+  if target == 'y':
+    return found, names
+  kept = {name: array for name, array in found.items() if name not in ('y', 'y_test')}
+  renamed = {target: 'y', f'{target}_test': 'y_test'}
+  if target not in names:
+    raise ValueError(f'the .npz lacks the array {target}, which target names; it holds {", ".join(sorted(names))}.')
+  kept = {renamed.get(name, name): array for name, array in kept.items()}
+  return kept, set(kept)
 
 
 def locate(data_dir: str | None) -> tuple[bool, str]:
@@ -213,6 +228,9 @@ def _labels(found, path, config):
   both = [found['y'], found.get('y_test')]
   if ('x_test' in found) != (both[1] is not None):
     raise ValueError(f'{path} holds only one of x_test and y_test.')
+  if config.target is not None:
+    y, y_test = (None if part is None else numbers_lib.of_array(part, f'{path}: {config.target}') for part in both)
+    return y, y_test, (config.target,), []
   names = tuple(str(name) for name in found['class_names']) if 'class_names' in found else None
   notes = []
   if both[0].dtype.kind in 'US':
@@ -252,6 +270,8 @@ def _with_held_out(everything, owners, class_names, config, notes):
   y = everything.y
   if everything.labels is labels_lib.Kind.MASK:
     y = labels_lib.rarest(labels_lib.tags(y, len(class_names)))
+  if everything.labels is labels_lib.Kind.NUMBER:
+    y = numbers_lib.strata(y)
   is_test = heldout.stratified(y.sum(axis=1) if y.ndim == 2 else y, config.test_fraction, owners)
   notes.append(images.Counted(heldout.note(is_test, config.test_fraction, owners)))
   train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
