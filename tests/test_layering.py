@@ -15,8 +15,8 @@ FOUNDATION = {'catalogue', 'configs', 'description', 'labels', 'objective_values
 ALLOWED = {
     # What stands in the catalogue is loaded by name, where it is used.
     'catalogue': set(), 'configs': {'catalogue', 'plugins'}, 'values': {'configs'}, 'objective_values': {'configs'},
-    'secret_files': set(), 'seeds': set(), 'description': set(), 'labels': set(), 'plugins': {'description'},
-    'told': set(), 'protocols': set(), 'progress': set(),
+    'private_values': {'configs'}, 'secret_files': set(), 'seeds': set(), 'description': set(), 'labels': set(),
+    'plugins': {'description'}, 'told': set(), 'protocols': set(), 'progress': set(), 'trackers': set(),
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'accounting': set(), 'runtime': {'data'},
     'diagnosis': {'runtime'},
     'participation': {'accounting'}, 'privacy': {'accounting', 'participation', 'secure', 'models'},
@@ -30,7 +30,9 @@ ALLOWED = {
     'audit': {'accounting', 'participation', 'privacy', 'secure', 'client_state', 'learning', 'tasks', 'data'},
     'assembly': {'runtime', 'audit', 'learning', 'tasks', 'aggregation', 'privacy', 'data', 'client_state'},
     'experiment': {'assembly', 'audit', 'program', 'report', 'export', 'runtime', 'learning', 'tasks', 'aggregation',
-                   'privacy', 'accounting', 'data', 'objectives', 'client_state'},
+                   'privacy', 'accounting', 'data', 'objectives', 'client_state', 'trackers'},
+    'federation': {'experiment', 'report', 'runtime', 'program', 'learning', 'tasks', 'models', 'data', 'objectives',
+                   'aggregation', 'privacy', 'accounting', 'secure'},
     'testing': {'experiment', 'program', 'runtime', 'learning', 'tasks', 'models', 'data',
                 'objectives'},
     'studies': {'experiment', 'accounting', 'program', 'report', 'runtime', 'learning', 'tasks', 'data', 'models',

@@ -15,10 +15,11 @@ _PUBLIC = {
     'Ledger': 'tff_vision.accounting.ledger',
     **dict.fromkeys(('Algorithm', 'Work'), 'tff_vision.learning.algorithm'),
     **dict.fromkeys((
-        'Task', 'Client', 'Server', 'sgd', 'adam', 'adamw', 'yogi', 'adagrad', 'Fixed',
-        'Poisson', 'RoundRobin', 'Allocation', 'ClientGaussian', 'MatrixFactorization', 'DistributedGaussian',
-        'ExampleDpSgd', 'ThresholdEncryption', 'KeyHolderEncryption', 'Masks', 'BudgetFile', 'Natural', 'Iid',
-        'Dirichlet', 'Shards'), 'tff_vision.values'),
+        'Task', 'Client', 'Server', 'sgd', 'adam', 'adamw', 'yogi', 'adagrad', 'Fixed', 'Poisson', 'RoundRobin',
+        'Allocation', 'BudgetFile', 'Natural', 'Iid', 'Dirichlet', 'Shards'), 'tff_vision.values'),
+    **dict.fromkeys((
+        'ClientGaussian', 'MatrixFactorization', 'DistributedGaussian', 'ExampleDpSgd', 'ExampleDistributed',
+        'ThresholdEncryption', 'KeyHolderEncryption', 'Masks'), 'tff_vision.private_values'),
     **dict.fromkeys(('Classification', 'Detection', 'Embedding', 'Segmentation'), 'tff_vision.objective_values'),
     'RuntimeConfig': 'tff_vision.configs.runtime_config',
     'open_runtime': 'tff_vision.runtime.driver.runtimes',
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
   from tff_vision.learning.algorithm import Algorithm as Algorithm
   from tff_vision.learning.algorithm import Work as Work
   from tff_vision.objectives.metric import Metric as Metric
+  from tff_vision.private_values import *  # noqa: F403
   from tff_vision.progress import show_progress as show_progress
   from tff_vision.runtime.driver.runtimes import open_runtime as open_runtime
   from tff_vision.values import *  # noqa: F403

@@ -6,7 +6,7 @@ from PIL import Image
 
 from tff_vision import configs, labels
 from tff_vision.data import build
-from tff_vision.data.sources import folders, mask_classes
+from tff_vision.data.sources import folders, label_arrays, mask_classes
 
 RED, GREEN, GREY = (255, 0, 0), (0, 255, 0), (9, 9, 9)
 PALETTE = [0, 0, 0, *RED, *GREEN] + [7] * (3 * 253)
@@ -195,6 +195,15 @@ def test_what_is_wrong_with_masks_is_one_sentence(tmp_path, spoil, said):
   with pytest.raises(ValueError, match=said) as error:
     load(tmp_path)
   assert str(error.value).endswith('.') and '\n' not in str(error.value)
+
+
+def test_a_value_of_masks_needs_masks(tmp_path):
+  for place in range(4):
+    save(tmp_path / 'x' / f'{place}.png', picture(place))
+  with pytest.raises(ValueError, match='ignore_index=7 is a value of masks, and .* holds none'):
+    load(tmp_path, ignore_index=7)
+  with pytest.raises(ValueError, match='ignore_index=7 is a value of masks'):
+    label_arrays.classes(np.arange(4), 'y', 7)
 
 
 def test_a_value_that_appears_later_is_refused(tmp_path):

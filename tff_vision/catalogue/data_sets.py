@@ -3,7 +3,7 @@
 import dataclasses
 
 from tff_vision.catalogue import medmnist
-from tff_vision.catalogue.rows import Kind, Row
+from tff_vision.catalogue.rows import How, Kind, Limit, Row
 
 _SOURCES = 'tff_vision.data.sources'
 _MADE = 'tff_vision.data.generators'
@@ -46,6 +46,13 @@ def _medical(flag, facts):
                  loads=f'{_SOURCES}.medmnist:load', locates=f'{_SOURCES}.medmnist:locate', argument=flag)
 
 
+_SITES_DECIDE = 'the sites of a plan have their clients and their examples'
+_AT_SITES = (
+    Limit('data_placement', 'no image is here', ('worker',), How.NEEDS),
+    *(Limit(field, _SITES_DECIDE, how=How.UNREAD) for field in (
+        'partition', 'num_clients', 'held_out_clients', 'client_test_fraction', 'client_validation_fraction',
+        'test_fraction', 'corrupt_images',
+        'label_case', 'finding_separator', 'pixel_range')))
 _IDX = 'IDX files, Keras\'s cache, TFDS'
 DATA_SETS = Kind.of('dataset', (
     _set('cifar10', '60,000 photographs of 32x32x3, 10 classes, no clients of its own',
@@ -79,6 +86,8 @@ DATA_SETS = Kind.of('dataset', (
          f'{_SOURCES}.mnist_like', 'load_mnist', 'locate_mnist'),
     _set('npz', 'your own arrays in an .npz file: --data_dir', '`data_dir`', f'{_SOURCES}.arrays', 'load', 'locate',
          reads=_OWN_FILES + _OWN_MASKS + _OWN_NUMBERS),
+    _set('plan', 'images at the sites of a federation, none of them here: --plan', 'the sites',
+         'tff_vision.federation.images', 'load', 'locate', limits=_AT_SITES),
     _generated('synthetic_chest', '3,700 generated chest films of 28x28 or 64x64 from 3 hospitals, normal or abnormal',
                'chest'),
     _generated('synthetic_chest:findings', 'the same films with 4 findings, multi-label', 'chest', 'load_findings'),

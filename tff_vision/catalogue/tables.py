@@ -82,7 +82,8 @@ _READS = ('flags of its own', lambda row: ', '.join(f'`{name}`' for name in row.
 
 # Column of the table of compatible aggregations, compressions and attacks -> the choices that the column stands for.
 _AGGREGATION_COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    'client-level DP': tuple(('privacy', name) for name in catalogue.with_trait('privacy', Trait.NOISES_SUM)),
+    'client-level DP': tuple(('privacy', name) for name in catalogue.with_trait('privacy', Trait.NOISES_SUM)
+                             if name != 'example_distributed'),
     'local DP': (('privacy', 'local_dp'),),
     'example-level DP': (('privacy', 'example_dp_sgd'),),
     'secure sums': tuple(('secure_sum', name) for name in catalogue.with_trait('secure_sum', Trait.HIDES_UPDATES)),

@@ -136,6 +136,11 @@ def _check_numbers(values):
       raise ValueError(f'aggregator={values["aggregator"]} with tolerated_fraction={fraction} says nothing with '
                        f'cohort_size={clients}: it takes more than twice the tolerated clients and two; raise '
                        'cohort_size or lower tolerated_fraction.')
+  if (values.get('select_best') is not None and values.get('privacy', 'none') != 'none'
+      and values.get('evaluation_noise_multiplier') is None):
+    raise ValueError(f'select_best={values["select_best"]} with privacy={values["privacy"]} needs '
+                     'evaluation_noise_multiplier, which example_dp_sgd reads: no noise would cover the validation '
+                     'examples.')
   if values.get('algorithm') == 'fedrep' and 'client_epochs' in values:
     head, epochs = values['fedrep_head_epochs'], values['client_epochs']
     if not 0 < (head or epochs - 1) < epochs:
@@ -147,8 +152,8 @@ def _refuse_mixing(values):
   """Refuses mixup where examples must be kept apart, or where the label of a mixed image would mean nothing."""
   if not (mixup := values.get('augment_mixup')):
     return
-  if values.get('privacy') == 'example_dp_sgd':
-    raise ValueError(f'augment_mixup={mixup:g} does not go with privacy=example_dp_sgd: it mixes examples with each '
+  if (privacy := values.get('privacy')) in ('example_dp_sgd', 'example_distributed'):
+    raise ValueError(f'augment_mixup={mixup:g} does not go with privacy={privacy}: it mixes examples with each '
                      'other, and the promise is to every example by itself.')
   if values.get('task') == 'embedding':
     raise ValueError(f'augment_mixup={mixup:g} does not go with task=embedding: a mixture of two images shows neither.')

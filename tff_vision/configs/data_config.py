@@ -39,6 +39,9 @@ class DataConfig:
   client_test_fraction: float = option.option(
       0.0, 'Share of its own training examples that each client is tested on instead, beside the test examples that '
       'the source has.')
+  client_validation_fraction: float = option.option(
+      0.0, 'Share of its own training examples that each client keeps for select_best instead, beside the validation '
+      'examples that the source has.')
   min_client_examples: int = option.option(
       1, 'dirichlet, quantity: no client has fewer training examples.', topic=_SCHEMES)
   classes_per_client: int = option.option(2, 'shards: a client has at most so many classes.', topic=_SCHEMES)
@@ -157,7 +160,8 @@ class DataConfig:
                       pachinko_fine_alpha=self.pachinko_fine_alpha)
     validate.non_negative(quantity_sigma=self.quantity_sigma, shift_rotation=self.shift_rotation,
                           shift_noise=self.shift_noise)
-    validate.fraction(client_test_fraction=self.client_test_fraction, shift_contrast=self.shift_contrast)
+    validate.fraction(client_test_fraction=self.client_test_fraction,
+                      client_validation_fraction=self.client_validation_fraction, shift_contrast=self.shift_contrast)
     if self.num_clients is not None:
       validate.positive(num_clients=self.num_clients)
     if self.held_out_clients is not None:

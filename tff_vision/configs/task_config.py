@@ -18,7 +18,7 @@ class TaskConfig:
       'whether two images show the same, grades with an order, a number, the class of each pixel, or a box for each '
       'object.')
   loss: Any = option.option(
-      None, 'Of classification and regression: what is minimised; unset is cross_entropy or huber',
+      None, 'Of classification and regression: what is minimised; unset is cross_entropy or huber.',
       own='package.module:attribute, a Keras loss or a function of labels and outputs')
   loss_option: tuple[str, ...] = option.option((), 'key=value for --loss, repeatable.')
   class_weights: tuple[float | str, ...] = option.option(

@@ -35,6 +35,7 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
   seed = seeds.derive(seed, 'data', 'partition')
   who = (ownership.natural if config.partition == 'natural' else ownership.partitioned)(pool, config, seed=seed)
   who = ownership.hold_out_examples(who, config.client_test_fraction, seed=seed)
+  who = ownership.keep_for_validation(who, config.client_validation_fraction, seed=seed)
   notes += who.notes
   trainers = _with_examples(_of_class(who.trainers, pool, config, notes), notes)
   preprocessing, preprocessing_notes = _preprocessing(pool, config)
@@ -45,6 +46,7 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
   notes += _nearly_black(pool, test.examples.x, notes)
   made = images.FederatedImages(
       name=config.dataset, spec=pool.spec, train=_clients(pool, trainers), test=test, unseen=unseen,
+      validation=_validation(pool, trainers),
       preprocessing=preprocessing, notes=(*notes, *preprocessing_notes),
       counted_classes=pool.counted_classes)
   return dataclasses.replace(made, fingerprint=fingerprint.of(made, pool.digest, [owner.train for owner in trainers]))
@@ -130,8 +132,24 @@ def _with_examples(trainers, notes):
   return kept
 
 
+def _validation(pool, trainers):
+  """Returns the validation examples of the clients, which are read when they are used; None: there are none."""
+  names = [owner.name for owner in trainers]
+  parts = [images.ArrayClients(pool.train, [owner.kept_for_validation for owner in trainers], names)]
+  if pool.validation is not None:
+    parts.append(images.ArrayClients(pool.validation, [owner.validation for owner in trainers], names))
+  found = images.JoinedClients(parts=parts)
+  if not any(found.num_examples(client) for client in range(len(names))):
+    return None
+  return _on_devices(found, trainers)
+
+
 def _clients(pool, trainers):
   clients = images.ArrayClients(pool.train, [owner.train for owner in trainers], [owner.name for owner in trainers])
+  return _on_devices(clients, trainers)
+
+
+def _on_devices(clients, trainers):
   if all(owner.device is None for owner in trainers):
     return clients
   return imaging_device.DeviceClients(clients, [owner.device for owner in trainers])
@@ -157,9 +175,8 @@ def _held_out(pool, owners, common=()):
   return images.HeldOut(examples=examples, clients=clients)
 
 
-def _refuse_other_range(pool, pixels, config):
+def _refuse_other_range(stored, pixels, config):
   """Refuses settings that take 0 as black and 1 or 255 as white, if the pixels have another black or white."""
-  stored = pool.stored
   if stored is None or (stored.black, stored.white) in ((0.0, 1.0), (0.0, 255.0)):
     return
   for name, value in (('preprocess', pixels), ('partition', config.partition)):
@@ -169,25 +186,42 @@ def _refuse_other_range(pool, pixels, config):
                        f'{found}: store its pixels as 0..1.')
 
 
-def _preprocessing(pool, config):
-  """Returns the source's own preprocessing, changed where the user chose something else, and notes.
+def chosen_preprocessing(own: images.Preprocessing, config: configs.DataConfig, *, shape: tuple[int, int, int],
+                         stored: images.StoredPixels | None) -> images.Preprocessing:
+  """Returns a source's own preprocessing, changed where the user chose something else.
+
+  Args:
+    own: The source's own.
+    shape: (height, width, channels) of its stored images.
+    stored: Their range of values; None: it is not known.
 
   Raises:
     ValueError: This preprocessing is not possible on the images.
   """
-  own = pool.preprocessing
   pixels = config.preprocess or own.pixels
-  _refuse_other_range(pool, pixels, config)
+  _refuse_other_range(stored, pixels, config)
   chosen = dataclasses.replace(
       own, pixels=pixels, channels=config.image_channels or own.channels, size=config.image_size or own.size,
       crop=(own.crop if config.crop is None else config.crop) or None,
       flip=own.flip if config.flip is None else config.flip,
       # Standardizing an image cancels any scale, but not the lower limit on its deviation, which is meant for 0..255.
       scale=1.0 if pixels in ('per_image', 'none') else own.scale)
+  preprocess.input_shape(chosen, shape)  # Raises if there is no such shape.
+  return chosen
+
+
+def has_constants(chosen: images.Preprocessing, shape: tuple[int, int, int]) -> bool:
+  """Returns whether the mean and deviation are known that `chosen` needs for stored images of this shape."""
+  *_, channels = preprocess.input_shape(chosen, shape)
+  return chosen.pixels != 'standardize' or len(chosen.mean) == channels == shape[-1]
+
+
+def _preprocessing(pool, config):
+  """Returns the preprocessing of a pool, with mean and deviation of its images if it needs them, and notes."""
+  chosen = chosen_preprocessing(pool.preprocessing, config, shape=pool.train.shape, stored=pool.stored)
   chosen = dataclasses.replace(chosen, augmentation=_augmentation(
       config, chosen, pool.spec.stored_pixels, pool.spec.dtype))
-  *_, channels = preprocess.input_shape(chosen, pool.train.shape)
-  if pixels != 'standardize' or len(own.mean) == channels == pool.train.shape[-1]:
+  if has_constants(chosen, pool.train.shape):
     return chosen, ()
   sample = pool.train.take(np.unique(np.linspace(0, len(pool.train) - 1, _MOMENTS_FROM).astype(np.int64)))
   raw = dataclasses.replace(chosen, pixels='raw', crop=None)

@@ -14,9 +14,8 @@ Arrays = tuple[np.ndarray, np.ndarray]
 
 
 def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Arrays] | None, name: str = 'arrays',
-                class_names: Sequence[str] | None = None,
-                preprocessing: images.Preprocessing | None = None, target: str | None = None
-                ) -> images.FederatedImages:
+                class_names: Sequence[str] | None = None, preprocessing: images.Preprocessing | None = None,
+                validation: Mapping[str, Arrays] | None = None, target: str | None = None) -> images.FederatedImages:
   """Returns the arrays of clients as federated images.
 
   Args:
@@ -28,6 +27,7 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
     name: The name of the data set in reports.
     class_names: One name for each class or finding; by default their numbers.
     preprocessing: How stored pixels become model input; by default uint8 is scaled to 0..1.
+    validation: Client id -> (x, y), by which `select_best` chooses a model; None: there are none.
     target: The name of what is measured, if y are numbers [n] for task=regression.
 
   Raises:
@@ -44,15 +44,20 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
     parts = {str(client): _examples(given, f'test of client {client}', target) for client, given in test.items()}
   else:
     parts = {'': _examples(test, 'test', target)}
-  if strangers := sorted(set(parts) - set(loaded) - {''}):
-    raise ValueError(f'test has examples of {", ".join(strangers)}, which are no clients.')
+  chosen_by = {str(client): _examples(given, f'validation of client {client}', target)
+               for client, given in (validation or {}).items()}
+  for what, held in (('test', parts), ('validation', chosen_by)):
+    if strangers := sorted(set(held) - set(loaded) - {''}):
+      raise ValueError(f'{what} has examples of {", ".join(strangers)}, which are no clients.')
   first = next(iter(loaded.values()))
-  for where, examples in (*loaded.items(), *((f'test {name}'.rstrip(), part) for name, part in parts.items())):
+  for where, examples in (*loaded.items(), *((f'test {name}'.rstrip(), part) for name, part in parts.items()),
+                          *((f'validation {name}', part) for name, part in chosen_by.items())):
     if (examples.x.shape[1:], examples.x.dtype, examples.y.ndim) != (first.x.shape[1:], first.x.dtype, first.y.ndim):
       raise ValueError(f'{where} has images {list(examples.x.shape[1:])} of {examples.x.dtype} with labels of '
                        f'{examples.y.ndim} dimension(s), the first client {list(first.x.shape[1:])} of {first.x.dtype} '
                        f'with {first.y.ndim}.')
-  names = (target,) if target is not None else _class_names(class_names, [*loaded.values(), *parts.values()])
+  names = (target,) if target is not None else _class_names(
+      class_names, [*loaded.values(), *parts.values(), *chosen_by.values()])
   pooled = _joined(loaded.values())
   bounds = np.cumsum([0, *(len(examples) for examples in loaded.values())])
   spec = images.ImageSpec.of(first, names)
@@ -65,7 +70,8 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
       name=name, spec=spec, train=images.ArrayClients(pooled, own, list(loaded)),
       test=images.HeldOut(examples=held_out, clients=[positions.get(client, np.zeros(0, np.int64))
                                                       for client in loaded]),
-      preprocessing=preprocessing or images.Preprocessing(), counted_classes=class_names is None)
+      preprocessing=preprocessing or images.Preprocessing(), counted_classes=class_names is None,
+      validation=_by_client(chosen_by, list(loaded), spec) if chosen_by else None)
   digest = arrays.digest_of({'x': pooled.x, 'y': pooled.y})
   return dataclasses.replace(made, fingerprint=fingerprint.of(made, digest, own))
 
@@ -87,6 +93,14 @@ def from_client_data(train: Any, test: Any, *, image: str = 'pixels', label: str
   read = lambda data: {client: _read(data.create_tf_dataset_for_client(client), image, label)
                        for client in data.client_ids}
   return from_arrays(read(train), test=read(test), name=name, class_names=class_names, preprocessing=preprocessing)
+
+
+def _by_client(parts, names, spec):
+  """Returns the examples of each of the clients called `names`, some of which may have none."""
+  own = [parts.get(name, spec.no_examples()) for name in names]
+  bounds = np.cumsum([0, *map(len, own)])
+  return images.ArrayClients(_joined(own), [np.arange(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)],
+                             names)
 
 
 def _read(dataset, image, label):

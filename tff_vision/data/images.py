@@ -38,6 +38,16 @@ class ClientImages(abc.ABC):
   def examples(self, client: int) -> Examples:
     """Loads the examples of one client."""
 
+  @property
+  def here(self) -> bool:
+    """Whether this machine has the examples; otherwise `examples` and perhaps `num_examples` raise ValueError."""
+    return True
+
+  @property
+  def sharing_sites(self) -> Mapping[str, Sequence[int]]:
+    """The sites that share their own numbers: name -> its clients; empty where sums over all clients alone are told."""
+    return {}
+
   def __len__(self) -> int:
     return len(self.client_ids)
 
@@ -81,8 +91,33 @@ class CountedClients(ClientImages):
   def num_examples(self, client: int) -> int:
     return self.counts[client]
 
+  @property
+  def here(self) -> bool:
+    return self.copies.here
+
+  @property
+  def sharing_sites(self) -> Mapping[str, Sequence[int]]:
+    return self.copies.sharing_sites
+
   def examples(self, client: int) -> Examples:
     return self.copies.examples(client)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class JoinedClients(ClientImages):
+  """Clients each of which has the examples that it has in all parts; the parts have the same clients."""
+  parts: Sequence[ClientImages]
+
+  @property
+  def client_ids(self) -> Sequence[str]:
+    return self.parts[0].client_ids
+
+  def num_examples(self, client: int) -> int:
+    return sum(part.num_examples(client) for part in self.parts)
+
+  def examples(self, client: int) -> Examples:
+    found = [part.examples(client) for part in self.parts]
+    return Examples(np.concatenate([one.x for one in found]), np.concatenate([one.y for one in found]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -155,6 +190,8 @@ class FederatedImages:
     test: The global test set; `test.clients[i]` are the positions that belong to training client i. None, or without
       examples, if this machine has no test examples.
     unseen: Test examples of clients that never train, or None.
+    validation: Examples of the clients of `train`, in the same order, by which a model is chosen; None: there are none
+      here.
     class_names: The class names of `spec`.
     preprocessing: How stored pixels become the model's input.
     fingerprint: Digests that distinguish this data from any other; the keys say what each digest is of.
@@ -168,6 +205,7 @@ class FederatedImages:
   spec: ImageSpec = None  # type: ignore[assignment]  # Set in `__post_init__`.
   test: HeldOut = None  # type: ignore[assignment]
   unseen: HeldOut | None = None
+  validation: ClientImages | None = None
   class_names: Sequence[str] = ()
   preprocessing: Preprocessing = Preprocessing()
   fingerprint: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -197,6 +235,8 @@ class FederatedImages:
     if self.test is None:
       nobodys = np.zeros(0, np.int64)
       object.__setattr__(self, 'test', HeldOut(examples=self.spec.no_examples(), clients=[nobodys] * len(self.train)))
+    if self.validation is not None and list(self.validation.client_ids) != list(self.train.client_ids):
+      raise ValueError(f'dataset {self.name}: its validation examples are not of its clients.')
     for what, held_out in (('test', self.test), ('unseen', self.unseen)):
       if held_out is not None and (found := self.spec.difference(held_out.examples)):
         raise ValueError(f'dataset {self.name}: the {what} images have {found} as the spec of the data set says.')

@@ -134,7 +134,8 @@ def clients(report: Mapping[str, Any], images: images_lib.FederatedImages, evalu
       zip(images.train.client_ids, images.test.clients, costs, strict=True)):
     own = images_lib.HeldOut(examples=images.test.examples.take(positions), clients=())
     measured = evaluator.evaluate(own)['evaluation'] if len(positions) else {}
-    size = {'training_images': images.train.num_examples(client)} if released.client_sizes_are_public(report) else {}
+    is_told = images.train.here and released.client_sizes_are_public(report)
+    size = {'training_images': images.train.num_examples(client)} if is_told else {}
     found.append({'client': str(name), **size, 'test_images': len(positions),
                   **{metric: measured.get(metric) for metric in client_metrics(report)},
                   **_by_finding(report, measured)}

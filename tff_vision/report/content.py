@@ -67,6 +67,25 @@ def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: pl
   final = outcome.evaluated or evaluator.evaluate(task.images.test)
   train_seconds = sum(record['seconds'] for record in outcome.history)
   images = task.images
+  return {
+      **described(config, task, evaluator.model),
+      **final,
+      'where_it_is_wrong': evaluator.mistakes(task.images.test),
+      'unseen': evaluator.evaluate(images.unseen) if images.unseen is not None else None,
+      'privacy': plan.final_ledger(len(outcome.history)).to_json(),
+      'rounds': len(outcome.history),
+      'seconds': clock.seconds(outcome),
+      'examples_per_second': _examples_per_second(outcome.history, train_seconds),
+      'peak_rss_mb': _peak_rss_mb(worker_pids),
+      'export_parity': parity,
+      'environment': environment(),
+      'history': list(outcome.history),
+  }
+
+
+def described(config: configs.ExperimentConfig, task: tasks.Task, model: Any) -> dict[str, Any]:
+  """Returns what a report holds before anything is trained: `config`, `dataset`, `augmentation`, `task`, `model`."""
+  images = task.images
   varied = images.preprocessing.augmentation.words()
   return {
       'config': configs.readable(config),
@@ -77,19 +96,7 @@ def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: pl
           'image_shape': list(images.spec.shape), 'notes': list(images.notes)},
       **({'augmentation': '; '.join(varied)} if varied else {}),
       'task': declared.section(task.objective),
-      'model': _model(config, task, evaluator.model),
-      **final,
-      'where_it_is_wrong': evaluator.mistakes(task.images.test),
-      'unseen': evaluator.evaluate(images.unseen) if images.unseen is not None else None,
-      'privacy': plan.final_ledger(len(outcome.history)).to_json(),
-      'rounds': len(outcome.history),
-      'seconds': clock.seconds(outcome),
-      'examples_per_second': _examples_per_second(outcome.history, train_seconds),
-      'peak_rss_mb': _peak_rss_mb(worker_pids),
-      'export_parity': parity,
-      'environment': _environment(),
-      'history': list(outcome.history),
-  }
+      'model': _model(config, task, model)}
 
 
 def _model(config, task, model):
@@ -120,7 +127,8 @@ def _peak_rss_mb(worker_pids):
   return peak
 
 
-def _environment() -> Mapping[str, Any]:
+def environment() -> Mapping[str, Any]:
+  """Returns the versions and the machine."""
   names = ('tensorflow', 'tensorflow-federated', 'numpy', 'dp-accounting')
   return {'python': platform.python_version(), 'platform': platform.platform(), 'cores': os.cpu_count(),
           **{name: importlib.metadata.version(name) for name in names}}

@@ -130,10 +130,25 @@ _ROUND = {
     '/faults': 'calls to workers that failed', '/faults[]/worker': 'name of the worker',
     '/faults[]/clients': 'numbers of the clients that dropped out; empty if the call was repeated with success',
     '/faults[]/reason': 'what was seen',
+    '/validation': 'in rounds of evaluation, where the clients\' validation examples are evaluated: the metrics, and',
+    '/validation/examples': 'their number', '/validation/*': 'as in `evaluation` and `federated`',
+    '/evaluation_faults': 'calls to workers that failed in the evaluation, as `faults`',
     '/unmoved': 'the model did not change since the evaluation before',
     '/personal/own_mean': 'own models: mean over clients', '/personal/own_percentile_10': 'own models: 10th percentile',
     '/personal/shared_mean': 'the shared model on the same images: mean',
     '/personal/gaining': 'share of clients whose own model does better',
+}
+
+_FEDERATED = {
+    '': 'with a plan: results on the test examples of all sites, from sums over them',
+    '/examples': 'number of test examples', '/evaluation': 'the metrics, as `evaluation`',
+    '/evaluation/*': 'as in `evaluation`',
+    '/auc_error_bound': 'largest error of an area under the curve, which is taken from a histogram',
+    '/confusion': 'rows: the class; columns: the answer; of findings, one matrix each',
+    '/calibration_error': 'expected calibration error, 15 bins',
+    '/calibration': 'each bin: number of examples, mean probability, share of right answers',
+    '/calibration/*': 'the same', '/sites': 'the same of each site, where the plan says that sites share it',
+    '/sites/*': 'of one site',
 }
 
 
@@ -162,6 +177,11 @@ KEYS: Mapping[str, str] = {
     **_under('unseen/evaluation', _EVALUATION),
     **_under('unseen/per_client', _PER_CLIENT | _ACCURACIES),
     'unseen/roc/*': 'as `roc`',
+    **_under('federated', _FEDERATED),
+    **_under('evaluation_privacy', _LEDGER | {
+        '': 'with `--evaluation_noise_multiplier`: the ledger of held-out examples'}),
+    'selection/metric': 'with `--select_best`: its metric', 'selection/round': 'the round whose model is kept',
+    'selection/stopped_early': 'whether `--patience` ended the run',
     'detection_by_class[]/*': 'detection: boxes in the test set and average precisions of each class',
     'detection_by_client[]/*': 'detection: the same within the test images of each client',
     'personal': 'clients\' own models beside the shared one (how-to/personal.md), or null',

@@ -4,6 +4,7 @@ The page loads nothing (a content security policy forbids it) and runs no script
 from the same mapping as report.json.
 """
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
@@ -30,9 +31,23 @@ from tff_vision.report import (
 from tff_vision.report import number_format as numbers
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Live:
+  """The state of a run that is not finished.
+
+  Attributes:
+    state: `training` or `stopped`.
+    done: The rounds that are finished.
+    rounds: The rounds that were planned.
+  """
+  state: str
+  done: int
+  rounds: int
+
+
 def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.FederatedImages | None, *,
                pictures: Mapping[str, bytes] = MappingProxyType({}),
-               anomalies: Sequence[anomalies_lib.Shown] = ()) -> None:
+               anomalies: Sequence[anomalies_lib.Shown] = (), live: Live | None = None) -> None:
   """Writes report.html; an existing page is replaced atomically.
 
   Args:
@@ -42,19 +57,22 @@ def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.Fede
       used if the report says that training data are shown; None leaves all of it out.
     pictures: Further PNG pictures, by caption.
     anomalies: Test images with their reconstructions, also used only if training data are shown.
+    live: The state of a run that is not finished; the page then loads itself again and again. None: it is finished.
   """
-  pages.write(path, _render(report, images, pictures, anomalies))
+  pages.write(path, _render(report, images, pictures, anomalies, live))
 
 
 def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures: Mapping[str, bytes],
-            anomalies: Sequence[anomalies_lib.Shown]) -> str:
+            anomalies: Sequence[anomalies_lib.Shown], live: Live | None = None) -> str:
   history = [entry for entry in report.get('history') or () if numbers.is_finite(entry.get('round'))]
   dataset = tables.part(report, 'dataset')
-  shown = images if images is not None and len(images.train) and released.training_data_shown(report) else None
+  is_shown = images is not None and len(images.train) and images.train.here and released.training_data_shown(report)
+  shown = images if is_shown else None
   mix = partition.class_mix(shown) if shown else None
   who = clients.of(report, images)
   return pages.render('report.html.j2', dict(
       name=str(dataset.get('name', 'images')),
+      live=live,
       origin=tables.part(report, 'origin'),
       notes=(*(report.get('warnings') or ()), *(dataset.get('notes') or ())),
       tiles=tables.tiles(report, images and partition.commonest_share(images)),

@@ -108,6 +108,9 @@ def _pool(found, root, config, class_names=None):
   glances = [glances[place] for place in kept]
   class_names_are_counted = class_names is None
   masks = None
+  if found.masks is None and config.ignore_index is not None:
+    raise ValueError(f'ignore_index={config.ignore_index} is a value of masks, and {root} holds none: masks lie in a '
+                     'folder masks beside images.')
   if found.numbers is not None:
     y, class_names, notes = found.numbers[kept], (config.target,), []
   elif found.masks is None:
@@ -125,13 +128,16 @@ def _pool(found, root, config, class_names=None):
     more = map(images.Counted, [*client_notes, *naming.alike(names, 'Clients')])
     owners, notes = np.array(names), [*notes, *more]
   by = y if masks is None else labels_lib.rarest(masks.tags)
-  is_train, is_test, split_notes = _split(splits, by, owners, paths, config)
+  is_train, is_test, is_validation, split_notes = _split(splits, by, owners, paths, config)
   notes += [*split_notes, *_copies(glances, is_train, is_test)]
-  parts = [files.FileExamples(paths[mine], y[mine], shape, stored) for mine in (is_train, is_test)]
+  used = (is_train, is_test, is_validation)
+  parts = [files.FileExamples(paths[mine], y[mine], shape, stored) for mine in used]
   if masks is not None:
     parts = [mask_files.MaskedExamples(part, masks, np.flatnonzero(mine))
-             for part, mine in zip(parts, (is_train, is_test), strict=True)]
+             for part, mine in zip(parts, used, strict=True)]
   return pool.Pool(train=parts[0], test=parts[1], class_names=class_names,
+                   validation=parts[2] if is_validation.any() else None,
+                   validation_owners=None if owners is None else owners[is_validation],
                    train_owners=None if owners is None else owners[is_train],
                    test_owners=None if owners is None else owners[is_test],
                    stored=stored, digest=_digest(paths, glances, labels, root), notes=tuple(notes),
@@ -163,7 +169,7 @@ def _labelled(labels, separator, config, class_names):
 
 
 def _split(splits, y, owners, paths, config):
-  """Returns which images are for training and which are for testing, and notes.
+  """Returns which images are for training, for testing and for validation, and notes.
 
   Raises:
     ValueError: One file is used for both.
@@ -175,7 +181,8 @@ def _split(splits, y, owners, paths, config):
     if y.dtype == np.float32 and y.ndim == 1:
       classes = numbers.strata(y)
     is_test = heldout.stratified(classes, config.test_fraction, owners, file)
-    return ~is_test, is_test, [images.Counted(heldout.note(is_test, config.test_fraction, owners))]
+    nothing = np.zeros_like(is_test)
+    return ~is_test, is_test, nothing, [images.Counted(heldout.note(is_test, config.test_fraction, owners))]
   is_train = splits == 'train'
   test_split = 'test' if 'test' in splits else 'val'
   is_test = splits == test_split
@@ -183,9 +190,10 @@ def _split(splits, y, owners, paths, config):
   for path, own in zip(paths[is_test], file[is_test], strict=True):
     if own in trained:
       raise ValueError(f'{path} is for tests and the same file as {trained[own]}, which is trained on.')
-  unused = int((~is_train & ~is_test).sum())
-  return is_train, is_test, [
-      f'{unused} images of the split val are not used, since there is a test split.'] if unused else []
+  is_validation = ~is_train & ~is_test
+  return is_train, is_test, is_validation, [
+      f'{is_validation.sum()} images of the split val are used by select_best only, since there is a test split.'
+  ] if is_validation.any() else []
 
 
 def _copies(glances, is_train, is_test):

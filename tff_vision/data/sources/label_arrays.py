@@ -11,10 +11,13 @@ def classes(y: np.ndarray, what: str, ignored: int | None = None) -> np.ndarray:
   """Returns labels in the form that `images.Examples` requires.
 
   Raises:
-    ValueError: They are neither class numbers, nor findings of 0 and 1, nor masks of class numbers.
+    ValueError: They are neither class numbers, nor findings of 0 and 1, nor masks of class numbers; or only `ignored`
+      says that they are masks.
   """
   if y.ndim in (3, 4) and (y.ndim == 3 or y.shape[3] == 1):
     return masks(y.reshape(y.shape[:3]), what, ignored)
+  if ignored is not None:
+    raise ValueError(f'ignore_index={ignored} is a value of masks, [n, height, width], and {what} is {list(y.shape)}.')
   if y.ndim == 2 and y.shape[1] == 1:
     y = y[:, 0]
   if y.ndim == 2 and np.isin(y, (0, 1)).all():

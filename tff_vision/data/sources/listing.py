@@ -31,6 +31,7 @@ class Listing:
     labels: The class of each file, or its findings with `separator` between them.
     clients: The client of each file; None if not given.
     splits: `train`, `test` or `val`; None if not given.
+    patients: The patient of each file; None if they are not given.
     separator: The text between findings; None: it is not known whether there are findings.
     numbers: The number of each file, if labels are numbers.
     masks: The mask of each image, '' if it has none; None: images have no masks.
@@ -40,6 +41,7 @@ class Listing:
   labels: Sequence[str]
   clients: Sequence[str | None]
   splits: Sequence[str | None]
+  patients: Sequence[str] | None = None
   separator: str | None = None
   numbers: np.ndarray | None = None
   masks: Sequence[str] | None = None

@@ -1,4 +1,4 @@
-"""Reads a table of image files: path,label[,client][,split], columns of 0 and 1 for findings, or one of numbers."""
+"""Reads a table of image files: path,label[,client][,split][,patient], columns of 0 and 1, or one of numbers."""
 
 import codecs
 import csv
@@ -11,7 +11,7 @@ from tff_vision.data.sources import listing
 from tff_vision.data.sources import numbers as numbers_lib
 
 NAME = 'manifest.csv'
-_READ = ('path', 'label', 'client', 'split')
+_READ = ('path', 'label', 'client', 'split', 'patient')
 _BETWEEN = '\x1f'
 _YES, _NO = {'1', '1.0', 'true', 'yes'}, {'0', '0.0', 'false', 'no'}
 
@@ -69,6 +69,7 @@ def read(path: pathlib.Path, target: str | None = None) -> listing.Listing:
   return listing.Listing(
       paths=files, labels=labels, clients=[row.get('client') for row in table],
       splits=[listing.split_of(row['split']) if 'split' in columns else None for row in table],
+      patients=[row['patient'] for row in table] if 'patient' in columns else None,
       separator=_BETWEEN if findings else None, notes=notes)
 
 

@@ -17,9 +17,11 @@ class Pool:
   Attributes:
     train: Examples for training.
     test: Examples for evaluation.
+    validation: Examples to choose a model by; None: the source sets none apart.
     class_names: One name for each class number (or finding).
     train_owners: [len(train)] of str, the natural client of each example; None if the source has none.
     test_owners: The same for `test`.
+    validation_owners: The same for `validation`.
     strangers: Whether the owners in `test` are different clients from those in `train`, even if they have equal names.
     unseen_clients: How many of the owners are held-out clients, which never train, unless the user gives a number.
     coarse_labels: [len(train)] int32, the superclass of each example, for the Pachinko partition.
@@ -36,6 +38,8 @@ class Pool:
   class_names: Sequence[str]
   train_owners: np.ndarray | None = None
   test_owners: np.ndarray | None = None
+  validation: images.ExamplePool | None = None
+  validation_owners: np.ndarray | None = None
   strangers: bool = False
   unseen_clients: int = 0
   coarse_labels: np.ndarray | None = None
