@@ -8,7 +8,7 @@ from tff_vision.objectives import metric as metric_lib
 
 Metric = metric_lib.Metric
 # For older reports that do not name the task: the metrics of all tasks.
-_ANY = tuple({one.name: one for metrics in objectives.METRICS.values() for one in metrics}.values())
+_ANY = metric_lib.first_of_each([one for metrics in objectives.METRICS.values() for one in metrics])
 LOSS = metric_lib.LOSS.name
 USUAL = objectives.classification.LEADING  # Also for such older reports.
 _OF_SHARES = ('accuracy', '_rate')
