@@ -5,6 +5,7 @@ from the same mapping as report.json.
 """
 
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -28,6 +29,8 @@ from tff_vision.report import (
 )
 from tff_vision.report import number_format as numbers
 
+_FILES = {'model_card.md': 'model card', 'logdir': 'TensorBoard events', 'metrics.csv': 'metrics.csv'}
+
 
 def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.FederatedImages | None, *,
                pictures: Mapping[str, bytes] = MappingProxyType({}),
@@ -42,11 +45,19 @@ def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.Fede
     pictures: Further PNG pictures, by caption.
     anomalies: Test images with their reconstructions, also used only if training data are shown.
   """
-  pages.write(path, _render(report, images, pictures, anomalies))
+  pages.write(path, _render(report, images, pictures, anomalies, _links(pathlib.Path(path).parent)))
+
+
+def _links(folder):
+  """Returns the files of a run beside its page that a reader may want, each with its name."""
+  if not (folder / 'config.json').exists():
+    return ()
+  found = [(name, words) for name, words in _FILES.items() if (folder / name).exists()]
+  return (('report.json', 'report.json'), *found)
 
 
 def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures: Mapping[str, bytes],
-            anomalies: Sequence[anomalies_lib.Shown]) -> str:
+            anomalies: Sequence[anomalies_lib.Shown], links: Sequence[tuple[str, str]]) -> str:
   history = [entry for entry in report.get('history') or () if numbers.is_finite(entry.get('round'))]
   dataset = tables.part(report, 'dataset')
   shown = images if images is not None and len(images.train) and released.training_data_shown(report) else None
@@ -55,6 +66,7 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
   return pages.render('report.html.j2', dict(
       name=str(dataset.get('name', 'images')),
       origin=tables.part(report, 'origin'),
+      links=links,
       notes=(*(report.get('warnings') or ()), *(dataset.get('notes') or ())),
       tiles=tables.tiles(report, images and partition.commonest_share(images)),
       privacy_tile=tables.privacy_tile(report),
