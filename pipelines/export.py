@@ -7,7 +7,8 @@
 
 Preprocessing is inside: models take images as they are stored, in batches of any size; the SavedModel also takes the
 content of image files. Starting TensorFlow Serving on it, and TFLite: docs/how-to/deployment.md. The activation ranges
-of tflite_int8 are measured on the run's test images, or on yours in --calibration_dir: they leave with the file.
+of tflite_int8 are measured on the run's test images, or on yours in --calibration_dir: they leave with the file. What
+--format=onnx needs is an optional install, requirements-onnx.txt. --format=hub makes a folder to upload to a model hub.
 """
 
 import pathlib

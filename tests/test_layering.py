@@ -15,7 +15,7 @@ ALLOWED = {
     # What stands in the catalogue is loaded by name, where it is used.
     'catalogue': set(), 'configs': {'catalogue', 'plugins'}, 'values': {'configs'},
     'secret_files': set(), 'seeds': set(), 'description': set(), 'plugins': {'description'}, 'told': set(),
-    'protocols': set(), 'progress': set(),
+    'protocols': set(), 'progress': set(), 'trackers': set(),
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'accounting': set(), 'runtime': {'data'},
     'diagnosis': {'runtime'},
     'participation': {'accounting'}, 'privacy': {'accounting', 'participation', 'secure', 'models'},
@@ -29,7 +29,7 @@ ALLOWED = {
     'audit': {'accounting', 'participation', 'privacy', 'secure', 'client_state', 'learning', 'tasks', 'data'},
     'assembly': {'runtime', 'audit', 'learning', 'tasks', 'aggregation', 'privacy', 'data', 'client_state'},
     'experiment': {'assembly', 'audit', 'program', 'report', 'export', 'runtime', 'learning', 'tasks', 'aggregation',
-                   'privacy', 'accounting', 'data', 'objectives', 'client_state'},
+                   'privacy', 'accounting', 'data', 'objectives', 'client_state', 'trackers'},
     'testing': {'experiment', 'program', 'runtime', 'learning', 'tasks', 'models', 'data',
                 'objectives'},
     'studies': {'experiment', 'accounting', 'program', 'report', 'runtime', 'learning', 'tasks', 'data', 'models',

@@ -27,6 +27,7 @@ from tff_vision.export import keras_export, model_card
 from tff_vision.learning import evaluation
 from tff_vision.program import checkpoints, final_state, released, run_directory
 from tff_vision.report import figures
+from tff_vision.report import page as page_lib
 from tff_vision.runtime.driver import runtimes
 
 RELEASED = (r'config\.json', r'metrics\.csv', r'report\.json', r'report\.html', 'logdir', 'export',
@@ -252,7 +253,7 @@ def test_a_finished_run_under_a_promise_leaves_what_the_promise_covers(name, dat
   assert header <= {'round_num', *ROUND, *noised}
   seen = events(folder / 'logdir')
   assert all(event.wall_time == 0 for event in seen) and {event.step for event in seen} == {0, 1, 2}
-  assert {value.tag.split('/')[0] for event in seen for value in event.summary.value} <= {*ROUND, *noised}
+  assert {value.tag.split('/')[0] for event in seen for value in event.summary.value} <= {*ROUND, *noised, '_hparams_'}
 
   page = (folder / 'report.html').read_text()
   links = re.findall('href="(.*?)"', page)
@@ -289,6 +290,37 @@ def test_a_hidden_sum_alone_keeps_what_single_clients_hold(data, tmp_path):
   report = json.loads((folder / 'report.json').read_text())
   assert report['dataset']['num_train_examples'] == 40, 'the sum of what was hidden is told'
   assert not report['dataset']['notes'], 'and no note on single clients'
+
+
+@pytest.mark.parametrize('name', ['client_gaussian', 'example_dp_sgd', 'distributed_gaussian', 'masks'])
+def test_a_page_of_a_run_under_way_shows_what_the_report_may_show(name, data, tmp_path, monkeypatch):
+  shown, write = [], page_lib.write_html
+
+  def keep(path, report, images, **options):
+    shown.append((report, images))
+    write(path, report, images, **options)
+
+  monkeypatch.setattr(page_lib, 'write_html', keep)
+  folder, config = tmp_path / 'run', configured(data, name, rounds=4, rounds_per_evaluation=1)
+  assert experiment.run(config, configs.LaunchConfig(run_dir=str(folder), stop_after=3)).report is None
+  covered = {*ROUND, 'noised'} if name != 'masks' else {
+      *ROUND, 'seconds', 'cohort_size', 'examples', 'train', 'traffic', 'evaluation_seconds', 'unmoved'}
+  # Without exact times, which rounds are drawn follows from the settings; the last page is that of the stop.
+  assert len(shown) >= 2 if name == 'masks' else [report['rounds'] for report, _ in shown] == [1, 2, 3, 3]
+  for report, images in shown:
+    assert images is None and not report['training_data_shown'] and not report['seconds']
+    assert set(report) <= SUMMARY - {'export_parity', 'personal', 'warnings'}
+    counted = {'num_train_examples'} if name in ('masks', 'example_dp_sgd') else set()
+    assert set(report['dataset']) <= DATASET | counted
+    assert not report['dataset']['notes'] and [record['round'] for record in report['history']] == list(
+        range(1, report['rounds'] + 1))
+    assert all(set(record) <= covered for record in report['history'])
+  with np.load(data) as held:
+    assert all(image.tobytes() not in (folder / 'report.html').read_bytes() for image in held['x'])
+  assert 'Stopped: round' in (folder / 'report.html').read_text() and not (folder / 'tracking').exists()
+  if name != 'masks':
+    assert {value.tag.split('/')[0] for event in events(folder / 'logdir') for value in event.summary.value} <= {
+        *ROUND, 'noised', '_hparams_'}
 
 
 class Attacker:

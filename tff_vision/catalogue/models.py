@@ -50,4 +50,7 @@ FORMATS = Kind.of('format', (
     Row('tflite', 'TFLite, float32', loads=f'{_FORMATS}:tflite_float'),
     Row('tflite_int8', 'TFLite with 8-bit weights and activations; input and output are float32',
         loads=f'{_FORMATS}:tflite_int8'),
+    Row('onnx', 'ONNX, float32, for ONNX Runtime and others; an optional install', loads=f'{_FORMATS}:onnx'),
+    Row('hub', 'a folder as model hubs expect it: Keras model, card with a header, meaning of the outputs',
+        loads=f'{_FORMATS}:for_hub'),
 ))

@@ -6,6 +6,7 @@ the only description of a field are in its definition, where `flags/` reads them
 
 import dataclasses
 import json
+import pathlib
 import typing
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -115,17 +116,36 @@ class LaunchConfig:
   """Where a run's files go; the result does not depend on it."""
   run_dir: str | None = option.option(
       None, 'Folder of the run; unset makes one below runs/, of data set, algorithm and time.')
-  resume: bool = option.option(
-      False, 'Continue the run in run_dir; flags not given are taken from it.')
+  resume: bool | str = option.option(
+      False, 'Continue the run in run_dir; flags not given are taken from it. --resume=auto begins one where there is '
+      'none, so that a batch system can repeat a command.')
+  stop_after: int | None = option.option(
+      None, 'Stop after this round, with everything saved; the run goes on with --resume.')
   json: str | None = option.option(None, 'File that also receives the numbers, as JSON.', topic='Output')
   keep_secrets: bool = option.option(
       False, 'Do not wipe run_dir/secret (checkpoints, journal, clients\' states) when a run under a promise ends.')
   show_training_data: bool = option.option(
       False, 'Training images and class mix in the report of a run under a promise, which does not cover them.')
 
+  tracker: str = option.option('none', 'Where else rounds and results go.')
+  tracker_dir: str | None = option.option(
+      None, 'mlflow, wandb: folder for what is not sent to a server; unset is run_dir/tracking.')
+
   def __post_init__(self):
+    if self.resume not in (True, False, 'auto'):
+      raise ValueError(f'resume must be true, false or auto, found {self.resume!r}.')
     if self.resume and self.run_dir is None:
       raise ValueError('resume needs run_dir, the folder of the run to continue.')
+    if self.stop_after is not None:
+      validate.positive(stop_after=self.stop_after)
+    option.check_choices(self)
+    compatibility.check(self)
+
+  def settled(self) -> 'LaunchConfig':
+    """Returns the same with `resume` True or False: `auto` means True if run_dir holds a run."""
+    if self.resume != 'auto':
+      return self
+    return dataclasses.replace(self, resume=pathlib.Path(str(self.run_dir), 'config.json').exists())
 
 
 # Settings that train well on image files of unknown kind and size; they replace the defaults for small grey images.
@@ -151,6 +171,14 @@ def fitting(config: ExperimentConfig, given: Collection[str]) -> ExperimentConfi
   if config.client.client_optimizer != 'sgd':
     made.pop('client', None)
   return dataclasses.replace(config, **made)
+
+
+def with_fewer_clients(config: ExperimentConfig) -> ExperimentConfig:
+  """Returns `config` with a cohort of all clients, if `num_clients` is smaller than its cohort."""
+  clients = config.data.num_clients
+  if clients is None or clients >= config.cohort.cohort_size:
+    return config
+  return dataclasses.replace(config, cohort=dataclasses.replace(config.cohort, cohort_size=clients))
 
 
 def sections(kind: type = ExperimentConfig) -> Mapping[str, type]:

@@ -75,7 +75,8 @@ class RunResult:
     """Writes the model for deployment, with a model card.
 
     Args:
-      formats: Some of `keras`, `saved_model`, `tflite`, `tflite_int8`; if none is given: the first three.
+      formats: Some of `keras`, `saved_model`, `tflite`, `tflite_int8`, `onnx`, `hub`; if none is given: the first
+        three.
       folder: The folder to create; None: `deployment` in the run's folder.
       calibration_dir: A folder of image files on which tflite_int8 measures the ranges of activations; None: the test
         images.
@@ -92,6 +93,7 @@ class RunResult:
       validate.one_of(formats_lib.FORMATS, format=name)
     if calibration_dir is not None and 'tflite_int8' not in chosen:
       raise ValueError(f'calibration_dir={str(calibration_dir)!r} is read by the format tflite_int8 only.')
+    formats_lib.check(chosen)
     self._finished()
     target = pathlib.Path(folder) if folder is not None else self.directory.path / 'deployment'
     if target.exists():

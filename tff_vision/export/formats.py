@@ -1,6 +1,7 @@
 """Exports a finished run in deployment formats; each file is compared with the federated state.
 
-    keras/model.keras  saved_model/1/  tflite/model.tflite  tflite_int8/model.tflite  model.json  model_card.{md,json}
+    keras/model.keras  saved_model/1/  tflite/model.tflite  tflite_int8/model.tflite  onnx/model.onnx  hub/
+    model.json  model_card.{md,json}
 
 `saved_model/1` follows the layout of TensorFlow Serving, where a model's folder holds one folder for each version.
 """
@@ -19,9 +20,11 @@ import tensorflow_federated as tff
 
 from tff_vision import catalogue, tasks
 from tff_vision.data import images, preprocess
-from tff_vision.export import keras_export, model_card, serving, tflite
+from tff_vision.export import hub, keras_export, model_card, onnx_file, serving, tflite
 from tff_vision.learning import evaluation
 from tff_vision.program import json_file
+
+_HUB = 'hub'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,7 @@ def deploy(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folde
     RuntimeError: A float format's outputs differ by more than 1e-3 of their scale.
     ValueError: The model cannot be converted to a format, or the folder cannot be made.
   """
+  check(formats)
   model = task.keras_model()
   weights.assign_weights_to(model)
   evaluator = evaluation.Evaluator(model, preprocessing=task.images.preprocessing, objective=task.objective)
@@ -88,7 +92,19 @@ def deploy(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folde
     json_file.write(part / 'model.json', facts)
     card = model_card.describe(report, task, evaluator, found, about=about)
     model_card.write(part, card)
+    if _HUB in formats:
+      hub.write_card(part / _HUB, card, (part / 'model_card.md').read_text(), facts)
   return card
+
+
+def check(formats: Sequence[str]) -> None:
+  """Refuses a format that needs packages which are not installed.
+
+  Raises:
+    ValueError: With the command that installs them.
+  """
+  if 'onnx' in formats:
+    onnx_file.check()
 
 
 @contextlib.contextmanager
@@ -188,6 +204,25 @@ def _agreement(build, found, expected):
   same = None if build.decide is None else float(np.mean(build.decide(found) == build.decide(expected)))
   return {'images': len(found), 'max_logit_difference': float(np.abs(found - expected).max()),
           'scale': float(np.abs(expected).max()), 'same_class': same}
+
+
+def onnx(build: _Build) -> dict[str, Any]:
+  """Writes the ONNX file."""
+  path = build.folder / 'onnx' / 'model.onnx'
+  path.parent.mkdir()
+  path.write_bytes(onnx_file.convert(build.served))
+  found = onnx_file.outputs_fn(path, build.served.answers.outputs)(build.images.astype(np.float32))
+  return {'file': 'onnx/model.onnx'} | _exact(build, 'ONNX file', found)
+
+
+def for_hub(build: _Build) -> dict[str, Any]:
+  """Writes the Keras model of a hub's folder; `deploy` adds the card."""
+  path = build.folder / _HUB / 'model.keras'
+  path.parent.mkdir()
+  build.served.model.save(path)
+  model = tf.keras.models.load_model(path, compile=False)
+  return {'file': f'{_HUB}/model.keras'} | _exact(
+      build, 'model.keras', model(build.images.astype(np.float32), training=False).numpy())
 
 
 FORMATS: Mapping[str, Callable[[_Build], dict[str, Any]]] = catalogue.Loaded('format')

@@ -9,18 +9,20 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow_federated as tff
 import tree
 
 from tff_vision import configs, protocols, tasks
+from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.learning import evaluation
 from tff_vision.learning import personal as personal_lib
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import journal as journal_lib
 from tff_vision.program import managers as managers_lib
+from tff_vision.program import observer as observer_lib
 from tff_vision.program import released, repetition, round_record
 
 RoundRecord = Mapping[str, Any]
@@ -46,22 +48,6 @@ class Outcome:
   earlier_seconds: float = 0.0
 
 
-class Observer(Protocol):
-  """Observes what a run releases; see `audit.run_audit.RunAudit`."""
-
-  def released(self, round_num: int, before: protocols.Weights, output: protocols.RoundOutput, after: protocols.Weights,
-               cohort: Sequence[int]) -> None:
-    """Receives the model of a round before it is saved in a checkpoint.
-
-    Args:
-      round_num: The number of the round.
-      before: The weights at the beginning of the round.
-      output: What the process returned.
-      after: The weights at the end of the round.
-      cohort: The clients whose updates are in the model.
-    """
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
   """What is trained, where, and how it is evaluated.
@@ -81,7 +67,7 @@ class Training:
   traffic: round_record.Traffic
   evaluator: evaluation.Evaluator
   own_models: personal_lib.KeptModels | None = None
-  observer: Observer | None = None
+  observer: observer_lib.Observer | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,13 +82,17 @@ class Books:
     charged: Told of a cost above the plan before the release that causes it, so that a run that is killed during the
       release has already paid. If the cost does not fit, the run ends as with `stop_at_epsilon`.
     on_round: Called after the release of each round, with what was released.
+    on_evaluated: Called after that, if the round was evaluated.
     stop_requested: Called after each round; True ends the loop with everything saved.
+    stop_after: A round after which the loop ends in the same way; None: no such round.
   """
   managers: managers_lib.Managers
   journal: journal_lib.Journal
   on_round: Callable[[RoundRecord], None]
   stop_requested: Callable[[], bool]
+  on_evaluated: Callable[[round_record.Standing], None] = lambda standing: None
   stop_at_epsilon: float | None = None
+  stop_after: int | None = None
   charged: repetition.Charged = repetition.Uncharged()
 
 
@@ -115,6 +105,9 @@ async def run(training: Training, books: Books) -> Outcome:
   rounds, interrupted = _Rounds(training, books), False
   await rounds.resume()
   while not interrupted and rounds.next_round <= rounds.last_round:
+    if books.stop_after is not None and rounds.next_round > books.stop_after:
+      interrupted = True
+      break
     started = time.monotonic()
     if not rounds.pay_for_repetition():
       break
@@ -150,6 +143,7 @@ class _Rounds:
     self.last_round = training.program.rounds
     self._began, self._earlier = time.monotonic(), 0.0
     self._evaluated: Mapping[str, Any] | None = None
+    self._ledger: ledger_lib.Statement = ledger_lib.NoGuarantee()
     self._personal: Mapping[str, Any] | None = None
 
   @property
@@ -244,9 +238,10 @@ class _Rounds:
     if before and all(map(np.array_equal, before, _trainable(evaluator))):
       record['unmoved'] = 'since the evaluation before'
     self._evaluated = evaluator.evaluate(self._training.task.images.test)
+    self._ledger = self.plan.ledger(round_num)
     record |= {'evaluation': self._evaluated['evaluation'],
                'per_client': round_record.scalars(self._evaluated['per_client']),
-               'privacy': round_record.scalars(self.plan.ledger(round_num).to_json(curve=False))}
+               'privacy': round_record.scalars(self._ledger.to_json(curve=False))}
     if (own_models := self._training.own_models) is not None:
       self._personal = own_models.evaluate(evaluator, self._state, round_num)
       record['personal'] = personal_lib.scalars(self._personal)
@@ -260,6 +255,10 @@ class _Rounds:
     told = released.record(record, self.plan)
     await managers_lib.release(self._books.managers, told)
     self._books.on_round(told)
+    if self._evaluated is not None:
+      self._books.on_evaluated(round_record.Standing(
+          history=[released.record(entry, self.plan) for entry in self.history], evaluated=self._evaluated,
+          ledger=self._ledger, last_round=self.last_round))
 
   def outcome(self, interrupted: bool) -> Outcome:
     """Returns the outcome of the run, including the evaluation of the clients' own models."""

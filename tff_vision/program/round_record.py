@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tff_vision import tasks
+from tff_vision.accounting import ledger
 from tff_vision.privacy import plan as plan_lib
 
 
@@ -38,6 +39,22 @@ class Trained:
   metrics: Mapping[str, Any]
   repeats: bool
   again: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Standing:
+  """What may be released of a run after a round that was evaluated.
+
+  Attributes:
+    history: The released record of each round so far.
+    evaluated: The evaluation of the model on test images, as in report.json.
+    ledger: The privacy cost so far.
+    last_round: The last round of the run.
+  """
+  history: Sequence[Mapping[str, Any]]
+  evaluated: Mapping[str, Any]
+  ledger: ledger.Statement
+  last_round: int
 
 
 def of_training(trained: Trained, plan: plan_lib.PrivacyPlan, task: tasks.Task, traffic: Traffic, seconds: float

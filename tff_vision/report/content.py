@@ -68,14 +68,7 @@ def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: pl
   train_seconds = sum(record['seconds'] for record in outcome.history)
   images = task.images
   return {
-      'config': configs.readable(config),
-      'dataset': {
-          'name': images.name, 'num_clients': len(images.train),
-          'num_train_examples': sum(images.train.num_examples(i) for i in range(len(images.train))),
-          'num_test_examples': len(images.test.examples), 'class_names': list(images.class_names),
-          'image_shape': list(images.spec.shape), 'notes': list(images.notes)},
-      'task': declared.section(task.objective),
-      'model': _model(config, task, evaluator.model),
+      **described(config, task, evaluator.model),
       **final,
       'where_it_is_wrong': evaluator.mistakes(task.images.test),
       'unseen': evaluator.evaluate(images.unseen) if images.unseen is not None else None,
@@ -85,9 +78,23 @@ def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: pl
       'examples_per_second': _examples_per_second(outcome.history, train_seconds),
       'peak_rss_mb': _peak_rss_mb(worker_pids),
       'export_parity': parity,
-      'environment': _environment(),
+      'environment': environment(),
       'history': list(outcome.history),
   }
+
+
+def described(config: configs.ExperimentConfig, task: tasks.Task, model: Any) -> dict[str, Any]:
+  """Returns what a report holds before anything is trained: `config`, `dataset`, `task` and `model`."""
+  images = task.images
+  return {
+      'config': configs.readable(config),
+      'dataset': {
+          'name': images.name, 'num_clients': len(images.train),
+          'num_train_examples': sum(images.train.num_examples(i) for i in range(len(images.train))),
+          'num_test_examples': len(images.test.examples), 'class_names': list(images.class_names),
+          'image_shape': list(images.spec.shape), 'notes': list(images.notes)},
+      'task': declared.section(task.objective),
+      'model': _model(config, task, model)}
 
 
 def _model(config, task, model):
@@ -118,7 +125,8 @@ def _peak_rss_mb(worker_pids):
   return peak
 
 
-def _environment() -> Mapping[str, Any]:
+def environment() -> Mapping[str, Any]:
+  """Returns the versions and the machine."""
   names = ('tensorflow', 'tensorflow-federated', 'numpy', 'dp-accounting')
   return {'python': platform.python_version(), 'platform': platform.platform(), 'cores': os.cpu_count(),
           **{name: importlib.metadata.version(name) for name in names}}

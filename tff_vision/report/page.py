@@ -4,6 +4,7 @@ The page loads nothing (a content security policy forbids it) and runs no script
 from the same mapping as report.json.
 """
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -32,9 +33,23 @@ from tff_vision.report import number_format as numbers
 _FILES = {'model_card.md': 'model card', 'logdir': 'TensorBoard events', 'metrics.csv': 'metrics.csv'}
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Live:
+  """The state of a run that is not finished.
+
+  Attributes:
+    state: `training` or `stopped`.
+    done: The rounds that are finished.
+    rounds: The rounds that were planned.
+  """
+  state: str
+  done: int
+  rounds: int
+
+
 def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.FederatedImages | None, *,
                pictures: Mapping[str, bytes] = MappingProxyType({}),
-               anomalies: Sequence[anomalies_lib.Shown] = ()) -> None:
+               anomalies: Sequence[anomalies_lib.Shown] = (), live: Live | None = None) -> None:
   """Writes report.html; an existing page is replaced atomically.
 
   Args:
@@ -44,20 +59,22 @@ def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.Fede
       used if the report says that training data are shown; None leaves all of it out.
     pictures: Further PNG pictures, by caption.
     anomalies: Test images with their reconstructions, also used only if training data are shown.
+    live: The state of a run that is not finished; the page then loads itself again and again. None: it is finished.
   """
-  pages.write(path, _render(report, images, pictures, anomalies, _links(pathlib.Path(path).parent)))
+  links = _links(pathlib.Path(path).parent, finished=live is None)
+  pages.write(path, _render(report, images, pictures, anomalies, live, links))
 
 
-def _links(folder):
+def _links(folder, *, finished):
   """Returns the files of a run beside its page that a reader may want, each with its name."""
   if not (folder / 'config.json').exists():
     return ()
   found = [(name, words) for name, words in _FILES.items() if (folder / name).exists()]
-  return (('report.json', 'report.json'), *found)
+  return (*([('report.json', 'report.json')] if finished else []), *found)
 
 
 def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures: Mapping[str, bytes],
-            anomalies: Sequence[anomalies_lib.Shown], links: Sequence[tuple[str, str]]) -> str:
+            anomalies: Sequence[anomalies_lib.Shown], live: Live | None, links: Sequence[tuple[str, str]]) -> str:
   history = [entry for entry in report.get('history') or () if numbers.is_finite(entry.get('round'))]
   dataset = tables.part(report, 'dataset')
   shown = images if images is not None and len(images.train) and released.training_data_shown(report) else None
@@ -65,6 +82,7 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
   who = clients.of(report, images)
   return pages.render('report.html.j2', dict(
       name=str(dataset.get('name', 'images')),
+      live=live,
       origin=tables.part(report, 'origin'),
       links=links,
       notes=(*(report.get('warnings') or ()), *(dataset.get('notes') or ())),

@@ -56,6 +56,11 @@ def resamples(y: np.ndarray, *, number: int, seed: int) -> Resamples:
   return Resamples(counts, y)
 
 
+def auc(scores: np.ndarray, y: np.ndarray) -> float:
+  """Returns the area under the ROC curve of scores for images of two classes."""
+  return float(Resamples(np.ones((1, len(y)), np.int64), y).aucs(scores)[0])
+
+
 def best_threshold(scores: np.ndarray, y: np.ndarray) -> float:
   """Returns the threshold of the best balanced accuracy (Youden's index), halfway between two scores."""
   values = np.unique(scores)
