@@ -184,7 +184,8 @@ def _markdown(card: Mapping[str, Any]) -> str:
   import jinja2  # Imported late, so that --help starts fast.
   environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
                                    keep_trailing_newline=True)
-  environment.filters.update(number=_cell, label=numbers.label, heading=numbers.heading, text=_text)
+  environment.filters.update(number=_cell, label=numbers.label, heading=numbers.heading, text=_text,
+                             size=numbers.size)
   shown = {name: value for name, value in card['evaluation'].items() if not isinstance(value, list | tuple)}
   return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(
       {**card, 'evaluation': shown}, ledger=ledger_lib.of_report(card), evaluation_keys=list(card['evaluation']))
