@@ -97,6 +97,10 @@ def test_findings_stand_by_name_and_auc_comes_first():
   rows = cells(tables.results(report))
   assert rows[0][0] == 'AUC' and ['AUC: Cardiomegaly', '0.989', '—'] in rows
   assert declared.leading(report).name == 'auc'
+  # What is spread over clients is their accuracy, in percent although AUC leads.
+  table = tables.history(report, report['history'])
+  assert cells(table)[-1][table.header.index('clients’ worst')] == '25.0 %'
+  assert cells(table)[-1][table.header.index('test AUC')] == '0.9'
   data = test_report.make_images(made.FINDINGS, multi_label=True)
   share = partition.commonest_share(data)
   assert share == pytest.approx(1 - data.test.examples.y.mean())

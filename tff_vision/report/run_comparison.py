@@ -207,7 +207,8 @@ def _stated(ledger):
 def tables(groups: Sequence[Group]) -> list[tables_lib.Table]:
   """Returns the tables of the page: metrics, privacy, and the settings that differ."""
   rows, measured = summary(groups), metrics(groups)
-  worst = dataclasses.replace(declared.leading(groups[0].reports[0]), name='worst_client', title='worst client')
+  spread = declared.spread(groups[0].reports[0])
+  worst = dataclasses.replace(spread, name='worst_client', title='worst client')
   seconds = dataclasses.replace(declared.named('train_seconds'), title='training (s)')
   sent = declared.Metric(name='megabytes_sent', title='sent by a client of every round (MB)', higher_is_better=False)
   shown = [one for one in (*measured, worst, seconds, sent) if any(one.name in row for row in rows)]
