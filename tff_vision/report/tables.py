@@ -158,7 +158,8 @@ def history(report: Mapping, entries: Sequence[Mapping]) -> Table | None:
   used = [title for title in columns if any(values[i][title] is not None for i in shown)]
   if not used:
     return None
-  metrics = {title: of_clients if key in _SPREAD else declared.named(key, report) for title, (_, key) in columns.items()}
+  metrics = {title: of_clients if key in _SPREAD else declared.named(key, report)
+             for title, (_, key) in columns.items()}
   rows = [[numbers.data(entries[i].get('round')), *(numbers.metric(metrics[title], values[i][title]) for title in used)]
           for i in shown]
   thinned = f' (one evaluation in {step})' if step > 1 else ''
