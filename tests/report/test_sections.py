@@ -203,4 +203,7 @@ def test_a_card_tells_of_classes_and_findings_by_name():
   assert set(rows[0]) == {'class', 'precision', 'recall', 'f1', 'support', 'auc'}
   ten = model_card.classes(made.report(test_report.make_images(made.TEN)))
   assert [row['class'] for row in ten] == list(made.TEN) and 'auc' not in ten[0]
+  masks = {'dataset': {'class_names': ['lung', 'heart']}, 'evaluation': {'dice': 0.5, 'dice_by_class': [0.25, None]}}
+  assert model_card.classes(masks) == [{'class': 'lung', 'dice': 0.25}, {'class': 'heart', 'dice': None}]
+  assert ['dice: lung', '0.25'] in cells(tables.results(masks)) or ['Dice: lung', '0.25'] in cells(tables.results(masks))
   assert model_card.classes({'dataset': {}, 'evaluation': {}}) == ()

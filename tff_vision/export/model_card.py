@@ -107,11 +107,13 @@ def classes(report: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
   names = report['dataset'].get('class_names') or ()
   wrong = report.get('where_it_is_wrong') or {}
   found = (wrong.get('confusion') or {}).get('classes') or wrong.get('findings') or [{} for _ in names]
-  areas = report['evaluation'].get('auc_by_finding') or [None] * len(names)
-  if len(found) != len(names) or len(areas) != len(names):
+  if len(found) != len(names):
     return ()
-  rows = [{name: one[name] for name in _OF_CLASS if name in one} | ({} if area is None else {'auc': area})
-          for one, area in zip(found, areas, strict=True)]
+  rows = [{name: one[name] for name in _OF_CLASS if name in one} for one in found]
+  for key, values in report['evaluation'].items():
+    name = key.removesuffix('_by_finding').removesuffix('_by_class')
+    if name != key and isinstance(values, list | tuple) and len(values) == len(names):
+      rows = [row | {name: value} for row, value in zip(rows, values, strict=True)]
   return [{'class': str(name), **row} for name, row in zip(names, rows, strict=True)] if any(rows) else ()
 
 

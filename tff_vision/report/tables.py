@@ -137,7 +137,7 @@ def _by_name(report, metric, values):
   names = part(report, 'dataset').get('class_names') or ()
   lists = [value if isinstance(value, list | tuple) else () for value in values]
   of = lambda held, place: held[place] if place < len(held) else None
-  one = declared.named(metric.name.removesuffix('_by_finding'), report)
+  one = declared.named(metric.name.removesuffix('_by_finding').removesuffix('_by_class'), report)
   return [[f'{one.label}: {names[place] if place < len(names) else place}',
            *(numbers.metric(one, of(held, place)) for held in lists)] for place in range(max(map(len, lists)))]
 
