@@ -121,7 +121,7 @@ def test_the_worst_images_come_with_both_names():
   assert (shown['truth'], shown['answer'], shown['confidence']) == ('b', 'a', '98.7 %')
 
 
-def test_an_anomaly_is_shown_as_the_model_sees_it(tff_runtime):
+def test_an_anomaly_is_shown_as_the_model_sees_it():
   """An autoencoder that always rebuilds black: the error is the image itself."""
   import tensorflow as tf
 
@@ -205,5 +205,5 @@ def test_a_card_tells_of_classes_and_findings_by_name():
   assert [row['class'] for row in ten] == list(made.TEN) and 'auc' not in ten[0]
   masks = {'dataset': {'class_names': ['lung', 'heart']}, 'evaluation': {'dice': 0.5, 'dice_by_class': [0.25, None]}}
   assert model_card.classes(masks) == [{'class': 'lung', 'dice': 0.25}, {'class': 'heart', 'dice': None}]
-  assert ['dice: lung', '0.25'] in cells(tables.results(masks)) or ['Dice: lung', '0.25'] in cells(tables.results(masks))
+  assert ['dice: lung', '0.25'] in [[cell.lower() for cell in row] for row in cells(tables.results(masks))]
   assert model_card.classes({'dataset': {}, 'evaluation': {}}) == ()
