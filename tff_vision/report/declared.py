@@ -53,6 +53,11 @@ def leading(report: Mapping[str, Any]) -> Metric:
   return named(name, report)
 
 
+def spread(report: Mapping[str, Any]) -> Metric:
+  """Returns the metric whose spread over the training clients is in a report; of findings it is not the leading one."""
+  return named(str((report.get('per_client') or {}).get('metric', USUAL)), report)
+
+
 def named(name: str, report: Mapping[str, Any] | None = None) -> Metric:
   """Returns the metric of that name; a number that no objective declares, such as a count, is described by its name."""
   known = {one.name: one for one in (*_ANY, *of(report or {}))}
