@@ -256,7 +256,11 @@ def test_a_finished_run_under_a_promise_leaves_what_the_promise_covers(name, dat
   assert {value.tag.split('/')[0] for event in seen for value in event.summary.value} <= {*ROUND, *noised, '_hparams_'}
 
   page = (folder / 'report.html').read_text()
+  links = re.findall('href="(.*?)"', page)
+  assert set(links) == {'report.json', 'model_card.md', 'logdir', 'metrics.csv'}
+  assert all((folder / link).exists() for link in links)
   assert 'A sample of training images' not in page and 'Training images only' not in page
+  assert 'The most confident errors' not in page and '<img' not in page, 'test images may be the clients\' own'
   assert case.sizes or 'training images' not in re.sub(r'<p>The guarantee.*?</p>', '', page), 'their number'
   if name == 'client_gaussian':
     assert_of_the_run(folder, configured(data, name))

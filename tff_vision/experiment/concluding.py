@@ -52,8 +52,8 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
     content['attack'] = attack_report.describe(config.attack, task, evaluator)
   content = released.report(content, config, plan, show_training_data=launch.show_training_data)
   shown = anomalies.worst(task, evaluator) if isinstance(task.objective, anomaly.Anomaly) else ()
-  page.write_html(directory.report_html, content, task.images, anomalies=shown)
   model_card.write(directory.path, model_card.describe(content, task, evaluator, {}))
+  page.write_html(directory.report_html, content, task.images, anomalies=shown)
   json_file.write(directory.report_json, content)
   if launch.json is not None:
     json_file.write(launch.json, content)
