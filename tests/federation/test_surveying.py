@@ -30,8 +30,9 @@ def test_sums_are_those_of_all_images_and_show_who_is_apart(files, tff_runtime, 
   assert told['deviation'][0] == pytest.approx(x.std(), abs=1e-5)
   expected, _ = np.histogram(np.minimum(x, 1 - 1e-9), bins=64, range=(0, 1))
   np.testing.assert_allclose(told['intensity'][0], expected / expected.sum(), atol=1e-4)
-  shares = np.bincount(y, minlength=10) / len(y)
-  away = [np.abs(np.bincount(part.y, minlength=10) / len(part) - shares).sum() / 2 for part in parts]
+  counts = np.bincount(y, minlength=10)
+  own = [np.bincount(part.y, minlength=10) for part in parts]
+  away = [np.abs(mine / mine.sum() - (counts - mine) / (counts - mine).sum()).sum() / 2 for mine in own]
   assert told['label_mismatch'] == np.bincount((np.array(away) * 20).astype(int), minlength=20).tolist()
   assert sum(told['intensity_shift']) == 4 and sum(told['intensity_shift'][:5]) == 4
   assert [one['examples'] for one in told['of_sites'].values()] == [len(parts[0]), len(parts[1]) + len(parts[2]),

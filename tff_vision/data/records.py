@@ -47,15 +47,16 @@ def agreed(path: tf.Tensor, found: tf.Tensor, announced: tf.Tensor) -> tf.Operat
   Args:
     found, announced: int64 [].
   """
-  client = tf.strings.regex_replace(path, r'.*client_0*([0-9]+)\.tfrecord$', r'\1')
   fits = tf.equal(found, announced) | tf.equal(found, 0)  # In a graph, == may compare tensors as objects.
   return tf.debugging.Assert(fits, [tf.strings.join([
-      'refused: client ', client, ' was announced with ', tf.strings.as_string(announced), ' examples, and its file on '
-      'the worker has ', tf.strings.as_string(found), '; begin a new run, which asks for the number.'])])
+      'refused: client ', _client(path), ' was announced with ', tf.strings.as_string(announced), ' examples, and its '
+      'file on the worker has ', tf.strings.as_string(found), '; begin a new run, which asks for the number.'])])
 
 
 def read(path: tf.Tensor, spec: images.ImageSpec) -> tuple[tf.Tensor, tf.Tensor]:
   """Returns all images and labels in the file `path`, in order; runs where the file is.
+
+  Fails if an image or a label has another size than the data set's, or a label is no class of it.
 
   Args:
     path: Scalar string. A missing file counts as a file without examples.
@@ -66,11 +67,34 @@ def read(path: tf.Tensor, spec: images.ImageSpec) -> tuple[tf.Tensor, tf.Tensor]
 
   def parse(record):
     parsed = tf.io.parse_single_example(record, keys)
+    with tf.control_dependencies([_of_size(path, name, parsed[name], dtype, shape)
+                                  for name, (dtype, shape) in kinds.items()]):
+      parsed = {name: tf.identity(value) for name, value in parsed.items()}
     return tuple(tf.reshape(tf.io.decode_raw(parsed[name], dtype), shape) for name, (dtype, shape) in kinds.items())
 
   nothing = tuple(tf.zeros([0, *shape], dtype) for dtype, shape in kinds.values())
   file = _records(tf.io.matching_files(path))
-  return file.map(parse).batch(tf.maximum(_length(file), 1)).reduce(nothing, lambda _, everything: everything)
+  x, y = file.map(parse).batch(tf.maximum(_length(file), 1)).reduce(nothing, lambda _, everything: everything)
+  if spec.multi_label:
+    return x, y
+  known = tf.reduce_all((y >= 0) & (y < len(spec.class_names)))
+  with tf.control_dependencies([tf.debugging.Assert(known, [tf.strings.join([
+      'refused: client ', _client(path), ' has a label that is no class number of this run, which has '
+      f'{len(spec.class_names)} classes, from 0; write its file anew.'])])]):
+    return x, tf.identity(y)
+
+
+def _of_size(path, name, value, dtype, shape):
+  size, what = int(np.prod(shape)) * np.dtype(dtype).itemsize, {'x': 'an image', 'y': 'a label'}[name]
+  return tf.debugging.Assert(tf.equal(tf.strings.length(value), size), [tf.strings.join([
+      'refused: client ', _client(path), f' has {what} of ', tf.strings.as_string(tf.strings.length(value)),
+      f' bytes, and this run has {size} ({"x".join(map(str, shape)) or "one number"} of {np.dtype(dtype).name}); write '
+      'its file anew.'])])
+
+
+def _client(path):
+  """Returns the number of the client of a file, as text."""
+  return tf.strings.regex_replace(path, r'.*client_0*([0-9]+)\.(?:[a-z]+\.)?tfrecord$', r'\1')
 
 
 def _records(files):

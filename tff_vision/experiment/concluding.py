@@ -53,7 +53,8 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
     content['dataset'] |= {'num_test_examples': found['examples']}
   times = sum('validation' in record for record in outcome.history) + len(past.replayed) + len(past.repeated)
   if evaluations.noise_multiplier is not None:
-    content['evaluation_privacy'] = evaluations.ledger(max(times, 1), plan.delta).to_json(curve=False)
+    delta = getattr(plan, 'delta', 0.0)
+    content['evaluation_privacy'] = evaluations.ledger(max(times, 1), delta).to_json(curve=False)
   if audit is not None:
     audit.report_into(content, plan, functools.partial(
         secured.check_run, config.secure, rounds=program.rounds, run_dir=directory.path))

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from tff_vision import configs, protocols, tasks
-from tff_vision.accounting import gdp, ledger
+from tff_vision.accounting import gdp
+from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.accounting.conditions import Accountant, Relation, Sampling, Scheme, Unit
 from tff_vision.aggregation import hidden_totals
 from tff_vision.configs import runtime_config
@@ -36,15 +37,15 @@ class Evaluations:
   measures: Sequence[str] = ()
   noise_multiplier: float | None = None
 
-  def ledger(self, times: int, delta: float) -> ledger.Ledger | None:
-    """Returns what `times` evaluations cost one held-out example; None without noise.
+  def ledger(self, times: int, delta: float) -> ledger_lib.Statement:
+    """Returns what `times` evaluations cost one held-out example.
 
     Held-out examples are not trained on, so nothing is added to the cost of a training example.
     """
     if self.noise_multiplier is None:
-      return None
+      return ledger_lib.NoGuarantee()
     epsilon = gdp.epsilon(math.sqrt(times) / self.noise_multiplier, delta)
-    return ledger.Ledger(
+    return ledger_lib.Ledger(
         mechanism='noised evaluation', epsilon=epsilon, delta=delta, unit=Unit.EXAMPLE,
         relation=Relation.ADD_OR_REMOVE_ONE, sampling=Sampling(Scheme.NONE_CLAIMED), rounds=times,
         accountant=Accountant.GAUSSIAN, noise_multiplier=self.noise_multiplier)
@@ -68,7 +69,8 @@ def of(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.Privac
   if not (distant or choosing) or noise is None and not plan.releases_exact_metrics:
     return Evaluations()
   on_workers, spec = runtime.data_placement == 'worker', task.images.spec
-  if not on_workers and task.images.validation is None:
+  validation = task.images.validation
+  if not on_workers and validation is None:
     raise ValueError(f'select_best={config.program.select_best} needs validation examples, and dataset='
                      f'{task.images.name} has none: give client_validation_fraction.')
   tally = tallies.of(task.objective) if noise is None else tallies.right_answers(task.objective)
@@ -83,8 +85,11 @@ def of(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.Privac
     return hidden_totals.hidden(counting, groups, secure, place=place, sums=sums)
 
   def made(split):
-    held = (federated_evaluation.FilesOnWorkers(folder=runtime.worker_data_dir, split=split, spec=spec) if on_workers
-            else federated_evaluation.SentExamples(clients=task.images.validation, spec=spec))
+    held: federated_evaluation.Held
+    if on_workers or validation is None:
+      held = federated_evaluation.FilesOnWorkers(folder=runtime.worker_data_dir, split=split, spec=spec)
+    else:
+      held = federated_evaluation.SentExamples(clients=validation, spec=spec)
     told = None if noise is None else functools.partial(_noised, noised_metrics.NoisedMetrics(
         noise_multiplier=noise, secret=hmac.digest(secret, f'evaluation {split}'.encode(), 'sha256')))
     return federated_evaluation.FederatedEvaluation(task=task, tally=tally, held=held, place=place, totals=totals,

@@ -10,8 +10,8 @@ import numpy as np
 from tff_vision.report import number_format as numbers
 from tff_vision.report import pages, tables
 
-# A client whose labels or intensities are so far from those of all is named as apart.
-_APART = 0.5
+# A client whose labels or intensities are so far from those of the others is counted as apart.
+_APART = 0.3
 
 
 def write_html(path: str | os.PathLike[str], found: Mapping[str, Any]) -> None:
@@ -32,8 +32,6 @@ def write_html(path: str | os.PathLike[str], found: Mapping[str, Any]) -> None:
 def warnings(found: Mapping[str, Any]) -> list[str]:
   """Returns sentences on what should be looked into before training."""
   said = []
-  if found['labels_out_of_range']:
-    said.append(f'{numbers.plain(found["labels_out_of_range"])} images have a label that is no class of the plan.')
   if missing := [name for name, number in found['labels'].items() if number <= 0]:
     said.append(f'No site has an image of {", ".join(missing)}.')
   if found['images_of_one_value'] > 0:
@@ -41,7 +39,8 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
   for name, what in (('label_mismatch', 'labels'), ('intensity_shift', 'intensities')):
     counts = found.get(name, ())
     if apart := sum(counts[round(_APART * len(counts)):]):
-      said.append(f'{apart} of {sum(counts)} clients have {what} of which half or more is unlike those of all clients.')
+      said.append(f'{apart} of {sum(counts)} clients have {what} of which {_APART:.0%} or more are unlike those of the '
+                  'others.')
   if (outside := max(found['pixels_out_of_range'])) > 0.001:
     said.append(f'{numbers.percent(outside)} of the pixels of a channel lie outside of the stored range of the plan.')
   return said
@@ -113,6 +112,6 @@ def _distances(counts, theme):
   fig, axes = _axes(height=2.2)
   axes.bar((np.arange(len(counts)) + 0.5) / len(counts), counts, width=0.9 / len(counts), color=theme.second)
   axes.set_xlim(0, 1)
-  axes.set_xlabel('total variation from all clients')
+  axes.set_xlabel('total variation from all other clients')
   axes.set_ylabel('clients')
   return fig

@@ -1,9 +1,9 @@
 """A survey of a federation before it trains: sums over the sites' training images, in the run's secure sum.
 
 Two sums. The first gives labels, intensities and counts over all sites. In the second, each client says how far its own
-labels and intensities are from these, in steps of 5 %: so label mismatch and the shift between scanners show, and no
-site's own numbers are told. With noise there is the first sum only, and each image has a privacy guarantee against
-whoever reads the page.
+labels and intensities are from those of all others, in steps of 5 %: so label mismatch and the shift between scanners
+show, and no site's own numbers are told. With noise there is the first sum only, and each image has a privacy guarantee
+against whoever reads the page.
 """
 
 import dataclasses
@@ -112,7 +112,7 @@ def _described(schema, named: Mapping[str, np.ndarray]) -> dict[str, Any]:
   return {
       'examples': _number(named['examples']),
       'labels': dict(zip(schema.class_names, map(_number, named['labels']), strict=True)),
-      'labels_out_of_range': _number(named['unlike']), 'images_of_one_value': _number(named['empty']),
+      'images_of_one_value': _number(named['empty']),
       'image_shape': list(schema.image_shape), 'pixels_out_of_range': (named['outside'] / number).tolist(),
       'mean': (black + mean * (white - black)).tolist(), 'deviation': (deviation * (white - black)).tolist(),
       'intensity': (shares / np.maximum(shares.sum(axis=1, keepdims=True), 1e-12)).tolist()}

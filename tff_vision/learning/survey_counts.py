@@ -20,6 +20,7 @@ BINS = 64
 STEPS = 2**20  # Of a share or a moment in 0..1.
 SHIFT_BINS = 20
 _BATCH = 100
+_COUNTS = 3  # How many of the names are counts.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,14 +37,14 @@ class Survey:
   def shapes(self) -> Mapping[str, tuple[int, ...]]:
     """Name -> shape: first the counts, then the sums in steps of 1 / STEPS."""
     channels = self.spec.shape[2]
-    return {'examples': (), 'labels': (len(self.spec.class_names),), 'unlike': (), 'empty': (), 'outside': (channels,),
+    return {'examples': (), 'labels': (len(self.spec.class_names),), 'empty': (), 'outside': (channels,),
             'intensity': (channels, BINS), 'mean': (channels,), 'square': (channels,)}
 
   @property
   def groups(self) -> tuple[tuple[int, int], ...]:
     """The counts and the sums, with the largest value of a client; see `aggregation.hidden_totals.Pieces`."""
     sizes = [math.prod(shape) for shape in self.shapes.values()]
-    return (sum(sizes[:4]), tallies.MOST_EXAMPLES), (sum(sizes[4:]), tallies.MOST_EXAMPLES * STEPS)
+    return (sum(sizes[:_COUNTS]), tallies.MOST_EXAMPLES), (sum(sizes[_COUNTS:]), tallies.MOST_EXAMPLES * STEPS)
 
   @property
   def sensitivity(self) -> float:
@@ -61,7 +62,7 @@ class Survey:
     for place, (name, shape) in enumerate(self.shapes.items()):
       size = math.prod(shape)
       part = np.asarray(vector[first:first + size]).reshape(shape)
-      found[name] = part if place < 4 else part / STEPS
+      found[name] = part if place < _COUNTS else part / STEPS
       first += size
     return found
 
@@ -82,7 +83,7 @@ class Survey:
     classes, channels = len(self.spec.class_names), self.spec.shape[2]
     number = tf.cast(total, tf.float64)
     labels = number[1:1 + classes]
-    first = 3 + classes + channels
+    first = 2 + classes + channels
     intensity = number[first:first + channels * BINS]
     return (tf.math.divide_no_nan(labels, tf.reduce_sum(labels)),
             tf.math.divide_no_nan(intensity, tf.reduce_sum(intensity)))
@@ -95,8 +96,6 @@ class Survey:
     images, channels = tf.shape(x)[0], self.spec.shape[2]
     labels = (tf.reduce_sum(tf.cast(y > 0.5, tf.int64), axis=0) if self.spec.multi_label else
               tf.math.unsorted_segment_sum(tf.ones_like(y, tf.int64), y, len(self.spec.class_names)))
-    unlike = (tf.constant(0, tf.int64) if self.spec.multi_label else tf.math.count_nonzero(
-        tf.logical_or(y < 0, y >= len(self.spec.class_names)), dtype=tf.int64))
     empty = tf.math.count_nonzero(tf.equal(tf.reduce_max(pixels, axis=(1, 2, 3)), tf.reduce_min(
         pixels, axis=(1, 2, 3))), dtype=tf.int64)
     bins = tf.cast(tf.minimum(pixels * BINS, BINS - 1.0), tf.int32)
@@ -108,7 +107,7 @@ class Survey:
     shares = tf.reduce_sum(_steps(tf.reshape(counted / size, [images, channels * BINS])), axis=0)
     moment = lambda values: tf.reduce_sum(_steps(tf.reduce_mean(values, axis=(1, 2))), axis=0)
     return tf.concat([
-        [tf.cast(images, tf.int64)], labels, [unlike, empty], moment(tf.cast(outside, tf.float64)), shares,
+        [tf.cast(images, tf.int64)], labels, [empty], moment(tf.cast(outside, tf.float64)), shares,
         moment(pixels), moment(pixels * pixels)], axis=0)
 
 
@@ -127,18 +126,18 @@ def counting(survey: Survey, read: Any, request_type: tff.Type) -> tff.Computati
 
 
 def distances(survey: Survey, read: Any, request_type: tff.Type) -> tff.Computation:
-  """Returns the computation of how far a client is from all clients: from (the sums over all, its request).
+  """Returns the computation of how far a client is from all others: from (the sums over all, its request).
 
   The result is [2, SHIFT_BINS] as one vector: one client counts 1 in the bin of the total variation between its labels
-  and all labels, and 1 in that of its intensities. A client without examples counts nowhere.
+  and those of the others, and 1 in that of its intensities. A client without examples counts nowhere.
   """
   @tff.tensorflow.computation(tff.TensorType(np.int64, [sum(size for size, _ in survey.groups)]), request_type)
   def of_client(everybody, request):
     x, y = read(request)
     mine = survey.of(x, y)
     found = []
-    for own, common in zip(survey.shares(mine), survey.shares(everybody), strict=True):
-      away = tf.reduce_sum(tf.abs(own - common)) / 2
+    for own, others in zip(survey.shares(mine), survey.shares(everybody - mine), strict=True):
+      away = tf.reduce_sum(tf.abs(own - others)) / 2
       place = tf.cast(tf.minimum(away * SHIFT_BINS, SHIFT_BINS - 1.0), tf.int32)
       found.append(tf.one_hot(place, SHIFT_BINS, dtype=tf.int64))
     return tf.concat(found, axis=0) * tf.minimum(mine[0], 1)
