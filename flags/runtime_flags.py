@@ -3,12 +3,13 @@
 from collections.abc import Collection
 
 from flags import groups
-from tff_vision.configs import runtime_config
+from tff_vision.configs import dial_config, runtime_config
 from tff_vision.runtime.worker import supervisor
 
 EXECUTORS = groups.of(runtime_config.ExecutorConfig, 'Certificate, and executors started here')
 GROUPS = (*groups.own(runtime_config.RuntimeConfig, 'Runtime and workers'), *EXECUTORS)
-WORKER = (*groups.own(supervisor.WorkerConfig, 'Worker'), *EXECUTORS)
+WORKER = (*groups.own(supervisor.WorkerConfig, 'Worker'), *groups.of(dial_config.DialConfig, 'Dialling outwards'),
+          *EXECUTORS)
 
 
 def chosen_runtime(base: runtime_config.RuntimeConfig | None = None) -> runtime_config.RuntimeConfig:
@@ -41,3 +42,12 @@ def worker_config() -> supervisor.WorkerConfig:
     ValueError: A value is illegal.
   """
   return groups.read(supervisor.WorkerConfig())
+
+
+def dialled() -> dial_config.DialConfig:
+  """Returns where the worker dials to, as the flags say.
+
+  Raises:
+    ValueError: A value is illegal.
+  """
+  return groups.read(dial_config.DialConfig())

@@ -14,9 +14,12 @@ from absl import flags
 
 from pipelines import launch
 from tff_vision.federation import plan as plan_lib
+from tff_vision.federation import site_manifest
 
 _PLAN = flags.DEFINE_string('plan', None, 'File of the plan, as the coordinator has it.')
 _SITE = flags.DEFINE_string('site', None, 'Name of this site in the plan.')
+_PREPARED = flags.DEFINE_string(
+    'prepared', None, 'Folder that pipelines.prepare wrote: compared with the plan, and its hashes with its files.')
 _TLS_KEY = flags.DEFINE_string('tls_key', None, 'PEM file of the private key of this site\'s certificate, which signs.')
 _EXAMPLES = flags.DEFINE_list(
     'examples', [], 'Number of training images of each client of the plan, in its order; a secure sum needs them.')
@@ -40,6 +43,11 @@ def main() -> None:
 
   from tff_vision.federation import approval, rehearsal, words  # Late: TensorFlow takes seconds.
   approval.site_number(plan, _SITE.value)
+  if _PREPARED.value is not None:
+    prepared = site_manifest.read(_PREPARED.value)
+    prepared.check(_PREPARED.value, plan)
+    if prepared.site != _SITE.value:
+      raise ValueError(f'prepared={_PREPARED.value} was prepared for the site {prepared.site}, not {_SITE.value}.')
   rehearsed = (rehearsal.rehearse_survey(plan) if _SURVEY.value else
                rehearsal.rehearse(plan, rehearsal.numbers(_EXAMPLES.value)))
   approved = approval.of(plan, _SITE.value, rehearsed, spare_rounds=_SPARE_ROUNDS.value, days=_DAYS.value)

@@ -16,6 +16,8 @@ import pathlib
 import signal
 import sys
 
+from absl import flags
+
 from flags import experiment_flags, federation_flags, privacy_flags, runtime_flags
 from pipelines import launch, progress
 from tff_vision.accounting import ledger
@@ -27,7 +29,7 @@ _BROKEN = 3  # As in `pipelines.audit`, the exit code if the audit measured more
 
 
 def main() -> None:
-  launch_config = experiment_flags.launch_config()
+  launch_config = experiment_flags.launch_config().settled()
   budget, saved = privacy_flags.budget_file(), None
   if launch_config.resume:
     saved = run_directory.RunDirectory(pathlib.Path(launch_config.run_dir)).read_config()
@@ -45,15 +47,16 @@ def main() -> None:
   stop = _StopOnSignal()
 
   from tff_vision import experiment  # Imported late: TensorFlow takes seconds, but --help and errors must be fast.
-  shown = progress.Progress(rounds=config.program.rounds)
-  result = experiment.run(config, launch_config, runtime=runtime, budget=budget, on_round=shown,
-                          on_start=functools.partial(_introduce, runtime, launch_config, shown),
+  shown = progress.Progress(rounds=config.program.rounds, title=str(config.algorithm.algorithm))
+  introduce = functools.partial(_introduce, runtime, launch_config, config.cohort.cohort_size, shown)
+  result = experiment.run(config, launch_config, runtime=runtime, budget=budget, on_round=shown, on_start=introduce,
+                          fewer_clients=not launch_config.resume and not flags.FLAGS['cohort_size'].present,
                           stop_requested=stop.requested)
   shown.close()
   if result.report is None:
     print(f'Stopped after round {result.rounds} of {config.program.rounds}; continue with\n'
           f'  python -m pipelines.train --resume --run_dir={launch_config.run_dir}')
-    sys.exit(128 + stop.signal)
+    sys.exit(128 + stop.signal if stop.signal else 0)
   _conclude(result)
   if (result.report.get('one_run_audit') or {}).get('broken'):
     sys.exit(_BROKEN)
@@ -64,7 +67,7 @@ def _fresh_run_dir(config):
   return str(pathlib.Path('runs') / f'{config.data.dataset}-{config.algorithm.algorithm}-{stamp}'.replace(':', '_'))
 
 
-def _introduce(runtime, config, progress_shown, planned):
+def _introduce(runtime, config, cohort_size, progress_shown, planned):
   from tff_vision.data import images as images_lib
   from tff_vision.objectives import metric
   task, images = planned.task, planned.task.images
@@ -74,6 +77,9 @@ def _introduce(runtime, config, progress_shown, planned):
         f'{len(images.class_names)} classes, model {model.name} of {model.count_params():,} parameters.')
   print(f'clients: {_executors(runtime)}.')
   shown = config.show_training_data or planned.plan.releases_exact_metrics
+  if len(images.train) < cohort_size:
+    print(f'note: all {len(images.train)} clients take part in each round; --cohort_size is {cohort_size} unless it is '
+          'given.')
   arithmetic = None if runtime.workers else processes.note_on_math(runtime.math)
   for note in (*images.notes, *task.notes, *([arithmetic] if arithmetic else [])):
     if shown or not isinstance(note, images_lib.Counted):

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from tests.federation import plans
-from tff_vision import configs
+from tff_vision import configs, labels
 from tff_vision.data import images as images_lib
 from tff_vision.federation import images, survey_page, surveying
 from tff_vision.federation import plan as plan_lib
@@ -75,7 +75,8 @@ def test_noise_is_of_the_stated_size_and_its_epsilon_is_exact(files, tff_runtime
 @pytest.mark.parametrize('multi_label, dtype', [(False, np.uint8), (True, np.float32)])
 def test_one_image_moves_the_sums_by_no_more_than_the_sensitivity(multi_label, dtype):
   rng = np.random.default_rng(2)
-  spec = images_lib.ImageSpec(shape=(5, 4, 3), dtype=dtype, class_names=('a', 'b'), multi_label=multi_label,
+  spec = images_lib.ImageSpec(shape=(5, 4, 3), dtype=dtype, class_names=('a', 'b'),
+                              labels=labels.Kind.FINDINGS if multi_label else labels.Kind.CLASS,
                               stored=images_lib.StoredPixels(black=-1.0, white=2.0) if dtype == np.float32 else None)
   counts = survey_counts.Survey(spec=spec)
   for x in (np.zeros((1, 5, 4, 3)), np.full((1, 5, 4, 3), 255), rng.integers(0, 255, (1, 5, 4, 3)),

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 
 from tff_vision import configs, plugins, seeds
+from tff_vision import labels as labels_lib
+from tff_vision.data import augmentation as augmentation_lib
 from tff_vision.data import fingerprint, images, ownership, preprocess
 from tff_vision.data.partition import imaging_device
 from tff_vision.data.sources import pool as pool_lib
@@ -26,7 +28,7 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
   """
   pool = own(config) if plugins.is_own(config.dataset, registry.SOURCES) else registry.find(config.dataset).load(config)
   if isinstance(pool, images.FederatedImages):
-    return pool
+    return _augmented(pool, config)
   notes = list(pool.notes)
   if pool.labels_at_hand:
     notes += pool.check_labels(config.dataset)
@@ -59,6 +61,35 @@ def _nearly_black(pool, x, notes):
           'if the largest is white.']
 
 
+def _augmented(found, config):
+  """Returns images that are given as an object, with the augmentation that the config asks for, if any."""
+  if not augmentation_lib.of(config).changes:
+    return found
+  preprocessing = dataclasses.replace(found.preprocessing, augmentation=_augmentation(
+      config, found.preprocessing, found.spec.stored_pixels, found.spec.dtype))
+  return dataclasses.replace(found, preprocessing=preprocessing)
+
+
+def _augmentation(config, preprocessing, stored, dtype):
+  """Returns the augmentation of a config, in the range of pixels before they are normalised.
+
+  Raises:
+    ValueError: It would have no effect, or the range is not known.
+  """
+  asked = augmentation_lib.of(config)
+  if not asked.shades:
+    return asked
+  name = 'augment_brightness' if asked.brightness else 'augment_contrast'
+  if preprocessing.pixels == 'per_image':
+    raise ValueError(f'{name}={getattr(config, name):g} has no effect with preprocess=per_image, which takes '
+                     'brightness and contrast out of every image.')
+  if stored.black is None:
+    raise ValueError(f'{name}={getattr(config, name):g} needs to know which stored values are black and white: say '
+                     'pixel_range=BLACK,WHITE.')
+  scale = preprocessing.scale if dtype == np.uint8 else 1.0
+  return dataclasses.replace(asked, black=stored.black * scale, white=stored.white * scale)
+
+
 def own(config: configs.DataConfig) -> images.FederatedImages | pool_lib.Pool:
   """Returns the images that a config holds or refers to.
 
@@ -79,7 +110,7 @@ def _of_class(trainers, pool, config, notes):
   """Leaves out training examples of classes other than normal_class."""
   if config.normal_class is None:
     return trainers
-  if config.normal_class not in pool.class_names or pool.train.y.ndim == 2:
+  if config.normal_class not in pool.class_names or pool.spec.labels is not labels_lib.Kind.CLASS:
     raise ValueError(f'normal_class={config.normal_class} is no class of dataset={config.dataset}; its classes are '
                      f'{", ".join(map(str, pool.class_names[:12]))}.')
   normal = pool.train.y == list(pool.class_names).index(config.normal_class)
@@ -139,7 +170,8 @@ def _held_out(pool, owners, common=()):
              for owner in owners]
   for owner, positions in zip(owners, clients, strict=True):
     if owner.device is not None:
-      examples.x[positions] = owner.device.apply(examples.take(positions), split='test').x
+      seen = owner.device.apply(examples.take(positions), split='test')
+      examples.x[positions], examples.y[positions] = seen.x, seen.y
   return images.HeldOut(examples=examples, clients=clients)
 
 
@@ -187,6 +219,8 @@ def has_constants(chosen: images.Preprocessing, shape: tuple[int, int, int]) -> 
 def _preprocessing(pool, config):
   """Returns the preprocessing of a pool, with mean and deviation of its images if it needs them, and notes."""
   chosen = chosen_preprocessing(pool.preprocessing, config, shape=pool.train.shape, stored=pool.stored)
+  chosen = dataclasses.replace(chosen, augmentation=_augmentation(
+      config, chosen, pool.spec.stored_pixels, pool.spec.dtype))
   if has_constants(chosen, pool.train.shape):
     return chosen, ()
   sample = pool.train.take(np.unique(np.linspace(0, len(pool.train) - 1, _MOMENTS_FROM).astype(np.int64)))

@@ -8,25 +8,27 @@ import numpy as np
 
 from tff_vision import configs, values
 from tff_vision.data import fingerprint, images
-from tff_vision.data.sources import arrays
+from tff_vision.data.sources import arrays, label_arrays, numbers
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
 
 def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Arrays] | None, name: str = 'arrays',
                 class_names: Sequence[str] | None = None, preprocessing: images.Preprocessing | None = None,
-                validation: Mapping[str, Arrays] | None = None) -> images.FederatedImages:
+                validation: Mapping[str, Arrays] | None = None, target: str | None = None) -> images.FederatedImages:
   """Returns the arrays of clients as federated images.
 
   Args:
     clients: Client id -> (x, y): x [n, height, width] or [n, height, width, channels], uint8 in 0..255 or floats in
-      0..1; y [n] class numbers from 0, or [n, findings] of 0 and 1.
+      0..1; y [n] class numbers from 0, [n, findings] of 0 and 1, or masks [n, height, width] of class numbers, with
+      255 for pixels that do not count.
     test: (x, y) that belong to no client, or client id -> (x, y), which also gives results for each client; None:
       there are no test images here, and nothing is evaluated.
     name: The name of the data set in reports.
     class_names: One name for each class or finding; by default their numbers.
     preprocessing: How stored pixels become model input; by default uint8 is scaled to 0..1.
     validation: Client id -> (x, y), by which `select_best` chooses a model; None: there are none.
+    target: The name of what is measured, if y are numbers [n] for task=regression.
 
   Raises:
     ValueError: An array is not as described; the message names the client.
@@ -35,14 +37,14 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
     raise ValueError(f'from_arrays takes a mapping from client to (x, y), found {type(clients).__name__}.')
   if not clients:
     raise ValueError('from_arrays needs at least one client.')
-  loaded = {str(client): _examples(given, f'client {client}') for client, given in clients.items()}
+  loaded = {str(client): _examples(given, f'client {client}', target) for client, given in clients.items()}
   if test is None:
     parts = {}
   elif isinstance(test, Mapping):
-    parts = {str(client): _examples(given, f'test of client {client}') for client, given in test.items()}
+    parts = {str(client): _examples(given, f'test of client {client}', target) for client, given in test.items()}
   else:
-    parts = {'': _examples(test, 'test')}
-  chosen_by = {str(client): _examples(given, f'validation of client {client}')
+    parts = {'': _examples(test, 'test', target)}
+  chosen_by = {str(client): _examples(given, f'validation of client {client}', target)
                for client, given in (validation or {}).items()}
   for what, held in (('test', parts), ('validation', chosen_by)):
     if strangers := sorted(set(held) - set(loaded) - {''}):
@@ -54,7 +56,8 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
       raise ValueError(f'{where} has images {list(examples.x.shape[1:])} of {examples.x.dtype} with labels of '
                        f'{examples.y.ndim} dimension(s), the first client {list(first.x.shape[1:])} of {first.x.dtype} '
                        f'with {first.y.ndim}.')
-  names = _class_names(class_names, [*loaded.values(), *parts.values(), *chosen_by.values()])
+  names = (target,) if target is not None else _class_names(
+      class_names, [*loaded.values(), *parts.values(), *chosen_by.values()])
   pooled = _joined(loaded.values())
   bounds = np.cumsum([0, *(len(examples) for examples in loaded.values())])
   spec = images.ImageSpec.of(first, names)
@@ -110,16 +113,17 @@ def _read(dataset, image, label):
   return np.stack([element[image] for element in elements]), np.stack([element[label] for element in elements])
 
 
-def _examples(given, what):
+def _examples(given, what, target):
   if not isinstance(given, (tuple, list)) or len(given) != 2:
     raise ValueError(f'{what}: must be a pair (x, y) of images and labels, found {type(given).__name__}.')
   x, y = given
-  return images.Examples(arrays.pixels(np.asarray(x), f'{what}: x'), arrays.classes(np.asarray(y), f'{what}: y'))
+  labels = label_arrays.classes if target is None else numbers.of_array
+  return images.Examples(arrays.pixels(np.asarray(x), f'{what}: x'), labels(np.asarray(y), f'{what}: y'))
 
 
 def _class_names(given, parts):
   y = np.concatenate([part.y for part in parts])
-  number = int(y.max()) + 1 if y.ndim == 1 else y.shape[1]
+  number = label_arrays.num_classes([y])
   if given is None:
     return tuple(map(str, range(number)))
   if len(given) < number:

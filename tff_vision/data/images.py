@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tff_vision import configs
+from tff_vision import labels as labels_lib
+from tff_vision.data import augmentation as augmentation_lib
 from tff_vision.data import examples as examples_lib
 
 ExamplePool = examples_lib.ExamplePool
 Examples = examples_lib.Examples
 ImageSpec = examples_lib.ImageSpec
 StoredPixels = examples_lib.StoredPixels
+Augmentation = augmentation_lib.Augmentation
 
 
 class ClientImages(abc.ABC):
@@ -145,6 +148,7 @@ class Preprocessing:
     mean: One value for each channel, after `scale`. Used by `standardize` only.
     std: One value for each channel, after `scale`. Used by `standardize` only.
     measured: Whether mean and std were computed from the clients' own examples; the model then reveals them.
+    augmentation: How training images vary; applied before `crop`, and its changes of values before `pixels`.
   """
   scale: float = 1 / 255
   channels: int | None = None
@@ -155,6 +159,7 @@ class Preprocessing:
   mean: tuple[float, ...] = ()
   std: tuple[float, ...] = ()
   measured: bool = False
+  augmentation: augmentation_lib.Augmentation = augmentation_lib.Augmentation()
 
 
 class Counted(str):
@@ -248,9 +253,15 @@ class FederatedImages:
     """The classes or findings known only from the clients' labels, and revealed by the model's outputs."""
     if not self.counted_classes:
       return ()
-    y = self.test.examples.y
-    shown = np.bincount(y, minlength=len(self.class_names)) if y.ndim == 1 else y.sum(axis=0)
-    return [str(name) for name, number in zip(self.class_names, shown, strict=True) if not number]
+    y = labels_lib.tags(self.test.examples.y, len(self.class_names))
+    return [str(self.class_names[number])
+            for number in labels_lib.without_example(y, len(self.class_names), self.spec.labels)]
+
+  def training_labels(self) -> np.ndarray:
+    """Returns the labels of all training examples, [n, ...], client after client; images are not read if possible."""
+    if isinstance(self.train, ArrayClients):
+      return self.train.pool.y[np.concatenate([np.zeros(0, np.int64), *self.train.indices])]
+    return np.concatenate([self.train.examples(client).y for client in range(len(self.train))])
 
   @property
   def stored_pixels(self) -> StoredPixels:
@@ -259,11 +270,17 @@ class FederatedImages:
 
   @property
   def multi_label(self) -> bool:
-    """Whether an image has findings rather than one class."""
+    """Whether an image has findings rather than one class or a mask."""
     return self.spec.multi_label
 
   def describe(self) -> dict[str, object]:
     """Returns the entry of config.json for images given as an object; it contains nothing of any client's examples."""
     return {'name': self.name, 'clients': len(self.train), 'class_names': list(self.class_names),
-            'image_shape': list(self.spec.shape), 'preprocessing': dataclasses.asdict(self.preprocessing),
+            'image_shape': list(self.spec.shape), 'preprocessing': self._preprocessing(),
             **({} if self.origin is None else {'loaded_by': dataclasses.asdict(self.origin)})}
+
+  def _preprocessing(self):
+    found = dataclasses.asdict(self.preprocessing)
+    if not self.preprocessing.augmentation.changes:  # Folders of earlier versions say nothing of it.
+      del found['augmentation']
+    return found

@@ -101,7 +101,8 @@ def partitioned(source: pool.Pool, config: configs.DataConfig, *, seed: int) -> 
     also = f' and held_out_clients={held_out}' if held_out else ''
     raise ValueError(f'num_clients={wanted}{also} is more than the {len(source.train)} training examples of '
                      f'dataset={config.dataset}.')
-  labels = partition.Labels(train=source.train.y, test=source.test.y, coarse=source.coarse_labels)
+  train, test = (pool.tagged(part, len(source.class_names)) for part in (source.train, source.test))
+  labels = partition.Labels(train=train, test=test, coarse=source.coarse_labels)
   split = partition.PARTITIONS[config.partition](labels, num_clients=number, config=config, seed=seed)
   width = len(str(number - 1))
   clients = [Owner(name=f'client_{client:0{width}d}', train=train, test=test,

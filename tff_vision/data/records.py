@@ -5,6 +5,7 @@ data set. Reading uses only TensorFlow's built-in kernels, so it runs in any exe
 """
 
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 import tensorflow as tf
@@ -23,9 +24,14 @@ def file_name(client: int, split: str = 'train') -> str:
 
 def write(path: pathlib.Path, examples: images.Examples) -> None:
   """Writes `examples` in order; the file appears only when it is complete."""
+  write_parts(path, [examples])
+
+
+def write_parts(path: pathlib.Path, parts: Iterable[images.Examples]) -> None:
+  """Writes the examples of all parts in order, one part in memory at a time; the file appears when it is complete."""
   part = path.with_suffix('.part')
   with tf.io.TFRecordWriter(str(part)) as writer:
-    for x, y in zip(examples.x, examples.y, strict=True):
+    for x, y in (pair for examples in parts for pair in zip(examples.x, examples.y, strict=True)):
       feature = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.tobytes()]))
                  for name, value in (('x', x), ('y', y))}
       writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from tff_vision import configs, objectives, plugins, tasks, values
 from tff_vision.configs import budget_file_config, runtime_config, validate
@@ -89,6 +89,19 @@ class Definition:
     given = self.task.images
     return given if isinstance(given, images_lib.FederatedImages) else data_build.build(self.config.data,
                                                                                         seed=self.seed)
+
+  def within_population(self) -> Self:
+    """Returns the same experiment, with a cohort of all clients if there are fewer than the cohort has.
+
+    Raises:
+      ValueError: As for `images`.
+    """
+    population = len(self.images.train)
+    if self.participation.cohort_size <= population:
+      return self
+    made = dataclasses.replace(self, participation=dataclasses.replace(self.participation, cohort_size=population))
+    vars(made)['images'] = self.images  # Loaded once, as `cached_property` keeps it.
+    return made
 
   @functools.cached_property
   def objective(self) -> objectives.Objective:

@@ -8,11 +8,11 @@ import pathlib
 import time
 from collections.abc import Callable
 
-from tff_vision import assembly, configs
+from tff_vision import assembly, configs, trackers
 from tff_vision.accounting import budget_charge
 from tff_vision.audit import run_audit
 from tff_vision.configs import budget_file_config
-from tff_vision.experiment import concluding, definition, planning, result, training
+from tff_vision.experiment import concluding, definition, following, planning, result, training
 from tff_vision.experiment import evaluations as evaluations_lib
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import journal as journal_lib
@@ -56,9 +56,11 @@ def run(made: definition.Definition, launch: configs.LaunchConfig, watcher: Watc
 
 
 def _run(made, launch, watcher):
+  launch = launch.settled()
   clock = content_lib.Clock(time.monotonic())
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
   directory.check_usable(made.config, resume=launch.resume)
+  trackers.check(launch.tracker)
   if launch.resume and directory.is_wiped():
     return _finished(made, directory, launch)
   planning.check(made)
@@ -90,7 +92,9 @@ def _run(made, launch, watcher):
     clock.setup_done()
     journal.note_counts(planned.plan.example_counts)
     try:
-      outcome = asyncio.run(_rounds(prepared, evaluations, directory, journal, charged, watcher))
+      followed = following.Following(launch, directory, made, prepared)
+      outcome = asyncio.run(_rounds(prepared, evaluations, directory, journal, charged, watcher, followed,
+                                    launch.stop_after))
     except BaseException:
       if journal.past() == plan_lib.Past():
         charged.release()
@@ -98,16 +102,18 @@ def _run(made, launch, watcher):
     past = journal.past()
     totals = charged.settle(planned.plan.charged(past).spent(len(outcome.history)))
     if outcome.interrupted:
+      followed.interrupted(outcome)
       return result.RunResult(directory=directory, report=None, rounds=len(outcome.history), experiment=made)
     content = concluding.conclude(
         made, launch, directory, outcome, clock=clock, place=place, task=planned.task,
         plan=planned.plan.charged(past), evaluator=prepared.evaluator, secure_sum=prepared.secure_sum,
         client_traffic=prepared.traffic, audit=audit, program=planned.program, evaluations=evaluations, past=past,
         budget=None if totals is None else {**totals.to_dict(), 'file': budget.budget_file})
+    followed.finished(content)
   return result.RunResult(directory=directory, report=content, rounds=len(outcome.history), experiment=made)
 
 
-async def _rounds(prepared, evaluations, directory, journal, charged, watcher):
+async def _rounds(prepared, evaluations, directory, journal, charged, watcher, followed, stop_after):
   """Trains from the latest checkpoint in an open run folder to the end."""
   planned, config = prepared.planned, prepared.made.config
   rounds = loop.Training(
@@ -118,9 +124,10 @@ async def _rounds(prepared, evaluations, directory, journal, charged, watcher):
                              evaluations.measures))
   books = loop.Books(
       journal=journal, managers=managers.Managers.in_directory(
-          directory, wiped=config.promises, timeless=not planned.plan.releases_exact_metrics),
+          directory, wiped=config.promises, timeless=not planned.plan.releases_exact_metrics,
+          settings=following.settings(config)),
       stop_at_epsilon=config.privacy.stop_at_epsilon, charged=charged, on_round=watcher.on_round,
-      stop_requested=watcher.stop_requested)
+      on_evaluated=followed.evaluated, stop_requested=watcher.stop_requested, stop_after=stop_after)
   return await loop.run(rounds, books)
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from tff_vision import configs
+from tff_vision import configs, labels
 from tff_vision.data import build
 from tff_vision.data import images as images_lib
 from tff_vision.federation import plan as plan_lib
@@ -46,7 +46,8 @@ def spec_of(schema: plan_lib.Schema) -> images_lib.ImageSpec:
   black, white = schema.stored_range
   usual = (0.0, 255.0) if schema.dtype == 'uint8' else (0.0, 1.0)
   return images_lib.ImageSpec(
-      shape=schema.image_shape, dtype=schema.dtype, class_names=schema.class_names, multi_label=schema.multi_label,
+      shape=schema.image_shape, dtype=schema.dtype, class_names=schema.class_names,
+      labels=labels.Kind.FINDINGS if schema.multi_label else labels.Kind.CLASS,
       stored=None if (black, white) == usual else images_lib.StoredPixels(
           black=black, white=white, window=(black, white), eight_bit=None))
 

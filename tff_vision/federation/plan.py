@@ -24,6 +24,7 @@ VERSION = 1
 RUNTIME = ('worker_data_dir', 'clients_per_call', 'min_workers', 'call_timeout', 'probe_interval', 'reconnect_timeout',
            'attempts')
 _DTYPES = ('uint8', 'float32')
+_TASKS = ('classification', 'anomaly', 'embedding')  # Whose labels are classes or findings.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,9 @@ class Schema:
                        f'{",".join(map(str, self.image_shape))!r}.')
     if self.dtype not in _DTYPES:
       raise ValueError(f'dtype must be {" or ".join(_DTYPES)}, found {self.dtype!r}.')
+    if self.task not in _TASKS:
+      raise ValueError(f'task={self.task} is not for a plan: its sites\' records hold classes or findings '
+                       f'({", ".join(_TASKS)}).')
     if not self.class_names or '' in self.class_names:
       raise ValueError('class_names is missing: name each class or finding, in the order of the labels\' numbers.')
     if twice := sorted({name for name in self.class_names if self.class_names.count(name) > 1}):

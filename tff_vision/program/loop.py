@@ -15,6 +15,7 @@ import numpy as np
 import tree
 
 from tff_vision import protocols
+from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.learning import personal as personal_lib
 from tff_vision.program import loop_parts, released, repetition, round_record
 from tff_vision.program import managers as managers_lib
@@ -36,6 +37,9 @@ async def run(training: Training, books: Books) -> Outcome:
   rounds, interrupted = _Rounds(training, books), False
   await rounds.resume()
   while not interrupted and rounds.next_round <= rounds.last_round:
+    if books.stop_after is not None and rounds.next_round > books.stop_after:
+      interrupted = True
+      break
     started = time.monotonic()
     if not rounds.pay_for_repetition():
       break
@@ -47,7 +51,7 @@ async def run(training: Training, books: Books) -> Outcome:
       break
     rounds.charge(trained)
     record = round_record.of_training(trained, rounds.plan, training.task, training.traffic, seconds)
-    record |= rounds.evaluate(trained.round_num)
+    record |= {**rounds.evaluate(trained.round_num), 'elapsed': rounds.elapsed()}
     await rounds.publish(trained, record)
     interrupted = trained.round_num < rounds.last_round and books.stop_requested()
   return rounds.outcome(interrupted)
@@ -69,7 +73,9 @@ class _Rounds:
     self.plan = training.plan
     self.history: list[RoundRecord] = []
     self.last_round = training.program.rounds
+    self._began, self._earlier = time.monotonic(), 0.0
     self._evaluated: Mapping[str, Any] | None = None
+    self._ledger: ledger_lib.Statement = ledger_lib.NoGuarantee()
     self._personal: Mapping[str, Any] | None = None
     self._best: protocols.Weights = None
 
@@ -95,6 +101,7 @@ class _Rounds:
       self._state, self.history = saved['state'], json.loads(saved['history'].decode())
       self._best = saved.get('best')
       self._end_early()
+      self._earlier = round_record.elapsed(self.history)
       await managers_lib.release(self._books.managers, released.record(self.history[-1], self.plan))
     elif finished := journal.past().delivered:
       raise ValueError(f'resume is refused: {max(finished)} rounds are finished, and no checkpoint of them is left; to '
@@ -104,6 +111,10 @@ class _Rounds:
     if journal.resume(len(self.history)):
       # Outputs of the next rounds were already released once. Their new noise must be independent of those outputs.
       self._state = self.plan.with_fresh_noise(self._state)
+
+  def elapsed(self) -> float:
+    """Returns the seconds that all processes of the run have spent on rounds; set-up is not counted."""
+    return self._earlier + time.monotonic() - self._began
 
   def pay_for_repetition(self) -> bool:
     """Charges the next round if its output was already seen once; returns whether the budget pays for it."""
@@ -166,9 +177,10 @@ class _Rounds:
     if before and all(map(np.array_equal, before, _trainable(evaluator))):
       record['unmoved'] = 'since the evaluation before'
     self._evaluated = evaluator.evaluate(self._training.task.images.test)
+    self._ledger = self.plan.ledger(round_num)
     record |= {'evaluation': self._evaluated['evaluation'],
                'per_client': round_record.scalars(self._evaluated['per_client']),
-               'privacy': round_record.scalars(self.plan.ledger(round_num).to_json(curve=False))}
+               'privacy': round_record.scalars(self._ledger.to_json(curve=False))}
     if self._training.validate is not None:
       found = self._training.validate(self._training.process.get_model_weights(self._state), round_num)
       record['validation'] = {**found['evaluation'], **round_record.scalars(found)}
@@ -191,6 +203,10 @@ class _Rounds:
     told = released.record(record, self.plan)
     await managers_lib.release(self._books.managers, told)
     self._books.on_round(told)
+    if self._evaluated is not None:
+      self._books.on_evaluated(round_record.Standing(
+          history=[released.record(entry, self.plan) for entry in self.history], evaluated=self._evaluated,
+          ledger=self._ledger, last_round=self.last_round))
 
   def outcome(self, interrupted: bool) -> Outcome:
     """Returns the outcome of the run, including the evaluation of the clients' own models."""
@@ -202,7 +218,7 @@ class _Rounds:
     if best is not None and best != len(self.history):
       weights, evaluated = self._best, None
     return Outcome(weights=weights, history=self.history, interrupted=interrupted, evaluated=evaluated,
-                   personal=personal, best_round=best)
+                   personal=personal, best_round=best, earlier_seconds=self._earlier)
 
   def _require_validation_examples(self):
     chosen, validate = self._training.selection, self._training.validate

@@ -12,6 +12,7 @@ from tff_vision.learning import personal as personal_lib
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import journal as journal_lib
 from tff_vision.program import managers as managers_lib
+from tff_vision.program import observer as observer_lib
 from tff_vision.program import repetition, round_record
 from tff_vision.program import selection as selection_lib
 
@@ -29,6 +30,7 @@ class Outcome:
     evaluated: The evaluation of `weights`, if this process evaluated the last round.
     personal: The evaluation of the clients' own models, if the algorithm has such models.
     best_round: The round of `weights`, where the best model is kept.
+    earlier_seconds: The time that earlier processes of the run spent on the rounds in `history`, saving included.
   """
   weights: tff.learning.models.ModelWeights
   history: Sequence[RoundRecord]
@@ -36,22 +38,10 @@ class Outcome:
   evaluated: Mapping[str, Any] | None
   personal: Mapping[str, Any] | None
   best_round: int | None = None
+  earlier_seconds: float = 0.0
 
 
-class Observer(Protocol):
-  """Observes what a run releases; see `audit.run_audit.RunAudit`."""
-
-  def released(self, round_num: int, before: protocols.Weights, output: protocols.RoundOutput, after: protocols.Weights,
-               cohort: Sequence[int]) -> None:
-    """Receives the model of a round before it is saved in a checkpoint.
-
-    Args:
-      round_num: The number of the round.
-      before: The weights at the beginning of the round.
-      output: What the process returned.
-      after: The weights at the end of the round.
-      cohort: The clients whose updates are in the model.
-    """
+Observer = observer_lib.Observer
 
 
 class Validate(Protocol):
@@ -105,11 +95,15 @@ class Books:
     charged: Told of a cost above the plan before the release that causes it, so that a run that is killed during the
       release has already paid. If the cost does not fit, the run ends as with `stop_at_epsilon`.
     on_round: Called after the release of each round, with what was released.
+    on_evaluated: Called after that, if the round was evaluated.
     stop_requested: Called after each round; True ends the loop with everything saved.
+    stop_after: A round after which the loop ends in the same way; None: no such round.
   """
   managers: managers_lib.Managers
   journal: journal_lib.Journal
   on_round: Callable[[RoundRecord], None]
   stop_requested: Callable[[], bool]
+  on_evaluated: Callable[[round_record.Standing], None] = lambda standing: None
   stop_at_epsilon: float | None = None
+  stop_after: int | None = None
   charged: repetition.Charged = repetition.Uncharged()
