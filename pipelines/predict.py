@@ -2,10 +2,10 @@
 
     python -m pipelines.predict --run_dir=runs/fashion shoe.png bag.jpg
 
-Takes PNG, JPEG, GIF, BMP, WebP and TIFF of any size, grey or colour; prints the likeliest classes of each with
-probabilities; of task=anomaly, each image's score and how many good test images have a lower one; of task=embedding,
-how alike the images are. --json=FILE receives `predictions`: by file, probabilities by class, `score`, or the
-`embedding`.
+Takes PNG, JPEG, GIF, BMP, WebP, TIFF, HEIC, DICOM and NIfTI of any size, grey or colour; of a file with several pages,
+frames or slices, each is an image, FILE[number]. Prints the likeliest classes of each with probabilities; of
+task=anomaly, each image's score and how many good test images have a lower one; of task=embedding, how alike the images
+are. --json=FILE receives `predictions`: by image, probabilities by class, `score`, or the `embedding`.
 """
 
 import itertools
@@ -35,25 +35,27 @@ def main(paths: Sequence[str]) -> None:
 
   from tff_vision.export import exported
   model = exported.ExportedModel(run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value)))
+  outputs = {name: found for path in paths for name, found in model.all_outputs(path).items()}
   if model.task == 'classification':
-    predictions = _classes(model, paths)
+    predictions = _classes(model, outputs)
   else:
-    predictions = (_scores if model.task == 'anomaly' else _likeness)(model, paths)
+    predictions = (_scores if model.task == 'anomaly' else _likeness)(model, outputs)
   if program_flags.json_file() is not None:
     json_file.write(program_flags.json_file(), {'predictions': predictions})
 
 
-def _classes(model, paths):
-  predictions = {path: dict(zip(model.class_names, model.predict_file(path).tolist(), strict=True)) for path in paths}
+def _classes(model, outputs):
+  predictions = {path: dict(zip(model.class_names, model.probabilities(found).tolist(), strict=True))
+                 for path, found in outputs.items()}
   for path, probabilities in predictions.items():
     likeliest = sorted(probabilities.items(), key=lambda item: -item[1])[:_TOP.value]
     print(f'{path}: ' + ', '.join(f'{name} {probability:.4f}' for name, probability in likeliest))
   return predictions
 
 
-def _scores(model, paths):
+def _scores(model, outputs):
   """Prints the score of each image, and how many percent of the good test images have a lower one."""
-  predictions = {path: {'score': float(model.outputs(path)[1])} for path in paths}
+  predictions = {path: {'score': float(found[1])} for path, found in outputs.items()}
   good = model.facts.get('good_scores')
   for path, found in predictions.items():
     below = ''
@@ -63,11 +65,10 @@ def _scores(model, paths):
   return predictions
 
 
-def _likeness(model, paths):
+def _likeness(model, vectors):
   """Prints the cosine similarity of the embedding vectors of every pair of images."""
-  vectors = {path: model.outputs(path) for path in paths}
   threshold = model.facts.get('threshold')
-  for first, second in itertools.combinations(paths, 2):
+  for first, second in itertools.combinations(vectors, 2):
     cosine = float(vectors[first] @ vectors[second])
     said = ''
     if threshold is not None:

@@ -8,6 +8,7 @@ from tff_vision.catalogue.rows import Kind, Row
 _SOURCES = 'tff_vision.data.sources'
 _MADE = 'tff_vision.data.generators'
 _OWN_FILES = ('pixel_range',)
+_ENCODED = (*_OWN_FILES, 'slice_axis')  # Image files of any format.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,11 +63,13 @@ DATA_SETS = Kind.of('dataset', (
          f'Debian\'s `dataset-fashion-mnist`, {_IDX}', f'{_SOURCES}.mnist_like', 'load_fashion_mnist',
          'locate_fashion_mnist'),
     _set('folder', 'your own image files, in folders or in a manifest: --data_dir', '`data_dir`',
-         f'{_SOURCES}.folders', 'load', 'locate', reads=_OWN_FILES),
+         f'{_SOURCES}.folders', 'load', 'locate', reads=(*_ENCODED, 'client_by')),
     _set('idx', 'your own IDX files: --data_dir', '`data_dir`', f'{_SOURCES}.mnist_like', 'load_idx', 'locate_idx',
          reads=_OWN_FILES),
     _set('kmnist', '70,000 cursive Japanese characters of 28x28, 10 classes, no clients of its own', _IDX,
          f'{_SOURCES}.mnist_like', 'load_kmnist', 'locate_kmnist'),
+    _set('leaf', 'your own LEAF files, JSON with users: --data_dir', '`data_dir`', f'{_SOURCES}.leaf', 'load', 'locate',
+         reads=_ENCODED),
     _set('medical_mnist', '58,954 radiographs of 64x64, 6 classes, no clients of its own: --data_dir',
          'six class folders in `data_dir`', f'{_SOURCES}.folders', 'load_medical_mnist', 'locate_medical_mnist',
          reads=_OWN_FILES),
@@ -74,6 +77,9 @@ DATA_SETS = Kind.of('dataset', (
          f'{_SOURCES}.mnist_like', 'load_mnist', 'locate_mnist'),
     _set('npz', 'your own arrays in an .npz file: --data_dir', '`data_dir`', f'{_SOURCES}.arrays', 'load', 'locate',
          reads=_OWN_FILES),
+    _set('parquet', 'your own Parquet files with a column of images, such as those of Hugging Face: --data_dir',
+         '`data_dir`', f'{_SOURCES}.parquet', 'load', 'locate',
+         reads=(*_ENCODED, 'image_column', 'label_column', 'client_column')),
     _generated('synthetic_chest', '3,700 generated chest films of 28x28 or 64x64 from 3 hospitals, normal or abnormal',
                'chest'),
     _generated('synthetic_chest:findings', 'the same films with 4 findings, multi-label', 'chest', 'load_findings'),
@@ -87,6 +93,8 @@ DATA_SETS = Kind.of('dataset', (
                'parts'),
     _generated('synthetic_shapes', '7,000 generated colour shapes of 32x32x3, 10 classes, no clients of its own',
                'shapes'),
+    _set('webdataset', 'your own WebDataset shards, tar files of samples: --data_dir', '`data_dir`',
+         f'{_SOURCES}.webdataset', 'load', 'locate', reads=(*_ENCODED, 'label_column', 'client_column')),
     *(_medical(flag, facts) for flag, facts in medmnist.SETS.items()),
 ), own=Row(''))
 
@@ -108,7 +116,7 @@ def _scheme(name, about, after, *reads):
 
 PARTITIONS = Kind.of('partition', (
     Partition('natural', 'the examples of its writer, hospital or folder',
-              loads='tff_vision.data.partition.natural:by_owner'),
+              loads='tff_vision.data.partition.natural:by_owner', reads=('client_by', 'client_column')),
     _scheme('iid', 'a random sample; sizes differ by one at most', 'McMahan et al. 2017'),
     _scheme('dirichlet', 'of each class a share drawn from Dir(alpha) over the clients; sizes differ too',
             'Yurochkin et al. 2019, NIID-Bench', 'partition_alpha', 'min_client_examples'),

@@ -47,7 +47,8 @@ _NEW_IN: Mapping[int, frozenset[str]] = {
     2: frozenset(('model_option', 'imports', 'algorithm_option', 'loss', 'loss_option', 'aggregator_option',
                   'pixel_range', 'label_case', 'finding_separator', 'secure_statistical_bits')),
     3: frozenset(('example_noise', 'example_adaptive_clip', 'example_average', 'example_copies', 'example_shift',
-                  'example_mirror', 'audit_canaries', 'audit_confidence'))}
+                  'example_mirror', 'audit_canaries', 'audit_confidence', 'client_by', 'slice_axis', 'image_column',
+                  'label_column', 'client_column'))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,9 +130,9 @@ class LaunchConfig:
 
 
 # Settings that train well on image files of unknown kind and size; they replace the defaults for small grey images.
-_FITTING: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    'folder': {'model': {'model': 'cnn_gn'}, 'client': {'client_learning_rate': 0.05},
-               'data': {'preprocess': 'standardize'}}}
+_FITTING: Mapping[str, Mapping[str, Mapping[str, Any]]] = dict.fromkeys(
+    ('folder', 'parquet', 'webdataset', 'leaf'),
+    {'model': {'model': 'cnn_gn'}, 'client': {'client_learning_rate': 0.05}, 'data': {'preprocess': 'standardize'}})
 
 
 def fitting(config: ExperimentConfig, given: Collection[str]) -> ExperimentConfig:

@@ -31,7 +31,7 @@ def from_folder(task: tasks.Problem, folder: pathlib.Path, count: int) -> format
   Raises:
     ValueError: There is no file, or a file is not an image.
   """
-  paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in decode.SUFFIXES
+  paths = sorted(path for path in folder.rglob('*') if path.name.lower().endswith(decode.SUFFIXES)
                  and not any(map(listing.is_litter, path.relative_to(folder).parts)))[:count]
   if not paths:
     raise ValueError(f'calibration_dir={str(folder)!r} holds no image file.')

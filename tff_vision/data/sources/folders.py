@@ -2,21 +2,17 @@
 
     root/[split/]client/class/image.png    clients of its own: partition=natural
     root/[split/]class/image.png           no clients: any other partition
-    root/manifest.csv                      path,label[,client][,split]
+    root/manifest.csv                      path,label[,client][,patient][,split]
 
 where split is train, test or val, in upper or lower case (val is the test set if there is no other). The split folder
 may also be below client or class.
 """
 
-import hashlib
-import os
+import dataclasses
 import pathlib
 
-import numpy as np
-
 from tff_vision import configs
-from tff_vision.data import images
-from tff_vision.data.sources import files, heldout, listing, manifest, naming, pool
+from tff_vision.data.sources import assembled, listing, manifest, pool
 
 MEDICAL_MNIST_CLASSES = ('AbdomenCT', 'BreastMRI', 'ChestCT', 'CXR', 'Hand', 'HeadCT')
 
@@ -29,7 +25,7 @@ def load(config: configs.DataConfig) -> pool.Pool:
   """
   root = _root(config)
   table = manifest.find(root)
-  return _pool(manifest.read(table) if table else listing.from_folders(root), root, config)
+  return assembled.pool_of(manifest.read(table) if table else listing.from_folders(root), root, config)
 
 
 def load_medical_mnist(config: configs.DataConfig) -> pool.Pool:
@@ -46,7 +42,8 @@ def load_medical_mnist(config: configs.DataConfig) -> pool.Pool:
             for what, names in (('lacks', missing), ('also holds', extra)) if names]
     raise ValueError(f'{root} is not the Medical MNIST set: it {" and ".join(said)}. For other classes use '
                      'dataset=folder.')
-  return _pool(listing.from_folders(root), root, config, MEDICAL_MNIST_CLASSES)
+  found = dataclasses.replace(listing.from_folders(root), class_names=MEDICAL_MNIST_CLASSES, classes_given=True)
+  return assembled.pool_of(found, root, config)
 
 
 def locate(data_dir: str | None) -> tuple[bool, str]:
@@ -73,89 +70,3 @@ def _root(config):
   if not root.is_dir():
     raise ValueError(f'data_dir={config.data_dir} is no folder.')
   return root
-
-
-def _pool(found, root, config, class_names=None):
-  glances = files.survey(found.paths)
-  good, corrupt_notes = files.usable(found.paths, glances, config.corrupt_images)
-  kept = np.flatnonzero(good)
-  if not len(kept):
-    raise ValueError(f'data_dir={config.data_dir} holds no usable image.')
-  paths, labels, clients, splits = (np.array(column, object)[kept] for column in (
-      found.paths, found.labels, found.clients, found.splits))
-  glances = [glances[place] for place in kept]
-  class_names_are_counted = class_names is None
-  y, class_names, notes = _labelled(labels.tolist(), found.separator, config, class_names)
-  shape, shape_notes = files.stored_shape(paths[0], config)
-  stored, pixel_notes = files.stored_pixels(paths, glances, config.numeric_pixel_range)
-  notes = [*found.notes, *corrupt_notes, *notes, *shape_notes, *pixel_notes]
-  owners = None
-  if clients[0] is not None:
-    names, client_notes = naming.cleaned(clients.tolist(), 'names of clients')
-    more = map(images.Counted, [*client_notes, *naming.alike(names, 'Clients')])
-    owners, notes = np.array(names), [*notes, *more]
-  is_train, is_test, split_notes = _split(splits, y, owners, paths, config)
-  notes += [*split_notes, *_copies(glances, is_train, is_test)]
-  parts = [files.FileExamples(paths[mine], y[mine], shape, stored) for mine in (is_train, is_test)]
-  return pool.Pool(train=parts[0], test=parts[1], class_names=class_names,
-                   train_owners=None if owners is None else owners[is_train],
-                   test_owners=None if owners is None else owners[is_test],
-                   stored=stored, digest=_digest(paths, glances, labels, root), notes=tuple(notes),
-                   counted_classes=class_names_are_counted)
-
-
-def _labelled(labels, separator, config, class_names):
-  """Returns labels in the form that `images.Examples` requires, the names of classes or findings, and notes."""
-  labels, notes = naming.cleaned(labels, 'labels')
-  notes = [images.Counted(note) for note in notes]
-  separator = separator or naming.separator_of(labels, config.finding_separator)
-  if separator and class_names is None:
-    y, names, finding_notes = naming.findings(labels, separator, config.label_case)
-    said = [] if separator not in naming.SEPARATOR else [
-        f'Labels with {separator} inside are several findings: each image has any number of {len(names)}; '
-        'finding_separator="" takes them as classes of their own.']
-    return y, names, [*notes, *said, *finding_notes]
-  if class_names is None:
-    labels, case_notes = naming.one_case(labels, config.label_case)
-    class_names, notes = tuple(sorted(set(labels))), [*notes, *case_notes]
-  y = np.searchsorted(np.sort(class_names), np.array(labels))
-  return np.argsort(class_names)[y].astype(np.int32), class_names, notes
-
-
-def _split(splits, y, owners, paths, config):
-  """Returns which images are for training and which are for testing, and notes.
-
-  Raises:
-    ValueError: One file is used for both.
-  """
-  status = [os.stat(path) for path in paths]
-  file = np.array([f'{each.st_dev}:{each.st_ino}' for each in status])
-  if splits[0] is None:
-    classes = np.array([''.join(map(str, row.astype(int))) for row in y]) if y.ndim == 2 else y
-    is_test = heldout.stratified(classes, config.test_fraction, owners, file)
-    return ~is_test, is_test, [images.Counted(heldout.note(is_test, config.test_fraction, owners))]
-  is_train = splits == 'train'
-  test_split = 'test' if 'test' in splits else 'val'
-  is_test = splits == test_split
-  trained = dict(zip(file[is_train], paths[is_train], strict=True))
-  for path, own in zip(paths[is_test], file[is_test], strict=True):
-    if own in trained:
-      raise ValueError(f'{path} is for tests and the same file as {trained[own]}, which is trained on.')
-  unused = int((~is_train & ~is_test).sum())
-  return is_train, is_test, [
-      f'{unused} images of the split val are not used, since there is a test split.'] if unused else []
-
-
-def _copies(glances, is_train, is_test):
-  """Returns a note with the number of test images that look byte-for-byte equal to training images."""
-  trained = {glances[place].digest for place in np.flatnonzero(is_train)}
-  number = sum(glances[place].digest in trained for place in np.flatnonzero(is_test))
-  return [images.Counted(f'{number} of {is_test.sum()} test images seem to be copies of training images, by length, '
-                         'beginning and end of their files: the accuracy is too good then.')] if number else []
-
-
-def _digest(paths, glances, labels, root):
-  """Returns a digest that changes when a file or its label changes, and does not depend on the folder's location."""
-  rows = sorted(f'{os.path.relpath(path, root)}\0{label}\0{seen.digest.hex()}'
-                for path, seen, label in zip(paths, glances, labels, strict=True))
-  return hashlib.blake2b('\n'.join(rows).encode('utf-8', 'surrogateescape'), digest_size=32).hexdigest()

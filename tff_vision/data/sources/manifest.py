@@ -1,4 +1,4 @@
-"""Reads a table of image files: path,label[,client][,split], or a column of 0 and 1 for each finding."""
+"""Reads a table of image files: path,label[,client][,patient][,split], or a column of 0 and 1 for each finding."""
 
 import codecs
 import csv
@@ -7,10 +7,10 @@ import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
-from tff_vision.data.sources import listing
+from tff_vision.data.sources import listing, store
 
 NAME = 'manifest.csv'
-_READ = ('path', 'label', 'client', 'split')
+_READ = ('path', 'label', 'client', 'patient', 'split')
 _BETWEEN = '\x1f'
 _YES, _NO = {'1', '1.0', 'true', 'yes'}, {'0', '0.0', 'false', 'no'}
 
@@ -52,7 +52,7 @@ def read(path: pathlib.Path) -> listing.Listing:
   findings = _findings(columns, table)
   if missing := {'path', 'label'} - set(columns) - ({'label'} if findings else set()):
     raise ValueError(f'{path} lacks the column {", ".join(sorted(missing))}; its first line must name path,label and '
-                     'may name client and split.')
+                     'may name client, patient and split.')
   names = {name.strip().lower(): name.strip() for name in rows[0]}
   if findings:
     notes.append(f'{len(findings)} columns of 0 and 1 are findings: {", ".join(names[name] for name in findings)}.')
@@ -64,7 +64,8 @@ def read(path: pathlib.Path) -> listing.Listing:
   labels = [_BETWEEN.join(names[name] for name in findings if row[name].lower() in _YES) if findings else row['label']
             for row in table]
   return listing.Listing(
-      paths=files, labels=labels, clients=[row.get('client') for row in table],
+      images=store.Files(files), labels=labels, clients=[row.get('client') for row in table],
+      patients=[row['patient'] for row in table] if 'patient' in columns else None,
       splits=[listing.split_of(row['split']) if 'split' in columns else None for row in table],
       separator=_BETWEEN if findings else None, notes=notes)
 
