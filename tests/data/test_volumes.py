@@ -285,7 +285,7 @@ def test_a_folder_of_volumes_and_pages_gives_slices_that_stay_together(tmp_path)
       pages[0].save(tmp_path / 't' / label / f'{i}.tif', save_all=True, append_images=pages[1:])
   found = _build(tmp_path / 'n', image_size=None)
   assert len(found.test.examples) == 8 and found.train.num_examples(0) == 32 and found.spec.shape == (6, 7, 1)
-  assert _said(found, '10 volumes are cut into 40 axial slices', 'right at the left')
+  assert _said(found, '10 volumes have 40 slices') and _said(found, 'axial slices', 'right at the left')
   held_out = [path for path in (tmp_path / 'n').rglob('*.gz') if
               decode.as_stored(path, (6, 7, 1), found.stored_pixels).tobytes() in {
                   x.tobytes() for x in found.test.examples.x}]
@@ -324,6 +324,9 @@ def test_heic(tmp_path):
   (tmp_path / 'x.heic').write_bytes(HEIC[:len(HEIC) // 2])
   with pytest.raises(ValueError, match='x.heic is no PNG, .*corrupt'):
     decode.read(tmp_path / 'x.heic')
+  for length in (len(HEIC), len(HEIC) - 1, len(HEIC) // 2, 40):
+    (tmp_path / 'x.heic').write_bytes(HEIC[:length])
+    assert files.survey(store.Files([str(tmp_path / 'x.heic')]))[0].whole == (length == len(HEIC))
 
 
 def test_patients_digests_are_of_this_process_only():

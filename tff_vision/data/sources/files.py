@@ -17,13 +17,13 @@ _LARGEST_WITHOUT_IMAGE_SIZE = 512
 _SAMPLE = 64
 _DEPTHS = (255, 1023, 4095, 16383, 65535)
 _TAIL = 4096
-_SEVERAL = ('TIFF', 'DICOM', 'NIfTI')  # Formats whose headers tell more than their first bytes.
+_SEVERAL = ('TIFF', 'DICOM', 'NIfTI')  # Formats with several images in a file, or more than 8 bits.
 
 
 def survey(store: store_lib.Store, slice_axis: str = 'axial') -> list[formats.Glance]:
   """Returns what is known of each place from its first and last bytes, and from the headers of some formats."""
   glances = store.glances()
-  places = [place for place, seen in enumerate(glances) if seen.kind in _SEVERAL]
+  places = [place for place, seen in enumerate(glances) if seen.kind in (*_SEVERAL, 'HEIC')]
   for place, seen in zip(places, store_lib.each(lambda place: _with_header(store, place, glances[place], slice_axis),
                                                 places), strict=True):
     glances[place] = seen
@@ -36,6 +36,8 @@ def _with_header(store, place, seen, slice_axis):
       if seen.kind == 'TIFF':
         return dataclasses.replace(seen, images=pillow_files.pages(file))
       size = store.size(place)
+      if seen.kind == 'HEIC':
+        return dataclasses.replace(seen, whole=pillow_files.has_all_boxes(file, size))
       file.seek(max(0, size - _TAIL))
       tail = file.read()
       file.seek(0)
@@ -176,9 +178,8 @@ def _volume_notes(glances, slice_axis):
     seen_from = {'axial': 'anterior is at the top and the patient\'s right at the left',
                  'coronal': 'superior is at the top and the patient\'s right at the left',
                  'sagittal': 'superior is at the top and anterior at the left'}[slice_axis]
-    notes.append(images.Counted(
-        f'{len(volumes)} volumes are cut into {sum(seen.images for seen in volumes)} {slice_axis} slices, in which '
-        f'{seen_from}; slice_axis chooses another axis.'))
+    notes += [f'Volumes are cut into {slice_axis} slices, in which {seen_from}; slice_axis chooses another axis.',
+              images.Counted(f'{len(volumes)} volumes have {sum(seen.images for seen in volumes)} slices.')]
   if several:
     notes.append(images.Counted(f'{several} files have several pages or frames, and each counts as an image.'))
   return notes

@@ -27,6 +27,22 @@ def pages(file: BinaryIO) -> int:
     raise ValueError('is corrupt') from error
 
 
+def has_all_boxes(file: BinaryIO, size: int) -> bool:
+  """Returns whether a HEIC file of `size` bytes ends where its last box does (ISO 14496-12, section 4.2)."""
+  end = 0
+  while end < size:
+    file.seek(end)
+    head = file.read(16)
+    length = int.from_bytes(head[:4], 'big')
+    if length == 0:  # This box takes the rest.
+      return True
+    length = int.from_bytes(head[8:], 'big') if length == 1 else length
+    if length < 8:
+      return False
+    end += length
+  return end == size
+
+
 def images(content: bytes, kind: str) -> tuple[int, Callable[[int], np.ndarray]]:
   """Returns the number of images in a file, and a function from a number from 0 to the image.
 
