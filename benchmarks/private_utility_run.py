@@ -18,9 +18,10 @@ from tff_vision.data import build as data_build
 from tff_vision.data import images, preprocess
 from tff_vision.models import scattering
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.privacy.mechanisms import example_work
+from tff_vision.privacy.mechanisms import example_plan, example_work, shared_step
 from tff_vision.runtime.driver import local
 
+_SHARED_BITS = 20
 _MOMENTUM = 0.9  # Server momentum in client-level runs, client momentum in example-level runs.
 
 
@@ -30,6 +31,8 @@ def accuracy(cell, seed: int) -> dict[str, float | None]:
   parts = np.array_split(np.random.default_rng(seed).permutation(len(train))[:cell.images], cell.num_clients)
   plan = plan_lib.build_plan(cell.privacy, cell.cohort, population=cell.num_clients, rounds=cell.rounds, seed=seed,
                              sizes=[len(part) for part in parts], client=cell.client)
+  if cell.privacy.privacy == 'example_distributed':
+    return _by_shares(cell, plan, train, parts, test, seed)
   accounted = {'epsilon': None if cell.epsilon is None else plan.ledger(cell.rounds).epsilon,
                'noise_multiplier': plan.noise_multiplier}
   # Cohort scaling: with `scale` times the clients, the noise on the mean is `scale` times smaller; the sampling rate,
@@ -61,6 +64,33 @@ def _by_examples(cell, plan, train, parts, test, seed):
       weight.assign_sub(tf.add_n(found) / len(found))
   logits = np.concatenate([model(test.x[i:i + 500]).numpy() for i in range(0, len(test), 500)])
   return (logits.argmax(1) == test.y).mean()
+
+
+def _by_shares(cell, plan, train, parts, test, seed):
+  """Takes each step on the opened sum of the silos' noised integers; masks, which cancel in the sum, are left out."""
+  tf.keras.utils.set_random_seed(seed)
+  loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+  model, clients_model = (models.MODELS[cell.model](train.x.shape[1:], 10) for _ in range(2))
+  plan = plan.for_secure_sum(configs.SecureConfig(secure_sum='masks', secure_bits=_SHARED_BITS)).for_model(
+      model, tf.TensorSpec((None, *train.x.shape[1:]), tf.float32))
+  client = shared_step.build_step_fn(clients_model, example_plan.one_each(loss), plan.step)
+  encoding, seeds = plan.sum_encoding(), tf.constant([0, 0])
+  encode = tf.function(lambda update: encoding.encode(tf.concat([tf.reshape(part, [-1]) for part in update], 0), seeds))
+  sizes = [int(np.prod(weight.shape)) for weight in model.trainable_variables]
+  momentum = [tf.zeros(weight.shape) for weight in model.trainable_variables]
+  data = [(tf.constant(train.x[part]), tf.constant(train.y[part])) for part in parts]
+  for _ in range(cell.rounds):
+    start = tff.learning.models.ModelWeights.from_model(model)
+    total = sum(tf.cast(encode(client(start, x, y).update), tf.int64) for x, y in data)
+    mean = encoding.decode(total, tf.constant(len(data))) / plan.denominator
+    gradient = [tf.reshape(part, weight.shape) for part, weight in zip(
+        tf.split(mean, sizes), model.trainable_variables, strict=True)]
+    momentum = [_MOMENTUM * m + part for m, part in zip(momentum, gradient, strict=True)]
+    for weight, m in zip(model.trainable_variables, momentum, strict=True):
+      weight.assign_sub(cell.server.server_learning_rate * m)
+  logits = np.concatenate([model(test.x[i:i + 500]).numpy() for i in range(0, len(test), 500)])
+  return {'accuracy': float((logits.argmax(1) == test.y).mean()), 'epsilon': plan.ledger(cell.rounds).epsilon,
+          'noise_multiplier': plan.noise_multiplier}
 
 
 def _by_clients(cell, plan, train, parts, test, seed):

@@ -37,7 +37,8 @@ API = {
     'Task': ['Task', 'Classification', 'Embedding', 'Metric'],
     'Training': ['Client', 'Server', 'sgd', 'adam', 'adamw', 'yogi', 'adagrad'],
     'Participation': ['Fixed', 'Poisson', 'RoundRobin', 'Allocation'],
-    'Privacy': ['ClientGaussian', 'MatrixFactorization', 'DistributedGaussian', 'ExampleDpSgd', 'BudgetFile', 'Ledger'],
+    'Privacy': ['ClientGaussian', 'MatrixFactorization', 'DistributedGaussian', 'ExampleDpSgd',
+                'ExampleDistributed', 'BudgetFile', 'Ledger'],
     'Secure sums': ['ThresholdEncryption', 'KeyHolderEncryption', 'Masks'],
     'Your own algorithm, your own clients': ['Algorithm', 'Work', 'OwnWork'],
     'Checks of your own parts': [f'testing.check_{name}' for name in

@@ -114,7 +114,7 @@ def test_traits_of_a_mechanism_are_those_of_its_plan(name):
   assert (Trait.PROMISES in row.traits) == (not made.releases_exact_metrics) is True
   assert (Trait.CLIENTS_DRAW_NOISE in row.traits) == made.clients_draw_noise
   assert (row.noise == 'on the server') == (not made.clients_draw_noise)
-  assert (Trait.CLIENT_LEVEL in row.traits) == (name != 'example_dp_sgd')
+  assert (Trait.CLIENT_LEVEL in row.traits) == (name not in ('example_dp_sgd', 'example_distributed'))
   assert (Trait.NOISES_SUM in row.traits) == (name not in ('example_dp_sgd', 'local_dp'))
 
 

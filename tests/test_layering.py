@@ -15,7 +15,7 @@ ALLOWED = {
     # What stands in the catalogue is loaded by name, where it is used.
     'catalogue': set(), 'configs': {'catalogue', 'plugins'}, 'values': {'configs'},
     'secret_files': set(), 'seeds': set(), 'description': set(), 'plugins': {'description'}, 'told': set(),
-    'protocols': set(), 'progress': set(),
+    'protocols': set(), 'progress': set(), 'private_values': {'configs'},
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'accounting': set(), 'runtime': {'data'},
     'diagnosis': {'runtime'},
     'participation': {'accounting'}, 'privacy': {'accounting', 'participation', 'secure', 'models'},

@@ -35,6 +35,8 @@ VALUES = {
     'MatrixFactorization': ((), {**_CALIBRATED, 'strategy': 'banded'}, configs.PrivacyConfig(
         privacy='dp_mf', mf_strategy='banded', **_CALIBRATED)),
     'DistributedGaussian': ((), _NOISE, configs.PrivacyConfig(privacy='distributed_gaussian', **_NOISE)),
+    'ExampleDistributed': ((), {**_NOISE, 'noise_survivors': 2}, configs.PrivacyConfig(
+        privacy='example_distributed', noise_survivors=2, **_NOISE)),
     'ExampleDpSgd': ((), _CALIBRATED, configs.PrivacyConfig(privacy='example_dp_sgd', **_CALIBRATED)),
     'ThresholdEncryption': ((), {}, configs.SecureConfig(secure_sum='he')),
     'Masks': ((), {}, configs.SecureConfig(secure_sum='masks')),

@@ -16,9 +16,11 @@ _PUBLIC = {
     **dict.fromkeys(('Algorithm', 'Work'), 'tff_vision.learning.algorithm'),
     **dict.fromkeys((
         'Task', 'Classification', 'Embedding', 'Client', 'Server', 'sgd', 'adam', 'adamw', 'yogi', 'adagrad', 'Fixed',
-        'Poisson', 'RoundRobin', 'Allocation', 'ClientGaussian', 'MatrixFactorization', 'DistributedGaussian',
-        'ExampleDpSgd', 'ThresholdEncryption', 'KeyHolderEncryption', 'Masks', 'BudgetFile', 'Natural', 'Iid',
-        'Dirichlet', 'Shards'), 'tff_vision.values'),
+        'Poisson', 'RoundRobin', 'Allocation', 'BudgetFile', 'Natural', 'Iid', 'Dirichlet', 'Shards'),
+        'tff_vision.values'),
+    **dict.fromkeys((
+        'ClientGaussian', 'MatrixFactorization', 'DistributedGaussian', 'ExampleDpSgd', 'ExampleDistributed',
+        'ThresholdEncryption', 'KeyHolderEncryption', 'Masks'), 'tff_vision.private_values'),
     'RuntimeConfig': 'tff_vision.configs.runtime_config',
     'open_runtime': 'tff_vision.runtime.driver.runtimes',
     'Metric': 'tff_vision.objectives.metric',
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
   from tff_vision.learning.algorithm import Algorithm as Algorithm
   from tff_vision.learning.algorithm import Work as Work
   from tff_vision.objectives.metric import Metric as Metric
+  from tff_vision.private_values import *  # noqa: F403
   from tff_vision.progress import show_progress as show_progress
   from tff_vision.runtime.driver.runtimes import open_runtime as open_runtime
   from tff_vision.values import *  # noqa: F403

@@ -19,6 +19,9 @@ _SEPARATION = ('its noise counts on a known number of rounds between two turns o
                'keeps')
 _SHARES = ('each client adds only a share of the noise, which hides nothing where single updates are seen')
 _BY_ITSELF = 'it trains on clients by itself'
+_ON_SERVER = 'clients send gradients, and the server takes the step (server_optimizer, server_learning_rate)'
+_COMPARES = ('its loss compares the images of a batch, so no clip bounds what one image changes; choose a client-level '
+             'mechanism')
 
 _PERSONALIZE = Limit('personalize_epochs', _NOT_COVERED)
 _SAME_WEIGHT = Limit('client_weighting', _WEIGHS, (None, 'uniform'))
@@ -101,8 +104,7 @@ PRIVACIES = Kind.of('privacy', (
               reads=(*_EVERY, 'example_sampling', 'example_noise', 'mf_buffers', 'mf_bands', 'example_adaptive_clip',
                      'target_quantile', 'clip_learning_rate', 'count_stddev', 'example_average', 'example_copies',
                      'example_shift', 'example_mirror'), requires=('clip_norm',),
-              refuses={Trait.COMPARES_EXAMPLES: 'its loss compares the images of a batch, so no clip bounds what one '
-                                                'image changes; choose a client-level mechanism'},
+              refuses={Trait.COMPARES_EXAMPLES: _COMPARES},
               limits=(*(Limit(name, _BY_ITSELF, (), How.UNREAD) for name in (
                   'client_gradient_clip', 'client_weight_decay', 'client_schedule', 'client_warmup_rounds')),
                       Limit('client_weighting', _BY_ITSELF, (None, 'examples'), How.UNREAD), _PERSONALIZE,
@@ -110,6 +112,22 @@ PRIVACIES = Kind.of('privacy', (
                       # drawn is not used, and the members are fixed before the run.
                       *(Limit(name, _RATE) for name in DEVICES if name not in MEMBERSHIP)),
               loads=f'{_PLANS}.example_plan:build'),
+    Mechanism('example_distributed', 'one step of private SGD a round, on the examples of all clients together; every '
+              'client adds a share of the noise, under a secure sum', protects='one example of one client',
+              against='the server too, which sees the noised sum only', noise='on the clients, a share each',
+              needs='`--secure_sum`, any sampling', payload='steps',
+              traits=frozenset((Trait.PROMISES, Trait.EXAMPLE_LEVEL, Trait.NOISES_SUM, Trait.CLIENTS_DRAW_NOISE)),
+              reads=('clip_norm', 'noise_multiplier', 'target_epsilon', 'delta', 'stop_at_epsilon', 'noise_survivors'),
+              requires=('clip_norm',),
+              refuses={Trait.COMPARES_EXAMPLES: _COMPARES},
+              limits=(Limit('secure_sum', _SHARES, ('masks', 'he', 'he_keyholder'), How.NEEDS),
+                      Limit('secure_range', 'the range follows from clip_norm and the noise', (), How.UNREAD),
+                      Limit('aggregator', 'what one example changes would depend on the other examples of its client',
+                            ('mean',)),
+                      *(Limit(name, _ON_SERVER, (), How.UNREAD) for name in (
+                          'client_optimizer', 'client_learning_rate', 'client_epochs', 'client_gradient_clip',
+                          'client_weight_decay', 'client_schedule', 'client_warmup_rounds')),
+                      _SAME_WEIGHT, _PERSONALIZE), loads=f'{_PLANS}.shared_step_plan:build'),
     Mechanism('local_dp', 'every client clips and noises its update by itself', protects=_CLIENT,
               against='everyone outside that client, the server too', noise='on the client, once a round',
               needs='any sampling', payload='floats',

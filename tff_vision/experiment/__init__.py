@@ -35,7 +35,8 @@ class Experiment(definition.Definition):
     client: From `Client`.
     server: From `Server`.
     participation: From `Fixed`, `Poisson`, `RoundRobin` or `Allocation`.
-    privacy: From `ClientGaussian`, `MatrixFactorization`, `DistributedGaussian` or `ExampleDpSgd`; default: none.
+    privacy: From `ClientGaussian`, `MatrixFactorization`, `DistributedGaussian`, `ExampleDpSgd` or
+      `ExampleDistributed`; default: none.
     secure_sum: From `ThresholdEncryption`, `Masks` or `KeyHolderEncryption`; by default the server sees the updates.
     aggregator: A name, a `configs.AggregationConfig`, or any `tff.aggregators` factory; None: the mean.
     rounds: The number of training rounds.

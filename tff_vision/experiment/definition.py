@@ -15,7 +15,8 @@ _MADE_BY = {
     'task': (values.Task, 'Task'), 'client': (configs.ClientConfig, 'Client'),
     'server': (configs.ServerConfig, 'Server'),
     'participation': (configs.CohortConfig, 'Fixed, Poisson, RoundRobin or Allocation'),
-    'privacy': (configs.PrivacyConfig, 'ClientGaussian, MatrixFactorization, DistributedGaussian or ExampleDpSgd'),
+    'privacy': (configs.PrivacyConfig, 'ClientGaussian, MatrixFactorization, DistributedGaussian, ExampleDpSgd or '
+                'ExampleDistributed'),
     'secure_sum': (configs.SecureConfig, 'ThresholdEncryption, Masks or KeyHolderEncryption'),
     'schedule': (configs.ScheduleConfig, 'configs.ScheduleConfig'),
     'attack': (configs.AttackConfig, 'configs.AttackConfig'),

@@ -161,20 +161,26 @@ class Distributed(client_level.ClientLevel):
         max_participations=sum(count for _, count in worst),
         replayed_rounds=len(self.past.replayed) + len(self.past.again),
         rounding_adds_to_sensitivity=self.shares.sensitivity / self.shares.clip_steps - 1,
-        shares=NoiseShares(
-            noise_sized_for_clients=self.survivors, opened_from_clients=self.floor,
-            failed_rounds=sum(not len(self.cohort(round_num)) for round_num in range(1, rounds + 1)),
-            fewest_clients_in_a_sum=min((clients for clients, _ in worst), default=None),
-            share_stddev_steps=self.shares.stddev, clip_norm_steps=self.shares.clip_steps))
+        shares=self._stated_shares(rounds, min((clients for clients, _ in worst), default=None)))
+
+  def _stated_shares(self, rounds, fewest):
+    return NoiseShares(
+        noise_sized_for_clients=self.survivors, opened_from_clients=self.floor,
+        failed_rounds=sum(not len(self.cohort(round_num)) for round_num in range(1, rounds + 1)),
+        fewest_clients_in_a_sum=fewest, share_stddev_steps=self.shares.stddev, clip_norm_steps=self.shares.clip_steps)
 
   def spent(self, rounds):
-    found = [sum(count * self.shares.divergence(clients) for clients, count in turns) for turns in self._turns(rounds)]
+    found = [self._divergence(turns) for turns in self._turns(rounds)]
     divergences = np.max(found, axis=0) if found else np.zeros(len(integer_shares.ORDERS))
     return privacy_losses.Spent(unit=Unit.CLIENT,
                                 kinds=(privacy_losses.Loss(divergences=tuple(map(float, divergences))),))
 
   def _turns(self, rounds) -> set[tuple[tuple[int, int], ...]]:
     """Returns, for each kind of client, how often it took part in a sum of each size: ((clients, count), ...)."""
+    return {tuple(sorted(found.items())) for found in self._counted(rounds).values()}
+
+  def _counted(self, rounds) -> Mapping[int, collections.Counter]:
+    """Returns, for each client that took part, how often it took part in a sum of each size."""
     counted: Mapping[int, collections.Counter] = collections.defaultdict(collections.Counter)
     # If only a few clients draw fresh shares, less of the noise in the sum is new: charge a second sum to everyone.
     for round_num in [*self.past.sent(rounds), *(number for number, _ in self.past.again)]:
@@ -183,26 +189,31 @@ class Distributed(client_level.ClientLevel):
       delivered = min(len(cohort), self.past.delivered.get(round_num, len(cohort)))
       for client in cohort if delivered else ():  # A sum over nobody is not opened.
         counted[int(client)][delivered] += 1
-    return {tuple(sorted(found.items())) for found in counted.values()}
+    return counted
 
   def _epsilon(self, turns, delta=None):
     if not turns:
       return 0.0
-    return integer_shares.epsilon(sum(count * self.shares.divergence(clients) for clients, count in turns),
-                                  self.delta if delta is None else delta)
+    return integer_shares.epsilon(self._divergence(turns), self.delta if delta is None else delta)
+
+  def _divergence(self, turns):
+    """Returns the Renyi divergences, at `integer_shares.ORDERS`, of a client that took part so often."""
+    return sum(count * self.shares.divergence(clients) for clients, count in turns)
 
   def _calibrated(self):
     """Returns the plan with the least noise that meets the target for every client, to a thousandth."""
-    low, high = 1e-2, 1e4
+    return self._least(1e-2, 1e4, lambda plan: plan.ledger(self.rounds).epsilon)
+
+  def _least(self, low, high, cost):
     while high > 1.001 * low:
       middle = math.sqrt(low * high)
       plan = dataclasses.replace(self, noise_multiplier=middle)
-      low, high = (low, middle) if self._meets(plan) else (middle, high)
+      low, high = (low, middle) if self._meets(plan, cost) else (middle, high)
     return dataclasses.replace(self, noise_multiplier=high)
 
-  def _meets(self, plan):
+  def _meets(self, plan, cost):
     try:
-      return plan.ledger(self.rounds).epsilon <= self.target_epsilon
+      return cost(plan) <= self.target_epsilon
     except ValueError:
       # The integers have no room for this much noise: an upper bound of the search, reported when shares are fitted.
       return True

@@ -98,12 +98,8 @@ class ExampleDpSgd(base.PrivacyPlan):
     return dataclasses.replace(self, method=clipped.examine(model, input_spec))
 
   def for_loss(self, loss, labels, outputs, *, separable):
-    penalties.check_loss(_one_each(loss), labels, outputs)
-    if separable or not self.method.ghost:
-      return self
-    # In a batch of one, a loss cannot mix examples.
-    return dataclasses.replace(self, method=clipped.Method(
-        ghost=False, layers={}, reason='nothing shows that the loss, which is not built in, keeps examples apart'))
+    penalties.check_loss(one_each(loss), labels, outputs)
+    return self if separable else dataclasses.replace(self, method=by_loop(self.method))
 
   def client_data(self, client):
     # Each example is read once: private training does its own sampling and its own passes.
@@ -123,7 +119,7 @@ class ExampleDpSgd(base.PrivacyPlan):
         stream=self.noise.stream, blocks=self.noise.blocks, quantile=self.quantile, average=self.average)
 
   def client_work(self, keras_model_fn, loss_fn, reader, optimizer):
-    return example_work.build_client_work(keras_model_fn, _one_each(loss_fn), reader, optimizer, self.training,
+    return example_work.build_client_work(keras_model_fn, one_each(loss_fn), reader, optimizer, self.training,
                                           self.canaries)
 
   def releases(self, client: int, turns: int) -> accounting.SampledGaussian:
@@ -224,11 +220,19 @@ class ExampleDpSgd(base.PrivacyPlan):
     return [counted[client] for client in range(len(self.sizes))]
 
 
-def _one_each(loss_fn):
+def one_each(loss_fn: tf.keras.losses.Loss) -> tf.keras.losses.Loss:
   """Returns the loss without reduction: one value for each example."""
   loss = copy.copy(loss_fn)  # Not `from_config`: a user's loss may keep parameters that its config does not hold.
   loss.reduction = tf.keras.losses.Reduction.NONE
   return loss
+
+
+def by_loop(method: clipped.Method) -> clipped.Method:
+  """Returns the method for a loss that may mix the examples of a batch; in a batch of one, it cannot."""
+  if not method.ghost:
+    return method
+  return clipped.Method(ghost=False, layers={},
+                        reason='nothing shows that the loss, which is not built in, keeps examples apart')
 
 
 _KINDS_ASKED = 6

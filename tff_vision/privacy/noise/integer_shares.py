@@ -10,7 +10,8 @@ Nothing here imports TensorFlow.
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from dp_accounting import rdp
@@ -60,6 +61,9 @@ class Shares:
     return _DIVERGENCES[self.kind](self, clients)
 
 
+_Shares = TypeVar('_Shares', bound=Shares)
+
+
 def fit(kind: str, *, offset: int, length: int, noise_multiplier: float, survivors: int) -> Shares:
   """Returns the shares on the finest grid for which update plus noise never exceeds `offset` grid steps.
 
@@ -75,18 +79,29 @@ def fit(kind: str, *, offset: int, length: int, noise_multiplier: float, survivo
     stddev = noise_multiplier * rounded_norm(clip_steps, length) / math.sqrt(survivors)
     return Shares(kind=kind, clip_steps=clip_steps, length=length, stddev=stddev)
 
+  found = finest(made, offset, lambda shares: math.ceil(shares.clip_steps) + 1)
+  if found.sensitivity > 2 * found.clip_steps:
+    raise ValueError(f'secure_bits={(offset + 1).bit_length()} is too coarse for {length} parameters with noise shares '
+                     f'of noise_multiplier={noise_multiplier:.3g} over {survivors} clients: rounding alone would more '
+                     'than double the norm of an update; raise secure_bits.')
+  return found
+
+
+def finest(made: Callable[[float], _Shares], offset: int, largest: Callable[[_Shares], int]) -> _Shares:
+  """Returns the shares of the finest grid for which a client's integer plus noise never exceeds `offset`.
+
+  Args:
+    made: Maps the grid steps in one clip norm to the shares on this grid.
+    largest: Returns the largest magnitude of a client's integer before noise.
+  """
   def fits(shares):
     reach = math.ceil(REACH * shares.stddev) + _SKELLAM_REACH if shares.stddev else 0
-    return math.ceil(shares.clip_steps) + 1 + reach <= offset and reach <= _MAX_REACH
+    return largest(shares) + reach <= offset and reach <= _MAX_REACH
 
   low, high = 0.0, float(offset)
   for _ in range(60):
     middle = (low + high) / 2
     low, high = (middle, high) if fits(made(middle)) else (low, middle)
-  if rounded_norm(low, length) > 2 * low:
-    raise ValueError(f'secure_bits={(offset + 1).bit_length()} is too coarse for {length} parameters with noise shares '
-                     f'of noise_multiplier={noise_multiplier:.3g} over {survivors} clients: rounding alone would more '
-                     'than double the norm of an update; raise secure_bits.')
   return made(low)
 
 
