@@ -33,10 +33,14 @@ def load(config: configs.DataConfig) -> pool.Pool:
     ValueError: There is no such file; a column is missing or cannot be told; or a row has no label.
   """
   root, paths = listing.find_files(config.data_dir, '.parquet', 'parquet')
-  files = [_open(path) for path in paths]
-  columns = _columns(files[0], paths[0], config)
-  tables = [_labels_and_clients(file, path, columns) for file, path in zip(files, paths, strict=True)]
-  rows = Rows(paths, files, columns.image)
+  with _open(paths[0]) as first:
+    columns = _columns(first, paths[0], config)
+  tables, metadata = [], []
+  for path in paths:
+    with _open(path) as file:
+      tables.append(_labels_and_clients(file, path, columns))
+      metadata.append(file.metadata)
+  rows = Rows(paths, metadata, columns.image)
   splits = listing.splits_of_files(paths, root)
   labels = label_values.texts([value for table in tables for value in table[0]], columns.class_names, rows.name)
   clients = [value for table in tables for value in table[1]]
@@ -71,14 +75,14 @@ class _Columns:
 class Rows(store.Store):
   """The images in a column of Parquet files. Row groups that were read last stay in memory, up to 256 MB of them."""
 
-  def __init__(self, paths: Sequence[pathlib.Path], files: Sequence[parquet.ParquetFile], column: str):
+  def __init__(self, paths: Sequence[pathlib.Path], metadata: Sequence[parquet.FileMetaData], column: str):
     self._paths, self._column = paths, column
     self._groups: list[tuple[int, int, int, int]] = []  # File, group in it, first row in it, size in bytes.
     self._place: list[tuple[int, int]] = []  # Group, row in it.
-    for number, file in enumerate(files):
+    for number, file in enumerate(metadata):
       first = 0
-      for group in range(file.metadata.num_row_groups):
-        facts = file.metadata.row_group(group)
+      for group in range(file.num_row_groups):
+        facts = file.row_group(group)
         size = sum(facts.column(i).total_uncompressed_size for i in range(facts.num_columns)
                    if facts.column(i).path_in_schema.split('.')[0] == column)
         self._place += [(len(self._groups), row) for row in range(facts.num_rows)]
