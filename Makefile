@@ -70,9 +70,10 @@ lock:
 	UV_CUSTOM_COMPILE_COMMAND='make lock' build/uv/bin/uv pip compile --quiet $(UPGRADE) --no-emit-index-url \
 	  --python '$(PYTHON)' --python-version 3.11 --python-platform x86_64-manylinux_2_31 \
 	  requirements.in --override requirements.overrides.txt --output-file requirements.txt
-	UV_CUSTOM_COMPILE_COMMAND='make lock' build/uv/bin/uv pip compile --quiet $(UPGRADE) --no-emit-index-url \
-	  --python '$(PYTHON)' --python-version 3.11 --python-platform x86_64-manylinux_2_31 \
-	  requirements-docs.in --constraint requirements.txt --output-file requirements-docs.txt
+	for name in docs trackers onnx notebooks; do \
+	  UV_CUSTOM_COMPILE_COMMAND='make lock' build/uv/bin/uv pip compile --quiet $(UPGRADE) --no-emit-index-url \
+	    --python '$(PYTHON)' --python-version 3.11 --python-platform x86_64-manylinux_2_31 \
+	    requirements-$$name.in --constraint requirements.txt --output-file requirements-$$name.txt || exit 1; done
 
 clean:
 	rm -rf $(VENV) build .pytest_cache .ruff_cache .hypothesis

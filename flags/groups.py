@@ -115,13 +115,25 @@ def text(field: dataclasses.Field) -> str:
   return f'{said.about.rstrip(".")}{listed}; or {said.own}.'
 
 
+class _WordOrNot(flags.BooleanParser):
+  """Parses a switch that can also be a word, such as --resume and --resume=auto; the config checks the word."""
+
+  def parse(self, argument: Any) -> bool | str:  # type: ignore[override]
+    try:
+      return super().parse(argument)
+    except ValueError:
+      return str(argument).casefold()
+
+
 def _define(field, hinted):
   name, about = field.name, text(field)
   default = None if field.default is dataclasses.MISSING else field.default
   parts = [part for part in typing.get_args(hinted) if part is not types.NoneType]
   kind = parts[0] if isinstance(hinted, types.UnionType) else typing.get_origin(hinted) or hinted
   names = option.choices(field)
-  if kind is tuple:
+  if kind is bool and str in parts:
+    flags.DEFINE_flag(flags.Flag(_WordOrNot(), flags.ArgumentSerializer(), name, default, about, boolean=True))
+  elif kind is tuple:
     (flags.DEFINE_list if option.of(field).separated else flags.DEFINE_multi_string)(name, default, about)
   elif names and not option.of(field).own:
     flags.DEFINE_enum(name, default, names, about)

@@ -4,7 +4,9 @@ import pathlib
 import runpy
 import sys
 
-_NO_PIPELINES = ('__init__', 'command', 'launch', 'progress')
+from pipelines import nearest
+
+_NO_PIPELINES = ('__init__', 'cells', 'command', 'flagfiles', 'helptext', 'launch', 'nearest', 'progress', 'search')
 
 
 def main() -> None:
@@ -20,7 +22,8 @@ def main() -> None:
     print(tff_vision.__version__)
     return
   if name not in names:
-    print(f'tff-vision: error: there is no pipeline {name!r}; choose from {", ".join(names)}.', file=sys.stderr)
+    print(f'tff-vision: error: there is no pipeline {name!r}; choose from {", ".join(names)}.'
+          f'{nearest.question(nearest.names(name, names))}', file=sys.stderr)
     sys.exit(2)
   sys.argv[:2] = [f'{pathlib.Path(__file__).parent / name}.py']
   runpy.run_module(f'pipelines.{name}', run_name='__main__', alter_sys=True)

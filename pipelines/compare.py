@@ -1,11 +1,16 @@
 """Compares finished runs: final numbers and curves side by side, with bands over seeds.
 
     python -m pipelines.compare runs/a runs/b runs/c
-    python -m pipelines.compare --output=comparison.html --json=comparison.json runs/*
+    python -m pipelines.compare --names='FedAvg,with privacy' --output=mine.html --json=mine.json runs/a runs/b
+    python -m pipelines.compare runs
 
-Runs that differ in nothing but the seed are one group: its numbers are mean and standard deviation.
+Runs that differ in nothing but the seed are one group: its numbers are mean and standard deviation. A group is named
+by the fewest settings that tell it from the others, or by --names. What is no finished run is left out, with a note.
 """
 
+import os
+import pathlib
+import sys
 from collections.abc import Sequence
 
 from absl import flags
@@ -15,7 +20,9 @@ from pipelines import launch
 from tff_vision.accounting import ledger
 from tff_vision.program import json_file
 
-_OUTPUT = flags.DEFINE_string('output', 'comparison.html', 'The page to write.')
+_OUTPUT = flags.DEFINE_string('output', None,
+                              'The page to write; unset is comparison.html in the folder above the runs.')
+_NAMES = flags.DEFINE_list('names', None, 'Names of the groups, in their order.')
 
 
 def main(paths: Sequence[str]) -> None:
@@ -23,7 +30,13 @@ def main(paths: Sequence[str]) -> None:
     raise ValueError('no run directory is named: python -m pipelines.compare RUN_DIR RUN_DIR ...')
 
   from tff_vision.report import number_format, run_comparison
+  paths, others = run_comparison.kept(paths)
+  for reason in others:
+    print(f'note: {reason}; it is left out.', file=sys.stderr)
   groups = run_comparison.read(paths)
+  if _NAMES.value is not None:
+    groups = run_comparison.named(groups, _NAMES.value)
+  output = _OUTPUT.value or str(_above(paths) / 'comparison.html')
   rows, metrics = run_comparison.summary(groups), run_comparison.metrics(groups)
   for group, row in zip(groups, rows, strict=True):
     said = [f'{one.name} {number_format.spread(one, row[one.name])}' for one in metrics if one.name in row]
@@ -31,10 +44,15 @@ def main(paths: Sequence[str]) -> None:
       said.append(f'epsilon {group.ledger.epsilon:.3f} at delta {group.ledger.delta:.3g}, unit {group.ledger.unit}')
     print(f'{row["group"]}: {"  ".join(said)}  ({row["runs"]} run{"s" * (row["runs"] > 1)}: '
           f'{", ".join(row["run_dirs"])})')
-  run_comparison.write_html(_OUTPUT.value, groups, title=f'Comparison of {len(paths)} runs')
-  print(f'page: {_OUTPUT.value}')
+  run_comparison.write_html(output, groups, title=f'Comparison of {len(paths)} runs')
+  print(f'page: {output}')
   if program_flags.json_file() is not None:
     json_file.write(program_flags.json_file(), {'groups': rows})
+
+
+def _above(paths):
+  """Returns the deepest folder that holds all runs."""
+  return pathlib.Path(os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths]))
 
 
 if __name__ == '__main__':

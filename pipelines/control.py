@@ -14,6 +14,8 @@ import dataclasses
 import datetime
 import pathlib
 
+from absl import flags
+
 from flags import experiment_flags, runtime_flags, study_flags
 from pipelines import launch, progress
 from tff_vision import configs
@@ -22,10 +24,14 @@ from tff_vision.studies.control import control_config
 
 
 def main() -> None:
-  launch_config, runtime = experiment_flags.launch_config(), runtime_flags.chosen_runtime()
+  launch_config, runtime = experiment_flags.launch_config().settled(), runtime_flags.chosen_runtime()
   read = {field.name for section in (*configs.sections(control_config.ControlExperiment).values(), configs.LaunchConfig)
           for field in dataclasses.fields(section)} - {'keep_secrets', 'show_training_data'}
   experiment_flags.refuse_others(read, 'a client that plays has no images, and nothing is promised about its episodes')
+  for name in ('stop_after', 'tracker', 'tracker_dir'):
+    if flags.FLAGS[name].present:
+      raise ValueError(f'{name}={flags.FLAGS[name].value!r} has no effect here: pipelines.train and pipelines.sweep '
+                       'read it.')
   if runtime.data_placement == 'worker':
     raise ValueError('data_placement=worker has no effect here: a client that plays has no images to read.')
   base = control_config.ControlExperiment()
@@ -39,7 +45,7 @@ def main() -> None:
   from tff_vision.studies.control import (
     policy_training,  # Imported late: TensorFlow takes seconds, but --help and errors must be fast.
   )
-  shown = progress.Progress(rounds=config.program.rounds)
+  shown = progress.Progress(rounds=config.program.rounds, title='policies')
   shown.metrics = policy_training.METRICS
   found = policy_training.run(config, launch_config, runtime=runtime, on_round=shown)
   shown.close()

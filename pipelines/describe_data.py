@@ -2,8 +2,9 @@
 
     python -m pipelines.describe_data --dataset=fashion_mnist --partition=dirichlet --partition_alpha=0.1
 
-Prints client counts, sizes, class mix and total variation from IID, and draws the class mix of each client and a
-contact sheet of a few. Flags of pipelines.train are accepted, so that its flagfiles describe their data.
+Prints client counts, sizes, class mix and total variation from IID. With --picture=FILE, draws the class mix of each
+client and some images of a few: a page (FILE.html, as report.html has them) or a picture (FILE.png, FILE.pdf, ...).
+Flags of pipelines.train are accepted, so that its flagfiles describe their data.
 """
 
 from absl import flags
@@ -13,7 +14,7 @@ from pipelines import launch
 from tff_vision.data.sources import installed
 from tff_vision.program import json_file
 
-_PICTURE = flags.DEFINE_string('picture', 'describe_data.png', 'Image file to draw; empty for none.')
+_PICTURE = flags.DEFINE_string('picture', None, 'File to draw: a page (.html) or a picture (.png, .pdf, .svg).')
 
 
 def main() -> None:
@@ -21,7 +22,7 @@ def main() -> None:
   installed.require(config.data)
 
   from tff_vision.data import build
-  from tff_vision.report import data_picture, data_summary
+  from tff_vision.report import data_page, data_picture, data_summary
   images = build.build(config.data, seed=config.program.seed)
   counts = data_summary.label_counts(images)
   described = {'partition': config.data.partition} | data_summary.describe(images, counts, seed=config.program.seed)
@@ -29,7 +30,11 @@ def main() -> None:
   for name, text in data_summary.table(described):
     print(f'{name:>26}  {text}')
   if _PICTURE.value:
-    data_picture.save(_PICTURE.value, images, counts, title=f'{images.name}, partition={config.data.partition}')
+    title = f'{images.name}, partition={config.data.partition}'
+    if _PICTURE.value.lower().endswith('.html'):
+      data_page.write_html(_PICTURE.value, images, described, title=title)
+    else:
+      data_picture.save(_PICTURE.value, images, title=title)
     print(f'{"picture":>26}  {_PICTURE.value}')
   if program_flags.json_file() is not None:
     json_file.write(program_flags.json_file(), described)

@@ -2,10 +2,13 @@
 
     python -m pipelines.export --run_dir=runs/fashion
     python -m pipelines.export --run_dir=runs/fashion --format=saved_model,tflite,tflite_int8 --output_dir=served
+    python -m pipelines.export --run_dir=runs/fashion --owner='Radiology, North' --licence=CC-BY-4.0 \
+        --intended_use='Research on federated training; not for diagnosis'
 
 Preprocessing is inside: models take images as they are stored, in batches of any size; the SavedModel also takes the
 content of image files. Starting TensorFlow Serving on it, and TFLite: docs/how-to/deployment.md. The activation ranges
-of tflite_int8 are measured on the run's test images, or on yours in --calibration_dir: they leave with the file.
+of tflite_int8 are measured on the run's test images, or on yours in --calibration_dir: they leave with the file. What
+--format=onnx needs is an optional install, requirements-onnx.txt. --format=hub makes a folder to upload to a model hub.
 """
 
 import pathlib
@@ -26,6 +29,9 @@ _FORMAT = flags.DEFINE_list('format', ['keras', 'saved_model', 'tflite'], f'Some
 _OUTPUT_DIR = flags.DEFINE_string('output_dir', None, 'Folder to make; unset is run_dir/deployment.')
 _CALIBRATION_DIR = flags.DEFINE_string(
     'calibration_dir', None, 'Folder of image files that tflite_int8 measures ranges on; unset takes test images.')
+_OWNER = flags.DEFINE_string('owner', None, 'Who answers for the model, and where to ask; for the model card.')
+_LICENCE = flags.DEFINE_string('licence', None, 'Terms under which others may use the model; for the model card.')
+_INTENDED_USE = flags.DEFINE_string('intended_use', None, 'What the model is for, and for whom; for the model card.')
 
 
 def main() -> None:
@@ -45,8 +51,10 @@ def main() -> None:
     raise ValueError(f'output_dir={str(folder)!r} exists already.')
 
   from tff_vision import experiment
+  from tff_vision.export import model_card
   run = experiment.open_run(directory.path, data_dir=_DATA_DIR.value)
-  card = run.export(*formats, folder=folder, calibration_dir=_CALIBRATION_DIR.value)
+  card = run.export(*formats, folder=folder, calibration_dir=_CALIBRATION_DIR.value, about=model_card.About(
+      owner=_OWNER.value, licence=_LICENCE.value, intended_use=_INTENDED_USE.value))
   if 'tflite_int8' in formats:
     print('note: the ranges of activations in tflite_int8 are measured on '
           f'{card["formats"]["tflite_int8"]["calibration_source"]}; they can be read from the file.')

@@ -15,11 +15,12 @@ leaves them in run_dir/secret): most are trained without a promise on images tha
 import dataclasses
 import datetime
 import pathlib
+import sys
 
 from absl import flags
 
 from flags import data_flags, experiment_flags, privacy_flags, program_flags, study_flags, training_flags
-from pipelines import launch
+from pipelines import launch, progress
 from tff_vision import configs
 from tff_vision.accounting import ledger
 from tff_vision.data.sources import installed
@@ -62,7 +63,7 @@ def main() -> None:
       print(f'note: {note}')
   content = study_lib.run(images, config, study, run_dir, budget=budget, keep_secrets=launch_config.keep_secrets,
                           show_training_data=launch_config.show_training_data,
-                          on_model=lambda key, seconds: print(f'{study_lib.title(key)}: {seconds:.1f} s', flush=True))
+                          on_model=_Models(study_lib.number_of_models(len(images.train)), study_lib.title))
   _show(content)
   if 'budget_file' in content:
     from tff_vision.accounting import budget_totals
@@ -85,6 +86,30 @@ def _defaults():
   return dataclasses.replace(_DEFAULT, data=data)
 
 
+class _Models:
+  """Says which model is trained, how good it is, and, to a terminal alone, how much time is left.
+
+  Lines are kept in logs, and times of private training tell the sizes of random batches.
+  """
+
+  def __init__(self, number, title):
+    self._number = number
+    self._title = title
+    self._done = 0
+    self._left = progress.TimeLeft(number)
+
+  def __call__(self, key: str, auc: float | None) -> None:
+    if auc is None:
+      self._left.measure(self._done)
+      print(f'[{self._done + 1}/{self._number}] {self._title(key)}: trains', flush=True)
+      return
+    self._done += 1
+    self._left.measure(self._done)
+    left = self._left.words() if sys.stdout.isatty() else ''
+    print(f'[{self._done}/{self._number}] {self._title(key)}: AUC {auc:.3f} at the hospital where it is worst' +
+          (f'  left {left}' if left else ''), flush=True)
+
+
 def _show(content):
   names = [one['hospital'] for one in content['hospitals']]
   print(f'\n{"AUC at":>32}  ' + '  '.join(f'{name:>22}' for name in names))
@@ -103,4 +128,4 @@ def _cell(found):
 
 if __name__ == '__main__':
   launch.launch(main, flag_groups=(*experiment_flags.GROUPS, *study_flags.HOSPITALS, *privacy_flags.BUDGET_FILE),
-                shown=_READ)
+                shown=_READ, defaults=_DEFAULT)

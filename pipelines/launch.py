@@ -3,16 +3,17 @@
 import errno
 import os
 import pathlib
+import re
 import signal
 import sys
-import textwrap
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from absl import flags
 
 from flags import groups
-from pipelines import flagfiles, progress
-from tff_vision.configs import option, validate
+from pipelines import flagfiles, helptext, nearest, progress
+from tff_vision.configs import validate
 from tff_vision.data.sources import fetch
 
 _NO_PATH = ('finding_separator',)
@@ -20,7 +21,7 @@ _WRITTEN = ('json', 'output')  # Flags that name a file that is written at the e
 
 
 def launch(main: Callable[..., None], *, flag_groups: Sequence[groups.Group], shown: Sequence[groups.Group] = (),
-           takes_files: bool = False) -> None:
+           takes_files: bool = False, defaults: Any = None) -> None:
   """Parses flags, runs `main`, and exits: 0 when it returns, 1 with one sentence on bad input.
 
   `absl.app.run` could parse the flags, but it is not used here: for a fast --help TensorFlow is imported inside `main`,
@@ -31,11 +32,11 @@ def launch(main: Callable[..., None], *, flag_groups: Sequence[groups.Group], sh
     flag_groups: The script's flags that are fields of configs; the script may define other flags itself.
     shown: The groups of these that --help shows; empty: all groups.
     takes_files: Whether `main` takes the arguments that are not flags.
+    defaults: The config that flags change, if it is not that of the fields' own defaults; for --help.
   """
   define(flag_groups)
-  if {'--help', '-h', '-help', '--helpshort', '--helpfull'} & set(sys.argv[1:]):
-    _print_help(sys.modules['__main__'], shown or flag_groups)
-    sys.exit(0)
+  if (word := helptext.wanted(sys.argv[1:])) is not None:
+    _help(word, shown or flag_groups, defaults)
   try:
     arguments = flags.FLAGS([sys.argv[0], *flagfiles.expanded(sys.argv[1:])])[1:]
     arguments = [os.path.expanduser(argument) for argument in arguments]
@@ -45,8 +46,10 @@ def launch(main: Callable[..., None], *, flag_groups: Sequence[groups.Group], sh
     _refuse_what_cannot_be_written()
     with fetch.showing(progress.Downloads()):
       main(arguments) if takes_files else main()
+  except flags.UnrecognizedFlagError as error:
+    _fail(nearest.of_flag(error, set(flags.FLAGS)))
   except flags.Error as error:
-    _fail(str(error).rstrip('.') + '. See --help.')
+    _fail(_of_value(str(error)) or str(error).rstrip('.') + '. See --help.')
   except ValueError as error:
     _fail(str(error))
   except OSError as error:
@@ -64,6 +67,30 @@ def launch(main: Callable[..., None], *, flag_groups: Sequence[groups.Group], sh
     _fail('the disk is full. Make room; a run that has begun goes on with --resume --run_dir=DIR.')
   finally:
     _forget_unused_executor()
+
+
+def _help(word, flag_groups, defaults):
+  """Prints the help and exits; also if whoever reads it, such as `head`, has read enough."""
+  try:
+    helptext.show(sys.modules['__main__'], flag_groups, word, defaults=defaults)
+    sys.stdout.flush()
+  except ValueError as error:
+    _fail(str(error))
+  except BrokenPipeError:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+  sys.exit(0)
+
+
+def _of_value(said):
+  """Returns the sentence for a value that is not among a flag's choices, from absl's message; '' for other messages."""
+  found = re.match(r'flag --(\w+)=(.*): value should be one of <', said, re.DOTALL)
+  if found is None:
+    return ''
+  try:
+    validate.one_of(flags.FLAGS[found.group(1)].parser.enum_values, **{found.group(1): found.group(2)})
+  except ValueError as error:
+    return str(error)
+  return ''
 
 
 def define(flag_groups: Sequence[groups.Group]) -> None:
@@ -111,36 +138,3 @@ def _forget_unused_executor():
   if 'tensorflow_federated' in sys.modules:
     from tff_vision.runtime.driver import local
     local.close()
-
-
-def _print_help(script, flag_groups):
-  print((script.__doc__ or '').strip() + '\n\nFlags (also --flagfile=FILE, one flag a line):')
-  by_title = {}
-  for group in flag_groups:
-    by_title.setdefault(group.title, []).extend(group.fields())
-  for title, fields in by_title.items():
-    print(f'\n{title}:')
-    for field in fields:
-      said, rows = option.of(field), option.rows(field) if field.name != 'dataset' else {}
-      _print_flag(flags.FLAGS[field.name], f'{said.about.rstrip(".")}; or {said.own}.' if said.own else said.about,
-                  names=() if rows else option.choices(field) if field.name != 'dataset' else ())
-      if said.alias:
-        _print_wrapped(f'--{said.alias}: the same.', '  ', '      ')
-      for name, row in rows.items():
-        _print_wrapped(f'{name}: {row.about}', '      ', '          ')
-  if defined := flags.FLAGS.flags_by_module_dict().get(sys.argv[0]):
-    print(f'\n{pathlib.Path(script.__file__).stem}:')
-    for flag in defined:
-      _print_flag(flag, ' '.join(flag.help.split()).partition('; repeat this option')[0],
-                  names=getattr(flag.parser, 'enum_values', ()))
-
-
-def _print_flag(flag, says, *, names):
-  default = 'unset' if flag.default is None else repr(flag.default)  # Some flags have a choice `none`.
-  if names and not says.startswith('<'):
-    says = f'<{"|".join(names)}>: {says}'
-  _print_wrapped(f'--{"[no]" if flag.boolean else ""}{flag.name}: {says} (default: {default})', '  ', '      ')
-
-
-def _print_wrapped(text, first, following):
-  print(textwrap.fill(text, width=100, initial_indent=first, subsequent_indent=following, break_on_hyphens=False))

@@ -15,14 +15,20 @@ import tqdm
 class Progress:
   """Shows each round when it ends."""
 
-  def __init__(self, *, rounds: int):
-    """Shows a run of `rounds` rounds; `metrics`, the names in order, may be set once the measured metrics are known."""
+  def __init__(self, *, rounds: int, title: str = ''):
+    """Shows a run of `rounds` rounds.
+
+    `metrics`, the names in order, may be set once the measured metrics are known.
+
+    Args:
+      title: What is trained, such as the name of the algorithm.
+    """
     self.metrics: Sequence[str] = ()
     self._rounds = rounds
+    self._title = title
     self._bar = None
     self._shown = {}
-    self._started = time.monotonic()
-    self._first = None
+    self._left = TimeLeft(rounds)
     self._warned = False
 
   def __call__(self, record: Mapping[str, Any]) -> None:
@@ -33,26 +39,55 @@ class Progress:
       print(f'warning: round {number}: the training loss is not a finite number: clients diverge, and their updates '
             'count as zero.', file=sys.stderr, flush=True)
     self._shown |= _words(record, self.metrics)
+    self._left.measure(number)
+    shown = dict(self._shown)
     if 'seconds' in record:
-      self._shown['s/round'] = f'{record["seconds"]:.2f}'
-    if self._first is None:
-      self._first = number - 1
+      shown['s/round'] = f'{record["seconds"]:.2f}'
+      if left := self._left.words():
+        shown['left'] = left
     if not sys.stderr.isatty():
       if 'evaluation' in record:
-        done = number - self._first
-        left = (time.monotonic() - self._started) / done * (self._rounds - number)
-        words = [f'{name} {value}' for name, value in self._shown.items()]
-        words += [f'left {left:.0f} s'] if 'seconds' in record else []
+        words = [self._title] if self._title else []
+        words += [f'{name} {value}' for name, value in shown.items()]
         print('  '.join((f'round {number}/{self._rounds}', *words)), file=sys.stderr, flush=True)
       return
     if self._bar is None:
-      self._bar = tqdm.tqdm(total=self._rounds, initial=self._first, unit='round', dynamic_ncols=True)
-    self._bar.set_postfix(self._shown, refresh=False)
+      self._bar = tqdm.tqdm(total=self._rounds, initial=number - 1, desc=self._title or None, dynamic_ncols=True,
+                            bar_format='{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]')
+    self._bar.set_postfix_str('  '.join(f'{name} {value}' for name, value in shown.items()), refresh=False)
     self._bar.update()
 
   def close(self) -> None:
     if self._bar is not None:
       self._bar.close()
+
+
+class TimeLeft:
+  """Estimates the time that is left, from work that was measured in this process.
+
+  The first measurement only starts the clock: before it lie set-up, and a first round that also compiles.
+  """
+
+  def __init__(self, total: float):
+    self._total = total
+    self._first: tuple[float, float] | None = None
+    self._last = (0.0, 0.0)
+
+  def measure(self, done: float) -> None:
+    """Takes how much of the total is done by now."""
+    self._last = time.monotonic(), done
+    if self._first is None:
+      self._first = self._last
+
+  def words(self) -> str:
+    """Returns the time left in words; empty before two measurements."""
+    if self._first is None or self._last[1] <= self._first[1]:
+      return ''
+    pace = (self._last[0] - self._first[0]) / (self._last[1] - self._first[1])
+    seconds = round(pace * (self._total - self._last[1]))
+    if seconds < 120:
+      return f'{seconds} s'
+    return f'{seconds // 60} min' if seconds < 7200 else f'{seconds / 3600:.1f} h'
 
 
 def client_title(per_client: Mapping[str, Any]) -> str:
@@ -87,7 +122,7 @@ class Downloads:
 
 def _words(record, metrics):
   words = {}
-  evaluation = record.get('evaluation', {})
+  evaluation = record.get('evaluation') or record.get('validation', {})
   for name in metrics:
     if isinstance(evaluation.get(name), float):
       words[name] = f'{evaluation[name]:.4f}'

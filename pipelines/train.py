@@ -2,6 +2,7 @@
 
     python -m pipelines.train
     python -m pipelines.train --flagfile=pipelines/recipes/fashion_mnist_fedavg.flags --run_dir=runs/fashion
+    python -m pipelines.train --plan=plan.json --run_dir=runs/federation
 
 Stops cleanly on Ctrl-C after the round in progress; `--resume --run_dir=DIR` continues, also after a kill.
 """
@@ -15,7 +16,9 @@ import pathlib
 import signal
 import sys
 
-from flags import experiment_flags, privacy_flags, runtime_flags
+from absl import flags
+
+from flags import experiment_flags, federation_flags, privacy_flags, runtime_flags
 from pipelines import launch, progress
 from tff_vision.accounting import ledger
 from tff_vision.data.sources import installed
@@ -26,13 +29,17 @@ _BROKEN = 3  # As in `pipelines.audit`, the exit code if the audit measured more
 
 
 def main() -> None:
-  launch_config = experiment_flags.launch_config()
-  runtime, budget = runtime_flags.chosen_runtime(), privacy_flags.budget_file()
+  launch_config = experiment_flags.launch_config().settled()
+  budget, saved = privacy_flags.budget_file(), None
   if launch_config.resume:
     saved = run_directory.RunDirectory(pathlib.Path(launch_config.run_dir)).read_config()
-    config = experiment_flags.experiment_config(saved)
+  plan_file = federation_flags.plan_file()
+  if plan_file is None and saved is not None and saved.data.dataset == 'plan':
+    plan_file = saved.data.data_dir
+  if plan_file is None:
+    runtime, config = runtime_flags.chosen_runtime(), experiment_flags.experiment_config(saved)
   else:
-    config = experiment_flags.experiment_config()
+    runtime, config = federation_flags.of_plan(plan_file)
   if launch_config.run_dir is None:
     launch_config = dataclasses.replace(launch_config, run_dir=_fresh_run_dir(config))
   run_directory.RunDirectory(pathlib.Path(launch_config.run_dir)).check_usable(config, resume=launch_config.resume)
@@ -40,15 +47,16 @@ def main() -> None:
   stop = _StopOnSignal()
 
   from tff_vision import experiment  # Imported late: TensorFlow takes seconds, but --help and errors must be fast.
-  shown = progress.Progress(rounds=config.program.rounds)
-  result = experiment.run(config, launch_config, runtime=runtime, budget=budget, on_round=shown,
-                          on_start=functools.partial(_introduce, runtime, launch_config, shown),
+  shown = progress.Progress(rounds=config.program.rounds, title=str(config.algorithm.algorithm))
+  introduce = functools.partial(_introduce, runtime, launch_config, config.cohort.cohort_size, shown)
+  result = experiment.run(config, launch_config, runtime=runtime, budget=budget, on_round=shown, on_start=introduce,
+                          fewer_clients=not launch_config.resume and not flags.FLAGS['cohort_size'].present,
                           stop_requested=stop.requested)
   shown.close()
   if result.report is None:
     print(f'Stopped after round {result.rounds} of {config.program.rounds}; continue with\n'
           f'  python -m pipelines.train --resume --run_dir={launch_config.run_dir}')
-    sys.exit(128 + stop.signal)
+    sys.exit(128 + stop.signal if stop.signal else 0)
   _conclude(result)
   if (result.report.get('one_run_audit') or {}).get('broken'):
     sys.exit(_BROKEN)
@@ -59,7 +67,7 @@ def _fresh_run_dir(config):
   return str(pathlib.Path('runs') / f'{config.data.dataset}-{config.algorithm.algorithm}-{stamp}'.replace(':', '_'))
 
 
-def _introduce(runtime, config, progress_shown, planned):
+def _introduce(runtime, config, cohort_size, progress_shown, planned):
   from tff_vision.data import images as images_lib
   from tff_vision.objectives import metric
   task, images = planned.task, planned.task.images
@@ -69,6 +77,9 @@ def _introduce(runtime, config, progress_shown, planned):
         f'{len(images.class_names)} classes, model {model.name} of {model.count_params():,} parameters.')
   print(f'clients: {_executors(runtime)}.')
   shown = config.show_training_data or planned.plan.releases_exact_metrics
+  if len(images.train) < cohort_size:
+    print(f'note: all {len(images.train)} clients take part in each round; --cohort_size is {cohort_size} unless it is '
+          'given.')
   arithmetic = None if runtime.workers else processes.note_on_math(runtime.math)
   for note in (*images.notes, *task.notes, *([arithmetic] if arithmetic else [])):
     if shown or not isinstance(note, images_lib.Counted):
@@ -176,4 +187,5 @@ class _StopOnSignal:
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_groups=(*experiment_flags.GROUPS, *runtime_flags.GROUPS, *privacy_flags.BUDGET_FILE))
+  launch.launch(main, flag_groups=(*experiment_flags.GROUPS, *runtime_flags.GROUPS, *privacy_flags.BUDGET_FILE,
+                                   *federation_flags.PLAN))

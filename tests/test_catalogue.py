@@ -8,7 +8,7 @@ import pytest
 import tensorflow_federated as tff
 
 from flags import experiment_flags, privacy_flags, runtime_flags
-from pipelines import launch
+from pipelines import helptext, launch
 from tests import tiny
 from tests.documents import commands
 from tff_vision import catalogue, configs
@@ -17,12 +17,12 @@ from tff_vision.configs import runtime_config
 from tff_vision.learning import learning_process
 from tff_vision.privacy import plan
 
-SECTIONS = (*configs.sections().values(), runtime_config.RuntimeConfig)
+SECTIONS = (*configs.sections().values(), configs.LaunchConfig, runtime_config.RuntimeConfig)
 FIELDS = {field.name: field for section in SECTIONS for field in dataclasses.fields(section)}
 EVERY_ROW = [(field, name) for field, kind in catalogue.KINDS.items() for name in kind.rows]
 # Their name says it all, or a setting makes them.
 NOT_LOADED = {('aggregator', 'mean'), ('secure_sum', 'none'), ('attack', 'none'), ('model', 'keras_file'),
-              *(pair for pair in EVERY_ROW if pair[0] in (
+              ('tracker', 'none'), *(pair for pair in EVERY_ROW if pair[0] in (
                   'mf_strategy', 'example_sampling', 'example_noise', 'quantity_distribution', 'data_placement'))}
 
 
@@ -121,7 +121,7 @@ def test_traits_of_a_mechanism_are_those_of_its_plan(name):
 def test_help_shows_titles_texts_and_choices(capsys):
   groups = (*experiment_flags.GROUPS, *runtime_flags.GROUPS, *privacy_flags.BUDGET_FILE)
   launch.define(groups)
-  launch._print_help(launch, groups)
+  helptext.show(launch, groups, '')
   shown = capsys.readouterr().out
   for group in groups:
     assert f'\n{group.title}:\n' in shown

@@ -287,7 +287,7 @@ def test_a_folder_of_volumes_and_pages_gives_slices_that_stay_together(tmp_path)
   assert len(found.test.examples) == 8 and found.train.num_examples(0) == 32 and found.spec.shape == (6, 7, 1)
   assert _said(found, '10 volumes have 40 slices') and _said(found, 'axial slices', 'right at the left')
   held_out = [path for path in (tmp_path / 'n').rglob('*.gz') if
-              decode.as_stored(path, (6, 7, 1), found.stored_pixels).tobytes() in {
+              decode.all_as_stored(path, (6, 7, 1), found.stored_pixels)[0].tobytes() in {
                   x.tobytes() for x in found.test.examples.x}]
   every = [x.tobytes() for path in held_out for x in decode.all_as_stored(path, (6, 7, 1), found.stored_pixels)]
   assert sorted(every) == sorted(x.tobytes() for x in found.test.examples.x)

@@ -17,8 +17,9 @@ import numpy as np
 from tests.golden import cases
 
 EXPECTED = pathlib.Path(__file__).with_name('expected.json')
-# Of the report: times, memory, what the machine is.
-_VARYING = ('seconds', 'examples_per_second', 'peak_rss_mb', 'environment', 'export_parity')
+# Of the report: times, memory, what the machine is, which command ran where, which errors a model makes.
+_VARYING = ('origin', 'seconds', 'examples_per_second', 'peak_rss_mb', 'environment', 'export_parity',
+            'where_it_is_wrong')
 
 
 def config_of(fields):

@@ -36,11 +36,14 @@ def test_the_threshold_is_the_best_of_all(seed):
 
 
 def test_calibration_by_hand():
+  """Bins of equal numbers of images; equal scores stay together."""
   scores = np.array([0.05, 0.15, 0.15, 0.95, 1.0])
   y = np.array([0, 1, 0, 1, 1])
   error, curve = measures.calibration(scores, y)
-  assert [one['images'] for one in curve] == [1, 2, 2]
-  assert error == pytest.approx(0.2 * 0.05 + 0.4 * 0.35 + 0.4 * 0.025)
+  assert [one['images'] for one in curve] == [1, 2, 1, 1]
+  assert error == pytest.approx(0.2 * 0.05 + 0.4 * 0.35 + 0.2 * 0.05)
+  _, curve = measures.calibration(np.linspace(0, 1, 200) ** 4, np.arange(200) % 2)
+  assert [one['images'] for one in curve] == 10 * [20], 'of equal width, most would hold next to nothing'
 
 
 def test_a_model_that_is_all_too_confident_is_ranked_all_the_same():

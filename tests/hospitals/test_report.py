@@ -1,5 +1,7 @@
 """The page of a comparison, from content of the shape that `study.run` makes."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,11 @@ NAMES = ('coast', 'metro')
 
 @pytest.fixture(scope='module')
 def content():
-  """A comparison of made-up scores."""
+  return made_content()
+
+
+def made_content():
+  """Returns a comparison of made-up scores."""
   rng = np.random.default_rng(0)
   y = np.repeat([0, 1], 30)
   drawn = measures.resamples(y, number=20, seed=0)
@@ -36,9 +42,14 @@ def test_the_page_holds_every_number_with_its_conditions(content, tmp_path):
   report.write_html(tmp_path / 'report.html', content)
   page = (tmp_path / 'report.html').read_text()
   assert '<films>' not in page and '&lt;films&gt;' in page and '<script' not in page
-  for said in ('+0.012', '-0.046', '2.718', '3.142', 'poisson', 'PLD', 'BFV', 'coast alone', 'drawings'):
+  for said in ('+0.012', '-0.046', '2.72', '3.14', 'poisson', 'PLD', 'BFV', 'coast alone', 'drawings'):
     assert said in page, said
   for way in content['ways'].values():
     for name in NAMES:
       assert f'{way["hospitals"][name]["auc"]:.3f}' in page
-  assert page.count('data:image/png;base64,') == 4  # Areas and reliability, light and dark.
+  assert page.count('<svg') == 2 * len(NAMES) and 'data:' not in page.replace('img-src data:', '')
+  assert 'gap to pooled, lower is better' in page
+  best = max((key for key in ways.WAYS if key != ways.REFERENCE), key=lambda key: sum(
+      one['auc'] for one in content['ways'][key]['hospitals'].values()))
+  bold, = re.findall(r'<tr class="best"><th.*?>(.*?)</th>', page)
+  assert bold == content['ways'][best]['title'] != content['ways'][ways.REFERENCE]['title']

@@ -15,6 +15,14 @@ def test_numbers_and_picture(run_pipeline, tmp_path):
   assert sorted(path.name for path in tmp_path.iterdir()) == ['d.json', 'p.png']
 
 
+def test_a_page_with_the_charts_of_reports(run_pipeline, tmp_path):
+  done = run_pipeline('describe_data', '--partition=shards', '--classes_per_client=3', '--num_clients=8',
+                      f'--picture={tmp_path}/p.html')
+  assert done.code == 0, done.err
+  page = (tmp_path / 'p.html').read_text()
+  assert page.count('<svg') == 2 and 'class="cell"' in page and '<h1>digits, partition=shards</h1>' in page
+
+
 def test_a_picture_that_cannot_be_written_is_one_sentence(run_pipeline):
   done = run_pipeline('describe_data', '--picture=/proc/none/p.png')
   assert done.code == 1 and '/proc/none/p.png' in done.err and len(done.err.strip().splitlines()) == 1

@@ -1,5 +1,6 @@
 """pipelines.export: every format against the run's own export, files against pixels, the card, and mistakes."""
 
+import importlib.util
 import json
 
 import numpy as np
@@ -8,6 +9,7 @@ import tensorflow as tf
 
 from tff_vision.data import build
 from tff_vision.data.sources import decode
+from tff_vision.export import hub
 from tff_vision.program import run_directory
 
 
@@ -17,7 +19,8 @@ def exported(trained, run_pipeline, tmp_path_factory):
   folder, _ = trained
   place = tmp_path_factory.mktemp('deployment') / 'served'
   done = run_pipeline('export', f'--run_dir={folder}', '--format=keras,saved_model,tflite,tflite_int8',
-                      f'--output_dir={place}')
+                      f'--output_dir={place}', '--owner=Radiology | North', '--licence=CC-BY-4.0',
+                      '--intended_use=# Research only;\n## not for diagnosis')
   assert done.code == 0, done.err
   config = run_directory.RunDirectory(folder).read_config()
   x = build.build(config.data, seed=config.program.seed).test.examples.x[:30]
@@ -69,6 +72,14 @@ def test_the_card_repeats_the_run_and_says_what_is_not_promised(exported, traine
   assert 0.9 <= card['formats']['tflite_int8']['same_class'] <= 1
   assert card['formats']['tflite_int8']['bytes'] < 0.4 * card['formats']['tflite']['bytes']
   text = (place / 'model_card.md').read_text()
+  assert card['about'] == {'owner': 'Radiology | North', 'licence': 'CC-BY-4.0',
+                           'intended_use': '# Research only;\n## not for diagnosis'}
+  assert '| owner | Radiology \\| North |' in text and '\nResearch only; ## not for diagnosis\n' in text
+  assert card['origin']['date'] == report['origin']['date'] and card['origin']['code_version'] in text
+  assert [row['class'] for row in card['classes']] == [str(digit) for digit in range(10)]
+  assert '| class | precision | recall | F1 | test images |' in text
+  own = (folder / 'model_card.md').read_text()  # Of the run itself: nobody has said yet who owns it.
+  assert '| owner | not stated |' in own and '## Files' not in own and '## Files' in text
   assert 'No differential privacy guarantee' in text and 'test images of digits' in text and 'test images' in done.out
 
 
@@ -84,3 +95,47 @@ def test_mistakes_are_named_and_leave_nothing(exported, trained, run_pipeline, t
     done = run_pipeline('export', *arguments)
     assert done.code == 1 and named in done.err and len(done.err.strip().splitlines()) == 1, done.err
   assert not (tmp_path / 'none').exists() and not (folder / 'deployment').exists()
+
+
+def test_a_folder_for_a_hub_holds_the_model_and_a_card_that_a_hub_reads(exported):
+  place, x, logits, _ = exported
+  assert sorted(path.name for path in (place / 'hub').iterdir()) == ['README.md', 'config.json', 'model.keras']
+  model = tf.keras.models.load_model(place / 'hub' / 'model.keras', compile=False)
+  np.testing.assert_allclose(model(x.astype(np.float32)), logits, atol=1e-5)
+  assert json.loads((place / 'hub' / 'config.json').read_text()) == json.loads((place / 'model.json').read_text())
+  _, head, body = (place / 'hub' / 'README.md').read_text().split('---\n', 2)
+  assert body.strip() == (place / 'model_card.md').read_text().strip()
+  fields = {name: json.loads(value) for name, _, value in (line.partition(': ') for line in head.splitlines())}
+  card = json.loads((place / 'model_card.json').read_text())
+  assert fields['license'] == 'mit' and fields['pipeline_tag'] == 'image-classification'
+  assert fields['tags'] == ['federated-learning', 'tensorflow-federated'] and 'datasets' not in fields
+  (result,) = fields['model-index'][0]['results']
+  assert {one['type']: one['value'] for one in result['metrics']} == card['evaluation']
+
+
+def test_the_header_for_a_hub_names_licence_and_privacy():
+  card = {'about': {'licence': 'By contract, see us'}, 'privacy': {'mechanism': 'local_dp'}, 'evaluation': {'auc': 0.5},
+          'data': {'name': 'films: "new"'}, 'name': 'a'}
+  found = hub.header(card, {'task': 'anomaly'})
+  assert found['license'] == 'other' and found['license_name'] == 'By contract, see us'
+  assert 'differential-privacy' in found['tags'] and 'pipeline_tag' not in found
+  assert 'license' not in hub.header(card | {'about': {}}, {'task': 'anomaly'})
+
+
+def test_onnx_is_the_federated_state_where_it_is_installed_and_one_sentence_elsewhere(trained, run_pipeline, tmp_path):
+  folder, _ = trained
+  done = run_pipeline('export', f'--run_dir={folder}', '--format=onnx', f'--output_dir={tmp_path / "onnx"}')
+  if any(importlib.util.find_spec(name) is None for name in ('tf2onnx', 'onnx', 'onnxruntime')):
+    assert done.code == 1 and 'requirements-onnx.txt' in done.err and len(done.err.strip().splitlines()) == 1, done.err
+    assert not list(tmp_path.iterdir())
+    return
+  import onnxruntime
+  assert done.code == 0, done.err
+  session = onnxruntime.InferenceSession(str(tmp_path / 'onnx' / 'onnx' / 'model.onnx'))
+  config = run_directory.RunDirectory(folder).read_config()
+  x = build.build(config.data, seed=config.program.seed).test.examples.x[:30].astype(np.float32)
+  model = tf.keras.models.load_model(folder / 'export' / 'model.keras', compile=False)
+  for count in (1, 30):
+    logits, probabilities = session.run(['logits', 'probabilities'], {'pixels': x[:count]})
+    np.testing.assert_allclose(logits, model(x[:count]), atol=1e-4)
+    np.testing.assert_allclose(probabilities, tf.nn.softmax(logits), atol=1e-5)

@@ -9,7 +9,7 @@ import types
 
 import pytest
 
-from pipelines import sweep
+from pipelines import search, sweep
 from tests.pipelines.conftest import ROOT, TINY, command
 from tff_vision import configs
 from tff_vision.accounting import gdp, privacy_losses
@@ -109,7 +109,11 @@ def test_mistakes_are_one_sentence(run_pipeline, tmp_path):
   for arguments, named in (
       ([place], 'grid'), (['--grid=rounds=1'], 'run_dir'), ([place, '--grid=nonsense=1'], 'nonsense'),
       ([place, '--grid=rounds=1', '--parallel=0'], 'parallel'),
-      ([place, '--grid=task=classification,embedding'], 'task=classification and embedding')):
+      ([place, '--grid=task=classification,embedding'], 'task=classification and embedding'),
+      ([place, '--grid=client_epochs=1,2', '--tpe=3', '--halving=3'], 'tpe does not go with halving'),
+      ([place, '--grid=client_epochs=1,2', '--halving=3', '--random_runs=2'], 'random_runs does not go with halving'),
+      ([place, '--grid=client_epochs=1,2,3', '--halving=3', '--rounds=10'], 'rounds_per_evaluation'),
+      ([place, '--grid=seed=1,2', '--tpe=3'], 'seed'), ([place, '--grid=rounds=1', '--stop_after=3'], 'stop_after')):
     done = run_pipeline('sweep', *arguments)
     assert done.code == 1 and named in done.err and len(done.err.strip().splitlines()) == 1, done.err
   assert not (tmp_path / 'none').exists()
@@ -117,16 +121,18 @@ def test_mistakes_are_one_sentence(run_pipeline, tmp_path):
   assert done.code == 1 and 'run directory' in done.err
 
 
-def test_a_sweep_finishes_the_wiping_of_cells_that_were_killed_after_their_report(tmp_path):
+def test_a_sweep_wipes_cells_that_do_not_go_on(tmp_path):
   private = configs.ExperimentConfig(
       privacy=configs.PrivacyConfig(privacy='local_dp', noise_multiplier=1.0, clip_norm=1.0))
   made = [types.SimpleNamespace(name=name, config=config) for name, config in (
-      ('finished', private), ('stopped', private), ('open', configs.ExperimentConfig()))]
+      ('finished', private), ('stopped', private), ('early', private), ('open', configs.ExperimentConfig()))]
   for cell in made:
     directory = run_directory.RunDirectory(tmp_path / cell.name)
     with directory.opened(cell.config, b'1' * 32):
-      if cell.name != 'stopped':
+      if cell.name not in ('stopped', 'early'):
         directory.report_json.write_text('{}')
-  sweep._wipe(tmp_path, made)
+  sweep._wipe(tmp_path, search.Swept(made, {'early': 1}))
   assert {cell.name: (tmp_path / cell.name / 'secret').exists() for cell in made} == {
-      'finished': False, 'stopped': True, 'open': True}
+      'finished': False, 'stopped': True, 'early': False, 'open': True}
+  sweep._wipe(tmp_path, search.Swept(made, {'early': 1}))
+  assert not (tmp_path / 'early' / 'secret').exists()

@@ -22,6 +22,7 @@ def test_an_anomaly_detector_is_trained_evaluated_and_used(run_pipeline, tmp_pat
   assert 'auc' in [line for line in done.err.splitlines() if line.startswith('round ')][-1]
   page = (run_dir / 'report.html').read_text()
   assert 'True positive rate' in page and 'Test AUC' in page and 'Test accuracy' not in page
+  assert 'Missed defects' in page and page.count('alt="its reconstruction"') == page.count('alt="the error of') >= 8
   done = run_pipeline('evaluate', f'--run_dir={run_dir}', f'--json={tmp_path / "again.json"}')
   assert done.code == 0, done.err
   again = json.loads((tmp_path / 'again.json').read_text())

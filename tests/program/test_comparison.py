@@ -45,7 +45,9 @@ def test_the_page_states_epsilon_with_its_conditions_and_escapes(tmp_path):
   assert page.startswith('<!DOCTYPE') and '<b>Two' not in page and '&lt;b&gt;Two' in page
   for said in ('2.5', 'client_gaussian', 'poisson', 'PLD', '70.0 % ± 14.1 %', '90.0 %', 'client_learning_rate'):
     assert said in page
-  assert page.count('data:image/png;base64,') == 6  # Accuracy, loss and the sweep, each light and dark.
+  # Bars, costs, accuracy, loss and the sweep, each light and dark.
+  assert page.count('data:image/png;base64,') == 10
+  assert 'Bars: client_learning_rate=0.1: 70.0 % ± 14.1 %; client_learning_rate=0.3: 90.0 %' in page
 
 
 def test_runs_of_an_embedding_are_compared_by_their_equal_error_rate(tmp_path):
@@ -76,3 +78,51 @@ def test_a_folder_without_a_finished_run_is_named(tmp_path):
       run_comparison.read([str(tmp_path)])
   with pytest.raises(ValueError, match='twice'):
     run_comparison.read([str(tmp_path), str(tmp_path / '.')])
+
+
+def varied(**sections):
+  one = report({1: 0.5})
+  for section, fields in sections.items():
+    one['config'][section] = {**one['config'][section], **fields}
+  return one
+
+
+def test_groups_are_named_by_the_fewest_settings_that_tell_them_apart():
+  alone = {'client': {'client_learning_rate': 0.2, 'batch_size': 7}, 'server': {'server_momentum': 0.5},
+           'model': {'model': 'cnn'}}
+  runs = [varied(), varied(algorithm={'algorithm': 'scaffold'}, **alone), varied(algorithm={'algorithm': 'fedprox'})]
+  assert [one.name for one in run_comparison.group(runs, 'abc')] == ['fedavg', 'scaffold', 'fedprox']
+  runs.append(varied(algorithm={'algorithm': 'fedprox'}, privacy={'privacy': 'local_dp', 'clip_norm': 1.0}))
+  assert [one.name for one in run_comparison.group(runs, 'abcd')] == [
+      'fedavg, privacy=none', 'scaffold, privacy=none', 'fedprox, privacy=none', 'fedprox, privacy=local_dp']
+  # Six settings, each of one bit: no three of them tell all groups apart.
+  names = [('client', 'batch_size'), ('client', 'client_epochs'), ('server', 'server_learning_rate'),
+           ('data', 'partition_alpha'), ('cohort', 'cohort_size'), ('program', 'rounds')]
+  runs = []
+  for number in range(64):
+    sections = {}
+    for bit, (section, field) in enumerate(names):
+      sections.setdefault(section, {})[field] = 3 + (number >> bit & 1)
+    runs.append(varied(**sections))
+  assert len({one.name for one in run_comparison.group(runs, [str(i) for i in range(64)])}) == 64
+
+
+def test_names_of_ones_own_and_folders_that_are_no_run(tmp_path):
+  groups = run_comparison.group(RUNS, ['a', 'b', 'c'])
+  assert [one.name for one in run_comparison.named(groups, ['slow', 'fast'])] == ['slow', 'fast']
+  for wrong in (['slow'], ['slow', 'slow'], ['a', 'b', 'c']):
+    with pytest.raises(ValueError, match='names: 2 different names .* client_learning_rate=0.1; client_learning_rate'):
+      run_comparison.named(groups, wrong)
+  (tmp_path / 'cell.log').write_text('')
+  (tmp_path / 'open').mkdir()
+  (tmp_path / 'run').mkdir()
+  for name in ('open', 'run'):
+    (tmp_path / name / 'config.json').write_text(configs.to_json(configs.ExperimentConfig()))
+  with pytest.raises(ValueError, match='no finished run is named: .*cell.log is no run; .*open is no finished run'):
+    run_comparison.kept([str(tmp_path / 'cell.log'), str(tmp_path / 'open')])
+  (tmp_path / 'run' / 'report.json').write_text('{}')
+  paths = [str(tmp_path / name) for name in ('cell.log', 'open', 'run')]
+  assert run_comparison.kept(paths)[0] == paths[2:] and len(run_comparison.kept(paths)[1]) == 2
+  assert run_comparison.kept([str(tmp_path)])[0] == paths[2:], 'a folder of runs stands for them'
+  with pytest.raises(ValueError, match="there is no '.*gone'"):
+    run_comparison.kept([str(tmp_path / 'gone'), paths[2]])

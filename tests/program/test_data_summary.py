@@ -52,9 +52,8 @@ def test_iid_clients_are_as_far_off_as_chance_alone():
 
 def test_the_picture_is_whole_or_absent(tmp_path):
   images = _images([[0, 1, 1], [1]], ['$a', 'b'])
-  counts = data_summary.label_counts(images)
-  data_picture.save(tmp_path / 'made.png', images, counts, title='made')
+  data_picture.save(tmp_path / 'made.png', images, title='made')
   assert (tmp_path / 'made.png').read_bytes().startswith(b'\x89PNG')
   with pytest.raises(ValueError, match='made.nonsense'):
-    data_picture.save(tmp_path / 'made.nonsense', images, counts, title='made')
+    data_picture.save(tmp_path / 'made.nonsense', images, title='made')
   assert [path.name for path in tmp_path.iterdir()] == ['made.png']

@@ -27,13 +27,17 @@ from tff_vision.export import keras_export, model_card
 from tff_vision.learning import evaluation
 from tff_vision.program import checkpoints, final_state, released, run_directory
 from tff_vision.report import figures
+from tff_vision.report import page as page_lib
 from tff_vision.runtime.driver import runtimes
 
 RELEASED = (r'config\.json', r'metrics\.csv', r'report\.json', r'report\.html', 'logdir', 'export',
+            r'model_card\.(md|json)',
             r'export/(model\.keras|weights\.npz|model\.json|saved_model(/.*)?)')
 SUMMARY = {'config', 'dataset', 'task', 'model', 'evaluation', 'per_client', 'unseen', 'privacy', 'rounds', 'seconds',
            'export_parity', 'environment', 'history', 'personal', 'secure_sum', 'traffic', 'training_data_shown',
-           'warnings'}
+           'warnings', 'origin', 'where_it_is_wrong'}
+# When the process began and what it was told: nothing of it depends on clients.
+ORIGIN = {'date', 'command', 'code_version', 'host', 'run_dir'}
 DATASET = {'name', 'num_clients', 'num_test_examples', 'class_names', 'image_shape', 'notes'}
 AUDIT = {'sentence', 'canaries', 'unit', 'confidence', 'epsilon_low', 'epsilon', 'delta', 'seen_by', 'ceiling',
          'broken', 'observers'}
@@ -228,7 +232,8 @@ def test_a_finished_run_under_a_promise_leaves_what_the_promise_covers(name, dat
   assert set(report['traffic']) == {'bytes_down_per_client_and_round', 'bytes_up_per_client_and_round'}
   assert set(report['per_client']) == {*SPREAD, 'accuracies'} and set(report['evaluation']) == TESTED
   assert report['personal'] is None and report['unseen'] is None and not report['training_data_shown']
-  assert set(report['seconds']) == {'setup', 'train', 'evaluate', 'total'}
+  assert set(report['seconds']) == {'setup', 'train', 'evaluate', 'export', 'other', 'total'}
+  assert set(report['origin']) == ORIGIN and report['origin']['run_dir'] == str(folder)
   assert all(str(value / 10**np.floor(np.log10(value)))[:3] in ('1.0', '2.0', '5.0')
              for value in report['seconds'].values()), report['seconds']
   noised = {'noised'} if 'metrics_noise_multiplier' in case.privacy else set()
@@ -248,7 +253,7 @@ def test_a_finished_run_under_a_promise_leaves_what_the_promise_covers(name, dat
   assert header <= {'round_num', *ROUND, *noised}
   seen = events(folder / 'logdir')
   assert all(event.wall_time == 0 for event in seen) and {event.step for event in seen} == {0, 1, 2}
-  assert {value.tag.split('/')[0] for event in seen for value in event.summary.value} <= {*ROUND, *noised}
+  assert {value.tag.split('/')[0] for event in seen for value in event.summary.value} <= {*ROUND, *noised, '_hparams_'}
 
   page = (folder / 'report.html').read_text()
   assert 'A sample of training images' not in page and 'Training images only' not in page
@@ -263,6 +268,8 @@ def test_without_a_promise_nothing_is_withheld(data, tmp_path):
   report = json.loads((folder / 'report.json').read_text())
   assert {'examples_per_second', 'peak_rss_mb'} <= set(report) and report['dataset']['num_train_examples'] == 40
   assert {'seconds', 'cohort_size', 'examples', 'train', 'traffic'} <= set(report['history'][0])
+  parts = {name: value for name, value in report['seconds'].items() if name != 'total'}
+  assert sum(parts.values()) == pytest.approx(report['seconds']['total']) and min(parts.values()) >= 0
   assert report['dataset']['notes'] == ['1 of 8 clients hold a single training example.']
   assert 'A sample of training images' in (folder / 'report.html').read_text()
   directory = run_directory.RunDirectory(folder)
@@ -279,6 +286,37 @@ def test_a_hidden_sum_alone_keeps_what_single_clients_hold(data, tmp_path):
   report = json.loads((folder / 'report.json').read_text())
   assert report['dataset']['num_train_examples'] == 40, 'the sum of what was hidden is told'
   assert not report['dataset']['notes'], 'and no note on single clients'
+
+
+@pytest.mark.parametrize('name', ['client_gaussian', 'example_dp_sgd', 'distributed_gaussian', 'masks'])
+def test_a_page_of_a_run_under_way_shows_what_the_report_may_show(name, data, tmp_path, monkeypatch):
+  shown, write = [], page_lib.write_html
+
+  def keep(path, report, images, **options):
+    shown.append((report, images))
+    write(path, report, images, **options)
+
+  monkeypatch.setattr(page_lib, 'write_html', keep)
+  folder, config = tmp_path / 'run', configured(data, name, rounds=4, rounds_per_evaluation=1)
+  assert experiment.run(config, configs.LaunchConfig(run_dir=str(folder), stop_after=3)).report is None
+  covered = {*ROUND, 'noised'} if name != 'masks' else {
+      *ROUND, 'seconds', 'cohort_size', 'examples', 'train', 'traffic', 'evaluation_seconds', 'unmoved'}
+  # Without exact times, which rounds are drawn follows from the settings; the last page is that of the stop.
+  assert len(shown) >= 2 if name == 'masks' else [report['rounds'] for report, _ in shown] == [1, 2, 3, 3]
+  for report, images in shown:
+    assert images is None and not report['training_data_shown'] and not report['seconds']
+    assert set(report) <= SUMMARY - {'export_parity', 'personal', 'warnings'}
+    counted = {'num_train_examples'} if name in ('masks', 'example_dp_sgd') else set()
+    assert set(report['dataset']) <= DATASET | counted
+    assert not report['dataset']['notes'] and [record['round'] for record in report['history']] == list(
+        range(1, report['rounds'] + 1))
+    assert all(set(record) <= covered for record in report['history'])
+  with np.load(data) as held:
+    assert all(image.tobytes() not in (folder / 'report.html').read_bytes() for image in held['x'])
+  assert 'Stopped: round' in (folder / 'report.html').read_text() and not (folder / 'tracking').exists()
+  if name != 'masks':
+    assert {value.tag.split('/')[0] for event in events(folder / 'logdir') for value in event.summary.value} <= {
+        *ROUND, 'noised', '_hparams_'}
 
 
 class Attacker:
@@ -372,7 +410,8 @@ def test_a_stopped_run_keeps_its_secrets_closed_and_goes_on_also_from_a_folder_o
   result = experiment.run(config, configs.LaunchConfig(run_dir=str(folder), resume=True))
   assert result.rounds == 2 and directory.is_wiped()
   assert {path.name for path in folder.iterdir()} == {
-      'config.json', 'metrics.csv', 'logdir', 'report.json', 'report.html', 'export'}
+      'config.json', 'metrics.csv', 'logdir', 'report.json', 'report.html', 'model_card.json', 'model_card.md',
+      'export'}
   assert_nothing_of(folder, secrets)
   # A finished run is read, not run: nothing can be charged to it or released by it.
   again = experiment.run(config, configs.LaunchConfig(run_dir=str(folder), resume=True))
@@ -405,3 +444,14 @@ def test_a_report_of_an_earlier_version_shows_by_its_promises_and_times_are_coar
   times = [0, 0.04, 0.1, 0.11, 0.3, 0.51, 1, 7, 11, 20, 20.1, 99, 4_000]
   assert [released.coarse(value) for value in times] == [
       0.1, 0.1, 0.1, 0.2, 0.5, 1, 1, 10, 20, 20, 50, 100, 5_000]
+
+
+def test_the_time_of_a_resumed_run_adds_up_and_has_the_rounds_of_both_processes(data, tmp_path):
+  config, folder = configured(data, 'none', rounds=3), tmp_path / 'run'
+  assert stopped(config, folder).report is None
+  report = experiment.run(config, configs.LaunchConfig(run_dir=str(folder), resume=True)).report
+  seconds = dict(report['seconds'])
+  total = seconds.pop('total')
+  assert sum(seconds.values()) == pytest.approx(total) and min(seconds.values()) >= 0
+  assert seconds['train'] == pytest.approx(sum(record['seconds'] for record in report['history']))
+  assert len(report['history']) == 3 and 'elapsed' not in report['history'][0]

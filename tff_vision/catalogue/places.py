@@ -7,10 +7,17 @@ RUNTIMES = Kind.of('runtime', (
     Row('workers', 'those of --workers, or --local_workers of them', traits=frozenset((Trait.ON_WORKERS,)),
         loads='tff_vision.runtime.driver.remote:remote_runtime'),
 ))
+TRACKERS = Kind.of('tracker', (
+    Row('none', 'report and TensorBoard only'),
+    Row('mlflow', 'MLflow: files, or the server of MLFLOW_TRACKING_URI', reads=('tracker_dir',),
+        loads='tff_vision.trackers.mlflow_tracker:MlflowTracker'),
+    Row('wandb', 'Weights & Biases: offline files, or as WANDB_MODE says', reads=('tracker_dir',),
+        loads='tff_vision.trackers.wandb_tracker:WandbTracker'),
+))
 DATA_PLACEMENTS = Kind.of('data_placement', (
     Row('driver', 'examples are sent by the driver'),
     Row('worker', 'the worker reads examples from its own disk', traits=frozenset((Trait.DATA_ON_WORKERS,)),
-        reads=('worker_data_dir',),
+        reads=('worker_data_dir', 'clients_on_workers'),
         limits=(Limit('runtime', 'a local run reads the data itself', ('workers',), How.NEEDS),
                 Limit('audit_canaries', 'the mark of a canary travels with its examples, and a canary has no file on a '
                                         'worker'))),

@@ -6,6 +6,7 @@ the only description of a field are in its definition, where `flags/` reads them
 
 import dataclasses
 import json
+import pathlib
 import typing
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -47,8 +48,12 @@ _NEW_IN: Mapping[int, frozenset[str]] = {
     2: frozenset(('model_option', 'imports', 'algorithm_option', 'loss', 'loss_option', 'aggregator_option',
                   'pixel_range', 'label_case', 'finding_separator', 'secure_statistical_bits')),
     3: frozenset(('example_noise', 'example_adaptive_clip', 'example_average', 'example_copies', 'example_shift',
-                  'example_mirror', 'audit_canaries', 'audit_confidence', 'client_by', 'slice_axis', 'image_column',
-                  'label_column', 'client_column'))}
+                  'example_mirror', 'audit_canaries', 'audit_confidence', 'client_validation_fraction', 'select_best',
+                  'patience', 'evaluation_noise_multiplier', 'augment_rotation', 'augment_translation',
+                  'augment_scale', 'augment_brightness', 'augment_contrast', 'augment_erasing', 'augment_mixup',
+                  'class_weights', 'focal_gamma', 'target_range', 'class_order', 'target', 'dice_weight',
+                  'ignore_index', 'max_boxes', 'client_by', 'slice_axis', 'image_column', 'label_column',
+                  'client_column'))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,8 +62,17 @@ class ProgramConfig:
   rounds: int = option.option(80, 'Rounds of training.')
   rounds_per_evaluation: int = option.option(10, 'Evaluate every so many rounds.')
   seed: int = option.option(0, 'Fixes data split, cohorts, initial weights and order of examples.')
+  select_best: str | None = option.option(
+      None, 'Keep the model of the round that is best by this metric (accuracy, auc, loss) on the clients\' validation '
+      'examples, added up over clients as whole numbers; unset: of the last round.')
+  patience: int | None = option.option(
+      None, 'End after so many evaluations in which select_best finds no better model; unset: after all rounds.')
 
   def __post_init__(self):
+    if self.patience is not None:
+      validate.positive(patience=self.patience)
+      if self.select_best is None:
+        raise ValueError(f'patience={self.patience} has no effect without select_best, which says what is better.')
     validate.positive(rounds=self.rounds, rounds_per_evaluation=self.rounds_per_evaluation)
     validate.non_negative(seed=self.seed)
 
@@ -116,23 +130,55 @@ class LaunchConfig:
   """Where a run's files go; the result does not depend on it."""
   run_dir: str | None = option.option(
       None, 'Folder of the run; unset makes one below runs/, of data set, algorithm and time.')
-  resume: bool = option.option(
-      False, 'Continue the run in run_dir; flags not given are taken from it.')
+  resume: bool | str = option.option(
+      False, 'Continue the run in run_dir; flags not given are taken from it. --resume=auto begins one where there is '
+      'none, so that a batch system can repeat a command.')
+  stop_after: int | None = option.option(
+      None, 'Stop after this round, with everything saved; the run goes on with --resume.')
   json: str | None = option.option(None, 'File that also receives the numbers, as JSON.', topic='Output')
   keep_secrets: bool = option.option(
       False, 'Do not wipe run_dir/secret (checkpoints, journal, clients\' states) when a run under a promise ends.')
   show_training_data: bool = option.option(
       False, 'Training images and class mix in the report of a run under a promise, which does not cover them.')
 
+  tracker: str = option.option('none', 'Where else rounds and results go.')
+  tracker_dir: str | None = option.option(
+      None, 'mlflow, wandb: folder for what is not sent to a server; unset is run_dir/tracking.')
+
   def __post_init__(self):
+    if self.resume not in (True, False, 'auto'):
+      raise ValueError(f'resume must be true, false or auto, found {self.resume!r}.')
     if self.resume and self.run_dir is None:
       raise ValueError('resume needs run_dir, the folder of the run to continue.')
+    if self.stop_after is not None:
+      validate.positive(stop_after=self.stop_after)
+    option.check_choices(self)
+    compatibility.check(self)
+
+  def settled(self) -> 'LaunchConfig':
+    """Returns the same with `resume` True or False: `auto` means True if run_dir holds a run."""
+    if self.resume != 'auto':
+      return self
+    return dataclasses.replace(self, resume=pathlib.Path(str(self.run_dir), 'config.json').exists())
 
 
 # Settings that train well on image files of unknown kind and size; they replace the defaults for small grey images.
 _FITTING: Mapping[str, Mapping[str, Mapping[str, Any]]] = dict.fromkeys(
     ('folder', 'parquet', 'webdataset', 'leaf'),
     {'model': {'model': 'cnn_gn'}, 'client': {'client_learning_rate': 0.05}, 'data': {'preprocess': 'standardize'}})
+
+
+# Settings that a task starts from, where the usual ones do not fit it.
+_OF_TASK: Mapping[str, Mapping[str, Any]] = {
+    'detection': {'model': ModelConfig(model='centernet_gn'),
+                  'client': ClientConfig(client_optimizer='adam', client_learning_rate=0.002)},
+    'segmentation': {'model': ModelConfig(model='unet_gn_small'), 'client': ClientConfig(client_learning_rate=0.1)}}
+
+
+def of_task(task: Any) -> ExperimentConfig:
+  """Returns the experiment with default values for a task: a name, or the user's own."""
+  sections = _OF_TASK.get(task, {}) if isinstance(task, str) else {}
+  return ExperimentConfig(**({'task': TaskConfig(task=task), **sections} if sections else {}))
 
 
 def fitting(config: ExperimentConfig, given: Collection[str]) -> ExperimentConfig:
@@ -142,7 +188,7 @@ def fitting(config: ExperimentConfig, given: Collection[str]) -> ExperimentConfi
     config: The config of an experiment.
     given: The fields that the user has set; if the model is among them, nothing is changed.
   """
-  if config.task.task != 'classification' or {'model', 'initial_model'} & set(given):
+  if config.task.task not in ('classification', 'ordinal', 'regression') or {'model', 'initial_model'} & set(given):
     return config
   changes = _FITTING.get(config.data.dataset, {}) if isinstance(config.data.dataset, str) else {}
   made = {name: dataclasses.replace(getattr(config, name), **{
@@ -152,6 +198,14 @@ def fitting(config: ExperimentConfig, given: Collection[str]) -> ExperimentConfi
   if config.client.client_optimizer != 'sgd':
     made.pop('client', None)
   return dataclasses.replace(config, **made)
+
+
+def with_fewer_clients(config: ExperimentConfig) -> ExperimentConfig:
+  """Returns `config` with a cohort of all clients, if `num_clients` is smaller than its cohort."""
+  clients = config.data.num_clients
+  if clients is None or clients >= config.cohort.cohort_size:
+    return config
+  return dataclasses.replace(config, cohort=dataclasses.replace(config.cohort, cohort_size=clients))
 
 
 def sections(kind: type = ExperimentConfig) -> Mapping[str, type]:

@@ -42,6 +42,9 @@ class Experiment(definition.Definition):
     rounds: The number of training rounds.
     rounds_per_evaluation: The model is evaluated on the test set every `rounds_per_evaluation` rounds.
     seed: Determines the cohorts, the initial weights and the order of the examples.
+    select_best: The metric by which the best model on the clients' validation examples is kept: `accuracy`, `auc` or
+      `loss`; None: the model of the last round.
+    patience: The run ends after so many evaluations without a better model; None: after all rounds.
     schedule: The schedule of the learning rates.
     attack: The simulated attackers.
     runtime: Where the clients' work is executed; the results do not depend on it.
@@ -148,16 +151,18 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
         budget: budget_file_config.BudgetFileConfig = budget_file_config.BudgetFileConfig(),  # noqa: B008  Frozen.
         on_start: Callable[[planning.Planned], None] = lambda planned: None,
         on_round: Callable[[loop.RoundRecord], None] = lambda record: None,
-        stop_requested: Callable[[], bool] = lambda: False) -> result.RunResult:
+        stop_requested: Callable[[], bool] = lambda: False, fewer_clients: bool = False) -> result.RunResult:
   """Runs the experiment that a config describes, as the command line does; see `Experiment.run`.
 
   Args:
     launch: `run_dir` must be set; an unfinished run continues only with `resume`.
+    fewer_clients: Whether `cohort_size` becomes the number of clients if there are fewer.
 
   Raises:
     ValueError: The config cannot be run, or the folder does not belong to this run; in both cases nothing was written.
   """
-  return running.run(from_config(config, runtime=runtime, budget=budget), launch,
+  made = from_config(config, runtime=runtime, budget=budget)
+  return running.run(made.within_population() if fewer_clients else made, launch,
                      running.Watcher(on_start=on_start, on_round=on_round, stop_requested=stop_requested))
 
 

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.configs import validate
 from tff_vision.experiment import definition
-from tff_vision.export import calibration_images, exported
+from tff_vision.export import calibration_images, exported, model_card
 from tff_vision.export import formats as formats_lib
 from tff_vision.program import final_state, run_directory
 
@@ -65,19 +65,23 @@ class RunResult:
     self._finished()
     self.directory.check_data(self.experiment.fingerprint)
     images = self.experiment.images
-    evaluator = exported.ExportedModel(self.directory).evaluator(self.experiment.objective)
+    evaluator = exported.ExportedModel(self.directory).evaluator(
+        self.experiment.objective, moves=images.preprocessing)
     return {**evaluator.evaluate(images.test),
             'unseen': None if images.unseen is None else evaluator.evaluate(images.unseen)}
 
   def export(self, *formats: str, folder: str | os.PathLike[str] | None = None,
-             calibration_dir: str | os.PathLike[str] | None = None) -> Mapping[str, Any]:
+             calibration_dir: str | os.PathLike[str] | None = None,
+             about: model_card.About | None = None) -> Mapping[str, Any]:
     """Writes the model for deployment, with a model card.
 
     Args:
-      formats: Some of `keras`, `saved_model`, `tflite`, `tflite_int8`; if none is given: the first three.
+      formats: Some of `keras`, `saved_model`, `tflite`, `tflite_int8`, `onnx`, `hub`; if none is given: the first
+        three.
       folder: The folder to create; None: `deployment` in the run's folder.
       calibration_dir: A folder of image files on which tflite_int8 measures the ranges of activations; None: the test
         images.
+      about: Owner, licence and intended use, for the model card.
 
     Raises:
       ValueError: A format is unknown, the folder exists, or the run was interrupted.
@@ -90,6 +94,7 @@ class RunResult:
       validate.one_of(formats_lib.FORMATS, format=name)
     if calibration_dir is not None and 'tflite_int8' not in chosen:
       raise ValueError(f'calibration_dir={str(calibration_dir)!r} is read by the format tflite_int8 only.')
+    formats_lib.check(chosen)
     self._finished()
     target = pathlib.Path(folder) if folder is not None else self.directory.path / 'deployment'
     if target.exists():
@@ -101,7 +106,7 @@ class RunResult:
       ranges = (calibration_images.from_test_images(problem, calibration_images.IMAGES) if calibration_dir is None else
                 calibration_images.from_folder(problem, pathlib.Path(calibration_dir), calibration_images.IMAGES))
     return formats_lib.deploy(problem, weights, target, report=self.directory.read_report(), formats=chosen,
-                              calibration=ranges)
+                              calibration=ranges, about=about)
 
   def _finished(self):
     if self.report is None:

@@ -1,6 +1,7 @@
 """Exports a finished run in deployment formats; each file is compared with the federated state.
 
-    keras/model.keras  saved_model/1/  tflite/model.tflite  tflite_int8/model.tflite  model.json  model_card.{md,json}
+    keras/model.keras  saved_model/1/  tflite/model.tflite  tflite_int8/model.tflite  onnx/model.onnx  hub/
+    model.json  model_card.{md,json}
 
 `saved_model/1` follows the layout of TensorFlow Serving, where a model's folder holds one folder for each version.
 """
@@ -19,9 +20,11 @@ import tensorflow_federated as tff
 
 from tff_vision import catalogue, tasks
 from tff_vision.data import images, preprocess
-from tff_vision.export import keras_export, model_card, serving, tflite
+from tff_vision.export import hub, keras_export, model_card, onnx_file, serving, tflite
 from tff_vision.learning import evaluation
 from tff_vision.program import json_file
+
+_HUB = 'hub'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +52,8 @@ class _Build:
 
 
 def deploy(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folder: pathlib.Path, *,
-           report: Mapping[str, Any], formats: Sequence[str], calibration: Calibration | None = None) -> dict[str, Any]:
+           report: Mapping[str, Any], formats: Sequence[str], calibration: Calibration | None = None,
+           about: model_card.About | None = None) -> dict[str, Any]:
   """Writes the model to `folder`, in each format, with its card, as one atomic step.
 
   Args:
@@ -59,6 +63,7 @@ def deploy(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folde
     report: The content of the run's report.json.
     formats: Keys of `FORMATS`.
     calibration: Needed by `tflite_int8`.
+    about: What the owner of the model says of it, for the card.
 
   Returns:
     The model card. Its `formats` holds for each format: `file`, `bytes`, `images` (number compared),
@@ -69,6 +74,7 @@ def deploy(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folde
     RuntimeError: A float format's outputs differ by more than 1e-3 of their scale.
     ValueError: The model cannot be converted to a format, or the folder cannot be made.
   """
+  check(formats)
   model = task.keras_model()
   weights.assign_weights_to(model)
   evaluator = evaluation.Evaluator(model, preprocessing=task.images.preprocessing, objective=task.objective)
@@ -84,9 +90,21 @@ def deploy(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folde
     for name, parity in found.items():
       parity['bytes'] = sum(path.stat().st_size for path in (part / name).rglob('*') if path.is_file())
     json_file.write(part / 'model.json', facts)
-    card = model_card.describe(report, task, evaluator, found)
+    card = model_card.describe(report, task, evaluator, found, about=about)
     model_card.write(part, card)
+    if _HUB in formats:
+      hub.write_card(part / _HUB, card, (part / 'model_card.md').read_text(), facts)
   return card
+
+
+def check(formats: Sequence[str]) -> None:
+  """Refuses a format that needs packages which are not installed.
+
+  Raises:
+    ValueError: With the command that installs them.
+  """
+  if 'onnx' in formats:
+    onnx_file.check()
 
 
 @contextlib.contextmanager
@@ -109,8 +127,14 @@ def _decision(facts):
   """Returns the function from outputs to decisions, which formats should agree on; None if there is no threshold."""
   if facts['multi_label']:
     return lambda logits: logits > 0
+  if facts['task'] == 'segmentation':
+    return lambda logits: logits.argmax(axis=-1)
   if facts['task'] == 'classification':
     return lambda logits: logits.argmax(axis=1)
+  if facts['task'] == 'ordinal':
+    return lambda logits: (logits > 0).sum(axis=1)
+  if facts['task'] == 'detection':  # Whether a cell holds the centre of an object.
+    return lambda maps: maps[..., :len(facts['class_names'])] > 0
   if 'good_scores' in facts:  # For task=anomaly: an alarm, with 5 % false alarms.
     return lambda errors: errors[:, 1] > facts['good_scores'][95]
   if 'threshold' in facts:  # For task=embedding: whether two images match.
@@ -186,6 +210,25 @@ def _agreement(build, found, expected):
   same = None if build.decide is None else float(np.mean(build.decide(found) == build.decide(expected)))
   return {'images': len(found), 'max_logit_difference': float(np.abs(found - expected).max()),
           'scale': float(np.abs(expected).max()), 'same_class': same}
+
+
+def onnx(build: _Build) -> dict[str, Any]:
+  """Writes the ONNX file."""
+  path = build.folder / 'onnx' / 'model.onnx'
+  path.parent.mkdir()
+  path.write_bytes(onnx_file.convert(build.served))
+  found = onnx_file.outputs_fn(path, build.served.answers.outputs)(build.images.astype(np.float32))
+  return {'file': 'onnx/model.onnx'} | _exact(build, 'ONNX file', found)
+
+
+def for_hub(build: _Build) -> dict[str, Any]:
+  """Writes the Keras model of a hub's folder; `deploy` adds the card."""
+  path = build.folder / _HUB / 'model.keras'
+  path.parent.mkdir()
+  build.served.model.save(path)
+  model = tf.keras.models.load_model(path, compile=False)
+  return {'file': f'{_HUB}/model.keras'} | _exact(
+      build, 'model.keras', model(build.images.astype(np.float32), training=False).numpy())
 
 
 FORMATS: Mapping[str, Callable[[_Build], dict[str, Any]]] = catalogue.Loaded('format')

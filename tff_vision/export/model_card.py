@@ -25,19 +25,38 @@ _SETTINGS = {'algorithm': ('algorithm',), 'client': ('client_optimizer', 'client
              'program': ('rounds', 'seed')}
 # For these sections, the card also shows every setting that is not the default.
 _FURTHER = ('algorithm', 'client', 'server', 'schedule', 'cohort', 'aggregation')
+_OF_CLASS = ('precision', 'recall', 'f1', 'support')
 _PHANTOMS = 'synthetic_'
 _OWN_HEADS = ('Each client kept a head of its own; the head in these files is as it was initialized, and what it '
               'answers means nothing before it is trained.')
 _OWN_MODELS = 'Each client kept a model of its own; these files hold the one that all share.'
 _ANSWERS = {'classification': 'Its probabilities are uncalibrated',
             'anomaly': 'Its scores are no probabilities of a defect',
+            'ordinal': 'Its probabilities are uncalibrated',
+            'regression': 'Its numbers are estimates and come with no error bar',
+            'detection': 'The scores of its boxes are no probabilities',
+            'segmentation': 'Its probabilities are uncalibrated, and outlines are as coarse as its pixels',
             'embedding': 'That two images are alike to it is no proof that they show the same'}
 _PERSONAL = {'fedper': _OWN_HEADS, 'fedrep': _OWN_HEADS, 'ditto': _OWN_MODELS, 'apfl': _OWN_MODELS,
              'ifca': 'Clients chose between several models; these files hold the first of them.'}
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class About:
+  """What only the owner of a model can say of it; None: not stated.
+
+  Attributes:
+    owner: Who answers for the model, and where to ask.
+    licence: Under which terms others may use it.
+    intended_use: What it is for, and for whom.
+  """
+  owner: str | None = None
+  licence: str | None = None
+  intended_use: str | None = None
+
+
 def describe(report: Mapping[str, Any], task: tasks.Problem, evaluator: evaluation.Evaluator,
-             formats: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+             formats: Mapping[str, Mapping[str, Any]], *, about: About | None = None) -> dict[str, Any]:
   """Returns the content of model_card.json.
 
   Args:
@@ -45,9 +64,13 @@ def describe(report: Mapping[str, Any], task: tasks.Problem, evaluator: evaluati
     task: The task of the run.
     evaluator: Holds the run's final weights.
     formats: The facts of each format, as `deployment.deploy` returns them.
+    about: What its owner says; None: nothing.
   """
   config, ledger = report['config'], ledger_lib.of_report(report)
+  origin = report.get('origin') or {}
   return {
+      'about': dataclasses.asdict(about or About()),
+      'origin': {name: origin.get(name) for name in ('date', 'code_version')},
       'name': f'{report["model"]["name"]} for {report["dataset"]["name"]}',
       'model': report['model'],
       'data': {'num_train_examples': None} | report['dataset'] | {'partition': config['data']['partition']},
@@ -58,6 +81,7 @@ def describe(report: Mapping[str, Any], task: tasks.Problem, evaluator: evaluati
       'one_run_audit': (report.get('one_run_audit') or {}).get('sentence'),
       'secure_sum': report.get('secure_sum', {'mode': 'none'}),
       'evaluation': report['evaluation'],
+      'classes': classes(report),
       'clients': clients(report, task.images, evaluator),
       'num_clients': len(task.images.train),
       'client_metrics': client_metrics(report),
@@ -76,6 +100,19 @@ def settings(config: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
              for field in dataclasses.fields(configs.sections()[section])}
     shown |= {name: value for name, value in config[section].items() if value != usual[name]}
   return shown
+
+
+def classes(report: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+  """Returns for each class or finding its name and its numbers on the test set; nothing if the report has none."""
+  names = report['dataset'].get('class_names') or ()
+  wrong = report.get('where_it_is_wrong') or {}
+  found = (wrong.get('confusion') or {}).get('classes') or wrong.get('findings') or [{} for _ in names]
+  areas = report['evaluation'].get('auc_by_finding') or [None] * len(names)
+  if len(found) != len(names) or len(areas) != len(names):
+    return ()
+  rows = [{name: one[name] for name in _OF_CLASS if name in one} | ({} if area is None else {'auc': area})
+          for one, area in zip(found, areas, strict=True)]
+  return [{'class': str(name), **row} for name, row in zip(names, rows, strict=True)] if any(rows) else ()
 
 
 def client_metrics(report: Mapping[str, Any]) -> Mapping[str, str]:
@@ -97,11 +134,21 @@ def clients(report: Mapping[str, Any], images: images_lib.FederatedImages, evalu
       zip(images.train.client_ids, images.test.clients, costs, strict=True)):
     own = images_lib.HeldOut(examples=images.test.examples.take(positions), clients=())
     measured = evaluator.evaluate(own)['evaluation'] if len(positions) else {}
-    size = {'training_images': images.train.num_examples(client)} if released.client_sizes_are_public(report) else {}
+    is_told = images.train.here and released.client_sizes_are_public(report)
+    size = {'training_images': images.train.num_examples(client)} if is_told else {}
     found.append({'client': str(name), **size, 'test_images': len(positions),
-                  **{metric: measured.get(metric) for metric in client_metrics(report)}}
+                  **{metric: measured.get(metric) for metric in client_metrics(report)},
+                  **_by_finding(report, measured)}
                  | ({} if cost is None else {'epsilon': cost.smallest_epsilon, 'rounds': cost.rounds}))
   return found
+
+
+def _by_finding(report, measured):
+  """Returns the AUC of each finding at a client, by name; {} if images have one class."""
+  if not declared.has_findings(report):
+    return {}
+  names = report['dataset']['class_names']
+  return {'auc_by_finding': dict(zip(names, measured.get('auc_by_finding') or [None] * len(names), strict=True))}
 
 
 def limits(report: Mapping[str, Any], formats: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -142,9 +189,15 @@ def _markdown(card: Mapping[str, Any]) -> str:
   import jinja2  # Imported late, so that --help starts fast.
   environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
                                    keep_trailing_newline=True)
-  environment.filters.update(number=_cell, label=numbers.label, heading=numbers.heading)
+  environment.filters.update(number=_cell, label=numbers.label, heading=numbers.heading, text=_text)
+  shown = {name: value for name, value in card['evaluation'].items() if not isinstance(value, list | tuple)}
   return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(
-      card, ledger=ledger_lib.of_report(card))
+      {**card, 'evaluation': shown}, ledger=ledger_lib.of_report(card), evaluation_keys=list(card['evaluation']))
+
+
+def _text(value: str) -> str:
+  """Returns a text as one paragraph that cannot begin another part of the card."""
+  return ' '.join(value.split()).replace('<', '&lt;').lstrip('#>-*+|` ')
 
 
 def _cell(value: object) -> str:

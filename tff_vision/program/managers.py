@@ -9,8 +9,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 import tree
 
+from tff_vision.program import board, run_directory
 from tff_vision.program import checkpoints as checkpoints_lib
-from tff_vision.program import run_directory
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,16 +20,18 @@ class Managers:
   releases: Sequence[tff.program.ReleaseManager]
 
   @classmethod
-  def in_directory(cls, directory: run_directory.RunDirectory, *, wiped: bool = False, timeless: bool = False
-                   ) -> 'Managers':
+  def in_directory(cls, directory: run_directory.RunDirectory, *, wiped: bool = False, timeless: bool = False,
+                   settings: Mapping[str, Any] | None = None) -> 'Managers':
     """Returns the managers of a run that is written to a folder, which is open.
 
     Args:
       directory: The folder of the run.
       wiped: Whether old checkpoints are overwritten before they are deleted.
       timeless: Whether TensorBoard events are written without times.
+      settings: With `timeless`, settings for TensorBoard's table of runs: name -> Boolean, number or text.
     """
-    events = _TimelessEvents(directory.logdir) if timeless else tff.program.TensorBoardReleaseManager(
+    shown = None if settings is None else board.settings_summary(settings, directory.path.name)
+    events = _TimelessEvents(directory.logdir, shown) if timeless else tff.program.TensorBoardReleaseManager(
         str(directory.logdir))
     return cls(checkpoints=checkpoints_lib.Checkpoints(directory.checkpoints, wiped=wiped),
                releases=(tff.program.CSVFileReleaseManager(str(directory.metrics), key_fieldname='round_num'), events))
@@ -60,9 +62,15 @@ class _TimelessEvents(tff.program.ReleaseManager):
   each process of a run writes one file.
   """
 
-  def __init__(self, folder: pathlib.Path):
-    """Args: folder: TensorBoard's log directory; created when there is something to write."""
+  def __init__(self, folder: pathlib.Path, first: bytes | None = None):
+    """Initializes it.
+
+    Args:
+      folder: TensorBoard's log directory; created when there is something to write.
+      first: A serialized summary that each file begins with; None: there is none.
+    """
     self._folder = folder
+    self._first = first
     self._writer: tf.io.TFRecordWriter | None = None
 
   async def release(self, value: tff.program.ReleasableStructure, key: int) -> None:
@@ -72,6 +80,9 @@ class _TimelessEvents(tff.program.ReleaseManager):
       number = sum(1 for _ in self._folder.glob('*.tfevents.*'))
       self._writer = tf.io.TFRecordWriter(str(self._folder / f'events.out.tfevents.{number}'))
       self._writer.write(tf.compat.v1.Event(file_version='brain.Event:2').SerializeToString())
+      if self._first is not None:
+        self._writer.write(tf.compat.v1.Event(
+            summary=tf.compat.v1.Summary.FromString(self._first)).SerializeToString())
     summary = tf.compat.v1.Summary(value=[
         tf.compat.v1.Summary.Value(tag='/'.join(map(str, path)), simple_value=float(number))
         for path, number in tree.flatten_with_path(value)])

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from tff_vision import tasks
+from tff_vision.accounting import ledger
 from tff_vision.privacy import plan as plan_lib
 
 
@@ -40,6 +41,22 @@ class Trained:
   again: bool
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Standing:
+  """What may be released of a run after a round that was evaluated.
+
+  Attributes:
+    history: The released record of each round so far.
+    evaluated: The evaluation of the model on test images, as in report.json.
+    ledger: The privacy cost so far.
+    last_round: The last round of the run.
+  """
+  history: Sequence[Mapping[str, Any]]
+  evaluated: Mapping[str, Any]
+  ledger: ledger.Statement
+  last_round: int
+
+
 def of_training(trained: Trained, plan: plan_lib.PrivacyPlan, task: tasks.Task, traffic: Traffic, seconds: float
                 ) -> dict[str, Any]:
   """Returns the record of a round without an evaluation; `released.record` selects what may be released.
@@ -63,6 +80,17 @@ def of_training(trained: Trained, plan: plan_lib.PrivacyPlan, task: tasks.Task, 
     record |= {'dropped_clients': len(trained.cohort) - len(trained.clients),
                'faults': [dataclasses.asdict(fault) for fault in trained.faults]}
   return record
+
+
+def elapsed(history: Sequence[Mapping[str, Any]]) -> float:
+  """Returns the seconds that all processes had spent on rounds when the last of these was recorded.
+
+  Checkpoints of earlier versions do not tell it; for these it is the time of training and evaluation.
+  """
+  if not history:
+    return 0.0
+  return history[-1].get('elapsed', sum(
+      record.get('seconds', 0.0) + record.get('evaluation_seconds', 0.0) for record in history))
 
 
 def scalars(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -152,8 +152,12 @@ class RunDirectory(run_paths.RunPaths):
     elif self.config.exists():
       raise ValueError(f'run_dir={str(self.path)!r} already holds a run; continue it with --resume or choose another '
                        'folder.')
-    elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+    elif self.path.exists() and (not self.path.is_dir() or self._files()):
       raise ValueError(f'run_dir={str(self.path)!r} exists and is not an empty folder.')
+
+  def _files(self):
+    """Returns what the folder holds, but for the half-written config of a run that was killed at once."""
+    return set(self.path.iterdir()) - {self.config.with_suffix('.part')}
 
   @contextlib.contextmanager
   def opened(self, config: Any, secret: bytes | None = None, fingerprint: Mapping[str, str] | None = None

@@ -1,6 +1,7 @@
 """Where the files of one run are.
 
-    config.json  metrics.csv  logdir/  report.json  report.html  export/          released
+    config.json  metrics.csv  logdir/  report.json  report.html  model_card.md  model_card.json
+    export/                                                                        released
     secret/      server_secret  data_fingerprint.json  journal.jsonl  checkpoints/  client_states/     for the server
 
 In folders of earlier versions, the secret files are next to the released files; they are read from there.

@@ -86,7 +86,7 @@ def make(base: configs.ExperimentConfig, grid: Mapping[str, list[Any] | Range], 
     chosen = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
   else:
     chosen = _drawn(base, grid, draws)
-  return [_cell(base, settings) for settings in chosen]
+  return [cell(base, settings) for settings in chosen]
 
 
 def _drawn(base, grid, draws):
@@ -105,7 +105,12 @@ def _drawn(base, grid, draws):
   return list(found.values())
 
 
-def _cell(base, settings):
+def cell(base: configs.ExperimentConfig, settings: Mapping[str, Any]) -> Cell:
+  """Returns the cell with these settings.
+
+  Raises:
+    ValueError: It is not a valid experiment.
+  """
   name = ','.join(f'{key}={value}' for key, value in settings.items()).replace('/', '_').replace(':', '_')
   if len(name) > _LONGEST_NAME:
     name = f'{name[:_LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}'

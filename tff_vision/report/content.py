@@ -1,12 +1,14 @@
 """The content of report.json: the numbers of a finished run; `keys` says what each key holds."""
 
+import contextlib
 import dataclasses
+import datetime
 import importlib.metadata
 import os
 import platform
 import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,12 +22,38 @@ from tff_vision.report import declared
 
 @dataclasses.dataclass
 class Clock:
-  """Times of events, in seconds of a monotonic clock."""
+  """Times of events, in seconds of a monotonic clock, and the date.
+
+  Attributes:
+    export_seconds: The duration of the export and of its comparison with the federated state.
+    date: When the process began; what clients do later does not change it.
+  """
   started: float
   setup_ended: float = 0.0
+  export_seconds: float = 0.0
+  date: datetime.datetime = dataclasses.field(default_factory=lambda: datetime.datetime.now(datetime.UTC))
 
   def setup_done(self) -> None:
     self.setup_ended = time.monotonic()
+
+  @contextlib.contextmanager
+  def exporting(self) -> Iterator[None]:
+    """Measures the export of the model."""
+    began = time.monotonic()
+    yield
+    self.export_seconds += time.monotonic() - began
+
+  def seconds(self, outcome: loop.Outcome) -> dict[str, float]:
+    """Returns the parts of the run's time up to now, which add up to `total`.
+
+    Rounds of earlier processes of a resumed run are included; set-up and export are those of this process.
+    """
+    setup = self.setup_ended - self.started
+    found = {'setup': setup, 'train': sum(record['seconds'] for record in outcome.history),
+             'evaluate': sum(record.get('evaluation_seconds', 0.0) for record in outcome.history),
+             'export': self.export_seconds}
+    total = setup + outcome.earlier_seconds + time.monotonic() - self.setup_ended
+    return {**found, 'other': max(0.0, total - sum(found.values())), 'total': total}
 
 
 def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: plan_lib.PrivacyPlan,
@@ -40,27 +68,35 @@ def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: pl
   train_seconds = sum(record['seconds'] for record in outcome.history)
   images = task.images
   return {
+      **described(config, task, evaluator.model),
+      **final,
+      'where_it_is_wrong': evaluator.mistakes(task.images.test),
+      'unseen': evaluator.evaluate(images.unseen) if images.unseen is not None else None,
+      'privacy': plan.final_ledger(len(outcome.history)).to_json(),
+      'rounds': len(outcome.history),
+      'seconds': clock.seconds(outcome),
+      'examples_per_second': _examples_per_second(outcome.history, train_seconds),
+      'peak_rss_mb': _peak_rss_mb(worker_pids),
+      'export_parity': parity,
+      'environment': environment(),
+      'history': list(outcome.history),
+  }
+
+
+def described(config: configs.ExperimentConfig, task: tasks.Task, model: Any) -> dict[str, Any]:
+  """Returns what a report holds before anything is trained: `config`, `dataset`, `augmentation`, `task`, `model`."""
+  images = task.images
+  varied = images.preprocessing.augmentation.words()
+  return {
       'config': configs.readable(config),
       'dataset': {
           'name': images.name, 'num_clients': len(images.train),
           'num_train_examples': sum(images.train.num_examples(i) for i in range(len(images.train))),
           'num_test_examples': len(images.test.examples), 'class_names': list(images.class_names),
           'image_shape': list(images.spec.shape), 'notes': list(images.notes)},
+      **({'augmentation': '; '.join(varied)} if varied else {}),
       'task': declared.section(task.objective),
-      'model': _model(config, task, evaluator.model),
-      **final,
-      'unseen': evaluator.evaluate(images.unseen) if images.unseen is not None else None,
-      'privacy': plan.final_ledger(len(outcome.history)).to_json(),
-      'rounds': len(outcome.history),
-      'seconds': {'setup': clock.setup_ended - clock.started, 'train': train_seconds,
-                  'evaluate': sum(record.get('evaluation_seconds', 0.0) for record in outcome.history),
-                  'total': time.monotonic() - clock.started},
-      'examples_per_second': _examples_per_second(outcome.history, train_seconds),
-      'peak_rss_mb': _peak_rss_mb(worker_pids),
-      'export_parity': parity,
-      'environment': _environment(),
-      'history': list(outcome.history),
-  }
+      'model': _model(config, task, model)}
 
 
 def _model(config, task, model):
@@ -91,7 +127,8 @@ def _peak_rss_mb(worker_pids):
   return peak
 
 
-def _environment() -> Mapping[str, Any]:
+def environment() -> Mapping[str, Any]:
+  """Returns the versions and the machine."""
   names = ('tensorflow', 'tensorflow-federated', 'numpy', 'dp-accounting')
   return {'python': platform.python_version(), 'platform': platform.platform(), 'cores': os.cpu_count(),
           **{name: importlib.metadata.version(name) for name in names}}

@@ -1,6 +1,6 @@
-"""Draws a partition: class mix and size of each client, and a few images of a few clients.
+"""Draws a partition as a picture: class mix and size of each client, and a few images of a few clients.
 
-Nothing here uses matplotlib's global state, so no display is needed.
+Nothing here uses matplotlib's global state, so no display is needed. Classes have the colours of reports.
 """
 
 import contextlib
@@ -8,27 +8,27 @@ import os
 import pathlib
 
 import numpy as np
-from matplotlib import colormaps, figure
+from matplotlib import colors, figure, ticker
 
+from tff_vision import labels
 from tff_vision.data import images as images_lib
-from tff_vision.report.data_summary import LabelCounts
+from tff_vision.report import palette, partition, run_charts
 
-MAX_BARS = 60
 SHEET_CLIENTS = 6
 SHEET_IMAGES = 12
-_MAX_LEGEND = 20
+_NAMED = 30
 
 
-def save(path: str | os.PathLike, images: images_lib.FederatedImages, counts: LabelCounts, *, title: str) -> None:
+def save(path: str | os.PathLike, images: images_lib.FederatedImages, *, title: str) -> None:
   """Writes the picture as one atomic step; the file name's extension selects the format.
 
   Raises:
     ValueError: The file cannot be written, or matplotlib does not know its format.
   """
   fig = figure.Figure(figsize=(12, 11), layout='constrained')
-  fig.suptitle(title)
+  fig.suptitle(_plain(title))
   bars, sheet = fig.subfigures(2, 1, height_ratios=(1, 1))
-  _draw_bars(bars, images, counts)
+  _draw_mix(bars, partition.class_mix(images))
   _draw_sheet(sheet, images)
   path = pathlib.Path(path)
   part = path.with_name(f'{path.stem}.part{path.suffix}')
@@ -43,25 +43,27 @@ def save(path: str | os.PathLike, images: images_lib.FederatedImages, counts: La
       part.unlink()
 
 
-def _draw_bars(fig, images, counts):
-  """Draws each client's shares of labels above its size; for many clients, a sample evenly spaced by size."""
-  sizes = counts.counts.sum(axis=1)
-  shown = np.arange(len(sizes))
-  if len(shown) > MAX_BARS:
-    shown = np.argsort(sizes, kind='stable')[np.linspace(0, len(sizes) - 1, MAX_BARS).round().astype(int)]
-  shares = counts.counts[shown] / sizes[shown, None]
-  mix, size = fig.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-  colors = colormaps['tab20' if shares.shape[1] <= 20 else 'turbo'](np.linspace(0, 1, shares.shape[1]))
-  bottom = np.zeros(len(shown))
-  for label, share, color in zip(counts.labels, shares.T, colors, strict=True):
-    mix.bar(np.arange(len(shown)), share, bottom=bottom, width=0.9, color=color, label=_name(label, images))
-    bottom += share
-  mix.set(ylabel='share of labels', ylim=(0, 1), xlim=(-0.6, len(shown) - 0.4))
-  size.bar(np.arange(len(shown)), sizes[shown], width=0.9, color='#5a6675')
-  what = 'clients' if len(shown) == len(sizes) else f'{len(shown)} of {len(sizes)} clients, in order of size'
-  size.set(ylabel='examples', xlabel=what, xticks=[])
-  if len(counts.labels) <= _MAX_LEGEND:
-    mix.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), fontsize=8, reverse=True)
+def _draw_mix(fig, mix):
+  """Draws each client's shares of classes above its size: parts of bars, or a heat map for six classes or more."""
+  names, places = list(map(_plain, mix.class_names)), np.arange(len(mix.sizes))
+  shares, size = fig.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+  if run_charts.is_stacked(mix):
+    bottom = np.zeros(len(places))
+    for number, (name, share) in enumerate(zip(names, mix.shares.T, strict=True)):
+      shares.bar(places, share, bottom=bottom, width=0.9, color=palette.CLASS_COLORS[number], label=name)
+      bottom += share
+    shares.set(ylabel='share of each class', ylim=(0, 1))
+    shares.legend(loc='center left', bbox_to_anchor=(1.0, 0.5), fontsize=8, reverse=True)
+  else:
+    scale = colors.LinearSegmentedColormap.from_list('shares', [palette.LIGHT.card, palette.LIGHT.first])
+    drawn = shares.imshow(mix.shares.T, aspect='auto', cmap=scale, vmin=0, interpolation='nearest')
+    step = -(-len(names) // _NAMED)
+    shares.set_yticks(range(0, len(names), step), names[::step], fontsize=8)
+    fig.colorbar(drawn, ax=shares, pad=0.01, format=ticker.PercentFormatter(1.0),
+                 label='share of a client’s images')
+  size.bar(places, mix.sizes, width=0.9, color=palette.LIGHT.third)
+  what = f'{len(places)} clients' + (', a sample in order of size' if mix.sampled else '')
+  size.set(ylabel='images', xlabel=what, xticks=[], xlim=(-0.6, len(places) - 0.4))
 
 
 def _draw_sheet(fig, images):
@@ -70,9 +72,11 @@ def _draw_sheet(fig, images):
   axes = fig.subplots(len(clients), SHEET_IMAGES, squeeze=False)
   for row, client in zip(axes, clients, strict=True):
     examples = images.train.examples(client)
+    is_number = images.spec.labels is labels.Kind.NUMBER
+    tags = examples.y if is_number else labels.tags(examples.y, len(images.class_names))
     for cell in row:
       cell.set_axis_off()
-    for cell, x, y in zip(row, examples.x[:SHEET_IMAGES], examples.y[:SHEET_IMAGES], strict=False):
+    for cell, x, y in zip(row, examples.x[:SHEET_IMAGES], tags[:SHEET_IMAGES], strict=False):
       stored = images.stored_pixels
       low, high = (stored.black, stored.white) if stored.black is not None else (float(x.min()), float(x.max()))
       pixels = np.clip((x.astype(float) - low) / max(high - low, 1e-9), 0, 1)
@@ -83,7 +87,9 @@ def _draw_sheet(fig, images):
 
 
 def _name(label, images):
-  if not images.multi_label:
+  if images.spec.labels is labels.Kind.NUMBER:
+    return f'{label[0]:g}'
+  if images.spec.labels is labels.Kind.CLASS:
     return _plain(images.class_names[int(label[0])])
   return _plain(', '.join(images.class_names[c] for c in np.flatnonzero(label)) or 'no finding')
 

@@ -31,9 +31,20 @@ def of(report: Mapping[str, Any]) -> Sequence[Metric]:
   return objectives.METRICS.get(task.get('name'), _ANY)
 
 
+def has_findings(report: Mapping[str, Any]) -> bool:
+  """Returns whether an image of the run has any number of findings and not one class."""
+  return 'auc_by_finding' in (report.get('evaluation') or {})
+
+
 def leading(report: Mapping[str, Any]) -> Metric:
-  """Returns the first metric: that of the objective, else the first measured metric that is not a loss."""
+  """Returns the first metric: that of the objective, else the first measured metric that is not a loss.
+
+  Of findings it is AUC: most findings are rare, so that accuracy is high for a model that finds nothing.
+  """
   evaluation = report.get('evaluation') or {}
+  if has_findings(report) and metric_lib.AUC.name in evaluation and (report.get('task') or {}).get(
+      'metric') in (None, USUAL):
+    return metric_lib.AUC
   name = (report.get('task') or {}).get('metric')
   if name is None or name not in evaluation:
     names = [key for key, value in evaluation.items()

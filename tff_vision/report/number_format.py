@@ -49,7 +49,7 @@ def is_finite(value: object) -> bool:
 
 
 def plain(value: object) -> str:
-  """Returns `value` as people write it: four significant digits, thousands separated, None as a dash."""
+  """Returns `value` as people write it: three significant digits, thousands separated, None as a dash."""
   if value is None:
     return MISSING
   if isinstance(value, bool):
@@ -73,12 +73,19 @@ def _plain_float(value: float) -> str:
     return '∞' if value > 0 else '−∞'
   if 1e3 <= abs(value) < 1e15:
     return f'{value:,.0f}'
-  return f'{value:.4g}'
+  return f'{value:.3g}'
 
 
 def percent(value: float) -> str:
-  """Returns a share in [0, 1] in percent, with one decimal; formats other numbers like `plain`."""
-  return f'{100 * value:.1f} %' if 0 <= value <= 1 else plain(value)
+  """Returns a share in [0, 1] in percent, with one decimal or, below 1 %, two digits; others as `plain` does."""
+  if not 0 <= value <= 1:
+    return plain(value)
+  return f'{100 * value:.1f} %' if value >= 0.01 or not value else f'{100 * value:.2g} %'
+
+
+def size(number_of_bytes: float) -> str:
+  """Returns a number of bytes in MB (10^6 bytes), with three significant digits."""
+  return f'{plain(number_of_bytes / 1e6)} MB'
 
 
 def metric_text(metric: str | declared.Metric, value: object) -> str:

@@ -4,18 +4,18 @@ Only a sample of the clients is loaded, so the page costs the same for 3,400 cli
 """
 
 import dataclasses
-import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tff_vision import labels as labels_lib
 from tff_vision.data import images as images_lib
+from tff_vision.report import pictures
 
 MAX_CLIENTS_IN_ORDER = 60
 MAX_CLIENTS_SAMPLED = 120
 SAMPLE_CLIENTS = 5
 SAMPLE_IMAGES = 8
-MAX_PIXELS = 128
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,15 +49,19 @@ def class_mix(images: images_lib.FederatedImages) -> ClassMix:
   shares = np.zeros((len(clients), len(images.class_names)))
   for row, client in enumerate(clients):
     if sizes[client]:
-      shares[row] = _shares(images.train.examples(client).y, len(images.class_names))
+      y = labels_lib.tags(images.train.examples(client).y, len(images.class_names))
+      shares[row] = _shares(y, len(images.class_names))
   return ClassMix(client_ids=[images.train.client_ids[c] for c in clients], sizes=sizes[clients], shares=shares,
-                  class_names=images.class_names, multi_label=images.multi_label, sampled=sampled)
+                  class_names=images.class_names, multi_label=not images.spec.labels.has_one_tag,
+                  sampled=sampled)
 
 
 def commonest_share(images: images_lib.FederatedImages) -> float | None:
-  """Returns the accuracy of always predicting the test set's most common class; None for multi-label data."""
+  """Returns the accuracy of always answering the test set's most common class, or no finding; None for other labels."""
   labels = images.test.examples.y
-  return None if images.multi_label or not len(labels) else float(np.bincount(labels).max() / len(labels))
+  if not len(labels) or not (images.multi_label or images.spec.labels is labels_lib.Kind.CLASS):
+    return None
+  return float(1 - labels.mean()) if images.multi_label else float(np.bincount(labels).max() / len(labels))
 
 
 def sample_images(images: images_lib.FederatedImages) -> list[Mapping]:
@@ -72,13 +76,15 @@ def sample_images(images: images_lib.FederatedImages) -> list[Mapping]:
   rows = []
   for client in chosen[::-1]:
     examples = images.train.examples(client)
-    order = np.lexsort(examples.y.T) if images.multi_label else np.argsort(examples.y, kind='stable')
-    picked = examples.take(_spread(order, SAMPLE_IMAGES))
+    is_number = images.spec.labels is labels_lib.Kind.NUMBER
+    tags = examples.y if is_number else labels_lib.tags(examples.y, len(images.class_names))
+    order = np.lexsort(tags.T) if tags.ndim == 2 else np.argsort(tags, kind='stable')
+    shown = _spread(order, SAMPLE_IMAGES)
     rows.append({
         'client': images.train.client_ids[client],
         'size': int(sizes[client]),
-        'images': [{'png': _png(x), 'label': _label(y, images.class_names)}
-                   for x, y in zip(_displayable(picked.x), picked.y, strict=True)],
+        'images': [{'png': pictures.png(x), 'label': f'{y:g}' if is_number else pictures.label(y, images.class_names)}
+                   for x, y in zip(pictures.displayable(examples.x[shown]), tags[shown], strict=True)],
     })
   return rows
 
@@ -94,30 +100,3 @@ def _shares(labels: np.ndarray, num_classes: int) -> np.ndarray:
   if labels.ndim == 2:
     return labels.mean(axis=0)
   return np.bincount(labels, minlength=num_classes)[:num_classes] / len(labels)
-
-
-def _label(y: np.ndarray, class_names: Sequence[str]) -> str:
-  if y.ndim == 0:
-    return str(class_names[y])
-  return ', '.join(str(class_names[i]) for i in np.flatnonzero(y)) or 'no finding'
-
-
-def _displayable(x: np.ndarray) -> np.ndarray:
-  """Returns [n, height, width, 1 or 3] uint8; if float pixels leave [0, 1], all are rescaled together to the range."""
-  if x.shape[-1] not in (1, 3):
-    x = x[..., :1]
-  step = -(-max(x.shape[1:3]) // MAX_PIXELS)
-  x = x[:, ::step, ::step]
-  if x.dtype == np.uint8:
-    return x
-  x = np.nan_to_num(x)
-  low, high = min(x.min(), 0.0), max(x.max(), 1.0)
-  return np.round(255 * (x - low) / (high - low)).astype(np.uint8)
-
-
-def _png(x: np.ndarray) -> bytes:
-  from matplotlib import image
-  buffer = io.BytesIO()
-  image.imsave(buffer, np.repeat(x, 3, axis=-1) if x.shape[-1] == 1 else x, format='png',
-               metadata={'Software': None})
-  return buffer.getvalue()

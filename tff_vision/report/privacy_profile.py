@@ -1,20 +1,12 @@
 """The privacy profile in reports: the curve delta(epsilon), and the best attack that it allows beside measured ones."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from tff_vision.accounting.conditions import Unit
 from tff_vision.accounting.ledger import Ledger, Statement, of_report
 from tff_vision.accounting.ledger_parts import Profile
+from tff_vision.report import axes, chart, marks, palette, tables
 from tff_vision.report import number_format as numbers
-from tff_vision.report import tables
-
-if TYPE_CHECKING:  # Model cards draw nothing, and the drawing modules load slowly.
-  from matplotlib import figure
-
-  from tff_vision.report import figures
 
 # The name that `pipelines.audit` gives to a measured attack in the report's section `audit`.
 FOUND = 'found at 1 % false alarms'
@@ -55,45 +47,52 @@ def measured(report: Mapping) -> dict[str, float]:
           if name.endswith(FOUND) and numbers.is_finite(value)}
 
 
-def draw(theme: figures.Theme, *, ledger: Ledger, found: Mapping[str, float]) -> figure.Figure:
+def figure(ledger: Ledger, found: Mapping[str, float]) -> chart.Figure:
   """Draws delta over epsilon with the stated pair, and the share of members found over false alarms.
 
   Args:
     ledger: A ledger with a profile.
     found: The result of `measured`.
   """
-  from matplotlib import figure, ticker
-
-  from tff_vision.report import figures
   profile = ledger.profile
-  fig = figure.Figure(figsize=(figures.WIDTH, 3.4))
-  left, right = fig.subplots(1, 2)
   positive = [(e, d) for e, d in zip(profile.epsilon, profile.delta, strict=True) if d > 0]
-  if positive:
-    left.semilogy(*zip(*positive, strict=True), color=theme.first)
-  if ledger.delta:
-    left.plot([ledger.epsilon], [ledger.delta], 'o', color=theme.second, label='stated')
-    left.legend(fontsize=8.5, loc='upper right')
-  left.set(xlabel='ε', ylabel='δ')
-  left.yaxis.set_major_formatter(ticker.FuncFormatter(lambda delta, _: f'{delta:g}'))
-  left.yaxis.set_minor_formatter(ticker.NullFormatter())
-  left.set_title('The privacy profile δ(ε)')
-  right.plot(profile.false_positive_rates, profile.true_positive_rates, color=theme.first,
-             label=f'allowed, of {_one(ledger.unit)}')
-  if bound := profile.true_positive_rate_example:
-    right.plot(list(bound), list(bound.values()), 'v', color=theme.third, label='allowed, of one example')
-  for marker, (name, power) in zip('osD^', found.items(), strict=False):
-    right.plot([_PLACE], [power], marker, color=theme.second, label=f'measured: {name}')
   start = profile.false_positive_rates[0]
-  right.plot([start, 1], [start, 1], color=theme.third, linestyle='--', linewidth=1.1, label='chance')
-  right.set(xscale='log', yscale='log', xlim=(start, 1), ylim=(start, 1.3), xlabel='false alarms',
-            ylabel='members found')
-  for axis in (right.xaxis, right.yaxis):
-    axis.set_major_formatter(ticker.FuncFormatter(lambda share, _: f'{100 * share:g}%'))
-    axis.set_minor_formatter(ticker.NullFormatter())
-  right.set_title('The best test of membership')
-  right.legend(fontsize=8, loc='lower right')
-  return fig
+  power = [marks.Line(xs=profile.false_positive_rates, ys=profile.true_positive_rates, look='first', dots=False,
+                      name='allowed', texts=_rates(profile.false_positive_rates, profile.true_positive_rates))]
+  keys = [chart.Key(look='first', name=f'allowed, of {_one(ledger.unit)}')]
+  if bound := profile.true_positive_rate_example:
+    power.append(marks.Line(xs=list(bound), ys=list(bound.values()), look='third', joined=False, dots=True,
+                            name='allowed, of one example', texts=_rates(list(bound), list(bound.values()))))
+    keys.append(chart.Key(look='third', name='allowed, of one example', kind='dot'))
+  for number, (name, share) in enumerate(found.items()):
+    look = 'second' if not number else palette.look(number + 1)
+    power.append(marks.Line(xs=[_PLACE], ys=[share], look=look, joined=False, dots=True, name=name,
+                            texts=_rates([_PLACE], [share])))
+    keys.append(chart.Key(look=look, name=f'measured: {name}', kind='dot'))
+  chance = [start, *(rate for rate in profile.false_positive_rates if rate > start), 1.0]
+  power.insert(0, marks.Line(xs=chance, ys=chance, look='third', dashed=True, dots=False, name='chance'))
+  keys.append(chart.Key(look='third', name='chance', kind='dashed'))
+  share = lambda rate: f'{numbers.plain(100 * rate)} %'
+  panels = [chart.Panel(title='The best test of membership: members found', marks=power,
+                        x=axes.logarithmic(start, 1, label='false alarms', text=share),
+                        y=axes.logarithmic(start, 1, text=share))]
+  if positive:
+    epsilons, deltas = map(list, zip(*positive, strict=True))
+    curve = [marks.Line(xs=epsilons, ys=deltas, look='first', dots=False, name='δ(ε)', texts=[
+        f'ε = {numbers.plain(float(e))}, δ = {numbers.plain(float(d))}' for e, d in positive])]
+    if ledger.delta:
+      curve.append(marks.Line(xs=[ledger.epsilon], ys=[ledger.delta], look='second', dots=True, name='stated', texts=[
+          f'ε = {numbers.plain(ledger.epsilon)}, δ = {numbers.plain(ledger.delta)}']))
+      keys.append(chart.Key(look='second', name='ε and δ as stated', kind='dot'))
+    panels.insert(0, chart.Panel(
+        title='The privacy profile δ(ε)', marks=curve, x=axes.numeric(epsilons, label='ε'),
+        y=axes.logarithmic(min([*deltas, ledger.delta or 1.0]), max([*deltas, ledger.delta]), text='{:g}'.format)))
+  return chart.Figure(alt=describe(ledger, found), panels=panels, legend=keys)
+
+
+def _rates(alarms, found):
+  return [f'{numbers.percent(float(y))} found at {numbers.percent(float(x))} false alarms'
+          for x, y in zip(alarms, found, strict=True)]
 
 
 def describe(ledger: Ledger, found: Mapping[str, float]) -> str:

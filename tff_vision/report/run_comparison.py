@@ -1,6 +1,7 @@
 """Compares finished runs; runs that differ only in the seed form a group."""
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -16,7 +17,11 @@ from tff_vision.report import declared, pages
 from tff_vision.report import number_format as numbers
 from tff_vision.report import tables as tables_lib
 
-_NAMED_FIELDS = 3
+# Fields that name a run best, in this order; a name needs the fewest fields that tell the groups apart.
+_NAMING = ('algorithm', 'privacy', 'secure_sum', 'aggregator', 'attack', 'model', 'dataset', 'partition', 'task',
+           'target_epsilon', 'noise_multiplier', 'client_learning_rate', 'client_optimizer', 'server_optimizer')
+_PLAIN = ('algorithm', 'model', 'dataset')  # Their values say what they are.
+_MOST_TRIED = 12
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,44 @@ def deviation(values: Sequence[float]) -> float:
   return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
+def kept(paths: Sequence[str]) -> tuple[list[str], list[str]]:
+  """Returns the folders of finished runs among `paths`, and for each other path a sentence why it is left out.
+
+  A folder that is no run and holds some, such as a sweep's, stands for those.
+
+  Raises:
+    ValueError: A path does not exist, or none is a finished run.
+  """
+  runs, reasons = [], []
+  for path in paths:
+    directory = run_directory.RunDirectory(pathlib.Path(path))
+    if not directory.path.exists():
+      raise ValueError(f'there is no {str(path)!r}.')
+    inside = [] if directory.config.exists() or not directory.path.is_dir() else sorted(
+        str(child) for child in directory.path.iterdir() if run_directory.RunDirectory(child).report_json.exists())
+    if directory.report_json.exists() and directory.config.exists():
+      runs.append(path)
+    elif inside:
+      runs += [child for child in inside if run_directory.RunDirectory(pathlib.Path(child)).config.exists()]
+    else:
+      reasons.append(f'{path} is {"no finished run" if directory.config.exists() else "no run"}')
+  if not runs:
+    raise ValueError(f'no finished run is named: {"; ".join(reasons[:3])}.')
+  return runs, reasons
+
+
+def named(groups: Sequence[Group], names: Sequence[str]) -> list[Group]:
+  """Returns the groups with names of the user's choice.
+
+  Raises:
+    ValueError: There are more or fewer names than groups, or a name is given twice.
+  """
+  if len(names) != len(groups) or len(set(names)) < len(names):
+    raise ValueError(f'names: {len(groups)} different names are needed, in this order, for '
+                     f'{"; ".join(one.name for one in groups)}; found {", ".join(names)!r}.')
+  return [dataclasses.replace(one, name=name) for one, name in zip(groups, names, strict=True)]
+
+
 def read(paths: Sequence[str]) -> list[Group]:
   """Returns the runs in these folders as groups, in the order of `paths`.
 
@@ -85,16 +128,32 @@ def group(reports: Sequence[Mapping[str, Any]], folders: Sequence[str]) -> list[
   settings = [_settings(members[0][0]) for members in grouped.values()]
   names = dict.fromkeys(name for one in settings for name in one)
   differing = [name for name in names if len({json.dumps(one.get(name)) for one in settings}) > 1]
-  made = []
-  for number, (members, one) in enumerate(zip(grouped.values(), settings, strict=True), start=1):
+  telling, made = _telling(differing, settings), []
+  for members, one in zip(grouped.values(), settings, strict=True):
     shown = {name: one.get(name) for name in differing}
-    name = f'{one.get("dataset")}, {one.get("algorithm")}'
-    if differing:
-      name = ', '.join(f'{key}={value}' for key, value in shown.items()) if len(differing) <= _NAMED_FIELDS else (
-          f'group {number}')
+    name = ', '.join(_named(key, one.get(key)) for key in telling) or f'{one.get("dataset")}, {one.get("algorithm")}'
     made.append(Group(name=name, settings=shown, reports=[report for report, _ in members],
                       folders=[str(folder) for _, folder in members]))
   return made
+
+
+def _named(key, value):
+  return str(value) if key in _PLAIN else f'{key}={value}'
+
+
+def _telling(differing, settings):
+  """Returns the fewest fields whose values tell all groups apart; of equally few, those that name a run best."""
+  rank = {name: place for place, name in enumerate(_NAMING)}
+  order = sorted(differing, key=lambda name: (rank.get(name, len(rank)), differing.index(name)))
+  apart = lambda names: len({json.dumps([one.get(name) for name in names]) for one in settings})
+  for number in range(1, 4):
+    for names in itertools.combinations(order[:_MOST_TRIED], number):
+      if apart(names) == len(settings):
+        return sorted(names, key=differing.index)
+  chosen: list[str] = []  # Many fields are needed: take again and again the one that tells most apart.
+  while order and apart(chosen) < len(settings):
+    chosen.append(max((name for name in order if name not in chosen), key=lambda name: apart([*chosen, name])))
+  return sorted(chosen, key=differing.index)
 
 
 def _settings(report):
@@ -110,12 +169,20 @@ def summary(groups: Sequence[Group]) -> list[dict[str, Any]]:
            'seeds': [report['config']['program']['seed'] for report in one.reports],
            'rounds': one.reports[0].get('rounds')}
     finals = {**{metric.name: one.values('evaluation', metric.name) for metric in declared.compared(one.reports)},
-              'worst_client': one.values('per_client', 'worst'), 'train_seconds': one.values('seconds', 'train')}
+              'worst_client': one.values('per_client', 'worst'), 'train_seconds': one.values('seconds', 'train'),
+              'megabytes_sent': [_megabytes(report) for report in one.reports]}
+    finals['megabytes_sent'] = [value for value in finals['megabytes_sent'] if value is not None]
     row |= {name: {'mean': statistics.fmean(values), 'deviation': deviation(values), 'runs': len(values)}
             for name, values in finals.items() if values}
     rows.append(row | {'privacy': _stated(one.ledger),
                        'secure_sum': tables_lib.part(one.reports[0], 'secure_sum').get('mode', 'none')})
   return rows
+
+
+def _megabytes(report):
+  """Returns what one client sends in a run if it takes part in every round, in MB; None if the report lacks it."""
+  sent, rounds = tables_lib.part(report, 'traffic').get('bytes_up_per_client_and_round'), report.get('rounds')
+  return sent * rounds / 1e6 if numbers.is_finite(sent) and numbers.is_finite(rounds) else None
 
 
 def metrics(groups: Sequence[Group]) -> list[declared.Metric]:
@@ -141,12 +208,15 @@ def tables(groups: Sequence[Group]) -> list[tables_lib.Table]:
   """Returns the tables of the page: metrics, privacy, and the settings that differ."""
   rows, measured = summary(groups), metrics(groups)
   worst = dataclasses.replace(declared.leading(groups[0].reports[0]), name='worst_client', title='worst client')
-  shown = [one for one in (*measured, worst, declared.named('train_seconds')) if any(one.name in row for row in rows)]
+  seconds = dataclasses.replace(declared.named('train_seconds'), title='training (s)')
+  sent = declared.Metric(name='megabytes_sent', title='sent by a client of every round (MB)', higher_is_better=False)
+  shown = [one for one in (*measured, worst, seconds, sent) if any(one.name in row for row in rows)]
   made = [tables_lib.Table(
       caption='Final numbers: mean ± standard deviation over runs', header=[
-          'group', 'runs', 'rounds', *(one.label for one in shown), 'secure sum'],
+          'group', 'runs', 'rounds', *(one.label for one in shown), 'ε', 'secure sum'],
       rows=[[row['group'], numbers.data(row['runs']), numbers.data(row['rounds']),
-             *(numbers.spread(one, row.get(one.name)) for one in shown), row['secure_sum']] for row in rows])]
+             *(numbers.spread(one, row.get(one.name)) for one in shown),
+             numbers.data(row['privacy'].get('epsilon')), row['secure_sum']] for row in rows])]
   if private := [(one.name, _stated(one.ledger)) for one in groups if isinstance(one.ledger, ledger_lib.Ledger)]:
     made.append(tables_lib.Table(
         caption='Privacy: epsilon holds under all of these conditions', header=['group', *private[0][1]],
@@ -173,4 +243,5 @@ def write_html(path: os.PathLike | str, groups: Sequence[Group], *, title: str,
   from tff_vision.report import run_comparison_figures  # Imported late: it loads matplotlib.
   pages.write(path, pages.render('comparison.html.j2', dict(
       title=title, tables=tables(groups),
-      figures={**(figures or {}), **run_comparison_figures.curves(groups, metrics(groups))})))
+      figures={**(figures or {}), **run_comparison_figures.finals(summary(groups), choosing(groups)),
+               **run_comparison_figures.curves(groups, metrics(groups))})))

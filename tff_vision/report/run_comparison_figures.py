@@ -12,6 +12,8 @@ from tff_vision.report import number_format as numbers
 
 _EPSILON = declared.Metric(name='epsilon', higher_is_better=False)
 _COLOURED = len(figures.CLASS_COLORS)
+_MOST_BARS = 40
+_LONGEST = 44  # Characters of a name beside its bar.
 
 
 class Group(Protocol):
@@ -54,6 +56,78 @@ def _curve(theme, *, metric, drawn):
     axes.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
   fig.legend(loc='outside lower center', fontsize=8, ncols=1 if max(map(len, drawn)) > 45 else 2)
   return fig
+
+
+_COSTS = (('train_seconds', 'training, seconds'), ('megabytes_sent', 'sent by a client, MB'),
+          ('epsilon', 'ε, smaller promises more'))
+
+
+def finals(rows: Sequence[Mapping], metric: declared.Metric | None) -> dict[str, Mapping]:
+  """Returns, by caption, final results as bars with intervals, and beside them what they cost.
+
+  Args:
+    rows: The result of `run_comparison.summary`.
+    metric: The metric by which groups are compared; None: they have none in common.
+  """
+  if metric is None or len(rows) < 2:
+    return {}
+  shown = [row | {'epsilon': {'mean': row['privacy']['epsilon']}} if numbers.is_finite(row['privacy'].get('epsilon'))
+           else row for row in rows][:_MOST_BARS]
+  costs = [(key, title) for key, title in _COSTS if len([row for row in shown if key in row]) > 1]
+  said = '; '.join(f'{row["group"]}: {numbers.spread(metric, row[metric.name])}' for row in shown)
+  left_out = f' Of {len(rows)} groups, the first {_MOST_BARS} are drawn.' if len(rows) > _MOST_BARS else ''
+  made = {f'Final {metric.label} of each group, its standard deviation over runs, and the best, dashed.{left_out}': {
+      **figures.render(functools.partial(_bars, rows=shown, metric=metric)), 'alt': f'Bars: {said}.'}}
+  if costs:
+    made[f'What {metric.label} costs: each point is a group, numbered as in the bars.'] = {
+        **figures.render(functools.partial(_beside_costs, rows=shown, metric=metric, costs=costs)),
+        'alt': f'{metric.heading} over {", ".join(title for _, title in costs)}.'}
+  return made
+
+
+def _bars(theme, *, rows, metric):
+  """Draws a horizontal bar for each group, numbered; the axis ends a little beyond the worst and the best."""
+  fig = figure.Figure(figsize=(figures.WIDTH, 1.1 + 0.36 * len(rows)))
+  axes = fig.subplots()
+  means, places = [row[metric.name]['mean'] for row in rows], np.arange(len(rows))[::-1]
+  errors = [row[metric.name]['deviation'] for row in rows]
+  best = best_row(rows, metric)
+  axes.barh(places, means, height=0.62, color=[theme.first if row == best else theme.third for row in range(len(rows))],
+            zorder=2)
+  for place, mean, error in zip(places, means, errors, strict=True):
+    if error:
+      axes.errorbar(mean, place, xerr=error, color=theme.ink, capsize=3, linewidth=1.1, zorder=3)
+  axes.axvline(means[best], color=theme.second, linestyle=(0, (4, 3)), linewidth=1.1, zorder=1)
+  low = min(mean - error for mean, error in zip(means, errors, strict=True))
+  high = max(mean + error for mean, error in zip(means, errors, strict=True))
+  room = 0.12 * (high - low or abs(high) or 1.0)
+  axes.set_xlim(max(0.0, low - 2 * room) if low >= 0 else low - 2 * room, high + room)
+  axes.set_yticks(places, [f'{_short(row["group"])}  {number}' for number, row in enumerate(rows, 1)])
+  axes.grid(axis='y', visible=False)
+  axes.grid(axis='x', visible=True)
+  if metric.percent:
+    axes.xaxis.set_major_formatter(ticker.PercentFormatter(1.0))
+  axes.set_xlabel(metric.label)
+  return fig
+
+
+def _beside_costs(theme, *, rows, metric, costs):
+  fig = figure.Figure(figsize=(figures.WIDTH, 3.2))
+  for axes, (key, title) in zip(fig.subplots(1, len(costs), squeeze=False).ravel(), costs, strict=True):
+    for number, row in enumerate(rows, 1):
+      if key in row:
+        axes.plot(row[key]['mean'], row[metric.name]['mean'], 'o', color=theme.first, markersize=5)
+        axes.annotate(str(number), (row[key]['mean'], row[metric.name]['mean']), xytext=(5, 4),
+                      textcoords='offset points', fontsize=8.5, color=theme.ink)
+    axes.set(xlabel=title, ylabel=metric.label)
+    axes.margins(x=0.15, y=0.15)
+    if metric.percent:
+      axes.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
+  return fig
+
+
+def _short(name):
+  return name if len(name) <= _LONGEST else f'{name[:_LONGEST - 1]}…'
 
 
 def sweep(rows: Sequence[Mapping], *, metric: str | declared.Metric) -> dict[str, Mapping]:

@@ -5,7 +5,7 @@ All numbers come from the report; missing parts are left out. An epsilon that la
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import markupsafe
 
@@ -16,17 +16,18 @@ from tff_vision.report import number_format as numbers
 KNOWN_SECTIONS = frozenset((
     'config', 'dataset', 'model', 'evaluation', 'per_client', 'unseen', 'privacy', 'rounds', 'seconds',
     'examples_per_second', 'training_data_shown', 'personal', 'peak_rss_mb', 'export_parity', 'environment', 'history',
-    'task', 'roc', 'warnings'))
+    'task', 'roc', 'where_it_is_wrong', 'augmentation', 'warnings', 'traffic', 'origin'))
 MAX_HISTORY_ROWS = 60
 _SPREAD = ('mean', 'percentile_10', 'worst')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Table:
-  """A table: cells are strings (escaped by the template) or finished markup."""
+  """A table: cells are strings (escaped by the template) or finished markup; `best` are the rows that stand out."""
   caption: str
   header: Sequence[str]
   rows: Sequence[Sequence[str | markupsafe.Markup]]
+  best: Collection[int] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,20 +44,15 @@ def part(report: Mapping, key: str) -> Mapping:
   return found if isinstance(found, Mapping) else {}
 
 
-def spread_metric(report: Mapping, per_client: Mapping) -> declared.Metric:
-  """Returns the metric whose spread over clients is in this section of a report."""
-  return declared.named(str(per_client.get('metric', declared.USUAL)), report)
-
-
 def tiles(report: Mapping, commonest_share: float | None) -> list[Tile]:
-  """Returns the headline numbers; `commonest_share` is the accuracy of always guessing the most common class."""
+  """Returns the headline numbers; `commonest_share` is the accuracy of one constant answer."""
   dataset, config, first = part(report, 'dataset'), part(report, 'config'), declared.leading(report)
   made = []
   if first.name in (evaluation := part(report, 'evaluation')):
     made.append(Tile(name=f'Test {first.label}', value=numbers.metric(first, evaluation[first.name]),
                      note=_test_note(report, first, commonest_share)))
   if 'percentile_10' in (clients := part(report, 'per_client')):
-    spread = spread_metric(report, clients)
+    spread = declared.named(str(clients.get('metric', declared.USUAL)), report)
     made.append(Tile(name='10th percentile of clients', value=numbers.metric(spread, clients['percentile_10']),
                      note=markupsafe.Markup('{}; worst {}, of {} clients with test images').format(
                          spread.label, numbers.metric(spread, clients.get('worst')),
@@ -83,8 +79,11 @@ def _test_note(report: Mapping, first: declared.Metric, commonest_share: float |
   chosen_by = declared.choosing(report)
   if chosen_by not in (None, first):
     said.append(f'{chosen_by.label} {numbers.metric_text(chosen_by, evaluation[chosen_by.name])}')
-  if commonest_share is not None and first.name == declared.USUAL:
-    said.append(f'always guessing the commonest class scores {numbers.percent(commonest_share)}')
+  if commonest_share is not None:
+    findings = declared.has_findings(report)
+    guess = 'always answering that there is no finding' if findings else 'always guessing the commonest class'
+    if first.name == declared.USUAL or findings:
+      said.append(f'{guess} scores an accuracy of {numbers.percent(commonest_share)}')
   return '; '.join(said)
 
 
@@ -114,54 +113,33 @@ def privacy(report: Mapping) -> Table | None:
   ledger = ledger_lib.of_report(report)
   if isinstance(ledger, ledger_lib.NoGuarantee):
     return None
-  return facts(ledger.to_json(curve=False), 'The mechanism and its accounting')
+  return facts(ledger.to_json(clients=False, curve=False), 'The mechanism and its accounting')
 
 
 def results(report: Mapping) -> Table | None:
   """Returns every metric of the final model on the test set and on held-out clients."""
   columns = {'Test set': part(report, 'evaluation'), 'Unseen clients': part(part(report, 'unseen'), 'evaluation')}
   columns = {name: metrics for name, metrics in columns.items() if metrics}
-  names = dict.fromkeys(key for metrics in columns.values() for key in metrics)
-  known = [declared.named(name, report) for name in names]
-  rows = [[one.label, *(numbers.metric(one, metrics.get(one.name)) for metrics in columns.values())] for one in known]
+  first = declared.leading(report).name
+  names = sorted(dict.fromkeys(key for metrics in columns.values() for key in metrics), key=lambda name: name != first)
+  rows = []
+  for one in (declared.named(name, report) for name in names):
+    values = [metrics.get(one.name) for metrics in columns.values()]
+    if any(isinstance(value, list | tuple) for value in values):
+      rows += _by_name(report, one, values)
+    else:
+      rows.append([one.label, *(numbers.metric(one, value) for value in values)])
   return Table(caption='The final model', header=['metric', *columns], rows=rows) if rows else None
 
 
-def client_groups(report: Mapping) -> dict[str, Mapping]:
-  """Returns the per-client results by group: training clients and held-out clients."""
-  groups = {'Training clients': part(report, 'per_client'),
-            'Unseen clients': part(part(report, 'unseen'), 'per_client'),
-            'Own models': _own_models(part(report, 'personal'))}
-  return {name: group for name, group in groups.items() if group}
-
-
-def _own_models(personal: Mapping) -> Mapping:
-  kept = {key: personal[key] for key in ('gaining', 'never_trained') if key in personal}
-  return {**part(personal, 'own'), **kept} if personal else {}
-
-
-def clients(report: Mapping) -> Table | None:
-  """Returns the distribution of accuracy over the clients."""
-  groups = client_groups(report)
-  keys = dict.fromkeys(k for group in groups.values() for k, v in group.items()
-                       if k != 'metric' and not isinstance(v, list | tuple))
-  rows = [[numbers.label(key), *(numbers.metric(spread_metric(report, group) if key in _SPREAD else key, group.get(key))
-                                 for group in groups.values())] for key in keys]
-  name = spread_metric(report, next(iter(groups.values()), {})).heading
-  return Table(caption=f'{name} on each client’s own test images', header=['', *groups], rows=rows) if rows else None
-
-
-def costs(report: Mapping) -> Table | None:
-  """Returns the time of each part of the run, and the memory."""
-  seconds, rounds = part(report, 'seconds'), report.get('rounds')
-  rows = [[numbers.label(key), numbers.data(value, numbers.duration(value))]
-          for key, value in seconds.items() if numbers.is_number(value)]
-  if numbers.is_finite(seconds.get('train')) and numbers.is_finite(rounds) and rounds > 0:
-    a_round = seconds['train'] / rounds
-    rows.append(['a round (train / rounds)', numbers.data(a_round, numbers.duration(a_round))])
-  rows += [[numbers.label(key), numbers.data(report[key])] for key in ('examples_per_second', 'peak_rss_mb')
-           if report.get(key) is not None]
-  return Table(caption='Time and memory', header=['', 'measured'], rows=rows) if rows else None
+def _by_name(report, metric, values):
+  """Returns a row for each class or finding of a metric that is measured for each of them."""
+  names = part(report, 'dataset').get('class_names') or ()
+  lists = [value if isinstance(value, list | tuple) else () for value in values]
+  of = lambda held, place: held[place] if place < len(held) else None
+  one = declared.named(metric.name.removesuffix('_by_finding'), report)
+  return [[f'{one.label}: {names[place] if place < len(names) else place}',
+           *(numbers.metric(one, of(held, place)) for held in lists)] for place in range(max(map(len, lists)))]
 
 
 def history(report: Mapping, entries: Sequence[Mapping]) -> Table | None:
@@ -187,17 +165,16 @@ def history(report: Mapping, entries: Sequence[Mapping]) -> Table | None:
   return Table(caption=f'The numbers behind the curves{thinned}', header=['round', *used], rows=rows)
 
 
-def config(report: Mapping) -> list[Table]:
-  """Returns one table for each section of the config, with unrounded values."""
-  return [Table(caption=numbers.heading(section), header=['setting', 'value'],
-                rows=[[key, numbers.exact(value)] for key, value in fields.items()])
-          for section, fields in part(report, 'config').items() if isinstance(fields, Mapping) and fields]
-
-
 def facts(section: Mapping, caption: str, leave_out: Sequence[str] = ()) -> Table | None:
   """Returns a section as a table of names and values; a mapping gives one row per entry."""
-  rows = [[name, numbers.data(value)] for name, value in _flat(section) if name not in leave_out]
+  rows = [[name, _fact(name, value)] for name, value in _flat(section) if name not in leave_out]
   return Table(caption=caption, header=['', 'value'], rows=rows) if rows else None
+
+
+def _fact(name, value):
+  """Returns a value as HTML; a number of bytes in MB."""
+  of_bytes = numbers.is_finite(value) and 'bytes' in name and 'per parameter' not in name
+  return numbers.data(value, numbers.size(value)) if of_bytes else numbers.data(value)
 
 
 def extras(report: Mapping) -> list[Table]:

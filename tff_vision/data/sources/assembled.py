@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from tff_vision import configs
+from tff_vision import labels as labels_lib
 from tff_vision.data import images
-from tff_vision.data.sources import files, heldout, listing, naming, pool, store
+from tff_vision.data.sources import files, heldout, listing, mask_files, mask_layout, naming, pool, store
+from tff_vision.data.sources import numbers as numbers_lib
 
 
 def pool_of(found: listing.Listing, root: pathlib.Path, config: configs.DataConfig) -> pool.Pool:
@@ -34,21 +36,50 @@ def pool_of(found: listing.Listing, root: pathlib.Path, config: configs.DataConf
   numbers = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
   labels, clients, splits = ([column[place] for place in places] for column in (
       found.labels, found.clients, found.splits))
-  y, class_names, notes = labelled(labels, found.separator, found.class_names, config)
+  y, class_names, notes, masks = _answers(found, labels, places, counts, root, config)
   shape, shape_notes = files.stored_shape(encoded, int(kept[0]), config)
   stored, pixel_notes = files.stored_pixels(encoded, kept.tolist(), [glances[place] for place in kept], config)
   patients = _patients(found, glances, places)
   notes = [*found.notes, *corrupt_notes, *notes, *shape_notes, *pixel_notes]
   owners, client_notes = _owners(config.client_by, clients, patients, places, glances, encoded)
-  is_train, is_test, split_notes = _split(splits, y, owners, patients, places, encoded, config)
+  by = y if masks is None else labels_lib.rarest(masks.tags)
+  is_train, is_test, is_validation, split_notes = _split(splits, by, owners, patients, places, encoded, config)
   notes += [*client_notes, *split_notes, *_copies(glances, places, is_train, is_test)]
+  used = (is_train, is_test, is_validation)
   parts = [store.StoredExamples(encoded, y[mine], shape, stored, places=places[mine], numbers=numbers[mine])
-           for mine in (is_train, is_test)]
+           for mine in used]
+  kept_labels = [found.labels[place] for place in kept]
+  if masks is not None:
+    parts = [mask_files.MaskedExamples(part, masks, np.flatnonzero(mine))
+             for part, mine in zip(parts, used, strict=True)]
+    kept_labels = [seen.digest.hex() for seen in files.survey(masks.paths)]
   return pool.Pool(train=parts[0], test=parts[1], class_names=class_names,
+                   validation=parts[2] if is_validation.any() else None,
+                   validation_owners=None if owners is None else owners[is_validation],
                    train_owners=None if owners is None else owners[is_train],
                    test_owners=None if owners is None else owners[is_test],
-                   stored=stored, digest=_digest(encoded, kept, glances, found.labels, root), notes=tuple(notes),
+                   stored=stored, digest=_digest(encoded, kept, glances, kept_labels, root), notes=tuple(notes),
                    counted_classes=not found.classes_given)
+
+
+def _answers(found, labels, places, counts, root, config):
+  """Returns what a model is to say of each image, the names of classes, notes, and the masks or None."""
+  if found.masks is None and config.ignore_index is not None:
+    raise ValueError(f'ignore_index={config.ignore_index} is a value of masks, and {root} holds none: masks lie in a '
+                     'folder masks beside images.')
+  if found.numbers is not None:
+    return found.numbers[places], (config.target,), [], None
+  if found.masks is None:
+    return *labelled(labels, found.separator, found.class_names, config), None
+  if max(counts) > 1:
+    several = found.images.name(int(places[counts.index(max(counts))]))
+    raise ValueError(f'{several} holds {max(counts)} images, and masks belong to files of one image.')
+  paths = np.array([found.images.name(place) for place in places.tolist()], object)
+  # In the layout of MVTec AD, the folder of an image names the class of its mask.
+  kinds = mask_layout.kinds(labels) if any(labels) else ()
+  masks = mask_files.survey(paths, [found.masks[place] for place in places], root, kinds=kinds, kind_of=labels,
+                            ignored=config.ignore_index)
+  return masks.tags, masks.classes.names, [images.Counted(note) for note in masks.classes.notes], masks
 
 
 def labelled(labels: Sequence[str], separator: str | None, class_names: Sequence[str] | None,
@@ -115,14 +146,14 @@ def _owners(client_by, clients, patients, places, glances, encoded):
 
 
 def _split(splits, y, owners, patients, places, encoded, config):
-  """Returns which images are for training and which are for testing, and notes.
+  """Returns which images are for training, for testing and for validation, and notes.
 
   Raises:
     ValueError: One file is used for both; or no image can be held out.
   """
   file = np.array([encoded.identity(place) for place in places.tolist()])
   if splits[0] is None:
-    return _held_out(y, owners, patients, file, places, config)
+    return _held_out(y, owners, patients, file, config)
   splits = np.array(splits, object)
   is_train = splits == 'train'
   test_split = 'test' if 'test' in splits else 'val'
@@ -132,34 +163,41 @@ def _split(splits, y, owners, patients, places, encoded, config):
     if own in trained:
       raise ValueError(f'{encoded.name(place)} is for tests and the same file as {encoded.name(trained[own])}, which '
                        'is trained on.')
-  notes = []
-  if unused := int((~is_train & ~is_test).sum()):
-    notes.append(f'{unused} images of the split val are not used, since there is a test split.')
+  notes, is_validation = [], ~is_train & ~is_test
+  if is_validation.any():
+    notes.append(f'{is_validation.sum()} images of the split val are used by select_best only, since there is a test '
+                 'split.')
   if patients is not None and (both := set(patients[is_train]) & set(patients[is_test]) - {''}):
     notes.append(images.Counted(f'{len(both)} patients have training images and test images: the accuracy is too good '
                                 'then.'))
-  return is_train, is_test, notes
+  return is_train, is_test, is_validation, notes
 
 
-def _held_out(y, owners, patients, file, places, config):
+def _held_out(y, owners, patients, file, config):
   """Holds out a share of every class. Images of one file or of one patient stay together."""
   classes = np.array([''.join(map(str, row.astype(int))) for row in y]) if y.ndim == 2 else y
+  if y.dtype == np.float32 and y.ndim == 1:
+    classes = numbers_lib.strata(y)
   together, notes = file, []
   if patients is not None and len(set(patients) - {''}) > 1:
     together = np.where(patients == '', file, patients)
   elif patients is not None:
     notes = ['All images name one patient, so that they were held out as if each were of another.']
-  is_test = heldout.stratified(classes, config.test_fraction, owners, _numbered(together))
+  together = _numbered(together)
+  groups = together.max() + 1
+  is_test = heldout.stratified(classes, config.test_fraction, owners, together)
+  if not is_test.any() and groups < len(file):
+    is_test = heldout.stratified(np.zeros(len(file), int), config.test_fraction, owners, together)
+    notes = [*notes, 'There are too few patients or files to hold out a share of every class: a share of all was.']
   if not is_test.any():
-    number = len(set(together))
-    what = 'patients or files' if number < len(places) else 'images'
-    raise ValueError(f'test_fraction={config.test_fraction} of {number} {what} holds out none of any class: raise it, '
+    what = 'patients or files' if groups < len(file) else 'images'
+    raise ValueError(f'test_fraction={config.test_fraction} of {groups} {what} holds out none of any class: raise it, '
                      'or give images a split.')
   notes = [*notes, images.Counted(heldout.note(is_test, config.test_fraction, owners))]
-  if together is not file:
+  if patients is not None and len(set(patients) - {''}) > 1:
     notes.append(images.Counted(f'Images of one patient are held out together or not at all: {len(set(patients))} '
                                 'patients.'))
-  return ~is_test, is_test, notes
+  return ~is_test, is_test, np.zeros_like(is_test), notes
 
 
 def _numbered(names):
@@ -178,5 +216,5 @@ def _copies(glances, places, is_train, is_test):
 
 def _digest(encoded, kept, glances, labels, root):
   """Returns a digest that changes when a file or its label changes, and does not depend on the folder's location."""
-  return store.digest(f'{encoded.relative_name(place, os.fspath(root))}\0{labels[place]}\0{glances[place].digest.hex()}'
-                      for place in kept.tolist())
+  return store.digest(f'{encoded.relative_name(place, os.fspath(root))}\0{label}\0{glances[place].digest.hex()}'
+                      for place, label in zip(kept.tolist(), labels, strict=True))

@@ -116,19 +116,26 @@ def read(path: str | pathlib.Path, shape: tuple[int, int, int] | None = None, *,
 
 
 def as_stored(path: str | pathlib.Path, shape: tuple[int, int, int], stored: images.StoredPixels) -> np.ndarray:
-  """Returns the first image of a file as input for the model of a data set; arguments and errors: `all_as_stored`."""
-  return all_as_stored(path, shape, stored, first=True)[0]
+  """Returns the only image of a file as input for the model of a data set; arguments as of `all_as_stored`.
+
+  Raises:
+    ValueError: As `all_as_stored`; or the file holds several images.
+  """
+  found = all_as_stored(path, shape, stored)
+  if len(found) > 1:
+    raise ValueError(f'{path} holds {len(found)} images, pages, frames or slices, and one is read here: save each as a '
+                     'file of its own.')
+  return found[0]
 
 
-def all_as_stored(path: str | pathlib.Path, shape: tuple[int, int, int], stored: images.StoredPixels, *,
-                  first: bool = False) -> Sequence[np.ndarray]:
+def all_as_stored(path: str | pathlib.Path, shape: tuple[int, int, int], stored: images.StoredPixels
+                  ) -> Sequence[np.ndarray]:
   """Returns a file's images as input for the model of a data set: each float32 of `shape`, in the set's own range.
 
   Args:
     path: The file.
     shape: (height, width, channels) of the results.
     stored: The set's own range.
-    first: Whether only the first image is wanted.
 
   Raises:
     ValueError: As `read`; or the data set has no known black and white, so no file can be brought to its range.
@@ -139,7 +146,7 @@ def all_as_stored(path: str | pathlib.Path, shape: tuple[int, int, int], stored:
   found = opened(path, stored)
   scale = (stored.white - stored.black) / (255 if stored.window is None else 1)
   return [stored.black + found.shaped(index, shape, stored).astype(np.float32) * scale
-          for index in range(1 if first else found.count)]
+          for index in range(found.count)]
 
 
 def opened(path: str | pathlib.Path,

@@ -20,8 +20,18 @@ _TAIL = 4096
 _SEVERAL = ('TIFF', 'DICOM', 'NIfTI')  # Formats with several images in a file, or more than 8 bits.
 
 
-def survey(store: store_lib.Store, slice_axis: str = 'axial') -> list[formats.Glance]:
+class FileExamples(store_lib.StoredExamples):
+  """Image files with labels, one image in each, as an `ExamplePool` that keeps only the file names in memory."""
+
+  def __init__(self, paths: Sequence[str], y: np.ndarray, shape: tuple[int, int, int],
+               stored: images.StoredPixels = images.StoredPixels()):  # noqa: B008  Frozen.
+    """Takes [n] `paths`, `y` as in `images.Examples`, and the shape and range to which every image is converted."""
+    super().__init__(store_lib.Files(paths), y, shape, stored)
+
+
+def survey(store: store_lib.Store | Sequence[str], slice_axis: str = 'axial') -> list[formats.Glance]:
   """Returns what is known of each place from its first and last bytes, and from the headers of some formats."""
+  store = store_lib.of(store)
   glances = store.glances()
   places = [place for place, seen in enumerate(glances) if seen.kind in (*_SEVERAL, 'HEIC')]
   for place, seen in zip(places, store_lib.each(lambda place: _with_header(store, place, glances[place], slice_axis),
@@ -53,12 +63,12 @@ def _with_header(store, place, seen, slice_axis):
     return dataclasses.replace(seen, whole=False)
 
 
-def usable(store: store_lib.Store, glances: Sequence[formats.Glance], corrupt_images: str
+def usable(store: store_lib.Store | Sequence[str], glances: Sequence[formats.Glance], corrupt_images: str
            ) -> tuple[np.ndarray, list[str]]:
   """Finds corrupt images and those of unsupported formats before a run begins.
 
   Args:
-    store: [n] encoded images.
+    store: [n] encoded images, or paths of files.
     glances: The result of `survey` for them.
     corrupt_images: `refuse` checks the first and last bytes of each, which finds truncated files; `skip` decodes
       each once, since a client's size must be known, and stores the result in the cache.
@@ -69,6 +79,7 @@ def usable(store: store_lib.Store, glances: Sequence[formats.Glance], corrupt_im
   Raises:
     ValueError: With `refuse`: a file is corrupt or of an unsupported format.
   """
+  store = store_lib.of(store)
   good = np.array([not seen.unread for seen in glances], bool)
   # Cameras write kilobytes after the image: a file that looks truncated may be complete.
   doubtful = [place for place in np.flatnonzero(good).tolist() if corrupt_images == 'skip' or not glances[place].whole]

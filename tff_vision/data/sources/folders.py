@@ -2,17 +2,19 @@
 
     root/[split/]client/class/image.png    clients of its own: partition=natural
     root/[split/]class/image.png           no clients: any other partition
-    root/manifest.csv                      path,label[,client][,patient][,split]
+    root/manifest.csv                      path,label[,client][,patient][,split], or numbers in place of label
+    root/[split/][client/]images/image.png and .../masks/image.png: see `mask_layout`
 
 where split is train, test or val, in upper or lower case (val is the test set if there is no other). The split folder
 may also be below client or class.
 """
 
 import dataclasses
+import os
 import pathlib
 
 from tff_vision import configs
-from tff_vision.data.sources import assembled, listing, manifest, pool
+from tff_vision.data.sources import assembled, listing, manifest, mask_layout, numbers, pool
 
 MEDICAL_MNIST_CLASSES = ('AbdomenCT', 'BreastMRI', 'ChestCT', 'CXR', 'Hand', 'HeadCT')
 
@@ -25,7 +27,26 @@ def load(config: configs.DataConfig) -> pool.Pool:
   """
   root = _root(config)
   table = manifest.find(root)
-  return assembled.pool_of(manifest.read(table) if table else listing.from_folders(root), root, config)
+  if table:
+    return assembled.pool_of(manifest.read(table, config.target), root, config)
+  if config.target is not None:
+    return assembled.pool_of(_named_by_numbers(root, config.target), root, config)
+  found = mask_layout.mvtec(root, with_masks=config.normal_class is None)
+  return assembled.pool_of(found or mask_layout.paired(listing.from_folders(root)), root, config)
+
+
+def _named_by_numbers(root, target):
+  """Returns the images in folders whose names are numbers.
+
+  Raises:
+    ValueError: The target is something else, or a folder's name is no number.
+  """
+  if target.strip().lower() != 'folder':
+    raise ValueError(f'target={target} names a column of {manifest.NAME}, and {root} holds none; target=folder takes '
+                     'the names of folders as numbers.')
+  found = listing.from_folders(root)
+  places = [f'{os.path.dirname(path)}, the name of the folder' for path in found.paths]
+  return dataclasses.replace(found, numbers=numbers.parsed([label.strip() for label in found.labels], places))
 
 
 def load_medical_mnist(config: configs.DataConfig) -> pool.Pool:
@@ -42,8 +63,8 @@ def load_medical_mnist(config: configs.DataConfig) -> pool.Pool:
             for what, names in (('lacks', missing), ('also holds', extra)) if names]
     raise ValueError(f'{root} is not the Medical MNIST set: it {" and ".join(said)}. For other classes use '
                      'dataset=folder.')
-  found = dataclasses.replace(listing.from_folders(root), class_names=MEDICAL_MNIST_CLASSES, classes_given=True)
-  return assembled.pool_of(found, root, config)
+  return assembled.pool_of(dataclasses.replace(listing.from_folders(root), class_names=MEDICAL_MNIST_CLASSES,
+                                               classes_given=True), root, config)
 
 
 def locate(data_dir: str | None) -> tuple[bool, str]:

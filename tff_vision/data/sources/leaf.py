@@ -16,7 +16,7 @@ import numpy as np
 
 from tff_vision import configs
 from tff_vision.data import images
-from tff_vision.data.sources import arrays, assembled, heldout, label_values, listing, pool, store
+from tff_vision.data.sources import arrays, assembled, heldout, label_values, listing, pool
 
 _IMAGE_FOLDERS = ('', 'raw/img_align_celeba', 'data/raw/img_align_celeba', 'raw', 'images')
 
@@ -44,7 +44,7 @@ def load(config: configs.DataConfig) -> pool.Pool:
     return _of_pixels(users, labels, np.array(owners), np.array(user_splits, object), root, config)
   files = [path for user in users for path in _image_files(user, root)]
   return assembled.pool_of(listing.Listing(
-      images=store.Files(files), labels=labels.labels, clients=owners, splits=user_splits, separator=labels.separator,
+      paths=files, labels=labels.labels, clients=owners, splits=user_splits, separator=labels.separator,
       class_names=labels.class_names), root, config)
 
 

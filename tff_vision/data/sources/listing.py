@@ -7,7 +7,10 @@ import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from tff_vision.data.sources import formats, store
+import numpy as np
+
+from tff_vision.data.sources import formats
+from tff_vision.data.sources import store as store_lib
 
 _TRAIN, _TEST, _VAL = 'train', 'test', 'val'
 _WORDS = {**dict.fromkeys(('train', 'training', 'trn'), _TRAIN),
@@ -26,25 +29,36 @@ class Listing:
   """[n] encoded images.
 
   Attributes:
-    images: Where they are.
+    paths: Paths of the files; of images that lie in other files, empty.
+    store: Where images lie that are no files of their own; None: in `paths`.
     labels: The class of each, or its findings with `separator` between them.
     clients: The client of each; None if not given.
     splits: `train`, `test` or `val`; None if not given.
     patients: The patient of each; images of one patient are not both for training and for tests. None if not given.
     separator: The text between findings; None: it is not known whether there are findings.
+    numbers: The number of each file, if labels are numbers.
+    masks: The mask of each image, '' if it has none; None: images have no masks.
     class_names: All classes in the order of their numbers; None: those of the labels, in the order of their names.
     classes_given: Whether `class_names` are told by the data set's description, and not collected from labels.
     notes: Sentences a user must see.
   """
-  images: store.Store
+  paths: Sequence[str] = ()
+  store: store_lib.Store | None = None
   labels: Sequence[str]
   clients: Sequence[str | None]
   splits: Sequence[str | None]
   patients: Sequence[str | None] | None = None
   separator: str | None = None
+  numbers: np.ndarray | None = None
+  masks: Sequence[str] | None = None
   class_names: Sequence[str] | None = None
   classes_given: bool = False
   notes: Sequence[str] = ()
+
+  @property
+  def images(self) -> store_lib.Store:
+    """Where the images are."""
+    return self.store if self.store is not None else store_lib.Files(self.paths)
 
 
 def split_of(name: str) -> str | None:
@@ -129,7 +143,7 @@ def from_folders(root: pathlib.Path) -> Listing:
     notes.append(f'{sum(plain.values())} files that are no images left out ({", ".join(sorted(plain))}).')
   if ignored:
     notes.append(f'{sum(ignored.values())} hidden or system files and folders left out ({", ".join(sorted(ignored))}).')
-  return Listing(images=store.Files(paths), labels=[place[-1] for place in rest],
+  return Listing(paths=paths, labels=[place[-1] for place in rest],
                  clients=[place[0] if depth == 2 else None for place in rest], splits=splits, notes=notes)
 
 

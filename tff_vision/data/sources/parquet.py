@@ -47,7 +47,7 @@ def load(config: configs.DataConfig) -> pool.Pool:
   if None in clients and set(clients) != {None}:
     raise ValueError(f'{rows.name(clients.index(None))} has no {columns.client}.')
   found = listing.Listing(
-      images=rows, clients=[None if value is None else str(value) for value in clients],
+      store=rows, clients=[None if value is None else str(value) for value in clients],
       splits=[split for split, table in zip(splits, tables, strict=True) for _ in table[0]],
       notes=[f'Images are in the column {columns.image}, labels in {columns.label}, ' + (
           f'clients in {columns.client}.' if columns.client else 'and no column names clients.')],

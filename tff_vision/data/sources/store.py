@@ -93,6 +93,11 @@ class Files(Store):
     return f'{status.st_dev}:{status.st_ino}'
 
 
+def of(encoded: 'Store | Sequence[str]') -> Store:
+  """Returns a store as it is, and the paths of files as one."""
+  return encoded if isinstance(encoded, Store) else Files(encoded)
+
+
 def _content(path):
   try:
     with open(path, 'rb') as file:
@@ -115,14 +120,14 @@ class StoredExamples:
       shape: The shape to which every image is brought.
       stored: How values become pixels.
       places: [n] the place of each example; None: all places, in order.
-      numbers: [n] which image of its place an example is; None: the first.
+      numbers: [n] which image of its place an example is; None: each place holds a single one, or is refused.
     """
     self._store = store
     self.y = y
     self.shape = shape
     self._stored = stored
     self._places = np.arange(len(store)) if places is None else places
-    self._numbers = np.zeros(len(self._places), np.int32) if numbers is None else numbers
+    self._numbers = numbers
 
   def __len__(self) -> int:
     return len(self.y)
@@ -136,13 +141,16 @@ class StoredExamples:
     indices = np.asarray(indices, np.int64)
     x = np.zeros((len(indices), *self.shape), np.uint8 if self._stored.window is None else np.float32)
     wanted: dict[int, list[tuple[int, int]]] = {}
-    for row, (place, number) in enumerate(zip(self._places[indices].tolist(), self._numbers[indices].tolist(),
-                                              strict=True)):
+    numbers = np.zeros(len(indices), np.int32) if self._numbers is None else self._numbers[indices]
+    for row, (place, number) in enumerate(zip(self._places[indices].tolist(), numbers.tolist(), strict=True)):
       wanted.setdefault(place, []).append((row, number))
 
     def fill(found):
       place, content = found
       opened = decode.contents(content(), self._store.name(place), self._stored)
+      if self._numbers is None and opened.count > 1:
+        raise ValueError(f'{opened.name} holds {opened.count} images, pages, frames or slices, and one is read here: '
+                         'save each as a file of its own.')
       for row, number in wanted[place]:
         if number >= opened.count:
           raise ValueError(f'{self._store.name(place)} has {opened.count} images now, and had more before.')

@@ -55,7 +55,7 @@ def load(config: configs.DataConfig) -> pool.Pool:
     raise ValueError(f'{shards.name(clients.index(None))} names no client, and other samples do.')
   names = _class_names(root)
   found = label_values.texts(_numbers(labels), names, shards.name)
-  return assembled.pool_of(listing.Listing(images=shards, clients=clients, splits=splits, **dataclasses.asdict(found)),
+  return assembled.pool_of(listing.Listing(store=shards, clients=clients, splits=splits, **dataclasses.asdict(found)),
                            root, config)
 
 

@@ -62,7 +62,7 @@ def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, 
     ValueError: The config cannot be run, or the folder does not belong to this run.
   """
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir), control_config.ControlExperiment)
-  directory.check_usable(config, resume=launch.resume)
+  directory.check_usable(config, resume=launch.settled().resume)
   control, player, started = config.control, policy_process.Player(config), time.monotonic()
   environments = catch.draw_environments(control.environments + control.unseen_environments,
                                          wind=control.wind, seed=config.program.seed)

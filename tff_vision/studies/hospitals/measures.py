@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-_BINS = 10
+from tff_vision.measures import calibration as bins_lib
+
 _INTERVAL = (2.5, 97.5)
 
 
@@ -55,6 +56,11 @@ def resamples(y: np.ndarray, *, number: int, seed: int) -> Resamples:
   return Resamples(counts, y)
 
 
+def auc(scores: np.ndarray, y: np.ndarray) -> float:
+  """Returns the area under the ROC curve of scores for images of two classes."""
+  return float(Resamples(np.ones((1, len(y)), np.int64), y).aucs(scores)[0])
+
+
 def best_threshold(scores: np.ndarray, y: np.ndarray) -> float:
   """Returns the threshold of the best balanced accuracy (Youden's index), halfway between two scores."""
   values = np.unique(scores)
@@ -65,12 +71,10 @@ def best_threshold(scores: np.ndarray, y: np.ndarray) -> float:
 
 
 def calibration(probabilities: np.ndarray, y: np.ndarray) -> tuple[float, Sequence[Mapping[str, float]]]:
-  """Returns the expected calibration error and its bins of equal width (Guo et al., ICML 2017, equation 3)."""
-  bins = np.minimum((probabilities * _BINS).astype(int), _BINS - 1)
-  curve = [{'predicted': float(probabilities[bins == b].mean()), 'observed': float(y[bins == b].mean()),
-            'images': int((bins == b).sum())} for b in range(_BINS) if (bins == b).any()]
-  error = sum(one['images'] * abs(one['predicted'] - one['observed']) for one in curve) / len(y)
-  return error, curve
+  """Returns the expected calibration error, and the bins of equal numbers of images from which it is computed."""
+  found = bins_lib.reliability(probabilities, y)
+  return found['expected_calibration_error'], [
+      {'predicted': one['confidence'], 'observed': one['accuracy'], 'images': one['count']} for one in found['bins']]
 
 
 def measure(drawn: Resamples, scores: np.ndarray, *, threshold: float) -> dict[str, Any]:

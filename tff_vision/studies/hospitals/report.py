@@ -1,6 +1,5 @@
 """report.html of a comparison over hospitals."""
 
-import functools
 import os
 from collections.abc import Mapping
 
@@ -9,22 +8,17 @@ import markupsafe
 from tff_vision.accounting.ledger import Ledger
 from tff_vision.report import number_format as numbers
 from tff_vision.report import pages, tables
-from tff_vision.studies.hospitals import ways
+from tff_vision.studies.hospitals import figures, ways
 
 
 def write_html(path: os.PathLike | str, content: Mapping) -> None:
   """Writes the page that shows `content`, the content of report.json."""
-  from tff_vision.report import figures as figures_lib
-  from tff_vision.studies.hospitals import figures  # Imported late: it loads matplotlib.
   names = [one['hospital'] for one in content['hospitals']]
-  shown = {
-      'auc': {**figures_lib.render(functools.partial(figures.areas, content=content)), 'alt': _areas_alt(content)},
-      'reliability': {**figures_lib.render(functools.partial(figures.reliability, content=content)),
-                      'alt': 'Observed frequency of the second class against its predicted probability, by hospital.'}}
+  shown = {'auc': figures.areas(content), 'reliability': figures.reliability(content)}
   pages.write(path, pages.render('hospitals.html.j2', dict(
-      content=content, figures=shown, hospitals=_hospitals(content), aucs=_aucs(content, names),
-      accuracies=_accuracies(content, names), findings=_findings(content), privacy=_privacy(content, names),
-      secured=[table for key, one in content['secure_sum'].items()
+      content=content, origin=content.get('origin') or {}, figures=shown, hospitals=_hospitals(content),
+      aucs=_aucs(content, names), accuracies=_accuracies(content, names), findings=_findings(content),
+      privacy=_privacy(content, names), secured=[table for key, one in content['secure_sum'].items()
                if (table := tables.facts(one, ways.WAYS[key].title))])))
 
 
@@ -40,7 +34,16 @@ def _hospitals(content):
 def _aucs(content, names):
   rows = [[way['title'], *(_with_interval('auc', way['hospitals'][name]) for name in names)]
           for way in content['ways'].values()]
-  return tables.Table(caption='AUC at each hospital, with 95 % interval', header=['training', *names], rows=rows)
+  return tables.Table(caption='AUC at each hospital, with 95 % interval; in bold the federated way with the best mean',
+                      header=['training', *names], rows=rows, best=_best(content))
+
+
+def _best(content):
+  """Returns the row of the way that keeps images at their hospitals and has the best mean AUC over them."""
+  keys = list(content['ways'])
+  federated = [row for row, key in enumerate(keys) if key in ways.WAYS and not ways.WAYS[key].pooled]
+  mean = lambda row: sum(one['auc'] for one in content['ways'][keys[row]]['hospitals'].values())
+  return [max(federated, key=mean)] if federated else ()
 
 
 def _accuracies(content, names):
@@ -63,7 +66,7 @@ def _findings(content):
   rows = [[content['ways'][key]['title'], *(numbers.data(one[name], f'{one[name]:+.3f}') for name in (
       'behind_pooled', 'ahead_of_foreign'))] for key, one in content['findings'].items() if key != ways.REFERENCE]
   return tables.Table(caption='AUC, at the hospital where it is worst', rows=rows, header=[
-      'training', 'behind pooled', 'ahead of the best model of another hospital alone'])
+      'training', 'gap to pooled, lower is better', 'lead over the best model of another hospital, higher is better'])
 
 
 def _privacy(content, names):
@@ -78,9 +81,3 @@ def _privacy(content, names):
                    *map(numbers.data, conditions.values())])
       header = ['training', 'hospital', 'ε', *map(numbers.label, conditions)]
   return tables.Table(caption='ε of each hospital, and the conditions under which it holds', rows=rows, header=header)
-
-
-def _areas_alt(content):
-  said = [f'{way["title"]}: ' + ', '.join(f'{name} {one["auc"]:.3f}' for name, one in way['hospitals'].items())
-          for way in content['ways'].values()]
-  return f'AUC with 95 % intervals. {"; ".join(said)}.'

@@ -30,7 +30,7 @@ from tff_vision.studies.hospitals import (
 
 def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, study: study_config.StudyConfig,
         run_dir: pathlib.Path, *, keep_secrets: bool = False, show_training_data: bool = False,
-        on_model: Callable[[str, float], None] = lambda key, seconds: None,
+        on_model: Callable[[str, float | None], None] = lambda key, auc: None,
         budget: budget_file_config.BudgetFileConfig = budget_file_config.BudgetFileConfig()  # noqa: B008  Frozen.
         ) -> Mapping[str, Any]:
   """Compares every way of training over the clients of `images`, and writes report.json and report.html.
@@ -44,7 +44,8 @@ def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, st
     keep_secrets: Whether to keep the models in run_dir/secret; otherwise they are wiped at the end. Most models have no
       privacy guarantee and are trained on the same images for which the private ways give one.
     show_training_data: Whether to publish each hospital's prevalence and the counts over its training images.
-    on_model: Called with the key and the seconds of each model when it is trained.
+    on_model: Called with the key of each model and None before it is trained, and then with its AUC on the test images
+      of the hospital where it is worst.
     budget: The budget that is charged for the private ways; the other ways give no guarantee.
 
   Raises:
@@ -96,6 +97,11 @@ def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, st
   return content
 
 
+def number_of_models(hospitals: int) -> int:
+  """Returns how many models a comparison over so many hospitals trains."""
+  return hospitals + len(ways.WAYS)
+
+
 def title(key: str) -> str:
   """Returns the name of a way in words."""
   return ways.WAYS[key].title if key in ways.WAYS else f'{key.removeprefix("alone:")} alone'
@@ -120,7 +126,7 @@ def _timed(key, trainer, hospitals, evaluator, on_model):
   Raises:
     ValueError: Training has diverged.
   """
-  started = time.monotonic()
+  on_model(key, None)
   personal = key in ways.WAYS and ways.WAYS[key].personal
   found = []
   for number in range(len(hospitals.names)):
@@ -131,5 +137,5 @@ def _timed(key, trainer, hospitals, evaluator, on_model):
       raise ValueError(f'{title(key)}: training has diverged, the model answers with no numbers; choose a smaller '
                        f'{"private" if ways.is_private(key) else "client"}_learning_rate.')
     found.append([part[:, 1] - part[:, 0] for part in logits])
-  on_model(key, time.monotonic() - started)
+  on_model(key, min(measures.auc(tested, hospitals.test[number].y) for number, (_, tested) in enumerate(found)))
   return found

@@ -1,0 +1,80 @@
+"""The server of pages of runs: what it shows, and what it must not."""
+
+import http.client
+import json
+import threading
+
+import pytest
+
+from tff_vision.report import live_server
+
+
+@pytest.fixture
+def served(tmp_path):
+  """Yields the folder of two runs, and ask(path, **headers) -> (status, text)."""
+  for name, rounds in (('done', 3), ('under <way>', 9)):
+    run = tmp_path / 'runs' / name
+    (run / 'secret').mkdir(parents=True)
+    (run / 'secret' / 'journal.jsonl').write_text('who took part')
+    (run / 'config.json').write_text(json.dumps({'program': {'rounds': rounds}}))
+    (run / 'metrics.csv').write_text('round\n1\n2\n')
+  (tmp_path / 'runs' / 'done' / 'report.html').write_text('<html><body>\n<main>90 %</main></body></html>')
+  (tmp_path / 'runs' / 'done' / 'report.json').write_text('{}')
+  (tmp_path / 'runs' / 'sweep.html').write_text('all cells')
+  (tmp_path / 'runs' / 'cell.log').write_text('a log')
+  (tmp_path / 'outside.json').write_text('outside')
+  with live_server.LiveServer(tmp_path / 'runs', port=0) as server:
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+
+    def ask(path, method='GET', **headers):
+      connection = http.client.HTTPConnection('127.0.0.1', server.server_address[1], timeout=10)
+      connection.request(method, path, headers=headers)
+      answer = connection.getresponse()
+      return answer.status, answer.read().decode()
+
+    yield tmp_path / 'runs', ask
+    server.shutdown()
+    thread.join()
+
+
+def test_a_folder_of_runs_is_listed_and_each_run_has_its_page(served):
+  folder, ask = served
+  status, page = ask('/')
+  assert status == 200 and 'done</a>: finished' in page and 'under &lt;way&gt;</a>: round 2 of 9' in page
+  assert 'http-equiv="refresh"' in page and 'sweep.html' in page and f'--logdir={folder}' in page
+  status, page = ask('/done/')
+  assert status == 200 and '90 %' in page and 'report.json' in page and f'--logdir={folder / "done" / "logdir"}' in page
+  status, page = ask('/under%20%3Cway%3E/')
+  assert status == 200 and 'round 2 of 9' in page and 'http-equiv="refresh"' in page and '<way>' not in page
+  assert ask('/sweep.html') == (200, 'all cells') and ask('/done/report.json') == (200, '{}')
+  assert ask('/done/metrics.csv', 'HEAD') == (200, '')
+
+
+def test_one_run_is_served_alone(served):
+  folder, _ = served
+  with live_server.LiveServer(folder / 'done', port=0) as server:
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    connection = http.client.HTTPConnection('127.0.0.1', server.server_address[1], timeout=10)
+    connection.request('GET', '/')
+    assert b'90 %' in connection.getresponse().read() and server.url.startswith('http://127.0.0.1:')
+    server.shutdown()
+
+
+@pytest.mark.parametrize('path', [
+    '/done/secret/journal.jsonl', '/done/secret', '/secret/journal.jsonl', '/done/../done/secret/journal.jsonl',
+    '/done/%2e%2e/outside.json', '/../outside.json', '/%2e%2e%2foutside.json', '//done/report.json', '/done',
+    '/cell.log', '/done/report.json/', '/nothing/', '/done/secret%2fjournal.jsonl', '/report.json'])
+def test_nothing_else_is_served(served, path):
+  _, ask = served
+  status, page = ask(path)
+  assert status == 404 and 'who took part' not in page and 'outside' not in page and 'a log' not in page
+
+
+def test_it_reads_only_and_only_for_this_machine(served):
+  folder, ask = served
+  before = sorted((path, path.stat().st_mtime_ns) for path in folder.rglob('*'))
+  assert ask('/', Host='attacker.example:80')[0] == 403 and ask('/', Host='localhost:1')[0] == 200
+  assert all(ask('/done/report.json', method)[0] == 501 for method in ('POST', 'PUT', 'DELETE'))
+  ask('/done/')
+  assert before == sorted((path, path.stat().st_mtime_ns) for path in folder.rglob('*'))

@@ -1,0 +1,1 @@
+"""Pages: their charts, tables and look in a browser."""

@@ -1,0 +1,46 @@
+"""ONNX: conversion with tf2onnx, an optional install, and reading back with ONNX Runtime."""
+
+import importlib.util
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+
+from tff_vision.export import serving
+
+INSTALL = 'pip install --no-deps -r requirements-onnx.txt'
+_PACKAGES = ('tf2onnx', 'onnx', 'onnxruntime')
+_OPERATORS = 17  # The version of ONNX's operators that ONNX Runtime 1.13 (2022) and later run.
+_INPUT = 'pixels'
+
+
+def check() -> None:
+  """Refuses the format if its packages are not installed.
+
+  Raises:
+    ValueError: With the command that installs them.
+  """
+  if missing := [name for name in _PACKAGES if importlib.util.find_spec(name) is None]:
+    raise ValueError(f'format=onnx needs {", ".join(missing)}, which is not installed: {INSTALL}.')
+
+
+def convert(served: serving.ServedModel) -> bytes:
+  """Returns the ONNX file: from `pixels`, stored images of a batch of any size above zero, to the answers by name.
+
+  Raises:
+    ValueError: The model has an operation that ONNX lacks.
+  """
+  import tf2onnx  # Imported late: an optional install.
+  spec = served.pixels()
+  try:
+    model, _ = tf2onnx.convert.from_function(served.classify_some, input_signature=[spec], opset=_OPERATORS)
+  except Exception as error:  # Each operation that cannot be converted raises errors of its own.
+    raise ValueError(f'format=onnx: the model cannot be converted: {str(error).splitlines()[0][:300]}') from error
+  return model.SerializeToString()
+
+
+def outputs_fn(path: pathlib.Path, output: str) -> Callable[[np.ndarray], np.ndarray]:
+  """Returns the function from stored images, float32, to the answer called `output` of the file at `path`."""
+  import onnxruntime  # Imported late: an optional install.
+  session = onnxruntime.InferenceSession(str(path), providers=['CPUExecutionProvider'])
+  return lambda images: session.run([output], {_INPUT: images})[0]
