@@ -55,7 +55,7 @@ def pool_of(found: listing.Listing, root: pathlib.Path, config: configs.DataConf
     kept_labels = [seen.digest.hex() for seen in files.survey(masks.paths)]
   return pool.Pool(train=parts[0], test=parts[1], class_names=class_names,
                    validation=parts[2] if is_validation.any() else None,
-                   validation_owners=None if owners is None else owners[is_validation],
+                   validation_owners=None if owners is None or not is_validation.any() else owners[is_validation],
                    train_owners=None if owners is None else owners[is_train],
                    test_owners=None if owners is None else owners[is_test],
                    stored=stored, digest=_digest(encoded, kept, glances, kept_labels, root), notes=tuple(notes),
