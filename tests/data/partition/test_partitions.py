@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from tff_vision import configs
 from tff_vision.data import partition
-from tff_vision.data.partition import natural
-from tff_vision.data.partition import split
+from tff_vision.data.partition import natural, split
 
 NAMES = sorted(partition.PARTITIONS)
 labelled = st.builds(
