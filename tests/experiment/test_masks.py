@@ -41,21 +41,24 @@ def run(folder, **parts):
   return found.report, page
 
 
+@pytest.mark.ci
 def test_example_level_privacy_covers_the_pixels_of_an_example(tmp_path):
   private = configs.PrivacyConfig(privacy='example_dp_sgd', clip_norm=1.0, noise_multiplier=0.3, delta=1e-2,
                                   example_copies=2, example_shift=1, example_mirror=True)
   report, page = run(tmp_path / 'run', privacy=private)
   assert report['privacy']['unit'] == 'example' and report['privacy']['epsilon'] > 0
   gradients = report['privacy']['gradients']
-  assert not gradients['ghost'] or set(gradients['layers']) == {'conv2d', 'conv2d_transpose', 'normalization'}
+  assert not gradients['ghost'] or set(gradients['layers'].values()) == {
+      'conv2d', 'conv2d_transpose', 'normalization'}
   assert 'A sample of training images' not in page
 
 
 @pytest.mark.ci
 @pytest.mark.parametrize('parts', [
-    {'algorithm': 'scaffold'}, {'algorithm': 'ditto'}, {'secure_sum': tv.Masks()},
-    {'privacy': configs.PrivacyConfig(privacy='client_gaussian', clip_norm=1.0, noise_multiplier=0.05, delta=1e-2,
-                                      metrics_noise_multiplier=2.0)}], ids=lambda parts: next(iter(parts)))
+    {'algorithm': 'scaffold'}, {'secure_sum': tv.Masks()},
+    {'participation': tv.Poisson(3), 'privacy': configs.PrivacyConfig(
+        privacy='client_gaussian', clip_norm=1.0, noise_multiplier=0.05, delta=1e-2, metrics_noise_multiplier=2.0)}
+], ids=['scaffold', 'masks', 'client_gaussian'])
 def test_masks_are_learned_in_every_way(tmp_path, parts):
   report, page = run(tmp_path / 'run', **parts)
   assert report['evaluation']['dice'] > 0.6

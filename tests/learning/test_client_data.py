@@ -9,9 +9,9 @@ import tensorflow as tf
 from tests import tiny
 from tests.learning import test_process
 from tests.runtime import relay
-from tff_vision import assembly, configs
+from tff_vision import assembly, configs, tasks
 from tff_vision.configs import runtime_config
-from tff_vision.data import images, preprocess, records
+from tff_vision.data import given, images, preprocess, records
 from tff_vision.learning import client_data
 from tff_vision.learning import learning_process as process
 from tff_vision.runtime.driver import remote
@@ -87,6 +87,25 @@ def test_the_same_weights_and_no_example_on_the_wire(task, made, tff_runtime, tm
   # What is sent does not depend on how many images there are: 40, 25 and 33 of them.
   assert max(per_run) - min(per_run) < 2_000
   assert all(n > 0 for n in shipped_bytes)
+
+
+@pytest.mark.ci
+def test_masks_on_workers_give_the_same_weights(tff_runtime, tmp_path):
+  rng = np.random.default_rng(2)
+  part = lambda count: (rng.integers(0, 255, (count, 6, 6)), rng.integers(0, 3, (count, 6, 6)))
+  found = given.from_arrays({name: part(count) for name, count in (('a', 9), ('b', 5), ('c', 7))}, test=None)
+  pixels = lambda input_shape, num_classes: tf.keras.Sequential([
+      tf.keras.layers.Input(input_shape), tf.keras.layers.Conv2D(num_classes, 3, padding='same')])
+  masked = tasks.Task(images=found, model_builder=pixels, seed=5, client=configs.ClientConfig(batch_size=4))
+  trained = test_process.build(masked)
+  local = test_process.train(trained, masked, clients=range(3))
+  for client in range(3):
+    records.write(tmp_path / records.file_name(client), found.train.examples(client))
+  data = client_data.WorkerData(task=masked, folder=str(tmp_path))
+  with _tapped(1, 'worker') as (runtime, _):
+    stayed = _train(data.read_on_workers(trained), masked, data.request, runtime)
+  for a, b, start in zip(local, stayed, masked.initial_weights().trainable, strict=True):
+    assert a.tobytes() == b.tobytes() and not np.array_equal(a, start)
 
 
 def test_a_client_whose_file_is_gone_is_left_out(task, made, tff_runtime, tmp_path):

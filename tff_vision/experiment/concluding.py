@@ -46,7 +46,8 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
   content |= {'origin': origin.describe(launch.run_dir or directory.path, clock.date),
               'personal': personal, 'secure_sum': secure_sum,
               'warnings': health.warnings(outcome.history, content['evaluation'], task.images.test.examples, config),
-              'traffic': content_lib.traffic(outcome.history, client_traffic), **detections.sections(task, evaluator)}
+              'traffic': content_lib.traffic(outcome.history, client_traffic),
+              **detections.sections(task, evaluator, sizes=launch.show_training_data or not config.promises)}
   if outcome.best_round is not None:
     content['selection'] = {'metric': config.program.select_best, 'round': outcome.best_round,
                             'stopped_early': len(outcome.history) < program.rounds}

@@ -10,7 +10,7 @@ from tff_vision.report import axes, chart, marks, pages, palette, tables
 from tff_vision.report import number_format as numbers
 
 # A client whose labels or intensities are so far from those of the others is counted as apart.
-_APART = 0.5
+_APART = 0.3
 
 
 def write_html(path: str | os.PathLike[str], found: Mapping[str, Any]) -> None:
@@ -32,7 +32,8 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
   for name, what in (('label_mismatch', 'labels'), ('intensity_shift', 'intensities')):
     counts = found.get(name, ())
     if apart := sum(counts[round(_APART * len(counts)):]):
-      said.append(f'{apart} of {sum(counts)} clients have {what} of which half or more is unlike those of the others.')
+      said.append(f'{apart} of {sum(counts)} clients have {what} of which {_APART:.0%} or more are unlike those of the '
+                  'others.')
   if (outside := max(found['pixels_out_of_range'])) > 0.001:
     said.append(f'{numbers.percent(outside)} of the pixels of a channel lie outside of the stored range of the plan.')
   return said

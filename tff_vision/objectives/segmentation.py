@@ -21,7 +21,7 @@ from tff_vision.objectives import metric as metric_lib
 LEADING = 'dice'
 METRICS = (metric_lib.Metric(name=LEADING, title='Dice'), metric_lib.Metric(name='iou', title='IoU'),
            metric_lib.Metric(name='accuracy', title='pixels right', percent=True, detail=True), metric_lib.LOSS)
-# Added to both sides of the Dice of an image, in pixels: an absent class that is not predicted has Dice 1.
+# Added to both sides of the Dice of an image, in pixels, so that a class of few pixels has no steep loss.
 _SMOOTH = 1.0
 
 
@@ -29,9 +29,10 @@ _SMOOTH = 1.0
 class CrossEntropyAndDice(tf.keras.losses.Loss):
   """Cross-entropy plus `dice_weight` times (1 - soft Dice), both weighted by class, of one image.
 
-  The cross-entropy is a mean over counted pixels with the weights of their classes; Dice is a mean over classes with
-  the same weights. An image without a counted pixel has a loss of zero. Called with labels [batch, height, width] of
-  whole numbers and logits [batch, height, width, classes]; it uses only built-in kernels, so it runs on clients.
+  The cross-entropy is a mean over counted pixels with the weights of their classes; Dice is a mean over the classes
+  that the image's mask shows, with the same weights: if Dice counted absent classes too, rare classes would never be
+  predicted. An image without a counted pixel has a loss of zero. Called with labels [batch, height, width] of whole
+  numbers and logits [batch, height, width, classes]; it uses only built-in kernels, so it runs on clients.
   """
 
   def __init__(self, class_weights: Sequence[float] = (), dice_weight: float = 1.0,
@@ -53,8 +54,10 @@ class CrossEntropyAndDice(tf.keras.losses.Loss):
                                     tf.reduce_sum(weighted, [1, 2, 3]))
     shares = tf.exp(log_shares) * tf.reduce_sum(target, -1, keepdims=True)
     both, sizes = tf.reduce_sum(shares * target, [1, 2]), tf.reduce_sum(shares + target, [1, 2])
-    dice = (2 * both + _SMOOTH) / (sizes + _SMOOTH)
-    return entropy + self.dice_weight * (1 - tf.linalg.matvec(dice, weights / tf.reduce_sum(weights)))
+    missed = 1 - (2 * both + _SMOOTH) / (sizes + _SMOOTH)
+    shown = weights * tf.cast(tf.reduce_any(target > 0, [1, 2]), tf.float32)
+    return entropy + self.dice_weight * tf.math.divide_no_nan(
+        tf.reduce_sum(shown * missed, 1), tf.reduce_sum(shown, 1))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

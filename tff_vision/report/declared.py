@@ -7,10 +7,8 @@ from tff_vision import objectives
 from tff_vision.objectives import metric as metric_lib
 
 Metric = metric_lib.Metric
-# For older reports that do not name the task: the metrics of all tasks; of one name, that of the first task, which is
-# classification.
-_ALL = [one for metrics in objectives.METRICS.values() for one in metrics]
-_ANY = tuple({one.name: one for one in reversed(_ALL)}[name] for name in dict.fromkeys(one.name for one in _ALL))
+# For older reports that do not name the task: the metrics of all tasks.
+_ANY = metric_lib.first_of_each([one for metrics in objectives.METRICS.values() for one in metrics])
 LOSS = metric_lib.LOSS.name
 USUAL = objectives.classification.LEADING  # Also for such older reports.
 _OF_SHARES = ('accuracy', '_rate')

@@ -9,6 +9,8 @@ def by_owner(owners: np.ndarray) -> dict[str, np.ndarray]:
   Args:
     owners: [n] of str, the client of each example.
   """
+  if not len(owners):  # Of no examples, `np.split` makes one part.
+    return {}
   names, numbers, sizes = np.unique(owners, return_inverse=True, return_counts=True)
   positions = np.split(np.argsort(numbers, kind='stable'), np.cumsum(sizes)[:-1])
   return dict(zip(names.tolist(), positions, strict=True))

@@ -137,7 +137,7 @@ def _pool(found, root, config, class_names=None):
              for part, mine in zip(parts, used, strict=True)]
   return pool.Pool(train=parts[0], test=parts[1], class_names=class_names,
                    validation=parts[2] if is_validation.any() else None,
-                   validation_owners=None if owners is None else owners[is_validation],
+                   validation_owners=None if owners is None or not is_validation.any() else owners[is_validation],
                    train_owners=None if owners is None else owners[is_train],
                    test_owners=None if owners is None else owners[is_test],
                    stored=stored, digest=_digest(paths, glances, labels, root), notes=tuple(notes),
