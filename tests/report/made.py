@@ -9,6 +9,7 @@ from tests.program import test_comparison, test_report
 from tff_vision import configs
 from tff_vision.accounting import profiles
 from tff_vision.data import images as images_lib
+from tff_vision.federation import survey_page
 from tff_vision.objectives import mistakes
 from tff_vision.report import (
     anomalies,
@@ -27,6 +28,12 @@ ORIGIN = {'date': '2026-11-29 16:20 UTC', 'code_version': '0.2.0, commit f55a3e3
           'command': 'python -m pipelines.train --dataset=fashion_mnist --num_clients=100 --cohort_size=10 --rounds=80 '
                      '--privacy=client_gaussian --target_epsilon=2 --run_dir=runs/fashion',
           'run_dir': 'runs/a_folder_with_quite_a_long_name/of_a_study_in_three_hospitals/seed_0_of_algorithm_fedavg'}
+SURVEY = {
+    'labels': {'healthy': 120, 'ill': -3.2, 'a label with a long name': 44.0},
+    'intensity': [[.1, .5, .4], [.2, .2, .6]],
+    'label_mismatch': [3, 0, 1, 0, 2], 'intensity_shift': [5, 0, 0, 0, 1], 'images_of_one_value': 2,
+    'pixels_out_of_range': [0.0, 0.01], 'image_shape': [28, 28, 2], 'examples': 161, 'sites': 3, 'clients': 6,
+    'noise': None, 'mean': [.1, .2], 'deviation': [.3, .1]}
 
 
 def report(images: images_lib.FederatedImages, *, rounds=40, **changed):
@@ -66,7 +73,7 @@ def write_all(folder):
           'findings': test_report.make_images(FINDINGS, clients=4, multi_label=True),
           'many': test_report.make_images([f'class {i}' for i in range(40)], clients=150),
           'few': test_report.make_images(('cat', 'a dog with a long name', '犬の名前'), clients=5)}
-  paths = {name: folder / f'{name}.html' for name in (*sets, 'data', 'hospitals', 'comparison', 'live')}
+  paths = {name: folder / f'{name}.html' for name in (*sets, 'data', 'hospitals', 'comparison', 'live', 'survey')}
   grey = pictures.png(np.full((8, 8, 1), 128, np.uint8))
   shown = [anomalies.Shown(image=grey, reconstruction=grey, error=grey, truth='scratch', verdict='not reported',
                            score=0.87)] * 3
@@ -86,5 +93,6 @@ def write_all(folder):
       run_comparison.summary(groups), metric='accuracy'))
   page.write_html(paths['live'], report(sets['few'], rounds=3), sets['few'], live=page.Live(
       state='training', done=3, rounds=40))
+  survey_page.write_html(paths['survey'], SURVEY)
   hospitals_report.write_html(paths['hospitals'], {**test_hospitals.made_content(), 'origin': ORIGIN})
   return paths

@@ -17,8 +17,12 @@ def opened():
     yield one
 
 
-def test_pages_of_every_kind_are_whole_and_readable(opened, tmp_path):
-  paths = made.write_all(tmp_path)
+@pytest.fixture(scope='module')
+def paths(tmp_path_factory):
+  return made.write_all(tmp_path_factory.mktemp('pages'))
+
+
+def test_pages_of_every_kind_are_whole_and_readable(opened, paths):
   wrong = {}
   for name, path in paths.items():
     for width in (1400, 700, 400):
@@ -29,8 +33,7 @@ def test_pages_of_every_kind_are_whole_and_readable(opened, tmp_path):
   assert not wrong, wrong
 
 
-def test_marks_have_tooltips_and_nothing_is_fetched_or_run(opened, tmp_path):
-  paths = made.write_all(tmp_path)
+def test_marks_have_tooltips_and_nothing_is_fetched_or_run(opened, paths):
   opened.open(paths['classes'], width=1400)
   found = opened.run("""({bare: [...document.querySelectorAll('svg .dot, svg .bar, svg .cell')]
       .filter(one => !one.querySelector('title')).length,
