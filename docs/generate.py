@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT))
 from absl import flags  # noqa: E402
 
 import tff_vision  # noqa: E402
-from flags import experiment_flags, privacy_flags, runtime_flags, study_flags  # noqa: E402
+from flags import experiment_flags, federation_flags, privacy_flags, runtime_flags, study_flags  # noqa: E402
 from tff_vision.catalogue import tables  # noqa: E402
 from tff_vision.configs import option  # noqa: E402
 
@@ -29,12 +29,13 @@ _COMMAND_PARTS = {'__init__', 'cells', 'command', 'flagfiles', 'helptext', 'laun
 
 GROUPS = (*experiment_flags.GROUPS, *privacy_flags.BUDGET_FILE, *runtime_flags.GROUPS,
           *(group for group in runtime_flags.WORKER if group not in runtime_flags.EXECUTORS),
+          *federation_flags.PLAN, *federation_flags.SCHEMA, *federation_flags.SITES,
           *study_flags.HOSPITALS, *study_flags.CONTROL, *study_flags.BUDGET)
 # Heading -> names of `tff_vision`; each public name stands once.
 API = {
     'Experiment': ['Experiment', 'RunResult', 'Trainer', 'RuntimeConfig', 'open_runtime', 'show_progress'],
     'Data': ['data.from_arrays', 'data.from_client_data', 'data.load', 'Natural', 'Iid', 'Dirichlet', 'Shards'],
-    'Task': ['Task', 'Classification', 'Embedding', 'Metric'],
+    'Task': ['Task', 'Classification', 'Detection', 'Embedding', 'Segmentation', 'Metric'],
     'Training': ['Client', 'Server', 'sgd', 'adam', 'adamw', 'yogi', 'adagrad'],
     'Participation': ['Fixed', 'Poisson', 'RoundRobin', 'Allocation'],
     'Privacy': ['ClientGaussian', 'MatrixFactorization', 'DistributedGaussian', 'ExampleDpSgd',

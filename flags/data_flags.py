@@ -3,8 +3,8 @@
 from flags import groups
 from tff_vision import configs
 
-DATA, SCHEMES, IMAGES, FILES = groups.of(configs.DataConfig, 'Data and partition')
+DATA, SCHEMES, IMAGES, AUGMENTATION, FILES = groups.of(configs.DataConfig, 'Data and partition')
 TASK = groups.of(configs.TaskConfig, 'Task')
 MODEL = groups.of(configs.ModelConfig, 'Model')
 IMAGE_GROUPS = (DATA, SCHEMES, IMAGES, FILES)
-GROUPS = (*IMAGE_GROUPS, *TASK, *MODEL)
+GROUPS = (*IMAGE_GROUPS, AUGMENTATION, *TASK, *MODEL)

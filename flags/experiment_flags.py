@@ -32,7 +32,9 @@ def experiment_config(base: configs.ExperimentConfig | None = None) -> configs.E
   if base is not None:
     return any_config(base)
   given = {flag.name for flag in groups.given(GROUPS)}
-  return configs.fitting(any_config(configs.ExperimentConfig()), given)
+  usual = configs.ExperimentConfig() if {'model', 'initial_model'} & given else configs.of_task(
+      groups.read(configs.TaskConfig()).task)
+  return configs.fitting(any_config(usual), given)
 
 
 def any_config(base: Experiment) -> Experiment:

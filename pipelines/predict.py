@@ -1,13 +1,17 @@
-"""Classifies or scores image files, or compares them with each other, with the model that a run exported.
+"""Classifies, scores or segments image files, or compares them with each other, with the model that a run exported.
 
     python -m pipelines.predict --run_dir=runs/fashion shoe.png bag.jpg
 
 Takes PNG, JPEG, GIF, BMP, WebP and TIFF of any size, grey or colour; prints the likeliest classes of each with
-probabilities; of task=anomaly, each image's score and how many good test images have a lower one; of task=embedding,
-how alike the images are. --json=FILE receives `predictions`: by file, probabilities by class, `score`, or the
-`embedding`.
+probabilities; of task=regression, the number; of task=anomaly, each image's score and how many good test images have a
+lower one; of task=embedding, how alike the images are; of task=segmentation, the share of each class, and writes masks
+(PNG of class numbers) and overlays to --masks_dir; of task=detection, the number of objects of each class, and draws
+their boxes to --boxes_dir. --json=FILE receives `predictions`: by file, probabilities by class, `number`, `score`, the
+`embedding`, `mask`, `overlay` and `shares`, or `picture` and `boxes`: class, score, and left, top, right and bottom in
+pixels of the file.
 """
 
+import collections
 import itertools
 import pathlib
 from collections.abc import Sequence
@@ -21,10 +25,16 @@ from tff_vision.program import json_file, run_directory
 
 _RUN_DIR = flags.DEFINE_string('run_dir', None, 'Folder of a finished run.')
 _TOP = flags.DEFINE_integer('top', 3, 'How many classes to print for each image.')
+_MASKS_DIR = flags.DEFINE_string('masks_dir', None, 'Of task=segmentation: where masks and overlays go; unset means '
+                                 'masks/ in the folder of the run.')
+_BOXES_DIR = flags.DEFINE_string('boxes_dir', None, 'Of task=detection: where images with their boxes go; unset means '
+                                 'boxes/ in the folder of the run.')
+_LEAST_SCORE = flags.DEFINE_float('least_score', 0.3, 'Of task=detection: boxes with a lower score are left out.')
 
 
 def main(paths: Sequence[str]) -> None:
   validate.positive(top=_TOP.value)
+  validate.fraction(least_score=_LEAST_SCORE.value)
   if _RUN_DIR.value is None:
     raise ValueError('run_dir is missing: the folder of a finished run.')
   if not paths:
@@ -35,10 +45,9 @@ def main(paths: Sequence[str]) -> None:
 
   from tff_vision.export import exported
   model = exported.ExportedModel(run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value)))
-  if model.task == 'classification':
-    predictions = _classes(model, paths)
-  else:
-    predictions = (_scores if model.task == 'anomaly' else _likeness)(model, paths)
+  answers = {'segmentation': _masks, 'anomaly': _scores, 'detection': _boxes, 'embedding': _likeness,
+             'regression': _numbers}
+  predictions = answers.get(model.task, _classes)(model, paths)
   if program_flags.json_file() is not None:
     json_file.write(program_flags.json_file(), {'predictions': predictions})
 
@@ -63,6 +72,38 @@ def _scores(model, paths):
   return predictions
 
 
+def _numbers(model, paths):
+  """Prints the number of each image, and how far most answers on test images were from the truth."""
+  predictions = {path: {'number': float(model.outputs(path)[0])} for path in paths}
+  errors = model.facts.get('absolute_errors')
+  for path, found in predictions.items():
+    near = f', of test images 90 % were within {errors[90]:.4g}' if errors else ''
+    print(f'{path}: {model.class_names[0]} {found["number"]:.5g}{near}')
+  return predictions
+
+
+def _masks(model, paths):
+  """Writes a mask and an overlay for each image, and prints the share of each class."""
+  from tff_vision.export import mask_pictures
+  folder = pathlib.Path(_MASKS_DIR.value or pathlib.Path(_RUN_DIR.value) / 'masks').expanduser()
+  predictions, taken = {}, set()
+  if endangered := [path for path in paths if pathlib.Path(path).stem.endswith(('_mask', '_overlay'))
+                    and pathlib.Path(path).resolve().parent == folder.resolve()]:
+    raise ValueError(f'masks_dir={folder} holds {endangered[0]}, which masks or overlays could replace: name another.')
+  for path in dict.fromkeys(paths):
+    stem = pathlib.Path(path).stem
+    name = next(one for one in itertools.chain((stem,), (f'{stem}_{number}' for number in itertools.count(2)))
+                if one not in taken)
+    taken.add(name)
+    mask = mask_pictures.found_in(model, path)
+    shares = mask_pictures.shares(mask, model.class_names)
+    written = mask_pictures.write(folder, name, path, mask)
+    predictions[path] = {'mask': written[0], 'overlay': written[1], 'shares': shares}
+    likeliest = sorted(shares.items(), key=lambda item: -item[1])[:_TOP.value]
+    print(f'{path}: ' + ', '.join(f'{name} {100 * share:.1f} %' for name, share in likeliest) + f'; {written[0]}')
+  return predictions
+
+
 def _likeness(model, paths):
   """Prints the cosine similarity of the embedding vectors of every pair of images."""
   vectors = {path: model.outputs(path) for path in paths}
@@ -74,6 +115,39 @@ def _likeness(model, paths):
       said = f', {"alike" if cosine > threshold else "different"} by the threshold {threshold:.4f}'
     print(f'{first} and {second}: cosine {cosine:.4f}{said}')
   return {path: {'embedding': vector.tolist()} for path, vector in vectors.items()}
+
+
+def _boxes(model, paths):
+  """Prints the number of objects of each class in each image, and draws their boxes."""
+  from tff_vision.data.sources import decode
+  from tff_vision.report import box_drawing
+  names, predictions = list(map(str, model.class_names)), {}
+  folder = pathlib.Path(_BOXES_DIR.value or pathlib.Path(_RUN_DIR.value) / 'boxes').expanduser()
+  for path in dict.fromkeys(paths):
+    pixels = decode.read(path)
+    height, width = pixels.shape[:2]
+    found = box_drawing.boxes_of(model.boxes(path), 0, _LEAST_SCORE.value)
+    picture = _picture_of(path, paths, folder)
+    box_drawing.write(picture, box_drawing.drawn(pixels, found, names))
+    predictions[path] = {'picture': str(picture), 'boxes': [
+        {'class': names[one['number']], 'score': one['score'], 'box': [
+            one['edges'][1] * width, one['edges'][0] * height, one['edges'][3] * width, one['edges'][2] * height]}
+        for one in found]}
+    counts = collections.Counter(names[one['number']] for one in found)
+    said = ', '.join(f'{number} {name}' for name, number in counts.most_common()) or 'no object'
+    print(f'{path}: {said}; {picture}')
+  return predictions
+
+
+def _picture_of(path, paths, folder):
+  """Returns the file for a picture: named like the image, with a number if several images have its name."""
+  stem = pathlib.Path(path).stem
+  same = [other for other in dict.fromkeys(paths) if pathlib.Path(other).stem == stem]
+  number = f'_{same.index(path) + 1}' if len(same) > 1 else ''
+  picture = folder / f'{stem}{number}_boxes.png'
+  if any(pathlib.Path(other).resolve() == picture.resolve() for other in paths):
+    raise ValueError(f'boxes_dir={folder} holds {picture.name}, which a picture would replace: name another folder.')
+  return picture
 
 
 if __name__ == '__main__':

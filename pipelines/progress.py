@@ -122,7 +122,7 @@ class Downloads:
 
 def _words(record, metrics):
   words = {}
-  evaluation = record.get('evaluation', {})
+  evaluation = record.get('evaluation') or record.get('validation', {})
   for name in metrics:
     if isinstance(evaluation.get(name), float):
       words[name] = f'{evaluation[name]:.4f}'

@@ -27,13 +27,17 @@ def main() -> None:
     raise ValueError(f'out={out} is not empty.')
 
   from tff_vision.data import build, records  # Imported late: TensorFlow takes seconds, but --help must be fast.
-  clients = build.build(config.data, seed=config.program.seed).train
+  found = build.build(config.data, seed=config.program.seed)
+  clients = found.train
   for worker in range(_NUM_WORKERS.value):
     folder = out / f'worker_{worker}'
     folder.mkdir(parents=True)
     mine = range(worker, len(clients), _NUM_WORKERS.value)
     for client in mine:
       records.write(folder / records.file_name(client), clients.examples(client))
+      if found.validation is not None:
+        records.write(folder / records.file_name(client, 'validation'), found.validation.examples(client))
+      records.write(folder / records.file_name(client, 'test'), found.test.examples.take(found.test.clients[client]))
     print(f'{folder}: {len(mine)} clients, {sum(clients.num_examples(client) for client in mine)} images')
 
 

@@ -2,6 +2,7 @@
 
     python -m pipelines.train
     python -m pipelines.train --flagfile=pipelines/recipes/fashion_mnist_fedavg.flags --run_dir=runs/fashion
+    python -m pipelines.train --plan=plan.json --run_dir=runs/federation
 
 Stops cleanly on Ctrl-C after the round in progress; `--resume --run_dir=DIR` continues, also after a kill.
 """
@@ -17,7 +18,7 @@ import sys
 
 from absl import flags
 
-from flags import experiment_flags, privacy_flags, runtime_flags
+from flags import experiment_flags, federation_flags, privacy_flags, runtime_flags
 from pipelines import launch, progress
 from tff_vision.accounting import ledger
 from tff_vision.data.sources import installed
@@ -29,12 +30,16 @@ _BROKEN = 3  # As in `pipelines.audit`, the exit code if the audit measured more
 
 def main() -> None:
   launch_config = experiment_flags.launch_config().settled()
-  runtime, budget = runtime_flags.chosen_runtime(), privacy_flags.budget_file()
+  budget, saved = privacy_flags.budget_file(), None
   if launch_config.resume:
     saved = run_directory.RunDirectory(pathlib.Path(launch_config.run_dir)).read_config()
-    config = experiment_flags.experiment_config(saved)
+  plan_file = federation_flags.plan_file()
+  if plan_file is None and saved is not None and saved.data.dataset == 'plan':
+    plan_file = saved.data.data_dir
+  if plan_file is None:
+    runtime, config = runtime_flags.chosen_runtime(), experiment_flags.experiment_config(saved)
   else:
-    config = experiment_flags.experiment_config()
+    runtime, config = federation_flags.of_plan(plan_file)
   if launch_config.run_dir is None:
     launch_config = dataclasses.replace(launch_config, run_dir=_fresh_run_dir(config))
   run_directory.RunDirectory(pathlib.Path(launch_config.run_dir)).check_usable(config, resume=launch_config.resume)
@@ -182,4 +187,5 @@ class _StopOnSignal:
 
 
 if __name__ == '__main__':
-  launch.launch(main, flag_groups=(*experiment_flags.GROUPS, *runtime_flags.GROUPS, *privacy_flags.BUDGET_FILE))
+  launch.launch(main, flag_groups=(*experiment_flags.GROUPS, *runtime_flags.GROUPS, *privacy_flags.BUDGET_FILE,
+                                   *federation_flags.PLAN))

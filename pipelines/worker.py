@@ -4,25 +4,35 @@
     python -m pipelines.worker --host=0.0.0.0 --port=8443 --data_root=/srv/images \\
         --tls_cert=hospital-a.crt --tls_key=hospital-a.key --tls_client_ca=ca.crt
 
-docs/how-to/remote.md leads from one machine to a fleet; deploy/ has a systemd unit and container manifests.
+With --dial=coordinator.example.org:443 it opens one connection outwards and listens at the loopback interface only.
+With --approved=approved.json (python -m pipelines.approve), only what it approves passes, and --audit_log has a line
+for every call. docs/how-to/remote.md leads from one machine to a fleet; deploy/ has a systemd unit and container
+manifests.
 """
 
 import contextlib
+import functools
 import logging
+import pathlib
 import signal
 import sys
 import threading
 
 from flags import runtime_flags
 from pipelines import launch
-from tff_vision.runtime.worker import health_endpoint, processes, supervisor
+from tff_vision.federation import site_manifest
+from tff_vision.runtime.worker import dialing, health_endpoint, processes, supervisor
 
 _SECONDS_BETWEEN_LOOKS = 0.5
 
 
 def main() -> None:
   logging.basicConfig(level=logging.INFO, format='%(asctime)s %(levelname)s %(message)s')
-  config = runtime_flags.worker_config()
+  config, dialled = runtime_flags.worker_config(), runtime_flags.dialled()
+  if dialled.dial is not None and config.host != '127.0.0.1':
+    raise ValueError(f'host={config.host} does not go with dial: the worker is called through the connection that it '
+                     'opens, and listens at the loopback interface only.')
+  _check_records(config)
   if note := processes.note_on_math(config.math):
     logging.warning('%s', note)
   stopped = threading.Event()
@@ -30,15 +40,46 @@ def main() -> None:
     signal.signal(number, lambda *_: stopped.set())
   try:
     with contextlib.ExitStack() as stack:
-      worker = stack.enter_context(supervisor.Supervisor(config))
+      worker = stack.enter_context(supervisor.Supervisor(config, _guard(config)))
       if config.health_port is not None:
         stack.enter_context(health_endpoint.served(config.host, config.health_port, worker.serving))
+      dial = None if dialled.dial is None else stack.enter_context(dialing.Dial(dialled, config.port))
       while not stopped.wait(_SECONDS_BETWEEN_LOOKS):
         worker.look()
+        if dial is not None:
+          dial.look()
   except RuntimeError as error:
     logging.error('%s', error)
     sys.exit(1)
   logging.info('stopped')
+
+
+def _check_records(config):
+  """Refuses records that are not those that pipelines.prepare wrote, or of another site; others are not checked."""
+  folder = None if config.data_root is None else pathlib.Path(config.data_root)
+  if folder is None or not (folder / site_manifest.NAME).exists():
+    return
+  prepared = site_manifest.read(folder)
+  prepared.check(folder)
+  if config.approved is not None:
+    from tff_vision.federation import approval  # Imported late, as in `_guard`.
+    approved = approval.read(pathlib.Path(config.approved), pathlib.Path(config.tls_cert))
+    if prepared.site != approved.site:
+      raise ValueError(f'data_root={config.data_root} was prepared for the site {prepared.site}, and approved='
+                       f'{config.approved} is for {approved.site}.')
+
+
+def _guard(config):
+  """Returns what makes the guard of an executor; None without an approval."""
+  if config.approved is None:
+    return None
+  from tff_vision.federation import approval  # Imported late: TensorFlow takes seconds, and other workers need none.
+  from tff_vision.runtime.worker.guard import audit, enforcement, service
+  found = approval.read(pathlib.Path(config.approved), pathlib.Path(config.tls_cert)).rules()
+  log = audit.Log(pathlib.Path(config.audit_log), found.digest)
+  watch = enforcement.Enforcement(found, log)
+  logging.info('site %s: %s', found.site, ', '.join(f'{name}: {number} begun' for name, number in watch.begun.items()))
+  return functools.partial(service.Guard, watch=watch, site=found.site, log=log)
 
 
 if __name__ == '__main__':

@@ -10,12 +10,13 @@ LIBRARY = sorted((ROOT / 'tff_vision').rglob('*.py'))
 SOURCES = [*LIBRARY, *(path for top in ('flags', 'pipelines') for path in sorted((ROOT / top).rglob('*.py')))]
 
 # Package of tff_vision -> the packages and modules of tff_vision that it may import.
-FOUNDATION = {'catalogue', 'configs', 'description', 'plugins', 'protocols', 'secret_files', 'seeds', 'told', 'values'}
+FOUNDATION = {'catalogue', 'configs', 'description', 'labels', 'objective_values', 'plugins', 'protocols',
+              'secret_files', 'seeds', 'told', 'values'}
 ALLOWED = {
     # What stands in the catalogue is loaded by name, where it is used.
-    'catalogue': set(), 'configs': {'catalogue', 'plugins'}, 'values': {'configs'},
-    'secret_files': set(), 'seeds': set(), 'description': set(), 'plugins': {'description'}, 'told': set(),
-    'protocols': set(), 'progress': set(), 'trackers': set(), 'private_values': {'configs'},
+    'catalogue': set(), 'configs': {'catalogue', 'plugins'}, 'values': {'configs'}, 'objective_values': {'configs'},
+    'private_values': {'configs'}, 'secret_files': set(), 'seeds': set(), 'description': set(), 'labels': set(),
+    'plugins': {'description'}, 'told': set(), 'protocols': set(), 'progress': set(), 'trackers': set(),
     'data': set(), 'models': set(), 'client_state': set(), 'secure': set(), 'accounting': set(), 'runtime': {'data'},
     'diagnosis': {'runtime'},
     'participation': {'accounting'}, 'privacy': {'accounting', 'participation', 'secure', 'models'},
@@ -30,6 +31,8 @@ ALLOWED = {
     'assembly': {'runtime', 'audit', 'learning', 'tasks', 'aggregation', 'privacy', 'data', 'client_state'},
     'experiment': {'assembly', 'audit', 'program', 'report', 'export', 'runtime', 'learning', 'tasks', 'aggregation',
                    'privacy', 'accounting', 'data', 'objectives', 'client_state', 'trackers'},
+    'federation': {'experiment', 'report', 'runtime', 'program', 'learning', 'tasks', 'models', 'data', 'objectives',
+                   'aggregation', 'privacy', 'accounting', 'secure'},
     'testing': {'experiment', 'program', 'runtime', 'learning', 'tasks', 'models', 'data',
                 'objectives'},
     'studies': {'experiment', 'accounting', 'program', 'report', 'runtime', 'learning', 'tasks', 'data', 'models',

@@ -50,7 +50,10 @@ VALUES = {
                                                             num_clients=5)),
     'Shards': ((2,), {'clients': 5}, configs.DataConfig(partition='shards', classes_per_client=2, num_clients=5)),
     'Classification': ((), {}, configs.TaskConfig()),
+    'Detection': ((), {}, configs.TaskConfig(task='detection')),
     'Embedding': ((8,), {}, configs.TaskConfig(task='embedding', embedding_size=8)),
+    'Segmentation': ((), {'class_weights': (1.0, 2.0), 'dice_weight': 0.5}, configs.TaskConfig(
+        task='segmentation', class_weights=(1.0, 2.0), dice_weight=0.5)),
 }
 # What other tests run: where.
 ELSEWHERE = {'Ledger', 'Experiment', 'RunResult', 'Trainer', 'OwnWork', 'open_runtime', 'Metric',
@@ -62,7 +65,7 @@ def section_of(made):
   """Returns the section of a config that a value stands for."""
   if isinstance(made, values.Partition):
     return configs.DataConfig(**dict(made.fields))
-  if isinstance(made, (values.Classification, values.Embedding)):
+  if isinstance(made, (values.Classification, values.Detection, values.Embedding, values.Segmentation)):
     return values.Task('digits', objective=made).sections(0)['task']
   return made
 

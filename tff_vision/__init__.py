@@ -15,12 +15,12 @@ _PUBLIC = {
     'Ledger': 'tff_vision.accounting.ledger',
     **dict.fromkeys(('Algorithm', 'Work'), 'tff_vision.learning.algorithm'),
     **dict.fromkeys((
-        'Task', 'Classification', 'Embedding', 'Client', 'Server', 'sgd', 'adam', 'adamw', 'yogi', 'adagrad', 'Fixed',
-        'Poisson', 'RoundRobin', 'Allocation', 'BudgetFile', 'Natural', 'Iid', 'Dirichlet', 'Shards'),
-        'tff_vision.values'),
+        'Task', 'Client', 'Server', 'sgd', 'adam', 'adamw', 'yogi', 'adagrad', 'Fixed', 'Poisson', 'RoundRobin',
+        'Allocation', 'BudgetFile', 'Natural', 'Iid', 'Dirichlet', 'Shards'), 'tff_vision.values'),
     **dict.fromkeys((
         'ClientGaussian', 'MatrixFactorization', 'DistributedGaussian', 'ExampleDpSgd', 'ExampleDistributed',
         'ThresholdEncryption', 'KeyHolderEncryption', 'Masks'), 'tff_vision.private_values'),
+    **dict.fromkeys(('Classification', 'Detection', 'Embedding', 'Segmentation'), 'tff_vision.objective_values'),
     'RuntimeConfig': 'tff_vision.configs.runtime_config',
     'open_runtime': 'tff_vision.runtime.driver.runtimes',
     'Metric': 'tff_vision.objectives.metric',

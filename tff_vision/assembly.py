@@ -179,11 +179,20 @@ def counted(problem: tasks.Problem, runtime: runtime_config.RuntimeConfig, place
     place: The open runtime.
     known: The numbers of an earlier part of the run, for clients that cannot be reached or whose file is missing now.
       Without them the local copies are counted, and a worker that comes back with another number refuses.
+
+  Raises:
+    ValueError: A number is not known, and this machine has no copies.
   """
   if runtime.data_placement != 'worker':
     return problem
   copies = problem.images.train
   found = dict(enumerate(known)) | dict(_client_data(problem, runtime).count(place))
+  if not copies.here:
+    if missing := [name for client, name in enumerate(copies.client_ids) if client not in found]:
+      raise ValueError(f'nobody says how many examples {", ".join(missing[:12])} {"have" if missing[1:] else "has"}: '
+                       'the worker cannot be reached, or has no file of that client; this machine has no copies.')
+    return dataclasses.replace(problem, images=dataclasses.replace(problem.images, train=images.CountedClients(
+        copies=copies, counts=[found[client] for client in range(len(copies))])))
   counts = [found.get(client, copies.num_examples(client)) for client in range(len(copies))]
   if all(number == copies.num_examples(client) for client, number in enumerate(counts)):
     return problem

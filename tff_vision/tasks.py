@@ -11,11 +11,10 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, models, objectives, seeds
+from tff_vision import configs, labels, models, objectives, seeds
 from tff_vision.data import attacked, batches, one_element, preprocess
 from tff_vision.data import images as images_lib
 from tff_vision.models import blank, check, pretrained, replayable
-from tff_vision.objectives import classification
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,7 @@ class Problem:
   Attributes:
     images: The clients' examples and the test set.
     model_builder: A value of the registry `tff_vision.models.MODELS`.
-    learned: The objective of the model; None means the images' classes or findings.
+    learned: The objective of the model; None means the images' classes, findings or masks.
     start: Sets a fresh model's weights to those of round 0, where they are not random.
     notes: Sentences about the model that a user must see.
     checked: The model that was found to fit its images; a problem derived from this one is not checked again.
@@ -40,16 +39,16 @@ class Problem:
   def __post_init__(self):
     if not len(self.images.train):
       raise ValueError(f'dataset {self.images.name} has no clients.')
-    model = (self.model_builder, self.learned, self.input_shape, self.objective.num_outputs)
+    returned = objectives.base.output_shape(self.objective, self.input_shape)
+    model = (self.model_builder, self.learned, self.input_shape, returned)
     if self.checked != model:
-      check.check(self.keras_model(), input_shape=self.input_shape, num_outputs=self.objective.num_outputs)
+      check.check(self.keras_model(), input_shape=self.input_shape, output_shape=returned)
       object.__setattr__(self, 'checked', model)
 
   @functools.cached_property
   def objective(self) -> objectives.Objective:
     """The objective of the model."""
-    return self.learned or classification.Classification(num_outputs=len(self.images.class_names),
-                                                         multi_label=self.images.multi_label)
+    return self.learned or objectives.of_images(self.images)
 
   @functools.cached_property
   def input_shape(self) -> tuple[int, int, int]:
@@ -70,8 +69,9 @@ class Problem:
   def batch_spec(self) -> tuple[tf.TensorSpec, tf.TensorSpec]:
     """The specs of one training batch: float32 [batch, height, width, channels] and its labels."""
     spec = self.images.spec
+    label_shape = spec.labels.shape(self.input_shape, len(spec.class_names), spec.max_boxes)
     return (tf.TensorSpec((None, *self.input_shape), tf.float32),
-            tf.TensorSpec((None, *spec.label_shape), tf.as_dtype(spec.label_dtype)))
+            tf.TensorSpec((None, *label_shape), tf.as_dtype(spec.label_dtype)))
 
   def keras_model(self) -> tf.keras.Model:
     """Returns a fresh model with arbitrary initial weights; its layers have the same names each time."""
@@ -148,7 +148,14 @@ class Task(Problem):
     return self.batch_reader.element(examples.x, examples.y, seed=self.round_seed(client, round_num))
 
   def client_batches(self, client: int, round_num: int) -> tf.data.Dataset:
-    """Returns the batches that `client` trains on in round `round_num`, for training loops other than ours."""
+    """Returns the batches that `client` trains on in round `round_num`, for training loops other than ours.
+
+    Raises:
+      ValueError: The images are mixed, so that their labels are not of the usual type.
+    """
+    if mixup := self.images.preprocessing.augmentation.mixup:
+      raise ValueError(f'augment_mixup={mixup:g} gives two labels to each image, which other training loops do not '
+                       'read.')
     everything = self.batch_reader.open(self.client_dataset(client, round_num)).all_epochs()
     return tf.data.Dataset.from_tensor_slices(everything).batch(self.client.batch_size)
 
@@ -171,12 +178,14 @@ def build_problem(config: configs.ExperimentConfig, images: images_lib.Federated
   images = attacked.attacked(config.attack, images, seed=config.program.seed)
   _refuse_one_class(images, config.task.task)
   if config.model.initial_model is None:
-    return Problem(images=images, learned=objective, model_builder=models.builder(config.model))
+    return Problem(images=images, learned=objective, model_builder=models.builder(config.model),
+                   notes=tuple(getattr(objective, 'notes', ())))
   models.import_modules(config.model)
+  input_shape = preprocess.input_shape(images.preprocessing, images.spec.shape)
   given = pretrained.load(
       config.model.initial_model, frozen_layers=config.model.frozen_layers, num_outputs=objective.head,
-      input_shape=preprocess.input_shape(images.preprocessing, images.spec.shape))
-  notes = [*given.notes, *_surprises(given, images)]
+      output_shape=objectives.base.output_shape(objective, input_shape), input_shape=input_shape)
+  notes = [*getattr(objective, 'notes', ()), *given.notes, *_surprises(given, images)]
   return Problem(images=images, learned=objective, model_builder=given.build, start=given.start, notes=tuple(notes))
 
 
@@ -186,7 +195,7 @@ def _refuse_one_class(images, task):
   Raises:
     ValueError: The data set has one class.
   """
-  if task == 'classification' and not images.multi_label and len(images.class_names) < 2:
+  if task == 'classification' and images.spec.labels is labels.Kind.CLASS and len(images.class_names) < 2:
     raise ValueError(f'dataset={images.name} has one class only, {", ".join(map(str, images.class_names))}: '
                      'classification needs two, and task=anomaly learns from one.')
 

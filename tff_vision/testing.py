@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import configs, experiment, models, values
+from tff_vision import configs, experiment, labels, models, values
 from tff_vision.data import given, images
 from tff_vision.learning import algorithm as algorithm_lib
 from tff_vision.objectives import base, classification
@@ -69,7 +69,7 @@ def check_model(build: Callable[[tuple[int, int, int], int], tf.keras.Model],
   from tff_vision.models import check
   first, second = build(input_shape, num_classes), build(input_shape, num_classes)
   with _sentence():
-    check.check(first, input_shape=input_shape, num_outputs=num_classes)
+    check.check(first, input_shape=input_shape, output_shape=(num_classes,))
   shapes = [[tuple(w.shape) for w in model.weights] for model in (first, second)]
   assert shapes[0] == shapes[1], 'two calls give models of different weights.'
   x = np.random.default_rng(0).normal(size=(16, *input_shape)).astype(np.float32)
@@ -85,7 +85,7 @@ def check_loss(loss: Any) -> None:
   Raises:
     AssertionError: The message says what does not hold.
   """
-  found = classification.build(configs.TaskConfig(loss=loss), ('a', 'b', 'c'), False, None).loss_fn
+  found = classification.build(configs.TaskConfig(loss=loss), ('a', 'b', 'c'), labels.Kind.CLASS, None).loss_fn
   y, logits = np.array([0, 1, 2, 1], np.int32), np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
   _check_losses(found, y, logits, separable=True)
   assert np.isfinite(base.per_example(found)(y, logits * 100).numpy()).all(), 'the loss of large logits is not finite.'
@@ -238,10 +238,10 @@ def _check_examples(spec, examples, whose):
   assert np.isfinite(examples.x).all(), f'{whose} has pixels that are not finite.'
   if not len(examples):
     return
-  if spec.multi_label:
+  if spec.labels is labels.Kind.FINDINGS:
     assert np.isin(examples.y, (0, 1)).all(), f'{whose} has findings other than 0 and 1.'
   else:
-    assert 0 <= examples.y.min() and examples.y.max() < len(spec.class_names), (
+    assert not len(labels.outside(examples.y, len(spec.class_names))), (
         f'{whose} has a label outside 0..{len(spec.class_names) - 1}.')
 
 

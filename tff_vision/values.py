@@ -8,8 +8,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from tff_vision import configs
+from tff_vision import configs, objective_values
 from tff_vision.configs import budget_file_config
+
+Classification = objective_values.Classification
+Detection = objective_values.Detection
+Embedding = objective_values.Embedding
+Segmentation = objective_values.Segmentation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,22 +153,6 @@ def Shards(classes_per_client: int, *, clients: int) -> Partition:
   return Partition((('partition', 'shards'), ('classes_per_client', classes_per_client), ('num_clients', clients)))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Classification:
-  """Classification: one class for each image, or several findings.
-
-  Attributes:
-    loss: A `tf.keras.losses.Loss`, or a function (labels, logits) -> the loss of each example; None: cross-entropy.
-  """
-  loss: Any = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Embedding:
-  """Embeddings: vectors of `size` numbers that are close to each other for images of one class."""
-  size: int = 64
-
-
 @dataclasses.dataclass(frozen=True)
 class Task:
   """Images, model and objective.
@@ -173,8 +162,8 @@ class Task:
       `configs.DataConfig`, which is loaded when it is needed.
     model: A built-in name, or a function (input_shape, num_classes) -> Keras model of logits, or a
       `configs.ModelConfig`.
-    objective: `Classification` or `Embedding`, or an object with the methods of `objectives.Objective`, or a
-      `configs.TaskConfig`.
+    objective: `Classification`, `Detection`, `Embedding` or `Segmentation`, or an object with the methods of
+      `objectives.Objective`, or a `configs.TaskConfig`.
   """
   images: Any
   model: str | configs.ModelConfig | Callable[[tuple[int, int, int], int], Any] = 'mlp'
@@ -182,7 +171,7 @@ class Task:
 
   def sections(self, seed: int) -> dict[str, Any]:
     """Returns the sections `data`, `model` and `task` of the config of an experiment with this seed."""
-    return {'data': self._data(seed), 'task': self._task(),
+    return {'data': self._data(seed), 'task': objective_values.section(self.objective),
             'model': self.model if isinstance(self.model, configs.ModelConfig) else configs.ModelConfig(
                 model=self.model)}
 
@@ -192,15 +181,6 @@ class Task:
     if (origin := getattr(self.images, 'origin', None)) is not None and origin.seed == seed:
       return origin.config  # The config loads the same images.
     return configs.DataConfig(dataset=self.images)
-
-  def _task(self):
-    if isinstance(self.objective, configs.TaskConfig):
-      return self.objective
-    if isinstance(self.objective, Classification):
-      return configs.TaskConfig(loss=self.objective.loss)
-    if isinstance(self.objective, Embedding):
-      return configs.TaskConfig(task='embedding', embedding_size=self.objective.size)
-    return configs.TaskConfig(task=self.objective)
 
 
 def BudgetFile(path: str, *, epsilon: float | None = None, delta: float | None = None, unit: str | None = None

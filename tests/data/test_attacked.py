@@ -5,7 +5,7 @@ import pytest
 
 from tests import tiny
 from tff_vision import configs
-from tff_vision.data import attacked, images
+from tff_vision.data import attacked, given, images
 
 
 def config(attack, **settings):
@@ -50,6 +50,17 @@ def test_a_backdoor_is_in_every_other_image_and_the_stored_ones_stay_clean():
   tested = attacked.backdoor_test(attack, found.test.examples)
   assert len(tested) == (found.test.examples.y != 1).sum() and (tested.y != 1).all()
   assert (tested.x[:, 3, 2] == 255).all()
+
+
+def test_masks_are_flipped_where_they_count_and_take_no_backdoor():
+  masks = np.array([[[0, 2], [1, 255]]] * 6, np.uint8)
+  part = (np.zeros((6, 2, 2), np.uint8), masks)
+  found = given.from_arrays({'a': part, 'b': part}, test=part)
+  changed = attacked.attacked(config('label_flip'), found, seed=0)
+  flipped = [client for client in range(2) if not np.array_equal(changed.train.examples(client).y, masks)]
+  assert len(flipped) == 1 and changed.train.examples(flipped[0]).y[0].tolist() == [[2, 0], [1, 255]]
+  with pytest.raises(ValueError, match='backdoor_patch gives whole images another class'):
+    attacked.attacked(config('backdoor_patch', attack_target=1, attack_patch=1), found, seed=0)
 
 
 def test_multi_label_examples_are_attacked_too():

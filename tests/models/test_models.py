@@ -14,6 +14,7 @@ from tff_vision.models import MODELS, check, normalization, replayable
     ('cnn_tanh', 10, 26_010),  # Papernot et al. 2021
     ('cnn_private', 10, 28_906),
     ('mlp', 10, 199_210),  # McMahan et al. 2017, the 2NN
+    ('unet_gn', 2, 536_338), ('unet_gn_small', 2, 32_714),
 ])
 def test_parameter_counts_of_the_papers(name, classes, parameters):
   assert MODELS[name]((28, 28, 1), classes).count_params() == parameters
@@ -42,7 +43,7 @@ def test_resnet18_has_the_parameters_of_tffs():
 @pytest.mark.parametrize('name', LARGE)
 def test_large_models_take_odd_images_and_come_back_from_a_keras_file(name, tmp_path):
   model = MODELS[name]((28, 21, 1), 7)
-  check.check(model, input_shape=(28, 21, 1), num_outputs=7)
+  check.check(model, input_shape=(28, 21, 1), output_shape=(7,))
   x = np.random.default_rng(0).random((3, 28, 21, 1), np.float32)
   logits = model(x)
   assert logits.shape == (3, 7) and np.ptp(logits, axis=0).min() > 0, 'the images make a difference'
@@ -56,11 +57,12 @@ def test_groups_divide_the_channels_and_are_not_small(channels, groups):
   assert normalization.groups_of(channels) == groups
 
 
-@pytest.mark.parametrize('name', [name for name in MODELS if name not in (*LARGE, 'autoencoder')])
+@pytest.mark.parametrize('name', [name for name in MODELS if name not in (*LARGE, 'autoencoder', 'unet_gn',
+                                                                                'unet_gn_small')])
 @pytest.mark.parametrize('shape', [(16, 16, 1), (32, 32, 3), (28, 21, 1)])
 def test_every_model_takes_every_image_shape_and_returns_logits(name, shape):
   model = MODELS[name](shape, 7)
-  check.check(model, input_shape=shape, num_outputs=7)
+  check.check(model, input_shape=shape, output_shape=(7,))
   assert model(np.zeros((2, *shape), np.float32)).shape == (2, 7)
 
 
@@ -88,18 +90,18 @@ def _sequential(*layers):
 ])
 def test_unfit_models_are_refused_by_name(model, match):
   with pytest.raises(ValueError, match=match):
-    check.check(model(), input_shape=(4, 4, 1), num_outputs=3)
+    check.check(model(), input_shape=(4, 4, 1), output_shape=(3,))
 
 
 def test_a_constraint_on_a_frozen_weight_is_idle():
   check.check(_sequential(tf.keras.layers.Dense(2, kernel_constraint='unit_norm', trainable=False)),
-              input_shape=(4, 4, 1), num_outputs=3)
+              input_shape=(4, 4, 1), output_shape=(3,))
 
 
 @pytest.mark.parametrize(('shape', 'outputs'), [((5, 4, 1), 3), ((4, 4, 1), 2)])
 def test_a_model_that_does_not_fit_the_data_is_refused(shape, outputs):
   with pytest.raises(ValueError, match='home_made'):
-    check.check(_sequential(), input_shape=shape, num_outputs=outputs)
+    check.check(_sequential(), input_shape=shape, output_shape=(outputs,))
 
 
 def test_replayable_dropout_repeats_for_the_same_input_and_changes_with_it():

@@ -76,9 +76,9 @@ def test_a_constraint_is_refused_by_name_unless_frozen():
                 L.Conv2D(2, 3, name='held', bias_constraint=tf.keras.constraints.NonNeg())):
     model = _model(layer)
     with pytest.raises(ValueError, match="held.*has a constraint .(MaxNorm|NonNeg)., .*mean of clients"):
-      check.check(model, input_shape=SHAPE, num_outputs=10)
+      check.check(model, input_shape=SHAPE, output_shape=(10,))
     model.get_layer('held').trainable = False
-    check.check(model, input_shape=SHAPE, num_outputs=10)
+    check.check(model, input_shape=SHAPE, output_shape=(10,))
 
 
 @pytest.mark.parametrize('layer', [L.Dropout(0.5), L.GaussianNoise(1.0), L.GaussianDropout(0.4),

@@ -45,13 +45,13 @@ def test_the_converter_carries_affine_weights_and_says_what_it_dropped(saved):
   made, changes = convert.to_group_norm(old)
   assert [(c.layer, c.channels, c.groups) for c in changes] == [('norm_a', 16, 2), ('norm_top', 16, 2)]
   assert all(c.carried == ['gamma', 'beta'] and 'moving_mean' in c.dropped for c in changes)
-  check.check(made, input_shape=SHAPE, num_outputs=5)
+  check.check(made, input_shape=SHAPE, output_shape=(5,))
   for name in ('gamma', 'beta'):
     np.testing.assert_array_equal(getattr(made.get_layer('norm_top'), name), getattr(old.get_layer('norm_top'), name))
   np.testing.assert_array_equal(made.get_layer('backbone').get_layer('conv_b').kernel,
                                 old.get_layer('backbone').get_layer('conv_b').kernel)
   with pytest.raises(ValueError, match='pipelines.convert_model'):
-    check.check(old, input_shape=SHAPE, num_outputs=5)
+    check.check(old, input_shape=SHAPE, output_shape=(5,))
 
 
 def test_a_converted_mobilenet_of_keras_is_ours(saved):
@@ -110,7 +110,7 @@ def test_frozen_batch_norms_are_allowed_and_compute_with_their_moments(saved):
   given = load(saved(model), frozen='norm*')
   made = given.build(SHAPE, 5)
   given.start(made)
-  check.check(made, input_shape=SHAPE, num_outputs=5)
+  check.check(made, input_shape=SHAPE, output_shape=(5,))
   np.testing.assert_allclose(made(images(), training=True), model(images(), training=False), rtol=1e-4)
 
 
@@ -154,3 +154,33 @@ def test_a_task_starts_with_the_file_and_its_new_head_with_the_seed(saved):
   assert [w.shape for w in one.trainable] == [(6, 10), (10,)]
   assert [w.shape for w in one.non_trainable] == [(64, 6), (6,)]
   np.testing.assert_array_equal(one.non_trainable[0], keras_files.read(path).get_layer('hidden').kernel)
+
+
+def _per_pixel(classes, activation=None, side=12):
+  layers = tf.keras.layers
+  images = layers.Input((side, side, 1))
+  x = layers.Conv2DTranspose(4, 2, 2)(layers.Conv2D(4, 3, 2, 'same')(images))
+  return tf.keras.Model(images, layers.Conv2D(classes, 1, activation=activation, name='top')(x))
+
+
+def test_a_model_of_pixels_gets_a_head_of_as_many_classes(saved):
+  path = saved(_per_pixel(3, 'softmax'))
+  fit = lambda outputs: pretrained.load(path, frozen_layers='', input_shape=SHAPE, num_outputs=outputs, per_pixel=True)
+  same, other = fit(3), fit(5)
+  made = same.build(SHAPE, 3)
+  same.start(made)
+  old = keras_files.read(path)
+  np.testing.assert_allclose(tf.nn.softmax(made(images())), old(images()), rtol=1e-4)
+  assert any('activation softmax' in note for note in same.notes)
+  replaced = other.build(SHAPE, 5)
+  other.start(replaced)
+  check.check(replaced, input_shape=SHAPE, output_shape=(12, 12, 5))
+  assert any('top with 3 outputs gave way to a new one with 5' in note for note in other.notes)
+  assert isinstance(replaced.layers[-1], tf.keras.layers.Conv2D) and replaced.layers[-1].kernel_size == (1, 1)
+  layers = tf.keras.layers
+  half = saved(tf.keras.Sequential([layers.Input(SHAPE), layers.Conv2D(3, 3, 2, 'same')]), 'half.keras')
+  with pytest.raises(ValueError, match='returns 6x6x3 for an image of 12x12; task=segmentation needs'):
+    pretrained.load(half, frozen_layers='', input_shape=SHAPE, num_outputs=3, per_pixel=True)
+  with pytest.raises(ValueError, match='task=segmentation needs a model that returns a vector for each pixel'):
+    pretrained.load(saved(network(), 'classes.keras'), frozen_layers='', input_shape=SHAPE, num_outputs=3,
+                    per_pixel=True)

@@ -43,14 +43,18 @@ def test_every_built_in_objective_measures_what_it_declares():
   vectors = outputs / np.linalg.norm(outputs, axis=1, keepdims=True)
   made = {'classification': (classification.Classification(num_outputs=2, multi_label=False), outputs),
           'anomaly': (objectives.anomaly.Anomaly(normal=0), np.abs(outputs)),
-          'embedding': (objectives.embedding.Embedding(num_outputs=2), vectors)}
-  assert set(made) == set(objectives.TASKS) == set(objectives.METRICS)
+          'embedding': (objectives.embedding.Embedding(num_outputs=2), vectors),
+          'segmentation': (objectives.segmentation.Segmentation(num_outputs=2), outputs.reshape(3, 2, 2, 2)),
+          'regression': (objectives.regression.Regression(offset=0.0, scale=1.0), outputs[:, :1]),
+          'ordinal': (objectives.ordinal.Ordinal(order=(0, 1, 2)), np.sort(outputs)[:, ::-1])}
+  # What boxes are measured by needs maps of centre points.
+  assert {*made, 'detection'} == set(objectives.TASKS) == set(objectives.METRICS)
   for task, (objective, found) in made.items():
-    measured = objective.measure(found, y)['evaluation']
+    measured = objective.measure(found, y.reshape(3, 2, 2) if found.ndim == 4 else y)['evaluation']
     assert {one.name for one in metric.of(objective)} <= set(measured)
     assert objectives.METRICS[task] == metric.of(objective)
     worse = {one.name for one in metric.of(objective) if not one.higher_is_better}
-    assert worse == {name for name in measured if name == 'loss' or 'error' in name}
+    assert worse == {name for name in measured if name in ('loss', 'mae', 'rmse') or 'error' in name}
     for one in metric.of(objective):
       assert not one.percent or 0 <= measured[one.name] <= 1
 

@@ -22,9 +22,8 @@ KINDS: Mapping[str, Kind] = {kind.field: kind for kind in (
     algorithms.SERVER_SCHEDULES, aggregations.AGGREGATORS, aggregations.COMPRESSIONS, aggregations.ATTACKS,
     mechanisms.PRIVACIES, mechanisms.MF_STRATEGIES, mechanisms.EXAMPLE_SAMPLINGS, mechanisms.EXAMPLE_NOISES,
     aggregations.SECURE_SUMS,
-    mechanisms.SAMPLINGS, models.TASKS, models.MODELS, data_sets.DATA_SETS, data_sets.PARTITIONS,
-    data_sets.QUANTITY_DISTRIBUTIONS, places.RUNTIMES, places.DATA_PLACEMENTS, places.TRACKERS,
-    models.FORMATS)}
+    mechanisms.SAMPLINGS, models.TASKS, models.LOSSES, models.MODELS, data_sets.DATA_SETS, data_sets.PARTITIONS,
+    data_sets.QUANTITY_DISTRIBUTIONS, places.RUNTIMES, places.DATA_PLACEMENTS, places.TRACKERS, models.FORMATS)}
 
 # Incompatible traits: (trait, trait of the other choice) -> reason. The `refuses` of a row is checked first.
 CLASHES: Mapping[tuple[Trait, Trait], str] = {

@@ -3,11 +3,14 @@
 import dataclasses
 
 from tff_vision.catalogue import medmnist
-from tff_vision.catalogue.rows import Kind, Row
+from tff_vision.catalogue.rows import How, Kind, Limit, Row
 
 _SOURCES = 'tff_vision.data.sources'
 _MADE = 'tff_vision.data.generators'
 _OWN_FILES = ('pixel_range',)
+_OWN_NUMBERS = ('target',)
+_BOXES = (*_OWN_FILES, 'max_boxes')
+_OWN_MASKS = ('ignore_index',)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +46,13 @@ def _medical(flag, facts):
                  loads=f'{_SOURCES}.medmnist:load', locates=f'{_SOURCES}.medmnist:locate', argument=flag)
 
 
+_SITES_DECIDE = 'the sites of a plan have their clients and their examples'
+_AT_SITES = (
+    Limit('data_placement', 'no image is here', ('worker',), How.NEEDS),
+    *(Limit(field, _SITES_DECIDE, how=How.UNREAD) for field in (
+        'partition', 'num_clients', 'held_out_clients', 'client_test_fraction', 'client_validation_fraction',
+        'test_fraction', 'corrupt_images',
+        'label_case', 'finding_separator', 'pixel_range')))
 _IDX = 'IDX files, Keras\'s cache, TFDS'
 DATA_SETS = Kind.of('dataset', (
     _set('cifar10', '60,000 photographs of 32x32x3, 10 classes, no clients of its own',
@@ -50,6 +60,8 @@ DATA_SETS = Kind.of('dataset', (
     _set('cifar100', '60,000 photographs of 32x32x3, 100 classes; 500 clients with partition=natural',
          'TFF\'s SQLite; other partitions: `cifar-100-python`, TFDS', f'{_SOURCES}.cifar', 'load_cifar100',
          'locate_cifar100'),
+    _set('coco', 'your own images with boxes in the format of COCO: --data_dir', '`data_dir`', f'{_SOURCES}.coco',
+         'load', 'locate', reads=_BOXES),
     _set('digits', '1,797 handwritten digits of 8x8, 10 classes, no clients of its own',
          'scikit-learn, always available', f'{_SOURCES}.embedded', 'load', 'locate'),
     _set('emnist', 'handwritten characters of 28x28 by 3,400 writers, 62 classes', 'TFF\'s SQLite',
@@ -62,7 +74,7 @@ DATA_SETS = Kind.of('dataset', (
          f'Debian\'s `dataset-fashion-mnist`, {_IDX}', f'{_SOURCES}.mnist_like', 'load_fashion_mnist',
          'locate_fashion_mnist'),
     _set('folder', 'your own image files, in folders or in a manifest: --data_dir', '`data_dir`',
-         f'{_SOURCES}.folders', 'load', 'locate', reads=_OWN_FILES),
+         f'{_SOURCES}.folders', 'load', 'locate', reads=_OWN_FILES + _OWN_MASKS + _OWN_NUMBERS),
     _set('idx', 'your own IDX files: --data_dir', '`data_dir`', f'{_SOURCES}.mnist_like', 'load_idx', 'locate_idx',
          reads=_OWN_FILES),
     _set('kmnist', '70,000 cursive Japanese characters of 28x28, 10 classes, no clients of its own', _IDX,
@@ -73,20 +85,32 @@ DATA_SETS = Kind.of('dataset', (
     _set('mnist', '70,000 handwritten digits of 28x28, 10 classes, no clients of its own', _IDX,
          f'{_SOURCES}.mnist_like', 'load_mnist', 'locate_mnist'),
     _set('npz', 'your own arrays in an .npz file: --data_dir', '`data_dir`', f'{_SOURCES}.arrays', 'load', 'locate',
-         reads=_OWN_FILES),
+         reads=_OWN_FILES + _OWN_MASKS + _OWN_NUMBERS),
+    _set('plan', 'images at the sites of a federation, none of them here: --plan', 'the sites',
+         'tff_vision.federation.images', 'load', 'locate', limits=_AT_SITES),
     _generated('synthetic_chest', '3,700 generated chest films of 28x28 or 64x64 from 3 hospitals, normal or abnormal',
                'chest'),
     _generated('synthetic_chest:findings', 'the same films with 4 findings, multi-label', 'chest', 'load_findings'),
     _generated('synthetic_chest:large', '11,200 such films, normal or abnormal: four times as many for training',
                'chest', 'load_large'),
+    _generated('synthetic_chest:lungs', 'the same films with masks of the lungs', 'chest', 'load_lungs'),
     _generated('synthetic_emnist', 'generated handwritten characters of 28x28 by any number of writers, 62 classes',
                'writers'),
     _generated('synthetic_emnist:writers', 'samples of 56x56 in generated hands, whose classes are the writers, at 24 '
                'offices', 'signers'),
     _generated('synthetic_parts', '2,670 generated machined parts of 32x32 from 8 factories, good and with 5 defects',
                'parts'),
+    _generated('synthetic_road', '1,080 generated road scenes of 64x64x3 from 6 cameras, with boxes of cars, trucks '
+               'and signs', 'road'),
+    _generated('synthetic_road:masks', 'the same scenes with masks of 5 classes', 'road', 'load_masks'),
+    _generated('synthetic_parts:masks', '2,670 such parts, about half with a defect, and masks that show where it is',
+               'parts', 'load_masks'),
     _generated('synthetic_shapes', '7,000 generated colour shapes of 32x32x3, 10 classes, no clients of its own',
                'shapes'),
+    _generated('synthetic_shapes:size', 'the same shapes with their diameter in pixels as a number', 'shapes',
+               'load_sizes'),
+    _set('voc', 'your own images with boxes in the format of Pascal VOC: --data_dir', '`data_dir`', f'{_SOURCES}.voc',
+         'load', 'locate', reads=_BOXES),
     *(_medical(flag, facts) for flag, facts in medmnist.SETS.items()),
 ), own=Row(''))
 

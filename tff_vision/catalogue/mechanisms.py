@@ -103,7 +103,7 @@ PRIVACIES = Kind.of('privacy', (
               traits=frozenset((Trait.PROMISES, Trait.EXAMPLE_LEVEL, Trait.CLIENTS_DRAW_NOISE)),
               reads=(*_EVERY, 'example_sampling', 'example_noise', 'mf_buffers', 'mf_bands', 'example_adaptive_clip',
                      'target_quantile', 'clip_learning_rate', 'count_stddev', 'example_average', 'example_copies',
-                     'example_shift', 'example_mirror'), requires=('clip_norm',),
+                     'example_shift', 'example_mirror', 'evaluation_noise_multiplier'), requires=('clip_norm',),
               refuses={Trait.COMPARES_EXAMPLES: _COMPARES},
               limits=(*(Limit(name, _BY_ITSELF, (), How.UNREAD) for name in (
                   'client_gradient_clip', 'client_weight_decay', 'client_schedule', 'client_warmup_rounds')),

@@ -17,7 +17,7 @@ TRACKERS = Kind.of('tracker', (
 DATA_PLACEMENTS = Kind.of('data_placement', (
     Row('driver', 'examples are sent by the driver'),
     Row('worker', 'the worker reads examples from its own disk', traits=frozenset((Trait.DATA_ON_WORKERS,)),
-        reads=('worker_data_dir',),
+        reads=('worker_data_dir', 'clients_on_workers'),
         limits=(Limit('runtime', 'a local run reads the data itself', ('workers',), How.NEEDS),
                 Limit('audit_canaries', 'the mark of a canary travels with its examples, and a canary has no file on a '
                                         'worker'))),

@@ -82,7 +82,8 @@ _READS = ('flags of its own', lambda row: ', '.join(f'`{name}`' for name in row.
 
 # Column of the table of compatible aggregations, compressions and attacks -> the choices that the column stands for.
 _AGGREGATION_COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    'client-level DP': tuple(('privacy', name) for name in catalogue.with_trait('privacy', Trait.NOISES_SUM)),
+    'client-level DP': tuple(('privacy', name) for name in catalogue.with_trait('privacy', Trait.NOISES_SUM)
+                             if name != 'example_distributed'),
     'local DP': (('privacy', 'local_dp'),),
     'example-level DP': (('privacy', 'example_dp_sgd'),),
     'secure sums': tuple(('secure_sum', name) for name in catalogue.with_trait('secure_sum', Trait.HIDES_UPDATES)),
@@ -141,6 +142,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     'aggregation_goes_with': _goes_with_aggregation,
     'models': lambda: _table('model', _about()),
     'tasks': lambda: _table('task', _about(), _READS),
+    'losses': lambda: _table('loss', _about(), _READS),
     'samplings': lambda: _table('sampling', _about('who takes part in a round')),
     'client_optimizers': lambda: _table('client_optimizer', _about(), _READS),
     'server_optimizers': lambda: _table('server_optimizer', _about(), _READS),
@@ -151,6 +153,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
 }
 # Title -> table, for choices that have no separate page.
 CHOICES: Mapping[str, str] = {
-    'Models': 'models', 'Tasks': 'tasks', 'Data sets': 'data_sets', 'Sampling of clients': 'samplings',
+    'Models': 'models', 'Tasks': 'tasks', 'Losses': 'losses', 'Data sets': 'data_sets',
+    'Sampling of clients': 'samplings',
     'Optimizers on clients': 'client_optimizers', 'Optimizers on the server': 'server_optimizers',
     'Schedules of learning rates': 'schedules', 'Formats of export': 'formats'}

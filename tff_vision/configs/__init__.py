@@ -48,7 +48,11 @@ _NEW_IN: Mapping[int, frozenset[str]] = {
     2: frozenset(('model_option', 'imports', 'algorithm_option', 'loss', 'loss_option', 'aggregator_option',
                   'pixel_range', 'label_case', 'finding_separator', 'secure_statistical_bits')),
     3: frozenset(('example_noise', 'example_adaptive_clip', 'example_average', 'example_copies', 'example_shift',
-                  'example_mirror', 'audit_canaries', 'audit_confidence'))}
+                  'example_mirror', 'audit_canaries', 'audit_confidence', 'client_validation_fraction', 'select_best',
+                  'patience', 'evaluation_noise_multiplier', 'augment_rotation', 'augment_translation',
+                  'augment_scale', 'augment_brightness', 'augment_contrast', 'augment_erasing', 'augment_mixup',
+                  'class_weights', 'focal_gamma', 'target_range', 'class_order', 'target', 'dice_weight',
+                  'ignore_index', 'max_boxes'))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,8 +61,17 @@ class ProgramConfig:
   rounds: int = option.option(80, 'Rounds of training.')
   rounds_per_evaluation: int = option.option(10, 'Evaluate every so many rounds.')
   seed: int = option.option(0, 'Fixes data split, cohorts, initial weights and order of examples.')
+  select_best: str | None = option.option(
+      None, 'Keep the model of the round that is best by this metric (accuracy, auc, loss) on the clients\' validation '
+      'examples, added up over clients as whole numbers; unset: of the last round.')
+  patience: int | None = option.option(
+      None, 'End after so many evaluations in which select_best finds no better model; unset: after all rounds.')
 
   def __post_init__(self):
+    if self.patience is not None:
+      validate.positive(patience=self.patience)
+      if self.select_best is None:
+        raise ValueError(f'patience={self.patience} has no effect without select_best, which says what is better.')
     validate.positive(rounds=self.rounds, rounds_per_evaluation=self.rounds_per_evaluation)
     validate.non_negative(seed=self.seed)
 
@@ -154,6 +167,19 @@ _FITTING: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
                'data': {'preprocess': 'standardize'}}}
 
 
+# Settings that a task starts from, where the usual ones do not fit it.
+_OF_TASK: Mapping[str, Mapping[str, Any]] = {
+    'detection': {'model': ModelConfig(model='centernet_gn'),
+                  'client': ClientConfig(client_optimizer='adam', client_learning_rate=0.002)},
+    'segmentation': {'model': ModelConfig(model='unet_gn_small'), 'client': ClientConfig(client_learning_rate=0.1)}}
+
+
+def of_task(task: Any) -> ExperimentConfig:
+  """Returns the experiment with default values for a task: a name, or the user's own."""
+  sections = _OF_TASK.get(task, {}) if isinstance(task, str) else {}
+  return ExperimentConfig(**({'task': TaskConfig(task=task), **sections} if sections else {}))
+
+
 def fitting(config: ExperimentConfig, given: Collection[str]) -> ExperimentConfig:
   """Returns `config` with defaults that fit a user's own image files, for fields that the user has not set.
 
@@ -161,7 +187,7 @@ def fitting(config: ExperimentConfig, given: Collection[str]) -> ExperimentConfi
     config: The config of an experiment.
     given: The fields that the user has set; if the model is among them, nothing is changed.
   """
-  if config.task.task != 'classification' or {'model', 'initial_model'} & set(given):
+  if config.task.task not in ('classification', 'ordinal', 'regression') or {'model', 'initial_model'} & set(given):
     return config
   changes = _FITTING.get(config.data.dataset, {}) if isinstance(config.data.dataset, str) else {}
   made = {name: dataclasses.replace(getattr(config, name), **{

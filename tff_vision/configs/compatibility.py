@@ -47,6 +47,8 @@ def check(*sections: Any, instead: Mapping[str, Row] | None = None,
   for choice in choices:
     _refuse_values(choice, values, changed)
   _check_numbers(values)
+  _refuse_mixing(values)
+  _refuse_counting(values)
 
 
 def rows_of_references(*sections: Any) -> dict[str, Row]:
@@ -134,11 +136,44 @@ def _check_numbers(values):
       raise ValueError(f'aggregator={values["aggregator"]} with tolerated_fraction={fraction} says nothing with '
                        f'cohort_size={clients}: it takes more than twice the tolerated clients and two; raise '
                        'cohort_size or lower tolerated_fraction.')
+  if (values.get('select_best') is not None and values.get('privacy', 'none') != 'none'
+      and values.get('evaluation_noise_multiplier') is None):
+    raise ValueError(f'select_best={values["select_best"]} with privacy={values["privacy"]} needs '
+                     'evaluation_noise_multiplier, which example_dp_sgd reads: no noise would cover the validation '
+                     'examples.')
   if values.get('algorithm') == 'fedrep' and 'client_epochs' in values:
     head, epochs = values['fedrep_head_epochs'], values['client_epochs']
     if not 0 < (head or epochs - 1) < epochs:
       raise ValueError(f'client_epochs={epochs} with fedrep_head_epochs={head}: fedrep needs at least one local epoch '
                        'for the head and one for the body.')
+
+
+def _refuse_mixing(values):
+  """Refuses mixup where examples must be kept apart, or where the label of a mixed image would mean nothing."""
+  if not (mixup := values.get('augment_mixup')):
+    return
+  if (privacy := values.get('privacy')) in ('example_dp_sgd', 'example_distributed'):
+    raise ValueError(f'augment_mixup={mixup:g} does not go with privacy={privacy}: it mixes examples with each '
+                     'other, and the promise is to every example by itself.')
+  if values.get('task') == 'embedding':
+    raise ValueError(f'augment_mixup={mixup:g} does not go with task=embedding: a mixture of two images shows neither.')
+
+
+def _refuse_counting(values):
+  """Refuses constants that would be computed from private labels, and weights that have no effect."""
+  weights, loss = values.get('class_weights'), values.get('loss')
+  if weights and loss is not None and not (isinstance(loss, str) and loss in catalogue.names('loss')):
+    raise ValueError(f'class_weights={",".join(map(str, weights))} has no effect with a loss of your own.')
+  if weights == ('balanced',) and values.get('task') == 'segmentation':
+    raise ValueError('class_weights=balanced is read by task=classification; task=segmentation takes numbers.')
+  promise = next((f'{name}={values[name]}' for name in ('privacy', 'secure_sum') if values.get(name, 'none') != 'none'),
+                 None)
+  if promise and weights == ('balanced',):
+    raise ValueError(f'class_weights=balanced does not go with {promise}: it counts the labels of the clients, which '
+                     'no promise covers; give the weights as numbers.')
+  if promise and values.get('task') == 'regression' and not values.get('target_range'):
+    raise ValueError(f'target_range is missing: with {promise}, task=regression needs LOW,HIGH, within which most '
+                     'targets lie, because mean and deviation of the clients\' targets are covered by no promise.')
 
 
 def _shown(value):

@@ -13,6 +13,7 @@ LABEL_CASE = ('ask', 'merge', 'keep')
 _SCHEMES = 'Partition: what single schemes read'
 _IMAGES = 'Images'
 _FILES = 'Your own files'
+_AUGMENTATION = 'Augmentation of training images'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,9 @@ class DataConfig:
   client_test_fraction: float = option.option(
       0.0, 'Share of its own training examples that each client is tested on instead, beside the test examples that '
       'the source has.')
+  client_validation_fraction: float = option.option(
+      0.0, 'Share of its own training examples that each client keeps for select_best instead, beside the validation '
+      'examples that the source has.')
   min_client_examples: int = option.option(
       1, 'dirichlet, quantity: no client has fewer training examples.', topic=_SCHEMES)
   classes_per_client: int = option.option(2, 'shards: a client has at most so many classes.', topic=_SCHEMES)
@@ -64,6 +68,19 @@ class DataConfig:
   crop: int | None = option.option(
       None, 'Height and width of a crop, random in training and central in evaluation; 0 for none.', topic=_IMAGES)
   flip: bool | None = option.option(None, 'Whether training mirrors every other image.', topic=_IMAGES)
+  augment_rotation: float = option.option(0.0, 'Largest rotation in degrees, to either side.', topic=_AUGMENTATION)
+  augment_translation: float = option.option(
+      0.0, 'Largest shift, as a share of height and width; below 1.', topic=_AUGMENTATION)
+  augment_scale: float = option.option(0.0, 'Sizes change by factors of up to 1 -+ this; below 1.', topic=_AUGMENTATION)
+  augment_brightness: float = option.option(
+      0.0, 'Largest change of all pixels of an image, as a share of the range from black to white.',
+      topic=_AUGMENTATION)
+  augment_contrast: float = option.option(
+      0.0, 'Contrast is multiplied by a factor of up to 1 -+ this; below 1.', topic=_AUGMENTATION)
+  augment_erasing: float = option.option(
+      0.0, 'Every other image loses a rectangle of up to this share of its area; below 1.', topic=_AUGMENTATION)
+  augment_mixup: float = option.option(
+      0.0, 'Images of a batch are mixed in pairs, by shares from Beta(this, this).', topic=_AUGMENTATION)
   normal_class: str | None = option.option(
       None, 'The class that task=anomaly trains on; other training images are left out, test images stay.',
       topic=_IMAGES)
@@ -79,9 +96,18 @@ class DataConfig:
   label_case: str = option.option(
       'ask', 'Classes whose names differ in case only are refused, made one, or left apart.', choices=LABEL_CASE,
       topic=_FILES)
+  target: str | None = option.option(
+      None, 'The column of manifest.csv, or the array of the .npz, that holds the number of each image; folder: the '
+      'name of its folder is the number. For task=regression.', topic=_FILES)
+  max_boxes: int = option.option(
+      100, 'coco, voc: how many boxes an image may have; labels are padded to this number.', topic=_FILES)
   finding_separator: str | None = option.option(
       None, 'Stands between findings in one label; empty: labels are classes; not given: | does, if there.',
       topic=_FILES)
+
+  ignore_index: int | None = option.option(
+      None, 'The value of mask pixels that do not count; unset: 255 in masks of class numbers, if the list of classes '
+      'has none of that number.', topic=_FILES)
 
   @property
   def numeric_pixel_range(self) -> tuple[float, float] | None:
@@ -96,7 +122,7 @@ class DataConfig:
     self._check_partition()
     if not isinstance(self.dataset, str):
       for name, value in option.changed(self).items():
-        if name != 'dataset':
+        if name != 'dataset' and not name.startswith('augment_'):
           raise ValueError(f'{name}={value!r} has no effect with images that are given as an object: they have their '
                            'clients and their preprocessing.')
     if self.image_size is not None:
@@ -106,7 +132,15 @@ class DataConfig:
     if self.crop is not None:
       validate.non_negative(crop=self.crop)
     validate.open_unit(test_fraction=self.test_fraction)
+    validate.positive(max_boxes=self.max_boxes)
     self._check_pixel_range()
+    validate.non_negative(augment_rotation=self.augment_rotation, augment_brightness=self.augment_brightness,
+                          augment_mixup=self.augment_mixup)
+    validate.fraction(augment_translation=self.augment_translation, augment_scale=self.augment_scale,
+                      augment_contrast=self.augment_contrast, augment_erasing=self.augment_erasing)
+    if self.augment_rotation > 180 or self.augment_brightness > 1:
+      raise ValueError(f'augment_rotation must be at most 180 degrees, and augment_brightness at most 1; found '
+                       f'{self.augment_rotation:g} and {self.augment_brightness:g}.')
     compatibility.check(self)
 
   def _check_pixel_range(self):
@@ -126,7 +160,8 @@ class DataConfig:
                       pachinko_fine_alpha=self.pachinko_fine_alpha)
     validate.non_negative(quantity_sigma=self.quantity_sigma, shift_rotation=self.shift_rotation,
                           shift_noise=self.shift_noise)
-    validate.fraction(client_test_fraction=self.client_test_fraction, shift_contrast=self.shift_contrast)
+    validate.fraction(client_test_fraction=self.client_test_fraction,
+                      client_validation_fraction=self.client_validation_fraction, shift_contrast=self.shift_contrast)
     if self.num_clients is not None:
       validate.positive(num_clients=self.num_clients)
     if self.held_out_clients is not None:

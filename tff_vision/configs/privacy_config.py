@@ -47,6 +47,10 @@ class PrivacyConfig:
   metrics_noise_multiplier: float | None = option.option(
       None, 'Where the server adds the noise: release each round\'s number of clients and their accuracy with this '
       'noise, over the sensitivity, at a cost that epsilon includes; unset withholds both.')
+  evaluation_noise_multiplier: float | None = option.option(
+      None, 'Release the number and the accuracy of the clients\' own held-out examples with this noise, over the '
+      'sensitivity to one example, at a cost of its own; unset: they are not evaluated under differential privacy.',
+      topic=_SGD)
   example_sampling: str = option.option(
       'poisson', 'How a step draws a client\'s examples.', topic=_SGD)
   example_noise: str = option.option(
@@ -81,7 +85,7 @@ class PrivacyConfig:
     validate.non_negative(**self._present('noise_multiplier'))
     validate.positive(**self._present('clip_norm', 'target_epsilon', 'stop_at_epsilon', 'clip_learning_rate',
                                       'count_stddev', 'mf_buffers', 'mf_bands', 'noise_survivors',
-                                      'metrics_noise_multiplier'))
+                                      'metrics_noise_multiplier', 'evaluation_noise_multiplier'))
     validate.fraction(example_average=self.example_average)
     validate.positive(example_copies=self.example_copies)
     validate.non_negative(example_shift=self.example_shift)

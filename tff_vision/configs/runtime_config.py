@@ -36,6 +36,9 @@ class RuntimeConfig(ExecutorConfig):
       'driver', 'Examples are sent by the driver, or read by the worker from its own disk.')
   worker_data_dir: str = option.option(
       '/data', 'Folder of the data as the executors see it. Read by data_placement=worker only.')
+  clients_on_workers: tuple[str, ...] = option.option(
+      (), 'Number of clients whose data each worker has, in the order of the workers, separated by commas: the first '
+      'clients are on the first worker; unset: the clients are dealt to the workers in turn.', separated=True)
   clients_per_call: int = option.option(
       100, 'Largest number of clients of one call to an executor, which keeps their updates until they are added up.')
   min_workers: int | None = option.option(None, 'End when fewer workers are left; unset means all.')
@@ -59,7 +62,23 @@ class RuntimeConfig(ExecutorConfig):
         raise ValueError(f'workers must be host:port each, found {address!r}.')
     if duplicates := sorted({a for a in self.workers if self.workers.count(a) > 1}):
       raise ValueError(f'workers names {", ".join(duplicates)} more than once.')
+    self._check_clients_on_workers()
     self._check_together()
+
+  def _check_clients_on_workers(self):
+    if not self.clients_on_workers:
+      return
+    if not all(number.isdecimal() and int(number) for number in self.clients_on_workers):
+      raise ValueError(f'clients_on_workers must be positive whole numbers, found '
+                       f'{",".join(self.clients_on_workers)!r}.')
+    if len(self.clients_on_workers) != self.num_workers:
+      raise ValueError(f'clients_on_workers has {len(self.clients_on_workers)} numbers, and there are '
+                       f'{self.num_workers} workers.')
+
+  @property
+  def worker_of_clients(self) -> tuple[int, ...]:
+    """For each client, the number of its worker; empty: clients are dealt to the workers in turn."""
+    return tuple(worker for worker, number in enumerate(self.clients_on_workers) for _ in range(int(number)))
 
   def _check_together(self):
     if (self.runtime == 'workers') != bool(self.workers or self.local_workers):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from tff_vision import catalogue, configs, seeds
+from tff_vision import catalogue, configs, labels, seeds
 from tff_vision.data import images
 
 Change = Callable[[images.Examples], images.Examples]
@@ -61,6 +61,9 @@ def attacked(config: configs.AttackConfig, found: images.FederatedImages, *, see
   chosen = attackers(config, len(found.train), seed=seed)
   if config.attack == 'backdoor_patch':
     _check_backdoor(config, found)
+  if config.attack in DATA_ATTACKS and found.spec.labels is labels.Kind.NUMBER:
+    raise ValueError(f'attack={config.attack} gives images other classes, and the labels of dataset={found.name} are '
+                     'numbers.')
   if config.attack in DATA_ATTACKS:
     change = DATA_ATTACKS[config.attack](config, len(found.class_names))
     found = dataclasses.replace(found, train=AttackedClients(found.train, chosen, change))
@@ -91,7 +94,14 @@ def flip_labels(config, num_classes) -> Change:
   del config
   def change(examples):
     y = examples.y
-    return images.Examples(examples.x, num_classes - 1 - y if y.ndim == 1 else 1 - y)
+    if labels.kind_of(y) is labels.Kind.FINDINGS:
+      return images.Examples(examples.x, 1 - y)
+    if labels.kind_of(y) is labels.Kind.BOXES:
+      y = y.copy()
+      y[..., 4] = np.where(y[..., 4] >= 0, num_classes - 1 - y[..., 4], y[..., 4])
+      return images.Examples(examples.x, y)
+    counted = y != labels.IGNORED if labels.kind_of(y) is labels.Kind.MASK else True
+    return images.Examples(examples.x, np.where(counted, num_classes - 1 - y, y).astype(y.dtype))
   return change
 
 
@@ -110,6 +120,10 @@ def plant_backdoor(config, num_classes) -> Change:
 
 
 def _check_backdoor(config, found):
+  if found.spec.labels in (labels.Kind.MASK, labels.Kind.BOXES):
+    what = 'masks' if found.spec.labels is labels.Kind.MASK else 'boxes'
+    raise ValueError(f'attack=backdoor_patch gives whole images another class, and the labels of dataset={found.name} '
+                     f'are {what}; attack=label_flip changes {what}.')
   if config.attack_target >= len(found.class_names):
     raise ValueError(f'attack_target={config.attack_target} is no class of dataset={found.name}, which has '
                      f'{len(found.class_names)}, numbered from 0.')

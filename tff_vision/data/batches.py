@@ -8,14 +8,36 @@ and gives the same results on the driver, eagerly, and inside a client's computa
 
 import collections
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from tff_vision.data import images, one_element, preprocess
+from tff_vision.data import images, one_element, preprocess, transforms
 
 Element = Mapping[str, tf.Tensor]
+# The draws of `preprocess` are for the purposes below.
+_MIXING = 30
+
+
+class MixedLabels(NamedTuple):
+  """The labels of a batch of mixed images.
+
+  Attributes:
+    first: Labels of the images that have the share `share`, [b, ...].
+    second: Labels of the images that have the other share.
+    share: float32 [].
+  """
+  first: tf.Tensor
+  second: tf.Tensor
+  share: tf.Tensor
+
+  def mean(self, of: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+    """Returns the mean of `of(first)` and `of(second)`, weighed by their shares."""
+    first, second = of(self.first), of(self.second)
+    share = tf.cast(self.share, first.dtype)
+    return share * first + (1 - share) * second
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,7 +92,7 @@ class Batches:
   def __init__(self, reader: BatchReader, element: Element):
     self._reader = reader
     self._x, self._y = (tf.ensure_shape(element[name], reader.element_spec[name].shape) for name in ('x', 'y'))
-    seed = element['seed']
+    self._seed = seed = element['seed']
     self.num_examples = tf.shape(self._y)[0]
     self._total = self.num_examples * reader.epochs
     self.num_batches = -(-self._total // reader.batch_size)
@@ -84,6 +106,15 @@ class Batches:
     first = index * self._reader.batch_size
     return self._examples(first, tf.minimum(first + self._reader.batch_size, self._total))
 
+  def mixed_batch(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | MixedLabels]:
+    """Returns the same batch, mixed with itself in another order if the augmentation asks for it."""
+    x, y = self.batch(index)
+    mixup = self._reader.preprocessing.augmentation.mixup
+    if not mixup:
+      return x, y
+    share = transforms.mixing_share(mixup, tf.stack([self._seed, _MIXING + tf.cast(index, tf.int64)]))
+    return share * x + (1 - share) * tf.roll(x, 1, 0), MixedLabels(y, tf.roll(y, 1, 0), share)
+
   def one_epoch(self) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns (model input, labels) of every example, in the order of the first epoch."""
     return self._examples(0, self.num_examples)
@@ -96,4 +127,5 @@ class Batches:
     rows = self._order[first:end]
     drawn = tf.nest.map_structure(lambda values: values[first:end], self._drawn)
     x = preprocess.training_fn(self._reader.preprocessing, tf.gather(self._x, rows), drawn)
-    return x, tf.gather(self._y, rows)
+    y = preprocess.training_labels(self._reader.preprocessing, self._reader.stored, tf.gather(self._y, rows), drawn)
+    return x, y

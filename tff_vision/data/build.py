@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 
 from tff_vision import configs, plugins, seeds
+from tff_vision import labels as labels_lib
+from tff_vision.data import augmentation as augmentation_lib
 from tff_vision.data import fingerprint, images, ownership, preprocess
 from tff_vision.data.partition import imaging_device
 from tff_vision.data.sources import pool as pool_lib
@@ -26,13 +28,14 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
   """
   pool = own(config) if plugins.is_own(config.dataset, registry.SOURCES) else registry.find(config.dataset).load(config)
   if isinstance(pool, images.FederatedImages):
-    return pool
+    return _augmented(pool, config)
   notes = list(pool.notes)
   if pool.labels_at_hand:
     notes += pool.check_labels(config.dataset)
   seed = seeds.derive(seed, 'data', 'partition')
   who = (ownership.natural if config.partition == 'natural' else ownership.partitioned)(pool, config, seed=seed)
   who = ownership.hold_out_examples(who, config.client_test_fraction, seed=seed)
+  who = ownership.keep_for_validation(who, config.client_validation_fraction, seed=seed)
   notes += who.notes
   trainers = _with_examples(_of_class(who.trainers, pool, config, notes), notes)
   preprocessing, preprocessing_notes = _preprocessing(pool, config)
@@ -43,6 +46,7 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
   notes += _nearly_black(pool, test.examples.x, notes)
   made = images.FederatedImages(
       name=config.dataset, spec=pool.spec, train=_clients(pool, trainers), test=test, unseen=unseen,
+      validation=_validation(pool, trainers),
       preprocessing=preprocessing, notes=(*notes, *preprocessing_notes),
       counted_classes=pool.counted_classes)
   return dataclasses.replace(made, fingerprint=fingerprint.of(made, pool.digest, [owner.train for owner in trainers]))
@@ -55,6 +59,35 @@ def _nearly_black(pool, x, notes):
     return []
   return [f'The test images hold values in 0..{x.max()}, which of 0..255 are nearly black: say pixel_range=0,{x.max()} '
           'if the largest is white.']
+
+
+def _augmented(found, config):
+  """Returns images that are given as an object, with the augmentation that the config asks for, if any."""
+  if not augmentation_lib.of(config).changes:
+    return found
+  preprocessing = dataclasses.replace(found.preprocessing, augmentation=_augmentation(
+      config, found.preprocessing, found.spec.stored_pixels, found.spec.dtype))
+  return dataclasses.replace(found, preprocessing=preprocessing)
+
+
+def _augmentation(config, preprocessing, stored, dtype):
+  """Returns the augmentation of a config, in the range of pixels before they are normalised.
+
+  Raises:
+    ValueError: It would have no effect, or the range is not known.
+  """
+  asked = augmentation_lib.of(config)
+  if not asked.shades:
+    return asked
+  name = 'augment_brightness' if asked.brightness else 'augment_contrast'
+  if preprocessing.pixels == 'per_image':
+    raise ValueError(f'{name}={getattr(config, name):g} has no effect with preprocess=per_image, which takes '
+                     'brightness and contrast out of every image.')
+  if stored.black is None:
+    raise ValueError(f'{name}={getattr(config, name):g} needs to know which stored values are black and white: say '
+                     'pixel_range=BLACK,WHITE.')
+  scale = preprocessing.scale if dtype == np.uint8 else 1.0
+  return dataclasses.replace(asked, black=stored.black * scale, white=stored.white * scale)
 
 
 def own(config: configs.DataConfig) -> images.FederatedImages | pool_lib.Pool:
@@ -77,7 +110,7 @@ def _of_class(trainers, pool, config, notes):
   """Leaves out training examples of classes other than normal_class."""
   if config.normal_class is None:
     return trainers
-  if config.normal_class not in pool.class_names or pool.train.y.ndim == 2:
+  if config.normal_class not in pool.class_names or pool.spec.labels is not labels_lib.Kind.CLASS:
     raise ValueError(f'normal_class={config.normal_class} is no class of dataset={config.dataset}; its classes are '
                      f'{", ".join(map(str, pool.class_names[:12]))}.')
   normal = pool.train.y == list(pool.class_names).index(config.normal_class)
@@ -99,8 +132,24 @@ def _with_examples(trainers, notes):
   return kept
 
 
+def _validation(pool, trainers):
+  """Returns the validation examples of the clients, which are read when they are used; None: there are none."""
+  names = [owner.name for owner in trainers]
+  parts = [images.ArrayClients(pool.train, [owner.kept_for_validation for owner in trainers], names)]
+  if pool.validation is not None:
+    parts.append(images.ArrayClients(pool.validation, [owner.validation for owner in trainers], names))
+  found = images.JoinedClients(parts=parts)
+  if not any(found.num_examples(client) for client in range(len(names))):
+    return None
+  return _on_devices(found, trainers)
+
+
 def _clients(pool, trainers):
   clients = images.ArrayClients(pool.train, [owner.train for owner in trainers], [owner.name for owner in trainers])
+  return _on_devices(clients, trainers)
+
+
+def _on_devices(clients, trainers):
   if all(owner.device is None for owner in trainers):
     return clients
   return imaging_device.DeviceClients(clients, [owner.device for owner in trainers])
@@ -121,13 +170,13 @@ def _held_out(pool, owners, common=()):
              for owner in owners]
   for owner, positions in zip(owners, clients, strict=True):
     if owner.device is not None:
-      examples.x[positions] = owner.device.apply(examples.take(positions), split='test').x
+      seen = owner.device.apply(examples.take(positions), split='test')
+      examples.x[positions], examples.y[positions] = seen.x, seen.y
   return images.HeldOut(examples=examples, clients=clients)
 
 
-def _refuse_other_range(pool, pixels, config):
+def _refuse_other_range(stored, pixels, config):
   """Refuses settings that take 0 as black and 1 or 255 as white, if the pixels have another black or white."""
-  stored = pool.stored
   if stored is None or (stored.black, stored.white) in ((0.0, 1.0), (0.0, 255.0)):
     return
   for name, value in (('preprocess', pixels), ('partition', config.partition)):
@@ -137,23 +186,42 @@ def _refuse_other_range(pool, pixels, config):
                        f'{found}: store its pixels as 0..1.')
 
 
-def _preprocessing(pool, config):
-  """Returns the source's own preprocessing, changed where the user chose something else, and notes.
+def chosen_preprocessing(own: images.Preprocessing, config: configs.DataConfig, *, shape: tuple[int, int, int],
+                         stored: images.StoredPixels | None) -> images.Preprocessing:
+  """Returns a source's own preprocessing, changed where the user chose something else.
+
+  Args:
+    own: The source's own.
+    shape: (height, width, channels) of its stored images.
+    stored: Their range of values; None: it is not known.
 
   Raises:
     ValueError: This preprocessing is not possible on the images.
   """
-  own = pool.preprocessing
   pixels = config.preprocess or own.pixels
-  _refuse_other_range(pool, pixels, config)
+  _refuse_other_range(stored, pixels, config)
   chosen = dataclasses.replace(
       own, pixels=pixels, channels=config.image_channels or own.channels, size=config.image_size or own.size,
       crop=(own.crop if config.crop is None else config.crop) or None,
       flip=own.flip if config.flip is None else config.flip,
       # Standardizing an image cancels any scale, but not the lower limit on its deviation, which is meant for 0..255.
       scale=1.0 if pixels in ('per_image', 'none') else own.scale)
-  *_, channels = preprocess.input_shape(chosen, pool.train.shape)
-  if pixels != 'standardize' or len(own.mean) == channels == pool.train.shape[-1]:
+  preprocess.input_shape(chosen, shape)  # Raises if there is no such shape.
+  return chosen
+
+
+def has_constants(chosen: images.Preprocessing, shape: tuple[int, int, int]) -> bool:
+  """Returns whether the mean and deviation are known that `chosen` needs for stored images of this shape."""
+  *_, channels = preprocess.input_shape(chosen, shape)
+  return chosen.pixels != 'standardize' or len(chosen.mean) == channels == shape[-1]
+
+
+def _preprocessing(pool, config):
+  """Returns the preprocessing of a pool, with mean and deviation of its images if it needs them, and notes."""
+  chosen = chosen_preprocessing(pool.preprocessing, config, shape=pool.train.shape, stored=pool.stored)
+  chosen = dataclasses.replace(chosen, augmentation=_augmentation(
+      config, chosen, pool.spec.stored_pixels, pool.spec.dtype))
+  if has_constants(chosen, pool.train.shape):
     return chosen, ()
   sample = pool.train.take(np.unique(np.linspace(0, len(pool.train) - 1, _MOMENTS_FROM).astype(np.int64)))
   raw = dataclasses.replace(chosen, pixels='raw', crop=None)

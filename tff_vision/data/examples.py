@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from tff_vision import labels as labels_lib
 from tff_vision import seeds
 
 
@@ -35,7 +36,8 @@ class Examples:
 
   Attributes:
     x: [n, height, width, channels]; uint8 in 0..255, or float32 (kept as it is, no rescaling).
-    y: [n] int32 class numbers, or [n, findings] float32 of 0 and 1 for multi-label data.
+    y: [n] int32 class numbers; [n, findings] float32 of 0 and 1; [n, height, width] uint8 masks, of class numbers
+      and `labels.IGNORED`; or [n, boxes, 5] float32, where rows of class -1 are no boxes.
   """
   x: np.ndarray
   y: np.ndarray
@@ -46,9 +48,11 @@ class Examples:
                        f'{list(self.x.shape)} of {self.x.dtype}.')
     if len(self.x) != len(self.y):
       raise ValueError(f'{len(self.x)} images have {len(self.y)} labels.')
-    if (self.y.dtype, self.y.ndim) not in ((np.int32, 1), (np.float32, 2)):
-      raise ValueError(f'labels must be [n] int32 or [n, findings] float32, found {list(self.y.shape)} of '
-                       f'{self.y.dtype}.')
+    if self.labels.is_spatial and self.y.shape[1:3] != self.x.shape[1:3]:
+      raise ValueError(f'masks are {list(self.y.shape[1:3])}, and their images {list(self.x.shape[1:3])}.')
+    if self.labels is labels_lib.Kind.BOXES and self.y.shape[2] != labels_lib.BOX_WIDTH:
+      raise ValueError(f'boxes have {self.y.shape[2]} numbers each, and need {labels_lib.BOX_WIDTH}: top, left, bottom '
+                       'and right as shares of height and width, and the class.')
 
   def __len__(self) -> int:
     return len(self.y)
@@ -65,6 +69,11 @@ class Examples:
   def dtype(self) -> np.dtype:
     """The type of pixels."""
     return self.x.dtype
+
+  @property
+  def labels(self) -> labels_lib.Kind:
+    """The kind of label that an image has."""
+    return labels_lib.kind_of(self.y)
 
   @property
   def label_shape(self) -> tuple[int, ...]:
@@ -107,14 +116,16 @@ class ImageSpec:
     shape: (height, width, channels) of an image.
     dtype: Type of its pixels, uint8 or float32.
     class_names: One name for each class number, or for each finding.
-    multi_label: Whether an image has findings, [findings] float32 of 0 and 1, rather than one class number, int32 [].
+    labels: The kind of label that an image has.
+    max_boxes: The number of rows of a label of boxes; 0 for other labels.
     stored: The stored values of the black and white of files; None: they follow from the type of pixels, and white is
       255 for uint8 and 1 for floats.
   """
   shape: tuple[int, int, int]
   dtype: np.dtype
   class_names: Sequence[str]
-  multi_label: bool = False
+  labels: labels_lib.Kind = labels_lib.Kind.CLASS
+  max_boxes: int = 0
   stored: StoredPixels | None = None
 
   def __post_init__(self):
@@ -132,17 +143,23 @@ class ImageSpec:
          ) -> 'ImageSpec':
     """Returns the specification of images like `examples`, which may be empty."""
     return cls(shape=examples.shape, dtype=examples.dtype, class_names=class_names,
-               multi_label=examples.y.ndim == 2, stored=stored)
+               labels=examples.labels, stored=stored,
+               max_boxes=examples.y.shape[1] if examples.labels is labels_lib.Kind.BOXES else 0)
 
   @property
   def label_shape(self) -> tuple[int, ...]:
-    """The shape of one label: () for a class number, (findings,) for findings."""
-    return (len(self.class_names),) if self.multi_label else ()
+    """The shape of one label: () for a class, (findings,), (height, width) for a mask, (boxes, 5) for boxes."""
+    return self.labels.shape(self.shape, len(self.class_names), self.max_boxes)
 
   @property
   def label_dtype(self) -> np.dtype:
-    """The type of labels: int32 for class numbers, float32 for findings."""
-    return np.dtype(np.float32 if self.multi_label else np.int32)
+    """The type of labels: int32 for class numbers, float32 for findings and boxes, uint8 for masks."""
+    return self.labels.dtype
+
+  @property
+  def multi_label(self) -> bool:
+    """Whether an image has findings rather than one class, a mask or boxes."""
+    return self.labels is labels_lib.Kind.FINDINGS
 
   @property
   def stored_pixels(self) -> StoredPixels:

@@ -11,12 +11,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tff_vision import configs
+from tff_vision import labels as labels_lib
+from tff_vision.data import augmentation as augmentation_lib
 from tff_vision.data import examples as examples_lib
 
 ExamplePool = examples_lib.ExamplePool
 Examples = examples_lib.Examples
 ImageSpec = examples_lib.ImageSpec
 StoredPixels = examples_lib.StoredPixels
+Augmentation = augmentation_lib.Augmentation
 
 
 class ClientImages(abc.ABC):
@@ -34,6 +37,16 @@ class ClientImages(abc.ABC):
   @abc.abstractmethod
   def examples(self, client: int) -> Examples:
     """Loads the examples of one client."""
+
+  @property
+  def here(self) -> bool:
+    """Whether this machine has the examples; otherwise `examples` and perhaps `num_examples` raise ValueError."""
+    return True
+
+  @property
+  def sharing_sites(self) -> Mapping[str, Sequence[int]]:
+    """The sites that share their own numbers: name -> its clients; empty where sums over all clients alone are told."""
+    return {}
 
   def __len__(self) -> int:
     return len(self.client_ids)
@@ -78,8 +91,33 @@ class CountedClients(ClientImages):
   def num_examples(self, client: int) -> int:
     return self.counts[client]
 
+  @property
+  def here(self) -> bool:
+    return self.copies.here
+
+  @property
+  def sharing_sites(self) -> Mapping[str, Sequence[int]]:
+    return self.copies.sharing_sites
+
   def examples(self, client: int) -> Examples:
     return self.copies.examples(client)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
+class JoinedClients(ClientImages):
+  """Clients each of which has the examples that it has in all parts; the parts have the same clients."""
+  parts: Sequence[ClientImages]
+
+  @property
+  def client_ids(self) -> Sequence[str]:
+    return self.parts[0].client_ids
+
+  def num_examples(self, client: int) -> int:
+    return sum(part.num_examples(client) for part in self.parts)
+
+  def examples(self, client: int) -> Examples:
+    found = [part.examples(client) for part in self.parts]
+    return Examples(np.concatenate([one.x for one in found]), np.concatenate([one.y for one in found]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -110,6 +148,7 @@ class Preprocessing:
     mean: One value for each channel, after `scale`. Used by `standardize` only.
     std: One value for each channel, after `scale`. Used by `standardize` only.
     measured: Whether mean and std were computed from the clients' own examples; the model then reveals them.
+    augmentation: How training images vary; applied before `crop`, and its changes of values before `pixels`.
   """
   scale: float = 1 / 255
   channels: int | None = None
@@ -120,6 +159,7 @@ class Preprocessing:
   mean: tuple[float, ...] = ()
   std: tuple[float, ...] = ()
   measured: bool = False
+  augmentation: augmentation_lib.Augmentation = augmentation_lib.Augmentation()
 
 
 class Counted(str):
@@ -150,6 +190,8 @@ class FederatedImages:
     test: The global test set; `test.clients[i]` are the positions that belong to training client i. None, or without
       examples, if this machine has no test examples.
     unseen: Test examples of clients that never train, or None.
+    validation: Examples of the clients of `train`, in the same order, by which a model is chosen; None: there are none
+      here.
     class_names: The class names of `spec`.
     preprocessing: How stored pixels become the model's input.
     fingerprint: Digests that distinguish this data from any other; the keys say what each digest is of.
@@ -163,6 +205,7 @@ class FederatedImages:
   spec: ImageSpec = None  # type: ignore[assignment]  # Set in `__post_init__`.
   test: HeldOut = None  # type: ignore[assignment]
   unseen: HeldOut | None = None
+  validation: ClientImages | None = None
   class_names: Sequence[str] = ()
   preprocessing: Preprocessing = Preprocessing()
   fingerprint: Mapping[str, str] = dataclasses.field(default_factory=dict)
@@ -192,6 +235,8 @@ class FederatedImages:
     if self.test is None:
       nobodys = np.zeros(0, np.int64)
       object.__setattr__(self, 'test', HeldOut(examples=self.spec.no_examples(), clients=[nobodys] * len(self.train)))
+    if self.validation is not None and list(self.validation.client_ids) != list(self.train.client_ids):
+      raise ValueError(f'dataset {self.name}: its validation examples are not of its clients.')
     for what, held_out in (('test', self.test), ('unseen', self.unseen)):
       if held_out is not None and (found := self.spec.difference(held_out.examples)):
         raise ValueError(f'dataset {self.name}: the {what} images have {found} as the spec of the data set says.')
@@ -208,9 +253,15 @@ class FederatedImages:
     """The classes or findings known only from the clients' labels, and revealed by the model's outputs."""
     if not self.counted_classes:
       return ()
-    y = self.test.examples.y
-    shown = np.bincount(y, minlength=len(self.class_names)) if y.ndim == 1 else y.sum(axis=0)
-    return [str(name) for name, number in zip(self.class_names, shown, strict=True) if not number]
+    y = labels_lib.tags(self.test.examples.y, len(self.class_names))
+    return [str(self.class_names[number])
+            for number in labels_lib.without_example(y, len(self.class_names), self.spec.labels)]
+
+  def training_labels(self) -> np.ndarray:
+    """Returns the labels of all training examples, [n, ...], client after client; images are not read if possible."""
+    if isinstance(self.train, ArrayClients):
+      return self.train.pool.y[np.concatenate([np.zeros(0, np.int64), *self.train.indices])]
+    return np.concatenate([self.train.examples(client).y for client in range(len(self.train))])
 
   @property
   def stored_pixels(self) -> StoredPixels:
@@ -219,11 +270,17 @@ class FederatedImages:
 
   @property
   def multi_label(self) -> bool:
-    """Whether an image has findings rather than one class."""
+    """Whether an image has findings rather than one class or a mask."""
     return self.spec.multi_label
 
   def describe(self) -> dict[str, object]:
     """Returns the entry of config.json for images given as an object; it contains nothing of any client's examples."""
     return {'name': self.name, 'clients': len(self.train), 'class_names': list(self.class_names),
-            'image_shape': list(self.spec.shape), 'preprocessing': dataclasses.asdict(self.preprocessing),
+            'image_shape': list(self.spec.shape), 'preprocessing': self._preprocessing(),
             **({} if self.origin is None else {'loaded_by': dataclasses.asdict(self.origin)})}
+
+  def _preprocessing(self):
+    found = dataclasses.asdict(self.preprocessing)
+    if not self.preprocessing.augmentation.changes:  # Folders of earlier versions say nothing of it.
+      del found['augmentation']
+    return found

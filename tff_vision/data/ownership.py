@@ -23,12 +23,16 @@ class Owner:
     train: Training examples that the client trains on.
     kept_back: Training examples that the client is tested on; all its training examples, if it never trains.
     test: Test examples.
+    validation: Examples of the source's validation set.
+    kept_for_validation: Training examples that the client keeps for validation.
     device: How the client's images differ from those in the pool.
   """
   name: str
   train: np.ndarray
   test: np.ndarray
   kept_back: np.ndarray = dataclasses.field(default_factory=lambda: _NOBODYS)
+  validation: np.ndarray = dataclasses.field(default_factory=lambda: _NOBODYS)
+  kept_for_validation: np.ndarray = dataclasses.field(default_factory=lambda: _NOBODYS)
   device: Device | None = None
 
 
@@ -62,6 +66,9 @@ def natural(source: pool.Pool, config: configs.DataConfig, *, seed: int) -> Owne
   common = np.arange(len(source.test)) if source.test_owners is None else _NOBODYS
   mine = {name: _NOBODYS if source.strangers else test.pop(name, _NOBODYS) for name in train}
   clients = [Owner(name=name, train=positions, test=mine[name]) for name, positions in train.items()]
+  if source.validation_owners is not None:
+    owned = natural_partition.by_owner(source.validation_owners)
+    clients = [dataclasses.replace(client, validation=owned.get(client.name, _NOBODYS)) for client in clients]
   strangers = [Owner(name=name, train=_NOBODYS, test=positions) for name, positions in test.items()]
   number = source.unseen_clients if config.held_out_clients is None else config.held_out_clients
   wanted = len(clients) - number if config.num_clients is None else config.num_clients
@@ -94,12 +101,14 @@ def partitioned(source: pool.Pool, config: configs.DataConfig, *, seed: int) -> 
     also = f' and held_out_clients={held_out}' if held_out else ''
     raise ValueError(f'num_clients={wanted}{also} is more than the {len(source.train)} training examples of '
                      f'dataset={config.dataset}.')
-  labels = partition.Labels(train=source.train.y, test=source.test.y, coarse=source.coarse_labels)
+  train, test = (pool.tagged(part, len(source.class_names)) for part in (source.train, source.test))
+  labels = partition.Labels(train=train, test=test, coarse=source.coarse_labels)
   split = partition.PARTITIONS[config.partition](labels, num_clients=number, config=config, seed=seed)
   width = len(str(number - 1))
   clients = [Owner(name=f'client_{client:0{width}d}', train=train, test=test,
                    device=None if split.devices is None else split.devices[client])
              for client, (train, test) in enumerate(zip(split.train, split.test, strict=True))]
+  clients = _with_validation(clients, source, labels, split, config, seed)
   trainers, unseen = _held_out_clients(clients, held_out, seed)
   common = np.setdiff1d(np.arange(len(source.test)), np.concatenate(split.test))
   notes = [images.Counted(f'{len(common)} test examples are of classes that no client trains on.')
@@ -109,17 +118,46 @@ def partitioned(source: pool.Pool, config: configs.DataConfig, *, seed: int) -> 
   return Ownership(trainers=trainers, unseen=unseen, common=common, notes=notes)
 
 
+def _with_validation(clients, source, labels, split, config, seed):
+  """Returns the clients with the source's validation examples, divided as test examples are."""
+  if source.validation is None:
+    return clients
+  again = partition.PARTITIONS[config.partition](dataclasses.replace(labels, test=source.validation.y),
+                                                 num_clients=len(clients), config=config, seed=seed)
+  same = all(map(np.array_equal, split.train, again.train))  # Not if only one of the two sets has a class.
+  owned = again.test if same else np.array_split(
+      np.random.default_rng(seeds.derive(seed, 'validation')).permutation(len(source.validation)), len(clients))
+  return [dataclasses.replace(client, validation=np.sort(own)) for client, own in zip(clients, owned, strict=True)]
+
+
+def keep_for_validation(ownership: Ownership, fraction: float, *, seed: int) -> Ownership:
+  """Returns `ownership` with `fraction` of each trainer's examples kept for validation; at least one stays."""
+  if not fraction:
+    return ownership
+  trainers = []
+  for owner in ownership.trainers:
+    kept, train = _apart(owner.train, fraction, seeds.derive(seed, 'validation examples', owner.name))
+    trainers.append(dataclasses.replace(owner, train=train, kept_for_validation=kept))
+  number = sum(len(owner.kept_for_validation) for owner in trainers)
+  note = images.Counted(f'{number} training examples were kept for validation (client_validation_fraction).')
+  return dataclasses.replace(ownership, trainers=trainers, notes=(*ownership.notes, note))
+
+
+def _apart(positions, fraction, seed):
+  """Returns a random `fraction` of the positions, sorted, at least one if there are two, and the others."""
+  number = min(max(1, round(fraction * len(positions))), max(0, len(positions) - 1))
+  chosen = np.random.default_rng(seed).permutation(len(positions))[:number]
+  return positions[np.sort(chosen)], np.delete(positions, chosen)
+
+
 def hold_out_examples(ownership: Ownership, fraction: float, *, seed: int) -> Ownership:
   """Returns `ownership` with `fraction` of each trainer's examples kept back for testing; at least one stays."""
   if not fraction:
     return ownership
   trainers = []
   for owner in ownership.trainers:
-    number = min(max(1, round(fraction * len(owner.train))), max(0, len(owner.train) - 1))
-    chosen = np.random.default_rng(seeds.derive(seed, 'held-out examples', owner.name)).permutation(
-        len(owner.train))[:number]
-    trainers.append(dataclasses.replace(owner, train=np.delete(owner.train, chosen),
-                                        kept_back=owner.train[np.sort(chosen)]))
+    kept, train = _apart(owner.train, fraction, seeds.derive(seed, 'held-out examples', owner.name))
+    trainers.append(dataclasses.replace(owner, train=train, kept_back=kept))
   kept_back = sum(len(owner.kept_back) for owner in trainers)
   note = images.Counted(
       f'{kept_back} training examples were held out as test examples of their clients (client_test_fraction).')

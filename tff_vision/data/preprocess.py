@@ -5,11 +5,16 @@ only built-in TensorFlow kernels, so they can also run inside a client's computa
 """
 
 import dataclasses
+import itertools
 from collections.abc import Mapping
 
 import tensorflow as tf
 
-from tff_vision.data import images
+from tff_vision import labels as labels_lib
+from tff_vision.data import boxes, images, transforms
+
+# Crops and mirrors are drawn for the purposes 1 to 3.
+_FIRST_AUGMENTATION = 11
 
 
 def input_shape(preprocessing: images.Preprocessing, stored_shape: tuple[int, int, int]) -> tuple[int, int, int]:
@@ -42,7 +47,8 @@ def evaluation_fn(preprocessing: images.Preprocessing, x: tf.Tensor) -> tf.Tenso
 
 def draw(preprocessing: images.Preprocessing, stored_shape: tuple[int, int, int], count: int | tf.Tensor,
          seed: tf.Tensor) -> Mapping[str, tf.Tensor]:
-  """Returns the random choices for `count` training images, one row each: where to crop, whether to mirror.
+  """Returns the random choices for `count` training images, one row each: where to crop, whether to mirror, and the
+  draws of the augmentation.
 
   Args:
     seed: Scalar int64; the draw is a function of it.
@@ -51,25 +57,69 @@ def draw(preprocessing: images.Preprocessing, stored_shape: tuple[int, int, int]
       [count, *shape], tf.stack([seed, purpose]), **kinds)
   drawn = {}
   if preprocessing.crop is not None:
-    uncropped = input_shape(dataclasses.replace(preprocessing, crop=None), stored_shape)
-    for purpose, (name, side) in enumerate(zip(('top', 'left'), uncropped[:2], strict=True), start=1):
+    uncropped = _uncropped(preprocessing, stored_shape)
+    for purpose, (name, side) in enumerate(zip(('top', 'left'), uncropped, strict=True), start=1):
       drawn[name] = uniform([1], purpose, dtype=tf.int32, maxval=side - preprocessing.crop + 1)
   if preprocessing.flip:
     drawn['mirrored'] = uniform([1, 1, 1], 3) < 0.5
+  if preprocessing.augmentation.changes:
+    purposes = itertools.count(_FIRST_AUGMENTATION)
+    before, after = _uncropped(preprocessing, stored_shape), input_shape(preprocessing, stored_shape)[:2]
+    drawn |= transforms.draw(
+        preprocessing.augmentation, before, after,
+        lambda shape, low, high: uniform(shape, next(purposes), minval=low, maxval=high))
   return drawn
 
 
 def training_fn(preprocessing: images.Preprocessing, x: tf.Tensor, drawn: Mapping[str, tf.Tensor]) -> tf.Tensor:
-  """Returns stored images [n, height, width, channels] as model input, float32, cropped and mirrored as drawn."""
+  """Returns stored images [n, height, width, channels] as model input, float32, varied as drawn."""
   if not drawn:
     return evaluation_fn(preprocessing, x)
-  x = _resized(preprocessing, _scaled(preprocessing, x))
+  x = moved(preprocessing, _resized(preprocessing, _scaled(preprocessing, x)), drawn)
+  return _normalized(preprocessing, transforms.shaded(preprocessing.augmentation, x, drawn))
+
+
+def evaluation_labels(preprocessing: images.Preprocessing, spec: images.ImageSpec, y: tf.Tensor) -> tf.Tensor:
+  """Returns the labels for `evaluation_fn` of stored images, [n, ...]; masks and boxes move with their images."""
+  if spec.labels is labels_lib.Kind.BOXES:
+    if preprocessing.crop is None:
+      return y
+    size = _uncropped(preprocessing, spec.shape)
+    top, left = ((side - preprocessing.crop) // 2 for side in size)
+    return boxes.cropped(y, top, left, preprocessing.crop, size)
+  if not spec.labels.is_spatial:
+    return y
+  y = _resized_mask(preprocessing, y)
+  if preprocessing.crop is not None:
+    top, left = ((side - preprocessing.crop) // 2 for side in y.shape[1:3])
+    y = y[:, top:top + preprocessing.crop, left:left + preprocessing.crop]
+  return y
+
+
+def training_labels(preprocessing: images.Preprocessing, spec: images.ImageSpec, y: tf.Tensor,
+                    drawn: Mapping[str, tf.Tensor]) -> tf.Tensor:
+  """Returns the labels for `training_fn` of stored images, [n, ...]; masks and boxes move with their images."""
+  if spec.labels is labels_lib.Kind.BOXES:
+    if 'move' in drawn:
+      y = boxes.moved(y, drawn['move'], _uncropped(preprocessing, spec.shape))
+    if 'top' in drawn:
+      y = boxes.cropped(y, drawn['top'], drawn['left'], preprocessing.crop, _uncropped(preprocessing, spec.shape))
+    return boxes.mirrored(y, tf.reshape(drawn['mirrored'], [-1, 1])) if 'mirrored' in drawn else y
+  if not spec.labels.is_spatial:
+    return y
+  return moved(preprocessing, _resized_mask(preprocessing, y)[..., tf.newaxis], drawn)[..., 0]
+
+
+def moved(preprocessing: images.Preprocessing, x: tf.Tensor, drawn: Mapping[str, tf.Tensor]) -> tf.Tensor:
+  """Returns images or masks, [n, height, width, channels], rotated, shifted, scaled, cropped and mirrored as drawn."""
+  if 'move' in drawn:
+    x = transforms.warped(x, drawn['move'])
   for axis, name in ((1, 'top'), (2, 'left')):
     if name in drawn:
       x = tf.gather(x, drawn[name] + tf.range(preprocessing.crop)[tf.newaxis], axis=axis, batch_dims=1)
   if 'mirrored' in drawn:
     x = tf.where(drawn['mirrored'], tf.reverse(x, [2]), x)
-  return _normalized(preprocessing, x)
+  return x
 
 
 def with_preprocessing(model: tf.keras.Model, preprocessing: images.Preprocessing, spec: images.ImageSpec
@@ -90,6 +140,11 @@ def _scaled(preprocessing, x):
   return tf.cast(x, tf.float32) * preprocessing.scale if x.dtype == tf.uint8 else x
 
 
+def _uncropped(preprocessing, stored_shape):
+  """Returns (height, width) of images before they are cropped."""
+  return input_shape(dataclasses.replace(preprocessing, crop=None), stored_shape)[:2]
+
+
 def _resized(preprocessing, x):
   if preprocessing.channels not in (None, x.shape[-1]):
     to = tf.image.rgb_to_grayscale if preprocessing.channels == 1 else tf.image.grayscale_to_rgb
@@ -97,6 +152,13 @@ def _resized(preprocessing, x):
   if preprocessing.size not in (None, x.shape[1]) or preprocessing.size not in (None, x.shape[2]):
     x = tf.image.resize(x, [preprocessing.size, preprocessing.size], antialias=True)
   return x
+
+
+def _resized_mask(preprocessing, y):
+  """Masks take the value of the nearest pixel, because class numbers have no mean."""
+  if preprocessing.size in (None, y.shape[1]) and preprocessing.size in (None, y.shape[2]):
+    return y
+  return tf.image.resize(y[..., tf.newaxis], [preprocessing.size, preprocessing.size], method='nearest')[..., 0]
 
 
 def _normalized(preprocessing, x):

@@ -42,6 +42,9 @@ class Experiment(definition.Definition):
     rounds: The number of training rounds.
     rounds_per_evaluation: The model is evaluated on the test set every `rounds_per_evaluation` rounds.
     seed: Determines the cohorts, the initial weights and the order of the examples.
+    select_best: The metric by which the best model on the clients' validation examples is kept: `accuracy`, `auc` or
+      `loss`; None: the model of the last round.
+    patience: The run ends after so many evaluations without a better model; None: after all rounds.
     schedule: The schedule of the learning rates.
     attack: The simulated attackers.
     runtime: Where the clients' work is executed; the results do not depend on it.

@@ -8,12 +8,13 @@ from tff_vision import assembly, configs, tasks
 from tff_vision.aggregation import secured
 from tff_vision.audit import run_audit
 from tff_vision.experiment import definition
+from tff_vision.experiment import evaluations as evaluations_lib
 from tff_vision.export import keras_export, model_card
 from tff_vision.learning import evaluation
 from tff_vision.objectives import anomaly
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import health, json_file, loop, released, round_record, run_directory
-from tff_vision.report import anomalies, attack_report, origin, page
+from tff_vision.report import anomalies, attack_report, detections, mask_figures, origin, page
 from tff_vision.report import content as content_lib
 
 
@@ -21,7 +22,8 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
              outcome: loop.Outcome, *, clock: content_lib.Clock, place: Any, task: tasks.Task,
              plan: plan_lib.PrivacyPlan, evaluator: evaluation.Evaluator, secure_sum: Mapping[str, Any],
              client_traffic: round_record.Traffic, audit: run_audit.RunAudit | None, program: configs.ProgramConfig,
-             budget: Mapping[str, Any] | None) -> Mapping[str, Any]:
+             evaluations: evaluations_lib.Evaluations, past: plan_lib.Past, budget: Mapping[str, Any] | None
+             ) -> Mapping[str, Any]:
   """Exports the model, writes the report, and wipes what the privacy guarantee requires to be wiped.
 
   Returns the content of report.json.
@@ -31,6 +33,8 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
     plan: The privacy plan, charged with the whole run.
     audit: The audit of the run by its canaries; None: there are no canaries.
     program: The program, with the number of rounds that the budget allows.
+    evaluations: Those on examples that the clients have.
+    past: The history of the run, in which a round may have been evaluated more than once.
     budget: The totals of the budget over several runs; None: there is no such budget.
   """
   config = made.config
@@ -42,7 +46,18 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
   content |= {'origin': origin.describe(launch.run_dir or directory.path, clock.date),
               'personal': personal, 'secure_sum': secure_sum,
               'warnings': health.warnings(outcome.history, content['evaluation'], task.images.test.examples, config),
-              'traffic': content_lib.traffic(outcome.history, client_traffic)}
+              'traffic': content_lib.traffic(outcome.history, client_traffic), **detections.sections(task, evaluator)}
+  if outcome.best_round is not None:
+    content['selection'] = {'metric': config.program.select_best, 'round': outcome.best_round,
+                            'stopped_early': len(outcome.history) < program.rounds}
+  if evaluations.test is not None:
+    found = evaluations.test(outcome.weights, program.rounds + 1)
+    content |= {'evaluation': found['evaluation'], 'federated': found}
+    content['dataset'] |= {'num_test_examples': found['examples']}
+  times = sum('validation' in record for record in outcome.history) + len(past.replayed) + len(past.repeated)
+  if evaluations.noise_multiplier is not None:
+    delta = getattr(plan, 'delta', 0.0)
+    content['evaluation_privacy'] = evaluations.ledger(max(times, 1), delta).to_json(curve=False)
   if audit is not None:
     audit.report_into(content, plan, functools.partial(
         secured.check_run, config.secure, rounds=program.rounds, run_dir=directory.path))
@@ -53,7 +68,8 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
   content = released.report(content, config, plan, show_training_data=launch.show_training_data)
   shown = anomalies.worst(task, evaluator) if isinstance(task.objective, anomaly.Anomaly) else ()
   model_card.write(directory.path, model_card.describe(content, task, evaluator, {}))
-  page.write_html(directory.report_html, content, task.images, anomalies=shown)
+  page.write_html(directory.report_html, content, task.images, anomalies=shown, pictures={
+      **mask_figures.pictures(task, evaluator), **detections.of_page(content, task, evaluator)})
   json_file.write(directory.report_json, content)
   if launch.json is not None:
     json_file.write(launch.json, content)

@@ -40,6 +40,8 @@ class Definition:
   rounds: int = 80
   rounds_per_evaluation: int = 10
   seed: int = 0
+  select_best: str | None = None
+  patience: int | None = None
   schedule: configs.ScheduleConfig = configs.ScheduleConfig()
   attack: configs.AttackConfig = configs.AttackConfig()
   runtime: runtime_config.RuntimeConfig = runtime_config.RuntimeConfig()
@@ -69,8 +71,9 @@ class Definition:
         aggregation=(aggregator if isinstance(aggregator, configs.AggregationConfig)
                      else configs.AggregationConfig(aggregator=aggregator)),
         privacy=self.privacy, secure=self.secure_sum, schedule=self.schedule, attack=self.attack,
-        program=configs.ProgramConfig(rounds=self.rounds, rounds_per_evaluation=self.rounds_per_evaluation,
-                                      seed=self.seed))
+        program=configs.ProgramConfig(
+            rounds=self.rounds, rounds_per_evaluation=self.rounds_per_evaluation, seed=self.seed,
+            select_best=self.select_best, patience=self.patience))
 
   def describe(self) -> Mapping[str, Any]:
     """Returns the content of config.json. A resumed run compares it to check that the experiment is the same."""
@@ -137,4 +140,5 @@ def parts_of(config: configs.ExperimentConfig) -> dict[str, Any]:
       'participation': config.cohort, 'privacy': config.privacy, 'secure_sum': config.secure,
       'aggregator': config.aggregation, 'rounds': config.program.rounds,
       'rounds_per_evaluation': config.program.rounds_per_evaluation, 'seed': config.program.seed,
+      'select_best': config.program.select_best, 'patience': config.program.patience,
       'schedule': config.schedule, 'attack': config.attack}

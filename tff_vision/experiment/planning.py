@@ -75,15 +75,8 @@ def build_plan(config: configs.ExperimentConfig, problem: tasks.Problem, *, secr
   Raises:
     ValueError: The settings would make the stated epsilon false, or cannot be met.
   """
-  images, privacy = problem.images, config.privacy.privacy
-  if privacy != 'none' and images.preprocessing.measured:
-    raise ValueError(f'preprocess=standardize does not go with privacy={privacy} and dataset='
-                     f'{images.name}: mean and deviation would be computed from the clients\' own images and '
-                     'told with the model, and no noise covers them; choose per_image, raw or invert.')
-  if privacy != 'none' and (told := images.told_by_clients):
-    raise ValueError(f'dataset={images.name} has classes that no test image shows ({", ".join(told[:12])}), so '
-                     f'the model would tell that some client has them, which privacy={privacy} does not '
-                     'cover: give each a test image, name all (class_names, where it is read), or leave these out.')
+  images = problem.images
+  check_told(config, images)
   clients = canary_data.with_canaries(config.privacy, images.train)
   found = plan_lib.build_plan(
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
@@ -95,6 +88,26 @@ def build_plan(config: configs.ExperimentConfig, problem: tasks.Problem, *, secr
   found = found.for_secure_sum(config.secure).for_model(model, problem.batch_spec[0])
   return found.for_loss(problem.loss_fn, problem.batch_spec[1],
                         tf.TensorSpec(model.output_shape, model.outputs[0].dtype), separable=problem.loss_is_separable)
+
+
+def check_told(config: configs.ExperimentConfig, images: images_lib.FederatedImages) -> None:
+  """Refuses images of which more is told than the privacy of a config covers.
+
+  Raises:
+    ValueError: With the reason.
+  """
+  privacy = config.privacy.privacy
+  if privacy != 'none' and images.preprocessing.measured:
+    raise ValueError(f'preprocess=standardize does not go with privacy={privacy} and dataset='
+                     f'{images.name}: mean and deviation would be computed from the clients\' own images and '
+                     'told with the model, and no noise covers them; choose per_image, raw or invert.')
+  if privacy in ('example_dp_sgd', 'example_distributed') and images.preprocessing.augmentation.mixup:
+    raise ValueError(f'dataset={images.name} mixes examples with each other (Augmentation.mixup), which does not go '
+                     f'with privacy={privacy}: the promise is to every example by itself.')
+  if privacy != 'none' and (told := images.told_by_clients):
+    raise ValueError(f'dataset={images.name} has classes that no test image shows ({", ".join(told[:12])}), so '
+                     f'the model would tell that some client has them, which privacy={privacy} does not '
+                     'cover: give each a test image, name all (class_names, where it is read), or leave these out.')
 
 
 def fingerprint(images: images_lib.FederatedImages) -> budget_file.Data:

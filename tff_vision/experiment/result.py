@@ -65,7 +65,8 @@ class RunResult:
     self._finished()
     self.directory.check_data(self.experiment.fingerprint)
     images = self.experiment.images
-    evaluator = exported.ExportedModel(self.directory).evaluator(self.experiment.objective)
+    evaluator = exported.ExportedModel(self.directory).evaluator(
+        self.experiment.objective, moves=images.preprocessing)
     return {**evaluator.evaluate(images.test),
             'unseen': None if images.unseen is None else evaluator.evaluate(images.unseen)}
 

@@ -13,9 +13,10 @@ from tff_vision.accounting import budget_charge
 from tff_vision.audit import run_audit
 from tff_vision.configs import budget_file_config
 from tff_vision.experiment import concluding, definition, following, planning, result, training
+from tff_vision.experiment import evaluations as evaluations_lib
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import journal as journal_lib
-from tff_vision.program import json_file, loop, managers, run_directory
+from tff_vision.program import json_file, loop, managers, run_directory, selection
 from tff_vision.report import content as content_lib
 from tff_vision.runtime.driver import runtimes
 
@@ -71,10 +72,17 @@ def _run(made, launch, watcher):
   # If the workers hold the data, only they know the numbers of examples that the plan needs.
   ready = plan(problem) if made.runtime.data_placement == 'driver' else None
   budget = _same_budget(made.budget, journal)
+  if budget.budget_file is not None and made.config.privacy.evaluation_noise_multiplier is not None:
+    raise ValueError('evaluation_noise_multiplier does not go with budget_file, which is charged for training '
+                     'examples: in another run the held-out ones may be among those.')
   with directory.opened(made.config, secret, made.fingerprint), runtimes.open_runtime(made.runtime) as place:
     planned = ready or plan(assembly.counted(problem, made.runtime, place, journal.example_counts))
     audit = run_audit.begin(made.config, planned.task, planned.plan, secret, directory.canaries, place)
     prepared = training.Training.prepare(made, planned, place, directory.client_states, audit=audit)
+    if made.config.program.select_best is not None and prepared.parts.own_models is not None:
+      raise ValueError(f'select_best={made.config.program.select_best} does not go with models of the clients\' own: '
+                       'what clients keep is of the last round, and not of the best.')
+    evaluations = evaluations_lib.of(made.config, planned.task, planned.plan, made.runtime, place, secret)
     charged = budget_charge.Charge(budget, run=secret, data=planning.fingerprint(planned.task.images),
                                    delta=getattr(planned.plan, 'delta', None), label=f'run_dir={launch.run_dir}')
     charged.reserve(planned.plan.spent(planned.program.rounds))
@@ -85,7 +93,8 @@ def _run(made, launch, watcher):
     journal.note_counts(planned.plan.example_counts)
     try:
       followed = following.Following(launch, directory, made, prepared)
-      outcome = asyncio.run(_rounds(prepared, directory, journal, charged, watcher, followed, launch.stop_after))
+      outcome = asyncio.run(_rounds(prepared, evaluations, directory, journal, charged, watcher, followed,
+                                    launch.stop_after))
     except BaseException:
       if journal.past() == plan_lib.Past():
         charged.release()
@@ -98,19 +107,21 @@ def _run(made, launch, watcher):
     content = concluding.conclude(
         made, launch, directory, outcome, clock=clock, place=place, task=planned.task,
         plan=planned.plan.charged(past), evaluator=prepared.evaluator, secure_sum=prepared.secure_sum,
-        client_traffic=prepared.traffic, audit=audit, program=planned.program,
+        client_traffic=prepared.traffic, audit=audit, program=planned.program, evaluations=evaluations, past=past,
         budget=None if totals is None else {**totals.to_dict(), 'file': budget.budget_file})
     followed.finished(content)
   return result.RunResult(directory=directory, report=content, rounds=len(outcome.history), experiment=made)
 
 
-async def _rounds(prepared, directory, journal, charged, watcher, followed, stop_after):
+async def _rounds(prepared, evaluations, directory, journal, charged, watcher, followed, stop_after):
   """Trains from the latest checkpoint in an open run folder to the end."""
   planned, config = prepared.planned, prepared.made.config
   rounds = loop.Training(
       process=prepared.parts.process, client_data=prepared.parts.data, place=prepared.place, task=prepared.joined,
       plan=planned.plan, program=planned.program, traffic=prepared.traffic, evaluator=prepared.evaluator,
-      own_models=prepared.parts.own_models, observer=prepared.audit)
+      own_models=prepared.parts.own_models, observer=prepared.audit, validate=evaluations.validation,
+      selection=selection.of(config.program.select_best, config.program.patience, planned.task.objective,
+                             evaluations.measures))
   books = loop.Books(
       journal=journal, managers=managers.Managers.in_directory(
           directory, wiped=config.promises, timeless=not planned.plan.releases_exact_metrics,

@@ -7,7 +7,8 @@ from tff_vision.experiment import definition, planning
 from tff_vision.learning import attacked_work
 
 # Section of a config -> the fields that the process does not depend on; None: it depends on no field of the section.
-_DATA_ONLY = {'data': None, 'cohort': None, 'program': ('seed', 'rounds_per_evaluation'), 'attack': None}
+_DATA_ONLY = {'data': None, 'cohort': None, 'attack': None,
+              'program': ('seed', 'rounds_per_evaluation', 'select_best', 'patience')}
 _ANEW = 'build one for this experiment'
 
 

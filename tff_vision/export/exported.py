@@ -13,6 +13,7 @@ from tff_vision.data import images
 from tff_vision.data.sources import decode
 from tff_vision.learning import evaluation
 from tff_vision.models import custom
+from tff_vision.objectives import detection, ordinal
 from tff_vision.program import json_file, run_directory
 
 
@@ -22,7 +23,7 @@ class ExportedModel:
   Attributes:
     class_names: One name for each output.
     multi_label: Whether outputs are independent findings.
-    task: The meaning of the outputs: `classification`, `anomaly` or `embedding`.
+    task: The meaning of the outputs, such as `classification`.
     facts: The content of model.json.
   """
 
@@ -52,9 +53,11 @@ class ExportedModel:
     except (OSError, ValueError) as error:
       raise ValueError(f'{path} cannot be loaded as a Keras model: {str(error).splitlines()[0]}') from None
 
-  def evaluator(self, objective: objectives.Objective | None = None) -> evaluation.Evaluator:
-    """Returns an evaluator for stored images; the model includes its preprocessing."""
-    return evaluation.Evaluator(self._model, preprocessing=images.Preprocessing(scale=1.0), objective=objective)
+  def evaluator(self, objective: objectives.Objective | None = None, *, moves: images.Preprocessing | None = None
+                ) -> evaluation.Evaluator:
+    """Returns an evaluator for stored images; the model includes its preprocessing, whose crop and size are `moves`."""
+    return evaluation.Evaluator(self._model, preprocessing=images.Preprocessing(scale=1.0), objective=objective,
+                                moves=moves)
 
   def outputs(self, path: pathlib.Path | str) -> np.ndarray:
     """Returns the model's outputs, [outputs] float32, for an image of any size, grey or colour.
@@ -65,6 +68,14 @@ class ExportedModel:
     pixels = decode.as_stored(path, self._shape, self._stored)
     return self._model(pixels[np.newaxis], training=False).numpy()[0]
 
+  def boxes(self, path: pathlib.Path | str) -> dict[str, np.ndarray]:
+    """Returns the boxes that a detector finds in one image, in the form of `objectives.detection.decoded`.
+
+    Raises:
+      ValueError: The file is missing, is not an image, or is corrupt.
+    """
+    return detection.decoded(self.outputs(path)[np.newaxis])
+
   def predict_file(self, path: pathlib.Path | str) -> np.ndarray:
     """Returns the probability of each class, or of each finding, for an image of any size, grey or colour.
 
@@ -72,4 +83,8 @@ class ExportedModel:
       ValueError: The file is missing, is not an image, or is corrupt.
     """
     logits = self.outputs(path)[np.newaxis]
+    if self.task == 'ordinal':
+      shares = np.zeros(len(self.class_names))
+      shares[self.facts['order']] = ordinal.probabilities(logits)[0]
+      return shares
     return (tf.sigmoid(logits) if self.multi_label else tf.nn.softmax(logits)).numpy()[0]

@@ -127,8 +127,14 @@ def _decision(facts):
   """Returns the function from outputs to decisions, which formats should agree on; None if there is no threshold."""
   if facts['multi_label']:
     return lambda logits: logits > 0
+  if facts['task'] == 'segmentation':
+    return lambda logits: logits.argmax(axis=-1)
   if facts['task'] == 'classification':
     return lambda logits: logits.argmax(axis=1)
+  if facts['task'] == 'ordinal':
+    return lambda logits: (logits > 0).sum(axis=1)
+  if facts['task'] == 'detection':  # Whether a cell holds the centre of an object.
+    return lambda maps: maps[..., :len(facts['class_names'])] > 0
   if 'good_scores' in facts:  # For task=anomaly: an alarm, with 5 % false alarms.
     return lambda errors: errors[:, 1] > facts['good_scores'][95]
   if 'threshold' in facts:  # For task=embedding: whether two images match.

@@ -57,11 +57,15 @@ def export(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folde
 
 
 def facts(task: tasks.Problem) -> dict[str, Any]:
-  """Returns what a user of the model must know about its images and outputs: the content of model.json."""
+  """Returns what a user of the model must know about its images and outputs: the content of model.json.
+
+  `frame` is the size of a whole image in pixels of the output, which is its centre if there is a crop.
+  """
   spec = task.images.spec
-  return {'task': task.objective.task, 'class_names': list(spec.class_names),
-          'multi_label': spec.multi_label, 'image_shape': list(spec.shape),
-          **dataclasses.asdict(task.images.stored_pixels)}
+  frame = preprocess.input_shape(dataclasses.replace(task.images.preprocessing, crop=None), spec.shape)[:2]
+  return {**({'frame': list(frame)} if spec.labels.is_spatial else {}), 'task': task.objective.task,
+          'class_names': list(spec.class_names), 'multi_label': spec.multi_label, 'image_shape': list(spec.shape),
+          **getattr(task.objective, 'facts', {}), **dataclasses.asdict(task.images.stored_pixels)}
 
 
 def yardstick(task: tasks.Task, evaluator: evaluation.Evaluator) -> dict[str, Any]:

@@ -32,6 +32,10 @@ _OWN_HEADS = ('Each client kept a head of its own; the head in these files is as
 _OWN_MODELS = 'Each client kept a model of its own; these files hold the one that all share.'
 _ANSWERS = {'classification': 'Its probabilities are uncalibrated',
             'anomaly': 'Its scores are no probabilities of a defect',
+            'ordinal': 'Its probabilities are uncalibrated',
+            'regression': 'Its numbers are estimates and come with no error bar',
+            'detection': 'The scores of its boxes are no probabilities',
+            'segmentation': 'Its probabilities are uncalibrated, and outlines are as coarse as its pixels',
             'embedding': 'That two images are alike to it is no proof that they show the same'}
 _PERSONAL = {'fedper': _OWN_HEADS, 'fedrep': _OWN_HEADS, 'ditto': _OWN_MODELS, 'apfl': _OWN_MODELS,
              'ifca': 'Clients chose between several models; these files hold the first of them.'}
@@ -130,7 +134,8 @@ def clients(report: Mapping[str, Any], images: images_lib.FederatedImages, evalu
       zip(images.train.client_ids, images.test.clients, costs, strict=True)):
     own = images_lib.HeldOut(examples=images.test.examples.take(positions), clients=())
     measured = evaluator.evaluate(own)['evaluation'] if len(positions) else {}
-    size = {'training_images': images.train.num_examples(client)} if released.client_sizes_are_public(report) else {}
+    is_told = images.train.here and released.client_sizes_are_public(report)
+    size = {'training_images': images.train.num_examples(client)} if is_told else {}
     found.append({'client': str(name), **size, 'test_images': len(positions),
                   **{metric: measured.get(metric) for metric in client_metrics(report)},
                   **_by_finding(report, measured)}

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tff_vision.data import images
 from tff_vision.data.sources import decode_graph
+from tff_vision.objectives import centre_points
 
 TENSORS = 'serving_default'
 FILES = 'serving_bytes'
@@ -27,12 +28,22 @@ class Answers:
   named: Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
+def _steps(above):
+  """Returns the probability of each class in the order of the scale, from those that it is above each step."""
+  return tf.pad(above, [[0, 0], [1, 0]], constant_values=1.0) - tf.pad(above, [[0, 0], [0, 1]])
+
+
 # By task; for classification, 'findings' if an image has several.
 ANSWERS: Mapping[str, Answers] = {
     'classification': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.nn.softmax(logits)}),
     'findings': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.sigmoid(logits)}),
     'anomaly': Answers('errors', lambda errors: {'errors': errors, 'score': errors[:, 1]}),
+    'detection': Answers('maps', lambda maps: {'maps': maps, **centre_points.decode(maps)}),
+    'segmentation': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.nn.softmax(logits),
+                                                      'classes': tf.argmax(logits, -1, tf.int32)}),
     'embedding': Answers('embedding', lambda vectors: {'embedding': vectors}),
+    'regression': Answers('number', lambda numbers: {'number': numbers}),
+    'ordinal': Answers('logits', lambda logits: {'logits': logits, 'probabilities': _steps(tf.sigmoid(logits))}),
 }
 
 

@@ -11,6 +11,7 @@ import tensorflow as tf
 from tff_vision import objectives
 from tff_vision.data import images, preprocess
 from tff_vision.objectives import classification
+from tff_vision.objectives import metric as metric_lib
 
 _BATCH = 100
 
@@ -23,10 +24,18 @@ class Evaluator:
   """
 
   def __init__(self, model: tf.keras.Model, *, preprocessing: images.Preprocessing,
-               objective: objectives.Objective | None = None):
-    """If no objective is given, the objective is classification with the kind of labels that the data have."""
+               objective: objectives.Objective | None = None, moves: images.Preprocessing | None = None):
+    """Prepares an evaluation.
+
+    Args:
+      model: The model.
+      preprocessing: Turns stored images into its input.
+      objective: None: classification with the kind of labels that the data have.
+      moves: The preprocessing whose crop and size masks follow; None: `preprocessing`. A model that contains its
+        preprocessing needs it.
+    """
     self.model = model
-    self._objective = objective
+    self._objective, self._moves = objective, moves or preprocessing
     self._forward = tf.function(lambda x: model(preprocess.evaluation_fn(preprocessing, x), training=False))
 
   def logits(self, x: np.ndarray) -> np.ndarray:
@@ -40,6 +49,19 @@ class Evaluator:
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
       return np.concatenate(list(pool.map(batch, range(0, max(1, len(x)), _BATCH))))
 
+  def labels(self, examples: images.Examples) -> np.ndarray:
+    """Returns the labels of stored images for the model's outputs: masks and boxes follow crop and size."""
+    return np.asarray(preprocess.evaluation_labels(self._moves, examples, examples.y))
+
+  def counted(self, examples: images.Examples) -> np.ndarray:
+    """Returns what the objective counts in the outputs of each image, [n, k]; a few images' outputs are held at a time.
+
+    The objective must have the method `counted`.
+    """
+    parts = (examples.take(np.arange(first, min(first + _BATCH, len(examples))))
+             for first in range(0, len(examples), _BATCH))
+    return np.concatenate([self._objective.counted(self.logits(part.x), self.labels(part)) for part in parts])
+
   def evaluate(self, held_out: images.HeldOut) -> dict[str, Any]:
     """Returns {'evaluation': metrics of all examples, 'per_client': the spread of the objective's metric over clients}.
 
@@ -49,10 +71,18 @@ class Evaluator:
     if not len(y):
       metric = {} if self._objective is None else {'metric': self._objective.metric}
       return {'evaluation': {}, 'per_client': {**metric, **summary([None] * len(held_out.clients))}}
-    outputs = self.logits(held_out.examples.x)
+    counts = hasattr(self._objective, 'counted')
+    outputs = self.counted(held_out.examples) if counts else self.logits(held_out.examples.x)
     objective = self._objective or classification.Classification(num_outputs=outputs.shape[1], multi_label=y.ndim == 2)
+    y = self.labels(held_out.examples)
     values = objective.client_values(outputs, y, held_out.clients)
-    return {**objective.measure(outputs, y), 'per_client': {'metric': objective.metric, **summary(values)}}
+    spread = summary(values, higher_is_better=metric_lib.is_better_higher(objective))
+    return {**objective.measure(outputs, y), 'per_client': {'metric': objective.metric, **spread}}
+
+  @property
+  def higher_is_better(self) -> bool:
+    """Whether a higher number of a client is the better one."""
+    return self._objective is None or metric_lib.is_better_higher(self._objective)
 
   def mistakes(self, held_out: images.HeldOut) -> Mapping[str, Any] | None:
     """Returns where the model is wrong on these examples, as data; None if the objective or the examples tell nothing.
@@ -75,8 +105,12 @@ def per_client(correct: np.ndarray, clients: Sequence[np.ndarray]) -> dict[str, 
   return summary([float(correct[positions].mean()) if len(positions) else None for positions in clients])
 
 
-def summary(values: Sequence[float | None]) -> dict[str, Any]:
+def summary(values: Sequence[float | None], *, higher_is_better: bool = True) -> dict[str, Any]:
   """Summarises one number per client; clients without a number are counted and not estimated.
+
+  Args:
+    values: One number for each client, or None.
+    higher_is_better: If not, the worst client has the largest number, and `percentile_10` is counted from there.
 
   Returns:
     mean, percentile_10, worst, count, without_examples and `accuracies`, which holds the values of any metric.
@@ -85,5 +119,5 @@ def summary(values: Sequence[float | None]) -> dict[str, Any]:
   counts = {'count': len(known), 'without_examples': len(values) - len(known), 'accuracies': list(values)}
   if not known:
     return counts
-  return {'mean': float(np.mean(known)), 'percentile_10': float(np.percentile(known, 10)),
-          'worst': min(known), **counts}
+  return {'mean': float(np.mean(known)), 'percentile_10': float(np.percentile(known, 10 if higher_is_better else 90)),
+          'worst': min(known) if higher_is_better else max(known), **counts}

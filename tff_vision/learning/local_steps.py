@@ -14,11 +14,13 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import tasks, told
+from tff_vision.data import batches
 from tff_vision.learning import optimizers
 from tff_vision.models import added_losses
 
 # (carried, model input, labels, weights) -> carried; called before a step, with the weights at the start of the step.
-Beside = Callable[[Any, tf.Tensor, tf.Tensor, Sequence[tf.Variable]], Any]
+# With mixup, labels are `batches.MixedLabels`, which `gradient_at` takes.
+Beside = Callable[[Any, tf.Tensor, tf.Tensor | batches.MixedLabels, Sequence[tf.Variable]], Any]
 # (model, model input, labels, outputs) -> the batch's loss, [], which replaces the task's loss; the model's own
 # regularisation losses are added to it. The outputs are those of the model in training mode.
 BatchLoss = Callable[[tf.keras.Model, tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]
@@ -98,7 +100,7 @@ def descend(task: tasks.Task, optimizer: tff.learning.optimizers.Optimizer,
     state = optimizers.initial_state(optimizer, trainable)
     sums = tf.zeros([2], tf.float64)
     for index in tf.range(client.num_batches):
-      x, y = client.batch(index)
+      x, y = client.mixed_batch(index)
       gradients, measured = _gradients(task, model, trainable, x, y, loss)
       if beside is not None:
         carried = beside(carried, x, y, trainable)
@@ -212,15 +214,20 @@ def _gradients(task, model, trainable, x, y, loss_of=None):
   """Returns the gradient of the mean loss over a batch, and (sum of losses, number of correct predictions)."""
   with tf.GradientTape() as tape:
     loss, logits = _loss(task, model, x, y, training=True, loss_of=loss_of)
-  count = tf.cast(tf.shape(y)[0], tf.float64)
-  return tape.gradient(loss, trainable), tf.stack([tf.cast(loss, tf.float64) * count, task.objective.right(logits, y)])
+  count = tf.cast(tf.shape(x)[0], tf.float64)
+  right = _over_labels(y, lambda own: task.objective.right(logits, own))
+  return tape.gradient(loss, trainable), tf.stack([tf.cast(loss, tf.float64) * count, right])
 
 
 def _loss(task, model, x, y, *, training, loss_of=None):
   """Returns the mean loss of a batch, including the losses that the model's layers add, and the outputs."""
   logits, added = added_losses.call(model, x, training=training)
-  loss = task.loss_fn(y, logits) if loss_of is None else loss_of(model, x, y, logits)
+  loss = _over_labels(y, lambda own: task.loss_fn(own, logits) if loss_of is None else loss_of(model, x, own, logits))
   return tf.add_n([loss, *added, *added_losses.of_weights(model)]), logits
+
+
+def _over_labels(y, of):
+  return y.mean(of) if isinstance(y, batches.MixedLabels) else of(y)
 
 
 def all_finite(parts: Sequence[tf.Tensor]) -> tf.Tensor:

@@ -71,8 +71,11 @@ def compare(evaluator: evaluation.Evaluator, held_out: images.HeldOut, shared: T
     shared_values[client] = _value(evaluator, held_out, client, shared)
     own_values[client] = shared_values[client] if own is None else _value(evaluator, held_out, client, own)
   _assign(evaluator, shared)
-  gains = [own > common for own, common in zip(own_values, shared_values, strict=True) if own is not None]
-  return {'shared': evaluation.summary(shared_values), 'own': evaluation.summary(own_values),
+  higher = evaluator.higher_is_better
+  gains = [own > common if higher else own < common
+           for own, common in zip(own_values, shared_values, strict=True) if own is not None]
+  return {'shared': evaluation.summary(shared_values, higher_is_better=higher),
+          'own': evaluation.summary(own_values, higher_is_better=higher),
           'gaining': float(np.mean(gains)) if gains else 0.0, 'never_trained': never_trained}
 
 

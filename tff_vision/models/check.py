@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import tensorflow as tf
 
 
-def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], num_outputs: int) -> None:
+def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], output_shape: tuple[int, ...]) -> None:
   """Refuses a model that cannot be trained over clients, or not honestly.
 
   BatchNorm is refused: its moving statistics are averages over clients' private batches that no aggregator bounds or
@@ -33,8 +33,11 @@ def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], num_outpu
                        'save the model without it, freeze the layer, or use a regulariser.')
   if tuple(model.input_shape[1:]) != tuple(input_shape):
     raise ValueError(f'Model {model.name!r} takes images of {model.input_shape[1:]}, the data has {input_shape}.')
-  if tuple(model.output_shape[1:]) != (num_outputs,):
-    raise ValueError(f'Model {model.name!r} returns {model.output_shape[1:]}, the data needs {(num_outputs,)}.')
+  found = tuple(model.output_shape[1:])
+  if len(found) != len(output_shape) or None in found or any(
+      needed not in (None, side) for side, needed in zip(found, output_shape, strict=True)):
+    wanted = str(tuple(output_shape)).replace('None', 'any')
+    raise ValueError(f'Model {model.name!r} returns {found}, the data needs {wanted}.')
 
 
 def leaves(model: tf.keras.Model) -> Iterator[tf.keras.layers.Layer]:

@@ -52,17 +52,19 @@ class Pretrained:
 
 
 def load(path: str, *, frozen_layers: str, input_shape: tuple[int, int, int], num_outputs: int | None,
-         layers_from: str | None = None) -> Pretrained:
+         output_shape: Sequence[int | None] | None = None, layers_from: str | None = None) -> Pretrained:
   """Reads a Keras file and fits it to the data.
 
   A final softmax or sigmoid is removed, since losses here take logits. If the number of outputs differs, the last layer
-  with weights is replaced by a new dense layer. Of a model that `pipelines.train` exported, the inner model is used.
+  with weights is replaced by a new dense layer, or by a 1x1 convolution. Of a model that `pipelines.train` exported,
+  the inner model is used.
 
   Args:
     path: A `.keras` or `.h5` file.
     frozen_layers: Names or glob patterns of layers, separated by commas; a nested model's name means all its layers.
     input_shape: Shape of the data after preprocessing.
     num_outputs: Number of outputs that the data needs; None leaves the last layer unchanged.
+    output_shape: Of outputs that are maps, [rows, columns, num_outputs]; None for rows or columns: any number.
     layers_from: Python file or module that defines the user's own layers.
 
   Raises:
@@ -76,7 +78,11 @@ def load(path: str, *, frozen_layers: str, input_shape: tuple[int, int, int], nu
     notes.append('Its layers computed in 16 bits (mixed precision); here they compute in float32.')
   fresh = None
   if num_outputs is not None:
-    model, fresh = _with_outputs(model, num_outputs, notes)
+    if output_shape is not None and len(output_shape) == 3:
+      wanted = (*_map_sides(model, output_shape, path), num_outputs)
+    else:
+      wanted = (num_outputs,)
+    model, fresh = _with_outputs(model, wanted, notes)
     if fresh is None:
       _refuse_probabilities(model, path)
   frozen = _frozen(model, frozen_layers, notes) - {fresh}
@@ -112,8 +118,25 @@ def _at_shape(model, input_shape, path):
                    f'{"x".join(map(str, input_shape))}; image_size and image_channels change that.')
 
 
-def _with_outputs(model, num_outputs, notes):
-  """Returns the model with `num_outputs` logits, and the name of its new head or None."""
+def _map_sides(model, output_shape, path):
+  """Returns the rows and columns of a model's maps.
+
+  Raises:
+    ValueError: It returns no maps, or maps of another size than needed.
+  """
+  found = tuple(model.output_shape[1:])
+  if len(found) != 3 or any(needed not in (None, side) for side, needed in zip(found[:2], output_shape[:2],
+                                                                            strict=True)):
+    needed = 'x'.join('any' if side is None else str(side) for side in output_shape[:2])
+    raise ValueError(f'initial_model={path} returns {"x".join(map(str, found))} for an image of '
+                     f'{"x".join(map(str, model.input_shape[1:3]))}; the task needs a model that returns maps, a '
+                     f'vector for each of {needed} cells.')
+  return found[:2]
+
+
+def _with_outputs(model, output_shape, notes):
+  """Returns the model with logits of `output_shape`, and the name of its new head or None."""
+  num_outputs, per_pixel = output_shape[-1], len(output_shape) == 3
   outputs = model.output
   while _only_activates(_maker(outputs)):
     notes.append(f'Its last layer {_maker(outputs).name} was taken off: training is on logits.')
@@ -122,9 +145,9 @@ def _with_outputs(model, num_outputs, notes):
   while isinstance(_maker(head), (tf.keras.layers.Flatten, tf.keras.layers.Reshape)):
     head = _maker(head).input
   layer = _maker(head)
-  replaceable = isinstance(layer, tf.keras.layers.Dense) or (
-      isinstance(layer, tf.keras.layers.Conv2D) and tuple(head.shape[1:3]) == (1, 1))
-  if tuple(outputs.shape[1:]) == (num_outputs,):
+  replaceable = isinstance(layer, tf.keras.layers.Dense) or isinstance(layer, tf.keras.layers.Conv2D) and (
+      layer.kernel_size == (1, 1) if per_pixel else tuple(head.shape[1:3]) == (1, 1))
+  if tuple(outputs.shape[1:]) == output_shape:
     linear = tf.keras.activations.linear
     if outputs is not model.output:
       model = tf.keras.Model(model.inputs, outputs, name=model.name)
@@ -135,15 +158,17 @@ def _with_outputs(model, num_outputs, notes):
       model = _copy(model)
     return model, None
   features = layer.input if replaceable else outputs
-  if features.shape.rank == 4:
+  if features.shape.rank == 4 and not per_pixel:
     features = tf.keras.layers.GlobalAveragePooling2D()(features)
-  elif features.shape.rank != 2:
+  elif features.shape.rank != 2 and not per_pixel:
     features = tf.keras.layers.Flatten()(features)
   name = f'head_of_{num_outputs}'
   notes.append(f'Its last layer {layer.name} with {layer.output_shape[-1]} outputs gave way to a new one with '
                f'{num_outputs}, {name}.' if replaceable else
                f'A new layer with {num_outputs} outputs, {name}, was put on top.')
-  return tf.keras.Model(model.inputs, tf.keras.layers.Dense(num_outputs, name=name)(features), name=model.name), name
+  made = (tf.keras.layers.Conv2D(num_outputs, 1, name=name) if per_pixel else
+          tf.keras.layers.Dense(num_outputs, name=name))
+  return tf.keras.Model(model.inputs, made(features), name=model.name), name
 
 
 def _only_activates(layer):
@@ -164,7 +189,7 @@ def _refuse_probabilities(model, path):
   outputs = np.concatenate([model(x.astype(np.float32), training=False).numpy() for x in probes])
   if not np.isfinite(outputs).all() or outputs.min() < 0 or outputs.max() > 1 or not outputs.any():
     return
-  total = 'sum to one' if np.allclose(outputs.sum(axis=1), 1, atol=1e-3) else 'all lie in 0..1'
+  total = 'sum to one' if np.allclose(outputs.sum(axis=-1), 1, atol=1e-3) else 'all lie in 0..1'
   raise ValueError(f'initial_model={path} returns probabilities: for any image its outputs {total}. Training is on '
                    'logits: take its last softmax or sigmoid off, and save it again.')
 

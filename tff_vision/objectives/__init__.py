@@ -3,22 +3,28 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from tff_vision import catalogue
+import numpy as np
+
+from tff_vision import catalogue, labels
 from tff_vision.configs import task_config
-from tff_vision.objectives import anomaly, base, classification, embedding
+from tff_vision.objectives import anomaly, base, classification, detection, embedding, ordinal, regression, segmentation
 from tff_vision.objectives import metric as metric_lib
 
 Objective = base.Objective
 Metric = metric_lib.Metric
 
-# (settings, class names, whether an image can have several findings, the normal class) -> the objective
-TASKS: Mapping[str, Callable[[task_config.TaskConfig, tuple[str, ...], bool, str | None], base.Objective]] = (
+# (settings, class names, the kind of label that images have, the normal class) -> the objective
+TASKS: Mapping[str, Callable[[task_config.TaskConfig, tuple[str, ...], labels.Kind, str | None], base.Objective]] = (
     catalogue.Loaded('task'))
 # Task -> the metrics that its objective declares, for readers of reports.
 METRICS: Mapping[str, tuple[metric_lib.Metric, ...]] = {
     'classification': classification.METRICS,
     'anomaly': anomaly.METRICS,
     'embedding': embedding.METRICS,
+    'ordinal': ordinal.METRICS,
+    'regression': regression.METRICS,
+    'detection': detection.METRICS,
+    'segmentation': segmentation.METRICS,
 }
 
 
@@ -29,7 +35,16 @@ class Labelled(Protocol):
   def class_names(self) -> Sequence[str]: ...
 
   @property
-  def multi_label(self) -> bool: ...
+  def spec(self) -> 'Spec': ...
+
+  def training_labels(self) -> np.ndarray: ...
+
+
+class Spec(Protocol):
+  """What an image and its label are, such as `data.images.ImageSpec`."""
+
+  @property
+  def labels(self) -> labels.Kind: ...
 
 
 def is_separable(objective: base.Objective) -> bool:
@@ -47,8 +62,16 @@ def is_separable(objective: base.Objective) -> bool:
   return False
 
 
+def of_images(images: Labelled) -> base.Objective:
+  """Returns the objective that learns the labels of these images, with the default settings."""
+  task = {labels.Kind.MASK: 'segmentation', labels.Kind.BOXES: 'detection',
+          labels.Kind.NUMBER: 'regression'}.get(images.spec.labels, 'classification')
+  return build(task_config.TaskConfig(task=task), images, None)
+
+
 def build(settings: task_config.TaskConfig, images: Labelled, normal_class: str | None) -> base.Objective:
   """Returns the objective that a config asks for on these images; an objective given as an object is returned as is."""
   if not isinstance(settings.task, str):
     return settings.task
-  return TASKS[settings.task](settings, tuple(images.class_names), images.multi_label, normal_class)
+  made = TASKS[settings.task](settings, tuple(images.class_names), images.spec.labels, normal_class)
+  return made.fitted(images.training_labels()) if getattr(made, 'needs_labels', False) else made

@@ -10,6 +10,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from tff_vision import labels as labels_lib
 from tff_vision.objectives import base
 from tff_vision.objectives import metric as metric_lib
 
@@ -119,14 +120,16 @@ class Anomaly:
             for own in map(np.asarray, clients)]
 
 
-def build(settings, class_names, multi_label, normal_class) -> base.Objective:
+def build(settings, class_names, labels, normal_class) -> base.Objective:
   """Returns the objective for these classes.
 
   Raises:
-    ValueError: Images have several labels, or no class is called normal_class.
+    ValueError: Images have no one class, or no class is called normal_class.
   """
   del settings
-  if multi_label or normal_class not in class_names:
+  base.check_labels('anomaly', labels, labels_lib.Kind.CLASS, labels_lib.Kind.FINDINGS)
+  findings = labels is labels_lib.Kind.FINDINGS
+  if findings or normal_class not in class_names:
     raise ValueError(f'normal_class={normal_class} is no class of this data set; its '
-                     f'{"findings" if multi_label else "classes"} are {", ".join(map(str, class_names[:12]))}.')
+                     f'{"findings" if findings else "classes"} are {", ".join(map(str, class_names[:12]))}.')
   return Anomaly(normal=list(class_names).index(normal_class))

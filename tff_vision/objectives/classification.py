@@ -1,13 +1,12 @@
 """Classification: one class for each image, or any number of findings."""
 
 import dataclasses
-import functools
 
 import numpy as np
 import tensorflow as tf
 
-from tff_vision import plugins
-from tff_vision.objectives import base, mistakes
+from tff_vision import labels as labels_lib
+from tff_vision.objectives import base, losses, mistakes
 from tff_vision.objectives import metric as metric_lib
 
 LEADING = 'accuracy'
@@ -23,10 +22,16 @@ class Classification:
     loss: The user's loss of (labels, logits); None: cross-entropy.
     num_outputs: Number of classes or findings.
     multi_label: Whether an image has findings, each with its own logit.
+    weights: The weight of each class, or of the positives of each finding, in the cross-entropy; empty: all are 1.
+    gamma: The focus of the focal loss; 0: none.
+    needs_labels: Whether the weights are still to be computed, so that all classes count the same.
   """
   num_outputs: int
   multi_label: bool
   loss: tf.keras.losses.Loss | None = None
+  weights: tuple[float, ...] = ()
+  gamma: float = 0.0
+  needs_labels: bool = False
   metric: str = LEADING
   task: str = 'classification'
 
@@ -42,6 +47,8 @@ class Classification:
   def loss_fn(self):
     if self.loss is not None:
       return self.loss
+    if self.weights or self.gamma:
+      return losses.CrossEntropy(multi_label=self.multi_label, weights=self.weights, gamma=self.gamma)
     if self.multi_label:
       return tf.keras.losses.BinaryCrossentropy(from_logits=True)
     return tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -49,6 +56,17 @@ class Classification:
   @property
   def separable(self):
     return self.loss is None
+
+  @property
+  def notes(self):
+    """Sentences a user must see."""
+    if not self.weights:
+      return ()
+    return (f'The loss weighs {"positives of findings" if self.multi_label else "classes"} by '
+            f'{", ".join(f"{weight:.4g}" for weight in self.weights)}.',)
+
+  def fitted(self, y):
+    return dataclasses.replace(self, weights=losses.balanced(y, self.num_outputs), needs_labels=False)
 
   def keras_model(self, builder, input_shape):
     return builder(input_shape, self.num_outputs)
@@ -86,8 +104,8 @@ class Classification:
     return (logits.argmax(axis=1) == y).astype(np.float64)
 
   def _losses(self, logits, y):
-    if self.loss is not None:
-      return base.per_example(self.loss)(y, logits).numpy()
+    if self.loss is not None or self.weights or self.gamma:
+      return base.per_example(self.loss_fn)(y, logits).numpy()
     if self.multi_label:
       return tf.keras.losses.binary_crossentropy(y, logits, from_logits=True).numpy()
     return tf.keras.losses.sparse_categorical_crossentropy(y, logits, from_logits=True).numpy()
@@ -104,43 +122,21 @@ class Classification:
     return {'auc': float(np.mean(known)) if known else None, 'auc_by_finding': by_finding}
 
 
-def build(settings, class_names, multi_label, normal_class) -> base.Objective:
-  """Returns the objective for these classes."""
-  del normal_class
-  return Classification(num_outputs=len(class_names), multi_label=multi_label, loss=_loss(settings))
-
-
-class _OfFunction(tf.keras.losses.Loss):
-  """A loss that a plain function computes for each example."""
-
-  def __init__(self, function):
-    super().__init__(name=getattr(function, '__name__', 'loss'))
-    self._function = function
-
-  def call(self, y_true, y_pred):
-    return self._function(y_true, y_pred)
-
-
-def _loss(settings):
-  """Returns the user's loss, or None.
+def build(settings, class_names, labels, normal_class) -> base.Objective:
+  """Returns the objective for these classes.
 
   Raises:
-    ValueError: A reference points to nothing, or to an object that cannot be called.
+    ValueError: Labels are neither classes nor findings, or the weights are not one for each of them.
   """
-  if settings.loss is None:
-    return None
-  found = plugins.value_of(settings.loss, {}, field='loss')
-  given = plugins.options(settings.loss_option, field='loss_option')
-  if isinstance(found, type):
-    plugins.check_call(found, given, setting=f'loss={plugins.shown(settings.loss)}')
-    found = found(**given)
-  elif given and callable(found):
-    plugins.check_call(found, given, setting=f'loss={plugins.shown(settings.loss)}',
-                       positional=('labels', 'logits'))
-    found = functools.partial(found, **given)
-  if isinstance(found, tf.keras.losses.Loss):
-    return found
-  if not callable(found):
-    raise ValueError(f'loss={plugins.shown(settings.loss)} must be a tf.keras.losses.Loss or a function (labels, '
-                     f'logits) -> losses, found {type(found).__name__}.')
-  return _OfFunction(found)
+  del normal_class
+  base.check_labels('classification', labels, labels_lib.Kind.CLASS, labels_lib.Kind.FINDINGS)
+  own, balanced = losses.brought(settings), settings.class_weights == losses.BALANCED
+  weights = () if balanced else settings.class_weights
+  if weights and len(weights) != len(class_names):
+    raise ValueError(f'class_weights has {len(weights)} weights, and the data set has {len(class_names)} '
+                     f'{"findings" if labels is labels_lib.Kind.FINDINGS else "classes"}: '
+                     f'{", ".join(map(str, class_names[:12]))}.')
+  return Classification(num_outputs=len(class_names), multi_label=labels is labels_lib.Kind.FINDINGS, loss=own,
+                        weights=weights, gamma=settings.focal_gamma if settings.loss == 'focal' else 0.0,
+                        needs_labels=balanced)
+

@@ -9,6 +9,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from tff_vision import labels as labels_lib
 from tff_vision.objectives import base
 from tff_vision.objectives import metric as metric_lib
 
@@ -121,13 +122,14 @@ def _pairs(outputs, y):
   return y[first] == y[second], (outputs @ outputs.T)[first, second]
 
 
-def build(settings, class_names, multi_label, normal_class) -> base.Objective:
+def build(settings, class_names, labels, normal_class) -> base.Objective:
   """Returns the objective; classes are identities.
 
   Raises:
-    ValueError: Images have several labels.
+    ValueError: Images have no one class.
   """
   del class_names, normal_class
-  if multi_label:
+  base.check_labels('embedding', labels, labels_lib.Kind.CLASS, labels_lib.Kind.FINDINGS)
+  if labels is labels_lib.Kind.FINDINGS:
     raise ValueError('task=embedding needs one class to an image, and this data set has findings.')
   return Embedding(num_outputs=settings.embedding_size)

@@ -63,6 +63,11 @@ def of(objective: Any) -> tuple[Metric, ...]:
   return tuple(declared)
 
 
+def is_better_higher(objective: Any) -> bool:
+  """Returns whether a higher value of an objective's main metric is better."""
+  return next(one.higher_is_better for one in of(objective) if one.name == objective.metric)
+
+
 def shown(declared: Sequence[Metric], first: str) -> list[Metric]:
   """Returns the metrics that are not details, with the one called `first` before the others."""
   return sorted((one for one in declared if not one.detail), key=lambda one: one.name != first)

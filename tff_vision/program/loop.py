@@ -8,99 +8,31 @@ be repeated with other noise.
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow_federated as tff
 import tree
 
-from tff_vision import configs, protocols, tasks
+from tff_vision import protocols
 from tff_vision.accounting import ledger as ledger_lib
-from tff_vision.learning import evaluation
 from tff_vision.learning import personal as personal_lib
-from tff_vision.privacy import plan as plan_lib
-from tff_vision.program import journal as journal_lib
+from tff_vision.program import loop_parts, released, repetition, round_record
 from tff_vision.program import managers as managers_lib
-from tff_vision.program import observer as observer_lib
-from tff_vision.program import released, repetition, round_record
 
-RoundRecord = Mapping[str, Any]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Outcome:
-  """How a loop ended.
-
-  Attributes:
-    weights: The model after the last round.
-    history: One record for each round, as in the checkpoints; `released.record` selects what may be released.
-    interrupted: Whether the loop ended before the last round because a stop was requested.
-    evaluated: The evaluation of `weights`, if this process evaluated the last round.
-    personal: The evaluation of the clients' own models, if the algorithm has such models.
-    earlier_seconds: The time that earlier processes of the run spent on the rounds in `history`, saving included.
-  """
-  weights: tff.learning.models.ModelWeights
-  history: Sequence[RoundRecord]
-  interrupted: bool
-  evaluated: Mapping[str, Any] | None
-  personal: Mapping[str, Any] | None
-  earlier_seconds: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Training:
-  """What is trained, where, and how it is evaluated.
-
-  Attributes:
-    client_data: Gives `process.next` its argument for each client.
-    place: The open runtime.
-    own_models: The clients' own models, if the algorithm has such models.
-    observer: The observer of an audit; None: the run is not audited.
-  """
-  process: protocols.Process
-  client_data: protocols.ClientData
-  place: protocols.Place
-  task: tasks.Task
-  plan: plan_lib.PrivacyPlan
-  program: configs.ProgramConfig
-  traffic: round_record.Traffic
-  evaluator: evaluation.Evaluator
-  own_models: personal_lib.KeptModels | None = None
-  observer: observer_lib.Observer | None = None
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Books:
-  """Where a run's rounds are recorded, which budgets pay for them, and who is informed of them.
-
-  Attributes:
-    journal: The journal of this run; it holds the rounds that an earlier process began and did not finish.
-    stop_at_epsilon: The budget of the run. A round can cost more than planned if clients are lost, release something
-      twice, or a round is repeated. Then later rounds that no longer fit in the budget are left out. If the budget
-      does not pay for a call that must be repeated, the run ends before that round. None: there is no budget.
-    charged: Told of a cost above the plan before the release that causes it, so that a run that is killed during the
-      release has already paid. If the cost does not fit, the run ends as with `stop_at_epsilon`.
-    on_round: Called after the release of each round, with what was released.
-    on_evaluated: Called after that, if the round was evaluated.
-    stop_requested: Called after each round; True ends the loop with everything saved.
-    stop_after: A round after which the loop ends in the same way; None: no such round.
-  """
-  managers: managers_lib.Managers
-  journal: journal_lib.Journal
-  on_round: Callable[[RoundRecord], None]
-  stop_requested: Callable[[], bool]
-  on_evaluated: Callable[[round_record.Standing], None] = lambda standing: None
-  stop_at_epsilon: float | None = None
-  stop_after: int | None = None
-  charged: repetition.Charged = repetition.Uncharged()
+RoundRecord = loop_parts.RoundRecord
+Outcome = loop_parts.Outcome
+Observer = loop_parts.Observer
+Training = loop_parts.Training
+Books = loop_parts.Books
 
 
 async def run(training: Training, books: Books) -> Outcome:
   """Trains for `training.program.rounds` rounds, from the latest checkpoint if there is one.
 
   Raises:
-    ValueError: The journal has finished rounds, but there is no checkpoint, or it is of another version.
+    ValueError: The journal has finished rounds, but there is no checkpoint, or it is of another version; or the best
+      model is to be kept and no client has validation examples.
   """
   rounds, interrupted = _Rounds(training, books), False
   await rounds.resume()
@@ -145,6 +77,7 @@ class _Rounds:
     self._evaluated: Mapping[str, Any] | None = None
     self._ledger: ledger_lib.Statement = ledger_lib.NoGuarantee()
     self._personal: Mapping[str, Any] | None = None
+    self._best: protocols.Weights = None
 
   @property
   def next_round(self) -> int:
@@ -158,17 +91,23 @@ class _Rounds:
     """
     process, journal = self._training.process, self._books.journal
     self._state = process.set_model_weights(process.initialize(), self._training.task.initial_weights())
-    saved, _ = await self._books.managers.checkpoints.load_latest(_checkpoint(self._state, []))
+    if self._training.selection is not None:
+      self._best = process.get_model_weights(self._state)
+    saved, _ = await self._books.managers.checkpoints.load_latest(self._checkpoint())
     if saved is not None:
       if _kinds(saved['state']) != _kinds(self._state):
         raise ValueError('resume is refused: the checkpoint holds other numbers than this version keeps (noise was '
                          'float32 once, too coarse for the privacy that it stood for); start a new run.')
       self._state, self.history = saved['state'], json.loads(saved['history'].decode())
+      self._best = saved.get('best')
+      self._end_early()
       self._earlier = round_record.elapsed(self.history)
       await managers_lib.release(self._books.managers, released.record(self.history[-1], self.plan))
     elif finished := journal.past().delivered:
       raise ValueError(f'resume is refused: {max(finished)} rounds are finished, and no checkpoint of them is left; to '
                        'train them again would release them a second time. Start a new run.')
+    else:
+      self._require_validation_examples()
     if journal.resume(len(self.history)):
       # Outputs of the next rounds were already released once. Their new noise must be independent of those outputs.
       self._state = self.plan.with_fresh_noise(self._state)
@@ -242,6 +181,11 @@ class _Rounds:
     record |= {'evaluation': self._evaluated['evaluation'],
                'per_client': round_record.scalars(self._evaluated['per_client']),
                'privacy': round_record.scalars(self._ledger.to_json(curve=False))}
+    if self._training.validate is not None:
+      found = self._training.validate(self._training.process.get_model_weights(self._state), round_num)
+      record['validation'] = {**found['evaluation'], **round_record.scalars(found)}
+      if faults := self._training.place.take_faults():
+        record['evaluation_faults'] = [dataclasses.asdict(fault) for fault in faults]
     if (own_models := self._training.own_models) is not None:
       self._personal = own_models.evaluate(evaluator, self._state, round_num)
       record['personal'] = personal_lib.scalars(self._personal)
@@ -250,7 +194,11 @@ class _Rounds:
   async def publish(self, trained: round_record.Trained, record: RoundRecord) -> None:
     """Ends the round: saves it on disk first, then releases its metrics."""
     self.history = [*self.history, record]
-    await self._books.managers.checkpoints.save(_checkpoint(self._state, self.history), trained.round_num)
+    selection = self._training.selection
+    if selection is not None and selection.best(self.history) == trained.round_num:
+      self._best = self._training.process.get_model_weights(self._state)
+    await self._books.managers.checkpoints.save(self._checkpoint(), trained.round_num)
+    self._end_early()
     self._books.journal.end(trained.round_num, len(trained.clients))
     told = released.record(record, self.plan)
     await managers_lib.release(self._books.managers, told)
@@ -265,9 +213,28 @@ class _Rounds:
     own_models, personal = self._training.own_models, self._personal
     if personal is None and own_models is not None and not interrupted:
       personal = own_models.evaluate(self._training.evaluator, self._state, len(self.history))
-    return Outcome(weights=self._training.process.get_model_weights(self._state), history=self.history,
-                   interrupted=interrupted, evaluated=self._evaluated, personal=personal,
-                   earlier_seconds=self._earlier)
+    weights, evaluated = self._training.process.get_model_weights(self._state), self._evaluated
+    best = None if self._training.selection is None else self._training.selection.best(self.history)
+    if best is not None and best != len(self.history):
+      weights, evaluated = self._best, None
+    return Outcome(weights=weights, history=self.history, interrupted=interrupted, evaluated=evaluated,
+                   personal=personal, best_round=best, earlier_seconds=self._earlier)
+
+  def _require_validation_examples(self):
+    chosen, validate = self._training.selection, self._training.validate
+    if chosen is None or validate is None or validate.noised is not None:  # Looking at noised numbers would cost.
+      return
+    if not validate(self._best, 0)['examples']:
+      raise ValueError(f'select_best={chosen.metric.name} needs validation examples, and no client has any.')
+
+  def _end_early(self):
+    if self._training.selection is not None and self._training.selection.is_over(self.history):
+      self.last_round = len(self.history)
+
+  def _checkpoint(self):
+    """Returns what a checkpoint holds; its structure does not change during a run."""
+    return {'state': self._state, 'history': json.dumps(self.history).encode(),
+            **({} if self._training.selection is None else {'best': self._best})}
 
   def _present(self, cohort):
     """Returns the clients of the cohort that have data. Clients of a lost worker drop out later, in training."""
@@ -287,7 +254,3 @@ def _trainable(evaluator):
 def _kinds(state):
   """Returns the dtypes of the arrays in a state."""
   return [np.asarray(leaf).dtype for leaf in tree.flatten(state)]
-
-
-def _checkpoint(state, history):
-  return {'state': state, 'history': json.dumps(history).encode()}

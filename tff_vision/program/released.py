@@ -18,7 +18,8 @@ from tff_vision.privacy import plan as plan_lib
 Record = Mapping[str, Any]
 
 # Released fields of a round under differential privacy; all other fields stay in the checkpoints.
-_COVERED = ('round', 'evaluation', 'per_client', 'privacy', 'noised', 'attendance')
+# `validation` is there only if it has noise of its own.
+_COVERED = ('round', 'evaluation', 'per_client', 'privacy', 'noised', 'attendance', 'validation')
 _OF_ATTENDANCE = ('dropped_clients', 'faults')
 _KEPT = ('elapsed',)  # Of the process and not of the round; a report has the sums.
 _EXACT = ('examples_per_second', 'peak_rss_mb')

@@ -84,8 +84,9 @@ def build_report(config: configs.ExperimentConfig, *, task: tasks.Task, plan: pl
 
 
 def described(config: configs.ExperimentConfig, task: tasks.Task, model: Any) -> dict[str, Any]:
-  """Returns what a report holds before anything is trained: `config`, `dataset`, `task` and `model`."""
+  """Returns what a report holds before anything is trained: `config`, `dataset`, `augmentation`, `task`, `model`."""
   images = task.images
+  varied = images.preprocessing.augmentation.words()
   return {
       'config': configs.readable(config),
       'dataset': {
@@ -93,6 +94,7 @@ def described(config: configs.ExperimentConfig, task: tasks.Task, model: Any) ->
           'num_train_examples': sum(images.train.num_examples(i) for i in range(len(images.train))),
           'num_test_examples': len(images.test.examples), 'class_names': list(images.class_names),
           'image_shape': list(images.spec.shape), 'notes': list(images.notes)},
+      **({'augmentation': '; '.join(varied)} if varied else {}),
       'task': declared.section(task.objective),
       'model': _model(config, task, model)}
 

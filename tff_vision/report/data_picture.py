@@ -10,6 +10,7 @@ import pathlib
 import numpy as np
 from matplotlib import colors, figure, ticker
 
+from tff_vision import labels
 from tff_vision.data import images as images_lib
 from tff_vision.report import palette, partition, run_charts
 
@@ -71,9 +72,11 @@ def _draw_sheet(fig, images):
   axes = fig.subplots(len(clients), SHEET_IMAGES, squeeze=False)
   for row, client in zip(axes, clients, strict=True):
     examples = images.train.examples(client)
+    is_number = images.spec.labels is labels.Kind.NUMBER
+    tags = examples.y if is_number else labels.tags(examples.y, len(images.class_names))
     for cell in row:
       cell.set_axis_off()
-    for cell, x, y in zip(row, examples.x[:SHEET_IMAGES], examples.y[:SHEET_IMAGES], strict=False):
+    for cell, x, y in zip(row, examples.x[:SHEET_IMAGES], tags[:SHEET_IMAGES], strict=False):
       stored = images.stored_pixels
       low, high = (stored.black, stored.white) if stored.black is not None else (float(x.min()), float(x.max()))
       pixels = np.clip((x.astype(float) - low) / max(high - low, 1e-9), 0, 1)
@@ -84,7 +87,9 @@ def _draw_sheet(fig, images):
 
 
 def _name(label, images):
-  if not images.multi_label:
+  if images.spec.labels is labels.Kind.NUMBER:
+    return f'{label[0]:g}'
+  if images.spec.labels is labels.Kind.CLASS:
     return _plain(images.class_names[int(label[0])])
   return _plain(', '.join(images.class_names[c] for c in np.flatnonzero(label)) or 'no finding')
 

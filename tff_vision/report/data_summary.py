@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tff_vision import labels as labels_lib
 from tff_vision import seeds
 from tff_vision.data import images as images_lib
 
@@ -21,7 +22,8 @@ class LabelCounts:
   """The number of examples of each label at each client.
 
   Attributes:
-    labels: [labels, findings] distinct sets of findings; for single-label data [classes, 1], the class numbers.
+    labels: [labels, findings] distinct sets of findings, or of classes in masks; for single-label data [classes, 1],
+      the class numbers.
     counts: [clients, labels] training examples.
   """
   labels: np.ndarray
@@ -32,7 +34,7 @@ def label_counts(images: images_lib.FederatedImages) -> LabelCounts:
   """Loads one client after another and counts its labels."""
   per_client = []
   for client in range(len(images.train)):
-    y = images.train.examples(client).y
+    y = labels_lib.tags(images.train.examples(client).y, len(images.class_names))
     per_client.append(np.unique(y.reshape(len(y), -1), axis=0, return_counts=True))
   labels = np.unique(np.concatenate([found for found, _ in per_client]), axis=0)
   place = {tuple(label): column for column, label in enumerate(labels)}
@@ -98,6 +100,6 @@ def _spread(values):
 def _class_counts(counts, images):
   """Returns [classes], the number of training examples of each class, or with each finding."""
   totals = counts.counts.sum(axis=0)
-  if images.multi_label:
+  if not images.spec.labels.has_one_tag:
     return [int(number) for number in totals @ counts.labels]
   return [int(totals[counts.labels[:, 0] == number].sum()) for number in range(len(images.class_names))]

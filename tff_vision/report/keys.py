@@ -10,14 +10,21 @@ from collections.abc import Mapping
 
 _ATTENDANCE = 'with simulated devices, or late updates: number of clients '
 _SUMMARY = {
-    'mean': 'mean over clients that have test examples', 'percentile_10': 'the 10th percentile over clients',
+    'mean': 'mean over clients that have test examples',
+    'percentile_10': 'the 10th percentile over clients, counted from the worst: of errors the 90th',
     'worst': 'the worst client', 'count': 'number of clients that have test examples',
     'without_examples': 'number of clients that have none',
 }
 _EVALUATION = {
     '': 'results on the global test set; which keys it has depends on the task',
-    '/accuracy': 'classification: share of right answers; of several findings, over all findings',
+    '/mae': 'regression: mean absolute error, in the user\'s unit; ordinal classes: mean distance in classes',
+    '/rmse': 'regression: root mean squared error', '/r2': 'regression: R squared; null if all targets are equal',
+    '/quadratic_weighted_kappa': 'ordinal classes: agreement; null if all are of one class',
+    '/accuracy': 'share of right answers; of several findings, over all findings; of masks, over all pixels',
     '/loss': 'mean loss on the test set; of anomalies, on good images alone',
+    '/dice': 'segmentation: Dice over all test pixels, mean over classes other than the background',
+    '/iou': 'the same of intersection over union', '/dice_by_class/*': 'segmentation: Dice of each class, or null',
+    '/iou_by_class/*': 'the same of intersection over union',
     '/auc': 'area under the ROC curve: two classes, anomalies, pairs of images; of findings, the mean',
     '/auc_by_finding/*': 'several findings: the area under the curve of each',
     '/average_precision': 'anomalies: average precision',
@@ -26,11 +33,14 @@ _EVALUATION = {
     '/true_accept_rate_at_0.1': 'embeddings: share of equal pairs accepted at 10 % false accepts',
     '/true_accept_rate_at_0.01': 'the same at 1 %',
     '/true_accept_rate_at_0.001': 'the same at 0.1 %',
+    '/map': 'detection: mean average precision over classes and the overlaps 0.5, 0.55, ..., 0.95',
+    '/map_50': 'the same at the overlap 0.5', '/ap_by_class/*': 'detection: `map` of each class, null without boxes',
+    '/ap_50_by_class/*': 'the same at the overlap 0.5',
     '/pairs': 'embeddings: number of pairs of test images', '/same_pairs': 'of these, pairs of one identity',
 }
 _PER_CLIENT = {
     '': 'results on the test examples of each client',
-    '/metric': 'which number is summarised: accuracy, or AUC within a client',
+    '/metric': 'which number is summarised: accuracy, AUC within a client, or Dice over its pixels',
     **{f'/{name}': text for name, text in _SUMMARY.items()},
 }
 _ACCURACIES = {'/accuracies': 'one number a client, in the order of clients; null where it has no test example'}
@@ -56,6 +66,12 @@ _WRONG = {
     '/calibration/bins[]/lowest': 'smallest confidence', '/calibration/bins[]/highest': 'largest confidence',
     '/calibration/bins[]/confidence': 'mean confidence', '/calibration/bins[]/accuracy': 'share of right answers',
     '/calibration/bins[]/count': 'number of answers',
+    '/residuals/percentiles': 'regression: predicted minus true number, at 0, 5, ..., 100 %',
+    '/residuals/bins': 'bins of equal numbers of test examples, by prediction',
+    '/residuals/bins[]/lowest': 'smallest prediction', '/residuals/bins[]/highest': 'largest prediction',
+    '/residuals/bins[]/prediction': 'mean prediction', '/residuals/bins[]/label': 'mean true number',
+    '/residuals/bins[]/mae': 'mean absolute error', '/residuals/bins[]/count': 'number of examples',
+    '/residuals/pairs': 'true and predicted number of up to 400 test examples',
     '/curves': 'one object a class against all others (of two classes, the second), or a finding; at most 20',
     '/curves[]/class': 'number of the class or finding', '/curves[]/positives': 'its test examples',
     '/curves[]/negatives': 'all others', '/curves[]/auc': 'area under the ROC curve',
@@ -114,10 +130,25 @@ _ROUND = {
     '/faults': 'calls to workers that failed', '/faults[]/worker': 'name of the worker',
     '/faults[]/clients': 'numbers of the clients that dropped out; empty if the call was repeated with success',
     '/faults[]/reason': 'what was seen',
+    '/validation': 'in rounds of evaluation, where the clients\' validation examples are evaluated: the metrics, and',
+    '/validation/examples': 'their number', '/validation/*': 'as in `evaluation` and `federated`',
+    '/evaluation_faults': 'calls to workers that failed in the evaluation, as `faults`',
     '/unmoved': 'the model did not change since the evaluation before',
     '/personal/own_mean': 'own models: mean over clients', '/personal/own_percentile_10': 'own models: 10th percentile',
     '/personal/shared_mean': 'the shared model on the same images: mean',
     '/personal/gaining': 'share of clients whose own model does better',
+}
+
+_FEDERATED = {
+    '': 'with a plan: results on the test examples of all sites, from sums over them',
+    '/examples': 'number of test examples', '/evaluation': 'the metrics, as `evaluation`',
+    '/evaluation/*': 'as in `evaluation`',
+    '/auc_error_bound': 'largest error of an area under the curve, which is taken from a histogram',
+    '/confusion': 'rows: the class; columns: the answer; of findings, one matrix each',
+    '/calibration_error': 'expected calibration error, 15 bins',
+    '/calibration': 'each bin: number of examples, mean probability, share of right answers',
+    '/calibration/*': 'the same', '/sites': 'the same of each site, where the plan says that sites share it',
+    '/sites/*': 'of one site',
 }
 
 
@@ -132,7 +163,9 @@ KEYS: Mapping[str, str] = {
     'dataset/num_test_examples': 'examples of the global test set',
     'dataset/class_names': 'in the order of the outputs', 'dataset/image_shape': 'height, width, channels as stored',
     'dataset/notes': 'what was left out, merged or changed in the data',
-    'task/name': 'classification, anomaly or embedding', 'task/metric': 'the metric that stands first',
+    'augmentation': 'how training images vary, in words; missing if they do not',
+    'task/name': 'classification, ordinal, regression, anomaly, embedding, segmentation or detection',
+    'task/metric': 'the metric that stands first',
     'model/name': 'built-in name, or that of your own', 'model/parameters': 'number of parameters',
     'model/trained_parameters': 'without frozen ones', 'model/notes': 'what was changed in a model from a file',
     **_under('evaluation', _EVALUATION),
@@ -144,6 +177,13 @@ KEYS: Mapping[str, str] = {
     **_under('unseen/evaluation', _EVALUATION),
     **_under('unseen/per_client', _PER_CLIENT | _ACCURACIES),
     'unseen/roc/*': 'as `roc`',
+    **_under('federated', _FEDERATED),
+    **_under('evaluation_privacy', _LEDGER | {
+        '': 'with `--evaluation_noise_multiplier`: the ledger of held-out examples'}),
+    'selection/metric': 'with `--select_best`: its metric', 'selection/round': 'the round whose model is kept',
+    'selection/stopped_early': 'whether `--patience` ended the run',
+    'detection_by_class[]/*': 'detection: boxes in the test set and average precisions of each class',
+    'detection_by_client[]/*': 'detection: the same within the test images of each client',
     'personal': 'clients\' own models beside the shared one (how-to/personal.md), or null',
     **_under('personal/shared', {'': 'the shared model', **_under('/', _SUMMARY), **_ACCURACIES}),
     **_under('personal/own', {'': 'each client\'s own model', **_under('/', _SUMMARY), **_ACCURACIES}),

@@ -136,6 +136,25 @@ def reliability(report: Mapping) -> chart.Figure | None:
           ('first', 'bin', [(one['confidence'], one['accuracy'], one['count']) for one in bins])])])
 
 
+def residuals(report: Mapping) -> chart.Figure | None:
+  """Draws mean numbers over mean predictions, in bins of equal counts; None unless the task predicts numbers."""
+  held = tables.part(_section(report), 'residuals').get('bins')
+  if not held:
+    return None
+  ends = [value for one in held for value in (one['prediction'], one['label'])]
+  drawn: list[marks.Mark] = [
+      marks.Line(xs=[min(ends), max(ends)], ys=[min(ends), max(ends)], look='third', dashed=True, dots=False),
+      marks.Line(xs=[one['prediction'] for one in held], ys=[one['label'] for one in held], look='first', dots=True,
+                 name='bin', texts=[f'predicted {numbers.plain(one["prediction"])}, is {numbers.plain(one["label"])}, '
+                                    f'{one["count"]:,} images' for one in held])]
+  return chart.Figure(
+      alt=f'Mean numbers over mean predictions in {len(held)} bins of equal numbers of test images.',
+      legend=[chart.Key(look='first', name='test images, in bins of equal counts'),
+              chart.Key(look='third', name='right on average', kind='dashed')],
+      panels=[chart.Panel(title='What the numbers are', x=axes.numeric(ends, label='what the model says'),
+                          y=axes.numeric(ends), marks=drawn, height=230)])
+
+
 def reliability_panel(title: str, label: str, lines: Sequence[tuple[str, str, Sequence[tuple[float, float, int]]]]
                       ) -> chart.Panel:
   """Draws observed over predicted shares.
@@ -174,8 +193,11 @@ def worst_images(report: Mapping, images: images_lib.FederatedImages) -> list[Ma
     if 'finding' in one:
       finding = _name(names, one['finding'])
       truth, answer = ((finding if there else f'no {finding}') for there in (one['label'], one['prediction']))
+    elif 'confidence' not in one:
+      truth, answer = numbers.plain(one['label']), numbers.plain(one['prediction'])
     else:
       truth, answer = _name(names, one['label']), _name(names, one['prediction'])
+    apart = f'{numbers.plain(abs(one["label"] - one["prediction"]))} apart'
     shown.append({'png': pictures.png(pictures.displayable(example.x)[0]), 'truth': truth, 'answer': answer,
-                  'confidence': numbers.percent(one['confidence'])})
+                  'confidence': numbers.percent(one['confidence']) if 'confidence' in one else apart})
   return shown

@@ -15,6 +15,7 @@ from tff_vision.data import images as images_lib
 from tff_vision.program import released
 from tff_vision.report import anomalies as anomalies_lib
 from tff_vision.report import (
+  augmented,
   chart,
   clients,
   costs,
@@ -77,7 +78,8 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
             anomalies: Sequence[anomalies_lib.Shown], live: Live | None, links: Sequence[tuple[str, str]]) -> str:
   history = [entry for entry in report.get('history') or () if numbers.is_finite(entry.get('round'))]
   dataset = tables.part(report, 'dataset')
-  shown = images if images is not None and len(images.train) and released.training_data_shown(report) else None
+  is_shown = images is not None and len(images.train) and images.train.here and released.training_data_shown(report)
+  shown = images if is_shown else None
   mix = partition.class_mix(shown) if shown else None
   who = clients.of(report, images)
   return pages.render('report.html.j2', dict(
@@ -118,7 +120,9 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
       figures=_figures(report, history, mix, who),
       mix=mix,
       classes=[] if mix is None or run_charts.is_stacked(mix) else list(map(str, mix.class_names)),
-      samples=partition.sample_images(shown) if shown else ()))
+      samples=partition.sample_images(shown) if shown else (),
+      augmentation=report.get('augmentation'),
+      augmented=augmented.strip(shown) if shown else ()))
 
 
 def _figures(report: Mapping, history: Sequence[Mapping], mix: partition.ClassMix | None, who: clients.Clients
@@ -132,6 +136,7 @@ def _figures(report: Mapping, history: Sequence[Mapping], mix: partition.ClassMi
       'roc': roc.figure(rocs) if rocs else None,
       'confusion': mistakes.confusion(report), 'class curves': mistakes.curves(report),
       'reliability': mistakes.reliability(report),
+      'residuals': mistakes.residuals(report),
       'clients': clients.figure(report, who),
       'mix': None if mix is None else run_charts.class_mix(mix),
       'epsilon': run_charts.epsilon(history, tables.part(tables.part(report, 'config'), 'privacy').get(

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tff_vision import labels as labels_lib
 from tff_vision.data import images as images_lib
 from tff_vision.report import pictures
 
@@ -48,15 +49,17 @@ def class_mix(images: images_lib.FederatedImages) -> ClassMix:
   shares = np.zeros((len(clients), len(images.class_names)))
   for row, client in enumerate(clients):
     if sizes[client]:
-      shares[row] = _shares(images.train.examples(client).y, len(images.class_names))
+      y = labels_lib.tags(images.train.examples(client).y, len(images.class_names))
+      shares[row] = _shares(y, len(images.class_names))
   return ClassMix(client_ids=[images.train.client_ids[c] for c in clients], sizes=sizes[clients], shares=shares,
-                  class_names=images.class_names, multi_label=images.multi_label, sampled=sampled)
+                  class_names=images.class_names, multi_label=not images.spec.labels.has_one_tag,
+                  sampled=sampled)
 
 
 def commonest_share(images: images_lib.FederatedImages) -> float | None:
-  """Returns the accuracy on the test set of always answering its most common class, or that there is no finding."""
+  """Returns the accuracy of always answering the test set's most common class, or no finding; None for other labels."""
   labels = images.test.examples.y
-  if not len(labels):
+  if not len(labels) or not (images.multi_label or images.spec.labels is labels_lib.Kind.CLASS):
     return None
   return float(1 - labels.mean()) if images.multi_label else float(np.bincount(labels).max() / len(labels))
 
@@ -73,13 +76,15 @@ def sample_images(images: images_lib.FederatedImages) -> list[Mapping]:
   rows = []
   for client in chosen[::-1]:
     examples = images.train.examples(client)
-    order = np.lexsort(examples.y.T) if images.multi_label else np.argsort(examples.y, kind='stable')
-    picked = examples.take(_spread(order, SAMPLE_IMAGES))
+    is_number = images.spec.labels is labels_lib.Kind.NUMBER
+    tags = examples.y if is_number else labels_lib.tags(examples.y, len(images.class_names))
+    order = np.lexsort(tags.T) if tags.ndim == 2 else np.argsort(tags, kind='stable')
+    shown = _spread(order, SAMPLE_IMAGES)
     rows.append({
         'client': images.train.client_ids[client],
         'size': int(sizes[client]),
-        'images': [{'png': pictures.png(x), 'label': pictures.label(y, images.class_names)}
-                   for x, y in zip(pictures.displayable(picked.x), picked.y, strict=True)],
+        'images': [{'png': pictures.png(x), 'label': f'{y:g}' if is_number else pictures.label(y, images.class_names)}
+                   for x, y in zip(pictures.displayable(examples.x[shown]), tags[shown], strict=True)],
     })
   return rows
 

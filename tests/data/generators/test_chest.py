@@ -68,6 +68,24 @@ def test_scanners_can_be_told_apart_and_markers_stand_in_their_corner(films):
     assert chest._marker('L', size).sum() / size**2 == pytest.approx(8 / 64**2, rel=1e-6)
 
 
+def test_lungs_are_where_films_are_dark():
+  """The masks belong to the films of the same hospitals: air is darker than what surrounds it."""
+  fields = {'partition': 'natural', 'dataset': 'synthetic_chest'}
+  masked = build.build(configs.DataConfig(**fields | {'dataset': 'synthetic_chest:lungs'}), seed=0)
+  plain = build.build(configs.DataConfig(**fields), seed=0)
+  np.testing.assert_array_equal(masked.test.examples.x, plain.test.examples.x)
+  assert masked.class_names == ('background', 'lung') and masked.train.client_ids == plain.train.client_ids
+  x, lungs = masked.test.examples.x[..., 0].astype(float), masked.test.examples.y == 1
+  share = lungs.mean(axis=(1, 2))
+  assert 0.12 < share.min() and share.max() < 0.6
+  middle = np.zeros(x.shape[1:], bool)
+  middle[10:18, 2:26] = True  # In the middle of the film, what is not lung is heart, spine or chest wall.
+  healthy = plain.test.examples.y == 0
+  air, tissue = (np.array([image[part & middle].mean() for image, part in zip(x[healthy], where[healthy], strict=True)])
+                 for where in (lungs, ~lungs))
+  assert (air < tissue - 10).mean() > 0.97
+
+
 def test_single_and_multi_label_are_the_same_films():
   fields = {'dataset': 'synthetic_chest', 'partition': 'natural'}
   one = build.build(configs.DataConfig(**fields), seed=0)

@@ -53,3 +53,24 @@ def test_four_characters_are_laid_out_two_by_two():
   made = signers._squares(four)
   assert made.shape == (2, 56, 56, 1)
   assert [made[1, y, x, 0] for y in (0, 30) for x in (0, 30)] == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize('defect', parts.CLASSES[1:])
+def test_masks_show_what_a_defect_changes(defect):
+  """The same chance draws the same part with and without it: what differs is the truth that the mask must show."""
+  number = parts.CLASSES.index(defect)
+  clear = parts.Factory(train=1, bores=(6,), gain=1.0, gamma=1.0, noise=0.0, blur=0.05, light=0.0)
+  good, empty = parts.photograph_with_masks(np.random.default_rng(3), np.zeros(40, np.int32), clear)
+  bad, masks = parts.photograph_with_masks(np.random.default_rng(3), np.full(40, number), clear)
+  assert not empty.any() and set(np.unique(masks)) <= {0, number}
+  changed = np.abs(bad.astype(float) - good)[..., 0] > 20
+  assert (masks > 0).any(axis=(1, 2)).mean() > 0.9
+  assert (changed & (masks == 0)).sum() <= 0.45 * changed.sum(), 'most of what changed is in the mask'
+  assert changed[masks > 0].mean() > 0.6, 'most of the mask has changed'
+
+
+def test_parts_with_masks():
+  found = parts.load_masks(data_config.DataConfig(dataset='synthetic_parts:masks'))
+  assert found.class_names == ('background', *parts.CLASSES[1:]) and len(found.train) == 1870
+  tags = found.check_labels('synthetic_parts:masks'), np.array([len(np.unique(mask)) for mask in found.train.y])
+  assert tags[0] == [] and set(tags[1]) == {1, 2} and 0.4 < (tags[1] == 2).mean() < 0.55

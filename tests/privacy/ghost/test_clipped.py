@@ -49,6 +49,13 @@ def attention():
   return tf.keras.Model(inputs, L.Dense(3)(L.Flatten()(L.LayerNormalization()(hidden + tokens))))
 
 
+def upsampling():
+  inputs = L.Input((8, 8, 2))
+  low = L.Conv2D(4, 3, padding='same')(L.MaxPool2D(3, padding='same')(inputs))
+  hidden = L.Concatenate()([inputs, L.Cropping2D(((0, 1), (0, 1)))(L.UpSampling2D(3)(L.GroupNormalization(2)(low)))])
+  return tf.keras.Model(inputs, L.Dense(3)(L.Flatten()(L.Conv2D(3, 1)(L.ReLU()(hidden)))))
+
+
 MODELS = {
     'conv, valid': lambda: sequential(L.Conv2D(5, 3, activation='relu'), L.MaxPool2D()),
     'conv, strides and no bias': lambda: sequential(L.Conv2D(5, 3, 2, 'same', use_bias=False, activation='tanh')),
@@ -70,6 +77,13 @@ MODELS = {
     'residual': residual, 'attention': attention, 'subclassed': Subclassed,
     'nested': lambda: sequential(tf.keras.Sequential([L.Conv2D(4, 3), L.GroupNormalization(2)]), L.Dense(4)),
     'other layers': lambda: sequential(L.SeparableConv2D(4, 3), L.PReLU(), Scaled(), L.Conv2DTranspose(3, 2)),
+    'transposed convolution': lambda: sequential(L.Conv2DTranspose(3, 3, 2, 'same', activation='tanh'),
+                                                 L.Conv2DTranspose(40, 2, 1, use_bias=False), L.MaxPool2D(6)),
+    'transposed, strides beyond the kernel': lambda: sequential(
+        L.Conv2DTranspose(5, 2, 3), L.Conv2DTranspose(3, (3, 2), (1, 2), output_padding=(0, 1)), L.MaxPool2D(5)),
+    'transposed, few positions': lambda: sequential(L.Conv2D(20, 4, 4), L.Conv2DTranspose(16, 4, 2), L.MaxPool2D(2)),
+    'transposed, dilation': lambda: sequential(L.Conv2DTranspose(3, 2, dilation_rate=2)),
+    'upsampling and a shortcut': upsampling,
     'frozen': lambda: sequential(L.Conv2D(4, 3, trainable=False), L.Dense(4)),
 }
 
@@ -118,7 +132,7 @@ def test_equals_per_example_gradients(name, ghost):
 
 def test_what_is_fast_and_what_is_not_is_said():
   found = clipped.examine(made('other layers'), tf.TensorSpec((None, 8, 8, 2)))
-  assert found.ghost and sorted(found.layers.values()) == ['any_layer'] * 4 + ['dense']
+  assert found.ghost and sorted(found.layers.values()) == ['any_layer'] * 3 + ['conv2d_transpose', 'dense']
 
 
 def test_networks_of_convolutions_are_timed(monkeypatch):

@@ -73,6 +73,15 @@ def load_large(config: configs.DataConfig) -> Pool:
   return _load(config, multi_label=False, times=4)
 
 
+def load_lungs(config: configs.DataConfig) -> Pool:
+  """Returns the films of `load` with masks of the lungs as labels."""
+  size = _size(config.image_size)
+  arrays = cache.load_or_make(f'synthetic_chest_lungs-v{_VERSION}-{size}-s0', lambda: _draw(0, size, masks=True),
+                              config.data_dir)
+  parts = [images.Examples(arrays[f'{split}_x'], arrays[f'{split}_lungs']) for split in ('train', 'test')]
+  return _pool(*parts, arrays, ('background', 'lung'))
+
+
 def pool(*, seed: int, size: int = 28, multi_label: bool = False, data_dir: str | None = None, times: int = 1) -> Pool:
   """Draws the films of three hospitals. This takes seconds at 28 pixels, and is done once.
 
@@ -86,8 +95,7 @@ def pool(*, seed: int, size: int = 28, multi_label: bool = False, data_dir: str 
   Raises:
     ValueError: There is no such size.
   """
-  if size not in SIZES:
-    raise ValueError(f'image_size={size} is no size of synthetic_chest; choose {" or ".join(map(str, SIZES))}.')
+  _size(size)
   arrays = cache.load_or_make(f'synthetic_chest-v{_VERSION}-{size}-s{seed}' + (f'-x{times}' if times > 1 else ''),
                               lambda: _draw(seed, size, times), data_dir)
   parts = {}
@@ -95,21 +103,32 @@ def pool(*, seed: int, size: int = 28, multi_label: bool = False, data_dir: str 
     findings = arrays[f'{split}_findings']
     labels = findings.astype(np.float32) if multi_label else findings.any(axis=1).astype(np.int32)
     parts[split] = images.Examples(arrays[f'{split}_x'], labels)
-  return Pool(train=parts['train'], test=parts['test'], train_owners=arrays['train_owners'],
-              test_owners=arrays['test_owners'],
-              class_names=chest_anatomy.FINDINGS if multi_label else ('normal', 'abnormal'),
-              preprocessing=images.Preprocessing(pixels='per_image'),
+  return _pool(parts['train'], parts['test'], arrays,
+               chest_anatomy.FINDINGS if multi_label else ('normal', 'abnormal'))
+
+
+def _size(size):
+  """Returns the size of films, the smallest if none is given."""
+  if size is not None and size not in SIZES:
+    raise ValueError(f'image_size={size} is no size of synthetic_chest; choose {" or ".join(map(str, SIZES))}.')
+  return size or SIZES[0]
+
+
+def _pool(train, test, arrays, class_names):
+  return Pool(train=train, test=test, train_owners=arrays['train_owners'], test_owners=arrays['test_owners'],
+              class_names=class_names, preprocessing=images.Preprocessing(pixels='per_image'),
               notes=('synthetic_chest holds drawings, not films of patients: nothing learned from it serves '
                      'diagnosis.',))
 
 
 def _load(config, multi_label, times=1):
-  return pool(seed=0, size=config.image_size or SIZES[0], multi_label=multi_label, data_dir=config.data_dir,
+  return pool(seed=0, size=_size(config.image_size), multi_label=multi_label, data_dir=config.data_dir,
               times=times)
 
 
-def _draw(seed, size, times=1):
-  parts = {f'{split}_{what}': [] for split in ('train', 'test') for what in ('x', 'findings', 'owners')}
+def _draw(seed, size, times=1, masks=False):
+  named = 'lungs' if masks else 'findings'
+  parts = {f'{split}_{what}': [] for split in ('train', 'test') for what in ('x', named, 'owners')}
   for name, hospital in HOSPITALS.items():
     for split, number in (('train', times * hospital.train), ('test', hospital.test)):
       for start in range(0, number, _BATCH):
@@ -117,8 +136,9 @@ def _draw(seed, size, times=1):
         films = min(_BATCH, number - start)
         findings = _diagnose(rng, films, hospital.prevalence)
         severity = rng.beta(1.5, 1.5, films)
-        parts[f'{split}_x'].append(scan(rng, chest_anatomy.draw(rng, findings, severity, size), hospital))
-        parts[f'{split}_findings'].append(findings)
+        ideal, lungs = chest_anatomy.draw_with_lungs(rng, findings, severity, size)
+        parts[f'{split}_x'].append(scan(rng, ideal, hospital))
+        parts[f'{split}_{named}'].append(lungs.astype(np.uint8) if masks else findings)
         parts[f'{split}_owners'].append(np.full(films, name))
   return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 

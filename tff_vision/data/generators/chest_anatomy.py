@@ -39,6 +39,15 @@ def draw(rng: np.random.Generator, findings: np.ndarray, severity: np.ndarray, s
   Returns:
     [films, size, size] float32, about 0..1.
   """
+  return draw_with_lungs(rng, findings, severity, size)[0]
+
+
+def draw_with_lungs(rng: np.random.Generator, findings: np.ndarray, severity: np.ndarray, size: int
+                    ) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the films of `draw`, and where their lungs are: [films, size, size] of bool.
+
+  Lungs count as such also behind the heart and under findings.
+  """
   chance = _Chance(rng, len(findings))
   has = findings[:, :, None, None].astype(np.float32)
   severity = severity[:, None, None].astype(np.float32)
@@ -59,7 +68,7 @@ def draw(rng: np.random.Generator, findings: np.ndarray, severity: np.ndarray, s
     left = rng.random((len(findings), 1, 1)) < 0.5
     shades = [opacity(chance, x, y, lung, severity) * lung.mask for lung in lungs]
     film += has[:, finding] * np.where(left, *shades) * (1 - 0.8 * heart)
-  return np.clip(film, 0, 1.1)
+  return np.clip(film, 0, 1.1), air > 0.5
 
 
 class _Chance:

@@ -25,6 +25,23 @@ def load(config: configs.DataConfig) -> Pool:
   return pool(seed=0, data_dir=config.data_dir)
 
 
+def load_sizes(config: configs.DataConfig) -> Pool:
+  """Returns the same images with the diameter of each shape as a number, in pixels: 12.8 to 24."""
+  shapes = load(config)
+  parts = {split: images.Examples(getattr(shapes, split).x, _diameters(0, split, len(getattr(shapes, split))))
+           for split in ('train', 'test')}
+  return Pool(**parts, class_names=('size',), coarse_labels=shapes.coarse_labels)
+
+
+def _diameters(seed, split, number):
+  """Returns what `draw` has drawn as sizes, [number] float32, in pixels."""
+  found = []
+  for start in range(0, number, _BATCH):
+    rng = np.random.default_rng(seeds.derive(seed, 'synthetic_shapes', split, start))
+    found.append(_turns_and_sizes(rng, min(_BATCH, number - start))[1].ravel())
+  return (_SIDE * np.concatenate(found)).astype(np.float32)
+
+
 def pool(*, seed: int, train: int = _TRAIN, test: int = _TEST, data_dir: str | None = None) -> Pool:
   """Draws `train` and `test` images of balanced classes. This takes a few seconds, and is done once.
 
@@ -53,7 +70,7 @@ def draw(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
   """
   number = (len(labels), 1, 1)
   y, x = np.mgrid[-1:1:_SIDE * 1j, -1:1:_SIDE * 1j][:, None]
-  turn, size = rng.uniform(-np.pi, np.pi, number), rng.uniform(0.4, 0.75, number)
+  turn, size = _turns_and_sizes(rng, len(labels))
   x, y = x - rng.uniform(-0.25, 0.25, number), y - rng.uniform(-0.25, 0.25, number)
   x, y = (x * np.cos(turn) - y * np.sin(turn)) / size, (x * np.sin(turn) + y * np.cos(turn)) / size
   inside = np.zeros(x.shape)
@@ -67,6 +84,11 @@ def draw(rng: np.random.Generator, labels: np.ndarray) -> np.ndarray:
   picture = (inside[..., None] * paint + (1 - inside[..., None]) * ground) * light[..., None]
   picture += rng.normal(0, 0.04, picture.shape)
   return np.rint(255 * np.clip(picture, 0, 1)).astype(np.uint8)
+
+
+def _turns_and_sizes(rng, number):
+  """Returns angles, and radii as shares of half a side, [number, 1, 1]; they are drawn before anything else."""
+  return rng.uniform(-np.pi, np.pi, (number, 1, 1)), rng.uniform(0.4, 0.75, (number, 1, 1))
 
 
 def _colours(rng, number):

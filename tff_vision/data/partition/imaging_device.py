@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tff_vision import seeds
-from tff_vision.data import images
+from tff_vision import labels, seeds
+from tff_vision.data import boxes, images
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,13 +33,17 @@ class Device:
     """
     from scipy import ndimage  # Imported late: only one partition needs it.
     full = 255 if examples.x.dtype == np.uint8 else 1.0
-    x = examples.x.astype(np.float32) / full
+    x, y = examples.x.astype(np.float32) / full, examples.y
     if self.degrees:
       x = ndimage.rotate(x, self.degrees, axes=(1, 2), reshape=False, order=1, mode='nearest')
+      if labels.kind_of(y) is labels.Kind.BOXES:
+        y = boxes.rotated(y, self.degrees, examples.shape[:2])
+      elif labels.kind_of(y).is_spatial:
+        y = ndimage.rotate(y, self.degrees, axes=(1, 2), reshape=False, order=0, mode='nearest')
     x = 0.5 + self.contrast * (x - 0.5)
     noise = np.random.default_rng(seeds.derive(self.seed, 'noise', split)).standard_normal(x.shape, np.float32)
     x = full * np.clip(x + self.noise * noise, 0, 1)
-    return images.Examples((np.rint(x) if full == 255 else x).astype(examples.x.dtype), examples.y)
+    return images.Examples((np.rint(x) if full == 255 else x).astype(examples.x.dtype), y)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ class Labels:
   """The information about the examples that a partition may use.
 
   Attributes:
-    train: [n] int32 class numbers, or [n, findings] float32 of 0 and 1.
+    train: [n] int32 class numbers, or [n, findings] float32 of 0 and 1; of masks, their `labels.tags`.
     test: The same for the test examples.
     coarse: [n] int32 superclass of each training example, or None.
   """

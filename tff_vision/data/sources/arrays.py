@@ -18,8 +18,10 @@ from collections.abc import Collection, Mapping
 import numpy as np
 
 from tff_vision import configs
+from tff_vision import labels as labels_lib
 from tff_vision.data import images
-from tff_vision.data.sources import heldout, naming, pool
+from tff_vision.data.sources import heldout, label_arrays, naming, pool
+from tff_vision.data.sources import numbers as numbers_lib
 
 _LARGEST_FLOAT = 30.0
 _NEARLY_BLACK = 31
@@ -39,6 +41,8 @@ def load(config: configs.DataConfig) -> pool.Pool:
   found = read(path)
   names = {name.removesuffix('_train') if name.endswith('_train') else name for name in found}
   found = {name.removesuffix('_train'): array for name, array in found.items()}
+  if config.target is not None:
+    found, names = _with_target(found, names, config.target)
   if missing := {'x', 'y'} - names:
     raise ValueError(f'{path} lacks the array {" and ".join(sorted(missing))}; it holds {", ".join(sorted(names))}.')
   _normalize_names(found, path)
@@ -60,6 +64,18 @@ def load(config: configs.DataConfig) -> pool.Pool:
                      counted_classes='class_names' not in found)
   return dataclasses.replace(_with_held_out(images.Examples(x, y), owners, class_names, config, notes), stored=stored,
                              digest=digest, counted_classes='class_names' not in found)
+
+
+def _with_target(found, names, target):
+  """Returns the arrays with that of the target, and its test array, as `y` and `y_test`; other labels are left out."""
+  if target == 'y':
+    return found, names
+  kept = {name: array for name, array in found.items() if name not in ('y', 'y_test')}
+  renamed = {target: 'y', f'{target}_test': 'y_test'}
+  if target not in names:
+    raise ValueError(f'the .npz lacks the array {target}, which target names; it holds {", ".join(sorted(names))}.')
+  kept = {renamed.get(name, name): array for name, array in kept.items()}
+  return kept, set(kept)
 
 
 def locate(data_dir: str | None) -> tuple[bool, str]:
@@ -198,25 +214,6 @@ def _brought_to_unit(arrays, pixel_range, what):
       f'Values {black:g}..{white:g} of {what} become 0..1 (pixel_range).']
 
 
-def classes(y: np.ndarray, what: str) -> np.ndarray:
-  """Returns labels in the form that `images.Examples` requires.
-
-  Raises:
-    ValueError: They are neither class numbers nor findings of 0 and 1.
-  """
-  if y.ndim == 2 and y.shape[1] == 1:
-    y = y[:, 0]
-  if y.ndim == 2 and np.isin(y, (0, 1)).all():
-    if len(y) and (y.sum(axis=1) == 1).all():
-      raise ValueError(f'{what} looks one-hot: give class numbers, [n]; [n, findings] is for images with any number '
-                       'of findings.')
-    return y.astype(np.float32)
-  if y.ndim != 1 or y.dtype.kind not in 'iuf' or (y != np.floor(y)).any() or (y < 0).any():
-    raise ValueError(f'{what} must be [n] class numbers from 0, or [n, findings] of 0 and 1; found {list(y.shape)} of '
-                     f'{y.dtype}' + (f' down to {y.min()}.' if y.size and y.dtype.kind in 'iuf' else '.'))
-  return y.astype(np.int32)
-
-
 def _normalize_names(found, path):
   """Converts names of clients and classes to strings without spaces around them."""
   for name in ('client', 'client_test', 'class_names'):
@@ -231,6 +228,9 @@ def _labels(found, path, config):
   both = [found['y'], found.get('y_test')]
   if ('x_test' in found) != (both[1] is not None):
     raise ValueError(f'{path} holds only one of x_test and y_test.')
+  if config.target is not None:
+    y, y_test = (None if part is None else numbers_lib.of_array(part, f'{path}: {config.target}') for part in both)
+    return y, y_test, (config.target,), []
   names = tuple(str(name) for name in found['class_names']) if 'class_names' in found else None
   notes = []
   if both[0].dtype.kind in 'US':
@@ -242,12 +242,12 @@ def _labels(found, path, config):
         raise ValueError(f'{path} has the class {sorted(unknown)[0]!r}, which class_names lacks.')
     both = [None if part is None else np.array([numbers[name] for name in part.astype(str)], np.int32)
             for part in both]
-  y, y_test = (None if part is None else classes(part, f'{path}: {name}')
+  y, y_test = (None if part is None else label_arrays.classes(part, f'{path}: {name}', config.ignore_index)
                for part, name in zip(both, ('y', 'y_test'), strict=True))
   known = [part for part in (y, y_test) if part is not None]
   if len({part.shape[1:] for part in known}) > 1:
-    raise ValueError(f'{path}: y and y_test have {y.shape[1:]} and {y_test.shape[1:]} findings.')
-  number = y.shape[1] if y.ndim == 2 else 1 + max(int(part.max(initial=0)) for part in known)
+    raise ValueError(f'{path}: y and y_test have labels of the shapes {y.shape[1:]} and {y_test.shape[1:]}.')
+  number = label_arrays.num_classes(known)
   names = names or tuple(str(c) for c in range(number))
   if len(names) < number or (y.ndim == 2 and len(names) != number):
     raise ValueError(f'{path}: labels reach {number - 1}, but there are {len(names)} class_names.')
@@ -268,6 +268,10 @@ def _one_name_each(both, names, config):
 
 def _with_held_out(everything, owners, class_names, config, notes):
   y = everything.y
+  if everything.labels is labels_lib.Kind.MASK:
+    y = labels_lib.rarest(labels_lib.tags(y, len(class_names)))
+  if everything.labels is labels_lib.Kind.NUMBER:
+    y = numbers_lib.strata(y)
   is_test = heldout.stratified(y.sum(axis=1) if y.ndim == 2 else y, config.test_fraction, owners)
   notes.append(images.Counted(heldout.note(is_test, config.test_fraction, owners)))
   train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)

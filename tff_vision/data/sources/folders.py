@@ -2,12 +2,14 @@
 
     root/[split/]client/class/image.png    clients of its own: partition=natural
     root/[split/]class/image.png           no clients: any other partition
-    root/manifest.csv                      path,label[,client][,split]
+    root/manifest.csv                      path,label[,client][,split], or a column of numbers in place of label
+    root/[split/][client/]images/image.png and .../masks/image.png: see `mask_layout`
 
 where split is train, test or val, in upper or lower case (val is the test set if there is no other). The split folder
 may also be below client or class.
 """
 
+import dataclasses
 import hashlib
 import os
 import pathlib
@@ -15,8 +17,9 @@ import pathlib
 import numpy as np
 
 from tff_vision import configs
+from tff_vision import labels as labels_lib
 from tff_vision.data import images
-from tff_vision.data.sources import files, heldout, listing, manifest, naming, pool
+from tff_vision.data.sources import files, heldout, listing, manifest, mask_files, mask_layout, naming, numbers, pool
 
 MEDICAL_MNIST_CLASSES = ('AbdomenCT', 'BreastMRI', 'ChestCT', 'CXR', 'Hand', 'HeadCT')
 
@@ -29,7 +32,26 @@ def load(config: configs.DataConfig) -> pool.Pool:
   """
   root = _root(config)
   table = manifest.find(root)
-  return _pool(manifest.read(table) if table else listing.from_folders(root), root, config)
+  if table:
+    return _pool(manifest.read(table, config.target), root, config)
+  if config.target is not None:
+    return _pool(_named_by_numbers(root, config.target), root, config)
+  found = mask_layout.mvtec(root, with_masks=config.normal_class is None)
+  return _pool(found or mask_layout.paired(listing.from_folders(root)), root, config)
+
+
+def _named_by_numbers(root, target):
+  """Returns the images in folders whose names are numbers.
+
+  Raises:
+    ValueError: The target is something else, or a folder's name is no number.
+  """
+  if target.strip().lower() != 'folder':
+    raise ValueError(f'target={target} names a column of {manifest.NAME}, and {root} holds none; target=folder takes '
+                     'the names of folders as numbers.')
+  found = listing.from_folders(root)
+  places = [f'{os.path.dirname(path)}, the name of the folder' for path in found.paths]
+  return dataclasses.replace(found, numbers=numbers.parsed([label.strip() for label in found.labels], places))
 
 
 def load_medical_mnist(config: configs.DataConfig) -> pool.Pool:
@@ -85,7 +107,18 @@ def _pool(found, root, config, class_names=None):
       found.paths, found.labels, found.clients, found.splits))
   glances = [glances[place] for place in kept]
   class_names_are_counted = class_names is None
-  y, class_names, notes = _labelled(labels.tolist(), found.separator, config, class_names)
+  masks = None
+  if found.masks is None and config.ignore_index is not None:
+    raise ValueError(f'ignore_index={config.ignore_index} is a value of masks, and {root} holds none: masks lie in a '
+                     'folder masks beside images.')
+  if found.numbers is not None:
+    y, class_names, notes = found.numbers[kept], (config.target,), []
+  elif found.masks is None:
+    y, class_names, notes = _labelled(labels.tolist(), found.separator, config, class_names)
+  else:
+    masks = _masks(paths, [found.masks[place] for place in kept], labels.tolist(), root, config)
+    y, class_names, notes = masks.tags, masks.classes.names, [images.Counted(note) for note in masks.classes.notes]
+    labels = [seen.digest.hex() for seen in files.survey(masks.paths)]
   shape, shape_notes = files.stored_shape(paths[0], config)
   stored, pixel_notes = files.stored_pixels(paths, glances, config.numeric_pixel_range)
   notes = [*found.notes, *corrupt_notes, *notes, *shape_notes, *pixel_notes]
@@ -94,14 +127,27 @@ def _pool(found, root, config, class_names=None):
     names, client_notes = naming.cleaned(clients.tolist(), 'names of clients')
     more = map(images.Counted, [*client_notes, *naming.alike(names, 'Clients')])
     owners, notes = np.array(names), [*notes, *more]
-  is_train, is_test, split_notes = _split(splits, y, owners, paths, config)
+  by = y if masks is None else labels_lib.rarest(masks.tags)
+  is_train, is_test, is_validation, split_notes = _split(splits, by, owners, paths, config)
   notes += [*split_notes, *_copies(glances, is_train, is_test)]
-  parts = [files.FileExamples(paths[mine], y[mine], shape, stored) for mine in (is_train, is_test)]
+  used = (is_train, is_test, is_validation)
+  parts = [files.FileExamples(paths[mine], y[mine], shape, stored) for mine in used]
+  if masks is not None:
+    parts = [mask_files.MaskedExamples(part, masks, np.flatnonzero(mine))
+             for part, mine in zip(parts, used, strict=True)]
   return pool.Pool(train=parts[0], test=parts[1], class_names=class_names,
+                   validation=parts[2] if is_validation.any() else None,
+                   validation_owners=None if owners is None else owners[is_validation],
                    train_owners=None if owners is None else owners[is_train],
                    test_owners=None if owners is None else owners[is_test],
                    stored=stored, digest=_digest(paths, glances, labels, root), notes=tuple(notes),
                    counted_classes=class_names_are_counted)
+
+
+def _masks(paths, masks, labels, root, config):
+  """Reads all masks; in the layout of MVTec AD, the folder of an image names the class of its mask."""
+  kinds = mask_layout.kinds(labels) if any(labels) else ()
+  return mask_files.survey(paths, masks, root, kinds=kinds, kind_of=labels, ignored=config.ignore_index)
 
 
 def _labelled(labels, separator, config, class_names):
@@ -123,7 +169,7 @@ def _labelled(labels, separator, config, class_names):
 
 
 def _split(splits, y, owners, paths, config):
-  """Returns which images are for training and which are for testing, and notes.
+  """Returns which images are for training, for testing and for validation, and notes.
 
   Raises:
     ValueError: One file is used for both.
@@ -132,8 +178,11 @@ def _split(splits, y, owners, paths, config):
   file = np.array([f'{each.st_dev}:{each.st_ino}' for each in status])
   if splits[0] is None:
     classes = np.array([''.join(map(str, row.astype(int))) for row in y]) if y.ndim == 2 else y
+    if y.dtype == np.float32 and y.ndim == 1:
+      classes = numbers.strata(y)
     is_test = heldout.stratified(classes, config.test_fraction, owners, file)
-    return ~is_test, is_test, [images.Counted(heldout.note(is_test, config.test_fraction, owners))]
+    nothing = np.zeros_like(is_test)
+    return ~is_test, is_test, nothing, [images.Counted(heldout.note(is_test, config.test_fraction, owners))]
   is_train = splits == 'train'
   test_split = 'test' if 'test' in splits else 'val'
   is_test = splits == test_split
@@ -141,9 +190,10 @@ def _split(splits, y, owners, paths, config):
   for path, own in zip(paths[is_test], file[is_test], strict=True):
     if own in trained:
       raise ValueError(f'{path} is for tests and the same file as {trained[own]}, which is trained on.')
-  unused = int((~is_train & ~is_test).sum())
-  return is_train, is_test, [
-      f'{unused} images of the split val are not used, since there is a test split.'] if unused else []
+  is_validation = ~is_train & ~is_test
+  return is_train, is_test, is_validation, [
+      f'{is_validation.sum()} images of the split val are used by select_best only, since there is a test split.'
+  ] if is_validation.any() else []
 
 
 def _copies(glances, is_train, is_test):

@@ -7,6 +7,8 @@ import pathlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
+import numpy as np
+
 from tff_vision.data.sources import formats
 
 _TRAIN, _TEST, _VAL = 'train', 'test', 'val'
@@ -29,14 +31,20 @@ class Listing:
     labels: The class of each file, or its findings with `separator` between them.
     clients: The client of each file; None if not given.
     splits: `train`, `test` or `val`; None if not given.
+    patients: The patient of each file; None if they are not given.
     separator: The text between findings; None: it is not known whether there are findings.
+    numbers: The number of each file, if labels are numbers.
+    masks: The mask of each image, '' if it has none; None: images have no masks.
     notes: Sentences a user must see.
   """
   paths: Sequence[str]
   labels: Sequence[str]
   clients: Sequence[str | None]
   splits: Sequence[str | None]
+  patients: Sequence[str] | None = None
   separator: str | None = None
+  numbers: np.ndarray | None = None
+  masks: Sequence[str] | None = None
   notes: Sequence[str] = ()
 
 

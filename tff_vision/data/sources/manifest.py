@@ -1,4 +1,4 @@
-"""Reads a table of image files: path,label[,client][,split], or a column of 0 and 1 for each finding."""
+"""Reads a table of image files: path,label[,client][,split][,patient], columns of 0 and 1, or one of numbers."""
 
 import codecs
 import csv
@@ -8,9 +8,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 from tff_vision.data.sources import listing
+from tff_vision.data.sources import numbers as numbers_lib
 
 NAME = 'manifest.csv'
-_READ = ('path', 'label', 'client', 'split')
+_READ = ('path', 'label', 'client', 'split', 'patient')
 _BETWEEN = '\x1f'
 _YES, _NO = {'1', '1.0', 'true', 'yes'}, {'0', '0.0', 'false', 'no'}
 
@@ -22,8 +23,8 @@ def find(root: pathlib.Path) -> pathlib.Path | None:
       (path for path in sorted(root.iterdir()) if path.name.lower() == NAME and path.is_file()), None)
 
 
-def read(path: pathlib.Path) -> listing.Listing:
-  """Lists the images of a manifest.
+def read(path: pathlib.Path, target: str | None = None) -> listing.Listing:
+  """Lists the images of a manifest; `target` names the column of the number of each, if labels are numbers.
 
   The encoding may be UTF-8 with or without a byte order mark, UTF-16 with one, or otherwise Windows-1252. Columns are
   separated by commas, semicolons or tabs, and their names may be in any case. If a path with backslashes is not that
@@ -49,6 +50,8 @@ def read(path: pathlib.Path) -> listing.Listing:
   if len(set(columns)) < len(columns):
     raise ValueError(f'{path} names the column {next(name for name in columns if columns.count(name) > 1)} twice.')
   table = [_row(path, number, columns, row) for number, row in zip(numbers[1:], rows[1:], strict=True)]
+  if target is not None:
+    return _of_numbers(path, columns, table, numbers[1:], target, notes)
   findings = _findings(columns, table)
   if missing := {'path', 'label'} - set(columns) - ({'label'} if findings else set()):
     raise ValueError(f'{path} lacks the column {", ".join(sorted(missing))}; its first line must name path,label and '
@@ -60,13 +63,32 @@ def read(path: pathlib.Path) -> listing.Listing:
     notes.append(f'Columns of {path} that are not read: {", ".join(sorted(unread))}.')
   if not table:
     raise ValueError(f'{path} lists no image.')
-  files = _files(path, columns, table, numbers[1:])
+  files = _files(path, [name for name in columns if name in _READ], table, numbers[1:])
   labels = [_BETWEEN.join(names[name] for name in findings if row[name].lower() in _YES) if findings else row['label']
             for row in table]
   return listing.Listing(
       paths=files, labels=labels, clients=[row.get('client') for row in table],
       splits=[listing.split_of(row['split']) if 'split' in columns else None for row in table],
+      patients=[row['patient'] for row in table] if 'patient' in columns else None,
       separator=_BETWEEN if findings else None, notes=notes)
+
+
+def _of_numbers(path, columns, table, numbers, target, notes):
+  """Returns the images with the number that stands in the column `target`."""
+  column = target.strip().lower()
+  if missing := {'path', column} - set(columns):
+    raise ValueError(f'{path} lacks the column {" and ".join(sorted(missing))}; it has {", ".join(columns)}.')
+  read = [name for name in ('path', column, 'client', 'split') if name in columns]
+  if unread := set(columns) - set(read):
+    notes.append(f'Columns of {path} that are not read: {", ".join(sorted(unread))}.')
+  if not table:
+    raise ValueError(f'{path} lists no image.')
+  files = _files(path, read, table, numbers)
+  texts = [row[column].strip() for row in table]
+  values = numbers_lib.parsed(texts, [f'{path} line {number}, column {target}' for number in numbers])
+  return listing.Listing(
+      paths=files, labels=texts, clients=[row.get('client') for row in table], numbers=values, notes=notes,
+      splits=[listing.split_of(row['split']) if 'split' in columns else None for row in table])
 
 
 def _text(path):
@@ -118,7 +140,7 @@ def _files(path, columns, table, numbers):
   for number, row in zip(numbers, table, strict=True):
     where = f'{path} line {number}'
     for column in columns:
-      if column in _READ and not row[column]:
+      if not row[column]:
         raise ValueError(f'{where} has no {column}.')
     file = os.path.normpath(os.path.join(path.parent, row['path']))
     if not os.path.isfile(file) and '\\' in row['path']:

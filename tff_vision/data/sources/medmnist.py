@@ -48,14 +48,14 @@ def load(flag: str, config: configs.DataConfig) -> pool.Pool:
   size = config.image_size or SIZES[0]
   remote = remote_file(flag, size)
   path = fetch.fetch(remote, _folder(config.data_dir, remote.name))
-  wanted = {'train_images', 'train_labels', 'val_labels', 'test_images', 'test_labels'}
+  wanted = {f'{split}_{part}' for split in ('train', 'val', 'test') for part in ('images', 'labels')}
   found = arrays.read(path, wanted)
   if missing := wanted - set(found):
     raise ValueError(f'{path} lacks {", ".join(sorted(missing))}.')
-  train, test = (_examples(facts, found, split, size, path) for split in ('train', 'test'))
+  train, validation, test = (_examples(facts, found, split, size, path) for split in ('train', 'val', 'test'))
   notes = (f'Licence of medmnist:{flag}: {facts.licence}.',
-           f'{len(found["val_labels"])} validation images of medmnist:{flag} are not used.')
-  return pool.Pool(train=train, test=test, class_names=facts.class_names, notes=notes)
+           f'{len(validation)} validation images of medmnist:{flag} are used by select_best only.')
+  return pool.Pool(train=train, test=test, validation=validation, class_names=facts.class_names, notes=notes)
 
 
 def _examples(facts, found, split, size, path):

@@ -97,5 +97,10 @@ def findings(labels: Sequence[str], separator: str, label_case: str) -> tuple[np
   return y, names, notes
 
 
+def is_no_finding(name: str) -> bool:
+  """Returns whether a label says that an image shows none of the findings."""
+  return _key(name) in _NO_FINDING
+
+
 def _key(name):
   return ''.join(letter for letter in name.casefold() if letter not in ' _')

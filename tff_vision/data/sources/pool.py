@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tff_vision import labels as labels_lib
 from tff_vision.data import images
 
 
@@ -16,9 +17,11 @@ class Pool:
   Attributes:
     train: Examples for training.
     test: Examples for evaluation.
+    validation: Examples to choose a model by; None: the source sets none apart.
     class_names: One name for each class number (or finding).
     train_owners: [len(train)] of str, the natural client of each example; None if the source has none.
     test_owners: The same for `test`.
+    validation_owners: The same for `validation`.
     strangers: Whether the owners in `test` are different clients from those in `train`, even if they have equal names.
     unseen_clients: How many of the owners are held-out clients, which never train, unless the user gives a number.
     coarse_labels: [len(train)] int32, the superclass of each example, for the Pachinko partition.
@@ -35,6 +38,8 @@ class Pool:
   class_names: Sequence[str]
   train_owners: np.ndarray | None = None
   test_owners: np.ndarray | None = None
+  validation: images.ExamplePool | None = None
+  validation_owners: np.ndarray | None = None
   strangers: bool = False
   unseen_clients: int = 0
   coarse_labels: np.ndarray | None = None
@@ -66,15 +71,22 @@ class Pool:
       ValueError: A label is not a class of this data set.
     """
     number = len(self.class_names)
-    for split, y in (('train', self.train.y), ('test', self.test.y)):
+    for split, examples in (('train', self.train), ('test', self.test)):
+      y = tagged(examples, number)
       if y.ndim == 2 and y.shape[1] != number:
         raise ValueError(f'dataset={dataset}: {split} labels have {y.shape[1]} findings, but {number} are named.')
-      if y.ndim == 1 and (y.min() < 0 or y.max() >= number):
-        where = int(np.flatnonzero((y < 0) | (y >= number))[0])
-        raise ValueError(f'dataset={dataset}: the {split} example {where} has the label {y[where]}, outside '
-                         f'0..{number - 1}.')
-    y = self.train.y
-    counts = np.bincount(y, minlength=number) if y.ndim == 1 else y.sum(axis=0)
-    missing = [str(self.class_names[c]) for c in np.flatnonzero(counts == 0)]
+      wrong = [] if hasattr(examples, 'tags') else labels_lib.outside(examples.y, number)
+      if len(wrong):
+        label = examples.y[wrong[0]]
+        raise ValueError(f'dataset={dataset}: the {split} example {wrong[0]} has the label '
+                         f'{label if label.ndim == 0 else label.max()}, outside 0..{number - 1}.')
+    y = tagged(self.train, number)
+    missing = [str(self.class_names[c]) for c in labels_lib.without_example(y, number, self.spec.labels)]
     return [images.Counted(f'{len(missing)} of {number} classes have no training example: {", ".join(missing)}.')
             ] if missing else []
+
+
+def tagged(examples: images.ExamplePool, num_classes: int) -> np.ndarray:
+  """Returns the labels of a pool as partitions count them; a pool of files says itself what its masks show (`tags`)."""
+  own = getattr(examples, 'tags', None)
+  return labels_lib.tags(examples.y, num_classes) if own is None else own

@@ -24,6 +24,8 @@ _RULES: Sequence[tuple[type, Callable[[taps.Tap], bool], Callable]] = (
     (tf.keras.layers.Dense, lambda tap: True, rules.dense),
     (tf.keras.layers.Conv2D, lambda tap: tap.layer.groups == 1 and tap.layer.data_format == 'channels_last',
      rules.conv2d),
+    (tf.keras.layers.Conv2DTranspose, lambda tap: tap.layer.data_format == 'channels_last'
+     and tuple(tap.layer.dilation_rate) == (1, 1), rules.conv2d_transpose),
     (tf.keras.layers.DepthwiseConv2D, lambda tap: tap.layer.data_format == 'channels_last'
      and tuple(tap.layer.dilation_rate) == (1, 1) and tap.layer.strides[0] == tap.layer.strides[1],
      rules.depthwise_conv2d),

@@ -137,6 +137,16 @@ def conv2d(tap: Tap, dz: tf.Tensor) -> Contribution:
   return with_bias(of_factors(patches, tf.reshape(dz, [-1, positions, filters])), bias)
 
 
+def conv2d_transpose(tap: Tap, dz: tf.Tensor) -> Contribution:
+  """`Conv2DTranspose` without dilation, channels last: a convolution read backwards, so dz has the patches."""
+  layer = tap.layer
+  fan, channels = layer.kernel.shape[:3].num_elements(), tap.inputs.shape[-1]
+  positions = tap.copies * tap.inputs.shape[1] * tap.inputs.shape[2]
+  patches = tf.reshape(convolution.patches(layer, dz), [-1, positions, fan])
+  bias = summed(tf.reduce_sum(dz, [1, 2]), tap.copies) if layer.use_bias else None
+  return with_bias(of_products(patches, tf.reshape(tap.inputs, [-1, positions, channels]), positions=positions), bias)
+
+
 def depthwise_conv2d(tap: Tap, dz: tf.Tensor) -> Contribution:
   """`DepthwiseConv2D` without dilation, channels last: filters are small enough to hold one gradient per example."""
   gradients = [convolution.example_depthwise_gradients(tap.layer, tap.inputs, dz)]

@@ -37,8 +37,8 @@ class Tap:
   copies: int = 1
 
 
-_LINEAR_THEN_ACTIVATION = (tf.keras.layers.Dense, tf.keras.layers.Conv2D, tf.keras.layers.DepthwiseConv2D,
-                           tf.keras.layers.EinsumDense)
+_LINEAR_THEN_ACTIVATION = (tf.keras.layers.Dense, tf.keras.layers.Conv2D, tf.keras.layers.Conv2DTranspose,
+                           tf.keras.layers.DepthwiseConv2D, tf.keras.layers.EinsumDense)
 NORMALIZATIONS = (tf.keras.layers.GroupNormalization, tf.keras.layers.LayerNormalization)
 
 

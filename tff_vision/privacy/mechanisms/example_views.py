@@ -8,6 +8,7 @@ import dataclasses
 
 import tensorflow as tf
 
+from tff_vision import labels
 from tff_vision.secure import chacha20
 
 _VIEWS = 2 ** 16 + 2  # Nonce of the words that shift and mirror; batches and noise use other nonces.
@@ -62,12 +63,32 @@ def seen(views: Views, x: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
     x: Images, [batch, height, width, channels]; any tensor if the views do not change it.
     own: The rows of `words` for these examples, [batch, copies].
   """
-  x = tf.repeat(x, views.copies, 0)
+  around = [views.shift, views.shift]
+  reflected = tf.pad(x, [[0, 0], around, around, [0, 0]], 'REFLECT') if views.shift else x
+  return _moved(views, tf.repeat(reflected, views.copies, 0), own)
+
+
+def seen_labels(views: Views, y: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
+  """Returns the labels of the views, [batch * copies, ...]: masks move with their images, other labels are repeated.
+
+  Pixels of a mask from beyond the edge are ignored.
+
+  Args:
+    y: Labels, [batch, ...]; masks are [batch, height, width] uint8.
+    own: As in `seen`.
+  """
+  if y.shape.rank != 3 or y.dtype != tf.uint8:
+    return tf.repeat(y, views.copies, 0)
+  around = [views.shift, views.shift]
+  wider = tf.pad(y, [[0, 0], around, around], constant_values=labels.IGNORED)
+  return _moved(views, tf.repeat(wider[..., tf.newaxis], views.copies, 0), own)[..., 0]
+
+
+def _moved(views, x, own):
+  """Returns rows of images with a margin of `shift` pixels, shifted and mirrored as `own` says, without the margin."""
   bits = tf.cast(tf.reshape(own, [-1]), tf.int64)
   if views.shift:
-    height, width = x.shape[1:3]
-    around = [views.shift, views.shift]
-    x = tf.pad(x, [[0, 0], around, around, [0, 0]], 'REFLECT')
+    height, width = (side - 2 * views.shift for side in x.shape[1:3])
     places = 2 * views.shift + 1
     # 15 bits each: the probability of a position is wrong by at most 2^-15.
     top, left = (tf.cast(tf.bitwise.bitwise_and(tf.bitwise.right_shift(bits, tf.constant(low, tf.int64)), 2 ** 15 - 1)

@@ -143,8 +143,8 @@ def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,
       chosen = chosen[chosen < examples]
     images, labels, mask = tf.gather(x, chosen), tf.gather(y, chosen), tf.ones(tf.shape(chosen)[0])
     if views != example_views.Views():
-      images = example_views.seen(views, images, tf.gather(example_views.words(views, key, step, count), chosen))
-      labels = tf.repeat(labels, views.copies, 0)
+      own = tf.gather(example_views.words(views, key, step, count), chosen)
+      images, labels = example_views.seen(views, images, own), example_views.seen_labels(views, labels, own)
     found = clipped.clipped_sum(model, loss_fn, images, labels, clip_norm * room, mask, ghost=training.ghost,
                                 copies=views.copies)
     below = tf.where(found.norms <= clip_norm, 1, -1) * (integer_grid.STEPS // 2)

@@ -31,14 +31,24 @@ def spread(clients: Sequence[int], num_workers: int, clients_per_call: int) -> l
           for i, (start, end) in enumerate(itertools.pairwise(bounds))]
 
 
-def pin(clients: Sequence[int], num_workers: int, clients_per_call: int) -> list[Chunk]:
-  """Returns chunks in which client c runs on worker c modulo `num_workers` and nowhere else.
+def pin(clients: Sequence[int], num_workers: int, clients_per_call: int, workers: Sequence[int] = ()) -> list[Chunk]:
+  """Returns chunks in which each client runs on its own worker and nowhere else.
 
-  With one client for each worker, the chunks keep the order of the clients, so sums equal those on one machine.
+  With one client for each worker or for each call, the chunks keep the order of the clients, so sums equal those on one
+  machine.
+
+  Args:
+    workers: For each client of the population, its worker; empty: client c has worker c modulo `num_workers`.
+
+  Raises:
+    ValueError: A client has no worker.
   """
+  if workers and max(clients, default=0) >= len(workers):
+    raise ValueError(f'clients_on_workers has room for {len(workers)} clients, and there is a client number '
+                     f'{max(clients)}.')
   by_worker = {}
   for position, client in enumerate(clients):
-    by_worker.setdefault(client % num_workers, []).append(position)
+    by_worker.setdefault(workers[client] if workers else client % num_workers, []).append(position)
   chunks = []
   for worker, positions in by_worker.items():
     for start in range(0, len(positions), clients_per_call):
@@ -54,11 +64,13 @@ class Placement:
   Attributes:
     num_workers: Number of workers in the fleet, including lost ones, so that chunks do not depend on faults.
     clients_per_call: Largest number of clients in one call.
-    data_on_workers: Whether client c's examples are stored on worker c modulo num_workers.
+    data_on_workers: Whether clients' examples are stored on their workers.
+    workers: For each client, its worker, where the examples are stored there; empty: worker c modulo num_workers.
   """
   num_workers: int
   clients_per_call: int
   data_on_workers: bool
+  workers: tuple[int, ...] = ()
 
   def chunks(self, clients: Sequence[int], population: int) -> list[Chunk]:
     """Returns the chunks of a cohort.
@@ -68,5 +80,5 @@ class Placement:
       population: The total number of clients. If it is at most the number of workers, each client has its own worker.
     """
     if self.data_on_workers or population <= self.num_workers:
-      return pin(clients, self.num_workers, self.clients_per_call)
+      return pin(clients, self.num_workers, self.clients_per_call, self.workers)
     return spread(clients, self.num_workers, self.clients_per_call)

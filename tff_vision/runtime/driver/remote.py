@@ -45,7 +45,8 @@ def remote_runtime(config: runtime_config.RuntimeConfig) -> Iterator[context.Wor
     stack.callback(workers.close)
     workers.connect(config.reconnect_timeout)
     rule = placement.Placement(num_workers=config.num_workers, clients_per_call=config.clients_per_call,
-                               data_on_workers=config.data_placement == 'worker')
+                               data_on_workers=config.data_placement == 'worker',
+                               workers=config.worker_of_clients)
     made = context.WorkersContext(coordinator=coordinator, workers=workers, rule=rule, attempts=config.attempts,
                                   faults=faults)
     stack.enter_context(tff.framework.get_context_stack().install(made))

@@ -12,7 +12,7 @@ import pathlib
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509 import oid
 
 _CA_DAYS = 3650
@@ -50,6 +50,19 @@ def make_worker(folder: pathlib.Path, host: str) -> None:
 def make_coordinator(folder: pathlib.Path, name: str = 'coordinator') -> None:
   """Writes name.crt and name.key with the subject CN=`name`, which workers require (`tls_client_name`)."""
   _make_leaf(folder, name, oid.ExtendedKeyUsageOID.CLIENT_AUTH, None)
+
+
+def make_dial_key(folder: pathlib.Path, name: str) -> None:
+  """Writes `name`, a private key for OpenSSH (Ed25519), and its public key `name`.pub; keeps keys that are there."""
+  if (folder / name).exists():
+    return
+  key = ed25519.Ed25519PrivateKey.generate()
+  private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.OpenSSH,
+                              serialization.NoEncryption())
+  with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), 'wb') as file:
+    file.write(private)
+  public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
+  (folder / f'{name}.pub').write_bytes(public + b'\n')
 
 
 def _make_leaf(folder, name, purpose, names):

@@ -45,26 +45,57 @@ def command(folder: pathlib.Path, *, host: str, port: int, executor: str, tls: D
   Raises:
     ValueError: nginx or its stream module is not installed.
   """
+  return _serving(folder, _configuration(folder, host, port, executor, tls))
+
+
+def terminating(folder: pathlib.Path, *, host: str, port: int, behind: str, cert: str, key: str) -> list[str]:
+  """Returns the command that ends TLS at host:port for everybody, and passes the bytes on to `behind`, host:port.
+
+  Raises:
+    ValueError: nginx or its stream module is not installed.
+  """
+  return _serving(folder, f'''{_head(folder, 'warn')}
+stream {{
+  server {{
+    listen {_listen(host, port)} ssl so_keepalive=on;
+    ssl_certificate {cert}; ssl_certificate_key {key};
+    ssl_protocols TLSv1.3; ssl_session_cache off; ssl_session_tickets off;
+    proxy_pass {behind};
+    proxy_connect_timeout 5s;
+    proxy_timeout 24h;
+  }}
+}}
+''')
+
+
+def _serving(folder, configuration):
   nginx = shutil.which('nginx') or shutil.which('/usr/sbin/nginx')
   if nginx is None:
     raise ValueError('nginx is not installed; on Debian: apt-get install nginx-light libnginx-mod-stream.')
   file = folder / 'nginx.conf'
-  file.write_text(_configuration(folder, host, port, executor, tls))
+  file.write_text(configuration)
   return [nginx, '-c', str(file), '-p', str(folder), '-e', 'stderr']
 
 
-def _configuration(folder, host, port, executor, tls):
+def _head(folder, level):
   # As root, nginx would serve as another user, who may not be allowed to open the executor's socket.
   user = f'user {pwd.getpwuid(0).pw_name};' if os.getuid() == 0 else ''
   module = next((f'load_module {path};' for path in _MODULES if glob.glob(path)), '')
-  listen = f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
   return f'''{module} {user}
-daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr {'info' if tls else 'warn'};
-events {{ worker_connections 256; }}
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr {level};
+events {{ worker_connections 256; }}'''
+
+
+def _listen(host, port):
+  return f'[{host}]:{port}' if ':' in host else f'{host}:{port}'
+
+
+def _configuration(folder, host, port, executor, tls):
+  return f'''{_head(folder, 'info' if tls else 'warn')}
 stream {{
   {_guard(folder, executor, tls)}
   server {{
-    listen {listen} {'ssl' if tls else ''} so_keepalive=on;
+    listen {_listen(host, port)} {'ssl' if tls else ''} so_keepalive=on;
     {_secrets(tls)}
     proxy_pass {'$behind' if tls else executor};
     proxy_connect_timeout 5s;

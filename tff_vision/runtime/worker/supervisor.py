@@ -1,5 +1,6 @@
 """Supervises one worker: a sandboxed executor behind nginx, restarted until it is told to stop."""
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -7,12 +8,15 @@ import pathlib
 import shutil
 import signal
 import tempfile
+from collections.abc import Callable
+from typing import Protocol
 
 from tff_vision.configs import option, runtime_config
 from tff_vision.runtime.worker import nginx, processes, sandbox
 
 SANDBOXES = ('bubblewrap', 'none')
 _START_TIMEOUT = 30.0
+_GUARD = 'guard.sock'
 # A coordinator without a connection for this many checks, a tenth of a minute, has left.
 _LOOKS_UNTIL_LEFT = 12
 _log = logging.getLogger(__name__)
@@ -32,6 +36,11 @@ class WorkerConfig(runtime_config.ExecutorConfig):
   sandbox: str = option.option(
       'bubblewrap', 'bubblewrap shuts the executor in; none means that the machine or container does.',
       choices=SANDBOXES)
+  approved: str | None = option.option(
+      None, 'File that python -m pipelines.approve made: nothing but what it approves passes; unset: whatever the '
+      'coordinator sends runs.')
+  audit_log: str = option.option(
+      'audit.jsonl', 'With approved: file to which a line is appended for every call; it is also what is counted.')
   health_port: int | None = option.option(
       None, 'Port that answers HTTP GET with 200 while it serves, else 503; unset answers nowhere.')
 
@@ -46,6 +55,10 @@ class WorkerConfig(runtime_config.ExecutorConfig):
     if self.tls_client_name != type(self).tls_client_name and not any(files):
       raise ValueError(f'tls_client_name={self.tls_client_name} has no effect without tls_cert, tls_key and '
                        'tls_client_ca: nobody is asked for a name.')
+    if self.approved is not None and not any(files):
+      raise ValueError('approved needs tls_cert, tls_key and tls_client_ca: the key of the certificate signed it.')
+    if self.audit_log != type(self).audit_log and self.approved is None:
+      raise ValueError(f'audit_log={self.audit_log} has no effect without approved: nothing is counted.')
     if self.data_root is not None and self.sandbox == 'none':
       raise ValueError('data_root needs sandbox=bubblewrap: without it the executor sees the files of the machine '
                        'under their own names.')
@@ -60,11 +73,25 @@ class WorkerConfig(runtime_config.ExecutorConfig):
     return nginx.DoorTls(cert=cert, key=key, client_ca=client_ca, client_name=self.tls_client_name)
 
 
+class Guard(Protocol):
+  """What stands between the door and the executor; see `guard.service.Guard`."""
+
+  def served(self, address: str) -> contextlib.AbstractContextManager[int]:
+    """Serves at unix:path while the context is open."""
+
+  def forget(self) -> None:
+    """Forgets what the executor held, because it was started anew."""
+
+
 class Supervisor:
   """Starts a worker on entering the context, and ends all its processes on leaving."""
 
-  def __init__(self, config: WorkerConfig):
+  def __init__(self, config: WorkerConfig, guard: Callable[[str], Guard] | None = None):
+    """Args: `guard`: takes the executor's address; None: the door leads to the executor."""
     self._config = config
+    self._make_guard = guard
+    self._guard: Guard | None = None
+    self._stack = contextlib.ExitStack()
     self._executor = self._door = None
     self._away = self._present = 0
 
@@ -73,6 +100,7 @@ class Supervisor:
     self._folder = pathlib.Path(tempfile.mkdtemp(prefix='tff_vision-worker-'))
     try:
       self._start_executor()
+      self._start_guard()
       self._start_door()
     except BaseException:
       self.__exit__()
@@ -84,9 +112,11 @@ class Supervisor:
     return self
 
   def __exit__(self, *_) -> None:
-    for process in (self._door, self._executor):
-      if process is not None:
-        process.close()
+    if self._door is not None:
+      self._door.close()
+    self._stack.close()
+    if self._executor is not None:
+      self._executor.close()
     shutil.rmtree(self._folder, ignore_errors=True)
 
   def look(self) -> None:
@@ -135,6 +165,17 @@ class Supervisor:
       environment = {'PATH': environment['PATH']}
     self._executor = processes.Process(command, log=None, environment=environment)
     processes.wait_until(self.serving, self._executor, _START_TIMEOUT)
+    if self._guard is not None:
+      self._guard.forget()
+
+  def _start_guard(self):
+    if self._make_guard is not None:
+      self._guard = self._make_guard(self._inner_address)
+      self._stack.enter_context(self._guard.served(f'unix:{self._folder / _GUARD}'))
+
+  @property
+  def _inner_address(self):
+    return f'unix:{self._inside}' if isinstance(self._inside, str) else f'127.0.0.1:{self._inside[1]}'
 
   def _bare_port(self):
     if self._config.tls is None:
@@ -150,7 +191,7 @@ class Supervisor:
     config = self._config
     if config.sandbox == 'none' and config.tls is None:
       return
-    inside = f'unix:{self._inside}' if isinstance(self._inside, str) else '127.0.0.1:' + str(self._inside[1])
+    inside = self._inner_address if self._guard is None else f'unix:{self._folder / _GUARD}'
     command = nginx.command(self._folder, host=config.host, port=config.port, executor=inside, tls=config.tls)
     # SIGTERM, because nginx's children would continue to serve if their master were killed with SIGKILL.
     self._door = processes.Process(command, log=None, environment=processes.executor_environment(None),

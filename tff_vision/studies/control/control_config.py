@@ -5,8 +5,8 @@ import dataclasses
 from tff_vision import catalogue, configs
 from tff_vision.configs import compatibility, option, validate
 
-# Built-in models that can be a policy: all except the one that returns images.
-POLICY_MODELS = tuple(name for name in catalogue.models.BUILT_IN if name != 'autoencoder')
+# Built-in models that can be a policy: all except those of tasks of their own, which return images or masks.
+POLICY_MODELS = tuple(name for name in catalogue.models.BUILT_IN if not catalogue.models.MODELS.rows[name].limits)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

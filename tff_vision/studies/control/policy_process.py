@@ -26,7 +26,8 @@ class Player:
   config: control_config.ControlExperiment
 
   def __post_init__(self):
-    check.check(self.keras_model(), input_shape=catch.IMAGE_SHAPE, num_outputs=policy.NUM_OUTPUTS)
+    check.check(self.keras_model(), input_shape=catch.IMAGE_SHAPE,
+                output_shape=(policy.NUM_OUTPUTS,))
 
   def keras_model(self) -> tf.keras.Model:
     """Returns a fresh model with arbitrary weights."""

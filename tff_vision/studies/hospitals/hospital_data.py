@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from tff_vision import seeds
+from tff_vision import labels, seeds
 from tff_vision.data import images as images_lib
 
 
@@ -43,7 +43,7 @@ def check(images: images_lib.FederatedImages) -> None:
   Raises:
     ValueError: The images are refused.
   """
-  if images.multi_label or len(images.class_names) != 2:
+  if images.spec.labels is not labels.Kind.CLASS or len(images.class_names) != 2:
     raise ValueError(f'hospitals compares models of two classes; dataset {images.name} has '
                      f'{len(images.class_names)} {"findings" if images.multi_label else "classes"}.')
   if images.preprocessing.measured:

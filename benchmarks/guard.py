@@ -1,0 +1,155 @@
+"""What a guard costs a round: 3 sites x 1,500 images of the 1.2 M parameter CNN, with and without guards.
+
+    python -m benchmarks.guard --json=FILE [--images=1500] [--rounds=6] [--secure_sum=none]
+
+takes about five minutes on two idle cores. Target: at most 10 % of a round. Each site has an executor of its own, and
+each guard a process of its own, as on a site's machine; TLS is in neither way. The ways alternate, in two turns; the
+median of all rounds but the first of each turn is compared.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+from absl import app, flags
+
+os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+
+import numpy as np
+
+from tff_vision import configs, experiment
+from tff_vision.configs import runtime_config
+from tff_vision.data import images as images_lib
+from tff_vision.data import records
+from tff_vision.experiment import planning, training
+from tff_vision.federation import approval, rehearsal
+from tff_vision.federation import plan as plan_lib
+from tff_vision.runtime.driver import runtimes
+from tff_vision.runtime.worker import certificate_authority, processes, worker_process
+from tff_vision.runtime.worker.guard import audit, enforcement, service
+
+_JSON = flags.DEFINE_string('json', None, 'File that receives the numbers.')
+_IMAGES = flags.DEFINE_integer('images', 1500, 'Images of a site.')
+_ROUNDS = flags.DEFINE_integer('rounds', 6, 'Rounds of one turn, the first of which is not counted.')
+_SECURE = flags.DEFINE_string('secure_sum', 'none', 'The secure sum.')
+_SERVE = flags.DEFINE_string('serve', None, 'Of a guard\'s process: the executor\'s address.')
+_PORT = flags.DEFINE_integer('port', None, 'Of a guard\'s process: where it listens.')
+_APPROVED = flags.DEFINE_string('approved', None, 'Of a guard\'s process: the approval, beside its certificate.')
+
+_SITES = ('north', 'south', 'west')
+_TURNS = 2
+
+
+def _plan(folder):
+  config = configs.ExperimentConfig(
+      data=configs.DataConfig(dataset='plan'), model=configs.ModelConfig(model='cnn'),
+      cohort=configs.CohortConfig(cohort_size=3), client=configs.ClientConfig(client_epochs=1, batch_size=20),
+      secure=configs.SecureConfig(secure_sum=_SECURE.value),
+      program=configs.ProgramConfig(rounds=_TURNS * _ROUNDS.value))
+  schema = plan_lib.Schema(image_shape=(28, 28, 1), dtype='uint8', class_names=tuple('abcdefghij'))
+  return plan_lib.make(config, schema, [plan_lib.Site(name=name, address=f'{name}:1', clients=(name,))
+                                        for name in _SITES],
+                       runtime_config.RuntimeConfig(runtime='workers', workers=('a:1',), data_placement='worker',
+                                                    worker_data_dir=str(folder)))
+
+
+def _write_images(folder):
+  rng = np.random.default_rng(0)
+  for client in range(len(_SITES)):
+    x = rng.integers(0, 256, (_IMAGES.value, 28, 28, 1), np.uint8)
+    y = rng.integers(0, 10, _IMAGES.value).astype(np.int32)
+    records.write(folder / records.file_name(client), images_lib.Examples(x, y))
+
+
+def _rounds(plan, addresses, folder):
+  """Returns the seconds of each round of one turn, and the bytes to and from the workers."""
+  runtime = dataclasses.replace(plan.run_by(), workers=addresses)
+  made = experiment.from_config(plan.experiment(folder / 'plan.json'), runtime=runtime)
+  with runtimes.open_runtime(runtime) as place:
+    clients = images_lib.CountedClients(copies=made.problem.images.train, counts=[_IMAGES.value] * len(_SITES))
+    problem = dataclasses.replace(made.problem, images=dataclasses.replace(made.problem.images, train=clients))
+    prepared = training.Training.prepare(made, planning.plan(made, problem, secret=bytes(32)), place, folder / 'states')
+    state, seconds = prepared.begin(), []
+    for round_num in range(1, _ROUNDS.value + 1):
+      begun = time.monotonic()
+      state = prepared.next(state, round_num, range(len(_SITES))).state
+      seconds.append(time.monotonic() - begun)
+    traffic = [sum(sum(one.sent.values()) + sum(one.received.values()) for one in worker.traffic)
+               for worker in place.workers]
+  return seconds, sum(traffic)
+
+
+def _serve():
+  path = pathlib.Path(_APPROVED.value)
+  ruled = approval.read(path, path.with_suffix('.crt')).rules()
+  log = audit.Log(path.with_suffix('.jsonl'), ruled.digest)
+  guard = service.Guard(_SERVE.value, enforcement.Enforcement(ruled, log), site=ruled.site, log=log)
+  with guard.served(f'127.0.0.1:{_PORT.value}'):
+    while True:
+      time.sleep(60)
+
+
+@contextlib.contextmanager
+def _guards(addresses, folder):
+  with contextlib.ExitStack() as stack:
+    found = []
+    for name, address in zip(_SITES, addresses, strict=True):
+      port = processes.free_port()
+      child = processes.Process(
+          [sys.executable, '-m', 'benchmarks.guard', f'--serve={address}', f'--port={port}',
+           f'--approved={folder / name}.json'], log=folder / f'{name}.log', environment=dict(os.environ))
+      stack.callback(child.close)
+      processes.wait_until(functools.partial(processes.serves, ('127.0.0.1', port)), child, 60)
+      found.append(f'127.0.0.1:{port}')
+    yield tuple(found)
+
+
+def main(_):
+  if _SERVE.value is not None:
+    _serve()
+  with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
+    folder = pathlib.Path(name)
+    _write_images(folder)
+    plan = _plan(folder)
+    (folder / 'plan.json').write_text(plan.to_json())
+    rehearsed = rehearsal.rehearse(plan, [_IMAGES.value] * len(_SITES))
+    certificate_authority.make_authority(folder)
+    for site in _SITES:
+      certificate_authority.make_worker(folder, site)
+      approval.write(approval.of(plan, site, rehearsed, spare_rounds=0, days=1), folder / f'{site}.json',
+                     folder / f'{site}.key')
+    workers = [worker_process.WorkerProcess(threads=1, max_concurrent_clients=1) for _ in _SITES]
+    for worker in workers:
+      stack.callback(worker.stop)
+      worker.wait_until_serving()
+    direct = tuple(f'127.0.0.1:{worker.port}' for worker in workers)
+    ways = {'direct': direct, 'guarded': stack.enter_context(_guards(direct, folder))}
+    seconds, traffic = {way: [] for way in ways}, {}
+    for _ in range(_TURNS):
+      for way, addresses in ways.items():
+        found, traffic[way] = _rounds(plan, addresses, folder)
+        seconds[way].extend(found[1:])
+    medians = {way: statistics.median(found) for way, found in seconds.items()}
+    result = {'machine': platform.processor() or platform.machine(), 'cores': os.cpu_count(),
+              'load': os.getloadavg()[0], 'secure_sum': _SECURE.value, 'images': _IMAGES.value, 'seconds': seconds,
+              'median': medians, 'overhead': medians['guarded'] / medians['direct'] - 1,
+              'megabytes_of_a_turn': {way: found / 1e6 for way, found in traffic.items()},
+              'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True,
+                                       check=False).stdout.strip()}
+  text = json.dumps(result, indent=1)
+  print(text)
+  if _JSON.value:
+    pathlib.Path(_JSON.value).write_text(text + '\n')
+
+
+if __name__ == '__main__':
+  app.run(main)

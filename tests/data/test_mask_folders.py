@@ -1,0 +1,222 @@
+"""Images with masks in folders: layouts, classes of values and colours, and what is wrong with masks."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tff_vision import configs, labels
+from tff_vision.data import build
+from tff_vision.data.sources import folders, label_arrays, mask_classes
+
+RED, GREEN, GREY = (255, 0, 0), (0, 255, 0), (9, 9, 9)
+PALETTE = [0, 0, 0, *RED, *GREEN] + [7] * (3 * 253)
+
+
+def save(path, array, mode=None):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  image = Image.fromarray(np.asarray(array, np.uint8), mode)
+  if mode == 'P':
+    image.putpalette(PALETTE)
+  image.save(path)
+
+
+def picture(seed=0, shape=(12, 10)):
+  return np.random.default_rng(seed).integers(0, 255, (*shape, 3)).astype(np.uint8)
+
+
+def mask(value, shape=(12, 10), around=0):
+  """A mask with `value` in its upper half."""
+  made = np.full((*shape, *np.shape(value)), around)
+  made[:shape[0] // 2] = value
+  return made
+
+
+def pairs(root, values, **options):
+  for number, value in enumerate(values):
+    save(root / 'images' / f'{number}.png', picture(number))
+    save(root / 'masks' / f'{number}.png', mask(value), **options)
+
+
+def load(root, **fields):
+  return folders.load(configs.DataConfig(dataset='folder', data_dir=str(root), **{'test_fraction': 0.5} | fields))
+
+
+def test_splits_clients_and_names_of_folders(tmp_path):
+  for split in ('Train', 'test'):
+    for client in ('a', 'b'):
+      for number in range(4):
+        at = tmp_path / split / client
+        save(at / 'Images' / f'{number}.png', picture(10 * number + len(split) + ord(client)))
+        save(at / 'MASKS' / f'{number}_mask.png', mask(number % 3))
+  save(tmp_path / 'test' / 'b' / 'MASKS' / 'nobody.png', mask(1))
+  (tmp_path / 'classes.txt').write_text('background\ncrack\nstain\n')
+  found = build.build(configs.DataConfig(dataset='folder', data_dir=str(tmp_path), partition='natural'), seed=0)
+  assert found.class_names == ('background', 'crack', 'stain') and found.train.client_ids == ['a', 'b']
+  assert found.spec.labels is labels.Kind.MASK and found.spec.label_shape == (12, 10)
+  examples = found.train.examples(1)
+  assert examples.y.dtype == np.uint8 and np.array_equal(examples.y, [mask(n % 3) for n in range(4)])
+  assert np.array_equal(examples.x[2], picture(20 + 5 + ord('b')))
+  assert [len(own) for own in found.test.clients] == [4, 4]
+  assert any('1 masks belong to no image' in note and 'nobody' in note for note in found.notes)
+
+
+def test_masks_are_resized_to_the_nearest_pixel(tmp_path):
+  pairs(tmp_path, [1, 2, 1, 2, 1])
+  pool = load(tmp_path, image_size=6)
+  x, y = pool.train.take(np.arange(len(pool.train))).x, pool.train.y
+  assert x.shape[1:] == (6, 6, 3) and y.shape == x.shape[:3] and set(np.unique(y)) == {0, 1, 2}
+  assert (y[:, :3] > 0).all() and not y[:, 3:].any()
+  assert np.array_equal(pool.train.tags, labels.tags(y, 3)) and not pool.check_labels('folder')
+
+
+@pytest.mark.parametrize('values, options, names, numbers', [
+    ([1, 2, 255], {}, ('background', '1', '2'), [1, 2, 255]),
+    ([255, 0, 255], {}, ('background', '1'), [1, 0, 1]),
+    ([128, 0, 255], {}, ('background', '128', '255'), [1, 0, 2]),
+    ([1, 2, 1], {'mode': 'P'}, ('background', '1', '2'), [1, 2, 1]),
+    ([RED, (0, 0, 0), GREEN], {}, ('background', '#00ff00', '#ff0000'), [2, 0, 1]),
+    ([(2, 2, 2), (1, 1, 1), (0, 0, 0)], {}, ('background', '1', '2'), [2, 1, 0]),
+])
+def test_classes_of_masks_without_a_list(tmp_path, values, options, names, numbers):
+  pairs(tmp_path, values * 2, **options)
+  if np.ndim(values[0]) and values[0] == RED:  # Black stands around.
+    assert mask(RED).shape == (12, 10, 3)
+  pool = load(tmp_path)
+  assert pool.class_names == names
+  whole = np.concatenate([pool.train.y, pool.test.y])
+  assert sorted(whole[:, 0, 0]) == sorted(numbers * 2) and not whole[:, 6:].any()
+
+
+def test_the_value_that_does_not_count_can_be_said(tmp_path):
+  pairs(tmp_path, [1, 9, 1, 9])
+  whole = load(tmp_path, ignore_index=9)
+  assert whole.class_names == ('background', '1')
+  assert set(np.unique(np.concatenate([whole.train.y, whole.test.y]))) == {0, 1, labels.IGNORED}
+
+
+@pytest.mark.parametrize('text', ['ground #000000\nred #ff0000\ngreen #00FF00',
+                                  '0 0 0 ground\n255 0 0\tred\n0 255 0 green',
+                                  'name,r,g,b\nground,0,0,0\nred,255,0,0\ngreen,0,255,0\n'])
+@pytest.mark.parametrize('mode', [None, 'P'])
+def test_a_list_of_colours(tmp_path, text, mode):
+  pairs(tmp_path, [1, 2, 1, 2] if mode else [RED, GREEN, RED, GREEN], mode=mode)
+  name = 'class_dict.csv' if ',' in text else 'classes.txt'
+  (tmp_path / name).write_text(text)
+  pool = load(tmp_path)
+  assert pool.class_names == ('ground', 'red', 'green') and set(np.unique(pool.train.y)) == {0, 1, 2}
+
+
+def test_a_class_of_the_list_that_does_not_count(tmp_path):
+  pairs(tmp_path, [RED, GREEN, RED, GREEN])
+  (tmp_path / 'classes.txt').write_text('#000000 void\n#ff0000 red\n#00ff00 green\n')
+  pool = load(tmp_path)
+  assert pool.class_names == ('red', 'green') and set(np.unique(pool.train.y)) == {0, 1, labels.IGNORED}
+  assert 'Pixels of void do not count.' in pool.notes
+
+
+def test_the_layout_of_mvtec(tmp_path):
+  for number in range(6):
+    save(tmp_path / 'train' / 'good' / f'{number}.png', picture(number))
+    for kind in ('good', 'crack', 'stain'):
+      save(tmp_path / 'test' / kind / f'{number}.png', picture(10 * number + len(kind)))
+      if kind != 'good':
+        save(tmp_path / 'ground_truth' / kind / f'{number}_mask.png', mask(255))
+  pool = load(tmp_path)
+  assert pool.class_names == ('background', 'crack', 'stain') and any('divided anew' in note for note in pool.notes)
+  whole = np.concatenate([pool.train.y, pool.test.y])
+  assert np.bincount(whole[:, 0, 0]).tolist() == [12, 6, 6] and not whole[:, 6:].any()
+  assert (pool.test.tags.sum(axis=0) >= 1).all()
+  # For task=anomaly, the kinds are classes, and the split stays.
+  kinds = load(tmp_path, normal_class='good')
+  assert kinds.class_names == ('crack', 'good', 'stain') and np.bincount(kinds.train.y).tolist() == [0, 6]
+  assert np.bincount(kinds.test.y).tolist() == [6, 6, 6]
+  (tmp_path / 'ground_truth' / 'crack' / '2_mask.png').unlink()
+  with pytest.raises(ValueError, match=r'crack/2.png has no mask: .*crack must hold 2_mask.png'):
+    load(tmp_path)
+
+
+def _other_size(root):
+  save(root / 'masks' / '1.png', mask(1, (12, 11)))
+
+
+def _unknown_colour(root):
+  (root / 'classes.txt').write_text('ground #000000\nred #ff0000\n')
+  save(root / 'masks' / '1.png', mask(GREEN))
+
+
+def _unknown_number(root):
+  (root / 'classes.txt').write_text('ground\nred\n')
+  save(root / 'masks' / '1.png', mask(3))
+
+
+def _no_colours(root):
+  (root / 'classes.txt').write_text('ground\nred\n')
+  save(root / 'masks' / '1.png', mask(RED))
+
+
+def _several(root):
+  save(root / 'masks' / '1_mask.png', mask(1))
+
+
+def _many_colours(root):
+  save(root / 'masks' / '1.png', picture())
+
+
+def _lossy(root):
+  (root / 'masks' / '1.png').unlink()
+  save(root / 'masks' / '1.jpg', mask(1))
+
+
+def _broken(root):
+  (root / 'masks' / '1.png').write_bytes(b'\x89PNG\r\n\x1a\n' + bytes(40))
+
+
+def _others(root):
+  save(root / 'overlays' / '1.png', picture())
+
+
+@pytest.mark.parametrize('spoil, said', [
+    (lambda root: (root / 'masks' / '1.png').unlink(), r'images/1.png has no mask: the folder masks'),
+    (_other_size, r'masks/1.png has 12x11 pixels, and its image .*images/1.png 12x10'),
+    (_unknown_colour, r'masks/1.png holds the colour #00ff00, which is no class of .*classes.txt'),
+    (_unknown_number, r'masks/1.png holds the value 3, which is no class of .*classes.txt \(2 classes\)'),
+    (_no_colours, r'masks/1.png has colours, and .*classes.txt names none'),
+    (_several, r'images/1.png has several masks'), (_many_colours, r'masks hold \d+ different colours, .*1.png'),
+    (_lossy, r'masks/1.jpg is a JPEG, which changes the values of a mask: save masks as PNG'),
+    (_broken, r'masks/1.png is no mask that can be read'), (_others, r'lie folders of images: overlays'),
+    (lambda root: (root / 'classes.txt').write_text('a\nb #ff0000'), r'classes.txt gives a colour to 1 of 2'),
+    (lambda root: (root / 'classes.txt').write_text('a\na'), r'classes.txt names a class twice'),
+    (lambda root: (root / 'classes.txt').write_text('a 1 2 300\nb 1 2 3'), r'line 1: 1 2 300 is no colour'),
+    (lambda root: (root / 'classes.txt').write_text('a'), r'names 1 classes; there must be 2 to 255'),
+])
+def test_what_is_wrong_with_masks_is_one_sentence(tmp_path, spoil, said):
+  pairs(tmp_path, [1, 1, 1, 1])
+  spoil(tmp_path)
+  with pytest.raises(ValueError, match=said) as error:
+    load(tmp_path)
+  assert str(error.value).endswith('.') and '\n' not in str(error.value)
+
+
+def test_a_value_of_masks_needs_masks(tmp_path):
+  for place in range(4):
+    save(tmp_path / 'x' / f'{place}.png', picture(place))
+  with pytest.raises(ValueError, match='ignore_index=7 is a value of masks, and .* holds none'):
+    load(tmp_path, ignore_index=7)
+  with pytest.raises(ValueError, match='ignore_index=7 is a value of masks'):
+    label_arrays.classes(np.arange(4), 'y', 7)
+
+
+def test_a_value_that_appears_later_is_refused(tmp_path):
+  pairs(tmp_path, [1, 1, 1, 1, 1])
+  pool = load(tmp_path)
+  for number in range(5):
+    save(tmp_path / 'masks' / f'{number}.png', mask(7))
+  with pytest.raises(ValueError, match='holds the value 7, which is no class'):
+    pool.train.take(np.arange(2))
+
+
+def test_one_class_alone_is_refused_by_the_task(tmp_path):
+  pairs(tmp_path, [0, 0, 0, 0])
+  assert load(tmp_path).class_names == ('background', '1')
+  assert mask_classes.resolve(tmp_path, {0: 'a', 3: 'b'}, coloured=False, ignored=None).names == (
+      'background', '1', '2', '3')

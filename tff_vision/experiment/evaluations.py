@@ -1,0 +1,105 @@
+"""A run's evaluations on examples that its clients have: which ones there are, how they are hidden, what they cost."""
+
+import dataclasses
+import functools
+import hmac
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tff_vision import configs, protocols, tasks
+from tff_vision.accounting import gdp
+from tff_vision.accounting import ledger as ledger_lib
+from tff_vision.accounting.conditions import Accountant, Relation, Sampling, Scheme, Unit
+from tff_vision.aggregation import hidden_totals
+from tff_vision.configs import runtime_config
+from tff_vision.learning import federated_evaluation, tallies
+from tff_vision.privacy import plan as plan_lib
+from tff_vision.privacy.mechanisms import noised_metrics
+
+_AT_ONCE = 200  # Clients whose examples are sent at a time.
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluations:
+  """Evaluations of a model on clients' own held-out examples, added up over the clients.
+
+  Attributes:
+    validation: On the validation examples; None: nothing is chosen by them.
+    test: On the test examples, where this machine has none; None otherwise.
+    measures: The metrics that the sums give.
+    noise_multiplier: Of the noise on each evaluation, over its sensitivity to one example; None: they are exact.
+  """
+  validation: federated_evaluation.FederatedEvaluation | None = None
+  test: federated_evaluation.FederatedEvaluation | None = None
+  measures: Sequence[str] = ()
+  noise_multiplier: float | None = None
+
+  def ledger(self, times: int, delta: float) -> ledger_lib.Statement:
+    """Returns what `times` evaluations cost one held-out example.
+
+    Held-out examples are not trained on, so nothing is added to the cost of a training example.
+    """
+    if self.noise_multiplier is None:
+      return ledger_lib.NoGuarantee()
+    epsilon = gdp.epsilon(math.sqrt(times) / self.noise_multiplier, delta)
+    return ledger_lib.Ledger(
+        mechanism='noised evaluation', epsilon=epsilon, delta=delta, unit=Unit.EXAMPLE,
+        relation=Relation.ADD_OR_REMOVE_ONE, sampling=Sampling(Scheme.NONE_CLAIMED), rounds=times,
+        accountant=Accountant.GAUSSIAN, noise_multiplier=self.noise_multiplier)
+
+
+def of(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,
+       runtime: runtime_config.RuntimeConfig, place: protocols.Place, secret: bytes) -> Evaluations:
+  """Returns the evaluations of a run on examples that the driver does not have, or by which it chooses.
+
+  Their sums are hidden as the sums of updates are. Under differential privacy they have noise of their own, or there
+  are none.
+
+  Args:
+    secret: The run's secret.
+
+  Raises:
+    ValueError: select_best has no validation examples, or the secure sum has no room for the counts.
+  """
+  distant, choosing = not task.images.train.here, config.program.select_best is not None
+  noise = config.privacy.evaluation_noise_multiplier
+  if not (distant or choosing) or noise is None and not plan.releases_exact_metrics:
+    return Evaluations()
+  on_workers, spec = runtime.data_placement == 'worker', task.images.spec
+  validation = task.images.validation
+  if not on_workers and validation is None:
+    raise ValueError(f'select_best={config.program.select_best} needs validation examples, and dataset='
+                     f'{task.images.name} has none: give client_validation_fraction.')
+  tally = tallies.of(task.objective) if noise is None else tallies.right_answers(task.objective)
+  secure, rounds = config.secure, config.program.rounds
+  at_once = _AT_ONCE if secure.secure_sum == 'none' else secure.secure_clients_max
+  sums = (rounds // config.program.rounds_per_evaluation + 3) * -(-len(task.images.train) // at_once)
+
+  def totals(counting, lengths, hidden=True):
+    if not hidden:
+      return hidden_totals.in_the_clear(counting)
+    groups = tuple(zip(lengths, (tallies.MOST_EXAMPLES, tallies.LARGEST_SUM), strict=True))
+    return hidden_totals.hidden(counting, groups, secure, place=place, sums=sums)
+
+  def made(split):
+    held: federated_evaluation.Held
+    if on_workers or validation is None:
+      held = federated_evaluation.FilesOnWorkers(folder=runtime.worker_data_dir, split=split, spec=spec)
+    else:
+      held = federated_evaluation.SentExamples(clients=validation, spec=spec)
+    told = None if noise is None else functools.partial(_noised, noised_metrics.NoisedMetrics(
+        noise_multiplier=noise, secret=hmac.digest(secret, f'evaluation {split}'.encode(), 'sha256')))
+    return federated_evaluation.FederatedEvaluation(task=task, tally=tally, held=held, place=place, totals=totals,
+                                                    at_once=at_once, noised=told)
+
+  return Evaluations(validation=made('validation'), test=made('test') if distant else None, measures=tally.measures,
+                     noise_multiplier=noise)
+
+
+def _noised(metrics: noised_metrics.NoisedMetrics, found: Mapping[str, np.ndarray], round_num: int) -> dict[str, Any]:
+  """Returns the noised number of examples and accuracy; one example is one record of the mechanism."""
+  told = metrics.release({'clients': found['examples'], 'accuracy_steps': found['right']}, round_num)
+  return {'examples': told['cohort_size'], 'evaluation': {'accuracy': told['accuracy']}}

@@ -1,0 +1,173 @@
+"""What the owner of a site approved: `approved.json`, signed with the key of the site's certificate."""
+
+import base64
+import dataclasses
+import datetime
+import hashlib
+import json
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tff_vision.federation import plan as plan_lib
+from tff_vision.federation import reading, rehearsal
+from tff_vision.runtime.worker import signatures
+from tff_vision.runtime.worker.guard import rules
+
+VERSION = 1
+# What is asked for beside rounds, such as numbers of images: for each round, and for each time that a run begins anew.
+_ASKED_BESIDE = 100
+# At the end of a run, and of one that was resumed then; a survey, and again if a site was lost in it.
+_TESTS = 3
+# More than what was rehearsed: a scalar has another length in another round.
+_BYTES_FACTOR = 1.05
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Approval:
+  """An approval.
+
+  Attributes:
+    site: The site's name.
+    plan: The digest of the plan.
+    expires: Date and time, ISO 8601.
+    computations, names, values, activities, most_clients, most_bytes, epsilon: As in `rules.Rules`.
+  """
+  version: int = VERSION
+  site: str
+  plan: str
+  expires: str
+  computations: tuple[str, ...]
+  names: tuple[str, ...]
+  values: tuple[str, ...]
+  activities: tuple[rules.Activity, ...]
+  most_clients: int
+  most_bytes: int
+  epsilon: tuple[tuple[int, float], ...] = ()
+
+  def content(self) -> bytes:
+    """Returns the canonical JSON that is signed."""
+    found = dataclasses.asdict(self) | {'activities': [rules.to_json(one) for one in self.activities]}
+    return json.dumps(found, sort_keys=True, separators=(',', ':')).encode()
+
+  def rules(self) -> rules.Rules:
+    """Returns what a guard holds to."""
+    return rules.Rules(
+        site=self.site, digest=hashlib.sha256(self.content()).hexdigest(), computations=frozenset(self.computations),
+        names=frozenset(self.names), values=frozenset(self.values), activities=self.activities,
+        most_clients=self.most_clients, most_bytes=self.most_bytes,
+        expires=datetime.datetime.fromisoformat(self.expires).timestamp(), epsilon=self.epsilon)
+
+
+def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_rounds: int, days: int) -> Approval:
+  """Returns what would be approved.
+
+  Args:
+    spare_rounds: Rounds beyond those of the plan, for rounds that a fault repeats.
+    days: After which nothing passes any more.
+
+  Raises:
+    ValueError: The plan has no such site, or names other computations than this installation builds.
+  """
+  number = site_number(plan, site)
+  check_computations(plan, rehearsed)
+  recorded, rounds = rehearsed.sites[number], plan.rounds + spare_rounds
+  activities = tuple(_activity(plan, name, steps, rounds) for name, steps in recorded.activities.items())
+  size = sum(recorded.most_bytes(one.name) * one.most for one in activities)
+  expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
+  return Approval(
+      site=site, plan=plan.digest, expires=expires.isoformat(timespec='seconds'),
+      computations=tuple(sorted(recorded.computations)), names=rehearsal.names(plan, number, recorded.activities),
+      values=tuple(sorted(recorded.values)), activities=activities, most_clients=recorded.most_clients,
+      most_bytes=int(size * _BYTES_FACTOR), epsilon=_epsilon(plan, number, rehearsed, rounds))
+
+
+def check_computations(plan: plan_lib.Plan, rehearsed: rehearsal.Rehearsal) -> None:
+  """Raises ValueError if the plan names other computations than were rehearsed here; a plan names those of a
+  run, or none.
+  """
+  if not plan.computations or rehearsed.privacy is None:
+    return
+  if other := set(plan.computations) ^ set(rehearsed.computations):
+    raise ValueError(f'{len(other)} of the plan\'s {len(plan.computations)} computations differ from those that this '
+                     f'installation builds from it, the first {min(other)[:16]}: the plan was changed, or made with '
+                     'other software or other numbers of examples.')
+
+
+def site_number(plan: plan_lib.Plan, site: str) -> int:
+  """Returns the number of a site in its plan."""
+  names = [one.name for one in plan.sites]
+  if site not in names:
+    raise ValueError(f'site={site} is none of the plan\'s sites, which are {", ".join(names)}.')
+  return names.index(site)
+
+
+def write(approval: Approval, path: pathlib.Path, key_file: pathlib.Path) -> None:
+  """Writes the signed approval.
+
+  Raises:
+    ValueError: The key cannot sign; OSError: the file cannot be written.
+  """
+  signature = signatures.sign(key_file, approval.content())
+  text = json.dumps({'approval': json.loads(approval.content()), 'signature': base64.b64encode(signature).decode()},
+                    indent=1)
+  part = path.with_name(path.name + '.part')
+  part.write_text(text + '\n')
+  os.replace(part, path)
+
+
+def read(path: pathlib.Path, certificate_file: pathlib.Path) -> Approval:
+  """Returns the approval in a file.
+
+  Raises:
+    ValueError: The file is missing, damaged, or not signed with the key of the certificate.
+  """
+  try:
+    whole = reading.Part(f'approved={path}', json.loads(path.read_text()), ('approval', 'signature'))
+    found = _of_json(whole.mapping('approval'), f'approved={path}')
+    signature = base64.b64decode(whole.text('signature'), validate=True)
+  except OSError as error:
+    raise ValueError(f'approved={path} cannot be read: {error.strerror}; python -m pipelines.approve makes it.'
+                     ) from None
+  except json.JSONDecodeError as error:
+    raise ValueError(f'approved={path} is no JSON: {error}.') from None
+  except (KeyError, TypeError) as error:
+    raise ValueError(f'approved={path} is no approval of this version: {error}.') from None
+  if not signatures.is_signed(certificate_file, found.content(), signature):
+    raise ValueError(f'approved={path} is not signed with the key of tls_cert={certificate_file}: it was changed, or '
+                     'made with another key.')
+  return found
+
+
+def _of_json(content: Mapping[str, Any], what: str) -> Approval:
+  part = reading.Part(what, content, [field.name for field in dataclasses.fields(Approval)])
+  if part.whole('version') != VERSION:
+    raise ValueError(f'{what} has version {part.whole("version")}; this version reads {VERSION}.')
+  return Approval(
+      site=part.text('site'), plan=part.text('plan'), expires=part.text('expires'),
+      computations=part.texts('computations'), names=part.texts('names'), values=part.texts('values'),
+      activities=tuple(rules.of_json(one) for one in part.list('activities')),
+      most_clients=part.whole('most_clients'), most_bytes=part.whole('most_bytes'),
+      epsilon=tuple((int(rounds), float(epsilon)) for rounds, epsilon in part.list('epsilon')))
+
+
+def _activity(plan: plan_lib.Plan, name: str, times: Sequence[Sequence[rules.Step]], rounds: int) -> rules.Activity:
+  # In the order in which they were rehearsed, each once.
+  orders = tuple(dict.fromkeys(rules.shortened(steps) for steps in times))
+  most = {rehearsal.ROUND: rounds, rehearsal.VALIDATION: rounds // plan.config['program']['rounds_per_evaluation'] + 3,
+          rehearsal.TEST: _TESTS, rehearsal.SURVEY: _TESTS}
+  return rules.Activity(name=name, orders=orders, most=most.get(name, rounds + _ASKED_BESIDE),
+                        trains=name == rehearsal.ROUND)
+
+
+def _epsilon(plan, site, rehearsed, rounds) -> tuple[tuple[int, float], ...]:
+  clients = [client for client, of_site in enumerate(plan.site_of_clients) if of_site == site]
+  whole = rehearsed.cost(rounds, clients)
+  if whole is None:
+    return ()
+  if plan.experiment().cohort.cohort_size < len(plan.clients):
+    # Rounds in which none of this site's clients were drawn cost too, and nobody sees them here.
+    return ((rounds, whole),)
+  fewer = sorted({max(1, plan.rounds // 4), max(1, plan.rounds // 2), plan.rounds} - {rounds})
+  return (*((few, rehearsed.cost(few, clients)) for few in fewer), (rounds, whole))

@@ -1,0 +1,72 @@
+"""Makes a plan from flags' sections; no data set is opened, and what would need one is asked for."""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Sequence
+
+from tff_vision import configs
+from tff_vision.configs import federation_config, runtime_config
+from tff_vision.federation import plan as plan_lib
+from tff_vision.federation import reading
+
+
+def make(config: configs.ExperimentConfig, schema: federation_config.SchemaConfig,
+         sites: federation_config.SitesConfig, runtime: runtime_config.RuntimeConfig) -> plan_lib.Plan:
+  """Returns the plan of an experiment, whose data set becomes that of the sites.
+
+  Raises:
+    ValueError: Something is missing, illegal or incompatible.
+  """
+  for name, value in (('dataset', config.data.dataset), ('data_dir', config.data.data_dir)):
+    if value not in ('plan', getattr(configs.DataConfig(), name)):
+      raise ValueError(f'{name}={value!r} has no effect here: a plan opens no data set; say with image_shape and '
+                       'class_names what the sites\' images are.')
+  config = dataclasses.replace(config, data=dataclasses.replace(config.data, dataset='plan', data_dir=None))
+  return plan_lib.make(config, _schema(config, schema), _sites(sites), runtime,
+                       shares_site_metrics=sites.shares_site_metrics)
+
+
+def _schema(config, given):
+  for name in ('image_shape', 'class_names'):
+    if not getattr(given, name):
+      raise ValueError(f'{name} is missing: a plan opens no data set to take it from.')
+  if not isinstance(config.task.task, str):
+    raise ValueError('task must be a name: sites rebuild what they compute from the plan alone.')
+  usual = (0.0, 255.0) if given.image_dtype == 'uint8' else (0.0, 1.0)
+  black_white = federation_config.numbers(given.stored_range) or usual
+  height, width, channels = (int(float(side)) for side in given.image_shape)
+  return plan_lib.Schema(
+      image_shape=(height, width, channels), dtype=given.image_dtype, class_names=given.class_names,
+      task=config.task.task, multi_label=given.multi_label, stored_range=(black_white[0], black_white[1]),
+      mean=federation_config.numbers(given.pixel_mean), std=federation_config.numbers(given.pixel_std),
+      measured=given.pixel_moments_measured)
+
+
+def _sites(given) -> Sequence[plan_lib.Site]:
+  if given.sites_file is not None:
+    return _from_file(given.sites_file)
+  return [_site(text) for text in given.sites]
+
+
+def _site(text):
+  name, equals, where = text.partition('=')
+  address, slash, number = where.partition('/')
+  if not (name and equals and address) or slash and not (number.isdecimal() and int(number)):
+    raise ValueError(f'sites must be name=host:port or name=host:port/NUMBER_OF_CLIENTS each, found {text!r}.')
+  clients = tuple(f'{name}-{client + 1}' for client in range(int(number))) if slash else (name,)
+  return plan_lib.Site(name=name, address=address, clients=clients)
+
+
+def _from_file(path):
+  try:
+    found = json.loads(pathlib.Path(path).read_text())
+  except OSError as error:
+    raise ValueError(f'sites_file={path!r} cannot be read: {error.strerror}.') from None
+  except ValueError as error:
+    raise ValueError(f'sites_file={path!r} is no JSON: {error}.') from None
+  if not isinstance(found, list):
+    raise ValueError(f'sites_file={path!r} must hold a list of sites, found {type(found).__name__}.')
+  parts = [reading.Part(f'a site in sites_file={path!r}', site, ('name', 'address', 'clients')) for site in found]
+  return [plan_lib.Site(name=part.text('name'), address=part.text('address'), clients=part.texts('clients'))
+          for part in parts]

@@ -1,0 +1,71 @@
+"""An approval in plain words, for the person who gives it."""
+
+from collections.abc import Iterator
+
+from tff_vision.accounting import ledger as ledger_lib
+from tff_vision.federation import approval as approval_lib
+from tff_vision.federation import plan as plan_lib
+from tff_vision.federation import rehearsal
+from tff_vision.runtime.tff_internals import terms
+from tff_vision.runtime.worker.guard import rules
+
+_TENSORS_SHOWN = 6
+_HOW = {'none': 'in the clear: the coordinator reads this site\'s sum', 'he': 'encrypted with the key of all sites',
+        'masks': 'masked', 'he_keyholder': 'encrypted with the key holder\'s key'}
+
+
+def lines(plan: plan_lib.Plan, approved: approval_lib.Approval, rehearsed: rehearsal.Rehearsal) -> Iterator[str]:
+  """Yields what will run, what leaves, how often, and what it costs the site's examples."""
+  config, recorded = plan.experiment(), rehearsed.sites[approval_lib.site_number(plan, approved.site)]
+  yield (f'site {approved.site} of {len(plan.sites)}; plan {plan.digest[:16]}: {config.algorithm.algorithm}, model '
+         f'{config.model.model}, {plan.rounds} rounds, privacy={config.privacy.privacy}, '
+         f'secure_sum={config.secure.secure_sum}')
+  yield ''
+  yield f'What runs here: {len(approved.computations)} computations, built here from the plan, and no others:'
+  for digest in approved.computations:
+    yield f'  sha256 {digest}{" (as in the plan)" if digest in plan.computations else ""}'
+  if not plan.computations:
+    yield '  The plan does not name them, so that a coordinator with other software is noticed only when it connects.'
+  yield f'They read {len(approved.names)} file(s): {", ".join(approved.names[:4])}{_more(len(approved.names) - 4)}'
+  yield ''
+  for activity in approved.activities:
+    yield from _leaving(activity, recorded.leaving[activity.name][0], config.secure.secure_sum)
+  yield f'In total at most {approved.most_bytes:,} bytes leave.'
+  if 'simulation' in rehearsed.hides:
+    yield str(rehearsed.hides['simulation'])
+  yield ''
+  yield from _cost(plan, approved, rehearsed)
+  yield f'After {approved.expires} nothing passes.'
+
+
+def _leaving(activity: rules.Activity, fetched, secure_sum) -> Iterator[str]:
+  yield f'{activity.name}, at most {activity.most} times; each time these leave:'
+  for leaves in fetched:
+    how = 'in the clear' if activity.name in (rehearsal.COUNT, rehearsal.PRESENT) else _HOW[secure_sum]
+    yield f'  {sum(leaf.size for leaf in leaves):,} bytes, {how}: {_tensors(leaves)}'
+
+
+def _tensors(leaves: list[terms.Leaf]) -> str:
+  shown = [f'{leaf.name} {leaf.kind}'.strip() for leaf in leaves[:_TENSORS_SHOWN]]
+  return ', '.join(shown) + _more(len(leaves) - _TENSORS_SHOWN)
+
+
+def _more(number: int) -> str:
+  return f' and {number} more' if number > 0 else ''
+
+
+def _cost(plan, approved, rehearsed):
+  if rehearsed.privacy is None:
+    yield 'Nothing is trained. Whatever noise a survey has is added by the coordinator, and nobody here can see to it.'
+    return
+  stated = rehearsed.privacy.ledger(plan.rounds)
+  if isinstance(stated, ledger_lib.NoGuarantee):
+    yield 'Privacy: nothing is promised to the people in the images; whoever has the model may learn of them.'
+    return
+  rounds, most = approved.epsilon[-1]
+  planned = next(epsilon for number, epsilon in approved.epsilon if number >= plan.rounds)
+  yield (f'Privacy of this site\'s examples: epsilon {planned:.3f} after {plan.rounds} rounds, and at most {most:.3f} '
+         f'after the {rounds} that may begin.')
+  yield f'  {stated.sentence(f"{planned:.3f}")}'
+  if not stated.against_server:
+    yield '  It holds for whoever sees the models, and not against a coordinator that reads this site\'s sum.'

@@ -1,0 +1,64 @@
+"""Test images of a segmentation with their masks and predictions: those where the model is worst, and a sample."""
+
+import functools
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import figure, patches
+
+from tff_vision import tasks
+from tff_vision.data import images as images_lib
+from tff_vision.learning import evaluation
+from tff_vision.report import class_colours, figures, partition
+
+_EACH = 6
+_MOST_IMAGES = 400  # So many test images, evenly spaced, are looked through.
+_WORST = 'Test images where the model is worst: image, mask, prediction'
+_SAMPLE = 'Test images from the best to the worst: image, mask, prediction'
+
+
+def pictures(task: tasks.Problem, evaluator: evaluation.Evaluator) -> Mapping[str, bytes]:
+  """Returns PNG pictures by caption; none unless the objective measures masks of single images and there are some.
+
+  Only test images are shown; no privacy guarantee covers them, and none is given for them.
+
+  Args:
+    evaluator: Holds the final weights.
+  """
+  objective, test = task.objective, task.images.test.examples
+  if not hasattr(objective, 'of_images') or not len(test):
+    return {}
+  places = np.unique(np.linspace(0, len(test) - 1, min(len(test), _MOST_IMAGES)).astype(int))
+  looked_at = test.take(places)
+  dice = objective.of_images(evaluator.counted(looked_at))
+  known = np.flatnonzero(~np.isnan(dice))
+  order = known[np.argsort(dice[known], kind='stable')]
+  if not len(order):
+    return {}
+  spread = order[::-1][np.unique(np.linspace(0, len(order) - 1, _EACH).round().astype(int))]
+  draw = functools.partial(_draw, evaluator=evaluator, class_names=task.images.class_names)
+  return {_WORST: draw(looked_at.take(order[:_EACH]), dice[order[:_EACH]]),
+          _SAMPLE: draw(looked_at.take(spread), dice[spread])}
+
+
+def _draw(examples: images_lib.Examples, dice: Sequence[float], *, evaluator: evaluation.Evaluator,
+          class_names: Sequence[str]) -> bytes:
+  found, masks = evaluator.logits(examples.x).argmax(axis=-1), evaluator.labels(examples)
+  colours = class_colours.palette(256)
+  fig = figure.Figure(figsize=(1.6 * _EACH, 5.4), layout='constrained')
+  grid = fig.subplots(3, _EACH, squeeze=False)
+  for cell in grid.ravel():
+    cell.set_axis_off()
+  for column, (x, true, predicted, value) in enumerate(zip(partition.displayable(examples.x), masks, found, dice,
+                                                           strict=True)):
+    grid[0, column].imshow(x if x.shape[-1] == 3 else np.repeat(x, 3, axis=-1))
+    grid[0, column].set_title(f'Dice {value:.2f}', fontsize=8)
+    grid[1, column].imshow(colours[true], interpolation='nearest')
+    grid[2, column].imshow(colours[predicted], interpolation='nearest')
+  shown = list(enumerate(figures.axis_names([str(name) for name in class_names])))[:figures.MAX_STACKED_CLASSES]
+  fig.legend(handles=[patches.Patch(facecolor=colours[number] / 255, edgecolor='0.5', label=name)
+                      for number, name in shown], loc='outside lower center', ncols=6, fontsize=8, frameon=False)
+  buffer = io.BytesIO()
+  fig.savefig(buffer, format='png', dpi=100, metadata={'Software': None})
+  return buffer.getvalue()

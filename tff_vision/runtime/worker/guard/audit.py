@@ -1,0 +1,132 @@
+"""The log of everything that a guard was asked for: one JSON line a call, each with the digest of the line before.
+
+A line that is changed, removed or put in breaks the chain. The log is also what a guard counts from: what began is on
+disk before it begins. A last line that a crash cut off is removed; nothing had passed yet.
+"""
+
+import collections
+import datetime
+import hashlib
+import json
+import os
+import pathlib
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+_FIRST = '0' * 64
+
+
+class Log:
+  """An open log."""
+
+  def __init__(self, path: pathlib.Path, approval: str):
+    """Opens or creates the log.
+
+    Args:
+      approval: The digest of the approval; what earlier approvals let pass is kept and not counted.
+
+    Raises:
+      ValueError: The log was changed, or cannot be written.
+    """
+    self._path = path
+    self._lock = threading.Lock()
+    self._approval: str | None = None
+    self._begun: collections.Counter[tuple[str | None, str]] = collections.Counter()
+    self._bytes: collections.Counter[str | None] = collections.Counter()
+    self._before = _FIRST
+    for entry in self._read():
+      self._count(entry)
+    self._file = self._open()
+    try:
+      self.write('approval', approval=approval)
+    except OSError as error:
+      raise ValueError(f'audit_log={path} cannot be written: {error.strerror}.') from None
+
+  @property
+  def bytes_out(self) -> int:
+    """The bytes that have left under this approval."""
+    return self._bytes[self._approval]
+
+  def begun(self, activity: str) -> int:
+    """Returns how many times an activity has begun under this approval."""
+    return self._begun[self._approval, activity]
+
+  def begin(self, activity: str) -> None:
+    """Says that an activity begins; it is on disk when this returns.
+
+    Raises:
+      OSError: It cannot be written.
+    """
+    self.write('begins', activity=activity)
+    os.fsync(self._file.fileno())
+
+  def write(self, what: str, /, *, activity: str | None = None, approval: str | None = None, key: str | None = None,
+            bytes_in: int | None = None, bytes_out: int | None = None,
+            seconds: float | None = None, refused: str | None = None) -> None:
+    """Appends a line.
+
+    Args:
+      what: The call, or 'begins' or 'approval'.
+      key: Of what is called, fetched or sent.
+      refused: Why it did not pass.
+
+    Raises:
+      OSError: It cannot be written.
+    """
+    given = {'activity': activity, 'approval': approval, 'key': key, 'bytes_in': bytes_in,
+             'bytes_out': bytes_out, 'seconds': seconds, 'refused': refused}
+    with self._lock:
+      entry = {'time': datetime.datetime.now(datetime.UTC).isoformat(timespec='milliseconds'), 'what': what,
+               **{name: value for name, value in given.items() if value is not None}, 'before': self._before}
+      line = json.dumps(entry, separators=(',', ':'))
+      self._file.write(line.encode() + b'\n')
+      self._before = hashlib.sha256(line.encode()).hexdigest()
+      self._count(entry)
+
+  def close(self) -> None:
+    self._file.close()
+
+  def _count(self, entry: Mapping[str, Any]):
+    if entry['what'] == 'approval':
+      self._approval = entry['approval']
+    elif entry['what'] == 'begins':
+      self._begun[self._approval, entry['activity']] += 1
+    elif entry['what'] == 'Compute':
+      self._bytes[self._approval] += entry.get('bytes_out', 0)
+
+  def _open(self):
+    try:
+      return open(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), 'ab', buffering=0)
+    except OSError as error:
+      raise ValueError(f'audit_log={self._path} cannot be written: {error.strerror}.') from None
+
+  def _read(self):
+    if not self._path.exists():
+      return []
+    content = self._path.read_bytes()
+    whole = content.rpartition(b'\n')[0] + b'\n' if b'\n' in content else b''
+    if len(whole) < len(content):
+      os.truncate(self._path, len(whole))
+    entries, self._before = verified(whole, self._path)
+    return entries
+
+
+def verified(content: bytes, path: pathlib.Path) -> tuple[list[dict[str, Any]], str]:
+  """Returns the entries of a log, and the digest that the next line holds.
+
+  Raises:
+    ValueError: A line was changed, removed or put in; the sentence says which.
+  """
+  entries, before = [], _FIRST
+  for number, line in enumerate(content.splitlines(), 1):
+    try:
+      entry = json.loads(line)
+      if entry['before'] != before:
+        raise ValueError
+    except (ValueError, KeyError, TypeError):
+      raise ValueError(f'audit_log={path}: line {number} does not follow from the line before it; the log was '
+                       'changed.') from None
+    entries.append(entry)
+    before = hashlib.sha256(line).hexdigest()
+  return entries, before
