@@ -125,8 +125,8 @@ def _owners(plan, site, clients, patients, paths, request):
   first = plan.clients.index(site.clients[0])
   if request.group_by == 'patient':
     if patients is None:
-      raise ValueError('group_by=patient needs DICOM files, or a manifest.csv with a column patient, so that no patient '
-                       'is in two splits: add one, or say group_by=folder (folders patient/class/image) or '
+      raise ValueError('group_by=patient needs DICOM files, or a manifest.csv with a column patient, so that no '
+                       'patient is in two splits: add one, or say group_by=folder (folders patient/class/image) or '
                        'group_by=image (every image is of another patient).')
     groups = patients
   elif request.group_by == 'folder':
