@@ -39,7 +39,7 @@ _DEFAULT = configs.ExperimentConfig(
     program=configs.ProgramConfig(rounds=40))
 # Data sets whose images already belong to clients. Other data sets are split into three hospitals that differ in size
 # and prevalence.
-_WITH_CLIENTS = ('synthetic_chest', 'synthetic_chest:large', 'folder')
+_WITH_CLIENTS = ('synthetic_chest', 'synthetic_chest:large', 'folder', 'parquet', 'webdataset', 'leaf')
 
 
 def main() -> None:

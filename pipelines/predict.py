@@ -2,13 +2,14 @@
 
     python -m pipelines.predict --run_dir=runs/fashion shoe.png bag.jpg
 
-Takes PNG, JPEG, GIF, BMP, WebP and TIFF of any size, grey or colour; prints the likeliest classes of each with
-probabilities; of task=regression, the number; of task=anomaly, each image's score and how many good test images have a
-lower one; of task=embedding, how alike the images are; of task=segmentation, the share of each class, and writes masks
-(PNG of class numbers) and overlays to --masks_dir; of task=detection, the number of objects of each class, and draws
-their boxes to --boxes_dir. --json=FILE receives `predictions`: by file, probabilities by class, `number`, `score`, the
-`embedding`, `mask`, `overlay` and `shares`, or `picture` and `boxes`: class, score, and left, top, right and bottom in
-pixels of the file.
+Takes PNG, JPEG, GIF, BMP, WebP, TIFF, HEIC, DICOM and NIfTI of any size, grey or colour; of a file with several pages,
+frames or slices, each is an image, FILE[number]. Prints the likeliest classes of each with probabilities; of
+task=regression, the number; of task=anomaly, each image's score and how many good test images have a lower one; of
+task=embedding, how alike the images are; of task=segmentation, the share of each class, and writes masks (PNG of class
+numbers) and overlays to --masks_dir; of task=detection, the number of objects of each class, and draws their boxes to
+--boxes_dir. --json=FILE receives `predictions`: by image, probabilities by class, `number`, `score`, the `embedding`,
+`mask`, `overlay` and `shares`, or `picture` and `boxes`: class, score, and left, top, right and bottom in pixels of the
+file.
 """
 
 import collections
@@ -52,8 +53,14 @@ def main(paths: Sequence[str]) -> None:
     json_file.write(program_flags.json_file(), {'predictions': predictions})
 
 
+def _outputs(model, paths):
+  """Returns the outputs for each image in the files, by its name."""
+  return {name: found for path in paths for name, found in model.all_outputs(path).items()}
+
+
 def _classes(model, paths):
-  predictions = {path: dict(zip(model.class_names, model.predict_file(path).tolist(), strict=True)) for path in paths}
+  predictions = {name: dict(zip(model.class_names, model.probabilities(found).tolist(), strict=True))
+                 for name, found in _outputs(model, paths).items()}
   for path, probabilities in predictions.items():
     likeliest = sorted(probabilities.items(), key=lambda item: -item[1])[:_TOP.value]
     print(f'{path}: ' + ', '.join(f'{name} {probability:.4f}' for name, probability in likeliest))
@@ -62,7 +69,7 @@ def _classes(model, paths):
 
 def _scores(model, paths):
   """Prints the score of each image, and how many percent of the good test images have a lower one."""
-  predictions = {path: {'score': float(model.outputs(path)[1])} for path in paths}
+  predictions = {name: {'score': float(found[1])} for name, found in _outputs(model, paths).items()}
   good = model.facts.get('good_scores')
   for path, found in predictions.items():
     below = ''
@@ -74,7 +81,7 @@ def _scores(model, paths):
 
 def _numbers(model, paths):
   """Prints the number of each image, and how far most answers on test images were from the truth."""
-  predictions = {path: {'number': float(model.outputs(path)[0])} for path in paths}
+  predictions = {name: {'number': float(found[0])} for name, found in _outputs(model, paths).items()}
   errors = model.facts.get('absolute_errors')
   for path, found in predictions.items():
     near = f', of test images 90 % were within {errors[90]:.4g}' if errors else ''
@@ -106,9 +113,9 @@ def _masks(model, paths):
 
 def _likeness(model, paths):
   """Prints the cosine similarity of the embedding vectors of every pair of images."""
-  vectors = {path: model.outputs(path) for path in paths}
+  vectors = _outputs(model, paths)
   threshold = model.facts.get('threshold')
-  for first, second in itertools.combinations(paths, 2):
+  for first, second in itertools.combinations(vectors, 2):
     cosine = float(vectors[first] @ vectors[second])
     said = ''
     if threshold is not None:

@@ -34,7 +34,8 @@ def main() -> None:
   except OSError as error:
     raise ValueError(f'port={_PORT.value} cannot be used: {error.strerror}; --port=0 takes a free one.') from None
   with server:
-    print(f'page:        {server.url}\nPrometheus:  {server.url}metrics\nTensorBoard: {live_server.tensorboard_command(folder)}', flush=True)
+    print(f'page:        {server.url}\nPrometheus:  {server.url}metrics\n'
+          f'TensorBoard: {live_server.tensorboard_command(folder)}', flush=True)
     server.serve_forever()
 
 

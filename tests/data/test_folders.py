@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tff_vision import configs
 from tff_vision.data import build, preprocess
-from tff_vision.data.sources import decode, files, folders
+from tff_vision.data.sources import decode, folders, store
 
 RNG = np.random.default_rng(0)
 
@@ -128,8 +128,8 @@ def test_damage_in_the_middle_is_named_when_the_file_is_read(tmp_path):
 def test_nothing_is_decoded_before_it_is_needed(tmp_path, monkeypatch):
   _tree(tmp_path, ['x', 'y'], n=20)
   read = []
-  real = decode.native
-  monkeypatch.setattr(decode, 'native', lambda path: read.append(path) or real(path))
+  real = decode.contents
+  monkeypatch.setattr(decode, 'contents', lambda content, *name: read.append(name) or real(content, *name))
   found = _build(tmp_path, num_clients=4)
   assert len(read) == 1 + len(found.test.examples)  # The first image for its shape, and the test set.
   found.train.examples(2)
@@ -226,7 +226,7 @@ def test_decoding_many_kinds(tmp_path):
   (tmp_path / 'deep.png').write_bytes(tf.io.encode_png(deep).numpy())
   np.testing.assert_array_equal(decode.read(tmp_path / 'deep.png'), deep >> 8)
   assert decode.looks_whole(tmp_path / 'deep.png') and not decode.looks_whole(pathlib.Path(tmp_path / 'none.png'))
-  empty = files.FileExamples([], np.zeros(0, np.int32), (4, 3, 1))
+  empty = store.StoredExamples(store.Files([]), np.zeros(0, np.int32), (4, 3, 1))
   assert empty.take(np.zeros(0, int)).x.shape == (0, 4, 3, 1)
 
 

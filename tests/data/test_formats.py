@@ -132,10 +132,10 @@ def test_a_file_is_brought_to_the_range_of_arrays_or_refused(tmp_path):
 
 
 @pytest.mark.parametrize(('name', 'content', 'said'), [
-    ('x.dcm', bytes(128) + b'DICM' + bytes(50), 'DICOM'), ('x.png', bytes(128) + b'DICM' + bytes(50), 'DICOM'),
-    ('x.jpg', b'\0\0\0\x18ftypheic' + bytes(50), 'HEIC'), ('x.jpg', b'\0\0\0\x18ftypavif' + bytes(50), 'AVIF'),
+    ('x.png', bytes(128) + b'DICM' + bytes(50), r'DICOM without an image \(no storage class is named\)'),
+    ('x.jpg', b'\0\0\0\x18ftypavif' + bytes(50), 'AVIF'),
     ('x.jp2', b'\0\0\0\x0cjP  \r\n\x87\n' + bytes(9), 'JPEG 2000'), ('x.png', b'%PDF-1.7' + bytes(90), 'PDF'),
-    ('x.nii.gz', b'\x1f\x8b\x08' + bytes(90), 'NIfTI'), ('x.tif', b'II+\0' + bytes(60), 'BigTIFF')])
+    ('x.hdr', bytes(344) + b'ni1\0', 'NIfTI in two files'), ('x.tif', b'II+\0' + bytes(60), 'BigTIFF')])
 def test_a_format_that_is_not_read_is_named_and_not_called_corrupt(tmp_path, name, content, said):
   (tmp_path / name).write_bytes(content)
   with pytest.raises(ValueError, match=f'{name} is a file of the format {said}, which is not read') as error:
@@ -143,11 +143,7 @@ def test_a_format_that_is_not_read_is_named_and_not_called_corrupt(tmp_path, nam
   assert 'corrupt' not in str(error.value)
 
 
-def test_what_is_broken_or_of_many_pages_is_one_sentence(tmp_path):
-  pages = [Image.fromarray(COLOURS), Image.fromarray(COLOURS)]
-  pages[0].save(tmp_path / 'pages.tif', save_all=True, append_images=pages[1:])
-  with pytest.raises(ValueError, match='pages.tif has 2 pages'):
-    decode.read(tmp_path / 'pages.tif')
+def test_what_is_broken_is_one_sentence(tmp_path):
   for kind in ('WEBP', 'TIFF', 'BMP'):
     buffer = io.BytesIO()
     Image.fromarray(RNG.integers(0, 256, (64, 64, 3)).astype(np.uint8)).save(buffer, kind)

@@ -1,13 +1,19 @@
 """What the documents tell the reader to type works as it stands, with fewer rounds."""
 
+import io
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from PIL import Image
+from pyarrow import parquet
 
 from tests.documents import commands
 
@@ -46,7 +52,6 @@ def test_every_module_and_flag_that_a_document_names_exists(module):
 @pytest.fixture(scope='module')
 def checkout(tmp_path_factory):
   """A folder in which a reader could sit: the recipes of the checkout, and the files that the documents mention."""
-  from PIL import Image
   folder = tmp_path_factory.mktemp('reader')
   shutil.copytree(commands.ROOT / 'pipelines' / 'recipes', folder / 'pipelines' / 'recipes')
   shade = np.random.default_rng(0)
@@ -57,7 +62,30 @@ def checkout(tmp_path_factory):
       images.mkdir(parents=True)
       for i in range(12):
         Image.fromarray(shade.integers(0, 256, (64, 64), np.uint8)).save(images / f'{i}.png')
+  _write_tables(folder / 'home', shade)
   return folder
+
+
+def _write_tables(home, shade):
+  """Writes the data sets that documents mention and that are a file of many images."""
+  for name in ('cats', 'shards', 'leaf/data/femnist'):
+    (home / name).mkdir(parents=True)
+  pictures = []
+  for _ in range(60):
+    out = io.BytesIO()
+    Image.fromarray(shade.integers(0, 256, (32, 32, 3), np.uint8)).save(out, 'PNG')
+    pictures.append(out.getvalue())
+  parquet.write_table(pa.table({'image': [{'bytes': picture, 'path': None} for picture in pictures],
+                                'label': ['cat', 'dog'] * 30}), home / 'cats' / 'train-00000-of-00001.parquet')
+  with tarfile.open(home / 'shards' / 'train-000000.tar', 'w') as shard:
+    for number, picture in enumerate(pictures):
+      for suffix, content in (('png', picture), ('cls', str(number % 2).encode())):
+        member = tarfile.TarInfo(f'{number:06d}.{suffix}')
+        member.size = len(content)
+        shard.addfile(member, io.BytesIO(content))
+  users = {f'f{user}': {'x': (shade.integers(0, 256, (6, 784)) / 255).tolist(), 'y': [0, 1] * 3} for user in range(12)}
+  (home / 'leaf' / 'data' / 'femnist' / 'all_data.json').write_text(json.dumps({'users': list(users),
+                                                                                'user_data': users}))
 
 
 @pytest.mark.ci

@@ -129,7 +129,7 @@ def test_faults_of_files_name_the_file(folder):
   with pytest.raises(ValueError, match='another image of the same patient'):
     preparation.prepare(plan, request(folder, out=str(folder / 'other')))
   table.write_text('\n'.join(row.rpartition(',')[0] for row in rows))
-  with pytest.raises(ValueError, match='needs a manifest.csv with a column patient'):
+  with pytest.raises(ValueError, match='needs DICOM files, or a manifest.csv with a column patient'):
     preparation.prepare(plan, request(folder, out=str(folder / 'other')))
   table.write_text('\n'.join(rows[:3]))
   with pytest.raises(ValueError, match='are of 2 patients or groups'):

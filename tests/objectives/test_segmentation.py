@@ -26,7 +26,7 @@ def test_dice_and_iou_by_hand():
   assert found['dice_by_class'] == pytest.approx([2 / 3, 1 / 2, 1])
   assert found['iou_by_class'] == pytest.approx([2 / 4, 1 / 3, 1])
   assert found['dice'] == pytest.approx(3 / 4) and found['iou'] == pytest.approx(2 / 3)
-  assert found['accuracy'] == pytest.approx(5 / 7), 'the ignored pixel counts nowhere'
+  assert found['pixel_accuracy'] == pytest.approx(5 / 7), 'the ignored pixel counts nowhere'
   with_all = segmentation.Segmentation(num_outputs=3, background=False).measure(LOGITS, MASKS)['evaluation']
   assert with_all['dice'] == pytest.approx((2 / 3 + 1 / 2 + 1) / 3)
   # A class that neither side shows has no Dice, and a client without pixels of any has none either.

@@ -5,8 +5,10 @@ import os
 import pathlib
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
+from pydicom import uid
 
 from pipelines import flagfiles, launch
 from tests.pipelines.conftest import ROOT, TINY
@@ -134,3 +136,43 @@ def test_defaults_fit_image_folders_and_leave_all_else():
   for dataset in ('digits', 'fashion_mnist', 'npz'):
     other = configs.ExperimentConfig(data=configs.DataConfig(dataset=dataset))
     assert configs.fitting(other, set()) == other
+
+
+@pytest.mark.ci
+def test_dicom_files_of_patients_through_training_prediction_and_shards(run_pipeline, tmp_path):
+  """Each patient is a client; no file of the run and no record of a worker holds a patient's name or number."""
+  x, y = _stripes(60, 3)
+  for number, (image, label) in enumerate(zip(x, y, strict=True)):
+    _write_dicom(tmp_path / 'films' / ('column' if label else 'row') / f'{number}.dcm', (image * 900).astype(np.uint16),
+                 PatientID=f'Miller{number // 4}', PatientName='Miller^Anna', WindowCenter='450', WindowWidth='900')
+  data = ('--dataset=folder', f'--data_dir={tmp_path / "films"}', '--partition=natural', '--client_by=patient')
+  done = run_pipeline('train', *data, '--cohort_size=4', '--rounds=2', '--rounds_per_evaluation=2',
+                      f'--run_dir={tmp_path / "run"}')
+  assert done.code == 0 and 'patients, numbered in the order of their files' in done.out, done.err
+  _write_dicom(tmp_path / 'series.dcm', (x[:3] * 900).astype(np.uint16), WindowCenter='450', WindowWidth='900')
+  told = run_pipeline('predict', f'--run_dir={tmp_path / "run"}', tmp_path / 'series.dcm',
+                      tmp_path / 'films' / 'row' / '0.dcm', f'--json={tmp_path / "told.json"}')
+  assert told.code == 0, told.err
+  answers = json.loads((tmp_path / 'told.json').read_text())['predictions']
+  series = [answers[f'{tmp_path / "series.dcm"}[{frame}]'] for frame in range(3)]
+  assert len(answers) == 4 and series[0] == pytest.approx(answers[str(tmp_path / 'films' / 'row' / '0.dcm')], abs=1e-5)
+  assert run_pipeline('shard', *data, f'--out={tmp_path / "shards"}').code == 0
+  for path in (path for folder in ('run', 'shards') for path in (tmp_path / folder).rglob('*') if path.is_file()):
+    assert b'Miller' not in path.read_bytes(), path
+
+
+def _write_dicom(path, values, **elements):
+  path.parent.mkdir(parents=True, exist_ok=True)
+  dataset = pydicom.Dataset()
+  dataset.file_meta = pydicom.dataset.FileMetaDataset()
+  dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+  dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = uid.SecondaryCaptureImageStorage
+  dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid.generate_uid()
+  dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.PixelRepresentation = 1, 'MONOCHROME2', 0
+  dataset.NumberOfFrames = len(values) if values.ndim == 3 else 1
+  dataset.Rows, dataset.Columns = values.shape[-2:]
+  dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
+  for keyword, value in elements.items():
+    setattr(dataset, keyword, value)
+  dataset.PixelData = values.tobytes()
+  dataset.save_as(path, enforce_file_format=True)

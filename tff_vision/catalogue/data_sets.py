@@ -8,6 +8,7 @@ from tff_vision.catalogue.rows import How, Kind, Limit, Row
 _SOURCES = 'tff_vision.data.sources'
 _MADE = 'tff_vision.data.generators'
 _OWN_FILES = ('pixel_range',)
+_ENCODED = (*_OWN_FILES, 'slice_axis')  # Image files of any format.
 _OWN_NUMBERS = ('target',)
 _BOXES = (*_OWN_FILES, 'max_boxes')
 _OWN_MASKS = ('ignore_index',)
@@ -74,11 +75,13 @@ DATA_SETS = Kind.of('dataset', (
          f'Debian\'s `dataset-fashion-mnist`, {_IDX}', f'{_SOURCES}.mnist_like', 'load_fashion_mnist',
          'locate_fashion_mnist'),
     _set('folder', 'your own image files, in folders or in a manifest: --data_dir', '`data_dir`',
-         f'{_SOURCES}.folders', 'load', 'locate', reads=_OWN_FILES + _OWN_MASKS + _OWN_NUMBERS),
+         f'{_SOURCES}.folders', 'load', 'locate', reads=(*_ENCODED, *_OWN_MASKS, *_OWN_NUMBERS, 'client_by')),
     _set('idx', 'your own IDX files: --data_dir', '`data_dir`', f'{_SOURCES}.mnist_like', 'load_idx', 'locate_idx',
          reads=_OWN_FILES),
     _set('kmnist', '70,000 cursive Japanese characters of 28x28, 10 classes, no clients of its own', _IDX,
          f'{_SOURCES}.mnist_like', 'load_kmnist', 'locate_kmnist'),
+    _set('leaf', 'your own LEAF files, JSON with users: --data_dir', '`data_dir`', f'{_SOURCES}.leaf', 'load', 'locate',
+         reads=_ENCODED),
     _set('medical_mnist', '58,954 radiographs of 64x64, 6 classes, no clients of its own: --data_dir',
          'six class folders in `data_dir`', f'{_SOURCES}.folders', 'load_medical_mnist', 'locate_medical_mnist',
          reads=_OWN_FILES),
@@ -86,6 +89,9 @@ DATA_SETS = Kind.of('dataset', (
          f'{_SOURCES}.mnist_like', 'load_mnist', 'locate_mnist'),
     _set('npz', 'your own arrays in an .npz file: --data_dir', '`data_dir`', f'{_SOURCES}.arrays', 'load', 'locate',
          reads=_OWN_FILES + _OWN_MASKS + _OWN_NUMBERS),
+    _set('parquet', 'your own Parquet files with a column of images, such as those of Hugging Face: --data_dir',
+         '`data_dir`', f'{_SOURCES}.parquet', 'load', 'locate',
+         reads=(*_ENCODED, 'image_column', 'label_column', 'client_column')),
     DataSet('plan', 'images at the sites of a federation, none of them here: --plan', comes_from='the sites',
             loads='tff_vision.federation.images:load', locates='tff_vision.federation.plan:locate', limits=_AT_SITES),
     _generated('synthetic_chest', '3,700 generated chest films of 28x28 or 64x64 from 3 hospitals, normal or abnormal',
@@ -111,6 +117,8 @@ DATA_SETS = Kind.of('dataset', (
                'load_sizes'),
     _set('voc', 'your own images with boxes in the format of Pascal VOC: --data_dir', '`data_dir`', f'{_SOURCES}.voc',
          'load', 'locate', reads=_BOXES),
+    _set('webdataset', 'your own WebDataset shards, tar files of samples: --data_dir', '`data_dir`',
+         f'{_SOURCES}.webdataset', 'load', 'locate', reads=(*_ENCODED, 'label_column', 'client_column')),
     *(_medical(flag, facts) for flag, facts in medmnist.SETS.items()),
 ), own=Row(''))
 
@@ -132,7 +140,7 @@ def _scheme(name, about, after, *reads):
 
 PARTITIONS = Kind.of('partition', (
     Partition('natural', 'the examples of its writer, hospital or folder',
-              loads='tff_vision.data.partition.natural:by_owner'),
+              loads='tff_vision.data.partition.natural:by_owner', reads=('client_by', 'client_column')),
     _scheme('iid', 'a random sample; sizes differ by one at most', 'McMahan et al. 2017'),
     _scheme('dirichlet', 'of each class a share drawn from Dir(alpha) over the clients; sizes differ too',
             'Yurochkin et al. 2019, NIID-Bench', 'partition_alpha', 'min_client_examples'),

@@ -52,7 +52,8 @@ _NEW_IN: Mapping[int, frozenset[str]] = {
                   'patience', 'evaluation_noise_multiplier', 'augment_rotation', 'augment_translation',
                   'augment_scale', 'augment_brightness', 'augment_contrast', 'augment_erasing', 'augment_mixup',
                   'class_weights', 'focal_gamma', 'target_range', 'class_order', 'target', 'dice_weight',
-                  'ignore_index', 'max_boxes'))}
+                  'ignore_index', 'max_boxes', 'client_by', 'slice_axis', 'image_column', 'label_column',
+                  'client_column'))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -162,9 +163,9 @@ class LaunchConfig:
 
 
 # Settings that train well on image files of unknown kind and size; they replace the defaults for small grey images.
-_FITTING: Mapping[str, Mapping[str, Mapping[str, Any]]] = {
-    'folder': {'model': {'model': 'cnn_gn'}, 'client': {'client_learning_rate': 0.05},
-               'data': {'preprocess': 'standardize'}}}
+_FITTING: Mapping[str, Mapping[str, Mapping[str, Any]]] = dict.fromkeys(
+    ('folder', 'parquet', 'webdataset', 'leaf'),
+    {'model': {'model': 'cnn_gn'}, 'client': {'client_learning_rate': 0.05}, 'data': {'preprocess': 'standardize'}})
 
 
 # Settings that a task starts from, where the usual ones do not fit it.

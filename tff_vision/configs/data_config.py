@@ -9,10 +9,13 @@ from tff_vision.configs import compatibility, option, validate
 PIXELS = ('raw', 'none', 'invert', 'standardize', 'per_image')
 CORRUPT_IMAGES = ('refuse', 'skip')
 LABEL_CASE = ('ask', 'merge', 'keep')
+CLIENT_BY = ('folder', 'patient', 'institution')
+SLICE_AXES = ('axial', 'coronal', 'sagittal')
 
 _SCHEMES = 'Partition: what single schemes read'
 _IMAGES = 'Images'
 _FILES = 'Your own files'
+_FORMATS = 'Your own files: patients, volumes and tables'
 _AUGMENTATION = 'Augmentation of training images'
 
 
@@ -104,6 +107,21 @@ class DataConfig:
   finding_separator: str | None = option.option(
       None, 'Stands between findings in one label; empty: labels are classes; not given: | does, if there.',
       topic=_FILES)
+  client_by: str = option.option(
+      'folder', 'natural: what makes a client of image files: the folder (or the column client of a manifest), the '
+      'patient (of DICOM files, or the column patient), or the institution (of DICOM files).', choices=CLIENT_BY,
+      topic=_FORMATS)
+  slice_axis: str = option.option(
+      'axial', 'Along which axis a volume (NIfTI) is cut into images.', choices=SLICE_AXES, topic=_FORMATS)
+  image_column: str | None = option.option(
+      None, 'parquet: the column with the images; unset means what the file\'s description says, or the only one '
+      'that holds bytes.', topic=_FORMATS)
+  label_column: str | None = option.option(
+      None, 'parquet, webdataset: the column, or the field of the samples\' JSON, with the labels; unset means what '
+      'the file\'s description says, or label.', topic=_FORMATS)
+  client_column: str | None = option.option(
+      None, 'parquet, webdataset: the column, or the field of the samples\' JSON, with the clients; unset means '
+      'client or client_id, if there.', topic=_FORMATS)
 
   ignore_index: int | None = option.option(
       None, 'The value of mask pixels that do not count; unset: 255 in masks of class numbers, if the list of classes '

@@ -100,12 +100,19 @@ class StoredPixels:
     eight_bit: The same for 8-bit files, where there is a `window`; None: the set has no 8-bit files, and they are
       refused, since nothing tells how they were made from more bits.
     clips: Whether values outside the window become black or white; otherwise they are refused.
+    slice_axis: The axis along which volumes are cut into images.
   """
   black: float | None = 0.0
   white: float | None = 255.0
   window: tuple[float, float] | None = None
   eight_bit: tuple[float, float] | None = (0.0, 255.0)
   clips: bool = True
+  slice_axis: str = 'axial'
+
+  @property
+  def chosen(self) -> tuple[float, float] | None:
+    """The window, if the user has chosen it (pixel_range). It then replaces the windows that files name."""
+    return tuple(self.window) if self.window is not None and self.clips else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

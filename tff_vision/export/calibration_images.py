@@ -1,5 +1,6 @@
 """Chooses the images on which the ranges of an 8-bit model are measured."""
 
+import itertools
 import pathlib
 
 import numpy as np
@@ -31,10 +32,11 @@ def from_folder(task: tasks.Problem, folder: pathlib.Path, count: int) -> format
   Raises:
     ValueError: There is no file, or a file is not an image.
   """
-  paths = sorted(path for path in folder.rglob('*') if path.suffix.lower() in decode.SUFFIXES
+  paths = sorted(path for path in folder.rglob('*') if path.name.lower().endswith(decode.SUFFIXES)
                  and not any(map(listing.is_litter, path.relative_to(folder).parts)))[:count]
   if not paths:
     raise ValueError(f'calibration_dir={str(folder)!r} holds no image file.')
   shape = task.images.spec.shape
-  x = np.stack([decode.as_stored(path, shape, task.images.stored_pixels) for path in paths])
+  every = (image for path in paths for image in decode.all_as_stored(path, shape, task.images.stored_pixels))
+  x = np.stack(list(itertools.islice(every, count)))
   return formats.Calibration(images=x.astype(np.float32), source=f'{len(x)} image files of the exporter\'s choice')

@@ -65,7 +65,19 @@ class ExportedModel:
     Raises:
       ValueError: The file is missing, is not an image, or is corrupt.
     """
-    pixels = decode.as_stored(path, self._shape, self._stored)
+    return self._outputs_of(decode.as_stored(path, self._shape, self._stored))
+
+  def all_outputs(self, path: pathlib.Path | str) -> Mapping[str, np.ndarray]:
+    """Returns the outputs for each image in a file, by name: the path, with [number] if it holds several.
+
+    Raises:
+      ValueError: As `outputs`.
+    """
+    found = decode.all_as_stored(path, self._shape, self._stored)
+    return {f'{path}[{number}]' if len(found) > 1 else str(path): self._outputs_of(pixels)
+            for number, pixels in enumerate(found)}
+
+  def _outputs_of(self, pixels):
     return self._model(pixels[np.newaxis], training=False).numpy()[0]
 
   def boxes(self, path: pathlib.Path | str) -> dict[str, np.ndarray]:
@@ -82,7 +94,11 @@ class ExportedModel:
     Raises:
       ValueError: The file is missing, is not an image, or is corrupt.
     """
-    logits = self.outputs(path)[np.newaxis]
+    return self.probabilities(self.outputs(path))
+
+  def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+    """Returns the probability of each class, or of each finding, [classes], for the outputs of one image."""
+    logits = outputs[np.newaxis]
     if self.task == 'ordinal':
       shares = np.zeros(len(self.class_names))
       shares[self.facts['order']] = ordinal.probabilities(logits)[0]

@@ -81,7 +81,7 @@ def prepare(plan: plan_lib.Plan, request: Request, say: Callable[[str], None] = 
   good, notes = files.usable(found.paths, glances, request.corrupt_images)
   for note in (*found.notes, *notes):
     say(note)
-  table = _table(plan, site, found, np.flatnonzero(good), request, say)
+  table = _table(plan, site, found, glances, np.flatnonzero(good), request, say)
   _check(table, plan, request, say)
   height, width, channels = decode.native(table.paths[0]).shape
   if (height, width, channels) != spec.shape:
@@ -100,12 +100,15 @@ def _listed(request, say):
   return found
 
 
-def _table(plan, site, found, kept, request, say):
+def _table(plan, site, found, glances, kept, request, say):
   """Returns the images that are used."""
+  patients = found.patients
+  if patients is None and all(glances[place].patient for place in kept):
+    patients = [seen.patient for seen in glances]  # Of DICOM files, hashed.
   pick = lambda column: [column[place] for place in kept]
   paths, splits = pick(found.paths), pick(found.splits)
   y, used = site_labels.of_plan(plan, pick(found.labels), paths, found.separator, request.label_map, say)
-  client, group = _owners(plan, site, pick(found.clients), pick(found.patients) if found.patients else None, paths,
+  client, group = _owners(plan, site, pick(found.clients), pick(patients) if patients else None, paths,
                           request)
   if splits[0] is not None:
     split = np.array([_NAMES[one] for one in splits])
@@ -122,9 +125,9 @@ def _owners(plan, site, clients, patients, paths, request):
   first = plan.clients.index(site.clients[0])
   if request.group_by == 'patient':
     if patients is None:
-      raise ValueError('group_by=patient needs a manifest.csv with a column patient, so that no patient is in two '
-                       'splits: add one, or say group_by=folder (folders patient/class/image) or group_by=image (every '
-                       'image is of another patient).')
+      raise ValueError('group_by=patient needs DICOM files, or a manifest.csv with a column patient, so that no '
+                       'patient is in two splits: add one, or say group_by=folder (folders patient/class/image) or '
+                       'group_by=image (every image is of another patient).')
     groups = patients
   elif request.group_by == 'folder':
     if clients[0] is None or len(site.clients) > 1:

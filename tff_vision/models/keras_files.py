@@ -7,7 +7,7 @@ import zipfile
 
 import tensorflow as tf
 
-from tff_vision.models import custom
+from tff_vision.models import custom, keras3_files
 
 _LONGEST = 200
 _POLICIES = ('Policy', 'PolicyV1', 'DTypePolicy')
@@ -28,19 +28,28 @@ def read(path: str, layers_from: str | None = None) -> tf.keras.Model:
   if not pathlib.Path(path).is_file():
     raise ValueError(f'there is no Keras file {path!r}.')
   version = saved_by(path)
-  if version and version.split('.')[0].isdigit() and int(version.split('.')[0]) >= 3:
-    raise ValueError(f'{path} was saved by Keras {version}, whose files Keras 2 cannot read: where it was made, build '
-                     'the same layers with the package tf_keras, which is Keras 2, give them model.get_weights() by '
-                     'set_weights, and save that.')
   custom.register(layers_from)
-  try:
-    model = tf.keras.models.load_model(path, compile=False)
-  except Exception as error:  # Keras can raise any exception on an unknown layer or a broken file.
-    raise ValueError(_sentence(path, error, layers_from)) from None
+  if version and version.split('.')[0].isdigit() and int(version.split('.')[0]) >= 3:
+    model = _of_keras_3(path, version)
+  else:
+    try:
+      model = tf.keras.models.load_model(path, compile=False)
+    except Exception as error:  # Keras can raise any exception on an unknown layer or a broken file.
+      raise ValueError(_sentence(path, error, layers_from)) from None
   # A Sequential model is functional too, once its input is known.
   if not getattr(model, '_is_graph_network', False) or len(model.inputs) != 1 or len(model.outputs) != 1:
     raise ValueError(f'{path} holds no functional or sequential Keras model with one input and one output.')
   return model
+
+
+def _of_keras_3(path, version):
+  try:
+    return keras3_files.read(path)
+  except Exception as error:  # Keras can raise any exception on options that it does not expect.
+    said = str(error) if isinstance(error, keras3_files.Unreadable) else f'Keras 2 refuses it ({_first_line(error)})'
+    raise ValueError(f'{path} was saved by Keras {version} and cannot be read by Keras 2: {said}. Where it was made, '
+                     'build the same layers with the package tf_keras, which is Keras 2, give them model.get_weights() '
+                     'by set_weights, and save that.') from None
 
 
 def saved_by(path: str) -> str | None:
@@ -64,9 +73,13 @@ def _sentence(path, error, layers_from):
     where = f'import={layers_from} does not define it' if layers_from else (
         'name the Python file that defines it: import=FILE.py')
     return f'{path} has a layer of the class {found[0]}, which is none of Keras\'s own; {where}.'
+  return f'{path} cannot be loaded as a Keras model: {_first_line(error)}'
+
+
+def _first_line(error):
+  text = str(error)
   first = text.splitlines()[0] if text else type(error).__name__
-  return (f'{path} cannot be loaded as a Keras model: ' +
-          (first if len(first) <= _LONGEST else first[:_LONGEST].rsplit(' ', 1)[0] + ' …'))
+  return first if len(first) <= _LONGEST else first[:_LONGEST].rsplit(' ', 1)[0] + ' …'
 
 
 def _foreign_classes(path):

@@ -20,7 +20,7 @@ from tff_vision.objectives import metric as metric_lib
 
 LEADING = 'dice'
 METRICS = (metric_lib.Metric(name=LEADING, title='Dice'), metric_lib.Metric(name='iou', title='IoU'),
-           metric_lib.Metric(name='accuracy', title='pixels right', percent=True, detail=True), metric_lib.LOSS)
+           metric_lib.Metric(name='pixel_accuracy', percent=True, detail=True), metric_lib.LOSS)
 # Added to both sides of the Dice of an image, in pixels, so that a class of few pixels has no steep loss.
 _SMOOTH = 1.0
 
@@ -138,7 +138,7 @@ class Segmentation:
     both, predicted, true = self._sums(rows)
     dice, iou = _dice(both, predicted, true), _divided(both, predicted + true - both)
     return {'evaluation': {
-        LEADING: self._mean(dice), 'iou': self._mean(iou), 'accuracy': _divided(both.sum(), true.sum()),
+        LEADING: self._mean(dice), 'iou': self._mean(iou), 'pixel_accuracy': _divided(both.sum(), true.sum()),
         'loss': float(rows[:, -1].mean()), 'dice_by_class': dice, 'iou_by_class': iou}}
 
   def yardstick(self, outputs, y):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tff_vision import configs
 from tff_vision.data import partition
-from tff_vision.data.partition import split
+from tff_vision.data.partition import natural, split
 
 NAMES = sorted(partition.PARTITIONS)
 labelled = st.builds(
@@ -187,3 +187,9 @@ def test_draws_without_replacement_have_the_distribution_of_one_by_one():
       drawn[rng.choice(3, p=open_weights / open_weights.sum())] += 1
     single += drawn / 4000
   np.testing.assert_allclose(bulk, single, atol=0.06)
+
+
+def test_examples_of_nobody_have_no_owner():
+  assert natural.by_owner(np.array([], str)) == {}
+  assert {name: own.tolist() for name, own in natural.by_owner(np.array(['b', 'a', 'b'])).items()} == {
+      'a': [1], 'b': [0, 2]}

@@ -7,7 +7,7 @@ def by_owner(owners: np.ndarray) -> dict[str, np.ndarray]:
   """Returns the positions of each client's examples, ascending; clients are in the order of their names.
 
   Args:
-    owners: [n] of str, the client of each example.
+    owners: [n] of str, the client of each example; without examples there are no clients.
   """
   if not len(owners):  # Of no examples, `np.split` makes one part.
     return {}

@@ -16,7 +16,7 @@ import numpy as np
 
 from tff_vision import configs, labels
 from tff_vision.data import images
-from tff_vision.data.sources import decode, files, heldout, naming, pool
+from tff_vision.data.sources import decode, files, heldout, naming, pool, store
 
 _THREADS = 8
 _ROUNDING = 1.0  # Programs round coordinates, or count them from 1: a box may exceed its image by so many pixels.
@@ -98,8 +98,9 @@ def build(found: Sequence[Picture], class_names: Sequence[str], root: pathlib.Pa
   with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
     sizes = list(threads.map(_size, paths))
   y = _rows(found, sizes, class_names, config.max_boxes, skip, said)
-  shape, shape_notes = files.stored_shape(paths[0], config)
-  stored, pixel_notes = files.stored_pixels(paths, glances, config.numeric_pixel_range)
+  encoded = store.Files(paths)
+  shape, shape_notes = files.stored_shape(encoded, 0, config)
+  stored, pixel_notes = files.stored_pixels(encoded, range(len(paths)), glances, config)
   owners = _owners(found, said)
   is_train, is_test, split_notes = _split(found, y, owners, paths, config, len(class_names))
   parts = [files.FileExamples(paths[mine], y[mine], shape, stored) for mine in (is_train, is_test)]

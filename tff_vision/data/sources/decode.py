@@ -1,33 +1,105 @@
-"""Decodes image files: PNG, JPEG, GIF and WebP (first frame), BMP and TIFF (one page), of any size.
+"""Turns the bytes of a file into images: the one place where this happens.
 
-Training, evaluation and prediction on a file all use this module, so a file gives the same pixels everywhere.
-Orientation tags (EXIF) are applied. TensorFlow decodes PNG, JPEG and GIF, as in a served model. Pillow decodes the
-other formats, because TensorFlow ignores their palettes or does not support them.
+Training, evaluation and prediction on a file all use this module, so a file gives the same pixels everywhere. A file
+has one image or several: the pages of a TIFF, the frames of a DICOM file, the slices of a volume. Orientation tags
+(EXIF) are applied. TensorFlow decodes PNG, JPEG and GIF (the first frame), as in a served model; `pillow_files`,
+`dicom` and `nifti` decode the other formats.
 """
 
-import io
+import dataclasses
 import pathlib
 import typing
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from tff_vision.data import images
-from tff_vision.data.sources import formats
+from tff_vision.data.sources import formats, pillow_files
 
 if typing.TYPE_CHECKING:
   import tensorflow as tf
 
 SUFFIXES = formats.SUFFIXES
-_ORIENTATION = 0x0112
-_BITS_PER_SAMPLE = 258
 # A 16-bit image without a value above this uses fewer bits, and the file does not say how many.
 _HOLDS_16_BITS = 0x3fff
 _TAGGED_WITHIN = 1 << 17
+_HEAD = 512
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+  """The images in one file.
+
+  Attributes:
+    name: The file, for error messages.
+    count: The number of images.
+    native: Function from a number from 0 to the image: uint8, uint16 or float32 [height, width, 1 or 3], upright.
+      Raises ValueError if it is corrupt.
+    brightness: Whether float32 is brightness in 0..1 already, by a window of the file or of the user.
+  """
+  name: str
+  count: int
+  native: Callable[[int], np.ndarray]
+  brightness: bool = False
+
+  def shaped(self, index: int, shape: tuple[int, int, int] | None,
+             stored: images.StoredPixels = images.StoredPixels()) -> np.ndarray:  # noqa: B008  Frozen.
+    """Returns one image in the given shape; arguments and errors are those of `read`."""
+    image = self.native(index)
+    if self.brightness and image.dtype == np.float32:
+      image = image if stored.window is not None else np.round(image * 255).astype(np.uint8)
+    else:
+      image = (_eight_bits(image, self.name) if stored.window is None else _windowed(image, stored, self.name))
+    return image if shape is None or image.shape == shape else fitted(image, shape).numpy()
+
+
+def contents(content: bytes, name: str | pathlib.Path,
+             stored: images.StoredPixels = images.StoredPixels()) -> Contents:  # noqa: B008  Frozen.
+  """Returns the images in a file's bytes.
+
+  Args:
+    content: The whole file.
+    name: Its name, for error messages and for formats that the bytes do not tell.
+    stored: The user's own window, if any, and the axis along which volumes are cut.
+
+  Raises:
+    ValueError: The file is not an image of a supported format, or is corrupt.
+  """
+  kind = formats.kind_of(content[:_HEAD], name)
+  if not kind and (other := formats.unread_kind(content[:_HEAD], name)):
+    raise ValueError(f'{name} is a file of the format {other}, which is not read: save it as {formats.READ}.')
+  if not kind:
+    raise _corrupt(name)
+  try:
+    count, native, brightness = _reader(content, kind, stored)
+  except ValueError as error:
+    raise _said(name, error) from error
+
+  def checked(index):
+    try:
+      image = native(index)
+    except ValueError as error:
+      raise _said(name, error) from error
+    return np.ascontiguousarray(image if image.shape[-1] in (1, 3) else image[..., :image.shape[-1] - 1])
+  return Contents(str(name), count, checked, brightness)
+
+
+def _reader(content, kind, stored):
+  """Returns the number of images, a function from a number to the image, and whether its floats are brightness."""
+  if kind == 'DICOM':
+    from tff_vision.data.sources import dicom  # Imported late: most data sets have no such files.
+    return dicom.images(content, stored.chosen)
+  if kind == 'NIfTI':
+    from tff_vision.data.sources import nifti
+    return *nifti.images(content, stored.chosen, stored.slice_axis), True
+  if kind in ('PNG', 'JPEG', 'GIF'):
+    return 1, lambda _: _by_tensorflow(content, kind), False
+  return *pillow_files.images(content, kind), False
 
 
 def read(path: str | pathlib.Path, shape: tuple[int, int, int] | None = None, *,
          stored: images.StoredPixels = images.StoredPixels()) -> np.ndarray:  # noqa: B008  Frozen.
-  """Returns one image, [height, width, 1 or 3]; transparency is dropped.
+  """Returns the first image of a file, [height, width, 1 or 3]; transparency is dropped.
 
   Args:
     path: The file.
@@ -40,16 +112,30 @@ def read(path: str | pathlib.Path, shape: tuple[int, int, int] | None = None, *,
     ValueError: The file is missing, not an image of a supported format, or corrupt; it has values that the window does
       not expect; or it has 16 bits and its upper 8 bits would show nothing.
   """
-  image = native(path)
-  if stored.window is None:
-    image = _eight_bits(image, path)
-    return image if shape is None or image.shape == shape else fitted(image, shape).numpy()
-  image = _windowed(image, stored, path)
-  return image if shape is None or image.shape == shape else fitted(image, shape).numpy()
+  return opened(path, stored).shaped(0, shape, stored)
 
 
 def as_stored(path: str | pathlib.Path, shape: tuple[int, int, int], stored: images.StoredPixels) -> np.ndarray:
-  """Returns a file's image as input for the model of a data set: float32 of `shape`, in the set's own range.
+  """Returns the only image of a file as input for the model of a data set; arguments as of `all_as_stored`.
+
+  Raises:
+    ValueError: As `all_as_stored`; or the file holds several images.
+  """
+  found = all_as_stored(path, shape, stored)
+  if len(found) > 1:
+    raise ValueError(f'{path} holds {len(found)} images, pages, frames or slices, and one is read here: save each as a '
+                     'file of its own.')
+  return found[0]
+
+
+def all_as_stored(path: str | pathlib.Path, shape: tuple[int, int, int], stored: images.StoredPixels
+                  ) -> Sequence[np.ndarray]:
+  """Returns a file's images as input for the model of a data set: each float32 of `shape`, in the set's own range.
+
+  Args:
+    path: The file.
+    shape: (height, width, channels) of the results.
+    stored: The set's own range.
 
   Raises:
     ValueError: As `read`; or the data set has no known black and white, so no file can be brought to its range.
@@ -57,25 +143,29 @@ def as_stored(path: str | pathlib.Path, shape: tuple[int, int, int], stored: ima
   if stored.black is None or stored.white is None:
     raise ValueError(f'{path} cannot be given to this model: it was trained on arrays of floats that say of no value '
                      'that it is black or white. Train with pixel_range=BLACK,WHITE, the values that are.')
-  pixels = read(path, shape, stored=stored).astype(np.float32)
-  return stored.black + pixels * ((stored.white - stored.black) / (255 if stored.window is None else 1))
+  found = opened(path, stored)
+  scale = (stored.white - stored.black) / (255 if stored.window is None else 1)
+  return [stored.black + found.shaped(index, shape, stored).astype(np.float32) * scale
+          for index in range(found.count)]
 
 
-def native(path: str | pathlib.Path) -> np.ndarray:
-  """Returns one image with the values in its file, upright: uint8, uint16 or float32 [height, width, 1 or 3].
-
-  Raises:
-    ValueError: The file is missing, not an image of a supported format, or corrupt.
-  """
+def opened(path: str | pathlib.Path,
+           stored: images.StoredPixels = images.StoredPixels()) -> Contents:  # noqa: B008  Frozen.
+  """Returns the images in a file; errors are those of `contents`, or the file cannot be read."""
   try:
     content = pathlib.Path(path).read_bytes()
   except OSError as error:
     raise ValueError(f'{path} cannot be read ({error.strerror}).') from error
-  kind = formats.kind_of(content[:32])
-  if not kind and (other := formats.unread_kind(content[:512], path)):
-    raise ValueError(f'{path} is a file of the format {other}, which is not read: save it as {formats.READ}.')
-  image = (_by_tensorflow if kind in ('PNG', 'JPEG', 'GIF') else _by_pillow)(content, kind, path)
-  return np.ascontiguousarray(image if image.shape[-1] in (1, 3) else image[..., :image.shape[-1] - 1])
+  return contents(content, path, stored)
+
+
+def native(path: str | pathlib.Path) -> np.ndarray:
+  """Returns the first image of a file with the values in it: uint8, uint16 or float32 [height, width, 1 or 3], upright.
+
+  Raises:
+    ValueError: The file is missing, not an image of a supported format, or corrupt.
+  """
+  return opened(path).native(0)
 
 
 def fitted(image: 'tf.Tensor', shape: tuple[int, int, int]) -> 'tf.Tensor':
@@ -119,7 +209,12 @@ def _corrupt(path):
   return ValueError(f'{path} is no {formats.READ} image, or it is corrupt.')
 
 
-def _by_tensorflow(content, kind, path):
+def _said(path, error):
+  text = str(error)
+  return _corrupt(path) if text == 'is corrupt' else ValueError(f'{path} {text}.')
+
+
+def _by_tensorflow(content, kind):
   import tensorflow as tf  # Imported late: listing files does not need it.
   try:
     if kind == 'PNG' and content[24:25] == b'\x10':
@@ -127,62 +222,10 @@ def _by_tensorflow(content, kind, path):
     else:
       image = tf.io.decode_image(content, expand_animations=False).numpy()
   except tf.errors.InvalidArgumentError as error:
-    raise _corrupt(path) from error
+    raise ValueError('is corrupt') from error
   if any(mark in content[:_TAGGED_WITHIN] for mark in (b'Exif', b'eXIf', b'Orientation')):
-    image = _upright(image, _orientation(content))
+    image = pillow_files.upright(image, pillow_files.orientation(content))
   return image
-
-
-def _orientation(content):
-  from PIL import Image
-  try:
-    with Image.open(io.BytesIO(content)) as image:
-      return image.getexif().get(_ORIENTATION, 1)
-  except Exception:  # The tag is broken in some way, but the image itself is complete.
-    return 1
-
-
-def _by_pillow(content, kind, path):
-  from PIL import Image
-  if not kind:
-    raise _corrupt(path)
-  try:
-    with Image.open(io.BytesIO(content), formats=('BMP', 'DIB', 'WEBP', 'TIFF')) as image:
-      pages = getattr(image, 'n_frames', 1) if kind == 'TIFF' else 1
-      deep_colour = kind == 'TIFF' and image.mode not in ('I', 'F', 'I;16', 'I;16B') and max(
-          image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8
-      image.load()
-      orientation = image.getexif().get(_ORIENTATION, 1)
-      pixels = _of_mode(image)
-  except Image.DecompressionBombError as error:
-    raise ValueError(f'{path} is too large: {error}') from error
-  except Exception as error:  # Pillow's readers can raise any exception on a broken file.
-    raise _corrupt(path) from error
-  if pages > 1:
-    raise ValueError(f'{path} has {pages} pages, and a TIFF of one page is read: save each as an image of its own.')
-  if deep_colour:
-    raise ValueError(f'{path} is a TIFF of 16 bits a colour, which is not read: save it as PNG.')
-  return _upright(pixels, orientation)
-
-
-def _of_mode(image):
-  """Returns the pixels of a Pillow image as an array of 1, 3 or 4 channels."""
-  if image.mode.startswith('I') or image.mode == 'F':
-    pixels = np.asarray(image)
-    if image.mode != 'F' and pixels.size and 0 <= pixels.min() and pixels.max() < 1 << 16:
-      return pixels.astype(np.uint16)[..., np.newaxis]
-    return pixels.astype(np.float32)[..., np.newaxis]
-  grey = image.mode in ('1', 'L', 'LA', 'La')
-  pixels = np.asarray(image.convert('L' if grey else 'RGB'))
-  return pixels[..., np.newaxis] if grey else pixels
-
-
-def _upright(image, orientation):
-  """Returns the sensor's image, rotated or mirrored for display as its EXIF tag says."""
-  turned = {2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1],
-            5: lambda x: x.swapaxes(0, 1), 6: lambda x: np.rot90(x, -1),
-            7: lambda x: x[::-1, ::-1].swapaxes(0, 1), 8: lambda x: np.rot90(x, 1)}
-  return turned[orientation](image) if orientation in turned else image
 
 
 def _eight_bits(image, path):

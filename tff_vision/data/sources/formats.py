@@ -5,17 +5,22 @@ import hashlib
 import os
 import pathlib
 import struct
+import zlib
 
-READ = 'PNG, JPEG, GIF, BMP, WebP or TIFF'
-SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.gif', '.bmp', '.dib', '.webp', '.tif', '.tiff')
+READ = 'PNG, JPEG, GIF, BMP, WebP, TIFF, HEIC, DICOM or NIfTI'
+SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.gif', '.bmp', '.dib', '.webp', '.tif', '.tiff', '.heic',
+            '.heif', '.dcm', '.dicom', '.ima', '.nii', '.nii.gz')
 # Files with these names are images too, but of unsupported formats.
 UNREAD_SUFFIXES = {
-    '.dcm': 'DICOM', '.dicom': 'DICOM', '.nii': 'NIfTI', '.nii.gz': 'NIfTI', '.heic': 'HEIC', '.heif': 'HEIC',
     '.avif': 'AVIF', '.jp2': 'JPEG 2000', '.j2k': 'JPEG 2000', '.jxl': 'JPEG XL', '.svg': 'SVG', '.psd': 'Photoshop',
     '.exr': 'OpenEXR', '.ppm': 'Netpbm', '.pgm': 'Netpbm', '.pbm': 'Netpbm', '.pnm': 'Netpbm', '.nrrd': 'NRRD',
     '.mha': 'MetaImage', '.mhd': 'MetaImage', '.svs': 'Aperio', '.ndpi': 'Hamamatsu', '.dng': 'camera raw',
     '.cr2': 'camera raw', '.cr3': 'camera raw', '.nef': 'camera raw', '.arw': 'camera raw', '.tga': 'Targa',
-    '.ico': 'icon', '.pcx': 'PCX', '.fits': 'FITS', '.npy': 'NumPy array', '.pdf': 'PDF'}
+    '.ico': 'icon', '.pcx': 'PCX', '.fits': 'FITS', '.npy': 'NumPy array', '.pdf': 'PDF',
+    '.hdr': 'Analyze or NIfTI in two files', '.img': 'Analyze or NIfTI in two files'}
+_DICOM_SUFFIXES = ('.dcm', '.dicom', '.ima')
+# A DICOM file without a preamble begins with an element of the group 0002 or 0008, in either byte order.
+_DICOM_GROUPS = (b'\x02\0', b'\x08\0', b'\0\x02', b'\0\x08')
 _HEAD, _TAIL = 512, 4096
 # First bytes of a file, and last bytes of a complete one; a GIF may have bytes after its trailer.
 _READ = {b'\x89PNG\r\n\x1a\n': 'PNG', b'\xff\xd8\xff': 'JPEG', b'GIF8': 'GIF', b'BM': 'BMP', b'II*\0': 'TIFF',
@@ -27,7 +32,8 @@ _UNREAD = {b'%PDF': 'PDF', b'8BPS': 'Photoshop', b'\x76\x2f\x31\x01': 'OpenEXR',
            b'NRRD': 'NRRD', b'SIMPLE  =': 'FITS', b'II+\0': 'BigTIFF', b'MM\0+': 'BigTIFF', b'PK\x03\x04': 'ZIP',
            b'\x1f\x8b': 'gzip', b'\0\0\1\0': 'icon', b'P5\n': 'Netpbm', b'P6\n': 'Netpbm', b'P2\n': 'Netpbm',
            b'P3\n': 'Netpbm', b'\x89HDF': 'HDF5', b'Rar!': 'RAR', b'7z\xbc\xaf': '7z'}
-_BRANDS = {b'avif': 'AVIF', b'avis': 'AVIF', **dict.fromkeys((b'heic', b'heix', b'hevc', b'mif1', b'msf1'), 'HEIC')}
+_BRANDS = {b'avif': 'AVIF', b'avis': 'AVIF'}
+_HEIC_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'mif1')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,27 +46,56 @@ class Glance:
     whole: Whether the file begins and ends like an image; damage in the middle is found when it is decoded.
     deep: Whether it is a PNG with 16 bits per channel.
     digest: Digest of the file's length, beginning and end.
+    images: The number of images in it: pages, frames or slices.
+    patient: A digest, under a key that only this process has, of the patient that a DICOM file names; or ''.
+    institution: The institution that a DICOM file names, or ''.
   """
   kind: str
   unread: str
   whole: bool
   deep: bool
   digest: bytes
+  images: int = 1
+  patient: str = ''
+  institution: str = ''
 
 
-def kind_of(head: bytes) -> str:
-  """Returns the supported format of a file with these first bytes, or ''."""
+def is_image_name(name: str) -> bool:
+  """Returns whether a file's name has the suffix of a supported format."""
+  return name.lower().endswith(SUFFIXES)
+
+
+def kind_of(head: bytes, name: str | pathlib.Path = '') -> str:
+  """Returns the supported format of a file with these first bytes (at least 348, unless it is shorter), or ''."""
   if head[:4] == b'RIFF' and head[8:12] == b'WEBP':
     return 'WebP'
-  return next((kind for first, kind in _READ.items() if head.startswith(first)), '')
+  if head[128:132] == b'DICM':
+    return 'DICOM'
+  if head[4:8] == b'ftyp' and head[8:12] in _HEIC_BRANDS:
+    return 'HEIC'
+  if _is_nifti(head) or head[:2] == b'\x1f\x8b' and (str(name).lower().endswith('.nii.gz')
+                                                    or _is_nifti(_unzipped(head))):
+    return 'NIfTI'
+  if found := next((kind for first, kind in _READ.items() if head.startswith(first)), ''):
+    return found
+  return 'DICOM' if head[:2] in _DICOM_GROUPS and str(name).lower().endswith(_DICOM_SUFFIXES) else ''
+
+
+def _is_nifti(head):
+  return head[344:348] == b'n+1\0' or head[4:8] == b'n+2\0'
+
+
+def _unzipped(head):
+  try:
+    return zlib.decompressobj(wbits=31).decompress(head, 352)
+  except zlib.error:
+    return b''
 
 
 def unread_kind(head: bytes, path: str | pathlib.Path = '') -> str:
   """Returns the unsupported format that these first bytes or the file's name indicate, or ''."""
-  if head[128:132] == b'DICM':
-    return 'DICOM'
-  if head[344:348] in (b'n+1\0', b'ni1\0'):
-    return 'NIfTI'
+  if head[344:348] == b'ni1\0':
+    return 'NIfTI in two files'
   if head[4:8] == b'ftyp':
     return _BRANDS.get(head[8:12], 'video or HEIF')
   if found := next((name for first, name in _UNREAD.items() if head.startswith(first)), ''):
@@ -84,9 +119,18 @@ def glance(path: str | pathlib.Path) -> Glance:
       tail = data.read()
   except OSError:
     return Glance(kind='', unread='', whole=False, deep=False, digest=b'')
-  kind = kind_of(head)
+  return _glance(head, tail, size, path)
+
+
+def glance_at(content: bytes, name: str) -> Glance:
+  """Looks at the first and the last bytes of a file with this content."""
+  return _glance(content[:_HEAD], content[-_TAIL:], len(content), name)
+
+
+def _glance(head, tail, size, name):
+  kind = kind_of(head, name)
   digest = hashlib.blake2b(struct.pack('<Q', size) + head + tail, digest_size=16).digest()
-  return Glance(kind=kind, unread='' if kind else unread_kind(head, path), digest=digest,
+  return Glance(kind=kind, unread='' if kind else unread_kind(head, name), digest=digest,
                 whole=bool(kind) and _is_whole(kind, head, tail, size),
                 deep=kind == 'PNG' and head[24:25] == b'\x10')
 
@@ -96,4 +140,6 @@ def _is_whole(kind, head, tail, size):
     return size >= 8 + struct.unpack('<I', head[4:8])[0]
   if kind == 'BMP':  # Some programs write no length, or the length of the pixels only.
     return size > 26 and size >= struct.unpack('<I', head[2:6])[0]
+  if kind == 'HEIC':  # Its boxes may be in any order: only decoding tells.
+    return False
   return size > 8 and _LAST.get(kind, b'') in tail

@@ -88,6 +88,6 @@ def note(is_test: np.ndarray, fraction: float, owners: np.ndarray | None) -> str
   """Returns a sentence that says which examples were held out."""
   said = f'There is no test set: {is_test.sum()} of {len(is_test)} images were held out (test_fraction={fraction}).'
   if owners is not None and (lost := emptied(is_test, owners)):
-    said += f' {lost} clients of one image each gave it up and test only.'
+    said += f' {lost} clients of one image or one patient each gave it up and test only.'
   return said
 

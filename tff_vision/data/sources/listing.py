@@ -1,4 +1,4 @@
-"""Lists image files and derives class or findings, client and split from their paths or a manifest."""
+"""Lists image files and derives class or findings, client and split from their paths."""
 
 import collections
 import dataclasses
@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from tff_vision.data.sources import formats
+from tff_vision.data.sources import store as store_lib
 
 _TRAIN, _TEST, _VAL = 'train', 'test', 'val'
 _WORDS = {**dict.fromkeys(('train', 'training', 'trn'), _TRAIN),
@@ -20,32 +21,44 @@ _AROUND = {'set', 'data', 'dataset', 'images', 'imgs', 'img', 'image', 'split', 
 _LITTER = {'thumbs.db', 'desktop.ini', 'ehthumbs.db', 'icon\r', '__macosx', '@eadir', '$recycle.bin',
            'system volume information', 'lost+found', '#recycle'}
 SPLITS = tuple(_WORDS)
+_HEAD = 352
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Listing:
-  """[n] image files.
+  """[n] encoded images.
 
   Attributes:
-    paths: Paths of the files.
-    labels: The class of each file, or its findings with `separator` between them.
-    clients: The client of each file; None if not given.
+    paths: Paths of the files; of images that lie in other files, empty.
+    store: Where images lie that are no files of their own; None: in `paths`.
+    labels: The class of each, or its findings with `separator` between them.
+    clients: The client of each; None if not given.
     splits: `train`, `test` or `val`; None if not given.
-    patients: The patient of each file; None if they are not given.
+    patients: The patient of each; images of one patient are not both for training and for tests. None if not given.
     separator: The text between findings; None: it is not known whether there are findings.
     numbers: The number of each file, if labels are numbers.
     masks: The mask of each image, '' if it has none; None: images have no masks.
+    class_names: All classes in the order of their numbers; None: those of the labels, in the order of their names.
+    classes_given: Whether `class_names` are told by the data set's description, and not collected from labels.
     notes: Sentences a user must see.
   """
-  paths: Sequence[str]
+  paths: Sequence[str] = ()
+  store: store_lib.Store | None = None
   labels: Sequence[str]
   clients: Sequence[str | None]
   splits: Sequence[str | None]
-  patients: Sequence[str] | None = None
+  patients: Sequence[str | None] | None = None
   separator: str | None = None
   numbers: np.ndarray | None = None
   masks: Sequence[str] | None = None
+  class_names: Sequence[str] | None = None
+  classes_given: bool = False
   notes: Sequence[str] = ()
+
+  @property
+  def images(self) -> store_lib.Store:
+    """Where the images are."""
+    return self.store if self.store is not None else store_lib.Files(self.paths)
 
 
 def split_of(name: str) -> str | None:
@@ -53,6 +66,49 @@ def split_of(name: str) -> str | None:
   words = [word for word in re.split(r'[^a-z]+', re.sub(r'(?<=[a-z])(?=[A-Z])', ' ', name.strip()).lower())
            if word not in _AROUND]
   return _WORDS.get(words[0]) if len(words) == 1 else None
+
+
+def splits_of_files(paths: Sequence[pathlib.Path], root: pathlib.Path) -> list[str | None]:
+  """Returns the split that each file's folders or name tell, as `train/0000.parquet` or `x-train-00000-of-00005.tar`.
+
+  If all files are for training, there is no split, so that test images are held out.
+
+  Raises:
+    ValueError: Some files tell a split and others none, or none is for training.
+  """
+  found = []
+  for path in paths:
+    *folders, last = path.relative_to(root).parts
+    words = {_WORDS[word] for word in re.split(r'[^a-z]+', last.partition('.')[0].lower()) if word in _WORDS}
+    above = [split for split in map(split_of, folders) if split]
+    found.append(above[-1] if above else words.pop() if len(words) == 1 else None)
+  if None in found and set(found) != {None}:
+    told, untold = (paths[found.index(next(split for split in found if (split is None) == none))]
+                    for none in (False, True))
+    raise ValueError(f'{told} is named like a split and {untold} is not: give every file a split, or none.')
+  if set(found) & {_TEST, _VAL} and _TRAIN not in found:
+    raise ValueError(f'{paths[0]} is for tests, and no file is for training: name one train.')
+  return found if set(found) != {_TRAIN} else [None] * len(found)
+
+
+def find_files(data_dir: str | None, suffix: str, dataset: str) -> tuple[pathlib.Path, list[pathlib.Path]]:
+  """Returns the folder of the data and its files with a suffix; `data_dir` may also be such a file.
+
+  Raises:
+    ValueError: There is no such file; the message names the data set.
+  """
+  if data_dir is None:
+    raise ValueError(f'dataset={dataset} needs data_dir, a {suffix} file or a folder with such files.')
+  path = pathlib.Path(data_dir).expanduser()
+  if path.is_file():
+    return path.parent, [path]
+  if not path.is_dir():
+    raise ValueError(f'data_dir={data_dir} is no file and no folder.')
+  found = sorted(file for file in path.rglob(f'*{suffix}') if file.is_file()
+                 and not any(map(is_litter, file.relative_to(path).parts)))
+  if not found:
+    raise ValueError(f'data_dir={data_dir} holds no {suffix} file.')
+  return path, found
 
 
 def from_folders(root: pathlib.Path) -> Listing:
@@ -106,13 +162,25 @@ def _images(folder, above, ignored, others) -> Iterator[str]:
   for entry in entries:
     if is_litter(entry.name) and (entry.is_dir() or entry.name.startswith('.')):
       ignored['._*' if entry.name.startswith('._') else entry.name] += 1
-    elif not entry.is_dir() and entry.name.lower().endswith(formats.SUFFIXES):
+    elif not entry.is_dir() and (formats.is_image_name(entry.name) or _is_nameless_dicom(entry)):
       yield entry.path
     elif not entry.is_dir():
       others[_suffix(entry.name)] += 1
   for entry in entries:
     if entry.is_dir() and not is_litter(entry.name):
       yield from _images(entry.path, (*above, real), ignored, others)
+
+
+def _is_nameless_dicom(entry):
+  """Whether a file is DICOM without saying so in its name, as archives of hospitals write them."""
+  suffix = os.path.splitext(entry.name)[1]
+  if suffix and not suffix[1:].isdigit() or entry.name.upper() == 'DICOMDIR':
+    return False
+  try:
+    with open(entry.path, 'rb') as file:
+      return formats.kind_of(file.read(_HEAD)) == 'DICOM'
+  except OSError:
+    return False
 
 
 def _suffix(name):

@@ -1,4 +1,4 @@
-"""Reads a table of image files: path,label[,client][,split][,patient], columns of 0 and 1, or one of numbers."""
+"""Reads a table of image files: path,label[,client][,patient][,split], columns of 0 and 1, or one of numbers."""
 
 import codecs
 import csv
@@ -55,7 +55,7 @@ def read(path: pathlib.Path, target: str | None = None) -> listing.Listing:
   findings = _findings(columns, table)
   if missing := {'path', 'label'} - set(columns) - ({'label'} if findings else set()):
     raise ValueError(f'{path} lacks the column {", ".join(sorted(missing))}; its first line must name path,label and '
-                     'may name client and split.')
+                     'may name client, patient and split.')
   names = {name.strip().lower(): name.strip() for name in rows[0]}
   if findings:
     notes.append(f'{len(findings)} columns of 0 and 1 are findings: {", ".join(names[name] for name in findings)}.')
@@ -78,7 +78,7 @@ def _of_numbers(path, columns, table, numbers, target, notes):
   column = target.strip().lower()
   if missing := {'path', column} - set(columns):
     raise ValueError(f'{path} lacks the column {" and ".join(sorted(missing))}; it has {", ".join(columns)}.')
-  read = [name for name in ('path', column, 'client', 'split') if name in columns]
+  read = [name for name in ('path', column, 'client', 'split', 'patient') if name in columns]
   if unread := set(columns) - set(read):
     notes.append(f'Columns of {path} that are not read: {", ".join(sorted(unread))}.')
   if not table:
@@ -88,6 +88,7 @@ def _of_numbers(path, columns, table, numbers, target, notes):
   values = numbers_lib.parsed(texts, [f'{path} line {number}, column {target}' for number in numbers])
   return listing.Listing(
       paths=files, labels=texts, clients=[row.get('client') for row in table], numbers=values, notes=notes,
+      patients=[row['patient'] for row in table] if 'patient' in columns else None,
       splits=[listing.split_of(row['split']) if 'split' in columns else None for row in table])
 
 

@@ -74,8 +74,15 @@ def separator_of(labels: Sequence[str], wanted: str | None) -> str:
   return SEPARATOR if any(SEPARATOR in label.strip(SEPARATOR) for label in set(labels)) else ''
 
 
-def findings(labels: Sequence[str], separator: str, label_case: str) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
+def findings(labels: Sequence[str], separator: str, label_case: str, names: Sequence[str] | None = None
+             ) -> tuple[np.ndarray, tuple[str, ...], list[str]]:
   """Splits labels that contain several findings.
+
+  Args:
+    labels: [n] labels.
+    separator: The text between findings.
+    label_case: As in `one_case`.
+    names: All findings, in order; None: those in the labels, in the order of their names.
 
   Returns:
     [n, findings] float32 of 0 and 1; the findings' names; and notes.
@@ -87,7 +94,7 @@ def findings(labels: Sequence[str], separator: str, label_case: str) -> tuple[np
   flat, notes = one_case([part for row in parts for part in row], label_case)
   flat = iter(flat)
   parts = [[name for name in (next(flat) for _ in row) if _key(name) not in _NO_FINDING] for row in parts]
-  names = tuple(sorted({name for row in parts for name in row}))
+  names = tuple(names or sorted({name for row in parts for name in row}))
   if not names:
     raise ValueError('no label names a finding.')
   place = {name: column for column, name in enumerate(names)}

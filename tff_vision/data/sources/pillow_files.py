@@ -1,0 +1,131 @@
+"""Decodes with Pillow what TensorFlow cannot: BMP with palettes, WebP, TIFF of several pages, HEIC."""
+
+import functools
+import io
+from collections.abc import Callable
+from typing import BinaryIO
+
+import numpy as np
+
+_ORIENTATION = 0x0112
+_BITS_PER_SAMPLE, _SUBFILE_TYPE = 258, 254
+_REDUCED, _MASK = 1, 4  # Bits of a TIFF's subfile type: a smaller copy of a page, and a page's transparency.
+_FORMATS = ('BMP', 'DIB', 'WEBP', 'TIFF', 'HEIF')
+
+
+def pages(file: BinaryIO) -> int:
+  """Returns the number of pages of a TIFF; smaller copies of pages do not count.
+
+  Raises:
+    ValueError: The file is corrupt.
+  """
+  from PIL import Image
+  try:
+    with Image.open(file, formats=('TIFF',)) as image:
+      return len(_pages(image))
+  except Exception as error:  # Pillow's readers can raise any exception on a broken file.
+    raise ValueError('is corrupt') from error
+
+
+def has_all_boxes(file: BinaryIO, size: int) -> bool:
+  """Returns whether a HEIC file of `size` bytes ends where its last box does (ISO 14496-12, section 4.2)."""
+  end = 0
+  while end < size:
+    file.seek(end)
+    head = file.read(16)
+    length = int.from_bytes(head[:4], 'big')
+    if length == 0:  # This box takes the rest.
+      return True
+    length = int.from_bytes(head[8:], 'big') if length == 1 else length
+    if length < 8:
+      return False
+    end += length
+  return end == size
+
+
+def images(content: bytes, kind: str) -> tuple[int, Callable[[int], np.ndarray]]:
+  """Returns the number of images in a file, and a function from a number from 0 to the image.
+
+  An image is [height, width, 1, 3 or 4], upright, as uint8, uint16 or float32.
+
+  Raises:
+    ValueError: The file is too large or corrupt; the message is the end of a sentence.
+  """
+  from PIL import Image
+  if kind == 'HEIC':
+    _register_heif()
+  try:
+    with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+      places = _pages(image) if kind == 'TIFF' else [0]
+  except Image.DecompressionBombError as error:
+    raise ValueError(f'is too large: {error}') from error
+  except Exception as error:  # Pillow's readers can raise any exception on a broken file.
+    raise ValueError('is corrupt') from error
+  return len(places), lambda index: _image(content, places[index])
+
+
+def orientation(content: bytes) -> int:
+  """Returns the EXIF orientation 1..8 of a file; 1 if it has none."""
+  from PIL import Image
+  try:
+    with Image.open(io.BytesIO(content)) as image:
+      return image.getexif().get(_ORIENTATION, 1)
+  except Exception:  # The tag is broken in some way, but the image itself is complete.
+    return 1
+
+
+def upright(image: np.ndarray, orientation: int) -> np.ndarray:
+  """Returns the sensor's image, rotated or mirrored for display as its EXIF tag says."""
+  turned = {2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1],
+            5: lambda x: x.swapaxes(0, 1), 6: lambda x: np.rot90(x, -1),
+            7: lambda x: x[::-1, ::-1].swapaxes(0, 1), 8: lambda x: np.rot90(x, 1)}
+  return turned[orientation](image) if orientation in turned else image
+
+
+@functools.cache
+def _register_heif():
+  import pi_heif
+  pi_heif.register_heif_opener()
+
+
+def _pages(image):
+  """Returns the numbers of the pages of a TIFF that are images of their own."""
+  found = []
+  for place in range(image.n_frames):
+    image.seek(place)
+    if not image.tag_v2.get(_SUBFILE_TYPE, 0) & (_REDUCED | _MASK):
+      found.append(place)
+  return found or [0]
+
+
+def _image(content, place):
+  from PIL import Image
+  try:
+    with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+      tiff = image.format == 'TIFF'
+      if tiff:
+        image.seek(place)
+      deep_colour = tiff and image.mode not in ('I', 'F', 'I;16', 'I;16B') and max(
+          image.tag_v2.get(_BITS_PER_SAMPLE, (1,))) > 8
+      image.load()
+      turned = image.getexif().get(_ORIENTATION, 1)
+      found = _of_mode(image)
+  except Image.DecompressionBombError as error:
+    raise ValueError(f'is too large: {error}') from error
+  except Exception as error:  # Pillow's readers can raise any exception on a broken file.
+    raise ValueError('is corrupt') from error
+  if deep_colour:
+    raise ValueError('is a TIFF of 16 bits a colour, which is not read: save it as PNG')
+  return upright(found, turned)
+
+
+def _of_mode(image):
+  """Returns the pixels of a Pillow image as an array of 1, 3 or 4 channels."""
+  if image.mode.startswith('I') or image.mode == 'F':
+    pixels = np.asarray(image)
+    if image.mode != 'F' and pixels.size and 0 <= pixels.min() and pixels.max() < 1 << 16:
+      return pixels.astype(np.uint16)[..., np.newaxis]
+    return pixels.astype(np.float32)[..., np.newaxis]
+  grey = image.mode in ('1', 'L', 'LA', 'La')
+  pixels = np.asarray(image.convert('L' if grey else 'RGB'))
+  return pixels[..., np.newaxis] if grey else pixels
