@@ -78,14 +78,15 @@ def _titles(by_title):
 
 
 def _with_word(word, by_title, own):
-  """Returns the groups of that title, else those whose title has the word, else all flags whose name has it."""
+  """Returns the groups of that title; if there are none, those whose title has the word, and flags that have it."""
   said = word.casefold().replace('-', '_')
   title_has = said.replace('_', ' ')
   exact = {title: fields for title, fields in by_title.items() if title.casefold().partition(':')[0] == title_has}
-  if found := exact or {title: fields for title, fields in by_title.items() if title_has in title.casefold()}:
-    return found, []
+  if exact:
+    return exact, []
   has = lambda name: said in name
-  found = {title: kept for title, fields in by_title.items() if (kept := [one for one in fields if has(one.name)])}
+  found = {title: kept for title, fields in by_title.items()
+           if (kept := fields if title_has in title.casefold() else [one for one in fields if has(one.name)])}
   kept = [flag for flag in own if has(flag.name)]
   if not found and not kept:
     names = [*(field.name for fields in by_title.values() for field in fields), *(flag.name for flag in own)]

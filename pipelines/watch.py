@@ -5,7 +5,8 @@
 
 The page is the report as of the latest evaluation, and loads itself again. For a folder of runs, such as a sweep's, a
 list of them comes first. Only what a run releases is served, never its folder secret/, and only to this machine. The
-command for TensorBoard, which shows every round, is printed and stands above the page. Ctrl-C ends it.
+command for TensorBoard, which shows every round, is printed and stands above the page. /metrics is for Prometheus: the
+latest of every number that is released. Ctrl-C ends it.
 """
 
 import pathlib
@@ -33,7 +34,7 @@ def main() -> None:
   except OSError as error:
     raise ValueError(f'port={_PORT.value} cannot be used: {error.strerror}; --port=0 takes a free one.') from None
   with server:
-    print(f'page:        {server.url}\nTensorBoard: {live_server.tensorboard_command(folder)}', flush=True)
+    print(f'page:        {server.url}\nPrometheus:  {server.url}metrics\nTensorBoard: {live_server.tensorboard_command(folder)}', flush=True)
     server.serve_forever()
 
 

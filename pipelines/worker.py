@@ -73,11 +73,12 @@ def _guard(config):
   """Returns what makes the guard of an executor; None without an approval."""
   if config.approved is None:
     return None
-  from tff_vision.federation import approval  # Imported late: TensorFlow takes seconds, and other workers need none.
+  # Imported late: TensorFlow takes seconds, and other workers need none.
+  from tff_vision.federation import approval, site_status
   from tff_vision.runtime.worker.guard import audit, enforcement, service
   found = approval.read(pathlib.Path(config.approved), pathlib.Path(config.tls_cert)).rules()
   log = audit.Log(pathlib.Path(config.audit_log), found.digest)
-  watch = enforcement.Enforcement(found, log)
+  watch = enforcement.Enforcement(found, log, lambda: site_status.held(pathlib.Path(config.audit_log)))
   logging.info('site %s: %s', found.site, ', '.join(f'{name}: {number} begun' for name, number in watch.begun.items()))
   return functools.partial(service.Guard, watch=watch, site=found.site, log=log)
 

@@ -1,4 +1,4 @@
-"""Audited runs share the session's executor and write no model and no figure."""
+"""Audited runs share the session's executor and write no model."""
 
 import contextlib
 
@@ -11,7 +11,6 @@ def light(tff_runtime, monkeypatch):
   from tff_vision.export import keras_export
   from tff_vision.privacy.mechanisms import base
   from tff_vision.program import final_state
-  from tff_vision.report import figures
   from tff_vision.runtime.driver import runtimes
   open_runtime = runtimes.open_runtime
 
@@ -31,5 +30,4 @@ def light(tff_runtime, monkeypatch):
 
   monkeypatch.setattr(runtimes, 'open_runtime', opened)
   monkeypatch.setattr(keras_export, 'export', export)
-  monkeypatch.setattr(figures, 'render', lambda draw: {'light': b'', 'dark': b''})
   monkeypatch.setattr(base.PrivacyPlan, 'final_ledger', lambda self, rounds: self.ledger(rounds))

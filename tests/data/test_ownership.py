@@ -88,3 +88,36 @@ def test_what_reaches_clients_and_tests_is_what_was_decided(monkeypatch):
   labels = {i: i % 2 for i in range(40)} | {1000 + i: i % 2 for i in range(20)}
   for part in (found.test.examples, found.unseen.examples):
     assert [labels[int(pixel)] for pixel in part.x.ravel()] == part.y.tolist()
+
+
+@pytest.mark.parametrize('name', ['natural', 'iid', 'dirichlet', 'dirichlet_equal', 'shards', 'quantity'])
+def test_validation_examples_are_their_clients_and_no_others(name):
+  """Those of the source are divided as test examples are, and training examples that are kept are not trained on."""
+  validation = images.Examples(np.arange(2000, 2030, dtype=np.float32).reshape(-1, 1, 1, 1),
+                               np.arange(30, dtype=np.int32) % 2)
+  owners = {'validation_owners': np.array([f'c{i % 8}' for i in range(30)])} if name == 'natural' else {}
+  found, more = source(), source(validation=validation, **owners)
+  divide = ownership.natural if name == 'natural' else ownership.partitioned
+  plain, made = (divide(one, config(partition=name, num_clients=8), seed=3) for one in (found, more))
+  for one, other in zip(plain.trainers, made.trainers, strict=True):
+    np.testing.assert_array_equal(one.train, other.train)
+    np.testing.assert_array_equal(one.test, other.test)
+  held = np.concatenate([owner.validation for owner in made.trainers])
+  assert sorted(held) == list(range(30)) or name == 'shards' and len(set(held)) == len(held)
+  kept = ownership.keep_for_validation(made, 0.3, seed=3)
+  for before, after in zip(made.trainers, kept.trainers, strict=True):
+    assert len(after.train) and sorted([*after.train, *after.kept_for_validation]) == sorted(before.train)
+  assert any('kept for validation' in note for note in kept.notes)
+
+
+def test_images_have_the_validation_examples_of_both_kinds():
+  validation = images.Examples(np.arange(2000, 2030, dtype=np.float32).reshape(-1, 1, 1, 1),
+                               np.arange(30, dtype=np.int32) % 2)
+  more = source(validation=validation, validation_owners=np.array([f'c{i % 8}' for i in range(30)]))
+  who = ownership.keep_for_validation(ownership.natural(more, config(), seed=3), 0.3, seed=3)
+  found = build._validation(more, who.trainers)
+  for client, owner in enumerate(who.trainers):
+    values = found.examples(client).x.ravel()
+    assert found.num_examples(client) == len(values) == len(owner.validation) + len(owner.kept_for_validation)
+    assert not set(values) & set(more.train.x[owner.train].ravel())
+  assert build._validation(source(), ownership.natural(source(), config(), seed=3).trainers) is None

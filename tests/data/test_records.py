@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tff_vision import labels
 from tff_vision.data import images, records
 
 SPEC = images.ImageSpec(shape=(2, 3, 1), dtype=np.uint8, class_names=('a', 'b', 'c'))
@@ -31,7 +32,7 @@ def test_what_is_written_is_read(split, tmp_path):
 @pytest.mark.parametrize('change, said', [
     ({'shape': (3, 3, 1)}, 'client 7 has an image of 6 bytes, and this run has 9 (3x3x1 of uint8)'),
     ({'dtype': np.float32}, 'client 7 has an image of 6 bytes, and this run has 24 (2x3x1 of float32)'),
-    ({'multi_label': True}, 'client 7 has a label of 4 bytes, and this run has 12 (3 of float32)'),
+    ({'labels': labels.Kind.FINDINGS}, 'client 7 has a label of 4 bytes, and this run has 12 (3 of float32)'),
     ({'class_names': ('a', 'b')}, 'client 7 has a label that is no class number of this run, which has 2 classes'),
 ])
 @pytest.mark.parametrize('split', ['train', 'test'])
@@ -41,3 +42,16 @@ def test_a_file_of_another_kind_is_refused(change, said, split, tmp_path):
   with pytest.raises(tf.errors.InvalidArgumentError) as error:
     tf.function(records.read, autograph=False)(tf.constant(str(path)), spec=dataclasses.replace(SPEC, **change))
   assert f'refused: {said}' in str(error.value)
+
+
+@pytest.mark.parametrize('kind, y', [
+    (labels.Kind.MASK, np.full((4, 2, 3), labels.IGNORED, np.uint8)),
+    (labels.Kind.NUMBER, np.array([-3.5, 0, 1e6, 2], np.float32)),
+    (labels.Kind.BOXES, np.full((4, 2, labels.BOX_WIDTH), labels.NO_BOX, np.float32))])
+def test_labels_that_are_no_classes_may_have_any_value(kind, y, tmp_path):
+  written = images.Examples(examples().x, y)
+  spec = images.ImageSpec.of(written, SPEC.class_names)
+  assert spec.labels is kind
+  path = tmp_path / records.file_name(1)
+  records.write(path, written)
+  np.testing.assert_array_equal(records.read(tf.constant(str(path)), spec)[1], y)

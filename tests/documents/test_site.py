@@ -86,10 +86,11 @@ def test_the_table_of_keys_is_what_reports_hold():
   assert not {key for key in recorded if not report_paths.is_documented(key)}
   # The other way round: what stands in the table and in no recorded run is of another task, of a flag, or varies.
   elsewhere = re.compile(
-      r'(history\[\]/)?evaluation/(auc|average|true_|equal|pairs|same_pairs|dice|iou|pixel|mae|rmse|r2|quadratic).*|roc/.*|unseen/.*|where_it_is_wrong.*|augmentation|budget_file/.*|one_run_audit/.*|'
+      r'detection_by_.*|(history\[\]/)?evaluation/(auc|average|true_|equal|pairs|same_pairs|dice|iou|pixel|map|ap_|mae|rmse|r2|quadratic).*|roc/.*|unseen/.*|where_it_is_wrong.*|augmentation|budget_file/.*|one_run_audit/.*|'
       r'(history\[\]/)?privacy/(metrics_noise_multiplier|noise|average|count_stddev|sum_noise_multiplier|views/.*)|attack/(target|backdoor_success_rate)|config/.*|environment/.*|'
       r'history\[\]/(seconds|noised/.*|dropped_clients|faults.*|unmoved)|history\[\]|seconds/.*|'
-      r'examples_per_second|peak_rss_mb|export_parity|origin/.*')
+      r'examples_per_second|peak_rss_mb|export_parity|origin/.*|'
+      r'federated(/.*)?|evaluation_privacy(/.*)?|selection/.*|history\[\]/(validation(/.*)?|evaluation_faults)')
   unseen = {key for key in report_keys.KEYS if not elsewhere.fullmatch(key)
             and not any(path == key or path.startswith(key.removesuffix('*')) for path in recorded)}
   assert not unseen

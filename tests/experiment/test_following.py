@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from tff_vision import configs, experiment, trackers
 from tff_vision.program import json_file
-from tff_vision.report import figures
 from tff_vision.runtime.driver import runtimes
 
 
@@ -39,7 +38,6 @@ def _recorded(monkeypatch, tff_runtime):
   monkeypatch.setattr(runtimes, 'open_runtime', open_runtime)
   monkeypatch.setattr(trackers, 'check', lambda name: None)
   monkeypatch.setattr(trackers, 'begin', lambda name, run: Recorder(run))
-  monkeypatch.setattr(figures, 'render', lambda draw: {'light': b'', 'dark': b''})
 
 
 def configured(tmp_path, **sections):

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from tests.documents import report_paths
 from tests.federation import plans
 from tests.runtime import workers as workers_lib
 from tff_vision import configs, experiment
@@ -82,6 +83,7 @@ def test_weights_and_metrics_are_those_of_the_simulated_run(files, tmp_path):
   assert shared['examples'] == ours.report['dataset']['num_test_examples'] == len(found.test.examples)
   assert sum(one['examples'] for one in shared['sites'].values()) == shared['examples'] and len(shared['sites']) == 3
   assert np.sum(shared['confusion']) == shared['examples']
+  assert not report_paths.undocumented(ours.report)
   page = (tmp_path / 'plan' / 'run' / 'report.html').read_text()
   assert 'data:image/png' in page
   made = ours.export('keras')
@@ -132,6 +134,7 @@ def test_example_level_privacy_evaluates_nothing_and_learns_from_counts(files, t
       config, privacy=dataclasses.replace(config.privacy, evaluation_noise_multiplier=2.0),
       program=dataclasses.replace(config.program, rounds=2, select_best='accuracy'))
   ours, _ = trained(plans.of(noised, found, folder), tmp_path / 'noised')
+  assert not report_paths.undocumented(ours.report)
   cost = ours.report['evaluation_privacy']
   assert cost['epsilon'] == pytest.approx(gdp.epsilon(2**0.5 / 2, cost['delta'])) and cost['unit'] == 'example'
   assert ours.report['federated']['examples'] != len(found.test.examples)

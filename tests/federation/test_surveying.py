@@ -39,7 +39,7 @@ def test_sums_are_those_of_all_images_and_show_who_is_apart(files, tff_runtime, 
                                                                    len(parts[3])]
   survey_page.write_html(tmp_path / 'survey.html', told)
   page = (tmp_path / 'survey.html').read_text()
-  assert 'site 1' in page and '<script' not in page and page.count('<img') == 4
+  assert 'site 1' in page and '<script' not in page and page.count('<svg') == 4
   # A client of another scanner and with one class stands apart.
   odd = tmp_path / 'odd'
   plans.write_files(found, odd)

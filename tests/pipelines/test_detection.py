@@ -55,6 +55,7 @@ def test_a_detector_is_trained_reported_and_used(run, folder, run_pipeline, tmp_
   assert np.isfinite(report['evaluation']['loss'])
   assert [row['class'] for row in report['detection_by_class']] == list(road.CLASSES)
   assert [row['client'] for row in report['detection_by_client']] == ['rainy_city', 'sunny_highway']
+  assert all(row['test_images'] for row in report['detection_by_client'])
   assert report['export_parity'] < 1e-3 and 'map' in done.out
   page = (run_dir / 'report.html').read_text()
   assert 'true boxes are white' in page and 'with the largest loss' in page and 'mAP 0.5' in page
@@ -99,4 +100,6 @@ def test_a_detector_is_trained_under_promises_on_two_executors(folder, run_pipel
   assert done.code == 0, done.err
   report = json.loads((tmp_path / 'run' / 'report.json').read_text())
   assert np.isfinite(report['evaluation']['loss']) and report['privacy']['unit'] == 'example'
+  assert set(report['detection_by_client'][0]) == {
+      'client', 'map', 'map_50', *(f'{name}: map' for name in road.CLASSES)}, 'numbers of images under a promise'
   assert 'true boxes are white' not in (tmp_path / 'run' / 'report.html').read_text(), 'images under a promise'

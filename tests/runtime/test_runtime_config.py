@@ -33,6 +33,12 @@ def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(made, co
     (dict(attempts=5), 'attempts=5 has no effect without runtime=workers'),
     (dict(runtime='workers', local_workers=2, worker_data_dir='/x'),
      'worker_data_dir=/x has no effect with data_placement=driver'),
+    (dict(runtime='workers', local_workers=2, clients_on_workers=('1', '2')),
+     'has no effect with data_placement=driver'),
+    (dict(runtime='workers', local_workers=2, data_placement='worker', clients_on_workers=('1', '0')),
+     'clients_on_workers must be positive whole numbers'),
+    (dict(runtime='workers', local_workers=2, data_placement='worker', clients_on_workers=('1', '2', '3')),
+     'clients_on_workers has 3 numbers, and there are 2 workers'),
     (dict(runtime='workers', local_workers=2, probe_interval=0.0), 'probe_interval must be positive'),
 ])
 def test_a_runtime_that_cannot_be_is_refused_in_words(settings, words):

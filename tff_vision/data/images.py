@@ -190,8 +190,8 @@ class FederatedImages:
     test: The global test set; `test.clients[i]` are the positions that belong to training client i. None, or without
       examples, if this machine has no test examples.
     unseen: Test examples of clients that never train, or None.
-    validation: Examples of the clients of `train`, in the same order, by which a model is chosen; None: there are none
-      here.
+    validation: Examples of the same clients as those of `train`, in the same order, by which a model is chosen; None:
+      there are none here. Images with other clients than they were loaded with are not chosen by.
     class_names: The class names of `spec`.
     preprocessing: How stored pixels become the model's input.
     fingerprint: Digests that distinguish this data from any other; the keys say what each digest is of.
@@ -235,8 +235,6 @@ class FederatedImages:
     if self.test is None:
       nobodys = np.zeros(0, np.int64)
       object.__setattr__(self, 'test', HeldOut(examples=self.spec.no_examples(), clients=[nobodys] * len(self.train)))
-    if self.validation is not None and list(self.validation.client_ids) != list(self.train.client_ids):
-      raise ValueError(f'dataset {self.name}: its validation examples are not of its clients.')
     for what, held_out in (('test', self.test), ('unseen', self.unseen)):
       if held_out is not None and (found := self.spec.difference(held_out.examples)):
         raise ValueError(f'dataset {self.name}: the {what} images have {found} as the spec of the data set says.')

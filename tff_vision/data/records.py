@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 import tensorflow as tf
 
+from tff_vision import labels
 from tff_vision.data import images, one_element
 
 
@@ -81,7 +82,7 @@ def read(path: tf.Tensor, spec: images.ImageSpec) -> tuple[tf.Tensor, tf.Tensor]
   nothing = tuple(tf.zeros([0, *shape], dtype) for dtype, shape in kinds.values())
   file = _records(tf.io.matching_files(path))
   x, y = file.map(parse).batch(tf.maximum(_length(file), 1)).reduce(nothing, lambda _, everything: everything)
-  if spec.multi_label:
+  if spec.labels is not labels.Kind.CLASS:
     return x, y
   known = tf.reduce_all((y >= 0) & (y < len(spec.class_names)))
   with tf.control_dependencies([tf.debugging.Assert(known, [tf.strings.join([

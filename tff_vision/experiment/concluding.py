@@ -46,7 +46,8 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
   content |= {'origin': origin.describe(launch.run_dir or directory.path, clock.date),
               'personal': personal, 'secure_sum': secure_sum,
               'warnings': health.warnings(outcome.history, content['evaluation'], task.images.test.examples, config),
-              'traffic': content_lib.traffic(outcome.history, client_traffic), **detections.sections(task, evaluator)}
+              'traffic': content_lib.traffic(outcome.history, client_traffic),
+              **detections.sections(task, evaluator, sizes=launch.show_training_data or not config.promises)}
   if outcome.best_round is not None:
     content['selection'] = {'metric': config.program.select_best, 'round': outcome.best_round,
                             'stopped_early': len(outcome.history) < program.rounds}
@@ -67,9 +68,9 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
     content['attack'] = attack_report.describe(config.attack, task, evaluator)
   content = released.report(content, config, plan, show_training_data=launch.show_training_data)
   shown = anomalies.worst(task, evaluator) if isinstance(task.objective, anomaly.Anomaly) else ()
+  model_card.write(directory.path, model_card.describe(content, task, evaluator, {}))
   page.write_html(directory.report_html, content, task.images, anomalies=shown, pictures={
       **mask_figures.pictures(task, evaluator), **detections.of_page(content, task, evaluator)})
-  model_card.write(directory.path, model_card.describe(content, task, evaluator, {}))
   json_file.write(directory.report_json, content)
   if launch.json is not None:
     json_file.write(launch.json, content)

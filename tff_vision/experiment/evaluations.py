@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tff_vision import configs, protocols, tasks
+from tff_vision import configs, labels, protocols, tasks
 from tff_vision.accounting import gdp
 from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.accounting.conditions import Accountant, Relation, Sampling, Scheme, Unit
@@ -69,10 +69,16 @@ def of(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.Privac
   if not (distant or choosing) or noise is None and not plan.releases_exact_metrics:
     return Evaluations()
   on_workers, spec = runtime.data_placement == 'worker', task.images.spec
+  if spec.labels in (labels.Kind.MASK, labels.Kind.BOXES):
+    raise ValueError(f'select_best={config.program.select_best} does not go with labels that are masks or boxes: '
+                     'clients count right answers, scores and losses of images.')
   validation = task.images.validation
   if not on_workers and validation is None:
     raise ValueError(f'select_best={config.program.select_best} needs validation examples, and dataset='
                      f'{task.images.name} has none: give client_validation_fraction.')
+  if validation is not None and list(validation.client_ids) != list(task.images.train.client_ids):
+    raise ValueError(f'select_best={config.program.select_best}: the validation examples of dataset='
+                     f'{task.images.name} are those of other clients than it trains on.')
   tally = tallies.of(task.objective) if noise is None else tallies.right_answers(task.objective)
   secure, rounds = config.secure, config.program.rounds
   at_once = _AT_ONCE if secure.secure_sum == 'none' else secure.secure_clients_max

@@ -114,6 +114,8 @@ def fingerprint(images: images_lib.FederatedImages) -> budget_file.Data:
   """Returns the value by which a budget over several runs identifies the data."""
   # Without digests, nobody can tell whether another run used the same images.
   known = [images.fingerprint.get(part) for part in ('files', 'examples of clients')]
+  if 'plan' in images.fingerprint:  # Only the sites know their examples; the plan stands for them.
+    known.append(images.fingerprint['plan'])
   sizes = [(name, images.train.num_examples(client)) for client, name in enumerate(images.train.client_ids)]
   return budget_file.fingerprint(images.name, images.class_names, sizes,
                                  examples=repr(known) if any(known) else secrets.token_hex(16))

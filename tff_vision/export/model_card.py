@@ -107,11 +107,13 @@ def classes(report: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
   names = report['dataset'].get('class_names') or ()
   wrong = report.get('where_it_is_wrong') or {}
   found = (wrong.get('confusion') or {}).get('classes') or wrong.get('findings') or [{} for _ in names]
-  areas = report['evaluation'].get('auc_by_finding') or [None] * len(names)
-  if len(found) != len(names) or len(areas) != len(names):
+  if len(found) != len(names):
     return ()
-  rows = [{name: one[name] for name in _OF_CLASS if name in one} | ({} if area is None else {'auc': area})
-          for one, area in zip(found, areas, strict=True)]
+  rows = [{name: one[name] for name in _OF_CLASS if name in one} for one in found]
+  for key, values in report['evaluation'].items():
+    name = key.removesuffix('_by_finding').removesuffix('_by_class')
+    if name != key and isinstance(values, list | tuple) and len(values) == len(names):
+      rows = [row | {name: value} for row, value in zip(rows, values, strict=True)]
   return [{'class': str(name), **row} for name, row in zip(names, rows, strict=True)] if any(rows) else ()
 
 
@@ -189,7 +191,8 @@ def _markdown(card: Mapping[str, Any]) -> str:
   import jinja2  # Imported late, so that --help starts fast.
   environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True,
                                    keep_trailing_newline=True)
-  environment.filters.update(number=_cell, label=numbers.label, heading=numbers.heading, text=_text)
+  environment.filters.update(number=_cell, label=numbers.label, heading=numbers.heading, text=_text,
+                             size=numbers.size)
   shown = {name: value for name, value in card['evaluation'].items() if not isinstance(value, list | tuple)}
   return environment.from_string(TEMPLATE.read_text(encoding='utf-8')).render(
       {**card, 'evaluation': shown}, ledger=ledger_lib.of_report(card), evaluation_keys=list(card['evaluation']))

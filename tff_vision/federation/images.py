@@ -1,7 +1,6 @@
 """The images of a plan's clients on a machine that has none of them: their kind is known, and nothing else."""
 
 import dataclasses
-import pathlib
 from collections.abc import Mapping, Sequence
 
 from tff_vision import configs, labels
@@ -97,10 +96,3 @@ def load(config: configs.DataConfig) -> images_lib.FederatedImages:
   if config.data_dir is None:
     raise ValueError('dataset=plan needs --plan=FILE, which python -m pipelines.plan makes.')
   return of(plan_lib.read(config.data_dir))
-
-
-def locate(data_dir: str | None) -> tuple[bool, str]:
-  """Returns whether `data_dir` is a file, and what it must be."""
-  if data_dir is not None and pathlib.Path(data_dir).is_file():
-    return True, data_dir
-  return False, 'the images are at the sites: python -m pipelines.train --plan=plan.json'

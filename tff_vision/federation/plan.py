@@ -257,3 +257,10 @@ def installed() -> dict[str, str]:
   return {'tff_vision': tff_vision.__version__,
           **{name.replace('-', '_'): importlib.metadata.version(name)
              for name in ('tensorflow', 'tensorflow-federated')}}
+
+
+def locate(data_dir: str | None) -> tuple[bool, str]:
+  """Returns whether `data_dir` is a file, and what it must be."""
+  if data_dir is not None and pathlib.Path(data_dir).is_file():
+    return True, data_dir
+  return False, 'the images are at the sites: python -m pipelines.train --plan=plan.json'

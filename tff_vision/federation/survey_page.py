@@ -1,32 +1,25 @@
 """The page of a survey."""
 
-import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from tff_vision.report import axes, chart, marks, pages, palette, tables
 from tff_vision.report import number_format as numbers
-from tff_vision.report import pages, tables
 
 # A client whose labels or intensities are so far from those of the others is counted as apart.
-_APART = 0.5
+_APART = 0.3
 
 
 def write_html(path: str | os.PathLike[str], found: Mapping[str, Any]) -> None:
   """Writes the page that shows the result of `surveying.survey`."""
-  from tff_vision.report import figures  # Imported late: it loads matplotlib.
-  shown = {'labels': (functools.partial(_bars, found['labels']), 'Images of each label: ' + ', '.join(
-               f'{name} {numbers.plain(value)}' for name, value in found['labels'].items()) + '.'),
-           'intensity': (functools.partial(_lines, found['intensity']), 'Histogram of intensities of each channel.')}
-  for name in ('label_mismatch', 'intensity_shift'):
-    if name in found:
-      shown[name] = (functools.partial(_distances, found[name]), f'Number of clients at each distance: {found[name]}.')
+  shown = {'labels': _bars(found['labels']), 'intensity': _lines(found['intensity']),
+           **{name: _distances(found[name]) for name in ('label_mismatch', 'intensity_shift') if name in found}}
   pages.write(path, pages.render('survey.html.j2', dict(
       found=found, said=_said(found), labels=_labels(found), pixels=_pixels(found), sites=_sites(found),
-      warnings=warnings(found), footer=_footer(found),
-      figures={name: {**figures.render(draw), 'alt': alt} for name, (draw, alt) in shown.items()})))
+      warnings=warnings(found), footer=_footer(found), figures=shown)))
 
 
 def warnings(found: Mapping[str, Any]) -> list[str]:
@@ -39,7 +32,8 @@ def warnings(found: Mapping[str, Any]) -> list[str]:
   for name, what in (('label_mismatch', 'labels'), ('intensity_shift', 'intensities')):
     counts = found.get(name, ())
     if apart := sum(counts[round(_APART * len(counts)):]):
-      said.append(f'{apart} of {sum(counts)} clients have {what} of which half or more is unlike those of the others.')
+      said.append(f'{apart} of {sum(counts)} clients have {what} of which {_APART:.0%} or more are unlike those of the '
+                  'others.')
   if (outside := max(found['pixels_out_of_range'])) > 0.001:
     said.append(f'{numbers.percent(outside)} of the pixels of a channel lie outside of the stored range of the plan.')
   return said
@@ -84,33 +78,35 @@ def _sites(found):
                       header=['site', 'images', *found['labels'], 'mean', 'deviation'])
 
 
-def _axes(width=9.6, height=2.8):
-  from matplotlib import figure
-  fig = figure.Figure(figsize=(width, height))
-  return fig, fig.subplots()
+def _bars(labels):
+  names, values = list(map(str, labels)), list(labels.values())
+  said = ', '.join(f'{name} {numbers.plain(value)}' for name, value in labels.items())
+  return chart.Figure(
+      alt=f'Images of each label: {said}.',
+      panels=[chart.Panel(
+          title='Images of each label', x=axes.numeric([0, *values]), y=axes.named(names, downwards=True, most=40),
+          height=min(520, max(48, 24 * len(names))), margin=64, marks=[marks.Bars(
+              places=range(len(names)), values=values, bases=[0.0] * len(names), look='first', rows=True,
+              texts=[f'{name}: {numbers.plain(value)} images' for name, value in labels.items()],
+              written=[numbers.plain(value) for value in values] if len(names) <= 20 else ())])])
 
 
-def _bars(labels, theme):
-  fig, axes = _axes()
-  axes.bar(range(len(labels)), list(labels.values()), color=theme.first)
-  axes.set_xlabel('label, in the order of the table')
-  axes.set_ylabel('images')
-  return fig
+def _lines(intensity: Sequence[Sequence[float]]):
+  drawn = [marks.Line(xs=np.linspace(0, 1, len(channel)).tolist(), ys=list(channel), look=palette.look(number),
+                      dots=False, name=f'channel {number}') for number, channel in enumerate(intensity)]
+  return chart.Figure(
+      alt='Histogram of intensities of each channel.', panels=[chart.Panel(
+          title='Share of pixels', x=axes.numeric([0, 1], low=0, high=1, label='from black to white'), marks=drawn,
+          y=axes.numeric([value for line in drawn for value in line.ys]))],
+      legend=[chart.Key(look=line.look, name=line.name) for line in drawn])
 
 
-def _lines(intensity: Sequence[Sequence[float]], theme):
-  fig, axes = _axes()
-  for channel, color in zip(intensity, (theme.first, theme.second, theme.third) * len(intensity), strict=False):
-    axes.plot(np.linspace(0, 1, len(channel)), channel, color=color)
-  axes.set_xlabel('from black to white')
-  axes.set_ylabel('share of pixels')
-  return fig
-
-
-def _distances(counts, theme):
-  fig, axes = _axes(height=2.2)
-  axes.bar((np.arange(len(counts)) + 0.5) / len(counts), counts, width=0.9 / len(counts), color=theme.second)
-  axes.set_xlim(0, 1)
-  axes.set_xlabel('total variation from all other clients')
-  axes.set_ylabel('clients')
-  return fig
+def _distances(counts):
+  width = 1 / len(counts)
+  places = [(number + 0.5) * width for number in range(len(counts))]
+  return chart.Figure(alt=f'Number of clients at each distance: {counts}.', panels=[chart.Panel(
+      title='Clients', x=axes.numeric([0, 1], low=0, high=1, label='total variation from all other clients'),
+      y=axes.numeric([0, *counts], integer=True), height=140, marks=[marks.Bars(
+          places=places, values=list(counts), bases=[0.0] * len(counts), size=0.9 * width, look='second',
+          texts=[f'{place - width / 2:.2f} to {place + width / 2:.2f}: {numbers.plain(count)} clients'
+                 for place, count in zip(places, counts, strict=True)])])])

@@ -68,6 +68,14 @@ def is_better_higher(objective: Any) -> bool:
   return next(one.higher_is_better for one in of(objective) if one.name == objective.metric)
 
 
+def first_of_each(declared: Sequence[Metric]) -> tuple[Metric, ...]:
+  """Returns the metrics without those whose name occurred before: tasks may declare one name in different ways."""
+  found: dict[str, Metric] = {}
+  for one in declared:
+    found.setdefault(one.name, one)
+  return tuple(found.values())
+
+
 def shown(declared: Sequence[Metric], first: str) -> list[Metric]:
   """Returns the metrics that are not details, with the one called `first` before the others."""
   return sorted((one for one in declared if not one.detail), key=lambda one: one.name != first)

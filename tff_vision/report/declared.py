@@ -8,7 +8,7 @@ from tff_vision.objectives import metric as metric_lib
 
 Metric = metric_lib.Metric
 # For older reports that do not name the task: the metrics of all tasks.
-_ANY = tuple({one.name: one for metrics in objectives.METRICS.values() for one in metrics}.values())
+_ANY = metric_lib.first_of_each([one for metrics in objectives.METRICS.values() for one in metrics])
 LOSS = metric_lib.LOSS.name
 USUAL = objectives.classification.LEADING  # Also for such older reports.
 _OF_SHARES = ('accuracy', '_rate')
@@ -51,6 +51,11 @@ def leading(report: Mapping[str, Any]) -> Metric:
              if key != LOSS and isinstance(value, int | float) and not isinstance(value, bool)]
     name = USUAL if USUAL in names or not names else names[0]
   return named(name, report)
+
+
+def spread(report: Mapping[str, Any]) -> Metric:
+  """Returns the metric whose spread over the training clients is in a report; of findings it is not the leading one."""
+  return named(str((report.get('per_client') or {}).get('metric', USUAL)), report)
 
 
 def named(name: str, report: Mapping[str, Any] | None = None) -> Metric:

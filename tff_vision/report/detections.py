@@ -16,19 +16,24 @@ _CAPTIONS = ('Test images: true boxes are white, found boxes have the colour of 
              'The test images with the largest loss')
 
 
-def sections(task: tasks.Task, evaluator: evaluation.Evaluator) -> dict[str, Any]:
-  """Returns `detection_by_class` and `detection_by_client` of report.json; nothing for other tasks."""
+def sections(task: tasks.Task, evaluator: evaluation.Evaluator, *, sizes: bool) -> dict[str, Any]:
+  """Returns `detection_by_class` and `detection_by_client` of report.json; nothing for other tasks.
+
+  Args:
+    sizes: Whether the numbers of each client's test images and boxes are told. A client may be tested on a share of its
+      own examples, so they can tell how many it has.
+  """
   test = task.images.test
   if not isinstance(task.objective, detection.Detection) or not len(test.examples):
     return {}
   outputs, y, names = evaluator.logits(test.examples.x), evaluator.labels(test.examples), task.images.class_names
   (whole,) = task.objective.of_clients(outputs, y, [np.arange(len(y))])
-  number = lambda rows: int((rows[..., 4] >= 0).sum())
+  number = lambda own: {'test_images': len(own), 'test_boxes': int((y[own, :, 4] >= 0).sum())} if sizes else {}
   by_class = [{'class': str(name), 'test_boxes': int((y[..., 4] == place).sum()), 'map': whole.by_class[place],
                'map_50': whole.half_by_class[place]} for place, name in enumerate(names)]
   by_client = [{
-      'client': str(client), 'test_images': len(own), 'test_boxes': number(y[own]), 'map': found.mean,
-      'map_50': found.at_half, **{f'{name}: map': value for name, value in zip(names, found.by_class, strict=True)}}
+      'client': str(client), **number(own), 'map': found.mean, 'map_50': found.at_half,
+      **{f'{name}: map': value for name, value in zip(names, found.by_class, strict=True)}}
       for client, own, found in zip(task.images.train.client_ids, test.clients,
                                     task.objective.of_clients(outputs, y, test.clients), strict=True)]
   return {'detection_by_class': by_class, 'detection_by_client': by_client}

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tff_vision.program import run_paths
+from tff_vision.report import prometheus
 
 # The released files of a run that a browser shows; nothing else in its folder is served.
 _SERVED = {'report.html': 'text/html; charset=utf-8', 'report.json': 'application/json',
@@ -118,6 +119,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     """Returns content type and content, or None. A path is `/`, `/FILE`, `/RUN/` or `/RUN/FILE`, of known names."""
     folder, parts = self.server.folder, path.split('/')[1:]
     runs = {run.name: run for run in runs_in(folder)}
+    if parts == ['metrics']:
+      one = (folder / 'config.json').is_file()
+      return prometheus.CONTENT_TYPE, prometheus.exposition({folder.name: folder} if one else runs)
     if len(parts) == 2 and parts[0] in runs:
       return _of_run(runs[parts[0]], parts[1], link='../')
     if len(parts) != 1:

@@ -139,16 +139,33 @@ class Bars:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Spans:
-  """Lines along x, such as intervals: from `lows` to `highs` at height `ys`."""
-  ys: Sequence[float]
+  """Lines such as intervals, from `lows` to `highs`: along x at heights `places`, or upright at `places` on x."""
+  places: Sequence[float]
   lows: Sequence[float]
   highs: Sequence[float]
   look: str
+  upright: bool = False
 
   def svg(self, frame):
-    return group(self.look, [made_of('<path class="stroke" d="M{:g} {:g}H{:g}"/>', frame.across(low), frame.down(y),
-                                    frame.across(high))
-                              for y, low, high in zip(self.ys, self.lows, self.highs, strict=True)])
+    lines = []
+    for place, low, high in zip(self.places, self.lows, self.highs, strict=True):
+      path = (f'M{frame.across(place):g} {frame.down(low):g}V{frame.down(high):g}' if self.upright else
+              f'M{frame.across(low):g} {frame.down(place):g}H{frame.across(high):g}')
+      lines.append(made_of('<path class="stroke" d="{}"/>', path))
+    return group(self.look, lines)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Words:
+  """Short texts beside points."""
+  xs: Sequence[float]
+  ys: Sequence[float]
+  texts: Sequence[str]
+
+  def svg(self, frame):
+    return group('first', [made_of('<text class="beside" x="{:g}" y="{:g}">{}</text>', frame.across(x) + 5,
+                                   frame.down(y) - 5, text)
+                           for x, y, text in zip(self.xs, self.ys, self.texts, strict=True)])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

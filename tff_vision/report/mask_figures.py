@@ -10,9 +10,11 @@ from matplotlib import figure, patches
 from tff_vision import tasks
 from tff_vision.data import images as images_lib
 from tff_vision.learning import evaluation
-from tff_vision.report import class_colours, figures, partition
+from tff_vision.report import class_colours
+from tff_vision.report import pictures as pictures_lib
 
 _EACH = 6
+_MOST_NAMES = 12  # In the legend.
 _MOST_IMAGES = 400  # So many test images, evenly spaced, are looked through.
 _WORST = 'Test images where the model is worst: image, mask, prediction'
 _SAMPLE = 'Test images from the best to the worst: image, mask, prediction'
@@ -50,15 +52,23 @@ def _draw(examples: images_lib.Examples, dice: Sequence[float], *, evaluator: ev
   grid = fig.subplots(3, _EACH, squeeze=False)
   for cell in grid.ravel():
     cell.set_axis_off()
-  for column, (x, true, predicted, value) in enumerate(zip(partition.displayable(examples.x), masks, found, dice,
+  for column, (x, true, predicted, value) in enumerate(zip(pictures_lib.displayable(examples.x), masks, found, dice,
                                                            strict=True)):
     grid[0, column].imshow(x if x.shape[-1] == 3 else np.repeat(x, 3, axis=-1))
     grid[0, column].set_title(f'Dice {value:.2f}', fontsize=8)
     grid[1, column].imshow(colours[true], interpolation='nearest')
     grid[2, column].imshow(colours[predicted], interpolation='nearest')
-  shown = list(enumerate(figures.axis_names([str(name) for name in class_names])))[:figures.MAX_STACKED_CLASSES]
+  shown = list(enumerate(_names(class_names)))[:_MOST_NAMES]
   fig.legend(handles=[patches.Patch(facecolor=colours[number] / 255, edgecolor='0.5', label=name)
                       for number, name in shown], loc='outside lower center', ncols=6, fontsize=8, frameon=False)
   buffer = io.BytesIO()
   fig.savefig(buffer, format='png', dpi=100, metadata={'Software': None})
   return buffer.getvalue()
+
+
+def _names(class_names: Sequence[str]) -> Sequence[str]:
+  """Returns the names if the picture's font is known to have all their letters; otherwise their numbers from 0."""
+  names = [str(name) for name in class_names]
+  if all(name.isprintable() and name.strip() and max(name) < '\u0530' for name in names):
+    return [name.replace('$', r'\$') for name in names]
+  return [str(number) for number in range(len(names))]

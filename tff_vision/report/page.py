@@ -6,6 +6,7 @@ from the same mapping as report.json.
 
 import dataclasses
 import os
+import pathlib
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -29,6 +30,8 @@ from tff_vision.report import (
   tables,
 )
 from tff_vision.report import number_format as numbers
+
+_FILES = {'model_card.md': 'model card', 'logdir': 'TensorBoard events', 'metrics.csv': 'metrics.csv'}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,11 +62,20 @@ def write_html(path: os.PathLike | str, report: Mapping, images: images_lib.Fede
     anomalies: Test images with their reconstructions, also used only if training data are shown.
     live: The state of a run that is not finished; the page then loads itself again and again. None: it is finished.
   """
-  pages.write(path, _render(report, images, pictures, anomalies, live))
+  links = _links(pathlib.Path(path).parent, finished=live is None)
+  pages.write(path, _render(report, images, pictures, anomalies, live, links))
+
+
+def _links(folder, *, finished):
+  """Returns the files of a run beside its page that a reader may want, each with its name."""
+  if not (folder / 'config.json').exists():
+    return ()
+  found = [(name, words) for name, words in _FILES.items() if (folder / name).exists()]
+  return (*([('report.json', 'report.json')] if finished else []), *found)
 
 
 def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures: Mapping[str, bytes],
-            anomalies: Sequence[anomalies_lib.Shown], live: Live | None = None) -> str:
+            anomalies: Sequence[anomalies_lib.Shown], live: Live | None, links: Sequence[tuple[str, str]]) -> str:
   history = [entry for entry in report.get('history') or () if numbers.is_finite(entry.get('round'))]
   dataset = tables.part(report, 'dataset')
   is_shown = images is not None and len(images.train) and images.train.here and released.training_data_shown(report)
@@ -74,6 +86,7 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
       name=str(dataset.get('name', 'images')),
       live=live,
       origin=tables.part(report, 'origin'),
+      links=links,
       notes=(*(report.get('warnings') or ()), *(dataset.get('notes') or ())),
       tiles=tables.tiles(report, images and partition.commonest_share(images)),
       privacy_tile=tables.privacy_tile(report),

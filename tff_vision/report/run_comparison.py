@@ -13,7 +13,7 @@ from typing import Any
 from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.objectives import metric as metric_lib
 from tff_vision.program import run_directory
-from tff_vision.report import declared, pages
+from tff_vision.report import chart, declared, pages
 from tff_vision.report import number_format as numbers
 from tff_vision.report import tables as tables_lib
 
@@ -207,7 +207,8 @@ def _stated(ledger):
 def tables(groups: Sequence[Group]) -> list[tables_lib.Table]:
   """Returns the tables of the page: metrics, privacy, and the settings that differ."""
   rows, measured = summary(groups), metrics(groups)
-  worst = dataclasses.replace(declared.leading(groups[0].reports[0]), name='worst_client', title='worst client')
+  spread = declared.spread(groups[0].reports[0])
+  worst = dataclasses.replace(spread, name='worst_client', title='worst client')
   seconds = dataclasses.replace(declared.named('train_seconds'), title='training (s)')
   sent = declared.Metric(name='megabytes_sent', title='sent by a client of every round (MB)', higher_is_better=False)
   shown = [one for one in (*measured, worst, seconds, sent) if any(one.name in row for row in rows)]
@@ -216,7 +217,8 @@ def tables(groups: Sequence[Group]) -> list[tables_lib.Table]:
           'group', 'runs', 'rounds', *(one.label for one in shown), 'ε', 'secure sum'],
       rows=[[row['group'], numbers.data(row['runs']), numbers.data(row['rounds']),
              *(numbers.spread(one, row.get(one.name)) for one in shown),
-             numbers.data(row['privacy'].get('epsilon')), row['secure_sum']] for row in rows])]
+             numbers.data(row['privacy'].get('epsilon')), row['secure_sum']] for row in rows],
+      best=_best(groups, rows))]
   if private := [(one.name, _stated(one.ledger)) for one in groups if isinstance(one.ledger, ledger_lib.Ledger)]:
     made.append(tables_lib.Table(
         caption='Privacy: epsilon holds under all of these conditions', header=['group', *private[0][1]],
@@ -230,17 +232,25 @@ def tables(groups: Sequence[Group]) -> list[tables_lib.Table]:
   return made
 
 
+def _best(groups, rows):
+  """Returns the row with the best mean of the metric by which groups are chosen; () if there is no choice."""
+  metric = choosing(groups)
+  if metric is None or len(rows) < 2:
+    return ()
+  return [max(range(len(rows)), key=lambda row: metric.goodness(rows[row][metric.name]['mean']))]
+
+
 def write_html(path: os.PathLike | str, groups: Sequence[Group], *, title: str,
-               figures: Mapping[str, Mapping] | None = None) -> None:
+               figures: Mapping[str, chart.Figure] | None = None) -> None:
   """Writes the page.
 
   Args:
     path: The file.
     groups: The groups to compare.
     title: The title of the page.
-    figures: Further figures by caption: `{'light': PNG, 'dark': PNG, 'alt': text}`.
+    figures: Further figures by caption.
   """
-  from tff_vision.report import run_comparison_figures  # Imported late: it loads matplotlib.
+  from tff_vision.report import run_comparison_figures  # Imported late: it loads the modules of data.
   pages.write(path, pages.render('comparison.html.j2', dict(
       title=title, tables=tables(groups),
       figures={**(figures or {}), **run_comparison_figures.finals(summary(groups), choosing(groups)),

@@ -52,7 +52,7 @@ def tiles(report: Mapping, commonest_share: float | None) -> list[Tile]:
     made.append(Tile(name=f'Test {first.label}', value=numbers.metric(first, evaluation[first.name]),
                      note=_test_note(report, first, commonest_share)))
   if 'percentile_10' in (clients := part(report, 'per_client')):
-    spread = declared.named(str(clients.get('metric', declared.USUAL)), report)
+    spread = declared.spread(report)
     made.append(Tile(name='10th percentile of clients', value=numbers.metric(spread, clients['percentile_10']),
                      note=markupsafe.Markup('{}; worst {}, of {} clients with test images').format(
                          spread.label, numbers.metric(spread, clients.get('worst')),
@@ -137,7 +137,7 @@ def _by_name(report, metric, values):
   names = part(report, 'dataset').get('class_names') or ()
   lists = [value if isinstance(value, list | tuple) else () for value in values]
   of = lambda held, place: held[place] if place < len(held) else None
-  one = declared.named(metric.name.removesuffix('_by_finding'), report)
+  one = declared.named(metric.name.removesuffix('_by_finding').removesuffix('_by_class'), report)
   return [[f'{one.label}: {names[place] if place < len(names) else place}',
            *(numbers.metric(one, of(held, place)) for held in lists)] for place in range(max(map(len, lists)))]
 
@@ -145,6 +145,7 @@ def _by_name(report, metric, values):
 def history(report: Mapping, entries: Sequence[Mapping]) -> Table | None:
   """Returns the numbers of the curves: the evaluated rounds, or an even selection if there are many."""
   first = declared.leading(report)
+  of_clients = declared.spread(report)
   columns = {f'test {first.label}': ('evaluation', first.name), 'test loss': ('evaluation', 'loss'),
              'clients’ mean': ('per_client', 'mean'), 'clients’ 10th percentile': ('per_client', 'percentile_10'),
              'clients’ worst': ('per_client', 'worst'), 'training loss': ('train', 'loss'),
@@ -157,9 +158,9 @@ def history(report: Mapping, entries: Sequence[Mapping]) -> Table | None:
   used = [title for title in columns if any(values[i][title] is not None for i in shown)]
   if not used:
     return None
-  rows = [[numbers.data(entries[i].get('round')),
-           *(numbers.metric(first if columns[t][1] in _SPREAD else declared.named(columns[t][1], report), values[i][t])
-             for t in used)]
+  metrics = {title: of_clients if key in _SPREAD else declared.named(key, report)
+             for title, (_, key) in columns.items()}
+  rows = [[numbers.data(entries[i].get('round')), *(numbers.metric(metrics[title], values[i][title]) for title in used)]
           for i in shown]
   thinned = f' (one evaluation in {step})' if step > 1 else ''
   return Table(caption=f'The numbers behind the curves{thinned}', header=['round', *used], rows=rows)

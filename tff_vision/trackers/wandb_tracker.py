@@ -3,6 +3,7 @@
 What the client adds by itself is switched off: console output, the state of the machine, the code, the repository.
 """
 
+import math
 import os
 import pathlib
 import secrets
@@ -11,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from tff_vision import trackers
 
 _SETTINGS = {'console': 'off', 'silent': True, 'disable_code': True, 'disable_git': True, 'disable_job_creation': True,
-             'x_disable_stats': True, 'x_disable_meta': True, 'x_disable_machine_info': True}
+             'x_disable_stats': True, 'x_disable_meta': True, 'x_disable_machine_info': True,
+             'x_save_requirements': False}
 
 
 class WandbTracker:
@@ -26,10 +28,11 @@ class WandbTracker:
     import wandb
     self.identity = run.identity or secrets.token_hex(5)
     run.folder.mkdir(parents=True, exist_ok=True)
+    mode = os.environ.get('WANDB_MODE', 'offline')
     try:
       self._run = wandb.init(
-          project=os.environ.get('WANDB_PROJECT', run.project), dir=str(run.folder), id=self.identity, resume='allow',
-          name=run.name, mode=os.environ.get('WANDB_MODE', 'offline'), config=dict(run.settings),
+          project=os.environ.get('WANDB_PROJECT', run.project), dir=str(run.folder), id=self.identity,
+          resume=None if mode == 'offline' else 'allow', name=run.name, mode=mode, config=dict(run.settings),
           settings=wandb.Settings(**_SETTINGS))
     except (wandb.Error, OSError) as error:
       raise ValueError(f'tracker=wandb cannot begin a run: {error}') from error
@@ -38,7 +41,7 @@ class WandbTracker:
     """Adds the numbers of rounds; rounds that the tracker already has are left out."""
     for step, numbers in sorted(rounds.items()):
       if step >= self._run.step:
-        self._run.log(dict(numbers), step=step)
+        self._run.log({name: value for name, value in numbers.items() if math.isfinite(value)}, step=step)
 
   def end(self, results: Mapping[str, float], files: Sequence[pathlib.Path], *, finished: bool) -> None:
     """Adds the final numbers and files, and closes the run; `finished` is False if it was interrupted."""

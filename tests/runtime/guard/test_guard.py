@@ -203,6 +203,10 @@ def test_no_other_executors(coordinator):
   refused(lambda: coordinator.open(3), '3 clients was asked for, and 2 are approved')
   refused(lambda: coordinator.open(-1), 'an executor has clients')
   refused(lambda: coordinator.open(1, 'server'), 'and no server')
+  two = executor_pb2.GetExecutorRequest()
+  for number in (2, 3):
+    two.cardinalities.add(cardinality=number).placement.uri = 'clients'
+  refused(lambda: coordinator.stub.GetExecutor(two), 'with 2 numbers of participants')
   with pytest.raises(grpc.RpcError) as caught:  # As an executor that was started anew says it.
     coordinator.value(protocol.SEED, executor_pb2.ExecutorId(id='clients=1/1/0'))
   assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION

@@ -9,7 +9,7 @@ def by_owner(owners: np.ndarray) -> dict[str, np.ndarray]:
   Args:
     owners: [n] of str, the client of each example; without examples there are no clients.
   """
-  if not len(owners):
+  if not len(owners):  # Of no examples, `np.split` makes one part.
     return {}
   names, numbers, sizes = np.unique(owners, return_inverse=True, return_counts=True)
   positions = np.split(np.argsort(numbers, kind='stable'), np.cumsum(sizes)[:-1])

@@ -5,8 +5,8 @@ share of the noise, inside a secure sum. The server takes the step. With `exampl
 noise by itself, several steps a round, and needs no secure sum; here the noise of all clients together is that of one,
 so a mean over k clients has noise smaller by a factor of sqrt(k), and a step costs a round.
 
-The opened sum is protected against everyone who sees it, the server too. A client knows its own share: noise sized for
-`noise_survivors` clients covers examples of the others while that many honest clients deliver.
+The opened sum is protected against everyone who sees it, the server too. A client knows its own share, so a client
+together with the server faces less noise than is accounted.
 """
 
 import dataclasses

@@ -127,6 +127,8 @@ def clients_of(cardinalities: Sequence[executor_pb2.Cardinality]) -> int:
     ValueError: It is asked for something else.
   """
   found = 0
+  if len(cardinalities) > 1:
+    raise ValueError(f'an executor is asked for with {len(cardinalities)} numbers of participants.')
   for one in cardinalities:
     if one.placement.uri != 'clients' or one.cardinality < 0:
       raise ValueError(f'an executor has clients, and no {one.placement.uri} ({one.cardinality}).')

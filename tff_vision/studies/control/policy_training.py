@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import datetime
 import functools
 import json
 import pathlib
@@ -17,7 +18,7 @@ from tff_vision import configs, seeds
 from tff_vision.configs import runtime_config
 from tff_vision.program import json_file, loop, run_directory
 from tff_vision.program import managers as managers_lib
-from tff_vision.report import page
+from tff_vision.report import origin, page
 from tff_vision.runtime.driver import runtimes
 from tff_vision.studies.control import catch, control_config, optimum, policy, policy_process
 
@@ -64,6 +65,7 @@ def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, 
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir), control_config.ControlExperiment)
   directory.check_usable(config, resume=launch.settled().resume)
   control, player, started = config.control, policy_process.Player(config), time.monotonic()
+  began = datetime.datetime.now(datetime.UTC)
   environments = catch.draw_environments(control.environments + control.unseen_environments,
                                          wind=control.wind, seed=config.program.seed)
   known, unseen = environments[:control.environments], environments[control.environments:]
@@ -77,6 +79,7 @@ def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, 
   content = _report(config, arena, weights, history, known, unseen, alone)
   content['privacy'] = trainer.plan.ledger(config.program.rounds).to_json()
   content['secure_sum'] = trainer.secure_sum
+  content['origin'] = origin.describe(launch.run_dir, began)
   content['seconds'] = {'train': sum(record['seconds'] for record in history), 'total': time.monotonic() - started}
   weights.assign_weights_to(arena.model)
   directory.export.mkdir(exist_ok=True)

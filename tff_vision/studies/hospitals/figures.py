@@ -22,7 +22,7 @@ def areas(content: Mapping) -> chart.Figure:
     for look, federated in (('third', False), ('first', True)):
       rows = [row for row, key in enumerate(keys) if (key in ways.WAYS) == federated]
       held = [found[name][row] for row in rows]
-      drawn.append(marks.Spans(ys=rows, lows=[one['auc_interval'][0] for one in held],
+      drawn.append(marks.Spans(places=rows, lows=[one['auc_interval'][0] for one in held],
                                highs=[one['auc_interval'][1] for one in held], look=look))
       drawn.append(marks.Line(xs=[one['auc'] for one in held], ys=rows, look=look, dots=True, joined=False, texts=[
           f'{titles[row]}: {one["auc"]:.3f} ({one["auc_interval"][0]:.3f}–{one["auc_interval"][1]:.3f})'

@@ -1,6 +1,7 @@
 """Trains in every way of the comparison and measures each model at each hospital."""
 
 import dataclasses
+import datetime
 import pathlib
 import time
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from tff_vision.data import images as images_lib
 from tff_vision.data import preprocess
 from tff_vision.learning import evaluation
 from tff_vision.program import json_file
+from tff_vision.report import origin
 from tff_vision.runtime.driver import runtimes
 from tff_vision.studies.hospitals import (
   claim,
@@ -52,6 +54,7 @@ def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, st
     ValueError: The images or the folder are unsuitable.
   """
   hospital_data.check(images)
+  began = datetime.datetime.now(datetime.UTC)
   if claim.is_finished(run_dir):
     with claim.claimed(run_dir, config, study):
       claim.wipe(run_dir)
@@ -81,6 +84,7 @@ def run(images: images_lib.FederatedImages, config: configs.ExperimentConfig, st
       found |= measures.difference(drawn, tested, scores[ways.REFERENCE][number][1])
       measured.setdefault(key, {})[name] = found
   content = {
+      'origin': origin.describe(run_dir, began),
       'config': dataclasses.asdict(config), 'study': dataclasses.asdict(study), 'dataset': images.name,
       'notes': [note for note in images.notes if show_training_data or not isinstance(note, images_lib.Counted)],
       'class_names': list(images.class_names), 'hospitals': hospitals.describe(prevalence=show_training_data),

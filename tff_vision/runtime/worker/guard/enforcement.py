@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tff_vision.runtime.worker.guard import audit, rules
 
@@ -39,14 +39,19 @@ class _Running:
 class Enforcement(rules.Watch):
   """Lets pass what the rules say, in their order, as often as they say."""
 
-  def __init__(self, ruled: rules.Rules, log: audit.Log):
-    """Args: `log` holds what earlier processes let pass under these rules.
+  def __init__(self, ruled: rules.Rules, log: audit.Log, away: Callable[[], str | None] = lambda: None):
+    """Initializes the watch.
+
+    Args:
+      log: Holds what earlier processes let pass under these rules.
+      away: Returns why nothing may begin now, such as «paused»; None: it may. Asked before each round.
 
     Raises:
       ValueError: The log is of another approval.
     """
     self._rules = ruled
     self._log = log
+    self._away = away
     self._lock = threading.Lock()
     self._running: _Running | None = None
     self._begun = {activity.name: log.begun(activity.name) for activity in ruled.activities}
@@ -133,6 +138,8 @@ class Enforcement(rules.Watch):
 
   def _begin(self, step, names, made_in):
     """Begins the activity that has this step first; returns its number."""
+    if (why := self._away()) is not None:
+      raise rules.Away(f'the owner of this site has {why}.')
     found = {activity: places for activity in self._rules.activities
              if (places := {_Place(number, 0, 1, 0) for number, order in enumerate(activity.orders)
                             if order[0].steps[0] == step})}

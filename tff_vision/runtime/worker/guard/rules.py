@@ -14,6 +14,10 @@ class Refused(ValueError):
   """The coordinator asked for something that was not approved; one sentence."""
 
 
+class Away(RuntimeError):
+  """The owner of the site has paused or left; the coordinator goes on as without this site."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Step:
   """One call of a computation, or one value that leaves.

@@ -88,6 +88,9 @@ class Guard:
         return answer
       except rules.Refused as refused:
         context.abort(grpc.StatusCode.PERMISSION_DENIED, f'refused: site {self._site}: {refused}')
+      except rules.Away as away:
+        # As a worker that is down: its clients drop out of the round.
+        context.abort(grpc.StatusCode.UNAVAILABLE, f'site {self._site}: {away}')
       except OSError as error:
         context.abort(grpc.StatusCode.PERMISSION_DENIED, f'refused: site {self._site}: its audit log cannot be '
                       f'written ({error.strerror}), and without it nothing passes.')

@@ -1,0 +1,65 @@
+"""The best model on validation examples in a simulation, from arrays; what it needs and what it does not go with."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import tff_vision as tv
+from tests import tiny
+from tff_vision.data import images
+
+
+def arrays(seed, size=40):
+  rng = np.random.default_rng(seed)
+  y = rng.integers(0, 3, size)
+  return np.clip(rng.normal(60 + 70 * y[:, None, None], 30, (size, 4, 4)), 0, 255).astype(np.uint8), y
+
+
+def made(found, **parts):
+  fields = {'participation': tv.Fixed(2), 'client': tv.Client(tv.sgd(1.0), epochs=1, batch_size=4), 'rounds': 6,
+            'rounds_per_evaluation': 1, 'seed': 4, 'select_best': 'loss'}
+  return tv.Experiment(tv.Task(found, model='linear'), **(fields | parts))
+
+
+def test_the_kept_model_is_that_of_the_best_round(tff_runtime, tmp_path):
+  found = tv.data.from_arrays({'a': arrays(1), 'b': arrays(2), 'c': arrays(3)}, test=arrays(9),
+                              validation={'a': arrays(4), 'c': arrays(5, 7)}, class_names=tiny.CLASSES)
+  assert [found.validation.num_examples(client) for client in range(3)] == [40, 0, 7]
+  experiment = made(found)
+  run = experiment.run(tmp_path / 'run')
+  losses = [record['validation']['loss'] for record in run.report['history']]
+  best = 1 + int(np.argmin(losses))
+  assert run.report['selection'] == {'metric': 'loss', 'round': best, 'stopped_early': False}
+  assert all(record['validation']['examples'] == 47 for record in run.report['history'])
+  # The same rounds by hand, as far as the best, and its loss by the driver's own evaluator.
+  training = dataclasses.replace(experiment).prepare(tff_runtime)
+  state = training.begin()
+  for round_num in range(1, best + 1):
+    state = training.next(state, round_num).state
+  for ours, theirs in zip(run.model.get_weights(), training.weights(state).trainable, strict=True):
+    np.testing.assert_array_equal(ours, theirs)
+  training.weights(state).assign_weights_to(training.evaluator.model)
+  whole = images.HeldOut(examples=images.Examples(*(np.concatenate([getattr(found.validation.examples(client), part)
+                                                                    for client in range(3)]) for part in 'xy')),
+                         clients=[])
+  exact = training.evaluator.evaluate(whole)['evaluation']
+  assert losses[best - 1] == pytest.approx(exact['loss'], abs=1e-4)
+  assert run.report['history'][best - 1]['validation']['accuracy'] == pytest.approx(exact['accuracy'], abs=1e-9)
+  assert run.evaluation == training.evaluate(state)['evaluation']
+
+
+def test_what_it_needs_is_said(tmp_path):
+  for parts, said in (({}, 'has none: give client_validation_fraction'),
+                      ({'algorithm': 'ditto'}, 'models of the clients\' own'),
+                      ({'privacy': tv.ClientGaussian(clip_norm=1.0, noise_multiplier=1.0),
+                        'participation': tv.Poisson(2)}, 'needs evaluation_noise_multiplier')):
+    with pytest.raises(ValueError, match=said):
+      made(tiny.federated_images(), **parts).run(tmp_path / 'run')
+  other = dataclasses.replace(tiny.federated_images(), validation=tiny.federated_images(sizes=(3, 3)).train)
+  with pytest.raises(ValueError, match='of other clients than it trains on'):
+    made(other).run(tmp_path / 'run')
+  with pytest.raises(ValueError, match='select_best=auc is not measured'):
+    made(dataclasses.replace(other, validation=other.train), select_best='auc').run(tmp_path / 'run')
+  with pytest.raises(ValueError, match='patience=2 has no effect without select_best'):
+    made(other, select_best=None, patience=2)
