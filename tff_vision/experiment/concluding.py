@@ -70,7 +70,7 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
   shown = anomalies.worst(task, evaluator) if isinstance(task.objective, anomaly.Anomaly) else ()
   model_card.write(directory.path, model_card.describe(content, task, evaluator, {}))
   page.write_html(directory.report_html, content, task.images, anomalies=shown, pictures={
-      **mask_figures.pictures(task, evaluator), **detections.of_page(content, task, evaluator)})
+      **mask_figures.of_page(content, task, evaluator), **detections.of_page(content, task, evaluator)})
   json_file.write(directory.report_json, content)
   if launch.json is not None:
     json_file.write(launch.json, content)

@@ -3,6 +3,7 @@
 import functools
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib import figure, patches
@@ -20,10 +21,15 @@ _WORST = 'Test images where the model is worst: image, mask, prediction'
 _SAMPLE = 'Test images from the best to the worst: image, mask, prediction'
 
 
+def of_page(report: Mapping[str, Any], task: tasks.Problem, evaluator: evaluation.Evaluator) -> Mapping[str, bytes]:
+  """Returns the pictures for the page of a report: none where a promise keeps images out of it."""
+  return pictures(task, evaluator) if report.get('training_data_shown') else {}
+
+
 def pictures(task: tasks.Problem, evaluator: evaluation.Evaluator) -> Mapping[str, bytes]:
   """Returns PNG pictures by caption; none unless the objective measures masks of single images and there are some.
 
-  Only test images are shown; no privacy guarantee covers them, and none is given for them.
+  Only test images are shown.
 
   Args:
     evaluator: Holds the final weights.
