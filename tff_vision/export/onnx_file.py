@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable
 
 import numpy as np
+from tensorflow.python.framework import convert_to_constants
 
 from tff_vision.export import serving
 
@@ -30,12 +31,26 @@ def convert(served: serving.ServedModel) -> bytes:
   Raises:
     ValueError: The model has an operation that ONNX lacks.
   """
-  import tf2onnx  # Imported late: an optional install.
-  spec = served.pixels()
+  import onnx  # Imported late: optional installs.
+  import tf2onnx
   try:
-    model, _ = tf2onnx.convert.from_function(served.classify_some, input_signature=[spec], opset=_OPERATORS)
+    # Frozen here: tf2onnx takes constants that the model's layers hold for inputs that are missing.
+    whole = served.classify_some.get_concrete_function(served.pixels())
+    frozen = convert_to_constants.convert_variables_to_constants_v2(whole)
+    model, _ = tf2onnx.convert.from_graph_def(
+        frozen.graph.as_graph_def(), input_names=[one.name for one in frozen.inputs],
+        output_names=[one.name for one in frozen.outputs], opset=_OPERATORS)
   except Exception as error:  # Each operation that cannot be converted raises errors of its own.
     raise ValueError(f'format=onnx: the model cannot be converted: {str(error).splitlines()[0][:300]}') from error
+  names = sorted(whole.structured_outputs)  # TensorFlow flattens a mapping in the order of its keys.
+  for answer, name in zip(model.graph.output, names, strict=True):
+    model.graph.node.append(onnx.helper.make_node('Identity', [answer.name], [name]))
+    answer.name = name
+  (taken,) = model.graph.input
+  for node in model.graph.node:
+    node.input[:] = [_INPUT if one == taken.name else one for one in node.input]
+  taken.name = _INPUT
+  onnx.checker.check_model(model)
   return model.SerializeToString()
 
 
