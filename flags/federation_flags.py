@@ -46,7 +46,8 @@ def of_plan(path: str) -> tuple[runtime_config.RuntimeConfig, configs.Experiment
   Raises:
     ValueError: There is no plan, it was made with other versions, or a flag would change it.
   """
-  experiment_flags.refuse_others(_LAUNCH, 'the plan decides')
+  if 'dataset' in flags.FLAGS:  # Not every command has the flags of an experiment.
+    experiment_flags.refuse_others(_LAUNCH, 'the plan decides')
   runtime_flags.refuse_others(_HERE, 'the plan decides')
   plan = plan_lib.read(path)
   plan.check_software()

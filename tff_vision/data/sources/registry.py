@@ -30,7 +30,9 @@ class _Sources(Mapping[str, Source]):
 
   def __getitem__(self, name):
     row = catalogue.row('dataset', name)
-    load, locate = (catalogue.load(reference) for reference in (row.loads, row.locates))
+    locate = catalogue.load(row.locates)
+    # Imported when it loads: where the data is can be said without TensorFlow, which a plan's images need.
+    load = lambda *arguments: catalogue.load(row.loads)(*arguments)
     if row.argument:
       load, locate = functools.partial(load, row.argument), functools.partial(locate, row.argument)
     return Source(about=row.about, load=load, locate=locate)
