@@ -10,7 +10,7 @@ from absl import flags
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flags import experiment_flags, groups, privacy_flags, runtime_flags, study_flags
+from flags import experiment_flags, federation_flags, groups, privacy_flags, runtime_flags, study_flags
 from tff_vision import catalogue, configs, seeds
 from tff_vision.configs import option
 
@@ -45,7 +45,8 @@ def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field():
 
 
 EVERY_GROUP = (*experiment_flags.GROUPS, *runtime_flags.GROUPS, *runtime_flags.WORKER, *privacy_flags.BUDGET_FILE,
-               *study_flags.HOSPITALS, *study_flags.CONTROL, *study_flags.BUDGET)
+               *study_flags.HOSPITALS, *study_flags.CONTROL, *study_flags.BUDGET, *federation_flags.SCHEMA,
+               *federation_flags.SITES, *federation_flags.PLAN)
 
 
 def test_every_field_has_one_text_and_stands_in_one_group_with_a_title():

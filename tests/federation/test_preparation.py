@@ -161,6 +161,15 @@ def test_folders_of_patients_and_several_clients(tmp_path):
                                                                                         ('south-2', 2, 8)]
 
 
+def test_an_anomaly_detector_trains_on_normal_images_only(folder):
+  plan = test_plan.made(data=configs.DataConfig(dataset='plan', normal_class='a'), schema={'class_names': ('a', 'b')},
+                        task=configs.TaskConfig(task='anomaly'), model=configs.ModelConfig(model='autoencoder'))
+  said = []
+  found = preparation.prepare(plan, request(folder), said.append).clients[0].classes
+  assert found['train'][0] > 0 and found['train'][1] == 0 and found['test'][1] > 0
+  assert any('training images of other classes than a are left out' in one for one in said)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 9)), min_size=3, max_size=40),
        st.sampled_from([(0.1, 0.2), (0.3, 0.3), (0.0, 0.25)]))

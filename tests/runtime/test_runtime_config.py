@@ -5,14 +5,15 @@ import dataclasses
 import pytest
 
 from flags import groups, runtime_flags
-from tff_vision.configs import runtime_config
+from tff_vision.configs import dial_config, runtime_config
 from tff_vision.runtime.worker import processes, supervisor
 
 
-@pytest.mark.parametrize(('made', 'config'), [(runtime_flags.GROUPS, runtime_config.RuntimeConfig),
-                                              (runtime_flags.WORKER, supervisor.WorkerConfig)])
-def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(made, config):
-  fields = {field.name: field.default for field in dataclasses.fields(config)}
+@pytest.mark.parametrize(('made', 'configs'), [
+    (runtime_flags.GROUPS, [runtime_config.RuntimeConfig]),
+    (runtime_flags.WORKER, [supervisor.WorkerConfig, dial_config.DialConfig])])
+def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(made, configs):
+  fields = {field.name: field.default for config in configs for field in dataclasses.fields(config)}
   groups.define(made)
   assert {flag.name: flag.default if flag.default != [] else () for flag in groups.flags_of(made)} == fields
 

@@ -115,9 +115,21 @@ def _table(plan, site, found, glances, kept, request, say):
   else:
     split = np.full(len(paths), '', 'U10')
     split[used] = site_split.by_groups(y[used], group[used], request.fractions)
+  used &= _fit_for_training(plan, y, split, say)
   made = _Table(paths=np.array(paths)[used], y=y[used], client=client[used], group=group[used], split=split[used])
   _refuse_shared(made)
   return made
+
+
+def _fit_for_training(plan, y, split, say):
+  """Returns which images stay: for task=anomaly, a site trains on images of normal_class only."""
+  normal = plan.experiment().data.normal_class
+  if normal is None:
+    return np.ones(len(y), bool)
+  stays = (split != 'train') | (y == list(plan.schema.class_names).index(normal))
+  if left := int((~stays).sum()):
+    say(f'{left} training images of other classes than {normal} are left out.')
+  return stays
 
 
 def _owners(plan, site, clients, patients, paths, request):
@@ -165,7 +177,9 @@ def _check(table, plan, request, say):
           raise ValueError(sentence)
         say(sentence)
   counts = _per_class(table.y[table.split == 'train'], len(plan.schema.class_names))
-  if missing := [name for name, count in zip(plan.schema.class_names, counts, strict=True) if not count]:
+  wanted = plan.experiment().data.normal_class
+  if missing := [name for name, count in zip(plan.schema.class_names, counts, strict=True)
+                 if not count and wanted in (None, name)]:
     sentence = f'no training image has the class {", ".join(missing[:12])} of the plan'
     if not request.missing_classes:
       raise ValueError(f'{sentence}: say missing_classes if this site has none.')
