@@ -52,5 +52,8 @@ class DialConfig:
   @property
   def place(self) -> tuple[str, str, int]:
     """The doorway: user, host, port."""
-    user, host, port = _PLACE.fullmatch(self.dial).groups()
+    found = _PLACE.fullmatch(self.dial or '')
+    if found is None:
+      raise ValueError('dial is not set: there is no doorway.')
+    user, host, port = found.groups()
     return user or _USER, host, int(port)

@@ -117,8 +117,9 @@ def _examples(given, what, target):
   if not isinstance(given, (tuple, list)) or len(given) != 2:
     raise ValueError(f'{what}: must be a pair (x, y) of images and labels, found {type(given).__name__}.')
   x, y = given
-  labels = label_arrays.classes if target is None else numbers.of_array
-  return images.Examples(arrays.pixels(np.asarray(x), f'{what}: x'), labels(np.asarray(y), f'{what}: y'))
+  found = np.asarray(y)
+  labels = label_arrays.classes(found, f'{what}: y') if target is None else numbers.of_array(found, f'{what}: y')
+  return images.Examples(arrays.pixels(np.asarray(x), f'{what}: x'), labels)
 
 
 def _class_names(given, parts):
