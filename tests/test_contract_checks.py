@@ -9,7 +9,7 @@ import tensorflow_federated as tff
 
 import tff_vision as tv
 from tff_vision.data import images
-from tff_vision.objectives import anomaly, classification, embedding
+from tff_vision.objectives import anomaly, classification, embedding, losses
 
 TINY = tv.testing.tiny_images()
 
@@ -113,7 +113,7 @@ class Mixing(classification.Classification):
 
   @property
   def loss_fn(self):
-    return classification._OfFunction(lambda y, logits: tf.reduce_mean(logits) + logits[:, 0])
+    return losses._OfFunction(lambda y, logits: tf.reduce_mean(logits) + logits[:, 0])
 
 
 class Wide(classification.Classification):

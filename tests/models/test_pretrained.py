@@ -165,7 +165,8 @@ def _per_pixel(classes, activation=None, side=12):
 
 def test_a_model_of_pixels_gets_a_head_of_as_many_classes(saved):
   path = saved(_per_pixel(3, 'softmax'))
-  fit = lambda outputs: pretrained.load(path, frozen_layers='', input_shape=SHAPE, num_outputs=outputs, per_pixel=True)
+  fit = lambda outputs: pretrained.load(path, frozen_layers='', input_shape=SHAPE, num_outputs=outputs,
+                                         output_shape=(12, 12, outputs))
   same, other = fit(3), fit(5)
   made = same.build(SHAPE, 3)
   same.start(made)
@@ -179,8 +180,9 @@ def test_a_model_of_pixels_gets_a_head_of_as_many_classes(saved):
   assert isinstance(replaced.layers[-1], tf.keras.layers.Conv2D) and replaced.layers[-1].kernel_size == (1, 1)
   layers = tf.keras.layers
   half = saved(tf.keras.Sequential([layers.Input(SHAPE), layers.Conv2D(3, 3, 2, 'same')]), 'half.keras')
-  with pytest.raises(ValueError, match='returns 6x6x3 for an image of 12x12; task=segmentation needs'):
-    pretrained.load(half, frozen_layers='', input_shape=SHAPE, num_outputs=3, per_pixel=True)
-  with pytest.raises(ValueError, match='task=segmentation needs a model that returns a vector for each pixel'):
+  with pytest.raises(ValueError, match='returns 6x6x3 for an image of 12x12; the task needs a model that returns'):
+    pretrained.load(half, frozen_layers='', input_shape=SHAPE, num_outputs=3,
+                    output_shape=(12, 12, 3))
+  with pytest.raises(ValueError, match='the task needs a model that returns maps, a vector for each of 12x12 cells'):
     pretrained.load(saved(network(), 'classes.keras'), frozen_layers='', input_shape=SHAPE, num_outputs=3,
-                    per_pixel=True)
+                    output_shape=(12, 12, 3))

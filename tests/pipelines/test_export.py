@@ -18,7 +18,7 @@ def exported(trained, run_pipeline, tmp_path_factory):
   """Folder of all formats, stored test images and the logits that training exported for them."""
   folder, _ = trained
   place = tmp_path_factory.mktemp('deployment') / 'served'
-  done = run_pipeline('export', f'--run_dir={folder}', '--format=keras,saved_model,tflite,tflite_int8',
+  done = run_pipeline('export', f'--run_dir={folder}', '--format=keras,saved_model,tflite,tflite_int8,hub',
                       f'--output_dir={place}', '--owner=Radiology | North', '--licence=CC-BY-4.0',
                       '--intended_use=# Research only;\n## not for diagnosis')
   assert done.code == 0, done.err
@@ -107,7 +107,7 @@ def test_a_folder_for_a_hub_holds_the_model_and_a_card_that_a_hub_reads(exported
   assert body.strip() == (place / 'model_card.md').read_text().strip()
   fields = {name: json.loads(value) for name, _, value in (line.partition(': ') for line in head.splitlines())}
   card = json.loads((place / 'model_card.json').read_text())
-  assert fields['license'] == 'mit' and fields['pipeline_tag'] == 'image-classification'
+  assert fields['license'] == 'cc-by-4.0' and fields['pipeline_tag'] == 'image-classification'
   assert fields['tags'] == ['federated-learning', 'tensorflow-federated'] and 'datasets' not in fields
   (result,) = fields['model-index'][0]['results']
   assert {one['type']: one['value'] for one in result['metrics']} == card['evaluation']

@@ -143,6 +143,8 @@ PRIVATE = [name for name, fields in cases.CASES.items() if 'privacy' in fields]
 MECHANISMS = {
     **{name: cases.CASES[name] for name in PRIVATE},
     'distributed_skellam': cases.CASES['distributed_gaussian'] | {'privacy': 'distributed_skellam'},
+    'example_distributed': cases.CASES['distributed_gaussian'] | {
+        'privacy': 'example_distributed', 'secure_bits': 20, 'client_epochs': 3, 'delta': 1e-4},
     'amplified': cases.CASES['dp_mf_blt'] | {'mf_strategy': 'amplified', 'mf_bands': 2, 'sampling': 'poisson'},
     'allocation': cases.CASES['client_gaussian'] | {'sampling': 'allocation', 'metrics_noise_multiplier': 4.0},
     'hidden': cases.CASES['client_gaussian'] | {'secure_sum': 'masks'}}
@@ -160,7 +162,7 @@ def test_every_mechanism_states_every_condition_and_what_was_recorded(plan_of, n
   assert found.delta and found.rounds == 2 and found.epsilon_rdp is not None and found.clip_norm == 0.5
   assert found.mechanism.split()[0] == MECHANISMS[name]['privacy']
   assert bool(found.per_client) == (found.examples is not None) == (found.unit is Unit.EXAMPLE)
-  assert (found.shares is not None) == name.startswith('distributed')
+  assert (found.shares is not None) == ('distributed' in name)
   assert found.against_server == (name == 'local_dp' or found.shares is not None)
   assert tv.Ledger.from_json(json.loads(json.dumps(found.to_json()))) == found
   if name in PRIVATE:  # As reports were before ledgers were values.

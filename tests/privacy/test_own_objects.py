@@ -11,7 +11,7 @@ from tests import tiny
 from tff_vision import assembly, configs, told
 from tff_vision.data import images
 from tff_vision.learning import learning_process, local_steps
-from tff_vision.objectives import classification
+from tff_vision.objectives import classification, losses
 from tff_vision.privacy.mechanisms import local_plan
 
 
@@ -61,7 +61,7 @@ def test_what_an_objective_inherits_says_nothing_of_its_own_loss():
 
     @property
     def loss_fn(self):
-      return classification._OfFunction(lambda y, logits: tf.reduce_sum(logits) * tf.reduce_mean(logits, axis=1))
+      return losses._OfFunction(lambda y, logits: tf.reduce_sum(logits) * tf.reduce_mean(logits, axis=1))
 
   class Claiming(Mixing):
     separable = True

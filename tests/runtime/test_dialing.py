@@ -75,6 +75,13 @@ def _user():
   return getpass.getuser()
 
 
+def _children_named(name):
+  """Returns the processes of this name that this process, or init in its place, is the parent of."""
+  time.sleep(0.5)
+  found = subprocess.run(['pgrep', '-x', name], capture_output=True, text=True, check=False).stdout.split()
+  return [pid for pid in found if b'localhost' in pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()]
+
+
 class Proxy:
   """An HTTP proxy that knows CONNECT; `asked` has the places to which it was asked to connect."""
 
@@ -148,6 +155,7 @@ def test_a_site_can_be_called_at_its_own_address_only_and_do_nothing_else(tmp_pa
       done = subprocess.run(dialing.command(config, 9, folder), stdin=subprocess.DEVNULL, capture_output=True,
                             text=True, timeout=60, check=False)
       assert done.returncode != 0
+      assert not _children_named('openssl')  # It ends with ssh, and does not wait for the doorway.
       return done.stderr
 
     assert 'remote port forwarding failed' in tried('127.0.0.2', f'127.0.0.3:{other}')  # Another site's address.

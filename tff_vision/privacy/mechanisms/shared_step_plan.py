@@ -104,7 +104,8 @@ class ExampleDistributed(distributed_plan.Distributed):
     epsilon, accountant = accounting.tightest(self.event(worst), self.delta) if worst else (0.0, Accountant.PLD)
     return Ledger(
         mechanism='example_distributed', epsilon=epsilon, epsilon_rdp=quick.get(worst, 0.0), delta=self.delta,
-        unit=Unit.EXAMPLE, relation=Relation.ADD_OR_REMOVE_ONE, accountant=accountant, rounds=rounds,
+        unit=Unit.EXAMPLE, relation=Relation.ADD_OR_REMOVE_ONE, against_server=True, accountant=accountant,
+        rounds=rounds,
         sampling=Sampling(Scheme.POISSON, f'each example of a client with probability {self.rate:.4g} a round'),
         noise_multiplier=self.noise_multiplier, clip_norm=self.clip_norm,
         replayed_rounds=len(self.past.replayed) + len(self.past.again),

@@ -89,7 +89,9 @@ def command(config: dial_config.DialConfig, port: int, folder: pathlib.Path) -> 
   bare = host.strip('[]')
   name = config.dial_name or bare
   verified = ['-verify_ip' if name.replace('.', '').isdigit() or ':' in name else '-verify_hostname', name]
-  tunnel = ['openssl', 's_client', '-quiet', '-verify_quiet', '-verify_return_error', '-tls1_3', '-connect',
+  # It ends with ssh (-quiet alone would wait for the doorway to hang up), and no byte is a command to it.
+  tunnel = ['openssl', 's_client', '-quiet', '-no_ign_eof', '-nocommands', '-verify_quiet', '-verify_return_error',
+            '-tls1_3', '-connect',
             f'{host}:{doorway}', '-CAfile', path(config.dial_ca), '-no-CApath', '-no-CAstore', *verified,
             *(['-proxy', config.dial_proxy] if config.dial_proxy else [])]
   options = {
