@@ -19,7 +19,7 @@ sites=(north south west)
 mkdir -p "$out"; out=$(cd "$out" && pwd)
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" TF_CPP_MIN_LOG_LEVEL=3
 
-pids=(); spaces=(); users=(); net=(); as=()
+pids=(); spaces=(); users=()
 stop() {
   kill "${pids[@]}" 2>/dev/null || true; wait "${pids[@]}" 2>/dev/null || true
   for space in "${spaces[@]}"; do ip netns del "$space" 2>/dev/null || true; done
@@ -62,12 +62,22 @@ party() {  # NAME NUMBER: makes a party's user, network and folder.
   fi
   ip -n "tffv-$name" link set lo up
 }
+as_party() {  # NAME: sets `wrap` to what runs a command with a party's user and network.
+  wrap=()
+  [[ $separate_networks == no ]] || wrap+=(ip netns exec "tffv-$1")
+  [[ $separate_users == no ]] || wrap+=(setpriv "--reuid=tffv-$1" "--regid=tffv-$1" --clear-groups)
+  wrap+=(env HOME="$out/$1")
+}
 by() {  # NAME COMMAND...: runs a command as a party, in its folder and network.
   local name=$1; shift
-  local wrap=()
-  [[ $separate_networks == no ]] || wrap+=(ip netns exec "tffv-$name")
-  [[ $separate_users == no ]] || wrap+=(setpriv "--reuid=tffv-$name" "--regid=tffv-$name" --clear-groups)
-  (cd "$out/$name" && exec "${wrap[@]}" env HOME="$out/$name" "$@")
+  as_party "$name"
+  (cd "$out/$name" && exec "${wrap[@]}" "$@")
+}
+begin() {  # NAME LOG COMMAND...: the same in the background, until the end of this script.
+  local name=$1 log=$2; shift 2
+  as_party "$name"
+  (cd "$out/$name" && exec "${wrap[@]}" "$@") >"$log" 2>&1 </dev/null &
+  pids+=($!)
 }
 door() { if [[ $separate_networks == yes ]]; then echo "10.213.7.$((4 * $1 + 1))"; else echo 127.0.0.1; fi; }
 give() {  # NAME FILE...: hands files to a party.
@@ -119,18 +129,16 @@ done
 
 doors=()
 for i in 0 1 2; do doors+=("${addresses[i]}:$((port + 1 + i))=${addresses[i]}.dial.pub"); done
-by coordinator "$python" -m pipelines.doorway --host=0.0.0.0 --port="$port" --tls_cert=doorway.example.crt \
-  --tls_key=doorway.example.key --host_key=doorway --sites="$(IFS=,; echo "${doors[*]}")" >"$out/doorway.log" 2>&1 </dev/null &
-pids+=($!)
+begin coordinator "$out/doorway.log" "$python" -m pipelines.doorway --host=0.0.0.0 --port="$port" --tls_cert=doorway.example.crt \
+  --tls_key=doorway.example.key --host_key=doorway --sites="$(IFS=,; echo "${doors[*]}")"
 login=$([[ $separate_users == yes ]] && echo tffv-coordinator || id -un)
 for i in 0 1 2; do
   site=${sites[i]}; own=()
   [[ $sandbox == none ]] || own=(--data_root="$out/$site/prepared")
-  by "$site" "$python" -m pipelines.worker --port=$((port + 1 + i)) --sandbox="$sandbox" "${own[@]}" \
+  begin "$site" "$out/$site.log" "$python" -m pipelines.worker --port=$((port + 1 + i)) --sandbox="$sandbox" "${own[@]}" \
     --tls_cert="${addresses[i]}.crt" --tls_key="${addresses[i]}.key" --tls_client_ca=ca.crt --approved=approved.json \
     --dial="$login@$(door $((i + 1))):$port" --dial_name=doorway.example --dial_as="${addresses[i]}:$((port + 1 + i))" \
-    --dial_key="${addresses[i]}.dial" --dial_host_key=doorway.pub --dial_ca=ca.crt >"$out/$site.log" 2>&1 </dev/null &
-  pids+=($!)
+    --dial_key="${addresses[i]}.dial" --dial_host_key=doorway.pub --dial_ca=ca.crt
 done
 
 by coordinator "$python" -m pipelines.train --plan=plan.json --run_dir=run --tls_ca=ca.crt --tls_cert=coordinator.crt \

@@ -43,5 +43,7 @@ def test_three_hospitals_train_encrypted_for_a_coordinator_without_data(tmp_path
     assert calls and not any('refused' in json.dumps(call) for call in calls)
     # Nothing listens there but at the loopback interface.
     assert 'serving at 127.0.0.1:' in (out / f'{site}.log').read_text()
+  left = subprocess.run(['pgrep', '-f', str(out)], capture_output=True, text=True, check=False).stdout
+  assert not left, left
   again = subprocess.run([ROOT / 'deploy' / 'three_hospitals.sh', out], capture_output=True, text=True, check=False)
   assert again.returncode == 1 and str(out) in again.stderr
