@@ -126,6 +126,7 @@ def _is_typed_for_another(document, command, later) -> bool:
 
 
 def _cannot_be_fetched(told: str) -> bool:
-  """Whether a command ended with the one sentence that says which data is missing and where to put it."""
+  """Whether a command ended with the one sentence that says which data or optional package is missing."""
   lines = told.strip().splitlines()
-  return len(lines) <= 2 and 'Traceback' not in told and 'not on this machine' in lines[-1]
+  return len(lines) <= 2 and 'Traceback' not in told and (
+      'not on this machine' in lines[-1] or 'is not installed: pip install' in lines[-1])

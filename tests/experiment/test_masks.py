@@ -35,7 +35,8 @@ def run(folder, **parts):
       'rounds_per_evaluation': 3, **parts})
   found = made.run(folder)
   page = (folder / 'report.html').read_text()
-  assert 'Test images where the model is worst' in page
+  # Single images are shown where nothing is promised and no update is hidden.
+  assert ('Test images where the model is worst' in page) == bool(found.report['training_data_shown'])
   assert np.isfinite(found.report['evaluation']['loss'])
   assert len(found.report['per_client']['accuracies']) == 3 and found.report['per_client']['accuracies'][1] is None
   return found.report, page

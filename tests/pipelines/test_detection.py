@@ -96,7 +96,7 @@ def test_a_detector_is_exported_and_evaluated(run, folder, run_pipeline, tmp_pat
 def test_a_detector_is_trained_under_promises_on_two_executors(folder, run_pipeline, tmp_path):
   done = run_pipeline('train', *SMALL, '--rounds=1', f'--data_dir={folder}', f'--run_dir={tmp_path / "run"}',
                       '--privacy=example_dp_sgd', '--clip_norm=1', '--noise_multiplier=1', '--secure_sum=masks',
-                      '--num_workers=2')
+                      '--runtime=workers', '--local_workers=2')
   assert done.code == 0, done.err
   report = json.loads((tmp_path / 'run' / 'report.json').read_text())
   assert np.isfinite(report['evaluation']['loss']) and report['privacy']['unit'] == 'example'

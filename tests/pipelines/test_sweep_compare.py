@@ -46,7 +46,7 @@ def test_a_killed_sweep_continues_and_finished_cells_are_not_run_again(run_pipel
   done = run_pipeline('compare', *sorted(folder.glob('client*/')), f'--output={tmp_path / "c.html"}',
                       f'--json={tmp_path / "c.json"}')
   assert done.code == 0 and json.loads((tmp_path / 'c.json').read_text())['groups'] == found['groups']
-  assert (tmp_path / 'c.html').read_text().count('<picture>') == 4
+  assert (tmp_path / 'c.html').read_text().count('<svg') >= 4
 
 
 def _in_use(folder):

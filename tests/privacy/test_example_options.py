@@ -122,6 +122,15 @@ def test_views_are_moved_reflected_and_mirrored():
   assert not np.array_equal(example_views.words(views, KEY, tf.constant(5), tf.constant(5)), words)
 
 
+def test_a_batch_that_drew_nobody_has_views_of_nobody():
+  views = example_views.Views(copies=2, shift=2)
+  nobody = example_views.seen(views, tf.zeros([0, 5, 4, 1]), tf.zeros([0, 2], tf.uint32))
+  assert nobody.shape == (0, 5, 4, 1)
+  x = tf.reshape(tf.range(40.0), [2, 5, 4, 1])
+  np.testing.assert_array_equal(example_views._with_margin(x, 2),
+                                tf.pad(x, [[0, 0], [2, 2], [2, 2], [0, 0]], 'REFLECT'))
+
+
 def test_views_spread_evenly():
   views = example_views.Views(copies=4000, shift=1, mirror=True)
   spike = np.zeros((1, 5, 5, 1), np.float32)

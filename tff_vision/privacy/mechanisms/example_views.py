@@ -6,6 +6,7 @@ section 3.2: more views cost computing time but no privacy, because one clip bou
 
 import dataclasses
 
+import numpy as np
 import tensorflow as tf
 
 from tff_vision import labels
@@ -63,9 +64,16 @@ def seen(views: Views, x: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
     x: Images, [batch, height, width, channels]; any tensor if the views do not change it.
     own: The rows of `words` for these examples, [batch, copies].
   """
-  around = [views.shift, views.shift]
-  reflected = tf.pad(x, [[0, 0], around, around, [0, 0]], 'REFLECT') if views.shift else x
+  reflected = _with_margin(x, views.shift) if views.shift else x
   return _moved(views, tf.repeat(reflected, views.copies, 0), own)
+
+
+def _with_margin(images, width):
+  """Returns images with a margin that mirrors them at their edge; `tf.pad` fails for a batch without images."""
+  for axis in (1, 2):
+    last = images.shape[axis] - 1
+    images = tf.gather(images, last - np.abs(last - np.abs(np.arange(-width, last + 1 + width))), axis=axis)
+  return images
 
 
 def seen_labels(views: Views, y: tf.Tensor, own: tf.Tensor) -> tf.Tensor:
