@@ -131,6 +131,8 @@ def test_a_run_that_rings_says_so_and_its_command_ends_with_3(fault, tmp_path, m
                       lambda: configs.LaunchConfig(run_dir=str(tmp_path / 'run')))
   monkeypatch.setattr(train_pipeline.runtime_flags, 'chosen_runtime', runtime_config.RuntimeConfig)
   monkeypatch.setattr(train_pipeline.federation_flags, 'plan_file', lambda: None)
+  monkeypatch.setattr(train_pipeline, 'flags', types.SimpleNamespace(
+      FLAGS={'cohort_size': types.SimpleNamespace(present=True)}))
   monkeypatch.setattr(train_pipeline.privacy_flags, 'budget_file', budget_file_config.BudgetFileConfig)
   monkeypatch.setattr(train_pipeline, '_StopOnSignal', lambda: types.SimpleNamespace(requested=lambda: False))
   ended = contextlib.nullcontext() if not fault.there else pytest.raises(SystemExit, match='3')
