@@ -36,7 +36,7 @@ class Axis:
     low, high = self.low, self.high
     if self.log:
       low, high, value = math.log(low), math.log(high), math.log(max(value, low))
-    return min(1.0, max(0.0, (value - low) / (high - low))) if high > low else 0.0
+    return min(1.0, max(0.0, (value - low) / (high - low))) if high != low else 0.0
 
 
 def step_of(low: float, high: float, count: int, *, integer: bool = False) -> float:
