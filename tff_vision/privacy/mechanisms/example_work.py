@@ -15,7 +15,7 @@ import tensorflow_federated as tff
 
 from tff_vision.privacy import canaries as canaries_lib
 from tff_vision.privacy.ghost import clipped, penalties
-from tff_vision.privacy.mechanisms import base, example_batches, example_views, noised_mean
+from tff_vision.privacy.mechanisms import base, example_batches, example_views, noised_mean, unmeasured_work
 from tff_vision.privacy.noise import correlated_noise, integer_gaussian, integer_grid
 from tff_vision.secure import os_keys
 
@@ -86,34 +86,21 @@ def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.
     canaries: If not 0, the process receives pairs of a client's data and its slots. The slots are one element of
       [slots] int32: the number of the canary in the slot, -1 for an empty slot. Slots count as examples.
   """
-  @tff.tensorflow.computation
-  def initial_weights():
-    return tff.learning.models.ModelWeights.from_model(keras_model_fn())
-
-  weights_type = initial_weights.type_signature.result
   data_type = tff.SequenceType(tff.types.tensorflow_to_type(reader.element_spec))
   if canaries:
     data_type = tff.types.to_type((data_type, tff.SequenceType(tff.TensorType(np.int32, [None]))))
 
-  @tff.tensorflow.computation(weights_type, data_type)
-  def train(server_weights, given):
-    dataset, slots = given if canaries else (given, None)
-    slots = () if slots is None else (tf.data.Dataset.get_single_element(slots),)
-    return build_train_fn(keras_model_fn(), loss_fn, optimizer, training, canaries)(
-        server_weights, *reader.open(dataset).one_epoch(), *slots)
+  def build_client_fn(model):
+    train_fn = build_train_fn(model, loss_fn, optimizer, training, canaries)
 
-  @tff.federated_computation
-  def initialize():
-    return tff.federated_value((), tff.SERVER)
+    def train(server_weights, given):
+      dataset, slots = given if canaries else (given, None)
+      slots = () if slots is None else (tf.data.Dataset.get_single_element(slots),)
+      return train_fn(server_weights, *reader.open(dataset).one_epoch(), *slots)
 
-  @tff.federated_computation(initialize.type_signature.result, tff.FederatedType(weights_type, tff.CLIENTS),
-                             tff.FederatedType(data_type, tff.CLIENTS))
-  def next_fn(state, weights, client_data):
-    # Losses have no noise, so they are not measured.
-    return tff.templates.MeasuredProcessOutput(state, tff.federated_map(train, (weights, client_data)),
-                                               tff.federated_value((), tff.SERVER))
+    return train
 
-  return tff.learning.templates.ClientWorkProcess(initialize, next_fn)
+  return unmeasured_work.build(keras_model_fn, data_type, build_client_fn)
 
 
 def build_train_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss,

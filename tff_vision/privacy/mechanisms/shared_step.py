@@ -12,7 +12,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision.privacy.ghost import clipped, penalties
-from tff_vision.privacy.mechanisms import base
+from tff_vision.privacy.mechanisms import base, unmeasured_work
 from tff_vision.privacy.noise import example_shares, noise_shares
 from tff_vision.secure import chacha20, os_keys
 
@@ -65,29 +65,12 @@ def build_client_work(keras_model_fn: Callable[[], tf.keras.Model], loss_fn: tf.
     loss_fn: A loss of logits, without reduction.
     reader: Reads the client data that the process receives.
   """
-  @tff.tensorflow.computation
-  def initial_weights():
-    return tff.learning.models.ModelWeights.from_model(keras_model_fn())
+  def build_client_fn(model):
+    step_fn = build_step_fn(model, loss_fn, step)
+    return lambda server_weights, dataset: step_fn(server_weights, *reader.open(dataset).one_epoch())
 
-  weights_type = initial_weights.type_signature.result
-  data_type = tff.SequenceType(tff.types.tensorflow_to_type(reader.element_spec))
-
-  @tff.tensorflow.computation(weights_type, data_type)
-  def train(server_weights, dataset):
-    return build_step_fn(keras_model_fn(), loss_fn, step)(server_weights, *reader.open(dataset).one_epoch())
-
-  @tff.federated_computation
-  def initialize():
-    return tff.federated_value((), tff.SERVER)
-
-  @tff.federated_computation(initialize.type_signature.result, tff.FederatedType(weights_type, tff.CLIENTS),
-                             tff.FederatedType(data_type, tff.CLIENTS))
-  def next_fn(state, weights, client_data):
-    # Losses have no noise, so they are not measured.
-    return tff.templates.MeasuredProcessOutput(state, tff.federated_map(train, (weights, client_data)),
-                                               tff.federated_value((), tff.SERVER))
-
-  return tff.learning.templates.ClientWorkProcess(initialize, next_fn)
+  return unmeasured_work.build(keras_model_fn,
+                               tff.SequenceType(tff.types.tensorflow_to_type(reader.element_spec)), build_client_fn)
 
 
 def build_step_fn(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss, step: SharedStep) -> Callable:
