@@ -1,6 +1,7 @@
 """What the owner of a site approved: `approved.json`, signed with the key of the site's certificate."""
 
 import base64
+import binascii
 import dataclasses
 import datetime
 import hashlib
@@ -123,16 +124,12 @@ def read(path: pathlib.Path, certificate_file: pathlib.Path) -> Approval:
   Raises:
     ValueError: The file is missing, damaged, or not signed with the key of the certificate.
   """
+  content = reading.json_of(path, f'approved={path}', made_by='python -m pipelines.approve makes it')
   try:
-    whole = reading.Part(f'approved={path}', json.loads(path.read_text()), ('approval', 'signature'))
+    whole = reading.Part(f'approved={path}', content, ('approval', 'signature'))
     found = _of_json(whole.mapping('approval'), f'approved={path}')
     signature = base64.b64decode(whole.text('signature'), validate=True)
-  except OSError as error:
-    raise ValueError(f'approved={path} cannot be read: {error.strerror}; python -m pipelines.approve makes it.'
-                     ) from None
-  except json.JSONDecodeError as error:
-    raise ValueError(f'approved={path} is no JSON: {error}.') from None
-  except (KeyError, TypeError) as error:
+  except (KeyError, TypeError, binascii.Error) as error:
     raise ValueError(f'approved={path} is no approval of this version: {error}.') from None
   if not signatures.is_signed(certificate_file, found.content(), signature):
     raise ValueError(f'approved={path} is not signed with the key of tls_cert={certificate_file}: it was changed, or '

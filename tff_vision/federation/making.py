@@ -1,8 +1,6 @@
 """Makes a plan from flags' sections; no data set is opened, and what would need one is asked for."""
 
 import dataclasses
-import json
-import pathlib
 from collections.abc import Sequence
 
 from tff_vision import configs
@@ -59,12 +57,7 @@ def _site(text):
 
 
 def _from_file(path):
-  try:
-    found = json.loads(pathlib.Path(path).read_text())
-  except OSError as error:
-    raise ValueError(f'sites_file={path!r} cannot be read: {error.strerror}.') from None
-  except ValueError as error:
-    raise ValueError(f'sites_file={path!r} is no JSON: {error}.') from None
+  found = reading.json_of(path, f'sites_file={path!r}')
   if not isinstance(found, list):
     raise ValueError(f'sites_file={path!r} must hold a list of sites, found {type(found).__name__}.')
   parts = [reading.Part(f'a site in sites_file={path!r}', site, ('name', 'address', 'clients')) for site in found]

@@ -226,14 +226,7 @@ def read(path: str | os.PathLike[str]) -> Plan:
   Raises:
     ValueError: The file is missing or holds no plan.
   """
-  try:
-    found = json.loads(pathlib.Path(path).read_text())
-  except FileNotFoundError:
-    raise ValueError(f'plan={str(path)!r}: there is no such file; python -m pipelines.plan makes one.') from None
-  except OSError as error:
-    raise ValueError(f'plan={str(path)!r} cannot be read: {error.strerror}.') from None
-  except ValueError as error:  # Not JSON, or not text.
-    raise ValueError(f'plan={str(path)!r} is no JSON: {error}.') from None
+  found = reading.json_of(path, f'plan={str(path)!r}', made_by='python -m pipelines.plan makes one')
   try:
     return of(found)
   except ValueError as error:

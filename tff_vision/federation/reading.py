@@ -1,9 +1,32 @@
 """Reads JSON objects strictly: every name is known and there, every value has its type, or one sentence says which not.
 """
 
+import json
 import math
+import os
+import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any
+
+
+def json_of(path: str | os.PathLike[str], what: str, *, made_by: str = '') -> Any:
+  """Returns what a JSON file holds.
+
+  Args:
+    what: Names the file in errors, such as "plan='plan.json'".
+    made_by: What is said of a file that is missing, such as 'python -m pipelines.plan makes one'.
+
+  Raises:
+    ValueError: The file is missing, cannot be read, or is no JSON.
+  """
+  try:
+    return json.loads(pathlib.Path(path).read_text())
+  except FileNotFoundError:
+    raise ValueError(f'{what} cannot be read: there is no such file{"; " if made_by else ""}{made_by}.') from None
+  except OSError as error:
+    raise ValueError(f'{what} cannot be read: {error.strerror}.') from None
+  except ValueError as error:  # Not JSON, or not text.
+    raise ValueError(f'{what} is no JSON: {error}.') from None
 
 
 class Part:

@@ -99,10 +99,9 @@ def read(folder: str | os.PathLike[str]) -> SiteManifest:
     ValueError: It is missing or something else.
   """
   path = pathlib.Path(folder) / NAME
+  found = reading.json_of(path, str(path), made_by='python -m pipelines.prepare writes it')
   try:
-    return _of(json.loads(path.read_text()))
-  except OSError as error:
-    raise ValueError(f'{path} cannot be read ({error.strerror}); python -m pipelines.prepare writes it.') from None
+    return _of(found)
   except ValueError as error:
     raise ValueError(f'{path}: {error}') from None
 
