@@ -34,6 +34,8 @@ def main() -> None:
     if flags.FLAGS[name].value is None:
       raise ValueError(f'{name} is missing.')
   sites = dict(one.partition('=')[::2] for one in _SITES.value)
+  if len(sites) < len(_SITES.value):
+    raise ValueError(f'sites names an address twice: {",".join(_SITES.value)}.')
   stopped, present = threading.Event(), []
   for number in (signal.SIGTERM, signal.SIGINT):
     signal.signal(number, lambda *_: stopped.set())

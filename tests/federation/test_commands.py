@@ -27,6 +27,8 @@ def _plan(tmp_path_factory):
     ('train', ('--plan=PLAN', '--rounds=3'), 'rounds=3 has no effect here: the plan decides'),
     ('train', ('--plan=PLAN', '--workers=a:1'), 'has no effect here: the plan decides'),
     ('train', ('--plan=PLAN', '--local_workers=2'), 'local_workers=2 would stand in for the sites of the plan'),
+    ('doorway', ('--tls_cert=a', '--tls_key=b', '--host_key=c', '--sites=127.0.0.2:1=x,127.0.0.2:1=y'),
+     'names an address twice'),
     ('survey', (), 'plan is missing'), ('survey', ('--plan=PLAN', '--survey_delta=0.1'), 'without survey_noise'),
 ])
 def test_what_a_command_refuses(pipeline, options, said, plan, run_pipeline, tmp_path):

@@ -199,3 +199,17 @@ def test_a_doorway_that_cannot_serve_is_refused(pki, sites, said):
   with pytest.raises(ValueError, match=said):
     doorway.Doorway(host='127.0.0.1', port=1, cert=f'{pki}/localhost.crt', key=f'{pki}/localhost.key',
                     host_key=f'{pki}/doorway', sites=sites)
+
+
+@pytest.mark.parametrize('content', [None, b'', b'\xff\xfe', b'ssh-ed25519 AAAA'])
+def test_a_file_that_is_no_public_key_is_refused_at_both_ends(pki, tmp_path, content):
+  path = tmp_path / 'key.pub'
+  path.write_bytes((pki / 'doorway').read_bytes() if content is None else content)  # A private key by mistake.
+  with pytest.raises(ValueError, match='sites: 127.0.0.2:8443=.*key.pub holds no public key'):
+    doorway.Doorway(host='127.0.0.1', port=1, cert=f'{pki}/localhost.crt', key=f'{pki}/localhost.key',
+                    host_key=f'{pki}/doorway', sites={'127.0.0.2:8443': str(path)})
+  config = dial_config.DialConfig(
+      dial='a@host:443', dial_as='127.0.0.2:8443', dial_key=f'{pki}/127.0.0.2.dial', dial_host_key=str(path),
+      dial_ca=f'{pki}/ca.crt')
+  with pytest.raises(ValueError, match='dial_host_key=.*key.pub holds no public key'):
+    dialing.command(config, 1, tmp_path)

@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 
-from tff_vision.runtime.worker import nginx, processes
+from tff_vision.runtime.worker import dial_keys, nginx, processes
 
 _START_TIMEOUT = 20.0
 _LISTENING = '0A'
@@ -45,7 +45,8 @@ class Doorway:
       if not _ADDRESS.fullmatch(address):
         raise ValueError(f'sites: {address!r} must be an address of the loopback interface and a port, such as '
                          '127.0.0.2:8443.')
-    self._host, self._port, self._sites = host, port, dict(sites)
+    self._host, self._port = host, port
+    self._sites = {address: dial_keys.public_line(path, f'sites: {address}') for address, path in sites.items()}
     self._cert, self._key, self._host_key = map(os.path.abspath, (cert, key, host_key))
     self._sshd = self._door = None
 
@@ -95,8 +96,7 @@ class Doorway:
     """Writes the keys and the configuration of sshd, and returns the file of the latter."""
     keys = self._folder / 'authorized_keys'
     lines = []
-    for address, path in self._sites.items():
-      public = ' '.join(pathlib.Path(path).read_text().split()[:2])
+    for address, public in self._sites.items():
       lines.append(f'restrict,port-forwarding,permitlisten="{address}",command="/bin/false" {public}')
     keys.write_text('\n'.join(lines) + '\n')
     keys.chmod(0o600)

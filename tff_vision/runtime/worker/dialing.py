@@ -14,7 +14,7 @@ import tempfile
 import time
 
 from tff_vision.configs import dial_config
-from tff_vision.runtime.worker import processes
+from tff_vision.runtime.worker import dial_keys, processes
 
 _AGAIN_AFTER = (1.0, 2.0, 5.0, 10.0, 30.0)  # Seconds before the next attempt; the last one repeats.
 _HELD = 60.0  # A connection that lasted this long was a success.
@@ -83,8 +83,7 @@ def command(config: dial_config.DialConfig, port: int, folder: pathlib.Path) -> 
   """
   user, host, doorway = config.place
   known = folder / 'known_hosts'
-  public = pathlib.Path(config.dial_host_key).expanduser().read_text().split()
-  known.write_text(f'doorway {" ".join(public[:2])}\n')
+  known.write_text(f'doorway {dial_keys.public_line(config.dial_host_key, "dial_host_key")}\n')
   path = lambda name: os.path.abspath(os.path.expanduser(name))
   bare = host.strip('[]')
   name = config.dial_name or bare
