@@ -8,12 +8,11 @@ will be asked for, so that sites compare them with those of their own rehearsal 
 The coordinator trains with `python -m pipelines.train --plan=plan.json`, and every site gets the same file.
 """
 
-import pathlib
-
 from absl import flags
 
 from flags import experiment_flags, federation_flags, runtime_flags
 from pipelines import launch
+from tff_vision.program import whole_file
 
 _REHEARSE = flags.DEFINE_bool('rehearse', False, 'Name every computation of the run in the plan; takes a minute.')
 _EXAMPLES = flags.DEFINE_list(
@@ -35,7 +34,7 @@ def main() -> None:
     plan = rehearsal.named(plan, rehearsal.numbers(_EXAMPLES.value))
   elif _EXAMPLES.value:
     raise ValueError('examples has no effect without rehearse.')
-  pathlib.Path(sites.plan_out).write_text(plan.to_json())
+  whole_file.write(sites.plan_out, plan.to_json())
   print(f'{sites.plan_out}: {len(plan.sites)} sites, {len(plan.clients)} clients, {plan.rounds} rounds, model '
         f'{model.name} of {model.count_params():,} parameters.')
   print(f'digest: {plan.digest}')

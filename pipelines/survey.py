@@ -6,7 +6,6 @@ Writes survey.html, survey.json, and survey.flags with the mean and deviation of
 `python -m pipelines.plan --preprocess=standardize --flagfile=survey.flags ...` reads.
 """
 
-import pathlib
 
 from absl import flags
 
@@ -32,14 +31,14 @@ def main() -> None:
   plan = plan_lib.read(path)
 
   from tff_vision.federation import survey_page, surveying  # Imported late: TensorFlow takes seconds.
-  from tff_vision.program import json_file
+  from tff_vision.program import json_file, whole_file
   from tff_vision.runtime.driver import runtimes
   noise = None if _NOISE.value is None else surveying.Noise(multiplier=_NOISE.value, delta=_DELTA.value)
   with runtimes.open_runtime(runtime) as place:
     found = surveying.survey(plan, place, folder=runtime.worker_data_dir, noise=noise)
   survey_page.write_html(f'{_OUT.value}.html', found)
   json_file.write(f'{_OUT.value}.json', found)
-  pathlib.Path(f'{_OUT.value}.flags').write_text(surveying.constants(found))
+  whole_file.write(f'{_OUT.value}.flags', surveying.constants(found))
   print(f'{found["examples"]:,} training images of {found["clients"]} clients: {_OUT.value}.html')
   if noise is not None:
     print(f'privacy: epsilon {noise.epsilon:.3f} at delta {noise.delta:.3g} for one image added or removed')

@@ -6,13 +6,13 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tff_vision.federation import plan as plan_lib
 from tff_vision.federation import reading, rehearsal
+from tff_vision.program import whole_file
 from tff_vision.runtime.worker import signatures
 from tff_vision.runtime.worker.guard import rules
 
@@ -108,14 +108,12 @@ def write(approval: Approval, path: pathlib.Path, key_file: pathlib.Path) -> Non
   """Writes the signed approval.
 
   Raises:
-    ValueError: The key cannot sign; OSError: the file cannot be written.
+    ValueError: The key cannot sign, or the file cannot be written.
   """
   signature = signatures.sign(key_file, approval.content())
   text = json.dumps({'approval': json.loads(approval.content()), 'signature': base64.b64encode(signature).decode()},
                     indent=1)
-  part = path.with_name(path.name + '.part')
-  part.write_text(text + '\n')
-  os.replace(part, path)
+  whole_file.write(path, text + '\n')
 
 
 def read(path: pathlib.Path, certificate_file: pathlib.Path) -> Approval:

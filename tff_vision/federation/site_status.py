@@ -59,11 +59,9 @@ def of(ruled: rules.Rules, log: pathlib.Path) -> Status:
   Raises:
     ValueError: The log was changed.
   """
-  content = log.read_bytes() if log.exists() else b''
-  entries, _ = audit.verified(content.rpartition(b'\n')[0] + b'\n' if b'\n' in content else b'', log)
   begun, sent, approval = collections.Counter(), 0, None
   refused, last = [], None
-  for entry in entries:
+  for entry in audit.read(log):
     if entry['what'] == 'approval':
       approval = entry['approval']
       continue

@@ -102,14 +102,20 @@ class Log:
       raise ValueError(f'audit_log={self._path} cannot be written: {error.strerror}.') from None
 
   def _read(self):
-    if not self._path.exists():
-      return []
-    content = self._path.read_bytes()
-    whole = content.rpartition(b'\n')[0] + b'\n' if b'\n' in content else b''
-    if len(whole) < len(content):
+    whole, cut_off = _lines(self._path)
+    if cut_off:
       os.truncate(self._path, len(whole))
     entries, self._before = verified(whole, self._path)
     return entries
+
+
+def read(path: pathlib.Path) -> list[dict[str, Any]]:
+  """Returns the entries of a log that a guard may be writing; a missing one is empty.
+
+  Raises:
+    ValueError: As `verified`.
+  """
+  return verified(_lines(path)[0], path)[0]
 
 
 def verified(content: bytes, path: pathlib.Path) -> tuple[list[dict[str, Any]], str]:
@@ -130,3 +136,10 @@ def verified(content: bytes, path: pathlib.Path) -> tuple[list[dict[str, Any]], 
     entries.append(entry)
     before = hashlib.sha256(line).hexdigest()
   return entries, before
+
+
+def _lines(path):
+  """Returns the whole lines of a log, and whether more stands behind them."""
+  content = path.read_bytes() if path.exists() else b''
+  whole = content[:content.rfind(b'\n') + 1]
+  return whole, len(whole) < len(content)
