@@ -184,12 +184,42 @@ class Silo(Protocol):
     """Returns the value of a handle."""
 
 
+class Site(Protocol):
+  """A site that plays its half of protocols itself, at its guard; it may have several clients.
+
+  Attributes:
+    name: The site's name.
+    plan: The digest of the plan that its owner approved.
+    plays: The names of the protocols.
+  """
+  WorkerLost: ClassVar[type[Exception]]
+  name: str
+  plan: str
+  plays: Sequence[str]
+
+  def ask(self, protocol: str, phase: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the site's answer to a message; texts, whole numbers, truth values, bytes, lists and mappings of them.
+
+    Raises:
+      ValueError: The site refuses; one sentence.
+      WorkerLost: It does not answer.
+    """
+
+
 class Party(Protocol):
   """One client of a round: its position in the cohort and its worker, which it may share with others."""
 
   @property
   def position(self) -> int:
     ...
+
+  @property
+  def client(self) -> int:
+    """Its number in the population."""
+
+  @property
+  def site(self) -> Site | None:
+    """The site that plays its half of protocols; None: the coordinator's process plays it."""
 
   @property
   def silo(self) -> Silo:

@@ -91,7 +91,7 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
       try:
         with self._reached(count) as parties:
           return protocol(parties)
-      except stub.WorkerLost as error:
+      except (stub.WorkerLost, stub.BeginAgain) as error:
         self._fleet.report_lost(str(error))
         if attempt + 1 == self._attempts:
           raise fleet.TooFewWorkers(f'workers were lost in all {self._attempts} attempts at a round; at last: {error}'
@@ -107,9 +107,9 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
     workers = list({id(worker): worker for _, worker in chunks}.values())
     with handles.opened([worker.executor for worker in workers]) as silos:
       silo_of = {id(worker): silo for worker, silo in zip(workers, silos, strict=True)}
-      parties = sorted((handles.Party(position, silo_of[id(worker)])
-                        for chunk, worker in chunks for position in chunk.positions), key=lambda p: p.position)
       whole = self._cohort or _Cohort(tuple(range(count)), count)
+      parties = sorted((handles.Party(position, silo_of[id(worker)], whole.clients[position], worker.site())
+                        for chunk, worker in chunks for position in chunk.positions), key=lambda p: p.position)
       with self.cohort([whole.clients[party.position] for party in parties], whole.population, whole.again):
         yield parties
 
