@@ -21,7 +21,7 @@ from tensorflow_federated.proto.v0 import executor_pb2
 from tff_vision.runtime import messages
 from tff_vision.runtime.tff_internals import canonical, terms
 from tff_vision.runtime.worker import tls
-from tff_vision.runtime.worker.guard import audit, book, exchange, rules
+from tff_vision.runtime.worker.guard import audit, book, exchange, rules, witness
 
 Message = TypeVar('Message')
 _SERVICE = 'tensorflow_federated.v0.ExecutorGroup'
@@ -33,13 +33,21 @@ class Guard:
   """The service; one for each executor."""
 
   def __init__(self, executor: str, watch: rules.Watch, *, site: str, log: audit.Log | None = None,
-               own: exchange.Exchange | None = None):
-    """Args: `executor`: its address; `log`: None writes no audit log; `own`: the protocols that the site plays."""
+               own: exchange.Exchange | None = None, sees: witness.Witness | None = None):
+    """Initializes the guard.
+
+    Args:
+      executor: Its address.
+      log: None writes no audit log.
+      own: The protocols that the site plays.
+      sees: Is shown the numbers that come and leave; None: nobody looks at them.
+    """
     self._channel = grpc.insecure_channel(executor, tls.CHANNEL_OPTIONS)
     self._watch = watch
     self._site = site
     self._log = log
     self._own = own
+    self._sees = sees
     self._lock = threading.Lock()
     self._books: dict[str, book.Book] = {}
     self._known: dict[bytes, str] = {}
@@ -155,7 +163,8 @@ class Guard:
         raise rules.Refused(str(error)) from None
       request.key = term.key
       self._watch.value(term.key, names)
-      entry = book.Entry(term, names, own=self._filled(asked, request))
+      seen = () if self._sees is None else self._sees.value(asked.value)
+      entry = book.Entry(term, names, own=self._filled(asked, request), seen=seen)
     return self._kept(held, entry, request, executor_pb2.CreateValueResponse)
 
   def _create_call(self, request):
@@ -166,7 +175,9 @@ class Guard:
     if entry.own:
       self._own.spend(entry.own, entry.term.key)
     number = self._watch.call(entry.term.key, entry.names, held.clients, entry.made_in)
-    return self._kept(held, book.Entry(entry.term, (), frozenset({number})), request, executor_pb2.CreateCallResponse)
+    made_by = frozenset() if self._sees is None else self._sees.call(entry.seen, entry.names, number)
+    return self._kept(held, book.Entry(entry.term, (), frozenset({number}), made_by=made_by), request,
+                      executor_pb2.CreateCallResponse)
 
   def _create_struct(self, request):
     asked = request.parsed(executor_pb2.CreateStructRequest)
@@ -187,6 +198,8 @@ class Guard:
     self._watch.fetch(entry.term.key, entry.made_in)
     answer = request.passed_on()
     self._watch.leaves(answer)
+    if self._sees is not None:
+      self._sees.leaves(entry.made_by, answer, request.wanted)
     return answer
 
   def _dispose(self, request):
@@ -265,6 +278,10 @@ class _Request:
     if found.ByteSize() != len(self.raw):
       raise rules.Refused('a request is written in another way than it reads.')
     return found
+
+  def wanted(self) -> bool:
+    """Returns whether the caller still waits for the answer."""
+    return self._context.is_active()
 
   def passed_on(self, *, wait: bool = False) -> bytes:
     """Sends the bytes to the executor, and returns its answer; `wait`: for an executor that is being started."""
