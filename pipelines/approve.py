@@ -23,6 +23,9 @@ _PREPARED = flags.DEFINE_string(
 _TLS_KEY = flags.DEFINE_string('tls_key', None, 'PEM file of the private key of this site\'s certificate, which signs.')
 _EXAMPLES = flags.DEFINE_list(
     'examples', [], 'Number of training images of each client of the plan, in its order; a secure sum needs them.')
+_SITE_CERTS = flags.DEFINE_list(
+    'site_certs', [], 'With secure_sum=masks: SITE=FILE for each site of the plan, PEM files of their certificates, by '
+    'which sites know each other\'s messages.')
 _SURVEY = flags.DEFINE_bool('survey', False, 'Approve a survey of the training images instead of a run.')
 _SPARE_ROUNDS = flags.DEFINE_integer(
     'spare_rounds', 5, 'Rounds beyond those of the plan that may begin, for rounds that a fault repeats.',
@@ -50,7 +53,8 @@ def main() -> None:
       raise ValueError(f'prepared={_PREPARED.value} was prepared for the site {prepared.site}, not {_SITE.value}.')
   rehearsed = (rehearsal.rehearse_survey(plan) if _SURVEY.value else
                rehearsal.rehearse(plan, rehearsal.numbers(_EXAMPLES.value)))
-  approved = approval.of(plan, _SITE.value, rehearsed, spare_rounds=_SPARE_ROUNDS.value, days=_DAYS.value)
+  approved = approval.of(plan, _SITE.value, rehearsed, spare_rounds=_SPARE_ROUNDS.value, days=_DAYS.value,
+                         certificates=_certificates(plan))
   for line in words.lines(plan, approved, rehearsed):
     print(line)
   _check_cost(approved)
@@ -59,6 +63,16 @@ def main() -> None:
     sys.exit(1)
   approval.write(approved, pathlib.Path(_OUT.value), pathlib.Path(_TLS_KEY.value))
   print(f'approved: {_OUT.value}')
+
+
+def _certificates(plan):
+  found = {}
+  for text in _SITE_CERTS.value:
+    site, _, path = text.partition('=')
+    if not path or site in found or site not in {one.name for one in plan.sites}:
+      raise ValueError(f'site_certs must be SITE=FILE, once for each site of the plan, found {text!r}.')
+    found[site] = pathlib.Path(path)
+  return found
 
 
 def _check_cost(approved):

@@ -7,11 +7,12 @@ from tff_vision.federation import approval as approval_lib
 from tff_vision.federation import plan as plan_lib
 from tff_vision.federation import rehearsal
 from tff_vision.runtime.tff_internals import terms
+from tff_vision.runtime.worker import signatures
 from tff_vision.runtime.worker.guard import rules
 
 _TENSORS_SHOWN = 6
 _HOW = {'none': 'in the clear: the coordinator reads this site\'s sum', 'he': 'encrypted with the key of all sites',
-        'masks': 'masked', 'he_keyholder': 'encrypted with the key holder\'s key'}
+        'masks': 'masked, by masks that this site makes itself', 'he_keyholder': 'encrypted with the key holder\'s key'}
 
 
 def lines(plan: plan_lib.Plan, approved: approval_lib.Approval, rehearsed: rehearsal.Rehearsal) -> Iterator[str]:
@@ -31,11 +32,23 @@ def lines(plan: plan_lib.Plan, approved: approval_lib.Approval, rehearsed: rehea
   for activity in approved.activities:
     yield from _leaving(activity, recorded.leaving[activity.name][0], config.secure.secure_sum)
   yield f'In total at most {approved.most_bytes:,} bytes leave.'
-  if 'simulation' in rehearsed.hides:
+  if approved.plays:
+    yield from _played(approved)
+  elif 'simulation' in rehearsed.hides:
     yield str(rehearsed.hides['simulation'])
   yield ''
   yield from _cost(plan, approved, rehearsed)
   yield f'After {approved.expires} nothing passes.'
+
+
+def _played(approved) -> Iterator[str]:
+  yield ('Masks are made here: this site\'s guard draws keys, shares and masks of its clients, for one attempt at a '
+         'round; the coordinator passes on what is sealed and signed.')
+  yield (f'This site helps to open a sum over at least {approved.fewest_clients} clients of two sites or more, to '
+         'which more than two thirds of the round\'s sites have agreed, once an attempt.')
+  yield 'It takes messages for those of a site if that site\'s certificate has this public key (SHA-256); ask them:'
+  for peer in approved.peers:
+    yield f'  {signatures.fingerprint(peer.public_key)} {peer.site}{" (this site)" * (peer.site == approved.site)}'
 
 
 def _leaving(activity: rules.Activity, fetched, secure_sum) -> Iterator[str]:
