@@ -24,6 +24,10 @@ Layer: TypeAlias = Callable[[tff.learning.templates.ClientWorkProcess], tff.lear
 Aggregator: TypeAlias = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
 Result = TypeVar('Result')
 
+# The name of a part of a client's data begins so, if it is a placeholder where a site that plays its half of a protocol
+# puts its own value in; the protocol's name follows.
+MADE_AT_SITE = 'made_at_site_'
+
 
 @dataclasses.dataclass(frozen=True)
 class RoundOutput:
@@ -194,6 +198,7 @@ class Site(Protocol):
     plays: The names of the protocols.
   """
   WorkerLost: ClassVar[type[Exception]]
+  BeginAgain: ClassVar[type[Exception]]
   name: str
   plan: str
   plays: Sequence[str]
@@ -203,6 +208,7 @@ class Site(Protocol):
 
     Raises:
       ValueError: The site refuses; one sentence.
+      BeginAgain: The site was restarted, and knows nothing of this attempt at a round.
       WorkerLost: It does not answer.
     """
 

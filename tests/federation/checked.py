@@ -55,9 +55,9 @@ class Federation:
         watch = recording.Recording() if one is None else enforcement.Enforcement(one, log)
         made = self.witness(site, log, fewest_sites) if checking else None
         own = None if made is None else exchange.Exchange(site=site, plan=self.plan.digest,
-                                                          protocols={made.protocol: made})
+                                                          plays={made.protocol: made})
         self.witnesses.append(made)
-        guard = service.Guard(address, watch, site=site, log=log, own=own, sees=made)
+        guard = service.Guard(address, watch, site=site, log=log, own=own)
         found.append(f'127.0.0.1:{stack.enter_context(guard.served("127.0.0.1:0"))}')
       yield tuple(found)
 

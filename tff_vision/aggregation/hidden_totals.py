@@ -16,7 +16,7 @@ import tensorflow_federated as tff
 from tff_vision import configs, protocols
 from tff_vision.secure import hidden_sum, refusal
 from tff_vision.secure.encryption import encrypted_sum, held_key, joint_key, key_holder, parameters
-from tff_vision.secure.masking import mask_expansion, mask_round, masked_sum
+from tff_vision.secure.masking import mask_expansion, mask_round, masked_sum, site_round
 
 # Takes (model weights, the requests of the cohort's clients); returns the sums, int64.
 Totals = Callable[[Any, Sequence[Any]], np.ndarray]
@@ -149,7 +149,7 @@ def _round(counting, pieces, aggregator, *, masks):
   process = aggregator.create(vector_type, masked_sum.ROWS_TYPE) if masks else aggregator.create(vector_type)
   state_type = process.initialize.type_signature.result
   rows_type = tff.SequenceType(tff.TensorType(np.uint32, [mask_expansion.ROW_WORDS]))
-  data_type = tff.types.to_type((request_type, rows_type)) if masks else request_type
+  data_type = masked_sum.data_with_rows(request_type) if masks else request_type
 
   @tff.tensorflow.computation(weights_type, request_type)
   def vector(weights, request):
@@ -174,12 +174,12 @@ def _round(counting, pieces, aggregator, *, masks):
 def _masked(counting, pieces, config, sums, place):
   del sums, place
   encoding = WholeEncoding(value_bits=config.secure_bits)
-  driver = mask_round.MaskDriver(encoding)
+  driver = site_round.MaskDriver(encoding)
   run = _round(counting, pieces, masked_sum.MaskedUploadFactory(encoding, clients_max=config.secure_clients_max),
                masks=True)
 
   def total(weights, requests, parties):
-    del parties
+    driver.over(parties)
     found = run(weights, hidden_sum.opened_state(), driver.client_data(requests))
     return driver.open_sum(np.asarray(found.total), int(found.clients))
 

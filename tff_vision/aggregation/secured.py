@@ -19,7 +19,7 @@ from tff_vision.participation import device_rounds
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.secure import fixed_point, hidden_sum, hidden_vector, refusal, report
 from tff_vision.secure.encryption import encrypted_sum, held_key, joint_key, key_holder, parameters
-from tff_vision.secure.masking import mask_round, masked_sum
+from tff_vision.secure.masking import mask_round, masked_sum, site_round
 
 _ROUNDS = 1000  # Assumed where the length of the run is not known.
 
@@ -203,8 +203,8 @@ def key_holder_process(run):
 
 
 def masks_process(run):
-  masked = _masked(run)
-  return masked if run.place is None else _Reachable(masked, run.place)
+  masked, driver = _masked(run)
+  return masked if run.place is None else _Reachable(masked, run.place, driver.over)
 
 
 def masked_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: protocols.BuildProcess,
@@ -212,30 +212,34 @@ def masked_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, bui
                    ) -> hidden_sum.HiddenSumProcess:
   """Returns a process over masked sums; the driver simulates the key agreement and the dropouts."""
   return _masked(_Run(config=config, plan=plan, build=build, vector=vector_of(config, plan, tells), place=None,
-                      rounds=_ROUNDS, aggregation=configs.AggregationConfig()), dropouts)
+                      rounds=_ROUNDS, aggregation=configs.AggregationConfig()), dropouts)[0]
 
 
 def _masked(run, dropouts=mask_round.no_dropouts):
   opening, encoding, fewest = run.opening(), run.vector.vector_encoding, run.plan.fewest_clients
-  driver = mask_round.MaskDriver(encoding, dropouts=dropouts, fewest=fewest)
+  driver = site_round.MaskDriver(encoding, dropouts=dropouts, fewest=fewest)
   upload = masked_sum.MaskedUploadFactory(encoding, clients_max=run.config.secure_clients_max, fewest=fewest)
   return hidden_sum.HiddenSumProcess(
       hiding=run.hiding(upload, layer=masked_sum.with_mask_rows), opening=opening,
       hiding_state=hidden_sum.opened_state(), read=run.vector.opened, fewest=fewest, client_data=driver.client_data,
-      open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients))
+      open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients)), driver
 
 
 class _Reachable(protocols.WrappedProcess):
   """A process over the reachable clients; a round that loses a client without notice begins again."""
 
-  def __init__(self, process: protocols.Process, place: protocols.Place):
+  def __init__(self, process: protocols.Process, place: protocols.Place,
+               over: Callable[[Sequence[protocols.Party]], None] = lambda parties: None):
+    """Args: `over` is told of the clients of a round before it begins."""
     super().__init__(process)
     self._place = place
+    self._over = over
 
   def next(self, state: protocols.State, data: Sequence[Any]) -> protocols.RoundOutput:
 
     def run(parties: Sequence[protocols.Party]) -> protocols.RoundOutput:
       positions = [party.position for party in parties]
+      self._over(parties)
       try:
         return self._process.next(state, [data[position] for position in positions]).over(positions, len(data))
       except mask_round.LostClientsError as error:

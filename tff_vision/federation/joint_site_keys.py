@@ -68,9 +68,10 @@ class JointSiteKeys(site_keys.SiteKeys):
   protocol = site_calls.JOINT
   agreed = 'the sum of the shares that the sites committed to'
 
-  def __init__(self, identity: signing.Identity, log: audit.Log, *, fewest_sites: int = 2):
+  def __init__(self, identity: signing.Identity, log: audit.Log, *, fewest_sites: int = 2, fewest_clients: int = 2,
+               may_begin: Callable[[], None] = lambda: None):
     """Args: as of `site_keys.SiteKeys`."""
-    super().__init__(identity, log, fewest_sites=fewest_sites)
+    super().__init__(identity, log, fewest_sites=fewest_sites, fewest_clients=fewest_clients, may_begin=may_begin)
     self._waiting: _Held | None = None
 
   def phases(self) -> Mapping[str, Callable[[str, int, Mapping[str, Any]], Mapping[str, Any]]]:

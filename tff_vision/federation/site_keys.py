@@ -64,11 +64,20 @@ class SiteKeys(exchange.SiteProtocol, witness.Witness):
   """What both kinds of keys have in common; `protocol` is the name of the secure sum."""
   protocol = ''
 
-  def __init__(self, identity: signing.Identity, log: audit.Log, *, fewest_sites: int = 2):
-    """Args: `log`: remembers attempts over restarts; `fewest_sites`: a sum over fewer is not helped to be opened."""
+  def __init__(self, identity: signing.Identity, log: audit.Log, *, fewest_sites: int = 2, fewest_clients: int = 2,
+               may_begin: Callable[[], None] = lambda: None):
+    """Initializes the site's half.
+
+    Args:
+      log: Remembers attempts over restarts.
+      fewest_sites, fewest_clients: The site does not help to open a sum over fewer.
+      may_begin: As in `mask_site.MaskSite`.
+    """
     self._identity = identity
     self._log = log
     self._fewest_sites = fewest_sites
+    self._fewest_clients = fewest_clients
+    self._may_begin = may_begin
     self._changed = threading.Condition()
     self._rings = parameters.rings(self.protocol)
     self._current: Attempt | None = None
@@ -136,6 +145,7 @@ class SiteKeys(exchange.SiteProtocol, witness.Witness):
 
   def check_fresh(self, run: str, attempt: int) -> None:
     """Refuses an attempt that was begun before, also by an earlier process; notes it on disk."""
+    self._may_begin()
     named = f'{self.protocol}: attempt {attempt} of run {run}'
     if self._log.begun(named):
       raise rules.Refused(f'{named} came before, and each is taken part in once.')
@@ -150,6 +160,8 @@ class SiteKeys(exchange.SiteProtocol, witness.Witness):
       raise rules.Refused('a site, or a ciphertext, is in a sum twice.')
     if len(sites) < self._fewest_sites:
       raise rules.Refused(f'a sum over {len(sites)} site(s) is to be opened, and {self._fewest_sites} are the fewest.')
+    if (clients := sum(one.clients for one in found)) < self._fewest_clients:
+      raise rules.Refused(f'a sum over {clients} clients is to be opened, and {self._fewest_clients} are the fewest.')
     own = [one for one in found if one.site == self._identity.site]
     if not own or not now.stated or list(own[0].digests) != now.sent:
       raise rules.Refused('a sum is to be opened that has not in it what this site sent.')

@@ -151,7 +151,7 @@ def toy():
   """A coordinator in front of a guard of a site that plays a protocol, the executor behind it, and the protocol."""
   own, log = _Toy(), recording.Recording()
   with protocol.executor() as (behind, address):
-    made = exchange.Exchange(site='north', plan='p', protocols={'toy': own})
+    made = exchange.Exchange(site='north', plan='p', plays={'toy': own})
     with protocol.guarded(address, log, {}, own=made) as coordinator, log.activity('a round'):
       yield coordinator, behind, own
 

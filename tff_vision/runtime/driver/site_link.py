@@ -19,6 +19,7 @@ class SiteLink(protocols.Site):
     plays: The names of the protocols.
   """
   WorkerLost: ClassVar = stub.WorkerLost
+  BeginAgain: ClassVar = stub.BeginAgain
 
   def __init__(self, answer: Callable[[bytes], bytes | None], *, name: str, plan: str, plays: tuple[str, ...]):
     """Args: `answer` sends a message and returns the answer."""

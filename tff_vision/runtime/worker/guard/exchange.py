@@ -1,8 +1,8 @@
 """The protocols that a site plays itself: their messages, and the values that the site puts in for itself.
 
-A value that a client needs and that nobody else may know has a name that begins with `MARK`, followed by the name of
-the protocol that makes it, in the types of the computations. The coordinator sends a placeholder there, and the guard
-puts the site's own value in before the executor sees it.
+A value that a client needs and that nobody else may know has a name in the types of the computations that begins with
+`protocols.MADE_AT_SITE`, followed by the name of the protocol that makes it. The coordinator sends a placeholder there,
+and the guard puts the site's own value in before the executor sees it.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 from tensorflow_federated.proto.v0 import executor_pb2
 
+from tff_vision import protocols
 from tff_vision.runtime import messages
 from tff_vision.runtime.tff_internals import terms
-from tff_vision.runtime.worker.guard import rules
+from tff_vision.runtime.worker.guard import rules, witness
 
-MARK = 'made_at_site_'
 HELLO = 'hello'
 
 
@@ -61,11 +61,16 @@ class SiteProtocol(Protocol):
 class Exchange:
   """A site's protocols, by their names."""
 
-  def __init__(self, *, site: str, plan: str, protocols: Mapping[str, SiteProtocol]):
-    """Args: `plan`: the digest of the plan."""
+  def __init__(self, *, site: str, plan: str, plays: Mapping[str, SiteProtocol]):
+    """Args: `plan`: the digest of the plan; `plays`: the protocols by their names."""
     self._site = site
     self._plan = plan
-    self._protocols = dict(protocols)
+    self._plays = dict(plays)
+
+  @property
+  def witness(self) -> witness.Witness | None:
+    """The protocol that is shown the numbers that come and leave; a plan has one secure sum, so there is one at most."""
+    return next((one for one in self._plays.values() if isinstance(one, witness.Witness)), None)
 
   def answer(self, raw: bytes) -> tuple[str, bytes]:
     """Returns what a message is about, for the log, and the answer. Raises: as `SiteProtocol.answer`."""
@@ -74,10 +79,10 @@ class Exchange:
       protocol, phase = (messages.part(asked, name, str) for name in ('protocol', 'phase'))
       content = messages.part(asked, 'content', dict)
       if protocol == HELLO:
-        return HELLO, messages.encode({'site': self._site, 'plan': self._plan, 'protocols': sorted(self._protocols)})
-      if protocol not in self._protocols:
+        return HELLO, messages.encode({'site': self._site, 'plan': self._plan, 'protocols': sorted(self._plays)})
+      if protocol not in self._plays:
         raise rules.Refused(f'a message of a protocol {protocol!r:.40}, which this site does not play.')
-      return f'{protocol}/{phase}'[:60], messages.encode(self._protocols[protocol].answer(phase, content))
+      return f'{protocol}/{phase}'[:60], messages.encode(self._plays[protocol].answer(phase, content))
     except rules.Refused:
       raise
     except ValueError as error:
@@ -90,7 +95,7 @@ class Exchange:
   def spend(self, tokens: frozenset[tuple[str, Hashable]], key: str) -> None:
     """A computation is about to use the values of `fill`; `key` is that of the term of its call."""
     for protocol, token in sorted(tokens, key=repr):
-      self._protocols[protocol].spend(token, key)
+      self._plays[protocol].spend(token, key)
 
   def _filled(self, value, member):
     """Yields the tokens of the values inside; `member`: what belongs to one client, or the whole value."""
@@ -100,9 +105,9 @@ class Exchange:
         yield from self._filled(one, one)
     elif kind == 'struct':
       for element in value.struct.element:
-        protocol = element.name.removeprefix(MARK)
-        if element.name.startswith(MARK) and protocol in self._protocols:
+        protocol = element.name.removeprefix(protocols.MADE_AT_SITE)
+        if element.name.startswith(protocols.MADE_AT_SITE) and protocol in self._plays:
           names = terms.of_value(member)[1]
-          yield protocol, self._protocols[protocol].fill(element.value, names)
+          yield protocol, self._plays[protocol].fill(element.value, names)
         else:
           yield from self._filled(element.value, member)

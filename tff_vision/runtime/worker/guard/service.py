@@ -21,7 +21,7 @@ from tensorflow_federated.proto.v0 import executor_pb2
 from tff_vision.runtime import messages
 from tff_vision.runtime.tff_internals import canonical, terms
 from tff_vision.runtime.worker import tls
-from tff_vision.runtime.worker.guard import audit, book, exchange, rules, witness
+from tff_vision.runtime.worker.guard import audit, book, exchange, rules
 
 Message = TypeVar('Message')
 _SERVICE = 'tensorflow_federated.v0.ExecutorGroup'
@@ -33,21 +33,14 @@ class Guard:
   """The service; one for each executor."""
 
   def __init__(self, executor: str, watch: rules.Watch, *, site: str, log: audit.Log | None = None,
-               own: exchange.Exchange | None = None, sees: witness.Witness | None = None):
-    """Initializes the guard.
-
-    Args:
-      executor: Its address.
-      log: None writes no audit log.
-      own: The protocols that the site plays.
-      sees: Is shown the numbers that come and leave; None: nobody looks at them.
-    """
+               own: exchange.Exchange | None = None):
+    """Args: `executor`: its address; `log`: None writes no audit log; `own`: the protocols that the site plays."""
     self._channel = grpc.insecure_channel(executor, tls.CHANNEL_OPTIONS)
     self._watch = watch
     self._site = site
     self._log = log
     self._own = own
-    self._sees = sees
+    self._sees = None if own is None else own.witness
     self._lock = threading.Lock()
     self._books: dict[str, book.Book] = {}
     self._known: dict[bytes, str] = {}

@@ -1,11 +1,12 @@
 """Who is shown the numbers that pass a guard: where an order says what may pass, numbers can still be the wrong ones."""
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from tensorflow_federated.proto.v0 import executor_pb2
 
 
+@runtime_checkable
 class Witness(Protocol):
   """Remembers numbers, and refuses wrong ones. Calls come from several threads; all raise `Refused` or `BeginAgain`."""
 
