@@ -69,6 +69,10 @@ class MaskSite(exchange.SiteProtocol):
       return self._phases[phase](content)
 
   def fill(self, placeholder: executor_pb2.Value, names: Sequence[str]) -> Hashable:
+    try:
+      placeholders.check(placeholder)
+    except ValueError as error:
+      raise rules.Refused(str(error)) from None
     with self._lock:
       found = {self._client_of_names.get(name) for name in names}
       client = found.pop() if len(found) == 1 else None
@@ -81,10 +85,7 @@ class MaskSite(exchange.SiteProtocol):
         raise rules.Refused(f'{NAME}: client {client} takes no part in attempt {attempt.number}.')
       if client in attempt.handed or attempt.listed is not None:
         raise exchange.BeginAgain(f'client {client} has had its masks of attempt {attempt.number} already.')
-      try:
-        placeholders.fill(placeholder, attempt.rows[client])
-      except ValueError as error:
-        raise rules.Refused(str(error)) from None
+      placeholders.fill(placeholder, attempt.rows[client])
       attempt.handed.add(client)
       return attempt.number, client
 

@@ -27,6 +27,14 @@ ON_WORKERS = {
 }
 
 
+# Where the guards of all sites played their clients' half.
+PLAYED = {
+    'masks': 'The guards of the sites made keys, shares and masks, for graphs that their owners approved: this hides '
+             'each update from the coordinator, also from one that is dishonest, unless more than a third of the sites '
+             f'of a round help it. {_UNAUDITED}',
+}
+
+
 def describe_bfv(params: BfvParameters, encoding: fixed_point.Encoding, length: int, *, decrypted_by: str, rounds: int
                  ) -> Mapping[str, Any]:
   """Returns the section for encrypted sums of `length` values over `rounds` rounds."""
@@ -43,14 +51,18 @@ def describe_bfv(params: BfvParameters, encoding: fixed_point.Encoding, length: 
       'client_seconds': _encryption_seconds(params, encoding, length)}
 
 
-def describe_masks(encoding: fixed_point.Encoding, length: int, *, clients: int, clients_max: int
-                   ) -> Mapping[str, Any]:
-  """Returns the section for masked sums over cohorts of `clients`."""
-  degree = mask_graph.default_degree(clients)
+def describe_masks(encoding: fixed_point.Encoding, length: int, *, clients: int, clients_max: int,
+                   played: bool = False) -> Mapping[str, Any]:
+  """Returns the section for masked sums over cohorts of `clients`.
+
+  Args:
+    played: Whether sites play their clients' half: then every two clients share a mask, and sites hold the shares.
+  """
+  degree = max(clients - 1, 0) if played else mask_graph.default_degree(clients)
   return {
       'scheme': 'pairwise masks', 'key_agreement': 'X25519, HKDF-SHA256', 'mask_generator': 'ChaCha20',
       'security_bits': 128, 'neighbours': degree,
-      'shares_needed': mask_graph.random_graph(clients, degree).threshold if clients > 1 else None,
+      'shares_needed': mask_graph.random_graph(clients, degree).threshold if clients > 1 and not played else None,
       'clients_max': clients_max, **_describe_encoding(encoding, length),
       'bytes_per_client': {'masked_update': 4 * length}, 'bytes_per_parameter': 4.0,
       'client_seconds': _mask_seconds(length, degree + 1)}
