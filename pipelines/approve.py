@@ -46,6 +46,8 @@ def main() -> None:
 
   from tff_vision.federation import approval, rehearsal, words  # Late: TensorFlow takes seconds.
   approval.site_number(plan, _SITE.value)
+  certificates = _certificates(plan)
+  approval.peers_of(plan, certificates)  # What is missing is said before the rehearsal, which takes long.
   if _PREPARED.value is not None:
     prepared = site_manifest.read(_PREPARED.value)
     prepared.check(_PREPARED.value, plan)
@@ -54,7 +56,7 @@ def main() -> None:
   rehearsed = (rehearsal.rehearse_survey(plan) if _SURVEY.value else
                rehearsal.rehearse(plan, rehearsal.numbers(_EXAMPLES.value)))
   approved = approval.of(plan, _SITE.value, rehearsed, spare_rounds=_SPARE_ROUNDS.value, days=_DAYS.value,
-                         certificates=_certificates(plan))
+                         certificates=certificates)
   for line in words.lines(plan, approved, rehearsed):
     print(line)
   _check_cost(approved)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shutil
 
 import numpy as np
 
@@ -67,19 +68,28 @@ def sites(address, watches, logs=(None, None, None), own=(None, None, None)):
     yield tuple(found)
 
 
-def approved(planned, rehearsed, folder, spare_rounds=0):
-  """Returns the approvals of the three sites, through their signed files."""
+def certificates(folder, host=None):
+  """Returns the files of the sites' certificates; `host`: the name in all of them, by which workers are called."""
   certificate_authority.make_authority(folder)
-  for site in SITES:
-    if not (folder / f'{site}.crt').exists():
-      certificate_authority.make_worker(folder, site)
-  certificates = {site: folder / f'{site}.crt' for site in SITES}
-  found = []
+  found = {site: folder / f'{site}.crt' for site in SITES}
+  for site, path in found.items():
+    if not path.exists():
+      made = folder / f'of-{site}'
+      shutil.copytree(folder, made, ignore=lambda _, names: [name for name in names if not name.startswith('ca.')])
+      certificate_authority.make_worker(made, host or site)
+      for suffix in ('.crt', '.key'):
+        shutil.copy(made / f'{host or site}{suffix}', path.with_suffix(suffix))
+  return found
+
+
+def approved(planned, rehearsed, folder, spare_rounds=0, host=None):
+  """Returns the approvals of the three sites, through their signed files; `host`: as in `certificates`."""
+  files, found = certificates(folder, host), []
   for site in SITES:
     path = folder / f'{site}.json'
-    made = approval.of(planned, site, rehearsed, spare_rounds=spare_rounds, days=1, certificates=certificates)
+    made = approval.of(planned, site, rehearsed, spare_rounds=spare_rounds, days=1, certificates=files)
     approval.write(made, path, folder / f'{site}.key')
-    found.append(approval.read(path, certificates[site]))
+    found.append(approval.read(path, files[site]))
   return found
 
 
