@@ -22,6 +22,7 @@ FIELDS = {field.name: field for section in SECTIONS for field in dataclasses.fie
 EVERY_ROW = [(field, name) for field, kind in catalogue.KINDS.items() for name in kind.rows]
 # Their name says it all, or a setting makes them.
 NOT_LOADED = {('aggregator', 'mean'), ('secure_sum', 'none'), ('attack', 'none'), ('model', 'keras_file'),
+              ('client_shift', 'none'),
               ('tracker', 'none'), *(pair for pair in EVERY_ROW if pair[0] in (
                   'mf_strategy', 'example_sampling', 'example_noise', 'quantity_distribution', 'data_placement'))}
 

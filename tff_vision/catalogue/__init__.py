@@ -23,7 +23,11 @@ KINDS: Mapping[str, Kind] = {kind.field: kind for kind in (
     mechanisms.PRIVACIES, mechanisms.MF_STRATEGIES, mechanisms.EXAMPLE_SAMPLINGS, mechanisms.EXAMPLE_NOISES,
     aggregations.SECURE_SUMS,
     mechanisms.SAMPLINGS, models.TASKS, models.LOSSES, models.MODELS, data_sets.DATA_SETS, data_sets.PARTITIONS,
+    data_sets.CLIENT_SHIFTS,
     data_sets.QUANTITY_DISTRIBUTIONS, places.RUNTIMES, places.DATA_PLACEMENTS, places.TRACKERS, models.FORMATS)}
+
+# Fields whose choices may read the same settings: a setting has an effect if either choice reads it.
+EITHER: frozenset[str] = frozenset(('partition', 'client_shift'))
 
 # Incompatible traits: (trait, trait of the other choice) -> reason. The `refuses` of a row is checked first.
 CLASHES: Mapping[tuple[Trait, Trait], str] = {

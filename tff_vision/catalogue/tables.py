@@ -149,6 +149,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     'schedules': lambda: _table('client_schedule', _about(), _READS),
     'formats': lambda: _table('format', _about()),
     'data_sets': lambda: _table('dataset', _about(), _said('comes_from', 'from')),
+    'client_shifts': lambda: _table('client_shift', _about('how a client\'s images look'), _READS),
     'partitions': lambda: _table('partition', _about('a client has'), _READS, _said('after')),
 }
 # Title -> table, for choices that have no separate page.
