@@ -118,6 +118,14 @@ class LateData(protocols.WrappedData):
     return self._data.request(client, begun), tf.data.Dataset.from_tensors(np.int32(round_num - begun))
 
 
+class OwnNumberData(protocols.WrappedData):
+  """The data of clients together with each client's number."""
+
+  def request(self, client: int, round_num: int) -> tuple[Any, tf.data.Dataset]:
+    """Returns the input of `process.next` for `client`: its data, and its number."""
+    return self._data.request(client, round_num), tf.data.Dataset.from_tensors(np.int32(client))
+
+
 def _reading(dataset, next_fn):
   """Returns `next_fn` with `dataset` applied to its clients' data.
 
