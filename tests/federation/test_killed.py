@@ -16,7 +16,7 @@ import pytest
 
 from tests.documents import commands
 from tests.federation import guarded
-from tests.runtime import test_dialing, workers
+from tests.runtime import workers
 from tff_vision import configs, experiment
 from tff_vision.federation import approval, rehearsal
 from tff_vision.federation import plan as plan_lib
@@ -158,7 +158,7 @@ def _kills(services, train):
 
 @pytest.mark.ci
 @workers.needs_nginx
-@test_dialing.needs_ssh
+@workers.needs_ssh
 def test_whatever_is_killed_the_weights_are_those_of_an_undisturbed_run(plan, tmp_path):
   door, run = processes.free_port(), tmp_path / 'run'
   with contextlib.ExitStack() as stack:
