@@ -18,7 +18,7 @@ from tff_vision.aggregation import limits, stack
 from tff_vision.participation import device_rounds
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.secure import fixed_point, hidden_sum, hidden_vector, refusal, report
-from tff_vision.secure.encryption import encrypted_sum, joint_key, key_holder, parameters
+from tff_vision.secure.encryption import encrypted_sum, held_key, joint_key, key_holder, parameters
 from tff_vision.secure.masking import mask_round, masked_sum, site_round
 
 _ROUNDS = 1000  # Assumed where the length of the run is not known.
@@ -129,13 +129,7 @@ def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parame
   return {'mode': config.secure_sum, **found,
           **report.describe_fields(encoding, vector.numbers, parameters_count, kept=kept, known={
               told.WEIGHT, *(name for names in tells.quantities.values() for name in names)}),
-          'simulation': _said(config.secure_sum, on_workers, plays)}
-
-
-def _said(mode, on_workers, plays):
-  if not on_workers:
-    return report.SIMULATION
-  return report.PLAYED[mode] if mode in plays and mode in report.PLAYED else report.ON_WORKERS[mode]
+          'simulation': report.on_workers(config, plays) if on_workers else report.SIMULATION}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -198,6 +192,10 @@ def joint_key_process(run):
 def key_holder_process(run):
   opening = run.opening()
   params, hiding = run.encrypting(opening)
+  if run.config.key_holder is not None:
+    keys = held_key.HeldKeys(run.place.key_holder(run.config.key_holder), params, run.vector.vector_encoding)
+    return held_key.HeldKeyProcess(keys, run.place, hiding=hiding, opening=opening, read=run.vector.opened,
+                                   fewest=run.plan.fewest_clients)
   holder = key_holder.KeyHolder(run.config.key_holder_dir, params, fewest=run.plan.fewest_clients)
   return hidden_sum.HiddenSumProcess(
       hiding=hiding, opening=opening, hiding_state=encrypted_sum.key_state(holder.public_key), read=run.vector.opened,

@@ -15,6 +15,7 @@ from tff_vision.federation import plan as plan_lib
 from tff_vision.program import whole_file
 from tff_vision.runtime.worker import signatures
 from tff_vision.runtime.worker.guard import rules
+from tff_vision.secure.encryption import site_calls
 
 VERSION = 2
 # What is asked for beside rounds, such as numbers of images: for each round, and for each time that a run begins anew.
@@ -25,8 +26,8 @@ _TESTS = 3
 _BYTES_FACTOR = 1.05
 
 
-# Secure sums of which a site plays its clients' half itself.
-PLAYED = (mask_site.NAME,)
+# Secure sums of which a site plays its clients' half itself; one with a key holder only if that is a service.
+PLAYED = (mask_site.NAME, site_calls.JOINT, site_calls.HELD)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,8 @@ class Approval:
     plays: The protocols of which the site plays its clients' half itself.
     peers: The sites of the plan, this one included, whose signed messages count; empty if it plays nothing.
     fewest_clients: A sum over fewer clients is not opened where the site plays its half.
+    fewest_sites: The same of sites, where they check keys.
+    key_holder: The public key of the key holder's certificate, as of a `Peer`; '': there is none.
     computations, names, values, activities, most_clients, most_bytes, epsilon: As in `rules.Rules`.
   """
   version: int = VERSION
@@ -75,6 +78,8 @@ class Approval:
   plays: tuple[str, ...] = ()
   peers: tuple[Peer, ...] = ()
   fewest_clients: int = 2
+  fewest_sites: int = 2
+  key_holder: str = ''
 
   def content(self) -> bytes:
     """Returns the canonical JSON that is signed."""
@@ -91,7 +96,8 @@ class Approval:
 
 
 def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_rounds: int, days: int,
-       certificates: Mapping[str, pathlib.Path] | None = None) -> Approval:
+       certificates: Mapping[str, pathlib.Path] | None = None, key_holder: pathlib.Path | None = None,
+       fewest_sites: int = 2) -> Approval:
   """Returns what would be approved.
 
   Args:
@@ -99,6 +105,8 @@ def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_
     days: After which nothing passes any more.
     certificates: For each site of the plan, the file of its certificate; needed where sites sign messages for each
       other (`PLAYED`).
+    key_holder: The file of the key holder's certificate, where it is a service.
+    fewest_sites: As in `Approval`.
 
   Raises:
     ValueError: The plan has no such site, or names other computations than this installation builds; a certificate is
@@ -107,6 +115,9 @@ def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_
   number = site_number(plan, site)
   check_computations(plan, rehearsed)
   recorded, rounds = rehearsed.sites[number], plan.rounds + spare_rounds
+  if not 2 <= fewest_sites <= len(plan.sites):
+    raise ValueError(f'fewest_sites must lie in 2..{len(plan.sites)}, found {fewest_sites}: a sum over one site is that '
+                     'site\'s, and the plan has no more.')
   activities = tuple(_activity(plan, name, steps, rounds) for name, steps in recorded.activities.items())
   size = sum(recorded.most_bytes(one.name) * one.most for one in activities)
   expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
@@ -115,8 +126,17 @@ def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_
       computations=tuple(sorted(recorded.computations)), names=rehearsal.names(plan, number, recorded.activities),
       values=tuple(sorted(recorded.values)), activities=activities, most_clients=recorded.most_clients,
       most_bytes=int(size * _BYTES_FACTOR), epsilon=_epsilon(plan, number, rehearsed, rounds),
-      plays=_played(plan), peers=peers_of(plan, certificates or {}),
-      fewest_clients=2 if rehearsed.privacy is None else rehearsed.privacy.fewest_clients)
+      plays=played(plan), peers=peers_of(plan, certificates or {}),
+      fewest_clients=2 if rehearsed.privacy is None else rehearsed.privacy.fewest_clients, fewest_sites=fewest_sites,
+      key_holder=_key_holder(plan, key_holder, certificates or {}))
+
+
+def played(plan: plan_lib.Plan) -> tuple[str, ...]:
+  """Returns the protocols of which a site that approves the plan plays its clients' half itself."""
+  secure = plan.experiment().secure
+  if secure.secure_sum == site_calls.HELD and secure.key_holder is None:
+    return ()
+  return tuple({secure.secure_sum} & set(PLAYED))
 
 
 def check_computations(plan: plan_lib.Plan, rehearsed: rehearsal.Rehearsal) -> None:
@@ -184,7 +204,8 @@ def _of_json(content: Mapping[str, Any], what: str) -> Approval:
       most_clients=part.whole('most_clients'), most_bytes=part.whole('most_bytes'),
       epsilon=tuple((int(rounds), float(epsilon)) for rounds, epsilon in part.list('epsilon')),
       plays=part.texts('plays'), peers=tuple(_peer(one, what) for one in part.list('peers')),
-      fewest_clients=part.whole('fewest_clients'))
+      fewest_clients=part.whole('fewest_clients'), fewest_sites=part.whole('fewest_sites'),
+      key_holder=part.text('key_holder'))
 
 
 def _peer(content, what):
@@ -201,7 +222,7 @@ def peers_of(plan: plan_lib.Plan, certificates: Mapping[str, pathlib.Path]) -> t
   Raises:
     ValueError: A certificate is missing, is none, or has the key of another one.
   """
-  if not _played(plan):
+  if not played(plan):
     return ()
   names = [site.name for site in plan.sites]
   if other := sorted(set(names) ^ set(certificates)):
@@ -217,9 +238,18 @@ def peers_of(plan: plan_lib.Plan, certificates: Mapping[str, pathlib.Path]) -> t
   return tuple(found)
 
 
-def _played(plan) -> tuple[str, ...]:
-  """Returns the protocols of the plan that sites play."""
-  return tuple({plan.experiment().secure.secure_sum} & set(PLAYED))
+def _key_holder(plan, path, certificates) -> str:
+  """Returns the public key of the key holder, which is no site's; '' if the plan has none."""
+  if plan.experiment().secure.key_holder is None:
+    if path is not None:
+      raise ValueError(f'key_holder_cert={path} has no effect: the plan names no key_holder.')
+    return ''
+  if path is None:
+    raise ValueError('key_holder_cert is missing: the certificate of the key holder, whose public key is checked.')
+  key = signatures.public_key(path, 'key_holder_cert')
+  if same := [site for site, file in certificates.items() if signatures.public_key(pathlib.Path(file)) == key]:
+    raise ValueError(f'key_holder_cert={path} has the key of the site {same[0]}: whoever opens sums is no site.')
+  return base64.b64encode(key).decode()
 
 
 def _activity(plan: plan_lib.Plan, name: str, times: Sequence[Sequence[rules.Step]], rounds: int) -> rules.Activity:

@@ -1,12 +1,14 @@
 """The protocols that a site plays itself, from its approval, for the guard in front of its worker."""
 
+import base64
 import pathlib
 import posixpath
 from collections.abc import Callable
 
 from tff_vision.data import records
 from tff_vision.federation import approval as approval_lib
-from tff_vision.federation import mask_site
+from tff_vision.federation import joint_site_keys, mask_site, site_keys
+from tff_vision.runtime import key_calls
 from tff_vision.runtime.worker import signatures
 from tff_vision.runtime.worker.guard import audit, exchange, signing
 
@@ -28,13 +30,24 @@ def of(approved: approval_lib.Approval, key_file: pathlib.Path, log: audit.Log, 
   if not approved.plays:
     return None
   identity = signing.Identity(site=approved.site, plan=approved.plan, key=signatures.Key(key_file),
-                              peers={peer.site: peer.public_key for peer in approved.peers})
+                              peers=_peers(approved))
   plays = {}
   if mask_site.NAME in approved.plays:
     plays[mask_site.NAME] = mask_site.MaskSite(
         identity, log, site_of_clients=_site_of_clients(approved), client_of_names=_client_of_names(approved),
-        fewest=approved.fewest_clients, may_begin=may_begin)
+        fewest=approved.fewest_clients, fewest_sites=approved.fewest_sites, may_begin=may_begin)
+  for kind in (joint_site_keys.JointSiteKeys, site_keys.HeldSiteKeys):
+    if kind.protocol in approved.plays:
+      plays[kind.protocol] = kind(identity, log, fewest_sites=approved.fewest_sites,
+                                  fewest_clients=approved.fewest_clients, may_begin=may_begin)
   return exchange.Exchange(site=approved.site, plan=approved.plan, plays=plays)
+
+
+def _peers(approved):
+  found = {peer.site: peer.public_key for peer in approved.peers}
+  if approved.key_holder:
+    found[key_calls.PARTY] = base64.b64decode(approved.key_holder)
+  return found
 
 
 def _site_of_clients(approved):

@@ -125,6 +125,8 @@ class WorkerConnection:
     with self._lock, self.computing():
       result = self._context.invoke(computation, argument)
       self._context.executor_factory.forget()
+    if self._site is not None:
+      self._site.hear(result)
     if self.on_answer is not None:
       self.on_answer(result)
     return result

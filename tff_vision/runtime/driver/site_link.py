@@ -27,6 +27,7 @@ class SiteLink(protocols.Site):
     self.plan = plan
     self.plays = plays
     self._answer = answer
+    self._heard: list[Any] | None = None
 
   def ask(self, protocol: str, phase: str, content: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the site's answer.
@@ -40,6 +41,18 @@ class SiteLink(protocols.Site):
     if answer is None:  # It was restarted without its approval.
       raise stub.RefusedByWorker(f'site {self.name} has stopped playing its half of {protocol} itself.')
     return messages.decode(answer)
+
+  def listen(self) -> None:
+    self._heard = []
+
+  def hear(self, result: object) -> None:
+    """Takes the result of a call over the site's clients."""
+    if self._heard is not None:
+      self._heard.append(result)
+
+  def heard(self) -> list[Any]:
+    found, self._heard = self._heard or [], None
+    return found
 
 
 def introduced(answer: Callable[[bytes], bytes | None]) -> SiteLink | None:

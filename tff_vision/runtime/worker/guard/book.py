@@ -16,12 +16,15 @@ class Entry:
     made_in: The numbers of the activities whose calls' results it is made of.
     function: Whether it is a computation.
     own: The values of the site's own in the plain values that it is made of, up to results of calls.
+    seen, made_by: What a `witness.Witness` remembers of these plain values, and of the calls whose results are in it.
   """
   term: terms.Term
   names: tuple[str, ...] = ()
   made_in: frozenset[int] = frozenset()
   function: bool = False
   own: frozenset[tuple[str, Hashable]] = frozenset()
+  seen: tuple[Hashable, ...] = ()
+  made_by: frozenset[Hashable] = frozenset()
 
 
 class Book:
@@ -58,7 +61,9 @@ class Book:
     return Entry(terms.of_struct([(name, part.term) for name, part in parts]),
                  tuple(one for _, part in parts for one in part.names),
                  frozenset().union(*(part.made_in for _, part in parts)),
-                 own=frozenset().union(*(part.own for _, part in parts)))
+                 own=frozenset().union(*(part.own for _, part in parts)),
+                 seen=tuple(one for _, part in parts for one in part.seen),
+                 made_by=frozenset().union(*(part.made_by for _, part in parts)))
 
   def selection(self, handle: str, index: int) -> Entry:
     """Returns one element; the names of the whole count for it, because they cannot be told apart."""

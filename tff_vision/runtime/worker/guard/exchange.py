@@ -13,7 +13,7 @@ from tensorflow_federated.proto.v0 import executor_pb2
 from tff_vision import protocols
 from tff_vision.runtime import messages
 from tff_vision.runtime.tff_internals import terms
-from tff_vision.runtime.worker.guard import rules
+from tff_vision.runtime.worker.guard import rules, witness
 
 HELLO = 'hello'
 
@@ -66,6 +66,11 @@ class Exchange:
     self._site = site
     self._plan = plan
     self._plays = dict(plays)
+
+  @property
+  def witness(self) -> witness.Witness | None:
+    """The protocol that is shown the numbers that come and leave; a plan has one secure sum, so there is one at most."""
+    return next((one for one in self._plays.values() if isinstance(one, witness.Witness)), None)
 
   def answer(self, raw: bytes) -> tuple[str, bytes]:
     """Returns what a message is about, for the log, and the answer. Raises: as `SiteProtocol.answer`."""

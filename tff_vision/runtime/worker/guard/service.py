@@ -40,6 +40,7 @@ class Guard:
     self._site = site
     self._log = log
     self._own = own
+    self._sees = None if own is None else own.witness
     self._lock = threading.Lock()
     self._books: dict[str, book.Book] = {}
     self._known: dict[bytes, str] = {}
@@ -155,7 +156,8 @@ class Guard:
         raise rules.Refused(str(error)) from None
       request.key = term.key
       self._watch.value(term.key, names)
-      entry = book.Entry(term, names, own=self._filled(asked, request))
+      seen = () if self._sees is None else self._sees.value(asked.value)
+      entry = book.Entry(term, names, own=self._filled(asked, request), seen=seen)
     return self._kept(held, entry, request, executor_pb2.CreateValueResponse)
 
   def _create_call(self, request):
@@ -166,7 +168,9 @@ class Guard:
     if entry.own:
       self._own.spend(entry.own, entry.term.key)
     number = self._watch.call(entry.term.key, entry.names, held.clients, entry.made_in)
-    return self._kept(held, book.Entry(entry.term, (), frozenset({number})), request, executor_pb2.CreateCallResponse)
+    made_by = frozenset() if self._sees is None else self._sees.call(entry.seen, entry.names, number)
+    return self._kept(held, book.Entry(entry.term, (), frozenset({number}), made_by=made_by), request,
+                      executor_pb2.CreateCallResponse)
 
   def _create_struct(self, request):
     asked = request.parsed(executor_pb2.CreateStructRequest)
@@ -187,6 +191,8 @@ class Guard:
     self._watch.fetch(entry.term.key, entry.made_in)
     answer = request.passed_on()
     self._watch.leaves(answer)
+    if self._sees is not None:
+      self._sees.leaves(entry.made_by, answer, request.wanted)
     return answer
 
   def _dispose(self, request):
@@ -265,6 +271,10 @@ class _Request:
     if found.ByteSize() != len(self.raw):
       raise rules.Refused('a request is written in another way than it reads.')
     return found
+
+  def wanted(self) -> bool:
+    """Returns whether the caller still waits for the answer."""
+    return self._context.is_active()
 
   def passed_on(self, *, wait: bool = False) -> bytes:
     """Sends the bytes to the executor, and returns its answer; `wait`: for an executor that is being started."""
