@@ -116,8 +116,8 @@ def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_
   check_computations(plan, rehearsed)
   recorded, rounds = rehearsed.sites[number], plan.rounds + spare_rounds
   if not 2 <= fewest_sites <= len(plan.sites):
-    raise ValueError(f'fewest_sites must lie in 2..{len(plan.sites)}, found {fewest_sites}: a sum over one site is that '
-                     'site\'s, and the plan has no more.')
+    raise ValueError(f'fewest_sites must lie in 2..{len(plan.sites)}, found {fewest_sites}: a sum over one site is '
+                     'that site\'s, and the plan has no more.')
   activities = tuple(_activity(plan, name, steps, rounds) for name, steps in recorded.activities.items())
   size = sum(recorded.most_bytes(one.name) * one.most for one in activities)
   expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)

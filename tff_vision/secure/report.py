@@ -27,9 +27,9 @@ ON_WORKERS = {
              'without signatures, and could unmask each of them: this demonstrates the protocol, not secrecy from the '
              f'coordinator. {_UNAUDITED}',
 }
-_TO_SERVICE = ('Updates were encrypted at the sites under the key of a key holder that is a service of its own, and the sites '
-               'signed what left them: the coordinator got sums over as many sites as the key holder asks for, while the '
-               f'two do not work together. {_UNAUDITED}')
+_TO_SERVICE = ('Updates were encrypted at the sites under the key of a key holder that is a service of its own, and '
+               'the sites signed what left them: the coordinator got sums over as many sites as the key holder asks '
+               f'for, while the two do not work together. {_UNAUDITED}')
 
 
 def on_workers(config: configs.SecureConfig, plays: Collection[str] = ()) -> str:

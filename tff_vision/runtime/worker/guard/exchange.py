@@ -69,7 +69,7 @@ class Exchange:
 
   @property
   def witness(self) -> witness.Witness | None:
-    """The protocol that is shown the numbers that come and leave; a plan has one secure sum, so there is one at most."""
+    """The protocol that is shown the numbers that come and leave; a plan has one secure sum, so one at most."""
     return next((one for one in self._plays.values() if isinstance(one, witness.Witness)), None)
 
   def answer(self, raw: bytes) -> tuple[str, bytes]:
