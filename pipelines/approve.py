@@ -30,7 +30,8 @@ _KEY_HOLDER_CERT = flags.DEFINE_string(
     'key_holder_cert', None, 'With a plan that names a key_holder: PEM file of its certificate, by which the site '
     'knows its public key.')
 _FEWEST_SITES = flags.DEFINE_integer(
-    'fewest_sites', 2, 'With secure_sum=he or masks: the site does not help to open a sum over fewer sites.', lower_bound=2)
+    'fewest_sites', 2, 'With secure_sum=he or masks: the site does not help to open a sum over fewer sites.',
+    lower_bound=2)
 _SURVEY = flags.DEFINE_bool('survey', False, 'Approve a survey of the training images instead of a run.')
 _SPARE_ROUNDS = flags.DEFINE_integer(
     'spare_rounds', 5, 'Rounds beyond those of the plan that may begin, for rounds that a fault repeats.',
