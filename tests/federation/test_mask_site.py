@@ -284,6 +284,8 @@ def test_one_list_of_uploads_an_attempt_with_this_site_in_it_and_shares_once(fou
     with pytest.raises(rules.Refused, match=said):
       _reveal(north, wrong)
   assert len(_reveal(north, consents)['shares']) == 4
+  left = north.own._plays['masks']._attempt
+  assert not any((left.masking, left.seeds, left.rows, left.kept, left.held))
   with pytest.raises(rules.Refused, match='has revealed shares of attempt 1 already'):
     _reveal(north, consents)
   north.restart()

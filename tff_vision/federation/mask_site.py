@@ -222,8 +222,9 @@ class MaskSite(exchange.SiteProtocol):
       raise rules.Refused(f'{NAME}: {len(found)} site(s) have signed the list of sites in the sum, and '
                           f'{attempt.threshold} are needed.')
     attempt.revealed = True
-    return {'shares': [attempt.held[client][self._site_of_clients[client] not in attempt.listed]
-                       for client in attempt.clients]}
+    shares = [attempt.held[client][self._site_of_clients[client] not in attempt.listed] for client in attempt.clients]
+    attempt.forget()
+    return {'shares': shares}
 
   def _current(self, content):
     """Returns the attempt that a message is about."""
