@@ -11,12 +11,15 @@ manifests.
 """
 
 import contextlib
+import datetime
 import functools
 import logging
+import os
 import pathlib
 import signal
 import sys
 import threading
+import time
 
 from flags import runtime_flags
 from pipelines import launch
@@ -56,17 +59,19 @@ def main() -> None:
 
 def _check_records(config):
   """Refuses records that are not those that pipelines.prepare wrote, or of another site; others are not checked."""
-  folder = None if config.data_root is None else pathlib.Path(config.data_root)
-  if folder is None or not (folder / site_manifest.NAME).exists():
-    return
-  prepared = site_manifest.read(folder)
-  prepared.check(folder)
+  approved, folder = None, config.data_root
   if config.approved is not None:
     from tff_vision.federation import approval  # Imported late, as in `_guard`.
     approved = approval.read(pathlib.Path(config.approved), pathlib.Path(config.tls_cert))
-    if prepared.site != approved.site:
-      raise ValueError(f'data_root={config.data_root} was prepared for the site {prepared.site}, and approved='
-                       f'{config.approved} is for {approved.site}.')
+    if folder is None and approved.names:  # Without a sandbox, files have their own names.
+      folder = os.path.dirname(approved.names[0])
+  if folder is None or not (pathlib.Path(folder) / site_manifest.NAME).exists():
+    return
+  prepared = site_manifest.read(folder)
+  prepared.check(folder)
+  if approved is not None and prepared.site != approved.site:
+    raise ValueError(f'data_root={folder} was prepared for the site {prepared.site}, and approved={config.approved} is '
+                     f'for {approved.site}.')
 
 
 def _guard(config):
@@ -78,6 +83,9 @@ def _guard(config):
   from tff_vision.runtime.worker.guard import audit, enforcement, service
   approved = approval.read(pathlib.Path(config.approved), pathlib.Path(config.tls_cert))
   found = approved.rules()
+  if time.time() > found.expires:
+    date = datetime.datetime.fromtimestamp(found.expires, datetime.UTC)
+    raise ValueError(f'approved={config.approved} expired at {date:%Y-%m-%d %H:%M} UTC; run pipelines.approve again.')
   log = audit.Log(pathlib.Path(config.audit_log), found.digest)
   watch = enforcement.Enforcement(found, log, lambda: site_status.held(pathlib.Path(config.audit_log)))
   logging.info('site %s: %s', found.site, ', '.join(f'{name}: {number} begun' for name, number in watch.begun.items()))

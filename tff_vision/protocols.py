@@ -7,7 +7,7 @@ secure sum, states that clients keep, clients that cannot be reached) is a proce
 import abc
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
 import tensorflow_federated as tff
@@ -262,6 +262,11 @@ class Place(Protocol):
   @property
   def pids(self) -> Sequence[int]:
     """The process ids on this machine that compute for the run."""
+
+  @property
+  def plays(self) -> Collection[str]:
+    """The names of the protocols of which all sites play their half themselves."""
+    return ()
 
   def cohort(self, clients: Sequence[int], population: int, again: Callable[[Sequence[int]], None] | None = None
              ) -> contextlib.AbstractContextManager[None]:

@@ -100,6 +100,18 @@ COMPRESSIONS = Kind.of('compression', (
            ('top_k_fraction',), _COMPRESSES | {Trait.DEFERS}),
 ))
 
+OF_COALITIONS = 'the model of a coalition is the model plus the mean of its members\' updates'
+CONTRIBUTIONS = Kind.of('contribution', (
+    Row('none', 'it does not'),
+    Row('shapley', 'Shapley values of the clients of each round, by models rebuilt from their updates, added up',
+        traits=frozenset((Trait.READS_UPDATES,)),
+        reads=('contribution_metric', 'contribution_permutations', 'contribution_tolerance'),
+        limits=(Limit('server_optimizer', f'{OF_COALITIONS}; choose sgd', ('sgd',)),
+                Limit('server_schedule', f'{OF_COALITIONS}, at one rate; choose constant'),
+                Limit('server_warmup_rounds', f'{OF_COALITIONS}, at one rate; choose 0')),
+        loads='tff_vision.learning.contribution:Contribution'),
+))
+
 _HIDES = frozenset((Trait.HIDES_UPDATES,))
 SECURE_SUMS = Kind.of('secure_sum', (
     SecureSum('none', 'the server sees updates', opens='nobody: nothing is hidden',
@@ -117,7 +129,8 @@ SECURE_SUMS = Kind.of('secure_sum', (
               loads='tff_vision.aggregation.secured:key_holder_process'),
     SecureSum('masks', 'pairwise masks modulo 2^32', traits=_HIDES,
               opens='the server, with shares of a majority of each client\'s neighbours; here the server also plays '
-                    'the clients\' part of the key agreement',
+                    'the clients\' part of the key agreement, except where sites approve what runs: there they play '
+                    'it, and more than two thirds of a round\'s sites open',
               loss='tolerated up to the threshold; if a worker is lost unnoticed, the round starts again',
               loads='tff_vision.aggregation.secured:masks_process'),
 ))

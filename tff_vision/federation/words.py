@@ -70,8 +70,9 @@ def _held(approved):
 def _masked(approved):
   yield ('Masks are made here: this site\'s guard draws keys, shares and masks of its clients, for one attempt at a '
          'round; the coordinator passes on what is sealed and signed.')
-  yield (f'This site helps to open a sum over at least {approved.fewest_clients} clients of two sites or more, to '
-         'which more than two thirds of the round\'s sites have agreed, once an attempt.')
+  yield (f'This site helps to open a sum over at least {approved.fewest_clients} clients of at least '
+         f'{approved.fewest_sites} sites, to which more than two thirds of the round\'s sites have agreed, once an '
+         'attempt.')
 
 
 def _leaving(activity: rules.Activity, fetched, secure_sum) -> Iterator[str]:

@@ -123,6 +123,11 @@ class WorkersContext(tff.framework.SyncContext, key_holder.AsksKeyHolder, protoc
     return self._fleet.workers
 
   @property
+  def plays(self) -> frozenset[str]:
+    """The names of the protocols of which all sites that can be reached play their half themselves."""
+    return self._fleet.plays()
+
+  @property
   def pids(self) -> list[int]:
     """The processes on this machine that compute for the run."""
     return [pid for worker in (self._coordinator, *self._fleet.workers) if (pid := worker.pid) is not None]

@@ -6,6 +6,7 @@ disk before it begins. A last line that a crash cut off is removed; nothing had 
 
 import collections
 import datetime
+import errno
 import hashlib
 import json
 import os
@@ -95,7 +96,7 @@ class Log:
       entry = {'time': datetime.datetime.now(datetime.UTC).isoformat(timespec='milliseconds'), 'what': what,
                **{name: value for name, value in given.items() if value is not None}, 'before': self._before}
       line = json.dumps(entry, separators=(',', ':'))
-      self._file.write(line.encode() + b'\n')
+      self._append(line.encode() + b'\n')
       self._before = hashlib.sha256(line.encode()).hexdigest()
       self._count(entry)
 
@@ -111,6 +112,13 @@ class Log:
       self._attempts[entry['key']] = max(entry['number'], self.attempts(entry['key']))
     elif entry['what'] == 'Compute':
       self._bytes[self._approval] += entry.get('bytes_out', 0)
+
+  def _append(self, line: bytes):
+    """Writes the whole line, or nothing: what a full disk cuts off would break the chain for the lines after it."""
+    end = os.fstat(self._file.fileno()).st_size
+    if self._file.write(line) < len(line):
+      os.ftruncate(self._file.fileno(), end)
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
   def _open(self):
     try:
