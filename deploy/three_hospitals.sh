@@ -94,7 +94,10 @@ for i in 0 1 2; do party "${sites[i]}" $((i + 1)); done
 pki=$(mktemp -d)
 "$python" -m pipelines.certificates --dir="$pki" --hosts="$(IFS=,; echo "${addresses[*]}")" --doorway=doorway.example
 for file in ca.crt coordinator.crt coordinator.key doorway.example.crt doorway.example.key doorway; do give coordinator "$pki/$file"; done
+certs=()
 for i in 0 1 2; do
+  certs+=("${sites[i]}=${addresses[i]}.crt")
+  for j in 0 1 2; do give "${sites[i]}" "$pki/${addresses[j]}.crt"; done  # By which sites know each other's signatures.
   give coordinator "$pki/${addresses[i]}.dial.pub"
   give "${sites[i]}" "$pki/ca.crt" "$pki/doorway.pub" "$pki/${addresses[i]}".{crt,key,dial}
 done
@@ -124,7 +127,8 @@ for i in 0 1 2; do
   site=${sites[i]}
   cp "$out/coordinator/plan.json" "$out/$site/plan.json"; chmod 0644 "$out/$site/plan.json"
   by "$site" "$python" -m pipelines.approve --plan=plan.json --site="$site" --prepared=prepared \
-    --examples="$(IFS=,; echo "${examples[*]}")" --tls_key="${addresses[i]}.key" --yes >"$out/$site.approval.txt"
+    --examples="$(IFS=,; echo "${examples[*]}")" --tls_key="${addresses[i]}.key" \
+    --site_certs="$(IFS=,; echo "${certs[*]}")" --yes >"$out/$site.approval.txt"
 done
 
 doors=()
