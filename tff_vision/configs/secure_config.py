@@ -13,8 +13,8 @@ class SecureConfig:
   compare all kinds of sums.
   """
   secure_sum: str = option.option(
-      'none', 'How client updates, weights and training metrics are hidden while they are added up. Only he on workers, '
-      'and what sites with an approval hide, are hidden from the coordinator too: docs/explanation/secure_sums.md.')
+      'none', 'How client updates, weights and training metrics are hidden while they are added up. Only he on workers '
+      'and what sites with an approval hide are hidden from the coordinator too: docs/explanation/secure_sums.md.')
   secure_bits: int = option.option(16, 'Bits of one element of an update in a secure sum, in fixed point.')
   secure_clients_max: int = option.option(
       16, 'Largest cohort of a secure sum; integers and noise get room for that many.')
