@@ -208,8 +208,8 @@ def _exact(build, what, found, expected=None):
 
 def _agreement(build, found, expected):
   same = None if build.decide is None else float(np.mean(build.decide(found) == build.decide(expected)))
-  return {'images': len(found), 'max_logit_difference': float(np.abs(found - expected).max()),
-          'scale': float(np.abs(expected).max()), 'same_class': same}
+  return {'images': len(found), 'max_logit_difference': keras_export.largest_difference(found, expected),
+          'scale': float(np.abs(expected[np.isfinite(expected)]).max(initial=0.0)), 'same_class': same}
 
 
 def onnx(build: _Build) -> dict[str, Any]:
