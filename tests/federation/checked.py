@@ -111,7 +111,7 @@ def coordinator(plan, addresses, folder, *, open_key_holder=None):
   runtime = dataclasses.replace(plan.run_by(), workers=addresses)
   made = experiment.from_config(plan.experiment(folder / 'plan.json'), runtime=runtime)
   with runtimes.open_runtime(runtime) as place:
-    place._open_key_holder = open_key_holder
+    place.open_key_holder = open_key_holder
     clients = images_lib.CountedClients(copies=made.problem.images.train, counts=guarded.EXAMPLES)
     problem = dataclasses.replace(made.problem, images=dataclasses.replace(made.problem.images, train=clients))
     yield Coordinator(training.Training.prepare(made, planning.plan(made, problem, secret=bytes(32)), place,

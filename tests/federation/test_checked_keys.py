@@ -1,4 +1,4 @@
-"""Sites that check keys: the honest run passes and gives a simulated run's weights, a dishonest coordinator gets nothing.
+"""Sites that check keys: an honest run passes, with a simulated run's weights; a dishonest coordinator gets nothing.
 
 The dishonest one speaks to real guards in front of a real executor; what it does differently is patched in.
 """

@@ -107,7 +107,8 @@ def test_a_round_is_opened_over_tls_once_and_the_coordinator_gets_the_sum_alone(
   with pytest.raises(ValueError, match='does not answer'):
     connections.KeyHolderConnection(address, files('coordinator'), timeout=0.3, call_timeout=10)
   entries, _ = audit.verified((tmp_path / 'audit.jsonl').read_bytes(), tmp_path / 'audit.jsonl')
-  assert [one['activity'] for one in entries if one['what'] == 'sum'] == ['attempt 1 of run r: 3 clients of north, south']
+  assert [one['activity'] for one in entries if one['what'] == 'sum'] == [
+      'attempt 1 of run r: 3 clients of north, south']
   assert sum(one['what'] == 'refusal' for one in entries) == 1
 
 
@@ -192,8 +193,8 @@ def test_what_was_opened_is_not_forgotten_by_a_restart_or_a_crash(made, tmp_path
   with monkeypatch.context() as patched:
     patched.setattr(key_holder.KeyHolder, 'decrypted', killed)
     with pytest.raises(KeyboardInterrupt):
-      again.open('s', 1, [made.stated(1, run='s', sent=[made.ciphertexts[2]]), made.stated(2, run='s', sent=[half + 1])],
-                 _bytes([made.ciphertexts[2], half + 1]))
+      again.open('s', 1, [made.stated(1, run='s', sent=[made.ciphertexts[2]]),
+                          made.stated(2, run='s', sent=[half + 1])], _bytes([made.ciphertexts[2], half + 1]))
   with pytest.raises(rules.Refused, match='attempt 1 of run s was opened before'):
     made.desk(log).open('s', 1, [made.stated(0, run='s'), made.stated(1, run='s')], _bytes(made.ciphertexts[:2]))
   few = made.desk(log, most_openings=2)
