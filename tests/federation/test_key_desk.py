@@ -1,5 +1,7 @@
 """A key holder that is a service of its own: an honest round is opened, and whatever else is asked for is not."""
 
+import contextlib
+import dataclasses
 import re
 import threading
 
@@ -8,10 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tff_vision.configs import runtime_config
 from tff_vision.federation import key_desk, key_service
 from tff_vision.runtime import key_calls, messages
 from tff_vision.runtime.driver import key_holder as connections
-from tff_vision.runtime.driver import stub
+from tff_vision.runtime.driver import remote, stub
 from tff_vision.runtime.worker import certificate_authority, signatures, tls
 from tff_vision.runtime.worker.guard import audit, ciphertexts, rules, signing
 from tff_vision.secure import fixed_point
@@ -102,6 +105,11 @@ def test_a_round_is_opened_over_tls_once_and_the_coordinator_gets_the_sum_alone(
         with pytest.raises(grpc.RpcError, match='cannot be read|lacks|not of the type'):
           channel.stream_unary(f'/{key_calls.SERVICE}/{key_calls.OPEN}')(iter(what))
     asked.close()
+    config = runtime_config.RuntimeConfig(runtime='workers', workers=(address,), **{
+        f'tls_{name}': path for name, path in dataclasses.asdict(files('coordinator')).items()})
+    with contextlib.ExitStack() as stack:  # As a runtime connects.
+      found = remote._key_holder(stack, config, files('coordinator'), address)
+      assert found.public_key == asked.public_key
     with pytest.raises(ValueError, match='serves the certificate name coordinator only'):
       connections.KeyHolderConnection(address, files('somebody'), timeout=10, call_timeout=10)
   with pytest.raises(ValueError, match='does not answer'):

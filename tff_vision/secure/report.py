@@ -17,9 +17,8 @@ _UNAUDITED = 'The cryptographic code is unaudited and does not run in constant t
 SIMULATION = ('This run simulated all parties on one machine: it demonstrates the protocol and its cost, not secrecy. '
               + _UNAUDITED)
 ON_WORKERS = {
-    'he': 'Each worker made and kept the secrets of its clients. From sites with approvals that name the other sites\' '
-          'certificates, the coordinator got a sum over two or more of them, and nothing else; from other workers this '
-          f'protects if it is honest but curious, because it wrote the graphs. {_UNAUDITED}',
+    'he': 'Each worker made and kept the secrets of its clients. The coordinator wrote the graphs: this protects from '
+          f'one that is honest but curious. {_UNAUDITED}',
     'he_keyholder': 'Updates were encrypted on the workers, but the key holder ran in the coordinator\'s process and '
                     'its key opens each of them: this keeps out eavesdroppers and other workers, and demonstrates the '
                     f'protocol, not secrecy from the coordinator. {_UNAUDITED}',
@@ -27,9 +26,6 @@ ON_WORKERS = {
              'without signatures, and could unmask each of them: this demonstrates the protocol, not secrecy from the '
              f'coordinator. {_UNAUDITED}',
 }
-_TO_SERVICE = ('Updates were encrypted at the sites under the key of a key holder that is a service of its own, and '
-               'the sites signed what left them: the coordinator got sums over as many sites as the key holder asks '
-               f'for, while the two do not work together. {_UNAUDITED}')
 
 
 def on_workers(config: configs.SecureConfig, plays: Collection[str] = ()) -> str:
@@ -40,11 +36,17 @@ def on_workers(config: configs.SecureConfig, plays: Collection[str] = ()) -> str
   """
   if config.secure_sum in plays and config.secure_sum in PLAYED:
     return PLAYED[config.secure_sum]
-  return _TO_SERVICE if config.key_holder is not None else ON_WORKERS[config.secure_sum]
+  return ON_WORKERS[config.secure_sum]
 
 
 # Where the guards of all sites played their clients' half.
 PLAYED = {
+    'he': 'The guards of the sites checked the keys and added up what was opened, for graphs that their owners approved: '
+          'the coordinator got sums over two sites or more, and nothing else, also if it is dishonest, unless a site '
+          f'with a changed guard helps it. {_UNAUDITED}',
+    'he_keyholder': 'Updates were encrypted at the sites under the key of a key holder that is a service of its own, '
+                    'which the sites checked, and the sites signed what left them: the coordinator got sums over as '
+                    f'many sites as the key holder asks for, while the two do not work together. {_UNAUDITED}',
     'masks': 'The guards of the sites made keys, shares and masks, for graphs that their owners approved: this hides '
              'each update from the coordinator, also from one that is dishonest, unless more than a third of the sites '
              f'of a round help it. {_UNAUDITED}',
