@@ -19,7 +19,7 @@ def _device_address():
   """The address of a device executor with two lanes on the processor."""
   from tff_vision.runtime.device import copies, interpreter, lanes
   from tff_vision.runtime.device_executor import service
-  runs = interpreter.Interpreter(lanes.Lanes(['CPU:0'], 2, lambda told: None), copies.Copies())
+  runs = interpreter.Interpreter(lanes.Lanes(['CPU:0'], 2, lambda *told: None), copies.Copies())
   with service.served(runs, '0.0.0.0:0') as port:
     yield f'127.0.0.1:{port}'
   runs.close()

@@ -99,8 +99,9 @@ def kinds():
   return collections.OrderedDict(
       whole=tf.constant(3), numbers=tf.constant([1.5, 2]), text=tf.constant('x'), texts=tf.constant(['a', 'bc']),
       half=tf.constant(1.5, tf.float16), brain=tf.constant([1.5], tf.bfloat16), none=tf.zeros([0, 3]),
-      flags=tf.constant([True, False]), large=tf.constant([1, 2], tf.uint64), complex=tf.constant([1 + 2j], tf.complex64),
-      empty=(), flag=tf.constant(True), one_complex=tf.constant(1 + 2j, tf.complex64),
+      flags=tf.constant([True, False]), large=tf.constant([1, 2], tf.uint64),
+      complex=tf.constant([1 + 2j], tf.complex64), empty=(), flag=tf.constant(True),
+      one_complex=tf.constant(1 + 2j, tf.complex64),
       one_brain=tf.constant(2.5, tf.bfloat16), double=tf.constant(0.1, tf.float64), byte=tf.constant(200, tf.uint8))
 
 

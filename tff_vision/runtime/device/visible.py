@@ -27,6 +27,8 @@ def choose(devices: Sequence[str], threads: int | None) -> list[str]:
   Raises:
     ValueError: There is no such device.
   """
+  # Otherwise GPUs that can would cut the factors of products to 10 bits of mantissa.
+  tf.config.experimental.enable_tensor_float_32_execution(False)
   gpus = tf.config.list_physical_devices('GPU')
   wanted = [_full(name) for name in devices] or [f'GPU:{i}' for i in range(len(gpus))] or ['CPU:0']
   chosen = sorted({_number(name, 'GPU', len(gpus)) for name in wanted if name.startswith('GPU')})

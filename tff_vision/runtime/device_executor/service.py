@@ -1,4 +1,4 @@
-"""TFF's executor service over the interpreter of this process: its eight calls, and errors as `worker_binary` gives them.
+"""TFF's executor service over the interpreter of this process: eight calls, with the errors of `worker_binary`.
 
 Values stay where they were computed, also on a GPU, until they are disposed of or their executor is. Calls that compute
 run one after the other; each uses all lanes.

@@ -1,8 +1,8 @@
 """The numbers under which `worker_binary` keeps TensorFlow computations.
 
-TFF draws a number for each computation that it makes, and an executor that knows a number does not look at the graph that
-comes with it: it runs the graph that came first. So two different graphs under one number are a way to have one called
-in place of the other.
+TFF draws a number for each computation that it makes, and an executor that knows a number does not look at the graph
+that comes with it: it runs the graph that came first. So two different graphs under one number are a way to have one
+called in place of the other.
 
 Not public API: the messages are TFF's own.
 """

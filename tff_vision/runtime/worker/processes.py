@@ -73,10 +73,9 @@ def executor_command(binary: str, port: int, max_concurrent_clients: int | None)
 
 
 def device_executor_command(host: str, port: int, max_concurrent_clients: int | None) -> list[str]:
-  """Returns the command line of the executor for GPUs; None means one client for each core."""
-  calls = max_concurrent_clients or os.cpu_count() or 1
-  return [sys.executable, '-m', 'tff_vision.runtime.device_executor', f'--host={host}', f'--port={port}',
-          f'--max_concurrent_computation_calls={calls}']
+  """Returns the command line of the executor for GPUs; `max_concurrent_clients` None leaves their number to it."""
+  limit = [] if max_concurrent_clients is None else [f'--clients={max_concurrent_clients}']
+  return [sys.executable, '-m', 'tff_vision.runtime.device_executor', f'--host={host}', f'--port={port}', *limit]
 
 
 def python_environment() -> dict[str, str]:
