@@ -138,6 +138,36 @@ def counted(sequence):
   return sequence.reduce(np.int64(0), lambda total, one: total + one)
 
 
+@tff.federated_computation(tff.FederatedType(tff.SequenceType(np.int64), CLIENTS))
+def doubled_and_added(sequences):
+  """Maps and reduces by TFF's own operators, on clients."""
+  double = tff.tensorflow.computation(lambda x: x * 2, np.int64)
+  plus = tff.tensorflow.computation(lambda x, y: x + y, (np.int64, np.int64))
+  zero = tff.tensorflow.computation(lambda: np.int64(100))
+
+  @tff.federated_computation(tff.SequenceType(np.int64))
+  def work(sequence):
+    return tff.sequence_reduce(tff.sequence_map(double, sequence), zero(), plus)
+
+  return tff.federated_map(work, sequences)
+
+
+@tff.tensorflow.computation((np.float32, [4]), np.int32)
+def entry(values, key):
+  return tf.gather(values, key)
+
+
+@tff.tensorflow.computation(tff.SequenceType(np.float32))
+def added(sequence):
+  return sequence.reduce(np.float32(0), lambda total, one: total + one)
+
+
+@tff.federated_computation(tff.FederatedType((np.int32, [2]), CLIENTS), tff.FederatedType(np.int32, SERVER),
+                           tff.FederatedType((np.float32, [4]), SERVER))
+def selected(keys, most, values):
+  return tff.federated_map(added, tff.federated_select(keys, most, values, entry))
+
+
 ONE = plain(np.float32(1), np.float32)
 VECTOR = plain(np.ones(4, np.float32), (np.float32, [4]))
 

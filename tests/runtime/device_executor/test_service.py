@@ -48,6 +48,16 @@ def _of_a_pair(to):
   return to.fetch(where, to.call(where, to.put(where, say.compiled(say.everything)), pair))
 
 
+def _selection(to):
+  where = to.open()
+  kinds = (tff.FederatedType((np.int32, [2]), tff.CLIENTS), tff.FederatedType(np.int32, tff.SERVER),
+           tff.FederatedType((np.float32, [4]), tff.SERVER))
+  parts = ([np.int32([0, 2]), np.int32([3, 3])], np.int32(4), np.float32([1, 2, 4, 8]))
+  argument = to.struct(where, *(('', to.put(where, say.plain(part, kind)))
+                                for part, kind in zip(parts, kinds, strict=True)))
+  return to.fetch(where, to.call(where, to.put(where, say.compiled(say.selected)), argument))
+
+
 def _sequence():
   return say.plain(tf.data.Dataset.range(5), tff.SequenceType(np.int64))
 
@@ -60,6 +70,10 @@ SAME = {
     'a sum': _called(say.compiled(say.total), say.at_clients(1, 2)),
     'a map': _called(say.compiled(say.increased), say.at_clients(1, 2)),
     'a sequence': _called(say.compiled(say.counted), _sequence()),
+    'operators of sequences': lambda to: to.ran(say.compiled(say.doubled_and_added), say.plain(
+        [tf.data.Dataset.range(4), tf.data.Dataset.range(2)],
+        tff.FederatedType(tff.SequenceType(np.int64), tff.CLIENTS))),
+    'a selection by keys': _selection,
     'values of clients': _with(say.at_clients(1, 2)),
     'no clients': _with(say.at_clients(), clients=0),
     'a value of the server': _with(say.at_server(3)),
