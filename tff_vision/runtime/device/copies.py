@@ -10,6 +10,7 @@ import tensorflow as tf
 from tensorflow_federated.proto.v0 import computation_pb2
 
 from tff_vision.runtime.device import leaf, values
+from tff_vision.runtime.device import program as program_lib
 from tff_vision.runtime.device.lanes import Lane
 
 # A round has about ten TensorFlow computations; a run alternates between a few rounds, evaluations and protocols.
@@ -23,10 +24,10 @@ class Copies:
   each device.
   """
 
-  def __init__(self, make: Callable[[leaf.Program, str], Any] = leaf.Leaf):
+  def __init__(self, make: Callable[[program_lib.Program, str], Any] = leaf.Leaf):
     """Args: `make` returns a copy of a program on a device."""
     self._make = make
-    self._programs: collections.OrderedDict[Any, tuple[leaf.Program, dict[Any, Any]]] = collections.OrderedDict()
+    self._programs: collections.OrderedDict[Any, tuple[program_lib.Program, dict[Any, Any]]] = collections.OrderedDict()
     self._lock = threading.Lock()
 
   def call(self, message: computation_pb2.TensorFlow, argument: Any, lane: Lane) -> Any:
@@ -59,7 +60,7 @@ class Copies:
       if key in self._programs:
         self._programs.move_to_end(key)
       else:
-        self._programs[key] = leaf.Program(message), {}
+        self._programs[key] = program_lib.Program(message), {}
         if len(self._programs) > _KEPT:
           self._free(self._programs.popitem(last=False)[1])
       return self._programs[key]

@@ -34,8 +34,8 @@ class Lanes:
     server: Where the computations of the server run.
   """
 
-  def __init__(self, devices: Sequence[str], clients_per_device: int, told: Callable[[str], None]):
-    """Args: `told` is called with a sentence for each lane that ends."""
+  def __init__(self, devices: Sequence[str], clients_per_device: int, told: Callable[[str, str], None]):
+    """Args: `told` is called with a device and a sentence for each lane that ends."""
     self._told = told
     # The devices in turn, so that a small cohort uses all of them.
     self._lanes = [Lane(device, i) for i, device in enumerate(list(devices) * clients_per_device)]
@@ -84,8 +84,8 @@ class Lanes:
                             f'or devices=CPU. TensorFlow says: {str(error).splitlines()[0][:200]}'))
       return
     self._lanes = left
-    self._told(f'{lane.device} has too little memory for so many clients at once: {len(left)} are computed at a time '
-               'from here on.')
+    self._told(lane.device, f'{lane.device} has too little memory for so many clients at once: {len(left)} are '
+               'computed at a time from here on.')
     turn.give_back(client)
 
 
