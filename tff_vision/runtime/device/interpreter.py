@@ -17,7 +17,7 @@ from typing import Any
 import tensorflow_federated as tff
 from tensorflow_federated.proto.v0 import computation_pb2
 
-from tff_vision.runtime.device import clients_values, copies
+from tff_vision.runtime.device import clients_values, copies, values
 from tff_vision.runtime.device.clients_values import OfClients
 from tff_vision.runtime.device.lanes import Lane, Lanes
 
@@ -99,6 +99,8 @@ class _Call:
       return Function(message, names)
     if kind == 'reference':
       return names[message.reference.name]
+    if kind == 'literal':
+      return values.literal(message.literal.value)
     if kind == 'call':
       function = self._evaluate(message.call.function, names, lane)
       argument = self._evaluate(message.call.argument, names, lane) if message.call.HasField('argument') else None

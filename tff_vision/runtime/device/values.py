@@ -12,7 +12,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 # Not public API; TFF sends values with these functions.
-from tensorflow_federated.python.core.impl.types import type_conversions
+from tensorflow_federated.proto.v0 import array_pb2
+from tensorflow_federated.python.core.impl.compiler import array
+from tensorflow_federated.python.core.impl.types import dtype_utils, type_conversions
 from tensorflow_federated.python.core.impl.utils import tensorflow_utils
 
 from tff_vision.data import one_element
@@ -50,6 +52,12 @@ def fetch(value: Any, kind: tff.Type) -> Any:
   if value.shape.rank == 0 or value.dtype.is_bool or value.dtype not in _VIEWED:
     return value.numpy()
   return np.asarray(memoryview(value))
+
+
+def literal(message: array_pb2.Array) -> tf.Tensor:
+  """Returns a number, or an array, that is written in a computation."""
+  with tf.device('CPU:0'):
+    return tf.constant(array.from_proto(message), tf.as_dtype(dtype_utils.from_proto(message.dtype)))
 
 
 def flatten(value: Any) -> Iterator[Any]:

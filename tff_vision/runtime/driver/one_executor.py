@@ -41,7 +41,7 @@ class OneExecutorContext(context_base.SyncContext, protocols.Place):
     self._open_for_handles = open_for_handles
     self._silo: handles.Silo | None = None
     self._inner: sync_execution_context.SyncExecutionContext | None = sync_execution_context.SyncExecutionContext(
-        executor_fn=factory, compiler_fn=compilation.native_form,
+        executor_fn=factory, compiler_fn=compilation.compile_once,
         transform_args=tensorflow_computation.transform_args,
         transform_result=tensorflow_computation.transform_result)
 
