@@ -73,6 +73,41 @@ def test_federated_operators_return_the_same(in_process):
     assert in_both(in_process, total, [float(i) for i in range(20)]) == 190.0
 
 
+@tff.tensorflow.computation(np.float32, np.float32)
+def plus(x, y):
+  return x + y
+
+
+@tff.tensorflow.computation(np.float32, np.float32)
+def plus_and_more(x, y):
+  return x + y + 1.0
+
+
+@tff.tensorflow.computation(np.float32)
+def same(x):
+  return x
+
+
+def test_sums_are_added_in_place_and_do_not_change_what_was_returned(in_process):
+  """The sum itself is returned, and so is what looks like a sum and is none."""
+  def totals(accumulate):
+    return tff.federated_computation(lambda x: tff.federated_aggregate(
+        x, np.float32(10), accumulate, accumulate, same), NUMBERS)
+  vector = tff.TensorType(np.float32, [3])
+  added = tff.federated_computation(lambda x: tff.federated_sum(x), tff.FederatedType(vector, tff.CLIENTS))
+  assert in_both(in_process, totals(plus), [1.0, 2.0]) == 13.0
+  assert in_both(in_process, totals(plus_and_more), [1.0, 2.0]) == 15.0
+  sums_used = [one for _, made in in_process._runs.leaves._programs.values() for where, one in made.items()
+               if where[0] == 'sum']
+  assert any(sums_used) and not all(sums_used)
+  with tff.framework.get_context_stack().install(in_process):
+    first = added([np.float32([1, 2, 3]), np.float32([1, 1, 1])])
+    second = added([np.float32([5, 5, 5])] * 3)
+    np.testing.assert_array_equal(first, [2, 3, 4])
+    np.testing.assert_array_equal(second, [15, 15, 15])
+    np.testing.assert_array_equal(added([]), [0, 0, 0])
+
+
 def test_a_client_computes_once_even_if_several_sums_need_it():
   asked = []
 

@@ -166,6 +166,13 @@ class _Call:
   def _federated_aggregate(self, argument):
     value, zero, accumulate, _, report = argument
     home, found = self._lanes.home, [zero]
+    total = self._leaves.sum_of(accumulate.message.tensorflow, home) if _is_tensorflow(accumulate) else None
+    if total is not None:
+      total.begin(list(values.flatten(zero)))
+      self._lanes.run(self._clients, value.of, lambda sent: total.add(list(values.flatten(sent))))
+      tensors = iter(total.end())
+      whole = values.moved(zero, lambda _: next(tensors))
+      return OfServer(self.apply(report, copies.on(self._lanes.server.device, whole), self._lanes.server))
 
     def add(sent):
       found[0] = self.apply(accumulate, structure.Struct.unnamed(found[0], sent), home)
@@ -191,6 +198,10 @@ class _Call:
     self._lanes.run(self._clients, work, keep)
     lists = iter(found)
     return _over_clients(value, lambda part: clients_values.Given(next(lists)))
+
+
+def _is_tensorflow(function):
+  return function.message.WhichOneof('computation') == 'tensorflow'
 
 
 def _holds_clients(value):

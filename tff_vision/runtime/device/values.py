@@ -69,7 +69,9 @@ def flatten(value: Any) -> Iterator[Any]:
     # tf.data orders the parts of a dictionary by name.
     yield leaf.Element([tf.constant(value.values[name]) for name in sorted(value.spec)])
   elif isinstance(value, tf.data.Dataset):
-    yield tf.data.experimental.to_variant(value)
+    with tf.device('CPU:0'):
+      variant = tf.data.experimental.to_variant(value)
+    yield variant
   else:
     yield value
 
