@@ -1,6 +1,7 @@
 """Rounds in this process: the same models as TFF's executor, whatever the number of lanes."""
 
 import collections
+import contextlib
 import threading
 
 import numpy as np
@@ -11,8 +12,9 @@ import tensorflow_federated as tff
 from tests import tiny
 from tests.learning import tiny_experiments
 from tff_vision.configs import runtime_config
-from tff_vision.runtime.device import clients_values, interpreter, lanes
+from tff_vision.runtime.device import clients_values, interpreter, lanes, leaf
 from tff_vision.runtime.driver import device
+from tff_vision.secure import os_keys
 
 NUMBERS = tff.FederatedType(np.float32, tff.CLIENTS)
 STATE = tff.FederatedType(np.float32, tff.SERVER)
@@ -138,6 +140,31 @@ def test_rounds_train_the_same_model(in_process):
     found, _, measured_here = trained()
   np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
   assert measured_here == pytest.approx(measured, rel=1e-5)
+
+
+@pytest.mark.parametrize('optimised', [False, True])
+def test_keys_are_drawn_afresh_by_each_client_in_each_call(in_process, monkeypatch, optimised):
+  """Also if TensorFlow optimises the graphs once more, as it does for a GPU."""
+  if optimised:
+    monkeypatch.setattr(leaf, '_options', lambda device: contextlib.nullcontext())
+
+  @tff.tensorflow.computation
+  def draw():
+    return os_keys.kernel_key(), os_keys.kernel_keys(2)
+
+  @tff.federated_computation(NUMBERS)
+  def drawn(x):
+    return tff.federated_eval(draw, tff.CLIENTS), tff.federated_sum(x), tff.federated_eval(draw, tff.SERVER)
+
+  keys = []
+  with tff.framework.get_context_stack().install(in_process):
+    for _ in range(2):
+      clients, _, server = drawn([1.0] * 5)
+      for one, two in (*clients, server):
+        keys += [one.tobytes(), *(key.tobytes() for key in two)]
+    two = tff.federated_computation(lambda: (tff.federated_eval(draw, tff.SERVER),) * 2)()
+    assert two[0][0].tobytes() == two[1][0].tobytes(), 'one value, returned twice'
+  assert len(set(keys)) == len(keys) == 36
 
 
 def test_an_error_in_a_graph_ends_the_round_and_not_the_context(in_process):
