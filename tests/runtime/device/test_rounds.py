@@ -75,6 +75,18 @@ def test_federated_operators_return_the_same(in_process):
     assert in_both(in_process, total, [float(i) for i in range(20)]) == 190.0
 
 
+@tff.federated_computation(STATE, NUMBERS)
+def shown(state, x):
+  one = tff.federated_broadcast(state)
+  both = tff.federated_zip((one, tff.federated_value(2.0, tff.CLIENTS)))
+  return both, tff.federated_map(negative, one), tff.federated_map(product, both), tff.federated_sum(x), one
+
+
+def test_what_all_clients_have_is_returned_once(in_process):
+  found = in_both(in_process, shown, 3.0, [1.0, 1.0])
+  assert found[0] == (3.0, 2.0) and found[3] == 2.0 and found[4] == 3.0
+
+
 @tff.tensorflow.computation(np.float32, np.float32)
 def plus(x, y):
   return x + y

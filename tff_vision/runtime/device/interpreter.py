@@ -155,12 +155,18 @@ class _Call:
     function, value = argument
     return clients_values.Mapped(lambda one, lane: self.apply(function, one, lane), value)
 
-  _federated_map_all_equal = _federated_map
+  def _federated_map_all_equal(self, argument):
+    function, value = argument
+    if isinstance(value, clients_values.Same):
+      return clients_values.Same(self.apply(function, value.value, self._lanes.server))
+    return self._federated_map(argument)
 
   def _federated_zip_at_server(self, argument):
     return OfServer(_unplaced(argument))
 
   def _federated_zip_at_clients(self, argument):
+    if all(isinstance(part, clients_values.Same) for part in structure.flatten(argument)):
+      return clients_values.Same(_unplaced(argument))
     return clients_values.Zipped(argument)
 
   def _federated_aggregate(self, argument):
