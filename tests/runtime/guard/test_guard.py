@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import resource
 
 import grpc
 import numpy as np
@@ -247,3 +248,23 @@ def test_a_log_cut_off_by_a_crash_goes_on(ruled, tmp_path):
   for changed in (path.read_bytes().replace(b'begins', b'beginz'), b'\n'.join(path.read_bytes().split(b'\n')[1:])):
     with pytest.raises(ValueError, match='the log was changed'):
       audit.verified(changed, path)
+
+
+def test_a_line_for_which_there_is_half_the_room_is_not_written_at_all(ruled, tmp_path):
+  """So that the log goes on once there is room again, and nobody takes it for one that was changed."""
+  path = tmp_path / 'audit.jsonl'
+  _, log = protocol.enforced(ruled, path)
+  log.begin('a round')
+  whole, before = path.stat().st_size, resource.getrlimit(resource.RLIMIT_FSIZE)
+  try:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (whole + 40, before[1]))
+    for _ in range(2):
+      with pytest.raises(OSError, match='No space left|too large'):
+        log.begin('a round')
+      assert path.stat().st_size == whole
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+  log.begin('a round')
+  assert sum(entry['what'] == 'begins' for entry in audit.read(path)) == 2
+  watch, _ = protocol.enforced(ruled, path)
+  assert watch.begun == {'a round': 2}
