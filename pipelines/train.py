@@ -66,11 +66,11 @@ def main() -> None:
 
 
 def _kept(error, run_dir):
-  """Returns how to go on after workers were lost, or refused; '' for other errors, and where no round was begun."""
+  """Returns how to go on after workers were lost, or refused; '' for other errors, and where no round is finished."""
   from tff_vision.runtime.driver import fleet, stub
   if not isinstance(error, (fleet.TooFewWorkers, stub.RefusedByWorker)):
     return ''
-  if not run_directory.RunDirectory(pathlib.Path(run_dir)).config.exists():
+  if not any(run_directory.RunDirectory(pathlib.Path(run_dir)).checkpoints.glob('*')):
     return ''
   return f' Finished rounds are kept; then go on with --resume --run_dir={run_dir}.'
 

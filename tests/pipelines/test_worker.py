@@ -81,7 +81,9 @@ def test_records_on_a_full_disk_leave_nothing(tmp_path, monkeypatch):
 def test_a_run_that_workers_end_says_how_to_go_on(tmp_path):
   for error in (fleet.TooFewWorkers('2 of 3 workers answer.'), stub.RefusedByWorker('site north: no.')):
     assert train._kept(error, tmp_path) == ''
-  (tmp_path / 'config.json').touch()
+  (tmp_path / 'secret' / 'checkpoints').mkdir(parents=True)
+  assert train._kept(stub.RefusedByWorker('site north: no.'), tmp_path) == ''
+  (tmp_path / 'secret' / 'checkpoints' / 'round_1').touch()
   said = train._kept(fleet.TooFewWorkers('2 of 3 workers answer.'), tmp_path)
   assert said == f' Finished rounds are kept; then go on with --resume --run_dir={tmp_path}.'
   assert train._kept(ValueError('rounds must be positive.'), tmp_path) == ''
