@@ -79,16 +79,18 @@ def _guard(config):
   if config.approved is None:
     return None
   # Imported late: TensorFlow takes seconds, and other workers need none.
-  from tff_vision.federation import approval, site_status
+  from tff_vision.federation import approval, site_protocols, site_status
   from tff_vision.runtime.worker.guard import audit, enforcement, service
-  found = approval.read(pathlib.Path(config.approved), pathlib.Path(config.tls_cert)).rules()
+  approved = approval.read(pathlib.Path(config.approved), pathlib.Path(config.tls_cert))
+  found = approved.rules()
   if time.time() > found.expires:
     date = datetime.datetime.fromtimestamp(found.expires, datetime.UTC)
     raise ValueError(f'approved={config.approved} expired at {date:%Y-%m-%d %H:%M} UTC; run pipelines.approve again.')
   log = audit.Log(pathlib.Path(config.audit_log), found.digest)
   watch = enforcement.Enforcement(found, log, lambda: site_status.held(pathlib.Path(config.audit_log)))
   logging.info('site %s: %s', found.site, ', '.join(f'{name}: {number} begun' for name, number in watch.begun.items()))
-  return functools.partial(service.Guard, watch=watch, site=found.site, log=log)
+  own = site_protocols.of(approved, pathlib.Path(config.tls_key), log, watch.may_begin)
+  return functools.partial(service.Guard, watch=watch, site=found.site, log=log, own=own)
 
 
 if __name__ == '__main__':

@@ -83,13 +83,16 @@ def _choices(values, instead) -> Iterator[_Choice]:
 def _refuse_unread(choice, choices, changed):
   """Refuses a field that was set if only a choice that was not made would read it."""
   rows = catalogue.KINDS[choice.field].rows
-  # A field may be read by either of two choices that have the same rows.
-  chosen = [other.row for other in choices if catalogue.KINDS[other.field].rows == rows]
+  # A field may be read by either of two choices that have the same rows, or that are declared to share it.
+  chosen = [other.row for other in choices if catalogue.KINDS[other.field].rows == rows
+            or {choice.field, other.field} <= catalogue.EITHER]
   for name in changed:
     readers = [row.name for row in rows.values() if name in row.reads]
     if readers and not any(name in row.reads for row in chosen):
+      also = [f' or {other}={row.name}' for other in sorted(catalogue.EITHER - {choice.field})
+              if choice.field in catalogue.EITHER for row in catalogue.KINDS[other].rows.values() if name in row.reads]
       raise ValueError(f'{name}={_shown(changed[name])} has no effect with {choice.setting}; it is read by '
-                       f'{choice.field}={" or ".join(readers)}.')
+                       f'{choice.field}={" or ".join(readers)}{"".join(also)}.')
 
 
 def _refuse_missing(choice, values):

@@ -15,7 +15,7 @@ from tff_vision.learning import evaluation
 from tff_vision.objectives import anomaly
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import health, json_file, loop, released, round_record, run_directory
-from tff_vision.report import anomalies, attack_report, detections, mask_figures, origin, page
+from tff_vision.report import anomalies, attack_report, contribution, detections, mask_figures, origin, page
 from tff_vision.report import content as content_lib
 
 
@@ -67,6 +67,9 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
         secured.check_run, config.secure, rounds=program.rounds, run_dir=directory.path))
   if budget is not None:
     content['budget_file'] = budget
+  if config.aggregation.contribution != 'none':
+    content['contribution'] = contribution.section(
+        outcome.history, task.images.train.client_ids, config.aggregation.contribution_metric or task.objective.metric)
   if config.attack.attack != 'none':
     content['attack'] = attack_report.describe(config.attack, task, evaluator)
   content = released.report(content, config, plan, show_training_data=launch.show_training_data)

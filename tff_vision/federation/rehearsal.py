@@ -81,7 +81,7 @@ def rehearse(plan: plan_lib.Plan, examples: Sequence[int] = ()) -> Rehearsal:
     raise ValueError(f'personalize_epochs={number} cannot be rehearsed, so that sites cannot approve it; set 0.')
   with contextlib.ExitStack() as stack:
     folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='tff_vision-rehearsal-')))
-    made, place, sites = stack.enter_context(_opened(plan, folder))
+    made, place, sites = stack.enter_context(_opened(_with_own_key(plan, folder), folder))
     problem = _counted(made.problem, counts)
     data = client_data.WorkerData(task=problem, folder=made.runtime.worker_data_dir)
     if problem.images.train.counted:
@@ -111,6 +111,7 @@ def rehearse_survey(plan: plan_lib.Plan) -> Rehearsal:
   """
   with contextlib.ExitStack() as stack:
     folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='tff_vision-rehearsal-')))
+    plan = _with_own_key(plan, folder)
     spec = images.spec_of(plan.schema)
     blank = images_lib.Examples(np.zeros([2, *spec.shape], spec.dtype), np.zeros([2, *spec.label_shape],
                                                                                  spec.label_dtype))
@@ -145,6 +146,15 @@ def _opened(plan, folder) -> Iterator[tuple[experiment.Experiment, object, list[
     made = experiment.from_config(plan.experiment(folder / 'plan.json'), runtime=runtime)
     planning.check(made)
     yield made, stack.enter_context(runtimes.open_runtime(runtime)), sites
+
+
+def _with_own_key(plan, folder):
+  """Returns the plan with a key holder of this machine, for which nobody else is asked."""
+  secure = plan.config['secure']
+  if secure['secure_sum'] != 'he_keyholder':
+    return plan
+  secure = secure | {'key_holder': None, 'key_holder_dir': str(folder / 'keys')}
+  return dataclasses.replace(plan, config={**plan.config, 'secure': secure})
 
 
 @contextlib.contextmanager

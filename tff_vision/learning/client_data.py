@@ -1,5 +1,6 @@
 """What the driver passes to a learning process for each client: examples, or the place where a worker finds them."""
 
+import collections
 import dataclasses
 import functools
 import posixpath
@@ -132,6 +133,14 @@ class LateData(protocols.WrappedData):
     return self._data.request(client, begun), tf.data.Dataset.from_tensors(np.int32(round_num - begun))
 
 
+class OwnNumberData(protocols.WrappedData):
+  """The data of clients together with each client's number."""
+
+  def request(self, client: int, round_num: int) -> tuple[Any, tf.data.Dataset]:
+    """Returns the input of `process.next` for `client`: its data, and its number."""
+    return self._data.request(client, round_num), tf.data.Dataset.from_tensors(np.int32(client))
+
+
 def _reading(dataset, next_fn):
   """Returns `next_fn` with `dataset` applied to its clients' data.
 
@@ -150,10 +159,16 @@ def _reading(dataset, next_fn):
 def _requests_type(dataset, kind):
   if isinstance(kind, tff.SequenceType):
     return dataset.type_signature.parameter
-  return tff.types.to_type((_requests_type(dataset, kind[0]), kind[1]))
+  return tff.types.to_type(_paired(kind, _requests_type(dataset, kind[0]), kind[1]))
 
 
 def _read(dataset, kind, requests):
   if isinstance(kind, tff.SequenceType):
     return tff.federated_map(dataset, requests)
-  return tff.federated_zip((_read(dataset, kind[0], requests[0]), requests[1]))
+  return tff.federated_zip(_paired(kind, _read(dataset, kind[0], requests[0]), requests[1]))
+
+
+def _paired(kind, first, second):
+  """Returns a pair with the names of `kind`, which has some where a site may put its own value in."""
+  names = tff.structure.name_list(kind)
+  return collections.OrderedDict(zip(names, (first, second), strict=True)) if names else (first, second)

@@ -143,12 +143,12 @@ def tells(task: tasks.Task, algorithm: configs.AlgorithmConfig) -> told.Told:
 
 def largest_weight(task: tasks.Task, algorithm: configs.AlgorithmConfig) -> float:
   """Returns the largest weight that one client's update may have in a weighted mean; public."""
-  return task.largest_client * task.client.client_epochs if algorithm.client_weighting != 'uniform' else 1.0
+  return task.largest_client * task.client.client_epochs if algorithm.by_examples else 1.0
 
 
 def weighting_of(algorithm: configs.AlgorithmConfig, weighted: bool) -> _Weighting:
   """Returns the weighting of updates; with an aggregator that takes no weights, all updates weigh the same."""
-  return _Weighting.NUM_EXAMPLES if weighted and algorithm.client_weighting != 'uniform' else _Weighting.UNIFORM
+  return _Weighting.NUM_EXAMPLES if weighted and algorithm.by_examples else _Weighting.UNIFORM
 
 
 def _total_weight(task, algorithm, weighted, *, read):

@@ -35,6 +35,7 @@ class Log:
     self._approval: str | None = None
     self._begun: collections.Counter[tuple[str | None, str]] = collections.Counter()
     self._bytes: collections.Counter[str | None] = collections.Counter()
+    self._attempts: dict[str, int] = {}
     self._before = _FIRST
     for entry in self._read():
       self._count(entry)
@@ -62,20 +63,34 @@ class Log:
     self.write('begins', activity=activity)
     os.fsync(self._file.fileno())
 
+  def attempts(self, protocol: str) -> int:
+    """Returns the number of the last attempt at a round of a protocol, under any approval; 0: there was none."""
+    return self._attempts.get(protocol, 0)
+
+  def attempt(self, protocol: str, number: int) -> None:
+    """Says that an attempt begins; it is on disk when this returns.
+
+    Raises:
+      OSError: It cannot be written.
+    """
+    self.write('attempt', key=protocol, number=number)
+    os.fsync(self._file.fileno())
+
   def write(self, what: str, /, *, activity: str | None = None, approval: str | None = None, key: str | None = None,
-            bytes_in: int | None = None, bytes_out: int | None = None,
+            number: int | None = None, bytes_in: int | None = None, bytes_out: int | None = None,
             seconds: float | None = None, refused: str | None = None) -> None:
     """Appends a line.
 
     Args:
-      what: The call, or 'begins' or 'approval'.
-      key: Of what is called, fetched or sent.
+      what: The call, or 'begins', 'attempt' or 'approval'.
+      key: Of what is called, fetched or sent; of a message, its protocol and phase.
       refused: Why it did not pass.
 
     Raises:
       OSError: It cannot be written.
     """
-    given = {'activity': activity, 'approval': approval, 'key': key, 'bytes_in': bytes_in,
+    given = {'activity': activity, 'approval': approval, 'key': key, 'number': number,
+             'bytes_in': bytes_in,
              'bytes_out': bytes_out, 'seconds': seconds, 'refused': refused}
     with self._lock:
       entry = {'time': datetime.datetime.now(datetime.UTC).isoformat(timespec='milliseconds'), 'what': what,
@@ -93,6 +108,8 @@ class Log:
       self._approval = entry['approval']
     elif entry['what'] == 'begins':
       self._begun[self._approval, entry['activity']] += 1
+    elif entry['what'] == 'attempt':
+      self._attempts[entry['key']] = max(entry['number'], self.attempts(entry['key']))
     elif entry['what'] == 'Compute':
       self._bytes[self._approval] += entry.get('bytes_out', 0)
 
