@@ -97,7 +97,9 @@ pki=$(mktemp -d)
 for file in ca.crt coordinator.crt coordinator.key doorway.example.crt doorway.example.key doorway; do give coordinator "$pki/$file"; done
 for i in 0 1 2; do
   give coordinator "$pki/${addresses[i]}.dial.pub"
-  give "${sites[i]}" "$pki/ca.crt" "$pki/doorway.pub" "$pki/${addresses[i]}".{crt,key,dial}
+  give "${sites[i]}" "$pki/ca.crt" "$pki/doorway.pub" "$pki/${addresses[i]}".{key,dial}
+  # By their certificates, sites know each other's messages.
+  for address in "${addresses[@]}"; do give "${sites[i]}" "$pki/$address.crt"; done
 done
 rm -rf "$pki"
 
@@ -122,12 +124,14 @@ told=(--examples="$(IFS=,; echo "${examples[*]}")")
 [[ " $* " != *" --private_counts "* ]] || told=()
 by coordinator "$python" -m pipelines.plan "${plan[@]}" "$@" --rehearse "${told[@]}" --plan_out=plan.json
 
-# Each hospital builds the plan's computations itself, and approves.
+# Each hospital builds the plan's computations itself, and approves. With a secure sum it plays its own half of it.
+certs=(--site_certs="$(for i in 0 1 2; do echo -n "${sites[i]}=${addresses[i]}.crt,"; done | sed 's/,$//')")
+[[ " $* " != *" --secure_sum=none "* ]] || certs=()
 for i in 0 1 2; do
   site=${sites[i]}
   cp "$out/coordinator/plan.json" "$out/$site/plan.json"; chmod 0644 "$out/$site/plan.json"
   by "$site" "$python" -m pipelines.approve --plan=plan.json --site="$site" --prepared=prepared \
-    "${told[@]}" --tls_key="${addresses[i]}.key" --yes >"$out/$site.approval.txt"
+    "${told[@]}" "${certs[@]}" --tls_key="${addresses[i]}.key" --yes >"$out/$site.approval.txt"
 done
 
 doors=()

@@ -89,7 +89,7 @@ def test_the_tutorial_works_as_typed(path, tmp_path):
         done = subprocess.run(
             [sys.executable, *content, *(_SHORT.get(content[1], []) if is_short else [])], cwd=tmp_path,
             env=environment, check=False, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=300)
-      told = log.read_text() + ''.join(log.read_text()[-1000:] for _, _, log in begun)
+      told = ''.join(other.read_text()[-1000:] for _, _, other in begun) + log.read_text()
       assert done.returncode == 0 and 'Traceback' not in told, f'{shlex.join(content)[:300]}\n{told[-5000:]}'
     for process, arguments, log in begun:
       assert process.poll() is None, f'{shlex.join(arguments)[:300]}\n{log.read_text()[-3000:]}'

@@ -17,6 +17,7 @@ from tff_vision.federation import approval, private_counts, rehearsal, site_mani
 from tff_vision.federation import plan as plan_lib
 from tff_vision.learning import tallies
 from tff_vision.runtime.driver import stub
+from tff_vision.runtime.worker import certificate_authority
 
 COUNTS = (5237, 1091, 2127)
 MOST = 6000
@@ -165,7 +166,11 @@ def test_the_coordinator_receives_and_keeps_no_count_and_trains_with_the_same_we
   rehearsed = rehearsal.rehearse(plan)
   with pytest.raises(ValueError, match='examples has no effect: with private_counts'):
     rehearsal.rehearse(plan, COUNTS)
-  approved = approval.of(plan, 'south', rehearsed, spare_rounds=1, days=1)
+  certificate_authority.make_authority(tmp_path / 'pki')
+  for site in guarded.SITES:
+    certificate_authority.make_worker(tmp_path / 'pki', site)
+  approved = approval.of(plan, 'south', rehearsed, spare_rounds=1, days=1, certificates={
+      site: tmp_path / 'pki' / f'{site}.crt' for site in guarded.SITES})
   assert rehearsal.COUNT not in {one.name for one in approved.activities}
   assert not any(str(number) in approved.content().decode() for number in COUNTS)
 

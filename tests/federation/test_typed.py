@@ -56,7 +56,8 @@ def test_the_guides_work_as_typed(tmp_path):
   _films(tmp_path / 'srv' / 'films')
   (tmp_path / 'labels.csv').write_text('healthy,normal\nill,abnormal\n')
   certificate_authority.make_authority(tmp_path)
-  certificate_authority.make_worker(tmp_path, 'north')
+  for site in ('north', 'south', 'west'):
+    certificate_authority.make_worker(tmp_path, site)
   environment = os.environ | {'PYTHONPATH': str(commands.ROOT), 'TF_CPP_MIN_LOG_LEVEL': '3'}
   said = {}
   for command in typed():
