@@ -7,9 +7,9 @@ pages, frames or slices, each is an image, FILE[number]. Prints the likeliest cl
 task=regression, the number; of task=anomaly, each image's score and how many good test images have a lower one; of
 task=embedding, how alike the images are; of task=segmentation, the share of each class, and writes masks (PNG of class
 numbers; of several pages TIFF, of a volume NIfTI) and overlays to --masks_dir; of task=detection, the number of objects
-of each class, and draws their boxes to --boxes_dir. --json=FILE receives `predictions`: by image, probabilities by class, `number`, `score`, the `embedding`,
-`mask`, `overlay` and `shares`, or `picture` and `boxes`: class, score, and left, top, right and bottom in pixels of the
-file.
+of each class, and draws their boxes to --boxes_dir. --json=FILE receives `predictions`: by image, probabilities by
+class, `number`, `score`, the `embedding`, `mask`, `overlay` and `shares`, or `picture` and `boxes`: class, score, and
+left, top, right and bottom in pixels of the file.
 """
 
 import collections

@@ -93,7 +93,8 @@ def _by_hand(task):
       for x, y in task.client_batches(client, round_num):
         with tf.GradientTape() as tape:
           loss = task.loss_fn(y, model(x, training=True))
-        for variable, slope in zip(model.trainable_variables, tape.gradient(loss, model.trainable_variables), strict=True):
+        slopes = tape.gradient(loss, model.trainable_variables)
+        for variable, slope in zip(model.trainable_variables, slopes, strict=True):
           variable.assign_sub(RATE * slope)
       trained.append([variable.numpy() for variable in model.trainable_variables])
     weights = [np.average(parts, axis=0, weights=sizes) for parts in zip(*trained, strict=True)]

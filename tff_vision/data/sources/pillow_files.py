@@ -14,7 +14,8 @@ if typing.TYPE_CHECKING:
 _ORIENTATION = 0x0112
 _BITS_PER_SAMPLE, _SUBFILE_TYPE = 258, 254
 _REDUCED, _MASK = 1, 4  # Bits of a TIFF's subfile type: a smaller copy of a page, and a page's transparency.
-_FORMATS = ('BMP', 'DIB', 'WEBP', 'TIFF', 'HEIF', 'AVIF')
+# Pillow's readers of a format; that of HEIC takes AVIF for its own.
+_READERS = {'BMP': ('BMP', 'DIB'), 'WebP': ('WEBP',), 'TIFF': ('TIFF',), 'HEIC': ('HEIF',), 'AVIF': ('AVIF',)}
 
 
 def pages(file: BinaryIO) -> int:
@@ -59,13 +60,13 @@ def images(content: bytes, kind: str) -> tuple[int, Callable[[int], np.ndarray]]
   if kind == 'HEIC':
     _register_heif()
   try:
-    with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+    with Image.open(io.BytesIO(content), formats=_READERS[kind]) as image:
       places = page_numbers(image) if kind == 'TIFF' else [0]
   except Image.DecompressionBombError as error:
     raise ValueError(f'is too large: {error}') from error
   except Exception as error:  # Pillow's readers can raise any exception on a broken file.
     raise ValueError('is corrupt') from error
-  return len(places), lambda index: _image(content, places[index])
+  return len(places), lambda index: _image(content, places[index], _READERS[kind])
 
 
 def orientation(content: bytes) -> int:
@@ -102,10 +103,10 @@ def page_numbers(image: 'Image.Image') -> list[int]:
   return found or [0]
 
 
-def _image(content, place):
+def _image(content, place, readers):
   from PIL import Image
   try:
-    with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+    with Image.open(io.BytesIO(content), formats=readers) as image:
       tiff = image.format == 'TIFF'
       if tiff:
         image.seek(place)
