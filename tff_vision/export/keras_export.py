@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import tasks
+from tff_vision import labels, tasks
 from tff_vision.data import preprocess
 from tff_vision.learning import evaluation
 from tff_vision.program import final_state, json_file
@@ -63,11 +63,13 @@ def export(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folde
 def facts(task: tasks.Problem) -> dict[str, Any]:
   """Returns what a user of the model must know about its images and outputs: the content of model.json.
 
-  `frame` is the size of a whole image in pixels of the output, which is its centre if there is a crop.
+  `frame` is the size of a whole image in pixels of the output, which is its centre if there is a crop. `volumes` says
+  that images are volumes, [height, width, slices].
   """
   spec = task.images.spec
   frame = preprocess.input_shape(dataclasses.replace(task.images.preprocessing, crop=None), spec.shape)[:2]
-  return {**({'frame': list(frame)} if spec.labels.is_spatial else {}), 'task': task.objective.task,
+  return {**({'frame': list(frame)} if spec.labels.is_spatial else {}),
+          **({'volumes': True} if spec.labels is labels.Kind.VOLUME else {}), 'task': task.objective.task,
           'class_names': list(spec.class_names), 'multi_label': spec.multi_label, 'image_shape': list(spec.shape),
           **getattr(task.objective, 'facts', {}), **dataclasses.asdict(task.images.stored_pixels)}
 
