@@ -11,7 +11,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from benchmarks import published_private, published_settings
-from flags import experiment_flags, groups
+from flags import experiment_flags, groups, study_flags
 from tests.pipelines.conftest import ROOT
 
 FLAGFILES = sorted((ROOT / 'pipelines' / 'recipes').glob('*.flags'))
@@ -21,7 +21,7 @@ RECIPES = [path for path in FLAGFILES if path not in SMOKES]
 
 def _config(*files, more=()):
   """Returns the experiment that the files describe, with further flags."""
-  groups.define(experiment_flags.GROUPS)
+  groups.define((*experiment_flags.GROUPS, *study_flags.HOSPITALS))
   with flagsaver.flagsaver():
     flags.FLAGS(['train', *(f'--flagfile={path}' for path in files), *more])
     return experiment_flags.experiment_config()
