@@ -95,6 +95,6 @@ def test_a_model_that_answers_with_no_numbers_is_reported_and_not_a_crash(run_pi
   assert 'is not a finite number' in done.out + done.err
   assert f'server_learning_rate ({float(rate):g})' in done.out + done.err
   assert (tmp_path / 'run' / 'report.html').exists() and (tmp_path / 'run' / 'export' / 'model.keras').exists()
-  refused = run_pipeline('export', f'--run_dir={tmp_path / "run"}', '--format=tflite', f'--output_dir={tmp_path / "out"}')
+  refused = run_pipeline('export', f'--run_dir={tmp_path / "run"}', '--format=tflite', f'--output_dir={tmp_path / "o"}')
   assert refused.code in (1, 2) and 'its training diverged' in refused.err and 'Traceback' not in refused.err
-  assert not (tmp_path / 'out').exists()
+  assert not (tmp_path / 'o').exists()
