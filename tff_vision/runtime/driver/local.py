@@ -6,7 +6,7 @@ import functools
 import gc
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import grpc
 import tensorflow_federated as tff
@@ -80,6 +80,70 @@ class ExecutorGone(stub.WorkerLost, ValueError):
 
 class _Closed(context_base.SyncContext):
   """The context between runs. TFF's own default would start an executor that is never stopped."""
+
+  def invoke(self, comp, arg):
+    raise RuntimeError('TFF computations run inside `with local_runtime():` only; no runtime is open.')
+
+
+class LocalContext(context_base.SyncContext, protocols.Place):
+  """Runs all clients on one executor of this machine; the run fails if the executor ends.
+
+  Attributes:
+    pid: The executor's process.
+  """
+
+  WorkerLost: ClassVar = stub.WorkerLost
+
+  def __init__(self, worker: worker_process.WorkerProcess, concurrent_calls: int, clients_per_call: int):
+    sending.teach_tff()
+    allocator.keep_freed_memory()
+    self.pid = worker.pid
+    self._concurrent_calls = concurrent_calls
+    self._clients_per_call = clients_per_call
+    self._silo: handles.Silo | None = None
+    # TFF's own stub would repeat calls for ever if the executor is gone, even calls that must not be repeated.
+    self._stub: stub.DeadlineStub | None = stub.DeadlineStub(
+        grpc.insecure_channel(f'127.0.0.1:{worker.port}', tls.CHANNEL_OPTIONS), name='of this machine',
+        call_timeout=None)
+    self._inner = sync_execution_context.SyncExecutionContext(
+        executor_fn=executors.LeanExecutors(functools.partial(executors.open_executor, self._stub), _EXECUTORS_KEPT),
+        compiler_fn=compilation.native_form,
+        transform_args=tensorflow_computation.transform_args,
+        transform_result=tensorflow_computation.transform_result)
+
+  @property
+  def pids(self) -> Sequence[int]:
+    """The processes that compute for the run."""
+    return [self.pid]
+
+  def cohort(self, clients: Sequence[int], population: int, again: object = None
+             ) -> contextlib.AbstractContextManager[None]:
+    """Does nothing: there is only one executor, and no call is repeated."""
+    del clients, population, again
+    return contextlib.nullcontext()
+
+  def take_faults(self) -> Sequence[object]:
+    return ()
+
+  @contextlib.contextmanager
+  def limited(self, clients_per_call: int) -> Iterator[None]:
+    """Splits calls inside that have more clients, for values that would fill the executor's memory.
+
+    Calls that return values of clients are not split.
+    """
+    before = self._clients_per_call
+    self._clients_per_call = min(max(clients_per_call, self._concurrent_calls), before)
+    try:
+      yield
+    finally:
+      self._clients_per_call = before
+
+  def with_parties(self, count: int, protocol: Callable[[Sequence[handles.Party]], Result]) -> Result:
+    """Runs `protocol` for `count` clients, which are all on this machine; returns its result."""
+    if self._silo is None:  # It stays open, because a new one would build the graphs of its computations again.
+      self._silo = handles.Silo(functools.partial(executors.open_for_handles, self._stub))
+    with self._saying_that_it_is_gone():
+      return protocol([handles.Party(position, self._silo, position) for position in range(count)])
 
   def invoke(self, comp, arg):
     raise RuntimeError('TFF computations run inside `with local_runtime():` only; no runtime is open.')
