@@ -53,7 +53,9 @@ def main() -> None:
   from tff_vision.federation import approval, certificates, rehearsal, words  # Late: TensorFlow takes seconds.
   approval.site_number(plan, _SITE.value)
   site_certs = certificates.of_sites(plan, _SITE_CERTS.value)
+  holder = None if _KEY_HOLDER_CERT.value is None else pathlib.Path(_KEY_HOLDER_CERT.value)
   approval.peers_of(plan, site_certs)  # What is missing is said before the rehearsal, which takes long.
+  approval.key_holder_of(plan, holder, site_certs)
   if _PREPARED.value is not None:
     prepared = site_manifest.read(_PREPARED.value)
     prepared.check(_PREPARED.value, plan)
@@ -62,8 +64,7 @@ def main() -> None:
   rehearsed = (rehearsal.rehearse_survey(plan) if _SURVEY.value else
                rehearsal.rehearse(plan, rehearsal.numbers(_EXAMPLES.value)))
   approved = approval.of(plan, _SITE.value, rehearsed, spare_rounds=_SPARE_ROUNDS.value, days=_DAYS.value,
-                         certificates=site_certs, fewest_sites=_FEWEST_SITES.value,
-                         key_holder=None if _KEY_HOLDER_CERT.value is None else pathlib.Path(_KEY_HOLDER_CERT.value))
+                         certificates=site_certs, fewest_sites=_FEWEST_SITES.value, key_holder=holder)
   for line in words.lines(plan, approved, rehearsed):
     print(line)
   _check_cost(approved)

@@ -290,3 +290,4 @@ class Place(Protocol):
 
   def key_holder(self, address: str) -> Any:
     """Returns the key holder at host:port, a `secure.encryption.held_key.KeyHolder`; raises ValueError: none there."""
+    raise ValueError(f'key_holder={address} opens what sites sign, and there are none here; give key_holder_dir.')

@@ -82,12 +82,18 @@ def certificates(folder, host=None):
   return found
 
 
-def approved(planned, rehearsed, folder, spare_rounds=0, host=None):
-  """Returns the approvals of the three sites, through their signed files; `host`: as in `certificates`."""
+def approved(planned, rehearsed, folder, spare_rounds=0, host=None, key_holder=None):
+  """Returns the approvals of the three sites, through their signed files.
+
+  Args:
+    host: As in `certificates`.
+    key_holder: The file of the key holder's certificate.
+  """
   files, found = certificates(folder, host), []
   for site in SITES:
     path = folder / f'{site}.json'
-    made = approval.of(planned, site, rehearsed, spare_rounds=spare_rounds, days=1, certificates=files)
+    made = approval.of(planned, site, rehearsed, spare_rounds=spare_rounds, days=1, certificates=files,
+                       key_holder=key_holder)
     approval.write(made, path, folder / f'{site}.key')
     found.append(approval.read(path, files[site]))
   return found

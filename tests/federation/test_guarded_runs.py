@@ -80,8 +80,18 @@ def test_encrypted_sums_pass_untouched(folder, address, tmp_path):
   plan = guarded.plan(folder, **guarded.HE)
   with pytest.raises(ValueError, match='examples is missing: with a secure sum'):
     rehearsal.rehearse(plan)
-  direct, through, _ = _both_ways(plan, rehearsal.rehearse(plan, guarded.EXAMPLES), address, tmp_path)
+  rehearsed = rehearsal.rehearse(plan, guarded.EXAMPLES)
+  direct, through, _ = _both_ways(plan, rehearsed, address, tmp_path)
   assert all(np.abs(a - b).max() <= 1e-3 for a, b in zip(direct, through, strict=True))
+  begun = [one['activity'] for one in audit.read(tmp_path / 'north.jsonl') if one['what'] == 'begins']
+  # Two rounds and an evaluation, each under a key that the sites checked, and opened once.
+  assert [sum(one.startswith('he: attempt') and (', opening' in one) == opening for one in begun)
+          for opening in (False, True)] == [3, 3]
+  with pytest.raises(ValueError, match='fewest_sites must lie in 2..3, found 4'):
+    approval.of(plan, 'north', rehearsed, spare_rounds=0, days=1, fewest_sites=4,
+                certificates=guarded.certificates(tmp_path))
+  said = '\n'.join(words.lines(plan, approval.read(tmp_path / 'north.json', tmp_path / 'north.crt'), rehearsed))
+  assert 'encrypt only under the sum of exactly the shares' in said and 'of at least 2 sites and 2 clients' in said
 
 
 @pytest.mark.ci

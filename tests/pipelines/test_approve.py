@@ -18,6 +18,8 @@ def test_what_approve_is_not_given_is_one_sentence(run_pipeline, tmp_path):
   masks = f'--plan={tmp_path}/masks.json', '--site=north', '--tls_key=k'
   for arguments, says in (
       (('--site=north', '--tls_key=k'), 'plan is missing'),
+      ((f'--plan={tmp_path}/plan.json', '--site=north', '--tls_key=k', '--key_holder_cert=c'),
+       'key_holder_cert=c has no effect: the plan names no key_holder'),
       (masks, 'site_certs must name the certificate of each site'), ((*masks, '--site_certs=east=c'), "found 'east=c'"),
       ((f'--plan={tmp_path}/plan.json', '--site=north', '--tls_key=k', '--examples=7,x,9'), "found 'x'")):
     done = run_pipeline('approve', *arguments)

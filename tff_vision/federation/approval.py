@@ -128,7 +128,7 @@ def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_
       most_bytes=int(size * _BYTES_FACTOR), epsilon=_epsilon(plan, number, rehearsed, rounds),
       plays=played(plan), peers=peers_of(plan, certificates or {}),
       fewest_clients=2 if rehearsed.privacy is None else rehearsed.privacy.fewest_clients, fewest_sites=fewest_sites,
-      key_holder=_key_holder(plan, key_holder, certificates or {}))
+      key_holder=key_holder_of(plan, key_holder, certificates or {}))
 
 
 def played(plan: plan_lib.Plan) -> tuple[str, ...]:
@@ -238,8 +238,16 @@ def peers_of(plan: plan_lib.Plan, certificates: Mapping[str, pathlib.Path]) -> t
   return tuple(found)
 
 
-def _key_holder(plan, path, certificates) -> str:
-  """Returns the public key of the key holder, which is no site's; '' if the plan has none."""
+def key_holder_of(plan: plan_lib.Plan, path: pathlib.Path | None, certificates: Mapping[str, pathlib.Path]) -> str:
+  """Returns the public key of the key holder, as in `Approval`.
+
+  Args:
+    path: The file of its certificate.
+    certificates: Those of the sites.
+
+  Raises:
+    ValueError: It is missing, has no effect, or has a site's key.
+  """
   if plan.experiment().secure.key_holder is None:
     if path is not None:
       raise ValueError(f'key_holder_cert={path} has no effect: the plan names no key_holder.')

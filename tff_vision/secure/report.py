@@ -41,9 +41,9 @@ def on_workers(config: configs.SecureConfig, plays: Collection[str] = ()) -> str
 
 # Where the guards of all sites played their clients' half.
 PLAYED = {
-    'he': 'The guards of the sites checked the keys and added up what was opened, for graphs that their owners approved: '
-          'the coordinator got sums over two sites or more, and nothing else, also if it is dishonest, unless a site '
-          f'with a changed guard helps it. {_UNAUDITED}',
+    'he': 'The guards of the sites checked keys and added up what was opened, for graphs that their owners approved: '
+          'the coordinator got sums over two sites or more, and nothing else, even if it is dishonest, unless a '
+          f'site with a changed guard helps it. {_UNAUDITED}',
     'he_keyholder': 'Updates were encrypted at the sites under the key of a key holder that is a service of its own, '
                     'which the sites checked, and the sites signed what left them: the coordinator got sums over as '
                     f'many sites as the key holder asks for, while the two do not work together. {_UNAUDITED}',

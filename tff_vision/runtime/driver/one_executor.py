@@ -3,7 +3,7 @@
 import abc
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import ClassVar, TypeVar
 
 import tensorflow_federated as tff
 
@@ -83,10 +83,6 @@ class OneExecutorContext(context_base.SyncContext, protocols.Place):
       self._silo = handles.Silo(self._open_for_handles)
     with self._calling():
       return protocol([handles.Party(position, self._silo, position) for position in range(count)])
-
-  def key_holder(self, address: str) -> Any:
-    """Raises ValueError: clients on this machine sign nothing that a key holder would open."""
-    raise ValueError(f'key_holder={address} opens what sites sign, and there are none here; give key_holder_dir.')
 
   def invoke(self, comp: tff.Computation, arg: object = None) -> object:
     """Runs `comp`; called by TFF.
