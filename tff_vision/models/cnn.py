@@ -4,11 +4,14 @@
 AISTATS 2017, section 3 (the 2NN and the CNN of 1,663,370 parameters at 28x28x1 and 10 classes).
 `cnn_dropout`: Reddi et al., "Adaptive Federated Optimization", ICLR 2021, appendix C.2 (1,206,590 parameters at
 28x28x1 and 62 classes).
+`lenet`: Li et al., "Federated Learning on Non-IID Data Silos: An Experimental Study", ICDE 2022, arXiv:2102.02079,
+section V (44,426 parameters at 28x28x1 and 10 classes, 62,006 at 32x32x3).
 `linear`: the convex baseline.
 `cnn_tanh`: Papernot et al., "Tempered Sigmoid Activations for Deep Learning with Differential Privacy", AAAI 2021,
 arXiv:2007.14191, table 1 (26,010 parameters at 28x28x1 and 10 classes).
 `cnn_private`: this project's own, for private SGD on small grey images (28,906 parameters at 28x28x1 and 10 classes).
 `cnn_gn`: this project's own, for image folders of any size (60,400 weights before the last layer at one channel).
+`cnn_bn`: the same with BatchNorm, for algorithms that keep normalisation on each client.
 """
 
 import tensorflow as tf
@@ -23,6 +26,22 @@ def build_linear(input_shape: tuple[int, int, int], num_classes: int) -> tf.kera
       tf.keras.layers.Flatten(),
       tf.keras.layers.Dense(num_classes),
   ], name='linear')
+
+
+def build_lenet(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:
+  """Two 5x5 convolutions (6, 16 channels) without padding, each with 2x2 pooling; 120 and 84 hidden units."""
+  _at_least(16, input_shape, 'lenet')
+  return tf.keras.Sequential([
+      tf.keras.layers.Input(input_shape),
+      tf.keras.layers.Conv2D(6, 5, activation='relu'),
+      tf.keras.layers.MaxPool2D(),
+      tf.keras.layers.Conv2D(16, 5, activation='relu'),
+      tf.keras.layers.MaxPool2D(),
+      tf.keras.layers.Flatten(),
+      tf.keras.layers.Dense(120, activation='relu'),
+      tf.keras.layers.Dense(84, activation='relu'),
+      tf.keras.layers.Dense(num_classes),
+  ], name='lenet')
 
 
 def build_mlp(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:
@@ -69,17 +88,31 @@ def build_cnn_dropout(input_shape: tuple[int, int, int], num_classes: int) -> tf
 
 def build_cnn_gn(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:
   """Convolutions of 16, 32, 64 and 64 channels with GroupNorm; each halves sizes larger than 4. Takes any size."""
+  return _normalised(input_shape, num_classes, 'cnn_gn',
+                     lambda filters: tf.keras.layers.GroupNormalization(normalization.groups_of(filters)))
+
+
+def build_cnn_bn(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:
+  """`cnn_gn` with BatchNorm in place of GroupNorm. Its moving statistics follow the last ten batches or so.
+
+  A client takes few steps in a round, and its statistics must keep up with the layers before.
+  """
+  return _normalised(input_shape, num_classes, 'cnn_bn',
+                     lambda filters: tf.keras.layers.BatchNormalization(momentum=0.9))
+
+
+def _normalised(input_shape, num_classes, name, norm):
   images = tf.keras.layers.Input(input_shape)
   x = images
   for filters in (16, 32, 64, 64):
     strides = 2 if min(x.shape[1:3]) > 4 else 1
     x = tf.keras.layers.Conv2D(filters, 3, strides, padding='same', use_bias=False, kernel_initializer='he_normal')(x)
-    x = tf.keras.layers.GroupNormalization(normalization.groups_of(filters))(x)
+    x = norm(filters)(x)
     x = tf.keras.layers.ReLU()(x)
   # Means capture texture and tone; maxima capture small and rare details.
   x = tf.keras.layers.Concatenate()([tf.keras.layers.GlobalAveragePooling2D()(x),
                                      tf.keras.layers.GlobalMaxPooling2D()(x)])
-  return tf.keras.Model(images, tf.keras.layers.Dense(num_classes)(x), name='cnn_gn')
+  return tf.keras.Model(images, tf.keras.layers.Dense(num_classes)(x), name=name)
 
 
 def build_cnn_tanh(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:

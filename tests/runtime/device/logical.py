@@ -21,15 +21,15 @@ SMALL = 'CPU:2'
 
 
 def operations(copies):
-  """Returns the devices on which each operation ran that is in a graph with variables and in no other graph."""
+  """Returns where TensorFlow placed each operation that is in a graph with variables and in no other graph."""
   names = {stateful: {operation.name for copy in copies if bool(copy._program.variables) == stateful
                       for function in copy.functions for operation in function.graph.get_operations()}
            for stateful in (True, False)}
   found = {}
-  for device_stats in context.export_run_metadata().step_stats.dev_stats:
-    for node in device_stats.node_stats:
-      if node.node_name in names[True] - names[False]:
-        found.setdefault(node.node_name, set()).add(device_stats.device)
+  for graph in context.export_run_metadata().partition_graphs:  # A function is placed when it is first called.
+    for node in graph.node:
+      if node.name in names[True] - names[False]:
+        found.setdefault(node.name, set()).add(node.device)
   context.disable_run_metadata()
   return {name: sorted(devices) for name, devices in found.items()}
 

@@ -1,6 +1,7 @@
 """Rounds in this process: the same models as TFF's executor, whatever the number of lanes."""
 
 import collections
+import contextlib
 import threading
 
 import numpy as np
@@ -11,8 +12,9 @@ import tensorflow_federated as tff
 from tests import tiny
 from tests.learning import tiny_experiments
 from tff_vision.configs import runtime_config
-from tff_vision.runtime.device import clients_values, interpreter, lanes
+from tff_vision.runtime.device import clients_values, interpreter, lanes, leaf
 from tff_vision.runtime.driver import device
+from tff_vision.secure import os_keys
 
 NUMBERS = tff.FederatedType(np.float32, tff.CLIENTS)
 STATE = tff.FederatedType(np.float32, tff.SERVER)
@@ -73,6 +75,53 @@ def test_federated_operators_return_the_same(in_process):
     assert in_both(in_process, total, [float(i) for i in range(20)]) == 190.0
 
 
+@tff.federated_computation(STATE, NUMBERS)
+def shown(state, x):
+  one = tff.federated_broadcast(state)
+  both = tff.federated_zip((one, tff.federated_value(2.0, tff.CLIENTS)))
+  return both, tff.federated_map(negative, one), tff.federated_map(product, both), tff.federated_sum(x), one
+
+
+def test_what_all_clients_have_is_returned_once(in_process):
+  found = in_both(in_process, shown, 3.0, [1.0, 1.0])
+  assert found[0] == (3.0, 2.0) and found[3] == 2.0 and found[4] == 3.0
+
+
+@tff.tensorflow.computation(np.float32, np.float32)
+def plus(x, y):
+  return x + y
+
+
+@tff.tensorflow.computation(np.float32, np.float32)
+def plus_and_more(x, y):
+  return x + y + 1.0
+
+
+@tff.tensorflow.computation(np.float32)
+def same(x):
+  return x
+
+
+def test_sums_are_added_in_place_and_do_not_change_what_was_returned(in_process):
+  """The sum itself is returned, and so is what looks like a sum and is none."""
+  def totals(accumulate):
+    return tff.federated_computation(lambda x: tff.federated_aggregate(
+        x, np.float32(10), accumulate, accumulate, same), NUMBERS)
+  vector = tff.TensorType(np.float32, [3])
+  added = tff.federated_computation(lambda x: tff.federated_sum(x), tff.FederatedType(vector, tff.CLIENTS))
+  assert in_both(in_process, totals(plus), [1.0, 2.0]) == 13.0
+  assert in_both(in_process, totals(plus_and_more), [1.0, 2.0]) == 15.0
+  sums_used = [one for _, made in in_process._runs.leaves._programs.values() for where, one in made.items()
+               if where[0] == 'sum']
+  assert any(sums_used) and not all(sums_used)
+  with tff.framework.get_context_stack().install(in_process):
+    first = added([np.float32([1, 2, 3]), np.float32([1, 1, 1])])
+    second = added([np.float32([5, 5, 5])] * 3)
+    np.testing.assert_array_equal(first, [2, 3, 4])
+    np.testing.assert_array_equal(second, [15, 15, 15])
+    np.testing.assert_array_equal(added([]), [0, 0, 0])
+
+
 def test_a_client_computes_once_even_if_several_sums_need_it():
   asked = []
 
@@ -103,6 +152,31 @@ def test_rounds_train_the_same_model(in_process):
     found, _, measured_here = trained()
   np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
   assert measured_here == pytest.approx(measured, rel=1e-5)
+
+
+@pytest.mark.parametrize('optimised', [False, True])
+def test_keys_are_drawn_afresh_by_each_client_in_each_call(in_process, monkeypatch, optimised):
+  """Also if TensorFlow optimises the graphs once more, as it does for a GPU."""
+  if optimised:
+    monkeypatch.setattr(leaf, '_options', lambda device: contextlib.nullcontext())
+
+  @tff.tensorflow.computation
+  def draw():
+    return os_keys.kernel_key(), os_keys.kernel_keys(2)
+
+  @tff.federated_computation(NUMBERS)
+  def drawn(x):
+    return tff.federated_eval(draw, tff.CLIENTS), tff.federated_sum(x), tff.federated_eval(draw, tff.SERVER)
+
+  keys = []
+  with tff.framework.get_context_stack().install(in_process):
+    for _ in range(2):
+      clients, _, server = drawn([1.0] * 5)
+      for one, two in (*clients, server):
+        keys += [one.tobytes(), *(key.tobytes() for key in two)]
+    two = tff.federated_computation(lambda: (tff.federated_eval(draw, tff.SERVER),) * 2)()
+    assert two[0][0].tobytes() == two[1][0].tobytes(), 'one value, returned twice'
+  assert len(set(keys)) == len(keys) == 36
 
 
 def test_an_error_in_a_graph_ends_the_round_and_not_the_context(in_process):

@@ -19,7 +19,7 @@ import tensorflow_federated as tff
 from tensorflow_federated.proto.v0 import computation_pb2
 from tensorflow_federated.python.core.impl.types import type_serialization
 
-from tff_vision.runtime.device import clients_values, copies, sequences
+from tff_vision.runtime.device import clients_values, copies, sequences, values
 from tff_vision.runtime.device.clients_values import OfClients
 from tff_vision.runtime.device.lanes import Lane, Lanes
 
@@ -102,6 +102,8 @@ class _Call:
       return Function(message, names)
     if kind == 'reference':
       return names[message.reference.name]
+    if kind == 'literal':
+      return values.literal(message.literal.value)
     if kind == 'call':
       function = self._evaluate(message.call.function, names, lane)
       argument = self._evaluate(message.call.argument, names, lane) if message.call.HasField('argument') else None
@@ -159,17 +161,30 @@ class _Call:
     function, value = argument
     return clients_values.Mapped(lambda one, lane: self.apply(function, one, lane), value)
 
-  _federated_map_all_equal = _federated_map
+  def _federated_map_all_equal(self, argument):
+    function, value = argument
+    if isinstance(value, clients_values.Same):
+      return clients_values.Same(self.apply(function, value.value, self._lanes.server))
+    return self._federated_map(argument)
 
   def _federated_zip_at_server(self, argument):
     return OfServer(_unplaced(argument))
 
   def _federated_zip_at_clients(self, argument):
+    if all(isinstance(part, clients_values.Same) for part in structure.flatten(argument)):
+      return clients_values.Same(_unplaced(argument))
     return clients_values.Zipped(argument)
 
   def _federated_aggregate(self, argument):
     value, zero, accumulate, _, report = argument
     home, found = self._lanes.home, [zero]
+    total = self._leaves.sum_of(accumulate.message.tensorflow, home) if _is_tensorflow(accumulate) else None
+    if total is not None:
+      total.begin(list(values.flatten(zero)))
+      self._lanes.run(self._clients, value.of, lambda sent: total.add(list(values.flatten(sent))))
+      tensors = iter(total.end())
+      whole = values.moved(zero, lambda _: next(tensors))
+      return OfServer(self.apply(report, copies.on(self._lanes.server.device, whole), self._lanes.server))
 
     def add(sent):
       found[0] = self.apply(accumulate, structure.Struct.unnamed(found[0], sent), home)
@@ -217,6 +232,10 @@ class _Call:
     self._lanes.run(self._clients, work, keep)
     lists = iter(found)
     return _over_clients(value, lambda part: clients_values.Given(next(lists)))
+
+
+def _is_tensorflow(function):
+  return function.message.WhichOneof('computation') == 'tensorflow'
 
 
 def _holds_clients(value):

@@ -8,6 +8,7 @@ import tensorflow_federated as tff
 from tff_vision.configs import runtime_config
 from tff_vision.runtime.device import copies, executor, interpreter, lanes, visible
 from tff_vision.runtime.driver import fleet, local, one_executor
+from tff_vision.runtime.tff_internals import allocator
 
 
 @contextlib.contextmanager
@@ -71,6 +72,7 @@ class DeviceContext(one_executor.OneExecutorContext):
   """
 
   def __init__(self, devices: Sequence[str], clients_per_device: int, clients_per_call: int):
+    allocator.share_freed_memory()
     self.devices, self.clients_per_device = tuple(devices), clients_per_device
     self._faults: list[fleet.Fault] = []
     self._runs = interpreter.Interpreter(lanes.Lanes(devices, clients_per_device, self._ended), copies.Copies())

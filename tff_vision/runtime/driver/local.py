@@ -22,12 +22,13 @@ _EXECUTORS_KEPT = 10
 
 
 @contextlib.contextmanager
-def local_runtime(*, threads: int = 1, max_concurrent_clients: int | None = None, math: str = 'float32',
+def local_runtime(*, threads: int | None = 1, max_concurrent_clients: int | None = None, math: str = 'float32',
                   clients_per_call: int = runtime_config.RuntimeConfig().clients_per_call) -> Iterator['LocalContext']:
   """Makes every TFF computation in the `with` block run on a local executor process.
 
   Args:
-    threads: Intra-op threads of a kernel. One thread, with one client per core, is fastest for cohorts.
+    threads: Intra-op threads of a kernel; None means TensorFlow's choice. One thread, with one client per core, is
+      fastest for cohorts.
     max_concurrent_clients: Number of clients computed at the same time; None means one per core.
     math: See `RuntimeConfig`.
     clients_per_call: See `RuntimeConfig`.

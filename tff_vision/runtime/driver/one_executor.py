@@ -41,7 +41,7 @@ class OneExecutorContext(context_base.SyncContext, protocols.Place):
     self._open_for_handles = open_for_handles
     self._silo: handles.Silo | None = None
     self._inner: sync_execution_context.SyncExecutionContext | None = sync_execution_context.SyncExecutionContext(
-        executor_fn=factory, compiler_fn=compilation.native_form,
+        executor_fn=factory, compiler_fn=compilation.compile_once,
         transform_args=tensorflow_computation.transform_args,
         transform_result=tensorflow_computation.transform_result)
 
@@ -82,7 +82,11 @@ class OneExecutorContext(context_base.SyncContext, protocols.Place):
     if self._silo is None:  # It stays open, because a new one would build the graphs of its computations again.
       self._silo = handles.Silo(self._open_for_handles)
     with self._calling():
-      return protocol([handles.Party(position, self._silo) for position in range(count)])
+      return protocol([handles.Party(position, self._silo, position) for position in range(count)])
+
+  def key_holder(self, address: str) -> protocols.KeyHolder:
+    """Raises ValueError: clients on this machine sign nothing that a key holder would open."""
+    raise ValueError(f'key_holder={address} opens what sites sign, and there are none here; give key_holder_dir.')
 
   def invoke(self, comp: tff.Computation, arg: object = None) -> object:
     """Runs `comp`; called by TFF.
