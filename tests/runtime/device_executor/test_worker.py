@@ -43,9 +43,13 @@ def test_it_computes_in_its_sandbox_and_is_replaced_when_it_dies(tmp_path):
   workers.wait_until(lambda: not any(workers.alive(pid) for pid in family))
 
 
-def test_an_unknown_executor_is_refused():
-  with pytest.raises(ValueError, match="executor must be one of device, worker_binary; found 'gpu'"):
-    supervisor.WorkerConfig(executor='gpu')
+@pytest.mark.parametrize(('settings', 'words'), [
+    (dict(executor='gpu'), "executor must be one of device, worker_binary; found 'gpu'"),
+    (dict(executor='device', math='bfloat16'), 'math=bfloat16 does not go with executor=device'),
+])
+def test_what_cannot_be_is_refused_in_words(settings, words):
+  with pytest.raises(ValueError, match=words):
+    supervisor.WorkerConfig(**settings)
 
 
 def test_the_sandbox_shows_this_library_and_its_python_and_nothing_beside_them(tmp_path):
