@@ -91,7 +91,7 @@ def python_folders() -> list[str]:
   packages = [] if tensorflow is None else [pathlib.Path(tensorflow.submodule_search_locations[0]).parent]
   program, system = pathlib.Path(sys.executable), pathlib.Path('/usr')
   found: list[pathlib.Path] = []
-  for path in (pathlib.Path(sys.prefix), pathlib.Path(sys.base_prefix), program, program.resolve(), *packages, _PACKAGE):
+  for path in (*map(pathlib.Path, (sys.prefix, sys.base_prefix)), program, program.resolve(), *packages, _PACKAGE):
     # Of the system's own Python the libraries are the system's, and the program is one of many.
     if path != system and not any(path.is_relative_to(known) for known in (system / 'lib', *found)):
       found.append(path)
