@@ -44,8 +44,8 @@ def _three(address):
   return address, address.replace('127.0.0.1', 'localhost'), address.replace('127.0.0.1', '127.0.1.1')
 
 
-@pytest.mark.parametrize('name', [pytest.param(name, marks=() if name == 'fedavg' else pytest.mark.ci)
-                                  for name in _CASES])
+@pytest.mark.ci
+@pytest.mark.parametrize('name', _CASES)
 def test_the_weights_are_those_of_worker_binary(folder, own_address, device_address, tmp_path, known_keys, name):
   plan = guarded.plan(folder, **_CASES[name])
   theirs, ours = (guarded.trained(plan, _three(address), tmp_path) for address in (own_address, device_address))

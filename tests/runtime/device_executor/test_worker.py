@@ -6,7 +6,6 @@ import signal
 import sys
 
 import grpc
-import numpy as np
 import pytest
 
 from tests.runtime import test_worker, workers
@@ -43,9 +42,13 @@ def test_it_computes_in_its_sandbox_and_is_replaced_when_it_dies(tmp_path):
   workers.wait_until(lambda: not any(workers.alive(pid) for pid in family))
 
 
-def test_an_unknown_executor_is_refused():
-  with pytest.raises(ValueError, match="executor must be one of device, worker_binary; found 'gpu'"):
-    supervisor.WorkerConfig(executor='gpu')
+@pytest.mark.parametrize(('settings', 'words'), [
+    (dict(executor='gpu'), "executor must be one of device, worker_binary; found 'gpu'"),
+    (dict(executor='device', math='bfloat16'), 'math=bfloat16 does not go with executor=device'),
+])
+def test_what_cannot_be_is_refused_in_words(settings, words):
+  with pytest.raises(ValueError, match=words):
+    supervisor.WorkerConfig(**settings)
 
 
 def test_the_sandbox_shows_this_library_and_its_python_and_nothing_beside_them(tmp_path):
@@ -57,6 +60,16 @@ def test_the_sandbox_shows_this_library_and_its_python_and_nothing_beside_them(t
                             environment={'PATH': '/usr/bin'}, shown=folders)
   assert command.index('--tmpfs') < command.index(package), 'a folder below /tmp would be hidden'
   assert command[-3:] == [sys.executable, '-m', 'x'] and '/executor' not in command
+
+
+def test_of_the_system_s_own_python_the_program_and_the_packages_are_shown(monkeypatch):
+  """As Debian has it: /usr/bin/python3 with packages below /usr/local."""
+  monkeypatch.setattr(sys, 'prefix', '/usr')
+  monkeypatch.setattr(sys, 'base_prefix', '/usr')
+  folders = processes.python_folders()
+  assert '/usr' not in folders and str(pathlib.Path(sys.executable).resolve()) in folders
+  import importlib.util
+  assert any(importlib.util.find_spec('tensorflow').origin.startswith(f'{path}/') for path in folders)
 
 
 def test_gpus_are_shown_to_the_device_executor_only(monkeypatch):
@@ -76,4 +89,3 @@ def test_the_devices_of_the_driver_are_shown(tmp_path, monkeypatch):
   assert [shown[i + 1] for i, word in enumerate(shown) if word == '--dev-bind-try'] == [
       str(tmp_path / 'nvidia0'), str(tmp_path / 'nvidiactl')]
   assert '--dev-bind-try' not in make(None)
-  assert np.all([pathlib.Path(word).exists() for word in shown if word.startswith(str(tmp_path))])

@@ -2,8 +2,6 @@
 
 In the map-reduce form of a round, what clients send is usually added tensor by tensor. As a TensorFlow computation this
 makes a new accumulator of the model's size for every client. A `Sum` keeps one.
-
-Not public API: the messages are TensorFlow's own.
 """
 
 import threading
@@ -11,7 +9,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import tensorflow as tf
-from tensorflow.core.framework import graph_pb2
 
 from tff_vision.runtime.device import overwritten
 from tff_vision.runtime.device import program as program_lib
@@ -35,7 +32,7 @@ def is_sum(program: program_lib.Program) -> bool:
              for position, name in enumerate(program.results))
 
 
-def _added(nodes: dict[str, graph_pb2.NodeDef], places: dict[str, int], result: str) -> set[int | None]:
+def _added(nodes, places, result):
   """Returns the positions of the parameters that `result` is the sum of; None in it: something else."""
   node = _source(nodes, result)
   if node.op not in _ADDING or any(given.startswith('^') for given in node.input):

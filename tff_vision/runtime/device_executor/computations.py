@@ -29,8 +29,8 @@ def as_function(message: computation_pb2.Computation) -> computation_pb2.Computa
   return found
 
 
-def checked(message: computation_pb2.Computation) -> Iterator[computation_pb2.Computation]:
-  """Yields the TensorFlow computations and the literals in a computation, which is looked through meanwhile.
+def checked(message: computation_pb2.Computation) -> Iterator[computation_pb2.TensorFlow]:
+  """Yields the TensorFlow computations in a computation, which is looked through meanwhile.
 
   Raises:
     KeyError: It refers to a name that it does not bind.
@@ -45,13 +45,13 @@ def digest(message: computation_pb2.TensorFlow) -> bytes:
   return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()
 
 
-def _checked(message: Any, names: frozenset[str]) -> Iterator[computation_pb2.Computation]:
+def _checked(message: Any, names: frozenset[str]) -> Iterator[computation_pb2.TensorFlow]:
   kind = message.WhichOneof('computation')
   if kind is None:
     raise ValueError('a computation is empty.')
   part = getattr(message, kind)
-  if kind in ('tensorflow', 'literal'):
-    yield message
+  if kind == 'tensorflow':
+    yield part
   elif kind == 'intrinsic':
     if part.uri not in OPERATORS:
       raise NotImplementedError(f'the operator {part.uri!r} is not supported.')
@@ -74,5 +74,5 @@ def _checked(message: Any, names: frozenset[str]) -> Iterator[computation_pb2.Co
       yield from _checked(local.value, names)
       names |= {local.name}
     yield from _checked(part.result, names)
-  else:
+  elif kind != 'literal':
     raise NotImplementedError(f'a computation of kind {kind} is not supported.')

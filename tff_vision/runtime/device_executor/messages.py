@@ -77,20 +77,15 @@ class Reader:
     return clients_values.Same(found[0]) if message.type.all_equal else clients_values.Given(found)
 
   def _function(self, message):
-    own, names = computation_pb2.Computation(), {}
+    own = computation_pb2.Computation()
     own.CopyFrom(message)
-    for part in list(computations.checked(own)):
-      if part.WhichOneof('computation') == 'tensorflow':
-        # TFF's number is not taken, because who sends two graphs under one number would call one in place of the other.
-        part.tensorflow.cache_key.Clear()
-        part.tensorflow.cache_key.id = self._number(computations.digest(part.tensorflow))
-      else:
-        name = f'literal {len(names)}'
-        names[name] = tensor(part.literal.value)
-        part.reference.name = name
+    for part in computations.checked(own):
+      # TFF's number is not taken, because who sends two graphs under one number would call one in place of the other.
+      part.cache_key.Clear()
+      part.cache_key.id = self._number(computations.digest(part))
     if computations.is_function(own):
-      return interpreter.Function(own, names)
-    return Unevaluated(interpreter.Function(computations.as_function(own), names))
+      return interpreter.Function(own)
+    return Unevaluated(interpreter.Function(computations.as_function(own)))
 
   def _number(self, digest):
     with self._lock:

@@ -87,12 +87,14 @@ def python_environment() -> dict[str, str]:
 
 def python_folders() -> list[str]:
   """Returns the files and folders that another interpreter of this environment reads, besides the system's."""
-  program = pathlib.Path(sys.executable).resolve()
-  found = [pathlib.Path(sys.prefix), pathlib.Path(sys.base_prefix), _PACKAGE]
-  # Of the system's own Python the libraries are the system's, and the program is one of many.
-  found = [path for path in found if str(path) != '/usr']
-  if not any(program.is_relative_to(path) for path in found):
-    found.append(program)
+  tensorflow = importlib.util.find_spec('tensorflow')
+  packages = [] if tensorflow is None else [pathlib.Path(tensorflow.submodule_search_locations[0]).parent]
+  program, system = pathlib.Path(sys.executable), pathlib.Path('/usr')
+  found: list[pathlib.Path] = []
+  for path in (*map(pathlib.Path, (sys.prefix, sys.base_prefix)), program, program.resolve(), *packages, _PACKAGE):
+    # Of the system's own Python the libraries are the system's, and the program is one of many.
+    if path != system and not any(path.is_relative_to(known) for known in (system / 'lib', *found)):
+      found.append(path)
   return [str(path) for path in found]
 
 

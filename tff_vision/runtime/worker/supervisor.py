@@ -64,6 +64,8 @@ class WorkerConfig(runtime_config.ExecutorConfig):
       raise ValueError('approved needs tls_cert, tls_key and tls_client_ca: the key of the certificate signed it.')
     if self.audit_log != type(self).audit_log and self.approved is None:
       raise ValueError(f'audit_log={self.audit_log} has no effect without approved: nothing is counted.')
+    if self.executor == 'device' and self.math != type(self).math:
+      raise ValueError(f'math={self.math} does not go with executor=device, which computes in float32.')
     if self.data_root is not None and self.sandbox == 'none':
       raise ValueError('data_root needs sandbox=bubblewrap: without it the executor sees the files of the machine '
                        'under their own names.')
