@@ -16,7 +16,7 @@ from tff_vision import configs, models
 from tff_vision.aggregation import stack
 from tff_vision.data import build as data_build
 from tff_vision.data import images, preprocess
-from tff_vision.models import scattering
+from tff_vision.models import scattering, scatternet
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.privacy.mechanisms import example_plan, example_work, shared_step
 from tff_vision.runtime.driver import local
@@ -27,7 +27,8 @@ _MOMENTUM = 0.9  # Server momentum in client-level runs, client momentum in exam
 
 def accuracy(cell, seed: int) -> dict[str, float | None]:
   """Returns the test accuracy after the last round, the accounted epsilon, and the noise multiplier."""
-  train, test = _features(cell.model) if cell.model in _FIXED else _pixels()
+  source = cell.dataset, cell.data_dir
+  train, test = _features(cell.model, *source) if cell.model in FIXED else _pixels(*source)
   parts = np.array_split(np.random.default_rng(seed).permutation(len(train))[:cell.images], cell.num_clients)
   plan = plan_lib.build_plan(cell.privacy, cell.cohort, population=cell.num_clients, rounds=cell.rounds, seed=seed,
                              sizes=[len(part) for part in parts], client=cell.client)
@@ -46,14 +47,15 @@ def accuracy(cell, seed: int) -> dict[str, float | None]:
 def _by_examples(cell, plan, train, parts, test, seed):
   """Runs private SGD in each silo and averages the weights after each round."""
   del seed
-  builder = _linear if cell.model in _FIXED else models.MODELS[cell.model]
-  model = builder(train.x.shape[1:], 10)
+  builder = _linear if cell.model in FIXED else models.MODELS[cell.model]
+  classes = 1 + int(train.y.max())
+  model = builder(train.x.shape[1:], classes)
   if cell.from_public:
     for layer, public in zip(model.layers[:-2], _convolutions(trained=True).layers[1:], strict=True):
       layer.set_weights(public.get_weights())
   plan = plan.for_model(model, tf.TensorSpec((None, *train.x.shape[1:]), tf.float32))
   client = example_work.build_train_fn(
-      builder(train.x.shape[1:], 10),
+      builder(train.x.shape[1:], classes),
       tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True, reduction='none'),
       tff.learning.optimizers.build_sgdm(cell.client.client_learning_rate, momentum=_MOMENTUM), plan.training)
   for _ in range(cell.rounds):
@@ -70,7 +72,8 @@ def _by_shares(cell, plan, train, parts, test, seed):
   """Takes each step on the opened sum of the silos' noised integers; masks, which cancel in the sum, are left out."""
   tf.keras.utils.set_random_seed(seed)
   loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-  model, clients_model = (models.MODELS[cell.model](train.x.shape[1:], 10) for _ in range(2))
+  builder = _linear if cell.model in FIXED else models.MODELS[cell.model]
+  model, clients_model = (builder(train.x.shape[1:], 1 + int(train.y.max())) for _ in range(2))
   plan = plan.for_secure_sum(configs.SecureConfig(secure_sum='masks', secure_bits=_SHARED_BITS)).for_model(
       model, tf.TensorSpec((None, *train.x.shape[1:]), tf.float32))
   client = shared_step.build_step_fn(clients_model, example_plan.one_each(loss), plan.step)
@@ -133,26 +136,36 @@ def _linear(input_shape, num_classes):
 
 
 @functools.cache
-def _whole():
-  whole = data_build.build(configs.DataConfig(dataset='fashion_mnist', partition='iid', num_clients=1), seed=0)
+def _whole(dataset, data_dir):
+  config = configs.DataConfig(dataset=dataset, data_dir=data_dir, partition='iid', num_clients=1)
+  whole = data_build.build(config, seed=0)
   return whole.preprocessing, whole.train.examples(0), whole.test.examples
 
 
 @functools.cache
-def _pixels():
+def _pixels(dataset, data_dir):
   """Returns all training and test examples as a model's input."""
-  preprocessing, *parts = _whole()
+  preprocessing, *parts = _whole(dataset, data_dir)
   return tuple(images.Examples(preprocess.evaluation_fn(preprocessing, tf.constant(part.x)).numpy(), part.y)
                for part in parts)
 
 
 @functools.cache
-def _features(model):
+def _features(model, dataset, data_dir):
   """Returns all training and test examples as features of pixels in 0..1."""
-  features = _FIXED[model]()
+  parts = _whole(dataset, data_dir)[1:]
+  features = FIXED[model](parts[0].x.shape[1:])
   step = tf.function(lambda x: features(tf.cast(x, tf.float32) / 255))
   return tuple(images.Examples(np.concatenate([step(part.x[i:i + 500]).numpy() for i in range(0, len(part), 500)]),
-                               part.y) for part in _whole()[1:])
+                               part.y) for part in parts)
+
+
+def _by_order(shape):
+  """Returns the coefficients of `scatternet`, normalised as those of `scattering` are: each kind together."""
+  coefficients = scatternet.build_coefficients(shape)
+  normalized = [tf.keras.layers.GroupNormalization(1, center=False, scale=False, epsilon=1e-6)(
+      coefficients.output[..., first:last]) for first, last in ((0, 1), (1, 9), (9, 17), (17, 81))]
+  return tf.keras.Model(coefficients.input, tf.keras.layers.Concatenate()(normalized))
 
 
 @functools.cache
@@ -171,8 +184,10 @@ def _convolutions(*, trained):
 
 
 _WRITERS, _PUBLIC_EPOCHS = 400, 6
-_FIXED = {
-    'scattering': lambda: scattering.build_features((28, 28, 1)),
-    'public': lambda: _convolutions(trained=True),
-    'untrained': lambda: _convolutions(trained=False),
+FIXED = {  # Name -> what makes the features of images of a shape.
+    'scattering': scattering.build_features,
+    'scatternet': scatternet.build_features,
+    'scatternet by order': lambda shape: _by_order(shape),
+    'public': lambda shape: _convolutions(trained=True),
+    'untrained': lambda shape: _convolutions(trained=False),
 }

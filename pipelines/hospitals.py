@@ -7,9 +7,10 @@
 Each hospital alone, all images pooled, FedAvg, FedProx, a personal variant, FedAvg with example-level differential
 privacy, with encrypted updates, and with both: AUC and balanced accuracy at every hospital with bootstrap intervals,
 calibration, epsilon of each hospital; as table and figures in report.html. Each hospital's decision threshold is
-chosen on images kept back from its training. With --model=scattering the part that is never trained is computed
-once. The same command again continues a comparison that was stopped. At the end the models are wiped (--keep_secrets
-leaves them in run_dir/secret): most are trained without a promise on images that others promise something to.
+chosen on images kept back from its training. Of --model=scattering and scatternet the part that is never trained is
+computed once. The same command again continues a comparison that was stopped. At the end the models are wiped
+(--keep_secrets leaves them in run_dir/secret): most are trained without a promise on images that others promise
+something to.
 """
 
 import dataclasses

@@ -175,8 +175,8 @@ def counted(problem: tasks.Problem, runtime: runtime_config.RuntimeConfig, place
             known: Sequence[int] = ()) -> tasks.Problem:
   """Returns the problem with each client's number of examples as its worker counts it.
 
-  The problem is unchanged if the coordinator sends the examples. Sampling rates, steps, weights and the bounds on what
-  clients send follow from these numbers.
+  The problem is unchanged if the coordinator sends the examples, or if nobody may know these numbers. Sampling rates,
+  steps, weights and the bounds on what clients send follow from these numbers.
 
   Args:
     place: The open runtime.
@@ -189,6 +189,8 @@ def counted(problem: tasks.Problem, runtime: runtime_config.RuntimeConfig, place
   if runtime.data_placement != 'worker':
     return problem
   copies = problem.images.train
+  if not copies.counted:
+    return problem
   found = dict(enumerate(known)) | dict(_client_data(problem, runtime).count(place))
   if not copies.here:
     if missing := [name for client, name in enumerate(copies.client_ids) if client not in found]:

@@ -31,6 +31,17 @@ def test_features_have_mean_0_and_deviation_1_in_each_channel_and_tell_of_one_im
   assert changed[1] > 0.1 and np.delete(changed, 1).max() == 0
 
 
+def test_scatternet_normalises_its_own_coefficients():
+  rng = np.random.default_rng(0)
+  x, y = rng.integers(0, 256, (7, 12, 12, 1)).astype(np.uint8), rng.integers(0, 2, 7).astype(np.int32)
+  found, builder = features.trained_part(federated(x, y), 'scatternet')
+  kept = found.train.examples(1).x
+  groups = kept.reshape(4, 9, 27, 3)
+  assert kept.shape == (4, 3, 3, 81) and np.abs(groups.mean((1, 3))).max() < 1e-4
+  assert 0.9 < groups.std((1, 3)).max() < 1.001
+  assert builder(kept.shape[1:], 2).count_params() == 2 * (9 * 81 + 1)
+
+
 def test_other_models_train_on_the_images_themselves():
   x, y = np.zeros((4, 8, 8, 1), np.uint8), np.array([0, 1, 0, 1], np.int32)
   given = federated(x, y)

@@ -13,6 +13,7 @@ from tff_vision.models import MODELS, check, normalization, personal_layers, rep
     ('cnn_dropout', 62, 1_206_590),  # Reddi et al. 2021
     ('cnn_tanh', 10, 26_010),  # Papernot et al. 2021
     ('cnn_private', 10, 28_906),
+    ('lenet', 10, 44_426),  # Li et al. 2022
     ('mlp', 10, 199_210),  # McMahan et al. 2017, the 2NN
     ('unet_gn', 2, 536_338), ('unet_gn_small', 2, 32_714),
 ])
@@ -26,6 +27,7 @@ LARGE = ('mobilenet_v3_small', 'resnet18_gn', 'resnet20_gn', 'vit_tiny')  # Seco
 
 @pytest.mark.parametrize(('name', 'shape', 'classes', 'parameters'), [
     ('linear', (28, 28, 1), 10, 7850),
+    ('lenet', (32, 32, 3), 10, 62_006),  # Li et al. 2022
     ('resnet20_gn', (32, 32, 3), 10, 269_722),  # He et al. 2016, 0.27 M
     ('vit_tiny', (224, 224, 3), 1000, 5_717_416 - 2 * 192),  # DeiT-Ti without class token and its position
 ])
@@ -67,7 +69,7 @@ def test_every_model_takes_every_image_shape_and_returns_logits(name, shape):
   assert model(np.zeros((2, *shape), np.float32)).shape == (2, 7)
 
 
-@pytest.mark.parametrize('name', ['cnn', 'cnn_dropout', 'cnn_private', 'cnn_tanh', 'scattering'])
+@pytest.mark.parametrize('name', ['cnn', 'cnn_dropout', 'cnn_private', 'cnn_tanh', 'lenet', 'scattering', 'scatternet'])
 def test_too_small_images_are_refused_with_their_size(name):
   with pytest.raises(ValueError, match='3x3'):
     MODELS[name]((3, 3, 1), 7)

@@ -1,11 +1,11 @@
-"""The scattering model: its invariants, a second implementation in numpy, only the last layer trains, files."""
+"""The scattering models: invariants, a second implementation in scipy, only the last layer trains, files."""
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy import signal
 
-from tff_vision.models import MODELS, scattering
+from tff_vision.models import MODELS, scattering, scatternet
 
 
 @pytest.fixture(scope='module')
@@ -35,11 +35,62 @@ def test_fine_wavelets_are_those_of_a_direct_convolution(features):
     np.testing.assert_allclose(moduli[:, :, angle], expected, atol=1e-4)
 
 
-def test_only_the_linear_layer_trains_and_the_file_loads_without_custom_objects(tmp_path):
-  model = MODELS['scattering']((16, 16, 3), 5)
-  assert [tuple(w.shape) for w in model.trainable_weights] == [(4 * 4 * 49 * 3, 5), (5,)]
+@pytest.mark.parametrize(('name', 'coefficients'), [('scattering', 49), ('scatternet', 81)])
+def test_only_the_linear_layer_trains_and_the_file_loads_without_custom_objects(name, coefficients, tmp_path):
+  model = MODELS[name]((16, 16, 3), 5)
+  assert [tuple(w.shape) for w in model.trainable_weights] == [(4 * 4 * coefficients * 3, 5), (5,)]
   model.layers[-1].kernel.assign(tf.random.stateless_normal(model.layers[-1].kernel.shape, [1, 2]))
   x = np.random.default_rng(2).random((4, 16, 16, 3), np.float32)
   model.save(tmp_path / 'model.keras')
   np.testing.assert_allclose(tf.keras.models.load_model(tmp_path / 'model.keras', compile=False)(x), model(x),
                              atol=1e-5)
+
+
+def test_coefficients_are_the_scattering_transform_of_a_direct_convolution():
+  """All 81 coefficients of each channel, and their order, by scipy; far from the border, which may differ."""
+  x = np.random.default_rng(3).random((2, 48, 48, 2), np.float32)
+  found = scatternet.build_coefficients((48, 48, 2))(x).numpy()
+  assert found.shape == (2, 12, 12, 162)
+  inside = slice(4, 8)
+  for image, channel in ((0, 0), (1, 1)):
+    expected = np.stack(_scattered(x[image, :, :, channel].astype(float)), -1)
+    ours = found[image, :, :, 81 * channel:81 * (channel + 1)]
+    np.testing.assert_allclose(ours[inside, inside], expected[::4, ::4][inside, inside], atol=1e-4)
+
+
+def _scattered(x):
+  """Returns the mean, 16 first-order and 64 second-order coefficients on every pixel, each [height, width]."""
+  wavelets = [[_morlet(scale, np.pi * (3 - number) / 8) for number in range(8)] for scale in (0, 1)]
+  fine, coarse = ([np.abs(signal.convolve2d(x, wavelet, 'same', 'symm')) for wavelet in one] for one in wavelets)
+  second = [np.abs(signal.convolve2d(moduli, wavelet, 'same', 'symm')) for moduli in fine for wavelet in wavelets[1]]
+  # The paper's transform halves the coarse moduli's resolution before it averages them.
+  return [*(_mean(part, 1) for part in (x, *fine)), *(_mean(part, 2) for part in (*coarse, *second))]
+
+
+def _morlet(scale, angle):
+  """A plane wave under an elliptic Gaussian window of 30 standard deviations' area, less what gives it a mean."""
+  y, x = np.mgrid[-12:13, -12:13].astype(float)
+  sigma, slant = 0.8 * 2 ** scale, 0.5
+  rotated = np.cos(angle) * y + np.sin(angle) * x, np.cos(angle) * x - np.sin(angle) * y
+  window = np.exp(-(rotated[0] ** 2 + (slant * rotated[1]) ** 2) / (2 * sigma ** 2))
+  window[np.maximum(np.abs(x), np.abs(y)) > (5, 10)[scale]] = 0
+  wave = window * np.exp(1j * 3 * np.pi / 4 / 2 ** scale * rotated[0])
+  return (wave - window * wave.sum() / window.sum()) * slant / (2 * np.pi * sigma ** 2)
+
+
+def _mean(part, step):
+  kept = part[::step, ::step]
+  window = signal.windows.gaussian(11 if step == 1 else 7, 1.6 / step)
+  averaged = signal.convolve2d(kept, np.outer(window, window) / window.sum() ** 2, 'same', 'symm')
+  return np.repeat(np.repeat(averaged, step, 0), step, 1)
+
+
+def test_scatternet_normalises_three_coefficients_together_and_trains_one_layer():
+  x = np.random.default_rng(4).random((2, 28, 28, 1), np.float32)
+  found = scatternet.build_features((28, 28, 1))(x).numpy().reshape(2, 49, 27, 3)
+  np.testing.assert_allclose(found.mean((1, 3)), 0, atol=1e-4)
+  raw = scatternet.build_coefficients((28, 28, 1))(x).numpy().reshape(2, 49, 27, 3)
+  np.testing.assert_allclose(found, (raw - raw.mean((1, 3), keepdims=True)) / np.sqrt(
+      raw.var((1, 3), keepdims=True) + 1e-5), atol=1e-3)
+  model = MODELS['scatternet']((28, 28, 1), 10)
+  assert [tuple(w.shape) for w in model.trainable_weights] == [(3969, 10), (10,)]

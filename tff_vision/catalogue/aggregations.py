@@ -121,8 +121,10 @@ SECURE_SUMS = Kind.of('secure_sum', (
               loss='the round starts again with a fresh key, without the missing clients',
               loads='tff_vision.aggregation.secured:joint_key_process'),
     SecureSum('he_keyholder', 'additive BFV under a key pair made by Microsoft SEAL', traits=_HIDES,
-              reads=('key_holder_dir',), requires=('key_holder_dir',),
-              opens='a key holder (`--key_holder_dir`), which here runs in the coordinator\'s process',
+              reads=('key_holder_dir', 'key_holder'),
+              needs_one_of=(('key_holder', 'key_holder_dir'), 'somebody must hold the key'),
+              opens='a key holder: a service of its own (`--key_holder`), or, for simulations, an object of the '
+                    'coordinator\'s process (`--key_holder_dir`)',
               loss='the sum is over the clients that answered',
               loads='tff_vision.aggregation.secured:key_holder_process'),
     SecureSum('masks', 'pairwise masks modulo 2^32', traits=_HIDES,

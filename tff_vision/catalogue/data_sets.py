@@ -149,6 +149,7 @@ PARTITIONS = Kind.of('partition', (
             'Yurochkin et al. 2019, NIID-Bench', 'partition_alpha', 'min_client_examples'),
     _scheme('dirichlet_equal', 'equally many examples, by a class mix of its own from Dir(alpha)',
             'Hsu, Qi and Brown 2019', 'partition_alpha'),
+    _scheme('label_quantity', 'k classes, each shared evenly among its clients', 'NIID-Bench', 'classes_per_client'),
     _scheme('shards', 'k shards, each of one class', 'McMahan et al. 2017', 'classes_per_client'),
     _scheme('quantity', 'the same mix as all, but sizes are log-normal or Dirichlet', 'NIID-Bench',
             'quantity_distribution', 'quantity_sigma', 'partition_alpha', 'min_client_examples'),

@@ -54,8 +54,9 @@ _NEW_IN: Mapping[int, frozenset[str]] = {
                   'class_weights', 'focal_gamma', 'target_range', 'class_order', 'target', 'dice_weight',
                   'ignore_index', 'max_boxes', 'client_by', 'slice_axis', 'image_column', 'label_column',
                   'client_column')),
-    4: frozenset(('client_shift', 'shift_gamma', 'shift_blur', 'shift_brightness', 'qfedavg_q', 'afl_rate',
-                  'contribution', 'contribution_metric', 'contribution_permutations', 'contribution_tolerance'))}
+    4: frozenset(('key_holder', 'client_shift', 'shift_gamma', 'shift_blur', 'shift_brightness', 'qfedavg_q',
+                  'afl_rate', 'contribution', 'contribution_metric', 'contribution_permutations',
+                  'contribution_tolerance', 'evaluation_most_examples'))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

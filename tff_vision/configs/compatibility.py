@@ -142,8 +142,12 @@ def _check_numbers(values):
   if (values.get('select_best') is not None and values.get('privacy', 'none') != 'none'
       and values.get('evaluation_noise_multiplier') is None):
     raise ValueError(f'select_best={values["select_best"]} with privacy={values["privacy"]} needs '
-                     'evaluation_noise_multiplier, which example_dp_sgd reads: no noise would cover the validation '
-                     'examples.')
+                     'evaluation_noise_multiplier, which example_dp_sgd and mechanisms with noise on the server read: '
+                     'no noise would cover the validation examples.')
+  if (values.get('evaluation_noise_multiplier') is not None and {'dataset', 'select_best'} <= values.keys()
+      and values['select_best'] is None and values['dataset'] != 'plan'):
+    raise ValueError(f'evaluation_noise_multiplier={values["evaluation_noise_multiplier"]:g} has no effect without '
+                     'select_best, except in a federation\'s plan: nothing is evaluated on the clients\' own examples.')
   if values.get('algorithm') == 'fedrep' and 'client_epochs' in values:
     head, epochs = values['fedrep_head_epochs'], values['client_epochs']
     if not 0 < (head or epochs - 1) < epochs:

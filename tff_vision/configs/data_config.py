@@ -48,7 +48,8 @@ class DataConfig:
       'examples that the source has.')
   min_client_examples: int = option.option(
       1, 'dirichlet, quantity: no client has fewer training examples.', topic=_SCHEMES)
-  classes_per_client: int = option.option(2, 'shards: a client has at most so many classes.', topic=_SCHEMES)
+  classes_per_client: int = option.option(
+      2, 'shards, label_quantity: a client has at most so many classes.', topic=_SCHEMES)
   quantity_distribution: str = option.option(
       'lognormal', 'quantity: what client sizes are in proportion to.', topic=_SCHEMES)
   quantity_sigma: float = option.option(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tff_vision import assembly, configs, tasks
+from tff_vision.accounting.conditions import Unit
 from tff_vision.aggregation import secured
 from tff_vision.audit import run_audit
 from tff_vision.experiment import definition
@@ -56,6 +57,8 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
     content |= {'evaluation': found['evaluation'], 'federated': found}
     content['dataset'] |= {'num_test_examples': found['examples']}
   times = sum('validation' in record for record in outcome.history) + len(past.replayed) + len(past.repeated)
+  if evaluations.unit is Unit.CLIENT and evaluations.test is not None:
+    times += 1  # A client has both, and another example is in the test.
   if evaluations.noise_multiplier is not None:
     delta = getattr(plan, 'delta', 0.0)
     content['evaluation_privacy'] = evaluations.ledger(max(times, 1), delta).to_json(curve=False)

@@ -75,7 +75,9 @@ def _run(made, launch, watcher):
   # If the workers hold the data, only they know the numbers of examples that the plan needs.
   ready = plan(problem) if made.runtime.data_placement == 'driver' else None
   budget = _same_budget(made.budget, journal)
-  if budget.budget_file is not None and made.config.privacy.evaluation_noise_multiplier is not None:
+  privacy = made.config.privacy
+  if (budget.budget_file is not None and privacy.evaluation_noise_multiplier is not None
+      and privacy.privacy == 'example_dp_sgd'):  # Of clients, the ledger of training includes the evaluations.
     raise ValueError('evaluation_noise_multiplier does not go with budget_file, which is charged for training '
                      'examples: in another run the held-out ones may be among those.')
   with directory.opened(made.config, secret, made.fingerprint), runtimes.open_runtime(made.runtime) as place:

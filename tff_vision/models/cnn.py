@@ -4,6 +4,8 @@
 AISTATS 2017, section 3 (the 2NN and the CNN of 1,663,370 parameters at 28x28x1 and 10 classes).
 `cnn_dropout`: Reddi et al., "Adaptive Federated Optimization", ICLR 2021, appendix C.2 (1,206,590 parameters at
 28x28x1 and 62 classes).
+`lenet`: Li et al., "Federated Learning on Non-IID Data Silos: An Experimental Study", ICDE 2022, arXiv:2102.02079,
+section V (44,426 parameters at 28x28x1 and 10 classes, 62,006 at 32x32x3).
 `linear`: the convex baseline.
 `cnn_tanh`: Papernot et al., "Tempered Sigmoid Activations for Deep Learning with Differential Privacy", AAAI 2021,
 arXiv:2007.14191, table 1 (26,010 parameters at 28x28x1 and 10 classes).
@@ -24,6 +26,22 @@ def build_linear(input_shape: tuple[int, int, int], num_classes: int) -> tf.kera
       tf.keras.layers.Flatten(),
       tf.keras.layers.Dense(num_classes),
   ], name='linear')
+
+
+def build_lenet(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:
+  """Two 5x5 convolutions (6, 16 channels) without padding, each with 2x2 pooling; 120 and 84 hidden units."""
+  _at_least(16, input_shape, 'lenet')
+  return tf.keras.Sequential([
+      tf.keras.layers.Input(input_shape),
+      tf.keras.layers.Conv2D(6, 5, activation='relu'),
+      tf.keras.layers.MaxPool2D(),
+      tf.keras.layers.Conv2D(16, 5, activation='relu'),
+      tf.keras.layers.MaxPool2D(),
+      tf.keras.layers.Flatten(),
+      tf.keras.layers.Dense(120, activation='relu'),
+      tf.keras.layers.Dense(84, activation='relu'),
+      tf.keras.layers.Dense(num_classes),
+  ], name='lenet')
 
 
 def build_mlp(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:

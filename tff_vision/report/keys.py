@@ -102,6 +102,7 @@ _LEDGER = {
     '/rounding_adds_to_sensitivity': 'share by which rounding to a grid raises the sensitivity; in the noise already',
     '/noise_buffers': 'correlated noise: buffers of the size of the model on the server',
     '/metrics_noise_multiplier': 'noise on released counts and accuracies',
+    '/evaluation_noise_multiplier': 'noise on evaluations on held-out examples, where epsilon includes their cost',
     '/failed_rounds': 'noise shares: rounds that too few clients delivered in',
     '/fewest_clients_in_a_sum': 'noise shares: clients in the smallest sum that was opened',
     '/noise_sized_for_clients': 'noise shares: number of clients whose shares make the whole noise',
@@ -184,7 +185,7 @@ KEYS: Mapping[str, str] = {
     'unseen/roc/*': 'as `roc`',
     **_under('federated', _FEDERATED),
     **_under('evaluation_privacy', _LEDGER | {
-        '': 'with `--evaluation_noise_multiplier`: the ledger of held-out examples'}),
+        '': 'with `--evaluation_noise_multiplier`: the ledger of held-out examples; of clients, a part of `privacy`'}),
     'selection/metric': 'with `--select_best`: its metric', 'selection/round': 'the round whose model is kept',
     'selection/stopped_early': 'whether `--patience` ended the run',
     'detection_by_class[]/*': 'detection: boxes in the test set and average precisions of each class',

@@ -10,6 +10,7 @@ from tff_vision.data import partition
 from tff_vision.data.partition import natural, split
 
 NAMES = sorted(partition.PARTITIONS)
+LABELS_OF_A_CLIENT = ('shards', 'label_quantity')
 labelled = st.builds(
     lambda n, classes, seed: np.random.default_rng(seed).integers(0, classes, n).astype(np.int32),
     st.integers(60, 300), st.integers(1, 7), st.integers(0, 2**30))
@@ -17,7 +18,7 @@ labelled = st.builds(
 
 def make(name, train, test=(), clients=10, seed=0, **fields):
   labels = partition.Labels(train=train, test=np.asarray(test, np.int32), coarse=train // 3)
-  own = {'classes_per_client': 3} if name == 'shards' else {}
+  own = {'classes_per_client': 3} if name in LABELS_OF_A_CLIENT else {}
   config = configs.DataConfig(**own | fields | {'partition': name})
   return partition.PARTITIONS[name](labels, num_clients=clients, config=config, seed=seed)
 
@@ -60,14 +61,15 @@ def test_another_seed_is_another_split(name):
 @pytest.mark.parametrize('name', NAMES)
 def test_more_clients_than_examples_is_refused_at_once(name):
   with pytest.raises(ValueError, match='30'):
-    make(name, balanced(30, 3), clients=31, **({'classes_per_client': 1} if name == 'shards' else {}))
+    make(name, balanced(30, 3), clients=31, **({'classes_per_client': 1} if name in LABELS_OF_A_CLIENT else {}))
 
 
 @pytest.mark.parametrize('name, fields', [
     ('iid', {}), ('feature_shift', {}), ('dirichlet', {'partition_alpha': 1e6}),
     ('dirichlet_equal', {'partition_alpha': 1e6}), ('quantity', {'quantity_sigma': 0.0}),
     ('quantity', {'quantity_distribution': 'dirichlet', 'partition_alpha': 1e8}),
-    ('pachinko', {'pachinko_coarse_alpha': 1e6, 'pachinko_fine_alpha': 1e6}), ('shards', {'classes_per_client': 200})])
+    ('pachinko', {'pachinko_coarse_alpha': 1e6, 'pachinko_fine_alpha': 1e6}), ('shards', {'classes_per_client': 200}),
+    ('label_quantity', {'classes_per_client': 9})])
 def test_the_limit_is_iid(name, fields):
   """Equal sizes, and class shares no further from the whole than those of random samples."""
   # Pachinko's superclasses are equally likely whatever their size, so its limit is uniform for equal ones.
@@ -75,7 +77,8 @@ def test_the_limit_is_iid(name, fields):
   found = make(name, train, train, clients=9, **fields)
   for positions in (found.train, found.test):
     sizes = np.array([len(own) for own in positions])
-    assert np.abs(sizes - 2000).max() <= (40 if name in ('dirichlet', 'quantity') else 1)
+    # Label quantity rounds each of nine classes on its own.
+    assert np.abs(sizes - 2000).max() <= {'dirichlet': 40, 'quantity': 40, 'label_quantity': 9}.get(name, 1)
     # Drawing without replacement, client after client, leaves the last ones what chance has left over.
     uneven = name in ('dirichlet_equal', 'pachinko', 'shards')
     assert np.abs(mix(train, positions, 9) - 1 / 9).max() < (0.1 if uneven else 5 * np.sqrt(0.1 / 2000))
@@ -83,7 +86,7 @@ def test_the_limit_is_iid(name, fields):
 
 @pytest.mark.parametrize('name, fields', [
     ('dirichlet', {'partition_alpha': 0.3}), ('dirichlet_equal', {'partition_alpha': 0.3}),
-    ('shards', {'classes_per_client': 2}), ('pachinko', {})])
+    ('shards', {'classes_per_client': 2}), ('label_quantity', {'classes_per_client': 2}), ('pachinko', {})])
 def test_clients_are_tested_on_what_they_train_on(name, fields):
   classes = balanced(9000, 9)
   found = make(name, classes, classes[::3], clients=9, **fields)
@@ -106,6 +109,36 @@ def test_two_shards_of_ten_balanced_classes():
   found = make('shards', balanced(6000), clients=100, classes_per_client=2)
   assert {len(own) for own in found.train} == {60}
   assert {len(set(balanced(6000)[own])) for own in found.train} <= {1, 2}
+
+
+@settings(max_examples=30, deadline=None)
+@given(labelled, st.integers(2, 12), st.integers(1, 5), st.integers(0, 2**40))
+def test_label_quantity_gives_k_classes_and_shares_each_evenly(train, clients, k, seed):
+  present = np.unique(train)
+  if clients * k < len(present):
+    with pytest.raises(ValueError, match='fewer places'):
+      make('label_quantity', train, clients=clients, seed=seed, classes_per_client=k)
+    return
+  found = make('label_quantity', np.repeat(train, 20), clients=clients, seed=seed, classes_per_client=k)
+  counts = np.stack([np.bincount(np.repeat(train, 20)[own], minlength=7) for own in found.train])
+  assert {(own > 0).sum() for own in counts} == {min(k, len(present))}
+  for of_class in counts.T[present]:
+    assert np.ptp(of_class[of_class > 0]) <= 1
+  for client in range(clients):
+    assert counts[client, present[client % len(present)]] > 0, 'the class of its number is its own'
+
+
+def test_label_quantity_draws_the_other_classes_evenly():
+  train = balanced(5000)
+  owned = [mix(train, make('label_quantity', train, clients=10, seed=seed, classes_per_client=2).train) > 0
+           for seed in range(60)]
+  other = np.concatenate(owned).sum(0) - 60  # Each class is the first one of one client in each of 60 divisions.
+  assert abs(other - 60).max() < 4 * np.sqrt(60) and other.sum() == 600
+
+
+def test_label_quantity_leaves_no_client_empty():
+  with pytest.raises(ValueError, match='client 2 of 3 has no training example'):
+    make('label_quantity', np.array([0, 1, 1, 1], np.int32), clients=3, classes_per_client=1)
 
 
 @given(st.integers(1, 6), st.integers(0, 2**40))

@@ -11,7 +11,7 @@ import tensorflow as tf
 from tff_vision import models
 from tff_vision.data import images as images_lib
 from tff_vision.data import preprocess
-from tff_vision.models import scattering
+from tff_vision.models import scattering, scatternet
 from tff_vision.studies.hospitals import hospital_data
 
 _BATCH = 200
@@ -20,12 +20,13 @@ _LEAST_DEVIATION = 0.01  # Smallest deviation of features, whose values are of t
 
 def trained_part(images: images_lib.FederatedImages, model: str
                  ) -> tuple[images_lib.FederatedImages, models.ModelBuilder]:
-  """Returns the training inputs and the trained model: for `scattering`, the features and the layer on top of them."""
-  if model != 'scattering':
+  """Returns the training inputs and the trained model: where features are fixed, these and the layer on top of them."""
+  if model not in _FIXED:
     return images, models.MODELS[model]
   shape = preprocess.input_shape(images.preprocessing, images.spec.shape)
-  network = scattering.build_features(shape)
-  forward = tf.function(lambda x: standardized(network(preprocess.evaluation_fn(images.preprocessing, x))),
+  build, normalized = _FIXED[model]
+  network = build(shape)
+  forward = tf.function(lambda x: normalized(network(preprocess.evaluation_fn(images.preprocessing, x))),
                         reduce_retracing=True)
 
   def featured(examples):
@@ -51,8 +52,13 @@ def standardized(features: tf.Tensor) -> tf.Tensor:
   return (features - mean) / (tf.sqrt(variance) + _LEAST_DEVIATION)
 
 
+# Model -> what computes its features, and what follows it in each image; `scatternet` normalises its own.
+_FIXED = {'scattering': (scattering.build_features, standardized),
+          'scatternet': (scatternet.build_features, tf.identity)}
+
+
 def _layer(input_shape, num_classes):
-  """Returns the only layer that `scattering` trains; its weights start at zero."""
+  """Returns the only layer that is trained on fixed features; its weights start at zero."""
   return tf.keras.Sequential([
       tf.keras.layers.Input(input_shape), tf.keras.layers.Flatten(),
       tf.keras.layers.Dense(num_classes, kernel_initializer='zeros')], name='scattering_layer')

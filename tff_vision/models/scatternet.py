@@ -1,0 +1,121 @@
+"""The scattering transform of Tramèr and Boneh under one trained linear layer.
+
+Florian Tramèr and Dan Boneh, "Differentially Private Learning Needs Better Features (or Much More Data)", ICLR 2021,
+arXiv:2011.11660: two scales, eight angles, 81 coefficients a channel on every fourth pixel (Bruna & Mallat 2013,
+arXiv:1203.1513), normalised within each example in 27 groups a channel, then a linear classifier. The wavelets are
+those of Kymatio (Andreux et al. 2020, arXiv:1812.11214). In comparison with `scattering` there are eight angles and not
+six, the windows of the averages are half as wide, wavelets are not cut off within two of their standard deviations, the
+border is mirrored, and groups of three coefficients are normalised and not a whole order. What this changes is in
+docs/reference/results.md.
+
+All filters are weights of plain Keras layers that are never trained.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+_ANGLES, _SCALES = 8, 2
+_STEP = 2 ** _SCALES  # Coefficients are kept once per this many pixels.
+_SMALLEST = 12
+_REACH = 3  # Filters are cut off this many standard deviations from their middle.
+_COEFFICIENTS = 1 + _ANGLES * _SCALES + _ANGLES * _ANGLES  # One mean, 16 of the first order, 64 of the second.
+_GROUPS = 27  # Of three coefficients each: chosen in the paper for MNIST and Fashion-MNIST.
+
+
+def build(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:
+  """Normalised scattering coefficients and one linear layer on them; only the linear layer is trained.
+
+  Raises:
+    ValueError: The image is smaller than the longest filter reaches.
+  """
+  features = build_features(input_shape)
+  return tf.keras.Model(features.input, tf.keras.layers.Dense(num_classes, kernel_initializer='zeros')(
+      tf.keras.layers.Flatten()(features.output)), name='scatternet')
+
+
+def build_features(input_shape: tuple[int, int, int]) -> tf.keras.Model:
+  """Returns the part that is never trained: images -> [batch, height / 4, width / 4, 81 * channels], normalised.
+
+  Raises:
+    ValueError: The image is smaller than the longest filter reaches.
+  """
+  coefficients = build_coefficients(input_shape)
+  normalized = tf.keras.layers.GroupNormalization(
+      _GROUPS * input_shape[2], center=False, scale=False, epsilon=1e-5)(coefficients.output)
+  return tf.keras.Model(coefficients.input, normalized, name='scatternet_features')
+
+
+def build_coefficients(input_shape: tuple[int, int, int]) -> tf.keras.Model:
+  """Returns the scattering transform: images -> [batch, height / 4, width / 4, 81 * channels].
+
+  Of each channel, first the mean, then the moduli of the fine and of the coarse wavelets, then those of the coarse
+  wavelets on the moduli of the fine ones.
+
+  Raises:
+    ValueError: The image is smaller than the longest filter reaches.
+  """
+  if min(input_shape[:2]) < _SMALLEST:
+    raise ValueError(f'model=scatternet needs images of at least {_SMALLEST}x{_SMALLEST}, found '
+                     f'{input_shape[0]}x{input_shape[1]}.')
+  images = tf.keras.layers.Input(input_shape)
+  # [batch, channel, height, width, 1]: what is convolved alone stands before height and width.
+  maps = tf.keras.layers.Permute((3, 1, 2))(images)
+  maps = tf.keras.layers.Reshape((input_shape[2], *input_shape[:2], 1))(maps)
+  fine, coarse = (_apart(_moduli(maps, scale, name), input_shape[2]) for scale, name in enumerate(('fine', 'coarse')))
+  second = _apart(_moduli(fine, 1, 'second'), input_shape[2])
+  found = [_means(maps, 0, 'mean'), _means(fine, 0, 'fine'), _means(coarse, 1, 'coarse'), _means(second, 1, 'second')]
+  together = tf.keras.layers.Concatenate(axis=1)(found)  # [batch, 81 * channel, height / 4, width / 4, 1]
+  height, width = together.shape[2:4]
+  together = tf.keras.layers.Reshape((_COEFFICIENTS, input_shape[2], height, width))(together)
+  together = tf.keras.layers.Permute((3, 4, 2, 1))(together)
+  return tf.keras.Model(images, tf.keras.layers.Reshape((height, width, input_shape[2] * _COEFFICIENTS))(together),
+                        name='scattering_coefficients')
+
+
+def _apart(moduli, channels):
+  """Returns a map for each angle: [batch, n * channel, h, w, angles] -> [batch, n * angles * channel, h, w, 1]."""
+  number, height, width, angles = moduli.shape[1:]
+  split = tf.keras.layers.Reshape((number // channels, channels, height, width, angles))(moduli)
+  split = tf.keras.layers.Permute((1, 5, 2, 3, 4))(split)
+  return tf.keras.layers.Reshape((number * angles, height, width, 1))(split)
+
+
+def _moduli(maps, scale, name):
+  """Returns moduli of the responses to the wavelets of `scale`, on every 2 ** scale-th pixel; a channel an angle."""
+  wavelets = _wavelets(scale)
+  real, imaginary = (_filtered(maps, part, 2 ** scale, f'{name}_{what}')
+                     for part, what in ((wavelets.real, 'real'), (wavelets.imag, 'imaginary')))
+  return tf.sqrt(real * real + imaginary * imaginary + 1e-12)
+
+
+def _means(maps, scale, name):
+  """Returns weighted means on every fourth original pixel; `maps` have every 2 ** scale-th of these."""
+  width = 0.8 * 2 ** (_SCALES - 1 - scale)
+  reach = np.arange(-int(np.ceil(_REACH * width)), int(np.ceil(_REACH * width)) + 1)
+  line = np.exp(-0.5 * (reach / width) ** 2)
+  window = np.outer(line, line)
+  return _filtered(maps, (window / window.sum())[..., None], _STEP // 2 ** scale, f'{name}_mean')
+
+
+def _filtered(maps, filters, stride, name):
+  """Correlates maps [..., height, width, 1] with filters [size, size, number], mirroring the maps at their border."""
+  reach = len(filters) // 2
+  padded = tf.pad(maps, [[0, 0]] * 2 + [[reach, reach]] * 2 + [[0, 0]], 'REFLECT')
+  return tf.keras.layers.Conv2D(
+      filters.shape[2], filters.shape[:2], stride, use_bias=False, trainable=False,
+      kernel_initializer=tf.keras.initializers.Constant(filters[:, :, None].tolist()), name=name)(padded)
+
+
+def _wavelets(scale):
+  """Returns the Morlet wavelets of a scale, complex [size, size, angles], each of zero mean."""
+  width, frequency, slant = 0.8 * 2 ** scale, 0.75 * np.pi / 2 ** scale, 4 / _ANGLES
+  side = int(np.ceil(_REACH * width / slant))  # Its longer axis.
+  reach = np.arange(-side, side + 1)
+  y, x = np.meshgrid(reach, reach, indexing='ij')
+  found = []
+  for angle in (_ANGLES // 2 - 1 - np.arange(_ANGLES)) * np.pi / _ANGLES:
+    along, across = np.cos(angle) * y + np.sin(angle) * x, np.cos(angle) * x - np.sin(angle) * y
+    envelope = np.exp(-0.5 * (along ** 2 + (slant * across) ** 2) / width ** 2)
+    wave = np.exp(1j * frequency * along)
+    found.append(envelope * (wave - (envelope * wave).sum() / envelope.sum()) * slant / (2 * np.pi * width ** 2))
+  return np.stack(found, -1)
