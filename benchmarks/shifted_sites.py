@@ -5,8 +5,8 @@
 
 FILE.npz holds PneumoniaMNIST: `x`, `y`, `x_test`, `y_test`, 28x28 grey (how-to/data.md). It is divided at random among
 three hospitals, which see it through `--client_shift=scanners`: as stored, dark and noisy, bright and soft; four tenths
-of the training images keep a run at a minute or two. `worst`: accuracy of the worst hospital on its own test images, the
-mean over the last three rounds, for FedAvg, local normalisation (each hospital with its own layers), q-FedAvg and AFL.
+of the training images keep a run at a minute or two. `worst`: accuracy of the worst hospital on its own test images,
+the mean of the last three rounds, for FedAvg, q-FedAvg, AFL and local normalisation (own layers).
 `contribution`: without shift, one hospital has 40 % wrong labels, another one for each seed; the place of its Shapley
 value, 1 for the largest. JSON keys: machine, commit, settings, cells.
 """
@@ -35,7 +35,8 @@ _SHOW = flags.DEFINE_bool('show', False, 'Print the tables of the JSON file and 
 _HOSPITALS, _WRONG, _SCORED = 3, 0.4, 3
 METHODS = {
     'FedAvg': ('cnn_gn', {}),
-    'q-FedAvg': ('cnn_gn', {'algorithm': 'qfedavg'}),
+    'q-FedAvg, q = 0.1': ('cnn_gn', {'algorithm': 'qfedavg', 'qfedavg_q': 0.1}),
+    'q-FedAvg, q = 1': ('cnn_gn', {'algorithm': 'qfedavg'}),
     'AFL': ('cnn_gn', {'algorithm': 'afl'}),
     'local GroupNorm': ('cnn_gn', {'algorithm': 'fedbn'}),
     'local BatchNorm (FedBN)': ('cnn_bn', {'algorithm': 'fedbn'}),
