@@ -11,6 +11,8 @@ from tff_vision.data.sources import decode, formats, nifti, pillow_files
 # Class numbers or greys, int64 [height, width], None if the mask has colours; and its colours, 0xrrggbb.
 Values = tuple[np.ndarray | None, np.ndarray]
 _LOSSY = ('JPEG', 'HEIC', 'AVIF')
+_LOSSLESS_WEBP = b'VP8L'
+_LOSSY_COMPRESSIONS = ('jpeg', 'tiff_jpeg', 'webp')  # Of a TIFF.
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width.
 _ORIENTATION = 0x0112
 _HEAD = 512
@@ -41,8 +43,8 @@ def opened(path: str, slice_axis: str) -> MaskFile:
     ValueError: It cannot be read, or its format changes values.
   """
   kind = _kind(path)
-  if kind in _LOSSY:
-    raise ValueError(f'{path} is a {kind}, which changes the values of a mask: save masks as PNG.')
+  if lossy := _lossy(path, kind):
+    raise ValueError(f'{path} is {lossy}, which changes the values of a mask: save masks as PNG.')
   if kind == 'NIfTI':
     with open(path, 'rb') as file:
       content = file.read()
@@ -104,6 +106,16 @@ def _kind(path):
     return formats.kind_of(file.read(_HEAD), path)
 
 
+def _lossy(path, kind):
+  """Returns the name of a format or compression that changes values; '' if the file keeps them."""
+  if kind == 'WebP':
+    with open(path, 'rb') as file:
+      return '' if _LOSSLESS_WEBP in file.read(_HEAD) else 'lossy WebP'
+  if kind == 'TIFF' and _of_pillow(path, lambda image: image.info.get('compression')) in _LOSSY_COMPRESSIONS:
+    return 'TIFF with lossy compression'
+  return kind if kind in _LOSSY else ''
+
+
 def _whole(values, path):
   """Returns the values of a slice as class numbers and as colours of grey.
 
@@ -145,4 +157,6 @@ def _read(image) -> Values:
     grey = (rgb == rgb[..., :1]).all()
     indices = rgb[..., 0] if grey else None
   red, green, blue = np.moveaxis(rgb.astype(np.int64), -1, 0)
-  return indices, red << 16 | green << 8 | blue
+  turned = image.getexif().get(_ORIENTATION, 1)
+  upright = lambda values: pillow_files.upright(values, turned)
+  return None if indices is None else upright(indices), upright(red << 16 | green << 8 | blue)
