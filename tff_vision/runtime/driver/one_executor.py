@@ -1,6 +1,5 @@
 """The execution contexts whose clients are all on one executor, in another process or in this one."""
 
-import abc
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, TypeVar
@@ -44,11 +43,6 @@ class OneExecutorContext(context_base.SyncContext, protocols.Place):
         executor_fn=factory, compiler_fn=compilation.compile_once,
         transform_args=tensorflow_computation.transform_args,
         transform_result=tensorflow_computation.transform_result)
-
-  @property
-  @abc.abstractmethod
-  def pids(self) -> Sequence[int]:
-    """The processes that compute for the run."""
 
   @contextlib.contextmanager
   def _calling(self) -> Iterator[None]:
