@@ -6,6 +6,9 @@
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.locked
+# With GPU=1, CUDA's libraries lie beside the lock.
+WITH_GPU := $(filter 1,$(GPU))
+FOR_GPU := $(VENV)/.locked-gpu
 # What builds the documents has an environment of its own; nothing that trains needs it.
 DOCS := build/docs
 # Tests that start no executor.
@@ -20,6 +23,7 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,\
 
 help:
 	@echo 'make train   set up, then train the default model; options: make train FLAGS="--rounds=5 --seed=1"'
+	@echo '             on NVIDIA GPUs: make train GPU=1'
 	@echo 'make test    set up, then run every test; options: make test TESTS="-m ci"'
 	@echo 'make check   style, types and the fast tests, in under two minutes'
 	@echo 'make lint    check the style'
@@ -28,7 +32,7 @@ help:
 	@echo 'make lock    compile requirements.in into requirements.txt; make lock UPGRADE=--upgrade for newer versions'
 	@echo 'make clean   remove .venv and what tools cache (runs/ stays)'
 
-train: $(INSTALLED)
+train: $(INSTALLED) $(if $(WITH_GPU),$(FOR_GPU))
 	$(RUN) -m pipelines.train $(FLAGS)
 
 test: $(INSTALLED)
@@ -63,6 +67,11 @@ $(INSTALLED): requirements.txt
 	$(RUN) -m pip install --no-deps -r requirements.txt
 	@touch $@
 
+# TensorFlow finds these packages by itself (docs/how-to/install.md, "GPUs").
+$(FOR_GPU): requirements-gpu.txt $(INSTALLED)
+	$(RUN) -m pip install --no-deps -r requirements-gpu.txt
+	@touch $@
+
 # uv resolves with overrides, which pip cannot; it lives beside .venv, so that the lock need not hold it.
 lock:
 	$(PYTHON) -m venv build/uv
@@ -70,7 +79,7 @@ lock:
 	UV_CUSTOM_COMPILE_COMMAND='make lock' build/uv/bin/uv pip compile --quiet $(UPGRADE) --no-emit-index-url \
 	  --python '$(PYTHON)' --python-version 3.11 --python-platform x86_64-manylinux_2_31 \
 	  requirements.in --override requirements.overrides.txt --output-file requirements.txt
-	for name in docs trackers onnx notebooks; do \
+	for name in docs trackers onnx notebooks gpu; do \
 	  UV_CUSTOM_COMPILE_COMMAND='make lock' build/uv/bin/uv pip compile --quiet $(UPGRADE) --no-emit-index-url \
 	    --python '$(PYTHON)' --python-version 3.11 --python-platform x86_64-manylinux_2_31 \
 	    requirements-$$name.in --constraint requirements.txt --output-file requirements-$$name.txt || exit 1; done

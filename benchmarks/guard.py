@@ -1,15 +1,17 @@
-"""What a guard costs a round: 3 sites x 1,500 images of the 1.2 M parameter CNN, with and without guards.
+"""What guards and tunnels cost a round: 3 sites x 1,500 images of the 1.2 M parameter CNN, with and without each.
 
-    python -m benchmarks.guard --json=FILE [--images=1500] [--rounds=6] [--secure_sum=none]
+    python -m benchmarks.guard --json=FILE [--images=1500] [--rounds=6] [--turns=2] [--secure_sum=none]
 
-takes about five minutes on two idle cores. Target: at most 10 % of a round. Each site has an executor of its own, and
-each guard a process of its own, as on a site's machine; TLS is in neither way. The ways alternate, in two turns; the
-median of all rounds but the first of each turn is compared.
+takes about ten minutes on two idle cores. Target: at most 10 % of a round for each. Every site has an executor of its
+own, and each guard a process of its own, as on a site's machine. A tunnel is what --dial opens: OpenSSH in TLS to the
+coordinator's doorway, and back; the worker's own mutual TLS is in no way. The four ways take turns, every second time
+in reverse order; the medians of all rounds but the first of each turn are compared.
 """
 
 import contextlib
 import dataclasses
 import functools
+import getpass
 import json
 import os
 import pathlib
@@ -27,26 +29,26 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 import numpy as np
 
 from tff_vision import configs, experiment
-from tff_vision.configs import runtime_config
+from tff_vision.configs import dial_config, runtime_config
 from tff_vision.data import images as images_lib
 from tff_vision.data import records
 from tff_vision.experiment import planning, training
 from tff_vision.federation import approval, rehearsal
 from tff_vision.federation import plan as plan_lib
-from tff_vision.runtime.driver import runtimes
-from tff_vision.runtime.worker import certificate_authority, processes, worker_process
+from tff_vision.runtime.driver import doorway, runtimes
+from tff_vision.runtime.worker import certificate_authority, dialing, processes, worker_process
 from tff_vision.runtime.worker.guard import audit, enforcement, service
 
 _JSON = flags.DEFINE_string('json', None, 'File that receives the numbers.')
 _IMAGES = flags.DEFINE_integer('images', 1500, 'Images of a site.')
 _ROUNDS = flags.DEFINE_integer('rounds', 6, 'Rounds of one turn, the first of which is not counted.')
+_TURNS = flags.DEFINE_integer('turns', 2, 'How many times each way is measured.')
 _SECURE = flags.DEFINE_string('secure_sum', 'none', 'The secure sum.')
 _SERVE = flags.DEFINE_string('serve', None, 'Of a guard\'s process: the executor\'s address.')
 _PORT = flags.DEFINE_integer('port', None, 'Of a guard\'s process: where it listens.')
 _APPROVED = flags.DEFINE_string('approved', None, 'Of a guard\'s process: the approval, beside its certificate.')
 
 _SITES = ('north', 'south', 'west')
-_TURNS = 2
 
 
 def _plan(folder):
@@ -54,7 +56,7 @@ def _plan(folder):
       data=configs.DataConfig(dataset='plan'), model=configs.ModelConfig(model='cnn'),
       cohort=configs.CohortConfig(cohort_size=3), client=configs.ClientConfig(client_epochs=1, batch_size=20),
       secure=configs.SecureConfig(secure_sum=_SECURE.value),
-      program=configs.ProgramConfig(rounds=_TURNS * _ROUNDS.value))
+      program=configs.ProgramConfig(rounds=_TURNS.value * _ROUNDS.value))
   schema = plan_lib.Schema(image_shape=(28, 28, 1), dtype='uint8', class_names=tuple('abcdefghij'))
   return plan_lib.make(config, schema, [plan_lib.Site(name=name, address=f'{name}:1', clients=(name,))
                                         for name in _SITES],
@@ -113,6 +115,31 @@ def _guards(addresses, folder):
     yield tuple(found)
 
 
+@contextlib.contextmanager
+def _tunnels(addresses, folder, stack):
+  """Opens a tunnel to each address; yields where the coordinator then calls it, at other loopback addresses."""
+  door, ports = processes.free_port(), [processes.free_port() for _ in addresses]
+  there = tuple(f'127.0.0.{place + 2}:{port}' for place, port in enumerate(ports))
+  if not (folder / 'localhost.crt').exists():
+    certificate_authority.make_worker(folder, 'localhost')
+  for name in ('doorway', *(f'{site}.dial' for site in _SITES)):
+    certificate_authority.make_dial_key(folder, name)
+  with doorway.Doorway(host='127.0.0.1', port=door, cert=str(folder / 'localhost.crt'),
+                       key=str(folder / 'localhost.key'), host_key=str(folder / 'doorway'),
+                       sites={place: str(folder / f'{site}.dial.pub')
+                              for site, place in zip(_SITES, there, strict=True)}):
+    for site, place, address in zip(_SITES, there, addresses, strict=True):
+      stack.enter_context(dialing.Dial(dial_config.DialConfig(
+          dial=f'{getpass.getuser()}@localhost:{door}', dial_as=place, dial_key=str(folder / f'{site}.dial'),
+          dial_host_key=str(folder / 'doorway.pub'), dial_ca=str(folder / 'ca.crt')), int(address.split(':')[1])))
+      deadline = time.monotonic() + 30
+      while not processes.serves((place.split(':')[0], int(place.split(':')[1]))):
+        if time.monotonic() > deadline:
+          raise RuntimeError(f'the tunnel of {site} does not open.')
+        time.sleep(0.05)
+    yield there
+
+
 def main(_):
   if _SERVE.value is not None:
     _serve()
@@ -125,23 +152,26 @@ def main(_):
     certificate_authority.make_authority(folder)
     for site in _SITES:
       certificate_authority.make_worker(folder, site)
-      approval.write(approval.of(plan, site, rehearsed, spare_rounds=0, days=1), folder / f'{site}.json',
+      approval.write(approval.of(plan, site, rehearsed, spare_rounds=plan.rounds, days=1), folder / f'{site}.json',
                      folder / f'{site}.key')
     workers = [worker_process.WorkerProcess(threads=1, max_concurrent_clients=1) for _ in _SITES]
     for worker in workers:
       stack.callback(worker.stop)
       worker.wait_until_serving()
     direct = tuple(f'127.0.0.1:{worker.port}' for worker in workers)
-    ways = {'direct': direct, 'guarded': stack.enter_context(_guards(direct, folder))}
+    guarded = stack.enter_context(_guards(direct, folder))
+    ways = {'direct': direct, 'guarded': guarded,
+            'tunnelled': stack.enter_context(_tunnels(direct, folder, stack)),
+            'guarded and tunnelled': stack.enter_context(_tunnels(guarded, folder, stack))}
     seconds, traffic = {way: [] for way in ways}, {}
-    for _ in range(_TURNS):
-      for way, addresses in ways.items():
-        found, traffic[way] = _rounds(plan, addresses, folder)
+    for turn in range(_TURNS.value):
+      for way in list(ways)[::-1 if turn % 2 else 1]:
+        found, traffic[way] = _rounds(plan, ways[way], folder)
         seconds[way].extend(found[1:])
     medians = {way: statistics.median(found) for way, found in seconds.items()}
     result = {'machine': platform.processor() or platform.machine(), 'cores': os.cpu_count(),
               'load': os.getloadavg()[0], 'secure_sum': _SECURE.value, 'images': _IMAGES.value, 'seconds': seconds,
-              'median': medians, 'overhead': medians['guarded'] / medians['direct'] - 1,
+              'median': medians, 'overhead': {way: median / medians['direct'] - 1 for way, median in medians.items()},
               'megabytes_of_a_turn': {way: found / 1e6 for way, found in traffic.items()},
               'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True,
                                        check=False).stdout.strip()}

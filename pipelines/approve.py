@@ -23,6 +23,14 @@ _PREPARED = flags.DEFINE_string(
 _TLS_KEY = flags.DEFINE_string('tls_key', None, 'PEM file of the private key of this site\'s certificate, which signs.')
 _EXAMPLES = flags.DEFINE_list(
     'examples', [], 'Number of training images of each client of the plan, in its order; a secure sum needs them.')
+_SITE_CERTS = flags.DEFINE_list(
+    'site_certs', [], 'With a secure sum: SITE=FILE for each site of the plan, PEM files of their certificates, by '
+    'which sites know each other\'s messages.')
+_KEY_HOLDER_CERT = flags.DEFINE_string(
+    'key_holder_cert', None, 'With a plan that names a key_holder: PEM file of its certificate, by which the site knows '
+    'its public key.')
+_FEWEST_SITES = flags.DEFINE_integer(
+    'fewest_sites', 2, 'With secure_sum=he: the site does not help to open a sum over fewer sites.', lower_bound=2)
 _SURVEY = flags.DEFINE_bool('survey', False, 'Approve a survey of the training images instead of a run.')
 _SPARE_ROUNDS = flags.DEFINE_integer(
     'spare_rounds', 5, 'Rounds beyond those of the plan that may begin, for rounds that a fault repeats.',
@@ -41,7 +49,7 @@ def main() -> None:
   plan = plan_lib.read(_PLAN.value)
   plan.check_software()
 
-  from tff_vision.federation import approval, rehearsal, words  # Late: TensorFlow takes seconds.
+  from tff_vision.federation import approval, certificates, rehearsal, words  # Late: TensorFlow takes seconds.
   approval.site_number(plan, _SITE.value)
   if _PREPARED.value is not None:
     prepared = site_manifest.read(_PREPARED.value)
@@ -50,7 +58,9 @@ def main() -> None:
       raise ValueError(f'prepared={_PREPARED.value} was prepared for the site {prepared.site}, not {_SITE.value}.')
   rehearsed = (rehearsal.rehearse_survey(plan) if _SURVEY.value else
                rehearsal.rehearse(plan, rehearsal.numbers(_EXAMPLES.value)))
-  approved = approval.of(plan, _SITE.value, rehearsed, spare_rounds=_SPARE_ROUNDS.value, days=_DAYS.value)
+  approved = approval.of(plan, _SITE.value, rehearsed, spare_rounds=_SPARE_ROUNDS.value, days=_DAYS.value,
+                         certificates=certificates.of_sites(plan, _SITE_CERTS.value), fewest_sites=_FEWEST_SITES.value,
+                         key_holder=None if _KEY_HOLDER_CERT.value is None else pathlib.Path(_KEY_HOLDER_CERT.value))
   for line in words.lines(plan, approved, rehearsed):
     print(line)
   _check_cost(approved)

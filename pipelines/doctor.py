@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from flags import program_flags
 from pipelines import launch
-from tff_vision.diagnosis import environment, libraries, machine, workers
+from tff_vision.diagnosis import environment, gpu, libraries, machine, workers
 from tff_vision.diagnosis.finding import Finding, Status
 from tff_vision.program import json_file
 
@@ -38,6 +38,7 @@ CHECKS: dict[str, Callable[[], Finding | list[Finding]]] = {
     'leftovers': lambda: workers.leftovers_finding(workers.running_workers()),
     'cores': lambda: machine.cores_finding(machine.usable_cores()),
     'memory': lambda: machine.memory_finding(machine.free_memory()),
+    'gpu': gpu.findings,
     'datasets': dataset_findings,
 }
 

@@ -11,12 +11,15 @@ manifests.
 """
 
 import contextlib
+import datetime
 import functools
 import logging
+import os
 import pathlib
 import signal
 import sys
 import threading
+import time
 
 from flags import runtime_flags
 from pipelines import launch
@@ -56,17 +59,19 @@ def main() -> None:
 
 def _check_records(config):
   """Refuses records that are not those that pipelines.prepare wrote, or of another site; others are not checked."""
-  folder = None if config.data_root is None else pathlib.Path(config.data_root)
-  if folder is None or not (folder / site_manifest.NAME).exists():
-    return
-  prepared = site_manifest.read(folder)
-  prepared.check(folder)
+  approved, folder = None, config.data_root
   if config.approved is not None:
     from tff_vision.federation import approval  # Imported late, as in `_guard`.
     approved = approval.read(pathlib.Path(config.approved), pathlib.Path(config.tls_cert))
-    if prepared.site != approved.site:
-      raise ValueError(f'data_root={config.data_root} was prepared for the site {prepared.site}, and approved='
-                       f'{config.approved} is for {approved.site}.')
+    if folder is None and approved.names:  # Without a sandbox, files have their own names.
+      folder = os.path.dirname(approved.names[0])
+  if folder is None or not (pathlib.Path(folder) / site_manifest.NAME).exists():
+    return
+  prepared = site_manifest.read(folder)
+  prepared.check(folder)
+  if approved is not None and prepared.site != approved.site:
+    raise ValueError(f'data_root={folder} was prepared for the site {prepared.site}, and approved={config.approved} is '
+                     f'for {approved.site}.')
 
 
 def _guard(config):
@@ -74,13 +79,18 @@ def _guard(config):
   if config.approved is None:
     return None
   # Imported late: TensorFlow takes seconds, and other workers need none.
-  from tff_vision.federation import approval, site_status
+  from tff_vision.federation import approval, site_protocols, site_status
   from tff_vision.runtime.worker.guard import audit, enforcement, service
-  found = approval.read(pathlib.Path(config.approved), pathlib.Path(config.tls_cert)).rules()
+  approved = approval.read(pathlib.Path(config.approved), pathlib.Path(config.tls_cert))
+  found = approved.rules()
+  if time.time() > found.expires:
+    date = datetime.datetime.fromtimestamp(found.expires, datetime.UTC)
+    raise ValueError(f'approved={config.approved} expired at {date:%Y-%m-%d %H:%M} UTC; run pipelines.approve again.')
   log = audit.Log(pathlib.Path(config.audit_log), found.digest)
   watch = enforcement.Enforcement(found, log, lambda: site_status.held(pathlib.Path(config.audit_log)))
   logging.info('site %s: %s', found.site, ', '.join(f'{name}: {number} begun' for name, number in watch.begun.items()))
-  return functools.partial(service.Guard, watch=watch, site=found.site, log=log)
+  own = site_protocols.of(approved, pathlib.Path(config.tls_key), log, watch.may_begin)
+  return functools.partial(service.Guard, watch=watch, site=found.site, log=log, own=own)
 
 
 if __name__ == '__main__':

@@ -67,6 +67,10 @@ class Browser:
       raise RuntimeError(found['exceptionDetails'].get('exception', found['exceptionDetails']))
     return found['result'].get('value')
 
+  def always(self, script):
+    """Runs a script at the beginning of each page that is loaded from now on."""
+    self._ask('Page.addScriptToEvaluateOnNewDocument', source=script)
+
   def picture(self, path):
     """Writes a PNG of the whole page."""
     size = self._ask('Page.getLayoutMetrics')['cssContentSize']

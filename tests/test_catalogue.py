@@ -22,6 +22,7 @@ FIELDS = {field.name: field for section in SECTIONS for field in dataclasses.fie
 EVERY_ROW = [(field, name) for field, kind in catalogue.KINDS.items() for name in kind.rows]
 # Their name says it all, or a setting makes them.
 NOT_LOADED = {('aggregator', 'mean'), ('secure_sum', 'none'), ('attack', 'none'), ('model', 'keras_file'),
+              ('client_shift', 'none'), ('contribution', 'none'),
               ('tracker', 'none'), *(pair for pair in EVERY_ROW if pair[0] in (
                   'mf_strategy', 'example_sampling', 'example_noise', 'quantity_distribution', 'data_placement'))}
 
@@ -67,7 +68,7 @@ def test_devices_are_the_fields_that_simulate_them():
 
 @pytest.mark.parametrize('name', catalogue.names('algorithm'))
 def test_traits_and_traffic_of_an_algorithm_are_those_of_its_code(name):
-  task = tiny.task(tiny.two_layers)
+  task = tiny.task(_normed if name == 'fedbn' else tiny.two_layers)
   config = configs.AlgorithmConfig(algorithm=name)
   made = learning_process.algorithm_of(task, config, configs.ClientConfig())
   said = {Trait.KEEPS_STATE: made.keeps, Trait.READS_SHARE: made.reads_share, Trait.SHOWS_MORE: made.shows,
@@ -77,18 +78,30 @@ def test_traits_and_traffic_of_an_algorithm_are_those_of_its_code(name):
   assert {trait: trait in traits for trait in said} == said
   model = sum(weight.shape.num_elements() for weight in task.keras_model().trainable_weights)
   shown = sum(tensor.shape.num_elements() for tensor in learning_process.shown(task, made))
-  models = {'0': 0, '1': 1, '`max_staleness`': config.max_staleness, '`ifca_clusters` - 1': config.ifca_clusters - 1}
+  if row.shows == 'one number for each client':
+    assert shown == len(task.images.train)
+  models = {'one number for each client': shown / model, '0': 0,
+            '1': 1, '`max_staleness`': config.max_staleness, '`ifca_clusters` - 1': config.ifca_clusters - 1}
   assert shown == models[row.shows] * model
   aggregator = tff.aggregators.MeanFactory()
   process = learning_process.build_process(
       task, algorithm=config, client=configs.ClientConfig(client_epochs=1 if name == 'fedsgd' else 2),
       server=configs.ServerConfig(), aggregator=_Noting(aggregator))
   assert process
-  head = sum(weight.shape.num_elements() for weight in task.keras_model().layers[-1].trainable_weights)
+  kept = task.keras_model().layers[-2 if name == 'fedbn' else -1]
+  head = sum(weight.shape.num_elements() for weight in kept.trainable_weights)
   sent = {'1': model, '2': 2 * model, '1, and one number': model + 1, '1, without the personal layers': model - head,
+          '1, and two numbers for each client and one': model + 2 * len(task.images.train) + 1,
           '`ifca_clusters`, and as many numbers': config.ifca_clusters * (model + 1)}
   assert _Noting.length == sent[row.sends]
   assert (Trait.SENDS_MORE in traits) == (_Noting.length != model)
+
+
+def _normed(input_shape, num_classes):
+  import tensorflow as tf
+  plain = tiny.two_layers(input_shape, num_classes)
+  return tf.keras.Sequential([tf.keras.layers.Input(input_shape), *plain.layers[:-1],
+                              tf.keras.layers.LayerNormalization(), plain.layers[-1]])
 
 
 class _Noting(tff.aggregators.WeightedAggregationFactory):

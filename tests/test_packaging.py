@@ -130,3 +130,22 @@ def test_this_environment_is_the_lock():
   """What the suite shows, it shows for the locked versions."""
   locked = lock.exact_pins((_ROOT / 'requirements.txt').read_text())
   assert {name: importlib.metadata.version(name) for name in locked} == locked
+
+
+def test_the_libraries_for_gpus_are_those_that_tensorflow_asks_for():
+  """But for TensorRT, whose release is gone from the package index."""
+  from packaging.requirements import Requirement
+  extra = [Requirement(line) for line in importlib.metadata.requires('tensorflow') if 'and-cuda' in line]
+  asked = {lock.canonical(one.name): str(one.specifier).removeprefix('==') for one in extra}
+  assert asked.pop('tensorrt') == '8.5.3.1'
+  assert lock.exact_pins((_ROOT / 'requirements-gpu.txt').read_text()) == asked
+  assert lock.exact_pins((_ROOT / 'requirements-gpu.in').read_text()) == asked
+
+
+def test_make_train_installs_the_libraries_for_gpus_only_when_asked(tmp_path):
+  make = lambda *options: subprocess.run(
+      ['make', '-n', 'train', f'VENV={tmp_path}/venv', f'PYTHON={sys.executable}', *options], cwd=_ROOT, text=True,
+      capture_output=True, check=True).stdout
+  assert 'requirements-gpu' not in make() and 'requirements-gpu' not in make('GPU=0')
+  asked = make('GPU=1')
+  assert asked.index('-r requirements.txt') < asked.index('-r requirements-gpu.txt') < asked.index('pipelines.train')

@@ -20,7 +20,7 @@ from tff_vision.privacy import plan as plan_lib
 from tff_vision.secure import hidden_sum, hidden_vector
 
 ROOT = pathlib.Path(__file__).parent.parent
-KINDS = (protocols.Process, protocols.ClientData, protocols.Place)
+KINDS = (protocols.Process, protocols.ClientData, protocols.Place, protocols.Site)
 
 
 def shapes():

@@ -119,7 +119,7 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
   return _with_states(Parts(
       process=made, bare=made, data=_layered_data(config, task, plan, runtime, among), own_models=None,
       kept=kept is not None, states=states, reads_share=chosen.reads_share, shown=process.shown(task, chosen)),
-      chosen, task)
+      chosen, task, config)
 
 
 def shared(parts: Parts, config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,
@@ -131,14 +131,15 @@ def shared(parts: Parts, config: configs.ExperimentConfig, task: tasks.Task, pla
   states = None if parts.states is None else parts.states.moved(client_states)
   return _with_states(dataclasses.replace(
       parts, data=_layered_data(config, task, plan, runtime), states=states),
-      process.algorithm_of(task, config.algorithm, config.client), task)
+      process.algorithm_of(task, config.algorithm, config.client), task, config)
 
 
-def _with_states(parts, chosen, task):
+def _with_states(parts, chosen, task, config):
   """Returns the parts, with process and data wrapped to handle the states that clients keep."""
   if parts.states is None:
     return parts
-  own_models = personal_lib.KeptModels(algorithm=chosen, store=parts.states, task=task) if chosen.personal else None
+  own_models = personal_lib.KeptModels(algorithm=chosen, store=parts.states, task=task, joins=not config.promises
+                                       ) if chosen.personal else None
   return dataclasses.replace(parts, process=driver.KeptStateProcess(parts.bare, parts.states),
                              data=driver.NumberedData(parts.data), own_models=own_models)
 
@@ -150,6 +151,8 @@ def _layered_data(config, task, plan, runtime, among=None):
     data = canary_data.SlottedData(data, among, len(task.images.train))
   if config.algorithm.algorithm == 'fedbuff':
     data = client_data.LateData(data, plan.begun)
+  if config.algorithm.algorithm == 'afl':
+    data = client_data.OwnNumberData(data)
   if config.attack.attack in attacked_work.UPDATE_ATTACKS:
     chosen = attacked.attackers(config.attack, len(task.images.train), seed=config.program.seed)
     data = attacked_work.FactorData(data, config.attack, chosen)
@@ -172,8 +175,8 @@ def counted(problem: tasks.Problem, runtime: runtime_config.RuntimeConfig, place
             known: Sequence[int] = ()) -> tasks.Problem:
   """Returns the problem with each client's number of examples as its worker counts it.
 
-  The problem is unchanged if the coordinator sends the examples. Sampling rates, steps, weights and the bounds on what
-  clients send follow from these numbers.
+  The problem is unchanged if the coordinator sends the examples, or if nobody may know these numbers. Sampling rates,
+  steps, weights and the bounds on what clients send follow from these numbers.
 
   Args:
     place: The open runtime.
@@ -186,6 +189,8 @@ def counted(problem: tasks.Problem, runtime: runtime_config.RuntimeConfig, place
   if runtime.data_placement != 'worker':
     return problem
   copies = problem.images.train
+  if not copies.counted:
+    return problem
   found = dict(enumerate(known)) | dict(_client_data(problem, runtime).count(place))
   if not copies.here:
     if missing := [name for client, name in enumerate(copies.client_ids) if client not in found]:

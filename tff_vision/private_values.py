@@ -81,10 +81,11 @@ def Masks() -> configs.SecureConfig:
   return configs.SecureConfig(secure_sum='masks')
 
 
-def KeyHolderEncryption(key_holder_dir: str) -> configs.SecureConfig:
+def KeyHolderEncryption(key_holder_dir: str | None = None, *, key_holder: str | None = None) -> configs.SecureConfig:
   """Returns sums under BFV encryption to a key holder, which runs in the coordinator's process.
 
   Args:
-    key_holder_dir: Folder of the key pair, outside of the run's folder.
+    key_holder_dir: Folder of the key pair, outside of the run's folder; the coordinator's process reads it.
+    key_holder: host:port of a key holder that is a service of its own, instead; one of the two is given.
   """
-  return configs.SecureConfig(secure_sum='he_keyholder', key_holder_dir=key_holder_dir)
+  return configs.SecureConfig(secure_sum='he_keyholder', key_holder_dir=key_holder_dir, key_holder=key_holder)

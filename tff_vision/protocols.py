@@ -7,9 +7,10 @@ secure sum, states that clients keep, clients that cannot be reached) is a proce
 import abc
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
+import numpy as np
 import tensorflow_federated as tff
 
 from tff_vision import told
@@ -22,6 +23,10 @@ Weights: TypeAlias = tff.learning.models.ModelWeights
 Layer: TypeAlias = Callable[[tff.learning.templates.ClientWorkProcess], tff.learning.templates.ClientWorkProcess]
 Aggregator: TypeAlias = tff.aggregators.UnweightedAggregationFactory | tff.aggregators.WeightedAggregationFactory
 Result = TypeVar('Result')
+
+# The name of a part of a client's data begins so, if it is a placeholder where a site that plays its half of a protocol
+# puts its own value in; the protocol's name follows.
+MADE_AT_SITE = 'made_at_site_'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,12 +189,68 @@ class Silo(Protocol):
     """Returns the value of a handle."""
 
 
+class Site(Protocol):
+  """A site that plays its half of protocols itself, at its guard; it may have several clients.
+
+  Attributes:
+    name: The site's name.
+    plan: The digest of the plan that its owner approved.
+    plays: The names of the protocols.
+  """
+  WorkerLost: ClassVar[type[Exception]]
+  BeginAgain: ClassVar[type[Exception]]
+  name: str
+  plan: str
+  plays: Sequence[str]
+
+  def ask(self, protocol: str, phase: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the site's answer to a message; texts, whole numbers, truth values, bytes, lists and mappings of them.
+
+    Raises:
+      ValueError: The site refuses; one sentence.
+      BeginAgain: The site was restarted, and knows nothing of this attempt at a round.
+      WorkerLost: It does not answer.
+    """
+
+  def listen(self) -> None:
+    """Keeps, from now on, the results of calls over the site's clients."""
+
+  def heard(self) -> Sequence[Any]:
+    """Returns these results, in order, and keeps no more."""
+
+
+class KeyHolder(Protocol):
+  """A party that opens sums under its own key.
+
+  Attributes:
+    public_key: The bytes of [2, primes, degree] int32.
+    stated: What it signed about this key, for sites.
+  """
+  public_key: bytes
+  stated: Mapping[str, Any]
+
+  def open(self, run: str, attempt: int, stated: Sequence[Any], ciphertexts: Iterable[np.ndarray]) -> np.ndarray:
+    """Returns the coefficients of the sum of the ciphertexts, about which the sites signed `stated`; int64.
+
+    Raises:
+      ValueError: It refuses; one sentence.
+    """
+
+
 class Party(Protocol):
   """One client of a round: its position in the cohort and its worker, which it may share with others."""
 
   @property
   def position(self) -> int:
     ...
+
+  @property
+  def client(self) -> int:
+    """Its number in the population."""
+
+  @property
+  def site(self) -> Site | None:
+    """The site that plays its half of protocols; None: the coordinator's process plays it."""
 
   @property
   def silo(self) -> Silo:
@@ -239,4 +300,11 @@ class Place(Protocol):
     """Returns the result of `protocol` for those of the cohort's `count` clients that can be reached, each a `Party`.
 
     Computations inside run over these clients. If a client is lost meanwhile, `protocol` starts again.
+    """
+
+  def key_holder(self, address: str) -> KeyHolder:
+    """Returns the key holder that is a service at host:port.
+
+    Raises:
+      ValueError: It does not answer, or cannot be asked from here.
     """

@@ -14,7 +14,7 @@ import tensorflow_federated as tff
 from tff_vision import configs, labels, models, objectives, seeds
 from tff_vision.data import attacked, batches, one_element, preprocess
 from tff_vision.data import images as images_lib
-from tff_vision.models import blank, check, pretrained, replayable
+from tff_vision.models import blank, check, personal_layers, pretrained, replayable
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +27,8 @@ class Problem:
     learned: The objective of the model; None means the images' classes, findings or masks.
     start: Sets a fresh model's weights to those of round 0, where they are not random.
     notes: Sentences about the model that a user must see.
+    personal_layers: The layers that stay on each client, as in `AlgorithmConfig.personal_layers`; None: no algorithm
+      keeps layers.
     checked: The model that was found to fit its images; a problem derived from this one is not checked again.
   """
   images: images_lib.FederatedImages
@@ -34,15 +36,18 @@ class Problem:
   learned: objectives.Objective | None = None
   start: Callable[[tf.keras.Model], None] = lambda model: None
   notes: Sequence[str] = ()
+  personal_layers: str | None = None
   checked: tuple[Any, ...] = dataclasses.field(default=(), repr=False, compare=False)
 
   def __post_init__(self):
     if not len(self.images.train):
       raise ValueError(f'dataset {self.images.name} has no clients.')
     returned = objectives.base.output_shape(self.objective, self.input_shape)
-    model = (self.model_builder, self.learned, self.input_shape, returned)
+    model = (self.model_builder, self.learned, self.input_shape, returned, self.personal_layers)
     if self.checked != model:
-      check.check(self.keras_model(), input_shape=self.input_shape, output_shape=returned)
+      made = self.keras_model()
+      personal = () if self.personal_layers is None else personal_layers.chosen(made, self.personal_layers)
+      check.check(made, input_shape=self.input_shape, output_shape=returned, personal=personal)
       object.__setattr__(self, 'checked', model)
 
   @functools.cached_property
@@ -97,8 +102,8 @@ class Task(Problem):
 
   @functools.cached_property
   def largest_client(self) -> int:
-    """The number of examples of the largest client."""
-    return max(self.images.train.num_examples(i) for i in range(len(self.images.train)))
+    """The number of examples of the largest client, or a public bound on it."""
+    return self.images.train.most_examples
 
   def initial_weights(self) -> tff.learning.models.ModelWeights:
     """Returns the weights of round 0, a function of the seed and of the model file, if there is one."""
@@ -108,10 +113,12 @@ class Task(Problem):
     return tff.learning.models.ModelWeights.from_model(model)
 
   def initial_trainable(self, variant: int = 0) -> tuple[np.ndarray, ...]:
-    """Returns the trainable part of round 0's weights; another `variant` draws other random weights."""
+    """Returns the trainable part of round 0's weights; another `variant` draws others of what is random in them."""
     path = ('initial weights', variant) if variant else ('initial weights',)
     with keras_seed(seeds.derive(self.seed, *path) % 2**32):
-      return tuple(weight.numpy() for weight in self.keras_model().trainable_weights)
+      model = self.keras_model()
+    self.start(model)
+    return tuple(weight.numpy() for weight in model.trainable_weights)
 
   def training_model(self) -> tf.keras.Model:
     """Returns a model for a client's computation; its weights are zero until they are assigned."""
@@ -179,14 +186,15 @@ def build_problem(config: configs.ExperimentConfig, images: images_lib.Federated
   _refuse_one_class(images, config.task.task)
   if config.model.initial_model is None:
     return Problem(images=images, learned=objective, model_builder=models.builder(config.model),
-                   notes=tuple(getattr(objective, 'notes', ())))
+                   personal_layers=config.algorithm.kept_layers, notes=tuple(getattr(objective, 'notes', ())))
   models.import_modules(config.model)
   input_shape = preprocess.input_shape(images.preprocessing, images.spec.shape)
   given = pretrained.load(
       config.model.initial_model, frozen_layers=config.model.frozen_layers, num_outputs=objective.head,
       output_shape=objectives.base.output_shape(objective, input_shape), input_shape=input_shape)
   notes = [*getattr(objective, 'notes', ()), *given.notes, *_surprises(given, images)]
-  return Problem(images=images, learned=objective, model_builder=given.build, start=given.start, notes=tuple(notes))
+  return Problem(images=images, learned=objective, model_builder=given.build, start=given.start,
+                 personal_layers=config.algorithm.kept_layers, notes=tuple(notes))
 
 
 def _refuse_one_class(images, task):

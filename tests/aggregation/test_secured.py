@@ -167,5 +167,5 @@ def test_key_holder_s_folder_must_lie_outside_of_the_run(tmp_path):
   with pytest.raises(ValueError, match='lies in run_dir'):
     secured.check_run(inside, plan_lib.NoPrivacy(sampler=None), rounds=3, run_dir=tmp_path / 'run')
   secured.check_run(inside, plan_lib.NoPrivacy(sampler=None), rounds=3, run_dir=tmp_path / 'other')
-  with pytest.raises(ValueError, match='key_holder_dir is missing: secure_sum=he_keyholder needs it'):
+  with pytest.raises(ValueError, match='he_keyholder needs key_holder or key_holder_dir: somebody must hold the key'):
     configs.SecureConfig(secure_sum='he_keyholder')

@@ -9,7 +9,7 @@ from PIL import Image
 
 from tff_vision import configs
 from tff_vision.data import build
-from tff_vision.data.sources import heldout, listing
+from tff_vision.data.sources import assembled, heldout, listing
 
 RNG = np.random.default_rng(0)
 
@@ -39,7 +39,8 @@ def _said(found, *words):
 
 
 @pytest.mark.parametrize('names', [('Training', 'Testing'), ('Train', 'Test'), ('TRAIN', 'VAL'),
-                                   ('train_set', 'test set'), ('train2017', 'val2017'), ('TrainImages', 'TestImages')])
+                                   ('train_set', 'test set'), ('train2017', 'val2017'), ('TrainImages', 'TestImages'),
+                                   ('trainset', 'testdata'), ('训练集', '测试集')])
 @pytest.mark.parametrize('below', ['{split}/{label}', '{split}/site/{label}', '{label}/{split}',
                                    'site/{split}/{label}'])
 def test_splits_are_known_in_any_case_and_place_and_never_merged(tmp_path, names, below):
@@ -54,7 +55,10 @@ def test_splits_are_known_in_any_case_and_place_and_never_merged(tmp_path, names
 @pytest.mark.parametrize(('places', 'said'), [
     (('Train/a', 'Test/a', 'Extra/a'), 'named Test and Train, like splits, and beside them lie Extra'),
     (('val/a', 'test/a'), 'none is for training'),
-    (('site/train/a', 'site/test/a', 'site/more/a'), 'beside them lie more')])
+    (('site/train/a', 'site/test/a', 'site/more/a'), 'beside them lie more'),
+    (('Trainingsdaten/a', 'Testdaten/a'), 'Testdaten and Trainingsdaten, like training and test images'),
+    (('site1_train/a', 'site1_test/a', 'site2_train/a'), 'site1_test and site1_train and site2_train, like'),
+    (('train_fold1/a', 'val_fold1/a'), 'train_fold1 and val_fold1, like')])
 def test_what_is_half_a_split_is_refused_by_name(tmp_path, places, said):
   _tree(tmp_path, *places)
   with pytest.raises(ValueError, match=said):
@@ -65,6 +69,7 @@ def test_a_class_may_be_called_train(tmp_path):
   _tree(tmp_path, 'train', 'bus', 'car')
   assert _build(tmp_path).class_names == ('bus', 'car', 'train')
   assert listing.split_of('training data') == 'train' and listing.split_of('best') is None
+  assert listing.split_of('testset') == 'test' and listing.split_of('valve') is listing.split_of('trainer') is None
 
 
 def test_a_group_may_be_called_test(tmp_path):
@@ -76,7 +81,7 @@ def test_a_group_may_be_called_test(tmp_path):
 def test_what_notebooks_and_desktops_leave_is_ignored_and_counted(tmp_path):
   _tree(tmp_path, 'a', 'b')
   _tree(tmp_path, '.ipynb_checkpoints', '__MACOSX/a', 'a/.ipynb_checkpoints', '.git/x/y')
-  for name in ('._0.png', '.DS_Store', 'Thumbs.db', 'desktop.ini'):
+  for name in ('._0.png', '.DS_Store', 'Thumbs.db', 'desktop.ini', '~$0.png'):
     (tmp_path / 'a' / name).write_bytes(b'\0\5\x16\7' + bytes(80))
   found = _build(tmp_path)
   assert found.class_names == ('a', 'b') and found.train.num_examples(0) + len(found.test.examples) == 10
@@ -98,7 +103,7 @@ def test_formats_that_are_not_read_are_named(tmp_path):
 
 
 def test_labels_are_trimmed_and_case_is_asked_about(tmp_path):
-  _tree(tmp_path, 'x/left', 'x/left ', 'y/right', 'y/caf\u00e9', 'y/cafe\u0301')
+  _tree(tmp_path, 'x/left', 'x/left ', 'x/left\u200b', 'y/right', 'y/caf\u00e9', 'y/cafe\u0301', 'y/\ufeffright')
   found = _build(tmp_path)
   assert found.class_names == ('caf\u00e9', 'left', 'right') and _said(found, 'spaces', "'cafe\u0301'")
   _tree(tmp_path, 'y/RIGHT', n=2)
@@ -117,6 +122,23 @@ def test_spaces_in_a_manifest_are_trimmed_and_counted(tmp_path):
   found = _build(tmp_path, partition='natural', num_clients=None)
   assert found.class_names == ('left', 'right') and list(found.train.client_ids) == ['c', 'c0', 'c1']
   assert _said(found, '7 labels had spaces') and _said(found, '4 names of clients had spaces')
+
+
+def test_doubled_spaces_are_one_and_other_separators_are_told(tmp_path):
+  _tree(tmp_path, 'x/left side', 'x/left  side', 'x/right')
+  assert _build(tmp_path).class_names == ('left side', 'right')
+  _tree(tmp_path / 'more', 'effusion', 'mass', 'effusion;mass')
+  found = _build(tmp_path / 'more')
+  assert len(found.class_names) == 3 and _said(found, "'effusion;mass' is a class of its own", 'finding_separator=;')
+  assert not _said(_build(tmp_path / 'more', finding_separator=''), 'finding_separator')
+  assert _build(tmp_path / 'more', finding_separator=';').class_names == ('effusion', 'mass')
+
+
+def test_names_of_classes_that_a_data_set_tells_are_spelled_as_its_labels():
+  y, names, _ = assembled.labelled(['b ', 'a', 'c  d'], None, ['c  d', 'b ', 'a'], configs.DataConfig(dataset='folder'))
+  assert names == ('c d', 'b', 'a') and y.tolist() == [1, 2, 0]
+  with pytest.raises(ValueError, match="the class 'b' is named twice"):
+    assembled.labelled(['b'], None, ['b', 'b '], configs.DataConfig(dataset='folder'))
 
 
 def _manifest(root, *rows, encoding='utf-8', end='\n'):
@@ -144,15 +166,17 @@ def test_a_manifest_of_any_office_program_is_read(tmp_path, encoding, end, delim
   _tree(tmp_path, 'i', n=8)
   rows = [('Path', 'label ', 'Client'),
           *((f'i\\{i}.png', 'gr\u00fcn' if i % 2 else 'rot', 'Z\u00fcrich') for i in range(8))]
-  _manifest(tmp_path, *(delimiter.join(row) for row in rows), '', encoding=encoding, end=end)
+  told = [f'sep={delimiter}'] if end == '\r\n' else []  # As Excel writes it.
+  _manifest(tmp_path, *told, *(delimiter.join(row) for row in rows), '', encoding=encoding, end=end)
   found = _build(tmp_path, partition='natural', num_clients=None)
   assert found.class_names == ('gr\u00fcn', 'rot') and list(found.train.client_ids) == ['Z\u00fcrich']
-  assert _said(found, 'Windows-1252', 'line 2') == (encoding == 'cp1252')
+  assert _said(found, 'Windows-1252', 'line 3') == (encoding == 'cp1252')
 
 
 @pytest.mark.parametrize(('content', 'said'), [
     (b'path,label\ni/0.png,a\0b\n', r'manifest.csv line \d'),
     (b'path,label\ni/0.png,a,extra\n', 'line 2 has 3 fields'),
+    (b'sep=;\npath;label\ni/0.png;a;extra\n', 'line 3 has 3 fields'),
     (b'\xff\xfepat', 'manifest.csv cannot be read as UTF-16'),
     (b'path,label,label\ni/0.png,a,b', 'column label twice')])
 def test_a_manifest_that_cannot_be_read_is_named_with_its_line(tmp_path, content, said):

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.runtime import test_dialing, workers
+from tests.runtime import workers
 
 ROOT = pathlib.Path(__file__).parents[2]
 SITES = ('north', 'south', 'west')
@@ -16,7 +16,7 @@ SITES = ('north', 'south', 'west')
 
 @pytest.mark.ci
 @workers.needs_nginx
-@test_dialing.needs_ssh
+@workers.needs_ssh
 def test_three_hospitals_train_encrypted_for_a_coordinator_without_data(tmp_path):
   out = tmp_path / 'out'
   port = next(port for port in range(18443, 19443, 7) if not any(workers.listening(port + i) for i in range(4)))

@@ -7,6 +7,8 @@ import pytest
 
 import tff_vision as tv
 from tests import tiny
+from tests.documents import report_paths
+from tff_vision.accounting import gdp
 from tff_vision.data import images
 
 
@@ -63,3 +65,28 @@ def test_what_it_needs_is_said(tmp_path):
     made(dataclasses.replace(other, validation=other.train), select_best='auc').run(tmp_path / 'run')
   with pytest.raises(ValueError, match='patience=2 has no effect without select_best'):
     made(other, select_best=None, patience=2)
+
+
+@pytest.mark.ci
+def test_under_client_level_privacy_evaluations_have_noise_and_are_in_the_ledger(tff_runtime, tmp_path):
+  """Six clients, each with ten validation examples or more: with little noise, the mean of their accuracies."""
+  names = 'abcdef'
+  found = tv.data.from_arrays({name: arrays(number) for number, name in enumerate(names)}, test=arrays(9),
+                              validation={name: arrays(20 + number, 10 * (number + 1))
+                                          for number, name in enumerate(names)}, class_names=tiny.CLASSES)
+  privacy = dataclasses.replace(tv.ClientGaussian(clip_norm=1.0, noise_multiplier=1.0, delta=1e-2),
+                                evaluation_noise_multiplier=0.05)
+  experiment = made(found, privacy=privacy, participation=tv.Poisson(3), rounds=2, select_best='accuracy')
+  run = experiment.run(tmp_path / 'run', keep_secrets=True)
+  assert not report_paths.undocumented(run.report)
+  own, whole = run.report['evaluation_privacy'], run.report['privacy']
+  assert own['unit'] == whole['unit'] == 'client' and own['rounds'] == 2
+  assert own['epsilon'] == pytest.approx(gdp.epsilon(2**0.5 / 0.05, 1e-2)) and own['epsilon'] < whole['epsilon']
+  assert whole['evaluation_noise_multiplier'] == 0.05
+  last = run.report['history'][-1]['validation']
+  assert set(last) == {'accuracy', 'examples'}
+  assert last['examples'] == pytest.approx(6, abs=6 * 0.05 * 1.2)  # Each client counts as one example.
+  if run.report['selection']['round'] == 2:
+    held = [found.validation.examples(client) for client in range(6)]
+    exact = [np.mean(np.argmax(run.model(one.x), axis=1) == one.y) for one in held]
+    assert last['accuracy'] == pytest.approx(np.mean(exact), abs=0.1)

@@ -207,3 +207,37 @@ def ifca(o, starts):
     models = [o.mean(members, [o.local(model, i, r)[0] for i in members])
               if (members := [i for i in cohort if chosen[i] == j]) else model for j, model in enumerate(models)]
   return models, chosen
+
+
+def qfedavg(o, q):
+  """Algorithm 2 as it is written, with L = 1 / rate."""
+  w, lipschitz = o.start, 1 / o.rate
+  for r, cohort in enumerate(o.cohorts, start=1):
+    deltas, curvatures = [], []
+    for k in cohort:
+      loss, moved = o.loss(w, k), lipschitz * (w - o.local(w, k, r)[0])
+      deltas.append(loss ** q * moved)
+      curvatures.append(q * loss ** (q - 1) * (moved @ moved) + lipschitz * loss ** q)
+    w = w - o.mean(cohort, deltas) / o.mean(cohort, curvatures)
+  return w
+
+
+def afl(o, rate):
+  w, shares = o.start, np.full(len(o.sizes), 1 / len(o.sizes))
+  for r, cohort in enumerate(o.cohorts, start=1):
+    ascended = shares.copy()
+    for k in cohort:
+      ascended[k] += rate * o.loss(w, k)
+    total = shares[cohort].sum()
+    w = w + sum(shares[k] * (o.local(w, k, r)[0] - w) for k in cohort) / total if total else w
+    shares = nearest_on_simplex(ascended)
+  return w, shares
+
+
+def nearest_on_simplex(point):
+  """By bisection for the number that must be subtracted."""
+  low, high = point.min() - 1, point.max()
+  for _ in range(200):
+    middle = (low + high) / 2
+    low, high = (middle, high) if np.maximum(point - middle, 0).sum() > 1 else (low, middle)
+  return np.maximum(point - low, 0)

@@ -11,9 +11,9 @@ from tests.learning import numpy_algorithms
 from tests.learning.test_algorithms import close
 from tests.learning.tiny_experiments import COHORTS, SIZES, experiment, flat, kept, model, oracle, train
 from tff_vision import configs
-from tff_vision.algorithms import personal_head
 from tff_vision.client_state import store
 from tff_vision.learning import client_data, evaluation, learning_process, local_training, personal
+from tff_vision.models import personal_layers
 
 
 @pytest.fixture(scope='module')
@@ -151,10 +151,12 @@ def test_clients_that_never_trained_fall_back_and_are_counted(tmp_path):
   np.testing.assert_array_equal(evaluator.model.trainable_weights[0], task.initial_trainable()[0])
 
 
-@pytest.mark.parametrize('layers, part', [('dense_9', 'no layer'), ('body,head', 'nothing would be shared')])
+@pytest.mark.parametrize('layers, part', [
+    ('dense_9', 'no layer'), ('body,head', 'nothing would be shared'), ('b*,h*', 'nothing would be shared'),
+    ('norm', 'no normalisation layer')])
 def test_personal_layers_that_do_not_fit_are_named(layers, part):
   with pytest.raises(ValueError, match=part):
-    personal_head.head_mask(two_layers((4, 4, 1), 3), layers)
+    personal_layers.masks(two_layers((4, 4, 1), 3), layers)
 
 
 @pytest.mark.parametrize('settings', [

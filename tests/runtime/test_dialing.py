@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pathlib
-import shutil
 import signal
 import socket
 import subprocess
@@ -20,8 +19,6 @@ from tff_vision.configs import dial_config, runtime_config
 from tff_vision.runtime.driver import doorway, remote
 from tff_vision.runtime.worker import certificate_authority, dialing, processes
 
-needs_ssh = pytest.mark.skipif(shutil.which('ssh') is None or not (shutil.which('sshd') or os.path.exists(
-    '/usr/sbin/sshd')), reason='OpenSSH is not installed')
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -113,7 +110,7 @@ class Proxy:
       sink.shutdown(socket.SHUT_WR)
 
 
-@needs_ssh
+@workers.needs_ssh
 @workers.needs_nginx
 def test_a_worker_is_called_through_the_connection_that_it_opened(tmp_path, pki):
   """Through a proxy, with mutual TLS end to end; and again after the connection was cut."""
@@ -140,7 +137,7 @@ def test_a_worker_is_called_through_the_connection_that_it_opened(tmp_path, pki)
     assert 'again in' in worker.log.read_text()
 
 
-@needs_ssh
+@workers.needs_ssh
 @workers.needs_nginx
 def test_a_site_can_be_called_at_its_own_address_only_and_do_nothing_else(tmp_path, pki):
   port, mine, other = (processes.free_port() for _ in range(3))

@@ -22,6 +22,8 @@ needs_sandbox = pytest.mark.skipif(
     reason='bubblewrap and socat are not installed, or this machine forbids user namespaces')
 needs_nginx = pytest.mark.skipif(shutil.which('nginx') is None and not os.path.exists('/usr/sbin/nginx'),
                                  reason='nginx is not installed')
+needs_ssh = pytest.mark.skipif(shutil.which('ssh') is None or not (shutil.which('sshd') or os.path.exists(
+    '/usr/sbin/sshd')), reason='OpenSSH is not installed')
 
 
 class Worker:

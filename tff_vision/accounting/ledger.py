@@ -62,6 +62,7 @@ class Ledger:
     noise_buffers: For correlated noise: the number of model-sized buffers on the server.
     rounding_adds_to_sensitivity: The sensitivity that a secure sum's integers add, as a fraction of the clip norm.
     metrics_noise_multiplier: The noise multiplier of metrics that are released with their own noise.
+    evaluation_noise_multiplier: The same of evaluations on held-out examples, where epsilon covers them too.
     shares: Further conditions if clients add the noise.
     examples: Further conditions if the unit is an example.
     profile: The guarantee at every delta; None if it is not computed, or epsilon is infinite.
@@ -88,6 +89,7 @@ class Ledger:
   noise_buffers: int | None = None
   rounding_adds_to_sensitivity: float | None = None
   metrics_noise_multiplier: float | None = None
+  evaluation_noise_multiplier: float | None = None
   shares: NoiseShares | None = None
   examples: PerExample | None = None
   profile: Profile | None = dataclasses.field(default=None, repr=False)
@@ -181,7 +183,7 @@ _OF_TEXT: Mapping[str, tuple[type, Callable[[Any], object]]] = {
     'sampling': (Sampling, Sampling.from_text), 'accountant': (Accountant, Accountant)}
 _CONDITIONS = ('mechanism', 'epsilon', 'delta', 'unit', 'relation', 'sampling', 'rounds', 'accountant')
 _FURTHER = ('epsilon_rdp', 'noise_multiplier', 'clip_norm', 'replayed_rounds', 'max_participations', 'noise_buffers',
-            'rounding_adds_to_sensitivity', 'metrics_noise_multiplier')
+            'rounding_adds_to_sensitivity', 'metrics_noise_multiplier', 'evaluation_noise_multiplier')
 
 
 def of_report(report: Mapping[str, Any]) -> Statement:

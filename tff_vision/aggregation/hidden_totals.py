@@ -15,8 +15,8 @@ import tensorflow_federated as tff
 
 from tff_vision import configs, protocols
 from tff_vision.secure import hidden_sum, refusal
-from tff_vision.secure.encryption import encrypted_sum, joint_key, key_holder, parameters
-from tff_vision.secure.masking import mask_expansion, mask_round, masked_sum
+from tff_vision.secure.encryption import encrypted_sum, held_key, joint_key, key_holder, parameters
+from tff_vision.secure.masking import mask_expansion, mask_round, masked_sum, site_round
 
 # Takes (model weights, the requests of the cohort's clients); returns the sums, int64.
 Totals = Callable[[Any, Sequence[Any]], np.ndarray]
@@ -126,7 +126,7 @@ def hidden(counting: tff.Computation, groups: tuple[tuple[int, int], ...], confi
   if config.secure_sum == 'none':
     return in_the_clear(counting)
   pieces = Pieces(groups=groups, value_bits=config.secure_bits)
-  made = _KINDS[config.secure_sum](counting, pieces, config, sums)
+  made = _KINDS[config.secure_sum](counting, pieces, config, sums, place)
 
   def total(weights, requests):
 
@@ -149,7 +149,7 @@ def _round(counting, pieces, aggregator, *, masks):
   process = aggregator.create(vector_type, masked_sum.ROWS_TYPE) if masks else aggregator.create(vector_type)
   state_type = process.initialize.type_signature.result
   rows_type = tff.SequenceType(tff.TensorType(np.uint32, [mask_expansion.ROW_WORDS]))
-  data_type = tff.types.to_type((request_type, rows_type)) if masks else request_type
+  data_type = masked_sum.data_with_rows(request_type) if masks else request_type
 
   @tff.tensorflow.computation(weights_type, request_type)
   def vector(weights, request):
@@ -171,15 +171,15 @@ def _round(counting, pieces, aggregator, *, masks):
   return run
 
 
-def _masked(counting, pieces, config, sums):
-  del sums
+def _masked(counting, pieces, config, sums, place):
+  del sums, place
   encoding = WholeEncoding(value_bits=config.secure_bits)
-  driver = mask_round.MaskDriver(encoding)
+  driver = site_round.MaskDriver(encoding)
   run = _round(counting, pieces, masked_sum.MaskedUploadFactory(encoding, clients_max=config.secure_clients_max),
                masks=True)
 
   def total(weights, requests, parties):
-    del parties
+    driver.over(parties)
     found = run(weights, hidden_sum.opened_state(), driver.client_data(requests))
     return driver.open_sum(np.asarray(found.total), int(found.clients))
 
@@ -191,7 +191,8 @@ def _encrypted(counting, pieces, encoding, params):
   return _round(counting, pieces, encrypted_sum.EncryptedSumFactory(params, encoding), masks=False)
 
 
-def _joint(counting, pieces, config, sums):
+def _joint(counting, pieces, config, sums, place):
+  del place
   encoding = WholeEncoding(value_bits=config.secure_bits)
   params = parameters.threshold_parameters(
       clients_max=config.secure_clients_max, value_bits=config.secure_bits, length=pieces.length, rounds=sums,
@@ -206,16 +207,29 @@ def _joint(counting, pieces, config, sums):
   return total
 
 
-def _to_holder(counting, pieces, config, sums):
+def _to_holder(counting, pieces, config, sums, place):
   del sums
   encoding = WholeEncoding(value_bits=config.secure_bits)
   params = parameters.key_holder_parameters(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
-  holder, run = key_holder.KeyHolder(config.key_holder_dir, params), _encrypted(counting, pieces, encoding, params)
+  run = _encrypted(counting, pieces, encoding, params)
+  if config.key_holder is not None:
+    return _to_service(held_key.HeldKeys(place.key_holder(config.key_holder), params, encoding), run, pieces)
+  holder = key_holder.KeyHolder(config.key_holder_dir, params)
 
   def total(weights, requests, parties):
     del parties
     found = run(weights, encrypted_sum.key_state(holder.public_key), requests)
     return holder.open_sum(np.asarray(found.total), int(found.clients), length=pieces.length, encoding=encoding)
+
+  return total
+
+
+def _to_service(keys, run, pieces):
+
+  def total(weights, requests, parties):
+    begun = keys.begin(parties)
+    found = run(weights, encrypted_sum.key_state(keys.public), requests)
+    return begun.open_sum(int(found.clients), pieces.length)
 
   return total
 

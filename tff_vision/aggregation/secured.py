@@ -18,8 +18,8 @@ from tff_vision.aggregation import limits, stack
 from tff_vision.participation import device_rounds
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.secure import fixed_point, hidden_sum, hidden_vector, refusal, report
-from tff_vision.secure.encryption import encrypted_sum, joint_key, key_holder, parameters
-from tff_vision.secure.masking import mask_round, masked_sum
+from tff_vision.secure.encryption import encrypted_sum, held_key, joint_key, key_holder, parameters
+from tff_vision.secure.masking import mask_round, masked_sum, site_round
 
 _ROUNDS = 1000  # Assumed where the length of the run is not known.
 
@@ -127,7 +127,7 @@ def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parame
   return {'mode': config.secure_sum, **found,
           **report.describe_fields(encoding, vector.numbers, parameters_count, kept=kept, known={
               told.WEIGHT, *(name for names in tells.quantities.values() for name in names)}),
-          'simulation': report.ON_WORKERS[config.secure_sum] if on_workers else report.SIMULATION}
+          'simulation': report.on_workers(config) if on_workers else report.SIMULATION}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -190,6 +190,10 @@ def joint_key_process(run):
 def key_holder_process(run):
   opening = run.opening()
   params, hiding = run.encrypting(opening)
+  if run.config.key_holder is not None:
+    keys = held_key.HeldKeys(run.place.key_holder(run.config.key_holder), params, run.vector.vector_encoding)
+    return held_key.HeldKeyProcess(keys, run.place, hiding=hiding, opening=opening, read=run.vector.opened,
+                                   fewest=run.plan.fewest_clients)
   holder = key_holder.KeyHolder(run.config.key_holder_dir, params, fewest=run.plan.fewest_clients)
   return hidden_sum.HiddenSumProcess(
       hiding=hiding, opening=opening, hiding_state=encrypted_sum.key_state(holder.public_key), read=run.vector.opened,
@@ -199,8 +203,8 @@ def key_holder_process(run):
 
 
 def masks_process(run):
-  masked = _masked(run)
-  return masked if run.place is None else _Reachable(masked, run.place)
+  masked, driver = _masked(run)
+  return masked if run.place is None else _Reachable(masked, run.place, driver.over)
 
 
 def masked_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, build: protocols.BuildProcess,
@@ -208,30 +212,34 @@ def masked_process(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, bui
                    ) -> hidden_sum.HiddenSumProcess:
   """Returns a process over masked sums; the driver simulates the key agreement and the dropouts."""
   return _masked(_Run(config=config, plan=plan, build=build, vector=vector_of(config, plan, tells), place=None,
-                      rounds=_ROUNDS, aggregation=configs.AggregationConfig()), dropouts)
+                      rounds=_ROUNDS, aggregation=configs.AggregationConfig()), dropouts)[0]
 
 
 def _masked(run, dropouts=mask_round.no_dropouts):
   opening, encoding, fewest = run.opening(), run.vector.vector_encoding, run.plan.fewest_clients
-  driver = mask_round.MaskDriver(encoding, dropouts=dropouts, fewest=fewest)
+  driver = site_round.MaskDriver(encoding, dropouts=dropouts, fewest=fewest)
   upload = masked_sum.MaskedUploadFactory(encoding, clients_max=run.config.secure_clients_max, fewest=fewest)
   return hidden_sum.HiddenSumProcess(
       hiding=run.hiding(upload, layer=masked_sum.with_mask_rows), opening=opening,
       hiding_state=hidden_sum.opened_state(), read=run.vector.opened, fewest=fewest, client_data=driver.client_data,
-      open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients))
+      open_sum=lambda hidden, clients, length: driver.open_sum(hidden, clients)), driver
 
 
 class _Reachable(protocols.WrappedProcess):
   """A process over the reachable clients; a round that loses a client without notice begins again."""
 
-  def __init__(self, process: protocols.Process, place: protocols.Place):
+  def __init__(self, process: protocols.Process, place: protocols.Place,
+               over: Callable[[Sequence[protocols.Party]], None] = lambda parties: None):
+    """Args: `over` is told of the clients of a round before it begins."""
     super().__init__(process)
     self._place = place
+    self._over = over
 
   def next(self, state: protocols.State, data: Sequence[Any]) -> protocols.RoundOutput:
 
     def run(parties: Sequence[protocols.Party]) -> protocols.RoundOutput:
       positions = [party.position for party in parties]
+      self._over(parties)
       try:
         return self._process.next(state, [data[position] for position in positions]).over(positions, len(data))
       except mask_round.LostClientsError as error:

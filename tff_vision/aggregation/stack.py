@@ -11,7 +11,7 @@ import functools
 import tensorflow_federated as tff
 
 from tff_vision import catalogue, configs, plugins, protocols
-from tff_vision.aggregation import codecs, collected, limits, rules
+from tff_vision.aggregation import codecs, collected, limits, rules, single_updates
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.privacy.mechanisms import base
 from tff_vision.secure import hidden_vector
@@ -28,7 +28,10 @@ def build_stack(plan: plan_lib.PrivacyPlan,
   private = _private(plan, None)
   if private is not base.NO_AGGREGATOR:
     require_sum(config, 'the privacy mechanism, which clips, adds up and noises updates by itself')
-  return limits.limited(_readable(config) if private is base.NO_AGGREGATOR else private, config)
+  readable = _readable(config) if private is base.NO_AGGREGATOR else private
+  if config.contribution != 'none':
+    readable = single_updates.SingleUpdatesFactory(readable)
+  return limits.limited(readable, config)
 
 
 def require_sum(config: configs.AggregationConfig, beside: str) -> None:

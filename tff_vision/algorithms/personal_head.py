@@ -1,44 +1,55 @@
-"""Algorithms whose clients share the body of the model and keep their own head.
+"""Algorithms whose clients share most of the model and keep layers of their own: a head, or all that normalise.
 
 FedPer: Arivazhagan et al., "Federated Learning with Personalization Layers", 2019, arXiv:1912.00818, algorithms 1
 and 2. FedRep: Collins et al., "Exploiting Shared Representations for Personalized Federated Learning", ICML 2021,
-algorithm 1.
+algorithm 1. FedBN: Li et al., "FedBN: Federated Learning on Non-IID Features via Local Batch Normalization", ICLR 2021,
+arXiv:2102.07623, algorithm 1.
 
-The head never leaves its client; the head of the server's model stays as it was initialized.
+The personal layers never leave their client, and neither do the moving statistics of batch normalisations among them;
+those of the server's model stay as they were initialized.
 """
 
-from collections.abc import Sequence
+import dataclasses
 
+import numpy as np
 import tensorflow as tf
+import tensorflow_federated as tff
 
 from tff_vision import tasks
 from tff_vision.learning import algorithm
-
-NONE = 'none'
+from tff_vision.models import personal_layers
 
 
 class FedPer(algorithm.Algorithm):
-  """Kept by a client: the weights of its personal layers; at first those of the initial model."""
+  """Kept by a client: the weights of its personal layers, then their moving statistics; at first the initial model's.
+  """
   personal = True
 
   def __init__(self, task: tasks.Task, layers: str):
     """Args: `layers` as in `configs.AlgorithmConfig.personal_layers`."""
-    self._is_head = head_mask(task.keras_model(), layers)
-    self._head = self._own(task.initial_trainable())
-    self.keeps = any(self._is_head)
+    masks = personal_layers.masks(task.keras_model(), layers)
+    self._is_head, self._is_statistic = masks.trainable, masks.statistics
+    first = task.initial_weights()
+    self._head = self._own([w.numpy() for w in first.trainable], [w.numpy() for w in first.non_trainable])
+    self.keeps = bool(self._head)
 
   @classmethod
   def from_config(cls, task, config, client):
-    return cls(task, config.personal_layers)
+    return cls(task, config.kept_layers)
 
   def brings(self, weights):
     del weights
     return tuple(tf.constant(w) for w in self._head) or None
 
   def work(self, client):
-    trained = self._train(client, self._joined(client.brought, client.server_weights.trainable))
+    shared = client.server_weights
+    start, statistics = self._joined(client.brought, shared.trainable, shared.non_trainable)
+    client = dataclasses.replace(client, server_weights=tff.learning.models.ModelWeights(
+        shared.trainable, tf.nest.pack_sequence_as(shared.non_trainable, statistics)))
+    trained = self._train(client, start)
     body = tuple(u for u, own in zip(trained.update(), self._is_head, strict=True) if not own)
-    return algorithm.Work(trained=trained, sent=body, kept=self._own(trained.weights) or None)
+    moved = trained.statistics if any(self._is_statistic) else statistics
+    return algorithm.Work(trained=trained, sent=body, kept=self._own(trained.weights, moved) or None)
 
   def step(self, server, mean, share, weights):
     del share
@@ -47,17 +58,39 @@ class FedPer(algorithm.Algorithm):
 
   def own_model(self, kept, server, weights):
     del server
-    return self._joined(kept, weights)
+    return self._joined(kept, weights, self._is_statistic)[0]
+
+  def own_statistics(self, kept, statistics):
+    return self._joined(kept, self._is_head, statistics)[1]
 
   def _train(self, client, start):
     return client.descend(start=start)
 
-  def _joined(self, head, weights):
+  def _joined(self, head, trainable, statistics):
+    """Returns the trainable weights and the others, with a client's own among them."""
     own = iter(head or ())
-    return tuple(next(own) if mine else w for w, mine in zip(weights, self._is_head, strict=True))
+    return tuple(tuple(next(own) if mine else w for w, mine in zip(weights, which, strict=True))
+                 for weights, which in ((trainable, self._is_head), (statistics, self._is_statistic)))
 
-  def _own(self, weights):
-    return tuple(w for w, own in zip(weights, self._is_head, strict=True) if own)
+  def _own(self, trainable, statistics):
+    """Returns what of a model's weights a client keeps."""
+    return tuple(w for weights, which in ((trainable, self._is_head), (statistics, self._is_statistic))
+                 for w, own in zip(weights, which, strict=True) if own)
+
+
+class FedBn(FedPer):
+  """FedPer over normalisation layers. Clients that never trained use the mean of the clients' layers and statistics."""
+
+  def joint_model(self, kept, weights):
+    total, number = None, 0
+    for own in kept:
+      parts = [np.asarray(part, np.float64) for part in own]
+      total = parts if total is None else [before + part for before, part in zip(total, parts, strict=True)]
+      number += 1
+    if total is None:
+      return weights
+    mean = [(part / number).astype(np.float32) for part in total]
+    return tff.learning.models.ModelWeights(*self._joined(mean, weights.trainable, weights.non_trainable))
 
 
 class FedRep(FedPer):
@@ -70,7 +103,7 @@ class FedRep(FedPer):
 
   @classmethod
   def from_config(cls, task, config, client):
-    return cls(task, config.personal_layers, config.fedrep_head_epochs or client.client_epochs - 1)
+    return cls(task, config.kept_layers, config.fedrep_head_epochs or client.client_epochs - 1)
 
   def _train(self, client, start):
     examples = client.task.batch_reader.open(client.dataset).num_examples
@@ -84,27 +117,3 @@ class FedRep(FedPer):
                         for g, own in zip(gradients, self._is_head, strict=True)]
 
     return client.descend(one_part, carried=tf.constant(0), start=start)
-
-
-def head_mask(model: tf.keras.Model, layers: str) -> Sequence[bool]:
-  """Returns which of the model's trainable weights are personal.
-
-  Args:
-    layers: Names separated by commas; empty: the last layer that has weights; `none`: no layer.
-
-  Raises:
-    ValueError: No such layer with weights, or no weight would be shared.
-  """
-  found = {layer.name: layer for layer in model.submodules
-           if isinstance(layer, tf.keras.layers.Layer) and layer.trainable_weights}
-  last = [layer.name for layer in model.layers if layer.trainable_weights][-1]
-  names = [] if layers == NONE else [name.strip() for name in (layers or last).split(',')]
-  if wrong := [name for name in names if name not in found]:
-    raise ValueError(f'personal_layers={layers!r}: the model has no layer {wrong[0]!r} with weights; it has '
-                     f'{", ".join(sorted(found))}.')
-  own = {weight.ref() for name in names for weight in found[name].trainable_weights}
-  mask = tuple(weight.ref() in own for weight in model.trainable_weights)
-  if all(mask):
-    raise ValueError(f'personal_layers={layers!r} makes all layers with weights personal ({", ".join(names)}): nothing '
-                     'would be shared; name fewer, or choose a model of more layers.')
-  return mask

@@ -21,14 +21,18 @@ KINDS: Mapping[str, Kind] = {kind.field: kind for kind in (
     algorithms.ALGORITHMS, algorithms.CLIENT_OPTIMIZERS, algorithms.SERVER_OPTIMIZERS, algorithms.CLIENT_SCHEDULES,
     algorithms.SERVER_SCHEDULES, aggregations.AGGREGATORS, aggregations.COMPRESSIONS, aggregations.ATTACKS,
     mechanisms.PRIVACIES, mechanisms.MF_STRATEGIES, mechanisms.EXAMPLE_SAMPLINGS, mechanisms.EXAMPLE_NOISES,
-    aggregations.SECURE_SUMS,
+    aggregations.SECURE_SUMS, aggregations.CONTRIBUTIONS,
     mechanisms.SAMPLINGS, models.TASKS, models.LOSSES, models.MODELS, data_sets.DATA_SETS, data_sets.PARTITIONS,
+    data_sets.CLIENT_SHIFTS,
     data_sets.QUANTITY_DISTRIBUTIONS, places.RUNTIMES, places.DATA_PLACEMENTS, places.TRACKERS, models.FORMATS)}
+
+# Fields whose choices may read the same settings: a setting has an effect if either choice reads it.
+EITHER: frozenset[str] = frozenset(('partition', 'client_shift'))
 
 # Incompatible traits: (trait, trait of the other choice) -> reason. The `refuses` of a row is checked first.
 CLASHES: Mapping[tuple[Trait, Trait], str] = {
-    (Trait.PERSONAL, Trait.PROMISES): 'the report tells how good the clients\' own models are, and no noise covers '
-                                      'that',
+    (Trait.PERSONAL, Trait.EXAMPLE_LEVEL): 'private SGD takes steps of its own on clients, in place of those of the '
+                                           'algorithm',
     (Trait.READS_SHARE, Trait.PROMISES): 'the server reads the sum of the clients\' weights without noise',
     (Trait.KEEPS_STATE, Trait.CLIENTS_DRAW_NOISE): 'the server stores what its clients keep, as it is, and the promise '
                                                    'is against the server too',
@@ -48,6 +52,16 @@ CLASHES: Mapping[tuple[Trait, Trait], str] = {
     (Trait.COMPRESSES, Trait.NOISES_UPDATE): 'the noise on each update leaves nothing to compress',
     (Trait.COMPRESSES, Trait.HIDES_UPDATES): 'hidden updates have a fixed point of their own, secure_bits, and hidden '
                                              'values cannot be left out',
+    (Trait.READS_UPDATES, Trait.PROMISES): 'it reads single updates and says what each client added, and no noise '
+                                           'covers that',
+    (Trait.READS_UPDATES, Trait.HIDES_UPDATES): 'it needs single updates, which the sum hides',
+    (Trait.READS_UPDATES, Trait.RULE): aggregations.OF_COALITIONS,
+    (Trait.READS_UPDATES, Trait.OWN_FACTORY): aggregations.OF_COALITIONS,
+    (Trait.READS_UPDATES, Trait.COMPRESSES): aggregations.OF_COALITIONS,
+    (Trait.READS_UPDATES, Trait.SENDS_MORE): 'what its clients send is not an update of the whole model',
+    (Trait.READS_UPDATES, Trait.READS_SHARE): 'the server\'s step depends on who takes part',
+    (Trait.READS_UPDATES, Trait.ON_WORKERS): 'it is for simulations; from workers nobody should collect single updates',
+    (Trait.READS_UPDATES, Trait.PLAYS): 'it compares models on test images',
     (Trait.DEFERS, Trait.DATA_ON_WORKERS): 'what a client has not sent yet travels with its examples',
     (Trait.CHANGES_UPDATES, Trait.DATA_ON_WORKERS): 'an attacker\'s flag travels with its examples',
     (Trait.CHANGES_DATA, Trait.DATA_ON_WORKERS): 'the driver changes attackers\' examples, and these lie on the '

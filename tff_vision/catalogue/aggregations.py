@@ -100,6 +100,18 @@ COMPRESSIONS = Kind.of('compression', (
            ('top_k_fraction',), _COMPRESSES | {Trait.DEFERS}),
 ))
 
+OF_COALITIONS = 'the model of a coalition is the model plus the mean of its members\' updates'
+CONTRIBUTIONS = Kind.of('contribution', (
+    Row('none', 'it does not'),
+    Row('shapley', 'Shapley values of the clients of each round, by models rebuilt from their updates, added up',
+        traits=frozenset((Trait.READS_UPDATES,)),
+        reads=('contribution_metric', 'contribution_permutations', 'contribution_tolerance'),
+        limits=(Limit('server_optimizer', f'{OF_COALITIONS}; choose sgd', ('sgd',)),
+                Limit('server_schedule', f'{OF_COALITIONS}, at one rate; choose constant'),
+                Limit('server_warmup_rounds', f'{OF_COALITIONS}, at one rate; choose 0')),
+        loads='tff_vision.learning.contribution:Contribution'),
+))
+
 _HIDES = frozenset((Trait.HIDES_UPDATES,))
 SECURE_SUMS = Kind.of('secure_sum', (
     SecureSum('none', 'the server sees updates', opens='nobody: nothing is hidden',
@@ -109,8 +121,10 @@ SECURE_SUMS = Kind.of('secure_sum', (
               loss='the round starts again with a fresh key, without the missing clients',
               loads='tff_vision.aggregation.secured:joint_key_process'),
     SecureSum('he_keyholder', 'additive BFV under a key pair made by Microsoft SEAL', traits=_HIDES,
-              reads=('key_holder_dir',), requires=('key_holder_dir',),
-              opens='a key holder (`--key_holder_dir`), which here runs in the coordinator\'s process',
+              reads=('key_holder_dir', 'key_holder'),
+              needs_one_of=(('key_holder', 'key_holder_dir'), 'somebody must hold the key'),
+              opens='a key holder: a service of its own (`--key_holder`), or, for simulations, an object of the '
+                    'coordinator\'s process (`--key_holder_dir`)',
               loss='the sum is over the clients that answered',
               loads='tff_vision.aggregation.secured:key_holder_process'),
     SecureSum('masks', 'pairwise masks modulo 2^32', traits=_HIDES,

@@ -13,6 +13,15 @@ _PRIVATE = (Trait.CLIENT_LEVEL, Trait.EXAMPLE_LEVEL)
 _MEANS = 'its models are the means of their clients'
 _HAS_ONE = Limit('personalize_epochs', 'it fine-tunes a shared model, and every client has a model of its own already')
 
+# What clients send beside an update is what its sum is divided by.
+_LOSSES = 'it takes the clients\' losses, and private SGD takes steps of its own and covers no losses'
+_DIVIDED = {
+    Trait.RULE: 'clients send what their updates are divided by, and the rule would take it for a part of them',
+    Trait.LIMIT: 'the bound would shorten what an update is divided by together with the update',
+    Trait.COMPRESSES: 'rounding would blur what updates are divided by',
+    Trait.CHANGES_UPDATES: 'it would multiply what the attacker\'s update is divided by together with the update'}
+_WHEN = {'fedbn': 'the same objects look different at different clients: scanners, cameras, hands'}
+
 
 @dataclasses.dataclass(frozen=True)
 class Algorithm(Row):
@@ -23,12 +32,16 @@ class Algorithm(Row):
     when: When to use it.
     sends: How many quantities of the size of the model a client sends; in words if a setting determines it.
     shows: How many such quantities a client receives in addition to the model.
+    weighs_itself: Whether it says itself what an update weighs, and `client_weighting` has no effect.
+    keeps: The layers that stay on each client unless `personal_layers` names others; empty: the last.
   """
   _: dataclasses.KW_ONLY
   paper: str = ''
   when: str = ''
   sends: str = '1'
   shows: str = '0'
+  weighs_itself: bool = False
+  keeps: str = ''
 
 
 def _only(*optimizers):
@@ -36,7 +49,7 @@ def _only(*optimizers):
 
 
 def _personal(name, about, **facts):
-  return Algorithm(name, about, when='every client is to have its own model',
+  return Algorithm(name, about, when=_WHEN.get(name, 'every client is to have its own model'),
                    traits=frozenset((Trait.PERSONAL, Trait.KEEPS_STATE)) | facts.pop('more', frozenset()),
                    limits=(_HAS_ONE, *facts.pop('limits', ())), **facts)
 
@@ -88,6 +101,19 @@ ALGORITHMS = Kind.of('algorithm', (
               needs_one_of=(('over_selection', 'round_deadline'), 'it takes updates that come late, and without them '
                             'none does'),
               loads='tff_vision.algorithms.fedbuff:FedBuff'),
+    Algorithm('qfedavg', 'clients with a large loss count more, by its power q',
+              paper='Li et al. 2020 (q-FFL), algorithm 2', when='the worst client matters, and clients are many',
+              sends='1, and one number', traits=frozenset((Trait.SENDS_MORE,)), reads=('qfedavg_q',),
+              refuses={**_DIVIDED, Trait.CLIENT_LEVEL: _TWO_QUANTITIES, Trait.EXAMPLE_LEVEL: _LOSSES},
+              limits=(_only('sgd'),), loads='tff_vision.algorithms.fair:QFedAvg'),
+    Algorithm('afl', 'the worst mixture of clients counts; the server learns it from their losses',
+              paper='Mohri et al. 2019, algorithm 1', when='the worst of a few clients matters',
+              sends='1, and two numbers for each client and one', shows='one number for each client',
+              traits=frozenset((Trait.SENDS_MORE, Trait.SHOWS_MORE)), reads=('afl_rate',), weighs_itself=True,
+              refuses={**_DIVIDED, Trait.HIDES_UPDATES: 'the server reads the loss of every single client',
+                       Trait.CLIENT_LEVEL: _TWO_QUANTITIES, Trait.EXAMPLE_LEVEL: _LOSSES},
+              limits=(Limit('client_weighting', 'its own shares are what clients weigh'),),
+              loads='tff_vision.algorithms.fair:Afl'),
     _personal('fedper', 'clients share a body and keep a head', paper='Arivazhagan et al. 2019',
               reads=('personal_layers',), sends='1, without the personal layers',
               more=frozenset((Trait.SENDS_MORE,)), loads='tff_vision.algorithms.personal_head:FedPer'),
@@ -95,6 +121,9 @@ ALGORITHMS = Kind.of('algorithm', (
               paper='Collins et al. 2021, algorithm 1', reads=('personal_layers', 'fedrep_head_epochs'),
               sends='1, without the personal layers', more=frozenset((Trait.SENDS_MORE,)), limits=(_only('sgd'),),
               loads='tff_vision.algorithms.personal_head:FedRep'),
+    _personal('fedbn', 'clients share all but the layers that normalise', paper='Li et al. 2021 (FedBN), algorithm 1',
+              reads=('personal_layers',), sends='1, without the personal layers', keeps='norm',
+              more=frozenset((Trait.SENDS_MORE,)), loads='tff_vision.algorithms.personal_head:FedBn'),
     _personal('ditto', 'a model of one\'s own that is drawn to the shared one', paper='Li et al. 2021, algorithm 1',
               reads=('ditto_strength',), loads='tff_vision.algorithms.personal_models:Ditto'),
     _personal('apfl', 'a model of one\'s own mixed with the shared one', paper='Deng et al. 2020, algorithm 1',
@@ -103,7 +132,8 @@ ALGORITHMS = Kind.of('algorithm', (
     _personal('ifca', 'several models; a client trains the one that fits it best',
               paper='Ghosh et al. 2020, algorithm 1, option II', reads=('ifca_clusters',),
               sends='`ifca_clusters`, and as many numbers', shows='`ifca_clusters` - 1',
-              more=frozenset((Trait.SENDS_MORE,)), refuses={Trait.HIDES_UPDATES: _MAGNIFIED},
+              more=frozenset((Trait.SENDS_MORE,)),
+              refuses={Trait.HIDES_UPDATES: _MAGNIFIED, Trait.CLIENT_LEVEL: _TWO_QUANTITIES},
               # With one model, IFCA is FedAvg.
               traits_unless=tuple((trait, 'ifca_clusters', 1) for trait in (Trait.SEVERAL_MODELS, Trait.SHOWS_MORE)),
               limits=(Limit('server_optimizer', f'{_MEANS}: choose sgd and 1', ('sgd',)),

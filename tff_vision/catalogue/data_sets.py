@@ -52,7 +52,7 @@ _AT_SITES = (
     Limit('data_placement', 'no image is here', ('worker',), How.NEEDS),
     *(Limit(field, _SITES_DECIDE, how=How.UNREAD) for field in (
         'partition', 'num_clients', 'held_out_clients', 'client_test_fraction', 'client_validation_fraction',
-        'test_fraction', 'corrupt_images',
+        'client_shift', 'test_fraction', 'corrupt_images',
         'label_case', 'finding_separator', 'pixel_range')))
 _IDX = 'IDX files, Keras\'s cache, TFDS'
 DATA_SETS = Kind.of('dataset', (
@@ -134,6 +134,9 @@ class Partition(Row):
   after: str = ''
 
 
+_RANGES = ('shift_rotation', 'shift_contrast', 'shift_noise', 'shift_gamma', 'shift_blur', 'shift_brightness')
+
+
 def _scheme(name, about, after, *reads):
   return Partition(name, about, after=after, reads=reads, loads=f'tff_vision.data.partition.{name}:partition')
 
@@ -152,8 +155,16 @@ PARTITIONS = Kind.of('partition', (
             'quantity_distribution', 'quantity_sigma', 'partition_alpha', 'min_client_examples'),
     _scheme('pachinko', 'examples of few superclasses, and of these most classes',
             'Li and McCallum 2006, Reddi et al. 2021', 'pachinko_coarse_alpha', 'pachinko_fine_alpha'),
-    _scheme('feature_shift', 'a random sample, changed as by its own device', 'the «different scanner»',
-            'shift_rotation', 'shift_contrast', 'shift_noise'),
+    Partition('feature_shift', 'a random sample, changed as by its own device', after='the «different scanner»',
+              reads=_RANGES, limits=(Limit('client_shift', 'it gives each client a device already'),),
+              loads='tff_vision.data.partition.feature_shift:partition'),
+))
+CLIENT_SHIFTS = Kind.of('client_shift', (
+    Row('none', 'all clients see images as they are stored'),
+    Row('device', 'each client has a device of its own, drawn from the ranges shift_*', reads=_RANGES,
+        loads='tff_vision.data.partition.client_shift:drawn'),
+    Row('scanners', 'client k has scanner k modulo 4: as stored; dark and noisy; bright and soft; hard',
+        loads='tff_vision.data.partition.client_shift:scanner'),
 ))
 QUANTITY_DISTRIBUTIONS = Kind.of('quantity_distribution', (
     Row('lognormal', 'sizes are in proportion to log-normal draws', reads=('quantity_sigma',)),

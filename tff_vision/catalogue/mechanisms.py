@@ -32,6 +32,7 @@ _ALWAYS_THERE = tuple(Limit(name, _RATE) for name in DEVICES)
 _EVERY = ('clip_norm', 'noise_multiplier', 'target_epsilon', 'delta', 'stop_at_epsilon', 'audit_canaries',
           'audit_confidence')
 _METRICS = 'metrics_noise_multiplier'
+_EVALUATION = 'evaluation_noise_multiplier'
 _PROMISED = frozenset((Trait.PROMISES, Trait.CLIENT_LEVEL))
 _CENTRAL = _PROMISED | {Trait.NOISES_SUM}
 _SHARED = _CENTRAL | {Trait.CLIENTS_DRAW_NOISE}
@@ -66,7 +67,8 @@ _READERS = 'everyone who sees models and metrics'
 
 def _central(name, about, sampling, *, reads=(), limits=(), **facts):
   return Mechanism(name, about, protects=_CLIENT, against=_READERS, noise='on the server', payload='steps',
-                   traits=_CENTRAL, reads=(*_EVERY, *reads, _METRICS), requires=('clip_norm',),
+                   traits=_CENTRAL, reads=(*_EVERY, *reads, _METRICS, _EVALUATION, 'evaluation_most_examples'),
+                   requires=('clip_norm',),
                    limits=(*limits, *_ALWAYS_THERE, _SAME_WEIGHT, _PERSONALIZE), needs=sampling, **facts)
 
 
@@ -103,7 +105,7 @@ PRIVACIES = Kind.of('privacy', (
               traits=frozenset((Trait.PROMISES, Trait.EXAMPLE_LEVEL, Trait.CLIENTS_DRAW_NOISE)),
               reads=(*_EVERY, 'example_sampling', 'example_noise', 'mf_buffers', 'mf_bands', 'example_adaptive_clip',
                      'target_quantile', 'clip_learning_rate', 'count_stddev', 'example_average', 'example_copies',
-                     'example_shift', 'example_mirror', 'evaluation_noise_multiplier'), requires=('clip_norm',),
+                     'example_shift', 'example_mirror', _EVALUATION), requires=('clip_norm',),
               refuses={Trait.COMPARES_EXAMPLES: _COMPARES},
               limits=(*(Limit(name, _BY_ITSELF, (), How.UNREAD) for name in (
                   'client_gradient_clip', 'client_weight_decay', 'client_schedule', 'client_warmup_rounds')),

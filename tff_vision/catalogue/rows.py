@@ -30,6 +30,7 @@ class Trait(enum.Enum):
   LIMIT = 'changes each update by itself'
   OWN_FACTORY = 'a tff.aggregators factory of one\'s own'
   COMPRESSES = 'an update is written with fewer bits'
+  READS_UPDATES = 'reads every single update of a round'
   DEFERS = 'a client keeps what it has not sent'
   # Traits of attacks.
   CHANGES_UPDATES = 'attackers change their updates'

@@ -8,9 +8,12 @@ from tff_vision.catalogue import Row, Trait
 
 BEGIN, END = '<!-- rows: {} -->', '<!-- /rows -->'
 _BLOCK = re.compile(r'<!-- rows: (\w+) -->\n.*?<!-- /rows -->', re.DOTALL)
+_CLIENT_LEVEL = tuple(('privacy', name) for name in catalogue.with_trait('privacy', Trait.CLIENT_LEVEL))
+_DRAWN_ON_CLIENTS = tuple(('privacy', name) for name in catalogue.with_trait('privacy', Trait.CLIENTS_DRAW_NOISE))
 # Column of the table of compatible algorithms -> the choices that the column stands for.
 COLUMNS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    'client-level privacy': tuple(('privacy', name) for name in catalogue.with_trait('privacy', Trait.CLIENT_LEVEL)),
+    'client-level privacy': tuple(pair for pair in _CLIENT_LEVEL if pair not in _DRAWN_ON_CLIENTS),
+    'client-level privacy, noise on clients': tuple(pair for pair in _CLIENT_LEVEL if pair in _DRAWN_ON_CLIENTS),
     'example-level privacy': tuple(('privacy', name) for name in catalogue.with_trait('privacy', Trait.EXAMPLE_LEVEL)),
     'threshold encryption': (('secure_sum', 'he'),),
     'encryption to a key holder': (('secure_sum', 'he_keyholder'),),
@@ -149,6 +152,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     'schedules': lambda: _table('client_schedule', _about(), _READS),
     'formats': lambda: _table('format', _about()),
     'data_sets': lambda: _table('dataset', _about(), _said('comes_from', 'from')),
+    'client_shifts': lambda: _table('client_shift', _about('how a client\'s images look'), _READS),
     'partitions': lambda: _table('partition', _about('a client has'), _READS, _said('after')),
 }
 # Title -> table, for choices that have no separate page.

@@ -43,7 +43,7 @@ TaskConfig = task_config.TaskConfig
 
 
 # Increases when fields are added. New fields are listed below; in a file of an older schema they have their defaults.
-SCHEMA = 3
+SCHEMA = 4
 _NEW_IN: Mapping[int, frozenset[str]] = {
     2: frozenset(('model_option', 'imports', 'algorithm_option', 'loss', 'loss_option', 'aggregator_option',
                   'pixel_range', 'label_case', 'finding_separator', 'secure_statistical_bits')),
@@ -53,7 +53,10 @@ _NEW_IN: Mapping[int, frozenset[str]] = {
                   'augment_scale', 'augment_brightness', 'augment_contrast', 'augment_erasing', 'augment_mixup',
                   'class_weights', 'focal_gamma', 'target_range', 'class_order', 'target', 'dice_weight',
                   'ignore_index', 'max_boxes', 'client_by', 'slice_axis', 'image_column', 'label_column',
-                  'client_column'))}
+                  'client_column')),
+    4: frozenset(('key_holder', 'client_shift', 'shift_gamma', 'shift_blur', 'shift_brightness', 'qfedavg_q',
+                  'afl_rate', 'contribution', 'contribution_metric', 'contribution_permutations',
+                  'contribution_tolerance', 'evaluation_most_examples'))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

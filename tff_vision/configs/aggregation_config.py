@@ -5,6 +5,8 @@ from typing import Any
 
 from tff_vision.configs import compatibility, option, training_config, validate
 
+_CONTRIBUTION = 'Contribution of each client'
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AggregationConfig:
@@ -26,9 +28,22 @@ class AggregationConfig:
   compression_bits: int = option.option(8, 'Bits of one value of a quantised update.')
   top_k_fraction: float = option.option(
       0.1, 'Share of an update that top_k sends; the rest waits for the client\'s next turn.')
+  contribution: str = option.option(
+      'none', 'Whether the report says what each client contributed, in a simulation whose server reads single '
+      'updates.', topic=_CONTRIBUTION)
+  contribution_metric: str | None = option.option(
+      None, 'The number on the test set that contributions add up to, such as loss; unset: the metric that stands '
+      'first in the report.', topic=_CONTRIBUTION)
+  contribution_permutations: int = option.option(
+      20, 'Random orders of the clients in a round of more than six.', topic=_CONTRIBUTION)
+  contribution_tolerance: float = option.option(
+      0.001, 'An order ends where the metric is nearer than this to that of all clients of the round.',
+      topic=_CONTRIBUTION)
 
   def __post_init__(self):
     option.check_choices(self)
+    validate.positive(contribution_permutations=self.contribution_permutations)
+    validate.non_negative(contribution_tolerance=self.contribution_tolerance)
     training_config.check_options('aggregator', self.aggregator, self.aggregator_option)
     if self.update_norm_bound is not None:
       validate.positive(update_norm_bound=self.update_norm_bound)

@@ -83,13 +83,16 @@ def _choices(values, instead) -> Iterator[_Choice]:
 def _refuse_unread(choice, choices, changed):
   """Refuses a field that was set if only a choice that was not made would read it."""
   rows = catalogue.KINDS[choice.field].rows
-  # A field may be read by either of two choices that have the same rows.
-  chosen = [other.row for other in choices if catalogue.KINDS[other.field].rows == rows]
+  # A field may be read by either of two choices that have the same rows, or that are declared to share it.
+  chosen = [other.row for other in choices if catalogue.KINDS[other.field].rows == rows
+            or {choice.field, other.field} <= catalogue.EITHER]
   for name in changed:
     readers = [row.name for row in rows.values() if name in row.reads]
     if readers and not any(name in row.reads for row in chosen):
+      also = [f' or {other}={row.name}' for other in sorted(catalogue.EITHER - {choice.field})
+              if choice.field in catalogue.EITHER for row in catalogue.KINDS[other].rows.values() if name in row.reads]
       raise ValueError(f'{name}={_shown(changed[name])} has no effect with {choice.setting}; it is read by '
-                       f'{choice.field}={" or ".join(readers)}.')
+                       f'{choice.field}={" or ".join(readers)}{"".join(also)}.')
 
 
 def _refuse_missing(choice, values):
@@ -139,8 +142,12 @@ def _check_numbers(values):
   if (values.get('select_best') is not None and values.get('privacy', 'none') != 'none'
       and values.get('evaluation_noise_multiplier') is None):
     raise ValueError(f'select_best={values["select_best"]} with privacy={values["privacy"]} needs '
-                     'evaluation_noise_multiplier, which example_dp_sgd reads: no noise would cover the validation '
-                     'examples.')
+                     'evaluation_noise_multiplier, which example_dp_sgd and mechanisms with noise on the server read: '
+                     'no noise would cover the validation examples.')
+  if (values.get('evaluation_noise_multiplier') is not None and {'dataset', 'select_best'} <= values.keys()
+      and values['select_best'] is None and values['dataset'] != 'plan'):
+    raise ValueError(f'evaluation_noise_multiplier={values["evaluation_noise_multiplier"]:g} has no effect without '
+                     'select_best, except in a federation\'s plan: nothing is evaluated on the clients\' own examples.')
   if values.get('algorithm') == 'fedrep' and 'client_epochs' in values:
     head, epochs = values['fedrep_head_epochs'], values['client_epochs']
     if not 0 < (head or epochs - 1) < epochs:

@@ -13,6 +13,7 @@ CLIENT_BY = ('folder', 'patient', 'institution')
 SLICE_AXES = ('axial', 'coronal', 'sagittal')
 
 _SCHEMES = 'Partition: what single schemes read'
+_SHIFT = 'Feature shift: how images differ between clients'
 _IMAGES = 'Images'
 _FILES = 'Your own files'
 _FORMATS = 'Your own files: patients, volumes and tables'
@@ -57,12 +58,21 @@ class DataConfig:
       0.1, 'pachinko: concentration of a client over superclasses.', topic=_SCHEMES)
   pachinko_fine_alpha: float = option.option(
       10.0, 'pachinko: concentration of a client over the classes of a superclass.', topic=_SCHEMES)
+  client_shift: str = option.option(
+      'none', 'Whether the same objects look different at different clients, whose training and test images an imaging '
+      'device of their own changes; for any partition.', topic=_SHIFT)
   shift_rotation: float = option.option(
-      15.0, 'feature_shift: a client\'s images are rotated by one angle of up to so many degrees.', topic=_SCHEMES)
+      15.0, 'A client\'s images are rotated by one angle of up to so many degrees.', topic=_SHIFT)
   shift_contrast: float = option.option(
-      0.4, 'feature_shift: a client\'s contrast is multiplied by one factor in 1 -+ this.', topic=_SCHEMES)
+      0.4, 'A client\'s contrast is multiplied by one factor in 1 -+ this.', topic=_SHIFT)
   shift_noise: float = option.option(
-      0.08, 'feature_shift: a client\'s noise deviates by up to this share of full intensity.', topic=_SCHEMES)
+      0.08, 'A client\'s noise deviates by up to this share of full intensity.', topic=_SHIFT)
+  shift_gamma: float = option.option(
+      0.0, 'A client\'s pixels are raised to one power between 1 / (1 + this) and 1 + this.', topic=_SHIFT)
+  shift_blur: float = option.option(
+      0.0, 'A client\'s images are blurred by one Gaussian with a deviation of up to so many pixels.', topic=_SHIFT)
+  shift_brightness: float = option.option(
+      0.0, 'One change of up to this share of full intensity is added to a client\'s pixels.', topic=_SHIFT)
   preprocess: str | None = option.option(
       None, 'What is done to pixels after scaling to 0..1: raw, invert (1 - x), standardize (mean and deviation of the '
       'data set), per_image; none: not even scaling; unset: what suits the data set.', choices=PIXELS, topic=_IMAGES)
@@ -178,9 +188,10 @@ class DataConfig:
                       classes_per_client=self.classes_per_client, pachinko_coarse_alpha=self.pachinko_coarse_alpha,
                       pachinko_fine_alpha=self.pachinko_fine_alpha)
     validate.non_negative(quantity_sigma=self.quantity_sigma, shift_rotation=self.shift_rotation,
-                          shift_noise=self.shift_noise)
+                          shift_noise=self.shift_noise, shift_gamma=self.shift_gamma, shift_blur=self.shift_blur)
     validate.fraction(client_test_fraction=self.client_test_fraction,
-                      client_validation_fraction=self.client_validation_fraction, shift_contrast=self.shift_contrast)
+                      client_validation_fraction=self.client_validation_fraction, shift_contrast=self.shift_contrast,
+                      shift_brightness=self.shift_brightness)
     if self.num_clients is not None:
       validate.positive(num_clients=self.num_clients)
     if self.held_out_clients is not None:

@@ -5,6 +5,7 @@ import math
 
 from tff_vision.configs import option, validate
 
+_MOST_EXAMPLES = 2**20  # As `learning.tallies.MOST_EXAMPLES`; a test checks it.
 DTYPES = ('uint8', 'float32')
 
 
@@ -47,11 +48,21 @@ class SitesConfig:
       None, 'JSON file with the same, for clients with names: a list of {"name", "address", "clients"}.')
   shares_site_metrics: bool = option.option(
       False, 'Whether the coordinator learns each site\'s own numbers; otherwise it has sums over sites only.')
+  private_counts: bool = option.option(
+      False, 'Whether no worker says how many training examples it has: they are weights inside the secure sum only.')
+  most_examples: int | None = option.option(
+      None, 'With private_counts: a bound on the training examples of a client, from which it follows how weights are '
+      'encoded; a site with more refuses.')
   plan_out: str = option.option('plan.json', 'The file to write.')
 
   def __post_init__(self):
     if bool(self.sites) == (self.sites_file is not None):
       raise ValueError('give the sites of the federation by one of sites and sites_file.')
+    if self.private_counts != (self.most_examples is not None):
+      raise ValueError('private_counts and most_examples are given together: without a bound on the number of examples '
+                       'nobody knows how to encode weights.')
+    if self.most_examples is not None and not 0 < self.most_examples <= _MOST_EXAMPLES:
+      raise ValueError(f'most_examples must lie in 1..{_MOST_EXAMPLES}, found {self.most_examples}.')
     validate.writable_file(plan_out=self.plan_out)
 
 

@@ -7,6 +7,7 @@ from tff_vision.configs import compatibility, option, validate
 _OF_ONE = 'Privacy: what single mechanisms read'
 _SGD = 'Privacy: private SGD on clients (example_dp_sgd)'
 _FEWEST_CANARIES = 8
+_MOST_EXAMPLES = 2**20  # As `learning.tallies.MOST_EXAMPLES`; a test checks it.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,9 +49,13 @@ class PrivacyConfig:
       None, 'Where the server adds the noise: release each round\'s number of clients and their accuracy with this '
       'noise, over the sensitivity, at a cost that epsilon includes; unset withholds both.')
   evaluation_noise_multiplier: float | None = option.option(
-      None, 'Release the number and the accuracy of the clients\' own held-out examples with this noise, over the '
-      'sensitivity to one example, at a cost of its own; unset: they are not evaluated under differential privacy.',
-      topic=_SGD)
+      None, 'Where the server or example_dp_sgd adds the noise: release the number and the accuracy of the clients\' '
+      'own held-out examples with this noise, over what one client (of example_dp_sgd, one example) changes; epsilon '
+      'includes it (there it has a ledger of its own). Unset: they are not evaluated under differential privacy.',
+      topic=_OF_ONE)
+  evaluation_most_examples: int = option.option(
+      1, 'With evaluation_noise_multiplier, where clients are protected: a client with more held-out examples counts '
+      'as one with so many, of the same accuracy; with 1, all clients weigh the same.', topic=_OF_ONE)
   example_sampling: str = option.option(
       'poisson', 'How a step draws a client\'s examples.', topic=_SGD)
   example_noise: str = option.option(
@@ -86,6 +91,8 @@ class PrivacyConfig:
     validate.positive(**self._present('clip_norm', 'target_epsilon', 'stop_at_epsilon', 'clip_learning_rate',
                                       'count_stddev', 'mf_buffers', 'mf_bands', 'noise_survivors',
                                       'metrics_noise_multiplier', 'evaluation_noise_multiplier'))
+    validate.positive(evaluation_most_examples=self.evaluation_most_examples)
+    self._check_evaluations()
     validate.fraction(example_average=self.example_average)
     validate.positive(example_copies=self.example_copies)
     validate.non_negative(example_shift=self.example_shift)
@@ -95,6 +102,21 @@ class PrivacyConfig:
       for name in {'target_quantile', 'clip_learning_rate', 'count_stddev'} & option.changed(self).keys():
         raise ValueError(f'{name}={getattr(self, name)!r} has no effect with privacy=example_dp_sgd without '
                          'example_adaptive_clip.')
+
+  def _check_evaluations(self):
+    if self.evaluation_noise_multiplier is None:
+      if 'evaluation_most_examples' in option.changed(self):
+        raise ValueError(f'evaluation_most_examples={self.evaluation_most_examples} has no effect without '
+                         'evaluation_noise_multiplier.')
+      return
+    if self.evaluation_most_examples > _MOST_EXAMPLES:
+      raise ValueError(f'evaluation_most_examples must be at most {_MOST_EXAMPLES}, found '
+                       f'{self.evaluation_most_examples}.')
+    if self.privacy != 'example_dp_sgd' and self.target_epsilon is not None:
+      raise ValueError(f'evaluation_noise_multiplier={self.evaluation_noise_multiplier:g} does not go with '
+                       f'target_epsilon={self.target_epsilon:g} and privacy={self.privacy}: the evaluations cost each '
+                       'client too, and the noise of training would be calibrated without them; give noise_multiplier, '
+                       'and stop_at_epsilon to hold a budget.')
 
   def _present(self, *names):
     return {name: getattr(self, name) for name in names if getattr(self, name) is not None}

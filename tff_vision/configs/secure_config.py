@@ -27,6 +27,9 @@ class SecureConfig:
   key_holder_dir: str | None = option.option(
       None, 'Folder of the key holder for secure_sum=he_keyholder, outside of run_dir; keys are made there at the '
       'first run. The coordinator\'s process reads the secret key there.')
+  key_holder: str | None = option.option(
+      None, 'host:port of a key holder for secure_sum=he_keyholder that is a service of its own (python -m '
+      'pipelines.key_holder), instead of key_holder_dir; the sites must have approved the plan.')
 
   def __post_init__(self):
     option.check_choices(self)
@@ -36,4 +39,10 @@ class SecureConfig:
       raise ValueError(f'secure_clients_max must be at least 2, found {self.secure_clients_max}: the sum of one '
                        'client is that client.')
     validate.positive(secure_range=self.secure_range, secure_statistical_bits=self.secure_statistical_bits)
+    if self.key_holder is not None:
+      host, _, port = self.key_holder.rpartition(':')
+      if not (host and port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError(f'key_holder must be host:port, found {self.key_holder!r}.')
+      if self.key_holder_dir is not None:
+        raise ValueError('key_holder and key_holder_dir exclude each other: there is one key.')
     compatibility.check(self)

@@ -8,6 +8,7 @@ from tff_vision.configs import compatibility, option, validate
 
 CLIENT_WEIGHTINGS = ('examples', 'uniform')
 _OF_ONE = 'Algorithm and optimizers: what single ones read'
+_FAIR = 'The worst client'
 _PERSONAL = 'Models of the clients\' own'
 
 
@@ -33,8 +34,13 @@ class AlgorithmConfig:
   max_staleness: int = option.option(
       4, 'fedbuff: an update that arrives more rounds late is lost; the server keeps so many old models.',
       topic=_OF_ONE)
+  qfedavg_q: float = option.option(
+      1.0, 'The q of qfedavg: the larger, the more a large loss counts; 0: fedavg.', topic=_FAIR)
+  afl_rate: float = option.option(
+      0.1, 'afl: the step by which a client\'s share in the mixture grows with its loss.', topic=_FAIR)
   personal_layers: str = option.option(
-      '', 'fedper, fedrep: layers that stay on each client, separated by commas; empty: the last; or none.',
+      '', 'fedper, fedrep, fedbn: layers that stay on each client: names or glob patterns separated by commas, norm '
+      'for all that normalise, or none; empty: the last, and of fedbn norm.',
       topic=_PERSONAL)
   fedrep_head_epochs: int | None = option.option(
       None, 'fedrep: local epochs for the head; the others are the body\'s. Unset: all but the last.', topic=_PERSONAL)
@@ -55,13 +61,30 @@ class AlgorithmConfig:
     validate.non_negative(proximal_strength=self.proximal_strength or 0.0)
     validate.positive(feddyn_strength=self.feddyn_strength, max_staleness=self.max_staleness,
                       ifca_clusters=self.ifca_clusters)
-    validate.non_negative(ditto_strength=self.ditto_strength, personalize_epochs=self.personalize_epochs)
+    validate.positive(afl_rate=self.afl_rate)
+    validate.non_negative(qfedavg_q=self.qfedavg_q, ditto_strength=self.ditto_strength,
+                          personalize_epochs=self.personalize_epochs)
     if not 0 <= self.apfl_alpha <= 1:
       raise ValueError(f'apfl_alpha must lie in 0..1, found {self.apfl_alpha!r}.')
     if self.fedrep_head_epochs is not None:
       validate.positive(fedrep_head_epochs=self.fedrep_head_epochs)
     validate.fraction(mime_momentum=self.mime_momentum)
     compatibility.check(self)
+
+
+  @property
+  def by_examples(self) -> bool:
+    """Whether updates weigh by examples where the aggregator takes weights."""
+    row = catalogue.chosen('algorithm', self.algorithm)
+    return self.client_weighting != 'uniform' and not getattr(row, 'weighs_itself', False)
+
+  @property
+  def kept_layers(self) -> str | None:
+    """The layers that stay on each client, as in `personal_layers`; None: the algorithm keeps no layers."""
+    row = catalogue.chosen('algorithm', self.algorithm)
+    if row is None or 'personal_layers' not in row.reads:
+      return None
+    return self.personal_layers or getattr(row, 'keeps', '')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

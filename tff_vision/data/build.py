@@ -8,7 +8,7 @@ from tff_vision import configs, plugins, seeds
 from tff_vision import labels as labels_lib
 from tff_vision.data import augmentation as augmentation_lib
 from tff_vision.data import fingerprint, images, ownership, preprocess
-from tff_vision.data.partition import imaging_device
+from tff_vision.data.partition import client_shift, imaging_device
 from tff_vision.data.sources import pool as pool_lib
 from tff_vision.data.sources import registry
 
@@ -34,6 +34,7 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
     notes += pool.check_labels(config.dataset)
   seed = seeds.derive(seed, 'data', 'partition')
   who = (ownership.natural if config.partition == 'natural' else ownership.partitioned)(pool, config, seed=seed)
+  who = ownership.on_devices(who, config, seed=seed)
   who = ownership.hold_out_examples(who, config.client_test_fraction, seed=seed)
   who = ownership.keep_for_validation(who, config.client_validation_fraction, seed=seed)
   notes += who.notes
@@ -179,8 +180,8 @@ def _refuse_other_range(stored, pixels, config):
   """Refuses settings that take 0 as black and 1 or 255 as white, if the pixels have another black or white."""
   if stored is None or (stored.black, stored.white) in ((0.0, 1.0), (0.0, 255.0)):
     return
-  for name, value in (('preprocess', pixels), ('partition', config.partition)):
-    if value in ('invert', 'feature_shift'):
+  for name, value in (('preprocess', pixels), ('partition', config.partition), ('client_shift', config.client_shift)):
+    if value in ('invert', 'feature_shift', *client_shift.SHIFTS):
       found = 'not known' if stored.black is None else f'{stored.black:g}..{stored.white:g}'
       raise ValueError(f'{name}={value} computes with pixels of 0..1, and the range of dataset={config.dataset} is '
                        f'{found}: store its pixels as 0..1.')

@@ -44,6 +44,21 @@ class ClientImages(abc.ABC):
     return True
 
   @property
+  def counted(self) -> bool:
+    """Whether this machine may know how many examples each client has; otherwise `num_examples` raises ValueError."""
+    return True
+
+  @property
+  def most_examples(self) -> int:
+    """A public bound on the number of examples of a client: that of the largest one, where it is known."""
+    return max(self.num_examples(client) for client in range(len(self)))
+
+  @property
+  def always_together(self) -> bool:
+    """Whether every sum must be over all clients, because sums over others would tell the count of one of them."""
+    return False
+
+  @property
   def sharing_sites(self) -> Mapping[str, Sequence[int]]:
     """The sites that share their own numbers: name -> its clients; empty where sums over all clients alone are told."""
     return {}

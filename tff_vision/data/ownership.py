@@ -8,11 +8,13 @@ import numpy as np
 from tff_vision import configs, seeds
 from tff_vision.data import images, partition
 from tff_vision.data.partition import natural as natural_partition
+from tff_vision.data.partition.client_shift import SHIFTS
 from tff_vision.data.partition.imaging_device import Device
 from tff_vision.data.sources import pool
 
 _NOBODYS = np.zeros(0, np.int64)
 _PARTITIONED_CLIENTS = 20
+_NAMED_DEVICES = 12  # A note names the devices of so many clients.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,6 +130,27 @@ def _with_validation(clients, source, labels, split, config, seed):
   owned = again.test if same else np.array_split(
       np.random.default_rng(seeds.derive(seed, 'validation')).permutation(len(source.validation)), len(clients))
   return [dataclasses.replace(client, validation=np.sort(own)) for client, own in zip(clients, owned, strict=True)]
+
+
+def on_devices(ownership: Ownership, config: configs.DataConfig, *, seed: int) -> Ownership:
+  """Gives each client the imaging device that `client_shift` says; a note says which.
+
+  Clients count from 0, those that train first, then those that never train.
+  """
+  if config.client_shift in SHIFTS:
+    device_of = SHIFTS[config.client_shift]
+    trainers, unseen = ([dataclasses.replace(owner, device=device_of(config, first + number, owner.name, seed))
+                         for number, owner in enumerate(owners)]
+                        for first, owners in ((0, ownership.trainers), (len(ownership.trainers), ownership.unseen)))
+    ownership = dataclasses.replace(ownership, trainers=trainers, unseen=unseen)
+  said = [f'{owner.name}: {owner.device.words()}' for owner in (*ownership.trainers, *ownership.unseen)
+          if owner.device is not None]
+  if not said:
+    return ownership
+  more = f'; and {len(said) - _NAMED_DEVICES} more' if len(said) > _NAMED_DEVICES else ''
+  note = ('Feature shift: training and test images of each client are changed as by its own device. '
+          f'{"; ".join(said[:_NAMED_DEVICES])}{more}.')
+  return dataclasses.replace(ownership, notes=(*ownership.notes, note))
 
 
 def keep_for_validation(ownership: Ownership, fraction: float, *, seed: int) -> Ownership:

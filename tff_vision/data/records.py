@@ -4,6 +4,8 @@ A record is a `tf.train.Example` with the raw bytes of one image and of its labe
 data set. Reading uses only TensorFlow's built-in kernels, so it runs in any executor.
 """
 
+import errno
+import os
 import pathlib
 from collections.abc import Iterable
 
@@ -29,13 +31,23 @@ def write(path: pathlib.Path, examples: images.Examples) -> None:
 
 
 def write_parts(path: pathlib.Path, parts: Iterable[images.Examples]) -> None:
-  """Writes the examples of all parts in order, one part in memory at a time; the file appears when it is complete."""
+  """Writes the examples of all parts in order, one part in memory at a time; the file appears when it is complete.
+
+  Raises:
+    OSError: It cannot be written, such as on a full disk.
+  """
   part = path.with_suffix('.part')
-  with tf.io.TFRecordWriter(str(part)) as writer:
-    for x, y in (pair for examples in parts for pair in zip(examples.x, examples.y, strict=True)):
-      feature = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.tobytes()]))
-                 for name, value in (('x', x), ('y', y))}
-      writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+  try:
+    with tf.io.TFRecordWriter(str(part)) as writer:
+      for x, y in (pair for examples in parts for pair in zip(examples.x, examples.y, strict=True)):
+        feature = {name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.tobytes()]))
+                   for name, value in (('x', x), ('y', y))}
+        writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+  except tf.errors.OpError as error:
+    part.unlink(missing_ok=True)
+    full = isinstance(error, tf.errors.ResourceExhaustedError)
+    raise OSError(errno.ENOSPC if full else errno.EIO, os.strerror(errno.ENOSPC) if full else error.message,
+                  str(path)) from None
   part.replace(path)
 
 
@@ -58,6 +70,16 @@ def agreed(path: tf.Tensor, found: tf.Tensor, announced: tf.Tensor) -> tf.Operat
   return tf.debugging.Assert(fits, [tf.strings.join([
       'refused: client ', _client(path), ' was announced with ', tf.strings.as_string(announced), ' examples, and its '
       'file on the worker has ', tf.strings.as_string(found), '; begin a new run, which asks for the number.'])])
+
+
+def bounded(path: tf.Tensor, found: tf.Tensor, most: int) -> tf.Operation:
+  """Fails if a client's file has more examples than `most`, and does not tell how many; runs where the file is.
+
+  `most` is a constant of the graph: could the caller choose it, its answers would tell the number.
+  """
+  return tf.debugging.Assert(found <= most, [tf.strings.join([
+      'refused: client ', _client(path), f' has more training examples than the {most} for which the plan has room '
+      '(most_examples).'])])
 
 
 def read(path: tf.Tensor, spec: images.ImageSpec) -> tuple[tf.Tensor, tf.Tensor]:

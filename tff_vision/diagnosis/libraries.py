@@ -35,9 +35,13 @@ class Trial:
   error: str = ''
 
 
-def try_code(code: str, limit_seconds: float = _LIMIT_SECONDS) -> Trial:
-  """Runs `code` in a new interpreter of the same environment, with TensorFlow's log turned off."""
-  environment = {**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': ''}
+def try_code(code: str, limit_seconds: float = _LIMIT_SECONDS, *, with_devices: bool = False) -> Trial:
+  """Runs `code` in a new interpreter of the same environment, with TensorFlow's log turned off.
+
+  Args:
+    with_devices: Whether the code may use GPUs; starting them takes seconds, and may fail.
+  """
+  environment = {**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'} | ({} if with_devices else {'CUDA_VISIBLE_DEVICES': ''})
   try:
     done = subprocess.run([sys.executable, '-c', code], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           timeout=limit_seconds, env=environment, check=False)

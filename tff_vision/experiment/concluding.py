@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tff_vision import assembly, configs, tasks
+from tff_vision.accounting.conditions import Unit
 from tff_vision.aggregation import secured
 from tff_vision.audit import run_audit
 from tff_vision.experiment import definition
@@ -14,7 +15,7 @@ from tff_vision.learning import evaluation
 from tff_vision.objectives import anomaly
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import health, json_file, loop, released, round_record, run_directory
-from tff_vision.report import anomalies, attack_report, detections, mask_figures, origin, page
+from tff_vision.report import anomalies, attack_report, contribution, detections, mask_figures, origin, page
 from tff_vision.report import content as content_lib
 
 
@@ -56,6 +57,8 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
     content |= {'evaluation': found['evaluation'], 'federated': found}
     content['dataset'] |= {'num_test_examples': found['examples']}
   times = sum('validation' in record for record in outcome.history) + len(past.replayed) + len(past.repeated)
+  if evaluations.unit is Unit.CLIENT and evaluations.test is not None:
+    times += 1  # A client has both, and another example is in the test.
   if evaluations.noise_multiplier is not None:
     delta = getattr(plan, 'delta', 0.0)
     content['evaluation_privacy'] = evaluations.ledger(max(times, 1), delta).to_json(curve=False)
@@ -64,6 +67,9 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
         secured.check_run, config.secure, rounds=program.rounds, run_dir=directory.path))
   if budget is not None:
     content['budget_file'] = budget
+  if config.aggregation.contribution != 'none':
+    content['contribution'] = contribution.section(
+        outcome.history, task.images.train.client_ids, config.aggregation.contribution_metric or task.objective.metric)
   if config.attack.attack != 'none':
     content['attack'] = attack_report.describe(config.attack, task, evaluator)
   content = released.report(content, config, plan, show_training_data=launch.show_training_data)

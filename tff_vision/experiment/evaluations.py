@@ -30,24 +30,29 @@ class Evaluations:
     validation: On the validation examples; None: nothing is chosen by them.
     test: On the test examples, where this machine has none; None otherwise.
     measures: The metrics that the sums give.
-    noise_multiplier: Of the noise on each evaluation, over its sensitivity to one example; None: they are exact.
+    noise_multiplier: Of the noise on each evaluation, over its sensitivity to one `unit`; None: they are exact.
+    unit: Whom the noise protects: an example, or a client with all of its examples.
+    relation: How two neighbouring data sets differ.
   """
   validation: federated_evaluation.FederatedEvaluation | None = None
   test: federated_evaluation.FederatedEvaluation | None = None
   measures: Sequence[str] = ()
   noise_multiplier: float | None = None
+  unit: Unit = Unit.EXAMPLE
+  relation: Relation = Relation.ADD_OR_REMOVE_ONE
 
   def ledger(self, times: int, delta: float) -> ledger_lib.Statement:
-    """Returns what `times` evaluations cost one held-out example.
+    """Returns what `times` evaluations cost one held-out example, or one client.
 
-    Held-out examples are not trained on, so nothing is added to the cost of a training example.
+    Held-out examples are not trained on, so nothing is added to the cost of a training example. A client has both, and
+    the ledger of the run includes this cost.
     """
     if self.noise_multiplier is None:
       return ledger_lib.NoGuarantee()
     epsilon = gdp.epsilon(math.sqrt(times) / self.noise_multiplier, delta)
     return ledger_lib.Ledger(
-        mechanism='noised evaluation', epsilon=epsilon, delta=delta, unit=Unit.EXAMPLE,
-        relation=Relation.ADD_OR_REMOVE_ONE, sampling=Sampling(Scheme.NONE_CLAIMED), rounds=times,
+        mechanism='noised evaluation', epsilon=epsilon, delta=delta, unit=self.unit,
+        relation=self.relation, sampling=Sampling(Scheme.NONE_CLAIMED), rounds=times,
         accountant=Accountant.GAUSSIAN, noise_multiplier=self.noise_multiplier)
 
 
@@ -79,7 +84,9 @@ def of(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.Privac
   if validation is not None and list(validation.client_ids) != list(task.images.train.client_ids):
     raise ValueError(f'select_best={config.program.select_best}: the validation examples of dataset='
                      f'{task.images.name} are those of other clients than it trains on.')
-  tally = tallies.of(task.objective) if noise is None else tallies.right_answers(task.objective)
+  of_clients = config.privacy.privacy != 'example_dp_sgd'
+  most = config.privacy.evaluation_most_examples if of_clients else None
+  tally = tallies.of(task.objective) if noise is None else tallies.right_answers(task.objective, most)
   secure, rounds = config.secure, config.program.rounds
   at_once = _AT_ONCE if secure.secure_sum == 'none' else secure.secure_clients_max
   sums = (rounds // config.program.rounds_per_evaluation + 3) * -(-len(task.images.train) // at_once)
@@ -97,15 +104,30 @@ def of(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.Privac
     else:
       held = federated_evaluation.SentExamples(clients=validation, spec=spec)
     told = None if noise is None else functools.partial(_noised, noised_metrics.NoisedMetrics(
-        noise_multiplier=noise, secret=hmac.digest(secret, f'evaluation {split}'.encode(), 'sha256')))
+        noise_multiplier=noise, secret=hmac.digest(secret, f'evaluation {split}'.encode(), 'sha256'), most=most or 1))
     return federated_evaluation.FederatedEvaluation(task=task, tally=tally, held=held, place=place, totals=totals,
                                                     at_once=at_once, noised=told)
 
   return Evaluations(validation=made('validation'), test=made('test') if distant else None, measures=tally.measures,
-                     noise_multiplier=noise)
+                     noise_multiplier=noise, unit=Unit.CLIENT if of_clients else Unit.EXAMPLE,
+                     # As in the ledger of training: in a fixed order, all clients are known.
+                     relation=Relation.ZERO_OUT_ONE if of_clients and not plan.hides_attendance else
+                     Relation.ADD_OR_REMOVE_ONE)
+
+
+def costing(config: configs.ExperimentConfig, plan: plan_lib.PrivacyPlan, *, distant: bool) -> plan_lib.PrivacyPlan:
+  """Returns the plan whose ledger includes noised evaluations, where there are any and the plan is of clients.
+
+  Args:
+    distant: Whether the clients have the test examples.
+  """
+  noise, program = config.privacy.evaluation_noise_multiplier, config.program
+  if noise is None or not (distant or program.select_best is not None):
+    return plan
+  return plan.for_evaluations(noise_multiplier=noise, every=program.rounds_per_evaluation, once=int(distant))
 
 
 def _noised(metrics: noised_metrics.NoisedMetrics, found: Mapping[str, np.ndarray], round_num: int) -> dict[str, Any]:
-  """Returns the noised number of examples and accuracy; one example is one record of the mechanism."""
+  """Returns the noised number of examples and accuracy; one example, or client, is one record of the mechanism."""
   told = metrics.release({'clients': found['examples'], 'accuracy_steps': found['right']}, round_num)
   return {'examples': told['cohort_size'], 'evaluation': {'accuracy': told['accuracy']}}

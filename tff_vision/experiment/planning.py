@@ -11,7 +11,7 @@ from tff_vision.accounting import budget_file
 from tff_vision.aggregation import secured
 from tff_vision.audit import canary_data, run_audit
 from tff_vision.data import images as images_lib
-from tff_vision.experiment import definition
+from tff_vision.experiment import definition, evaluations
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import journal as journal_lib
 
@@ -78,12 +78,14 @@ def build_plan(config: configs.ExperimentConfig, problem: tasks.Problem, *, secr
   images = problem.images
   check_told(config, images)
   clients = canary_data.with_canaries(config.privacy, images.train)
+  sizes = [clients.num_examples(client) for client in range(len(clients))] if clients.counted else ()
   found = plan_lib.build_plan(
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
-      sizes=[clients.num_examples(client) for client in range(len(clients))], client=config.client,
+      sizes=sizes, client=config.client,
       max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None,
       secret=secret, optional=len(clients) - len(images.train),
       cohort_size_bounds=secured.cohort_size_bounds(config.secure))
+  found = evaluations.costing(config, found, distant=not images.train.here)
   model = problem.keras_model()
   found = found.for_secure_sum(config.secure).for_model(model, problem.batch_spec[0])
   return found.for_loss(problem.loss_fn, problem.batch_spec[1],
@@ -116,7 +118,9 @@ def fingerprint(images: images_lib.FederatedImages) -> budget_file.Data:
   known = [images.fingerprint.get(part) for part in ('files', 'examples of clients')]
   if 'plan' in images.fingerprint:  # Only the sites know their examples; the plan stands for them.
     known.append(images.fingerprint['plan'])
-  sizes = [(name, images.train.num_examples(client)) for client, name in enumerate(images.train.client_ids)]
+  train = images.train  # Where counts are private, the plan stands for them too, and holds their bound.
+  sizes = [(name, train.num_examples(client) if train.counted else train.most_examples)
+           for client, name in enumerate(train.client_ids)]
   return budget_file.fingerprint(images.name, images.class_names, sizes,
                                  examples=repr(known) if any(known) else secrets.token_hex(16))
 

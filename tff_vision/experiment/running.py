@@ -14,6 +14,7 @@ from tff_vision.audit import run_audit
 from tff_vision.configs import budget_file_config
 from tff_vision.experiment import concluding, definition, following, planning, result, training
 from tff_vision.experiment import evaluations as evaluations_lib
+from tff_vision.learning import contribution
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import journal as journal_lib
 from tff_vision.program import json_file, loop, managers, run_directory, selection
@@ -65,6 +66,8 @@ def _run(made, launch, watcher):
     return _finished(made, directory, launch)
   planning.check(made)
   problem = made.problem
+  if made.config.aggregation.contribution != 'none':  # Refused before anything is written.
+    contribution.metric_of(made.config.aggregation, problem.objective, problem.images.test)
   if launch.resume:
     directory.check_data(made.fingerprint)
   journal, secret = journal_lib.Journal(directory.journal), directory.secret()
@@ -72,7 +75,9 @@ def _run(made, launch, watcher):
   # If the workers hold the data, only they know the numbers of examples that the plan needs.
   ready = plan(problem) if made.runtime.data_placement == 'driver' else None
   budget = _same_budget(made.budget, journal)
-  if budget.budget_file is not None and made.config.privacy.evaluation_noise_multiplier is not None:
+  privacy = made.config.privacy
+  if (budget.budget_file is not None and privacy.evaluation_noise_multiplier is not None
+      and privacy.privacy == 'example_dp_sgd'):  # Of clients, the ledger of training includes the evaluations.
     raise ValueError('evaluation_noise_multiplier does not go with budget_file, which is charged for training '
                      'examples: in another run the held-out ones may be among those.')
   with directory.opened(made.config, secret, made.fingerprint), runtimes.open_runtime(made.runtime) as place:
@@ -119,7 +124,9 @@ async def _rounds(prepared, evaluations, directory, journal, charged, watcher, f
   rounds = loop.Training(
       process=prepared.parts.process, client_data=prepared.parts.data, place=prepared.place, task=prepared.joined,
       plan=planned.plan, program=planned.program, traffic=prepared.traffic, evaluator=prepared.evaluator,
-      own_models=prepared.parts.own_models, observer=prepared.audit, validate=evaluations.validation,
+      # How good the clients' own models are is covered by no noise.
+      own_models=prepared.parts.own_models if planned.plan.releases_exact_metrics else None,
+      observer=prepared.audit, contribution=prepared.contribution, validate=evaluations.validation,
       selection=selection.of(config.program.select_best, config.program.patience, planned.task.objective,
                              evaluations.measures))
   books = loop.Books(

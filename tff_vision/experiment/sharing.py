@@ -8,7 +8,8 @@ from tff_vision.learning import attacked_work
 
 # Section of a config -> the fields that the process does not depend on; None: it depends on no field of the section.
 _DATA_ONLY = {'data': None, 'cohort': None, 'attack': None,
-              'program': ('seed', 'rounds_per_evaluation', 'select_best', 'patience')}
+              'program': ('seed', 'rounds_per_evaluation', 'select_best', 'patience'),
+              'aggregation': ('contribution_metric', 'contribution_permutations', 'contribution_tolerance')}
 _ANEW = 'build one for this experiment'
 
 
@@ -32,6 +33,8 @@ def check(made: definition.Definition, planned: planning.Planned, *, built: defi
   attacks = [one.config.attack.attack in attacked_work.UPDATE_ATTACKS for one in (made, built)]
   if attacks[0] != attacks[1]:
     raise ValueError(f'like: the process was built for another attack; {_ANEW}.')
+  if built.config.algorithm.algorithm == 'afl' and len(both[0].train) != len(both[1].train):
+    raise ValueError(f'like: the process was built for another number of clients; {_ANEW}.')
   # Noise and the bounds of hidden sums depend on the number of examples of every client. A server that reads the share
   # of the clients' weights depends only on the total.
   sizes = [[part.train.num_examples(client) for client in range(len(part.train))] for part in both]

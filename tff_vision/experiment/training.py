@@ -1,6 +1,7 @@
 """An experiment with its learning process built: what does one round after the other."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 import shutil
@@ -18,8 +19,11 @@ from tff_vision.client_state import store
 from tff_vision.data import images as images_lib
 from tff_vision.experiment import definition, planning, sharing, trainer
 from tff_vision.learning import client_data, evaluation, learning_process
+from tff_vision.learning import contribution as contribution_lib
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import round_record
+
+_LATEST = 10 ** 9  # No round has a higher number.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,6 +110,20 @@ class Training(trainer.Trainer):
     """The number of rounds of the experiment, or fewer if its budget allows only fewer."""
     return self.planned.program.rounds
 
+  @functools.cached_property
+  def contribution(self) -> contribution_lib.Contribution | None:
+    """Says what each client of a round contributed; None if the experiment does not ask for it.
+
+    Raises:
+      ValueError: The task has no such metric, or there are no test examples.
+    """
+    config = self.made.config
+    if config.aggregation.contribution == 'none':
+      return None
+    return contribution_lib.Contribution(
+        config.aggregation, server_rate=config.server.server_learning_rate, evaluator=self.evaluator,
+        objective=self.task.objective, test=self.task.images.test, seed=config.program.seed)
+
   @property
   def states(self) -> store.Store | None:
     """The states that clients keep between rounds; None: they keep nothing."""
@@ -117,7 +135,10 @@ class Training(trainer.Trainer):
 
   def evaluate(self, state: Any) -> dict[str, Any]:
     """Returns the test-set metrics of a state's model: `evaluation` and `per_client`, as in report.json."""
-    self.weights(state).assign_weights_to(self.evaluator.model)
+    weights = self.weights(state)
+    if self.parts.own_models is not None:
+      weights = self.parts.own_models.joint_model(weights, _LATEST)
+    weights.assign_weights_to(self.evaluator.model)
     return self.evaluator.evaluate(self.task.images.test)
 
   def with_data(self, data: Any) -> 'Training':

@@ -10,19 +10,43 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tff_vision.federation import mask_site, reading, rehearsal
 from tff_vision.federation import plan as plan_lib
-from tff_vision.federation import reading, rehearsal
 from tff_vision.program import whole_file
 from tff_vision.runtime.worker import signatures
 from tff_vision.runtime.worker.guard import rules
+from tff_vision.secure.encryption import site_calls
 
-VERSION = 1
+VERSION = 2
 # What is asked for beside rounds, such as numbers of images: for each round, and for each time that a run begins anew.
 _ASKED_BESIDE = 100
 # At the end of a run, and of one that was resumed then; a survey, and again if a site was lost in it.
 _TESTS = 3
 # More than what was rehearsed: a scalar has another length in another round.
 _BYTES_FACTOR = 1.05
+
+
+# Secure sums of which a site plays its clients' half itself; one with a key holder only if that is a service.
+PLAYED = (mask_site.NAME, site_calls.JOINT, site_calls.HELD)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Peer:
+  """A site of the plan, as this one will know its messages.
+
+  Attributes:
+    site: Its name.
+    key: The public key of its certificate, DER (SubjectPublicKeyInfo) in base64.
+    clients: The numbers of its clients.
+  """
+  site: str
+  key: str
+  clients: tuple[int, ...]
+
+  @property
+  def public_key(self) -> bytes:
+    """The key as `signatures.public_key` returns it."""
+    return base64.b64decode(self.key)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,6 +57,11 @@ class Approval:
     site: The site's name.
     plan: The digest of the plan.
     expires: Date and time, ISO 8601.
+    plays: The protocols of which the site plays its clients' half itself.
+    peers: The sites of the plan, this one included, whose signed messages count; empty if it plays nothing.
+    fewest_clients: A sum over fewer clients is not opened where the site plays its half.
+    fewest_sites: The same of sites, where they check keys.
+    key_holder: The public key of the key holder's certificate, as of a `Peer`; '': there is none.
     computations, names, values, activities, most_clients, most_bytes, epsilon: As in `rules.Rules`.
   """
   version: int = VERSION
@@ -46,6 +75,11 @@ class Approval:
   most_clients: int
   most_bytes: int
   epsilon: tuple[tuple[int, float], ...] = ()
+  plays: tuple[str, ...] = ()
+  peers: tuple[Peer, ...] = ()
+  fewest_clients: int = 2
+  fewest_sites: int = 2
+  key_holder: str = ''
 
   def content(self) -> bytes:
     """Returns the canonical JSON that is signed."""
@@ -61,19 +95,30 @@ class Approval:
         expires=datetime.datetime.fromisoformat(self.expires).timestamp(), epsilon=self.epsilon)
 
 
-def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_rounds: int, days: int) -> Approval:
+def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_rounds: int, days: int,
+       certificates: Mapping[str, pathlib.Path] | None = None, key_holder: pathlib.Path | None = None,
+       fewest_sites: int = 2) -> Approval:
   """Returns what would be approved.
 
   Args:
     spare_rounds: Rounds beyond those of the plan, for rounds that a fault repeats.
     days: After which nothing passes any more.
+    certificates: For each site of the plan, the file of its certificate; needed where sites sign messages for each
+      other (`PLAYED`).
+    key_holder: The file of the key holder's certificate, where it is a service.
+    fewest_sites: As in `Approval`.
 
   Raises:
-    ValueError: The plan has no such site, or names other computations than this installation builds.
+    ValueError: The plan has no such site, or names other computations than this installation builds; a certificate is
+      missing.
   """
   number = site_number(plan, site)
   check_computations(plan, rehearsed)
   recorded, rounds = rehearsed.sites[number], plan.rounds + spare_rounds
+  plays = played(plan)
+  if not 2 <= fewest_sites <= len(plan.sites):
+    raise ValueError(f'fewest_sites must lie in 2..{len(plan.sites)}, found {fewest_sites}: a sum over one site is that '
+                     'site\'s, and the plan has no more.')
   activities = tuple(_activity(plan, name, steps, rounds) for name, steps in recorded.activities.items())
   size = sum(recorded.most_bytes(one.name) * one.most for one in activities)
   expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
@@ -81,7 +126,18 @@ def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_
       site=site, plan=plan.digest, expires=expires.isoformat(timespec='seconds'),
       computations=tuple(sorted(recorded.computations)), names=rehearsal.names(plan, number, recorded.activities),
       values=tuple(sorted(recorded.values)), activities=activities, most_clients=recorded.most_clients,
-      most_bytes=int(size * _BYTES_FACTOR), epsilon=_epsilon(plan, number, rehearsed, rounds))
+      most_bytes=int(size * _BYTES_FACTOR), epsilon=_epsilon(plan, number, rehearsed, rounds),
+      plays=plays, peers=_peers(plan, certificates or {}) if plays else (),
+      fewest_clients=2 if rehearsed.privacy is None else rehearsed.privacy.fewest_clients, fewest_sites=fewest_sites,
+      key_holder=_key_holder(plan, key_holder, certificates or {}))
+
+
+def played(plan: plan_lib.Plan) -> tuple[str, ...]:
+  """Returns the protocols of which a site that approves the plan plays its clients' half itself."""
+  secure = plan.experiment().secure
+  if secure.secure_sum == site_calls.HELD and secure.key_holder is None:
+    return ()
+  return tuple({secure.secure_sum} & set(PLAYED))
 
 
 def check_computations(plan: plan_lib.Plan, rehearsed: rehearsal.Rehearsal) -> None:
@@ -108,9 +164,12 @@ def write(approval: Approval, path: pathlib.Path, key_file: pathlib.Path) -> Non
   """Writes the signed approval.
 
   Raises:
-    ValueError: The key cannot sign, or the file cannot be written.
+    ValueError: The key cannot sign, is not that of the site's certificate, or the file cannot be written.
   """
-  signature = signatures.sign(key_file, approval.content())
+  key = signatures.Key(key_file)
+  if any(peer.site == approval.site and peer.public_key != key.public for peer in approval.peers):
+    raise ValueError(f'site_certs gives the site {approval.site} another certificate than that of tls_key={key_file}.')
+  signature = key.sign(approval.content())
   text = json.dumps({'approval': json.loads(approval.content()), 'signature': base64.b64encode(signature).decode()},
                     indent=1)
   whole_file.write(path, text + '\n')
@@ -144,7 +203,45 @@ def _of_json(content: Mapping[str, Any], what: str) -> Approval:
       computations=part.texts('computations'), names=part.texts('names'), values=part.texts('values'),
       activities=tuple(rules.of_json(one) for one in part.list('activities')),
       most_clients=part.whole('most_clients'), most_bytes=part.whole('most_bytes'),
-      epsilon=tuple((int(rounds), float(epsilon)) for rounds, epsilon in part.list('epsilon')))
+      epsilon=tuple((int(rounds), float(epsilon)) for rounds, epsilon in part.list('epsilon')),
+      plays=part.texts('plays'), peers=tuple(_peer(one, what) for one in part.list('peers')),
+      fewest_clients=part.whole('fewest_clients'), fewest_sites=part.whole('fewest_sites'),
+      key_holder=part.text('key_holder'))
+
+
+def _peer(content, what):
+  part = reading.Part(f'peers of {what}', content, [field.name for field in dataclasses.fields(Peer)])
+  return Peer(site=part.text('site'), key=part.text('key'), clients=part.wholes('clients'))
+
+
+def _peers(plan, certificates) -> tuple[Peer, ...]:
+  """Returns the sites with their keys, no two of which are equal."""
+  names = [site.name for site in plan.sites]
+  if other := sorted(set(names) ^ set(certificates)):
+    raise ValueError(f'site_certs must name the certificate of each site of the plan, with which it signs: SITE=FILE '
+                     f'for {", ".join(names)}; missing or unknown: {", ".join(other)}.')
+  found = []
+  for number, name in enumerate(names):
+    key = base64.b64encode(signatures.public_key(pathlib.Path(certificates[name]), 'site_certs')).decode()
+    if twin := [one.site for one in found if one.key == key]:
+      raise ValueError(f'site_certs gives the sites {twin[0]} and {name} one key; each has its own.')
+    clients = tuple(client for client, of_site in enumerate(plan.site_of_clients) if of_site == number)
+    found.append(Peer(site=name, key=key, clients=clients))
+  return tuple(found)
+
+
+def _key_holder(plan, path, certificates) -> str:
+  """Returns the public key of the key holder, which is no site's; '' if the plan has none."""
+  if plan.experiment().secure.key_holder is None:
+    if path is not None:
+      raise ValueError(f'key_holder_cert={path} has no effect: the plan names no key_holder.')
+    return ''
+  if path is None:
+    raise ValueError('key_holder_cert is missing: the certificate of the key holder, whose public key is checked.')
+  key = signatures.public_key(path, 'key_holder_cert')
+  if same := [site for site, file in certificates.items() if signatures.public_key(pathlib.Path(file)) == key]:
+    raise ValueError(f'key_holder_cert={path} has the key of the site {same[0]}: whoever opens sums is no site.')
+  return base64.b64encode(key).decode()
 
 
 def _activity(plan: plan_lib.Plan, name: str, times: Sequence[Sequence[rules.Step]], rounds: int) -> rules.Activity:

@@ -16,9 +16,13 @@ class DistantClients(images_lib.ClientImages):
   Attributes:
     ids: Their names.
     sites: As `sharing_sites`.
+    most: The plan's bound on a client's number of examples, where the number stays at its site; None: workers say it.
+    together: As `always_together`.
   """
   ids: Sequence[str]
   sites: Mapping[str, Sequence[int]] = dataclasses.field(default_factory=dict)
+  most: int | None = None
+  together: bool = False
 
   @property
   def client_ids(self) -> Sequence[str]:
@@ -27,6 +31,18 @@ class DistantClients(images_lib.ClientImages):
   @property
   def here(self) -> bool:
     return False
+
+  @property
+  def counted(self) -> bool:
+    return self.most is None
+
+  @property
+  def most_examples(self) -> int:
+    return super().most_examples if self.most is None else self.most
+
+  @property
+  def always_together(self) -> bool:
+    return self.together
 
   @property
   def sharing_sites(self) -> Mapping[str, Sequence[int]]:
@@ -83,7 +99,9 @@ def of(plan: plan_lib.Plan) -> images_lib.FederatedImages:
                      f'{", ".join(schema.class_names[:12])}.')
   sites = {site.name: [client for client, number in enumerate(plan.site_of_clients) if number == place]
            for place, site in enumerate(plan.sites)} if plan.shares_site_metrics else {}
-  return images_lib.FederatedImages(name='plan', spec=spec, train=DistantClients(ids=plan.clients, sites=sites),
+  clients = DistantClients(ids=plan.clients, sites=sites, most=plan.most_examples,
+                           together=plan.most_examples is not None and plan.experiment().privacy.privacy == 'none')
+  return images_lib.FederatedImages(name='plan', spec=spec, train=clients,
                                     preprocessing=chosen, fingerprint={'plan': plan.digest})
 
 

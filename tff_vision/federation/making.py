@@ -22,7 +22,8 @@ def make(config: configs.ExperimentConfig, schema: federation_config.SchemaConfi
                        'class_names what the sites\' images are.')
   config = dataclasses.replace(config, data=dataclasses.replace(config.data, dataset='plan', data_dir=None))
   return plan_lib.make(config, _schema(config, schema), _sites(sites), runtime,
-                       shares_site_metrics=sites.shares_site_metrics)
+                       shares_site_metrics=sites.shares_site_metrics,
+                       most_examples=sites.most_examples if sites.private_counts else None)
 
 
 def _schema(config, given):

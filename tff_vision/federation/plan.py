@@ -17,7 +17,7 @@ from typing import Any
 import tff_vision
 from tff_vision import configs
 from tff_vision.configs import runtime_config
-from tff_vision.federation import reading
+from tff_vision.federation import private_counts, reading
 
 VERSION = 1
 # The parts of `RuntimeConfig` that belong to a federation, and not to one machine of it.
@@ -103,6 +103,7 @@ class Plan:
     rounds: The number of rounds of training.
     shares_site_metrics: Whether every site's own numbers may be told to the coordinator; otherwise it has sums only.
     computations: The digests of all computations that a site will be asked to run; empty: not recorded.
+    most_examples: No worker says how many training examples a client has, and it has at most so many; None: they do.
   """
   version: int = VERSION
   software: Mapping[str, str]
@@ -113,6 +114,7 @@ class Plan:
   rounds: int
   shares_site_metrics: bool = False
   computations: tuple[str, ...] = ()
+  most_examples: int | None = None
 
   def __post_init__(self):
     if self.version != VERSION:
@@ -128,6 +130,9 @@ class Plan:
       if not site.clients:
         raise ValueError(f'site {site.name} has no clients.')
     self.experiment().check(self.run_by())  # Raises if settings are illegal or do not go together.
+    if self.most_examples is not None:
+      private_counts.check(self.experiment(), clients=len(self.clients), min_workers=self.runtime['min_workers'],
+                           sites=len(self.sites), shares_site_metrics=self.shares_site_metrics)
     if self.rounds != self.config['program']['rounds']:
       raise ValueError(f'the plan has rounds={self.rounds}, and its config rounds={self.config["program"]["rounds"]}.')
 
@@ -148,7 +153,10 @@ class Plan:
 
   def described(self) -> dict[str, Any]:
     """Returns the plan as JSON types; `of` makes an equal plan of them."""
-    return json.loads(json.dumps(dataclasses.asdict(self)))
+    found = json.loads(json.dumps(dataclasses.asdict(self)))
+    if self.most_examples is None:  # As before this could be said, so that digests stay what they were.
+      del found['most_examples']
+    return found
 
   def to_json(self) -> str:
     """Returns the text of plan.json."""
@@ -197,6 +205,8 @@ def of(found: Any) -> Plan:
   Raises:
     ValueError: It is something else; the sentence names the part.
   """
+  if isinstance(found, dict):
+    found = {'most_examples': None, **found}
   part = reading.Part('the plan', found, [field.name for field in dataclasses.fields(Plan)])
   if part.whole('version') != VERSION:
     raise ValueError(f'the plan has version {part.whole("version")}; this version reads {VERSION}.')
@@ -217,7 +227,8 @@ def of(found: Any) -> Plan:
       sites=tuple(Site(name=site.text('name'), address=site.text('address'), clients=site.texts('clients'))
                   for site in sites),
       rounds=part.whole('rounds'), shares_site_metrics=part.flag('shares_site_metrics'),
-      computations=part.texts('computations'))
+      computations=part.texts('computations'),
+      most_examples=None if part.value('most_examples') is None else part.whole('most_examples'))
 
 
 def read(path: str | os.PathLike[str]) -> Plan:
@@ -234,7 +245,7 @@ def read(path: str | os.PathLike[str]) -> Plan:
 
 
 def make(config: configs.ExperimentConfig, schema: Schema, sites: Sequence[Site], runtime: runtime_config.RuntimeConfig,
-         *, shares_site_metrics: bool = False) -> Plan:
+         *, shares_site_metrics: bool = False, most_examples: int | None = None) -> Plan:
   """Returns the plan of an experiment with dataset=plan.
 
   Raises:
@@ -242,7 +253,7 @@ def make(config: configs.ExperimentConfig, schema: Schema, sites: Sequence[Site]
   """
   return Plan(software=installed(), schema=schema, config=json.loads(json.dumps(configs.described(config))),
               runtime={name: getattr(runtime, name) for name in RUNTIME}, sites=tuple(sites),
-              rounds=config.program.rounds, shares_site_metrics=shares_site_metrics)
+              rounds=config.program.rounds, shares_site_metrics=shares_site_metrics, most_examples=most_examples)
 
 
 def installed() -> dict[str, str]:

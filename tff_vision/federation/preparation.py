@@ -17,7 +17,7 @@ from tff_vision.data import images, records
 from tff_vision.data.sources import decode, files, listing, manifest, naming
 from tff_vision.federation import images as federated
 from tff_vision.federation import plan as plan_lib
-from tff_vision.federation import site_labels, site_manifest, site_split
+from tff_vision.federation import private_counts, site_labels, site_manifest, site_split
 
 GROUPS = ('patient', 'folder', 'image')
 _CHUNK = 256
@@ -176,6 +176,10 @@ def _check(table, plan, request, say):
         if split == 'train':
           raise ValueError(sentence)
         say(sentence)
+  train = table.client[table.split == 'train']
+  private_counts.check_site(plan.most_examples, {
+      name: int((train == plan.clients.index(name)).sum())
+      for name in next(site.clients for site in plan.sites if site.name == request.site)})
   counts = _per_class(table.y[table.split == 'train'], len(plan.schema.class_names))
   wanted = plan.experiment().data.normal_class
   if missing := [name for name, count in zip(plan.schema.class_names, counts, strict=True)

@@ -76,21 +76,22 @@ def rehearse(plan: plan_lib.Plan, examples: Sequence[int] = ()) -> Rehearsal:
   Raises:
     ValueError: The experiment cannot be run; the numbers are needed and not known.
   """
-  counts = _counts(plan, examples)
+  counts, population = _counts(plan, examples), len(plan.clients)
   if number := plan.experiment().algorithm.personalize_epochs:
     raise ValueError(f'personalize_epochs={number} cannot be rehearsed, so that sites cannot approve it; set 0.')
   with contextlib.ExitStack() as stack:
     folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='tff_vision-rehearsal-')))
-    made, place, sites = stack.enter_context(_opened(plan, folder))
+    made, place, sites = stack.enter_context(_opened(_with_own_key(plan, folder), folder))
     problem = _counted(made.problem, counts)
     data = client_data.WorkerData(task=problem, folder=made.runtime.worker_data_dir)
-    with _noted(sites, COUNT):
-      data.count(place)
+    if problem.images.train.counted:
+      with _noted(sites, COUNT):
+        data.count(place)
     planned = planning.plan(made, problem, secret=_NO_SECRET)
     prepared = training.Training.prepare(made, planned, place, folder / 'client_states')
     state = prepared.begin()
-    for round_num, cohort in enumerate(_cohorts(made, len(counts)), 1):
-      with _noted(sites, PRESENT), place.cohort(cohort, len(counts)):
+    for round_num, cohort in enumerate(_cohorts(made, population), 1):
+      with _noted(sites, PRESENT), place.cohort(cohort, population):
         data.present(cohort)
       with _noted(sites, ROUND):
         state = prepared.next(state, round_num, cohort).state
@@ -110,6 +111,7 @@ def rehearse_survey(plan: plan_lib.Plan) -> Rehearsal:
   """
   with contextlib.ExitStack() as stack:
     folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='tff_vision-rehearsal-')))
+    plan = _with_own_key(plan, folder)
     spec = images.spec_of(plan.schema)
     blank = images_lib.Examples(np.zeros([2, *spec.shape], spec.dtype), np.zeros([2, *spec.label_shape],
                                                                                  spec.label_dtype))
@@ -146,6 +148,15 @@ def _opened(plan, folder) -> Iterator[tuple[experiment.Experiment, object, list[
     yield made, stack.enter_context(runtimes.open_runtime(runtime)), sites
 
 
+def _with_own_key(plan, folder):
+  """Returns the plan with a key holder of this machine, for which nobody else is asked."""
+  secure = plan.config['secure']
+  if secure['secure_sum'] != 'he_keyholder':
+    return plan
+  secure = secure | {'key_holder': None, 'key_holder_dir': str(folder / 'keys')}
+  return dataclasses.replace(plan, config={**plan.config, 'secure': secure})
+
+
 @contextlib.contextmanager
 def _noted(sites, name):
   with contextlib.ExitStack() as stack:
@@ -164,6 +175,10 @@ def _cohorts(made, population) -> list[list[int]]:
 
 def _counts(plan, examples):
   population = len(plan.clients)
+  if plan.most_examples is not None:
+    if examples:
+      raise ValueError('examples has no effect: with private_counts, nobody says how many examples there are.')
+    return []
   if examples and len(examples) != population:
     raise ValueError(f'examples has {len(examples)} numbers, and the plan has {population} clients.')
   if not examples and plan.experiment().secure.secure_sum != 'none':
@@ -173,6 +188,10 @@ def _counts(plan, examples):
 
 
 def _counted(problem: tasks.Problem, counts: Sequence[int]) -> tasks.Problem:
+  train = problem.images.train
+  if not train.counted:  # There is no file here, and none is needed.
+    apart = dataclasses.replace(train, together=False)
+    return dataclasses.replace(problem, images=dataclasses.replace(problem.images, train=apart))
   clients = images_lib.CountedClients(copies=problem.images.train, counts=counts)
   return dataclasses.replace(problem, images=dataclasses.replace(problem.images, train=clients))
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tff_vision.federation import plan as plan_lib
-from tff_vision.federation import reading
+from tff_vision.federation import private_counts, reading
 
 NAME = 'site.json'
 VERSION = 1
@@ -69,6 +69,8 @@ class SiteManifest:
     if plan is not None and data_digest(plan) != self.plan:
       raise ValueError(f'{folder / NAME} was prepared for a plan with another kind of images or other sites: run '
                        'pipelines.prepare again with this plan.')
+    if plan is not None:
+      private_counts.check_site(plan.most_examples, {one.name: one.counts['train'] for one in self.clients})
     there = {path.name for path in folder.glob('*.tfrecord')}
     for name in sorted(set(self.files) - there):
       raise ValueError(f'{folder / name} is missing, and {NAME} lists it: run pipelines.prepare again.')

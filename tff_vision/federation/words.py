@@ -1,5 +1,6 @@
 """An approval in plain words, for the person who gives it."""
 
+import base64
 from collections.abc import Iterator
 
 from tff_vision.accounting import ledger as ledger_lib
@@ -7,11 +8,12 @@ from tff_vision.federation import approval as approval_lib
 from tff_vision.federation import plan as plan_lib
 from tff_vision.federation import rehearsal
 from tff_vision.runtime.tff_internals import terms
+from tff_vision.runtime.worker import signatures
 from tff_vision.runtime.worker.guard import rules
 
 _TENSORS_SHOWN = 6
 _HOW = {'none': 'in the clear: the coordinator reads this site\'s sum', 'he': 'encrypted with the key of all sites',
-        'masks': 'masked', 'he_keyholder': 'encrypted with the key holder\'s key'}
+        'masks': 'masked, by masks that this site makes itself', 'he_keyholder': 'encrypted with the key holder\'s key'}
 
 
 def lines(plan: plan_lib.Plan, approved: approval_lib.Approval, rehearsed: rehearsal.Rehearsal) -> Iterator[str]:
@@ -31,11 +33,45 @@ def lines(plan: plan_lib.Plan, approved: approval_lib.Approval, rehearsed: rehea
   for activity in approved.activities:
     yield from _leaving(activity, recorded.leaving[activity.name][0], config.secure.secure_sum)
   yield f'In total at most {approved.most_bytes:,} bytes leave.'
-  if 'simulation' in rehearsed.hides:
+  if approved.plays:
+    yield from _played(approved)
+  elif 'simulation' in rehearsed.hides:
     yield str(rehearsed.hides['simulation'])
   yield ''
   yield from _cost(plan, approved, rehearsed)
   yield f'After {approved.expires} nothing passes.'
+
+
+def _played(approved) -> Iterator[str]:
+  yield from {'masks': _masked, 'he': _joint, 'he_keyholder': _held}[approved.plays[0]](approved)
+  yield 'It takes messages for those of a site if that site\'s certificate has this public key (SHA-256); ask them:'
+  for peer in approved.peers:
+    yield f'  {signatures.fingerprint(peer.public_key)} {peer.site}{" (this site)" * (peer.site == approved.site)}'
+  if approved.key_holder:
+    yield f'  {signatures.fingerprint(base64.b64decode(approved.key_holder))} the key holder'
+
+
+def _joint(approved):
+  yield ('Keys are checked here: in each round this site commits itself to its clients\' share of the key before it sees '
+         'others, and its clients encrypt only under the sum of exactly the shares that the sites committed themselves '
+         'to, its own among them.')
+  yield (f'This site helps to open one sum in an attempt at a round: one that it adds up itself, from the signed '
+         f'ciphertexts of at least {approved.fewest_sites} sites and {approved.fewest_clients} clients, its own among '
+         'them. It gets the other sites\' ciphertexts for that, half of each.')
+
+
+def _held(approved):
+  yield ('Keys are checked here: this site\'s clients encrypt only under the key that the key holder signed for this plan, '
+         'and the site signs what leaves, once in an attempt at a round.')
+  yield ('The key holder opens sums over as many sites as its owner set, and this site cannot see to that: it trusts the '
+         'key holder not to work with the coordinator.')
+
+
+def _masked(approved):
+  yield ('Masks are made here: this site\'s guard draws keys, shares and masks of its clients, for one attempt at a '
+         'round; the coordinator passes on what is sealed and signed.')
+  yield (f'This site helps to open a sum over at least {approved.fewest_clients} clients of two sites or more, to '
+         'which more than two thirds of the round\'s sites have agreed, once an attempt.')
 
 
 def _leaving(activity: rules.Activity, fetched, secure_sum) -> Iterator[str]:

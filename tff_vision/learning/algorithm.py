@@ -5,7 +5,7 @@ Networks", MLSys 2020, equation 2.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -133,6 +133,26 @@ class Algorithm:
       weights: The server's model.
     """
     del kept, server
+    return weights
+
+  def own_statistics(self, kept: Any, statistics: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    """Returns the weights that are not trained of a client that keeps `kept`; runs on the driver, for evaluation.
+
+    Args:
+      statistics: Those of the server's model.
+    """
+    del kept
+    return statistics
+
+  def joint_model(self, kept: Iterable[Any], weights: tff.learning.models.ModelWeights
+                  ) -> tff.learning.models.ModelWeights:
+    """Returns the model for clients that never trained, also the exported one; runs on the driver.
+
+    Args:
+      kept: What the clients keep that took part; read when it is iterated.
+      weights: The server's model.
+    """
+    del kept
     return weights
 
   def work(self, client: Client) -> Work:

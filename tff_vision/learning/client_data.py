@@ -1,5 +1,6 @@
 """What the driver passes to a learning process for each client: examples, or the place where a worker finds them."""
 
+import collections
 import dataclasses
 import functools
 import posixpath
@@ -35,7 +36,8 @@ class WorkerData(protocols.ClientData):
 
   Attributes:
     task: Its `images.train` gives the number of examples in each file; a worker that finds another number refuses to
-      train. `count` needs only a problem.
+      train. Where nobody may know the numbers, it gives a bound, and a worker that finds more refuses. `count` needs
+      only a problem.
     folder: The folder of the files as the executors see it; the same path on every worker.
   """
   task: Any
@@ -46,8 +48,14 @@ class WorkerData(protocols.ClientData):
 
     Raises:
       WorkerLost: A worker no longer answers.
+      ValueError: A file is not there, and every sum must be over all clients.
     """
     found = self._exist([self._path(client) for client in cohort]) if len(cohort) else []
+    train = self.task.images.train
+    if train.always_together and (away := [train.client_ids[client] for client, exists in zip(
+        cohort, found, strict=True) if not exists]):
+      raise ValueError(f'the training file of {", ".join(away[:12])} is not at its worker: with private_counts, a sum '
+                       'without it would tell how many examples it has.')
     return [client for client, exists in zip(cohort, found, strict=True) if exists]
 
   def count(self, place: protocols.Place) -> Mapping[int, int]:
@@ -62,7 +70,9 @@ class WorkerData(protocols.ClientData):
 
   def request(self, client: int, round_num: int) -> tuple[str, int, int]:
     """Returns what the driver sends instead of the examples: (path, seed, announced number of examples)."""
-    return self._path(client), self.task.round_seed(client, round_num), self.task.images.train.num_examples(client)
+    train = self.task.images.train
+    announced = train.num_examples(client) if train.counted else 0
+    return self._path(client), self.task.round_seed(client, round_num), announced
 
   def read_on_workers(self, process: composition.Composed) -> composition.Composed:
     """Returns a process whose `next` takes a `request` for each client.
@@ -75,10 +85,16 @@ class WorkerData(protocols.ClientData):
   @functools.cached_property
   def dataset(self) -> tff.Computation:
     """A computation from a client's `request` to its data set; runs on the worker."""
+    train = self.task.images.train
+
+    def fits(path, found, announced):
+      return records.agreed(path, found, announced) if train.counted else records.bounded(
+          path, found, train.most_examples)
+
     @tff.tensorflow.computation(np.str_, np.int64, np.int64)
     def dataset(path, seed, announced):
       x, y = records.read(path, self.task.images.spec)
-      with tf.control_dependencies([records.agreed(path, tf.shape(y, tf.int64)[0], announced)]):
+      with tf.control_dependencies([fits(path, tf.shape(y, tf.int64)[0], announced)]):
         return self.task.batch_reader.dataset(tf.identity(x), tf.identity(y), seed=seed)
     return dataset
 
@@ -117,6 +133,14 @@ class LateData(protocols.WrappedData):
     return self._data.request(client, begun), tf.data.Dataset.from_tensors(np.int32(round_num - begun))
 
 
+class OwnNumberData(protocols.WrappedData):
+  """The data of clients together with each client's number."""
+
+  def request(self, client: int, round_num: int) -> tuple[Any, tf.data.Dataset]:
+    """Returns the input of `process.next` for `client`: its data, and its number."""
+    return self._data.request(client, round_num), tf.data.Dataset.from_tensors(np.int32(client))
+
+
 def _reading(dataset, next_fn):
   """Returns `next_fn` with `dataset` applied to its clients' data.
 
@@ -135,10 +159,16 @@ def _reading(dataset, next_fn):
 def _requests_type(dataset, kind):
   if isinstance(kind, tff.SequenceType):
     return dataset.type_signature.parameter
-  return tff.types.to_type((_requests_type(dataset, kind[0]), kind[1]))
+  return tff.types.to_type(_paired(kind, _requests_type(dataset, kind[0]), kind[1]))
 
 
 def _read(dataset, kind, requests):
   if isinstance(kind, tff.SequenceType):
     return tff.federated_map(dataset, requests)
-  return tff.federated_zip((_read(dataset, kind[0], requests[0]), requests[1]))
+  return tff.federated_zip(_paired(kind, _read(dataset, kind[0], requests[0]), requests[1]))
+
+
+def _paired(kind, first, second):
+  """Returns a pair with the names of `kind`, which has some where a site may put its own value in."""
+  names = tff.structure.name_list(kind)
+  return collections.OrderedDict(zip(names, (first, second), strict=True)) if names else (first, second)

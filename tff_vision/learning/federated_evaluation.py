@@ -164,7 +164,7 @@ class FederatedEvaluation:
           batch = preprocess.evaluation_fn(task.images.preprocessing, x[first:first + _BATCH])
           labels = y[first:first + _BATCH]
           total += tally.flat(tally.of(model(batch, training=False), labels))
-        return total
+        return tally.told(total)
 
       x, y = held.read(request)
       return run(server_weights, x, y)

@@ -51,7 +51,7 @@ def build_process(task: tasks.Task, *, algorithm: configs.AlgorithmConfig, clien
       learning_rate=optimizers.learning_rate(server.server_optimizer, server.server_learning_rate),
       weights_type=task.weights_type,
       schedule=None if schedule.server_is_constant() else schedules.server_schedule(schedule, rounds),
-      total_weight=_total_weight(task, algorithm, weighted))
+      total_weight=_total_weight(task, algorithm, weighted, read=chosen.reads_share))
   local = local_training.LocalOptimization(
       client=client, schedule=None if schedule.client_is_constant() else schedules.client_schedule(schedule, rounds))
   client_work = private_training(lambda: blank.blank_model(task.keras_model), task.loss_fn, task.batch_reader,
@@ -143,16 +143,21 @@ def tells(task: tasks.Task, algorithm: configs.AlgorithmConfig) -> told.Told:
 
 def largest_weight(task: tasks.Task, algorithm: configs.AlgorithmConfig) -> float:
   """Returns the largest weight that one client's update may have in a weighted mean; public."""
-  return task.largest_client * task.client.client_epochs if algorithm.client_weighting != 'uniform' else 1.0
+  return task.largest_client * task.client.client_epochs if algorithm.by_examples else 1.0
 
 
 def weighting_of(algorithm: configs.AlgorithmConfig, weighted: bool) -> _Weighting:
   """Returns the weighting of updates; with an aggregator that takes no weights, all updates weigh the same."""
-  return _Weighting.NUM_EXAMPLES if weighted and algorithm.client_weighting != 'uniform' else _Weighting.UNIFORM
+  return _Weighting.NUM_EXAMPLES if weighted and algorithm.by_examples else _Weighting.UNIFORM
 
 
-def _total_weight(task, algorithm, weighted):
+def _total_weight(task, algorithm, weighted, *, read):
   clients = task.images.train
   if weighting_of(algorithm, weighted) == _Weighting.UNIFORM:
     return float(len(clients))
+  if not clients.counted:
+    if read:
+      raise ValueError('the algorithm reads which share of all examples takes part in a round, and nobody knows their '
+                       'number: choose client_weighting=uniform.')
+    return 1.0
   return float(sum(clients.num_examples(i) for i in range(len(clients))) * task.client.client_epochs)

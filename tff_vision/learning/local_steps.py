@@ -48,6 +48,8 @@ class Trained:
     examples: int64 [], the number of examples over all steps; an example counts once per epoch.
     metrics: Sums over those examples, float64 [], named as in `quantities`.
     carried: The `carried` value of the gradient change after the last step.
+    statistics: The weights that are not trained after the last step: moving statistics among them have moved. Empty
+      unless the task has personal layers.
   """
   start: Sequence[tf.Tensor]
   weights: Sequence[tf.Tensor]
@@ -55,6 +57,7 @@ class Trained:
   examples: tf.Tensor
   metrics: Mapping[str, tf.Tensor]
   carried: Any
+  statistics: Sequence[tf.Tensor] = ()
 
   def update(self) -> list[tf.Tensor]:
     """Returns the weights before minus the weights after training.
@@ -108,14 +111,16 @@ def descend(task: tasks.Task, optimizer: tff.learning.optimizers.Optimizer,
       state = optimizers.step_in_place(optimizer, state, trainable, gradients)
       sums += measured
     examples = tf.cast(client.num_examples, tf.int64) * task.client.client_epochs
-    return [w.read_value() for w in trainable], client.num_batches, examples, sums, carried
+    moved = [] if task.personal_layers is None else [w.read_value() for w in weights.non_trainable]
+    return [w.read_value() for w in trainable], client.num_batches, examples, sums, carried, moved
 
-  trained, steps, examples, sums, carried = run(server_weights, carried)
+  trained, steps, examples, sums, carried, moved = run(server_weights, carried)
   examples_seen = tf.cast(examples, tf.float64)
   accuracy = tf.clip_by_value(tf.math.divide_no_nan(sums[1], examples_seen), 0.0, 1.0)
   metrics = collections.OrderedDict(
       loss=sums[0], correct=sums[1], examples=examples_seen, accuracy_steps=tf.round(accuracy * ACCURACY_STEPS))
-  return Trained(start=start, weights=trained, steps=steps, examples=examples, metrics=metrics, carried=carried)
+  return Trained(start=start, weights=trained, steps=steps, examples=examples, metrics=metrics, carried=carried,
+                 statistics=moved)
 
 
 def gradient_at(task: tasks.Task, server_weights: tff.learning.models.ModelWeights

@@ -19,6 +19,8 @@ from tff_vision.learning import algorithm as algorithm_lib
 from tff_vision.learning import client_data, evaluation, local_steps, local_training
 
 Trainable = Sequence[np.ndarray]
+# A model's trainable weights, or all its weights.
+Model = Trainable | tff.learning.models.ModelWeights
 _AT_ONCE = 8  # The number of clients whose fine-tuned models are in memory at the same time.
 
 
@@ -29,34 +31,58 @@ class KeptModels:
   Attributes:
     algorithm: A personal algorithm.
     store: The store of the clients' states.
+    joins: Whether what clients keep may be joined in the shared model; nothing was promised to them.
   """
   algorithm: algorithm_lib.Algorithm
   store: store_lib.Store
   task: tasks.Task
+  joins: bool = True
 
   def evaluate(self, evaluator: evaluation.Evaluator, state: tff.learning.templates.LearningAlgorithmState,
                round_num: int) -> dict[str, Any]:
-    """Returns the numbers of `compare` after round `round_num`; clients that never took part use the shared model."""
-    shared = [np.asarray(weight) for weight in state.global_model_weights.trainable]
+    """Returns the numbers of `compare` after round `round_num`; clients that never took part use the shared model.
+
+    The result also has `joined` if the shared model joins what clients keep: the number of these clients.
+    """
+    weights = state.global_model_weights
+    shared = _model(self.joint_model(weights, round_num))
+    trainable, others = ([np.asarray(weight) for weight in part] for part in (weights.trainable, weights.non_trainable))
     server = _arrays(state.finalizer['algorithm'])
 
     def own(client):
       if not self.store.knows(client):
         return None
-      return self.algorithm.own_model(self.store.read(client, round_num + 1), server, shared)
+      kept = self.store.read(client, round_num + 1)
+      return _model(tff.learning.models.ModelWeights(self.algorithm.own_model(kept, server, trainable),
+                                                     self.algorithm.own_statistics(kept, others)))
 
-    return compare(evaluator, self.task.images.test, shared,
-                   ((client, own(client)) for client in range(len(self.task.images.train))))
+    found = compare(evaluator, self.task.images.test, shared,
+                    ((client, own(client)) for client in range(len(self.task.images.train))))
+    if self._is_joined:
+      found['joined'] = sum(self.store.knows(client) for client in range(len(self.task.images.train)))
+    return found
+
+  def joint_model(self, weights: tff.learning.models.ModelWeights, round_num: int) -> tff.learning.models.ModelWeights:
+    """Returns the model after round `round_num` for clients that never trained; `weights` are the server's model."""
+    if not self._is_joined:
+      return weights
+    clients = range(len(self.task.images.train))
+    return self.algorithm.joint_model(
+        (self.store.read(client, round_num + 1) for client in clients if self.store.knows(client)), weights)
+
+  @property
+  def _is_joined(self):
+    return self.joins and type(self.algorithm).joint_model is not algorithm_lib.Algorithm.joint_model
 
 
-def compare(evaluator: evaluation.Evaluator, held_out: images.HeldOut, shared: Trainable,
-            models: Iterable[tuple[int, Trainable | None]]) -> dict[str, Any]:
+def compare(evaluator: evaluation.Evaluator, held_out: images.HeldOut, shared: Model,
+            models: Iterable[tuple[int, Model | None]]) -> dict[str, Any]:
   """Returns the metrics of the clients' own models and of the shared model on the clients' own test examples.
 
   Args:
     held_out: `clients[i]` are the test examples of client i; clients without any are left out.
-    models: Every client once, with its model's trainable weights; None: the client has no own model and uses the shared
-      one.
+    models: Every client once, with its model: all weights if `shared` has all, else the trainable ones. None: the
+      client has no own model and uses the shared one.
 
   Returns:
     `shared` and `own`, each as `evaluation.summary`; `gaining`, the share of clients whose own model is better than the
@@ -132,16 +158,25 @@ def _build_fine_tuning(task, local, data):
   return on_clients
 
 
-def _value(evaluator, held_out, client, trainable):
-  _assign(evaluator, trainable)
+def _value(evaluator, held_out, client, model):
+  _assign(evaluator, model)
   positions = held_out.clients[client]
   alone = images.HeldOut(examples=held_out.examples.take(positions), clients=[np.arange(len(positions))])
   return evaluator.evaluate(alone)['per_client']['accuracies'][0]
 
 
-def _assign(evaluator, trainable):
-  for variable, value in zip(evaluator.model.trainable_weights, trainable, strict=True):
+def _assign(evaluator, model):
+  everything = isinstance(model, tff.learning.models.ModelWeights)
+  variables = evaluator.model.trainable_weights
+  if everything:
+    variables, model = [*variables, *evaluator.model.non_trainable_weights], [*model.trainable, *model.non_trainable]
+  for variable, value in zip(variables, model, strict=True):
     variable.assign(value)
+
+
+def _model(weights):
+  return tff.learning.models.ModelWeights(*([np.asarray(weight) for weight in part]
+                                            for part in (weights.trainable, weights.non_trainable)))
 
 
 def _arrays(structure):

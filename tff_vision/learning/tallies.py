@@ -65,6 +65,10 @@ class Tally(abc.ABC):
     """Returns all numbers as one vector, int64."""
     return tf.concat([tf.reshape(tf.cast(found[name], tf.int64), [-1]) for name in self.shapes], axis=0)
 
+  def told(self, vector: tf.Tensor) -> tf.Tensor:
+    """Returns what a client tells of the vector of all its examples; runs on clients."""
+    return vector
+
   def named(self, vector: np.ndarray) -> dict[str, np.ndarray]:
     """Returns the parts of a vector by name, in their shapes."""
     found, first = {}, 0
@@ -218,9 +222,14 @@ class OfPairs(Tally):
 class OfRightAnswers(Tally):
   """The number of examples and of right answers, in steps; of findings, an example counts as the share that is right.
 
-  One example changes (examples, right answers - examples / 2) by (1, 1/2) at most.
+  One example changes (examples, right answers - examples / 2) by (1, 1/2) at most, and with `most`, one client by
+  (most, most / 2).
+
+  Attributes:
+    most: A client with more examples tells of so many, with the same accuracy; None: of all.
   """
   objective: classification.Classification
+  most: int | None = None
   counts = {'examples': ()}
   sums = {'right': ()}
 
@@ -234,6 +243,15 @@ class OfRightAnswers(Tally):
     else:
       share = tf.cast(tf.equal(tf.argmax(outputs, axis=1, output_type=tf.int32), y), tf.float64)
     return {'examples': tf.shape(y)[0], 'right': tf.reduce_sum(tf.cast(tf.round(share * ANSWER_STEPS), tf.int64))}
+
+  def told(self, vector):
+    if self.most is None:
+      return vector
+    examples, right = tf.unstack(vector)
+    kept = tf.minimum(examples, self.most)
+    share = tf.cast(kept, tf.float64) / tf.cast(tf.maximum(examples, 1), tf.float64)
+    scaled = tf.cast(tf.round(tf.cast(right, tf.float64) * share), tf.int64)
+    return tf.stack([kept, tf.clip_by_value(scaled, 0, kept * ANSWER_STEPS)])
 
   def measure(self, found):
     return {'evaluation': {'accuracy': float(found['right'] / ANSWER_STEPS / found['examples'])}}
@@ -269,15 +287,15 @@ def of(objective: objectives.Objective) -> Tally:
   return OfPairs() if isinstance(objective, embedding.Embedding) else OfLoss(objective)
 
 
-def right_answers(objective: objectives.Objective) -> Tally:
-  """Returns what clients count where noise is added to the sums.
+def right_answers(objective: objectives.Objective, most: int | None = None) -> Tally:
+  """Returns what clients count where noise is added to the sums; `most`: as in `OfRightAnswers`.
 
   Raises:
     ValueError: The task has no right answers.
   """
   if not isinstance(objective, classification.Classification):
     raise ValueError(f'evaluation_noise_multiplier releases accuracy, which task={objective.task} has none of.')
-  return OfRightAnswers(objective)
+  return OfRightAnswers(objective, most)
 
 
 def _base(y, losses):

@@ -1,25 +1,29 @@
 """Checks whether a Keras model can be trained by federated averaging."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
+from tff_vision.models import personal_layers
 
-def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], output_shape: tuple[int, ...]) -> None:
+
+def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], output_shape: tuple[int, ...],
+          personal: Sequence[tf.keras.layers.Layer] = ()) -> None:
   """Refuses a model that cannot be trained over clients, or not honestly.
 
   BatchNorm is refused: its moving statistics are averages over clients' private batches that no aggregator bounds or
   protects, and under client heterogeneity they fit no client (Hsieh et al., ICML 2020). A frozen BatchNorm computes
-  with its stored moments and is allowed.
+  with its stored moments and is allowed, and so is one in `personal`, the layers that stay on each client.
 
   Raises:
     ValueError: The message names the layer or the shape, and says what to do.
   """
+  local = {id(layer) for layer in personal_layers.batch_normalisations(personal)}
   for layer in leaves(model):
-    if isinstance(layer, tf.keras.layers.BatchNormalization) and layer.trainable:
+    if isinstance(layer, tf.keras.layers.BatchNormalization) and layer.trainable and id(layer) not in local:
       raise ValueError(f'Layer {layer.name!r} of model {model.name!r} is a batch normalisation, which mixes and '
                        'leaks statistics across clients; use GroupNormalization instead (pipelines.convert_model puts '
-                       'it in its place) or freeze the layer.')
+                       'it in its place), keep the layer on each client (algorithm=fedbn), or freeze it.')
     if layer.compute_dtype in ('float16', 'bfloat16'):
       raise ValueError(f'Layer {layer.name!r} of model {model.name!r} computes in {layer.compute_dtype}; only float32 '
                        'is supported: make the model without a mixed precision policy.')

@@ -11,6 +11,7 @@ section V (44,426 parameters at 28x28x1 and 10 classes, 62,006 at 32x32x3).
 arXiv:2007.14191, table 1 (26,010 parameters at 28x28x1 and 10 classes).
 `cnn_private`: this project's own, for private SGD on small grey images (28,906 parameters at 28x28x1 and 10 classes).
 `cnn_gn`: this project's own, for image folders of any size (60,400 weights before the last layer at one channel).
+`cnn_bn`: the same with BatchNorm, for algorithms that keep normalisation on each client.
 """
 
 import tensorflow as tf
@@ -87,17 +88,31 @@ def build_cnn_dropout(input_shape: tuple[int, int, int], num_classes: int) -> tf
 
 def build_cnn_gn(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:
   """Convolutions of 16, 32, 64 and 64 channels with GroupNorm; each halves sizes larger than 4. Takes any size."""
+  return _normalised(input_shape, num_classes, 'cnn_gn',
+                     lambda filters: tf.keras.layers.GroupNormalization(normalization.groups_of(filters)))
+
+
+def build_cnn_bn(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:
+  """`cnn_gn` with BatchNorm in place of GroupNorm. Its moving statistics follow the last ten batches or so.
+
+  A client takes few steps in a round, and its statistics must keep up with the layers before.
+  """
+  return _normalised(input_shape, num_classes, 'cnn_bn',
+                     lambda filters: tf.keras.layers.BatchNormalization(momentum=0.9))
+
+
+def _normalised(input_shape, num_classes, name, norm):
   images = tf.keras.layers.Input(input_shape)
   x = images
   for filters in (16, 32, 64, 64):
     strides = 2 if min(x.shape[1:3]) > 4 else 1
     x = tf.keras.layers.Conv2D(filters, 3, strides, padding='same', use_bias=False, kernel_initializer='he_normal')(x)
-    x = tf.keras.layers.GroupNormalization(normalization.groups_of(filters))(x)
+    x = norm(filters)(x)
     x = tf.keras.layers.ReLU()(x)
   # Means capture texture and tone; maxima capture small and rare details.
   x = tf.keras.layers.Concatenate()([tf.keras.layers.GlobalAveragePooling2D()(x),
                                      tf.keras.layers.GlobalMaxPooling2D()(x)])
-  return tf.keras.Model(images, tf.keras.layers.Dense(num_classes)(x), name='cnn_gn')
+  return tf.keras.Model(images, tf.keras.layers.Dense(num_classes)(x), name=name)
 
 
 def build_cnn_tanh(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:

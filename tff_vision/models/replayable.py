@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from tff_vision.models import local_norm
+
 
 def _seed(inputs):
   return tf.bitcast(tf.stack([tf.reduce_sum(inputs), tf.reduce_max(inputs)]), tf.int32)
@@ -78,10 +80,13 @@ def unseeded(model: tf.keras.Model) -> list[str]:
 
 
 def with_replayable_dropout(model_fn: Callable[[], tf.keras.Model]) -> tf.keras.Model:
-  """Returns the model that `model_fn` builds; if it has random layers, a copy in which they are replayable."""
+  """Returns the model that `model_fn` builds for a client's graph.
+
+  If it has random layers, or batch normalisations that train, it is a copy in which they are those of this package.
+  """
   with tf.Graph().as_default():  # Variables of the original must not end up in a client's graph.
     original = model_fn()
-  if not any(type(layer) in _REPLAYABLE for layer in original.submodules):
+  if not any(_replacement(layer) for layer in original.submodules):
     return model_fn()
   return tf.keras.models.clone_model(original, clone_function=_replayable)
 
@@ -89,4 +94,11 @@ def with_replayable_dropout(model_fn: Callable[[], tf.keras.Model]) -> tf.keras.
 def _replayable(layer):
   if isinstance(layer, tf.keras.Model):
     return tf.keras.models.clone_model(layer, clone_function=_replayable)
-  return _REPLAYABLE.get(type(layer), type(layer)).from_config(layer.get_config())
+  return (_replacement(layer) or type(layer)).from_config(layer.get_config())
+
+
+def _replacement(layer):
+  """Returns the class that takes the place of a layer's; None: the layer stays."""
+  if type(layer) is tf.keras.layers.BatchNormalization and layer.trainable:
+    return local_norm.LocalBatchNormalization
+  return _REPLAYABLE.get(type(layer))

@@ -51,7 +51,7 @@ async def run(training: Training, books: Books) -> Outcome:
       break
     rounds.charge(trained)
     record = round_record.of_training(trained, rounds.plan, training.task, training.traffic, seconds)
-    record |= {**rounds.evaluate(trained.round_num), 'elapsed': rounds.elapsed()}
+    record |= {**rounds.contribution(trained), **rounds.evaluate(trained.round_num), 'elapsed': rounds.elapsed()}
     await rounds.publish(trained, record)
     interrupted = trained.round_num < rounds.last_round and books.stop_requested()
   return rounds.outcome(interrupted)
@@ -70,6 +70,7 @@ class _Rounds:
     self._training = training
     self._books = books
     self._state: protocols.State = None
+    self._before: protocols.State = None
     self.plan = training.plan
     self.history: list[RoundRecord] = []
     self.last_round = training.program.rounds
@@ -150,7 +151,7 @@ class _Rounds:
     if training.observer is not None:
       training.observer.released(round_num, training.process.get_model_weights(self._state), output,
                                  training.process.get_model_weights(output.state), clients)
-    self._state = output.state
+    self._before, self._state = self._state, output.state
     return round_record.Trained(
         round_num=round_num, cohort=cohort, present=present, clients=clients, faults=faults,
         metrics=output.metrics, repeats=repeats, again=round_num in dict(books.journal.past().again))
@@ -165,6 +166,14 @@ class _Rounds:
       self.last_round = max(trained.round_num, affordable)
     self._books.charged.add(self.plan.spent(self.last_round))
 
+  def contribution(self, trained: round_record.Trained) -> dict[str, Any]:
+    """Returns the part of the record that says what each client of the round contributed; empty if nothing does."""
+    if self._training.contribution is None or not trained.clients:
+      return {}
+    before, after = (self._training.process.get_model_weights(state) for state in (self._before, self._state))
+    return {'contribution': self._training.contribution.of_round(
+        trained.round_num, before, trained.metrics, after, trained.clients)}
+
   def evaluate(self, round_num: int) -> dict[str, Any]:
     """Returns the evaluation part of the record; empty if the round is not evaluated."""
     self._evaluated = self._personal = None
@@ -173,7 +182,7 @@ class _Rounds:
     started, evaluator = time.monotonic(), self._training.evaluator
     record: dict[str, Any] = {}
     before = _trainable(evaluator)
-    self._training.process.get_model_weights(self._state).assign_weights_to(evaluator.model)
+    self._model(round_num).assign_weights_to(evaluator.model)
     if before and all(map(np.array_equal, before, _trainable(evaluator))):
       record['unmoved'] = 'since the evaluation before'
     self._evaluated = evaluator.evaluate(self._training.task.images.test)
@@ -213,12 +222,17 @@ class _Rounds:
     own_models, personal = self._training.own_models, self._personal
     if personal is None and own_models is not None and not interrupted:
       personal = own_models.evaluate(self._training.evaluator, self._state, len(self.history))
-    weights, evaluated = self._training.process.get_model_weights(self._state), self._evaluated
+    weights, evaluated = self._model(len(self.history)), self._evaluated
     best = None if self._training.selection is None else self._training.selection.best(self.history)
     if best is not None and best != len(self.history):
       weights, evaluated = self._best, None
     return Outcome(weights=weights, history=self.history, interrupted=interrupted, evaluated=evaluated,
                    personal=personal, best_round=best, earlier_seconds=self._earlier)
+
+  def _model(self, round_num):
+    """Returns the model of the last round, `round_num`, for clients that never trained."""
+    weights, own_models = self._training.process.get_model_weights(self._state), self._training.own_models
+    return weights if own_models is None else own_models.joint_model(weights, round_num)
 
   def _require_validation_examples(self):
     chosen, validate = self._training.selection, self._training.validate

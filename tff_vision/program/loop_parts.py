@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import tensorflow_federated as tff
 
 from tff_vision import configs, protocols, tasks
+from tff_vision.learning import contribution as contribution_lib
 from tff_vision.learning import evaluation
 from tff_vision.learning import personal as personal_lib
 from tff_vision.privacy import plan as plan_lib
@@ -66,6 +67,7 @@ class Training:
     place: The open runtime.
     own_models: The clients' own models, if the algorithm has such models.
     observer: The observer of an audit; None: the run is not audited.
+    contribution: Says what each client of a round contributed; None: nothing does.
     validate: Evaluates weights on the clients' validation examples; None: there is nothing to choose.
     selection: The rule by which the best model is kept; None: the last one is kept.
   """
@@ -79,6 +81,7 @@ class Training:
   evaluator: evaluation.Evaluator
   own_models: personal_lib.KeptModels | None = None
   observer: Observer | None = None
+  contribution: contribution_lib.Contribution | None = None
   validate: Validate | None = None
   selection: selection_lib.Selection | None = None
 

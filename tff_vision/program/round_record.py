@@ -103,6 +103,9 @@ def _training_record(trained, plan, task, seconds):
     return {'seconds': seconds}
   names = ('loss', task.objective.metric) if trained.clients else ()
   numbers = trained.metrics['client_work']['train']
-  examples = sum(task.images.train.num_examples(client) for client in trained.clients) * task.client.client_epochs
+  if task.images.train.counted:
+    examples = sum(task.images.train.num_examples(client) for client in trained.clients) * task.client.client_epochs
+  else:  # The sum over the clients, which they hid together.
+    examples = int(numbers['num_examples'])
   return {'seconds': seconds, 'cohort_size': len(trained.clients), 'examples': examples,
           'train': {name: float(numbers[name]) for name in names if name in numbers}}

@@ -35,7 +35,7 @@ def of(report: Mapping, images: images_lib.FederatedImages | None) -> Clients:
       f'client {place + 1}' for place in range(number)]
   facts: list[dict[str, float | int | None]] = [{} for _ in range(number)]
   for place, one in enumerate(facts):
-    if images is not None and released.client_sizes_are_public(report):
+    if images is not None and images.train.counted and released.client_sizes_are_public(report):
       one['training images'] = images.train.num_examples(place)
     if images is not None and images.test.clients:
       one['test images'] = len(images.test.clients[place])

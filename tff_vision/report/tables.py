@@ -16,7 +16,7 @@ from tff_vision.report import number_format as numbers
 KNOWN_SECTIONS = frozenset((
     'config', 'dataset', 'model', 'evaluation', 'per_client', 'unseen', 'privacy', 'rounds', 'seconds',
     'examples_per_second', 'training_data_shown', 'personal', 'peak_rss_mb', 'export_parity', 'environment', 'history',
-    'task', 'roc', 'where_it_is_wrong', 'augmentation', 'warnings', 'traffic', 'origin'))
+    'task', 'roc', 'contribution', 'where_it_is_wrong', 'augmentation', 'warnings', 'traffic', 'origin'))
 MAX_HISTORY_ROWS = 60
 _SPREAD = ('mean', 'percentile_10', 'worst')
 

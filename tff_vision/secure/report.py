@@ -6,18 +6,20 @@ from typing import Any
 
 import tensorflow as tf
 
+from tff_vision import configs
 from tff_vision.secure import fixed_point, os_keys, whole_numbers
 from tff_vision.secure.encryption import bfv, encrypted_sum, parameters
 from tff_vision.secure.encryption.parameters import BfvParameters
 from tff_vision.secure.masking import mask_expansion, mask_graph
 
 _UNAUDITED = 'The cryptographic code is unaudited and does not run in constant time.'
-_CURIOUS = 'The coordinator wrote the graphs: this protects from one that is honest but curious.'
 # Where one machine ran every party, hiding protected nothing from anybody.
 SIMULATION = ('This run simulated all parties on one machine: it demonstrates the protocol and its cost, not secrecy. '
               + _UNAUDITED)
 ON_WORKERS = {
-    'he': f'Each worker made and kept the secrets of its clients. {_CURIOUS} {_UNAUDITED}',
+    'he': 'Each worker made and kept the secrets of its clients. From sites with approvals that name the other sites\' '
+          'certificates, the coordinator got a sum over two or more of them, and nothing else; from other workers this '
+          f'protects if it is honest but curious, because it wrote the graphs. {_UNAUDITED}',
     'he_keyholder': 'Updates were encrypted on the workers, but the key holder ran in the coordinator\'s process and '
                     'its key opens each of them: this keeps out eavesdroppers and other workers, and demonstrates the '
                     f'protocol, not secrecy from the coordinator. {_UNAUDITED}',
@@ -25,6 +27,14 @@ ON_WORKERS = {
              'without signatures, and could unmask each of them: this demonstrates the protocol, not secrecy from the '
              f'coordinator. {_UNAUDITED}',
 }
+_TO_SERVICE = ('Updates were encrypted at the sites under the key of a key holder that is a service of its own, and the sites '
+               'signed what left them: the coordinator got sums over as many sites as the key holder asks for, while the '
+               f'two do not work together. {_UNAUDITED}')
+
+
+def on_workers(config: configs.SecureConfig) -> str:
+  """Returns what a secure sum protected from whom, in a run whose clients were on workers."""
+  return _TO_SERVICE if config.key_holder is not None else ON_WORKERS[config.secure_sum]
 
 
 def describe_bfv(params: BfvParameters, encoding: fixed_point.Encoding, length: int, *, decrypted_by: str, rounds: int

@@ -23,10 +23,11 @@ _VECTOR = tff.TensorType(np.float32, [4])
 
 
 class Executor(executor_pb2_grpc.ExecutorGroupServicer):
-  """Attributes: `asked`: the names of the calls that came through."""
+  """Attributes: `asked`: the names of the calls that came through; `values`: the values."""
 
   def __init__(self):
     self.asked = []
+    self.values = []
     self._numbers = itertools.count()
 
   def GetExecutor(self, request, context):
@@ -38,6 +39,7 @@ class Executor(executor_pb2_grpc.ExecutorGroupServicer):
     return kind(value_ref=executor_pb2.ValueRef(id=str(next(self._numbers))))
 
   def CreateValue(self, request, context):
+    self.values.append(request.value)
     return self._handle('CreateValue', executor_pb2.CreateValueResponse)
 
   def CreateCall(self, request, context):
@@ -173,9 +175,9 @@ class Coordinator:
 
 
 @contextlib.contextmanager
-def guarded(address, watch, made, log=None):
+def guarded(address, watch, made, log=None, own=None):
   """Yields a coordinator in front of a guard."""
-  with service.Guard(address, watch, site='north', log=log).served('127.0.0.1:0') as port:
+  with service.Guard(address, watch, site='north', log=log, own=own).served('127.0.0.1:0') as port:
     with grpc.insecure_channel(f'127.0.0.1:{port}') as channel:
       yield Coordinator(channel, made)
 

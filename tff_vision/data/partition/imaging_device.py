@@ -1,4 +1,4 @@
-"""A simulated imaging device: rotation, contrast and noise, the same for all images of a client."""
+"""A simulated imaging device: rotation, sharpness, tone and noise, the same for all images of a client."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -18,11 +18,19 @@ class Device:
     contrast: Factor on the distance of a pixel from middle grey.
     noise: Standard deviation of additive Gaussian noise, as a share of full intensity.
     seed: Seed of the noise.
+    gamma: Exponent of a pixel as a share of full intensity; above 1 middle tones are darker.
+    blur: Standard deviation of a Gaussian blur, in pixels.
+    brightness: Added to a pixel, as a share of full intensity.
+    name: The name of the kind of device; empty: it has none.
   """
   degrees: float
   contrast: float
   noise: float
   seed: int
+  gamma: float = 1.0
+  blur: float = 0.0
+  brightness: float = 0.0
+  name: str = ''
 
   def apply(self, examples: images.Examples, *, split: str) -> images.Examples:
     """Returns the device's images: a pure function of (self, examples in this order, split).
@@ -40,10 +48,25 @@ class Device:
         y = boxes.rotated(y, self.degrees, examples.shape[:2])
       elif labels.kind_of(y).is_spatial:
         y = ndimage.rotate(y, self.degrees, axes=(1, 2), reshape=False, order=0, mode='nearest')
+    if self.blur:
+      x = ndimage.gaussian_filter(x, (0, self.blur, self.blur, 0), mode='nearest')
+    if self.gamma != 1:
+      x = np.clip(x, 0, 1) ** np.float32(self.gamma)
     x = 0.5 + self.contrast * (x - 0.5)
+    if self.brightness:
+      x = x + np.float32(self.brightness)
     noise = np.random.default_rng(seeds.derive(self.seed, 'noise', split)).standard_normal(x.shape, np.float32)
     x = full * np.clip(x + self.noise * noise, 0, 1)
     return images.Examples((np.rint(x) if full == 255 else x).astype(examples.x.dtype), y)
+
+  def words(self) -> str:
+    """Returns in words how its images differ from the originals."""
+    changes = [(self.degrees, 0.0, f'turned by {self.degrees:.1f} degrees'), (self.blur, 0.0, f'blur {self.blur:.2f}'),
+               (self.gamma, 1.0, f'gamma {self.gamma:.2f}'), (self.contrast, 1.0, f'contrast {self.contrast:.2f}'),
+               (self.brightness, 0.0, f'brightness {self.brightness:+.2f}'),
+               (self.noise, 0.0, f'noise {self.noise:.2f}')]
+    said = ', '.join(text for value, neutral, text in changes if value != neutral) or 'unchanged'
+    return f'{self.name} ({said})' if self.name else said
 
 
 @dataclasses.dataclass(frozen=True)

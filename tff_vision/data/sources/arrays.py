@@ -25,6 +25,7 @@ from tff_vision.data.sources import numbers as numbers_lib
 
 _LARGEST_FLOAT = 30.0
 _NEARLY_BLACK = 31
+_ROUNDING = 1e-5  # Of the range: so far floats may lie beyond black or white and still be of it.
 _FLOAT_RANGES = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5))
 _READ = ('x', 'y', 'client', 'x_test', 'y_test', 'client_test', 'class_names')
 
@@ -200,7 +201,8 @@ def _floats(arrays, low, high, pixel_range, what):
 def _spans(ends, low, high):
   """Whether values in low..high come from the range `ends`. A range other than 0..1 must be used fully to be known."""
   black, white = ends
-  if not black <= low <= high <= white:
+  rounding = _ROUNDING * (white - black)
+  if not black - rounding <= low <= high <= white + rounding:
     return False
   return black == 0 or (low - black < 0.05 * (white - black) and white - high < 0.05 * (white - black))
 

@@ -97,7 +97,7 @@ def labelled(labels: Sequence[str], separator: str | None, class_names: Sequence
   """
   labels, notes = naming.cleaned(labels, 'labels')
   notes = [images.Counted(note) for note in notes]
-  class_names = None if class_names is None else tuple(class_names)
+  class_names = None if class_names is None else _cleaned_classes(class_names)
   separator = separator or ('' if class_names else naming.separator_of(labels, config.finding_separator))
   if separator:
     y, names, finding_notes = naming.findings(labels, separator, config.label_case, class_names)
@@ -108,8 +108,22 @@ def labelled(labels: Sequence[str], separator: str | None, class_names: Sequence
   if class_names is None:
     labels, case_notes = naming.one_case(labels, config.label_case)
     class_names, notes = tuple(sorted(set(labels))), [*notes, *case_notes]
+    notes += map(images.Counted, naming.perhaps_findings(labels) if config.finding_separator is None else ())
   y = np.searchsorted(np.sort(class_names), np.array(labels))
   return np.argsort(class_names)[y].astype(np.int32), class_names, notes
+
+
+def _cleaned_classes(class_names):
+  """Returns the names of classes as `naming.cleaned` returns labels.
+
+  Raises:
+    ValueError: Two of them are the same then.
+  """
+  names = tuple(map(naming.one_spelling, class_names))
+  if twice := next((name for name in names if names.count(name) > 1), None):
+    raise ValueError(f'the class {twice!r} is named twice, apart from spaces and accents: give each class a name of '
+                     'its own.')
+  return names
 
 
 def _patients(found, glances, places):

@@ -18,8 +18,13 @@ _WORDS = {**dict.fromkeys(('train', 'training', 'trn'), _TRAIN),
           **dict.fromkeys(('val', 'valid', 'validation'), _VAL)}
 # Words that may be added to a split's name without a change of meaning: `Training_Set`, `test images`, `train2017`.
 _AROUND = {'set', 'data', 'dataset', 'images', 'imgs', 'img', 'image', 'split', 'folder', ''}
+# The same words in Chinese, and a split's name and such a word written as one: `trainset`.
+_CHINESE = {'训练': _TRAIN, '测试': _TEST, '验证': _VAL, '集': '', '数据': '', '图像': '', '图片': ''}
+_AS_ONE = re.compile(f'({"|".join(sorted(_WORDS, key=len, reverse=True))})({"|".join(filter(None, _AROUND))})')
+_LIKE_SPLIT = re.compile(r'(train|trn|test|tst|valid|val\b|eval)')
 _LITTER = {'thumbs.db', 'desktop.ini', 'ehthumbs.db', 'icon\r', '__macosx', '@eadir', '$recycle.bin',
            'system volume information', 'lost+found', '#recycle'}
+_HIDDEN = ('.', '~$')
 SPLITS = tuple(_WORDS)
 _HEAD = 352
 
@@ -63,9 +68,26 @@ class Listing:
 
 def split_of(name: str) -> str | None:
   """Returns `train`, `test` or `val` for a folder's name or a column's value in any case, or None if it is no split."""
-  words = [word for word in re.split(r'[^a-z]+', re.sub(r'(?<=[a-z])(?=[A-Z])', ' ', name.strip()).lower())
-           if word not in _AROUND]
-  return _WORDS.get(words[0]) if len(words) == 1 else None
+  words = [word for word in _words_of(name) if word not in _AROUND]
+  if len(words) != 1:
+    return None
+  as_one = _AS_ONE.fullmatch(words[0])
+  return _WORDS.get(as_one.group(1) if as_one else words[0])
+
+
+def _words_of(name):
+  """Returns the words of a folder's name, in lower case; a capital letter begins a word."""
+  for chinese, word in _CHINESE.items():
+    name = name.replace(chinese, f' {word} ')
+  return re.split(r'[^a-z]+', re.sub(r'(?<=[a-z])(?=[A-Z])', ' ', name.strip()).lower())
+
+
+def _is_like_split(name):
+  return any(_LIKE_SPLIT.match(word) for word in _words_of(name))
+
+
+def _is_like_training(name):
+  return any(word.startswith(('train', 'trn')) for word in _words_of(name))
 
 
 def splits_of_files(paths: Sequence[pathlib.Path], root: pathlib.Path) -> list[str | None]:
@@ -149,7 +171,7 @@ def from_folders(root: pathlib.Path) -> Listing:
 
 def is_litter(name: str) -> bool:
   """Returns whether a file or a folder is hidden, or was created by a desktop program."""
-  return name.startswith('.') or name.lower() in _LITTER
+  return name.startswith(_HIDDEN) or name.lower() in _LITTER
 
 
 def _images(folder, above, ignored, others) -> Iterator[str]:
@@ -160,7 +182,7 @@ def _images(folder, above, ignored, others) -> Iterator[str]:
   with os.scandir(folder) as entries:
     entries = sorted(entries, key=lambda entry: entry.name)
   for entry in entries:
-    if is_litter(entry.name) and (entry.is_dir() or entry.name.startswith('.')):
+    if is_litter(entry.name) and (entry.is_dir() or entry.name.startswith(_HIDDEN)):
       ignored['._*' if entry.name.startswith('._') else entry.name] += 1
     elif not entry.is_dir() and (formats.is_image_name(entry.name) or _is_nameless_dicom(entry)):
       yield entry.path
@@ -202,6 +224,11 @@ def _splits(places: Sequence[Sequence[str]], paths: Sequence[str]) -> tuple[list
     if known and _is_mixed(found, known, above_images):
       splits = sorted(name for name, split in found.items() if split)
       raise ValueError(_refusal(splits, sorted(names - set(splits)), os.path.dirname(paths[0])))
+    if all(map(_is_like_split, names)) and len(set(map(_is_like_training, names))) == 2:
+      listed = ' and '.join(sorted(names)[:6])
+      raise ValueError(f'folders are named {listed}, like training and test images, and would count as one set: name '
+                       f'them train and test, or give them names that are no splits\'; one of them is '
+                       f'{os.path.dirname(paths[0])}.')
   return [None] * len(places), list(places)
 
 

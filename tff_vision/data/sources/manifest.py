@@ -5,6 +5,7 @@ import csv
 import io
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 
 from tff_vision.data.sources import listing
@@ -13,6 +14,7 @@ from tff_vision.data.sources import numbers as numbers_lib
 NAME = 'manifest.csv'
 _READ = ('path', 'label', 'client', 'split', 'patient')
 _BETWEEN = '\x1f'
+_TOLD_DELIMITER = re.compile(r'sep=(.)\r?\n')  # A first line as Excel writes it.
 _YES, _NO = {'1', '1.0', 'true', 'yes'}, {'0', '0.0', 'false', 'no'}
 
 
@@ -37,7 +39,10 @@ def read(path: pathlib.Path, target: str | None = None) -> listing.Listing:
   if '\0' in text:
     number = text[:text.index('\0')].count('\n') + 1
     raise ValueError(f'{path} line {number} is no text: it holds a zero byte. Save the table as UTF-8.')
-  reader = csv.reader(io.StringIO(text, newline=''), delimiter=_delimiter(text))
+  delimiter = _delimiter(text)
+  if told := _TOLD_DELIMITER.match(text):  # The line stays, so that lines keep their numbers.
+    text, delimiter = '\n' + text[told.end():], told.group(1)
+  reader = csv.reader(io.StringIO(text, newline=''), delimiter=delimiter)
   rows, numbers = [], []
   try:
     for row in reader:

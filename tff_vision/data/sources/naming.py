@@ -1,6 +1,7 @@
 """Normalises the names of classes, findings and clients that people write."""
 
 import collections
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -8,24 +9,34 @@ import numpy as np
 
 SEPARATOR = '|'  # Separates findings in one label, as in the NIH chest X-ray sets.
 _NO_FINDING = {'', '-', 'none', 'nofinding', 'nofindings'}
+_OTHER_SEPARATORS = ';,+'
+_SPACES = re.compile(r'[^\S\x1c-\x1f]+')  # Python counts the separators of records as spaces too.
+# Characters without width, which spreadsheets and web pages leave around names.
+_INVISIBLE = '\u200b\u2060\ufeff\u00ad\u200e\u200f'
 
 
 def cleaned(names: Sequence[str], what: str) -> tuple[list[str], list[str]]:
-  """Returns names without spaces around them and with composed accents, and notes that say what was changed.
+  """Returns names without needless spaces and with composed accents, and notes that say what was changed.
 
   Args:
     names: One name for each example.
     what: The word for them in the notes, in the plural.
   """
-  better = {name: unicodedata.normalize('NFC', name).strip() for name in set(names)}
+  better = {name: one_spelling(name) for name in set(names)}
   known = set(better.values())
   changed = sorted(name for name, now in better.items() if now != name)
   if not changed:
     return list(names), []
   count = sum(better[name] != name for name in names)
   return [better[name] for name in names], [
-      f'{count} {what} had spaces around them or accents written in another way, {changed[0]!r} among them; they count '
-      f'as one with the names without: there are {len(known)}.']
+      f'{count} {what} had spaces around them, doubled spaces or accents written in another way, {changed[0]!r} among '
+      f'them; they count as one with the names without: there are {len(known)}.']
+
+
+def one_spelling(name: str) -> str:
+  """Returns a name with composed accents, single spaces inside, and neither spaces nor invisible characters around."""
+  name = unicodedata.normalize('NFC', name).translate(dict.fromkeys(map(ord, _INVISIBLE)))
+  return _SPACES.sub(' ', name).strip()
 
 
 def alike(names: Sequence[str], what: str) -> list[str]:
@@ -72,6 +83,18 @@ def separator_of(labels: Sequence[str], wanted: str | None) -> str:
   if wanted is not None:
     return wanted
   return SEPARATOR if any(SEPARATOR in label.strip(SEPARATOR) for label in set(labels)) else ''
+
+
+def perhaps_findings(labels: Sequence[str]) -> list[str]:
+  """Returns a note if labels look like several findings with another separator than `SEPARATOR` between them."""
+  known = set(labels)
+  for separator in _OTHER_SEPARATORS:
+    for label in sorted(known):
+      parts = [part.strip() for part in label.split(separator)]
+      if len(set(parts)) > 1 and all(part in known or is_no_finding(part) for part in parts):
+        return [f'The label {label!r} is a class of its own, and {" and ".join(sorted(set(parts)))} are labels too: '
+                f'finding_separator={separator} takes such labels as several findings.']
+  return []
 
 
 def findings(labels: Sequence[str], separator: str, label_case: str, names: Sequence[str] | None = None

@@ -220,6 +220,20 @@ class PrivacyPlan(abc.ABC):
     del secure
     return self
 
+  def for_evaluations(self, *, noise_multiplier: float, every: int, once: int) -> 'PrivacyPlan':
+    """Returns the plan of a run that also evaluates on held-out examples, with noise.
+
+    Where an example is protected, held-out examples are others than those that are trained on, and have a ledger of
+    their own; so this returns the plan itself.
+
+    Args:
+      noise_multiplier: Standard deviation of the noise over what one client, or example, changes.
+      every: Rounds from one evaluation to the next.
+      once: Evaluations after the last round.
+    """
+    del noise_multiplier, every, once
+    return self
+
   def sum_encoding(self) -> Any:
     """Returns the encoding of updates as integers of a secure sum; None: `secure.fixed_point.Encoding`."""
     return None

@@ -11,7 +11,7 @@ from tff_vision.accounting.conditions import Accountant, Relation, Sampling, Uni
 from tff_vision.accounting.ledger import Ledger
 from tff_vision.participation import cohort_sampling
 from tff_vision.privacy import canaries
-from tff_vision.privacy.mechanisms import base, noised_mean, noised_metrics
+from tff_vision.privacy.mechanisms import base, evaluation_cost, noised_mean, noised_metrics
 from tff_vision.privacy.noise import integer_grid
 
 
@@ -60,12 +60,14 @@ class Central(ClientLevel):
     hidden: Whether updates are summed by a secure sum.
     length: Number of model parameters; None until the model is known.
     past: The history of the run so far.
+    evaluations: The noised evaluations on held-out examples, which cost a client too; None: there are none.
   """
   metrics: noised_metrics.NoisedMetrics | None = None
   tells_total: bool = False
   hidden: bool = False
   length: int | None = None
   past: base.Past = base.Past()
+  evaluations: evaluation_cost.EvaluationCost | None = None
 
   @property
   @abc.abstractmethod
@@ -82,6 +84,10 @@ class Central(ClientLevel):
 
   def with_fresh_noise(self, state):
     return noised_mean.with_fresh_key(state)
+
+  def for_evaluations(self, *, noise_multiplier, every, once):
+    return dataclasses.replace(self, evaluations=evaluation_cost.EvaluationCost(
+        noise_multiplier=noise_multiplier, every=every, once=once))
 
   def for_secure_sum(self, secure):
     return dataclasses.replace(self, hidden=secure.secure_sum != 'none')
@@ -111,7 +117,8 @@ class Central(ClientLevel):
         unit=Unit.CLIENT, relation=relation, sampling=sampling, accountant=accountant, rounds=rounds,
         noise_multiplier=self.noise_multiplier, clip_norm=self.clip_norm, replayed_rounds=len(self.past.repeated),
         max_participations=max_participations, noise_buffers=noise_buffers, rounding_adds_to_sensitivity=rounding,
-        metrics_noise_multiplier=None if self.metrics is None else self.metrics.noise_multiplier)
+        metrics_noise_multiplier=None if self.metrics is None else self.metrics.noise_multiplier,
+        evaluation_noise_multiplier=None if self.evaluations is None else self.evaluations.noise_multiplier)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,8 +126,15 @@ class Sampled(Central):
   """Central mechanisms over cohorts that nobody knows, whose cost is that of one event."""
 
   @abc.abstractmethod
+  def trained(self, rounds: int) -> dp_accounting.DpEvent:
+    """Returns the releases of `rounds` rounds of training as an event, for an accountant."""
+
   def event(self, rounds: int) -> dp_accounting.DpEvent:
-    """Returns the releases of `rounds` rounds as an event, for an accountant."""
+    """Returns all releases of `rounds` rounds."""
+    found = self.trained(rounds)
+    if self.evaluations is None:
+      return found
+    return dp_accounting.ComposedDpEvent((found, self.evaluations.event(rounds, self.past)))
 
   @property
   def denominator(self):

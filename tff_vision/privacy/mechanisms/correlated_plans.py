@@ -58,14 +58,15 @@ class Separated(client_level.Central):
     same in every repetition: with bands that do not overlap, a row contains one participation; with non-negative
     coefficients, the worst case is the sum. So the squared mu is at most sum_t k_t w_t^2 / noise^2 for rows released
     k_t times. This is at most max_t k_t times the squared mu of rows released once. The nodes of trees, and the metrics
-    of each participation, are such rows as well.
+    of each participation, are such rows as well. Evaluations are further Gaussian releases of the same client.
     """
     if self.noise_multiplier == 0:
       return math.inf
     times = self.past.released(rounds)
     participation = self._participation(max(times))
     updates = _sensitivity(self.stream, self.coefficients, participation) / self.noise_multiplier
-    return math.hypot(updates, _metrics_mu(self.metrics, participation)) * math.sqrt(max(times.values()))
+    trained = math.hypot(updates, _metrics_mu(self.metrics, participation)) * math.sqrt(max(times.values()))
+    return trained if self.evaluations is None else math.hypot(trained, self.evaluations.mu(rounds, self.past))
 
   def turn_mu(self):
     if self.noise_multiplier == 0:
@@ -119,7 +120,7 @@ class AmplifiedBanded(client_level.Sampled):
       return math.inf
     return math.sqrt(sum(c * c for c in self.coefficients)) / self.noise_multiplier
 
-  def event(self, rounds: int) -> dp_accounting.DpEvent:
+  def trained(self, rounds: int) -> dp_accounting.DpEvent:
     """Returns the turns of one block as sampled Gaussian releases.
 
     One turn is one Gaussian release of the rows of C X + Z within one band after it. If no row was released more than k

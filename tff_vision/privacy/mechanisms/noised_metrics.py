@@ -27,10 +27,12 @@ class NoisedMetrics:
 
   Attributes:
     noise_multiplier: Standard deviation of the noise on each number over SENSITIVITY.
+    most: The largest count in one record, whose norm is then at most SENSITIVITY times that.
     secret: The run's secret; a round that is repeated over the same numbers gets the same noise.
   """
   noise_multiplier: float
   secret: bytes = dataclasses.field(repr=False)
+  most: int = 1
 
   def accounted(self, noise_multiplier: float) -> float:
     """Returns the noise of the one Gaussian that costs as much as these metrics and a sum with `noise_multiplier`."""
@@ -52,7 +54,7 @@ class NoisedMetrics:
     covered = struct.pack('>4q', round_num, released_before, *exact)
     key = tf.constant(np.frombuffer(hmac.digest(self.secret, b'metrics' + covered, 'sha256'), np.uint32))
     fresh = integer_gaussian.gaussian(key, tf.zeros([3], tf.uint32), (2,),
-                                      self.noise_multiplier * SENSITIVITY * integer_grid.STEPS)
+                                      self.noise_multiplier * SENSITIVITY * self.most * integer_grid.STEPS)
     noised = integer_grid.decode(tf.constant(exact, tf.int64), fresh, 1.0).numpy()
     # The rest is post-processing of private values.
     count = float(noised[0])

@@ -43,8 +43,8 @@ class ClientGaussian(client_level.Sampled):
   def turn_mu(self):
     return 1 / self.noise_multiplier if self.noise_multiplier else math.inf
 
-  def event(self, rounds: int) -> dp_accounting.DpEvent:
-    """Returns the releases of `rounds` rounds as an event, for an accountant.
+  def trained(self, rounds: int) -> dp_accounting.DpEvent:
+    """Returns the releases of `rounds` rounds of training as an event, for an accountant.
 
     A round that was released k times is k Gaussian releases over the same cohort. This costs more than k cohorts drawn
     independently: together they are one sampled Gaussian with noise smaller by a factor of sqrt(k).

@@ -11,7 +11,7 @@ from typing import Protocol
 import tensorflow_federated as tff
 from tensorflow_federated.python.core.environments.tensorflow_frontend import tensorflow_computation
 
-from tff_vision.runtime.driver import probe, stub
+from tff_vision.runtime.driver import probe, site_link, stub
 from tff_vision.runtime.tff_internals import compilation, executors, handles
 from tff_vision.runtime.worker import tls
 
@@ -73,6 +73,8 @@ class WorkerConnection:
     self._silos: collections.OrderedDict[int, handles.Silo] = collections.OrderedDict()
     self._channel = self._context = self._probe = None
     self.on_answer: Callable[[object], None] | None = None
+    self._site: site_link.SiteLink | None = None
+    self._introduced: stub.DeadlineStub | None = None  # The service of the connection that `_site` was heard on.
 
   @property
   def pid(self) -> int | None:
@@ -123,6 +125,8 @@ class WorkerConnection:
     with self._lock, self.computing():
       result = self._context.invoke(computation, argument)
       self._context.executor_factory.forget()
+    if self._site is not None:
+      self._site.hear(result)
     if self.on_answer is not None:
       self.on_answer(result)
     return result
@@ -161,6 +165,24 @@ class WorkerConnection:
   def executor(self) -> tff.framework.RemoteExecutor:
     """Returns a new executor on this worker for `handles.Silo`."""
     return executors.open_for_handles(self.traffic[-1])
+
+  def site(self) -> site_link.SiteLink | None:
+    """Returns the site behind the worker, if it plays its half of protocols itself; asked once a connection.
+
+    Raises:
+      WorkerLost: There is no connection.
+    """
+    with self._lock:
+      self._check_connected()
+      if self._introduced is not self.traffic[-1]:
+        self._site = site_link.introduced(self.answer)
+        self._introduced = self.traffic[-1]
+      return self._site
+
+  def answer(self, message: bytes) -> bytes | None:
+    """Returns the answer to a message of a protocol; see `DeadlineStub.answer`."""
+    self._check_connected()
+    return self.traffic[-1].answer(message)
 
   def close(self) -> None:
     with self._lock:

@@ -38,8 +38,14 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
   WorkerLost: ClassVar = stub.WorkerLost
 
   def __init__(self, *, coordinator: connection.WorkerConnection, workers: fleet.Fleet,
-               rule: placement.Placement, attempts: int, faults: list[fleet.Fault]):
-    """Args: `faults` is the list to which the fleet adds faults; `take_faults` empties it."""
+               rule: placement.Placement, attempts: int, faults: list[fleet.Fault],
+               open_key_holder: Callable[[str], protocols.KeyHolder] | None = None):
+    """Initializes the context.
+
+    Args:
+      faults: The list to which the fleet adds faults; `take_faults` empties it.
+      open_key_holder: Connects to the key holder at an address; None: it cannot be asked.
+    """
     sending.teach_tff()
     allocator.keep_freed_memory()
     self.placement = rule
@@ -47,6 +53,7 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
     self._fleet = workers
     self._attempts = attempts
     self._faults = faults
+    self._open_key_holder = open_key_holder
     self._cohort: _Cohort | None = None
     self._asked: set[int] = set()  # Clients that took part in a call of this attempt.
 
@@ -91,7 +98,7 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
       try:
         with self._reached(count) as parties:
           return protocol(parties)
-      except stub.WorkerLost as error:
+      except (stub.WorkerLost, stub.BeginAgain) as error:
         self._fleet.report_lost(str(error))
         if attempt + 1 == self._attempts:
           raise fleet.TooFewWorkers(f'workers were lost in all {self._attempts} attempts at a round; at last: {error}'
@@ -100,6 +107,16 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
         self._cohort.again(sorted(self._asked))
     raise AssertionError(f'{self._attempts} attempts')
 
+  def key_holder(self, address: str) -> protocols.KeyHolder:
+    """Returns the key holder that is a service at host:port.
+
+    Raises:
+      ValueError: It does not answer, or there are no certificates to ask it with.
+    """
+    if self._open_key_holder is None:
+      raise ValueError(f'key_holder={address} needs tls_ca, tls_cert and tls_key: it serves one certificate only.')
+    return self._open_key_holder(address)
+
   @contextlib.contextmanager
   def _reached(self, count):
     """Yields the parties that can be reached; inside the `with` block they are the cohort."""
@@ -107,9 +124,9 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
     workers = list({id(worker): worker for _, worker in chunks}.values())
     with handles.opened([worker.executor for worker in workers]) as silos:
       silo_of = {id(worker): silo for worker, silo in zip(workers, silos, strict=True)}
-      parties = sorted((handles.Party(position, silo_of[id(worker)])
-                        for chunk, worker in chunks for position in chunk.positions), key=lambda p: p.position)
       whole = self._cohort or _Cohort(tuple(range(count)), count)
+      parties = sorted((handles.Party(position, silo_of[id(worker)], whole.clients[position], worker.site())
+                        for chunk, worker in chunks for position in chunk.positions), key=lambda p: p.position)
       with self.cohort([whole.clients[party.position] for party in parties], whole.population, whole.again):
         yield parties
 

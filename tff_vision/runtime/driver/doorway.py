@@ -8,6 +8,7 @@ import pathlib
 import pwd
 import re
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -66,7 +67,8 @@ class Doorway:
       processes.wait_until(lambda: processes.listens(('127.0.0.1', inner)), self._sshd, _START_TIMEOUT)
       self._door = processes.Process(
           nginx.terminating(self._folder, host=self._host, port=self._port, behind=f'127.0.0.1:{inner}',
-                            cert=self._cert, key=self._key), log=None, environment=environment)
+                            cert=self._cert, key=self._key), log=None, environment=environment,
+          ended_by=signal.SIGTERM)  # Its workers would go on if their master were killed.
       at = '127.0.0.1' if self._host in ('0.0.0.0', '::') else self._host
       processes.wait_until(lambda: processes.listens((at, self._port)), self._door, _START_TIMEOUT)
     except BaseException:

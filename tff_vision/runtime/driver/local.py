@@ -143,7 +143,11 @@ class LocalContext(context_base.SyncContext, protocols.Place):
     if self._silo is None:  # It stays open, because a new one would build the graphs of its computations again.
       self._silo = handles.Silo(functools.partial(executors.open_for_handles, self._stub))
     with self._saying_that_it_is_gone():
-      return protocol([handles.Party(position, self._silo) for position in range(count)])
+      return protocol([handles.Party(position, self._silo, position) for position in range(count)])
+
+  def key_holder(self, address: str) -> protocols.KeyHolder:
+    """Raises ValueError: clients on this machine sign nothing that a key holder would open."""
+    raise ValueError(f'key_holder={address} opens what sites sign, and there are none here; give key_holder_dir.')
 
   def invoke(self, comp: tff.Computation, arg: object = None) -> object:
     """Runs `comp`; called by TFF.

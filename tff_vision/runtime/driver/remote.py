@@ -9,12 +9,13 @@ with remote_runtime(RuntimeConfig(runtime='workers', workers=('a:8000', 'b:8000'
 """
 
 import contextlib
+import functools
 from collections.abc import Iterator
 
 import tensorflow_federated as tff
 
 from tff_vision.configs import runtime_config
-from tff_vision.runtime.driver import connection, context, fleet, local_worker, placement
+from tff_vision.runtime.driver import connection, context, fleet, key_holder, local_worker, placement
 from tff_vision.runtime.worker import tls
 
 
@@ -47,10 +48,18 @@ def remote_runtime(config: runtime_config.RuntimeConfig) -> Iterator[context.Wor
     rule = placement.Placement(num_workers=config.num_workers, clients_per_call=config.clients_per_call,
                                data_on_workers=config.data_placement == 'worker',
                                workers=config.worker_of_clients)
-    made = context.WorkersContext(coordinator=coordinator, workers=workers, rule=rule, attempts=config.attempts,
-                                  faults=faults)
+    made = context.WorkersContext(
+        coordinator=coordinator, workers=workers, rule=rule, attempts=config.attempts, faults=faults,
+        open_key_holder=None if tls_files is None else functools.partial(_key_holder, stack, config, tls_files))
     stack.enter_context(tff.framework.get_context_stack().install(made))
     yield made
+
+
+def _key_holder(stack, config, tls_files, address):
+  opened = key_holder.KeyHolderConnection(address, tls_files, timeout=config.reconnect_timeout,
+                                          call_timeout=config.call_timeout)
+  stack.callback(opened.close)
+  return opened
 
 
 def _local(config, name):

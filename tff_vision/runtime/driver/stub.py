@@ -13,6 +13,8 @@ import grpc
 import tensorflow_federated as tff
 from tensorflow_federated.proto.v0 import executor_pb2_grpc
 
+from tff_vision.runtime import messages
+
 _LOST = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.FAILED_PRECONDITION,
          grpc.StatusCode.CANCELLED)
 # A living worker answers bookkeeping calls at once, whatever it is computing.
@@ -31,6 +33,10 @@ class WorkerLost(RuntimeError):
     may_have_computed: False only if it is known that nothing was computed, because the call failed before that.
   """
   may_have_computed = True
+
+
+class BeginAgain(RuntimeError):
+  """A site cannot go on with this attempt at a round, because it was restarted or has used up its own values."""
 
 
 class RefusedByWorker(ValueError):
@@ -57,6 +63,7 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
       call_timeout: Time limit in seconds for calls that compute or carry values; None: no limit.
     """
     self._service = executor_pb2_grpc.ExecutorGroupStub(channel)
+    self._message = channel.unary_unary(f'/{messages.SERVICE}/{messages.METHOD}')
     self.name = name
     self._call_timeout = call_timeout
     self.calls = collections.Counter()
@@ -64,18 +71,35 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
     self.received = collections.Counter()
     self.lost = False
 
+  def answer(self, message: bytes) -> bytes | None:
+    """Returns a site's answer to a message of a protocol that it plays itself; None: it plays none.
+
+    Raises:
+      RefusedByWorker, BeginAgain, WorkerLost: As their docstrings say.
+    """
+    try:
+      return self._sent(messages.METHOD, self._message, message, len, _SHORT_TIMEOUT)
+    except grpc.RpcError as error:
+      if error.code() == grpc.StatusCode.UNIMPLEMENTED:
+        return None
+      raise
+
   def _request(self, method: str, message, timeout: float | None):
+    return self._sent(method, getattr(self._service, method), message, lambda one: one.ByteSize(), timeout)
+
+  def _sent(self, method: str, send: Callable, message, size: Callable, timeout: float | None):
     if self.lost:
       raise WorkerLost(f'worker {self.name}: it was lost, and with it what it was asked for.')
-    send: Callable = getattr(self._service, method)
     self.calls[method] += 1
-    self.sent[method] += message.ByteSize()
+    self.sent[method] += size(message)
     try:
       answer = send(message, timeout=timeout)
     except grpc.RpcError as error:
       if error.code() not in _LOST:  # An error inside the graph: a repeated call would fail too.
         if (refusal := _REFUSAL.search(error.details() or '')) is not None:
           raise RefusedByWorker(' '.join(refusal.group(1).split())) from None
+        if error.code() == grpc.StatusCode.ABORTED and (error.details() or '').startswith(messages.BEGIN_AGAIN):
+          raise BeginAgain(error.details().removeprefix(messages.BEGIN_AGAIN)) from None
         raise
       self.lost = True
       raise WorkerLost(f'worker {self.name}: {method}: {error.code().name}: {error.details()}') from None
@@ -84,7 +108,7 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
         raise
       self.lost = True
       raise WorkerLost(f'worker {self.name}: {method}: it has stopped answering.') from None
-    self.received[method] += answer.ByteSize()
+    self.received[method] += size(answer)
     return answer
 
   def get_executor(self, request):

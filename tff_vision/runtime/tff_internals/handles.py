@@ -8,15 +8,17 @@ on one worker and returns handles, which are such references.
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import TypeAlias
 
 import tensorflow_federated as tff
 from tensorflow_federated.python.common_libs import async_utils, structure
 from tensorflow_federated.python.core.impl.executors import executor_value_base
 
+from tff_vision import protocols
 from tff_vision.runtime.tff_internals import compilation
 
 # Dropping the last reference to a handle frees the value on the worker.
-Handle = executor_value_base.ExecutorValue
+Handle: TypeAlias = executor_value_base.ExecutorValue
 
 
 class Silo:
@@ -100,9 +102,13 @@ class Party:
   Attributes:
     position: Its position in the cohort.
     silo: Its worker, which may serve several clients.
+    client: Its number in the population.
+    site: The site that plays its half of protocols itself; None: the coordinator's process plays it.
   """
   position: int
   silo: Silo
+  client: int = 0
+  site: protocols.Site | None = None
 
 
 @contextlib.contextmanager

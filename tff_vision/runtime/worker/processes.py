@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from tff_vision.runtime.tff_internals import allocator
 
 _STOP_TIMEOUT = 5.0
+_LOOK_SECONDS = 0.005
 _KEPT = ('PATH', 'HOME', 'TMPDIR', 'LD_LIBRARY_PATH')
 # Environment variables with this prefix let the caller of this process find the processes that it started.
 _MARK = 'TFF_VISION_'
@@ -77,6 +78,9 @@ def free_port() -> int:
 class Process:
   """A child process that ends when this object is closed; the kernel ends it when its parent dies.
 
+  What the child has started in its session ends with it. Otherwise nginx's workers, whose master was killed, would keep
+  its port, and a new nginx could not listen there.
+
   Start it from a thread that lives as long as the child should live: Linux binds a child to the thread that created it.
 
   Attributes:
@@ -117,17 +121,26 @@ class Process:
   @property
   def exit_code(self) -> int | None:
     """The exit code; None while the child runs; negative: the signal that ended it."""
-    return self._child.poll()
+    if self._child.returncode is None:
+      # Until it is waited for, its number, which is also that of its group, belongs to nobody else.
+      with contextlib.suppress(ChildProcessError):  # Another thread has just waited for it.
+        if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+          return None
+      with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(self.pid, signal.SIGKILL)
+    return self._child.wait()
 
   def close(self, first: signal.Signals = signal.SIGTERM) -> None:
     """Ends the child: with signal `first`, and with SIGKILL if that is not enough."""
-    if self._child.poll() is None:
-      self._child.send_signal(first)
-      try:
-        self._child.wait(_STOP_TIMEOUT)
-      except subprocess.TimeoutExpired:
-        self._child.kill()
-    self._child.wait()
+    if self.exit_code is None:
+      os.kill(self.pid, first)
+      deadline = time.monotonic() + _STOP_TIMEOUT
+      while self.exit_code is None and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)
+      if self.exit_code is None:
+        os.kill(self.pid, signal.SIGKILL)
+    while self.exit_code is None:
+      time.sleep(_LOOK_SECONDS)
 
 
 def listens(address: str | tuple[str, int]) -> bool:

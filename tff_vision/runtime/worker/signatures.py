@@ -1,5 +1,6 @@
 """Signatures with the key of a site's TLS certificate, by the schemes that certificates use."""
 
+import hashlib
 import pathlib
 
 from cryptography import exceptions, x509
@@ -15,42 +16,81 @@ def sign(key_file: pathlib.Path, message: bytes) -> bytes:
   Raises:
     ValueError: The file cannot be read, or holds no such key.
   """
-  try:
-    key = serialization.load_pem_private_key(key_file.read_bytes(), None)
-  except OSError as error:
-    raise ValueError(f'tls_key={key_file} cannot be read: {error.strerror}.') from None
-  except (ValueError, TypeError, exceptions.UnsupportedAlgorithm):
-    raise ValueError(f'tls_key={key_file} holds no private key in PEM format without a password.') from None
-  if isinstance(key, ed25519.Ed25519PrivateKey):
-    return key.sign(message)
-  if isinstance(key, ec.EllipticCurvePrivateKey):
-    return key.sign(message, ec.ECDSA(hashes.SHA256()))
-  if isinstance(key, rsa.RSAPrivateKey):
-    return key.sign(message, _PSS, hashes.SHA256())
-  raise ValueError(f'tls_key={key_file} is a key of a kind that does not sign here; give Ed25519, ECDSA or RSA.')
+  return Key(key_file).sign(message)
+
+
+class Key:
+  """A private key that signs; read once, from a PEM file."""
+
+  def __init__(self, key_file: pathlib.Path):
+    """Raises: ValueError: The file cannot be read, or holds no key of Ed25519, ECDSA or RSA."""
+    try:
+      self._key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+    except OSError as error:
+      raise ValueError(f'tls_key={key_file} cannot be read: {error.strerror}.') from None
+    except (ValueError, TypeError, exceptions.UnsupportedAlgorithm):
+      raise ValueError(f'tls_key={key_file} holds no private key in PEM format without a password.') from None
+    if not isinstance(self._key, (ed25519.Ed25519PrivateKey, ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey)):
+      raise ValueError(f'tls_key={key_file} is a key of a kind that does not sign here; give Ed25519, ECDSA or RSA.')
+
+  @property
+  def public(self) -> bytes:
+    """The public key, as `public_key` returns it."""
+    return _described(self._key.public_key())
+
+  def sign(self, message: bytes) -> bytes:
+    """Returns the signature."""
+    if isinstance(self._key, ec.EllipticCurvePrivateKey):
+      return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
+    if isinstance(self._key, rsa.RSAPrivateKey):
+      return self._key.sign(message, _PSS, hashes.SHA256())
+    return self._key.sign(message)
 
 
 def is_signed(certificate_file: pathlib.Path, message: bytes, signature: bytes) -> bool:
-  """Returns whether the key of a certificate made the signature.
+  """Returns whether the key of a certificate made the signature. Raises: as `public_key`."""
+  return made_by(public_key(certificate_file), message, signature)
+
+
+def public_key(certificate_file: pathlib.Path, what: str = 'tls_cert') -> bytes:
+  """Returns the public key of the certificate in a PEM file, as DER (SubjectPublicKeyInfo).
+
+  Args:
+    what: The flag that named the file.
 
   Raises:
-    ValueError: The file cannot be read, or holds no certificate of such a key.
+    ValueError: The file cannot be read, or holds no certificate.
   """
   try:
     key = x509.load_pem_x509_certificate(certificate_file.read_bytes()).public_key()
   except OSError as error:
-    raise ValueError(f'tls_cert={certificate_file} cannot be read: {error.strerror}.') from None
+    raise ValueError(f'{what}={certificate_file} cannot be read: {error.strerror}.') from None
   except (ValueError, exceptions.UnsupportedAlgorithm):
-    raise ValueError(f'tls_cert={certificate_file} holds no certificate in PEM format.') from None
+    raise ValueError(f'{what}={certificate_file} holds no certificate in PEM format.') from None
+  return _described(key)
+
+
+def fingerprint(key: bytes) -> str:
+  """Returns the SHA-256 of a public key, as people compare it; OpenSSL prints it for `-pubkey -outform DER`."""
+  return hashlib.sha256(key).hexdigest()
+
+
+def made_by(key: bytes, message: bytes, signature: bytes) -> bool:
+  """Returns whether the private key of a public key (`public_key`) made the signature."""
   try:
-    if isinstance(key, ed25519.Ed25519PublicKey):
-      key.verify(signature, message)
-    elif isinstance(key, ec.EllipticCurvePublicKey):
-      key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
-    elif isinstance(key, rsa.RSAPublicKey):
-      key.verify(signature, message, _PSS, hashes.SHA256())
+    found = serialization.load_der_public_key(key)
+    if isinstance(found, ed25519.Ed25519PublicKey):
+      found.verify(signature, message)
+    elif isinstance(found, ec.EllipticCurvePublicKey):
+      found.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+    elif isinstance(found, rsa.RSAPublicKey):
+      found.verify(signature, message, _PSS, hashes.SHA256())
     else:
       return False
-  except exceptions.InvalidSignature:
+  except (exceptions.InvalidSignature, exceptions.UnsupportedAlgorithm, ValueError):
     return False
   return True
+
+
+def _described(key):
+  return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)

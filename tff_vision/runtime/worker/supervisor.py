@@ -120,13 +120,14 @@ class Supervisor:
     shutil.rmtree(self._folder, ignore_errors=True)
 
   def look(self) -> None:
-    """Restarts the executor if it has ended or its coordinator has left; to be called about twice a second.
+    """Restarts what has ended, and the executor if its coordinator has left; to be called about twice a second.
 
     Raises:
-      RuntimeError: nginx has ended, or the executor does not start again.
+      RuntimeError: nginx or the executor does not start again.
     """
     if self._door is not None and self._door.exit_code is not None:
-      raise RuntimeError(f'nginx ended with code {self._door.exit_code}.')
+      _log.error('nginx ended with code %d; starting it again', self._door.exit_code)
+      self._start_door()
     if self._executor.exit_code is not None:
       _log.error('the executor ended with code %d (-9: killed, perhaps out of memory); starting it again',
                  self._executor.exit_code)

@@ -9,7 +9,6 @@ what one client contributes to a decryption.
 Every function is graph code. Randomness is passed in as the key of a ChaCha20 stream; a key serves one call.
 """
 
-import hashlib
 from collections.abc import Callable
 
 import numpy as np
@@ -17,11 +16,12 @@ import tensorflow as tf
 
 from tff_vision.secure import chacha20, fixed_point
 from tff_vision.secure.encryption import ring
+from tff_vision.secure.encryption import reference as reference_lib
 from tff_vision.secure.encryption.parameters import BfvParameters
 
 _PIECE_CHUNKS = 16  # Up to 17 MB of a decryption share: what is sent and computed at a time.
 _CHUNKS_AT_A_TIME = 2  # A core that has no client left to work for takes every other chunk.
-_REFERENCE_KEY = np.frombuffer(hashlib.sha256(b'tff_vision threshold BFV common reference polynomial').digest(), '<u4')
+_REFERENCE_KEY = np.frombuffer(reference_lib.KEY, '<u4')
 
 
 def num_polynomials(params: BfvParameters, length: int) -> int:

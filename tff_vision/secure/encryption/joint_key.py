@@ -6,8 +6,9 @@ the ciphertexts. Then each client multiplies the sum with its secret and hides t
 open the sum, and nothing else. All are needed (n of n). A secret stays where it was made, as a handle that the
 coordinator can name but does not fetch, and is gone after its round; an update never leaves the graph that made it.
 
-Mouchet et al., "Multiparty Homomorphic Encryption from Ring-Learning-with-Errors", 2021, sections 4.1 to 4.3. The
-coordinator writes the graphs: this protects from one that is honest but curious.
+Mouchet et al., "Multiparty Homomorphic Encryption from Ring-Learning-with-Errors", 2021, sections 4.1 to 4.3. On workers
+that run whatever comes this protects from a coordinator that is honest but curious. Sites with a guard check the key and
+the sum that is opened themselves (`site_calls`).
 """
 
 import concurrent.futures
@@ -22,7 +23,7 @@ import tensorflow_federated as tff
 
 from tff_vision import protocols
 from tff_vision.secure import fixed_point, hidden_sum, os_keys, refusal
-from tff_vision.secure.encryption import bfv, encrypted_sum, ring
+from tff_vision.secure.encryption import bfv, encrypted_sum, ring, site_calls
 from tff_vision.secure.encryption.parameters import BfvParameters
 
 
@@ -32,6 +33,7 @@ class JointKeys:
   def __init__(self, params: BfvParameters, encoding: fixed_point.Encoding):
     self.params = params
     self.encoding = encoding
+    self._attempts = site_calls.Attempts(site_calls.JOINT)
 
     @tff.tensorflow.computation(np.int64, np.int32)
     def make_keys(seed, clients):
@@ -58,10 +60,11 @@ class JointKeys:
       pair = silo.call(self._make_keys, np.int64(seed), np.int32(len(group)))
       return (silo, silo.select(pair, 0)), silo.fetch(silo.select(pair, 1))
 
-    made = _side_by_side(shares, list(by_silo.values()))
+    attempt = self._attempts.next(parties)
+    made = _agreed(shares, list(by_silo.values()), attempt)
     b = _added([public for _, public in made], self.params)
     a = self.reference(tf.constant(seed, tf.int64)).numpy()
-    return RoundKey(self, np.stack([b, a]), [held for held, _ in made])
+    return RoundKey(self, np.stack([b, a]), [held for held, _ in made], attempt)
 
   @functools.lru_cache(4)  # noqa: B019  Lives as long as the process that owns it.
   def share(self, length: int) -> tff.Computation:
@@ -86,11 +89,13 @@ class RoundKey:
     public: [2, primes, degree] int32, (b, a).
   """
 
-  def __init__(self, keys: JointKeys, public: np.ndarray, held: Sequence[tuple[protocols.Silo, object]]):
-    """Args: `held` are the silos, each with the handle of the secrets in it."""
+  def __init__(self, keys: JointKeys, public: np.ndarray, held: Sequence[tuple[protocols.Silo, object]],
+               attempt: site_calls.SiteAttempt | None = None):
+    """Args: `held` are the silos, each with the handle of the secrets in it; `attempt`: of sites that check keys."""
     self.public = public
     self._keys = keys
     self._held = held
+    self._attempt = attempt
 
   def open_sum(self, ciphertexts: np.ndarray, clients: int, length: int) -> np.ndarray:
     """Returns the sum of the values of `clients` clients, [length] float32.
@@ -100,6 +105,8 @@ class RoundKey:
     """
     if not clients:
       return np.zeros([length], np.float32)
+    if self._attempt is not None:
+      self._attempt.add_up(ciphertexts.shape[1:])
     c1, share = ciphertexts[:, 1], self._keys.share(length)
     pieces = bfv.pieces(self._keys.params, length)
 
@@ -109,7 +116,7 @@ class RoundKey:
       silo, held = silo_and_secrets
       return np.concatenate([silo.fetch(handle) for handle in [silo.call(share, c1[piece], held) for piece in pieces]])
 
-    found = [tf.constant(share) for share in _side_by_side(shares, self._held)]
+    found = [tf.constant(share) for share in site_calls.side_by_side(shares, self._held)]
     return self._keys.opened(tf.constant(ciphertexts), found, tf.constant(clients), length).numpy()
 
 
@@ -142,12 +149,15 @@ class JointKeyProcess(protocols.WrappedProcess):
     return self._place.with_parties(len(data), run)
 
 
-def _side_by_side(fn, groups):
-  """Returns fn of each group, in order; each in a thread of its own, because a silo takes one call at a time."""
-  if not groups:
-    return []
+def _agreed(shares, groups, attempt):
+  """Returns the shares of each group, in order; sites that check keys agree on them while they are asked for."""
+  if attempt is None:
+    return site_calls.side_by_side(shares, groups)
   with concurrent.futures.ThreadPoolExecutor(len(groups)) as pool:
-    return list(pool.map(fn, groups))
+    waiting = [pool.submit(shares, group) for group in groups]
+    with attempt.dropped_on_error():  # A thread that waits for its share ends only when the site is told.
+      attempt.agree(lambda: any(one.done() and one.exception() is not None for one in waiting))
+      return [one.result() for one in waiting]
 
 
 def _added(residues, params):

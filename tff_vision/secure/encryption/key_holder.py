@@ -1,8 +1,7 @@
 """The key holder: makes a key pair with Microsoft SEAL (through TenSEAL) and decrypts sums, nothing else.
 
-It runs in the coordinator's process and is handed ciphertexts of sums and the public key only; a party of its own it is
-not. The two files of a key holder's folder are
-`public.key`, for everybody, and `secret.key`, mode 0600, which never leaves the folder.
+It runs in the coordinator's process, for simulations, or in a service of its own (`federation.key_desk`). The two files
+of a key holder's folder are `public.key`, for everybody, and `secret.key`, mode 0600, which never leaves the folder.
 """
 
 import os
@@ -68,10 +67,18 @@ class KeyHolder:
       raise refusal.RefusedError('the key holder: ' + refusal.few_clients(clients, self._fewest))
     if clients == 0:
       return np.zeros([length], np.float32)
-    coefficients = np.stack([self._decrypt(c) for c in ciphertexts])
-    total = fixed_point.from_coefficients(coefficients, self._params.field_bits, self._params.values_per_coefficient,
-                                          length)
-    return encoding.decode(total, clients).numpy()
+    return decoded(self.decrypted(ciphertexts), clients, length=length, params=self._params, encoding=encoding)
+
+  def decrypted(self, ciphertexts: np.ndarray) -> np.ndarray:
+    """Returns what the ciphertexts hold, [polynomials, degree] int64.
+
+    Args:
+      ciphertexts: [polynomials, 2, primes, degree] int32.
+
+    Raises:
+      ValueError: One of them is not under this key, or holds too much noise to be opened rightly.
+    """
+    return np.stack([self._decrypt(c, checked=True) for c in ciphertexts])
 
   def _make_keys(self):
     self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -99,9 +106,12 @@ class KeyHolder:
                        f'({error}); give those, or an empty key_holder_dir.') from None
     return key
 
-  def _decrypt(self, residues):
-    plain = sealapi.Plaintext()
-    self._decryptor.decrypt(self._ciphertext(residues, ntt=False), plain)
+  def _decrypt(self, residues, *, checked=False):
+    plain, cipher = sealapi.Plaintext(), self._ciphertext(residues, ntt=False)
+    # What is not under this key has no budget left; the parameters leave several bits to every honest sum.
+    if checked and not self._decryptor.invariant_noise_budget(cipher):
+      raise ValueError('the key holder: a ciphertext is not under its key.')
+    self._decryptor.decrypt(cipher, plain)
     found = _words(plain)  # Leading zeros are cut off.
     return np.pad(found, (0, DEGREE - len(found)))
 
@@ -130,6 +140,13 @@ class KeyHolder:
     magic, size, major, minor, _, reserved, _ = struct.unpack(
         _STREAM_HEAD, (self._folder / _PUBLIC).read_bytes()[:_STREAM_HEAD_SIZE])
     return struct.pack(_STREAM_HEAD, magic, size, major, minor, 0, reserved, _STREAM_HEAD_SIZE + len(body)) + body
+
+
+def decoded(coefficients: np.ndarray, clients: int, *, length: int, params: BfvParameters,
+            encoding: fixed_point.Encoding) -> np.ndarray:
+  """Returns the sum of the values of `clients` clients, [length] float32, from `KeyHolder.decrypted`."""
+  total = fixed_point.from_coefficients(coefficients, params.field_bits, params.values_per_coefficient, length)
+  return encoding.decode(total, clients).numpy()
 
 
 def _words(polynomials):

@@ -235,6 +235,15 @@ def key_holder_parameters(*, clients_max: int, value_bits: int) -> BfvParameters
   raise ValueError(_no_room(clients_max, value_bits))
 
 
+def rings(secure_sum: str) -> dict[tuple[int, int], tuple[int, ...]]:
+  """Returns, for each (number of primes, degree) that the parameters of a secure sum may have, the primes."""
+  if secure_sum == 'he_keyholder':
+    *primes, _ = _ntt_primes(4)
+    return {(len(primes), DEGREE): tuple(primes)}
+  return {(count, degree): _ntt_primes(count, degree) for degree, limit in MAX_MODULUS_BITS.items()
+          for count in range(1, limit // PRIME_BITS + 1)}
+
+
 def _noise_deviation(clients, key_shares, degree):
   """Returns the standard deviation of the noise in one coefficient of a sum of `clients` fresh ciphertexts.
 

@@ -10,10 +10,12 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
+from tff_vision import protocols
 from tff_vision.secure import fixed_point, hidden_sum, os_keys
-from tff_vision.secure.masking import mask_expansion
+from tff_vision.secure.masking import mask_expansion, site_masks
 
 ROWS_TYPE = tff.TensorType(np.uint32, [None, mask_expansion.ROW_WORDS])
+ROWS_NAME = f'{protocols.MADE_AT_SITE}{site_masks.PROTOCOL}'
 _MODULUS_BITS = 32
 
 
@@ -58,12 +60,17 @@ class MaskedUploadFactory(tff.aggregators.WeightedAggregationFactory):
     return tff.templates.AggregationProcess(initialize, next_fn)
 
 
+def data_with_rows(data_type: tff.Type) -> tff.StructType:
+  """Returns the type of a client's data and its mask seeds, whose name says that its site may put them in."""
+  return tff.types.to_type(collections.OrderedDict([
+      ('data', data_type),
+      (ROWS_NAME, tff.SequenceType(tff.TensorType(np.uint32, [mask_expansion.ROW_WORDS])))]))
+
+
 def with_mask_rows(client_work: tff.learning.templates.ClientWorkProcess) -> tff.learning.templates.ClientWorkProcess:
   """Returns the same client work on pairs (data, mask seeds); the seeds end up in the update's weight."""
   state_type, weights_type, data_type = client_work.next.type_signature.parameter
-  pair_type = tff.FederatedType(
-      tff.types.to_type((data_type.member, tff.SequenceType(tff.TensorType(np.uint32, [mask_expansion.ROW_WORDS])))),
-      tff.CLIENTS)
+  pair_type = tff.FederatedType(data_with_rows(data_type.member), tff.CLIENTS)
 
   @tff.tensorflow.computation(pair_type.member[1])
   def collect(rows):

@@ -6,6 +6,7 @@ disk before it begins. A last line that a crash cut off is removed; nothing had 
 
 import collections
 import datetime
+import errno
 import hashlib
 import json
 import os
@@ -34,6 +35,7 @@ class Log:
     self._approval: str | None = None
     self._begun: collections.Counter[tuple[str | None, str]] = collections.Counter()
     self._bytes: collections.Counter[str | None] = collections.Counter()
+    self._attempts: dict[str, int] = {}
     self._before = _FIRST
     for entry in self._read():
       self._count(entry)
@@ -61,26 +63,40 @@ class Log:
     self.write('begins', activity=activity)
     os.fsync(self._file.fileno())
 
+  def attempts(self, protocol: str) -> int:
+    """Returns the number of the last attempt at a round of a protocol, under any approval; 0: there was none."""
+    return self._attempts.get(protocol, 0)
+
+  def attempt(self, protocol: str, number: int) -> None:
+    """Says that an attempt begins; it is on disk when this returns.
+
+    Raises:
+      OSError: It cannot be written.
+    """
+    self.write('attempt', key=protocol, number=number)
+    os.fsync(self._file.fileno())
+
   def write(self, what: str, /, *, activity: str | None = None, approval: str | None = None, key: str | None = None,
-            bytes_in: int | None = None, bytes_out: int | None = None,
+            number: int | None = None, bytes_in: int | None = None, bytes_out: int | None = None,
             seconds: float | None = None, refused: str | None = None) -> None:
     """Appends a line.
 
     Args:
-      what: The call, or 'begins' or 'approval'.
-      key: Of what is called, fetched or sent.
+      what: The call, or 'begins', 'attempt' or 'approval'.
+      key: Of what is called, fetched or sent; of a message, its protocol and phase.
       refused: Why it did not pass.
 
     Raises:
       OSError: It cannot be written.
     """
-    given = {'activity': activity, 'approval': approval, 'key': key, 'bytes_in': bytes_in,
+    given = {'activity': activity, 'approval': approval, 'key': key, 'number': number,
+             'bytes_in': bytes_in,
              'bytes_out': bytes_out, 'seconds': seconds, 'refused': refused}
     with self._lock:
       entry = {'time': datetime.datetime.now(datetime.UTC).isoformat(timespec='milliseconds'), 'what': what,
                **{name: value for name, value in given.items() if value is not None}, 'before': self._before}
       line = json.dumps(entry, separators=(',', ':'))
-      self._file.write(line.encode() + b'\n')
+      self._append(line.encode() + b'\n')
       self._before = hashlib.sha256(line.encode()).hexdigest()
       self._count(entry)
 
@@ -92,8 +108,17 @@ class Log:
       self._approval = entry['approval']
     elif entry['what'] == 'begins':
       self._begun[self._approval, entry['activity']] += 1
+    elif entry['what'] == 'attempt':
+      self._attempts[entry['key']] = max(entry['number'], self.attempts(entry['key']))
     elif entry['what'] == 'Compute':
       self._bytes[self._approval] += entry.get('bytes_out', 0)
+
+  def _append(self, line: bytes):
+    """Writes the whole line, or nothing: what a full disk cuts off would break the chain for the lines after it."""
+    end = os.fstat(self._file.fileno()).st_size
+    if self._file.write(line) < len(line):
+      os.ftruncate(self._file.fileno(), end)
+      raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
   def _open(self):
     try:

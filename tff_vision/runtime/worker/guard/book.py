@@ -1,7 +1,7 @@
 """The values that an executor holds for a coordinator, by their handles: their terms, and what they are made of."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 from tff_vision.runtime.tff_internals import terms
 from tff_vision.runtime.worker.guard import rules
@@ -15,11 +15,16 @@ class Entry:
     names: The names of data in the plain values that it is made of, up to results of calls.
     made_in: The numbers of the activities whose calls' results it is made of.
     function: Whether it is a computation.
+    own: The values of the site's own in the plain values that it is made of, up to results of calls.
+    seen, made_by: What a `witness.Witness` remembers of these plain values, and of the calls whose results are in it.
   """
   term: terms.Term
   names: tuple[str, ...] = ()
   made_in: frozenset[int] = frozenset()
   function: bool = False
+  own: frozenset[tuple[str, Hashable]] = frozenset()
+  seen: tuple[Hashable, ...] = ()
+  made_by: frozenset[Hashable] = frozenset()
 
 
 class Book:
@@ -55,7 +60,10 @@ class Book:
       raise rules.Refused('a structure of computations was asked for.')
     return Entry(terms.of_struct([(name, part.term) for name, part in parts]),
                  tuple(one for _, part in parts for one in part.names),
-                 frozenset().union(*(part.made_in for _, part in parts)))
+                 frozenset().union(*(part.made_in for _, part in parts)),
+                 own=frozenset().union(*(part.own for _, part in parts)),
+                 seen=tuple(one for _, part in parts for one in part.seen),
+                 made_by=frozenset().union(*(part.made_by for _, part in parts)))
 
   def selection(self, handle: str, index: int) -> Entry:
     """Returns one element; the names of the whole count for it, because they cannot be told apart."""
@@ -72,5 +80,6 @@ class Book:
     made, given = self.get(function), None if argument is None else self.get(argument)
     if not made.function or given is not None and given.function:
       raise rules.Refused('a call of something that is no computation, or with one as its argument.')
-    return Entry(terms.of_call(made.term, None if given is None else given.term),
-                 () if given is None else given.names, frozenset() if given is None else given.made_in)
+    if given is None:
+      return Entry(terms.of_call(made.term, None))
+    return dataclasses.replace(given, term=terms.of_call(made.term, given.term))

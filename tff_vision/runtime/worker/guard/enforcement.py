@@ -68,6 +68,12 @@ class Enforcement(rules.Watch):
     """How many times each activity has begun."""
     return dict(self._begun)
 
+  def may_begin(self) -> None:
+    """Raises: Refused: The approval has expired; Away: the owner lets nothing begin now."""
+    self._check_date()
+    if (why := self._away()) is not None:
+      raise rules.Away(f'the owner of this site has {why}.')
+
   def executor(self, clients: int) -> None:
     self._check_date()
     if clients > self._rules.most_clients:
@@ -138,8 +144,7 @@ class Enforcement(rules.Watch):
 
   def _begin(self, step, names, made_in):
     """Begins the activity that has this step first; returns its number."""
-    if (why := self._away()) is not None:
-      raise rules.Away(f'the owner of this site has {why}.')
+    self.may_begin()
     found = {activity: places for activity in self._rules.activities
              if (places := {_Place(number, 0, 1, 0) for number, order in enumerate(activity.orders)
                             if order[0].steps[0] == step})}

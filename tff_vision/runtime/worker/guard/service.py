@@ -4,7 +4,8 @@ The service speaks TFF's eight calls, to the coordinator and to the executor. Re
 the bytes that came, and answers are passed on as they are, because updates and ciphertexts are megabytes. A request
 that does not parse to exactly its bytes is refused, so that guard and executor read the same.
 
-What a coordinator may do, a `rules.Watch` decides.
+What a coordinator may do, a `rules.Watch` decides. Beside TFF's service there is one of our own, for the protocols that
+the site plays itself (`exchange`).
 """
 
 import concurrent.futures
@@ -17,9 +18,10 @@ from typing import Any, TypeVar
 import grpc
 from tensorflow_federated.proto.v0 import executor_pb2
 
+from tff_vision.runtime import messages
 from tff_vision.runtime.tff_internals import canonical, terms
 from tff_vision.runtime.worker import tls
-from tff_vision.runtime.worker.guard import audit, book, rules
+from tff_vision.runtime.worker.guard import audit, book, exchange, rules
 
 Message = TypeVar('Message')
 _SERVICE = 'tensorflow_federated.v0.ExecutorGroup'
@@ -30,12 +32,15 @@ _NO_LIMIT = 1e8  # Seconds; gRPC gives such a number where the caller gave none.
 class Guard:
   """The service; one for each executor."""
 
-  def __init__(self, executor: str, watch: rules.Watch, *, site: str, log: audit.Log | None = None):
-    """Args: `executor`: its address; `log`: None writes no audit log."""
+  def __init__(self, executor: str, watch: rules.Watch, *, site: str, log: audit.Log | None = None,
+               own: exchange.Exchange | None = None):
+    """Args: `executor`: its address; `log`: None writes no audit log; `own`: the protocols that the site plays."""
     self._channel = grpc.insecure_channel(executor, tls.CHANNEL_OPTIONS)
     self._watch = watch
     self._site = site
     self._log = log
+    self._own = own
+    self._sees = None if own is None else own.witness
     self._lock = threading.Lock()
     self._books: dict[str, book.Book] = {}
     self._known: dict[bytes, str] = {}
@@ -48,6 +53,8 @@ class Guard:
         name: grpc.unary_unary_rpc_method_handler(self._handled(name, handle)) for name, handle in handlers.items()})
     self._health = grpc.method_handlers_generic_handler('grpc.health.v1.Health', {
         'Check': grpc.unary_unary_rpc_method_handler(self._check_health)})
+    self._messages = grpc.method_handlers_generic_handler(messages.SERVICE, {} if own is None else {
+        messages.METHOD: grpc.unary_unary_rpc_method_handler(self._handled(messages.METHOD, self._answer))})
 
   @contextlib.contextmanager
   def served(self, address: str) -> Iterator[int]:
@@ -56,8 +63,8 @@ class Guard:
     Raises:
       ValueError: The address cannot be listened at.
     """
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(_THREADS), handlers=[self._handlers, self._health],
-                         options=[*tls.CHANNEL_OPTIONS, ('grpc.so_reuseport', 0)])
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(_THREADS), handlers=[
+        self._handlers, self._health, self._messages], options=[*tls.CHANNEL_OPTIONS, ('grpc.so_reuseport', 0)])
     try:
       port = server.add_insecure_port(address)
     except RuntimeError as error:
@@ -81,7 +88,7 @@ class Guard:
       try:
         try:
           answer = handle(request)
-        except rules.Refused as refused:
+        except (rules.Refused, exchange.BeginAgain) as refused:
           self._write(name, request, begun, refused=str(refused))
           raise
         self._write(name, request, begun, bytes_out=len(answer))
@@ -91,6 +98,8 @@ class Guard:
       except rules.Away as away:
         # As a worker that is down: its clients drop out of the round.
         context.abort(grpc.StatusCode.UNAVAILABLE, f'site {self._site}: {away}')
+      except exchange.BeginAgain as again:
+        context.abort(grpc.StatusCode.ABORTED, f'{messages.BEGIN_AGAIN}site {self._site}: {again}')
       except OSError as error:
         context.abort(grpc.StatusCode.PERMISSION_DENIED, f'refused: site {self._site}: its audit log cannot be '
                       f'written ({error.strerror}), and without it nothing passes.')
@@ -147,7 +156,8 @@ class Guard:
         raise rules.Refused(str(error)) from None
       request.key = term.key
       self._watch.value(term.key, names)
-      entry = book.Entry(term, names)
+      seen = () if self._sees is None else self._sees.value(asked.value)
+      entry = book.Entry(term, names, own=self._filled(asked, request), seen=seen)
     return self._kept(held, entry, request, executor_pb2.CreateValueResponse)
 
   def _create_call(self, request):
@@ -155,8 +165,12 @@ class Guard:
     held = self._book(asked.executor)
     entry = held.called(asked.function_ref.id, asked.argument_ref.id if asked.HasField('argument_ref') else None)
     request.key = entry.term.key
+    if entry.own:
+      self._own.spend(entry.own, entry.term.key)
     number = self._watch.call(entry.term.key, entry.names, held.clients, entry.made_in)
-    return self._kept(held, book.Entry(entry.term, (), frozenset({number})), request, executor_pb2.CreateCallResponse)
+    made_by = frozenset() if self._sees is None else self._sees.call(entry.seen, entry.names, number)
+    return self._kept(held, book.Entry(entry.term, (), frozenset({number}), made_by=made_by), request,
+                      executor_pb2.CreateCallResponse)
 
   def _create_struct(self, request):
     asked = request.parsed(executor_pb2.CreateStructRequest)
@@ -177,6 +191,8 @@ class Guard:
     self._watch.fetch(entry.term.key, entry.made_in)
     answer = request.passed_on()
     self._watch.leaves(answer)
+    if self._sees is not None:
+      self._sees.leaves(entry.made_by, answer, request.wanted)
     return answer
 
   def _dispose(self, request):
@@ -192,6 +208,17 @@ class Guard:
       held.holders -= 1
       if held.holders <= 0:
         self._books.pop(asked.executor.id, None)
+    return answer
+
+  def _filled(self, asked, request):
+    """Puts the site's own values in; returns what they are called."""
+    own = frozenset() if self._own is None else self._own.fill(asked.value)
+    if own:
+      request.raw = asked.SerializeToString()
+    return own
+
+  def _answer(self, request):
+    request.key, answer = self._own.answer(request.raw)
     return answer
 
   def _kept(self, held, entry, request, kind):
@@ -244,6 +271,10 @@ class _Request:
     if found.ByteSize() != len(self.raw):
       raise rules.Refused('a request is written in another way than it reads.')
     return found
+
+  def wanted(self) -> bool:
+    """Returns whether the caller still waits for the answer."""
+    return self._context.is_active()
 
   def passed_on(self, *, wait: bool = False) -> bytes:
     """Sends the bytes to the executor, and returns its answer; `wait`: for an executor that is being started."""

@@ -1,0 +1,1 @@
+"""The execution of TFF computations in this process, on the devices that TensorFlow sees."""

@@ -1,0 +1,75 @@
+"""The copies of TensorFlow computations on the lanes of this process; those that were not called for long are freed."""
+
+import collections
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+from tensorflow_federated.proto.v0 import computation_pb2
+
+from tff_vision.runtime.device import leaf, values
+from tff_vision.runtime.device.lanes import Lane
+
+# A round has about ten TensorFlow computations; a run alternates between a few rounds, evaluations and protocols.
+_KEPT = 256
+
+
+class Copies:
+  """Calls TensorFlow computations on lanes.
+
+  A computation with variables has a copy for each lane, because lanes call it at the same time; any other has one for
+  each device.
+  """
+
+  def __init__(self, make: Callable[[leaf.Program, str], Any] = leaf.Leaf):
+    """Args: `make` returns a copy of a program on a device."""
+    self._make = make
+    self._programs: collections.OrderedDict[Any, tuple[leaf.Program, dict[Any, Any]]] = collections.OrderedDict()
+    self._lock = threading.Lock()
+
+  def call(self, message: computation_pb2.TensorFlow, argument: Any, lane: Lane) -> Any:
+    """Returns the result of a computation for an argument, both as `values` describes them; None: no argument.
+
+    Raises:
+      tf.errors.OpError: As in `leaf.Leaf`.
+    """
+    program, made = self._program(message)
+    where = (lane.device, lane.number) if program.is_stateful else lane.device
+    with self._lock:
+      if where not in made:
+        made[where] = self._make(program, lane.device)
+    arguments = [] if argument is None else list(values.flatten(argument))
+    return values.pack(program.result, iter(made[where](arguments)))
+
+  def leaves(self) -> Sequence[Any]:
+    """Returns all copies, for tests."""
+    return [copy for _, made in self._programs.values() for copy in made.values()]
+
+  def close(self) -> None:
+    with self._lock:
+      while self._programs:
+        self._free(self._programs.popitem()[1])
+
+  def _program(self, message):
+    # TFF numbers the computations that it has compiled at random.
+    key = message.cache_key.id or hashlib.sha256(message.SerializeToString(deterministic=True)).digest()
+    with self._lock:
+      if key in self._programs:
+        self._programs.move_to_end(key)
+      else:
+        self._programs[key] = leaf.Program(message), {}
+        if len(self._programs) > _KEPT:
+          self._free(self._programs.popitem(last=False)[1])
+      return self._programs[key]
+
+  def _free(self, entry):
+    for copy in entry[1].values():
+      copy.close()
+
+
+def on(device: str, value: Any) -> Any:
+  """Returns a value with its numbers on a device; on the device where they are already, nothing is copied."""
+  with tf.device(device):
+    return values.moved(value, tf.identity)

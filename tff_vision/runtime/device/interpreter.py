@@ -1,0 +1,234 @@
+"""Runs compiled federated computations in this process: the server's part on the processor, the clients' on lanes.
+
+A computation that TFF has compiled is a sequence of calls of TensorFlow computations and of a few federated operators.
+A value of clients is not computed until something needs it: an aggregation computes one client after the other on each
+lane, and forgets what is added, so that a cohort of any size needs the memory of a few clients.
+
+What clients send is added in the order of the clients, as TFF's executor does it, so a sum does not depend on the
+number of lanes or devices.
+
+Not public API: the messages are TFF's own.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import tensorflow_federated as tff
+from tensorflow_federated.proto.v0 import computation_pb2
+
+from tff_vision.runtime.device import clients_values, copies
+from tff_vision.runtime.device.clients_values import OfClients
+from tff_vision.runtime.device.lanes import Lane, Lanes
+
+structure = tff.structure
+
+
+@dataclasses.dataclass(frozen=True)
+class OfServer:
+  """A value at the server."""
+  value: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Function:
+  """A function, with the values of the names that it uses.
+
+  Attributes:
+    message: A lambda, a TensorFlow computation or an intrinsic.
+  """
+  message: computation_pb2.Computation
+  names: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Interpreter:
+  """Runs computations; one call at a time."""
+
+  def __init__(self, lanes: Lanes, leaves: copies.Copies):
+    self.lanes = lanes
+    self.leaves = leaves
+
+  def call(self, function: Function, argument: Any, clients: int) -> Any:
+    """Returns the result of a function.
+
+    Args:
+      function: A `Function`.
+      argument: None if it has no parameter.
+      clients: The number of clients.
+
+    Raises:
+      OutOfMemory: No device has enough memory for one client.
+      NotImplementedError: The computation has an operator that is no part of compiled computations.
+    """
+    return _Call(self, clients).finished(function, argument)
+
+  def close(self) -> None:
+    self.leaves.close()
+    self.lanes.close()
+
+
+class _Call:
+  """One call of a federated computation."""
+
+  def __init__(self, interpreter, clients):
+    self._lanes, self._leaves, self._clients = interpreter.lanes, interpreter.leaves, clients
+
+  def finished(self, function, argument):
+    """Returns the result with every value of clients computed."""
+    result = self.apply(function, argument, self._lanes.server)
+    return self._computed(result)
+
+  def apply(self, function: Function, argument: Any, lane: Lane) -> Any:
+    message = function.message
+    kind = message.WhichOneof('computation')
+    if kind == 'tensorflow':
+      return self._leaves.call(message.tensorflow, argument, lane)
+    if kind == 'lambda':
+      part = getattr(message, 'lambda')
+      names = function.names
+      if part.parameter_name:
+        names = {**names, part.parameter_name: self._shared(argument, part.parameter_name, [part.result])}
+      return self._evaluate(part.result, names, lane)
+    if kind == 'intrinsic':
+      return self._intrinsic(message.intrinsic.uri, argument)
+    raise NotImplementedError(f'a {kind} cannot be called.')
+
+  def _evaluate(self, message, names, lane):
+    kind = message.WhichOneof('computation')
+    if kind in ('tensorflow', 'lambda', 'intrinsic'):
+      return Function(message, names)
+    if kind == 'reference':
+      return names[message.reference.name]
+    if kind == 'call':
+      function = self._evaluate(message.call.function, names, lane)
+      argument = self._evaluate(message.call.argument, names, lane) if message.call.HasField('argument') else None
+      return self.apply(function, argument, lane)
+    if kind == 'selection':
+      return self._evaluate(message.selection.source, names, lane)[message.selection.index]
+    if kind == 'struct':
+      return structure.Struct([(part.name or None, self._evaluate(part.value, names, lane))
+                               for part in message.struct.element])
+    if kind == 'block':
+      local = list(message.block.local)
+      for place, one in enumerate(local):
+        rest = [*(later.value for later in local[place + 1:]), message.block.result]
+        names = {**names, one.name: self._shared(self._evaluate(one.value, names, lane), one.name, rest)}
+      return self._evaluate(message.block.result, names, lane)
+    raise NotImplementedError(f'a {kind} is no part of a compiled computation.')
+
+  def _shared(self, value, name, scope):
+    """Returns a value that is computed once, even if `scope` refers to it several times."""
+    if _holds_clients(value) and sum(_references(message, name) for message in scope) > 1:
+      return _over_clients(value, clients_values.Kept)
+    return value
+
+  def _intrinsic(self, name, argument):
+    operator = getattr(self, f'_{name}', None)
+    if operator is None:
+      raise NotImplementedError(f'the operator {name} is no part of a compiled computation.')
+    return operator(argument)
+
+  # The operators, as TFF names them.
+
+  def _federated_value_at_server(self, argument):
+    return OfServer(argument)
+
+  def _federated_value_at_clients(self, argument):
+    return clients_values.Same(argument)
+
+  def _federated_broadcast(self, argument):
+    return clients_values.Same(argument.value)
+
+  def _federated_eval_at_server(self, argument):
+    return OfServer(self.apply(argument, None, self._lanes.server))
+
+  def _federated_eval_at_clients(self, argument):
+    return clients_values.Mapped(lambda value, lane: self.apply(argument, None, lane), clients_values.Same(None))
+
+  def _federated_apply(self, argument):
+    function, value = argument
+    return OfServer(self.apply(function, value.value, self._lanes.server))
+
+  def _federated_map(self, argument):
+    function, value = argument
+    return clients_values.Mapped(lambda one, lane: self.apply(function, one, lane), value)
+
+  _federated_map_all_equal = _federated_map
+
+  def _federated_zip_at_server(self, argument):
+    return OfServer(_unplaced(argument))
+
+  def _federated_zip_at_clients(self, argument):
+    return clients_values.Zipped(argument)
+
+  def _federated_aggregate(self, argument):
+    value, zero, accumulate, _, report = argument
+    home, found = self._lanes.home, [zero]
+
+    def add(sent):
+      found[0] = self.apply(accumulate, structure.Struct.unnamed(found[0], sent), home)
+
+    self._lanes.run(self._clients, value.of, add)
+    return OfServer(self.apply(report, copies.on(self._lanes.server.device, found[0]), self._lanes.server))
+
+  def _computed(self, value):
+    """Returns a result in which every value of clients is a list."""
+    if not _holds_clients(value):
+      return value
+    parts: list[OfClients] = []
+    _over_clients(value, parts.append)
+    found: list[list[Any]] = [[] for _ in parts]
+
+    def keep(of_client):
+      for known, one in zip(found, of_client, strict=True):
+        known.append(one)
+
+    def work(client, lane):
+      return [copies.on(self._lanes.server.device, part.of(client, lane)) for part in parts]
+
+    self._lanes.run(self._clients, work, keep)
+    lists = iter(found)
+    return _over_clients(value, lambda part: clients_values.Given(next(lists)))
+
+
+def _holds_clients(value):
+  if isinstance(value, structure.Struct):
+    return any(_holds_clients(part) for part in value)
+  return isinstance(value, OfClients) and not isinstance(value, (clients_values.Given, clients_values.Same))
+
+
+def _over_clients(value, change: Callable[[OfClients], Any]):
+  """Returns a value with `change` applied to the parts of it that clients compute."""
+  if isinstance(value, structure.Struct):
+    return structure.Struct([(name, _over_clients(part, change)) for name, part in structure.iter_elements(value)])
+  return change(value) if _holds_clients(value) else value
+
+
+def _unplaced(value):
+  if isinstance(value, structure.Struct):
+    return structure.Struct([(name, _unplaced(part)) for name, part in structure.iter_elements(value)])
+  return value.value
+
+
+def _references(message, name) -> int:
+  """Returns how often a computation refers to a name."""
+  kind = message.WhichOneof('computation')
+  part = getattr(message, kind)
+  if kind == 'reference':
+    return int(part.name == name)
+  if kind == 'lambda':
+    return 0 if part.parameter_name == name else _references(part.result, name)
+  if kind == 'selection':
+    return _references(part.source, name)
+  if kind == 'call':
+    return _references(part.function, name) + (_references(part.argument, name) if part.HasField('argument') else 0)
+  if kind == 'struct':
+    return sum(_references(element.value, name) for element in part.element)
+  if kind == 'block':
+    found = 0
+    for one in part.local:
+      found += _references(one.value, name)
+      if one.name == name:
+        return found
+    return found + _references(part.result, name)
+  return 0

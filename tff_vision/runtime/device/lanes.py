@@ -1,0 +1,149 @@
+"""Lanes: the clients that this process computes at the same time, on the devices of this machine."""
+
+import concurrent.futures
+import dataclasses
+import heapq
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+# How many clients a lane may be ahead of the client that is added next.
+_AHEAD = 4
+
+
+class OutOfMemory(ValueError):
+  """No lane is left that has enough memory for one client."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Lane:
+  """Attributes: `device` as TensorFlow names it, such as `GPU:0`; `number` counts the lanes of this process."""
+  device: str
+  number: int
+
+
+class Lanes:
+  """The lanes of this process; one call of `run` at a time.
+
+  A lane whose device has too little memory for another client ends, and its client goes to another lane.
+
+  Attributes:
+    home: Where sums are kept.
+    server: Where the computations of the server run.
+  """
+
+  def __init__(self, devices: Sequence[str], clients_per_device: int, told: Callable[[str], None]):
+    """Args: `told` is called with a sentence for each lane that ends."""
+    self._told = told
+    # The devices in turn, so that a small cohort uses all of them.
+    self._lanes = [Lane(device, i) for i, device in enumerate(list(devices) * clients_per_device)]
+    self.home, self.server = Lane(devices[0], -1), Lane('CPU:0', -2)
+    self._pool = concurrent.futures.ThreadPoolExecutor(len(self._lanes))
+
+  def __len__(self) -> int:
+    return len(self._lanes)
+
+  def run(self, count: int, work: Callable[[int, Lane], Any], take: Callable[[Any], None]) -> None:
+    """Computes `work` for clients 0, 1, ..., on any lane, and calls `take` with the results in the order of clients.
+
+    So what is added up does not depend on the number of lanes, nor on their speed. `take` is never called twice at the
+    same time.
+
+    Raises:
+      OutOfMemory: The last lane has too little memory for one client.
+    """
+    turn = _Turn(count, _AHEAD * len(self._lanes), take)
+    waiting = [self._pool.submit(self._serve, lane, work, turn) for lane in list(self._lanes)]
+    concurrent.futures.wait(waiting)
+    for one in waiting:
+      one.result()
+    if turn.error is not None:
+      raise turn.error
+
+  def close(self) -> None:
+    self._pool.shutdown()
+
+  def _serve(self, lane, work, turn):
+    while (client := turn.next_client()) is not None:
+      try:
+        result = work(client, lane)
+      except tf.errors.ResourceExhaustedError as error:
+        self._end(lane, client, turn, error)
+        return
+      except BaseException as error:
+        turn.fail(error)
+        return
+      turn.done(client, result)
+
+  def _end(self, lane, client, turn, error):
+    left = [other for other in self._lanes if other is not lane]
+    if not left:
+      turn.fail(OutOfMemory(f'{lane.device} has too little memory for one client: take a smaller batch_size or model, '
+                            f'or devices=CPU. TensorFlow says: {str(error).splitlines()[0][:200]}'))
+      return
+    self._lanes = left
+    self._told(f'{lane.device} has too little memory for so many clients at once: {len(left)} are computed at a time '
+               'from here on.')
+    turn.give_back(client)
+
+
+class _Turn:
+  """Which client is computed next, and whose result is taken next."""
+
+  def __init__(self, count, ahead, take):
+    self._take = take
+    self._count, self._ahead = count, ahead
+    self._next, self._taken = 0, 0
+    self._returned: list[int] = []
+    self._ready: dict[int, Any] = {}
+    self._is_taking = False
+    self._changed = threading.Condition()
+    self.error: BaseException | None = None
+
+  def next_client(self):
+    """Returns a client to compute; None when there is nothing left to do. Waits if lanes are too far ahead."""
+    with self._changed:
+      while self.error is None and self._taken < self._count:
+        if self._returned:
+          return heapq.heappop(self._returned)
+        if self._next < min(self._count, self._taken + self._ahead):
+          self._next += 1
+          return self._next - 1
+        self._changed.wait()
+      return None
+
+  def give_back(self, client):
+    with self._changed:
+      heapq.heappush(self._returned, client)
+      self._changed.notify_all()
+
+  def fail(self, error):
+    with self._changed:
+      self.error = self.error or error
+      self._changed.notify_all()
+
+  def done(self, client, result):
+    """Takes this result, or leaves it to the lane that is taking results."""
+    with self._changed:
+      self._ready[client] = result
+      if self._is_taking:
+        return
+      self._is_taking = True
+    try:
+      while (found := self._first_ready()) is not None:
+        self._take(found[0])
+        with self._changed:
+          self._taken += 1
+          self._changed.notify_all()
+    except BaseException as error:
+      self.fail(error)
+
+  def _first_ready(self):
+    """Returns the result that is next, in a tuple; None if it is not there yet."""
+    with self._changed:
+      if self._taken not in self._ready:
+        self._is_taking = False
+        return None
+      return (self._ready.pop(self._taken),)

@@ -1,0 +1,94 @@
+"""Finds the variables of a graph whose initial values nobody reads.
+
+TFF initializes all variables of a computation before each call. The variables of a client's model then receive the
+server's weights before anything reads them, so their initial values only cost time: one pass over the model for every
+client.
+
+Not public API: the messages are TensorFlow's own.
+"""
+
+from collections.abc import Collection, Iterable, Iterator
+
+from tensorflow.core.framework import graph_pb2
+
+# Nodes that return the resource that they are given.
+_PASSING = frozenset({'Identity', 'Enter', 'Switch', 'RefSwitch', 'Merge', 'NextIteration', 'Exit', 'LoopCond'})
+# What follows one of these may run not at all, or several times.
+_CONDITIONAL = frozenset({'Switch', 'Merge', 'Enter', 'NextIteration', 'Exit'})
+
+
+def variables(graph: graph_pb2.GraphDef, results: Collection[str]) -> frozenset[str]:
+  """Returns the names of the `VarHandleOp` nodes that `results` write before they read them, in every execution.
+
+  A variable counts only if this can be seen in the graph itself: a variable that is written in a function is not
+  returned.
+
+  Args:
+    graph: The graph; every node that `results` need is in it.
+    results: The names of nodes.
+  """
+  nodes = {node.name: node for node in graph.node}
+  needed = _above(nodes, results)
+  users = _users(nodes, needed)
+  return frozenset(name for name in needed
+                   if nodes[name].op == 'VarHandleOp' and _is_written_first(nodes, users, name))
+
+
+def above(graph: graph_pb2.GraphDef, tensors: Iterable[str]) -> graph_pb2.GraphDef:
+  """Returns the part of a graph that these tensors or nodes need."""
+  needed = _above({node.name: node for node in graph.node}, map(node_of, tensors))
+  found = graph_pb2.GraphDef(library=graph.library, versions=graph.versions)
+  found.node.extend(node for node in graph.node if node.name in needed)
+  return found
+
+
+def node_of(tensor: str) -> str:
+  """Returns the node of `name`, `name:0` or `^name`."""
+  return tensor.removeprefix('^').partition(':')[0]
+
+
+def _above(nodes, starts):
+  """Returns the names of `starts` and of all nodes that they depend on."""
+  found, waiting = set(), list(starts)
+  while waiting:
+    name = waiting.pop()
+    if name not in found:
+      found.add(name)
+      waiting.extend(node_of(given) for given in nodes[name].input)
+  return found
+
+
+def _users(nodes, needed):
+  users = {}
+  for name in needed:
+    for given in nodes[name].input:
+      if not given.startswith('^'):
+        users.setdefault(node_of(given), []).append(name)
+  return users
+
+
+def _is_written_first(nodes, users, variable):
+  touching = set(_touching(nodes, users, variable))
+  for writer in touching:
+    if nodes[writer].op == 'AssignVariableOp' and not _in_condition(nodes, writer):
+      if all(writer in _above(nodes, [other]) for other in touching - {writer}):
+        return True
+  return False
+
+
+def _touching(nodes, users, variable) -> Iterator[str]:
+  """Yields the nodes that read or write the variable, or hand it to a function."""
+  seen, waiting = set(), [variable]
+  while waiting:
+    for user in users.get(waiting.pop(), ()):
+      if user in seen:
+        continue
+      seen.add(user)
+      if nodes[user].op in _PASSING:
+        waiting.append(user)
+      else:
+        yield user
+
+
+def _in_condition(nodes, name):
+  return any(nodes[above].op in _CONDITIONAL for above in _above(nodes, [name]))

@@ -1,0 +1,113 @@
+"""The protocols that a site plays itself: their messages, and the values that the site puts in for itself.
+
+A value that a client needs and that nobody else may know has a name in the types of the computations that begins with
+`protocols.MADE_AT_SITE`, followed by the name of the protocol that makes it. The coordinator sends a placeholder there,
+and the guard puts the site's own value in before the executor sees it.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Protocol
+
+from tensorflow_federated.proto.v0 import executor_pb2
+
+from tff_vision import protocols
+from tff_vision.runtime import messages
+from tff_vision.runtime.tff_internals import terms
+from tff_vision.runtime.worker.guard import rules, witness
+
+HELLO = 'hello'
+
+
+class BeginAgain(RuntimeError):
+  """The site does not have the attempt at a round that it is asked about, or has used it up; a new one may begin."""
+
+
+class SiteProtocol(Protocol):
+  """A site's half of a protocol. Calls come from several threads."""
+
+  def answer(self, phase: str, content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the answer to a message of the coordinator.
+
+    Raises:
+      rules.Refused: The message may not come.
+      rules.Away: The owner lets nothing begin.
+      BeginAgain: It is about an attempt that this process does not know.
+      ValueError: The message lacks a part.
+    """
+
+  def fill(self, placeholder: executor_pb2.Value, names: Sequence[str]) -> Hashable:
+    """Puts the site's value into a placeholder, in place.
+
+    Args:
+      names: The names of data of the client whose value it is.
+
+    Returns:
+      What the value is called in `spend`.
+
+    Raises: As `answer`.
+    """
+
+  def spend(self, token: Hashable, key: str) -> None:
+    """A computation is about to use a value of `fill`.
+
+    Args:
+      token: As `fill` returned it.
+      key: Of the term of the call.
+
+    Raises: As `answer`: it may not be used, or not again.
+    """
+
+
+class Exchange:
+  """A site's protocols, by their names."""
+
+  def __init__(self, *, site: str, plan: str, plays: Mapping[str, SiteProtocol]):
+    """Args: `plan`: the digest of the plan; `plays`: the protocols by their names."""
+    self._site = site
+    self._plan = plan
+    self._plays = dict(plays)
+
+  @property
+  def witness(self) -> witness.Witness | None:
+    """The protocol that is shown the numbers that come and leave; a plan has one secure sum, so there is one at most."""
+    return next((one for one in self._plays.values() if isinstance(one, witness.Witness)), None)
+
+  def answer(self, raw: bytes) -> tuple[str, bytes]:
+    """Returns what a message is about, for the log, and the answer. Raises: as `SiteProtocol.answer`."""
+    try:
+      asked = messages.decode(raw)
+      protocol, phase = (messages.part(asked, name, str) for name in ('protocol', 'phase'))
+      content = messages.part(asked, 'content', dict)
+      if protocol == HELLO:
+        return HELLO, messages.encode({'site': self._site, 'plan': self._plan, 'protocols': sorted(self._plays)})
+      if protocol not in self._plays:
+        raise rules.Refused(f'a message of a protocol {protocol!r:.40}, which this site does not play.')
+      return f'{protocol}/{phase}'[:60], messages.encode(self._plays[protocol].answer(phase, content))
+    except rules.Refused:
+      raise
+    except ValueError as error:
+      raise rules.Refused(str(error)) from None
+
+  def fill(self, value: executor_pb2.Value) -> frozenset[tuple[str, Hashable]]:
+    """Puts the site's own values into a plain value, in place; returns what they are called in `spend`."""
+    return frozenset(self._filled(value, value))
+
+  def spend(self, tokens: frozenset[tuple[str, Hashable]], key: str) -> None:
+    """A computation is about to use the values of `fill`; `key` is that of the term of its call."""
+    for protocol, token in sorted(tokens, key=repr):
+      self._plays[protocol].spend(token, key)
+
+  def _filled(self, value, member):
+    """Yields the tokens of the values inside; `member`: what belongs to one client, or the whole value."""
+    kind = value.WhichOneof('value')
+    if kind == 'federated':
+      for one in value.federated.value:
+        yield from self._filled(one, one)
+    elif kind == 'struct':
+      for element in value.struct.element:
+        protocol = element.name.removeprefix(protocols.MADE_AT_SITE)
+        if element.name.startswith(protocols.MADE_AT_SITE) and protocol in self._plays:
+          names = terms.of_value(member)[1]
+          yield protocol, self._plays[protocol].fill(element.value, names)
+        else:
+          yield from self._filled(element.value, member)
