@@ -35,7 +35,7 @@ def test_fine_wavelets_are_those_of_a_direct_convolution(features):
     np.testing.assert_allclose(moduli[:, :, angle], expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(('name', 'coefficients'), [('scattering', 49), ('scatternet', 81)])
+@pytest.mark.parametrize(('name', 'coefficients'), [('scattering', 49), ('scatternet', 81), ('scatternet_scaled', 81)])
 def test_only_the_linear_layer_trains_and_the_file_loads_without_custom_objects(name, coefficients, tmp_path):
   model = MODELS[name]((16, 16, 3), 5)
   assert [tuple(w.shape) for w in model.trainable_weights] == [(4 * 4 * coefficients * 3, 5), (5,)]
@@ -92,5 +92,10 @@ def test_scatternet_normalises_three_coefficients_together_and_trains_one_layer(
   raw = scatternet.build_coefficients((28, 28, 1))(x).numpy().reshape(2, 49, 27, 3)
   np.testing.assert_allclose(found, (raw - raw.mean((1, 3), keepdims=True)) / np.sqrt(
       raw.var((1, 3), keepdims=True) + 1e-5), atol=1e-3)
+  colours = np.random.default_rng(5).random((2, 28, 28, 3), np.float32)
+  scaled, raw = (build((28, 28, 3))(colours).numpy().reshape(2, 49, 3, 81) for build in (
+      scatternet.build_scaled_features, scatternet.build_coefficients))
+  for kind, mean, deviation in ((0, 0.29, 0.29), (3, 0.021, 0.023), (12, 0.028, 0.029), (60, 0.0035, 0.004)):
+    np.testing.assert_allclose(scaled[..., kind], (raw[..., kind] - mean) / deviation, rtol=1e-3, atol=1e-3)
   model = MODELS['scatternet']((28, 28, 1), 10)
   assert [tuple(w.shape) for w in model.trainable_weights] == [(3969, 10), (10,)]

@@ -35,6 +35,8 @@ MODELS = Kind.of('model', (
     Row('scattering', 'fixed wavelets, and a trained layer on them', loads=f'{_BUILDERS}.scattering:build_scattering'),
     Row('scatternet', 'the wavelets, windows and normalisation of Tramer and Boneh 2021, and a trained layer on them',
         loads=f'{_BUILDERS}.scatternet:build'),
+    Row('scatternet_scaled', 'the same features, scaled by constants instead of normalised within each image',
+        loads=f'{_BUILDERS}.scatternet:build_scaled'),
     Row('unet3d_gn', 'the small U-Net with convolutions in three dimensions, for volumes', limits=_MASKS,
         reads=('volume_depth',), requires=('volume_depth',), loads=f'{_BUILDERS}.unet3d:build'),
     Row('unet_gn', 'U-Net (Ronneberger et al. 2015) with GroupNorm, four levels of 16 to 128 channels', limits=_MASKS,
