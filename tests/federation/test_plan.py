@@ -103,3 +103,10 @@ def test_sites_with_named_clients_come_from_a_file(tmp_path):
   path.write_text(json.dumps([{'name': 'n', 'address': 'n:1'}]))
   with pytest.raises(ValueError, match='lacks or has unknown names: clients'):
     made(sites=(), sites_file=str(path))
+
+
+@pytest.mark.parametrize('task', ['segmentation', 'detection'])
+def test_masks_and_boxes_are_not_for_a_plan(task):
+  usual = configs.of_task(task)
+  with pytest.raises(ValueError, match=f'task={task} is not for a plan: .* hold classes or findings'):
+    made(task=usual.task, model=usual.model, client=usual.client)

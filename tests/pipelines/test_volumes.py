@@ -1,4 +1,4 @@
-"""Volumes through the real scripts: training on workers behind encryption, evaluation, a predicted volume, export."""
+"""Volumes through the real scripts: training on workers behind masks, evaluation, a predicted volume, export."""
 
 import json
 
@@ -41,10 +41,10 @@ def _flags(root, *more):
 
 
 @pytest.mark.ci
-def test_volumes_are_learned_behind_encryption_predicted_and_exported(balls, run_pipeline, tmp_path):
+def test_volumes_are_learned_behind_masks_predicted_and_exported(balls, run_pipeline, tmp_path):
   run_dir = tmp_path / 'run'
   done = run_pipeline('train', *_flags(balls, '--model=unet3d_gn', '--volume_depth=8', '--batch_size=2', '--flip'),
-                      '--augment_rotation=10', '--rounds=8', '--rounds_per_evaluation=8', '--secure_sum=he',
+                      '--augment_rotation=10', '--rounds=8', '--rounds_per_evaluation=8', '--secure_sum=masks',
                       '--runtime=workers', '--local_workers=2', '--secure_range=8', f'--run_dir={run_dir}')
   assert done.code == 0, done.err
   report = json.loads((run_dir / 'report.json').read_text())
