@@ -35,7 +35,6 @@ _SHOW = flags.DEFINE_bool('show', False, 'Print the tables of the JSON file and 
 _HOSPITALS, _WRONG, _SCORED = 3, 0.4, 3
 METHODS = {
     'FedAvg': ('cnn_gn', {}),
-    'q-FedAvg, q = 0.1': ('cnn_gn', {'algorithm': 'qfedavg', 'qfedavg_q': 0.1}),
     'q-FedAvg, q = 1': ('cnn_gn', {'algorithm': 'qfedavg'}),
     'AFL': ('cnn_gn', {'algorithm': 'afl'}),
     'local GroupNorm': ('cnn_gn', {'algorithm': 'fedbn'}),

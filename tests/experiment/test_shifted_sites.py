@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import tff_vision as tv
+from tests.documents import report_paths
 from tff_vision import configs, experiment
 
 pytestmark = pytest.mark.ci
@@ -30,6 +31,7 @@ def test_local_normalisation_resumes_and_says_how_unseen_clients_fare(tmp_path):
   assert len(rounds) == 2
   for key in ('evaluation', 'per_client', 'unseen', 'personal'):
     assert parts[key] == whole[key]
+  assert not report_paths.undocumented(whole)
   personal = whole['personal']
   assert personal['joined'] == 3 and personal['own']['count'] == 3 and personal['own']['mean'] > 0.25
   assert whole['per_client']['accuracies'] == pytest.approx(personal['shared']['accuracies'])
@@ -61,6 +63,7 @@ def test_a_site_with_wrong_labels_contributes_least_and_the_report_says_so(tmp_p
   rounds = []
   made.run(tmp_path / 'run', on_round=rounds.append, stop_requested=lambda: len(rounds) == 2)
   result = made.run(tmp_path / 'run')
+  assert not report_paths.undocumented(result.report)
   found = result.report['contribution']
   assert found['ranking'][-1] in result.report['attack']['attacker_ids']
   assert found['metric'] == 'accuracy' and found['rounds'] == 4 and found['evaluations'] == 4 * 8
