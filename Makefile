@@ -33,7 +33,7 @@ help:
 	@echo 'make clean   remove .venv and what tools cache (runs/ stays)'
 
 train: $(INSTALLED) $(if $(WITH_GPU),$(FOR_GPU))
-	$(RUN) -m pipelines.train $(FLAGS)
+	$(RUN) -m pipelines.train $(if $(WITH_GPU),--runtime=device) $(FLAGS)
 
 test: $(INSTALLED)
 	$(RUN) -m pytest -n 2 --dist=loadfile $(TESTS)

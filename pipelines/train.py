@@ -101,6 +101,11 @@ def _introduce(runtime, config, cohort_size, progress_shown, planned):
 
 def _executors(runtime):
   """Returns a text that says where clients are trained, and how many at a time."""
+  if runtime.runtime in ('device', 'auto'):
+    from tff_vision.runtime.driver import device
+    picked = device.chosen(runtime)
+    if picked == 'device':
+      return device.described()
   if runtime.workers:
     return f'on {runtime.num_workers} workers, as each was started'
   threads = 'threads as TensorFlow chooses' if runtime.threads is None else f'{runtime.threads} thread(s) each'

@@ -4,10 +4,10 @@
     python -m pipelines.worker --host=0.0.0.0 --port=8443 --data_root=/srv/images \\
         --tls_cert=hospital-a.crt --tls_key=hospital-a.key --tls_client_ca=ca.crt
 
-With --dial=coordinator.example.org:443 it opens one connection outwards and listens at the loopback interface only.
-With --approved=approved.json (python -m pipelines.approve), only what it approves passes, and --audit_log has a line
-for every call. docs/how-to/remote.md leads from one machine to a fleet; deploy/ has a systemd unit and container
-manifests.
+With --executor=device it computes on this machine's GPUs. With --dial=coordinator.example.org:443 it opens one
+connection outwards and listens at the loopback interface only. With --approved=approved.json (python -m
+pipelines.approve), only what it approves passes, and --audit_log has a line for every call. docs/how-to/remote.md
+leads from one machine to a fleet; deploy/ has a systemd unit and container manifests.
 """
 
 import contextlib

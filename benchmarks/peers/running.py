@@ -43,6 +43,26 @@ def measure(work: workload.Workload, pythons: Mapping[str, str], *, repetitions:
         system.stop()
 
 
+def peak_megabytes(pid: int) -> float:
+  """Returns the sum of the peak resident memory of a process and its children; shared pages are counted repeatedly."""
+  total = 0
+  for process in _tree(pid):
+    try:
+      for line in pathlib.Path(f'/proc/{process.pid}/status').read_text().splitlines():
+        total += int(line.split()[1]) if line.startswith('VmHWM') else 0
+    except (FileNotFoundError, ProcessLookupError):
+      pass
+  return total / 1024
+
+
+def _tree(pid):
+  try:
+    top = psutil.Process(pid)
+    return [top, *top.children(recursive=True)]
+  except psutil.NoSuchProcess:
+    return []
+
+
 class _System:
 
   def __init__(self, name, python, work, log):
@@ -82,7 +102,7 @@ class _System:
     walls, cpus = zip(*self._turns, strict=True)
     return {'images_per_second': statistics.median(walls), 'images_per_cpu_second': statistics.median(cpus),
             'images_per_second_of_turns': walls, 'images_per_cpu_second_of_turns': cpus,
-            'peak_megabytes': self._peak(), 'seconds_to_first_round': self._seconds_to_first}
+            'peak_megabytes': peak_megabytes(self._process.pid), 'seconds_to_first_round': self._seconds_to_first}
 
   def stop(self):
     """Ends the system and all processes that it has started."""
@@ -114,11 +134,7 @@ class _System:
     return None
 
   def _tree(self):
-    try:
-      top = psutil.Process(self._process.pid)
-      return [top, *top.children(recursive=True)]
-    except psutil.NoSuchProcess:
-      return []
+    return _tree(self._process.pid)
 
   def _cpu(self):
     """Returns the CPU seconds so far of all processes; ended processes are included in their parents' time."""
@@ -129,14 +145,3 @@ class _System:
       except psutil.NoSuchProcess:
         pass
     return total
-
-  def _peak(self):
-    """Returns the sum over processes of their peak resident memory; shared pages are counted repeatedly."""
-    total = 0
-    for process in self._tree():
-      try:
-        for line in pathlib.Path(f'/proc/{process.pid}/status').read_text().splitlines():
-          total += int(line.split()[1]) if line.startswith('VmHWM') else 0
-      except (FileNotFoundError, ProcessLookupError):
-        pass
-    return total / 1024

@@ -19,7 +19,7 @@ def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(made, co
 
 
 @pytest.mark.parametrize(('settings', 'words'), [
-    (dict(runtime='cloud'), "runtime must be one of local, workers; found 'cloud'"),
+    (dict(runtime='cloud'), "runtime must be one of auto, device, local, workers; found 'cloud'"),
     (dict(runtime='workers'), 'name workers for runtime=workers'),
     (dict(workers=('a:1',)), 'runtime=local does not go with workers'),
     (dict(runtime='workers', workers=('a',)), "workers must be host:port each, found 'a'"),
@@ -29,6 +29,13 @@ def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(made, co
     (dict(runtime='workers', local_workers=1, tls_ca='a', tls_cert='b', tls_key='c'), 'only with workers'),
     (dict(runtime='workers', local_workers=2, min_workers=3), 'min_workers=3 is more than the 2 workers'),
     (dict(data_placement='worker'), 'needs runtime=workers'),
+    (dict(devices=('CPU',)), 'devices=.* has no effect with runtime=local; it is read by runtime=device or auto'),
+    (dict(clients_per_device=2), 'clients_per_device=2 has no effect with runtime=local'),
+    (dict(runtime='device', devices=('TPU:0',)), "devices must be CPU, or GPU:0, GPU:1 and so on, found 'TPU:0'"),
+    (dict(runtime='device', devices=('GPU:0', 'GPU:0')), 'devices names GPU:0 more than once'),
+    (dict(runtime='device', clients_per_device=0), 'clients_per_device must be positive'),
+    (dict(runtime='device', max_concurrent_clients=2), 'max_concurrent_clients=2 is for executors'),
+    (dict(runtime='device', math='bfloat16'), 'math=.*bfloat16.* does not go with runtime=device: it is for executors'),
     (dict(math='float16'), "math must be one of bfloat16, float32; found 'float16'"),
     (dict(math='bfloat16', runtime='workers', workers=('a:1',)), 'math=bfloat16 is for executors started here'),
     (dict(attempts=5), 'attempts=5 has no effect without runtime=workers'),

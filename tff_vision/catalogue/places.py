@@ -2,8 +2,14 @@
 
 from tff_vision.catalogue.rows import How, Kind, Limit, Row, Trait
 
+_DEVICES = ('devices', 'clients_per_device')
+_FLOAT32 = (Limit('math', 'it is for executors, and devices compute in float32', ('float32',)),)
 RUNTIMES = Kind.of('runtime', (
-    Row('local', 'one executor on this machine', loads='tff_vision.runtime.driver.runtimes:local_place'),
+    Row('local', 'one executor on this machine', loads='tff_vision.runtime.driver.local:local_place'),
+    Row('device', 'this process, on its GPUs or its processor', reads=_DEVICES, limits=_FLOAT32,
+        loads='tff_vision.runtime.driver.device:device_place'),
+    Row('auto', 'device if TensorFlow sees a GPU, otherwise local', reads=_DEVICES, limits=_FLOAT32,
+        loads='tff_vision.runtime.driver.device:chosen_place'),
     Row('workers', 'those of --workers, or --local_workers of them', traits=frozenset((Trait.ON_WORKERS,)),
         loads='tff_vision.runtime.driver.remote:remote_runtime'),
 ))

@@ -5,6 +5,7 @@ import dataclasses
 from tff_vision.configs import compatibility, option, validate
 
 MATHS = ('float32', 'bfloat16')
+_DEVICES = 'Devices of this machine'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,14 @@ class RuntimeConfig(ExecutorConfig):
 
   If there are at most as many clients as workers, client i runs only on worker i.
   """
-  runtime: str = option.option('local', 'One executor here, or several workers.')
+  runtime: str = option.option(
+      'local', 'Where clients are trained: an executor here, this process and its GPUs, or workers.')
+  devices: tuple[str, ...] = option.option(
+      (), 'CPU, or GPU:0, GPU:1 and so on, separated by commas: what runtime=device computes on; unset: every GPU, or '
+      'the processor if TensorFlow sees no GPU.', separated=True, topic=_DEVICES)
+  clients_per_device: int | None = option.option(
+      None, 'Clients that runtime=device trains on each device at the same time; unset means two on a GPU, and one a '
+      'core on the processor. Where memory does not suffice it takes fewer.', topic=_DEVICES)
   workers: tuple[str, ...] = option.option((), 'host:port of each worker, separated by commas.', separated=True)
   local_workers: int | None = option.option(None, 'Start so many workers here, to rehearse several sites.')
   tls_ca: str | None = option.option(
@@ -53,7 +61,7 @@ class RuntimeConfig(ExecutorConfig):
     validate.positive(clients_per_call=self.clients_per_call, call_timeout=self.call_timeout,
                       probe_interval=self.probe_interval, reconnect_timeout=self.reconnect_timeout,
                       attempts=self.attempts)
-    for name in ('local_workers', 'threads', 'max_concurrent_clients', 'min_workers'):
+    for name in ('local_workers', 'threads', 'max_concurrent_clients', 'min_workers', 'clients_per_device'):
       if getattr(self, name) is not None:
         validate.positive(**{name: getattr(self, name)})
     for address in self.workers:
@@ -62,8 +70,17 @@ class RuntimeConfig(ExecutorConfig):
         raise ValueError(f'workers must be host:port each, found {address!r}.')
     if duplicates := sorted({a for a in self.workers if self.workers.count(a) > 1}):
       raise ValueError(f'workers names {", ".join(duplicates)} more than once.')
+    self._check_devices()
     self._check_clients_on_workers()
     self._check_together()
+
+  def _check_devices(self):
+    for name in self.devices:
+      kind, _, number = name.partition(':')
+      if name != 'CPU' and not (kind in ('CPU', 'GPU') and number.isdecimal()):
+        raise ValueError(f'devices must be CPU, or GPU:0, GPU:1 and so on, found {name!r}.')
+    if duplicates := sorted({name for name in self.devices if self.devices.count(name) > 1}):
+      raise ValueError(f'devices names {", ".join(duplicates)} more than once.')
 
   def _check_clients_on_workers(self):
     if not self.clients_on_workers:
@@ -99,7 +116,9 @@ class RuntimeConfig(ExecutorConfig):
     unread = {}
     if self.workers:
       unread['math'] = 'is for executors started here; pipelines.worker has a flag of its own'
-    if self.runtime == 'local':
+    if self.runtime == 'device':
+      unread['max_concurrent_clients'] = 'is for executors; runtime=device has clients_per_device'
+    if self.runtime != 'workers':
       unread |= dict.fromkeys(('call_timeout', 'probe_interval', 'reconnect_timeout', 'attempts'),
                               'has no effect without runtime=workers')
     for name, reason in unread.items():

@@ -74,7 +74,7 @@ def of(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.Privac
   if not (distant or choosing) or noise is None and not plan.releases_exact_metrics:
     return Evaluations()
   on_workers, spec = runtime.data_placement == 'worker', task.images.spec
-  if spec.labels in (labels.Kind.MASK, labels.Kind.BOXES):
+  if spec.labels.is_spatial or spec.labels is labels.Kind.BOXES:
     raise ValueError(f'select_best={config.program.select_best} does not go with labels that are masks or boxes: '
                      'clients count right answers, scores and losses of images.')
   validation = task.images.validation

@@ -9,7 +9,8 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision.data import one_element
-from tff_vision.runtime.device import copies, lanes, leaf, values
+from tff_vision.runtime.device import copies, lanes, values
+from tff_vision.runtime.device import program as program_lib
 from tff_vision.runtime.tff_internals import compilation
 
 HERE, THERE = lanes.Lane('CPU:0', 0), lanes.Lane('CPU:0', 1)
@@ -63,7 +64,7 @@ def test_variables_begin_each_call_with_their_initial_values(compiled):
 
 
 def program_of(computation):
-  return leaf.Program(message(computation))
+  return program_lib.Program(message(computation))
 
 
 def test_only_initial_values_that_nobody_reads_are_left_out():

@@ -250,6 +250,41 @@ def test_a_log_cut_off_by_a_crash_goes_on(ruled, tmp_path):
       audit.verified(changed, path)
 
 
+def _renumbered(value, number):
+  """Returns a copy of a computation whose TensorFlow graphs all have this number, up to one each."""
+  made = executor_pb2.Value()
+  made.CopyFrom(value)
+  waiting, found = [made.computation], 0
+  while waiting:
+    message = waiting.pop()
+    kind = message.WhichOneof('computation')
+    part = getattr(message, kind) if kind else None
+    if kind == 'tensorflow':
+      part.cache_key.id, found = number + found, found + 1
+    elif kind == 'lambda':
+      waiting.append(part.result)
+    elif kind == 'call':
+      waiting += [part.function, part.argument]
+    elif kind == 'struct':
+      waiting += [element.value for element in part.element]
+    elif kind == 'selection':
+      waiting.append(part.source)
+    elif kind == 'block':
+      waiting += [*(local.value for local in part.local), part.result]
+  assert found
+  return made
+
+
+@pytest.mark.parametrize('second', ['share', 'train'])
+def test_a_computation_under_the_number_of_another_is_refused(coordinator, made, second):
+  """TFF's executor runs, for a number that it knows, the graph that it got first: a key, where a share was approved."""
+  first = _renumbered(made['keys'], 7)
+  coordinator.value(first)
+  refused(lambda: coordinator.value(_renumbered(made[second], 7)), 'two different computations have the same number')
+  coordinator.value(first)
+  coordinator.value(_renumbered(made[second], 70))
+
+
 def test_a_line_for_which_there_is_half_the_room_is_not_written_at_all(ruled, tmp_path):
   """So that the log goes on once there is room again, and nobody takes it for one that was changed."""
   path = tmp_path / 'audit.jsonl'

@@ -9,7 +9,8 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_federated.proto.v0 import computation_pb2
 
-from tff_vision.runtime.device import leaf, values
+from tff_vision.runtime.device import leaf, sums, values
+from tff_vision.runtime.device import program as program_lib
 from tff_vision.runtime.device.lanes import Lane
 
 # A round has about ten TensorFlow computations; a run alternates between a few rounds, evaluations and protocols.
@@ -23,10 +24,10 @@ class Copies:
   each device.
   """
 
-  def __init__(self, make: Callable[[leaf.Program, str], Any] = leaf.Leaf):
+  def __init__(self, make: Callable[[program_lib.Program, str], Any] = leaf.Leaf):
     """Args: `make` returns a copy of a program on a device."""
     self._make = make
-    self._programs: collections.OrderedDict[Any, tuple[leaf.Program, dict[Any, Any]]] = collections.OrderedDict()
+    self._programs: collections.OrderedDict[Any, tuple[program_lib.Program, dict[Any, Any]]] = collections.OrderedDict()
     self._lock = threading.Lock()
 
   def call(self, message: computation_pb2.TensorFlow, argument: Any, lane: Lane) -> Any:
@@ -40,12 +41,22 @@ class Copies:
     with self._lock:
       if where not in made:
         made[where] = self._make(program, lane.device)
-    arguments = [] if argument is None else list(values.flatten(argument))
+    with tf.device(lane.device):
+      arguments = [] if argument is None else list(values.flatten(argument))
     return values.pack(program.result, iter(made[where](arguments)))
+
+  def sum_of(self, message: computation_pb2.TensorFlow, lane: Lane) -> sums.Sum | None:
+    """Returns the accumulator of an accumulating computation if this is a sum, tensor by tensor; otherwise None."""
+    program, made = self._program(message)
+    where = ('sum', lane.device)
+    with self._lock:
+      if where not in made:
+        made[where] = sums.Sum(program, lane.device) if sums.is_sum(program) else None
+      return made[where]
 
   def leaves(self) -> Sequence[Any]:
     """Returns all copies, for tests."""
-    return [copy for _, made in self._programs.values() for copy in made.values()]
+    return [copy for _, made in self._programs.values() for copy in made.values() if isinstance(copy, leaf.Leaf)]
 
   def close(self) -> None:
     with self._lock:
@@ -59,14 +70,15 @@ class Copies:
       if key in self._programs:
         self._programs.move_to_end(key)
       else:
-        self._programs[key] = leaf.Program(message), {}
+        self._programs[key] = program_lib.Program(message), {}
         if len(self._programs) > _KEPT:
           self._free(self._programs.popitem(last=False)[1])
       return self._programs[key]
 
   def _free(self, entry):
     for copy in entry[1].values():
-      copy.close()
+      if copy is not None:
+        copy.close()
 
 
 def on(device: str, value: Any) -> Any:

@@ -22,8 +22,8 @@ class DeviceValue(executor_value_base.ExecutorValue):
     value: As `interpreter` has it.
   """
 
-  def __init__(self, value: Any, kind: tff.Type):
-    self.value, self._kind = value, kind
+  def __init__(self, value: Any, kind: tff.Type, clients: int):
+    self.value, self._kind, self._clients = value, kind, clients
 
   @property
   def type_signature(self) -> tff.Type:
@@ -34,7 +34,7 @@ class DeviceValue(executor_value_base.ExecutorValue):
     return self.value
 
   async def compute(self) -> Any:
-    return fetch(self.value, self._kind)
+    return fetch(self.value, self._kind, self._clients)
 
 
 class DeviceExecutor(executor_base.Executor):
@@ -45,21 +45,21 @@ class DeviceExecutor(executor_base.Executor):
 
   async def create_value(self, value, type_spec=None):
     if isinstance(value, computation_impl.ConcreteComputation):
-      return DeviceValue(embed(value, value.type_signature), value.type_signature)
-    return DeviceValue(embed(value, type_spec), type_spec)
+      type_spec = value.type_signature
+    return DeviceValue(embed(value, type_spec), type_spec, self._clients)
 
   async def create_call(self, comp, arg=None):
     found = self._runs.call(comp.value, None if arg is None else arg.value, self._clients)
-    return DeviceValue(found, comp.type_signature.result)
+    return DeviceValue(found, comp.type_signature.result, self._clients)
 
   async def create_struct(self, elements):
     parts = list(structure.iter_elements(structure.from_container(elements)))
     return DeviceValue(structure.Struct([(name, part.value) for name, part in parts]),
                        tff.StructType([(name, part.type_signature) if name else part.type_signature
-                                       for name, part in parts]))
+                                       for name, part in parts]), self._clients)
 
   async def create_selection(self, source, index):
-    return DeviceValue(source.value[index], source.type_signature[index])
+    return DeviceValue(source.value[index], source.type_signature[index], self._clients)
 
   def close(self):
     """Does nothing: a value lives as long as something refers to it."""
@@ -111,14 +111,15 @@ def embed(value: Any, kind: tff.Type) -> Any:
   return values.embed(value, kind)
 
 
-def fetch(value: Any, kind: tff.Type) -> Any:
-  """Returns a value of the interpreter as Python has it."""
+def fetch(value: Any, kind: tff.Type, clients: int) -> Any:
+  """Returns a value of the interpreter as Python has it, for this number of clients."""
   if isinstance(kind, tff.FederatedType):
     if isinstance(value, clients_values.Given):
       return [values.fetch(one, kind.member) for one in value.values]
-    return values.fetch(value.value, kind.member)
+    one = values.fetch(value.value, kind.member)
+    return one if kind.placement is tff.SERVER or kind.all_equal else [one] * clients
   if isinstance(kind, tff.StructType):
-    return structure.Struct([(name, fetch(part, part_kind)) for part, (name, part_kind)
+    return structure.Struct([(name, fetch(part, part_kind, clients)) for part, (name, part_kind)
                              in zip(value, structure.iter_elements(kind), strict=True)])
   if isinstance(kind, tff.FunctionType):
     return value.message

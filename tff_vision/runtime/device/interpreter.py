@@ -14,14 +14,17 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import tensorflow as tf
 import tensorflow_federated as tff
 from tensorflow_federated.proto.v0 import computation_pb2
+from tensorflow_federated.python.core.impl.types import type_serialization
 
-from tff_vision.runtime.device import clients_values, copies
+from tff_vision.runtime.device import clients_values, copies, sequences, values
 from tff_vision.runtime.device.clients_values import OfClients
 from tff_vision.runtime.device.lanes import Lane, Lanes
 
 structure = tff.structure
+_OF_SEQUENCES = frozenset({'federated_select', 'sequence_map', 'sequence_reduce'})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +93,7 @@ class _Call:
         names = {**names, part.parameter_name: self._shared(argument, part.parameter_name, [part.result])}
       return self._evaluate(part.result, names, lane)
     if kind == 'intrinsic':
-      return self._intrinsic(message.intrinsic.uri, argument)
+      return self._intrinsic(message, argument, lane)
     raise NotImplementedError(f'a {kind} cannot be called.')
 
   def _evaluate(self, message, names, lane):
@@ -99,6 +102,8 @@ class _Call:
       return Function(message, names)
     if kind == 'reference':
       return names[message.reference.name]
+    if kind == 'literal':
+      return values.literal(message.literal.value)
     if kind == 'call':
       function = self._evaluate(message.call.function, names, lane)
       argument = self._evaluate(message.call.argument, names, lane) if message.call.HasField('argument') else None
@@ -122,10 +127,13 @@ class _Call:
       return _over_clients(value, clients_values.Kept)
     return value
 
-  def _intrinsic(self, name, argument):
+  def _intrinsic(self, message, argument, lane):
+    name = message.intrinsic.uri
     operator = getattr(self, f'_{name}', None)
     if operator is None:
       raise NotImplementedError(f'the operator {name} is no part of a compiled computation.')
+    if name in _OF_SEQUENCES:  # Their elements are taken apart and put together by their types.
+      return operator(argument, type_serialization.deserialize_type(message.type), lane)
     return operator(argument)
 
   # The operators, as TFF names them.
@@ -153,23 +161,58 @@ class _Call:
     function, value = argument
     return clients_values.Mapped(lambda one, lane: self.apply(function, one, lane), value)
 
-  _federated_map_all_equal = _federated_map
+  def _federated_map_all_equal(self, argument):
+    function, value = argument
+    if isinstance(value, clients_values.Same):
+      return clients_values.Same(self.apply(function, value.value, self._lanes.server))
+    return self._federated_map(argument)
 
   def _federated_zip_at_server(self, argument):
     return OfServer(_unplaced(argument))
 
   def _federated_zip_at_clients(self, argument):
+    if all(isinstance(part, clients_values.Same) for part in structure.flatten(argument)):
+      return clients_values.Same(_unplaced(argument))
     return clients_values.Zipped(argument)
 
   def _federated_aggregate(self, argument):
     value, zero, accumulate, _, report = argument
     home, found = self._lanes.home, [zero]
+    total = self._leaves.sum_of(accumulate.message.tensorflow, home) if _is_tensorflow(accumulate) else None
+    if total is not None:
+      total.begin(list(values.flatten(zero)))
+      self._lanes.run(self._clients, value.of, lambda sent: total.add(list(values.flatten(sent))))
+      tensors = iter(total.end())
+      whole = values.moved(zero, lambda _: next(tensors))
+      return OfServer(self.apply(report, copies.on(self._lanes.server.device, whole), self._lanes.server))
 
     def add(sent):
       found[0] = self.apply(accumulate, structure.Struct.unnamed(found[0], sent), home)
 
     self._lanes.run(self._clients, value.of, add)
     return OfServer(self.apply(report, copies.on(self._lanes.server.device, found[0]), self._lanes.server))
+
+  def _federated_select(self, argument, kind, lane):
+    del lane
+    keys, _, value, function = argument
+    server = self._lanes.server
+
+    def chosen(found, lane):
+      del lane
+      slices = [self.apply(function, structure.Struct.unnamed(value.value, key), server) for key in tf.unstack(found)]
+      return sequences.of(slices, kind.result.member.element)
+
+    return clients_values.Mapped(chosen, keys)
+
+  def _sequence_map(self, argument, kind, lane):
+    function, sequence = argument
+    return sequences.mapped(sequence, kind.parameter[1].element, lambda one: self.apply(function, one, lane))
+
+  def _sequence_reduce(self, argument, kind, lane):
+    sequence, found, function = argument
+    for one in sequences.elements(sequence, kind.parameter[0].element):
+      found = self.apply(function, structure.Struct.unnamed(found, one), lane)
+    return found
 
   def _computed(self, value):
     """Returns a result in which every value of clients is a list."""
@@ -189,6 +232,10 @@ class _Call:
     self._lanes.run(self._clients, work, keep)
     lists = iter(found)
     return _over_clients(value, lambda part: clients_values.Given(next(lists)))
+
+
+def _is_tensorflow(function):
+  return function.message.WhichOneof('computation') == 'tensorflow'
 
 
 def _holds_clients(value):

@@ -34,8 +34,8 @@ class Lanes:
     server: Where the computations of the server run.
   """
 
-  def __init__(self, devices: Sequence[str], clients_per_device: int, told: Callable[[str], None]):
-    """Args: `told` is called with a sentence for each lane that ends."""
+  def __init__(self, devices: Sequence[str], clients_per_device: int, told: Callable[[str, str], None]):
+    """Args: `told` is called with a device and a sentence for each lane that ends."""
     self._told = told
     # The devices in turn, so that a small cohort uses all of them.
     self._lanes = [Lane(device, i) for i, device in enumerate(list(devices) * clients_per_device)]
@@ -59,6 +59,9 @@ class Lanes:
     concurrent.futures.wait(waiting)
     for one in waiting:
       one.result()
+    if isinstance(turn.error, tf.errors.ResourceExhaustedError):
+      raise OutOfMemory(f'{self.home.device} has too little memory for the sum over clients. TensorFlow says: '
+                        f'{_first_line(turn.error)}') from turn.error
     if turn.error is not None:
       raise turn.error
 
@@ -81,12 +84,16 @@ class Lanes:
     left = [other for other in self._lanes if other is not lane]
     if not left:
       turn.fail(OutOfMemory(f'{lane.device} has too little memory for one client: take a smaller batch_size or model, '
-                            f'or devices=CPU. TensorFlow says: {str(error).splitlines()[0][:200]}'))
+                            f'or devices=CPU. TensorFlow says: {_first_line(error)}'))
       return
     self._lanes = left
-    self._told(f'{lane.device} has too little memory for so many clients at once: {len(left)} are computed at a time '
-               'from here on.')
+    self._told(lane.device, f'{lane.device} has too little memory for so many clients at once: {len(left)} are '
+               'computed at a time from here on.')
     turn.give_back(client)
+
+
+def _first_line(error):
+  return str(error).splitlines()[0][:200]
 
 
 class _Turn:

@@ -12,7 +12,9 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 # Not public API; TFF sends values with these functions.
-from tensorflow_federated.python.core.impl.types import type_conversions
+from tensorflow_federated.proto.v0 import array_pb2
+from tensorflow_federated.python.core.impl.compiler import array
+from tensorflow_federated.python.core.impl.types import dtype_utils, type_conversions
 from tensorflow_federated.python.core.impl.utils import tensorflow_utils
 
 from tff_vision.data import one_element
@@ -52,6 +54,12 @@ def fetch(value: Any, kind: tff.Type) -> Any:
   return np.asarray(memoryview(value))
 
 
+def literal(message: array_pb2.Array) -> tf.Tensor:
+  """Returns a number, or an array, that is written in a computation."""
+  with tf.device('CPU:0'):
+    return tf.constant(array.from_proto(message), tf.as_dtype(dtype_utils.from_proto(message.dtype)))
+
+
 def flatten(value: Any) -> Iterator[Any]:
   """Yields the leaves of a value, in order, as a TensorFlow computation takes them."""
   if isinstance(value, structure.Struct):
@@ -61,7 +69,9 @@ def flatten(value: Any) -> Iterator[Any]:
     # tf.data orders the parts of a dictionary by name.
     yield leaf.Element([tf.constant(value.values[name]) for name in sorted(value.spec)])
   elif isinstance(value, tf.data.Dataset):
-    yield tf.data.experimental.to_variant(value)
+    with tf.device('CPU:0'):
+      variant = tf.data.experimental.to_variant(value)
+    yield variant
   else:
     yield value
 

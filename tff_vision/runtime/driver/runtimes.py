@@ -5,16 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from tff_vision import catalogue
 from tff_vision.configs import runtime_config
-from tff_vision.runtime.driver import context, local
-
-
-@contextlib.contextmanager
-def local_place(config: runtime_config.RuntimeConfig) -> Iterator[local.LocalContext]:
-  """Opens one executor on this machine."""
-  with local.local_runtime(threads=config.threads, max_concurrent_clients=config.max_concurrent_clients,
-                           math=config.math, clients_per_call=config.clients_per_call) as opened:
-    yield opened
-
+from tff_vision.runtime.driver import context, one_executor
 
 RUNTIMES: Mapping[str, Callable[[runtime_config.RuntimeConfig], contextlib.AbstractContextManager]] = (
     catalogue.Loaded('runtime'))
@@ -22,7 +13,7 @@ RUNTIMES: Mapping[str, Callable[[runtime_config.RuntimeConfig], contextlib.Abstr
 
 @contextlib.contextmanager
 def open_runtime(config: runtime_config.RuntimeConfig = runtime_config.RuntimeConfig()  # noqa: B008  Frozen.
-                 ) -> Iterator[local.LocalContext | context.WorkersContext]:
+                 ) -> Iterator[one_executor.OneExecutorContext | context.WorkersContext]:
   """Makes TFF computations in the `with` block run where `config` says.
 
   Raises:

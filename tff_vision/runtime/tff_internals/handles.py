@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import tensorflow_federated as tff
 from tensorflow_federated.python.common_libs import async_utils, structure
-from tensorflow_federated.python.core.impl.executors import executor_value_base
+from tensorflow_federated.python.core.impl.executors import executor_base, executor_value_base
 
 from tff_vision import protocols
 from tff_vision.runtime.tff_internals import compilation
@@ -32,7 +32,7 @@ class Silo:
   Different silos may be used from different threads; one silo accepts one call at a time.
   """
 
-  def __init__(self, open_executor: Callable[[], tff.framework.RemoteExecutor]):
+  def __init__(self, open_executor: Callable[[], executor_base.Executor]):
     """Args: `open_executor` returns an executor with its cardinalities set; it is called in the thread that uses it."""
     self._runner = async_utils.AsyncThreadRunner()
     self._executor = open_executor()

@@ -16,9 +16,11 @@ from tff_vision.runtime.tff_internals import allocator
 
 _STOP_TIMEOUT = 5.0
 _LOOK_SECONDS = 0.005
+_PACKAGE = pathlib.Path(__file__).resolve().parents[2]
 _KEPT = ('PATH', 'HOME', 'TMPDIR', 'LD_LIBRARY_PATH')
 # Environment variables with this prefix let the caller of this process find the processes that it started.
 _MARK = 'TFF_VISION_'
+_VISIBLE = 'CUDA_VISIBLE_DEVICES'
 
 
 def executor_binary() -> str:
@@ -36,7 +38,7 @@ def executor_binary() -> str:
   return path
 
 
-def executor_environment(threads: int | None, math: str = 'float32') -> dict[str, str]:
+def executor_environment(threads: int | None, math: str = 'float32', *, devices: bool = False) -> dict[str, str]:
   """Returns the environment of an executor.
 
   The rest of the caller's environment is not passed on, because it may hold secrets and graphs run with it.
@@ -44,12 +46,15 @@ def executor_environment(threads: int | None, math: str = 'float32') -> dict[str
   Args:
     threads: Threads per operation; None means TensorFlow's choice.
     math: See `RuntimeConfig`.
+    devices: Whether it may use GPUs: those that `CUDA_VISIBLE_DEVICES` of this process names, or all.
   """
-  kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_MARK)}
+  kept = {name: value for name, value in os.environ.items() if name in _KEPT or name.startswith(_MARK)
+          or devices and name == _VISIBLE}
   limits = {} if threads is None else {'TF_NUM_INTRAOP_THREADS': str(threads)}
   if math == 'bfloat16':
     limits['TF_SET_ONEDNN_FPMATH_MODE'] = 'BF16'
-  return {'TF_CPP_MIN_LOG_LEVEL': '3', 'CUDA_VISIBLE_DEVICES': ''} | allocator.environment() | kept | limits
+  hidden = {} if devices else {_VISIBLE: ''}
+  return {'TF_CPP_MIN_LOG_LEVEL': '3'} | hidden | allocator.environment() | kept | limits
 
 
 def note_on_math(math: str, cpuinfo: pathlib.Path = pathlib.Path('/proc/cpuinfo')) -> str | None:
@@ -66,6 +71,31 @@ def executor_command(binary: str, port: int, max_concurrent_clients: int | None)
   """Returns the command line; `max_concurrent_clients` None means one per core; more would only need more memory."""
   calls = max_concurrent_clients or os.cpu_count() or 1
   return [binary, f'--port={port}', f'--max_concurrent_computation_calls={calls}']
+
+
+def device_executor_command(host: str, port: int, max_concurrent_clients: int | None) -> list[str]:
+  """Returns the command line of the executor for GPUs; `max_concurrent_clients` None leaves their number to it."""
+  limit = [] if max_concurrent_clients is None else [f'--clients={max_concurrent_clients}']
+  return [sys.executable, '-m', 'tff_vision.runtime.device_executor', f'--host={host}', f'--port={port}', *limit]
+
+
+def python_environment() -> dict[str, str]:
+  """Returns environment variables with which another interpreter finds this library, and nothing of its caller's."""
+  return {'PYTHONPATH': str(_PACKAGE.parent), 'PYTHONDONTWRITEBYTECODE': '1', 'PYTHONUNBUFFERED': '1',
+          'PYTHONNOUSERSITE': '1'}
+
+
+def python_folders() -> list[str]:
+  """Returns the files and folders that another interpreter of this environment reads, besides the system's."""
+  tensorflow = importlib.util.find_spec('tensorflow')
+  packages = [] if tensorflow is None else [pathlib.Path(tensorflow.submodule_search_locations[0]).parent]
+  program, system = pathlib.Path(sys.executable), pathlib.Path('/usr')
+  found: list[pathlib.Path] = []
+  for path in (*map(pathlib.Path, (sys.prefix, sys.base_prefix)), program, program.resolve(), *packages, _PACKAGE):
+    # Of the system's own Python the libraries are the system's, and the program is one of many.
+    if path != system and not any(path.is_relative_to(known) for known in (system / 'lib', *found)):
+      found.append(path)
+  return [str(path) for path in found]
 
 
 def free_port() -> int:

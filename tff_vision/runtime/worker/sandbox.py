@@ -4,6 +4,7 @@ bubblewrap gives it an empty network, its data folder read-only under /data, the
 in memory. It sees nothing else of the host. Connections enter through one unix socket.
 """
 
+import glob
 import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
@@ -11,6 +12,8 @@ from collections.abc import Mapping, Sequence
 SOCKET = 'executor.sock'
 _TMP_BYTES = 256 * 2**20
 _INNER_PORT = 8000
+# Of NVIDIA's driver; /dev/dxg is that of Windows.
+_DEVICES = ('/dev/nvidia*', '/dev/dxg')
 _NEEDED = {'bwrap': 'bubblewrap', 'socat': 'socat', 'sh': 'dash'}
 
 
@@ -20,14 +23,16 @@ def inner_port() -> int:
 
 
 def command(executor: Sequence[str], *, socket_folder: pathlib.Path, data_root: str | None,
-            environment: Mapping[str, str]) -> list[str]:
+            environment: Mapping[str, str], shown: Sequence[str] | None = None) -> list[str]:
   """Returns the command that runs `executor` sandboxed, reachable at `socket_folder`/executor.sock.
 
   Args:
-    executor: Program and arguments; the program is the only file of its folder that the sandbox shows.
+    executor: Program and arguments.
     socket_folder: Folder of the unix socket.
     data_root: Folder that is visible as /data, read-only; None: there is no /data.
     environment: Environment of the executor; HOME, TMPDIR and LD_LIBRARY_PATH are not passed on.
+    shown: Files and folders that the sandbox shows where they are, read-only, and with them the devices of NVIDIA's
+      driver; the program is in one of them. None: the program is the only file that it shows, as /executor.
 
   Raises:
     ValueError: A required program is not installed, or `data_root` does not exist.
@@ -42,13 +47,26 @@ def command(executor: Sequence[str], *, socket_folder: pathlib.Path, data_root: 
               for word in ('--setenv', name, value)]
   data = [] if data_root is None else ['--ro-bind', data_root, '/data']
   program, *options = executor
+  if shown is None:
+    programs, run = ['--ro-bind', program, '/executor'], '/executor'
+  else:
+    programs, run = _shown(shown), program
   # The only entrance: from the unix socket to the executor's port, which exists only in the empty network.
   inner = (f'socat -lf /dev/null UNIX-LISTEN:/run/worker/{SOCKET},fork,mode=600,max-children=64 '
-           f'TCP4:127.0.0.1:{_INNER_PORT} & exec /executor "$@"')
+           f'TCP4:127.0.0.1:{_INNER_PORT} & exec "$0" "$@"')
   return ['bwrap', '--unshare-all', '--die-with-parent', '--new-session', '--cap-drop', 'ALL', '--clearenv',
-          *settings, *_system(), '--ro-bind', program, '/executor', *data,
+          *settings, *_system(), *data,
           '--bind', str(socket_folder), '/run/worker', '--proc', '/proc', '--dev', '/dev',
-          '--size', str(_TMP_BYTES), '--tmpfs', '/tmp', '--chdir', '/tmp', '/usr/bin/sh', '-c', inner, 'sh', *options]
+          '--size', str(_TMP_BYTES), '--tmpfs', '/tmp', *programs, '--chdir', '/tmp', '/usr/bin/sh', '-c', inner, run,
+          *options]
+
+
+def _shown(paths):
+  """Returns options that show files, NVIDIA's devices, and what libraries are found by; absent ones are left out."""
+  read = [*paths, '/etc/ld.so.cache', '/sys/devices/system']
+  devices = [path for pattern in _DEVICES for path in sorted(glob.glob(pattern))]
+  return [*(word for path in read for word in ('--ro-bind-try', path, path)),
+          *(word for path in devices for word in ('--dev-bind-try', path, path)), '--setenv', 'HOME', '/tmp']
 
 
 def _system():

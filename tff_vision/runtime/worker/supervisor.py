@@ -15,7 +15,9 @@ from tff_vision.configs import option, runtime_config
 from tff_vision.runtime.worker import nginx, processes, sandbox
 
 SANDBOXES = ('bubblewrap', 'none')
+EXECUTORS = ('worker_binary', 'device')
 _START_TIMEOUT = 30.0
+_PYTHON_START_TIMEOUT = 180.0
 _GUARD = 'guard.sock'
 # A coordinator without a connection for this many checks, a tenth of a minute, has left.
 _LOOKS_UNTIL_LEFT = 12
@@ -31,6 +33,9 @@ class WorkerConfig(runtime_config.ExecutorConfig):
       None, 'PEM file of the authority that signed the certificate of the coordinator.')
   tls_client_name: str = option.option(
       'coordinator', 'The certificate of the coordinator has exactly this subject, after CN=.')
+  executor: str = option.option(
+      'worker_binary', 'worker_binary, TensorFlow Federated\'s own, computes on the processor; device computes on the '
+      'GPUs that TensorFlow sees, or on the processor if it sees none.', choices=EXECUTORS)
   data_root: str | None = option.option(
       None, 'Folder that the executor sees as /data, read-only; unset shows it no data.')
   sandbox: str = option.option(
@@ -59,6 +64,8 @@ class WorkerConfig(runtime_config.ExecutorConfig):
       raise ValueError('approved needs tls_cert, tls_key and tls_client_ca: the key of the certificate signed it.')
     if self.audit_log != type(self).audit_log and self.approved is None:
       raise ValueError(f'audit_log={self.audit_log} has no effect without approved: nothing is counted.')
+    if self.executor == 'device' and self.math != type(self).math:
+      raise ValueError(f'math={self.math} does not go with executor=device, which computes in float32.')
     if self.data_root is not None and self.sandbox == 'none':
       raise ValueError('data_root needs sandbox=bubblewrap: without it the executor sees the files of the machine '
                        'under their own names.')
@@ -151,23 +158,36 @@ class Supervisor:
       self._executor.close(signal.SIGKILL)
     self._present = self._away = 0
     config = self._config
-    environment = processes.executor_environment(config.threads, config.math)
+    environment = processes.executor_environment(config.threads, config.math, devices=self._in_python)
     boxed = config.sandbox == 'bubblewrap'
     port = sandbox.inner_port() if boxed else self._bare_port()
-    command = processes.executor_command(processes.executor_binary(), port, config.max_concurrent_clients)
+    shown = None
+    if self._in_python:
+      # Without sandbox and TLS it is the executor itself that is reached from outside.
+      host = config.host if not boxed and config.tls is None else '127.0.0.1'
+      command = processes.device_executor_command(host, port, config.max_concurrent_clients)
+      environment |= processes.python_environment()
+      shown = processes.python_folders()
+    else:
+      command = processes.executor_command(processes.executor_binary(), port, config.max_concurrent_clients)
     self._inside = ('127.0.0.1', port)
     if boxed:
       inside = self._folder / 'socket'
       shutil.rmtree(inside, ignore_errors=True)
       inside.mkdir(mode=0o700)
       self._inside = str(inside / sandbox.SOCKET)
-      command = sandbox.command(command, socket_folder=inside, data_root=config.data_root, environment=environment)
+      command = sandbox.command(command, socket_folder=inside, data_root=config.data_root, environment=environment,
+                                shown=shown)
       # The environment of bubblewrap itself can be read from inside the sandbox.
       environment = {'PATH': environment['PATH']}
     self._executor = processes.Process(command, log=None, environment=environment)
-    processes.wait_until(self.serving, self._executor, _START_TIMEOUT)
+    processes.wait_until(self.serving, self._executor, _PYTHON_START_TIMEOUT if self._in_python else _START_TIMEOUT)
     if self._guard is not None:
       self._guard.forget()
+
+  @property
+  def _in_python(self):
+    return self._config.executor == 'device'
 
   def _start_guard(self):
     if self._make_guard is not None:
@@ -184,8 +204,9 @@ class Supervisor:
                    self._config.port)
       return self._config.port
     port = self._inside[1] if self._door is not None else processes.free_port()
-    _log.warning('sandbox=none: the executor also listens at port %d, on every interface and without TLS; '
-                 'close it with a firewall', port)
+    if not self._in_python:  # That one listens at the loopback interface.
+      _log.warning('sandbox=none: the executor also listens at port %d, on every interface and without TLS; '
+                   'close it with a firewall', port)
     return port
 
   def _start_door(self):

@@ -19,7 +19,7 @@ import grpc
 from tensorflow_federated.proto.v0 import executor_pb2
 
 from tff_vision.runtime import messages
-from tff_vision.runtime.tff_internals import canonical, terms
+from tff_vision.runtime.tff_internals import cache_numbers, canonical, terms
 from tff_vision.runtime.worker import tls
 from tff_vision.runtime.worker.guard import audit, book, exchange, rules
 
@@ -44,6 +44,7 @@ class Guard:
     self._lock = threading.Lock()
     self._books: dict[str, book.Book] = {}
     self._known: dict[bytes, str] = {}
+    self._numbered: dict[int, bytes] = {}
     handlers = {'GetExecutor': self._get_executor, 'CreateValue': self._create_value,
                 'CreateCall': self._create_call, 'CreateStruct': self._create_struct,
                 'CreateSelection': self._create_selection, 'Compute': self._compute, 'Dispose': self._dispose,
@@ -148,6 +149,7 @@ class Guard:
       digest = self._digest(asked.value.computation)
       request.key = digest
       self._watch.computation(digest)
+      self._check_numbers(asked.value.computation)
       entry = book.Entry(terms.of_computation(digest), function=True)
     else:
       try:
@@ -168,6 +170,8 @@ class Guard:
     if entry.own:
       self._own.spend(entry.own, entry.term.key)
     number = self._watch.call(entry.term.key, entry.names, held.clients, entry.made_in)
+    if entry.own:
+      self._own.belong(entry.own, number)
     made_by = frozenset() if self._sees is None else self._sees.call(entry.seen, entry.names, number)
     return self._kept(held, book.Entry(entry.term, (), frozenset({number}), made_by=made_by), request,
                       executor_pb2.CreateCallResponse)
@@ -225,6 +229,13 @@ class Guard:
     answer = request.passed_on()
     held.put(kind.FromString(answer).value_ref.id, entry)
     return answer
+
+  def _check_numbers(self, computation):
+    """Refuses a graph under the number of another one, which the executor would run in its place."""
+    with self._lock:
+      for number, digest in cache_numbers.numbered(computation):
+        if self._numbered.setdefault(number, digest) != digest:
+          raise rules.Refused('two different computations have the same number: one would run in place of the other.')
 
   def _digest(self, computation):
     serialized = computation.SerializeToString()

@@ -1,0 +1,97 @@
+"""The execution context of a run in this process, on the devices of this machine."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+import tensorflow_federated as tff
+
+from tff_vision.configs import runtime_config
+from tff_vision.runtime.device import copies, executor, interpreter, lanes, visible
+from tff_vision.runtime.driver import fleet, local, one_executor
+from tff_vision.runtime.tff_internals import allocator
+
+
+@contextlib.contextmanager
+def device_place(config: runtime_config.RuntimeConfig) -> Iterator['DeviceContext']:
+  """Makes every TFF computation in the `with` block run in this process, on the devices of `config`.
+
+  Raises:
+    ValueError: There is no such device.
+  """
+  devices = visible.choose(config.devices, config.threads)
+  around, context = tff.framework.get_context_stack().current, None
+  try:
+    context = DeviceContext(devices, config.clients_per_device or visible.clients_at_once(devices),
+                            config.clients_per_call)
+    tff.framework.set_default_context(context)
+    yield context
+  finally:
+    if context is not None:
+      context.close()
+    local.close()
+    if isinstance(around, one_executor.OneExecutorContext):
+      tff.framework.set_default_context(around)
+
+
+@contextlib.contextmanager
+def chosen_place(config: runtime_config.RuntimeConfig) -> Iterator[one_executor.OneExecutorContext]:
+  """Opens what `chosen` says."""
+  if chosen(config) == 'device':
+    with device_place(config) as opened:
+      yield opened
+  else:
+    with local.local_place(config) as opened:
+      yield opened
+
+
+def chosen(config: runtime_config.RuntimeConfig) -> str:
+  """Returns the runtime that runtime=auto stands for: `device` if TensorFlow sees a GPU here, otherwise `local`.
+
+  Any other runtime is returned as it is.
+  """
+  if config.runtime != 'auto':
+    return config.runtime
+  wants_gpu = not config.devices or any(name.startswith('GPU') for name in config.devices)
+  return 'device' if wants_gpu and visible.has_gpu() else 'local'
+
+
+def described() -> str:
+  """Returns a text that says where clients are trained, and how many at a time, while a `DeviceContext` is open."""
+  context = tff.framework.get_context_stack().current
+  return (f'{context.clients_per_device} at a time on each of {", ".join(context.devices)}, in this process '
+          '(--clients_per_device, --devices)')
+
+
+class DeviceContext(one_executor.OneExecutorContext):
+  """Runs all clients in this process.
+
+  Attributes:
+    devices: The names of the devices in this process.
+    clients_per_device: The number of clients that are computed on each of them at the same time, as long as there is
+      enough memory.
+  """
+
+  def __init__(self, devices: Sequence[str], clients_per_device: int, clients_per_call: int):
+    allocator.share_freed_memory()
+    self.devices, self.clients_per_device = tuple(devices), clients_per_device
+    self._faults: list[fleet.Fault] = []
+    self._runs = interpreter.Interpreter(lanes.Lanes(devices, clients_per_device, self._ended), copies.Copies())
+    super().__init__(executor.DeviceExecutors(self._runs), open_for_handles=self._executor,
+                     concurrent_calls=len(devices) * clients_per_device, clients_per_call=clients_per_call)
+
+  @property
+  def pids(self) -> Sequence[int]:
+    """The processes that compute for the run, beside this one: none."""
+    return []
+
+  def take_faults(self) -> Sequence[fleet.Fault]:
+    """Returns the failures since the last call: lanes that had too little memory."""
+    taken = list(self._faults)
+    del self._faults[:len(taken)]
+    return taken
+
+  def _ended(self, device, reason):
+    self._faults.append(fleet.Fault(device, reason))
+
+  def _executor(self):
+    return executor.DeviceExecutor(self._runs, 0)
