@@ -19,7 +19,7 @@ from tff_vision.runtime.worker import certificate_authority
 
 GUIDES = [commands.ROOT / name for name in sorted(commands.OF_SEVERAL)]
 # What needs other machines that answer.
-_OF_OTHERS = ('pipelines.worker', 'pipelines.doorway', 'pipelines.train', 'pipelines.survey')
+_OF_OTHERS = ('pipelines.worker', 'pipelines.doorway', 'pipelines.train', 'pipelines.survey', 'pipelines.key_holder')
 # Appended, so that they win: a small model, and no question.
 _SHORT = {'pipelines.plan': ['--rounds=2', '--model=linear'], 'pipelines.approve': ['--yes']}
 # Made by the first of these pages for the others.
@@ -30,7 +30,8 @@ def typed():
   """Returns the commands in the order of the pages."""
   found = [command for guide in sorted(GUIDES, key=lambda path: _ORDER.index(path.name))
            for command in commands.commands(guide)]
-  return [command for command in found if command.whole and command.module not in _OF_OTHERS]
+  return [command for command in found
+          if command.whole and command.module not in _OF_OTHERS and '...' not in command.arguments]
 
 
 def _films(folder):
