@@ -4,6 +4,7 @@ import dataclasses
 
 from tff_vision.configs import compatibility, option, validate
 
+_DEVICES = 'Devices of this machine'
 MATHS = ('float32', 'bfloat16')
 
 
@@ -31,10 +32,10 @@ class RuntimeConfig(ExecutorConfig):
       'local', 'Where clients are trained: an executor here, this process and its GPUs, or workers.')
   devices: tuple[str, ...] = option.option(
       (), 'CPU, or GPU:0, GPU:1 and so on, separated by commas: what runtime=device computes on; unset: every GPU, or '
-      'the processor if TensorFlow sees no GPU.', separated=True)
+      'the processor if TensorFlow sees no GPU.', separated=True, topic=_DEVICES)
   clients_per_device: int | None = option.option(
       None, 'Clients that runtime=device trains on each device at the same time; unset means two on a GPU, and one a '
-      'core on the processor. Where memory does not suffice it takes fewer.')
+      'core on the processor. Where memory does not suffice it takes fewer.', topic=_DEVICES)
   workers: tuple[str, ...] = option.option((), 'host:port of each worker, separated by commas.', separated=True)
   local_workers: int | None = option.option(None, 'Start so many workers here, to rehearse several sites.')
   tls_ca: str | None = option.option(
