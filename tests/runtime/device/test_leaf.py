@@ -164,3 +164,14 @@ def test_arrays_are_returned_without_a_copy_and_shapes_are_checked():
   np.testing.assert_array_equal(values.embed(array, kind), tensor)
   with pytest.raises(TypeError, match='shape'):
     values.embed(array, tff.TensorType(np.float32, [3, 2]))
+
+
+def test_two_computations_under_one_number_are_two():
+  one = tff.tensorflow.computation(lambda x: x + 1.0, np.float32)
+  other = tff.tensorflow.computation(lambda x: x - 1.0, np.float32)
+  first, second = message(one), message(other)
+  second.cache_key.id = first.cache_key.id
+  program = copies.Copies()
+  found = [float(program.call(graph, values.embed(5.0, tff.TensorType(np.float32)), HERE))
+           for graph in (first, second, first)]
+  assert first.cache_key.id and found == [6.0, 4.0, 6.0]

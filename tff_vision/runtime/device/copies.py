@@ -28,6 +28,7 @@ class Copies:
     """Args: `make` returns a copy of a program on a device."""
     self._make = make
     self._programs: collections.OrderedDict[Any, tuple[program_lib.Program, dict[Any, Any]]] = collections.OrderedDict()
+    self._digests: collections.OrderedDict[int, tuple[Any, bytes]] = collections.OrderedDict()
     self._lock = threading.Lock()
 
   def call(self, message: computation_pb2.TensorFlow, argument: Any, lane: Lane) -> Any:
@@ -60,13 +61,13 @@ class Copies:
 
   def close(self) -> None:
     with self._lock:
+      self._digests.clear()
       while self._programs:
         self._free(self._programs.popitem()[1])
 
   def _program(self, message):
-    # TFF numbers the computations that it has compiled at random.
-    key = message.cache_key.id or hashlib.sha256(message.SerializeToString(deterministic=True)).digest()
     with self._lock:
+      key = self._digest(message)
       if key in self._programs:
         self._programs.move_to_end(key)
       else:
@@ -74,6 +75,16 @@ class Copies:
         if len(self._programs) > _KEPT:
           self._free(self._programs.popitem(last=False)[1])
       return self._programs[key]
+
+  def _digest(self, message):
+    """Returns what tells computations apart; not the number that is sent with one, which two of them may have."""
+    known = self._digests.get(id(message))
+    if known is None or known[0] is not message:  # The message is kept, so that no other one gets its id.
+      known = message, hashlib.sha256(message.SerializeToString(deterministic=True)).digest()
+      self._digests[id(message)] = known
+      if len(self._digests) > _KEPT:
+        self._digests.popitem(last=False)
+    return known[1]
 
   def _free(self, entry):
     for copy in entry[1].values():

@@ -91,7 +91,7 @@ def embed(value: Any, kind: tff.Type) -> Any:
     TypeError: The value is not of this type.
   """
   if isinstance(value, computation_impl.ConcreteComputation):
-    return interpreter.Function(value.to_building_block().proto)
+    return interpreter.Function(computation_impl.ConcreteComputation.get_proto(value))
   if isinstance(value, computation_pb2.Computation):
     return interpreter.Function(value)
   if isinstance(kind, tff.FederatedType):
