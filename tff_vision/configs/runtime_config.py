@@ -4,6 +4,7 @@ import dataclasses
 
 from tff_vision.configs import compatibility, option, validate
 
+_DEVICES = 'Devices of this machine'
 MATHS = ('float32', 'bfloat16')
 _DEVICES = 'Devices of this machine'
 

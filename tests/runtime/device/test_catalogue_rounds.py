@@ -11,14 +11,14 @@ from tff_vision.configs import runtime_config
 from tff_vision.runtime.driver import device
 
 # Noise is drawn afresh from the system's entropy; at this size it moves no weight by more than the tolerance.
-_QUIET = {'clip_norm': 0.5, 'noise_multiplier': 1e-3, 'delta': 1e-2}
+_QUIET = {'clip_norm': 0.5, 'noise_multiplier': 1e-3, 'delta': 1e-3}
 _BOUND, _TOLERANT = {'update_norm_bound': 0.05}, {'tolerated_fraction': 0.2, 'cohort_size': 5}
 _ONCE = ('fedprox', 'fedsgd', 'scaffold', 'fednova', 'feddyn', 'mime_lite', 'fedbuff', 'fedper', 'fedrep', 'ditto',
-         'apfl', 'ifca', 'median', 'top_k', 'he', 'masks', 'masks_scaffold', 'client_gaussian', 'client_adaptive',
+         'apfl', 'ifca', 'median', 'top_k', 'he', 'masks', 'client_gaussian', 'client_adaptive',
          'dp_ftrl', 'dp_mf_blt', 'distributed_gaussian', 'example_dp_sgd', 'local_dp')
 CASES = {
     **{name: cases.CASES[name] for name in _ONCE},
-    'adam': {'client_optimizer': 'adam', 'client_learning_rate': 0.01},
+    'afl': {'algorithm': 'afl'}, 'qfedavg': {'algorithm': 'qfedavg'},
     'uniform': {'compression': 'uniform', 'compression_bits': 8},
     'stochastic': {'compression': 'stochastic', 'compression_bits': 12},
     'hadamard': {'compression': 'hadamard', 'compression_bits': 12},
@@ -32,12 +32,13 @@ CASES = {
 }
 # Hidden and coded updates are rounded at random.
 _AT_RANDOM = ('stochastic', 'hadamard', 'dft')
-QUICK = ('scaffold', 'masks')
+QUICK = ('scaffold',)
 
 
 @pytest.mark.parametrize('kind', ['algorithm', 'privacy', 'secure_sum', 'compression', 'aggregator'])
 def test_every_row_of_the_catalogue_is_in_a_case(kind):
-  plain = {'fedavg', 'none', 'mean'}
+  # The model of `fedbn` has layers that normalise; `fedper` is the same code with other personal layers.
+  plain = {'fedavg', 'none', 'mean', 'fedbn'}
   assert {fields.get(kind) for fields in CASES.values()} - {None} == set(catalogue.names(kind)) - plain
 
 
@@ -51,9 +52,12 @@ def config_of(fields, folder):
   return record.config_of(fields)
 
 
-def trained(trainer):
+def trained(trainer, algorithm):
   state = trainer.begin()
-  for round_num, cohort in enumerate(([0, 2, 3, 4, 5], [1, 3, 5, 0, 2]), start=1):
+  cohorts = [[0, 2, 3, 4, 5], [1, 3, 5, 0, 2]]
+  if algorithm == 'fedbuff':  # It knows when the clients of its own cohorts answer.
+    cohorts = [None] * 3
+  for round_num, cohort in enumerate(cohorts, start=1):
     state = trainer.next(state, round_num, cohort).state
   return np.concatenate([np.ravel(weight) for weight in trainer.weights(state).trainable])
 
@@ -63,10 +67,10 @@ def trained(trainer):
 def test_the_model_is_the_same(name, tff_runtime, tmp_path):
   config = config_of(CASES[name], tmp_path)
   made = experiment.from_config(config)
-  expected = trained(made.prepare(tff_runtime))
+  expected = trained(made.prepare(tff_runtime), config.algorithm.algorithm)
   with device.device_place(runtime_config.RuntimeConfig(runtime='device', devices=('CPU',), clients_per_device=2)
                            ) as place:
-    found = trained(made.prepare(place))
+    found = trained(made.prepare(place), config.algorithm.algorithm)
   assert tff.framework.get_context_stack().current is tff_runtime
   noised = config.privacy.privacy != 'none'
   rounded = config.secure.secure_sum != 'none' or config.aggregation.compression in _AT_RANDOM

@@ -12,8 +12,9 @@ import tensorflow_federated as tff
 from tests import tiny
 from tests.learning import tiny_experiments
 from tff_vision.configs import runtime_config
-from tff_vision.runtime.device import clients_values, interpreter, lanes, leaf
+from tff_vision.runtime.device import clients_values, interpreter, lanes, leaf, program, sums
 from tff_vision.runtime.driver import device
+from tff_vision.runtime.tff_internals import compilation
 from tff_vision.secure import os_keys
 
 NUMBERS = tff.FederatedType(np.float32, tff.CLIENTS)
@@ -68,10 +69,10 @@ def test_federated_operators_return_the_same(in_process):
   found = in_both(in_process, scaled, 2.0, [1.0, 2.5, -3.0])
   assert found['own'] == [2.0, 5.0, -6.0] and found['total'] == 0.5 and found['pair'][1] == (5.0, -5.0)
   assert in_both(in_process, depending, 7.0, [1.0, 2.0]) == (9.0, 7.0, [5, 5], 3.0)
-  for clients in ([], [4.0]):
-    in_both(in_process, depending, 7.0, clients)
+  in_both(in_process, depending, 7.0, [4.0])
+  total = tff.federated_computation(lambda x: tff.federated_sum(x), NUMBERS)
+  assert in_both(in_process, total, []) == 0.0
   with in_process.limited(3):
-    total = tff.federated_computation(lambda x: tff.federated_sum(x), NUMBERS)
     assert in_both(in_process, total, [float(i) for i in range(20)]) == 190.0
 
 
@@ -84,7 +85,7 @@ def shown(state, x):
 
 def test_what_all_clients_have_is_returned_once(in_process):
   found = in_both(in_process, shown, 3.0, [1.0, 1.0])
-  assert found[0] == (3.0, 2.0) and found[3] == 2.0 and found[4] == 3.0
+  assert found[0] == [(3.0, 2.0)] * 2 and found[3] == 2.0 and found[4] == 3.0
 
 
 @tff.tensorflow.computation(np.float32, np.float32)
@@ -102,6 +103,31 @@ def same(x):
   return x
 
 
+@tff.tensorflow.computation(np.float32, np.float32)
+def first_twice(x, y):
+  return x + x + 0.0 * y
+
+
+@tff.tensorflow.computation(np.int32, np.int32)
+def small(x, y):
+  return x + y
+
+
+PAIR = (np.float32, tff.TensorType(np.float32, [2]))
+
+
+@tff.tensorflow.computation(PAIR, PAIR)
+def pairs(x, y):
+  return y[0] + x[0], x[1] + y[1]
+
+
+@pytest.mark.parametrize('computation, expected', [
+    (plus, True), (pairs, True), (plus_and_more, False), (first_twice, False), (small, False), (product, False)])
+def test_only_plain_sums_are_added_in_place(computation, expected):
+  message = compilation.native_form(computation).to_building_block().proto.tensorflow
+  assert sums.is_sum(program.Program(message)) == expected
+
+
 def test_sums_are_added_in_place_and_do_not_change_what_was_returned(in_process):
   """The sum itself is returned, and so is what looks like a sum and is none."""
   def totals(accumulate):
@@ -111,9 +137,6 @@ def test_sums_are_added_in_place_and_do_not_change_what_was_returned(in_process)
   added = tff.federated_computation(lambda x: tff.federated_sum(x), tff.FederatedType(vector, tff.CLIENTS))
   assert in_both(in_process, totals(plus), [1.0, 2.0]) == 13.0
   assert in_both(in_process, totals(plus_and_more), [1.0, 2.0]) == 15.0
-  sums_used = [one for _, made in in_process._runs.leaves._programs.values() for where, one in made.items()
-               if where[0] == 'sum']
-  assert any(sums_used) and not all(sums_used)
   with tff.framework.get_context_stack().install(in_process):
     first = added([np.float32([1, 2, 3]), np.float32([1, 1, 1])])
     second = added([np.float32([5, 5, 5])] * 3)
@@ -150,6 +173,9 @@ def test_rounds_train_the_same_model(in_process):
   expected, _, measured = trained()
   with tff.framework.get_context_stack().install(in_process):
     found, _, measured_here = trained()
+  in_place = [one for _, made in in_process._runs.leaves._programs.values() for one in made.values()
+              if isinstance(one, sums.Sum)]
+  assert any(len(one.end()) > len(tiny_experiments.SIZES) for one in in_place), 'the model and the measurements'
   np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
   assert measured_here == pytest.approx(measured, rel=1e-5)
 
@@ -199,10 +225,14 @@ class Scarce:
 
   def __init__(self, small):
     self.small, self.started, self._lock = small, [], threading.Lock()
+    self._all_begin = threading.Barrier(4)
 
   def __call__(self, client, lane):
     with self._lock:
+      is_first = lane.number not in {number for _, number in self.started}
       self.started.append((client, lane.number))
+    if is_first:
+      self._all_begin.wait(30)
     if lane.number in self.small:
       raise tf.errors.ResourceExhaustedError(None, None, 'OOM when allocating tensor\nmore')
     return client

@@ -76,13 +76,8 @@ class DeviceContext(one_executor.OneExecutorContext):
     self.devices, self.clients_per_device = tuple(devices), clients_per_device
     self._faults: list[fleet.Fault] = []
     self._runs = interpreter.Interpreter(lanes.Lanes(devices, clients_per_device, self._ended), copies.Copies())
-    super().__init__(executor.DeviceExecutors(self._runs), open_for_handles=self._executor,
+    super().__init__(executor.DeviceExecutors(self._runs), open_for_handles=self._executor, pids=(),
                      concurrent_calls=len(devices) * clients_per_device, clients_per_call=clients_per_call)
-
-  @property
-  def pids(self) -> Sequence[int]:
-    """The processes that compute for the run, beside this one: none."""
-    return []
 
   def take_faults(self) -> Sequence[fleet.Fault]:
     """Returns the failures since the last call: lanes that had too little memory."""

@@ -5,7 +5,7 @@ import contextlib
 import functools
 import gc
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import ClassVar
 
 import grpc
@@ -107,12 +107,7 @@ class LocalContext(one_executor.OneExecutorContext):
     super().__init__(
         executors.LeanExecutors(functools.partial(executors.open_executor, service), _EXECUTORS_KEPT),
         open_for_handles=functools.partial(executors.open_for_handles, service),
-        concurrent_calls=concurrent_calls, clients_per_call=clients_per_call)
-
-  @property
-  def pids(self) -> Sequence[int]:
-    """The processes that compute for the run."""
-    return [self.pid]
+        pids=[self.pid], concurrent_calls=concurrent_calls, clients_per_call=clients_per_call)
 
   @contextlib.contextmanager
   def _calling(self):

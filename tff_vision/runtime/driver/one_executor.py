@@ -1,6 +1,5 @@
 """The execution contexts whose clients are all on one executor, in another process or in this one."""
 
-import abc
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import ClassVar, TypeVar
@@ -26,16 +25,18 @@ class OneExecutorContext(context_base.SyncContext, protocols.Place):
   WorkerLost: ClassVar = stub.WorkerLost
 
   def __init__(self, factory: tff.framework.ExecutorFactory, *, open_for_handles: Callable[[], executor_base.Executor],
-               concurrent_calls: int, clients_per_call: int):
+               pids: Sequence[int], concurrent_calls: int, clients_per_call: int):
     """Prepares a context.
 
     Args:
       factory: The executors for computations with any number of clients; it has the methods of `LeanExecutors`.
       open_for_handles: Returns an executor for `handles.Silo`.
+      pids: The processes that compute for the run, beside this one.
       concurrent_calls: The number of clients that are computed at the same time.
       clients_per_call: See `RuntimeConfig`.
     """
     allocator.keep_freed_memory()
+    self._pids = tuple(pids)
     self._concurrent_calls = concurrent_calls
     self._clients_per_call = clients_per_call
     self._open_for_handles = open_for_handles
@@ -46,9 +47,9 @@ class OneExecutorContext(context_base.SyncContext, protocols.Place):
         transform_result=tensorflow_computation.transform_result)
 
   @property
-  @abc.abstractmethod
   def pids(self) -> Sequence[int]:
-    """The processes that compute for the run."""
+    """The processes that compute for the run, beside this one."""
+    return self._pids
 
   @contextlib.contextmanager
   def _calling(self) -> Iterator[None]:
