@@ -1,6 +1,7 @@
 """Measures memory and time of image data that are too large to hold: folders of PNG and DICOM, Parquet, tar shards.
 
     python -m benchmarks.image_files --json=FILE [--files=20000 --side=128]
+    python -m benchmarks.image_files --json=FILE --files=100000 --side=16 --layouts=folder
 
 Files are generated here. For each layout a new process builds the data set at 32x32 and reads each client once, which
 is one pass over all images; its memory beyond that after the imports is what counts. Held decoded at full size, they
@@ -29,7 +30,7 @@ from pydicom import uid
 _JSON = flags.DEFINE_string('json', None, 'File that receives the numbers.')
 _FILES = flags.DEFINE_integer('files', 20_000, 'Images of each layout.')
 _SIDE = flags.DEFINE_integer('side', 128, 'Height and width of an image.')
-_LAYOUTS = ('folder', 'dicom', 'parquet', 'webdataset')
+_LAYOUTS = flags.DEFINE_list('layouts', ['folder', 'dicom', 'parquet', 'webdataset'], 'What is measured.')
 _CLASSES, _PICTURES = 2, 50
 
 _READ = """
@@ -54,7 +55,9 @@ def main(argv):
   if len(argv) > 1:
     raise app.UsageError(f'unknown arguments: {argv[1:]}')
   numbers = {'files': _FILES.value, 'side': _SIDE.value, 'layouts': {}}
-  for layout in _LAYOUTS:
+  if unknown := set(_LAYOUTS.value) - set(_WRITE):
+    raise app.UsageError(f'layouts must be of {", ".join(_WRITE)}, found {", ".join(sorted(unknown))}')
+  for layout in _LAYOUTS.value:
     with tempfile.TemporaryDirectory() as folder:
       _WRITE[layout](pathlib.Path(folder))
       numbers['layouts'][layout] = _measured('folder' if layout == 'dicom' else layout, folder)

@@ -6,7 +6,8 @@
 #   deploy/three_hospitals.sh OUT [flags of pipelines.plan]
 #
 # OUT, a folder to make, receives coordinator/ (plan.json, run/) and a folder for each hospital (films/, prepared/,
-# approved.json, audit.jsonl). PYTHON names the interpreter, PORT the doorway's port. As root, with iproute2, each party
+# approved.json, audit.jsonl). PYTHON names the interpreter, PORT the doorway's port; TRACE=FILE lists with strace, in
+# FILE, every file that the coordinator's training opens. As root, with iproute2, each party
 # gets a network namespace and a user; otherwise all share one, which is said. Debian packages: bubblewrap socat
 # nginx-light libnginx-mod-stream openssh-client openssh-server iproute2.
 set -euo pipefail
@@ -96,7 +97,9 @@ pki=$(mktemp -d)
 for file in ca.crt coordinator.crt coordinator.key doorway.example.crt doorway.example.key doorway; do give coordinator "$pki/$file"; done
 for i in 0 1 2; do
   give coordinator "$pki/${addresses[i]}.dial.pub"
-  give "${sites[i]}" "$pki/ca.crt" "$pki/doorway.pub" "$pki/${addresses[i]}".{crt,key,dial}
+  give "${sites[i]}" "$pki/ca.crt" "$pki/doorway.pub" "$pki/${addresses[i]}".{key,dial}
+  # By their certificates, sites know each other's messages.
+  for address in "${addresses[@]}"; do give "${sites[i]}" "$pki/$address.crt"; done
 done
 rm -rf "$pki"
 
@@ -114,17 +117,21 @@ for site in "${sites[@]}"; do
   number=$([[ $site == north ]] && echo 0 || { [[ $site == south ]] && echo 1 || echo 2; })
   by "$site" "$python" "$root/deploy/films.py" "$number" films
   by "$site" "$python" -m pipelines.prepare --plan=draft.json --site="$site" --data_dir=films --out=prepared
-  # The one number that a site tells before it approves: how many training images it has.
+  # The one number that a site tells before it approves, unless counts are private: how many training images it has.
   examples+=("$(by "$site" "$python" -c "import json; print(json.load(open('prepared/site.json'))['clients'][0]['counts']['train'])")")
 done
-by coordinator "$python" -m pipelines.plan "${plan[@]}" "$@" --rehearse --examples="$(IFS=,; echo "${examples[*]}")" --plan_out=plan.json
+told=(--examples="$(IFS=,; echo "${examples[*]}")")
+[[ " $* " != *" --private_counts "* ]] || told=()
+by coordinator "$python" -m pipelines.plan "${plan[@]}" "$@" --rehearse "${told[@]}" --plan_out=plan.json
 
-# Each hospital builds the plan's computations itself, and approves.
+# Each hospital builds the plan's computations itself, and approves. With a secure sum it plays its own half of it.
+certs=(--site_certs="$(for i in 0 1 2; do echo -n "${sites[i]}=${addresses[i]}.crt,"; done | sed 's/,$//')")
+[[ " $* " != *" --secure_sum=none "* ]] || certs=()
 for i in 0 1 2; do
   site=${sites[i]}
   cp "$out/coordinator/plan.json" "$out/$site/plan.json"; chmod 0644 "$out/$site/plan.json"
   by "$site" "$python" -m pipelines.approve --plan=plan.json --site="$site" --prepared=prepared \
-    --examples="$(IFS=,; echo "${examples[*]}")" --tls_key="${addresses[i]}.key" --yes >"$out/$site.approval.txt"
+    "${told[@]}" "${certs[@]}" --tls_key="${addresses[i]}.key" --yes >"$out/$site.approval.txt"
 done
 
 doors=()
@@ -141,7 +148,12 @@ for i in 0 1 2; do
     --dial_key="${addresses[i]}.dial" --dial_host_key=doorway.pub --dial_ca=ca.crt
 done
 
-by coordinator "$python" -m pipelines.train --plan=plan.json --run_dir=run --tls_ca=ca.crt --tls_cert=coordinator.crt \
+traced=()
+if [[ -n ${TRACE:-} ]]; then
+  : >"$TRACE"; [[ $separate_users == no ]] || chown tffv-coordinator: "$TRACE"
+  traced=(strace -f --seccomp-bpf -e trace=open,openat,openat2 -o "$TRACE")
+fi
+by coordinator "${traced[@]}" "$python" -m pipelines.train --plan=plan.json --run_dir=run --tls_ca=ca.crt --tls_cert=coordinator.crt \
   --tls_key=coordinator.key
 
 if [[ $separate_users == yes ]]; then

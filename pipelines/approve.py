@@ -27,10 +27,11 @@ _SITE_CERTS = flags.DEFINE_list(
     'site_certs', [], 'With a secure sum: SITE=FILE for each site of the plan, PEM files of their certificates, by '
     'which sites know each other\'s messages.')
 _KEY_HOLDER_CERT = flags.DEFINE_string(
-    'key_holder_cert', None, 'With a plan that names a key_holder: PEM file of its certificate, by which the site knows '
-    'its public key.')
+    'key_holder_cert', None, 'With a plan that names a key_holder: PEM file of its certificate, by which the site '
+    'knows its public key.')
 _FEWEST_SITES = flags.DEFINE_integer(
-    'fewest_sites', 2, 'With secure_sum=he: the site does not help to open a sum over fewer sites.', lower_bound=2)
+    'fewest_sites', 2, 'With secure_sum=he or masks: the site does not help to open a sum over fewer sites.',
+    lower_bound=2)
 _SURVEY = flags.DEFINE_bool('survey', False, 'Approve a survey of the training images instead of a run.')
 _SPARE_ROUNDS = flags.DEFINE_integer(
     'spare_rounds', 5, 'Rounds beyond those of the plan that may begin, for rounds that a fault repeats.',
@@ -51,6 +52,10 @@ def main() -> None:
 
   from tff_vision.federation import approval, certificates, rehearsal, words  # Late: TensorFlow takes seconds.
   approval.site_number(plan, _SITE.value)
+  site_certs = certificates.of_sites(plan, _SITE_CERTS.value)
+  holder = None if _KEY_HOLDER_CERT.value is None else pathlib.Path(_KEY_HOLDER_CERT.value)
+  approval.peers_of(plan, site_certs)  # What is missing is said before the rehearsal, which takes long.
+  approval.key_holder_of(plan, holder, site_certs)
   if _PREPARED.value is not None:
     prepared = site_manifest.read(_PREPARED.value)
     prepared.check(_PREPARED.value, plan)
@@ -59,8 +64,7 @@ def main() -> None:
   rehearsed = (rehearsal.rehearse_survey(plan) if _SURVEY.value else
                rehearsal.rehearse(plan, rehearsal.numbers(_EXAMPLES.value)))
   approved = approval.of(plan, _SITE.value, rehearsed, spare_rounds=_SPARE_ROUNDS.value, days=_DAYS.value,
-                         certificates=certificates.of_sites(plan, _SITE_CERTS.value), fewest_sites=_FEWEST_SITES.value,
-                         key_holder=None if _KEY_HOLDER_CERT.value is None else pathlib.Path(_KEY_HOLDER_CERT.value))
+                         certificates=site_certs, fewest_sites=_FEWEST_SITES.value, key_holder=holder)
   for line in words.lines(plan, approved, rehearsed):
     print(line)
   _check_cost(approved)

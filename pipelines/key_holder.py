@@ -21,13 +21,15 @@ from tff_vision.federation import plan as plan_lib
 
 _PLAN = flags.DEFINE_string('plan', None, 'File of the plan, as the sites have it.')
 _FOLDER = flags.DEFINE_string('key_holder_dir', None, 'Folder of the key pair; it is made there at the first start.')
-_SITE_CERTS = flags.DEFINE_list('site_certs', [], 'SITE=FILE for each site of the plan, PEM files of their certificates.')
+_SITE_CERTS = flags.DEFINE_list(
+    'site_certs', [], 'SITE=FILE for each site of the plan, PEM files of their certificates.')
 _FEWEST_SITES = flags.DEFINE_integer('fewest_sites', 2, 'A sum over fewer sites is not opened.', lower_bound=2)
 _SPARE_ROUNDS = flags.DEFINE_integer(
     'spare_rounds', 5, 'Sums that may be opened beyond those of the plan, for rounds that a fault repeats.',
     lower_bound=0)
 _AUDIT_LOG = flags.DEFINE_string(
-    'audit_log', 'key_holder.jsonl', 'File to which a line is appended for everything; what was opened is read from it.')
+    'audit_log', 'key_holder.jsonl', 'File to which a line is appended for everything; what was opened is read from '
+    'it.')
 _HOST = flags.DEFINE_string('host', '127.0.0.1', 'Address to listen at; 0.0.0.0 means every interface.')
 _PORT = flags.DEFINE_integer('port', 8444, 'TCP port to listen at.', lower_bound=1, upper_bound=65535)
 _CERT = flags.DEFINE_string('tls_cert', None, 'PEM file of the certificate of this service, whose key signs.')

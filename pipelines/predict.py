@@ -2,14 +2,14 @@
 
     python -m pipelines.predict --run_dir=runs/fashion shoe.png bag.jpg
 
-Takes PNG, JPEG, GIF, BMP, WebP, TIFF, HEIC, DICOM and NIfTI of any size, grey or colour; of a file with several pages,
-frames or slices, each is an image, FILE[number]. Prints the likeliest classes of each with probabilities; of
+Takes PNG, JPEG, GIF, BMP, WebP, TIFF, HEIC, AVIF, DICOM and NIfTI of any size, grey or colour; of a file with several
+pages, frames or slices, each is an image, FILE[number]. Prints the likeliest classes of each with probabilities; of
 task=regression, the number; of task=anomaly, each image's score and how many good test images have a lower one; of
 task=embedding, how alike the images are; of task=segmentation, the share of each class, and writes masks (PNG of class
-numbers) and overlays to --masks_dir; of task=detection, the number of objects of each class, and draws their boxes to
---boxes_dir. --json=FILE receives `predictions`: by image, probabilities by class, `number`, `score`, the `embedding`,
-`mask`, `overlay` and `shares`, or `picture` and `boxes`: class, score, and left, top, right and bottom in pixels of the
-file.
+numbers; of several pages TIFF, of a volume NIfTI) and overlays to --masks_dir; of task=detection, the number of objects
+of each class, and draws their boxes to --boxes_dir. --json=FILE receives `predictions`: by image, probabilities by
+class, `number`, `score`, the `embedding`, `mask`, `overlay` and `shares`, or `picture` and `boxes`: class, score, and
+left, top, right and bottom in pixels of the file.
 """
 
 import collections
@@ -98,13 +98,13 @@ def _masks(model, paths):
                     and pathlib.Path(path).resolve().parent == folder.resolve()]:
     raise ValueError(f'masks_dir={folder} holds {endangered[0]}, which masks or overlays could replace: name another.')
   for path in dict.fromkeys(paths):
-    stem = pathlib.Path(path).stem
+    stem = pathlib.Path(path).name.removesuffix('.gz').rpartition('.')[0] or pathlib.Path(path).name
     name = next(one for one in itertools.chain((stem,), (f'{stem}_{number}' for number in itertools.count(2)))
                 if one not in taken)
     taken.add(name)
     mask = mask_pictures.found_in(model, path)
     shares = mask_pictures.shares(mask, model.class_names)
-    written = mask_pictures.write(folder, name, path, mask)
+    written = mask_pictures.write(folder, name, path, mask, model.stored)
     predictions[path] = {'mask': written[0], 'overlay': written[1], 'shares': shares}
     likeliest = sorted(shares.items(), key=lambda item: -item[1])[:_TOP.value]
     print(f'{path}: ' + ', '.join(f'{name} {100 * share:.1f} %' for name, share in likeliest) + f'; {written[0]}')

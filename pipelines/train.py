@@ -49,9 +49,12 @@ def main() -> None:
   from tff_vision import experiment  # Imported late: TensorFlow takes seconds, but --help and errors must be fast.
   shown = progress.Progress(rounds=config.program.rounds, title=str(config.algorithm.algorithm))
   introduce = functools.partial(_introduce, runtime, launch_config, config.cohort.cohort_size, shown)
-  result = experiment.run(config, launch_config, runtime=runtime, budget=budget, on_round=shown, on_start=introduce,
-                          fewer_clients=not launch_config.resume and not flags.FLAGS['cohort_size'].present,
-                          stop_requested=stop.requested)
+  try:
+    result = experiment.run(config, launch_config, runtime=runtime, budget=budget, on_round=shown, on_start=introduce,
+                            fewer_clients=not launch_config.resume and not flags.FLAGS['cohort_size'].present,
+                            stop_requested=stop.requested)
+  except ValueError as error:
+    raise ValueError(f'{error}{_kept(error, launch_config.run_dir)}') from error
   shown.close()
   if result.report is None:
     print(f'Stopped after round {result.rounds} of {config.program.rounds}; continue with\n'
@@ -60,6 +63,16 @@ def main() -> None:
   _conclude(result)
   if (result.report.get('one_run_audit') or {}).get('broken'):
     sys.exit(_BROKEN)
+
+
+def _kept(error, run_dir):
+  """Returns how to go on after workers were lost, or refused; '' for other errors, and where no round is finished."""
+  from tff_vision.runtime.driver import fleet, stub
+  if not isinstance(error, (fleet.TooFewWorkers, stub.RefusedByWorker)):
+    return ''
+  if not any(run_directory.RunDirectory(pathlib.Path(run_dir)).checkpoints.glob('*')):
+    return ''
+  return f' Finished rounds are kept; then go on with --resume --run_dir={run_dir}.'
 
 
 def _fresh_run_dir(config):

@@ -25,19 +25,21 @@ class Kind(enum.Enum):
   CLASS = 'class'
   FINDINGS = 'findings'
   MASK = 'mask'
+  VOLUME = 'volume'
   BOXES = 'boxes'
   NUMBER = 'number'
 
   @property
   def dtype(self) -> np.dtype:
-    """The type of labels: class numbers int32, findings float32 of 0 and 1, masks uint8, boxes and numbers float32."""
-    return np.dtype({Kind.CLASS: np.int32, Kind.FINDINGS: np.float32, Kind.MASK: np.uint8,
+    """The type of labels: class numbers int32, findings float32 of 0 and 1, masks of images and volumes uint8, boxes
+    and numbers float32."""
+    return np.dtype({Kind.CLASS: np.int32, Kind.FINDINGS: np.float32, Kind.MASK: np.uint8, Kind.VOLUME: np.uint8,
                      Kind.BOXES: np.float32, Kind.NUMBER: np.float32}[self])
 
   @property
   def is_spatial(self) -> bool:
-    """Whether a label is an image itself: what moves an image moves the label in the same way."""
-    return self is Kind.MASK
+    """Whether a label is a mask, of an image or of a volume: what moves an image moves the label in the same way."""
+    return self in (Kind.MASK, Kind.VOLUME)
 
   @property
   def has_one_tag(self) -> bool:
@@ -45,22 +47,25 @@ class Kind(enum.Enum):
     return self in (Kind.CLASS, Kind.NUMBER)
 
   def shape(self, image_shape: tuple[int, int, int], num_classes: int, max_boxes: int = 0) -> tuple[int, ...]:
-    """Returns the shape of one label: () for a class or number, (findings,), (height, width) for a mask, or (boxes, 5).
+    """Returns the shape of one label: () for a class or number, (findings,), (height, width) for a mask, (height,
+    width, depth) for the mask of a volume, or (boxes, 5).
 
     Args:
-      image_shape: (height, width, channels) of the image that the label belongs to.
+      image_shape: (height, width, channels) of the image that the label belongs to; of a volume, channels are slices.
       num_classes: Number of classes or findings.
       max_boxes: Number of rows for boxes.
     """
     if self is Kind.MASK:
       return tuple(image_shape[:2])
+    if self is Kind.VOLUME:
+      return tuple(image_shape)
     if self is Kind.BOXES:
       return max_boxes, BOX_WIDTH
     return (num_classes,) if self is Kind.FINDINGS else ()
 
 
 _OF_ARRAYS = {(kind.dtype, rank): kind for kind, rank in (
-    (Kind.CLASS, 1), (Kind.FINDINGS, 2), (Kind.MASK, 3), (Kind.BOXES, 3), (Kind.NUMBER, 1))}
+    (Kind.CLASS, 1), (Kind.FINDINGS, 2), (Kind.MASK, 3), (Kind.VOLUME, 4), (Kind.BOXES, 3), (Kind.NUMBER, 1))}
 
 
 def kind_of(y: np.ndarray) -> Kind:
@@ -70,8 +75,8 @@ def kind_of(y: np.ndarray) -> Kind:
     ValueError: No kind of label has this type and rank.
   """
   if (y.dtype, y.ndim) not in _OF_ARRAYS:
-    raise ValueError(f'labels must be [n] int32 or float32, [n, findings] float32, [n, height, width] uint8 or '
-                     f'[n, boxes, 5] float32, found {list(y.shape)} of {y.dtype}.')
+    raise ValueError(f'labels must be [n] int32 or float32, [n, findings] float32, [n, height, width] or [n, height, '
+                     f'width, depth] uint8, or [n, boxes, 5] float32, found {list(y.shape)} of {y.dtype}.')
   return _OF_ARRAYS[y.dtype, y.ndim]
 
 
@@ -93,7 +98,7 @@ def tags(y: np.ndarray, num_classes: int) -> np.ndarray:
     return np.zeros(len(y), np.int32)
   if kind_of(y) is Kind.BOXES:
     return (y[..., 4:] == np.arange(num_classes)).any(axis=1).astype(np.float32)
-  if kind_of(y) is not Kind.MASK:
+  if not kind_of(y).is_spatial:
     return y
   shown = np.zeros((len(y), num_classes), np.float32)
   for row, mask in zip(shown, y, strict=True):
@@ -112,7 +117,7 @@ def without_example(tags: np.ndarray, num_classes: int, kind: Kind) -> np.ndarra
   """Returns the numbers of the classes that no example has, [k]; class 0 of masks surrounds the other classes."""
   counts = np.bincount(tags, minlength=num_classes) if tags.ndim == 1 else tags.sum(axis=0)
   missing = np.flatnonzero(counts == 0)
-  return missing[missing > 0] if kind is Kind.MASK and len(tags) else missing
+  return missing[missing > 0] if kind.is_spatial and len(tags) else missing
 
 
 def rarest(tags: np.ndarray) -> np.ndarray:
@@ -131,7 +136,7 @@ def outside(y: np.ndarray, num_classes: int) -> np.ndarray:
     return np.flatnonzero(((number != np.round(number)) | (number >= num_classes)
                            | (number < ignored_box(num_classes - 1))).any(axis=1))
   wrong = (y < 0) | (y >= num_classes)
-  if kind is Kind.MASK:
+  if kind.is_spatial:
     wrong = (wrong & (y != IGNORED)).reshape(len(y), -1).any(axis=1)
   return np.flatnonzero(wrong)
 

@@ -82,7 +82,7 @@ def Masks() -> configs.SecureConfig:
 
 
 def KeyHolderEncryption(key_holder_dir: str | None = None, *, key_holder: str | None = None) -> configs.SecureConfig:
-  """Returns sums under BFV encryption to a key holder, which runs in the coordinator's process.
+  """Returns sums under BFV encryption to a key holder, in the coordinator's process or a service of its own.
 
   Args:
     key_holder_dir: Folder of the key pair, outside of the run's folder; the coordinator's process reads it.

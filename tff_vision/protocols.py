@@ -7,10 +7,9 @@ secure sum, states that clients keep, clients that cannot be reached) is a proce
 import abc
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, TypeAlias, TypeVar
 
-import numpy as np
 import tensorflow_federated as tff
 
 from tff_vision import told
@@ -219,24 +218,6 @@ class Site(Protocol):
     """Returns these results, in order, and keeps no more."""
 
 
-class KeyHolder(Protocol):
-  """A party that opens sums under its own key.
-
-  Attributes:
-    public_key: The bytes of [2, primes, degree] int32.
-    stated: What it signed about this key, for sites.
-  """
-  public_key: bytes
-  stated: Mapping[str, Any]
-
-  def open(self, run: str, attempt: int, stated: Sequence[Any], ciphertexts: Iterable[np.ndarray]) -> np.ndarray:
-    """Returns the coefficients of the sum of the ciphertexts, about which the sites signed `stated`; int64.
-
-    Raises:
-      ValueError: It refuses; one sentence.
-    """
-
-
 class Party(Protocol):
   """One client of a round: its position in the cohort and its worker, which it may share with others."""
 
@@ -282,6 +263,11 @@ class Place(Protocol):
   def pids(self) -> Sequence[int]:
     """The process ids on this machine that compute for the run."""
 
+  @property
+  def plays(self) -> Collection[str]:
+    """The names of the protocols of which all sites play their half themselves."""
+    return ()
+
   def cohort(self, clients: Sequence[int], population: int, again: Callable[[Sequence[int]], None] | None = None
              ) -> contextlib.AbstractContextManager[None]:
     """Sets which clients the data of the calls inside belong to.
@@ -302,9 +288,6 @@ class Place(Protocol):
     Computations inside run over these clients. If a client is lost meanwhile, `protocol` starts again.
     """
 
-  def key_holder(self, address: str) -> KeyHolder:
-    """Returns the key holder that is a service at host:port.
-
-    Raises:
-      ValueError: It does not answer, or cannot be asked from here.
-    """
+  def key_holder(self, address: str) -> Any:
+    """Returns the key holder at host:port, a `secure.encryption.held_key.KeyHolder`; raises ValueError: none there."""
+    raise ValueError(f'key_holder={address} opens what sites sign, and there are none here; give key_holder_dir.')

@@ -113,11 +113,12 @@ class Task(Problem):
     return tff.learning.models.ModelWeights.from_model(model)
 
   def initial_trainable(self, variant: int = 0) -> tuple[np.ndarray, ...]:
-    """Returns the trainable part of round 0's weights; another `variant` draws others of what is random in them."""
+    """Returns the trainable part of round 0's weights; another `variant` draws random weights in their place."""
     path = ('initial weights', variant) if variant else ('initial weights',)
     with keras_seed(seeds.derive(self.seed, *path) % 2**32):
       model = self.keras_model()
-    self.start(model)
+    if not variant:
+      self.start(model)
     return tuple(weight.numpy() for weight in model.trainable_weights)
 
   def training_model(self) -> tf.keras.Model:

@@ -125,7 +125,8 @@ def test_whole_numbers_of_few_levels_ask_for_their_white(tmp_path):
 
 
 @pytest.mark.parametrize(('low', 'high', 'ends'), [
-    (0, 1, (0, 1)), (-1e-7, 1.0000001, (0, 1)), (0, 0.2, (0, 1)), (-1, 1, (-1, 1)), (-0.5, 0.5, (-0.5, 0.5)), (-0.3, 0.4, (None, None)),
+    (0, 1, (0, 1)), (-1e-7, 1.0000001, (0, 1)), (0, 0.2, (0, 1)), (-1, 1, (-1, 1)), (-0.5, 0.5, (-0.5, 0.5)),
+    (-0.3, 0.4, (None, None)),
     (-2.1, 2.6, (None, None)), (0, 16, (None, None)), (-0.99, 0.98, (-1, 1))])
 def test_what_floats_are_black_and_white_is_told_or_unknown(tmp_path, low, high, ends):
   x = RNG.uniform(low, high, (40, 5, 4)).astype(np.float32)

@@ -133,7 +133,7 @@ def test_a_file_is_brought_to_the_range_of_arrays_or_refused(tmp_path):
 
 @pytest.mark.parametrize(('name', 'content', 'said'), [
     ('x.png', bytes(128) + b'DICM' + bytes(50), r'DICOM without an image \(no storage class is named\)'),
-    ('x.jpg', b'\0\0\0\x18ftypavif' + bytes(50), 'AVIF'),
+    ('x.jpg', b'\0\0\0\x0cJXL \r\n\x87\n' + bytes(50), 'JPEG XL'),
     ('x.jp2', b'\0\0\0\x0cjP  \r\n\x87\n' + bytes(9), 'JPEG 2000'), ('x.png', b'%PDF-1.7' + bytes(90), 'PDF'),
     ('x.hdr', bytes(344) + b'ni1\0', 'NIfTI in two files'), ('x.tif', b'II+\0' + bytes(60), 'BigTIFF')])
 def test_a_format_that_is_not_read_is_named_and_not_called_corrupt(tmp_path, name, content, said):

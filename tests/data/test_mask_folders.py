@@ -182,7 +182,7 @@ def _others(root):
     (_unknown_number, r'masks/1.png holds the value 3, which is no class of .*classes.txt \(2 classes\)'),
     (_no_colours, r'masks/1.png has colours, and .*classes.txt names none'),
     (_several, r'images/1.png has several masks'), (_many_colours, r'masks hold \d+ different colours, .*1.png'),
-    (_lossy, r'masks/1.jpg is a JPEG, which changes the values of a mask: save masks as PNG'),
+    (_lossy, r'masks/1.jpg is JPEG, which changes the values of a mask: save masks as PNG'),
     (_broken, r'masks/1.png is no mask that can be read'), (_others, r'lie folders of images: overlays'),
     (lambda root: (root / 'classes.txt').write_text('a\nb #ff0000'), r'classes.txt gives a colour to 1 of 2'),
     (lambda root: (root / 'classes.txt').write_text('a\na'), r'classes.txt names a class twice'),
@@ -220,3 +220,29 @@ def test_one_class_alone_is_refused_by_the_task(tmp_path):
   assert load(tmp_path).class_names == ('background', '1')
   assert mask_classes.resolve(tmp_path, {0: 'a', 3: 'b'}, coloured=False, ignored=None).names == (
       'background', '1', '2', '3')
+
+
+def test_a_mask_is_turned_as_its_tag_says(tmp_path):
+  turned = Image.Exif()
+  turned[0x0112] = 6
+  upright = np.arange(30).reshape(6, 5).astype(np.uint8)
+  for number in range(3):
+    save(tmp_path / 'images' / f'{number}.png', picture(number, (6, 5)))
+    (tmp_path / 'masks').mkdir(exist_ok=True)
+    # The sensor's rows are the upright image's columns from bottom to top.
+    Image.fromarray(np.ascontiguousarray(np.rot90(upright))).save(tmp_path / 'masks' / f'{number}.png', exif=turned)
+  assert all(np.array_equal(mask, upright) for mask in load(tmp_path).train.y)
+
+
+@pytest.mark.parametrize(('name', 'options', 'said'), [
+    ('0.webp', {'quality': 80}, '0.webp is lossy WebP'), ('0.tif', {'compression': 'jpeg'}, 'TIFF with lossy'),
+    ('0.avif', {}, '0.avif is AVIF'), ('0.webp', {'lossless': True}, ''), ('0.tif', {'compression': 'tiff_lzw'}, '')])
+def test_masks_in_files_that_change_values_are_refused(tmp_path, name, options, said):
+  pairs(tmp_path, [1, 2, 1])
+  (tmp_path / 'masks' / '0.png').unlink()
+  Image.fromarray(np.stack([mask(1).astype(np.uint8)] * 3, -1)).save(tmp_path / 'masks' / name, **options)
+  if said:
+    with pytest.raises(ValueError, match=f'{said}.* changes the values of a mask'):
+      load(tmp_path)
+  else:
+    assert load(tmp_path).class_names == ('background', '1', '2')

@@ -1,6 +1,7 @@
 """Files that hold several images or say themselves how they are shown: DICOM, NIfTI, TIFF of several pages, HEIC."""
 
 import base64
+import io
 import pathlib
 import re
 
@@ -327,6 +328,25 @@ def test_heic(tmp_path):
   for length in (len(HEIC), len(HEIC) - 1, len(HEIC) // 2, 40):
     (tmp_path / 'x.heic').write_bytes(HEIC[:length])
     assert files.survey(store.Files([str(tmp_path / 'x.heic')]))[0].whole == (length == len(HEIC))
+
+
+@pytest.mark.parametrize('brand', [b'avif', b'mif1'])
+def test_avif(tmp_path, brand):
+  red = np.full((48, 64, 3), (200, 40, 40), np.uint8)
+  red[:8] = (20, 20, 200)
+  whole = io.BytesIO()
+  Image.fromarray(red).save(whole, 'AVIF', quality=95, exif=Image.Exif())
+  content = whole.getvalue()
+  assert content[8:12] == b'avif' and b'mif1' in content[16:32]
+  content = content.replace(b'ftypavif', b'ftyp' + brand, 1)
+  (tmp_path / 'x.png').write_bytes(content)
+  image = decode.read(tmp_path / 'x.png')
+  assert image.shape == red.shape and np.abs(image.astype(int) - red)[:, 4:-4].mean() < 3
+  for length in (len(content), len(content) - 1, 40):
+    (tmp_path / 'x.png').write_bytes(content[:length])
+    assert files.survey(store.Files([str(tmp_path / 'x.png')]))[0].whole == (length == len(content))
+  with pytest.raises(ValueError, match='x.png is no PNG, .*corrupt'):
+    decode.read(tmp_path / 'x.png')
 
 
 def test_patients_digests_are_of_this_process_only():

@@ -17,7 +17,7 @@ TRANSLATIONS = {'README.zh-CN.md': 'README.md', 'docs/zh-CN/own_folders.md': 'do
                 'docs/zh-CN/data.md': 'docs/how-to/data.md', 'docs/zh-CN/hospitals.md': 'docs/tutorials/hospitals.md'}
 # A shorter version: what it says is in the original, and not everything of the original is in it.
 SHORTENED = {'docs/zh-CN/privacy.md': 'docs/explanation/privacy.md'}
-# What several machines type in turn; tests/federation, tests/pipelines/test_approve and tests/deploy do that.
+# What several machines type in turn; tests/federation/test_typed, tests/deploy and a tutorial do that.
 OF_SEVERAL = {f'docs/how-to/{name}.md' for name in ('federation', 'site', 'guard')}
 # What is typed for its original is not typed again.
 TYPED = [path for path in DOCUMENTS if path not in TUTORIALS

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 
+import nibabel as nib
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -83,6 +84,11 @@ def _write_tables(home, shade):
         member = tarfile.TarInfo(f'{number:06d}.{suffix}')
         member.size = len(content)
         shard.addfile(member, io.BytesIO(content))
+  for place in range(6):  # Volumes with masks, of two hospitals.
+    for name, values in (('images', shade.normal(0, 1, (12, 12, 8))), ('masks', shade.integers(0, 2, (12, 12, 8)))):
+      folder = home / 'scans' / f'hospital_{place % 2}' / name
+      folder.mkdir(parents=True, exist_ok=True)
+      nib.save(nib.Nifti1Image(values.astype(np.int16), np.eye(4)), folder / f'{place}.nii.gz')
   users = {f'f{user}': {'x': (shade.integers(0, 256, (6, 784)) / 255).tolist(), 'y': [0, 1] * 3} for user in range(12)}
   (home / 'leaf' / 'data' / 'femnist' / 'all_data.json').write_text(json.dumps({'users': list(users),
                                                                                 'user_data': users}))

@@ -14,7 +14,7 @@ from tff_vision.runtime import key_calls
 from tff_vision.runtime.driver import key_holder as connections
 from tff_vision.runtime.driver import runtimes
 from tff_vision.runtime.worker import certificate_authority, signatures, tls
-from tff_vision.runtime.worker.guard import audit, ciphertexts, enforcement, exchange, recording, service, signing
+from tff_vision.runtime.worker.guard import audit, ciphertexts, exchange, recording, service, signing
 from tff_vision.secure.encryption import key_holder, parameters
 
 
@@ -45,26 +45,24 @@ class Federation:
                         key=str(self.folder / f'{name}.key'))
 
   @contextlib.contextmanager
-  def sites(self, address, ruled=None, *, checking=True, fewest_sites=2):
-    """Yields the addresses of the guards in front of one executor. Args: `ruled`: None: any order passes."""
+  def sites(self, address, *, checking=True):
+    """Yields the addresses of guards in front of one executor that let any order pass."""
     with contextlib.ExitStack() as stack:
       found, self.witnesses = [], []
-      for site, one in zip(guarded.SITES, ruled or (None, None, None), strict=True):
-        log = audit.Log(self.folder / f'{site}.jsonl', 'any' if one is None else one.digest)
+      for site in guarded.SITES:
+        log = audit.Log(self.folder / f'{site}.jsonl', 'any')
         stack.callback(log.close)
-        watch = recording.Recording() if one is None else enforcement.Enforcement(one, log)
-        made = self.witness(site, log, fewest_sites) if checking else None
+        made = self.witness(site, log) if checking else None
         own = None if made is None else exchange.Exchange(site=site, plan=self.plan.digest,
                                                           plays={made.protocol: made})
         self.witnesses.append(made)
-        guard = service.Guard(address, watch, site=site, log=log, own=own)
+        guard = service.Guard(address, recording.Recording(), site=site, log=log, own=own)
         found.append(f'127.0.0.1:{stack.enter_context(guard.served("127.0.0.1:0"))}')
       yield tuple(found)
 
-  def witness(self, site, log, fewest_sites=2):
-    if self.plan.experiment().secure.secure_sum == 'he':
-      return joint_site_keys.JointSiteKeys(self.identity(site), log, fewest_sites=fewest_sites)
-    return site_keys.HeldSiteKeys(self.identity(site), log, fewest_sites=fewest_sites)
+  def witness(self, site, log):
+    joint = self.plan.experiment().secure.secure_sum == 'he'
+    return (joint_site_keys.JointSiteKeys if joint else site_keys.HeldSiteKeys)(self.identity(site), log)
 
   @contextlib.contextmanager
   def key_holder(self, config, **limits):
@@ -86,10 +84,11 @@ def with_secure(plan, **changed):
 
 
 class Coordinator:
-  """Trains round by round. Attributes: `state`: after the last round; a round that fails leaves it as it was."""
+  """Trains round by round; a round that fails leaves the state as it was."""
 
   def __init__(self, prepared, place):
     self.state = prepared.begin()
+    self.secure_sum = prepared.secure_sum
     self._prepared = prepared
     self._place = place
     self._round = 0
@@ -111,7 +110,7 @@ def coordinator(plan, addresses, folder, *, open_key_holder=None):
   runtime = dataclasses.replace(plan.run_by(), workers=addresses)
   made = experiment.from_config(plan.experiment(folder / 'plan.json'), runtime=runtime)
   with runtimes.open_runtime(runtime) as place:
-    place._open_key_holder = open_key_holder
+    place.open_key_holder = open_key_holder
     clients = images_lib.CountedClients(copies=made.problem.images.train, counts=guarded.EXAMPLES)
     problem = dataclasses.replace(made.problem, images=dataclasses.replace(made.problem.images, train=clients))
     yield Coordinator(training.Training.prepare(made, planning.plan(made, problem, secret=bytes(32)), place,

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shutil
 
 import numpy as np
 
@@ -11,11 +12,12 @@ from tff_vision.configs import runtime_config
 from tff_vision.data import images as images_lib
 from tff_vision.data import records
 from tff_vision.experiment import evaluations, planning, training
+from tff_vision.federation import approval, site_protocols
 from tff_vision.federation import plan as plan_lib
 from tff_vision.learning import client_data
 from tff_vision.runtime.driver import runtimes
-from tff_vision.runtime.worker import worker_process
-from tff_vision.runtime.worker.guard import service
+from tff_vision.runtime.worker import certificate_authority, worker_process
+from tff_vision.runtime.worker.guard import audit, enforcement, service
 
 SITES = ('north', 'south', 'west')
 EXAMPLES = (7, 12, 9)
@@ -56,14 +58,53 @@ def executor():
 
 
 @contextlib.contextmanager
-def sites(address, watches, logs=(None, None, None)):
-  """Yields the addresses of guards in front of one executor."""
+def sites(address, watches, logs=(None, None, None), own=(None, None, None)):
+  """Yields the addresses of guards in front of one executor; `own`: what the sites play themselves."""
   with contextlib.ExitStack() as stack:
     found = []
-    for name, watch, log in zip(SITES, watches, logs, strict=True):
-      guard = service.Guard(address, watch, site=name, log=log)
+    for name, watch, log, plays in zip(SITES, watches, logs, own, strict=True):
+      guard = service.Guard(address, watch, site=name, log=log, own=plays)
       found.append(f'127.0.0.1:{stack.enter_context(guard.served("127.0.0.1:0"))}')
     yield tuple(found)
+
+
+def certificates(folder, host=None):
+  """Returns the files of the sites' certificates; `host`: the name in all of them, by which workers are called."""
+  certificate_authority.make_authority(folder)
+  found = {site: folder / f'{site}.crt' for site in SITES}
+  for site, path in found.items():
+    if not path.exists():
+      made = folder / f'of-{site}'
+      shutil.copytree(folder, made, ignore=lambda _, names: [name for name in names if not name.startswith('ca.')])
+      certificate_authority.make_worker(made, host or site)
+      for suffix in ('.crt', '.key'):
+        shutil.copy(made / f'{host or site}{suffix}', path.with_suffix(suffix))
+  return found
+
+
+def approved(planned, rehearsed, folder, spare_rounds=0, host=None, key_holder=None):
+  """Returns the approvals of the three sites, through their signed files.
+
+  Args:
+    host: As in `certificates`.
+    key_holder: The file of the key holder's certificate.
+  """
+  files, found = certificates(folder, host), []
+  for site in SITES:
+    path = folder / f'{site}.json'
+    made = approval.of(planned, site, rehearsed, spare_rounds=spare_rounds, days=1, certificates=files,
+                       key_holder=key_holder)
+    approval.write(made, path, folder / f'{site}.key')
+    found.append(approval.read(path, files[site]))
+  return found
+
+
+def enforced(approvals, folder):
+  """Returns the watches, the logs and what the sites play, as a worker makes them from its approval."""
+  logs = [audit.Log(folder / f'{one.site}.jsonl', one.rules().digest) for one in approvals]
+  watches = [enforcement.Enforcement(one.rules(), log) for one, log in zip(approvals, logs, strict=True)]
+  return watches, logs, [site_protocols.of(one, folder / f'{one.site}.key', log, watch.may_begin)
+                         for one, log, watch in zip(approvals, logs, watches, strict=True)]
 
 
 def trained(planned, addresses, folder, rounds=2, **tls):

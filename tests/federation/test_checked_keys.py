@@ -1,4 +1,4 @@
-"""Sites that check keys: the honest run passes and gives a simulated run's weights, a dishonest coordinator gets nothing.
+"""Sites that check keys: an honest run passes, with a simulated run's weights; a dishonest coordinator gets nothing.
 
 The dishonest one speaks to real guards in front of a real executor; what it does differently is patched in.
 """
@@ -11,12 +11,12 @@ import tensorflow as tf
 
 from tests.federation import checked, guarded
 from tff_vision import configs
-from tff_vision.federation import approval, rehearsal
+from tff_vision.federation import rehearsal, words
 from tff_vision.runtime import key_calls
 from tff_vision.runtime.driver import stub
 from tff_vision.runtime.tff_internals import handles
 from tff_vision.runtime.worker import signatures
-from tff_vision.runtime.worker.guard import audit, ciphertexts
+from tff_vision.runtime.worker.guard import ciphertexts
 from tff_vision.secure.encryption import bfv, encrypted_sum, joint_key, parameters, reference, site_calls
 
 HE, HELD = {'secure': configs.SecureConfig(secure_sum='he')}, 'he_keyholder'
@@ -35,11 +35,6 @@ def address():
     yield found
 
 
-def _rules(plan):
-  rehearsed = rehearsal.rehearse(plan, guarded.EXAMPLES)
-  return [approval.of(plan, site, rehearsed, spare_rounds=0, days=1).rules() for site in guarded.SITES]
-
-
 def test_the_reference_polynomial_without_tensorflow_is_the_workers():
   for length in (20, 10**6):
     params = parameters.threshold_parameters(clients_max=3, value_bits=16, length=length, rounds=10)
@@ -48,24 +43,6 @@ def test_the_reference_polynomial_without_tensorflow_is_the_workers():
                                     bfv.reference_polynomial(params, tf.constant(seed, tf.int64)))
   assert (site_calls.KEY, site_calls.CIPHERTEXTS, site_calls.HELD) == (
       key_calls.KEY_PHASE, ciphertexts.PHASE, key_calls.PROTOCOL)
-
-
-@pytest.mark.ci
-def test_joint_keys_that_sites_check_give_the_weights_of_a_simulated_run(folder, address, tmp_path):
-  federation = checked.Federation(tmp_path, guarded.plan(folder, **HE))
-  ruled = _rules(federation.plan)
-  with federation.sites(address, ruled, checking=False) as addresses:
-    plain, _ = guarded.trained(federation.plan, addresses, tmp_path)
-  for log in federation.folder.glob('*.jsonl'):
-    log.unlink()
-  with federation.sites(address, ruled) as addresses:
-    through, faults = guarded.trained(federation.plan, addresses, tmp_path)
-  assert not faults
-  assert all(np.abs(a - b).max() <= 1e-3 for a, b in zip(plain, through, strict=True))
-  entries, _ = audit.verified((federation.folder / 'north.jsonl').read_bytes(), federation.folder / 'north.jsonl')
-  begun = [one['activity'] for one in entries if one['what'] == 'begins']
-  # Two rounds and an evaluation, each with a key and an opening of its own.
-  assert sum(one.startswith('he: attempt') for one in begun) == 6 and sum(', opening' in one for one in begun) == 3
 
 
 def _replacing(patch, phase, changed):
@@ -286,25 +263,33 @@ def _attack(federation, coordinator, monkeypatch):
 @pytest.mark.ci
 def test_a_key_holder_opens_what_sites_signed_and_gives_the_weights_of_a_simulated_run(folder, address, tmp_path):
   plan = guarded.plan(folder, secure=configs.SecureConfig(secure_sum=HELD, key_holder='127.0.0.1:9'))
-  federation = checked.Federation(tmp_path, plan)
-  ruled = _rules(plan)
+  federation, rehearsed = checked.Federation(tmp_path, plan), rehearsal.rehearse(plan, guarded.EXAMPLES)
+  with pytest.raises(ValueError, match='key_holder_cert is missing'):
+    guarded.approved(plan, rehearsed, tmp_path)
+  with pytest.raises(ValueError, match='has the key of the site south: whoever opens sums is no site'):
+    guarded.approved(plan, rehearsed, tmp_path, key_holder=tmp_path / 'south.crt')
+  approvals = guarded.approved(plan, rehearsed, tmp_path, key_holder=tmp_path / '127.0.0.1.crt')
+  said = '\n'.join(words.lines(plan, approvals[0], rehearsed))
+  assert 'encrypt only under the key that the key holder signed' in said and said.count('(this site)') == 1
+  assert f'{signatures.fingerprint(federation.peers[key_calls.PARTY])} the key holder' in said
   in_process = checked.with_secure(plan, key_holder=None, key_holder_dir=str(tmp_path / 'own'))
-  with federation.sites(address, ruled, checking=False) as addresses:
+  with federation.sites(address, checking=False) as addresses:
     plain, _ = guarded.trained(in_process, addresses, tmp_path)
+    with checked.coordinator(plan, addresses, tmp_path, open_key_holder=lambda _: FakeHolder(plan)) as coordinator:
+      with pytest.raises(ValueError, match='key_holder opens what sites sign, and these workers sign nothing'):
+        coordinator.round()
+    with pytest.raises(ValueError, match='key_holder=127.0.0.1:9 needs tls_ca, tls_cert and tls_key'):
+      guarded.trained(plan, addresses, tmp_path)
   for log in tmp_path.glob('*.jsonl'):
     log.unlink()
-  with (federation.key_holder(plan.experiment().secure) as opened, federation.sites(address, ruled) as addresses,
+  watches, logs, own = guarded.enforced(approvals, tmp_path)
+  with (federation.key_holder(plan.experiment().secure) as opened,
+        guarded.sites(address, watches, logs, own) as addresses,
         checked.coordinator(plan, addresses, tmp_path, open_key_holder=opened) as coordinator):
     for _ in range(2):
       coordinator.round()
     assert all(np.abs(a - b).max() <= 1e-3 for a, b in zip(plain, coordinator.weights(), strict=True))
-  with (federation.sites(address, ruled, checking=False) as addresses,
-        checked.coordinator(plan, addresses, tmp_path, open_key_holder=lambda _: FakeHolder(plan)) as coordinator):
-    with pytest.raises(ValueError, match='key_holder opens what sites sign, and these workers sign nothing'):
-      coordinator.round()
-  with federation.sites(address, ruled) as addresses:
-    with pytest.raises(ValueError, match='key_holder=127.0.0.1:9 needs tls_ca, tls_cert and tls_key'):
-      guarded.trained(plan, addresses, tmp_path)
+    assert coordinator.secure_sum['simulation'].startswith('Updates were encrypted at the sites under the key of')
 
 
 class FakeHolder:

@@ -1,5 +1,7 @@
 """A key holder that is a service of its own: an honest round is opened, and whatever else is asked for is not."""
 
+import contextlib
+import dataclasses
 import re
 import threading
 
@@ -8,10 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from tff_vision.configs import runtime_config
 from tff_vision.federation import key_desk, key_service
 from tff_vision.runtime import key_calls, messages
 from tff_vision.runtime.driver import key_holder as connections
-from tff_vision.runtime.driver import stub
+from tff_vision.runtime.driver import remote, stub
 from tff_vision.runtime.worker import certificate_authority, signatures, tls
 from tff_vision.runtime.worker.guard import audit, ciphertexts, rules, signing
 from tff_vision.secure import fixed_point
@@ -102,12 +105,18 @@ def test_a_round_is_opened_over_tls_once_and_the_coordinator_gets_the_sum_alone(
         with pytest.raises(grpc.RpcError, match='cannot be read|lacks|not of the type'):
           channel.stream_unary(f'/{key_calls.SERVICE}/{key_calls.OPEN}')(iter(what))
     asked.close()
+    config = runtime_config.RuntimeConfig(runtime='workers', workers=(address,), **{
+        f'tls_{name}': path for name, path in dataclasses.asdict(files('coordinator')).items()})
+    with contextlib.ExitStack() as stack:  # As a runtime connects.
+      found = remote._key_holder(stack, config, files('coordinator'), address)
+      assert found.public_key == asked.public_key
     with pytest.raises(ValueError, match='serves the certificate name coordinator only'):
       connections.KeyHolderConnection(address, files('somebody'), timeout=10, call_timeout=10)
   with pytest.raises(ValueError, match='does not answer'):
     connections.KeyHolderConnection(address, files('coordinator'), timeout=0.3, call_timeout=10)
   entries, _ = audit.verified((tmp_path / 'audit.jsonl').read_bytes(), tmp_path / 'audit.jsonl')
-  assert [one['activity'] for one in entries if one['what'] == 'sum'] == ['attempt 1 of run r: 3 clients of north, south']
+  assert [one['activity'] for one in entries if one['what'] == 'sum'] == [
+      'attempt 1 of run r: 3 clients of north, south']
   assert sum(one['what'] == 'refusal' for one in entries) == 1
 
 
@@ -192,8 +201,8 @@ def test_what_was_opened_is_not_forgotten_by_a_restart_or_a_crash(made, tmp_path
   with monkeypatch.context() as patched:
     patched.setattr(key_holder.KeyHolder, 'decrypted', killed)
     with pytest.raises(KeyboardInterrupt):
-      again.open('s', 1, [made.stated(1, run='s', sent=[made.ciphertexts[2]]), made.stated(2, run='s', sent=[half + 1])],
-                 _bytes([made.ciphertexts[2], half + 1]))
+      again.open('s', 1, [made.stated(1, run='s', sent=[made.ciphertexts[2]]),
+                          made.stated(2, run='s', sent=[half + 1])], _bytes([made.ciphertexts[2], half + 1]))
   with pytest.raises(rules.Refused, match='attempt 1 of run s was opened before'):
     made.desk(log).open('s', 1, [made.stated(0, run='s'), made.stated(1, run='s')], _bytes(made.ciphertexts[:2]))
   few = made.desk(log, most_openings=2)

@@ -174,7 +174,7 @@ def test_whatever_is_killed_the_weights_are_those_of_an_undisturbed_run(plan, tm
       stack.callback(service.stop)
     kills, killed, began = _kills(services, train), [], time.monotonic()
     while not (run / 'report.json').exists():
-      assert time.monotonic() < began + 240, ''.join(one.log.read_text()[-1500:] for one in (*services.values(), train))
+      assert time.monotonic() < began + 400, ''.join(one.log.read_text()[-1500:] for one in (*services.values(), train))
       for service in services.values():
         service.tend()
       if train.exit_code is not None:

@@ -11,11 +11,13 @@ from tensorflow_federated.proto.v0 import executor_pb2
 from tests import tiny
 from tests.federation import guarded
 from tff_vision import configs, experiment
+from tff_vision.accounting import gdp
 from tff_vision.data import records
 from tff_vision.federation import approval, private_counts, rehearsal, site_manifest
 from tff_vision.federation import plan as plan_lib
 from tff_vision.learning import tallies
 from tff_vision.runtime.driver import stub
+from tff_vision.runtime.worker import certificate_authority
 
 COUNTS = (5237, 1091, 2127)
 MOST = 6000
@@ -120,28 +122,60 @@ def kept(folder, number):
           for content in [path.read_bytes()] if text.search(content) or any(one in content for one in binary)]
 
 
-@pytest.mark.ci
-def test_the_coordinator_receives_and_keeps_no_count_and_trains_with_the_same_weights(answers, tmp_path):
-  folder = tmp_path / 'data'
+def write_files(folder):
   folder.mkdir()
   clients = tiny.federated_images(COUNTS).train
   for client in range(3):
     records.write(folder / records.file_name(client), clients.examples(client))
-    records.write(folder / records.file_name(client, 'test'), clients.examples(client).take(np.arange(40)))
+    for split in ('validation', 'test'):
+      records.write(folder / records.file_name(client, split), clients.examples(client).take(np.arange(40)))
+  return folder
+
+
+def run(plan, folder):
+  folder.mkdir()
+  path = folder / 'plan.json'
+  path.write_text(plan.to_json())
+  return experiment.run(plan.experiment(path), configs.LaunchConfig(run_dir=str(folder / 'run'), keep_secrets=True),
+                        runtime=plan.run_by(local_workers=3))
+
+
+@pytest.mark.ci
+def test_under_client_level_privacy_cohorts_may_differ_and_evaluations_are_paid_for(answers, tmp_path):
+  """Two rounds, evaluated after each on the validation examples, and the test: three evaluations of each client."""
+  plan = made(write_files(tmp_path / 'data'), cohort=configs.CohortConfig(cohort_size=2, sampling='poisson'),
+              program=configs.ProgramConfig(rounds=2, rounds_per_evaluation=1, select_best='accuracy'),
+              privacy=configs.PrivacyConfig(privacy='client_gaussian', clip_norm=1.0, noise_multiplier=2.0, delta=1e-2,
+                                            evaluation_noise_multiplier=0.1, evaluation_most_examples=20))
+  answers.clear()
+  found = run(plan, tmp_path / 'run').report
+  assert not [number for number in (*COUNTS, 40) if told(answers, number)]
+  own, whole = found['evaluation_privacy'], found['privacy']
+  assert own['unit'] == 'client' and own['rounds'] == 3 and whole['evaluation_noise_multiplier'] == 0.1
+  assert own['epsilon'] == pytest.approx(gdp.epsilon(3**0.5 / 0.1, 1e-2)) and own['epsilon'] < whole['epsilon']
+  # Each client counts as twenty of its forty examples.
+  deviation = 0.1 * 20 * 1.25**0.5
+  assert found['federated']['examples'] != 60 and abs(found['federated']['examples'] - 60) < 6 * deviation
+  assert 'num_train_examples' not in found['dataset'] and all('examples' not in one for one in found['history'])
+
+
+@pytest.mark.ci
+def test_the_coordinator_receives_and_keeps_no_count_and_trains_with_the_same_weights(answers, tmp_path):
+  folder = write_files(tmp_path / 'data')
   plan = made(folder)
   rehearsed = rehearsal.rehearse(plan)
   with pytest.raises(ValueError, match='examples has no effect: with private_counts'):
     rehearsal.rehearse(plan, COUNTS)
-  approved = approval.of(plan, 'south', rehearsed, spare_rounds=1, days=1)
+  certificate_authority.make_authority(tmp_path / 'pki')
+  for site in guarded.SITES:
+    certificate_authority.make_worker(tmp_path / 'pki', site)
+  approved = approval.of(plan, 'south', rehearsed, spare_rounds=1, days=1, certificates={
+      site: tmp_path / 'pki' / f'{site}.crt' for site in guarded.SITES})
   assert rehearsal.COUNT not in {one.name for one in approved.activities}
   assert not any(str(number) in approved.content().decode() for number in COUNTS)
 
   def trained(plan, name):
-    (tmp_path / name).mkdir()
-    path = tmp_path / name / 'plan.json'
-    path.write_text(plan.to_json())
-    return experiment.run(plan.experiment(path), configs.LaunchConfig(
-        run_dir=str(tmp_path / name / 'run'), keep_secrets=True), runtime=plan.run_by(local_workers=3))
+    return run(plan, tmp_path / name)
 
   answers.clear()
   ours = trained(plan, 'private')

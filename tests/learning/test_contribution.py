@@ -2,15 +2,18 @@
 
 import dataclasses
 import itertools
+import types
 
 import numpy as np
 import pytest
 
 from tests import tiny
-from tests.learning.tiny_experiments import COHORTS, experiment, oracle
+from tests.learning.tiny_experiments import experiment, oracle
 from tff_vision import configs
 from tff_vision.learning import contribution, evaluation
+from tff_vision.program import loop, round_record
 
+COHORTS = [[3, 0, 1], [1, 2], [2, 3, 0]]  # In no order: values belong to the clients that were named.
 LOSS = configs.AggregationConfig(contribution='shapley', contribution_metric='loss')
 
 
@@ -35,6 +38,7 @@ def test_values_of_every_round_are_those_of_all_orders_in_numpy(tff_runtime):
   run = with_contribution().prepare()
   history, first, last = trained(run)
   o = oracle(run)
+  o.cohorts = COHORTS
   test = run.task.images.test.examples
   x = test.x.reshape(len(test), -1) / 255
 
@@ -66,6 +70,20 @@ def test_values_of_every_round_are_those_of_all_orders_in_numpy(tff_runtime):
   assert sum(found) == pytest.approx(losses[0] - losses[1], abs=1e-5)
   assert sum(found) == pytest.approx(sum(entry['contribution']['after'] - entry['contribution']['before']
                                          for entry in history), abs=1e-5)
+
+
+def test_a_loop_names_clients_in_the_order_of_their_updates():
+  asked = []
+  model = lambda state: f'model {state}'
+  rounds = loop._Rounds(types.SimpleNamespace(
+      plan=None, program=types.SimpleNamespace(rounds=1), process=types.SimpleNamespace(get_model_weights=model),
+      contribution=types.SimpleNamespace(of_round=lambda *given: asked.append(given) or {'values': []})), None)
+  rounds._before, rounds._state = 'before', 'after'
+  trained = round_record.Trained(round_num=4, cohort=[5, 2, 9], present=[5, 2, 9], clients=[2, 5], faults=(),
+                                 metrics={}, repeats=False, again=False)
+  assert rounds.contribution(trained) == {'contribution': {'values': []}}
+  assert asked == [(4, 'model before', {}, 'model after', [5, 2])]
+  assert rounds.contribution(dataclasses.replace(trained, clients=[])) == {}
 
 
 def rounds_of(clients, updates, weights, config, **settings):

@@ -1,6 +1,7 @@
 """Models of the clients' own beside implementations in numpy, and their evaluation."""
 
 import contextlib
+import dataclasses
 
 import numpy as np
 import pytest
@@ -135,6 +136,17 @@ def test_fine_tuning_trains_on_and_leaves_the_shared_model(tff_runtime):
   for i in range(4):
     close(flat(found[i]), tuning.local(flat(w.numpy() for w in weights.trainable), i, 9)[0])
   assert asked[0] == ((0, 1, 2, 3), 4)
+
+
+@pytest.mark.parametrize('algorithm', ['fedper', 'ditto', 'apfl'])
+def test_models_of_the_clients_own_begin_with_the_weights_of_the_file(algorithm):
+  """Every weight of the model of round 0 is 0.25, as if a file said so."""
+  task = dataclasses.replace(tiny.task(tiny.two_layers), start=lambda model: [
+      weight.assign(tf.fill(weight.shape, 0.25)) for weight in model.weights])
+  made = learning_process.algorithm_of(task, configs.AlgorithmConfig(algorithm=algorithm), task.client)
+  first = made.brings(())
+  for part in tf.nest.flatten(first['mixed'] if algorithm == 'apfl' else first):
+    np.testing.assert_array_equal(part, np.full(part.shape, 0.25))
 
 
 def test_clients_that_never_trained_fall_back_and_are_counted(tmp_path):

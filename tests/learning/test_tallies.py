@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from sklearn import metrics
 
-from tff_vision.learning import histograms, tallies
+from tff_vision.learning import histograms, right_answers, tallies
 from tff_vision.objectives import anomaly, classification, embedding
 from tff_vision.privacy.noise import integer_grid
 
@@ -104,15 +104,15 @@ def test_the_area_of_scores_that_all_fall_into_one_bin_says_that_it_is_not_known
 
 
 def test_right_answers_count_in_the_steps_of_the_noise():
-  assert tallies.ANSWER_STEPS == integer_grid.STEPS
+  assert right_answers.ANSWER_STEPS == integer_grid.STEPS
   for multi_label in (False, True):
     objective = classification.Classification(num_outputs=3, multi_label=multi_label)
     outputs = RNG.normal(size=(50, 3)).astype(np.float32)
     y = RNG.integers(0, 2, (50, 3)).astype(np.float32) if multi_label else RNG.integers(0, 3, 50).astype(np.int32)
-    tally = tallies.right_answers(objective)
+    tally = right_answers.of(objective)
     found = tally.named(tally.flat(tally.of(tf.constant(outputs), tf.constant(y))).numpy())
     assert found['examples'] == 50
     assert tally.measure(found)['evaluation']['accuracy'] == pytest.approx(
         objective.measure(outputs, y)['evaluation']['accuracy'], abs=1e-6)
   with pytest.raises(ValueError, match='task=anomaly has none'):
-    tallies.right_answers(anomaly.Anomaly(normal=0))
+    right_answers.of(anomaly.Anomaly(normal=0))

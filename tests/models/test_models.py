@@ -21,7 +21,7 @@ def test_parameter_counts_of_the_papers(name, classes, parameters):
   assert MODELS[name]((28, 28, 1), classes).count_params() == parameters
 
 
-MAPS = ('centernet_gn', 'unet_gn', 'unet_gn_small')  # Their outputs are no vector; other tests check them.
+MAPS = ('centernet_gn', 'unet3d_gn', 'unet_gn', 'unet_gn_small')  # Their outputs are no vector; other tests check them.
 LARGE = ('mobilenet_v3_small', 'resnet18_gn', 'resnet20_gn', 'vit_tiny')  # Seconds each to build.
 
 

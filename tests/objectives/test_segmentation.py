@@ -115,7 +115,7 @@ def test_what_is_refused():
       configs.TaskConfig(task='segmentation', class_weights=wrong)
   with pytest.raises(ValueError, match='dice_weight=0.5 has no effect'):
     configs.TaskConfig(dice_weight=0.5)
-  with pytest.raises(ValueError, match='needs model=unet_gn or unet_gn_small'):
+  with pytest.raises(ValueError, match='needs model=unet_gn or unet_gn_small or unet3d_gn'):
     assert tv.Experiment(tv.Task('digits', model='cnn', objective=tv.Segmentation())).config
   with pytest.raises(ValueError, match='needs task=segmentation'):
     assert tv.Experiment(tv.Task('digits', model='unet_gn')).config

@@ -14,8 +14,13 @@ from tff_vision.runtime.worker import certificate_authority
 
 def test_what_approve_is_not_given_is_one_sentence(run_pipeline, tmp_path):
   (tmp_path / 'plan.json').write_text(guarded.plan(tmp_path).to_json())
+  (tmp_path / 'masks.json').write_text(guarded.plan(tmp_path, **guarded.MASKS).to_json())
+  masks = f'--plan={tmp_path}/masks.json', '--site=north', '--tls_key=k'
   for arguments, says in (
       (('--site=north', '--tls_key=k'), 'plan is missing'),
+      ((f'--plan={tmp_path}/plan.json', '--site=north', '--tls_key=k', '--key_holder_cert=c'),
+       'key_holder_cert=c has no effect: the plan names no key_holder'),
+      (masks, 'site_certs must name the certificate of each site'), ((*masks, '--site_certs=east=c'), "found 'east=c'"),
       ((f'--plan={tmp_path}/plan.json', '--site=north', '--tls_key=k', '--examples=7,x,9'), "found 'x'")):
     done = run_pipeline('approve', *arguments)
     assert done.code == 1 and says in done.err and len(done.err.strip().splitlines()) == 1, done.err

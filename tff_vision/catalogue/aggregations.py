@@ -129,7 +129,8 @@ SECURE_SUMS = Kind.of('secure_sum', (
               loads='tff_vision.aggregation.secured:key_holder_process'),
     SecureSum('masks', 'pairwise masks modulo 2^32', traits=_HIDES,
               opens='the server, with shares of a majority of each client\'s neighbours; here the server also plays '
-                    'the clients\' part of the key agreement',
+                    'the clients\' part of the key agreement, except where sites approve what runs: there they play '
+                    'it, and more than two thirds of a round\'s sites open',
               loss='tolerated up to the threshold; if a worker is lost unnoticed, the round starts again',
               loads='tff_vision.aggregation.secured:masks_process'),
 ))

@@ -75,7 +75,8 @@ DATA_SETS = Kind.of('dataset', (
          f'Debian\'s `dataset-fashion-mnist`, {_IDX}', f'{_SOURCES}.mnist_like', 'load_fashion_mnist',
          'locate_fashion_mnist'),
     _set('folder', 'your own image files, in folders or in a manifest: --data_dir', '`data_dir`',
-         f'{_SOURCES}.folders', 'load', 'locate', reads=(*_ENCODED, *_OWN_MASKS, *_OWN_NUMBERS, 'client_by')),
+         f'{_SOURCES}.folders', 'load', 'locate', reads=(
+             *_ENCODED, *_OWN_MASKS, *_OWN_NUMBERS, 'client_by', 'volume_depth')),
     _set('idx', 'your own IDX files: --data_dir', '`data_dir`', f'{_SOURCES}.mnist_like', 'load_idx', 'locate_idx',
          reads=_OWN_FILES),
     _set('kmnist', '70,000 cursive Japanese characters of 28x28, 10 classes, no clients of its own', _IDX,

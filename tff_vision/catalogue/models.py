@@ -35,6 +35,8 @@ MODELS = Kind.of('model', (
     Row('scattering', 'fixed wavelets, and a trained layer on them', loads=f'{_BUILDERS}.scattering:build_scattering'),
     Row('scatternet', 'the wavelets, windows and normalisation of Tramer and Boneh 2021, and a trained layer on them',
         loads=f'{_BUILDERS}.scatternet:build'),
+    Row('unet3d_gn', 'the small U-Net with convolutions in three dimensions, for volumes', limits=_MASKS,
+        reads=('volume_depth',), requires=('volume_depth',), loads=f'{_BUILDERS}.unet3d:build'),
     Row('unet_gn', 'U-Net (Ronneberger et al. 2015) with GroupNorm, four levels of 16 to 128 channels', limits=_MASKS,
         loads=f'{_BUILDERS}.unet:build'),
     Row('unet_gn_small', 'the same with three levels of 8 to 32 channels', limits=_MASKS,
@@ -42,7 +44,7 @@ MODELS = Kind.of('model', (
     Row('vit_tiny', 'a small vision transformer', loads=f'{_BUILDERS}.vit:build'),
     Row('keras_file', 'a Keras file of your own, --initial_model', reads=('initial_model',),
         requires=('initial_model',)),
-), own=Row(''))
+), own=Row('', reads=('volume_depth',)))
 BUILT_IN = tuple(name for name, row in MODELS.rows.items() if row.loads)
 
 _ACCURACY = Limit('metrics_noise_multiplier', 'it releases accuracy, which the task has none of')
@@ -70,7 +72,7 @@ TASKS = Kind.of('task', (
         limits=(_ACCURACY,), loads='tff_vision.objectives.regression:build'),
     Row('segmentation', 'the class of each pixel, from images with masks', reads=('class_weights', 'dice_weight'),
         limits=(Limit('model', 'the task needs a model that returns a class for each pixel',
-                      ('unet_gn', 'unet_gn_small', 'keras_file'), How.NEEDS, own=True),),
+                      ('unet_gn', 'unet_gn_small', 'unet3d_gn', 'keras_file'), How.NEEDS, own=True),),
         loads='tff_vision.objectives.segmentation:build'),
 ), own=Row('', limits=(_ACCURACY,)))
 

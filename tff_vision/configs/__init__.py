@@ -56,7 +56,7 @@ _NEW_IN: Mapping[int, frozenset[str]] = {
                   'client_column')),
     4: frozenset(('key_holder', 'client_shift', 'shift_gamma', 'shift_blur', 'shift_brightness', 'qfedavg_q',
                   'afl_rate', 'contribution', 'contribution_metric', 'contribution_permutations',
-                  'contribution_tolerance', 'evaluation_most_examples'))}
+                  'contribution_tolerance', 'evaluation_most_examples', 'volume_depth'))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

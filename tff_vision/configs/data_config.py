@@ -10,6 +10,7 @@ PIXELS = ('raw', 'none', 'invert', 'standardize', 'per_image')
 CORRUPT_IMAGES = ('refuse', 'skip')
 LABEL_CASE = ('ask', 'merge', 'keep')
 CLIENT_BY = ('folder', 'patient', 'institution')
+_LEAST_DEPTH = 4
 SLICE_AXES = ('axial', 'coronal', 'sagittal')
 
 _SCHEMES = 'Partition: what single schemes read'
@@ -124,6 +125,9 @@ class DataConfig:
       topic=_FORMATS)
   slice_axis: str = option.option(
       'axial', 'Along which axis a volume (NIfTI) is cut into images.', choices=SLICE_AXES, topic=_FORMATS)
+  volume_depth: int | None = option.option(
+      None, 'Takes each file of several slices as one volume of so many slices, for task=segmentation and '
+      'model=unet3d_gn; unset: every slice is an image.', topic=_FORMATS)
   image_column: str | None = option.option(
       None, 'parquet: the column with the images; unset means what the file\'s description says, or the only one '
       'that holds bytes.', topic=_FORMATS)
@@ -162,6 +166,11 @@ class DataConfig:
       validate.non_negative(crop=self.crop)
     validate.open_unit(test_fraction=self.test_fraction)
     validate.positive(max_boxes=self.max_boxes)
+    if self.volume_depth is not None and self.volume_depth < _LEAST_DEPTH:
+      raise ValueError(f'volume_depth must be at least {_LEAST_DEPTH} slices, found {self.volume_depth!r}.')
+    if self.volume_depth is not None and self.image_channels is not None:
+      raise ValueError(f'image_channels={self.image_channels} has no effect with volume_depth={self.volume_depth}: '
+                       'volumes are grey.')
     self._check_pixel_range()
     validate.non_negative(augment_rotation=self.augment_rotation, augment_brightness=self.augment_brightness,
                           augment_mixup=self.augment_mixup)

@@ -14,7 +14,7 @@ class SecureConfig:
   """
   secure_sum: str = option.option(
       'none', 'How client updates, weights and training metrics are hidden while they are added up. Only he on workers '
-      'hides them from the coordinator: it holds the key of he_keyholder and knows the masks.')
+      'and what sites with an approval hide are hidden from the coordinator too: docs/explanation/secure_sums.md.')
   secure_bits: int = option.option(16, 'Bits of one element of an update in a secure sum, in fixed point.')
   secure_clients_max: int = option.option(
       16, 'Largest cohort of a secure sum; integers and noise get room for that many.')

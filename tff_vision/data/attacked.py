@@ -100,7 +100,7 @@ def flip_labels(config, num_classes) -> Change:
       y = y.copy()
       y[..., 4] = np.where(y[..., 4] >= 0, num_classes - 1 - y[..., 4], y[..., 4])
       return images.Examples(examples.x, y)
-    counted = y != labels.IGNORED if labels.kind_of(y) is labels.Kind.MASK else True
+    counted = y != labels.IGNORED if labels.kind_of(y).is_spatial else True
     return images.Examples(examples.x, np.where(counted, num_classes - 1 - y, y).astype(y.dtype))
   return change
 
@@ -120,8 +120,8 @@ def plant_backdoor(config, num_classes) -> Change:
 
 
 def _check_backdoor(config, found):
-  if found.spec.labels in (labels.Kind.MASK, labels.Kind.BOXES):
-    what = 'masks' if found.spec.labels is labels.Kind.MASK else 'boxes'
+  if found.spec.labels.is_spatial or found.spec.labels is labels.Kind.BOXES:
+    what = 'masks' if found.spec.labels.is_spatial else 'boxes'
     raise ValueError(f'attack=backdoor_patch gives whole images another class, and the labels of dataset={found.name} '
                      f'are {what}; attack=label_flip changes {what}.')
   if config.attack_target >= len(found.class_names):

@@ -35,9 +35,11 @@ class Examples:
   """Images with labels.
 
   Attributes:
-    x: [n, height, width, channels]; uint8 in 0..255, or float32 (kept as it is, no rescaling).
+    x: [n, height, width, channels]; uint8 in 0..255, or float32 (kept as it is, no rescaling). The channels of a volume
+      are its slices.
     y: [n] int32 class numbers; [n, findings] float32 of 0 and 1; [n, height, width] uint8 masks, of class numbers
-      and `labels.IGNORED`; or [n, boxes, 5] float32, where rows of class -1 are no boxes.
+      and `labels.IGNORED`, of volumes [n, height, width, slices]; or [n, boxes, 5] float32, where rows of class -1 are
+      no boxes.
   """
   x: np.ndarray
   y: np.ndarray
@@ -48,8 +50,8 @@ class Examples:
                        f'{list(self.x.shape)} of {self.x.dtype}.')
     if len(self.x) != len(self.y):
       raise ValueError(f'{len(self.x)} images have {len(self.y)} labels.')
-    if self.labels.is_spatial and self.y.shape[1:3] != self.x.shape[1:3]:
-      raise ValueError(f'masks are {list(self.y.shape[1:3])}, and their images {list(self.x.shape[1:3])}.')
+    if self.labels.is_spatial and self.y.shape[1:] != self.x.shape[1:self.y.ndim]:
+      raise ValueError(f'masks are {list(self.y.shape[1:])}, and their images {list(self.x.shape[1:])}.')
     if self.labels is labels_lib.Kind.BOXES and self.y.shape[2] != labels_lib.BOX_WIDTH:
       raise ValueError(f'boxes have {self.y.shape[2]} numbers each, and need {labels_lib.BOX_WIDTH}: top, left, bottom '
                        'and right as shares of height and width, and the class.')
@@ -155,7 +157,7 @@ class ImageSpec:
 
   @property
   def label_shape(self) -> tuple[int, ...]:
-    """The shape of one label: () for a class, (findings,), (height, width) for a mask, (boxes, 5) for boxes."""
+    """The shape of one label, as `labels.Kind.shape` says."""
     return self.labels.shape(self.shape, len(self.class_names), self.max_boxes)
 
   @property

@@ -107,6 +107,8 @@ def training_labels(preprocessing: images.Preprocessing, spec: images.ImageSpec,
     return boxes.mirrored(y, tf.reshape(drawn['mirrored'], [-1, 1])) if 'mirrored' in drawn else y
   if not spec.labels.is_spatial:
     return y
+  if spec.labels is labels_lib.Kind.VOLUME:
+    return moved(preprocessing, _resized_mask(preprocessing, y), drawn)
   return moved(preprocessing, _resized_mask(preprocessing, y)[..., tf.newaxis], drawn)[..., 0]
 
 
@@ -158,7 +160,10 @@ def _resized_mask(preprocessing, y):
   """Masks take the value of the nearest pixel, because class numbers have no mean."""
   if preprocessing.size in (None, y.shape[1]) and preprocessing.size in (None, y.shape[2]):
     return y
-  return tf.image.resize(y[..., tf.newaxis], [preprocessing.size, preprocessing.size], method='nearest')[..., 0]
+  size = [preprocessing.size, preprocessing.size]
+  if len(y.shape) == 4:  # Of volumes, whose slices are channels.
+    return tf.image.resize(y, size, method='nearest')
+  return tf.image.resize(y[..., tf.newaxis], size, method='nearest')[..., 0]
 
 
 def _normalized(preprocessing, x):

@@ -15,7 +15,7 @@ from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.accounting.conditions import Accountant, Relation, Sampling, Scheme, Unit
 from tff_vision.aggregation import hidden_totals
 from tff_vision.configs import runtime_config
-from tff_vision.learning import federated_evaluation, tallies
+from tff_vision.learning import federated_evaluation, right_answers, tallies
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.privacy.mechanisms import noised_metrics
 
@@ -74,7 +74,7 @@ def of(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.Privac
   if not (distant or choosing) or noise is None and not plan.releases_exact_metrics:
     return Evaluations()
   on_workers, spec = runtime.data_placement == 'worker', task.images.spec
-  if spec.labels in (labels.Kind.MASK, labels.Kind.BOXES):
+  if spec.labels.is_spatial or spec.labels is labels.Kind.BOXES:
     raise ValueError(f'select_best={config.program.select_best} does not go with labels that are masks or boxes: '
                      'clients count right answers, scores and losses of images.')
   validation = task.images.validation
@@ -86,7 +86,7 @@ def of(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.Privac
                      f'{task.images.name} are those of other clients than it trains on.')
   of_clients = config.privacy.privacy != 'example_dp_sgd'
   most = config.privacy.evaluation_most_examples if of_clients else None
-  tally = tallies.of(task.objective) if noise is None else tallies.right_answers(task.objective, most)
+  tally = tallies.of(task.objective) if noise is None else right_answers.of(task.objective, most)
   secure, rounds = config.secure, config.program.rounds
   at_once = _AT_ONCE if secure.secure_sum == 'none' else secure.secure_clients_max
   sums = (rounds // config.program.rounds_per_evaluation + 3) * -(-len(task.images.train) // at_once)

@@ -93,7 +93,7 @@ class OwnWork:
     hidden = secured.describe(
         self.secure_sum, self.plan, clients=self.participation.cohort_size, tells=self.learner.tells,
         parameters_count=sum(weight.shape.num_elements() for weight in self.learner.keras_model().trainable_weights),
-        on_workers=on_workers, rounds=self.rounds)
+        on_workers=on_workers, rounds=self.rounds, plays=() if place is None else place.plays)
     return OwnTraining(made=self, built=process, secure_sum=hidden, place=place)
 
 

@@ -78,7 +78,7 @@ class Training(trainer.Trainer):
     secure_sum = secured.describe(
         config.secure, plan, clients=config.cohort.cohort_size, parameters_count=parts.process.sent_length,
         on_workers=bool(made.runtime.workers), tells=learning_process.tells(task, config.algorithm), kept=parts.kept,
-        rounds=config.program.rounds)
+        rounds=config.program.rounds, plays=() if place is None else place.plays)
     down = traffic.bytes_down(evaluator.model, parts.shown)
     up = traffic.bytes_up(config, secure_sum, length=parts.process.sent_length)
     return cls(made=made, planned=planned, place=place, parts=parts, evaluator=evaluator, secure_sum=secure_sum,

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from tff_vision import objectives
 from tff_vision.data import images
-from tff_vision.data.sources import decode
+from tff_vision.data.sources import decode, volumes
 from tff_vision.learning import evaluation
 from tff_vision.models import custom
 from tff_vision.objectives import detection, ordinal
@@ -68,14 +68,22 @@ class ExportedModel:
     return self._outputs_of(decode.as_stored(path, self._shape, self._stored))
 
   def all_outputs(self, path: pathlib.Path | str) -> Mapping[str, np.ndarray]:
-    """Returns the outputs for each image in a file, by name: the path, with [number] if it holds several.
+    """Returns the outputs for each image in a file, by name: the path, with [number] if it holds several. A model of
+    volumes takes the whole file as one.
 
     Raises:
       ValueError: As `outputs`.
     """
+    if self.facts.get('volumes'):
+      return {str(path): self._outputs_of(volumes.as_stored(path, self._shape, self._stored))}
     found = decode.all_as_stored(path, self._shape, self._stored)
     return {f'{path}[{number}]' if len(found) > 1 else str(path): self._outputs_of(pixels)
             for number, pixels in enumerate(found)}
+
+  @property
+  def stored(self) -> images.StoredPixels:
+    """How values of files become pixels."""
+    return self._stored
 
   def _outputs_of(self, pixels):
     return self._model(pixels[np.newaxis], training=False).numpy()[0]

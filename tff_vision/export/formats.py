@@ -72,18 +72,22 @@ def deploy(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folde
 
   Raises:
     RuntimeError: A float format's outputs differ by more than 1e-3 of their scale.
-    ValueError: The model cannot be converted to a format, or the folder cannot be made.
+    ValueError: The model has diverged or cannot be converted to a format, or the folder cannot be made.
   """
   check(formats)
   model = task.keras_model()
   weights.assign_weights_to(model)
   evaluator = evaluation.Evaluator(model, preprocessing=task.images.preprocessing, objective=task.objective)
+  stored = keras_export.parity_images(task)
+  if keras_export.has_diverged(weights, evaluator.logits(stored)):
+    raise ValueError('the model of this run answers with numbers that are not finite, because its training diverged; '
+                     'there is nothing to export.')
   facts = {**keras_export.facts(task), **keras_export.yardstick(task, evaluator)}
   answers = serving.ANSWERS['findings' if facts['multi_label'] else facts['task']]
   whole = preprocess.with_preprocessing(model, task.images.preprocessing, task.images.spec)
   with _whole(folder) as part:
     build = _Build(
-        folder=part, calibration=calibration, outputs=evaluator.logits, images=keras_export.parity_images(task),
+        folder=part, calibration=calibration, outputs=evaluator.logits, images=stored,
         served=serving.ServedModel(whole, stored=task.images.stored_pixels, answers=answers),
         stored=task.images.stored_pixels, decide=_decision(facts))
     found = {name: FORMATS[name](build) for name in formats}

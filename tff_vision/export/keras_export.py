@@ -1,6 +1,7 @@
 """Exports federated weights to Keras and SavedModel files, and compares them with the federated state."""
 
 import dataclasses
+import math
 import os
 import pathlib
 import shutil
@@ -10,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import tasks
+from tff_vision import labels, tasks
 from tff_vision.data import preprocess
 from tff_vision.learning import evaluation
 from tff_vision.program import final_state, json_file
@@ -18,6 +19,8 @@ from tff_vision.program import final_state, json_file
 # Two runtimes may sum in different orders; a wrong weight or a missing preprocessing step differs by far more.
 _TOLERANCE = 1e-3
 _PARITY_IMAGES = 100
+# Of weights: two layers of them have products beyond float32.
+_OVERFLOWS = 1e15
 
 
 def export(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folder: pathlib.Path,
@@ -33,7 +36,8 @@ def export(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folde
     evaluator: Gives the logits of the federated state.
 
   Returns:
-    The largest difference between a file's logits and the federated state's over 100 images of `parity_images`.
+    The largest difference between a file's logits and the federated state's over 100 images of `parity_images`; NaN
+    if the model has diverged, so that there are no logits to compare.
 
   Raises:
     RuntimeError: The difference is above 1e-3 of the logits' scale.
@@ -49,7 +53,7 @@ def export(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folde
   tf.saved_model.save(whole, str(part / 'saved_model'))
   final_state.write_weights(part, weights)
   json_file.write(part / 'model.json', {**facts(task), **yardstick(task, evaluator)})
-  difference = _parity(part, task, evaluator)
+  difference = _parity(part, task, weights, evaluator)
   if folder.exists():
     shutil.rmtree(folder)
   os.replace(part, folder)
@@ -59,11 +63,13 @@ def export(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folde
 def facts(task: tasks.Problem) -> dict[str, Any]:
   """Returns what a user of the model must know about its images and outputs: the content of model.json.
 
-  `frame` is the size of a whole image in pixels of the output, which is its centre if there is a crop.
+  `frame` is the size of a whole image in pixels of the output, which is its centre if there is a crop. `volumes` says
+  that images are volumes, [height, width, slices].
   """
   spec = task.images.spec
   frame = preprocess.input_shape(dataclasses.replace(task.images.preprocessing, crop=None), spec.shape)[:2]
-  return {**({'frame': list(frame)} if spec.labels.is_spatial else {}), 'task': task.objective.task,
+  return {**({'frame': list(frame)} if spec.labels.is_spatial else {}),
+          **({'volumes': True} if spec.labels is labels.Kind.VOLUME else {}), 'task': task.objective.task,
           'class_names': list(spec.class_names), 'multi_label': spec.multi_label, 'image_shape': list(spec.shape),
           **getattr(task.objective, 'facts', {}), **dataclasses.asdict(task.images.stored_pixels)}
 
@@ -80,15 +86,26 @@ def parity_images(task: tasks.Task) -> np.ndarray:
   return test.x[:_PARITY_IMAGES] if len(test) else task.images.spec.drawn(_PARITY_IMAGES)
 
 
-def _parity(folder, task, evaluator):
+def _parity(folder, task, weights, evaluator):
   stored = parity_images(task)
   expected = evaluator.logits(stored)
+  if has_diverged(weights, expected):
+    return math.nan
   images = stored.astype(np.float32)
   keras = tf.keras.models.load_model(folder / 'model.keras', compile=False)(images, training=False).numpy()
   served = tf.saved_model.load(str(folder / 'saved_model')).signatures['serving_default'](tf.constant(images))
   difference = max(float(np.abs(found - expected).max()) for found in (keras, *(v.numpy() for v in served.values())))
   check_difference(difference, float(np.abs(expected).max()), what='exported model')
   return difference
+
+
+def has_diverged(weights: tff.learning.models.ModelWeights, logits: np.ndarray) -> bool:
+  """Returns whether a model's training ended in numbers that are not finite, or so large that layers overflow.
+
+  Files of such a model cannot be compared, because TensorFlow's kernels differ in what they make of NaN and infinity.
+  """
+  parts = [np.asarray(part) for part in tf.nest.flatten((weights.trainable, weights.non_trainable))]
+  return not np.isfinite(logits).all() or not all((np.abs(part) < _OVERFLOWS).all() for part in parts)
 
 
 def check_difference(difference: float, scale: float, *, what: str) -> None:

@@ -1,13 +1,16 @@
-"""What a segmentation model finds in an image file: a mask of the file's own size, and the image with it."""
+"""What a segmentation model finds in a file: a mask of each image, of the file's own size, and a picture with it."""
 
+import io
 import os
 import pathlib
 from collections.abc import Sequence
 
 import numpy as np
+from PIL import Image
 
 from tff_vision import labels
-from tff_vision.data.sources import decode
+from tff_vision.data import images
+from tff_vision.data.sources import decode, formats, nifti, volumes
 from tff_vision.export import exported
 from tff_vision.report import class_colours
 
@@ -15,21 +18,28 @@ _OPACITY = 0.45
 
 
 def found_in(model: exported.ExportedModel, path: pathlib.Path | str) -> np.ndarray:
-  """Returns class numbers, uint8 [height, width] of the upright image; `labels.IGNORED` where the model sees nothing.
+  """Returns class numbers, uint8 [count, height, width] of the upright images in a file, its pages, frames or slices.
 
-  Each pixel gets the class of the nearest pixel of the model's output. A model that crops sees only the centre.
+  Each pixel gets the class of the nearest pixel of the model's output; `labels.IGNORED` where the model sees nothing. A
+  model that crops sees only the centre.
 
   Raises:
     ValueError: The file is missing, is not an image, or is corrupt.
   """
-  classes = model.outputs(path).argmax(axis=-1).astype(np.uint8)
-  frame = np.full(tuple(model.facts.get('frame', classes.shape)), labels.IGNORED, np.uint8)
-  top, left = ((whole - side) // 2 for whole, side in zip(frame.shape, classes.shape, strict=True))
-  frame[top:top + classes.shape[0], left:left + classes.shape[1]] = classes
-  size = decode.native(path).shape[:2]
-  rows, columns = ((2 * np.arange(wanted) + 1) * side // (2 * wanted)
-                   for wanted, side in zip(size, frame.shape, strict=True))
-  return frame[rows[:, None], columns]
+  classes = [outputs.argmax(axis=-1).astype(np.uint8) for outputs in model.all_outputs(path).values()]
+  opened = decode.opened(path, model.stored)
+  if model.facts.get('volumes'):
+    classes = [classes[0][..., place] for place in volumes.nearest(classes[0].shape[2], opened.count)]
+  return np.stack([_of_size(found, opened.native(number).shape[:2], model.facts.get('frame'))
+                   for number, found in enumerate(classes)])
+
+
+def _of_size(classes, size, frame):
+  whole = np.full(tuple(frame or classes.shape), labels.IGNORED, np.uint8)
+  top, left = ((outer - side) // 2 for outer, side in zip(whole.shape, classes.shape, strict=True))
+  whole[top:top + classes.shape[0], left:left + classes.shape[1]] = classes
+  rows, columns = (volumes.nearest(side, wanted) for wanted, side in zip(size, whole.shape, strict=True))
+  return whole[rows[:, None], columns]
 
 
 def shares(mask: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
@@ -38,28 +48,54 @@ def shares(mask: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
   return {str(name): float(count / max(counts.sum(), 1)) for name, count in zip(class_names, counts, strict=True)}
 
 
-def write(folder: pathlib.Path, name: str, path: pathlib.Path | str, mask: np.ndarray) -> tuple[str, str]:
-  """Writes NAME_mask.png, class numbers with a palette, and NAME_overlay.png, atomically; returns both paths.
+def write(folder: pathlib.Path, name: str, path: pathlib.Path | str, masks: np.ndarray,
+          stored: images.StoredPixels) -> tuple[str, str]:
+  """Writes the masks of a file and a picture of them, each atomically; returns both paths.
+
+  NAME_mask.png has class numbers with a palette. Of a file with several images it is NAME_mask.tif, with a page for
+  each; of a NIfTI volume NAME_mask.nii.gz, of the volume's shape and place. NAME_overlay.png shows the image on which
+  most is found.
+
+  Args:
+    path: The file.
+    masks: The result of `found_in` for it.
+    stored: How values of the file become pixels.
 
   Raises:
     ValueError: A file cannot be written.
   """
-  from PIL import Image
-  palette = class_colours.palette(256)
-  indexed = Image.fromarray(mask, 'P')
-  indexed.putpalette(palette.ravel().tolist())
-  made = {folder / f'{name}_mask.png': indexed,
-          folder / f'{name}_overlay.png': Image.fromarray(overlay(_shown(path), mask))}
-  for file, image in made.items():
+  most = int(((masks != 0) & (masks != labels.IGNORED)).sum(axis=(1, 2)).argmax())
+  with open(path, 'rb') as file:
+    content = file.read()
+  if formats.kind_of(content, path) == 'NIfTI':
+    written, data = folder / f'{name}_mask.nii.gz', nifti.with_slices(content, masks, stored.slice_axis)
+  else:
+    written, data = folder / f'{name}_mask{".png" if len(masks) == 1 else ".tif"}', _as_picture(masks)
+  picture = io.BytesIO()
+  Image.fromarray(overlay(_shown(decode.opened(path, stored).native(most)), masks[most])).save(picture, format='PNG')
+  drawn = folder / f'{name}_overlay.png'
+  for file, made in ((written, data), (drawn, picture.getvalue())):
     try:
       folder.mkdir(parents=True, exist_ok=True)
       part = file.with_name(file.name + '.part')
-      image.save(part, format='PNG')
+      part.write_bytes(made)
       os.replace(part, file)
     except OSError as error:
       raise ValueError(f'{file} cannot be written: {error.strerror}.') from None
-  mask_file, overlay_file = map(str, made)
-  return mask_file, overlay_file
+  return str(written), str(drawn)
+
+
+def _as_picture(masks):
+  palette = class_colours.palette(256).ravel().tolist()
+  pages = [Image.fromarray(mask, 'P') for mask in masks]
+  for page in pages:
+    page.putpalette(palette)
+  data = io.BytesIO()
+  if len(pages) == 1:
+    pages[0].save(data, format='PNG')
+  else:
+    pages[0].save(data, format='TIFF', save_all=True, append_images=pages[1:], compression='tiff_deflate')
+  return data.getvalue()
 
 
 def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
@@ -69,9 +105,8 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
   return np.round(image * (1 - covered) + colours * covered).astype(np.uint8)
 
 
-def _shown(path):
-  """Returns the upright image as uint8 [height, width, 3]; images of more than 8 bits by their own range."""
-  image = decode.native(path)
+def _shown(image):
+  """Returns an upright image as uint8 [height, width, 3]; images of more than 8 bits by their own range."""
   if image.dtype != np.uint8:
     low, high = float(image.min()), float(image.max())
     image = np.round(255 * (image.astype(np.float32) - low) / max(high - low, 1e-9)).astype(np.uint8)

@@ -77,8 +77,8 @@ class ServedModel(tf.Module):
 
   @property
   def takes_files(self) -> bool:
-    """Whether the stored values of black and white are known."""
-    return self._stored.black is not None
+    """Whether the stored values of black and white are known, and images are no volumes."""
+    return self._stored.black is not None and self._shape[-1] in (1, 3)
 
   def pixels(self) -> tf.TensorSpec:
     """Returns the spec of a batch of images."""

@@ -115,10 +115,9 @@ def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_
   number = site_number(plan, site)
   check_computations(plan, rehearsed)
   recorded, rounds = rehearsed.sites[number], plan.rounds + spare_rounds
-  plays = played(plan)
   if not 2 <= fewest_sites <= len(plan.sites):
-    raise ValueError(f'fewest_sites must lie in 2..{len(plan.sites)}, found {fewest_sites}: a sum over one site is that '
-                     'site\'s, and the plan has no more.')
+    raise ValueError(f'fewest_sites must lie in 2..{len(plan.sites)}, found {fewest_sites}: a sum over one site is '
+                     'that site\'s, and the plan has no more.')
   activities = tuple(_activity(plan, name, steps, rounds) for name, steps in recorded.activities.items())
   size = sum(recorded.most_bytes(one.name) * one.most for one in activities)
   expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
@@ -127,9 +126,9 @@ def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_
       computations=tuple(sorted(recorded.computations)), names=rehearsal.names(plan, number, recorded.activities),
       values=tuple(sorted(recorded.values)), activities=activities, most_clients=recorded.most_clients,
       most_bytes=int(size * _BYTES_FACTOR), epsilon=_epsilon(plan, number, rehearsed, rounds),
-      plays=plays, peers=_peers(plan, certificates or {}) if plays else (),
+      plays=played(plan), peers=peers_of(plan, certificates or {}),
       fewest_clients=2 if rehearsed.privacy is None else rehearsed.privacy.fewest_clients, fewest_sites=fewest_sites,
-      key_holder=_key_holder(plan, key_holder, certificates or {}))
+      key_holder=key_holder_of(plan, key_holder, certificates or {}))
 
 
 def played(plan: plan_lib.Plan) -> tuple[str, ...]:
@@ -214,8 +213,17 @@ def _peer(content, what):
   return Peer(site=part.text('site'), key=part.text('key'), clients=part.wholes('clients'))
 
 
-def _peers(plan, certificates) -> tuple[Peer, ...]:
-  """Returns the sites with their keys, no two of which are equal."""
+def peers_of(plan: plan_lib.Plan, certificates: Mapping[str, pathlib.Path]) -> tuple[Peer, ...]:
+  """Returns the sites with their keys, where they sign messages for each other; elsewhere nothing.
+
+  Args:
+    certificates: As in `of`.
+
+  Raises:
+    ValueError: A certificate is missing, is none, or has the key of another one.
+  """
+  if not played(plan):
+    return ()
   names = [site.name for site in plan.sites]
   if other := sorted(set(names) ^ set(certificates)):
     raise ValueError(f'site_certs must name the certificate of each site of the plan, with which it signs: SITE=FILE '
@@ -230,8 +238,16 @@ def _peers(plan, certificates) -> tuple[Peer, ...]:
   return tuple(found)
 
 
-def _key_holder(plan, path, certificates) -> str:
-  """Returns the public key of the key holder, which is no site's; '' if the plan has none."""
+def key_holder_of(plan: plan_lib.Plan, path: pathlib.Path | None, certificates: Mapping[str, pathlib.Path]) -> str:
+  """Returns the public key of the key holder, as in `Approval`.
+
+  Args:
+    path: The file of its certificate.
+    certificates: Those of the sites.
+
+  Raises:
+    ValueError: It is missing, has no effect, or has a site's key.
+  """
   if plan.experiment().secure.key_holder is None:
     if path is not None:
       raise ValueError(f'key_holder_cert={path} has no effect: the plan names no key_holder.')

@@ -1,4 +1,4 @@
-"""A site's half of joint keys: its share is committed to before it is shown, and one sum is opened, of signed ciphertexts.
+"""A site's half of joint keys: a share is committed to before it is shown, and one sum opened, of signed ciphertexts.
 
 In each attempt at a round the guard holds its clients' public share back. It signs a commitment first, shows the share
 only when it has the commitments of enough sites, and encrypts only under the sum of exactly the shares that were
@@ -53,7 +53,7 @@ class _Held:
 
 @dataclasses.dataclass(kw_only=True)
 class _Joint(site_keys.Attempt):
-  """Attributes: `opening`: the sum's second half, once it is added up; `opened`: how many of its polynomials were used."""
+  """Attributes: `opening`: the sum's second half, once it is added up; `opened`: how many polynomials were used."""
   held: _Held
   nonce: bytes
   commitments: dict[str, str] = dataclasses.field(default_factory=dict)

@@ -12,12 +12,13 @@ from tff_vision.runtime.worker import signatures
 from tff_vision.runtime.worker.guard import audit, ciphertexts, signing
 from tff_vision.secure.encryption import key_holder, parameters
 
-# Evaluations on test images, and surveys: at the end of a run, and again if it was resumed or lost a site then.
-_SUMS_BESIDE = 6
+# Those on test images, and surveys: at the end of a run, and again if it was resumed or lost a site then.
+_EVALUATIONS_BESIDE = 6
 
 
-def desk(plan: plan_lib.Plan, *, folder: pathlib.Path, audit_log: pathlib.Path, certificates: Mapping[str, pathlib.Path],
-         cert_file: pathlib.Path, key_file: pathlib.Path, fewest_sites: int, spare_rounds: int) -> key_desk.Desk:
+def desk(plan: plan_lib.Plan, *, folder: pathlib.Path, audit_log: pathlib.Path,
+         certificates: Mapping[str, pathlib.Path], cert_file: pathlib.Path, key_file: pathlib.Path, fewest_sites: int,
+         spare_rounds: int) -> key_desk.Desk:
   """Returns the desk; makes the key pair if the folder has none.
 
   Args:
@@ -61,10 +62,16 @@ def fewest_clients(plan: plan_lib.Plan) -> int:
   row = catalogue.KINDS['privacy'].rows[config.privacy.privacy]
   if 'noise_survivors' not in row.reads:
     return 2
-  # Evaluations have no noise of clients; every cohort of theirs is of all clients.
   fixed = config.cohort.cohort_size if config.cohort.sampling == 'fixed' else 2
-  return max(2, config.privacy.noise_survivors or fixed)
+  # An evaluation counts all clients, in parts of equal size, and its noise is not the clients'.
+  return max(2, min(config.privacy.noise_survivors or fixed, len(plan.clients) // _parts(plan)))
 
 
 def _sums(plan):
-  return plan.rounds + plan.rounds // plan.config['program']['rounds_per_evaluation'] + _SUMS_BESIDE
+  evaluations = plan.rounds // plan.config['program']['rounds_per_evaluation'] + _EVALUATIONS_BESIDE
+  return plan.rounds + evaluations * _parts(plan)
+
+
+def _parts(plan):
+  """Returns in how many sums all clients are counted."""
+  return -(-len(plan.clients) // plan.experiment().secure.secure_clients_max)

@@ -81,6 +81,10 @@ class Attempt:
                                     round_num=self.number) for other in self.clients if other != client]
     return np.stack([mask_protocol.self_row(self.seeds[client]), *pairs])
 
+  def forget(self) -> None:
+    """Drops all secrets; what was done is still known."""
+    self.masking, self.seeds, self.rows, self.kept, self.held = {}, {}, {}, {}, {}
+
 
 def packed(shares: Mapping[int, tuple[bytes, bytes]]) -> bytes:
   """Returns shares as bytes, by ascending clients."""

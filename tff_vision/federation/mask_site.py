@@ -40,14 +40,15 @@ class MaskSite(exchange.SiteProtocol):
   """The site's half."""
 
   def __init__(self, identity: signing.Identity, log: audit.Log, *, site_of_clients: Mapping[int, str],
-               client_of_names: Mapping[str, int], fewest: int, may_begin: Callable[[], None]):
+               client_of_names: Mapping[str, int], fewest: int, may_begin: Callable[[], None],
+               fewest_sites: int = 2):
     """Initializes the site's half.
 
     Args:
       log: Holds the numbers of the attempts that began.
       site_of_clients: For each client of the plan, its site's name.
       client_of_names: For each name of data of this site's clients, the client.
-      fewest: A sum over fewer clients is not opened.
+      fewest, fewest_sites: A sum over fewer clients, or over those of fewer sites, is not opened.
       may_begin: Raises `rules.Refused` or `rules.Away` where nothing may begin.
     """
     self._identity = identity
@@ -55,6 +56,7 @@ class MaskSite(exchange.SiteProtocol):
     self._site_of_clients = dict(site_of_clients)
     self._client_of_names = dict(client_of_names)
     self._fewest = max(fewest, 2)
+    self._fewest_sites = max(fewest_sites, 2)
     self._may_begin = may_begin
     self._lock = threading.RLock()
     self._attempt: mask_attempt.Attempt | None = None
@@ -69,6 +71,10 @@ class MaskSite(exchange.SiteProtocol):
       return self._phases[phase](content)
 
   def fill(self, placeholder: executor_pb2.Value, names: Sequence[str]) -> Hashable:
+    try:
+      placeholders.check(placeholder)
+    except ValueError as error:
+      raise rules.Refused(str(error)) from None
     with self._lock:
       found = {self._client_of_names.get(name) for name in names}
       client = found.pop() if len(found) == 1 else None
@@ -81,10 +87,7 @@ class MaskSite(exchange.SiteProtocol):
         raise rules.Refused(f'{NAME}: client {client} takes no part in attempt {attempt.number}.')
       if client in attempt.handed or attempt.listed is not None:
         raise exchange.BeginAgain(f'client {client} has had its masks of attempt {attempt.number} already.')
-      try:
-        placeholders.fill(placeholder, attempt.rows[client])
-      except ValueError as error:
-        raise rules.Refused(str(error)) from None
+      placeholders.fill(placeholder, attempt.rows[client])
       attempt.handed.add(client)
       return attempt.number, client
 
@@ -112,9 +115,9 @@ class MaskSite(exchange.SiteProtocol):
     clients = tuple(told)
     sites = tuple(sorted({self._site_of_clients[client] for client in clients}))
     own = tuple(client for client in clients if self._site_of_clients[client] == self._identity.site)
-    if len(clients) < self._fewest or len(sites) < 2:
+    if len(clients) < self._fewest or len(sites) < self._fewest_sites:
       raise rules.Refused(f'{NAME}: {len(clients)} client(s) of {len(sites)} site(s) would take part, and no sum over '
-                          f'fewer than {self._fewest} clients of 2 sites is opened.')
+                          f'fewer than {self._fewest} clients of {self._fewest_sites} sites is opened.')
     if not own:
       raise rules.Refused(f'{NAME}: no client of this site is among the participants.')
     self._log.attempt(NAME, number)
@@ -196,10 +199,11 @@ class MaskSite(exchange.SiteProtocol):
     if self._identity.site not in listed:
       raise rules.Refused(f'{NAME}: this site is named as one that was lost, and it was not.')
     clients = sum(self._site_of_clients[client] in listed for client in attempt.clients)
-    if len(listed) < attempt.threshold or clients < self._fewest:
+    least = max(attempt.threshold, self._fewest_sites)
+    if len(listed) < least or clients < self._fewest:
       raise rules.Refused(
           f'{NAME}: the sum would hold {clients} client(s) of {len(listed)} site(s), and a sum of attempt '
-          f'{attempt.number} is opened over {self._fewest} clients of {attempt.threshold} sites or more.')
+          f'{attempt.number} is opened over {self._fewest} clients of {least} sites or more.')
     attempt.listed = tuple(listed)
     return self._signed('consent', {'uploaded': listed, 'transcript': attempt.transcript})
 
@@ -218,8 +222,9 @@ class MaskSite(exchange.SiteProtocol):
       raise rules.Refused(f'{NAME}: {len(found)} site(s) have signed the list of sites in the sum, and '
                           f'{attempt.threshold} are needed.')
     attempt.revealed = True
-    return {'shares': [attempt.held[client][self._site_of_clients[client] not in attempt.listed]
-                       for client in attempt.clients]}
+    shares = [attempt.held[client][self._site_of_clients[client] not in attempt.listed] for client in attempt.clients]
+    attempt.forget()
+    return {'shares': shares}
 
   def _current(self, content):
     """Returns the attempt that a message is about."""

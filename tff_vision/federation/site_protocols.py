@@ -35,7 +35,7 @@ def of(approved: approval_lib.Approval, key_file: pathlib.Path, log: audit.Log, 
   if mask_site.NAME in approved.plays:
     plays[mask_site.NAME] = mask_site.MaskSite(
         identity, log, site_of_clients=_site_of_clients(approved), client_of_names=_client_of_names(approved),
-        fewest=approved.fewest_clients, may_begin=may_begin)
+        fewest=approved.fewest_clients, fewest_sites=approved.fewest_sites, may_begin=may_begin)
   for kind in (joint_site_keys.JointSiteKeys, site_keys.HeldSiteKeys):
     if kind.protocol in approved.plays:
       plays[kind.protocol] = kind(identity, log, fewest_sites=approved.fewest_sites,

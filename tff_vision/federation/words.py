@@ -52,26 +52,27 @@ def _played(approved) -> Iterator[str]:
 
 
 def _joint(approved):
-  yield ('Keys are checked here: in each round this site commits itself to its clients\' share of the key before it sees '
-         'others, and its clients encrypt only under the sum of exactly the shares that the sites committed themselves '
-         'to, its own among them.')
+  yield ('Keys are checked here: in each round this site commits itself to its clients\' share of the key before it '
+         'sees others, and its clients encrypt only under the sum of exactly the shares that the sites committed '
+         'themselves to, its own among them.')
   yield (f'This site helps to open one sum in an attempt at a round: one that it adds up itself, from the signed '
          f'ciphertexts of at least {approved.fewest_sites} sites and {approved.fewest_clients} clients, its own among '
          'them. It gets the other sites\' ciphertexts for that, half of each.')
 
 
 def _held(approved):
-  yield ('Keys are checked here: this site\'s clients encrypt only under the key that the key holder signed for this plan, '
-         'and the site signs what leaves, once in an attempt at a round.')
-  yield ('The key holder opens sums over as many sites as its owner set, and this site cannot see to that: it trusts the '
-         'key holder not to work with the coordinator.')
+  yield ('Keys are checked here: this site\'s clients encrypt only under the key that the key holder signed for this '
+         'plan, and the site signs what leaves, once in an attempt at a round.')
+  yield ('The key holder opens sums over as many sites as its owner set, and this site cannot see to that: it trusts '
+         'the key holder not to work with the coordinator.')
 
 
 def _masked(approved):
   yield ('Masks are made here: this site\'s guard draws keys, shares and masks of its clients, for one attempt at a '
          'round; the coordinator passes on what is sealed and signed.')
-  yield (f'This site helps to open a sum over at least {approved.fewest_clients} clients of two sites or more, to '
-         'which more than two thirds of the round\'s sites have agreed, once an attempt.')
+  yield (f'This site helps to open a sum over at least {approved.fewest_clients} clients of at least '
+         f'{approved.fewest_sites} sites, to which more than two thirds of the round\'s sites have agreed, once an '
+         'attempt.')
 
 
 def _leaving(activity: rules.Activity, fetched, secure_sum) -> Iterator[str]:

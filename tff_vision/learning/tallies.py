@@ -20,7 +20,6 @@ from tff_vision.objectives import anomaly, base, classification, embedding
 MOST_EXAMPLES = 2**20  # Of one client: no count of a client exceeds it.
 LOSS_STEPS, LARGEST_LOSS = histograms.STEPS, 64.0  # An example's loss above the largest counts as the largest.
 LARGEST_SUM = int(MOST_EXAMPLES * LOSS_STEPS * LARGEST_LOSS)
-ANSWER_STEPS = 2**20  # As `privacy.noise.integer_grid.STEPS`; a test checks it.
 _MOST_CLASSES = 100  # A confusion matrix of more classes would be longer than many a model.
 _PAIRED_IMAGES = 300  # Of one client; pairs of images are formed within a client only.
 
@@ -219,45 +218,6 @@ class OfPairs(Tally):
 
 
 @dataclasses.dataclass(frozen=True)
-class OfRightAnswers(Tally):
-  """The number of examples and of right answers, in steps; of findings, an example counts as the share that is right.
-
-  One example changes (examples, right answers - examples / 2) by (1, 1/2) at most, and with `most`, one client by
-  (most, most / 2).
-
-  Attributes:
-    most: A client with more examples tells of so many, with the same accuracy; None: of all.
-  """
-  objective: classification.Classification
-  most: int | None = None
-  counts = {'examples': ()}
-  sums = {'right': ()}
-
-  @property
-  def measures(self):
-    return ('accuracy',)
-
-  def of(self, outputs, y):
-    if self.objective.multi_label:
-      share = tf.reduce_mean(tf.cast(tf.equal(outputs > 0, y > 0.5), tf.float64), axis=1)
-    else:
-      share = tf.cast(tf.equal(tf.argmax(outputs, axis=1, output_type=tf.int32), y), tf.float64)
-    return {'examples': tf.shape(y)[0], 'right': tf.reduce_sum(tf.cast(tf.round(share * ANSWER_STEPS), tf.int64))}
-
-  def told(self, vector):
-    if self.most is None:
-      return vector
-    examples, right = tf.unstack(vector)
-    kept = tf.minimum(examples, self.most)
-    share = tf.cast(kept, tf.float64) / tf.cast(tf.maximum(examples, 1), tf.float64)
-    scaled = tf.cast(tf.round(tf.cast(right, tf.float64) * share), tf.int64)
-    return tf.stack([kept, tf.clip_by_value(scaled, 0, kept * ANSWER_STEPS)])
-
-  def measure(self, found):
-    return {'evaluation': {'accuracy': float(found['right'] / ANSWER_STEPS / found['examples'])}}
-
-
-@dataclasses.dataclass(frozen=True)
 class OfLoss(Tally):
   """Loss, and right answers, of an objective of one's own."""
   objective: objectives.Objective
@@ -285,17 +245,6 @@ def of(objective: objectives.Objective) -> Tally:
   if isinstance(objective, anomaly.Anomaly):
     return OfAnomalies(objective)
   return OfPairs() if isinstance(objective, embedding.Embedding) else OfLoss(objective)
-
-
-def right_answers(objective: objectives.Objective, most: int | None = None) -> Tally:
-  """Returns what clients count where noise is added to the sums; `most`: as in `OfRightAnswers`.
-
-  Raises:
-    ValueError: The task has no right answers.
-  """
-  if not isinstance(objective, classification.Classification):
-    raise ValueError(f'evaluation_noise_multiplier releases accuracy, which task={objective.task} has none of.')
-  return OfRightAnswers(objective, most)
 
 
 def _base(y, losses):

@@ -64,7 +64,7 @@ def is_separable(objective: base.Objective) -> bool:
 
 def of_images(images: Labelled) -> base.Objective:
   """Returns the objective that learns the labels of these images, with the default settings."""
-  task = {labels.Kind.MASK: 'segmentation', labels.Kind.BOXES: 'detection',
+  task = {labels.Kind.MASK: 'segmentation', labels.Kind.VOLUME: 'segmentation', labels.Kind.BOXES: 'detection',
           labels.Kind.NUMBER: 'regression'}.get(images.spec.labels, 'classification')
   return build(task_config.TaskConfig(task=task), images, None)
 

@@ -87,10 +87,12 @@ def check_labels(task: str, labels: labels_lib.Kind, *possible: labels_lib.Kind)
 
 
 _WORDS = {labels_lib.Kind.CLASS: 'its images have one class each', labels_lib.Kind.MASK: 'its labels are masks',
+          labels_lib.Kind.VOLUME: 'its labels are masks of volumes',
           labels_lib.Kind.FINDINGS: 'its images have findings', labels_lib.Kind.BOXES: 'its labels are boxes',
           labels_lib.Kind.NUMBER: 'its labels are numbers'}
 _TASKS_OF = {labels_lib.Kind.CLASS: ('classification',), labels_lib.Kind.FINDINGS: ('classification',),
-             labels_lib.Kind.MASK: ('segmentation',), labels_lib.Kind.BOXES: ('detection',),
+             labels_lib.Kind.MASK: ('segmentation',), labels_lib.Kind.VOLUME: ('segmentation',),
+             labels_lib.Kind.BOXES: ('detection',),
              labels_lib.Kind.NUMBER: ('regression',)}
 
 

@@ -1,4 +1,4 @@
-"""Segmentation: one class for each pixel.
+"""Segmentation: one class for each pixel of an image, or for each voxel of a volume.
 
 The loss is cross-entropy and soft Dice together (Isensee et al., "nnU-Net", Nature Methods 2021; soft Dice: Milletari
 et al., "V-Net", 3DV 2016, arXiv:1606.04797). Both are computed within one image, so the loss of a batch is the mean of
@@ -32,7 +32,8 @@ class CrossEntropyAndDice(tf.keras.losses.Loss):
   The cross-entropy is a mean over counted pixels with the weights of their classes; Dice is a mean over the classes
   that the image's mask shows, with the same weights: if Dice counted absent classes too, rare classes would never be
   predicted. An image without a counted pixel has a loss of zero. Called with labels [batch, height, width] of whole
-  numbers and logits [batch, height, width, classes]; it uses only built-in kernels, so it runs on clients.
+  numbers and logits [batch, height, width, classes], or with a further axis of slices before the classes; it uses only
+  built-in kernels, so it runs on clients.
   """
 
   def __init__(self, class_weights: Sequence[float] = (), dice_weight: float = 1.0,
@@ -46,31 +47,34 @@ class CrossEntropyAndDice(tf.keras.losses.Loss):
 
   def call(self, y_true, y_pred):
     classes, y = y_pred.shape[-1], tf.cast(y_true, tf.int32)
+    pixels = list(range(1, len(y_pred.shape) - 1))
     weights = tf.constant(self.class_weights or [1.0] * classes, tf.float32)
     target = tf.one_hot(y, classes)  # All zeros where a pixel is ignored.
     log_shares = tf.nn.log_softmax(y_pred)
     weighted = target * weights
-    entropy = tf.math.divide_no_nan(-tf.reduce_sum(weighted * log_shares, [1, 2, 3]),
-                                    tf.reduce_sum(weighted, [1, 2, 3]))
+    entropy = tf.math.divide_no_nan(-tf.reduce_sum(weighted * log_shares, [*pixels, -1]),
+                                    tf.reduce_sum(weighted, [*pixels, -1]))
     shares = tf.exp(log_shares) * tf.reduce_sum(target, -1, keepdims=True)
-    both, sizes = tf.reduce_sum(shares * target, [1, 2]), tf.reduce_sum(shares + target, [1, 2])
+    both, sizes = tf.reduce_sum(shares * target, pixels), tf.reduce_sum(shares + target, pixels)
     missed = 1 - (2 * both + _SMOOTH) / (sizes + _SMOOTH)
-    shown = weights * tf.cast(tf.reduce_any(target > 0, [1, 2]), tf.float32)
+    shown = weights * tf.cast(tf.reduce_any(target > 0, pixels), tf.float32)
     return entropy + self.dice_weight * tf.math.divide_no_nan(
         tf.reduce_sum(shown * missed, 1), tf.reduce_sum(shown, 1))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Segmentation:
-  """Outputs are [batch, height, width, classes] logits of the pixels.
+  """Outputs are logits of the pixels, [batch, height, width, classes], or [batch, height, width, depth, classes].
 
   Attributes:
     num_outputs: Number of classes.
+    volumes: Whether images are volumes, whose channels are slices.
     background: Whether class 0 is background, which the mean Dice and IoU leave out.
     class_weights: One weight for each class in the loss; none: all are equal.
     dice_weight: Weight of Dice in the loss, beside the cross-entropy.
   """
   num_outputs: int
+  volumes: bool = False
   background: bool = True
   class_weights: tuple[float, ...] = ()
   dice_weight: float = 1.0
@@ -87,7 +91,7 @@ class Segmentation:
 
   def output_shape(self, input_shape):
     """Returns the shape of the model's output for one image."""
-    return (*input_shape[:2], self.num_outputs)
+    return (*(input_shape if self.volumes else input_shape[:2]), self.num_outputs)
 
   @property
   def loss_fn(self):
@@ -111,8 +115,8 @@ class Segmentation:
     """Returns what `measure` needs of each image, so that a test set's outputs need not be held at once.
 
     Args:
-      outputs: [n, height, width, classes] logits.
-      y: [n, height, width] masks.
+      outputs: Logits as in the class's text.
+      y: [n, height, width] or [n, height, width, depth] masks.
 
     Returns:
       [n, 3 * classes + 1] float64: of each class the pixels that are predicted and true, predicted, true; the loss.
@@ -183,7 +187,8 @@ def _right_shares(y, outputs):
   y = tf.cast(y, tf.int32)
   counted = tf.cast(tf.not_equal(y, labels_lib.IGNORED), tf.float32)
   right = tf.cast(tf.equal(tf.argmax(outputs, -1, tf.int32), y), tf.float32) * counted
-  return tf.math.divide_no_nan(tf.reduce_sum(right, [1, 2]), tf.reduce_sum(counted, [1, 2]))
+  pixels = list(range(1, len(counted.shape)))
+  return tf.math.divide_no_nan(tf.reduce_sum(right, pixels), tf.reduce_sum(counted, pixels))
 
 
 def build(settings, class_names, labels, normal_class) -> base.Objective:
@@ -193,11 +198,12 @@ def build(settings, class_names, labels, normal_class) -> base.Objective:
     ValueError: Labels are no masks, or the number of weights is not that of the classes.
   """
   del normal_class
-  base.check_labels('segmentation', labels, labels_lib.Kind.MASK)
+  base.check_labels('segmentation', labels, labels_lib.Kind.MASK, labels_lib.Kind.VOLUME)
   if len(class_names) < 2:
     raise ValueError(f'task=segmentation needs two classes, and the masks hold only {class_names[0]}.')
   if settings.class_weights and len(settings.class_weights) != len(class_names):
     raise ValueError(f'class_weights has {len(settings.class_weights)} numbers, and the masks have {len(class_names)} '
                      f'classes: {", ".join(map(str, class_names[:12]))}.')
-  return Segmentation(num_outputs=len(class_names), background=str(class_names[0]).lower() == labels_lib.BACKGROUND,
+  return Segmentation(num_outputs=len(class_names), volumes=labels is labels_lib.Kind.VOLUME,
+                      background=str(class_names[0]).lower() == labels_lib.BACKGROUND,
                       class_weights=tuple(map(float, settings.class_weights)), dice_weight=settings.dice_weight)

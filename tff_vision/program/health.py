@@ -25,8 +25,8 @@ def warnings(history: Sequence[Mapping[str, Any]], evaluation: Mapping[str, floa
     config: The config of the run.
   """
   rate, found = config.client.client_learning_rate, []
-  change = (f'lower client_learning_rate ({rate:g}), bound gradients with client_gradient_clip, or see whether pixels '
-            'are scaled as the model expects')
+  change = (f'lower client_learning_rate ({rate:g}) or server_learning_rate ({config.server.server_learning_rate:g}), '
+            'bound gradients with client_gradient_clip, or see whether pixels are scaled as the model expects')
   if lost := [record['round'] for record in history if not math.isfinite(record.get('train', {}).get('loss', 0.0))]:
     found.append(f'in {len(lost)} of {len(history)} rounds, from round {lost[0]} on, the training loss is not a finite '
                  f'number: clients diverged, and their updates counted as zero. To mend it, {change}.')

@@ -171,8 +171,9 @@ class _Rounds:
     if self._training.contribution is None or not trained.clients:
       return {}
     before, after = (self._training.process.get_model_weights(state) for state in (self._before, self._state))
+    there = [client for client in trained.present if client in trained.clients]  # In the order of their updates.
     return {'contribution': self._training.contribution.of_round(
-        trained.round_num, before, trained.metrics, after, trained.clients)}
+        trained.round_num, before, trained.metrics, after, there)}
 
   def evaluate(self, round_num: int) -> dict[str, Any]:
     """Returns the evaluation part of the record; empty if the round is not evaluated."""

@@ -80,7 +80,7 @@ def _draw_sheet(fig, images):
       stored = images.stored_pixels
       low, high = (stored.black, stored.white) if stored.black is not None else (float(x.min()), float(x.max()))
       pixels = np.clip((x.astype(float) - low) / max(high - low, 1e-9), 0, 1)
-      cell.imshow(pixels if x.shape[-1] == 3 else pixels[..., 0], cmap='gray', vmin=0, vmax=1)
+      cell.imshow(pixels if x.shape[-1] == 3 else pixels[..., x.shape[-1] // 2], cmap='gray', vmin=0, vmax=1)
       cell.set_title(_name(np.atleast_1d(y), images), fontsize=7, pad=2)
     row[0].text(-0.15, 0.5, _plain(images.train.client_ids[client]), transform=row[0].transAxes, ha='right',
                 va='center', fontsize=8)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib import figure, patches
 
-from tff_vision import tasks
+from tff_vision import labels, tasks
 from tff_vision.data import images as images_lib
 from tff_vision.learning import evaluation
 from tff_vision.report import class_colours
@@ -52,13 +52,13 @@ def pictures(task: tasks.Problem, evaluator: evaluation.Evaluator) -> Mapping[st
 
 def _draw(examples: images_lib.Examples, dice: Sequence[float], *, evaluator: evaluation.Evaluator,
           class_names: Sequence[str]) -> bytes:
-  found, masks = evaluator.logits(examples.x).argmax(axis=-1), evaluator.labels(examples)
+  images, found, masks = _flat(examples.x, evaluator.logits(examples.x).argmax(axis=-1), evaluator.labels(examples))
   colours = class_colours.palette(256)
   fig = figure.Figure(figsize=(1.6 * _EACH, 5.4), layout='constrained')
   grid = fig.subplots(3, _EACH, squeeze=False)
   for cell in grid.ravel():
     cell.set_axis_off()
-  for column, (x, true, predicted, value) in enumerate(zip(pictures_lib.displayable(examples.x), masks, found, dice,
+  for column, (x, true, predicted, value) in enumerate(zip(pictures_lib.displayable(images), masks, found, dice,
                                                            strict=True)):
     grid[0, column].imshow(x if x.shape[-1] == 3 else np.repeat(x, 3, axis=-1))
     grid[0, column].set_title(f'Dice {value:.2f}', fontsize=8)
@@ -70,6 +70,16 @@ def _draw(examples: images_lib.Examples, dice: Sequence[float], *, evaluator: ev
   buffer = io.BytesIO()
   fig.savefig(buffer, format='png', dpi=100, metadata={'Software': None})
   return buffer.getvalue()
+
+
+def _flat(x, found, masks):
+  """Returns images, predictions and masks; of volumes, the slice of each on which mask and prediction show most."""
+  masks = np.asarray(masks)
+  if masks.ndim == 3:
+    return x, found, masks
+  shown = ((found > 0) | (masks > 0) & (masks != labels.IGNORED)).sum(axis=(1, 2)).argmax(axis=1)
+  places = np.arange(len(x)), slice(None), slice(None), shown
+  return x[places][..., np.newaxis], found[places], masks[places]
 
 
 def _names(class_names: Sequence[str]) -> Sequence[str]:

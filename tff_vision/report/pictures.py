@@ -9,9 +9,12 @@ MAX_PIXELS = 128
 
 
 def displayable(x: np.ndarray) -> np.ndarray:
-  """Returns [n, height, width, 1 or 3] uint8; if float pixels leave [0, 1], all are rescaled together to the range."""
+  """Returns [n, height, width, 1 or 3] uint8; if float pixels leave [0, 1], all are rescaled together to the range.
+
+  Of other numbers of channels, such as the slices of a volume, the middle one is shown.
+  """
   if x.shape[-1] not in (1, 3):
-    x = x[..., :1]
+    x = x[..., x.shape[-1] // 2, np.newaxis]
   step = -(-max(x.shape[1:3]) // MAX_PIXELS)
   x = x[:, ::step, ::step]
   if x.dtype == np.uint8:

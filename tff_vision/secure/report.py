@@ -17,9 +17,8 @@ _UNAUDITED = 'The cryptographic code is unaudited and does not run in constant t
 SIMULATION = ('This run simulated all parties on one machine: it demonstrates the protocol and its cost, not secrecy. '
               + _UNAUDITED)
 ON_WORKERS = {
-    'he': 'Each worker made and kept the secrets of its clients. From sites with approvals that name the other sites\' '
-          'certificates, the coordinator got a sum over two or more of them, and nothing else; from other workers this '
-          f'protects if it is honest but curious, because it wrote the graphs. {_UNAUDITED}',
+    'he': 'Each worker made and kept the secrets of its clients. The coordinator wrote the graphs: this protects from '
+          f'one that is honest but curious. {_UNAUDITED}',
     'he_keyholder': 'Updates were encrypted on the workers, but the key holder ran in the coordinator\'s process and '
                     'its key opens each of them: this keeps out eavesdroppers and other workers, and demonstrates the '
                     f'protocol, not secrecy from the coordinator. {_UNAUDITED}',
@@ -27,14 +26,31 @@ ON_WORKERS = {
              'without signatures, and could unmask each of them: this demonstrates the protocol, not secrecy from the '
              f'coordinator. {_UNAUDITED}',
 }
-_TO_SERVICE = ('Updates were encrypted at the sites under the key of a key holder that is a service of its own, and the sites '
-               'signed what left them: the coordinator got sums over as many sites as the key holder asks for, while the '
-               f'two do not work together. {_UNAUDITED}')
 
 
-def on_workers(config: configs.SecureConfig) -> str:
-  """Returns what a secure sum protected from whom, in a run whose clients were on workers."""
-  return _TO_SERVICE if config.key_holder is not None else ON_WORKERS[config.secure_sum]
+def on_workers(config: configs.SecureConfig, plays: Collection[str] = ()) -> str:
+  """Returns what a secure sum protected from whom, in a run whose clients were on workers.
+
+  Args:
+    plays: The protocols of which sites played their half themselves.
+  """
+  if config.secure_sum in plays and config.secure_sum in PLAYED:
+    return PLAYED[config.secure_sum]
+  return ON_WORKERS[config.secure_sum]
+
+
+# Where the guards of all sites played their clients' half.
+PLAYED = {
+    'he': 'The guards of the sites checked keys and added up what was opened, for graphs that their owners approved: '
+          'the coordinator got sums over two sites or more, and nothing else, even if it is dishonest, unless a '
+          f'site with a changed guard helps it. {_UNAUDITED}',
+    'he_keyholder': 'Updates were encrypted at the sites under the key of a key holder that is a service of its own, '
+                    'which the sites checked, and the sites signed what left them: the coordinator got sums over as '
+                    f'many sites as the key holder asks for, while the two do not work together. {_UNAUDITED}',
+    'masks': 'The guards of the sites made keys, shares and masks, for graphs that their owners approved: this hides '
+             'each update from the coordinator, also from one that is dishonest, unless more than a third of the sites '
+             f'of a round help it. {_UNAUDITED}',
+}
 
 
 def describe_bfv(params: BfvParameters, encoding: fixed_point.Encoding, length: int, *, decrypted_by: str, rounds: int
@@ -53,14 +69,18 @@ def describe_bfv(params: BfvParameters, encoding: fixed_point.Encoding, length: 
       'client_seconds': _encryption_seconds(params, encoding, length)}
 
 
-def describe_masks(encoding: fixed_point.Encoding, length: int, *, clients: int, clients_max: int
-                   ) -> Mapping[str, Any]:
-  """Returns the section for masked sums over cohorts of `clients`."""
-  degree = mask_graph.default_degree(clients)
+def describe_masks(encoding: fixed_point.Encoding, length: int, *, clients: int, clients_max: int,
+                   played: bool = False) -> Mapping[str, Any]:
+  """Returns the section for masked sums over cohorts of `clients`.
+
+  Args:
+    played: Whether sites play their clients' half: then every two clients share a mask, and sites hold the shares.
+  """
+  degree = max(clients - 1, 0) if played else mask_graph.default_degree(clients)
   return {
       'scheme': 'pairwise masks', 'key_agreement': 'X25519, HKDF-SHA256', 'mask_generator': 'ChaCha20',
       'security_bits': 128, 'neighbours': degree,
-      'shares_needed': mask_graph.random_graph(clients, degree).threshold if clients > 1 else None,
+      'shares_needed': mask_graph.random_graph(clients, degree).threshold if clients > 1 and not played else None,
       'clients_max': clients_max, **_describe_encoding(encoding, length),
       'bytes_per_client': {'masked_update': 4 * length}, 'bytes_per_parameter': 4.0,
       'client_seconds': _mask_seconds(length, degree + 1)}

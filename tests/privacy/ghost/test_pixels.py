@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_vision.models import unet
+from tff_vision.models import unet, unet3d
 from tff_vision.objectives import base, segmentation
 from tff_vision.privacy.ghost import clipped
 from tff_vision.privacy.mechanisms import example_views
@@ -28,9 +28,28 @@ def model():
   return made
 
 
+@pytest.fixture(scope='module')
+def volumes():
+  tf.keras.utils.set_random_seed(3)
+  made = unet3d.build((9, 8, 5), 3)
+  for variable in made.trainable_variables:
+    variable.assign_add(tf.random.normal(variable.shape, stddev=0.05))
+  return made
+
+
 @pytest.mark.parametrize('ghost', [True, False])
 def test_norms_and_sums_are_those_of_single_examples(model, ghost):
+  _check_norms_and_sums(model, *batch(5), ghost)
+
+
+def test_norms_and_sums_of_volumes_are_those_of_single_examples(volumes):
   x, y = batch(5)
+  deep = tf.tile(y[..., None], [1, 1, 1, 5])
+  noise = np.random.default_rng(1).normal(size=(5, 9, 8, 5))
+  _check_norms_and_sums(volumes, tf.constant(noise + x, tf.float32), deep, True)
+
+
+def _check_norms_and_sums(model, x, y, ghost):
   rows = []
   for i in range(5):
     with tf.GradientTape() as tape:
@@ -52,6 +71,13 @@ def test_a_u_net_keeps_examples_apart_by_proof_and_each_layer_has_its_rule(model
   found = clipped.examine(model, tf.TensorSpec((None, 9, 8, 1), tf.float32))
   assert found.ghost, found.reason
   assert set(found.layers.values()) == {'conv2d', 'normalization'}
+
+
+def test_a_u_net_of_volumes_keeps_examples_apart_by_proof(volumes, monkeypatch):
+  monkeypatch.setattr(clipped, '_seconds', lambda model, spec, ghost: 1.0)
+  found = clipped.examine(volumes, tf.TensorSpec((None, 9, 8, 5), tf.float32))
+  assert found.ghost, found.reason
+  assert set(found.layers.values()) == {'any_layer', 'normalization'}
 
 
 def test_masks_follow_the_views_of_their_images():

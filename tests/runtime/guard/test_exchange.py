@@ -153,6 +153,7 @@ def toy():
   with protocol.executor() as (behind, address):
     made = exchange.Exchange(site='north', plan='p', plays={'toy': own})
     with protocol.guarded(address, log, {}, own=made) as coordinator, log.activity('a round'):
+      coordinator.watch = log
       yield coordinator, behind, own
 
 
@@ -220,3 +221,16 @@ def test_a_sites_values_go_into_one_call_however_they_are_packed(toy):
   again = coordinator.struct(coordinator.value(protocol.STATE), coordinator.select(packed, 1))
   with pytest.raises(protocol.grpc.RpcError, match='used already'):
     coordinator.call(function, again)
+
+
+def test_a_sites_values_stay_in_the_round_in_which_they_were_used(toy):
+  """Masks that were used twice would tell the difference of what they hid."""
+  coordinator, _, own = toy
+  held = coordinator.value(_value([[0] * 3], [[0] * 3]))
+  first, second = (coordinator.value(protocol.computations()[name]) for name in ('train', 'share'))
+  own.spent.clear()
+  coordinator.call(first, held)
+  coordinator.call(second, held)  # Of the same round, such as the second pass of the same clients.
+  own.spent.clear()
+  with coordinator.watch.activity('an evaluation'), pytest.raises(protocol.grpc.RpcError, match='was used in another'):
+    coordinator.call(second, held)

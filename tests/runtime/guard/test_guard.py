@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import resource
 
 import grpc
 import numpy as np
@@ -282,3 +283,23 @@ def test_a_computation_under_the_number_of_another_is_refused(coordinator, made,
   refused(lambda: coordinator.value(_renumbered(made[second], 7)), 'two different computations have the same number')
   coordinator.value(first)
   coordinator.value(_renumbered(made[second], 70))
+
+
+def test_a_line_for_which_there_is_half_the_room_is_not_written_at_all(ruled, tmp_path):
+  """So that the log goes on once there is room again, and nobody takes it for one that was changed."""
+  path = tmp_path / 'audit.jsonl'
+  _, log = protocol.enforced(ruled, path)
+  log.begin('a round')
+  whole, before = path.stat().st_size, resource.getrlimit(resource.RLIMIT_FSIZE)
+  try:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (whole + 40, before[1]))
+    for _ in range(2):
+      with pytest.raises(OSError, match='No space left|too large'):
+        log.begin('a round')
+      assert path.stat().st_size == whole
+  finally:
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+  log.begin('a round')
+  assert sum(entry['what'] == 'begins' for entry in audit.read(path)) == 2
+  watch, _ = protocol.enforced(ruled, path)
+  assert watch.begun == {'a round': 2}

@@ -9,7 +9,7 @@ import numpy as np
 from tff_vision import configs
 from tff_vision import labels as labels_lib
 from tff_vision.data import images
-from tff_vision.data.sources import files, heldout, listing, mask_files, mask_layout, naming, pool, store
+from tff_vision.data.sources import files, heldout, listing, mask_files, mask_layout, naming, pool, store, volumes
 from tff_vision.data.sources import numbers as numbers_lib
 
 
@@ -30,13 +30,14 @@ def pool_of(found: listing.Listing, root: pathlib.Path, config: configs.DataConf
   kept = np.flatnonzero(good)
   if not len(kept):
     raise ValueError(f'data_dir={config.data_dir} holds no usable image.')
-  # A row for each image: a file of several pages, frames or slices has several.
-  counts = [glances[place].images for place in kept]
+  # A row for each image: a file of several pages, frames or slices has several, unless it is one volume.
+  held = [glances[place].images for place in kept]
+  counts = held if config.volume_depth is None else [1] * len(held)
   places = np.repeat(kept, counts)
   numbers = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
   labels, clients, splits = ([column[place] for place in places] for column in (
       found.labels, found.clients, found.splits))
-  y, class_names, notes, masks = _answers(found, labels, places, counts, root, config)
+  y, class_names, notes, masks = _answers(found, labels, places, kept, held, root, config)
   shape, shape_notes = files.stored_shape(encoded, int(kept[0]), config)
   stored, pixel_notes = files.stored_pixels(encoded, kept.tolist(), [glances[place] for place in kept], config)
   patients = _patients(found, glances, places)
@@ -46,13 +47,14 @@ def pool_of(found: listing.Listing, root: pathlib.Path, config: configs.DataConf
   is_train, is_test, is_validation, split_notes = _split(splits, by, owners, patients, places, encoded, config)
   notes += [*client_notes, *split_notes, *_copies(glances, places, is_train, is_test)]
   used = (is_train, is_test, is_validation)
-  parts = [store.StoredExamples(encoded, y[mine], shape, stored, places=places[mine], numbers=numbers[mine])
+  parts = [volumes.VolumeExamples(encoded, y[mine], shape, stored, places[mine]) if config.volume_depth else
+           store.StoredExamples(encoded, y[mine], shape, stored, places=places[mine], numbers=numbers[mine])
            for mine in used]
   kept_labels = [found.labels[place] for place in kept]
   if masks is not None:
     parts = [mask_files.MaskedExamples(part, masks, np.flatnonzero(mine))
              for part, mine in zip(parts, used, strict=True)]
-    kept_labels = [seen.digest.hex() for seen in files.survey(masks.paths)]
+    kept_labels = [seen.digest.hex() for seen in files.survey([found.masks[place] for place in kept])]
   return pool.Pool(train=parts[0], test=parts[1], class_names=class_names,
                    validation=parts[2] if is_validation.any() else None,
                    validation_owners=None if owners is None or not is_validation.any() else owners[is_validation],
@@ -62,23 +64,24 @@ def pool_of(found: listing.Listing, root: pathlib.Path, config: configs.DataConf
                    counted_classes=not found.classes_given)
 
 
-def _answers(found, labels, places, counts, root, config):
+def _answers(found, labels, places, kept, held, root, config):
   """Returns what a model is to say of each image, the names of classes, notes, and the masks or None."""
   if found.masks is None and config.ignore_index is not None:
     raise ValueError(f'ignore_index={config.ignore_index} is a value of masks, and {root} holds none: masks lie in a '
                      'folder masks beside images.')
   if found.numbers is not None:
     return found.numbers[places], (config.target,), [], None
+  if found.masks is None and config.volume_depth is not None:
+    raise ValueError(f'volume_depth={config.volume_depth} takes volumes with masks, and {root} holds no masks: they '
+                     'lie in a folder masks beside images.')
   if found.masks is None:
     return *labelled(labels, found.separator, found.class_names, config), None
-  if max(counts) > 1:
-    several = found.images.name(int(places[counts.index(max(counts))]))
-    raise ValueError(f'{several} holds {max(counts)} images, and masks belong to files of one image.')
-  paths = np.array([found.images.name(place) for place in places.tolist()], object)
   # In the layout of MVTec AD, the folder of an image names the class of its mask.
   kinds = mask_layout.kinds(labels) if any(labels) else ()
-  masks = mask_files.survey(paths, [found.masks[place] for place in places], root, kinds=kinds, kind_of=labels,
-                            ignored=config.ignore_index)
+  masks = mask_files.survey(
+      [found.images.name(place) for place in kept.tolist()], [found.masks[place] for place in kept], held, root,
+      kinds=kinds, kind_of=[found.labels[place] for place in kept], ignored=config.ignore_index,
+      slice_axis=config.slice_axis, whole=config.volume_depth is not None)
   return masks.tags, masks.classes.names, [images.Counted(note) for note in masks.classes.notes], masks
 
 

@@ -17,6 +17,7 @@ _LARGEST_WITHOUT_IMAGE_SIZE = 512
 _SAMPLE = 64
 _DEPTHS = (255, 1023, 4095, 16383, 65535)
 _TAIL = 4096
+_OF_BOXES = ('HEIC', 'AVIF')
 _SEVERAL = ('TIFF', 'DICOM', 'NIfTI')  # Formats with several images in a file, or more than 8 bits.
 
 
@@ -33,7 +34,7 @@ def survey(store: store_lib.Store | Sequence[str], slice_axis: str = 'axial') ->
   """Returns what is known of each place from its first and last bytes, and from the headers of some formats."""
   store = store_lib.of(store)
   glances = store.glances()
-  places = [place for place, seen in enumerate(glances) if seen.kind in (*_SEVERAL, 'HEIC')]
+  places = [place for place, seen in enumerate(glances) if seen.kind in (*_SEVERAL, *_OF_BOXES)]
   for place, seen in zip(places, store_lib.each(lambda place: _with_header(store, place, glances[place], slice_axis),
                                                 places), strict=True):
     glances[place] = seen
@@ -46,7 +47,7 @@ def _with_header(store, place, seen, slice_axis):
       if seen.kind == 'TIFF':
         return dataclasses.replace(seen, images=pillow_files.pages(file))
       size = store.size(place)
-      if seen.kind == 'HEIC':
+      if seen.kind in _OF_BOXES:
         return dataclasses.replace(seen, whole=pillow_files.has_all_boxes(file, size))
       file.seek(max(0, size - _TAIL))
       tail = file.read()
@@ -116,13 +117,15 @@ def stored_shape(store: store_lib.Store, place: int, config: configs.DataConfig
     ValueError: The image is too large to be a model's input, unless the user asks for this size.
   """
   height, width, channels = _first(store, place, images.StoredPixels(slice_axis=config.slice_axis)).shape
-  channels = config.image_channels or channels
+  channels = config.volume_depth or config.image_channels or channels
   if config.image_size is not None:
     return (config.image_size, config.image_size, channels), []
   if max(height, width) > _LARGEST_WITHOUT_IMAGE_SIZE:
     raise ValueError(f'{store.name(place)} has {height}x{width} pixels: choose what to resize to with image_size.')
-  return (height, width, channels), [f'All images are brought to {height}x{width}x{channels}, the shape of the first; '
-                                     'image_size and image_channels choose another.']
+  said = ('volumes are brought to {}x{}x{}, height and width of the first and volume_depth; image_size chooses another '
+          'height and width.' if config.volume_depth else
+          'images are brought to {}x{}x{}, the shape of the first; image_size and image_channels choose another.')
+  return (height, width, channels), ['All ' + said.format(height, width, channels)]
 
 
 def stored_pixels(store: store_lib.Store, places: Sequence[int], glances: Sequence[formats.Glance],

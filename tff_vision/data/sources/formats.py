@@ -7,12 +7,12 @@ import pathlib
 import struct
 import zlib
 
-READ = 'PNG, JPEG, GIF, BMP, WebP, TIFF, HEIC, DICOM or NIfTI'
+READ = 'PNG, JPEG, GIF, BMP, WebP, TIFF, HEIC, AVIF, DICOM or NIfTI'
 SUFFIXES = ('.png', '.jpg', '.jpeg', '.jpe', '.jfif', '.gif', '.bmp', '.dib', '.webp', '.tif', '.tiff', '.heic',
-            '.heif', '.dcm', '.dicom', '.ima', '.nii', '.nii.gz')
+            '.heif', '.avif', '.dcm', '.dicom', '.ima', '.nii', '.nii.gz')
 # Files with these names are images too, but of unsupported formats.
 UNREAD_SUFFIXES = {
-    '.avif': 'AVIF', '.jp2': 'JPEG 2000', '.j2k': 'JPEG 2000', '.jxl': 'JPEG XL', '.svg': 'SVG', '.psd': 'Photoshop',
+    '.jp2': 'JPEG 2000', '.j2k': 'JPEG 2000', '.jxl': 'JPEG XL', '.svg': 'SVG', '.psd': 'Photoshop',
     '.exr': 'OpenEXR', '.ppm': 'Netpbm', '.pgm': 'Netpbm', '.pbm': 'Netpbm', '.pnm': 'Netpbm', '.nrrd': 'NRRD',
     '.mha': 'MetaImage', '.mhd': 'MetaImage', '.svs': 'Aperio', '.ndpi': 'Hamamatsu', '.dng': 'camera raw',
     '.cr2': 'camera raw', '.cr3': 'camera raw', '.nef': 'camera raw', '.arw': 'camera raw', '.tga': 'Targa',
@@ -32,11 +32,11 @@ _UNREAD = {b'%PDF': 'PDF', b'8BPS': 'Photoshop', b'\x76\x2f\x31\x01': 'OpenEXR',
            b'NRRD': 'NRRD', b'SIMPLE  =': 'FITS', b'II+\0': 'BigTIFF', b'MM\0+': 'BigTIFF', b'PK\x03\x04': 'ZIP',
            b'\x1f\x8b': 'gzip', b'\0\0\1\0': 'icon', b'P5\n': 'Netpbm', b'P6\n': 'Netpbm', b'P2\n': 'Netpbm',
            b'P3\n': 'Netpbm', b'\x89HDF': 'HDF5', b'Rar!': 'RAR', b'7z\xbc\xaf': '7z'}
-_BRANDS = {b'avif': 'AVIF', b'avis': 'AVIF'}
 _HEIC_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'mif1')
+_AVIF_BRANDS = (b'avif', b'avis')
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Glance:
   """What is known of a file from a few of its bytes.
 
@@ -72,13 +72,21 @@ def kind_of(head: bytes, name: str | pathlib.Path = '') -> str:
   if head[128:132] == b'DICM':
     return 'DICOM'
   if head[4:8] == b'ftyp' and head[8:12] in _HEIC_BRANDS:
-    return 'HEIC'
+    return 'AVIF' if _names_avif(head) else 'HEIC'
+  if head[4:8] == b'ftyp' and head[8:12] in _AVIF_BRANDS:
+    return 'AVIF'
   if _is_nifti(head) or head[:2] == b'\x1f\x8b' and (str(name).lower().endswith('.nii.gz')
                                                     or _is_nifti(_unzipped(head))):
     return 'NIfTI'
   if found := next((kind for first, kind in _READ.items() if head.startswith(first)), ''):
     return found
   return 'DICOM' if head[:2] in _DICOM_GROUPS and str(name).lower().endswith(_DICOM_SUFFIXES) else ''
+
+
+def _names_avif(head):
+  """Whether a file that begins as any HEIF file says among its compatible brands that it is AVIF."""
+  brands = head[16:int.from_bytes(head[:4], 'big')]
+  return head[8:12] == b'mif1' and b'avif' in brands and b'heic' not in brands
 
 
 def _is_nifti(head):
@@ -97,7 +105,7 @@ def unread_kind(head: bytes, path: str | pathlib.Path = '') -> str:
   if head[344:348] == b'ni1\0':
     return 'NIfTI in two files'
   if head[4:8] == b'ftyp':
-    return _BRANDS.get(head[8:12], 'video or HEIF')
+    return 'video or HEIF'
   if found := next((name for first, name in _UNREAD.items() if head.startswith(first)), ''):
     return unread_suffix(path) or found
   return unread_suffix(path)
@@ -140,6 +148,6 @@ def _is_whole(kind, head, tail, size):
     return size >= 8 + struct.unpack('<I', head[4:8])[0]
   if kind == 'BMP':  # Some programs write no length, or the length of the pixels only.
     return size > 26 and size >= struct.unpack('<I', head[2:6])[0]
-  if kind == 'HEIC':  # Its boxes may be in any order: only decoding tells.
+  if kind in ('HEIC', 'AVIF'):  # Their boxes may be in any order: only decoding tells.
     return False
   return size > 8 and _LAST.get(kind, b'') in tail

@@ -150,7 +150,7 @@ def from_folders(root: pathlib.Path) -> Listing:
   if not paths:
     also = f' It holds {counted} files, a format that is not read.' if unread else ''
     raise ValueError(f'{root} holds no {", ".join(formats.SUFFIXES)} file.{also}')
-  places = [os.path.relpath(path, root).split(os.sep)[:-1] for path in paths]
+  places = [store_lib.below(path, str(root)).split(os.sep)[:-1] for path in paths]
   splits, rest = _splits(places, paths)
   depths = collections.Counter(map(len, rest))
   depth = depths.most_common(1)[0][0]

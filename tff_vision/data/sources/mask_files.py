@@ -4,18 +4,15 @@ import concurrent.futures
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from tff_vision import labels as labels_lib
 from tff_vision.data import images
-from tff_vision.data.sources import decode, files, formats, mask_classes
+from tff_vision.data.sources import mask_classes, mask_reading, volumes
 
 _THREADS = 8
-_LOSSY = ('JPEG',)
-_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width.
-_ORIENTATION = 0x0112
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,28 +22,33 @@ class Survey:
   Attributes:
     classes: Their classes.
     tags: [n, classes] float32, as `labels.tags`.
-    paths: [n] mask files; '' where an image has none and nothing is to be found in it.
+    files: [n] mask files; '' where an image has none and nothing is to be found in it.
+    numbers: [n] which mask of its file each is; None: all masks of a file, as one volume.
+    slice_axis: The axis along which volumes are cut.
     kinds: [n] class numbers that replace every class of a mask but 0; None: the masks' own classes.
   """
   classes: mask_classes.Classes
   tags: np.ndarray
-  paths: Sequence[str]
+  files: Sequence[str]
+  numbers: np.ndarray | None
+  slice_axis: str = 'axial'
   kinds: np.ndarray | None = None
 
 
 class MaskedExamples:
   """Image files with mask files, as an `ExamplePool` that keeps only the file names in memory."""
 
-  def __init__(self, pictures: files.FileExamples, survey: Survey, mine: np.ndarray):
+  def __init__(self, pictures: images.ExamplePool, survey: Survey, mine: np.ndarray):
     """Takes the images, and which masks of the survey belong to them: [n] positions in their order."""
     self._images = pictures
-    self._paths = [survey.paths[place] for place in mine]
+    self._files = [survey.files[place] for place in mine]
+    self._numbers = None if survey.numbers is None else survey.numbers[mine]
     self._kinds = None if survey.kinds is None else survey.kinds[mine]
-    self._classes = survey.classes
+    self._survey = survey
     self.tags = survey.tags[mine]
 
   def __len__(self) -> int:
-    return len(self._paths)
+    return len(self._files)
 
   @property
   def shape(self) -> tuple[int, int, int]:
@@ -54,7 +56,7 @@ class MaskedExamples:
 
   @property
   def y(self) -> np.ndarray:
-    """All masks, [n, height, width]; this reads every file."""
+    """All masks, [n, height, width] or [n, height, width, depth]; this reads every file."""
     return self._masks(np.arange(len(self)))
 
   def take(self, indices: np.ndarray) -> images.Examples:
@@ -66,115 +68,115 @@ class MaskedExamples:
     return images.Examples(self._images.take(indices).x, self._masks(indices))
 
   def _masks(self, indices):
-    read = functools.partial(_class_numbers, classes=self._classes, shape=self.shape)
+    indices = np.asarray(indices, np.int64)
+    masks = np.zeros((len(indices), *(self.shape if self._numbers is None else self.shape[:2])), np.uint8)
+    rows: dict[str, list[int]] = {}
+    for row, place in enumerate(indices.tolist()):
+      rows.setdefault(self._files[place], []).append(row)
+    rows.pop('', None)
+
+    def fill(path):
+      opened = mask_reading.opened(path, self._survey.slice_axis)
+      read = functools.partial(_class_numbers, opened, classes=self._survey.classes, shape=self.shape)
+      for row in rows[path]:
+        if self._numbers is not None:
+          masks[row] = read(int(self._numbers[indices[row]]))
+        else:
+          masks[row] = np.stack([read(int(number)) for number in volumes.nearest(opened.count, self.shape[2])], -1)
+
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
-      found = list(threads.map(read, [self._paths[place] for place in indices]))
-    masks = np.stack(found) if found else np.zeros((0, *self.shape[:2]), np.uint8)
+      list(threads.map(fill, rows))
     if self._kinds is None or not len(masks):
       return masks
-    return np.where((masks == 0) | (masks == labels_lib.IGNORED), masks, self._kinds[indices][:, None, None])
+    kinds = self._kinds[indices].reshape(-1, *[1] * (masks.ndim - 1))
+    return np.where((masks == 0) | (masks == labels_lib.IGNORED), masks, kinds)
 
 
-def survey(paths: Sequence[str], masks: Sequence[str], root: pathlib.Path, *, kinds: Sequence[str] = (),
-           kind_of: Sequence[str] = (), ignored: int | None = None) -> Survey:
+def survey(paths: Sequence[str], masks: Sequence[str], counts: Sequence[int], root: pathlib.Path, *,
+           kinds: Sequence[str] = (), kind_of: Sequence[str] = (), ignored: int | None = None,
+           slice_axis: str = 'axial', whole: bool = False) -> Survey:
   """Reads every mask once: its values give the classes, and its size must be that of its image.
 
   Args:
     paths: [n] image files.
     masks: [n] mask files; '' for an image in which nothing is to be found.
+    counts: [n] the number of images in each file.
     root: The folder that may list the classes.
     kinds: The classes beside the background, if a folder says which one a mask shows; empty: masks say it themselves.
     kind_of: [n] such folders, read with `kinds`.
     ignored: As in `mask_classes.resolve`.
+    slice_axis: The axis along which volumes are cut.
+    whole: Whether a file is one volume, with one label; otherwise each image in it has its own.
 
   Raises:
-    ValueError: A mask is missing, corrupt, lossy, of another size than its image, or has a value that is no class.
+    ValueError: A mask is missing, corrupt, lossy, of another size or number than its image, or has a value that is no
+      class.
   """
   with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
-    found = list(threads.map(_values, paths, masks))
-  coloured = any(indices is None for indices, _ in found)
+    found = list(threads.map(functools.partial(_values, slice_axis=slice_axis), paths, masks, counts))
+  coloured = any(indices is None for file in found for indices, _ in file)
+  pick: Callable[[mask_reading.Values], np.ndarray] = (lambda one: one[1]) if coloured else (lambda one: one[0])
+  found = [[np.unique(np.concatenate([pick(one) for one in file]))] if whole else [pick(one) for one in file]
+           for file in found]
   values: dict[int, str] = {}
-  for mask, (indices, colours) in zip(masks, found, strict=True):
-    for value in colours if coloured else indices:
-      values.setdefault(int(value), mask)
+  for mask, file in zip(masks, found, strict=True):
+    for value in np.unique(np.concatenate(file)).tolist():
+      values.setdefault(value, mask)
   if not values:
     raise ValueError(f'{root} holds no mask.')
   classes = mask_classes.resolve(root, values, coloured=coloured, ignored=ignored)
-  shown = np.zeros((len(masks), len(classes.names)), np.float32)
-  for row, (indices, colours) in zip(shown, found, strict=True):
-    numbers = [classes.of_value[int(value)] for value in (colours if coloured else indices)]
+  each = np.repeat(np.arange(len(masks)), [len(file) for file in found])
+  shown = np.zeros((len(each), len(classes.names)), np.float32)
+  for row, own in zip(shown, (own for file in found for own in file), strict=True):
+    numbers = [classes.of_value[int(value)] for value in own]
     row[[number for number in numbers if number != labels_lib.IGNORED]] = 1
-  if not kinds:
-    return Survey(classes=classes, tags=labels_lib.only_alone(shown), paths=masks)
+  made = Survey(
+      classes=classes, tags=labels_lib.only_alone(shown), files=[masks[place] for place in each], slice_axis=slice_axis,
+      numbers=None if whole else np.concatenate([np.arange(len(file), dtype=np.int32) for file in found]))
+  return made if not kinds else _of_kinds(made, kinds, [kind_of[place] for place in each])
+
+
+def _of_kinds(found, kinds, kind_of):
+  """Returns a survey of masks whose folders say which class they show."""
   numbers = np.array([1 + list(kinds).index(kind) if kind in kinds else 0 for kind in kind_of], np.uint8)
-  by_kind = np.zeros((len(masks), 1 + len(kinds)), np.float32)
-  by_kind[np.arange(len(masks)), np.where(shown[:, 1:].any(axis=1), numbers, 0)] = 1
-  return Survey(classes=dataclasses.replace(classes, names=(labels_lib.BACKGROUND, *kinds)),
-                tags=labels_lib.only_alone(by_kind), paths=masks, kinds=numbers)
+  by_kind = np.zeros((len(kind_of), 1 + len(kinds)), np.float32)
+  by_kind[np.arange(len(kind_of)), np.where(found.tags[:, 1:].any(axis=1), numbers, 0)] = 1
+  return dataclasses.replace(
+      found, classes=dataclasses.replace(found.classes, names=(labels_lib.BACKGROUND, *kinds)),
+      tags=labels_lib.only_alone(by_kind), kinds=numbers)
 
 
-def _values(path, mask):
-  """Returns the values that a mask holds, as class numbers or greys (None if it has colours) and as colours."""
+def _values(path, mask, count, slice_axis) -> list[mask_reading.Values]:
+  """Returns the values that each mask of a file holds, as class numbers (None if it has colours) and as colours."""
   if not mask:
-    return np.zeros(1, np.int64), np.zeros(1, np.int64)
-  indices, colours = _read(mask)
-  height, width = _size(path)
-  if colours.shape != (height, width):
-    raise ValueError(f'{mask} has {colours.shape[0]}x{colours.shape[1]} pixels, and its image {path} {height}x{width}.')
-  return None if indices is None else np.unique(indices), np.unique(colours)
+    return [(np.zeros(1, np.int64), np.zeros(1, np.int64))] * count
+  opened = mask_reading.opened(mask, slice_axis)
+  mask_reading.check_frame(path, mask)
+  if opened.count != count:
+    raise ValueError(f'{mask} holds {opened.count} masks, pages or slices, and its image {path} {count} images.')
+  height, width = mask_reading.size_of(path, slice_axis)
+  found: list[mask_reading.Values] = []
+  for number in range(count):
+    indices, colours = opened.values(number)
+    if colours.shape != (height, width):
+      raise ValueError(f'{mask} has {colours.shape[0]}x{colours.shape[1]} pixels, and its image {path} '
+                       f'{height}x{width}.')
+    found.append((None if indices is None else np.unique(indices), np.unique(colours)))
+  return found
 
 
-def _read(path):
-  """Returns a mask's class numbers or greys, [height, width], None if it has colours; and its colours, 0xrrggbb."""
-  from PIL import Image
-  with open(path, 'rb') as file:
-    kind = formats.kind_of(file.read(32))
-  if kind in _LOSSY:
-    raise ValueError(f'{path} is a {kind}, which changes the values of a mask: save masks as PNG.')
-  try:
-    with Image.open(path) as image:
-      image.load()
-      if image.mode == 'P':
-        indices, rgb = np.asarray(image), np.asarray(image.convert('RGB'))
-      elif image.mode in ('1', 'L', 'LA', 'La') or image.mode.startswith('I'):
-        indices = np.asarray(image.convert('L') if image.mode in ('LA', 'La') else image).astype(np.int64)
-        rgb = np.repeat(indices[..., None], 3, axis=-1)
-      else:
-        rgb = np.asarray(image.convert('RGB'))
-        grey = (rgb == rgb[..., :1]).all()
-        indices = rgb[..., 0] if grey else None
-  except Exception as error:  # Pillow's readers can raise any exception on a broken file.
-    raise ValueError(f'{path} is no mask that can be read, or it is corrupt.') from error
-  red, green, blue = np.moveaxis(rgb.astype(np.int64), -1, 0)
-  return indices, red << 16 | green << 8 | blue
-
-
-def _size(path):
-  """Returns (height, width) of an image as it is shown; only its header is read where that tells."""
-  from PIL import Image
-  try:
-    with Image.open(path) as image:
-      width, height = image.size
-      turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
-  except Exception:  # Pillow does not know the format.
-    return decode.native(path).shape[:2]
-  return (width, height) if turned else (height, width)
-
-
-def _class_numbers(path, classes, shape):
+def _class_numbers(opened, number, classes, shape):
   """Returns one mask as class numbers, uint8 [height, width] of `shape`; each pixel is the nearest of the file's."""
   height, width = shape[:2]
-  if not path:
-    return np.zeros((height, width), np.uint8)
-  indices, colours = _read(path)
+  if number >= opened.count:
+    raise ValueError(f'{opened.name} holds {opened.count} masks now, and held more when the data were listed.')
+  indices, colours = opened.values(number)
   found = colours if classes.coloured else indices
   if found is None:
-    raise ValueError(f'{path} has colours now, and had none when the data were listed.')
-  rows, columns = ((np.arange(wanted) * 2 + 1) * side // (2 * wanted)
-                   for wanted, side in zip((height, width), found.shape, strict=True))
-  found = found[rows[:, None], columns]
+    raise ValueError(f'{opened.name} has colours now, and had none when the data were listed.')
+  found = found[volumes.nearest(found.shape[0], height)[:, None], volumes.nearest(found.shape[1], width)]
   values, numbers = mask_classes.table(classes)
   places = np.minimum(np.searchsorted(values, found), len(values) - 1)
   if (unknown := found[values[places] != found]).size:
-    raise ValueError(f'{path} holds the {classes.shown(int(unknown[0]))}, which is no class.')
+    raise ValueError(f'{opened.name} holds the {classes.shown(int(unknown[0]))}, which is no class.')
   return numbers[places]

@@ -1,6 +1,7 @@
 """Finds the mask of each image in folders.
 
     root/[split/][client/]images/a.jpg   root/[split/][client/]masks/a.png    or masks/a_mask.png
+    root/[client/]imagesTr/a.nii.gz      root/[client/]labelsTr/a.nii.gz      as nnU-Net has them
     root/[client/]{train,test}/KIND/1.png   root/[client/]ground_truth/KIND/1_mask.png    as MVTec AD has them
 
 The names of folders may be in upper or lower case. In the second layout, images of the kind `good` need no mask, and
@@ -14,9 +15,11 @@ from collections.abc import Iterator, Sequence
 
 from tff_vision.data.sources import listing
 
-_IMAGES = {'image', 'images', 'img', 'imgs'}
-_MASKS = {'mask', 'masks', 'label', 'labels', 'annotation', 'annotations', 'segmentation', 'segmentations'}
+_IMAGES = {'image', 'images', 'img', 'imgs', 'imagestr'}
+_MASKS = {'mask', 'masks', 'label', 'labels', 'annotation', 'annotations', 'segmentation', 'segmentations', 'labelstr'}
+_ZIPPED = '.nii.gz'
 _TRUTH, GOOD = 'ground_truth', 'good'
+_FIRST_CHANNEL = '_0000'  # At the end of an image's name in the layout of nnU-Net.
 _SUFFIXES = ('', '_mask', '-mask', '_masks', '_label', '_labels', '_seg', '_segmentation', '_gt')
 
 
@@ -104,6 +107,8 @@ def _kind(name):
 def _only_mask(path, folder):
   stem = _stem(path)
   found = [mask for suffix in _SUFFIXES for mask in folder.get(stem + suffix, ())]
+  if not found and stem.endswith(_FIRST_CHANNEL):
+    found = list(folder.get(stem.removesuffix(_FIRST_CHANNEL), ()))
   if not found:
     raise ValueError(f'{path} has no mask: the folder masks beside its folder must hold {stem}.png or {stem}_mask.png; '
                      'an image without anything to find needs a mask that is black.')
@@ -123,7 +128,8 @@ def _mask_of(path, kind, known):
 
 
 def _stem(path):
-  return os.path.splitext(os.path.basename(path))[0]
+  name = os.path.basename(path)
+  return name[:-len(_ZIPPED)] if name.lower().endswith(_ZIPPED) else os.path.splitext(name)[0]
 
 
 def _folders(root) -> dict[str, pathlib.Path]:

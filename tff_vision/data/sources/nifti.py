@@ -16,7 +16,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import nibabel as nib
 import numpy as np
@@ -25,6 +25,48 @@ AXES = ('axial', 'coronal', 'sagittal')
 _CUT = {'sagittal': 0, 'coronal': 1, 'axial': 2}  # The axis of RAS+ along which slices follow each other.
 _LONGEST_HEADER = 540
 _GZIP = b'\x1f\x8b'
+
+
+class Frame(NamedTuple):
+  """Where the voxels of a volume along RAS+ are: its shape, and the matrix from voxels to millimetres, [4, 4]."""
+  shape: tuple[int, ...]
+  affine: np.ndarray
+
+  def slice_shape(self, slice_axis: str) -> tuple[int, int]:
+    """Returns (height, width) of its slices."""
+    width, height = (side for axis, side in enumerate(self.shape[:3]) if axis != _CUT[slice_axis])
+    return height, width
+
+  def is_apart(self, other: 'Frame') -> bool:
+    """Whether corners of two volumes of one shape are more than half a voxel apart."""
+    corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array(self.shape[:3]) - 1)
+    places = [nib.affines.apply_affine(frame.affine, corners) for frame in (self, other)]
+    voxel = nib.affines.voxel_sizes(self.affine).min()
+    return bool(np.linalg.norm(places[0] - places[1], axis=1).max() > 0.5 * voxel)
+
+
+def frame(file: BinaryIO) -> Frame:
+  """Returns where the voxels of a file are; only its header is read.
+
+  Raises:
+    ValueError: The header is broken.
+  """
+  try:
+    found = _header(file)
+    shape, affine = found.get_data_shape(), found.get_best_affine()
+    turn = nib.orientations.io_orientation(affine)
+    order = turn[:, 0].tolist()
+    return Frame((*(shape[order.index(axis)] for axis in range(3)), *shape[3:]),
+                 affine @ nib.orientations.inv_ornt_aff(turn, shape[:3]))
+  except Exception as error:  # nibabel can raise any exception on a broken header.
+    raise ValueError(f'cannot be read as NIfTI ({error})') from error
+
+
+def _header(file):
+  zipped = file.read(2) == _GZIP
+  file.seek(0)
+  head = (gzip.GzipFile(fileobj=file) if zipped else file).read(_LONGEST_HEADER)
+  return _kind(head).header_class.from_fileobj(io.BytesIO(head))
 
 
 def header(file: BinaryIO, size: int, tail: bytes, slice_axis: str) -> tuple[int, bool, str]:
@@ -46,8 +88,7 @@ def header(file: BinaryIO, size: int, tail: bytes, slice_axis: str) -> tuple[int
   zipped = file.read(2) == _GZIP
   file.seek(0)
   try:
-    head = (gzip.GzipFile(fileobj=file) if zipped else file).read(_LONGEST_HEADER)
-    found = _kind(head).header_class.from_fileobj(io.BytesIO(head))
+    found = _header(file)
     dtype, shape = found.get_data_dtype(), found.get_data_shape()
     expected = int(found.get_data_offset()) + dtype.itemsize * int(np.prod(shape, dtype=np.int64))
     order = nib.orientations.io_orientation(found.get_best_affine())[:, 0].tolist()
@@ -102,6 +143,35 @@ def values(content: bytes, slice_axis: str = 'axial') -> tuple[int, Callable[[in
   return _count(volume.shape, slice_axis), lambda index: _slice(volume, _CUT[slice_axis], index)
 
 
+def with_slices(content: bytes, slices: np.ndarray, slice_axis: str) -> bytes:
+  """Returns a file of the same geometry as `content` with other values, as .nii.gz.
+
+  Args:
+    content: A file.
+    slices: Its new slices, [count, height, width] uint8, as `images` cuts them.
+    slice_axis: The axis along which they are cut.
+  """
+  image = _opened(content)
+  axis, turn = _CUT[slice_axis], nib.orientations.io_orientation(image.affine)
+  times = image.shape[3:]
+  turned = slices[:, ::-1, ::-1].swapaxes(1, 2)
+  series = turned.reshape(-1, len(turned) // int(np.prod(times, dtype=np.int64)), *turned.shape[1:])
+  volumes = np.stack([np.moveaxis(volume, 0, axis) for volume in series], axis=-1)
+  volume = volumes.reshape(*volumes.shape[:3], *times, order='F') if times else volumes[..., 0]
+  back = nib.orientations.ornt_transform([[0, 1], [1, 1], [2, 1]], turn)
+  head = image.header.copy()
+  head.set_data_dtype(np.uint8)
+  head.set_slope_inter(1, 0)
+  head['cal_min'] = head['cal_max'] = 0
+  made = type(image)(nib.orientations.apply_orientation(volume, back), image.affine, head)
+  return gzip.compress(made.to_bytes(), mtime=0)
+
+
+def series(file: BinaryIO) -> int:
+  """Returns how many volumes follow each other in a file; only its header is read."""
+  return int(np.prod(frame(file).shape[3:], dtype=np.int64))
+
+
 def _kind(head):
   return nib.Nifti2Image if head[4:8] == b'n+2\0' else nib.Nifti1Image
 
@@ -117,18 +187,22 @@ def _why_unread(dtype, shape):
 def _volume(content):
   """Returns the array of a file, along RAS+, and its display range or None."""
   try:
-    if content[:2] == _GZIP:
-      content = gzip.decompress(content)
-    image = _kind(content).from_bytes(content)
+    image = _opened(content)
     if unread := _why_unread(image.get_data_dtype(), image.shape):
       raise ValueError(f'is a file of the format {unread}, which is not read')
     image = nib.as_closest_canonical(image)
     low, high = float(image.header['cal_min']), float(image.header['cal_max'])
     return np.asanyarray(image.dataobj), (low, high) if low < high else None
   except (OSError, EOFError, zlib.error, nib.spatialimages.HeaderDataError, nib.filebasedimages.ImageFileError,
-          ValueError) as error:
+          nib.wrapstruct.WrapStructError, ValueError) as error:
     said = str(error)
     raise ValueError(said if said.startswith('is a file') else f'cannot be read as NIfTI ({said})') from error
+
+
+def _opened(content):
+  if content[:2] == _GZIP:
+    content = gzip.decompress(content)
+  return _kind(content).from_bytes(content)
 
 
 def _count(shape, slice_axis):

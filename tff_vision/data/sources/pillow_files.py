@@ -1,16 +1,21 @@
-"""Decodes with Pillow what TensorFlow cannot: BMP with palettes, WebP, TIFF of several pages, HEIC."""
+"""Decodes with Pillow what TensorFlow cannot: BMP with palettes, WebP, TIFF of several pages, HEIC, AVIF."""
 
 import functools
 import io
+import typing
 from collections.abc import Callable
 from typing import BinaryIO
 
 import numpy as np
 
+if typing.TYPE_CHECKING:
+  from PIL import Image
+
 _ORIENTATION = 0x0112
 _BITS_PER_SAMPLE, _SUBFILE_TYPE = 258, 254
 _REDUCED, _MASK = 1, 4  # Bits of a TIFF's subfile type: a smaller copy of a page, and a page's transparency.
-_FORMATS = ('BMP', 'DIB', 'WEBP', 'TIFF', 'HEIF')
+# Pillow's readers of a format; that of HEIC takes AVIF for its own.
+_READERS = {'BMP': ('BMP', 'DIB'), 'WebP': ('WEBP',), 'TIFF': ('TIFF',), 'HEIC': ('HEIF',), 'AVIF': ('AVIF',)}
 
 
 def pages(file: BinaryIO) -> int:
@@ -22,13 +27,13 @@ def pages(file: BinaryIO) -> int:
   from PIL import Image
   try:
     with Image.open(file, formats=('TIFF',)) as image:
-      return len(_pages(image))
+      return len(page_numbers(image))
   except Exception as error:  # Pillow's readers can raise any exception on a broken file.
     raise ValueError('is corrupt') from error
 
 
 def has_all_boxes(file: BinaryIO, size: int) -> bool:
-  """Returns whether a HEIC file of `size` bytes ends where its last box does (ISO 14496-12, section 4.2)."""
+  """Returns whether a HEIC or AVIF file of `size` bytes ends where its last box does (ISO 14496-12, section 4.2)."""
   end = 0
   while end < size:
     file.seek(end)
@@ -55,13 +60,13 @@ def images(content: bytes, kind: str) -> tuple[int, Callable[[int], np.ndarray]]
   if kind == 'HEIC':
     _register_heif()
   try:
-    with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-      places = _pages(image) if kind == 'TIFF' else [0]
+    with Image.open(io.BytesIO(content), formats=_READERS[kind]) as image:
+      places = page_numbers(image) if kind == 'TIFF' else [0]
   except Image.DecompressionBombError as error:
     raise ValueError(f'is too large: {error}') from error
   except Exception as error:  # Pillow's readers can raise any exception on a broken file.
     raise ValueError('is corrupt') from error
-  return len(places), lambda index: _image(content, places[index])
+  return len(places), lambda index: _image(content, places[index], _READERS[kind])
 
 
 def orientation(content: bytes) -> int:
@@ -88,8 +93,8 @@ def _register_heif():
   pi_heif.register_heif_opener()
 
 
-def _pages(image):
-  """Returns the numbers of the pages of a TIFF that are images of their own."""
+def page_numbers(image: 'Image.Image') -> list[int]:
+  """Returns the numbers of the pages of an opened TIFF that are images of their own."""
   found = []
   for place in range(image.n_frames):
     image.seek(place)
@@ -98,10 +103,10 @@ def _pages(image):
   return found or [0]
 
 
-def _image(content, place):
+def _image(content, place, readers):
   from PIL import Image
   try:
-    with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+    with Image.open(io.BytesIO(content), formats=readers) as image:
       tiff = image.format == 'TIFF'
       if tiff:
         image.seek(place)

@@ -16,6 +16,7 @@ from tff_vision.data.sources import decode, formats
 
 THREADS = 8
 _AHEAD = 4 * THREADS
+_CHUNK = 64  # Files that a thread looks at in turn; of 100,000 files, waiting for single ones takes seconds.
 
 
 class Store(abc.ABC):
@@ -59,7 +60,7 @@ class Store(abc.ABC):
 
   def relative_name(self, place: int, root: str) -> str:
     """Returns the name of a place that does not depend on where the data are."""
-    return os.path.relpath(self.name(place), root)
+    return below(self.name(place), root)
 
 
 class Files(Store):
@@ -79,8 +80,8 @@ class Files(Store):
       yield place, lambda path=self._paths[place]: _content(path)
 
   def glances(self) -> list[formats.Glance]:
-    with concurrent.futures.ThreadPoolExecutor(THREADS) as threads:
-      return list(threads.map(formats.glance, self._paths))
+    chunks = (self._paths[first:first + _CHUNK] for first in range(0, len(self._paths), _CHUNK))
+    return [seen for chunk in each(lambda paths: [formats.glance(path) for path in paths], chunks) for seen in chunk]
 
   def open(self, place: int) -> BinaryIO:
     return open(self._paths[place], 'rb')
@@ -166,6 +167,12 @@ def each(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
     while ahead := list(itertools.islice(items, _AHEAD)):
       results += threads.map(function, ahead)
   return results
+
+
+def below(path: str, root: str) -> str:
+  """Returns a path relative to a folder; quickly, if it begins with it."""
+  folder = root.rstrip(os.sep) + os.sep
+  return path[len(folder):] if path.startswith(folder) else os.path.relpath(path, root)
 
 
 def digest(names: Iterable[str]) -> str:

@@ -22,13 +22,13 @@ import tensorflow_federated as tff
 from tensorflow_federated.python.core.impl.types import type_conversions
 
 from tff_vision import protocols
-from tff_vision.runtime.driver import connection, fleet, placement, stub
+from tff_vision.runtime.driver import connection, fleet, key_holder, placement, stub
 from tff_vision.runtime.tff_internals import allocator, arguments, compilation, handles, sending, two_pass
 
 Result = TypeVar('Result')
 
 
-class WorkersContext(tff.framework.SyncContext, protocols.Place):
+class WorkersContext(tff.framework.SyncContext, key_holder.AsksKeyHolder, protocols.Place):
   """Runs computations on a fleet; only one thread may use it at a time.
 
   Attributes:
@@ -38,14 +38,8 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
   WorkerLost: ClassVar = stub.WorkerLost
 
   def __init__(self, *, coordinator: connection.WorkerConnection, workers: fleet.Fleet,
-               rule: placement.Placement, attempts: int, faults: list[fleet.Fault],
-               open_key_holder: Callable[[str], protocols.KeyHolder] | None = None):
-    """Initializes the context.
-
-    Args:
-      faults: The list to which the fleet adds faults; `take_faults` empties it.
-      open_key_holder: Connects to the key holder at an address; None: it cannot be asked.
-    """
+               rule: placement.Placement, attempts: int, faults: list[fleet.Fault]):
+    """Args: `faults` is the list to which the fleet adds faults; `take_faults` empties it."""
     sending.teach_tff()
     allocator.keep_freed_memory()
     self.placement = rule
@@ -53,7 +47,6 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
     self._fleet = workers
     self._attempts = attempts
     self._faults = faults
-    self._open_key_holder = open_key_holder
     self._cohort: _Cohort | None = None
     self._asked: set[int] = set()  # Clients that took part in a call of this attempt.
 
@@ -107,16 +100,6 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
         self._cohort.again(sorted(self._asked))
     raise AssertionError(f'{self._attempts} attempts')
 
-  def key_holder(self, address: str) -> protocols.KeyHolder:
-    """Returns the key holder that is a service at host:port.
-
-    Raises:
-      ValueError: It does not answer, or there are no certificates to ask it with.
-    """
-    if self._open_key_holder is None:
-      raise ValueError(f'key_holder={address} needs tls_ca, tls_cert and tls_key: it serves one certificate only.')
-    return self._open_key_holder(address)
-
   @contextlib.contextmanager
   def _reached(self, count):
     """Yields the parties that can be reached; inside the `with` block they are the cohort."""
@@ -138,6 +121,11 @@ class WorkersContext(tff.framework.SyncContext, protocols.Place):
   def workers(self) -> Sequence[connection.WorkerConnection]:
     """The workers, in order; for protocols that drive them phase by phase (`handles.Silo`) and for measurements."""
     return self._fleet.workers
+
+  @property
+  def plays(self) -> frozenset[str]:
+    """The names of the protocols of which all sites that can be reached play their half themselves."""
+    return self._fleet.plays()
 
   @property
   def pids(self) -> list[int]:

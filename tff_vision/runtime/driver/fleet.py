@@ -6,6 +6,7 @@ own, the new result differs, and the lost result may have been seen. Then the pr
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import functools
 import threading
@@ -128,8 +129,21 @@ class Fleet:
       return None
     raise TooFewWorkers(f'none of {count} workers answers.')
 
+  def plays(self) -> frozenset[str]:
+    """Returns the names of the protocols that every site plays itself, of those that are connected."""
+    found = []
+    for worker in self.workers:
+      with contextlib.suppress(stub.WorkerLost):
+        site = worker.site()
+        found.append(frozenset(() if site is None else site.plays))
+    return frozenset.intersection(*found) if found else frozenset()
+
   def report_lost(self, reason: str) -> None:
-    """Reports the workers that were lost in a protocol; they are reconnected when they are needed again."""
+    """Reports the workers that were lost in a protocol; they are reconnected when they are needed again.
+
+    Returns when no worker is busy with work of that protocol: it would use up what a site makes for the next attempt.
+    """
+    concurrent.futures.wait([queue.submit(lambda: None) for queue in self._queues])
     for worker in self.workers:
       if not worker.connected:
         self._on_fault(Fault(worker.name, reason))

@@ -1,7 +1,7 @@
 """The coordinator's connection to a key holder that is a service of its own."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import grpc
@@ -12,6 +12,17 @@ from tff_vision.runtime.driver import stub
 from tff_vision.runtime.worker import tls
 
 _PIECE_OF_TIME = 3.0
+
+
+class AsksKeyHolder:
+  """A place from which a key holder can be asked. Attributes: `open_key_holder`: connects; None: no certificates."""
+  open_key_holder: 'Callable[[str], KeyHolderConnection] | None' = None
+
+  def key_holder(self, address: str) -> Any:
+    """Returns the key holder at host:port; raises ValueError: it does not answer, or would not serve us."""
+    if self.open_key_holder is None:
+      raise ValueError(f'key_holder={address} needs tls_ca, tls_cert and tls_key: it serves one certificate only.')
+    return self.open_key_holder(address)
 
 
 class KeyHolderConnection:

@@ -85,10 +85,6 @@ class OneExecutorContext(context_base.SyncContext, protocols.Place):
     with self._calling():
       return protocol([handles.Party(position, self._silo, position) for position in range(count)])
 
-  def key_holder(self, address: str) -> protocols.KeyHolder:
-    """Raises ValueError: clients on this machine sign nothing that a key holder would open."""
-    raise ValueError(f'key_holder={address} opens what sites sign, and there are none here; give key_holder_dir.')
-
   def invoke(self, comp: tff.Computation, arg: object = None) -> object:
     """Runs `comp`; called by TFF.
 

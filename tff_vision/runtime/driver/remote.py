@@ -48,9 +48,10 @@ def remote_runtime(config: runtime_config.RuntimeConfig) -> Iterator[context.Wor
     rule = placement.Placement(num_workers=config.num_workers, clients_per_call=config.clients_per_call,
                                data_on_workers=config.data_placement == 'worker',
                                workers=config.worker_of_clients)
-    made = context.WorkersContext(
-        coordinator=coordinator, workers=workers, rule=rule, attempts=config.attempts, faults=faults,
-        open_key_holder=None if tls_files is None else functools.partial(_key_holder, stack, config, tls_files))
+    made = context.WorkersContext(coordinator=coordinator, workers=workers, rule=rule, attempts=config.attempts,
+                                  faults=faults)
+    if tls_files is not None:
+      made.open_key_holder = functools.partial(_key_holder, stack, config, tls_files)
     stack.enter_context(tff.framework.get_context_stack().install(made))
     yield made
 

@@ -10,6 +10,11 @@ from tensorflow_federated.proto.v0 import executor_pb2
 _NUMBERS = {'tensor_content', 'uint32_val'}
 
 
+def check(placeholder: executor_pb2.Value) -> None:
+  """Raises ValueError if this is no data set of the rows of one such constant, or the constant is not zero."""
+  _opened(placeholder)
+
+
 def fill(placeholder: executor_pb2.Value, rows: np.ndarray) -> None:
   """Replaces the rows of a placeholder, in place.
 
@@ -17,8 +22,19 @@ def fill(placeholder: executor_pb2.Value, rows: np.ndarray) -> None:
     rows: [m, n] uint32; the placeholder may have had another number of rows.
 
   Raises:
-    ValueError: It is no data set of the rows of one such constant, or the constant is not zero.
+    ValueError: As `check`.
   """
+  graph, tensor = _opened(placeholder)
+  tensor.Clear()
+  tensor.dtype = types_pb2.DT_UINT32
+  for size in rows.shape:
+    tensor.tensor_shape.dim.add(size=size)
+  tensor.tensor_content = rows.astype('<u4').tobytes()
+  placeholder.sequence.serialized_graph_def = graph.SerializeToString()
+
+
+def _opened(placeholder):
+  """Returns the graph, and the tensor of its constant."""
   if placeholder.WhichOneof('value') != 'sequence':
     raise ValueError('a placeholder for a value of the site\'s own is no data set.')
   graph = graph_pb2.GraphDef.FromString(placeholder.sequence.serialized_graph_def)
@@ -30,9 +46,4 @@ def fill(placeholder: executor_pb2.Value, rows: np.ndarray) -> None:
   for field, found in tensor.ListFields():
     if field.name in _NUMBERS and any(found) or field.name not in _NUMBERS | {'dtype', 'tensor_shape'}:
       raise ValueError('the coordinator sent a value that this site makes itself, such as the seeds of masks.')
-  tensor.Clear()
-  tensor.dtype = types_pb2.DT_UINT32
-  for size in rows.shape:
-    tensor.tensor_shape.dim.add(size=size)
-  tensor.tensor_content = rows.astype('<u4').tobytes()
-  placeholder.sequence.serialized_graph_def = graph.SerializeToString()
+  return graph, tensor

@@ -45,6 +45,7 @@ def command(folder: pathlib.Path, *, host: str, port: int, executor: str, tls: D
   Raises:
     ValueError: nginx or its stream module is not installed.
   """
+  (folder / 'refused.sock').unlink(missing_ok=True)  # A master that was killed leaves it, and nobody could bind it.
   return _serving(folder, _configuration(folder, host, port, executor, tls))
 
 

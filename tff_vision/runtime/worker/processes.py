@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from tff_vision.runtime.tff_internals import allocator
 
 _STOP_TIMEOUT = 5.0
-_PACKAGE = pathlib.Path(__file__).resolve().parents[2]
 _LOOK_SECONDS = 0.005
+_PACKAGE = pathlib.Path(__file__).resolve().parents[2]
 _KEPT = ('PATH', 'HOME', 'TMPDIR', 'LD_LIBRARY_PATH')
 # Environment variables with this prefix let the caller of this process find the processes that it started.
 _MARK = 'TFF_VISION_'

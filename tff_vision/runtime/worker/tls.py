@@ -91,6 +91,8 @@ def check(address: str, tls: TlsFiles, timeout: float = 3.0) -> str:
   except ssl.SSLCertVerificationError as error:
     raise TlsRefused(f'{address}: its certificate is not accepted here: {error.verify_message} '
                      f'(trusted authority: {tls.ca}).') from None
+  except (ssl.SSLEOFError, ssl.SSLZeroReturnError):  # A tunnel whose site is away, or a worker that is being started.
+    return f'{address}: the connection is closed before TLS is up: nothing answers behind it.'
   except ssl.SSLError as error:
     raise TlsRefused(f'{address}: TLS failed: {error.reason or error} (our certificate: {tls.cert}).') from None
   except OSError as error:

@@ -15,8 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from tff_vision.secure import chacha20, fixed_point
-from tff_vision.secure.encryption import ring
 from tff_vision.secure.encryption import reference as reference_lib
+from tff_vision.secure.encryption import ring
 from tff_vision.secure.encryption.parameters import BfvParameters
 
 _PIECE_CHUNKS = 16  # Up to 17 MB of a decryption share: what is sent and computed at a time.

@@ -4,8 +4,8 @@ The coordinator hands sites the key holder's public key, with the key holder's s
 the sites sent, with theirs. It learns the sum.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,10 +15,28 @@ from tff_vision.secure.encryption import encrypted_sum, key_holder, site_calls
 from tff_vision.secure.encryption.parameters import BfvParameters
 
 
+class KeyHolder(Protocol):
+  """The service, as the coordinator reaches it.
+
+  Attributes:
+    public_key: The bytes of [2, primes, degree] int32.
+    stated: What it signed about this key, for sites.
+  """
+  public_key: bytes
+  stated: Mapping[str, Any]
+
+  def open(self, run: str, attempt: int, stated: Sequence[Any], ciphertexts: Iterable[np.ndarray]) -> np.ndarray:
+    """Returns the coefficients of the sum of the ciphertexts, about which the sites signed `stated`; int64.
+
+    Raises:
+      ValueError: It refuses; one sentence.
+    """
+
+
 class HeldKeys:
   """Begins rounds under the key holder's key."""
 
-  def __init__(self, holder: protocols.KeyHolder, params: BfvParameters, encoding: fixed_point.Encoding):
+  def __init__(self, holder: KeyHolder, params: BfvParameters, encoding: fixed_point.Encoding):
     """Raises: ValueError: The public key is of other parameters."""
     size = 2 * len(params.primes) * params.degree
     if len(holder.public_key) != 4 * size:

@@ -6,9 +6,9 @@ the ciphertexts. Then each client multiplies the sum with its secret and hides t
 open the sum, and nothing else. All are needed (n of n). A secret stays where it was made, as a handle that the
 coordinator can name but does not fetch, and is gone after its round; an update never leaves the graph that made it.
 
-Mouchet et al., "Multiparty Homomorphic Encryption from Ring-Learning-with-Errors", 2021, sections 4.1 to 4.3. On workers
-that run whatever comes this protects from a coordinator that is honest but curious. Sites with a guard check the key and
-the sum that is opened themselves (`site_calls`).
+Mouchet et al., "Multiparty Homomorphic Encryption from Ring-Learning-with-Errors", 2021, sections 4.1 to 4.3. On
+workers that run whatever comes this protects from a coordinator that is honest but curious. Sites with a guard check
+the key and the sum that is opened themselves (`site_calls`).
 """
 
 import concurrent.futures

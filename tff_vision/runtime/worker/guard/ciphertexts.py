@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -47,7 +46,8 @@ def stated(by: signing.Identity, header: signing.Header, message: Any) -> Stated
   what = f'what {site} signed about its ciphertexts'
   clients, key = messages.part(content, 'clients', int, what), messages.part(content, 'key', str, what)
   pairs = tuple(tuple(pair) if isinstance(pair, list) else () for pair in messages.part(content, 'digests', list, what))
-  if not pairs or clients < 1 or not all(len(pair) == 2 and all(isinstance(one, str) for one in pair) for pair in pairs):
+  texts = all(len(pair) == 2 and all(isinstance(one, str) for one in pair) for pair in pairs)
+  if not pairs or clients < 1 or not texts:
     raise ValueError(f'{what} has no clients, or no pairs of digests.')
   return Stated(site, clients, key, pairs)  # type: ignore[arg-type]
 

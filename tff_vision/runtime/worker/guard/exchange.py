@@ -66,10 +66,11 @@ class Exchange:
     self._site = site
     self._plan = plan
     self._plays = dict(plays)
+    self._activities: dict[tuple[str, Hashable], int] = {}
 
   @property
   def witness(self) -> witness.Witness | None:
-    """The protocol that is shown the numbers that come and leave; a plan has one secure sum, so there is one at most."""
+    """The protocol that is shown the numbers that come and leave; a plan has one secure sum, so one at most."""
     return next((one for one in self._plays.values() if isinstance(one, witness.Witness)), None)
 
   def answer(self, raw: bytes) -> tuple[str, bytes]:
@@ -96,6 +97,15 @@ class Exchange:
     """A computation is about to use the values of `fill`; `key` is that of the term of its call."""
     for protocol, token in sorted(tokens, key=repr):
       self._plays[protocol].spend(token, key)
+
+  def belong(self, tokens: frozenset[tuple[str, Hashable]], activity: int) -> None:
+    """A computation of this activity uses the values of `fill`; those of another one it may not use.
+
+    Raises:
+      BeginAgain: It uses one that an earlier activity has used, such as masks of training in an evaluation.
+    """
+    if any(self._activities.setdefault(token, activity) != activity for token in tokens):
+      raise BeginAgain('a value that this site made for one round or evaluation was used in another.')
 
   def _filled(self, value, member):
     """Yields the tokens of the values inside; `member`: what belongs to one client, or the whole value."""

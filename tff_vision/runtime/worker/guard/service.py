@@ -170,6 +170,8 @@ class Guard:
     if entry.own:
       self._own.spend(entry.own, entry.term.key)
     number = self._watch.call(entry.term.key, entry.names, held.clients, entry.made_in)
+    if entry.own:
+      self._own.belong(entry.own, number)
     made_by = frozenset() if self._sees is None else self._sees.call(entry.seen, entry.names, number)
     return self._kept(held, book.Entry(entry.term, (), frozenset({number}), made_by=made_by), request,
                       executor_pb2.CreateCallResponse)

@@ -1,4 +1,4 @@
-"""Who is shown the numbers that pass a guard: where an order says what may pass, numbers can still be the wrong ones."""
+"""Who is shown the numbers that pass a guard: where an order says what may pass, numbers can still be wrong ones."""
 
 from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol, runtime_checkable

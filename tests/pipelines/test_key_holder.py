@@ -1,0 +1,144 @@
+"""The key holder as its owner runs it: a process that is killed forgets nothing."""
+
+import os
+import signal
+import socket
+import subprocess
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from tests.federation import guarded
+from tests.pipelines import conftest
+from tff_vision import configs
+from tff_vision.federation import certificates, key_keeping
+from tff_vision.runtime import key_calls
+from tff_vision.runtime.driver import key_holder as connections
+from tff_vision.runtime.driver import stub
+from tff_vision.runtime.worker import certificate_authority, signatures, tls
+from tff_vision.runtime.worker.guard import ciphertexts, signing
+from tff_vision.secure import fixed_point
+from tff_vision.secure.encryption import encrypted_sum, key_holder, parameters
+
+PARAMS = parameters.key_holder_parameters(clients_max=16, value_bits=16)
+ENCODING = fixed_point.Encoding(value_bits=16, value_range=2.0)
+HELD = configs.SecureConfig(secure_sum='he_keyholder', key_holder='127.0.0.1:9')
+
+
+@pytest.fixture(name='folder', scope='module')
+def _folder(tmp_path_factory):
+  """A plan and certificates."""
+  made = tmp_path_factory.mktemp('federation')
+  certificate_authority.make_authority(made)
+  certificate_authority.make_coordinator(made)
+  for name in (*guarded.SITES, '127.0.0.1'):
+    certificate_authority.make_worker(made, name)
+  (made / 'plan.json').write_text(guarded.plan(made, secure=HELD).to_json())
+  return made
+
+
+def _flags(folder, port):
+  certs = ','.join(f'{site}={folder / site}.crt' for site in guarded.SITES)
+  return {'plan': folder / 'plan.json', 'key_holder_dir': folder / 'keys', 'port': port, 'site_certs': certs,
+          'audit_log': folder / 'audit.jsonl', 'tls_cert': folder / '127.0.0.1.crt',
+          'tls_key': folder / '127.0.0.1.key', 'tls_client_ca': folder / 'ca.crt'}
+
+
+def _stated(folder, plan, public_key, site, sent, attempt):
+  peers = {one: signatures.public_key(folder / f'{one}.crt') for one in guarded.SITES}
+  by = signing.Identity(site=site, plan=plan.digest, key=signatures.Key(folder / f'{site}.key'), peers=peers)
+  header = by.header(run='run', attempt=attempt, protocol=key_calls.PROTOCOL, phase=ciphertexts.PHASE)
+  return by.sign(header, ciphertexts.Stated(site, 1, ciphertexts.digest(public_key),
+                                            (ciphertexts.digests(sent),)).content())
+
+
+@pytest.mark.ci
+def test_a_killed_key_holder_opens_nothing_twice(folder):
+  plan = guarded.plan(folder, secure=HELD)
+  with socket.socket() as free:
+    free.bind(('127.0.0.1', 0))
+    port = free.getsockname()[1]
+  flags = [f'--{name}={value}' for name, value in _flags(folder, port).items()]
+  files = tls.TlsFiles(ca=str(folder / 'ca.crt'), cert=str(folder / 'coordinator.crt'),
+                       key=str(folder / 'coordinator.key'))
+  values = np.float32([[1.5, -2], [0.25, 1]])
+
+  def started(stack):
+    with open(folder / f'log.{stack}', 'w') as log:
+      return subprocess.Popen(conftest.command('key_holder', *flags), cwd=conftest.ROOT, stdin=subprocess.DEVNULL,
+                              stdout=log, stderr=log)
+
+  process = started(1)
+  try:
+    asked = connections.KeyHolderConnection(f'127.0.0.1:{port}', files, timeout=120, call_timeout=30)
+    public = np.frombuffer(asked.public_key, '<i4').reshape(2, len(PARAMS.primes), PARAMS.degree)
+    sent = [encrypted_sum.encrypt_values(PARAMS, ENCODING, tf.constant(one), tf.constant(public)).numpy()
+            for one in values]
+    stated = [_stated(folder, plan, public, site, one, 1) for site, one in zip(guarded.SITES, sent, strict=False)]
+    opened = asked.open('run', 1, stated, sent).reshape(-1, PARAMS.degree)
+    found = key_holder.decoded(opened, 2, length=2, params=PARAMS, encoding=ENCODING)
+    np.testing.assert_allclose(found, values.sum(0), atol=2 * ENCODING.step)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process = started(2)
+    asked.close()
+    asked = connections.KeyHolderConnection(f'127.0.0.1:{port}', files, timeout=120, call_timeout=30)
+    assert asked.public_key == public.astype('<i4').tobytes()
+    for attempt, why in ((1, 'attempt 1 of run run was opened before'), (2, 'a ciphertext came twice, or was opened')):
+      again = [_stated(folder, plan, public, site, one, attempt)
+               for site, one in zip(guarded.SITES, sent, strict=False)]
+      with pytest.raises(stub.RefusedByWorker, match=f'the key holder: {why}'):
+        asked.open('run', attempt, again, sent)
+    asked.close()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 0, (folder / 'log.2').read_text()
+  finally:
+    process.kill()
+    process.wait()
+  said = (folder / 'log.2').read_text()
+  assert '1 opened so far' in said and signatures.fingerprint(signatures.public_key(folder / '127.0.0.1.crt')) in said
+  assert oct((folder / 'keys' / 'secret.key').stat().st_mode)[-3:] == '600'
+  assert b'begins' in (folder / 'audit.jsonl').read_bytes()
+
+
+def _desk(folder, plan, tmp_path, **changed):
+  flags = {'folder': tmp_path / 'keys', 'audit_log': tmp_path / 'audit.jsonl', 'cert_file': folder / '127.0.0.1.crt',
+           'certificates': {site: folder / f'{site}.crt' for site in guarded.SITES},
+           'key_file': folder / '127.0.0.1.key', 'fewest_sites': 2, 'spare_rounds': 1}
+  return key_keeping.desk(plan, **(flags | changed))
+
+
+def test_wrong_settings_are_one_sentence_and_limits_are_the_plan_s(folder, tmp_path):
+  plan = guarded.plan(folder, secure=HELD, rounds=7)
+  desk = _desk(folder, plan, tmp_path)
+  assert desk._limits.most_openings == 7 + 0 + 6 + 1 and desk._limits.fewest_clients == 2
+  parts = guarded.plan(folder, rounds=20, secure=configs.SecureConfig(
+      secure_sum='he_keyholder', key_holder='127.0.0.1:9', secure_clients_max=2), cohort=configs.CohortConfig(
+          cohort_size=2))
+  assert _desk(folder, parts, tmp_path / 'b')._limits.most_openings == 20 + 2 * (2 + 6) + 1
+  shares = guarded.plan(folder, secure=HELD, privacy=configs.PrivacyConfig(
+      privacy='distributed_gaussian', clip_norm=1.0, noise_multiplier=1.0, noise_survivors=3))
+  assert key_keeping.fewest_clients(shares) == 3
+  certs = {site: folder / f'{site}.crt' for site in guarded.SITES}
+  for changed, says in (
+      ({'certificates': {'north': certs['north']}}, 'site_certs lacks south, west: a sum is over ciphertexts'),
+      ({'certificates': certs | {'west': certs['north']}}, 'site_certs and tls_cert have a key more than once'),
+      ({'certificates': certs | {'west': folder / 'none.crt'}}, 'site_certs=.*none.crt cannot be read'),
+      ({'certificates': certs | {'west': folder / 'plan.json'}}, 'site_certs=.*plan.json holds no certificate'),
+      ({'key_file': folder / 'north.key'}, 'another certificate'),
+      ({'fewest_sites': 4}, 'fewest_sites=4, and the plan has 3 sites'),
+      ({'fewest_sites': 1}, 'fewest_sites must be at least 2'),
+      ({'audit_log': tmp_path / 'keys' / 'audit.jsonl'}, 'lies in key_holder_dir')):
+    with pytest.raises(ValueError, match=says):
+      _desk(folder, plan, tmp_path, **changed)
+  with pytest.raises(ValueError, match='the plan has secure_sum=he and no key_holder'):
+    _desk(folder, guarded.plan(folder, secure=configs.SecureConfig(secure_sum='he')), tmp_path)
+  for text in ('north', 'north=', 'east=x', 'north=a,north=b'):
+    with pytest.raises(ValueError, match='site_certs must be SITE=FILE, once for each site'):
+      certificates.of_sites(plan, text.split(','))
+  for wrong, says in ((dict(key_holder='host'), 'key_holder must be host:port'),
+                      (dict(key_holder='a:1', key_holder_dir='k'), 'key_holder and key_holder_dir exclude each other'),
+                      ({}, 'needs key_holder or key_holder_dir')):
+    with pytest.raises(ValueError, match=says):
+      configs.SecureConfig(secure_sum='he_keyholder', **wrong)
