@@ -136,5 +136,5 @@ def _forget_unused_executor():
   """Drops the context that the import of TFF installs; otherwise its collection at interpreter exit prints a traceback.
   """
   if 'tensorflow_federated' in sys.modules:
-    from tff_vision.runtime.driver import local
-    local.close()
+    from tff_vision.runtime.driver import closed
+    closed.close()

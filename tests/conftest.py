@@ -26,5 +26,5 @@ def _no_unused_executor():
   yield
   import sys
   if 'tensorflow_federated' in sys.modules:
-    from tff_vision.runtime.driver import local
-    local.close()
+    from tff_vision.runtime.driver import closed
+    closed.close()

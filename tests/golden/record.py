@@ -66,7 +66,7 @@ def _keys(value, path=''):
 
 
 def main(names):
-  from tff_vision.runtime.driver import local
+  from tff_vision.runtime.driver import closed
   found = json.loads(EXPECTED.read_text()) if EXPECTED.exists() and names else {}
   with tempfile.TemporaryDirectory() as folder:
     for name in names or cases.CASES:
@@ -74,7 +74,7 @@ def main(names):
       found[name] = outcome(name, folder)
   json.dump(found, sys.stdout, indent=1, sort_keys=True)
   print()
-  local.close()
+  closed.close()
 
 
 if __name__ == '__main__':

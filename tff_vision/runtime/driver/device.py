@@ -7,7 +7,7 @@ import tensorflow_federated as tff
 
 from tff_vision.configs import runtime_config
 from tff_vision.runtime.device import copies, executor, interpreter, lanes, visible
-from tff_vision.runtime.driver import fleet, local, one_executor
+from tff_vision.runtime.driver import closed, fleet, local, one_executor
 from tff_vision.runtime.tff_internals import allocator
 
 
@@ -28,7 +28,7 @@ def device_place(config: runtime_config.RuntimeConfig) -> Iterator['DeviceContex
   finally:
     if context is not None:
       context.close()
-    local.close()
+    closed.close()
     if isinstance(around, one_executor.OneExecutorContext):
       tff.framework.set_default_context(around)
 

@@ -1,19 +1,16 @@
 """The execution context of a run on this machine: one executor process that ends with the run."""
 
-import atexit
 import contextlib
 import functools
-import gc
 import os
 from collections.abc import Iterator
 from typing import ClassVar
 
 import grpc
 import tensorflow_federated as tff
-from tensorflow_federated.python.core.impl.context_stack import context_base  # Not public API.
 
 from tff_vision.configs import runtime_config
-from tff_vision.runtime.driver import one_executor, stub
+from tff_vision.runtime.driver import closed, one_executor, stub
 from tff_vision.runtime.tff_internals import executors, sending
 from tff_vision.runtime.worker import tls, worker_process
 
@@ -52,7 +49,7 @@ def local_runtime(*, threads: int | None = 1, max_concurrent_clients: int | None
     # then stop the process.
     if context is not None:
       context.close()
-    close()
+    closed.close()
     # A run inside another runtime's block restores that runtime.
     if isinstance(around, one_executor.OneExecutorContext):
       tff.framework.set_default_context(around)
@@ -67,26 +64,8 @@ def local_place(config: runtime_config.RuntimeConfig) -> Iterator['LocalContext'
     yield opened
 
 
-def close() -> None:
-  """Removes the runtime of this process and frees its values."""
-  tff.framework.set_default_context(_Closed())
-  gc.collect()
-
-
-# A program may create an experiment and compute its cost without running it. Then the context that TFF installs on
-# import would be collected during the interpreter's shutdown and print a traceback.
-atexit.register(close)
-
-
 class ExecutorGone(stub.WorkerLost, ValueError):
   """The local executor has ended."""
-
-
-class _Closed(context_base.SyncContext):
-  """The context between runs. TFF's own default would start an executor that is never stopped."""
-
-  def invoke(self, comp, arg):
-    raise RuntimeError('TFF computations run inside `with local_runtime():` only; no runtime is open.')
 
 
 class LocalContext(one_executor.OneExecutorContext):
