@@ -6,12 +6,12 @@ import pytest
 import tensorflow_federated as tff
 
 from tests.golden import cases, record
-from tff_vision import catalogue, experiment
+from tff_vision import catalogue, configs, experiment
 from tff_vision.configs import runtime_config
 from tff_vision.runtime.driver import device
 
 # Noise is drawn afresh from the system's entropy; at this size it moves no weight by more than the tolerance.
-_QUIET = {'clip_norm': 0.5, 'noise_multiplier': 1e-3, 'delta': 1e-3}
+_QUIET = {'clip_norm': 0.5, 'noise_multiplier': 1e-3, 'delta': 1e-4}
 _BOUND, _TOLERANT = {'update_norm_bound': 0.05}, {'tolerated_fraction': 0.2, 'cohort_size': 5}
 _ONCE = ('fedprox', 'fedsgd', 'scaffold', 'fednova', 'feddyn', 'mime_lite', 'fedbuff', 'fedper', 'fedrep', 'ditto',
          'apfl', 'ifca', 'median', 'top_k', 'he', 'masks', 'client_gaussian', 'client_adaptive',
@@ -28,8 +28,11 @@ CASES = {
     'multi_krum': {'aggregator': 'multi_krum', **_TOLERANT}, 'geometric_median': {'aggregator': 'geometric_median'},
     'he_keyholder': {'secure_sum': 'he_keyholder'},
     'distributed_skellam': {'privacy': 'distributed_skellam', 'secure_sum': 'masks'},
-    'example_distributed': {'privacy': 'example_distributed', 'secure_sum': 'masks'},
+    'example_distributed': {'privacy': 'example_distributed', 'secure_sum': 'masks',
+                            'client_epochs': configs.ClientConfig().client_epochs},
 }
+# Their clients draw the examples of a step by the system's entropy too, so that two executors differ as well.
+_DRAWN = ('example_dp_sgd', 'example_distributed')
 # Hidden and coded updates are rounded at random.
 _AT_RANDOM = ('stochastic', 'hadamard', 'dft')
 QUICK = ('scaffold',)
@@ -47,6 +50,8 @@ def config_of(fields, folder):
   if fields.get('privacy', 'none') != 'none':
     fields.pop('target_epsilon', None)
     fields |= _QUIET
+  if 'count_stddev' in fields:
+    fields['count_stddev'] = 0.01
   if fields.get('secure_sum') == 'he_keyholder':
     fields['key_holder_dir'] = str(folder / 'keys')
   return record.config_of(fields)
@@ -62,17 +67,24 @@ def trained(trainer, algorithm):
   return np.concatenate([np.ravel(weight) for weight in trainer.weights(state).trainable])
 
 
+def _allowed(config):
+  if config.secure.secure_sum != 'none' or config.aggregation.compression in _AT_RANDOM:
+    return 2e-2
+  return 3e-3 if config.privacy.privacy != 'none' else 1e-6
+
+
 @pytest.mark.parametrize('name', [pytest.param(name, marks=() if name in QUICK else pytest.mark.ci)
                                   for name in sorted(CASES)])
 def test_the_model_is_the_same(name, tff_runtime, tmp_path):
   config = config_of(CASES[name], tmp_path)
   made = experiment.from_config(config)
   expected = trained(made.prepare(tff_runtime), config.algorithm.algorithm)
+  allowed = _allowed(config)
+  if name in _DRAWN:
+    allowed = 4 * np.abs(trained(made.prepare(tff_runtime), config.algorithm.algorithm) - expected).max()
   with device.device_place(runtime_config.RuntimeConfig(runtime='device', devices=('CPU',), clients_per_device=2)
                            ) as place:
     found = trained(made.prepare(place), config.algorithm.algorithm)
   assert tff.framework.get_context_stack().current is tff_runtime
-  noised = config.privacy.privacy != 'none'
-  rounded = config.secure.secure_sum != 'none' or config.aggregation.compression in _AT_RANDOM
   assert np.linalg.norm(expected) > 0.1
-  np.testing.assert_allclose(found, expected, rtol=0, atol=2e-2 if rounded else 3e-3 if noised else 1e-6)
+  np.testing.assert_allclose(found, expected, rtol=0, atol=allowed)
