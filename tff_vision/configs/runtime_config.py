@@ -6,7 +6,6 @@ from tff_vision.configs import compatibility, option, validate
 
 _DEVICES = 'Devices of this machine'
 MATHS = ('float32', 'bfloat16')
-_DEVICES = 'Devices of this machine'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
