@@ -126,6 +126,8 @@ def test_a_server_that_moves_the_model_otherwise_is_noticed():
   assert rounds_of([0, 1, 2], updates, np.ones(3), LOSS, rate=0.5, moves_by=0.5)['values']
   with pytest.raises(ValueError, match='not what moves the model'):
     rounds_of([0, 1, 2], updates, np.ones(3), LOSS, rate=0.5)
+  with pytest.raises(ValueError, match='not what moves the model'):  # Small steps are no excuse.
+    rounds_of([0, 1, 2], updates / 1000, np.ones(3), LOSS, rate=0.5)
 
 
 @pytest.mark.parametrize(('sections', 'match'), [

@@ -58,6 +58,8 @@ def test_the_nearest_point_of_the_simplex():
       np.testing.assert_allclose(found, numpy_algorithms.nearest_on_simplex(point), atol=1e-9)
       assert found.sum() == pytest.approx(1) and found.min() >= 0
   np.testing.assert_allclose(fair.on_simplex(tf.constant([0.2, 0.3, 0.5])), [0.2, 0.3, 0.5], atol=1e-7)
+  for large in (1e5, 1e9, 1e30):  # Differences that float32 has nothing left of beside a large number.
+    np.testing.assert_array_equal(fair.on_simplex(tf.constant([1, 2, 2], tf.float32) * large), [0, 0.5, 0.5])
 
 
 @pytest.mark.ci
@@ -84,6 +86,8 @@ def test_what_does_not_go_with_them_is_refused_in_a_sentence(algorithm, sections
 @pytest.mark.parametrize(('fields', 'match'), [
     ({'algorithm': 'afl', 'client_weighting': 'examples'}, 'its own shares'),
     ({'algorithm': 'qfedavg', 'qfedavg_q': -1.0}, 'qfedavg_q'), ({'algorithm': 'afl', 'afl_rate': 0.0}, 'afl_rate'),
+    ({'algorithm': 'qfedavg', 'qfedavg_q': 100.0}, 'qfedavg_q must be at most 20, found 100.0'),
+    ({'algorithm': 'afl', 'afl_rate': 1e30}, 'afl_rate must be at most'),
     ({'qfedavg_q': 2.0}, 'no effect with algorithm=fedavg')])
 def test_their_settings_are_checked(fields, match):
   with pytest.raises(ValueError, match=match):

@@ -99,3 +99,9 @@ def test_scatternet_normalises_three_coefficients_together_and_trains_one_layer(
     np.testing.assert_allclose(scaled[..., kind], (raw[..., kind] - mean) / deviation, rtol=1e-3, atol=1e-3)
   model = MODELS['scatternet']((28, 28, 1), 10)
   assert [tuple(w.shape) for w in model.trainable_weights] == [(3969, 10), (10,)]
+
+
+@pytest.mark.parametrize('name', ['scatternet', 'scatternet_scaled'])
+def test_an_image_that_is_too_small_is_refused_in_the_name_that_was_asked_for(name):
+  with pytest.raises(ValueError, match=rf'models .*\b{name}\b.* need images of at least 12x12, found 8x11'):
+    MODELS[name]((8, 11, 1), 3)

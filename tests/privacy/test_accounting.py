@@ -99,3 +99,17 @@ def test_unreachable_budgets_are_refused():
     calibration.noise_multiplier(releases(rounds=10 ** 6, population=120), 1e-4, 1e-5)
   with pytest.raises(ValueError, match='cohort_size=120'):
     releases(population=100)
+
+
+@pytest.mark.parametrize('noise', [1e-2, 1e-4, 1e-6, 1e-9])
+def test_next_to_no_noise_has_a_large_epsilon_and_no_fault(noise):
+  for event in (dp_accounting.GaussianDpEvent(noise),
+                dp_accounting.PoissonSampledDpEvent(0.5, dp_accounting.GaussianDpEvent(noise))):
+    epsilon, _ = accounting.tightest(event, 1e-5)
+    assert 0.4 / noise ** 2 < epsilon < 2 / noise ** 2
+    # As a part of a larger sum, and as a curve.
+    whole = dp_accounting.ComposedDpEvent((event, dp_accounting.GaussianDpEvent(1.0)))
+    assert epsilon <= accounting.tightest(whole, 1e-5)[0] < 2 / noise ** 2 + 100
+    with np.errstate(over='raise', invalid='raise'):
+      curve = accounting.profile((event,), 1e-5, accounting.Relation.ADD_OR_REMOVE_ONE, np.linspace(0, 1, 5))
+    assert curve is None or np.all((0 <= curve[1]) & (curve[1] <= 1)) and curve[1][-1] < 2e-5

@@ -33,7 +33,13 @@ def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(made, co
     (dict(clients_per_device=2), 'clients_per_device=2 has no effect with runtime=local'),
     (dict(runtime='device', devices=('TPU:0',)), "devices must be CPU, or GPU:0, GPU:1 and so on, found 'TPU:0'"),
     (dict(runtime='device', devices=('GPU:0', 'GPU:0')), 'devices names GPU:0 more than once'),
+    (dict(runtime='device', devices=('CPU', 'CPU:0')), 'devices names CPU:0 more than once'),
+    (dict(runtime='device', devices=('GPU:1', 'GPU:01')), 'devices names GPU:1 more than once'),
     (dict(runtime='device', clients_per_device=0), 'clients_per_device must be positive'),
+    (dict(runtime='device', clients_per_device=10 ** 20), 'clients_per_device must be at most 10000'),
+    (dict(threads=10 ** 10), 'threads must be at most 10000'),
+    (dict(max_concurrent_clients=10 ** 10), 'max_concurrent_clients must be at most 10000'),
+    (dict(runtime='workers', local_workers=10 ** 6), 'local_workers must be at most 10000'),
     (dict(runtime='device', max_concurrent_clients=2), 'max_concurrent_clients=2 is for executors'),
     (dict(runtime='device', math='bfloat16'), 'math=.*bfloat16.* does not go with runtime=device: it is for executors'),
     (dict(math='float16'), "math must be one of bfloat16, float32; found 'float16'"),
@@ -52,6 +58,13 @@ def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(made, co
 def test_a_runtime_that_cannot_be_is_refused_in_words(settings, words):
   with pytest.raises(ValueError, match=words):
     runtime_config.RuntimeConfig(**settings)
+
+
+@pytest.mark.parametrize(('name', 'value'), [
+    ('threads', 0), ('threads', 10 ** 10), ('max_concurrent_clients', -1), ('max_concurrent_clients', 10 ** 10)])
+def test_a_worker_refuses_numbers_that_cannot_be(name, value):
+  with pytest.raises(ValueError, match=f'{name} must be .*, found {value}'):
+    supervisor.WorkerConfig(**{name: value})
 
 
 def test_bfloat16_math_reaches_the_executor_and_is_not_the_default():

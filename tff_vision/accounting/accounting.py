@@ -34,6 +34,7 @@ FINE_INTERVAL = 1e-4
 COARSE_INTERVAL = 1e-3
 _LARGE = 20.0
 _MOST_INTERVALS = 2e5  # Grid intervals from 0 to epsilon; a larger epsilon gets the same relative precision.
+_WIDEST_INTERVAL = 500.0  # dp_accounting takes the exponential of an interval.
 
 QUICK_ORDERS = (1.25, 1.5, 1.75, 2.5, 3.5, *range(2, 13), *range(14, 64, 4), 96, 128, 256)
 _REPLACE_ONE = dp_accounting.NeighboringRelation.REPLACE_ONE
@@ -179,12 +180,11 @@ def profile(runs: tuple[dp_accounting.DpEvent, ...], delta: float, relation: Rel
 
 @functools.lru_cache(maxsize=4)
 def _loss_distribution(event, delta, relation, interval):
-  """Returns an accountant that has composed `event`; None if its loss has no known bound."""
-  expected = epsilon_rdp(event, delta, relation, QUICK_ORDERS)
-  if not math.isfinite(expected):
+  """Returns an accountant that has composed `event`; None if its loss has no known bound, or is too large for one."""
+  interval = max(interval, epsilon_rdp(event, delta, relation, QUICK_ORDERS) / _MOST_INTERVALS)
+  if not interval < _WIDEST_INTERVAL:
     return None
-  return events.PldAccountant(
-      value_discretization_interval=max(interval, expected / _MOST_INTERVALS)).compose(event)
+  return events.PldAccountant(value_discretization_interval=interval).compose(event)
 
 
 def replacement_epsilon(releases: SampledGaussian, delta: float) -> float:

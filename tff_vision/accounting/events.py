@@ -32,6 +32,7 @@ from scipy import special
 from tff_vision.accounting import allocation, cohort_sizes
 
 _TAIL = 9.7  # Standard deviations; the probability beyond is less than exp(-50).
+_LARGEST_EXPONENT = 700.0  # A float64 has room for its exponential; a smaller one makes the bound on delta larger.
 _LEAST_ALLOCATED_NOISE = 0.05  # Below this noise, ratios of densities do not fit into float64.
 _ADD_OR_REMOVE_ONE = dp_accounting.NeighboringRelation.ADD_OR_REMOVE_ONE
 
@@ -161,7 +162,7 @@ def _deltas(pmf, epsilons):
   losses, mass = losses[first:], pmf._probs[first:]
   upper, lower = (np.append(np.cumsum(part[::-1])[::-1], 0.0) for part in (mass, mass * np.exp(-losses)))
   at = np.searchsorted(losses, epsilons, side='right')
-  return pmf._infinity_mass + upper[at] - np.exp(epsilons) * lower[at]
+  return pmf._infinity_mass + upper[at] - np.exp(np.minimum(epsilons, _LARGEST_EXPONENT)) * lower[at]
 
 
 def _mixture(event):

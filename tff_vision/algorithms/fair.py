@@ -86,6 +86,7 @@ class Afl(algorithm.Algorithm):
 
 def on_simplex(point: tf.Tensor) -> tf.Tensor:
   """Returns the nearest point whose coordinates are 0 or more and sum to 1 (Duchi et al., ICML 2008, figure 1)."""
+  point -= tf.reduce_max(point)  # The nearest point stays the same, and large numbers lose no digits.
   descending = tf.sort(point, direction='DESCENDING')
   above = (tf.cumsum(descending) - 1) / tf.range(1, tf.size(point) + 1, dtype=point.dtype)
   threshold = tf.reduce_max(tf.where(descending > above, tf.range(tf.size(point)), 0))

@@ -6,7 +6,7 @@ from tff_vision.configs import compatibility, option, validate
 
 _DEVICES = 'Devices of this machine'
 MATHS = ('float32', 'bfloat16')
-_DEVICES = 'Devices of this machine'
+_MOST = 10_000  # Threads, processes and clients at a time; more is a slip, on which programs end in other ways.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,6 +21,17 @@ class ExecutorConfig:
       'float32; it has an effect on processors with AMX only: docs/explanation/speed.md.', choices=MATHS)
   tls_cert: str | None = option.option(None, 'PEM file of the certificate of this side.')
   tls_key: str | None = option.option(None, 'PEM file of its private key.')
+
+  def check_numbers(self, *names: str) -> None:
+    """Checks how much is to run at a time, here and in the fields `names`.
+
+    Raises:
+      ValueError: It is not positive, or there cannot be so much.
+    """
+    for name in ('threads', 'max_concurrent_clients', *names):
+      if (value := getattr(self, name)) is not None:
+        validate.positive(**{name: value})
+        validate.at_most(_MOST, **{name: value})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,9 +73,7 @@ class RuntimeConfig(ExecutorConfig):
     validate.positive(clients_per_call=self.clients_per_call, call_timeout=self.call_timeout,
                       probe_interval=self.probe_interval, reconnect_timeout=self.reconnect_timeout,
                       attempts=self.attempts)
-    for name in ('local_workers', 'threads', 'max_concurrent_clients', 'min_workers', 'clients_per_device'):
-      if getattr(self, name) is not None:
-        validate.positive(**{name: getattr(self, name)})
+    self.check_numbers('local_workers', 'min_workers', 'clients_per_device')
     for address in self.workers:
       host, _, port = address.rpartition(':')
       if not (host and port.isdecimal() and 0 < int(port) < 65536):
@@ -80,7 +89,8 @@ class RuntimeConfig(ExecutorConfig):
       kind, _, number = name.partition(':')
       if name != 'CPU' and not (kind in ('CPU', 'GPU') and number.isdecimal()):
         raise ValueError(f'devices must be CPU, or GPU:0, GPU:1 and so on, found {name!r}.')
-    if duplicates := sorted({name for name in self.devices if self.devices.count(name) > 1}):
+    same = [f'{kind}:{int(number or 0)}' for kind, _, number in (name.partition(':') for name in self.devices)]
+    if duplicates := sorted({name for name in same if same.count(name) > 1}):
       raise ValueError(f'devices names {", ".join(duplicates)} more than once.')
 
   def _check_clients_on_workers(self):

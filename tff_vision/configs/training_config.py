@@ -10,6 +10,8 @@ CLIENT_WEIGHTINGS = ('examples', 'uniform')
 _OF_ONE = 'Algorithm and optimizers: what single ones read'
 _FAIR = 'The worst client'
 _PERSONAL = 'Models of the clients\' own'
+_MOST_Q = 20  # The paper goes up to 15. Larger powers of a loss leave the range of float32, and nothing is trained.
+_MOST_RATE = 1e6
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,8 @@ class AlgorithmConfig:
     validate.positive(feddyn_strength=self.feddyn_strength, max_staleness=self.max_staleness,
                       ifca_clusters=self.ifca_clusters)
     validate.positive(afl_rate=self.afl_rate)
+    validate.at_most(_MOST_Q, qfedavg_q=self.qfedavg_q)
+    validate.at_most(_MOST_RATE, afl_rate=self.afl_rate)
     validate.non_negative(qfedavg_q=self.qfedavg_q, ditto_strength=self.ditto_strength,
                           personalize_epochs=self.personalize_epochs)
     if not 0 <= self.apfl_alpha <= 1:
@@ -70,7 +74,6 @@ class AlgorithmConfig:
       validate.positive(fedrep_head_epochs=self.fedrep_head_epochs)
     validate.fraction(mime_momentum=self.mime_momentum)
     compatibility.check(self)
-
 
   @property
   def by_examples(self) -> bool:

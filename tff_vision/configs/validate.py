@@ -21,6 +21,13 @@ def positive(**named: float) -> None:
       raise ValueError(f'{name} must be positive, found {value!r}.')
 
 
+def at_most(largest: float, **named: float) -> None:
+  """Each value is `largest` or less."""
+  for name, value in named.items():
+    if value > largest:
+      raise ValueError(f'{name} must be at most {largest}, found {value!r}.')
+
+
 def non_negative(**named: float) -> None:
   """Each value is a finite number, zero or above."""
   _numbers(named)

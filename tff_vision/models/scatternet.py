@@ -82,7 +82,7 @@ def build_coefficients(input_shape: tuple[int, int, int]) -> tf.keras.Model:
     ValueError: The image is smaller than the longest filter reaches.
   """
   if min(input_shape[:2]) < _SMALLEST:
-    raise ValueError(f'model=scatternet needs images of at least {_SMALLEST}x{_SMALLEST}, found '
+    raise ValueError(f'models scatternet and scatternet_scaled need images of at least {_SMALLEST}x{_SMALLEST}, found '
                      f'{input_shape[0]}x{input_shape[1]}.')
   images = tf.keras.layers.Input(input_shape)
   # [batch, channel, height, width, 1]: what is convolved alone stands before height and width.

@@ -251,6 +251,22 @@ def test_results_are_taken_in_order_and_lanes_without_memory_end():
       many.run(5, work, taken.append)
 
 
+def test_there_are_no_more_threads_than_clients_and_a_lane_that_ended_is_replaced():
+  def scarce(client, lane):
+    if lane.number < 3:
+      raise tf.errors.ResourceExhaustedError(None, None, 'OOM')
+    return client
+
+  before, taken = threading.active_count(), []
+  with lanes_of(5000, lambda *words: None) as many:
+    many.run(2, lambda client, lane: client, taken.append)
+    assert threading.active_count() <= before + 2
+    many.run(2, scarce, taken.append)
+    assert taken == [0, 1, 0, 1] and len(many) == 4997
+    many.run(0, scarce, taken.append)
+  assert taken == [0, 1, 0, 1]
+
+
 def test_an_error_while_taking_results_ends_the_call():
   def refuse(result):
     if result == 3:

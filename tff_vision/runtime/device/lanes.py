@@ -55,10 +55,12 @@ class Lanes:
       OutOfMemory: The last lane has too little memory for one client.
     """
     turn = _Turn(count, _AHEAD * len(self._lanes), take)
-    waiting = [self._pool.submit(self._serve, lane, work, turn) for lane in list(self._lanes)]
-    concurrent.futures.wait(waiting)
-    for one in waiting:
-      one.result()
+    while turn.is_open:  # Again if every lane that served has ended and others are left.
+      # No more lanes than clients: each lane that ever serves has a thread.
+      waiting = [self._pool.submit(self._serve, lane, work, turn) for lane in self._lanes[:count]]
+      concurrent.futures.wait(waiting)
+      for one in waiting:
+        one.result()
     if isinstance(turn.error, tf.errors.ResourceExhaustedError):
       raise OutOfMemory(f'{self.home.device} has too little memory for the sum over clients. TensorFlow says: '
                         f'{_first_line(turn.error)}') from turn.error
@@ -108,6 +110,12 @@ class _Turn:
     self._is_taking = False
     self._changed = threading.Condition()
     self.error: BaseException | None = None
+
+  @property
+  def is_open(self):
+    """Whether results are missing, and nothing has failed."""
+    with self._changed:
+      return self.error is None and self._taken < self._count
 
   def next_client(self):
     """Returns a client to compute; None when there is nothing left to do. Waits if lanes are too far ahead."""

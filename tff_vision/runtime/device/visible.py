@@ -59,7 +59,8 @@ def clients_at_once(devices: Sequence[str], cores: int | None = None) -> int:
 
 
 def _full(name):
-  return 'CPU:0' if name == 'CPU' else name
+  kind, _, number = name.partition(':')
+  return f'{kind}:{int(number or 0)}'
 
 
 def _number(name, kind, count):
