@@ -144,7 +144,7 @@ def test_wrong_settings_are_one_sentence_and_limits_are_the_plan_s(folder, tmp_p
       configs.SecureConfig(secure_sum='he_keyholder', **wrong)
 
 
-def test_an_authority_that_cannot_be_read_is_named_by_its_flag_before_a_key_pair_is_made(run_pipeline, folder, tmp_path):
+def test_an_authority_that_cannot_be_read_is_named_before_a_key_pair_is_made(run_pipeline, folder, tmp_path):
   flags = _flags(folder, 8444) | {'key_holder_dir': tmp_path / 'keys', 'tls_client_ca': tmp_path / 'none.crt'}
   done = run_pipeline('key_holder', *(f'--{name}={value}' for name, value in flags.items()))
   assert done.code == 1 and done.err.startswith(f'key_holder: error: tls_client_ca={tmp_path / "none.crt"} cannot be')
