@@ -10,6 +10,7 @@ Run it on a machine that the coordinator cannot log in to. docs/how-to/federatio
 """
 
 import logging
+import os
 import pathlib
 import signal
 import threading
@@ -45,6 +46,8 @@ def main() -> None:
   for flag in (_PLAN, _FOLDER, _CERT, _KEY, _CLIENT_CA):
     if flag.value is None:
       raise ValueError(f'{flag.name} is missing.')
+  if not os.access(_CLIENT_CA.value, os.R_OK):  # Before a key pair is made.
+    raise ValueError(f'tls_client_ca={_CLIENT_CA.value} cannot be read.')
   plan = plan_lib.read(_PLAN.value)
   plan.check_software()
   stopped = threading.Event()

@@ -12,6 +12,7 @@ from absl import flags
 
 from flags import experiment_flags, federation_flags, runtime_flags
 from pipelines import launch
+from tff_vision.federation import plan as plan_lib
 from tff_vision.program import whole_file
 
 _REHEARSE = flags.DEFINE_bool('rehearse', False, 'Name every computation of the run in the plan; takes a minute.')
@@ -22,9 +23,11 @@ _EXAMPLES = flags.DEFINE_list(
 
 def main() -> None:
   sites = federation_flags.sites_config()
+  runtime_flags.refuse_others(plan_lib.RUNTIME, 'the workers of the sites train, as each was started, and the '
+                              'coordinator has flags of its own')
   from tff_vision.federation import making
   plan = making.make(experiment_flags.experiment_config(), federation_flags.schema_config(), sites,
-                     runtime_flags.chosen_runtime())
+                     runtime_flags.chosen_runtime(making.runtime_of(sites)))
 
   from tff_vision.federation import problem  # Imported late: TensorFlow takes seconds, but errors must be fast.
   found = problem.of(plan)

@@ -126,7 +126,7 @@ def test_wrong_settings_are_one_sentence_and_limits_are_the_plan_s(folder, tmp_p
       ({'certificates': certs | {'west': certs['north']}}, 'site_certs and tls_cert have a key more than once'),
       ({'certificates': certs | {'west': folder / 'none.crt'}}, 'site_certs=.*none.crt cannot be read'),
       ({'certificates': certs | {'west': folder / 'plan.json'}}, 'site_certs=.*plan.json holds no certificate'),
-      ({'key_file': folder / 'north.key'}, 'another certificate'),
+      ({'key_file': folder / 'north.key'}, r'tls_key=.*north.key is not the key of tls_cert=.*127.0.0.1.crt\.'),
       ({'fewest_sites': 4}, 'fewest_sites=4, and the plan has 3 sites'),
       ({'fewest_sites': 1}, 'fewest_sites must be at least 2'),
       ({'audit_log': tmp_path / 'keys' / 'audit.jsonl'}, 'lies in key_holder_dir')):
@@ -142,3 +142,10 @@ def test_wrong_settings_are_one_sentence_and_limits_are_the_plan_s(folder, tmp_p
                       ({}, 'needs key_holder or key_holder_dir')):
     with pytest.raises(ValueError, match=says):
       configs.SecureConfig(secure_sum='he_keyholder', **wrong)
+
+
+def test_an_authority_that_cannot_be_read_is_named_before_a_key_pair_is_made(run_pipeline, folder, tmp_path):
+  flags = _flags(folder, 8444) | {'key_holder_dir': tmp_path / 'keys', 'tls_client_ca': tmp_path / 'none.crt'}
+  done = run_pipeline('key_holder', *(f'--{name}={value}' for name, value in flags.items()))
+  assert done.code == 1 and done.err.startswith(f'key_holder: error: tls_client_ca={tmp_path / "none.crt"} cannot be')
+  assert not (tmp_path / 'keys').exists()

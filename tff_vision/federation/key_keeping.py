@@ -45,15 +45,18 @@ def desk(plan: plan_lib.Plan, *, folder: pathlib.Path, audit_log: pathlib.Path,
   peers[key_calls.PARTY] = signatures.public_key(cert_file)
   if len(set(peers.values())) < len(peers):
     raise ValueError('site_certs and tls_cert have a key more than once; each party has its own.')
-  identity = signing.Identity(site=key_calls.PARTY, plan=plan.digest, key=signatures.Key(key_file), peers=peers)
+  key = signatures.Key(key_file)
+  if key.public != peers[key_calls.PARTY]:
+    raise ValueError(f'tls_key={key_file} is not the key of tls_cert={cert_file}.')
+  identity = signing.Identity(site=key_calls.PARTY, plan=plan.digest, key=key, peers=peers)
   params = parameters.key_holder_parameters(clients_max=secure.secure_clients_max, value_bits=secure.secure_bits)
   if folder.resolve() == audit_log.resolve().parent:
     raise ValueError(f'audit_log={audit_log} lies in key_holder_dir={folder}, which holds the key pair alone.')
   holder = key_holder.KeyHolder(folder, params)
   limits = key_desk.Limits(fewest_sites=fewest_sites, fewest_clients=fewest_clients(plan),
                            most_openings=_sums(plan) + spare_rounds)
-  key = hashlib.sha256(f'{plan.digest} {ciphertexts.digest(holder.public_key)}'.encode()).hexdigest()
-  return key_desk.Desk(holder, params, identity=identity, limits=limits, log=audit.Log(audit_log, key))
+  what = hashlib.sha256(f'{plan.digest} {ciphertexts.digest(holder.public_key)}'.encode()).hexdigest()
+  return key_desk.Desk(holder, params, identity=identity, limits=limits, log=audit.Log(audit_log, what))
 
 
 def fewest_clients(plan: plan_lib.Plan) -> int:

@@ -26,6 +26,17 @@ def make(config: configs.ExperimentConfig, schema: federation_config.SchemaConfi
                        most_examples=sites.most_examples if sites.private_counts else None)
 
 
+def runtime_of(sites: federation_config.SitesConfig) -> runtime_config.RuntimeConfig:
+  """Returns the runtime of a plan at these sites, each a worker that reads its own files, with the defaults.
+
+  Raises:
+    ValueError: A site is no name=host:port.
+  """
+  # The addresses are the plan's to check; here only their number counts.
+  return runtime_config.RuntimeConfig(runtime='workers', local_workers=max(1, len(_sites(sites))),
+                                      data_placement='worker')
+
+
 def _schema(config, given):
   for name in ('image_shape', 'class_names'):
     if not getattr(given, name):
