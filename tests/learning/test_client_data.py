@@ -140,7 +140,7 @@ def test_what_the_workers_have_decides_and_what_changes_is_refused(task, made, t
   # Bounds and totals follow.
   assert process.largest_weight(task, configs.AlgorithmConfig()) == 40 * 2
   assert process.largest_weight(counted, configs.AlgorithmConfig()) == 33 * 2
-  assert process._total_weight(counted, configs.AlgorithmConfig(), True) == (10 + 25 + 33) * 2
+  assert process._total_weight(counted, configs.AlgorithmConfig(), True, read=True) == (10 + 25 + 33) * 2
   fednova = process.algorithm_of(counted, configs.AlgorithmConfig(algorithm='fednova'), counted.client)
   assert fednova._largest == -(-33 * 2 // 4)
 
