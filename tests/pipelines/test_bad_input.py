@@ -90,8 +90,7 @@ def test_missing_data_is_named_before_tensorflow_is_imported(tmp_path, pipeline)
 @pytest.mark.parametrize('rate', ['1e19', pytest.param('1e38', marks=pytest.mark.ci)])  # Outputs overflow; weights do.
 def test_a_model_that_answers_with_no_numbers_is_reported_and_not_a_crash(run_pipeline, tmp_path, rate):
   done = run_pipeline('train', *TINY, '--model=cnn', '--rounds=2', '--server_optimizer=adam',
-                      f'--server_learning_rate={rate}',
-                      f'--run_dir={tmp_path / "run"}')
+                      f'--server_learning_rate={rate}', f'--run_dir={tmp_path / "run"}')
   assert done.code == 0, done.err
   assert 'is not a finite number' in done.out + done.err
   assert f'server_learning_rate ({float(rate):g})' in done.out + done.err

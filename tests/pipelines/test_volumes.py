@@ -49,7 +49,6 @@ def test_volumes_are_learned_behind_masks_predicted_and_exported(balls, run_pipe
   assert done.code == 0, done.err
   report = json.loads((run_dir / 'report.json').read_text())
   assert report['dataset']['image_shape'] == [16, 16, 8] and report['evaluation']['dice'] > 0.7
-  assert 'image, mask, prediction' in (run_dir / 'report.html').read_text()
   done = run_pipeline('evaluate', f'--run_dir={run_dir}', f'--json={tmp_path / "again.json"}')
   assert done.code == 0, done.err
   again = json.loads((tmp_path / 'again.json').read_text())['evaluation']
@@ -77,7 +76,8 @@ def test_slices_of_volumes_are_learned_and_come_back_as_a_volume(balls, run_pipe
                       '--slice_axis=coronal', f'--run_dir={run_dir}')
   assert done.code == 0, done.err
   report = json.loads((run_dir / 'report.json').read_text())
-  assert report['dataset']['test_examples'] == 4 * SIDE
+  assert report['dataset']['num_test_examples'] == 4 * SIDE
+  assert 'image, mask, prediction' in (run_dir / 'report.html').read_text()
   volume = balls / 'test' / 'b' / 'images' / '0.nii.gz'
   done = run_pipeline('predict', f'--run_dir={run_dir}', volume, f'--json={tmp_path / "p.json"}')
   assert done.code == 0, done.err
