@@ -197,14 +197,7 @@ def _joint(counting, pieces, config, sums, place):
   params = parameters.threshold_parameters(
       clients_max=config.secure_clients_max, value_bits=config.secure_bits, length=pieces.length, rounds=sums,
       statistical_bits=config.secure_statistical_bits)
-  keys, run = joint_key.JointKeys(params, encoding), _encrypted(counting, pieces, encoding, params)
-
-  def total(weights, requests, parties):
-    key = keys.make(parties)
-    found = run(weights, encrypted_sum.key_state(key.public), requests)
-    return key.open_sum(np.asarray(found.total), int(found.clients), pieces.length)
-
-  return total
+  return _under(joint_key.JointKeys(params, encoding), _encrypted(counting, pieces, encoding, params), pieces)
 
 
 def _to_holder(counting, pieces, config, sums, place):
@@ -213,7 +206,7 @@ def _to_holder(counting, pieces, config, sums, place):
   params = parameters.key_holder_parameters(clients_max=config.secure_clients_max, value_bits=config.secure_bits)
   run = _encrypted(counting, pieces, encoding, params)
   if config.key_holder is not None:
-    return _to_service(held_key.HeldKeys(place.key_holder(config.key_holder), params, encoding), run, pieces)
+    return _under(held_key.HeldKeys(place.key_holder(config.key_holder), params, encoding), run, pieces)
   holder = key_holder.KeyHolder(config.key_holder_dir, params)
 
   def total(weights, requests, parties):
@@ -224,12 +217,13 @@ def _to_holder(counting, pieces, config, sums, place):
   return total
 
 
-def _to_service(keys, run, pieces):
+def _under(keys, run, pieces):
+  """Returns the total of a round that has a key of `round_keys.RoundKeys`."""
 
   def total(weights, requests, parties):
-    begun = keys.begin(parties)
-    found = run(weights, encrypted_sum.key_state(keys.public), requests)
-    return begun.open_sum(int(found.clients), pieces.length)
+    key = keys.make(parties)
+    found = run(weights, encrypted_sum.key_state(key.public), requests)
+    return key.open_sum(np.asarray(found.total), int(found.clients), pieces.length)
 
   return total
 

@@ -18,7 +18,7 @@ from tff_vision.aggregation import limits, stack
 from tff_vision.participation import device_rounds
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.secure import fixed_point, hidden_sum, hidden_vector, refusal, report
-from tff_vision.secure.encryption import encrypted_sum, held_key, joint_key, key_holder, parameters
+from tff_vision.secure.encryption import encrypted_sum, held_key, joint_key, key_holder, parameters, round_keys
 from tff_vision.secure.masking import mask_round, masked_sum, site_round
 
 _ROUNDS = 1000  # Assumed where the length of the run is not known.
@@ -185,8 +185,13 @@ class _Run:
 def joint_key_process(run):
   opening = run.opening()
   params, hiding = run.encrypting(opening)
-  return joint_key.JointKeyProcess(joint_key.JointKeys(params, run.vector.vector_encoding), run.place, hiding=hiding,
-                                   opening=opening, read=run.vector.opened, fewest=run.plan.fewest_clients)
+  return _under(joint_key.JointKeys(params, run.vector.vector_encoding), run, hiding, opening)
+
+
+def _under(keys, run, hiding, opening):
+  """Returns the process whose rounds have keys of their own."""
+  return round_keys.RoundKeysProcess(keys, run.place, hiding=hiding, opening=opening, read=run.vector.opened,
+                                     fewest=run.plan.fewest_clients)
 
 
 def key_holder_process(run):
@@ -194,8 +199,7 @@ def key_holder_process(run):
   params, hiding = run.encrypting(opening)
   if run.config.key_holder is not None:
     keys = held_key.HeldKeys(run.place.key_holder(run.config.key_holder), params, run.vector.vector_encoding)
-    return held_key.HeldKeyProcess(keys, run.place, hiding=hiding, opening=opening, read=run.vector.opened,
-                                   fewest=run.plan.fewest_clients)
+    return _under(keys, run, hiding, opening)
   holder = key_holder.KeyHolder(run.config.key_holder_dir, params, fewest=run.plan.fewest_clients)
   return hidden_sum.HiddenSumProcess(
       hiding=hiding, opening=opening, hiding_state=encrypted_sum.key_state(holder.public_key), read=run.vector.opened,

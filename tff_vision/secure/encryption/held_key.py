@@ -4,14 +4,14 @@ The coordinator hands sites the key holder's public key, with the key holder's s
 the sites sent, with theirs. It learns the sum.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from tff_vision import protocols
-from tff_vision.secure import fixed_point, hidden_sum, refusal
-from tff_vision.secure.encryption import encrypted_sum, key_holder, site_calls
+from tff_vision.secure import fixed_point
+from tff_vision.secure.encryption import key_holder, round_keys, site_calls
 from tff_vision.secure.encryption.parameters import BfvParameters
 
 
@@ -33,7 +33,7 @@ class KeyHolder(Protocol):
     """
 
 
-class HeldKeys:
+class HeldKeys(round_keys.RoundKeys):
   """Begins rounds under the key holder's key."""
 
   def __init__(self, holder: KeyHolder, params: BfvParameters, encoding: fixed_point.Encoding):
@@ -47,8 +47,8 @@ class HeldKeys:
     self.public = np.frombuffer(holder.public_key, '<i4').reshape(2, len(params.primes), params.degree)
     self._attempts = site_calls.Attempts(site_calls.HELD)
 
-  def begin(self, parties: Sequence[protocols.Party]) -> 'HeldKeyRound':
-    """Returns a new attempt at a sum over these parties.
+  def make(self, parties: Sequence[protocols.Party]) -> 'HeldKeyRound':
+    """Returns a new attempt at a sum over these parties, under the same key.
 
     Raises:
       ValueError: A site refuses, or none is there that could sign.
@@ -61,19 +61,24 @@ class HeldKeys:
     return HeldKeyRound(self, attempt)
 
 
-class HeldKeyRound:
+class HeldKeyRound(round_keys.RoundKey):
   """One attempt."""
 
   def __init__(self, keys: HeldKeys, attempt: site_calls.SiteAttempt):
+    self.public = keys.public
     self._keys = keys
     self._attempt = attempt
 
-  def open_sum(self, clients: int, length: int) -> np.ndarray:
-    """Returns the sum of the values of `clients` clients, [length] float32.
+  def open_sum(self, ciphertexts: np.ndarray, clients: int, length: int) -> np.ndarray:
+    """Returns the sum of the values of `clients` clients, [length] float32, from the ciphertexts that the sites signed.
+
+    Args:
+      ciphertexts: The coordinator's sum of them; the key holder adds them up itself.
 
     Raises:
       ValueError: A site or the key holder refuses.
     """
+    del ciphertexts
     if not clients:
       return np.zeros([length], np.float32)
     params = self._keys.params
@@ -82,32 +87,3 @@ class HeldKeyRound:
                                     (ciphertext for of_site in sent for ciphertext in of_site))
     return key_holder.decoded(opened.reshape(-1, params.degree), clients, length=length, params=params,
                               encoding=self._keys.encoding)
-
-
-class HeldKeyProcess(protocols.WrappedProcess):
-  """A process whose sums a key holder opens who is a service of its own."""
-
-  def __init__(self, keys: HeldKeys, place: protocols.Place, *, hiding: hidden_sum.Hiding, opening: hidden_sum.Opening,
-               read: Callable[[np.ndarray, int], hidden_sum.Opened], fewest: int = 2):
-    """Args: as of `joint_key.JointKeyProcess`."""
-    super().__init__(opening)
-    self._keys = keys
-    self._place = place
-    self._hiding = hiding
-    self._opening = opening
-    self._read = read
-    self._fewest = fewest
-
-  def next(self, state: protocols.State, data: Sequence[Any]) -> protocols.RoundOutput:
-    """Runs one round over the clients that can be reached; a round in which one is lost begins again."""
-
-    def run(parties: Sequence[protocols.Party]) -> protocols.RoundOutput:
-      refusal.check_clients(len(parties), self._fewest)
-      begun, positions = self._keys.begin(parties), [party.position for party in parties]
-      process = hidden_sum.HiddenSumProcess(
-          hiding=self._hiding, opening=self._opening, hiding_state=encrypted_sum.key_state(self._keys.public),
-          read=self._read, client_data=lambda whole: [whole[position] for position in positions],
-          open_sum=lambda hidden, clients, length: begun.open_sum(clients, length), fewest=self._fewest)
-      return process.next(state, data).over(positions, len(data))
-
-    return self._place.with_parties(len(data), run)

@@ -14,20 +14,19 @@ the key and the sum that is opened themselves (`site_calls`).
 import concurrent.futures
 import functools
 import secrets
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import protocols
-from tff_vision.secure import fixed_point, hidden_sum, os_keys, refusal
-from tff_vision.secure.encryption import bfv, encrypted_sum, ring, site_calls
+from tff_vision.secure import fixed_point, os_keys
+from tff_vision.secure.encryption import bfv, ring, round_keys, site_calls
 from tff_vision.secure.encryption.parameters import BfvParameters
 
 
-class JointKeys:
+class JointKeys(round_keys.RoundKeys):
   """Makes the keys of rounds."""
 
   def __init__(self, params: BfvParameters, encoding: fixed_point.Encoding):
@@ -82,7 +81,7 @@ class JointKeys:
     return self.encoding.decode(bfv.decrypt(self.params, ciphertexts[:, 0], total, length), clients)
 
 
-class RoundKey:
+class RoundKey(round_keys.RoundKey):
   """The key of one round.
 
   Attributes:
@@ -118,35 +117,6 @@ class RoundKey:
 
     found = [tf.constant(share) for share in site_calls.side_by_side(shares, self._held)]
     return self._keys.opened(tf.constant(ciphertexts), found, tf.constant(clients), length).numpy()
-
-
-class JointKeyProcess(protocols.WrappedProcess):
-  """A process whose sums are opened by all clients of a round together; each round has a key of its own."""
-
-  def __init__(self, keys: JointKeys, place: protocols.Place, *, hiding: hidden_sum.Hiding, opening: hidden_sum.Opening,
-               read: Callable[[np.ndarray, int], hidden_sum.Opened], fewest: int = 2):
-    """Args: `hiding` holds an `encrypted_sum.EncryptedSumFactory`; the others as of `hidden_sum.HiddenSumProcess`."""
-    super().__init__(opening)
-    self._keys = keys
-    self._place = place
-    self._hiding = hiding
-    self._opening = opening
-    self._read = read
-    self._fewest = fewest
-
-  def next(self, state: protocols.State, data: Sequence[Any]) -> protocols.RoundOutput:
-    """Runs one round over the clients that can be reached; a round in which one is lost begins again with a new key."""
-
-    def run(parties: Sequence[protocols.Party]) -> protocols.RoundOutput:
-      refusal.check_clients(len(parties), self._fewest)
-      key, positions = self._keys.make(parties), [party.position for party in parties]
-      process = hidden_sum.HiddenSumProcess(
-          hiding=self._hiding, opening=self._opening, hiding_state=encrypted_sum.key_state(key.public),
-          read=self._read, client_data=lambda whole: [whole[position] for position in positions],
-          open_sum=key.open_sum, fewest=self._fewest)
-      return process.next(state, data).over(positions, len(data))
-
-    return self._place.with_parties(len(data), run)
 
 
 def _agreed(shares, groups, attempt):
