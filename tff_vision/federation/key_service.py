@@ -4,7 +4,6 @@
 then their ciphertexts, and returns the sum. The secret key is in no message.
 """
 
-import concurrent.futures
 import contextlib
 import logging
 import pathlib
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 import grpc
 
 from tff_vision.federation import key_desk
-from tff_vision.runtime import key_calls, messages
+from tff_vision.runtime import key_calls, messages, serving
 from tff_vision.runtime.worker import tls
 
 _THREADS = 4
@@ -55,17 +54,9 @@ class Service:
     handlers = grpc.method_handlers_generic_handler(key_calls.SERVICE, {
         key_calls.PUBLIC_KEY: grpc.unary_unary_rpc_method_handler(only(lambda request, context: self._key)),
         key_calls.OPEN: grpc.stream_unary_rpc_method_handler(only(self._open))})
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(_THREADS), handlers=[handlers],
-                         options=[*tls.CHANNEL_OPTIONS, ('grpc.so_reuseport', 0)])
-    try:
-      port = server.add_secure_port(address, credentials)
-    except RuntimeError as error:
-      raise ValueError(f'the key holder cannot listen at {address}: {error}') from None
-    server.start()
-    try:
+    with serving.served(address, lambda server: server.add_generic_rpc_handlers((handlers,)), threads=_THREADS,
+                        name='the key holder', credentials=credentials) as port:
       yield port
-    finally:
-      server.stop(None).wait()
 
   def _open(self, came, context):
     try:

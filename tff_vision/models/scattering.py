@@ -21,9 +21,13 @@ def build_scattering(input_shape: tuple[int, int, int], num_classes: int) -> tf.
   Raises:
     ValueError: The image is smaller than one window.
   """
-  features = build_features(input_shape)
+  return linear_on(build_features(input_shape), num_classes, name='scattering')
+
+
+def linear_on(features: tf.keras.Model, num_classes: int, *, name: str) -> tf.keras.Model:
+  """Returns one linear layer, at first zero, on the flattened outputs of a model."""
   return tf.keras.Model(features.input, tf.keras.layers.Dense(num_classes, kernel_initializer='zeros')(
-      tf.keras.layers.Flatten()(features.output)), name='scattering')
+      tf.keras.layers.Flatten()(features.output)), name=name)
 
 
 def build_features(input_shape: tuple[int, int, int]) -> tf.keras.Model:

@@ -14,6 +14,8 @@ All filters are weights of plain Keras layers that are never trained.
 import numpy as np
 import tensorflow as tf
 
+from tff_vision.models import scattering
+
 _ANGLES, _SCALES = 8, 2
 _STEP = 2 ** _SCALES  # Coefficients are kept once per this many pixels.
 _SMALLEST = 12
@@ -32,9 +34,7 @@ def build(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model
   Raises:
     ValueError: The image is smaller than the longest filter reaches.
   """
-  features = build_features(input_shape)
-  return tf.keras.Model(features.input, tf.keras.layers.Dense(num_classes, kernel_initializer='zeros')(
-      tf.keras.layers.Flatten()(features.output)), name='scatternet')
+  return scattering.linear_on(build_features(input_shape), num_classes, name='scatternet')
 
 
 def build_features(input_shape: tuple[int, int, int]) -> tf.keras.Model:
@@ -55,9 +55,7 @@ def build_scaled(input_shape: tuple[int, int, int], num_classes: int) -> tf.kera
   Raises:
     ValueError: The image is smaller than the longest filter reaches.
   """
-  features = build_scaled_features(input_shape)
-  return tf.keras.Model(features.input, tf.keras.layers.Dense(num_classes, kernel_initializer='zeros')(
-      tf.keras.layers.Flatten()(features.output)), name='scatternet_scaled')
+  return scattering.linear_on(build_scaled_features(input_shape), num_classes, name='scatternet_scaled')
 
 
 def build_scaled_features(input_shape: tuple[int, int, int]) -> tf.keras.Model:

@@ -103,11 +103,7 @@ def embed(value: Any, kind: tff.Type) -> Any:
       raise TypeError(f'Values at {kind.placement} are given as a list, found {type(value).__name__}.')
     return clients_values.Given([values.embed(one, kind.member) for one in value])
   if isinstance(kind, tff.StructType):
-    parts = structure.from_container(value)
-    if len(parts) != len(kind):
-      raise TypeError(f'A structure of {len(parts)} parts was given for one of {len(kind)}: {kind}.')
-    return structure.Struct([(name, embed(part, part_kind)) for part, (name, part_kind)
-                             in zip(parts, structure.iter_elements(kind), strict=True)])
+    return values.embed_parts(value, kind, embed)
   return values.embed(value, kind)
 
 
@@ -119,8 +115,7 @@ def fetch(value: Any, kind: tff.Type, clients: int) -> Any:
     one = values.fetch(value.value, kind.member)
     return one if kind.placement is tff.SERVER or kind.all_equal else [one] * clients
   if isinstance(kind, tff.StructType):
-    return structure.Struct([(name, fetch(part, part_kind, clients)) for part, (name, part_kind)
-                             in zip(value, structure.iter_elements(kind), strict=True)])
+    return values.fetch_parts(value, kind, lambda part, part_kind: fetch(part, part_kind, clients))
   if isinstance(kind, tff.FunctionType):
     return value.message
   return values.fetch(value, kind)

@@ -18,8 +18,8 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from tff_vision.data import one_element
-from tff_vision.runtime.device import overwritten
 from tff_vision.runtime.device import program as program_lib
+from tff_vision.runtime.tff_internals import graph_names
 
 _copies = itertools.count()
 _tracing = threading.Lock()  # TensorFlow imports a graph into one function at a time.
@@ -135,8 +135,8 @@ class Leaf:
         if position in direct:
           names = [program_lib.placeholder(program.elements[position], i) for i in range(len(kinds))]
         fed |= {name: tensor for name, tensor in zip(names, tensors, strict=True)
-                if overwritten.node_of(name) in present}
-      if program.token and overwritten.node_of(program.token) in present:
+                if graph_names.node_of(name) in present}
+      if program.token and graph_names.node_of(program.token) in present:
         fed[program.token] = tf.constant('')
       found = tf.graph_util.import_graph_def(graph, input_map=fed, return_elements=list(returned), name='')
       with tf.control_dependencies([one for one in found if isinstance(one, tf.Operation)]):

@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterable, Iterator
 
 from tensorflow.core.framework import graph_pb2
 
+from tff_vision.runtime.tff_internals import graph_names
+
 # Nodes that return the resource that they are given.
 _PASSING = frozenset({'Identity', 'Enter', 'Switch', 'RefSwitch', 'Merge', 'NextIteration', 'Exit', 'LoopCond'})
 # What follows one of these may run not at all, or several times.
@@ -36,15 +38,10 @@ def variables(graph: graph_pb2.GraphDef, results: Collection[str]) -> frozenset[
 
 def above(graph: graph_pb2.GraphDef, tensors: Iterable[str]) -> graph_pb2.GraphDef:
   """Returns the part of a graph that these tensors or nodes need."""
-  needed = _above({node.name: node for node in graph.node}, map(node_of, tensors))
+  needed = _above({node.name: node for node in graph.node}, map(graph_names.node_of, tensors))
   found = graph_pb2.GraphDef(library=graph.library, versions=graph.versions)
   found.node.extend(node for node in graph.node if node.name in needed)
   return found
-
-
-def node_of(tensor: str) -> str:
-  """Returns the node of `name`, `name:0` or `^name`."""
-  return tensor.removeprefix('^').partition(':')[0]
 
 
 def _above(nodes, starts):
@@ -54,7 +51,7 @@ def _above(nodes, starts):
     name = waiting.pop()
     if name not in found:
       found.add(name)
-      waiting.extend(node_of(given) for given in nodes[name].input)
+      waiting.extend(graph_names.node_of(given) for given in nodes[name].input)
   return found
 
 
@@ -63,7 +60,7 @@ def _users(nodes, needed):
   for name in needed:
     for given in nodes[name].input:
       if not given.startswith('^'):
-        users.setdefault(node_of(given), []).append(name)
+        users.setdefault(graph_names.node_of(given), []).append(name)
   return users
 
 

@@ -13,6 +13,7 @@ from tensorflow.core.framework import graph_pb2, types_pb2
 from tensorflow_federated.proto.v0 import computation_pb2
 
 from tff_vision.runtime.device import overwritten
+from tff_vision.runtime.tff_internals import graph_names
 
 _ONE_ELEMENT = 'DatasetToSingleElement'
 
@@ -37,10 +38,10 @@ class Program:
       raise ValueError('a computation holds something that is no TensorFlow graph.')
     for node in _nodes(self._graph):
       node.attr.pop('_class', None)  # A copy is on one device, and parts of the graph may lack what is named here.
-    self.parameters = list(_tensors(message.parameter)) if message.HasField('parameter') else []
-    self.results = list(_tensors(message.result))
+    self.parameters = list(graph_names.tensors_of(message.parameter)) if message.HasField('parameter') else []
+    self.results = list(graph_names.tensors_of(message.result))
     self.result = message.result
-    _wait_for_none(self._graph, {overwritten.node_of(name) for name in self.parameters})
+    _wait_for_none(self._graph, {graph_names.node_of(name) for name in self.parameters})
     self.token = message.session_token_tensor_name
     self.is_stateful = any(_is_shared(node) for node in _nodes(self._graph))
     self.initializers = self._initializers(message.initialize_op)
@@ -77,7 +78,7 @@ class Program:
     """Position of a sequence among the parameters -> its only user, if this is a node that takes its only element."""
     whole, found = self.part(self._everything, ''), {}
     for position, name in enumerate(self.parameters):
-      users = list(_last_users(whole, overwritten.node_of(name)))
+      users = list(_last_users(whole, graph_names.node_of(name)))
       if [user.op for user in users] == [_ONE_ELEMENT]:
         found[position] = users[0].name
     return found
@@ -88,7 +89,7 @@ class Program:
       attributes = self._node(self.elements[position]).attr
       return [tf.TensorSpec(tf.TensorShape(shape), kind) for shape, kind in zip(
           attributes['output_shapes'].list.shape, attributes['output_types'].list.type, strict=True)]
-    attributes = self._node(overwritten.node_of(self.parameters[position])).attr
+    attributes = self._node(graph_names.node_of(self.parameters[position])).attr
     is_sequence = attributes['dtype'].type == types_pb2.DT_VARIANT
     return [tf.TensorSpec([] if is_sequence else tf.TensorShape(attributes['shape'].shape), attributes['dtype'].type)]
 
@@ -104,33 +105,19 @@ class Program:
     if not operation:
       return []
     nodes = {node.name: node for node in self._graph.node}
-    found, seen, waiting = [], set(), [overwritten.node_of(operation)]
+    found, seen, waiting = [], set(), [graph_names.node_of(operation)]
     while waiting:
       node = nodes[waiting.pop()]
       if node.name in seen:
         continue
       seen.add(node.name)
       if node.op == 'NoOp':
-        waiting.extend(overwritten.node_of(given) for given in node.input)
+        waiting.extend(graph_names.node_of(given) for given in node.input)
       else:
         found.append(node)
-    vain = overwritten.variables(self._graph, [overwritten.node_of(name) for name in self.results])
+    vain = overwritten.variables(self._graph, [graph_names.node_of(name) for name in self.results])
     return sorted(node.name for node in found
-                  if not (node.op == 'AssignVariableOp' and overwritten.node_of(node.input[0]) in vain))
-
-
-def _tensors(binding) -> Iterator[str]:
-  """Yields the names of the tensors of a binding, in order."""
-  kind = binding.WhichOneof('binding')
-  if kind == 'tensor':
-    yield binding.tensor.tensor_name
-  elif kind == 'sequence':
-    yield getattr(binding.sequence, binding.sequence.WhichOneof('binding'))
-  elif kind == 'struct':
-    for element in binding.struct.element:
-      yield from _tensors(element)
-  elif kind is not None:
-    raise ValueError(f'a computation has a parameter or a result of kind {kind}.')
+                  if not (node.op == 'AssignVariableOp' and graph_names.node_of(node.input[0]) in vain))
 
 
 def _nodes(graph):
@@ -160,10 +147,10 @@ def _replace_by_placeholders(graph, name):
   _wait_for_none(graph, {name})
   for node in graph.node:
     for place, given in enumerate(node.input):
-      if overwritten.node_of(given) == name:
-        node.input[place] = overwritten.node_of(placeholder(name, int(given.partition(':')[2] or 0)))
+      if graph_names.node_of(given) == name:
+        node.input[place] = graph_names.node_of(placeholder(name, int(given.partition(':')[2] or 0)))
   for output, kind in enumerate(kinds):
-    made = graph.node.add(name=overwritten.node_of(placeholder(name, output)), op='Placeholder')
+    made = graph.node.add(name=graph_names.node_of(placeholder(name, output)), op='Placeholder')
     made.attr['dtype'].type = kind
     made.attr['shape'].shape.unknown_rank = True
 
@@ -171,7 +158,7 @@ def _replace_by_placeholders(graph, name):
 def _wait_for_none(graph, names):
   """Removes the control edges from these nodes, which are given and not computed."""
   for node in graph.node:
-    kept = [given for given in node.input if not (given.startswith('^') and overwritten.node_of(given) in names)]
+    kept = [given for given in node.input if not (given.startswith('^') and graph_names.node_of(given) in names)]
     if len(kept) < len(node.input):
       del node.input[:]
       node.input.extend(kept)
@@ -183,7 +170,7 @@ def _last_users(graph, name) -> Iterator[Any]:
   while waiting:
     source = waiting.pop()
     for node in graph.node:
-      if any(overwritten.node_of(given) == source for given in node.input if not given.startswith('^')):
+      if any(graph_names.node_of(given) == source for given in node.input if not given.startswith('^')):
         if node.op == 'Identity':
           waiting.append(node.name)
         else:

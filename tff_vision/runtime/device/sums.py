@@ -10,8 +10,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from tff_vision.runtime.device import overwritten
 from tff_vision.runtime.device import program as program_lib
+from tff_vision.runtime.tff_internals import graph_names
 
 _ADDING = frozenset({'Add', 'AddV2'})
 _TYPES = frozenset({tf.float32, tf.float64, tf.int64})  # Every device adds these in place.
@@ -26,7 +26,7 @@ def is_sum(program: program_lib.Program) -> bool:
   if not all(kind.shape.is_fully_defined() and kind.dtype in _TYPES for kind in kinds):
     return False
   nodes = {node.name: node for node in program.part(program.results, '').node}
-  places = {overwritten.node_of(name): position for position, name in enumerate(program.parameters)}
+  places = {graph_names.node_of(name): position for position, name in enumerate(program.parameters)}
   return all(kinds[position].shape == kinds[count + position].shape
              and _added(nodes, places, name) == {position, count + position}
              for position, name in enumerate(program.results))
@@ -41,9 +41,9 @@ def _added(nodes, places, result):
 
 
 def _source(nodes, tensor):
-  node = nodes[overwritten.node_of(tensor)]
+  node = nodes[graph_names.node_of(tensor)]
   while node.op == 'Identity' and len(node.input) == 1:
-    node = nodes[overwritten.node_of(node.input[0])]
+    node = nodes[graph_names.node_of(node.input[0])]
   return node
 
 

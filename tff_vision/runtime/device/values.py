@@ -30,11 +30,7 @@ def embed(value: Any, kind: tff.Type) -> Any:
     TypeError: The value is not of this type.
   """
   if isinstance(kind, tff.StructType):
-    parts = structure.from_container(value)
-    if len(parts) != len(kind):
-      raise TypeError(f'A structure of {len(parts)} parts was given for one of {len(kind)}: {kind}.')
-    return structure.Struct([(name, embed(part, part_kind)) for part, (name, part_kind)
-                             in zip(parts, structure.iter_elements(kind), strict=True)])
+    return embed_parts(value, kind, embed)
   if isinstance(kind, tff.SequenceType):
     return _sequence(value, kind)
   if not isinstance(kind, tff.TensorType):
@@ -45,13 +41,31 @@ def embed(value: Any, kind: tff.Type) -> Any:
 def fetch(value: Any, kind: tff.Type) -> Any:
   """Returns a value without placements as Python takes it: read-only arrays, and numpy's scalars."""
   if isinstance(kind, tff.StructType):
-    return structure.Struct([(name, fetch(part, part_kind)) for part, (name, part_kind)
-                             in zip(value, structure.iter_elements(kind), strict=True)])
+    return fetch_parts(value, kind, fetch)
   if isinstance(kind, tff.SequenceType):
     return _dataset(value, kind)
   if value.shape.rank == 0 or value.dtype.is_bool or value.dtype not in _VIEWED:
     return value.numpy()
   return np.asarray(memoryview(value))
+
+
+def embed_parts(value: Any, kind: tff.StructType, embed: Callable[[Any, tff.Type], Any]) -> structure.Struct:
+  """Returns a structure that Python has, with `embed` of each part.
+
+  Raises:
+    TypeError: It has another number of parts than the type.
+  """
+  parts = structure.from_container(value)
+  if len(parts) != len(kind):
+    raise TypeError(f'A structure of {len(parts)} parts was given for one of {len(kind)}: {kind}.')
+  return fetch_parts(parts, kind, embed)
+
+
+def fetch_parts(value: structure.Struct, kind: tff.StructType, fetch: Callable[[Any, tff.Type], Any]
+                ) -> structure.Struct:
+  """Returns a structure with `fetch` of each part."""
+  return structure.Struct([(name, fetch(part, part_kind)) for part, (name, part_kind)
+                           in zip(value, structure.iter_elements(kind), strict=True)])
 
 
 def literal(message: array_pb2.Array) -> tf.Tensor:

@@ -7,8 +7,8 @@ Unlike `worker_binary`, which shares one executor among all callers with the sam
 executor of its own, so nobody can refer to the values of others.
 """
 
-import concurrent.futures
 import contextlib
+import functools
 import itertools
 import logging
 import threading
@@ -21,9 +21,9 @@ import tensorflow_federated as tff
 from google.protobuf import message as protobuf
 from tensorflow_federated.proto.v0 import executor_pb2, executor_pb2_grpc
 
+from tff_vision.runtime import serving
 from tff_vision.runtime.device import interpreter, lanes
 from tff_vision.runtime.device_executor import messages
-from tff_vision.runtime.worker import tls
 
 structure = tff.structure
 _THREADS = 16
@@ -158,25 +158,14 @@ class ExecutorGroup(executor_pb2_grpc.ExecutorGroupServicer):
       return self._runs.call(function, argument, held.clients)
 
 
-@contextlib.contextmanager
-def served(runs: interpreter.Interpreter, address: str) -> Iterator[int]:
+def served(runs: interpreter.Interpreter, address: str) -> contextlib.AbstractContextManager[int]:
   """Serves at host:port while the context is open; yields the port, which is chosen for port 0.
 
   Raises:
     ValueError: The address cannot be listened at.
   """
-  server = grpc.server(concurrent.futures.ThreadPoolExecutor(_THREADS),
-                       options=[*tls.CHANNEL_OPTIONS, ('grpc.so_reuseport', 0)])
-  executor_pb2_grpc.add_ExecutorGroupServicer_to_server(ExecutorGroup(runs), server)
-  try:
-    port = server.add_insecure_port(address)
-  except RuntimeError as error:
-    raise ValueError(f'the executor cannot listen at {address}: {error}') from None
-  server.start()
-  try:
-    yield port
-  finally:
-    server.stop(None).wait()
+  return serving.served(address, functools.partial(executor_pb2_grpc.add_ExecutorGroupServicer_to_server,
+                                                   ExecutorGroup(runs)), threads=_THREADS, name='the executor')
 
 
 @contextlib.contextmanager

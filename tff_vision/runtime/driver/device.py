@@ -7,7 +7,7 @@ import tensorflow_federated as tff
 
 from tff_vision.configs import runtime_config
 from tff_vision.runtime.device import copies, executor, interpreter, lanes, visible
-from tff_vision.runtime.driver import closed, fleet, local, one_executor
+from tff_vision.runtime.driver import fleet, local, one_executor
 from tff_vision.runtime.tff_internals import allocator
 
 
@@ -19,18 +19,9 @@ def device_place(config: runtime_config.RuntimeConfig) -> Iterator['DeviceContex
     ValueError: There is no such device.
   """
   devices = visible.choose(config.devices, config.threads)
-  around, context = tff.framework.get_context_stack().current, None
-  try:
-    context = DeviceContext(devices, config.clients_per_device or visible.clients_at_once(devices),
-                            config.clients_per_call)
-    tff.framework.set_default_context(context)
-    yield context
-  finally:
-    if context is not None:
-      context.close()
-    closed.close()
-    if isinstance(around, one_executor.OneExecutorContext):
-      tff.framework.set_default_context(around)
+  with one_executor.installed(lambda: DeviceContext(
+      devices, config.clients_per_device or visible.clients_at_once(devices), config.clients_per_call)) as opened:
+    yield opened
 
 
 @contextlib.contextmanager

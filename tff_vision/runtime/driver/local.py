@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 import grpc
-import tensorflow_federated as tff
 
 from tff_vision.configs import runtime_config
-from tff_vision.runtime.driver import closed, one_executor, stub
+from tff_vision.runtime.driver import one_executor, stub
 from tff_vision.runtime.tff_internals import executors, sending
 from tff_vision.runtime.worker import tls, worker_process
 
@@ -38,21 +37,15 @@ def local_runtime(*, threads: int | None = 1, max_concurrent_clients: int | None
   """
   concurrent = max_concurrent_clients or os.cpu_count() or 1
   worker = worker_process.WorkerProcess(threads=threads, max_concurrent_clients=concurrent, math=math)
-  context, around = None, tff.framework.get_context_stack().current
-  try:
+
+  def serving():
     worker.wait_until_serving()
-    context = LocalContext(worker, concurrent, clients_per_call)
-    tff.framework.set_default_context(context)
-    yield context
+    return LocalContext(worker, concurrent, clients_per_call)
+
+  try:
+    with one_executor.installed(serving) as opened:
+      yield opened
   finally:
-    # A context frees its values on the executor when it is garbage-collected. So first drop the context, then collect,
-    # then stop the process.
-    if context is not None:
-      context.close()
-    closed.close()
-    # A run inside another runtime's block restores that runtime.
-    if isinstance(around, one_executor.OneExecutorContext):
-      tff.framework.set_default_context(around)
     worker.stop()
 
 

@@ -13,10 +13,11 @@ from tensorflow_federated.python.core.impl.execution_contexts import sync_execut
 from tensorflow_federated.python.core.impl.executors import executor_base
 
 from tff_vision import protocols
-from tff_vision.runtime.driver import stub
+from tff_vision.runtime.driver import closed, stub
 from tff_vision.runtime.tff_internals import allocator, arguments, compilation, handles
 
 Result = TypeVar('Result')
+Opened = TypeVar('Opened', bound='OneExecutorContext')
 
 
 class OneExecutorContext(context_base.SyncContext, protocols.Place):
@@ -131,6 +132,24 @@ class OneExecutorContext(context_base.SyncContext, protocols.Place):
       result = self._inner.invoke(comp, arg)
       self._inner.executor_factory.forget()
       return result
+
+
+@contextlib.contextmanager
+def installed(make: Callable[[], Opened]) -> Iterator[Opened]:
+  """Runs the TFF computations in the `with` block in the context that `make` returns, and closes it."""
+  around, context = tff.framework.get_context_stack().current, None
+  try:
+    context = make()
+    tff.framework.set_default_context(context)
+    yield context
+  finally:
+    # A context frees its values on the executor when it is garbage-collected. So first drop the context, then collect.
+    if context is not None:
+      context.close()
+    closed.close()
+    # A run inside another runtime's block restores that runtime.
+    if isinstance(around, OneExecutorContext):
+      tff.framework.set_default_context(around)
 
 
 def _grows(kind):

@@ -5,11 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from tff_vision import catalogue
 from tff_vision.configs import runtime_config
-from tff_vision.runtime.driver import (
-    closed,  # noqa: F401  Closes what is open when the interpreter ends.
-    context,
-    one_executor,
-)
+from tff_vision.runtime.driver import context, one_executor
 
 RUNTIMES: Mapping[str, Callable[[runtime_config.RuntimeConfig], contextlib.AbstractContextManager]] = (
     catalogue.Loaded('runtime'))

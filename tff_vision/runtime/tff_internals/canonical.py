@@ -16,6 +16,8 @@ from typing import Any
 from tensorflow.core.framework import graph_pb2, types_pb2
 from tensorflow_federated.proto.v0 import computation_pb2
 
+from tff_vision.runtime.tff_internals import graph_names
+
 # Say which Python function makes a gradient graph, which an executor does not make, and what a data set is called in
 # statistics. Both hold a process's counter.
 _IGNORED_ATTRIBUTES = frozenset({'_gradient_op_type', 'metadata'})
@@ -91,7 +93,7 @@ class _Walk:
     graph = graph_pb2.GraphDef()
     if not part.graph_def.Unpack(graph):
       raise ValueError('a computation holds something that is no TensorFlow graph.')
-    bound = [tensor for binding in (part.parameter, part.result) for tensor in _tensors(binding)]
+    bound = [tensor for binding in (part.parameter, part.result) for tensor in graph_names.tensors_of(binding)]
     single = [name for name in (part.initialize_op, part.session_token_tensor_name) if name]
     walked = _Graph(graph, numbers=True)
     body = walked.digest([*bound, *single])
@@ -174,7 +176,7 @@ class _Nodes:
 
   def digest(self, returned: Sequence[str]) -> bytes:
     order: list[str] = []
-    for start in [*map(_node, returned), *self._nodes]:
+    for start in [*map(graph_names.node_of, returned), *self._nodes]:
       waiting = [start]
       while waiting:
         name = waiting.pop()
@@ -184,12 +186,12 @@ class _Nodes:
           raise ValueError(f'a graph refers to {name!r}, which it does not have.')
         self._labels[name] = self._arguments + len(order)
         order.append(name)
-        waiting.extend(map(_node, reversed(self._nodes[name].input)))
+        waiting.extend(map(graph_names.node_of, reversed(self._nodes[name].input)))
     return _hash(*(self._one(self._nodes[name]) for name in order))
 
   def label(self, tensor: str) -> bytes:
     """Returns the name of a tensor or a control edge in the canonical form."""
-    name = _node(tensor)
+    name = graph_names.node_of(tensor)
     rest = tensor.removeprefix('^')[len(name):]
     return b'^' * tensor.startswith('^') + b'%d' % self._labels[name] + (rest or ':0').encode()
 
@@ -247,29 +249,12 @@ def _unnamed(argument):
   return copy.SerializeToString(deterministic=True)
 
 
-def _node(tensor):
-  """Returns the node of `name`, `name:0`, `name:output:0` or `^name`."""
-  return tensor.removeprefix('^').partition(':')[0]
-
-
-def _tensors(binding) -> Iterator[str]:
-  """Yields the names of the tensors of a binding, in order."""
-  kind = binding.WhichOneof('binding')
-  if kind == 'tensor':
-    yield binding.tensor.tensor_name
-  elif kind == 'sequence':
-    yield getattr(binding.sequence, binding.sequence.WhichOneof('binding'))
-  elif kind == 'struct':
-    for element in binding.struct.element:
-      yield from _tensors(element)
-
-
 def _binding(binding, label):
   kind = binding.WhichOneof('binding')
   if kind == 'struct':
     return _hash(b'struct', *(_binding(element, label) for element in binding.struct.element))
   how = binding.sequence.WhichOneof('binding') if kind == 'sequence' else ''
-  return _hash((kind or '').encode(), how.encode(), *map(label, _tensors(binding)))
+  return _hash((kind or '').encode(), how.encode(), *map(label, graph_names.tensors_of(binding)))
 
 
 def _hash(*parts: bytes) -> bytes:

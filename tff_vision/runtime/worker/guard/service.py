@@ -8,7 +8,6 @@ What a coordinator may do, a `rules.Watch` decides. Beside TFF's service there i
 the site plays itself (`exchange`).
 """
 
-import concurrent.futures
 import contextlib
 import threading
 import time
@@ -18,7 +17,7 @@ from typing import Any, TypeVar
 import grpc
 from tensorflow_federated.proto.v0 import executor_pb2
 
-from tff_vision.runtime import messages
+from tff_vision.runtime import messages, serving
 from tff_vision.runtime.tff_internals import cache_numbers, canonical, terms
 from tff_vision.runtime.worker import tls
 from tff_vision.runtime.worker.guard import audit, book, exchange, rules
@@ -64,18 +63,11 @@ class Guard:
     Raises:
       ValueError: The address cannot be listened at.
     """
-    server = grpc.server(concurrent.futures.ThreadPoolExecutor(_THREADS), handlers=[
-        self._handlers, self._health, self._messages], options=[*tls.CHANNEL_OPTIONS, ('grpc.so_reuseport', 0)])
-    try:
-      port = server.add_insecure_port(address)
-    except RuntimeError as error:
-      raise ValueError(f'the guard cannot listen at {address}: {error}') from None
-    server.start()
-    try:
+    def add(server):
+      server.add_generic_rpc_handlers((self._handlers, self._health, self._messages))
+
+    with serving.served(address, add, threads=_THREADS, name='the guard') as port, contextlib.closing(self._channel):
       yield port
-    finally:
-      server.stop(None).wait()
-      self._channel.close()
 
   def forget(self) -> None:
     """Forgets all handles, because the executor was started anew."""
