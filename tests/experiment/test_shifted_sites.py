@@ -35,7 +35,7 @@ def test_local_normalisation_resumes_and_says_how_unseen_clients_fare(tmp_path):
   personal = whole['personal']
   assert personal['joined'] == 3 and personal['own']['count'] == 3 and personal['own']['mean'] > 0.25
   assert whole['per_client']['accuracies'] == pytest.approx(personal['shared']['accuracies'])
-  assert whole['unseen']['evaluation']['accuracy'] >= 0
+  assert whole['unseen']['evaluation']['accuracy'] > 0.1  # Of ten classes.
   assert any('Feature shift' in note for note in whole['dataset']['notes'])
   # The exported model is the one that was evaluated: its statistics are those of the clients.
   again = tv.Experiment.from_config(config()).run(tmp_path / 'whole')

@@ -1,4 +1,4 @@
-"""Scripts run as their users run them: a process each."""
+"""What tests of federations share: scripts run as their users run them, the files of sites, an executor."""
 
 import os
 import subprocess
@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.documents import commands
+from tests.federation import guarded
 
 
 @pytest.fixture
@@ -16,3 +17,18 @@ def run_module():
     return subprocess.run([sys.executable, '-m', module, *map(str, args)], stdin=subprocess.DEVNULL, text=True,
                           capture_output=True, cwd=commands.ROOT, env=dict(os.environ), timeout=timeout, check=False)
   return run
+
+
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory):
+  """A folder with the files of the guarded plans' clients."""
+  made = tmp_path_factory.mktemp('data')
+  guarded.write_files(made)
+  return made
+
+
+@pytest.fixture(scope='module')
+def address():
+  """The address of an executor, to stand behind guards."""
+  with guarded.executor() as found:
+    yield found

@@ -57,6 +57,11 @@ def executor():
     worker.stop()
 
 
+def three_names(address):
+  """Returns three names of one executor, because workers have different addresses."""
+  return address, address.replace('127.0.0.1', 'localhost'), address.replace('127.0.0.1', '127.0.1.1')
+
+
 @contextlib.contextmanager
 def sites(address, watches, logs=(None, None, None), own=(None, None, None)):
   """Yields the addresses of guards in front of one executor; `own`: what the sites play themselves."""

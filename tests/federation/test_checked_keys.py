@@ -3,6 +3,7 @@
 The dishonest one speaks to real guards in front of a real executor; what it does differently is patched in.
 """
 
+import operator
 import re
 
 import numpy as np
@@ -20,19 +21,6 @@ from tff_vision.runtime.worker.guard import ciphertexts
 from tff_vision.secure.encryption import bfv, encrypted_sum, joint_key, parameters, reference, site_calls
 
 HE, HELD = {'secure': configs.SecureConfig(secure_sum='he')}, 'he_keyholder'
-
-
-@pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-  made = tmp_path_factory.mktemp('data')
-  guarded.write_files(made)
-  return made
-
-
-@pytest.fixture(scope='module')
-def address():
-  with guarded.executor() as found:
-    yield found
 
 
 def test_the_reference_polynomial_without_tensorflow_is_the_workers():
@@ -116,14 +104,17 @@ def _strangers_commitment(patch, federation):
   _replacing(patch, site_calls.REVEAL, other)
 
 
+def _keeping(patch, phase, part, kept):
+  """Lets the coordinator pass on to a site only messages of those for which kept(their site, this site) holds."""
+  _replacing(patch, phase, lambda site, content: {part: [one for one in content[part] if kept(one['site'], site.name)]})
+
+
 def _alone(patch, federation):
-  _replacing(patch, site_calls.REVEAL, lambda site, content: {
-      'commitments': [one for one in content['commitments'] if one['site'] == site.name]})
+  _keeping(patch, site_calls.REVEAL, 'commitments', operator.eq)
 
 
 def _without_it(patch, federation):
-  _replacing(patch, site_calls.REVEAL, lambda site, content: {
-      'commitments': [one for one in content['commitments'] if one['site'] != site.name]})
+  _keeping(patch, site_calls.REVEAL, 'commitments', operator.ne)
 
 
 def _twice(patch, federation):
@@ -157,13 +148,11 @@ def _not_added_up(patch, federation):
 
 
 def _sum_of_one(patch, federation):
-  _replacing(patch, site_calls.STATEMENTS, lambda site, content: {
-      'stated': [one for one in content['stated'] if one['site'] == site.name]})
+  _keeping(patch, site_calls.STATEMENTS, 'stated', operator.eq)
 
 
 def _sum_without_it(patch, federation):
-  _replacing(patch, site_calls.STATEMENTS, lambda site, content: {
-      'stated': [one for one in content['stated'] if one['site'] != site.name]})
+  _keeping(patch, site_calls.STATEMENTS, 'stated', operator.ne)
 
 
 def _one_site_twice(patch, federation):

@@ -20,19 +20,6 @@ from tff_vision.runtime.worker.guard import audit, enforcement
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
-  made = tmp_path_factory.mktemp('data')
-  guarded.write_files(made)
-  return made
-
-
-@pytest.fixture(scope='module')
-def address():
-  with guarded.executor() as found:
-    yield found
-
-
-@pytest.fixture(scope='module')
 def plain(folder):
   """A plan of averaging, and its rehearsal."""
   plan = guarded.plan(folder)
@@ -42,7 +29,7 @@ def plain(folder):
 def _both_ways(plan, rehearsed, address, tmp_path):
   """Returns weights without and with guards, and the guards' rules."""
   approvals = guarded.approved(plan, rehearsed, tmp_path)
-  plain, _ = guarded.trained(plan, _direct(address), tmp_path)
+  plain, _ = guarded.trained(plan, guarded.three_names(address), tmp_path)
   watches, logs, own = guarded.enforced(approvals, tmp_path)
   with guarded.sites(address, watches, logs, own) as addresses:
     through, faults = guarded.trained(plan, addresses, tmp_path)
@@ -51,11 +38,6 @@ def _both_ways(plan, rehearsed, address, tmp_path):
     with pytest.raises(stub.RefusedByWorker, match='2 have begun, and 2 are approved|a call came out of order'):
       guarded.trained(plan, addresses, tmp_path, rounds=1)
   return plain, through, [one.rules() for one in approvals]
-
-
-def _direct(address):
-  """Returns three names of one executor, because workers have different addresses."""
-  return address, address.replace('127.0.0.1', 'localhost'), address.replace('127.0.0.1', '127.0.1.1')
 
 
 def test_averaging_through_guards_gives_the_same_bits_and_a_restarted_guard_counts_on(plain, address, tmp_path):

@@ -65,8 +65,7 @@ def test_masks_of_three_workers_give_the_simulated_weights_also_if_one_is_killed
   started = {site: _worker(tmp_path, site) for site in guarded.SITES}
   try:
     with guarded.executor() as address:
-      direct = address, address.replace('127.0.0.1', 'localhost'), address.replace('127.0.0.1', '127.0.1.1')
-      simulated, _ = guarded.trained(plan, direct, tmp_path)
+      simulated, _ = guarded.trained(plan, guarded.three_names(address), tmp_path)
     assert 'the coordinator played' in reports[-1].secure_sum['simulation']
     addresses = tuple(started[site].wait_until_healthy().address for site in guarded.SITES)
     _killing_once(monkeypatch, started, tmp_path)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import secrets
 
 import numpy as np
 import pytest
@@ -59,3 +60,15 @@ def federation(tff_runtime):
 def local_digest(federation):
   """Digests on TFF's local context, by number of clients."""
   return {count: federation.digest(federation.clients[:count]) for count in (0, 3)}
+
+
+@pytest.fixture
+def known_keys(monkeypatch):
+  """Every key of noise and of rounding is the same number, so that what two runtimes make of it can be compared."""
+  import tensorflow as tf
+
+  from tff_vision.secure import os_keys
+  keys = lambda count: tf.tile(tf.constant([list(range(8))], tf.uint32), [count, 1])
+  monkeypatch.setattr(os_keys, 'kernel_keys', keys)
+  monkeypatch.setattr(os_keys, 'kernel_key', lambda: keys(1)[0])
+  monkeypatch.setattr(secrets, 'token_bytes', lambda size=32: bytes(range(size)))

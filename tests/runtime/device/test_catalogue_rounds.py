@@ -1,18 +1,14 @@
 """Every algorithm, mechanism, secure sum, compression and aggregation trains the same model in this process as on TFF's
 executor."""
 
-import secrets
-
 import numpy as np
 import pytest
-import tensorflow as tf
 import tensorflow_federated as tff
 
 from tests.golden import cases, record
 from tff_vision import catalogue, experiment
 from tff_vision.configs import runtime_config
 from tff_vision.runtime.driver import device
-from tff_vision.secure import os_keys
 
 _NOISED = {'clip_norm': 0.5, 'noise_multiplier': 1e-3, 'delta': 5e-4}
 # The server's noise is a function of the sum that it covers, so it is another one where a sum differs by rounding.
@@ -23,12 +19,15 @@ _ONCE = ('fedprox', 'fedsgd', 'scaffold', 'fednova', 'feddyn', 'mime_lite', 'fed
          'dp_ftrl', 'dp_mf_blt', 'distributed_gaussian', 'example_dp_sgd', 'local_dp')
 CASES = {
     **{name: cases.CASES[name] for name in _ONCE},
+    # At larger rates BatchNorm magnifies a step of float32, by which the executors differ.
+    'fedbn': {'algorithm': 'fedbn', 'model': 'cnn_bn', 'client_learning_rate': 1e-3},
     'afl': {'algorithm': 'afl'}, 'qfedavg': {'algorithm': 'qfedavg'},
     'uniform': {'compression': 'uniform', 'compression_bits': 8},
     'stochastic': {'compression': 'stochastic', 'compression_bits': 12},
     'hadamard': {'compression': 'hadamard', 'compression_bits': 12},
     'dft': {'compression': 'dft', 'compression_bits': 12},
-    'norm_clipping': {'aggregator': 'norm_clipping', **_BOUND}, 'zeroing': {'aggregator': 'zeroing', **_BOUND},
+    'norm_clipping': {'aggregator': 'norm_clipping', **_BOUND},
+    'zeroing': {'aggregator': 'zeroing', 'update_norm_bound': 5.0},
     'trimmed_mean': {'aggregator': 'trimmed_mean', **_TOLERANT}, 'krum': {'aggregator': 'krum', **_TOLERANT},
     'multi_krum': {'aggregator': 'multi_krum', **_TOLERANT}, 'geometric_median': {'aggregator': 'geometric_median'},
     'he_keyholder': {'secure_sum': 'he_keyholder'},
@@ -43,8 +42,7 @@ QUICK = ('scaffold',)
 
 @pytest.mark.parametrize('kind', ['algorithm', 'privacy', 'secure_sum', 'compression', 'aggregator'])
 def test_every_row_of_the_catalogue_is_in_a_case(kind):
-  # The model of `fedbn` has layers that normalise; `fedper` is the same code with other personal layers.
-  plain = {'fedavg', 'none', 'mean', 'fedbn'}
+  plain = {'fedavg', 'none', 'mean'}
   assert {fields.get(kind) for fields in CASES.values()} - {None} == set(catalogue.names(kind)) - plain
 
 
@@ -60,22 +58,19 @@ def config_of(fields, folder):
   return record.config_of(fields)
 
 
-@pytest.fixture(name='known_keys')
-def _known_keys(monkeypatch):
-  """Every key of noise and of rounding is the same number, so that what it gives can be compared."""
-  keys = lambda count: tf.tile(tf.constant([list(range(8))], tf.uint32), [count, 1])
-  monkeypatch.setattr(os_keys, 'kernel_keys', keys)
-  monkeypatch.setattr(os_keys, 'kernel_key', lambda: keys(1)[0])
-  monkeypatch.setattr(secrets, 'token_bytes', lambda size=32: bytes(range(size)))
-
-
 def trained(trainer, algorithm):
+  """Returns the weights before and after some rounds."""
   state = trainer.begin()
+  before = _flat(trainer, state)
   cohorts = [[0, 2, 3, 4, 5], [1, 3, 5, 0, 2]]
   if algorithm == 'fedbuff':  # It knows when the clients of its own cohorts answer.
     cohorts = [None] * 3
   for round_num, cohort in enumerate(cohorts, start=1):
     state = trainer.next(state, round_num, cohort).state
+  return before, _flat(trainer, state)
+
+
+def _flat(trainer, state):
   return np.concatenate([np.ravel(weight) for weight in trainer.weights(state).trainable])
 
 
@@ -84,12 +79,13 @@ def trained(trainer, algorithm):
 def test_the_model_is_the_same(name, tff_runtime, tmp_path, known_keys):
   config = config_of(CASES[name], tmp_path)
   made = experiment.from_config(config)
-  expected = trained(made.prepare(tff_runtime), config.algorithm.algorithm)
+  before, expected = trained(made.prepare(tff_runtime), config.algorithm.algorithm)
   with device.device_place(runtime_config.RuntimeConfig(runtime='device', devices=('CPU',), clients_per_device=2)
                            ) as place:
-    found = trained(made.prepare(place), config.algorithm.algorithm)
+    _, found = trained(made.prepare(place), config.algorithm.algorithm)
   assert tff.framework.get_context_stack().current is tff_runtime
   rounded = config.secure.secure_sum != 'none' or config.aggregation.compression in _AT_RANDOM
   noised = config.privacy.privacy in _OF_SERVER
-  assert np.linalg.norm(expected) > 0.1
-  np.testing.assert_allclose(found, expected, rtol=0, atol=2e-2 if rounded else 3e-3 if noised else 1e-6)
+  allowed = 3e-3 if noised else 5e-4 if rounded else 1e-6
+  assert np.abs(expected - before).max() > 2 * allowed
+  np.testing.assert_allclose(found, expected, rtol=0, atol=allowed)

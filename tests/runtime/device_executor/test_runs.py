@@ -2,13 +2,10 @@
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from tests.federation import guarded
 from tff_vision import configs
-from tff_vision.federation import approval, rehearsal
-from tff_vision.runtime.worker import certificate_authority
-from tff_vision.runtime.worker.guard import audit, enforcement
+from tff_vision.federation import rehearsal
 from tff_vision.secure import os_keys
 
 # TensorFlow fuses some operations in functions that a session does not fuse, and rounds once less.
@@ -31,24 +28,12 @@ def _folder(tmp_path_factory):
   return made
 
 
-@pytest.fixture(name='known_keys')
-def _known_keys(monkeypatch):
-  """Every key is the same number, so that noise and roundings can be compared."""
-  keys = lambda count: tf.tile(tf.constant([list(range(8))], tf.uint32), [count, 1])
-  monkeypatch.setattr(os_keys, 'kernel_keys', keys)
-  monkeypatch.setattr(os_keys, 'kernel_key', lambda: keys(1)[0])
-
-
-def _three(address):
-  """Returns three names of one executor, because workers have different addresses."""
-  return address, address.replace('127.0.0.1', 'localhost'), address.replace('127.0.0.1', '127.0.1.1')
-
-
 @pytest.mark.ci
 @pytest.mark.parametrize('name', _CASES)
 def test_the_weights_are_those_of_worker_binary(folder, own_address, device_address, tmp_path, known_keys, name):
   plan = guarded.plan(folder, **_CASES[name])
-  theirs, ours = (guarded.trained(plan, _three(address), tmp_path) for address in (own_address, device_address))
+  theirs, ours = (guarded.trained(plan, guarded.three_names(address), tmp_path)
+                  for address in (own_address, device_address))
   assert not theirs[1] and not ours[1]
   for own, device in zip(theirs[0], ours[0], strict=True):
     np.testing.assert_allclose(own, device, rtol=0, atol=_ROUNDING)
@@ -68,18 +53,11 @@ def test_a_guard_passes_an_honest_run_and_counts_the_bytes_that_were_approved(fo
   """The approval was made with TFF's executor; the site runs the other one behind its guard."""
   plan = guarded.plan(folder)
   rehearsed = rehearsal.rehearse(plan)
-  certificate_authority.make_authority(tmp_path)
-  ruled = []
-  for site in guarded.SITES:
-    certificate_authority.make_worker(tmp_path, site)
-    path = tmp_path / f'{site}.json'
-    approval.write(approval.of(plan, site, rehearsed, spare_rounds=0, days=1), path, tmp_path / f'{site}.key')
-    ruled.append(approval.read(path, tmp_path / f'{site}.crt').rules())
-  logs = [audit.Log(tmp_path / f'{one.site}.jsonl', one.digest) for one in ruled]
-  watches = [enforcement.Enforcement(one, log) for one, log in zip(ruled, logs, strict=True)]
-  with guarded.sites(device_address, watches, logs) as addresses:
+  approvals = guarded.approved(plan, rehearsed, tmp_path)
+  watches, logs, own = guarded.enforced(approvals, tmp_path)
+  with guarded.sites(device_address, watches, logs, own) as addresses:
     through, faults = guarded.trained(plan, addresses, tmp_path)
   assert not faults and all(watch.begun[rehearsal.ROUND] == 2 for watch in watches)
-  direct, _ = guarded.trained(plan, _three(own_address), tmp_path)
+  direct, _ = guarded.trained(plan, guarded.three_names(own_address), tmp_path)
   assert all(np.abs(a - b).max() < _ROUNDING for a, b in zip(direct, through, strict=True))
-  assert all(0 < log.bytes_out <= one.most_bytes for log, one in zip(logs, ruled, strict=True))
+  assert all(0 < log.bytes_out <= one.rules().most_bytes for log, one in zip(logs, approvals, strict=True))
