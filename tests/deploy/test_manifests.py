@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 import pytest
+import yaml
 
 from tests.pipelines import test_flags
 from tff_vision.configs import dial_config
@@ -13,12 +14,12 @@ from tff_vision.runtime.worker import certificate_authority, supervisor
 
 DEPLOY = pathlib.Path(__file__).parents[2] / 'deploy'
 UNITS = sorted(DEPLOY.glob('*.service'))
-COMPOSED = [DEPLOY / 'site.compose.yaml', DEPLOY / 'coordinator.compose.yaml']
 KUSTOMIZED = sorted((DEPLOY / 'kustomize').iterdir())
-# Which files say how a site is started, and how a coordinator is.
+# Which files say how a site is started, how a coordinator is, and how a key holder is.
 OF = {'site': ['tff-vision-site.service', 'site.compose.yaml', 'kustomize/site/site.yaml'],
       'coordinator': ['tff-vision-doorway.service', 'tff-vision-train.service', 'coordinator.compose.yaml',
-                      'kustomize/coordinator/coordinator.yaml']}
+                      'kustomize/coordinator/coordinator.yaml'],
+      'key holder': ['tff-vision-key-holder.service']}
 
 
 def commands(path):
@@ -39,7 +40,8 @@ def test_commands_have_a_pipeline_and_its_flags(role):
       recorded = test_flags.RECORDED['pipelines'][pipeline]
       assert flags and not set(flags) - {*recorded['names'], *recorded['other']}, (name, pipeline)
       begun.add(pipeline)
-  assert begun == {'site': {'worker'}, 'coordinator': {'doorway', 'train'}}[role]
+  assert begun == {'site': {'worker'}, 'coordinator': {'doorway', 'train'},
+                   'key holder': {'key_holder'}}[role]
 
 
 @pytest.fixture(scope='module')
@@ -73,10 +75,9 @@ def test_a_site_has_a_guard_dials_and_has_settings_that_go_together(name, files)
   assert flags['audit_log'].startswith(('/state/', '%S/'))
 
 
-@pytest.mark.parametrize('path', [*COMPOSED, *DEPLOY.glob('*.yaml'), *(DEPLOY / 'kustomize').rglob('*.yaml')],
+@pytest.mark.parametrize('path', [*DEPLOY.glob('*.yaml'), *(DEPLOY / 'kustomize').rglob('*.yaml')],
                          ids=lambda path: path.name)
 def test_manifests_are_yaml_and_containers_are_shut(path):
-  yaml = pytest.importorskip('yaml')
   for document in yaml.safe_load_all(path.read_text()):
     for container in _containers(document):
       shut = container.get('securityContext', {})
