@@ -33,7 +33,7 @@ from tff_vision.configs import dial_config, runtime_config
 from tff_vision.data import images as images_lib
 from tff_vision.data import records
 from tff_vision.experiment import planning, training
-from tff_vision.federation import approval, rehearsal
+from tff_vision.federation import approval, rehearsal, site_protocols
 from tff_vision.federation import plan as plan_lib
 from tff_vision.runtime.driver import doorway, runtimes
 from tff_vision.runtime.worker import certificate_authority, dialing, processes, worker_process
@@ -92,9 +92,12 @@ def _rounds(plan, addresses, folder):
 
 def _serve():
   path = pathlib.Path(_APPROVED.value)
-  ruled = approval.read(path, path.with_suffix('.crt')).rules()
+  approved = approval.read(path, path.with_suffix('.crt'))
+  ruled = approved.rules()
   log = audit.Log(path.with_suffix('.jsonl'), ruled.digest)
-  guard = service.Guard(_SERVE.value, enforcement.Enforcement(ruled, log), site=ruled.site, log=log)
+  watch = enforcement.Enforcement(ruled, log)
+  guard = service.Guard(_SERVE.value, watch, site=ruled.site, log=log,
+                        own=site_protocols.of(approved, path.with_suffix('.key'), log, watch.may_begin))
   with guard.served(f'127.0.0.1:{_PORT.value}'):
     while True:
       time.sleep(60)
@@ -152,8 +155,10 @@ def main(_):
     certificate_authority.make_authority(folder)
     for site in _SITES:
       certificate_authority.make_worker(folder, site)
-      approval.write(approval.of(plan, site, rehearsed, spare_rounds=plan.rounds, days=1), folder / f'{site}.json',
-                     folder / f'{site}.key')
+    certificates = {site: folder / f'{site}.crt' for site in _SITES}
+    for site in _SITES:
+      approval.write(approval.of(plan, site, rehearsed, spare_rounds=plan.rounds, days=1, certificates=certificates),
+                     folder / f'{site}.json', folder / f'{site}.key')
     workers = [worker_process.WorkerProcess(threads=1, max_concurrent_clients=1) for _ in _SITES]
     for worker in workers:
       stack.callback(worker.stop)

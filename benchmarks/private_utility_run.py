@@ -21,7 +21,7 @@ from tff_vision.privacy import plan as plan_lib
 from tff_vision.privacy.mechanisms import example_plan, example_work, shared_step
 from tff_vision.runtime.driver import local
 
-_SHARED_BITS = 20
+SHARED_BITS = 20
 _MOMENTUM = 0.9  # Server momentum in client-level runs, client momentum in example-level runs.
 
 
@@ -74,7 +74,7 @@ def _by_shares(cell, plan, train, parts, test, seed):
   loss = tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True)
   builder = _linear if cell.model in FIXED else models.MODELS[cell.model]
   model, clients_model = (builder(train.x.shape[1:], 1 + int(train.y.max())) for _ in range(2))
-  plan = plan.for_secure_sum(configs.SecureConfig(secure_sum='masks', secure_bits=_SHARED_BITS)).for_model(
+  plan = plan.for_secure_sum(configs.SecureConfig(secure_sum='masks', secure_bits=SHARED_BITS)).for_model(
       model, tf.TensorSpec((None, *train.x.shape[1:]), tf.float32))
   client = shared_step.build_step_fn(clients_model, example_plan.one_each(loss), plan.step)
   encoding, seeds = plan.sum_encoding(), tf.constant([0, 0])

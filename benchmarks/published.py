@@ -65,7 +65,8 @@ def main() -> None:
 
 def _folder_name(setting):
   """Returns the folder of a setting; runs that differ in flags must not continue each other."""
-  changed = [flag.lstrip('-') for flag in (*([f'rounds={_ROUNDS.value}'] if _ROUNDS.value else []), *_EXTRA.value)]
+  own = (f'{name}={value}' for name, value in (('rounds', _ROUNDS.value), ('data_dir', _DATA_DIR.value)) if value)
+  changed = [flag.lstrip('-') for flag in (*own, *_EXTRA.value)]
   return '-'.join([setting, *(flag.replace('/', '_') for flag in changed)])
 
 

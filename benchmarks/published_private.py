@@ -48,7 +48,12 @@ def cell_of(config: configs.ExperimentConfig) -> private_utility_cells.Cell:
                       (config.data.partition != 'iid', f'partition={config.data.partition}'),
                       (config.client.client_optimizer != 'sgdm' and config.privacy.privacy == 'example_dp_sgd',
                        f'client_optimizer={config.client.client_optimizer}'),
-                      (config.cohort.cohort_size != config.data.num_clients, 'a cohort that is not all clients')):
+                      (config.cohort.cohort_size != config.data.num_clients, 'a cohort that is not all clients'),
+                      (config.data.preprocess != 'raw', f'preprocess={config.data.preprocess}'),
+                      (config.algorithm.algorithm != 'fedavg', f'algorithm={config.algorithm.algorithm}'),
+                      (config.privacy.privacy == 'example_distributed'
+                       and config.secure.secure_bits != private_utility_run.SHARED_BITS,
+                       f'secure_bits={config.secure.secure_bits}')):
     if wrong:
       raise ValueError(f'{what} does not go with features that are computed once; use pipelines.train.')
   return private_utility_cells.Cell(

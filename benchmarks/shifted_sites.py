@@ -11,6 +11,7 @@ the mean of the last three rounds, for FedAvg, q-FedAvg, AFL and local normalisa
 value, 1 for the largest. JSON keys: machine, commit, settings, cells.
 """
 
+import hashlib
 import os
 import pathlib
 import platform
@@ -43,13 +44,17 @@ METHODS = {
 
 
 def main() -> None:
-  if program_flags.json_file() is None or _DATA.value is None:
+  if program_flags.json_file() is None or _DATA.value is None or not os.path.isfile(_DATA.value):
     raise ValueError('json and data_dir are needed: the file of the results, and the .npz of the images.')
   path = pathlib.Path(program_flags.json_file())
+  settings = {'rounds': _ROUNDS.value, 'share': _SHARE.value,
+              'data': hashlib.sha256(pathlib.Path(_DATA.value).read_bytes()).hexdigest()}
   content = json_file.read(path) if path.exists() else {
       'machine': {'cores': os.cpu_count(), 'platform': platform.platform()},
       'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip(),
-      'settings': {'rounds': _ROUNDS.value, 'share': _SHARE.value}, 'cells': []}
+      'settings': settings, 'cells': []}
+  if content['settings'] != settings:
+    raise ValueError(f'json={path} holds results of other rounds, another share or other images; name another file.')
   if not _SHOW.value:
     import tff_vision as tv  # Imported late: it loads TensorFlow.
     with tv.open_runtime(tv.RuntimeConfig()) as place:
