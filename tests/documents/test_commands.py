@@ -25,7 +25,7 @@ SHORT = {
     'pipelines.control': ['--rounds=2', '--rounds_per_evaluation=2', '--environments=2', '--cohort_size=2'],
     'pipelines.hospitals': ['--dataset=synthetic_chest', '--rounds=1', '--private_rounds=1', '--bootstraps=20'],
 }
-PLACEHOLDER = re.compile(r'[A-Z]{2,}|…|\.\.\.')
+PLACEHOLDER = re.compile(r'(?!CPU)[A-Z]{2,}|…|\.\.\.')  # CPU is a device.
 ALL = [command for document in commands.DOCUMENTS for command in commands.commands(document)]
 
 
