@@ -150,6 +150,7 @@ done
 
 traced=()
 if [[ -n ${TRACE:-} ]]; then
+  TRACE=$(realpath -m "$TRACE")  # Training runs in a folder of its own.
   : >"$TRACE"; [[ $separate_users == no ]] || chown tffv-coordinator: "$TRACE"
   traced=(strace -f --seccomp-bpf -e trace=open,openat,openat2 -o "$TRACE")
 fi

@@ -77,7 +77,8 @@ def ThresholdEncryption() -> configs.SecureConfig:
 
 
 def Masks() -> configs.SecureConfig:
-  """Returns sums under pairwise masks; clients may drop out. The coordinator knows the masks."""
+  """Returns sums under pairwise masks; clients may drop out. Unless sites approve what runs, the coordinator
+  knows the masks."""
   return configs.SecureConfig(secure_sum='masks')
 
 

@@ -60,7 +60,7 @@ class Approval:
     plays: The protocols of which the site plays its clients' half itself.
     peers: The sites of the plan, this one included, whose signed messages count; empty if it plays nothing.
     fewest_clients: A sum over fewer clients is not opened where the site plays its half.
-    fewest_sites: The same of sites, where they check keys.
+    fewest_sites: The same of sites, where they check keys or make masks.
     key_holder: The public key of the key holder's certificate, as of a `Peer`; '': there is none.
     computations, names, values, activities, most_clients, most_bytes, epsilon: As in `rules.Rules`.
   """
