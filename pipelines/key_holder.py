@@ -5,7 +5,7 @@
         --tls_cert=keys.example.org.crt --tls_key=keys.example.org.key --tls_client_ca=ca.crt
 
 It makes the key pair at its first start, gives out the public key, signed, and opens sums over at least --fewest_sites
-sites' signed ciphertexts, each once, and nothing else; --audit_log has a line for everything that it was asked for.
+sites' signed ciphertexts, each once, and nothing else; --audit_log has a line for every call, also those refused.
 Run it on a machine that the coordinator cannot log in to. docs/how-to/federation.md leads through the whole.
 """
 
@@ -29,7 +29,7 @@ _SPARE_ROUNDS = flags.DEFINE_integer(
     'spare_rounds', 5, 'Sums that may be opened beyond those of the plan, for rounds that a fault repeats.',
     lower_bound=0)
 _AUDIT_LOG = flags.DEFINE_string(
-    'audit_log', 'key_holder.jsonl', 'File to which a line is appended for everything; what was opened is read from '
+    'audit_log', 'key_holder.jsonl', 'File to which a line is appended for every call; what was opened is read from '
     'it.')
 _HOST = flags.DEFINE_string('host', '127.0.0.1', 'Address to listen at; 0.0.0.0 means every interface.')
 _PORT = flags.DEFINE_integer('port', 8444, 'TCP port to listen at.', lower_bound=1, upper_bound=65535)
@@ -56,12 +56,12 @@ def main() -> None:
 
   from tff_vision.federation import certificates, key_keeping, key_service  # Late: TensorFlow takes seconds.
   from tff_vision.runtime.worker import signatures, tls
-  desk = key_keeping.desk(
+  opened = key_keeping.desk(
       plan, folder=pathlib.Path(_FOLDER.value), audit_log=pathlib.Path(_AUDIT_LOG.value),
       certificates=certificates.of_sites(plan, _SITE_CERTS.value), cert_file=pathlib.Path(_CERT.value),
       key_file=pathlib.Path(_KEY.value), fewest_sites=_FEWEST_SITES.value, spare_rounds=_SPARE_ROUNDS.value)
   files = tls.TlsFiles(ca=_CLIENT_CA.value, cert=_CERT.value, key=_KEY.value)
-  with key_service.Service(desk).served(f'{_HOST.value}:{_PORT.value}', files, _CLIENT_NAME.value):
+  with opened as desk, key_service.Service(desk).served(f'{_HOST.value}:{_PORT.value}', files, _CLIENT_NAME.value):
     logging.info('serving at %s:%d for CN=%s: sums over %d sites or more, %d opened so far', _HOST.value, _PORT.value,
                  _CLIENT_NAME.value, _FEWEST_SITES.value, desk.opened)
     logging.info('public key of the certificate, for the sites: %s',

@@ -68,6 +68,8 @@ def sites(address, watches, logs=(None, None, None), own=(None, None, None)):
   with contextlib.ExitStack() as stack:
     found = []
     for name, watch, log, plays in zip(SITES, watches, logs, own, strict=True):
+      if log is not None:
+        stack.callback(log.close)
       guard = service.Guard(address, watch, site=name, log=log, own=plays)
       found.append(f'127.0.0.1:{stack.enter_context(guard.served("127.0.0.1:0"))}')
     yield tuple(found)

@@ -1,5 +1,6 @@
 """Sites that play their half of masked sums, in this process, with a coordinator that asks them phase by phase."""
 
+import itertools
 import types
 
 import numpy as np
@@ -11,11 +12,12 @@ from tff_vision.runtime import messages
 from tff_vision.runtime.driver import stub
 from tff_vision.runtime.tff_internals import sending
 from tff_vision.runtime.worker import certificate_authority, signatures
-from tff_vision.runtime.worker.guard import audit, exchange, signing
+from tff_vision.runtime.worker.guard import audit, exchange, rules, signing
 from tff_vision.secure.masking import mask_expansion, masked_sum, site_round
 
 KIND = tff.FederatedType(masked_sum.data_with_rows(tff.types.to_type(np.str_)), tff.CLIENTS)
 LENGTH = 5
+_NUMBERS = itertools.count()
 
 
 def name(client):
@@ -40,7 +42,7 @@ class Site:
         signing.Identity(site=site, plan=self.plan, key=signatures.Key(folder / f'{site}.key'), peers=peers), log,
         site_of_clients={client: one for one, of_site in clients.items() for client in of_site},
         client_of_names={name(client): client for client in clients[site]}, fewest=fewest, may_begin=lambda: None)
-    self._log = folder / f'{site}.{id(self)}.jsonl'
+    self._log = folder / f'{site}.{next(_NUMBERS)}.jsonl'
     self.log = audit.Log(self._log, 'approval')
     self.restart()
 
@@ -54,7 +56,10 @@ class Site:
     if self.down:
       raise stub.WorkerLost(f'{self.name} is down')
     asked = messages.encode({'protocol': protocol, 'phase': phase, 'content': content})
-    return messages.decode(self.own.answer(asked)[1])
+    try:
+      return messages.decode(self.own.answer(exchange.read(asked)))
+    except ValueError as error:
+      raise rules.refusal(error) from None
 
   def rows(self, *clients, seeds=((0,) * 9,), names=None):
     """Returns what the executor gets in place of the placeholders of these clients, and their tokens."""

@@ -85,6 +85,19 @@ def _rogue_share(patch, federation):
   _replacing(patch, site_calls.SHARE, rogue)
 
 
+def _strange_seed(patch, federation):
+  """West signs a seed that no 64 bits hold."""
+  def strange(site, content):
+    signed = content['signed']
+    if signed['site'] != 'west':
+      return content
+    witness = federation.witnesses[2]
+    header = witness._header(witness._current, site_calls.SHARE)
+    return {'signed': federation.identity('west').sign(header, signed['content'] | {'seed': 2**70})}
+
+  _replacing(patch, site_calls.SHARE, strange)
+
+
 def _forged_share(patch, federation):
   _replacing(patch, site_calls.SHARE, lambda site, content: {'signed': content['signed'] | {
       'content': content['signed']['content'] | {'share': bytes(len(content['signed']['content']['share']))}}})
@@ -197,25 +210,31 @@ def _opened_twice(patch, federation):
   patch.setattr(site_calls.SiteAttempt, '_ask', twice)
 
 
-def _again(patch, federation):
-  """An attempt of the same name."""
-  patch.setattr(site_calls.Attempts, 'next', lambda self, parties: site_calls.SiteAttempt(
-      list({id(party.site): party.site for party in parties}.values()), 'he', 'same', 1))
+def _named(run, number):
+  """Attempts that all have one name."""
+  def attack(patch, federation):
+    patch.setattr(site_calls.Attempts, 'next', lambda self, parties: site_calls.SiteAttempt(
+        list({id(party.site): party.site for party in parties}.values()), 'he', run, number))
+
+  return attack
 
 
+_again = _named('same', 1)
 ATTACKS = {
+    'the share of west is for another key': (_strange_seed,),
+    'a run has a name of at most 64 characters': (_named('r' * 65, 1), _named('r', 2**53), _named('r', -1)),
     'under another key than the sum of the shares': (_own_key, _without_a_share, _another_reference),
     'the share of west is another than the one that it committed itself to': (_rogue_share,),
     'site north has not signed this for attempt': (_forged_share, _forged_statement, _of_another_attempt),
     'site west has not signed this': (_strangers_commitment,),
     r'a key of 1 site\(s\) is to be made, and 2 are the fewest': (_alone,),
     'a key is to be made without this site.s share': (_without_it,),
-    'is among those who make a key twice|without this site.s share': (_twice,),
+    'he, commitment: the site (north|south|west) is there twice': (_twice,),
     'of something else than the sum of the signed ciphertexts': (_no_sum, _sites_own),
     'has not added up what is to be opened': (_not_added_up,),
     r'a sum over 1 site\(s\) is to be opened, and 2 are the fewest': (_sum_of_one,),
     'has not in it what this site sent': (_sum_without_it,),
-    'a site, or a ciphertext, is in a sum twice': (_one_site_twice,),
+    'he, ciphertexts: the site (north|south|west) is there twice': (_one_site_twice,),
     'a ciphertext is not the one that (north|south) signed': (_another_ciphertext,),
     'parts of a ciphertext came that are of another size': (_too_long,),
     'were named before; one sum is opened in an attempt': (_opened_twice,),

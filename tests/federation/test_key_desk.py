@@ -38,6 +38,7 @@ class Federation:
     for name in (*SITES, '127.0.0.1', 'stranger'):
       certificate_authority.make_worker(folder, name)
     self.folder = folder
+    self.log = None
     self.peers = {site: signatures.public_key(folder / f'{site}.crt') for site in SITES}
     self.peers[key_calls.PARTY] = signatures.public_key(folder / '127.0.0.1.crt')
     self.holder = key_holder.KeyHolder(folder / 'keys', PARAMS)
@@ -48,9 +49,12 @@ class Federation:
                             peers=peers or self.peers)
 
   def desk(self, log, **limits):
-    digest = ciphertexts.digest(self.holder.public_key)
+    """Returns a desk; whoever had this log before was killed."""
+    if self.log is not None:
+      self.log.close()
+    self.log = audit.Log(log, ciphertexts.digest(self.holder.public_key))
     return key_desk.Desk(self.holder, PARAMS, identity=self.identity(key_calls.PARTY, '127.0.0.1'),
-                         limits=key_desk.Limits(**{'most_openings': 9, **limits}), log=audit.Log(log, digest))
+                         limits=key_desk.Limits(**{'most_openings': 9, **limits}), log=self.log)
 
   def stated(self, number, attempt=1, *, run='r', by=None, plan=PLAN, protocol='he_keyholder', key=None, sent=None,
              clients=1):
@@ -117,7 +121,13 @@ def test_a_round_is_opened_over_tls_once_and_the_coordinator_gets_the_sum_alone(
   entries, _ = audit.verified((tmp_path / 'audit.jsonl').read_bytes(), tmp_path / 'audit.jsonl')
   assert [one['activity'] for one in entries if one['what'] == 'sum'] == [
       'attempt 1 of run r: 3 clients of north, south']
-  assert sum(one['what'] == 'refusal' for one in entries) == 1
+  # Everything that it was asked for: the key twice, what was opened before, what cannot be read, and a stranger.
+  assert [one['what'] for one in entries if one['what'] != 'begins'] == [
+      'approval', 'public key', 'sum', *['refusal'] * 4, 'public key', 'refusal']
+  assert [one['refused'] for one in entries if one['what'] == 'refusal'][1:] == [
+      'a message cannot be read.', 'a message cannot be read.',
+      "a message: 'attempt' is not of the type that it must have.",
+      "it serves the certificate name coordinator only, and [b'somebody'] called."]
 
 
 def _attempts(made, stranger):
@@ -131,9 +141,9 @@ def _attempts(made, stranger):
   alone = made.identity('south', 'stranger', peers=made.peers | {'south': signatures.public_key(
       made.folder / 'stranger.crt')})
   return {
-      r'a sum over 1 site\(s\) was asked for, and it is opened for 2': ([made.stated(0)], [one]),
+      r'a sum over 1 site\(s\) is to be opened, and 2 are the fewest': ([made.stated(0)], [one]),
       r'a sum over 0 site\(s\)': ([], []),
-      'the ciphertexts of north came twice': ([made.stated(0), made.stated(0, sent=[two])], [one, two]),
+      'the site north is there twice': ([made.stated(0), made.stated(0, sent=[two])], [one, two]),
       'site west has not signed this for attempt 1': ([made.stated(0), forged], [one, two]),
       'site south has not signed this for attempt 1 of this run': ([made.stated(0), changed], [one, two]),
       'south has not signed': ([made.stated(0), made.stated(1, by=alone)], [one, two]),
@@ -145,9 +155,8 @@ def _attempts(made, stranger):
       'in the name of the key holder': ([made.stated(0), made.stated(1, by=made.identity(
           key_calls.PARTY, '127.0.0.1'))], [one, two]),
       'the ciphertexts of south are under another key': ([made.stated(0), made.stated(1, key='k')], [one, two]),
-      'a sum over 5 clients was asked for, and it is opened for 2 to 4': ([made.stated(0, clients=4), honest[1]],
-                                                                          [one, two]),
-      'a ciphertext came twice': ([made.stated(0, sent=[one, one]), honest[1]], [one, one, two]),
+      'a sum over 5 clients is to be opened, and 4 are the most': ([made.stated(0, clients=4), honest[1]], [one, two]),
+      'a ciphertext is in a sum twice': ([made.stated(0, sent=[one, one]), honest[1]], [one, one, two]),
       'a ciphertext is not the one that its site signed': (honest, [one, three]),
       'is not the one that its site signed': (honest, [two, one]),
       'a ciphertext of 0 bytes came, or none': (honest, [one]),
@@ -192,7 +201,7 @@ def test_what_was_opened_is_not_forgotten_by_a_restart_or_a_crash(made, tmp_path
   # The same ciphertext beside another one: the difference of two sums would be one update. Half of it is enough.
   half = np.stack([made.ciphertexts[2][:, 0], made.ciphertexts[0][:, 1]], 1)
   for sent in (made.ciphertexts[0], half):
-    with pytest.raises(rules.Refused, match='a ciphertext came twice, or was opened before'):
+    with pytest.raises(rules.Refused, match='a ciphertext was opened before'):
       again.open('r', 2, [made.stated(0, 2, sent=[sent]), made.stated(2, 2)], [])
 
   def killed(*_):
@@ -212,6 +221,53 @@ def test_what_was_opened_is_not_forgotten_by_a_restart_or_a_crash(made, tmp_path
   log.write_text(changed)
   with pytest.raises(ValueError, match='the log was changed'):
     made.desk(log)
+
+
+def test_who_sends_slowly_keeps_nobody_else_waiting(made, tmp_path):
+  desk, begun, go_on, slow = made.desk(tmp_path / 'audit.jsonl'), threading.Event(), threading.Event(), []
+
+  def slowly():
+    yield _bytes(made.ciphertexts[:1])[0]
+    begun.set()
+    assert go_on.wait(30)
+    yield _bytes(made.ciphertexts[1:2])[0]
+
+  def ask():
+    with pytest.raises(rules.Refused) as caught:  # By then the other has opened one of its ciphertexts.
+      desk.open('slow', 1, [made.stated(0, run='slow'), made.stated(1, run='slow')], slowly())
+    slow.append(str(caught.value))
+
+  def ask_too():
+    desk.open('fast', 1, [made.stated(1, run='fast'), made.stated(2, run='fast')], _bytes(made.ciphertexts[1:]))
+
+  threads = [threading.Thread(target=ask, daemon=True), threading.Thread(target=ask_too, daemon=True)]
+  threads[0].start()
+  assert begun.wait(30)
+  threads[1].start()
+  threads[1].join(30)
+  assert not threads[1].is_alive() and desk.opened == 1
+  go_on.set()
+  threads[0].join(30)
+  assert slow == ['a ciphertext was opened before.'] and desk.opened == 1
+
+
+def test_a_name_that_is_none_and_an_error_that_nobody_foresaw_are_refused_and_in_the_log(made, tmp_path):
+  log = tmp_path / 'audit.jsonl'
+  desk = made.desk(log)
+  for run, attempt in (('r' * 65, 1), ('r', -1), ('r', 2**53), ('r', 10**400)):
+    with pytest.raises(rules.Refused, match='a run has a name of at most 64 characters'):
+      desk.open(run, attempt, [made.stated(0), made.stated(1)], _bytes(made.ciphertexts[:2]))
+
+  def lost():
+    yield _bytes(made.ciphertexts[:1])[0]
+    raise grpc.RpcError('who called is gone, and told secrets')
+
+  with pytest.raises(rules.Refused) as caught:
+    desk.open('r', 1, [made.stated(0), made.stated(1)], lost())
+  assert str(caught.value) == 'it led to an error that was not foreseen (RpcError).'
+  refused = [one['refused'] for one in audit.read(log) if one['what'] == 'refusal']
+  assert len(refused) == 5 and refused[-1] == str(caught.value) and log.stat().st_size < 3000
+  made.stated(0, attempt=2**53 - 1, run='r' * 64)
 
 
 def test_two_who_ask_at_once_get_one_sum(made, tmp_path):

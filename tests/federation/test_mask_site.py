@@ -140,7 +140,16 @@ def test_too_few_clients_or_sites_never_get_masks(folder):
   other = mask_sites.sites(folder, THREE)
   with pytest.raises(rules.Refused, match='no client of this site is among'):
     other['north'].ask('masks', 'advertise', {'run': 'r', 'attempt': 1, 'clients': [2, 3]})
-  assert other['north'].log.attempts('masks') == 0
+  assert other['north'].log.last('masks') == 0
+
+
+def test_an_attempt_has_a_short_name_and_a_number_of_53_bits(three):
+  for run, attempt in (('r' * 65, 1), ('r', 2**53), ('r', -1), ('r', 10**400)):
+    with pytest.raises(rules.Refused, match='masks, advertise: a run has a name of at most 64 characters'):
+      _phases(three, run=run, attempt=attempt)
+  assert three['north'].log.last('masks') == 0
+  _phases(three, run='r' * 64, attempt=2**53 - 1)
+  assert three['north'].log.last('masks') == 2**53 - 1
 
 
 def test_a_replayed_round_is_refused_also_by_a_guard_that_was_killed(three):

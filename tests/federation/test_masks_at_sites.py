@@ -76,7 +76,7 @@ def test_masks_of_three_workers_give_the_simulated_weights_also_if_one_is_killed
     assert all(np.abs(a - b).max() <= 1e-3 for a, b in zip(simulated, through, strict=True))
     entries = audit.read(tmp_path / 'south.jsonl')
     # Two rounds, one of them twice, and an evaluation.
-    assert [entry['number'] for entry in entries if entry['what'] == 'attempt'] == [1, 2, 3, 4]
+    assert [entry['number'] for entry in entries if entry.get('activity') == 'masks'] == [1, 2, 3, 4]
     assert sum(entry['what'] == 'approval' for entry in entries) == 2
     monkeypatch.setattr(site_round, '_plays', lambda party: False)
     with pytest.raises(stub.RefusedByWorker, match='site .*: the coordinator sent a value that this site makes'):

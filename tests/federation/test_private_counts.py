@@ -15,7 +15,6 @@ from tff_vision.accounting import gdp
 from tff_vision.data import records
 from tff_vision.federation import approval, private_counts, rehearsal, site_manifest
 from tff_vision.federation import plan as plan_lib
-from tff_vision.learning import tallies
 from tff_vision.runtime.driver import stub
 from tff_vision.runtime.worker import certificate_authority
 
@@ -62,11 +61,6 @@ def test_the_rest_of_a_plan_and_a_site_with_too_many(tmp_path):
   with pytest.raises(ValueError, match='north-1 has 7000 training images'):
     manifest.check(tmp_path, plan)
   manifest.check(tmp_path)
-
-
-def test_bounds_are_those_of_the_numbers_they_bound():
-  from tff_vision.configs import federation_config, privacy_config
-  assert federation_config._MOST_EXAMPLES == privacy_config._MOST_EXAMPLES == tallies.MOST_EXAMPLES
 
 
 def _numbers(message, found):

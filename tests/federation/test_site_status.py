@@ -50,7 +50,8 @@ def test_what_is_shown_is_what_was_asked_and_a_pause_ends_between_rounds(made, t
       with pytest.raises(grpc.RpcError, match='the owner of this site has left'):
         coordinator.keys()
   found = site_status.of(ruled, path)
-  assert found.begun == {'a round': (2, 2)} and found.refusals == 1 and '/etc/passwd' in found.refused[0][2]
+  assert found.begun == {'a round': (2, 2)} and found.refusals == 3 and [text in one[2] for text, one in zip(
+      ('has paused', '/etc/passwd', 'has left'), found.refused, strict=True)] == [True] * 3
   site_page.write_html(tmp_path / 'site.html', found, datetime.datetime(2026, 1, 2, 3, 4))
   page, said = (tmp_path / 'site.html').read_text(), '\n'.join(site_page.lines(found))
   for text in ('site north has left', 'a round: 2 of at most 2', 'epsilon 0.750', '/etc/passwd'):

@@ -1,5 +1,6 @@
 """The key holder as its owner runs it: a process that is killed forgets nothing."""
 
+import dataclasses
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import tensorflow as tf
 from tests.federation import guarded
 from tests.pipelines import conftest
 from tff_vision import configs
+from tff_vision.experiment import planning
 from tff_vision.federation import certificates, key_keeping
 from tff_vision.runtime import key_calls
 from tff_vision.runtime.driver import key_holder as connections
@@ -85,7 +87,7 @@ def test_a_killed_key_holder_opens_nothing_twice(folder):
     asked.close()
     asked = connections.KeyHolderConnection(f'127.0.0.1:{port}', files, timeout=120, call_timeout=30)
     assert asked.public_key == public.astype('<i4').tobytes()
-    for attempt, why in ((1, 'attempt 1 of run run was opened before'), (2, 'a ciphertext came twice, or was opened')):
+    for attempt, why in ((1, 'attempt 1 of run run was opened before'), (2, 'a ciphertext was opened before')):
       again = [_stated(folder, plan, public, site, one, attempt)
                for site, one in zip(guarded.SITES, sent, strict=False)]
       with pytest.raises(stub.RefusedByWorker, match=f'the key holder: {why}'):
@@ -102,38 +104,42 @@ def test_a_killed_key_holder_opens_nothing_twice(folder):
   assert b'begins' in (folder / 'audit.jsonl').read_bytes()
 
 
-def _desk(folder, plan, tmp_path, **changed):
-  flags = {'folder': tmp_path / 'keys', 'audit_log': tmp_path / 'audit.jsonl', 'cert_file': folder / '127.0.0.1.crt',
-           'certificates': {site: folder / f'{site}.crt' for site in guarded.SITES},
-           'key_file': folder / '127.0.0.1.key', 'fewest_sites': 2, 'spare_rounds': 1}
+def _desk(pki, plan, tmp_path, **changed):
+  flags = {'folder': tmp_path / 'keys', 'audit_log': tmp_path / 'audit.jsonl', 'cert_file': pki / '127.0.0.1.crt',
+           'certificates': {site: pki / f'{site}.crt' for site in guarded.SITES},
+           'key_file': pki / '127.0.0.1.key', 'fewest_sites': 2, 'spare_rounds': 1}
   return key_keeping.desk(plan, **(flags | changed))
+
+
+def _limits(folder, plan, tmp_path):
+  with _desk(folder, plan, tmp_path) as desk:
+    return desk._limits
 
 
 def test_wrong_settings_are_one_sentence_and_limits_are_the_plan_s(folder, tmp_path):
   plan = guarded.plan(folder, secure=HELD, rounds=7)
-  desk = _desk(folder, plan, tmp_path)
-  assert desk._limits.most_openings == 7 + 0 + 6 + 1 and desk._limits.fewest_clients == 2
+  limits = _limits(folder, plan, tmp_path)
+  assert limits.most_openings == 7 + 0 + 6 + 1 and limits.fewest_clients == 2
   parts = guarded.plan(folder, rounds=20, secure=configs.SecureConfig(
       secure_sum='he_keyholder', key_holder='127.0.0.1:9', secure_clients_max=2), cohort=configs.CohortConfig(
           cohort_size=2))
-  assert _desk(folder, parts, tmp_path / 'b')._limits.most_openings == 20 + 2 * (2 + 6) + 1
-  shares = guarded.plan(folder, secure=HELD, privacy=configs.PrivacyConfig(
-      privacy='distributed_gaussian', clip_norm=1.0, noise_multiplier=1.0, noise_survivors=3))
-  assert key_keeping.fewest_clients(shares) == 3
+  assert _limits(folder, parts, tmp_path / 'b').most_openings == 20 + 2 * (2 + 6) + 1
   certs = {site: folder / f'{site}.crt' for site in guarded.SITES}
   for changed, says in (
-      ({'certificates': {'north': certs['north']}}, 'site_certs lacks south, west: a sum is over ciphertexts'),
-      ({'certificates': certs | {'west': certs['north']}}, 'site_certs and tls_cert have a key more than once'),
+      ({'certificates': {'north': certs['north']}}, 'site_certs must name .* missing or unknown: south, west'),
+      ({'certificates': certs | {'west': certs['north']}}, 'site_certs gives the sites north and west one key'),
+      ({'cert_file': certs['south']}, 'tls_cert=.*south.crt has the key of the site south: whoever opens sums is no'),
       ({'certificates': certs | {'west': folder / 'none.crt'}}, 'site_certs=.*none.crt cannot be read'),
       ({'certificates': certs | {'west': folder / 'plan.json'}}, 'site_certs=.*plan.json holds no certificate'),
       ({'key_file': folder / 'north.key'}, r'tls_key=.*north.key is not the key of tls_cert=.*127.0.0.1.crt\.'),
       ({'fewest_sites': 4}, 'fewest_sites=4, and the plan has 3 sites'),
       ({'fewest_sites': 1}, 'fewest_sites must be at least 2'),
       ({'audit_log': tmp_path / 'keys' / 'audit.jsonl'}, 'lies in key_holder_dir')):
-    with pytest.raises(ValueError, match=says):
-      _desk(folder, plan, tmp_path, **changed)
-  with pytest.raises(ValueError, match='the plan has secure_sum=he and no key_holder'):
-    _desk(folder, guarded.plan(folder, secure=configs.SecureConfig(secure_sum='he')), tmp_path)
+    with pytest.raises(ValueError, match=says), _desk(folder, plan, tmp_path, **changed):
+      pass
+  with (pytest.raises(ValueError, match='the plan has secure_sum=he and no key_holder'),
+        _desk(folder, guarded.plan(folder, secure=configs.SecureConfig(secure_sum='he')), tmp_path)):
+    pass
   for text in ('north', 'north=', 'east=x', 'north=a,north=b'):
     with pytest.raises(ValueError, match='site_certs must be SITE=FILE, once for each site'):
       certificates.of_sites(plan, text.split(','))
@@ -142,6 +148,60 @@ def test_wrong_settings_are_one_sentence_and_limits_are_the_plan_s(folder, tmp_p
                       ({}, 'needs key_holder or key_holder_dir')):
     with pytest.raises(ValueError, match=says):
       configs.SecureConfig(secure_sum='he_keyholder', **wrong)
+
+
+@pytest.mark.parametrize('cohort, survivors, fewest', [
+    # The noise was sized for so many: of a sum over fewer, less was promised.
+    ({'cohort_size': 3, 'sampling': 'round_robin'}, None, 3), ({'cohort_size': 3}, None, 3),
+    ({'cohort_size': 3}, 2, 2), ({'cohort_size': 2}, None, 2), ({'cohort_size': 3, 'dropout_after': 0.3}, None, 2)])
+@pytest.mark.parametrize('privacy', ['distributed_gaussian', 'example_distributed'])
+def test_the_fewest_clients_of_a_sum_are_those_that_the_noise_was_sized_for(folder, privacy, cohort, survivors, fewest):
+  made = configs.PrivacyConfig(privacy=privacy, clip_norm=1.0, noise_multiplier=1.0, noise_survivors=survivors)
+  plan = guarded.plan(folder, secure=HELD, privacy=made, cohort=configs.CohortConfig(**cohort), rounds=20)
+  assert key_keeping.fewest_clients(plan) == fewest
+  rehearsed = planning.mechanism(plan.experiment(), population=3, sizes=guarded.EXAMPLES)
+  assert rehearsed.fewest_clients == fewest
+
+
+def test_a_sum_over_fewer_clients_than_the_noise_needs_is_not_opened_because_evaluations_have_smaller_parts(folder):
+  held = configs.SecureConfig(secure_sum='he_keyholder', key_holder='127.0.0.1:9', secure_clients_max=8)
+  plan = guarded.plan(folder, secure=held, cohort=configs.CohortConfig(cohort_size=8), privacy=configs.PrivacyConfig(
+      privacy='distributed_gaussian', clip_norm=1.0, noise_multiplier=1.0))
+  sites = tuple(dataclasses.replace(site, clients=tuple(f'{site.name}-{i}' for i in range(4))) for site in plan.sites)
+  assert key_keeping.fewest_clients(dataclasses.replace(plan, sites=sites)) == 8  # Evaluations count 6 + 6.
+
+
+def test_a_key_pair_without_its_log_is_refused_and_has_one_key_holder(folder, tmp_path):
+  plan, log = guarded.plan(folder, secure=HELD), tmp_path / 'audit.jsonl'
+  with _desk(folder, plan, tmp_path):
+    with (pytest.raises(ValueError, match='key_holder_dir=.*keys is in use by another key holder'),
+          _desk(folder, plan, tmp_path, audit_log=tmp_path / 'other.jsonl')):
+      pass
+    with (pytest.raises(ValueError, match='audit_log=.*audit.jsonl is in use by another process'),
+          _desk(folder, plan, tmp_path, folder=tmp_path / 'other keys')):
+      pass
+  public = (tmp_path / 'keys' / 'public.key').read_bytes()
+  with _desk(folder, plan, tmp_path), _desk(folder, plan, tmp_path / 'twin'):
+    pass
+  with _desk(folder, guarded.plan(folder, secure=HELD, rounds=3), tmp_path):  # Another plan, and the log goes on.
+    pass
+  kept = log.read_bytes()
+  for changed in (None, b'', (tmp_path / 'twin' / 'audit.jsonl').read_bytes()):
+    log.unlink(missing_ok=True)
+    if changed is not None:
+      log.write_bytes(changed)
+    with (pytest.raises(ValueError, match='audit_log=.*audit.jsonl is missing, or not the log of the key pair'),
+          _desk(folder, plan, tmp_path)):
+      pass
+    assert (tmp_path / 'keys' / 'public.key').read_bytes() == public
+    assert log.exists() == (changed is not None)
+  log.write_bytes(kept)
+  with _desk(folder, plan, tmp_path):
+    pass
+  (tmp_path / 'file').touch()
+  with (pytest.raises(ValueError, match='key_holder_dir=.*file/keys cannot be used: Not a directory'),
+        _desk(folder, plan, tmp_path, folder=tmp_path / 'file' / 'keys')):
+    pass
 
 
 def test_an_authority_that_cannot_be_read_is_named_before_a_key_pair_is_made(run_pipeline, folder, tmp_path):

@@ -22,7 +22,7 @@ def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(made, co
     (dict(runtime='cloud'), "runtime must be one of auto, device, local, workers; found 'cloud'"),
     (dict(runtime='workers'), 'name workers for runtime=workers'),
     (dict(workers=('a:1',)), 'runtime=local does not go with workers'),
-    (dict(runtime='workers', workers=('a',)), "workers must be host:port each, found 'a'"),
+    (dict(runtime='workers', workers=('a',)), "workers must be host:port, found 'a'"),
     (dict(runtime='workers', workers=('a:1', 'a:1')), 'names a:1 more than once'),
     (dict(runtime='workers', workers=('a:1',), local_workers=2), 'exclude each other'),
     (dict(runtime='workers', workers=('a:1',), tls_ca='ca.crt'), 'given together'),

@@ -3,9 +3,8 @@
 import dataclasses
 import math
 
-from tff_vision.configs import option, validate
+from tff_vision.configs import option, privacy_config, validate
 
-_MOST_EXAMPLES = 2**20  # As `learning.tallies.MOST_EXAMPLES`; a test checks it.
 DTYPES = ('uint8', 'float32')
 
 
@@ -61,8 +60,8 @@ class SitesConfig:
     if self.private_counts != (self.most_examples is not None):
       raise ValueError('private_counts and most_examples are given together: without a bound on the number of examples '
                        'nobody knows how to encode weights.')
-    if self.most_examples is not None and not 0 < self.most_examples <= _MOST_EXAMPLES:
-      raise ValueError(f'most_examples must lie in 1..{_MOST_EXAMPLES}, found {self.most_examples}.')
+    if self.most_examples is not None and not 0 < self.most_examples <= privacy_config.MOST_EXAMPLES:
+      raise ValueError(f'most_examples must lie in 1..{privacy_config.MOST_EXAMPLES}, found {self.most_examples}.')
     validate.writable_file(plan_out=self.plan_out)
 
 

@@ -7,7 +7,7 @@ from tff_vision.configs import compatibility, option, validate
 _OF_ONE = 'Privacy: what single mechanisms read'
 _SGD = 'Privacy: private SGD on clients (example_dp_sgd)'
 _FEWEST_CANARIES = 8
-_MOST_EXAMPLES = 2**20  # As `learning.tallies.MOST_EXAMPLES`; a test checks it.
+MOST_EXAMPLES = 2**20  # Of one client: no count of a client exceeds it.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,8 +109,8 @@ class PrivacyConfig:
         raise ValueError(f'evaluation_most_examples={self.evaluation_most_examples} has no effect without '
                          'evaluation_noise_multiplier.')
       return
-    if self.evaluation_most_examples > _MOST_EXAMPLES:
-      raise ValueError(f'evaluation_most_examples must be at most {_MOST_EXAMPLES}, found '
+    if self.evaluation_most_examples > MOST_EXAMPLES:
+      raise ValueError(f'evaluation_most_examples must be at most {MOST_EXAMPLES}, found '
                        f'{self.evaluation_most_examples}.')
     if self.privacy != 'example_dp_sgd' and self.target_epsilon is not None:
       raise ValueError(f'evaluation_noise_multiplier={self.evaluation_noise_multiplier:g} does not go with '

@@ -88,6 +88,14 @@ def own(**named: Any) -> None:
       raise ValueError(f'{name} must be package.module:attribute of your own, found {value!r}.')
 
 
+def address(**named: str) -> None:
+  """Each value is host:port."""
+  for name, value in named.items():
+    host, _, port = value.rpartition(':')
+    if not (host and port.isdecimal() and len(port) <= 5 and 0 < int(port) < 65536):
+      raise ValueError(f'{name} must be host:port, found {value!r}.')
+
+
 def _nearest(value, choices):
   """Returns a question that suggests the choice nearest to a misspelt value, or nothing."""
   near = difflib.get_close_matches(str(value).casefold(), sorted(choices), 1)

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import secrets
+from collections.abc import Sequence
 
 import tensorflow as tf
 
@@ -79,17 +80,26 @@ def build_plan(config: configs.ExperimentConfig, problem: tasks.Problem, *, secr
   check_told(config, images)
   clients = canary_data.with_canaries(config.privacy, images.train)
   sizes = [clients.num_examples(client) for client in range(len(clients))] if clients.counted else ()
-  found = plan_lib.build_plan(
-      config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
-      sizes=sizes, client=config.client,
-      max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None,
-      secret=secret, optional=len(clients) - len(images.train),
-      cohort_size_bounds=secured.cohort_size_bounds(config.secure))
+  found = mechanism(config, population=len(clients), sizes=sizes, secret=secret,
+                    optional=len(clients) - len(images.train))
   found = evaluations.costing(config, found, distant=not images.train.here)
   model = problem.keras_model()
   found = found.for_secure_sum(config.secure).for_model(model, problem.batch_spec[0])
   return found.for_loss(problem.loss_fn, problem.batch_spec[1],
                         tf.TensorSpec(model.output_shape, model.outputs[0].dtype), separable=problem.loss_is_separable)
+
+
+def mechanism(config: configs.ExperimentConfig, *, population: int, sizes: Sequence[int] = (),
+              secret: bytes | None = None, optional: int = 0) -> plan_lib.PrivacyPlan:
+  """Returns the privacy plan of a config that knows neither secure sum, model nor loss yet.
+
+  Args, raises: As `privacy.plan.build_plan`.
+  """
+  return plan_lib.build_plan(
+      config.privacy, config.cohort, population=population, rounds=config.program.rounds, seed=config.program.seed,
+      sizes=sizes, client=config.client,
+      max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None,
+      secret=secret, optional=optional, cohort_size_bounds=secured.cohort_size_bounds(config.secure))
 
 
 def check_told(config: configs.ExperimentConfig, images: images_lib.FederatedImages) -> None:

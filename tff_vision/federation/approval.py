@@ -10,9 +10,11 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tff_vision.federation import certificates as certificates_lib
 from tff_vision.federation import mask_site, reading, rehearsal
 from tff_vision.federation import plan as plan_lib
 from tff_vision.program import whole_file
+from tff_vision.runtime import key_calls
 from tff_vision.runtime.worker import signatures
 from tff_vision.runtime.worker.guard import rules
 from tff_vision.secure.encryption import site_calls
@@ -194,9 +196,7 @@ def read(path: pathlib.Path, certificate_file: pathlib.Path) -> Approval:
 
 
 def _of_json(content: Mapping[str, Any], what: str) -> Approval:
-  part = reading.Part(what, content, [field.name for field in dataclasses.fields(Approval)])
-  if part.whole('version') != VERSION:
-    raise ValueError(f'{what} has version {part.whole("version")}; this version reads {VERSION}.')
+  part = reading.versioned(what, content, Approval, VERSION, made_by='python -m pipelines.approve')
   return Approval(
       site=part.text('site'), plan=part.text('plan'), expires=part.text('expires'),
       computations=part.texts('computations'), names=part.texts('names'), values=part.texts('values'),
@@ -220,22 +220,15 @@ def peers_of(plan: plan_lib.Plan, certificates: Mapping[str, pathlib.Path]) -> t
     certificates: As in `of`.
 
   Raises:
-    ValueError: A certificate is missing, is none, or has the key of another one.
+    ValueError: As `certificates.public_keys`.
   """
   if not played(plan):
     return ()
-  names = [site.name for site in plan.sites]
-  if other := sorted(set(names) ^ set(certificates)):
-    raise ValueError(f'site_certs must name the certificate of each site of the plan, with which it signs: SITE=FILE '
-                     f'for {", ".join(names)}; missing or unknown: {", ".join(other)}.')
-  found = []
-  for number, name in enumerate(names):
-    key = base64.b64encode(signatures.public_key(pathlib.Path(certificates[name]), 'site_certs')).decode()
-    if twin := [one.site for one in found if one.key == key]:
-      raise ValueError(f'site_certs gives the sites {twin[0]} and {name} one key; each has its own.')
-    clients = tuple(client for client, of_site in enumerate(plan.site_of_clients) if of_site == number)
-    found.append(Peer(site=name, key=key, clients=clients))
-  return tuple(found)
+  keys = certificates_lib.public_keys(plan, certificates)
+  return tuple(
+      Peer(site=site.name, key=base64.b64encode(keys[site.name]).decode(),
+           clients=tuple(client for client, of_site in enumerate(plan.site_of_clients) if of_site == number))
+      for number, site in enumerate(plan.sites))
 
 
 def key_holder_of(plan: plan_lib.Plan, path: pathlib.Path | None, certificates: Mapping[str, pathlib.Path]) -> str:
@@ -246,7 +239,7 @@ def key_holder_of(plan: plan_lib.Plan, path: pathlib.Path | None, certificates: 
     certificates: Those of the sites.
 
   Raises:
-    ValueError: It is missing, has no effect, or has a site's key.
+    ValueError: It is missing, or has no effect; or as `certificates.public_keys`.
   """
   if plan.experiment().secure.key_holder is None:
     if path is not None:
@@ -254,10 +247,7 @@ def key_holder_of(plan: plan_lib.Plan, path: pathlib.Path | None, certificates: 
     return ''
   if path is None:
     raise ValueError('key_holder_cert is missing: the certificate of the key holder, whose public key is checked.')
-  key = signatures.public_key(path, 'key_holder_cert')
-  if same := [site for site, file in certificates.items() if signatures.public_key(pathlib.Path(file)) == key]:
-    raise ValueError(f'key_holder_cert={path} has the key of the site {same[0]}: whoever opens sums is no site.')
-  return base64.b64encode(key).decode()
+  return base64.b64encode(certificates_lib.public_keys(plan, certificates, key_holder=path)[key_calls.PARTY]).decode()
 
 
 def _activity(plan: plan_lib.Plan, name: str, times: Sequence[Sequence[rules.Step]], rounds: int) -> rules.Activity:

@@ -11,6 +11,7 @@ are chosen last.
 
 import dataclasses
 import hashlib
+import math
 import secrets
 import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -99,11 +100,8 @@ class JointSiteKeys(site_keys.SiteKeys):
         self._hold(one, answer, wanted)
 
   def remember(self, now: site_keys.Attempt, ciphertext: np.ndarray) -> None:
-    half = ciphertext[:, 1]
-    if half.min() < 0 or now.own is not None and now.own.shape != half.shape:
-      raise rules.Refused('a ciphertext has residues below zero, or another length than the one before it.')
-    primes = self._primes(half.shape[1:])
-    now.own = half % primes if now.own is None else (now.own + half) % primes
+    now.own = now.own or ciphertexts.Sum(self._rings[ciphertext.shape[2:]])
+    now.own.add(ciphertext[:, 1])
 
   def _hold(self, made, answer, wanted):
     """Keeps a share until it may leave."""
@@ -145,12 +143,8 @@ class JointSiteKeys(site_keys.SiteKeys):
     now, own = self.current(run, attempt), self._identity.site
     if now.held.may_leave is not None:
       raise rules.Refused('a share of a key is to be shown twice.')
-    found: dict[str, str] = {}
-    for message in messages.part(content, 'commitments', list):
-      site, stated = self._identity.verified(self._header(now, site_calls.COMMITMENT), message)
-      if site in found:
-        raise rules.Refused(f'the site {site} is among those who make a key twice.')
-      found[site] = messages.part(stated, 'commitment', str)
+    signed = self._identity.each(self._header(now, site_calls.COMMITMENT), messages.part(content, 'commitments', list))
+    found = {site: messages.part(stated, 'commitment', str) for site, stated in signed.items()}
     if found.get(own) != now.commitments[own]:
       raise rules.Refused('a key is to be made without this site\'s share.')
     if len(found) < self._fewest_sites:
@@ -164,15 +158,16 @@ class JointSiteKeys(site_keys.SiteKeys):
     site, stated = self._identity.verified(self._header(now, site_calls.SHARE), messages.part(content, 'signed', dict))
     if not now.held.may_leave or site not in now.commitments or site in now.shares:
       raise rules.Refused(f'the site {site} has not committed itself to a share of this key, or shows it twice.')
-    shape, primes = now.held.share.shape, self._primes(now.held.share.shape)
+    shape = now.held.share.shape
+    primes = np.array(self._rings[shape], np.int64)[:, None]
     raw, nonce = messages.part(stated, 'share', bytes), messages.part(stated, 'nonce', bytes)
     if len(raw) != 4 * now.held.share.size:
       raise rules.Refused(f'the share of {site} is of another size than this site\'s.')
-    share, seed = np.frombuffer(raw, '<i4').reshape(shape), messages.part(stated, 'seed', int)
+    share, seed = np.frombuffer(raw, '<i4').reshape(shape), now.held.made.seed
+    if messages.part(stated, 'seed', int) != seed or share.min() < 0 or (share >= primes).any():
+      raise rules.Refused(f'the share of {site} is for another key.')
     if _commitment(nonce, seed, share) != now.commitments[site]:
       raise rules.Refused(f'the share of {site} is another than the one that it committed itself to.')
-    if seed != now.held.made.seed or share.min() < 0 or (share >= primes).any():
-      raise rules.Refused(f'the share of {site} is for another key.')
     now.shares[site] = share
     if set(now.shares) == set(now.commitments):
       total = sum(one.astype(np.int64) for one in now.shares.values()) % primes
@@ -187,8 +182,8 @@ class JointSiteKeys(site_keys.SiteKeys):
     found = self.statements(now, content)
     if other := sorted({one.site for one in found} - set(now.commitments)):
       raise rules.Refused(f'the site {other[0]} has no share of the key, and is in the sum.')
-    now.adding = _Adding([(one.site, half) for one in found if one.site != self._identity.site
-                          for _, half in one.digests], now.own.astype(np.int64), self._primes(now.own.shape[1:]))
+    now.adding = _Adding([(one.site, half) for one in found if one.site != self._identity.site for half in one.halves],
+                         now.own)
     return {}
 
   def _take_half(self, run, attempt, content):
@@ -197,7 +192,7 @@ class JointSiteKeys(site_keys.SiteKeys):
       raise rules.Refused('parts of ciphertexts came before it was said of which sum.')
     now.adding.take(messages.part(content, 'polynomials', bytes))
     if now.adding.complete:
-      now.opening = now.adding.total.astype(np.int32)
+      now.opening = now.own.total.astype(np.int32)
     return {'complete': now.adding.complete}
 
   def _open(self, polynomials, number):
@@ -226,40 +221,36 @@ class JointSiteKeys(site_keys.SiteKeys):
     self._current = self._waiting = None
     return {}
 
-  def _primes(self, shape):
-    return np.array(self._rings[tuple(shape)], np.int64)[:, None]
-
 
 class _Adding:
-  """Adds other sites' halves up as they come, in parts, and compares each with what its site signed."""
+  """Adds other sites' halves to a site's own as they come, in parts, and compares each with what its site signed."""
 
-  def __init__(self, expected: list[tuple[str, str]], own: np.ndarray, primes: np.ndarray):
-    self.total = own
+  def __init__(self, expected: list[tuple[str, str]], own: ciphertexts.Sum):
+    self._sum = own
+    self._head = ciphertexts.head(own.total.astype(np.int32))
     self._expected = expected
-    self._primes = primes
     self._place = 0
-    self._hash = hashlib.sha256(ciphertexts.head(own.astype(np.int32)))
+    self._hash = hashlib.sha256(self._head)
 
   @property
   def complete(self) -> bool:
     return not self._expected
 
   def take(self, raw: bytes) -> None:
-    size = 4 * self.total[0].size
+    length, *shape = self._sum.total.shape
+    size = 4 * math.prod(shape)
     count = len(raw) // size
-    if not self._expected or not raw or len(raw) % size or self._place + count > len(self.total):
+    if not self._expected or not raw or len(raw) % size or self._place + count > length:
       raise rules.Refused('parts of a ciphertext came that are of another size, or of none that was signed.')
-    part = np.frombuffer(raw, '<i4').reshape(count, *self.total.shape[1:])
-    place = slice(self._place, self._place + count)
-    self.total[place] = (self.total[place] + part) % self._primes
+    self._sum.add_part(np.frombuffer(raw, '<i4').reshape(count, *shape), self._place)
     self._hash.update(raw)
     self._place += count
-    if self._place == len(self.total):
+    if self._place == length:
       site, digest = self._expected.pop(0)
       if self._hash.hexdigest() != digest:
         self._expected = [(site, 'none')]  # Nothing completes it any more.
         raise rules.Refused(f'a ciphertext is not the one that {site} signed.')
-      self._place, self._hash = 0, hashlib.sha256(ciphertexts.head(self.total.astype(np.int32)))
+      self._place, self._hash = 0, hashlib.sha256(self._head)
 
 
 def _commitment(nonce: bytes, seed: int, share: np.ndarray) -> str:

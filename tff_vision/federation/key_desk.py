@@ -5,9 +5,10 @@ them. The desk checks the signatures against the certificates of the plan's site
 returns the decrypted sum. What it opens is in its log before it is decrypted, so that no crash makes it forget.
 """
 
+import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class Desk:
     self._limits = limits
     self._log = log
     self._key = ciphertexts.digest(holder.public_key)
-    self._lock = threading.Lock()
+    self._lock = threading.Lock()  # Held while something is noted and opened, and never while somebody is waited for.
 
   @property
   def opened(self) -> int:
@@ -68,7 +69,8 @@ class Desk:
     return self._log.begun(_OPENING)
 
   def stated_key(self) -> dict[str, Any]:
-    """Returns what the key holder signs about its public key."""
+    """Returns what the key holder signs about its public key. Raises: OSError: It cannot be noted in the log."""
+    self._log.write('public key')
     header = self._identity.header(run='', attempt=0, protocol=key_calls.PROTOCOL, phase=key_calls.KEY_PHASE)
     return self._identity.sign(header, {'key': self._key})
 
@@ -85,51 +87,57 @@ class Desk:
       rules.Refused: With the reason; it is in the log.
       OSError: The log cannot be written; nothing is opened.
     """
-    with self._lock:
-      try:
-        return self._open(run, attempt, stated, came)
-      except ValueError as error:
-        self._log.write('refusal', refused=str(error))
-        raise rules.Refused(str(error)) from None
+    with self.noted():
+      limits = self._limits
+      header = self._identity.header(run=run, attempt=attempt, protocol=key_calls.PROTOCOL, phase=ciphertexts.PHASE)
+      found = ciphertexts.stated(self._identity, header, stated, key=self._key, fewest_sites=limits.fewest_sites,
+                                 fewest_clients=limits.fewest_clients)
+      which, clients = f'attempt {attempt} of run {run}', sum(one.clients for one in found)
+      if key_calls.PARTY in (one.site for one in found):
+        raise rules.Refused('ciphertexts in the name of the key holder itself.')
+      if clients > self._params.clients_max:
+        raise rules.Refused(f'a sum over {clients} clients is to be opened, and {self._params.clients_max} are the '
+                            'most.')
+      halves = [half for one in found for half in one.halves]
+      self._check_new(which, halves)
+      total = self._added([pair for one in found for pair in one.digests], came)
+      with self._lock:
+        self._check_new(which, halves)  # Others may have been faster with the same.
+        # On disk before anything is decrypted: whatever line a crash leaves as the last, nothing is opened twice.
+        for activity in (_OPENING, which, *map(_named, halves)):
+          self._log.begin(activity)
+        opened = self._holder.decrypted(total)
+        self._log.write('sum', activity=f'{which}: {clients} clients of {", ".join(one.site for one in found)}',
+                        bytes_out=opened.nbytes)
+      return opened
 
-  def _open(self, run, attempt, stated, came):
-    header = self._identity.header(run=run, attempt=attempt, protocol=key_calls.PROTOCOL, phase=ciphertexts.PHASE)
-    found = [ciphertexts.stated(self._identity, header, one) for one in stated]
-    which, clients = f'attempt {attempt} of run {run}', sum(one.clients for one in found)
-    self._check(found, which, clients)
-    total = self._added([pair for one in found for pair in one.digests], came)
-    # On disk before anything is decrypted: whatever line a crash leaves as the last, nothing is opened twice.
-    for activity in (_OPENING, which, *(_named(half) for half in _halves(found))):
-      self._log.begin(activity)
-    opened = self._holder.decrypted(total)
-    self._log.write('sum', activity=f'{which}: {clients} clients of {", ".join(one.site for one in found)}',
-                    bytes_out=opened.nbytes)
-    return opened
+  @contextlib.contextmanager
+  def noted(self) -> Iterator[None]:
+    """Makes whatever error ends the block a refusal, and writes it into the log.
 
-  def _check(self, found, which, clients):
-    limits, sites, halves = self._limits, [one.site for one in found], _halves(found)
-    if key_calls.PARTY in sites:
-      raise rules.Refused('ciphertexts in the name of the key holder itself.')
-    if twice := sorted({site for site in sites if sites.count(site) > 1}):
-      raise rules.Refused(f'the ciphertexts of {twice[0]} came twice.')
-    if len(sites) < limits.fewest_sites:
-      raise rules.Refused(f'a sum over {len(sites)} site(s) was asked for, and it is opened for {limits.fewest_sites} '
-                          'or more.')
-    if wrong := [one.site for one in found if one.key != self._key]:
-      raise rules.Refused(f'the ciphertexts of {wrong[0]} are under another key.')
-    if not limits.fewest_clients <= clients <= self._params.clients_max:
-      raise rules.Refused(f'a sum over {clients} clients was asked for, and it is opened for {limits.fewest_clients} '
-                          f'to {self._params.clients_max}.')
+    Raises:
+      rules.Refused: With the reason.
+      OSError: The log cannot be written.
+    """
+    try:
+      yield
+    except OSError:
+      raise
+    except Exception as error:
+      refused = rules.refusal(error)
+      self._log.write('refusal', refused=str(refused))
+      raise refused from None
+
+  def _check_new(self, which, halves):
     if self._log.begun(which):
       raise rules.Refused(f'{which} was opened before.')
-    if len(set(halves)) < len(halves) or any(self._log.begun(_named(half)) for half in halves):
-      raise rules.Refused('a ciphertext came twice, or was opened before.')
-    if self.opened >= limits.most_openings:
-      raise rules.Refused(f'{self.opened} sums were opened, and {limits.most_openings} are allowed.')
+    if any(self._log.begun(_named(half)) for half in halves):
+      raise rules.Refused('a ciphertext was opened before.')
+    if self.opened >= self._limits.most_openings:
+      raise rules.Refused(f'{self.opened} sums were opened, and {self._limits.most_openings} are allowed.')
 
   def _added(self, digests, came):
-    params, came, total = self._params, iter(came), None
-    primes = np.array(params.primes, np.int64)[:, None]
+    params, came, total = self._params, iter(came), ciphertexts.Sum(self._params.primes)
     one_size = 2 * len(params.primes) * params.degree * 4
     for expected in digests:
       raw = next(came, b'')
@@ -138,17 +146,10 @@ class Desk:
       one = np.frombuffer(raw, '<i4').reshape(-1, 2, len(params.primes), params.degree)
       if ciphertexts.digests(one) != expected:
         raise rules.Refused('a ciphertext is not the one that its site signed.')
-      if one.min() < 0 or total is not None and one.shape != total.shape:
-        raise rules.Refused('a ciphertext has residues below zero, or another length than the one before it.')
-      total = one % primes if total is None else (total + one) % primes
+      total.add(one)
     if next(came, None) is not None:
       raise rules.Refused('more ciphertexts came than were signed.')
-    return total.astype(np.int32)
-
-
-def _halves(found):
-  """Returns the digests of the halves that decryption needs: with the other half changed, it is the same ciphertext."""
-  return [half for one in found for _, half in one.digests]
+    return total.total.astype(np.int32)
 
 
 def _named(half):

@@ -1,10 +1,15 @@
 """The desk of a plan's key holder, from the files of the machine that keeps the key."""
 
+import contextlib
+import fcntl
 import hashlib
+import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from tff_vision import catalogue
+from tff_vision.experiment import planning
+from tff_vision.federation import certificates as certificates_lib
 from tff_vision.federation import key_desk
 from tff_vision.federation import plan as plan_lib
 from tff_vision.runtime import key_calls
@@ -16,10 +21,11 @@ from tff_vision.secure.encryption import key_holder, parameters
 _EVALUATIONS_BESIDE = 6
 
 
+@contextlib.contextmanager
 def desk(plan: plan_lib.Plan, *, folder: pathlib.Path, audit_log: pathlib.Path,
          certificates: Mapping[str, pathlib.Path], cert_file: pathlib.Path, key_file: pathlib.Path, fewest_sites: int,
-         spare_rounds: int) -> key_desk.Desk:
-  """Returns the desk; makes the key pair if the folder has none.
+         spare_rounds: int) -> Iterator[key_desk.Desk]:
+  """Yields the desk, and keeps folder and log for it alone; makes the key pair if the folder has none.
 
   Args:
     folder: Of the key pair.
@@ -30,21 +36,16 @@ def desk(plan: plan_lib.Plan, *, folder: pathlib.Path, audit_log: pathlib.Path,
     spare_rounds: Sums beyond those of the plan.
 
   Raises:
-    ValueError: The plan names no key holder, a file is missing or wrong, or a key is somebody else's too.
+    ValueError: The plan names no key holder, a file is missing or wrong, a key is somebody else's too, the log is not
+      that of the key pair, or another process has one of them.
   """
   secure = plan.experiment().secure
   if secure.key_holder is None:
     raise ValueError(f'the plan has secure_sum={secure.secure_sum} and no key_holder; make it with '
                      '--secure_sum=he_keyholder --key_holder=HOST:PORT.')
-  names = [site.name for site in plan.sites]
-  if missing := [name for name in names if name not in certificates]:
-    raise ValueError(f'site_certs lacks {", ".join(missing)}: a sum is over ciphertexts that sites signed.')
-  if fewest_sites > len(names):
-    raise ValueError(f'fewest_sites={fewest_sites}, and the plan has {len(names)} sites: no sum would be opened.')
-  peers = {name: signatures.public_key(certificates[name], 'site_certs') for name in names}
-  peers[key_calls.PARTY] = signatures.public_key(cert_file)
-  if len(set(peers.values())) < len(peers):
-    raise ValueError('site_certs and tls_cert have a key more than once; each party has its own.')
+  peers = certificates_lib.public_keys(plan, certificates, key_holder=cert_file, key_holder_flag='tls_cert')
+  if fewest_sites > len(plan.sites):
+    raise ValueError(f'fewest_sites={fewest_sites}, and the plan has {len(plan.sites)} sites: no sum would be opened.')
   key = signatures.Key(key_file)
   if key.public != peers[key_calls.PARTY]:
     raise ValueError(f'tls_key={key_file} is not the key of tls_cert={cert_file}.')
@@ -52,22 +53,46 @@ def desk(plan: plan_lib.Plan, *, folder: pathlib.Path, audit_log: pathlib.Path,
   params = parameters.key_holder_parameters(clients_max=secure.secure_clients_max, value_bits=secure.secure_bits)
   if folder.resolve() == audit_log.resolve().parent:
     raise ValueError(f'audit_log={audit_log} lies in key_holder_dir={folder}, which holds the key pair alone.')
-  holder = key_holder.KeyHolder(folder, params)
   limits = key_desk.Limits(fewest_sites=fewest_sites, fewest_clients=fewest_clients(plan),
                            most_openings=_sums(plan) + spare_rounds)
-  what = hashlib.sha256(f'{plan.digest} {ciphertexts.digest(holder.public_key)}'.encode()).hexdigest()
-  return key_desk.Desk(holder, params, identity=identity, limits=limits, log=audit.Log(audit_log, what))
+  with _alone(folder):
+    is_new = not any(folder.iterdir())
+    holder = key_holder.KeyHolder(folder, params)
+    digest = ciphertexts.digest(holder.public_key)
+    what = hashlib.sha256(f'{plan.digest} {digest}'.encode()).hexdigest()
+    if not is_new and not any(one.get('key') == digest or one.get('approval') == what for one in audit.read(audit_log)):
+      raise ValueError(f'audit_log={audit_log} is missing, or not the log of the key pair in key_holder_dir={folder}: '
+                       'what that opened would be opened again. Give its log, or an empty folder for a new key pair.')
+    with contextlib.closing(audit.Log(audit_log, what, key=digest)) as log:
+      yield key_desk.Desk(holder, params, identity=identity, limits=limits, log=log)
 
 
 def fewest_clients(plan: plan_lib.Plan) -> int:
-  """Returns the fewest clients over which a sum of the plan may be opened, without building its privacy."""
+  """Returns the fewest clients over which a sum of the plan may be opened, as its privacy says."""
   config = plan.experiment()
   row = catalogue.KINDS['privacy'].rows[config.privacy.privacy]
-  if 'noise_survivors' not in row.reads:
+  if 'noise_survivors' not in row.reads:  # The server adds the noise, or there is none: two are enough.
     return 2
-  fixed = config.cohort.cohort_size if config.cohort.sampling == 'fixed' else 2
-  # An evaluation counts all clients, in parts of equal size, and its noise is not the clients'.
-  return max(2, min(config.privacy.noise_survivors or fixed, len(plan.clients) // _parts(plan)))
+  # How many examples clients have is not known here, and does not change the number.
+  return planning.mechanism(config, population=len(plan.clients), sizes=[1] * len(plan.clients)).fewest_clients
+
+
+@contextlib.contextmanager
+def _alone(folder):
+  """Keeps a folder for this process, and makes it first if it is not there."""
+  try:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+  except OSError as error:
+    raise ValueError(f'key_holder_dir={folder} cannot be used: {error.strerror}.') from None
+  try:
+    fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    yield
+  except BlockingIOError:
+    raise ValueError(f'key_holder_dir={folder} is in use by another key holder: each has a key pair of its own.'
+                     ) from None
+  finally:
+    os.close(place)
 
 
 def _sums(plan):

@@ -102,13 +102,14 @@ class MaskSite(exchange.SiteProtocol):
 
   def _status(self, content):
     del content
-    return {'attempt': self._log.attempts(NAME)}
+    return {'attempt': self._log.last(NAME)}
 
   def _advertise(self, content):
     self._may_begin()
     run, number = messages.part(content, 'run', str), messages.part(content, 'attempt', int)
     told = messages.part(content, 'clients', list)
-    if number <= self._log.attempts(NAME):
+    header = self._identity.header(run=run, attempt=number, protocol=NAME, phase='advertise')
+    if number <= self._log.last(NAME):
       raise rules.Refused(f'{NAME}: attempt {number} was begun before, and no round is run twice under one number.')
     if any(type(one) is not int or one not in self._site_of_clients for one in told) or told != sorted(set(told)):
       raise rules.Refused(f'{NAME}: the participants are no ascending list of clients of the plan.')
@@ -120,11 +121,11 @@ class MaskSite(exchange.SiteProtocol):
                           f'fewer than {self._fewest} clients of {self._fewest_sites} sites is opened.')
     if not own:
       raise rules.Refused(f'{NAME}: no client of this site is among the participants.')
-    self._log.attempt(NAME, number)
+    self._log.begin(NAME, number)
     self._attempt = mask_attempt.Attempt(run=run, number=number, clients=clients, sites=sites, own=own)
     said = {'clients': list(clients), **self._attempt.public()}
     self._attempt.advertised = {self._identity.site: said}
-    return self._signed('advertise', said)
+    return self._identity.sign(header, said)
 
   def _share(self, content):
     attempt = self._current(content)
@@ -229,24 +230,17 @@ class MaskSite(exchange.SiteProtocol):
   def _current(self, content):
     """Returns the attempt that a message is about."""
     number, attempt = messages.part(content, 'attempt', int), self._attempt
+    self._identity.header(run='', attempt=number, protocol=NAME, phase='attempt')  # Refuses a number that is none.
     if attempt is not None and number == attempt.number:
       return attempt
-    last = self._log.attempts(NAME)
+    last = self._log.last(NAME)
     if number == last:
       raise exchange.BeginAgain(f'this worker was restarted, and has no keys of attempt {number}.')
     raise rules.Refused(f'{NAME}: attempt {number} is not the one that is in progress here, which is {last}.')
 
   def _read(self, phase, content, name):
     """Returns the signed messages in a list, by the sites that signed them."""
-    found = {}
-    for message in messages.part(content, name, list):
-      site, said = self._identity.verified(self._header(phase), message)
-      if site in found:
-        raise rules.Refused(f'{NAME}, {phase}: the site {site} is there twice.')
-      if not isinstance(said, dict):
-        raise rules.Refused(f'{NAME}, {phase}: the site {site} signed something else.')
-      found[site] = said
-    return found
+    return self._identity.each(self._header(phase), messages.part(content, name, list))
 
   def _check_senders(self, found, expected, phase):
     if other := set(found) ^ set(expected):

@@ -207,9 +207,7 @@ def of(found: Any) -> Plan:
   """
   if isinstance(found, dict):
     found = {'most_examples': None, **found}
-  part = reading.Part('the plan', found, [field.name for field in dataclasses.fields(Plan)])
-  if part.whole('version') != VERSION:
-    raise ValueError(f'the plan has version {part.whole("version")}; this version reads {VERSION}.')
+  part = reading.versioned('the plan', found, Plan, VERSION, made_by='python -m pipelines.plan')
   schema = reading.Part('schema of the plan', part.value('schema'),
                         [field.name for field in dataclasses.fields(Schema)])
   sites = [reading.Part('a site of the plan', site, ('name', 'address', 'clients')) for site in part.list('sites')]

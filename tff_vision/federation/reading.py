@@ -1,6 +1,7 @@
 """Reads JSON objects strictly: every name is known and there, every value has its type, or one sentence says which not.
 """
 
+import dataclasses
 import json
 import math
 import os
@@ -27,6 +28,23 @@ def json_of(path: str | os.PathLike[str], what: str, *, made_by: str = '') -> An
     raise ValueError(f'{what} cannot be read: {error.strerror}.') from None
   except ValueError as error:  # Not JSON, or not text.
     raise ValueError(f'{what} is no JSON: {error}.') from None
+
+
+def versioned(what: str, found: Any, kind: type, version: int, *, made_by: str) -> 'Part':
+  """Returns the object that holds the fields of a dataclass, of which `version` is one.
+
+  Args:
+    made_by: The command that makes one of this version.
+
+  Raises:
+    ValueError: It is of another version, which is said first, because versions differ in names; or as `Part`.
+  """
+  if isinstance(found, dict) and 'version' in found and found['version'] != version:
+    raise ValueError(f'{what} has version {found["version"]!r:.60}; this version reads {version}: make it again with '
+                     f'{made_by}.')
+  part = Part(what, found, [field.name for field in dataclasses.fields(kind)])
+  part.whole('version')  # To Python, true and 1.0 are 1.
+  return part
 
 
 class Part:

@@ -47,7 +47,7 @@ class Attempt:
     key: The digest of the agreed public key; '': not agreed yet.
     clients: The number of clients whose ciphertexts have left.
     sent: The digests of these ciphertexts.
-    own: The sum of their second halves, [polynomials, primes, degree], if somebody will ask for it.
+    own: The sum of their second halves, if somebody will ask for it.
     stated: Whether they are signed, so that no more may leave.
   """
   run: str
@@ -56,7 +56,7 @@ class Attempt:
   key: str = ''
   clients: int = 0
   sent: list[tuple[str, str]] = dataclasses.field(default_factory=list)
-  own: np.ndarray | None = None
+  own: ciphertexts.Sum | None = None
   stated: bool = False
 
 
@@ -88,6 +88,7 @@ class SiteKeys(exchange.SiteProtocol, witness.Witness):
     phases = {ciphertexts.PHASE: self._state, **self.phases()}
     if phase not in phases:
       raise rules.Refused(f'a message {phase!r:.40} of {self.protocol}, which has none.')
+    self._identity.header(run=run, attempt=attempt, protocol=self.protocol, phase=phase)  # Refuses names that are none.
     with self._changed:
       answer = phases[phase](run, attempt, content)
       self._changed.notify_all()
@@ -153,20 +154,12 @@ class SiteKeys(exchange.SiteProtocol, witness.Witness):
 
   def statements(self, now: Attempt, content: Mapping[str, Any]) -> list[ciphertexts.Stated]:
     """Returns what sites signed about ciphertexts of this attempt, if a sum over these may be opened."""
-    header = self._header(now, ciphertexts.PHASE)
-    found = [ciphertexts.stated(self._identity, header, one) for one in messages.part(content, 'stated', list)]
-    sites, halves = [one.site for one in found], [half for one in found for _, half in one.digests]
-    if len(set(sites)) < len(sites) or len(set(halves)) < len(halves):
-      raise rules.Refused('a site, or a ciphertext, is in a sum twice.')
-    if len(sites) < self._fewest_sites:
-      raise rules.Refused(f'a sum over {len(sites)} site(s) is to be opened, and {self._fewest_sites} are the fewest.')
-    if (clients := sum(one.clients for one in found)) < self._fewest_clients:
-      raise rules.Refused(f'a sum over {clients} clients is to be opened, and {self._fewest_clients} are the fewest.')
+    found = ciphertexts.stated(
+        self._identity, self._header(now, ciphertexts.PHASE), messages.part(content, 'stated', list), key=now.key,
+        fewest_sites=self._fewest_sites, fewest_clients=self._fewest_clients)
     own = [one for one in found if one.site == self._identity.site]
     if not own or not now.stated or list(own[0].digests) != now.sent:
       raise rules.Refused('a sum is to be opened that has not in it what this site sent.')
-    if wrong := [one.site for one in found if one.key != now.key]:
-      raise rules.Refused(f'the ciphertexts of {wrong[0]} are under another key.')
     return found
 
   def _header(self, now, phase):

@@ -109,9 +109,7 @@ def read(folder: str | os.PathLike[str]) -> SiteManifest:
 
 
 def _of(found: Any) -> SiteManifest:
-  part = reading.Part('the manifest', found, [field.name for field in dataclasses.fields(SiteManifest)])
-  if part.whole('version') != VERSION:
-    raise ValueError(f'it has version {part.whole("version")}; this version reads {VERSION}.')
+  part = reading.versioned('the manifest', found, SiteManifest, VERSION, made_by='python -m pipelines.prepare')
   clients = [reading.Part('a client', one, [field.name for field in dataclasses.fields(Client)])
              for one in part.list('clients')]
   return SiteManifest(

@@ -14,10 +14,11 @@ import numpy as np
 import tensorflow as tf
 
 from tff_vision import objectives
+from tff_vision.configs import privacy_config
 from tff_vision.learning import histograms
 from tff_vision.objectives import anomaly, base, classification, embedding
 
-MOST_EXAMPLES = 2**20  # Of one client: no count of a client exceeds it.
+MOST_EXAMPLES = privacy_config.MOST_EXAMPLES
 LOSS_STEPS, LARGEST_LOSS = histograms.STEPS, 64.0  # An example's loss above the largest counts as the largest.
 LARGEST_SUM = int(MOST_EXAMPLES * LOSS_STEPS * LARGEST_LOSS)
 _MOST_CLASSES = 100  # A confusion matrix of more classes would be longer than many a model.

@@ -11,6 +11,8 @@ from typing import Any
 
 # The method of a guard, beside TFF's own.
 SERVICE, METHOD = 'tff_vision.SiteProtocols', 'Answer'
+# The protocol of the one message that every such guard answers: who it is, and what it plays.
+HELLO = 'hello'
 MOST_BYTES = 32 << 20
 # How the error of a guard begins that has to be answered by a round run again.
 BEGIN_AGAIN = 'begin again: '

@@ -19,6 +19,7 @@ from tff_vision.runtime.worker.guard import audit, enforcement, recording, rules
 
 NAMES = ('/data/client_000000.tfrecord', '/data/client_000001.tfrecord')
 ROUNDS = 2
+_LOGS = {}
 _VECTOR = tff.TensorType(np.float32, [4])
 
 
@@ -197,6 +198,8 @@ def recorded(address, made):
 
 
 def enforced(ruled, path):
-  """Returns what holds to the rules, and its log."""
-  log = audit.Log(path, ruled.digest)
+  """Returns what holds to the rules, and its log; whoever had this log before was killed."""
+  if path in _LOGS:
+    _LOGS.pop(path).close()
+  log = _LOGS[path] = audit.Log(path, ruled.digest)
   return enforcement.Enforcement(ruled, log), log

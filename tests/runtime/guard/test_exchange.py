@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import json
+import time
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from tff_vision.runtime import messages
 from tff_vision.runtime.driver import site_link, stub
 from tff_vision.runtime.tff_internals import placeholders, terms
 from tff_vision.runtime.worker import certificate_authority, signatures
-from tff_vision.runtime.worker.guard import exchange, recording, rules, signing
+from tff_vision.runtime.worker.guard import audit, exchange, recording, rules, signing
 
 _ROWS = tff.SequenceType(tff.TensorType(np.uint32, [3]))
 KIND = tff.FederatedType(tff.types.to_type(collections.OrderedDict(
@@ -99,6 +100,20 @@ def test_a_signed_message_is_of_one_site_plan_run_attempt_protocol_and_phase(key
     signing.Identity(site='north', plan='p', key=keys['mallory'], peers={'north': keys['north'].public})
 
 
+def test_of_several_signed_messages_each_is_of_another_site_and_an_object(keys):
+  sites = _identities(keys)
+  header = sites['north'].header(run='r', attempt=0, protocol='toy', phase='share')
+  signed = [site.sign(header, {'from': name}) for name, site in sites.items()]
+  assert sites['west'].each(header, signed) == {name: {'from': name} for name in sites}
+  with pytest.raises(rules.Refused, match='toy, share: the site north is there twice'):
+    sites['west'].each(header, [*signed, signed[0]])
+  with pytest.raises(rules.Refused, match='toy, share: the site south signed something else'):
+    sites['west'].each(header, [sites['south'].sign(header, ['x'])])
+  for run, attempt in (('r' * 65, 0), ('', -1), ('', 2**53)):
+    with pytest.raises(rules.Refused, match='toy, share: a run has a name of at most 64'):
+      sites['north'].header(run=run, attempt=attempt, protocol='toy', phase='share')
+
+
 class _Toy:
   """Gives each client rows of its own, which one call of each kind may use."""
 
@@ -106,6 +121,11 @@ class _Toy:
     self.spent = set()
 
   def answer(self, phase, content):
+    if phase == 'strange':
+      return {'x': int(2**70).to_bytes(8, 'little')}
+    if phase == 'slow':
+      time.sleep(0.6)
+      return {}
     if phase == 'lost':
       raise exchange.BeginAgain('the attempt is unknown.')
     if phase == 'away':
@@ -176,6 +196,39 @@ def test_a_site_answers_messages_beside_the_executor(toy):
     service.answer(b'{')
   with pytest.raises(stub.WorkerLost, match='has paused'):  # As a worker that is down.
     site.ask('toy', 'away', {})
+
+
+def test_whatever_is_not_answered_is_in_the_log_with_what_was_asked(tmp_path):
+  log = audit.Log(tmp_path / 'audit.jsonl', 'approval')
+  with protocol.executor() as (_, address):
+    made = exchange.Exchange(site='north', plan='p', plays={'toy': _Toy()})
+    with protocol.guarded(address, recording.Recording(), {}, log, made) as coordinator:
+      service = stub.DeadlineStub(coordinator.channel, name='w', call_timeout=5)
+      site = site_link.SiteLink(service.answer, name='north', plan='p', plays=('toy',))
+      for name, phase, error in (('toy', 'wrong', stub.RefusedByWorker), ('toy', 'lost', stub.BeginAgain),
+                                 ('toy', 'count', stub.RefusedByWorker), ('he', 'x', stub.RefusedByWorker)):
+        with pytest.raises(error):
+          site.ask(name, phase, {})
+      with pytest.raises(stub.RefusedByWorker, match=r'^site north: it led to an error that was not foreseen \(Overf'):
+        site.ask('toy', 'strange', {})
+      with pytest.raises(stub.RefusedByWorker):
+        service.answer(b'{')
+      with pytest.raises(stub.WorkerLost):
+        site.ask('toy', 'away', {})
+  found = [(one.get('key'), one['refused'][:12]) for one in audit.read(tmp_path / 'audit.jsonl')
+           if one['what'] == messages.METHOD]
+  assert found == [('toy/wrong', 'not this.'), ('toy/lost', 'the attempt '), ('toy/count', 'a message la'),
+                   ('he/x', 'a message of'), ('toy/strange', 'it led to an'), (None, 'a message ca'),
+                   ('toy/away', 'the owner of')]
+
+
+def test_a_site_has_as_long_for_an_answer_as_for_a_computation(toy, monkeypatch):
+  coordinator, _, _ = toy
+  monkeypatch.setattr(stub, '_SHORT_TIMEOUT', 0.2)
+  asked = messages.encode({'protocol': 'toy', 'phase': 'slow', 'content': {}})
+  assert stub.DeadlineStub(coordinator.channel, name='w', call_timeout=10).answer(asked) == b'{}'
+  with pytest.raises(stub.WorkerLost, match='DEADLINE_EXCEEDED'):
+    stub.DeadlineStub(coordinator.channel, name='w', call_timeout=0.2).answer(asked)
 
 
 def test_where_no_protocol_is_played_nobody_introduces_a_site():

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import resource
+import types
 
 import grpc
 import numpy as np
@@ -13,7 +14,8 @@ from tensorflow_federated.proto.v0 import executor_pb2
 
 from tests.runtime.guard import protocol
 from tff_vision.runtime.driver import stub
-from tff_vision.runtime.worker.guard import audit
+from tff_vision.runtime.tff_internals import cache_numbers
+from tff_vision.runtime.worker.guard import audit, service
 
 NORTH, SOUTH = protocol.NAMES
 
@@ -283,6 +285,36 @@ def test_a_computation_under_the_number_of_another_is_refused(coordinator, made,
   refused(lambda: coordinator.value(_renumbered(made[second], 7)), 'two different computations have the same number')
   coordinator.value(first)
   coordinator.value(_renumbered(made[second], 70))
+
+
+def test_a_computation_is_read_once_however_often_it_comes(coordinator, made, monkeypatch):
+  read, numbered, first = [], cache_numbers.numbered, _renumbered(made['train'], 7)
+  monkeypatch.setattr(service, 'cache_numbers', types.SimpleNamespace(
+      numbered=lambda one: read.append(one) or numbered(one)))
+  for _ in range(3):
+    coordinator.value(first)
+  assert len(read) == 1
+  refused(lambda: coordinator.value(_renumbered(made['share'], 7)), 'two different computations have the same number')
+
+
+def test_a_log_has_one_writer_and_the_highest_number_of_an_activity_holds_under_any_approval(tmp_path):
+  path = tmp_path / 'audit.jsonl'
+  log = audit.Log(path, 'first')
+  for number in (3, 7, 5):
+    log.begin('masks', number)
+  with open(path, 'ab') as file:
+    file.write(b'{"a line that is being written')
+  before = path.read_bytes()
+  with pytest.raises(ValueError, match='audit_log=.*audit.jsonl is in use by another process'):
+    audit.Log(path, 'first')
+  assert path.read_bytes() == before
+  log.close()
+  log = audit.Log(path, 'second')
+  assert log.last('masks') == 7 and log.last('other') == 0 and log.begun('masks') == 0
+  log.close()
+  log = audit.Log(path, 'first')
+  assert log.begun('masks') == 3
+  log.close()
 
 
 def test_a_line_for_which_there_is_half_the_room_is_not_written_at_all(ruled, tmp_path):

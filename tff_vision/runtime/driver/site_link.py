@@ -7,7 +7,7 @@ from tff_vision import protocols
 from tff_vision.runtime import messages
 from tff_vision.runtime.driver import stub
 
-_HELLO = messages.encode({'protocol': 'hello', 'phase': 'hello', 'content': {}})
+_HELLO = messages.encode({'protocol': messages.HELLO, 'phase': messages.HELLO, 'content': {}})
 
 
 class SiteLink(protocols.Site):

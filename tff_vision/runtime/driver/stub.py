@@ -78,7 +78,7 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
       RefusedByWorker, BeginAgain, WorkerLost: As their docstrings say.
     """
     try:
-      return self._sent(messages.METHOD, self._message, message, len, _SHORT_TIMEOUT)
+      return self._sent(messages.METHOD, self._message, message, len, self._call_timeout)
     except grpc.RpcError as error:
       if error.code() == grpc.StatusCode.UNIMPLEMENTED:
         return None

@@ -10,15 +10,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 _PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.DIGEST_LENGTH)
 
 
-def sign(key_file: pathlib.Path, message: bytes) -> bytes:
-  """Returns a signature by the private key in a PEM file: Ed25519, ECDSA or RSA, the last two with SHA-256.
-
-  Raises:
-    ValueError: The file cannot be read, or holds no such key.
-  """
-  return Key(key_file).sign(message)
-
-
 class Key:
   """A private key that signs; read once, from a PEM file."""
 
@@ -39,7 +30,7 @@ class Key:
     return _described(self._key.public_key())
 
   def sign(self, message: bytes) -> bytes:
-    """Returns the signature."""
+    """Returns the signature; of ECDSA and RSA keys, with SHA-256."""
     if isinstance(self._key, ec.EllipticCurvePrivateKey):
       return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
     if isinstance(self._key, rsa.RSAPrivateKey):

@@ -7,6 +7,7 @@ disk before it begins. A last line that a crash cut off is removed; nothing had 
 import collections
 import datetime
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -19,29 +20,30 @@ _FIRST = '0' * 64
 
 
 class Log:
-  """An open log."""
+  """An open log; one process has it."""
 
-  def __init__(self, path: pathlib.Path, approval: str):
+  def __init__(self, path: pathlib.Path, approval: str, *, key: str | None = None):
     """Opens or creates the log.
 
     Args:
       approval: The digest of the approval; what earlier approvals let pass is kept and not counted.
+      key: The digest of the key that the log is about, if it is about one.
 
     Raises:
-      ValueError: The log was changed, or cannot be written.
+      ValueError: The log was changed, cannot be written, or another process has it.
     """
     self._path = path
     self._lock = threading.Lock()
     self._approval: str | None = None
     self._begun: collections.Counter[tuple[str | None, str]] = collections.Counter()
     self._bytes: collections.Counter[str | None] = collections.Counter()
-    self._attempts: dict[str, int] = {}
+    self._last: collections.Counter[str] = collections.Counter()
     self._before = _FIRST
+    self._file = self._open()
     for entry in self._read():
       self._count(entry)
-    self._file = self._open()
     try:
-      self.write('approval', approval=approval)
+      self.write('approval', approval=approval, key=key)
     except OSError as error:
       raise ValueError(f'audit_log={path} cannot be written: {error.strerror}.') from None
 
@@ -54,26 +56,20 @@ class Log:
     """Returns how many times an activity has begun under this approval."""
     return self._begun[self._approval, activity]
 
-  def begin(self, activity: str) -> None:
+  def last(self, activity: str) -> int:
+    """Returns the highest number with which an activity has begun, under any approval; 0: there is none."""
+    return self._last[activity]
+
+  def begin(self, activity: str, number: int | None = None) -> None:
     """Says that an activity begins; it is on disk when this returns.
 
-    Raises:
-      OSError: It cannot be written.
-    """
-    self.write('begins', activity=activity)
-    os.fsync(self._file.fileno())
-
-  def attempts(self, protocol: str) -> int:
-    """Returns the number of the last attempt at a round of a protocol, under any approval; 0: there was none."""
-    return self._attempts.get(protocol, 0)
-
-  def attempt(self, protocol: str, number: int) -> None:
-    """Says that an attempt begins; it is on disk when this returns.
+    Args:
+      number: Of this time, where whoever asks for it numbers them.
 
     Raises:
       OSError: It cannot be written.
     """
-    self.write('attempt', key=protocol, number=number)
+    self.write('begins', activity=activity, number=number)
     os.fsync(self._file.fileno())
 
   def write(self, what: str, /, *, activity: str | None = None, approval: str | None = None, key: str | None = None,
@@ -82,7 +78,7 @@ class Log:
     """Appends a line.
 
     Args:
-      what: The call, or 'begins', 'attempt' or 'approval'.
+      what: The call, or 'begins' or 'approval'.
       key: Of what is called, fetched or sent; of a message, its protocol and phase.
       refused: Why it did not pass.
 
@@ -90,8 +86,7 @@ class Log:
       OSError: It cannot be written.
     """
     given = {'activity': activity, 'approval': approval, 'key': key, 'number': number,
-             'bytes_in': bytes_in,
-             'bytes_out': bytes_out, 'seconds': seconds, 'refused': refused}
+             'bytes_in': bytes_in, 'bytes_out': bytes_out, 'seconds': seconds, 'refused': refused}
     with self._lock:
       entry = {'time': datetime.datetime.now(datetime.UTC).isoformat(timespec='milliseconds'), 'what': what,
                **{name: value for name, value in given.items() if value is not None}, 'before': self._before}
@@ -108,8 +103,7 @@ class Log:
       self._approval = entry['approval']
     elif entry['what'] == 'begins':
       self._begun[self._approval, entry['activity']] += 1
-    elif entry['what'] == 'attempt':
-      self._attempts[entry['key']] = max(entry['number'], self.attempts(entry['key']))
+      self._last[entry['activity']] = max(self._last[entry['activity']], entry.get('number', 0))
     elif entry['what'] == 'Compute':
       self._bytes[self._approval] += entry.get('bytes_out', 0)
 
@@ -122,7 +116,12 @@ class Log:
 
   def _open(self):
     try:
-      return open(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), 'ab', buffering=0)
+      file = open(os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), 'ab', buffering=0)
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # Before it is read: two would each count the other's less.
+      return file
+    except BlockingIOError:
+      raise ValueError(f'audit_log={self._path} is in use by another process, and what is counted is counted once: '
+                       'stop that one, or give each its own log.') from None
     except OSError as error:
       raise ValueError(f'audit_log={self._path} cannot be written: {error.strerror}.') from None
 

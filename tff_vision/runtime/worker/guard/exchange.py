@@ -5,6 +5,7 @@ A value that a client needs and that nobody else may know has a name in the type
 and the guard puts the site's own value in before the executor sees it.
 """
 
+import dataclasses
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -15,11 +16,22 @@ from tff_vision.runtime import messages
 from tff_vision.runtime.tff_internals import terms
 from tff_vision.runtime.worker.guard import rules, witness
 
-HELLO = 'hello'
-
 
 class BeginAgain(RuntimeError):
   """The site does not have the attempt at a round that it is asked about, or has used it up; a new one may begin."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Message:
+  """A message of a coordinator, as it was read."""
+  protocol: str
+  phase: str
+  content: Mapping[str, Any]
+
+  @property
+  def key(self) -> str:
+    """What it is about, for the log."""
+    return f'{self.protocol}/{self.phase}'[:60]
 
 
 class SiteProtocol(Protocol):
@@ -73,21 +85,13 @@ class Exchange:
     """The protocol that is shown the numbers that come and leave; a plan has one secure sum, so one at most."""
     return next((one for one in self._plays.values() if isinstance(one, witness.Witness)), None)
 
-  def answer(self, raw: bytes) -> tuple[str, bytes]:
-    """Returns what a message is about, for the log, and the answer. Raises: as `SiteProtocol.answer`."""
-    try:
-      asked = messages.decode(raw)
-      protocol, phase = (messages.part(asked, name, str) for name in ('protocol', 'phase'))
-      content = messages.part(asked, 'content', dict)
-      if protocol == HELLO:
-        return HELLO, messages.encode({'site': self._site, 'plan': self._plan, 'protocols': sorted(self._plays)})
-      if protocol not in self._plays:
-        raise rules.Refused(f'a message of a protocol {protocol!r:.40}, which this site does not play.')
-      return f'{protocol}/{phase}'[:60], messages.encode(self._plays[protocol].answer(phase, content))
-    except rules.Refused:
-      raise
-    except ValueError as error:
-      raise rules.Refused(str(error)) from None
+  def answer(self, asked: Message) -> bytes:
+    """Returns the answer to a message. Raises: as `SiteProtocol.answer`."""
+    if asked.protocol == messages.HELLO:
+      return messages.encode({'site': self._site, 'plan': self._plan, 'protocols': sorted(self._plays)})
+    if asked.protocol not in self._plays:
+      raise rules.Refused(f'a message of a protocol {asked.protocol!r:.40}, which this site does not play.')
+    return messages.encode(self._plays[asked.protocol].answer(asked.phase, asked.content))
 
   def fill(self, value: executor_pb2.Value) -> frozenset[tuple[str, Hashable]]:
     """Puts the site's own values into a plain value, in place; returns what they are called in `spend`."""
@@ -121,3 +125,10 @@ class Exchange:
           yield protocol, self._plays[protocol].fill(element.value, names)
         else:
           yield from self._filled(element.value, member)
+
+
+def read(raw: bytes) -> Message:
+  """Returns the message that came as these bytes. Raises: ValueError: It is none."""
+  asked = messages.decode(raw)
+  protocol, phase = (messages.part(asked, name, str) for name in ('protocol', 'phase'))
+  return Message(protocol, phase, messages.part(asked, 'content', dict))

@@ -2,16 +2,31 @@
 
 import dataclasses
 import itertools
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 CALL, FETCH = 'call', 'fetch'
 # Blocks of more calls than this are not looked for when an order is shortened.
 _LONGEST_BLOCK = 8
+_log = logging.getLogger(__name__)
 
 
 class Refused(ValueError):
   """The coordinator asked for something that was not approved; one sentence."""
+
+
+def refusal(error: Exception) -> Refused:
+  """Returns the refusal of what ended with an error: in the words of a ValueError that is a sentence.
+
+  Of others it says the type alone, because their words may hold data; these are in this machine's own log.
+  """
+  if isinstance(error, Refused):
+    return error
+  if isinstance(error, ValueError) and str(error).endswith('.'):
+    return Refused(str(error))
+  _log.error('a call is refused because of an error that was not foreseen', exc_info=error)
+  return Refused(f'it led to an error that was not foreseen ({type(error).__name__}).')
 
 
 class Away(RuntimeError):

@@ -9,6 +9,7 @@ the site plays itself (`exchange`).
 """
 
 import contextlib
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -42,7 +43,7 @@ class Guard:
     self._sees = None if own is None else own.witness
     self._lock = threading.Lock()
     self._books: dict[str, book.Book] = {}
-    self._known: dict[bytes, str] = {}
+    self._known: dict[bytes, _Computation] = {}
     self._numbered: dict[int, bytes] = {}
     handlers = {'GetExecutor': self._get_executor, 'CreateValue': self._create_value,
                 'CreateCall': self._create_call, 'CreateStruct': self._create_struct,
@@ -81,9 +82,12 @@ class Guard:
       try:
         try:
           answer = handle(request)
-        except (rules.Refused, exchange.BeginAgain) as refused:
-          self._write(name, request, begun, refused=str(refused))
+        except (OSError, grpc.RpcError):
           raise
+        except Exception as error:
+          told = error if isinstance(error, (rules.Away, exchange.BeginAgain)) else rules.refusal(error)
+          self._write(name, request, begun, refused=str(told))
+          raise told from None
         self._write(name, request, begun, bytes_out=len(answer))
         return answer
       except rules.Refused as refused:
@@ -138,11 +142,11 @@ class Guard:
     asked = request.parsed(executor_pb2.CreateValueRequest)
     held = self._book(asked.executor)
     if asked.value.HasField('computation'):
-      digest = self._digest(asked.value.computation)
-      request.key = digest
-      self._watch.computation(digest)
-      self._check_numbers(asked.value.computation)
-      entry = book.Entry(terms.of_computation(digest), function=True)
+      found = self._read(asked.value.computation)
+      request.key = found.digest
+      self._watch.computation(found.digest)
+      self._check_numbers(found)
+      entry = book.Entry(terms.of_computation(found.digest), function=True)
     else:
       try:
         term, names = terms.of_value(asked.value)
@@ -214,8 +218,9 @@ class Guard:
     return own
 
   def _answer(self, request):
-    request.key, answer = self._own.answer(request.raw)
-    return answer
+    asked = exchange.read(request.raw)
+    request.key = asked.key
+    return self._own.answer(asked)
 
   def _kept(self, held, entry, request, kind):
     answer = request.passed_on()
@@ -225,21 +230,29 @@ class Guard:
   def _check_numbers(self, computation):
     """Refuses a graph under the number of another one, which the executor would run in its place."""
     with self._lock:
-      for number, digest in cache_numbers.numbered(computation):
+      for number, digest in computation.numbered:
         if self._numbered.setdefault(number, digest) != digest:
           raise rules.Refused('two different computations have the same number: one would run in place of the other.')
 
-  def _digest(self, computation):
+  def _read(self, computation):
+    """Returns what is known of a computation, which comes once for each call."""
     serialized = computation.SerializeToString()
     if (found := self._known.get(serialized)) is None:
       try:
-        found = canonical.computation(computation)
+        found = _Computation(canonical.computation(computation), tuple(cache_numbers.numbered(computation)))
       except (ValueError, RecursionError) as error:
         raise rules.Refused(f'a computation cannot be read: {error}') from None
       if len(self._known) > 64:
         self._known.clear()
       self._known[serialized] = found
     return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Computation:
+  """Attributes: `digest`: the canonical one; `numbered`: as of `cache_numbers`."""
+  digest: str
+  numbered: tuple[tuple[int, bytes], ...]
 
 
 class _Unknown(grpc.RpcError):
