@@ -208,7 +208,7 @@ class JointSiteKeys(site_keys.SiteKeys):
       raise rules.Refused('a share of a decryption was asked for of something else than the sum of the signed '
                           'ciphertexts, or again.')
     if not now.opened:
-      self.check_fresh(f'{now.run}, opening', now.attempt)
+      self.check_fresh(now.run, now.attempt, 'the opening of attempt')
     now.opened += count
 
   def _drop(self, run, attempt, content):

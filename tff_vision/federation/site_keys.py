@@ -88,7 +88,6 @@ class SiteKeys(exchange.SiteProtocol, witness.Witness):
     phases = {ciphertexts.PHASE: self._state, **self.phases()}
     if phase not in phases:
       raise rules.Refused(f'a message {phase!r:.40} of {self.protocol}, which has none.')
-    self._identity.header(run=run, attempt=attempt, protocol=self.protocol, phase=phase)  # Refuses names that are none.
     with self._changed:
       answer = phases[phase](run, attempt, content)
       self._changed.notify_all()
@@ -140,14 +139,16 @@ class SiteKeys(exchange.SiteProtocol, witness.Witness):
 
   def current(self, run: str, attempt: int) -> Attempt:
     """Returns the attempt that a message is about, which must be the latest."""
+    self._check_name(run, attempt)
     if self._current is None or (self._current.run, self._current.attempt) != (run, attempt):
       raise exchange.BeginAgain(f'attempt {attempt} of run {run} is not the latest that it takes part in.')
     return self._current
 
-  def check_fresh(self, run: str, attempt: int) -> None:
-    """Refuses an attempt that was begun before, also by an earlier process; notes it on disk."""
+  def check_fresh(self, run: str, attempt: int, what: str = 'attempt') -> None:
+    """Refuses an attempt that was begun before, also by an earlier process, or `what` of it; notes it on disk."""
+    self._check_name(run, attempt)
     self._may_begin()
-    named = f'{self.protocol}: attempt {attempt} of run {run}'
+    named = f'{self.protocol}: {what} {attempt} of run {run}'
     if self._log.begun(named):
       raise rules.Refused(f'{named} came before, and each is taken part in once.')
     self._log.begin(named)
@@ -161,6 +162,10 @@ class SiteKeys(exchange.SiteProtocol, witness.Witness):
     if not own or not now.stated or list(own[0].digests) != now.sent:
       raise rules.Refused('a sum is to be opened that has not in it what this site sent.')
     return found
+
+  def _check_name(self, run, attempt):
+    """Refuses what no attempt is called, before it gets into the log; to give one up, any name will do."""
+    self._identity.header(run=run, attempt=attempt, protocol=self.protocol, phase='attempt')
 
   def _header(self, now, phase):
     return self._identity.header(run=now.run, attempt=now.attempt, protocol=self.protocol, phase=phase)
