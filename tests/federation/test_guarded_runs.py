@@ -48,8 +48,9 @@ def test_averaging_through_guards_gives_the_same_bits_and_a_restarted_guard_coun
   assert sum(one['what'] == 'begins' and one['activity'] == rehearsal.ROUND for one in entries) == 2
   assert any(one.get('refused', '').startswith('a round of training') for one in entries[-4:])
   assert {one['what'] for one in entries} >= {'approval', 'GetExecutor', 'CreateValue', 'CreateCall', 'Compute'}
-  again = enforcement.Enforcement(ruled[0], audit.Log(log, ruled[0].digest))
-  assert again.begun[rehearsal.ROUND] == 2
+  again = audit.Log(log, ruled[0].digest)
+  assert enforcement.Enforcement(ruled[0], again).begun[rehearsal.ROUND] == 2
+  again.close()
   changed = log.read_text().replace('"bytes_in"', '"bytes_In"', 1)
   log.write_text(changed)
   with pytest.raises(ValueError, match='does not follow from the line before it'):
