@@ -75,9 +75,7 @@ class RuntimeConfig(ExecutorConfig):
                       attempts=self.attempts)
     self.check_numbers('local_workers', 'min_workers', 'clients_per_device')
     for address in self.workers:
-      host, _, port = address.rpartition(':')
-      if not (host and port.isdecimal() and 0 < int(port) < 65536):
-        raise ValueError(f'workers must be host:port each, found {address!r}.')
+      validate.address(workers=address)
     if duplicates := sorted({a for a in self.workers if self.workers.count(a) > 1}):
       raise ValueError(f'workers names {", ".join(duplicates)} more than once.')
     self._check_devices()

@@ -40,9 +40,7 @@ class SecureConfig:
                        'client is that client.')
     validate.positive(secure_range=self.secure_range, secure_statistical_bits=self.secure_statistical_bits)
     if self.key_holder is not None:
-      host, _, port = self.key_holder.rpartition(':')
-      if not (host and port.isdecimal() and 0 < int(port) < 65536):
-        raise ValueError(f'key_holder must be host:port, found {self.key_holder!r}.')
+      validate.address(key_holder=self.key_holder)
       if self.key_holder_dir is not None:
         raise ValueError('key_holder and key_holder_dir exclude each other: there is one key.')
     compatibility.check(self)
