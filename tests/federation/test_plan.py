@@ -85,7 +85,7 @@ def test_a_wrong_schema_is_one_sentence(change, said):
     ({'data': configs.DataConfig(num_clients=3)}, 'num_clients=3 has no effect'),
     ({'data': configs.DataConfig(pixel_range='0,1', dataset='folder', data_dir='x')}, 'a plan opens no data set'),
     ({'sites': ('north',)}, 'name=host:port'), ({'sites': ('a=x:1', 'a=y:1')}, 'equal names: a'),
-    ({'sites': ('a=x:1', 'b=x:1')}, 'equal names: x:1'), ({'sites': ('a=x:1', 'b=y')}, 'host:port each'),
+    ({'sites': ('a=x:1', 'b=x:1')}, 'equal names: x:1'), ({'sites': ('a=x:1', 'b=y')}, 'must be host:port'),
     ({'sites': ('a=x:1', 'b=y:1/0')}, 'NUMBER_OF_CLIENTS'), ({'sites': ()}, 'one of sites and sites_file'),
     ({'sites': (), 'sites_file': '/nowhere'}, 'cannot be read'),
     ({'attack': configs.AttackConfig(attack='label_flip')}, 'does not go with'),

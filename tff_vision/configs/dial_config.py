@@ -40,9 +40,7 @@ class DialConfig:
     user, at, address = self.dial.rpartition('@')
     if at and not _NAME.fullmatch(user):
       raise ValueError(f'dial={self.dial!r} must be [user@]host:port.')
-    validate.address(dial=address, dial_as=self.dial_as)
-    if self.dial_proxy is not None:
-      validate.address(dial_proxy=self.dial_proxy)
+    validate.address(dial=address, dial_as=self.dial_as, dial_proxy=self.dial_proxy)
     if self.dial_name is not None and not _NAME.fullmatch(self.dial_name):
       raise ValueError(f'dial_name={self.dial_name!r} must be a name of letters, digits, dots and hyphens.')
     for name in ('dial_key', 'dial_host_key', 'dial_ca'):

@@ -116,8 +116,8 @@ class PrivacyConfig:
                        f'{self.evaluation_most_examples}.')
     if self.evaluation_noise_multiplier * self.evaluation_most_examples > _MOST_NOISE:
       raise ValueError(f'evaluation_noise_multiplier={self.evaluation_noise_multiplier:g} times '
-                       f'evaluation_most_examples={self.evaluation_most_examples} must be at most {_MOST_NOISE}: integers '
-                       'have no room for more noise.')
+                       f'evaluation_most_examples={self.evaluation_most_examples} must be at most {_MOST_NOISE}: '
+                       'integers have no room for more noise.')
     if self.privacy != 'example_dp_sgd' and self.target_epsilon is not None:
       raise ValueError(f'evaluation_noise_multiplier={self.evaluation_noise_multiplier:g} does not go with '
                        f'target_epsilon={self.target_epsilon:g} and privacy={self.privacy}: the evaluations cost each '

@@ -68,11 +68,11 @@ def _numbers(named):
       raise ValueError(f'{name} must be a number, found {value!r}.')
 
 
-def address(**named: str) -> None:
-  """Each value is host:port: a name or an IP address, IPv6 in brackets, and a port from 1 to 65535."""
+def address(**named: str | None) -> None:
+  """Each value that is given is host:port: a name or an IP address, IPv6 in brackets, and a port from 1 to 65535."""
   for name, value in named.items():
-    found = _ADDRESS.fullmatch(value)
-    if found is None or not 0 < int(found[1]) < 65536:
+    found = None if value is None else _ADDRESS.fullmatch(value)
+    if value is not None and not (found and 0 < int(found[1]) < 65536):
       raise ValueError(f'{name} must be host:port, found {value!r}.')
 
 

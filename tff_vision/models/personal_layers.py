@@ -13,6 +13,7 @@ import tensorflow as tf
 from tff_vision.models import local_norm
 
 NONE, NORM = 'none', 'norm'
+_KERAS = (local_norm.BATCH_NORMALIZATION, tf.keras.layers.LayerNormalization, tf.keras.layers.GroupNormalization)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +80,9 @@ def _learns(layer):
 
 
 def _normalises(layer):
-  """Returns whether a layer normalises, by its class: Keras's own, or one of the user's whose name says so.
+  """Returns whether a layer normalises, by its class: Keras's own, one of the user's derived from it or named so.
 
   Of a layer with layers in it, as SpectralNormalization around a convolution, only those can.
   """
-  return 'norm' in type(layer).__name__.lower() and not any(
-      isinstance(part, tf.keras.layers.Layer) for part in layer.submodules)
+  named = isinstance(layer, _KERAS) or 'norm' in type(layer).__name__.lower()
+  return named and not any(isinstance(part, tf.keras.layers.Layer) for part in layer.submodules)

@@ -50,7 +50,7 @@ def _check_sides(sides, widths, name, what, units):
 
 
 def _unet(x, num_classes, widths):
-  """Returns logits for maps of two or three dimensions and any size: a level of an odd size is cropped on the way up."""
+  """Returns logits for maps of two or three dimensions and any size: a level of odd size is cropped on the way up."""
   kept = []
   for width in widths:
     if kept:

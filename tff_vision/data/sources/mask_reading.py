@@ -133,9 +133,9 @@ def check_place(image: Outline, mask: MaskFile) -> None:
     sides = ['x'.join(map(str, frame.shape)) for frame in (image.frame, mask.frame)]
     raise ValueError(f'{mask.name} has {sides[1]} voxels, and its volume {image.name} {sides[0]}.')
   if image.frame.is_apart(mask.frame):
-    raise ValueError(f'{mask.name} lies elsewhere than its volume {image.name}: their headers give the same voxels other '
-                     'places (affine), so that slices would not belong together; save the mask with the header of the '
-                     'volume.')
+    raise ValueError(f'{mask.name} lies elsewhere than its volume {image.name}: their headers give the same voxels '
+                     'other places (affine), so that slices would not belong together; save the mask with the header '
+                     'of the volume.')
 
 
 def _lossy(path, kind, content):

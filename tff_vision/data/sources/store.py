@@ -158,8 +158,8 @@ class StoredExamples:
   def _image(self, opened, number):
     """Returns the image of an example: [height, width, channels] of `shape`."""
     if self._numbers is None and opened.count > 1:
-      raise ValueError(f'{opened.name} holds {opened.count} images, pages, frames or slices, and one is read here: save '
-                       'each as a file of its own.')
+      raise ValueError(f'{opened.name} holds {opened.count} images, pages, frames or slices, and one is read here: '
+                       'save each as a file of its own.')
     if number >= opened.count:
       raise ValueError(f'{opened.name} has {opened.count} images now, and had more before.')
     return opened.shaped(number, self.shape, self._stored)
