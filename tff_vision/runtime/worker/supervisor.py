@@ -51,7 +51,7 @@ class WorkerConfig(runtime_config.ExecutorConfig):
 
   def __post_init__(self):
     option.check_choices(self)
-    self.check_numbers()
+    option.check_numbers(self)
     for name in ('port', 'health_port'):
       if (port := getattr(self, name)) is not None and not 0 < port < 65536:
         raise ValueError(f'{name} must lie in 1..65535, found {port}.')
