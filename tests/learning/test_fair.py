@@ -102,7 +102,7 @@ def test_a_process_for_other_clients_is_not_shared(tff_runtime):
 
 
 @pytest.mark.parametrize(('kind', 'name', 'settings'), [
-    (fair.Afl, 'afl', (4, 0.1)), (fedbuff.FedBuff, 'fedbuff', (4,))])
+    (fair.Afl, 'afl', (4, 0.1)), pytest.param(fedbuff.FedBuff, 'fedbuff', (4,), marks=pytest.mark.ci)])
 def test_a_subclass_of_ones_own_gets_what_clients_bring(tff_runtime, kind, name, settings):
   """What comes with a client's data follows from the class and not from a name."""
   class Own(kind):
