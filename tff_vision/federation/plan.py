@@ -16,7 +16,7 @@ from typing import Any
 
 import tff_vision
 from tff_vision import configs
-from tff_vision.configs import runtime_config
+from tff_vision.configs import runtime_config, validate
 from tff_vision.federation import private_counts, reading
 
 VERSION = 1
@@ -129,6 +129,7 @@ class Plan:
     for site in self.sites:
       if not site.clients:
         raise ValueError(f'site {site.name} has no clients.')
+      validate.address(**{f'the address of site {site.name}': site.address})
     self.experiment().check(self.run_by())  # Raises if settings are illegal or do not go together.
     if self.most_examples is not None:
       private_counts.check(self.experiment(), clients=len(self.clients), min_workers=self.runtime['min_workers'],
