@@ -24,7 +24,7 @@ class DialConfig:
   dial_ca: str | None = option.option(
       None, 'PEM file of the authority that signed the certificate of the doorway.')
   dial_name: str | None = option.option(
-      None, 'Name in the certificate of the doorway; unset: the host that is dialled.')
+      None, 'Name in the certificate of the doorway; unset or empty: the host that is dialled.')
   dial_proxy: str | None = option.option(None, 'HTTP proxy host:port through which the connection goes.')
 
   def __post_init__(self):
@@ -43,7 +43,7 @@ class DialConfig:
         raise ValueError(f'{name}={value!r} must be host:port.')
       if value is not None and name != 'dial' and '@' in value:
         raise ValueError(f'{name}={value!r} must be host:port, without a user.')
-    if self.dial_name is not None and not re.fullmatch(r'[\w.-]+', self.dial_name):
+    if self.dial_name is not None and not re.fullmatch(r'[\w.-]*', self.dial_name):
       raise ValueError(f'dial_name={self.dial_name!r} must be a name of letters, digits, dots and hyphens.')
     for name in ('dial_key', 'dial_host_key', 'dial_ca'):
       if not os.access(os.path.expanduser(getattr(self, name)), os.R_OK):
