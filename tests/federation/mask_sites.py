@@ -36,6 +36,7 @@ class Site:
   def __init__(self, site, clients, *, folder, peers, fewest=2):
     self.name = site
     self.down = False
+    self.key = peers[site]
     self._made = lambda log: mask_site.MaskSite(
         signing.Identity(site=site, plan=self.plan, key=signatures.Key(folder / f'{site}.key'), peers=peers), log,
         site_of_clients={client: one for one, of_site in clients.items() for client in of_site},
