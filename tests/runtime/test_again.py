@@ -149,9 +149,9 @@ def test_an_attempt_that_ended_without_a_lost_worker_is_a_fault_of_who_ended_it(
   def protocol(parties):
     raise error
 
-  with pytest.raises(fleet.TooFewWorkers, match=f'none of 3 attempts at a round was finished; at last: {error}'):
+  with pytest.raises(fleet.TooFewWorkers, match=f'none of 2 attempts at a round was finished; at last: {error}'):
     runtime.with_parties(2, protocol)
-  assert [(fault.worker, fault.reason, fault.clients) for fault in runtime.take_faults()] == 3 * [
+  assert [(fault.worker, fault.reason, fault.clients) for fault in runtime.take_faults()] == 2 * [
       (party, str(error), ())]
 
 

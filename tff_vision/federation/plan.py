@@ -214,7 +214,8 @@ def of(found: Any) -> Plan:
     raise ValueError(f'the plan has version {part.whole("version")}; this version reads {VERSION}.')
   schema = reading.Part('schema of the plan', part.value('schema'),
                         [field.name for field in dataclasses.fields(Schema)])
-  sites = [reading.Part('one of the sites of the plan', site, ('name', 'address', 'clients')) for site in part.list('sites')]
+  sites = [reading.Part('one of the sites of the plan', site, ('name', 'address', 'clients'))
+           for site in part.list('sites')]
   black_white = schema.numbers('stored_range')
   if len(black_white) != 2:
     raise ValueError(f'schema of the plan: stored_range must be two numbers, found {len(black_white)}.')

@@ -53,12 +53,6 @@ class Part:
   def numbers(self, name: str) -> tuple[float, ...]:
     return tuple(map(float, self._each(name, self.list(name), typed.is_number, 'a list of numbers')))
 
-  def whole_of_each(self, name: str) -> dict[str, int]:
-    """Returns a JSON object of whole numbers."""
-    found = self.mapping(name)
-    self._each(name, found.values(), typed.is_whole, 'a JSON object of whole numbers')
-    return found
-
   def text_of_each(self, name: str) -> dict[str, str]:
     """Returns a JSON object of texts."""
     found = self.mapping(name)

@@ -117,11 +117,15 @@ def _of(found: Any) -> SiteManifest:
              for one in part.list('clients')]
   return SiteManifest(
       plan=part.text('plan'), site=part.text('site'), files=part.text_of_each('files'),
-      clients=tuple(Client(name=one.text('name'), number=one.whole('number'), counts=_of_splits(one, 'counts', 'whole'),
-                           patients=_of_splits(one, 'patients', 'whole'),
-                           classes=_of_splits(one, 'classes', 'wholes')) for one in clients))
+      clients=tuple(Client(name=one.text('name'), number=one.whole('number'), counts=_of_splits(one, 'counts'),
+                           patients=_of_splits(one, 'patients'), classes=_classes(one)) for one in clients))
 
 
-def _of_splits(client, name, kind):
+def _of_splits(client, name):
   part = reading.Part(f'{name} of a client', client.value(name), SPLITS)
-  return {split: getattr(part, kind)(split) for split in SPLITS}
+  return {split: part.whole(split) for split in SPLITS}
+
+
+def _classes(client):
+  part = reading.Part('classes of a client', client.value('classes'), SPLITS)
+  return {split: list(part.wholes(split)) for split in SPLITS}
