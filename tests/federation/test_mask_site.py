@@ -67,16 +67,16 @@ def test_sums_are_exact_or_nothing_is_opened(folder, data):
 
 
 def test_what_is_said_to_leave_in_an_attempt_is_what_leaves(three):
-  sent = dict.fromkeys(THREE, 0)
-  for site in three.values():
-    ask = site.own.answer
+  sent = {}
+  for name, site in three.items():
+    hello = {'site': name, 'plan': 'plan', 'protocols': ['masks']}
+    sent[name] = len(messages.encode(hello))
 
-    def counted(raw, name=site.name, ask=ask):
-      found = ask(raw)
-      sent[name] += len(found[1])
-      return found
-    site.own.answer = counted
-    site.own.answer(messages.encode({'protocol': 'hello', 'phase': 'hello', 'content': {}}))
+    def counted(protocol, phase, content, name=name, ask=site.ask):
+      answer = ask(protocol, phase, content)
+      sent[name] += len(messages.encode(answer))
+      return answer
+    site.ask = counted
   run = mask_sites.begun(three, THREE)
   run.unmask(_sum(three, THREE, range(4)), 4)
   peers = tuple(approval.Peer(site=site, key=base64.b64encode(three[site].key).decode(), clients=clients)
