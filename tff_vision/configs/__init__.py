@@ -25,6 +25,7 @@ from tff_vision.configs import (
     secure_config,
     task_config,
     training_config,
+    typed,
     validate,
 )
 
@@ -266,6 +267,7 @@ def from_json(text: str, kind: type = ExperimentConfig) -> Any:
       if isinstance(value, dict) and plugins.OWN in value:
         raise ValueError(f'{field} is an object of the Python program that made the run ({value[plugins.OWN]}): go on '
                          f'from there, or give {field} as package.module:attribute, which every pipeline can read.')
+    typed.check(sections(kind)[name], fields)
     made[name] = sections(kind)[name](**{
         field: tuple(value) if isinstance(value, list) else value for field, value in fields.items()})
   return kind(**made)
@@ -277,6 +279,6 @@ def _default(field):
 
 def _same_names(what, found, expected):
   if not isinstance(found, dict):
-    raise ValueError(f'{what} must be a JSON object, found {found!r}.')
+    raise ValueError(f'{what} must be a JSON object, found {found!r:.60}.')
   if wrong := sorted(set(found) ^ set(expected)):
     raise ValueError(f'{what} lacks or has unknown names: {", ".join(wrong)}.')

@@ -24,7 +24,7 @@ class DialConfig:
   dial_ca: str | None = option.option(
       None, 'PEM file of the authority that signed the certificate of the doorway.')
   dial_name: str | None = option.option(
-      None, 'Name in the certificate of the doorway; unset: the host that is dialled.')
+      None, 'Name in the certificate of the doorway; unset or empty: the host that is dialled.')
   dial_proxy: str | None = option.option(None, 'HTTP proxy host:port through which the connection goes.')
 
   def __post_init__(self):
@@ -41,7 +41,7 @@ class DialConfig:
     if at and not _NAME.fullmatch(user):
       raise ValueError(f'dial={self.dial!r} must be [user@]host:port.')
     validate.address(dial=address, dial_as=self.dial_as, dial_proxy=self.dial_proxy)
-    if self.dial_name is not None and not _NAME.fullmatch(self.dial_name):
+    if self.dial_name and not _NAME.fullmatch(self.dial_name):
       raise ValueError(f'dial_name={self.dial_name!r} must be a name of letters, digits, dots and hyphens.')
     for name in ('dial_key', 'dial_host_key', 'dial_ca'):
       if not os.access(os.path.expanduser(getattr(self, name)), os.R_OK):
