@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import figure, patches
 
 from tff_vision import labels, tasks
 from tff_vision.data import images as images_lib
@@ -54,6 +53,7 @@ def _draw(examples: images_lib.Examples, dice: Sequence[float], *, evaluator: ev
           class_names: Sequence[str]) -> bytes:
   images, found, masks = _flat(examples.x, evaluator.logits(examples.x).argmax(axis=-1), evaluator.labels(examples))
   colours = class_colours.palette(256)
+  from matplotlib import figure, patches  # Imported late: it loads slowly.
   fig = figure.Figure(figsize=(1.6 * _EACH, 5.4), layout='constrained')
   grid = fig.subplots(3, _EACH, squeeze=False)
   for cell in grid.ravel():
