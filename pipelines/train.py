@@ -93,7 +93,7 @@ def _introduce(runtime, config, cohort_size, progress_shown, planned):
   if len(images.train) < cohort_size:
     print(f'note: all {len(images.train)} clients take part in each round; --cohort_size is {cohort_size} unless it is '
           'given.')
-  arithmetic = None if runtime.workers else processes.note_on_math(runtime.math)
+  arithmetic = None if runtime.workers or runtime.runtime == 'device' else processes.note_on_math(runtime.math)
   for note in (*images.notes, *task.notes, *([arithmetic] if arithmetic else [])):
     if shown or not isinstance(note, images_lib.Counted):
       print(f'note: {note}')

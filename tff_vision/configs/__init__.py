@@ -44,7 +44,7 @@ TaskConfig = task_config.TaskConfig
 
 
 # Increases when fields are added. New fields are listed below; in a file of an older schema they have their defaults.
-SCHEMA = 4
+SCHEMA = 5
 _NEW_IN: Mapping[int, frozenset[str]] = {
     2: frozenset(('model_option', 'imports', 'algorithm_option', 'loss', 'loss_option', 'aggregator_option',
                   'pixel_range', 'label_case', 'finding_separator', 'secure_statistical_bits')),
@@ -57,7 +57,8 @@ _NEW_IN: Mapping[int, frozenset[str]] = {
                   'client_column')),
     4: frozenset(('key_holder', 'client_shift', 'shift_gamma', 'shift_blur', 'shift_brightness', 'qfedavg_q',
                   'afl_rate', 'contribution', 'contribution_metric', 'contribution_permutations',
-                  'contribution_tolerance', 'evaluation_most_examples', 'volume_depth'))}
+                  'contribution_tolerance', 'evaluation_most_examples', 'volume_depth')),
+    5: frozenset(('loss_scale',))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

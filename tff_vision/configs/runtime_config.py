@@ -5,7 +5,7 @@ import dataclasses
 from tff_vision.configs import compatibility, option, validate
 
 _DEVICES = 'Devices of this machine'
-MATHS = ('float32', 'bfloat16')
+MATHS = ('float32', 'bfloat16', 'float16')
 _MOST = 10_000  # Threads, processes and clients at a time; more is a slip, on which programs end in other ways.
 
 
@@ -17,8 +17,9 @@ class ExecutorConfig:
   max_concurrent_clients: int | None = option.option(
       None, 'Clients that an executor started here trains at the same time; unset means one a core.', most=_MOST)
   math: str = option.option(
-      'float32', 'bfloat16 cuts numbers to 8 bits of mantissa in convolutions and matrix products, which add in '
-      'float32; it has an effect on processors with AMX only: docs/explanation/speed.md.', choices=MATHS)
+      'float32', 'The type of convolutions and matrix products in training on clients: bfloat16 (in executors on '
+      'processors with AMX only), or float16 (runtime=device only; it needs loss_scale): docs/explanation/speed.md.',
+      choices=MATHS)
   tls_cert: str | None = option.option(None, 'PEM file of the certificate of this side.')
   tls_key: str | None = option.option(None, 'PEM file of its private key.')
 

@@ -120,6 +120,7 @@ _ROUND = {
     '/round': 'from 1', '/seconds': 'of training', '/evaluation_seconds': 'of evaluation',
     '/cohort_size': 'clients whose updates the round took', '/examples': 'their training examples',
     '/train/loss': 'mean loss over the steps of local training', '/train/accuracy': 'accuracy over the same steps',
+    '/train/skipped_steps': 'steps whose scaled gradient was not finite; with loss_scale only',
     '/traffic/bytes_down': 'sent to the clients of the round', '/traffic/bytes_up': 'sent by them',
     '/attendance/available': _ATTENDANCE + 'that were there', '/attendance/selected': _ATTENDANCE + 'that were asked',
     '/attendance/started': _ATTENDANCE + 'that began', '/attendance/reported': _ATTENDANCE + 'that delivered',

@@ -67,6 +67,8 @@ class WorkerConfig(runtime_config.ExecutorConfig):
       raise ValueError(f'audit_log={self.audit_log} has no effect without approved: nothing is counted.')
     if self.executor == 'device' and self.math != type(self).math:
       raise ValueError(f'math={self.math} does not go with executor=device, which computes in float32.')
+    if self.math == 'float16':
+      raise ValueError(f'math=float16 does not go with executor={self.executor}: only runtime=device computes in it.')
     if self.data_root is not None and self.sandbox == 'none':
       raise ValueError('data_root needs sandbox=bubblewrap: without it the executor sees the files of the machine '
                        'under their own names.')
