@@ -54,7 +54,6 @@ def _draw(examples: images_lib.Examples, dice: Sequence[float], *, evaluator: ev
   from matplotlib import figure, patches  # Imported late: every training loads this module, and few draw.
   images, found, masks = _flat(examples.x, evaluator.logits(examples.x).argmax(axis=-1), evaluator.labels(examples))
   colours = class_colours.palette(256)
-  from matplotlib import figure, patches  # Imported late: it loads slowly.
   fig = figure.Figure(figsize=(1.6 * _EACH, 5.4), layout='constrained')
   grid = fig.subplots(3, _EACH, squeeze=False)
   for cell in grid.ravel():
