@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from tff_vision import configs, tasks
+from tff_vision import catalogue, configs, tasks
 from tff_vision.accounting import budget_file
 from tff_vision.aggregation import secured
 from tff_vision.audit import canary_data, run_audit
@@ -95,10 +95,11 @@ def mechanism(config: configs.ExperimentConfig, *, population: int, sizes: Seque
 
   Args, raises: As `privacy.plan.build_plan`.
   """
+  row = catalogue.chosen('algorithm', config.algorithm.algorithm)
+  is_late = row is not None and catalogue.Trait.LATE in row.traits
   return plan_lib.build_plan(
       config.privacy, config.cohort, population=population, rounds=config.program.rounds, seed=config.program.seed,
-      sizes=sizes, client=config.client,
-      max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None,
+      sizes=sizes, client=config.client, max_staleness=config.algorithm.max_staleness if is_late else None,
       secret=secret, optional=optional, cohort_size_bounds=secured.cohort_size_bounds(config.secure))
 
 
