@@ -35,9 +35,9 @@ def input_shape(preprocessing: images.Preprocessing, stored_shape: tuple[int, in
   return height, width, preprocessing.channels or channels
 
 
-@tf.autograph.experimental.do_not_convert  # No Python `if` here asks a tensor, and to convert costs start-up time.
 def evaluation_fn(preprocessing: images.Preprocessing, x: tf.Tensor) -> tf.Tensor:
   """Returns stored images [n, height, width, channels] as model input, float32, cropped at the centre."""
+  # Not under `do_not_convert`: Keras would then write its layers of operations, such as resizing, without arguments.
   x = _resized(preprocessing, _scaled(preprocessing, x))
   if preprocessing.crop is not None:
     # If the margin is odd, the smaller half comes first, as in tf.image.resize_with_crop_or_pad.
