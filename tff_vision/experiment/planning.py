@@ -1,6 +1,7 @@
 """From an experiment's problem to the plan of its run, and from both to the task that clients train on."""
 
 import dataclasses
+import itertools
 import pathlib
 import secrets
 
@@ -78,7 +79,7 @@ def build_plan(config: configs.ExperimentConfig, problem: tasks.Problem, *, secr
   images = problem.images
   check_told(config, images)
   clients = canary_data.with_canaries(config.privacy, images.train)
-  sizes = [clients.num_examples(client) for client in range(len(clients))] if clients.counted else ()
+  sizes = clients.sizes if clients.counted else ()
   found = plan_lib.build_plan(
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
       sizes=sizes, client=config.client,
@@ -119,9 +120,8 @@ def fingerprint(images: images_lib.FederatedImages) -> budget_file.Data:
   if 'plan' in images.fingerprint:  # Only the sites know their examples; the plan stands for them.
     known.append(images.fingerprint['plan'])
   train = images.train  # Where counts are private, the plan stands for them too, and holds their bound.
-  sizes = [(name, train.num_examples(client) if train.counted else train.most_examples)
-           for client, name in enumerate(train.client_ids)]
-  return budget_file.fingerprint(images.name, images.class_names, sizes,
+  sizes = train.sizes.tolist() if train.counted else itertools.repeat(train.most_examples, len(train))
+  return budget_file.fingerprint(images.name, images.class_names, list(zip(train.client_ids, sizes, strict=True)),
                                  examples=repr(known) if any(known) else secrets.token_hex(16))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow_federated as tff
 
 from tff_vision import protocols
+from tff_vision.learning import client_data
 from tff_vision.privacy import plan as plan_lib
 
 
@@ -62,8 +63,9 @@ class Trainer(abc.ABC):
     """
     chosen: Any = self.plan.cohort(round_num) if cohort is None else cohort
     clients = [int(client) for client in chosen]
+    requests = client_data.Requests(self.data, clients, round_num)
     with self._among(clients):
-      return self.process.next(state, [self.data.request(client, round_num) for client in clients])
+      return self.process.next(state, list(requests) if self.place is None else requests)  # TFF's own takes lists.
 
   def weights(self, state: Any) -> tff.learning.models.ModelWeights:
     """Returns the model of a state."""

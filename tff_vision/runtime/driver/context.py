@@ -152,10 +152,11 @@ class WorkersContext(tff.framework.SyncContext, key_holder.AsksKeyHolder, protoc
     chunks = self._chunks(arguments.count_clients(arg, kind))
     # TFF gives the whole argument to every part, so the server's secrets are removed here on every path.
     public = arguments.without_secrets(arg, kind)
-    calls = [(chunk, arguments.select(public, kind, chunk.positions)) for chunk in chunks]
+    # Made when a worker takes it, so that the examples of a few chunks are in memory.
+    calls = ((chunk, arguments.select(public, kind, chunk.positions)) for chunk in chunks)
     nobody = arguments.select(arg, kind, ())
     if arguments.has_clients(comp.type_signature.result):
-      return self._values_of_clients(comp, calls, nobody)
+      return self._values_of_clients(comp, list(calls), nobody)
     form = compilation.split_once(comp)
     partials = self._on_workers((chunk, _invoking(form.up_to_merge, part)) for chunk, part in calls)
     merged = self._merged(form.merge, (partial for _, partial in partials if partial is not None))
