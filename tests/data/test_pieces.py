@@ -56,6 +56,15 @@ def test_names_are_the_names_that_they_stand_for(names, others):
   assert made.followed_by(others) == [*names, *others]
 
 
+def test_entries_are_made_when_they_are_read():
+  asked = []
+  made = pieces.Made(lambda client: (asked.append(client), -client)[1], range(0, 10**9, 10))
+  assert len(made) == 10**8 and not asked
+  assert made[3] == -30 and list(made[1:3]) == [-10, -20] and asked == [30, 10, 20]
+  few = pieces.Made(str, range(5, 9)).take(np.array([2, 0]))
+  assert list(few) == ['7', '5'] and len(few) == 2
+
+
 @pytest.mark.parametrize('count', [0, 1, 10, 11, 1000])
 def test_numbered_names_have_one_width(count):
   width = len(str(max(0, count - 1)))

@@ -9,7 +9,7 @@ import tensorflow as tf
 from tests import tiny
 from tests.learning import test_process
 from tests.runtime import relay
-from tff_vision import assembly, configs, protocols, tasks
+from tff_vision import assembly, configs, tasks
 from tff_vision.configs import runtime_config
 from tff_vision.data import given, images, preprocess, records
 from tff_vision.learning import client_data
@@ -179,18 +179,3 @@ def test_records_come_back_as_they_were(like, tmp_path):
   np.testing.assert_array_equal(x, like.x)
   np.testing.assert_array_equal(y, like.y)
   assert [p.name for p in tmp_path.iterdir()] == ['client_000007.tfrecord']
-
-
-def test_requests_are_made_when_they_are_read():
-  class Data(protocols.ClientData):
-    def present(self, cohort):
-      return cohort
-
-    def request(self, client, round_num):
-      asked.append(client)
-      return client, round_num
-
-  asked = []
-  made = client_data.Requests(Data(), range(0, 10**9, 10), 7)
-  assert len(made) == 10**8 and not asked
-  assert made[3] == (30, 7) and list(made[1:3]) == [(10, 7), (20, 7)] and asked == [30, 10, 20]

@@ -120,7 +120,7 @@ def _of_class(trainers, pool, config, notes):
   if number := len(train.values) - len(kept.values):
     notes.append(images.Counted(
         f'{number} training examples of other classes than {config.normal_class} were left out.'))
-  return trainers.replaced(train=kept)
+  return trainers.replaced({'train': kept})
 
 
 def _with_examples(trainers, notes):

@@ -45,11 +45,11 @@ class Owners(Sequence[Owner]):
   Attributes:
     names: The clients' names.
     pieces: For each attribute of `Owner` that is positions, those of all clients.
-    devices: The clients' devices; None: images are as they are in the pool.
+    devices: The clients' devices, `Device` or None; None: images are as they are in the pool.
   """
 
   def __init__(self, names: pieces_lib.Names, pieces: dict[str, pieces_lib.Pieces],
-               devices: Sequence[Device | None] | None = None):
+               devices: pieces_lib.Made | None = None):
     """Args: of attributes that are not among `pieces`, the clients have none."""
     self.names = names
     nothing = pieces_lib.Pieces.nothing(len(names))
@@ -65,15 +65,15 @@ class Owners(Sequence[Owner]):
     return Owner(name=self.names[client], device=None if self.devices is None else self.devices[client],
                  **{name: own[client] for name, own in self.pieces.items()})
 
-  def replaced(self, devices: Sequence[Device | None] | None = None, **pieces: pieces_lib.Pieces) -> 'Owners':
-    """Returns the same clients with other positions or devices."""
+  def replaced(self, pieces: dict[str, pieces_lib.Pieces], devices: pieces_lib.Made | None = None) -> 'Owners':
+    """Returns the same clients with other positions, and with other devices if these are given."""
     return Owners(self.names, self.pieces | pieces, self.devices if devices is None else devices)
 
   def take(self, clients: np.ndarray) -> 'Owners':
     """Returns some of the clients, in the order of `clients`."""
     return Owners(pieces_lib.Names(self.names.array[clients]),
                   {name: own.take(clients) for name, own in self.pieces.items()},
-                  None if self.devices is None else [self.devices[client] for client in clients])
+                  None if self.devices is None else self.devices.take(clients))
 
   def followed_by(self, others: 'Owners') -> 'Owners':
     """Returns these clients, then `others`; neither has devices."""
@@ -117,7 +117,7 @@ def natural(source: pool.Pool, config: configs.DataConfig, *, seed: int) -> Owne
   clients = Owners(pieces_lib.Names(names), {'train': train, 'test': test.take(_places(names, known))})
   if source.validation_owners is not None:
     found, owned = natural_partition.by_owner(source.validation_owners)
-    clients = clients.replaced(validation=owned.take(_places(names, found)))
+    clients = clients.replaced({'validation': owned.take(_places(names, found))})
   others = np.flatnonzero(_places(test_names, names[:0] if source.strangers else names) < 0)
   strangers = Owners(pieces_lib.Names(test_names[others]), {'test': test.take(others)})
   number = source.unseen_clients if config.held_out_clients is None else config.held_out_clients
@@ -187,7 +187,7 @@ def _with_validation(clients, source, labels, config, seed):
   same = np.array_equal(train.sizes, other.sizes) and np.array_equal(train.values, other.values)
   owned = again.test if same else np.array_split(
       np.random.default_rng(seeds.derive(seed, 'validation')).permutation(len(source.validation)), len(clients))
-  return clients.replaced(validation=pieces_lib.Pieces.of(owned).sorted())
+  return clients.replaced({'validation': pieces_lib.Pieces.of(owned).sorted()})
 
 
 def on_devices(ownership: Ownership, config: configs.DataConfig, *, seed: int) -> Ownership:
@@ -197,18 +197,25 @@ def on_devices(ownership: Ownership, config: configs.DataConfig, *, seed: int) -
   """
   if config.client_shift in SHIFTS:
     device_of = SHIFTS[config.client_shift]
-    trainers, unseen = (owners.replaced([device_of(config, first + number, name, seed)
-                                         for number, name in enumerate(owners.names)])
-                        for first, owners in ((0, ownership.trainers), (len(ownership.trainers), ownership.unseen)))
+
+    def equipped(owners, first):
+      return owners.replaced({}, pieces_lib.Made(
+          lambda number: device_of(config, first + number, owners.names[number], seed), range(len(owners))))
+
+    trainers, unseen = equipped(ownership.trainers, 0), equipped(ownership.unseen, len(ownership.trainers))
     ownership = dataclasses.replace(ownership, trainers=trainers, unseen=unseen)
-  said = [f'{name}: {device.words()}' for owners in (ownership.trainers, ownership.unseen)
-          for name, device in zip(owners.names, owners.devices or (), strict=owners.devices is not None)
-          if device is not None]
+  said, more = [], 0
+  for owners in ownership.trainers, ownership.unseen:
+    for name, device in zip(owners.names, owners.devices or (), strict=owners.devices is not None):
+      if device is not None and len(said) < _NAMED_DEVICES:
+        said.append(f'{name}: {device.words()}')
+      elif device is not None:
+        more += 1
   if not said:
     return ownership
-  more = f'; and {len(said) - _NAMED_DEVICES} more' if len(said) > _NAMED_DEVICES else ''
+  others = f'; and {more} more' if more else ''
   note = ('Feature shift: training and test images of each client are changed as by its own device. '
-          f'{"; ".join(said[:_NAMED_DEVICES])}{more}.')
+          f'{"; ".join(said)}{others}.')
   return dataclasses.replace(ownership, notes=(*ownership.notes, note))
 
 
@@ -218,8 +225,8 @@ def keep_for_validation(ownership: Ownership, fraction: float, *, seed: int) -> 
     return ownership
   kept, train = _apart(ownership.trainers, fraction, 'validation examples', seed)
   note = images.Counted(f'{len(kept.values)} training examples were kept for validation (client_validation_fraction).')
-  return dataclasses.replace(ownership, trainers=ownership.trainers.replaced(train=train, kept_for_validation=kept),
-                             notes=(*ownership.notes, note))
+  trainers = ownership.trainers.replaced({'train': train, 'kept_for_validation': kept})
+  return dataclasses.replace(ownership, trainers=trainers, notes=(*ownership.notes, note))
 
 
 def _apart(owners, fraction, use, seed):
@@ -242,8 +249,8 @@ def hold_out_examples(ownership: Ownership, fraction: float, *, seed: int) -> Ow
   kept, train = _apart(ownership.trainers, fraction, 'held-out examples', seed)
   note = images.Counted(f'{len(kept.values)} training examples were held out as test examples of their clients '
                         '(client_test_fraction).')
-  return dataclasses.replace(ownership, trainers=ownership.trainers.replaced(train=train, kept_back=kept),
-                             notes=(*ownership.notes, note))
+  trainers = ownership.trainers.replaced({'train': train, 'kept_back': kept})
+  return dataclasses.replace(ownership, trainers=trainers, notes=(*ownership.notes, note))
 
 
 def _held_out_clients(clients, number, seed):
@@ -255,4 +262,4 @@ def _held_out_clients(clients, number, seed):
 
 def _never_training(owners):
   """Returns the clients with all their training examples kept back."""
-  return owners.replaced(train=pieces_lib.Pieces.nothing(len(owners)), kept_back=owners.pieces['train'])
+  return owners.replaced({'train': pieces_lib.Pieces.nothing(len(owners)), 'kept_back': owners.pieces['train']})

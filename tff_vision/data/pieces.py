@@ -1,6 +1,7 @@
 """What each client has, in a few arrays for all clients: a million clients need no million of Python objects."""
 
-from collections.abc import Iterator, Sequence
+import operator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -81,10 +82,37 @@ class Pieces(Sequence[np.ndarray]):
     return Pieces(np.concatenate([self.values, others.values]), np.concatenate([self.sizes, others.sizes]))
 
 
-class Names(Sequence[str]):
-  """Names of clients in one array; equal to any sequence of the same names."""
+class _Listed(Sequence[Any]):
+  """A sequence that equals any other sequence of equal entries, as lists do among themselves."""
 
-  __hash__ = None  # type: ignore[assignment]  # As of a list.
+  __hash__ = None  # type: ignore[assignment]
+
+  def __eq__(self, other: object) -> bool:
+    return isinstance(other, Sequence) and len(self) == len(other) and all(map(operator.eq, self, other))
+
+
+class Made(_Listed):
+  """An entry for each of some clients, made each time it is read and not kept."""
+
+  def __init__(self, make: Callable[[int], Any], clients: Sequence[int] | np.ndarray):
+    self._make = make
+    self._clients = clients
+
+  def __len__(self) -> int:
+    return len(self._clients)
+
+  def __getitem__(self, place: Any) -> Any:
+    if isinstance(place, slice):
+      return Made(self._make, self._clients[place])
+    return self._make(int(self._clients[place]))
+
+  def take(self, places: np.ndarray) -> 'Made':
+    """Returns the entries at `places`, in that order."""
+    return Made(self._make, np.asarray(self._clients)[places])
+
+
+class Names(_Listed):
+  """Names of clients in one array."""
 
   def __init__(self, array: np.ndarray):
     """Args: `array` is [clients] of numpy's fixed-width str."""
@@ -107,11 +135,6 @@ class Names(Sequence[str]):
   def __getitem__(self, client: Any) -> Any:
     found = self.array[client]
     return Names(found) if isinstance(client, slice) else str(found)
-
-  def __eq__(self, other: object) -> bool:
-    if isinstance(other, Names):
-      return np.array_equal(self.array, other.array)
-    return isinstance(other, Sequence) and len(self) == len(other) and all(map(str.__eq__, self, other))
 
   def __repr__(self) -> str:
     return f'Names({len(self)} clients)'

@@ -5,6 +5,7 @@ import itertools
 import pathlib
 import secrets
 
+import numpy as np
 import tensorflow as tf
 
 from tff_vision import configs, tasks
@@ -79,7 +80,7 @@ def build_plan(config: configs.ExperimentConfig, problem: tasks.Problem, *, secr
   images = problem.images
   check_told(config, images)
   clients = canary_data.with_canaries(config.privacy, images.train)
-  sizes = clients.sizes if clients.counted else ()
+  sizes = clients.sizes if clients.counted else np.zeros(0, np.int64)
   found = plan_lib.build_plan(
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
       sizes=sizes, client=config.client,

@@ -41,7 +41,7 @@ def check(made: definition.Definition, planned: planning.Planned, *, built: defi
   # of the clients' weights depends only on the total.
   sizes = [part.train.sizes for part in both]
   weights = [(len(own), own.sum()) for own in sizes]
-  if made.config.promises and not np.array_equal(*sizes) or parts.reads_share and weights[0] != weights[1]:
+  if made.config.promises and not np.array_equal(sizes[0], sizes[1]) or parts.reads_share and weights[0] != weights[1]:
     raise ValueError('like: the process counts on the numbers of the clients\' examples, which are others here; '
                      f'{_ANEW}.')
 

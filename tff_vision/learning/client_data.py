@@ -16,26 +16,6 @@ from tff_vision.data import one_element, records
 from tff_vision.learning import composition
 
 
-class Requests(Sequence[Any]):
-  """The input of `Process.next` for a cohort; each client's input is made when it is read, and not kept.
-
-  A round reads the clients of one call at a time, so a cohort of any size needs the examples of a few clients.
-  """
-
-  def __init__(self, data: protocols.ClientData, clients: Sequence[int], round_num: int):
-    self._data = data
-    self._clients = clients
-    self._round_num = round_num
-
-  def __len__(self) -> int:
-    return len(self._clients)
-
-  def __getitem__(self, position: Any) -> Any:
-    if isinstance(position, slice):
-      return Requests(self._data, self._clients[position], self._round_num)
-    return self._data.request(self._clients[position], self._round_num)
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SentData(protocols.ClientData):
   """The driver holds the examples and sends them."""

@@ -1,0 +1,61 @@
+"""Runs of many clients: a few clients' examples are in memory at a time, and a report has no row for each client."""
+
+import json
+import weakref
+
+import pytest
+
+import tff_vision as tv
+from benchmarks import generated_clients
+from tests.documents import report_paths
+from tff_vision import configs
+from tff_vision.learning import client_data
+
+
+@pytest.mark.ci
+def test_the_examples_of_one_call_are_in_memory_at_a_time(tff_runtime, monkeypatch):
+  """And the sum over a cohort in several calls is that of one call."""
+  alive, most, request = set(), [], client_data.SentData.request
+
+  def watched(self, client, round_num):
+    made = request(self, client, round_num)
+    alive.add(client)
+    weakref.finalize(made, alive.discard, client)
+    most.append(len(alive))
+    return made
+
+  monkeypatch.setattr(client_data.SentData, 'request', watched)
+  found = generated_clients.images(configs.DataConfig(dataset='x', num_clients=300))
+  trainer = tv.Experiment(tv.Task(found, model='linear'), rounds=1).prepare(tff_runtime)
+  state = trainer.begin()
+  with tff_runtime.limited(30):
+    after = trainer.next(state, 1, range(300))
+  assert len(most) == 300 and 30 <= max(most) <= 62, 'those of one call, and at most those of the call before'
+  weights = trainer.weights(after.state).trainable[0]
+  del most[:]
+  whole = trainer.next(state, 1, range(100)).metrics['client_work']['train']
+  assert int(whole['num_examples']) == 100 * generated_clients.EXAMPLES and max(most) >= 100
+  assert abs(weights).max() > 0
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize('privacy', [(), ('--privacy=client_gaussian', '--sampling=poisson', '--clip_norm=1',
+                                          '--noise_multiplier=1', '--client_weighting=uniform')], ids=['plain', 'dp'])
+def test_a_run_of_twelve_thousand_clients(run_pipeline, privacy, tmp_path):
+  done = run_pipeline('train', '--dataset=benchmarks.generated_clients:images', '--num_clients=12000', '--rounds=1',
+                      '--cohort_size=3000', '--model=linear', '--client_learning_rate=0.02', *privacy,
+                      f'--run_dir={tmp_path / "run"}', f'--json={tmp_path / "report.json"}')
+  assert done.code == 0, done.err
+  text = (tmp_path / 'report.json').read_text()
+  report = json.loads(text)
+  assert not report_paths.undocumented(report)
+  assert report['dataset']['num_clients'] == 12_000
+  assert report['per_client'] == {'metric': 'accuracy', 'count': 0, 'without_examples': 12_000}
+  if privacy:
+    assert report['privacy']['epsilon'] > 0 and 'attendance' not in report['history'][0]
+  else:
+    assert report['history'][0]['cohort_size'] == 3000
+    assert report['history'][0]['examples'] == 3000 * generated_clients.EXAMPLES
+  assert report['evaluation']['accuracy'] > 0.15
+  # A row for each client would be 12,000 times five bytes.
+  assert len(text) < 60_000 and (tmp_path / 'run' / 'report.html').stat().st_size < 1_000_000
