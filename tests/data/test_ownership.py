@@ -41,7 +41,7 @@ def test_every_example_is_used_once(name, held_out, fraction, test_owners, seed)
   kept = ownership.hold_out_examples(made, fraction, seed=seed)
   assert everything(made) == everything(kept) == (list(range(40)), list(range(20)))
   for before, after in zip(made.trainers, kept.trainers, strict=True):
-    assert len(after.train) >= 1 and before.test is after.test
+    assert len(after.train) >= 1 and np.array_equal(before.test, after.test)
     if fraction:
       number = len(before.train)
       assert len(after.kept_back) == min(max(1, round(fraction * number)), number - 1)

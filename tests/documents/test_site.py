@@ -89,6 +89,7 @@ def test_the_table_of_keys_is_what_reports_hold():
       r'detection_by_.*|(history\[\]/)?evaluation/(auc|average|true_|equal|pairs|same_pairs|dice|iou|pixel|map|ap_|mae|rmse|r2|quadratic).*|roc/.*|unseen/.*|where_it_is_wrong.*|augmentation|budget_file/.*|one_run_audit/.*|'
       r'(history\[\]/)?privacy/((metrics|evaluation)_noise_multiplier|noise|average|count_stddev|sum_noise_multiplier|views/.*)|attack/(target|backdoor_success_rate)|config/.*|environment/.*|'
       r'history\[\]/(seconds|noised/.*|dropped_clients|faults.*|unmoved|train/skipped_steps)|history\[\]|seconds/.*|'
+      r'.*/histogram(/.*)?|'
       r'(history\[\]/)?contribution/.*|personal/joined|'
       r'examples_per_second|peak_rss_mb|export_parity|origin/.*|'
       r'federated(/.*)?|evaluation_privacy(/.*)?|selection/.*|history\[\]/(validation(/.*)?|evaluation_faults)')

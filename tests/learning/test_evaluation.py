@@ -61,3 +61,30 @@ def test_findings_have_an_auc_each_and_one_without_positives_is_left_out():
 def test_no_client_with_test_examples_is_no_guess():
   assert evaluation.per_client(np.ones(3), [np.zeros(0, int)]) == {
       'count': 0, 'without_examples': 1, 'accuracies': [None]}
+
+
+def test_of_too_many_clients_a_histogram_is_told_and_no_row_for_each(monkeypatch):
+  """The other numbers are the same."""
+  rng = np.random.default_rng(0)
+  values = [None if rng.random() < 0.3 else float(rng.random()) for _ in range(40)]
+  listed = evaluation.summary(values)
+  monkeypatch.setattr(evaluation, 'MAX_LISTED', 39)
+  counted = evaluation.summary(values)
+  known = [value for value in values if value is not None]
+  assert counted == {**{key: value for key, value in listed.items() if key != 'accuracies'},
+                     'histogram': counted['histogram']}
+  edges, counts = counted['histogram']['edges'], counted['histogram']['counts']
+  assert sum(counts) == len(known) and edges[0] == min(known) and edges[-1] == max(known)
+  # Clients without examples may be left out of the values.
+  assert evaluation.summary(known, others=40 - len(known)) == counted
+  assert evaluation.summary([], others=40) == {'count': 0, 'without_examples': 40}
+  monkeypatch.setattr(evaluation, 'MAX_LISTED', 40)
+  assert evaluation.summary(known, others=40 - len(known))['accuracies'] == known
+
+
+def test_clients_without_examples_are_not_asked_for_if_there_are_too_many(monkeypatch):
+  clients = [np.arange(2), np.zeros(0, np.int64), np.array([2])]
+  assert evaluation._asked(clients) == (clients, 0)
+  monkeypatch.setattr(evaluation, 'MAX_LISTED', 2)
+  asked, others = evaluation._asked(clients)
+  assert [own.tolist() for own in asked] == [[0, 1], [2]] and others == 1

@@ -55,6 +55,13 @@ def test_few_clients_stand_by_name_with_sizes_and_epsilon():
   assert not any('per client' in row[0] for row in cells(tables.privacy(report)))
   many = test_report.make_report(per_client={'accuracies': [0.5] * 21, 'mean': 0.5}, unseen=None)
   assert clients.figure(many, clients.of(many, None)).panels[0].title.endswith('number of clients')
+  # Of very many clients the report has a histogram in place of a row for each.
+  counted = test_report.make_report(unseen=None, per_client={
+      'histogram': {'edges': [0.4, 0.6, 0.8], 'counts': [20_000, 1]}, 'mean': 0.5, 'count': 20_001})
+  who = clients.of(counted, None)
+  panel = clients.figure(counted, who).panels[0]
+  assert sum(panel.marks[0].values) == 20_001 and max(panel.marks[0].values) == 20_000
+  assert panel.title.endswith('number of clients') and clients.ledger(counted, who) is None
 
 
 def test_sizes_of_clients_are_told_only_where_they_are_public():

@@ -50,6 +50,36 @@ def gone(pid, seconds=10):
   return False
 
 
+class Read(collections.abc.Sequence):
+  """Numbers that note when they are read."""
+
+  def __init__(self, count, events):
+    self.count, self.events = count, events
+
+  def __len__(self):
+    return self.count
+
+  def __getitem__(self, position):
+    self.events.append(position)
+    return np.int32(position)
+
+
+def test_a_large_cohort_is_read_a_call_at_a_time(tff_runtime, monkeypatch):
+  @tff.federated_computation(tff.FederatedType(np.int32, tff.CLIENTS))
+  def total(x):
+    return tff.federated_sum(x)
+
+  events, run = [], tff_runtime._run
+  monkeypatch.setattr(tff_runtime, '_run', lambda *given: (events.append('call'), run(*given))[1])
+  with tff_runtime.limited(4):
+    assert total(Read(10, events)) == sum(range(10))
+  assert events[:13] == [*range(4), 'call', *range(4, 8), 'call', 'call', 8, 9], 'the second call is the addition'
+  events.clear()
+  assert total(Read(3, events)) == 3 and events == [0, 1, 2, 'call']
+  with pytest.raises(TypeError, match='found int'):
+    total(3)
+
+
 def test_the_worker_ends_with_the_block_and_the_pipe_closes():
   script = start('pass')
   out, err = script.communicate(timeout=120)  # A worker that held the pipe would hang this.

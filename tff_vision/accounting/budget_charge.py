@@ -9,9 +9,12 @@ from tff_vision.configs import budget_file_config
 class Charge:
   """The charge of one run; without a budget, no method does anything."""
 
-  def __init__(self, config: budget_file_config.BudgetFileConfig, *, run: bytes, data: budget_file.Data,
+  def __init__(self, config: budget_file_config.BudgetFileConfig, *, run: bytes, data: budget_file.Data | None,
                delta: float | None, label: str):
-    """Args: `run` is a secret of this run alone, the same after a resume; the others are as in `BudgetFile.reserve`."""
+    """Args: `run` is a secret of this run alone, the same after a resume; the others are as in `BudgetFile.reserve`.
+
+    Without a budget, `data` may be None.
+    """
     self._file = budget_file.BudgetFile(config) if config.budget_file is not None else None
     self._run = hashlib.sha256(b'budget' + run).hexdigest()[:32]
     self._data = data

@@ -17,7 +17,7 @@ import tensorflow_federated as tff
 
 from tff_vision import configs, protocols
 from tff_vision.client_state import keeping
-from tff_vision.data import images
+from tff_vision.data import images, pieces
 from tff_vision.privacy import canaries as canaries_lib
 
 NAME = 'audit canary'
@@ -41,7 +41,8 @@ class CanaryClients(images.ClientImages):
 
   @functools.cached_property
   def client_ids(self) -> Sequence[str]:
-    return [*self.clients.client_ids, *(f'{NAME} {number}' for number in range(len(self.included)))]
+    return pieces.Names.of(self.clients.client_ids).followed_by(
+        [f'{NAME} {number}' for number in range(len(self.included))])
 
   def num_examples(self, client: int) -> int:
     return self.clients.num_examples(client) if client < len(self.clients) else _MOST_EXAMPLES

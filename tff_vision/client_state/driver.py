@@ -48,6 +48,7 @@ class KeptStateProcess(protocols.WrappedProcess):
     Raises:
       ValueError: A client's state file is damaged, or a client was lost; the states are unchanged.
     """
+    data = list(data)  # What clients keep is part of the round's result, so they are all in one call.
     if data and not self._swept:
       self._store.forget_from(data[0].round_num)
       self._swept = True

@@ -5,6 +5,7 @@ a patch of pixels: Gu et al., "BadNets", 2017, arXiv:1708.06733; in federated tr
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -47,7 +48,11 @@ class AttackedClients(images.ClientImages):
 
   def examples(self, client: int) -> images.Examples:
     examples = self.clients.examples(client)
-    return self.change(examples) if client in self.attackers else examples
+    return self.change(examples) if client in self._attacking else examples
+
+  @functools.cached_property
+  def _attacking(self):
+    return frozenset(self.attackers)
 
 
 def attacked(config: configs.AttackConfig, found: images.FederatedImages, *, seed: int) -> images.FederatedImages:

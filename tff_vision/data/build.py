@@ -7,7 +7,7 @@ import numpy as np
 from tff_vision import configs, plugins, seeds
 from tff_vision import labels as labels_lib
 from tff_vision.data import augmentation as augmentation_lib
-from tff_vision.data import fingerprint, images, ownership, preprocess
+from tff_vision.data import fingerprint, images, ownership, pieces, preprocess
 from tff_vision.data.partition import client_shift, imaging_device
 from tff_vision.data.sources import pool as pool_lib
 from tff_vision.data.sources import registry
@@ -50,7 +50,7 @@ def build(config: configs.DataConfig, *, seed: int) -> images.FederatedImages:
       validation=_validation(pool, trainers),
       preprocessing=preprocessing, notes=(*notes, *preprocessing_notes),
       counted_classes=pool.counted_classes)
-  return dataclasses.replace(made, fingerprint=fingerprint.of(made, pool.digest, [owner.train for owner in trainers]))
+  return dataclasses.replace(made, fingerprint=fingerprint.of(made, pool.digest, trainers.pieces['train']))
 
 
 def _nearly_black(pool, x, notes):
@@ -115,45 +115,43 @@ def _of_class(trainers, pool, config, notes):
     raise ValueError(f'normal_class={config.normal_class} is no class of dataset={config.dataset}; its classes are '
                      f'{", ".join(map(str, pool.class_names[:12]))}.')
   normal = pool.train.y == list(pool.class_names).index(config.normal_class)
-  kept = [dataclasses.replace(owner, train=owner.train[normal[owner.train]]) for owner in trainers]
-  number = sum(len(owner.train) for owner in trainers) - sum(len(owner.train) for owner in kept)
-  if number:
+  train = trainers.pieces['train']
+  kept = train.where(normal[train.values])
+  if number := len(train.values) - len(kept.values):
     notes.append(images.Counted(
         f'{number} training examples of other classes than {config.normal_class} were left out.'))
-  return kept
+  return trainers.replaced({'train': kept})
 
 
 def _with_examples(trainers, notes):
   """Leaves out clients without examples, and adds notes with counts of anything that may surprise the user."""
-  kept = [owner for owner in trainers if len(owner.train)]
-  if empty := len(trainers) - len(kept):
+  sizes = trainers.pieces['train'].sizes
+  if empty := int(np.count_nonzero(sizes == 0)):
     notes.append(images.Counted(f'{empty} of {len(trainers)} clients received no training example and were left out.'))
-  if single := sum(len(owner.train) == 1 for owner in kept):
-    notes.append(images.Counted(f'{single} of {len(kept)} clients hold a single training example.'))
-  return kept
+  if single := int(np.count_nonzero(sizes == 1)):
+    notes.append(images.Counted(f'{single} of {len(trainers) - empty} clients hold a single training example.'))
+  return trainers.take(np.flatnonzero(sizes)) if empty else trainers
 
 
 def _validation(pool, trainers):
   """Returns the validation examples of the clients, which are read when they are used; None: there are none."""
-  names = [owner.name for owner in trainers]
-  parts = [images.ArrayClients(pool.train, [owner.kept_for_validation for owner in trainers], names)]
+  own = trainers.pieces
+  parts = [images.ArrayClients(pool.train, own['kept_for_validation'], trainers.names)]
   if pool.validation is not None:
-    parts.append(images.ArrayClients(pool.validation, [owner.validation for owner in trainers], names))
-  found = images.JoinedClients(parts=parts)
-  if not any(found.num_examples(client) for client in range(len(names))):
+    parts.append(images.ArrayClients(pool.validation, own['validation'], trainers.names))
+  if not any(len(part.indices.values) for part in parts):
     return None
-  return _on_devices(found, trainers)
+  return _on_devices(images.JoinedClients(parts=parts), trainers)
 
 
 def _clients(pool, trainers):
-  clients = images.ArrayClients(pool.train, [owner.train for owner in trainers], [owner.name for owner in trainers])
-  return _on_devices(clients, trainers)
+  return _on_devices(images.ArrayClients(pool.train, trainers.pieces['train'], trainers.names), trainers)
 
 
 def _on_devices(clients, trainers):
-  if all(owner.device is None for owner in trainers):
+  if trainers.devices is None or all(device is None for device in trainers.devices):
     return clients
-  return imaging_device.DeviceClients(clients, [owner.device for owner in trainers])
+  return imaging_device.DeviceClients(clients, trainers.devices)
 
 
 def _held_out(pool, owners, common=()):
@@ -161,17 +159,18 @@ def _held_out(pool, owners, common=()):
 
   A client that never trains is tested on all its examples.
   """
-  test = np.sort(np.concatenate([common, *(owner.test for owner in owners)])).astype(np.int64)
-  train = np.sort(np.concatenate([owner.kept_back for owner in owners])).astype(np.int64)
+  tested, kept = owners.pieces['test'], owners.pieces['kept_back']
+  test = np.sort(np.concatenate([common, tested.values])).astype(np.int64)
+  train = np.sort(kept.values).astype(np.int64)
   examples = pool.test.take(test)
   if len(train):
     kept_back = pool.train.take(train)
     examples = images.Examples(np.concatenate([examples.x, kept_back.x]), np.concatenate([examples.y, kept_back.y]))
-  clients = [np.concatenate([np.searchsorted(test, owner.test), len(test) + np.searchsorted(train, owner.kept_back)])
-             for owner in owners]
-  for owner, positions in zip(owners, clients, strict=True):
-    if owner.device is not None:
-      seen = owner.device.apply(examples.take(positions), split='test')
+  clients = pieces.Pieces(np.searchsorted(test, tested.values), tested.sizes).beside(
+      pieces.Pieces(len(test) + np.searchsorted(train, kept.values), kept.sizes))
+  for device, positions in zip(owners.devices or (), clients, strict=owners.devices is not None):
+    if device is not None:
+      seen = device.apply(examples.take(positions), split='test')
       examples.x[positions], examples.y[positions] = seen.x, seen.y
   return images.HeldOut(examples=examples, clients=clients)
 

@@ -1,6 +1,7 @@
 """Fingerprints of a data set, so that a resumed run is known to use the same data."""
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,11 +20,11 @@ def of(found: images.FederatedImages, digest: str, positions: Sequence[np.ndarra
     positions: For each client, the positions of its training examples in the pool.
   """
   test = found.test.examples
-  parts = {'classes': [str(name).encode() for name in found.class_names],
-           'clients': [str(name).encode() for name in found.train.client_ids],
-           'examples of clients': [np.asarray(own, np.int64).tobytes() for own in positions],
-           'test set': [test.y.tobytes(), test.x.tobytes(), *(np.asarray(own, np.int64).tobytes()
-                                                              for own in found.test.clients)]}
+  bytes_of = lambda arrays: (np.asarray(own, np.int64).tobytes() for own in arrays)
+  parts = {'classes': (str(name).encode() for name in found.class_names),
+           'clients': (str(name).encode() for name in found.train.client_ids),
+           'examples of clients': bytes_of(positions),
+           'test set': itertools.chain([test.y.tobytes(), test.x.tobytes()], bytes_of(found.test.clients))}
   return {**({'files': digest} if digest else {}), **{name: _digest(content) for name, content in parts.items()}}
 
 

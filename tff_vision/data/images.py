@@ -4,7 +4,6 @@ Arrays stay numpy on the host that holds them; `tff_vision.tasks` turns a client
 dataset that a TFF computation receives.
 """
 
-import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
 
@@ -13,126 +12,19 @@ import numpy as np
 from tff_vision import configs
 from tff_vision import labels as labels_lib
 from tff_vision.data import augmentation as augmentation_lib
+from tff_vision.data import clients as clients_lib
 from tff_vision.data import examples as examples_lib
+from tff_vision.data import pieces
 
 ExamplePool = examples_lib.ExamplePool
 Examples = examples_lib.Examples
 ImageSpec = examples_lib.ImageSpec
 StoredPixels = examples_lib.StoredPixels
+ClientImages = clients_lib.ClientImages
+ArrayClients = clients_lib.ArrayClients
+CountedClients = clients_lib.CountedClients
+JoinedClients = clients_lib.JoinedClients
 Augmentation = augmentation_lib.Augmentation
-
-
-class ClientImages(abc.ABC):
-  """The training examples of each client, in a fixed order; clients are addressed by position."""
-
-  @property
-  @abc.abstractmethod
-  def client_ids(self) -> Sequence[str]:
-    """Unique names."""
-
-  @abc.abstractmethod
-  def num_examples(self, client: int) -> int:
-    """The number of examples of one client, without loading them."""
-
-  @abc.abstractmethod
-  def examples(self, client: int) -> Examples:
-    """Loads the examples of one client."""
-
-  @property
-  def here(self) -> bool:
-    """Whether this machine has the examples; otherwise `examples` and perhaps `num_examples` raise ValueError."""
-    return True
-
-  @property
-  def counted(self) -> bool:
-    """Whether this machine may know how many examples each client has; otherwise `num_examples` raises ValueError."""
-    return True
-
-  @property
-  def most_examples(self) -> int:
-    """A public bound on the number of examples of a client: that of the largest one, where it is known."""
-    return max(self.num_examples(client) for client in range(len(self)))
-
-  @property
-  def always_together(self) -> bool:
-    """Whether every sum must be over all clients, because sums over others would tell the count of one of them."""
-    return False
-
-  @property
-  def sharing_sites(self) -> Mapping[str, Sequence[int]]:
-    """The sites that share their own numbers: name -> its clients; empty where sums over all clients alone are told."""
-    return {}
-
-  def __len__(self) -> int:
-    return len(self.client_ids)
-
-  def __repr__(self) -> str:
-    return f'{type(self).__name__}({len(self)} clients)'
-
-
-@dataclasses.dataclass(frozen=True, repr=False, eq=False)
-class ArrayClients(ClientImages):
-  """Clients as index arrays into one pool of examples, in memory or read from its files as needed."""
-  pool: ExamplePool
-  indices: Sequence[np.ndarray]
-  client_ids: Sequence[str] = ()
-
-  def __post_init__(self):
-    if len(self.client_ids) != len(self.indices):
-      raise ValueError(f'{len(self.client_ids)} client ids for {len(self.indices)} clients.')
-
-  def num_examples(self, client: int) -> int:
-    return len(self.indices[client])
-
-  def examples(self, client: int) -> Examples:
-    return self.pool.take(self.indices[client])
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class CountedClients(ClientImages):
-  """Clients that train on their own files. This machine knows the sizes of the files and has copies that may differ.
-
-  Attributes:
-    copies: The copies on this machine; `examples` returns these.
-    counts: The number of examples of each client in its own file.
-  """
-  copies: ClientImages
-  counts: Sequence[int]
-
-  @property
-  def client_ids(self) -> Sequence[str]:
-    return self.copies.client_ids
-
-  def num_examples(self, client: int) -> int:
-    return self.counts[client]
-
-  @property
-  def here(self) -> bool:
-    return self.copies.here
-
-  @property
-  def sharing_sites(self) -> Mapping[str, Sequence[int]]:
-    return self.copies.sharing_sites
-
-  def examples(self, client: int) -> Examples:
-    return self.copies.examples(client)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
-class JoinedClients(ClientImages):
-  """Clients each of which has the examples that it has in all parts; the parts have the same clients."""
-  parts: Sequence[ClientImages]
-
-  @property
-  def client_ids(self) -> Sequence[str]:
-    return self.parts[0].client_ids
-
-  def num_examples(self, client: int) -> int:
-    return sum(part.num_examples(client) for part in self.parts)
-
-  def examples(self, client: int) -> Examples:
-    found = [part.examples(client) for part in self.parts]
-    return Examples(np.concatenate([one.x for one in found]), np.concatenate([one.y for one in found]))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, repr=False, eq=False)
@@ -248,8 +140,8 @@ class FederatedImages:
       raise ValueError(f'dataset {self.name}: class_names are not those of its spec.')
     object.__setattr__(self, 'class_names', self.spec.class_names)
     if self.test is None:
-      nobodys = np.zeros(0, np.int64)
-      object.__setattr__(self, 'test', HeldOut(examples=self.spec.no_examples(), clients=[nobodys] * len(self.train)))
+      object.__setattr__(self, 'test', HeldOut(examples=self.spec.no_examples(),
+                                               clients=pieces.Pieces.nothing(len(self.train))))
     for what, held_out in (('test', self.test), ('unseen', self.unseen)):
       if held_out is not None and (found := self.spec.difference(held_out.examples)):
         raise ValueError(f'dataset {self.name}: the {what} images have {found} as the spec of the data set says.')
@@ -273,7 +165,7 @@ class FederatedImages:
   def training_labels(self) -> np.ndarray:
     """Returns the labels of all training examples, [n, ...], client after client; images are not read if possible."""
     if isinstance(self.train, ArrayClients):
-      return self.train.pool.y[np.concatenate([np.zeros(0, np.int64), *self.train.indices])]
+      return self.train.pool.y[pieces.Pieces.of(self.train.indices).values]
     return np.concatenate([self.train.examples(client).y for client in range(len(self.train))])
 
   @property

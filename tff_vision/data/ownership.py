@@ -2,17 +2,18 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from tff_vision import configs, seeds
 from tff_vision.data import images, partition
+from tff_vision.data import pieces as pieces_lib
 from tff_vision.data.partition import natural as natural_partition
 from tff_vision.data.partition.client_shift import SHIFTS
 from tff_vision.data.partition.imaging_device import Device
 from tff_vision.data.sources import pool
 
-_NOBODYS = np.zeros(0, np.int64)
 _PARTITIONED_CLIENTS = 20
 _NAMED_DEVICES = 12  # A note names the devices of so many clients.
 
@@ -32,10 +33,55 @@ class Owner:
   name: str
   train: np.ndarray
   test: np.ndarray
-  kept_back: np.ndarray = dataclasses.field(default_factory=lambda: _NOBODYS)
-  validation: np.ndarray = dataclasses.field(default_factory=lambda: _NOBODYS)
-  kept_for_validation: np.ndarray = dataclasses.field(default_factory=lambda: _NOBODYS)
+  kept_back: np.ndarray
+  validation: np.ndarray
+  kept_for_validation: np.ndarray
   device: Device | None = None
+
+
+class Owners(Sequence[Owner]):
+  """Clients, in an array for each attribute of `Owner`; an `Owner` is made when it is read.
+
+  Attributes:
+    names: The clients' names.
+    pieces: For each attribute of `Owner` that is positions, those of all clients.
+    devices: The clients' devices, `Device` or None; None: images are as they are in the pool.
+  """
+
+  def __init__(self, names: pieces_lib.Names, pieces: dict[str, pieces_lib.Pieces],
+               devices: pieces_lib.Made | None = None):
+    """Args: of attributes that are not among `pieces`, the clients have none."""
+    self.names = names
+    nothing = pieces_lib.Pieces.nothing(len(names))
+    self.pieces = {name: nothing for name in _POSITIONS} | pieces
+    self.devices = devices
+
+  def __len__(self) -> int:
+    return len(self.names)
+
+  def __getitem__(self, client: Any) -> Any:
+    if not -len(self) <= client < len(self):
+      raise IndexError(client)
+    return Owner(name=self.names[client], device=None if self.devices is None else self.devices[client],
+                 **{name: own[client] for name, own in self.pieces.items()})
+
+  def replaced(self, pieces: dict[str, pieces_lib.Pieces], devices: pieces_lib.Made | None = None) -> 'Owners':
+    """Returns the same clients with other positions, and with other devices if these are given."""
+    return Owners(self.names, self.pieces | pieces, self.devices if devices is None else devices)
+
+  def take(self, clients: np.ndarray) -> 'Owners':
+    """Returns some of the clients, in the order of `clients`."""
+    return Owners(pieces_lib.Names(self.names.array[clients]),
+                  {name: own.take(clients) for name, own in self.pieces.items()},
+                  None if self.devices is None else self.devices.take(clients))
+
+  def followed_by(self, others: 'Owners') -> 'Owners':
+    """Returns these clients, then `others`; neither has devices."""
+    return Owners(self.names.followed_by(others.names),
+                  {name: own.followed_by(others.pieces[name]) for name, own in self.pieces.items()})
+
+
+_POSITIONS = ('train', 'test', 'kept_back', 'validation', 'kept_for_validation')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,8 +94,8 @@ class Ownership:
     common: Test examples that belong to no client.
     notes: Sentences a user must see.
   """
-  trainers: Sequence[Owner]
-  unseen: Sequence[Owner]
+  trainers: Owners
+  unseen: Owners
   common: np.ndarray
   notes: Sequence[str]
 
@@ -63,15 +109,17 @@ def natural(source: pool.Pool, config: configs.DataConfig, *, seed: int) -> Owne
   if source.train_owners is None:
     raise ValueError(f'partition=natural needs a source with clients of its own; dataset={config.dataset} has none. '
                      'Choose partition=iid or dirichlet.')
-  train = natural_partition.by_owner(source.train_owners)
-  test = {} if source.test_owners is None else natural_partition.by_owner(source.test_owners)
-  common = np.arange(len(source.test)) if source.test_owners is None else _NOBODYS
-  mine = {name: _NOBODYS if source.strangers else test.pop(name, _NOBODYS) for name in train}
-  clients = [Owner(name=name, train=positions, test=mine[name]) for name, positions in train.items()]
+  names, train = natural_partition.by_owner(source.train_owners)
+  test_names, test = (names[:0], pieces_lib.Pieces.nothing(0)) if source.test_owners is None else (
+      natural_partition.by_owner(source.test_owners))
+  common = np.arange(len(source.test)) if source.test_owners is None else np.zeros(0, np.int64)
+  known = test_names[:0] if source.strangers else test_names
+  clients = Owners(pieces_lib.Names(names), {'train': train, 'test': test.take(_places(names, known))})
   if source.validation_owners is not None:
-    owned = natural_partition.by_owner(source.validation_owners)
-    clients = [dataclasses.replace(client, validation=owned.get(client.name, _NOBODYS)) for client in clients]
-  strangers = [Owner(name=name, train=_NOBODYS, test=positions) for name, positions in test.items()]
+    found, owned = natural_partition.by_owner(source.validation_owners)
+    clients = clients.replaced({'validation': owned.take(_places(names, found))})
+  others = np.flatnonzero(_places(test_names, names[:0] if source.strangers else names) < 0)
+  strangers = Owners(pieces_lib.Names(test_names[others]), {'test': test.take(others)})
   number = source.unseen_clients if config.held_out_clients is None else config.held_out_clients
   wanted = len(clients) - number if config.num_clients is None else config.num_clients
   if wanted < 1 and config.num_clients is None:
@@ -82,12 +130,21 @@ def natural(source: pool.Pool, config: configs.DataConfig, *, seed: int) -> Owne
     raise ValueError(f'num_clients={wanted}{also} is more than the {len(clients)} clients of dataset={config.dataset}.')
   # If the number of clients is given, the first ones train, so that a client keeps its name as the number grows.
   sure = 0 if config.num_clients is None else wanted
-  trainers, unseen = _held_out_clients(clients[sure:], number, seed)
+  trains = np.append(np.ones(sure, bool), ~_held_out_clients(len(clients) - sure, number, seed))
   notes = ()
   if wanted + number < len(clients):
     notes = (f'{wanted + number} of {len(clients)} clients were kept, as num_clients says.',)
-  return Ownership(trainers=[*clients[:sure], *trainers][:wanted], unseen=[*unseen, *strangers], common=common,
+  return Ownership(trainers=clients.take(np.flatnonzero(trains)[:wanted]),
+                   unseen=_never_training(clients.take(np.flatnonzero(~trains))).followed_by(strangers), common=common,
                    notes=notes)
+
+
+def _places(names, among):
+  """Returns [names] the place of each of the sorted `names` in the sorted `among`; -1: it is not there."""
+  if not len(among):
+    return np.full(len(names), -1)
+  places = np.minimum(np.searchsorted(among, names), len(among) - 1)
+  return np.where(among[places] == names, places, -1)
 
 
 def partitioned(source: pool.Pool, config: configs.DataConfig, *, seed: int) -> Ownership:
@@ -106,30 +163,31 @@ def partitioned(source: pool.Pool, config: configs.DataConfig, *, seed: int) -> 
   train, test = (pool.tagged(part, len(source.class_names)) for part in (source.train, source.test))
   labels = partition.Labels(train=train, test=test, coarse=source.coarse_labels)
   split = partition.PARTITIONS[config.partition](labels, num_clients=number, config=config, seed=seed)
-  width = len(str(number - 1))
-  clients = [Owner(name=f'client_{client:0{width}d}', train=train, test=test,
-                   device=None if split.devices is None else split.devices[client])
-             for client, (train, test) in enumerate(zip(split.train, split.test, strict=True))]
-  clients = _with_validation(clients, source, labels, split, config, seed)
-  trainers, unseen = _held_out_clients(clients, held_out, seed)
-  common = np.setdiff1d(np.arange(len(source.test)), np.concatenate(split.test))
+  clients = Owners(pieces_lib.Names.numbered('client_', number), devices=split.devices, pieces={
+      'train': pieces_lib.Pieces.of(split.train), 'test': pieces_lib.Pieces.of(split.test)})
+  common = np.setdiff1d(np.arange(len(source.test)), clients.pieces['test'].values)
+  clients = _with_validation(clients, source, labels, config, seed)
+  held = _held_out_clients(number, held_out, seed)
   notes = [images.Counted(f'{len(common)} test examples are of classes that no client trains on.')
            ] if len(common) else []
   if labels.train.ndim == 2:
     notes.append(f'partition={config.partition} goes by the first positive finding of each example.')
-  return Ownership(trainers=trainers, unseen=unseen, common=common, notes=notes)
+  return Ownership(trainers=clients.take(np.flatnonzero(~held)),
+                   unseen=_never_training(clients.take(np.flatnonzero(held))), common=common, notes=notes)
 
 
-def _with_validation(clients, source, labels, split, config, seed):
+def _with_validation(clients, source, labels, config, seed):
   """Returns the clients with the source's validation examples, divided as test examples are."""
   if source.validation is None:
     return clients
   again = partition.PARTITIONS[config.partition](dataclasses.replace(labels, test=source.validation.y),
                                                  num_clients=len(clients), config=config, seed=seed)
-  same = all(map(np.array_equal, split.train, again.train))  # Not if only one of the two sets has a class.
+  train, other = clients.pieces['train'], pieces_lib.Pieces.of(again.train)
+  # They differ if only one of the two sets has a class.
+  same = np.array_equal(train.sizes, other.sizes) and np.array_equal(train.values, other.values)
   owned = again.test if same else np.array_split(
       np.random.default_rng(seeds.derive(seed, 'validation')).permutation(len(source.validation)), len(clients))
-  return [dataclasses.replace(client, validation=np.sort(own)) for client, own in zip(clients, owned, strict=True)]
+  return clients.replaced({'validation': pieces_lib.Pieces.of(owned).sorted()})
 
 
 def on_devices(ownership: Ownership, config: configs.DataConfig, *, seed: int) -> Ownership:
@@ -139,17 +197,25 @@ def on_devices(ownership: Ownership, config: configs.DataConfig, *, seed: int) -
   """
   if config.client_shift in SHIFTS:
     device_of = SHIFTS[config.client_shift]
-    trainers, unseen = ([dataclasses.replace(owner, device=device_of(config, first + number, owner.name, seed))
-                         for number, owner in enumerate(owners)]
-                        for first, owners in ((0, ownership.trainers), (len(ownership.trainers), ownership.unseen)))
+
+    def equipped(owners, first):
+      return owners.replaced({}, pieces_lib.Made(
+          lambda number: device_of(config, first + number, owners.names[number], seed), range(len(owners))))
+
+    trainers, unseen = equipped(ownership.trainers, 0), equipped(ownership.unseen, len(ownership.trainers))
     ownership = dataclasses.replace(ownership, trainers=trainers, unseen=unseen)
-  said = [f'{owner.name}: {owner.device.words()}' for owner in (*ownership.trainers, *ownership.unseen)
-          if owner.device is not None]
+  said, more = [], 0
+  for owners in ownership.trainers, ownership.unseen:
+    for name, device in zip(owners.names, owners.devices or (), strict=owners.devices is not None):
+      if device is not None and len(said) < _NAMED_DEVICES:
+        said.append(f'{name}: {device.words()}')
+      elif device is not None:
+        more += 1
   if not said:
     return ownership
-  more = f'; and {len(said) - _NAMED_DEVICES} more' if len(said) > _NAMED_DEVICES else ''
+  others = f'; and {more} more' if more else ''
   note = ('Feature shift: training and test images of each client are changed as by its own device. '
-          f'{"; ".join(said[:_NAMED_DEVICES])}{more}.')
+          f'{"; ".join(said)}{others}.')
   return dataclasses.replace(ownership, notes=(*ownership.notes, note))
 
 
@@ -157,39 +223,43 @@ def keep_for_validation(ownership: Ownership, fraction: float, *, seed: int) -> 
   """Returns `ownership` with `fraction` of each trainer's examples kept for validation; at least one stays."""
   if not fraction:
     return ownership
-  trainers = []
-  for owner in ownership.trainers:
-    kept, train = _apart(owner.train, fraction, seeds.derive(seed, 'validation examples', owner.name))
-    trainers.append(dataclasses.replace(owner, train=train, kept_for_validation=kept))
-  number = sum(len(owner.kept_for_validation) for owner in trainers)
-  note = images.Counted(f'{number} training examples were kept for validation (client_validation_fraction).')
+  kept, train = _apart(ownership.trainers, fraction, 'validation examples', seed)
+  note = images.Counted(f'{len(kept.values)} training examples were kept for validation (client_validation_fraction).')
+  trainers = ownership.trainers.replaced({'train': train, 'kept_for_validation': kept})
   return dataclasses.replace(ownership, trainers=trainers, notes=(*ownership.notes, note))
 
 
-def _apart(positions, fraction, seed):
-  """Returns a random `fraction` of the positions, sorted, at least one if there are two, and the others."""
-  number = min(max(1, round(fraction * len(positions))), max(0, len(positions) - 1))
-  chosen = np.random.default_rng(seed).permutation(len(positions))[:number]
-  return positions[np.sort(chosen)], np.delete(positions, chosen)
+def _apart(owners, fraction, use, seed):
+  """Returns a random `fraction` of each client's training examples, at least one if it has two, and the others."""
+  positions = owners.pieces['train']
+  numbers = np.minimum(np.maximum(1, np.rint(fraction * positions.sizes)), np.maximum(0, positions.sizes - 1))
+  numbers = numbers.astype(np.int64)
+  kept, others = (pieces_lib.Pieces(np.zeros(sizes.sum(), np.int64), sizes)
+                  for sizes in (numbers, positions.sizes - numbers))
+  for name, own, number, chosen, left in zip(owners.names, positions, numbers, kept, others, strict=True):
+    places = np.random.default_rng(seeds.derive(seed, use, name)).permutation(len(own))[:number]
+    chosen[:], left[:] = own[np.sort(places)], np.delete(own, places)
+  return kept, others
 
 
 def hold_out_examples(ownership: Ownership, fraction: float, *, seed: int) -> Ownership:
   """Returns `ownership` with `fraction` of each trainer's examples kept back for testing; at least one stays."""
   if not fraction:
     return ownership
-  trainers = []
-  for owner in ownership.trainers:
-    kept, train = _apart(owner.train, fraction, seeds.derive(seed, 'held-out examples', owner.name))
-    trainers.append(dataclasses.replace(owner, train=train, kept_back=kept))
-  kept_back = sum(len(owner.kept_back) for owner in trainers)
-  note = images.Counted(
-      f'{kept_back} training examples were held out as test examples of their clients (client_test_fraction).')
+  kept, train = _apart(ownership.trainers, fraction, 'held-out examples', seed)
+  note = images.Counted(f'{len(kept.values)} training examples were held out as test examples of their clients '
+                        '(client_test_fraction).')
+  trainers = ownership.trainers.replaced({'train': train, 'kept_back': kept})
   return dataclasses.replace(ownership, trainers=trainers, notes=(*ownership.notes, note))
 
 
 def _held_out_clients(clients, number, seed):
-  """Returns the clients that train and `number` clients that do not; the choice is random."""
-  chosen = set(np.random.default_rng(seeds.derive(seed, 'held-out clients')).permutation(len(clients))[:number])
-  unseen = [dataclasses.replace(client, train=_NOBODYS, kept_back=client.train)
-            for place, client in enumerate(clients) if place in chosen]
-  return [client for place, client in enumerate(clients) if place not in chosen], unseen
+  """Returns [clients] bool: `number` of them, chosen at random, do not train."""
+  held = np.zeros(clients, bool)
+  held[np.random.default_rng(seeds.derive(seed, 'held-out clients')).permutation(clients)[:number]] = True
+  return held
+
+
+def _never_training(owners):
+  """Returns the clients with all their training examples kept back."""
+  return owners.replaced({'train': pieces_lib.Pieces.nothing(len(owners)), 'kept_back': owners.pieces['train']})

@@ -1,10 +1,12 @@
 """From an experiment's problem to the plan of its run, and from both to the task that clients train on."""
 
 import dataclasses
+import itertools
 import pathlib
 import secrets
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from tff_vision import catalogue, configs, tasks
@@ -79,7 +81,7 @@ def build_plan(config: configs.ExperimentConfig, problem: tasks.Problem, *, secr
   images = problem.images
   check_told(config, images)
   clients = canary_data.with_canaries(config.privacy, images.train)
-  sizes = [clients.num_examples(client) for client in range(len(clients))] if clients.counted else ()
+  sizes = clients.sizes if clients.counted else np.zeros(0, np.int64)
   found = mechanism(config, population=len(clients), sizes=sizes, secret=secret,
                     optional=len(clients) - len(images.train))
   found = evaluations.costing(config, found, distant=not images.train.here)
@@ -89,7 +91,7 @@ def build_plan(config: configs.ExperimentConfig, problem: tasks.Problem, *, secr
                         tf.TensorSpec(model.output_shape, model.outputs[0].dtype), separable=problem.loss_is_separable)
 
 
-def mechanism(config: configs.ExperimentConfig, *, population: int, sizes: Sequence[int] = (),
+def mechanism(config: configs.ExperimentConfig, *, population: int, sizes: Sequence[int] | np.ndarray = (),
               secret: bytes | None = None, optional: int = 0) -> plan_lib.PrivacyPlan:
   """Returns the privacy plan of a config that knows neither secure sum, model nor loss yet.
 
@@ -130,9 +132,8 @@ def fingerprint(images: images_lib.FederatedImages) -> budget_file.Data:
   if 'plan' in images.fingerprint:  # Only the sites know their examples; the plan stands for them.
     known.append(images.fingerprint['plan'])
   train = images.train  # Where counts are private, the plan stands for them too, and holds their bound.
-  sizes = [(name, train.num_examples(client) if train.counted else train.most_examples)
-           for client, name in enumerate(train.client_ids)]
-  return budget_file.fingerprint(images.name, images.class_names, sizes,
+  sizes = train.sizes.tolist() if train.counted else itertools.repeat(train.most_examples, len(train))
+  return budget_file.fingerprint(images.name, images.class_names, list(zip(train.client_ids, sizes, strict=True)),
                                  examples=repr(known) if any(known) else secrets.token_hex(16))
 
 

@@ -88,7 +88,7 @@ def _run(made, launch, watcher):
       raise ValueError(f'select_best={made.config.program.select_best} does not go with models of the clients\' own: '
                        'what clients keep is of the last round, and not of the best.')
     evaluations = evaluations_lib.of(made.config, planned.task, planned.plan, made.runtime, place, secret)
-    charged = budget_charge.Charge(budget, run=secret, data=planning.fingerprint(planned.task.images),
+    charged = budget_charge.Charge(budget, run=secret, data=_identity(budget, planned.task.images),
                                    delta=getattr(planned.plan, 'delta', None), label=f'run_dir={launch.run_dir}')
     charged.reserve(planned.plan.spent(planned.program.rounds))
     if budget.budget_file is not None:
@@ -136,6 +136,11 @@ async def _rounds(prepared, evaluations, directory, journal, charged, watcher, f
       stop_at_epsilon=config.privacy.stop_at_epsilon, charged=charged, on_round=watcher.on_round,
       on_evaluated=followed.evaluated, stop_requested=watcher.stop_requested, stop_after=stop_after)
   return await loop.run(rounds, books)
+
+
+def _identity(budget, images):
+  """Returns by what a budget knows the data; None without a budget, because it names every client."""
+  return None if budget.budget_file is None else planning.fingerprint(images)
 
 
 def _finished(made, directory, launch):

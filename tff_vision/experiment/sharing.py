@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from tff_vision import assembly, configs
 from tff_vision.experiment import definition, planning
 from tff_vision.learning import attacked_work
@@ -37,9 +39,9 @@ def check(made: definition.Definition, planned: planning.Planned, *, built: defi
     raise ValueError(f'like: the process was built for another number of clients; {_ANEW}.')
   # Noise and the bounds of hidden sums depend on the number of examples of every client. A server that reads the share
   # of the clients' weights depends only on the total.
-  sizes = [[part.train.num_examples(client) for client in range(len(part.train))] for part in both]
-  weights = [(len(own), sum(own)) for own in sizes]
-  if made.config.promises and sizes[0] != sizes[1] or parts.reads_share and weights[0] != weights[1]:
+  sizes = [part.train.sizes for part in both]
+  weights = [(len(own), own.sum()) for own in sizes]
+  if made.config.promises and not np.array_equal(sizes[0], sizes[1]) or parts.reads_share and weights[0] != weights[1]:
     raise ValueError('like: the process counts on the numbers of the clients\' examples, which are others here; '
                      f'{_ANEW}.')
 

@@ -2,12 +2,14 @@
 
 import abc
 import contextlib
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorflow_federated as tff
 
 from tff_vision import protocols
+from tff_vision.data import pieces
 from tff_vision.privacy import plan as plan_lib
 
 
@@ -62,8 +64,9 @@ class Trainer(abc.ABC):
     """
     chosen: Any = self.plan.cohort(round_num) if cohort is None else cohort
     clients = [int(client) for client in chosen]
+    requests = pieces.Made(functools.partial(self.data.request, round_num=round_num), clients)
     with self._among(clients):
-      return self.process.next(state, [self.data.request(client, round_num) for client in clients])
+      return self.process.next(state, list(requests) if self.place is None else requests)  # TFF's own takes lists.
 
   def weights(self, state: Any) -> tff.learning.models.ModelWeights:
     """Returns the model of a state."""

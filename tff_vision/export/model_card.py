@@ -80,7 +80,7 @@ def describe(report: Mapping[str, Any], task: tasks.Problem, evaluator: evaluati
       'clients': clients(report, task.images, evaluator),
       'num_clients': len(task.images.train),
       'client_metrics': client_metrics(report),
-      'spread': {key: value for key, value in report['per_client'].items() if key != 'accuracies'},
+      'spread': {key: value for key, value in report['per_client'].items() if key not in ('accuracies', 'histogram')},
       'formats': {name: dict(parity) for name, parity in formats.items()},
       'environment': report['environment'],
       'limits': limits(report, formats),

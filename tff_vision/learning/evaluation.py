@@ -9,11 +9,13 @@ import numpy as np
 import tensorflow as tf
 
 from tff_vision import objectives
-from tff_vision.data import images, preprocess
+from tff_vision.data import images, pieces, preprocess
 from tff_vision.objectives import classification
 from tff_vision.objectives import metric as metric_lib
 
 _BATCH = 100
+MAX_LISTED = 10_000  # Of more clients, reports hold counts and not a row for each.
+_BINS = 100
 
 
 class Evaluator:
@@ -70,13 +72,15 @@ class Evaluator:
     y = held_out.examples.y
     if not len(y):
       metric = {} if self._objective is None else {'metric': self._objective.metric}
-      return {'evaluation': {}, 'per_client': {**metric, **summary([None] * len(held_out.clients))}}
+      asked, others = _asked(held_out.clients)
+      return {'evaluation': {}, 'per_client': {**metric, **summary([None] * len(asked), others=others)}}
     counts = hasattr(self._objective, 'counted')
     outputs = self.counted(held_out.examples) if counts else self.logits(held_out.examples.x)
     objective = self._objective or classification.Classification(num_outputs=outputs.shape[1], multi_label=y.ndim == 2)
     y = self.labels(held_out.examples)
-    values = objective.client_values(outputs, y, held_out.clients)
-    spread = summary(values, higher_is_better=metric_lib.is_better_higher(objective))
+    asked, others = _asked(held_out.clients)
+    values = objective.client_values(outputs, y, asked)
+    spread = summary(values, higher_is_better=metric_lib.is_better_higher(objective), others=others)
     return {**objective.measure(outputs, y), 'per_client': {'metric': objective.metric, **spread}}
 
   @property
@@ -105,18 +109,34 @@ def per_client(correct: np.ndarray, clients: Sequence[np.ndarray]) -> dict[str, 
   return summary([float(correct[positions].mean()) if len(positions) else None for positions in clients])
 
 
-def summary(values: Sequence[float | None], *, higher_is_better: bool = True) -> dict[str, Any]:
+def _asked(clients):
+  """Returns the clients whose values are asked for, and how many others there are; all, unless there are too many."""
+  if len(clients) <= MAX_LISTED:
+    return clients, 0
+  clients = pieces.Pieces.of(clients)
+  asked = clients.take(np.flatnonzero(clients.sizes))
+  return asked, len(clients) - len(asked)
+
+
+def summary(values: Sequence[float | None], *, higher_is_better: bool = True, others: int = 0) -> dict[str, Any]:
   """Summarises one number per client; clients without a number are counted and not estimated.
 
   Args:
     values: One number for each client, or None.
     higher_is_better: If not, the worst client has the largest number, and `percentile_10` is counted from there.
+    others: The number of further clients, all without a number.
 
   Returns:
-    mean, percentile_10, worst, count, without_examples and `accuracies`, which holds the values of any metric.
+    mean, percentile_10, worst, count, without_examples and `accuracies`, which holds the values of any metric. Of more
+    than `MAX_LISTED` clients, `histogram` in its place: `edges`, and `counts` of clients between them.
   """
   known = [value for value in values if value is not None]
-  counts = {'count': len(known), 'without_examples': len(values) - len(known), 'accuracies': list(values)}
+  counts = {'count': len(known), 'without_examples': len(values) + others - len(known)}
+  if len(values) + others <= MAX_LISTED:
+    counts['accuracies'] = list(values)
+  elif len(finite := [value for value in known if np.isfinite(value)]):
+    numbers, edges = np.histogram(finite, _BINS)
+    counts['histogram'] = {'edges': edges.tolist(), 'counts': numbers.tolist()}
   if not known:
     return counts
   return {'mean': float(np.mean(known)), 'percentile_10': float(np.percentile(known, 10 if higher_is_better else 90)),

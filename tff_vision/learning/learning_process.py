@@ -161,4 +161,4 @@ def _total_weight(task, algorithm, weighted, *, read):
       raise ValueError('the algorithm reads which share of all examples takes part in a round, and nobody knows their '
                        'number: choose client_weighting=uniform.')
     return 1.0
-  return float(sum(clients.num_examples(i) for i in range(len(clients))) * task.client.client_epochs)
+  return float(clients.sizes.sum() * task.client.client_epochs)

@@ -186,7 +186,10 @@ def _drawn(clients, uniform, rate, sizes, absent):
   if absent:
     there = ~np.isin(clients, list(absent))
     clients, uniform = clients[there], uniform[there]
-  return np.sort(clients[sizes.first(np.argsort(uniform, kind='stable'), np.count_nonzero(uniform < rate))])
+  chosen = np.flatnonzero(uniform < rate)
+  if len(sizes.first(clients, len(chosen))) == len(chosen):
+    return clients[chosen]  # The others need no order; most of a large population are others.
+  return np.sort(clients[sizes.first(np.argsort(uniform, kind='stable'), len(chosen))])
 
 
 def _there(clients, absent):

@@ -8,6 +8,8 @@ import dataclasses
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+
 from tff_vision import catalogue, configs
 from tff_vision.accounting import cohort_sizes
 from tff_vision.configs import compatibility
@@ -20,7 +22,7 @@ NoPrivacy = no_privacy.NoPrivacy
 
 
 def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, population: int, rounds: int, seed: int,
-               sizes: Sequence[int] = (), client: configs.ClientConfig | None = None,
+               sizes: Sequence[int] | np.ndarray = (), client: configs.ClientConfig | None = None,
                max_staleness: int | None = None, secret: bytes | None = None, optional: int = 0,
                cohort_size_bounds: cohort_sizes.Sizes = cohort_sizes.Sizes()) -> PrivacyPlan:  # noqa: B008  Frozen.
   """Returns the plan of a run of `rounds` rounds over `population` clients.
@@ -41,7 +43,7 @@ def build_plan(privacy: configs.PrivacyConfig, cohort: configs.CohortConfig, *, 
                                          sizes=cohort_size_bounds)
   if optional and dataclasses.is_dataclass(sampler) and hasattr(sampler, 'optional'):
     sampler = dataclasses.replace(sampler, optional=optional)
-  run = base.Run(population=population, cohort_size=cohort.cohort_size, rounds=rounds, sizes=tuple(sizes),
+  run = base.Run(population=population, cohort_size=cohort.cohort_size, rounds=rounds, sizes=sizes,
                  client=client or configs.ClientConfig(), secret=secret or secrets.token_bytes(32))
   return PLANS[privacy.privacy](privacy, sampler, run)
 

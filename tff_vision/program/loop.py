@@ -6,6 +6,7 @@ be repeated with other noise.
 """
 
 import dataclasses
+import functools
 import json
 import time
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ import tree
 
 from tff_vision import protocols
 from tff_vision.accounting import ledger as ledger_lib
+from tff_vision.data import pieces
 from tff_vision.learning import personal as personal_lib
 from tff_vision.program import loop_parts, released, repetition, round_record
 from tff_vision.program import managers as managers_lib
@@ -145,7 +147,7 @@ class _Rounds:
                                  books.charged, self.last_round)
     with training.place.cohort(present, population=len(training.task.images.train), again=again):
       output = training.process.next(
-          self._state, [training.client_data.request(client, round_num) for client in present])
+          self._state, pieces.Made(functools.partial(training.client_data.request, round_num=round_num), present))
     faults = training.place.take_faults()
     clients = sorted(set(present) - {client for fault in faults for client in fault.clients})
     if training.observer is not None:

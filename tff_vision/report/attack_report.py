@@ -19,7 +19,8 @@ def describe(config: configs.AttackConfig, task: tasks.Task, evaluator: evaluati
   clients = task.images.train
   chosen = attacked.attackers(config, len(clients), seed=task.seed)
   found = {'attack': config.attack, 'attackers': len(chosen), 'clients': len(clients),
-           'attacker_ids': [clients.client_ids[client] for client in chosen]}
+           **({'attacker_ids': [clients.client_ids[client] for client in chosen]}
+              if len(chosen) <= evaluation.MAX_LISTED else {})}
   if config.attack == 'backdoor_patch':
     found['target'] = task.images.class_names[config.attack_target]
     found['backdoor_success_rate'] = backdoor_success_rate(config, task, evaluator)

@@ -23,9 +23,8 @@ def strip(images: images_lib.FederatedImages) -> Sequence[Sequence[Mapping]]:
   changed = dataclasses.replace(images.preprocessing, pixels='raw')
   if not changed.augmentation.changes:
     return ()
-  with_images = [client for client in range(len(images.train)) if images.train.num_examples(client)]
   rows = []
-  for client in with_images[:_IMAGES]:
+  for client in np.flatnonzero(images.train.sizes)[:_IMAGES].tolist():
     example = images.train.examples(client).take(np.zeros(1, np.int64))
     x = tf.constant(np.repeat(example.x, _VARIANTS, axis=0))
     seed = tf.constant(seeds.derive(0, 'augmented', client), tf.int64)

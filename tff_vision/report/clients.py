@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.data import images as images_lib
+from tff_vision.learning import evaluation
 from tff_vision.program import released
 from tff_vision.report import chart, declared, run_charts, tables
 from tff_vision.report import number_format as numbers
@@ -31,6 +32,8 @@ def of(report: Mapping, images: images_lib.FederatedImages | None) -> Clients:
   costs = ledger_lib.of_report(report).per_client
   values = tables.part(report, 'per_client').get('accuracies') or ()
   number = len(images.train) if images is not None else max(len(costs), len(values))
+  if number > evaluation.MAX_LISTED:  # No table or chart names so many.
+    return Clients(names=images.train.client_ids if images is not None else (), facts=())
   names = list(map(str, images.train.client_ids)) if images is not None else [
       f'client {place + 1}' for place in range(number)]
   facts: list[dict[str, float | int | None]] = [{} for _ in range(number)]
@@ -66,7 +69,7 @@ def summary(report: Mapping) -> tables.Table | None:
   """Returns the distribution of the metric over the clients of each group."""
   found = groups(report)
   keys = dict.fromkeys(k for group in found.values() for k, v in group.items()
-                       if k != 'metric' and not isinstance(v, list | tuple))
+                       if k != 'metric' and not isinstance(v, list | tuple | Mapping))
   rows = [[numbers.label(key), *(numbers.metric(spread_metric(report, group) if key in _SPREAD else key, group.get(key))
                                  for group in found.values())] for key in keys]
   if not rows:
@@ -100,10 +103,10 @@ def figure(report: Mapping, who: Clients) -> chart.Figure | None:
   panels, said, marked = [], [], False
   for title, group in groups(report).items():
     values = list(group.get('accuracies') or ())
-    if not any(map(numbers.is_finite, values)):
+    if not any(map(numbers.is_finite, values)) and 'histogram' not in group:
       continue
     metric = spread_metric(report, group)
-    if len(values) <= run_charts.NAMED_CLIENTS:
+    if values and len(values) <= run_charts.NAMED_CLIENTS:
       named = title in _OF_TRAINING and len(values) == len(who.names)
       names = who.names if named else [f'client {place + 1}' for place in range(len(values))]
       notes = [_note(one) for one in who.facts] if named else [''] * len(values)

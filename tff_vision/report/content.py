@@ -91,7 +91,7 @@ def described(config: configs.ExperimentConfig, task: tasks.Task, model: Any) ->
       'config': configs.readable(config),
       'dataset': {
           'name': images.name, 'num_clients': len(images.train),
-          **({'num_train_examples': sum(images.train.num_examples(i) for i in range(len(images.train)))}
+          **({'num_train_examples': int(images.train.sizes.sum())}
              if images.train.counted else {}),
           'num_test_examples': len(images.test.examples), 'class_names': list(images.class_names),
           'image_shape': list(images.spec.shape), 'notes': list(images.notes)},

@@ -15,6 +15,7 @@ import numpy as np
 from tff_vision import labels as labels_lib
 from tff_vision import seeds
 from tff_vision.data import images as images_lib
+from tff_vision.data import pieces
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,16 +33,15 @@ class LabelCounts:
 
 def label_counts(images: images_lib.FederatedImages) -> LabelCounts:
   """Loads one client after another and counts its labels."""
-  per_client = []
+  columns: dict[tuple[float, ...], np.ndarray] = {}
   for client in range(len(images.train)):
     y = labels_lib.tags(images.train.examples(client).y, len(images.class_names))
-    per_client.append(np.unique(y.reshape(len(y), -1), axis=0, return_counts=True))
-  labels = np.unique(np.concatenate([found for found, _ in per_client]), axis=0)
-  place = {tuple(label): column for column, label in enumerate(labels)}
-  counts = np.zeros((len(per_client), len(labels)), np.int64)
-  for row, (found, number) in zip(counts, per_client, strict=True):
-    row[[place[tuple(label)] for label in found]] = number
-  return LabelCounts(labels=labels, counts=counts)
+    for label, number in zip(*np.unique(y.reshape(len(y), -1), axis=0, return_counts=True), strict=True):
+      if tuple(label) not in columns:
+        columns[tuple(label)] = np.zeros(len(images.train), np.int64)
+      columns[tuple(label)][client] = number
+  labels = sorted(columns)
+  return LabelCounts(labels=np.array(labels), counts=np.stack([columns[label] for label in labels], axis=1))
 
 
 def total_variation(counts: np.ndarray) -> np.ndarray:
@@ -60,12 +60,12 @@ def describe(images: images_lib.FederatedImages, counts: LabelCounts, *, seed: i
   """
   sizes = counts.counts.sum(axis=1)
   rng = np.random.default_rng(seeds.derive(seed, 'describe data'))
-  by_chance = np.stack([rng.multinomial(size, counts.counts.sum(axis=0) / sizes.sum()) for size in sizes])
+  by_chance = rng.multinomial(sizes, counts.counts.sum(axis=0) / sizes.sum())
   return {
       'dataset': images.name, 'clients': len(sizes), 'train_examples': int(sizes.sum()),
       'image_shape': list(images.spec.shape), 'classes': list(map(str, images.class_names)),
       'test_examples': len(images.test.examples),
-      'clients_with_test_examples': sum(len(own) > 0 for own in images.test.clients),
+      'clients_with_test_examples': int(np.count_nonzero(pieces.Pieces.of(images.test.clients).sizes)),
       'unseen_clients': len(images.unseen.clients) if images.unseen else 0,
       'unseen_examples': len(images.unseen.examples) if images.unseen else 0,
       'examples_per_client': _spread(sizes), 'labels_per_client': _spread((counts.counts > 0).sum(axis=1)),

@@ -31,7 +31,7 @@ def sections(task: tasks.Task, evaluator: evaluation.Evaluator, *, sizes: bool) 
   number = lambda own: {'test_images': len(own), 'test_boxes': int((y[own, :, 4] >= 0).sum())} if sizes else {}
   by_class = [{'class': str(name), 'test_boxes': int((y[..., 4] == place).sum()), 'map': whole.by_class[place],
                'map_50': whole.half_by_class[place]} for place, name in enumerate(names)]
-  by_client = [{
+  by_client = [] if len(task.images.train) > evaluation.MAX_LISTED else [{
       'client': str(client), **number(own), 'map': found.mean, 'map_50': found.at_half,
       **{f'{name}: map': value for name, value in zip(names, found.by_class, strict=True)}}
       for client, own, found in zip(task.images.train.client_ids, test.clients,

@@ -44,7 +44,11 @@ _PER_CLIENT = {
     '/metric': 'which number is summarised: accuracy, AUC within a client, or Dice over its pixels',
     **{f'/{name}': text for name, text in _SUMMARY.items()},
 }
-_ACCURACIES = {'/accuracies': 'one number a client, in the order of clients; null where it has no test example'}
+_ACCURACIES = {
+    '/accuracies': 'one number a client, in the order of clients; null where it has no test example; above 10,000 '
+                   'clients the histogram instead',
+    '/histogram': 'above 10,000 clients: how many have which number', '/histogram/edges': 'where the intervals meet',
+    '/histogram/counts': 'number of clients in each interval'}
 _BAND = {'/low': 'lower end of its 95 % band', '/high': 'upper end'}
 _RATES = {
     '/precision': 'share of right answers among those of this class, or null', '/recall': 'share of this class that is '
@@ -250,7 +254,7 @@ KEYS: Mapping[str, str] = {
     'budget_file/divisions': 'number of ways in which runs divided the data into clients',
     'budget_file/file': 'its path',
     'attack/attack': 'with `--attack`: its name', 'attack/attackers': 'their number',
-    'attack/clients': 'number of all clients', 'attack/attacker_ids': 'names of the attackers',
+    'attack/clients': 'number of all clients', 'attack/attacker_ids': 'names of the attackers, if at most 10,000',
     'attack/target': 'of a backdoor: the class', 'attack/backdoor_success_rate': 'share of patched images taken for it',
     'contribution/metric': 'with `--contribution`: the metric on the test set that values add up to',
     'contribution/method': 'how the values were computed',

@@ -42,7 +42,7 @@ class ClassMix:
 def class_mix(images: images_lib.FederatedImages) -> ClassMix:
   """Counts the classes of all clients; for many clients, of a sample evenly spaced in order of size."""
   clients = np.arange(len(images.train))
-  sizes = np.array([images.train.num_examples(c) for c in clients], np.int64)
+  sizes = images.train.sizes
   sampled = len(clients) > MAX_CLIENTS_IN_ORDER
   if sampled:
     clients = _spread(np.argsort(sizes, kind='stable'), MAX_CLIENTS_SAMPLED)
@@ -70,7 +70,7 @@ def sample_images(images: images_lib.FederatedImages) -> list[Mapping]:
   Returns:
     For each client `{'client', 'size', 'images': [{'png': bytes, 'label': str}]}`.
   """
-  sizes = np.array([images.train.num_examples(c) for c in range(len(images.train))], np.int64)
+  sizes = images.train.sizes
   by_size = np.argsort(sizes, kind='stable')
   chosen = _spread(by_size[sizes[by_size] > 0], SAMPLE_CLIENTS)
   rows = []

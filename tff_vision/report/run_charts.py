@@ -96,9 +96,9 @@ def client_rows(title: str, names: Sequence[str], values: Sequence[float | None]
 
 def client_histogram(title: str, group: Mapping, metric: declared.Metric) -> chart.Panel:
   """Draws how many clients have which value of a metric, with mean, 10th percentile and worst."""
-  values = np.array([v for v in group['accuracies'] if numbers.is_finite(v)], float)
+  values, weights = _weighed(group)
   x = values_axis(metric, [*values, 1.0] if metric.percent else list(values))
-  counts, edges = np.histogram(values, bins=np.linspace(x.low, x.high, _BINS + 1))
+  counts, edges = np.histogram(values, bins=np.linspace(x.low, x.high, _BINS + 1), weights=weights)
   bars = marks.Bars(places=(edges[:-1] + edges[1:]) / 2, values=counts.tolist(), size=0.92 * (edges[1] - edges[0]),
                     look='first', texts=[
       f'{numbers.metric_text(metric, float(low))} to {numbers.metric_text(metric, float(high))}: {count} clients'
@@ -108,6 +108,14 @@ def client_histogram(title: str, group: Mapping, metric: declared.Metric) -> cha
            for key in ('mean', 'percentile_10') if numbers.is_finite(group.get(key))]
   return chart.Panel(title=f'{title}: number of clients', x=dataclasses.replace(x, label=metric.label),
                      marks=[bars, *rules], y=axes.numeric([0, *counts.tolist()], integer=True, low=0))
+
+
+def _weighed(group):
+  """Returns the values of clients, and how many clients have each; None: one."""
+  if 'histogram' not in group:
+    return np.array([v for v in group['accuracies'] if numbers.is_finite(v)], float), None
+  edges, clients = np.array(group['histogram']['edges']), np.array(group['histogram']['counts'])
+  return ((edges[:-1] + edges[1:]) / 2)[clients > 0], clients[clients > 0]
 
 
 def class_mix(mix: partition.ClassMix) -> chart.Figure:

@@ -223,6 +223,7 @@ def test_draws_without_replacement_have_the_distribution_of_one_by_one():
 
 
 def test_examples_of_nobody_have_no_owner():
-  assert natural.by_owner(np.array([], str)) == {}
-  assert {name: own.tolist() for name, own in natural.by_owner(np.array(['b', 'a', 'b'])).items()} == {
-      'a': [1], 'b': [0, 2]}
+  names, positions = natural.by_owner(np.array([], str))
+  assert len(names) == len(positions) == 0
+  names, positions = natural.by_owner(np.array(['b', 'a', 'b']))
+  assert names.tolist() == ['a', 'b'] and [own.tolist() for own in positions] == [[1], [0, 2]]

@@ -34,8 +34,8 @@ def _share_out(classes, wanted, seed):
   rng = np.random.default_rng(seed)
   # Test examples of classes that no client trains on belong to no client.
   left = np.where(wanted.any(axis=0), np.bincount(classes, minlength=wanted.shape[1]), 0)
-  counts = []
-  for size, weights in zip(split.even_sizes(left.sum(), len(wanted)), wanted, strict=True):
-    counts.append(split.draw_classes(rng, size, weights, left))
-    left = left - counts[-1]
-  return split.deal(rng, classes, np.stack(counts))
+  counts = np.zeros(wanted.shape, np.int64)
+  for own, size, weights in zip(counts, split.even_sizes(left.sum(), len(wanted)), wanted, strict=True):
+    own[:] = split.draw_classes(rng, size, weights, left)
+    left = left - own
+  return split.deal(rng, classes, counts)

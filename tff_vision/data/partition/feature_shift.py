@@ -8,6 +8,7 @@ such devices to the clients of any other partition.
 import dataclasses
 
 from tff_vision import configs, seeds
+from tff_vision.data import pieces
 from tff_vision.data.partition import client_shift, iid, split
 
 
@@ -17,5 +18,6 @@ def partition(labels: split.Labels, *, num_clients: int, config: configs.DataCon
   Raises:
     ValueError: There are more clients than training examples.
   """
-  found = [client_shift.of_ranges(config, seeds.derive(seed, 'feature_shift', client)) for client in range(num_clients)]
+  found = pieces.Made(lambda client: client_shift.of_ranges(config, seeds.derive(seed, 'feature_shift', client)),
+                      range(num_clients))
   return dataclasses.replace(iid.partition(labels, num_clients=num_clients, config=config, seed=seed), devices=found)

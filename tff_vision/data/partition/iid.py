@@ -3,6 +3,7 @@
 import numpy as np
 
 from tff_vision import configs, seeds
+from tff_vision.data import pieces
 from tff_vision.data.partition import split
 
 
@@ -18,6 +19,6 @@ def partition(labels: split.Labels, *, num_clients: int, config: configs.DataCon
                        for which, part in (('train', labels.train), ('test', labels.test))))
 
 
-def shuffled(num_examples: int, sizes: np.ndarray, seed: int) -> list[np.ndarray]:
+def shuffled(num_examples: int, sizes: np.ndarray, seed: int) -> pieces.Pieces:
   """Returns clients of the given sizes among which `num_examples` examples are divided at random."""
-  return split.cut(np.random.default_rng(seed).permutation(num_examples), sizes)
+  return pieces.Pieces(np.random.default_rng(seed).permutation(num_examples), sizes)

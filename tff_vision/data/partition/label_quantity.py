@@ -42,9 +42,11 @@ def _owners(num_classes, num_clients, classes_per_client, rng):
   """Returns [clients, classes] bool: which classes a client has."""
   owns = np.zeros((num_clients, num_classes), bool)
   owns[np.arange(num_clients), np.arange(num_clients) % num_classes] = True
+  owned = owns.any(axis=0)
   for own in owns:
     for _ in range(min(classes_per_client, num_classes) - 1):
       # With fewer clients than classes, those come first that nobody has.
-      orphans = np.flatnonzero(~owns.any(axis=0))
-      own[rng.choice(orphans if len(orphans) else np.flatnonzero(~own))] = True
+      orphans = np.flatnonzero(~owned)
+      chosen = rng.choice(orphans if len(orphans) else np.flatnonzero(~own))
+      own[chosen] = owned[chosen] = True
   return owns

@@ -2,15 +2,14 @@
 
 import numpy as np
 
+from tff_vision.data import pieces
 
-def by_owner(owners: np.ndarray) -> dict[str, np.ndarray]:
-  """Returns the positions of each client's examples, ascending; clients are in the order of their names.
+
+def by_owner(owners: np.ndarray) -> tuple[np.ndarray, pieces.Pieces]:
+  """Returns the clients, in the order of their names, and the positions of each one's examples, ascending.
 
   Args:
     owners: [n] of str, the client of each example; without examples there are no clients.
   """
-  if not len(owners):  # Of no examples, `np.split` makes one part.
-    return {}
   names, numbers, sizes = np.unique(owners, return_inverse=True, return_counts=True)
-  positions = np.split(np.argsort(numbers, kind='stable'), np.cumsum(sizes)[:-1])
-  return dict(zip(names.tolist(), positions, strict=True))
+  return names, pieces.Pieces(np.argsort(numbers, kind='stable'), sizes)

@@ -27,18 +27,18 @@ def partition(labels: split.Labels, *, num_clients: int, config: configs.DataCon
   rng = np.random.default_rng(seeds.derive(seed, 'pachinko', 'distributions'))
   coarse = split.draw_dirichlet(rng, np.full(len(members), config.pachinko_coarse_alpha), num_clients)
   fine = [split.draw_dirichlet(rng, np.full(len(own), config.pachinko_fine_alpha), num_clients) for own in members]
-  draws = list(zip(coarse, zip(*fine, strict=True), strict=True))
-  return split.Split(*(_share_out(classes, num_classes, members, draws, seeds.derive(seed, 'pachinko', which))
+  return split.Split(*(_share_out(classes, num_classes, members, coarse, fine, seeds.derive(seed, 'pachinko', which))
                        for which, classes in (('train', train), ('test', test))))
 
 
-def _share_out(classes, num_classes, members, draws, seed):
+def _share_out(classes, num_classes, members, coarse_draws, fine_draws, seed):
   rng = np.random.default_rng(seed)
   left = np.bincount(classes, minlength=num_classes)
   known = sum(int(left[fine].sum()) for fine in members)  # Test examples of untrained classes belong to no client.
-  counts = np.zeros((len(draws), num_classes), np.int64)
-  sizes = split.even_sizes(known, len(draws))
-  for own, size, (coarse_weights, fine_weights) in zip(counts, sizes, draws, strict=True):
+  counts = np.zeros((len(coarse_draws), num_classes), np.int64)
+  sizes = split.even_sizes(known, len(coarse_draws))
+  for own, size, coarse_weights, fine_weights in zip(counts, sizes, coarse_draws, zip(*fine_draws, strict=True),
+                                                     strict=True):
     coarse = split.draw_classes(rng, size, coarse_weights, np.array([left[fine].sum() for fine in members]))
     for fine, number, weights in zip(members, coarse, fine_weights, strict=True):
       own[fine] = split.draw_classes(rng, number, weights, left[fine])

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tff_vision.data import pieces
 from tff_vision.data.partition.imaging_device import Device
 
 _ONE_HOT_BELOW = 1e-5
@@ -80,22 +81,20 @@ def proportional_sizes(num_examples: int, proportions: np.ndarray) -> np.ndarray
   return np.diff(cuts, prepend=0)
 
 
-def cut(positions: np.ndarray, sizes: np.ndarray) -> list[np.ndarray]:
-  """Returns consecutive pieces of `positions`, one of each size; `sizes` sum to its length."""
-  return np.split(positions, np.cumsum(sizes)[:-1])
-
-
-def deal(rng: np.random.Generator, classes: np.ndarray, counts: np.ndarray) -> list[np.ndarray]:
+def deal(rng: np.random.Generator, classes: np.ndarray, counts: np.ndarray) -> pieces.Pieces:
   """Returns for each client `counts[client, c]` examples of each class c, in random order.
 
   Args:
     classes: [n] class numbers.
     counts: [clients, classes]; no class may be asked for more often than it occurs. The rest belongs to no client.
   """
-  pieces = []
-  for positions, sizes in zip(positions_by_class(rng, classes, counts.shape[1]), counts.T, strict=True):
-    pieces.append(np.split(positions, np.cumsum(sizes))[:-1])
-  return [rng.permutation(np.concatenate(own)) for own in zip(*pieces, strict=True)]
+  by_class = positions_by_class(rng, classes, counts.shape[1])
+  sizes, ends = counts.sum(axis=1), counts.cumsum(axis=0)
+  dealt = pieces.Pieces(np.zeros(sizes.sum(), np.int64), sizes)
+  for own, last, taken in zip(dealt, ends, counts, strict=True):
+    own[:] = rng.permutation(np.concatenate(
+        [positions[end - number:end] for positions, end, number in zip(by_class, last, taken, strict=True)]))
+  return dealt
 
 
 def draw_classes(rng: np.random.Generator, size: int, weights: np.ndarray, left: np.ndarray) -> np.ndarray:

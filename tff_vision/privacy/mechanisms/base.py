@@ -36,7 +36,7 @@ class Run:
     population: Number of clients.
     cohort_size: The (expected) number of clients in a round.
     rounds: Number of rounds; some mechanisms calibrate their noise for it.
-    sizes: The number of examples of each client; used only for example-level privacy.
+    sizes: [clients] the number of examples of each client; used only for example-level privacy.
     client: Local batches and epochs; used only for example-level privacy.
     secret: A random key of 32 bytes. It determines what a reader of the released models must not know: the random
       cohorts on which privacy amplification relies, and the noise on metrics.
@@ -44,9 +44,14 @@ class Run:
   population: int
   cohort_size: int
   rounds: int
-  sizes: tuple[int, ...]
+  sizes: Sequence[int] | np.ndarray
   client: configs.ClientConfig
   secret: bytes = dataclasses.field(repr=False)
+
+  @property
+  def counts(self) -> tuple[int, ...]:
+    """`sizes`, for the plans that charge each client by its own."""
+    return tuple(map(int, self.sizes))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

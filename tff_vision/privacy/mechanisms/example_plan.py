@@ -245,15 +245,15 @@ def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: 
   Raises:
     ValueError: delta is too large to give the largest client a guarantee, or the budget cannot be met.
   """
-  delta = budget_question.chosen_delta(privacy.delta, max(run.sizes))
+  delta = budget_question.chosen_delta(privacy.delta, max(run.counts))
   plan = ExampleDpSgd(
-      sampler=sampler, sizes=run.sizes, clip_norm=privacy.clip_norm, noise_multiplier=privacy.noise_multiplier or 0.0,
+      sampler=sampler, sizes=run.counts, clip_norm=privacy.clip_norm, noise_multiplier=privacy.noise_multiplier or 0.0,
       delta=delta, batch_size=run.client.batch_size, epochs=run.client.client_epochs, sampling=privacy.example_sampling,
       views=example_views.Views(copies=privacy.example_copies, shift=privacy.example_shift,
                                 mirror=privacy.example_mirror),
       quantile=_quantile(privacy, run.client.batch_size), average=privacy.example_average)
   turns = plan._turns(run.rounds)
-  plan = dataclasses.replace(plan, noise=example_noise.build(privacy, run.client, run.sizes, max(1, *turns, 1), delta))
+  plan = dataclasses.replace(plan, noise=example_noise.build(privacy, run.client, run.counts, max(1, *turns, 1), delta))
   if privacy.target_epsilon is not None:
     plan = dataclasses.replace(plan, noise_multiplier=_calibrated(plan, turns, privacy.target_epsilon))
   if plan.quantile:

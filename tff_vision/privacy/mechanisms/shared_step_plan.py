@@ -149,10 +149,10 @@ def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: 
   Raises:
     ValueError: delta is too large to give a guarantee, a client has no example, or in no round do enough deliver.
   """
-  if not min(run.sizes):
+  if not min(run.counts):
     raise ValueError(f'privacy={privacy.privacy}: a client has no examples.')
   found = distributed_plan.build(privacy, sampler, run)
   return ExampleDistributed(
       **{field.name: getattr(found, field.name) for field in dataclasses.fields(found) if field.name != 'denominator'
-         and field.name != 'delta'}, delta=budget_question.chosen_delta(privacy.delta, sum(run.sizes)),
-      denominator=run.cohort_size * run.client.batch_size, sizes=run.sizes, batch_size=run.client.batch_size)
+         and field.name != 'delta'}, delta=budget_question.chosen_delta(privacy.delta, sum(run.counts)),
+      denominator=run.cohort_size * run.client.batch_size, sizes=run.counts, batch_size=run.client.batch_size)

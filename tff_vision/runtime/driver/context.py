@@ -152,10 +152,10 @@ class WorkersContext(tff.framework.SyncContext, key_holder.AsksKeyHolder, protoc
     chunks = self._chunks(arguments.count_clients(arg, kind))
     # TFF gives the whole argument to every part, so the server's secrets are removed here on every path.
     public = arguments.without_secrets(arg, kind)
-    calls = [(chunk, arguments.select(public, kind, chunk.positions)) for chunk in chunks]
+    calls = ((chunk, arguments.select(public, kind, chunk.positions)) for chunk in chunks)
     nobody = arguments.select(arg, kind, ())
     if arguments.has_clients(comp.type_signature.result):
-      return self._values_of_clients(comp, calls, nobody)
+      return self._values_of_clients(comp, list(calls), nobody)
     form = compilation.split_once(comp)
     partials = self._on_workers((chunk, _invoking(form.up_to_merge, part)) for chunk, part in calls)
     merged = self._merged(form.merge, (partial for _, partial in partials if partial is not None))
@@ -218,7 +218,7 @@ class WorkersContext(tff.framework.SyncContext, key_holder.AsksKeyHolder, protoc
   def _on_workers(self, calls):
     """Yields (chunk, result) in order; `calls` has pairs of a chunk and its work.
 
-    Submits only a few calls ahead, so that results do not accumulate here.
+    Submits, and makes, only a few calls ahead, so that neither examples nor results accumulate here.
     """
     waiting: collections.deque[tuple[placement.Chunk, Any]] = collections.deque()
     again = self._cohort.again if self._cohort is not None else None

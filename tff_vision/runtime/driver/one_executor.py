@@ -96,18 +96,12 @@ class OneExecutorContext(context_base.SyncContext, protocols.Place):
       WorkerLost: The executor has ended; the call is not repeated.
     """
     limit, kind = self._clients_per_call, comp.type_signature
-    if arg is None or not arguments.has_clients(kind.parameter) or arguments.has_clients(kind.result):
+    if arg is None or not arguments.has_clients(kind.parameter):
       return self._run(comp, arg)
     count = arguments.count_clients(arg, kind.parameter)
-    if count <= limit:
-      return self._run(comp, arg)
-    try:
-      form = compilation.split_once(comp)
-    except ValueError:  # One aggregation depends on another.
-      return self._run(comp, arg)
-    if _grows(form.up_to_merge.type_signature.result):  # It collects all updates: they stay on the executor.
-      return self._run(comp, arg)
-    return self._invoke_in_parts(form, arg, count, limit)
+    if count > limit and not arguments.has_clients(kind.result) and (form := _parts(comp)) is not None:
+      return self._invoke_in_parts(form, arg, count, limit)
+    return self._run(comp, arguments.select(arg, kind.parameter, range(count)))
 
   def close(self) -> None:
     """Releases the executor, even if other code still refers to this object."""
@@ -150,6 +144,16 @@ def installed(make: Callable[[], Opened]) -> Iterator[Opened]:
     # A run inside another runtime's block restores that runtime.
     if isinstance(around, OneExecutorContext):
       tff.framework.set_default_context(around)
+
+
+def _parts(comp):
+  """Returns the parts of a computation that may run over a few clients at a time; None if it must see all at once."""
+  try:
+    form = compilation.split_once(comp)
+  except ValueError:  # One aggregation depends on another.
+    return None
+  # It may collect all updates: then they stay on the executor.
+  return None if _grows(form.up_to_merge.type_signature.result) else form
 
 
 def _grows(kind):

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import tensorflow_federated as tff
-from tensorflow_federated.python.core.impl.executors import cardinalities_utils
 from tensorflow_federated.python.core.impl.types import type_conversions
 
 structure = tff.structure
@@ -36,9 +35,23 @@ def count_clients(value: object, kind: tff.Type) -> int:
   """Returns the length of the per-client lists.
 
   Raises:
+    TypeError: A value is no sequence.
     ValueError: The lists have different lengths.
   """
-  return cardinalities_utils.infer_cardinalities(value, kind)[tff.CLIENTS]
+  lengths = set(_lengths(value, kind))
+  if len(lengths) > 1:
+    raise ValueError(f'the lists of values of clients have different lengths: {sorted(lengths)}.')
+  return lengths.pop()
+
+
+def _lengths(value, kind):
+  if isinstance(kind, tff.StructType):
+    for part, part_kind in zip(structure.from_container(value), structure.iter_elements(kind), strict=True):
+      yield from _lengths(part, part_kind[1])
+  elif _per_client(kind):
+    if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+      raise TypeError(f'the values of clients are a list or another sequence, found {type(value).__name__}.')
+    yield len(value)
 
 
 def select(value: object, kind: tff.Type, positions: Sequence[int]) -> object:
