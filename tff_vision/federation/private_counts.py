@@ -10,8 +10,6 @@ from tff_vision import catalogue, configs
 from tff_vision.catalogue import Trait, mechanisms
 from tff_vision.configs import option
 
-_BY_EXAMPLES = ('example_dp_sgd', 'example_distributed')
-
 
 def check(config: configs.ExperimentConfig, *, clients: int, min_workers: int | None, sites: int,
           shares_site_metrics: bool) -> None:
@@ -24,7 +22,7 @@ def check(config: configs.ExperimentConfig, *, clients: int, min_workers: int | 
   if secure == 'none':
     raise ValueError('private_counts needs secure_sum=masks or he or he_keyholder: without one, each worker\'s sums '
                      'tell the number of its examples.')
-  if privacy.privacy in _BY_EXAMPLES:
+  if privacy.of_examples:
     raise ValueError(f'private_counts does not go with privacy={privacy.privacy}: its sampling rates and its epsilon '
                      'are computed from the number of examples of each client; choose a client-level mechanism.')
   if privacy.audit_canaries:

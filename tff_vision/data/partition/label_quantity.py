@@ -42,9 +42,11 @@ def _owners(num_classes, num_clients, classes_per_client, rng):
   """Returns [clients, classes] bool: which classes a client has."""
   owns = np.zeros((num_clients, num_classes), bool)
   owns[np.arange(num_clients), np.arange(num_clients) % num_classes] = True
+  orphans = list(range(num_clients, num_classes))  # With fewer clients than classes, these are dealt first.
   for own in owns:
     for _ in range(min(classes_per_client, num_classes) - 1):
-      # With fewer clients than classes, those come first that nobody has.
-      orphans = np.flatnonzero(~owns.any(axis=0))
-      own[rng.choice(orphans if len(orphans) else np.flatnonzero(~own))] = True
+      chosen = rng.choice(orphans or np.flatnonzero(~own))
+      own[chosen] = True
+      if orphans:
+        orphans.remove(chosen)
   return owns
