@@ -21,7 +21,7 @@ def main() -> None:
 
   def watched(self, x):
     watching.append(self)
-    if self is not watching[0]:  # That of the exported model.
+    if len(watching) > 1:  # The functions are placed, and what is new since then is of the export.
       return logits(self, x)
     context.enable_run_metadata()
     found = logits(self, x)
