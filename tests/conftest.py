@@ -1,5 +1,6 @@
 """One TFF runtime for the whole session: starting an executor and importing TFF are what tests pay most for."""
 
+import gc
 import os
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
@@ -7,6 +8,8 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 import hypothesis
 import pytest
 
+# TensorFlow's modules and graphs are objects that stay; pipelines.launch does the same.
+gc.set_threshold(100_000, 50, 100)
 # A busy machine is no failure: no test is timed. Where a change is judged, the same commit gets the same examples; at a
 # desk the search goes on.
 hypothesis.settings.register_profile('tff_vision', deadline=None, derandomize='TFF_VISION_CI_RUN' in os.environ)

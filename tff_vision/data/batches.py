@@ -76,6 +76,7 @@ class BatchReader:
     """Returns the same for an executor; no `tf.data` data set is made before it is sent."""
     return one_element.OneElement({'seed': np.int64(seed), 'x': x, 'y': y}, self.element_spec)
 
+  @tf.autograph.experimental.do_not_convert  # No Python `if` here asks a tensor, and to convert costs start-up time.
   def open(self, dataset: tf.data.Dataset) -> 'Batches':
     """Returns the batches of the client whose element is in `dataset`."""
     return Batches(self, dataset.get_single_element())
@@ -101,11 +102,13 @@ class Batches:
     self._order = tf.reshape(tf.argsort(keys, axis=1), [-1])
     self._drawn = preprocess.draw(reader.preprocessing, reader.stored.shape, self._total, seed)
 
+  @tf.autograph.experimental.do_not_convert
   def batch(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Returns (model input, labels) of batch number `index`, float32 [b, height, width, channels] and [b, ...]."""
     first = index * self._reader.batch_size
     return self._examples(first, tf.minimum(first + self._reader.batch_size, self._total))
 
+  @tf.autograph.experimental.do_not_convert
   def mixed_batch(self, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor | MixedLabels]:
     """Returns the same batch, mixed with itself in another order if the augmentation asks for it."""
     x, y = self.batch(index)

@@ -35,6 +35,7 @@ def input_shape(preprocessing: images.Preprocessing, stored_shape: tuple[int, in
   return height, width, preprocessing.channels or channels
 
 
+@tf.autograph.experimental.do_not_convert  # No Python `if` here asks a tensor, and to convert costs start-up time.
 def evaluation_fn(preprocessing: images.Preprocessing, x: tf.Tensor) -> tf.Tensor:
   """Returns stored images [n, height, width, channels] as model input, float32, cropped at the centre."""
   x = _resized(preprocessing, _scaled(preprocessing, x))

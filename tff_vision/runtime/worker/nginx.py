@@ -63,6 +63,7 @@ stream {{
     ssl_protocols TLSv1.3; ssl_session_cache off; ssl_session_tickets off;
     proxy_pass {behind};
     proxy_connect_timeout 5s;
+    proxy_buffer_size 64k;  # Models pass through; in its usual 16k they cost more calls of the system.
     proxy_timeout 24h;
   }}
 }}
@@ -100,6 +101,7 @@ stream {{
     {_secrets(tls)}
     proxy_pass {'$behind' if tls else executor};
     proxy_connect_timeout 5s;
+    proxy_buffer_size 64k;  # Models pass through; in its usual 16k they cost more calls of the system.
     proxy_timeout 24h;  # A round may be silent for long; the coordinator has deadlines of its own.
   }}
 }}
