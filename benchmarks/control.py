@@ -13,6 +13,7 @@ import tempfile
 
 from absl import flags
 
+from benchmarks import origin
 from flags import program_flags
 from pipelines import launch
 from tff_vision.program import json_file
@@ -27,10 +28,8 @@ def main() -> None:
   for where, evaluations in (('own', [report['evaluation'] for report in reports]),
                              ('unseen', [report['unseen']['evaluation'] for report in reports if report['unseen']])):
     for name in evaluations[0] if evaluations else ():
-      values = [evaluation[name] for evaluation in evaluations]
-      sd = statistics.stdev(values) if len(values) > 1 else 0.0
-      content[f'{where}_{name}'] = {'mean': statistics.mean(values), 'sd': sd, 'values': values}
-      print(f'{where} {name}: {statistics.mean(values):.4f} ± {sd:.4f}')
+      found = content[f'{where}_{name}'] = origin.spread([evaluation[name] for evaluation in evaluations])
+      print(f'{where} {name}: {found["mean"]:.4f} ± {found["sd"]:.4f}')
   seconds = [report['seconds']['train'] for report in reports]
   print(f'seconds of federated training: {statistics.mean(seconds):.1f}')
   if program_flags.json_file() is not None:

@@ -12,7 +12,6 @@ Times are the best of a few repetitions, as in `timeit`, because other load on t
 import json
 import os
 import pathlib
-import platform
 import sqlite3
 import statistics
 import subprocess
@@ -28,6 +27,7 @@ import tensorflow as tf
 from absl import app, flags
 
 import tff_vision as tv
+from benchmarks import origin
 from tff_vision import configs
 from tff_vision.data import build
 from tff_vision.data import images as images_lib
@@ -57,7 +57,7 @@ def main(argv):
     raise app.UsageError(f'unknown arguments: {argv[1:]}')
   local.close()  # Importing TFF opens a runtime, which is not needed here.
   with tempfile.TemporaryDirectory() as temporary:
-    numbers = {'machine': _machine(), 'cold_start': _cold_start(), 'arrays': _arrays()}
+    numbers = {'machine': origin.measurement(), 'cold_start': _cold_start(), 'arrays': _arrays()}
     database = _write_sqlite(pathlib.Path(_SCRATCH.value or temporary) / 'writers.sqlite')
     numbers['sqlite'] = {'index': _sqlite(database)}
     numbers['memory'] = _memory(database)
@@ -68,13 +68,6 @@ def main(argv):
   print(text, end='')
   if _JSON.value:
     pathlib.Path(_JSON.value).write_text(text)
-
-
-def _machine():
-  revision = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True, check=False)
-  return {'system': platform.platform(), 'processor': platform.processor() or platform.machine(),
-          'cores': os.cpu_count(), 'load_before': os.getloadavg()[0], 'python': platform.python_version(),
-          'commit': revision.stdout.strip(), 'time': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}
 
 
 def _cold_start():

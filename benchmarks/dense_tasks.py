@@ -19,7 +19,6 @@ import hashlib
 import json
 import os
 import pathlib
-import platform
 import shutil
 import statistics
 import subprocess
@@ -30,6 +29,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from absl import flags
 
+from benchmarks import origin
 from flags import program_flags
 from pipelines import launch
 from tff_vision.program import json_file
@@ -83,13 +83,13 @@ def summary(cells: Mapping[str, Mapping]) -> dict[str, dict]:
       values = [cell[number] for cell in found if cell[number] is not None]
       if len(values) == len(found):
         made[name][number] = {'mean': statistics.mean(values),
-                              'sd': statistics.stdev(values) if len(values) > 1 else None}
+                              'sd': origin.deviation(values) if len(values) > 1 else None}
   return made
 
 
 def _origin():
-  return {'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip(),
-          'machine': {'cores': os.cpu_count(), 'platform': platform.platform()}}
+  return {'commit': origin.commit(),
+          'machine': origin.machine()}
 
 
 def _run(task, way, seed, data):

@@ -12,7 +12,6 @@ and needs several GB.
 import json
 import os
 import pathlib
-import platform
 import resource
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import tensorflow as tf
 from absl import app, flags
 from tensorflow_privacy.privacy.fast_gradient_clipping import clip_grads, layer_registry
 
+from benchmarks import origin
 from tff_vision.privacy.ghost import clipped
 
 _JSON = flags.DEFINE_string('json', None, 'File that receives the numbers.')
@@ -49,8 +49,8 @@ def main(argv):
       print(json.dumps(found[-1]), flush=True)
   if _JSON.value:
     pathlib.Path(_JSON.value).write_text(json.dumps(
-        {'network': _NETWORK.value, 'machine': {'platform': platform.platform(), 'cores': os.cpu_count()},
-         'commit': _commit(), 'steps': found}, indent=2) + '\n')
+        {'network': _NETWORK.value, 'machine': origin.machine(),
+         'commit': origin.commit(), 'steps': found}, indent=2) + '\n')
 
 
 def _in_a_process(method, batch):
@@ -88,10 +88,6 @@ def _finish(gradients):
 
 def _peak_mb():
   return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _commit():
-  return subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip()
 
 
 def _cnn(shape, classes):

@@ -11,7 +11,6 @@ import functools
 import json
 import os
 import pathlib
-import platform
 import time
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
@@ -20,6 +19,7 @@ import numpy as np
 from absl import flags
 
 import tff_vision as tv
+from benchmarks import origin
 from pipelines import launch
 from tff_vision import configs
 from tff_vision.data import images
@@ -46,7 +46,7 @@ def main() -> None:
         print(json.dumps(found[-1]), flush=True)
   if _JSON.value:
     pathlib.Path(_JSON.value).write_text(json.dumps(
-        {'machine': {'platform': platform.platform(), 'cores': os.cpu_count()}, 'rounds': found}, indent=2) + '\n')
+        {'machine': origin.machine(), 'rounds': found}, indent=2) + '\n')
 
 
 def _measured(privacy, batch):

@@ -15,9 +15,7 @@ import getpass
 import json
 import os
 import pathlib
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +26,7 @@ os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
 
 import numpy as np
 
+from benchmarks import origin
 from tff_vision import configs, experiment
 from tff_vision.configs import dial_config, runtime_config
 from tff_vision.data import images as images_lib
@@ -174,12 +173,11 @@ def main(_):
         found, traffic[way] = _rounds(plan, ways[way], folder)
         seconds[way].extend(found[1:])
     medians = {way: statistics.median(found) for way, found in seconds.items()}
-    result = {'machine': platform.processor() or platform.machine(), 'cores': os.cpu_count(),
+    result = {'machine': origin.processor(), 'cores': os.cpu_count(),
               'load': os.getloadavg()[0], 'secure_sum': _SECURE.value, 'images': _IMAGES.value, 'seconds': seconds,
               'median': medians, 'overhead': {way: median / medians['direct'] - 1 for way, median in medians.items()},
               'megabytes_of_a_turn': {way: found / 1e6 for way, found in traffic.items()},
-              'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True,
-                                       check=False).stdout.strip()}
+              'commit': origin.commit()}
   text = json.dumps(result, indent=1)
   print(text)
   if _JSON.value:

@@ -13,15 +13,13 @@ two hold objects with the settings, accuracy and seconds.
 """
 
 import itertools
-import os
 import pathlib
-import platform
 import statistics
-import subprocess
 import time
 
 from absl import flags
 
+from benchmarks import origin
 from flags import program_flags
 from pipelines import launch
 from tff_vision import configs
@@ -62,8 +60,8 @@ def main() -> None:
     raise ValueError('json is missing: the file that holds the cells, also of a run that was stopped.')
   path = pathlib.Path(program_flags.json_file())
   content = json_file.read(path) if path.exists() else {
-      'machine': {'cores': os.cpu_count(), 'platform': platform.platform()},
-      'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip(),
+      'machine': origin.machine(),
+      'commit': origin.commit(),
       'rounds': _ROUNDS.value, 'participants': _PARTICIPANTS.value, 'grid': [], 'cells': []}
   if not _SHOW.value:
     import tff_vision as tv  # Imported late: it loads TensorFlow.
@@ -109,7 +107,7 @@ def table(content) -> str:
     for split in SPLITS:
       found = [100 * done['accuracy'] for done in content['cells']
                if (done['method'], done['split']) == (method, split)]
-      row.append(f'{statistics.mean(found):.1f} ± {statistics.stdev(found):.1f}' if len(found) > 1 else '')
+      row.append(f'{statistics.mean(found):.1f} ± {origin.deviation(found):.1f}' if len(found) > 1 else '')
     chosen = best(content, method) if any(done['method'] == method for done in content['grid']) else {}
     row.append(', '.join(f'{name} {value:g}' for name, value in chosen.items()))
     lines.append('| ' + ' | '.join(row) + ' |')

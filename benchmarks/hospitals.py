@@ -16,6 +16,7 @@ import sys
 
 from absl import flags
 
+from benchmarks import origin
 from flags import program_flags
 from pipelines import launch
 from tff_vision.program import json_file
@@ -57,8 +58,7 @@ def of_way(report: dict, key: str) -> dict[str, float]:
 
 
 def _spread(values):
-  return {'mean': statistics.fmean(values), 'deviation': statistics.stdev(values) if len(values) > 1 else 0.0,
-          'values': values}
+  return {'mean': statistics.mean(values), 'deviation': origin.deviation(values), 'values': values}
 
 
 if __name__ == '__main__':

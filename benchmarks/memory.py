@@ -13,7 +13,8 @@ import sys
 import psutil
 from absl import flags
 
-from benchmarks.peers import environments, running, workload
+from benchmarks import origin
+from benchmarks.peers import running, workload
 from pipelines import launch
 
 _JSON = flags.DEFINE_string('json', None, 'File that receives the numbers.')
@@ -22,7 +23,7 @@ _COHORTS = flags.DEFINE_list('cohorts', ['10', '100', '1000'], 'Clients in a rou
 
 
 def main() -> None:
-  numbers = {'machine': environments.machine(), 'growth': _growth(), 'peak_megabytes': {}}
+  numbers = {'machine': origin.measurement(), 'growth': _growth(), 'peak_megabytes': {}}
   print(json.dumps(numbers['growth']), flush=True)
   for cohort in _COHORTS.value:
     found = running.measure(workload.parse(f'{cohort}x20'), {'this_pipeline': sys.executable}, repetitions=1,

@@ -29,16 +29,13 @@ or another one with fixed features. These are computed once, outside the runs, w
 """
 
 import json
-import os
 import pathlib
-import platform
 import statistics
-import subprocess
 import time
 
 from absl import flags
 
-from benchmarks import private_utility_cells
+from benchmarks import origin, private_utility_cells
 from flags import program_flags
 from pipelines import launch
 from tff_vision.program import json_file
@@ -81,10 +78,10 @@ def _write(file, known, found):
     values = [result['accuracy'] for key, result in found.items() if key.startswith(f'{cell.key}, seed ')]
     if values:
       table[cell.key] = {'mean': statistics.mean(values), 'seeds': len(values),
-                         'sd': statistics.stdev(values) if len(values) > 1 else None}
+                         'sd': origin.deviation(values) if len(values) > 1 else None}
   json_file.write(str(file), {
-      'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip(),
-      'machine': {'cores': os.cpu_count(), 'platform': platform.platform()}, 'table': table, 'runs': found})
+      'commit': origin.commit(),
+      'machine': origin.machine(), 'table': table, 'runs': found})
 
 
 if __name__ == '__main__':

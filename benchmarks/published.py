@@ -17,14 +17,12 @@ worst client, held-out clients (unseen_) and own models (own_, shared_, gaining)
 import json
 import os
 import pathlib
-import platform
-import statistics
 import subprocess
 import sys
 
 from absl import flags
 
-from benchmarks import published_settings
+from benchmarks import origin, published_settings
 from flags import program_flags
 from pipelines import launch
 from tff_vision.program import json_file
@@ -49,8 +47,8 @@ def main() -> None:
   content = {
       'setting': _SETTING.value, 'recipe': setting.recipe, 'flags': given[1:], 'published': setting.published,
       'source': setting.source,
-      'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip(),
-      'machine': {'cores': os.cpu_count(), 'platform': platform.platform(), 'load': os.getloadavg()[0]}, 'runs': {}}
+      'commit': origin.commit(),
+      'machine': {**origin.machine(), 'load': os.getloadavg()[0]}, 'runs': {}}
   for seed in range(_SEEDS.value):
     content['runs'][seed] = (_private if setting.fixed_features else _run)(setting, given, folder, seed)
     numbers = list(content['runs'].values())
@@ -99,8 +97,7 @@ def _command(module, *arguments):
 
 def _spread(values):
   values = [value for value in values if value is not None]
-  return {'mean': statistics.fmean(values), 'sd': statistics.stdev(values) if len(values) > 1 else 0.0,
-          'seeds': len(values), 'values': values} if values else {}
+  return {**origin.spread(values), 'seeds': len(values)} if values else {}
 
 
 if __name__ == '__main__':

@@ -9,16 +9,14 @@ number its mean, sd (n - 1) and values.
 import functools
 import json
 import math
-import os
 import pathlib
-import platform
-import statistics
 import subprocess
 import sys
 import tempfile
 
 from absl import flags
 
+from benchmarks import origin
 from flags import program_flags
 from pipelines import launch
 from tff_vision.accounting import ledger
@@ -34,14 +32,13 @@ def main() -> None:
     raise ValueError(f'recipe must name a flagfile, found {_RECIPE.value!r}.')
   reports = [_run(seed) for seed in _SEEDS.value]
   content = {'recipe': _RECIPE.value, 'extra': _EXTRA.value, 'seeds': _SEEDS.value,
-             'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip(),
-             'machine': {'cores': os.cpu_count(), 'platform': platform.platform()}}
+             'commit': origin.commit(),
+             'machine': origin.machine()}
   for name, find in _NUMBERS.items():
     values = [find(report) for report in reports]
     if all(isinstance(value, float) and math.isfinite(value) for value in values):
-      sd = statistics.stdev(values) if len(values) > 1 else 0.0
-      content[name] = {'mean': statistics.mean(values), 'sd': sd, 'values': values}
-      print(f'{name}: {content[name]["mean"]:.4f} ± {sd:.4f} over {len(values)} seeds')
+      content[name] = origin.spread(values)
+      print(f'{name}: {content[name]["mean"]:.4f} ± {content[name]["sd"]:.4f} over {len(values)} seeds')
   if program_flags.json_file() is not None:
     json_file.write(program_flags.json_file(), content)
 

@@ -8,14 +8,12 @@ compression (name -> bytes_up, accuracy), seconds; each number as mean, sd (n - 
 """
 
 import dataclasses
-import os
-import platform
 import statistics
-import subprocess
 import time
 
 from absl import flags
 
+from benchmarks import origin
 from flags import program_flags
 from pipelines import launch
 from tff_vision import configs
@@ -47,8 +45,8 @@ def main() -> None:
   with tv.open_runtime(tv.RuntimeConfig(max_concurrent_clients=1)) as place:
     bounds = _bounds(place)
     content = {
-        'machine': {'cores': os.cpu_count(), 'platform': platform.platform()},
-        'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip(),
+        'machine': origin.machine(),
+        'commit': origin.commit(),
         'settings': {'seeds': _SEEDS.value, 'rounds': _ROUNDS.value, 'base': dataclasses.asdict(_BASE),
                      'attacks': _SETTINGS},
         'bounds': bounds, 'attacks': {}, 'compression': {}}
@@ -88,7 +86,7 @@ def _attacked(place, aggregation, name):
   for attack in _ATTACKS.value:
     config = dataclasses.replace(_BASE, attack=configs.AttackConfig(attack=attack, **_SETTINGS[attack]))
     results = [_trained(trainers.trainer(config, int(seed)), config) for seed in _SEEDS.value]
-    found[attack] = {key: _summary([result[key] for result in results]) for key in results[0]}
+    found[attack] = {key: origin.spread([result[key] for result in results]) for key in results[0]}
     print(name, attack, {key: f'{value["mean"]:.3f} ± {value["sd"]:.3f}' for key, value in found[attack].items()},
           flush=True)
   return found
@@ -98,13 +96,9 @@ def _compressed(place, aggregation, name):
   trainers = _Trainers(place, aggregation)
   made = [trainers.trainer(_BASE, int(seed)) for seed in _SEEDS.value]
   found = {'bytes_up': made[0].traffic.bytes_up,
-           'accuracy': _summary([_trained(trainer, _BASE)['accuracy'] for trainer in made])}
+           'accuracy': origin.spread([_trained(trainer, _BASE)['accuracy'] for trainer in made])}
   print(name, found, flush=True)
   return found
-
-
-def _summary(values):
-  return {'mean': statistics.mean(values), 'sd': statistics.stdev(values) if len(values) > 1 else 0.0, 'values': values}
 
 
 class _Trainers:

@@ -10,14 +10,12 @@ the bytes of messages per round and worker, counted by the driver.
 import json
 import os
 import pathlib
-import platform
-import subprocess
 import tempfile
 import time
 
 from absl import flags
 
-from benchmarks import namespaces
+from benchmarks import namespaces, origin
 from pipelines import launch
 
 _JSON = flags.DEFINE_string('json', None, 'File that receives the numbers.')
@@ -32,7 +30,7 @@ _LOSS = flags.DEFINE_float('loss_percent', 0.1, 'Of packets, where Linux has net
 def main() -> None:
   if not namespaces.available():
     raise ValueError('network namespaces need root and iproute2.')
-  numbers = {'machine': _machine(), 'runs': []}
+  numbers = {'machine': origin.measurement(), 'runs': []}
   with tempfile.TemporaryDirectory() as folder:
     os.chmod(folder, 0o755)
     images = _federation(pathlib.Path(folder))
@@ -110,13 +108,6 @@ def _traffic(runtime):
 def _rss_mb():
   import psutil
   return round(psutil.Process().memory_info().rss / 2**20)
-
-
-def _machine():
-  revision = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True, check=False)
-  return {'system': platform.platform(), 'processor': platform.processor() or platform.machine(),
-          'cores': os.cpu_count(), 'load_before': os.getloadavg()[0], 'python': platform.python_version(),
-          'commit': revision.stdout.strip(), 'time': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}
 
 
 if __name__ == '__main__':

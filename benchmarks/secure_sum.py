@@ -16,7 +16,6 @@ import os
 import pathlib
 import platform
 import resource
-import subprocess
 import tempfile
 import time
 
@@ -30,6 +29,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 import tff_vision as tv
+from benchmarks import origin
 from tff_vision import catalogue, configs
 from tff_vision.data import images
 from tff_vision.secure import fixed_point, hidden_sum
@@ -241,10 +241,7 @@ def _peak_mb(pids):
 
 
 def _machine():
-  commit = subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True, check=False).stdout.strip()
-  cpu = next((line.split(':')[1].strip() for line in pathlib.Path('/proc/cpuinfo').read_text().splitlines()
-              if line.startswith('model name')), platform.processor())
-  return {'cpu': cpu, 'cores': os.cpu_count(), 'commit': commit, 'load': os.getloadavg()[0],
+  return {'cpu': origin.processor(), 'cores': os.cpu_count(), 'commit': origin.commit(), 'load': os.getloadavg()[0],
           'python': platform.python_version(), 'tensorflow': tf.__version__}
 
 

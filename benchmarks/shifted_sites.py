@@ -14,13 +14,12 @@ value, 1 for the largest. JSON keys: machine, commit, settings, cells.
 import hashlib
 import os
 import pathlib
-import platform
 import statistics
-import subprocess
 import time
 
 from absl import flags
 
+from benchmarks import origin
 from flags import program_flags
 from pipelines import launch
 from tff_vision import configs
@@ -50,8 +49,8 @@ def main() -> None:
   settings = {'rounds': _ROUNDS.value, 'share': _SHARE.value,
               'data': hashlib.sha256(pathlib.Path(_DATA.value).read_bytes()).hexdigest()}
   content = json_file.read(path) if path.exists() else {
-      'machine': {'cores': os.cpu_count(), 'platform': platform.platform()},
-      'commit': subprocess.run(['git', 'rev-parse', 'HEAD'], capture_output=True, text=True).stdout.strip(),
+      'machine': origin.machine(),
+      'commit': origin.commit(),
       'settings': settings, 'cells': []}
   if content['settings'] != settings:
     raise ValueError(f'json={path} holds results of other rounds, another share or other images; name another file.')
@@ -121,7 +120,7 @@ def _worst(place, method, seed):
     if round_num > _ROUNDS.value - _SCORED:
       own = trainer.parts.own_models
       seen.append(trainer.evaluate(state)['per_client']['accuracies'] if own is None
-                  else own.evaluate(trainer.evaluator, state, round_num)['own']['accuracies'])
+                  else own.evaluate(trainer.evaluator, state, round_num)[1]['own']['accuracies'])
   hospitals = [statistics.mean(values) for values in zip(*seen, strict=True)]
   return {'hospitals': hospitals, 'worst': min(hospitals), 'mean': statistics.mean(hospitals)}
 
@@ -180,8 +179,7 @@ def _show(content):
 
 
 def _spread(values):
-  sd = statistics.stdev(values) if len(values) > 1 else 0.0
-  return f'{100 * statistics.mean(values):.1f} ± {100 * sd:.1f}'
+  return f'{100 * statistics.mean(values):.1f} ± {100 * origin.deviation(values):.1f}'
 
 
 if __name__ == '__main__':

@@ -19,7 +19,7 @@ import sys
 
 from absl import flags
 
-from benchmarks import simulation_plot
+from benchmarks import origin, simulation_plot
 from benchmarks.peers import environments, running, workload
 from pipelines import launch
 
@@ -49,7 +49,7 @@ def main() -> None:
   if unknown := sorted(set(_SYSTEMS.value) - set(SYSTEMS)):
     raise ValueError(f'systems names {", ".join(unknown)}; there are {", ".join(SYSTEMS)}.')
   works = [workload.parse(text) for text in _WORKLOADS.value]
-  numbers = {'machine': environments.machine(), 'repetitions': _REPETITIONS.value, 'workloads': {}}
+  numbers = {'machine': origin.measurement(), 'repetitions': _REPETITIONS.value, 'workloads': {}}
   pythons = {system: environments.python_of(system) for system in _SYSTEMS.value}
   for work in works:
     chosen = {name: python for name, python in pythons.items() if work.kind != 'dp' or name in _PRIVATE}

@@ -16,7 +16,8 @@ import time
 
 from absl import flags
 
-from benchmarks.peers import environments, running
+from benchmarks import origin
+from benchmarks.peers import running
 from pipelines import launch
 
 _JSON = flags.DEFINE_string('json', None, 'File that receives the numbers.')
@@ -26,7 +27,7 @@ _MODELS = flags.DEFINE_list('models', ['cnn', 'cnn_dropout', 'mlp'], 'Models who
 
 
 def main() -> None:
-  numbers = {'machine': environments.machine(), 'help_seconds': _best(_help),
+  numbers = {'machine': origin.measurement(), 'help_seconds': _best(_help),
              'first_rounds': {runtime: _first_rounds(runtime) for runtime in _RUNTIMES.value},
              'evaluation_seconds_10000': {model: _evaluation(model) for model in _MODELS.value}}
   text = json.dumps(numbers, indent=2) + '\n'

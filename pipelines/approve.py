@@ -14,7 +14,6 @@ from absl import flags
 
 from pipelines import launch
 from tff_vision.federation import plan as plan_lib
-from tff_vision.federation import site_manifest
 
 _PLAN = flags.DEFINE_string('plan', None, 'File of the plan, as the coordinator has it.')
 _SITE = flags.DEFINE_string('site', None, 'Name of this site in the plan.')
@@ -50,34 +49,37 @@ def main() -> None:
   plan = plan_lib.read(_PLAN.value)
   plan.check_software()
 
-  from tff_vision.federation import approval, certificates, rehearsal, words  # Late: TensorFlow takes seconds.
-  approval.site_number(plan, _SITE.value)
-  site_certs = certificates.of_sites(plan, _SITE_CERTS.value)
-  holder = None if _KEY_HOLDER_CERT.value is None else pathlib.Path(_KEY_HOLDER_CERT.value)
-  approval.peers_of(plan, site_certs)  # What is missing is said before the rehearsal, which takes long.
-  approval.key_holder_of(plan, holder, site_certs)
-  if _PREPARED.value is not None:
-    prepared = site_manifest.read(_PREPARED.value)
-    prepared.check(_PREPARED.value, plan)
-    if prepared.site != _SITE.value:
-      raise ValueError(f'prepared={_PREPARED.value} was prepared for the site {prepared.site}, not {_SITE.value}.')
-  rehearsed = (rehearsal.rehearse_survey(plan) if _SURVEY.value else
-               rehearsal.rehearse(plan, rehearsal.numbers(_EXAMPLES.value)))
+  from tff_vision.federation import approval, approving, rehearsal, words  # Late: TensorFlow takes seconds.
+  checked = approving.check(plan, approving.Request(
+      site=_SITE.value, tls_key=_TLS_KEY.value, out=_OUT.value, survey=_SURVEY.value, prepared=_PREPARED.value,
+      examples=_EXAMPLES.value, site_certs=_SITE_CERTS.value, key_holder_cert=_KEY_HOLDER_CERT.value,
+      fewest_sites=_FEWEST_SITES.value, days=_DAYS.value, most_epsilon=_MOST_EPSILON.value,
+      given=[name for name in flags.FLAGS if flags.FLAGS[name].present]))
+  rehearsed = rehearsal.rehearse_survey(plan) if _SURVEY.value else rehearsal.rehearse(plan, checked.examples)
   approved = approval.of(plan, _SITE.value, rehearsed, spare_rounds=_SPARE_ROUNDS.value, days=_DAYS.value,
-                         certificates=site_certs, fewest_sites=_FEWEST_SITES.value, key_holder=holder)
+                         certificates=checked.certificates, fewest_sites=_FEWEST_SITES.value,
+                         key_holder=checked.key_holder)
   for line in words.lines(plan, approved, rehearsed):
     print(line)
   _check_cost(approved)
-  if not _YES.value and input('\nApprove this? yes or no: ').strip().lower() != 'yes':
+  if not _YES.value and not _said_yes():
     print('Not approved; nothing was written.')
     sys.exit(1)
   approval.write(approved, pathlib.Path(_OUT.value), pathlib.Path(_TLS_KEY.value))
   print(f'approved: {_OUT.value}')
 
 
+def _said_yes():
+  try:
+    return input('\nApprove this? yes or no: ').strip().lower() == 'yes'
+  except EOFError:  # Nobody is there to be asked.
+    print()
+    return False
+
+
 def _check_cost(approved):
   limit = _MOST_EPSILON.value
-  if limit is None or _SURVEY.value:
+  if limit is None:
     return
   if not approved.epsilon:
     raise ValueError(f'most_epsilon={limit:g}, and the plan promises nothing to the people in the images.')

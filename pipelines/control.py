@@ -34,6 +34,8 @@ def main() -> None:
                        'read it.')
   if runtime.data_placement == 'worker':
     raise ValueError('data_placement=worker has no effect here: a client that plays has no images to read.')
+  if runtime.math == 'float16':
+    raise ValueError('math=float16 does not go with clients that play: their losses are not scaled.')
   base = control_config.ControlExperiment()
   if launch_config.resume:
     base = run_directory.RunDirectory(pathlib.Path(launch_config.run_dir), type(base)).read_config()

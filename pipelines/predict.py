@@ -104,9 +104,10 @@ def _masks(model, paths):
     name = next(one for one in itertools.chain((stem,), (f'{stem}_{number}' for number in itertools.count(2)))
                 if one not in taken)
     taken.add(name)
-    mask = mask_pictures.found_in(model, path)
+    opened = model.opened(path)
+    mask = mask_pictures.found_in(model, opened)
     shares = mask_pictures.shares(mask, model.class_names)
-    written = mask_pictures.write(folder, name, path, mask, model.stored)
+    written = mask_pictures.write(folder, name, opened, mask, model.slice_axis)
     predictions[path] = {'mask': written[0], 'overlay': written[1], 'shares': shares}
     likeliest = sorted(shares.items(), key=lambda item: -item[1])[:_TOP.value]
     print(f'{path}: ' + ', '.join(f'{name} {100 * share:.1f} %' for name, share in likeliest) + f'; {written[0]}')

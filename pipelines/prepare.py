@@ -10,6 +10,7 @@ docs/how-to/federation.md leads through the whole.
 from absl import flags
 
 from pipelines import launch
+from tff_vision.federation import plan as plan_lib
 
 _PLAN = flags.DEFINE_string('plan', 'plan.json', 'The plan, as the coordinator made it.')
 _SITE = flags.DEFINE_string('site', None, 'The name of this site in the plan.')
@@ -36,11 +37,9 @@ def main() -> None:
   if _VALIDATION.value + _TEST.value >= 1:
     raise ValueError(f'validation_fraction={_VALIDATION.value:g} and test_fraction={_TEST.value:g} leave nothing to '
                      'train on.')
-  # Imported late: TensorFlow takes seconds, but --help must be fast.
-  from tff_vision.federation import plan as plan_lib
-  from tff_vision.federation import preparation
   plan = plan_lib.read(_PLAN.value)
   plan.check_software()
+  from tff_vision.federation import preparation  # Imported late: TensorFlow takes seconds, but --help must be fast.
   made = preparation.prepare(plan, preparation.Request(
       site=_SITE.value, data_dir=_DATA_DIR.value, out=_OUT.value, label_map=_LABEL_MAP.value, group_by=_GROUP_BY.value,
       fractions=(_VALIDATION.value, _TEST.value), corrupt_images=_CORRUPT.value, missing_classes=_MISSING.value),

@@ -29,7 +29,7 @@ class Progress:
     self._bar = None
     self._shown = {}
     self._left = TimeLeft(rounds)
-    self._warned = False
+    self._warned = self._skipped = False
 
   def __call__(self, record: Mapping[str, Any]) -> None:
     """Takes one round's record."""
@@ -38,6 +38,10 @@ class Progress:
       self._warned = True
       print(f'warning: round {number}: the training loss is not a finite number: clients diverge, and their updates '
             'count as zero.', file=sys.stderr, flush=True)
+    if not self._skipped and (skipped := record.get('train', {}).get('skipped_steps')):
+      self._skipped = True
+      print(f'note: round {number}: clients skipped {skipped:.0f} step(s) whose scaled gradients were not finite '
+            '(--loss_scale).', file=sys.stderr, flush=True)
     self._shown |= _words(record, self.metrics)
     self._left.measure(number)
     shown = dict(self._shown)

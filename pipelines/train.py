@@ -93,7 +93,7 @@ def _introduce(runtime, config, cohort_size, progress_shown, planned):
   if len(images.train) < cohort_size:
     print(f'note: all {len(images.train)} clients take part in each round; --cohort_size is {cohort_size} unless it is '
           'given.')
-  arithmetic = None if runtime.workers else processes.note_on_math(runtime.math)
+  arithmetic = None if runtime.workers or runtime.runtime == 'device' else processes.note_on_math(runtime.math)
   for note in (*images.notes, *task.notes, *([arithmetic] if arithmetic else [])):
     if shown or not isinstance(note, images_lib.Counted):
       print(f'note: {note}')
@@ -125,6 +125,9 @@ def _conclude(result):
           f'over {clients["count"]} clients')
   if found.get('personal'):
     _conclude_personal(found)
+  from tff_vision.report import shared_model  # Imported late: it loads TensorFlow.
+  if own := shared_model.sentence(found):
+    print(f'note: {own}')
   if found['unseen']:
     print(f'clients that never trained: {progress.numbers(found["unseen"]["evaluation"])}')
   print(f'privacy: {result.ledger.sentence()}')
@@ -157,10 +160,6 @@ def _conclude_personal(found):
   if own['count']:
     print(f'own models: mean {own["mean"]:.4f}, against {shared["mean"]:.4f} of the shared one; '
           f'{found["personal"]["gaining"]:.0%} of {own["count"]} clients gain')
-  algorithm = found['config']['algorithm']['algorithm']
-  if algorithm in ('fedper', 'fedrep'):
-    print(f'note: with algorithm={algorithm} the shared model\'s head stays as it was initialized: judge by the own '
-          'models.')
 
 
 def _secure_sentence(hidden):

@@ -11,7 +11,6 @@ leads from one machine to a fleet; deploy/ has a systemd unit and container mani
 """
 
 import contextlib
-import datetime
 import functools
 import logging
 import os
@@ -19,7 +18,6 @@ import pathlib
 import signal
 import sys
 import threading
-import time
 
 from flags import runtime_flags
 from pipelines import launch
@@ -35,7 +33,8 @@ def main() -> None:
   if dialled.dial is not None and config.host != '127.0.0.1':
     raise ValueError(f'host={config.host} does not go with dial: the worker is called through the connection that it '
                      'opens, and listens at the loopback interface only.')
-  _check_records(config)
+  approved = _approved(config)
+  _check_records(config, approved)
   if note := processes.note_on_math(config.math):
     logging.warning('%s', note)
   stopped = threading.Event()
@@ -43,7 +42,7 @@ def main() -> None:
     signal.signal(number, lambda *_: stopped.set())
   try:
     with contextlib.ExitStack() as stack:
-      worker = stack.enter_context(supervisor.Supervisor(config, _guard(config)))
+      worker = stack.enter_context(supervisor.Supervisor(config, _guard(config, approved)))
       if config.health_port is not None:
         stack.enter_context(health_endpoint.served(config.host, config.health_port, worker.serving))
       dial = None if dialled.dial is None else stack.enter_context(dialing.Dial(dialled, config.port))
@@ -57,14 +56,24 @@ def main() -> None:
   logging.info('stopped')
 
 
-def _check_records(config):
+def _approved(config):
+  """Returns the approval, which has not expired; None: there is none."""
+  if config.approved is None:
+    return None
+  from tff_vision.federation import approval  # Late: TensorFlow takes seconds, and other workers need none.
+  found = approval.read(pathlib.Path(config.approved), pathlib.Path(config.tls_cert))
+  try:
+    found.rules().check_date()
+  except ValueError as error:
+    raise ValueError(f'approved={config.approved}: {error}') from None
+  return found
+
+
+def _check_records(config, approved):
   """Refuses records that are not those that pipelines.prepare wrote, or of another site; others are not checked."""
-  approved, folder = None, config.data_root
-  if config.approved is not None:
-    from tff_vision.federation import approval  # Imported late, as in `_guard`.
-    approved = approval.read(pathlib.Path(config.approved), pathlib.Path(config.tls_cert))
-    if folder is None and approved.names:  # Without a sandbox, files have their own names.
-      folder = os.path.dirname(approved.names[0])
+  folder = config.data_root
+  if folder is None and approved is not None and approved.names:  # Without a sandbox, files have their own names.
+    folder = os.path.dirname(approved.names[0])
   if folder is None or not (pathlib.Path(folder) / site_manifest.NAME).exists():
     return
   prepared = site_manifest.read(folder)
@@ -74,18 +83,13 @@ def _check_records(config):
                      f'for {approved.site}.')
 
 
-def _guard(config):
+def _guard(config, approved):
   """Returns what makes the guard of an executor; None without an approval."""
-  if config.approved is None:
+  if approved is None:
     return None
-  # Imported late: TensorFlow takes seconds, and other workers need none.
-  from tff_vision.federation import approval, site_protocols, site_status
+  from tff_vision.federation import site_protocols, site_status  # Imported late, as in `_approved`.
   from tff_vision.runtime.worker.guard import audit, enforcement, service
-  approved = approval.read(pathlib.Path(config.approved), pathlib.Path(config.tls_cert))
   found = approved.rules()
-  if time.time() > found.expires:
-    date = datetime.datetime.fromtimestamp(found.expires, datetime.UTC)
-    raise ValueError(f'approved={config.approved} expired at {date:%Y-%m-%d %H:%M} UTC; run pipelines.approve again.')
   log = audit.Log(pathlib.Path(config.audit_log), found.digest)
   watch = enforcement.Enforcement(found, log, lambda: site_status.held(pathlib.Path(config.audit_log)))
   logging.info('site %s: %s', found.site, ', '.join(f'{name}: {number} begun' for name, number in watch.begun.items()))

@@ -38,6 +38,7 @@ class Parts:
     bare: The process without the clients' kept state; `shared` wraps it for another run.
     states: The states that clients keep between rounds; None: clients keep none.
     reads_share: Whether the server reads which share of the clients' weights takes part.
+    numbered: Whether the process depends on the number of clients.
   """
   process: protocols.Process
   data: protocols.ClientData
@@ -47,6 +48,7 @@ class Parts:
   bare: protocols.Process
   states: store.Store | None
   reads_share: bool
+  numbered: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,9 +119,9 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
     kept = np.zeros(made.sent_length, np.float32)
   states = None if kept is None else store.Store(client_states, kept, wiped=config.promises)
   return _with_states(Parts(
-      process=made, bare=made, data=_layered_data(config, task, plan, runtime, among), own_models=None,
-      kept=kept is not None, states=states, reads_share=chosen.reads_share, shown=process.shown(task, chosen)),
-      chosen, task, config)
+      process=made, bare=made, data=_layered_data(chosen, config, task, plan, runtime, among), own_models=None,
+      kept=kept is not None, states=states, reads_share=chosen.reads_share, numbered=chosen.numbered,
+      shown=process.shown(task, chosen)), chosen, task, config)
 
 
 def shared(parts: Parts, config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,
@@ -129,9 +131,9 @@ def shared(parts: Parts, config: configs.ExperimentConfig, task: tasks.Task, pla
   Args: As in `assemble`. The model, the kind of images, and all work of clients and server must be the same.
   """
   states = None if parts.states is None else parts.states.moved(client_states)
+  chosen = process.algorithm_of(task, config.algorithm, config.client)
   return _with_states(dataclasses.replace(
-      parts, data=_layered_data(config, task, plan, runtime), states=states),
-      process.algorithm_of(task, config.algorithm, config.client), task, config)
+      parts, data=_layered_data(chosen, config, task, plan, runtime), states=states), chosen, task, config)
 
 
 def _with_states(parts, chosen, task, config):
@@ -144,18 +146,18 @@ def _with_states(parts, chosen, task, config):
                              data=driver.NumberedData(parts.data), own_models=own_models)
 
 
-def _layered_data(config, task, plan, runtime, among=None):
+def _layered_data(chosen, config, task, plan, runtime, among=None):
   """Returns the input of the process for each client, without the clients' kept state."""
   data = _client_data(task, runtime)
   if among is not None and config.privacy.of_examples:
     data = canary_data.SlottedData(data, among, len(task.images.train))
-  if config.algorithm.algorithm == 'fedbuff':
+  if chosen.late:
     data = client_data.LateData(data, plan.begun)
-  if config.algorithm.algorithm == 'afl':
+  if chosen.numbered:
     data = client_data.OwnNumberData(data)
   if config.attack.attack in attacked_work.UPDATE_ATTACKS:
-    chosen = attacked.attackers(config.attack, len(task.images.train), seed=config.program.seed)
-    data = attacked_work.FactorData(data, config.attack, chosen)
+    attackers = attacked.attackers(config.attack, len(task.images.train), seed=config.program.seed)
+    data = attacked_work.FactorData(data, config.attack, attackers)
   if among is not None and not config.privacy.of_examples:
     data = canary_data.MarkedData(data, config.privacy.privacy, among)
   return data
@@ -217,7 +219,7 @@ def personalize(config: configs.ExperimentConfig, task: tasks.Task, runtime: run
   models = personal_lib.fine_tuned(
       task, local_training.LocalOptimization(client=config.client), weights, data=_client_data(task, runtime),
       epochs=config.algorithm.personalize_epochs, round_num=config.program.rounds + 1, cohort=place.cohort)
-  return personal_lib.compare(evaluator, task.images.test, [np.asarray(w) for w in weights.trainable], models)
+  return personal_lib.compare(evaluator, task.images.test, weights, models)
 
 
 def _client_data(task, runtime):

@@ -105,21 +105,22 @@ class Task(Problem):
     """The number of examples of the largest client, or a public bound on it."""
     return self.images.train.most_examples
 
-  def initial_weights(self) -> tff.learning.models.ModelWeights:
-    """Returns the weights of round 0, a function of the seed and of the model file, if there is one."""
-    with keras_seed(seeds.derive(self.seed, 'initial weights') % 2**32):
-      model = self.keras_model()
-    self.start(model)
-    return tff.learning.models.ModelWeights.from_model(model)
+  def initial_weights(self, variant: int = 0) -> tff.learning.models.ModelWeights:
+    """Returns the weights of round 0, a function of the seed and of the model file, if there is one.
 
-  def initial_trainable(self, variant: int = 0) -> tuple[np.ndarray, ...]:
-    """Returns the trainable part of round 0's weights; another `variant` draws random weights in their place."""
+    Args:
+      variant: Another than 0 draws random weights in their place.
+    """
     path = ('initial weights', variant) if variant else ('initial weights',)
     with keras_seed(seeds.derive(self.seed, *path) % 2**32):
       model = self.keras_model()
     if not variant:
       self.start(model)
-    return tuple(weight.numpy() for weight in model.trainable_weights)
+    return tff.learning.models.ModelWeights.from_model(model)
+
+  def initial_trainable(self, variant: int = 0) -> tuple[np.ndarray, ...]:
+    """Returns the trainable part of `initial_weights`."""
+    return tuple(weight.numpy() for weight in self.initial_weights(variant).trainable)
 
   def training_model(self) -> tf.keras.Model:
     """Returns a model for a client's computation; its weights are zero until they are assigned."""

@@ -68,7 +68,8 @@ def _adaptive(name, learning_rate, epsilon):
 # The functions below have capitalised names, because each name reads as the part that the function returns.
 
 def Client(optimizer: Any = Optimizer('sgd', 0.2), *, epochs: int = 3, batch_size: int = 20,
-           gradient_clip: float | None = None, weight_decay: float = 0.0) -> configs.ClientConfig:
+           gradient_clip: float | None = None, weight_decay: float = 0.0,
+           loss_scale: str | None = None) -> configs.ClientConfig:
   """Returns how one client trains in a round.
 
   Args:
@@ -77,12 +78,14 @@ def Client(optimizer: Any = Optimizer('sgd', 0.2), *, epochs: int = 3, batch_siz
     batch_size: Examples in one step.
     gradient_clip: L2 bound on the gradient of a batch; None: no bound.
     weight_decay: The weights times this factor are added to each gradient.
+    loss_scale: For a runtime with math='float16': 'dynamic', or a power of two as text; None: the loss is not scaled.
 
   Raises:
     ValueError: A value is illegal; the message names it.
   """
   return configs.ClientConfig(**_optimizer('client', optimizer), client_epochs=epochs, batch_size=batch_size,
-                              client_gradient_clip=gradient_clip, client_weight_decay=weight_decay)
+                              client_gradient_clip=gradient_clip, client_weight_decay=weight_decay,
+                              loss_scale=loss_scale)
 
 
 def Server(optimizer: Any = Optimizer('sgd', 1.0)) -> configs.ServerConfig:

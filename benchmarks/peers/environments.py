@@ -3,11 +3,8 @@
 import hashlib
 import os
 import pathlib
-import platform
 import subprocess
 import sys
-import time
-from typing import Any
 
 HERE = pathlib.Path(__file__).parent
 _ENVIRONMENTS = HERE.parent.parent / 'build' / 'peers'
@@ -33,13 +30,3 @@ def python_of(system: str) -> str:
       raise ValueError(f'the packages of {os.path.relpath(pins)} cannot be installed; leave {system} out of systems.')
     complete.touch()
   return str(python)
-
-
-def machine() -> dict[str, Any]:
-  """Returns the machine and the time of a measurement."""
-  revision = subprocess.run(['git', 'rev-parse', '--short', 'HEAD'], capture_output=True, text=True, check=False)
-  names = [line.partition(':')[2].strip() for line in pathlib.Path('/proc/cpuinfo').read_text().splitlines()
-           if line.startswith('model name')]
-  return {'system': platform.platform(), 'processor': names[0] if names else platform.machine(),
-          'cores': os.cpu_count(), 'load_before': os.getloadavg()[0], 'python': platform.python_version(),
-          'commit': revision.stdout.strip(), 'time': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())}

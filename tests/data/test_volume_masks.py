@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import subprocess
+import sys
 
 import nibabel as nib
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image
 
 from tff_vision import configs, labels
 from tff_vision.data import build
-from tff_vision.data.sources import folders, nifti
+from tff_vision.data.sources import decode, folders, nifti
 
 RNG = np.random.default_rng(0)
 SHAPE = (7, 6, 5)  # Right, anterior, superior.
@@ -187,3 +189,23 @@ def test_settings_of_volumes_are_refused_where_they_mean_nothing():
   with pytest.raises(ValueError, match='volume_depth is missing: model=unet3d_gn needs it'):
     configs.ExperimentConfig(task=configs.TaskConfig(task='segmentation'), model=configs.ModelConfig(model='unet3d_gn'))
   assert configs.ExperimentConfig(**volumes, model=configs.ModelConfig(model='unet3d_gn')).data.volume_depth == 8
+
+
+def test_a_file_is_decoded_once_and_its_headers_are_read_only_where_they_are_asked_for(tmp_path, monkeypatch):
+  _pairs(tmp_path, count=2)
+  volumes, slices = _load(tmp_path, volume_depth=5).train, _load(tmp_path).train
+  asked, decoded = [], []
+  read, contents = nifti.series, decode.contents
+  monkeypatch.setattr(nifti, 'series', lambda file: asked.append(1) or read(file))
+  monkeypatch.setattr(decode, 'contents', lambda *given: decoded.append(1) or contents(*given))
+  assert len(slices.take([0, 1, 4, 0]).x) == 4 and (len(decoded), len(asked)) == (1, 0)
+  x = volumes.take([0, 0]).x
+  assert (len(decoded), len(asked)) == (2, 1)
+  np.testing.assert_array_equal(x[0], x[1])
+
+
+def test_nibabel_is_loaded_where_there_is_a_volume_and_not_before():
+  code = ('import sys\nfrom tff_vision.data.sources import folders, mask_files\n'
+          'print("nibabel" in sys.modules, "pydicom" in sys.modules)')
+  done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
+  assert done.stdout.split() == ['False', 'False']

@@ -5,8 +5,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import tarfile
 
 import nibabel as nib
@@ -16,6 +14,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from tests import forked
 from tests.documents import commands
 
 # Flags that make a command short; appended, so that they win.
@@ -40,8 +39,7 @@ def test_every_module_and_flag_that_a_document_names_exists(module):
   assert source.is_file(), module
   if not any(command.arguments for command in ALL if command.module == module):
     return
-  told = subprocess.run([sys.executable, '-m', module, '--helpfull'], cwd=commands.ROOT, capture_output=True, text=True,
-                        stdin=subprocess.DEVNULL, timeout=120).stdout
+  told = forked.run(['-m', module, '--helpfull'], timeout=120).stdout
   known = set(re.findall(r'^\s*--(?:\[no\])?([a-z_0-9]+)', told, re.MULTILINE)) | {'help', 'helpfull', 'flagfile'}
   for command in ALL:
     if command.module == module:
@@ -109,14 +107,10 @@ def test_every_command_of_a_document_runs(document, checkout):
     assert not any(PLACEHOLDER.fullmatch(part) for argument in command.arguments
                    for part in argument.split('=')[1:]), f'{command} stands in a block and cannot be typed as it is'
     arguments = [argument.replace('~', str(checkout / 'home')) for argument in command.arguments]
-    log = checkout / 'log'
-    with open(log, 'wb') as output:
-      # Halving compares cells after rounds that a short run does not have.
-      short = [] if any('--halving' in argument for argument in arguments) else SHORT.get(command.module, [])
-      done = subprocess.run([sys.executable, '-m', command.module, *arguments, *short],
-                            cwd=checkout, env=environment, stdin=subprocess.DEVNULL, stdout=output,
-                            stderr=subprocess.STDOUT, timeout=600)
-    told = log.read_text()
+    # Halving compares cells after rounds that a short run does not have.
+    short = [] if any('--halving' in argument for argument in arguments) else SHORT.get(command.module, [])
+    done = forked.run(['-m', command.module, *arguments, *short], cwd=checkout, env=environment, timeout=600)
+    told = done.stdout + done.stderr
     if done.returncode and _cannot_be_fetched(told):
       continue
     assert done.returncode == 0, f'{command}\n{told[-3000:]}'

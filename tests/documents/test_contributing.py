@@ -5,10 +5,10 @@ import os
 import pathlib
 import re
 import shutil
-import subprocess
-import sys
 
 import pytest
+
+from tests import forked
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 PAGE = (ROOT / 'CONTRIBUTING.md').read_text()
@@ -44,8 +44,7 @@ def applied(root, diff):
 
 
 def python(*arguments, root):
-  done = subprocess.run([sys.executable, *arguments], cwd=root, stdin=subprocess.DEVNULL, capture_output=True,
-                        text=True, timeout=400, env={**os.environ, 'PYTHONPATH': str(root)})
+  done = forked.run(arguments, cwd=root, timeout=400, env={**os.environ, 'PYTHONPATH': str(root)})
   assert done.returncode == 0, f'{arguments}: {done.stderr[-3000:]}'
   return done.stdout
 

@@ -5,11 +5,10 @@ out.
 """
 
 import re
-import subprocess
-import sys
 
 import pytest
 
+from tests import forked
 from tests.documents import commands
 
 _PYTHON = re.compile(r'^```python\n(.*?)^```', re.DOTALL | re.MULTILINE)
@@ -22,9 +21,6 @@ _DOCUMENTS = [path for path in commands.TYPED
 def test_the_python_of_a_document_runs(path, tmp_path):
   script = tmp_path / 'shown.py'
   script.write_text('\n'.join(_PYTHON.findall(path.read_text())))
-  with open(tmp_path / 'said', 'w') as said:
-    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=said,
-                          stderr=said, check=False, timeout=300,
-                          env={'PYTHONPATH': str(commands.ROOT), 'PATH': '/usr/bin:/bin', 'HOME': str(tmp_path),
-                               'TF_CPP_MIN_LOG_LEVEL': '3'})
-  assert done.returncode == 0, (tmp_path / 'said').read_text()[-2000:]
+  done = forked.run([script], cwd=tmp_path, timeout=300, env={
+      'PYTHONPATH': str(commands.ROOT), 'PATH': '/usr/bin:/bin', 'HOME': str(tmp_path), 'TF_CPP_MIN_LOG_LEVEL': '3'})
+  assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]

@@ -10,11 +10,10 @@ import os
 import pathlib
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 
+from tests import forked
 from tests.documents import commands
 from tests.runtime import workers
 
@@ -49,10 +48,7 @@ def _in_background(tmp_path, environment):
 
   def begin(arguments):
     log = tmp_path / f'background_{len(begun)}'
-    with open(log, 'wb') as output:
-      begun.append((subprocess.Popen(['setpriv', '--pdeathsig', 'TERM', '--', sys.executable, *arguments], cwd=tmp_path,
-                                     env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output),
-                    arguments, log))
+    begun.append((forked.Process(arguments, cwd=tmp_path, env=environment, out=log, err=log), arguments, log))
 
   try:
     yield begin, begun
@@ -84,12 +80,9 @@ def test_the_tutorial_works_as_typed(path, tmp_path):
         continue
       # A plan says how many rounds there are.
       is_short = content[0] == '-m' and not any(argument.startswith('--plan=') for argument in content)
-      log = tmp_path / 'log'
-      with open(log, 'wb') as output:
-        done = subprocess.run(
-            [sys.executable, *content, *(_SHORT.get(content[1], []) if is_short else [])], cwd=tmp_path,
-            env=environment, check=False, stdin=subprocess.DEVNULL, stdout=output, stderr=output, timeout=300)
-      told = ''.join(other.read_text()[-1000:] for _, _, other in begun) + log.read_text()
+      done = forked.run([*content, *(_SHORT.get(content[1], []) if is_short else [])], cwd=tmp_path, env=environment,
+                        timeout=300)
+      told = ''.join(other.read_text()[-1000:] for _, _, other in begun) + done.stdout + done.stderr
       assert done.returncode == 0 and 'Traceback' not in told, f'{shlex.join(content)[:300]}\n{told[-5000:]}'
     for process, arguments, log in begun:
       assert process.poll() is None, f'{shlex.join(arguments)[:300]}\n{log.read_text()[-3000:]}'

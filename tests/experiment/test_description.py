@@ -3,8 +3,6 @@
 import dataclasses
 import functools
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,6 +10,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 import tff_vision as tv
+from tests import forked
 from tff_vision import description
 
 FACTOR = 2.0
@@ -120,8 +119,7 @@ def test_what_grows_or_contains_itself_is_described_once_and_for_all():
 def test_a_class_that_was_typed_in_is_known_by_its_code():
   script = ('import json\nfrom tff_vision import description\nclass Typed:\n  def work(self, x):\n    return x * {}\n'
             'print(json.dumps(description.describe(Typed())))')
-  say = lambda n: json.loads(subprocess.run([sys.executable, '-c', script.format(n)], capture_output=True, text=True,
-                                            check=True, timeout=60).stdout)
+  say = lambda n: json.loads(forked.run(['-c', script.format(n)], timeout=60).stdout)
   one, same, other = say(2), say(2), say(3)
   assert one == same != other
 

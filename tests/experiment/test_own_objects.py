@@ -1,18 +1,15 @@
 """Own objects in every place: after a kill, in an event loop, on workers; and a changed one does not go on."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tff_vision as tv
+from tests import forked
 from tests.experiment import own_parts
-from tests.pipelines import conftest
 from tff_vision import configs, experiment
 from tff_vision.export import exported
 from tff_vision.program import json_file
@@ -20,10 +17,10 @@ from tff_vision.program import json_file
 
 def script(folder, log):
   """Runs the program in a process of its own; returns its exit code."""
-  with open(log, 'w') as said:
-    code = 'import sys; from tests.experiment import own_parts; own_parts.main(sys.argv[1])'
-    return subprocess.run([sys.executable, '-c', code, str(folder)], stdin=subprocess.DEVNULL, stdout=said,
-                          stderr=said, check=False, timeout=300, cwd=conftest.ROOT, env=dict(os.environ)).returncode
+  code = 'import sys; from tests.experiment import own_parts; own_parts.main(sys.argv[1])'
+  done = forked.run(['-c', code, folder], timeout=300)
+  log.write_text(done.stdout + done.stderr)
+  return done.returncode
 
 
 @pytest.fixture(name='whole', scope='module')

@@ -37,6 +37,7 @@ def test_local_normalisation_resumes_and_says_how_unseen_clients_fare(tmp_path):
   assert whole['per_client']['accuracies'] == pytest.approx(personal['shared']['accuracies'])
   assert whole['unseen']['evaluation']['accuracy'] > 0.1  # Of ten classes.
   assert any('Feature shift' in note for note in whole['dataset']['notes'])
+  assert 'those of the exported model are the mean over 3 clients' in (tmp_path / 'whole' / 'model_card.md').read_text()
   # The exported model is the one that was evaluated: its statistics are those of the clients.
   again = tv.Experiment.from_config(config()).run(tmp_path / 'whole')
   assert again.evaluate()['evaluation']['accuracy'] == pytest.approx(whole['evaluation']['accuracy'])
@@ -53,6 +54,7 @@ def test_what_is_personal_stays_out_of_a_private_run(tmp_path):
   assert own.ledger().to_json() == other.ledger().to_json()
   assert report['privacy']['epsilon'] == pytest.approx(own.ledger().epsilon)
   assert not list((tmp_path / 'run').rglob('client_states/*/*'))
+  assert 'the exported model are as initialized: train or' in (tmp_path / 'run' / 'model_card.md').read_text()
 
 
 def test_a_site_with_wrong_labels_contributes_least_and_the_report_says_so(tmp_path):

@@ -1,12 +1,8 @@
 """What tests of federations share: scripts run as their users run them, the files of sites, an executor."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
-from tests.documents import commands
+from tests import forked
 from tests.federation import guarded
 
 
@@ -14,8 +10,7 @@ from tests.federation import guarded
 def run_module():
   """Returns run(module, *args) -> the finished process, with its output as text."""
   def run(module, *args, timeout=120):
-    return subprocess.run([sys.executable, '-m', module, *map(str, args)], stdin=subprocess.DEVNULL, text=True,
-                          capture_output=True, cwd=commands.ROOT, env=dict(os.environ), timeout=timeout, check=False)
+    return forked.run(['-m', module, *args], timeout=timeout)
   return run
 
 

@@ -1,6 +1,7 @@
 """Sites that play their half of masked sums, in this process, with a coordinator that asks them phase by phase."""
 
 import types
+import uuid
 
 import numpy as np
 import tensorflow as tf
@@ -36,11 +37,12 @@ class Site:
   def __init__(self, site, clients, *, folder, peers, fewest=2):
     self.name = site
     self.down = False
+    self.key = peers[site]
     self._made = lambda log: mask_site.MaskSite(
         signing.Identity(site=site, plan=self.plan, key=signatures.Key(folder / f'{site}.key'), peers=peers), log,
         site_of_clients={client: one for one, of_site in clients.items() for client in of_site},
         client_of_names={name(client): client for client in clients[site]}, fewest=fewest, may_begin=lambda: None)
-    self._log = folder / f'{site}.{id(self)}.jsonl'
+    self._log = folder / f'{site}.{uuid.uuid4()}.jsonl'  # Numbers of objects come again.
     self.log = audit.Log(self._log, 'approval')
     self.restart()
 

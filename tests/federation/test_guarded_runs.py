@@ -13,7 +13,7 @@ import pytest
 
 from tests.federation import guarded
 from tff_vision import configs
-from tff_vision.federation import approval, rehearsal, surveying, words
+from tff_vision.federation import approval, message_sizes, rehearsal, surveying, words
 from tff_vision.runtime.driver import runtimes, stub
 from tff_vision.runtime.worker import certificate_authority
 from tff_vision.runtime.worker.guard import audit, enforcement
@@ -73,7 +73,12 @@ def test_encrypted_sums_pass_untouched(folder, address, tmp_path):
   with pytest.raises(ValueError, match='fewest_sites must lie in 2..3, found 4'):
     approval.of(plan, 'north', rehearsed, spare_rounds=0, days=1, fewest_sites=4,
                 certificates=guarded.certificates(tmp_path))
-  said = '\n'.join(words.lines(plan, approval.read(tmp_path / 'north.json', tmp_path / 'north.crt'), rehearsed))
+  found = approval.read(tmp_path / 'north.json', tmp_path / 'north.crt')
+  said, bound = '\n'.join(words.lines(plan, found, rehearsed)), message_sizes.of_attempt(found, rehearsed)
+  assert f'at most {bound:,} bytes of messages leave in each attempt at a sum' in said
+  answers, values = (sum(one.get('bytes_out', 0) for one in audit.read(tmp_path / 'north.jsonl')
+                         if one['what'] == what) for what in ('Answer', 'Compute'))
+  assert 0.5 * 3 * bound < answers <= 4 * bound and values <= found.most_bytes, (answers, bound)
   assert 'encrypt only under the sum of exactly the shares' in said and 'of at least 2 sites and 2 clients' in said
 
 

@@ -1,5 +1,6 @@
 """Sites' half of masked sums: exact sums over honest coordinators, and coordinators that are not."""
 
+import base64
 import copy
 
 import numpy as np
@@ -8,6 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.federation import mask_sites
+from tff_vision.federation import approval, message_sizes
+from tff_vision.runtime import messages
 from tff_vision.runtime.driver import stub
 from tff_vision.runtime.worker.guard import exchange, rules, signing
 from tff_vision.secure.masking import mask_round, site_masks
@@ -61,6 +64,28 @@ def test_sums_are_exact_or_nothing_is_opened(folder, data):
       run.unmask(total, len(there))
     return
   np.testing.assert_array_equal(run.unmask(total, len(there)), VALUES[there].sum(0, dtype=np.uint32))
+
+
+def test_what_is_said_to_leave_in_an_attempt_is_what_leaves(three):
+  sent = {}
+  for name, site in three.items():
+    hello = {'site': name, 'plan': 'plan', 'protocols': ['masks']}
+    sent[name] = len(messages.encode(hello))
+
+    def counted(protocol, phase, content, name=name, ask=site.ask):
+      answer = ask(protocol, phase, content)
+      sent[name] += len(messages.encode(answer))
+      return answer
+    site.ask = counted
+  run = mask_sites.begun(three, THREE)
+  run.unmask(_sum(three, THREE, range(4)), 4)
+  peers = tuple(approval.Peer(site=site, key=base64.b64encode(three[site].key).decode(), clients=clients)
+                for site, clients in THREE.items())
+  for site in THREE:
+    made = approval.Approval(site=site, plan='plan', expires='', computations=(), names=(), values=(), activities=(),
+                             most_clients=1, most_bytes=1, plays=('masks',), peers=peers)
+    bound = message_sizes.of_attempt(made, None)
+    assert 0.9 * bound < sent[site] <= bound, (site, sent[site], bound)
 
 
 def test_of_three_sites_none_may_be_missing_and_of_four_one():

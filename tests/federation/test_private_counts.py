@@ -30,7 +30,7 @@ def made(folder, counts=True, **sections):
 
 
 @pytest.mark.parametrize(('sections', 'said'), [
-    ({'secure': configs.SecureConfig()}, 'needs secure_sum=masks or he'),
+    ({'secure': configs.SecureConfig()}, 'needs secure_sum=he or he_keyholder or masks'),
     (guarded.EXAMPLE_DP, 'does not go with privacy=example_dp_sgd: its sampling rates'),
     ({'cohort': configs.CohortConfig(cohort_size=2)}, 'cohort_size=2 takes some of 3: two sums over different'),
     ({'cohort': configs.CohortConfig(cohort_size=3, sampling='poisson')}, 'does not go with sampling=poisson'),

@@ -32,5 +32,5 @@ def test_an_approval_whose_signature_is_damaged_is_named(tmp_path, monkeypatch):
   path = tmp_path / 'approved.json'
   path.write_text('{"approval": {}, "signature": "not base64!"}')
   monkeypatch.setattr(approval, '_of_json', lambda content, what: None)
-  with pytest.raises(ValueError, match='approved.json is no approval'):
+  with pytest.raises(ValueError, match='approved.json: signature is not written in base64'):
     approval.read(path, pathlib.Path('north.crt'))

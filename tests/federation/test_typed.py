@@ -7,13 +7,12 @@ import csv
 import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from tests import forked
 from tests.documents import commands
 from tff_vision.runtime.worker import certificate_authority
 
@@ -63,9 +62,8 @@ def test_the_guides_work_as_typed(tmp_path):
   said = {}
   for command in typed():
     arguments = [re.sub(r'(?<==)/srv/', f'{tmp_path}/srv/', argument) for argument in command.arguments]
-    done = subprocess.run([sys.executable, '-m', command.module, *arguments, *_SHORT.get(command.module, [])],
-                          cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=200, check=False)
+    done = forked.run(['-m', command.module, *arguments, *_SHORT.get(command.module, [])], cwd=tmp_path,
+                      env=environment, timeout=200)
     assert done.returncode == 0, f'{command}\n{done.stdout[-1000:]}{done.stderr[-2000:]}'
     said[command.module] = done.stdout
   assert 'site north of 3' in said['pipelines.approve'] and 'paused' in said['pipelines.site']

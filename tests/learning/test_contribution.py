@@ -12,6 +12,8 @@ from tests.learning.tiny_experiments import experiment, oracle
 from tff_vision import configs
 from tff_vision.learning import contribution, evaluation
 from tff_vision.program import loop, round_record
+from tff_vision.report import contribution as contribution_report
+from tff_vision.report import number_format
 
 COHORTS = [[3, 0, 1], [1, 2], [2, 3, 0]]  # In no order: values belong to the clients that were named.
 LOSS = configs.AggregationConfig(contribution='shapley', contribution_metric='loss')
@@ -156,3 +158,43 @@ def test_a_metric_that_the_task_lacks_is_named():
   with pytest.raises(ValueError, match='contribution_metric=dice.*accuracy'):
     contribution.metric_of(configs.AggregationConfig(contribution='shapley', contribution_metric='dice'),
                            task.objective, task.images.test)
+
+
+@pytest.mark.parametrize('wrong', [np.nan, np.inf, 1e38])
+def test_a_round_whose_coalitions_have_no_numbers_has_no_values_and_the_run_goes_on(wrong):
+  updates = np.random.default_rng(0).normal(0, 0.3, (3, 51))
+  if wrong == 1e38:
+    updates[1] = np.where(np.arange(51) % 2, wrong, -wrong)  # The logits overflow, and no weight does.
+  else:
+    updates[1, 7] = wrong
+  entry = rounds_of([4, 0, 7], updates, np.array([2.0, 1.0, 2.0]), LOSS)
+  assert entry['clients'] == [4, 0, 7] and [entry[name] for name in ('values', 'before', 'after')] == [None] * 3
+  good = rounds_of([4, 0, 7], np.random.default_rng(1).normal(0, 0.3, (3, 51)), np.ones(3), LOSS)
+  history = [{'contribution': one} for one in (entry, good)] + [{}]
+  found = contribution_report.section(history, ['abcdefgh'[place] for place in range(8)], 'loss')
+  assert (found['rounds'], found['rounds_without_values']) == (1, 1)
+  assert found['total'] == pytest.approx(sum(found['values'])) == pytest.approx(good['after'] - good['before'])
+
+
+def test_a_client_of_no_weight_adds_nothing_and_costs_nothing():
+  updates = np.random.default_rng(0).normal(0, 0.3, (3, 51))
+  entry = rounds_of([4, 0, 7], updates, np.array([2.0, 0.0, 1.0]), LOSS)
+  assert entry['values'][1] == 0 and entry['evaluations'] == 4
+  pair = rounds_of([4, 7], updates[[0, 2]], np.array([2.0, 1.0]), LOSS)
+  np.testing.assert_allclose([entry['values'][0], entry['values'][2]], pair['values'])
+
+
+@pytest.mark.parametrize(('values', 'shares'), [
+    ([0.1, 0.3, 0.0], [0.75, 0.25, 0.0]), ([0.3, -0.1], [1.5, -0.5]),
+    ([0.1, -0.2], None), ([0.1, 0.2, -0.30000000000000004], None), ([0.0, 0.0], None)])
+def test_shares_add_up_to_one_where_there_is_a_gain_and_are_none_elsewhere(values, shares):
+  names = 'abc'[:len(values)]
+  report = {'contribution': {'metric': 'accuracy', 'values': values, 'total': sum(values) + 1e-4, 'rounds': 2,
+                             'rounds_without_values': 1}, 'evaluation': {'accuracy': 0.5}}
+  table = contribution_report.table(report, names)
+  column = [row[2] for row in table.rows]
+  if shares is None:
+    assert set(column) == {number_format.MISSING}
+  else:
+    assert [float(str(cell).split('"')[1]) for cell in column] == pytest.approx(shares)
+  assert 'left out: 1 rounds' in table.caption

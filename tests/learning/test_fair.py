@@ -1,6 +1,7 @@
 """Algorithms for the worst client: by hand, and beside implementations in numpy."""
 
 import collections
+import dataclasses
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from tests.learning import numpy_algorithms
 from tests.learning.test_algorithms import close
 from tests.learning.tiny_experiments import experiment, hidden, model, oracle, train
 from tff_vision import configs
-from tff_vision.algorithms import fair
+from tff_vision.algorithms import fair, fedbuff
 
 
 def test_qfedavg(tff_runtime):
@@ -98,3 +99,19 @@ def test_a_process_for_other_clients_is_not_shared(tff_runtime):
   built = experiment('afl', sizes=(3, 4, 5), weighting=None).prepare()
   with pytest.raises(ValueError, match='another number of clients'):
     experiment('afl', sizes=(3, 4), weighting=None).prepare(like=built)
+
+
+@pytest.mark.parametrize(('kind', 'name', 'settings'), [
+    (fair.Afl, 'afl', (4, 0.1)), pytest.param(fedbuff.FedBuff, 'fedbuff', (4,), marks=pytest.mark.ci)])
+def test_a_subclass_of_ones_own_gets_what_clients_bring(tff_runtime, kind, name, settings):
+  """What comes with a client's data follows from the class and not from a name."""
+  class Own(kind):
+    pass
+
+  named = experiment(name, sizes=(3, 4, 5, 6), weighting=None)
+  own = dataclasses.replace(named, algorithm=configs.AlgorithmConfig(
+      algorithm=Own(*settings), client_weighting='uniform' if name == 'afl' else None))
+  trainers = [one.prepare() for one in (own, named)]
+  cohorts = [trainers[1].plan.cohort(round_num) for round_num in (1, 2)]
+  found, expected = (train(trainer, cohorts)[0] for trainer in trainers)
+  np.testing.assert_array_equal(found, expected)

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from tests.learning.tiny_experiments import COHORTS, RATE, experiment, flat, hidden, kept, train
 from tff_vision.client_state import store
-from tff_vision.models import local_norm, personal_layers
+from tff_vision.models import check, local_norm, personal_layers, replayable
 
 L = tf.keras.layers
 
@@ -148,3 +148,65 @@ def test_layers_are_found_by_kind_and_by_pattern():
   assert names('') == {'head': 1} and names('none') == {}
   masks = personal_layers.masks(model, 'norm')
   assert sum(masks.trainable) == 3 and not any(masks.statistics)
+
+
+class Frozen(L.BatchNormalization):
+  """A user's own."""
+
+
+class Block(L.Layer):
+  """A convolution and its normalisation as one layer."""
+
+  def __init__(self, norm, **settings):
+    super().__init__(**settings)
+    self.convolution, self.norm = L.Conv2D(3, 3, name='inside'), norm
+
+  def call(self, inputs):
+    return self.norm(self.convolution(inputs))
+
+
+def of_part(part):
+  return tf.keras.Sequential([L.Input((6, 6, 1)), part, L.Flatten(), L.Dense(3)])
+
+
+@pytest.mark.parametrize(('part', 'why'), [
+    (lambda: Frozen(), 'it is a Frozen'),
+    (lambda: L.experimental.SyncBatchNormalization(), 'it is a SyncBatchNormalization'),
+    (lambda: tf.compat.v1.keras.layers.BatchNormalization(), 'it is a BatchNormalization'),
+    (lambda: L.BatchNormalization(renorm=True), 'it has renorm'),
+    (lambda: Block(L.BatchNormalization()), 'it lies within another layer'),
+    (lambda: L.TimeDistributed(L.BatchNormalization()), 'it lies within another layer')])
+def test_a_batch_normalisation_whose_statistics_would_not_move_is_refused(part, why):
+  model = of_part(part())
+  fits = {'input_shape': (6, 6, 1), 'output_shape': (3,)}
+  with pytest.raises(ValueError, match=f'would not move on a client: {why}'):
+    check.check(model, personal=personal_layers.chosen(model, 'norm'), **fits)
+  with pytest.raises(ValueError, match='mixes and leaks statistics'):  # Also where no algorithm keeps it on clients.
+    check.check(model, **fits)
+  model.trainable = False
+  check.check(model, **fits)
+
+
+def test_batch_normalisations_of_nested_models_and_several_devices_move_on_clients():
+  inner = tf.keras.Sequential([L.Input((6, 6, 1)), L.Conv2D(3, 3), L.BatchNormalization(name='a')])
+  images = L.Input((6, 6, 1))
+  x = L.BatchNormalization(synchronized=True, momentum=0.5, name='b')(inner(images))
+  outer = tf.keras.Model(images, L.Dense(3)(L.Flatten()(x)))
+  check.check(outer, input_shape=(6, 6, 1), output_shape=(3,), personal=personal_layers.chosen(outer, 'norm'))
+  made = replayable.with_replayable_dropout(lambda: tf.keras.models.clone_model(outer))
+  kinds = [type(layer) for layer in made.submodules if isinstance(layer, local_norm.BATCH_NORMALIZATION)]
+  assert kinds == [local_norm.LocalBatchNormalization] * 2
+  x = np.random.default_rng(0).normal(2, 3, (8, 6, 6, 1)).astype(np.float32)
+  theirs = tf.keras.models.clone_model(outer)
+  theirs.set_weights(made.get_weights())
+  made(x, training=True), theirs(x, training=True)
+  for one, other in zip(made.non_trainable_weights, theirs.non_trainable_weights, strict=True):
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    assert np.any(one.numpy() != (0 if 'mean' in one.name else 1)), one.name
+
+
+def test_a_layer_around_others_is_no_normalisation_itself():
+  wrapped = tf.keras.Sequential([
+      L.Input((6, 6, 1)), L.SpectralNormalization(L.Conv2D(3, 3, name='kept'), name='around'),
+      L.GroupNormalization(1, name='groups'), L.Flatten(), L.Dense(3)])
+  assert [layer.name for layer in personal_layers.chosen(wrapped, 'norm')] == ['groups']

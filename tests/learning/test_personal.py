@@ -128,13 +128,13 @@ def test_fine_tuning_trains_on_and_leaves_the_shared_model(tff_runtime):
   models = lambda: personal.fine_tuned(
       task, local_training.LocalOptimization(client=client), weights, data=client_data.SentData(task=task), epochs=2,
       round_num=9, cohort=cohort)
-  compared = personal.compare(evaluator, task.images.test, [w.numpy() for w in weights.trainable], models())
+  compared = personal.compare(evaluator, task.images.test, weights, models())
   assert compared['never_trained'] == 0 and compared['own']['mean'] != compared['shared']['mean']
   found = dict(models())
   # The same clients, who pass over their examples twice.
   tuning = numpy_algorithms.Oracle(tiny.task(client_epochs=2, client_learning_rate=0.1), [], rate=0.1)
   for i in range(4):
-    close(flat(found[i]), tuning.local(flat(w.numpy() for w in weights.trainable), i, 9)[0])
+    close(flat(found[i].trainable), tuning.local(flat(w.numpy() for w in weights.trainable), i, 9)[0])
   assert asked[0] == ((0, 1, 2, 3), 4)
 
 
@@ -154,9 +154,11 @@ def test_clients_that_never_trained_fall_back_and_are_counted(tmp_path):
   algorithm = learning_process.algorithm_of(task, configs.AlgorithmConfig(algorithm='ditto'), task.client)
   states = store.Store(tmp_path, task.initial_trainable())
   states.write(2, 1, [w + 1 for w in task.initial_trainable()])
-  models = [(i, algorithm.own_model(states.read(i, 5), (), ()) if states.knows(i) else None) for i in range(4)]
+  shared_model = task.initial_weights()
+  models = [(i, algorithm.own_model(states.read(i, None), (), shared_model) if states.knows(i) else None)
+            for i in range(4)]
   evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
-  found = personal.compare(evaluator, task.images.test, task.initial_trainable(), models)
+  found = personal.compare(evaluator, task.images.test, shared_model, models)
   assert found['never_trained'] == 3
   own, shared = found['own']['accuracies'], found['shared']['accuracies']
   assert [a == b for a, b in zip(own, shared, strict=True)][:2] == [True] * 2

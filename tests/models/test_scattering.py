@@ -27,7 +27,8 @@ def test_features_ignore_brightness_and_contrast_and_are_normalised_within_each_
 def test_fine_wavelets_are_those_of_a_direct_convolution(features):
   x = np.random.default_rng(1).random((1, 28, 28, 1), np.float32)
   moduli = tf.keras.Model(features.input, features.get_layer('fine_mean').input)(x).numpy()[0]
-  wavelets = scattering._wavelets(7, 0.8, 0.75 * np.pi)
+  y, x_places = np.meshgrid(np.arange(-3, 4), np.arange(-3, 4), indexing='ij')
+  wavelets = scattering.morlet(0, x_places, y, np.pi * np.arange(6) / 6)
   np.testing.assert_allclose(wavelets.sum((0, 1)), 0, atol=1e-12)
   for angle in range(6):
     # Keras correlates: the filter is not mirrored.

@@ -1,13 +1,14 @@
 """Pipelines are run as their user runs them: a process each, output to files, no pipe that a worker could hold."""
 
 import os
-import pathlib
 import subprocess
 import sys
 
 import pytest
 
-ROOT = pathlib.Path(__file__).parent.parent.parent
+from tests import forked
+
+ROOT = forked.ROOT
 TINY = ('--dataset=digits', '--num_clients=6', '--cohort_size=3', '--client_epochs=1', '--rounds=4',
         '--rounds_per_evaluation=2')
 
@@ -24,23 +25,22 @@ def command(module, *args):
 
 
 @pytest.fixture(scope='session')
-def run_pipeline(tmp_path_factory):
+def run_pipeline():
   """Returns run(module, *args) -> Finished."""
   def run(module, *args, timeout=240):
-    folder = tmp_path_factory.mktemp(module)
-    with open(folder / 'out', 'w+') as out, open(folder / 'err', 'w+') as err:
-      done = subprocess.run(command(module, *args), stdin=subprocess.DEVNULL, stdout=out, stderr=err, cwd=ROOT,
-                            timeout=timeout, env=dict(os.environ), check=False)
-      out.seek(0)
-      err.seek(0)
-      return Finished(done.returncode, out.read(), err.read())
+    done = forked.run(['-m', f'pipelines.{module}', *args], timeout=timeout)
+    return Finished(done.returncode, done.stdout, done.stderr)
   return run
 
 
 @pytest.fixture(scope='session')
-def trained(run_pipeline, tmp_path_factory):
-  """The folder of one finished run and what it printed; do not change it."""
+def trained(tmp_path_factory):
+  """The folder of one finished run and what it printed, of an interpreter of its own; do not change it."""
   folder = tmp_path_factory.mktemp('runs') / 'trained'
-  done = run_pipeline('train', *TINY, f'--run_dir={folder}', f'--json={folder}.json')
+  with open(folder.with_name('out'), 'w+') as out, open(folder.with_name('err'), 'w+') as err:
+    code = subprocess.run(command('train', *TINY, f'--run_dir={folder}', f'--json={folder}.json'), cwd=ROOT,
+                          stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=240, env=dict(os.environ),
+                          check=False).returncode
+  done = Finished(code, *(folder.with_name(name).read_text() for name in ('out', 'err')))
   assert done.code == 0, done.err
   return folder, done

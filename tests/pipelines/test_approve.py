@@ -44,6 +44,10 @@ def test_a_plan_from_its_approval_to_weights(run_pipeline, tmp_path):
   (tmp_path / 'plan.json').write_text(plan.to_json())
   done = run_pipeline('approve', f'--plan={tmp_path}/plan.json', '--site=east', f'--tls_key={key}')
   assert done.code == 1 and 'site=east is none of the plan' in done.err
+  done = run_pipeline('approve', f'--plan={tmp_path}/plan.json', '--site=north', f'--tls_key={key}', '--survey',
+                      f'--out={tmp_path}/none.json')  # Nobody is there to be asked.
+  assert done.code == 1 and 'Not approved; nothing was written.' in done.out and not (tmp_path / 'none.json').exists()
+  assert 'Traceback' not in done.err
   started = []
   try:
     for site in plan.sites:

@@ -1,14 +1,14 @@
 """The audit of runs that really were, by the real command."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 
+from tests import forked
+
 
 def run(module, *arguments):
-  return subprocess.run([sys.executable, '-m', module, *arguments], capture_output=True, text=True, timeout=400)
+  return forked.run(['-m', module, *arguments], timeout=400)
 
 
 @pytest.mark.slow

@@ -40,7 +40,8 @@ def test_a_policy_learns_and_a_run_that_was_killed_ends_the_same(run_pipeline, t
     (['--privacy=client_gaussian'], 'privacy=.client_gaussian.*no effect'), (['--dataset=digits'], 'dataset=.digits.'),
     (['--model=autoencoder'], 'model=autoencoder'), (['--wind=1.5'], 'wind must lie in 0..1, found 1.5'),
     (['--compression=top_k'], 'compression=top_k'), (['--environments=0'], 'environments must be positive'),
-    (['--algorithm=ditto'], 'algorithm=.ditto.')])
+    (['--algorithm=ditto'], 'algorithm=.ditto.'), (['--loss_scale=dynamic'], 'loss_scale=dynamic has no effect'),
+    (['--runtime=device', '--math=float16'], 'math=float16 does not go with clients that play')])
 def test_what_makes_no_sense_here_is_one_sentence(run_pipeline, flags, named):
   done = run_pipeline('control', *flags)
   assert done.code == 1 and re.search(named, done.err) and 'Traceback' not in done.err, done.err

@@ -2,12 +2,11 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
+from tests import forked
 from tests.documents import commands
 
 
@@ -25,12 +24,8 @@ def test_from_the_readme_to_a_prediction(tmp_path):
         Image.fromarray(rng.normal(level, 20, (24, 24)).clip(0, 255).astype(np.uint8)).save(folder / f'{i}.png')
 
   def typed(*arguments):
-    log = tmp_path.parent / f'{tmp_path.name}.log'
-    with open(log, 'w+') as output:
-      done = subprocess.run([sys.executable, '-m', *arguments], cwd=tmp_path, stdin=subprocess.DEVNULL, stdout=output,
-                            stderr=subprocess.STDOUT, timeout=300, check=False,
-                            env=os.environ | {'PYTHONPATH': str(commands.ROOT)})
-    told = log.read_text()
+    done = forked.run(['-m', *arguments], cwd=tmp_path, timeout=300, env=os.environ | {'PYTHONPATH': str(forked.ROOT)})
+    told = done.stdout + done.stderr
     assert done.returncode == 0 and 'Traceback' not in told, told[-3000:]
     return told
 

@@ -1,16 +1,14 @@
 import json
-import subprocess
-import sys
 
 import dp_accounting
 import pytest
 
+from tests import forked
 from tff_vision.accounting import accounting
 
 
 def run(*arguments):
-  return subprocess.run([sys.executable, '-m', 'pipelines.privacy_budget', *arguments], capture_output=True, text=True,
-                        timeout=120)
+  return forked.run(['-m', 'pipelines.privacy_budget', *arguments], timeout=120)
 
 
 def test_noise_for_a_budget_with_table_plot_and_json(tmp_path):

@@ -2,15 +2,14 @@
 
 import json
 import os
-import signal
-import subprocess
 import time
 import types
 
 import pytest
 
 from pipelines import search, sweep
-from tests.pipelines.conftest import ROOT, TINY, command
+from tests import forked
+from tests.pipelines.conftest import TINY
 from tff_vision import configs
 from tff_vision.accounting import gdp, privacy_losses
 from tff_vision.program import run_directory
@@ -21,13 +20,12 @@ def test_a_killed_sweep_continues_and_finished_cells_are_not_run_again(run_pipel
   folder = tmp_path / 'sweep'
   arguments = [*TINY, '--rounds=2', f'--run_dir={folder}', '--grid=client_learning_rate=0.01,0.3;seed=0,1']
   first, last = (folder / f'client_learning_rate={cell}' / 'report.json' for cell in ('0.01,seed=0', '0.3,seed=1'))
-  with open(tmp_path / 'out', 'w') as out:
-    process = subprocess.Popen(command('sweep', *arguments), cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
-    deadline = time.monotonic() + 200
-    while not first.exists() and process.poll() is None and time.monotonic() < deadline:
-      time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+  process = forked.Process(['-m', 'pipelines.sweep', *arguments], out=tmp_path / 'out', err=tmp_path / 'out')
+  deadline = time.monotonic() + 200
+  while not first.exists() and process.poll() is None and time.monotonic() < deadline:
+    time.sleep(0.05)
+  process.kill()
+  process.wait()
   assert first.exists() and not last.exists()
   before = first.stat().st_mtime_ns
   deadline = time.monotonic() + 60  # The kernel ends the run that was under way; its folder is free then.

@@ -2,11 +2,9 @@
 
 import csv
 import json
-import os
 import re
 import shutil
 import signal
-import subprocess
 import time
 
 import numpy as np
@@ -15,8 +13,9 @@ import pytest
 import tensorflow as tf
 
 from pipelines import train
+from tests import forked
 from tests.documents import report_paths
-from tests.pipelines.conftest import ROOT, TINY, command
+from tests.pipelines.conftest import TINY
 from tff_vision import configs
 from tff_vision.aggregation import secured
 from tff_vision.privacy import plan as plan_lib
@@ -57,17 +56,15 @@ def test_progress_is_plain_lines_without_a_terminal(trained):
 
 def killed_run(run_dir, when, number=signal.SIGKILL, options=()):
   """Starts a run, sends the signal once `when(run_dir)` holds, and returns the exit code."""
-  with open(run_dir.with_suffix('.out'), 'w') as out:
-    process = subprocess.Popen(command('train', *TINY, *options, f'--run_dir={run_dir}'), cwd=ROOT,
-                               stdin=subprocess.DEVNULL,
-                               stdout=out, stderr=out, env=dict(os.environ))
-    deadline = time.monotonic() + 200
-    while not when(run_dir) and process.poll() is None and time.monotonic() < deadline:
-      time.sleep(0.01)
-    assert process.poll() is None, 'the run ended before it could be killed'
-    children = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(number)
-    code = process.wait(timeout=120)
+  out = run_dir.with_suffix('.out')
+  process = forked.Process(['-m', 'pipelines.train', *TINY, *options, f'--run_dir={run_dir}'], out=out, err=out)
+  deadline = time.monotonic() + 200
+  while not when(run_dir) and process.poll() is None and time.monotonic() < deadline:
+    time.sleep(0.01)
+  assert process.poll() is None, 'the run ended before it could be killed'
+  children = psutil.Process(process.pid).children(recursive=True)
+  process.send_signal(number)
+  code = process.wait(timeout=120)
   psutil.wait_procs(children, timeout=20)
   assert not [child for child in children if child.is_running()], 'a worker outlived the run'
   return code

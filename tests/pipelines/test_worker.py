@@ -28,14 +28,14 @@ def _site(tmp_path_factory):
                            names=(str(data / name),), values=(), activities=(), most_clients=1, most_bytes=5)
   approval.write(made, folder / 'approved.json', folder / 'north.key')
   return types.SimpleNamespace(
-      folder=folder, record=data / name, config=types.SimpleNamespace(
+      folder=folder, record=data / name, approval=made, config=types.SimpleNamespace(
           data_root=None, approved=str(folder / 'approved.json'), tls_cert=str(folder / 'north.crt'),
           audit_log=str(folder / 'audit.jsonl')))
 
 
 def test_an_approval_that_has_expired_is_said_at_the_site(site):
-  with pytest.raises(ValueError, match='approved=.* expired at 2021-01-01 00:00 UTC; run pipelines.approve again'):
-    worker._guard(site.config)
+  with pytest.raises(ValueError, match='approved=.* has expired at 2021-01-01 00:00 UTC; run pipelines.approve again'):
+    worker._approved(site.config)
   assert not (site.folder / 'audit.jsonl').exists()
 
 
@@ -44,12 +44,12 @@ def test_a_record_that_has_changed_is_said_with_and_without_a_sandbox(site, sand
   config = types.SimpleNamespace(**vars(site.config))
   if sandboxed:
     config.data_root = str(site.record.parent)
-  worker._check_records(config)
+  worker._check_records(config, site.approval)
   whole = site.record.read_bytes()
   try:
     site.record.write_bytes(whole + b'x')
     with pytest.raises(ValueError, match='client_000000.tfrecord has changed since it was prepared'):
-      worker._check_records(config)
+      worker._check_records(config, site.approval)
   finally:
     site.record.write_bytes(whole)
 

@@ -97,6 +97,11 @@ def test_the_noise_grows_with_what_a_client_may_change():
     ({'evaluation_noise_multiplier': None, 'evaluation_most_examples': 4}, 'has no effect without'),
     ({'evaluation_most_examples': 0}, 'evaluation_most_examples must be positive'),
     ({'evaluation_most_examples': 2**21}, 'must be at most 1048576'),
+    ({'evaluation_noise_multiplier': 1e300, 'evaluation_most_examples': 2**20},
+     r'evaluation_noise_multiplier=1e\+300 times evaluation_most_examples=1048576 must be at most 67108864: integers'),
+    ({'evaluation_noise_multiplier': 65.0, 'evaluation_most_examples': 2**20}, 'must be at most 67108864: integers'),
+    ({'metrics_noise_multiplier': 1e9}, 'metrics_noise_multiplier must be at most 67108864'),
+    ({'noise_multiplier': 1e9}, 'noise_multiplier must be at most 67108864'),
     ({'privacy': 'example_dp_sgd', 'evaluation_most_examples': 4}, 'evaluation_most_examples=4 has no effect with'),
 ])
 def test_where_it_makes_no_sense_it_is_refused(fields, said):

@@ -25,6 +25,7 @@ from tff_vision.report import (
     mistakes,
     number_format,
     origin,
+    page,
     pages,
     partition,
     settings,
@@ -207,3 +208,16 @@ def test_a_card_tells_of_classes_and_findings_by_name():
   assert model_card.classes(masks) == [{'class': 'lung', 'dice': 0.25}, {'class': 'heart', 'dice': None}]
   assert ['dice: lung', '0.25'] in [[cell.lower() for cell in row] for row in cells(tables.results(masks))]
   assert model_card.classes({'dataset': {}, 'evaluation': {}}) == ()
+
+
+def test_a_run_that_is_under_way_tells_its_latest_fault(tmp_path):
+  gone = {'worker': 'north:1', 'reason': 'UNAVAILABLE: <gone>.', 'clients': []}
+  slow = {'worker': 'key_holder=keys:1', 'reason': 'it is slow.', 'clients': []}
+  for faults, said in (([None, None], None), ([[slow, gone], []], 'Last fault, in round 1: north:1: UNAVAILABLE'),
+                       ([[gone], [slow]], 'Last fault, in round 2: key_holder=keys:1: it is slow.')):
+    history = [{'round': number, 'faults': found} for number, found in enumerate(faults, 1)]
+    for live in (page.Live(state='training', done=2, rounds=9), None):
+      page.write_html(tmp_path / 'report.html', test_report.make_report(history=history), None, live=live)
+      shown = (tmp_path / 'report.html').read_text()
+      assert (said is not None and live is not None) == ('Last fault' in shown)
+      assert live is None or said is None or said in shown

@@ -11,7 +11,7 @@ import tensorflow_federated as tff
 
 from tests.runtime import test_mixed
 from tff_vision.configs import runtime_config
-from tff_vision.runtime.driver import local, remote, stub
+from tff_vision.runtime.driver import fleet, local, remote, stub
 from tff_vision.runtime.worker import worker_process
 
 VALUES = [1.0, 2.0, 4.0, 8.0]
@@ -139,6 +139,20 @@ def test_a_protocol_that_begins_again_tells_who_was_asked(runtime, counted):
       assert runtime.with_parties(4, functools.partial(protocol, asks)) == 4
     assert attempts == [[], expected] and counted.told == expected
   runtime.take_faults()
+
+
+@pytest.mark.parametrize(('error', 'party'), [
+    (stub.BeginAgain('site north: its keys are gone.', party='local-1'), 'local-1'),
+    (stub.WorkerLost('key_holder=keys:1: UNAVAILABLE: gone', party='key_holder=keys:1'), 'key_holder=keys:1'),
+    (stub.WorkerLost('the masked sum holds 2 clients of 3'), 'coordinator')], ids=['site', 'key holder', 'nobody'])
+def test_an_attempt_that_ended_without_a_lost_worker_is_a_fault_of_who_ended_it(runtime, error, party):
+  def protocol(parties):
+    raise error
+
+  with pytest.raises(fleet.TooFewWorkers, match=f'none of 2 attempts at a round was finished; at last: {error}'):
+    runtime.with_parties(2, protocol)
+  assert [(fault.worker, fault.reason, fault.clients) for fault in runtime.take_faults()] == 2 * [
+      (party, str(error), ())]
 
 
 def test_what_the_listener_raises_ends_the_call_before_the_second_run(runtime, counted):

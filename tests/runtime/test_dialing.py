@@ -178,8 +178,10 @@ def test_a_site_can_be_called_at_its_own_address_only_and_do_nothing_else(tmp_pa
 @pytest.mark.parametrize(('change', 'said'), [
     ({'dial': None}, 'dial_as=127.0.0.2:8443 has no effect without dial'),
     ({'dial_key': None}, 'dial_key is missing: dial=a@host:443 needs it'),
-    ({'dial': 'host'}, "dial='host' must be host:port"), ({'dial_as': 'x@127.0.0.2:1'}, 'without a user'),
-    ({'dial_proxy': 'p:99999'}, "dial_proxy='p:99999' must be host:port"),
+    ({'dial': 'host'}, "dial must be host:port, found 'host'"),
+    ({'dial_as': 'x@127.0.0.2:1'}, "dial_as must be host:port, found 'x@127.0.0.2:1'"),
+    ({'dial': 'a b@host:1'}, r"dial='a b@host:1' must be \[user@\]host:port"),
+    ({'dial_proxy': 'p:99999'}, "dial_proxy must be host:port, found 'p:99999'"),
     ({'dial_ca': '/nowhere'}, 'dial_ca=/nowhere: cannot read it')])
 def test_settings_that_cannot_dial_are_refused(pki, change, said):
   with pytest.raises(ValueError, match=said):

@@ -3,6 +3,8 @@
 import os
 import pathlib
 import signal
+import threading
+import time
 
 import pytest
 
@@ -31,3 +33,48 @@ def test_what_a_process_has_started_ends_with_it(how, tmp_path):
   workers.wait_until(lambda: not workers.alive(pid))
   process.close()
   assert not pathlib.Path(f'/proc/{process.pid}').exists()
+
+
+def _is_there(pid):
+  """Returns whether a process, perhaps an ended one, still has this number: nobody has waited for it."""
+  return pathlib.Path(f'/proc/{pid}').exists()
+
+
+def _started(tmp_path):
+  return processes.Process(['true'], log=tmp_path / 'log', environment={'PATH': os.environ['PATH']})
+
+
+def test_no_group_is_killed_whose_number_may_be_another_s(tmp_path, monkeypatch):
+  """Several threads see the end at once; the slowest has looked long before it acts."""
+  process, killed, slow = _started(tmp_path), [], threading.local()
+  waitid = os.waitid
+
+  def late(*arguments):
+    found = waitid(*arguments)
+    time.sleep(getattr(slow, 'seconds', 0))
+    return found
+
+  monkeypatch.setattr(os, 'waitid', late)
+  monkeypatch.setattr(os, 'killpg', lambda pid, number: killed.append(_is_there(pid)))
+  workers.wait_until(lambda: waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None)
+
+  def look(seconds):
+    slow.seconds = seconds
+    assert process.exit_code == 0
+
+  threads = [threading.Thread(target=look, args=[0.1 * number]) for number in range(4)]
+  for thread in threads:
+    thread.start()
+  for thread in threads:
+    thread.join()
+  assert killed == [True]
+
+
+def test_a_process_that_another_has_waited_for_is_sent_nothing(tmp_path, monkeypatch):
+  process, sent = _started(tmp_path), []
+  workers.wait_until(lambda: pathlib.Path(f'/proc/{process.pid}/stat').read_text().split()[2] == 'Z')
+  os.waitpid(process.pid, 0)
+  for name in ('kill', 'killpg'):
+    monkeypatch.setattr(os, name, lambda *given: sent.append(given))
+  process.close()
+  assert process.exit_code is not None and not sent

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from flags import groups, runtime_flags
+from tff_vision import configs as configs_lib
 from tff_vision.configs import dial_config, runtime_config
 from tff_vision.runtime.worker import processes, supervisor
 
@@ -22,7 +23,11 @@ def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(made, co
     (dict(runtime='cloud'), "runtime must be one of auto, device, local, workers; found 'cloud'"),
     (dict(runtime='workers'), 'name workers for runtime=workers'),
     (dict(workers=('a:1',)), 'runtime=local does not go with workers'),
-    (dict(runtime='workers', workers=('a',)), "workers must be host:port each, found 'a'"),
+    (dict(runtime='workers', workers=('a',)), "workers must be host:port, found 'a'"),
+    (dict(runtime='workers', workers=('http://a:1',)), "workers must be host:port, found 'http://a:1'"),
+    (dict(runtime='workers', workers=('a b:1',)), "workers must be host:port, found 'a b:1'"),
+    (dict(runtime='workers', workers=('::1:80',)), "workers must be host:port, found '::1:80'"),
+    (dict(runtime='workers', workers=('a:65536',)), "workers must be host:port, found 'a:65536'"),
     (dict(runtime='workers', workers=('a:1', 'a:1')), 'names a:1 more than once'),
     (dict(runtime='workers', workers=('a:1',), local_workers=2), 'exclude each other'),
     (dict(runtime='workers', workers=('a:1',), tls_ca='ca.crt'), 'given together'),
@@ -41,8 +46,10 @@ def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(made, co
     (dict(max_concurrent_clients=10 ** 10), 'max_concurrent_clients must be at most 10000'),
     (dict(runtime='workers', local_workers=10 ** 6), 'local_workers must be at most 10000'),
     (dict(runtime='device', max_concurrent_clients=2), 'max_concurrent_clients=2 is for executors'),
-    (dict(runtime='device', math='bfloat16'), 'math=.*bfloat16.* does not go with runtime=device: it is for executors'),
-    (dict(math='float16'), "math must be one of bfloat16, float32; found 'float16'"),
+    (dict(runtime='auto', math='bfloat16'), 'math=bfloat16 does not go with runtime=auto: executors and devices'),
+    (dict(math='float16'), 'math=float16 does not go with runtime=local: executors compute in float32 or bfloat16'),
+    (dict(math='float16', runtime='workers', local_workers=2), 'math=float16 does not go with runtime=workers'),
+    (dict(math='float64', runtime='device'), "math must be one of bfloat16, float16, float32; found 'float64'"),
     (dict(math='bfloat16', runtime='workers', workers=('a:1',)), 'math=bfloat16 is for executors started here'),
     (dict(attempts=5), 'attempts=5 has no effect without runtime=workers'),
     (dict(runtime='workers', local_workers=2, worker_data_dir='/x'),
@@ -58,6 +65,25 @@ def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(made, co
 def test_a_runtime_that_cannot_be_is_refused_in_words(settings, words):
   with pytest.raises(ValueError, match=words):
     runtime_config.RuntimeConfig(**settings)
+
+
+@pytest.mark.parametrize(('parts', 'words'), [
+    ({}, 'math=float16 needs loss_scale, dynamic or a power of two'),
+    ({'algorithm': configs_lib.AlgorithmConfig(algorithm='apfl')}, 'loss_scale=dynamic does not go with .*apfl'),
+    ({'algorithm': configs_lib.AlgorithmConfig(algorithm='mime_lite')}, 'loss_scale=dynamic does not go with .*mime'),
+    ({'privacy': configs_lib.PrivacyConfig(privacy='example_dp_sgd', clip_norm=1.0, noise_multiplier=1.0)},
+     'loss_scale=dynamic does not go with privacy=example_dp_sgd: it clips the gradient of every example')])
+def test_float16_goes_with_a_scaled_loss_or_not_at_all(parts, words):
+  place = runtime_config.RuntimeConfig(runtime='device', math='float16')
+  scaled = configs_lib.ClientConfig(loss_scale='dynamic' if parts else None)
+  with pytest.raises(ValueError, match=words):
+    configs_lib.ExperimentConfig(client=scaled, **parts).check(place)
+  if parts:  # It is refused without a scale too.
+    with pytest.raises(ValueError, match='math=float16 needs loss_scale'):
+      configs_lib.ExperimentConfig(**parts).check(place)
+  configs_lib.ExperimentConfig(client=configs_lib.ClientConfig(loss_scale='1024')).check(place)
+  with pytest.raises(ValueError, match='math=float16 does not go with executor=worker_binary'):
+    supervisor.WorkerConfig(math='float16')
 
 
 @pytest.mark.parametrize(('name', 'value'), [

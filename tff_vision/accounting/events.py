@@ -20,6 +20,7 @@ arXiv:2508.15089.) Without bounds, w = 0, and the event is that of dp-accounting
 """
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
@@ -87,6 +88,10 @@ class PldAccountant(pld.PLDAccountant):
 
   def _maybe_compose(self, event, count, do_compose):
     event = _where_told(event)
+    if do_compose and self.neighboring_relation == _ADD_OR_REMOVE_ONE and _is_sampled_gaussian(event):
+      once = _sampled_losses(event, self._value_discretization_interval)
+      self._pld = self._pld.compose(once.self_compose(count))
+      return None
     if type(event) not in _ONE_ROUND:
       return super()._maybe_compose(event, count, do_compose)
     if self.neighboring_relation != _ADD_OR_REMOVE_ONE:
@@ -104,6 +109,9 @@ class RdpAccountant(rdp.RdpAccountant):
 
   def _maybe_compose(self, event, count, do_compose):
     event = _where_told(event)
+    if do_compose and self.neighboring_relation == _ADD_OR_REMOVE_ONE and _is_sampled_gaussian(event):
+      self._rdp = self._rdp + count * _sampled_rdp(event, tuple(self._orders))
+      return None
     if type(event) not in _ONE_ROUND:
       return super()._maybe_compose(event, count, do_compose)
     if self.neighboring_relation != _ADD_OR_REMOVE_ONE:
@@ -129,6 +137,26 @@ class Curve:
   delta: Callable[[np.ndarray], np.ndarray]
   lower: float
   upper: float
+
+
+def _is_sampled_gaussian(event):
+  """Whether this is a round whose cost is slow to compute; a run asks for it after every round."""
+  return (isinstance(event, dp_accounting.PoissonSampledDpEvent) and event.sampling_probability > 0
+          and isinstance(event.event, dp_accounting.GaussianDpEvent) and event.event.noise_multiplier > 0)
+
+
+@functools.lru_cache(maxsize=64)
+def _sampled_rdp(event, orders):
+  """Returns the Renyi divergences of one round at `orders`."""
+  return rdp.RdpAccountant(orders).compose(event).rdp
+
+
+@functools.lru_cache(maxsize=8)
+def _sampled_losses(event, interval):
+  """Returns the privacy loss distribution of one round."""
+  return privacy_loss_distribution.from_gaussian_mechanism(
+      standard_deviation=event.event.noise_multiplier, value_discretization_interval=interval,
+      sampling_prob=event.sampling_probability)
 
 
 def _where_told(event):

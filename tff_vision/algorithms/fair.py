@@ -50,6 +50,7 @@ class Afl(algorithm.Algorithm):
   Server state: lambda, the share of each client, float32 [clients]. Brought by a client: its number, int32 [].
   """
   shows = True
+  numbered = True
 
   def __init__(self, clients: int, rate: float):
     """Args: `rate` is the step of lambda along the clients' losses."""

@@ -17,6 +17,7 @@ from tff_vision.learning import algorithm
 class FedBuff(algorithm.Algorithm):
   """Server state: the models of the last rounds, newest first. Brought: the client's delay in rounds, int32 []."""
   shows = True
+  late = True
 
   def __init__(self, max_staleness: int):
     self._max_staleness = max_staleness

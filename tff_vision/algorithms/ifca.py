@@ -9,6 +9,7 @@ import collections
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_federated as tff
 
 from tff_vision import tasks
 from tff_vision.learning import algorithm, local_steps
@@ -58,4 +59,5 @@ class Ifca(algorithm.Algorithm):
     return others, moves[0]
 
   def own_model(self, kept, server, weights):
-    return [weights, *server][int(np.argmax(kept))]
+    chosen = [weights.trainable, *server][int(np.argmax(kept))]
+    return tff.learning.models.ModelWeights(chosen, weights.non_trainable)

@@ -58,10 +58,7 @@ class FedPer(algorithm.Algorithm):
 
   def own_model(self, kept, server, weights):
     del server
-    return self._joined(kept, weights, self._is_statistic)[0]
-
-  def own_statistics(self, kept, statistics):
-    return self._joined(kept, self._is_head, statistics)[1]
+    return tff.learning.models.ModelWeights(*self._joined(kept, weights.trainable, weights.non_trainable))
 
   def _train(self, client, start):
     return client.descend(start=start)

@@ -8,6 +8,7 @@ Both start from the initial model, and the shared model is that of FedAvg.
 import collections
 
 import tensorflow as tf
+import tensorflow_federated as tff
 
 from tff_vision import tasks
 from tff_vision.learning import algorithm, local_steps
@@ -36,8 +37,8 @@ class Ditto(algorithm.Algorithm):
     return algorithm.Work(trained=trained, sent=tuple(trained.update()), kept=tuple(own.weights))
 
   def own_model(self, kept, server, weights):
-    del server, weights
-    return kept
+    del server
+    return tff.learning.models.ModelWeights(kept, weights.non_trainable)
 
 
 class Apfl(algorithm.Algorithm):
@@ -81,8 +82,8 @@ class Apfl(algorithm.Algorithm):
         v=v, alpha=alpha, mixed=_mixed(alpha, v, trained.weights)))
 
   def own_model(self, kept, server, weights):
-    del server, weights
-    return kept['mixed']
+    del server
+    return tff.learning.models.ModelWeights(kept['mixed'], weights.non_trainable)
 
 
 def _mixed(alpha, v, w):

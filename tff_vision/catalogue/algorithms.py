@@ -42,6 +42,7 @@ class Algorithm(Row):
   shows: str = '0'
   weighs_itself: bool = False
   keeps: str = ''
+_ALL_EXAMPLES = Limit('loss_scale', 'it counts on the gradients of all batches, and a scaled one may be skipped')
 
 
 def _only(*optimizers):
@@ -65,7 +66,8 @@ ALGORITHMS = Kind.of('algorithm', (
               when='a baseline: one exact gradient a round',
               refuses={Trait.EXAMPLE_LEVEL: 'private SGD takes steps of its own on clients, and this algorithm has '
                                             'none'},
-              limits=(Limit('client_epochs', 'it takes the gradient over all examples of a client once', (1,)),),
+              limits=(Limit('client_epochs', 'it takes the gradient over all examples of a client once', (1,)),
+                      _ALL_EXAMPLES),
               loads='tff_vision.algorithms.full_gradient:FedSgd'),
     Algorithm('scaffold', 'control variates correct the drift of clients',
               paper='Karimireddy et al. 2020, algorithm 1, option II',
@@ -93,7 +95,7 @@ ALGORITHMS = Kind.of('algorithm', (
               paper='Karimireddy et al. 2020 (Mime), algorithm 1', when='clients differ and rarely come back',
               sends='2', shows='1', traits=frozenset((Trait.SHOWS_MORE, Trait.SENDS_MORE)), reads=('mime_momentum',),
               refuses={Trait.CLIENT_LEVEL: _TWO_QUANTITIES, Trait.EXAMPLE_LEVEL: CLIPPED_GRADIENT},
-              limits=(_only('sgd'),), loads='tff_vision.algorithms.full_gradient:MimeLite'),
+              limits=(_only('sgd'), _ALL_EXAMPLES), loads='tff_vision.algorithms.full_gradient:MimeLite'),
     Algorithm('fedbuff', 'updates that come late count less, and are not lost', paper='Nguyen et al. 2022, algorithm 1',
               when='slow devices whose work should not be lost', shows='`max_staleness`',
               traits=frozenset((Trait.LATE, Trait.SHOWS_MORE)), reads=('max_staleness',),
@@ -127,7 +129,7 @@ ALGORITHMS = Kind.of('algorithm', (
     _personal('ditto', 'a model of one\'s own that is drawn to the shared one', paper='Li et al. 2021, algorithm 1',
               reads=('ditto_strength',), loads='tff_vision.algorithms.personal_models:Ditto'),
     _personal('apfl', 'a model of one\'s own mixed with the shared one', paper='Deng et al. 2020, algorithm 1',
-              reads=('apfl_alpha', 'apfl_adaptive'), limits=(_only('sgd'),),
+              reads=('apfl_alpha', 'apfl_adaptive'), limits=(_only('sgd'), _ALL_EXAMPLES),
               loads='tff_vision.algorithms.personal_models:Apfl'),
     _personal('ifca', 'several models; a client trains the one that fits it best',
               paper='Ghosh et al. 2020, algorithm 1, option II', reads=('ifca_clusters',),

@@ -84,6 +84,7 @@ def _distributed(name, about):
 
 _DRAWN_WORDS = '`--sampling=poisson` or `allocation`'
 _MOVING_CLIP = 'the clip moves, but the range of hidden updates is fixed; use client_gaussian'
+_UNSCALED = Limit('loss_scale', 'it clips the gradient of every example, which must not be scaled, and skips no step')
 PRIVACIES = Kind.of('privacy', (
     Mechanism('none', 'nothing is promised', protects='nothing', against='nobody', noise='nowhere',
               needs='nothing', loads='tff_vision.privacy.mechanisms.no_privacy:build'),
@@ -110,6 +111,7 @@ PRIVACIES = Kind.of('privacy', (
               limits=(*(Limit(name, _BY_ITSELF, (), How.UNREAD) for name in (
                   'client_gradient_clip', 'client_weight_decay', 'client_schedule', 'client_warmup_rounds')),
                       Limit('client_weighting', _BY_ITSELF, (None, 'examples'), How.UNREAD), _PERSONALIZE,
+                      _UNSCALED,
                       # Every client has its own ledger, of the rounds in which it took part: the probability of being
                       # drawn is not used, and the members are fixed before the run.
                       *(Limit(name, _RATE) for name in DEVICES if name not in MEMBERSHIP)),
@@ -129,7 +131,7 @@ PRIVACIES = Kind.of('privacy', (
                       *(Limit(name, _ON_SERVER, (), How.UNREAD) for name in (
                           'client_optimizer', 'client_learning_rate', 'client_epochs', 'client_gradient_clip',
                           'client_weight_decay', 'client_schedule', 'client_warmup_rounds')),
-                      _SAME_WEIGHT, _PERSONALIZE), loads=f'{_PLANS}.shared_step_plan:build'),
+                      _SAME_WEIGHT, _PERSONALIZE, _UNSCALED), loads=f'{_PLANS}.shared_step_plan:build'),
     Mechanism('local_dp', 'every client clips and noises its update by itself', protects=_CLIENT,
               against='everyone outside that client, the server too', noise='on the client, once a round',
               needs='any sampling', payload='floats',

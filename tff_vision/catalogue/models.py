@@ -38,7 +38,7 @@ MODELS = Kind.of('model', (
     Row('scatternet_scaled', 'the same features, scaled by constants instead of normalised within each image',
         loads=f'{_BUILDERS}.scatternet:build_scaled'),
     Row('unet3d_gn', 'the small U-Net with convolutions in three dimensions, for volumes', limits=_MASKS,
-        reads=('volume_depth',), requires=('volume_depth',), loads=f'{_BUILDERS}.unet3d:build'),
+        reads=('volume_depth',), requires=('volume_depth',), loads=f'{_BUILDERS}.unet:build_of_volumes'),
     Row('unet_gn', 'U-Net (Ronneberger et al. 2015) with GroupNorm, four levels of 16 to 128 channels', limits=_MASKS,
         loads=f'{_BUILDERS}.unet:build'),
     Row('unet_gn_small', 'the same with three levels of 8 to 32 channels', limits=_MASKS,

@@ -3,15 +3,17 @@
 from tff_vision.catalogue.rows import How, Kind, Limit, Row, Trait
 
 _DEVICES = ('devices', 'clients_per_device')
-_FLOAT32 = (Limit('math', 'it is for executors, and devices compute in float32', ('float32',)),)
+_OF_EXECUTORS = (Limit('math', 'executors compute in float32 or bfloat16', ('float32', 'bfloat16')),)
+_EITHER = (Limit('math', 'executors and devices compute differently in it: choose one of them', ('float32',)),)
 RUNTIMES = Kind.of('runtime', (
-    Row('local', 'one executor on this machine', loads='tff_vision.runtime.driver.local:local_place'),
-    Row('device', 'this process, on its GPUs or its processor', reads=_DEVICES, limits=_FLOAT32,
+    Row('local', 'one executor on this machine', limits=_OF_EXECUTORS,
+        loads='tff_vision.runtime.driver.local:local_place'),
+    Row('device', 'this process, on its GPUs or its processor', reads=_DEVICES,
         loads='tff_vision.runtime.driver.device:device_place'),
-    Row('auto', 'device if TensorFlow sees a GPU, otherwise local', reads=_DEVICES, limits=_FLOAT32,
+    Row('auto', 'device if TensorFlow sees a GPU, otherwise local', reads=_DEVICES, limits=_EITHER,
         loads='tff_vision.runtime.driver.device:chosen_place'),
     Row('workers', 'those of --workers, or --local_workers of them', traits=frozenset((Trait.ON_WORKERS,)),
-        loads='tff_vision.runtime.driver.remote:remote_runtime'),
+        limits=_OF_EXECUTORS, loads='tff_vision.runtime.driver.remote:remote_runtime'),
 ))
 TRACKERS = Kind.of('tracker', (
     Row('none', 'report and TensorBoard only'),

@@ -121,9 +121,10 @@ class Kind:
     return cls(field, {row.name: row for row in rows}, own)
 
 
-def own_algorithm(name: str, *, keeps: bool, reads_share: bool, shows: bool, personal: bool) -> Row:
+def own_algorithm(name: str, *, keeps: bool, reads_share: bool, shows: bool, personal: bool, late: bool) -> Row:
   """Returns the row of an algorithm that is not in the catalogue, from the attributes of its class."""
-  said = {Trait.KEEPS_STATE: keeps, Trait.READS_SHARE: reads_share, Trait.SHOWS_MORE: shows, Trait.PERSONAL: personal}
+  said = {Trait.KEEPS_STATE: keeps, Trait.READS_SHARE: reads_share, Trait.SHOWS_MORE: shows, Trait.PERSONAL: personal,
+          Trait.LATE: late}
   return Row(name, traits=frozenset(trait for trait, has in said.items() if has),
              refuses={Trait.EXAMPLE_LEVEL: CLIPPED_GRADIENT})
 

@@ -43,13 +43,17 @@ class Store:
     made._folder = folder
     return made
 
-  def read(self, client: int, round_num: int) -> Any:
+  def read(self, client: int, round_num: int | None) -> Any:
     """Returns the state of `client` at the start of round `round_num`: its newest version from an earlier round.
+
+    Args:
+      client: The client's number.
+      round_num: None: after all rounds.
 
     Raises:
       ValueError: The file is damaged, or holds another model's state.
     """
-    earlier = [version for version in self._versions(client) if version < round_num]
+    earlier = [version for version in self._versions(client) if round_num is None or version < round_num]
     if not earlier:
       return self._initial
     path = self._path(client, max(earlier))

@@ -25,6 +25,7 @@ from tff_vision.configs import (
     secure_config,
     task_config,
     training_config,
+    typed,
     validate,
 )
 
@@ -43,7 +44,7 @@ TaskConfig = task_config.TaskConfig
 
 
 # Increases when fields are added. New fields are listed below; in a file of an older schema they have their defaults.
-SCHEMA = 4
+SCHEMA = 5
 _NEW_IN: Mapping[int, frozenset[str]] = {
     2: frozenset(('model_option', 'imports', 'algorithm_option', 'loss', 'loss_option', 'aggregator_option',
                   'pixel_range', 'label_case', 'finding_separator', 'secure_statistical_bits')),
@@ -56,7 +57,8 @@ _NEW_IN: Mapping[int, frozenset[str]] = {
                   'client_column')),
     4: frozenset(('key_holder', 'client_shift', 'shift_gamma', 'shift_blur', 'shift_brightness', 'qfedavg_q',
                   'afl_rate', 'contribution', 'contribution_metric', 'contribution_permutations',
-                  'contribution_tolerance', 'evaluation_most_examples', 'volume_depth'))}
+                  'contribution_tolerance', 'evaluation_most_examples', 'volume_depth')),
+    5: frozenset(('loss_scale',))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -266,6 +268,7 @@ def from_json(text: str, kind: type = ExperimentConfig) -> Any:
       if isinstance(value, dict) and plugins.OWN in value:
         raise ValueError(f'{field} is an object of the Python program that made the run ({value[plugins.OWN]}): go on '
                          f'from there, or give {field} as package.module:attribute, which every pipeline can read.')
+    typed.check(sections(kind)[name], fields)
     made[name] = sections(kind)[name](**{
         field: tuple(value) if isinstance(value, list) else value for field, value in fields.items()})
   return kind(**made)
@@ -277,6 +280,6 @@ def _default(field):
 
 def _same_names(what, found, expected):
   if not isinstance(found, dict):
-    raise ValueError(f'{what} must be a JSON object, found {found!r}.')
+    raise ValueError(f'{what} must be a JSON object, found {found!r:.60}.')
   if wrong := sorted(set(found) ^ set(expected)):
     raise ValueError(f'{what} lacks or has unknown names: {", ".join(wrong)}.')

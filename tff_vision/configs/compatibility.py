@@ -148,6 +148,8 @@ def _check_numbers(values):
       and values['select_best'] is None and values['dataset'] != 'plan'):
     raise ValueError(f'evaluation_noise_multiplier={values["evaluation_noise_multiplier"]:g} has no effect without '
                      'select_best, except in a federation\'s plan: nothing is evaluated on the clients\' own examples.')
+  if values.get('math') == 'float16' and 'loss_scale' in values and values['loss_scale'] is None:
+    raise ValueError('math=float16 needs loss_scale, dynamic or a power of two: small gradients are zero in float16.')
   if values.get('algorithm') == 'fedrep' and 'client_epochs' in values:
     head, epochs = values['fedrep_head_epochs'], values['client_epochs']
     if not 0 < (head or epochs - 1) < epochs:

@@ -4,9 +4,9 @@ import dataclasses
 import os
 import re
 
-from tff_vision.configs import option
+from tff_vision.configs import option, validate
 
-_PLACE = re.compile(r'(?:([\w.-]+)@)?([\w.-]+|\[[0-9a-fA-F:]+\]):(\d+)')
+_NAME = re.compile(r'[\w.-]+')
 _USER = 'tff-vision'
 
 
@@ -24,7 +24,7 @@ class DialConfig:
   dial_ca: str | None = option.option(
       None, 'PEM file of the authority that signed the certificate of the doorway.')
   dial_name: str | None = option.option(
-      None, 'Name in the certificate of the doorway; unset: the host that is dialled.')
+      None, 'Name in the certificate of the doorway; unset or empty: the host that is dialled.')
   dial_proxy: str | None = option.option(None, 'HTTP proxy host:port through which the connection goes.')
 
   def __post_init__(self):
@@ -37,13 +37,11 @@ class DialConfig:
     for name, value in others.items():
       if value is None:
         raise ValueError(f'{name} is missing: dial={self.dial} needs it.')
-    for name in ('dial', 'dial_as', 'dial_proxy'):
-      value = getattr(self, name)
-      if value is not None and not ((found := _PLACE.fullmatch(value)) and 0 < int(found[3]) < 65536):
-        raise ValueError(f'{name}={value!r} must be host:port.')
-      if value is not None and name != 'dial' and '@' in value:
-        raise ValueError(f'{name}={value!r} must be host:port, without a user.')
-    if self.dial_name is not None and not re.fullmatch(r'[\w.-]+', self.dial_name):
+    user, at, address = self.dial.rpartition('@')
+    if at and not _NAME.fullmatch(user):
+      raise ValueError(f'dial={self.dial!r} must be [user@]host:port.')
+    validate.address(dial=address, dial_as=self.dial_as, dial_proxy=self.dial_proxy)
+    if self.dial_name and not _NAME.fullmatch(self.dial_name):
       raise ValueError(f'dial_name={self.dial_name!r} must be a name of letters, digits, dots and hyphens.')
     for name in ('dial_key', 'dial_host_key', 'dial_ca'):
       if not os.access(os.path.expanduser(getattr(self, name)), os.R_OK):
@@ -52,8 +50,8 @@ class DialConfig:
   @property
   def place(self) -> tuple[str, str, int]:
     """The doorway: user, host, port."""
-    found = _PLACE.fullmatch(self.dial or '')
-    if found is None:
+    if self.dial is None:
       raise ValueError('dial is not set: there is no doorway.')
-    user, host, port = found.groups()
+    user, _, address = self.dial.rpartition('@')
+    host, _, port = address.rpartition(':')
     return user or _USER, host, int(port)

@@ -23,6 +23,7 @@ class Option:
       repeated.
     path: Whether it names a file or folder of the experiment itself.
     alias: Another name of its flag.
+    most: Of a number that must be positive where it is given: the largest legal one; None: nothing is checked here.
   """
   about: str
   topic: str = ''
@@ -31,13 +32,15 @@ class Option:
   separated: bool = False
   path: bool = False
   alias: str = ''
+  most: int | None = None
 
 
 def option(default: Any, about: str, *, topic: str = '', choices: tuple[str, ...] = (), own: str = '',
-           separated: bool = False, path: bool = False, alias: str = '') -> Any:
+           separated: bool = False, path: bool = False, alias: str = '', most: int | None = None) -> Any:
   """Returns a dataclass field. Args: as for `Option`."""
   return dataclasses.field(default=default, metadata={_KEY: Option(
-      about=about, topic=topic, choices=choices, own=own, separated=separated, path=path, alias=alias)})
+      about=about, topic=topic, choices=choices, own=own, separated=separated, path=path, alias=alias,
+      most=most)})
 
 
 def required(about: str) -> Any:
@@ -77,6 +80,19 @@ def check_choices(section: Any) -> None:
       validate.one_of_or_own(names, **{field.name: value})
     elif isinstance(value, str) or field.name not in catalogue.KINDS or catalogue.KINDS[field.name].own is None:
       validate.one_of(names, **{field.name: value})
+
+
+def check_numbers(section: Any) -> None:
+  """Refuses numbers that are given and are not positive, or above the `most` of their fields.
+
+  Raises:
+    ValueError: Names the field.
+  """
+  for field in dataclasses.fields(section):
+    value, most = getattr(section, field.name), of(field).most
+    if value is not None and most is not None:
+      validate.positive(**{field.name: value})
+      validate.at_most(most, **{field.name: value})
 
 
 def changed(section: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ _OF_ONE = 'Privacy: what single mechanisms read'
 _SGD = 'Privacy: private SGD on clients (example_dp_sgd)'
 _FEWEST_CANARIES = 8
 _MOST_EXAMPLES = 2**20  # As `learning.tallies.MOST_EXAMPLES`; a test checks it.
+_MOST_NOISE = 2**26  # Deviations of more would overflow `privacy.noise.integer_gaussian`; a test checks it.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -98,6 +99,7 @@ class PrivacyConfig:
                                       'count_stddev', 'mf_buffers', 'mf_bands', 'noise_survivors',
                                       'metrics_noise_multiplier', 'evaluation_noise_multiplier'))
     validate.positive(evaluation_most_examples=self.evaluation_most_examples)
+    validate.at_most(_MOST_NOISE, **self._present('noise_multiplier', 'metrics_noise_multiplier'))
     self._check_evaluations()
     validate.fraction(example_average=self.example_average)
     validate.positive(example_copies=self.example_copies)
@@ -118,6 +120,10 @@ class PrivacyConfig:
     if self.evaluation_most_examples > _MOST_EXAMPLES:
       raise ValueError(f'evaluation_most_examples must be at most {_MOST_EXAMPLES}, found '
                        f'{self.evaluation_most_examples}.')
+    if self.evaluation_noise_multiplier * self.evaluation_most_examples > _MOST_NOISE:
+      raise ValueError(f'evaluation_noise_multiplier={self.evaluation_noise_multiplier:g} times '
+                       f'evaluation_most_examples={self.evaluation_most_examples} must be at most {_MOST_NOISE}: '
+                       'integers have no room for more noise.')
     if not self.of_examples and self.target_epsilon is not None:
       raise ValueError(f'evaluation_noise_multiplier={self.evaluation_noise_multiplier:g} does not go with '
                        f'target_epsilon={self.target_epsilon:g} and privacy={self.privacy}: the evaluations cost each '

@@ -5,7 +5,7 @@ import dataclasses
 from tff_vision.configs import compatibility, option, validate
 
 _DEVICES = 'Devices of this machine'
-MATHS = ('float32', 'bfloat16')
+MATHS = ('float32', 'bfloat16', 'float16')
 _MOST = 10_000  # Threads, processes and clients at a time; more is a slip, on which programs end in other ways.
 
 
@@ -14,25 +14,15 @@ class ExecutorConfig:
   """What a coordinator and a worker have both: a certificate, and executors that they start."""
   threads: int | None = option.option(
       1, 'Threads of one operation in an executor started here, and of runtime=device on the processor; unset means '
-      'TensorFlow\'s choice.')
+      'TensorFlow\'s choice.', most=_MOST)
   max_concurrent_clients: int | None = option.option(
-      None, 'Clients that an executor started here trains at the same time; unset means one a core.')
+      None, 'Clients that an executor started here trains at the same time; unset means one a core.', most=_MOST)
   math: str = option.option(
-      'float32', 'bfloat16 cuts numbers to 8 bits of mantissa in convolutions and matrix products, which add in '
-      'float32; it has an effect on processors with AMX only: docs/explanation/speed.md.', choices=MATHS)
+      'float32', 'The type of convolutions and matrix products in training on clients: bfloat16 (in executors on '
+      'processors with AMX only), or float16 (runtime=device only; it needs loss_scale): docs/explanation/speed.md.',
+      choices=MATHS)
   tls_cert: str | None = option.option(None, 'PEM file of the certificate of this side.')
   tls_key: str | None = option.option(None, 'PEM file of its private key.')
-
-  def check_numbers(self, *names: str) -> None:
-    """Checks how much is to run at a time, here and in the fields `names`.
-
-    Raises:
-      ValueError: It is not positive, or there cannot be so much.
-    """
-    for name in ('threads', 'max_concurrent_clients', *names):
-      if (value := getattr(self, name)) is not None:
-        validate.positive(**{name: value})
-        validate.at_most(_MOST, **{name: value})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,9 +38,10 @@ class RuntimeConfig(ExecutorConfig):
       'the processor if TensorFlow sees no GPU.', separated=True, topic=_DEVICES)
   clients_per_device: int | None = option.option(
       None, 'Clients that runtime=device trains on each device at the same time; unset means two on a GPU, and one a '
-      'core on the processor. Where memory does not suffice it takes fewer.', topic=_DEVICES)
+      'core on the processor. Where memory does not suffice it takes fewer.', topic=_DEVICES, most=_MOST)
   workers: tuple[str, ...] = option.option((), 'host:port of each worker, separated by commas.', separated=True)
-  local_workers: int | None = option.option(None, 'Start so many workers here, to rehearse several sites.')
+  local_workers: int | None = option.option(
+      None, 'Start so many workers here, to rehearse several sites.', most=_MOST)
   tls_ca: str | None = option.option(
       None, 'PEM file of the authority that signed the certificates of workers; unset means no TLS.')
   data_placement: str = option.option(
@@ -62,7 +53,8 @@ class RuntimeConfig(ExecutorConfig):
       'clients are on the first worker; unset: the clients are dealt to the workers in turn.', separated=True)
   clients_per_call: int = option.option(
       100, 'Largest number of clients of one call to an executor, which keeps their updates until they are added up.')
-  min_workers: int | None = option.option(None, 'End when fewer workers are left; unset means all.')
+  min_workers: int | None = option.option(
+      None, 'End when fewer workers are left; unset means all.', most=_MOST)
   call_timeout: float = option.option(3600.0, 'Seconds after which a call to a worker is given up.')
   probe_interval: float = option.option(
       5.0, 'Seconds between two probes of a worker; after three unanswered ones it is given up.')
@@ -74,11 +66,9 @@ class RuntimeConfig(ExecutorConfig):
     validate.positive(clients_per_call=self.clients_per_call, call_timeout=self.call_timeout,
                       probe_interval=self.probe_interval, reconnect_timeout=self.reconnect_timeout,
                       attempts=self.attempts)
-    self.check_numbers('local_workers', 'min_workers', 'clients_per_device')
+    option.check_numbers(self)
     for address in self.workers:
-      host, _, port = address.rpartition(':')
-      if not (host and port.isdecimal() and 0 < int(port) < 65536):
-        raise ValueError(f'workers must be host:port each, found {address!r}.')
+      validate.address(workers=address)
     if duplicates := sorted({a for a in self.workers if self.workers.count(a) > 1}):
       raise ValueError(f'workers names {", ".join(duplicates)} more than once.')
     self._check_devices()

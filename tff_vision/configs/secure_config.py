@@ -39,10 +39,7 @@ class SecureConfig:
       raise ValueError(f'secure_clients_max must be at least 2, found {self.secure_clients_max}: the sum of one '
                        'client is that client.')
     validate.positive(secure_range=self.secure_range, secure_statistical_bits=self.secure_statistical_bits)
-    if self.key_holder is not None:
-      host, _, port = self.key_holder.rpartition(':')
-      if not (host and port.isdecimal() and 0 < int(port) < 65536):
-        raise ValueError(f'key_holder must be host:port, found {self.key_holder!r}.')
-      if self.key_holder_dir is not None:
-        raise ValueError('key_holder and key_holder_dir exclude each other: there is one key.')
+    validate.address(key_holder=self.key_holder)
+    if self.key_holder is not None and self.key_holder_dir is not None:
+      raise ValueError('key_holder and key_holder_dir exclude each other: there is one key.')
     compatibility.check(self)

@@ -12,6 +12,7 @@ _FAIR = 'The worst client'
 _PERSONAL = 'Models of the clients\' own'
 _MOST_Q = 20  # The paper goes up to 15. Larger powers of a loss leave the range of float32, and nothing is trained.
 _MOST_RATE = 1e6
+_LOSS_SCALES = (None, 'dynamic', *(str(2**power) for power in range(25)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,6 +108,9 @@ class ClientConfig:
       None, 'L2 bound on the gradient of a batch on clients; unset: no bound.', topic=_OF_ONE)
   client_weight_decay: float = option.option(
       0.0, 'Adds so much of the weights to each gradient on clients.', topic=_OF_ONE)
+  loss_scale: str | None = option.option(
+      None, 'For math=float16: dynamic, or a power of two that multiplies the loss before its gradient is taken; a '
+      'step whose gradient is not finite is skipped and counted. Unset: 1, and nothing is skipped.', topic=_OF_ONE)
 
   def __post_init__(self):
     _check_optimizer(self, client_optimizer=self.client_optimizer)
@@ -116,6 +120,9 @@ class ClientConfig:
     validate.non_negative(client_weight_decay=self.client_weight_decay)
     if self.client_gradient_clip is not None:
       validate.positive(client_gradient_clip=self.client_gradient_clip)
+    if self.loss_scale not in _LOSS_SCALES:
+      raise ValueError(f'loss_scale must be dynamic or a power of two from 1 to {_LOSS_SCALES[-1]}, found '
+                       f'{self.loss_scale!r}.')
     compatibility.check(self)
 
 

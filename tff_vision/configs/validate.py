@@ -7,10 +7,13 @@ import difflib
 import math
 import numbers
 import os
+import re
 from collections.abc import Collection
 from typing import Any
 
 from tff_vision import plugins
+
+_ADDRESS = re.compile(r'(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})')
 
 
 def positive(**named: float) -> None:
@@ -63,6 +66,14 @@ def _numbers(named):
   for name, value in named.items():
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
       raise ValueError(f'{name} must be a number, found {value!r}.')
+
+
+def address(**named: str | None) -> None:
+  """Each value that is given is host:port: a name or an IP address, IPv6 in brackets, and a port from 1 to 65535."""
+  for name, value in named.items():
+    found = None if value is None else _ADDRESS.fullmatch(value)
+    if value is not None and not (found and 0 < int(found[1]) < 65536):
+      raise ValueError(f'{name} must be host:port, found {value!r}.')
 
 
 def one_of(choices: Collection[str], **named: str) -> None:

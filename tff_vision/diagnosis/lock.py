@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import pathlib
 import re
 import sys
@@ -36,6 +35,7 @@ def exact_pins(text: str) -> dict[str, str]:
 
 def installed(folders: Iterable[str] | None = None) -> dict[str, str]:
   """Canonical name -> version of each installed distribution, in `folders`; None: on the import path."""
+  import importlib.metadata  # Imported late: every start of a script checks little, and this takes most of that time.
   versions: dict[str, str] = {}
   for distribution in importlib.metadata.distributions(path=list(sys.path if folders is None else folders)):
     name = distribution.metadata['Name']

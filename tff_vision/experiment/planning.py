@@ -6,7 +6,7 @@ import secrets
 
 import tensorflow as tf
 
-from tff_vision import configs, tasks
+from tff_vision import catalogue, configs, tasks
 from tff_vision.accounting import budget_file
 from tff_vision.aggregation import secured
 from tff_vision.audit import canary_data, run_audit
@@ -79,10 +79,12 @@ def build_plan(config: configs.ExperimentConfig, problem: tasks.Problem, *, secr
   check_told(config, images)
   clients = canary_data.with_canaries(config.privacy, images.train)
   sizes = [clients.num_examples(client) for client in range(len(clients))] if clients.counted else ()
+  row = catalogue.chosen('algorithm', config.algorithm.algorithm)
+  is_late = row is not None and catalogue.Trait.LATE in row.traits
   found = plan_lib.build_plan(
       config.privacy, config.cohort, population=len(clients), rounds=config.program.rounds, seed=config.program.seed,
       sizes=sizes, client=config.client,
-      max_staleness=config.algorithm.max_staleness if config.algorithm.algorithm == 'fedbuff' else None,
+      max_staleness=config.algorithm.max_staleness if is_late else None,
       secret=secret, optional=len(clients) - len(images.train),
       cohort_size_bounds=secured.cohort_size_bounds(config.secure))
   found = evaluations.costing(config, found, distant=not images.train.here)

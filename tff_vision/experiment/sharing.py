@@ -33,7 +33,7 @@ def check(made: definition.Definition, planned: planning.Planned, *, built: defi
   attacks = [one.config.attack.attack in attacked_work.UPDATE_ATTACKS for one in (made, built)]
   if attacks[0] != attacks[1]:
     raise ValueError(f'like: the process was built for another attack; {_ANEW}.')
-  if built.config.algorithm.algorithm == 'afl' and len(both[0].train) != len(both[1].train):
+  if parts.numbered and len(both[0].train) != len(both[1].train):
     raise ValueError(f'like: the process was built for another number of clients; {_ANEW}.')
   # Noise and the bounds of hidden sums depend on the number of examples of every client. A server that reads the share
   # of the clients' weights depends only on the total.

@@ -23,8 +23,6 @@ from tff_vision.learning import contribution as contribution_lib
 from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import round_record
 
-_LATEST = 10 ** 9  # No round has a higher number.
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Training(trainer.Trainer):
@@ -137,7 +135,7 @@ class Training(trainer.Trainer):
     """Returns the test-set metrics of a state's model: `evaluation` and `per_client`, as in report.json."""
     weights = self.weights(state)
     if self.parts.own_models is not None:
-      weights = self.parts.own_models.joint_model(weights, _LATEST)
+      weights = self.parts.own_models.joint_model(weights)
     weights.assign_weights_to(self.evaluator.model)
     return self.evaluator.evaluate(self.task.images.test)
 

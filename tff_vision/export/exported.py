@@ -67,6 +67,14 @@ class ExportedModel:
     """
     return self._outputs_of(decode.as_stored(path, self._shape, self._stored))
 
+  def opened(self, path: pathlib.Path | str) -> decode.Contents:
+    """Returns the images in a file, which is read here and nowhere else.
+
+    Raises:
+      ValueError: As `outputs`.
+    """
+    return decode.opened(path, self._stored)
+
   def all_outputs(self, path: pathlib.Path | str) -> Mapping[str, np.ndarray]:
     """Returns the outputs for each image in a file, by name: the path, with [number] if it holds several. A model of
     volumes takes the whole file as one.
@@ -74,16 +82,21 @@ class ExportedModel:
     Raises:
       ValueError: As `outputs`.
     """
+    found = self.outputs_of(self.opened(path))
+    return {f'{path}[{number}]' if len(found) > 1 else str(path): outputs for number, outputs in enumerate(found)}
+
+  def outputs_of(self, opened: decode.Contents) -> Sequence[np.ndarray]:
+    """Returns the outputs for each image in an opened file; errors are those of `outputs`."""
     if self.facts.get('volumes'):
-      return {str(path): self._outputs_of(volumes.as_stored(path, self._shape, self._stored))}
-    found = decode.all_as_stored(path, self._shape, self._stored)
-    return {f'{path}[{number}]' if len(found) > 1 else str(path): self._outputs_of(pixels)
-            for number, pixels in enumerate(found)}
+      shaped = [volumes.read(opened, self._shape, self._stored)]
+    else:
+      shaped = [opened.shaped(number, self._shape, self._stored) for number in range(opened.count)]
+    return [self._outputs_of(decode.in_range(opened.name, pixels, self._stored)) for pixels in shaped]
 
   @property
-  def stored(self) -> images.StoredPixels:
-    """How values of files become pixels."""
-    return self._stored
+  def slice_axis(self) -> str:
+    """The axis along which volumes are cut."""
+    return self._stored.slice_axis
 
   def _outputs_of(self, pixels):
     return self._model(pixels[np.newaxis], training=False).numpy()[0]

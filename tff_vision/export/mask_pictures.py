@@ -9,25 +9,27 @@ import numpy as np
 from PIL import Image
 
 from tff_vision import labels
-from tff_vision.data import images
-from tff_vision.data.sources import decode, formats, nifti, volumes
+from tff_vision.data.sources import decode, volumes
 from tff_vision.export import exported
 from tff_vision.report import class_colours
 
 _OPACITY = 0.45
 
 
-def found_in(model: exported.ExportedModel, path: pathlib.Path | str) -> np.ndarray:
+def found_in(model: exported.ExportedModel, opened: decode.Contents) -> np.ndarray:
   """Returns class numbers, uint8 [count, height, width] of the upright images in a file, its pages, frames or slices.
 
   Each pixel gets the class of the nearest pixel of the model's output; `labels.IGNORED` where the model sees nothing. A
   model that crops sees only the centre.
 
+  Args:
+    model: A segmentation model.
+    opened: The file, as the model opens it.
+
   Raises:
-    ValueError: The file is missing, is not an image, or is corrupt.
+    ValueError: An image in it is corrupt.
   """
-  classes = [outputs.argmax(axis=-1).astype(np.uint8) for outputs in model.all_outputs(path).values()]
-  opened = decode.opened(path, model.stored)
+  classes = [outputs.argmax(axis=-1).astype(np.uint8) for outputs in model.outputs_of(opened)]
   if model.facts.get('volumes'):
     classes = [classes[0][..., place] for place in volumes.nearest(classes[0].shape[2], opened.count)]
   return np.stack([_of_size(found, opened.native(number).shape[:2], model.facts.get('frame'))
@@ -48,8 +50,8 @@ def shares(mask: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
   return {str(name): float(count / max(counts.sum(), 1)) for name, count in zip(class_names, counts, strict=True)}
 
 
-def write(folder: pathlib.Path, name: str, path: pathlib.Path | str, masks: np.ndarray,
-          stored: images.StoredPixels) -> tuple[str, str]:
+def write(folder: pathlib.Path, name: str, opened: decode.Contents, masks: np.ndarray,
+          slice_axis: str) -> tuple[str, str]:
   """Writes the masks of a file and a picture of them, each atomically; returns both paths.
 
   NAME_mask.png has class numbers with a palette. Of a file with several images it is NAME_mask.tif, with a page for
@@ -57,22 +59,23 @@ def write(folder: pathlib.Path, name: str, path: pathlib.Path | str, masks: np.n
   most is found.
 
   Args:
-    path: The file.
+    folder: Where they go.
+    name: NAME.
+    opened: The file.
     masks: The result of `found_in` for it.
-    stored: How values of the file become pixels.
+    slice_axis: The axis along which a volume was cut.
 
   Raises:
     ValueError: A file cannot be written.
   """
   most = int(((masks != 0) & (masks != labels.IGNORED)).sum(axis=(1, 2)).argmax())
-  with open(path, 'rb') as file:
-    content = file.read()
-  if formats.kind_of(content, path) == 'NIfTI':
-    written, data = folder / f'{name}_mask.nii.gz', nifti.with_slices(content, masks, stored.slice_axis)
+  if opened.kind == 'NIfTI':
+    from tff_vision.data.sources import nifti  # Imported late: most images are in no such file.
+    written, data = folder / f'{name}_mask.nii.gz', nifti.with_slices(opened.content, masks, slice_axis)
   else:
     written, data = folder / f'{name}_mask{".png" if len(masks) == 1 else ".tif"}', _as_picture(masks)
   picture = io.BytesIO()
-  Image.fromarray(overlay(_shown(decode.opened(path, stored).native(most)), masks[most])).save(picture, format='PNG')
+  Image.fromarray(overlay(_shown(opened.native(most)), masks[most])).save(picture, format='PNG')
   drawn = folder / f'{name}_overlay.png'
   for file, made in ((written, data), (drawn, picture.getvalue())):
     try:

@@ -14,7 +14,7 @@ from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.data import images as images_lib
 from tff_vision.learning import evaluation
 from tff_vision.program import json_file, released, whole_file
-from tff_vision.report import declared, privacy_profile
+from tff_vision.report import declared, privacy_profile, shared_model
 from tff_vision.report import number_format as numbers
 
 TEMPLATE = pathlib.Path(__file__).with_name('model_card.md.j2')
@@ -27,9 +27,6 @@ _SETTINGS = {'algorithm': ('algorithm',), 'client': ('client_optimizer', 'client
 _FURTHER = ('algorithm', 'client', 'server', 'schedule', 'cohort', 'aggregation')
 _OF_CLASS = ('precision', 'recall', 'f1', 'support')
 _PHANTOMS = 'synthetic_'
-_OWN_HEADS = ('Each client kept a head of its own; the head in these files is as it was initialized, and what it '
-              'answers means nothing before it is trained.')
-_OWN_MODELS = 'Each client kept a model of its own; these files hold the one that all share.'
 _ANSWERS = {'classification': 'Its probabilities are uncalibrated',
             'anomaly': 'Its scores are no probabilities of a defect',
             'ordinal': 'Its probabilities are uncalibrated',
@@ -37,8 +34,6 @@ _ANSWERS = {'classification': 'Its probabilities are uncalibrated',
             'detection': 'The scores of its boxes are no probabilities',
             'segmentation': 'Its probabilities are uncalibrated, and outlines are as coarse as its pixels',
             'embedding': 'That two images are alike to it is no proof that they show the same'}
-_PERSONAL = {'fedper': _OWN_HEADS, 'fedrep': _OWN_HEADS, 'ditto': _OWN_MODELS, 'apfl': _OWN_MODELS,
-             'ifca': 'Clients chose between several models; these files hold the first of them.'}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,8 +153,8 @@ def limits(report: Mapping[str, Any], formats: Mapping[str, Mapping[str, Any]]) 
   said = []
   if report['dataset']['name'].startswith(_PHANTOMS):
     said.append('It was trained on generated images. It knows nothing of real ones and must not serve any decision.')
-  if (algorithm := report['config']['algorithm']['algorithm']) in _PERSONAL:
-    said.append(_PERSONAL[algorithm])
+  if own := shared_model.sentence(report):
+    said.append(own)
   if 'attack' in report:
     attack = report['attack']
     said.append(f'An attack was simulated in training ({attack["attack"]}, {attack["attackers"]} of '

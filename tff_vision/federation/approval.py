@@ -1,7 +1,6 @@
 """What the owner of a site approved: `approved.json`, signed with the key of the site's certificate."""
 
 import base64
-import binascii
 import dataclasses
 import datetime
 import hashlib
@@ -10,9 +9,10 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tff_vision.federation import mask_site, reading, rehearsal
+from tff_vision.configs import typed
+from tff_vision.federation import approval_inputs, mask_site, reading, rehearsal
 from tff_vision.federation import plan as plan_lib
-from tff_vision.program import whole_file
+from tff_vision.program import json_file, whole_file
 from tff_vision.runtime.worker import signatures
 from tff_vision.runtime.worker.guard import rules
 from tff_vision.secure.encryption import site_calls
@@ -115,14 +115,11 @@ def of(plan: plan_lib.Plan, site: str, rehearsed: rehearsal.Rehearsal, *, spare_
   number = site_number(plan, site)
   check_computations(plan, rehearsed)
   recorded, rounds = rehearsed.sites[number], plan.rounds + spare_rounds
-  if not 2 <= fewest_sites <= len(plan.sites):
-    raise ValueError(f'fewest_sites must lie in 2..{len(plan.sites)}, found {fewest_sites}: a sum over one site is '
-                     'that site\'s, and the plan has no more.')
+  approval_inputs.check_fewest(plan, fewest_sites)
   activities = tuple(_activity(plan, name, steps, rounds) for name, steps in recorded.activities.items())
   size = sum(recorded.most_bytes(one.name) * one.most for one in activities)
-  expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
   return Approval(
-      site=site, plan=plan.digest, expires=expires.isoformat(timespec='seconds'),
+      site=site, plan=plan.digest, expires=approval_inputs.expiry(days),
       computations=tuple(sorted(recorded.computations)), names=rehearsal.names(plan, number, recorded.activities),
       values=tuple(sorted(recorded.values)), activities=activities, most_clients=recorded.most_clients,
       most_bytes=int(size * _BYTES_FACTOR), epsilon=_epsilon(plan, number, rehearsed, rounds),
@@ -165,10 +162,7 @@ def write(approval: Approval, path: pathlib.Path, key_file: pathlib.Path) -> Non
   Raises:
     ValueError: The key cannot sign, is not that of the site's certificate, or the file cannot be written.
   """
-  key = signatures.Key(key_file)
-  if any(peer.site == approval.site and peer.public_key != key.public for peer in approval.peers):
-    raise ValueError(f'site_certs gives the site {approval.site} another certificate than that of tls_key={key_file}.')
-  signature = key.sign(approval.content())
+  signature = approval_inputs.signing_key(approval.site, approval.peers, key_file).sign(approval.content())
   text = json.dumps({'approval': json.loads(approval.content()), 'signature': base64.b64encode(signature).decode()},
                     indent=1)
   whole_file.write(path, text + '\n')
@@ -180,13 +174,13 @@ def read(path: pathlib.Path, certificate_file: pathlib.Path) -> Approval:
   Raises:
     ValueError: The file is missing, damaged, or not signed with the key of the certificate.
   """
-  content = reading.json_of(path, f'approved={path}', made_by='python -m pipelines.approve makes it')
+  content = json_file.load(path, f'approved={path}', made_by='python -m pipelines.approve makes it')
+  whole = reading.Part(f'approved={path}', content, ('approval', 'signature'))
+  found = _of_json(whole.mapping('approval'), f'approved={path}')
   try:
-    whole = reading.Part(f'approved={path}', content, ('approval', 'signature'))
-    found = _of_json(whole.mapping('approval'), f'approved={path}')
     signature = base64.b64decode(whole.text('signature'), validate=True)
-  except (KeyError, TypeError, binascii.Error) as error:
-    raise ValueError(f'approved={path} is no approval of this version: {error}.') from None
+  except ValueError as error:
+    raise ValueError(f'approved={path}: signature is not written in base64: {error}.') from None
   if not signatures.is_signed(certificate_file, found.content(), signature):
     raise ValueError(f'approved={path} is not signed with the key of tls_cert={certificate_file}: it was changed, or '
                      'made with another key.')
@@ -200,12 +194,25 @@ def _of_json(content: Mapping[str, Any], what: str) -> Approval:
   return Approval(
       site=part.text('site'), plan=part.text('plan'), expires=part.text('expires'),
       computations=part.texts('computations'), names=part.texts('names'), values=part.texts('values'),
-      activities=tuple(rules.of_json(one) for one in part.list('activities')),
+      activities=tuple(_activity_of(one, what) for one in part.list('activities')),
       most_clients=part.whole('most_clients'), most_bytes=part.whole('most_bytes'),
-      epsilon=tuple((int(rounds), float(epsilon)) for rounds, epsilon in part.list('epsilon')),
+      epsilon=tuple(_cost_of(one, what) for one in part.list('epsilon')),
       plays=part.texts('plays'), peers=tuple(_peer(one, what) for one in part.list('peers')),
       fewest_clients=part.whole('fewest_clients'), fewest_sites=part.whole('fewest_sites'),
       key_holder=part.text('key_holder'))
+
+
+def _activity_of(content, what):
+  try:
+    return rules.of_json(content)
+  except ValueError as error:
+    raise ValueError(f'{what}: activities: {error}') from None
+
+
+def _cost_of(pair, what):
+  if not (isinstance(pair, list) and len(pair) == 2 and typed.is_whole(pair[0]) and typed.is_number(pair[1])):
+    raise ValueError(f'{what}: epsilon must be a list of pairs of rounds and epsilon, found {pair!r:.60}.')
+  return pair[0], float(pair[1])
 
 
 def _peer(content, what):

@@ -7,6 +7,7 @@ from tff_vision import configs
 from tff_vision.configs import federation_config, runtime_config
 from tff_vision.federation import plan as plan_lib
 from tff_vision.federation import reading
+from tff_vision.program import json_file
 
 
 def make(config: configs.ExperimentConfig, schema: federation_config.SchemaConfig,
@@ -69,7 +70,7 @@ def _site(text):
 
 
 def _from_file(path):
-  found = reading.json_of(path, f'sites_file={path!r}')
+  found = json_file.load(path, f'sites_file={path!r}')
   if not isinstance(found, list):
     raise ValueError(f'sites_file={path!r} must hold a list of sites, found {type(found).__name__}.')
   parts = [reading.Part(f'a site in sites_file={path!r}', site, ('name', 'address', 'clients')) for site in found]

@@ -16,13 +16,15 @@ from typing import Any
 
 import tff_vision
 from tff_vision import configs
-from tff_vision.configs import runtime_config
+from tff_vision.configs import runtime_config, typed, validate
 from tff_vision.federation import private_counts, reading
+from tff_vision.program import json_file
 
 VERSION = 1
 # The parts of `RuntimeConfig` that belong to a federation, and not to one machine of it.
 RUNTIME = ('worker_data_dir', 'clients_per_call', 'min_workers', 'call_timeout', 'probe_interval', 'reconnect_timeout',
            'attempts')
+_LARGEST_SIDE = 2**16
 _DTYPES = ('uint8', 'float32')
 _TASKS = ('classification', 'anomaly', 'embedding')  # Whose labels are classes or findings.
 
@@ -53,9 +55,9 @@ class Schema:
   measured: bool = False
 
   def __post_init__(self):
-    if len(self.image_shape) != 3 or min(self.image_shape) < 1:
-      raise ValueError(f'image_shape must be height,width,channels, three positive numbers; found '
-                       f'{",".join(map(str, self.image_shape))!r}.')
+    if len(self.image_shape) != 3 or not 1 <= min(self.image_shape) <= max(self.image_shape) <= _LARGEST_SIDE:
+      raise ValueError(f'image_shape must be height,width,channels, three positive numbers of at most {_LARGEST_SIDE}; '
+                       f'found {",".join(map(str, self.image_shape))!r}.')
     if self.dtype not in _DTYPES:
       raise ValueError(f'dtype must be {" or ".join(_DTYPES)}, found {self.dtype!r}.')
     if self.task not in _TASKS:
@@ -129,6 +131,7 @@ class Plan:
     for site in self.sites:
       if not site.clients:
         raise ValueError(f'site {site.name} has no clients.')
+      validate.address(**{f'the address of site {site.name}': site.address})
     self.experiment().check(self.run_by())  # Raises if settings are illegal or do not go together.
     if self.most_examples is not None:
       private_counts.check(self.experiment(), clients=len(self.clients), min_workers=self.runtime['min_workers'],
@@ -212,18 +215,21 @@ def of(found: Any) -> Plan:
     raise ValueError(f'the plan has version {part.whole("version")}; this version reads {VERSION}.')
   schema = reading.Part('schema of the plan', part.value('schema'),
                         [field.name for field in dataclasses.fields(Schema)])
-  sites = [reading.Part('a site of the plan', site, ('name', 'address', 'clients')) for site in part.list('sites')]
+  sites = [reading.Part('one of the sites of the plan', site, ('name', 'address', 'clients'))
+           for site in part.list('sites')]
   black_white = schema.numbers('stored_range')
   if len(black_white) != 2:
     raise ValueError(f'schema of the plan: stored_range must be two numbers, found {len(black_white)}.')
+  runtime = reading.Part('runtime of the plan', part.value('runtime'), RUNTIME).content
+  typed.check(runtime_config.RuntimeConfig, runtime)
   return Plan(
-      software={name: str(version) for name, version in part.mapping('software').items()},
+      software=part.text_of_each('software'),
       schema=Schema(image_shape=schema.wholes('image_shape'), dtype=schema.text('dtype'),  # type: ignore[arg-type]
                     class_names=schema.texts('class_names'), task=schema.text('task'),
                     multi_label=schema.flag('multi_label'), stored_range=black_white, mean=schema.numbers('mean'),
                     std=schema.numbers('std'), measured=schema.flag('measured')),
       config=part.mapping('config'),
-      runtime=reading.Part('runtime of the plan', part.value('runtime'), RUNTIME).content,
+      runtime=runtime,
       sites=tuple(Site(name=site.text('name'), address=site.text('address'), clients=site.texts('clients'))
                   for site in sites),
       rounds=part.whole('rounds'), shares_site_metrics=part.flag('shares_site_metrics'),
@@ -237,7 +243,7 @@ def read(path: str | os.PathLike[str]) -> Plan:
   Raises:
     ValueError: The file is missing or holds no plan.
   """
-  found = reading.json_of(path, f'plan={str(path)!r}', made_by='python -m pipelines.plan makes one')
+  found = json_file.load(path, f'plan={str(path)!r}', made_by='python -m pipelines.plan makes one')
   try:
     return of(found)
   except ValueError as error:

@@ -18,11 +18,12 @@ def check(config: configs.ExperimentConfig, *, clients: int, min_workers: int | 
   Raises:
     ValueError: With the reason.
   """
-  privacy, secure = config.privacy, config.secure.secure_sum
-  if secure == 'none':
-    raise ValueError('private_counts needs secure_sum=masks or he or he_keyholder: without one, each worker\'s sums '
-                     'tell the number of its examples.')
-  if privacy.of_examples:
+  privacy = config.privacy
+  if Trait.HIDES_UPDATES not in _traits('secure_sum', config.secure.secure_sum):
+    hiding = ' or '.join(catalogue.with_trait('secure_sum', Trait.HIDES_UPDATES))
+    raise ValueError(f'private_counts needs secure_sum={hiding}: without one, each worker\'s sums tell the number of '
+                     'its examples.')
+  if Trait.EXAMPLE_LEVEL in _traits('privacy', privacy.privacy):
     raise ValueError(f'private_counts does not go with privacy={privacy.privacy}: its sampling rates and its epsilon '
                      'are computed from the number of examples of each client; choose a client-level mechanism.')
   if privacy.audit_canaries:
@@ -31,12 +32,16 @@ def check(config: configs.ExperimentConfig, *, clients: int, min_workers: int | 
   if shares_site_metrics:
     raise ValueError('private_counts does not go with shares_site_metrics: a site\'s own numbers begin with that of '
                      'its examples.')
-  row = catalogue.chosen('algorithm', config.algorithm.algorithm)
-  if row is not None and Trait.READS_SHARE in row.traits and config.algorithm.client_weighting != 'uniform':
+  if Trait.READS_SHARE in _traits('algorithm', config.algorithm.algorithm) and config.algorithm.by_examples:
     raise ValueError(f'private_counts with algorithm={config.algorithm.algorithm} needs client_weighting=uniform: the '
                      'server reads which share of all examples takes part in a round.')
-  if privacy.privacy == 'none':
+  if Trait.CLIENT_LEVEL not in _traits('privacy', privacy.privacy):
     _check_together(config, clients, min_workers, sites)
+
+
+def _traits(field, value):
+  row = catalogue.chosen(field, value)
+  return frozenset() if row is None else row.traits
 
 
 def _check_together(config, clients, min_workers, sites):

@@ -1,32 +1,10 @@
 """Reads JSON objects strictly: every name is known and there, every value has its type, or one sentence says which not.
 """
 
-import json
-import math
-import os
-import pathlib
 from collections.abc import Collection, Mapping
 from typing import Any
 
-
-def json_of(path: str | os.PathLike[str], what: str, *, made_by: str = '') -> Any:
-  """Returns what a JSON file holds.
-
-  Args:
-    what: Names the file in errors, such as "plan='plan.json'".
-    made_by: What is said of a file that is missing, such as 'python -m pipelines.plan makes one'.
-
-  Raises:
-    ValueError: The file is missing, cannot be read, or is no JSON.
-  """
-  try:
-    return json.loads(pathlib.Path(path).read_text())
-  except FileNotFoundError:
-    raise ValueError(f'{what} cannot be read: there is no such file{"; " if made_by else ""}{made_by}.') from None
-  except OSError as error:
-    raise ValueError(f'{what} cannot be read: {error.strerror}.') from None
-  except ValueError as error:  # Not JSON, or not text.
-    raise ValueError(f'{what} is no JSON: {error}.') from None
+from tff_vision.configs import typed
 
 
 class Part:
@@ -44,7 +22,7 @@ class Part:
     if not isinstance(found, dict):
       raise ValueError(f'{what} must be a JSON object, found {found!r:.60}.')
     if wrong := sorted(set(found) ^ set(names)):
-      raise ValueError(f'{what} lacks or has unknown names: {", ".join(wrong)}.')
+      raise ValueError(f'{what} lacks or has unknown names: {", ".join(wrong):.200}.')
     self.content: Mapping[str, Any] = found
     self._what = what
 
@@ -58,7 +36,7 @@ class Part:
     return self._of(name, bool, 'true or false')
 
   def whole(self, name: str) -> int:
-    return self._each(name, [self.content[name]], _is_whole, 'a whole number')[0]
+    return self._each(name, [self.content[name]], typed.is_whole, 'a whole number')[0]
 
   def list(self, name: str) -> list[Any]:
     return self._of(name, list, 'a list')
@@ -70,12 +48,16 @@ class Part:
     return self._each(name, self.list(name), lambda one: isinstance(one, str), 'a list of texts')
 
   def wholes(self, name: str) -> tuple[int, ...]:
-    return self._each(name, self.list(name), _is_whole, 'a list of whole numbers')
+    return self._each(name, self.list(name), typed.is_whole, 'a list of whole numbers')
 
   def numbers(self, name: str) -> tuple[float, ...]:
-    found = self._each(name, self.list(name), lambda one: isinstance(one, (int, float)) and not isinstance(one, bool)
-                       and math.isfinite(one), 'a list of numbers')
-    return tuple(float(one) for one in found)
+    return tuple(map(float, self._each(name, self.list(name), typed.is_number, 'a list of numbers')))
+
+  def text_of_each(self, name: str) -> dict[str, str]:
+    """Returns a JSON object of texts."""
+    found = self.mapping(name)
+    self._each(name, found.values(), lambda one: isinstance(one, str), 'a JSON object of texts')
+    return found
 
   def _of(self, name, kind, said):
     found = self.content[name]
@@ -87,7 +69,3 @@ class Part:
     if not all(map(legal, found)):
       raise ValueError(f'{self._what}: {name} must be {said}, found {self.content[name]!r:.60}.')
     return tuple(found)
-
-
-def _is_whole(value):
-  return isinstance(value, int) and not isinstance(value, bool)

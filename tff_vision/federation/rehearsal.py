@@ -34,6 +34,7 @@ _ROUNDS = 2
 # Where the number of images changes no computation, any number does.
 _EXAMPLES = 100
 _NO_SECRET = bytes(32)
+_MOST_EXAMPLES = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,13 +77,13 @@ def rehearse(plan: plan_lib.Plan, examples: Sequence[int] = ()) -> Rehearsal:
   Raises:
     ValueError: The experiment cannot be run; the numbers are needed and not known.
   """
-  counts, population = _counts(plan, examples), len(plan.clients)
+  known, population = counts(plan, examples), len(plan.clients)
   if number := plan.experiment().algorithm.personalize_epochs:
     raise ValueError(f'personalize_epochs={number} cannot be rehearsed, so that sites cannot approve it; set 0.')
   with contextlib.ExitStack() as stack:
     folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix='tff_vision-rehearsal-')))
     made, place, sites = stack.enter_context(_opened(_with_own_key(plan, folder), folder))
-    problem = _counted(made.problem, counts)
+    problem = _counted(made.problem, known)
     data = client_data.WorkerData(task=problem, folder=made.runtime.worker_data_dir)
     if problem.images.train.counted:
       with _noted(sites, COUNT):
@@ -173,12 +174,20 @@ def _cohorts(made, population) -> list[list[int]]:
   return [sorted((size * number + step) % population for step in range(size)) for number in range(rounds)]
 
 
-def _counts(plan, examples):
+def counts(plan: plan_lib.Plan, examples: Sequence[int]) -> list[int]:
+  """Returns the number of training examples of each client, of which some are assumed where none are given and the
+  computations do not depend on them; nothing for a plan with private counts.
+
+  Raises:
+    ValueError: They are needed and not given, or given and not needed, or there cannot be so many.
+  """
   population = len(plan.clients)
   if plan.most_examples is not None:
     if examples:
       raise ValueError('examples has no effect: with private_counts, nobody says how many examples there are.')
     return []
+  if examples and not 0 < max(examples) <= _MOST_EXAMPLES:
+    raise ValueError(f'examples must have a number above 0, and none above {_MOST_EXAMPLES}, found {max(examples)}.')
   if examples and len(examples) != population:
     raise ValueError(f'examples has {len(examples)} numbers, and the plan has {population} clients.')
   if not examples and plan.experiment().secure.secure_sum != 'none':

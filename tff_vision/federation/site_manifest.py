@@ -13,6 +13,7 @@ from typing import Any
 
 from tff_vision.federation import plan as plan_lib
 from tff_vision.federation import private_counts, reading
+from tff_vision.program import json_file
 
 NAME = 'site.json'
 VERSION = 1
@@ -101,7 +102,7 @@ def read(folder: str | os.PathLike[str]) -> SiteManifest:
     ValueError: It is missing or something else.
   """
   path = pathlib.Path(folder) / NAME
-  found = reading.json_of(path, str(path), made_by='python -m pipelines.prepare writes it')
+  found = json_file.load(path, str(path), made_by='python -m pipelines.prepare writes it')
   try:
     return _of(found)
   except ValueError as error:
@@ -112,9 +113,19 @@ def _of(found: Any) -> SiteManifest:
   part = reading.Part('the manifest', found, [field.name for field in dataclasses.fields(SiteManifest)])
   if part.whole('version') != VERSION:
     raise ValueError(f'it has version {part.whole("version")}; this version reads {VERSION}.')
-  clients = [reading.Part('a client', one, [field.name for field in dataclasses.fields(Client)])
+  clients = [reading.Part('one of the clients', one, [field.name for field in dataclasses.fields(Client)])
              for one in part.list('clients')]
   return SiteManifest(
-      plan=part.text('plan'), site=part.text('site'), files=part.mapping('files'),
-      clients=tuple(Client(name=one.text('name'), number=one.whole('number'), counts=one.mapping('counts'),
-                           patients=one.mapping('patients'), classes=one.mapping('classes')) for one in clients))
+      plan=part.text('plan'), site=part.text('site'), files=part.text_of_each('files'),
+      clients=tuple(Client(name=one.text('name'), number=one.whole('number'), counts=_of_splits(one, 'counts'),
+                           patients=_of_splits(one, 'patients'), classes=_classes(one)) for one in clients))
+
+
+def _of_splits(client, name):
+  part = reading.Part(f'{name} of a client', client.value(name), SPLITS)
+  return {split: part.whole(split) for split in SPLITS}
+
+
+def _classes(client):
+  part = reading.Part('classes of a client', client.value('classes'), SPLITS)
+  return {split: list(part.wholes(split)) for split in SPLITS}

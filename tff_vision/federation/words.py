@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.federation import approval as approval_lib
+from tff_vision.federation import message_sizes, rehearsal
 from tff_vision.federation import plan as plan_lib
-from tff_vision.federation import rehearsal
 from tff_vision.runtime.tff_internals import terms
 from tff_vision.runtime.worker import signatures
 from tff_vision.runtime.worker.guard import rules
@@ -32,8 +32,10 @@ def lines(plan: plan_lib.Plan, approved: approval_lib.Approval, rehearsed: rehea
   yield ''
   for activity in approved.activities:
     yield from _leaving(activity, recorded.leaving[activity.name][0], config.secure.secure_sum)
-  yield f'In total at most {approved.most_bytes:,} bytes leave.'
+  yield f'In total at most {approved.most_bytes:,} bytes of values leave.'
   if approved.plays:
+    yield (f'Beside values, at most {message_sizes.of_attempt(approved, rehearsed):,} bytes of messages leave in each '
+           'attempt at a sum: what this site signs and seals for others, such as keys, shares of them, and digests.')
     yield from _played(approved)
   elif 'simulation' in rehearsed.hides:
     yield str(rehearsed.hides['simulation'])

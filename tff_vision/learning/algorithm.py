@@ -8,7 +8,6 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
@@ -89,11 +88,15 @@ class Algorithm:
     reads_share: Whether `step` reads `share`.
     shows: Whether clients receive any part of the server's state.
     personal: Whether a client's own model, `own_model`, differs from the server's model.
+    late: Whether `brought` is the delay of the client's update in rounds, int32 [].
+    numbered: Whether `brought` is the client's number, int32 []; the number of clients is then part of the process.
   """
   keeps = False
   reads_share = False
   shows = False
   personal = False
+  late = False
+  numbered = False
 
   @classmethod
   def from_config(cls, task: tasks.Task, config: configs.AlgorithmConfig, client: configs.ClientConfig) -> 'Algorithm':
@@ -105,7 +108,7 @@ class Algorithm:
   def row(self) -> catalogue.Row:
     """The algorithm's properties that may be incompatible with other parts of an experiment, as a catalogue row."""
     return catalogue.rows.own_algorithm(type(self).__name__, keeps=self.keeps, reads_share=self.reads_share,
-                                        shows=self.shows, personal=self.personal)
+                                        shows=self.shows, personal=self.personal, late=self.late)
 
   def server_state(self, weights: Tensors) -> Any:
     """Returns the algorithm's part of the server's state before round 1, in the shapes of `weights`.
@@ -125,24 +128,16 @@ class Algorithm:
     del weights
     return None
 
-  def own_model(self, kept: Any, server: Any, weights: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-    """Returns the trainable weights of a client that keeps `kept`; runs on the driver, for evaluation.
+  def own_model(self, kept: Any, server: Any, weights: tff.learning.models.ModelWeights
+                ) -> tff.learning.models.ModelWeights:
+    """Returns the model of a client that keeps `kept`, as arrays; runs on the driver, for evaluation.
 
     Args:
-      server: The server's state without model and optimizer.
-      weights: The server's model.
+      server: The server's state without model and optimizer, as arrays.
+      weights: The server's model, as arrays.
     """
     del kept, server
     return weights
-
-  def own_statistics(self, kept: Any, statistics: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
-    """Returns the weights that are not trained of a client that keeps `kept`; runs on the driver, for evaluation.
-
-    Args:
-      statistics: Those of the server's model.
-    """
-    del kept
-    return statistics
 
   def joint_model(self, kept: Iterable[Any], weights: tff.learning.models.ModelWeights
                   ) -> tff.learning.models.ModelWeights:

@@ -25,6 +25,10 @@ EXACT_UP_TO = 6  # Clients of a round; more have too many coalitions.
 _TOLERANCE, _ROUNDING = 1e-3, 1e-6
 
 
+class _NotFinite(Exception):
+  """A coalition's model has no finite value of the metric."""
+
+
 class Contribution:
   """Values the clients of each round.
 
@@ -47,7 +51,8 @@ class Contribution:
                clients: Sequence[int]) -> dict[str, Any]:
     """Returns the round's entry for its record: `clients`, their `values`, and the metric `before` and `after`.
 
-    The evaluator's model keeps its weights.
+    Where the metric of some coalition's model is not a finite number, the game has no values: `values`, `before` and
+    `after` are then None. The evaluator's model keeps its weights.
 
     Args:
       before: The model before the round.
@@ -56,7 +61,7 @@ class Contribution:
       clients: The clients of the round, in the order of their updates.
 
     Raises:
-      ValueError: The mean of the updates is not what moved the model, or a metric is not a number.
+      ValueError: The mean of the updates is not what moved the model.
     """
     updates, weights = (np.asarray(metrics['aggregator'][name], np.float64) for name in ('updates', 'weights'))
     held = [weight.numpy() for weight in self._evaluator.model.trainable_weights]
@@ -67,27 +72,39 @@ class Contribution:
       total = weights[chosen].sum() if chosen else 0.0
       return start if not total else start - self._rate * (weights[chosen] @ updates[chosen]) / total
 
+    # A client of weight 0 changes no coalition's model.
+    counted = frozenset(np.flatnonzero(weights).tolist())
     everybody = frozenset(range(len(clients)))
-    if len(updates) != len(clients) or not _is_same_way(model(everybody) - start, end - start, start):
+    is_finite = np.isfinite(end).all() and np.isfinite(updates).all()
+    if len(updates) != len(clients) or is_finite and not _is_same_way(model(everybody) - start, end - start, start):
       raise ValueError(f'contribution={self._config.contribution} does not go with this algorithm: the mean of its '
                        'updates is not what moves the model.')
 
     @functools.cache
-    def value(members):
+    def value_of(members):
       return self._value(model(members), [np.shape(part) for part in held])
 
-    if len(clients) <= EXACT_UP_TO:
-      found = shapley.exact(len(clients), value)
-    else:
-      found = shapley.by_orders(
-          len(clients), value, orders=self._config.contribution_permutations,
-          tolerance=self._config.contribution_tolerance,
-          rng=np.random.default_rng(seeds.derive(self._seed, 'contribution', round_num)))
-    entry = {'clients': list(map(int, clients)), 'values': [float(number) for number in found],
-             'before': value(frozenset()), 'after': value(everybody), 'evaluations': value.cache_info().currsize}
-    for weight, number in zip(self._evaluator.model.trainable_weights, held, strict=True):
-      weight.assign(number)
-    return entry
+    def value(members):
+      return value_of(members & counted)
+
+    entry = {'clients': list(map(int, clients)), 'values': None, 'before': None, 'after': None}
+    try:
+      if is_finite:
+        found = self._shapley(len(clients), value, round_num)
+        entry |= {'values': found, 'before': value(frozenset()), 'after': value(everybody)}
+    except _NotFinite:
+      pass
+    finally:
+      for weight, number in zip(self._evaluator.model.trainable_weights, held, strict=True):
+        weight.assign(number)
+    return entry | {'evaluations': value_of.cache_info().currsize}
+
+  def _shapley(self, clients, value, round_num):
+    if clients <= EXACT_UP_TO:
+      return shapley.exact(clients, value).tolist()
+    return shapley.by_orders(
+        clients, value, orders=self._config.contribution_permutations, tolerance=self._config.contribution_tolerance,
+        rng=np.random.default_rng(seeds.derive(self._seed, 'contribution', round_num))).tolist()
 
   def _value(self, flat, shapes):
     ends = np.cumsum([int(np.prod(shape)) for shape in shapes])
@@ -96,8 +113,7 @@ class Contribution:
       weight.assign(part.reshape(shape))
     number = self._evaluator.evaluate(self._test)['evaluation'].get(self.metric.name)
     if number is None or not np.isfinite(number):
-      raise ValueError(f'contribution_metric={self.metric.name} is not a number for some model of this run; choose '
-                       'another, such as loss.')
+      raise _NotFinite
     return self.metric.goodness(float(number))
 
 
@@ -119,11 +135,14 @@ def metric_of(config: configs.AggregationConfig, objective: objectives.Objective
 
 
 def totals(history: Sequence[Mapping[str, Any]], clients: int) -> list[float]:
-  """Returns what each of `clients` clients contributed over the rounds of a history; 0 for one that was never there."""
+  """Returns what each of `clients` clients contributed over the rounds of a history that have values.
+
+  It is 0 for a client that took part in none of them.
+  """
   found = np.zeros(clients)
   for entry in history:
-    of_round = entry.get('contribution', {'clients': (), 'values': ()})
-    np.add.at(found, np.asarray(of_round['clients'], int), np.asarray(of_round['values'], float))
+    if (of_round := entry.get('contribution', {})).get('values') is not None:
+      np.add.at(found, np.asarray(of_round['clients'], int), np.asarray(of_round['values'], float))
   return found.tolist()
 
 

@@ -138,7 +138,8 @@ def shown(task: tasks.Task, chosen: algorithm_lib.Algorithm) -> Sequence[tf.Tens
 def tells(task: tasks.Task, algorithm: configs.AlgorithmConfig) -> told.Told:
   """Returns the measurements that clients can send in addition to their updates."""
   return told.Told(largest_weight=largest_weight(task, algorithm), summary=local_steps.summary,
-                   quantities=local_steps.quantities(task.largest_client * task.client.client_epochs))
+                   quantities=local_steps.quantities(task.largest_client * task.client.client_epochs,
+                                                     scaled=task.client.loss_scale is not None))
 
 
 def largest_weight(task: tasks.Task, algorithm: configs.AlgorithmConfig) -> float:

@@ -13,9 +13,9 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import tasks, told
+from tff_vision import products, tasks, told
 from tff_vision.data import batches
-from tff_vision.learning import optimizers
+from tff_vision.learning import loss_scales, optimizers
 from tff_vision.models import added_losses
 
 # (carried, model input, labels, weights) -> carried; called before a step, with the weights at the start of the step.
@@ -44,9 +44,9 @@ class Trained:
   Attributes:
     start: The trainable weights before the first step, the server's unless others were given.
     weights: Those after the last step.
-    steps: int32 [], the number of steps.
-    examples: int64 [], the number of examples over all steps; an example counts once per epoch.
-    metrics: Sums over those examples, float64 [], named as in `quantities`.
+    steps: int32 [], the number of steps that were made.
+    examples: int64 [], the number of examples over all batches; an example counts once per epoch.
+    metrics: Sums over the examples of these steps, float64 [], named as in `quantities`.
     carried: The `carried` value of the gradient change after the last step.
     statistics: The weights that are not trained after the last step: moving statistics among them have moved. Empty
       unless the task has personal layers.
@@ -93,6 +93,7 @@ def descend(task: tasks.Task, optimizer: tff.learning.optimizers.Optimizer,
   weights = tff.learning.models.ModelWeights.from_model(model)
   trainable, server_trainable = list(weights.trainable), list(server_weights.trainable)
   start = server_trainable if start is None else list(start)
+  scaling = task.client.loss_scale
 
   @tf.function
   def run(server_weights, carried):
@@ -101,24 +102,40 @@ def descend(task: tasks.Task, optimizer: tff.learning.optimizers.Optimizer,
       weight.assign(value)
     client = task.batch_reader.open(dataset)
     state = optimizers.initial_state(optimizer, trainable)
-    sums = tf.zeros([2], tf.float64)
+    sums, skipped = tf.zeros([2], tf.float64), tf.zeros([2], tf.int32)  # Of the latter: steps, and their examples.
+    scale = () if scaling is None else loss_scales.first(scaling)
+
+    def step(carried, state, gradients):
+      carried, gradients = change(carried, gradients, trainable, server_trainable)
+      return carried, optimizers.step_in_place(optimizer, state, trainable, gradients)
+
     for index in tf.range(client.num_batches):
       x, y = client.mixed_batch(index)
-      gradients, measured = _gradients(task, model, trainable, x, y, loss)
+      gradients, measured = _gradients(task, model, trainable, x, y, loss, *scale[:1])
       if beside is not None:
         carried = beside(carried, x, y, trainable)
-      carried, gradients = change(carried, gradients, trainable, server_trainable)
-      state = optimizers.step_in_place(optimizer, state, trainable, gradients)
+      if scaling is None:
+        carried, state = step(carried, state, gradients)
+      else:
+        made = all_finite(gradients)
+        scale = loss_scales.following(scaling, scale, made)
+        if made:
+          carried, state = step(carried, state, gradients)
+        else:
+          skipped, measured = skipped + tf.stack([1, tf.shape(x)[0]]), tf.zeros_like(measured)
       sums += measured
     examples = tf.cast(client.num_examples, tf.int64) * task.client.client_epochs
     moved = [] if task.personal_layers is None else [w.read_value() for w in weights.non_trainable]
-    return [w.read_value() for w in trainable], client.num_batches, examples, sums, carried, moved
+    return [w.read_value() for w in trainable], client.num_batches, examples, sums, skipped, carried, moved
 
-  trained, steps, examples, sums, carried, moved = run(server_weights, carried)
+  trained, steps, examples, sums, skipped, carried, moved = run(server_weights, carried)
   examples_seen = tf.cast(examples, tf.float64)
+  if scaling is not None:
+    steps, examples_seen = steps - skipped[0], examples_seen - tf.cast(skipped[1], tf.float64)
   accuracy = tf.clip_by_value(tf.math.divide_no_nan(sums[1], examples_seen), 0.0, 1.0)
   metrics = collections.OrderedDict(
-      loss=sums[0], correct=sums[1], examples=examples_seen, accuracy_steps=tf.round(accuracy * ACCURACY_STEPS))
+      loss=sums[0], correct=sums[1], examples=examples_seen, accuracy_steps=tf.round(accuracy * ACCURACY_STEPS),
+      skipped=tf.cast(skipped[0], tf.float64))
   return Trained(start=start, weights=trained, steps=steps, examples=examples, metrics=metrics, carried=carried,
                  statistics=moved)
 
@@ -128,7 +145,13 @@ def gradient_at(task: tasks.Task, server_weights: tff.learning.models.ModelWeigh
   """Returns a function from (trainable weights, model input, labels) to the gradient of the batch's mean loss.
 
   Call `gradient_at` inside a `tff.tensorflow.computation` and outside the loop, because it makes a model.
+
+  Raises:
+    ValueError: The loss is scaled, and nothing would skip a step along such a gradient that is not finite.
   """
+  if task.client.loss_scale is not None:
+    raise ValueError(f'loss_scale={task.client.loss_scale} does not go with an algorithm that takes gradients beside '
+                     'those of its steps.')
   model = task.training_model()
   weights = tff.learning.models.ModelWeights.from_model(model)
 
@@ -167,15 +190,17 @@ def mean_loss(task: tasks.Task, trainable: Sequence[tf.Tensor], server_weights: 
   return run(list(trainable), list(server_weights.non_trainable))
 
 
-def quantities(examples: int) -> Mapping[told.Measured, Mapping[str, told.Quantity]]:
+def quantities(examples: int, *, scaled: bool = False) -> Mapping[told.Measured, Mapping[str, told.Quantity]]:
   """Returns, for each kind of measurement, the entries of `Trained.metrics` that belong to it, and their ranges.
 
   Args:
     examples: The largest number of examples that a client sees in a round; public.
+    scaled: Whether clients scale their loss, and count the steps that they skip.
   """
+  skipped = collections.OrderedDict(skipped=told.whole(examples)) if scaled else {}
   return {
       told.Measured.EXACT: collections.OrderedDict(
-          loss=told.fixed_point(-LARGEST_LOSS * examples, LARGEST_LOSS * examples, LOSS_STEP, open_ended=True),
+          skipped, loss=told.fixed_point(-LARGEST_LOSS * examples, LARGEST_LOSS * examples, LOSS_STEP, open_ended=True),
           correct=told.fixed_point(0, examples, LOSS_STEP), examples=told.whole(examples)),
       # Sums that one client can change by no more than a known amount.
       told.Measured.NOISED: collections.OrderedDict(accuracy_steps=told.whole(ACCURACY_STEPS)),
@@ -185,7 +210,8 @@ def quantities(examples: int) -> Mapping[told.Measured, Mapping[str, told.Quanti
 def summary(sums: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
   """Returns the reported values for the sums over clients of one kind of `quantities`.
 
-  For exact sums: the mean loss and accuracy over all clients' examples, and the number of these examples. For sums to
+  For exact sums: the mean loss and accuracy over all clients' examples, the number of these examples, and that of the
+  steps that were skipped because of a scaled loss. For sums to
   which noise is added: the number of clients, and the sum of their accuracies in whole steps of 1 / ACCURACY_STEPS.
 
   Args:
@@ -196,6 +222,8 @@ def summary(sums: Mapping[str, tf.Tensor]) -> Mapping[str, tf.Tensor]:
     mean = lambda total: tf.cast(tf.math.divide_no_nan(total, sums['examples']), tf.float32)
     found |= collections.OrderedDict(loss=mean(sums['loss']), accuracy=mean(sums['correct']),
                                      num_examples=tf.cast(sums['examples'], tf.int64))
+  if 'skipped' in sums:
+    found |= collections.OrderedDict(skipped_steps=tf.cast(sums['skipped'], tf.int64))
   if 'accuracy_steps' in sums:
     found |= collections.OrderedDict(clients=tf.cast(sums['clients'], tf.int64),
                                      accuracy_steps=tf.cast(sums['accuracy_steps'], tf.int64))
@@ -215,13 +243,18 @@ def added_up(numbers: tff.FederatedType, summary: Callable[[Mapping[str, tf.Tens
   return tff.federated_map(finish, tff.federated_sum((numbers, tff.federated_value(np.float64(1), tff.CLIENTS))))
 
 
-def _gradients(task, model, trainable, x, y, loss_of=None):
+def _gradients(task, model, trainable, x, y, loss_of=None, factor=None):
   """Returns the gradient of the mean loss over a batch, and (sum of losses, number of correct predictions)."""
-  with tf.GradientTape() as tape:
-    loss, logits = _loss(task, model, x, y, training=True, loss_of=loss_of)
+  with products.may_be_low():
+    with tf.GradientTape() as tape:
+      loss, logits = _loss(task, model, x, y, training=True, loss_of=loss_of)
+      scaled = loss if factor is None else factor * loss
+    gradients = tape.gradient(scaled, trainable)
+  if factor is not None:
+    gradients = [tf.convert_to_tensor(gradient) / factor for gradient in gradients]
   count = tf.cast(tf.shape(x)[0], tf.float64)
   right = _over_labels(y, lambda own: task.objective.right(logits, own))
-  return tape.gradient(loss, trainable), tf.stack([tf.cast(loss, tf.float64) * count, right])
+  return gradients, tf.stack([tf.cast(loss, tf.float64) * count, right])
 
 
 def _loss(task, model, x, y, *, training, loss_of=None):

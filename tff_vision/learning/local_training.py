@@ -61,7 +61,8 @@ def build_client_work(task: tasks.Task, algorithm: algorithm_lib.Algorithm, loca
       process takes no state.
     beside: What a client's computation returns in addition to its update.
   """
-  told_of = local_steps.quantities(task.largest_client)[beside.measured]
+  told_of = local_steps.quantities(
+      task.largest_client, scaled=task.client.loss_scale is not None)[beside.measured]
   names = tuple(told_of)
   at_first = brought_at_first(task, algorithm)
   data_type = tff.SequenceType(tff.types.tensorflow_to_type(task.batch_reader.element_spec))

@@ -6,7 +6,7 @@ al., "Fine-tuning is Fine in Federated Learning", 2021, arXiv:2108.07313.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,7 @@ from tff_vision.data import images
 from tff_vision.learning import algorithm as algorithm_lib
 from tff_vision.learning import client_data, evaluation, local_steps, local_training
 
-Trainable = Sequence[np.ndarray]
-# A model's trainable weights, or all its weights.
-Model = Trainable | tff.learning.models.ModelWeights
+Model = tff.learning.models.ModelWeights
 _AT_ONCE = 8  # The number of clients whose fine-tuned models are in memory at the same time.
 
 
@@ -45,10 +43,8 @@ class KeptModels:
     What each client keeps is read once, and only one client's is in memory. Clients that never took part use the shared
     model. The numbers also have `joined` if the shared model joins what clients keep: the number of these clients.
     """
-    weights = state.global_model_weights
-    trainable, others = ([np.asarray(weight) for weight in part] for part in (weights.trainable, weights.non_trainable))
+    weights = _model(state.global_model_weights)
     server = _arrays(state.finalizer['algorithm'])
-
     comparison, known = Comparison(evaluator, self.task.images.test), 0
 
     def evaluated():
@@ -60,8 +56,7 @@ class KeptModels:
           continue
         known += 1
         kept = self.store.read(client, round_num + 1)
-        comparison.add(client, _model(tff.learning.models.ModelWeights(
-            self.algorithm.own_model(kept, server, trainable), self.algorithm.own_statistics(kept, others))))
+        comparison.add(client, _model(self.algorithm.own_model(kept, server, weights)))
         yield kept
 
     passing = evaluated()
@@ -71,13 +66,18 @@ class KeptModels:
     found = comparison.with_shared(_model(joint))
     return joint, {**found, 'joined': known} if self._is_joined else found
 
-  def joint_model(self, weights: tff.learning.models.ModelWeights, round_num: int) -> tff.learning.models.ModelWeights:
-    """Returns the model after round `round_num` for clients that never trained; `weights` are the server's model."""
+  def joint_model(self, weights: Model, round_num: int | None = None) -> Model:
+    """Returns the model for clients that never trained.
+
+    Args:
+      weights: The server's model.
+      round_num: The round after which it is; None: the last one that there was.
+    """
     if not self._is_joined:
       return weights
-    clients = range(len(self.task.images.train))
+    following, clients = None if round_num is None else round_num + 1, range(len(self.task.images.train))
     return self.algorithm.joint_model(
-        (self.store.read(client, round_num + 1) for client in clients if self.store.knows(client)), weights)
+        (self.store.read(client, following) for client in clients if self.store.knows(client)), weights)
 
   @property
   def _is_joined(self):
@@ -90,6 +90,7 @@ def compare(evaluator: evaluation.Evaluator, held_out: images.HeldOut, shared: M
 
   Args:
     held_out: `clients[i]` are the test examples of client i; clients without any are left out.
+    shared: The shared model.
     models: As `Comparison.add` takes them.
 
   Returns:
@@ -111,12 +112,7 @@ class Comparison:
     self._never_trained = 0
 
   def add(self, client: int, own: Model | None) -> None:
-    """Evaluates the model of a client; every client is added once.
-
-    Args:
-      own: All weights if the shared model has all, else the trainable ones. None: the client has no own model and uses
-        the shared one.
-    """
+    """Evaluates the model of a client; None: it has no own model and uses the shared one. Every client is added once."""
     self._never_trained += own is None
     if len(self._held_out.clients[client]):
       self._own[client] = None if own is None else self._value(client, own)
@@ -146,7 +142,7 @@ class Comparison:
 
 def fine_tuned(task: tasks.Task, local: local_training.LocalOptimization, weights: tff.learning.models.ModelWeights, *,
                data: client_data.SentData | client_data.WorkerData, epochs: int, round_num: int,
-               cohort: Callable[..., Any]) -> Iterator[tuple[int, Trainable | None]]:
+               cohort: Callable[..., Any]) -> Iterator[tuple[int, Model | None]]:
   """Yields every client with the shared model after `epochs` more local epochs; computed where the clients work.
 
   Args:
@@ -172,7 +168,7 @@ def fine_tuned(task: tasks.Task, local: local_training.LocalOptimization, weight
       models = dict(zip(present, tuned, strict=True))
     for client in clients:
       model = models.get(client)
-      yield client, None if model is None else [np.asarray(weight) for weight in model]
+      yield client, None if model is None else _model(Model(model, weights.non_trainable))
 
 
 def _build_fine_tuning(task, local, data):
@@ -198,17 +194,14 @@ def _build_fine_tuning(task, local, data):
 
 
 def _assign(evaluator, model):
-  everything = isinstance(model, tff.learning.models.ModelWeights)
-  variables = evaluator.model.trainable_weights
-  if everything:
-    variables, model = [*variables, *evaluator.model.non_trainable_weights], [*model.trainable, *model.non_trainable]
-  for variable, value in zip(variables, model, strict=True):
-    variable.assign(value)
+  for variables, values in ((evaluator.model.trainable_weights, model.trainable),
+                            (evaluator.model.non_trainable_weights, model.non_trainable)):
+    for variable, value in zip(variables, values, strict=True):
+      variable.assign(value)
 
 
 def _model(weights):
-  return tff.learning.models.ModelWeights(*([np.asarray(weight) for weight in part]
-                                            for part in (weights.trainable, weights.non_trainable)))
+  return Model(*([np.asarray(weight) for weight in part] for part in (weights.trainable, weights.non_trainable)))
 
 
 def _arrays(structure):

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
-from tff_vision.models import personal_layers
+from tff_vision.models import local_norm, personal_layers
 
 
 def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], output_shape: tuple[int, ...],
@@ -13,17 +13,14 @@ def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], output_sh
 
   BatchNorm is refused: its moving statistics are averages over clients' private batches that no aggregator bounds or
   protects, and under client heterogeneity they fit no client (Hsieh et al., ICML 2020). A frozen BatchNorm computes
-  with its stored moments and is allowed, and so is one in `personal`, the layers that stay on each client.
+  with its stored moments and is allowed, and so is one in `personal`, the layers that stay on each client, if
+  `LocalBatchNormalization` can take its place there.
 
   Raises:
     ValueError: The message names the layer or the shape, and says what to do.
   """
-  local = {id(layer) for layer in personal_layers.batch_normalisations(personal)}
+  _check_batch_normalisations(model, personal)
   for layer in leaves(model):
-    if isinstance(layer, tf.keras.layers.BatchNormalization) and layer.trainable and id(layer) not in local:
-      raise ValueError(f'Layer {layer.name!r} of model {model.name!r} is a batch normalisation, which mixes and '
-                       'leaks statistics across clients; use GroupNormalization instead (pipelines.convert_model puts '
-                       'it in its place), keep the layer on each client (algorithm=fedbn), or freeze it.')
     if layer.compute_dtype in ('float16', 'bfloat16'):
       raise ValueError(f'Layer {layer.name!r} of model {model.name!r} computes in {layer.compute_dtype}; only float32 '
                        'is supported: make the model without a mixed precision policy.')
@@ -42,6 +39,28 @@ def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], output_sh
       needed not in (None, side) for side, needed in zip(found, output_shape, strict=True)):
     wanted = str(tuple(output_shape)).replace('None', 'any')
     raise ValueError(f'Model {model.name!r} returns {found}, the data needs {wanted}.')
+
+
+def _check_batch_normalisations(model, personal):
+  local = {id(layer) for layer in personal_layers.batch_normalisations(personal)}
+  replaced = {id(layer) for layer in _cloned(model)}
+  for layer in personal_layers.batch_normalisations([model]):
+    if id(layer) not in local:
+      raise ValueError(f'Layer {layer.name!r} of model {model.name!r} is a batch normalisation, which mixes and '
+                       'leaks statistics across clients; use GroupNormalization instead (pipelines.convert_model puts '
+                       'it in its place), keep the layer on each client (algorithm=fedbn), or freeze it.')
+    why = local_norm.why_not_local(layer) or ('' if id(layer) in replaced else 'it lies within another layer')
+    if why:
+      raise ValueError(f'Layer {layer.name!r} of model {model.name!r} is a batch normalisation whose statistics would '
+                       f'not move on a client: {why}. Use a plain BatchNormalization of the functional or sequential '
+                       'model, GroupNormalization, or freeze it.')
+
+
+def _cloned(model):
+  """Yields the layers that `replayable` can replace: those of functional models and of such models nested in them."""
+  if isinstance(model, tf.keras.Sequential) or model._is_graph_network:
+    for layer in model.layers:
+      yield from _cloned(layer) if isinstance(layer, tf.keras.Model) else [layer]
 
 
 def leaves(model: tf.keras.Model) -> Iterator[tf.keras.layers.Layer]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from tff_vision.models import normalization
+from tff_vision.models import local_norm, normalization
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ def to_group_norm(model: tf.keras.Model) -> tuple[tf.keras.Model, Sequence[Chang
 def _converted(layer):
   if isinstance(layer, tf.keras.Model):
     return tf.keras.models.clone_model(layer, clone_function=_converted)
-  if not isinstance(layer, tf.keras.layers.BatchNormalization):
+  if not isinstance(layer, local_norm.BATCH_NORMALIZATION):
     return type(layer).from_config(layer.get_config())
   rank, axis = len(layer.input_shape), layer.axis[0]
   return tf.keras.layers.GroupNormalization(
@@ -58,7 +58,7 @@ def _carry(model, made, changes):
   for old, new in zip(model.layers, made.layers, strict=True):
     if isinstance(old, tf.keras.Model):
       _carry(old, new, changes)
-    elif isinstance(old, tf.keras.layers.BatchNormalization):
+    elif isinstance(old, local_norm.BATCH_NORMALIZATION):
       affine = [name for name, used in (('gamma', old.scale), ('beta', old.center)) if used]
       new.set_weights([np.asarray(getattr(old, name)) for name in affine])
       changes.append(Change(layer=old.name, channels=old.input_shape[old.axis[0]], groups=new.groups, carried=affine,

@@ -6,6 +6,18 @@ style of TensorFlow 1, as in TFF's computations, so that they would never change
 
 import tensorflow as tf
 
+# The base of Keras's batch normalisations, also of those of several devices and of TensorFlow 1.
+BATCH_NORMALIZATION = tf.keras.layers.BatchNormalization.__base__
+
+
+def why_not_local(layer: tf.keras.layers.Layer) -> str:
+  """Returns why no `LocalBatchNormalization` can take the place of a batch normalisation; '' if one can."""
+  if type(layer) is not tf.keras.layers.BatchNormalization:
+    return f'it is a {type(layer).__name__}'
+  if layer.renorm or layer.virtual_batch_size:
+    return 'it has renorm or virtual_batch_size'
+  return ''
+
 
 class LocalBatchNormalization(tf.keras.layers.BatchNormalization):
   """The same function and the same moving statistics as of Keras's layer; each call in training moves them at once."""

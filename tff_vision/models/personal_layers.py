@@ -10,7 +10,10 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
+from tff_vision.models import local_norm
+
 NONE, NORM = 'none', 'norm'
+_KERAS = (local_norm.BATCH_NORMALIZATION, tf.keras.layers.LayerNormalization, tf.keras.layers.GroupNormalization)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,14 +71,18 @@ def chosen(model: tf.keras.Model, layers: str) -> Sequence[tf.keras.layers.Layer
 def batch_normalisations(layers: Sequence[tf.keras.layers.Layer]) -> Sequence[tf.keras.layers.Layer]:
   """Returns the batch normalisations that train, among layers and the layers nested in them."""
   every = [part for layer in layers for part in (layer, *layer.submodules)]
-  return [part for part in every if isinstance(part, tf.keras.layers.BatchNormalization) and part.trainable]
+  return [part for part in every if isinstance(part, local_norm.BATCH_NORMALIZATION) and part.trainable]
 
 
 def _learns(layer):
   """Returns whether training changes the layer; a batch normalisation has statistics even without weights."""
-  return bool(layer.trainable_weights) or isinstance(layer, tf.keras.layers.BatchNormalization) and layer.trainable
+  return bool(layer.trainable_weights) or isinstance(layer, local_norm.BATCH_NORMALIZATION) and layer.trainable
 
 
 def _normalises(layer):
-  """Returns whether a layer normalises, by its class: Keras's own, or one of the user's whose name says so."""
-  return 'norm' in type(layer).__name__.lower() and not isinstance(layer, tf.keras.Model)
+  """Returns whether a layer normalises, by its class: Keras's own, one of the user's derived from it or named so.
+
+  Of a layer with layers in it, as SpectralNormalization around a convolution, only those can.
+  """
+  named = isinstance(layer, _KERAS) or 'norm' in type(layer).__name__.lower()
+  return named and not any(isinstance(part, tf.keras.layers.Layer) for part in layer.submodules)

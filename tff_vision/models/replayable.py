@@ -99,6 +99,6 @@ def _replayable(layer):
 
 def _replacement(layer):
   """Returns the class that takes the place of a layer's; None: the layer stays."""
-  if type(layer) is tf.keras.layers.BatchNormalization and layer.trainable:
+  if isinstance(layer, local_norm.BATCH_NORMALIZATION) and layer.trainable and not local_norm.why_not_local(layer):
     return local_norm.LocalBatchNormalization
   return _REPLAYABLE.get(type(layer))

@@ -53,7 +53,9 @@ def build_features(input_shape: tuple[int, int, int]) -> tf.keras.Model:
 
 def _modulus(images, scale, stride, name):
   """Returns the moduli of complex wavelet responses, [batch, height / stride, width / stride, channels * angles]."""
-  wavelets = _wavelets(_SIZES[scale], 0.8 * 2 ** scale, 0.75 * np.pi / 2 ** scale)
+  reach = np.arange(_SIZES[scale]) - _SIZES[scale] // 2
+  y, x = np.meshgrid(reach, reach, indexing='ij')
+  wavelets = morlet(scale, x, y, np.pi * np.arange(_ANGLES) / _ANGLES)
   real, imaginary = (_fixed(images, filters, stride, f'{name}_{part}')
                      for filters, part in ((wavelets.real, 'real'), (wavelets.imag, 'imaginary')))
   return tf.sqrt(real * real + imaginary * imaginary + 1e-12)
@@ -75,14 +77,19 @@ def _fixed(images, filters, stride, name):
       depthwise_initializer=tf.keras.initializers.Constant(kernel.tolist()), name=name)(images)
 
 
-def _wavelets(size, width, frequency):
-  """Returns Morlet wavelets of zero mean, complex [size, size, angles]; `width` and `frequency` are in pixels."""
-  reach = np.arange(size) - size // 2
-  y, x = np.meshgrid(reach, reach, indexing='ij')
-  slant = 4 / _ANGLES
+def morlet(scale: int, first: np.ndarray, second: np.ndarray, angles: np.ndarray) -> np.ndarray:
+  """Returns the Morlet wavelets of a scale, complex [size, size, angles], each of zero mean.
+
+  Args:
+    scale: 0 for the fine wavelets; each scale doubles their width.
+    first: Coordinate along which the wave of angle 0 runs, in pixels, [size, size].
+    second: The other coordinate.
+    angles: In radians, at equal distances over half a turn.
+  """
+  width, frequency, slant = 0.8 * 2 ** scale, 0.75 * np.pi / 2 ** scale, 4 / len(angles)
   found = []
-  for angle in np.pi * np.arange(_ANGLES) / _ANGLES:
-    along, across = np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x
+  for angle in angles:
+    along, across = np.cos(angle) * first + np.sin(angle) * second, np.cos(angle) * second - np.sin(angle) * first
     envelope = np.exp(-0.5 * (along ** 2 + (slant * across) ** 2) / width ** 2)
     wave = np.exp(1j * frequency * along)
     found.append(envelope * (wave - (envelope * wave).sum() / envelope.sum()) * slant / (2 * np.pi * width ** 2))

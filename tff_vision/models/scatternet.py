@@ -133,14 +133,7 @@ def _filtered(maps, filters, stride, name):
 
 def _wavelets(scale):
   """Returns the Morlet wavelets of a scale, complex [size, size, angles], each of zero mean."""
-  width, frequency, slant = 0.8 * 2 ** scale, 0.75 * np.pi / 2 ** scale, 4 / _ANGLES
-  side = int(np.ceil(_REACH * width / slant))  # Its longer axis.
+  side = int(np.ceil(_REACH * 0.8 * 2 ** scale * _ANGLES / 4))  # The longer axis of its envelope.
   reach = np.arange(-side, side + 1)
   y, x = np.meshgrid(reach, reach, indexing='ij')
-  found = []
-  for angle in (_ANGLES // 2 - 1 - np.arange(_ANGLES)) * np.pi / _ANGLES:
-    along, across = np.cos(angle) * y + np.sin(angle) * x, np.cos(angle) * x - np.sin(angle) * y
-    envelope = np.exp(-0.5 * (along ** 2 + (slant * across) ** 2) / width ** 2)
-    wave = np.exp(1j * frequency * along)
-    found.append(envelope * (wave - (envelope * wave).sum() / envelope.sum()) * slant / (2 * np.pi * width ** 2))
-  return np.stack(found, -1)
+  return scattering.morlet(scale, y, x, (_ANGLES // 2 - 1 - np.arange(_ANGLES)) * np.pi / _ANGLES)

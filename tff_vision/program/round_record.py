@@ -101,7 +101,7 @@ def scalars(values: Mapping[str, Any]) -> dict[str, Any]:
 def _training_record(trained, plan, task, seconds):
   if not plan.releases_exact_metrics:
     return {'seconds': seconds}
-  names = ('loss', task.objective.metric) if trained.clients else ()
+  names = ('loss', task.objective.metric, 'skipped_steps') if trained.clients else ()
   numbers = trained.metrics['client_work']['train']
   if task.images.train.counted:
     examples = sum(task.images.train.num_examples(client) for client in trained.clients) * task.client.client_epochs

@@ -7,6 +7,8 @@ from tff_vision.learning import contribution
 from tff_vision.report import declared, tables
 from tff_vision.report import number_format as numbers
 
+_LEAST_GAIN = 1e-6  # Over the sum of magnitudes; less is rounding.
+
 
 def section(history: Sequence[Mapping[str, Any]], names: Sequence[str], metric: str) -> dict[str, Any]:
   """Returns the section of a report, from the records of all rounds.
@@ -15,14 +17,16 @@ def section(history: Sequence[Mapping[str, Any]], names: Sequence[str], metric: 
     names: The clients' names.
     metric: The metric that contributions add up to.
   """
-  rounds = [entry['contribution'] for entry in history if 'contribution' in entry]
+  every = [entry['contribution'] for entry in history if 'contribution' in entry]
+  rounds = [entry for entry in every if entry['values'] is not None]
   values = contribution.totals(history, len(names))
   exact = all(len(entry['clients']) <= contribution.EXACT_UP_TO for entry in rounds)
   how = 'exact Shapley values' if exact else 'Shapley values by random orders, cut short where little is added'
   return {'metric': metric, 'method': f'{how}; multi-round reconstruction on the test set', 'values': values,
           'ranking': [str(names[place]) for place in sorted(range(len(names)), key=lambda place: -values[place])],
           'total': sum(entry['after'] - entry['before'] for entry in rounds), 'rounds': len(rounds),
-          'evaluations': sum(entry['evaluations'] for entry in rounds)}
+          'rounds_without_values': len(every) - len(rounds),
+          'evaluations': sum(entry['evaluations'] for entry in every)}
 
 
 def table(report: Mapping[str, Any], names: Sequence[str]) -> tables.Table | None:
@@ -31,10 +35,16 @@ def table(report: Mapping[str, Any], names: Sequence[str]) -> tables.Table | Non
   values = found.get('values') or ()
   if not values or len(values) != len(names):
     return None
-  total, metric = found.get('total') or 0.0, declared.named(str(found['metric']), report)
+  metric = declared.named(str(found['metric']), report)
+  # Orders that were cut short leave a little of `total` out, and shares are of what was given. Where nothing was gained
+  # there is no whole to have a share of.
+  given = sum(values)
+  has_shares = given > _LEAST_GAIN * sum(map(abs, values))
   order = sorted(range(len(names)), key=lambda place: -values[place])
-  rows = [[names[place], numbers.metric(metric, values[place]),
-           numbers.data(round(values[place] / total, 4)) if total else numbers.MISSING] for place in order]
+  rows = [[names[place], numbers.metric(metric, values[place]) if found['rounds'] else numbers.MISSING,
+           numbers.data(round(values[place] / given, 4)) if has_shares else numbers.MISSING] for place in order]
   gained = 'what it added to' if metric.higher_is_better else 'what it took off'
-  return tables.Table(caption=f'What each client contributed: {found.get("method", "")}',
+  left_out = f'; left out: {without} rounds in which {metric.label} of some coalition is not a number' if (
+      without := found.get('rounds_without_values')) else ''
+  return tables.Table(caption=f'What each client contributed: {found.get("method", "")}{left_out}',
                       header=['client', f'{gained} {metric.label}', 'share of the whole'], rows=rows)

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import figure, patches
 
 from tff_vision import labels, tasks
 from tff_vision.data import images as images_lib
@@ -52,6 +51,7 @@ def pictures(task: tasks.Problem, evaluator: evaluation.Evaluator) -> Mapping[st
 
 def _draw(examples: images_lib.Examples, dice: Sequence[float], *, evaluator: evaluation.Evaluator,
           class_names: Sequence[str]) -> bytes:
+  from matplotlib import figure, patches  # Imported late: every training loads this module, and few draw.
   images, found, masks = _flat(examples.x, evaluator.logits(examples.x).argmax(axis=-1), evaluator.labels(examples))
   colours = class_colours.palette(256)
   fig = figure.Figure(figsize=(1.6 * _EACH, 5.4), layout='constrained')

@@ -86,6 +86,7 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
   return pages.render('report.html.j2', dict(
       name=str(dataset.get('name', 'images')),
       live=live,
+      last_fault=_last_fault(history),
       origin=tables.part(report, 'origin'),
       links=links,
       notes=(*(report.get('warnings') or ()), *(dataset.get('notes') or ())),
@@ -125,6 +126,13 @@ def _render(report: Mapping, images: images_lib.FederatedImages | None, pictures
       samples=partition.sample_images(shown) if shown else (),
       augmentation=report.get('augmentation'),
       augmented=augmented.strip(shown) if shown else ()))
+
+
+def _last_fault(history: Sequence[Mapping]) -> Mapping | None:
+  """Returns round, worker and reason of the latest failure of which the rounds' records tell; None: there was none."""
+  found = [{'round': entry['round'], **fault} for entry in history
+           for fault in (*(entry.get('faults') or ()), *(entry.get('evaluation_faults') or ()))]
+  return found[-1] if found else None
 
 
 def _figures(report: Mapping, history: Sequence[Mapping], mix: partition.ClassMix | None, who: clients.Clients

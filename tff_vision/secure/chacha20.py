@@ -27,12 +27,19 @@ def key_stream(key: tf.Tensor, nonce: tf.Tensor, num_words: int) -> tf.Tensor:
   counter = tf.cast(tf.range(blocks), tf.uint32)[None]
   start = (tf.constant(_CONSTANTS, tf.uint32)[:, None] * columns, key[:4, None] * columns,
            key[4:, None] * columns, tf.concat([counter, nonce[:, None] * columns], 0))
-  state = start
+  words = _blocks(*start)
+  return tf.reshape(tf.transpose(words), [_WORDS_PER_BLOCK * blocks])[:num_words]
+
+
+# Traced once in a process: a round of training has many key streams, and each would be 500 nodes of its graph.
+@tf.function(autograph=False, input_signature=[tf.TensorSpec([4, None], tf.uint32)] * 4)
+def _blocks(a, b, c, d):
+  """Returns the blocks, [16, number of blocks], from the states that they start with, each [4, number of blocks]."""
+  state = start = (a, b, c, d)
   # Unrolled: a while loop costs a third more, and the graph has 500 nodes either way.
   for _ in range(_DOUBLE_ROUNDS):
     state = _double_round(*state)
-  words = tf.concat([after + before for after, before in zip(state, start, strict=True)], 0)
-  return tf.reshape(tf.transpose(words), [-1])[:num_words]
+  return tf.concat([after + before for after, before in zip(state, start, strict=True)], 0)
 
 
 def _double_round(a, b, c, d):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tff_vision.models import unet, unet3d
+from tff_vision.models import unet
 from tff_vision.objectives import base, segmentation
 from tff_vision.privacy.ghost import clipped
 from tff_vision.privacy.mechanisms import example_views
@@ -31,7 +31,7 @@ def model():
 @pytest.fixture(scope='module')
 def volumes():
   tf.keras.utils.set_random_seed(3)
-  made = unet3d.build((9, 8, 5), 3)
+  made = unet.build_of_volumes((9, 8, 5), 3)
   for variable in made.trainable_variables:
     variable.assign_add(tf.random.normal(variable.shape, stddev=0.05))
   return made

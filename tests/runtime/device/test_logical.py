@@ -2,13 +2,10 @@
 too small."""
 
 import json
-import os
-import subprocess
-import sys
 
 import numpy as np
 
-from tests import tiny
+from tests import forked, tiny
 from tests.learning import tiny_experiments
 
 
@@ -19,8 +16,7 @@ def test_clients_are_on_the_devices_with_all_their_operations_until_one_has_too_
     state = trainer.next(state, round_num, range(6)).state
     expected.append(tiny_experiments.flat(trainer.weights(state).trainable))
 
-  done = subprocess.run([sys.executable, '-m', 'tests.runtime.device.logical'], capture_output=True, text=True,
-                        check=False, env={**os.environ, 'TF_CPP_MIN_LOG_LEVEL': '3'}, timeout=200)
+  done = forked.run(['-m', 'tests.runtime.device.logical'], timeout=200)
   assert not done.returncode, done.stderr
   first, second = json.loads(done.stdout.splitlines()[-1])
   for found, weights in zip((first, second), expected, strict=True):

@@ -160,7 +160,7 @@ def toy():
 def test_a_site_answers_messages_beside_the_executor(toy):
   coordinator, _, _ = toy
   service = stub.DeadlineStub(coordinator.channel, name='w', call_timeout=5)
-  site = site_link.introduced(service.answer)
+  site = site_link.introduced(service.answer, 'w')
   assert (site.name, site.plan, site.plays) == ('north', 'p', ('toy',))
   assert site.ask('toy', 'count', {'number': 21}) == {'phase': 'count', 'double': 42}
   for phase, content, error, said in (
@@ -181,9 +181,9 @@ def test_a_site_answers_messages_beside_the_executor(toy):
 def test_where_no_protocol_is_played_nobody_introduces_a_site():
   with protocol.executor() as (_, address):
     with protocol.guarded(address, recording.Recording(), {}) as coordinator:
-      assert site_link.introduced(stub.DeadlineStub(coordinator.channel, name='w', call_timeout=5).answer) is None
+      assert site_link.introduced(stub.DeadlineStub(coordinator.channel, name='w', call_timeout=5).answer, 'w') is None
     with protocol.grpc.insecure_channel(address) as channel:
-      assert site_link.introduced(stub.DeadlineStub(channel, name='w', call_timeout=5).answer) is None
+      assert site_link.introduced(stub.DeadlineStub(channel, name='w', call_timeout=5).answer, 'w') is None
 
 
 def test_the_sites_values_reach_the_executor_and_the_coordinators_do_not(toy):

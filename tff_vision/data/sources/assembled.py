@@ -47,7 +47,7 @@ def pool_of(found: listing.Listing, root: pathlib.Path, config: configs.DataConf
   is_train, is_test, is_validation, split_notes = _split(splits, by, owners, patients, places, encoded, config)
   notes += [*client_notes, *split_notes, *_copies(glances, places, is_train, is_test)]
   used = (is_train, is_test, is_validation)
-  parts = [volumes.VolumeExamples(encoded, y[mine], shape, stored, places[mine]) if config.volume_depth else
+  parts = [volumes.VolumeExamples(encoded, y[mine], shape, stored, places=places[mine]) if config.volume_depth else
            store.StoredExamples(encoded, y[mine], shape, stored, places=places[mine], numbers=numbers[mine])
            for mine in used]
   kept_labels = [found.labels[place] for place in kept]

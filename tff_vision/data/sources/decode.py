@@ -33,17 +33,27 @@ class Contents:
 
   Attributes:
     name: The file, for error messages.
+    kind: Its format.
+    content: Its bytes.
     count: The number of images.
     native: Function from a number from 0 to the image: uint8, uint16 or float32 [height, width, 1 or 3], upright.
       Raises ValueError if it is corrupt.
     brightness: Whether float32 is brightness in 0..1 already, by a window of the file or of the user.
-    series: How many volumes follow each other in the file; 1 unless it is NIfTI.
   """
   name: str
+  kind: str
+  content: bytes = dataclasses.field(repr=False)
   count: int
   native: Callable[[int], np.ndarray]
   brightness: bool = False
-  series: int = 1
+
+  @property
+  def series(self) -> int:
+    """How many volumes follow each other in the file; 1 unless it is NIfTI."""
+    if self.kind != 'NIfTI':
+      return 1
+    from tff_vision.data.sources import nifti
+    return nifti.series(io.BytesIO(self.content))
 
   def shaped(self, index: int, shape: tuple[int, int, int] | None,
              stored: images.StoredPixels = images.StoredPixels()) -> np.ndarray:  # noqa: B008  Frozen.
@@ -84,12 +94,7 @@ def contents(content: bytes, name: str | pathlib.Path,
     except ValueError as error:
       raise _said(name, error) from error
     return np.ascontiguousarray(image if image.shape[-1] in (1, 3) else image[..., :image.shape[-1] - 1])
-  return Contents(str(name), count, checked, brightness, _series(content) if kind == 'NIfTI' else 1)
-
-
-def _series(content):
-  from tff_vision.data.sources import nifti
-  return nifti.series(io.BytesIO(content))
+  return Contents(str(name), kind, content, count, checked, brightness)
 
 
 def _reader(content, kind, stored):
@@ -148,19 +153,21 @@ def all_as_stored(path: str | pathlib.Path, shape: tuple[int, int, int], stored:
   Raises:
     ValueError: As `read`; or the data set has no known black and white, so no file can be brought to its range.
   """
-  check_range(path, stored)
-  assert stored.black is not None and stored.white is not None
   found = opened(path, stored)
-  scale = (stored.white - stored.black) / (255 if stored.window is None else 1)
-  return [stored.black + found.shaped(index, shape, stored).astype(np.float32) * scale
-          for index in range(found.count)]
+  return [in_range(found.name, found.shaped(index, shape, stored), stored) for index in range(found.count)]
 
 
-def check_range(path: str | pathlib.Path, stored: images.StoredPixels) -> None:
-  """Refuses to bring a file to the range of a data set whose black and white are not known."""
+def in_range(name: str, pixels: np.ndarray, stored: images.StoredPixels) -> np.ndarray:
+  """Returns pixels as `Contents.shaped` gives them in the range of a data set, float32.
+
+  Raises:
+    ValueError: The set has no known black and white.
+  """
   if stored.black is None or stored.white is None:
-    raise ValueError(f'{path} cannot be given to this model: it was trained on arrays of floats that say of no value '
+    raise ValueError(f'{name} cannot be given to this model: it was trained on arrays of floats that say of no value '
                      'that it is black or white. Train with pixel_range=BLACK,WHITE, the values that are.')
+  scale = (stored.white - stored.black) / (255 if stored.window is None else 1)
+  return stored.black + pixels.astype(np.float32) * scale
 
 
 def opened(path: str | pathlib.Path,

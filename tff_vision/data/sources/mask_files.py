@@ -150,11 +150,11 @@ def _values(path, mask, count, slice_axis) -> list[mask_reading.Values]:
   """Returns the values that each mask of a file holds, as class numbers (None if it has colours) and as colours."""
   if not mask:
     return [(np.zeros(1, np.int64), np.zeros(1, np.int64))] * count
-  opened = mask_reading.opened(mask, slice_axis)
-  mask_reading.check_frame(path, mask)
+  opened, image = mask_reading.opened(mask, slice_axis), mask_reading.outline(path, slice_axis)
+  mask_reading.check_place(image, opened)
   if opened.count != count:
     raise ValueError(f'{mask} holds {opened.count} masks, pages or slices, and its image {path} {count} images.')
-  height, width = mask_reading.size_of(path, slice_axis)
+  height, width = image.size
   found: list[mask_reading.Values] = []
   for number in range(count):
     indices, colours = opened.values(number)

@@ -1,12 +1,20 @@
-"""Reads the values of mask files: one mask in each, or one for each page of a TIFF or slice of a NIfTI volume."""
+"""Reads the values of mask files: one mask in each, or one for each page of a TIFF or slice of a NIfTI volume.
+
+Every file is opened once: a mask is read as a whole, and of its image the header, where its format has one that tells.
+"""
 
 import dataclasses
+import io
+import typing
 from collections.abc import Callable
 
 import numpy as np
 
 from tff_vision.data import images
-from tff_vision.data.sources import decode, formats, nifti, pillow_files
+from tff_vision.data.sources import decode, formats, pillow_files
+
+if typing.TYPE_CHECKING:
+  from tff_vision.data.sources import nifti
 
 # Class numbers or greys, int64 [height, width], None if the mask has colours; and its colours, 0xrrggbb.
 Values = tuple[np.ndarray | None, np.ndarray]
@@ -19,21 +27,41 @@ _HEAD = 512
 
 
 @dataclasses.dataclass(frozen=True)
-class MaskFile:
-  """An opened mask file.
+class Outline:
+  """What the header of a file tells of its images.
 
   Attributes:
     name: The file, for messages.
-    count: The number of masks in it.
-    values: Function from a number from 0 to the values of that mask. Raises ValueError if it is corrupt.
+    kind: Its format.
+    size: (height, width) of each image as it is shown.
+    frame: Where the voxels of a NIfTI volume are; None for other formats.
   """
   name: str
+  kind: str
+  size: tuple[int, int]
+  frame: 'nifti.Frame | None' = None
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskFile:
+  """A mask file that was read.
+
+  Attributes:
+    name: The file, for messages.
+    kind: Its format.
+    count: The number of masks in it.
+    values: Function from a number from 0 to the values of that mask. Raises ValueError if it is corrupt.
+    frame: Where the voxels of a NIfTI volume are; None for other formats.
+  """
+  name: str
+  kind: str
   count: int
   values: Callable[[int], Values]
+  frame: 'nifti.Frame | None' = None
 
 
 def opened(path: str, slice_axis: str) -> MaskFile:
-  """Opens a mask file.
+  """Reads a mask file.
 
   Args:
     path: The file.
@@ -42,76 +70,79 @@ def opened(path: str, slice_axis: str) -> MaskFile:
   Raises:
     ValueError: It cannot be read, or its format changes values.
   """
-  kind = _kind(path)
-  if lossy := _lossy(path, kind):
+  with open(path, 'rb') as file:
+    content = file.read()
+  kind = formats.kind_of(content[:_HEAD], path)
+  if lossy := _lossy(path, kind, content):
     raise ValueError(f'{path} is {lossy}, which changes the values of a mask: save masks as PNG.')
   if kind == 'NIfTI':
-    with open(path, 'rb') as file:
-      content = file.read()
+    from tff_vision.data.sources import nifti  # Imported late: most data sets have no such files.
     try:
+      frame = nifti.frame(io.BytesIO(content))
       count, values = nifti.values(content, slice_axis)
     except ValueError as error:
       raise ValueError(f'{path} {error}.') from error
-    return MaskFile(path, count, lambda number: _whole(values(number), path))
+    return MaskFile(path, kind, count, lambda number: _whole(values(number), path), frame)
   if kind == 'TIFF':
-    places = _of_pillow(path, pillow_files.page_numbers)
-    return MaskFile(path, len(places), lambda number: _of_pillow(path, lambda image: _page(image, places[number])))
-  return MaskFile(path, 1, lambda _: _of_pillow(path, _read))
+    places = _of_pillow(path, content, pillow_files.page_numbers)
+    return MaskFile(path, kind, len(places),
+                    lambda number: _of_pillow(path, content, lambda image: _page(image, places[number])))
+  return MaskFile(path, kind, 1, lambda _: _of_pillow(path, content, _read))
 
 
-def check_frame(path: str, mask: str) -> None:
+def outline(path: str, slice_axis: str) -> Outline:
+  """Returns what is known of an image file without decoding it, if its format has a header that tells.
+
+  Raises:
+    ValueError: It cannot be read.
+  """
+  from PIL import Image
+  with open(path, 'rb') as file:
+    kind = formats.kind_of(file.read(_HEAD), path)
+    file.seek(0)
+    if kind == 'NIfTI':
+      from tff_vision.data.sources import nifti
+      try:
+        frame = nifti.frame(file)
+      except ValueError as error:
+        raise ValueError(f'{path} {error}.') from error
+      return Outline(path, kind, frame.slice_shape(slice_axis), frame)
+    try:
+      with Image.open(file) as image:
+        width, height = image.size
+        turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
+      return Outline(path, kind, (width, height) if turned else (height, width))
+    except Exception:  # Pillow does not know the format.
+      file.seek(0)
+      found = decode.contents(file.read(), path, images.StoredPixels(slice_axis=slice_axis))
+      return Outline(path, kind, found.native(0).shape[:2])
+
+
+def check_place(image: Outline, mask: MaskFile) -> None:
   """Refuses a volume whose mask is no volume, or lies at another place.
 
   Raises:
     ValueError: With both files.
   """
-  kinds = [_kind(one) for one in (path, mask)]
-  if 'NIfTI' not in kinds:
+  if 'NIfTI' not in (image.kind, mask.kind):
     return
-  if kinds != ['NIfTI', 'NIfTI']:
-    raise ValueError(f'{path} is a file of the format {kinds[0]} and its mask {mask} of {kinds[1]}: of a NIfTI volume, '
-                     'nothing tells which slice belongs to which image of another format.')
-  frames = []
-  for one in (path, mask):
-    with open(one, 'rb') as file:
-      try:
-        frames.append(nifti.frame(file))
-      except ValueError as error:
-        raise ValueError(f'{one} {error}.') from error
-  if frames[0].shape[:3] != frames[1].shape[:3]:
-    sides = ['x'.join(map(str, frame.shape)) for frame in frames]
-    raise ValueError(f'{mask} has {sides[1]} voxels, and its volume {path} {sides[0]}.')
-  if frames[0].is_apart(frames[1]):
-    raise ValueError(f'{mask} lies elsewhere than its volume {path}: their headers give the same voxels other places '
-                     '(affine), so that slices would not belong together; save the mask with the header of the volume.')
+  if image.frame is None or mask.frame is None:
+    raise ValueError(f'{image.name} is a file of the format {image.kind} and its mask {mask.name} of {mask.kind}: of a '
+                     'NIfTI volume, nothing tells which slice belongs to which image of another format.')
+  if image.frame.shape[:3] != mask.frame.shape[:3]:
+    sides = ['x'.join(map(str, frame.shape)) for frame in (image.frame, mask.frame)]
+    raise ValueError(f'{mask.name} has {sides[1]} voxels, and its volume {image.name} {sides[0]}.')
+  if image.frame.is_apart(mask.frame):
+    raise ValueError(f'{mask.name} lies elsewhere than its volume {image.name}: their headers give the same voxels '
+                     'other places (affine), so that slices would not belong together; save the mask with the header '
+                     'of the volume.')
 
 
-def size_of(path: str, slice_axis: str) -> tuple[int, int]:
-  """Returns (height, width) of an image, or of each image in a file, as it is shown; if possible from the header."""
-  from PIL import Image
-  if _kind(path) == 'NIfTI':
-    with open(path, 'rb') as file:
-      return nifti.frame(file).slice_shape(slice_axis)
-  try:
-    with Image.open(path) as image:
-      width, height = image.size
-      turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
-  except Exception:  # Pillow does not know the format.
-    return decode.opened(path, images.StoredPixels(slice_axis=slice_axis)).native(0).shape[:2]
-  return (width, height) if turned else (height, width)
-
-
-def _kind(path):
-  with open(path, 'rb') as file:
-    return formats.kind_of(file.read(_HEAD), path)
-
-
-def _lossy(path, kind):
+def _lossy(path, kind, content):
   """Returns the name of a format or compression that changes values; '' if the file keeps them."""
   if kind == 'WebP':
-    with open(path, 'rb') as file:
-      return '' if _LOSSLESS_WEBP in file.read(_HEAD) else 'lossy WebP'
-  if kind == 'TIFF' and _of_pillow(path, lambda image: image.info.get('compression')) in _LOSSY_COMPRESSIONS:
+    return '' if _LOSSLESS_WEBP in content[:_HEAD] else 'lossy WebP'
+  if kind == 'TIFF' and _of_pillow(path, content, lambda image: image.info.get('compression')) in _LOSSY_COMPRESSIONS:
     return 'TIFF with lossy compression'
   return kind if kind in _LOSSY else ''
 
@@ -131,10 +162,10 @@ def _whole(values, path):
   return numbers, grey << 16 | grey << 8 | grey
 
 
-def _of_pillow(path, read):
+def _of_pillow(path, content, read):
   from PIL import Image
   try:
-    with Image.open(path) as image:
+    with Image.open(io.BytesIO(content)) as image:
       return read(image)
   except Exception as error:  # Pillow's readers can raise any exception on a broken file.
     raise ValueError(f'{path} is no mask that can be read, or it is corrupt.') from error

@@ -137,27 +137,32 @@ class StoredExamples:
     """Decodes the images at `indices`; each file is read once.
 
     Raises:
-      ValueError: A file is corrupt or has values that other files do not have; the message names it.
+      ValueError: A file is corrupt, has values that other files do not have, or holds several images where one is
+        taken; the message names it.
     """
     indices = np.asarray(indices, np.int64)
     x = np.zeros((len(indices), *self.shape), np.uint8 if self._stored.window is None else np.float32)
-    wanted: dict[int, list[tuple[int, int]]] = {}
+    wanted: dict[int, dict[int, list[int]]] = {}
     numbers = np.zeros(len(indices), np.int32) if self._numbers is None else self._numbers[indices]
     for row, (place, number) in enumerate(zip(self._places[indices].tolist(), numbers.tolist(), strict=True)):
-      wanted.setdefault(place, []).append((row, number))
+      wanted.setdefault(place, {}).setdefault(number, []).append(row)
 
     def fill(found):
       place, content = found
       opened = decode.contents(content(), self._store.name(place), self._stored)
-      if self._numbers is None and opened.count > 1:
-        raise ValueError(f'{opened.name} holds {opened.count} images, pages, frames or slices, and one is read here: '
-                         'save each as a file of its own.')
-      for row, number in wanted[place]:
-        if number >= opened.count:
-          raise ValueError(f'{self._store.name(place)} has {opened.count} images now, and had more before.')
-        x[row] = opened.shaped(number, self.shape, self._stored)
+      for number, rows in wanted[place].items():
+        x[rows] = self._image(opened, number)
     each(fill, self._store.read(sorted(wanted)))
     return images.Examples(x, self.y[indices])
+
+  def _image(self, opened, number):
+    """Returns the image of an example: [height, width, channels] of `shape`."""
+    if self._numbers is None and opened.count > 1:
+      raise ValueError(f'{opened.name} holds {opened.count} images, pages, frames or slices, and one is read here: '
+                       'save each as a file of its own.')
+    if number >= opened.count:
+      raise ValueError(f'{opened.name} has {opened.count} images now, and had more before.')
+    return opened.shaped(number, self.shape, self._stored)
 
 
 def each(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:

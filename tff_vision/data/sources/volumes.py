@@ -4,40 +4,18 @@ So everything that moves, scales and sends images does the same to volumes. All 
 averaged, fewer are interpolated.
 """
 
-import pathlib
-
 import numpy as np
 
 from tff_vision.data import images
 from tff_vision.data.sources import decode, store
 
 
-class VolumeExamples:
-  """Volumes with labels, as an `ExamplePool`; they are decoded one by one when they are taken."""
+class VolumeExamples(store.StoredExamples):
+  """Volumes with labels, as an `ExamplePool`: each place holds one volume, of which all slices are taken."""
 
-  def __init__(self, encoded: store.Store, y: np.ndarray, shape: tuple[int, int, int], stored: images.StoredPixels,
-               places: np.ndarray):
-    """Takes files, [n] labels, the shape of all volumes, how values become pixels, and the [n] places of the files."""
-    self._store, self.y, self.shape, self._stored, self._places = encoded, y, shape, stored, places
-
-  def __len__(self) -> int:
-    return len(self.y)
-
-  def take(self, indices: np.ndarray) -> images.Examples:
-    """Decodes the volumes at `indices`.
-
-    Raises:
-      ValueError: A file is corrupt, or holds several volumes; the message names it.
-    """
-    indices = np.asarray(indices, np.int64)
-    x = np.zeros((len(indices), *self.shape), np.uint8 if self._stored.window is None else np.float32)
-    rows = {place: np.flatnonzero(self._places[indices] == place) for place in set(self._places[indices].tolist())}
-
-    def fill(found):
-      place, content = found
-      x[rows[place]] = read(decode.contents(content(), self._store.name(place), self._stored), self.shape, self._stored)
-    store.each(fill, self._store.read(sorted(rows)))
-    return images.Examples(x, self.y[indices])
+  def _image(self, opened, number):
+    del number
+    return read(opened, self.shape, self._stored)
 
 
 def read(opened: decode.Contents, shape: tuple[int, int, int], stored: images.StoredPixels) -> np.ndarray:
@@ -47,9 +25,9 @@ def read(opened: decode.Contents, shape: tuple[int, int, int], stored: images.St
     ValueError: The file is corrupt, or holds several volumes.
   """
   import tensorflow as tf  # Imported late: listing files does not need it.
-  if opened.series > 1:
-    raise ValueError(f'{opened.name} holds {opened.series} volumes after each other, and volume_depth takes files of '
-                     'one: save each as a file of its own.')
+  if (series := opened.series) > 1:
+    raise ValueError(f'{opened.name} holds {series} volumes after each other, and volume_depth takes files of one: '
+                     'save each as a file of its own.')
   height, width, depth = shape
   slices = np.stack([opened.shaped(number, (height, width, 1), stored)[..., 0] for number in range(opened.count)])
   if len(slices) != depth:
@@ -62,15 +40,3 @@ def read(opened: decode.Contents, shape: tuple[int, int, int], stored: images.St
 def nearest(count: int, depth: int) -> np.ndarray:
   """Returns, for each of `depth` places along `count` slices, the number of the nearest one."""
   return (2 * np.arange(depth) + 1) * count // (2 * depth)
-
-
-def as_stored(path: str | pathlib.Path, shape: tuple[int, int, int], stored: images.StoredPixels) -> np.ndarray:
-  """Returns a file as input for the model of a data set of volumes: float32 of `shape`, in the set's own range.
-
-  Raises:
-    ValueError: As `decode.all_as_stored` and `read`.
-  """
-  decode.check_range(path, stored)
-  assert stored.black is not None and stored.white is not None
-  scale = (stored.white - stored.black) / (255 if stored.window is None else 1)
-  return stored.black + read(decode.opened(path, stored), shape, stored).astype(np.float32) * scale

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
+from tff_vision import products
 from tff_vision.models import added_losses
 from tff_vision.privacy.ghost import batch_check, independence, penalties, rules, taps
 
@@ -157,14 +158,15 @@ def _in_pieces(model, loss_fn, x, y, clip_norm, mask, copies, size):
 
 
 def _by_taps(model, loss_fn, x, y, clip_norm, mask, copies):
-  with tf.GradientTape() as tape:
-    with taps.tapped(model) as found:
-      outputs = model(x, training=True)
-    losses = _of_examples(loss_fn(y, outputs), copies)
-    total = tf.reduce_sum(losses)
-  found = [dataclasses.replace(tap, copies=copies) for tap in found]
-  derivatives = tape.gradient(total, [tap.outputs for tap in found],
-                              unconnected_gradients=tf.UnconnectedGradients.ZERO)
+  with products.may_be_low():
+    with tf.GradientTape() as tape:
+      with taps.tapped(model) as found:
+        outputs = model(x, training=True)
+      losses = _of_examples(loss_fn(y, outputs), copies)
+      total = tf.reduce_sum(losses)
+    found = [dataclasses.replace(tap, copies=copies) for tap in found]
+    derivatives = tape.gradient(total, [tap.outputs for tap in found],
+                                unconnected_gradients=tf.UnconnectedGradients.ZERO)
   parts = [_rule(tap)(tap, dz) for tap, dz in zip(found, derivatives, strict=True)]
   norms = tf.sqrt(tf.add_n([part.squared_norms for part in parts]))
   coefficients, keep = _coefficients(norms, clip_norm, mask)
@@ -203,10 +205,11 @@ def _by_loop(model, loss_fn, x, y, clip_norm, mask, copies):
   def gradient(index, sums, norms, losses):
     one, label = (tf.ensure_shape(part[index * copies:(index + 1) * copies], [copies, *part.shape[1:]])
                   for part in (x, y))
-    with tf.GradientTape() as tape:
-      outputs, added = added_losses.call(model, one, training=True)
-      loss = tf.add_n([tf.reduce_sum(_of_examples(loss_fn(label, outputs), copies)), *added])
-    found = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+    with products.may_be_low():
+      with tf.GradientTape() as tape:
+        outputs, added = added_losses.call(model, one, training=True)
+        loss = tf.add_n([tf.reduce_sum(_of_examples(loss_fn(label, outputs), copies)), *added])
+      found = tape.gradient(loss, variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)
     found = [tf.convert_to_tensor(value) for value in found]
     norm = tf.sqrt(tf.add_n([rules.squares(value[None])[0] for value in found]))
     sound = tf.math.is_finite(norm)

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_federated.proto.v0 import computation_pb2
 
-from tff_vision.runtime.device import leaf, sums, values
+from tff_vision.runtime.device import leaf, low_types, sums, values
 from tff_vision.runtime.device import program as program_lib
 from tff_vision.runtime.device.lanes import Lane
 
@@ -24,9 +24,15 @@ class Copies:
   each device.
   """
 
-  def __init__(self, make: Callable[[program_lib.Program, str], Any] = leaf.Leaf):
-    """Args: `make` returns a copy of a program on a device."""
-    self._make = make
+  def __init__(self, make: Callable[[program_lib.Program, str], Any] = leaf.Leaf, *,
+               low: low_types.LowType | None = None):
+    """Prepares for calls.
+
+    Args:
+      make: Returns a copy of a program on a device.
+      low: How the marked products of all programs are computed; None: in float32.
+    """
+    self._make, self._low = make, low
     self._programs: collections.OrderedDict[Any, tuple[program_lib.Program, dict[Any, Any]]] = collections.OrderedDict()
     self._digests: collections.OrderedDict[int, tuple[Any, bytes]] = collections.OrderedDict()
     self._lock = threading.Lock()
@@ -71,7 +77,7 @@ class Copies:
       if key in self._programs:
         self._programs.move_to_end(key)
       else:
-        self._programs[key] = program_lib.Program(message), {}
+        self._programs[key] = program_lib.Program(message, self._low), {}
         if len(self._programs) > _KEPT:
           self._free(self._programs.popitem(last=False)[1])
       return self._programs[key]

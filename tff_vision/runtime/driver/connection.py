@@ -175,7 +175,7 @@ class WorkerConnection:
     with self._lock:
       self._check_connected()
       if self._introduced is not self.traffic[-1]:
-        self._site = site_link.introduced(self.answer)
+        self._site = site_link.introduced(self.answer, self.name)
         self._introduced = self.traffic[-1]
       return self._site
 
@@ -191,7 +191,7 @@ class WorkerConnection:
 
   def _check_connected(self):
     if not self.connected:
-      error = stub.WorkerLost(f'worker {self.name}: not connected.')
+      error = stub.WorkerLost(f'worker {self.name}: not connected.', party=self.name)
       error.may_have_computed = False
       raise error
 
@@ -201,7 +201,7 @@ class WorkerConnection:
       if self._tls is not None:
         reason = tls.check(address, self._tls)
       if time.monotonic() >= deadline:
-        raise stub.WorkerLost(f'worker {self.name}: no answer within {timeout:g} s. {reason}')
+        raise stub.WorkerLost(f'worker {self.name}: no answer within {timeout:g} s. {reason}', party=self.name)
 
   def _lose(self, service, channel):
     service.lost = True

@@ -84,7 +84,7 @@ class WorkersContext(tff.framework.SyncContext, key_holder.AsksKeyHolder, protoc
     Computations inside `protocol` include only these clients. If a worker is lost, `protocol` starts again.
 
     Raises:
-      TooFewWorkers: Fewer than min_workers are left, or workers were lost in every attempt.
+      TooFewWorkers: Fewer than min_workers are left, or no attempt was finished.
     """
     for attempt in range(self._attempts):
       self._asked = set()
@@ -92,9 +92,9 @@ class WorkersContext(tff.framework.SyncContext, key_holder.AsksKeyHolder, protoc
         with self._reached(count) as parties:
           return protocol(parties)
       except (stub.WorkerLost, stub.BeginAgain) as error:
-        self._fleet.report_lost(str(error))
+        self._fleet.report_lost(str(error), error.party)
         if attempt + 1 == self._attempts:
-          raise fleet.TooFewWorkers(f'workers were lost in all {self._attempts} attempts at a round; at last: {error}'
+          raise fleet.TooFewWorkers(f'none of {self._attempts} attempts at a round was finished; at last: {error}'
                                     ) from error
       if self._asked and self._cohort is not None and self._cohort.again is not None:
         self._cohort.again(sorted(self._asked))

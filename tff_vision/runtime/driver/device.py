@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision.configs import runtime_config
-from tff_vision.runtime.device import copies, executor, interpreter, lanes, visible
+from tff_vision.runtime.device import copies, executor, interpreter, lanes, low_types, visible
 from tff_vision.runtime.driver import fleet, local, one_executor
 from tff_vision.runtime.tff_internals import allocator
 
@@ -21,7 +21,8 @@ def device_place(config: runtime_config.RuntimeConfig) -> Iterator['DeviceContex
   """
   devices = visible.choose(config.devices, config.threads)
   with one_executor.installed(lambda: DeviceContext(
-      devices, config.clients_per_device or visible.clients_at_once(devices), config.clients_per_call)) as opened:
+      devices, config.clients_per_device or visible.clients_at_once(devices), config.clients_per_call,
+      config.math)) as opened:
     yield opened
 
 
@@ -41,8 +42,8 @@ def described() -> str:
   context, threads = tff.framework.get_context_stack().current, tf.config.threading.get_intra_op_parallelism_threads()
   on_gpu = any(name.startswith('GPU') for name in context.devices)
   each = '' if on_gpu else f', {threads} thread(s) each' if threads else ', threads as TensorFlow chooses'
-  return (f'{context.clients_per_device} at a time on each of {", ".join(context.devices)}{each}, in this process '
-          f'(--clients_per_device, --devices{"" if on_gpu else ", --threads"})')
+  return (f'{context.clients_per_device} at a time on each of {", ".join(context.devices)}{each}, in this process, '
+          f'{context.math} (--clients_per_device, --devices{"" if on_gpu else ", --threads"}, --math)')
 
 
 class DeviceContext(one_executor.OneExecutorContext):
@@ -51,13 +52,17 @@ class DeviceContext(one_executor.OneExecutorContext):
   Attributes:
     clients_per_device: The number of clients that are computed on each of them at the same time, as long as there is
       enough memory.
+    math: The type of products in clients' training, as in `RuntimeConfig`.
   """
 
-  def __init__(self, devices: Sequence[str], clients_per_device: int, clients_per_call: int):
+  def __init__(self, devices: Sequence[str], clients_per_device: int, clients_per_call: int, math: str = 'float32'):
     allocator.share_freed_memory()
-    self._devices, self.clients_per_device = tuple(devices), clients_per_device
+    self._devices, self.clients_per_device, self.math = tuple(devices), clients_per_device, math
     self._faults: list[fleet.Fault] = []
-    self._runs = interpreter.Interpreter(lanes.Lanes(devices, clients_per_device, self._ended), copies.Copies())
+    self._in_float32: set[str] = set()
+    low = None if math == 'float32' else low_types.LowType(
+        tf.as_dtype(math), frozenset(name.partition(':')[0] for name in devices), self._lacking)
+    self._runs = interpreter.Interpreter(lanes.Lanes(devices, clients_per_device, self._ended), copies.Copies(low=low))
     super().__init__(executor.DeviceExecutors(self._runs), open_for_handles=self._executor, pids=(),
                      concurrent_calls=len(devices) * clients_per_device, clients_per_call=clients_per_call)
 
@@ -66,13 +71,20 @@ class DeviceContext(one_executor.OneExecutorContext):
     return self._devices
 
   def take_faults(self) -> Sequence[fleet.Fault]:
-    """Returns the failures since the last call: lanes that had too little memory."""
+    """Returns the failures since the last call: lanes with too little memory, products without a kernel."""
     taken = list(self._faults)
     del self._faults[:len(taken)]
     return taken
 
   def _ended(self, device, reason):
     self._faults.append(fleet.Fault(device, reason))
+
+  def _lacking(self, operation):
+    if operation not in self._in_float32:
+      self._in_float32.add(operation)
+      where = ', '.join(self.devices)
+      self._faults.append(fleet.Fault(where, f'TensorFlow has no kernel of {operation} in {self.math} for {where}: it '
+                                             'runs in float32.'))
 
   def _executor(self):
     return executor.DeviceExecutor(self._runs, 0)

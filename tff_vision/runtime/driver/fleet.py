@@ -19,6 +19,8 @@ Work = Callable[[connection.WorkerConnection], object]
 # Called with client numbers before these clients may compute something a second time; an exception ends the round.
 Again = Callable[[Sequence[int]], None]
 
+# The name of the coordinator among those of workers.
+COORDINATOR = 'coordinator'
 # Seconds to wait for a worker that was given up before, or whose clients can run on another worker.
 _QUICK = 1.0
 
@@ -138,15 +140,20 @@ class Fleet:
         found.append(frozenset(() if site is None else site.plays))
     return frozenset.intersection(*found) if found else frozenset()
 
-  def report_lost(self, reason: str) -> None:
-    """Reports the workers that were lost in a protocol; they are reconnected when they are needed again.
+  def report_lost(self, reason: str, party: str) -> None:
+    """Reports why an attempt at a protocol ended; workers that were lost are reconnected when they are needed again.
 
     Returns when no worker is busy with work of that protocol: it would use up what a site makes for the next attempt.
+
+    Args:
+      party: Who ended it: a worker, also one that is still there, or the key holder; '': no single one did.
     """
     concurrent.futures.wait([queue.submit(lambda: None) for queue in self._queues])
-    for worker in self.workers:
-      if not worker.connected:
-        self._on_fault(Fault(worker.name, reason))
+    lost = [worker.name for worker in self.workers if not worker.connected]
+    for name in lost:
+      self._on_fault(Fault(name, reason if party in ('', name) else f'not connected any more; {party}: {reason}'))
+    if party not in lost and (party or not lost):
+      self._on_fault(Fault(party or COORDINATOR, reason))
 
   def close(self) -> None:
     for queue in self._queues:

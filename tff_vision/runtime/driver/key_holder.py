@@ -12,6 +12,7 @@ from tff_vision.runtime.driver import stub
 from tff_vision.runtime.worker import tls
 
 _PIECE_OF_TIME = 3.0
+_NUMBER_BYTES = 8
 
 
 class AsksKeyHolder:
@@ -72,11 +73,15 @@ class KeyHolderConnection:
                            (np.ascontiguousarray(one, '<i4').tobytes() for one in ciphertexts))
     call = self._channel.stream_unary(f'/{key_calls.SERVICE}/{key_calls.OPEN}')
     try:
-      return np.frombuffer(call(sent, timeout=self._call_timeout, wait_for_ready=True), '<i8')
+      answer = call(sent, timeout=self._call_timeout, wait_for_ready=True)
     except grpc.RpcError as error:
       if error.code() is grpc.StatusCode.PERMISSION_DENIED:
         raise stub.RefusedByWorker(error.details().removeprefix('refused: ')) from None
-      raise stub.WorkerLost(f'key_holder={self._address}: {error.code().name}: {error.details()}') from None
+      raise stub.WorkerLost(f'key_holder={self._address}: {error.code().name}: {error.details()}',
+                            party=f'key_holder={self._address}') from None
+    if len(answer) % _NUMBER_BYTES:
+      raise stub.RefusedByWorker(f'key_holder={self._address} answers with something else than a sum.')
+    return np.frombuffer(answer, '<i8')
 
   def close(self) -> None:
     self._channel.close()

@@ -31,7 +31,7 @@ def remote_runtime(config: runtime_config.RuntimeConfig) -> Iterator[context.Wor
   if config.tls_ca is not None:
     tls_files = tls.TlsFiles(ca=config.tls_ca, cert=config.tls_cert, key=config.tls_key)
   with contextlib.ExitStack() as stack:
-    coordinator = _connection(config, _local(config, 'coordinator'), None)
+    coordinator = _connection(config, _local(config, fleet.COORDINATOR), None)
     stack.callback(coordinator.close)
     coordinator.connect(config.reconnect_timeout)
     if config.local_workers:

@@ -7,6 +7,7 @@ from tff_vision import protocols
 from tff_vision.runtime import messages
 from tff_vision.runtime.driver import stub
 
+_LONGEST_NAME = 200
 _HELLO = messages.encode({'protocol': 'hello', 'phase': 'hello', 'content': {}})
 
 
@@ -40,7 +41,7 @@ class SiteLink(protocols.Site):
     answer = self._answer(messages.encode({'protocol': protocol, 'phase': phase, 'content': content}))
     if answer is None:  # It was restarted without its approval.
       raise stub.RefusedByWorker(f'site {self.name} has stopped playing its half of {protocol} itself.')
-    return messages.decode(answer)
+    return _decoded(answer, f'site {self.name}')
 
   def listen(self) -> None:
     self._heard = []
@@ -55,14 +56,36 @@ class SiteLink(protocols.Site):
     return found
 
 
-def introduced(answer: Callable[[bytes], bytes | None]) -> SiteLink | None:
+def introduced(answer: Callable[[bytes], bytes | None], worker: str) -> SiteLink | None:
   """Returns the site that answers; None: there is none that plays a protocol itself.
+
+  Args:
+    worker: The worker's name in errors.
 
   Raises:
     WorkerLost: It does not answer.
+    RefusedByWorker: It answers something else.
   """
   hello = answer(_HELLO)
   if hello is None:
     return None
-  found = messages.decode(hello)
-  return SiteLink(answer, name=found['site'], plan=found['plan'], plays=tuple(found['protocols']))
+  what = f'worker {worker}'
+  found = _decoded(hello, what)
+  try:
+    name, plan = (messages.part(found, part, str, 'its first answer') for part in ('site', 'plan'))
+    plays = messages.part(found, 'protocols', list, 'its first answer')
+  except ValueError as error:
+    raise stub.RefusedByWorker(f'{what} does not say which site it is: {error}') from None
+  if not (0 < len(name) <= _LONGEST_NAME and name.isprintable() and all(isinstance(one, str) for one in plays)):
+    raise stub.RefusedByWorker(f'{what} does not say which site it is: it has no name, or protocols without names.')
+  return SiteLink(answer, name=name, plan=plan, plays=tuple(plays))
+
+
+def _decoded(answer, what):
+  try:
+    found = messages.decode(answer)
+  except ValueError as error:
+    raise stub.RefusedByWorker(f'{what} does not follow its protocol: {error}') from None
+  if not isinstance(found, dict):
+    raise stub.RefusedByWorker(f'{what} does not follow its protocol: its answer is no JSON object.')
+  return found

@@ -31,12 +31,25 @@ class WorkerLost(RuntimeError):
 
   Attributes:
     may_have_computed: False only if it is known that nothing was computed, because the call failed before that.
+    party: The name of the worker, or of the key holder; '': it is about no single one.
   """
   may_have_computed = True
 
+  def __init__(self, reason: str, *, party: str = ''):
+    super().__init__(reason)
+    self.party = party
+
 
 class BeginAgain(RuntimeError):
-  """A site cannot go on with this attempt at a round, because it was restarted or has used up its own values."""
+  """A site cannot go on with this attempt at a round, because it was restarted or has used up its own values.
+
+  Attributes:
+    party: As of `WorkerLost`.
+  """
+
+  def __init__(self, reason: str, *, party: str = ''):
+    super().__init__(reason)
+    self.party = party
 
 
 class RefusedByWorker(ValueError):
@@ -89,7 +102,7 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
 
   def _sent(self, method: str, send: Callable, message, size: Callable, timeout: float | None):
     if self.lost:
-      raise WorkerLost(f'worker {self.name}: it was lost, and with it what it was asked for.')
+      raise WorkerLost(f'worker {self.name}: it was lost, and with it what it was asked for.', party=self.name)
     self.calls[method] += 1
     self.sent[method] += size(message)
     try:
@@ -99,15 +112,16 @@ class DeadlineStub(tff.framework.RemoteExecutorStub):
         if (refusal := _REFUSAL.search(error.details() or '')) is not None:
           raise RefusedByWorker(' '.join(refusal.group(1).split())) from None
         if error.code() == grpc.StatusCode.ABORTED and (error.details() or '').startswith(messages.BEGIN_AGAIN):
-          raise BeginAgain(error.details().removeprefix(messages.BEGIN_AGAIN)) from None
+          raise BeginAgain(error.details().removeprefix(messages.BEGIN_AGAIN), party=self.name) from None
         raise
       self.lost = True
-      raise WorkerLost(f'worker {self.name}: {method}: {error.code().name}: {error.details()}') from None
+      raise WorkerLost(f'worker {self.name}: {method}: {error.code().name}: {error.details()}',
+                       party=self.name) from None
     except ValueError as error:  # grpc raises this for a call on a closed channel.
       if 'closed channel' not in str(error):
         raise
       self.lost = True
-      raise WorkerLost(f'worker {self.name}: {method}: it has stopped answering.') from None
+      raise WorkerLost(f'worker {self.name}: {method}: it has stopped answering.', party=self.name) from None
     self.received[method] += size(answer)
     return answer
 

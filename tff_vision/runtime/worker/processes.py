@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -137,6 +138,7 @@ class Process:
     with contextlib.nullcontext(sys.stderr) if log is None else open(log, 'ab') as output:
       self._child = subprocess.Popen([*tied, *command], stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                                      env=dict(environment), start_new_session=True)
+    self._reaping = threading.Lock()
     self._log = log
     self.name = os.path.basename(command[0])
 
@@ -151,26 +153,40 @@ class Process:
   @property
   def exit_code(self) -> int | None:
     """The exit code; None while the child runs; negative: the signal that ended it."""
-    if self._child.returncode is None:
-      # Until it is waited for, its number, which is also that of its group, belongs to nobody else.
-      with contextlib.suppress(ChildProcessError):  # Another thread has just waited for it.
-        if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-          return None
-      with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(self.pid, signal.SIGKILL)
-    return self._child.wait()
+    with self._reaping:  # Of two threads that see it ended, one would end the group after the other has waited for it.
+      if self._ended():
+        # Until it is waited for, its number, which is also that of its group, belongs to nobody else.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+          os.killpg(self.pid, signal.SIGKILL)
+        self._child.wait()
+      return self._child.returncode
 
   def close(self, first: signal.Signals = signal.SIGTERM) -> None:
     """Ends the child: with signal `first`, and with SIGKILL if that is not enough."""
     if self.exit_code is None:
-      os.kill(self.pid, first)
+      self._send(first)
       deadline = time.monotonic() + _STOP_TIMEOUT
       while self.exit_code is None and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
-      if self.exit_code is None:
-        os.kill(self.pid, signal.SIGKILL)
+      self._send(signal.SIGKILL)
     while self.exit_code is None:
       time.sleep(_LOOK_SECONDS)
+
+  def _send(self, number):
+    """Sends the child a signal, as long as nobody has waited for it."""
+    with self._reaping:
+      if self._child.returncode is None and not self._ended():
+        os.kill(self.pid, number)
+
+  def _ended(self):
+    """Returns whether the child has ended and nobody has waited for it; to be called with the lock held."""
+    if self._child.returncode is not None:
+      return False
+    try:
+      return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # Waited for outside of this object: its number may be another's.
+      self._child.wait()
+      return False
 
 
 def listens(address: str | tuple[str, int]) -> bool:

@@ -8,6 +8,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 _PSS = padding.PSS(mgf=padding.MGF1(hashes.SHA256()), salt_length=padding.PSS.DIGEST_LENGTH)
+_ED25519_BYTES = 64
+_DER_BYTES = 9  # Around the two numbers of ECDSA.
 
 
 def sign(key_file: pathlib.Path, message: bytes) -> bytes:
@@ -90,6 +92,14 @@ def made_by(key: bytes, message: bytes, signature: bytes) -> bool:
   except (exceptions.InvalidSignature, exceptions.UnsupportedAlgorithm, ValueError):
     return False
   return True
+
+
+def longest(key: bytes) -> int:
+  """Returns the most bytes of a signature by the private key of a public key (`public_key`)."""
+  found = serialization.load_der_public_key(key)
+  if isinstance(found, ec.EllipticCurvePublicKey):
+    return 2 * (found.key_size // 8 + 1) + _DER_BYTES
+  return found.key_size // 8 if isinstance(found, rsa.RSAPublicKey) else _ED25519_BYTES
 
 
 def _described(key):

@@ -51,7 +51,7 @@ class WorkerConfig(runtime_config.ExecutorConfig):
 
   def __post_init__(self):
     option.check_choices(self)
-    self.check_numbers()
+    option.check_numbers(self)
     for name in ('port', 'health_port'):
       if (port := getattr(self, name)) is not None and not 0 < port < 65536:
         raise ValueError(f'{name} must lie in 1..65535, found {port}.')
@@ -67,6 +67,8 @@ class WorkerConfig(runtime_config.ExecutorConfig):
       raise ValueError(f'audit_log={self.audit_log} has no effect without approved: nothing is counted.')
     if self.executor == 'device' and self.math != type(self).math:
       raise ValueError(f'math={self.math} does not go with executor=device, which computes in float32.')
+    if self.math == 'float16':
+      raise ValueError(f'math=float16 does not go with executor={self.executor}: only runtime=device computes in it.')
     if self.data_root is not None and self.sandbox == 'none':
       raise ValueError('data_root needs sandbox=bubblewrap: without it the executor sees the files of the machine '
                        'under their own names.')

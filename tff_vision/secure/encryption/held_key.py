@@ -85,5 +85,8 @@ class HeldKeyRound(round_keys.RoundKey):
     stated, sent = self._attempt.stated(self._keys.public.shape)
     opened = self._keys.holder.open(self._attempt.run, self._attempt.number, stated,
                                     (ciphertext for of_site in sent for ciphertext in of_site))
+    polynomials = max((len(ciphertext) for of_site in sent for ciphertext in of_site), default=0)
+    if opened.size != polynomials * params.degree:
+      raise ValueError('key_holder answers with a sum of another length than that of the ciphertexts.')
     return key_holder.decoded(opened.reshape(-1, params.degree), clients, length=length, params=params,
                               encoding=self._keys.encoding)

@@ -21,7 +21,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import protocols
-from tff_vision.secure import fixed_point, os_keys
+from tff_vision.secure import answers, fixed_point, os_keys
 from tff_vision.secure.encryption import bfv, ring, round_keys, site_calls
 from tff_vision.secure.encryption.parameters import BfvParameters
 
@@ -115,14 +115,14 @@ class RoundKey(round_keys.RoundKey):
       silo, held = silo_and_secrets
       return np.concatenate([silo.fetch(handle) for handle in [silo.call(share, c1[piece], held) for piece in pieces]])
 
-    found = [tf.constant(share) for share in site_calls.side_by_side(shares, self._held)]
+    found = [tf.constant(share) for share in answers.side_by_side(shares, self._held)]
     return self._keys.opened(tf.constant(ciphertexts), found, tf.constant(clients), length).numpy()
 
 
 def _agreed(shares, groups, attempt):
   """Returns the shares of each group, in order; sites that check keys agree on them while they are asked for."""
   if attempt is None:
-    return site_calls.side_by_side(shares, groups)
+    return answers.side_by_side(shares, groups)
   with concurrent.futures.ThreadPoolExecutor(len(groups)) as pool:
     waiting = [pool.submit(shares, group) for group in groups]
     with attempt.dropped_on_error():  # A thread that waits for its share ends only when the site is told.

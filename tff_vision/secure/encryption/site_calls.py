@@ -4,25 +4,23 @@ The coordinator carries messages from site to site and can read them; it can mak
 answer, `federation.site_keys` and `federation.joint_site_keys` say.
 """
 
-import concurrent.futures
 import contextlib
 import itertools
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import tree
 
 from tff_vision import protocols
+from tff_vision.secure import answers
 
 JOINT, HELD = 'he', 'he_keyholder'
 COMMITMENT, REVEAL, SHARE = 'commitment', 'reveal', 'share'
 KEY, CIPHERTEXTS, STATEMENTS, HALF = 'public key', 'ciphertexts', 'statements', 'half'
 DROP = 'drop'
-_MESSAGE_BYTES = 4 << 20
-Result = TypeVar('Result')
-Item = TypeVar('Item')
+MESSAGE_BYTES = 4 << 20  # Of a part of a ciphertext that is sent on.
 
 
 class Attempts:
@@ -72,15 +70,15 @@ class SiteAttempt:
     def commitment(site):
       while not failed():
         found = self._ask(site, COMMITMENT, {})
-        if found['ready']:
-          return found['signed']
+        if found.flag('ready'):
+          return _signed(found.inner('signed'))
       return None
 
-    commitments = side_by_side(commitment, self._sites)
+    commitments = answers.side_by_side(commitment, self._sites)
     if None in commitments:
       return
-    shares = self._all(REVEAL, lambda site: {'commitments': commitments})
-    side_by_side(lambda site: [self._ask(site, SHARE, {'signed': share}) for share in shares], self._sites)
+    shares = [_signed(one) for one in self._all(REVEAL, lambda site: {'commitments': commitments})]
+    answers.side_by_side(lambda site: [self._ask(site, SHARE, {'signed': share}) for share in shares], self._sites)
     self._listen()
 
   def stated(self, shape: Sequence[int]) -> tuple[list[Any], list[list[np.ndarray]]]:
@@ -95,12 +93,13 @@ class SiteAttempt:
     stated = self._all(CIPHERTEXTS, lambda site: {})
     sent = []
     for site, one in zip(self._sites, stated, strict=True):
+      digests = one.signed().items('digests')
       found = [leaf for answer in site.heard() for leaf in tree.flatten(answer)
                if getattr(leaf, 'ndim', 0) == 4 and leaf.shape[1:] == tuple(shape)]
-      if len(found) != len(one['content']['digests']):
-        raise site.WorkerLost(f'site {site.name}: {len(found)} of {len(one["content"]["digests"])} answers came.')
+      if len(found) != len(digests):
+        raise site.WorkerLost(f'site {site.name}: {len(found)} of {len(digests)} answers came.')
       sent.append(found)
-    return stated, sent
+    return [one.content for one in stated], sent
 
   def add_up(self, shape: Sequence[int]) -> None:
     """Lets every site add the sum's second half up, from what all of them sent. Args: as `stated`."""
@@ -110,12 +109,12 @@ class SiteAttempt:
     def send(site):
       for other, ciphertexts in zip(self._sites, sent, strict=True):
         for ciphertext in ciphertexts if other is not site else ():
-          step = max(1, _MESSAGE_BYTES // ciphertext[0, 1].nbytes)
+          step = max(1, MESSAGE_BYTES // ciphertext[0, 1].nbytes)
           for start in range(0, len(ciphertext), step):
             part = np.ascontiguousarray(ciphertext[start:start + step, 1], '<i4')
             self._ask(site, HALF, {'polynomials': part.tobytes()})
 
-    side_by_side(send, self._sites)
+    answers.side_by_side(send, self._sites)
 
   def drop(self) -> None:
     """Tells all sites that the attempt is given up; whoever does not hear it notices by itself."""
@@ -136,15 +135,14 @@ class SiteAttempt:
       site.listen()
 
   def _all(self, phase, content):
-    return side_by_side(lambda site: self._ask(site, phase, content(site)), self._sites)
+    return answers.side_by_side(lambda site: self._ask(site, phase, content(site)), self._sites)
 
   def _ask(self, site, phase, content):
-    return site.ask(self._protocol, phase, {'run': self.run, 'attempt': self.number, **content})
+    return answers.Answer(site.name, f'{self._protocol}/{phase}', site.ask(
+        self._protocol, phase, {'run': self.run, 'attempt': self.number, **content}))
 
 
-def side_by_side(fn: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-  """Returns fn of each item, in order; each in a thread of its own, because it waits for another machine."""
-  if not items:
-    return []
-  with concurrent.futures.ThreadPoolExecutor(len(items)) as pool:
-    return list(pool.map(fn, items))
+def _signed(answer):
+  """Returns a message, after a look at its form; whether its signature is the site's, other sites check."""
+  answer.signed()
+  return answer.content

@@ -5,15 +5,17 @@ Of sites, it has public keys, sealed boxes in passing, the masked sum, and the s
 """
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from tff_vision import protocols
-from tff_vision.secure import fixed_point
+from tff_vision.secure import answers, fixed_point
 from tff_vision.secure.masking import mask_expansion, mask_protocol, mask_round, shamir, site_masks
+
+_KEY_BYTES = 32  # Of X25519.
 
 
 class SiteRound:
@@ -37,7 +39,8 @@ class SiteRound:
     sites: dict[str, protocols.Site] = {}
     for party in parties:
       site = _checked(party)
-      sites[site.name] = site
+      if sites.setdefault(site.name, site) is not site:
+        raise ValueError(f'two workers say that they are the site {site.name}; start each with its own approval.')
       self._clients_of.setdefault(site.name, []).append(party.client)
     if len(plans := {site.plan for site in sites.values()}) > 1:
       said = '; '.join(f'{name} {site.plan[:16]}' for name, site in sorted(sites.items()))
@@ -45,14 +48,20 @@ class SiteRound:
     self._sites = dict(sorted(sites.items()))
     self.clients = sorted(client for clients in self._clients_of.values() for client in clients)
     self._threshold = site_masks.threshold(len(sites))
-    self._attempt = 1 + max(site.ask(site_masks.PROTOCOL, 'status', {})['attempt'] for site in sites.values())
-    advertised = self._all('advertise', {'run': run, 'clients': self.clients})
-    self._keys = {client: key for name, said in advertised.items()
-                  for client, key in zip(sorted(self._clients_of[name]), said['content']['masking'], strict=True)}
-    boxes = [box for one in self._all('share', {'advertised': list(advertised.values())}).values()
-             for box in one['boxes']]
-    for name in self._sites:
-      self._ask(name, 'deliver', {'boxes': [box for box in boxes if box['content']['to'] == name]})
+    self._attempt = 0  # It is not asked about one.
+    self._attempt = 1 + max(answer.whole('attempt') for answer in self._all('status', lambda name: {}).values())
+    advertised = self._all('advertise', lambda name: {'run': run, 'clients': self.clients})
+    self._keys = {}
+    for name, answer in advertised.items():
+      clients = sorted(self._clients_of[name])
+      keys = answer.signed().byte_strings('masking', count=len(clients), size=_KEY_BYTES)
+      self._keys.update(zip(clients, keys, strict=True))
+    told = [answer.content for answer in advertised.values()]
+    boxes: dict[str, list[Any]] = {name: [] for name in self._sites}
+    for answer in self._all('share', lambda name: {'advertised': told}).values():
+      for box in answer.each('boxes'):
+        boxes.setdefault(box.signed().text('to'), []).append(box.content)
+    self._all('deliver', lambda name: {'boxes': boxes[name]})
 
   def unmask(self, masked_sum: np.ndarray, clients: int) -> np.ndarray:
     """Returns the sum of the values of `clients` clients modulo 2**32, [n] uint32, from that of the masked values.
@@ -70,13 +79,16 @@ class SiteRound:
             f'the masked sum holds {clients} clients of {len(self.clients)}, and {len(uploaded)} of '
             f'{len(self._sites)} sites are there; nothing was opened, run the round again.')
     consents = self._answers(uploaded, 'consent', {'uploaded': uploaded})
-    revealed = self._answers(list(consents), 'reveal', {'consents': list(consents.values())})
+    for answer in consents.values():
+      answer.signed()
+    revealed = self._answers(list(consents), 'reveal', {'consents': [one.content for one in consents.values()]})
     holders = {name: place for place, name in enumerate(self._sites)}
+    shares = {holders[name]: answer.byte_strings('shares', count=len(self.clients), size=shamir.SHARE_BYTES)
+              for name, answer in revealed.items()}
     there = {client for name in uploaded for client in self._clients_of[name]}
     rows = []
     for place, client in enumerate(self.clients):
-      secret = shamir.join({holders[name]: answer['shares'][place] for name, answer in revealed.items()},
-                           threshold=self._threshold)
+      secret = shamir.join({holder: found[place] for holder, found in shares.items()}, threshold=self._threshold)
       if client in there:
         rows.append(mask_protocol.self_row(secret))
         continue
@@ -88,22 +100,29 @@ class SiteRound:
     return mask_expansion.remove_masks(masked_sum.view(np.uint32), rows)
 
   def _ask(self, name, phase, content):
-    return self._sites[name].ask(site_masks.PROTOCOL, phase, {'attempt': self._attempt, **content})
+    return answers.Answer(name, f'{site_masks.PROTOCOL}/{phase}', self._sites[name].ask(
+        site_masks.PROTOCOL, phase, {'attempt': self._attempt, **content}))
 
-  def _all(self, phase, content):
-    return {name: self._ask(name, phase, content) for name in self._sites}
+  def _all(self, phase, content) -> dict[str, answers.Answer]:
+    """Returns the answers of all sites; `content`: takes a site's name."""
+    names = list(self._sites)
+    return dict(zip(names, answers.side_by_side(lambda name: self._ask(name, phase, content(name)), names),
+                    strict=True))
 
-  def _answers(self, names, phase, content, least=None) -> dict[str, Mapping[str, Any]]:
+  def _answers(self, names, phase, content, least=None) -> dict[str, answers.Answer]:
     """Returns the answers of the sites that are there; raises what was raised if fewer than `least` are."""
-    found, lost = {}, None
-    for name in names:
+    def ask(name):
       site = self._sites[name]
       try:
-        found[name] = self._ask(name, phase, content)
+        return self._ask(name, phase, content)
       except (site.WorkerLost, site.BeginAgain) as error:
-        lost = error
-    if lost is not None and len(found) < (self._threshold if least is None else least):
-      raise lost
+        return error
+
+    asked = dict(zip(names, answers.side_by_side(ask, names), strict=True))
+    found = {name: answer for name, answer in asked.items() if isinstance(answer, answers.Answer)}
+    lost = [answer for answer in asked.values() if not isinstance(answer, answers.Answer)]
+    if lost and len(found) < (self._threshold if least is None else least):
+      raise lost[0]
     return found
 
 

@@ -53,5 +53,8 @@ class ControlExperiment:
   def __post_init__(self):
     if self.model.model not in POLICY_MODELS:
       raise ValueError(f'model={self.model.model} makes no policy: choose one of {", ".join(POLICY_MODELS)}.')
+    if self.client.loss_scale is not None:
+      raise ValueError(f'loss_scale={self.client.loss_scale} has no effect: the losses of clients that play are not '
+                       'scaled.')
     compatibility.check(*(getattr(self, name) for name in configs.sections(type(self))),
                         more={'a client that plays': (catalogue.Trait.PLAYS,)})

@@ -79,7 +79,7 @@ class Trainer:
         trainer.task, local_training.LocalOptimization(client=trainer.task.client), shared,
         data=client_data.SentData(task=trainer.task), epochs=self._study.personal_epochs,
         round_num=trainer.rounds + 1, cohort=self._place.cohort)
-    return {hospital: Weights(trainable=trainable, non_trainable=shared.non_trainable) for hospital, trainable in tuned}
+    return dict(tuned)
 
   def _charged(self, key):
     """Trains a private way; each time it is trained, the budget over several runs is charged."""

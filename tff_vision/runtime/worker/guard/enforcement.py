@@ -4,9 +4,7 @@ What was done is counted from the audit log, so that a guard that was stopped, o
 """
 
 import dataclasses
-import datetime
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from tff_vision.runtime.worker.guard import audit, rules
@@ -70,24 +68,24 @@ class Enforcement(rules.Watch):
 
   def may_begin(self) -> None:
     """Raises: Refused: The approval has expired; Away: the owner lets nothing begin now."""
-    self._check_date()
+    self._rules.check_date()
     if (why := self._away()) is not None:
       raise rules.Away(f'the owner of this site has {why}.')
 
   def executor(self, clients: int) -> None:
-    self._check_date()
+    self._rules.check_date()
     if clients > self._rules.most_clients:
       raise rules.Refused(f'an executor for {clients} clients was asked for, and {self._rules.most_clients} are '
                           'approved.')
 
   def computation(self, digest: str) -> None:
-    self._check_date()
+    self._rules.check_date()
     if digest not in self._rules.computations:
       raise rules.Refused(f'the computation {digest[:16]} is none of the {len(self._rules.computations)} that were '
                           'approved; software, plan or graph differ.')
 
   def value(self, key: str, names: Sequence[str]) -> None:
-    self._check_date()
+    self._rules.check_date()
     if unknown := sorted(set(names) - self._rules.names):
       raise rules.Refused(f'the name {unknown[0]!r} is none of the data that the approval names.')
     if len(set(names)) < len(names):
@@ -97,7 +95,7 @@ class Enforcement(rules.Watch):
 
   def call(self, key: str, names: Sequence[str], clients: int, made_in: frozenset[int]) -> int:
     with self._lock:
-      self._check_date()
+      self._rules.check_date()
       if names and len(names) != clients:
         raise rules.Refused(f'a call names the data of {len(names)} clients in an executor for {clients}.')
       step = rules.Step(rules.CALL, key)
@@ -107,7 +105,7 @@ class Enforcement(rules.Watch):
 
   def fetch(self, key: str, made_in: frozenset[int]) -> None:
     with self._lock:
-      self._check_date()
+      self._rules.check_date()
       step = rules.Step(rules.FETCH, key)
       if not self._continue(step, (), made_in):
         raise rules.Refused(self._why_not(step, 'a value was asked for', made_in))
@@ -121,11 +119,6 @@ class Enforcement(rules.Watch):
         raise rules.Refused(f'a value of {size} bytes would make {self._bytes + size} that leave this site, and '
                             f'{self._rules.most_bytes} are approved.')
       self._bytes += size
-
-  def _check_date(self):
-    if time.time() > self._rules.expires:
-      date = datetime.datetime.fromtimestamp(self._rules.expires, datetime.UTC)
-      raise rules.Refused(f'the approval has expired at {date:%Y-%m-%d %H:%M} UTC; run pipelines.approve again.')
 
   def _continue(self, step, names, made_in):
     """Takes the step in the activity in progress; returns whether it fits there."""

@@ -1,9 +1,14 @@
 """What a guard lets pass, as data: computations, names of data, and in which order calls and answers follow."""
 
 import dataclasses
+import datetime
+import functools
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+import time
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from tff_vision.runtime import messages
 
 CALL, FETCH = 'call', 'fetch'
 # Blocks of more calls than this are not looked for when an order is shortened.
@@ -80,6 +85,12 @@ class Rules:
   expires: float
   epsilon: tuple[tuple[int, float], ...] = ()
 
+  def check_date(self) -> None:
+    """Raises Refused if the approval has expired."""
+    if time.time() > self.expires:
+      date = datetime.datetime.fromtimestamp(self.expires, datetime.UTC)
+      raise Refused(f'the approval has expired at {date:%Y-%m-%d %H:%M} UTC; run pipelines.approve again.')
+
   def spent(self, rounds: int) -> float | None:
     """Returns an upper bound on the epsilon of so many rounds of training; None: nothing is promised."""
     if not self.epsilon or not rounds:
@@ -140,11 +151,31 @@ def to_json(activity: Activity) -> dict:
   return {'name': activity.name, 'most': activity.most, 'trains': activity.trains, 'orders': orders}
 
 
-def of_json(found: Mapping) -> Activity:
-  """Returns the activity that `to_json` wrote."""
-  orders = tuple(tuple(Block(tuple(Step(*step) for step in block['steps']), block['most']) for block in order)
-                 for order in found['orders'])
-  return Activity(name=found['name'], orders=orders, most=found['most'], trains=found['trains'])
+def of_json(found: Any) -> Activity:
+  """Returns the activity that `to_json` wrote.
+
+  Raises:
+    ValueError: It wrote something else.
+  """
+  part = functools.partial(messages.part, what='an activity')
+  orders = [[_block(block) for block in _listed(order, 'an order')] for order in part(found, 'orders', list)]
+  if not all(orders):
+    raise ValueError('an activity has an order without steps.')
+  return Activity(name=part(found, 'name', str), orders=tuple(map(tuple, orders)), most=part(found, 'most', int),
+                  trains=part(found, 'trains', bool))
+
+
+def _block(found):
+  steps = [_listed(step, 'a step') for step in messages.part(found, 'steps', list, 'a block')]
+  if not steps or any(len(step) != 2 or not all(isinstance(one, str) for one in step) for step in steps):
+    raise ValueError('a block has no steps, or one that is not of two texts.')
+  return Block(tuple(Step(*step) for step in steps), messages.part(found, 'most', int, 'a block'))
+
+
+def _listed(found, what):
+  if not isinstance(found, list):
+    raise ValueError(f'{what} must be a list, found {found!r:.60}.')
+  return found
 
 
 def _repeats(steps, start, length):
