@@ -112,7 +112,7 @@ class Comparison:
     self._never_trained = 0
 
   def add(self, client: int, own: Model | None) -> None:
-    """Evaluates the model of a client; None: it has no own model and uses the shared one. Every client is added once."""
+    """Evaluates a client's own model; None: it has none and uses the shared one. Every client is added once."""
     self._never_trained += own is None
     if len(self._held_out.clients[client]):
       self._own[client] = None if own is None else self._value(client, own)
