@@ -120,7 +120,7 @@ def _worst(place, method, seed):
     if round_num > _ROUNDS.value - _SCORED:
       own = trainer.parts.own_models
       seen.append(trainer.evaluate(state)['per_client']['accuracies'] if own is None
-                  else own.evaluate(trainer.evaluator, state, round_num)['own']['accuracies'])
+                  else own.evaluate(trainer.evaluator, state, round_num)[1]['own']['accuracies'])
   hospitals = [statistics.mean(values) for values in zip(*seen, strict=True)]
   return {'hospitals': hospitals, 'worst': min(hospitals), 'mean': statistics.mean(hospitals)}
 

@@ -24,6 +24,8 @@ def main() -> None:
   directory.config_at(_DATA_DIR.value), directory.read_report()  # Raise before TensorFlow is imported.
 
   from tff_vision import experiment
+  from tff_vision.runtime.device import visible
+  visible.claim()
   found = experiment.open_run(_RUN_DIR.value, data_dir=_DATA_DIR.value).evaluate()
   _show('test set', found)
   if found['unseen']:

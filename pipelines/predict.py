@@ -45,6 +45,8 @@ def main(paths: Sequence[str]) -> None:
       raise ValueError(f'there is no image file {path!r}.')
 
   from tff_vision.export import exported
+  from tff_vision.runtime.device import visible
+  visible.claim()
   model = exported.ExportedModel(run_directory.RunDirectory(pathlib.Path(_RUN_DIR.value)))
   answers = {'segmentation': _masks, 'anomaly': _scores, 'detection': _boxes, 'embedding': _likeness,
              'regression': _numbers}

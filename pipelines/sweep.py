@@ -113,6 +113,8 @@ def _choose(folder, made, launch_config):
   for cell in made:
     installed.require(cell.config.data)
   from tff_vision.experiment import choice as choice_lib
+  from tff_vision.runtime.device import visible
+  visible.choose(('CPU',), None)  # Only plans are made here: the devices are for the processes of the cells.
   planned, budget = [cell.config for cell in made], privacy_flags.budget_file()
   choice_lib.check(planned, mean=_RANDOM_RUNS.value, runtime=runtime_flags.chosen_runtime())
   choice = choice_lib.Choice(planned, mean=_RANDOM_RUNS.value, budget=budget, run_dir=folder)

@@ -102,9 +102,9 @@ def _introduce(runtime, config, cohort_size, progress_shown, planned):
 def _executors(runtime):
   """Returns a text that says where clients are trained, and how many at a time."""
   if runtime.runtime in ('device', 'auto'):
+    from tff_vision.runtime.device import visible
     from tff_vision.runtime.driver import device
-    picked = device.chosen(runtime)
-    if picked == 'device':
+    if visible.chosen(runtime) == 'device':
       return device.described()
   if runtime.workers:
     return f'on {runtime.num_workers} workers, as each was started'

@@ -1,6 +1,8 @@
 """Rows say what the code does: what they load is there, and their traits are those of what is loaded."""
 
+import ast
 import dataclasses
+import pathlib
 import subprocess
 import sys
 
@@ -143,3 +145,18 @@ def test_help_shows_titles_texts_and_choices(capsys):
   for field, name in EVERY_ROW:
     if field not in ('dataset', 'format'):
       assert f'{name}: {catalogue.row(field, name).about}' in told, (field, name)
+
+
+def test_whom_a_mechanism_protects_is_asked_of_its_row():
+  """Tables say it in words; code asks for the trait, and compares with no name."""
+  for name, row in catalogue.KINDS['privacy'].rows.items():
+    given = {'clip_norm': 1.0, 'noise_multiplier': 1.0} if name != 'none' else {}
+    assert configs.PrivacyConfig(privacy=name, **given).of_examples == (row.protects == 'one example of one client')
+  names = catalogue.with_trait('privacy', Trait.EXAMPLE_LEVEL)
+  assert len(names) > 1
+  own = pathlib.Path(catalogue.__file__).parent
+  for path in sorted(set(own.parent.rglob('*.py')) - set(own.glob('*.py'))):
+    for node in ast.walk(ast.parse(path.read_text())):
+      if isinstance(node, ast.Compare):
+        constants = {part.value for part in ast.walk(node) if isinstance(part, ast.Constant)}
+        assert not constants & set(names), f'{path}:{node.lineno} compares with {constants & set(names)}'

@@ -101,7 +101,7 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
     layers.append(attacked_work.with_factors)
   if config.aggregation.compression == 'top_k':
     layers.append(_remembering(config.aggregation))
-  if among is not None and config.privacy.privacy != 'example_dp_sgd':
+  if among is not None and not config.privacy.of_examples:
     layers.append(functools.partial(canary_data.crafting, canaries=among.number, clip_norm=config.privacy.clip_norm))
   read = _client_data(task, runtime)
   build = Builder(config=config, task=task, plan=plan, layers=layers,
@@ -149,7 +149,7 @@ def _with_states(parts, chosen, task, config):
 def _layered_data(chosen, config, task, plan, runtime, among=None):
   """Returns the input of the process for each client, without the clients' kept state."""
   data = _client_data(task, runtime)
-  if among is not None and config.privacy.privacy == 'example_dp_sgd':
+  if among is not None and config.privacy.of_examples:
     data = canary_data.SlottedData(data, among, len(task.images.train))
   if chosen.late:
     data = client_data.LateData(data, plan.begun)
@@ -158,7 +158,7 @@ def _layered_data(chosen, config, task, plan, runtime, among=None):
   if config.attack.attack in attacked_work.UPDATE_ATTACKS:
     attackers = attacked.attackers(config.attack, len(task.images.train), seed=config.program.seed)
     data = attacked_work.FactorData(data, config.attack, attackers)
-  if among is not None and config.privacy.privacy != 'example_dp_sgd':
+  if among is not None and not config.privacy.of_examples:
     data = canary_data.MarkedData(data, config.privacy.privacy, among)
   return data
 

@@ -268,6 +268,11 @@ class Place(Protocol):
     """The names of the protocols of which all sites play their half themselves."""
     return ()
 
+  @property
+  def devices(self) -> Sequence[str]:
+    """The devices of this process on which clients are computed, as TensorFlow names them; empty: on none."""
+    return ()
+
   def cohort(self, clients: Sequence[int], population: int, again: Callable[[Sequence[int]], None] | None = None
              ) -> contextlib.AbstractContextManager[None]:
     """Sets which clients the data of the calls inside belong to.

@@ -20,7 +20,8 @@ def _driver(**told):
     (_driver(), Status.OK, 'driver for CUDA 12.2, 1 device'),
     (_driver(count=4, version=11080), Status.OK, 'CUDA 11.8, 4 devices'),
     (_driver(version=10020), Status.WARN, '10.2 is too old'),
-    (_driver(code=100, count=0), Status.WARN, 'cuInit returns 100'),
+    (_driver(code=100, count=0), Status.WARN, 'has no device'),
+    (_driver(code=999, count=0), Status.WARN, 'does not start (cuInit returns 999)'),
     (_driver(count=0), Status.WARN, 'has no device'),
     (libraries.Trial(output='', error='OSError: libcuda.so.1: cannot open shared object file: No such file or '
                      'directory'), Status.INFO, 'no NVIDIA driver'),
@@ -34,7 +35,10 @@ def test_the_driver(trial, status, words):
 
 def test_hidden_devices_are_named_as_the_reason(monkeypatch):
   monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '-1')
-  assert gpu.driver_finding(_driver(count=0)).mend == 'unset CUDA_VISIBLE_DEVICES=-1'
+  for code in (0, 100):  # CUDA says either.
+    assert gpu.driver_finding(_driver(count=0, code=code)).mend == 'unset CUDA_VISIBLE_DEVICES=-1'
+  monkeypatch.delenv('CUDA_VISIBLE_DEVICES')
+  assert gpu.driver_finding(_driver(count=0, code=100)).mend == 'nvidia-smi lists them'
 
 
 @pytest.mark.parametrize('devices, status, words', [

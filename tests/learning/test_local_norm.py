@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from tests.learning.tiny_experiments import COHORTS, RATE, experiment, flat, hidden, kept, train
+from tff_vision.client_state import store
 from tff_vision.models import check, local_norm, personal_layers, replayable
 
 L = tf.keras.layers
@@ -79,7 +80,13 @@ def test_fedbn_and_its_evaluation(tff_runtime, tmp_path, builder):
     return np.mean(model(test.x / np.float32(255), training=False).numpy().argmax(1) == test.y)
 
   mean = [np.mean(values, axis=0) for values in zip(*keeps, strict=True)]
-  told = run.parts.own_models.evaluate(run.evaluator, state, 3)
+  asked, read = [], store.Store.read
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(store.Store, 'read', lambda self, client, round_num: asked.append(client) or read(
+        self, client, round_num))
+    joint, told = run.parts.own_models.evaluate(run.evaluator, state, 3)
+  assert asked == [0, 1, 2, 3], 'what a client keeps is read once'
+  np.testing.assert_allclose(flat(joint.trainable), flat(run.parts.own_models.joint_model(weights, 3).trainable))
   assert told['own']['accuracies'] == pytest.approx([accuracy(client, keeps[client]) for client in range(4)])
   assert told['shared']['accuracies'] == pytest.approx([accuracy(client, mean) for client in range(4)])
   assert told['joined'] == 4
@@ -96,7 +103,7 @@ def test_under_a_secure_sum_it_is_the_same_and_nothing_is_joined(tff_runtime, tm
   np.testing.assert_allclose(found, train(plain)[0], atol=1e-2)
   for client in range(4):
     np.testing.assert_allclose(flat(kept(masked, client)), flat(kept(plain, client)), atol=1e-2)
-  told = masked.parts.own_models.evaluate(masked.evaluator, state, 3)
+  _, told = masked.parts.own_models.evaluate(masked.evaluator, state, 3)
   assert 'joined' not in told and told['own']['count'] == 4
   joint = masked.parts.own_models.joint_model(masked.weights(state), 3)
   np.testing.assert_array_equal(flat(joint.trainable), found)

@@ -48,7 +48,7 @@ def test_fedper_and_its_evaluation(tff_runtime, tmp_path):
     close(flat(kept(run, client)), heads[client])
   assert len(np.unique(heads[:, 0])) > 3, 'heads that are all the same show nothing'
 
-  found = run.parts.own_models.evaluate(run.evaluator, state, 3)
+  _, found = run.parts.own_models.evaluate(run.evaluator, state, 3)
   o, test = oracle(run), run.task.images.test
   for client, positions in enumerate(test.clients):
     x = test.examples.x[positions].reshape(len(positions), -1) * run.task.images.preprocessing.scale

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tff_vision import configs
-from tff_vision.accounting import accounting, gdp
+from tff_vision.accounting import accounting, evaluated_rounds, gdp
 from tff_vision.learning import right_answers
 from tff_vision.privacy import plan
 from tff_vision.privacy.mechanisms import base, evaluation_cost, noised_metrics
@@ -62,6 +62,13 @@ def test_how_many_there_are_at_most(rounds, every, once, past, times):
   cost = evaluation_cost.EvaluationCost(noise_multiplier=2.0, every=every, once=once)
   assert cost.times(rounds, base.Past(**past)) == times
   assert cost.mu(rounds, base.Past(**past)) == pytest.approx(math.sqrt(times) / 2)
+
+
+@given(st.integers(1, 300), st.integers(1, 60))
+def test_each_evaluated_round_is_charged(rounds, every):
+  cost = evaluation_cost.EvaluationCost(noise_multiplier=2.0, every=every)
+  found = [number for number in range(1, rounds + 1) if evaluated_rounds.is_evaluated(number, every, rounds)]
+  assert found[-1] == rounds and cost.times(rounds) == len(found)
 
 
 @given(st.integers(0, 500), st.floats(0, 1), st.integers(1, 64))

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import types
+import weakref
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def count(state, data):
 
 
 def run(plan, tmp_path, faults=(), rounds=6, load_latest=nothing_saved, first=0, compute=count, repeated=None,
-        **options):
+        own_models=None, **options):
   """Runs the loop; returns its outcome and the journal.
 
   Args:
@@ -39,8 +40,8 @@ def run(plan, tmp_path, faults=(), rounds=6, load_latest=nothing_saved, first=0,
   kept, faults, place = [], collections.deque(faults), types.SimpleNamespace(again=None)
 
   async def save(state, round_num):
-    del round_num
-    kept.append(state)
+    del state
+    kept.append(round_num)
 
   def play(state, data):
     for clients in (repeated or {}).get(len(kept) + 1, ()):
@@ -63,13 +64,44 @@ def run(plan, tmp_path, faults=(), rounds=6, load_latest=nothing_saved, first=0,
       place=types.SimpleNamespace(cohort=cohort, WorkerLost=KeyError,
                                   take_faults=lambda: faults.popleft() if faults else []),
       traffic=round_record.Traffic(bytes_down=1, bytes_up=1),
-      evaluator=types.SimpleNamespace(model=None, evaluate=lambda _: evaluated),
+      evaluator=types.SimpleNamespace(model=None, evaluate=lambda _: evaluated), own_models=own_models,
       program=configs.ProgramConfig(rounds=rounds, rounds_per_evaluation=100))
   outcome = asyncio.run(loop.run(training, loop.Books(
       managers=managers.Managers(checkpoints=types.SimpleNamespace(load_latest=load_latest, save=save), releases=()),
       journal=book, **{'stop_requested': lambda: False, 'on_round': lambda record: None, **options})))
   assert len(kept) <= len(outcome.history)
   return outcome, book
+
+
+def test_a_state_is_freed_when_the_next_one_is_there(tmp_path):
+  class State:
+    """What a process carries from round to round."""
+
+  states, alive = [], []
+
+  def compute(state, data):
+    del state, data
+    made = State()
+    states.append(weakref.ref(made))
+    return types.SimpleNamespace(state=made, metrics={})
+
+  run(build('round_robin', privacy='local_dp', noise_multiplier=4.0), tmp_path, compute=compute,
+      on_round=lambda record: alive.append(sum(state() is not None for state in states)))
+  assert len(states) == 6 and alive == [1] * 6
+
+
+def test_what_clients_keep_is_joined_once_for_evaluation_and_outcome(tmp_path):
+  asked, joint = [], types.SimpleNamespace(assign_weights_to=lambda model: None)
+
+  def evaluate(evaluator, state, round_num):
+    del evaluator, state
+    asked.append(round_num)
+    return joint, {'shared': {'mean': 0.5}, 'own': {'mean': 0.6, 'percentile_10': 0.4}, 'gaining': 1.0}
+
+  outcome, _ = run(build('round_robin', privacy='local_dp', noise_multiplier=4.0), tmp_path,
+                   own_models=types.SimpleNamespace(evaluate=evaluate))
+  assert asked == [6] and outcome.weights is joint and outcome.personal['gaining'] == 1.0
+  assert outcome.history[-1]['personal']['own_mean'] == 0.6
 
 
 def build(sampling, cohort_size=4, **privacy):

@@ -64,7 +64,7 @@ def with_canaries(privacy: configs.PrivacyConfig, clients: images.ClientImages,
   number = privacy.audit_canaries
   if not number:
     return clients
-  if privacy.privacy == 'example_dp_sgd':
+  if privacy.of_examples:
     slots = [len(canaries_lib.of_client(client, clients=len(clients), canaries=number))
              for client in range(len(clients))]
     return images.CountedClients(copies=clients, counts=[

@@ -126,8 +126,8 @@ class RunAudit:
   def _unit(self, clients):
     """Returns how far a canary moves the weights in its direction; None if the server's step leaves this unknown."""
     config, server = self._config, self._config.server
-    if (config.privacy.privacy in ('client_adaptive', 'example_dp_sgd') or server.server_optimizer != 'sgd'
-        or not config.schedule.server_is_constant() or not clients):
+    if (config.privacy.of_examples or config.privacy.privacy == 'client_adaptive'
+        or server.server_optimizer != 'sgd' or not config.schedule.server_is_constant() or not clients):
       return None
     return config.privacy.clip_norm * server.server_learning_rate / getattr(self._plan, 'denominator', clients)
 
@@ -154,7 +154,7 @@ class RunAudit:
   def _setting(self):
     plan, number, first = self._plan, self.among.number, self.among.first
     numbers = np.arange(number)
-    examples = self._config.privacy.privacy == 'example_dp_sgd'
+    examples = self._config.privacy.of_examples
     client_of = numbers % len(self._clients) if examples else first + numbers
     cohort, rate = _schedule(plan)
     return observers.Setting(

@@ -161,7 +161,7 @@ def _refuse_mixing(values):
   """Refuses mixup where examples must be kept apart, or where the label of a mixed image would mean nothing."""
   if not (mixup := values.get('augment_mixup')):
     return
-  if (privacy := values.get('privacy')) in ('example_dp_sgd', 'example_distributed'):
+  if (privacy := values.get('privacy')) in catalogue.with_trait('privacy', catalogue.Trait.EXAMPLE_LEVEL):
     raise ValueError(f'augment_mixup={mixup:g} does not go with privacy={privacy}: it mixes examples with each '
                      'other, and the promise is to every example by itself.')
   if values.get('task') == 'embedding':

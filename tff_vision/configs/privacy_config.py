@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from tff_vision import catalogue
 from tff_vision.configs import compatibility, option, validate
 
 _OF_ONE = 'Privacy: what single mechanisms read'
@@ -74,6 +75,11 @@ class PrivacyConfig:
       'epsilon from below at its end; 0: none.')
   audit_confidence: float = option.option(0.95, 'Of the bound that audit_canaries give.')
 
+  @property
+  def of_examples(self) -> bool:
+    """Whether the promise is to single examples of a client; it is not to whole clients then."""
+    return catalogue.Trait.EXAMPLE_LEVEL in catalogue.row('privacy', self.privacy).traits
+
   def __post_init__(self):
     option.check_choices(self)
     compatibility.check(self)
@@ -100,9 +106,9 @@ class PrivacyConfig:
     validate.non_negative(example_shift=self.example_shift)
     if not self.audit_canaries and 'audit_confidence' in option.changed(self):
       raise ValueError(f'audit_confidence={self.audit_confidence} has no effect without audit_canaries.')
-    if self.privacy == 'example_dp_sgd' and not self.example_adaptive_clip:
+    if 'example_adaptive_clip' in catalogue.row('privacy', self.privacy).reads and not self.example_adaptive_clip:
       for name in {'target_quantile', 'clip_learning_rate', 'count_stddev'} & option.changed(self).keys():
-        raise ValueError(f'{name}={getattr(self, name)!r} has no effect with privacy=example_dp_sgd without '
+        raise ValueError(f'{name}={getattr(self, name)!r} has no effect with privacy={self.privacy} without '
                          'example_adaptive_clip.')
 
   def _check_evaluations(self):
@@ -118,7 +124,7 @@ class PrivacyConfig:
       raise ValueError(f'evaluation_noise_multiplier={self.evaluation_noise_multiplier:g} times '
                        f'evaluation_most_examples={self.evaluation_most_examples} must be at most {_MOST_NOISE}: '
                        'integers have no room for more noise.')
-    if self.privacy != 'example_dp_sgd' and self.target_epsilon is not None:
+    if not self.of_examples and self.target_epsilon is not None:
       raise ValueError(f'evaluation_noise_multiplier={self.evaluation_noise_multiplier:g} does not go with '
                        f'target_epsilon={self.target_epsilon:g} and privacy={self.privacy}: the evaluations cost each '
                        'client too, and the noise of training would be calibrated without them; give noise_multiplier, '

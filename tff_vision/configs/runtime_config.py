@@ -13,7 +13,8 @@ _MOST = 10_000  # Threads, processes and clients at a time; more is a slip, on w
 class ExecutorConfig:
   """What a coordinator and a worker have both: a certificate, and executors that they start."""
   threads: int | None = option.option(
-      1, 'Threads of one operation in an executor started here; unset means TensorFlow\'s choice.', most=_MOST)
+      1, 'Threads of one operation in an executor started here, and of runtime=device on the processor; unset means '
+      'TensorFlow\'s choice.', most=_MOST)
   max_concurrent_clients: int | None = option.option(
       None, 'Clients that an executor started here trains at the same time; unset means one a core.', most=_MOST)
   math: str = option.option(

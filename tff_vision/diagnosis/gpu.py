@@ -20,6 +20,7 @@ OPENED = {'libcudart.so.11.0': 'cuda_runtime', 'libcublas.so.11': 'cublas', 'lib
           'libcufft.so.10': 'cufft', 'libcusolver.so.11': 'cusolver', 'libcusparse.so.11': 'cusparse',
           'libcudnn.so.8': 'cudnn'}
 _GUIDE = 'docs/how-to/install.md, "GPUs"'
+_NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE: there is none, or CUDA_VISIBLE_DEVICES hides all.
 _OLDEST = 11000  # Drivers for CUDA 11.0, 450.80.02, and later run programs that were built for any CUDA 11.
 
 DRIVER = """
@@ -61,16 +62,16 @@ def driver_finding(trial: libraries.Trial) -> Finding:
     return Finding('gpu driver', Status.WARN, f'NVIDIA\'s driver cannot be used: {trial.error}', 'install it again')
   told = json.loads(trial.output)
   version = f'driver for CUDA {told["version"] // 1000}.{told["version"] % 1000 // 10}'
-  if told['code']:
-    return Finding('gpu driver', Status.WARN, f'{version} does not start (cuInit returns {told["code"]})',
-                   'nvidia-smi says why: no device, no permission for /dev/nvidia*, or a module of another version')
-  if told['version'] < _OLDEST:
-    return Finding('gpu driver', Status.WARN, f'{version} is too old for TensorFlow 2.14, which needs CUDA 11',
-                   'install driver 450.80.02 or newer')
-  if not told['count']:
+  if not told['count'] and told['code'] in (0, _NO_DEVICE):
     hidden = os.environ.get('CUDA_VISIBLE_DEVICES')
     return Finding('gpu driver', Status.WARN, f'{version} has no device',
                    'nvidia-smi lists them' if hidden is None else f'unset CUDA_VISIBLE_DEVICES={hidden}')
+  if told['code']:
+    return Finding('gpu driver', Status.WARN, f'{version} does not start (cuInit returns {told["code"]})',
+                   'nvidia-smi says why: no permission for /dev/nvidia*, or a module of another version')
+  if told['version'] < _OLDEST:
+    return Finding('gpu driver', Status.WARN, f'{version} is too old for TensorFlow 2.14, which needs CUDA 11',
+                   'install driver 450.80.02 or newer')
   return Finding('gpu driver', Status.OK, f'{version}, {told["count"]} device{"s" * (told["count"] > 1)}')
 
 

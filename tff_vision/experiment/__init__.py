@@ -162,8 +162,8 @@ def run(config: configs.ExperimentConfig, launch: configs.LaunchConfig, *,
     ValueError: The config cannot be run, or the folder does not belong to this run; in both cases nothing was written.
   """
   made = from_config(config, runtime=runtime, budget=budget)
-  return running.run(made.within_population() if fewer_clients else made, launch,
-                     running.Watcher(on_start=on_start, on_round=on_round, stop_requested=stop_requested))
+  return running.run(made, launch, running.Watcher(on_start=on_start, on_round=on_round, stop_requested=stop_requested),
+                     fewer_clients=fewer_clients)
 
 
 def open_run(run_dir: str | os.PathLike[str], *, data_dir: str | None = None) -> result.RunResult:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from tff_vision import assembly, configs, tasks
-from tff_vision.accounting.conditions import Unit
 from tff_vision.aggregation import secured
 from tff_vision.audit import run_audit
 from tff_vision.experiment import definition
@@ -56,12 +55,9 @@ def conclude(made: definition.Definition, launch: configs.LaunchConfig, director
     found = evaluations.test(outcome.weights, program.rounds + 1)
     content |= {'evaluation': found['evaluation'], 'federated': found}
     content['dataset'] |= {'num_test_examples': found['examples']}
-  times = sum('validation' in record for record in outcome.history) + len(past.replayed) + len(past.repeated)
-  if evaluations.unit is Unit.CLIENT and evaluations.test is not None:
-    times += 1  # A client has both, and another example is in the test.
-  if evaluations.noise_multiplier is not None:
-    delta = getattr(plan, 'delta', 0.0)
-    content['evaluation_privacy'] = evaluations.ledger(max(times, 1), delta).to_json(curve=False)
+  if evaluations.cost is not None:
+    content['evaluation_privacy'] = evaluations.ledger(
+        len(outcome.history), past, getattr(plan, 'delta', 0.0)).to_json(curve=False)
   if audit is not None:
     audit.report_into(content, plan, functools.partial(
         secured.check_run, config.secure, rounds=program.rounds, run_dir=directory.path))

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import hmac
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from tff_vision.aggregation import hidden_totals
 from tff_vision.configs import runtime_config
 from tff_vision.learning import federated_evaluation, right_answers, tallies
 from tff_vision.privacy import plan as plan_lib
-from tff_vision.privacy.mechanisms import noised_metrics
+from tff_vision.privacy.mechanisms import evaluation_cost, noised_metrics
 
 _AT_ONCE = 200  # Clients whose examples are sent at a time.
 
@@ -30,30 +29,31 @@ class Evaluations:
     validation: On the validation examples; None: nothing is chosen by them.
     test: On the test examples, where this machine has none; None otherwise.
     measures: The metrics that the sums give.
-    noise_multiplier: Of the noise on each evaluation, over its sensitivity to one `unit`; None: they are exact.
+    cost: Of the noise on each evaluation, over its sensitivity to one `unit`; None: they are exact.
     unit: Whom the noise protects: an example, or a client with all of its examples.
     relation: How two neighbouring data sets differ.
   """
   validation: federated_evaluation.FederatedEvaluation | None = None
   test: federated_evaluation.FederatedEvaluation | None = None
   measures: Sequence[str] = ()
-  noise_multiplier: float | None = None
+  cost: evaluation_cost.EvaluationCost | None = None
   unit: Unit = Unit.EXAMPLE
   relation: Relation = Relation.ADD_OR_REMOVE_ONE
 
-  def ledger(self, times: int, delta: float) -> ledger_lib.Statement:
-    """Returns what `times` evaluations cost one held-out example, or one client.
+  def ledger(self, rounds: int, past: plan_lib.Past, delta: float) -> ledger_lib.Statement:
+    """Returns what the evaluations of `rounds` rounds, and of those of `past` again, cost a held-out example or client.
 
     Held-out examples are not trained on, so nothing is added to the cost of a training example. A client has both, and
     the ledger of the run includes this cost.
     """
-    if self.noise_multiplier is None:
+    if self.cost is None:
       return ledger_lib.NoGuarantee()
-    epsilon = gdp.epsilon(math.sqrt(times) / self.noise_multiplier, delta)
+    epsilon = gdp.epsilon(self.cost.mu(rounds, past), delta)
     return ledger_lib.Ledger(
         mechanism='noised evaluation', epsilon=epsilon, delta=delta, unit=self.unit,
-        relation=self.relation, sampling=Sampling(Scheme.NONE_CLAIMED), rounds=times,
-        accountant=Accountant.GAUSSIAN, noise_multiplier=self.noise_multiplier)
+        relation=self.relation, sampling=Sampling(Scheme.NONE_CLAIMED),
+        rounds=self.cost.times(rounds, past), accountant=Accountant.GAUSSIAN,
+        noise_multiplier=self.cost.noise_multiplier)
 
 
 def of(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,
@@ -84,7 +84,7 @@ def of(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.Privac
   if validation is not None and list(validation.client_ids) != list(task.images.train.client_ids):
     raise ValueError(f'select_best={config.program.select_best}: the validation examples of dataset='
                      f'{task.images.name} are those of other clients than it trains on.')
-  of_clients = config.privacy.privacy != 'example_dp_sgd'
+  of_clients = not config.privacy.of_examples
   most = config.privacy.evaluation_most_examples if of_clients else None
   tally = tallies.of(task.objective) if noise is None else right_answers.of(task.objective, most)
   secure, rounds = config.secure, config.program.rounds
@@ -109,7 +109,9 @@ def of(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.Privac
                                                     at_once=at_once, noised=told)
 
   return Evaluations(validation=made('validation'), test=made('test') if distant else None, measures=tally.measures,
-                     noise_multiplier=noise, unit=Unit.CLIENT if of_clients else Unit.EXAMPLE,
+                     # A client has examples of both kinds, and no example is of both.
+                     cost=_cost(config, distant=distant and of_clients),
+                     unit=Unit.CLIENT if of_clients else Unit.EXAMPLE,
                      # As in the ledger of training: in a fixed order, all clients are known.
                      relation=Relation.ZERO_OUT_ONE if of_clients and not plan.hides_attendance else
                      Relation.ADD_OR_REMOVE_ONE)
@@ -121,10 +123,17 @@ def costing(config: configs.ExperimentConfig, plan: plan_lib.PrivacyPlan, *, dis
   Args:
     distant: Whether the clients have the test examples.
   """
-  noise, program = config.privacy.evaluation_noise_multiplier, config.program
-  if noise is None or not (distant or program.select_best is not None):
+  cost = _cost(config, distant=distant)
+  if cost is None or not (distant or config.program.select_best is not None):
     return plan
-  return plan.for_evaluations(noise_multiplier=noise, every=program.rounds_per_evaluation, once=int(distant))
+  return plan.for_evaluations(noise_multiplier=cost.noise_multiplier, every=cost.every, once=cost.once)
+
+
+def _cost(config, *, distant):
+  """Returns the cost of noised evaluations; with `distant`, the test counts for those whom the others count for."""
+  noise = config.privacy.evaluation_noise_multiplier
+  return None if noise is None else evaluation_cost.EvaluationCost(
+      noise_multiplier=noise, every=config.program.rounds_per_evaluation, once=int(distant))
 
 
 def _noised(metrics: noised_metrics.NoisedMetrics, found: Mapping[str, np.ndarray], round_num: int) -> dict[str, Any]:

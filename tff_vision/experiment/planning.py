@@ -116,7 +116,7 @@ def check_told(config: configs.ExperimentConfig, images: images_lib.FederatedIma
     raise ValueError(f'preprocess=standardize does not go with privacy={privacy} and dataset='
                      f'{images.name}: mean and deviation would be computed from the clients\' own images and '
                      'told with the model, and no noise covers them; choose per_image, raw or invert.')
-  if privacy in ('example_dp_sgd', 'example_distributed') and images.preprocessing.augmentation.mixup:
+  if config.privacy.of_examples and images.preprocessing.augmentation.mixup:
     raise ValueError(f'dataset={images.name} mixes examples with each other (Augmentation.mixup), which does not go '
                      f'with privacy={privacy}: the promise is to every example by itself.')
   if privacy != 'none' and (told := images.told_by_clients):

@@ -19,6 +19,7 @@ from tff_vision.privacy import plan as plan_lib
 from tff_vision.program import journal as journal_lib
 from tff_vision.program import json_file, loop, managers, run_directory, selection
 from tff_vision.report import content as content_lib
+from tff_vision.runtime.device import visible
 from tff_vision.runtime.driver import runtimes
 
 
@@ -36,11 +37,13 @@ class Watcher:
   stop_requested: Callable[[], bool] = lambda: False
 
 
-def run(made: definition.Definition, launch: configs.LaunchConfig, watcher: Watcher) -> result.RunResult:
+def run(made: definition.Definition, launch: configs.LaunchConfig, watcher: Watcher, *, fewer_clients: bool = False
+        ) -> result.RunResult:
   """Trains, evaluates, exports and reports.
 
   Args:
     launch: `run_dir` must be set.
+    fewer_clients: Whether `cohort_size` becomes the number of clients if there are fewer.
 
   Raises:
     ValueError: The experiment cannot be run, or the folder does not belong to this run; in both cases nothing was
@@ -49,16 +52,18 @@ def run(made: definition.Definition, launch: configs.LaunchConfig, watcher: Watc
   try:
     asyncio.get_running_loop()
   except RuntimeError:
-    return _run(made, launch, watcher)
+    return _run(made, launch, watcher, fewer_clients)
   # A notebook's kernel runs an event loop in this thread, so this run needs another thread. TFF's contexts belong to
   # one thread.
   with concurrent.futures.ThreadPoolExecutor(1) as pool:
-    return pool.submit(_run, made, launch, watcher).result()
+    return pool.submit(_run, made, launch, watcher, fewer_clients).result()
 
 
-def _run(made, launch, watcher):
+def _run(made, launch, watcher, fewer_clients):
   launch = launch.settled()
   clock = content_lib.Clock(time.monotonic())
+  visible.claim(made.runtime)  # Before images or a model make TensorFlow take devices and threads.
+  made = made.within_population() if fewer_clients else made
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir))
   directory.check_usable(made.config, resume=launch.resume)
   trackers.check(launch.tracker)
@@ -77,7 +82,7 @@ def _run(made, launch, watcher):
   budget = _same_budget(made.budget, journal)
   privacy = made.config.privacy
   if (budget.budget_file is not None and privacy.evaluation_noise_multiplier is not None
-      and privacy.privacy == 'example_dp_sgd'):  # Of clients, the ledger of training includes the evaluations.
+      and privacy.of_examples):  # Of clients, the ledger of training includes the evaluations.
     raise ValueError('evaluation_noise_multiplier does not go with budget_file, which is charged for training '
                      'examples: in another run the held-out ones may be among those.')
   with directory.opened(made.config, secret, made.fingerprint), runtimes.open_runtime(made.runtime) as place:

@@ -64,7 +64,7 @@ class Training(trainer.Trainer):
     parts = assembly.assemble(made.config, joined, planned.plan, made.runtime, client_states, place,
                               None if audit is None else audit.among)
     evaluator = evaluation.Evaluator(planned.task.keras_model(), preprocessing=planned.task.images.preprocessing,
-                                     objective=planned.task.objective)
+                                     objective=planned.task.objective, devices=() if place is None else place.devices)
     return dataclasses.replace(cls.around(parts, evaluator, made=made, planned=planned, place=place, joined=joined),
                                audit=audit)
 

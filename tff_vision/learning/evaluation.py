@@ -26,7 +26,8 @@ class Evaluator:
   """
 
   def __init__(self, model: tf.keras.Model, *, preprocessing: images.Preprocessing,
-               objective: objectives.Objective | None = None, moves: images.Preprocessing | None = None):
+               objective: objectives.Objective | None = None, moves: images.Preprocessing | None = None,
+               devices: Sequence[str] = ()):
     """Prepares an evaluation.
 
     Args:
@@ -35,9 +36,15 @@ class Evaluator:
       objective: None: classification with the kind of labels that the data have.
       moves: The preprocessing whose crop and size masks follow; None: `preprocessing`. A model that contains its
         preprocessing needs it.
+      devices: The devices that compute one batch each in turn, as TensorFlow names them; empty: TensorFlow's choice.
     """
     self.model = model
     self._objective, self._moves = objective, moves or preprocessing
+    self._devices = tuple(devices) or (None,)
+    # Each core evaluates its own batch. If cores shared a batch, they would wait for each other after every kernel. A
+    # GPU is busy with one batch while the next is prepared.
+    on_gpu = any(device and device.startswith('GPU') for device in self._devices)
+    self._at_once = 2 * len(self._devices) if on_gpu else os.cpu_count()
     self._forward = tf.function(lambda x: model(preprocess.evaluation_fn(preprocessing, x), training=False))
 
   def logits(self, x: np.ndarray) -> np.ndarray:
@@ -45,10 +52,10 @@ class Evaluator:
     forward = self._forward.get_concrete_function(tf.TensorSpec((None, *x.shape[1:]), x.dtype))  # Traced once.
 
     def batch(first):
-      return forward(tf.constant(x[first:first + _BATCH])).numpy()
+      with tf.device(self._devices[first // _BATCH % len(self._devices)]):
+        return forward(tf.constant(x[first:first + _BATCH])).numpy()
 
-    # Each core evaluates its own batch. If cores shared a batch, they would wait for each other after every kernel.
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(self._at_once) as pool:
       return np.concatenate(list(pool.map(batch, range(0, max(1, len(x)), _BATCH))))
 
   def labels(self, examples: images.Examples) -> np.ndarray:

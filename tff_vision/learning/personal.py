@@ -37,25 +37,34 @@ class KeptModels:
   joins: bool = True
 
   def evaluate(self, evaluator: evaluation.Evaluator, state: tff.learning.templates.LearningAlgorithmState,
-               round_num: int) -> dict[str, Any]:
-    """Returns the numbers of `compare` after round `round_num`; clients that never took part use the shared model.
+               round_num: int) -> tuple[tff.learning.models.ModelWeights, dict[str, Any]]:
+    """Returns `joint_model` after round `round_num`, and the numbers of `compare` with it as the shared model.
 
-    The result also has `joined` if the shared model joins what clients keep: the number of these clients.
+    What each client keeps is read once, and only one client's is in memory. Clients that never took part use the shared
+    model. The numbers also have `joined` if the shared model joins what clients keep: the number of these clients.
     """
     weights = _model(state.global_model_weights)
-    shared = _model(self.joint_model(weights, round_num))
     server = _arrays(state.finalizer['algorithm'])
+    comparison, known = Comparison(evaluator, self.task.images.test), 0
 
-    def own(client):
-      if not self.store.knows(client):
-        return None
-      return _model(self.algorithm.own_model(self.store.read(client, round_num + 1), server, weights))
+    def evaluated():
+      """Yields what each client keeps, after its own model was evaluated."""
+      nonlocal known
+      for client in range(len(self.task.images.train)):
+        if not self.store.knows(client):
+          comparison.add(client, None)
+          continue
+        known += 1
+        kept = self.store.read(client, round_num + 1)
+        comparison.add(client, _model(self.algorithm.own_model(kept, server, weights)))
+        yield kept
 
-    found = compare(evaluator, self.task.images.test, shared,
-                    ((client, own(client)) for client in range(len(self.task.images.train))))
-    if self._is_joined:
-      found['joined'] = sum(self.store.knows(client) for client in range(len(self.task.images.train)))
-    return found
+    passing = evaluated()
+    joint = self.algorithm.joint_model(passing, weights) if self._is_joined else weights
+    for _ in passing:  # Those that were not read to be joined.
+      pass
+    found = comparison.with_shared(_model(joint))
+    return joint, {**found, 'joined': known} if self._is_joined else found
 
   def joint_model(self, weights: Model, round_num: int | None = None) -> Model:
     """Returns the model for clients that never trained.
@@ -82,27 +91,53 @@ def compare(evaluator: evaluation.Evaluator, held_out: images.HeldOut, shared: M
   Args:
     held_out: `clients[i]` are the test examples of client i; clients without any are left out.
     shared: The shared model.
-    models: Every client once, with its model; None: the client has no own model and uses the shared one.
+    models: As `Comparison.add` takes them.
 
   Returns:
     `shared` and `own`, each as `evaluation.summary`; `gaining`, the share of clients whose own model is better than the
     shared model by at least one example; `never_trained`, the number of clients without a model of their own.
   """
-  shared_values, own_values = [None] * len(held_out.clients), [None] * len(held_out.clients)
-  never_trained = 0
+  comparison = Comparison(evaluator, held_out)
   for client, own in models:
-    never_trained += own is None
-    if not len(held_out.clients[client]):
-      continue
-    shared_values[client] = _value(evaluator, held_out, client, shared)
-    own_values[client] = shared_values[client] if own is None else _value(evaluator, held_out, client, own)
-  _assign(evaluator, shared)
-  higher = evaluator.higher_is_better
-  gains = [own > common if higher else own < common
-           for own, common in zip(own_values, shared_values, strict=True) if own is not None]
-  return {'shared': evaluation.summary(shared_values, higher_is_better=higher),
-          'own': evaluation.summary(own_values, higher_is_better=higher),
-          'gaining': float(np.mean(gains)) if gains else 0.0, 'never_trained': never_trained}
+    comparison.add(client, own)
+  return comparison.with_shared(shared)
+
+
+class Comparison:
+  """A `compare` that is given the clients' own models one after the other, and the shared model at the end."""
+
+  def __init__(self, evaluator: evaluation.Evaluator, held_out: images.HeldOut):
+    self._evaluator, self._held_out = evaluator, held_out
+    self._own: dict[int, float | None] = {}  # Of every client that has test examples; None: the shared model's.
+    self._never_trained = 0
+
+  def add(self, client: int, own: Model | None) -> None:
+    """Evaluates a client's own model; None: it has none and uses the shared one. Every client is added once."""
+    self._never_trained += own is None
+    if len(self._held_out.clients[client]):
+      self._own[client] = None if own is None else self._value(client, own)
+
+  def with_shared(self, shared: Model) -> dict[str, Any]:
+    """Returns what `compare` returns; the evaluator's model holds `shared` then."""
+    _assign(self._evaluator, shared)
+    shared_values, own_values = [None] * len(self._held_out.clients), [None] * len(self._held_out.clients)
+    for client, own in self._own.items():
+      shared_values[client] = self._value(client)
+      own_values[client] = shared_values[client] if own is None else own
+    higher = self._evaluator.higher_is_better
+    gains = [own > common if higher else own < common
+             for own, common in zip(own_values, shared_values, strict=True) if own is not None]
+    return {'shared': evaluation.summary(shared_values, higher_is_better=higher),
+            'own': evaluation.summary(own_values, higher_is_better=higher),
+            'gaining': float(np.mean(gains)) if gains else 0.0, 'never_trained': self._never_trained}
+
+  def _value(self, client, model=None):
+    """Returns the metric of a model, or of the one that the evaluator has, on the examples of a client."""
+    if model is not None:
+      _assign(self._evaluator, model)
+    positions = self._held_out.clients[client]
+    alone = images.HeldOut(examples=self._held_out.examples.take(positions), clients=[np.arange(len(positions))])
+    return self._evaluator.evaluate(alone)['per_client']['accuracies'][0]
 
 
 def fine_tuned(task: tasks.Task, local: local_training.LocalOptimization, weights: tff.learning.models.ModelWeights, *,
@@ -156,13 +191,6 @@ def _build_fine_tuning(task, local, data):
     return tff.federated_map(train, (tff.federated_broadcast(weights), examples))
 
   return on_clients
-
-
-def _value(evaluator, held_out, client, model):
-  _assign(evaluator, model)
-  positions = held_out.clients[client]
-  alone = images.HeldOut(examples=held_out.examples.take(positions), clients=[np.arange(len(positions))])
-  return evaluator.evaluate(alone)['per_client']['accuracies'][0]
 
 
 def _assign(evaluator, model):

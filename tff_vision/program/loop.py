@@ -16,6 +16,7 @@ import numpy as np
 import tree
 
 from tff_vision import protocols
+from tff_vision.accounting import evaluated_rounds
 from tff_vision.accounting import ledger as ledger_lib
 from tff_vision.data import pieces
 from tff_vision.learning import personal as personal_lib
@@ -72,7 +73,8 @@ class _Rounds:
     self._training = training
     self._books = books
     self._state: protocols.State = None
-    self._before: protocols.State = None
+    self._before: protocols.Weights = None  # Of the round before, until it is known who contributed.
+    self._joint: protocols.Weights = None  # The model for clients that never trained, if the last round was evaluated.
     self.plan = training.plan
     self.history: list[RoundRecord] = []
     self.last_round = training.program.rounds
@@ -145,15 +147,18 @@ class _Rounds:
     books.journal.begin(round_num)
     again = repetition.announced(self.plan, books.journal, round_num, len(present), books.stop_at_epsilon,
                                  books.charged, self.last_round)
+    self._joint = None
+    watched = training.observer is not None or training.contribution is not None
+    before = training.process.get_model_weights(self._state) if watched else None
     with training.place.cohort(present, population=len(training.task.images.train), again=again):
       output = training.process.next(
           self._state, pieces.Made(functools.partial(training.client_data.request, round_num=round_num), present))
     faults = training.place.take_faults()
     clients = sorted(set(present) - {client for fault in faults for client in fault.clients})
     if training.observer is not None:
-      training.observer.released(round_num, training.process.get_model_weights(self._state), output,
-                                 training.process.get_model_weights(output.state), clients)
-    self._before, self._state = self._state, output.state
+      training.observer.released(round_num, before, output, training.process.get_model_weights(output.state), clients)
+    # No other reference to the state before: from here on there is one model, not two.
+    self._state, self._before = output.state, before if training.contribution is not None else None
     return round_record.Trained(
         round_num=round_num, cohort=cohort, present=present, clients=clients, faults=faults,
         metrics=output.metrics, repeats=repeats, again=round_num in dict(books.journal.past().again))
@@ -170,9 +175,10 @@ class _Rounds:
 
   def contribution(self, trained: round_record.Trained) -> dict[str, Any]:
     """Returns the part of the record that says what each client of the round contributed; empty if nothing does."""
+    before, self._before = self._before, None
     if self._training.contribution is None or not trained.clients:
       return {}
-    before, after = (self._training.process.get_model_weights(state) for state in (self._before, self._state))
+    after = self._training.process.get_model_weights(self._state)
     there = [client for client in trained.present if client in trained.clients]  # In the order of their updates.
     return {'contribution': self._training.contribution.of_round(
         trained.round_num, before, trained.metrics, after, there)}
@@ -180,12 +186,15 @@ class _Rounds:
   def evaluate(self, round_num: int) -> dict[str, Any]:
     """Returns the evaluation part of the record; empty if the round is not evaluated."""
     self._evaluated = self._personal = None
-    if round_num % self._training.program.rounds_per_evaluation and round_num != self.last_round:
+    if not evaluated_rounds.is_evaluated(round_num, self._training.program.rounds_per_evaluation, self.last_round):
       return {}
     started, evaluator = time.monotonic(), self._training.evaluator
     record: dict[str, Any] = {}
-    before = _trainable(evaluator)
-    self._model(round_num).assign_weights_to(evaluator.model)
+    before, weights = _trainable(evaluator), self._training.process.get_model_weights(self._state)
+    if (own_models := self._training.own_models) is not None:
+      weights, self._personal = own_models.evaluate(evaluator, self._state, round_num)
+      self._joint = weights
+    weights.assign_weights_to(evaluator.model)
     if before and all(map(np.array_equal, before, _trainable(evaluator))):
       record['unmoved'] = 'since the evaluation before'
     self._evaluated = evaluator.evaluate(self._training.task.images.test)
@@ -198,8 +207,7 @@ class _Rounds:
       record['validation'] = {**found['evaluation'], **round_record.scalars(found)}
       if faults := self._training.place.take_faults():
         record['evaluation_faults'] = [dataclasses.asdict(fault) for fault in faults]
-    if (own_models := self._training.own_models) is not None:
-      self._personal = own_models.evaluate(evaluator, self._state, round_num)
+    if self._personal is not None:
       record['personal'] = personal_lib.scalars(self._personal)
     return {**record, 'evaluation_seconds': time.monotonic() - started}
 
@@ -222,20 +230,15 @@ class _Rounds:
 
   def outcome(self, interrupted: bool) -> Outcome:
     """Returns the outcome of the run, including the evaluation of the clients' own models."""
-    own_models, personal = self._training.own_models, self._personal
+    own_models, personal, evaluated = self._training.own_models, self._personal, self._evaluated
+    weights = self._training.process.get_model_weights(self._state) if self._joint is None else self._joint
     if personal is None and own_models is not None and not interrupted:
-      personal = own_models.evaluate(self._training.evaluator, self._state, len(self.history))
-    weights, evaluated = self._model(len(self.history)), self._evaluated
+      weights, personal = own_models.evaluate(self._training.evaluator, self._state, len(self.history))
     best = None if self._training.selection is None else self._training.selection.best(self.history)
     if best is not None and best != len(self.history):
       weights, evaluated = self._best, None
     return Outcome(weights=weights, history=self.history, interrupted=interrupted, evaluated=evaluated,
                    personal=personal, best_round=best, earlier_seconds=self._earlier)
-
-  def _model(self, round_num):
-    """Returns the model of the last round, `round_num`, for clients that never trained."""
-    weights, own_models = self._training.process.get_model_weights(self._state), self._training.own_models
-    return weights if own_models is None else own_models.joint_model(weights, round_num)
 
   def _require_validation_examples(self):
     chosen, validate = self._training.selection, self._training.validate

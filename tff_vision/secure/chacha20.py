@@ -22,6 +22,7 @@ def key_stream(key: tf.Tensor, nonce: tf.Tensor, num_words: int) -> tf.Tensor:
   Returns:
     [num_words] uint32.
   """
+  key, nonce = tf.ensure_shape(key, [8]), tf.ensure_shape(nonce, [3])  # A row of an array may have an unknown length.
   blocks = -(-num_words // _WORDS_PER_BLOCK)
   columns = tf.ones([1, blocks], tf.uint32)
   counter = tf.cast(tf.range(blocks), tf.uint32)[None]

@@ -12,7 +12,7 @@ import tensorflow_federated as tff
 from tests import tiny
 from tests.learning import tiny_experiments
 from tff_vision.configs import runtime_config
-from tff_vision.runtime.device import clients_values, interpreter, lanes, leaf, program, sums
+from tff_vision.runtime.device import clients_values, interpreter, lanes, leaf, program, sums, visible
 from tff_vision.runtime.driver import device
 from tff_vision.runtime.tff_internals import compilation
 from tff_vision.secure import os_keys
@@ -293,11 +293,11 @@ class lanes_of:
 
 def test_auto_is_the_executor_where_there_is_no_gpu(monkeypatch):
   config = runtime_config.RuntimeConfig(runtime='auto')
-  assert device.chosen(config) == 'local'
+  assert visible.chosen(config) == 'local'
   monkeypatch.setattr('tff_vision.runtime.device.visible.has_gpu', lambda: True)
-  assert device.chosen(config) == 'device'
-  assert device.chosen(runtime_config.RuntimeConfig(runtime='auto', devices=('CPU',))) == 'local'
-  assert device.chosen(runtime_config.RuntimeConfig()) == 'local'
+  assert visible.chosen(config) == 'device'
+  assert visible.chosen(runtime_config.RuntimeConfig(runtime='auto', devices=('CPU',))) == 'local'
+  assert visible.chosen(runtime_config.RuntimeConfig()) == 'local'
   with pytest.raises(ValueError, match='devices names GPU:0, and TensorFlow sees no GPU here'), device.device_place(
       runtime_config.RuntimeConfig(runtime='device', devices=('GPU:0',))):
     pass

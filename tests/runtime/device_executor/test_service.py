@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
-from tensorflow_federated.proto.v0 import executor_pb2
+from tensorflow_federated.proto.v0 import computation_pb2, executor_pb2
+from tensorflow_federated.python.core.impl.computation import computation_impl
 
 from tests.runtime.device_executor import conversation as say
+from tff_vision.runtime.device_executor import service
 from tff_vision.runtime.driver import probe
 
 Code = grpc.StatusCode
@@ -217,6 +219,27 @@ def test_a_number_of_tff_does_not_stand_for_a_graph(device):
     sent.append(say.changed(made, lambda value: setattr(value.computation.tensorflow.cache_key, 'id', 12345)))
   found = [device.ran(one, say.plain(np.float32(3), np.float32)).array.float32_list.value[0] for one in sent]
   assert found == [4, 300]
+
+
+def _entries(thing):
+  """Returns how much the objects of this package keep in dictionaries."""
+  if isinstance(thing, dict):
+    return len(thing) + sum(map(_entries, thing.values()))
+  return _entries(vars(thing)) if type(thing).__module__.startswith('tff_vision') else 0
+
+
+def test_nothing_is_kept_of_a_caller_that_has_left():
+  group = service.ExecutorGroup(None)
+  before = _entries(group)
+  where = group.GetExecutor(executor_pb2.GetExecutorRequest(cardinalities=[executor_pb2.Cardinality(
+      placement=computation_pb2.Placement(uri='clients'), cardinality=2)]), None).executor
+  for number in range(20):
+    value = executor_pb2.Value(computation=computation_impl.ConcreteComputation.get_proto(say.increase))
+    value.computation.tensorflow.session_token_tensor_name = f'another_{number}'
+    group.CreateValue(executor_pb2.CreateValueRequest(executor=where, value=value), None)
+  assert _entries(group) > before + 20
+  group.DisposeExecutor(executor_pb2.DisposeExecutorRequest(executor=where), None)
+  assert _entries(group) == before
 
 
 def test_values_end_with_their_handle_or_their_executor_and_nobody_sees_those_of_others(device):

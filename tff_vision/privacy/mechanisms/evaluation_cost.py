@@ -5,7 +5,7 @@ import math
 
 import dp_accounting
 
-from tff_vision.accounting import gdp
+from tff_vision.accounting import evaluated_rounds, gdp
 from tff_vision.privacy.mechanisms import base
 
 
@@ -18,7 +18,7 @@ class EvaluationCost:
 
   Attributes:
     noise_multiplier: Standard deviation of the noise over the norm of one client's record.
-    every: Rounds from one evaluation to the next; the last round is evaluated too.
+    every: Rounds from one evaluation to the next, as in `evaluated_rounds`.
     once: Evaluations after the last round.
   """
   noise_multiplier: float
@@ -27,7 +27,7 @@ class EvaluationCost:
 
   def times(self, rounds: int, past: base.Past = base.Past()) -> int:  # noqa: B008  Frozen.
     """Returns the most evaluations that `rounds` rounds can have released; a round that ran again may be one more."""
-    return -(-rounds // self.every) + self.once + len(past.repeated) + len(past.replayed)
+    return evaluated_rounds.count(rounds, self.every) + self.once + len(past.repeated) + len(past.replayed)
 
   def mu(self, rounds: int, past: base.Past = base.Past()) -> float:  # noqa: B008
     """Returns the sensitivity over the noise of all of them together."""

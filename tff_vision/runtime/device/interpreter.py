@@ -11,6 +11,7 @@ Not public API: the messages are TFF's own.
 """
 
 import dataclasses
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +25,6 @@ from tff_vision.runtime.device.clients_values import OfClients
 from tff_vision.runtime.device.lanes import Lane, Lanes
 
 structure = tff.structure
-_OF_SEQUENCES = frozenset({'federated_select', 'sequence_map', 'sequence_reduce'})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +45,12 @@ class Function:
 
 
 class Interpreter:
-  """Runs computations; one call at a time."""
+  """Runs computations; calls of several threads run one after the other, and `close` ends them."""
 
   def __init__(self, lanes: Lanes, leaves: copies.Copies):
     self.lanes = lanes
     self.leaves = leaves
+    self._call = threading.Lock()
 
   def call(self, function: Function, argument: Any, clients: int) -> Any:
     """Returns the result of a function.
@@ -60,14 +61,17 @@ class Interpreter:
       clients: The number of clients.
 
     Raises:
+      Closed: The lanes are closed, maybe meanwhile.
       OutOfMemory: No device has enough memory for one client.
       NotImplementedError: The computation has an operator that is no part of compiled computations.
     """
-    return _Call(self, clients).finished(function, argument)
+    with self._call:
+      return _Call(self, clients).finished(function, argument)
 
   def close(self) -> None:
-    self.leaves.close()
-    self.lanes.close()
+    self.lanes.close()  # So a call in another thread ends; nothing may compute while the copies are freed.
+    with self._call:
+      self.leaves.close()
 
 
 class _Call:
@@ -129,53 +133,52 @@ class _Call:
 
   def _intrinsic(self, message, argument, lane):
     name = message.intrinsic.uri
-    operator = getattr(self, f'_{name}', None)
-    if operator is None:
-      raise NotImplementedError(f'the operator {name} is no part of a compiled computation.')
     if name in _OF_SEQUENCES:  # Their elements are taken apart and put together by their types.
-      return operator(argument, type_serialization.deserialize_type(message.type), lane)
-    return operator(argument)
+      return _OF_SEQUENCES[name](self, argument, type_serialization.deserialize_type(message.type), lane)
+    if name not in _OF_VALUES:
+      raise NotImplementedError(f'the operator {name} is no part of a compiled computation.')
+    return _OF_VALUES[name](self, argument)
 
   # The operators, as TFF names them.
 
-  def _federated_value_at_server(self, argument):
+  def federated_value_at_server(self, argument):
     return OfServer(argument)
 
-  def _federated_value_at_clients(self, argument):
+  def federated_value_at_clients(self, argument):
     return clients_values.Same(argument)
 
-  def _federated_broadcast(self, argument):
+  def federated_broadcast(self, argument):
     return clients_values.Same(argument.value)
 
-  def _federated_eval_at_server(self, argument):
+  def federated_eval_at_server(self, argument):
     return OfServer(self.apply(argument, None, self._lanes.server))
 
-  def _federated_eval_at_clients(self, argument):
+  def federated_eval_at_clients(self, argument):
     return clients_values.Mapped(lambda value, lane: self.apply(argument, None, lane), clients_values.Same(None))
 
-  def _federated_apply(self, argument):
+  def federated_apply(self, argument):
     function, value = argument
     return OfServer(self.apply(function, value.value, self._lanes.server))
 
-  def _federated_map(self, argument):
+  def federated_map(self, argument):
     function, value = argument
     return clients_values.Mapped(lambda one, lane: self.apply(function, one, lane), value)
 
-  def _federated_map_all_equal(self, argument):
+  def federated_map_all_equal(self, argument):
     function, value = argument
     if isinstance(value, clients_values.Same):
       return clients_values.Same(self.apply(function, value.value, self._lanes.server))
-    return self._federated_map(argument)
+    return self.federated_map(argument)
 
-  def _federated_zip_at_server(self, argument):
+  def federated_zip_at_server(self, argument):
     return OfServer(_unplaced(argument))
 
-  def _federated_zip_at_clients(self, argument):
+  def federated_zip_at_clients(self, argument):
     if all(isinstance(part, clients_values.Same) for part in structure.flatten(argument)):
       return clients_values.Same(_unplaced(argument))
     return clients_values.Zipped(argument)
 
-  def _federated_aggregate(self, argument):
+  def federated_aggregate(self, argument):
     value, zero, accumulate, _, report = argument
     home, found = self._lanes.home, [zero]
     total = self._leaves.sum_of(accumulate.message.tensorflow, home) if _is_tensorflow(accumulate) else None
@@ -192,7 +195,7 @@ class _Call:
     self._lanes.run(self._clients, value.of, add)
     return OfServer(self.apply(report, copies.on(self._lanes.server.device, found[0]), self._lanes.server))
 
-  def _federated_select(self, argument, kind, lane):
+  def federated_select(self, argument, kind, lane):
     del lane
     keys, _, value, function = argument
     server = self._lanes.server
@@ -204,11 +207,11 @@ class _Call:
 
     return clients_values.Mapped(chosen, keys)
 
-  def _sequence_map(self, argument, kind, lane):
+  def sequence_map(self, argument, kind, lane):
     function, sequence = argument
     return sequences.mapped(sequence, kind.parameter[1].element, lambda one: self.apply(function, one, lane))
 
-  def _sequence_reduce(self, argument, kind, lane):
+  def sequence_reduce(self, argument, kind, lane):
     sequence, found, function = argument
     for one in sequences.elements(sequence, kind.parameter[0].element):
       found = self.apply(function, structure.Struct.unnamed(found, one), lane)
@@ -232,6 +235,21 @@ class _Call:
     self._lanes.run(self._clients, work, keep)
     lists = iter(found)
     return _over_clients(value, lambda part: clients_values.Given(next(lists)))
+
+
+def _by_name(*operators):
+  return {operator.__name__: operator for operator in operators}
+
+
+_OF_VALUES: Mapping[str, Callable[..., Any]] = _by_name(
+    _Call.federated_value_at_server, _Call.federated_value_at_clients, _Call.federated_broadcast,
+    _Call.federated_eval_at_server, _Call.federated_eval_at_clients, _Call.federated_apply, _Call.federated_map,
+    _Call.federated_map_all_equal, _Call.federated_zip_at_server, _Call.federated_zip_at_clients,
+    _Call.federated_aggregate)
+_OF_SEQUENCES: Mapping[str, Callable[..., Any]] = _by_name(
+    _Call.federated_select, _Call.sequence_map, _Call.sequence_reduce)
+# What TFF's compiler leaves in a computation, and `worker_binary` runs.
+OPERATORS = frozenset({*_OF_VALUES, *_OF_SEQUENCES})
 
 
 def _is_tensorflow(function):

@@ -17,6 +17,10 @@ class OutOfMemory(ValueError):
   """No lane is left that has enough memory for one client."""
 
 
+class Closed(RuntimeError):
+  """The lanes compute nothing any more."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Lane:
   """Attributes: `device` as TensorFlow names it, such as `GPU:0`; `number` counts the lanes of this process."""
@@ -25,7 +29,7 @@ class Lane:
 
 
 class Lanes:
-  """The lanes of this process; one call of `run` at a time.
+  """The lanes of this process; one call of `run` at a time, and `close` at any time.
 
   A lane whose device has too little memory for another client ends, and its client goes to another lane.
 
@@ -41,9 +45,13 @@ class Lanes:
     self._lanes = [Lane(device, i) for i, device in enumerate(list(devices) * clients_per_device)]
     self.home, self.server = Lane(devices[0], -1), Lane('CPU:0', -2)
     self._pool = concurrent.futures.ThreadPoolExecutor(len(self._lanes))
+    self._lock = threading.Lock()  # For the lanes, which end at any time, and for the two below.
+    self._turn: _Turn | None = None
+    self._is_closed = False
 
   def __len__(self) -> int:
-    return len(self._lanes)
+    with self._lock:
+      return len(self._lanes)
 
   def run(self, count: int, work: Callable[[int, Lane], Any], take: Callable[[Any], None]) -> None:
     """Computes `work` for clients 0, 1, ..., on any lane, and calls `take` with the results in the order of clients.
@@ -51,16 +59,19 @@ class Lanes:
     So what is added up does not depend on the number of lanes, nor on their speed. `take` is never called twice at the
     same time.
 
+    No lane is at work when it returns or raises, also if it is interrupted.
+
     Raises:
       OutOfMemory: The last lane has too little memory for one client.
+      Closed: The lanes are closed, maybe meanwhile.
     """
-    turn = _Turn(count, _AHEAD * len(self._lanes), take)
-    while turn.is_open:  # Again if every lane that served has ended and others are left.
-      # No more lanes than clients: each lane that ever serves has a thread.
-      waiting = [self._pool.submit(self._serve, lane, work, turn) for lane in self._lanes[:count]]
-      concurrent.futures.wait(waiting)
-      for one in waiting:
-        one.result()
+    turn = _Turn(count, _AHEAD * len(self), take)
+    try:
+      while turn.is_open:  # Again if every lane that served has ended and others are left.
+        self._serve_all(turn, count, work)
+    finally:
+      with self._lock:
+        self._turn = None
     if isinstance(turn.error, tf.errors.ResourceExhaustedError):
       raise OutOfMemory(f'{self.home.device} has too little memory for the sum over clients. TensorFlow says: '
                         f'{_first_line(turn.error)}') from turn.error
@@ -68,7 +79,29 @@ class Lanes:
       raise turn.error
 
   def close(self) -> None:
+    """Ends a `run` that another thread is in, which raises `Closed`, and waits until no lane is at work."""
+    with self._lock:
+      self._is_closed = True
+      if self._turn is not None:
+        self._turn.fail(Closed('the runtime of this process was closed while it computed.'))
     self._pool.shutdown()
+
+  def _serve_all(self, turn, count, work):
+    """Waits for lanes that serve the turn until it is over for each of them."""
+    with self._lock:
+      if self._is_closed:
+        raise Closed('the runtime of this process is closed.')
+      self._turn = turn
+      # No more lanes than clients: each lane that ever serves has a thread.
+      waiting = [self._pool.submit(self._serve, lane, work, turn) for lane in self._lanes[:count]]
+    try:
+      concurrent.futures.wait(waiting)
+    except BaseException as error:  # Such as KeyboardInterrupt.
+      turn.fail(error)
+      concurrent.futures.wait(waiting)
+      raise
+    for one in waiting:
+      one.result()
 
   def _serve(self, lane, work, turn):
     while (client := turn.next_client()) is not None:
@@ -83,15 +116,17 @@ class Lanes:
       turn.done(client, result)
 
   def _end(self, lane, client, turn, error):
-    left = [other for other in self._lanes if other is not lane]
+    with self._lock:
+      left = [other for other in self._lanes if other is not lane]
+      if left:
+        self._lanes = left
     if not left:
       turn.fail(OutOfMemory(f'{lane.device} has too little memory for one client: take a smaller batch_size or model, '
                             f'or devices=CPU. TensorFlow says: {_first_line(error)}'))
       return
-    self._lanes = left
+    turn.give_back(client)
     self._told(lane.device, f'{lane.device} has too little memory for so many clients at once: {len(left)} are '
                'computed at a time from here on.')
-    turn.give_back(client)
 
 
 def _first_line(error):
@@ -135,8 +170,10 @@ class _Turn:
       self._changed.notify_all()
 
   def fail(self, error):
+    """Ends the turn, unless nothing is missing any more; the first error counts."""
     with self._changed:
-      self.error = self.error or error
+      if self._taken < self._count:
+        self.error = self.error or error
       self._changed.notify_all()
 
   def done(self, client, result):

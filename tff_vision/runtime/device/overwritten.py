@@ -31,9 +31,11 @@ def variables(graph: graph_pb2.GraphDef, results: Collection[str]) -> frozenset[
   """
   nodes = {node.name: node for node in graph.node}
   needed = _above(nodes, results)
-  users = _users(nodes, needed)
-  return frozenset(name for name in needed
-                   if nodes[name].op == 'VarHandleOp' and _is_written_first(nodes, users, name))
+  users, followers = _users(nodes, needed), _users(nodes, needed, controlled=True)
+  perhaps = _reached(followers, [name for name in needed if nodes[name].op in _CONDITIONAL])
+  return frozenset(name for name in needed if nodes[name].op == 'VarHandleOp' and any(
+      nodes[writer].op == 'AssignVariableOp' and writer not in perhaps and touching <= _reached(followers, [writer])
+      for touching in [set(_touching(nodes, users, name))] for writer in touching))
 
 
 def above(graph: graph_pb2.GraphDef, tensors: Iterable[str]) -> graph_pb2.GraphDef:
@@ -55,22 +57,25 @@ def _above(nodes, starts):
   return found
 
 
-def _users(nodes, needed):
+def _users(nodes, needed, *, controlled=False):
+  """Returns the nodes that take a node's output; `controlled`: or that run after it."""
   users = {}
   for name in needed:
     for given in nodes[name].input:
-      if not given.startswith('^'):
+      if controlled or not given.startswith('^'):
         users.setdefault(graph_names.node_of(given), []).append(name)
   return users
 
 
-def _is_written_first(nodes, users, variable):
-  touching = set(_touching(nodes, users, variable))
-  for writer in touching:
-    if nodes[writer].op == 'AssignVariableOp' and not _in_condition(nodes, writer):
-      if all(writer in _above(nodes, [other]) for other in touching - {writer}):
-        return True
-  return False
+def _reached(followers, starts):
+  """Returns `starts` and all nodes that depend on one of them."""
+  found, waiting = set(), list(starts)
+  while waiting:
+    name = waiting.pop()
+    if name not in found:
+      found.add(name)
+      waiting.extend(followers.get(name, ()))
+  return found
 
 
 def _touching(nodes, users, variable) -> Iterator[str]:
@@ -85,7 +90,3 @@ def _touching(nodes, users, variable) -> Iterator[str]:
         waiting.append(user)
       else:
         yield user
-
-
-def _in_condition(nodes, name):
-  return any(nodes[above].op in _CONDITIONAL for above in _above(nodes, [name]))

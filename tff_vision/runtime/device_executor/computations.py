@@ -3,18 +3,12 @@
 Not public API: the messages are TFF's own.
 """
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any
 
 from tensorflow_federated.proto.v0 import computation_pb2
 
-# What TFF's compiler leaves in a computation, and `worker_binary` runs.
-OPERATORS = frozenset({
-    'federated_aggregate', 'federated_apply', 'federated_broadcast', 'federated_eval_at_clients',
-    'federated_eval_at_server', 'federated_map', 'federated_map_all_equal', 'federated_select',
-    'federated_value_at_clients', 'federated_value_at_server', 'federated_zip_at_clients', 'federated_zip_at_server',
-    'sequence_map', 'sequence_reduce'})
+from tff_vision.runtime.device import interpreter
 
 
 def is_function(message: computation_pb2.Computation) -> bool:
@@ -40,11 +34,6 @@ def checked(message: computation_pb2.Computation) -> Iterator[computation_pb2.Te
   yield from _checked(message, frozenset())
 
 
-def digest(message: computation_pb2.TensorFlow) -> bytes:
-  """Returns the SHA-256 of a TensorFlow computation without TFF's number."""
-  return hashlib.sha256(message.SerializeToString(deterministic=True)).digest()
-
-
 def _checked(message: Any, names: frozenset[str]) -> Iterator[computation_pb2.TensorFlow]:
   kind = message.WhichOneof('computation')
   if kind is None:
@@ -53,7 +42,7 @@ def _checked(message: Any, names: frozenset[str]) -> Iterator[computation_pb2.Te
   if kind == 'tensorflow':
     yield part
   elif kind == 'intrinsic':
-    if part.uri not in OPERATORS:
+    if part.uri not in interpreter.OPERATORS:
       raise NotImplementedError(f'the operator {part.uri!r} is not supported.')
   elif kind == 'reference':
     if part.name not in names:

@@ -8,7 +8,6 @@ Not public API: the messages are TFF's own.
 """
 
 import dataclasses
-import threading
 from typing import Any
 
 import numpy as np
@@ -31,65 +30,31 @@ class Unevaluated:
   function: interpreter.Function
 
 
-class Reader:
-  """Reads what a coordinator sends; for all executors of this process."""
+def read(message: executor_pb2.Value, clients: int) -> Any:
+  """Returns what a coordinator sends as the interpreter has it, or an `Unevaluated`.
 
-  def __init__(self):
-    self._numbers: dict[bytes, int] = {}
-    self._lock = threading.Lock()
+  Args:
+    message: A value, or a computation.
+    clients: The number of clients of the executor.
 
-  def read(self, message: executor_pb2.Value, clients: int) -> Any:
-    """Returns a value as the interpreter has it, or an `Unevaluated`.
-
-    Args:
-      message: A value, or a computation.
-      clients: The number of clients of the executor.
-
-    Raises:
-      KeyError: A computation refers to a name that it does not bind.
-      NotImplementedError: A part of it is of a kind that executors of TensorFlow do not have.
-      ValueError: It is malformed.
-      tf.errors.OpError: A sequence is no data set.
-    """
-    kind = message.WhichOneof('value')
-    if kind == 'array':
-      return tensor(message.array)
-    if kind == 'struct':
-      return structure.Struct.unnamed(*(self.read(element.value, clients) for element in message.struct.element))
-    if kind == 'sequence':
-      return _sequence(message.sequence)
-    if kind == 'federated':
-      return self._placed(message.federated, clients)
-    if kind == 'computation':
-      return self._function(message.computation)
-    raise NotImplementedError(f'a value of kind {kind} cannot be created.')
-
-  def _placed(self, message, clients):
-    where, members = message.type.placement.value.uri, message.value
-    if where not in (CLIENTS, SERVER):
-      raise ValueError(f'a value is placed at {where!r}, which is neither {CLIENTS} nor {SERVER}.')
-    expected = 1 if where == SERVER or message.type.all_equal else clients
-    if len(members) != expected:
-      raise ValueError(f'a value at {where} has {len(members)} members, and {expected} are expected.')
-    found = [self.read(member, clients) for member in members]
-    if where == SERVER:
-      return interpreter.OfServer(found[0])
-    return clients_values.Same(found[0]) if message.type.all_equal else clients_values.Given(found)
-
-  def _function(self, message):
-    own = computation_pb2.Computation()
-    own.CopyFrom(message)
-    for part in computations.checked(own):
-      # TFF's number is not taken, because who sends two graphs under one number would call one in place of the other.
-      part.cache_key.Clear()
-      part.cache_key.id = self._number(computations.digest(part))
-    if computations.is_function(own):
-      return interpreter.Function(own)
-    return Unevaluated(interpreter.Function(computations.as_function(own)))
-
-  def _number(self, digest):
-    with self._lock:
-      return self._numbers.setdefault(digest, len(self._numbers) + 1)
+  Raises:
+    KeyError: A computation refers to a name that it does not bind.
+    NotImplementedError: A part of it is of a kind that executors of TensorFlow do not have.
+    ValueError: It is malformed.
+    tf.errors.OpError: A sequence is no data set.
+  """
+  kind = message.WhichOneof('value')
+  if kind == 'array':
+    return tensor(message.array)
+  if kind == 'struct':
+    return structure.Struct.unnamed(*(read(element.value, clients) for element in message.struct.element))
+  if kind == 'sequence':
+    return _sequence(message.sequence)
+  if kind == 'federated':
+    return _placed(message.federated, clients)
+  if kind == 'computation':
+    return _function(message.computation)
+  raise NotImplementedError(f'a value of kind {kind} cannot be created.')
 
 
 def write(value: Any, clients: int) -> executor_pb2.Value:
@@ -119,6 +84,30 @@ def tensor(message: array_pb2.Array) -> tf.Tensor:
       return tf.constant(found, tf.string if dtype is np.str_ else tf.as_dtype(dtype), tf.TensorShape(dims))
   except (NotImplementedError, TypeError, ValueError) as error:
     raise ValueError(f'a tensor of type {message.dtype} and shape {dims} cannot be read: {error}') from None
+
+
+def _placed(message, clients):
+  where, members = message.type.placement.value.uri, message.value
+  if where not in (CLIENTS, SERVER):
+    raise ValueError(f'a value is placed at {where!r}, which is neither {CLIENTS} nor {SERVER}.')
+  expected = 1 if where == SERVER or message.type.all_equal else clients
+  if len(members) != expected:
+    raise ValueError(f'a value at {where} has {len(members)} members, and {expected} are expected.')
+  found = [read(member, clients) for member in members]
+  if where == SERVER:
+    return interpreter.OfServer(found[0])
+  return clients_values.Same(found[0]) if message.type.all_equal else clients_values.Given(found)
+
+
+def _function(message):
+  own = computation_pb2.Computation()
+  own.CopyFrom(message)
+  for part in computations.checked(own):
+    # `copies.Copies` tells graphs apart by what they hold. TFF's number would make two of one that is sent again.
+    part.ClearField('cache_key')
+  if computations.is_function(own):
+    return interpreter.Function(own)
+  return Unevaluated(interpreter.Function(computations.as_function(own)))
 
 
 def _sequence(message):

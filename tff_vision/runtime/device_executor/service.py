@@ -75,11 +75,9 @@ class ExecutorGroup(executor_pb2_grpc.ExecutorGroupServicer):
 
   def __init__(self, runs: interpreter.Interpreter):
     self._runs = runs
-    self._reader = messages.Reader()
     self._executors: dict[str, _Executor] = {}
     self._numbers = itertools.count()
     self._lock = threading.Lock()
-    self._turn = threading.Lock()
 
   def GetExecutor(self, request, context):
     with _told(context):
@@ -97,9 +95,9 @@ class ExecutorGroup(executor_pb2_grpc.ExecutorGroupServicer):
   def CreateValue(self, request, context):
     with _told(context):
       held = self._executor(request, 'CreateValue')
-      value = self._reader.read(request.value, held.clients)
+      value = messages.read(request.value, held.clients)
       if isinstance(value, messages.Unevaluated):
-        value = self._called(held, value.function, None)
+        value = self._runs.call(value.function, None, held.clients)
       return executor_pb2.CreateValueResponse(value_ref=held.put(value))
 
   def CreateCall(self, request, context):
@@ -109,7 +107,7 @@ class ExecutorGroup(executor_pb2_grpc.ExecutorGroupServicer):
       argument = held.get(request.argument_ref) if request.HasField('argument_ref') else None
       if not isinstance(function, interpreter.Function):
         raise Refused(grpc.StatusCode.INVALID_ARGUMENT, 'What is called is no computation.')
-      return executor_pb2.CreateCallResponse(value_ref=held.put(self._called(held, function, argument)))
+      return executor_pb2.CreateCallResponse(value_ref=held.put(self._runs.call(function, argument, held.clients)))
 
   def CreateStruct(self, request, context):
     with _told(context):
@@ -152,10 +150,6 @@ class ExecutorGroup(executor_pb2_grpc.ExecutorGroupServicer):
       raise Refused(grpc.StatusCode.FAILED_PRECONDITION,
                     f"Error calling `{method}`. No executor found for ID: '{request.executor.id}'.")
     return found
-
-  def _called(self, held, function, argument):
-    with self._turn:
-      return self._runs.call(function, argument, held.clients)
 
 
 def served(runs: interpreter.Interpreter, address: str) -> contextlib.AbstractContextManager[int]:

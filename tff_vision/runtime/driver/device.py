@@ -28,8 +28,8 @@ def device_place(config: runtime_config.RuntimeConfig) -> Iterator['DeviceContex
 
 @contextlib.contextmanager
 def chosen_place(config: runtime_config.RuntimeConfig) -> Iterator[one_executor.OneExecutorContext]:
-  """Opens what `chosen` says."""
-  if chosen(config) == 'device':
+  """Opens what `visible.chosen` says."""
+  if visible.chosen(config) == 'device':
     with device_place(config) as opened:
       yield opened
   else:
@@ -37,29 +37,19 @@ def chosen_place(config: runtime_config.RuntimeConfig) -> Iterator[one_executor.
       yield opened
 
 
-def chosen(config: runtime_config.RuntimeConfig) -> str:
-  """Returns the runtime that runtime=auto stands for: `device` if TensorFlow sees a GPU here, otherwise `local`.
-
-  Any other runtime is returned as it is.
-  """
-  if config.runtime != 'auto':
-    return config.runtime
-  wants_gpu = not config.devices or any(name.startswith('GPU') for name in config.devices)
-  return 'device' if wants_gpu and visible.has_gpu() else 'local'
-
-
 def described() -> str:
   """Returns a text that says where clients are trained, and how many at a time, while a `DeviceContext` is open."""
-  context = tff.framework.get_context_stack().current
-  return (f'{context.clients_per_device} at a time on each of {", ".join(context.devices)}, in this process, '
-          f'{context.math} (--clients_per_device, --devices, --math)')
+  context, threads = tff.framework.get_context_stack().current, tf.config.threading.get_intra_op_parallelism_threads()
+  on_gpu = any(name.startswith('GPU') for name in context.devices)
+  each = '' if on_gpu else f', {threads} thread(s) each' if threads else ', threads as TensorFlow chooses'
+  return (f'{context.clients_per_device} at a time on each of {", ".join(context.devices)}{each}, in this process, '
+          f'{context.math} (--clients_per_device, --devices{"" if on_gpu else ", --threads"}, --math)')
 
 
 class DeviceContext(one_executor.OneExecutorContext):
   """Runs all clients in this process.
 
   Attributes:
-    devices: The names of the devices in this process.
     clients_per_device: The number of clients that are computed on each of them at the same time, as long as there is
       enough memory.
     math: The type of products in clients' training, as in `RuntimeConfig`.
@@ -67,7 +57,7 @@ class DeviceContext(one_executor.OneExecutorContext):
 
   def __init__(self, devices: Sequence[str], clients_per_device: int, clients_per_call: int, math: str = 'float32'):
     allocator.share_freed_memory()
-    self.devices, self.clients_per_device, self.math = tuple(devices), clients_per_device, math
+    self._devices, self.clients_per_device, self.math = tuple(devices), clients_per_device, math
     self._faults: list[fleet.Fault] = []
     self._in_float32: set[str] = set()
     low = None if math == 'float32' else low_types.LowType(
@@ -75,6 +65,10 @@ class DeviceContext(one_executor.OneExecutorContext):
     self._runs = interpreter.Interpreter(lanes.Lanes(devices, clients_per_device, self._ended), copies.Copies(low=low))
     super().__init__(executor.DeviceExecutors(self._runs), open_for_handles=self._executor, pids=(),
                      concurrent_calls=len(devices) * clients_per_device, clients_per_call=clients_per_call)
+
+  @property
+  def devices(self) -> Sequence[str]:
+    return self._devices
 
   def take_faults(self) -> Sequence[fleet.Fault]:
     """Returns the failures since the last call: lanes with too little memory, products without a kernel."""

@@ -15,10 +15,12 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision import configs, seeds
+from tff_vision.accounting import evaluated_rounds
 from tff_vision.configs import runtime_config
 from tff_vision.program import json_file, loop, run_directory
 from tff_vision.program import managers as managers_lib
 from tff_vision.report import origin, page
+from tff_vision.runtime.device import visible
 from tff_vision.runtime.driver import runtimes
 from tff_vision.studies.control import catch, control_config, optimum, policy, policy_process
 
@@ -64,6 +66,7 @@ def run(config: control_config.ControlExperiment, launch: configs.LaunchConfig, 
   """
   directory = run_directory.RunDirectory(pathlib.Path(launch.run_dir), control_config.ControlExperiment)
   directory.check_usable(config, resume=launch.settled().resume)
+  visible.claim(runtime)  # Before a policy is built, which makes TensorFlow take devices and threads.
   control, player, started = config.control, policy_process.Player(config), time.monotonic()
   began = datetime.datetime.now(datetime.UTC)
   environments = catch.draw_environments(control.environments + control.unseen_environments,
@@ -106,7 +109,7 @@ async def _train(trainer, program, known, arena, directory, on_round):
               'train': {name: float(value) for name, value in output.metrics['client_work']['train'].items()}}
     if faults:
       record['faults'] = [dataclasses.asdict(fault) for fault in faults]
-    if round_num % program.rounds_per_evaluation == 0 or round_num == program.rounds:
+    if evaluated_rounds.is_evaluated(round_num, program.rounds_per_evaluation, program.rounds):
       rates = arena.catch_rates(trainer.weights(state), known)
       record |= {'evaluation': {'catch_rate': float(np.mean(rates))}, 'per_client': {'worst': min(rates)}}
     history.append(record)
