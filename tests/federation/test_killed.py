@@ -7,12 +7,14 @@ import json
 import os
 import pathlib
 import signal
+import subprocess
+import sys
 import time
 
 import numpy as np
 import pytest
 
-from tests import forked
+from tests.documents import commands
 from tests.federation import guarded
 from tests.runtime import workers
 from tff_vision import configs, experiment
@@ -33,7 +35,7 @@ class Service:
     self.starts = 0
     self.log = folder / f'{name}.log'
     self._folder = folder
-    self._command = ['-m', module, *options]
+    self._command = [sys.executable, '-m', module, *map(str, options)]
     self._process, self._ended = None, 0.0
     self.tend()
 
@@ -47,8 +49,10 @@ class Service:
       if time.monotonic() < self._ended + _RESTART_SECONDS:
         return
     self.starts, self._ended = self.starts + 1, 0.0
-    self._process = forked.Process(self._command, cwd=self._folder, out=self.log, err=self.log,
-                                   env=os.environ | {'PYTHONPATH': str(forked.ROOT)})
+    with open(self.log, 'ab') as log:
+      self._process = subprocess.Popen(
+          ['setpriv', '--pdeathsig', 'TERM', '--', *self._command], cwd=self._folder, stdin=subprocess.DEVNULL,
+          stdout=log, stderr=log, env=os.environ | {'PYTHONPATH': str(commands.ROOT)})
 
   @property
   def exit_code(self):

@@ -4,13 +4,14 @@ import dataclasses
 import os
 import signal
 import socket
+import subprocess
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests import forked
 from tests.federation import guarded
+from tests.pipelines import conftest
 from tff_vision import configs
 from tff_vision.experiment import planning
 from tff_vision.federation import certificates, key_keeping
@@ -66,8 +67,9 @@ def test_a_killed_key_holder_opens_nothing_twice(folder):
   values = np.float32([[1.5, -2], [0.25, 1]])
 
   def started(stack):
-    return forked.Process(['-m', 'pipelines.key_holder', *flags], out=folder / f'log.{stack}',
-                          err=folder / f'log.{stack}')
+    with open(folder / f'log.{stack}', 'w') as log:
+      return subprocess.Popen(conftest.command('key_holder', *flags), cwd=conftest.ROOT, stdin=subprocess.DEVNULL,
+                              stdout=log, stderr=log)
 
   process = started(1)
   try:
