@@ -13,7 +13,7 @@ from tests.learning import tiny_experiments
 from tests.runtime.device import test_leaf
 from tff_vision import configs, products
 from tff_vision.configs import runtime_config
-from tff_vision.learning import evaluation, local_steps, optimizers
+from tff_vision.learning import local_steps, optimizers
 from tff_vision.privacy.ghost import clipped
 from tff_vision.runtime.device import copies, low_types, values
 from tff_vision.runtime.device import program as program_lib
@@ -209,23 +209,15 @@ def test_algorithms_train_in_float16_as_in_float32(algorithm):
 
 
 @pytest.mark.ci
-def test_digits_are_learned_as_well():
+def test_digits_are_learned_as_well(tmp_path):
   accuracy = {}
   for math in runtime_config.MATHS:
     config = configs.ExperimentConfig(
-        data=configs.DataConfig(dataset='digits', partition='iid', num_clients=10),
-        model=configs.ModelConfig(model='cnn'),
+        data=configs.DataConfig(dataset='digits', num_clients=10),
         client=configs.ClientConfig(loss_scale='dynamic' if math == 'float16' else None),
-        cohort=configs.CohortConfig(cohort_size=10))
-    with device.device_place(runtime_config.RuntimeConfig(runtime='device', devices=('CPU',), math=math)) as place:
-      trainer = tv.Experiment.from_config(config).prepare(place)
-      state = trainer.begin()
-      for round_num in range(1, 7):
-        state = trainer.next(state, round_num, range(10)).state
-      task, weights = trainer.task, trainer.weights(state)
-    model = task.keras_model()
-    weights.assign_weights_to(model)
-    evaluator = evaluation.Evaluator(model, preprocessing=task.images.preprocessing)
-    accuracy[math] = evaluator.evaluate(task.images.test)['evaluation']['accuracy']
+        program=configs.ProgramConfig(rounds=8, rounds_per_evaluation=8), cohort=configs.CohortConfig(cohort_size=10))
+    result = tv.Experiment.from_config(config, runtime=runtime_config.RuntimeConfig(
+        runtime='device', devices=('CPU',), math=math)).run(tmp_path / math)
+    accuracy[math] = result.report['evaluation']['accuracy']
   assert accuracy['float32'] > 0.9
   assert max(accuracy.values()) - min(accuracy.values()) <= 0.01, accuracy
