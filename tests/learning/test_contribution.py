@@ -80,7 +80,7 @@ def test_a_loop_names_clients_in_the_order_of_their_updates():
   rounds = loop._Rounds(types.SimpleNamespace(
       plan=None, program=types.SimpleNamespace(rounds=1), process=types.SimpleNamespace(get_model_weights=model),
       contribution=types.SimpleNamespace(of_round=lambda *given: asked.append(given) or {'values': []})), None)
-  rounds._before, rounds._state = 'before', 'after'
+  rounds._before, rounds._state = 'model before', 'after'  # The weights before, and the state after.
   trained = round_record.Trained(round_num=4, cohort=[5, 2, 9], present=[5, 2, 9], clients=[2, 5], faults=(),
                                  metrics={}, repeats=False, again=False)
   assert rounds.contribution(trained) == {'contribution': {'values': []}}
