@@ -4,8 +4,7 @@ The factors of a marked convolution or matrix product are cast, the product is c
 is cast back. Everything else keeps its type, so weights, gradients, updates and sums are float32. What is marked says
 `tff_vision.products`.
 
-TensorFlow's own rewriter of graphs does this for bfloat16 only on processors and for float16 only on graphics cards,
-and in whole graphs, with what must stay exact in them.
+TensorFlow's own rewriter, a pass of its graph optimiser, changes whole graphs, with what must stay exact in them.
 
 Not public API: the messages are TensorFlow's own.
 """
