@@ -69,7 +69,8 @@ def test_encrypted_sums_pass_untouched(folder, address, tmp_path):
   begun = [one['activity'] for one in audit.read(tmp_path / 'north.jsonl') if one['what'] == 'begins']
   # Two rounds and an evaluation, each under a key that the sites checked, and opened once. The third round, which is
   # refused, gets as far as a key: it begins as an evaluation does.
-  assert [sum(one.startswith(what) for one in begun) for what in ('he: attempt', 'he: the opening of attempt')] == [4, 3]
+  counted = [sum(one.startswith(f'he: {what} ') for one in begun) for what in ('attempt', 'the opening of attempt')]
+  assert counted == [4, 3]
   with pytest.raises(ValueError, match='fewest_sites must lie in 2..3, found 4'):
     approval.of(plan, 'north', rehearsed, spare_rounds=0, days=1, fewest_sites=4,
                 certificates=guarded.certificates(tmp_path))
