@@ -198,6 +198,15 @@ def test_a_key_pair_without_its_log_is_refused_and_has_one_key_holder(folder, tm
   log.write_bytes(kept)
   with _desk(folder, plan, tmp_path):
     pass
+  # A start that found no place for its log has made no key pair, which no log would be of.
+  away = {'folder': tmp_path / 'new', 'audit_log': tmp_path / 'away' / 'audit.jsonl'}
+  with (pytest.raises(ValueError, match='audit_log=.*away/audit.jsonl cannot be written: there is no such folder'),
+        _desk(folder, plan, tmp_path, **away)):
+    pass
+  assert not any((tmp_path / 'new').iterdir())
+  (tmp_path / 'away').mkdir()
+  with _desk(folder, plan, tmp_path, **away):
+    pass
   (tmp_path / 'file').touch()
   with (pytest.raises(ValueError, match='key_holder_dir=.*file/keys cannot be used: Not a directory'),
         _desk(folder, plan, tmp_path, folder=tmp_path / 'file' / 'keys')):

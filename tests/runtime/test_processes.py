@@ -78,3 +78,11 @@ def test_a_process_that_another_has_waited_for_is_sent_nothing(tmp_path, monkeyp
     monkeypatch.setattr(os, name, lambda *given: sent.append(given))
   process.close()
   assert process.exit_code is not None and not sent
+
+
+def test_a_signal_goes_to_no_number_that_another_has_waited_for(tmp_path, monkeypatch):
+  process, sent = _started(tmp_path), []
+  os.waitpid(process.pid, 0)
+  monkeypatch.setattr(os, 'kill', lambda *given: sent.append(given))
+  process._send(signal.SIGTERM)
+  assert not sent

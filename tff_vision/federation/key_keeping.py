@@ -56,6 +56,9 @@ def desk(plan: plan_lib.Plan, *, folder: pathlib.Path, audit_log: pathlib.Path,
   limits = key_desk.Limits(fewest_sites=fewest_sites, fewest_clients=fewest_clients(plan),
                            most_openings=_sums(plan) + spare_rounds)
   with _alone(folder):
+    # Before there is a key pair that would belong to no log.
+    if not os.access(audit_log if audit_log.exists() else audit_log.resolve().parent, os.W_OK):
+      raise ValueError(f'audit_log={audit_log} cannot be written: there is no such folder, or it is closed.')
     is_new = not any(folder.iterdir())
     holder = key_holder.KeyHolder(folder, params)
     digest = ciphertexts.digest(holder.public_key)
@@ -86,11 +89,14 @@ def _alone(folder):
   except OSError as error:
     raise ValueError(f'key_holder_dir={folder} cannot be used: {error.strerror}.') from None
   try:
-    fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+      fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      raise ValueError(f'key_holder_dir={folder} is in use by another key holder: each has a key pair of its own.'
+                       ) from None
+    except OSError as error:
+      raise ValueError(f'key_holder_dir={folder} cannot be kept for one process: {error.strerror}.') from None
     yield
-  except BlockingIOError:
-    raise ValueError(f'key_holder_dir={folder} is in use by another key holder: each has a key pair of its own.'
-                     ) from None
   finally:
     os.close(place)
 

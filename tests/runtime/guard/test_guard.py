@@ -314,6 +314,10 @@ def test_a_log_has_one_writer_and_the_highest_number_of_an_activity_holds_under_
   log.close()
   log = audit.Log(path, 'first')
   assert log.begun('masks') == 3
+  log.write('attempt', key='masks', number=9)  # As an earlier version wrote it.
+  log.close()
+  log = audit.Log(path, 'first')
+  assert log.last('masks') == 9 and log.begun('masks') == 3
   log.close()
 
 

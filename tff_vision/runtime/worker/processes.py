@@ -175,7 +175,7 @@ class Process:
   def _send(self, number):
     """Sends the child a signal, as long as nobody has waited for it."""
     with self._reaping:
-      if self._child.returncode is None and not self._ended():
+      if not self._ended() and self._child.returncode is None:
         os.kill(self.pid, number)
 
   def _ended(self):

@@ -104,6 +104,8 @@ class Log:
     elif entry['what'] == 'begins':
       self._begun[self._approval, entry['activity']] += 1
       self._last[entry['activity']] = max(self._last[entry['activity']], entry.get('number', 0))
+    elif entry['what'] == 'attempt':  # As earlier versions wrote what has begun with a number.
+      self._last[entry['key']] = max(self._last[entry['key']], entry['number'])
     elif entry['what'] == 'Compute':
       self._bytes[self._approval] += entry.get('bytes_out', 0)
 

@@ -67,7 +67,8 @@ class Guard:
     def add(server):
       server.add_generic_rpc_handlers((self._handlers, self._health, self._messages))
 
-    with serving.served(address, add, threads=_THREADS, name='the guard') as port, contextlib.closing(self._channel):
+    # Calls end before the channel: one that found it closed would be refused, where the worker is merely lost.
+    with contextlib.closing(self._channel), serving.served(address, add, threads=_THREADS, name='the guard') as port:
       yield port
 
   def forget(self) -> None:
