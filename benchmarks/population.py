@@ -24,7 +24,7 @@ import time
 
 from absl import flags
 
-from benchmarks.peers import environments
+from benchmarks import origin
 from pipelines import launch
 
 _JSON = flags.DEFINE_string('json', None, 'File that holds the numbers of the parts measured so far.')
@@ -38,7 +38,7 @@ _MANY_ROUNDS = ('--cohort_size=1000', '--rounds=3', '--rounds_per_evaluation=3')
 def main() -> None:
   path = None if _JSON.value is None else pathlib.Path(_JSON.value)
   numbers = json.loads(path.read_text()) if path is not None and path.exists() else {'parts': {}}
-  numbers['machine'] = environments.machine()
+  numbers['machine'] = origin.measurement()
   for part in _PARTS.value:
     name = f'{part} {_RUNTIME.value}'
     if name not in numbers['parts']:
