@@ -201,7 +201,7 @@ def counted(problem: tasks.Problem, runtime: runtime_config.RuntimeConfig, place
     return dataclasses.replace(problem, images=dataclasses.replace(problem.images, train=images.CountedClients(
         copies=copies, counts=[found[client] for client in range(len(copies))])))
   counts = [found.get(client, copies.num_examples(client)) for client in range(len(copies))]
-  if all(number == copies.num_examples(client) for client, number in enumerate(counts)):
+  if np.array_equal(counts, copies.sizes):
     return problem
   notes = [*problem.images.notes, images.Counted(
       'Some clients have another number of examples on their workers than in the copies here: what their workers have '

@@ -78,7 +78,8 @@ def Client(optimizer: Any = Optimizer('sgd', 0.2), *, epochs: int = 3, batch_siz
     batch_size: Examples in one step.
     gradient_clip: L2 bound on the gradient of a batch; None: no bound.
     weight_decay: The weights times this factor are added to each gradient.
-    loss_scale: For a runtime with math='float16': 'dynamic', or a power of two as text; None: the loss is not scaled.
+    loss_scale: Needed where the runtime has math='float16': 'dynamic', or a power of two as text; None: the loss is
+      not scaled.
 
   Raises:
     ValueError: A value is illegal; the message names it.

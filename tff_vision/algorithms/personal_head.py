@@ -104,7 +104,8 @@ class FedRep(FedPer):
 
   def _train(self, client, start):
     examples = client.task.batch_reader.open(client.dataset).num_examples
-    # Batches continue across epochs: the batch in which the head's last epoch ends still trains the head.
+    # Batches continue across epochs: the batch in which the head's last epoch ends still trains the head. A step
+    # that is skipped (loss_scale) is none: the head takes the batch after it instead.
     head_steps = -(-examples * self._head_epochs // client.task.client.batch_size)
 
     def one_part(step, gradients, weights, server_weights):

@@ -42,6 +42,8 @@ class Algorithm(Row):
   shows: str = '0'
   weighs_itself: bool = False
   keeps: str = ''
+
+
 _ALL_EXAMPLES = Limit('loss_scale', 'it counts on the gradients of all batches, and a scaled one may be skipped')
 
 

@@ -117,9 +117,7 @@ class PrivacyConfig:
         raise ValueError(f'evaluation_most_examples={self.evaluation_most_examples} has no effect without '
                          'evaluation_noise_multiplier.')
       return
-    if self.evaluation_most_examples > MOST_EXAMPLES:
-      raise ValueError(f'evaluation_most_examples must be at most {MOST_EXAMPLES}, found '
-                       f'{self.evaluation_most_examples}.')
+    validate.at_most(MOST_EXAMPLES, evaluation_most_examples=self.evaluation_most_examples)
     if self.evaluation_noise_multiplier * self.evaluation_most_examples > _MOST_NOISE:
       raise ValueError(f'evaluation_noise_multiplier={self.evaluation_noise_multiplier:g} times '
                        f'evaluation_most_examples={self.evaluation_most_examples} must be at most {_MOST_NOISE}: '

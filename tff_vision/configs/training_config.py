@@ -109,8 +109,9 @@ class ClientConfig:
   client_weight_decay: float = option.option(
       0.0, 'Adds so much of the weights to each gradient on clients.', topic=_OF_ONE)
   loss_scale: str | None = option.option(
-      None, 'For math=float16: dynamic, or a power of two that multiplies the loss before its gradient is taken; a '
-      'step whose gradient is not finite is skipped and counted. Unset: 1, and nothing is skipped.', topic=_OF_ONE)
+      None, 'Needed for math=float16: dynamic, or a power of two that multiplies the loss before its gradient is '
+      'taken; a step whose gradient is not finite is skipped and counted. Unset: the loss is not scaled, and nothing '
+      'is skipped.', topic=_OF_ONE)
 
   def __post_init__(self):
     _check_optimizer(self, client_optimizer=self.client_optimizer)

@@ -105,6 +105,10 @@ class CountedClients(ClientImages):
     return self.counts[client]
 
   @property
+  def sizes(self) -> np.ndarray:
+    return np.asarray(self.counts, np.int64)
+
+  @property
   def here(self) -> bool:
     return self.copies.here
 

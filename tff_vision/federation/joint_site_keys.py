@@ -227,7 +227,7 @@ class _Adding:
 
   def __init__(self, expected: list[tuple[str, str]], own: ciphertexts.Sum):
     self._sum = own
-    self._head = ciphertexts.head(own.total.astype(np.int32))
+    self._head = ciphertexts.head(np.empty(own.total.shape, np.int32))
     self._expected = expected
     self._place = 0
     self._hash = hashlib.sha256(self._head)

@@ -35,7 +35,8 @@ def lines(plan: plan_lib.Plan, approved: approval_lib.Approval, rehearsed: rehea
   yield f'In total at most {approved.most_bytes:,} bytes of values leave.'
   if approved.plays:
     yield (f'Beside values, at most {message_sizes.of_attempt(approved, rehearsed):,} bytes of messages leave in each '
-           'attempt at a sum: what this site signs and seals for others, such as keys, shares of them, and digests.')
+           'attempt at a sum that follows the protocol: what this site signs and seals for others, such as keys, '
+           'shares of them, and digests.')
     yield from _played(approved)
   elif 'simulation' in rehearsed.hides:
     yield str(rehearsed.hides['simulation'])

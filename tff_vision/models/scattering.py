@@ -77,6 +77,11 @@ def _fixed(images, filters, stride, name):
       depthwise_initializer=tf.keras.initializers.Constant(kernel.tolist()), name=name)(images)
 
 
+def shape_of(scale: int, angles: int) -> tuple[float, float]:
+  """Returns the width of a scale's envelope, in pixels, and its slant: the other axis is width / slant."""
+  return 0.8 * 2 ** scale, 4 / angles
+
+
 def morlet(scale: int, first: np.ndarray, second: np.ndarray, angles: np.ndarray) -> np.ndarray:
   """Returns the Morlet wavelets of a scale, complex [size, size, angles], each of zero mean.
 
@@ -86,7 +91,7 @@ def morlet(scale: int, first: np.ndarray, second: np.ndarray, angles: np.ndarray
     second: The other coordinate.
     angles: In radians, at equal distances over half a turn.
   """
-  width, frequency, slant = 0.8 * 2 ** scale, 0.75 * np.pi / 2 ** scale, 4 / len(angles)
+  (width, slant), frequency = shape_of(scale, len(angles)), 0.75 * np.pi / 2 ** scale
   found = []
   for angle in angles:
     along, across = np.cos(angle) * first + np.sin(angle) * second, np.cos(angle) * second - np.sin(angle) * first

@@ -133,7 +133,8 @@ def _filtered(maps, filters, stride, name):
 
 def _wavelets(scale):
   """Returns the Morlet wavelets of a scale, complex [size, size, angles], each of zero mean."""
-  side = int(np.ceil(_REACH * 0.8 * 2 ** scale * _ANGLES / 4))  # The longer axis of its envelope.
+  width, slant = scattering.shape_of(scale, _ANGLES)
+  side = int(np.ceil(_REACH * width / slant))  # The longer axis of its envelope.
   reach = np.arange(-side, side + 1)
   y, x = np.meshgrid(reach, reach, indexing='ij')
   return scattering.morlet(scale, y, x, (_ANGLES // 2 - 1 - np.arange(_ANGLES)) * np.pi / _ANGLES)

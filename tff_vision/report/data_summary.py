@@ -37,9 +37,10 @@ def label_counts(images: images_lib.FederatedImages) -> LabelCounts:
   for client in range(len(images.train)):
     y = labels_lib.tags(images.train.examples(client).y, len(images.class_names))
     for label, number in zip(*np.unique(y.reshape(len(y), -1), axis=0, return_counts=True), strict=True):
-      if tuple(label) not in columns:
-        columns[tuple(label)] = np.zeros(len(images.train), np.int64)
-      columns[tuple(label)][client] = number
+      key = tuple(label)
+      if key not in columns:
+        columns[key] = np.zeros(len(images.train), np.int64)
+      columns[key][client] = number
   labels = sorted(columns)
   return LabelCounts(labels=np.array(labels), counts=np.stack([columns[label] for label in labels], axis=1))
 

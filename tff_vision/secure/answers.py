@@ -68,6 +68,11 @@ class Answer:
     self._check(self.text('site') == self._site, 'site')
     return self.inner('content')
 
+  def message(self) -> Any:
+    """Returns this message as it came, after a look at its form; its signature is checked by other sites."""
+    self.signed()
+    return self.content
+
   def _of(self, name, kind):
     self._check(isinstance(self.content, Mapping) and isinstance(self.content.get(name), kind), name)
     return self.content[name]

@@ -94,6 +94,8 @@ class _Rewriting:
 
   def _copy(self, name):
     """Returns the name of a copy of a function with all products low; unmarked nodes may call the function too."""
+    if name in self._copies.values():  # A function that was rewritten before calls a copy already.
+      return name
     if name not in self._copies:
       self._copies[name] = name + _LOW
       copy = self._library.function.add()

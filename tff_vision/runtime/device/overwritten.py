@@ -31,7 +31,8 @@ def variables(graph: graph_pb2.GraphDef, results: Collection[str]) -> frozenset[
   """
   nodes = {node.name: node for node in graph.node}
   needed = _above(nodes, results)
-  users, followers = _users(nodes, needed), _users(nodes, needed, controlled=True)
+  users, controlled = _users(nodes, needed), _users(nodes, needed, controlled=True)
+  followers = lambda name: controlled.get(name, ())
   perhaps = _reached(followers, [name for name in needed if nodes[name].op in _CONDITIONAL])
   return frozenset(name for name in needed if nodes[name].op == 'VarHandleOp' and any(
       nodes[writer].op == 'AssignVariableOp' and writer not in perhaps and touching <= _reached(followers, [writer])
@@ -48,13 +49,7 @@ def above(graph: graph_pb2.GraphDef, tensors: Iterable[str]) -> graph_pb2.GraphD
 
 def _above(nodes, starts):
   """Returns the names of `starts` and of all nodes that they depend on."""
-  found, waiting = set(), list(starts)
-  while waiting:
-    name = waiting.pop()
-    if name not in found:
-      found.add(name)
-      waiting.extend(graph_names.node_of(given) for given in nodes[name].input)
-  return found
+  return _reached(lambda name: map(graph_names.node_of, nodes[name].input), starts)
 
 
 def _users(nodes, needed, *, controlled=False):
@@ -67,14 +62,14 @@ def _users(nodes, needed, *, controlled=False):
   return users
 
 
-def _reached(followers, starts):
-  """Returns `starts` and all nodes that depend on one of them."""
+def _reached(nexts, starts):
+  """Returns `starts`, and all that is reached from them by `nexts`, which takes one name."""
   found, waiting = set(), list(starts)
   while waiting:
     name = waiting.pop()
     if name not in found:
       found.add(name)
-      waiting.extend(followers.get(name, ()))
+      waiting.extend(nexts(name))
   return found
 
 

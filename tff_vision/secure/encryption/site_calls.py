@@ -71,13 +71,13 @@ class SiteAttempt:
       while not failed():
         found = self._ask(site, COMMITMENT, {})
         if found.flag('ready'):
-          return _signed(found.inner('signed'))
+          return found.inner('signed').message()
       return None
 
     commitments = answers.side_by_side(commitment, self._sites)
     if None in commitments:
       return
-    shares = [_signed(one) for one in self._all(REVEAL, lambda site: {'commitments': commitments})]
+    shares = [one.message() for one in self._all(REVEAL, lambda site: {'commitments': commitments})]
     answers.side_by_side(lambda site: [self._ask(site, SHARE, {'signed': share}) for share in shares], self._sites)
     self._listen()
 
@@ -140,9 +140,3 @@ class SiteAttempt:
   def _ask(self, site, phase, content):
     return answers.Answer(site.name, f'{self._protocol}/{phase}', site.ask(
         self._protocol, phase, {'run': self.run, 'attempt': self.number, **content}))
-
-
-def _signed(answer):
-  """Returns a message, after a look at its form; whether its signature is the site's, other sites check."""
-  answer.signed()
-  return answer.content

@@ -79,9 +79,7 @@ class SiteRound:
             f'the masked sum holds {clients} clients of {len(self.clients)}, and {len(uploaded)} of '
             f'{len(self._sites)} sites are there; nothing was opened, run the round again.')
     consents = self._answers(uploaded, 'consent', {'uploaded': uploaded})
-    for answer in consents.values():
-      answer.signed()
-    revealed = self._answers(list(consents), 'reveal', {'consents': [one.content for one in consents.values()]})
+    revealed = self._answers(list(consents), 'reveal', {'consents': [one.message() for one in consents.values()]})
     holders = {name: place for place, name in enumerate(self._sites)}
     shares = {holders[name]: answer.byte_strings('shares', count=len(self.clients), size=shamir.SHARE_BYTES)
               for name, answer in revealed.items()}
