@@ -1,6 +1,8 @@
 """One TFF runtime for the whole session: starting an executor and importing TFF are what tests pay most for."""
 
+import builtins
 import gc
+import io
 import os
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
@@ -32,3 +34,17 @@ def _no_unused_executor():
   if 'tensorflow_federated' in sys.modules:
     from tff_vision.runtime.driver import closed
     closed.close()
+
+
+@pytest.fixture
+def opened_paths(monkeypatch):
+  """The paths that Python opens during the test, as texts, in order."""
+  opened, real = [], builtins.open
+
+  def noting(path, *rest, **more):
+    opened.append(str(path))
+    return real(path, *rest, **more)
+
+  monkeypatch.setattr(builtins, 'open', noting)
+  monkeypatch.setattr(io, 'open', noting)
+  return opened

@@ -1,8 +1,5 @@
 """Images with masks in folders: layouts, classes of values and colours, and what is wrong with masks."""
 
-import builtins
-import io
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -251,21 +248,14 @@ def test_masks_in_files_that_change_values_are_refused(tmp_path, name, options, 
     assert load(tmp_path).class_names == ('background', '1', '2')
 
 
-def test_a_pair_of_image_and_mask_is_opened_once_each(tmp_path, monkeypatch):
+def test_a_pair_of_image_and_mask_is_opened_once_each(tmp_path, opened_paths):
   pairs(tmp_path, [1, 2])
   for kind in ('images', 'masks'):  # Pages are looked at one by one, in the same content.
     pages = [Image.fromarray(np.full((12, 10), number, np.uint8)) for number in (0, 1, 2)]
     pages[0].save(tmp_path / kind / 'pages.tif', save_all=True, append_images=pages[1:])
-  opened, real = [], builtins.open
-
-  def counting(path, *rest, **more):
-    opened.append(str(path))
-    return real(path, *rest, **more)
-
-  monkeypatch.setattr(builtins, 'open', counting)
-  monkeypatch.setattr(io, 'open', counting)
   images, masks = ([str(tmp_path / kind / name) for name in ('0.png', '1.png', 'pages.tif')]
                    for kind in ('images', 'masks'))
+  opened_paths.clear()
   found = mask_files.survey(images, masks, [1, 1, 3], tmp_path)
   assert found.classes.names == ('background', '1', '2')
-  assert sorted(path for path in opened if path.endswith(('.png', '.tif'))) == sorted([*images, *masks])
+  assert sorted(path for path in opened_paths if path.endswith(('.png', '.tif'))) == sorted([*images, *masks])

@@ -204,7 +204,7 @@ def test_a_file_is_decoded_once_and_its_headers_are_read_only_where_they_are_ask
   np.testing.assert_array_equal(x[0], x[1])
 
 
-def test_nibabel_is_loaded_where_there_is_a_volume_and_not_before():
+def test_nibabel_and_pydicom_are_not_loaded_with_what_reads_folders():
   code = ('import sys\nfrom tff_vision.data.sources import folders, mask_files\n'
           'print("nibabel" in sys.modules, "pydicom" in sys.modules)')
   done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)

@@ -1,7 +1,5 @@
 """Masks of predicted files."""
 
-import builtins
-import io
 import json
 
 import nibabel as nib
@@ -15,7 +13,7 @@ from tff_vision.program import run_directory
 SHAPE = (6, 5, 4)  # Height, width, depth.
 
 
-def test_a_volume_is_read_once_for_its_mask_and_its_picture(tmp_path, monkeypatch):
+def test_a_volume_is_read_once_for_its_mask_and_its_picture(tmp_path, opened_paths):
   """The model finds class 1 in the brighter half of a volume."""
   place = tmp_path / 'export'
   place.mkdir()
@@ -29,19 +27,11 @@ def test_a_volume_is_read_once_for_its_mask_and_its_picture(tmp_path, monkeypatc
   values = np.random.default_rng(0).integers(0, 256, (5, 6, 4)).astype(np.uint8)
   path = tmp_path / 'a.nii.gz'
   nib.save(nib.Nifti1Image(values, np.eye(4)), path)
-  opens, real = [], builtins.open
-
-  def counting(name, *rest, **more):
-    opens.append(str(name))
-    return real(name, *rest, **more)
-
-  monkeypatch.setattr(builtins, 'open', counting)
-  monkeypatch.setattr(io, 'open', counting)
+  opened_paths.clear()
   opened = model.opened(path)
   masks = mask_pictures.found_in(model, opened)
   written, drawn = mask_pictures.write(tmp_path / 'masks', 'a', opened, masks, model.slice_axis)
-  assert opens.count(str(path)) == 1
-  monkeypatch.undo()
+  assert opened_paths.count(str(path)) == 1
   np.testing.assert_array_equal(np.asarray(nib.load(written).dataobj), values > 127)
   _, slices = nifti.values(path.read_bytes())
   np.testing.assert_array_equal(masks, [slices(number) > 127 for number in range(4)])

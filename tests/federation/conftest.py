@@ -17,9 +17,7 @@ def run_module():
 @pytest.fixture(scope='module')
 def folder(tmp_path_factory):
   """A folder with the files of the guarded plans' clients."""
-  made = tmp_path_factory.mktemp('data')
-  guarded.write_files(made)
-  return made
+  return guarded.data_folder(tmp_path_factory)
 
 
 @pytest.fixture(scope='module')

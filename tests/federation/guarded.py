@@ -46,6 +46,13 @@ def write_files(folder):
       records.write(folder / records.file_name(client, split), clients.examples(client))
 
 
+def data_folder(tmp_path_factory):
+  """Returns a new folder with these files."""
+  made = tmp_path_factory.mktemp('data')
+  write_files(made)
+  return made
+
+
 @contextlib.contextmanager
 def executor():
   """Yields the address of an executor."""

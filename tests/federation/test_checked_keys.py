@@ -73,29 +73,25 @@ def _another_reference(patch, federation):
 
 def _rogue_share(patch, federation):
   """West works with the coordinator, and chooses its share after it has seen the others\'."""
-  def rogue(site, content):
-    signed = content['signed']
-    if signed['site'] != 'west':
-      return content
-    witness = federation.witnesses[2]
-    header = witness._header(witness._current, site_calls.SHARE)
-    share = bytes(len(signed['content']['share']))
-    return {'signed': federation.identity('west').sign(header, signed['content'] | {'share': share})}
-
-  _replacing(patch, site_calls.SHARE, rogue)
+  _west_signs(patch, federation, lambda content: {'share': bytes(len(content['share']))})
 
 
 def _strange_seed(patch, federation):
   """West signs a seed that no 64 bits hold."""
-  def strange(site, content):
+  _west_signs(patch, federation, lambda content: {'seed': 2**70})
+
+
+def _west_signs(patch, federation, changed):
+  """West signs its share with other content: what `changed` returns, which takes the content."""
+  def other(site, content):
     signed = content['signed']
     if signed['site'] != 'west':
       return content
     witness = federation.witnesses[2]
     header = witness._header(witness._current, site_calls.SHARE)
-    return {'signed': federation.identity('west').sign(header, signed['content'] | {'seed': 2**70})}
+    return {'signed': federation.identity('west').sign(header, signed['content'] | changed(signed['content']))}
 
-  _replacing(patch, site_calls.SHARE, strange)
+  _replacing(patch, site_calls.SHARE, other)
 
 
 def _forged_share(patch, federation):

@@ -191,6 +191,13 @@ def test_whatever_else_is_asked_for_is_refused_with_a_reason(made, tmp_path):
     key_desk.Limits(fewest_sites=1, most_openings=1)
 
 
+def test_a_sum_over_fewer_clients_than_the_noise_was_sized_for_is_not_opened(made, tmp_path):
+  desk = made.desk(tmp_path / 'audit.jsonl', fewest_clients=3)
+  with pytest.raises(rules.Refused, match=r'a sum over 2 client\(s\) is to be opened, and 3 are the fewest'):
+    desk.open('r', 1, [made.stated(0), made.stated(1)], _bytes(made.ciphertexts[:2]))
+  assert desk.opened == 0
+
+
 def test_what_was_opened_is_not_forgotten_by_a_restart_or_a_crash(made, tmp_path, monkeypatch):
   log, both = tmp_path / 'audit.jsonl', [made.stated(0), made.stated(1)]
   made.desk(log).open('r', 1, both, _bytes(made.ciphertexts[:2]))

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from tensorflow.core.framework import graph_pb2, types_pb2
 
+from tests.runtime import graphs
 from tests.runtime.guard import protocol
 from tff_vision.runtime.tff_internals import canonical
 
@@ -65,10 +66,6 @@ def _edited(message, edit):
   return changed
 
 
-def _nodes(graph):
-  return [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-
-
 def _node_edits():
   def other_op(node):
     node.op = {'Mul': 'AddV2'}.get(node.op, 'Mul')
@@ -118,13 +115,13 @@ def _attacks(message):
   """Yields changed computations."""
   graph = graph_pb2.GraphDef()
   next(_graphs(message)).graph_def.Unpack(graph)
-  for place in range(len(_nodes(graph))):
+  for place in range(len(graphs.nodes(graph))):
     for edit in _node_edits().values():
-      yield _edited(message, lambda found, part, place=place, edit=edit: edit(_nodes(found)[place]))
+      yield _edited(message, lambda found, part, place=place, edit=edit: edit(graphs.nodes(found)[place]))
     for edit in (_swap, _constant, _no_control):
       applied = []
       changed = _edited(message, lambda found, part, place=place, edit=edit, applied=applied:
-                        applied.append(edit(_nodes(found)[place])))
+                        applied.append(edit(graphs.nodes(found)[place])))
       if applied[0]:
         yield changed
   yield _edited(message, lambda found, part: found.node.add(name='more', op='NoOp'))

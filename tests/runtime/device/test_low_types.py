@@ -10,6 +10,7 @@ import tensorflow_federated as tff
 import tff_vision as tv
 from tests import tiny
 from tests.learning import tiny_experiments
+from tests.runtime import graphs
 from tests.runtime.device import test_leaf
 from tff_vision import configs, products
 from tff_vision.configs import runtime_config
@@ -41,10 +42,6 @@ def run(computation, *arguments, kind=None):
   return values.fetch(found, computation.type_signature.result)
 
 
-def nodes(graph):
-  return [*graph.node, *(node for function in graph.library.function for node in function.node_def)]
-
-
 @pytest.mark.parametrize('kind', ['bfloat16', 'float16'])
 def test_every_product_of_training_is_low_and_nothing_else(kind):
   task = tiny.task(convolutions)
@@ -58,14 +55,14 @@ def test_every_product_of_training_is_low_and_nothing_else(kind):
 
   graph = program_lib.Program(test_leaf.message(train), low(kind))._graph
   factor = tf.as_dtype(kind).as_datatype_enum
-  found = collections.Counter((node.op, node.attr['T'].type) for node in nodes(graph)
+  found = collections.Counter((node.op, node.attr['T'].type) for node in graphs.nodes(graph)
                               if node.op in low_types.PRODUCTS)
   expected = {'Conv2D': 1, 'Conv2DBackpropFilter': 1, 'DepthwiseConv2dNative': 1,
               'DepthwiseConv2dNativeBackpropInput': 1, 'DepthwiseConv2dNativeBackpropFilter': 1, 'Conv3D': 1,
               'Conv3DBackpropFilterV2': 1, 'Conv3DBackpropInputV2': 1, 'MatMul': 6}
   assert found == {**{(op, factor): count for op, count in expected.items()},
                    ('MatMul', tf.float32.as_datatype_enum): 2}
-  others = {node.op for node in nodes(graph) if node.op not in low_types.PRODUCTS
+  others = {node.op for node in graphs.nodes(graph) if node.op not in low_types.PRODUCTS
             and factor in (node.attr['T'].type, node.attr['dtype'].type)}
   assert not others
 
@@ -117,7 +114,7 @@ def test_a_product_without_a_kernel_stays_and_is_named(monkeypatch):
   lacking = []
   graph = program_lib.Program(test_leaf.message(square), low_types.LowType(
       tf.float16, frozenset(('CPU', 'GPU')), lacking.append))._graph
-  assert lacking == ['MatMul'] and all(node.op != 'Cast' for node in nodes(graph))
+  assert lacking == ['MatMul'] and all(node.op != 'Cast' for node in graphs.nodes(graph))
   with device.device_place(runtime_config.RuntimeConfig(runtime='device', devices=('CPU',), math='float16')) as place:
     monkeypatch.setattr(low_types, '_has_kernel', lambda *_: False)
     for _ in range(2):
@@ -187,7 +184,7 @@ def test_private_sgd_keeps_its_clip_in_bfloat16(ghost):
     return clipped_sum()
 
   graph = program_lib.Program(test_leaf.message(total), low('bfloat16'))._graph
-  assert any(node.attr['T'].type == tf.bfloat16.as_datatype_enum for node in nodes(graph))
+  assert any(node.attr['T'].type == tf.bfloat16.as_datatype_enum for node in graphs.nodes(graph))
   for seed in range(5):
     x = np.random.default_rng(seed).normal(size=(1, 4, 4, 1)).astype(np.float32)
     found = tiny_experiments.flat(run(total, x, kind='bfloat16'))

@@ -23,9 +23,7 @@ _CASES = {
 
 @pytest.fixture(scope='module', name='folder')
 def _folder(tmp_path_factory):
-  made = tmp_path_factory.mktemp('data')
-  guarded.write_files(made)
-  return made
+  return guarded.data_folder(tmp_path_factory)
 
 
 @pytest.mark.ci
