@@ -7,8 +7,8 @@ import tff_vision as tv
 from benchmarks.peers import protocol, this_pipeline
 
 
-def main() -> None:
-  with tv.open_runtime(tv.RuntimeConfig(runtime='device')):
+def main(*, jit: bool = False) -> None:
+  with tv.open_runtime(tv.RuntimeConfig(runtime='device', jit=jit)):
     protocol.serve(this_pipeline.build(protocol.requested()))
 
 

@@ -47,6 +47,8 @@ def test_every_field_has_a_flag_with_its_default_and_every_flag_a_field(made, co
     (dict(runtime='workers', local_workers=10 ** 6), 'local_workers must be at most 10000'),
     (dict(runtime='device', max_concurrent_clients=2), 'max_concurrent_clients=2 is for executors'),
     (dict(runtime='auto', math='bfloat16'), 'math=bfloat16 does not go with runtime=auto: executors and devices'),
+    (dict(jit=True), 'jit=True has no effect with runtime=local; it is read by runtime=device'),
+    (dict(runtime='auto', jit=True), 'jit=True has no effect with runtime=auto; it is read by runtime=device'),
     (dict(math='float16'), 'math=float16 does not go with runtime=local: executors compute in float32 or bfloat16'),
     (dict(math='float16', runtime='workers', local_workers=2), 'math=float16 does not go with runtime=workers'),
     (dict(math='float64', runtime='device'), "math must be one of bfloat16, float16, float32; found 'float64'"),

@@ -1,4 +1,4 @@
-"""The configuration of the runtime. It is not part of an experiment: only `math` changes results."""
+"""The configuration of the runtime. It is not part of an experiment: only `math` and `jit` change results."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ class ExecutorConfig:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RuntimeConfig(ExecutorConfig):
-  """Where the clients' work is done; the result does not depend on it, except for `math`.
+  """Where the clients' work is done; the result does not depend on it, except for `math` and `jit`.
 
   If there are at most as many clients as workers, client i runs only on worker i.
   """
@@ -39,6 +39,9 @@ class RuntimeConfig(ExecutorConfig):
   clients_per_device: int | None = option.option(
       None, 'Clients that runtime=device trains on each device at the same time; unset means two on a GPU, and one a '
       'core on the processor. Where memory does not suffice it takes fewer.', topic=_DEVICES, most=_MOST)
+  jit: bool = option.option(
+      False, 'Have XLA compile the passes of training on clients; the model is the same within rounding. On processors '
+      'this costs time: docs/explanation/speed.md.', topic=_DEVICES)
   workers: tuple[str, ...] = option.option((), 'host:port of each worker, separated by commas.', separated=True)
   local_workers: int | None = option.option(
       None, 'Start so many workers here, to rehearse several sites.', most=_MOST)

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import products, tasks, told
+from tff_vision import passes, tasks, told
 from tff_vision.data import batches
 from tff_vision.learning import loss_scales, optimizers
 from tff_vision.models import added_losses
@@ -245,7 +245,7 @@ def added_up(numbers: tff.FederatedType, summary: Callable[[Mapping[str, tf.Tens
 
 def _gradients(task, model, trainable, x, y, loss_of=None, factor=None):
   """Returns the gradient of the mean loss over a batch, and (sum of losses, number of correct predictions)."""
-  with products.may_be_low():
+  with passes.training_pass():
     with tf.GradientTape() as tape:
       loss, logits = _loss(task, model, x, y, training=True, loss_of=loss_of)
       scaled = loss if factor is None else factor * loss

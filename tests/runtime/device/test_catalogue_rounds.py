@@ -58,6 +58,12 @@ def config_of(fields, folder):
   return record.config_of(fields)
 
 
+def allowed(config):
+  """Returns by how much a weight may differ between two builds of TensorFlow."""
+  rounded = config.secure.secure_sum != 'none' or config.aggregation.compression in _AT_RANDOM
+  return 3e-3 if config.privacy.privacy in _OF_SERVER else 5e-4 if rounded else 1e-6
+
+
 def trained(trainer, algorithm):
   """Returns the weights before and after some rounds."""
   state = trainer.begin()
@@ -84,8 +90,5 @@ def test_the_model_is_the_same(name, tff_runtime, tmp_path, known_keys):
                            ) as place:
     _, found = trained(made.prepare(place), config.algorithm.algorithm)
   assert tff.framework.get_context_stack().current is tff_runtime
-  rounded = config.secure.secure_sum != 'none' or config.aggregation.compression in _AT_RANDOM
-  noised = config.privacy.privacy in _OF_SERVER
-  allowed = 3e-3 if noised else 5e-4 if rounded else 1e-6
-  assert np.abs(expected - before).max() > 2 * allowed
-  np.testing.assert_allclose(found, expected, rtol=0, atol=allowed)
+  assert np.abs(expected - before).max() > 2 * allowed(config)
+  np.testing.assert_allclose(found, expected, rtol=0, atol=allowed(config))

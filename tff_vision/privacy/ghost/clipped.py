@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import tensorflow as tf
 
-from tff_vision import products
+from tff_vision import passes
 from tff_vision.models import added_losses
 from tff_vision.privacy.ghost import batch_check, independence, penalties, rules, taps
 
@@ -158,7 +158,7 @@ def _in_pieces(model, loss_fn, x, y, clip_norm, mask, copies, size):
 
 
 def _by_taps(model, loss_fn, x, y, clip_norm, mask, copies):
-  with products.may_be_low():
+  with passes.training_pass():
     with tf.GradientTape() as tape:
       with taps.tapped(model) as found:
         outputs = model(x, training=True)
@@ -205,7 +205,7 @@ def _by_loop(model, loss_fn, x, y, clip_norm, mask, copies):
   def gradient(index, sums, norms, losses):
     one, label = (tf.ensure_shape(part[index * copies:(index + 1) * copies], [copies, *part.shape[1:]])
                   for part in (x, y))
-    with products.may_be_low():
+    with passes.training_pass():
       with tf.GradientTape() as tape:
         outputs, added = added_losses.call(model, one, training=True)
         loss = tf.add_n([tf.reduce_sum(_of_examples(loss_fn(label, outputs), copies)), *added])

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_federated.proto.v0 import computation_pb2
 
-from tff_vision.runtime.device import leaf, low_types, sums, values
+from tff_vision.runtime.device import leaf, sums, values
 from tff_vision.runtime.device import program as program_lib
 from tff_vision.runtime.device.lanes import Lane
 
@@ -25,14 +25,14 @@ class Copies:
   """
 
   def __init__(self, make: Callable[[program_lib.Program, str], Any] = leaf.Leaf, *,
-               low: low_types.LowType | None = None):
+               rewritings: Sequence[program_lib.Rewriting] = ()):
     """Prepares for calls.
 
     Args:
       make: Returns a copy of a program on a device.
-      low: How the marked products of all programs are computed; None: in float32.
+      rewritings: What is done to the graphs of all programs.
     """
-    self._make, self._low = make, low
+    self._make, self._rewritings = make, tuple(rewritings)
     self._programs: collections.OrderedDict[Any, tuple[program_lib.Program, dict[Any, Any]]] = collections.OrderedDict()
     self._digests: collections.OrderedDict[int, tuple[Any, bytes]] = collections.OrderedDict()
     self._lock = threading.Lock()
@@ -77,7 +77,7 @@ class Copies:
       if key in self._programs:
         self._programs.move_to_end(key)
       else:
-        self._programs[key] = program_lib.Program(message, self._low), {}
+        self._programs[key] = program_lib.Program(message, self._rewritings), {}
         if len(self._programs) > _KEPT:
           self._free(self._programs.popitem(last=False)[1])
       return self._programs[key]

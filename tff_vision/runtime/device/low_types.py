@@ -2,7 +2,7 @@
 
 The factors of a marked convolution or matrix product are cast, the product is computed in the low type, and its result
 is cast back. Everything else keeps its type, so weights, gradients, updates and sums are float32. What is marked says
-`tff_vision.products`.
+`tff_vision.passes`.
 
 TensorFlow's own rewriter, a pass of its graph optimiser, changes whole graphs, with what must stay exact in them.
 
@@ -18,7 +18,7 @@ import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 from tensorflow.python.framework import kernels, op_def_registry
 
-from tff_vision import products
+from tff_vision import passes
 
 # Operations whose attribute T is the type of all factors and of the only result.
 PRODUCTS = frozenset({
@@ -69,7 +69,7 @@ class _Rewriting:
 
   def _nodes(self, nodes, *, everything, in_function):
     """Rewrites the nodes of one graph or function; returns the names of the products."""
-    marked = [node for node in nodes if everything or products.is_marked(node)]
+    marked = [node for node in nodes if everything or passes.is_marked(node)]
     for node in marked:
       for called in _called(node):
         called.name = self._copy(called.name)
@@ -125,6 +125,7 @@ def _add_cast(nodes, name, given, before, after):
   made = nodes.add(name=name, op='Cast', input=[given])
   made.attr['SrcT'].type, made.attr['DstT'].type = before.as_datatype_enum, after.as_datatype_enum
   made.attr['Truncate'].b = False
+  passes.mark(made)
 
 
 def _after_cast(tensor, names):

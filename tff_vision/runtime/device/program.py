@@ -5,17 +5,18 @@ Not public API: the messages are TFF's and TensorFlow's own.
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2, types_pb2
 from tensorflow_federated.proto.v0 import computation_pb2
 
-from tff_vision.runtime.device import low_types, overwritten
+from tff_vision.runtime.device import overwritten
 from tff_vision.runtime.tff_internals import graph_names
 
 _ONE_ELEMENT = 'DatasetToSingleElement'
+Rewriting = Callable[[graph_pb2.GraphDef], None]  # Changes a graph in place.
 
 
 class Program:
@@ -27,12 +28,12 @@ class Program:
     is_stateful: Whether calls at the same time need copies of their own, because the graph has variables or tables.
   """
 
-  def __init__(self, message: computation_pb2.TensorFlow, low: low_types.LowType | None = None):
+  def __init__(self, message: computation_pb2.TensorFlow, rewritings: Sequence[Rewriting] = ()):
     """Unpacks a computation.
 
     Args:
       message: The part `tensorflow` of a TFF computation.
-      low: How marked products are computed; None: in float32.
+      rewritings: What is done to the graph first, in this order.
 
     Raises:
       ValueError: It is no TensorFlow graph.
@@ -40,8 +41,8 @@ class Program:
     self._graph = graph_pb2.GraphDef()
     if not message.graph_def.Unpack(self._graph):
       raise ValueError('a computation holds something that is no TensorFlow graph.')
-    if low is not None:
-      low.rewrite(self._graph)
+    for rewrite in rewritings:
+      rewrite(self._graph)
     for node in _nodes(self._graph):
       node.attr.pop('_class', None)  # A copy is on one device, and parts of the graph may lack what is named here.
     self.parameters = list(graph_names.tensors_of(message.parameter)) if message.HasField('parameter') else []

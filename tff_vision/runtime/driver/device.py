@@ -7,7 +7,7 @@ import tensorflow as tf
 import tensorflow_federated as tff
 
 from tff_vision.configs import runtime_config
-from tff_vision.runtime.device import copies, executor, interpreter, lanes, low_types, visible
+from tff_vision.runtime.device import compiling, copies, executor, interpreter, lanes, low_types, visible
 from tff_vision.runtime.driver import fleet, local, one_executor
 from tff_vision.runtime.tff_internals import allocator
 
@@ -22,7 +22,7 @@ def device_place(config: runtime_config.RuntimeConfig) -> Iterator['DeviceContex
   devices = visible.choose(config.devices, config.threads)
   with one_executor.installed(lambda: DeviceContext(
       devices, config.clients_per_device or visible.clients_at_once(devices), config.clients_per_call,
-      config.math)) as opened:
+      config.math, jit=config.jit)) as opened:
     yield opened
 
 
@@ -43,7 +43,8 @@ def described() -> str:
   on_gpu = any(name.startswith('GPU') for name in context.devices)
   each = '' if on_gpu else f', {threads} thread(s) each' if threads else ', threads as TensorFlow chooses'
   return (f'{context.clients_per_device} at a time on each of {", ".join(context.devices)}{each}, in this process, '
-          f'{context.math} (--clients_per_device, --devices{"" if on_gpu else ", --threads"}, --math)')
+          f'{context.math}{", compiled" if context.jit else ""} '
+          f'(--clients_per_device, --devices{"" if on_gpu else ", --threads"}, --math, --jit)')
 
 
 class DeviceContext(one_executor.OneExecutorContext):
@@ -53,16 +54,21 @@ class DeviceContext(one_executor.OneExecutorContext):
     clients_per_device: The number of clients that are computed on each of them at the same time, as long as there is
       enough memory.
     math: The type of products in clients' training, as in `RuntimeConfig`.
+    jit: Whether XLA compiles the passes of clients' training.
   """
 
-  def __init__(self, devices: Sequence[str], clients_per_device: int, clients_per_call: int, math: str = 'float32'):
+  def __init__(self, devices: Sequence[str], clients_per_device: int, clients_per_call: int, math: str = 'float32',
+               *, jit: bool = False):
     allocator.share_freed_memory()
-    self._devices, self.clients_per_device, self.math = tuple(devices), clients_per_device, math
+    self._devices, self.clients_per_device, self.math, self.jit = tuple(devices), clients_per_device, math, jit
     self._faults: list[fleet.Fault] = []
     self._in_float32: set[str] = set()
-    low = None if math == 'float32' else low_types.LowType(
-        tf.as_dtype(math), frozenset(name.partition(':')[0] for name in devices), self._lacking)
-    self._runs = interpreter.Interpreter(lanes.Lanes(devices, clients_per_device, self._ended), copies.Copies(low=low))
+    rewritings = [] if math == 'float32' else [low_types.LowType(
+        tf.as_dtype(math), frozenset(name.partition(':')[0] for name in devices), self._lacking).rewrite]
+    if jit:
+      rewritings.append(compiling.compile_passes)
+    self._runs = interpreter.Interpreter(lanes.Lanes(devices, clients_per_device, self._ended),
+                                         copies.Copies(rewritings=rewritings))
     super().__init__(executor.DeviceExecutors(self._runs), open_for_handles=self._executor, pids=(),
                      concurrent_calls=len(devices) * clients_per_device, clients_per_call=clients_per_call)
 

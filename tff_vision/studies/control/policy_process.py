@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 import tensorflow_federated as tff
 
-from tff_vision import experiment, models, products, protocols, seeds, tasks, told
+from tff_vision import experiment, models, passes, protocols, seeds, tasks, told
 from tff_vision.learning import local_training, optimizers
 from tff_vision.models import blank, check, replayable
 from tff_vision.studies.control import catch, control_config, policy
@@ -86,7 +86,7 @@ class Player:
     """
     played = policy.play(model, environment, catch.draw_chance(self.config.client.batch_size, seed))
     reached = tf.reshape(policy.returns(played.rewards, self.config.control.discount), [-1])
-    with products.may_be_low():
+    with passes.training_pass():
       with tf.GradientTape() as tape:
         outputs = model(tf.reshape(played.images, [-1, *catch.IMAGE_SHAPE]), training=True)
         loss = policy.loss(outputs, tf.reshape(played.actions, [-1]), reached, self.config.control)

@@ -1,0 +1,102 @@
+"""Passes of training that XLA compiles: what is compiled, and that models and promises are the same."""
+
+import collections
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_federated as tff
+from tensorflow.python.eager import context
+
+from tests import tiny
+from tests.learning import tiny_experiments
+from tests.runtime.device import test_catalogue_rounds, test_leaf, test_low_types
+from tff_vision import experiment, passes
+from tff_vision.configs import runtime_config
+from tff_vision.learning import local_steps, optimizers
+from tff_vision.runtime.device import compiling, copies, values
+from tff_vision.runtime.driver import device
+
+
+@pytest.fixture
+def executed():
+  """Returns a function that counts the operations that TensorFlow has run since the last call, after its passes."""
+  eager = context.context()
+  eager.enable_run_metadata()
+  yield lambda: collections.Counter(
+      node.op for graph in eager.export_run_metadata().partition_graphs for node in graph.node)
+  eager.disable_run_metadata()
+
+
+def compiled(computation, *arguments, kind=None):
+  rewritings = [] if kind is None else [test_low_types.low(kind).rewrite]
+  parameter = computation.type_signature.parameter
+  argument = values.embed(arguments if len(arguments) > 1 else arguments[0], parameter)
+  made = copies.Copies(rewritings=[*rewritings, compiling.compile_passes])
+  found = made.call(test_leaf.message(computation), argument, test_leaf.HERE)
+  return values.fetch(found, computation.type_signature.result)
+
+
+@pytest.mark.parametrize('kind', [None, 'float16'])
+def test_a_step_of_training_is_one_compiled_cluster_and_the_step_itself_is_not_in_it(executed, kind):
+  task = tiny.task(test_low_types.convolutions)
+
+  @tff.tensorflow.computation(task.weights_type, tff.SequenceType(
+      tff.types.tensorflow_to_type(task.batch_reader.element_spec)))
+  def train(weights, dataset):
+    found = local_steps.descend(task, optimizers.PlainSgd(0.1), weights, dataset)
+    unmarked = [tf.matmul(weight, weight, transpose_a=True) for weight in found.weights if len(weight.shape) == 2]
+    return found.weights, unmarked
+
+  element = task.batch_reader.element(*(getattr(task.images.train.examples(1), part) for part in 'xy'), seed=1)
+  start = task.initial_weights()
+  expected, other = test_low_types.run(train, start, element, kind=kind)
+  assert not executed()['_XlaCompile']
+  found, products = compiled(train, start, element, kind=kind)
+  ran = executed()
+  assert ran['_XlaCompile'] == ran['_XlaRun'] == 1
+  # The two products outside; those of the pass are within the cluster.
+  assert sum(count for op, count in ran.items() if 'MatMul' in op or 'Conv' in op) == 2
+  assert ran['ResourceApplyGradientDescent'] == len(start.trainable)
+  allowed = 1e-6 if kind is None else 2e-3
+  np.testing.assert_allclose(tiny_experiments.flat(found), tiny_experiments.flat(expected), rtol=0, atol=allowed)
+  np.testing.assert_allclose(tiny_experiments.flat(products), tiny_experiments.flat(other), rtol=0, atol=allowed * 10)
+
+
+def test_functions_that_marked_nodes_call_are_compiled_with_them(executed):
+  @tf.function(autograph=False)
+  def product(x):
+    return tf.matmul(x, x)
+
+  @tff.tensorflow.computation(tff.TensorType(np.float32, [3, 3]))
+  def both(x):
+    with passes.training_pass():
+      marked = product(x)
+    return marked, product(2 * x)
+
+  x = np.random.default_rng(0).normal(size=(3, 3)).astype(np.float32)
+  marked, unmarked = compiled(both, x)
+  assert executed()['_XlaCompile'] == 1
+  np.testing.assert_allclose(marked, x @ x, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(unmarked, 4 * x @ x, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('ghost', [True, False])
+def test_the_clip_of_private_sgd_holds_whatever_the_compiler_rounds(executed, ghost):
+  clip = 1e-3
+  norms = test_low_types.norms_of_clipped(compiled, test_low_types.clipped_total(clip, ghost=ghost))
+  assert executed()['_XlaCompile']
+  assert (0.99 * clip < norms).all() and (norms <= clip).all()
+
+
+@pytest.mark.ci
+@pytest.mark.parametrize('name', ['ditto', 'example_dp_sgd', 'fedbn', 'fedsgd', 'masks', 'mime_lite', 'scaffold'])
+def test_the_model_is_the_same(name, tff_runtime, tmp_path, known_keys):
+  config = test_catalogue_rounds.config_of(test_catalogue_rounds.CASES[name], tmp_path)
+  made = experiment.from_config(config)
+  before, expected = test_catalogue_rounds.trained(made.prepare(tff_runtime), config.algorithm.algorithm)
+  with device.device_place(runtime_config.RuntimeConfig(runtime='device', devices=('CPU',), jit=True)) as place:
+    _, found = test_catalogue_rounds.trained(made.prepare(place), config.algorithm.algorithm)
+  allowed = 10 * test_catalogue_rounds.allowed(config)
+  assert np.abs(expected - before).max() > 2 * allowed
+  np.testing.assert_allclose(found, expected, rtol=0, atol=allowed)
