@@ -17,7 +17,8 @@ def test_an_example_is_one_short_file(path):
   assert len(path.read_text().splitlines()) <= 40
 
 
-@pytest.mark.parametrize('algorithm', [fedlc.FedLC(), moon.Moon()], ids=['fedlc', 'moon'])
+@pytest.mark.parametrize('algorithm', [
+    fedlc.FedLC(), pytest.param(moon.Moon(), marks=pytest.mark.ci)], ids=['fedlc', 'moon'])
 def test_an_algorithm_keeps_the_contract(algorithm):
   tv.testing.check_algorithm(algorithm)
 
@@ -37,6 +38,7 @@ def test_focal_loss_of_gamma_zero_is_cross_entropy():
   np.testing.assert_allclose(focal_loss.FocalLoss(0.0)(y, logits), usual(y, logits), rtol=1e-5)
 
 
+@pytest.mark.ci
 def test_fedlc_without_margin_and_moon_without_contrast_are_fedavg(tmp_path):
   def weights(name, algorithm):
     made = tv.Experiment(tv.Task(tv.testing.tiny_images(), model='linear'), algorithm=algorithm, rounds=2,
