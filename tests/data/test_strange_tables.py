@@ -12,7 +12,7 @@ from PIL import Image
 from pyarrow import parquet
 
 from tff_vision import configs
-from tff_vision.data import build
+from tff_vision.data import build, given
 
 RNG = np.random.default_rng(0)
 N = 12
@@ -107,6 +107,13 @@ def test_labels_as_bytes_are_texts_and_white_of_masks_is_a_class(tmp_path):
   found = _build(_npz(tmp_path, x=X, y=masks * 255), 'npz')
   assert len(found.class_names) == 2
   assert (found.test.examples.y == (found.test.examples.x[..., 0] > 99)).all()
+
+
+def test_names_that_are_there_twice_and_folders_that_are_empty_texts_are_refused():
+  with pytest.raises(ValueError, match="class_names holds 'a' twice"):
+    given.from_arrays({'x': (X, Y)}, test=None, class_names=['a', 'a', 'b'])
+  with pytest.raises(ValueError, match='data_dir is empty'):
+    configs.DataConfig(dataset='folder', data_dir='')
 
 
 def test_a_single_array_and_numbers_beyond_float32_are_refused(tmp_path):
