@@ -243,3 +243,4 @@ def test_difficult_in_words_and_lists_with_suffixes(tmp_path):
   (tmp_path / 'ImageSets/Main/test.txt').write_text('9.png\n10.png\n')
   found = _build(tmp_path, 'voc')
   assert found.train.num_examples(0) == 9 and len(found.test.examples) == 2
+  assert any('1 images that files of ImageSets/Main name have no annotation' in note for note in found.notes)

@@ -44,6 +44,9 @@ def load(config: configs.DataConfig) -> pool.Pool:
   pictures, notes = _named(_counted_from(pictures), config)
   if sets and (left := len(trees) - len(pictures)):
     notes.append(f'{left} of {len(trees)} annotations are in no file of ImageSets/Main and left out.')
+  if sets and (bare := sorted(set(sets) - {path.stem for path in trees})):
+    notes.append(f'{len(bare)} images that files of ImageSets/Main name have no annotation and are left out, '
+                 f'{bare[0]!r} among them.')
   names = sorted({box.label for one in pictures for box in one.boxes})
   if not names:
     raise ValueError(f'the annotations below {root} name no object.')
