@@ -216,8 +216,11 @@ def personalize(config: configs.ExperimentConfig, task: tasks.Task, runtime: run
   """Returns the metrics of the final model after each client fine-tuned it; None if config does not ask for that."""
   if not config.algorithm.personalize_epochs:
     return None
+  rate, client = config.algorithm.personalize_learning_rate, config.client
+  if rate is not None:
+    client = dataclasses.replace(client, client_learning_rate=rate)
   models = personal_lib.fine_tuned(
-      task, local_training.LocalOptimization(client=config.client), weights, data=_client_data(task, runtime),
+      task, local_training.LocalOptimization(client=client), weights, data=_client_data(task, runtime),
       epochs=config.algorithm.personalize_epochs, round_num=config.program.rounds + 1, cohort=place.cohort)
   return personal_lib.compare(evaluator, task.images.test, weights, models)
 

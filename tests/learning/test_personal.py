@@ -6,13 +6,15 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_federated as tff
 
 from tests import tiny
 from tests.learning import numpy_algorithms
 from tests.learning.test_algorithms import close
 from tests.learning.tiny_experiments import COHORTS, SIZES, experiment, flat, kept, model, oracle, train
-from tff_vision import configs
+from tff_vision import assembly, configs
 from tff_vision.client_state import store
+from tff_vision.configs import runtime_config
 from tff_vision.learning import client_data, evaluation, learning_process, local_training, personal
 from tff_vision.models import personal_layers
 
@@ -138,6 +140,21 @@ def test_fine_tuning_trains_on_and_leaves_the_shared_model(tff_runtime):
   assert asked[0] == ((0, 1, 2, 3), 4)
 
 
+def test_fine_tuning_has_a_learning_rate_of_its_own(tff_runtime):
+  def compared(trained, **fine_tuned):
+    config = configs.ExperimentConfig(
+        algorithm=configs.AlgorithmConfig(personalize_epochs=3, **fine_tuned),
+        client=configs.ClientConfig(batch_size=4, client_learning_rate=trained))
+    return assembly.personalize(config, task, runtime_config.RuntimeConfig(), tff_runtime, weights, evaluator)
+
+  task = tiny.task()
+  weights = task.initial_weights()
+  evaluator = evaluation.Evaluator(task.keras_model(), preprocessing=task.images.preprocessing)
+  other = compared(0.001)
+  assert compared(0.001, personalize_learning_rate=0.5) == compared(0.5) != other
+  assert compared(0.5, personalize_learning_rate=0.001) == other
+
+
 @pytest.mark.parametrize('algorithm', ['fedper', 'ditto', 'apfl'])
 def test_models_of_the_clients_own_begin_with_the_weights_of_the_file(algorithm):
   """Every weight of the model of round 0 is 0.25, as if a file said so."""
@@ -178,8 +195,12 @@ def test_personal_layers_that_do_not_fit_are_named(layers, part):
     {'algorithm': configs.AlgorithmConfig(algorithm='ifca'), 'server': configs.ServerConfig(server_optimizer='adam')},
     {'algorithm': configs.AlgorithmConfig(algorithm='ifca'),
      'schedule': configs.ScheduleConfig(server_warmup_rounds=2)},
+    {'algorithm': lambda: configs.AlgorithmConfig(personalize_learning_rate=0.1)},
+    {'algorithm': lambda: configs.AlgorithmConfig(personalize_learning_rate=0.0, personalize_epochs=1)},
+    {'algorithm': configs.AlgorithmConfig(personalize_learning_rate=0.1, personalize_epochs=1),
+     'client': configs.ClientConfig(client_optimizer=tff.learning.optimizers.build_sgdm(0.1))},
     {'algorithm': configs.AlgorithmConfig(personalize_epochs=1), 'cohort': configs.CohortConfig(sampling='poisson'),
      'privacy': configs.PrivacyConfig(privacy='client_gaussian', clip_norm=1, noise_multiplier=1)}])
 def test_settings_that_do_not_fit_are_refused(settings):
-  with pytest.raises(ValueError, match='fedrep_head_epochs|server_optimizer|server_warmup_rounds|personalize_epochs'):
-    configs.ExperimentConfig(**settings)
+  with pytest.raises(ValueError, match='fedrep_head_epochs|server_optimizer|server_warmup_rounds|personalize_'):
+    configs.ExperimentConfig(**{name: part() if callable(part) else part for name, part in settings.items()})

@@ -44,7 +44,7 @@ TaskConfig = task_config.TaskConfig
 
 
 # Increases when fields are added. New fields are listed below; in a file of an older schema they have their defaults.
-SCHEMA = 5
+SCHEMA = 6
 _NEW_IN: Mapping[int, frozenset[str]] = {
     2: frozenset(('model_option', 'imports', 'algorithm_option', 'loss', 'loss_option', 'aggregator_option',
                   'pixel_range', 'label_case', 'finding_separator', 'secure_statistical_bits')),
@@ -58,7 +58,8 @@ _NEW_IN: Mapping[int, frozenset[str]] = {
     4: frozenset(('key_holder', 'client_shift', 'shift_gamma', 'shift_blur', 'shift_brightness', 'qfedavg_q',
                   'afl_rate', 'contribution', 'contribution_metric', 'contribution_permutations',
                   'contribution_tolerance', 'evaluation_most_examples', 'volume_depth')),
-    5: frozenset(('loss_scale',))}
+    5: frozenset(('loss_scale',)),
+    6: frozenset(('personalize_learning_rate',))}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -148,6 +148,10 @@ def _check_numbers(values):
       and values['select_best'] is None and values['dataset'] != 'plan'):
     raise ValueError(f'evaluation_noise_multiplier={values["evaluation_noise_multiplier"]:g} has no effect without '
                      'select_best, except in a federation\'s plan: nothing is evaluated on the clients\' own examples.')
+  rate, optimizer = values.get('personalize_learning_rate'), values.get('client_optimizer', '')
+  if rate is not None and not isinstance(optimizer, str):
+    raise ValueError(f'personalize_learning_rate={rate:g} does not go with a client_optimizer of your own, which has a '
+                     'learning rate itself.')
   if values.get('math') == 'float16' and 'loss_scale' in values and values['loss_scale'] is None:
     raise ValueError('math=float16 needs loss_scale, dynamic or a power of two: small gradients are zero in float16.')
   if values.get('algorithm') == 'fedrep' and 'client_epochs' in values:

@@ -153,6 +153,8 @@ class DataConfig:
   def __post_init__(self):
     option.check_choices(self)
     self._check_partition()
+    if self.data_dir == '':  # As a shell leaves it of a variable that is not set: it would be the working directory.
+      raise ValueError('data_dir is empty: name a file or a folder, or leave it out.')
     if not isinstance(self.dataset, str):
       for name, value in option.changed(self).items():
         if name != 'dataset' and not name.startswith('augment_'):

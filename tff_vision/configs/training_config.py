@@ -57,6 +57,8 @@ class AlgorithmConfig:
   personalize_epochs: int = option.option(
       0, 'After the last round, compare the shared model with one trained on for so many epochs by each client, on the '
       'client\'s own test examples; 0: do not.', topic=_PERSONAL)
+  personalize_learning_rate: float | None = option.option(
+      None, 'The learning rate of these epochs; unset: client_learning_rate.', topic=_PERSONAL)
 
   def __post_init__(self):
     option.check_choices(self)
@@ -74,6 +76,10 @@ class AlgorithmConfig:
     if self.fedrep_head_epochs is not None:
       validate.positive(fedrep_head_epochs=self.fedrep_head_epochs)
     validate.fraction(mime_momentum=self.mime_momentum)
+    if (rate := self.personalize_learning_rate) is not None:
+      validate.positive(personalize_learning_rate=rate)
+      if not self.personalize_epochs:
+        raise ValueError(f'personalize_learning_rate={rate:g} has no effect without personalize_epochs.')
     compatibility.check(self)
 
   @property

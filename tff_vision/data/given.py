@@ -129,7 +129,10 @@ def _class_names(given, parts):
     return tuple(map(str, range(number)))
   if len(given) < number:
     raise ValueError(f'class_names has {len(given)} names, the labels have {number} classes.')
-  return tuple(map(str, given))
+  names = tuple(map(str, given))
+  if twice := next((name for name in names if names.count(name) > 1), None):
+    raise ValueError(f'class_names holds {twice!r} twice: give each class a name of its own.')
+  return names
 
 
 def _joined(parts):

@@ -16,12 +16,10 @@ import numpy as np
 
 from tff_vision import configs, labels
 from tff_vision.data import images
-from tff_vision.data.sources import decode, files, heldout, naming, pool, store
+from tff_vision.data.sources import decode, files, heldout, naming, pillow_files, pool, store
 
 _THREADS = 8
 _ROUNDING = 1.0  # Programs round coordinates, or count them from 1: a box may exceed its image by so many pixels.
-_ORIENTATION = 0x0112
-_SIDEWAYS = (5, 6, 7, 8)  # Values of the EXIF orientation tag that exchange height and width.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -128,8 +126,7 @@ def _size(path):
   from PIL import Image
   try:
     with Image.open(path) as image:
-      width, height = image.size
-      return (width, height) if image.getexif().get(_ORIENTATION) in _SIDEWAYS else (height, width)
+      return pillow_files.size(image)
   except Exception:  # Formats that Pillow does not read, and broken tags.
     return decode.native(path).shape[:2]
 

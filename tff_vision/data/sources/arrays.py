@@ -20,7 +20,7 @@ import numpy as np
 from tff_vision import configs
 from tff_vision import labels as labels_lib
 from tff_vision.data import images
-from tff_vision.data.sources import heldout, label_arrays, naming, pool
+from tff_vision.data.sources import heldout, label_arrays, label_values, naming, pool
 from tff_vision.data.sources import numbers as numbers_lib
 
 _LARGEST_FLOAT = 30.0
@@ -47,8 +47,10 @@ def load(config: configs.DataConfig) -> pool.Pool:
   if missing := {'x', 'y'} - names:
     raise ValueError(f'{path} lacks the array {" and ".join(sorted(missing))}; it holds {", ".join(sorted(names))}.')
   _normalize_names(found, path)
-  y, y_test, class_names, notes = _labels(found, path, config)
+  y, y_test, class_names, notes = label_arrays.of_file(found, path, config)
   parts = {name: found[name] for name in ('x', 'x_test') if name in found}
+  if empty := [name for name, part in parts.items() if not part.size]:
+    raise ValueError(f'{path}: {empty[0]} holds no example.')
   (x, *tested), stored, pixel_notes = as_images(parts, str(path), config.numeric_pixel_range)
   owners = found.get('client')
   _same_length(path, {'x': x, 'y': y, 'client': owners})
@@ -103,7 +105,10 @@ def read(path: pathlib.Path, names: Collection[str] | None = None) -> dict[str, 
     ValueError: The file is corrupt or truncated, or contains objects.
   """
   try:
-    with np.load(path, allow_pickle=False) as found:
+    opened = np.load(path, allow_pickle=False)
+    if isinstance(opened, np.ndarray):
+      raise ValueError('it holds a single array without a name, as .npy does')
+    with opened as found:
       return {name: found[name] for name in found if names is None or name in names}
   except (OSError, EOFError, ValueError, AttributeError, zipfile.BadZipFile) as error:
     raise ValueError(f'{path} cannot be read as an .npz of plain arrays ({error}).') from error
@@ -222,50 +227,17 @@ def _normalize_names(found, path):
     if name in found:
       if found[name].ndim != 1:
         raise ValueError(f'{path}: {name} must be [n], found {list(found[name].shape)}.')
-      found[name] = np.array(naming.cleaned(found[name].astype(str).tolist(), name)[0])
+      texts = [_client_or_class(value, f'{path}: {name}') for value in found[name].tolist()]
+      found[name] = np.array(naming.cleaned(texts, name)[0], str)
+      naming.refuse_empty(found[name], f'{path}: {name}')
+  names = found.get('class_names', np.array([])).tolist()
+  if twice := next((name for name in names if names.count(name) > 1), None):
+    raise ValueError(f'{path}: class_names holds {twice!r} twice: give each class a name of its own.')
 
 
-def _labels(found, path, config):
-  """Returns training and test labels (or None), the class names, and notes."""
-  both = [found['y'], found.get('y_test')]
-  if ('x_test' in found) != (both[1] is not None):
-    raise ValueError(f'{path} holds only one of x_test and y_test.')
-  if config.target is not None:
-    y, y_test = (None if part is None else numbers_lib.of_array(part, f'{path}: {config.target}') for part in both)
-    return y, y_test, (config.target,), []
-  names = tuple(str(name) for name in found['class_names']) if 'class_names' in found else None
-  notes = []
-  if both[0].dtype.kind in 'US':
-    both, notes = _one_name_each(both, names, config)
-    names = names or tuple(np.unique(np.concatenate([part.astype(str) for part in both if part is not None])).tolist())
-    numbers = {name: number for number, name in enumerate(names)}
-    for part in both:
-      if part is not None and (unknown := set(part.astype(str).tolist()) - set(numbers)):
-        raise ValueError(f'{path} has the class {sorted(unknown)[0]!r}, which class_names lacks.')
-    both = [None if part is None else np.array([numbers[name] for name in part.astype(str)], np.int32)
-            for part in both]
-  y, y_test = (None if part is None else label_arrays.classes(part, f'{path}: {name}', config.ignore_index)
-               for part, name in zip(both, ('y', 'y_test'), strict=True))
-  known = [part for part in (y, y_test) if part is not None]
-  if len({part.shape[1:] for part in known}) > 1:
-    raise ValueError(f'{path}: y and y_test have labels of the shapes {y.shape[1:]} and {y_test.shape[1:]}.')
-  number = label_arrays.num_classes(known)
-  names = names or tuple(str(c) for c in range(number))
-  if len(names) < number or (y.ndim == 2 and len(names) != number):
-    raise ValueError(f'{path}: labels reach {number - 1}, but there are {len(names)} class_names.')
-  return y, y_test, names, notes
-
-
-def _one_name_each(both, names, config):
-  """Returns string labels without spaces around them and with one spelling of upper and lower case, and notes."""
-  lengths = np.cumsum([len(part) for part in both if part is not None])
-  flat, notes = naming.cleaned([label for part in both if part is not None for label in part.astype(str).ravel()],
-                               'labels')
-  if names is None:
-    flat, more = naming.one_case(flat, config.label_case)
-    notes = [*notes, *more]
-  parts = iter(np.split(np.array(flat), lengths[:-1]))
-  return [None if part is None else next(parts) for part in both], notes
+def _client_or_class(value, what):
+  """Returns the text of a name in an array, '' for NaN."""
+  return str(value) if isinstance(value, float) and value == value else label_values.client(value, what) or ''
 
 
 def _with_held_out(everything, owners, class_names, config, notes):
@@ -275,6 +247,7 @@ def _with_held_out(everything, owners, class_names, config, notes):
   if everything.labels is labels_lib.Kind.NUMBER:
     y = numbers_lib.strata(y)
   is_test = heldout.stratified(y.sum(axis=1) if y.ndim == 2 else y, config.test_fraction, owners)
+  heldout.refuse_nothing(is_test, config)
   notes.append(images.Counted(heldout.note(is_test, config.test_fraction, owners)))
   train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)
   return pool.Pool(train=everything.take(train), test=everything.take(test), class_names=class_names,

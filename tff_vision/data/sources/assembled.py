@@ -108,10 +108,13 @@ def labelled(labels: Sequence[str], separator: str | None, class_names: Sequence
         f'Labels with {separator} inside are several findings: each image has any number of {len(names)}; '
         'finding_separator="" takes them as classes of their own.']
     return y, names, [*notes, *said, *finding_notes]
+  naming.refuse_empty(labels, f'data_dir={config.data_dir}: the label')
   if class_names is None:
     labels, case_notes = naming.one_case(labels, config.label_case)
     class_names, notes = tuple(sorted(set(labels))), [*notes, *case_notes]
+    notes += map(images.Counted, naming.same_numbers(labels))
     notes += map(images.Counted, naming.perhaps_findings(labels) if config.finding_separator is None else ())
+  naming.refuse_unknown(labels, class_names)
   y = np.searchsorted(np.sort(class_names), np.array(labels))
   return np.argsort(class_names)[y].astype(np.int32), class_names, notes
 
@@ -159,6 +162,7 @@ def _owners(client_by, clients, patients, places, glances, encoded):
   if clients[0] is None:
     return None, []
   names, notes = naming.cleaned(clients, 'names of clients')
+  naming.refuse_empty(names, 'the name of the client')
   return np.array(names), list(map(images.Counted, [*notes, *naming.alike(names, 'Clients')]))
 
 
@@ -173,6 +177,11 @@ def _split(splits, y, owners, patients, places, encoded, config):
     return _held_out(y, owners, patients, file, config)
   splits = np.array(splits, object)
   is_train = splits == 'train'
+  if not is_train.any():
+    raise ValueError(f'data_dir={config.data_dir} holds images of the split {splits[0]} and none for training: the '
+                     'train set holds no example.')
+  if is_train.all():
+    return _held_out(y, owners, patients, file, config)
   test_split = 'test' if 'test' in splits else 'val'
   is_test = splits == test_split
   trained = dict(zip(file[is_train], places[is_train], strict=True))

@@ -10,6 +10,7 @@ without clients in them, are one client each.
 """
 
 import json
+import math
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -48,8 +49,7 @@ def locate(data_dir: str | None) -> tuple[bool, str]:
 
 def _annotations(root) -> dict[pathlib.Path, Mapping[str, Any]]:
   """Returns the content of the annotation files."""
-  candidates = [path for path in sorted(root.rglob('*.json'))
-                if not any(map(listing.is_litter, path.relative_to(root).parts))]
+  candidates = listing.with_suffix(root, '.json')
   # COCO's own folder also holds captions and keypoints of the same images.
   instances = [path for path in candidates if path.name.startswith('instances_')]
   found = {}
@@ -68,6 +68,10 @@ def _annotations(root) -> dict[pathlib.Path, Mapping[str, Any]]:
         raise ValueError(f'{path} has images and no list of {part}.')
       if not all(isinstance(entry, dict) for entry in (*content[part], *content['images'])):
         raise ValueError(f'{path} has an entry of images or {part} that is no JSON object.')
+    for entry in (*content['images'], *content['annotations']):
+      for key in ('id', 'image_id', 'category_id'):
+        if isinstance(entry.get(key), (list, dict)):
+          raise ValueError(f'{path} has an entry with {key}={entry[key]}, which is no number.')
   return found
 
 
@@ -80,7 +84,8 @@ def _class_names(found) -> dict[Any, str]:
       if not isinstance(number, int) or not name:
         raise ValueError(f'{path} has a category without a whole number as id or without a name: {category}.')
       if names.setdefault(number, name) != name:
-        raise ValueError(f'{path} calls category {number} {name!r}, and another file calls it {names[number]!r}.')
+        raise ValueError(f'{path} calls category {number} {name!r}, which is called {names[number]!r} before: a number '
+                         'has one name.')
   used = {one.get('category_id') for content in found.values() for one in content['annotations']}
   if 0 in names and 0 not in used and len(names) > 1 and len(names) - 1 == len(used & set(names)):
     del names[0]  # Some programs write a category 0 above all others, which no box has.
@@ -115,10 +120,18 @@ def _pictures(path, content, split, names, root, client=None) -> Sequence[annota
                        f'{", ".join(f"{number} {name}" for number, name in list(names.items())[:12])}.')
     boxes[entry['image_id']].append(annotated.Box(
         place=place, edges=_edges(entry, place), label=names[entry['category_id']],
-        ignored=bool(entry.get('iscrowd'))))
+        ignored=_is_crowd(entry, place)))
   return [annotated.Picture(
       path=str(_image(entry['file_name'], path, root)), place=str(path), boxes=boxes[entry.get('id')],
       size=_size(entry), split=split, client=_client(entry) or client) for entry in content['images']]
+
+
+def _is_crowd(entry, place):
+  said = entry.get('iscrowd')
+  known = {'none': False, '': False, '0': False, 'false': False, '1': True, 'true': True}
+  if str(said).lower() not in known:
+    raise ValueError(f'{place} has iscrowd={said!r}, which is neither 0 nor 1.')
+  return known[str(said).lower()]
 
 
 def _edges(entry, place):
@@ -132,7 +145,8 @@ def _edges(entry, place):
 
 def _size(entry):
   sides = entry.get('height'), entry.get('width')
-  return tuple(int(side) for side in sides) if all(isinstance(side, int | float) and side for side in sides) else None
+  known = all(isinstance(side, int | float) and math.isfinite(side) and side for side in sides)
+  return tuple(int(side) for side in sides) if known else None
 
 
 def _client(entry):

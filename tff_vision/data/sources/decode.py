@@ -243,7 +243,8 @@ def _by_tensorflow(content, kind):
     else:
       image = tf.io.decode_image(content, expand_animations=False).numpy()
   except tf.errors.InvalidArgumentError as error:
-    raise ValueError('is corrupt') from error
+    other = formats.unread_jpeg(content) if kind == 'JPEG' else ''
+    raise ValueError(f'is a file of the format {other}, which is not read' if other else 'is corrupt') from error
   if any(mark in content[:_TAGGED_WITHIN] for mark in (b'Exif', b'eXIf', b'Orientation')):
     image = pillow_files.upright(image, pillow_files.orientation(content))
   return image

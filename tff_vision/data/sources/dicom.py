@@ -22,7 +22,7 @@ _KEY = secrets.token_bytes(32)  # Digests of patients can be compared within thi
 _COLOURS = ('RGB', 'YBR_FULL', 'YBR_FULL_422', 'YBR_ICT', 'YBR_RCT', 'YBR_PARTIAL_420', 'YBR_PARTIAL_422')
 _GREYS = ('MONOCHROME1', 'MONOCHROME2')
 _HEADER = ['SOPClassUID', 'PatientID', 'IssuerOfPatientID', 'InstitutionName', 'NumberOfFrames', 'Rows', 'Columns',
-           'SamplesPerPixel', 'BitsAllocated', 'PhotometricInterpretation']
+           'SamplesPerPixel', 'BitsAllocated', 'BitsStored', 'HighBit', 'PhotometricInterpretation']
 _END_OF_FRAMES = (b'\xfe\xff\xdd\xe0', b'\xff\xfe\xe0\xdd')
 # Elements that an enhanced multi-frame image may say of all frames or of each.
 _TRANSFORMS = ('PixelValueTransformationSequence', 'FrameVOILUTSequence')
@@ -146,6 +146,9 @@ def _why_unread(dataset, syntax):
     return f'DICOM without an image ({what or "no storage class is named"})'
   if kind not in (*_COLOURS, *_GREYS, 'PALETTE COLOR'):
     return f'DICOM of the colours {kind}'
+  stored = _number(dataset, 'BitsStored', 0)
+  if stored and 'HighBit' in dataset and _number(dataset, 'HighBit', 0) >= stored:
+    return f'DICOM with pixels in other than the lowest {stored} bits'
   try:
     if not isinstance(dataset.BitsAllocated, int) or not pixels.get_decoder(syntax).is_available:
       return f'DICOM in {syntax.name}'
@@ -173,15 +176,19 @@ def _of_frame(dataset, frame):
   """Returns the elements that map the values of one frame."""
   found = pydicom.Dataset()
   for keyword in (*_TRANSFORMED, 'BitsStored', 'BitsAllocated', 'PixelRepresentation'):
-    if keyword in dataset:
+    if keyword in dataset and dataset[keyword].value not in (None, ''):
       found[keyword] = dataset[keyword]
   for groups, place in (('SharedFunctionalGroupsSequence', 0), ('PerFrameFunctionalGroupsSequence', frame)):
     items = dataset.get(groups) or []
     for name in _TRANSFORMS if place < len(items) else ():
       for item in (items[place].get(name) or [])[:1]:
         for keyword in _TRANSFORMED:
-          if keyword in item:
+          if keyword in item and item[keyword].value not in (None, ''):
             found[keyword] = item[keyword]
+  if 'RescaleSlope' in found or 'RescaleIntercept' in found:  # pydicom takes neither if one is missing.
+    found.RescaleSlope, found.RescaleIntercept = found.get('RescaleSlope', 1), found.get('RescaleIntercept', 0)
+    if found.RescaleSlope == 0:
+      raise ValueError('has a rescale slope of 0, which leaves nothing of its values')
   return found
 
 

@@ -61,7 +61,11 @@ def _with_header(store, place, seen, slice_axis):
       return dataclasses.replace(seen, images=found.images, whole=found.whole, unread=found.unread,
                                  patient=found.patient, institution=found.institution)
   except (OSError, ValueError):
-    return dataclasses.replace(seen, whole=False)
+    other = ''
+    if seen.kind == 'TIFF':
+      with store.open(place) as file:
+        other = pillow_files.unread_tiff(file)
+    return dataclasses.replace(seen, whole=False, unread=other)
 
 
 def usable(store: store_lib.Store | Sequence[str], glances: Sequence[formats.Glance], corrupt_images: str
@@ -91,6 +95,11 @@ def usable(store: store_lib.Store | Sequence[str], glances: Sequence[formats.Gla
   foreign = [place for place in bad if glances[place].unread]
   if corrupt_images == 'refuse':
     first = bad[0]
+    (_, content), = store.read([first])
+    try:
+      content()
+    except ValueError as error:  # It cannot even be opened.
+      raise ValueError(f'{error} corrupt_images=skip leaves such files out.') from error
     if glances[first].unread:
       raise ValueError(f'{store.name(first)} is a file of the format {glances[first].unread}, which is not read '
                        f'({len(foreign)} of {len(store)} files are): save such files as {formats.READ}, or leave them '

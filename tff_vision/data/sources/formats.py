@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import os
 import pathlib
+import re
 import struct
 import zlib
 
@@ -30,8 +31,11 @@ _UNREAD = {b'%PDF': 'PDF', b'8BPS': 'Photoshop', b'\x76\x2f\x31\x01': 'OpenEXR',
            b'\0\0\0\x0cjP  ': 'JPEG 2000', b'\xff\x4f\xff\x51': 'JPEG 2000', b'\0\0\0\x0cJXL ': 'JPEG XL',
            b'\xff\x0a': 'JPEG XL', b'<svg': 'SVG', b'<?xml': 'SVG or XML', b'<!DOC': 'HTML', b'<html': 'HTML',
            b'NRRD': 'NRRD', b'SIMPLE  =': 'FITS', b'II+\0': 'BigTIFF', b'MM\0+': 'BigTIFF', b'PK\x03\x04': 'ZIP',
-           b'\x1f\x8b': 'gzip', b'\0\0\1\0': 'icon', b'P5\n': 'Netpbm', b'P6\n': 'Netpbm', b'P2\n': 'Netpbm',
-           b'P3\n': 'Netpbm', b'\x89HDF': 'HDF5', b'Rar!': 'RAR', b'7z\xbc\xaf': '7z'}
+           b'\x1f\x8b': 'gzip', b'\0\0\1\0': 'icon', b'\x89HDF': 'HDF5', b'Rar!': 'RAR', b'7z\xbc\xaf': '7z'}
+_NETPBM = re.compile(rb'P[1-7]\s')
+# Frames of a JPEG (SOF) that hold Huffman-coded or arithmetic-coded baseline and progressive images.
+_FRAMES = range(0xc0, 0xd0)
+_NO_FRAMES, _READ_FRAMES = (0xc4, 0xc8, 0xcc), (0xc0, 0xc1, 0xc2, 0xc9, 0xca)
 _HEIC_BRANDS = (b'heic', b'heix', b'heim', b'heis', b'mif1')
 _AVIF_BRANDS = (b'avif', b'avis')
 
@@ -106,9 +110,27 @@ def unread_kind(head: bytes, path: str | pathlib.Path = '') -> str:
     return 'NIfTI in two files'
   if head[4:8] == b'ftyp':
     return 'video or HEIF'
+  if _NETPBM.match(head):
+    return 'Netpbm'
   if found := next((name for first, name in _UNREAD.items() if head.startswith(first)), ''):
     return unread_suffix(path) or found
   return unread_suffix(path)
+
+
+def unread_jpeg(content: bytes) -> str:
+  """Returns the name of a JPEG process that is not read, or '' (ITU-T T.81, B.1.1.3 and B.2.2)."""
+  place = 2
+  while place + 5 < len(content) and content[place] == 0xff:
+    marker = content[place + 1]
+    if marker == 0xff:  # Any number of these may fill up.
+      place += 1
+      continue
+    if marker in _FRAMES and marker not in _NO_FRAMES:
+      if content[place + 4] != 8:
+        return f'JPEG of {content[place + 4]} bits'
+      return '' if marker in _READ_FRAMES else 'lossless or hierarchical JPEG'
+    place += 2 + int.from_bytes(content[place + 2:place + 4], 'big')
+  return ''
 
 
 def unread_suffix(path: str | pathlib.Path) -> str:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from tff_vision import configs
+
 
 def stratified(classes: np.ndarray, fraction: float, owners: np.ndarray | None = None,
                identities: np.ndarray | None = None) -> np.ndarray:
@@ -82,6 +84,17 @@ class _Shares:
 def emptied(is_test: np.ndarray, owners: np.ndarray) -> int:
   """Returns how many owners have no example left to train on."""
   return len(set(owners[is_test].tolist()) - set(owners[~is_test].tolist()))
+
+
+def refuse_nothing(is_test: np.ndarray, config: configs.DataConfig) -> None:
+  """Refuses a test set without an example.
+
+  Raises:
+    ValueError: None is held out; the message names the data and the share.
+  """
+  if not is_test.any():
+    raise ValueError(f'test_fraction={config.test_fraction} of the {len(is_test)} images of data_dir={config.data_dir} '
+                     'holds out none of any class: raise it, or give a test set.')
 
 
 def note(is_test: np.ndarray, fraction: float, owners: np.ndarray | None) -> str:

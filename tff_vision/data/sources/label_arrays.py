@@ -1,10 +1,89 @@
 """Labels that users give as arrays, brought to the types of `labels.Kind`."""
 
-from collections.abc import Sequence
+import pathlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from tff_vision import configs
 from tff_vision import labels as labels_lib
+from tff_vision.data.sources import label_values, naming
+from tff_vision.data.sources import numbers as numbers_lib
+
+_MOST_CLASSES = 1_000_000
+
+
+def of_file(found: Mapping[str, np.ndarray], path: pathlib.Path, config: configs.DataConfig
+            ) -> tuple[np.ndarray, np.ndarray | None, tuple[str, ...], list[str]]:
+  """Returns training and test labels (or None), the class names, and notes.
+
+  Args:
+    found: The arrays of a file by name: y, and if there are any y_test and class_names.
+    path: The file, for error messages.
+    config: What the user has chosen.
+
+  Raises:
+    ValueError: Labels are no classes, findings, masks or numbers, or not of one kind.
+  """
+  both = [found['y'], found.get('y_test')]
+  if ('x_test' in found) != (both[1] is not None):
+    raise ValueError(f'{path} holds only one of x_test and y_test.')
+  if config.target is not None:
+    y, y_test = (None if part is None else numbers_lib.of_array(part, f'{path}: {config.target}') for part in both)
+    return y, y_test, (config.target,), []
+  names = tuple(str(name) for name in found['class_names']) if 'class_names' in found else None
+  notes = []
+  if any(part is not None and part.dtype.kind in 'US' for part in both):
+    if odd := [part.dtype for part in both if part is not None and part.dtype.kind not in 'US']:
+      raise ValueError(f'{path}: one of y and y_test holds texts, and the other {odd[0]}: both must be of one kind.')
+    both = [None if part is None else _texts(part, f'{path}: {name}')
+            for part, name in zip(both, ('y', 'y_test'), strict=True)]
+    both, notes = _one_name_each(both, names, config)
+    names = names or tuple(np.unique(np.concatenate([part.astype(str) for part in both if part is not None])).tolist())
+    numbers = {name: number for number, name in enumerate(names)}
+    for part in both:
+      if part is not None and (unknown := set(part.astype(str).tolist()) - set(numbers)):
+        raise ValueError(f'{path} has the class {sorted(unknown)[0]!r}, which class_names lacks.')
+    both = [None if part is None else np.array([numbers[name] for name in part.astype(str)], np.int32)
+            for part in both]
+  if config.ignore_index is None:
+    whole = iter(with_white_as_class([part for part in both if part is not None]))
+    both = [None if part is None else next(whole) for part in both]
+  y, y_test = (None if part is None else classes(part, f'{path}: {name}', config.ignore_index)
+               for part, name in zip(both, ('y', 'y_test'), strict=True))
+  known = [part for part in (y, y_test) if part is not None]
+  if len({part.shape[1:] for part in known}) > 1:
+    raise ValueError(f'{path}: y and y_test have labels of the shapes {y.shape[1:]} and {y_test.shape[1:]}.')
+  number = num_classes(known)
+  names = names or tuple(str(c) for c in range(number))
+  if len(names) < number or (y.ndim == 2 and len(names) != number):
+    raise ValueError(f'{path}: labels reach {number - 1}, but there are {len(names)} class_names.')
+  return y, y_test, names, notes
+
+
+def _texts(y, what):
+  """Returns labels that are texts or bytes as [n] texts.
+
+  Raises:
+    ValueError: They have another shape, or are bytes that are no UTF-8.
+  """
+  if y.ndim == 2 and y.shape[1] == 1:
+    y = y[:, 0]
+  if y.ndim != 1:
+    raise ValueError(f'{what} must be [n] names of classes, found {list(y.shape)}.')
+  return np.array([label_values.of_bytes(each, what) if isinstance(each, bytes) else each for each in y.tolist()], str)
+
+
+def _one_name_each(both, names, config):
+  """Returns string labels without spaces around them and with one spelling of upper and lower case, and notes."""
+  lengths = np.cumsum([len(part) for part in both if part is not None])
+  flat, notes = naming.cleaned([label for part in both if part is not None for label in part.tolist()], 'labels')
+  naming.refuse_empty(flat, f'data_dir={config.data_dir}: the label')
+  if names is None:
+    flat, more = naming.one_case(flat, config.label_case)
+    notes = [*notes, *more]
+  parts = iter(np.split(np.array(flat), lengths[:-1]))
+  return [None if part is None else next(parts) for part in both], notes
 
 
 def classes(y: np.ndarray, what: str, ignored: int | None = None) -> np.ndarray:
@@ -29,7 +108,22 @@ def classes(y: np.ndarray, what: str, ignored: int | None = None) -> np.ndarray:
     raise ValueError(f'{what} must be [n] class numbers from 0, [n, findings] of 0 and 1, or masks [n, height, width]; '
                      f'found {list(y.shape)} of {y.dtype}' + (
                          f' down to {y.min()}.' if y.size and y.dtype.kind in 'iuf' else '.'))
+  if len(y) and y.max() >= _MOST_CLASSES:
+    raise ValueError(f'{what} has class numbers up to {y.max():g}: number the classes from 0 without gaps, or give '
+                     'their names.')
   return y.astype(np.int32)
+
+
+def with_white_as_class(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+  """Returns masks with 255 as class 1, if all hold 0 and 255 only; other labels as they are.
+
+  Args:
+    parts: Labels of one data set, before `classes`.
+  """
+  if not all(part.ndim in (3, 4) and part.dtype.kind in 'biuf' for part in parts):
+    return list(parts)
+  values = set().union(*(np.unique(part).tolist() for part in parts))
+  return [part == labels_lib.IGNORED for part in parts] if values == {0, labels_lib.IGNORED} else list(parts)
 
 
 def masks(y: np.ndarray, what: str, ignored: int | None = None) -> np.ndarray:

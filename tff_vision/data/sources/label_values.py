@@ -34,12 +34,59 @@ def texts(values: Sequence[Any], names: Sequence[str] | None, where: Callable[[i
       odd = lists.index(False)
       raise ValueError(f'{where(odd)} has the label {values[odd]!r}, and others have lists of findings.')
     found = [[_text(value, names, where, place) for value in row] for place, row in enumerate(values)]
+    _refuse_indicators(values, where)
     flat = [text for row in found for text in row]
     return Labels(labels=[_BETWEEN.join(row) for row in found], separator=_BETWEEN,
                   class_names=names or _by_number(flat), classes_given=names is not None)
   found = [_text(value, names, where, place) for place, value in enumerate(values)]
+  kinds = [isinstance(value, (str, bytes)) for value in values]
+  if names is None and len(set(kinds)) > 1:
+    text, number = kinds.index(True), kinds.index(False)
+    raise ValueError(f'{where(text)} has the label {values[text]!r}, a text, and {where(number)} {values[number]!r}, a '
+                     'number: give all labels as texts, or all as numbers.')
   return Labels(labels=found, class_names=names or (_by_number(found) if _are_numbers(values) else None),
                 classes_given=names is not None)
+
+
+def client(value: Any, what: str) -> str | None:
+  """Returns a client's name as a text; None if it has none.
+
+  Args:
+    value: A text, a number, or None.
+    what: Where it stands, for messages.
+
+  Raises:
+    ValueError: It is bytes that are no UTF-8.
+  """
+  if value is None or value != value:  # NaN is how tables of numbers write that a value is missing.
+    return None
+  if isinstance(value, bytes):
+    return of_bytes(value, f'{what}: the client')
+  return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+
+
+def of_bytes(value: bytes, what: str) -> str:
+  """Returns bytes as text.
+
+  Raises:
+    ValueError: They are no UTF-8.
+  """
+  try:
+    return value.decode('utf-8-sig')
+  except UnicodeDecodeError:
+    raise ValueError(f'{what} is {value[:40]!r}, which is no UTF-8.') from None
+
+
+def _refuse_indicators(rows, where):
+  """Refuses lists that say 0 or 1 of each class, where lists name the findings of an image.
+
+  Raises:
+    ValueError: A list holds a number twice, which no list of findings does.
+  """
+  for place, row in enumerate(rows):
+    if len(set(row)) < len(row) and not any(isinstance(value, (str, bytes)) for value in row):
+      raise ValueError(f'{where(place)} has the label {list(row)[:12]}, in which a number occurs twice: a list names '
+                       'the findings of an image, each once, and does not say 0 or 1 of each class.')
 
 
 def _are_numbers(values):
@@ -51,6 +98,8 @@ def _text(value, names, where, place):
     raise ValueError(f'{where(place)} has no label.')
   if isinstance(value, float) and value.is_integer():
     value = int(value)
+  if isinstance(value, bytes):
+    value = of_bytes(value, f'{where(place)}: the label')
   if not isinstance(value, (str, int)):
     raise ValueError(f'{where(place)} has the label {value!r}, which is neither a text nor a whole number.')
   if names is None or isinstance(value, str):

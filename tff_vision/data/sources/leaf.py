@@ -42,6 +42,8 @@ def load(config: configs.DataConfig) -> pool.Pool:
   user_splits = [user.split for user in users for _ in user.y]
   if all(isinstance(user.x, np.ndarray) for user in users):
     return _of_pixels(users, labels, np.array(owners), np.array(user_splits, object), root, config)
+  if mixed := [user.where for user in users if isinstance(user.x, np.ndarray)]:
+    raise ValueError(f'{mixed[0]} has pixels, and other users have names of image files.')
   files = [path for user in users for path in _image_files(user, root)]
   return assembled.pool_of(listing.Listing(
       paths=files, labels=labels.labels, clients=owners, splits=user_splits, separator=labels.separator,
@@ -127,9 +129,12 @@ def _of_pixels(users: Sequence[_User], labels, owners, splits, root, config):
   y, names, notes = assembled.labelled(labels.labels, labels.separator, labels.class_names, config)
   (x,), stored, pixel_notes = arrays.as_images({'x': x}, str(root), config.numeric_pixel_range)
   notes = [images.Counted(note) for note in (*notes, *pixel_notes)]
-  if splits[0] is None:
+  if splits[0] is not None and 'train' not in splits:
+    raise ValueError(f'{users[0].where} is of the split {splits[0]}, and no user is for training.')
+  if set(splits) <= {None, 'train'}:
     classes = np.array([''.join(map(str, row.astype(int))) for row in y]) if y.ndim == 2 else y
     is_test = heldout.stratified(classes, config.test_fraction, owners)
+    heldout.refuse_nothing(is_test, config)
     notes.append(images.Counted(heldout.note(is_test, config.test_fraction, owners)))
     is_train = ~is_test
   else:

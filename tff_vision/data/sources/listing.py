@@ -126,11 +126,16 @@ def find_files(data_dir: str | None, suffix: str, dataset: str) -> tuple[pathlib
     return path.parent, [path]
   if not path.is_dir():
     raise ValueError(f'data_dir={data_dir} is no file and no folder.')
-  found = sorted(file for file in path.rglob(f'*{suffix}') if file.is_file()
-                 and not any(map(is_litter, file.relative_to(path).parts)))
+  found = with_suffix(path, suffix)
   if not found:
     raise ValueError(f'data_dir={data_dir} holds no {suffix} file.')
   return path, found
+
+
+def with_suffix(root: pathlib.Path, suffix: str) -> list[pathlib.Path]:
+  """Returns the files below a folder whose names end so, in upper or lower case; hidden ones are left out."""
+  return sorted(path for path in root.rglob('*') if path.name.lower().endswith(suffix) and path.is_file()
+                and not any(map(is_litter, path.relative_to(root).parts)))
 
 
 def from_folders(root: pathlib.Path) -> Listing:
@@ -151,6 +156,7 @@ def from_folders(root: pathlib.Path) -> Listing:
     also = f' It holds {counted} files, a format that is not read.' if unread else ''
     raise ValueError(f'{root} holds no {", ".join(formats.SUFFIXES)} file.{also}')
   places = [store_lib.below(path, str(root)).split(os.sep)[:-1] for path in paths]
+  _refuse_no_text({name for place in places for name in place})
   splits, rest = _splits(places, paths)
   depths = collections.Counter(map(len, rest))
   depth = depths.most_common(1)[0][0]
@@ -169,6 +175,20 @@ def from_folders(root: pathlib.Path) -> Listing:
                  clients=[place[0] if depth == 2 else None for place in rest], splits=splits, notes=notes)
 
 
+def _refuse_no_text(folders):
+  """Refuses names of folders that are no UTF-8, since they become names of classes and clients.
+
+  Raises:
+    ValueError: There is one.
+  """
+  for name in sorted(folders):
+    try:
+      name.encode('utf-8')
+    except UnicodeEncodeError:
+      raise ValueError(f'the folder {os.fsencode(name)!r} has a name that is no UTF-8, so that it cannot name a class '
+                       'or a client: rename it.') from None
+
+
 def is_litter(name: str) -> bool:
   """Returns whether a file or a folder is hidden, or was created by a desktop program."""
   return name.startswith(_HIDDEN) or name.lower() in _LITTER
@@ -181,16 +201,27 @@ def _images(folder, above, ignored, others) -> Iterator[str]:
     return
   with os.scandir(folder) as entries:
     entries = sorted(entries, key=lambda entry: entry.name)
-  for entry in entries:
-    if is_litter(entry.name) and (entry.is_dir() or entry.name.startswith(_HIDDEN)):
+  kinds = [_kind(entry) for entry in entries]
+  for entry, kind in zip(entries, kinds, strict=True):
+    if is_litter(entry.name) and (kind == 'folder' or entry.name.startswith(_HIDDEN)):
       ignored['._*' if entry.name.startswith('._') else entry.name] += 1
-    elif not entry.is_dir() and (formats.is_image_name(entry.name) or _is_nameless_dicom(entry)):
+    elif kind == 'file' and (formats.is_image_name(entry.name) or _is_nameless_dicom(entry)):
       yield entry.path
-    elif not entry.is_dir():
-      others[_suffix(entry.name)] += 1
-  for entry in entries:
-    if entry.is_dir() and not is_litter(entry.name):
+    elif kind != 'folder':
+      others[_suffix(entry.name) if kind == 'file' else 'pipe or device'] += 1
+  for entry, kind in zip(entries, kinds, strict=True):
+    if kind == 'folder' and not is_litter(entry.name):
       yield from _images(entry.path, (*above, real), ignored, others)
+
+
+def _kind(entry):
+  """Returns what an entry of a folder is: `folder`, `file` (a link that leads nowhere too), or `pipe` or device."""
+  try:
+    if entry.is_dir():
+      return 'folder'
+    return 'file' if entry.is_file() or entry.is_symlink() and not os.path.exists(entry.path) else 'pipe'
+  except OSError:  # A link that leads to itself: it is named when it is read.
+    return 'file'
 
 
 def _is_nameless_dicom(entry):

@@ -1,14 +1,14 @@
 """Reads a table of image files: path,label[,client][,patient][,split], columns of 0 and 1, or one of numbers."""
 
-import codecs
 import csv
 import io
 import os
 import pathlib
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 
-from tff_vision.data.sources import listing
+from tff_vision.data.sources import listing, text_files
 from tff_vision.data.sources import numbers as numbers_lib
 
 NAME = 'manifest.csv'
@@ -35,10 +35,7 @@ def read(path: pathlib.Path, target: str | None = None) -> listing.Listing:
   Raises:
     ValueError: The table or one of its rows is not as required; the message names file and line.
   """
-  text, notes = _text(path)
-  if '\0' in text:
-    number = text[:text.index('\0')].count('\n') + 1
-    raise ValueError(f'{path} line {number} is no text: it holds a zero byte. Save the table as UTF-8.')
+  text, notes = text_files.read(path)
   delimiter = _delimiter(text)
   if told := _TOLD_DELIMITER.match(text):  # The line stays, so that lines keep their numbers.
     text, delimiter = '\n' + text[told.end():], told.group(1)
@@ -52,6 +49,8 @@ def read(path: pathlib.Path, target: str | None = None) -> listing.Listing:
   except csv.Error as error:
     raise ValueError(f'{path} line {reader.line_num} cannot be read: {error}.') from None
   columns = [name.strip().lower() for name in rows[0]] if rows else []
+  while columns and not columns[-1]:  # Spreadsheets write separators behind the last column.
+    columns.pop()
   if len(set(columns)) < len(columns):
     raise ValueError(f'{path} names the column {next(name for name in columns if columns.count(name) > 1)} twice.')
   table = [_row(path, number, columns, row) for number, row in zip(numbers[1:], rows[1:], strict=True)]
@@ -64,7 +63,7 @@ def read(path: pathlib.Path, target: str | None = None) -> listing.Listing:
   names = {name.strip().lower(): name.strip() for name in rows[0]}
   if findings:
     notes.append(f'{len(findings)} columns of 0 and 1 are findings: {", ".join(names[name] for name in findings)}.')
-  if unread := set(columns) - set(_READ) - set(findings):
+  if unread := set(columns) - set(_READ) - set(findings) - {''}:
     notes.append(f'Columns of {path} that are not read: {", ".join(sorted(unread))}.')
   if not table:
     raise ValueError(f'{path} lists no image.')
@@ -84,7 +83,7 @@ def _of_numbers(path, columns, table, numbers, target, notes):
   if missing := {'path', column} - set(columns):
     raise ValueError(f'{path} lacks the column {" and ".join(sorted(missing))}; it has {", ".join(columns)}.')
   read = [name for name in ('path', column, 'client', 'split', 'patient') if name in columns]
-  if unread := set(columns) - set(read):
+  if unread := set(columns) - set(read) - {''}:
     notes.append(f'Columns of {path} that are not read: {", ".join(sorted(unread))}.')
   if not table:
     raise ValueError(f'{path} lists no image.')
@@ -97,23 +96,6 @@ def _of_numbers(path, columns, table, numbers, target, notes):
       splits=[listing.split_of(row['split']) if 'split' in columns else None for row in table])
 
 
-def _text(path):
-  content = path.read_bytes()
-  if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-    try:
-      return content.decode('utf-16'), []
-    except UnicodeDecodeError as error:
-      raise ValueError(f'{path} cannot be read as UTF-16, as which it begins: {error.reason}.') from None
-  try:
-    return content.decode('utf-8-sig'), []
-  except UnicodeDecodeError as error:
-    number = content[:error.start].count(b'\n') + 1
-    text = content.decode('cp1252', errors='replace')
-    line = text.splitlines()[number - 1].strip() if number <= len(text.splitlines()) else ''
-    return text, [f'{path} is no UTF-8 (line {number}) and was read as Windows-1252, {line!r}; save it as UTF-8 if '
-                  'that is wrong.']
-
-
 def _delimiter(text):
   first = next((line for line in text.splitlines() if line.strip()), '')
   return max(',;\t', key=first.count)
@@ -122,6 +104,9 @@ def _delimiter(text):
 def _row(path, number, columns, cells) -> Mapping[str, str]:
   if any(cell.strip() for cell in cells[len(columns):]):
     raise ValueError(f'{path} line {number} has {len(cells)} fields, and the first line names {len(columns)}.')
+  if broken := next((cell for cell in cells if '\n' in cell.strip()), None):
+    raise ValueError(f'{path} has a field that begins with a quote and goes on to line {number}, '
+                     f'{broken.strip()[:40]!r}: a quote is missing, or one is there that should not be.')
   cells = [*cells, *[''] * (len(columns) - len(cells))]
   # Spaces around names are kept here, because `naming.cleaned` counts them.
   return {name: cell if name in ('label', 'client') and cell.strip() else cell.strip()
@@ -151,6 +136,9 @@ def _files(path, columns, table, numbers):
     file = os.path.normpath(os.path.join(path.parent, row['path']))
     if not os.path.isfile(file) and '\\' in row['path']:
       file = os.path.normpath(os.path.join(path.parent, row['path'].replace('\\', '/')))
+    if not os.path.isfile(file):
+      spelt = [unicodedata.normalize(form, file) for form in ('NFC', 'NFD')]  # Macs write accents in another way.
+      file = next(filter(os.path.isfile, spelt), file)
     if not os.path.isfile(file):
       raise ValueError(f'{where} names {row["path"]}, which does not exist.')
     if file in seen:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from tff_vision import labels as labels_lib
+from tff_vision.data.sources import text_files
 
 _LISTS = ('classes.txt', 'classes.csv', 'class_dict.csv', 'label_colors.txt')
 _IGNORED = {'ignore', 'ignored', 'void', 'unlabeled', 'unlabelled'}
@@ -79,7 +80,9 @@ def resolve(root: pathlib.Path, found: Mapping[int, str], *, coloured: bool, ign
     return Classes(names=names, of_value=_numbered(values, ignored), coloured=False, notes=(said,))
   numbers = range(1 + max(value for value in values if value != 255))
   names = tuple(labels_lib.BACKGROUND if number == 0 else str(number) for number in numbers)
-  return Classes(names=names, coloured=False,
+  notes = ('Pixels of the value 255 in masks do not count; ignore_index names another value.',) if (
+      ignored is None and 255 in values) else ()
+  return Classes(names=names, coloured=False, notes=notes,
                  of_value={number: number for number in numbers} | _ignored(ignored))
 
 
@@ -111,7 +114,7 @@ def _listed(path, found, coloured, ignored):
     if name.lower() not in _IGNORED:
       kept.append(name)
   if len(kept) < len(names):
-    notes = (f'Pixels of {" and ".join(name for name in names if name.lower() in _IGNORED)} do not count.',)
+    notes = (*notes, f'Pixels of {" and ".join(name for name in names if name.lower() in _IGNORED)} do not count.',)
   numbers[labels_lib.IGNORED] = labels_lib.IGNORED
   made = Classes(names=tuple(kept), coloured=coloured, listed=str(path), notes=notes,
                  of_value={value: numbers[number] for value, number in of_value.items()})
@@ -122,12 +125,13 @@ def _listed(path, found, coloured, ignored):
 
 
 def _read(path):
-  """Returns names, colours (empty if there are none), and no notes.
+  """Returns names, colours (empty if there are none), and notes.
 
   Raises:
     ValueError: Only some lines have a colour, a name is missing, or a name or colour is there twice.
   """
-  lines = [line.strip() for line in path.read_text(encoding='utf-8-sig', errors='replace').splitlines()]
+  text, notes = text_files.read(path)
+  lines = [line.strip() for line in text.splitlines()]
   names, colours = [], []
   for number, line in enumerate(lines, start=1):
     if not line or re.fullmatch(r'name\W+r\W+g\W+b', line.lower()):
@@ -150,7 +154,7 @@ def _read(path):
   for what, column in (('class', names), ('colour', colours)):
     if len(set(column)) < len(column):
       raise ValueError(f'{path} names a {what} twice.')
-  return names, colours, ()
+  return names, colours, tuple(notes)
 
 
 def table(classes: Classes) -> tuple[np.ndarray, np.ndarray]:

@@ -124,6 +124,8 @@ def survey(paths: Sequence[str], masks: Sequence[str], counts: Sequence[int], ro
       values.setdefault(value, mask)
   if not values:
     raise ValueError(f'{root} holds no mask.')
+  if not coloured and ignored is None:
+    _refuse_two_whites(masks, found)
   classes = mask_classes.resolve(root, values, coloured=coloured, ignored=ignored)
   each = np.repeat(np.arange(len(masks)), [len(file) for file in found])
   shown = np.zeros((len(each), len(classes.names)), np.float32)
@@ -134,6 +136,20 @@ def survey(paths: Sequence[str], masks: Sequence[str], counts: Sequence[int], ro
       classes=classes, tags=labels_lib.only_alone(shown), files=[masks[place] for place in each], slice_axis=slice_axis,
       numbers=None if whole else np.concatenate([np.arange(len(file), dtype=np.int32) for file in found]))
   return made if not kinds else _of_kinds(made, kinds, [kind_of[place] for place in each])
+
+
+def _refuse_two_whites(masks, found):
+  """Refuses masks of which some hold 0 and 1 and others 0 and 255, for then 255 may be a class or may not count.
+
+  Raises:
+    ValueError: With one of each.
+  """
+  held = [set(np.unique(np.concatenate(file)).tolist()) for file in found]
+  one, white = ([mask for mask, values in zip(masks, held, strict=True) if {0, value} >= values > {0}]
+                for value in (1, 255))
+  if one and white and set.union(*held) == {0, 1, 255} and not any({1, 255} <= values for values in held):
+    raise ValueError(f'{white[0]} holds 0 and 255, and {one[0]} 0 and 1: save all masks in one way, or say '
+                     'ignore_index=255 if pixels of 255 do not count.')
 
 
 def _of_kinds(found, kinds, kind_of):

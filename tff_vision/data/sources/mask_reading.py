@@ -21,9 +21,12 @@ Values = tuple[np.ndarray | None, np.ndarray]
 _LOSSY = ('JPEG', 'HEIC', 'AVIF')
 _LOSSLESS_WEBP = b'VP8L'
 _LOSSY_COMPRESSIONS = ('jpeg', 'tiff_jpeg', 'webp')  # Of a TIFF.
-_TURNED = (5, 6, 7, 8)  # EXIF orientations that swap height and width.
 _ORIENTATION = 0x0112
 _HEAD = 512
+
+
+class _NoClasses(ValueError):
+  """The values of a mask are no classes; the message is the end of a sentence."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +78,8 @@ def opened(path: str, slice_axis: str) -> MaskFile:
   kind = formats.kind_of(content[:_HEAD], path)
   if lossy := _lossy(path, kind, content):
     raise ValueError(f'{path} is {lossy}, which changes the values of a mask: save masks as PNG.')
+  if kind == 'DICOM':
+    raise ValueError(f'{path} is DICOM, and masks are read as PNG, TIFF, BMP, GIF, WebP and NIfTI: save it as one.')
   if kind == 'NIfTI':
     from tff_vision.data.sources import nifti  # Imported late: most data sets have no such files.
     try:
@@ -109,9 +114,7 @@ def outline(path: str, slice_axis: str) -> Outline:
       return Outline(path, kind, frame.slice_shape(slice_axis), frame)
     try:
       with Image.open(file) as image:
-        width, height = image.size
-        turned = image.getexif().get(_ORIENTATION, 1) in _TURNED
-      return Outline(path, kind, (width, height) if turned else (height, width))
+        return Outline(path, kind, pillow_files.size(image))
     except Exception:  # Pillow does not know the format.
       file.seek(0)
       found = decode.contents(file.read(), path, images.StoredPixels(slice_axis=slice_axis))
@@ -167,6 +170,8 @@ def _of_pillow(path, content, read):
   try:
     with Image.open(io.BytesIO(content)) as image:
       return read(image)
+  except _NoClasses as error:
+    raise ValueError(f'{path} {error}.') from error
   except Exception as error:  # Pillow's readers can raise any exception on a broken file.
     raise ValueError(f'{path} is no mask that can be read, or it is corrupt.') from error
 
@@ -176,15 +181,40 @@ def _page(image, place):
   return _read(image)
 
 
+def _check_transparency(image, rgb):
+  """Refuses a mask whose transparency tells more than its colours.
+
+  Raises:
+    _NoClasses: Pixels of one colour are transparent and opaque.
+  """
+  if 'A' not in image.getbands():
+    return
+  opaque = np.asarray(image.getchannel('A')).reshape(-1) > 0
+  pixels = rgb.reshape(-1, rgb.shape[-1])
+  both = set(map(tuple, np.unique(pixels[opaque], axis=0))) & set(map(tuple, np.unique(pixels[~opaque], axis=0)))
+  if both:
+    raise _NoClasses(f'has transparent and opaque pixels of one colour, #{bytes(map(int, min(both))).hex()}, and '
+                     'transparency is no class: save it without an alpha channel')
+
+
 def _read(image) -> Values:
   image.load()
-  if image.mode == 'P':
+  if image.mode == 'F':
+    numbers = np.asarray(image)
+    if not np.isfinite(numbers).all() or (numbers != np.round(numbers)).any() or numbers.min(initial=0) < 0:
+      raise _NoClasses(f'holds floats in {numbers.min():g}..{numbers.max():g}, and pixels of a mask are class numbers, '
+                       'whole and from 0')
+    indices = numbers.astype(np.int64)
+    rgb = np.repeat(indices[..., None], 3, axis=-1)
+  elif image.mode == 'P':
     indices, rgb = np.asarray(image), np.asarray(image.convert('RGB'))
   elif image.mode in ('1', 'L', 'LA', 'La') or image.mode.startswith('I'):
     indices = np.asarray(image.convert('L') if image.mode in ('LA', 'La') else image).astype(np.int64)
+    _check_transparency(image, indices[..., None].repeat(3, axis=-1))
     rgb = np.repeat(indices[..., None], 3, axis=-1)
   else:
     rgb = np.asarray(image.convert('RGB'))
+    _check_transparency(image, rgb)
     grey = (rgb == rgb[..., :1]).all()
     indices = rgb[..., 0] if grey else None
   red, green, blue = np.moveaxis(rgb.astype(np.int64), -1, 0)

@@ -3,13 +3,14 @@
 import collections
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 SEPARATOR = '|'  # Separates findings in one label, as in the NIH chest X-ray sets.
 _NO_FINDING = {'', '-', 'none', 'nofinding', 'nofindings'}
 _OTHER_SEPARATORS = ';,+'
+_NUMBER = re.compile(r'[+-]?\d{1,15}(\.\d*)?')
 _SPACES = re.compile(r'[^\S\x1c-\x1f]+')  # Python counts the separators of records as spaces too.
 # Characters without width, which spreadsheets and web pages leave around names.
 _INVISIBLE = '\u200b\u2060\ufeff\u00ad\u200e\u200f'
@@ -37,6 +38,31 @@ def one_spelling(name: str) -> str:
   """Returns a name with composed accents, single spaces inside, and neither spaces nor invisible characters around."""
   name = unicodedata.normalize('NFC', name).translate(dict.fromkeys(map(ord, _INVISIBLE)))
   return _SPACES.sub(' ', name).strip()
+
+
+def refuse_empty(names: Sequence[str], what: str) -> None:
+  """Refuses names of which nothing is left without spaces.
+
+  Args:
+    names: As `cleaned` returns them.
+    what: Whose they are and what they name, the beginning of a sentence.
+
+  Raises:
+    ValueError: A name is empty.
+  """
+  if number := sum(name == '' for name in names):
+    raise ValueError(f'{what} of {number} of {len(names)} images is empty: name it.')
+
+
+def same_numbers(labels: Sequence[str]) -> list[str]:
+  """Returns a note if labels are one number that is written in several ways, as 1 and 01; they remain different."""
+  groups = collections.defaultdict(set)
+  for label in set(labels):
+    if _NUMBER.fullmatch(label):
+      groups[float(label)].add(label)
+  found = sorted(' and '.join(sorted(group)) for group in groups.values() if len(group) > 1)
+  return [f'Labels that are one number in several spellings are different classes: {"; ".join(found[:3])}. If they are '
+          'one class, write them alike.'] if found else []
 
 
 def alike(names: Sequence[str], what: str) -> list[str]:
@@ -120,11 +146,23 @@ def findings(labels: Sequence[str], separator: str, label_case: str, names: Sequ
   names = tuple(names or sorted({name for row in parts for name in row}))
   if not names:
     raise ValueError('no label names a finding.')
+  refuse_unknown((name for row in parts for name in row), names)
   place = {name: column for column, name in enumerate(names)}
   y = np.zeros((len(parts), len(names)), np.float32)
   for row, own in zip(y, parts, strict=True):
     row[[place[name] for name in own]] = 1
   return y, names, notes
+
+
+def refuse_unknown(labels: Iterable[str], names: Sequence[str]) -> None:
+  """Refuses labels that are none of the classes.
+
+  Raises:
+    ValueError: There is one.
+  """
+  if unknown := sorted(set(labels) - set(names)):
+    raise ValueError(f'the label {unknown[0]!r} is none of the {len(names)} classes that are named: '
+                     f'{", ".join(names[:8])}{", …" if len(names) > 8 else ""}.')
 
 
 def is_no_finding(name: str) -> bool:

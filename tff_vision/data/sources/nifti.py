@@ -192,10 +192,10 @@ def _volume(content):
       raise ValueError(f'is a file of the format {unread}, which is not read')
     image = nib.as_closest_canonical(image)
     low, high = float(image.header['cal_min']), float(image.header['cal_max'])
-    return np.asanyarray(image.dataobj), (low, high) if low < high else None
-  except (OSError, EOFError, zlib.error, nib.spatialimages.HeaderDataError, nib.filebasedimages.ImageFileError,
-          nib.wrapstruct.WrapStructError, ValueError) as error:
-    said = str(error)
+    return np.asanyarray(image.dataobj), (low, high) if -np.inf < low < high < np.inf else None
+  except (OSError, EOFError, MemoryError, OverflowError, zlib.error, nib.spatialimages.HeaderDataError,
+          nib.filebasedimages.ImageFileError, nib.wrapstruct.WrapStructError, ValueError) as error:
+    said = ' '.join(str(error).split()) or type(error).__name__
     raise ValueError(said if said.startswith('is a file') else f'cannot be read as NIfTI ({said})') from error
 
 

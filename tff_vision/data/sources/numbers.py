@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 _BINS = 10
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def parsed(texts: Sequence[str], what: Sequence[str]) -> np.ndarray:
@@ -24,7 +25,7 @@ def parsed(texts: Sequence[str], what: Sequence[str]) -> np.ndarray:
       number = float(text)
     except ValueError:
       number = math.nan
-    if not math.isfinite(number):
+    if not abs(number) <= _LARGEST:
       comma = ' (a decimal point is needed, not a comma)' if ',' in text else ''
       raise ValueError(f'{what[place]}: {text!r} is no number{comma}.')
     found[place] = number
@@ -39,7 +40,7 @@ def of_array(y: np.ndarray, what: str) -> np.ndarray:
   """
   if y.ndim == 2 and y.shape[1] == 1:
     y = y[:, 0]
-  if y.ndim != 1 or y.dtype.kind not in 'biuf' or not np.isfinite(y).all():
+  if y.ndim != 1 or y.dtype.kind not in 'biuf' or not (np.abs(y.astype(np.float64)) <= _LARGEST).all():
     raise ValueError(f'{what} must be [n] finite numbers, one for each image; found {list(y.shape)} of {y.dtype}'
                      f'{" with NaN or infinity" if y.dtype.kind == "f" and y.ndim == 1 else ""}.')
   return y.astype(np.float32)

@@ -43,11 +43,12 @@ def load(config: configs.DataConfig) -> pool.Pool:
   rows = Rows(paths, metadata, columns.image)
   splits = listing.splits_of_files(paths, root)
   labels = label_values.texts([value for table in tables for value in table[0]], columns.class_names, rows.name)
-  clients = [value for table in tables for value in table[1]]
+  clients = [label_values.client(value, rows.name(place)) for place, value in enumerate(
+      value for table in tables for value in table[1])]
   if None in clients and set(clients) != {None}:
     raise ValueError(f'{rows.name(clients.index(None))} has no {columns.client}.')
   found = listing.Listing(
-      store=rows, clients=[None if value is None else str(value) for value in clients],
+      store=rows, clients=clients,
       splits=[split for split, table in zip(splits, tables, strict=True) for _ in table[0]],
       notes=[f'Images are in the column {columns.image}, labels in {columns.label}, ' + (
           f'clients in {columns.client}.' if columns.client else 'and no column names clients.')],
@@ -106,7 +107,7 @@ class Rows(store.Store):
       wanted.setdefault(group, {})[row] = place
     for group, rows in wanted.items():
       for row, value in self._values(group, sorted(rows)):
-        yield rows[row], lambda value=value, group=group: self._content(value, group)
+        yield rows[row], lambda value=value, place=rows[row]: self._content(value, place)
 
   def _values(self, group, rows) -> Iterator[tuple[int, Any]]:
     number, within, _, size = self._groups[group]
@@ -134,12 +135,16 @@ class Rows(store.Store):
         self._kept.popitem(last=False)
       return self._kept[group]
 
-  def _content(self, value, group):
+  def _content(self, value, place):
     if isinstance(value, Mapping):
       value = value.get('bytes') if value.get('bytes') is not None else value.get('path')
     if isinstance(value, str):  # A file beside the table.
-      folder = self._paths[self._groups[group][0]].parent
-      return (folder / value).read_bytes() if (folder / value).is_file() else b''
+      file = self._paths[self._groups[self._place[place][0]][0]].parent / value
+      try:
+        return file.read_bytes()
+      except OSError as error:
+        raise ValueError(f'{self.name(place)} names the file {value[:60]!r}, which cannot be read '
+                         f'({error.strerror}).') from error
     return b'' if value is None else value
 
 
@@ -152,6 +157,8 @@ def _open(path):
 
 def _columns(file, path, config) -> _Columns:
   schema = file.schema_arrow
+  if twice := next((name for name in schema.names if schema.names.count(name) > 1), None):
+    raise ValueError(f'{path} has two columns {twice}: leave one out, or name it otherwise.')
   features = _features(schema)
   images = [name for name, feature in features.items() if feature.get('_type') == 'Image'] or [
       field.name for field in schema if _holds_bytes(field.type)]
@@ -184,6 +191,17 @@ def _holds_bytes(kind):
   return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
+def _holds_files(kind):
+  """Whether values of a type are contents or names of files."""
+  if pa.types.is_dictionary(kind):
+    kind = kind.value_type
+  if pa.types.is_struct(kind):
+    return kind.get_field_index('bytes') >= 0 or kind.get_field_index('path') >= 0
+  return any(is_kind(kind) for is_kind in (
+      pa.types.is_binary, pa.types.is_large_binary, pa.types.is_fixed_size_binary, pa.types.is_binary_view,
+      pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
+
+
 def _features(schema) -> Mapping[str, Mapping[str, Any]]:
   """Returns the description of columns by Hugging Face's `datasets`; empty if there is none."""
   try:
@@ -205,6 +223,10 @@ def _labels_and_clients(file, path, columns):
   wanted = [name for name in (columns.image, columns.label, columns.client) if name]
   if missing := [name for name in wanted if name not in file.schema_arrow.names]:
     raise ValueError(f'{path} has no column {missing[0]}, which other files have.')
+  kind = file.schema_arrow.field(columns.image).type
+  if not _holds_files(kind):
+    raise ValueError(f'{path} has {kind} in the column {columns.image}, where image files (bytes, or texts that name '
+                     'them) should be; image_column chooses another. Arrays of pixels are read from .npz.')
   if (names := _class_names(_features(file.schema_arrow).get(columns.label, {}))) != columns.class_names:
     raise ValueError(f'{path} names the classes {names}, and other files {columns.class_names}.')
   table = file.read(columns=wanted[1:])

@@ -12,7 +12,10 @@ if typing.TYPE_CHECKING:
   from PIL import Image
 
 _ORIENTATION = 0x0112
-_BITS_PER_SAMPLE, _SUBFILE_TYPE = 258, 254
+_SIDEWAYS = (5, 6, 7, 8)  # Orientations that exchange height and width.
+_BITS_PER_SAMPLE, _SUBFILE_TYPE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 254, 262, 339  # Tags of a TIFF.
+_STRIPS, _STRIP_BYTES = (273, 324), (279, 325)  # Of a TIFF in strips or in tiles.
+_WHITE_IS_ZERO, _SIGNED, _FLOATS = 0, 2, 3
 _REDUCED, _MASK = 1, 4  # Bits of a TIFF's subfile type: a smaller copy of a page, and a page's transparency.
 # Pillow's readers of a format; that of HEIC takes AVIF for its own.
 _READERS = {'BMP': ('BMP', 'DIB'), 'WebP': ('WEBP',), 'TIFF': ('TIFF',), 'HEIC': ('HEIF',), 'AVIF': ('AVIF',)}
@@ -22,7 +25,7 @@ def pages(file: BinaryIO) -> int:
   """Returns the number of pages of a TIFF; smaller copies of pages do not count.
 
   Raises:
-    ValueError: The file is corrupt.
+    ValueError: The file is corrupt, or `unread_tiff` names it.
   """
   from PIL import Image
   try:
@@ -30,6 +33,34 @@ def pages(file: BinaryIO) -> int:
       return len(page_numbers(image))
   except Exception as error:  # Pillow's readers can raise any exception on a broken file.
     raise ValueError('is corrupt') from error
+
+
+def unread_tiff(file: BinaryIO) -> str:
+  """Returns the name of a whole TIFF that Pillow does not read, by the values of its pixels; '' for a broken file."""
+  from PIL import TiffImagePlugin
+  try:
+    size = file.seek(0, io.SEEK_END)
+    file.seek(0)
+    tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+    file.seek(tags.next)
+    tags.load(file)
+    bits, formats = tags.get(_BITS_PER_SAMPLE, (1,)), tags.get(_SAMPLE_FORMAT, (1,))
+    starts, lengths = (next(tags[tag] for tag in kinds if tag in tags) for kinds in (_STRIPS, _STRIP_BYTES))
+    if max(start + length for start, length in zip(starts, lengths, strict=True)) > size:
+      return ''
+  except Exception:  # As above.
+    return ''
+  kind = 'floats' if _FLOATS in formats else 'whole numbers'
+  white = ', of which 0 is white' if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO else ''
+  return f'TIFF with {len(bits)} {kind} of {max(bits)} bits in a pixel{white}'
+
+
+def size(image: 'Image.Image') -> tuple[int, int]:
+  """Returns (height, width) of an opened image as it is shown; its pixels are not decoded."""
+  width, height = image.size
+  # Pillow gives the size of a TIFF as it is shown, that of other formats as it is stored.
+  turned = image.format != 'TIFF' and image.getexif().get(_ORIENTATION) in _SIDEWAYS
+  return (width, height) if turned else (height, width)
 
 
 def has_all_boxes(file: BinaryIO, size: int) -> bool:
@@ -65,7 +96,8 @@ def images(content: bytes, kind: str) -> tuple[int, Callable[[int], np.ndarray]]
   except Image.DecompressionBombError as error:
     raise ValueError(f'is too large: {error}') from error
   except Exception as error:  # Pillow's readers can raise any exception on a broken file.
-    raise ValueError('is corrupt') from error
+    other = unread_tiff(io.BytesIO(content)) if kind == 'TIFF' else ''
+    raise ValueError(f'is a file of the format {other}, which is not read' if other else 'is corrupt') from error
   return len(places), lambda index: _image(content, places[index], _READERS[kind])
 
 
@@ -115,13 +147,32 @@ def _image(content, place, readers):
       image.load()
       turned = image.getexif().get(_ORIENTATION, 1)
       found = _of_mode(image)
+      tags = {tag: image.tag_v2.get(tag) for tag in (_PHOTOMETRIC, _SAMPLE_FORMAT, _BITS_PER_SAMPLE)} if tiff else {}
   except Image.DecompressionBombError as error:
     raise ValueError(f'is too large: {error}') from error
   except Exception as error:  # Pillow's readers can raise any exception on a broken file.
     raise ValueError('is corrupt') from error
   if deep_colour:
     raise ValueError('is a TIFF of 16 bits a colour, which is not read: save it as PNG')
-  return upright(found, turned)
+  return upright(_as_tags_say(found, image.mode, tags), turned)
+
+
+def _as_tags_say(pixels, mode, tags):
+  """Returns the pixels of a TIFF with the signs and the white that its tags tell and Pillow leaves out.
+
+  Raises:
+    ValueError: The smallest value is white, and nothing tells which is black.
+  """
+  if mode == 'L' and _SIGNED in (tags.get(_SAMPLE_FORMAT) or ()):
+    pixels = pixels.view(np.int8).astype(np.float32)
+  elif tags.get(_PHOTOMETRIC) != _WHITE_IS_ZERO or mode in ('1', 'L'):  # Of these, Pillow turns the values over.
+    return pixels
+  if tags.get(_PHOTOMETRIC) != _WHITE_IS_ZERO:
+    return pixels
+  if pixels.dtype != np.uint16:
+    raise ValueError('is a TIFF of floats or signed numbers of which the smallest is white, which is not read: save it '
+                     'with black as the smallest')
+  return (2**max(tags[_BITS_PER_SAMPLE]) - 1 - pixels.astype(np.int64)).astype(np.uint16)
 
 
 def _of_mode(image):

@@ -9,6 +9,8 @@ import numpy as np
 from tff_vision import labels as labels_lib
 from tff_vision.data import images
 
+_LISTED = 20  # A note names so many classes.
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Pool:
@@ -82,7 +84,8 @@ class Pool:
                          f'{label if label.ndim == 0 else label.max()}, outside 0..{number - 1}.')
     y = tagged(self.train, number)
     missing = [str(self.class_names[c]) for c in labels_lib.without_example(y, number, self.spec.labels)]
-    return [images.Counted(f'{len(missing)} of {number} classes have no training example: {", ".join(missing)}.')
+    return [images.Counted(f'{len(missing)} of {number} classes have no training example: '
+                           f'{", ".join(missing[:_LISTED])}{", …" if len(missing) > _LISTED else ""}.')
             ] if missing else []
 
 

@@ -8,15 +8,19 @@ belong to the box, as in VOC; if a coordinate 0 occurs, they count from 0.
 """
 
 import dataclasses
+import os
 import pathlib
+import re
 from xml.etree import ElementTree
 
 from tff_vision import configs
 from tff_vision.data import images
-from tff_vision.data.sources import annotated, formats, listing, naming, pool
+from tff_vision.data.sources import annotated, formats, listing, naming, pool, text_files
 
 _ANNOTATIONS = ('annotations', 'annotation', 'labels', 'xml', 'xmls')
 _IMAGES = ('JPEGImages', 'images', 'Images', 'imgs')
+_ENCODING = re.compile(rb'\s*<\?xml[^>]*?encoding=["\']([A-Za-z0-9._-]+)["\'][^>]*\?>')
+_YES = ('1', 'true', 'yes')
 
 
 def load(config: configs.DataConfig) -> pool.Pool:
@@ -26,8 +30,7 @@ def load(config: configs.DataConfig) -> pool.Pool:
     ValueError: There are no annotations, or they are not in the format, or as in `annotated.build`.
   """
   root = annotated.folder_of(config)
-  paths = [path for path in sorted(root.rglob('*.xml'))
-           if not any(map(listing.is_litter, path.relative_to(root).parts))]
+  paths = listing.with_suffix(root, '.xml')
   trees = {path: tree for path in paths if (tree := _tree(path)).tag == 'annotation'}
   if not trees:
     raise ValueError(f'{root} holds no Pascal VOC annotations: .xml files, one for each image.')
@@ -41,6 +44,9 @@ def load(config: configs.DataConfig) -> pool.Pool:
   pictures, notes = _named(_counted_from(pictures), config)
   if sets and (left := len(trees) - len(pictures)):
     notes.append(f'{left} of {len(trees)} annotations are in no file of ImageSets/Main and left out.')
+  if sets and (bare := sorted(set(sets) - {path.stem for path in trees})):
+    notes.append(f'{len(bare)} images that files of ImageSets/Main name have no annotation and are left out, '
+                 f'{bare[0]!r} among them.')
   names = sorted({box.label for one in pictures for box in one.boxes})
   if not names:
     raise ValueError(f'the annotations below {root} name no object.')
@@ -56,19 +62,32 @@ def locate(data_dir: str | None) -> tuple[bool, str]:
 
 def _tree(path):
   try:
-    return ElementTree.parse(path).getroot()
-  except (OSError, ElementTree.ParseError) as error:
+    content = path.read_bytes()
+    try:
+      return ElementTree.fromstring(content)
+    except (LookupError, ValueError):  # Expat knows no encodings of several bytes but Unicode's, such as GBK.
+      declared = _ENCODING.match(content)
+      if declared is None:
+        raise
+      return ElementTree.fromstring(content[declared.end():].decode(declared[1].decode()))
+  except (OSError, LookupError, ValueError, ElementTree.ParseError) as error:
     raise ValueError(f'{path} cannot be read as XML: {error}.') from None
 
 
 def _image_sets(root):
   """Returns the split of each image that the files of ImageSets/Main name; empty without such files."""
-  found = {path.stem: [line.split()[0] for line in path.read_text(encoding='utf-8-sig').splitlines() if line.strip()]
+  found = {path.stem: [_named_in(line) for line in text_files.read(path)[0].splitlines() if line.strip()]
            for path in sorted(root.glob('ImageSets/Main/*.txt')) if path.stem in ('train', 'val', 'trainval', 'test')}
   if 'trainval' in found and ('test' in found or 'train' not in found):
     found['train'] = found['trainval']
     found.pop('val', None)
   return {name: split for split in ('val', 'test', 'train') for name in found.get(split, ())}
+
+
+def _named_in(line):
+  """Returns the image that a line names, without the suffix of an image."""
+  name = line.split()[0]
+  return os.path.splitext(name)[0] if formats.is_image_name(name) else name
 
 
 def _place(path, root):
@@ -88,7 +107,7 @@ def _picture(path, tree, split, client):
     if not label:
       raise ValueError(f'{place} has no name.')
     boxes.append(annotated.Box(place=place, edges=_edges(entry, place), label=label,
-                               ignored=(entry.findtext('difficult') or '').strip() == '1'))
+                               ignored=(entry.findtext('difficult') or '').strip().lower() in _YES))
   sides = [(tree.findtext(f'size/{side}') or '').strip() for side in ('height', 'width')]
   size = tuple(map(int, sides)) if all(side.isdigit() and int(side) for side in sides) else None
   return annotated.Picture(path=str(_image(path, tree)), place=str(path), boxes=boxes, size=size, split=split,
@@ -125,11 +144,19 @@ def _named(pictures, config):
 
 
 def _image(path, tree):
-  """Returns the path of the image of an annotation, which may be missing."""
+  """Returns the path of the image of an annotation, which may be missing.
+
+  Raises:
+    ValueError: The annotation names an image, and is itself named like another.
+  """
   above = path.parent
   folders = [above, *(above / name for name in _IMAGES), *(above.parent / name for name in _IMAGES)]
   said = pathlib.PurePosixPath((tree.findtext('filename') or '').strip().replace('\\', '/')).name
-  names = [*([said] if said else []), *(path.stem + suffix for suffix in formats.SUFFIXES),
+  alike = [*(path.stem + suffix for suffix in formats.SUFFIXES),
            *(path.stem + suffix.upper() for suffix in formats.SUFFIXES)]
-  return next((folder / name for name in names for folder in folders if (folder / name).is_file()),
-              folders[0] / names[0])
+  named, own = (next((folder / name for name in names for folder in folders if (folder / name).is_file()), None)
+                for names in ([said] if said else [], alike))
+  if named is not None and own is not None and named.name not in alike:
+    raise ValueError(f'{path} names the image {said}, and there is {own.name} too, which is named like it: nothing '
+                     'tells which of them the boxes are of. Mend its filename.')
+  return named or own or folders[0] / (said or alike[0])

@@ -16,7 +16,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Sequence
 
 from tff_vision import configs
-from tff_vision.data.sources import assembled, formats, label_values, listing, pool, store
+from tff_vision.data.sources import assembled, formats, label_values, listing, pool, store, text_files
 
 _NAME = re.compile(r'^((?:.*/)?[^./]+)\.([^/]+)$')
 _CLIENTS = ('client', 'client_id')
@@ -170,27 +170,28 @@ def _described(sample, paths, where, config):
     raise ValueError(f'{where}.json has no field {config.client_column} (client_column).')
   wanted = config.label_column or 'label'
   if 'cls' in sample and config.label_column is None:
-    return _text(sample['cls'], paths).strip(), None if client is None else str(client)
+    return _text(sample['cls'], paths).strip(), label_values.client(client, where)
   if fields.get(wanted) is None:
     raise ValueError(f'{where} has no label: neither a .cls file nor a .json file with the field {wanted} '
                      f'(label_column); it has {", ".join(sample)}.')
-  return fields[wanted], None if client is None else str(client)
+  return fields[wanted], label_values.client(client, where)
 
 
 def _text(member, paths):
   with open(paths[member.shard], 'rb') as file:
-    return _at(file, member).decode('utf-8-sig', errors='replace')
+    return label_values.of_bytes(_at(file, member), f'{paths[member.shard]}: {member.name}')
 
 
 def _numbers(labels):
-  """Returns labels as whole numbers, if all of them are written so."""
-  if all(isinstance(label, str) and re.fullmatch(r'-?\d+', label) for label in labels):
-    return list(map(int, labels))
-  return labels
+  """Returns labels as whole numbers, if all of them are written so, and each number in one way."""
+  if not all(isinstance(label, str) and re.fullmatch(r'-?\d+', label) for label in labels):
+    return labels
+  numbers = list(map(int, labels))
+  return numbers if len(set(numbers)) == len(set(labels)) else labels
 
 
 def _class_names(root):
   for name in _CLASS_NAMES:
     if (root / name).is_file():
-      return tuple(line.strip() for line in (root / name).read_text(encoding='utf-8-sig').splitlines() if line.strip())
+      return tuple(line.strip() for line in text_files.read(root / name)[0].splitlines() if line.strip())
   return None
