@@ -10,6 +10,7 @@ import pytest
 
 from tff_vision.diagnosis import gpu, libraries
 from tff_vision.diagnosis.finding import Status
+from tff_vision.runtime.device import cuda_compiler
 
 
 def _driver(**told):
@@ -84,15 +85,26 @@ def test_libraries_are_found_beside_tensorflow_and_what_is_missing_or_broken_is_
   assert _libraries(driver=False).status is Status.INFO, 'nothing needs them'
 
 
-def test_the_assembler_is_that_of_the_package_or_of_the_path(tmp_path):
-  assert gpu.ptxas_finding(tmp_path, '').status is Status.WARN
-  for folder in (tmp_path / 'cuda' / 'bin', tmp_path / 'nvidia' / 'cuda_nvcc' / 'bin'):
-    folder.mkdir(parents=True)
-    (folder / 'ptxas').write_text('')
-    assert gpu.ptxas_finding(tmp_path, str(tmp_path / 'cuda' / 'bin')).status is not Status.OK or folder != (
-        tmp_path / 'cuda' / 'bin'), 'it cannot be executed'
-    (folder / 'ptxas').chmod(0o755)
-    assert gpu.ptxas_finding(tmp_path, str(tmp_path / 'cuda' / 'bin')).message == str(folder / 'ptxas')
+def test_what_xla_compiles_with_is_that_of_the_package_or_of_the_folders_that_are_named(tmp_path, monkeypatch):
+  monkeypatch.setattr(cuda_compiler, 'OF_SYSTEM', ())
+  other = tmp_path / 'cuda'
+  environment = {'PATH': str(other / 'bin')}
+  finding = gpu.compiler_finding(tmp_path, environment)
+  assert finding.status is Status.WARN and 'no ptxas and no libdevice.10.bc: --jit is refused' in finding.message
+  (other / 'bin').mkdir(parents=True)
+  assembler, functions = other / 'bin' / 'ptxas', other / 'nvvm' / 'libdevice' / 'libdevice.10.bc'
+  assembler.write_text('')
+  assert 'no ptxas' in gpu.compiler_finding(tmp_path, environment).message, 'it cannot be executed'
+  assembler.chmod(0o755)
+  assert gpu.compiler_finding(tmp_path, environment).message.startswith('no libdevice.10.bc: ')
+  functions.parent.mkdir(parents=True)
+  functions.write_text('')
+  assert gpu.compiler_finding(tmp_path, environment).status is Status.WARN, 'XLA looks on the path for programs only'
+  named = environment | {'XLA_FLAGS': f'--xla_a=b --xla_gpu_cuda_data_dir={other}'}
+  assert gpu.compiler_finding(tmp_path, named).message == f'{assembler}, {functions}'
+  shutil.copytree(other, tmp_path / 'nvidia' / 'cuda_nvcc')
+  found = gpu.compiler_finding(tmp_path, environment)
+  assert found.status is Status.OK and found.message.count(str(tmp_path / 'nvidia' / 'cuda_nvcc')) == 2
 
 
 @pytest.mark.skipif(shutil.which('cc') is None, reason='no C compiler is installed')

@@ -9,9 +9,11 @@ Everything is tried in child interpreters, because a driver may end its process,
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 
 from tff_vision.diagnosis import libraries
 from tff_vision.diagnosis.finding import Finding, Status
+from tff_vision.runtime.device import cuda_compiler
 
 REQUIREMENTS = 'requirements-gpu.txt'
 INSTALL = f'pip install --no-deps -r {REQUIREMENTS}'
@@ -107,18 +109,18 @@ def devices_finding(trial: libraries.Trial) -> Finding:
   return Finding('gpu devices', Status.OK, told)
 
 
-def ptxas_finding(site: pathlib.Path, path: str) -> Finding:
-  """Checks whether XLA finds its assembler, for --jit and for GPUs newer than the kernels in TensorFlow.
+def compiler_finding(site: pathlib.Path, environment: Mapping[str, str]) -> Finding:
+  """Checks whether XLA finds what --jit needs on a GPU.
 
   Args:
     site: The folder that holds the packages `tensorflow` and `nvidia`.
-    path: As the environment variable PATH.
+    environment: The variables of a process that trains.
   """
-  folders = [site / 'nvidia' / 'cuda_nvcc' / 'bin', *map(pathlib.Path, filter(None, path.split(os.pathsep)))]
-  found = next((folder / 'ptxas' for folder in folders if os.access(folder / 'ptxas', os.X_OK)), None)
-  if found is None:
-    return Finding('gpu assembler', Status.WARN, 'no ptxas: XLA compiles through the driver, slowly', INSTALL)
-  return Finding('gpu assembler', Status.OK, str(found))
+  found = cuda_compiler.files(site, environment)
+  if missing := [name for name, path in found.items() if path is None]:
+    return Finding('gpu compiler', Status.WARN, f'no {" and no ".join(missing)}: --jit is refused on GPUs',
+                   f'{INSTALL} ({_GUIDE})')
+  return Finding('gpu compiler', Status.OK, ', '.join(map(str, found.values())))
 
 
 def findings() -> list[Finding]:
@@ -136,5 +138,5 @@ def findings() -> list[Finding]:
     found.append(devices_finding(libraries.try_code(DEVICES, with_devices=True)))
   spec = importlib.util.find_spec('tensorflow')
   if spec is not None and spec.submodule_search_locations:
-    found.append(ptxas_finding(pathlib.Path(spec.submodule_search_locations[0]).parent, os.environ.get('PATH', '')))
+    found.append(compiler_finding(pathlib.Path(spec.submodule_search_locations[0]).parent, os.environ))
   return found

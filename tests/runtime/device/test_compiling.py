@@ -10,11 +10,13 @@ from tensorflow.python.eager import context
 
 from tests import tiny
 from tests.learning import tiny_experiments
+from tests.runtime import graphs
 from tests.runtime.device import test_catalogue_rounds, test_leaf, test_low_types
 from tff_vision import experiment, passes
 from tff_vision.configs import runtime_config
 from tff_vision.learning import local_steps, optimizers
 from tff_vision.runtime.device import compiling, copies, values
+from tff_vision.runtime.device import program as program_lib
 from tff_vision.runtime.driver import device
 
 
@@ -87,6 +89,86 @@ def test_the_clip_of_private_sgd_holds_whatever_the_compiler_rounds(executed, gh
   norms = test_low_types.norms_of_clipped(compiled, test_low_types.clipped_total(clip, ghost=ghost))
   assert executed()['_XlaCompile']
   assert (0.99 * clip < norms).all() and (norms <= clip).all()
+
+
+def in_pass(of, *arguments):
+  """Returns what `of` returns in a pass, without and with XLA."""
+  @tff.tensorflow.computation(*(tff.TensorType(one.dtype.type, one.shape) for one in arguments))
+  def computation(x):
+    @tf.function(autograph=False)
+    def run(x):
+      with passes.training_pass():
+        return of(x)
+    return run(x)
+
+  return test_low_types.run(computation, *arguments), compiled(computation, *arguments)
+
+
+def test_what_is_not_a_number_stays_it(executed):
+  x = np.array([np.nan, np.inf, -1, 7], np.float32)
+  expected, found = in_pass(
+      lambda x: [tf.nn.relu6(x), tf.reduce_max(x), tf.clip_by_value(x, 0, 1), tf.reduce_min(x)], x)
+  assert executed()['_XlaCompile']
+  for before, after in zip(expected, found, strict=True):
+    np.testing.assert_array_equal(after, before)
+  assert np.isnan(found[0][0]) and np.isnan(found[1])
+
+
+def test_random_numbers_are_not_those_of_xla(executed):
+  def draws(seed):
+    @tf.function(autograph=False, experimental_attributes={'_noinline': True})
+    def called(seed):
+      return 2 * tf.random.stateless_normal([5], seed)
+    either = tf.cond(seed[0] > 0, lambda: tf.random.stateless_uniform([5], seed), lambda: tf.zeros([5]))
+    looped = tf.while_loop(
+        lambda i, _: i < 2, lambda i, total: (i + 1, total + tf.random.stateless_uniform([5], seed + i)),
+        (0, tf.zeros([5])))[1]
+    return [tf.sqrt(tf.random.stateless_uniform([5], seed)), called(seed), either, looped,
+            tf.random.stateless_truncated_normal([5], seed),
+            tf.random.experimental.stateless_shuffle(tf.range(9), seed)]
+
+  expected, found = in_pass(draws, np.array([3, 7], np.int32))
+  assert executed()['_XlaCompile']
+  for before, after in zip(expected, found, strict=True):
+    np.testing.assert_allclose(after, before, rtol=1e-6)
+
+
+def test_what_is_not_marked_is_kept_from_the_compiler():
+  """Also if a user has told TensorFlow to compile what it likes, for example by TF_XLA_FLAGS."""
+  @tff.tensorflow.computation(tff.TensorType(np.float32, [3]))
+  def both(x):
+    @tf.function(autograph=False)
+    def run(x):
+      with passes.training_pass():
+        marked = tf.tanh(x)
+      return marked / tf.maximum(tf.norm(marked), 1e-3) + tf.random.stateless_normal([3], [1, 2])
+    return run(x)
+
+  graph = program_lib.Program(test_leaf.message(both, compiled=False), [compiling.compile_passes])._graph
+  asked = {node.op: node.attr['_XlaCompile'] for node in graphs.nodes(graph)}
+  assert all(value.HasField('b') for value in asked.values())
+  assert {op for op, value in asked.items() if value.b} == {'Tanh'}
+
+
+def test_a_pass_that_xla_cannot_compile_is_one_sentence(monkeypatch):
+  # The number of rows is not known when XLA compiles.
+  with pytest.raises(ValueError, match=r'^--jit: XLA cannot compile .*compile-time constant.*Train without --jit'):
+    in_pass(lambda x: tf.tile(x, tf.stack([tf.size(tf.where(x > 0)) // 2, 1])), np.ones([4, 3], np.float32))
+  with pytest.raises(tf.errors.InvalidArgumentError):  # It is not XLA that fails.
+    in_pass(lambda x: tf.debugging.check_numerics(x, 'no number'), np.array([np.nan], np.float32))
+  for error in (tf.errors.InternalError, tf.errors.UnimplementedError, tf.errors.InvalidArgumentError):
+    said = ('Graph execution error:\n\nlibdevice not found at ./libdevice.10.bc\n\t '
+            '[[{{node cluster_0_1/xla_compile}}]]')
+    with pytest.raises(compiling.CannotCompile, match='libdevice not found') as raised, compiling.explained():
+      raise error(None, None, said)
+    assert '\n' not in str(raised.value)
+  with pytest.raises(tf.errors.ResourceExhaustedError), compiling.explained():  # A lane ends, and the run goes on.
+    raise tf.errors.ResourceExhaustedError(None, None, '[[{{node cluster_0_1/xla_run}}]]')
+  monkeypatch.setattr(device.visible, 'choose', lambda *_: ['GPU:0'])
+  monkeypatch.setattr(compiling.cuda_compiler, 'files', lambda *_: {'ptxas': None, 'libdevice.10.bc': None})
+  with (pytest.raises(ValueError, match='jit=True needs ptxas and libdevice.10.bc of CUDA 11.8 on a GPU'),
+        device.device_place(runtime_config.RuntimeConfig(runtime='device', jit=True))):
+    pass
 
 
 @pytest.mark.ci

@@ -18,6 +18,7 @@ import tensorflow as tf
 from tensorflow.python.eager import context
 
 from tff_vision.data import one_element
+from tff_vision.runtime.device import compiling
 from tff_vision.runtime.device import program as program_lib
 from tff_vision.runtime.tff_internals import graph_names
 
@@ -80,6 +81,7 @@ class Leaf:
       arguments: A tensor for each of the program's parameters; for a sequence its variant, or its only `Element`.
 
     Raises:
+      compiling.CannotCompile: XLA fails.
       tf.errors.OpError: The graph fails; `ResourceExhaustedError` if the device has too little memory.
     """
     direct = tuple(position for position, argument in enumerate(arguments)
@@ -92,7 +94,7 @@ class Leaf:
         flat.extend(argument.tensors)
       else:
         flat.append(argument.variant())
-    with tf.device(self._device), self._turn, _options(self._device):
+    with tf.device(self._device), self._turn, _options(self._device), compiling.explained():
       found = []
       for function in self._traced(direct):  # First the initial values of variables, then the results.
         found = function(*flat)

@@ -22,7 +22,7 @@ from google.protobuf import message as protobuf
 from tensorflow_federated.proto.v0 import executor_pb2, executor_pb2_grpc
 
 from tff_vision.runtime import serving
-from tff_vision.runtime.device import interpreter, lanes
+from tff_vision.runtime.device import interpreter, lanes, said
 from tff_vision.runtime.device_executor import messages
 
 structure = tff.structure
@@ -180,7 +180,7 @@ def status(error: Exception) -> tuple[grpc.StatusCode, str]:
   if isinstance(error, Refused):
     return error.code, text
   if isinstance(error, tf.errors.OpError):
-    return grpc.StatusCode.INTERNAL, f'Failed to run computation: {_root(error.message)}'
+    return grpc.StatusCode.INTERNAL, f'Failed to run computation: {said.by_tensorflow(error)}'
   if isinstance(error, (lanes.OutOfMemory, MemoryError)):
     return grpc.StatusCode.RESOURCE_EXHAUSTED, text or 'not enough memory'
   if isinstance(error, NotImplementedError):
@@ -196,12 +196,3 @@ def status(error: Exception) -> tuple[grpc.StatusCode, str]:
 # What Python raises where a value is not what a computation takes it for.
 _MALFORMED = (ArithmeticError, AttributeError, IndexError, RecursionError, StopIteration, TypeError, ValueError,
               protobuf.DecodeError)
-# What TensorFlow writes in front of an error, of a graph that was not made in this process.
-_WHERE = ('Graph execution error:', 'Detected at node', '<stack traces unavailable>')
-
-
-def _root(message):
-  """Returns what TensorFlow says of an error, without where the node was made."""
-  return '\n'.join(line for line in message.splitlines() if line.strip() and not line.startswith(_WHERE))
-
-

@@ -17,9 +17,11 @@ def device_place(config: runtime_config.RuntimeConfig) -> Iterator['DeviceContex
   """Makes every TFF computation in the `with` block run in this process, on the devices of `config`.
 
   Raises:
-    ValueError: There is no such device.
+    ValueError: There is no such device, or it lacks what `jit` needs.
   """
   devices = visible.choose(config.devices, config.threads)
+  if config.jit:
+    compiling.check(devices)
   with one_executor.installed(lambda: DeviceContext(
       devices, config.clients_per_device or visible.clients_at_once(devices), config.clients_per_call,
       config.math, jit=config.jit)) as opened:
