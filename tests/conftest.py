@@ -6,6 +6,8 @@ import io
 import os
 
 os.environ.setdefault('TF_CPP_MIN_LOG_LEVEL', '3')
+# XLA reads them once in a process, and a test that compiles something else may come first.
+os.environ.setdefault('XLA_FLAGS', '--xla_cpu_enable_fast_min_max=false --xla_gpu_enable_fast_min_max=false')
 
 import hypothesis
 import pytest

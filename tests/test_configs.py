@@ -20,8 +20,9 @@ FIELDS = {field.name: (section, field.default) for section in (*configs.sections
 
 @given(st.builds(
     configs.ExperimentConfig,
-    data=st.builds(configs.DataConfig, num_clients=st.none() | st.integers(1, 10**6), data_dir=st.none() | st.text(min_size=1),
-                   partition=st.sampled_from(catalogue.names('partition')), dataset=st.text())
+    data=st.builds(configs.DataConfig, num_clients=st.none() | st.integers(1, 10**6),
+                   data_dir=st.none() | st.text(min_size=1), dataset=st.text(),
+                   partition=st.sampled_from(catalogue.names('partition')))
     | st.builds(configs.DataConfig, partition_alpha=st.floats(1e-6, 1e6)),
     client=st.builds(configs.ClientConfig, client_learning_rate=st.floats(1e-9, 1e3)),
     cohort=st.just(configs.CohortConfig(sampling='poisson')),

@@ -165,6 +165,7 @@ def test_a_round_that_clients_noise_anew_is_charged_again_after_kill_9(run_pipel
   assert all(record['privacy']['epsilon_rdp'] > 0 for record in report['history'])
 
 
+@pytest.mark.ci
 def test_poisson_cohorts_of_a_secure_sum_are_never_refused(run_pipeline, tmp_path):
   """Two of six clients expected: of twelve cohorts of any size, all but one draw in fifty have one client or five."""
   done = run_pipeline('train', *TINY, '--sampling=poisson', '--cohort_size=2', '--rounds=12',

@@ -12,7 +12,7 @@ from hypothesis import strategies
 from tests.program import test_report
 from tff_vision.report import axes, chart, declared, marks, mistakes, palette, run_charts
 
-FINITE = strategies.floats(-1e6, 1e6, allow_nan=False)
+FINITE = strategies.floats(-1e6, 1e6, allow_nan=False, allow_subnormal=False)
 
 
 @hypothesis.given(strategies.lists(FINITE, min_size=1, max_size=8), strategies.booleans(), strategies.integers(2, 9))

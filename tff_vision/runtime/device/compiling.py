@@ -37,16 +37,26 @@ class CannotCompile(ValueError):
 
 
 def check(devices: Sequence[str]) -> None:
-  """Checks that XLA finds what it needs to compile for these devices.
+  """Checks that XLA finds what it needs to compile for these devices, and that compiled code keeps NaN.
 
   Raises:
-    ValueError: There is a GPU among them, and a file is missing without which XLA fails or ends the process.
+    ValueError: There is a GPU among them, and a file is missing without which XLA fails or ends the process; XLA fails;
+      or it has read its options before, which are others.
   """
   if any(device.startswith('GPU') for device in devices):
     found = cuda_compiler.files(pathlib.Path(tf.__file__).parent.parent, os.environ)
     if missing := [name for name, path in found.items() if path is None]:
       raise ValueError(f'jit=True needs {" and ".join(missing)} of CUDA 11.8 on a GPU, and XLA does not find it: '
                        'pip install --no-deps -r requirements-gpu.txt, or train without --jit.')
+  _set_options()
+  try:
+    with tf.device(devices[0]):
+      kept = tf.math.is_nan(_bounded(tf.constant([float('nan')]))).numpy().all()
+  except tf.errors.OpError as error:
+    raise _cannot_compile(error) from error
+  if not kept:
+    raise ValueError('jit=True: XLA makes a number of NaN in this program, which has compiled with it before, or names '
+                     f'another option; set XLA_FLAGS="{" ".join(_FLAGS)}" before the program begins.')
 
 
 def compile_passes(graph: graph_pb2.GraphDef) -> None:
@@ -54,7 +64,6 @@ def compile_passes(graph: graph_pb2.GraphDef) -> None:
 
   All others are kept from it, whatever TensorFlow is told to compile in this process.
   """
-  _set_options()
   functions = {function.signature.name: function.node_def for function in graph.library.function}
   for node in itertools.chain(graph.node, *functions.values()):
     compiled = passes.is_marked(node) and not _draws([node], functions)
@@ -78,9 +87,18 @@ def explained() -> Iterator[None]:
   except tf.errors.OpError as error:
     if not _COMPILED.search(error.message):
       raise
-    first = said.by_tensorflow(error).splitlines()[0][:200]
-    raise CannotCompile(f'--jit: XLA cannot compile or run a pass of this training ({first}). Train without --jit; on '
-                        'a GPU, pipelines.doctor says what XLA lacks.') from error
+    raise _cannot_compile(error) from error
+
+
+def _cannot_compile(error):
+  first = said.by_tensorflow(error).splitlines()[0][:200]
+  return CannotCompile(f'--jit: XLA cannot compile or run a pass of this training ({first}). Train without --jit; on a '
+                       'GPU, pipelines.doctor says what XLA lacks.')
+
+
+@tf.function(jit_compile=True)
+def _bounded(x):
+  return tf.nn.relu6(x)
 
 
 def _set_options():
