@@ -8,7 +8,7 @@ import numpy as np
 
 from tff_vision import configs, values
 from tff_vision.data import fingerprint, images
-from tff_vision.data.sources import arrays, label_arrays, numbers
+from tff_vision.data.sources import arrays, label_arrays, naming, numbers
 
 Arrays = tuple[np.ndarray, np.ndarray]
 
@@ -130,7 +130,7 @@ def _class_names(given, parts):
   if len(given) < number:
     raise ValueError(f'class_names has {len(given)} names, the labels have {number} classes.')
   names = tuple(map(str, given))
-  if twice := next((name for name in names if names.count(name) > 1), None):
+  if (twice := naming.twice(names)) is not None:
     raise ValueError(f'class_names holds {twice!r} twice: give each class a name of its own.')
   return names
 

@@ -14,8 +14,7 @@ from tests.runtime import graphs
 from tests.runtime.device import test_catalogue_rounds, test_leaf, test_low_types
 from tff_vision import experiment, passes
 from tff_vision.configs import runtime_config
-from tff_vision.learning import local_steps, optimizers
-from tff_vision.runtime.device import compiling, copies, values
+from tff_vision.runtime.device import compiling
 from tff_vision.runtime.device import program as program_lib
 from tff_vision.runtime.driver import device
 
@@ -31,25 +30,13 @@ def executed():
 
 
 def compiled(computation, *arguments, kind=None):
-  rewritings = [] if kind is None else [test_low_types.low(kind).rewrite]
-  parameter = computation.type_signature.parameter
-  argument = values.embed(arguments if len(arguments) > 1 else arguments[0], parameter)
-  made = copies.Copies(rewritings=[*rewritings, compiling.compile_passes])
-  found = made.call(test_leaf.message(computation), argument, test_leaf.HERE)
-  return values.fetch(found, computation.type_signature.result)
+  return test_low_types.run(computation, *arguments, kind=kind, more=[compiling.compile_passes])
 
 
 @pytest.mark.parametrize('kind', [None, 'float16'])
 def test_a_step_of_training_is_one_compiled_cluster_and_the_step_itself_is_not_in_it(executed, kind):
   task = tiny.task(test_low_types.convolutions)
-
-  @tff.tensorflow.computation(task.weights_type, tff.SequenceType(
-      tff.types.tensorflow_to_type(task.batch_reader.element_spec)))
-  def train(weights, dataset):
-    found = local_steps.descend(task, optimizers.PlainSgd(0.1), weights, dataset)
-    unmarked = [tf.matmul(weight, weight, transpose_a=True) for weight in found.weights if len(weight.shape) == 2]
-    return found.weights, unmarked
-
+  train = test_low_types.trained_beside_products(task)
   element = task.batch_reader.element(*(getattr(task.images.train.examples(1), part) for part in 'xy'), seed=1)
   start = task.initial_weights()
   expected, other = test_low_types.run(train, start, element, kind=kind)

@@ -34,26 +34,30 @@ def low(kind, lacking=None):
   return low_types.LowType(tf.as_dtype(kind), frozenset(('CPU',)), [].append if lacking is None else lacking)
 
 
-def run(computation, *arguments, kind=None):
-  """Returns the result in this process, with marked products of a type; None: float32."""
+def run(computation, *arguments, kind=None, more=()):
+  """Returns the result in this process, with marked products of a type (None: float32) and further rewritings."""
   parameter = computation.type_signature.parameter
   argument = values.embed(arguments if len(arguments) > 1 else arguments[0], parameter)
-  called = copies.Copies(rewritings=[] if kind is None else [low(kind).rewrite])
+  called = copies.Copies(rewritings=[*([] if kind is None else [low(kind).rewrite]), *more])
   found = called.call(test_leaf.message(computation), argument, test_leaf.HERE)
   return values.fetch(found, computation.type_signature.result)
 
 
-@pytest.mark.parametrize('kind', ['bfloat16', 'float16'])
-def test_every_product_of_training_is_low_and_nothing_else(kind):
-  task = tiny.task(convolutions)
-
+def trained_beside_products(task):
+  """Returns a computation of (weights, data set): the weights after training, and products that are not marked."""
   @tff.tensorflow.computation(task.weights_type, tff.SequenceType(
       tff.types.tensorflow_to_type(task.batch_reader.element_spec)))
   def train(weights, dataset):
     found = local_steps.descend(task, optimizers.PlainSgd(0.1), weights, dataset)
     unmarked = [tf.matmul(weight, weight, transpose_a=True) for weight in found.weights if len(weight.shape) == 2]
     return found.weights, unmarked
+  return train
 
+
+@pytest.mark.parametrize('kind', ['bfloat16', 'float16'])
+def test_every_product_of_training_is_low_and_nothing_else(kind):
+  task = tiny.task(convolutions)
+  train = trained_beside_products(task)
   graph = program_lib.Program(test_leaf.message(train), [low(kind).rewrite])._graph
   factor = tf.as_dtype(kind).as_datatype_enum
   found = collections.Counter((node.op, node.attr['T'].type) for node in graphs.nodes(graph)

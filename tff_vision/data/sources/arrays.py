@@ -231,7 +231,7 @@ def _normalize_names(found, path):
       found[name] = np.array(naming.cleaned(texts, name)[0], str)
       naming.refuse_empty(found[name], f'{path}: {name}')
   names = found.get('class_names', np.array([])).tolist()
-  if twice := next((name for name in names if names.count(name) > 1), None):
+  if (twice := naming.twice(names)) is not None:
     raise ValueError(f'{path}: class_names holds {twice!r} twice: give each class a name of its own.')
 
 

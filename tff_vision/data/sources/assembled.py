@@ -126,7 +126,7 @@ def _cleaned_classes(class_names):
     ValueError: Two of them are the same then.
   """
   names = tuple(map(naming.one_spelling, class_names))
-  if twice := next((name for name in names if names.count(name) > 1), None):
+  if (twice := naming.twice(names)) is not None:
     raise ValueError(f'the class {twice!r} is named twice, apart from spaces and accents: give each class a name of '
                      'its own.')
   return names

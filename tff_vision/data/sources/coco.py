@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tff_vision import configs
-from tff_vision.data.sources import annotated, listing, pool
+from tff_vision.data.sources import annotated, listing, naming, pool
 
 _NOT_CLIENTS = ('images', 'image', 'imgs', 'data', 'jpegimages')
 _WORDS = re.compile(r'instances|annotations?|coco|labels?', re.IGNORECASE)
@@ -91,8 +91,7 @@ def _class_names(found) -> dict[Any, str]:
     del names[0]  # Some programs write a category 0 above all others, which no box has.
   if not names:
     raise ValueError(f'{next(iter(found))} names no category.')
-  if len(set(names.values())) < len(names):
-    twice = next(name for name in names.values() if list(names.values()).count(name) > 1)
+  if (twice := naming.twice(names.values())) is not None:
     raise ValueError(f'two categories are called {twice!r}: give each its own name, or boxes of both one number.')
   return dict(sorted(names.items()))
 

@@ -47,7 +47,7 @@ def of_file(found: Mapping[str, np.ndarray], path: pathlib.Path, config: configs
     both = [None if part is None else np.array([numbers[name] for name in part.astype(str)], np.int32)
             for part in both]
   if config.ignore_index is None:
-    whole = iter(with_white_as_class([part for part in both if part is not None]))
+    whole = iter(_with_white_as_class([part for part in both if part is not None]))
     both = [None if part is None else next(whole) for part in both]
   y, y_test = (None if part is None else classes(part, f'{path}: {name}', config.ignore_index)
                for part, name in zip(both, ('y', 'y_test'), strict=True))
@@ -114,16 +114,13 @@ def classes(y: np.ndarray, what: str, ignored: int | None = None) -> np.ndarray:
   return y.astype(np.int32)
 
 
-def with_white_as_class(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
-  """Returns masks with 255 as class 1, if all hold 0 and 255 only; other labels as they are.
-
-  Args:
-    parts: Labels of one data set, before `classes`.
-  """
+def _with_white_as_class(parts):
+  """Returns masks with 255 as class 1, if all hold 0 and 255 only; other labels as they are."""
   if not all(part.ndim in (3, 4) and part.dtype.kind in 'biuf' for part in parts):
-    return list(parts)
-  values = set().union(*(np.unique(part).tolist() for part in parts))
-  return [part == labels_lib.IGNORED for part in parts] if values == {0, labels_lib.IGNORED} else list(parts)
+    return parts
+  white = [part == labels_lib.IGNORED for part in parts]
+  whole = all((one | (part == 0)).all() for part, one in zip(parts, white, strict=True))
+  return white if whole and any(map(np.any, white)) and not all(map(np.all, white)) else parts
 
 
 def masks(y: np.ndarray, what: str, ignored: int | None = None) -> np.ndarray:

@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 
-from tff_vision.data.sources import listing, text_files
+from tff_vision.data.sources import listing, naming, text_files
 from tff_vision.data.sources import numbers as numbers_lib
 
 NAME = 'manifest.csv'
@@ -51,8 +51,8 @@ def read(path: pathlib.Path, target: str | None = None) -> listing.Listing:
   columns = [name.strip().lower() for name in rows[0]] if rows else []
   while columns and not columns[-1]:  # Spreadsheets write separators behind the last column.
     columns.pop()
-  if len(set(columns)) < len(columns):
-    raise ValueError(f'{path} names the column {next(name for name in columns if columns.count(name) > 1)} twice.')
+  if (twice := naming.twice(columns)) is not None:
+    raise ValueError(f'{path} names the column {twice} twice.')
   table = [_row(path, number, columns, row) for number, row in zip(numbers[1:], rows[1:], strict=True)]
   if target is not None:
     return _of_numbers(path, columns, table, numbers[1:], target, notes)
@@ -121,6 +121,12 @@ def _findings(columns: Sequence[str], table: Sequence[Mapping[str, str]]) -> lis
           and all(row[name].lower() in _YES | _NO for row in table)]
 
 
+def _respelt(file):
+  """Returns the path of a file whose accents are spelt in one of two ways, of which Macs use the other; or None."""
+  spelt = (unicodedata.normalize(form, os.path.normpath(file)) for form in ('NFC', 'NFD'))
+  return next(filter(os.path.isfile, (os.path.normpath(file), *spelt)), None)
+
+
 def _files(path, columns, table, numbers):
   """Returns the file of each row.
 
@@ -134,13 +140,10 @@ def _files(path, columns, table, numbers):
       if not row[column]:
         raise ValueError(f'{where} has no {column}.')
     file = os.path.normpath(os.path.join(path.parent, row['path']))
-    if not os.path.isfile(file) and '\\' in row['path']:
-      file = os.path.normpath(os.path.join(path.parent, row['path'].replace('\\', '/')))
     if not os.path.isfile(file):
-      spelt = [unicodedata.normalize(form, file) for form in ('NFC', 'NFD')]  # Macs write accents in another way.
-      file = next(filter(os.path.isfile, spelt), file)
-    if not os.path.isfile(file):
-      raise ValueError(f'{where} names {row["path"]}, which does not exist.')
+      file = _respelt(os.path.join(path.parent, row['path'].replace('\\', '/')))
+      if file is None:
+        raise ValueError(f'{where} names {row["path"]}, which does not exist.')
     if file in seen:
       raise ValueError(f'{where} lists {row["path"]} again, after line {seen[file]}.')
     if 'split' in columns and listing.split_of(row['split']) is None:

@@ -40,6 +40,11 @@ def one_spelling(name: str) -> str:
   return _SPACES.sub(' ', name).strip()
 
 
+def twice(names: Iterable[str]) -> str | None:
+  """Returns the first name that is there more than once; None: there is none."""
+  return next((name for name, number in collections.Counter(names).items() if number > 1), None)
+
+
 def refuse_empty(names: Sequence[str], what: str) -> None:
   """Refuses names of which nothing is left without spaces.
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from tff_vision import configs
-from tff_vision.data.sources import assembled, label_values, listing, pool, store
+from tff_vision.data.sources import assembled, label_values, listing, naming, pool, store
 
 _CLIENTS = ('client', 'client_id')
 _LABELS = ('label', 'labels')
@@ -157,7 +157,7 @@ def _open(path):
 
 def _columns(file, path, config) -> _Columns:
   schema = file.schema_arrow
-  if twice := next((name for name in schema.names if schema.names.count(name) > 1), None):
+  if (twice := naming.twice(schema.names)) is not None:
     raise ValueError(f'{path} has two columns {twice}: leave one out, or name it otherwise.')
   features = _features(schema)
   images = [name for name, feature in features.items() if feature.get('_type') == 'Image'] or [

@@ -11,7 +11,6 @@ Not public API: `tf.xla.experimental.jit_scope` sets the same attributes while a
 """
 
 import contextlib
-import itertools
 import os
 import pathlib
 import re
@@ -22,6 +21,7 @@ from tensorflow.core.framework import graph_pb2
 
 from tff_vision import passes
 from tff_vision.runtime.device import cuda_compiler, said
+from tff_vision.runtime.tff_internals import graph_names
 
 _SCOPE = b'training_pass'  # Operations of different scopes are not compiled together.
 _RANDOM = re.compile('Random|Rng|Normal|Uniform|Multinomial|Shuffle|StatelessSample|Binomial')
@@ -65,7 +65,7 @@ def compile_passes(graph: graph_pb2.GraphDef) -> None:
   All others are kept from it, whatever TensorFlow is told to compile in this process.
   """
   functions = {function.signature.name: function.node_def for function in graph.library.function}
-  for node in itertools.chain(graph.node, *functions.values()):
+  for node in graph_names.all_nodes(graph):
     compiled = passes.is_marked(node) and not _draws([node], functions)
     node.attr['_XlaCompile'].b = compiled
     if compiled:
@@ -110,12 +110,6 @@ def _set_options():
 
 def _draws(nodes, functions):
   """Returns whether a function draws random numbers, or a function that it calls does."""
-  return any(_RANDOM.search(node.op) or any(_draws(functions[name], functions) for name in _called(node, functions))
+  return any(_RANDOM.search(node.op) or any(
+      _draws(functions[called.name], functions) for called in graph_names.called(node) if called.name in functions)
              for node in nodes)
-
-
-def _called(node, functions):
-  for value in node.attr.values():
-    for called in (value.func, *value.list.func):
-      if called.name in functions:
-        yield called.name

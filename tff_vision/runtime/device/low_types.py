@@ -12,13 +12,13 @@ Not public API: the messages are TensorFlow's own.
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.framework import graph_pb2
 from tensorflow.python.framework import kernels, op_def_registry
 
 from tff_vision import passes
+from tff_vision.runtime.tff_internals import graph_names
 
 # Operations whose attribute T is the type of all factors and of the only result.
 PRODUCTS = frozenset({
@@ -71,7 +71,7 @@ class _Rewriting:
     """Rewrites the nodes of one graph or function; returns the names of the products."""
     marked = [node for node in nodes if everything or passes.is_marked(node)]
     for node in marked:
-      for called in _called(node):
+      for called in graph_names.called(node):
         called.name = self._copy(called.name)
     chosen = [node for node in marked if self._fits(node)]
     names = {node.name for node in chosen}
@@ -132,14 +132,6 @@ def _after_cast(tensor, names):
   """Returns an input of a function's node, or a result of the function, if these nodes have become casts."""
   name = tensor.partition(':')[0]
   return f'{name}:y:0' if name in names and ':' in tensor else tensor
-
-
-def _called(node) -> Iterator[Any]:
-  """Yields the references to functions in the attributes of a node."""
-  for attribute in node.attr.values():
-    if attribute.HasField('func'):
-      yield attribute.func
-    yield from attribute.list.func
 
 
 def _factors(node) -> Iterator[int]:

@@ -4,7 +4,6 @@ Not public API: the messages are TFF's and TensorFlow's own.
 """
 
 import functools
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -43,14 +42,14 @@ class Program:
       raise ValueError('a computation holds something that is no TensorFlow graph.')
     for rewrite in rewritings:
       rewrite(self._graph)
-    for node in _nodes(self._graph):
+    for node in graph_names.all_nodes(self._graph):
       node.attr.pop('_class', None)  # A copy is on one device, and parts of the graph may lack what is named here.
     self.parameters = list(graph_names.tensors_of(message.parameter)) if message.HasField('parameter') else []
     self.results = list(graph_names.tensors_of(message.result))
     self.result = message.result
     _wait_for_none(self._graph, {graph_names.node_of(name) for name in self.parameters})
     self.token = message.session_token_tensor_name
-    self.is_stateful = any(_is_shared(node) for node in _nodes(self._graph))
+    self.is_stateful = any(_is_shared(node) for node in graph_names.all_nodes(self._graph))
     self.initializers = self._initializers(message.initialize_op)
 
   def part(self, tensors: Sequence[str], tag: str, elements: Sequence[int] = ()) -> graph_pb2.GraphDef:
@@ -69,7 +68,7 @@ class Program:
       for position in elements:
         _replace_by_placeholders(graph, self.elements[position])
     found = overwritten.above(graph, tensors)
-    for node in _nodes(found):
+    for node in graph_names.all_nodes(found):
       if _is_shared(node):
         node.attr['shared_name'].s = (_shared_name(node) + tag).encode()
     return found
@@ -78,7 +77,7 @@ class Program:
   def variables(self) -> list[tuple[str, int]]:
     """The shared names of the variables, without a tag, and their types."""
     return sorted({(_shared_name(node), node.attr['dtype'].type)
-                   for node in _nodes(self._graph) if node.op == 'VarHandleOp'})
+                   for node in graph_names.all_nodes(self._graph) if node.op == 'VarHandleOp'})
 
   @functools.cached_property
   def elements(self) -> dict[int, str]:
@@ -125,10 +124,6 @@ class Program:
     vain = overwritten.variables(self._graph, [graph_names.node_of(name) for name in self.results])
     return sorted(node.name for node in found
                   if not (node.op == 'AssignVariableOp' and graph_names.node_of(node.input[0]) in vain))
-
-
-def _nodes(graph):
-  return itertools.chain(graph.node, *(function.node_def for function in graph.library.function))
 
 
 def _is_shared(node):

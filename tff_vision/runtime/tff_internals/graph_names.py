@@ -1,16 +1,32 @@
-"""Names in serialized TensorFlow computations.
+"""Names in serialized TensorFlow computations, and walks over their graphs.
 
 Not public API: the messages are TFF's own.
 """
 
+import itertools
 from collections.abc import Iterator
+from typing import Any
 
+from tensorflow.core.framework import graph_pb2
 from tensorflow_federated.proto.v0 import computation_pb2
 
 
 def node_of(tensor: str) -> str:
   """Returns the node of `name`, `name:0`, `name:output:0` or `^name`."""
   return tensor.removeprefix('^').partition(':')[0]
+
+
+def all_nodes(graph: graph_pb2.GraphDef) -> Iterator[Any]:
+  """Yields the nodes of a graph, and then those of its functions."""
+  return itertools.chain(graph.node, *(function.node_def for function in graph.library.function))
+
+
+def called(node: Any) -> Iterator[Any]:
+  """Yields the references to functions in the attributes of a node; each can be changed."""
+  for attribute in node.attr.values():
+    if attribute.HasField('func'):
+      yield attribute.func
+    yield from attribute.list.func
 
 
 def tensors_of(binding: computation_pb2.TensorFlow.Binding) -> Iterator[str]:
