@@ -86,6 +86,8 @@ def read(base: Section) -> Section:
     if name == 'imports' and value:
       values[name] = [os.path.abspath(os.path.expanduser(each)) if each.endswith('.py') else each for each in value]
     elif option.of(fields[name]).path and value is not None:
+      if not value:  # As a shell leaves it of a variable that is not set: it would be the working directory.
+        raise ValueError(f'{name} is empty: name a file or a folder, or leave it out.')
       # A run may be continued and evaluated from any working directory.
       values[name] = os.path.abspath(os.path.expanduser(value))
   return dataclasses.replace(base, **{  # type: ignore[type-var]

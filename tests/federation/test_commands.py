@@ -24,6 +24,7 @@ def _plan(tmp_path_factory):
     ('plan', (*KIND, SITES, '--dataset=digits', '--num_clients=3'), 'num_clients=3 has no effect with dataset=plan'),
     ('plan', KIND, 'by one of sites and sites_file'),
     ('plan', (*KIND, SITES, '--runtime=device', '--devices=CPU'), 'has no effect here: the workers of the sites train'),
+    ('plan', (*KIND, SITES, '--jit'), 'jit=True has no effect'),
     ('plan', (*KIND, SITES, '--math=bfloat16'), "math='bfloat16' has no effect here: the workers of the sites train"),
     ('plan', (*KIND, SITES, '--call_timeout=9', '--min_workers=4'), 'min_workers=4 is more than the 3 workers there'),
     ('train', ('--plan=nowhere.json',), 'there is no such file; python -m pipelines.plan makes one'),
