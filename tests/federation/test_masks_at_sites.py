@@ -1,5 +1,6 @@
 """Runs of masked sums over three guarded sites that make their masks themselves."""
 
+import concurrent.futures
 import os
 import signal
 import time
@@ -24,8 +25,11 @@ def _worker(folder, site, *options):
       f'--tls_cert={folder}/{site}.crt', f'--tls_key={folder}/{site}.key', f'--tls_client_ca={folder}/ca.crt', *options)
 
 
-def _killing_once(monkeypatch, started, folder):
-  """Kills the worker of south when its first masks were agreed on, and starts another one at its port."""
+def _killing_once(monkeypatch, started, folder, lasting):
+  """Kills the worker of south when its first masks were agreed on, and starts another one at its port.
+
+  Args: `lasting` starts it: a worker ends with the thread that started it, and a site is asked in a thread of its own.
+  """
   ask, old = site_link.SiteLink.ask, started['south']
 
   def asked(self, protocol, phase, content):
@@ -35,7 +39,7 @@ def _killing_once(monkeypatch, started, folder):
       while processes.listens(('127.0.0.1', old.port)):
         time.sleep(0.05)
       started['again'] = old
-      started['south'] = _worker(folder, 'south', f'--port={old.port}')
+      started['south'] = lasting.submit(_worker, folder, 'south', f'--port={old.port}').result()
     return answer
   monkeypatch.setattr(site_link.SiteLink, 'ask', asked)
 
@@ -63,12 +67,13 @@ def test_masks_of_three_workers_give_the_simulated_weights_also_if_one_is_killed
   monkeypatch.setattr(training.Training, 'around', classmethod(
       lambda cls, *args, **given: reports.append(made := around(cls, *args, **given)) or made))
   started = {site: _worker(tmp_path, site) for site in guarded.SITES}
+  lasting = concurrent.futures.ThreadPoolExecutor(1)
   try:
     with guarded.executor() as address:
       simulated, _ = guarded.trained(plan, guarded.three_names(address), tmp_path)
     assert 'the coordinator played' in reports[-1].secure_sum['simulation']
     addresses = tuple(started[site].wait_until_healthy().address for site in guarded.SITES)
-    _killing_once(monkeypatch, started, tmp_path)
+    _killing_once(monkeypatch, started, tmp_path, lasting)
     through, faults = guarded.trained(plan, addresses, tmp_path, **tls)
     assert 'again' in started and all(not fault.clients for fault in faults)
     assert reports[-1].secure_sum['simulation'].startswith('The guards of the sites made keys')
@@ -84,6 +89,7 @@ def test_masks_of_three_workers_give_the_simulated_weights_also_if_one_is_killed
   finally:
     for worker in started.values():
       worker.stop()
+    lasting.shutdown()
 
 
 def test_certificates_of_an_approval_belong_to_its_sites(tmp_path):
