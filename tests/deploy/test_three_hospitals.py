@@ -18,10 +18,8 @@ from tff_vision import configs
 ROOT = pathlib.Path(__file__).parents[2]
 SITES = ('north', 'south', 'west')
 WAYS = {
-    'he': ('--secure_sum=he', '--select_best=auc'),
     'masks': ('--secure_sum=masks', '--private_counts', '--most_examples=3000', '--select_best=auc'),
-    'example_dp': ('--secure_sum=none', '--privacy=example_dp_sgd', '--clip_norm=1', '--noise_multiplier=1',
-                   '--delta=1e-4')}
+    'he': ('--secure_sum=he', '--privacy=example_dp_sgd', '--clip_norm=1', '--noise_multiplier=1', '--delta=1e-4')}
 _DATA = re.compile(r'"[^"]*(\.png|\.tfrecord|/films|/prepared|manifest\.csv|site\.json)[^"]*"')
 
 
@@ -41,8 +39,8 @@ def test_three_hospitals_train_for_a_coordinator_without_data(way, tmp_path):
   said = (tmp_path / 'log').read_text()
   assert done.returncode == 0, said[-3000:] + ''.join(path.read_text()[-1000:] for path in out.glob('*.log'))
   report = json.loads((out / 'coordinator' / 'run' / 'report.json').read_text())
-  assert report['rounds'] == 2 and report['secure_sum']['mode'] == {'example_dp': 'none'}.get(way, way)
-  if way == 'example_dp':
+  assert report['rounds'] == 2 and report['secure_sum']['mode'] == way
+  if way == 'he':
     _check_ledger(report, out)
   else:
     assert report['evaluation']['auc'] > 0.5 and report['federated']['examples'] == 1200
