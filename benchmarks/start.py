@@ -3,7 +3,7 @@
     python -m benchmarks.start --json=FILE --runtimes=local,device
 
 Three targets on an idle machine with files in the page cache: `pipelines.train --help` within 0.5 s; from the command
-to the end of round 1 on `digits` within 12 s; an evaluation of 10,000 images within 2 s. Each is the best of
+to the end of round 1 on `digits` within 4.5 s; an evaluation of 10,000 images within 2 s. Each is the best of
 --repetitions, because other load on the machine can only add time.
 """
 

@@ -38,9 +38,7 @@ def launch(main: Callable[..., None], *, flag_groups: Sequence[groups.Group], sh
   define(flag_groups)
   if (word := helptext.wanted(sys.argv[1:])) is not None:
     _help(word, shown or flag_groups, defaults)
-  # TensorFlow's modules and graphs are a million objects that stay. Python's own thresholds would have them looked
-  # through again and again while they are made, which is a seventh of the time until the first round.
-  gc.set_threshold(100_000, 50, 100)
+  _collect_late()
   try:
     arguments = flags.FLAGS([sys.argv[0], *flagfiles.expanded(sys.argv[1:])])[1:]
     arguments = [os.path.expanduser(argument) for argument in arguments]
@@ -71,6 +69,21 @@ def launch(main: Callable[..., None], *, flag_groups: Sequence[groups.Group], sh
     _fail('the disk is full. Make room; a run that has begun goes on with --resume --run_dir=DIR.')
   finally:
     _forget_unused_executor()
+    gc.freeze()  # At its end Python looks for garbage once more, which among TensorFlow's objects takes over a second.
+
+
+def _collect_late():
+  """Has Python look for garbage for the first time when a run has begun, and then seldom.
+
+  TensorFlow's modules and graphs are more than a million objects that stay. Python's own thresholds would have them
+  looked through again and again while they are made, which is a fifth of the time until the first round.
+  """
+  def first(phase, info):
+    del phase, info
+    gc.callbacks.remove(first)
+    gc.set_threshold(100_000, 50, 100)
+  gc.callbacks.append(first)
+  gc.set_threshold(2_000_000, 50, 100)
 
 
 def _help(word, flag_groups, defaults):
