@@ -76,7 +76,7 @@ def _collect_late():
   """Has Python look for garbage for the first time when a run has begun, and then seldom.
 
   TensorFlow's modules and graphs are more than a million objects that stay. Python's own thresholds would have them
-  looked through again and again while they are made, which is a fifth of the time until the first round.
+  looked through again and again while they are made, which is a sixth of the time until the first round.
   """
   def first(phase, info):
     del phase, info
