@@ -182,7 +182,7 @@ def test_a_split_keeps_groups_whole_and_near_the_wanted_shares(groups, fractions
   for name, share in (('train', 1 - validation - test), ('validation', validation), ('test', test)):
     assert (name in split) == (share > 0)
     if len(groups) >= 20:
-      assert abs((split == name).mean() - share) < 0.15
+      assert abs((split == name).mean() - share) < 0.2
 
 
 def test_two_large_groups_of_a_class_are_not_held_out_for_the_smallest_split():

@@ -26,11 +26,10 @@ def by_groups(y: np.ndarray, group: np.ndarray, fractions: tuple[float, float]) 
   shares = np.array([1 - validation - test, validation, test])
   counts = np.zeros((len(names), classes.max() + 1))
   np.add.at(counts, (place, classes), 1)
-  wanted = shares[:, None] * counts.sum(0)
   order = np.random.default_rng(seeds.derive(0, 'split of a site')).permutation(len(names))
   order = order[np.argsort(-counts[order].sum(1), kind='stable')]
   chosen = np.zeros(len(names), int)
-  left = wanted.copy()
+  left = shares[:, None] * counts.sum(0)  # Images of each class that a split is still missing.
   for number in order:
     # Where the squares of what is missing sink most, those of classes three times and those of all images: a large
     # group goes where it fits. In shares of what is wanted, all splits would miss the same at first.
