@@ -71,6 +71,25 @@ def test_orientation_is_applied_to_files_and_in_a_served_graph(tmp_path, orienta
     np.testing.assert_allclose(served, decode.read(tmp_path / name, (7, 5, 3)), atol=1e-3)
 
 
+@pytest.mark.parametrize('orientation', [0, 1, 3, 6, 8, 9])
+@pytest.mark.parametrize('written', ['<tiff:Orientation>{}</tiff:Orientation>', '<x tiff:Orientation="{}"/>'])
+def test_an_xmp_orientation_is_applied_where_exif_has_none(tmp_path, orientation, written):
+  packet = f'<x:xmpmeta xmlns:x="adobe:ns:meta/">\n{written.format(orientation)}</x:xmpmeta>'
+  wide = RNG.integers(0, 256, (6, 10, 3)).astype(np.uint8)
+  plain = decode.read(_save(tmp_path / 'plain.jpg', wide, quality=95))
+  other = Image.Exif()
+  other[0x0110] = 'camera'
+  for name, more in (('x.jpg', {}), ('with_exif.jpg', {'exif': other})):
+    path = _save(tmp_path / name, wide, xmp=packet.encode(), quality=95, **more)
+    np.testing.assert_array_equal(decode.read(path), SEEN.get(orientation, SEEN[1])(plain))
+    served = GRAPHS['eight'](tf.constant(path.read_bytes()))
+    np.testing.assert_allclose(served, decode.read(path, (7, 5, 3)), atol=1e-3)
+  other[0x0112] = 3  # EXIF goes before XMP.
+  path = _save(tmp_path / 'both.jpg', wide, xmp=packet.encode(), exif=other, quality=95)
+  np.testing.assert_array_equal(decode.read(path), SEEN[3](plain))
+  np.testing.assert_allclose(GRAPHS['eight'](tf.constant(path.read_bytes())), decode.read(path, (7, 5, 3)), atol=1e-3)
+
+
 def _graph(stored):
   return tf.function(lambda content: decode_graph.as_stored(content, (7, 5, 3), stored),
                      input_signature=[tf.TensorSpec((), tf.string)])

@@ -1,5 +1,6 @@
 """Images inside Parquet files, tar shards and LEAF's JSON files."""
 
+import base64
 import io
 import json
 import tarfile
@@ -106,6 +107,17 @@ def test_parquet_with_plain_columns(tmp_path):
   _write(tmp_path / 'x.parquet', plain | {'label': [[0, 2], []] * 10}, features)
   listed = _build('parquet', tmp_path, partition='iid', num_clients=2)
   assert listed.class_names == ('x', 'y', 'z') and {tuple(y) for y in listed.test.examples.y} == {(1, 0, 1), (0, 0, 0)}
+
+
+@pytest.mark.parametrize('written', [
+    base64.b64encode, base64.encodebytes, lambda content: base64.b64encode(content).decode(),
+    lambda content: f'data:image/png;base64,{base64.b64encode(content).decode()}'])
+def test_images_of_parquet_in_base64(tmp_path, written):
+  pictures = [_png() for _ in range(10)]
+  _write(tmp_path / 'train.parquet', {'image': [written(content) for _, content in pictures], 'label': [0, 1] * 5})
+  _write(tmp_path / 'test.parquet', {'image': [written(content) for _, content in pictures], 'label': [0, 1] * 5})
+  found = _build('parquet', tmp_path, partition='iid', num_clients=1)
+  np.testing.assert_array_equal(found.test.examples.x, [image for image, _ in pictures])
 
 
 def test_what_is_wrong_in_parquet_is_one_sentence(tmp_path):

@@ -101,8 +101,9 @@ def _upright(image, content):
 
 
 def _orientation(content):
-  """Returns the EXIF orientation 1..8 of a JPEG or a PNG; 1 if there is none."""
-  raw = tf.cast(tf.io.decode_raw(tf.strings.substr(content, 0, _TAGGED_WITHIN), tf.uint8), tf.int32)
+  """Returns the orientation 1..8 of a JPEG or a PNG by its EXIF tag, or else its XMP tag; 1 if there is none."""
+  head = tf.strings.substr(content, 0, _TAGGED_WITHIN)
+  raw = tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int32)
   size = tf.shape(raw)[0]
   byte = lambda place: tf.gather(raw, tf.clip_by_value(place, 0, size - 1))
   found = tf.concat([_places(raw, b'Exif\0\0') + 6, _places(raw, b'eXIf') + 4], 0)
@@ -112,9 +113,16 @@ def _orientation(content):
   four = lambda place: tf.where(little, two(place) + 65536 * two(place + 2), 65536 * two(place) + two(place + 2))
   directory = start + tf.clip_by_value(four(start + 4), 0, size)
   entries = directory + 2 + 12 * tf.range(tf.clip_by_value(two(directory), 0, 512))
-  values = tf.boolean_mask(two(entries + 8), two(entries) == _ORIENTATION)
-  value = tf.concat([values, [1]], 0)[0]
-  return tf.where((tf.shape(found)[0] > 0) & (value >= 1) & (value <= 8), value, 1)
+  tagged = (two(entries) == _ORIENTATION) & (tf.shape(found)[0] > 0)
+  value = tf.concat([tf.boolean_mask(two(entries + 8), tagged), [_of_xmp(head)]], 0)[0]
+  return tf.where((value >= 1) & (value <= 8), value, 1)
+
+
+def _of_xmp(head):
+  """Returns the digit of the first XMP orientation tag, as Pillow finds it; 1 if there is none."""
+  # `\C` is one byte: the bytes of an image are no UTF-8.
+  digit = tf.strings.regex_replace(head, r'^\C*?tiff:Orientation(?:="|>)([0-9])\C*$', r'\1', replace_global=False)
+  return tf.cond(tf.strings.length(digit) == 1, lambda: tf.strings.to_number(digit, tf.int32), lambda: 1)
 
 
 def _places(raw, mark):

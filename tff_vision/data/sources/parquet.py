@@ -2,14 +2,17 @@
 
     train-00000-of-00002.parquet   image: bytes, or a struct of bytes and path; label; client (optional)
 
-Names of classes are taken from the description that Hugging Face's `datasets` writes into the schema. Labels and
-clients are read at once; images when they are needed, one row group after the other.
+Images may also be written in base64, or as names of files beside the table. Names of classes are taken from the
+description that Hugging Face's `datasets` writes into the schema. Labels and clients are read at once; images when they
+are needed, one row group after the other.
 """
 
+import base64
 import collections
 import dataclasses
 import json
 import pathlib
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,12 +21,13 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from tff_vision import configs
-from tff_vision.data.sources import assembled, label_values, listing, naming, pool, store
+from tff_vision.data.sources import assembled, formats, label_values, listing, naming, pool, store
 
 _CLIENTS = ('client', 'client_id')
 _LABELS = ('label', 'labels')
 _KEPT_BYTES = 256 << 20  # Row groups up to this size together stay in memory.
 _BATCH = 64
+_BASE64 = re.compile(rb'\s*(?:[A-Za-z0-9+/]\s*){32}')  # How such a text begins; no format of images does.
 
 
 def load(config: configs.DataConfig) -> pool.Pool:
@@ -138,6 +142,8 @@ class Rows(store.Store):
   def _content(self, value, place):
     if isinstance(value, Mapping):
       value = value.get('bytes') if value.get('bytes') is not None else value.get('path')
+    if value is not None and (content := _of_base64(value)):
+      return content
     if isinstance(value, str):  # A file beside the table.
       file = self._paths[self._groups[self._place[place][0]][0]].parent / value
       try:
@@ -146,6 +152,20 @@ class Rows(store.Store):
         raise ValueError(f'{self.name(place)} names the file {value[:60]!r}, which cannot be read '
                          f'({error.strerror}).') from error
     return b'' if value is None else value
+
+
+def _of_base64(value):
+  """Returns the image that base64, also as a `data:` URI, stands for; None if the value is something else."""
+  text = value.encode(errors='replace') if isinstance(value, str) else value
+  if text.startswith(b'data:'):
+    text = text.partition(b',')[2]
+  if not _BASE64.match(text):
+    return None
+  try:
+    content = base64.b64decode(b''.join(text.split()), validate=True)
+  except ValueError:
+    return None
+  return content if formats.kind_of(content) else None
 
 
 def _open(path):
