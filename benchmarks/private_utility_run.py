@@ -188,6 +188,7 @@ FIXED = {  # Name -> what makes the features of images of a shape.
     'scattering': scattering.build_features,
     'scatternet': scatternet.build_features,
     'scatternet_scaled': scatternet.build_scaled_features,
+    'scatternet_mirrored': scatternet.build_mirrored_features,
     'scatternet by order': lambda shape: _by_order(shape),
     'public': lambda shape: _convolutions(trained=True),
     'untrained': lambda shape: _convolutions(trained=False),

@@ -36,7 +36,8 @@ def test_fine_wavelets_are_those_of_a_direct_convolution(features):
     np.testing.assert_allclose(moduli[:, :, angle], expected, atol=1e-4)
 
 
-@pytest.mark.parametrize(('name', 'coefficients'), [('scattering', 49), ('scatternet', 81), ('scatternet_scaled', 81)])
+@pytest.mark.parametrize(('name', 'coefficients'), [
+    ('scattering', 49), ('scatternet', 81), ('scatternet_scaled', 81), ('scatternet_mirrored', 81 / 2)])
 def test_only_the_linear_layer_trains_and_the_file_loads_without_custom_objects(name, coefficients, tmp_path):
   model = MODELS[name]((16, 16, 3), 5)
   assert [tuple(w.shape) for w in model.trainable_weights] == [(4 * 4 * coefficients * 3, 5), (5,)]
@@ -102,7 +103,23 @@ def test_scatternet_normalises_three_coefficients_together_and_trains_one_layer(
   assert [tuple(w.shape) for w in model.trainable_weights] == [(3969, 10), (10,)]
 
 
-@pytest.mark.parametrize('name', ['scatternet', 'scatternet_scaled'])
+def test_mirrored_features_are_those_of_the_mirrored_photograph_and_are_scaled_by_constants():
+  x = np.random.default_rng(6).random((2, 32, 28, 3), np.float32)
+  found = scatternet.build_mirrored_features((32, 28, 3))(x).numpy()
+  assert found.shape == (2, 8, 4, 243)
+  np.testing.assert_allclose(scatternet.build_mirrored_features((32, 28, 3))(x[:, :, ::-1]), found, atol=1e-3)
+  red, green, blue = x.transpose(3, 0, 1, 2)
+  colours = np.stack([(red + green + blue) / 3, (red - blue) / 2, (2 * green - red - blue) / 4], -1)
+  coefficients = scatternet.build_coefficients((32, 28, 3))
+  raw = (coefficients(colours).numpy() + coefficients(colours[:, :, ::-1]).numpy())[:, :, :4] / 2
+  for place, mean, deviation in ((0, 0.48, 0.19), (8, 0.0145, 0.0095), (16, 0.02, 0.0135), (80, 0.0017, 0.0014),
+                                 (81, 0, 0.146), (89, 0.0019, 0.0034), (242, 0.00009, 0.00018)):
+    np.testing.assert_allclose(found[..., place], (raw[..., place] - mean) / deviation, rtol=1e-3, atol=1e-3)
+  grey = scatternet.build_mirrored_features((32, 28, 1))(colours[..., :1]).numpy()
+  np.testing.assert_allclose(grey, found[..., :81], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize('name', ['scatternet', 'scatternet_scaled', 'scatternet_mirrored'])
 def test_an_image_that_is_too_small_is_refused_in_the_name_that_was_asked_for(name):
   with pytest.raises(ValueError, match=rf'models .*\b{name}\b.* need images of at least 12x12, found 8x11'):
     MODELS[name]((8, 11, 1), 3)

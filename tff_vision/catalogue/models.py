@@ -35,6 +35,8 @@ MODELS = Kind.of('model', (
     Row('scattering', 'fixed wavelets, and a trained layer on them', loads=f'{_BUILDERS}.scattering:build_scattering'),
     Row('scatternet', 'the wavelets, windows and normalisation of Tramer and Boneh 2021, and a trained layer on them',
         loads=f'{_BUILDERS}.scatternet:build'),
+    Row('scatternet_mirrored', 'the same of an image and its mirror image together, in brightness and differences of '
+        'colours: for photographs', loads=f'{_BUILDERS}.scatternet:build_mirrored'),
     Row('scatternet_scaled', 'the same features, scaled by constants instead of normalised within each image',
         loads=f'{_BUILDERS}.scatternet:build_scaled'),
     Row('unet3d_gn', 'the small U-Net with convolutions in three dimensions, for volumes', limits=_MASKS,

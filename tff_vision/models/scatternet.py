@@ -7,6 +7,7 @@ those of Kymatio (Andreux et al. 2020, arXiv:1812.11214). In comparison with `sc
 six, the windows of the averages are half as wide, wavelets are not cut off within two of their standard deviations, the
 border is mirrored, and groups of three coefficients are normalised and not a whole order. What this changes is in
 docs/reference/results.md. `scatternet_scaled` replaces the normalisation within an image by constants.
+`scatternet_mirrored` is of our own: for photographs, whose class is that of the mirrored photograph.
 
 All filters are weights of plain Keras layers that are never trained.
 """
@@ -25,6 +26,12 @@ _OF_KIND = (1, _ANGLES, _ANGLES, _ANGLES * _ANGLES)  # Means, fine, coarse and s
 # Mean and deviation of each kind, of grey images in 0..1: rounded from the test images of Fashion-MNIST. For other data
 # sets they cost no privacy, whereas the paper measures moments on the private images, with noise.
 _CONSTANTS = (0.29, 0.021, 0.028, 0.0035), (0.29, 0.023, 0.029, 0.004)
+# Brightness and two differences of colours: what a linear layer learns of one is not in the others.
+_OF_COLOURS = (1 / 3, 1 / 3, 1 / 3), (1 / 2, 0, -1 / 2), (-1 / 4, 1 / 2, -1 / 4)
+# Mean and deviation of each kind of these three, rounded from the test images of CIFAR-10; differences count half.
+_MEANS_OF_COLOURS = (0.48, 0.0145, 0.02, 0.0017), (0, 0.0019, 0.0035, 0.00017), (0, 0.001, 0.0017, 0.00009)
+_DEVIATIONS_OF_COLOURS = (0.19, 0.0095, 0.0135, 0.0014), (0.146, 0.0034, 0.0066, 0.00038), (0.056, 0.0018, 0.0034,
+                                                                                           0.00018)
 _GROUPS = 27  # Of three coefficients each: chosen in the paper for MNIST and Fashion-MNIST.
 
 
@@ -70,6 +77,41 @@ def build_scaled_features(input_shape: tuple[int, int, int]) -> tf.keras.Model:
   return tf.keras.Model(coefficients.input, scaled, name='scatternet_scaled_features')
 
 
+def build_mirrored(input_shape: tuple[int, int, int], num_classes: int) -> tf.keras.Model:
+  """Means of the coefficients of an image and its mirror image, scaled by constants, and one linear layer on them.
+
+  Raises:
+    ValueError: The image is smaller than the longest filter reaches.
+  """
+  return scattering.linear_on(build_mirrored_features(input_shape), num_classes, name='scatternet_mirrored')
+
+
+def build_mirrored_features(input_shape: tuple[int, int, int]) -> tf.keras.Model:
+  """Returns the part that is never trained: images -> [batch, height / 4, ceil(width / 8), 81 * channels].
+
+  The mean over an image and its mirror image is nearly its own mirror image, so that half of it is kept: a private
+  linear layer has half the weights, and so less noise. Where a mirrored image would be of another class (writing),
+  `scatternet_scaled` is better. Three channels become brightness and two differences of colours.
+
+  Raises:
+    ValueError: The image is smaller than the longest filter reaches.
+  """
+  images = tf.keras.layers.Input(input_shape)
+  channels = input_shape[2]
+  colours, means, deviations = images, _MEANS_OF_COLOURS[:1] * channels, _DEVIATIONS_OF_COLOURS[:1] * channels
+  if channels == len(_OF_COLOURS):
+    means, deviations = _MEANS_OF_COLOURS, _DEVIATIONS_OF_COLOURS
+    colours = tf.keras.layers.Conv2D(channels, 1, use_bias=False, trainable=False, name='colours', kernel_initializer=(
+        tf.keras.initializers.Constant(np.transpose(_OF_COLOURS)[None, None].tolist())))(images)
+  both = _coefficients(tf.concat([colours, tf.reverse(colours, [2])], 3))
+  mean = tf.keras.layers.Average()(tf.split(both, 2, 3))
+  half = tf.keras.layers.Cropping2D(((0, 0), (0, mean.shape[2] // 2)))(mean)
+  mean, deviation = (np.concatenate([np.repeat(values, _OF_KIND) for values in of_channels])
+                     for of_channels in (means, deviations))
+  scaled = tf.keras.layers.Rescaling((1 / deviation).tolist(), (-mean / deviation).tolist())(half)
+  return tf.keras.Model(images, scaled, name='scatternet_mirrored_features')
+
+
 def build_coefficients(input_shape: tuple[int, int, int]) -> tf.keras.Model:
   """Returns the scattering transform: images -> [batch, height / 4, width / 4, 81 * channels].
 
@@ -79,10 +121,15 @@ def build_coefficients(input_shape: tuple[int, int, int]) -> tf.keras.Model:
   Raises:
     ValueError: The image is smaller than the longest filter reaches.
   """
-  if min(input_shape[:2]) < _SMALLEST:
-    raise ValueError(f'models scatternet and scatternet_scaled need images of at least {_SMALLEST}x{_SMALLEST}, found '
-                     f'{input_shape[0]}x{input_shape[1]}.')
   images = tf.keras.layers.Input(input_shape)
+  return tf.keras.Model(images, _coefficients(images), name='scattering_coefficients')
+
+
+def _coefficients(images):
+  input_shape = images.shape[1:]
+  if min(input_shape[:2]) < _SMALLEST:
+    raise ValueError(f'models scatternet, scatternet_scaled and scatternet_mirrored need images of at least '
+                     f'{_SMALLEST}x{_SMALLEST}, found {input_shape[0]}x{input_shape[1]}.')
   # [batch, channel, height, width, 1]: what is convolved alone stands before height and width.
   maps = tf.keras.layers.Permute((3, 1, 2))(images)
   maps = tf.keras.layers.Reshape((input_shape[2], *input_shape[:2], 1))(maps)
@@ -93,8 +140,7 @@ def build_coefficients(input_shape: tuple[int, int, int]) -> tf.keras.Model:
   height, width = together.shape[2:4]
   together = tf.keras.layers.Reshape((_COEFFICIENTS, input_shape[2], height, width))(together)
   together = tf.keras.layers.Permute((3, 4, 2, 1))(together)
-  return tf.keras.Model(images, tf.keras.layers.Reshape((height, width, input_shape[2] * _COEFFICIENTS))(together),
-                        name='scattering_coefficients')
+  return tf.keras.layers.Reshape((height, width, input_shape[2] * _COEFFICIENTS))(together)
 
 
 def _apart(moduli, channels):
