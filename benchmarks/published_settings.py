@@ -70,6 +70,7 @@ SETTINGS: Mapping[str, Setting] = {
     'fashion_mnist_private_linear': _private('fashion_mnist_private_linear', '0.897'),
     'cifar10_private_linear': _private('cifar10_private_linear', '0.670'),
     'mnist_private_silos': _private('mnist_private_silos', '0.987, in one silo'),
+    'cifar10_private_silos': _private('cifar10_private_silos', '0.670, in one silo'),
     'fashion_mnist_private_silos': _private('fashion_mnist_private_silos', '0.897, in one silo'),
     **{f'mnist_private_cnn_{epsilon}': Setting(
         recipe='mnist_private_cnn', published=f'{published} at epsilon {epsilon}', source=_TUTORIAL,
