@@ -43,6 +43,7 @@ def test_resnet18_has_the_parameters_of_tffs():
   assert MODELS['resnet18_gn']((32, 32, 3), 100).count_params() == theirs.count_params() == 11_220_132
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize('name', LARGE)
 def test_large_models_take_odd_images_and_come_back_from_a_keras_file(name, tmp_path):
   model = MODELS[name]((28, 21, 1), 7)

@@ -54,6 +54,7 @@ def test_the_converter_carries_affine_weights_and_says_what_it_dropped(saved):
     check.check(old, input_shape=SHAPE, output_shape=(5,))
 
 
+@pytest.mark.ci
 def test_a_converted_mobilenet_of_keras_is_ours(saved):
   theirs = tf.keras.applications.MobileNetV3Small(input_shape=(64, 64, 3), weights=None, classes=7,
                                                   classifier_activation=None, include_preprocessing=False)

@@ -12,6 +12,7 @@ QUICK = ('--model=mlp', '--client_learning_rate=0.005', '--environments=2', '--u
          '--rounds=20', '--rounds_per_evaluation=10', '--evaluation_episodes=200', '--seed=1')
 
 
+@pytest.mark.ci
 def test_a_policy_learns_and_a_run_that_was_killed_ends_the_same(run_pipeline, tmp_path):
   folder = tmp_path / 'run'
   done = run_pipeline('control', *QUICK, '--alone', f'--run_dir={folder}')
