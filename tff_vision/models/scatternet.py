@@ -30,8 +30,8 @@ _CONSTANTS = (0.29, 0.021, 0.028, 0.0035), (0.29, 0.023, 0.029, 0.004)
 _OF_COLOURS = (1 / 3, 1 / 3, 1 / 3), (1 / 2, 0, -1 / 2), (-1 / 4, 1 / 2, -1 / 4)
 # Mean and deviation of each kind of these three, rounded from the test images of CIFAR-10; differences count half.
 _MEANS_OF_COLOURS = (0.48, 0.0145, 0.02, 0.0017), (0, 0.0019, 0.0035, 0.00017), (0, 0.001, 0.0017, 0.00009)
-_DEVIATIONS_OF_COLOURS = (0.19, 0.0095, 0.0135, 0.0014), (0.147, 0.0035, 0.0067, 0.00038), (0.056, 0.0018, 0.0034,
-                                                                                           0.00019)
+_DEVIATIONS_OF_COLOURS = (
+    (0.19, 0.0095, 0.0135, 0.0014), (0.147, 0.0035, 0.0067, 0.00038), (0.056, 0.0018, 0.0034, 0.00019))
 _GROUPS = 27  # Of three coefficients each: chosen in the paper for MNIST and Fashion-MNIST.
 
 
@@ -72,8 +72,7 @@ def build_scaled_features(input_shape: tuple[int, int, int]) -> tf.keras.Model:
     ValueError: The image is smaller than the longest filter reaches.
   """
   coefficients = build_coefficients(input_shape)
-  mean, deviation = (np.tile(np.repeat(values, _OF_KIND), input_shape[2]) for values in _CONSTANTS)
-  scaled = tf.keras.layers.Rescaling((1 / deviation).tolist(), (-mean / deviation).tolist())(coefficients.output)
+  scaled = _scaled(coefficients.output, *([values] * input_shape[2] for values in _CONSTANTS))
   return tf.keras.Model(coefficients.input, scaled, name='scatternet_scaled_features')
 
 
@@ -106,10 +105,13 @@ def build_mirrored_features(input_shape: tuple[int, int, int]) -> tf.keras.Model
   both = _coefficients(tf.concat([colours, tf.reverse(colours, [2])], 3))
   mean = tf.keras.layers.Average()(tf.split(both, 2, 3))
   half = tf.keras.layers.Cropping2D(((0, 0), (0, mean.shape[2] // 2)))(mean)
-  mean, deviation = (np.concatenate([np.repeat(values, _OF_KIND) for values in of_channels])
-                     for of_channels in (means, deviations))
-  scaled = tf.keras.layers.Rescaling((1 / deviation).tolist(), (-mean / deviation).tolist())(half)
-  return tf.keras.Model(images, scaled, name='scatternet_mirrored_features')
+  return tf.keras.Model(images, _scaled(half, means, deviations), name='scatternet_mirrored_features')
+
+
+def _scaled(coefficients, means, deviations):
+  """Returns coefficients moved and scaled by a mean and a deviation for each channel and kind."""
+  mean, deviation = (np.repeat(values, _OF_KIND, axis=1).ravel() for values in (means, deviations))
+  return tf.keras.layers.Rescaling((1 / deviation).tolist(), (-mean / deviation).tolist())(coefficients)
 
 
 def build_coefficients(input_shape: tuple[int, int, int]) -> tf.keras.Model:
