@@ -8,7 +8,7 @@ _EITHER = (Limit('math', 'executors and devices compute differently in it: choos
 RUNTIMES = Kind.of('runtime', (
     Row('local', 'one executor on this machine', limits=_OF_EXECUTORS,
         loads='tff_vision.runtime.driver.local:local_place'),
-    Row('device', 'this process, on its GPUs or its processor', reads=(*_DEVICES, 'jit'),
+    Row('device', 'this process, on its GPUs or its processor', reads=(*_DEVICES, 'jit', 'stacked_clients'),
         loads='tff_vision.runtime.driver.device:device_place'),
     Row('auto', 'device if TensorFlow sees a GPU, otherwise local', reads=_DEVICES, limits=_EITHER,
         loads='tff_vision.runtime.driver.device:chosen_place'),

@@ -39,6 +39,9 @@ class RuntimeConfig(ExecutorConfig):
   clients_per_device: int | None = option.option(
       None, 'Clients that runtime=device trains on each device at the same time; unset means two on a GPU, and one a '
       'core on the processor. Where memory does not suffice it takes fewer.', topic=_DEVICES, most=_MOST)
+  stacked_clients: int = option.option(
+      1, 'Clients that runtime=device trains in one call, their weights stacked, if their examples have the same '
+      'shapes; for small models: docs/how-to/devices.md.', topic=_DEVICES, most=_MOST)
   jit: bool = option.option(
       False, 'Have XLA compile the passes of training on clients; the model is the same within rounding. On processors '
       'this costs time: docs/explanation/speed.md.', topic=_DEVICES)

@@ -20,6 +20,10 @@ class OfClients(abc.ABC):
   def of(self, client: int, lane: Lane) -> Any:
     """Returns the value of a client, computed on `lane`."""
 
+  def several(self, clients: Sequence[int], lane: Lane) -> list[Any]:
+    """Returns the values of some clients."""
+    return [self.of(client, lane) for client in clients]
+
 
 class Given(OfClients):
   """Values that are there."""
@@ -53,12 +57,24 @@ class Same(OfClients):
 class Mapped(OfClients):
   """A function of other values; it is called whenever a value is needed."""
 
-  def __init__(self, function: Callable[[Any, Lane], Any], values: OfClients):
-    """Args: `function` takes a client's value and the lane."""
-    self._function, self._values = function, values
+  def __init__(self, function: Callable[[Any, Lane], Any], values: OfClients,
+               several: Callable[[Sequence[Any], Lane], list[Any]] | None = None):
+    """Prepares for calls.
+
+    Args:
+      function: Takes a client's value and the lane.
+      several: The same for several clients; None: one after the other.
+    """
+    self._function, self._values, self._several = function, values, several
 
   def of(self, client, lane):
     return self._function(self._values.of(client, lane), lane)
+
+  def several(self, clients, lane):
+    given = self._values.several(clients, lane)
+    if self._several is not None:
+      return self._several(given, lane)
+    return [self._function(one, lane) for one in given]
 
 
 class Zipped(OfClients):
@@ -69,6 +85,10 @@ class Zipped(OfClients):
 
   def of(self, client, lane):
     return _each(self._parts, lambda part: part.of(client, lane))
+
+  def several(self, clients, lane):
+    known = _each(self._parts, lambda part: part.several(clients, lane))
+    return [_each(known, lambda part, place=place: part[place]) for place in range(len(clients))]
 
 
 class Kept(OfClients):
@@ -83,6 +103,12 @@ class Kept(OfClients):
     if client not in self._known:
       self._known[client] = copies.on('CPU:0', self._values.of(client, lane))
     return self._known[client]
+
+  def several(self, clients, lane):
+    missing = [client for client in clients if client not in self._known]
+    for client, value in zip(missing, self._values.several(missing, lane), strict=True):
+      self._known[client] = copies.on('CPU:0', value)
+    return [self._known[client] for client in clients]
 
 
 def _each(value, change):

@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_federated.proto.v0 import computation_pb2
 
-from tff_vision.runtime.device import leaf, sums, values
+from tff_vision.runtime.device import leaf, said, stacked_leaf, stacking, sums, values
 from tff_vision.runtime.device import program as program_lib
 from tff_vision.runtime.device.lanes import Lane
 
@@ -25,14 +25,19 @@ class Copies:
   """
 
   def __init__(self, make: Callable[[program_lib.Program, str], Any] = leaf.Leaf, *,
-               rewritings: Sequence[program_lib.Rewriting] = ()):
+               rewritings: Sequence[program_lib.Rewriting] = (), most_clients: int = 1,
+               told: Callable[[str], None] = lambda reason: None):
     """Prepares for calls.
 
     Args:
       make: Returns a copy of a program on a device.
       rewritings: What is done to the graphs of all programs.
+      most_clients: The largest number of clients that are computed in one call.
+      told: Is called with the reason why clients of a program are computed one after the other all the same.
     """
     self._make, self._rewritings = make, tuple(rewritings)
+    self.most_clients, self._told = most_clients, told
+    self._alone: set[int] = set()  # Programs that are not computed for several clients any more, by `id`.
     self._programs: collections.OrderedDict[Any, tuple[program_lib.Program, dict[Any, Any]]] = collections.OrderedDict()
     self._digests: collections.OrderedDict[int, tuple[Any, bytes]] = collections.OrderedDict()
     self._lock = threading.Lock()
@@ -52,6 +57,42 @@ class Copies:
       arguments = [] if argument is None else list(values.flatten(argument))
     return values.pack(program.result, iter(made[where](arguments)))
 
+  def call_several(self, message: computation_pb2.TensorFlow, arguments: Sequence[Any], lane: Lane) -> list[Any]:
+    """Returns what `call` returns for each argument; those whose tensors have the same shapes share a call."""
+    if len(arguments) < 2 or any(argument is None for argument in arguments):
+      return [self.call(message, argument, lane) for argument in arguments]
+    program, made = self._program(message)
+    with tf.device(lane.device):
+      flat = [_elements(program, list(values.flatten(argument))) for argument in arguments]
+    found: list[Any] = [None] * len(arguments)
+    for places in _alike(program, flat):
+      several = self._several(program, made, [flat[place] for place in places], lane) if len(places) > 1 else None
+      if several is None:
+        several = [list(values.flatten(self.call(message, arguments[place], lane))) for place in places]
+      for place, tensors in zip(places, several, strict=True):
+        found[place] = values.pack(program.result, iter(tensors))
+    return found
+
+  def _several(self, program, made, arguments, lane):
+    """Returns the tensors of each client, from one call; None: that cannot be."""
+    if id(program) in self._alone:
+      return None
+    shared = tuple(all(one is parts[0] for one in parts) for parts in zip(*arguments, strict=True))
+    where = (lane.device, lane.number, shared, len(arguments))
+    with self._lock:
+      if where not in made:
+        made[where] = stacked_leaf.StackedLeaf(program, lane.device, shared, len(arguments))
+    try:
+      return made[where].of_clients(arguments)
+    except (stacking.CannotStack, tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
+      reason = said.by_tensorflow(error) if isinstance(error, tf.errors.OpError) else str(error)
+      with self._lock:
+        first = id(program) not in self._alone
+        self._alone.add(id(program))
+      if first:
+        self._told(reason.splitlines()[0][:200])
+      return None
+
   def sum_of(self, message: computation_pb2.TensorFlow, lane: Lane) -> sums.Sum | None:
     """Returns the accumulator of an accumulating computation if this is a sum, tensor by tensor; otherwise None."""
     program, made = self._program(message)
@@ -68,6 +109,7 @@ class Copies:
   def close(self) -> None:
     with self._lock:
       self._digests.clear()
+      self._alone.clear()
       while self._programs:
         self._free(self._programs.popitem()[1])
 
@@ -93,6 +135,7 @@ class Copies:
     return known[1]
 
   def _free(self, entry):
+    self._alone.discard(id(entry[0]))
     for copy in entry[1].values():
       if copy is not None:
         copy.close()
@@ -102,3 +145,26 @@ def on(device: str, value: Any) -> Any:
   """Returns a value with its numbers on a device; on the device where they are already, nothing is copied."""
   with tf.device(device):
     return values.moved(value, tf.identity)
+
+
+def _elements(program, tensors):
+  """Returns arguments in which each sequence that a program takes the only element of is this element."""
+  for position in program.elements:
+    if not isinstance(tensors[position], leaf.Element):
+      specs = program.specs(position, as_element=True)
+      tensors[position] = leaf.Element(tf.raw_ops.DatasetToSingleElement(
+          dataset=tensors[position], output_types=[spec.dtype for spec in specs],
+          output_shapes=[spec.shape for spec in specs]))
+  return tensors
+
+
+def _alike(program, arguments) -> list[list[int]]:
+  """Returns the places of the arguments, those together whose tensors have the same shapes."""
+  groups: dict[Any, list[int]] = {}
+  for place, tensors in enumerate(arguments):
+    parts = [one.tensors if isinstance(one, leaf.Element) else (one,) for one in tensors]
+    shapes = tuple(tuple(part.shape for part in many) for many in parts)
+    # A sequence of many elements is taken apart for one client at a time, and so is what does not depend on a client.
+    apart = not program.elements or any(part.dtype == tf.variant for many in parts for part in many)
+    groups.setdefault(place if apart else repr(shapes), []).append(place)
+  return list(groups.values())

@@ -12,7 +12,7 @@ Not public API: the messages are TFF's own.
 
 import dataclasses
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -162,7 +162,10 @@ class _Call:
 
   def federated_map(self, argument):
     function, value = argument
-    return clients_values.Mapped(lambda one, lane: self.apply(function, one, lane), value)
+    several = None
+    if _is_tensorflow(function):
+      several = lambda many, lane: self._leaves.call_several(function.message.tensorflow, many, lane)
+    return clients_values.Mapped(lambda one, lane: self.apply(function, one, lane), value, several)
 
   def federated_map_all_equal(self, argument):
     function, value = argument
@@ -184,7 +187,7 @@ class _Call:
     total = self._leaves.sum_of(accumulate.message.tensorflow, home) if _is_tensorflow(accumulate) else None
     if total is not None:
       total.begin(list(values.flatten(zero)))
-      self._lanes.run(self._clients, value.of, lambda sent: total.add(list(values.flatten(sent))))
+      self._run(value.several, lambda sent: total.add(list(values.flatten(sent))))
       tensors = iter(total.end())
       whole = values.moved(zero, lambda _: next(tensors))
       return OfServer(self.apply(report, copies.on(self._lanes.server.device, whole), self._lanes.server))
@@ -192,7 +195,7 @@ class _Call:
     def add(sent):
       found[0] = self.apply(accumulate, structure.Struct.unnamed(found[0], sent), home)
 
-    self._lanes.run(self._clients, value.of, add)
+    self._run(value.several, add)
     return OfServer(self.apply(report, copies.on(self._lanes.server.device, found[0]), self._lanes.server))
 
   def federated_select(self, argument, kind, lane):
@@ -217,6 +220,17 @@ class _Call:
       found = self.apply(function, structure.Struct.unnamed(found, one), lane)
     return found
 
+  def _run(self, work: Callable[[Sequence[int], Lane], Iterable[Any]], take: Callable[[Any], None]) -> None:
+    """Computes all clients, those of a call together, and calls `take` with their results in the order of clients."""
+    calls = -(-self._clients // self._leaves.most_clients)
+    groups = [range(self._clients * call // calls, self._clients * (call + 1) // calls) for call in range(calls)]
+
+    def take_all(results):
+      for result in results:
+        take(result)
+
+    self._lanes.run(calls, lambda call, lane: work(groups[call], lane), take_all)
+
   def _computed(self, value):
     """Returns a result in which every value of clients is a list."""
     if not _holds_clients(value):
@@ -229,10 +243,11 @@ class _Call:
       for known, one in zip(found, of_client, strict=True):
         known.append(one)
 
-    def work(client, lane):
-      return [copies.on(self._lanes.server.device, part.of(client, lane)) for part in parts]
+    def work(clients, lane):
+      return zip(*(copies.on(self._lanes.server.device, structure.Struct.unnamed(*part.several(clients, lane)))
+                   for part in parts), strict=True)
 
-    self._lanes.run(self._clients, work, keep)
+    self._run(work, keep)
     lists = iter(found)
     return _over_clients(value, lambda part: clients_values.Given(next(lists)))
 

@@ -48,6 +48,8 @@ class Program:
     self.results = list(graph_names.tensors_of(message.result))
     self.result = message.result
     _wait_for_none(self._graph, {graph_names.node_of(name) for name in self.parameters})
+    for name in self.parameters:
+      _take_element_once(self._graph, graph_names.node_of(name))
     self.token = message.session_token_tensor_name
     self.is_stateful = any(_is_shared(node) for node in graph_names.all_nodes(self._graph))
     self.initializers = self._initializers(message.initialize_op)
@@ -155,6 +157,20 @@ def _replace_by_placeholders(graph, name):
     made = graph.node.add(name=graph_names.node_of(placeholder(name, output)), op='Placeholder')
     made.attr['dtype'].type = kind
     made.attr['shape'].shape.unknown_rank = True
+
+
+def _take_element_once(graph, name):
+  """Leaves one of the nodes that take the only element of the same sequence, if nothing else uses it."""
+  users = {user.name: user for user in _last_users(graph, name)}
+  if len(users) < 2 or {user.op for user in users.values()} != {_ONE_ELEMENT}:
+    return
+  kept, *others = users
+  for node in graph.node:
+    for place, given in enumerate(node.input):
+      if graph_names.node_of(given) in others:
+        node.input[place] = given.replace(graph_names.node_of(given), kept, 1)
+  for other in others:
+    graph.node.remove(users[other])
 
 
 def _wait_for_none(graph, names):

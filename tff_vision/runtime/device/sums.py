@@ -63,7 +63,8 @@ class Sum:
     with self._lock, tf.device(self._device):
       if not self._variables:
         self._variables = [tf.Variable(number, trainable=False) for number in zero]
-        self._add = tf.function(self._added, input_signature=[
+        # A `tf.function` would look at the type of each tensor again for each client, which takes longer than to add.
+        self._add = tf.compat.v1.wrap_function(self._added, [
             tf.TensorSpec(kind.shape, kind.dtype) for kind in self._kinds])
       else:
         for variable, number in zip(self._variables, zero, strict=True):
@@ -84,5 +85,7 @@ class Sum:
     self._variables, self._add = [], None
 
   def _added(self, *sent):
-    for variable, number in zip(self._variables, sent, strict=True):
-      variable.assign_add(number, read_value=False)
+    added = [variable.assign_add(number, read_value=False)
+             for variable, number in zip(self._variables, sent, strict=True)]
+    with tf.control_dependencies(added):
+      return [tf.constant(True)]

@@ -24,7 +24,7 @@ def device_place(config: runtime_config.RuntimeConfig) -> Iterator['DeviceContex
     compiling.check(devices)
   with one_executor.installed(lambda: DeviceContext(
       devices, config.clients_per_device or visible.clients_at_once(devices), config.clients_per_call,
-      config.math, jit=config.jit)) as opened:
+      config.math, jit=config.jit, stacked_clients=config.stacked_clients)) as opened:
     yield opened
 
 
@@ -45,8 +45,9 @@ def described() -> str:
   on_gpu = any(name.startswith('GPU') for name in context.devices)
   each = '' if on_gpu else f', {threads} thread(s) each' if threads else ', threads as TensorFlow chooses'
   return (f'{context.clients_per_device} at a time on each of {", ".join(context.devices)}{each}, in this process, '
-          f'{context.math}{", compiled" if context.jit else ""} '
-          f'(--clients_per_device, --devices{"" if on_gpu else ", --threads"}, --math, --jit)')
+          f'{context.math}{", compiled" if context.jit else ""}'
+          f'{f", {context.stacked_clients} in a call" if context.stacked_clients > 1 else ""} '
+          f'(--clients_per_device, --devices{"" if on_gpu else ", --threads"}, --math, --jit, --stacked_clients)')
 
 
 class DeviceContext(one_executor.OneExecutorContext):
@@ -57,12 +58,14 @@ class DeviceContext(one_executor.OneExecutorContext):
       enough memory.
     math: The type of products in clients' training, as in `RuntimeConfig`.
     jit: Whether XLA compiles the passes of clients' training.
+    stacked_clients: The largest number of clients in one call.
   """
 
   def __init__(self, devices: Sequence[str], clients_per_device: int, clients_per_call: int, math: str = 'float32',
-               *, jit: bool = False):
+               *, jit: bool = False, stacked_clients: int = 1):
     allocator.share_freed_memory()
     self._devices, self.clients_per_device, self.math, self.jit = tuple(devices), clients_per_device, math, jit
+    self.stacked_clients = stacked_clients
     self._faults: list[fleet.Fault] = []
     self._in_float32: set[str] = set()
     rewritings = [] if math == 'float32' else [low_types.LowType(
@@ -70,9 +73,11 @@ class DeviceContext(one_executor.OneExecutorContext):
     if jit:
       rewritings.append(compiling.compile_passes)
     self._runs = interpreter.Interpreter(lanes.Lanes(devices, clients_per_device, self._ended),
-                                         copies.Copies(rewritings=rewritings))
+                                         copies.Copies(rewritings=rewritings, most_clients=stacked_clients,
+                                                       told=self._alone))
     super().__init__(executor.DeviceExecutors(self._runs), open_for_handles=self._executor, pids=(),
-                     concurrent_calls=len(devices) * clients_per_device, clients_per_call=clients_per_call)
+                     concurrent_calls=len(devices) * clients_per_device * stacked_clients,
+                     clients_per_call=clients_per_call)
 
   @property
   def devices(self) -> Sequence[str]:
@@ -93,6 +98,10 @@ class DeviceContext(one_executor.OneExecutorContext):
       where = ', '.join(self.devices)
       self._faults.append(fleet.Fault(where, f'TensorFlow has no kernel of {operation} in {self.math} for {where}: it '
                                              'runs in float32.'))
+
+  def _alone(self, reason):
+    self._faults.append(fleet.Fault(', '.join(self.devices), f'--stacked_clients: clients are computed one after the '
+                                                             f'other: {reason}'))
 
   def _executor(self):
     return executor.DeviceExecutor(self._runs, 0)
