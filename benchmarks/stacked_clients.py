@@ -2,9 +2,9 @@
 
     python -m benchmarks.stacked_clients --json=FILE [--models=linear,mlp,cnn --stacked=1,8,32 --repetitions=5]
 
-A round has 64 clients of 20 images of 28x28, which `benchmarks.generated_clients` draws, in batches of 5. The numbers of
-clients in a call take turns; each turn opens the runtime anew, makes a round that is not counted, and takes the median
-of the counted ones. The figure is the median over turns, in images per second, and over one client in a call.
+A round has 64 clients of 20 images of 28x28, which `benchmarks.generated_clients` draws, in batches of 5. The numbers
+of clients in a call take turns; each turn opens the runtime anew, makes a round that is not counted, and takes the
+median of the counted ones. The figure is the median over turns, in images per second, and over one client in a call.
 """
 
 import json

@@ -95,6 +95,10 @@ def test_closing_ends_a_call_and_frees_nothing_that_is_at_work(failing):
 
   class Leaves:
     """Copies of computations that only wait."""
+    most_clients = 1
+
+    def call_several(self, message, arguments, lane):
+      return [self.call(message, argument, lane) for argument in arguments]
 
     def call(self, message, argument, lane):
       found = work(argument, lane)

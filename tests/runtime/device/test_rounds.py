@@ -14,7 +14,7 @@ from tests.learning import tiny_experiments
 from tff_vision.configs import runtime_config
 from tff_vision.runtime.device import clients_values, interpreter, lanes, leaf, program, sums, visible
 from tff_vision.runtime.driver import device
-from tff_vision.runtime.tff_internals import compilation
+from tff_vision.runtime.tff_internals import compilation, references
 from tff_vision.secure import os_keys
 
 NUMBERS = tff.FederatedType(np.float32, tff.CLIENTS)
@@ -160,8 +160,8 @@ def test_references_are_counted_in_their_scope():
   def twice(x):
     return tff.federated_sum(x), tff.federated_sum(x)
   block = getattr(twice.to_building_block().proto, 'lambda')
-  assert interpreter._references(block.result, block.parameter_name) == 2
-  assert not interpreter._references(block.result, 'another')
+  assert references.count(block.result, block.parameter_name) == 2
+  assert not references.count(block.result, 'another')
 
 
 def test_rounds_train_the_same_model(in_process):

@@ -23,6 +23,7 @@ from tensorflow_federated.python.core.impl.types import type_serialization
 from tff_vision.runtime.device import clients_values, copies, sequences, values
 from tff_vision.runtime.device.clients_values import OfClients
 from tff_vision.runtime.device.lanes import Lane, Lanes
+from tff_vision.runtime.tff_internals import references
 
 structure = tff.structure
 
@@ -127,7 +128,7 @@ class _Call:
 
   def _shared(self, value, name, scope):
     """Returns a value that is computed once, even if `scope` refers to it several times."""
-    if _holds_clients(value) and sum(_references(message, name) for message in scope) > 1:
+    if _holds_clients(value) and sum(references.count(message, name) for message in scope) > 1:
       return _over_clients(value, clients_values.Kept)
     return value
 
@@ -288,27 +289,3 @@ def _unplaced(value):
   if isinstance(value, structure.Struct):
     return structure.Struct([(name, _unplaced(part)) for name, part in structure.iter_elements(value)])
   return value.value
-
-
-def _references(message, name) -> int:
-  """Returns how often a computation refers to a name."""
-  kind = message.WhichOneof('computation')
-  part = getattr(message, kind)
-  if kind == 'reference':
-    return int(part.name == name)
-  if kind == 'lambda':
-    return 0 if part.parameter_name == name else _references(part.result, name)
-  if kind == 'selection':
-    return _references(part.source, name)
-  if kind == 'call':
-    return _references(part.function, name) + (_references(part.argument, name) if part.HasField('argument') else 0)
-  if kind == 'struct':
-    return sum(_references(element.value, name) for element in part.element)
-  if kind == 'block':
-    found = 0
-    for one in part.local:
-      found += _references(one.value, name)
-      if one.name == name:
-        return found
-    return found + _references(part.result, name)
-  return 0

@@ -8,13 +8,15 @@ Not public API: the messages are TFF's and TensorFlow's own.
 """
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.core.framework import graph_pb2
 from tensorflow.python.eager import context
 
 from tff_vision.data import one_element
@@ -61,6 +63,21 @@ class Element:
 @functools.partial(tf.function, reduce_retracing=True)
 def _one_element(tensors):
   return tf.data.experimental.to_variant(tf.data.Dataset.from_tensors(tensors).with_options(one_element.options()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+  """A graph that is run.
+
+  Attributes:
+    results: What of it is returned.
+    specs: The types of the tensors that are given.
+    taken: For each result, a function from its tensor to those that are returned.
+  """
+  graph: graph_pb2.GraphDef
+  results: Sequence[str]
+  specs: Sequence[tf.TensorSpec]
+  taken: Sequence[Callable[[tf.Tensor], Sequence[tf.Tensor]]]
 
 
 class Leaf:
@@ -127,21 +144,30 @@ class Leaf:
     """Returns a function of the flat arguments that runs `returned`, which are tensors or operations."""
     program, graph = self._program, self._program.part(returned, self._tag, direct)
     present = {node.name for node in graph.node}
-    specs = [program.specs(position, as_element=position in direct) for position in range(len(program.parameters))]
+    names, specs, positions = [], [], []
+    for position in range(len(program.parameters)):
+      kinds = program.specs(position, as_element=position in direct)
+      names += program.names(position, as_element=position in direct)
+      specs += kinds
+      positions += [position] * len(kinds)
+    made = self._made(graph, returned, names, specs, positions)
 
     def run(*flat):
-      given, fed = iter(flat), {}
-      for position, (name, kinds) in enumerate(zip(program.parameters, specs, strict=True)):
-        tensors = [next(given) for _ in kinds]
-        names = [name]
-        if position in direct:
-          names = [program_lib.placeholder(program.elements[position], i) for i in range(len(kinds))]
-        fed |= {name: tensor for name, tensor in zip(names, tensors, strict=True)
-                if graph_names.node_of(name) in present}
+      fed = {name: tensor for name, tensor in zip(names, flat, strict=True) if graph_names.node_of(name) in present}
       if program.token and graph_names.node_of(program.token) in present:
         fed[program.token] = tf.constant('')
-      found = tf.graph_util.import_graph_def(graph, input_map=fed, return_elements=list(returned), name='')
+      found = tf.graph_util.import_graph_def(made.graph, input_map=fed, return_elements=list(made.results), name='')
       with tf.control_dependencies([one for one in found if isinstance(one, tf.Operation)]):
-        return [tf.constant(True) if isinstance(one, tf.Operation) else tf.identity(one) for one in found]
+        return [part for one, taken in zip(found, made.taken, strict=True)
+                for part in ([tf.constant(True)] if isinstance(one, tf.Operation) else taken(one))]
 
-    return tf.compat.v1.wrap_function(run, list(itertools.chain(*specs)))
+    return tf.compat.v1.wrap_function(run, made.specs)
+
+  def _made(self, graph, returned, names, specs, positions):
+    """Returns what is run in the place of a part of the program.
+
+    Args:
+      names: Of the tensors that are given; `specs` their types, `positions` those of their parameters.
+    """
+    del names, positions
+    return Made(graph, returned, specs, [lambda one: [tf.identity(one)]] * len(returned))

@@ -101,6 +101,13 @@ class Program:
     is_sequence = attributes['dtype'].type == types_pb2.DT_VARIANT
     return [tf.TensorSpec([] if is_sequence else tf.TensorShape(attributes['shape'].shape), attributes['dtype'].type)]
 
+  def names(self, position: int, *, as_element: bool = False) -> list[str]:
+    """Returns the names of the tensors that are given for a parameter."""
+    if as_element:
+      count = len(self._node(self.elements[position]).attr['output_types'].list.type)
+      return [placeholder(self.elements[position], output) for output in range(count)]
+    return [self.parameters[position]]
+
   @property
   def _everything(self):
     return [*self.results, *self.initializers]

@@ -16,7 +16,7 @@ class StackedLeaf(leaf.Leaf):
     """Args: `shared` says for each parameter whether all clients are given the same; `count` is that of the clients."""
     super().__init__(program, device)
     self._shared, self._count = tuple(shared), count
-    self._is_stacked: tuple[bool, ...] = ()
+    self._is_stacked: Sequence[bool] = ()
 
   def of_clients(self, arguments: Sequence[Sequence[tf.Tensor | leaf.Element]]) -> list[list[tf.Tensor]]:
     """Returns the results of each client.
@@ -28,60 +28,33 @@ class StackedLeaf(leaf.Leaf):
       stacking.CannotStack: The program cannot be rewritten.
       tf.errors.OpError: As in `Leaf`.
     """
-    found = self([one[0] if shared else _stack(one) for one, shared in
-                  zip(zip(*arguments, strict=True), self._shared, strict=True)])
-    parts = iter(found)
-    each = [[next(parts) for _ in range(self._count)] if own else [next(parts)] * self._count
+    found = iter(self([one[0] if shared else _stacked(one) for one, shared in
+                       zip(zip(*arguments, strict=True), self._shared, strict=True)]))
+    each = [[next(found) for _ in range(self._count)] if own else [next(found)] * self._count
             for own in self._is_stacked]
     return [list(one) for one in zip(*each, strict=True)]
 
-  def _wrapped(self, direct, returned):
-    program, count = self._program, self._count
-    graph = program.part(returned, self._tag, direct)
-    present = {node.name: node for node in graph.node}
-    specs = [program.specs(position, as_element=position in direct) for position in range(len(program.parameters))]
-    names = [[program_lib.placeholder(program.elements[position], i) for i in range(len(kinds))]
-             if position in direct else [name]
-             for position, (name, kinds) in enumerate(zip(program.parameters, specs, strict=True))]
-    given = set()
-    for position, (own, kinds) in enumerate(zip(names, specs, strict=True)):
-      for name, kind in zip(own, kinds, strict=True):
-        node = present.get(graph_names.node_of(name))
-        if node is not None:
-          node.attr['shape'].shape.CopyFrom(kind.shape.as_proto())
-          if not self._shared[position]:
-            given.add(node.name)
-    made = stacking.stack(graph, given, list(returned), count)
-    self._is_stacked = made.is_stacked
+  def _made(self, graph, returned, names, specs, positions):
+    own = [not self._shared[position] for position in positions]
+    nodes, given = {node.name: node for node in graph.node}, []
+    for name, spec, stacked in zip(map(graph_names.node_of, names), specs, own, strict=True):
+      if name in nodes:
+        nodes[name].attr['shape'].shape.CopyFrom(spec.shape.as_proto())
+        if stacked:
+          given.append(name)
+    found = stacking.stack(graph, given, list(returned), self._count)
+    self._is_stacked = found.is_stacked  # The results are traced last.
+    return leaf.Made(
+        found.graph, found.results,
+        [tf.TensorSpec([self._count, *spec.shape] if stacked else spec.shape, spec.dtype)
+         for spec, stacked in zip(specs, own, strict=True)],
+        [self._unstacked if stacked else lambda one: [tf.identity(one)] for stacked in found.is_stacked])
 
-    def run(*flat):
-      tensors = iter(flat)
-      fed = {}
-      for own in names:
-        for name in own:
-          tensor = next(tensors)
-          if graph_names.node_of(name) in present:
-            fed[name] = tensor
-      if program.token and graph_names.node_of(program.token) in present:
-        fed[program.token] = tf.constant('')
-      found = tf.graph_util.import_graph_def(made.graph, input_map=fed, return_elements=list(made.results), name='')
-      with tf.control_dependencies([one for one in found if isinstance(one, tf.Operation)]):
-        results = []
-        for one, own in zip(found, made.is_stacked, strict=True):
-          if isinstance(one, tf.Operation):
-            results.append(tf.constant(True))
-          elif own:
-            results.extend(tf.unstack(one, count))
-          else:
-            results.append(tf.identity(one))
-        return results
-
-    flat_specs = [tf.TensorSpec(kind.shape if self._shared[position] else tf.TensorShape([count]).concatenate(
-        kind.shape), kind.dtype) for position, kinds in enumerate(specs) for kind in kinds]
-    return tf.compat.v1.wrap_function(run, flat_specs)
+  def _unstacked(self, tensor):
+    return tf.unstack(tensor, self._count)
 
 
-def _stack(values):
+def _stacked(values):
   if isinstance(values[0], leaf.Element):
     return leaf.Element([tf.stack(parts) for parts in zip(*(one.tensors for one in values), strict=True)])
   return tf.stack(values)

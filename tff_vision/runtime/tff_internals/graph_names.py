@@ -39,3 +39,19 @@ def tensors_of(binding: computation_pb2.TensorFlow.Binding) -> Iterator[str]:
   elif kind == 'struct':
     for element in binding.struct.element:
       yield from tensors_of(element)
+
+
+def is_edge_of_order(given: str) -> bool:
+  """Returns whether an input of a node only says what runs before it."""
+  return given.startswith('^')
+
+
+def data_of(node: Any) -> Iterator[str]:
+  """Yields the tensors that a node takes."""
+  return (given for given in node.input if not is_edge_of_order(given))
+
+
+def parts_of(tensor: str) -> tuple[str, int]:
+  """Returns the node of `name` or `name:1`, and which of its outputs it is."""
+  node, _, output = tensor.partition(':')
+  return node, int(output or 0)
