@@ -12,7 +12,7 @@ import tensorflow_federated as tff
 from tests import tiny
 from tests.learning import tiny_experiments
 from tff_vision.configs import runtime_config
-from tff_vision.runtime.device import clients_values, interpreter, lanes, leaf, program, sums, visible
+from tff_vision.runtime.device import clients_values, lanes, leaf, program, sums, visible
 from tff_vision.runtime.driver import device
 from tff_vision.runtime.tff_internals import compilation, references
 from tff_vision.secure import os_keys
