@@ -38,9 +38,19 @@ def workers(count: int, *, options: Sequence[str], delay_ms: float, loss_percent
     for number in range(count):
       host = stack.enter_context(_namespace(number))
       shaped = _shape(number, delay_ms, loss_percent) and shaped
-      stack.enter_context(_worker(number, host, options))
+      stack.enter_context(_worker(['ip', 'netns', 'exec', f'tffscale{number}'], host, options))
       addresses.append(f'{host}:{_PORT}')
     yield addresses, shaped
+
+
+@contextlib.contextmanager
+def workers_here(count: int, *, options: Sequence[str]) -> Iterator[list[str]]:
+  """Runs `count` workers on the loopback device, where Linux cannot connect namespaces; yields their addresses."""
+  with contextlib.ExitStack() as stack:
+    hosts = [f'127.0.{number + 1}.1' for number in range(count)]
+    for host in hosts:
+      stack.enter_context(_worker([], host, options))
+    yield [f'{host}:{_PORT}' for host in hosts]
 
 
 @contextlib.contextmanager
@@ -74,8 +84,8 @@ def _shape(number, delay_ms, loss_percent):
 
 
 @contextlib.contextmanager
-def _worker(number, host, options):
-  command = ['ip', 'netns', 'exec', f'tffscale{number}', sys.executable, '-m', 'pipelines.worker', f'--host={host}',
+def _worker(prefix, host, options):
+  command = [*prefix, sys.executable, '-m', 'pipelines.worker', f'--host={host}',
              f'--port={_PORT}', f'--health_port={_HEALTH_PORT}', *options]
   process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL, cwd=pathlib.Path(__file__).parents[1])
