@@ -60,6 +60,31 @@ class Work:
     return client
 
 
+@pytest.mark.parametrize(('clients_each', 'ahead'), [(1, 8), (3, 2), (8, 2)])
+def test_lanes_wait_for_the_client_that_is_added_next(clients_each, ahead):
+  """No more results wait in memory than those of a few clients, however many of them share a call."""
+  begun, go = [], threading.Event()
+
+  def work(client, lane):
+    begun.append(client)
+    if client == 0:
+      go.wait(10)
+    return client
+
+  two, taken = lanes.Lanes(['CPU:0'], 2, lambda *told: None), []
+  with concurrent.futures.ThreadPoolExecutor(1) as pool:
+    running = pool.submit(two.run, 20, work, taken.append, clients_each=clients_each)
+    deadline = time.monotonic() + 10
+    while len(begun) < ahead and time.monotonic() < deadline:
+      time.sleep(0.01)
+    time.sleep(0.1)
+    assert sorted(begun) == list(range(ahead)) and not taken
+    go.set()
+    running.result(10)
+  assert taken == list(range(20))
+  two.close()
+
+
 def test_an_interrupted_call_leaves_no_lane_at_work(monkeypatch):
   two, work, taken = lanes.Lanes(['CPU:0'], 2, lambda *told: None), Work(2), []
   wait, interruptions = concurrent.futures.wait, [KeyboardInterrupt()]

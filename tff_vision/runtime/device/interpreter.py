@@ -230,7 +230,8 @@ class _Call:
       for result in results:
         take(result)
 
-    self._lanes.run(calls, lambda call, lane: work(groups[call], lane), take_all)
+    self._lanes.run(calls, lambda call, lane: work(groups[call], lane), take_all,
+                    clients_each=self._leaves.most_clients)
 
   def _computed(self, value):
     """Returns a result in which every value of clients is a list."""

@@ -53,8 +53,11 @@ class Lanes:
     with self._lock:
       return len(self._lanes)
 
-  def run(self, count: int, work: Callable[[int, Lane], Any], take: Callable[[Any], None]) -> None:
+  def run(self, count: int, work: Callable[[int, Lane], Any], take: Callable[[Any], None], *,
+          clients_each: int = 1) -> None:
     """Computes `work` for clients 0, 1, ..., on any lane, and calls `take` with the results in the order of clients.
+
+    A client here may be several, `clients_each`, that are computed together.
 
     So what is added up does not depend on the number of lanes, nor on their speed. `take` is never called twice at the
     same time.
@@ -65,7 +68,7 @@ class Lanes:
       OutOfMemory: The last lane has too little memory for one client.
       Closed: The lanes are closed, maybe meanwhile.
     """
-    turn = _Turn(count, _AHEAD * len(self), take)
+    turn = _Turn(count, max(_AHEAD * len(self) // clients_each, len(self)), take)
     try:
       while turn.is_open:  # Again if every lane that served has ended and others are left.
         self._serve_all(turn, count, work)
