@@ -71,7 +71,7 @@ RULED = {
     'SparseSoftmaxCrossEntropyWithLogits': (
         lambda a, y: tf.nn.sparse_softmax_cross_entropy_with_logits(y, a), (A, NUMBERS)),
     'SoftmaxCrossEntropyWithLogits': (
-        lambda a: tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(FIXED), a), (A,)),
+        lambda a: [tf.nn.softmax_cross_entropy_with_logits(tf.nn.softmax(FIXED[:rows]), a) for rows in (4, 1)], (A,)),
     'MatMul': (lambda a, b: [a @ b, tf.matmul(b, a, transpose_a=True, transpose_b=True)], (A, B)),
     'MatMul, one factor': (lambda a: [a @ FIXED[:2].T, tf.matmul(FIXED, a, transpose_b=True)], (A,)),
     'BiasAdd': (lambda a, v: [tf.nn.bias_add(a, v), tf.nn.bias_add(tf.constant(FIXED), v),
@@ -216,6 +216,32 @@ def test_ways_that_no_single_condition_tells_apart_are_refused():
     return tf.raw_ops.Merge(inputs=[tf.raw_ops.Switch(data=a, pred=a[0, 0] > 0).output_true, other.output_false]).output
   with pytest.raises(stacking.CannotStack, match='different ones'):
     operations(of, (A,))
+
+
+def test_a_choice_between_several_functions_is_refused():
+  chosen = tf.function(lambda a, y: tf.switch_case(y[0] % 3, [lambda: a, lambda: a * 2, lambda: a + 7]),
+                       autograph=False)
+  with pytest.raises(stacking.CannotStack, match='different ones'):
+    operations(chosen, (A, NUMBERS), compiled=True)
+
+
+@pytest.mark.parametrize('ways', [
+    lambda a: (a, tf.reduce_mean(a, 0, keepdims=True)), lambda a: (a[0, :1], a[0, :3]), lambda a: (a[0, 0], a[0, :3])])
+def test_ways_of_different_shapes_are_not_broadcast(ways):
+  assert sorted(set(A[:, 0, 0] > 0)) == [False, True]
+  of = tf.function(lambda a: tf.reduce_sum(tf.cond(
+      a[0, 0] > 0, lambda: ways(a)[0], lambda: ways(a)[1])), autograph=False)
+  with pytest.raises((stacking.CannotStack, ValueError, tf.errors.InvalidArgumentError)):
+    assert_same(of, (A,), compiled=True)
+
+
+@pytest.mark.parametrize('error', [ValueError('no'), TypeError('no'), NotImplementedError('no')])
+def test_an_operation_that_its_rule_cannot_build_is_refused(error, monkeypatch):
+  def fails(*arguments):
+    raise error
+  monkeypatch.setitem(stacking_rules.RULES, 'Transpose', fails)
+  with pytest.raises(stacking.CannotStack, match='no'):
+    operations(lambda a: tf.transpose(a), (A,))
 
 
 # Calls: who shares them.

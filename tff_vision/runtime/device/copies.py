@@ -9,7 +9,7 @@ from typing import Any
 import tensorflow as tf
 from tensorflow_federated.proto.v0 import computation_pb2
 
-from tff_vision.runtime.device import leaf, said, stacked_leaf, stacking, sums, values
+from tff_vision.runtime.device import leaf, said, stacked_leaf, sums, values
 from tff_vision.runtime.device import program as program_lib
 from tff_vision.runtime.device.lanes import Lane
 
@@ -84,7 +84,8 @@ class Copies:
         made[where] = stacked_leaf.StackedLeaf(program, lane.device, shared, len(arguments))
     try:
       return made[where].of_clients(arguments)
-    except (stacking.CannotStack, tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError) as error:
+    except (ValueError, tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError,
+            tf.errors.UnimplementedError) as error:
       reason = said.by_tensorflow(error) if isinstance(error, tf.errors.OpError) else str(error)
       with self._lock:
         first = id(program) not in self._alone

@@ -22,7 +22,7 @@ class Flow:
     order: The names of the nodes, each after those that it needs, but for the edges that close loops.
     ways: Name of a node -> the ways that it follows and that no `Merge` has ended. Those of loops do not count.
     choices: Name of a `Merge` that ends a condition -> the condition, and which of its inputs is there if it is true.
-    undecided: Name of any other `Merge`, but for those of loops -> the conditions in which its inputs differ.
+    undecided: Names of all other `Merge` nodes, but for those of loops.
   """
 
   def __init__(self, nodes: Mapping[str, node_def_pb2.NodeDef]):
@@ -34,7 +34,7 @@ class Flow:
         for name, node in nodes.items()}).static_order())
     self.ways: dict[str, frozenset[Way]] = {}
     self.choices: dict[str, tuple[str, int]] = {}
-    self.undecided: dict[str, Sequence[str]] = {}
+    self.undecided: set[str] = set()
     for name in self.order:
       self._follow(nodes[name])
 
@@ -62,12 +62,12 @@ class Flow:
     if node.op == 'Merge' and not self.is_loop(node):
       first, second = given[:2]
       decided = sorted((condition, way) for condition, way in first if (condition, 1 - way) in second)
-      if decided:
+      if decided and len(list(graph_names.data_of(node))) == 2:
         condition, way = decided[0]
         self.choices[node.name] = condition, 1 - way
         ways -= {(condition, 0), (condition, 1)}
       else:
-        self.undecided[node.name] = [condition for condition, _ in first ^ second]
+        self.undecided.add(node.name)
     self.ways[node.name] = ways
 
   def _ways_of(self, given):

@@ -28,6 +28,7 @@ _WRITING = frozenset({'AssignVariableOp', 'AssignAddVariableOp', 'AssignSubVaria
 # Updates of a variable, number by number -> the place of the gradient; other numbers are the same for all clients.
 _STEPS = {'ResourceApplyGradientDescent': 2, 'ResourceApplyMomentum': 3, 'ResourceApplyKerasMomentum': 3,
           'ResourceApplyAdagradV2': 4, 'ResourceApplyRMSProp': 7, 'ResourceApplyAdam': 9}
+_OF_MANY_WAYS = frozenset({'_SwitchN', 'RefSwitch', 'RefMerge'})
 _OF_VARIABLES = frozenset({'VarHandleOp', 'ReadVariableOp', *_WRITING, *_STEPS})
 
 
@@ -146,7 +147,7 @@ class _Stacking:
       raise CannotStack(f'{node.name}: clients may make different numbers of steps.')
     if node.op not in _OF_VARIABLES and _is_stateful(node):
       raise CannotStack(f'{node.name} ({node.op}) has a state.')
-    if any(map(self._is_stacked, self._flow.undecided.get(node.name, ()))):
+    if node.op in _OF_MANY_WAYS or node.name in self._flow.undecided:
       raise CannotStack(f'{node.name} waits for one of several ways, and clients may go different ones.')
 
   def _copy(self, node):
@@ -195,15 +196,15 @@ class _Stacking:
     if any(f'{node.name}:1' in other.input for other in self._before.node):
       raise CannotStack(f'the graph asks which way {node.name} came.')
     condition, place = self._flow.choices[node.name]
-    select = node_def_pb2.NodeDef(op='SelectV2', name=node.name, attr={'T': node.attr['T']})
+    select = node_def_pb2.NodeDef(op='Select', name=node.name, attr={'T': node.attr['T']})
     select.input.extend([condition, node.input[place], node.input[1 - place], *node.input[2:]])
-    self._add_by_rule(select)
+    self._add_by_rule(select, stacking_rules.choice)
 
-  def _add_by_rule(self, node):
+  def _add_by_rule(self, node, build=stacking_rules.stacked):
     """Adds the operations of a rule in the place of a node."""
     data = list(graph_names.data_of(node))
     own = [self._is_stacked(one) for one in data]
-    build = _shapes_of_one if node.op in _OF_SHAPES else stacking_rules.stacked
+    build = _shapes_of_one if node.op in _OF_SHAPES else build
     found = self._inlined(data, [given for given in node.input if graph_names.is_edge_of_order(given)],
                           lambda operands: build(node, operands, own, self._count),
                           {name: value for name, value in node.attr.items()
@@ -228,7 +229,10 @@ class _Stacking:
     """Adds what `build` makes of these tensors of the old graph, and returns the names of its results."""
     with tf.Graph().as_default() as part:
       operands = [self._operand(tensor) for tensor in tensors]
-      results = build(operands)
+      try:
+        results = build(operands)
+      except (ValueError, TypeError, NotImplementedError) as error:
+        raise CannotStack(f'{tensors[0]}: {error}') from error
     self._made += 1
     prefix = f'{self._prefix}{self._made}/'
     replaced = {one.op.name: self._input(tensor) for one, tensor in zip(operands, tensors, strict=True)

@@ -48,6 +48,14 @@ def stacked(node: Any, operands: Sequence[tf.Tensor], is_stacked: Sequence[bool]
   return found if found is not None else _one_by_one(node, operands, is_stacked, count)
 
 
+def choice(node: Any, operands: Sequence[tf.Tensor], is_stacked: Sequence[bool], count: int) -> Sequence[tf.Tensor]:
+  """Returns, for operands (condition, yes, no), each client's `yes` or `no`; these have the same shape, or it fails.
+
+  An operation that broadcasts would give a client a result in the shape of the way that it did not go.
+  """
+  return _called(node, _all_stacked(operands, is_stacked, count))
+
+
 def broadcast(value: tf.Tensor, count: int) -> tf.Tensor:
   """Returns what is the same for all clients as a stacked tensor."""
   return tf.tile(value[None], [count, *[1] * value.shape.rank]) if value.shape.rank is not None else tf.repeat(
@@ -128,6 +136,10 @@ def _images(node, operands, is_stacked, count):
   images = IMAGES[node.op]
   if any(is_stacked[images:]):
     return None
+  if node.op == 'SoftmaxCrossEntropyWithLogits':  # It broadcasts batches of one.
+    batches = [one.shape[own] if one.shape.rank else None for one, own in zip(operands, is_stacked, strict=True)]
+    if batches[0] is None or batches[0] != batches[1]:
+      return None
   every = _all_stacked(operands[:images], is_stacked, count)
   flat = [tf.reshape(one, tf.concat([[-1], tf.shape(one)[2:]], 0)) for one in every]
   return [tf.reshape(one, tf.concat([[count, -1], tf.shape(one)[1:]], 0))
