@@ -1,5 +1,6 @@
 """Where clients' work is done: a coordinator's side, and a worker's."""
 
+import shlex
 from collections.abc import Collection
 
 from flags import groups
@@ -22,6 +23,11 @@ def chosen_runtime(base: runtime_config.RuntimeConfig | None = None) -> runtime_
     ValueError: A value is illegal.
   """
   return groups.read(runtime_config.RuntimeConfig() if base is None else base)
+
+
+def to_go_on(run_dir: str) -> str:
+  """Returns the flags with which a run goes on where it was: a run's folder does not say where clients are trained."""
+  return shlex.join(['--resume', f'--run_dir={run_dir}', *(flag.serialize() for flag in groups.given(GROUPS))])
 
 
 def refuse_others(read: Collection[str], reason: str) -> None:

@@ -58,7 +58,7 @@ def main() -> None:
   shown.close()
   if result.report is None:
     print(f'Stopped after round {result.rounds} of {config.program.rounds}; continue with\n'
-          f'  python -m pipelines.train --resume --run_dir={launch_config.run_dir}')
+          f'  python -m pipelines.train {runtime_flags.to_go_on(launch_config.run_dir)}')
     sys.exit(128 + stop.signal if stop.signal else 0)
   _conclude(result)
   if (result.report.get('one_run_audit') or {}).get('broken'):
@@ -72,7 +72,7 @@ def _kept(error, run_dir):
     return ''
   if not any(run_directory.RunDirectory(pathlib.Path(run_dir)).checkpoints.glob('*')):
     return ''
-  return f' Finished rounds are kept; then go on with --resume --run_dir={run_dir}.'
+  return f' Finished rounds are kept; then go on with {runtime_flags.to_go_on(run_dir)}.'
 
 
 def _fresh_run_dir(config):

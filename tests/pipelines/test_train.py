@@ -92,11 +92,24 @@ def test_a_killed_run_resumes_to_the_same_weights(trained, run_pipeline, tmp_pat
 
 def test_ctrl_c_finishes_the_checkpoint_and_says_how_to_continue(run_pipeline, tmp_path):
   run_dir = tmp_path / 'stopped'
-  assert killed_run(run_dir, saved(1), signal.SIGINT) == 128 + signal.SIGINT
+  assert killed_run(run_dir, saved(1), signal.SIGINT, ['--max_concurrent_clients=1']) == 128 + signal.SIGINT
   said = run_dir.with_suffix('.out').read_text()
-  assert '--resume' in said and 'Traceback' not in said
+  assert f'--resume --run_dir={run_dir} --max_concurrent_clients=1' in said and 'Traceback' not in said
   done = run_pipeline('train', '--resume', f'--run_dir={run_dir}')
   assert done.code == 0 and (run_dir / 'report.json').exists()
+
+
+@pytest.mark.ci
+def test_a_run_that_goes_on_as_it_says_is_the_same_run_on_devices_too(run_pipeline, tmp_path):
+  options = ['--runtime=device', '--devices=CPU', '--stacked_clients=2', '--partition=iid', '--algorithm=scaffold']
+  stopped = run_pipeline('train', *TINY, *options, '--stop_after=2', f'--run_dir={tmp_path / "stopped"}')
+  command = stopped.out.rstrip().splitlines()[-1].split()
+  assert command[:3] == ['python', '-m', 'pipelines.train']
+  done = run_pipeline('train', *command[3:])
+  assert done.code == 0 and '2 in a call' in done.out
+  assert run_pipeline('train', *TINY, *options, f'--run_dir={tmp_path / "straight"}').code == 0
+  for resumed, undisturbed in zip(weights(tmp_path / 'stopped'), weights(tmp_path / 'straight'), strict=True):
+    np.testing.assert_array_equal(resumed, undisturbed)
 
 
 def test_a_finished_run_resumes_to_itself_and_another_config_is_refused(trained, run_pipeline):
