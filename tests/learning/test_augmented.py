@@ -77,6 +77,7 @@ def test_algorithms_with_losses_of_their_own_take_mixed_images(algorithm, tff_ru
   assert all(np.isfinite(weight).all() for weights in found for weight in weights)
 
 
+@pytest.mark.ci
 def test_hidden_sums_see_the_same_variation_and_promises_keep_examples_apart(tff_runtime):
   in_the_open, again, hidden, plain = (_trained(made, tff_runtime)[-1] for made in (
       _experiment(), _experiment(), _experiment(secure_sum=tv.Masks()), _experiment(images.Augmentation())))

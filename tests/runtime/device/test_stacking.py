@@ -324,9 +324,9 @@ def place_of(**fields):
   return device.device_place(runtime_config.RuntimeConfig(runtime='device', devices=('CPU',), **fields))
 
 
-@pytest.mark.parametrize(('fields', 'allowed'), [
-    ({}, 1e-6), ({'clients_per_device': 1}, 1e-6), ({'jit': True}, 1e-5),
-    ({'math': 'bfloat16'}, 1e-2), ({'math': 'bfloat16', 'jit': True}, 1e-2)])
+@pytest.mark.parametrize(('fields', 'allowed'), [({}, 1e-6), *(pytest.param(*one, marks=pytest.mark.ci) for one in (
+    ({'clients_per_device': 1}, 1e-6), ({'jit': True}, 1e-5), ({'math': 'bfloat16'}, 1e-2),
+    ({'math': 'bfloat16', 'jit': True}, 1e-2)))])
 def test_rounds_train_the_same_model_whoever_shares_a_call(fields, allowed, sizes_of_calls):
   found = []
   for stacked in (1, 8):
