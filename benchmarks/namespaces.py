@@ -109,4 +109,6 @@ def _wait_until_healthy(host):
 
 
 def _ip(*words):
-  subprocess.run(['ip', *words], check=True)
+  done = subprocess.run(['ip', *words], capture_output=True, text=True, check=False)
+  if done.returncode:
+    raise ValueError(f'ip {" ".join(words)}: {done.stderr.strip()} Without namespaces: --network=loopback.')

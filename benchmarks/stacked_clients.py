@@ -26,6 +26,8 @@ _CLIENTS, _ROUNDS = 64, 5
 
 
 def main() -> None:
+  if not _STACKED.value or not all(count.isdecimal() and int(count) for count in _STACKED.value):
+    raise ValueError(f'stacked must be positive whole numbers, found {",".join(_STACKED.value)!r}.')
   numbers = {'machine': origin.measurement(), 'clients': _CLIENTS, 'batch': _BATCH.value,
              'models': {model: _measured(model) for model in _MODELS.value}}
   if _JSON.value:

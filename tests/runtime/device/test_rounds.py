@@ -148,11 +148,13 @@ def test_sums_are_added_in_place_and_do_not_change_what_was_returned(in_process)
 def test_a_client_computes_once_even_if_several_sums_need_it():
   asked = []
 
-  def count(value, lane):
-    asked.append(value)
-    return value
+  def count(values, lane):
+    asked.extend(values)
+    return values
   kept = clients_values.Kept(clients_values.Mapped(count, clients_values.Given([1, 2])))
-  assert [kept.of(client, lanes.Lane('CPU:0', 0)) for client in (0, 1, 0, 1)] == [1, 2, 1, 2] and asked == [1, 2]
+  here = lanes.Lane('CPU:0', 0)
+  assert [kept.of([client], here) for client in (0, 1, 0, 1)] == [[1], [2], [1], [2]] and asked == [1, 2]
+  assert kept.of([1, 0], here) == [2, 1] and asked == [1, 2]
 
 
 def test_references_are_counted_in_their_scope():

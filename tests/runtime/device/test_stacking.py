@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_federated as tff
+from tensorflow.python.framework import op_def_registry
 
 from tests.learning import tiny_experiments
 from tests.runtime.device import test_catalogue_rounds, test_leaf, test_low_types
@@ -63,7 +64,8 @@ RULED = {
     'Mul with a number': (lambda a, v: a * v[0], (A, V)), 'SelectV2': (lambda a, v: tf.where(v > 0, a, FIXED), (A, V)),
     'BatchMatMulV2': (lambda a, b: tf.matmul(a[None], b[None]), (A, B)),
     'Sum': (lambda a: [tf.reduce_sum(a, 0), tf.reduce_sum(a, -1, keepdims=True), tf.reduce_sum(a)], (A,)),
-    'Any': (lambda a: [tf.reduce_any(a > 1, 1), tf.reduce_max(a, [0, 1]), tf.reduce_mean(a, [])], (A,)),
+    'Any': (lambda a: [tf.reduce_any(a > 1, 1), tf.reduce_max(a, [0, 1]), tf.reduce_mean(a, []),
+                       tf.reduce_all(a < 1, 0), tf.reduce_min(a, -1), tf.reduce_prod(a, [0, -1])], (A,)),
     'MaxPool': (lambda x: tf.nn.max_pool2d(x, 2, 2, 'VALID'), (IMAGES,)),
     'MaxPoolGrad': (lambda x: tf.gradients(tf.nn.max_pool2d(x, 2, 2, 'VALID') ** 2, x), (IMAGES,)),
     'ResizeBilinear': (lambda x: tf.image.resize(x, [4, 9]), (IMAGES,)),
@@ -94,7 +96,9 @@ RULED = {
     'OneHot': (lambda y: tf.one_hot(y, 4), (NUMBERS,)),
     'Cumsum': (lambda a: [tf.cumsum(a, 0), tf.cumsum(a, -1, reverse=True), tf.math.cumprod(a, 1)], (A,)),
     'EnsureShape': (lambda a: tf.ensure_shape(a, [4, None]), (A,)),
-    'Shape': (lambda a: [tf.shape(a), tf.size(a), tf.rank(a), *tf.shape_n([a, a])], (A,)),
+    'Shape': (lambda a: [raw.Shape(input=a), raw.Size(input=a), raw.Rank(input=a),
+                         raw.Shape(input=a, out_type=tf.int64), raw.Size(input=a, out_type=tf.int64),
+                         *raw.ShapeN(input=[a, FIXED[0]])], (A,)),
     'StridedSliceGrad': (lambda a: tf.gradients(a[1:, :3] ** 2, a), (A,)),
     'Conv2D': (lambda x: tf.nn.conv2d(x, x[0, :3, :3, :, None] * [1.0, 2], 1, 'SAME'), (IMAGES,)),
     'Conv2DBackpropFilter': (
@@ -112,17 +116,45 @@ def test_an_operation_gives_each_client_its_own_result(name):
   assert_same(*RULED[name])
 
 
+def numbers_by_number(operation):
+  """Yields cases of an operation whose operands are numbers, or else whole numbers or truth values, of one shape."""
+  names = [one.name for one in op_def_registry.get(operation).input_arg]
+  more = {'DstT': tf.int32} if operation == 'Cast' else {}
+  of = lambda *one: getattr(raw, operation)(**dict(zip(names, one, strict=True)), **more)
+  for kind in (np.abs(A) + 0.5, np.int32(10 * np.abs(A)) + 1, A > 0):
+    own, fixed = [kind, kind[::-1]][:len(names)], kind[0]
+    try:
+      program_of(of, own)
+    except (TypeError, ValueError):
+      continue
+    yield of, own
+    if len(names) == 2:
+      yield lambda one, fixed=fixed: [of(one, fixed), of(fixed, one)], own[:1]
+    return
+
+
+NUMBERS_BY_NUMBER = {*stacking_rules.OF_ONE, *stacking_rules.ALIKE, *stacking_rules.BROADCAST} - {*RULED, 'AddN'}
+
+
+@pytest.mark.parametrize('operation', sorted(NUMBERS_BY_NUMBER))
+def test_an_operation_on_numbers_gives_each_client_its_own(operation):
+  cases = list(numbers_by_number(operation))
+  assert cases
+  for of, given in cases:
+    assert_same(of, given)
+
+
 def test_every_rule_is_in_a_case():
-  found = set()
+  found = set(NUMBERS_BY_NUMBER)
   for of, given in RULED.values():
     program = program_of(of, given)
     found |= {node.op for node in program.part(program.results, '').node}
   alike = {'AvgPool', 'LRN', 'ResizeNearestNeighbor', 'DepthwiseConv2dNative'}  # As MaxPool, ResizeBilinear, Conv2D.
-  assert {*stacking_rules.RULES, *stacking_rules.IMAGES} - alike <= found
+  assert {*stacking_rules.RULES} - alike <= found
 
 
 def test_operations_with_a_rule_run_once_for_all():
-  found, is_stacked = operations(lambda a, b: [tf.nn.relu(a @ b) + 1, tf.shape(a)], (A, B))
+  found, is_stacked = operations(lambda a, b: [tf.nn.relu(a @ b) + 1, raw.Shape(input=a)], (A, B))
   assert found['BatchMatMulV2'] == 1 and not {'MatMul', 'Unpack', 'Pack'} & set(found)
   assert is_stacked == [True, False]
 

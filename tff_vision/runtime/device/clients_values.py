@@ -17,12 +17,8 @@ class OfClients(abc.ABC):
   """One value for each client."""
 
   @abc.abstractmethod
-  def of(self, client: int, lane: Lane) -> Any:
-    """Returns the value of a client, computed on `lane`."""
-
-  def several(self, clients: Sequence[int], lane: Lane) -> list[Any]:
-    """Returns the values of some clients."""
-    return [self.of(client, lane) for client in clients]
+  def of(self, clients: Sequence[int], lane: Lane) -> list[Any]:
+    """Returns the values of some clients, computed on `lane`."""
 
 
 class Given(OfClients):
@@ -31,9 +27,9 @@ class Given(OfClients):
   def __init__(self, values: Sequence[Any]):
     self.values = values
 
-  def of(self, client, lane):
+  def of(self, clients, lane):
     del lane
-    return self.values[client]
+    return [self.values[client] for client in clients]
 
 
 class Same(OfClients):
@@ -44,37 +40,27 @@ class Same(OfClients):
     self._on_devices: dict[str, Any] = {}
     self._lock = threading.Lock()
 
-  def of(self, client, lane):
-    del client
+  def of(self, clients, lane):
+    return [self._on(lane.device)] * len(clients)
+
+  def _on(self, device):
     if self.value is None:
       return None
     with self._lock:
-      if lane.device not in self._on_devices:
-        self._on_devices[lane.device] = copies.on(lane.device, self.value)
-      return self._on_devices[lane.device]
+      if device not in self._on_devices:
+        self._on_devices[device] = copies.on(device, self.value)
+      return self._on_devices[device]
 
 
 class Mapped(OfClients):
-  """A function of other values; it is called whenever a value is needed."""
+  """A function of other values; it is called whenever values are needed."""
 
-  def __init__(self, function: Callable[[Any, Lane], Any], values: OfClients,
-               several: Callable[[Sequence[Any], Lane], list[Any]] | None = None):
-    """Prepares for calls.
+  def __init__(self, function: Callable[[Sequence[Any], Lane], list[Any]], values: OfClients):
+    """Args: `function` takes the values of some clients and the lane, and returns a value for each."""
+    self._function, self._values = function, values
 
-    Args:
-      function: Takes a client's value and the lane.
-      several: The same for several clients; None: one after the other.
-    """
-    self._function, self._values, self._several = function, values, several
-
-  def of(self, client, lane):
-    return self._function(self._values.of(client, lane), lane)
-
-  def several(self, clients, lane):
-    given = self._values.several(clients, lane)
-    if self._several is not None:
-      return self._several(given, lane)
-    return [self._function(one, lane) for one in given]
+  def of(self, clients, lane):
+    return self._function(self._values.of(clients, lane), lane)
 
 
 class Zipped(OfClients):
@@ -83,11 +69,8 @@ class Zipped(OfClients):
   def __init__(self, parts: structure.Struct):
     self._parts = parts
 
-  def of(self, client, lane):
-    return _each(self._parts, lambda part: part.of(client, lane))
-
-  def several(self, clients, lane):
-    known = _each(self._parts, lambda part: part.several(clients, lane))
+  def of(self, clients, lane):
+    known = _each(self._parts, lambda part: part.of(clients, lane))
     return [_each(known, lambda part, place=place: part[place]) for place in range(len(clients))]
 
 
@@ -98,15 +81,10 @@ class Kept(OfClients):
     self._values = values
     self._known: dict[int, Any] = {}
 
-  def of(self, client, lane):
+  def of(self, clients, lane):
     # A lane computes a client alone, so no two threads get here for the same client.
-    if client not in self._known:
-      self._known[client] = copies.on('CPU:0', self._values.of(client, lane))
-    return self._known[client]
-
-  def several(self, clients, lane):
     missing = [client for client in clients if client not in self._known]
-    for client, value in zip(missing, self._values.several(missing, lane), strict=True):
+    for client, value in zip(missing, self._values.of(missing, lane), strict=True):
       self._known[client] = copies.on('CPU:0', value)
     return [self._known[client] for client in clients]
 

@@ -15,6 +15,8 @@ from tff_vision.runtime.device.lanes import Lane
 
 # A round has about ten TensorFlow computations; a run alternates between a few rounds, evaluations and protocols.
 _KEPT = 256
+# Stands among the copies of a program after a call of several clients has failed.
+_NO_MORE = 'no more calls of several clients'
 
 
 class Copies:
@@ -37,7 +39,6 @@ class Copies:
     """
     self._make, self._rewritings = make, tuple(rewritings)
     self.most_clients, self._told = most_clients, told
-    self._alone: set[int] = set()  # Programs that are not computed for several clients any more, by `id`.
     self._programs: collections.OrderedDict[Any, tuple[program_lib.Program, dict[Any, Any]]] = collections.OrderedDict()
     self._digests: collections.OrderedDict[int, tuple[Any, bytes]] = collections.OrderedDict()
     self._lock = threading.Lock()
@@ -49,48 +50,49 @@ class Copies:
       tf.errors.OpError: As in `leaf.Leaf`.
     """
     program, made = self._program(message)
+    return self._alone(program, made, _flat(argument, lane), lane)
+
+  def call_several(self, message: computation_pb2.TensorFlow, arguments: Sequence[Any], lane: Lane) -> list[Any]:
+    """Returns what `call` returns for each argument; those whose tensors have the same shapes share a call."""
+    program, made = self._program(message)
+    flat = [_flat(argument, lane) for argument in arguments]
+    # What takes no element does not depend on a client's examples, or takes them apart itself.
+    if len(flat) < 2 or not program.elements or _NO_MORE in made:
+      return [self._alone(program, made, one, lane) for one in flat]
+    with tf.device(lane.device):
+      flat = [_elements(program, one) for one in flat]
+    found: list[Any] = [None] * len(flat)
+    for places in _alike(flat):
+      several = self._together(program, made, [flat[place] for place in places], lane) if len(places) > 1 else None
+      if several is None:
+        several = [self._alone(program, made, flat[place], lane) for place in places]
+      for place, result in zip(places, several, strict=True):
+        found[place] = result
+    return found
+
+  def _alone(self, program, made, arguments, lane):
     where = (lane.device, lane.number) if program.is_stateful else lane.device
     with self._lock:
       if where not in made:
         made[where] = self._make(program, lane.device)
-    with tf.device(lane.device):
-      arguments = [] if argument is None else list(values.flatten(argument))
     return values.pack(program.result, iter(made[where](arguments)))
 
-  def call_several(self, message: computation_pb2.TensorFlow, arguments: Sequence[Any], lane: Lane) -> list[Any]:
-    """Returns what `call` returns for each argument; those whose tensors have the same shapes share a call."""
-    if len(arguments) < 2 or any(argument is None for argument in arguments):
-      return [self.call(message, argument, lane) for argument in arguments]
-    program, made = self._program(message)
-    with tf.device(lane.device):
-      flat = [_elements(program, list(values.flatten(argument))) for argument in arguments]
-    found: list[Any] = [None] * len(arguments)
-    for places in _alike(program, flat):
-      several = self._several(program, made, [flat[place] for place in places], lane) if len(places) > 1 else None
-      if several is None:
-        several = [list(values.flatten(self.call(message, arguments[place], lane))) for place in places]
-      for place, tensors in zip(places, several, strict=True):
-        found[place] = values.pack(program.result, iter(tensors))
-    return found
-
-  def _several(self, program, made, arguments, lane):
-    """Returns the tensors of each client, from one call; None: that cannot be."""
-    if id(program) in self._alone:
-      return None
+  def _together(self, program, made, arguments, lane):
+    """Returns the results of clients from one call; None: there is none, because it fails."""
     shared = tuple(all(one is parts[0] for one in parts) for parts in zip(*arguments, strict=True))
     where = (lane.device, lane.number, shared, len(arguments))
     with self._lock:
       if where not in made:
         made[where] = stacked_leaf.StackedLeaf(program, lane.device, shared, len(arguments))
     try:
-      return made[where].of_clients(arguments)
+      return [values.pack(program.result, iter(one)) for one in made[where].of_clients(arguments)]
     except (ValueError, tf.errors.InvalidArgumentError, tf.errors.ResourceExhaustedError,
             tf.errors.UnimplementedError) as error:
       reason = said.by_tensorflow(error) if isinstance(error, tf.errors.OpError) else str(error)
       with self._lock:
-        first = id(program) not in self._alone
-        self._alone.add(id(program))
-      if first:
+        is_first = _NO_MORE not in made
+        made[_NO_MORE] = None
+      if is_first:
         self._told(reason.splitlines()[0][:200])
       return None
 
@@ -110,7 +112,6 @@ class Copies:
   def close(self) -> None:
     with self._lock:
       self._digests.clear()
-      self._alone.clear()
       while self._programs:
         self._free(self._programs.popitem()[1])
 
@@ -136,7 +137,6 @@ class Copies:
     return known[1]
 
   def _free(self, entry):
-    self._alone.discard(id(entry[0]))
     for copy in entry[1].values():
       if copy is not None:
         copy.close()
@@ -146,6 +146,11 @@ def on(device: str, value: Any) -> Any:
   """Returns a value with its numbers on a device; on the device where they are already, nothing is copied."""
   with tf.device(device):
     return values.moved(value, tf.identity)
+
+
+def _flat(argument, lane):
+  with tf.device(lane.device):
+    return [] if argument is None else list(values.flatten(argument))
 
 
 def _elements(program, tensors):
@@ -159,13 +164,12 @@ def _elements(program, tensors):
   return tensors
 
 
-def _alike(program, arguments) -> list[list[int]]:
+def _alike(arguments) -> list[list[int]]:
   """Returns the places of the arguments, those together whose tensors have the same shapes."""
   groups: dict[Any, list[int]] = {}
   for place, tensors in enumerate(arguments):
     parts = [one.tensors if isinstance(one, leaf.Element) else (one,) for one in tensors]
-    shapes = tuple(tuple(part.shape for part in many) for many in parts)
-    # A sequence of many elements is taken apart for one client at a time, and so is what does not depend on a client.
-    apart = not program.elements or any(part.dtype == tf.variant for many in parts for part in many)
-    groups.setdefault(place if apart else repr(shapes), []).append(place)
+    shapes = repr([[part.shape for part in many] for many in parts])
+    is_apart = any(part.dtype == tf.variant for many in parts for part in many)  # A sequence of many elements.
+    groups.setdefault(place if is_apart else shapes, []).append(place)
   return list(groups.values())

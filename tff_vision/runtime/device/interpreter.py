@@ -155,7 +155,7 @@ class _Call:
     return OfServer(self.apply(argument, None, self._lanes.server))
 
   def federated_eval_at_clients(self, argument):
-    return clients_values.Mapped(lambda value, lane: self.apply(argument, None, lane), clients_values.Same(None))
+    return self.federated_map((argument, clients_values.Same(None)))
 
   def federated_apply(self, argument):
     function, value = argument
@@ -163,10 +163,13 @@ class _Call:
 
   def federated_map(self, argument):
     function, value = argument
-    several = None
-    if _is_tensorflow(function):
-      several = lambda many, lane: self._leaves.call_several(function.message.tensorflow, many, lane)
-    return clients_values.Mapped(lambda one, lane: self.apply(function, one, lane), value, several)
+
+    def mapped(arguments, lane):
+      if _is_tensorflow(function):
+        return self._leaves.call_several(function.message.tensorflow, arguments, lane)
+      return [self.apply(function, one, lane) for one in arguments]
+
+    return clients_values.Mapped(mapped, value)
 
   def federated_map_all_equal(self, argument):
     function, value = argument
@@ -188,7 +191,7 @@ class _Call:
     total = self._leaves.sum_of(accumulate.message.tensorflow, home) if _is_tensorflow(accumulate) else None
     if total is not None:
       total.begin(list(values.flatten(zero)))
-      self._run(value.several, lambda sent: total.add(list(values.flatten(sent))))
+      self._run(value.of, lambda sent: total.add(list(values.flatten(sent))))
       tensors = iter(total.end())
       whole = values.moved(zero, lambda _: next(tensors))
       return OfServer(self.apply(report, copies.on(self._lanes.server.device, whole), self._lanes.server))
@@ -196,7 +199,7 @@ class _Call:
     def add(sent):
       found[0] = self.apply(accumulate, structure.Struct.unnamed(found[0], sent), home)
 
-    self._run(value.several, add)
+    self._run(value.of, add)
     return OfServer(self.apply(report, copies.on(self._lanes.server.device, found[0]), self._lanes.server))
 
   def federated_select(self, argument, kind, lane):
@@ -204,12 +207,11 @@ class _Call:
     keys, _, value, function = argument
     server = self._lanes.server
 
-    def chosen(found, lane):
-      del lane
+    def chosen(found):
       slices = [self.apply(function, structure.Struct.unnamed(value.value, key), server) for key in tf.unstack(found)]
       return sequences.of(slices, kind.result.member.element)
 
-    return clients_values.Mapped(chosen, keys)
+    return clients_values.Mapped(lambda many, lane: list(map(chosen, many)), keys)
 
   def sequence_map(self, argument, kind, lane):
     function, sequence = argument
@@ -246,8 +248,8 @@ class _Call:
         known.append(one)
 
     def work(clients, lane):
-      return zip(*(copies.on(self._lanes.server.device, structure.Struct.unnamed(*part.several(clients, lane)))
-                   for part in parts), strict=True)
+      return zip(*([copies.on(self._lanes.server.device, one) for one in part.of(clients, lane)] for part in parts),
+                 strict=True)
 
     self._run(work, keep)
     lists = iter(found)

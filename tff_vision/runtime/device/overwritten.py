@@ -57,7 +57,7 @@ def _users(nodes, needed, *, controlled=False):
   users = {}
   for name in needed:
     for given in nodes[name].input:
-      if controlled or not given.startswith('^'):
+      if controlled or not graph_names.is_edge_of_order(given):
         users.setdefault(graph_names.node_of(given), []).append(name)
   return users
 

@@ -48,7 +48,7 @@ class Program:
     self.results = list(graph_names.tensors_of(message.result))
     self.result = message.result
     _wait_for_none(self._graph, {graph_names.node_of(name) for name in self.parameters})
-    for name in self.parameters:
+    for name in self._sequences.values():
       _take_element_once(self._graph, graph_names.node_of(name))
     self.token = message.session_token_tensor_name
     self.is_stateful = any(_is_shared(node) for node in graph_names.all_nodes(self._graph))
@@ -85,7 +85,7 @@ class Program:
   def elements(self) -> dict[int, str]:
     """Position of a sequence among the parameters -> its only user, if this is a node that takes its only element."""
     whole, found = self.part(self._everything, ''), {}
-    for position, name in enumerate(self.parameters):
+    for position, name in self._sequences.items():
       users = list(_last_users(whole, graph_names.node_of(name)))
       if [user.op for user in users] == [_ONE_ELEMENT]:
         found[position] = users[0].name
@@ -107,6 +107,13 @@ class Program:
       count = len(self._node(self.elements[position]).attr['output_types'].list.type)
       return [placeholder(self.elements[position], output) for output in range(count)]
     return [self.parameters[position]]
+
+  @functools.cached_property
+  def _sequences(self) -> dict[int, str]:
+    """Position of each sequence among the parameters -> its name."""
+    kinds = {node.name: node.attr['dtype'].type for node in self._graph.node if node.op == 'Placeholder'}
+    return {position: name for position, name in enumerate(self.parameters)
+            if kinds.get(graph_names.node_of(name)) == types_pb2.DT_VARIANT}
 
   @property
   def _everything(self):
@@ -159,7 +166,7 @@ def _replace_by_placeholders(graph, name):
   for node in graph.node:
     for place, given in enumerate(node.input):
       if graph_names.node_of(given) == name:
-        node.input[place] = graph_names.node_of(placeholder(name, int(given.partition(':')[2] or 0)))
+        node.input[place] = graph_names.node_of(placeholder(name, graph_names.parts_of(given)[1]))
   for output, kind in enumerate(kinds):
     made = graph.node.add(name=graph_names.node_of(placeholder(name, output)), op='Placeholder')
     made.attr['dtype'].type = kind
@@ -183,7 +190,8 @@ def _take_element_once(graph, name):
 def _wait_for_none(graph, names):
   """Removes the control edges from these nodes, which are given and not computed."""
   for node in graph.node:
-    kept = [given for given in node.input if not (given.startswith('^') and graph_names.node_of(given) in names)]
+    kept = [given for given in node.input
+            if not (graph_names.is_edge_of_order(given) and graph_names.node_of(given) in names)]
     if len(kept) < len(node.input):
       del node.input[:]
       node.input.extend(kept)
@@ -195,7 +203,7 @@ def _last_users(graph, name) -> Iterator[Any]:
   while waiting:
     source = waiting.pop()
     for node in graph.node:
-      if any(graph_names.node_of(given) == source for given in node.input if not given.startswith('^')):
+      if any(graph_names.node_of(given) == source for given in graph_names.data_of(node)):
         if node.op == 'Identity':
           waiting.append(node.name)
         else:

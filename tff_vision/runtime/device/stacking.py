@@ -75,7 +75,7 @@ class _Stacking:
     self._stacked = self._found()
     self._graph = graph_pb2.GraphDef(library=graph.library, versions=graph.versions)
     self._names: dict[tuple[str, int], str] = {}
-    self._made = 0
+    self._inlines = 0
     self._prefix = 'stacked'
     while any(name.startswith(self._prefix) for name in self._nodes):
       self._prefix += '_'
@@ -204,7 +204,6 @@ class _Stacking:
     """Adds the operations of a rule in the place of a node."""
     data = list(graph_names.data_of(node))
     own = [self._is_stacked(one) for one in data]
-    build = _shapes_of_one if node.op in _OF_SHAPES else build
     found = self._inlined(data, [given for given in node.input if graph_names.is_edge_of_order(given)],
                           lambda operands: build(node, operands, own, self._count),
                           {name: value for name, value in node.attr.items()
@@ -233,8 +232,8 @@ class _Stacking:
         results = build(operands)
       except (ValueError, TypeError, NotImplementedError) as error:
         raise CannotStack(f'{tensors[0]}: {error}') from error
-    self._made += 1
-    prefix = f'{self._prefix}{self._made}/'
+    self._inlines += 1
+    prefix = f'{self._prefix}{self._inlines}/'
     replaced = {one.op.name: self._input(tensor) for one, tensor in zip(operands, tensors, strict=True)
                 if one.op.type == 'Placeholder'}
     for made in part.as_graph_def().node:
@@ -266,16 +265,6 @@ class _Stacking:
     """Returns the name in the new graph of a tensor of the old one."""
     node, output = graph_names.parts_of(tensor)
     return self._names.get((node, output), f'{node}:{output}' if output else node)
-
-
-def _shapes_of_one(node, operands, is_stacked, count):
-  kind = tf.as_dtype(node.attr['out_type'].type or tf.int32)
-  if node.op == 'Size':
-    return [tf.size(operands[0], kind) // count]
-  if node.op == 'Rank':
-    return [tf.rank(operands[0]) - 1]
-  return [tf.shape(one, kind)[1:] if own else tf.shape(one, kind)
-          for one, own in zip(operands, is_stacked, strict=True)]
 
 
 def _is_stateful(node):

@@ -6,32 +6,35 @@ other inside the same graph, so there is none that cannot be stacked for want of
 Not public API: nodes of serialized graphs are TensorFlow's own.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
 from tensorflow.core.framework import attr_value_pb2
 
-# Given the node, its operands, which of them are stacked, and the number of clients; returns stacked results.
-Rule = Callable[[Any, Sequence[tf.Tensor], Sequence[bool], int], Sequence[tf.Tensor]]
+# Given the node, its operands, which of them are stacked, and the number of clients; returns stacked results, or None
+# if it does not hold for these.
+Rule = Callable[[Any, Sequence[tf.Tensor], Sequence[bool], int], Sequence[tf.Tensor] | None]
 
 # All results have the shape of the one operand.
-_OF_ONE = frozenset(
+OF_ONE = frozenset(
     'Identity Snapshot StopGradient PreventGradient Cast Neg Abs Sign Square Sqrt Rsqrt Exp Expm1 Log Log1p Sin Cos '
     'Tanh Sigmoid Relu Relu6 Elu Selu LeakyRelu Softplus Softsign Erf Floor Ceil Round Rint Reciprocal Inv IsFinite '
-    'IsNan IsInf LogicalNot Invert ZerosLike OnesLike Softmax LogSoftmax CheckNumerics'.split())
+    'IsNan IsInf LogicalNot Invert ZerosLike OnesLike Softmax LogSoftmax'.split())
 # All operands and the result have one shape.
-_ALIKE = frozenset('AddN ReluGrad Relu6Grad EluGrad SeluGrad LeakyReluGrad SoftplusGrad SoftsignGrad TanhGrad '
-                   'SigmoidGrad SqrtGrad RsqrtGrad ReciprocalGrad InvGrad'.split())
+ALIKE = frozenset('AddN ReluGrad Relu6Grad EluGrad SeluGrad LeakyReluGrad SoftplusGrad SoftsignGrad TanhGrad '
+                  'SigmoidGrad SqrtGrad RsqrtGrad ReciprocalGrad InvGrad'.split())
 # Operands of different shapes are broadcast.
-_BROADCAST = frozenset(
+BROADCAST = frozenset(
     'Add AddV2 Sub Mul Div RealDiv FloorDiv TruncateDiv FloorMod Mod Maximum Minimum Pow SquaredDifference DivNoNan '
     'MulNoNan Xdivy Xlogy Equal NotEqual Less LessEqual Greater GreaterEqual LogicalAnd LogicalOr BitwiseAnd BitwiseOr '
     'BitwiseXor LeftShift RightShift SelectV2 BatchMatMulV2'.split())
-_REDUCTIONS = frozenset('Sum Mean Prod Max Min All Any'.split())
+# The second operand names axes of the first.
+_ALONG_AXIS = frozenset('Sum Mean Prod Max Min All Any ArgMax ArgMin ExpandDims Cumsum Cumprod'.split())
 # The first axis of so many operands, and of the results, is that of the images of a batch, each of which is computed
 # alone; the other operands are the same for all clients.
-IMAGES = {'MaxPool': 1, 'AvgPool': 1, 'MaxPoolGrad': 3, 'ResizeBilinear': 1, 'ResizeNearestNeighbor': 1, 'LRN': 1,
+_IMAGES = {'MaxPool': 1, 'AvgPool': 1, 'MaxPoolGrad': 3, 'ResizeBilinear': 1, 'ResizeNearestNeighbor': 1, 'LRN': 1,
            'Conv2D': 1, 'DepthwiseConv2dNative': 1, 'SoftmaxCrossEntropyWithLogits': 2,
            'SparseSoftmaxCrossEntropyWithLogits': 2}
 
@@ -44,7 +47,8 @@ def stacked(node: Any, operands: Sequence[tf.Tensor], is_stacked: Sequence[bool]
     operands: Its operands; those whose `is_stacked` is true are [count, ...] of those of one client.
     is_stacked: For each operand; true for one at least.
   """
-  found = _rule(node)(node, operands, is_stacked, count)
+  rule = RULES.get(node.op)
+  found = None if rule is None else rule(node, operands, is_stacked, count)
   return found if found is not None else _one_by_one(node, operands, is_stacked, count)
 
 
@@ -53,27 +57,13 @@ def choice(node: Any, operands: Sequence[tf.Tensor], is_stacked: Sequence[bool],
 
   An operation that broadcasts would give a client a result in the shape of the way that it did not go.
   """
-  return _called(node, _all_stacked(operands, is_stacked, count))
+  return _alike(node, operands, is_stacked, count)
 
 
 def broadcast(value: tf.Tensor, count: int) -> tf.Tensor:
   """Returns what is the same for all clients as a stacked tensor."""
   return tf.tile(value[None], [count, *[1] * value.shape.rank]) if value.shape.rank is not None else tf.repeat(
       value[None], count, 0)
-
-
-def _rule(node) -> Rule:
-  if node.op in _OF_ONE:
-    return lambda node, operands, is_stacked, count: _called(node, operands)
-  if node.op in _ALIKE:
-    return lambda node, operands, is_stacked, count: _called(node, _all_stacked(operands, is_stacked, count))
-  if node.op in _BROADCAST:
-    return _broadcasting
-  if node.op in _REDUCTIONS:
-    return _reduction
-  if node.op in IMAGES:
-    return _images
-  return RULES.get(node.op, _one_by_one)
 
 
 def _called(node, operands, **changed) -> Sequence[tf.Tensor]:
@@ -89,6 +79,10 @@ def _one_by_one(node, operands, is_stacked, count):
   parts = [tf.unstack(one, count) if own else [one] * count for one, own in zip(operands, is_stacked, strict=True)]
   results = [_called(node, [part[client] for part in parts]) for client in range(count)]
   return [tf.stack(one) for one in zip(*results, strict=True)]
+
+
+def _alike(node, operands, is_stacked, count):
+  return _called(node, _all_stacked(operands, is_stacked, count))
 
 
 def _all_stacked(operands, is_stacked, count):
@@ -126,14 +120,9 @@ def _behind(axes):
   return axes + tf.cast(axes >= 0, axes.dtype)
 
 
-def _reduction(node, operands, is_stacked, count):
-  value, axes = operands
-  return None if is_stacked[1] else _called(node, [value, _behind(axes)])
-
-
 def _images(node, operands, is_stacked, count):
   """Puts the images of all clients into one batch."""
-  images = IMAGES[node.op]
+  images = _IMAGES[node.op]
   if any(is_stacked[images:]):
     return None
   if node.op == 'SoftmaxCrossEntropyWithLogits':  # It broadcasts batches of one.
@@ -172,40 +161,79 @@ def _l2_loss(node, operands, is_stacked, count):
   return [tf.reduce_sum(tf.square(tf.reshape(value, [count, -1])), 1) / 2]
 
 
-def _arg(node, operands, is_stacked, count):
+def _of_first(rule: Callable[..., Sequence[tf.Tensor] | None]) -> Rule:
+  """Returns a rule for operations whose first operand differs between clients, and no other one does."""
+  @functools.wraps(rule)
+  def checked(node, operands, is_stacked, count):
+    return None if any(is_stacked[1:]) else rule(node, operands, count)
+  return checked
+
+
+@_of_first
+def _plainly(node, operands, count):
+  del count
+  return _called(node, operands)
+
+
+@_of_first
+def _along_axis(node, operands, count):
+  del count
   value, axis = operands
-  return None if is_stacked[1] else _called(node, [value, _behind(axis)])
+  return _called(node, [value, _behind(axis)])
 
 
-def _top_k(node, operands, is_stacked, count):
-  return None if is_stacked[1] else _called(node, operands)
-
-
-def _reshape(node, operands, is_stacked, count):
+@_of_first
+def _reshape(node, operands, count):
   value, shape = operands
-  return None if is_stacked[1] else [tf.reshape(value, tf.concat([tf.constant([count], shape.dtype), shape], 0))]
+  return _called(node, [value, _put_before([count], shape)])
 
 
-def _expand_dims(node, operands, is_stacked, count):
-  value, axis = operands
-  return None if is_stacked[1] else _called(node, [value, _behind(axis)])
-
-
-def _transpose(node, operands, is_stacked, count):
+@_of_first
+def _transpose(node, operands, count):
+  del count
   value, order = operands
-  return None if is_stacked[1] else [tf.transpose(value, tf.concat([tf.constant([0], order.dtype), order + 1], 0))]
+  return _called(node, [value, _put_before([0], order + 1)])
 
 
-def _tile(node, operands, is_stacked, count):
+@_of_first
+def _tile(node, operands, count):
+  del count
   value, multiples = operands
-  return None if is_stacked[1] else [tf.tile(value, tf.concat([tf.constant([1], multiples.dtype), multiples], 0))]
+  return _called(node, [value, _put_before([1], multiples)])
 
 
-def _pad(node, operands, is_stacked, count):
-  if any(is_stacked[1:]):
-    return None
+@_of_first
+def _pad(node, operands, count):
+  del count
   value, paddings, *rest = operands
-  return _called(node, [value, tf.concat([tf.zeros([1, 2], paddings.dtype), paddings], 0), *rest])
+  return _called(node, [value, _put_before([[0, 0]], paddings), *rest])
+
+
+@_of_first
+def _slice(node, operands, count):
+  value, begin, size = operands
+  return _called(node, [value, _put_before([0], begin), _put_before([count], size)])
+
+
+@_of_first
+def _strided_slice(node, operands, count):
+  del count
+  value, begin, end, strides = operands
+  masks = {name: node.attr[name].i << 1 for name in
+           ('begin_mask', 'end_mask', 'ellipsis_mask', 'new_axis_mask', 'shrink_axis_mask')}
+  masks['begin_mask'] |= 1
+  masks['end_mask'] |= 1
+  return _called(node, [value, _put_before([0], begin), _put_before([0], end), _put_before([1], strides)], **masks)
+
+
+@_of_first
+def _one_hot(node, operands, count):
+  del count
+  return _called(node, operands) if node.attr['axis'].i == -1 else None
+
+
+def _put_before(first, numbers):
+  return tf.concat([tf.constant(first, numbers.dtype), numbers], 0)
 
 
 def _concat(node, operands, is_stacked, count):
@@ -225,27 +253,6 @@ def _unpack(node, operands, is_stacked, count):
   return _called(node, operands, axis=axis + (axis >= 0))
 
 
-def _strided_slice(node, operands, is_stacked, count):
-  if any(is_stacked[1:]):
-    return None
-  value, begin, end, strides = operands
-  zero, one = tf.constant([0], begin.dtype), tf.constant([1], begin.dtype)
-  masks = {name: node.attr[name].i << 1 for name in
-           ('begin_mask', 'end_mask', 'ellipsis_mask', 'new_axis_mask', 'shrink_axis_mask')}
-  masks['begin_mask'] |= 1
-  masks['end_mask'] |= 1
-  return _called(node, [value, *(tf.concat([first, part], 0) for first, part in
-                                 ((zero, begin), (zero, end), (one, strides)))], **masks)
-
-
-def _slice(node, operands, is_stacked, count):
-  if any(is_stacked[1:]):
-    return None
-  value, begin, size = operands
-  return [tf.slice(value, tf.concat([tf.constant([0], begin.dtype), begin], 0),
-                   tf.concat([tf.constant([count], size.dtype), size], 0))]
-
-
 def _gather(node, operands, is_stacked, count):
   value, places, axis = operands
   axis = tf.get_static_value(axis)
@@ -256,23 +263,36 @@ def _gather(node, operands, is_stacked, count):
   return [tf.gather(value, places)] if axis == 0 else None
 
 
-def _one_hot(node, operands, is_stacked, count):
-  return _called(node, operands) if node.attr['axis'].i == -1 and not any(is_stacked[1:]) else None
-
-
-def _cumulated(node, operands, is_stacked, count):
-  value, axis = operands
-  return None if is_stacked[1] else _called(node, [value, _behind(axis)])
-
-
 def _ensure_shape(node, operands, is_stacked, count):
   shape = tf.TensorShape(node.attr['shape'].shape)
   return [tf.ensure_shape(operands[0], tf.TensorShape([count]).concatenate(shape))]
 
 
+def _shape(node, operands, is_stacked, count):
+  """Returns what is the same for all clients: the shapes that one of them has."""
+  del count
+  return [tf.shape(one, _type_of_shapes(node))[int(own):] for one, own in zip(operands, is_stacked, strict=True)]
+
+
+def _size(node, operands, is_stacked, count):
+  del is_stacked
+  return [tf.size(operands[0], _type_of_shapes(node)) // count]
+
+
+def _type_of_shapes(node):
+  return tf.as_dtype(node.attr['out_type'].type or tf.int32)
+
+
+def _number_of_axes(node, operands, is_stacked, count):
+  del node, is_stacked, count
+  return [tf.rank(operands[0]) - 1]
+
+
 RULES: dict[str, Rule] = {
-    'MatMul': _matmul, 'BiasAdd': _bias_add, 'BiasAddGrad': _bias_add_grad, 'L2Loss': _l2_loss, 'ArgMax': _arg,
-    'ArgMin': _arg, 'TopKV2': _top_k, 'Reshape': _reshape, 'ExpandDims': _expand_dims, 'Transpose': _transpose,
-    'Tile': _tile, 'Pad': _pad, 'PadV2': _pad, 'MirrorPad': _pad, 'ConcatV2': _concat, 'Pack': _pack,
-    'Unpack': _unpack, 'StridedSlice': _strided_slice, 'Slice': _slice, 'GatherV2': _gather, 'OneHot': _one_hot,
-    'Cumsum': _cumulated, 'Cumprod': _cumulated, 'EnsureShape': _ensure_shape}
+    **dict.fromkeys(OF_ONE, _plainly), **dict.fromkeys(ALIKE, _alike), **dict.fromkeys(BROADCAST, _broadcasting),
+    **dict.fromkeys(_ALONG_AXIS, _along_axis), **dict.fromkeys(_IMAGES, _images),
+    'MatMul': _matmul, 'BiasAdd': _bias_add, 'BiasAddGrad': _bias_add_grad, 'L2Loss': _l2_loss, 'TopKV2': _plainly,
+    'Reshape': _reshape, 'Transpose': _transpose, 'Tile': _tile, 'Pad': _pad, 'PadV2': _pad, 'MirrorPad': _pad,
+    'ConcatV2': _concat, 'Pack': _pack, 'Unpack': _unpack, 'StridedSlice': _strided_slice, 'Slice': _slice,
+    'GatherV2': _gather, 'OneHot': _one_hot, 'EnsureShape': _ensure_shape, 'Shape': _shape, 'ShapeN': _shape,
+    'Size': _size, 'Rank': _number_of_axes}

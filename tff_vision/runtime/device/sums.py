@@ -35,7 +35,7 @@ def is_sum(program: program_lib.Program) -> bool:
 def _added(nodes, places, result):
   """Returns the positions of the parameters that `result` is the sum of; None in it: something else."""
   node = _source(nodes, result)
-  if node.op not in _ADDING or any(given.startswith('^') for given in node.input):
+  if node.op not in _ADDING or any(map(graph_names.is_edge_of_order, node.input)):
     return {None}
   return {places.get(_source(nodes, given).name) for given in node.input}
 
