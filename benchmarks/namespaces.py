@@ -38,19 +38,9 @@ def workers(count: int, *, options: Sequence[str], delay_ms: float, loss_percent
     for number in range(count):
       host = stack.enter_context(_namespace(number))
       shaped = _shape(number, delay_ms, loss_percent) and shaped
-      stack.enter_context(_worker(['ip', 'netns', 'exec', f'tffscale{number}'], host, options))
+      stack.enter_context(_worker(number, host, options))
       addresses.append(f'{host}:{_PORT}')
     yield addresses, shaped
-
-
-@contextlib.contextmanager
-def workers_here(count: int, *, options: Sequence[str]) -> Iterator[list[str]]:
-  """Runs `count` workers on the loopback device, where Linux cannot connect namespaces; yields their addresses."""
-  with contextlib.ExitStack() as stack:
-    hosts = [f'127.0.{number + 1}.1' for number in range(count)]
-    for host in hosts:
-      stack.enter_context(_worker([], host, options))
-    yield [f'{host}:{_PORT}' for host in hosts]
 
 
 @contextlib.contextmanager
@@ -61,7 +51,9 @@ def _namespace(number):
   inside = ['netns', 'exec', name, 'ip']
   _ip('netns', 'add', name)
   try:
-    _ip('link', 'add', wire, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', name)
+    # Some versions of Linux and iproute2 refuse to make the other end in the namespace if there is an eth0 here.
+    _ip('link', 'add', wire, 'type', 'veth', 'peer', 'name', f'{wire}_in')
+    _ip('link', 'set', f'{wire}_in', 'netns', name, 'name', 'eth0')
     _ip('addr', 'add', f'{here}/30', 'dev', wire)
     _ip('link', 'set', wire, 'up')
     _ip(*inside, 'addr', 'add', f'{there}/30', 'dev', 'eth0')
@@ -84,8 +76,8 @@ def _shape(number, delay_ms, loss_percent):
 
 
 @contextlib.contextmanager
-def _worker(prefix, host, options):
-  command = [*prefix, sys.executable, '-m', 'pipelines.worker', f'--host={host}',
+def _worker(number, host, options):
+  command = ['ip', 'netns', 'exec', f'tffscale{number}', sys.executable, '-m', 'pipelines.worker', f'--host={host}',
              f'--port={_PORT}', f'--health_port={_HEALTH_PORT}', *options]
   process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                              stderr=subprocess.DEVNULL, cwd=pathlib.Path(__file__).parents[1])
@@ -111,4 +103,4 @@ def _wait_until_healthy(host):
 def _ip(*words):
   done = subprocess.run(['ip', *words], capture_output=True, text=True, check=False)
   if done.returncode:
-    raise ValueError(f'ip {" ".join(words)}: {done.stderr.strip()} Without namespaces: --network=loopback.')
+    raise ValueError(f'ip {" ".join(words)}: {done.stderr.strip()}')

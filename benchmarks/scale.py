@@ -1,14 +1,12 @@
 """Seconds per client in cohorts of 10, 100 and 1,000 on 1 and 2 workers, each in its own network namespace.
 
     python -m benchmarks.scale --json=FILE [--repeats=2] [--delay_ms=20 --loss_percent=0.1]
-    python -m benchmarks.scale --json=FILE --network=loopback    # Where Linux cannot connect namespaces.
 
 Two targets: the cost per client is constant within 15 % from 100 to 1,000 clients per round, and the driver's memory
 does not grow with the cohort. The workers hold the clients' examples; the model is the MLP for 28x28 images. Bytes are
 the bytes of messages per round and worker, counted by the driver.
 """
 
-import contextlib
 import json
 import os
 import pathlib
@@ -24,40 +22,28 @@ _JSON = flags.DEFINE_string('json', None, 'File that receives the numbers.')
 _COHORTS = flags.DEFINE_list('cohorts', ['10', '100', '1000'], 'Clients in a round.')
 _WORKERS = flags.DEFINE_list('worker_counts', ['1', '2'], 'Numbers of workers.')
 _EXAMPLES = flags.DEFINE_integer('examples_per_client', 20, 'Images of a client.')
-_NETWORK = flags.DEFINE_enum('network', 'namespaces', ['namespaces', 'loopback'], 'How the workers are reached.')
 _REPEATS = flags.DEFINE_integer('repeats', 2, 'Rounds measured for each cohort.')
 _DELAY = flags.DEFINE_float('delay_ms', 20.0, 'Added to each direction, where Linux has netem.')
 _LOSS = flags.DEFINE_float('loss_percent', 0.1, 'Of packets, where Linux has netem.')
 
 
 def main() -> None:
-  if _NETWORK.value == 'namespaces' and not namespaces.available():
+  if not namespaces.available():
     raise ValueError('network namespaces need root and iproute2.')
   numbers = {'machine': origin.measurement(), 'runs': []}
   with tempfile.TemporaryDirectory() as folder:
     os.chmod(folder, 0o755)
     images = _federation(pathlib.Path(folder))
     for count in map(int, _WORKERS.value):
-      with _workers(count, [f'--data_root={folder}']) as (addresses, shaped):
+      with namespaces.workers(count, options=[f'--data_root={folder}'], delay_ms=_DELAY.value,
+                              loss_percent=_LOSS.value) as (addresses, shaped):
         for found in _measure(addresses, images):
-          numbers['runs'].append({
-              'workers': count, 'network': _NETWORK.value, 'delay_ms': _DELAY.value if shaped else 0,
-              'loss_percent': _LOSS.value if shaped else 0, **found})
+          numbers['runs'].append({'workers': count, 'delay_ms': _DELAY.value if shaped else 0,
+                                  'loss_percent': _LOSS.value if shaped else 0, **found})
           print(json.dumps(numbers['runs'][-1]), flush=True)
   text = json.dumps(numbers, indent=2) + '\n'
   if _JSON.value:
     pathlib.Path(_JSON.value).write_text(text)
-
-
-@contextlib.contextmanager
-def _workers(count, options):
-  """Yields the addresses of workers, and whether delay and loss are in force."""
-  if _NETWORK.value == 'loopback':
-    with namespaces.workers_here(count, options=options) as addresses:
-      yield addresses, False
-  else:
-    with namespaces.workers(count, options=options, delay_ms=_DELAY.value, loss_percent=_LOSS.value) as found:
-      yield found
 
 
 def _federation(folder):

@@ -46,7 +46,7 @@ def test_the_page_names_flags_and_files_that_exist():
   from flags import experiment_flags, groups, runtime_flags
   groups.define((*experiment_flags.GROUPS, *runtime_flags.GROUPS, *runtime_flags.WORKER))
   text = (ROOT / 'docs' / 'how-to' / 'remote.md').read_text()
-  scripts = {'dir', 'hosts', 'num_workers', 'out', 'json', 'no', 'network'}
+  scripts = {'dir', 'hosts', 'num_workers', 'out', 'json', 'no'}
   named = set(re.findall(r'--([a-z_]+)', text)) - scripts
   assert named and named <= set(flags.FLAGS), named - set(flags.FLAGS)
   for path in re.findall(r'`(deploy/[\w./-]+)`', text):
