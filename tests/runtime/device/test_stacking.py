@@ -344,6 +344,7 @@ def test_where_a_call_fails_clients_are_computed_one_after_the_other(error, monk
   for _ in range(2):
     called(program, [3, 3, 3])
   assert said == [str(getattr(error, 'message', error))] and tries == [3]
+  assert not [copy for copy in program.leaves() if isinstance(copy, stacked_leaf.StackedLeaf)]  # Its memory is free.
 
 
 # Rounds.

@@ -92,6 +92,10 @@ class Copies:
       with self._lock:
         is_first = _NO_MORE not in made
         made[_NO_MORE] = None
+        needless = [key for key, copy in made.items()
+                    if isinstance(copy, stacked_leaf.StackedLeaf) and key[:2] == where[:2]]
+        for key in needless:  # Those of other lanes may be at work.
+          made.pop(key).close()
       if is_first:
         self._told(reason.splitlines()[0][:200])
       return None
