@@ -52,8 +52,9 @@ def test_shares_add_up_to_the_promised_variance_and_stay_in_range(kind):
   for integers in sent:
     assert integers.numpy().min() >= 0 and integers.numpy().max() <= 2 * made.offset
   total = made.decode(tf.cast(tf.add_n(sent), tf.int64), tf.constant(clients)).numpy()
-  assert total.std() == pytest.approx(0.3 * made.norm_bound, rel=4 / math.sqrt(2 * length))
-  assert abs(np.corrcoef(sent[0], sent[1])[0, 1]) < 0.045
+  # Keys are new in each run: six deviations.
+  assert total.std() == pytest.approx(0.3 * made.norm_bound, rel=6 / math.sqrt(2 * length))
+  assert abs(np.corrcoef(sent[0], sent[1])[0, 1]) < 6 / math.sqrt(length)
 
 
 def test_an_update_that_is_no_number_counts_as_zero():
@@ -114,16 +115,17 @@ def built(privacy='distributed_gaussian', secure='masks', rounds=4, cohort=None,
 def test_a_round_without_noise_is_the_mean_of_clipped_updates_and_noise_has_its_size(tff_runtime, mode):
   client = configs.ClientConfig(batch_size=4, client_learning_rate=0.5)
 
-  def moved(made, config):
+  def moved(made, config, times=1):
+    """Returns the model's moves in rounds that begin with the same model, one after the other."""
     build = lambda **given: learning_process.build_process(
         task, algorithm=configs.AlgorithmConfig(), client=client, server=configs.ServerConfig(), **given)
     learning = secured.build_process(config, made, build, tells=learning_process.tells(task, configs.AlgorithmConfig()),
                                      place=tff_runtime)
     start = task.initial_weights()
     state = learning.set_model_weights(learning.initialize(), start)
-    state = learning.next(state, [task.client_dataset(i, 1) for i in range(4)]).state
-    return np.concatenate([np.ravel(w - v) for w, v in zip(
-        learning.get_model_weights(state).trainable, start.trainable, strict=True)])
+    after = [learning.next(state, [task.client_dataset(i, 1) for i in range(4)]).state for _ in range(times)]
+    return np.array([np.concatenate([np.ravel(w - v) for w, v in zip(
+        learning.get_model_weights(one).trainable, start.trainable, strict=True)]) for one in after])
 
   task, quiet, config = built(secure=mode, noise_multiplier=0.0)
   clear = plan.build_plan(
@@ -132,8 +134,9 @@ def test_a_round_without_noise_is_the_mean_of_clipped_updates_and_noise_has_its_
   expected = moved(clear, configs.SecureConfig())
   np.testing.assert_allclose(moved(quiet, config), expected, atol=1.01 * quiet.sum_encoding().step)
   _, noisy, _ = built(secure=mode, noise_multiplier=50.0)
-  deviation = (moved(noisy, config) - expected).std()
-  assert deviation == pytest.approx(50 * noisy.sum_encoding().norm_bound / 4, rel=4 / math.sqrt(2 * len(expected)))
+  # Of 51 weights, four times: six deviations of what is new in each run.
+  found = moved(noisy, config, times=4) - expected
+  assert found.std() == pytest.approx(50 * noisy.sum_encoding().norm_bound / 4, rel=6 / math.sqrt(2 * found.size))
 
 
 def test_the_ledger_counts_turns_survivors_and_repetitions():

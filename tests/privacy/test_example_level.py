@@ -136,8 +136,8 @@ def test_whole_updates_with_local_noise():
   # The mean of four clipped spikes is 2, of four noises has half their deviation.
   for result in results:
     assert result[1:].std() == pytest.approx(3 * 2 / 2, rel=0.04)
-    assert abs(result[0] - 2) < 5 * 3
-  assert abs(np.corrcoef(results[0][1:], results[1][1:])[0, 1]) < 0.05
+    assert abs(result[0] - 2) < 6 * 3
+  assert abs(np.corrcoef(results[0][1:], results[1][1:])[0, 1]) < 6 / 100
   quiet = local_plan.LocallyNoisedMeanFactory(clip_norm=2.0, noise_multiplier=0.0).create(
       tff.TensorType(np.float32, [2]))
   found = quiet.next(quiet.initialize(), [np.float32([3, 4]), np.float32([0, 1])]).result

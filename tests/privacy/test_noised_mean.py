@@ -56,11 +56,12 @@ def test_noise_variance_key_and_repetition():
   zeros = [np.zeros(10_000, np.float32)] * 2
   first, repeated = process.next(state, zeros), process.next(state, zeros)
   second, stranger = process.next(first.state, zeros), process.next(process.initialize(), zeros)
-  assert first.result.std() == pytest.approx(3.0 * 0.5 / 10, rel=4 / math.sqrt(2 * 10_000))
-  assert abs(first.result.mean()) < 4 * 0.15 / 100
+  # The key is new in each run: six deviations.
+  assert first.result.std() == pytest.approx(3.0 * 0.5 / 10, rel=6 / math.sqrt(2 * 10_000))
+  assert abs(first.result.mean()) < 6 * 0.15 / 100
   np.testing.assert_array_equal(first.result, repeated.result)
   for other in (second, stranger):
-    assert abs(np.corrcoef(first.result, other.result)[0, 1]) < 0.045
+    assert abs(np.corrcoef(first.result, other.result)[0, 1]) < 6 / 100
   # Every output lies on the grid: the low bits say nothing about who took part.
   steps = np.float64(first.result) * 10 / (0.5 / integer_grid.STEPS)
   np.testing.assert_allclose(steps, np.round(steps), atol=abs(steps).max() * 2 ** -23)

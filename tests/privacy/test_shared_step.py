@@ -77,8 +77,9 @@ def test_integers_are_noised_limited_and_leave_no_fraction():
   made = dataclasses.replace(build(noise_multiplier=2.0), length=10_000)
   encoding, shares = made.sum_encoding(), made.shares
   sent = [encoding.encode(tf.zeros([10_000]), tf.constant([0, 0])).numpy() - encoding.offset for _ in SIZES]
-  assert np.std(sum(sent)) == pytest.approx(2.0 * shares.sensitivity, rel=4 / math.sqrt(20_000))
-  assert abs(np.corrcoef(sent[0], sent[1])[0, 1]) < 0.045
+  # Keys are new in each run: six deviations.
+  assert np.std(sum(sent)) == pytest.approx(2.0 * shares.sensitivity, rel=6 / math.sqrt(20_000))
+  assert abs(np.corrcoef(sent[0], sent[1])[0, 1]) < 6 / 100
   far = encoding.encode(tf.constant([1e30, -1e30, math.nan, 3.0] * 2500), tf.constant([0, 0])).numpy()
   np.testing.assert_array_equal(far, np.round(far))
   assert 0 <= far.min() and far.max() <= 2 * encoding.offset
