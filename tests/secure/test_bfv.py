@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import tensorflow as tf
+from scipy import stats
 
 from tests.secure.seal_oracle import Seal
 from tff_vision.secure import fixed_point, os_keys
@@ -131,7 +132,7 @@ def test_a_ciphertext_s_view_does_not_depend_on_the_update():
   counts = [np.stack([np.histogram(view[:, half, j], cells, (0, p))[0] for half in range(2) for j, p in
                       enumerate(PARAMS.primes)]) for view in views]
   expected = 8 * PARAMS.degree / cells
-  bound = cells + 6 * np.sqrt(2 * cells)
+  bound = stats.chi2.isf(1e-9, cells - 1)  # Of some fifty numbers, from keys that are new in each run.
   assert np.all(np.sum((counts[0] - expected)**2 / expected, axis=1) < bound)
   assert np.all(np.sum((counts[1] - expected)**2 / expected, axis=1) < bound)
   assert np.all(np.sum((counts[0] - counts[1])**2 / (2 * expected), axis=1) < bound)
@@ -179,7 +180,7 @@ def test_a_share_tells_of_the_noise_what_the_bound_says():
   With noise of few bits the best test (is U + E beyond the range of U?) has the advantage that the bound gives, so the
   bound is no better and no worse than what it describes.
   """
-  narrow = dataclasses.replace(WIDE, values_per_coefficient=3, smudging_bits=16)
+  narrow = dataclasses.replace(WIDE, values_per_coefficient=3, smudging_bits=12)
   (mine, *others), key = _joint_keys(narrow)
   values = np.zeros([CLIENTS, narrow.degree * 3 * 4])
   total = _sum([bfv.encrypt(narrow, tf.constant(v), tf.constant(key), os_keys.kernel_key(),
@@ -192,10 +193,11 @@ def test_a_share_tells_of_the_noise_what_the_bound_says():
   seen = [_centred_integers((total[i, 0] + theirs[i].astype(object) + share[i]) % PRIMES, narrow.primes)
           for i in range(len(total))]
   beyond = np.concatenate(seen)
-  advantage = np.mean((beyond < -2.0**16) | (beyond >= 2.0**16))
+  advantage = np.mean((beyond < -2.0**12) | (beyond >= 2.0**12))
   bits = parameters.decryption_bits(narrow, length=values.shape[1], openings=1)
   per_coefficient = 2**-bits / beyond.size
-  # Of a centred Gaussian E|x| is 0.8 standard deviations; with three rounded messages the bound counts 3 more.
+  # Of a centred Gaussian E|x| is 0.8 standard deviations; with three rounded messages the bound counts 3 more. The
+  # ratio is 0.80, of deviation 0.012 in 40 runs.
   assert 0.6 * per_coefficient < advantage < per_coefficient
 
 
