@@ -1,6 +1,7 @@
 """The audit of runs that really were, by the real command."""
 
 import json
+import math
 
 import pytest
 
@@ -18,11 +19,13 @@ def test_a_private_run_is_audited(tmp_path):
                 '--cohort_size=3', '--privacy=client_gaussian', '--sampling=poisson', '--noise_multiplier=2',
                 '--clip_norm=1')
   assert trained.returncode == 0, trained.stderr
-  done = run('pipelines.audit', f'--run_dir={folder}', '--canaries=60', '--dimension=3000', '--shadow_models=4',
+  done = run('pipelines.audit', f'--run_dir={folder}', '--canaries=200', '--dimension=4000', '--shadow_models=4',
              f'--json={out}')
   assert done.returncode == 0, done.stderr
   found = json.loads(out.read_text())
-  assert found['canaries']['epsilon_low'] <= found['canaries']['epsilon_theory']
+  # Noise is new in each run, and the stated bound may fail once in 2,000 of them: six deviations of the mean of all.
+  canaries = found['canaries']
+  assert canaries['mu_low'] <= canaries['mu'] <= canaries['mu_theory'] + 6 / math.sqrt(200)
   assert found['membership']['all']['epsilon_low'] < 1 and len(found['membership']['per_client']) == 6
   ratio = found['likelihood_ratio']
   assert ratio['all'].keys() == found['membership']['all'].keys() and len(ratio['per_client']) == 6

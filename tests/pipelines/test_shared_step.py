@@ -13,7 +13,8 @@ def test_a_run_learns_and_states_what_it_costs(run_pipeline, tmp_path, secure_su
                f'--secure_sum={secure_sum}', '--secure_bits=18', '--batch_size=100', '--server_optimizer=sgdm',
                '--server_learning_rate=1', '--rounds=12', '--rounds_per_evaluation=12', f'--run_dir={run_dir}')
   report = json.loads((run_dir / 'report.json').read_text())
-  assert report['evaluation']['accuracy'] > 0.7
+  # Its noise and batches are new in each run: 0.73 to 0.83 in 30 runs, of deviation 0.03.
+  assert report['evaluation']['accuracy'] > 0.6
   privacy = report['privacy']
   assert privacy['unit'] == 'example' and privacy['mechanism'] == 'example_distributed'
   assert 0 < privacy['epsilon'] < 20 and privacy['rounds'] == 12
