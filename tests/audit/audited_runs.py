@@ -23,7 +23,7 @@ def config(path, privacy, *, sampling, cohort, rounds, canaries, noise, secure=N
   return configs.ExperimentConfig(
       data=configs.DataConfig(dataset='npz', data_dir=str(path), partition='natural'),
       privacy=configs.PrivacyConfig(privacy=privacy, clip_norm=1.0, delta=DELTA, noise_multiplier=noise,
-                                    audit_canaries=canaries, audit_confidence=0.999, **more),
+                                    audit_canaries=canaries, audit_confidence=0.9999, **more),
       model=configs.ModelConfig(model='linear'), client=configs.ClientConfig(batch_size=batch, client_epochs=1),
       cohort=configs.CohortConfig(sampling=sampling, cohort_size=cohort), secure=secure or configs.SecureConfig(),
       program=configs.ProgramConfig(rounds=rounds, rounds_per_evaluation=rounds))

@@ -1,7 +1,9 @@
 """Faults that this project once had, put back one at a time: the canaries of a small run must show each of them.
 
 Beside each, the same run without the fault, which must not ring. Noise is large, so that the promise is a small epsilon
-and few guesses contradict it; where a fault gives little away at a time, it is repeated until guesses are sure.
+and few guesses contradict it; where a fault gives little away at a time, it is repeated until guesses are sure. Coins
+and noise are new in each run: there are so many canaries that neither an uneven split of the coins nor a few wrong
+guesses hide a fault.
 """
 
 import contextlib
@@ -57,15 +59,15 @@ def test_noise_of_float32_numbers(fault, tmp_path):
     return tf.reshape(tf.cast(tf.round(sigma * tf.cast(normal, tf.float64)), tf.int64), shape)
 
   fault(integer_gaussian, 'gaussian', of_float32)
-  chosen = audited_runs.config(audited_runs.npz(tmp_path, side=28), 'client_gaussian', sampling='poisson', cohort=61,
-                               rounds=1, canaries=64, noise=22.0)
+  chosen = audited_runs.config(audited_runs.npz(tmp_path, side=48), 'client_gaussian', sampling='poisson', cohort=90,
+                               rounds=1, canaries=96, noise=22.0)
   assert_rings(audited_runs.run(chosen, tmp_path / 'run'), fault, 'grid')
 
 
 def test_metrics_in_the_clear(fault, tmp_path):
   fault(local_plan.LocalDp, 'measured', told.Measured.EXACT)
-  chosen = audited_runs.config(audited_runs.npz(tmp_path), 'local_dp', sampling='round_robin', cohort=1, rounds=40,
-                               canaries=36, noise=40.0)
+  chosen = audited_runs.config(audited_runs.npz(tmp_path), 'local_dp', sampling='round_robin', cohort=1, rounds=68,
+                               canaries=64, noise=40.0)
   assert_rings(audited_runs.run(chosen, tmp_path / 'run'), fault, 'told')
 
 
