@@ -1,5 +1,6 @@
 """Starts and stops the processes of a worker so that none outlives its parent."""
 
+import collections
 import contextlib
 import importlib.util
 import os
@@ -22,6 +23,8 @@ _KEPT = ('PATH', 'HOME', 'TMPDIR', 'LD_LIBRARY_PATH')
 # Environment variables with this prefix let the caller of this process find the processes that it started.
 _MARK = 'TFF_VISION_'
 _VISIBLE = 'CUDA_VISIBLE_DEVICES'
+# Ports that were returned: who asked for one listens there a little later only, and the kernel may give it again.
+_returned = collections.deque(maxlen=1000)
 
 
 def executor_binary() -> str:
@@ -100,10 +103,14 @@ def python_folders() -> list[str]:
 
 
 def free_port() -> int:
-  """Returns a TCP port of the loopback interface that is not in use now."""
-  with socket.socket() as listener:
-    listener.bind(('127.0.0.1', 0))
-    return listener.getsockname()[1]
+  """Returns a TCP port of the loopback interface that is not in use now, and none that it returned lately."""
+  while True:
+    with socket.socket() as listener:
+      listener.bind(('127.0.0.1', 0))
+      port = listener.getsockname()[1]
+    if port not in _returned:
+      _returned.append(port)
+      return port
 
 
 class Process:
