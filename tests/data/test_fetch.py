@@ -14,6 +14,7 @@ import pytest
 from tff_vision.data.sources import fetch
 
 CONTENT = os.urandom(fetch._CHUNK + 100)  # Two blocks.
+ALTERED = bytes([CONTENT[0] ^ 1]) + CONTENT[1:]  # Whatever byte it begins with.
 
 
 def _remote(path, content=CONTENT, **changes):
@@ -54,7 +55,7 @@ def test_download_shows_progress_and_is_reused_without_upstream(upstream, tmp_pa
   assert fetch.fetch(_remote(upstream), tmp_path / 'new') == path
 
 
-@pytest.mark.parametrize('damaged', [CONTENT[:-1], b'x' + CONTENT[1:], b''], ids=['truncated', 'altered', 'empty'])
+@pytest.mark.parametrize('damaged', [CONTENT[:-1], ALTERED, b''], ids=['truncated', 'altered', 'empty'])
 def test_damaged_download_leaves_nothing(upstream, tmp_path, damaged):
   upstream.write_bytes(damaged)
   with pytest.raises(ValueError, match='not used'):
@@ -62,7 +63,7 @@ def test_damaged_download_leaves_nothing(upstream, tmp_path, damaged):
   assert _visible(tmp_path / 'new') == []
 
 
-@pytest.mark.parametrize('damaged', [CONTENT[:-1], b'x' + CONTENT[1:]], ids=['truncated', 'altered'])
+@pytest.mark.parametrize('damaged', [CONTENT[:-1], ALTERED], ids=['truncated', 'altered'])
 def test_damaged_file_is_never_reused(upstream, tmp_path, damaged):
   path = fetch.fetch(_remote(upstream), tmp_path / 'new')
   time.sleep(0.01)
@@ -89,7 +90,7 @@ def test_offline_answer_names_everything_at_once(tmp_path, monkeypatch):
   start = time.monotonic()
   with pytest.raises(ValueError) as raised:
     fetch.fetch(remote, tmp_path / 'new')
-  assert time.monotonic() - start < 1
+  assert time.monotonic() - start < 5  # Nothing is waited for; a busy machine may take a second.
   for said in (remote.url, str(tmp_path / 'new' / 'data.bin'), 'md5:00ff', '1,234 bytes', '--dataset=digits'):
     assert said in str(raised.value)
   assert not (tmp_path / 'new').exists()
