@@ -78,7 +78,7 @@ def total_plus(x, y):
 @tff.tensorflow.computation(np.float32)
 def slowly(x):
   from tensorflow.python.data.experimental.ops import testing
-  waited = tf.data.Dataset.from_tensors(x).apply(testing.sleep(400_000))
+  waited = tf.data.Dataset.from_tensors(x).apply(testing.sleep(1_000_000))
   return waited.reduce(tf.constant(0.0), lambda a, b: a + b)
 
 
@@ -243,14 +243,22 @@ class TestDefectsOfTffsContext:
 
   def test_the_order_of_merging_is_the_order_of_finishing(self, tff_workers, recorded_fleet):
     values = [1e8, 1.0, -1e8]  # In float32: (1e8 + 1) - 1e8 = 0, but (1e8 - 1e8) + 1 = 1.
-    contexts, _ = tff_workers
+    contexts, finished = tff_workers[0], set()
 
-    class Late(context_base.AsyncContext):
+    class Noted(context_base.AsyncContext):
+      """A context; the second one answers when both others have answered."""
+
+      def __init__(self, number):
+        self._number = number
+
       async def invoke(self, comp, arg):
-        await asyncio.sleep(0.5)
-        return await contexts[1].invoke(comp, arg)
+        while self._number == 1 and not finished >= {0, 2}:
+          await asyncio.sleep(0.01)
+        found = await contexts[self._number].invoke(comp, arg)
+        finished.add(self._number)
+        return found
 
-    with _tffs_own([contexts[0], Late(), contexts[2]]):
+    with _tffs_own([Noted(number) for number in range(3)]):
       assert total(values) == 1.0
     local = sum(np.array(values, np.float32), np.float32(0))
     assert local == 0.0 == total(values)

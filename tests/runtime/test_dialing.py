@@ -74,9 +74,15 @@ def _user():
 
 def _children_named(name):
   """Returns the processes of this name that this process, or init in its place, is the parent of."""
-  time.sleep(0.5)
   found = subprocess.run(['pgrep', '-x', name], capture_output=True, text=True, check=False).stdout.split()
-  return [pid for pid in found if b'localhost' in pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()]
+  return [pid for pid in found if b'localhost' in _command(pid)]
+
+
+def _command(pid):
+  try:
+    return pathlib.Path(f'/proc/{pid}/cmdline').read_bytes()
+  except (FileNotFoundError, ProcessLookupError):  # It has ended meanwhile.
+    return b''
 
 
 class Proxy:
@@ -152,7 +158,8 @@ def test_a_site_can_be_called_at_its_own_address_only_and_do_nothing_else(tmp_pa
       done = subprocess.run(dialing.command(config, 9, folder), stdin=subprocess.DEVNULL, capture_output=True,
                             text=True, timeout=60, check=False)
       assert done.returncode != 0
-      assert not _children_named('openssl')  # It ends with ssh, and does not wait for the doorway.
+      # It ends with ssh, and does not wait for the doorway.
+      workers.wait_until(lambda: not _children_named('openssl'), timeout=10)
       return done.stderr
 
     assert 'remote port forwarding failed' in tried('127.0.0.2', f'127.0.0.3:{other}')  # Another site's address.

@@ -22,7 +22,7 @@ FLOATS = tff.FederatedType(np.float32, tff.CLIENTS)
 @tff.tensorflow.computation(np.float32)
 def slowly(x):
   from tensorflow.python.data.experimental.ops import testing
-  waited = tf.data.Dataset.from_tensors(x).apply(testing.sleep(1_000_000))
+  waited = tf.data.Dataset.from_tensors(x).apply(testing.sleep(2_000_000))  # Four times as long as until a kill.
   return waited.reduce(tf.constant(0.0), lambda a, b: a + b)
 
 
@@ -37,7 +37,7 @@ def total(x):
 
 
 def _config(local_workers=3, **more):
-  return runtime_config.RuntimeConfig(**{'runtime': 'workers', 'local_workers': local_workers, 'probe_interval': 0.3,
+  return runtime_config.RuntimeConfig(**{'runtime': 'workers', 'local_workers': local_workers, 'probe_interval': 0.5,
                                          'reconnect_timeout': 5.0, **more})
 
 
@@ -95,7 +95,7 @@ def test_the_coordinators_own_executor_may_be_lost_too(tff_runtime):
 
 
 def test_a_hospital_that_stays_away_drops_out_and_comes_back(own_workers, tff_runtime):
-  config = _remote_config(own_workers, min_workers=2, reconnect_timeout=1.0)
+  config = _remote_config(own_workers, min_workers=2, reconnect_timeout=3.0)
   with remote.remote_runtime(config) as runtime:
     with _in_mid_round(own_workers[2].kill):
       assert slow_total([1.0, 2.0, 4.0]) == 3.0
@@ -124,10 +124,10 @@ def test_clients_that_are_not_bound_move_to_other_workers(own_workers, federatio
 
 def test_a_worker_that_is_not_there_at_the_start(own_workers, tff_runtime):
   own_workers[1].kill()
-  with pytest.raises(fleet.TooFewWorkers, match=f'2 of 3 .*{own_workers[1].address}: no answer within 1 s'):
-    with remote.remote_runtime(_remote_config(own_workers, reconnect_timeout=1.0)):
+  with pytest.raises(fleet.TooFewWorkers, match=f'2 of 3 .*{own_workers[1].address}: no answer within 3 s'):
+    with remote.remote_runtime(_remote_config(own_workers, reconnect_timeout=3.0)):
       pass
-  with remote.remote_runtime(_remote_config(own_workers, reconnect_timeout=1.0, min_workers=2)) as runtime:
+  with remote.remote_runtime(_remote_config(own_workers, reconnect_timeout=3.0, min_workers=2)) as runtime:
     assert total([1.0, 2.0, 4.0]) == 5.0
     assert (1,) in {fault.clients for fault in runtime.take_faults()}
 
@@ -179,7 +179,7 @@ def test_a_result_that_needs_a_lost_client_is_refused(own_workers, tff_runtime):
   def doubled(x):
     return tff.federated_map(tff.tensorflow.computation(lambda v: v + v), x)
 
-  with remote.remote_runtime(_remote_config(own_workers, reconnect_timeout=1.0, min_workers=1)):
+  with remote.remote_runtime(_remote_config(own_workers, reconnect_timeout=3.0, min_workers=1)):
     assert doubled([1.0, 2.0, 4.0]) == [2.0, 4.0, 8.0]
     own_workers[1].kill()
     with pytest.raises(stub.WorkerLost, match=r'the workers of clients \[1\] are gone'):

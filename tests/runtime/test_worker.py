@@ -96,7 +96,7 @@ def test_an_executor_that_dies_or_whose_coordinator_was_killed_is_replaced(tmp_p
               'print("in", flush=True); time.sleep(60)')
     with subprocess.Popen([sys.executable, '-c', script], stdout=subprocess.PIPE) as coordinator:
       coordinator.stdout.readline()
-      time.sleep(2.5)  # Five looks: no health check stays that long.
+      time.sleep(5)  # Ten looks, where three are needed: no health check stays that long.
       coordinator.kill()
     workers.wait_until(lambda: 'the coordinator has left' in worker.log.read_text())
     worker.wait_until_healthy()
