@@ -21,10 +21,11 @@ def test_a_private_run_is_audited(tmp_path):
   assert trained.returncode == 0, trained.stderr
   done = run('pipelines.audit', f'--run_dir={folder}', '--canaries=200', '--dimension=4000', '--shadow_models=4',
              f'--json={out}')
-  assert done.returncode == 0, done.stderr
+  assert done.returncode in (0, 3), done.stderr
   found = json.loads(out.read_text())
-  # Noise is new in each run, and the stated bound may fail once in 2,000 of them: six deviations of the mean of all.
+  # Noise is new in each run, and the stated bound fails in one of 1,000. Six deviations of the mean of all do not.
   canaries = found['canaries']
+  assert (done.returncode == 3) == (canaries['epsilon_low'] > canaries['epsilon_theory']), done.stderr
   assert canaries['mu_low'] <= canaries['mu'] <= canaries['mu_theory'] + 6 / math.sqrt(200)
   assert found['membership']['all']['epsilon_low'] < 1 and len(found['membership']['per_client']) == 6
   ratio = found['likelihood_ratio']
