@@ -23,8 +23,10 @@ _KEPT = ('PATH', 'HOME', 'TMPDIR', 'LD_LIBRARY_PATH')
 # Environment variables with this prefix let the caller of this process find the processes that it started.
 _MARK = 'TFF_VISION_'
 _VISIBLE = 'CUDA_VISIBLE_DEVICES'
-# Ports that were returned: who asked for one listens there a little later only, and the kernel may give it again.
-_returned = collections.deque(maxlen=1000)
+# Names that other processes cannot bind, of ports that were returned lately: who asked for one listens there a little
+# later only, and the kernel may give it again until then.
+_MOST_CLAIMS = 256
+_claims = collections.deque()
 
 
 def executor_binary() -> str:
@@ -103,14 +105,21 @@ def python_folders() -> list[str]:
 
 
 def free_port() -> int:
-  """Returns a TCP port of the loopback interface that is not in use now, and none that it returned lately."""
+  """Returns a TCP port of the loopback interface that is not in use now, and that no process was given here lately."""
   while True:
     with socket.socket() as listener:
       listener.bind(('127.0.0.1', 0))
       port = listener.getsockname()[1]
-    if port not in _returned:
-      _returned.append(port)
-      return port
+    claim = socket.socket(socket.AF_UNIX)
+    try:
+      claim.bind(f'\0tff_vision port {port}')  # Without a file: it ends with this process.
+    except OSError:
+      claim.close()
+      continue
+    _claims.append(claim)
+    if len(_claims) > _MOST_CLAIMS:
+      _claims.popleft().close()
+    return port
 
 
 class Process:
