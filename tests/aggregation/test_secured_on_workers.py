@@ -113,8 +113,8 @@ def _own_workers(tmp_path):
 
 def _runtime(own_workers, data_placement='driver'):
   return remote.remote_runtime(runtime_config.RuntimeConfig(
-      runtime='workers', workers=tuple(w.address for w in own_workers), min_workers=2, reconnect_timeout=2.0,
-      probe_interval=0.5, data_placement=data_placement))
+      runtime='workers', workers=tuple(w.address for w in own_workers), min_workers=2, reconnect_timeout=4.0,
+      probe_interval=1.0, data_placement=data_placement))
 
 
 def _once(monkeypatch, owner, name, action):

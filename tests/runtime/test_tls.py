@@ -46,7 +46,7 @@ def secured(pki, tmp_path_factory):
 def _config(addresses, folder, name='coordinator', ca='ca'):
   return runtime_config.RuntimeConfig(
       runtime='workers', workers=tuple(addresses), tls_ca=f'{folder / ca}.crt', tls_cert=f'{folder / name}.crt',
-      tls_key=f'{folder / name}.key', reconnect_timeout=2.0)
+      tls_key=f'{folder / name}.key', reconnect_timeout=5.0)
 
 
 def test_the_same_bits_through_tls(secured, pki, federation, local_digest):

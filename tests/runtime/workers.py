@@ -117,7 +117,7 @@ def running(folder, *options):
     worker.stop()
 
 
-def wait_until(condition, timeout=30.0):
+def wait_until(condition, timeout=120.0):
   deadline = time.monotonic() + timeout
   while not condition():
     assert time.monotonic() < deadline, 'waited in vain'
