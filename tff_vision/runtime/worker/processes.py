@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import errno
 import importlib.util
 import os
 import pathlib
@@ -26,7 +27,7 @@ _VISIBLE = 'CUDA_VISIBLE_DEVICES'
 # Names that other processes cannot bind, of ports that were returned lately: who asked for one listens there a little
 # later only, and the kernel may give it again until then.
 _MOST_CLAIMS = 256
-_claims = collections.deque()
+_claims: collections.deque[socket.socket] = collections.deque()
 
 
 def executor_binary() -> str:
@@ -113,9 +114,11 @@ def free_port() -> int:
     claim = socket.socket(socket.AF_UNIX)
     try:
       claim.bind(f'\0tff_vision port {port}')  # Without a file: it ends with this process.
-    except OSError:
+    except OSError as error:
       claim.close()
-      continue
+      if error.errno == errno.EADDRINUSE:
+        continue
+      return port  # This system knows no such names.
     _claims.append(claim)
     if len(_claims) > _MOST_CLAIMS:
       _claims.popleft().close()
