@@ -129,15 +129,15 @@ def _likeness(model, paths):
 
 def _boxes(model, paths):
   """Prints the number of objects of each class in each image, and draws their boxes."""
-  from tff_vision.data.sources import decode
+  from tff_vision.export import mask_pictures
   from tff_vision.report import box_drawing
   names, predictions = list(map(str, model.class_names)), {}
   folder = pathlib.Path(_BOXES_DIR.value or pathlib.Path(_RUN_DIR.value) / 'boxes').expanduser()
-  for path in dict.fromkeys(paths):
-    pixels = decode.read(path)
+  pictures = _pictures(list(dict.fromkeys(paths)), folder)
+  for path, picture in pictures.items():
+    pixels = mask_pictures.shown(model.opened(path).native(0))
     height, width = pixels.shape[:2]
     found = box_drawing.boxes_of(model.boxes(path), 0, _LEAST_SCORE.value)
-    picture = _picture_of(path, paths, folder)
     box_drawing.write(picture, box_drawing.drawn(pixels, found, names))
     predictions[path] = {'picture': str(picture), 'boxes': [
         {'class': names[one['number']], 'score': one['score'], 'box': [
@@ -149,15 +149,20 @@ def _boxes(model, paths):
   return predictions
 
 
-def _picture_of(path, paths, folder):
-  """Returns the file for a picture: named like the image, with a number if several images have its name."""
-  stem = pathlib.Path(path).stem
-  same = [other for other in dict.fromkeys(paths) if pathlib.Path(other).stem == stem]
-  number = f'_{same.index(path) + 1}' if len(same) > 1 else ''
-  picture = folder / f'{stem}{number}_boxes.png'
-  if any(pathlib.Path(other).resolve() == picture.resolve() for other in paths):
-    raise ValueError(f'boxes_dir={folder} holds {picture.name}, which a picture would replace: name another folder.')
-  return picture
+def _pictures(paths, folder):
+  """Returns the file for the picture of each image: named like it, with a number if several images have its name."""
+  stems = collections.Counter(pathlib.Path(path).stem for path in paths)
+  taken, found = {stem for stem, number in stems.items() if number == 1}, {}
+  for path in paths:
+    stem = pathlib.Path(path).stem
+    name = stem if stems[stem] == 1 else next(
+        one for one in (f'{stem}_{number}' for number in itertools.count(1)) if one not in taken)
+    taken.add(name)
+    found[path] = folder / f'{name}_boxes.png'
+    if any(pathlib.Path(other).resolve() == found[path].resolve() for other in paths):
+      raise ValueError(f'boxes_dir={folder} holds {found[path].name}, which a picture would replace: name another '
+                       'folder.')
+  return found
 
 
 if __name__ == '__main__':

@@ -186,6 +186,16 @@ def test_voc_folders_of_splits_and_clients_that_count_from_zero(tmp_path):
   np.testing.assert_allclose(found.train.y[0], rows([0, 0, 0.5, 0.5, 0]), atol=1e-6)
 
 
+def test_voc_fractions_below_one_are_of_pixels_from_zero(tmp_path):
+  for name, edges in (('x', (12.5, 8.25, 30, 20)), ('y', (0.3, 4, 30, 20))):
+    image(tmp_path / f'{name}.png', value=ord(name))
+    voc_file(tmp_path / f'{name}.xml', f'{name}.png', [('dog', edges, 0)])
+  found = voc.load(config(tmp_path, 'voc', test_fraction=0.5))
+  both = np.concatenate([found.train.y, found.test.y])
+  tops = sorted((40 * both[:, 0, 0]).tolist())
+  np.testing.assert_allclose(tops, [4, 8.25], atol=1e-5)
+
+
 @pytest.mark.parametrize(('boxes', 'match'), [
     ([('dog', (1, 1, 99, 20), 0)], 'object 1 of .*x.xml has a box .* outside its image of 60x40'),
     ([('dog', (9, 1, 3, 20), 0)], 'object 1 of .*x.xml has a box of -5x20 pixels'),

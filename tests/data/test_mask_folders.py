@@ -106,6 +106,68 @@ def test_a_list_of_colours(tmp_path, text, mode):
   assert pool.class_names == ('ground', 'red', 'green') and set(np.unique(pool.train.y)) == {0, 1, 2}
 
 
+def own_palettes(root, values):
+  """Masks of which each has its own palette, most frequent colour first, as programs that shrink files write it."""
+  for number, value in enumerate(values):
+    colours = mask(value).astype(np.uint8)
+    if number % 2:
+      colours[1:] = value
+    save(root / 'images' / f'{number}.png', picture(number))
+    (root / 'masks').mkdir(exist_ok=True)
+    Image.fromarray(colours).quantize(4).save(root / 'masks' / f'{number}.png')
+
+
+@pytest.mark.parametrize(('text', 'names', 'numbers'), [
+    ('', ('background', '#00ff00', '#ff0000'), [2, 1]),
+    ('#ff0000 red\n#00ff00 green\n#000000 ground', ('red', 'green', 'ground'), [0, 1])])
+def test_palettes_that_differ_leave_colours_to_tell_the_classes(tmp_path, text, names, numbers):
+  own_palettes(tmp_path, [RED, GREEN, RED, GREEN, GREEN, RED])
+  if text:
+    (tmp_path / 'classes.txt').write_text(text)
+  pool = load(tmp_path)
+  assert pool.class_names == names and any('The palettes of masks differ' in note for note in pool.notes)
+  whole = np.concatenate([pool.train.y, pool.test.y])
+  assert sorted(whole[:, 0, 0]) == sorted(numbers * 3)
+
+
+def test_palettes_of_greys_among_masks_without_are_greys(tmp_path):
+  pairs(tmp_path, [1, 2, 1, 2])
+  smaller = Image.fromarray((mask(2) > 0).astype(np.uint8), 'P')
+  smaller.putpalette([0, 0, 0, 2, 2, 2])
+  smaller.save(tmp_path / 'masks' / '3.png')
+  pool = load(tmp_path)
+  assert pool.class_names == ('background', '1', '2')
+  assert sorted(np.concatenate([pool.train.y, pool.test.y])[:, 0, 0]) == [1, 1, 2, 2]
+
+
+def test_greys_in_gif_are_greys(tmp_path):
+  for number, value in enumerate([2, 5, 2, 5]):
+    save(tmp_path / 'images' / f'{number}.png', picture(number))
+    save(tmp_path / 'masks' / f'{number}.gif', mask(value))
+  (tmp_path / 'classes.txt').write_text('\n'.join('abcdef'))
+  pool = load(tmp_path)
+  assert sorted(np.concatenate([pool.train.y, pool.test.y])[:, 0, 0]) == [2, 2, 5, 5]
+
+
+def test_a_list_tells_the_classes_of_palettes_and_greys_by_their_colours(tmp_path):
+  pairs(tmp_path / 'palette', [1, 2, 1, 2], mode='P')
+  (tmp_path / 'palette' / 'classes.txt').write_text('#00ff00 green\n#ff0000 red\n#000000 ground\n')
+  pool = load(tmp_path / 'palette')
+  assert pool.class_names == ('green', 'red', 'ground')
+  assert sorted(np.concatenate([pool.train.y, pool.test.y])[:, 0, 0]) == [0, 0, 1, 1]
+  pairs(tmp_path / 'greys', [128, 200, 128, 200])
+  (tmp_path / 'greys' / 'classes.txt').write_text('#000000 ground\n#c8c8c8 bright\n#808080 dark\n')
+  pool = load(tmp_path / 'greys')
+  assert sorted(np.concatenate([pool.train.y, pool.test.y])[:, 0, 0]) == [1, 1, 2, 2]
+
+
+def test_numbers_beside_colours_of_a_list_stay_numbers(tmp_path):
+  pairs(tmp_path, [1, 2, 1, 2])
+  (tmp_path / 'classes.txt').write_text('#ff0000 red\n#00ff00 green\n#0000ff blue\n')
+  pool = load(tmp_path)
+  assert sorted(np.concatenate([pool.train.y, pool.test.y])[:, 0, 0]) == [1, 1, 2, 2]
+
+
 def test_a_class_of_the_list_that_does_not_count(tmp_path):
   pairs(tmp_path, [RED, GREEN, RED, GREEN])
   (tmp_path / 'classes.txt').write_text('#000000 void\n#ff0000 red\n#00ff00 green\n')

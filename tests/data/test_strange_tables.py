@@ -130,6 +130,8 @@ def test_a_suffix_in_upper_case_is_a_suffix(tmp_path):
 @pytest.mark.parametrize(('columns', 'said'), [
     ({'image': X.tolist(), 'label': Y}, r'x.parquet has list<.* in the column image'),
     ({'image': PNG, 'label': [[int(c == y) for c in range(3)] for y in Y]}, 'row 0 has the label .* occurs twice'),
+    ({'image': PNG, 'label': [[1, 0], [0, 1]] * 6}, r'row 0 has the label \[1, 0\], and every image such a one'),
+    ({'image': PNG, 'label': [[True], [False]] * 6}, 'row 0 has the label .* of truth values'),
     ({'image': ['gone.png'] * N, 'label': Y}, "row 0 names the file 'gone.png', which cannot be read"),
     ({'image': PNG, 'label': ['', 'a', 'b'] * 4}, 'the label of 4 of 12 images is empty'),
     ({'image': PNG, 'label': Y, 'client': [1.0] * 11 + [float('nan')]}, 'row 11 has no client')])

@@ -93,6 +93,33 @@ def test_a_detector_is_exported_and_evaluated(run, folder, run_pipeline, tmp_pat
 
 
 @pytest.mark.ci
+def test_files_of_more_than_8_bits_are_drawn_with_their_boxes(run_pipeline, tmp_path):
+  """And each picture has a file of its own, whatever images are called."""
+  entries = []
+  for number in range(4):
+    pixels = np.full((32, 32), 300, np.uint16)
+    pixels[4:14, 4 + number:14 + number] = 3000  # As of a sensor of 12 bits.
+    name = f'{"ab"[number % 2]}/{number // 2}.png'
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(tmp_path / name)
+    entries.append({'id': number, 'file_name': name})
+  (tmp_path / 'all.json').write_text(json.dumps({
+      'images': entries, 'categories': [{'id': 1, 'name': 'part'}], 'annotations': [
+          {'id': number, 'image_id': number, 'category_id': 1, 'bbox': [4 + number, 4, 10, 10]}
+          for number in range(4)]}))
+  (tmp_path / '0_1.png').write_bytes((tmp_path / 'a' / '0.png').read_bytes())
+  run_dir = tmp_path / 'run'
+  done = run_pipeline('train', *SMALL, '--rounds=1', f'--data_dir={tmp_path}', f'--run_dir={run_dir}')
+  assert done.code == 0, done.err
+  files = [tmp_path / 'a' / '0.png', tmp_path / 'b' / '0.png', tmp_path / '0_1.png']
+  done = run_pipeline('predict', f'--run_dir={run_dir}', *files, f'--boxes_dir={tmp_path / "drawn"}')
+  assert done.code == 0, done.err
+  drawn = sorted(path.name for path in (tmp_path / 'drawn').iterdir())
+  assert drawn == ['0_1_boxes.png', '0_2_boxes.png', '0_3_boxes.png']
+  assert np.asarray(Image.open(tmp_path / 'drawn' / '0_1_boxes.png')).max() > 200
+
+
+@pytest.mark.ci
 def test_a_detector_is_trained_under_promises_on_two_executors(folder, run_pipeline, tmp_path):
   done = run_pipeline('train', *SMALL, '--rounds=1', f'--data_dir={folder}', f'--run_dir={tmp_path / "run"}',
                       '--privacy=example_dp_sgd', '--clip_norm=1', '--noise_multiplier=1', '--secure_sum=masks',

@@ -75,7 +75,7 @@ def write(folder: pathlib.Path, name: str, opened: decode.Contents, masks: np.nd
   else:
     written, data = folder / f'{name}_mask{".png" if len(masks) == 1 else ".tif"}', _as_picture(masks)
   picture = io.BytesIO()
-  Image.fromarray(overlay(_shown(opened.native(most)), masks[most])).save(picture, format='PNG')
+  Image.fromarray(overlay(shown(opened.native(most)), masks[most])).save(picture, format='PNG')
   drawn = folder / f'{name}_overlay.png'
   for file, made in ((written, data), (drawn, picture.getvalue())):
     try:
@@ -108,7 +108,7 @@ def overlay(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
   return np.round(image * (1 - covered) + colours * covered).astype(np.uint8)
 
 
-def _shown(image):
+def shown(image: np.ndarray) -> np.ndarray:
   """Returns an upright image as uint8 [height, width, 3]; images of more than 8 bits by their own range."""
   if image.dtype != np.uint8:
     low, high = float(image.min()), float(image.max())

@@ -81,12 +81,17 @@ def _refuse_indicators(rows, where):
   """Refuses lists that say 0 or 1 of each class, where lists name the findings of an image.
 
   Raises:
-    ValueError: A list holds a number twice, which no list of findings does.
+    ValueError: A list holds a number twice, which no list of findings does, or truth values; or all lists hold 0 and 1,
+      each once, which as findings would tell nothing.
   """
+  both = bool(rows) and all(len(row) == 2 and set(row) == {0, 1} for row in rows)
   for place, row in enumerate(rows):
-    if len(set(row)) < len(row) and not any(isinstance(value, (str, bytes)) for value in row):
-      raise ValueError(f'{where(place)} has the label {list(row)[:12]}, in which a number occurs twice: a list names '
-                       'the findings of an image, each once, and does not say 0 or 1 of each class.')
+    told = any(isinstance(value, (str, bytes)) for value in row)
+    twice = len(set(row)) < len(row) and not told
+    if twice or both or any(isinstance(value, bool) for value in row):
+      why = 'in which a number occurs twice' if twice else 'and every image such a one' if both else 'of truth values'
+      raise ValueError(f'{where(place)} has the label {list(row)[:12]}, {why}: a list names the findings of an image, '
+                       'each once, and does not say 0 or 1 of each class.')
 
 
 def _are_numbers(values):

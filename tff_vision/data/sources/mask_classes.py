@@ -4,7 +4,8 @@ A list of classes is a file `classes.txt` or `classes.csv` beside the images. Li
 stand before or after the name: `#rrggbb`, or three numbers in 0..255. A class called ignore or void does not count.
 
 Without a list: masks of 0 and 255 have background and one class. Other masks of grey or palette values hold class
-numbers, and 255 does not count. Masks of colours have one class for each colour, black first.
+numbers, and 255 does not count. Masks of colours have one class for each colour, black first. Whether the places in a
+palette or its colours tell the classes: see `mask_palettes`.
 """
 
 import dataclasses
@@ -23,6 +24,7 @@ _COLOUR = re.compile(r'#([0-9a-fA-F]{6})\b|\b(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d
 # Grey masks with larger values hold one grey for each class rather than class numbers.
 _LARGEST_NUMBER = 63
 _MOST_COLOURS = 64
+_GREY = 0x010101
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,7 +61,12 @@ def resolve(root: pathlib.Path, found: Mapping[int, str], *, coloured: bool, ign
   Raises:
     ValueError: A mask holds a value that is no class; or the list is not as described.
   """
-  path = next((root / name for name in _LISTS if (root / name).is_file()), None)
+  path = _list_in(root)
+  if coloured and all(map(_is_grey, found)) and not listed_colours(root):
+    # Palettes differ, and hold the greys that masks without palettes hold: class numbers or one grey for each class.
+    made = resolve(root, {value & 0xff: mask for value, mask in found.items()}, coloured=False, ignored=ignored)
+    return dataclasses.replace(made, coloured=True, of_value={
+        value * _GREY: number for value, number in made.of_value.items()})
   if path is not None:
     return _listed(path, found, coloured, ignored)
   values = sorted(set(found) - {ignored})
@@ -84,6 +91,24 @@ def resolve(root: pathlib.Path, found: Mapping[int, str], *, coloured: bool, ign
       ignored is None and 255 in values) else ()
   return Classes(names=names, coloured=False, notes=notes,
                  of_value={number: number for number in numbers} | _ignored(ignored))
+
+
+def listed_colours(root: pathlib.Path) -> Sequence[int]:
+  """Returns the colours in the list of classes, class after class; empty if there is none, or it has no colours.
+
+  Raises:
+    ValueError: The list is not as described.
+  """
+  path = _list_in(root)
+  return () if path is None else _read(path)[1]
+
+
+def _list_in(root):
+  return next((root / name for name in _LISTS if (root / name).is_file()), None)
+
+
+def _is_grey(colour):
+  return colour == (colour & 0xff) * _GREY
 
 
 def _numbered(values, ignored):

@@ -10,7 +10,7 @@ import numpy as np
 
 from tff_vision import labels as labels_lib
 from tff_vision.data import images
-from tff_vision.data.sources import mask_classes, mask_reading, volumes
+from tff_vision.data.sources import mask_classes, mask_palettes, mask_reading, volumes
 
 _THREADS = 8
 
@@ -114,8 +114,12 @@ def survey(paths: Sequence[str], masks: Sequence[str], counts: Sequence[int], ro
   """
   with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
     found = list(threads.map(functools.partial(_values, slice_axis=slice_axis), paths, masks, counts))
-  coloured = any(indices is None for file in found for indices, _ in file)
-  pick: Callable[[mask_reading.Values], np.ndarray] = (lambda one: one[1]) if coloured else (lambda one: one[0])
+  everything = [one for file in found for one in file]
+  differing = mask_palettes.difference(list(zip(np.repeat(masks, list(map(len, found))).tolist(), everything,
+                                                strict=True)))
+  coloured = bool(differing) or any(one.numbers is None for one in everything) or (
+      ignored is None and mask_palettes.go_by_list(everything, mask_classes.listed_colours(root)))
+  pick: Callable[[mask_reading.Values], np.ndarray] = lambda one: np.unique(one.colours if coloured else one.numbers)
   found = [[np.unique(np.concatenate([pick(one) for one in file]))] if whole else [pick(one) for one in file]
            for file in found]
   values: dict[int, str] = {}
@@ -127,6 +131,8 @@ def survey(paths: Sequence[str], masks: Sequence[str], counts: Sequence[int], ro
   if not coloured and ignored is None:
     _refuse_two_whites(masks, found)
   classes = mask_classes.resolve(root, values, coloured=coloured, ignored=ignored)
+  if differing:
+    classes = dataclasses.replace(classes, notes=(differing, *classes.notes))
   each = np.repeat(np.arange(len(masks)), [len(file) for file in found])
   shown = np.zeros((len(each), len(classes.names)), np.float32)
   for row, own in zip(shown, (own for file in found for own in file), strict=True):
@@ -163,9 +169,9 @@ def _of_kinds(found, kinds, kind_of):
 
 
 def _values(path, mask, count, slice_axis) -> list[mask_reading.Values]:
-  """Returns the values that each mask of a file holds, as class numbers (None if it has colours) and as colours."""
+  """Returns the values that each mask of a file holds, [different values]: each number with its colour."""
   if not mask:
-    return [(np.zeros(1, np.int64), np.zeros(1, np.int64))] * count
+    return [mask_reading.Values(np.zeros(1, np.int64), np.zeros(1, np.int64))] * count
   opened, image = mask_reading.opened(mask, slice_axis), mask_reading.outline(path, slice_axis)
   mask_reading.check_place(image, opened)
   if opened.count != count:
@@ -173,11 +179,11 @@ def _values(path, mask, count, slice_axis) -> list[mask_reading.Values]:
   height, width = image.size
   found: list[mask_reading.Values] = []
   for number in range(count):
-    indices, colours = opened.values(number)
-    if colours.shape != (height, width):
-      raise ValueError(f'{mask} has {colours.shape[0]}x{colours.shape[1]} pixels, and its image {path} '
-                       f'{height}x{width}.')
-    found.append((None if indices is None else np.unique(indices), np.unique(colours)))
+    values = opened.values(number)
+    rows, columns = values.colours.shape
+    if (rows, columns) != (height, width):
+      raise ValueError(f'{mask} has {rows}x{columns} pixels, and its image {path} {height}x{width}.')
+    found.append(mask_palettes.different(values))
   return found
 
 
@@ -186,8 +192,8 @@ def _class_numbers(opened, number, classes, shape):
   height, width = shape[:2]
   if number >= opened.count:
     raise ValueError(f'{opened.name} holds {opened.count} masks now, and held more when the data were listed.')
-  indices, colours = opened.values(number)
-  found = colours if classes.coloured else indices
+  held = opened.values(number)
+  found = held.colours if classes.coloured else held.numbers
   if found is None:
     raise ValueError(f'{opened.name} has colours now, and had none when the data were listed.')
   found = found[volumes.nearest(found.shape[0], height)[:, None], volumes.nearest(found.shape[1], width)]

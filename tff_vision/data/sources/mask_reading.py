@@ -16,13 +16,24 @@ from tff_vision.data.sources import decode, formats, pillow_files
 if typing.TYPE_CHECKING:
   from tff_vision.data.sources import nifti
 
-# Class numbers or greys, int64 [height, width], None if the mask has colours; and its colours, 0xrrggbb.
-Values = tuple[np.ndarray | None, np.ndarray]
 _LOSSY = ('JPEG', 'HEIC', 'AVIF')
 _LOSSLESS_WEBP = b'VP8L'
 _LOSSY_COMPRESSIONS = ('jpeg', 'tiff_jpeg', 'webp')  # Of a TIFF.
 _ORIENTATION = 0x0112
 _HEAD = 512
+
+
+class Values(typing.NamedTuple):
+  """What the pixels of a mask hold.
+
+  Attributes:
+    numbers: Class numbers, greys or places in a palette, int64 [height, width]; None if the mask has colours.
+    colours: Their colours, 0xrrggbb [height, width].
+    palette: Whether `numbers` are places in the file's own palette.
+  """
+  numbers: np.ndarray | None
+  colours: np.ndarray
+  palette: bool = False
 
 
 class _NoClasses(ValueError):
@@ -162,7 +173,7 @@ def _whole(values, path):
     raise ValueError(f'{path} holds {found}, and the voxels of a mask are class numbers, whole and from 0.')
   numbers = values.astype(np.int64)
   grey = np.minimum(numbers, 255)
-  return numbers, grey << 16 | grey << 8 | grey
+  return Values(numbers, grey << 16 | grey << 8 | grey)
 
 
 def _of_pillow(path, content, read):
@@ -199,6 +210,7 @@ def _check_transparency(image, rgb):
 
 def _read(image) -> Values:
   image.load()
+  palette = image.mode == 'P'
   if image.mode == 'F':
     numbers = np.asarray(image)
     if not np.isfinite(numbers).all() or (numbers != np.round(numbers)).any() or numbers.min(initial=0) < 0:
@@ -206,8 +218,11 @@ def _read(image) -> Values:
                        'whole and from 0')
     indices = numbers.astype(np.int64)
     rgb = np.repeat(indices[..., None], 3, axis=-1)
-  elif image.mode == 'P':
+  elif palette:
     indices, rgb = np.asarray(image), np.asarray(image.convert('RGB'))
+    # Whatever is saved as GIF gets a palette of the colours that occur in it, greys too.
+    if image.format == 'GIF' and (rgb == rgb[..., :1]).all():
+      indices, palette = rgb[..., 0], False
   elif image.mode in ('1', 'L', 'LA', 'La') or image.mode.startswith('I'):
     indices = np.asarray(image.convert('L') if image.mode in ('LA', 'La') else image).astype(np.int64)
     _check_transparency(image, indices[..., None].repeat(3, axis=-1))
@@ -220,4 +235,4 @@ def _read(image) -> Values:
   red, green, blue = np.moveaxis(rgb.astype(np.int64), -1, 0)
   turned = image.getexif().get(_ORIENTATION, 1)
   upright = lambda values: pillow_files.upright(values, turned)
-  return None if indices is None else upright(indices), upright(red << 16 | green << 8 | blue)
+  return Values(None if indices is None else upright(indices), upright(red << 16 | green << 8 | blue), palette)

@@ -4,7 +4,7 @@
     root/[split/][client/]a.xml  beside a.jpg, or in folders called Annotations and JPEGImages or images
 
 A client is the element `client` of an annotation, or else the folder. Coordinates count pixels from 1, and both edges
-belong to the box, as in VOC; if a coordinate 0 occurs, they count from 0.
+belong to the box, as in VOC; if a coordinate below 1 occurs, they count from 0.
 """
 
 import dataclasses
@@ -126,7 +126,8 @@ def _edges(entry, place):
 
 def _counted_from(pictures):
   """Returns the images with the edges of boxes in pixels from 0, the right and the lower edge outside of the box."""
-  if any(0 in box.edges[:2] for one in pictures for box in one.boxes):
+  # Of pixels from 1, no coordinate is below 1, and programs that count from 0 may write fractions.
+  if any(min(box.edges[:2]) < 1 for one in pictures for box in one.boxes):
     return pictures
   return [dataclasses.replace(one, boxes=[dataclasses.replace(box, edges=(
       box.edges[0] - 1, box.edges[1] - 1, *box.edges[2:])) for box in one.boxes]) for one in pictures]
