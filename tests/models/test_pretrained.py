@@ -54,6 +54,41 @@ def test_the_converter_carries_affine_weights_and_says_what_it_dropped(saved):
     check.check(old, input_shape=SHAPE, output_shape=(5,))
 
 
+def test_a_model_is_built_again_whatever_its_layers_do_to_their_config(saved):
+  pixels = tf.keras.layers.Input(SHAPE)
+  rows = tf.keras.layers.Reshape(SHAPE[:2])(pixels)
+  rows = tf.keras.layers.MultiHeadAttention(2, 4)(rows, rows)
+  model = tf.keras.Model(pixels, tf.keras.layers.Dense(5)(tf.keras.layers.Flatten()(rows)))
+  found = load(saved(model))
+  for _ in range(2):
+    made = found.build(SHAPE, 5)
+    found.start(made)
+    np.testing.assert_allclose(made(images()), model(images()), atol=1e-5)
+
+
+def test_a_new_head_takes_no_name_of_the_file(saved):
+  """The names that Keras gives begin anew in each process, so that the file's and new ones are the same."""
+  pixels = tf.keras.layers.Input(SHAPE)
+  x = tf.keras.layers.GlobalAveragePooling2D(keepdims=True, name='pooled_head_of_3')(
+      tf.keras.layers.Conv2D(4, 3, name='head_of_3')(pixels))
+  x = tf.keras.layers.Reshape((5,))(tf.keras.layers.Conv2D(5, 1, name='top')(x))
+  path = saved(tf.keras.Model(pixels, tf.keras.layers.Softmax()(x)))
+  tf.keras.backend.clear_session()
+  made = load(path, outputs=3).build(SHAPE, 3)
+  assert made.output_shape == (None, 3) and made.layers[-1].name == 'head_of_3_2'
+
+
+def test_models_of_which_nothing_can_be_learned_or_run_are_named(saved):
+  pixels = tf.keras.layers.Input(SHAPE)
+  logits = tf.keras.layers.Dense(5)(tf.keras.layers.Flatten()(pixels))
+  with pytest.raises(ValueError, match=r'returns whole numbers \(int64\).* take its last layer tf.math.argmax'):
+    load(saved(tf.keras.Model(pixels, tf.argmax(logits, -1))))
+  coded = tf.keras.Model(pixels, tf.keras.layers.Lambda(lambda x: 2 * x, name='twice')(logits))
+  for name in ('coded.keras', 'coded.h5'):
+    with pytest.raises(ValueError, match=f'{name} has a Lambda layer.* import=FILE.py'):
+      load(saved(coded, name))
+
+
 @pytest.mark.ci
 def test_a_converted_mobilenet_of_keras_is_ours(saved):
   theirs = tf.keras.applications.MobileNetV3Small(input_shape=(64, 64, 3), weights=None, classes=7,

@@ -39,6 +39,9 @@ def read(path: str, layers_from: str | None = None) -> tf.keras.Model:
   # A Sequential model is functional too, once its input is known.
   if not getattr(model, '_is_graph_network', False) or len(model.inputs) != 1 or len(model.outputs) != 1:
     raise ValueError(f'{path} holds no functional or sequential Keras model with one input and one output.')
+  for layer in model.submodules:  # A .h5 file gives their code, which would run wherever the model is built.
+    if isinstance(layer, tf.keras.layers.Lambda) and not isinstance(layer.get_config()['function'], str):
+      raise ValueError(_of_lambda(path, f' {layer.name}'))
   return model
 
 
@@ -68,12 +71,19 @@ def saved_by(path: str) -> str | None:
 
 def _sentence(path, error, layers_from):
   text = str(error)
+  if 'Lambda layer' in text:
+    return _of_lambda(path, '')
   found = [match.group(1).split('>')[-1] for pattern in _UNKNOWN if (match := pattern.search(text))]
   if found := [*found, *_foreign_classes(path)]:
     where = f'import={layers_from} does not define it' if layers_from else (
         'name the Python file that defines it: import=FILE.py')
     return f'{path} has a layer of the class {found[0]}, which is none of Keras\'s own; {where}.'
   return f'{path} cannot be loaded as a Keras model: {_first_line(error)}'
+
+
+def _of_lambda(path, name):
+  return (f'{path} has a Lambda layer{name} with Python code inside, which is not run from a file: write it as a class '
+          'of a layer in a Python file, which import=FILE.py names, and save the model with that.')
 
 
 def _first_line(error):

@@ -3,6 +3,7 @@
 Frozen layers are not trained: clients' updates do not contain them, so nothing of them is clipped, noised or encrypted.
 """
 
+import copy
 import dataclasses
 import fnmatch
 from collections.abc import Mapping, Sequence
@@ -39,7 +40,8 @@ class Pretrained:
   def build(self, input_shape: tuple[int, int, int], num_outputs: int) -> tf.keras.Model:
     """Returns the model with arbitrary weights. A model builder, for whose arguments the model was already fitted."""
     del input_shape, num_outputs
-    model = tf.keras.Model.from_config(self.config)
+    # A copy, because some layers (MultiHeadAttention) take entries out of the config that they are made from.
+    model = tf.keras.Model.from_config(copy.deepcopy(self.config))
     for layer in check.leaves(model):
       if layer.name in self.frozen:
         layer.trainable = False
@@ -82,7 +84,7 @@ def load(path: str, *, frozen_layers: str, input_shape: tuple[int, int, int], nu
       wanted = (*_map_sides(model, output_shape, path), num_outputs)
     else:
       wanted = (num_outputs,)
-    model, fresh = _with_outputs(model, wanted, notes)
+    model, fresh = _with_outputs(model, wanted, notes, path)
     if fresh is None:
       _refuse_probabilities(model, path)
   frozen = _frozen(model, frozen_layers, notes) - {fresh}
@@ -134,8 +136,12 @@ def _map_sides(model, output_shape, path):
   return found[:2]
 
 
-def _with_outputs(model, output_shape, notes):
-  """Returns the model with logits of `output_shape`, and the name of its new head or None."""
+def _with_outputs(model, output_shape, notes, path):
+  """Returns the model with logits of `output_shape`, and the name of its new head or None.
+
+  Raises:
+    ValueError: Its outputs are no floats.
+  """
   num_outputs, per_pixel = output_shape[-1], len(output_shape) == 3
   outputs = model.output
   while _only_activates(_maker(outputs)):
@@ -158,17 +164,27 @@ def _with_outputs(model, output_shape, notes):
       model = _copy(model)
     return model, None
   features = layer.input if replaceable else outputs
+  if not features.dtype.is_floating:
+    raise ValueError(f'initial_model={path} returns whole numbers ({features.dtype.name}), from which nothing can be '
+                     f'learned: take its last layer {layer.name} off, and save it again.')
+  # Keras's own names begin anew in each process, and may be those of the file's layers.
+  name = _free(model, f'head_of_{num_outputs}')
   if features.shape.rank == 4 and not per_pixel:
-    features = tf.keras.layers.GlobalAveragePooling2D()(features)
+    features = tf.keras.layers.GlobalAveragePooling2D(name=_free(model, 'pooled_' + name))(features)
   elif features.shape.rank != 2 and not per_pixel:
-    features = tf.keras.layers.Flatten()(features)
-  name = f'head_of_{num_outputs}'
+    features = tf.keras.layers.Flatten(name=_free(model, 'flat_' + name))(features)
   notes.append(f'Its last layer {layer.name} with {layer.output_shape[-1]} outputs gave way to a new one with '
                f'{num_outputs}, {name}.' if replaceable else
                f'A new layer with {num_outputs} outputs, {name}, was put on top.')
   made = (tf.keras.layers.Conv2D(num_outputs, 1, name=name) if per_pixel else
           tf.keras.layers.Dense(num_outputs, name=name))
   return tf.keras.Model(model.inputs, made(features), name=model.name), name
+
+
+def _free(model, name):
+  """Returns a name that no layer of the model has."""
+  taken = {layer.name for layer in model.layers}
+  return next(one for one in (name, *(f'{name}_{number}' for number in range(2, 2 + len(taken)))) if one not in taken)
 
 
 def _only_activates(layer):
