@@ -90,6 +90,28 @@ def test_an_xmp_orientation_is_applied_where_exif_has_none(tmp_path, orientation
   np.testing.assert_allclose(GRAPHS['eight'](tf.constant(path.read_bytes())), decode.read(path, (7, 5, 3)), atol=1e-3)
 
 
+def test_tags_behind_a_long_profile_or_behind_the_pixels_are_found(tmp_path):
+  """So boxes and masks, which are placed on the turned image, lie on it."""
+  tags = Image.Exif()
+  tags[0x0112] = 6
+  wide = RNG.integers(0, 256, (200, 260, 3)).astype(np.uint8)
+  plain = decode.read(_save(tmp_path / 'plain.jpg', wide, quality=95))
+  content = _save(tmp_path / 'x.jpg', wide, exif=tags, quality=95).read_bytes()
+  start = content.index(b'\xff\xe1')
+  profile = (b'\xff\xe2' + (60_002).to_bytes(2, 'big') + bytes(60_000)) * 3
+  (tmp_path / 'x.jpg').write_bytes(content[:start] + profile + content[start:])
+  content = _save(tmp_path / 'x.png', wide, exif=tags).read_bytes()
+  start, end = content.index(b'eXIf') - 4, content.index(b'IEND') - 4
+  length = 12 + int.from_bytes(content[start:start + 4], 'big')
+  (tmp_path / 'x.png').write_bytes(content[:start] + content[start + length:end] + content[start:start + length]
+                                   + content[end:])
+  assert all((tmp_path / name).stat().st_size > 150_000 for name in ('x.jpg', 'x.png'))
+  for name, stored in (('x.jpg', plain), ('x.png', wide)):
+    np.testing.assert_array_equal(decode.read(tmp_path / name), SEEN[6](stored), err_msg=name)
+    served = GRAPHS['eight'](tf.constant((tmp_path / name).read_bytes()))
+    np.testing.assert_allclose(served, decode.read(tmp_path / name, (7, 5, 3)), atol=1e-3)
+
+
 def _graph(stored):
   return tf.function(lambda content: decode_graph.as_stored(content, (7, 5, 3), stored),
                      input_signature=[tf.TensorSpec((), tf.string)])

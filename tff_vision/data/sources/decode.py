@@ -23,7 +23,6 @@ if typing.TYPE_CHECKING:
 SUFFIXES = formats.SUFFIXES
 # A 16-bit image without a value above this uses fewer bits, and the file does not say how many.
 _HOLDS_16_BITS = 0x3fff
-_TAGGED_WITHIN = 1 << 17
 _HEAD = 512
 
 
@@ -245,7 +244,8 @@ def _by_tensorflow(content, kind):
   except tf.errors.InvalidArgumentError as error:
     other = formats.unread_jpeg(content) if kind == 'JPEG' else ''
     raise ValueError(f'is a file of the format {other}, which is not read' if other else 'is corrupt') from error
-  if any(mark in content[:_TAGGED_WITHIN] for mark in (b'Exif', b'eXIf', b'Orientation')):
+  # Anywhere: colour profiles may stand before the tags of a JPEG, and the pixels of a PNG.
+  if any(mark in content for mark in (b'Exif', b'eXIf', b'Orientation')):
     image = pillow_files.upright(image, pillow_files.orientation(content))
   return image
 

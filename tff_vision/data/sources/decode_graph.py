@@ -8,7 +8,6 @@ import tensorflow as tf
 from tff_vision.data import images
 from tff_vision.data.sources import decode
 
-_TAGGED_WITHIN = 1 << 17
 _ORIENTATION = 0x0112
 _HOLDS_16_BITS = 0x3fff
 _PADDING = b'\0' * 64  # Added so that the first bytes of a file can always be read, even if it is short.
@@ -102,10 +101,9 @@ def _upright(image, content):
 
 def _orientation(content):
   """Returns the orientation 1..8 of a JPEG or a PNG by its EXIF tag, or else its XMP tag; 1 if there is none."""
-  head = tf.strings.substr(content, 0, _TAGGED_WITHIN)
-  raw = tf.cast(tf.io.decode_raw(head, tf.uint8), tf.int32)
+  raw = tf.io.decode_raw(content, tf.uint8)
   size = tf.shape(raw)[0]
-  byte = lambda place: tf.gather(raw, tf.clip_by_value(place, 0, size - 1))
+  byte = lambda place: tf.cast(tf.gather(raw, tf.clip_by_value(place, 0, size - 1)), tf.int32)
   found = tf.concat([_places(raw, b'Exif\0\0') + 6, _places(raw, b'eXIf') + 4], 0)
   start = tf.concat([found, [0]], 0)[0]
   little = byte(start) == ord('I')
@@ -114,14 +112,14 @@ def _orientation(content):
   directory = start + tf.clip_by_value(four(start + 4), 0, size)
   entries = directory + 2 + 12 * tf.range(tf.clip_by_value(two(directory), 0, 512))
   tagged = (two(entries) == _ORIENTATION) & (tf.shape(found)[0] > 0)
-  value = tf.concat([tf.boolean_mask(two(entries + 8), tagged), [_of_xmp(head)]], 0)[0]
+  value = tf.concat([tf.boolean_mask(two(entries + 8), tagged), [_of_xmp(content)]], 0)[0]
   return tf.where((value >= 1) & (value <= 8), value, 1)
 
 
-def _of_xmp(head):
+def _of_xmp(content):
   """Returns the digit of the first XMP orientation tag, as Pillow finds it; 1 if there is none."""
   # `\C` is one byte: the bytes of an image are no UTF-8.
-  digit = tf.strings.regex_replace(head, r'^\C*?tiff:Orientation(?:="|>)([0-9])\C*$', r'\1', replace_global=False)
+  digit = tf.strings.regex_replace(content, r'^\C*?tiff:Orientation(?:="|>)([0-9])\C*$', r'\1', replace_global=False)
   return tf.cond(tf.strings.length(digit) == 1, lambda: tf.strings.to_number(digit, tf.int32), lambda: 1)
 
 
