@@ -132,6 +132,19 @@ def test_bad_boxes_of_coco_files_are_named(tmp_path, name):
     assert any('1 boxes are left out' in note for note in found.notes)
 
 
+def test_boxes_as_shares_of_width_and_height_are_refused(tmp_path):
+  image(tmp_path / 'a.png')
+  image(tmp_path / 'b.png')
+  for kept, boxes in ((False, [(0, 3, [0.1, 0.2, 0.3, 0.4]), (1, 3, [0, 0, 1, 1])]),
+                      (True, [(0, 3, [0.1, 0.2, 0.3, 0.4]), (1, 3, [0, 0, 30, 40])])):
+    coco_file(tmp_path / 'all.json', ['a.png', 'b.png'], boxes)
+    if kept:
+      assert len(coco.load(config(tmp_path)).train)
+    else:
+      with pytest.raises(ValueError, match='all other boxes lie in the first pixel .* as shares'):
+        coco.load(config(tmp_path))
+
+
 def test_images_that_are_missing_or_other_images(tmp_path):
   image(tmp_path / 'a.png')
   image(tmp_path / 'b.png')

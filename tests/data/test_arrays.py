@@ -31,6 +31,11 @@ def test_clients_and_held_out_examples(tmp_path):
   assert sorted(image.tobytes() for image in everything) == sorted(image.tobytes() for image in X)
 
 
+def test_clients_as_floats_are_those_as_whole_numbers(tmp_path):
+  found = _load(tmp_path, x=X, y=Y, client=np.arange(40) % 2 + 0.0, x_test=X, y_test=Y, client_test=np.arange(40) % 2)
+  assert set(found.train_owners) == set(found.test_owners) == {'0', '1'}
+
+
 def test_given_test_set_names_and_keras_spelling(tmp_path):
   found = _load(tmp_path, x_train=X[..., 0] / 255, y_train=Y[:, None], x_test=X[:7, ..., 0] / 255, y_test=Y[:7],
                 class_names=np.array(['a', 'b', 'c', 'd']), extra=np.zeros(1))
@@ -143,6 +148,9 @@ def test_arrays_of_two_ranges_and_steps_that_expect_another_are_refused(tmp_path
   with pytest.raises(ValueError, match='x is uint8 and x_test is float32'):
     _load(tmp_path, x=X, y=Y, x_test=(X[:3] / 255).astype(np.float32), y_test=Y[:3])
   x = RNG.uniform(-1, 1, (40, 5, 4))
+  with pytest.raises(ValueError, match='floats of different ranges, .* pixel_range=BLACK,WHITE'):
+    _load(tmp_path, x=X[..., 0] / 255, y=Y, x_test=x, y_test=Y)
+  assert _load(tmp_path, {'pixel_range': '0,1'}, x=X[..., 0] / 255, y=Y, x_test=x, y_test=Y).stored.white == 1
   np.savez(tmp_path / 'signed.npz', x=x, y=Y)
   for fields in ({'preprocess': 'invert'}, {'partition': 'feature_shift'}):
     with pytest.raises(ValueError, match='computes with pixels of 0..1'):

@@ -63,9 +63,19 @@ def test_bad_targets_are_one_sentence(files, where, fields, said):
 
 def test_text_that_is_no_number():
   assert numbers.parsed(['1e3', '-2.5'], ['a', 'b']).tolist() == [1000, -2.5]
-  for text, said in (('3,5', 'decimal point'), ('nan', 'no number'), ('', 'no number'), ('inf', 'no number')):
+  for text, said in (('3,5', 'decimal point'), ('nan', 'no number'), ('', 'no number'), ('inf', 'no number'),
+                     ('1_5', 'no number')):
     with pytest.raises(ValueError, match=f'row 1.*{said}'):
       numbers.parsed([text], ['row 1'])
+
+
+@pytest.mark.parametrize(('count', 'share', 'expected'), [(12, 0.25, 3), (20, 0.2, 4), (7, 0.15, 1), (100, 0.2, 20)])
+def test_some_of_few_numbers_are_held_out_over_their_range(count, share, expected):
+  held = numbers.held_out(np.arange(count, dtype=np.float32), share)
+  places = np.flatnonzero(held)
+  assert len(places) == expected
+  if expected > 2:
+    assert places[0] < count / 3 and places[-1] >= 2 * count / 3
 
 
 def test_an_array_of_a_file_or_of_a_program(tmp_path):

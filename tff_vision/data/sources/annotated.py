@@ -95,6 +95,7 @@ def build(found: Sequence[Picture], class_names: Sequence[str], root: pathlib.Pa
   paths = paths[good]
   with concurrent.futures.ThreadPoolExecutor(_THREADS) as threads:
     sizes = list(threads.map(_size, paths))
+  _refuse_shares(found, sizes)
   y = _rows(found, sizes, class_names, config.max_boxes, skip, said)
   encoded = store.Files(paths)
   shape, shape_notes = files.stored_shape(encoded, 0, config)
@@ -129,6 +130,18 @@ def _size(path):
       return pillow_files.size(image)
   except Exception:  # Formats that Pillow does not read, and broken tags.
     return decode.native(path).shape[:2]
+
+
+def _refuse_shares(found, sizes):
+  """Refuses boxes whose edges are shares of width and height, of which all would lie in the first pixel.
+
+  Raises:
+    ValueError: All boxes do.
+  """
+  boxes = [box for one in found for box in one.boxes]
+  if boxes and max(map(max, sizes)) > 2 and all(max(box.edges) <= 1 for box in boxes):
+    raise ValueError(f'{boxes[0].place} and all other boxes lie in the first pixel of their images, as shares of width '
+                     'and height do: give them in pixels.')
 
 
 def _rows(found, sizes, class_names, max_boxes, skip, notes):

@@ -192,6 +192,11 @@ def _floats(arrays, low, high, pixel_range, what):
     raise ValueError(f'{what} holds floats up to {largest:g}: store 0..255 as uint8, or floats divided by 255; or say '
                      'which values are black and white with pixel_range=BLACK,WHITE.')
   notes = []
+  known = [next((ends for ends in _FLOAT_RANGES if _spans(ends, x.min(), x.max())), None) for x in arrays if x.size]
+  if pixel_range is None and len(set(known) - {None}) > 1:
+    told = ' and '.join(f'{x.min():.4g}..{x.max():.4g}' for x in arrays)
+    raise ValueError(f'{what} and its test images hold floats of different ranges, {told}: bring them to one, or say '
+                     'which values are black and white with pixel_range=BLACK,WHITE.')
   black, white = pixel_range or next((ends for ends in _FLOAT_RANGES if _spans(ends, low, high)), (None, None))
   if pixel_range is None and black is None:
     notes.append(f'{what} holds floats in {low:.4g}..{high:.4g}, which the model gets as they are. Nothing tells which '
@@ -223,6 +228,11 @@ def _brought_to_unit(arrays, pixel_range, what):
 
 def _normalize_names(found, path):
   """Converts names of clients and classes to strings without spaces around them."""
+  kinds = {found[name].dtype.kind for name in ('client', 'client_test') if name in found}
+  if 'f' in kinds and kinds & set('iu'):  # One of them went through a table that writes 1 as 1.0.
+    for name in ('client', 'client_test'):
+      if found[name].dtype.kind == 'f' and (found[name] == np.floor(found[name])).all():
+        found[name] = found[name].astype(np.int64)
   for name in ('client', 'client_test', 'class_names'):
     if name in found:
       if found[name].ndim != 1:
@@ -244,9 +254,8 @@ def _with_held_out(everything, owners, class_names, config, notes):
   y = everything.y
   if everything.labels is labels_lib.Kind.MASK:
     y = labels_lib.rarest(labels_lib.tags(y, len(class_names)))
-  if everything.labels is labels_lib.Kind.NUMBER:
-    y = numbers_lib.strata(y)
-  is_test = heldout.stratified(y.sum(axis=1) if y.ndim == 2 else y, config.test_fraction, owners)
+  hold = numbers_lib.held_out if everything.labels is labels_lib.Kind.NUMBER else heldout.stratified
+  is_test = hold(y.sum(axis=1) if y.ndim == 2 else y, config.test_fraction, owners)
   heldout.refuse_nothing(is_test, config)
   notes.append(images.Counted(heldout.note(is_test, config.test_fraction, owners)))
   train, test = np.flatnonzero(~is_test), np.flatnonzero(is_test)

@@ -202,8 +202,7 @@ def _split(splits, y, owners, patients, places, encoded, config):
 def _held_out(y, owners, patients, file, config):
   """Holds out a share of every class. Images of one file or of one patient stay together."""
   classes = np.array([''.join(map(str, row.astype(int))) for row in y]) if y.ndim == 2 else y
-  if y.dtype == np.float32 and y.ndim == 1:
-    classes = numbers_lib.strata(y)
+  hold = numbers_lib.held_out if y.dtype == np.float32 and y.ndim == 1 else heldout.stratified
   together, notes = file, []
   if patients is not None and len(set(patients) - {''}) > 1:
     together = np.where(patients == '', file, patients)
@@ -211,7 +210,7 @@ def _held_out(y, owners, patients, file, config):
     notes = ['All images name one patient, so that they were held out as if each were of another.']
   together = _numbered(together)
   groups = together.max() + 1
-  is_test = heldout.stratified(classes, config.test_fraction, owners, together)
+  is_test = hold(classes, config.test_fraction, owners, together)
   if not is_test.any() and groups < len(file):
     is_test = heldout.stratified(np.zeros(len(file), int), config.test_fraction, owners, together)
     notes = [*notes, 'There are too few patients or files to hold out a share of every class: a share of all was.']

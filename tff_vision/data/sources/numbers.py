@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tff_vision.data.sources import heldout
+
 _BINS = 10
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -25,7 +27,7 @@ def parsed(texts: Sequence[str], what: Sequence[str]) -> np.ndarray:
       number = float(text)
     except ValueError:
       number = math.nan
-    if not abs(number) <= _LARGEST:
+    if not abs(number) <= _LARGEST or '_' in text:  # Python's own spelling of large numbers, or a slip.
       comma = ' (a decimal point is needed, not a comma)' if ',' in text else ''
       raise ValueError(f'{what[place]}: {text!r} is no number{comma}.')
     found[place] = number
@@ -46,7 +48,16 @@ def of_array(y: np.ndarray, what: str) -> np.ndarray:
   return y.astype(np.float32)
 
 
-def strata(y: np.ndarray) -> np.ndarray:
+def strata(y: np.ndarray, groups: int = _BINS) -> np.ndarray:
   """Returns [n] groups of about equal size in the order of the numbers, so that a test set spans their range."""
-  edges = np.unique(np.quantile(y, np.linspace(0, 1, _BINS + 1)[1:-1]))
+  edges = np.unique(np.quantile(y, np.linspace(0, 1, groups + 1)[1:-1]))
   return np.searchsorted(edges, y, side='right')
+
+
+def held_out(y: np.ndarray, fraction: float, *rest: np.ndarray | None) -> np.ndarray:
+  """Returns which examples `heldout.stratified` holds out over the range of the numbers; `rest` are its arguments.
+
+  Of few numbers, whose groups are too small to give one each, there are as many groups as examples to hold out.
+  """
+  found = heldout.stratified(strata(y), fraction, *rest)
+  return found if found.any() else heldout.stratified(strata(y, max(1, int(fraction * len(y)))), fraction, *rest)
