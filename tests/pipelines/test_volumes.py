@@ -6,6 +6,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
+from tff_vision.export import exported
+from tff_vision.program import run_directory
+
 SIDE, DEPTH = 12, 10
 
 
@@ -67,6 +70,8 @@ def test_volumes_are_learned_behind_masks_predicted_and_exported(balls, run_pipe
   card = json.loads((run_dir / 'deployment' / 'model_card.json').read_text())
   assert card['formats']['tflite']['same_class'] > 0.999 and card['formats']['saved_model']['signatures'] == [
       'serving_default']
+  model = exported.ExportedModel(run_directory.RunDirectory(run_dir))
+  assert np.array_equal(model.outputs(volume), *model.all_outputs(volume).values())
 
 
 @pytest.mark.ci

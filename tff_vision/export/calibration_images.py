@@ -5,8 +5,8 @@ import pathlib
 
 import numpy as np
 
-from tff_vision import tasks
-from tff_vision.data.sources import decode, listing
+from tff_vision import labels, tasks
+from tff_vision.data.sources import decode, listing, volumes
 from tff_vision.export import formats
 
 IMAGES = 200  # Enough images to measure the ranges of activations.
@@ -36,7 +36,15 @@ def from_folder(task: tasks.Problem, folder: pathlib.Path, count: int) -> format
                  and not any(map(listing.is_litter, path.relative_to(folder).parts)))[:count]
   if not paths:
     raise ValueError(f'calibration_dir={str(folder)!r} holds no image file.')
-  shape = task.images.spec.shape
-  every = (image for path in paths for image in decode.all_as_stored(path, shape, task.images.stored_pixels))
+  every = (image for path in paths for image in _of_file(path, task.images.spec, task.images.stored_pixels))
   x = np.stack(list(itertools.islice(every, count)))
   return formats.Calibration(images=x.astype(np.float32), source=f'{len(x)} image files of the exporter\'s choice')
+
+
+def _of_file(path, spec, stored):
+  """Yields the images of a file as the model takes them; of a model of volumes, the whole file as one."""
+  if spec.labels is not labels.Kind.VOLUME:
+    yield from decode.all_as_stored(path, spec.shape, stored)
+    return
+  opened = decode.opened(path, stored)
+  yield decode.in_range(opened.name, volumes.read(opened, spec.shape, stored), stored)

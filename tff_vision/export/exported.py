@@ -65,6 +65,8 @@ class ExportedModel:
     Raises:
       ValueError: The file is missing, is not an image, or is corrupt.
     """
+    if self.facts.get('volumes'):
+      return self.outputs_of(self.opened(path))[0]
     return self._outputs_of(decode.as_stored(path, self._shape, self._stored))
 
   def opened(self, path: pathlib.Path | str) -> decode.Contents:
