@@ -188,6 +188,22 @@ def test_masks_of_two_whites_are_asked_about(tmp_path):
   assert any('255 in masks do not count' in note for note in _build(tmp_path).notes)
 
 
+def test_clients_whose_white_may_not_count_are_asked_about(tmp_path):
+  """One site writes its only class as 255, another class numbers: the first would be left with background alone."""
+  for client, values in (('a', (255, 0, 255)), ('b', (1, 2, 1))):
+    for number, value in enumerate(values):
+      at = tmp_path / client
+      _saved(at / 'images' / f'{number}.png', GREY + number)
+      _saved(at / 'masks' / f'{number}.png', np.where(GREY > np.median(GREY), value, 0).astype(np.uint8))
+  with pytest.raises(ValueError, match=r"client 'a' hold 0 and 255 only, and those of client 'b' \[0, 1, 2\]"):
+    _build(tmp_path)
+  assert _build(tmp_path, ignore_index=255).class_names == ('background', '1', '2')
+  beside = np.where(GREY > np.median(GREY), 1, 0).astype(np.uint8)
+  beside[0, 0] = 255  # So 255 is no class.
+  _saved(tmp_path / 'b' / 'masks' / '0.png', beside)
+  assert _build(tmp_path).class_names == ('background', '1', '2')
+
+
 def test_what_a_mask_cannot_say_is_refused(tmp_path):
   mask = (GREY > 99).astype(np.uint8)
   colours = np.dstack([mask * 0] * 3 + [mask * 255])

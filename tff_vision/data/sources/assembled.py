@@ -81,7 +81,8 @@ def _answers(found, labels, places, kept, held, root, config):
   masks = mask_files.survey(
       [found.images.name(place) for place in kept.tolist()], [found.masks[place] for place in kept], held, root,
       kinds=kinds, kind_of=[found.labels[place] for place in kept], ignored=config.ignore_index,
-      slice_axis=config.slice_axis, whole=config.volume_depth is not None)
+      slice_axis=config.slice_axis, whole=config.volume_depth is not None,
+      clients=[found.clients[place] for place in kept])
   return masks.tags, masks.classes.names, [images.Counted(note) for note in masks.classes.notes], masks
 
 

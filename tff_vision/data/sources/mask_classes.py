@@ -11,7 +11,7 @@ palette or its colours tell the classes: see `mask_palettes`.
 import dataclasses
 import pathlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 
@@ -101,6 +101,11 @@ def listed_colours(root: pathlib.Path) -> Sequence[int]:
   """
   path = _list_in(root)
   return () if path is None else _read(path)[1]
+
+
+def are_numbers(values: Set[int]) -> bool:
+  """Returns whether values of masks are class numbers rather than greys."""
+  return max(values) <= _LARGEST_NUMBER
 
 
 def _list_in(root):
