@@ -69,6 +69,25 @@ def test_a_site_without_test_images_trains_exports_and_reports(tmp_path):
     run.export('tflite_int8', folder=tmp_path / 'int8')
 
 
+def test_the_range_of_arrays_is_that_of_all_clients():
+  rng = np.random.default_rng(0)
+  y = np.arange(6) % 3
+  dark, bright = rng.integers(0, 2, (6, 5, 5)).astype(np.uint8), rng.integers(0, 256, (6, 5, 5)).astype(np.uint8)
+  made = tv.data.from_arrays({'a': (bright, y), 'b': (dark, y)}, test={'b': (dark, y)})
+  np.testing.assert_array_equal(made.train.examples(1).x[..., 0], dark)
+  np.testing.assert_array_equal(made.test.examples.x[..., 0], dark)
+  assert made.spec.stored is None
+  signed = bright / 127.5 - 1
+  made = tv.data.from_arrays({'a': (signed, y), 'b': (np.abs(signed), y)}, test=None)
+  assert (made.stored_pixels.black, made.stored_pixels.white) == (-1, 1) and made.notes[0].endswith('image files.')
+  made = tv.data.from_arrays({'a': (3 * signed, y)}, test=None)  # No value is known to be black: files are refused.
+  assert made.stored_pixels.black is None
+  with pytest.raises(ValueError, match='client b has images .* of float64, client a .* of uint8'):
+    tv.data.from_arrays({'a': (bright, y), 'b': (signed, y)}, test=None)
+  with pytest.raises(ValueError, match='client b: x holds floats up to 299'):
+    tv.data.from_arrays({'a': (signed, y), 'b': (signed + 299, y)}, test=None)
+
+
 def test_arrays_may_come_without_a_test_set_and_then_tell_their_clients_classes():
   x, y = np.zeros((6, 5, 5), np.uint8), np.arange(6) % 3
   made = tv.data.from_arrays({'a': (x, y), 'b': (x[:2], y[:2])}, test=None)

@@ -1,6 +1,7 @@
 """Builds federated images from arrays, or from a `tff.simulation` client data set."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ from tff_vision.data import fingerprint, images
 from tff_vision.data.sources import arrays, label_arrays, naming, numbers
 
 Arrays = tuple[np.ndarray, np.ndarray]
+_OF_FLAG = re.compile(r'[;.:] (pixel_range|If 255 is|say pixel_range).*')  # What flags say and arrays cannot.
 
 
 def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Arrays] | None, name: str = 'arrays',
@@ -19,9 +21,10 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
   """Returns the arrays of clients as federated images.
 
   Args:
-    clients: Client id -> (x, y): x [n, height, width] or [n, height, width, channels], uint8 in 0..255 or floats in
-      0..1; y [n] class numbers from 0, [n, findings] of 0 and 1, or masks [n, height, width] of class numbers, with
-      255 for pixels that do not count.
+    clients: Client id -> (x, y): x [n, height, width] or [n, height, width, channels], uint8 in 0..255 or floats; y [n]
+      class numbers from 0, [n, findings] of 0 and 1, or masks [n, height, width] of class numbers, with 255 for pixels
+      that do not count. Floats that span 0..1, -1..1 or -0.5..0.5 tell what is black and white of image files; of
+      others nothing does, and the exported model takes no files.
     test: (x, y) that belong to no client, or client id -> (x, y), which also gives results for each client; None:
       there are no test images here, and nothing is evaluated.
     name: The name of the data set in reports.
@@ -37,30 +40,27 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
     raise ValueError(f'from_arrays takes a mapping from client to (x, y), found {type(clients).__name__}.')
   if not clients:
     raise ValueError('from_arrays needs at least one client.')
-  loaded = {str(client): _examples(given, f'client {client}', target) for client, given in clients.items()}
-  if test is None:
-    parts = {}
-  elif isinstance(test, Mapping):
-    parts = {str(client): _examples(given, f'test of client {client}', target) for client, given in test.items()}
-  else:
-    parts = {'': _examples(test, 'test', target)}
-  chosen_by = {str(client): _examples(given, f'validation of client {client}', target)
-               for client, given in (validation or {}).items()}
+  tested = {} if test is None else test if isinstance(test, Mapping) else {'': test}
+  pairs = [{f'{what} {client}'.removesuffix(' of client '): (str(client), pair) for client, pair in given.items()}
+           for what, given in (('client', clients), ('test of client', tested),
+                               ('validation of client', validation or {}))]
+  examples, stored, notes = _examples({where: pair for part in pairs for where, (_, pair) in part.items()}, target)
+  loaded, parts, chosen_by = ({client: examples[where] for where, (client, _) in part.items()} for part in pairs)
   for what, held in (('test', parts), ('validation', chosen_by)):
     if strangers := sorted(set(held) - set(loaded) - {''}):
       raise ValueError(f'{what} has examples of {", ".join(strangers)}, which are no clients.')
   first = next(iter(loaded.values()))
-  for where, examples in (*loaded.items(), *((f'test {name}'.rstrip(), part) for name, part in parts.items()),
+  for where, part in (*loaded.items(), *((f'test {name}'.rstrip(), part) for name, part in parts.items()),
                           *((f'validation {name}', part) for name, part in chosen_by.items())):
-    if (examples.x.shape[1:], examples.x.dtype, examples.y.ndim) != (first.x.shape[1:], first.x.dtype, first.y.ndim):
-      raise ValueError(f'{where} has images {list(examples.x.shape[1:])} of {examples.x.dtype} with labels of '
-                       f'{examples.y.ndim} dimension(s), the first client {list(first.x.shape[1:])} of {first.x.dtype} '
-                       f'with {first.y.ndim}.')
+    if part.y.ndim != first.y.ndim:
+      raise ValueError(f'{where} has labels of {part.y.ndim} dimension(s), the first client of {first.y.ndim}.')
   names = (target,) if target is not None else _class_names(
       class_names, [*loaded.values(), *parts.values(), *chosen_by.values()])
   pooled = _joined(loaded.values())
   bounds = np.cumsum([0, *(len(examples) for examples in loaded.values())])
   spec = images.ImageSpec.of(first, names)
+  if stored != spec.stored_pixels:
+    spec = dataclasses.replace(spec, stored=stored)
   held_out, positions, start = _joined(parts.values()) if parts else spec.no_examples(), {}, 0
   for client, part in parts.items():
     positions[client] = np.arange(start, start + len(part))
@@ -70,7 +70,7 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
       name=name, spec=spec, train=images.ArrayClients(pooled, own, list(loaded)),
       test=images.HeldOut(examples=held_out, clients=[positions.get(client, np.zeros(0, np.int64))
                                                       for client in loaded]),
-      preprocessing=preprocessing or images.Preprocessing(), counted_classes=class_names is None,
+      preprocessing=preprocessing or images.Preprocessing(), counted_classes=class_names is None, notes=notes,
       validation=_by_client(chosen_by, list(loaded), spec) if chosen_by else None)
   digest = arrays.digest_of({'x': pooled.x, 'y': pooled.y})
   return dataclasses.replace(made, fingerprint=fingerprint.of(made, digest, own))
@@ -113,13 +113,32 @@ def _read(dataset, image, label):
   return np.stack([element[image] for element in elements]), np.stack([element[label] for element in elements])
 
 
-def _examples(given, what, target):
-  if not isinstance(given, (tuple, list)) or len(given) != 2:
-    raise ValueError(f'{what}: must be a pair (x, y) of images and labels, found {type(given).__name__}.')
-  x, y = given
-  found = np.asarray(y)
-  labels = label_arrays.classes(found, f'{what}: y') if target is None else numbers.of_array(found, f'{what}: y')
-  return images.Examples(arrays.pixels(np.asarray(x), f'{what}: x'), labels)
+def _examples(given, target):
+  """Returns the examples of each part, the values of black and white that all of them have, and notes.
+
+  Args:
+    given: Where it stands, for messages -> (x, y).
+    target: As of `from_arrays`.
+  """
+  x, y = {}, {}
+  for what, pair in given.items():
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+      raise ValueError(f'{what}: must be a pair (x, y) of images and labels, found {type(pair).__name__}.')
+    x[what], labels = arrays.shaped(np.asarray(pair[0]), f'{what}: x'), np.asarray(pair[1])
+    y[what] = label_arrays.classes(labels, f'{what}: y') if target is None else numbers.of_array(labels, f'{what}: y')
+    if len(x[what]) != len(y[what]):
+      raise ValueError(f'{what} has {len(x[what])} images and {len(y[what])} labels.')
+  first, one = next(iter(x.items()))
+  for what, other in x.items():
+    if other.shape[1:] != one.shape[1:] or (other.dtype.kind == 'f') != (one.dtype.kind == 'f'):
+      raise ValueError(f'{what} has images {list(other.shape[1:])} of {other.dtype}, {first} {list(one.shape[1:])} of '
+                       f'{one.dtype}.')
+  # The range of values is that of all parts: the pixels of one client may be black by chance.
+  largest = max(x, key=lambda what: max(float(x[what].max(initial=0)), -float(x[what].min(initial=0))))
+  (whole,), stored, notes = arrays.as_images({f'{largest}: x': np.concatenate(list(x.values()))}, '', None)
+  pieces = np.split(whole, np.cumsum([len(part) for part in x.values()])[:-1])
+  return ({what: images.Examples(piece, y[what]) for what, piece in zip(x, pieces, strict=True)}, stored,
+          tuple(images.Counted(_OF_FLAG.sub('.', note)) for note in notes))
 
 
 def _class_names(given, parts):

@@ -141,7 +141,7 @@ def as_images(parts: Mapping[str, np.ndarray], where: str, pixel_range: tuple[fl
   Raises:
     ValueError: Shape or range cannot be that of images, or the value of white cannot be determined.
   """
-  arrays = [_shaped(x, f'{where}: {name}' if where else name) for name, x in parts.items()]
+  arrays = [shaped(x, f'{where}: {name}' if where else name) for name, x in parts.items()]
   whole = {x.dtype.kind in 'iub' for x in arrays}
   if len(whole) > 1:
     types = ' and '.join(f'{name} is {x.dtype}' for name, x in parts.items())
@@ -151,7 +151,12 @@ def as_images(parts: Mapping[str, np.ndarray], where: str, pixel_range: tuple[fl
   return (_whole_numbers if whole.pop() else _floats)(arrays, low, high, pixel_range, what)
 
 
-def _shaped(x, what):
+def shaped(x: np.ndarray, what: str) -> np.ndarray:
+  """Returns images as [n, height, width, 1 or 3] of finite numbers.
+
+  Raises:
+    ValueError: They are none.
+  """
   if x.ndim == 3:
     x = x[..., np.newaxis]
   if x.ndim != 4 or x.shape[-1] not in (1, 3):
