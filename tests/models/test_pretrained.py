@@ -66,6 +66,26 @@ def test_a_model_is_built_again_whatever_its_layers_do_to_their_config(saved):
     np.testing.assert_allclose(made(images()), model(images()), atol=1e-5)
 
 
+def test_what_a_normalization_was_adapted_to_is_constant(saved, tmp_path):
+  """In a model of its own and nested in another, as EfficientNet has it."""
+  pixels = tf.keras.layers.Input(SHAPE)
+  first, second = tf.keras.layers.Normalization(name='first'), tf.keras.layers.Normalization(axis=None, name='second')
+  inner = tf.keras.Sequential([tf.keras.layers.Input(SHAPE), second, tf.keras.layers.Conv2D(4, 3)], name='inner')
+  model = tf.keras.Model(pixels, tf.keras.layers.Dense(5)(tf.keras.layers.Flatten()(inner(first(pixels)))))
+  rng = np.random.default_rng(0)
+  model.set_weights([np.int64(3) if w.dtype == tf.int64 else rng.uniform(0.5, 1.5, w.shape) for w in model.weights])
+  model.save(tmp_path / 'model.keras')
+  found = load(str(tmp_path / 'model.keras'))
+  made = found.build(SHAPE, 5)
+  found.start(made)
+  check.check(made, input_shape=SHAPE, output_shape=(5,))
+  np.testing.assert_allclose(made(images()), model(images()), rtol=1e-4)
+  # Without weights there is nothing that a client's graph could read before it has its value.
+  assert len(made.weights) == len(made.trainable_weights) == 4
+  with pytest.raises(ValueError, match=r"'first' of model .* adapted .* \(mean=, variance=\)"):
+    check.check(model, input_shape=SHAPE, output_shape=(5,))
+
+
 def test_a_new_head_takes_no_name_of_the_file(saved):
   """The names that Keras gives begin anew in each process, so that the file's and new ones are the same."""
   pixels = tf.keras.layers.Input(SHAPE)

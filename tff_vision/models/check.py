@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
-from tff_vision.models import local_norm, personal_layers
+from tff_vision.models import keras_files, local_norm, personal_layers
 
 
 def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], output_shape: tuple[int, ...],
@@ -21,6 +21,10 @@ def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], output_sh
   """
   _check_batch_normalisations(model, personal)
   for layer in leaves(model):
+    if keras_files.is_adapted(layer):
+      raise ValueError(f'Layer {layer.name!r} of model {model.name!r} is a Normalization that was adapted to data, and '
+                       'clients would build it before they have its mean and variance: give it these as arguments '
+                       '(mean=, variance=).')
     if layer.compute_dtype in ('float16', 'bfloat16'):
       raise ValueError(f'Layer {layer.name!r} of model {model.name!r} computes in {layer.compute_dtype}; only float32 '
                        'is supported: make the model without a mixed precision policy.')

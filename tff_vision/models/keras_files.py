@@ -125,6 +125,33 @@ def in_float32(model: tf.keras.Model) -> tuple[tf.keras.Model, bool]:
   return made, True
 
 
+def with_constant_normalization(model: tf.keras.Model) -> tf.keras.Model:
+  """Returns a model whose `Normalization` layers have mean and variance as constants, if some have them as weights.
+
+  Keras reads such weights when it builds a layer, which in a client's graph is before they have their values.
+  """
+  adapted = [layer for layer in model.submodules if is_adapted(layer)]
+  if not adapted:
+    return model
+  made = tf.keras.models.clone_model(model, clone_function=_with_constants)
+  gone = {id(weight) for layer in adapted for weight in layer.weights}
+  made.set_weights([weight.numpy() for weight in model.weights if id(weight) not in gone])
+  return made
+
+
+def is_adapted(layer: tf.Module) -> bool:
+  """Returns whether a layer is a `Normalization` that has mean and variance as weights."""
+  return isinstance(layer, tf.keras.layers.Normalization) and layer.input_mean is None
+
+
+def _with_constants(layer):
+  if isinstance(layer, tf.keras.Model):
+    return tf.keras.models.clone_model(layer, clone_function=_with_constants)
+  constants = {'mean': layer.adapt_mean.numpy().tolist(), 'variance': layer.adapt_variance.numpy().tolist()} if (
+      is_adapted(layer)) else {}
+  return type(layer).from_config(layer.get_config() | constants)
+
+
 def _without_mixing(config):
   if isinstance(config, dict):
     if config.get('class_name') in _POLICIES and _mixes(config.get('config', {}).get('name')):

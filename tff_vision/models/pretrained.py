@@ -74,6 +74,7 @@ def load(path: str, *, frozen_layers: str, input_shape: tuple[int, int, int], nu
       separate last layer; or a pattern matches no layer or leaves no layer to train.
   """
   model, mixed = keras_files.in_float32(_inner(keras_files.read(path, layers_from)))
+  model = keras_files.with_constant_normalization(model)
   model = _at_shape(model, input_shape, path)
   notes = [f'The model is that of {path}.']
   if mixed:
