@@ -75,6 +75,17 @@ def test_a_box_of_which_a_crop_leaves_little_is_neither_wanted_nor_wrong():
   np.testing.assert_allclose(found[1], [0, 0.32, 1, 1, 0], atol=1e-6)
 
 
+def test_boxes_of_what_a_crop_leaves_are_boxes_of_the_whole_image():
+  cropping = images.Preprocessing(size=12, crop=7)
+  spec = images.ImageSpec(shape=(40, 30, 3), dtype=np.uint8, class_names=['a'], labels=labels.Kind.BOXES, max_boxes=1)
+  y = np.float32([[[0.25, 0.3, 0.6, 0.7, 0]]])
+  cut = preprocess.evaluation_labels(cropping, spec, y)
+  seen = preprocess.seen(cropping, spec.shape)
+  np.testing.assert_allclose(seen, [2 / 12, 2 / 12, 9 / 12, 9 / 12])
+  np.testing.assert_allclose(boxes.in_whole(cut[..., :4], seen), y[..., :4], atol=1e-6)
+  assert preprocess.seen(images.Preprocessing(), spec.shape) == (0, 0, 1, 1)
+
+
 @pytest.mark.parametrize('degrees', [20, -35, 90])
 def test_a_turned_image_turns_its_boxes(degrees):
   x, y = painted(np.random.default_rng(1), 8)

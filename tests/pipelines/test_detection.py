@@ -93,8 +93,8 @@ def test_a_detector_is_exported_and_evaluated(run, folder, run_pipeline, tmp_pat
 
 
 @pytest.mark.ci
-def test_files_of_more_than_8_bits_are_drawn_with_their_boxes(run_pipeline, tmp_path):
-  """And each picture has a file of its own, whatever images are called."""
+def test_files_of_more_than_8_bits_are_drawn_with_boxes_of_whole_images(run_pipeline, tmp_path):
+  """Though the model sees their centre only. And each picture has its own file, whatever images are called."""
   entries = []
   for number in range(4):
     pixels = np.full((32, 32), 300, np.uint16)
@@ -109,14 +109,22 @@ def test_files_of_more_than_8_bits_are_drawn_with_their_boxes(run_pipeline, tmp_
           for number in range(4)]}))
   (tmp_path / '0_1.png').write_bytes((tmp_path / 'a' / '0.png').read_bytes())
   run_dir = tmp_path / 'run'
-  done = run_pipeline('train', *SMALL, '--rounds=1', f'--data_dir={tmp_path}', f'--run_dir={run_dir}')
+  done = run_pipeline('train', *SMALL, '--rounds=1', '--crop=16', f'--data_dir={tmp_path}', f'--run_dir={run_dir}')
   assert done.code == 0, done.err
   files = [tmp_path / 'a' / '0.png', tmp_path / 'b' / '0.png', tmp_path / '0_1.png']
-  done = run_pipeline('predict', f'--run_dir={run_dir}', *files, f'--boxes_dir={tmp_path / "drawn"}')
+  done = run_pipeline('predict', f'--run_dir={run_dir}', *files, f'--boxes_dir={tmp_path / "drawn"}',
+                      '--least_score=0', f'--json={tmp_path / "found.json"}')
   assert done.code == 0, done.err
   drawn = sorted(path.name for path in (tmp_path / 'drawn').iterdir())
   assert drawn == ['0_1_boxes.png', '0_2_boxes.png', '0_3_boxes.png']
   assert np.asarray(Image.open(tmp_path / 'drawn' / '0_1_boxes.png')).max() > 200
+  found = json.loads((tmp_path / 'found.json').read_text())['predictions'][str(files[0])]['boxes'][0]['box']
+  assert 7 <= min(found) and max(found) <= 25, 'all that the model sees lies in 8..24'
+  done = run_pipeline('export', f'--run_dir={run_dir}', '--format=saved_model')
+  assert done.code == 0, done.err
+  served = tf.saved_model.load(str(run_dir / 'deployment' / 'saved_model' / '1')).signatures['serving_bytes']
+  top, left, bottom, right = served(image_bytes=tf.constant([files[0].read_bytes()]))['boxes'][0, 0].numpy() * 32
+  np.testing.assert_allclose([left, top, right, bottom], found, atol=1e-3)
 
 
 @pytest.mark.ci

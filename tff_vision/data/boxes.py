@@ -4,6 +4,7 @@ Boxes are [n, boxes, 5] as in `labels`: edges as shares of height and width, and
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -35,6 +36,17 @@ def cropped(y: tf.Tensor, top: int | tf.Tensor, left: int | tf.Tensor, crop: int
   rows, columns = (tuple((y[..., edge] * size[axis] - start) / crop for edge in (axis, axis + 2))
                    for axis, start in enumerate(corner(top, left)))
   return _cut(tf.stack([rows[0], columns[0], rows[1], columns[1], y[..., 4]], -1))
+
+
+def in_whole(edges: tf.Tensor | np.ndarray, seen: Sequence[float]) -> tf.Tensor | np.ndarray:
+  """Returns boxes of a part of images as boxes of the whole images.
+
+  Args:
+    edges: [..., 4], top, left, bottom and right as shares of height and width of the part.
+    seen: The same of the part, as shares of the whole.
+  """
+  top, left, bottom, right = seen
+  return edges * np.float32([bottom - top, right - left] * 2) + np.float32([top, left] * 2)
 
 
 def moved(y: tf.Tensor, move: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:

@@ -80,6 +80,15 @@ def training_fn(preprocessing: images.Preprocessing, x: tf.Tensor, drawn: Mappin
   return _normalized(preprocessing, transforms.shaded(preprocessing.augmentation, x, drawn))
 
 
+def seen(preprocessing: images.Preprocessing, stored_shape: tuple[int, int, int]) -> tuple[float, float, float, float]:
+  """Returns what `evaluation_fn` leaves of an image: top, left, bottom and right as shares of height and width."""
+  size, crop = _uncropped(preprocessing, stored_shape), preprocessing.crop
+  if crop is None:
+    return 0.0, 0.0, 1.0, 1.0
+  (height, width), (top, left) = size, ((side - crop) // 2 for side in size)
+  return top / height, left / width, (top + crop) / height, (left + crop) / width
+
+
 def evaluation_labels(preprocessing: images.Preprocessing, spec: images.ImageSpec, y: tf.Tensor) -> tf.Tensor:
   """Returns the labels for `evaluation_fn` of stored images, [n, ...]; masks and boxes move with their images."""
   if spec.labels is labels_lib.Kind.BOXES:

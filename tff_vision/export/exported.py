@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_vision import objectives
-from tff_vision.data import images
+from tff_vision.data import boxes, images
 from tff_vision.data.sources import decode, volumes
 from tff_vision.learning import evaluation
 from tff_vision.models import custom
@@ -109,7 +109,8 @@ class ExportedModel:
     Raises:
       ValueError: The file is missing, is not an image, or is corrupt.
     """
-    return detection.decoded(self.outputs(path)[np.newaxis])
+    found = detection.decoded(self.outputs(path)[np.newaxis])
+    return found | {'boxes': boxes.in_whole(found['boxes'], self.facts.get('seen', (0, 0, 1, 1)))}
 
   def predict_file(self, path: pathlib.Path | str) -> np.ndarray:
     """Returns the probability of each class, or of each finding, for an image of any size, grey or colour.

@@ -83,7 +83,7 @@ def deploy(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folde
     raise ValueError('the model of this run answers with numbers that are not finite, because its training diverged; '
                      'there is nothing to export.')
   facts = {**keras_export.facts(task), **keras_export.yardstick(task, evaluator)}
-  answers = serving.ANSWERS['findings' if facts['multi_label'] else facts['task']]
+  answers = serving.answers(facts)
   whole = preprocess.with_preprocessing(model, task.images.preprocessing, task.images.spec)
   with _whole(folder) as part:
     build = _Build(

@@ -63,12 +63,15 @@ def export(task: tasks.Problem, weights: tff.learning.models.ModelWeights, folde
 def facts(task: tasks.Problem) -> dict[str, Any]:
   """Returns what a user of the model must know about its images and outputs: the content of model.json.
 
-  `frame` is the size of a whole image in pixels of the output, which is its centre if there is a crop. `volumes` says
-  that images are volumes, [height, width, slices].
+  `frame` is the size of a whole image in pixels of the output, which is its centre if there is a crop. `seen` is the
+  part of an image that a detector with a crop sees: top, left, bottom and right as shares of height and width.
+  `volumes` says that images are volumes, [height, width, slices].
   """
   spec = task.images.spec
   frame = preprocess.input_shape(dataclasses.replace(task.images.preprocessing, crop=None), spec.shape)[:2]
+  crops = spec.labels is labels.Kind.BOXES and task.images.preprocessing.crop is not None
   return {**({'frame': list(frame)} if spec.labels.is_spatial else {}),
+          **({'seen': list(preprocess.seen(task.images.preprocessing, spec.shape))} if crops else {}),
           **({'volumes': True} if spec.labels is labels.Kind.VOLUME else {}), 'task': task.objective.task,
           'class_names': list(spec.class_names), 'multi_label': spec.multi_label, 'image_shape': list(spec.shape),
           **getattr(task.objective, 'facts', {}), **dataclasses.asdict(task.images.stored_pixels)}

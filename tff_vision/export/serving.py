@@ -5,10 +5,11 @@ Both signatures return the entry of `ANSWERS` for the task, [batch, ...]. The ba
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import tensorflow as tf
 
-from tff_vision.data import images
+from tff_vision.data import boxes, images
 from tff_vision.data.sources import decode_graph
 from tff_vision.objectives import centre_points
 
@@ -45,6 +46,18 @@ ANSWERS: Mapping[str, Answers] = {
     'regression': Answers('number', lambda numbers: {'number': numbers}),
     'ordinal': Answers('logits', lambda logits: {'logits': logits, 'probabilities': _steps(tf.sigmoid(logits))}),
 }
+
+
+def answers(facts: Mapping[str, Any]) -> Answers:
+  """Returns the answers of the model that `facts`, the content of model.json, describe."""
+  found = ANSWERS['findings' if facts['multi_label'] else facts['task']]
+  if 'seen' not in facts:
+    return found
+
+  def named(maps):
+    made = found.named(maps)
+    return made | {'boxes': boxes.in_whole(made['boxes'], facts['seen'])}
+  return Answers(found.outputs, named)
 
 
 class ServedModel(tf.Module):

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from tff_vision import tasks
+from tff_vision.data import boxes as boxes_lib
+from tff_vision.data import preprocess
 from tff_vision.learning import evaluation
 from tff_vision.objectives import detection
 from tff_vision.report import box_drawing
@@ -47,9 +49,13 @@ def pictures(task: tasks.Task, evaluator: evaluation.Evaluator) -> dict[str, byt
   outputs, y = evaluator.logits(test.examples.x), evaluator.labels(test.examples)
   spread = np.unique(np.linspace(0, len(y) - 1, _IMAGES).astype(int))
   worst = np.argsort(-detection.losses(outputs, y), kind='stable')[:_IMAGES]
+  # Drawn on whole images, of which a model that crops sees a part; labels are of that part as well.
+  part = preprocess.seen(task.images.preprocessing, task.images.spec.shape)
+  y = np.concatenate([boxes_lib.in_whole(y[..., :4], part), y[..., 4:]], -1)
   found = {}
   for caption, chosen in zip(_CAPTIONS, (spread, worst), strict=True):
     boxes = detection.decoded(outputs[chosen])
+    boxes['boxes'] = boxes_lib.in_whole(boxes['boxes'], part)
     pixels = _displayable(test.examples.x[chosen], task.images.stored_pixels)
     found[caption] = box_drawing.sheet([
         box_drawing.drawn(image, box_drawing.boxes_of(boxes, place, LEAST_SCORE), list(map(
