@@ -8,6 +8,7 @@ from tests import built, tiny
 from tff_vision import configs
 from tff_vision.configs import model_config
 from tff_vision.models import MODELS, check, convert, keras_files, pretrained
+from tff_vision.objectives import anomaly, embedding, ordinal, regression
 
 SHAPE = (12, 12, 1)
 
@@ -84,6 +85,34 @@ def test_what_a_normalization_was_adapted_to_is_constant(saved, tmp_path):
   assert len(made.weights) == len(made.trainable_weights) == 4
   with pytest.raises(ValueError, match=r"'first' of model .* adapted .* \(mean=, variance=\)"):
     check.check(model, input_shape=SHAPE, output_shape=(5,))
+
+
+@pytest.mark.parametrize('objective', [
+    regression.Regression(offset=50.0, scale=10.0), ordinal.Ordinal(order=(2, 0, 1)),
+    embedding.Embedding(num_outputs=6)])
+def test_an_exported_model_goes_on_without_what_its_task_put_on_top(tmp_path, objective):
+  dense = lambda shape, outputs: tf.keras.Sequential([
+      tf.keras.layers.Input(shape), tf.keras.layers.Flatten(), tf.keras.layers.Dense(outputs)])
+  model = objective.keras_model(dense, SHAPE)
+  pixels = tf.keras.layers.Input(SHAPE)
+  tf.keras.Model(pixels, model(pixels), name='with_preprocessing').save(tmp_path / 'model.keras')
+  tf.keras.backend.clear_session()
+  found = load(str(tmp_path / 'model.keras'), outputs=objective.head)
+  again = objective.keras_model(found.build, SHAPE)
+  found.start(again)
+  np.testing.assert_allclose(again(images()), model(images()), rtol=1e-5)
+  assert 'belongs to the task' in found.notes[1] and len(again.layers) == len(model.layers)
+
+
+def test_an_autoencoder_of_a_file_may_have_the_names_that_keras_gives(saved):
+  pixels = tf.keras.layers.Input(SHAPE)
+  pooled = tf.keras.layers.AveragePooling2D(2, name='average_pooling2d')(pixels)
+  both = tf.keras.layers.Concatenate(name='concatenate')([pooled, pooled])
+  out = tf.keras.layers.Conv2DTranspose(1, 2, strides=2)(both)
+  path = saved(tf.keras.Model(pixels, out))
+  tf.keras.backend.clear_session()
+  found = load(path, outputs=None)
+  assert anomaly.Anomaly(normal=0).keras_model(found.build, SHAPE).output_shape == (None, 2)
 
 
 def test_a_new_head_takes_no_name_of_the_file(saved):

@@ -18,6 +18,8 @@ from tff_vision.models import check, keras_files
 _ACTIVATIONS = ('nn.softmax', 'math.sigmoid', 'nn.sigmoid', 'sigmoid')
 _SCALINGS = ('math.truediv', 'math.divide', 'math.multiply')
 _PROBES = 4
+# As in `objectives.base`, which this package does not know.
+_IN_UNITS, _THRESHOLDS, _UNIT_LENGTH = 'in_units', 'thresholds', 'unit_length'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -77,6 +79,7 @@ def load(path: str, *, frozen_layers: str, input_shape: tuple[int, int, int], nu
   model = keras_files.with_constant_normalization(model)
   model = _at_shape(model, input_shape, path)
   notes = [f'The model is that of {path}.']
+  model = _without_objective(model, notes)
   if mixed:
     notes.append('Its layers computed in 16 bits (mixed precision); here they compute in float32.')
   fresh = None
@@ -104,6 +107,20 @@ def _inner(model):
     model = last
   # A sequential model's config has another form.
   return tf.keras.Model(model.inputs, model.outputs, name=model.name)
+
+
+def _without_objective(model, notes):
+  """Returns a model that was exported without what its run's objective put on top, since each run puts on its own."""
+  names = {layer.name: layer for layer in model.layers}
+  last = model.layers[-1]
+  if last.name in (_IN_UNITS, _UNIT_LENGTH):
+    outputs = last.input
+  elif _THRESHOLDS in names and _maker(names[_THRESHOLDS].input).get_config().get('function') == 'ones_like':
+    outputs, last = _maker(names[_THRESHOLDS].input).input, names[_THRESHOLDS]  # The score, above which they lie.
+  else:
+    return model
+  notes.append(f'Its layer {last.name}, which belongs to the task of the run that exported it, was taken off.')
+  return tf.keras.Model(model.inputs, outputs, name=model.name)
 
 
 def _at_shape(model, input_shape, path):

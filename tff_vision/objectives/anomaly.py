@@ -69,11 +69,14 @@ class Anomaly:
     images = autoencoder.inputs[0]
     difference = smooth = autoencoder.outputs[0] - images
     window = max(1, min(input_shape[:2]) // _WINDOWS_ALONG_A_SIDE)
-    for _ in range(2):  # A box filter applied twice is a triangle, which is close enough to a Gaussian.
-      smooth = tf.keras.layers.AveragePooling2D(window, strides=1)(smooth)
-    largest = tf.keras.layers.GlobalMaxPooling2D()(tf.reduce_mean(tf.square(smooth), axis=3, keepdims=True))
+    # A box filter applied twice is a triangle, which is close enough to a Gaussian. The names are none of Keras's own,
+    # which the layers of a model from a file may have.
+    for name in ('smooth', 'smoother'):
+      smooth = tf.keras.layers.AveragePooling2D(window, strides=1, name=name)(smooth)
+    squares = tf.reduce_mean(tf.square(smooth), axis=3, keepdims=True)
+    largest = tf.keras.layers.GlobalMaxPooling2D(name='largest_error')(squares)
     mean = tf.reduce_mean(tf.square(difference), axis=(1, 2, 3))[:, None]
-    return tf.keras.Model(images, tf.keras.layers.Concatenate()([mean, largest]), name=autoencoder.name)
+    return tf.keras.Model(images, tf.keras.layers.Concatenate(name='errors')([mean, largest]), name=autoencoder.name)
 
   def reconstruction(self, model):
     """Returns the autoencoder within a model that `keras_model` made: from an image to its reconstruction.

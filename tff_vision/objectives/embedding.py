@@ -66,7 +66,8 @@ class Embedding:
   def keras_model(self, builder, input_shape):
     """Returns the model of `size` outputs, with each output vector divided by its length."""
     inner = builder(input_shape, self.num_outputs)
-    return tf.keras.Model(inner.inputs, tf.keras.layers.UnitNormalization()(inner.outputs[0]), name=inner.name)
+    divided = tf.keras.layers.UnitNormalization(name=base.UNIT_LENGTH)(inner.outputs[0])
+    return tf.keras.Model(inner.inputs, divided, name=inner.name)
 
   def right(self, outputs, y):
     del outputs, y

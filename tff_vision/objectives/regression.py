@@ -55,7 +55,7 @@ class Regression:
   def keras_model(self, builder, input_shape):
     """Returns the model of one output, with the output brought to the user's unit."""
     inner = builder(input_shape, 1)
-    in_units = tf.keras.layers.Rescaling(self.scale, self.offset, name='in_units')(inner.outputs[0])
+    in_units = tf.keras.layers.Rescaling(self.scale, self.offset, name=base.IN_UNITS)(inner.outputs[0])
     return tf.keras.Model(inner.inputs, in_units, name=inner.name)
 
   def fitted(self, y):
