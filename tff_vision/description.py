@@ -7,6 +7,8 @@ which of them it was. Values that look like passwords or keys are left out. Impo
 """
 
 import dataclasses
+import decimal
+import dis
 import enum
 import functools
 import hashlib
@@ -28,6 +30,9 @@ _SECRET_NAME = re.compile(
     re.IGNORECASE)
 _SECRET_TEXT = re.compile(r'-----BEGIN |://[^/\s:]*:[^/\s@]+@|\b(sk|gh[pousr]|xox[abp]|AKIA)[-_]?[A-Za-z0-9]{16,}')
 _WITHHELD = {'withheld': 'looks like a secret'}
+_BY_REPR = (complex, range, slice, decimal.Decimal)  # Have no attributes that say what they are.
+_DATA = (bool, int, float, str, bytes, tuple, list, set, frozenset, Mapping, enum.Enum, pathlib.PurePath,
+         functools.partial, types.SimpleNamespace, *_BY_REPR)
 _LIBRARIES = ('builtins', 'tff_vision', 'tensorflow', 'tensorflow_federated', 'keras', 'numpy', 'functools', 'abc',
               'typing')
 
@@ -88,6 +93,8 @@ class _Walk:
       return self._sized(f'{len(value)} bytes', bytes(value), path)
     if isinstance(value, (enum.Enum, pathlib.PurePath)) or type(value).__name__ in ('DType', 'dtype'):
       return str(value)
+    if isinstance(value, _BY_REPR):
+      return repr(value)
     if hasattr(value, 'dtype') and hasattr(value, 'shape') and not isinstance(value, type):
       return self._array(value, path)
     return self._object(value, path)
@@ -129,6 +136,8 @@ class _Walk:
           return {OWN: name_of(value), **self._as_said(said, path)}
       if isinstance(value, types.ModuleType):
         return {OWN: value.__name__}
+      if type(value).__module__.partition('.')[0] == 'logging':  # Holds every logger of the process, and changes.
+        return {OWN: name_of(value)}
       held = {name: self._held(name, part, f'{path}.{name}') for name, part in _parts_of(value)}
       return {OWN: name_of(value), 'parameters': held, 'source': _source_digest(value)}
     finally:
@@ -143,9 +152,18 @@ class _Walk:
       self._above = above
 
   def _held(self, name, value, path):
-    if isinstance(value, (str, bytes)) and _SECRET_NAME.search(name):
+    if _SECRET_NAME.search(name) and _holds_text(value):
       return _WITHHELD
     return self.of(value, path)
+
+
+def _holds_text(value):
+  """Returns whether a value is text or bytes, or a collection of some."""
+  if isinstance(value, Mapping):
+    return any(map(_holds_text, value.values()))
+  if isinstance(value, (tuple, list, set, frozenset)):
+    return any(map(_holds_text, value))
+  return isinstance(value, (str, bytes))
 
 
 def _parts_of(value) -> Iterator[tuple[str, Any]]:
@@ -157,7 +175,11 @@ def _parts_of(value) -> Iterator[tuple[str, Any]]:
   elif inspect.isfunction(value):
     yield from _captured(value)
     yield from _read_globals(value)
-  elif isinstance(value, type) or inspect.isroutine(value):
+  elif isinstance(value, type):
+    pass
+  elif inspect.isfunction(getattr(value, '__wrapped__', None)):  # Decorated, as by `functools.lru_cache`.
+    yield 'function', value.__wrapped__
+  elif inspect.isroutine(value):
     pass
   elif hasattr(type(value), 'python_function'):  # A `tf.function`; its other attributes hold its traces.
     yield 'function', value.python_function
@@ -177,11 +199,32 @@ def _parts_of(value) -> Iterator[tuple[str, Any]]:
   for base in kind.__mro__ if _is_the_users(kind) else ():
     if base is not kind and _is_the_users(base):
       yield f'base {base.__qualname__}', base
-    for method in vars(base).values():
-      if inspect.isfunction(method):
+    for name, part in vars(base).items():
+      for method in _functions_of(part):
         yield from _read_globals(method)
         if '<locals>' in method.__qualname__:  # Other methods are fully described by their source.
           yield from ((f'{method.__name__}({name})', part) for name, part in _captured(method))
+      # Not all values are in the source: some are computed, or assigned later, and a typed-in class has no source.
+      if _is_the_users(base) and _is_setting(part, base.__module__) and not name.startswith('__'):
+        yield f'class {name}', part
+
+
+def _functions_of(part):
+  """Yields the functions of a class's attribute: of a method, also a static or class method, or of a property."""
+  inner = (part, *(getattr(part, name, None) for name in ('__func__', 'fget', 'fset', 'func', '__wrapped__')))
+  yield from filter(inspect.isfunction, inner)
+
+
+def _is_setting(value, module):
+  """Returns whether a constant of a module, or of a class in it, is data or an object of known kind.
+
+  Other objects, such as loggers and parsed flags, change between runs of the same experiment.
+  """
+  if hasattr(value, '__qualname__') or isinstance(value, types.ModuleType):
+    return False
+  known = type(value).__module__
+  return (isinstance(value, _DATA) or known == module
+          or known.partition('.')[0] in ('tff_vision', 'tensorflow', 'tensorflow_federated', 'keras', 'numpy'))
 
 
 def _captured(function):
@@ -200,18 +243,22 @@ def _captured(function):
 
 
 def _read_globals(function):
-  """Yields the module-level constants, functions and classes of a function's own module that the function reads."""
-  for name in sorted(_names_in(function.__code__)):
+  """Yields the constants, functions and classes of a function's own module that the function reads."""
+  module = function.__module__
+  for name in sorted(_globals_in(function.__code__)):
     found = function.__globals__.get(name)
-    beside = (inspect.isfunction(found) or isinstance(found, type)) and found.__module__ == function.__module__
-    if (beside or isinstance(found, (bool, int, float, str))) and not name.startswith('__'):
+    beside = hasattr(found, '__qualname__') and found.__module__ == module
+    # Tables in libraries depend on what else was imported.
+    constant = _is_setting(found, module) if _is_the_users(function) else isinstance(found, (bool, int, float, str))
+    if (beside or constant) and not name.startswith('__'):
       yield f'global {name}', found
 
 
-def _names_in(code):
+def _globals_in(code):
   """Returns the global names that a code object, and the functions defined in it, read."""
   inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-  return set(code.co_names).union(*map(_names_in, inner))
+  read = {step.argval for step in dis.get_instructions(code) if step.opname in ('LOAD_GLOBAL', 'LOAD_NAME')}
+  return read.union(*map(_globals_in, inner))
 
 
 def _is_the_users(kind):
@@ -225,8 +272,8 @@ def _source_digest(value):
     text: bytes | None = inspect.getsource(kind).encode()
   except (OSError, TypeError):  # Code from an interpreter, or a class from a notebook.
     codes = [kind.__code__] if inspect.isfunction(kind) else [
-        part.__code__ for _, part in sorted(vars(kind).items()) if inspect.isfunction(part)] if isinstance(
-            kind, type) else []
+        method.__code__ for _, part in sorted(vars(kind).items(), key=lambda item: item[0])
+        for method in _functions_of(part)] if isinstance(kind, type) else []
     text = repr(list(map(_code, codes))).encode() if codes else None
   return None if text is None else hashlib.sha256(text).hexdigest()[:16]
 

@@ -3,6 +3,9 @@
 import dataclasses
 import functools
 import json
+import logging
+import sys
+import types
 
 import numpy as np
 import pytest
@@ -66,6 +69,40 @@ def test_a_constant_that_the_code_reads_counts(monkeypatch):
   assert before[0] != after[0] and before[1] != after[1]
 
 
+_RATE = 'import functools\nRATE = {}\n'
+_USED = 'class C:\n  def work(self, x):\n    return self.rate\n'
+
+
+@pytest.mark.parametrize('text', [
+    'RATE = ({},)\ndef part():\n  return RATE', 'RATE = [{}]\ndef part():\n  return RATE',
+    'RATE = {{"a": {}}}\ndef part():\n  return RATE',
+    'import numpy as np\nRATE = np.full(3, {})\ndef part():\n  return RATE',
+    'import functools\nRATE = functools.partial(max, {})\ndef part():\n  return RATE()',
+    'import tensorflow as tf\nLOSS = tf.keras.losses.Huber({}.0)\ndef part(y, z):\n  return LOSS(y, z)',
+    'RATE = range({})\ndef part():\n  return RATE', _RATE + '@functools.lru_cache\ndef part():\n  return RATE',
+    'class S:\n  def __init__(self, rate):\n    self.rate = rate\nS1 = S({})\ndef part():\n  return S1.rate',
+    _USED + '  rate = {}\npart = C()', _USED + 'C.rate = {}\npart = C()', _RATE + _USED + '  rate = RATE\npart = C()',
+    _USED + '  @property\n  def rate(self):\n    return {}\npart = C()',
+    _USED + '  @staticmethod\n  def rate():\n    return {}\npart = C()',
+    _RATE + _USED + '  @classmethod\n  def rate(cls):\n    return RATE\npart = C()'])
+def test_what_code_reads_beside_its_own_text_counts(text, monkeypatch):
+  def said(rate):
+    module = types.ModuleType('typed_in')
+    monkeypatch.setitem(sys.modules, 'typed_in', module)
+    exec(text.format(rate), vars(module))
+    return description.describe(module.part), description.digests({'part': module.part})
+
+  assert said(2) == said(2) != said(3)
+
+
+def test_loggers_and_tables_of_libraries_do_not_count():
+  held = Weighted(log=logging.getLogger('tests'))
+  before = description.describe(held)
+  held.log.isEnabledFor(logging.CRITICAL)  # Loggers remember what they were asked.
+  assert description.describe(held) == before and len(json.dumps(before)) < 500
+  assert 'DISPATCHERS' not in json.dumps(description.describe(tf.keras.losses.Huber(2.0)))
+
+
 def test_another_base_of_the_same_class_counts():
   def derived(rate):
     class Base:
@@ -84,7 +121,8 @@ def test_another_base_of_the_same_class_counts():
     ({'weights': np.arange(1000.0)}, '998'), ({'tensor': tf.constant([0.123456, 2.0])}, '0.123456'),
     ({'blob': b'0123456789abcdef'}, '0123'), ({'text': 'lorem ' * 100}, 'lorem lorem'),
     ({'numbers': list(range(5000, 5100))}, '5050'), ({'by_client': {f'client {i}': i for i in range(50)}}, 'client 7'),
-    ({'api_key': 'hunter2'}, 'hunter2'), ({'settings': {'db_password': 'hunter2'}}, 'hunter2'),
+    ({'api_key': 'hunter2'}, 'hunter2'), ({'tokens': ['hunter2']}, 'hunter2'),
+    ({'credentials': {'me': 'hunter2'}}, 'hunter2'), ({'settings': {'db_password': 'hunter2'}}, 'hunter2'),
     ({'url': 'https://me:hunter2@example.org/x'}, 'hunter2'), ({'pem': '-----BEGIN PRIVATE KEY-----\nabc'}, 'abc'),
     ({'note': 'use sk-abcdefghijklmnop0123456789'}, 'abcdefghijkl')])
 def test_arrays_long_values_and_secrets_are_not_written(held, hidden):
