@@ -1,5 +1,6 @@
 """Builds federated images from arrays, or from a `tff.simulation` client data set."""
 
+import collections
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
@@ -40,7 +41,13 @@ def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Ar
     raise ValueError(f'from_arrays takes a mapping from client to (x, y), found {type(clients).__name__}.')
   if not clients:
     raise ValueError('from_arrays needs at least one client.')
+  if preprocessing is not None and not isinstance(preprocessing, images.Preprocessing):
+    raise ValueError(f'preprocessing must be a tff_vision.data.Preprocessing, found {preprocessing!r}.')
+  if isinstance(class_names, str):
+    raise ValueError(f'class_names must be a list of names, found the text {class_names!r}.')
   tested = {} if test is None else test if isinstance(test, Mapping) else {'': test}
+  for what, given in (('client', clients), ('test', tested), ('validation', validation or {})):
+    _check_names(what, given)
   pairs = [{f'{what} {client}'.removesuffix(' of client '): (str(client), pair) for client, pair in given.items()}
            for what, given in (('client', clients), ('test of client', tested),
                                ('validation of client', validation or {}))]
@@ -90,7 +97,10 @@ def from_client_data(train: Any, test: Any, *, image: str = 'pixels', label: str
   Raises:
     ValueError: An element has no such key; or as `from_arrays`.
   """
-  read = lambda data: {client: _read(data.create_tf_dataset_for_client(client), image, label)
+  for what, data in (('train', train), ('test', test)):
+    if not hasattr(data, 'client_ids') or not hasattr(data, 'create_tf_dataset_for_client'):
+      raise ValueError(f'{what} must be a tff.simulation.datasets.ClientData, found {type(data).__name__}.')
+  read = lambda data: {client: _read(data.create_tf_dataset_for_client(client), image, label, client)
                        for client in data.client_ids}
   return from_arrays(read(train), test=read(test), name=name, class_names=class_names, preprocessing=preprocessing)
 
@@ -103,10 +113,20 @@ def _by_client(parts, names, spec):
                              names)
 
 
-def _read(dataset, image, label):
+def _check_names(what, given):
+  """Refuses keys that are the same as text, because one client would take the place of another."""
+  name, number = collections.Counter(map(str, given)).most_common(1)[0] if given else ('', 0)
+  if number > 1:
+    raise ValueError(f'{what} has {number} keys that are {name!r} as text: give each client a name of its own.')
+
+
+def _read(dataset, image, label, client):
   elements = list(dataset.as_numpy_iterator())
   if not elements:
-    raise ValueError('a client of the client data has no example.')
+    raise ValueError(f'client {client} of the client data has no example.')
+  if not isinstance(elements[0], Mapping):
+    raise ValueError(f'elements of the client data must be mappings with {image} and {label}, found '
+                     f'{type(elements[0]).__name__}.')
   if missing := {image, label} - set(elements[0]):
     raise ValueError(f'elements of the client data lack {", ".join(sorted(missing))}; they have '
                      f'{", ".join(sorted(elements[0]))}.')

@@ -1,0 +1,41 @@
+"""Arrays and client data from Python that are not as described are refused, and no client is lost."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tff_vision as tv
+
+X, Y = np.zeros((6, 8, 8), np.uint8), np.arange(6) % 3
+
+
+class Data:
+  """Client data whose every client has `elements`."""
+
+  def __init__(self, elements, client_ids=('a', 'b')):
+    self._elements = elements
+    self.client_ids = client_ids
+
+  def create_tf_dataset_for_client(self, client):
+    return tf.data.Dataset.from_tensor_slices(self._elements)
+
+
+@pytest.mark.parametrize(('given', 'said'), [
+    ({'clients': {1: (X, Y), '1': (X, Y), 2: (X, Y)}}, "client has 2 keys that are '1' as text"),
+    ({'test': {1: (X, Y), '1': (X, Y)}}, "test has 2 keys that are '1' as text"),
+    ({'validation': {1: (X, Y), '1': (X, Y)}}, "validation has 2 keys that are '1' as text"),
+    ({'preprocessing': 'standardize'}, "preprocessing must be a tff_vision.data.Preprocessing, found 'standardize'"),
+    ({'class_names': 'abc'}, "class_names must be a list of names, found the text 'abc'")])
+def test_arrays_that_are_not_as_described_are_refused(given, said):
+  with pytest.raises(ValueError, match=said):
+    tv.data.from_arrays(**{'clients': {1: (X, Y)}, 'test': (X, Y), **given})
+
+
+@pytest.mark.parametrize(('train', 'test', 'said'), [
+    (5, 5, 'train must be a tff.simulation.datasets.ClientData, found int'),
+    (Data({'pixels': X, 'label': Y}), None, 'test must be a tff.simulation.datasets.ClientData, found NoneType'),
+    (Data((X, Y)), Data((X, Y)), 'must be mappings with pixels and label, found tuple'),
+    (Data({'pixels': X[:0], 'label': Y[:0]}), Data({'pixels': X, 'label': Y}), 'client a of the client data has no')])
+def test_client_data_of_another_kind_is_refused(train, test, said):
+  with pytest.raises(ValueError, match=said):
+    tv.data.from_client_data(train, test)
