@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import tensorflow_federated as tff
 
 from tff_vision import assembly, protocols, tasks
@@ -144,7 +145,14 @@ class Training(trainer.Trainer):
     return dataclasses.replace(self, parts=dataclasses.replace(self.parts, data=data))
 
   def with_images(self, images: images_lib.FederatedImages) -> 'Training':
-    """Returns the same process with the clients of other images of the same kind; the driver sends these images."""
+    """Returns the same process with the clients of other images of the same kind; the driver sends these images.
+
+    Raises:
+      ValueError: Noise, cohorts or hidden sums count on the numbers of examples of the clients, which are others.
+    """
+    if self.made.config.promises and not np.array_equal(images.train.sizes, self.task.images.train.sizes):
+      raise ValueError('with_images: what is promised counts on the numbers of the clients\' examples, which are '
+                       'others in these images; prepare an experiment on them.')
     task = dataclasses.replace(self.task, images=images)
     return dataclasses.replace(self, planned=dataclasses.replace(self.planned, task=task)).with_data(
         client_data.SentData(task=task))

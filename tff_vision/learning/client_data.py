@@ -26,8 +26,20 @@ class SentData(protocols.ClientData):
     return cohort
 
   def request(self, client: int, round_num: int) -> one_element.OneElement:
-    """Returns the input of `process.next` for `client`."""
-    return self.task.client_element(client, round_num)
+    """Returns the input of `process.next` for `client`.
+
+    Raises:
+      ValueError: The client has another number of examples than its images say: what a run costs, and the room of a
+        secure sum, follow from that number.
+    """
+    train = self.task.images.train
+    element = self.task.client_element(client, round_num)
+    found = len(element.values['y'])
+    if train.counted and found != train.num_examples(client):
+      raise ValueError(f'client {train.client_ids[client]} of dataset={self.task.images.name} has {found} examples in '
+                       f'round {round_num}, and is said to have {train.num_examples(client)}: what its images say '
+                       '(num_examples) and give (examples) must agree.')
+    return element
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
