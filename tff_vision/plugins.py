@@ -22,6 +22,8 @@ digests = description.digests
 name_of = description.name_of
 _REFERENCE = re.compile(r'[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*')
 
+_ERROR = re.compile(r'\w*(Error|Exception): ')
+
 
 def is_reference(choice: Any) -> bool:
   """Returns whether `choice` is text of the form `package.module:attribute`."""
@@ -125,6 +127,13 @@ def check_call(function: Any, given: Mapping[str, Any], *, setting: str, positio
   except TypeError as error:
     arguments = ', '.join([*positional, *(f'{name}={value!r}' for name, value in given.items())])
     raise ValueError(f'{setting} cannot be called as ({arguments}): {error}.') from None
+
+
+def reason(error: BaseException) -> str:
+  """Returns the kind and the first line of an error in a user's code, without the way to it that AutoGraph writes."""
+  lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+  said = next((line for line in reversed(lines) if _ERROR.match(line)), None)
+  return said or f'{type(error).__name__}: {lines[0] if lines else "it says nothing"}'
 
 
 def shown(choice: Any) -> str:

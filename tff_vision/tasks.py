@@ -15,6 +15,7 @@ from tff_vision import configs, labels, models, objectives, seeds
 from tff_vision.data import attacked, batches, one_element, preprocess
 from tff_vision.data import images as images_lib
 from tff_vision.models import blank, check, personal_layers, pretrained, replayable
+from tff_vision.objectives import losses
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +49,8 @@ class Problem:
       made = self.keras_model()
       personal = () if self.personal_layers is None else personal_layers.chosen(made, self.personal_layers)
       check.check(made, input_shape=self.input_shape, output_shape=returned, personal=personal)
+      if not self.loss_is_separable:
+        losses.check(self.loss_fn, self.batch_spec[1], tf.TensorSpec(made.output_shape, made.outputs[0].dtype))
       object.__setattr__(self, 'checked', model)
 
   @functools.cached_property

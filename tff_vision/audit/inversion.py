@@ -29,7 +29,8 @@ def gradient(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss, x: np.ndarray
   """Returns what a client would send after one step of size 1 over (x, y)."""
   with tf.GradientTape() as tape:
     loss = loss_fn(y, model(x, training=False))
-  return [g.numpy() for g in tape.gradient(loss, model.trainable_variables)]
+  return [g.numpy() for g in tape.gradient(
+      loss, model.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)]
 
 
 def noised(update: list[np.ndarray], *, clip_norm: float, noise_multiplier: float, seed: int) -> list[np.ndarray]:

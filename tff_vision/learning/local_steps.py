@@ -249,7 +249,8 @@ def _gradients(task, model, trainable, x, y, loss_of=None, factor=None):
     with tf.GradientTape() as tape:
       loss, logits = _loss(task, model, x, y, training=True, loss_of=loss_of)
       scaled = loss if factor is None else factor * loss
-    gradients = tape.gradient(scaled, trainable)
+    # A weight that the loss does not depend on, as behind `tf.stop_gradient`, stays as it is.
+    gradients = tape.gradient(scaled, trainable, unconnected_gradients=tf.UnconnectedGradients.ZERO)
   if factor is not None:
     gradients = [tf.convert_to_tensor(gradient) / factor for gradient in gradients]
   count = tf.cast(tf.shape(x)[0], tf.float64)

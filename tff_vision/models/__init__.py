@@ -5,7 +5,9 @@ logits [batch, num_classes].
 """
 
 import functools
+import weakref
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import tensorflow as tf
 
@@ -39,11 +41,29 @@ def builder(config: model_config.ModelConfig) -> ModelBuilder:
   plugins.check_call(function, given, setting=f'model={plugins.shown(chosen)}',
                      positional=('input_shape', 'num_classes'))
 
+  last: list[weakref.ref] = []  # The weights of the model that was built last, as far as they still exist.
+  shapes: dict[Any, list[tuple]] = {}
+
   @functools.wraps(function)
   def build(input_shape, num_classes):
-    made = function(input_shape, num_classes, **given)
+    name = plugins.name_of(function)
+    try:
+      made = function(input_shape, num_classes, **given)
+    except Exception as error:
+      raise ValueError(f'model={name} fails for input_shape={input_shape}, num_classes={num_classes} with '
+                       f'{plugins.reason(error)}') from error
     if not isinstance(made, tf.keras.Model):
-      raise ValueError(f'model={plugins.name_of(function)} must return a tf.keras.Model, found {type(made).__name__}.')
+      raise ValueError(f'model={name} must return a tf.keras.Model, found {type(made).__name__}.')
+    weights = made.weights if made.built else []
+    before = {id(weight) for known in last if (weight := known()) is not None}
+    if shared := [weight.name for weight in weights if id(weight) in before]:
+      raise ValueError(f'model={name} returns the weights {", ".join(shared[:3])} of the model that it returned '
+                       'before: make all layers within the function, because every place of the run builds its own.')
+    found = [tuple(weight.shape) for weight in weights]
+    if shapes.setdefault((tuple(input_shape), num_classes), found) != found:
+      raise ValueError(f'model={name} returns another model each time that it is called, but every place of the run '
+                       'needs the same.')
+    last[:] = map(weakref.ref, weights)
     return made
 
   return build

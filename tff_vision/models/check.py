@@ -19,6 +19,7 @@ def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], output_sh
   Raises:
     ValueError: The message names the layer or the shape, and says what to do.
   """
+  _check_known(model)
   _check_batch_normalisations(model, personal)
   for layer in leaves(model):
     if keras_files.is_adapted(layer):
@@ -43,6 +44,19 @@ def check(model: tf.keras.Model, *, input_shape: tuple[int, int, int], output_sh
       needed not in (None, side) for side, needed in zip(found, output_shape, strict=True)):
     wanted = str(tuple(output_shape)).replace('None', 'any')
     raise ValueError(f'Model {model.name!r} returns {found}, the data needs {wanted}.')
+
+
+def _check_known(model):
+  """Refuses a model without weights or shapes until it is called: a subclass, or a Sequential without an Input."""
+  try:
+    known = model.inputs and model.outputs and model.input_shape and model.output_shape and model.weights is not None
+  except (AttributeError, RuntimeError, ValueError):
+    known = False
+  if not known:
+    first = ('begin it with tf.keras.Input(input_shape)' if isinstance(model, tf.keras.Sequential)
+             else 'make it as tf.keras.Model(inputs, outputs), or as a Sequential that begins with tf.keras.Input')
+    raise ValueError(f'Model {model.name!r} ({type(model).__name__}) does not know its input, so that it has no '
+                     f'weights or shapes: {first}.')
 
 
 def _check_batch_normalisations(model, personal):

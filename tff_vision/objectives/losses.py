@@ -4,7 +4,9 @@ Focal loss: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equa
 its class counts (1 - p)^gamma of its cross-entropy. Every loss here is the mean of separate terms, one per example.
 """
 
+import copy
 import functools
+import inspect
 
 import numpy as np
 import tensorflow as tf
@@ -14,6 +16,8 @@ from tff_vision.objectives import base
 
 BALANCED = ('balanced',)
 NAMED = catalogue.names('loss')
+_PROBABILITIES = 'loss={} takes probabilities (from_logits=False), and models return logits: give it from_logits=True.'
+_BATCH = 37
 
 
 class CrossEntropy(tf.keras.losses.Loss):
@@ -99,10 +103,61 @@ class _OfFunction(tf.keras.losses.Loss):
 
   def __init__(self, function):
     super().__init__(name=getattr(function, '__name__', 'loss'))
-    self._function = function
+    self.function = function
 
   def call(self, y_true, y_pred):
-    return self._function(y_true, y_pred)
+    return self.function(y_true, y_pred)
+
+
+def _averaged(loss, name):
+  """Returns a user's loss as the mean over a batch; a copy, because a loss may have parameters outside of its config.
+
+  Raises:
+    ValueError: It is a sum over the batch, so that steps would grow with the batch, and losses would not be means; or
+      it takes probabilities.
+  """
+  if getattr(loss, '_fn_kwargs', {}).get('from_logits') is False:
+    raise ValueError(_PROBABILITIES.format(name))
+  if loss.reduction == tf.keras.losses.Reduction.SUM:
+    raise ValueError(f'loss={name} has reduction=sum, but the loss of a batch is the mean of one number for each '
+                     'example: leave reduction out.')
+  if loss.reduction != tf.keras.losses.Reduction.NONE:
+    return loss
+  made = copy.copy(loss)
+  made.reduction = tf.keras.losses.Reduction.AUTO
+  return made
+
+
+def check(loss: tf.keras.losses.Loss, labels: tf.TensorSpec, outputs: tf.TensorSpec) -> None:
+  """Refuses a loss that cannot be trained with.
+
+  Args:
+    labels, outputs: Specs of a batch of any size.
+
+  Raises:
+    ValueError: It fails for such a batch, is no number, or cannot be differentiated; the message says which.
+  """
+  # As the size of a batch, a number that no other side is likely to have: sides that differ must not broadcast.
+  labels, outputs = (tf.TensorSpec((_BATCH, *spec.shape[1:]), spec.dtype) for spec in (labels, outputs))
+  name = f'loss={plugins.name_of(loss.function if isinstance(loss, _OfFunction) else loss)}'
+  given = f'labels {labels.dtype.name} {labels.shape} and outputs {outputs.dtype.name} {outputs.shape}'
+  own = copy.copy(loss)  # A loss may create variables at its first call, and another graph cannot use them.
+
+  def once(y, z):
+    with tf.GradientTape() as tape:
+      tape.watch(z)
+      value = own(y, z)
+    return value, tape.gradient(value, z)
+
+  try:
+    value, gradient = tf.function(once).get_concrete_function(labels, outputs).structured_outputs
+  except Exception as error:
+    raise ValueError(f'{name} fails for {given} with {plugins.reason(error)}') from error
+  if value.shape.rank != 0 or not value.dtype.is_floating:
+    raise ValueError(f'{name} must return one floating-point number for each example, found {value.dtype.name} '
+                     f'{value.shape} after averaging.')
+  if gradient is None:
+    raise ValueError(f'{name} does not depend on the outputs, or cannot be differentiated: nothing would be learned.')
 
 
 def brought(settings) -> tf.keras.losses.Loss | None:
@@ -123,9 +178,20 @@ def brought(settings) -> tf.keras.losses.Loss | None:
                        positional=('labels', 'logits'))
     found = functools.partial(found, **given)
   if isinstance(found, tf.keras.losses.Loss):
-    return found
+    return _averaged(found, plugins.shown(settings.loss))
   if not callable(found):
     raise ValueError(f'loss={plugins.shown(settings.loss)} must be a tf.keras.losses.Loss or a function (labels, '
                      f'logits) -> losses, found {type(found).__name__}.')
+  plugins.check_call(found, {}, setting=f'loss={plugins.shown(settings.loss)}', positional=('labels', 'logits'))
+  if _takes_probabilities(found):
+    raise ValueError(_PROBABILITIES.format(plugins.shown(settings.loss)))
   return _OfFunction(found)
+
+
+def _takes_probabilities(function):
+  try:
+    option = inspect.signature(function).parameters.get('from_logits')
+  except (TypeError, ValueError):  # Some built-in functions have no signature.
+    return False
+  return option is not None and option.default is False
 
