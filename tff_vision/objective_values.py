@@ -40,7 +40,11 @@ class Segmentation:
 
 
 def section(objective: Any) -> configs.TaskConfig:
-  """Returns the section `task` of a config for one of these values, or for an object that is itself the objective."""
+  """Returns the section `task` of a config for one of these values, or for an object that is itself the objective.
+
+  Raises:
+    ValueError: It is a class.
+  """
   if isinstance(objective, configs.TaskConfig):
     return objective
   if isinstance(objective, Classification):
@@ -52,4 +56,6 @@ def section(objective: Any) -> configs.TaskConfig:
   if isinstance(objective, Segmentation):
     return configs.TaskConfig(task='segmentation', class_weights=tuple(objective.class_weights),
                               dice_weight=objective.dice_weight)
+  if isinstance(objective, type):
+    raise ValueError(f'objective={objective.__name__} is a class: give an object, {objective.__name__}(...).')
   return configs.TaskConfig(task=objective)

@@ -9,7 +9,15 @@ import tensorflow_federated as tff
 from tff_vision import catalogue, configs, plugins, protocols, tasks, told
 from tff_vision.client_state import keeping
 from tff_vision.learning import algorithm as algorithm_lib
-from tff_vision.learning import composition, local_steps, local_training, optimizers, schedules, server_step
+from tff_vision.learning import (
+    composition,
+    contract,
+    local_steps,
+    local_training,
+    optimizers,
+    schedules,
+    server_step,
+)
 from tff_vision.models import blank, replayable
 
 PrivateTraining = Callable[..., tff.learning.templates.ClientWorkProcess | None]
@@ -124,6 +132,7 @@ def algorithm_of(task: tasks.Task, config: configs.AlgorithmConfig, client: conf
     made = made(**given)
   if not isinstance(made, algorithm_lib.Algorithm):
     raise ValueError(f'algorithm={plugins.shown(chosen)} is no tff_vision.Algorithm but {type(made).__name__}.')
+  contract.check_declared(made)
   return made
 
 

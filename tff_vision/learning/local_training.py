@@ -15,7 +15,7 @@ import tensorflow_federated as tff
 from tff_vision import configs, tasks, told
 from tff_vision.client_state import keeping
 from tff_vision.learning import algorithm as algorithm_lib
-from tff_vision.learning import local_steps, optimizers, schedules
+from tff_vision.learning import contract, local_steps, optimizers, schedules
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,12 +79,10 @@ def build_client_work(task: tasks.Task, algorithm: algorithm_lib.Algorithm, loca
   def train(shown, weights, data):
     dataset, brought = (data, None) if at_first is None else (data[0], keeping.state_of(data[1]))
     rate = local.learning_rate(shown['round_num'] if server_state_type is not None else None)
-    work = algorithm.work(algorithm_lib.Client(
+    work = contract.work(algorithm, algorithm_lib.Client(
         task=task, optimizer=local.optimizer(rate), learning_rate=tf.convert_to_tensor(rate, tf.float32),
         change=local.change, server_weights=weights, dataset=dataset,
         shown=shown['shown'] if server_state_type is not None else (), brought=brought))
-    if not isinstance(work, algorithm_lib.Work):
-      raise ValueError(f'{type(algorithm).__name__}.work must return a tff_vision.Work, found {type(work).__name__}.')
     numbers = collections.OrderedDict((name, work.trained.metrics[name]) for name in names)
     if beside.measured == told.Measured.NOISED:
       # An algorithm may add up several measurements, but the noise is computed for numbers within their ranges.
@@ -139,8 +137,8 @@ def zipped(measured: Mapping[str, Any]) -> Any:
 def brought_at_first(task: tasks.Task, algorithm: algorithm_lib.Algorithm):
   """Returns, as arrays, the state that comes with the data of a client that never took part; None: no state."""
   shapes = tff.types.type_to_tf_tensor_specs(task.weights_type).trainable
-  brought = algorithm.brings(tuple(shapes))
-  return None if brought is None else tf.nest.map_structure(lambda tensor: tensor.numpy(), brought)
+  brought = contract.brings(algorithm, tuple(shapes))
+  return None if brought is None else tf.nest.map_structure(np.asarray, brought)
 
 
 def _within(quantity, value):

@@ -13,7 +13,7 @@ import tensorflow_federated as tff
 
 from tff_vision import told
 from tff_vision.learning import algorithm as algorithm_lib
-from tff_vision.learning import local_steps, schedules
+from tff_vision.learning import contract, local_steps, schedules
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class ServerStep:
     if self.algorithm.reads_share:
       mean = update['mean']
       share = (update[told.COHORT_WEIGHT] + state[told.COHORT_WEIGHT]) / self.total_weight
-    own, gradient = self.algorithm.step(state['algorithm'], mean, share, trainable)
+    own, gradient = contract.step(self.algorithm, state['algorithm'], mean, share, trainable)
     optimizer_state = state['optimizer']
     if self.schedule is not None:
       rate = self.learning_rate * self.schedule(tf.cast(state['rounds'] + 1, tf.float32))

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tff_vision import catalogue, labels
+from tff_vision import catalogue, labels, plugins
 from tff_vision.configs import task_config
 from tff_vision.objectives import anomaly, base, classification, detection, embedding, ordinal, regression, segmentation
 from tff_vision.objectives import metric as metric_lib
@@ -62,6 +62,10 @@ def is_separable(objective: base.Objective) -> bool:
   return False
 
 
+_NEEDED = ('task', 'metric', 'num_outputs', 'head', 'loss_fn', 'keras_model', 'right', 'metrics', 'measure',
+           'yardstick', 'client_values')
+
+
 def of_images(images: Labelled) -> base.Objective:
   """Returns the objective that learns the labels of these images, with the default settings."""
   task = {labels.Kind.MASK: 'segmentation', labels.Kind.VOLUME: 'segmentation', labels.Kind.BOXES: 'detection',
@@ -70,8 +74,16 @@ def of_images(images: Labelled) -> base.Objective:
 
 
 def build(settings: task_config.TaskConfig, images: Labelled, normal_class: str | None) -> base.Objective:
-  """Returns the objective that a config asks for on these images; an objective given as an object is returned as is."""
-  if not isinstance(settings.task, str):
-    return settings.task
-  made = TASKS[settings.task](settings, tuple(images.class_names), images.spec.labels, normal_class)
+  """Returns the objective that a config asks for on these images, which may be an object.
+
+  Raises:
+    ValueError: The images have labels of another kind, or an object lacks what an objective has.
+  """
+  if isinstance(settings.task, str):
+    made = TASKS[settings.task](settings, tuple(images.class_names), images.spec.labels, normal_class)
+  else:
+    made = settings.task
+    if missing := [name for name in _NEEDED if not hasattr(made, name)]:
+      raise ValueError(f'objective={plugins.name_of(made)} lacks {", ".join(missing)}, which an objective has '
+                       '(tff_vision.objectives.Objective).')
   return made.fitted(images.training_labels()) if getattr(made, 'needs_labels', False) else made

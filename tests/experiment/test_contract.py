@@ -1,0 +1,122 @@
+"""Algorithms and objectives that break their contract are refused in one sentence, and nothing is ignored silently."""
+
+import dataclasses
+import types
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tff_vision as tv
+from tff_vision import configs
+from tff_vision.objectives import classification
+
+
+class Works(tv.Algorithm):
+  """Returns what `made` makes of the trained client."""
+
+  def __init__(self, made, **declared):
+    self.made = made
+    vars(self).update(declared)
+
+  def work(self, client):
+    return self.made(client.descend(), client)
+
+  def brings(self, weights):
+    return tf.zeros([2]) if self.keeps else None
+
+
+class Steps(tv.Algorithm):
+  """Does what `made` says on the server."""
+
+  def __init__(self, made, **declared):
+    self.made = made
+    vars(self).update(declared)
+
+  def server_state(self, weights):
+    return tf.zeros([2])
+
+  def step(self, server, mean, share, weights):
+    return self.made(server, mean, share)
+
+
+class Shown(tv.Algorithm):
+  def shown(self, server):
+    return tf.constant(1.0)
+
+
+class Own(tv.Algorithm):
+  def own_model(self, kept, server, weights):
+    return weights
+
+
+class Keeps(tv.Algorithm):
+  keeps = True
+
+
+def experiment(objective=None, **parts):
+  task = tv.Task(tv.testing.tiny_images(), model='linear', objective=objective or tv.Classification())
+  return tv.Experiment(task, client=tv.Client(tv.sgd(0.05), epochs=1, batch_size=4), participation=tv.Fixed(3),
+                       rounds=1, **parts)
+
+
+def sent(trained, change=lambda part: part, **more):
+  return tv.Work(trained=trained, sent=tuple(map(change, trained.update())), **more)
+
+
+@pytest.mark.parametrize(('algorithm', 'said'), [
+    (Works(lambda trained, client: 5), 'Works.work must return a tff_vision.Work, found int'),
+    (Works(lambda trained, client: tv.Work(trained=trained, sent=None)), 'must send float32 tensors, found NoneType'),
+    (Works(lambda trained, client: sent(trained, lambda part: tf.cast(part, tf.int32))), 'tensors, found int32'),
+    (Works(lambda trained, client: sent(trained, lambda part: part.numpy())), 'Works.work fails with AttributeError'),
+    (Works(lambda trained, client: client.descend(lambda gradients, weights: gradients)), 'work fails with TypeError'),
+    (Works(lambda trained, client: {}['x']), "Works.work fails with KeyError: 'x'"),
+    (Works(lambda trained, client: sent(trained, kept=tf.zeros([2]))), 'which is lost unless Works.keeps is True'),
+    (Works(lambda trained, client: sent(trained), keeps=True), 'must return as kept what brings describes'),
+    (Works(lambda trained, client: sent(trained, kept=tf.zeros([3])), keeps=True), r'found float32\(3,\) in place of'),
+    (Keeps(), 'Keeps.brings must return the state'),
+    (Steps(lambda server, mean, share: None), r'must return \(the next state, the gradient\), found NoneType'),
+    (Steps(lambda server, mean, share: (server, mean[:1])), 'a gradient like the weights, a list: found 1 tensors'),
+    (Steps(lambda server, mean, share: (server, mean[0])), 'a list: found one tensor'),
+    (Steps(lambda server, mean, share: (tf.zeros([3]), mean)), 'the next state in the form of server_state'),
+    (Steps(lambda server, mean, share: (server, [part * share for part in mean])),
+     'Steps.step reads share, which is 0 unless Steps.reads_share is True'),
+    (Shown(), 'Shown.shown would have no effect, because Shown.shows is not True'),
+    (Own(), 'Own.own_model would have no effect, because Own.personal is not True')])
+def test_algorithms_that_break_the_contract_are_refused_in_one_sentence(algorithm, said):
+  with pytest.raises(ValueError, match=said) as refused, tv.open_runtime() as place:
+    experiment(algorithm=algorithm).prepare(place)
+  assert '\n' not in str(refused.value)
+
+
+def test_a_declared_share_is_read():
+  steps = Steps(lambda server, mean, share: (server, [part * share for part in mean]), reads_share=True)
+  with tv.open_runtime() as place:
+    training = experiment(algorithm=steps).prepare(place)
+    state = training.begin()
+    before, after = training.weights(state), training.weights(training.next(state, 1).state)
+  assert not np.array_equal(before.trainable[0], after.trainable[0])
+
+
+def test_what_is_no_objective_is_refused():
+  with pytest.raises(ValueError, match=r'objective=Classification is a class: give an object, Classification\(...\)'):
+    assert experiment(tv.Classification)
+  with pytest.raises(ValueError, match='objective=keras.* lacks task, metric, num_outputs, head, loss_fn, keras_model'):
+    assert experiment(tf.keras.losses.Huber()).objective
+  with pytest.raises(ValueError, match='lacks loss_fn'):
+    assert experiment(types.SimpleNamespace(**{name: None for name in (
+        'task', 'metric', 'num_outputs', 'head', 'keras_model', 'right', 'metrics', 'measure', 'yardstick',
+        'client_values')})).objective
+
+
+def test_an_objective_that_needs_labels_gets_them_unless_something_is_promised():
+  @dataclasses.dataclass(frozen=True, kw_only=True)
+  class Own(classification.Classification):
+    needs_labels: bool = True
+
+  made = experiment(Own(num_outputs=3, multi_label=False))
+  assert len(made.objective.weights) == 3 and not made.objective.needs_labels
+  for parts in ({'secure_sum': tv.Masks()}, {'privacy': configs.PrivacyConfig(
+      privacy='local_dp', clip_norm=1.0, noise_multiplier=9.0)}):
+    with pytest.raises(ValueError, match='needs constants from the clients\' own labels'):
+      experiment(Own(num_outputs=3, multi_label=False), **parts).ledger()

@@ -1,0 +1,111 @@
+"""Calls the methods of an algorithm, and says in one sentence where what they return breaks the contract.
+
+Without this, a user's mistake is an error of TensorFlow or TFF far from it, or goes unnoticed: a `share` that is not
+declared would be zero, and a state that is not declared would be lost.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from tff_vision import plugins
+from tff_vision.learning import algorithm as algorithm_lib
+
+
+def check_declared(algorithm: algorithm_lib.Algorithm) -> None:
+  """Refuses an algorithm with a method that nobody would call, because an attribute does not announce it.
+
+  Raises:
+    ValueError: With the attribute.
+  """
+  for attribute, method in {'shows': 'shown', 'personal': 'own_model'}.items():
+    own = getattr(type(algorithm), method) is not getattr(algorithm_lib.Algorithm, method)
+    if own and not getattr(algorithm, attribute):
+      name = type(algorithm).__name__
+      raise ValueError(f'{name}.{method} would have no effect, because {name}.{attribute} is not True.')
+
+
+def work(algorithm: algorithm_lib.Algorithm, client: algorithm_lib.Client) -> algorithm_lib.Work:
+  """Returns what `algorithm.work` returns for a client; runs while TFF traces the client's computation.
+
+  Raises:
+    ValueError: It fails, or returns something else than a `Work` of the declared kind.
+  """
+  name = f'{type(algorithm).__name__}.work'
+  found = _called(algorithm, name, algorithm.work, client)
+  if not isinstance(found, algorithm_lib.Work):
+    raise ValueError(f'{name} must return a tff_vision.Work, found {type(found).__name__}.')
+  for part in tf.nest.flatten(found.sent):
+    if not tf.is_tensor(part) or part.dtype != tf.float32:
+      raise ValueError(f'{name} must send float32 tensors, found {_shown(part)}.')
+  if not algorithm.keeps:
+    if found.kept is not None:
+      raise ValueError(f'{name} returns kept, which is lost unless {type(algorithm).__name__}.keeps is True.')
+    return found
+  if differing := _difference(found.kept, client.brought):
+    raise ValueError(f'{name} must return as kept what brings describes: {differing}.')
+  return found
+
+
+def step(algorithm: algorithm_lib.Algorithm, server: Any, mean: Any, share: tf.Tensor, weights: algorithm_lib.Tensors
+         ) -> tuple[Any, Sequence[tf.Tensor]]:
+  """Returns what `algorithm.step` returns; runs while TFF traces the server's computation.
+
+  Raises:
+    ValueError: It fails, reads a share that is not declared, or returns something else than a state like `server` and a
+      gradient like `weights`.
+  """
+  name = f'{type(algorithm).__name__}.step'
+  found = _called(algorithm, name, algorithm.step, server, mean, share, weights)
+  if not isinstance(found, tuple) or len(found) != 2:
+    raise ValueError(f'{name} must return (the next state, the gradient), found {_shown(found)}.')
+  own, gradient = found
+  if not algorithm.reads_share and not tf.executing_eagerly() and share.consumers():
+    raise ValueError(f'{name} reads share, which is 0 unless {type(algorithm).__name__}.reads_share is True.')
+  if differing := _difference(own, server):
+    raise ValueError(f'{name} must return the next state in the form of server_state: {differing}.')
+  if tf.is_tensor(gradient) or (differing := _difference(list(gradient), list(weights))):
+    raise ValueError(f'{name} must return a gradient like the weights, a list: '
+                     f'{"found one tensor" if tf.is_tensor(gradient) else differing}.')
+  return own, gradient
+
+
+def brings(algorithm: algorithm_lib.Algorithm, weights: algorithm_lib.Tensors) -> Any:
+  """Returns what `algorithm.brings` returns.
+
+  Raises:
+    ValueError: It fails, or clients keep a state that it does not describe.
+  """
+  name = f'{type(algorithm).__name__}.brings'
+  found = _called(algorithm, name, algorithm.brings, weights)
+  if algorithm.keeps and found is None:
+    raise ValueError(f'{name} must return the state that a client keeps before its first round, because keeps is True.')
+  return found
+
+
+def _called(algorithm, name, method, *arguments):
+  try:
+    return method(*arguments)
+  except Exception as error:
+    if type(algorithm).__module__.partition('.')[0] == 'tff_vision':
+      raise  # Built-in algorithms refuse settings by sentences of their own.
+    raise ValueError(f'{name} fails with {plugins.reason(error)}') from error
+
+
+def _difference(found, wanted):
+  """Returns how tensors differ from others in number, shape or type; empty if they do not."""
+  found, wanted = tf.nest.flatten(found), tf.nest.flatten(wanted)
+  if len(found) != len(wanted):
+    return f'found {len(found)} tensors in place of {len(wanted)}'
+  for one, other in zip(found, wanted, strict=True):
+    if one is None or not tf.is_tensor(one) and not hasattr(one, 'dtype') and not isinstance(one, (int, float)):
+      return f'found {_shown(one)} in place of {_shown(other)}'
+    if hasattr(one, 'dtype') and (tf.as_dtype(one.dtype) != tf.as_dtype(other.dtype)
+                                  or not tf.TensorShape(one.shape).is_compatible_with(other.shape)):
+      return f'found {_shown(one)} in place of {_shown(other)}'
+  return ''
+
+
+def _shown(value):
+  return f'{tf.as_dtype(value.dtype).name}{value.shape}' if hasattr(value, 'dtype') else type(value).__name__
