@@ -1,4 +1,4 @@
-"""A client never trains on another number of examples than its ledger counts, whatever its images say."""
+"""Clients train on as many examples as the ledger counts, and their pixels alone determine nothing that is told."""
 
 import dataclasses
 
@@ -53,3 +53,26 @@ def test_a_private_training_takes_no_images_of_other_sizes():
     assert experiment(images).prepare(place).with_images(larger).task.images.train.sizes.sum() == 160
     with pytest.raises(ValueError, match='with_images: what is promised counts on'):
       experiment(images, **PRIVATE).prepare(place).with_images(larger)
+    with pytest.raises(ValueError, match='with_data does not go with privacy=example_dp_sgd'):
+      experiment(images, **PRIVATE).prepare(place).with_data(None)
+
+
+@pytest.mark.parametrize(('client', 'test', 'refused'), [
+    ((0.0, 1.0), (0.0, 1.0), False), ((-1.0, 1.0), (-1.0, 1.0), False), ((0.2, 0.8), (0.0, 1.0), False),
+    ((-1.0, 1.0), (0.0, 1.0), True), ((0.0, 1.7), (0.0, 1.0), True), ((0.0, 1.0), None, False),
+    ((-1.0, 1.0), None, True)])
+def test_a_range_of_pixels_that_only_clients_tell_is_told_under_no_promise(client, test, refused):
+  def pixels(ends):
+    return np.linspace(*ends, 6 * 64, dtype=np.float32).reshape(6, 8, 8), np.arange(6) % 3
+
+  def ledger(**parts):
+    images = tv.data.from_arrays({'a': pixels((0.0, 1.0)), 'b': pixels(client)},
+                                 test=None if test is None else pixels(test), class_names=('x', 'y', 'z'))
+    return tv.Experiment(tv.Task(images, model='linear'), participation=tv.Fixed(2), rounds=1, **parts).ledger()
+
+  assert ledger().epsilon == np.inf  # Without a promise, anything may be told.
+  if refused:
+    with pytest.raises(ValueError, match='floats whose range only the clients\' own images tell'):
+      ledger(**PRIVATE)
+  else:
+    assert ledger(**PRIVATE).epsilon > 0

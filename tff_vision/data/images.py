@@ -162,6 +162,18 @@ class FederatedImages:
     return [str(self.class_names[number])
             for number in labels_lib.without_example(y, len(self.class_names), self.spec.labels)]
 
+  @property
+  def range_told_by_clients(self) -> str:
+    """The range of floats in memory that clients' pixels alone determine, and the model's files tell; empty: none.
+
+    Integers have the range of their type, and image files say their own.
+    """
+    if self.spec.dtype.kind != 'f' or not isinstance(getattr(self.train, 'pool', None), Examples):
+      return ''
+    x, stored = self.test.examples.x, self.spec.stored_pixels
+    known = examples_lib.range_of_floats(float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
+    return '' if known == (stored.black, stored.white) else f'{stored.black}..{stored.white}'
+
   def training_labels(self) -> np.ndarray:
     """Returns the labels of all training examples, [n, ...], client after client; images are not read if possible."""
     if isinstance(self.train, ArrayClients):

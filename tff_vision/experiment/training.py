@@ -141,7 +141,18 @@ class Training(trainer.Trainer):
     return self.evaluator.evaluate(self.task.images.test)
 
   def with_data(self, data: Any) -> 'Training':
-    """Returns the same process with the caller's data; `data.request(client, round_num)` is the process's input."""
+    """Returns the same process with the caller's data; `data.request(client, round_num)` is the process's input.
+
+    Raises:
+      ValueError: The ledger counts on the numbers of the clients' examples, which nobody knows of such data.
+    """
+    if self.made.config.privacy.of_examples:
+      raise ValueError(f'with_data does not go with privacy={self.made.config.privacy.privacy}: what it costs follows '
+                       'from the numbers of the clients\' examples, which nobody knows of such data; prepare an '
+                       'experiment on images.')
+    return self._fed(data)
+
+  def _fed(self, data):
     return dataclasses.replace(self, parts=dataclasses.replace(self.parts, data=data))
 
   def with_images(self, images: images_lib.FederatedImages) -> 'Training':
@@ -154,7 +165,7 @@ class Training(trainer.Trainer):
       raise ValueError('with_images: what is promised counts on the numbers of the clients\' examples, which are '
                        'others in these images; prepare an experiment on them.')
     task = dataclasses.replace(self.task, images=images)
-    return dataclasses.replace(self, planned=dataclasses.replace(self.planned, task=task)).with_data(
+    return dataclasses.replace(self, planned=dataclasses.replace(self.planned, task=task))._fed(
         client_data.SentData(task=task))
 
 

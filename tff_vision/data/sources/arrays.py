@@ -19,14 +19,12 @@ import numpy as np
 
 from tff_vision import configs
 from tff_vision import labels as labels_lib
-from tff_vision.data import images
+from tff_vision.data import examples, images
 from tff_vision.data.sources import heldout, label_arrays, label_values, naming, pool
 from tff_vision.data.sources import numbers as numbers_lib
 
 _LARGEST_FLOAT = 30.0
 _NEARLY_BLACK = 31
-_ROUNDING = 1e-5  # Of the range: so far floats may lie beyond black or white and still be of it.
-_FLOAT_RANGES = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5))
 _READ = ('x', 'y', 'client', 'x_test', 'y_test', 'client_test', 'class_names')
 
 
@@ -197,12 +195,12 @@ def _floats(arrays, low, high, pixel_range, what):
     raise ValueError(f'{what} holds floats up to {largest:g}: store 0..255 as uint8, or floats divided by 255; or say '
                      'which values are black and white with pixel_range=BLACK,WHITE.')
   notes = []
-  known = [next((ends for ends in _FLOAT_RANGES if _spans(ends, x.min(), x.max())), None) for x in arrays if x.size]
-  if pixel_range is None and len(set(known) - {None}) > 1:
+  known = [examples.range_of_floats(x.min(), x.max()) for x in arrays if x.size]
+  if pixel_range is None and len(set(known) - {(None, None)}) > 1:
     told = ' and '.join(f'{x.min():.4g}..{x.max():.4g}' for x in arrays)
     raise ValueError(f'{what} and its test images hold floats of different ranges, {told}: bring them to one, or say '
                      'which values are black and white with pixel_range=BLACK,WHITE.')
-  black, white = pixel_range or next((ends for ends in _FLOAT_RANGES if _spans(ends, low, high)), (None, None))
+  black, white = pixel_range or examples.range_of_floats(low, high)
   if pixel_range is None and black is None:
     notes.append(f'{what} holds floats in {low:.4g}..{high:.4g}, which the model gets as they are. Nothing tells which '
                  'value is black and which white, so that the model will take no image files; '
@@ -211,15 +209,6 @@ def _floats(arrays, low, high, pixel_range, what):
     notes.append(f'{what} holds floats in {low:.4g}..{high:.4g}: {black:g} counts as black and {white:g} as white when '
                  'the model is given image files; pixel_range=BLACK,WHITE says otherwise.')
   return [x.astype(np.float32, copy=False) for x in arrays], images.StoredPixels(black=black, white=white), notes
-
-
-def _spans(ends, low, high):
-  """Whether values in low..high come from the range `ends`. A range other than 0..1 must be used fully to be known."""
-  black, white = ends
-  rounding = _ROUNDING * (white - black)
-  if not black - rounding <= low <= high <= white + rounding:
-    return False
-  return black == 0 or (low - black < 0.05 * (white - black) and white - high < 0.05 * (white - black))
 
 
 def _brought_to_unit(arrays, pixel_range, what):
