@@ -9,7 +9,7 @@ from typing import Any
 
 from tff_vision import configs
 from tff_vision.accounting import ledger as ledger_lib
-from tff_vision.configs import budget_file_config, runtime_config
+from tff_vision.configs import budget_file_config, runtime_config, validate
 from tff_vision.experiment import definition, own_work, planning, result, running, trainer, training
 from tff_vision.program import handover, loop, run_directory
 
@@ -77,7 +77,13 @@ class Experiment(definition.Definition):
     """Returns what the run, or its first `rounds` rounds, will cost; nothing is trained.
 
     The result is a `Ledger`. Without a privacy mechanism, it is an object that says so.
+
+    Raises:
+      ValueError: As for `plan`, or `rounds` is no number of rounds that has a cost.
     """
+    if rounds is not None:
+      validate.whole(rounds=rounds)
+      validate.non_negative(rounds=rounds)
     return self.plan().plan.ledger(self.rounds if rounds is None else rounds)
 
   def prepare(self, place: Any = None, *, client_states: str | os.PathLike[str] | None = None,

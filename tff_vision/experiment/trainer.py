@@ -6,9 +6,11 @@ import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow_federated as tff
 
 from tff_vision import protocols
+from tff_vision.configs import validate
 from tff_vision.data import pieces
 from tff_vision.privacy import plan as plan_lib
 
@@ -61,9 +63,18 @@ class Trainer(abc.ABC):
       state: From `begin` or from the previous round; it stays valid.
       round_num: The number of the round, from 1.
       cohort: The positions of the clients; None: the cohort that the plan draws.
+
+    Raises:
+      ValueError: The round has no number, or the cohort holds a client twice, or one that there is not.
     """
+    validate.whole(round_num=round_num)
+    validate.positive(round_num=round_num)
     chosen: Any = self.plan.cohort(round_num) if cohort is None else cohort
+    for client in chosen:
+      self._check(client)
     clients = [int(client) for client in chosen]
+    if len(set(clients)) < len(clients):  # Noise and the states that clients keep are for one update of each.
+      raise ValueError(f'cohort holds a client more than once: {", ".join(map(str, clients[:12]))}.')
     requests = pieces.Made(functools.partial(self.data.request, round_num=round_num), clients)
     with self._among(clients):
       return self.process.next(state, list(requests) if self.place is None else requests)  # TFF's own takes lists.
@@ -71,6 +82,10 @@ class Trainer(abc.ABC):
   def weights(self, state: Any) -> tff.learning.models.ModelWeights:
     """Returns the model of a state."""
     return self.process.get_model_weights(state)
+
+  def _check(self, client):
+    if not isinstance(client, (int, np.integer)) or isinstance(client, bool) or not 0 <= client < self.population:
+      raise ValueError(f'cohort must hold positions of clients, 0..{self.population - 1}; found {client!r}.')
 
   def _among(self, clients):
     if self.place is None:

@@ -60,9 +60,12 @@ class Separated(client_level.Central):
     k_t times. This is at most max_t k_t times the squared mu of rows released once. The nodes of trees, and the metrics
     of each participation, are such rows as well. Evaluations are further Gaussian releases of the same client.
     """
+    _check_rounds(rounds, self.max_rounds)
     if self.noise_multiplier == 0:
       return math.inf
     times = self.past.released(rounds)
+    if not times:
+      return 0.0
     participation = self._participation(max(times))
     updates = _sensitivity(self.stream, self.coefficients, participation) / self.noise_multiplier
     trained = math.hypot(updates, _metrics_mu(self.metrics, participation)) * math.sqrt(max(times.values()))
@@ -88,10 +91,11 @@ class Separated(client_level.Central):
     return self.stated(
         rounds, mechanism=self.mechanism, epsilon=gdp.epsilon(self.mu(rounds), self.delta),
         accountant=Accountant.GAUSSIAN, relation=Relation.ZERO_OUT_ONE, sampling=self.sampler.describe(),
-        max_participations=self._participation(rounds).max_participations, noise_buffers=self.stream.num_buffers)
+        max_participations=self._participation(rounds).max_participations if rounds else 0,
+        noise_buffers=self.stream.num_buffers)
 
   def _participation(self, rounds):
-    return toeplitz.Participation.of(rounds, min(self.sampler.min_separation, rounds))
+    return toeplitz.Participation.of(max(rounds, 1), min(self.sampler.min_separation, max(rounds, 1)))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,13 +130,22 @@ class AmplifiedBanded(client_level.Sampled):
     One turn is one Gaussian release of the rows of C X + Z within one band after it. If no row was released more than k
     times, each time over the same cohort, this Gaussian has at most k times the squared mu, as in `Separated.mu`.
     """
+    _check_rounds(rounds, self.max_rounds)
     times = self.past.released(rounds)
+    if not times:
+      return dp_accounting.NoOpDpEvent()
     noise = self.noise_multiplier / math.sqrt(sum(c * c for c in self.coefficients))
     noise = (self.metrics.accounted(noise) if self.metrics else noise) / math.sqrt(max(times.values()))
     return self.sampler.releases(max(times), noise_multiplier=noise).event()
 
   def ledger(self, rounds):
     return self.sampled_ledger(rounds, mechanism='dp_mf amplified', noise_buffers=len(self.coefficients) - 1)
+
+
+def _check_rounds(rounds, planned):
+  """Refuses more rounds than the noise was made for, whose sensitivity is not known."""
+  if rounds > planned:
+    raise ValueError(f'correlated noise was made for {planned} rounds, so that nobody knows what {rounds} would cost.')
 
 
 def build(privacy: configs.PrivacyConfig, sampler: cohort_sampling.Cohort, run: base.Run

@@ -1,0 +1,45 @@
+"""Rounds and cohorts that a program asks for: what there is not is refused, and no client counts twice."""
+
+import pytest
+
+import tff_vision as tv
+
+BANDED = {'privacy': tv.MatrixFactorization(strategy='banded', clip_norm=1.0, noise_multiplier=1.0, delta=1e-3),
+          'participation': tv.RoundRobin(2)}
+BUFFERED = {**BANDED, 'privacy': tv.MatrixFactorization(clip_norm=1.0, noise_multiplier=1.0, delta=1e-3)}
+GAUSSIAN = {'privacy': tv.ClientGaussian(clip_norm=1.0, noise_multiplier=1.0, delta=1e-3), 'participation': tv.Poisson(2)}
+
+
+def experiment(**parts):
+  return tv.Experiment(tv.Task(tv.testing.tiny_images(), model='linear'), rounds=2, client=tv.Client(epochs=1),
+                       **{'participation': tv.Fixed(2), **parts})
+
+
+@pytest.mark.parametrize('parts', [{}, GAUSSIAN])
+def test_cohorts_with_a_client_twice_or_none_are_refused(parts):
+  with tv.open_runtime() as place:
+    training = experiment(**parts).prepare(place)
+    state = training.begin()
+    for cohort, said in (([0, 1, 0], 'cohort holds a client more than once: 0, 1, 0'), ([4], '0..3; found 4'),
+                         ([-1], 'found -1'), (['c0'], "found 'c0'"), ([0.5], 'found 0.5')):
+      with pytest.raises(ValueError, match=said):
+        training.next(state, 1, cohort)
+    for round_num in (0, -1, 1.5, '1'):
+      with pytest.raises(ValueError, match='round_num must be'):
+        training.next(state, round_num, [0, 1])
+    assert training.next(state, 1, [3, 1]).state is not None
+
+
+@pytest.mark.parametrize('parts', [BANDED, BUFFERED, GAUSSIAN])
+def test_no_rounds_cost_nothing_and_rounds_that_are_none_are_refused(parts):
+  made = experiment(**parts)
+  assert made.ledger(0).epsilon == 0 < made.ledger(1).epsilon <= made.ledger(2).epsilon
+  for rounds in (-1, 1.5, '2', True):
+    with pytest.raises(ValueError, match='rounds must be'):
+      made.ledger(rounds)
+
+
+@pytest.mark.parametrize('parts', [BANDED, BUFFERED])
+def test_correlated_noise_has_no_cost_beyond_its_rounds(parts):
+  with pytest.raises(ValueError, match='correlated noise was made for 2 rounds, so that nobody knows what 3'):
+    experiment(**parts).ledger(3)
