@@ -4,10 +4,10 @@ import pytest
 
 import tff_vision as tv
 
-BANDED = {'privacy': tv.MatrixFactorization(strategy='banded', clip_norm=1.0, noise_multiplier=1.0, delta=1e-3),
-          'participation': tv.RoundRobin(2)}
-BUFFERED = {**BANDED, 'privacy': tv.MatrixFactorization(clip_norm=1.0, noise_multiplier=1.0, delta=1e-3)}
-GAUSSIAN = {'privacy': tv.ClientGaussian(clip_norm=1.0, noise_multiplier=1.0, delta=1e-3), 'participation': tv.Poisson(2)}
+NOISED = {'clip_norm': 1.0, 'noise_multiplier': 1.0, 'delta': 1e-3}
+BANDED = {'privacy': tv.MatrixFactorization(strategy='banded', **NOISED), 'participation': tv.RoundRobin(2)}
+BUFFERED = {**BANDED, 'privacy': tv.MatrixFactorization(**NOISED)}
+GAUSSIAN = {'privacy': tv.ClientGaussian(**NOISED), 'participation': tv.Poisson(2)}
 
 
 def experiment(**parts):
