@@ -44,7 +44,7 @@ def reconstruct(model: tf.keras.Model, loss_fn: tf.keras.losses.Loss, update: li
       with tf.GradientTape() as tape:
         loss = loss_fn(y, model(image, training=False))
       found = [tf.convert_to_tensor(g) for g in tape.gradient(
-      loss, model.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)]
+          loss, model.trainable_variables, unconnected_gradients=tf.UnconnectedGradients.ZERO)]
       product = tf.add_n([tf.reduce_sum(a * b) for a, b in zip(found, target, strict=True)])
       distance = 1 - product / (norm * tf.maximum(tf.linalg.global_norm(found), 1e-12))
       total = distance + _TOTAL_VARIATION * tf.reduce_mean(tf.image.total_variation(image))
