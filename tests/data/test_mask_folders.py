@@ -1,12 +1,16 @@
 """Images with masks in folders: layouts, classes of values and colours, and what is wrong with masks."""
 
+import io
+import struct
+import zlib
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, TiffImagePlugin
 
 from tff_vision import configs, labels
 from tff_vision.data import build
-from tff_vision.data.sources import folders, label_arrays, mask_classes, mask_files
+from tff_vision.data.sources import folders, label_arrays, mask_classes, mask_files, mask_reading
 
 RED, GREEN, GREY = (255, 0, 0), (0, 255, 0), (9, 9, 9)
 PALETTE = [0, 0, 0, *RED, *GREEN] + [7] * (3 * 253)
@@ -321,3 +325,67 @@ def test_a_pair_of_image_and_mask_is_opened_once_each(tmp_path, opened_paths):
   found = mask_files.survey(images, masks, [1, 1, 3], tmp_path)
   assert found.classes.names == ('background', '1', '2')
   assert sorted(path for path in opened_paths if path.endswith(('.png', '.tif'))) == sorted([*images, *masks])
+
+
+def stored_png(path, values, depth, colour_type=0):
+  """Writes a PNG whose pixels hold these numbers; Pillow and TensorFlow write no grey of 2 or 4 bits."""
+  rows = []
+  for row in values.reshape(len(values), -1):
+    bits = ''.join(format(int(value), f'0{depth}b') for value in row)
+    bits += '0' * (-len(bits) % 8)
+    rows.append(b'\0' + int(bits, 2).to_bytes(len(bits) // 8, 'big'))
+  chunk = lambda name, data: struct.pack('>I', len(data)) + name + data + struct.pack('>I', zlib.crc32(name + data))
+  path.parent.mkdir(parents=True, exist_ok=True)
+  head = struct.pack('>IIBBBBB', *values.shape[1::-1], depth, colour_type, 0, 0, 0)
+  path.write_bytes(b'\x89PNG\r\n\x1a\n' + chunk(b'IHDR', head) + chunk(b'IDAT', zlib.compress(b''.join(rows))) +
+                   chunk(b'IEND', b''))
+
+
+@pytest.mark.parametrize(('depth', 'channels', 'colour_type'), [
+    (1, 1, 0), (2, 1, 0), (4, 1, 0), (8, 1, 0), (16, 1, 0), (8, 2, 4), (16, 2, 4), (8, 3, 2), (16, 3, 2), (16, 4, 6)])
+def test_class_numbers_are_those_that_a_png_stores_whatever_its_depth(tmp_path, depth, channels, colour_type):
+  """Pillow shows grey of 1, 2 and 4 bits as 0..255, and keeps the upper half of 16 bits with alpha or colours."""
+  most = min(2**depth, 4)
+  for number in range(8):
+    save(tmp_path / 'images' / f'{number}.png', picture(number))
+    values = mask(number % most)
+    stored = np.stack([values] * channels, axis=-1)
+    if channels in (2, 4):
+      stored[..., -1] = 2**depth - 1
+    stored_png(tmp_path / 'masks' / f'{number}.png', stored, depth, colour_type)
+  found = load(tmp_path)
+  assert len(found.class_names) == most
+  for part in (found.train, found.test):
+    examples = part.take(np.arange(len(part)))
+    for image, own in zip(examples.x, examples.y, strict=True):
+      [number] = [number for number in range(8) if np.array_equal(image, picture(number))]
+      assert np.array_equal(own, mask(number % most))
+
+
+def test_grey_of_few_bits_has_the_colours_of_a_list(tmp_path):
+  for number in range(8):
+    save(tmp_path / 'images' / f'{number}.png', picture(number))
+    stored_png(tmp_path / 'masks' / f'{number}.png', mask(15 if number % 2 else 5), 4)
+  (tmp_path / 'classes.txt').write_text('#000000 nothing\n#ffffff crack\n#555555 stain\n')
+  found = load(tmp_path)
+  assert found.class_names == ('nothing', 'crack', 'stain')
+  assert np.unique(found.train.take(np.arange(len(found.train))).y).tolist() == [0, 1, 2]
+
+
+def test_tiffs_of_few_bits_and_colours_of_16_bits(tmp_path):
+  tags = TiffImagePlugin.ImageFileDirectory_v2()
+  tags[256], tags[257], tags[258], tags[259], tags[262], tags[273], tags[278], tags[279] = 4, 1, 4, 1, 1, 0, 1, 2
+  head = io.BytesIO(b'II*\0\x08\0\0\0')
+  head.seek(8)
+  tags.save(head)
+  path = tmp_path / '4.tif'
+  path.write_bytes(head.getvalue() + bytes([0x01, 0x23]))  # The place of its strip is counted from the end of tags.
+  assert mask_reading.opened(str(path), 'axial').values(0).numbers.tolist() == [[0, 1, 2, 3]]
+  colours = np.zeros((2, 2, 3), int)
+  colours[0] = [65535, 0, 257]
+  stored_png(tmp_path / 'c.png', colours, 16, 2)
+  assert mask_reading.opened(str(tmp_path / 'c.png'), 'axial').values(0).colours.tolist() == [[0xff0001] * 2, [0] * 2]
+  colours[0, 0, 1] = 300
+  stored_png(tmp_path / 'd.png', colours, 16, 2)
+  with pytest.raises(ValueError, match='d.png has colours of 16 bits, and masks have classes for colours of 8 bits'):
+    mask_reading.opened(str(tmp_path / 'd.png'), 'axial').values(0)

@@ -34,12 +34,12 @@ def difference(masks: Sequence[tuple[str, mask_reading.Values]]) -> str:
       if known != colour:
         return (f'The palettes of masks differ: place {number} is #{known:06x} in {other} and #{colour:06x} in {name}. '
                 'So the colours are the classes, and not the places in palettes.')
-  greys = {int(value) for _, values in masks if values.numbers is not None and not values.palette
-           for value in values.numbers}
+  greys = {int(colour) for _, values in masks if values.numbers is not None and not values.palette
+           for colour in values.colours}
   for name, values in masks:
     numbers, colours = _pairs(values)
     if colours and colours != [number * _GREY for number in numbers] and {
-        colour for colour in colours} <= {grey * _GREY for grey in greys}:
+        colour for colour in colours} <= greys:
       return (f'{name} has a palette of greys that other masks hold without one. So its greys are the classes, and not '
               'the places in its palette.')
   return ''

@@ -19,7 +19,8 @@ if typing.TYPE_CHECKING:
 _LOSSY = ('JPEG', 'HEIC', 'AVIF')
 _LOSSLESS_WEBP = b'VP8L'
 _LOSSY_COMPRESSIONS = ('jpeg', 'tiff_jpeg', 'webp')  # Of a TIFF.
-_ORIENTATION = 0x0112
+_ORIENTATION, _BITS_PER_SAMPLE = 0x0112, 258
+_BIT_DEPTH, _COLOUR_TYPE = 24, 25  # Bytes of a PNG.
 _HEAD = 512
 
 
@@ -103,7 +104,9 @@ def opened(path: str, slice_axis: str) -> MaskFile:
     places = _of_pillow(path, content, pillow_files.page_numbers)
     return MaskFile(path, kind, len(places),
                     lambda number: _of_pillow(path, content, lambda image: _page(image, places[number])))
-  return MaskFile(path, kind, 1, lambda _: _of_pillow(path, content, _read))
+  if kind == 'PNG' and content[_BIT_DEPTH] == 16 and content[_COLOUR_TYPE]:  # Pillow keeps the upper 8 bits of each.
+    return MaskFile(path, kind, 1, lambda _: _of_pillow(path, content, lambda image: _of_16_bits(image, content)))
+  return MaskFile(path, kind, 1, lambda _: _of_pillow(path, content, lambda image: _read(image, _bits(content, image))))
 
 
 def outline(path: str, slice_axis: str) -> Outline:
@@ -189,7 +192,33 @@ def _of_pillow(path, content, read):
 
 def _page(image, place):
   image.seek(place)
-  return _read(image)
+  return _read(image, max(image.tag_v2.get(_BITS_PER_SAMPLE, (1,))))
+
+
+def _bits(content, image):
+  return content[_BIT_DEPTH] if image.format == 'PNG' else 1 if image.mode == '1' else 8
+
+
+def _of_16_bits(image, content):
+  """Returns the values of a PNG of 16 bits with an alpha channel or with colours.
+
+  Raises:
+    _NoClasses: It has colours that 8 bits cannot hold; or as `_check_transparency`.
+  """
+  import tensorflow as tf  # Imported late: few masks are so.
+  values = tf.io.decode_png(content, dtype=tf.uint16).numpy().astype(np.int64)
+  colours = values[..., :values.shape[-1] - 1 + values.shape[-1] % 2]
+  if (colours == colours[..., :1]).all():
+    numbers = colours[..., 0]
+    if not (numbers % 257).any():  # A grey of 8 bits, written with 16.
+      numbers = numbers // 257
+    rgb = np.repeat(np.minimum(numbers, 255)[..., None], 3, axis=-1)
+  elif (colours % 257).any():
+    raise _NoClasses('has colours of 16 bits, and masks have classes for colours of 8 bits: save it with 8 bits')
+  else:
+    numbers, rgb = None, colours // 257
+  _check_transparency(image, rgb)
+  return _upright(image, numbers, rgb)
 
 
 def _check_transparency(image, rgb):
@@ -208,7 +237,8 @@ def _check_transparency(image, rgb):
                      'transparency is no class: save it without an alpha channel')
 
 
-def _read(image) -> Values:
+def _read(image, bits) -> Values:
+  """Returns the values of an opened image, whose file has `bits` in each pixel or colour."""
   image.load()
   palette = image.mode == 'P'
   if image.mode == 'F':
@@ -224,15 +254,21 @@ def _read(image) -> Values:
     if image.format == 'GIF' and (rgb == rgb[..., :1]).all():
       indices, palette = rgb[..., 0], False
   elif image.mode in ('1', 'L', 'LA', 'La') or image.mode.startswith('I'):
-    indices = np.asarray(image.convert('L') if image.mode in ('LA', 'La') else image).astype(np.int64)
+    indices = np.asarray(image.convert('L') if image.mode in ('1', 'LA', 'La') else image).astype(np.int64)
     _check_transparency(image, indices[..., None].repeat(3, axis=-1))
     rgb = np.repeat(indices[..., None], 3, axis=-1)
+    if bits < 8:  # Pillow shows 1, 2 and 4 bits as 0..255, and class numbers are what is stored.
+      indices = indices * (2**bits - 1) // 255
   else:
     rgb = np.asarray(image.convert('RGB'))
     _check_transparency(image, rgb)
     grey = (rgb == rgb[..., :1]).all()
     indices = rgb[..., 0] if grey else None
+  return _upright(image, indices, rgb)._replace(palette=palette)
+
+
+def _upright(image, numbers, rgb):
   red, green, blue = np.moveaxis(rgb.astype(np.int64), -1, 0)
   turned = image.getexif().get(_ORIENTATION, 1)
   upright = lambda values: pillow_files.upright(values, turned)
-  return Values(None if indices is None else upright(indices), upright(red << 16 | green << 8 | blue), palette)
+  return Values(None if numbers is None else upright(numbers), upright(red << 16 | green << 8 | blue))
