@@ -1,6 +1,7 @@
 """Files as cameras, scanners and office programs write them: the right pixels, or one sentence."""
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ import tensorflow as tf
 from PIL import Image
 
 from tff_vision.data import images
-from tff_vision.data.sources import decode, decode_graph
+from tff_vision.data.sources import decode, decode_graph, mask_reading
 
 RNG = np.random.default_rng(0)
+_RED, _GREEN, _BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 COLOURS = np.zeros((12, 16, 3), np.uint8)
 COLOURS[:, :8], COLOURS[:, 8:], COLOURS[:3] = (220, 40, 40), (20, 20, 200), (250, 250, 250)
 
@@ -193,3 +195,38 @@ def test_what_is_broken_is_one_sentence(tmp_path):
       decode.read(tmp_path / 'x')
     if kind != 'TIFF':
       assert not decode.looks_whole(tmp_path / 'x')
+
+
+def _gif(size, *frames):
+  """Returns a GIF of 4 colours, black, red, green and blue: `frames` are (top, left, places in the palette)."""
+  content = b'GIF89a' + struct.pack('<HHBBB', *size[::-1], 0x81, 1, 0) + bytes([0, 0, 0, *_RED, *_GREEN, *_BLUE])
+  for top, left, frame in frames:
+    codes = [code for place in frame.reshape(-1).tolist() for code in (4, place)] + [5]  # 4 clears: codes stay 3 bits.
+    number = sum(code << 3 * place for place, code in enumerate(codes))
+    packed = number.to_bytes(-(-3 * len(codes) // 8), 'little')
+    blocks = [packed[start:start + 255] for start in range(0, len(packed), 255)]
+    content += b',' + struct.pack('<HHHHB', left, top, *frame.shape[::-1], 0) + b'\2' + b''.join(
+        bytes([len(block)]) + block for block in blocks) + b'\0'
+  return content + b';'
+
+
+def test_a_first_frame_that_is_smaller_than_its_gif_lies_where_the_gif_says(tmp_path):
+  """Masks and boxes belong to the whole, whose size the header gives; TensorFlow cuts it to its largest frame."""
+  frame, whole = RNG.integers(0, 4, (6, 5)), RNG.integers(0, 4, (12, 16))
+  colours = np.array([(0, 0, 0), _RED, _GREEN, _BLUE], np.uint8)
+  expected = np.zeros((12, 16, 3), np.uint8)
+  expected[2:8, 7:12] = colours[frame]
+  (tmp_path / 'one.gif').write_bytes(_gif((12, 16), (2, 7, frame)))
+  (tmp_path / 'two.gif').write_bytes(_gif((12, 16), (2, 7, frame), (0, 0, whole)))
+  (tmp_path / 'full.gif').write_bytes(_gif((12, 16), (0, 0, whole), (2, 7, frame)))
+  for name in ('one.gif', 'two.gif'):
+    np.testing.assert_array_equal(decode.read(tmp_path / name), expected)
+  np.testing.assert_array_equal(decode.read(tmp_path / 'full.gif'), colours[whole])
+  serve = GRAPHS['eight']
+  np.testing.assert_allclose(serve(tf.constant((tmp_path / 'full.gif').read_bytes())),
+                             decode.read(tmp_path / 'full.gif', (7, 5, 3)), atol=1e-3)
+  with pytest.raises(tf.errors.InvalidArgumentError, match='first frame of this GIF is smaller than the whole'):
+    serve(tf.constant((tmp_path / 'one.gif').read_bytes()))
+  with pytest.raises(ValueError, match='one.gif has a first frame that does not fill it'):
+    mask_reading.opened(str(tmp_path / 'one.gif'), 'axial').values(0)
+  assert mask_reading.opened(str(tmp_path / 'full.gif'), 'axial').values(0).colours.shape == (12, 16)

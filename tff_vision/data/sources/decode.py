@@ -244,6 +244,9 @@ def _by_tensorflow(content, kind):
   except tf.errors.InvalidArgumentError as error:
     other = formats.unread_jpeg(content) if kind == 'JPEG' else ''
     raise ValueError(f'is a file of the format {other}, which is not read' if other else 'is corrupt') from error
+  if kind == 'GIF' and image.shape[:2] != tuple(np.frombuffer(content[6:10], '<u2')[::-1]):
+    # TensorFlow's image is as large as the largest frame, and cuts off what lies outside.
+    image = pillow_files.gif(content)
   # Anywhere: colour profiles may stand before the tags of a JPEG, and the pixels of a PNG.
   if any(mark in content for mark in (b'Exif', b'eXIf', b'Orientation')):
     image = pillow_files.upright(image, pillow_files.orientation(content))

@@ -16,8 +16,8 @@ _PADDING = b'\0' * 64  # Added so that the first bytes of a file can always be r
 def as_stored(content: tf.Tensor, shape: tuple[int, int, int], stored: images.StoredPixels) -> tf.Tensor:
   """Returns float32 of `shape` in the range given by `stored`, whose black and white must be known.
 
-  The graph fails on a file that is not an image, on a BMP with a compressed palette, and on a 16-bit image that uses
-  fewer bits if the model was trained on 8-bit images.
+  The graph fails on a file that is not an image, on a BMP with a compressed palette, on a GIF whose first frame does
+  not fill it, and on a 16-bit image that uses fewer bits if the model was trained on 8-bit images.
 
   Args:
     content: Scalar string, the content of a whole file.
@@ -39,6 +39,12 @@ def as_stored(content: tf.Tensor, shape: tuple[int, int, int], stored: images.St
 
 def _eight_bits(content):
   image = tf.io.decode_image(content, expand_animations=False)
+  canvas = [_number(content, 8, 2), _number(content, 6, 2)]
+  filled = tf.logical_or(tf.strings.substr(tf.strings.join([content, _PADDING]), 0, 3) != b'GIF',
+                         tf.reduce_all(tf.shape(image)[:2] == canvas))
+  check = tf.debugging.Assert(filled, ['The first frame of this GIF is smaller than the whole: send it as PNG.'])
+  with tf.control_dependencies([check] if check is not None else []):
+    image = tf.identity(image)
   return _coloured(tf.ensure_shape(image, [None, None, None]), content)
 
 

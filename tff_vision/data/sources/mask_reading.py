@@ -239,6 +239,9 @@ def _check_transparency(image, rgb):
 
 def _read(image, bits) -> Values:
   """Returns the values of an opened image, whose file has `bits` in each pixel or colour."""
+  if image.format == 'GIF' and image.tile[0][1] != (0, 0, *image.size):
+    raise _NoClasses('has a first frame that does not fill it, and nothing tells the class of the pixels around it: '
+                     'save it as PNG')
   image.load()
   palette = image.mode == 'P'
   if image.mode == 'F':

@@ -111,6 +111,23 @@ def orientation(content: bytes) -> int:
     return 1
 
 
+def gif(content: bytes) -> np.ndarray:
+  """Returns the first frame of a GIF at its place in the whole image, uint8 [height, width, 3]; around it is black.
+
+  Raises:
+    ValueError: It is corrupt.
+  """
+  from PIL import Image
+  try:
+    with Image.open(io.BytesIO(content), formats=('GIF',)) as image:
+      left, top, right, bottom = image.tile[0][1]
+      canvas = np.zeros((*image.size[::-1], 3), np.uint8)
+      canvas[top:bottom, left:right] = np.asarray(image.convert('RGB'))[top:bottom, left:right]
+  except Exception as error:  # Pillow's readers can raise any exception on a broken file.
+    raise ValueError('is corrupt') from error
+  return canvas
+
+
 def upright(image: np.ndarray, orientation: int) -> np.ndarray:
   """Returns the sensor's image, rotated or mirrored for display as its EXIF tag says."""
   turned = {2: lambda x: x[:, ::-1], 3: lambda x: x[::-1, ::-1], 4: lambda x: x[::-1],
