@@ -8,8 +8,8 @@ import pytest
 
 from tests.data import conftest
 from tff_vision import configs
-from tff_vision.data import build, images
-from tff_vision.data.sources import fetch, tff_sets
+from tff_vision.data import build, images, preprocess
+from tff_vision.data.sources import fetch, pool, tff_sets
 
 
 def registered(path):
@@ -100,6 +100,28 @@ def test_standardize_without_published_moments_says_where_they_come_from():
   np.testing.assert_allclose(found.preprocessing.mean, [x.mean()], atol=1e-3)
   np.testing.assert_allclose(found.preprocessing.std, [x.std()], atol=1e-3)
   assert 'outside of any privacy mechanism' in found.notes[-1]
+
+
+@pytest.mark.parametrize(('low', 'high'), [(0.5, 0.50002), (3e-7, 5e-7), (-2e-6, 4e-6)])
+def test_standardize_keeps_the_digits_of_dark_images_and_of_low_contrast(tmp_path, low, high):
+  x = np.random.default_rng(0).uniform(low, high, (40, 6, 6)).astype(np.float32)
+  np.savez(tmp_path / 'data.npz', x=x, y=np.arange(40) % 2, x_test=x[:4], y_test=[0, 1] * 2)
+  found = build.build(_config(dataset='npz', data_dir=str(tmp_path), preprocess='standardize'), seed=0)
+  made = np.asarray(preprocess.evaluation_fn(found.preprocessing, x))
+  np.testing.assert_allclose([made.mean(), made.std()], [0, 1], atol=0.01)
+
+
+def test_standardize_measures_many_pixels_exactly_and_refuses_a_channel_of_one_value():
+  """Added up in float32, pixels of 0.9 have a mean of 0.98 and a deviation of 0.08."""
+  parts = [np.full((100, 64, 64, 3), 0.9 + shift) for shift in (-0.1, 0.0, 0.1, 0.0)]
+  (mean, *_), (std, *_) = build._moments(parts)
+  assert abs(mean - 0.9) < 1e-9 and abs(std - np.sqrt(0.005)) < 1e-9
+  parts[0][..., 1], parts[1][..., 1], parts[2][..., 1], parts[3][..., 1] = 0.3, 0.3 + 1e-8, 0.3, 0.3
+  assert build._moments(parts)[1] == ()
+  many = images.Examples(np.broadcast_to(np.float32(0.9), (1500, 64, 64, 3)), np.zeros(1500, np.int32))
+  with pytest.raises(ValueError, match='the deviation of pixels, which is 0 in dataset=npz'):
+    build._preprocessing(pool.Pool(train=many, test=many, class_names=('a', 'b')),
+                         _config(dataset='npz', data_dir='x', preprocess='standardize'))
 
 
 def _npz(tmp_path, **content):

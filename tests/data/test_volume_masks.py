@@ -209,3 +209,16 @@ def test_nibabel_and_pydicom_are_not_loaded_with_what_reads_folders():
           'print("nibabel" in sys.modules, "pydicom" in sys.modules)')
   done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)
   assert done.stdout.split() == ['False', 'False']
+
+
+def test_slices_of_volumes_are_standardized_alike_and_may_be_empty(tmp_path):
+  """Each slice had a mean and a deviation of its own, so that volumes with an empty slice were refused."""
+  for number in range(4):
+    image, mask = _volume(number)
+    image[:, :, 0] = 0
+    _nifti(tmp_path / 'imagesTr' / f'{number}_0000.nii.gz', image)
+    _nifti(tmp_path / 'labelsTr' / f'{number}.nii.gz', mask)
+  found = build.build(configs.DataConfig(dataset='folder', data_dir=str(tmp_path), volume_depth=5, partition='iid',
+                                         num_clients=2, test_fraction=0.5, preprocess='standardize'), seed=0)
+  made = found.preprocessing
+  assert len(made.mean) == len(made.std) == 5 and len(set(made.mean)) == len(set(made.std)) == 1

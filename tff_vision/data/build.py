@@ -13,6 +13,8 @@ from tff_vision.data.sources import pool as pool_lib
 from tff_vision.data.sources import registry
 
 _MOMENTS_FROM = 10_000
+_AT_ONCE = 256  # So many images are decoded at a time for their mean and deviation.
+_ROUNDING = 1e-6  # Of the largest value: so much may images of one colour differ after they are resized.
 _NEARLY_BLACK = 31
 
 
@@ -223,13 +225,37 @@ def _preprocessing(pool, config):
       config, chosen, pool.spec.stored_pixels, pool.spec.dtype))
   if has_constants(chosen, pool.train.shape):
     return chosen, ()
-  sample = pool.train.take(np.unique(np.linspace(0, len(pool.train) - 1, _MOMENTS_FROM).astype(np.int64)))
+  sample = np.unique(np.linspace(0, len(pool.train) - 1, _MOMENTS_FROM).astype(np.int64))
   raw = dataclasses.replace(chosen, pixels='raw', crop=None)
-  x = np.asarray(preprocess.evaluation_fn(raw, sample.x))
-  mean, std = (tuple(round(float(value), 4) for value in moment(x, axis=(0, 1, 2))) for moment in (np.mean, np.std))
-  if min(std) <= 0:
+  parts = (np.asarray(preprocess.evaluation_fn(raw, pool.train.take(part).x), np.float64)
+           for part in np.array_split(sample, -(-len(sample) // _AT_ONCE)))
+  if config.volume_depth is not None:  # Slices are no colours: all have one mean, and the first may be empty.
+    parts = (x[..., np.newaxis] for x in parts)
+  mean, std = _moments(parts)
+  if not std:
     raise ValueError(f'preprocess=standardize divides by the deviation of pixels, which is 0 in dataset='
                      f'{config.dataset}.')
-  note = images.Counted(f'The mean {list(mean)} and deviation {list(std)} of preprocess=standardize were computed from '
+  told = [', '.join(f'{float(value):.4g}' for value in values) for values in (mean, std)]
+  note = images.Counted(f'The mean [{told[0]}] and deviation [{told[1]}] of preprocess=standardize were computed from '
                         f'{len(sample)} training images, outside of any privacy mechanism.')
-  return dataclasses.replace(chosen, mean=mean, std=std, measured=True), (note,)
+  depth = config.volume_depth or 1
+  return dataclasses.replace(chosen, mean=mean * depth, std=std * depth, measured=True), (note,)
+
+
+def _moments(parts):
+  """Returns the mean and the deviation of each channel; no deviations if all pixels of a channel are the same.
+
+  Args:
+    parts: Images, float64 [n, height, width, channels]. Sums of many pixels in float32 would not move any more.
+  """
+  count, mean, squares, largest = 0, 0.0, 0.0, 0.0
+  for x in parts:
+    pixels = x.reshape(-1, x.shape[-1])
+    own = pixels.mean(axis=0)
+    # Chan, Golub and LeVeque 1979: the squares of all pixels about their mean from those of two parts.
+    squares = squares + np.square(pixels - own).sum(axis=0) + np.square(own - mean) * count * len(pixels) / (
+        count + len(pixels))
+    mean = mean + (own - mean) * len(pixels) / (count + len(pixels))
+    count, largest = count + len(pixels), np.maximum(largest, np.abs(pixels).max(axis=0))
+  std = np.sqrt(squares / count)
+  return tuple(mean.tolist()), tuple(std.tolist()) if (std > _ROUNDING * largest).all() else ()
