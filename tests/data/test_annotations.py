@@ -228,3 +228,19 @@ def test_xml_that_is_broken_or_has_no_image(tmp_path):
   (tmp_path / 'x.xml').write_text('<annotation>')
   with pytest.raises(ValueError, match='x.xml cannot be read as XML'):
     voc.load(config(tmp_path, 'voc'))
+
+
+def test_voc_clients_count_pixels_from_zero_or_one_each_for_itself(tmp_path):
+  """Sites use programs of their own; a client without a box at an upper or left edge goes by the others."""
+  for site, edges in (('north', (0, 0, 30, 20)), ('south', (1, 1, 30, 20)), ('west', (15, 10, 30, 20))):
+    for name in 'ab':
+      image(tmp_path / site / f'{name}.png')
+      voc_file(tmp_path / site / f'{name}.xml', f'{name}.png', [('dog', edges if name == 'a' else (6, 8, 30, 20), 0)])
+  found = build_lib.build(config(tmp_path, 'voc', partition='natural', test_fraction=0.5), seed=0)
+  held = dict(zip(found.train.client_ids, range(3), strict=True))
+  boxes = {site: np.concatenate([found.train.examples(place).y, found.test.examples.y[found.test.clients[place]]])[:, 0]
+           for site, place in held.items()}
+  corners = {site: sorted((60 * rows[:, 1]).round(3).tolist()) for site, rows in boxes.items()}
+  assert corners == {'north': [0, 6], 'south': [0, 5], 'west': [6, 15]}
+  assert any('from 0 at 2 clients, where coordinates below 1 occur or none of 1, and from 1 at 1, \'south\'' in note
+             for note in found.notes)

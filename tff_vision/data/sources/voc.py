@@ -4,7 +4,8 @@
     root/[split/][client/]a.xml  beside a.jpg, or in folders called Annotations and JPEGImages or images
 
 A client is the element `client` of an annotation, or else the folder. Coordinates count pixels from 1, and both edges
-belong to the box, as in VOC; if a coordinate below 1 occurs, they count from 0.
+belong to the box, as in VOC; if a coordinate below 1 occurs at a client, they count from 0 there. A client whose boxes
+touch neither edge goes by the others.
 """
 
 import dataclasses
@@ -41,7 +42,9 @@ def load(config: configs.DataConfig) -> pool.Pool:
     raise ValueError(f'{odd} is in no split, and other annotations are: give every image a split.')
   pictures = [_picture(path, tree, sets.get(path.stem) if sets else places[path][0], places[path][1])
               for path, tree in trees.items() if not sets or path.stem in sets]
-  pictures, notes = _named(_counted_from(pictures), config)
+  pictures, counted = _counted_from(pictures)
+  pictures, notes = _named(pictures, config)
+  notes += counted
   if sets and (left := len(trees) - len(pictures)):
     notes.append(f'{left} of {len(trees)} annotations are in no file of ImageSets/Main and left out.')
   if sets and (bare := sorted(set(sets) - {path.stem for path in trees})):
@@ -125,12 +128,21 @@ def _edges(entry, place):
 
 
 def _counted_from(pictures):
-  """Returns the images with the edges of boxes in pixels from 0, the right and the lower edge outside of the box."""
-  # Of pixels from 1, no coordinate is below 1, and programs that count from 0 may write fractions.
-  if any(min(box.edges[:2]) < 1 for one in pictures for box in one.boxes):
-    return pictures
-  return [dataclasses.replace(one, boxes=[dataclasses.replace(box, edges=(
-      box.edges[0] - 1, box.edges[1] - 1, *box.edges[2:])) for box in one.boxes]) for one in pictures]
+  """Returns the images with the edges of boxes in pixels from 0, the right and the lower edge outside, and notes."""
+  firsts: dict[str | None, list[float]] = {}
+  for one in pictures:
+    firsts.setdefault(one.client, []).extend(min(box.edges[:2]) for box in one.boxes)
+  # Of pixels from 1, no coordinate is below 1, and programs that count from 0 may write fractions. Clients use programs
+  # of their own; boxes at the upper or left edge, of 0 or of 1, tell which.
+  from_zero = {client for client, edges in firsts.items() if min(edges, default=1) < 1}
+  from_one = {client for client, edges in firsts.items() if client not in from_zero and 1 in edges}
+  from_zero |= set(firsts) - from_one if from_zero else set()
+  note = 'Pixels of boxes count from 0, since coordinates below 1 occur.' if not from_one else (
+      f'Pixels of boxes count from 0 at {len(from_zero)} clients, where coordinates below 1 occur or none of 1, and '
+      f'from 1 at {len(from_one)}, {min(map(str, from_one))!r} among them.')
+  return [one if one.client in from_zero else dataclasses.replace(one, boxes=[dataclasses.replace(box, edges=(
+      box.edges[0] - 1, box.edges[1] - 1, *box.edges[2:])) for box in one.boxes]) for one in pictures], [
+          images.Counted(note)] * bool(from_zero)
 
 
 def _named(pictures, config):
