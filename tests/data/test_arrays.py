@@ -165,3 +165,20 @@ def test_names_are_trimmed_and_case_is_asked_about(tmp_path):
     _load(tmp_path, x=X, y=np.array(['left', 'Left', 'right', 'right'] * 10))
   assert _load(tmp_path, {'label_case': 'merge'}, x=X, y=np.array(['left', 'Left', 'right', 'right'] * 10)
                ).class_names == ('left', 'right')
+
+
+def test_clients_of_different_ranges_of_floats_are_refused(tmp_path):
+  unit = np.sqrt(RNG.uniform(0, 1, (40, 5, 4))).astype(np.float32)
+  unit[:, 0, 0], unit[:, 0, 1] = 0, 1
+  for ends, told in (((-1, 1), '-1..1'), ((-2.2, 2.6), '-2.2..2.6')):
+    mixed = unit.copy()
+    mixed[CLIENT == "o'neil 2"] = ends[0] + (ends[1] - ends[0]) * mixed[CLIENT == "o'neil 2"]
+    said = f"client o'neil 0 holds floats in 0..1, and client o'neil 2 floats in {told}: bring them to"
+    with pytest.raises(ValueError, match=said):
+      _load(tmp_path, x=mixed, y=Y, client=CLIENT)
+    _load(tmp_path, config={'pixel_range': '-1,1'}, x=mixed, y=Y, client=CLIENT)
+  darker = unit.copy()
+  darker[:20] *= 0.4
+  assert _load(tmp_path, x=darker, y=Y, client=CLIENT).stored.white == 1
+  standardized = RNG.normal(size=(40, 5, 4))
+  assert _load(tmp_path, x=standardized, y=Y, client=CLIENT).stored.white is None

@@ -80,6 +80,7 @@ def test_the_range_of_arrays_is_that_of_all_clients():
   signed = bright / 127.5 - 1
   made = tv.data.from_arrays({'a': (signed, y), 'b': (np.abs(signed), y)}, test=None)
   assert (made.stored_pixels.black, made.stored_pixels.white) == (-1, 1) and made.notes[0].endswith('image files.')
+  assert 'Client b holds floats in 0.003922..0.9922, and client a floats in -0.9765' in made.notes[1]
   made = tv.data.from_arrays({'a': (3 * signed, y)}, test=None)  # No value is known to be black: files are refused.
   assert made.stored_pixels.black is None
   with pytest.raises(ValueError, match='client b has images .* of float64, client a .* of uint8'):

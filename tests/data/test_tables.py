@@ -297,3 +297,12 @@ def test_what_is_wrong_in_leaf_is_one_sentence(tmp_path, content, said):
   (tmp_path / 'x.json').write_text(content)
   with pytest.raises(ValueError, match=f'x.json.* {said}'):
     _build('leaf', tmp_path)
+
+
+def test_leaf_users_of_different_ranges_of_floats_are_refused(tmp_path):
+  """Pixels of k / 255 are kept as bytes, and those of another user in -1..1 as floats."""
+  pixels = RNG.integers(0, 256, (2, 6, 64)) / 255
+  users = {name: {'x': x.tolist(), 'y': [0, 1] * 3} for name, x in (('u', pixels[0]), ('v', pixels[1] * 2 - 1))}
+  _leaf(tmp_path / 'f.json', users)
+  with pytest.raises(ValueError, match=r'user u holds floats in 0.*, and user v floats in -'):
+    _build('leaf', tmp_path / 'f.json')

@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import pathlib
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -25,6 +25,8 @@ from tff_vision.data.sources import numbers as numbers_lib
 
 _LARGEST_FLOAT = 30.0
 _NEARLY_BLACK = 31
+_WHOLE, _BEYOND = 0.01, 0.05  # Of a range: a client uses the whole of it, or has values beyond it.
+_FLOAT_RANGES = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5))
 _READ = ('x', 'y', 'client', 'x_test', 'y_test', 'client_test', 'class_names')
 
 
@@ -52,6 +54,8 @@ def load(config: configs.DataConfig) -> pool.Pool:
   (x, *tested), stored, pixel_notes = as_images(parts, str(path), config.numeric_pixel_range)
   owners = found.get('client')
   _same_length(path, {'x': x, 'y': y, 'client': owners})
+  if owners is not None:
+    refuse_ranges(x, [f'client {owner}' for owner in owners], config.numeric_pixel_range, str(path))
   digest = digest_of({name: array for name, array in found.items() if name in _READ})
   notes = [images.Counted(note) for note in (*notes, *pixel_notes)]
   if unread := names - set(_READ):
@@ -209,6 +213,41 @@ def _floats(arrays, low, high, pixel_range, what):
     notes.append(f'{what} holds floats in {low:.4g}..{high:.4g}: {black:g} counts as black and {white:g} as white when '
                  'the model is given image files; pixel_range=BLACK,WHITE says otherwise.')
   return [x.astype(np.float32, copy=False) for x in arrays], images.StoredPixels(black=black, white=white), notes
+
+
+def refuse_ranges(x: np.ndarray, owners: Sequence[str], pixel_range: tuple[float, float] | None, where: str) -> None:
+  """Refuses floats as of `difference`, unless `pixel_range` says which values are black and white.
+
+  Raises:
+    ValueError: With two owners and their ranges.
+  """
+  if pixel_range is None and (told := difference(x, owners)):
+    raise ValueError(f'{where}: {told}: bring them to one range, or say which values are black and white with '
+                     'pixel_range=BLACK,WHITE.')
+
+
+def difference(x: np.ndarray, owners: Sequence[str]) -> str:
+  """Returns a clause on floats of which one owner's use the whole of a usual range and another's go beyond it, or ''.
+
+  Args:
+    x: Images, [n, height, width, channels].
+    owners: [n] whose each is, in words.
+  """
+  if x.dtype.kind != 'f' or not x.size:
+    return ''
+  names, place = np.unique(np.asarray(owners), return_inverse=True)
+  low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
+  np.minimum.at(low, place, x.min(axis=(1, 2, 3)))
+  np.maximum.at(high, place, x.max(axis=(1, 2, 3)))
+  for black, white in _FLOAT_RANGES:
+    span = white - black
+    whole = (np.abs(low - black) <= _WHOLE * span) & (np.abs(high - white) <= _WHOLE * span)
+    beyond = (low < black - _BEYOND * span) | (high > white + _BEYOND * span)
+    if whole.any() and beyond.any():
+      one, other = (np.flatnonzero(which)[0] for which in (whole, beyond))
+      return (f'{names[one]} holds floats in {low[one]:.4g}..{high[one]:.4g}, and {names[other]} floats in '
+              f'{low[other]:.4g}..{high[other]:.4g}')
+  return ''
 
 
 def _brought_to_unit(arrays, pixel_range, what):
