@@ -156,6 +156,19 @@ def test_weighted_and_focal_losses_by_hand(seed, gamma, weighted):
   np.testing.assert_allclose(each, expected, rtol=2e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize('gamma', [0.3, 0.5, 1.0, 2.0])
+def test_examples_that_are_known_for_certain_leave_the_focal_loss_a_gradient(gamma):
+  """Below 1, the power of 1 - p = 0 has no gradient."""
+  for multi_label, y in ((False, [0, 1]), (True, [[1., 0., 1.], [0., 1., 0.]])):
+    logits = tf.Variable([[60., -60., 0.], [0., 1., -120.]])
+    loss = losses.CrossEntropy(multi_label=multi_label, gamma=gamma)
+    with tf.GradientTape() as tape:
+      value = loss(tf.constant(y), logits)
+    gradient = tape.gradient(value, logits).numpy()
+    assert np.isfinite(gradient).all() and abs(gradient[1, 1]) > 0.005 and abs(gradient[0, 1]) < 1e-6
+
+
+
 def test_without_weights_and_focus_the_loss_is_kerass():
   logits, y = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32), np.arange(8) % 3
   mine = losses.CrossEntropy(multi_label=False)(y, logits).numpy()

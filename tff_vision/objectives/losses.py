@@ -18,6 +18,7 @@ BALANCED = ('balanced',)
 NAMED = catalogue.names('loss')
 _PROBABILITIES = 'loss={} takes probabilities (from_logits=False), and models return logits: give it from_logits=True.'
 _BATCH = 37
+_LEAST_MISSED = 1e-7
 
 
 class CrossEntropy(tf.keras.losses.Loss):
@@ -41,17 +42,20 @@ class CrossEntropy(tf.keras.losses.Loss):
       return tf.reduce_mean(self._findings(tf.cast(y_true, y_pred.dtype), y_pred), axis=-1)
     y_true = tf.cast(y_true, tf.int32)
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y_true, y_pred)
-    losses = self._focused(losses, tf.exp(-losses))
+    losses = self._focused(losses)
     return losses * tf.gather(tf.constant(self._weights, y_pred.dtype), y_true) if self._weights else losses
 
   def _findings(self, y, logits):
     positive, negative = tf.nn.softplus(-logits), tf.nn.softplus(logits)  # -log p and -log (1 - p).
-    positive, negative = (self._focused(losses, tf.exp(-losses)) for losses in (positive, negative))
+    positive, negative = (self._focused(losses) for losses in (positive, negative))
     weights = tf.constant(self._weights, logits.dtype) if self._weights else 1.0
     return weights * y * positive + (1 - y) * negative
 
-  def _focused(self, losses, probability):
-    return (1 - probability) ** self._gamma * losses if self._gamma else losses
+  def _focused(self, losses):
+    if not self._gamma:
+      return losses
+    # 1 - p of a loss -log p. At 0, a power below 1 has no gradient: one example known for certain would make all NaN.
+    return tf.maximum(-tf.math.expm1(-losses), _LEAST_MISSED) ** self._gamma * losses
 
 
 class NumberError(tf.keras.losses.Loss):
