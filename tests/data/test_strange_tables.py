@@ -73,6 +73,22 @@ def test_one_number_in_two_spellings_is_said(tmp_path):
   assert len(found.class_names) == 3 and any('1 and 1.0' in note for note in found.notes)
 
 
+@pytest.mark.parametrize('missing', ['', '-1', 'NaN', 'uncertain'])
+def test_a_finding_of_which_values_are_missing_is_not_left_out(tmp_path, missing):
+  rows = _rows(lambda number: f'{number % 2},{missing if number == 3 else int(number % 3 > 0)},{number}')
+  _refused(f"manifest.csv line 5: the finding Mass is '{missing}', and other lines say 0 or 1.",
+           _manifest(tmp_path, 'path,Edema,Mass,age\n' + rows))
+  found = _build(_manifest(tmp_path, 'path,label,Mass\n' + _rows(lambda number: f'{"ab"[number % 2]},{missing}')))
+  assert found.class_names == ('a', 'b')
+
+
+def test_clients_that_are_one_number_in_two_spellings_are_said(tmp_path):
+  rows = _rows(lambda number: f'{"ab"[number % 2]},{("7", "7.0")[number // 2 % 2]}')
+  found = _build(_manifest(tmp_path, 'path,label,client\n' + rows), partition='natural', num_clients=None)
+  assert found.train.client_ids == ['7', '7.0'] and 'Clients that are one number in several spellings stay apart: ' \
+      '7 and 7.0.' in found.notes
+
+
 def test_a_set_of_training_images_only_is_divided(tmp_path):
   found = _build(_manifest(tmp_path, 'path,label,split\n' + _rows(end=',train')))
   assert len(found.test.examples) == 2

@@ -16,6 +16,7 @@ _READ = ('path', 'label', 'client', 'split', 'patient')
 _BETWEEN = '\x1f'
 _TOLD_DELIMITER = re.compile(r'sep=(.)\r?\n')  # A first line as Excel writes it.
 _YES, _NO = {'1', '1.0', 'true', 'yes'}, {'0', '0.0', 'false', 'no'}
+_MISSING = {'', '-1', '-1.0', 'nan', 'na', 'n/a', 'none', 'null', 'unknown', 'uncertain', '?', '-'}
 
 
 def find(root: pathlib.Path) -> pathlib.Path | None:
@@ -57,10 +58,13 @@ def read(path: pathlib.Path, target: str | None = None) -> listing.Listing:
   if target is not None:
     return _of_numbers(path, columns, table, numbers[1:], target, notes)
   findings = _findings(columns, table)
+  names = {name.strip().lower(): name.strip() for name in rows[0]} if rows else {}
+  if 'label' not in columns:
+    others = {name: names[name] for name in columns if name not in (*_READ, *findings)}
+    _refuse_missing(path, others, table, numbers[1:])
   if missing := {'path', 'label'} - set(columns) - ({'label'} if findings else set()):
     raise ValueError(f'{path} lacks the column {", ".join(sorted(missing))}; its first line must name path,label and '
                      'may name client, patient and split.')
-  names = {name.strip().lower(): name.strip() for name in rows[0]}
   if findings:
     notes.append(f'{len(findings)} columns of 0 and 1 are findings: {", ".join(names[name] for name in findings)}.')
   if unread := set(columns) - set(_READ) - set(findings) - {''}:
@@ -119,6 +123,25 @@ def _findings(columns: Sequence[str], table: Sequence[Mapping[str, str]]) -> lis
     return []
   return [name for name in columns if name not in _READ and table
           and all(row[name].lower() in _YES | _NO for row in table)]
+
+
+def _refuse_missing(path, names, table, numbers):
+  """Refuses a column that would be a finding if none of its values were missing: it would be left out of the model.
+
+  Args:
+    names: Column -> its name as it is written; of columns that are neither findings nor read.
+    numbers: The line of each row of `table`.
+
+  Raises:
+    ValueError: With the first such value.
+  """
+  for name, written in names.items():
+    values = [row[name] for row in table]
+    known = {value.lower() for value in values}
+    if known & _YES and known <= _YES | _NO | _MISSING:
+      number, value = next(pair for pair in zip(numbers, values, strict=True) if pair[1].lower() in _MISSING)
+      raise ValueError(f'{path} line {number}: the finding {written} is {value!r}, and other lines say 0 or 1. What is '
+                       'not known cannot be learned from: say 0 or 1, or leave out the line or the column.')
 
 
 def _respelt(file):

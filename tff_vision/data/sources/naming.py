@@ -61,22 +61,28 @@ def refuse_empty(names: Sequence[str], what: str) -> None:
 
 def same_numbers(labels: Sequence[str]) -> list[str]:
   """Returns a note if labels are one number that is written in several ways, as 1 and 01; they remain different."""
-  groups = collections.defaultdict(set)
-  for label in set(labels):
-    if _NUMBER.fullmatch(label):
-      groups[float(label)].add(label)
-  found = sorted(' and '.join(sorted(group)) for group in groups.values() if len(group) > 1)
+  found = _one_number(labels)
   return [f'Labels that are one number in several spellings are different classes: {"; ".join(found[:3])}. If they are '
           'one class, write them alike.'] if found else []
 
 
+def _one_number(names):
+  groups = collections.defaultdict(set)
+  for name in set(names):
+    if _NUMBER.fullmatch(name):
+      groups[float(name)].add(name)
+  return sorted(' and '.join(sorted(group)) for group in groups.values() if len(group) > 1)
+
+
 def alike(names: Sequence[str], what: str) -> list[str]:
-  """Returns a note if some of `names` differ only in upper and lower case; they remain different names."""
+  """Returns notes on `names` that differ in case only, or are one number, as 7 and 7.0; they remain different names."""
   groups = collections.defaultdict(set)
   for name in set(names):
     groups[name.casefold()].add(name)
   found = sorted(' and '.join(sorted(group)) for group in groups.values() if len(group) > 1)
-  return [f'{what} that differ in case only stay apart: {"; ".join(found[:3])}.'] if found else []
+  numbers = _one_number(names)
+  return [f'{what} that {why} stay apart: {"; ".join(which[:3])}.' for why, which in (
+      ('differ in case only', found), ('are one number in several spellings', numbers)) if which]
 
 
 def one_case(names: Sequence[str], label_case: str) -> tuple[list[str], list[str]]:
