@@ -389,3 +389,26 @@ def test_tiffs_of_few_bits_and_colours_of_16_bits(tmp_path):
   stored_png(tmp_path / 'd.png', colours, 16, 2)
   with pytest.raises(ValueError, match='d.png has colours of 16 bits, and masks have classes for colours of 8 bits'):
     mask_reading.opened(str(tmp_path / 'd.png'), 'axial').values(0)
+
+
+def test_masks_in_arrays_of_two_whites_are_asked_about(tmp_path):
+  """As masks in files: 255 of one client did not count, so that all its masks were background."""
+  x = np.stack([picture(number) for number in range(12)])
+  bit = np.stack([mask(1)] * 12)
+  number = np.arange(12)[:, None, None]
+
+  def load_arrays(y, **more):
+    np.savez(tmp_path / 'data.npz', x=x, y=y, **more)
+    return build.build(configs.DataConfig(dataset='npz', data_dir=str(tmp_path), partition='iid', num_clients=2),
+                       seed=0)
+
+  with pytest.raises(ValueError, match='data.npz: mask 0 of y holds 0 and 255, and .* mask 1 of y 0 and 1'):
+    load_arrays(np.where(number % 2, bit, 255 * bit))
+  with pytest.raises(ValueError, match='data.npz: mask 0 of y_test holds 0 and 255'):
+    load_arrays(bit, x_test=x, y_test=255 * bit)
+  with pytest.raises(ValueError, match=r"client 'a' hold 0 and 255 only, and those of client 'b' \[0, 1, 2\]"):
+    load_arrays(np.where(number % 2, bit * (1 + number % 4 // 2), 255 * bit), client=['a', 'b'] * 6)
+  void = bit.copy()
+  void[:, -1] = 255
+  assert load_arrays(void, client=['a', 'b'] * 6).class_names == ('0', '1')
+  assert load_arrays(255 * bit).class_names == ('0', '1')

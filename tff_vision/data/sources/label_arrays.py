@@ -7,7 +7,7 @@ import numpy as np
 
 from tff_vision import configs
 from tff_vision import labels as labels_lib
-from tff_vision.data.sources import label_values, naming
+from tff_vision.data.sources import label_values, mask_classes, naming
 from tff_vision.data.sources import numbers as numbers_lib
 
 _MOST_CLASSES = 1_000_000
@@ -47,7 +47,10 @@ def of_file(found: Mapping[str, np.ndarray], path: pathlib.Path, config: configs
     both = [None if part is None else np.array([numbers[name] for name in part.astype(str)], np.int32)
             for part in both]
   if config.ignore_index is None:
-    whole = iter(_with_white_as_class([part for part in both if part is not None]))
+    given = [part for part in both if part is not None]
+    whole = iter(made := _with_white_as_class(given))
+    if made is given:
+      _refuse_two_whites(found, path)
     both = [None if part is None else next(whole) for part in both]
   y, y_test = (None if part is None else classes(part, f'{path}: {name}', config.ignore_index)
                for part, name in zip(both, ('y', 'y_test'), strict=True))
@@ -121,6 +124,25 @@ def _with_white_as_class(parts):
   white = [part == labels_lib.IGNORED for part in parts]
   whole = all((one | (part == 0)).all() for part, one in zip(parts, white, strict=True))
   return white if whole and any(map(np.any, white)) and not all(map(np.all, white)) else parts
+
+
+def _refuse_two_whites(found, path):
+  """Refuses masks of which 255 may be a class or may not count, as `mask_classes` says.
+
+  Raises:
+    ValueError: With two masks or two clients.
+  """
+  given = [(name, found[name], owners) for name, owners in (('y', 'client'), ('y_test', 'client_test'))
+           if name in found]
+  if not all(y.ndim in (3, 4) and y.dtype.kind in 'iuf' for _, y, _ in given) or not any(
+      (y == labels_lib.IGNORED).any() for _, y, _ in given):
+    return
+  names, held, clients = [], [], []
+  for name, y, owners in given:
+    names += [f'{path}: mask {number} of {name}' for number in range(len(y))]
+    held += [set(np.unique(mask).tolist()) for mask in y]
+    clients += found[owners].tolist() if owners in found and len(found[owners]) == len(y) else [None] * len(y)
+  mask_classes.refuse_two_whites(names, held, clients)
 
 
 def masks(y: np.ndarray, what: str, ignored: int | None = None) -> np.ndarray:

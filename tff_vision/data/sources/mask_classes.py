@@ -108,6 +108,35 @@ def are_numbers(values: Set[int]) -> bool:
   return max(values) <= _LARGEST_NUMBER
 
 
+def refuse_two_whites(masks: Sequence[str], held: Sequence[Set[int]], clients: Sequence[str | None]) -> None:
+  """Refuses masks of which some hold 0 and 1 and others 0 and 255, for then 255 may be a class or may not count.
+
+  The same holds where all masks of one client hold 0 and 255, and those of another class numbers.
+
+  Args:
+    masks: The name of each.
+    held: The values in each.
+    clients: The client of each, if there are clients.
+
+  Raises:
+    ValueError: With one of each.
+  """
+  one, white = ([mask for mask, values in zip(masks, held, strict=True) if {0, value} >= values > {0}]
+                for value in (1, 255))
+  if one and white and set.union(*held) == {0, 1, 255} and not any({1, 255} <= values for values in held):
+    raise ValueError(f'{white[0]} holds 0 and 255, and {one[0]} 0 and 1: save all masks in one way, or say '
+                     'ignore_index=255 if pixels of 255 do not count.')
+  of_client: dict[str | None, set[int]] = {}
+  for client, values in zip(clients, held, strict=False):
+    of_client.setdefault(client, set()).update(values)
+  white, numbered = ([client for client, values in of_client.items() if values - {0} and rule(values - {0})]
+                     for rule in (lambda values: values == {255}, are_numbers))
+  if white and numbered and not any(255 in values and values - {0, 255} for values in held):
+    raise ValueError(f'all masks of client {white[0]!r} hold 0 and 255 only, and those of client {numbered[0]!r} '
+                     f'{sorted(of_client[numbered[0]])[:8]}: save all masks in one way, or say ignore_index=255 if '
+                     'pixels of 255 do not count.')
+
+
 def _list_in(root):
   return next((root / name for name in _LISTS if (root / name).is_file()), None)
 

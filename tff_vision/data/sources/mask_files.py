@@ -130,7 +130,7 @@ def survey(paths: Sequence[str], masks: Sequence[str], counts: Sequence[int], ro
   if not values:
     raise ValueError(f'{root} holds no mask.')
   if not coloured and ignored is None:
-    _refuse_two_whites(masks, found, clients)
+    mask_classes.refuse_two_whites(masks, [set(np.unique(np.concatenate(file)).tolist()) for file in found], clients)
   classes = mask_classes.resolve(root, values, coloured=coloured, ignored=ignored)
   if differing:
     classes = dataclasses.replace(classes, notes=(differing, *classes.notes))
@@ -143,31 +143,6 @@ def survey(paths: Sequence[str], masks: Sequence[str], counts: Sequence[int], ro
       classes=classes, tags=labels_lib.only_alone(shown), files=[masks[place] for place in each], slice_axis=slice_axis,
       numbers=None if whole else np.concatenate([np.arange(len(file), dtype=np.int32) for file in found]))
   return made if not kinds else _of_kinds(made, kinds, [kind_of[place] for place in each])
-
-
-def _refuse_two_whites(masks, found, clients):
-  """Refuses masks of which some hold 0 and 1 and others 0 and 255, for then 255 may be a class or may not count.
-
-  The same holds where all masks of one client hold 0 and 255, and those of another class numbers.
-
-  Raises:
-    ValueError: With one of each.
-  """
-  held = [set(np.unique(np.concatenate(file)).tolist()) for file in found]
-  one, white = ([mask for mask, values in zip(masks, held, strict=True) if {0, value} >= values > {0}]
-                for value in (1, 255))
-  if one and white and set.union(*held) == {0, 1, 255} and not any({1, 255} <= values for values in held):
-    raise ValueError(f'{white[0]} holds 0 and 255, and {one[0]} 0 and 1: save all masks in one way, or say '
-                     'ignore_index=255 if pixels of 255 do not count.')
-  of_client: dict[str | None, set[int]] = {}
-  for client, values in zip(clients, held, strict=False):
-    of_client.setdefault(client, set()).update(values)
-  white, numbered = ([client for client, values in of_client.items() if values - {0} and rule(values - {0})]
-                     for rule in (lambda values: values == {255}, mask_classes.are_numbers))
-  if white and numbered and not any(255 in values and values - {0, 255} for values in held):
-    raise ValueError(f'all masks of client {white[0]!r} hold 0 and 255 only, and those of client {numbered[0]!r} '
-                     f'{sorted(of_client[numbered[0]])[:8]}: save all masks in one way, or say ignore_index=255 if '
-                     'pixels of 255 do not count.')
 
 
 def _of_kinds(found, kinds, kind_of):
