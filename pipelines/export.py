@@ -58,6 +58,8 @@ def main() -> None:
   if 'tflite_int8' in formats:
     print('note: the ranges of activations in tflite_int8 are measured on '
           f'{card["formats"]["tflite_int8"]["calibration_source"]}; they can be read from the file.')
+  for sentence in model_card.coarse(card['formats']):
+    print(f'warning: {sentence}')
   for name, parity in card['formats'].items():
     print(f'{name:>12}  {folder / parity["file"]}  {parity["bytes"]:,} bytes; {parity["images"]} test images: largest '
           f'difference of outputs {parity["max_logit_difference"]:.2g}'

@@ -192,9 +192,20 @@ def tflite_float(build: _Build) -> dict[str, Any]:
 
 def tflite_int8(build: _Build) -> dict[str, Any]:
   """Writes the TFLite file with 8-bit weights."""
-  found = _converted(build, 'tflite_int8', build.calibration.images)
-  return {'file': 'tflite_int8/model.tflite', 'calibration_images': len(build.calibration.images),
-          'calibration_source': build.calibration.source} | _agreement(build, found, build.outputs(build.images))
+  found, expected = _converted(build, 'tflite_int8', build.calibration.images), build.outputs(build.images)
+  made = {'file': 'tflite_int8/model.tflite', 'calibration_images': len(build.calibration.images),
+          'calibration_source': build.calibration.source} | _agreement(build, found, expected)
+  return made | ({'error_by_deviation': error_by_deviation(found, expected)}
+                 if build.served.answers.outputs == serving.NUMBER else {})
+
+
+def error_by_deviation(found: np.ndarray, expected: np.ndarray) -> float | None:
+  """Returns the mean absolute error of numbers, divided by the deviation of the expected ones; None if they are equal.
+
+  Eight bits are steps of 1/255 of the range from 0 to the largest number, which is coarse for numbers far from 0.
+  """
+  deviation = float(np.std(expected.astype(np.float64)))
+  return float(np.abs(found.astype(np.float64) - expected).mean() / deviation) if deviation else None
 
 
 def _converted(build, name, calibration):

@@ -27,6 +27,7 @@ _SETTINGS = {'algorithm': ('algorithm',), 'client': ('client_optimizer', 'client
 _FURTHER = ('algorithm', 'client', 'server', 'schedule', 'cohort', 'aggregation')
 _OF_CLASS = ('precision', 'recall', 'f1', 'support')
 _PHANTOMS = 'synthetic_'
+_COARSE = 0.1  # Of the deviation of answers.
 _ANSWERS = {'classification': 'Its probabilities are uncalibrated',
             'anomaly': 'Its scores are no probabilities of a defect',
             'ordinal': 'Its probabilities are uncalibrated',
@@ -173,7 +174,14 @@ def limits(report: Mapping[str, Any], formats: Mapping[str, Mapping[str, Any]]) 
     said.append('Updates were not encrypted: whoever ran the server could read each client\'s.')
   if 'tflite_int8' in formats:
     said.append(f'The ranges of the 8-bit model were measured on {formats["tflite_int8"]["calibration_source"]}.')
-  return said
+  return said + coarse(formats)
+
+
+def coarse(formats: Mapping[str, Mapping[str, Any]]) -> list[str]:
+  """Returns a sentence if 8 bits are too few for the numbers that a model answers with."""
+  error = formats.get('tflite_int8', {}).get('error_by_deviation')
+  return [f'The numbers of the 8-bit model are off by {100 * error:.0f} % of the deviation of the answers on test '
+          'images: use another format, or train on the target less its mean.'] if error and error > _COARSE else []
 
 
 def write(folder: pathlib.Path, card: Mapping[str, Any]) -> None:

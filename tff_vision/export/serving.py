@@ -15,6 +15,7 @@ from tff_vision.objectives import centre_points
 
 TENSORS = 'serving_default'
 FILES = 'serving_bytes'
+NUMBER = 'number'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,7 @@ ANSWERS: Mapping[str, Answers] = {
     'segmentation': Answers('logits', lambda logits: {'logits': logits, 'probabilities': tf.nn.softmax(logits),
                                                       'classes': tf.argmax(logits, -1, tf.int32)}),
     'embedding': Answers('embedding', lambda vectors: {'embedding': vectors}),
-    'regression': Answers('number', lambda numbers: {'number': numbers}),
+    'regression': Answers(NUMBER, lambda numbers: {NUMBER: numbers}),
     'ordinal': Answers('logits', lambda logits: {'logits': logits, 'probabilities': _steps(tf.sigmoid(logits))}),
 }
 
