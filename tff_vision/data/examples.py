@@ -9,9 +9,6 @@ import numpy as np
 from tff_vision import labels as labels_lib
 from tff_vision import seeds
 
-_FLOAT_RANGES = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5))
-_ROUNDING = 1e-5  # Of the range: so far floats may lie beyond black or white and still be of it.
-
 
 class ExamplePool(Protocol):
   """Examples that can be read by position: `Examples` in memory, or a file that is read as needed.
@@ -118,20 +115,6 @@ class StoredPixels:
   def chosen(self) -> tuple[float, float] | None:
     """The window, if the user has chosen it (pixel_range). It then replaces the windows that files name."""
     return tuple(self.window) if self.window is not None and self.clips else None
-
-
-def range_of_floats(low: float, high: float) -> tuple[float | None, float | None]:
-  """Returns black and white of floats in low..high; (None, None) if nothing tells them."""
-  return next((ends for ends in _FLOAT_RANGES if _spans(ends, low, high)), (None, None))
-
-
-def _spans(ends, low, high):
-  """Whether values in low..high come from the range `ends`. A range other than 0..1 must be used fully to be known."""
-  black, white = ends
-  rounding = _ROUNDING * (white - black)
-  if not black - rounding <= low <= high <= white + rounding:
-    return False
-  return black == 0 or (low - black < 0.05 * (white - black) and white - high < 0.05 * (white - black))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tff_vision import configs, values
-from tff_vision.data import fingerprint, images
+from tff_vision.data import fingerprint, float_ranges, images
 from tff_vision.data.sources import arrays, label_arrays, naming, numbers
 
 Arrays = tuple[np.ndarray, np.ndarray]
@@ -156,7 +156,7 @@ def _examples(given, target):
   # The range of values is that of all parts: the pixels of one client may be black by chance.
   largest = max(x, key=lambda what: max(float(x[what].max(initial=0)), -float(x[what].min(initial=0))))
   (whole,), stored, notes = arrays.as_images({f'{largest}: x': np.concatenate(list(x.values()))}, '', None)
-  if told := arrays.difference(whole, np.repeat(list(x), [len(part) for part in x.values()])):
+  if told := float_ranges.difference(whole, [what for what, part in x.items() for _ in range(len(part))]):
     notes.append(f'{told[:1].upper()}{told[1:]}: if they are not of one range, bring them to one.')
   pieces = np.split(whole, np.cumsum([len(part) for part in x.values()])[:-1])
   return ({what: images.Examples(piece, y[what]) for what, piece in zip(x, pieces, strict=True)}, stored,

@@ -14,7 +14,7 @@ from tff_vision import labels as labels_lib
 from tff_vision.data import augmentation as augmentation_lib
 from tff_vision.data import clients as clients_lib
 from tff_vision.data import examples as examples_lib
-from tff_vision.data import pieces
+from tff_vision.data import float_ranges, pieces
 
 ExamplePool = examples_lib.ExamplePool
 Examples = examples_lib.Examples
@@ -171,7 +171,7 @@ class FederatedImages:
     if self.spec.dtype.kind != 'f' or not isinstance(getattr(self.train, 'pool', None), Examples):
       return ''
     x, stored = self.test.examples.x, self.spec.stored_pixels
-    known = examples_lib.range_of_floats(float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
+    known = float_ranges.ends_of(float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
     return '' if known == (stored.black, stored.white) else f'{stored.black}..{stored.white}'
 
   def training_labels(self) -> np.ndarray:

@@ -13,20 +13,18 @@ import dataclasses
 import hashlib
 import pathlib
 import zipfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from tff_vision import configs
 from tff_vision import labels as labels_lib
-from tff_vision.data import examples, images
+from tff_vision.data import float_ranges, images
 from tff_vision.data.sources import heldout, label_arrays, label_values, naming, pool
 from tff_vision.data.sources import numbers as numbers_lib
 
 _LARGEST_FLOAT = 30.0
 _NEARLY_BLACK = 31
-_WHOLE, _BEYOND = 0.01, 0.05  # Of a range: a client uses the whole of it, or has values beyond it.
-_FLOAT_RANGES = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5))
 _READ = ('x', 'y', 'client', 'x_test', 'y_test', 'client_test', 'class_names')
 
 
@@ -55,7 +53,7 @@ def load(config: configs.DataConfig) -> pool.Pool:
   owners = found.get('client')
   _same_length(path, {'x': x, 'y': y, 'client': owners})
   if owners is not None:
-    refuse_ranges(x, [f'client {owner}' for owner in owners], config.numeric_pixel_range, str(path))
+    float_ranges.refuse(x, [f'client {owner}' for owner in owners], config.numeric_pixel_range, str(path))
   digest = digest_of({name: array for name, array in found.items() if name in _READ})
   notes = [images.Counted(note) for note in (*notes, *pixel_notes)]
   if unread := names - set(_READ):
@@ -199,12 +197,12 @@ def _floats(arrays, low, high, pixel_range, what):
     raise ValueError(f'{what} holds floats up to {largest:g}: store 0..255 as uint8, or floats divided by 255; or say '
                      'which values are black and white with pixel_range=BLACK,WHITE.')
   notes = []
-  known = [examples.range_of_floats(x.min(), x.max()) for x in arrays if x.size]
+  known = [float_ranges.ends_of(x.min(), x.max()) for x in arrays if x.size]
   if pixel_range is None and len(set(known) - {(None, None)}) > 1:
     told = ' and '.join(f'{x.min():.4g}..{x.max():.4g}' for x in arrays)
     raise ValueError(f'{what} and its test images hold floats of different ranges, {told}: bring them to one, or say '
                      'which values are black and white with pixel_range=BLACK,WHITE.')
-  black, white = pixel_range or examples.range_of_floats(low, high)
+  black, white = pixel_range or float_ranges.ends_of(low, high)
   if pixel_range is None and black is None:
     notes.append(f'{what} holds floats in {low:.4g}..{high:.4g}, which the model gets as they are. Nothing tells which '
                  'value is black and which white, so that the model will take no image files; '
@@ -213,41 +211,6 @@ def _floats(arrays, low, high, pixel_range, what):
     notes.append(f'{what} holds floats in {low:.4g}..{high:.4g}: {black:g} counts as black and {white:g} as white when '
                  'the model is given image files; pixel_range=BLACK,WHITE says otherwise.')
   return [x.astype(np.float32, copy=False) for x in arrays], images.StoredPixels(black=black, white=white), notes
-
-
-def refuse_ranges(x: np.ndarray, owners: Sequence[str], pixel_range: tuple[float, float] | None, where: str) -> None:
-  """Refuses floats as of `difference`, unless `pixel_range` says which values are black and white.
-
-  Raises:
-    ValueError: With two owners and their ranges.
-  """
-  if pixel_range is None and (told := difference(x, owners)):
-    raise ValueError(f'{where}: {told}: bring them to one range, or say which values are black and white with '
-                     'pixel_range=BLACK,WHITE.')
-
-
-def difference(x: np.ndarray, owners: Sequence[str]) -> str:
-  """Returns a clause on floats of which one owner's use the whole of a usual range and another's go beyond it, or ''.
-
-  Args:
-    x: Images, [n, height, width, channels].
-    owners: [n] whose each is, in words.
-  """
-  if x.dtype.kind != 'f' or not x.size:
-    return ''
-  names, place = np.unique(np.asarray(owners), return_inverse=True)
-  low, high = np.full(len(names), np.inf), np.full(len(names), -np.inf)
-  np.minimum.at(low, place, x.min(axis=(1, 2, 3)))
-  np.maximum.at(high, place, x.max(axis=(1, 2, 3)))
-  for black, white in _FLOAT_RANGES:
-    span = white - black
-    whole = (np.abs(low - black) <= _WHOLE * span) & (np.abs(high - white) <= _WHOLE * span)
-    beyond = (low < black - _BEYOND * span) | (high > white + _BEYOND * span)
-    if whole.any() and beyond.any():
-      one, other = (np.flatnonzero(which)[0] for which in (whole, beyond))
-      return (f'{names[one]} holds floats in {low[one]:.4g}..{high[one]:.4g}, and {names[other]} floats in '
-              f'{low[other]:.4g}..{high[other]:.4g}')
-  return ''
 
 
 def _brought_to_unit(arrays, pixel_range, what):
