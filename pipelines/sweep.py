@@ -163,7 +163,7 @@ def _conclude(folder, swept, launch_config):
   from tff_vision.report import run_comparison_figures
   best = rows[run_comparison_figures.best_row(rows, metric)]
   for row in rows:
-    print(f'{row["group"]}: {metric.name} {number_format.spread(metric, row[metric.name])}  ({row["runs"]} '
+    print(f'{row["group"]}: {metric.name} {number_format.spread(metric, row.get(metric.name))}  ({row["runs"]} '
           f'run{"s" * (row["runs"] > 1)})')
   print(f'best by {metric.name} on the test set: {best["group"]}')
   if swept.stopped:

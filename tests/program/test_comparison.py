@@ -1,12 +1,13 @@
 """Comparisons: which runs are one group, and numbers checked by hand."""
 
 import dataclasses
+import math
 import re
 
 import pytest
 
 from tff_vision import configs
-from tff_vision.report import run_comparison, run_comparison_figures
+from tff_vision.report import number_format, run_comparison, run_comparison_figures
 
 
 def report(accuracies, *, seed=0, rate=0.1, privacy=None):
@@ -66,6 +67,40 @@ def test_runs_of_an_embedding_are_compared_by_their_equal_error_rate(tmp_path):
   run_comparison.write_html(tmp_path / 'page.html', groups, title='Hands')
   page = (tmp_path / 'page.html').read_text()
   assert 'equal error rate' in page and page.count('<svg') >= 2
+
+
+def measured(error, *, rate, seed=0, privacy=None):
+  one = report({1: 0.5}, seed=seed, rate=rate, privacy=privacy)
+  numbers = dict.fromkeys(('mae', 'rmse', 'r2', 'loss'), error)
+  return one | {'task': {'name': 'regression', 'metric': 'mae'}, 'evaluation': numbers,
+                'history': [{'round': 1, 'evaluation': numbers}]}
+
+
+def test_a_group_that_diverged_is_not_the_best_and_takes_no_comparison_from_the_others(tmp_path):
+  for wrong in (math.nan, 'nan', math.inf):
+    groups = run_comparison.group([measured(0.5, rate=0.1), measured(0.4, rate=0.2), measured(wrong, rate=9.0)], 'abc')
+    rows, metric = run_comparison.summary(groups), run_comparison.choosing(groups)
+    assert metric.name == 'mae' and run_comparison_figures.best_row(rows, metric) == 1
+    run_comparison.write_html(tmp_path / 'page.html', groups, title='Runs',
+                              figures=run_comparison_figures.sweep(rows, metric=metric))
+    page = (tmp_path / 'page.html').read_text()
+    assert re.findall(r'<tr class="best"><th.*?>(.*?)</th>', page) == [groups[1].name]
+
+
+def test_a_group_of_which_one_run_diverged_says_so_and_is_not_the_best():
+  groups = run_comparison.group([measured(0.5, rate=0.1), measured(0.6, rate=0.1, seed=1), measured(0.3, rate=9.0),
+                                 measured(math.nan, rate=9.0, seed=1)], 'abcd')
+  rows, metric = run_comparison.summary(groups), run_comparison.choosing(groups)
+  assert run_comparison_figures.best_row(rows, metric) == 0
+  assert number_format.spread(metric, rows[1]['mae']) == '0.3 (1 of 2 runs)'
+  assert number_format.spread(metric, rows[0]['mae']) == '0.55 ± 0.0707'
+
+
+def test_a_group_with_a_run_without_a_guarantee_has_none():
+  stated = RUNS[2]['privacy']
+  group, = run_comparison.group([measured(0.5, rate=0.1, privacy=stated),
+                                 measured(0.5, rate=0.1, seed=1, privacy=stated | {'epsilon': 'inf'})], 'ab')
+  assert group.ledger.epsilon == math.inf
 
 
 def test_a_folder_without_a_finished_run_is_named(tmp_path):

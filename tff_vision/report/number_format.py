@@ -117,11 +117,13 @@ def metric(known: str | declared.Metric, value: object) -> markupsafe.Markup:
 
 
 def spread(known: str | declared.Metric, value: Mapping[str, float] | None) -> str:
-  """Returns mean ± deviation of a metric over runs as text; for one run, the number."""
+  """Returns mean ± deviation of a metric over runs as text, and over how many if some lack it; for one, the number."""
   if value is None:
     return MISSING
   mean = metric_text(known, value['mean'])
-  return mean if value['runs'] == 1 else f'{mean} ± {metric_text(known, value["deviation"])}'
+  told = mean if value['runs'] == 1 else f'{mean} ± {metric_text(known, value["deviation"])}'
+  lost = value.get('without', 0)
+  return f'{told} ({value["runs"]:.0f} of {value["runs"] + lost:.0f} runs)' if lost else told
 
 
 def exact(value: object) -> markupsafe.Markup:

@@ -46,9 +46,8 @@ class Group:
 
   @property
   def ledger(self) -> ledger_lib.Statement:
-    """The ledger of the run with the largest finite epsilon: cohorts, and so the cost, may differ between seeds."""
-    ledgers = map(ledger_lib.of_report, self.reports)
-    return max(ledgers, key=lambda one: one.epsilon if math.isfinite(one.epsilon) else -1)
+    """The ledger of the run with the largest epsilon: cohorts, and so the cost, may differ between seeds."""
+    return max(map(ledger_lib.of_report, self.reports), key=lambda one: one.epsilon)
 
   def curve(self, section: str, key: str) -> tuple[list[int], list[float], list[float]]:
     """Returns rounds, means and standard deviations over the runs, for the rounds that all runs have."""
@@ -172,7 +171,8 @@ def summary(groups: Sequence[Group]) -> list[dict[str, Any]]:
               'worst_client': one.values('per_client', 'worst'), 'train_seconds': one.values('seconds', 'train'),
               'megabytes_sent': [_megabytes(report) for report in one.reports]}
     finals['megabytes_sent'] = [value for value in finals['megabytes_sent'] if value is not None]
-    row |= {name: {'mean': statistics.fmean(values), 'deviation': deviation(values), 'runs': len(values)}
+    row |= {name: {'mean': statistics.fmean(values), 'deviation': deviation(values), 'runs': len(values)} |
+            ({'without': lost} if (lost := len(one.reports) - len(values)) else {})
             for name, values in finals.items() if values}
     rows.append(row | {'privacy': _stated(one.ledger),
                        'secure_sum': tables_lib.part(one.reports[0], 'secure_sum').get('mode', 'none')})
@@ -191,11 +191,18 @@ def metrics(groups: Sequence[Group]) -> list[declared.Metric]:
 
 
 def choosing(groups: Sequence[Group]) -> declared.Metric | None:
-  """Returns the metric for choosing the best group: the first that all groups have; None if there is none."""
+  """Returns the metric for choosing the best group; None if there is none.
+
+  It is the first that all groups have as numbers, or else the first that all measured: groups that diverged are the
+  worst then.
+  """
   reports = [report for one in groups for report in one.reports]
-  return metric_lib.choosing(declared.of(reports[0]), [
-      {name: one.values('evaluation', name) or None for name in tables_lib.part(one.reports[0], 'evaluation')}
-      for one in groups])
+  as_numbers = [{name: one.values('evaluation', name) or None
+                 for name in tables_lib.part(one.reports[0], 'evaluation')} for one in groups]
+  measured = [tables_lib.part(one.reports[0], 'evaluation') for one in groups]
+  some = {name for one in as_numbers for name, values in one.items() if values}
+  return (metric_lib.choosing(declared.of(reports[0]), as_numbers) or
+          metric_lib.choosing([one for one in declared.of(reports[0]) if one.name in some], measured))
 
 
 def _stated(ledger):
@@ -237,7 +244,8 @@ def _best(groups, rows):
   metric = choosing(groups)
   if metric is None or len(rows) < 2:
     return ()
-  return [max(range(len(rows)), key=lambda row: metric.goodness(rows[row][metric.name]['mean']))]
+  from tff_vision.report import run_comparison_figures  # Imported late: it loads the modules of data.
+  return [run_comparison_figures.best_row(rows, metric)]
 
 
 def write_html(path: os.PathLike | str, groups: Sequence[Group], *, title: str,

@@ -64,7 +64,8 @@ def finals(rows: Sequence[Mapping], metric: declared.Metric | None) -> dict[str,
     rows: The result of `run_comparison.summary`.
     metric: The metric by which groups are compared; None: they have none in common.
   """
-  if metric is None or len(rows) < 2:
+  rows = [] if metric is None else [row for row in rows if metric.name in row]
+  if len(rows) < 2:
     return {}
   shown = [row | {'epsilon': {'mean': row['privacy']['epsilon']}} if numbers.is_finite(row['privacy'].get('epsilon'))
            else row for row in rows][:_MOST_BARS]
@@ -131,9 +132,17 @@ def sweep(rows: Sequence[Mapping], *, metric: str | declared.Metric) -> dict[str
 
 
 def best_row(rows: Sequence[Mapping], metric: str | declared.Metric) -> int:
-  """Returns the position of the row with the best mean: the lowest or the highest, as the metric declares."""
+  """Returns the position of the row with the best mean: the lowest or the highest, as the metric declares.
+
+  A row that lacks the number of some of its runs, or of all, comes after those that have all.
+  """
   known = _known(metric)
-  return int(np.argmax([known.goodness(row[known.name]['mean']) for row in rows]))
+
+  def worth(row):
+    found = row.get(known.name)
+    return (0, 0.0) if found is None else (1 if 'without' in found else 2, known.goodness(found['mean']))
+
+  return max(range(len(rows)), key=lambda place: worth(rows[place]))
 
 
 def _known(metric):
