@@ -17,7 +17,7 @@ _SITE = flags.DEFINE_string('site', None, 'The name of this site in the plan.')
 _DATA_DIR = flags.DEFINE_string('data_dir', None, 'Folder with the images of this site.')
 _OUT = flags.DEFINE_string('out', 'prepared', 'Folder to write: records and site.json.')
 _LABEL_MAP = flags.DEFINE_string('label_map', None, 'CSV file of two columns: a label of this site, and what the plan '
-                                 'calls it; an empty second field leaves such images out.')
+                                 'calls it; an empty second field leaves such images out, or of findings the finding.')
 _GROUP_BY = flags.DEFINE_enum('group_by', 'patient', ['patient', 'folder', 'image'], 'What must not be in two splits: '
                               'images of one patient (column of the manifest), of one folder above the class, or '
                               'nothing but the same file.')

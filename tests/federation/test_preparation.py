@@ -2,6 +2,7 @@
 
 import collections
 import csv
+import dataclasses
 import json
 import pathlib
 
@@ -80,6 +81,9 @@ def test_a_changed_missing_or_foreign_record_and_another_plan_are_refused(folder
   made.check(folder / 'out', test_plan.made(program=configs.ProgramConfig(rounds=3)))
   with pytest.raises(ValueError, match='prepared for a plan with another kind of images'):
     made.check(folder / 'out', test_plan.made(schema={'class_names': ('a', 'c')}))
+  # Constants that a survey measured in these very records change none of them.
+  made.check(folder / 'out', test_plan.made(schema={
+      'pixel_mean': ('0.5',), 'pixel_std': ('0.1',), 'pixel_moments_measured': True}))
   file = folder / 'out' / records.file_name(0, 'test')
   content = file.read_bytes()
   file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -168,6 +172,10 @@ def test_an_anomaly_detector_trains_on_normal_images_only(folder):
   found = preparation.prepare(plan, request(folder), said.append).clients[0].classes
   assert found['train'][0] > 0 and found['train'][1] == 0 and found['test'][1] > 0
   assert any('training images of other classes than a are left out' in one for one in said)
+  site_manifest.read(folder / 'out').check(folder / 'out', plan)
+  config = dict(plan.config, data=plan.config['data'] | {'normal_class': 'b'})
+  with pytest.raises(ValueError, match='another normal_class'):
+    site_manifest.read(folder / 'out').check(folder / 'out', dataclasses.replace(plan, config=config))
 
 
 @settings(max_examples=60, deadline=None)

@@ -68,8 +68,8 @@ class SiteManifest:
     """
     folder = pathlib.Path(folder)
     if plan is not None and data_digest(plan) != self.plan:
-      raise ValueError(f'{folder / NAME} was prepared for a plan with another kind of images or other sites: run '
-                       'pipelines.prepare again with this plan.')
+      raise ValueError(f'{folder / NAME} was prepared for a plan with another kind of images, another normal_class or '
+                       'other sites: run pipelines.prepare again with this plan.')
     if plan is not None:
       private_counts.check_site(plan.most_examples, {one.name: one.counts['train'] for one in self.clients})
     there = {path.name for path in folder.glob('*.tfrecord')}
@@ -86,7 +86,11 @@ def data_digest(plan: plan_lib.Plan) -> str:
   """Returns the SHA-256 of what a plan says of images and clients; how they are trained on may change."""
   said = plan.described()
   clients = [[site['name'], site['clients']] for site in said['sites']]
-  return hashlib.sha256(json.dumps([said['schema'], clients], sort_keys=True).encode()).hexdigest()
+  # What a survey measured in these records is of training. As of a plan without it: digests stay what they were.
+  stored = said['schema'] | {'mean': [], 'std': [], 'measured': False}
+  normal = plan.experiment().data.normal_class  # Records for training are of this class only.
+  parts = [stored, clients] if normal is None else [stored, clients, normal]
+  return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def digest_of(path: pathlib.Path) -> str:
