@@ -28,8 +28,10 @@ def cost(found: site_status.Status) -> str:
   """Returns the sentence about epsilon."""
   if found.epsilon is None:
     return 'Nothing is promised to the people in the images.'
-  return (f'This site\'s examples have cost epsilon {found.epsilon:.3f} so far, at most, and '
-          f'{found.most_epsilon:.3f} if all approved rounds run.')
+  others = (f' {found.other_rounds} rounds of training began under other approvals in this log; what they cost comes '
+            'on top.' if found.other_rounds else '')
+  return (f'Under this approval, this site\'s examples have cost epsilon {found.epsilon:.3f} so far, at most, and '
+          f'{found.most_epsilon:.3f} if all approved rounds run.{others}')
 
 
 def write_html(path: os.PathLike | str, found: site_status.Status, now: datetime.datetime) -> None:

@@ -24,8 +24,9 @@ class Status:
     site: Its name.
     begun: For each activity: how many times it began, and how many times it may.
     bytes_out: The bytes that have left; most_bytes: the most that may.
-    epsilon: What the site's examples have cost so far, at most; None: nothing is promised.
-    most_epsilon: The most that they may cost; None likewise.
+    epsilon: What this approval has cost the site's examples so far, at most; None: nothing is promised.
+    most_epsilon: The most that it may cost them; None likewise.
+    other_rounds: The rounds of training that began under other approvals in the log; their cost is not in `epsilon`.
     refused: The latest calls that did not pass: (time, call, reason).
     refusals: How many did not pass.
     last: The time of the last call; None: there was none.
@@ -38,6 +39,7 @@ class Status:
   most_bytes: int
   epsilon: float | None
   most_epsilon: float | None
+  other_rounds: int
   refused: Sequence[tuple[str, str, str]]
   refusals: int
   last: str | None
@@ -60,12 +62,14 @@ def of(ruled: rules.Rules, log: pathlib.Path) -> Status:
     ValueError: The log was changed.
   """
   begun, sent, approval = collections.Counter(), 0, None
-  refused, last = [], None
+  refused, last, other_rounds = [], None, 0
+  training = {one.name for one in ruled.activities if one.trains}
   for entry in audit.read(log):
     if entry['what'] == 'approval':
       approval = entry['approval']
       continue
     if approval != ruled.digest:  # Of an earlier approval.
+      other_rounds += entry['what'] == 'begins' and entry['activity'] in training
       continue
     last = entry['time']
     if entry['what'] == 'begins':
@@ -74,12 +78,12 @@ def of(ruled: rules.Rules, log: pathlib.Path) -> Status:
       sent += entry.get('bytes_out', 0)
     if 'refused' in entry:
       refused.append((entry['time'], entry['what'], entry['refused']))
-  rounds = sum(begun[one.name] for one in ruled.activities if one.trains)
+  rounds = sum(begun[name] for name in training)
   return Status(
       site=ruled.site, begun={one.name: (begun[one.name], one.most) for one in ruled.activities}, bytes_out=sent,
       most_bytes=ruled.most_bytes, epsilon=ruled.spent(rounds),
-      most_epsilon=ruled.epsilon[-1][1] if ruled.epsilon else None, refused=refused[-_SHOWN:], refusals=len(refused),
-      last=last, held=held(log), expires=ruled.expires)
+      most_epsilon=ruled.epsilon[-1][1] if ruled.epsilon else None, other_rounds=other_rounds,
+      refused=refused[-_SHOWN:], refusals=len(refused), last=last, held=held(log), expires=ruled.expires)
 
 
 def held(log: pathlib.Path) -> str | None:
