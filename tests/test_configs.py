@@ -27,7 +27,7 @@ FIELDS = {field.name: (section, field.default) for section in (*configs.sections
     client=st.builds(configs.ClientConfig, client_learning_rate=st.floats(1e-9, 1e3)),
     cohort=st.just(configs.CohortConfig(sampling='poisson')),
     privacy=st.builds(configs.PrivacyConfig, privacy=st.just('client_gaussian'), clip_norm=st.floats(1e-3, 1e3),
-                      noise_multiplier=st.floats(0, 100), target_epsilon=st.none())))
+                      noise_multiplier=st.just(0.0) | st.floats(1e-9, 100), target_epsilon=st.none())))
 def test_json_round_trip_is_exact(config):
   assert configs.from_json(configs.to_json(config)) == config
 
@@ -96,7 +96,9 @@ def test_an_illegal_value_is_named(section, field, value):
 @pytest.mark.parametrize(('wrong', 'match'), [
     ({'noise_multiplier': 1.0}, 'clip_norm'), ({'clip_norm': 1.0}, 'exactly one'),
     ({'clip_norm': 1.0, 'noise_multiplier': 1.0, 'target_epsilon': 1.0}, 'exactly one'),
-    ({'clip_norm': 1.0, 'noise_multiplier': 1.0, 'delta': 1.0}, 'delta')])
+    ({'clip_norm': 1.0, 'noise_multiplier': 1.0, 'delta': 1.0}, 'delta'),
+    ({'clip_norm': 1.0, 'noise_multiplier': 1e-300}, 'noise_multiplier must be at least 1e-09, found 1e-300'),
+    ({'clip_norm': 1.0, 'noise_multiplier': 1.0, 'metrics_noise_multiplier': 1e-300}, 'metrics_noise_multiplier must')])
 def test_a_mechanism_without_its_parameters_is_refused(wrong, match):
   with pytest.raises(ValueError, match=match):
     configs.PrivacyConfig(privacy='client_gaussian', **wrong)

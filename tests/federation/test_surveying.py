@@ -69,7 +69,8 @@ def test_noise_is_of_the_stated_size_and_its_epsilon_is_exact(files, tff_runtime
   # 0.35 to 1.84 deviations: thirty numbers of the kernel are beyond in two of 10^9 runs.
   law = stats.chi2(labels.size)
   assert law.ppf(1e-9) < np.sum((labels / sigma)**2) < law.isf(1e-9)
-  for wrong in ({'multiplier': 0.0, 'delta': 0.1}, {'multiplier': 1.0, 'delta': 0.0}):
+  for wrong in ({'multiplier': 0.0, 'delta': 0.1}, {'multiplier': 1e-300, 'delta': 0.1},
+                {'multiplier': 1.0, 'delta': 0.0}):
     with pytest.raises(ValueError, match='survey_'):
       surveying.Noise(**wrong)
 

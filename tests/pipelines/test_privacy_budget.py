@@ -91,7 +91,11 @@ def test_compare_prints_every_mechanism():
     (['--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1', '--secure_clients_max=16',
       '--sampling=fixed'], 'secure_clients_max=16 has no effect'),
     (['--population=100', '--cohort_size=200', '--rounds=10', '--noise_multiplier=1'], 'cohort_size=200'),
-    (['--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1', '--delta=0.02'], 'delta=0.02')])
+    (['--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1', '--delta=0.02'], 'delta=0.02'),
+    (['--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1e300'], 'at most 67108864'),
+    (['--population=100', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1e-300'], 'at least 1e-09'),
+    (['--population=99999999999999999999', '--cohort_size=10', '--rounds=10', '--noise_multiplier=1'],
+     'population must be at most')])
 def test_one_sentence_on_bad_input(arguments, complaint):
   done = run(*arguments)
   assert done.returncode != 0 and complaint in done.stderr and 'Traceback' not in done.stderr

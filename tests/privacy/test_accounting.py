@@ -4,7 +4,7 @@ import dp_accounting
 import numpy as np
 import pytest
 
-from tff_vision.accounting import accounting, calibration, gdp
+from tff_vision.accounting import accounting, calibration, cohort_sizes, gdp
 
 
 def releases(sampling='poisson', rounds=100, cohort_size=120, population=3383, noise_multiplier=1.2):
@@ -113,3 +113,13 @@ def test_next_to_no_noise_has_a_large_epsilon_and_no_fault(noise):
     with np.errstate(over='raise', invalid='raise'):
       curve = accounting.profile((event,), 1e-5, accounting.Relation.ADD_OR_REMOVE_ONE, np.linspace(0, 1, 5))
     assert curve is None or np.all((0 <= curve[1]) & (curve[1] <= 1)) and curve[1][-1] < 2e-5
+
+
+@pytest.mark.parametrize('sampling', accounting.RELATIONS)
+@pytest.mark.parametrize('noise', [1e6, 6e7])
+def test_very_much_noise_costs_next_to_nothing_and_is_no_fault(sampling, noise):
+  found = releases(sampling=sampling, noise_multiplier=noise)
+  assert 0 <= found.epsilon(1e-5) < 1e-2
+  bounded = accounting.SampledGaussian(rounds=10, cohort_size=120, population=3383, noise_multiplier=noise,
+                                       sampling='poisson', sizes=cohort_sizes.Sizes(least=2, most=150))
+  assert 0 <= bounded.epsilon(1e-5) < 1e-2

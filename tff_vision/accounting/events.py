@@ -148,7 +148,11 @@ def _is_sampled_gaussian(event):
 @functools.lru_cache(maxsize=64)
 def _sampled_rdp(event, orders):
   """Returns the Renyi divergences of one round at `orders`."""
-  return rdp.RdpAccountant(orders).compose(event).rdp
+  try:
+    found = rdp.RdpAccountant(orders).compose(event).rdp
+  except ValueError:  # Rounding errors of a noise of millions. Without sampling a round costs no less, and little.
+    found = rdp.RdpAccountant(orders).compose(event.event).rdp
+  return np.maximum(found, 0.0)  # Rounding errors of a large noise leave some a little below 0.
 
 
 @functools.lru_cache(maxsize=8)
@@ -241,11 +245,10 @@ def _mixed_rdp(components, orders):
   orders = np.asarray(orders, float)
   parts = []
   for weight, rate, noise in components:
-    once = rdp.RdpAccountant(orders).compose(
-        dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(noise)))
-    parts.append(math.log(weight) + (orders - 1) * once.rdp)
+    once = _sampled_rdp(dp_accounting.PoissonSampledDpEvent(rate, dp_accounting.GaussianDpEvent(noise)), tuple(orders))
+    parts.append(math.log(weight) + (orders - 1) * once)
   total = np.logaddexp.reduce(parts)
-  return np.where(np.isnan(total), np.inf, total / (orders - 1))
+  return np.where(np.isnan(total), np.inf, np.maximum(total / (orders - 1), 0.0))
 
 
 # Maps an event to its two curves, removed and added.

@@ -10,6 +10,16 @@ _SGD = 'Privacy: private SGD on clients (example_dp_sgd)'
 _FEWEST_CANARIES = 8
 MOST_EXAMPLES = 2**20  # Of one client: no count of a client exceeds it.
 _MOST_NOISE = 2**26  # Deviations of more would overflow `privacy.noise.integer_gaussian`; a test checks it.
+_LEAST_NOISE = 1e-9  # Accountants divide by squares of it, and take exponentials.
+
+
+def check_noise(**named: float) -> None:
+  """Raises ValueError unless each noise multiplier is 0, or one that accountants and the noise have room for."""
+  validate.non_negative(**named)
+  validate.at_most(_MOST_NOISE, **named)
+  for name, value in named.items():
+    if 0 < value < _LEAST_NOISE:
+      raise ValueError(f'{name} must be at least {_LEAST_NOISE:g}, found {value!r}: less noise hides nothing.')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,12 +104,12 @@ class PrivacyConfig:
     if 0 < self.audit_canaries < _FEWEST_CANARIES:
       raise ValueError(f'audit_canaries={self.audit_canaries} can show next to nothing; it must be {_FEWEST_CANARIES} '
                        'or more, or 0 for no audit.')
-    validate.non_negative(**self._present('noise_multiplier'))
+    check_noise(**self._present('noise_multiplier'))
     validate.positive(**self._present('clip_norm', 'target_epsilon', 'stop_at_epsilon', 'clip_learning_rate',
                                       'count_stddev', 'mf_buffers', 'mf_bands', 'noise_survivors',
                                       'metrics_noise_multiplier', 'evaluation_noise_multiplier'))
     validate.positive(evaluation_most_examples=self.evaluation_most_examples)
-    validate.at_most(_MOST_NOISE, **self._present('noise_multiplier', 'metrics_noise_multiplier'))
+    check_noise(**self._present('metrics_noise_multiplier', 'evaluation_noise_multiplier'))
     self._check_evaluations()
     validate.fraction(example_average=self.example_average)
     validate.positive(example_copies=self.example_copies)

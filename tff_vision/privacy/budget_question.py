@@ -5,10 +5,11 @@ The module imports no numerical libraries, so that the command line can show its
 
 import dataclasses
 
-from tff_vision.configs import option, validate
+from tff_vision.configs import option, privacy_config, validate
 
 SAMPLINGS = ('poisson', 'fixed', 'shuffled', 'balls_in_bins')
 UNITS = ('client', 'example')
+_MOST = 10**12  # Of records and of rounds: accountants compute in float64, and search over the rounds.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,10 @@ class Budget:
     asked = {name: getattr(self, name) for name in ('target_epsilon', 'noise_multiplier', 'rounds')}
     given = {name: value for name, value in asked.items() if value is not None}
     validate.positive(**given)
+    if self.noise_multiplier is not None:
+      privacy_config.check_noise(noise_multiplier=self.noise_multiplier)
+    validate.at_most(_MOST, population=self.population, rounds=self.rounds or 1,
+                     secure_clients_max=self.secure_clients_max or 1)
     if len(given) != 2:
       shown = ', '.join(f'{name}={value!r}' for name, value in asked.items())
       raise ValueError('give two of target_epsilon, noise_multiplier and rounds, and the third is found; found '
