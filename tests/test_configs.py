@@ -104,6 +104,12 @@ def test_a_mechanism_without_its_parameters_is_refused(wrong, match):
     configs.PrivacyConfig(privacy='client_gaussian', **wrong)
 
 
+@pytest.mark.parametrize('stddev', [1e-300, 1e300])
+def test_noise_on_counts_has_the_bounds_of_noise(stddev):
+  with pytest.raises(ValueError, match='count_stddev must be at'):
+    configs.PrivacyConfig(privacy='client_adaptive', clip_norm=1.0, noise_multiplier=1.0, count_stddev=stddev)
+
+
 @given(st.integers(0, 2**40), st.lists(st.integers() | st.text(), max_size=3), st.lists(st.integers() | st.text(),
                                                                                      max_size=3))
 def test_seeds_differ_where_paths_differ(root, one, other):

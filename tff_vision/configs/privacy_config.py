@@ -109,7 +109,7 @@ class PrivacyConfig:
                                       'count_stddev', 'mf_buffers', 'mf_bands', 'noise_survivors',
                                       'metrics_noise_multiplier', 'evaluation_noise_multiplier'))
     validate.positive(evaluation_most_examples=self.evaluation_most_examples)
-    check_noise(**self._present('metrics_noise_multiplier', 'evaluation_noise_multiplier'))
+    check_noise(**self._present('count_stddev', 'metrics_noise_multiplier', 'evaluation_noise_multiplier'))
     self._check_evaluations()
     validate.fraction(example_average=self.example_average)
     validate.positive(example_copies=self.example_copies)
