@@ -97,6 +97,8 @@ def test_an_illegal_value_is_named(section, field, value):
     ({'noise_multiplier': 1.0}, 'clip_norm'), ({'clip_norm': 1.0}, 'exactly one'),
     ({'clip_norm': 1.0, 'noise_multiplier': 1.0, 'target_epsilon': 1.0}, 'exactly one'),
     ({'clip_norm': 1.0, 'noise_multiplier': 1.0, 'delta': 1.0}, 'delta'),
+    ({'clip_norm': 1e300, 'noise_multiplier': 1.0}, 'clip_norm must lie in 1e-30..1e\\+30, found 1e\\+300'),
+    ({'clip_norm': 1e-300, 'noise_multiplier': 1.0}, 'clip_norm must lie in'),
     ({'clip_norm': 1.0, 'noise_multiplier': 1e-300}, 'noise_multiplier must be at least 1e-09, found 1e-300'),
     ({'clip_norm': 1.0, 'noise_multiplier': 1.0, 'metrics_noise_multiplier': 1e-300}, 'metrics_noise_multiplier must')])
 def test_a_mechanism_without_its_parameters_is_refused(wrong, match):

@@ -11,6 +11,7 @@ _FEWEST_CANARIES = 8
 MOST_EXAMPLES = 2**20  # Of one client: no count of a client exceeds it.
 _MOST_NOISE = 2**26  # Deviations of more would overflow `privacy.noise.integer_gaussian`; a test checks it.
 _LEAST_NOISE = 1e-9  # Accountants divide by squares of it, and take exponentials.
+_LEAST_CLIP, _MOST_CLIP = 1e-30, 1e30  # Clients clip in float32, in which a grid of the norm needs room too.
 
 
 def check_noise(**named: float) -> None:
@@ -108,6 +109,9 @@ class PrivacyConfig:
     validate.positive(**self._present('clip_norm', 'target_epsilon', 'stop_at_epsilon', 'clip_learning_rate',
                                       'count_stddev', 'mf_buffers', 'mf_bands', 'noise_survivors',
                                       'metrics_noise_multiplier', 'evaluation_noise_multiplier'))
+    if self.clip_norm is not None and not _LEAST_CLIP <= self.clip_norm <= _MOST_CLIP:
+      raise ValueError(f'clip_norm must lie in {_LEAST_CLIP:g}..{_MOST_CLIP:g}, found {self.clip_norm!r}: clients clip '
+                       'in float32.')
     validate.positive(evaluation_most_examples=self.evaluation_most_examples)
     check_noise(**self._present('count_stddev', 'metrics_noise_multiplier', 'evaluation_noise_multiplier'))
     self._check_evaluations()
