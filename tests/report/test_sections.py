@@ -217,6 +217,10 @@ def test_a_card_tells_of_classes_and_findings_by_name():
   assert model_card.classes({'dataset': {}, 'evaluation': {}}) == ()
 
 
+def test_a_class_that_looks_like_a_tag_or_a_column_stays_to_be_read_in_the_model_card():
+  assert model_card._cell('<benign> | other\nline') == '&lt;benign> \\| other line'
+
+
 def test_a_run_that_is_under_way_tells_its_latest_fault(tmp_path):
   gone = {'worker': 'north:1', 'reason': 'UNAVAILABLE: <gone>.', 'clients': []}
   slow = {'worker': 'key_holder=keys:1', 'reason': 'it is slow.', 'clients': []}

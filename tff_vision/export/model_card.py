@@ -207,5 +207,5 @@ def _text(value: str) -> str:
 
 
 def _cell(value: object) -> str:
-  """Returns a value as a cell of a Markdown table."""
-  return ' '.join(numbers.plain(value).split()).replace('|', '\\|')
+  """Returns a value as a cell of a Markdown table; the name of a class may look like a tag."""
+  return ' '.join(numbers.plain(value).split()).replace('<', '&lt;').replace('|', '\\|')
