@@ -26,9 +26,12 @@ _OUT = flags.DEFINE_string('out', None, 'HTML file that receives the same; unset
 def main() -> None:
   if _TLS_CERT.value is None:
     raise ValueError('tls_cert is missing.')
+  log = pathlib.Path(_AUDIT_LOG.value)
+  # The worker looks beside its own log; with another one, a site would be said to pause and go on.
+  if _SET.value is not None and not log.is_file():
+    raise ValueError(f'audit_log={_AUDIT_LOG.value} is no file, so no worker that runs hears of set={_SET.value}.')
   from tff_vision.federation import approval, site_page, site_status  # Imported late: --help must be fast.
   ruled = approval.read(pathlib.Path(_APPROVED.value), pathlib.Path(_TLS_CERT.value)).rules()
-  log = pathlib.Path(_AUDIT_LOG.value)
   if _SET.value is not None:
     site_status.hold(log, {'pause': site_status.PAUSED, 'leave': site_status.LEFT, 'go_on': None}[_SET.value])
   found = site_status.of(ruled, log)

@@ -7,6 +7,7 @@ import json
 import grpc
 import pytest
 
+from tests import forked
 from tests.runtime.guard import protocol
 from tff_vision.federation import site_page, site_status
 from tff_vision.runtime.worker.guard import audit, enforcement
@@ -75,6 +76,17 @@ def test_calls_under_an_earlier_approval_do_not_count_and_a_changed_log_is_refus
   path.write_text(path.read_text().replace('a round', 'a bound'))
   with pytest.raises(ValueError, match='does not follow from the line before it'):
     site_status.of(ruled, path)
+  for line in '{"before":"0"}', '{"before":"0","time":"t","what":"begins"}', '{"before":"0","time":"t","what":7}':
+    path.write_text(line.replace('"0"', f'"{"0" * 64}"') + '\n')
+    with pytest.raises(ValueError, match='line 1 does not follow'):
+      site_status.of(ruled, path)
   assert site_status.of(ruled, tmp_path / 'none').last is None
   (tmp_path / 'none.hold').write_text('nonsense')
   assert site_status.held(tmp_path / 'none') == site_status.PAUSED
+
+
+def test_a_pause_beside_a_log_that_no_worker_has_is_refused(tmp_path):
+  done = forked.run(['-m', 'pipelines.site', f'--audit_log={tmp_path}/none.jsonl', '--tls_cert=north.crt',
+                     '--set=pause'], timeout=60)
+  assert done.returncode == 1 and f'{tmp_path}/none.jsonl is no file' in done.stderr and done.stderr.count('\n') == 1
+  assert not list(tmp_path.iterdir())

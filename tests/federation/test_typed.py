@@ -58,6 +58,7 @@ def test_the_guides_work_as_typed(tmp_path):
   certificate_authority.make_authority(tmp_path)
   for site in ('north', 'south', 'west'):
     certificate_authority.make_worker(tmp_path, site)
+  (tmp_path / 'audit.jsonl').touch()  # As of the worker, which has not been asked for anything.
   environment = os.environ | {'PYTHONPATH': str(commands.ROOT), 'TF_CPP_MIN_LOG_LEVEL': '3'}
   said = {}
   for command in typed():

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _FIRST = '0' * 64
+_NAMED = {'approval': 'approval', 'begins': 'activity'}  # What is counted -> what it is counted for.
 
 
 class Log:
@@ -154,7 +155,7 @@ def verified(content: bytes, path: pathlib.Path) -> tuple[list[dict[str, Any]], 
   for number, line in enumerate(content.splitlines(), 1):
     try:
       entry = json.loads(line)
-      if entry['before'] != before:
+      if entry['before'] != before or not isinstance(entry['time'] + entry[_NAMED.get(entry['what'], 'what')], str):
         raise ValueError
     except (ValueError, KeyError, TypeError):
       raise ValueError(f'audit_log={path}: line {number} does not follow from the line before it; the log was '
