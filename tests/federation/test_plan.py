@@ -87,7 +87,9 @@ def test_a_wrong_schema_is_one_sentence(change, said):
     ({'sites': ('north',)}, 'name=host:port'), ({'sites': ('a=x:1', 'a=y:1')}, 'equal names: a'),
     ({'sites': ('a=x:1', 'b=x:1')}, 'equal names: x:1'),
     ({'sites': ('a=x:1', 'b=y')}, "the address of site b must be host:port, found 'y'"),
-    ({'sites': ('a=x:1', 'b=y:1/0')}, 'NUMBER_OF_CLIENTS'), ({'sites': ()}, 'one of sites and sites_file'),
+    ({'sites': ('a=x:1', 'b=y:1/0')}, 'NUMBER_OF_CLIENTS'),
+    ({'sites': ('a=x:1', 'b=y:1/99999999999')}, 'more than 1,000,000 clients'),
+    ({'sites': ()}, 'one of sites and sites_file'),
     ({'sites': (), 'sites_file': '/nowhere'}, 'cannot be read'),
     ({'attack': configs.AttackConfig(attack='label_flip')}, 'does not go with'),
 ])

@@ -9,6 +9,8 @@ from tff_vision.federation import plan as plan_lib
 from tff_vision.federation import reading
 from tff_vision.program import json_file
 
+_MOST_CLIENTS = 10**6
+
 
 def make(config: configs.ExperimentConfig, schema: federation_config.SchemaConfig,
          sites: federation_config.SitesConfig, runtime: runtime_config.RuntimeConfig) -> plan_lib.Plan:
@@ -65,6 +67,8 @@ def _site(text):
   address, slash, number = where.partition('/')
   if not (name and equals and address) or slash and not (number.isdecimal() and int(number)):
     raise ValueError(f'sites must be name=host:port or name=host:port/NUMBER_OF_CLIENTS each, found {text!r}.')
+  if slash and int(number) > _MOST_CLIENTS:  # Each gets a name in the plan.
+    raise ValueError(f'sites: {text!r} has more than {_MOST_CLIENTS:,} clients.')
   clients = tuple(f'{name}-{client + 1}' for client in range(int(number))) if slash else (name,)
   return plan_lib.Site(name=name, address=address, clients=clients)
 
