@@ -9,18 +9,7 @@ _OF_ONE = 'Privacy: what single mechanisms read'
 _SGD = 'Privacy: private SGD on clients (example_dp_sgd)'
 _FEWEST_CANARIES = 8
 MOST_EXAMPLES = 2**20  # Of one client: no count of a client exceeds it.
-_MOST_NOISE = 2**26  # Deviations of more would overflow `privacy.noise.integer_gaussian`; a test checks it.
-_LEAST_NOISE = 1e-9  # Accountants divide by squares of it, and take exponentials.
 _LEAST_CLIP, _MOST_CLIP = 1e-30, 1e30  # Clients clip in float32, in which a grid of the norm needs room too.
-
-
-def check_noise(**named: float) -> None:
-  """Raises ValueError unless each noise multiplier is 0, or one that accountants and the noise have room for."""
-  validate.non_negative(**named)
-  validate.at_most(_MOST_NOISE, **named)
-  for name, value in named.items():
-    if 0 < value < _LEAST_NOISE:
-      raise ValueError(f'{name} must be at least {_LEAST_NOISE:g}, found {value!r}: less noise hides nothing.')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,7 +94,7 @@ class PrivacyConfig:
     if 0 < self.audit_canaries < _FEWEST_CANARIES:
       raise ValueError(f'audit_canaries={self.audit_canaries} can show next to nothing; it must be {_FEWEST_CANARIES} '
                        'or more, or 0 for no audit.')
-    check_noise(**self._present('noise_multiplier'))
+    validate.noise(**self._present('noise_multiplier'))
     validate.positive(**self._present('clip_norm', 'target_epsilon', 'stop_at_epsilon', 'clip_learning_rate',
                                       'count_stddev', 'mf_buffers', 'mf_bands', 'noise_survivors',
                                       'metrics_noise_multiplier', 'evaluation_noise_multiplier'))
@@ -113,7 +102,7 @@ class PrivacyConfig:
       raise ValueError(f'clip_norm must lie in {_LEAST_CLIP:g}..{_MOST_CLIP:g}, found {self.clip_norm!r}: clients clip '
                        'in float32.')
     validate.positive(evaluation_most_examples=self.evaluation_most_examples)
-    check_noise(**self._present('count_stddev', 'metrics_noise_multiplier', 'evaluation_noise_multiplier'))
+    validate.noise(**self._present('count_stddev', 'metrics_noise_multiplier', 'evaluation_noise_multiplier'))
     self._check_evaluations()
     validate.fraction(example_average=self.example_average)
     validate.positive(example_copies=self.example_copies)
@@ -132,9 +121,9 @@ class PrivacyConfig:
                          'evaluation_noise_multiplier.')
       return
     validate.at_most(MOST_EXAMPLES, evaluation_most_examples=self.evaluation_most_examples)
-    if self.evaluation_noise_multiplier * self.evaluation_most_examples > _MOST_NOISE:
+    if self.evaluation_noise_multiplier * self.evaluation_most_examples > validate.MOST_NOISE:
       raise ValueError(f'evaluation_noise_multiplier={self.evaluation_noise_multiplier:g} times '
-                       f'evaluation_most_examples={self.evaluation_most_examples} must be at most {_MOST_NOISE}: '
+                       f'evaluation_most_examples={self.evaluation_most_examples} must be at most {validate.MOST_NOISE}: '
                        'integers have no room for more noise.')
     if not self.of_examples and self.target_epsilon is not None:
       raise ValueError(f'evaluation_noise_multiplier={self.evaluation_noise_multiplier:g} does not go with '

@@ -15,6 +15,9 @@ from tff_vision import plugins
 
 _ADDRESS = re.compile(r'(?:[\w.-]+|\[[0-9a-fA-F:.]+\]):([0-9]{1,5})')
 
+MOST_NOISE = 2**26  # Deviations of more would overflow `privacy.noise.integer_gaussian`; a test checks it.
+_LEAST_NOISE = 1e-9  # Accountants divide by squares of it, and take exponentials.
+
 
 def positive(**named: float) -> None:
   """Each value is a finite number above zero."""
@@ -37,6 +40,15 @@ def non_negative(**named: float) -> None:
   for name, value in named.items():
     if not (math.isfinite(value) and value >= 0):
       raise ValueError(f'{name} must be zero or more, found {value!r}.')
+
+
+def noise(**named: float) -> None:
+  """Each value is a noise multiplier: 0, or one that accountants and the noise have room for."""
+  non_negative(**named)
+  at_most(MOST_NOISE, **named)
+  for name, value in named.items():
+    if 0 < value < _LEAST_NOISE:
+      raise ValueError(f'{name} must be at least {_LEAST_NOISE:g}, found {value!r}: less noise hides nothing.')
 
 
 def open_unit(**named: float) -> None:

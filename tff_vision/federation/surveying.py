@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from tff_vision.accounting import gdp
 from tff_vision.aggregation import hidden_totals
-from tff_vision.configs import privacy_config
+from tff_vision.configs import validate
 from tff_vision.federation import images, plan
 from tff_vision.learning import federated_evaluation, survey_counts
 from tff_vision.privacy.noise import integer_gaussian
@@ -37,7 +37,7 @@ class Noise:
   def __post_init__(self):
     if not (math.isfinite(self.multiplier) and self.multiplier > 0):
       raise ValueError(f'survey_noise_multiplier must be positive, found {self.multiplier!r}.')
-    privacy_config.check_noise(survey_noise_multiplier=self.multiplier)
+    validate.noise(survey_noise_multiplier=self.multiplier)
     if not 0 < self.delta < 1:
       raise ValueError(f'survey_delta must lie strictly between 0 and 1, found {self.delta!r}.')
 

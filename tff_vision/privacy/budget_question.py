@@ -5,7 +5,7 @@ The module imports no numerical libraries, so that the command line can show its
 
 import dataclasses
 
-from tff_vision.configs import option, privacy_config, validate
+from tff_vision.configs import option, validate
 
 SAMPLINGS = ('poisson', 'fixed', 'shuffled', 'balls_in_bins')
 UNITS = ('client', 'example')
@@ -36,7 +36,7 @@ class Budget:
     given = {name: value for name, value in asked.items() if value is not None}
     validate.positive(**given)
     if self.noise_multiplier is not None:
-      privacy_config.check_noise(noise_multiplier=self.noise_multiplier)
+      validate.noise(noise_multiplier=self.noise_multiplier)
     validate.at_most(_MOST, population=self.population, rounds=self.rounds or 1,
                      secure_clients_max=self.secure_clients_max or 1)
     if len(given) != 2:
