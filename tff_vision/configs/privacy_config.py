@@ -123,8 +123,8 @@ class PrivacyConfig:
     validate.at_most(MOST_EXAMPLES, evaluation_most_examples=self.evaluation_most_examples)
     if self.evaluation_noise_multiplier * self.evaluation_most_examples > validate.MOST_NOISE:
       raise ValueError(f'evaluation_noise_multiplier={self.evaluation_noise_multiplier:g} times '
-                       f'evaluation_most_examples={self.evaluation_most_examples} must be at most {validate.MOST_NOISE}: '
-                       'integers have no room for more noise.')
+                       f'evaluation_most_examples={self.evaluation_most_examples} must be at most '
+                       f'{validate.MOST_NOISE}: integers have no room for more noise.')
     if not self.of_examples and self.target_epsilon is not None:
       raise ValueError(f'evaluation_noise_multiplier={self.evaluation_noise_multiplier:g} does not go with '
                        f'target_epsilon={self.target_epsilon:g} and privacy={self.privacy}: the evaluations cost each '
