@@ -5,8 +5,9 @@
     python -m benchmarks.dense_tasks --tasks=cells --data=UNPACKED --json=dense.json
 
 Each cell (task, way, seed) is a run of `pipelines.train` on the task's recipe. The way `pooled` is the same recipe on
-one client that has the images of all, with as many epochs. What is in the file of --json is not measured again, so that
-a measurement may be interrupted and continued.
+one client that has the images of all, with as many epochs, and without the momentum of a server: its model is what the
+client returns. What is in the file of --json is not measured again, so that a measurement may be interrupted and
+continued.
 
 `tiles` takes the photographs of Huang et al., "Saliency of magnetic tile surface defects", as SPLIT/images,
 SPLIT/masks and index.csv (split, name, folder, tile_group, exposure), and deals their groups of photographs out to
@@ -44,6 +45,7 @@ _RECIPES = {'lungs': 'lungs.flags', 'road': 'road_detection.flags', 'tiles': 'ma
             'cells': 'blood_cells.flags'}
 _METRICS = {'lungs': 'dice', 'tiles': 'dice', 'road': 'map', 'cells': 'map'}
 _POOLED = ('--partition=iid', '--num_clients=1', '--cohort_size=1')
+_OF_SERVER = ('--server_optimizer=', '--server_momentum=')
 _FACTORIES = 3
 _EXPOSURES = ('1', '4')
 
@@ -94,11 +96,14 @@ def _origin():
 
 def _run(task, way, seed, data):
   with tempfile.TemporaryDirectory() as folder:
-    numbers = pathlib.Path(folder) / 'numbers.json'
+    numbers, recipe = pathlib.Path(folder) / 'numbers.json', pathlib.Path('pipelines/recipes') / _RECIPES[task]
+    if way == 'pooled':
+      lines = recipe.read_text().splitlines()
+      recipe = pathlib.Path(folder) / 'pooled.flags'
+      recipe.write_text('\n'.join([*(line for line in lines if not line.startswith(_OF_SERVER)), *_POOLED]))
     subprocess.run([
-        sys.executable, '-m', 'pipelines.train', f'--flagfile=pipelines/recipes/{_RECIPES[task]}', *data,
-        *(_POOLED if way == 'pooled' else ()), *_EXTRA.value, f'--seed={seed}', f'--run_dir={folder}/run',
-        f'--json={numbers}'], stdout=subprocess.DEVNULL, check=True)
+        sys.executable, '-m', 'pipelines.train', f'--flagfile={recipe}', *data, *_EXTRA.value, f'--seed={seed}',
+        f'--run_dir={folder}/run', f'--json={numbers}'], stdout=subprocess.DEVNULL, check=True)
     report = json.loads(numbers.read_text())
   found, metric = report['evaluation'], _METRICS[task]
   more = {'map_50': found.get('map_50')} if metric == 'map' else {}
