@@ -111,7 +111,7 @@ def built(privacy='distributed_gaussian', secure='masks', rounds=4, cohort=None,
   return task, made.for_secure_sum(config).for_model(task.keras_model(), task.batch_spec[0]), config
 
 
-@pytest.mark.parametrize('mode', ['he', 'masks'])
+@pytest.mark.parametrize('mode', [pytest.param('he', marks=pytest.mark.ci), 'masks'])
 def test_a_round_without_noise_is_the_mean_of_clipped_updates_and_noise_has_its_size(tff_runtime, mode):
   client = configs.ClientConfig(batch_size=4, client_learning_rate=0.5)
 
