@@ -102,10 +102,11 @@ def test_sizes_and_names_do_not_depend_on_coins_and_images_do():
   assert joined.client_ids == unknown.client_ids and len(joined) == 12
   assert [joined.num_examples(i) for i in range(12)] == [unknown.num_examples(i) for i in range(12)]
   assert [len(joined.examples(i)) for i in range(4, 12)] == [2, 1] * 4 and not joined.examples(5).x.any()
+  assert [joined.num_given(i) for i in range(12)] == [len(joined.examples(i)) for i in range(12)]
   examples = canary_data.with_canaries(configs.PrivacyConfig(
       privacy='example_dp_sgd', clip_norm=1.0, noise_multiplier=1.0, audit_canaries=10), clients)
   assert [examples.num_examples(i) - clients.num_examples(i) for i in range(4)] == [3, 3, 2, 2]
-  assert len(examples.examples(0)) == clients.num_examples(0)
+  assert len(examples.examples(0)) == clients.num_examples(0) == examples.num_given(0)
 
 
 @pytest.mark.parametrize(('settings', 'said'), [

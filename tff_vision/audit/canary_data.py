@@ -47,10 +47,14 @@ class CanaryClients(images.ClientImages):
   def num_examples(self, client: int) -> int:
     return self.clients.num_examples(client) if client < len(self.clients) else _MOST_EXAMPLES
 
+  def num_given(self, client: int) -> int:
+    first = len(self.clients)
+    return self.clients.num_given(client) if client < first else 1 + self.included[client - first]
+
   def examples(self, client: int) -> images.Examples:
     if client < len(self.clients):
       return self.clients.examples(client)
-    one = self.clients.examples(0).take(np.zeros(1 + self.included[client - len(self.clients)], np.int64))
+    one = self.clients.examples(0).take(np.zeros(self.num_given(client), np.int64))
     return images.Examples(np.zeros_like(one.x), np.zeros_like(one.y))
 
 

@@ -26,6 +26,10 @@ class ClientImages(abc.ABC):
   def examples(self, client: int) -> examples_lib.Examples:
     """Loads the examples of one client."""
 
+  def num_given(self, client: int) -> int:
+    """The number of examples that `examples` returns, without loading them; `num_examples` may count others."""
+    return self.num_examples(client)
+
   @property
   def here(self) -> bool:
     """Whether this machine has the examples; otherwise `examples` and perhaps `num_examples` raise ValueError."""
@@ -103,6 +107,9 @@ class CountedClients(ClientImages):
 
   def num_examples(self, client: int) -> int:
     return self.counts[client]
+
+  def num_given(self, client: int) -> int:
+    return self.copies.num_given(client)
 
   @property
   def sizes(self) -> np.ndarray:
