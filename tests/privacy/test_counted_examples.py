@@ -4,9 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import tff_vision as tv
+from tff_vision import configs
+from tff_vision.data import attacked
 from tff_vision.data import images as images_lib
+from tff_vision.studies.hospitals import features
 
 
 class Says(images_lib.ClientImages):
@@ -44,6 +48,15 @@ def test_a_client_that_gives_other_examples_than_it_says_is_refused_before_it_tr
       training.next(training.begin(), 1)
 
 
+def test_neither_do_clients_within_others_give_other_examples_than_they_say():
+  images = tv.testing.tiny_images()
+  within = attacked.AttackedClients(Says(images.train, 500), (0,), lambda examples: examples)
+  with tv.open_runtime() as place:
+    training = experiment(dataclasses.replace(images, train=within), **PRIVATE).prepare(place)
+    with pytest.raises(ValueError, match='client c0 .* has 12 examples in round 1, and is said to have 500'):
+      training.next(training.begin(), 1)
+
+
 def test_a_private_training_takes_no_images_of_other_sizes():
   images = tv.testing.tiny_images()
   indices = [np.arange(len(images.train.pool.y)) for _ in images.train.client_ids]
@@ -76,3 +89,42 @@ def test_a_range_of_pixels_that_only_clients_tell_is_told_under_no_promise(clien
       ledger(**PRIVATE)
   else:
     assert ledger(**PRIVATE).epsilon > 0
+
+
+def test_neither_a_name_nor_clients_within_others_hide_where_a_range_is_from():
+  def pixels(*ends):
+    return np.linspace(*ends, 6 * 64, dtype=np.float32).reshape(6, 8, 8), np.arange(6) % 3
+
+  given = tv.data.from_arrays({'a': pixels(0.0, 1.0), 'b': pixels(-1.0, 1.0)}, test=pixels(0.0, 1.0),
+                              class_names=('x', 'y', 'z'), name='synthetic_of_ones_own')
+  within = dataclasses.replace(given, train=attacked.AttackedClients(given.train, (0,), lambda examples: examples))
+  for images in (given, within):
+    with pytest.raises(ValueError, match='floats whose range only the clients\' own images tell'):
+      tv.Experiment(tv.Task(images, model='linear'), participation=tv.Fixed(2), rounds=1, **PRIVATE).ledger()
+
+
+def test_features_of_films_have_no_range_that_a_model_s_files_tell():
+  films = np.random.default_rng(0).integers(0, 256, (6, 28, 28)).astype(np.uint8), np.arange(6) % 3
+  images = tv.data.from_arrays({'a': films, 'b': films}, test=films, class_names=('x', 'y', 'z'), name='films')
+  featured, _ = features.trained_part(images, 'scattering')
+  assert featured.spec.dtype == np.float32 and featured.test.examples.x.min() < -1
+  assert not featured.range_told_by_clients
+
+
+@pytest.mark.parametrize(('test', 'refused'), [(3000, False), (200, True)])
+def test_the_depth_of_image_files_is_no_secret_only_if_test_images_have_it(test, refused, tmp_path):
+  for split, label, high in (('train', 'a', 3000), ('train', 'b', 900), ('test', 'a', test), ('test', 'b', 100)):
+    for number in range(4):
+      path = tmp_path / split / label / f'{number}.png'
+      path.parent.mkdir(parents=True, exist_ok=True)
+      Image.fromarray(np.full((8, 8), high - number, np.uint16)).save(path)
+  settings = {'data': configs.DataConfig(dataset='folder', data_dir=str(tmp_path), partition='iid', num_clients=2),
+              'model': configs.ModelConfig(model='linear'), 'cohort': configs.CohortConfig(cohort_size=2)}
+  private = configs.PrivacyConfig(privacy='example_dp_sgd', clip_norm=1.0, noise_multiplier=1.0)
+  ledger = lambda **more: tv.Experiment.from_config(configs.ExperimentConfig(**settings, **more)).ledger()
+  assert ledger().epsilon == np.inf
+  if refused:
+    with pytest.raises(ValueError, match='floats whose range only the clients\' own images tell'):
+      ledger(privacy=private)
+  else:
+    assert ledger(privacy=private).epsilon > 0

@@ -2,18 +2,16 @@
 
 import collections
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from tff_vision import configs, values
-from tff_vision.data import fingerprint, float_ranges, images
+from tff_vision.data import fingerprint, images, pixel_ranges
 from tff_vision.data.sources import arrays, label_arrays, naming, numbers
 
 Arrays = tuple[np.ndarray, np.ndarray]
-_OF_FLAG = re.compile(r'[;.:] (pixel_range|If 255 is|say pixel_range).*')  # What flags say and arrays cannot.
 
 
 def from_arrays(clients: Mapping[str, Arrays], *, test: Arrays | Mapping[str, Arrays] | None, name: str = 'arrays',
@@ -155,12 +153,13 @@ def _examples(given, target):
                        f'{one.dtype}.')
   # The range of values is that of all parts: the pixels of one client may be black by chance.
   largest = max(x, key=lambda what: max(float(x[what].max(initial=0)), -float(x[what].min(initial=0))))
-  (whole,), stored, notes = arrays.as_images({f'{largest}: x': np.concatenate(list(x.values()))}, '', None)
-  if told := float_ranges.difference(whole, [what for what, part in x.items() for _ in range(len(part))]):
+  (whole,), stored, notes = arrays.as_images({f'{largest}: x': np.concatenate(list(x.values()))}, '', None,
+                                            by_flags=False)
+  if told := pixel_ranges.difference(whole, [what for what, part in x.items() for _ in range(len(part))]):
     notes.append(f'{told[:1].upper()}{told[1:]}: if they are not of one range, bring them to one.')
   pieces = np.split(whole, np.cumsum([len(part) for part in x.values()])[:-1])
   return ({what: images.Examples(piece, y[what]) for what, piece in zip(x, pieces, strict=True)}, stored,
-          tuple(images.Counted(_OF_FLAG.sub('.', note)) for note in notes))
+          tuple(map(images.Counted, notes)))
 
 
 def _class_names(given, parts):

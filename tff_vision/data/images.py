@@ -14,7 +14,7 @@ from tff_vision import labels as labels_lib
 from tff_vision.data import augmentation as augmentation_lib
 from tff_vision.data import clients as clients_lib
 from tff_vision.data import examples as examples_lib
-from tff_vision.data import float_ranges, pieces
+from tff_vision.data import pieces, pixel_ranges
 
 ExamplePool = examples_lib.ExamplePool
 Examples = examples_lib.Examples
@@ -163,16 +163,21 @@ class FederatedImages:
             for number in labels_lib.without_example(y, len(self.class_names), self.spec.labels)]
 
   @property
-  def range_told_by_clients(self) -> str:
-    """The range of floats in memory that clients' pixels alone determine, and the model's files tell; empty: none.
+  def range_told_by_clients(self) -> bool:
+    """Whether black and white follow from clients' pixels and not from the test images; the model's files tell them.
 
-    Integers have the range of their type, and image files say their own.
+    Where `spec.stored` is None, they follow from the type of pixels.
     """
-    if self.spec.dtype.kind != 'f' or not isinstance(getattr(self.train, 'pool', None), Examples):
-      return ''
-    x, stored = self.test.examples.x, self.spec.stored_pixels
-    known = float_ranges.ends_of(float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
-    return '' if known == (stored.black, stored.white) else f'{stored.black}..{stored.white}'
+    stored, x = self.spec.stored, self.test.examples.x
+    if stored is None or self.spec.dtype.kind != 'f':
+      return False
+    if stored.window is None:
+      known = pixel_ranges.ends_of(float(x.min()), float(x.max())) if x.size else (0.0, 1.0)
+      return known != (stored.black, stored.white)
+    white = stored.window[1]
+    if stored.clips or white == 1:  # The user has said them, or each file does.
+      return False
+    return pixel_ranges.white_of_depth(np.round(x.max(initial=0.0) * white)) != white
 
   def training_labels(self) -> np.ndarray:
     """Returns the labels of all training examples, [n, ...], client after client; images are not read if possible."""

@@ -122,8 +122,7 @@ def check_told(config: configs.ExperimentConfig, images: images_lib.FederatedIma
   if config.promises and getattr(config.task.task, 'needs_labels', False):  # Built-in tasks are refused by their flags.
     raise ValueError(f'objective={plugins.name_of(config.task.task)} needs constants from the clients\' own labels '
                      '(needs_labels), which the model and its files would tell, and no promise covers them.')
-  is_generated = images.name.startswith('synthetic')  # Their range is the generator's.
-  if privacy != 'none' and config.data.pixel_range is None and not is_generated and images.range_told_by_clients:
+  if privacy != 'none' and config.data.pixel_range is None and images.range_told_by_clients:
     raise ValueError(f'dataset={images.name} has floats whose range only the clients\' own images tell, and '
                      f'the model\'s files would say it, which privacy={privacy} does not cover: bring all to 0..1, '
                      'give test images of the same range, or say it (pixel_range, where it is read).')

@@ -19,7 +19,7 @@ import numpy as np
 
 from tff_vision import configs
 from tff_vision import labels as labels_lib
-from tff_vision.data import float_ranges, images
+from tff_vision.data import images, pixel_ranges
 from tff_vision.data.sources import heldout, label_arrays, label_values, naming, pool
 from tff_vision.data.sources import numbers as numbers_lib
 
@@ -53,7 +53,7 @@ def load(config: configs.DataConfig) -> pool.Pool:
   owners = found.get('client')
   _same_length(path, {'x': x, 'y': y, 'client': owners})
   if owners is not None:
-    float_ranges.refuse(x, [f'client {owner}' for owner in owners], config.numeric_pixel_range, str(path))
+    pixel_ranges.refuse(x, [f'client {owner}' for owner in owners], config.numeric_pixel_range, str(path))
   digest = digest_of({name: array for name, array in found.items() if name in _READ})
   notes = [images.Counted(note) for note in (*notes, *pixel_notes)]
   if unread := names - set(_READ):
@@ -128,8 +128,8 @@ def pixels(x: np.ndarray, what: str) -> np.ndarray:
   return as_images({what: x}, '', None)[0][0]
 
 
-def as_images(parts: Mapping[str, np.ndarray], where: str, pixel_range: tuple[float, float] | None
-              ) -> tuple[list[np.ndarray], images.StoredPixels, list[str]]:
+def as_images(parts: Mapping[str, np.ndarray], where: str, pixel_range: tuple[float, float] | None, *,
+              by_flags: bool = True) -> tuple[list[np.ndarray], images.StoredPixels, list[str]]:
   """Returns the arrays in the form that `images.Examples` requires, their values of black and white, and notes.
 
   Args:
@@ -137,6 +137,7 @@ def as_images(parts: Mapping[str, np.ndarray], where: str, pixel_range: tuple[fl
       the same range of values.
     where: The file that they come from, for error messages.
     pixel_range: The values of black and white, if the user has given them.
+    by_flags: Whether notes say which flag chooses otherwise.
 
   Raises:
     ValueError: Shape or range cannot be that of images, or the value of white cannot be determined.
@@ -148,7 +149,8 @@ def as_images(parts: Mapping[str, np.ndarray], where: str, pixel_range: tuple[fl
     raise ValueError(f'{where}: {types}: both must be whole numbers, or both floats.')
   what = f'{where}: {next(iter(parts))}' if where else next(iter(parts))
   low, high = (float(reduce([reduce(x) for x in arrays if x.size] or [0])) for reduce in (np.min, np.max))
-  return (_whole_numbers if whole.pop() else _floats)(arrays, low, high, pixel_range, what)
+  found, stored, notes = (_whole_numbers if whole.pop() else _floats)(arrays, low, high, pixel_range, what)
+  return found, stored, [f'{said}{advice if by_flags else "."}' for said, advice in notes]
 
 
 def shaped(x: np.ndarray, what: str) -> np.ndarray:
@@ -172,7 +174,7 @@ def _whole_numbers(arrays, low, high, pixel_range, what):
   notes = []
   if high == 1 and low >= 0 and pixel_range is None:
     pixel_range = (0.0, 1.0)
-    notes.append(f'{what} holds 0 and 1 only: 1 counts as white. If 255 is, say pixel_range=0,255.')
+    notes.append((f'{what} holds 0 and 1 only: 1 counts as white', '. If 255 is, say pixel_range=0,255.'))
   if pixel_range == (0.0, 1.0) and low >= 0 and high <= 1:
     return [x.astype(np.uint8) * 255 for x in arrays], images.StoredPixels(), notes
   if pixel_range not in (None, (0.0, 255.0)):
@@ -181,11 +183,11 @@ def _whole_numbers(arrays, low, high, pixel_range, what):
     raise ValueError(f'{what} holds whole numbers in {low:g}..{high:g}; pixels are 0..255. Say which values are black '
                      'and white with pixel_range=BLACK,WHITE.')
   if 1 < high <= _NEARLY_BLACK and pixel_range is None:
-    said = (f'{what} holds whole numbers in {low:g}..{high:g}, which of 0..255 are nearly black: say '
-            f'pixel_range=0,{high:g} if the largest is white, and pixel_range=0,255 if 255 is.')
+    said = f'{what} holds whole numbers in {low:g}..{high:g}, which of 0..255 are nearly black'
+    advice = f': say pixel_range=0,{high:g} if the largest is white, and pixel_range=0,255 if 255 is.'
     if any(x.dtype != np.uint8 for x in arrays):  # For uint8 it is clear that 255 is white.
-      raise ValueError(said)
-    notes.append(said)
+      raise ValueError(said + advice)
+    notes.append((said, advice))
   return [x.astype(np.uint8, copy=False) for x in arrays], images.StoredPixels(), notes
 
 
@@ -197,19 +199,19 @@ def _floats(arrays, low, high, pixel_range, what):
     raise ValueError(f'{what} holds floats up to {largest:g}: store 0..255 as uint8, or floats divided by 255; or say '
                      'which values are black and white with pixel_range=BLACK,WHITE.')
   notes = []
-  known = [float_ranges.ends_of(x.min(), x.max()) for x in arrays if x.size]
+  known = [pixel_ranges.ends_of(x.min(), x.max()) for x in arrays if x.size]
   if pixel_range is None and len(set(known) - {(None, None)}) > 1:
     told = ' and '.join(f'{x.min():.4g}..{x.max():.4g}' for x in arrays)
     raise ValueError(f'{what} and its test images hold floats of different ranges, {told}: bring them to one, or say '
                      'which values are black and white with pixel_range=BLACK,WHITE.')
-  black, white = pixel_range or float_ranges.ends_of(low, high)
+  black, white = pixel_range or pixel_ranges.ends_of(low, high)
   if pixel_range is None and black is None:
-    notes.append(f'{what} holds floats in {low:.4g}..{high:.4g}, which the model gets as they are. Nothing tells which '
-                 'value is black and which white, so that the model will take no image files; '
-                 'pixel_range=BLACK,WHITE says it.')
+    notes.append((f'{what} holds floats in {low:.4g}..{high:.4g}, which the model gets as they are. Nothing tells '
+                  'which value is black and which white, so that the model will take no image files',
+                  '; pixel_range=BLACK,WHITE says it.'))
   elif pixel_range is None and black != 0:
-    notes.append(f'{what} holds floats in {low:.4g}..{high:.4g}: {black:g} counts as black and {white:g} as white when '
-                 'the model is given image files; pixel_range=BLACK,WHITE says otherwise.')
+    notes.append((f'{what} holds floats in {low:.4g}..{high:.4g}: {black:g} counts as black and {white:g} as white '
+                  'when the model is given image files', '; pixel_range=BLACK,WHITE says otherwise.'))
   return [x.astype(np.float32, copy=False) for x in arrays], images.StoredPixels(black=black, white=white), notes
 
 
@@ -218,8 +220,7 @@ def _brought_to_unit(arrays, pixel_range, what):
   scaled = [np.clip((x.astype(np.float32) - np.float32(black)) / np.float32(white - black), 0, 1) for x in arrays]
   stored = images.StoredPixels(white=1.0, window=pixel_range, eight_bit=None) if white > 255 else images.StoredPixels(
       white=1.0)
-  return scaled, stored, [
-      f'Values {black:g}..{white:g} of {what} become 0..1 (pixel_range).']
+  return scaled, stored, [(f'Values {black:g}..{white:g} of {what} become 0..1 (pixel_range)', '.')]
 
 
 def _normalize_names(found, path):

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from tff_vision import configs
-from tff_vision.data import images
+from tff_vision.data import images, pixel_ranges
 from tff_vision.data.sources import decode, fetch, formats, pillow_files
 from tff_vision.data.sources import store as store_lib
 
 _LARGEST_WITHOUT_IMAGE_SIZE = 512
 _SAMPLE = 64
-_DEPTHS = (255, 1023, 4095, 16383, 65535)
 _TAIL = 4096
 _OF_BOXES = ('HEIC', 'AVIF')
 _SEVERAL = ('TIFF', 'DICOM', 'NIfTI')  # Formats with several images in a file, or more than 8 bits.
@@ -185,7 +184,7 @@ def stored_pixels(store: store_lib.Store, places: Sequence[int], glances: Sequen
                        'say pixel_range=BLACK,WHITE.')
     window = (0.0, 1.0)
   else:
-    window = (0.0, float(next(top for top in _DEPTHS if top >= high)))
+    window = (0.0, pixel_ranges.white_of_depth(high))
   eight = (0.0, 255.0) if len(deep) < len(places) or len(found) < len(sample) else None
   return images.StoredPixels(white=1.0, window=window, eight_bit=eight, clips=False, slice_axis=axis), [
       *notes, images.Counted(

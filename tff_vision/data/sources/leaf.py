@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from tff_vision import configs
-from tff_vision.data import float_ranges, images
+from tff_vision.data import images, pixel_ranges
 from tff_vision.data.sources import arrays, assembled, heldout, label_values, listing, pool
 
 _IMAGE_FOLDERS = ('', 'raw/img_align_celeba', 'data/raw/img_align_celeba', 'raw', 'images')
@@ -127,7 +127,7 @@ def _of_pixels(users: Sequence[_User], labels, owners, splits, root, config):
   x = np.concatenate([user.x if exact or user.x.dtype == np.float32 else user.x.astype(np.float32) / 255
                       for user in users])
   y, names, notes = assembled.labelled(labels.labels, labels.separator, labels.class_names, config)
-  float_ranges.refuse(x, [f'user {owner}' for owner in owners], config.numeric_pixel_range, str(root))
+  pixel_ranges.refuse(x, [f'user {owner}' for owner in owners], config.numeric_pixel_range, str(root))
   (x,), stored, pixel_notes = arrays.as_images({'x': x}, str(root), config.numeric_pixel_range)
   notes = [images.Counted(note) for note in (*notes, *pixel_notes)]
   if splits[0] is not None and 'train' not in splits:

@@ -1,4 +1,4 @@
-"""The ranges in which images of floats usually are: which one values tell, and clients that differ in it."""
+"""Black and white where only the values of pixels tell them: of floats, and of files of more than 8 bits."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,17 @@ import numpy as np
 _USUAL = ((0.0, 1.0), (-1.0, 1.0), (-0.5, 0.5))
 _ROUNDING = 1e-5  # Of the range: so far floats may lie beyond black or white and still be of it.
 _WHOLE, _BEYOND = 0.01, 0.05  # Of a range: a client uses the whole of it, or has values beyond it.
+_DEPTHS = (255, 1023, 4095, 16383, 65535)
 
 
 def ends_of(low: float, high: float) -> tuple[float | None, float | None]:
   """Returns black and white of floats in low..high; (None, None) if nothing tells them."""
   return next((ends for ends in _USUAL if _spans(ends, low, high)), (None, None))
+
+
+def white_of_depth(high: float) -> float:
+  """Returns white of whole numbers up to `high` <= 65535: that of the fewest bits with which sensors write them."""
+  return float(next(top for top in _DEPTHS if top >= high))
 
 
 def refuse(x: np.ndarray, owners: Sequence[str], pixel_range: tuple[float, float] | None, where: str) -> None:
