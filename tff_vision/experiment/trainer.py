@@ -69,12 +69,10 @@ class Trainer(abc.ABC):
     """
     validate.whole(round_num=round_num)
     validate.positive(round_num=round_num)
+    if cohort is not None:
+      self._check(cohort)
     chosen: Any = self.plan.cohort(round_num) if cohort is None else cohort
-    for client in chosen:
-      self._check(client)
     clients = [int(client) for client in chosen]
-    if len(set(clients)) < len(clients):  # Noise and the states that clients keep are for one update of each.
-      raise ValueError(f'cohort holds a client more than once: {", ".join(map(str, clients[:12]))}.')
     requests = pieces.Made(functools.partial(self.data.request, round_num=round_num), clients)
     with self._among(clients):
       return self.process.next(state, list(requests) if self.place is None else requests)  # TFF's own takes lists.
@@ -83,9 +81,12 @@ class Trainer(abc.ABC):
     """Returns the model of a state."""
     return self.process.get_model_weights(state)
 
-  def _check(self, client):
-    if not isinstance(client, (int, np.integer)) or isinstance(client, bool) or not 0 <= client < self.population:
-      raise ValueError(f'cohort must hold positions of clients, 0..{self.population - 1}; found {client!r}.')
+  def _check(self, cohort):
+    for client in cohort:
+      if not isinstance(client, (int, np.integer)) or isinstance(client, bool) or not 0 <= client < self.population:
+        raise ValueError(f'cohort must hold positions of clients, 0..{self.population - 1}; found {client!r}.')
+    if len(set(cohort)) < len(cohort):  # Noise and the states that clients keep are for one update of each.
+      raise ValueError(f'cohort holds a client more than once: {", ".join(map(str, list(cohort)[:12]))}.')
 
   def _among(self, clients):
     if self.place is None:

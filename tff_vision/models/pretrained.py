@@ -18,8 +18,8 @@ from tff_vision.models import check, keras_files
 _ACTIVATIONS = ('nn.softmax', 'math.sigmoid', 'nn.sigmoid', 'sigmoid')
 _SCALINGS = ('math.truediv', 'math.divide', 'math.multiply')
 _PROBES = 4
-# As in `objectives.base`, which this package does not know.
-_IN_UNITS, _THRESHOLDS, _UNIT_LENGTH = 'in_units', 'thresholds', 'unit_length'
+# Layers that objectives put on a builder's model.
+IN_UNITS, THRESHOLDS, UNIT_LENGTH = 'in_units', 'thresholds', 'unit_length'
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,10 +113,10 @@ def _without_objective(model, notes):
   """Returns a model that was exported without what its run's objective put on top, since each run puts on its own."""
   names = {layer.name: layer for layer in model.layers}
   last = model.layers[-1]
-  if last.name in (_IN_UNITS, _UNIT_LENGTH):
+  if last.name in (IN_UNITS, UNIT_LENGTH):
     outputs = last.input
-  elif _THRESHOLDS in names and _maker(names[_THRESHOLDS].input).get_config().get('function') == 'ones_like':
-    outputs, last = _maker(names[_THRESHOLDS].input).input, names[_THRESHOLDS]  # The score, above which they lie.
+  elif THRESHOLDS in names and _maker(names[THRESHOLDS].input).get_config().get('function') == 'ones_like':
+    outputs, last = _maker(names[THRESHOLDS].input).input, names[THRESHOLDS]  # The score, above which they lie.
   else:
     return model
   notes.append(f'Its layer {last.name}, which belongs to the task of the run that exported it, was taken off.')

@@ -11,9 +11,6 @@ from tff_vision import labels as labels_lib
 from tff_vision import models
 from tff_vision.objectives import metric as metric_lib
 
-# Layers that objectives put on a builder's model.
-IN_UNITS, THRESHOLDS, UNIT_LENGTH = 'in_units', 'thresholds', 'unit_length'
-
 
 class Objective(Protocol):
   """The interface of an objective: outputs, loss and metrics of a task.

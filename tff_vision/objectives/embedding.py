@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from tff_vision import labels as labels_lib
+from tff_vision.models import pretrained
 from tff_vision.objectives import base
 from tff_vision.objectives import metric as metric_lib
 
@@ -66,7 +67,7 @@ class Embedding:
   def keras_model(self, builder, input_shape):
     """Returns the model of `size` outputs, with each output vector divided by its length."""
     inner = builder(input_shape, self.num_outputs)
-    divided = tf.keras.layers.UnitNormalization(name=base.UNIT_LENGTH)(inner.outputs[0])
+    divided = tf.keras.layers.UnitNormalization(name=pretrained.UNIT_LENGTH)(inner.outputs[0])
     return tf.keras.Model(inner.inputs, divided, name=inner.name)
 
   def right(self, outputs, y):

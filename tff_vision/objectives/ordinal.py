@@ -14,6 +14,7 @@ from scipy import special
 
 from tff_vision import labels as labels_lib
 from tff_vision.measures import agreement, calibration, confusion, worst
+from tff_vision.models import pretrained
 from tff_vision.objectives import base
 from tff_vision.objectives import metric as metric_lib
 
@@ -82,7 +83,7 @@ class Ordinal:
     start = np.linspace(-2, 2, self.num_outputs) if self.num_outputs > 1 else np.zeros(1)
     steps = np.log(np.expm1(np.diff(start)))  # Softplus of these gives the distances.
     free = tf.keras.layers.Dense(
-        self.num_outputs, use_bias=False, name=base.THRESHOLDS, kernel_initializer=tf.keras.initializers.Constant(
+        self.num_outputs, use_bias=False, name=pretrained.THRESHOLDS, kernel_initializer=tf.keras.initializers.Constant(
             np.r_[start[:1], steps].reshape(1, -1).tolist()))(tf.ones_like(score))
     ascending = tf.cumsum(tf.concat([free[:, :1], tf.nn.softplus(free[:, 1:])], axis=1), axis=1)
     return tf.keras.Model(inner.inputs, score - ascending, name=inner.name)

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tff_vision import labels as labels_lib
 from tff_vision.measures import residuals, worst
+from tff_vision.models import pretrained
 from tff_vision.objectives import base, losses
 from tff_vision.objectives import metric as metric_lib
 
@@ -55,7 +56,7 @@ class Regression:
   def keras_model(self, builder, input_shape):
     """Returns the model of one output, with the output brought to the user's unit."""
     inner = builder(input_shape, 1)
-    in_units = tf.keras.layers.Rescaling(self.scale, self.offset, name=base.IN_UNITS)(inner.outputs[0])
+    in_units = tf.keras.layers.Rescaling(self.scale, self.offset, name=pretrained.IN_UNITS)(inner.outputs[0])
     return tf.keras.Model(inner.inputs, in_units, name=inner.name)
 
   def fitted(self, y):

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence, Set
 import numpy as np
 
 from tff_vision import labels as labels_lib
-from tff_vision.data.sources import text_files
+from tff_vision.data.sources import mask_reading, text_files
 
 _LISTS = ('classes.txt', 'classes.csv', 'class_dict.csv', 'label_colors.txt')
 _IGNORED = {'ignore', 'ignored', 'void', 'unlabeled', 'unlabelled'}
@@ -24,7 +24,6 @@ _COLOUR = re.compile(r'#([0-9a-fA-F]{6})\b|\b(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d
 # Grey masks with larger values hold one grey for each class rather than class numbers.
 _LARGEST_NUMBER = 63
 _MOST_COLOURS = 64
-_GREY = 0x010101
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,7 +65,7 @@ def resolve(root: pathlib.Path, found: Mapping[int, str], *, coloured: bool, ign
     # Palettes differ, and hold the greys that masks without palettes hold: class numbers or one grey for each class.
     made = resolve(root, {value & 0xff: mask for value, mask in found.items()}, coloured=False, ignored=ignored)
     return dataclasses.replace(made, coloured=True, of_value={
-        value * _GREY: number for value, number in made.of_value.items()})
+        value * mask_reading.GREY: number for value, number in made.of_value.items()})
   if path is not None:
     return _listed(path, found, coloured, ignored)
   values = sorted(set(found) - {ignored})
@@ -142,7 +141,7 @@ def _list_in(root):
 
 
 def _is_grey(colour):
-  return colour == (colour & 0xff) * _GREY
+  return colour == (colour & 0xff) * mask_reading.GREY
 
 
 def _numbered(values, ignored):

@@ -10,8 +10,6 @@ import numpy as np
 
 from tff_vision.data.sources import mask_reading
 
-_GREY = 0x010101
-
 
 def different(values: mask_reading.Values) -> mask_reading.Values:
   """Returns each value of a mask once, [different values], with its colour beside it."""
@@ -38,8 +36,7 @@ def difference(masks: Sequence[tuple[str, mask_reading.Values]]) -> str:
            for colour in values.colours}
   for name, values in masks:
     numbers, colours = _pairs(values)
-    if colours and colours != [number * _GREY for number in numbers] and {
-        colour for colour in colours} <= greys:
+    if colours and colours != [number * mask_reading.GREY for number in numbers] and set(colours) <= greys:
       return (f'{name} has a palette of greys that other masks hold without one. So its greys are the classes, and not '
               'the places in its palette.')
   return ''

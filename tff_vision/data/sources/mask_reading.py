@@ -16,6 +16,7 @@ from tff_vision.data.sources import decode, formats, pillow_files
 if typing.TYPE_CHECKING:
   from tff_vision.data.sources import nifti
 
+GREY = 0x010101  # Times a value of 0..255: the colour of this grey.
 _LOSSY = ('JPEG', 'HEIC', 'AVIF')
 _LOSSLESS_WEBP = b'VP8L'
 _LOSSY_COMPRESSIONS = ('jpeg', 'tiff_jpeg', 'webp')  # Of a TIFF.
@@ -175,8 +176,7 @@ def _whole(values, path):
     found = f'{values.min():g}..{values.max():g}' if values.dtype.kind in 'iuf' else f'values of {values.dtype}'
     raise ValueError(f'{path} holds {found}, and the voxels of a mask are class numbers, whole and from 0.')
   numbers = values.astype(np.int64)
-  grey = np.minimum(numbers, 255)
-  return Values(numbers, grey << 16 | grey << 8 | grey)
+  return Values(numbers, GREY * np.minimum(numbers, 255))
 
 
 def _of_pillow(path, content, read):
