@@ -24,6 +24,7 @@ from tff_vision.learning import learning_process as process
 from tff_vision.learning import personal as personal_lib
 from tff_vision.privacy import canaries
 from tff_vision.privacy import plan as plan_lib
+from tff_vision.runtime.tff_internals import intrinsics
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,6 +109,7 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
                   reads=read if isinstance(read, client_data.WorkerData) else None)
   made = secured.build_process(config.secure, plan, build, aggregation=config.aggregation, place=place,
                                tells=process.tells(task, config.algorithm), rounds=config.program.rounds)
+  require_executable(made, place)
   if plan.promised_length not in (None, made.sent_length):
     raise ValueError(f'algorithm={plugins.shown(config.algorithm.algorithm)} sends {made.sent_length} numbers, and '
                      f'privacy={config.privacy.privacy} counts on those of the model, {plan.promised_length}: rounding '
@@ -122,6 +124,16 @@ def assemble(config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.
       process=made, bare=made, data=_layered_data(chosen, config, task, plan, runtime, among), own_models=None,
       kept=kept is not None, states=states, reads_share=chosen.reads_share, numbered=chosen.numbered,
       shown=process.shown(task, chosen)), chosen, task, config)
+
+
+def require_executable(made: protocols.Process, place: protocols.Place | None) -> None:
+  """Refuses a round that the executors at `place` cannot run; a context that the caller has set may know more.
+
+  Raises:
+    ValueError: The aggregator asks for what they do not have.
+  """
+  if place is not None and isinstance(made, composition.Composed):
+    intrinsics.require_executable(made.round)
 
 
 def shared(parts: Parts, config: configs.ExperimentConfig, task: tasks.Task, plan: plan_lib.PrivacyPlan,

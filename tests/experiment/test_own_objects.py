@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_federated as tff
 
 import tff_vision as tv
 from tests import forked
@@ -79,3 +80,13 @@ def test_runs_are_charged_to_a_budget_which_is_no_part_of_the_experiment(tmp_pat
   with pytest.raises(ValueError, match='budget'):
     made.run(tmp_path / 'two')
   assert not (tmp_path / 'two').exists()
+
+
+@pytest.mark.parametrize('aggregator', [tff.aggregators.SecureSumFactory(1.0, -1.0), tff.learning.secure_aggregator()],
+                         ids=['sum', 'mean'])
+def test_secure_sums_of_tff_which_no_executor_has_are_refused_before_a_round(aggregator, tmp_path):
+  task = tv.Task(tv.testing.tiny_images(), model='linear')
+  made = tv.Experiment(task, aggregator=aggregator, participation=tv.Fixed(2), rounds=1)
+  with pytest.raises(ValueError, match=r'aggregator asks TFF for federated_secure_sum\w*, .* choose secure_sum'):
+    made.run(tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
