@@ -33,7 +33,10 @@ class ExportedModel:
     Raises:
       ValueError: The run has exported no model, or its files are unreadable.
     """
-    facts = json_file.read(directory.export / 'model.json')
+    described = directory.export / 'model.json'
+    if not described.is_file():
+      raise ValueError(f'run_dir={str(directory.path)!r} holds no exported model: {described} is missing.')
+    facts = json_file.read(described)
     self.facts: Mapping[str, Any] = facts
     self.task: str = facts.get('task', 'classification')
     try:
@@ -43,7 +46,7 @@ class ExportedModel:
       self._stored = images.StoredPixels(**{
           field.name: facts.get(field.name, field.default) for field in dataclasses.fields(images.StoredPixels)})
     except KeyError as error:
-      raise ValueError(f'{directory.export / "model.json"} lacks {error}.') from None
+      raise ValueError(f'{described} lacks {error}.') from None
     if directory.config.exists():
       for source in directory.description().get('model', {}).get('imports', ()):
         custom.register(source)
